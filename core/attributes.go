@@ -1,0 +1,164 @@
+package core
+
+import "slices"
+
+// Attribute is one instance of an attribute. A standard attribute is named by
+// Tag; a custom one has Tag 0 and is named by Vendor and Name: "x-Site" of
+// KMIP 1.x is Vendor "x", Name "Site" (KMIP 2.1 §4.60), "y" marks the server's
+// own. Index tells instances of a multi-valued attribute apart (KMIP 1.x only;
+// it is kept so that a 1.x client finds the instance again).
+type Attribute struct {
+	Tag    Tag
+	Vendor string
+	Name   string
+	Index  int
+	Value  Value
+}
+
+// AttributeName names an attribute without a value, and without index unless
+// Indexed says so.
+type AttributeName struct {
+	Tag     Tag
+	Vendor  string
+	Name    string
+	Index   int
+	Indexed bool
+}
+
+// Ref is the attribute's name without its index.
+func (a *Attribute) Ref() AttributeName {
+	return AttributeName{Tag: a.Tag, Vendor: a.Vendor, Name: a.Name}
+}
+
+// String gives the name as KMIP 1.x writes it: "Activation Date", "x-Site".
+func (n AttributeName) String() string {
+	if n.Tag != 0 {
+		return n.Tag.String()
+	}
+	return n.Vendor + "-" + n.Name
+}
+
+// Names reports whether n names attribute a; an index is compared only where n
+// carries one.
+func (n AttributeName) Names(a *Attribute) bool {
+	return n.Tag == a.Tag && n.Vendor == a.Vendor && n.Name == a.Name && (!n.Indexed || n.Index == a.Index)
+}
+
+// Attributes is the one attribute model: an ordered list, instances of one
+// attribute beside each other in ascending index. Methods with a value
+// receiver never change it; Set and friends return the changed list and leave
+// the receiver's elements alone, so that snapshots stay valid.
+type Attributes []Attribute
+
+// Get returns the first instance of the standard attribute t.
+func (as Attributes) Get(t Tag) (Value, bool) {
+	for i := range as {
+		if as[i].Tag == t {
+			return as[i].Value, true
+		}
+	}
+	return Value{}, false
+}
+
+// Has reports whether the standard attribute t has a value.
+func (as Attributes) Has(t Tag) bool { _, ok := as.Get(t); return ok }
+
+// Num returns the number in t's first instance: 0 when it has none.
+func (as Attributes) Num(t Tag) int64 { v, _ := as.Get(t); return v.Num }
+
+// Bool returns t as a truth value: false when it has none.
+func (as Attributes) Bool(t Tag) bool { return as.Num(t) != 0 }
+
+// Text returns the text in t's first instance: "" when it has none.
+func (as Attributes) Text(t Tag) string { v, _ := as.Get(t); return v.Text }
+
+// All returns every instance that n names.
+func (as Attributes) All(n AttributeName) []Attribute {
+	var out []Attribute
+	for i := range as {
+		if n.Names(&as[i]) {
+			out = append(out, as[i])
+		}
+	}
+	return out
+}
+
+// Find returns the place of the first instance that n names, or -1.
+func (as Attributes) Find(n AttributeName) int {
+	return slices.IndexFunc(as, func(a Attribute) bool { return n.Names(&a) })
+}
+
+// Set gives the single-valued standard attribute t the value v, in place of
+// all that it had.
+func (as Attributes) Set(t Tag, v Value) Attributes {
+	return as.Without(AttributeName{Tag: t}).Add(Attribute{Tag: t, Value: v})
+}
+
+// Add appends an instance behind its siblings and gives it the next free index.
+func (as Attributes) Add(a Attribute) Attributes {
+	at, index := len(as), 0
+	ref := a.Ref()
+	for i := range as {
+		if ref.Names(&as[i]) {
+			at, index = i+1, as[i].Index+1
+		}
+	}
+	a.Index = index
+	return slices.Insert(slices.Clone(as), at, a)
+}
+
+// Replace gives the instance at place i (see Find) the value v.
+func (as Attributes) Replace(i int, v Value) Attributes {
+	out := slices.Clone(as)
+	out[i].Value = v
+	return out
+}
+
+// Without drops every instance that n names.
+func (as Attributes) Without(n AttributeName) Attributes {
+	return slices.DeleteFunc(slices.Clone(as), func(a Attribute) bool { return n.Names(&a) })
+}
+
+// Modify says when a client may change an attribute.
+type Modify uint8
+
+// The answers that the standard's rule tables give.
+const (
+	ModifyNever        Modify = iota
+	ModifyAlways              // at any time
+	ModifyPreActive           // only while Pre-Active
+	ModifyUntilReached        // while Pre-Active or Active, and the date itself lies ahead
+)
+
+// AttributeRule is what the standard says of one attribute: the "Attribute
+// Rules" table of its section (KMIP 1.4 §3, 2.1 §4).
+type AttributeRule struct {
+	Tag           Tag
+	Name          string // as KMIP 1.x spells it in Attribute Name
+	ClientSets    bool   // in Create, Register and the like, or by Add/Set Attribute
+	ClientChanges Modify
+	ClientDeletes bool
+	Multiple      bool // several instances
+	Since, Until  Version
+}
+
+// AttributeRules lists every standard attribute. Do not change it.
+func AttributeRules() []AttributeRule { return attributeTable }
+
+// RuleOf returns the rule of a standard attribute, or nil when t is none.
+func RuleOf(t Tag) *AttributeRule { return ruleByTag[t] }
+
+// RuleByName returns the rule of the attribute that KMIP 1.x calls name.
+func RuleByName(name string) *AttributeRule { return ruleByName[name] }
+
+var (
+	ruleByTag  = map[Tag]*AttributeRule{}
+	ruleByName = map[string]*AttributeRule{}
+)
+
+func init() {
+	for i := range attributeTable {
+		r := &attributeTable[i]
+		ruleByTag[r.Tag], ruleByName[r.Name] = r, r
+	}
+}

@@ -1,0 +1,109 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code says what went wrong, for programs. Each door has one table that turns
+// codes into its own answers (KMIP Result Reason by version; problem+json).
+type Code uint8
+
+// The codes. Internal is also the code of every error that carries none.
+const (
+	Internal Code = iota
+	ItemNotFound
+	ObjectDestroyed
+	ObjectArchived
+	PermissionDenied // the policy, or a rule that is no lifecycle rule, forbids it
+	WrongState       // the object's state or dates forbid it
+	AuthenticationNotSuccessful
+	InvalidMessage // cannot be read, or lacks what the standard requires
+	InvalidField   // read, but a value is not acceptable
+	MissingData
+	OperationNotSupported
+	FeatureNotSupported
+	CryptographicFailure // wrong tag, key or data
+	IllegalOperation     // the operation makes no sense for this object
+	IndexOutOfBounds
+	InvalidAttribute // an attribute that does not exist or does not fit the object
+	InvalidAttributeValue
+	AttributeNotFound
+	AttributeInstanceNotFound
+	AttributeReadOnly
+	AttributeSingleValued
+	NonUniqueNameAttribute
+	IncompatibleUsageMask
+	UsageLimitExceeded
+	InvalidObjectType
+	BadCryptographicParameters
+	BadPassword
+	KeyFormatTypeNotSupported
+	KeyCompressionTypeNotSupported
+	KeyWrapTypeNotSupported
+	EncodingOptionError
+	KeyValueNotPresent
+	InvalidTicket
+	WrappingObjectNotFound
+	WrappingObjectArchived
+	WrappingObjectDestroyed
+	WrongKeyWrappingState
+	NotSensitive   // reserved: no operation answers it
+	Sensitive      // may not leave in clear
+	NotExtractable // may not leave at all
+	ObjectAlreadyExists
+	ResponseTooLarge
+	UnsupportedByHSM // the token lacks the mechanism and no substitute is allowed
+	GeneralFailure   // refused for a reason that has no code of its own
+	TokenUnavailable // HSM away, busy beyond the deadline, or no session
+	StoreUnavailable
+	AuditUnavailable
+	PolicyUnavailable // broken, slow or absent: the answer is deny
+	Conflict          // somebody else changed the object first; retry
+	Busy
+	numCodes
+)
+
+// Codes lists every code, for tests that demand an answer to each.
+func Codes() []Code {
+	out := make([]Code, numCodes)
+	for i := range out {
+		out[i] = Code(i)
+	}
+	return out
+}
+
+// Error is an error with a code for programs and a sentence for people, which
+// says what to mend. Detail reaches the client; Err stays in the log.
+type Error struct {
+	Code   Code
+	Detail string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Detail + ": " + e.Err.Error()
+	}
+	return e.Detail
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an [Error] without a hidden cause.
+func Errorf(c Code, format string, args ...any) *Error {
+	return &Error{Code: c, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Wrap makes an [Error] whose cause stays in the log.
+func Wrap(c Code, err error, format string, args ...any) *Error {
+	return &Error{Code: c, Detail: fmt.Sprintf(format, args...), Err: err}
+}
+
+// CodeOf returns the code of the outermost [Error] in err's chain, or Internal.
+func CodeOf(err error) Code {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return Internal
+}

@@ -1,0 +1,118 @@
+package core
+
+// ManagedObject is one object with everything known of it but its key bytes
+// (KMIP 1.4 §2.2, 2.1 §2). Snapshots are immutable: a change makes a new one
+// with Version+1.
+type ManagedObject struct {
+	Tenant  string
+	ID      string // Unique Identifier
+	Type    ObjectType
+	Owner   string // Principal.ID of who made it
+	Group   string // whose members may use it besides the owner; "" nobody. Not the Object Group attribute
+	Version int64  // 1 at birth; every stored change adds one
+	Seq     int64  // order of birth within the store; Locate answers in it
+
+	// Attributes holds all of them, those included that the store also keeps
+	// in columns of their own.
+	Attributes Attributes
+	Material   Material
+}
+
+// Algorithm is the Cryptographic Algorithm attribute, 0 when absent.
+func (o *ManagedObject) Algorithm() CryptographicAlgorithm {
+	return CryptographicAlgorithm(o.Attributes.Num(TagCryptographicAlgorithm))
+}
+
+// Mask is the Cryptographic Usage Mask attribute, 0 when absent.
+func (o *ManagedObject) Mask() UsageMask {
+	return UsageMask(uint32(o.Attributes.Num(TagCryptographicUsageMask)))
+}
+
+// Key names the object to the HSM.
+func (o *ManagedObject) Key() Key {
+	return Key{Tenant: o.Tenant, ID: o.ID, Type: o.Type, Algorithm: o.Algorithm(), Mask: o.Mask(), Material: &o.Material}
+}
+
+// Class says how far key material may go (docs/DESIGN.md, Custody).
+type Class string
+
+// The three classes; KMIP's Extractable and Sensitive choose.
+const (
+	ClassN Class = "N" // never leaves the token
+	ClassX Class = "X" // leaves wrapped only
+	ClassC Class = "C" // may leave in clear
+)
+
+// ClassOf returns the class that the attributes Sensitive and Extractable name.
+func ClassOf(sensitive, extractable bool) Class {
+	switch {
+	case !extractable:
+		return ClassN
+	case sensitive:
+		return ClassX
+	}
+	return ClassC
+}
+
+// Mode says where material lies.
+type Mode string
+
+// The modes. A public key, a certificate, an opaque object or a secret that is
+// no key the token knows is ModeData: sealed by AES-GCM under the tenant's D.
+const (
+	ModeWrapped  Mode = "wrapped"  // blob under the class's KEK, in the database
+	ModeResident Mode = "resident" // object in the token
+	ModeData     Mode = "data"     // blob under D, in the database
+)
+
+// Material is a row's custody part. The blob is never clear.
+type Material struct {
+	Mode   Mode
+	Class  Class
+	Epoch  int           // of the KEK or D that sealed Blob
+	Wrap   string        // format of Blob: "aes-kw", "aes-gcm", "" for resident
+	Kind   KeyKind       // what the clear bytes are
+	Format KeyFormatType // how the clear bytes are encoded: Raw, PKCS_8, X_509 (SubjectPublicKeyInfo is X_509), Opaque ...
+	Length int           // true length of the clear bytes; 0 where only the token knows it
+	Token  []byte        // CKA_ID of a resident object
+	Blob   []byte
+	TTLV   []byte // second blob: the TTLV Key Value of a registered class X key, under KEK-X
+	MAC    []byte // over identity, type, algorithm, mask and blob
+}
+
+// KeyKind is what a token takes a key for.
+type KeyKind string
+
+// The kinds. KindData never becomes a key in the token.
+const (
+	KeyAES     KeyKind = "aes"
+	KeyDES3    KeyKind = "des3"
+	KeyGeneric KeyKind = "generic" // HMAC keys, and secrets only stored and derived from
+	KeyRSA     KeyKind = "rsa"     // private, PKCS#8
+	KeyEC      KeyKind = "ec"      // private, PKCS#8
+	KeyEd25519 KeyKind = "ed25519" // private, PKCS#8
+	KeyPublic  KeyKind = "public"  // SubjectPublicKeyInfo
+	KeyData    KeyKind = "data"
+)
+
+// Key names a key to the HSM: identity, what the row MAC binds, and material.
+// Handle and memory caches are keyed by (Tenant, ID) and hold the row MAC they
+// were filled under, so that a changed row never meets an old handle.
+type Key struct {
+	Tenant    string
+	ID        string
+	Type      ObjectType
+	Algorithm CryptographicAlgorithm
+	Mask      UsageMask
+	Material  *Material
+}
+
+// TenantKey is one of the keys that a tenant has in the token. State is
+// "pending" until the token has it for certain.
+type TenantKey struct {
+	Tenant  string
+	Purpose string // "N", "X", "C", "D", "R"
+	Epoch   int    // from 1
+	Token   []byte // CKA_ID, 16 random bytes
+	State   string // "pending", "active"
+}

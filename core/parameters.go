@@ -1,0 +1,119 @@
+package core
+
+// CryptographicParameters are the options of one use of a key (KMIP 1.4 §3.6,
+// 2.1 §4.16). Zero enumerations and nil pointers stand for "not given".
+type CryptographicParameters struct {
+	BlockCipherMode           BlockCipherMode
+	PaddingMethod             PaddingMethod
+	HashingAlgorithm          HashingAlgorithm
+	KeyRoleType               KeyRoleType
+	DigitalSignatureAlgorithm DigitalSignatureAlgorithm
+	CryptographicAlgorithm    CryptographicAlgorithm
+	RandomIV                  *bool
+	IVLength                  *int32 // bytes
+	TagLength                 *int32 // bytes
+	FixedFieldLength          *int32 // bits
+	InvocationFieldLength     *int32 // bits
+	CounterLength             *int32 // bits
+	InitialCounterValue       *int32
+	SaltLength                *int32 // bytes
+	MaskGenerator             MaskGenerator
+	MaskGeneratorHashing      HashingAlgorithm
+	PSource                   []byte
+	TrailerField              *int32
+}
+
+// SetField takes one field of the structure; false means that the structure
+// has no such field. It serves the codec and [ParametersOf] alike.
+func (p *CryptographicParameters) SetField(t Tag, v Value) bool {
+	n := int32(v.Num)
+	switch t {
+	case TagBlockCipherMode:
+		p.BlockCipherMode = BlockCipherMode(v.Uint())
+	case TagPaddingMethod:
+		p.PaddingMethod = PaddingMethod(v.Uint())
+	case TagHashingAlgorithm:
+		p.HashingAlgorithm = HashingAlgorithm(v.Uint())
+	case TagKeyRoleType:
+		p.KeyRoleType = KeyRoleType(v.Uint())
+	case TagDigitalSignatureAlgorithm:
+		p.DigitalSignatureAlgorithm = DigitalSignatureAlgorithm(v.Uint())
+	case TagCryptographicAlgorithm:
+		p.CryptographicAlgorithm = CryptographicAlgorithm(v.Uint())
+	case TagRandomIV:
+		b := v.Num != 0
+		p.RandomIV = &b
+	case TagIVLength:
+		p.IVLength = &n
+	case TagTagLength:
+		p.TagLength = &n
+	case TagFixedFieldLength:
+		p.FixedFieldLength = &n
+	case TagInvocationFieldLength:
+		p.InvocationFieldLength = &n
+	case TagCounterLength:
+		p.CounterLength = &n
+	case TagInitialCounterValue:
+		p.InitialCounterValue = &n
+	case TagSaltLength:
+		p.SaltLength = &n
+	case TagMaskGenerator:
+		p.MaskGenerator = MaskGenerator(v.Uint())
+	case TagMaskGeneratorHashingAlgorithm:
+		p.MaskGeneratorHashing = HashingAlgorithm(v.Uint())
+	case TagPSource:
+		p.PSource = v.Bytes
+	case TagTrailerField:
+		p.TrailerField = &n
+	default:
+		return false
+	}
+	return true
+}
+
+// ParametersOf reads the attribute Cryptographic Parameters.
+func ParametersOf(v Value) CryptographicParameters {
+	var p CryptographicParameters
+	for _, f := range v.Fields {
+		p.SetField(f.Tag, f.Value)
+	}
+	return p
+}
+
+// Fields lists what is given, in the standard's order.
+func (p *CryptographicParameters) Fields() []Field {
+	var fs []Field
+	enum := func(t Tag, v uint32) {
+		if v != 0 {
+			fs = append(fs, Field{t, Enum(v)})
+		}
+	}
+	num := func(t Tag, v *int32) {
+		if v != nil {
+			fs = append(fs, Field{t, Int(*v)})
+		}
+	}
+	enum(TagBlockCipherMode, uint32(p.BlockCipherMode))
+	enum(TagPaddingMethod, uint32(p.PaddingMethod))
+	enum(TagHashingAlgorithm, uint32(p.HashingAlgorithm))
+	enum(TagKeyRoleType, uint32(p.KeyRoleType))
+	enum(TagDigitalSignatureAlgorithm, uint32(p.DigitalSignatureAlgorithm))
+	enum(TagCryptographicAlgorithm, uint32(p.CryptographicAlgorithm))
+	if p.RandomIV != nil {
+		fs = append(fs, Field{TagRandomIV, Bool(*p.RandomIV)})
+	}
+	num(TagIVLength, p.IVLength)
+	num(TagTagLength, p.TagLength)
+	num(TagFixedFieldLength, p.FixedFieldLength)
+	num(TagInvocationFieldLength, p.InvocationFieldLength)
+	num(TagCounterLength, p.CounterLength)
+	num(TagInitialCounterValue, p.InitialCounterValue)
+	num(TagSaltLength, p.SaltLength)
+	enum(TagMaskGenerator, uint32(p.MaskGenerator))
+	enum(TagMaskGeneratorHashingAlgorithm, uint32(p.MaskGeneratorHashing))
+	if p.PSource != nil {
+		fs = append(fs, Field{TagPSource, Bytes(p.PSource)})
+	}
+	num(TagTrailerField, p.TrailerField)
+	return fs
+}

@@ -1,0 +1,218 @@
+package core
+
+import "context"
+
+// Clock tells the time, so that tests can.
+type Clock interface {
+	Now() int64      // Unix seconds
+	NowMicro() int64 // Unix microseconds
+}
+
+// Store keeps metadata. The implementations behave alike, which storetest
+// proves. All methods are safe for concurrent use. Errors carry the codes
+// ItemNotFound, ObjectAlreadyExists, Conflict or StoreUnavailable.
+type Store interface {
+	// Object returns a snapshot with its Material.
+	Object(ctx context.Context, tenant, id string) (*ManagedObject, error)
+
+	// Candidates returns objects, in ascending Seq after the given one, that MAY
+	// match f: every match is among them, others can be. It uses an index for
+	// Name, links, groups, vendor attributes and the typed columns. Material is
+	// left out. Fewer than limit rows mean that there are no more.
+	Candidates(ctx context.Context, tenant string, f Filter, after int64, limit int) ([]*ManagedObject, error)
+
+	// Commit stores a change as one transaction, durable when it returns nil.
+	// Commits of many callers may share one sync.
+	Commit(ctx context.Context, c *Change) error
+
+	// TenantKeys lists the keys of a tenant, of every tenant when it is "".
+	TenantKeys(ctx context.Context, tenant string) ([]TenantKey, error)
+
+	// Intents lists what was begun and not finished.
+	Intents(ctx context.Context) ([]Intent, error)
+
+	// Residents returns which of the given CKA_IDs an object row names that is
+	// not destroyed.
+	Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error)
+
+	// Records reads the audit records back.
+	Records(ctx context.Context, q RecordQuery) ([]StoredEntry, error)
+
+	// Shared reports whether other processes may change rows, so that snapshots
+	// must not be trusted for longer than SnapshotLease.
+	Shared() bool
+
+	Health(ctx context.Context) error
+	Close() error
+}
+
+// SnapshotLeaseMS is how long, in milliseconds, a snapshot of a shared store
+// may be used (promise 5: revoked everywhere within a second).
+const SnapshotLeaseMS = 800
+
+// Filter narrows Locate for the store. The engine checks each candidate again.
+type Filter struct {
+	Now        int64      // for states that dates have moved on
+	Attributes Attributes // the request's; see Matches
+	Owner      string     // with Groups: only objects of this owner or these groups
+	Groups     []string
+	Everyone   bool // ignore Owner and Groups: the policy lets the principal see the tenant
+}
+
+// Change is one atomic step of the store.
+type Change struct {
+	Insert     []*ManagedObject // Version 1; Seq is assigned and written back
+	Update     []*ManagedObject // Version is the new one; a row that is not at Version-1 fails all with Conflict
+	Delete     []*ManagedObject // Undo of an Insert; the row must be at Version
+	TenantKeys []TenantKey      // inserted, or moved on to State
+	Begin      []Intent
+	Finish     []string // ids of intents
+	Entries    []Entry
+}
+
+// Intent is written before an effect outside the database, so that a crash
+// leaves a trace to clean up by.
+type Intent struct {
+	ID     string // random, 32 hex digits
+	Tenant string
+	Kind   string // "create-token-object", "destroy-token-object"
+	Token  []byte // CKA_ID
+	Object string // Unique Identifier, where there is one
+	Time   int64  // Unix seconds
+}
+
+// Undo remembers how to take back what a batch has done. The engine fills it;
+// [Engine.Undo] uses it. Not safe for concurrent use.
+type Undo struct{ Steps []UndoStep }
+
+// UndoStep is one change taken back: Made is deleted, or After goes back to Before.
+type UndoStep struct{ Before, After *ManagedObject }
+
+// KeySpec says what key to make or import.
+type KeySpec struct {
+	Kind   KeyKind
+	Class  Class
+	Mode   Mode
+	Bits   int              // of a symmetric key, or an RSA modulus
+	Curve  RecommendedCurve // EC
+	Format KeyFormatType    // of the clear bytes given to Import
+	Token  []byte           // CKA_ID for Mode resident, named in an intent before
+	TTLV   []byte           // Import of class X: the TTLV Key Value to keep as a second blob; nil: none
+}
+
+// KeyFacts is what the token tells of a key it made or took.
+type KeyFacts struct {
+	SHA256 []byte // of the clear bytes; nil where nobody may know
+	Where  string
+}
+
+// Cipher is one Encrypt or Decrypt. Parameters are complete: the engine has
+// merged the request's with the key's and the defaults.
+type Cipher struct {
+	Parameters CryptographicParameters
+	Data       []byte
+	IV         []byte // empty at Encrypt with a mode that needs one: make it
+	AAD        []byte
+	Tag        []byte // Decrypt, AEAD
+}
+
+// Ciphered is the answer: IV only where it was made here, Tag for AEAD modes.
+type Ciphered struct {
+	Data, IV, Tag []byte
+	Where         string
+}
+
+// HSM is the token, or group of tokens, that makes, keeps and uses keys. Only
+// class C bytes and data leave it, and only through Clear. Every method checks
+// the row MAC of a Key with material before it is used; a wrong one is
+// CryptographicFailure. Errors carry TokenUnavailable, UnsupportedByHSM,
+// CryptographicFailure, BadCryptographicParameters, InvalidField, Sensitive or
+// NotExtractable. Safe for concurrent use.
+type HSM interface {
+	Generate(ctx context.Context, k Key, s KeySpec) (Material, KeyFacts, error)
+	// GeneratePair makes a private key for k and returns beside it the public
+	// half as SubjectPublicKeyInfo, sealed for the key public.
+	GeneratePair(ctx context.Context, k, public Key, s KeySpec) (private, pub Material, spki []byte, facts KeyFacts, err error)
+	// Import takes clear bytes: a key, or data for D. It does not keep clear.
+	Import(ctx context.Context, k Key, s KeySpec, clear []byte) (Material, KeyFacts, error)
+	// ImportWrapped takes a key that a client wrapped (No Encoding) under key with.
+	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
+	// Reseal makes the row MAC anew after algorithm or mask changed; k.Material must be what old was sealed as.
+	Reseal(ctx context.Context, old, k Key) ([]byte, error)
+
+	// Clear appends the clear bytes of a class C key or of data to dst. The
+	// caller zeroes them.
+	Clear(ctx context.Context, k Key, dst []byte) ([]byte, error)
+	// WrapOut wraps k under with: its raw bytes (No Encoding), or the given TTLV
+	// Key Value of a class C key, or with ttlv empty and not nil its stored TTLV blob.
+	WrapOut(ctx context.Context, k, with Key, p CryptographicParameters, ttlv []byte) ([]byte, error)
+
+	Encrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)
+	Decrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)
+	Sign(ctx context.Context, k Key, p CryptographicParameters, data []byte, digested bool) (sig []byte, where string, err error)
+	Verify(ctx context.Context, k Key, p CryptographicParameters, data []byte, digested bool, sig []byte) (ok bool, where string, err error)
+	MAC(ctx context.Context, k Key, p CryptographicParameters, data []byte) (mac []byte, where string, err error)
+	MACVerify(ctx context.Context, k Key, p CryptographicParameters, data, mac []byte) (ok bool, where string, err error)
+	Random(ctx context.Context, dst []byte) error
+	Seed(ctx context.Context, seed []byte) error
+
+	// Forget drops cached handles and memory copies of an object.
+	Forget(tenant, id string)
+
+	// MakeTenantKey makes one; it is an error if the token has an object with that CKA_ID.
+	MakeTenantKey(ctx context.Context, k TenantKey) error
+	// LoadTenantKeys finds a tenant's active keys in the token and checks their
+	// templates; without it no other method works for the tenant.
+	LoadTenantKeys(ctx context.Context, keys []TenantKey) error
+	// DestroyObject removes a token object; one that is not there is no error.
+	DestroyObject(ctx context.Context, token []byte) error
+	// Objects lists the CKA_IDs of keyreeve's objects in the token.
+	Objects(ctx context.Context) ([][]byte, error)
+
+	Health(ctx context.Context) HSMHealth
+	Close(ctx context.Context) error
+}
+
+// HSMHealth is the state of a token for people and probes.
+type HSMHealth struct {
+	Ready                                        bool
+	Label                                        string
+	Serial                                       string
+	Module                                       string
+	Refusals                                     []string // classes and mechanisms refused by the self-test, each with its reason
+	Problem                                      string   // a sentence; "" when ready
+	Sessions, InUse, CachedHandles, CachedCopies int
+}
+
+// AccessRequest is all that a decision may depend on. Object nil is a declared
+// "no object" (Create, Query, Locate itself).
+type AccessRequest struct {
+	Operation Operation
+	Principal *Principal
+	Object    *ManagedObject
+	State     State // Object's, at Now
+	Door      Door
+	Address   string
+	Now       int64 // Unix seconds
+}
+
+// Decision is the policy's answer. Scope is filled for Locate without object:
+// how far the principal may see, "tenant" or "own" (its own and its groups').
+type Decision struct {
+	Allow      bool
+	Reasons    []string // rules that allowed or denied
+	PolicyHash string
+	Scope      string
+}
+
+// Policy decides every operation. An error means deny; it never comes with
+// Allow. Safe for concurrent use.
+type Policy interface {
+	Decide(ctx context.Context, r *AccessRequest) (Decision, error)
+	Health(ctx context.Context) error
+}
+
+// Journal turns a record into the bytes that are stored.
+type Journal interface {
+	Seal(r *Record) Entry
+}

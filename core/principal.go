@@ -1,0 +1,51 @@
+package core
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Principal is who asks. It is made once per connection where possible, never
+// changes, and may be shared by goroutines.
+type Principal struct {
+	Tenant string
+	ID     string // unique in the tenant, "dev"
+	Groups []string
+	Roles  []string // "admin", "auditor"
+	Method string   // how it proved itself: "mtls", "system"
+
+	// The channel's own identity, beside the effective one above.
+	Subject     string // subject of the client certificate
+	Serial      string // its serial number, hex
+	Fingerprint string // SHA-256 of the certificate, hex
+	Expires     int64  // Unix seconds after which it is nobody
+}
+
+// HasRole reports whether p holds a role.
+func (p *Principal) HasRole(role string) bool { return slices.Contains(p.Roles, role) }
+
+// InGroup reports whether p is a member of group g; nobody is a member of "".
+func (p *Principal) InGroup(g string) bool { return g != "" && slices.Contains(p.Groups, g) }
+
+// Door is how a request arrived.
+type Door string
+
+// The three doors.
+const (
+	DoorKMIP  Door = "kmip"
+	DoorREST  Door = "rest"
+	DoorClock Door = "clock"
+)
+
+// Caller is all that the engine knows of one request: who, through which door,
+// from where. Version is the client's KMIP version, zero at other doors; it
+// only chooses between rules that the standard itself changed.
+type Caller struct {
+	Principal *Principal
+	Door      Door
+	Address   netip.Addr
+	Version   Version
+	RequestID string // ours, one a request message
+	ClientRef string // Client Correlation Value or REST request header, for the record only
+	Undo      *Undo  // not nil: the batch may have to be undone, so remember how
+}

@@ -1,0 +1,55 @@
+package core
+
+// Outcome is how an operation ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Allowed Outcome = "allowed" // done
+	Denied  Outcome = "denied"  // the policy, or authentication, refused
+	Failed  Outcome = "failed"  // allowed, but it could not be done
+)
+
+// Record is the audit record of one operation. It never holds key bytes,
+// plaintext, PINs or tokens.
+type Record struct {
+	Time        int64 // Unix microseconds, when the operation began
+	Tenant      string
+	Principal   string
+	Fingerprint string // of the client certificate
+	Address     string
+	Door        Door
+	RequestID   string
+	ClientRef   string
+	Operation   string // the standard's name: "Create"; "Login" for a failed handshake or credential
+	Object      string // Unique Identifier, "" where there is none
+	Outcome     Outcome
+	Code        Code     // of the error; Internal with Outcome Allowed means none
+	Reasons     []string // what in the policy decided
+	PolicyHash  string
+	Where       string // where cryptography ran: "token", "memory", "software", ""
+	DurationUS  int64
+	Detail      string // a short fact for people: "state Active -> Deactivated"
+}
+
+// Entry is a record as it is stored and, later, hashed into the log: Body is
+// canonical JSON made by package audit.
+type Entry struct {
+	Tenant string
+	Time   int64 // Unix microseconds
+	Body   []byte
+}
+
+// RecordQuery selects records, newest first. Empty fields select all.
+type RecordQuery struct {
+	Tenant       string
+	Since, Until int64 // Unix microseconds; 0: open
+	Before       int64 // page on: only records with a smaller number
+	Limit        int   // at most 1000
+}
+
+// StoredEntry is an Entry with its number in the store.
+type StoredEntry struct {
+	Number int64
+	Entry
+}
