@@ -1,0 +1,69 @@
+package core
+
+// Matches reports whether o satisfies every attribute of f, which is what
+// Locate asks (KMIP 1.4 §4.9, 2.1 §6.1.32): an attribute that o lacks never
+// matches; two instances of one date are a range, ends included; a Usage Mask
+// matches when all its bits are set; the fields given of a structure must all
+// be equal. Owner and groups are the store's and the policy's business.
+func (f *Filter) Matches(o *ManagedObject) bool {
+	for i := range f.Attributes {
+		if !f.matchesOne(&f.Attributes[i], o) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *Filter) matchesOne(want *Attribute, o *ManagedObject) bool {
+	switch {
+	case want.Tag == TagState:
+		return o.Attributes.Has(TagState) && o.StateAt(f.Now) == State(want.Value.Uint())
+	case want.Tag == TagCryptographicUsageMask:
+		v, ok := o.Attributes.Get(want.Tag)
+		return ok && v.Uint()&want.Value.Uint() == want.Value.Uint()
+	case want.Value.Kind == KindDateTime && want.Tag != 0:
+		return f.matchesDate(want.Tag, o)
+	}
+	ref := want.Ref()
+	for i := range o.Attributes {
+		if ref.Names(&o.Attributes[i]) && covers(o.Attributes[i].Value, want.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchesDate compares with one date, or with the range that two of them span.
+func (f *Filter) matchesDate(t Tag, o *ManagedObject) bool {
+	have, ok := o.Attributes.Get(t)
+	if !ok {
+		return false
+	}
+	low, high, n := int64(0), int64(0), 0
+	for i := range f.Attributes {
+		if a := &f.Attributes[i]; a.Tag == t {
+			if n == 0 || a.Value.Num < low {
+				low = a.Value.Num
+			}
+			if n == 0 || a.Value.Num > high {
+				high = a.Value.Num
+			}
+			n++
+		}
+	}
+	return low <= have.Num && have.Num <= high
+}
+
+// covers reports whether have holds all that want asks for: equality, or for
+// structures equality of each field that want names.
+func covers(have, want Value) bool {
+	if want.Kind != KindStructure || have.Kind != KindStructure {
+		return have.Equal(want)
+	}
+	for _, w := range want.Fields {
+		if !have.Field(w.Tag).Equal(w.Value) {
+			return false
+		}
+	}
+	return true
+}
