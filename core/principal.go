@@ -1,9 +1,6 @@
 package core
 
-import (
-	"net/netip"
-	"slices"
-)
+import "slices"
 
 // Principal is who asks. It is made once per connection where possible, never
 // changes, and may be shared by goroutines.
@@ -43,7 +40,7 @@ const (
 type Caller struct {
 	Principal *Principal
 	Door      Door
-	Address   netip.Addr
+	Address   string // of the peer, without port
 	Version   Version
 	RequestID string // ours, one a request message
 	ClientRef string // Client Correlation Value or REST request header, for the record only
