@@ -14,6 +14,7 @@ var attributeTable = []AttributeRule{
 	{TagCompromiseOccurrenceDate, "Compromise Occurrence Date", false, ModifyNever, false, false, V1_0, 0},
 	{TagContactInformation, "Contact Information", true, ModifyAlways, true, false, V1_0, 0},
 	{TagCryptographicAlgorithm, "Cryptographic Algorithm", true, ModifyNever, false, false, V1_0, 0},
+	{TagCryptographicDomainParameters, "Cryptographic Domain Parameters", true, ModifyNever, false, false, V1_0, 0},
 	{TagCryptographicLength, "Cryptographic Length", true, ModifyNever, false, false, V1_0, 0},
 	{TagCryptographicParameters, "Cryptographic Parameters", true, ModifyAlways, true, true, V1_0, 0},
 	{TagCryptographicUsageMask, "Cryptographic Usage Mask", true, ModifyNever, false, false, V1_0, 0},
