@@ -114,5 +114,5 @@ type TenantKey struct {
 	Purpose string // "N", "X", "C", "D", "R"
 	Epoch   int    // from 1
 	Token   []byte // CKA_ID, 16 random bytes
-	State   string // "pending", "active"
+	State   string // "pending", "active", "retired"
 }

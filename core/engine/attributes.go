@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// GetAttributes returns the attributes named, or all (KMIP 1.4 §4.12, 2.1
+// §6.1.22). A name that the object has no value for is left out.
+func (e *Engine) GetAttributes(ctx context.Context, c *core.Caller, in *core.GetAttributesInput) (core.GetAttributesOutput, error) {
+	return run(e, ctx, c, core.OperationGetAttributes, in, (*call).getAttributes)
+}
+
+func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttributesOutput, err error) {
+	o, err := k.object(in.ID)
+	if err != nil {
+		return out, err
+	}
+	for i := range in.Names {
+		if slices.Contains(in.Names[:i], in.Names[i]) {
+			return out, core.Errorf(core.InvalidMessage, "%s is named twice", printable(in.Names[i].String()))
+		}
+	}
+	out.ID = o.ID
+	if len(in.Names) == 0 {
+		out.Attributes = k.shown(o)
+	} else {
+		out.Attributes = k.named(o, in.Names)
+	}
+	return out, nil
+}
+
+// shown lists o's attributes as of now: the state as dates have moved it, and
+// nothing that is kept for the server's own use.
+func (k *call) shown(o *core.ManagedObject) core.Attributes {
+	out := make(core.Attributes, 0, len(o.Attributes))
+	for _, a := range o.Attributes {
+		if a.Tag != 0 && core.RuleOf(a.Tag) == nil {
+			continue
+		}
+		if a.Tag == core.TagState {
+			a.Value = core.Enum(o.StateAt(k.now))
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func (k *call) named(o *core.ManagedObject, names []core.AttributeName) core.Attributes {
+	var out core.Attributes
+	all := k.shown(o)
+	for _, n := range names {
+		out = append(out, all.All(n)...)
+	}
+	return out
+}
+
+// GetAttributeList names the attributes that an object has (KMIP 1.4 §4.13,
+// 2.1 §6.1.23).
+func (e *Engine) GetAttributeList(ctx context.Context, c *core.Caller, in *core.GetAttributeListInput) (core.GetAttributeListOutput, error) {
+	return run(e, ctx, c, core.OperationGetAttributeList, in, (*call).getAttributeList)
+}
+
+func (k *call) getAttributeList(in *core.GetAttributeListInput) (out core.GetAttributeListOutput, err error) {
+	o, err := k.object(in.ID)
+	if err != nil {
+		return out, err
+	}
+	out.ID = o.ID
+	for _, a := range k.shown(o) {
+		if n := a.Ref(); !slices.Contains(out.Names, n) {
+			out.Names = append(out.Names, n)
+		}
+	}
+	return out, nil
+}

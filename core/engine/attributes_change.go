@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// AddAttribute adds an instance (KMIP 1.4 §4.14, 2.1 §6.1.2).
+func (e *Engine) AddAttribute(ctx context.Context, c *core.Caller, in *core.AddAttributeInput) (core.AttributeOutput, error) {
+	return run(e, ctx, c, core.OperationAddAttribute, in, (*call).addAttribute)
+}
+
+func (k *call) addAttribute(in *core.AddAttributeInput) (core.AttributeOutput, error) {
+	ref := in.Attribute.Ref()
+	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
+		if err := checkNew(&in.Attribute); err != nil {
+			return nil, core.Attribute{}, err
+		}
+		if r := core.RuleOf(ref.Tag); r != nil && !r.Multiple && o.Attributes.Find(ref) >= 0 {
+			return nil, core.Attribute{}, core.Errorf(core.AttributeSingleValued, "%s has a value; it can be modified, not added to", r.Name)
+		}
+		if len(o.Attributes) >= maxAttributes {
+			return nil, core.Attribute{}, core.Errorf(core.InvalidField, "the object has %d attributes, which is the most", maxAttributes)
+		}
+		next := o.Attributes.Add(in.Attribute)
+		if ref.Tag == core.TagUsageLimits {
+			next = initUsageLimits(next)
+		}
+		all := next.All(ref)
+		return next, all[len(all)-1], nil
+	})
+}
+
+// ModifyAttribute changes an instance (KMIP 1.4 §4.15, 2.1 §6.1.36).
+func (e *Engine) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
+	return run(e, ctx, c, core.OperationModifyAttribute, in, (*call).modifyAttribute)
+}
+
+func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
+	return k.changeAttribute(in.ID, in.New.Ref(), func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
+		i, err := findInstance(o, in.Name, in.CurrentValue)
+		if err != nil {
+			return nil, core.Attribute{}, err
+		}
+		return k.replace(o, i, &in.New)
+	})
+}
+
+// SetAttribute gives a single-valued attribute a value, whether or not it had
+// one (KMIP 2.1 §6.1.55).
+func (e *Engine) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetAttributeInput) (core.AttributeOutput, error) {
+	return run(e, ctx, c, core.OperationSetAttribute, in, (*call).setAttribute)
+}
+
+func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, error) {
+	ref := in.Attribute.Ref()
+	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
+		if r := core.RuleOf(ref.Tag); r != nil && r.Multiple {
+			return nil, core.Attribute{}, core.Errorf(core.InvalidField, "%s may have several values; use Add Attribute or Modify Attribute", r.Name)
+		}
+		if i := o.Attributes.Find(ref); i >= 0 {
+			return k.replace(o, i, &in.Attribute)
+		}
+		if err := checkNew(&in.Attribute); err != nil {
+			return nil, core.Attribute{}, err
+		}
+		next := o.Attributes.Add(in.Attribute)
+		return next, next[next.Find(ref)], nil
+	})
+}
+
+// DeleteAttribute takes an instance away; without index or value the first one
+// of KMIP 1.x, and all of KMIP 2.x (KMIP 1.4 §4.16, 2.1 §6.1.13).
+func (e *Engine) DeleteAttribute(ctx context.Context, c *core.Caller, in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
+	return run(e, ctx, c, core.OperationDeleteAttribute, in, (*call).deleteAttribute)
+}
+
+func (k *call) deleteAttribute(in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
+	ref := in.Name
+	ref.Index, ref.Indexed = 0, false
+	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
+		i, err := findInstance(o, in.Name, in.CurrentValue)
+		if err != nil {
+			return nil, core.Attribute{}, err
+		}
+		if r := core.RuleOf(ref.Tag); r != nil && !r.ClientDeletes {
+			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "%s cannot be deleted by a client", r.Name)
+		}
+		if ref.Tag == 0 && ref.Vendor == "y" {
+			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "attributes of vendor y are the server's")
+		}
+		gone := o.Attributes[i]
+		if k.caller.Version >= core.V2_0 && in.CurrentValue == nil {
+			return o.Attributes.Without(ref), gone, nil
+		}
+		return o.Attributes.Without(core.AttributeName{Tag: ref.Tag, Vendor: ref.Vendor, Name: ref.Name, Index: gone.Index, Indexed: true}), gone, nil
+	})
+}
+
+// changeAttribute is what the four have in common: find, ask, refuse on a
+// destroyed object, edit, check the whole again, commit.
+func (k *call) changeAttribute(id core.Identifier, ref core.AttributeName, edit func(*core.ManagedObject) (core.Attributes, core.Attribute, error)) (out core.AttributeOutput, err error) {
+	next, err := k.change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) {
+		as, a, err := edit(o)
+		if err != nil {
+			return nil, err
+		}
+		next := successor(o)
+		next.Attributes, out.Attribute = as, a
+		if err := k.checkChanged(o, next, ref); err != nil {
+			return nil, err
+		}
+		k.record.Detail = printable(ref.String())
+		return next, nil
+	})
+	if err != nil {
+		return core.AttributeOutput{}, err
+	}
+	out.ID = next.ID
+	return out, nil
+}
+
+// checkChanged looks at the object as it would be.
+func (k *call) checkChanged(o, next *core.ManagedObject, ref core.AttributeName) error {
+	switch ref.Tag {
+	case core.TagName:
+		if err := checkNames(next.Attributes); err != nil {
+			return err
+		}
+		return k.uniqueNames(next.Attributes.All(ref), o.ID)
+	case core.TagActivationDate, core.TagDeactivationDate, core.TagProcessStartDate, core.TagProtectStopDate:
+		return k.checkDates(next)
+	case core.TagSensitive, core.TagExtractable:
+		return k.checkCustodyChange(o, next)
+	}
+	return nil
+}
+
+// checkCustodyChange refuses to weaken custody: what the token was told never
+// to give away cannot be given away later.
+func (k *call) checkCustodyChange(o, next *core.ManagedObject) error {
+	was := core.ClassOf(o.Attributes.Bool(core.TagSensitive), o.Attributes.Bool(core.TagExtractable))
+	to := core.ClassOf(next.Attributes.Bool(core.TagSensitive), next.Attributes.Bool(core.TagExtractable))
+	if was == to {
+		return nil
+	}
+	return core.Errorf(core.PermissionDenied, "object %s is kept in class %s; a change to class %s would need its key to be wrapped anew, which this server does not do: create or register it so", o.ID, was, to)
+}
+
+// findInstance finds what a request means: by value (2.x), by index, or the first.
+func findInstance(o *core.ManagedObject, n core.AttributeName, value *core.Value) (int, error) {
+	if r := core.RuleOf(n.Tag); n.Tag != 0 && r == nil {
+		return 0, core.Errorf(core.InvalidAttribute, "%v is no attribute", n.Tag)
+	}
+	byName := n
+	byName.Indexed = false
+	if o.Attributes.Find(byName) < 0 {
+		return 0, core.Errorf(core.AttributeNotFound, "object %s has no %s", o.ID, printable(n.String()))
+	}
+	if value != nil {
+		for i := range o.Attributes {
+			if byName.Names(&o.Attributes[i]) && o.Attributes[i].Value.Equal(*value) {
+				return i, nil
+			}
+		}
+		return 0, core.Errorf(core.AttributeInstanceNotFound, "object %s has no %s of that value", o.ID, printable(n.String()))
+	}
+	i := o.Attributes.Find(n)
+	if i < 0 {
+		return 0, core.Errorf(core.AttributeInstanceNotFound, "object %s has no %s with index %d", o.ID, printable(n.String()), n.Index)
+	}
+	return i, nil
+}
+
+// replace gives instance i a new value, if its rule lets a client do so now.
+func (k *call) replace(o *core.ManagedObject, i int, a *core.Attribute) (core.Attributes, core.Attribute, error) {
+	if err := k.mayModify(o, a); err != nil {
+		return nil, core.Attribute{}, err
+	}
+	v := a.Value
+	if a.Tag == core.TagUsageLimits {
+		var err error
+		if v, err = correctUsageLimits(o.Attributes[i].Value, v); err != nil {
+			return nil, core.Attribute{}, err
+		}
+	}
+	next := o.Attributes.Replace(i, v)
+	return next, next[i], nil
+}
+
+func (k *call) mayModify(o *core.ManagedObject, a *core.Attribute) error {
+	if a.Tag == 0 {
+		return checkCustom(a)
+	}
+	r := core.RuleOf(a.Tag)
+	if r == nil {
+		return core.Errorf(core.InvalidAttribute, "%v is no attribute", a.Tag)
+	}
+	s := o.StateAt(k.now)
+	switch r.ClientChanges {
+	case core.ModifyNever:
+		return core.Errorf(core.AttributeReadOnly, "%s cannot be changed by a client", r.Name)
+	case core.ModifyPreActive:
+		if s != core.PreActive {
+			return core.Errorf(core.WrongState, "%s can be changed only while Pre-Active; object %s is %v", r.Name, o.ID, s)
+		}
+	case core.ModifyUntilReached:
+		if s != core.PreActive && s != core.Active {
+			return core.Errorf(core.WrongState, "%s can be changed only while Pre-Active or Active; object %s is %v", r.Name, o.ID, s)
+		}
+		if v, ok := o.Attributes.Get(a.Tag); ok && v.Num <= k.now {
+			return core.Errorf(core.WrongState, "the %s of object %s has been reached", r.Name, o.ID)
+		}
+	}
+	return checkValue(a)
+}

@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// leaseSeconds is the Lease Time that objects show: how long a client may use
+// a copy before it should ask again (KMIP 1.4 §3.20).
+const leaseSeconds = 3600
+
+// newborn makes the object that a Create or Register of the caller brings
+// forth, with every attribute that does not depend on key bytes.
+func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
+	p := k.caller.Principal
+	o := &core.ManagedObject{Tenant: p.Tenant, ID: newID(), Type: t, Owner: p.ID, Group: groupFor(p, given), Version: 1}
+	now := core.Date(k.now)
+	as := core.Attributes{
+		{Tag: core.TagUniqueIdentifier, Value: core.Text(o.ID)},
+		{Tag: core.TagObjectType, Value: core.Enum(t)},
+		{Tag: core.TagInitialDate, Value: now},
+		{Tag: core.TagLastChangeDate, Value: now},
+		{Tag: core.TagOriginalCreationDate, Value: now},
+	}
+	for _, a := range given {
+		if a.Tag == core.TagOriginalCreationDate {
+			as = as.Set(a.Tag, a.Value)
+			continue
+		}
+		as = append(as, a)
+	}
+	if t != core.ObjectTypeTemplate {
+		as = append(as, core.Attribute{Tag: core.TagState, Value: core.Enum(core.PreActive)},
+			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)},
+			core.Attribute{Tag: core.TagFresh, Value: core.Bool(true)})
+		as = dedupe(as, core.TagFresh)
+	}
+	o.Attributes = as
+	if err := k.checkDates(o); err != nil {
+		return nil, err
+	}
+	if err := k.uniqueNames(given, ""); err != nil {
+		return nil, err
+	}
+	o.Attributes = o.Attributes.Set(core.TagState, core.Enum(o.StateAt(k.now)))
+	if t == core.ObjectTypeTemplate {
+		o.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagState})
+	}
+	o.Attributes = initUsageLimits(o.Attributes)
+	return o, nil
+}
+
+// dedupe keeps the first instance of a single-valued attribute.
+func dedupe(as core.Attributes, t core.Tag) core.Attributes {
+	seen := false
+	return slices.DeleteFunc(as, func(a core.Attribute) bool {
+		again := a.Tag == t && seen
+		seen = seen || a.Tag == t
+		return again
+	})
+}
+
+// groupFor chooses whose members may use the object besides its owner: the
+// Object Group that it is given, where that is a group of the caller's, and
+// the caller's first group otherwise.
+func groupFor(p *core.Principal, given core.Attributes) string {
+	for _, a := range given.All(core.AttributeName{Tag: core.TagObjectGroup}) {
+		if p.InGroup(a.Value.Text) {
+			return a.Value.Text
+		}
+	}
+	if len(p.Groups) > 0 {
+		return p.Groups[0]
+	}
+	return ""
+}
+
+// checkDates refuses dates that contradict one another (KMIP 1.4 §3.24 to
+// §3.27). An Activation Date in the past is the object's at once.
+func (k *call) checkDates(o *core.ManagedObject) error {
+	order := []core.Tag{core.TagActivationDate, core.TagProcessStartDate, core.TagProtectStopDate, core.TagDeactivationDate}
+	last, lastTag := int64(0), core.Tag(0)
+	for _, t := range order {
+		v, ok := o.Attributes.Get(t)
+		if !ok {
+			continue
+		}
+		if lastTag != 0 && v.Num < last {
+			return core.Errorf(core.InvalidField, "%v lies before %v", t, lastTag)
+		}
+		last, lastTag = v.Num, t
+	}
+	return nil
+}
+
+// custody decides the class of new key material from what the client asked and
+// the server's defaults, and writes the four attributes that tell it.
+func (k *call) custody(o *core.ManagedObject, born bool) (core.Class, error) {
+	sensitive, extractable := k.Defaults.Sensitive, !k.Defaults.NotExtractable
+	if v, ok := o.Attributes.Get(core.TagSensitive); ok {
+		sensitive = v.Num != 0
+	}
+	if v, ok := o.Attributes.Get(core.TagExtractable); ok {
+		extractable = v.Num != 0
+	}
+	class := core.ClassOf(sensitive, extractable)
+	if slices.Contains(k.Defaults.ForbidClasses, class) {
+		return "", core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
+	}
+	// Registered bytes have been outside: they were not always sensitive, and
+	// they have been extractable (KMIP 1.4 §3.48, §3.50).
+	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(sensitive)).Set(core.TagExtractable, core.Bool(extractable)).
+		Set(core.TagAlwaysSensitive, core.Bool(born && sensitive)).Set(core.TagNeverExtractable, core.Bool(born && !extractable))
+	return class, nil
+}
+
+// setDigest writes the SHA-256 Digest where it is known. Of Secret Data only
+// who may read the value may know it: the hash of a password lets it be guessed.
+func setDigest(o *core.ManagedObject, sha256 []byte) {
+	if sha256 == nil || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
+		return
+	}
+	o.Attributes = o.Attributes.Add(core.Attribute{Tag: core.TagDigest, Value: core.Structure(
+		core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)},
+		core.Field{Tag: core.TagDigestValue, Value: core.Bytes(sha256)},
+		core.Field{Tag: core.TagKeyFormatType, Value: core.Enum(o.Material.Format)})})
+}
+
+// setGenerator writes how the server's random bytes came about (KMIP 1.4 §3.44).
+func setGenerator(o *core.ManagedObject) {
+	o.Attributes = o.Attributes.Set(core.TagRandomNumberGenerator, core.Structure(
+		core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)}))
+}
+
+// linkOf makes a Link attribute (KMIP 1.4 §3.35).
+func linkOf(t core.LinkType, id string) core.Attribute {
+	return core.Attribute{Tag: core.TagLink, Value: core.Structure(
+		core.Field{Tag: core.TagLinkType, Value: core.Enum(t)},
+		core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text(id)})}
+}

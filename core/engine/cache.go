@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"hash/maphash"
+	"sync"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds of the cache of object snapshots: 64 shards of 256 objects.
+const (
+	cacheShards   = 64
+	shardCapacity = 256
+)
+
+// cache keeps immutable object snapshots. A snapshot is never replaced by an
+// older one, and one read from the store before a change is not kept after it.
+type cache struct {
+	lease  int64 // microseconds a snapshot may be used; 0: until changed
+	seed   maphash.Seed
+	shards [cacheShards]shard
+}
+
+type shard struct {
+	mu      sync.Mutex
+	gen     uint64 // counts changes, so that a slow reader does not put back what a writer dropped
+	objects map[objectKey]snapshot
+}
+
+type objectKey struct{ tenant, id string }
+
+type snapshot struct {
+	object *core.ManagedObject
+	until  int64 // Unix microseconds; 0: no end
+}
+
+func newCache(leaseMicro int64) *cache {
+	c := &cache{lease: leaseMicro, seed: maphash.MakeSeed()}
+	for i := range c.shards {
+		c.shards[i].objects = map[objectKey]snapshot{}
+	}
+	return c
+}
+
+func (c *cache) shard(id string) *shard {
+	return &c.shards[maphash.String(c.seed, id)%cacheShards]
+}
+
+// get returns the snapshot, or nil and the generation to give to fill.
+func (c *cache) get(tenant, id string, nowMicro int64) (*core.ManagedObject, uint64) {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.objects[objectKey{tenant, id}]; ok && (e.until == 0 || nowMicro < e.until) {
+		return e.object, s.gen
+	}
+	return nil, s.gen
+}
+
+// fill keeps what was read from the store, unless the shard has changed since
+// get gave gen. readMicro is the time BEFORE the read: a lease runs from there.
+func (c *cache) fill(o *core.ManagedObject, gen uint64, readMicro int64) {
+	s := c.shard(o.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen == gen {
+		s.set(o, c.until(readMicro))
+	}
+}
+
+// put keeps what was just committed. On a shared store it is dropped instead:
+// when the lease began is not known here.
+func (c *cache) put(o *core.ManagedObject) {
+	s := c.shard(o.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gen++
+	key := objectKey{o.Tenant, o.ID}
+	if c.lease != 0 {
+		delete(s.objects, key)
+	} else if old, ok := s.objects[key]; !ok || old.object.Version < o.Version {
+		s.set(o, 0)
+	}
+}
+
+func (c *cache) drop(tenant, id string) {
+	s := c.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gen++
+	delete(s.objects, objectKey{tenant, id})
+}
+
+func (c *cache) until(readMicro int64) int64 {
+	if c.lease == 0 {
+		return 0
+	}
+	return readMicro + c.lease
+}
+
+// set evicts any one object when the shard is full: map order is random enough.
+func (s *shard) set(o *core.ManagedObject, until int64) {
+	if len(s.objects) >= shardCapacity {
+		for k := range s.objects {
+			delete(s.objects, k)
+			break
+		}
+	}
+	s.objects[objectKey{o.Tenant, o.ID}] = snapshot{o, until}
+}

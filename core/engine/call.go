@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// call is one operation under way. It is used by one goroutine and pooled.
+type call struct {
+	*Engine
+	ctx      context.Context
+	caller   *core.Caller
+	op       core.Operation
+	now      int64 // Unix seconds
+	began    int64 // Unix microseconds
+	record   core.Record
+	recorded bool         // the record went out with a change
+	secret   *core.Secret // what must not leave if the operation fails after all
+}
+
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+// run is the one road that every operation takes.
+func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Operation, in *I, verb func(*call, *I) (O, error)) (O, error) {
+	k := e.begin(ctx, c, op)
+	out, err := verb(k, in)
+	if err = k.end(err); err != nil {
+		var none O
+		return none, err
+	}
+	return out, nil
+}
+
+func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *call {
+	k := calls.Get().(*call)
+	began := e.Clock.NowMicro()
+	*k = call{Engine: e, ctx: ctx, caller: c, op: op, began: began, now: e.Clock.Now()}
+	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: op.String(), Reasons: k.record.Reasons[:0]}
+	if p := c.Principal; p != nil {
+		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
+	}
+	return k
+}
+
+// end closes the record. An operation whose record cannot be stored fails, and
+// what it would have given away is zeroed.
+func (k *call) end(err error) error {
+	defer calls.Put(k)
+	k.close(err)
+	if !k.recorded || err != nil {
+		if rerr := k.Store.Commit(context.WithoutCancel(k.ctx), &core.Change{Entries: []core.Entry{k.Journal.Seal(&k.record)}}); rerr != nil {
+			k.Log.Error("audit", "operation", k.record.Operation, "request", k.record.RequestID, "error", rerr)
+			err = core.Wrap(core.AuditUnavailable, errors.Join(rerr, err), "the audit record could not be stored, so the operation is not answered; see the store's health")
+		}
+	}
+	if err != nil {
+		k.secret.Release()
+	}
+	k.Observe(Observation{Operation: k.op, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
+		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
+	*k = call{record: core.Record{Reasons: k.record.Reasons[:0]}}
+	return err
+}
+
+// close fills in how the operation ended.
+func (k *call) close(err error) {
+	k.record.DurationUS = k.Clock.NowMicro() - k.began
+	k.record.Outcome, k.record.Code = core.Allowed, core.Internal
+	if err == nil {
+		return
+	}
+	k.record.Outcome, k.record.Code = core.Failed, core.CodeOf(err)
+	if k.record.Code == core.PermissionDenied || k.record.Code == core.PolicyUnavailable {
+		k.record.Outcome = core.Denied
+	}
+	if k.record.Code == core.Internal {
+		k.Log.Error("operation", "operation", k.record.Operation, "request", k.record.RequestID, "object", k.record.Object, "error", err)
+	}
+}
+
+// commit stores a change with the operation's record in one transaction, then
+// tells the cache and the batch's Undo.
+func (k *call) commit(ch *core.Change) error {
+	k.close(nil)
+	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
+	if err := k.Store.Commit(context.WithoutCancel(k.ctx), ch); err != nil {
+		k.forgetAll(ch)
+		return err
+	}
+	k.recorded = true
+	for _, o := range ch.Insert {
+		k.objects.put(o)
+		if k.caller.Undo != nil {
+			k.caller.Undo.Steps = append(k.caller.Undo.Steps, core.UndoStep{After: o})
+		}
+	}
+	for _, o := range ch.Update {
+		k.objects.put(o)
+	}
+	for _, o := range ch.Delete {
+		k.objects.drop(o.Tenant, o.ID)
+	}
+	return nil
+}
+
+// forgetAll drops what a failed commit touched: whether it took effect is not
+// known, so nobody may go on with an old snapshot.
+func (k *call) forgetAll(ch *core.Change) {
+	for _, o := range ch.Update {
+		k.objects.drop(o.Tenant, o.ID)
+	}
+}
+
+// Refuse records an operation that never reached its verb, because its payload
+// could not be read or a batch rule forbade it, and returns the error to answer.
+func (e *Engine) Refuse(ctx context.Context, c *core.Caller, op core.Operation, err error) error {
+	return e.begin(ctx, c, op).end(err)
+}
+
+// RecordLogin records an authentication that failed, which no operation follows.
+func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
+	r.Time, r.Operation, r.Outcome = e.Clock.NowMicro(), "Login", core.Denied
+	return e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
+}

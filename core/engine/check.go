@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Check says whether the caller may use an object as the request describes
+// (KMIP 1.4 §4.10, 2.1 §6.1.6).
+func (e *Engine) Check(ctx context.Context, c *core.Caller, in *core.CheckInput) (core.CheckOutput, error) {
+	return run(e, ctx, c, core.OperationCheck, in, (*call).check)
+}
+
+func (k *call) check(in *core.CheckInput) (out core.CheckOutput, err error) {
+	o, err := k.object(in.ID)
+	if err != nil {
+		return out, err
+	}
+	if o.StateAt(k.now).Gone() {
+		return out, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	}
+	if in.Mask != nil {
+		if err := checkMask(o, *in.Mask); err != nil {
+			return out, err
+		}
+	}
+	if in.UsageLimitsCount != nil {
+		if v, ok := o.Attributes.Get(core.TagUsageLimits); ok && v.Field(core.TagUsageLimitsCount).Num < *in.UsageLimitsCount {
+			return out, core.Errorf(core.UsageLimitExceeded, "the Usage Limits of object %s leave less than %d", o.ID, *in.UsageLimitsCount)
+		}
+	}
+	if in.LeaseTime != nil && int64(*in.LeaseTime) > o.Attributes.Num(core.TagLeaseTime) {
+		return out, core.Errorf(core.PermissionDenied, "a lease of %d seconds is longer than object %s allows", *in.LeaseTime, o.ID)
+	}
+	return core.CheckOutput{ID: o.ID}, nil
+}

@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Encrypt protects data with a key (KMIP 1.4 §4.29, 2.1 §6.1.18).
+func (e *Engine) Encrypt(ctx context.Context, c *core.Caller, in *core.EncryptInput) (core.EncryptOutput, error) {
+	return run(e, ctx, c, core.OperationEncrypt, in, (*call).encrypt)
+}
+
+func (k *call) encrypt(in *core.EncryptInput) (out core.EncryptOutput, err error) {
+	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+		return out, err
+	}
+	o, err := k.use(in.ID, core.MaskEncrypt, true)
+	if err != nil {
+		return out, err
+	}
+	if err := k.consume(o, len(in.Data)); err != nil {
+		return out, err
+	}
+	r, err := k.HSM.Encrypt(k.ctx, o.Key(), &core.Cipher{Parameters: k.parameters(in.Parameters, o), Data: in.Data, IV: in.IV, AAD: in.AAD})
+	k.record.Where = r.Where
+	if err != nil {
+		return out, err
+	}
+	return core.EncryptOutput{ID: o.ID, Data: r.Data, IV: r.IV, Tag: r.Tag}, nil
+}
+
+// Decrypt is the reverse (KMIP 1.4 §4.30, 2.1 §6.1.11).
+func (e *Engine) Decrypt(ctx context.Context, c *core.Caller, in *core.DecryptInput) (core.DecryptOutput, error) {
+	return run(e, ctx, c, core.OperationDecrypt, in, (*call).decrypt)
+}
+
+func (k *call) decrypt(in *core.DecryptInput) (out core.DecryptOutput, err error) {
+	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+		return out, err
+	}
+	o, err := k.use(in.ID, core.MaskDecrypt, false)
+	if err != nil {
+		return out, err
+	}
+	r, err := k.HSM.Decrypt(k.ctx, o.Key(), &core.Cipher{Parameters: k.parameters(in.Parameters, o), Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag})
+	k.record.Where = r.Where
+	if err != nil {
+		return out, err
+	}
+	return core.DecryptOutput{ID: o.ID, Data: r.Data}, nil
+}
+
+// Sign signs data or a digest (KMIP 1.4 §4.31, 2.1 §6.1.56).
+func (e *Engine) Sign(ctx context.Context, c *core.Caller, in *core.SignInput) (core.SignOutput, error) {
+	return run(e, ctx, c, core.OperationSign, in, (*call).sign)
+}
+
+func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
+	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+		return out, err
+	}
+	data, digested, err := toSign(in.Data, in.Digested)
+	if err != nil {
+		return out, err
+	}
+	o, err := k.use(in.ID, core.MaskSign, true)
+	if err != nil {
+		return out, err
+	}
+	if err := k.consume(o, len(data)); err != nil {
+		return out, err
+	}
+	sig, where, err := k.HSM.Sign(k.ctx, o.Key(), k.parameters(in.Parameters, o), data, digested)
+	k.record.Where = where
+	if err != nil {
+		return out, err
+	}
+	return core.SignOutput{ID: o.ID, Signature: sig}, nil
+}
+
+// SignatureVerify tells whether a signature is good (KMIP 1.4 §4.32, 2.1 §6.1.57).
+func (e *Engine) SignatureVerify(ctx context.Context, c *core.Caller, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
+	return run(e, ctx, c, core.OperationSignatureVerify, in, (*call).signatureVerify)
+}
+
+func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.SignatureVerifyOutput, err error) {
+	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+		return out, err
+	}
+	data, digested, err := toSign(in.Data, in.Digested)
+	if err != nil {
+		return out, err
+	}
+	if in.Signature == nil {
+		return out, core.Errorf(core.InvalidMessage, "Signature Verify has no Signature Data")
+	}
+	o, err := k.use(in.ID, core.MaskVerify, false)
+	if err != nil {
+		return out, err
+	}
+	ok, where, err := k.HSM.Verify(k.ctx, o.Key(), k.parameters(in.Parameters, o), data, digested, in.Signature)
+	k.record.Where = where
+	if err != nil {
+		return out, err
+	}
+	k.record.Detail = validity(ok).String()
+	return core.SignatureVerifyOutput{ID: o.ID, Validity: validity(ok)}, nil
+}
+
+// MAC makes a message authentication code (KMIP 1.4 §4.33, 2.1 §6.1.34).
+func (e *Engine) MAC(ctx context.Context, c *core.Caller, in *core.MACInput) (core.MACOutput, error) {
+	return run(e, ctx, c, core.OperationMAC, in, (*call).mac)
+}
+
+func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
+	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+		return out, err
+	}
+	o, err := k.use(in.ID, core.MaskMACGenerate, true)
+	if err != nil {
+		return out, err
+	}
+	if err := k.consume(o, len(in.Data)); err != nil {
+		return out, err
+	}
+	mac, where, err := k.HSM.MAC(k.ctx, o.Key(), k.parameters(in.Parameters, o), in.Data)
+	k.record.Where = where
+	if err != nil {
+		return out, err
+	}
+	return core.MACOutput{ID: o.ID, MAC: mac}, nil
+}
+
+// MACVerify tells whether a code is good (KMIP 1.4 §4.34, 2.1 §6.1.35).
+func (e *Engine) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
+	return run(e, ctx, c, core.OperationMACVerify, in, (*call).macVerify)
+}
+
+func (k *call) macVerify(in *core.MACVerifyInput) (out core.MACVerifyOutput, err error) {
+	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+		return out, err
+	}
+	o, err := k.use(in.ID, core.MaskMACVerify, false)
+	if err != nil {
+		return out, err
+	}
+	ok, where, err := k.HSM.MACVerify(k.ctx, o.Key(), k.parameters(in.Parameters, o), in.Data, in.MAC)
+	k.record.Where = where
+	if err != nil {
+		return out, err
+	}
+	k.record.Detail = validity(ok).String()
+	return core.MACVerifyOutput{ID: o.ID, Validity: validity(ok)}, nil
+}
+
+func validity(ok bool) core.ValidityIndicator {
+	if ok {
+		return core.ValidityIndicatorValid
+	}
+	return core.ValidityIndicatorInvalid
+}
+
+// wholeOnly refuses data that comes in parts (KMIP 1.3 and later).
+func wholeOnly(correlation []byte, first, last *bool) error {
+	none := first == nil && last == nil
+	both := first != nil && last != nil && *first && *last
+	if correlation != nil || !(none || both) {
+		return core.Errorf(core.FeatureNotSupported, "data comes whole, in one request: this server does not take it in parts")
+	}
+	return nil
+}
+
+// toSign takes Data or Digested Data, of which there must be exactly one.
+func toSign(data, digested []byte) ([]byte, bool, error) {
+	if (data == nil) == (digested == nil) {
+		return nil, false, core.Errorf(core.InvalidMessage, "exactly one of Data and Digested Data must be given")
+	}
+	if digested != nil {
+		return digested, true, nil
+	}
+	return data, false, nil
+}
+
+// use finds an object for a cryptographic use: the policy first, then mask,
+// state and dates.
+func (k *call) use(id core.Identifier, mask core.UsageMask, protect bool) (*core.ManagedObject, error) {
+	o, err := k.object(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.CheckUse(protect, k.now); err != nil {
+		return nil, err
+	}
+	if err := checkMask(o, mask); err != nil {
+		return nil, err
+	}
+	return o, k.EnsureTenant(k.ctx, o.Tenant)
+}
+
+// parameters completes what a request says by what the key's own Cryptographic
+// Parameters say: the request wins where it gives any (KMIP 1.4 §4.29).
+func (k *call) parameters(asked *core.CryptographicParameters, o *core.ManagedObject) core.CryptographicParameters {
+	var p core.CryptographicParameters
+	if asked != nil {
+		p = *asked
+	} else if v, ok := o.Attributes.Get(core.TagCryptographicParameters); ok {
+		p = core.ParametersOf(v)
+	}
+	if p.CryptographicAlgorithm == 0 {
+		p.CryptographicAlgorithm = o.Algorithm()
+	}
+	return p
+}

@@ -1,0 +1,88 @@
+// Package engine holds keyreeve's verbs: what can be done to a Managed Object,
+// each written once for every door.
+//
+// An operation decides, does and records, in that order, and all of them pass
+// [run]: clock, audit record, policy, timing. A verb asks the ports of package
+// core for effects and never touches a wire, a database or a token itself. No
+// operation returns success before its record is durable; state changes carry
+// their record in the same transaction.
+//
+// The policy is asked before the object's state is looked at, so that who may
+// not use an object learns nothing of it but that it may not; an object of
+// another tenant is Item Not Found. Start at [Engine.Create] or call.go.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Options are what an engine is made of. All ports are required; zero values
+// of the rest are safe.
+type Options struct {
+	Store   core.Store
+	HSM     core.HSM
+	Policy  core.Policy
+	Journal core.Journal
+	Formats core.Formats
+	Clock   core.Clock        // nil: the system's
+	Log     *slog.Logger      // nil: slog.Default
+	Observe func(Observation) // nil: nobody watches
+
+	Defaults Defaults
+	Server   ServerInfo
+}
+
+// Defaults are the answers where a client leaves a choice to the server.
+type Defaults struct {
+	Sensitive      bool // new objects are Sensitive unless asked otherwise
+	NotExtractable bool // new objects are not Extractable unless asked otherwise
+	ForbidClasses  []core.Class
+	UniqueNames    bool // refuse a Name that another object of the tenant has
+}
+
+// ServerInfo is what Query tells of the server.
+type ServerInfo struct{ Vendor, Product, Version string }
+
+// Observation is one finished operation, for metrics.
+type Observation struct {
+	Operation core.Operation
+	Door      core.Door
+	Outcome   core.Outcome
+	Code      core.Code
+	Duration  time.Duration
+}
+
+// Engine is safe for concurrent use.
+type Engine struct {
+	Options
+	objects *cache
+	tenants tenants
+}
+
+// New makes an engine; EnsureTenant must succeed before a tenant can be served,
+// which the first operation of a tenant does by itself.
+func New(o Options) *Engine {
+	if o.Clock == nil {
+		o.Clock = systemClock{}
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Observe == nil {
+		o.Observe = func(Observation) {}
+	}
+	lease := int64(0)
+	if o.Store.Shared() {
+		lease = core.SnapshotLeaseMS * 1000
+	}
+	return &Engine{Options: o, objects: newCache(lease)}
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() int64      { return time.Now().Unix() }
+func (systemClock) NowMicro() int64 { return time.Now().UnixMicro() }

@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.21). Of class
+// N nothing leaves, of class X only what a Key Wrapping Specification wraps.
+func (e *Engine) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (core.GetOutput, error) {
+	return run(e, ctx, c, core.OperationGet, in, (*call).get)
+}
+
+func (k *call) get(in *core.GetInput) (out core.GetOutput, err error) {
+	o, err := k.object(in.ID)
+	if err != nil {
+		return out, err
+	}
+	if o.StateAt(k.now).Gone() {
+		return out, core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)
+	}
+	if in.Compression != 0 {
+		return out, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are given uncompressed alone; leave Key Compression Type out")
+	}
+	if in.WrapType == core.KeyWrapTypeAsRegistered {
+		return out, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
+	}
+	out = core.GetOutput{ObjectType: o.Type, ID: o.ID}
+	out.Object.Type = o.Type
+	if in.Specification != nil {
+		err = k.getWrapped(o, in, &out)
+	} else {
+		err = k.getClear(o, in, &out)
+	}
+	if err != nil {
+		return core.GetOutput{}, err
+	}
+	k.noLongerFresh(o)
+	return out, nil
+}
+
+// mayLeave answers for the class of o before the token is asked: the token
+// would refuse N and X too, but less politely.
+func mayLeave(o *core.ManagedObject, wrapped bool) error {
+	switch {
+	case o.Material.Class == core.ClassN:
+		return core.Errorf(core.NotExtractable, "object %s is not Extractable: its value never leaves the HSM", o.ID)
+	case o.Material.Class == core.ClassX && !wrapped:
+		return core.Errorf(core.Sensitive, "object %s is Sensitive: ask for it with a Key Wrapping Specification", o.ID)
+	}
+	return nil
+}
+
+// getClear fills the answer with clear bytes, which out.Secret owns.
+func (k *call) getClear(o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
+	if o.Type == core.ObjectTypeTemplate {
+		out.Object.Template = o.Attributes
+		return nil
+	}
+	if err := mayLeave(o, false); err != nil {
+		return err
+	}
+	if err := k.reveal(o, out); err != nil {
+		return err
+	}
+	return k.shape(o, in.Format, out)
+}
+
+// reveal puts the clear bytes into a secret that dies with a failed operation.
+func (k *call) reveal(o *core.ManagedObject, out *core.GetOutput) error {
+	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+		return err
+	}
+	s := core.NewSecret()
+	k.secret, out.Secret = s, s
+	b, err := k.HSM.Clear(k.ctx, o.Key(), s.Bytes()[:0])
+	if err != nil {
+		return err
+	}
+	s.Set(b)
+	return nil
+}
+
+// shape lays the clear bytes out as the object's type wants them.
+func (k *call) shape(o *core.ManagedObject, format core.KeyFormatType, out *core.GetOutput) error {
+	value, body := out.Secret.Bytes(), &out.Object
+	switch o.Type {
+	case core.ObjectTypeOpaqueObject:
+		body.OpaqueDataType, body.OpaqueData = uint32(o.Attributes.Num(core.TagOpaqueDataType)), value
+		return nil
+	case core.ObjectTypeCertificate:
+		body.CertificateType, body.CertificateValue = core.CertificateType(o.Attributes.Num(core.TagCertificateType)), value
+		return nil
+	case core.ObjectTypeSecretData:
+		body.SecretDataType = core.SecretDataType(o.Attributes.Num(core.TagSecretDataType))
+	}
+	if format == 0 {
+		format = o.Material.Format
+	}
+	body.KeyBlock.Algorithm, body.KeyBlock.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
+	return k.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
+}
+
+// noLongerFresh takes the Fresh mark off an object that has been handed out.
+// It is no reason to fail a Get that somebody else changed the object
+// meanwhile: the next Get tries again.
+func (k *call) noLongerFresh(o *core.ManagedObject) {
+	if !o.Attributes.Bool(core.TagFresh) {
+		return
+	}
+	next := successor(o)
+	next.Version++
+	next.Attributes = o.Attributes.Set(core.TagFresh, core.Bool(false))
+	_ = k.commit(&core.Change{Update: []*core.ManagedObject{next}})
+}

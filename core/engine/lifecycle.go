@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"encoding/hex"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Activate makes a Pre-Active object Active (KMIP 1.4 §4.19, 2.1 §6.1.1).
+func (e *Engine) Activate(ctx context.Context, c *core.Caller, in *core.ActivateInput) (core.IDOutput, error) {
+	return run(e, ctx, c, core.OperationActivate, in, (*call).activate)
+}
+
+func (k *call) activate(in *core.ActivateInput) (core.IDOutput, error) {
+	return k.move(in.ID, core.Activate, func(next *core.ManagedObject, _ *core.Change) error {
+		next.Attributes = next.Attributes.Set(core.TagActivationDate, core.Date(k.now))
+		return nil
+	})
+}
+
+// Revoke deactivates an object or marks it compromised, by its reason (KMIP
+// 1.4 §4.20, 2.1 §6.1.50).
+func (e *Engine) Revoke(ctx context.Context, c *core.Caller, in *core.RevokeInput) (core.IDOutput, error) {
+	return run(e, ctx, c, core.OperationRevoke, in, (*call).revoke)
+}
+
+func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
+	event := core.Deactivate
+	if in.Code == core.RevocationReasonCodeKeyCompromise || in.Code == core.RevocationReasonCodeCACompromise {
+		event = core.Compromise
+	}
+	return k.move(in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
+		reason := []core.Field{{Tag: core.TagRevocationReasonCode, Value: core.Enum(in.Code)}}
+		if in.Message != "" {
+			reason = append(reason, core.Field{Tag: core.TagRevocationMessage, Value: core.Text(in.Message)})
+		}
+		a := core.Attribute{Tag: core.TagRevocationReason, Value: core.Structure(reason...)}
+		if err := checkSize(a.Ref(), a.Value); err != nil {
+			return err
+		}
+		next.Attributes = next.Attributes.Set(a.Tag, a.Value)
+		if event == core.Deactivate {
+			next.Attributes = next.Attributes.Set(core.TagDeactivationDate, core.Date(k.now))
+			return nil
+		}
+		occurred := next.Attributes.Num(core.TagInitialDate)
+		if in.CompromiseOccurrence != nil {
+			occurred = *in.CompromiseOccurrence
+		}
+		next.Attributes = next.Attributes.Set(core.TagCompromiseDate, core.Date(k.now)).Set(core.TagCompromiseOccurrenceDate, core.Date(occurred))
+		return nil
+	})
+}
+
+// Destroy wipes an object's key material and keeps its attributes (KMIP 1.4
+// §4.21, 2.1 §6.1.15). It cannot be undone.
+func (e *Engine) Destroy(ctx context.Context, c *core.Caller, in *core.DestroyInput) (core.IDOutput, error) {
+	return run(e, ctx, c, core.OperationDestroy, in, (*call).destroy)
+}
+
+func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
+	var token []byte
+	out, err := k.move(in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
+		token = nil
+		if next.Material.Mode == core.ModeResident {
+			token = next.Material.Token
+			ch.Begin = []core.Intent{{ID: tokenIntent(token), Tenant: next.Tenant, Kind: intentDestroy, Token: token, Object: next.ID, Time: k.now}}
+		}
+		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
+		next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.now))
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	k.HSM.Forget(k.caller.Principal.Tenant, out.ID)
+	if token != nil {
+		k.finishDestroy(k.ctx, tokenIntent(token), token)
+	}
+	return out, nil
+}
+
+// finishDestroy removes a token object whose row is gone. If that fails now,
+// its intent stays and the reconciler tries again: the row, which decides, is
+// destroyed already.
+func (e *Engine) finishDestroy(ctx context.Context, intent string, token []byte) {
+	ctx = context.WithoutCancel(ctx)
+	err := e.HSM.DestroyObject(ctx, token)
+	if err == nil {
+		err = e.Store.Commit(ctx, &core.Change{Finish: []string{intent}})
+	}
+	if err != nil {
+		e.Log.Error("destroy token object", "token_object", hex.EncodeToString(token), "error", err)
+	}
+}
+
+// move takes an object over one arrow of the state table. Templates have no
+// state and can only be destroyed.
+func (k *call) move(id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (core.IDOutput, error) {
+	next, err := k.change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
+		from := o.StateAt(k.now)
+		if from == 0 {
+			from = core.PreActive
+		}
+		if event == core.Destroy && from.Gone() {
+			return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed already", o.ID)
+		}
+		to, err := from.Next(event)
+		if err != nil {
+			return nil, err
+		}
+		next := successor(o)
+		if err := fill(next, ch); err != nil {
+			return nil, err
+		}
+		next.Attributes = next.Attributes.Set(core.TagState, core.Enum(to))
+		k.record.Detail = from.String() + " -> " + to.String()
+		return next, nil
+	})
+	if err != nil {
+		return core.IDOutput{}, err
+	}
+	return core.IDOutput{ID: next.ID}, nil
+}

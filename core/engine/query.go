@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Operations lists what the engine can do, in the standard's order.
+var Operations = []core.Operation{
+	core.OperationCreate, core.OperationCreateKeyPair, core.OperationRegister, core.OperationReKey, core.OperationLocate,
+	core.OperationCheck, core.OperationGet, core.OperationGetAttributes, core.OperationGetAttributeList,
+	core.OperationAddAttribute, core.OperationModifyAttribute, core.OperationDeleteAttribute, core.OperationActivate,
+	core.OperationRevoke, core.OperationDestroy, core.OperationQuery, core.OperationDiscoverVersions,
+	core.OperationEncrypt, core.OperationDecrypt, core.OperationSign, core.OperationSignatureVerify, core.OperationMAC,
+	core.OperationMACVerify, core.OperationRNGRetrieve, core.OperationRNGSeed, core.OperationHash, core.OperationSetAttribute,
+}
+
+// objectTypes lists what can be kept.
+var objectTypes = []core.ObjectType{core.ObjectTypeCertificate, core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey,
+	core.ObjectTypePrivateKey, core.ObjectTypeTemplate, core.ObjectTypeSecretData, core.ObjectTypeOpaqueObject}
+
+// DiscoverVersions answers which versions are spoken, the most preferred
+// first: those of the request that we speak, or all (KMIP 1.4 §4.26, 2.1 §6.1.20).
+func (e *Engine) DiscoverVersions(ctx context.Context, c *core.Caller, in *core.DiscoverVersionsInput) (core.DiscoverVersionsOutput, error) {
+	return run(e, ctx, c, core.OperationDiscoverVersions, in, (*call).discoverVersions)
+}
+
+func (k *call) discoverVersions(in *core.DiscoverVersionsInput) (out core.DiscoverVersionsOutput, err error) {
+	if _, err := k.decide(k.op, nil); err != nil {
+		return out, err
+	}
+	if len(in.Versions) == 0 {
+		return core.DiscoverVersionsOutput{Versions: core.Versions}, nil
+	}
+	for _, v := range in.Versions {
+		if slices.Contains(core.Versions, v) && !slices.Contains(out.Versions, v) {
+			out.Versions = append(out.Versions, v)
+		}
+	}
+	return out, nil
+}
+
+// Query tells what the server can do, in the client's version (KMIP 1.4 §4.25,
+// 2.1 §6.1.41).
+func (e *Engine) Query(ctx context.Context, c *core.Caller, in *core.QueryInput) (core.QueryOutput, error) {
+	return run(e, ctx, c, core.OperationQuery, in, (*call).query)
+}
+
+func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
+	if _, err := k.decide(k.op, nil); err != nil {
+		return out, err
+	}
+	for _, f := range in.Functions {
+		switch f {
+		case core.QueryFunctionQueryOperations:
+			out.Operations = inVersion(Operations, k.caller.Version)
+		case core.QueryFunctionQueryObjects:
+			out.ObjectTypes = k.objectTypes()
+		case core.QueryFunctionQueryServerInformation:
+			out.VendorIdentification = k.Server.Vendor
+			out.ServerInformation = []core.Field{
+				{Tag: core.TagServerName, Value: core.Text(k.Server.Product)},
+				{Tag: core.TagServerVersion, Value: core.Text(k.Server.Version)}}
+		case core.QueryFunctionQueryRNGs:
+			out.RNGs = []core.Field{{Tag: core.TagRNGParameters, Value: core.Structure(
+				core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)})}}
+		case core.QueryFunctionQueryCapabilities:
+			out.Capabilities = []core.Field{{Tag: core.TagCapabilityInformation, Value: core.Structure(
+				core.Field{Tag: core.TagStreamingCapability, Value: core.Bool(false)},
+				core.Field{Tag: core.TagAsynchronousCapability, Value: core.Bool(false)},
+				core.Field{Tag: core.TagAttestationCapability, Value: core.Bool(false)},
+				core.Field{Tag: core.TagBatchUndoCapability, Value: core.Bool(true)},
+				core.Field{Tag: core.TagBatchContinueCapability, Value: core.Bool(true)})}}
+		}
+	}
+	return out, nil
+}
+
+// objectTypes leaves Template to the clients of KMIP 1.x, which expect it in
+// 1.4 too, though it is deprecated since 1.3.
+func (k *call) objectTypes() []core.ObjectType {
+	if k.caller.Version < core.V2_0 && k.caller.Version != 0 {
+		return objectTypes
+	}
+	return slices.DeleteFunc(slices.Clone(objectTypes), func(t core.ObjectType) bool { return t == core.ObjectTypeTemplate })
+}
+
+func inVersion(ops []core.Operation, v core.Version) []core.Operation {
+	if v == 0 {
+		return ops
+	}
+	enum := core.TagOperation.Info().Enum
+	return slices.DeleteFunc(slices.Clone(ops), func(o core.Operation) bool {
+		row := enum.Lookup(uint32(o))
+		return row == nil || !v.Within(row.Since, row.Until)
+	})
+}

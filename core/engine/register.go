@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Register keeps an object that the client brings (KMIP 1.4 §4.3, 2.1 §6.1.45).
+func (e *Engine) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
+	return run(e, ctx, c, core.OperationRegister, in, (*call).register)
+}
+
+func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err error) {
+	if _, err := k.decide(k.op, nil); err != nil {
+		return out, err
+	}
+	given, err := k.registered(in)
+	if err != nil {
+		return out, err
+	}
+	o, err := k.newborn(in.ObjectType, given)
+	if err != nil {
+		return out, err
+	}
+	k.record.Object = o.ID
+	if err := k.takeIn(o, in); err != nil {
+		return out, err
+	}
+	if err := k.bear(&core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
+		return out, err
+	}
+	return core.RegisterOutput{ID: o.ID}, nil
+}
+
+// registered checks the request's attributes; those of a Template are its content.
+func (k *call) registered(in *core.RegisterInput) (core.Attributes, error) {
+	if in.Object.Type != in.ObjectType {
+		return nil, core.Errorf(core.InvalidField, "the Object Type is %v and the object is a %v", in.ObjectType, in.Object.Type)
+	}
+	given := in.Attributes
+	if in.ObjectType == core.ObjectTypeTemplate {
+		given = append(append(core.Attributes{}, given...), in.Object.Template...)
+	}
+	for _, a := range in.Object.KeyBlock.Attributes {
+		if given.Find(a.Ref()) < 0 {
+			given = append(given[:len(given):len(given)], a)
+		}
+	}
+	return k.template(given, in.TemplateNames)
+}
+
+// takeIn fills in what the object's own kind brings: attributes and material.
+func (k *call) takeIn(o *core.ManagedObject, in *core.RegisterInput) error {
+	switch in.ObjectType {
+	case core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey, core.ObjectTypePrivateKey, core.ObjectTypeSecretData:
+		return k.takeKey(o, in)
+	case core.ObjectTypeCertificate:
+		return k.takeCertificate(o, &in.Object)
+	case core.ObjectTypeOpaqueObject:
+		if in.Object.OpaqueData == nil {
+			return core.Errorf(core.InvalidField, "the Opaque Object has no Opaque Data Value")
+		}
+		o.Attributes = o.Attributes.Set(core.TagOpaqueDataType, core.Enum(in.Object.OpaqueDataType))
+		return k.takeData(o, in.Object.OpaqueData, core.KeyFormatTypeOpaque)
+	case core.ObjectTypeTemplate:
+		if k.caller.Version >= core.V2_0 {
+			return core.Errorf(core.InvalidObjectType, "KMIP 2 has no Templates")
+		}
+		return nil
+	}
+	return core.Errorf(core.InvalidObjectType, "%v objects cannot be registered here; see docs/KMIP.md for those that can", in.ObjectType)
+}
+
+// takeKey keeps a key or Secret Data that comes in a key block.
+func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
+	if in.ObjectType != core.ObjectTypeSecretData && !o.Attributes.Has(core.TagCryptographicUsageMask) {
+		return core.Errorf(core.InvalidField, "Register of a key needs a Cryptographic Usage Mask")
+	}
+	if in.ObjectType == core.ObjectTypeSecretData {
+		o.Attributes = o.Attributes.Set(core.TagSecretDataType, core.Enum(in.Object.SecretDataType))
+	}
+	kb := &in.Object.KeyBlock
+	if kb.Wrapping != nil {
+		return k.takeWrapped(o, kb)
+	}
+	n, err := k.Formats.Normalize(in.ObjectType, kb)
+	if err != nil {
+		return err
+	}
+	defer clear(n.Bytes)
+	if err := agree(o, &n, kb); err != nil {
+		return err
+	}
+	spec := core.KeySpec{Kind: n.Kind, Bits: n.Length, Curve: n.Curve, Format: n.Format}
+	if spec.Class, err = k.classOfRegistered(o); err != nil {
+		return err
+	}
+	if err := k.place(o, &spec); err != nil {
+		return err
+	}
+	if spec.Class == core.ClassX && spec.Mode == core.ModeWrapped {
+		plain := *kb
+		plain.Attributes = nil
+		if spec.TTLV, err = k.Formats.EncodeKeyValue(nil, &plain, k.caller.Version); err != nil {
+			return err
+		}
+		defer clear(spec.TTLV)
+	}
+	var facts core.KeyFacts
+	if o.Material, facts, err = k.HSM.Import(k.ctx, o.Key(), spec, n.Bytes); err != nil {
+		return err
+	}
+	k.record.Where = facts.Where
+	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
+	setDigest(o, facts.SHA256)
+	return nil
+}
+
+// classOfRegistered is custody for what comes from outside; a public key is
+// public whatever is asked.
+func (k *call) classOfRegistered(o *core.ManagedObject) (core.Class, error) {
+	if o.Type != core.ObjectTypePublicKey {
+		return k.custody(o, false)
+	}
+	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
+		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
+	return core.ClassC, nil
+}
+
+// agree brings attributes and key block together and refuses a contradiction.
+func agree(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
+	alg := n.Algorithm
+	if alg == 0 {
+		alg = kb.Algorithm
+	}
+	if given := o.Algorithm(); given != 0 && alg != 0 && !sameAlgorithm(given, alg) {
+		return core.Errorf(core.InvalidField, "the Cryptographic Algorithm is given as %v and the key is for %v", given, alg)
+	} else if given == 0 && alg != 0 {
+		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(alg))
+	}
+	given := o.Attributes.Num(core.TagCryptographicLength)
+	if given != 0 && n.Length != 0 && given != int64(n.Length) && given != int64(kb.Length) {
+		return core.Errorf(core.InvalidField, "the Cryptographic Length is given as %d and the key has %d bits", given, n.Length)
+	}
+	if given == 0 && n.Length != 0 {
+		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(int32(n.Length)))
+	}
+	return nil
+}
+
+// sameAlgorithm lets the three names of elliptic curve keys stand for one another.
+func sameAlgorithm(a, b core.CryptographicAlgorithm) bool {
+	ec := func(x core.CryptographicAlgorithm) bool {
+		return x == core.AlgorithmEC || x == core.AlgorithmECDSA || x == core.AlgorithmECDH
+	}
+	return a == b || (ec(a) && ec(b))
+}
+
+// takeData seals bytes that are no key under the tenant's D.
+func (k *call) takeData(o *core.ManagedObject, data []byte, f core.KeyFormatType) error {
+	class, err := k.custody(o, false)
+	if err != nil {
+		return err
+	}
+	spec := core.KeySpec{Kind: core.KeyData, Class: class, Format: f}
+	if err := k.place(o, &spec); err != nil {
+		return err
+	}
+	var facts core.KeyFacts
+	if o.Material, facts, err = k.HSM.Import(k.ctx, o.Key(), spec, data); err != nil {
+		return err
+	}
+	k.record.Where = facts.Where
+	setDigest(o, facts.SHA256)
+	return nil
+}
+
+// takeWrapped keeps a key that comes wrapped under another key of the server;
+// it is never clear on the way.
+func (k *call) takeWrapped(o *core.ManagedObject, kb *core.KeyBlock) error {
+	w := kb.Wrapping
+	with, p, err := k.wrappingKey(w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
+	if err != nil {
+		return err
+	}
+	if w.Encoding != core.EncodingOptionNoEncoding {
+		return core.Errorf(core.EncodingOptionError, "a wrapped key can be registered with Encoding Option No Encoding alone: the token unwraps key bytes, not a TTLV structure around them")
+	}
+	spec, err := wrappedSpec(o, kb)
+	if err != nil {
+		return err
+	}
+	if spec.Class, err = k.custody(o, false); err != nil {
+		return err
+	}
+	if err := k.place(o, &spec); err != nil {
+		return err
+	}
+	var facts core.KeyFacts
+	if o.Material, facts, err = k.HSM.ImportWrapped(k.ctx, o.Key(), spec, with.Key(), p, kb.Wrapped); err != nil {
+		return err
+	}
+	k.record.Where = facts.Where
+	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
+	setDigest(o, facts.SHA256)
+	return nil
+}
+
+// wrappedSpec must take algorithm and length from what the client says: the
+// bytes cannot be looked at.
+func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error) {
+	if o.Algorithm() == 0 && kb.Algorithm != 0 {
+		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(kb.Algorithm))
+	}
+	if !o.Attributes.Has(core.TagCryptographicLength) && kb.Length != 0 {
+		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(kb.Length))
+	}
+	if !o.Attributes.Has(core.TagCryptographicLength) {
+		return core.KeySpec{}, core.Errorf(core.InvalidField, "a wrapped key needs its Cryptographic Length")
+	}
+	if o.Type == core.ObjectTypePrivateKey {
+		return pairSpec(o)
+	}
+	return symmetricSpec(o)
+}

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// ReKey makes a replacement for a symmetric key: new bytes, a new Unique
+// Identifier, the old key's attributes and its names (KMIP 1.4 §4.4, 2.1
+// §6.1.46). The old key keeps its state.
+func (e *Engine) ReKey(ctx context.Context, c *core.Caller, in *core.RekeyInput) (core.CreateOutput, error) {
+	return run(e, ctx, c, core.OperationReKey, in, (*call).rekey)
+}
+
+func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
+	var fresh *core.ManagedObject
+	_, err = k.change(in.ID, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
+		if o.Type != core.ObjectTypeSymmetricKey {
+			return nil, core.Errorf(core.InvalidObjectType, "Re-key replaces symmetric keys; object %s is a %v", o.ID, o.Type)
+		}
+		if o.StateAt(k.now).Gone() {
+			return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+		}
+		given, err := k.inherited(o, in)
+		if err != nil {
+			return nil, err
+		}
+		if fresh, err = k.generate(o.Type, given); err != nil {
+			return nil, err
+		}
+		fresh.Group = o.Group
+		fresh.Attributes = fresh.Attributes.Add(linkOf(core.LinkTypeReplacedObjectLink, o.ID))
+		ch.Insert = []*core.ManagedObject{fresh}
+		if fresh.Material.Mode == core.ModeResident {
+			ch.Finish = []string{tokenIntent(fresh.Material.Token)}
+		}
+		next := successor(o)
+		next.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagName}).
+			Add(linkOf(core.LinkTypeReplacementObjectLink, fresh.ID))
+		k.record.Detail = "replaced by " + fresh.ID
+		return next, nil
+	})
+	if err != nil {
+		return out, err
+	}
+	return core.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
+}
+
+// notInherited lists what KMIP 1.4 Table 173 does not copy to a replacement,
+// beside what the server alone sets.
+var notInherited = map[core.Tag]bool{core.TagLink: true, core.TagOriginalCreationDate: true, core.TagRandomNumberGenerator: true,
+	core.TagFresh: true}
+
+// dates are those that an Offset moves together.
+var dates = []core.Tag{core.TagActivationDate, core.TagProcessStartDate, core.TagProtectStopDate, core.TagDeactivationDate}
+
+// inherited is what the replacement starts from: the old key's attributes that
+// a client could have set, moved by the Offset, overridden by the request's.
+func (k *call) inherited(o *core.ManagedObject, in *core.RekeyInput) (core.Attributes, error) {
+	asked, err := k.template(in.Attributes, in.TemplateNames)
+	if err != nil {
+		return nil, err
+	}
+	out := asked
+	for _, a := range o.Attributes {
+		r := core.RuleOf(a.Tag)
+		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] || asked.Find(a.Ref()) >= 0 {
+			continue
+		}
+		out = out.Add(a)
+	}
+	if in.Offset == nil {
+		return out, nil
+	}
+	if *in.Offset < 0 {
+		return nil, core.Errorf(core.InvalidField, "the Offset is negative")
+	}
+	return k.moveDates(o, out, k.now+*in.Offset), nil
+}
+
+// moveDates is KMIP 1.4 Table 172: the Activation Date becomes activation, the
+// others keep their distance from it.
+func (k *call) moveDates(o *core.ManagedObject, as core.Attributes, activation int64) core.Attributes {
+	old, had := o.Attributes.Get(core.TagActivationDate)
+	for _, t := range dates {
+		v, ok := o.Attributes.Get(t)
+		switch {
+		case t == core.TagActivationDate:
+			as = as.Set(t, core.Date(activation))
+		case ok && had:
+			as = as.Set(t, core.Date(v.Num+activation-old.Num))
+		}
+	}
+	return as
+}

@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds on what one object may carry.
+const (
+	maxAttributes    = 256       // instances
+	maxAttributeText = 64 * 1024 // bytes of one text or byte string
+)
+
+// template checks the attributes that a client gives a new object and resolves
+// the Templates that it names (KMIP 1.x): what stands in the request itself
+// overrides what a Template says.
+func (k *call) template(given core.Attributes, names []string) (core.Attributes, error) {
+	if err := checkTemplate(given, k.caller.Version); err != nil {
+		return nil, err
+	}
+	out := slices.Clone(given)
+	for _, n := range names {
+		t, err := k.findTemplate(n)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range t.Attributes {
+			if r := core.RuleOf(a.Tag); a.Tag == core.TagName || (r != nil && !r.ClientSets) || out.Find(a.Ref()) >= 0 {
+				continue
+			}
+			out = append(out, a)
+		}
+	}
+	return reindex(out), nil
+}
+
+// findTemplate finds the one Template of the tenant with a Name that the
+// caller may read.
+func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
+	f := core.Filter{Now: k.now, Everyone: true, Attributes: core.Attributes{
+		{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeTemplate)},
+		{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(name)})}}}
+	found, err := k.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, 0, locatePage)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range found {
+		if !f.Matches(o) || o.StateAt(k.now).Gone() {
+			continue
+		}
+		if _, err := k.decide(core.OperationGetAttributes, o); err == nil {
+			return o, nil
+		}
+	}
+	return nil, core.Errorf(core.ItemNotFound, "no Template is named %s", printable(name))
+}
+
+// checkTemplate refuses what a client may not give a new object.
+func checkTemplate(as core.Attributes, v core.Version) error {
+	if len(as) > maxAttributes {
+		return core.Errorf(core.InvalidField, "%d attributes are given; an object has at most %d", len(as), maxAttributes)
+	}
+	for i := range as {
+		if err := checkNew(&as[i]); err != nil {
+			return err
+		}
+		if r := core.RuleOf(as[i].Tag); r != nil && !r.Multiple && as[:i].Find(as[i].Ref()) >= 0 {
+			return core.Errorf(core.AttributeSingleValued, "%s has one value, and two are given", r.Name)
+		}
+	}
+	return checkNames(as)
+}
+
+// checkNew refuses an attribute that no client may set, or whose value is not
+// of its type.
+func checkNew(a *core.Attribute) error {
+	if a.Tag == 0 {
+		return checkCustom(a)
+	}
+	r := core.RuleOf(a.Tag)
+	switch {
+	case r == nil:
+		return core.Errorf(core.InvalidAttribute, "%v is no attribute", a.Tag)
+	case !r.ClientSets:
+		return core.Errorf(core.AttributeReadOnly, "%s is set by the server alone", r.Name)
+	}
+	return checkValue(a)
+}
+
+func checkCustom(a *core.Attribute) error {
+	switch {
+	case a.Vendor == "y":
+		return core.Errorf(core.AttributeReadOnly, "attributes of vendor y are set by the server alone")
+	case a.Vendor == "" || a.Name == "":
+		return core.Errorf(core.InvalidField, "a vendor attribute needs a vendor and a name")
+	}
+	return checkSize(a.Ref(), a.Value)
+}
+
+func checkValue(a *core.Attribute) error {
+	if want := a.Tag.Info().Kind; want != core.KindAny && a.Value.Kind != want {
+		return core.Errorf(core.InvalidField, "%v is a %v, not a %v", a.Tag, want, a.Value.Kind)
+	}
+	if a.Tag == core.TagCryptographicLength && a.Value.Num < 0 {
+		return core.Errorf(core.InvalidField, "Cryptographic Length is negative")
+	}
+	return checkSize(a.Ref(), a.Value)
+}
+
+func checkSize(n core.AttributeName, v core.Value) error {
+	if len(v.Text) > maxAttributeText || len(v.Bytes) > maxAttributeText {
+		return core.Errorf(core.InvalidField, "%s is longer than %d bytes", printable(n.String()), maxAttributeText)
+	}
+	if !utf8.ValidString(v.Text) || strings.ContainsRune(v.Text, 0) {
+		return core.Errorf(core.InvalidField, "%s is not UTF-8 text without NUL", printable(n.String()))
+	}
+	for _, f := range v.Fields {
+		if err := checkSize(n, f.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNames refuses the same Name twice on one object, and a Name without a value.
+func checkNames(as core.Attributes) error {
+	names := as.All(core.AttributeName{Tag: core.TagName})
+	for i, a := range names {
+		text := a.Value.Field(core.TagNameValue).Text
+		if text == "" {
+			return core.Errorf(core.InvalidField, "a Name has no Name Value")
+		}
+		for _, b := range names[:i] {
+			if b.Value.Field(core.TagNameValue).Text == text {
+				return core.Errorf(core.NonUniqueNameAttribute, "the object has the Name %s already", printable(text))
+			}
+		}
+	}
+	return nil
+}
+
+// reindex brings instances of one attribute together and numbers them from 0.
+func reindex(as core.Attributes) core.Attributes {
+	var out core.Attributes
+	for _, a := range as {
+		out = out.Add(a)
+	}
+	return out
+}
+
+// uniqueNames refuses a Name that another object of the tenant has, where the
+// operator asked for that; a destroyed object has given its names up.
+func (k *call) uniqueNames(as core.Attributes, self string) error {
+	if !k.Defaults.UniqueNames {
+		return nil
+	}
+	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
+		f := core.Filter{Now: k.now, Everyone: true, Attributes: core.Attributes{a}}
+		found, err := k.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, 0, locatePage)
+		if err != nil {
+			return err
+		}
+		for _, o := range found {
+			if o.ID != self && f.Matches(o) && !o.StateAt(k.now).Gone() {
+				return core.Errorf(core.NonUniqueNameAttribute, "another object has the Name %s", printable(a.Value.Field(core.TagNameValue).Text))
+			}
+		}
+	}
+	return nil
+}

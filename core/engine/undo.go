@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Undo takes back what a batch did, in one transaction: objects that it made
+// disappear, those that it changed are as they were (KMIP 1.4 §6.13, Batch
+// Error Continuation Option Undo). Somebody else's change in between makes it
+// fail with Conflict and nothing is taken back.
+func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
+	var ch core.Change
+	last := map[string]*core.ManagedObject{}  // as stored now
+	first := map[string]*core.ManagedObject{} // as it was; nil: not there
+	var order []string
+	for _, s := range u.Steps {
+		id := s.After.ID
+		if _, seen := last[id]; !seen {
+			order, first[id] = append(order, id), s.Before
+		}
+		last[id] = s.After
+	}
+	slices.Reverse(order)
+	var tokens [][]byte
+	for _, id := range order {
+		now, was := last[id], first[id]
+		if was == nil {
+			ch.Delete = append(ch.Delete, now)
+			if now.Material.Mode == core.ModeResident {
+				tokens = append(tokens, now.Material.Token)
+				ch.Begin = append(ch.Begin, core.Intent{ID: tokenIntent(now.Material.Token), Tenant: now.Tenant, Kind: intentDestroy, Token: now.Material.Token, Object: id, Time: e.Clock.Now()})
+			}
+			continue
+		}
+		back := successor(was)
+		back.Version = now.Version + 1
+		ch.Update = append(ch.Update, back)
+	}
+	return e.takeBack(ctx, c, &ch, tokens)
+}
+
+func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens [][]byte) error {
+	plain := *c
+	plain.Undo = nil
+	k := e.begin(ctx, &plain, 0)
+	k.record.Operation = "Undo"
+	k.record.Detail = itoa(len(ch.Delete)) + " objects taken back, " + itoa(len(ch.Update)) + " restored"
+	err := k.commit(ch)
+	if err == nil {
+		for _, o := range ch.Delete {
+			e.HSM.Forget(o.Tenant, o.ID)
+		}
+		for _, t := range tokens {
+			e.finishDestroy(ctx, tokenIntent(t), t)
+		}
+	}
+	return k.end(err)
+}
