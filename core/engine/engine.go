@@ -13,7 +13,6 @@
 package engine
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
