@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// memStore keeps rows in memory: enough of core.Store to try the engine's
+// rules; storetest holds the real ones to the contract.
+type memStore struct {
+	mu      sync.Mutex
+	objects map[objectKey]*core.ManagedObject
+	order   []*core.ManagedObject
+	keys    []core.TenantKey
+	intents map[string]core.Intent
+	entries []core.Entry
+	refuse  error // answer of the next commits
+	shared  bool
+}
+
+func newMemStore() *memStore {
+	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}}
+}
+
+func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedObject, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.objects[objectKey{tenant, id}]; o != nil {
+		return o, nil
+	}
+	return nil, core.Errorf(core.ItemNotFound, "no row")
+}
+
+func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*core.ManagedObject
+	for _, o := range m.order {
+		now := m.objects[objectKey{o.Tenant, o.ID}]
+		if now != nil && o.Tenant == tenant && now.Seq > after && len(out) < limit {
+			out = append(out, now)
+		}
+	}
+	return out, nil
+}
+
+func (m *memStore) Commit(_ context.Context, c *core.Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refuse != nil {
+		return m.refuse
+	}
+	for _, o := range c.Update {
+		if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != o.Version-1 {
+			return core.Errorf(core.Conflict, "version")
+		}
+	}
+	for _, o := range c.Insert {
+		o.Seq = int64(len(m.order) + 1)
+		m.order = append(m.order, o)
+		m.objects[objectKey{o.Tenant, o.ID}] = o
+	}
+	for _, o := range c.Update {
+		m.objects[objectKey{o.Tenant, o.ID}] = o
+	}
+	for _, o := range c.Delete {
+		delete(m.objects, objectKey{o.Tenant, o.ID})
+	}
+	for _, i := range c.Begin {
+		m.intents[i.ID] = i
+	}
+	for _, id := range c.Finish {
+		delete(m.intents, id)
+	}
+	m.setKeys(c.TenantKeys)
+	m.entries = append(m.entries, c.Entries...)
+	return nil
+}
+
+func (m *memStore) setKeys(keys []core.TenantKey) {
+	for _, k := range keys {
+		at := -1
+		for i := range m.keys {
+			if bytes.Equal(m.keys[i].Token, k.Token) {
+				at = i
+			}
+		}
+		if at < 0 {
+			m.keys = append(m.keys, k)
+		} else {
+			m.keys[at] = k
+		}
+	}
+}
+
+func (m *memStore) TenantKeys(_ context.Context, tenant string) (out []core.TenantKey, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.keys {
+		if tenant == "" || k.Tenant == tenant {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+func (m *memStore) Intents(context.Context) (out []core.Intent, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.intents {
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+func (m *memStore) Residents(_ context.Context, tokens [][]byte) (map[string]bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]bool{}
+	for _, o := range m.objects {
+		for _, t := range tokens {
+			if bytes.Equal(o.Material.Token, t) {
+				out[string(t)] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+func (m *memStore) Records(context.Context, core.RecordQuery) ([]core.StoredEntry, error) {
+	return nil, errors.New("not asked in these tests")
+}
+func (m *memStore) Shared() bool                 { return m.shared }
+func (m *memStore) Health(context.Context) error { return nil }
+func (m *memStore) Close() error                 { return nil }
+
+// memHSM keeps clear bytes in its blobs: it is here to try who may reach them.
+type memHSM struct {
+	mu        sync.Mutex
+	tokens    map[string]bool
+	destroyed [][]byte
+	fail      error
+}
+
+func (h *memHSM) make(s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail != nil {
+		return core.Material{}, core.KeyFacts{}, h.fail
+	}
+	sum := sha256.Sum256(b)
+	m := core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Blob: bytes.Clone(b), Token: s.Token, TTLV: s.TTLV}
+	if s.Token != nil {
+		h.tokens[string(s.Token)] = true
+	}
+	return m, core.KeyFacts{SHA256: sum[:], Where: "token"}, nil
+}
+
+func (h *memHSM) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
+	b := make([]byte, (s.Bits+7)/8)
+	rand.Read(b)
+	return h.make(s, b)
+}
+
+func (h *memHSM) GeneratePair(_ context.Context, _, _ core.Key, s core.KeySpec) (core.Material, core.Material, []byte, core.KeyFacts, error) {
+	private, facts, err := h.make(s, []byte("private"))
+	public, _, _ := h.make(core.KeySpec{Kind: core.KeyPublic, Mode: core.ModeData, Class: core.ClassC, Format: core.KeyFormatTypeX509}, []byte("public"))
+	return private, public, []byte("public"), facts, err
+}
+
+func (h *memHSM) Import(_ context.Context, _ core.Key, s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(s, b)
+}
+
+func (h *memHSM) ImportWrapped(_ context.Context, _ core.Key, s core.KeySpec, _ core.Key, _ core.CryptographicParameters, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(s, b)
+}
+func (h *memHSM) Reseal(context.Context, core.Key, core.Key) ([]byte, error) { return nil, nil }
+
+func (h *memHSM) Clear(_ context.Context, k core.Key, dst []byte) ([]byte, error) {
+	if k.Material.Class != core.ClassC {
+		return dst, core.Errorf(core.Sensitive, "the token refuses")
+	}
+	return append(dst, k.Material.Blob...), nil
+}
+
+func (h *memHSM) WrapOut(_ context.Context, k, _ core.Key, _ core.CryptographicParameters, ttlv []byte) ([]byte, error) {
+	return append([]byte("wrapped "), ttlv...), nil
+}
+
+func (h *memHSM) aead(k core.Key) cipher.AEAD {
+	b, _ := aes.NewCipher(k.Material.Blob)
+	a, _ := cipher.NewGCM(b)
+	return a
+}
+
+func (h *memHSM) Encrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
+	return core.Ciphered{Data: h.aead(k).Seal(nil, make([]byte, 12), c.Data, c.AAD), Where: "token"}, nil
+}
+
+func (h *memHSM) Decrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
+	b, err := h.aead(k).Open(nil, make([]byte, 12), c.Data, c.AAD)
+	if err != nil {
+		return core.Ciphered{}, core.Errorf(core.CryptographicFailure, "wrong tag")
+	}
+	return core.Ciphered{Data: b, Where: "token"}, nil
+}
+
+func (h *memHSM) Sign(context.Context, core.Key, core.CryptographicParameters, []byte, bool) ([]byte, string, error) {
+	return []byte("signature"), "token", nil
+}
+
+func (h *memHSM) Verify(_ context.Context, _ core.Key, _ core.CryptographicParameters, _ []byte, _ bool, sig []byte) (bool, string, error) {
+	return string(sig) == "signature", "software", nil
+}
+
+func (h *memHSM) MAC(context.Context, core.Key, core.CryptographicParameters, []byte) ([]byte, string, error) {
+	return []byte("mac"), "token", nil
+}
+
+func (h *memHSM) MACVerify(_ context.Context, _ core.Key, _ core.CryptographicParameters, _, mac []byte) (bool, string, error) {
+	return string(mac) == "mac", "token", nil
+}
+func (h *memHSM) Random(_ context.Context, dst []byte) error { rand.Read(dst); return nil }
+func (h *memHSM) Seed(context.Context, []byte) error         { return nil }
+func (h *memHSM) Forget(string, string)                      {}
+func (h *memHSM) MakeTenantKey(_ context.Context, k core.TenantKey) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tokens[string(k.Token)] = true
+	return h.fail
+}
+func (h *memHSM) LoadTenantKeys(context.Context, []core.TenantKey) error { return nil }
+func (h *memHSM) DestroyObject(_ context.Context, t []byte) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail != nil {
+		return h.fail
+	}
+	delete(h.tokens, string(t))
+	h.destroyed = append(h.destroyed, t)
+	return nil
+}
+
+func (h *memHSM) Objects(context.Context) (out [][]byte, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for t := range h.tokens {
+		out = append(out, []byte(t))
+	}
+	return out, nil
+}
+func (h *memHSM) Health(context.Context) core.HSMHealth { return core.HSMHealth{Ready: true} }
+func (h *memHSM) Close(context.Context) error           { return nil }
+
+// rules is a policy in five lines: the tenant's own, owner or group.
+type rules struct{ fail error }
+
+func (r rules) Decide(_ context.Context, a *core.AccessRequest) (core.Decision, error) {
+	if r.fail != nil {
+		return core.Decision{}, r.fail
+	}
+	o, p := a.Object, a.Principal
+	allow := o == nil || (o.Tenant == p.Tenant && (o.Owner == p.ID || p.InGroup(o.Group)))
+	return core.Decision{Allow: allow, Scope: "own", Reasons: []string{"test"}}, nil
+}
+func (rules) Health(context.Context) error { return nil }
+
+// plainJournal writes what the tests look for.
+type plainJournal struct{}
+
+func (plainJournal) Seal(r *core.Record) core.Entry {
+	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Operation + " " + string(r.Outcome) + " " + r.Object + " " + r.Detail)}
+}
+
+// plainFormats passes bytes through.
+type plainFormats struct{}
+
+func (plainFormats) Normalize(t core.ObjectType, kb *core.KeyBlock) (core.Normalized, error) {
+	kind := core.KeyData
+	if t == core.ObjectTypeSymmetricKey {
+		kind = core.KeyAES
+	}
+	return core.Normalized{Bytes: bytes.Clone(kb.Material), Kind: kind, Format: core.KeyFormatTypeRaw, Algorithm: kb.Algorithm, Length: len(kb.Material) * 8}, nil
+}
+
+func (plainFormats) Render(clear []byte, m *core.Material, _ core.CryptographicAlgorithm, want core.KeyFormatType, kb *core.KeyBlock) error {
+	kb.Format, kb.Material = want, clear
+	return nil
+}
+
+func (plainFormats) Digest(_ core.HashingAlgorithm, data []byte) ([]byte, error) {
+	s := sha256.Sum256(data)
+	return s[:], nil
+}
+
+func (plainFormats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, _ core.Version) ([]byte, error) {
+	return append(append(dst, "ttlv "...), kb.Material...), nil
+}
+
+// testClock stands still until it is told to move.
+type testClock struct{ now int64 }
+
+func (c *testClock) Now() int64      { return c.now }
+func (c *testClock) NowMicro() int64 { return c.now * 1e6 }
+
+type world struct {
+	*Engine
+	t     *testing.T
+	store *memStore
+	hsm   *memHSM
+	clock *testClock
+	alice *core.Caller // group g
+	bob   *core.Caller // group g
+	eve   *core.Caller // same tenant, no group
+	out   *core.Caller // another tenant
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}}, clock: &testClock{now: 1_700_000_000}}
+	w.Engine = New(Options{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock,
+		Server: ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})
+	caller := func(tenant, id string, groups ...string) *core.Caller {
+		return &core.Caller{Principal: &core.Principal{Tenant: tenant, ID: id, Groups: groups}, Door: core.DoorKMIP, Version: core.V2_1, Address: "127.0.0.1"}
+	}
+	w.alice, w.bob, w.eve, w.out = caller("default", "alice", "g"), caller("default", "bob", "g"), caller("default", "eve"), caller("other", "out", "g")
+	return w
+}
+
+// attrs makes a template out of pairs of tag and value.
+func attrs(pairs ...any) core.Attributes {
+	var as core.Attributes
+	for i := 0; i < len(pairs); i += 2 {
+		as = as.Add(core.Attribute{Tag: pairs[i].(core.Tag), Value: pairs[i+1].(core.Value)})
+	}
+	return as
+}
+
+func name(s string) core.Value {
+	return core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)},
+		core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
+}
+
+const allUses = core.MaskEncrypt | core.MaskDecrypt | core.MaskSign | core.MaskVerify | core.MaskMACGenerate | core.MaskMACVerify | core.MaskWrapKey | core.MaskUnwrapKey
+
+// aesKey creates an AES-256 key of alice's.
+func (w *world) aesKey(more ...any) string {
+	w.t.Helper()
+	as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicLength, core.Int(256),
+		core.TagCryptographicUsageMask, core.Mask(allUses)}, more...)...)
+	out, err := w.Create(context.Background(), w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out.ID
+}

@@ -1,0 +1,324 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+func TestClassDecidesGet(t *testing.T) {
+	w := newWorld(t)
+	wrapping := w.inState(core.Active)
+	spec := func(e core.EncodingOption) *core.KeyWrappingSpecification {
+		return &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: e, Encryption: &core.WrappingKeyInfo{ID: wrapping}}
+	}
+	for _, c := range []struct {
+		sensitive, extractable bool
+		clear, bytes, ttlv     core.Code // Internal: allowed
+	}{
+		{false, true, core.Internal, core.Internal, core.Internal},
+		{true, true, core.Sensitive, core.Internal, core.EncodingOptionError},
+		{true, false, core.NotExtractable, core.NotExtractable, core.NotExtractable},
+		{false, false, core.NotExtractable, core.NotExtractable, core.NotExtractable},
+	} {
+		id := w.aesKey(core.TagSensitive, core.Bool(c.sensitive), core.TagExtractable, core.Bool(c.extractable))
+		for _, try := range []struct {
+			spec *core.KeyWrappingSpecification
+			want core.Code
+		}{{nil, c.clear}, {spec(core.EncodingOptionNoEncoding), c.bytes}, {spec(0), c.ttlv}, {spec(core.EncodingOptionTTLVEncoding), c.ttlv}} {
+			out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: try.spec})
+			if (err == nil) != (try.want == core.Internal) || core.CodeOf(err) != try.want {
+				t.Errorf("sensitive %v, extractable %v, specification %+v: %v; want code %v", c.sensitive, c.extractable, try.spec, err, try.want)
+			}
+			if try.spec != nil && err == nil && (out.Object.KeyBlock.Material != nil || out.Object.KeyBlock.Wrapped == nil) {
+				t.Error("a wrapped Get answers with clear bytes")
+			}
+			out.Secret.Release()
+		}
+	}
+}
+
+// A wrapping key must be the caller's to use, be meant for wrapping and be Active.
+func TestWrappingKeyIsChecked(t *testing.T) {
+	w := newWorld(t)
+	id := w.aesKey()
+	get := func(with string) error {
+		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{
+			Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: with}}})
+		out.Secret.Release()
+		return err
+	}
+	noWrap := w.aesKey(core.TagActivationDate, core.Date(1))
+	o, _ := w.store.Object(ctx, "default", noWrap)
+	o.Attributes = o.Attributes.Set(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
+	evil, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(allUses), core.TagActivationDate, core.Date(1))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for with, want := range map[string]core.Code{"nobody": core.WrappingObjectNotFound, "": core.InvalidField, w.aesKey(): core.WrongState,
+		noWrap: core.IncompatibleUsageMask, evil.ID: core.PermissionDenied, w.inState(core.Destroyed): core.WrappingObjectDestroyed} {
+		if err := get(with); core.CodeOf(err) != want {
+			t.Errorf("wrapping key %q: %v; want %v", with, err, want)
+		}
+	}
+}
+
+func TestTemplateIsChecked(t *testing.T) {
+	base := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
+	with := func(t core.Tag, v core.Value) core.Attributes { return base.Add(core.Attribute{Tag: t, Value: v}) }
+	for what, c := range map[string]struct {
+		as   core.Attributes
+		want core.Code
+	}{
+		"a State":                 {with(core.TagState, core.Enum(core.Active)), core.AttributeReadOnly},
+		"a Unique Identifier":     {with(core.TagUniqueIdentifier, core.Text("mine")), core.AttributeReadOnly},
+		"a Digest":                {with(core.TagDigest, core.Structure()), core.AttributeReadOnly},
+		"two lengths":             {with(core.TagCryptographicLength, core.Int(128)).Add(core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(256)}), core.AttributeSingleValued},
+		"a length of text":        {with(core.TagCryptographicLength, core.Text("256")), core.InvalidField},
+		"a negative length":       {with(core.TagCryptographicLength, core.Int(-1)), core.InvalidField},
+		"a length of 129":         {with(core.TagCryptographicLength, core.Int(129)), core.InvalidField},
+		"no attribute":            {with(core.TagBatchCount, core.Int(1)), core.InvalidAttribute},
+		"the server's own vendor": {base.Add(core.Attribute{Vendor: "y", Name: "a", Value: core.Text("b")}), core.AttributeReadOnly},
+		"an empty name":           {with(core.TagName, name("")), core.InvalidField},
+		"the same name twice":     {with(core.TagName, name("a")).Add(core.Attribute{Tag: core.TagName, Value: name("a")}), core.NonUniqueNameAttribute},
+		"huge text":               {with(core.TagContactInformation, core.Text(string(make([]byte, maxAttributeText+1)))), core.InvalidField},
+		"dates crossed":           {with(core.TagActivationDate, core.Date(20)).Add(core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(10)}), core.InvalidField},
+		"no mask":                 {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES)), core.InvalidField},
+		"no algorithm":            {attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
+		"single DES":              {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
+		"an unknown custody":      {base.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("moon")}), core.InvalidField},
+	} {
+		w := newWorld(t)
+		_, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: c.as})
+		if err == nil || core.CodeOf(err) != c.want {
+			t.Errorf("%s: %v; want code %v", what, err, c.want)
+		}
+		if len(w.store.objects) != 0 {
+			t.Errorf("%s: an object was stored", what)
+		}
+	}
+}
+
+func TestAttributeChanges(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active, core.TagName, name("one"))
+	add := func(a core.Attribute) error {
+		_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: a})
+		return err
+	}
+	modify := func(t core.Tag, v core.Value) error {
+		_, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: t}, New: core.Attribute{Tag: t, Value: v}})
+		return err
+	}
+	drop := func(n core.AttributeName) error {
+		_, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(id), Name: n})
+		return err
+	}
+	for what, c := range map[string]struct {
+		err  error
+		want core.Code
+	}{
+		"the same name again":          {add(core.Attribute{Tag: core.TagName, Value: name("one")}), core.NonUniqueNameAttribute},
+		"a second algorithm":           {add(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}), core.AttributeSingleValued},
+		"another State":                {modify(core.TagState, core.Enum(core.Destroyed)), core.AttributeReadOnly},
+		"another mask":                 {modify(core.TagCryptographicUsageMask, core.Mask(core.MaskDecrypt)), core.AttributeReadOnly},
+		"Activation Date when Active":  {modify(core.TagActivationDate, core.Date(5)), core.WrongState},
+		"a contact that is not there":  {modify(core.TagContactInformation, core.Text("x")), core.AttributeNotFound},
+		"deleting what is not there":   {drop(core.AttributeName{Vendor: "x", Name: "none"}), core.AttributeNotFound},
+		"deleting the length":          {drop(core.AttributeName{Tag: core.TagCryptographicLength}), core.AttributeReadOnly},
+		"deleting an index too far":    {drop(core.AttributeName{Tag: core.TagName, Index: 7, Indexed: true}), core.AttributeInstanceNotFound},
+		"making it extractable to all": {modify(core.TagSensitive, core.Bool(true)), core.PermissionDenied},
+	} {
+		if core.CodeOf(c.err) != c.want || c.err == nil {
+			t.Errorf("%s: %v; want code %v", what, c.err, c.want)
+		}
+	}
+	for what, err := range map[string]error{"a second name": add(core.Attribute{Tag: core.TagName, Value: name("two")}),
+		"a vendor attribute": add(core.Attribute{Vendor: "x", Name: "Site", Value: core.Text("here")}),
+		"changing a name":    modify(core.TagName, name("uno")), "deleting a vendor attribute": drop(core.AttributeName{Vendor: "x", Name: "Site"})} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	o, _ := w.store.Object(ctx, "default", id)
+	names := o.Attributes.All(core.AttributeName{Tag: core.TagName})
+	if len(names) != 2 || names[0].Value.Field(core.TagNameValue).Text != "uno" || names[1].Index != 1 {
+		t.Errorf("names are %+v; want uno and two with index 0 and 1", names)
+	}
+}
+
+// Somebody else's change between read and write is not lost.
+func TestChangeStartsOverAfterConflict(t *testing.T) {
+	w := newWorld(t)
+	id := w.aesKey()
+	stale, _ := w.store.Object(ctx, "default", id)
+	if err := w.step(w.bob, "add name", id); err != nil {
+		t.Fatal(err)
+	}
+	w.objects.drop("default", id)
+	_, gen := w.objects.get("default", id, 0)
+	w.objects.fill(stale, gen, 0) // as another node's old snapshot would stand here
+	if err := w.step(w.alice, "activate", id); err != nil {
+		t.Fatalf("a stale snapshot must lead to a second try: %v", err)
+	}
+	o, _ := w.store.Object(ctx, "default", id)
+	if len(o.Attributes.All(core.AttributeName{Tag: core.TagName})) != 1 || o.Version != 3 {
+		t.Errorf("after both changes: version %d, attributes %v", o.Version, o.Attributes)
+	}
+}
+
+func TestRekeyMovesNameAndLinks(t *testing.T) {
+	w := newWorld(t)
+	offset := int64(100)
+	id := w.aesKey(core.TagName, name("tape 7"), core.TagActivationDate, core.Date(w.clock.now-50), core.TagDeactivationDate, core.Date(w.clock.now+50))
+	out, err := w.ReKey(ctx, w.bob, &core.RekeyInput{ID: core.ID(id), Offset: &offset})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, _ := w.store.Object(ctx, "default", id)
+	fresh, _ := w.store.Object(ctx, "default", out.ID)
+	if old.Attributes.Has(core.TagName) || !fresh.Attributes.Has(core.TagName) {
+		t.Error("the Name must move to the replacement")
+	}
+	if old.StateAt(w.clock.now) != core.Active || fresh.StateAt(w.clock.now) != core.PreActive {
+		t.Errorf("states are %v and %v; the old key stays Active, the new one waits for its date", old.StateAt(w.clock.now), fresh.StateAt(w.clock.now))
+	}
+	if got := fresh.Attributes.Num(core.TagDeactivationDate); got != w.clock.now+100+100 {
+		t.Errorf("the Deactivation Date is %d s on, want 200: it keeps its distance", got-w.clock.now)
+	}
+	link := func(o *core.ManagedObject) core.Value { v, _ := o.Attributes.Get(core.TagLink); return v }
+	if link(old).Field(core.TagLinkedObjectIdentifier).Text != out.ID || link(fresh).Field(core.TagLinkedObjectIdentifier).Text != id {
+		t.Error("the two are not linked")
+	}
+	if bytes.Equal(old.Material.Blob, fresh.Material.Blob) {
+		t.Error("the replacement has the old key's bytes")
+	}
+}
+
+func TestLocate(t *testing.T) {
+	w := newWorld(t)
+	var ids []string
+	for i := range 5 {
+		ids = append(ids, w.aesKey(core.TagName, name("disk"), core.TagContactInformation, core.Text(string(rune('a'+i)))))
+	}
+	find := func(c *core.Caller, in core.LocateInput) []string {
+		t.Helper()
+		out, err := w.Locate(ctx, c, &in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.IDs
+	}
+	byName := attrs(core.TagName, name("disk"))
+	for what, c := range map[string]struct{ got, want []string }{
+		"by name":              {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName}), ids},
+		"a page":               {find(w.bob, core.LocateInput{MaximumItems: 2, OffsetItems: 1, Attributes: byName}), ids[1:3]},
+		"none":                 {find(w.bob, core.LocateInput{MaximumItems: 0, Attributes: byName}), nil},
+		"two attributes":       {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName.Add(core.Attribute{Tag: core.TagContactInformation, Value: core.Text("c")})}), ids[2:3]},
+		"an absent attribute":  {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))}), nil},
+		"by one who may not":   {find(w.eve, core.LocateInput{MaximumItems: -1, Attributes: byName}), nil},
+		"from another tenant":  {find(w.out, core.LocateInput{MaximumItems: -1, Attributes: byName}), nil},
+		"a range of dates":     {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagInitialDate, Value: core.Date(w.clock.now - 1)}, {Tag: core.TagInitialDate, Value: core.Date(w.clock.now + 1)}}}), ids},
+		"a range before birth": {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagInitialDate, Value: core.Date(1)}, {Tag: core.TagInitialDate, Value: core.Date(2)}}}), nil},
+		"a part of the mask":   {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}), ids},
+		"a bit too many":       {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt|core.MaskCRLSign))}), nil},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s: found %v, want %v", what, c.got, c.want)
+		}
+	}
+	w.step(w.alice, "destroy", ids[0])
+	if got := find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName}); !slices.Equal(got, ids[1:]) {
+		t.Errorf("after a Destroy: %v; what is destroyed is not found", got)
+	}
+}
+
+func TestUndo(t *testing.T) {
+	w := newWorld(t)
+	kept := w.aesKey()
+	before, _ := w.store.Object(ctx, "default", kept)
+	c := *w.alice
+	c.Undo = &core.Undo{}
+	made, err := w.Create(ctx, &c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{made.ID, kept} {
+		if err := w.step(&c, "activate", id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Undo(ctx, &c, c.Undo); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Object(ctx, "default", made.ID); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("the object made in the batch is still there: %v", err)
+	}
+	after, _ := w.store.Object(ctx, "default", kept)
+	if after.StateAt(w.clock.now) != core.PreActive || after.Attributes.Has(core.TagActivationDate) != before.Attributes.Has(core.TagActivationDate) {
+		t.Errorf("the object changed in the batch is not as it was: %v", after.Attributes)
+	}
+	if err := w.step(w.alice, "get", made.ID); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("the cache still knows the object that was taken back: %v", err)
+	}
+}
+
+// A token object whose creation died is removed; one that a row names stays,
+// and one that nothing explains is left alone.
+func TestReconcile(t *testing.T) {
+	w := newWorld(t)
+	resident := core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}
+	out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), resident)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _ := w.store.Object(ctx, "default", out.ID)
+	dead, stranger := newToken(), newToken()
+	w.hsm.tokens[string(dead)], w.hsm.tokens[string(stranger)] = true, true
+	w.store.intents["dead"] = core.Intent{ID: "dead", Tenant: "default", Kind: intentCreate, Token: dead, Time: w.clock.now}
+	n, err := w.Reconcile(ctx, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n != (Reconciled{Finished: 1, Removed: 1, Orphans: 1}) {
+		t.Errorf("the reconciler did %+v", n)
+	}
+	if !w.hsm.tokens[string(o.Material.Token)] || w.hsm.tokens[string(dead)] || !w.hsm.tokens[string(stranger)] {
+		t.Error("the wrong token object was removed")
+	}
+	for _, k := range w.store.keys {
+		if !w.hsm.tokens[string(k.Token)] {
+			t.Errorf("tenant key %s was removed", k.Purpose)
+		}
+	}
+}
+
+// A resident key's token object goes when the row says so, and a token that is
+// away only delays it.
+func TestDestroyResident(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
+		core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.hsm.fail = errors.New("away")
+	if err := w.step(w.alice, "destroy", out.ID); err != nil {
+		t.Fatalf("the row decides: %v", err)
+	}
+	if len(w.store.intents) != 1 {
+		t.Fatalf("%d intents are open, want 1", len(w.store.intents))
+	}
+	w.hsm.fail = nil
+	w.clock.now += intentAgeSeconds
+	if n, err := w.Reconcile(ctx, false); err != nil || n.Removed != 1 || len(w.store.intents) != 0 {
+		t.Errorf("the reconciler did %+v, %v; %d intents are open", n, err, len(w.store.intents))
+	}
+}
