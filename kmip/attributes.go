@@ -1,0 +1,349 @@
+package kmip
+
+import (
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// style1 reports whether attributes travel as Attribute structures with a name
+// (KMIP 1.x) and not as fields of their own (2.x).
+func (c *coder) style1() bool { return c.v < core.V2_0 }
+
+// templateTags gives the tag of a set of attributes in both styles.
+type templateTags struct{ style1, style2 core.Tag }
+
+var (
+	plainTemplate   = templateTags{core.TagTemplateAttribute, core.TagAttributes}
+	commonTemplate  = templateTags{core.TagCommonTemplateAttribute, core.TagCommonAttributes}
+	privateTemplate = templateTags{core.TagPrivateKeyTemplateAttribute, core.TagPrivateKeyAttributes}
+	publicTemplate  = templateTags{core.TagPublicKeyTemplateAttribute, core.TagPublicKeyAttributes}
+)
+
+// template is the set of attributes for a new object: Template-Attribute, which
+// may also name Templates (KMIP 1.4 §2.1.8), or Attributes (2.1 §5.1).
+func (c *coder) template(tags templateTags, as *core.Attributes, names *[]string, must bool) {
+	if !c.style1() {
+		c.attributes2(tags.style2, as, must)
+		return
+	}
+	if !c.reading && !must && len(*as) == 0 && (names == nil || len(*names) == 0) {
+		return
+	}
+	c.within(tags.style1, must, func() {
+		c.templateNames(names)
+		c.attributes1(as)
+	})
+}
+
+// templateNames reads the Names of Templates inside a Template-Attribute.
+func (c *coder) templateNames(names *[]string) {
+	if c.reading {
+		c.each(core.TagName, func(it item) {
+			v := it.valueOf().Field(core.TagNameValue)
+			if v.Kind != core.KindTextString || names == nil {
+				c.fail(core.Errorf(core.InvalidMessage, "a Template is named by a Name with a Name Value"))
+				return
+			}
+			*names = append(*names, v.Text)
+		})
+		return
+	}
+	if names == nil {
+		return
+	}
+	for _, n := range *names {
+		c.out = appendValue(c.out, core.TagName, core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(n)},
+			core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)}))
+	}
+}
+
+// attributes1 is a run of Attribute structures (KMIP 1.4 §2.1.1).
+func (c *coder) attributes1(as *core.Attributes) {
+	if c.reading {
+		c.each(core.TagAttribute, func(it item) {
+			var a core.Attribute
+			c.readAttribute1(it, &a, nil)
+			*as = append(*as, a)
+		})
+		return
+	}
+	for i := range *as {
+		c.writeAttribute1(core.TagAttribute, &(*as)[i])
+	}
+}
+
+// attributes2 is a structure whose fields are attributes (KMIP 2.1 §5.1).
+func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
+	if c.reading {
+		it, ok := c.field(t, core.KindStructure, must)
+		if !ok {
+			return
+		}
+		for b := it.value; len(b) > 0 && c.err == nil; {
+			var f item
+			f, b = next(b)
+			if f.tag>>16 == 0x54 {
+				continue
+			}
+			var a core.Attribute
+			c.readAttribute2(f, &a)
+			*as = append(*as, a)
+		}
+		return
+	}
+	if !must && len(*as) == 0 {
+		return
+	}
+	var at int
+	c.out, at = openStructure(c.out, t)
+	for i := range *as {
+		c.writeAttribute2(&(*as)[i])
+	}
+	closeStructure(c.out, at)
+}
+
+// attribute is one attribute that a payload holds: an Attribute structure, or a
+// structure of the given tag around the attribute's own field.
+func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (present bool) {
+	if c.style1() {
+		if c.reading {
+			it, ok := c.field(core.TagAttribute, core.KindStructure, must)
+			if ok {
+				c.readAttribute1(it, a, nil)
+			}
+			return ok
+		}
+		c.writeAttribute1(core.TagAttribute, a)
+		return true
+	}
+	if !c.reading {
+		var at int
+		c.out, at = openStructure(c.out, style2)
+		c.writeAttribute2(a)
+		closeStructure(c.out, at)
+		return true
+	}
+	it, ok := c.field(style2, core.KindStructure, must)
+	if !ok {
+		return false
+	}
+	if len(it.value) == 0 {
+		c.fail(core.Errorf(core.InvalidMessage, "%v holds no attribute", style2))
+		return false
+	}
+	f, rest := next(it.value)
+	if len(rest) > 0 {
+		c.fail(core.Errorf(core.InvalidField, "%v holds more than one attribute", style2))
+		return false
+	}
+	c.readAttribute2(f, a)
+	return c.err == nil
+}
+
+// readAttribute1 reads an Attribute structure; indexed tells whether an index
+// was given. Some clients put the index before the value and some behind it.
+func (c *coder) readAttribute1(it item, a *core.Attribute, indexed *bool) {
+	if it.kind != core.KindStructure {
+		c.fail(core.Errorf(core.InvalidMessage, "Attribute is a %v, not a Structure", it.kind))
+		return
+	}
+	c.inside(it, func() {
+		var name string
+		var index *int32
+		c.text(core.TagAttributeName, &name, true)
+		number(c, core.TagAttributeIndex, core.KindInteger, &index)
+		n, err := nameFrom1(name, c.v)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		a.Tag, a.Vendor, a.Name = n.Tag, n.Vendor, n.Name
+		if index != nil {
+			a.Index = int(*index)
+			if *index < 0 {
+				c.fail(core.Errorf(core.InvalidField, "the Attribute Index of %s is negative", name))
+			}
+		}
+		if indexed != nil {
+			*indexed = index != nil
+		}
+		if f, ok := c.field(core.TagAttributeValue, core.KindAny, false); ok {
+			a.Value = c.attributeValue(a.Ref(), f)
+		}
+	})
+}
+
+// attributeValue checks a value against its attribute's type and keeps it.
+func (c *coder) attributeValue(n core.AttributeName, it item) core.Value {
+	if n.Tag != 0 {
+		typed := it
+		typed.tag = n.Tag
+		if err := checkTyped(typed); err != nil {
+			c.fail(err)
+			return core.Value{}
+		}
+	}
+	return it.valueOf()
+}
+
+// nameFrom1 finds the attribute that a KMIP 1.x name means.
+func nameFrom1(name string, v core.Version) (core.AttributeName, error) {
+	if r := core.RuleByName(name); r != nil {
+		if !v.Within(r.Since, r.Until) {
+			return core.AttributeName{}, core.Errorf(core.InvalidField, "KMIP %v has no attribute %s", v, r.Name)
+		}
+		return core.AttributeName{Tag: r.Tag}, nil
+	}
+	if vendor, own, ok := strings.Cut(name, "-"); ok && own != "" && (vendor == "x" || vendor == "y") {
+		return core.AttributeName{Vendor: vendor, Name: own}, nil
+	}
+	const maxShown = 64
+	return core.AttributeName{}, core.Errorf(core.InvalidField, "there is no attribute %.*q; custom ones begin with x-", maxShown, name)
+}
+
+// nameTo1 is the reverse. What only 2.x can name, a vendor other than x and y,
+// has no name in 1.x.
+func nameTo1(n core.AttributeName, v core.Version) (string, bool) {
+	if n.Tag == 0 {
+		return n.Vendor + "-" + n.Name, n.Vendor == "x" || n.Vendor == "y"
+	}
+	r := core.RuleOf(n.Tag)
+	return n.Tag.String(), r != nil && v.Within(r.Since, r.Until)
+}
+
+// writeAttribute1 leaves out what the version does not have, and index 0.
+func (c *coder) writeAttribute1(t core.Tag, a *core.Attribute) {
+	name, ok := nameTo1(a.Ref(), c.v)
+	if !ok {
+		return
+	}
+	var at int
+	c.out, at = openStructure(c.out, t)
+	c.out = appendPadded(c.out, core.TagAttributeName, core.KindTextString, name)
+	if a.Index != 0 {
+		c.out = append4(c.out, core.TagAttributeIndex, core.KindInteger, uint32(a.Index))
+	}
+	if !a.Value.IsZero() {
+		c.out = appendValue(c.out, core.TagAttributeValue, a.Value)
+	}
+	closeStructure(c.out, at)
+}
+
+// readAttribute2 reads a field that is an attribute, or an Attribute structure
+// that holds a vendor's (KMIP 2.1 §4.60).
+func (c *coder) readAttribute2(f item, a *core.Attribute) {
+	if f.tag != core.TagAttribute {
+		r := core.RuleOf(f.tag)
+		if r == nil || !c.v.Within(r.Since, r.Until) {
+			c.fail(core.Errorf(core.InvalidField, "KMIP %v has no attribute %v", c.v, f.tag))
+			return
+		}
+		a.Tag = f.tag
+		a.Value = c.attributeValue(a.Ref(), f)
+		return
+	}
+	if f.kind != core.KindStructure {
+		c.fail(core.Errorf(core.InvalidMessage, "Attribute is a %v, not a Structure", f.kind))
+		return
+	}
+	c.inside(f, func() {
+		c.text(core.TagVendorIdentification, &a.Vendor, true)
+		c.text(core.TagAttributeName, &a.Name, true)
+		if v, ok := c.field(core.TagAttributeValue, core.KindAny, true); ok {
+			a.Value = v.valueOf()
+		}
+	})
+}
+
+func (c *coder) writeAttribute2(a *core.Attribute) {
+	if a.Tag != 0 {
+		if r := core.RuleOf(a.Tag); r != nil && c.v.Within(r.Since, r.Until) {
+			c.out = appendValue(c.out, a.Tag, a.Value)
+		}
+		return
+	}
+	c.out = appendValue(c.out, core.TagAttribute, core.Structure(
+		core.Field{Tag: core.TagVendorIdentification, Value: core.Text(a.Vendor)},
+		core.Field{Tag: core.TagAttributeName, Value: core.Text(a.Name)},
+		core.Field{Tag: core.TagAttributeValue, Value: a.Value}))
+}
+
+// names is a list of attributes by name: Attribute Name in 1.x, Attribute
+// Reference in 2.x (KMIP 2.1 §5.5).
+func (c *coder) names(p *[]core.AttributeName) {
+	if !c.reading {
+		for _, n := range *p {
+			c.writeName(n)
+		}
+		return
+	}
+	t := core.TagAttributeReference
+	if c.style1() {
+		t = core.TagAttributeName
+	}
+	c.each(t, func(it item) {
+		if n, ok := c.readName(it); ok {
+			*p = append(*p, n)
+		}
+	})
+}
+
+func (c *coder) writeName(n core.AttributeName) {
+	if c.style1() {
+		if name, ok := nameTo1(n, c.v); ok {
+			c.out = appendPadded(c.out, core.TagAttributeName, core.KindTextString, name)
+		}
+		return
+	}
+	if n.Tag != 0 {
+		if r := core.RuleOf(n.Tag); r != nil && c.v.Within(r.Since, r.Until) {
+			c.out = append4(c.out, core.TagAttributeReference, core.KindEnumeration, uint32(n.Tag))
+		}
+		return
+	}
+	c.out = appendValue(c.out, core.TagAttributeReference, core.Structure(
+		core.Field{Tag: core.TagVendorIdentification, Value: core.Text(n.Vendor)},
+		core.Field{Tag: core.TagAttributeName, Value: core.Text(n.Name)}))
+}
+
+// readName reads one name. A name that the version does not know is an
+// attribute that no object has: Get Attributes answers without it.
+func (c *coder) readName(it item) (n core.AttributeName, ok bool) {
+	switch {
+	case c.style1() && it.kind == core.KindTextString:
+		found, err := nameFrom1(string(it.value), c.v)
+		if err != nil {
+			return core.AttributeName{Name: string(it.value)}, true
+		}
+		return found, true
+	case !c.style1() && it.kind == core.KindEnumeration:
+		return core.AttributeName{Tag: core.Tag(it.num())}, true
+	case !c.style1() && it.kind == core.KindStructure:
+		c.inside(it, func() {
+			c.text(core.TagVendorIdentification, &n.Vendor, true)
+			c.text(core.TagAttributeName, &n.Name, true)
+		})
+		return n, c.err == nil
+	}
+	c.fail(core.Errorf(core.InvalidMessage, "%v is a %v", it.tag, it.kind))
+	return n, false
+}
+
+// reference is the one attribute that Delete Attribute names.
+func (c *coder) reference(n *core.AttributeName, must bool) bool {
+	t := core.TagAttributeReference
+	if c.style1() {
+		t = core.TagAttributeName
+	}
+	if !c.reading {
+		c.writeName(*n)
+		return true
+	}
+	it, ok := c.field(t, core.KindAny, must)
+	if !ok {
+		return false
+	}
+	*n, ok = c.readName(it)
+	return ok
+}

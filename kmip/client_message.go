@@ -1,0 +1,111 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// The client's side of the envelope: for tests, the load generator and tools.
+
+// RequestOptions are the header fields a client may set.
+type RequestOptions struct {
+	MaximumResponseSize int32
+	ClientCorrelation   string
+	ErrorOption         core.BatchErrorContinuationOption
+}
+
+// ClientItem is one operation to be sent: its payload is appended by Payload.
+type ClientItem struct {
+	Operation core.Operation
+	BatchID   []byte
+	Payload   func(dst []byte, v core.Version) ([]byte, error)
+}
+
+// AppendRequest appends a whole request message.
+func AppendRequest(dst []byte, v core.Version, o RequestOptions, items ...ClientItem) ([]byte, error) {
+	dst, msg := openStructure(dst, core.TagRequestMessage)
+	dst, h := openStructure(dst, core.TagRequestHeader)
+	c := coder{v: v, out: dst}
+	c.protocolVersion(&v)
+	c.int32(core.TagMaximumResponseSize, &o.MaximumResponseSize, false)
+	c.text(core.TagClientCorrelationValue, &o.ClientCorrelation, false)
+	enum(&c, core.TagBatchErrorContinuationOption, &o.ErrorOption, false)
+	count := int32(len(items))
+	c.int32(core.TagBatchCount, &count, true)
+	dst = c.out
+	closeStructure(dst, h)
+	for _, i := range items {
+		var at int
+		dst, at = openStructure(dst, core.TagBatchItem)
+		dst = append4(dst, core.TagOperation, core.KindEnumeration, uint32(i.Operation))
+		if i.BatchID != nil {
+			dst = appendPadded(dst, core.TagUniqueBatchItemID, core.KindByteString, i.BatchID)
+		}
+		var err error
+		if dst, err = i.Payload(dst, v); err != nil {
+			return nil, err
+		}
+		closeStructure(dst, at)
+	}
+	closeStructure(dst, msg)
+	return dst, nil
+}
+
+// ClientResponse is a response message as a client reads it.
+type ClientResponse struct {
+	Version           core.Version
+	TimeStamp         int64
+	ServerCorrelation string
+	Items             []ResponseItem
+}
+
+// ResponseItem is one answer.
+type ResponseItem struct {
+	Operation core.Operation
+	BatchID   []byte
+	Status    core.ResultStatus
+	Reason    core.ResultReason
+	Message   string
+	Payload   []byte // the payload item, nil: absent
+}
+
+// ParseResponse validates and reads a response message.
+func ParseResponse(msg []byte) (ClientResponse, error) {
+	var r ClientResponse
+	if err := Validate(msg); err != nil {
+		return r, err
+	}
+	top, _ := next(msg)
+	if top.tag != core.TagResponseMessage {
+		return r, malformed("the message is a %v, not a Response Message", top.tag)
+	}
+	c := coder{v: core.V2_1, lenient: true, reading: true}
+	var count int32
+	c.inside(top, func() {
+		c.within(core.TagResponseHeader, true, func() {
+			c.protocolVersion(&r.Version)
+			if it, ok := c.field(core.TagTimeStamp, core.KindDateTime, true); ok {
+				r.TimeStamp = it.num()
+			}
+			c.text(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
+			c.int32(core.TagBatchCount, &count, true)
+		})
+		c.each(core.TagBatchItem, func(it item) {
+			var ri ResponseItem
+			c.inside(it, func() { c.responseItem(&ri) })
+			r.Items = append(r.Items, ri)
+		})
+	})
+	if c.err == nil && int(count) != len(r.Items) {
+		c.fail(malformed("the answer has %d items and a Batch Count of %d", len(r.Items), count))
+	}
+	return r, c.err
+}
+
+func (c *coder) responseItem(ri *ResponseItem) {
+	enum(c, core.TagOperation, &ri.Operation, false)
+	c.bytes(core.TagUniqueBatchItemID, &ri.BatchID, false)
+	if it, ok := c.field(core.TagResultStatus, core.KindEnumeration, true); ok {
+		ri.Status = core.ResultStatus(it.num())
+	}
+	enum(c, core.TagResultReason, &ri.Reason, false)
+	c.text(core.TagResultMessage, &ri.Message, false)
+	ri.Payload = c.raw(core.TagResponsePayload)
+}

@@ -1,0 +1,382 @@
+package kmip
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// coder reads or writes one payload: its methods name a field once and do
+// either. When it reads, fields may come in any order, each once; when it
+// writes, what is absent (zero, nil) is left out unless it is required. The
+// first error stays and stops the rest. One goroutine at a time.
+type coder struct {
+	v       core.Version
+	lenient bool // ignore unknown fields when reading
+	reading bool
+	err     error
+
+	frame frame  // reading: the structure whose fields are asked for
+	out   []byte // writing: appended to
+}
+
+// frame is a structure being read: a cursor for fields in order, and a count
+// of those taken, so that leftovers show at the end.
+type frame struct {
+	tag   core.Tag
+	body  []byte
+	rest  []byte // from the cursor on
+	taken int
+}
+
+func (c *coder) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// find takes the first field with a tag.
+func (f *frame) find(t core.Tag) (item, bool) {
+	if len(f.rest) > 0 && tagAt(f.rest) == t {
+		var it item
+		it, f.rest = next(f.rest)
+		f.taken++
+		return it, true
+	}
+	for b := f.body; len(b) > 0; {
+		var it item
+		if it, b = next(b); it.tag == t {
+			f.rest = b
+			f.taken++
+			return it, true
+		}
+	}
+	return item{}, false
+}
+
+// field finds a field for reading and checks its type. KindAny takes any.
+func (c *coder) field(t core.Tag, k core.Kind, must bool) (item, bool) {
+	if c.err != nil {
+		return item{}, false
+	}
+	it, ok := c.frame.find(t)
+	if !ok {
+		if must {
+			c.fail(core.Errorf(core.InvalidMessage, "%v lacks %v", c.frame.tag, t))
+		}
+		return it, false
+	}
+	if k != core.KindAny && it.kind != k {
+		c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a %v", t, it.kind, k))
+		return it, false
+	}
+	return it, true
+}
+
+// done refuses fields that nobody asked for: a repeated one, or one that the
+// version does not have (KMIP 1.2 §11.1).
+func (c *coder) done() {
+	if c.err != nil {
+		return
+	}
+	n := 0
+	for b := c.frame.body; len(b) > 0; n++ {
+		_, b = next(b)
+	}
+	if n == c.frame.taken {
+		return
+	}
+	seen := map[core.Tag]bool{}
+	for b := c.frame.body; len(b) > 0; {
+		var it item
+		it, b = next(b)
+		if seen[it.tag] && !repeatable[it.tag] {
+			c.fail(core.Errorf(core.InvalidMessage, "%v has %v twice", c.frame.tag, it.tag))
+			return
+		}
+		seen[it.tag] = true
+	}
+	if !c.lenient {
+		c.fail(core.Errorf(core.InvalidField, "%v has a field that KMIP %v does not know there", c.frame.tag, c.v))
+	}
+}
+
+// repeatable lists the fields that may stand several times in a structure.
+var repeatable = map[core.Tag]bool{core.TagAttribute: true, core.TagAttributeName: true, core.TagAttributeReference: true,
+	core.TagName: true, core.TagQueryFunction: true, core.TagProtocolVersion: true, core.TagUniqueIdentifier: true,
+	core.TagOperation: true, core.TagObjectType: true, core.TagApplicationNamespace: true, core.TagExtensionInformation: true,
+	core.TagAttestationType: true, core.TagRNGParameters: true, core.TagProfileInformation: true, core.TagValidationInformation: true,
+	core.TagCapabilityInformation: true, core.TagClientRegistrationMethod: true, core.TagProtectionStorageMask: true,
+	core.TagCredential: true, core.TagBatchItem: true}
+
+// within reads or writes a structure's fields by f; when it is absent in
+// reading, f is not called and the result is false. Extension tags (54xxxx)
+// are left out of account.
+func (c *coder) within(t core.Tag, must bool, f func()) bool {
+	if c.err != nil {
+		return false
+	}
+	if !c.reading {
+		var at int
+		c.out, at = openStructure(c.out, t)
+		f()
+		closeStructure(c.out, at)
+		return true
+	}
+	it, ok := c.field(t, core.KindStructure, must)
+	if !ok {
+		return false
+	}
+	c.inside(it, f)
+	return true
+}
+
+// inside reads the fields of an item already found.
+func (c *coder) inside(it item, f func()) {
+	outer := c.frame
+	c.frame = frame{tag: it.tag, body: it.value, rest: it.value}
+	c.skipExtensions()
+	f()
+	c.done()
+	c.frame = outer
+}
+
+// skipExtensions counts vendor fields as taken: unknown ones are ignored.
+func (c *coder) skipExtensions() {
+	for b := c.frame.body; len(b) > 0; {
+		var it item
+		if it, b = next(b); it.tag>>16 == 0x54 {
+			c.frame.taken++
+		}
+	}
+}
+
+// each calls f for every field with a tag, when reading.
+func (c *coder) each(t core.Tag, f func(item)) {
+	if c.err != nil {
+		return
+	}
+	for b := c.frame.body; len(b) > 0 && c.err == nil; {
+		var it item
+		if it, b = next(b); it.tag == t {
+			c.frame.taken++
+			c.frame.rest = b
+			f(it)
+		}
+	}
+}
+
+// has says whether the version lies in a range; fields outside are neither
+// written nor taken.
+func (c *coder) has(since core.Version) bool { return c.v >= since }
+
+func (c *coder) text(t core.Tag, p *string, must bool) {
+	if c.reading {
+		if it, ok := c.field(t, core.KindTextString, must); ok {
+			*p = string(it.value)
+		}
+	} else if must || *p != "" {
+		c.out = appendPadded(c.out, t, core.KindTextString, *p)
+	}
+}
+
+// bytes aliases the message when reading. A byte string that is there but empty
+// is not nil.
+func (c *coder) bytes(t core.Tag, p *[]byte, must bool) {
+	if c.reading {
+		if it, ok := c.field(t, core.KindByteString, must); ok {
+			*p = it.value
+		}
+	} else if must || *p != nil {
+		c.out = appendPadded(c.out, t, core.KindByteString, *p)
+	}
+}
+
+func (c *coder) int32(t core.Tag, p *int32, must bool) {
+	if c.reading {
+		if it, ok := c.field(t, core.KindInteger, must); ok {
+			*p = int32(it.num())
+		}
+	} else if must || *p != 0 {
+		c.out = append4(c.out, t, core.KindInteger, uint32(*p))
+	}
+}
+
+// number reads or writes an optional number of any numeric type.
+func number[N ~int32 | ~int64 | ~uint32](c *coder, t core.Tag, k core.Kind, p **N) {
+	if c.reading {
+		if it, ok := c.field(t, k, false); ok {
+			n := N(it.num())
+			*p = &n
+		}
+	} else if *p != nil {
+		c.out = appendValue(c.out, t, core.Value{Kind: k, Num: int64(**p)})
+	}
+}
+
+func (c *coder) bool(t core.Tag, p **bool) {
+	if c.reading {
+		if it, ok := c.field(t, core.KindBoolean, false); ok {
+			b := it.num() != 0
+			*p = &b
+		}
+	} else if *p != nil {
+		c.out = appendValue(c.out, t, core.Bool(**p))
+	}
+}
+
+// enum reads or writes an enumeration; 0 stands for absent. A value that the
+// standard does not list, and that is no extension (8xxxxxxx), is refused.
+func enum[E ~uint32](c *coder, t core.Tag, p *E, must bool) {
+	if c.reading {
+		if it, ok := c.field(t, core.KindEnumeration, must); ok {
+			*p = E(c.known(it))
+		}
+	} else if must || *p != 0 {
+		c.out = append4(c.out, t, core.KindEnumeration, uint32(*p))
+	}
+}
+
+// known checks an enumeration's value against the table of its tag.
+func (c *coder) known(it item) uint32 {
+	v := uint32(it.num())
+	if err := checkEnum(it.tag, v); err != nil {
+		c.fail(err)
+	}
+	return v
+}
+
+func checkEnum(t core.Tag, v uint32) error {
+	info := t.Info()
+	if info == nil || info.Enum == nil || info.Enum.Mask || v >= 0x8000_0000 || info.Enum.Lookup(v) != nil {
+		return nil
+	}
+	return core.Errorf(core.InvalidField, "%v has no value 0x%08X", t, v)
+}
+
+// enums is a repeated enumeration.
+func enums[E ~uint32](c *coder, t core.Tag, p *[]E) {
+	if c.reading {
+		c.each(t, func(it item) {
+			if it.kind != core.KindEnumeration {
+				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not an Enumeration", t, it.kind))
+				return
+			}
+			*p = append(*p, E(c.known(it)))
+		})
+		return
+	}
+	for _, v := range *p {
+		c.out = append4(c.out, t, core.KindEnumeration, uint32(v))
+	}
+}
+
+// texts is a repeated text.
+func (c *coder) texts(t core.Tag, p *[]string) {
+	if c.reading {
+		c.each(t, func(it item) {
+			if it.kind != core.KindTextString {
+				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Text String", t, it.kind))
+				return
+			}
+			*p = append(*p, string(it.value))
+		})
+		return
+	}
+	for _, v := range *p {
+		c.out = appendPadded(c.out, t, core.KindTextString, v)
+	}
+}
+
+// fields is a repeated structure kept as it is.
+func (c *coder) fields(t core.Tag, p *[]core.Field) {
+	if c.reading {
+		c.each(t, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
+		return
+	}
+	for _, f := range *p {
+		c.out = appendValue(c.out, t, f.Value)
+	}
+}
+
+// identifier is the Unique Identifier of a request: text, or in 2.x an
+// enumeration or integer that refers into the batch (KMIP 2.1 §11.58).
+func (c *coder) identifier(p *core.Identifier) {
+	if !c.reading {
+		switch {
+		case p.Text != "":
+			c.out = appendPadded(c.out, core.TagUniqueIdentifier, core.KindTextString, p.Text)
+		case p.Enum != 0:
+			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindEnumeration, uint32(p.Enum))
+		case p.Place != 0:
+			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindInteger, uint32(p.Place))
+		}
+		return
+	}
+	it, ok := c.field(core.TagUniqueIdentifier, core.KindAny, false)
+	switch {
+	case !ok:
+	case it.kind == core.KindTextString:
+		p.Text = string(it.value)
+	case it.kind == core.KindEnumeration && c.v >= core.V2_0:
+		p.Enum = core.UniqueIdentifierEnum(it.num())
+	case it.kind == core.KindInteger && c.v >= core.V2_0:
+		p.Place = int32(it.num())
+	default:
+		c.fail(core.Errorf(core.InvalidMessage, "Unique Identifier is a %v, not a Text String", it.kind))
+	}
+}
+
+// parameters is Cryptographic Parameters.
+func (c *coder) parameters(p **core.CryptographicParameters) {
+	if !c.reading {
+		if *p != nil {
+			c.out = appendValue(c.out, core.TagCryptographicParameters, core.Structure((*p).Fields()...))
+		}
+		return
+	}
+	it, ok := c.field(core.TagCryptographicParameters, core.KindStructure, false)
+	if !ok {
+		return
+	}
+	*p = new(core.CryptographicParameters)
+	for b := it.value; len(b) > 0; {
+		var f item
+		f, b = next(b)
+		if err := checkTyped(f); err != nil {
+			c.fail(err)
+			return
+		}
+		if !(*p).SetField(f.tag, f.valueOf()) && f.tag>>16 != 0x54 && !c.lenient {
+			c.fail(core.Errorf(core.InvalidField, "Cryptographic Parameters have no %v", f.tag))
+			return
+		}
+	}
+}
+
+// checkTyped holds an item, and all within it, to the types of the table.
+func checkTyped(it item) error {
+	info := it.tag.Info()
+	if info == nil {
+		return nil
+	}
+	if info.Kind != core.KindAny && info.Kind != it.kind && !varies(it) {
+		return core.Errorf(core.InvalidMessage, "%v is a %v, not a %v", it.tag, it.kind, info.Kind)
+	}
+	if it.kind == core.KindEnumeration {
+		return checkEnum(it.tag, uint32(it.num()))
+	}
+	if it.kind == core.KindStructure {
+		for b := it.value; len(b) > 0; {
+			var f item
+			f, b = next(b)
+			if err := checkTyped(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// varies lists the fields that KMIP 2.x lets be something else than text.
+func varies(it item) bool {
+	return (it.tag == core.TagLinkedObjectIdentifier || it.tag == core.TagUniqueIdentifier) && (it.kind == core.KindEnumeration || it.kind == core.KindInteger)
+}

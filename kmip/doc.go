@@ -1,0 +1,14 @@
+// Package kmip turns KMIP messages of versions 1.0 to 2.1 into core's nouns and
+// back: TTLV items, the message envelope and one payload per operation.
+//
+// Bytes from the network are validated in one linear pass with bounds on size,
+// depth and number of items before anything else looks at them; decoding then
+// aliases the message and uses no reflection. Each payload is described once,
+// in the order of the standard's tables, and that description both reads and
+// writes, so that server and client cannot disagree. Versions differ at this
+// edge alone: behind it there is one attribute model.
+//
+// github.com/gemalto/kmip-go gives names and the debug rendering of bytes
+// already validated, and is an oracle of the tests. It never parses what comes
+// from outside. Start at [ParseRequest], then payloads.go.
+package kmip

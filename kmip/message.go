@@ -1,0 +1,290 @@
+package kmip
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// MaxBatchItems bounds the items of one message.
+const MaxBatchItems = 64
+
+// Request is a request message taken apart as far as its batch items: their
+// payloads are read one by one later, so that a bad one fails its own item
+// alone (KMIP 1.2 §11.1). Everything in it aliases the message.
+type Request struct {
+	Header Header
+	Items  []RequestItem
+}
+
+// Header is the request header (KMIP 1.4 §7.2, 2.1 §8.1).
+type Header struct {
+	Version               core.Version
+	MaximumResponseSize   *int32 // bytes
+	ClientCorrelation     string
+	ServerCorrelation     string
+	AsynchronousMandatory bool
+	Credentials           []Credential
+	ErrorOption           core.BatchErrorContinuationOption // 0: absent, which means Stop
+	TimeStamp             *int64
+	BatchCount            int32
+}
+
+// Credential is one of the Authentication's (KMIP 1.4 §2.1.2). Only Username
+// and Password is read further; the fields of the others stay in Value.
+type Credential struct {
+	Type     core.CredentialType
+	Username string
+	Password []byte
+	Value    []core.Field
+}
+
+// RequestItem is one batch item.
+type RequestItem struct {
+	Operation core.Operation
+	Ephemeral bool
+	BatchID   []byte // Unique Batch Item ID; nil: absent
+	Payload   []byte // the payload item, nil: absent
+	Critical  bool   // carries a Message Extension that must be understood
+}
+
+// ParseRequest validates a message and reads header and frames. An error is for
+// the whole message; its code says why. The version, where it could be read, is
+// in the result even then, so that the answer can be given in it.
+func ParseRequest(msg []byte) (Request, error) {
+	var r Request
+	if err := Validate(msg); err != nil {
+		return r, err
+	}
+	top, _ := next(msg)
+	if top.tag != core.TagRequestMessage || top.kind != core.KindStructure {
+		return r, malformed("the message is a %v, not a Request Message", top.tag)
+	}
+	c := coder{v: core.V2_1, lenient: true, reading: true}
+	header, ok := (&frame{tag: top.tag, body: top.value, rest: top.value}).find(core.TagRequestHeader)
+	if !ok || header.kind != core.KindStructure {
+		return r, malformed("the message has no Request Header")
+	}
+	c.header(header, &r.Header)
+	if c.err != nil {
+		return r, c.err
+	}
+	if !Known(r.Header.Version) {
+		return r, core.Errorf(core.InvalidMessage, "KMIP %v is not spoken here; Discover Versions tells what is", r.Header.Version)
+	}
+	return r, r.items(top.value)
+}
+
+// Known reports whether a version is spoken.
+func Known(v core.Version) bool {
+	for _, k := range core.Versions {
+		if k == v {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *coder) header(it item, h *Header) {
+	c.inside(it, func() {
+		c.protocolVersion(&h.Version)
+		c.v = h.Version
+		number(c, core.TagMaximumResponseSize, core.KindInteger, &h.MaximumResponseSize)
+		c.text(core.TagClientCorrelationValue, &h.ClientCorrelation, false)
+		c.text(core.TagServerCorrelationValue, &h.ServerCorrelation, false)
+		c.asynchronous(h)
+		c.authentication(h)
+		enum(c, core.TagBatchErrorContinuationOption, &h.ErrorOption, false)
+		var ignored *bool
+		c.bool(core.TagAttestationCapableIndicator, &ignored)
+		c.bool(core.TagBatchOrderOption, &ignored)
+		number(c, core.TagTimeStamp, core.KindDateTime, &h.TimeStamp)
+		c.int32(core.TagBatchCount, &h.BatchCount, true)
+	})
+}
+
+// asynchronous is a Boolean in 1.x and an enumeration in 2.x. True and
+// Optional leave the choice to the server, which answers at once.
+func (c *coder) asynchronous(h *Header) {
+	it, ok := c.field(core.TagAsynchronousIndicator, core.KindAny, false)
+	if ok && it.kind == core.KindEnumeration && c.v >= core.V2_0 {
+		h.AsynchronousMandatory = core.AsynchronousIndicator(it.num()) == core.AsynchronousIndicatorMandatory
+	} else if ok && it.kind != core.KindBoolean {
+		c.fail(malformed("Asynchronous Indicator is a %v", it.kind))
+	}
+}
+
+func (c *coder) authentication(h *Header) {
+	c.within(core.TagAuthentication, false, func() {
+		c.each(core.TagCredential, func(it item) {
+			var cred Credential
+			c.inside(it, func() { c.credential(&cred) })
+			h.Credentials = append(h.Credentials, cred)
+		})
+	})
+}
+
+func (c *coder) credential(p *Credential) {
+	enum(c, core.TagCredentialType, &p.Type, true)
+	v, ok := c.field(core.TagCredentialValue, core.KindStructure, true)
+	if !ok {
+		return
+	}
+	if p.Type != core.CredentialTypeUsernameAndPassword {
+		p.Value = v.valueOf().Fields
+		return
+	}
+	c.inside(v, func() {
+		c.text(core.TagUsername, &p.Username, true)
+		if it, ok := c.field(core.TagPassword, core.KindTextString, false); ok {
+			p.Password = it.value
+		}
+	})
+}
+
+// items reads the frames of the batch items.
+func (r *Request) items(body []byte) error {
+	if n := r.Header.BatchCount; n < 1 || n > MaxBatchItems {
+		return malformed("the Batch Count is %d; a message has 1 to %d items", n, MaxBatchItems)
+	}
+	r.Items = make([]RequestItem, 0, r.Header.BatchCount)
+	for len(body) > 0 {
+		var it item
+		if it, body = next(body); it.tag != core.TagBatchItem {
+			continue
+		}
+		if len(r.Items) == int(r.Header.BatchCount) {
+			return malformed("the message has more items than its Batch Count of %d", r.Header.BatchCount)
+		}
+		c := coder{v: r.Header.Version, lenient: true, reading: true}
+		var ri RequestItem
+		if it.kind != core.KindStructure {
+			return malformed("Batch Item is a %v", it.kind)
+		}
+		c.inside(it, func() { c.requestItem(&ri) })
+		if c.err != nil {
+			return c.err
+		}
+		r.Items = append(r.Items, ri)
+	}
+	if len(r.Items) != int(r.Header.BatchCount) {
+		return malformed("the message has %d items and a Batch Count of %d", len(r.Items), r.Header.BatchCount)
+	}
+	return nil
+}
+
+func (c *coder) requestItem(ri *RequestItem) {
+	if it, ok := c.field(core.TagOperation, core.KindEnumeration, true); ok {
+		ri.Operation = core.Operation(it.num())
+	}
+	var ephemeral *bool
+	c.bool(core.TagEphemeral, &ephemeral)
+	ri.Ephemeral = ephemeral != nil && *ephemeral
+	c.bytes(core.TagUniqueBatchItemID, &ri.BatchID, false)
+	ri.Payload = c.raw(core.TagRequestPayload)
+	c.within(core.TagMessageExtension, false, func() {
+		var vendor string
+		var critical *bool
+		c.text(core.TagVendorIdentification, &vendor, true)
+		c.bool(core.TagCriticalityIndicator, &critical)
+		ri.Critical = critical != nil && *critical // none is known here
+		c.field(core.TagVendorExtension, core.KindStructure, false)
+	})
+}
+
+// raw takes a field as the whole item, header included.
+func (c *coder) raw(t core.Tag) []byte {
+	for b := c.frame.body; len(b) > 0; {
+		it, rest := next(b)
+		if it.tag == t {
+			c.frame.taken++
+			return b[:len(b)-len(rest)]
+		}
+		b = rest
+	}
+	return nil
+}
+
+// Response builds a response message item by item (KMIP 1.4 §7.1, 2.1 §8.2).
+// Mark and Truncate take an item back that came out too large.
+type Response struct {
+	buf     []byte
+	version core.Version
+	count   int
+	header  int // where the Batch Count's value stands
+}
+
+// Begin starts a message in buf[:0]: header with version, time stamp (Unix
+// seconds) and, if not empty, Server Correlation Value.
+func (r *Response) Begin(buf []byte, v core.Version, now int64, correlation string) {
+	b, _ := openStructure(buf[:0], core.TagResponseMessage)
+	b, h := openStructure(b, core.TagResponseHeader)
+	b, pv := openStructure(b, core.TagProtocolVersion)
+	b = append4(b, core.TagProtocolVersionMajor, core.KindInteger, uint32(v.Major()))
+	b = append4(b, core.TagProtocolVersionMinor, core.KindInteger, uint32(v.Minor()))
+	closeStructure(b, pv)
+	b = append8(b, core.TagTimeStamp, core.KindDateTime, uint64(now))
+	if correlation != "" {
+		b = appendPadded(b, core.TagServerCorrelationValue, core.KindTextString, correlation)
+	}
+	count := len(b) + headerBytes
+	b = append4(b, core.TagBatchCount, core.KindInteger, 0)
+	closeStructure(b, h)
+	*r = Response{buf: b, version: v, header: count}
+}
+
+// Size is the message's size in bytes as it stands.
+func (r *Response) Size() int { return len(r.buf) }
+
+// Mark remembers where the message stands, for Truncate.
+func (r *Response) Mark() (mark, count int) { return len(r.buf), r.count }
+
+// Truncate takes back what was appended since Mark, and zeroes it.
+func (r *Response) Truncate(mark, count int) {
+	clear(r.buf[mark:])
+	r.buf, r.count = r.buf[:mark], count
+}
+
+// Success appends an item whose payload is appended by f; without f it has none.
+func (r *Response) Success(op core.Operation, id []byte, f func(dst []byte, v core.Version) ([]byte, error)) error {
+	at := r.open(op, id)
+	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(core.StatusSuccess))
+	if f != nil {
+		var err error
+		if r.buf, err = f(r.buf, r.version); err != nil {
+			return err
+		}
+	}
+	closeStructure(r.buf, at)
+	return nil
+}
+
+// Failure appends an item that failed; it has no payload, and always reason and
+// message (clients depend on both). Operation 0 is left out.
+func (r *Response) Failure(op core.Operation, id []byte, status core.ResultStatus, reason core.ResultReason, message string) {
+	at := r.open(op, id)
+	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(status))
+	if status == core.StatusOperationFailed {
+		r.buf = append4(r.buf, core.TagResultReason, core.KindEnumeration, uint32(reason))
+		r.buf = appendPadded(r.buf, core.TagResultMessage, core.KindTextString, message)
+	}
+	closeStructure(r.buf, at)
+}
+
+func (r *Response) open(op core.Operation, id []byte) int {
+	r.count++
+	var at int
+	r.buf, at = openStructure(r.buf, core.TagBatchItem)
+	if op != 0 {
+		r.buf = append4(r.buf, core.TagOperation, core.KindEnumeration, uint32(op))
+	}
+	if id != nil {
+		r.buf = appendPadded(r.buf, core.TagUniqueBatchItemID, core.KindByteString, id)
+	}
+	return at
+}
+
+// End fills in the lengths and the Batch Count and returns the message.
+func (r *Response) End() []byte {
+	r.buf[r.header+3] = byte(r.count)
+	closeStructure(r.buf, 0)
+	return r.buf
+}

@@ -1,0 +1,252 @@
+package kmip
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds on a message. OASIS' own need depth 8, 147 items and 5,448 bytes.
+const (
+	MaxMessageBytes = 1 << 20
+	MaxDepth        = 24
+	MaxItems        = 100_000
+	headerBytes     = 8
+)
+
+// item is one TTLV item (KMIP 2.1 §10.1.3): its value without padding, which
+// aliases the message.
+type item struct {
+	tag   core.Tag
+	kind  core.Kind
+	value []byte
+}
+
+// fixedLength is the length in bytes of types that have one.
+var fixedLength = [...]int{core.KindInteger: 4, core.KindLongInteger: 8, core.KindEnumeration: 4, core.KindBoolean: 8,
+	core.KindDateTime: 8, core.KindInterval: 4, core.KindDateTimeExtended: 8}
+
+func padded(n int) int { return (n + 7) &^ 7 }
+
+// FrameLength returns the whole length in bytes of the message whose first 8
+// bytes are given, so that a reader can refuse it before it makes room.
+func FrameLength(header []byte, maxBytes int) (int, error) {
+	if len(header) < headerBytes {
+		return 0, malformed("a message has at least 8 bytes")
+	}
+	n := uint64(binary.BigEndian.Uint32(header[4:])) + headerBytes
+	if header[0] != 0x42 || core.Kind(header[3]) != core.KindStructure || n%8 != 0 {
+		return 0, malformed("this is no TTLV message")
+	}
+	if n > uint64(maxBytes) {
+		return 0, core.Errorf(core.InvalidMessage, "the message has %d bytes; at most %d are taken", n, maxBytes)
+	}
+	return int(n), nil
+}
+
+func malformed(format string, args ...any) error {
+	return &core.Error{Code: core.InvalidMessage, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Validate checks every item of a message of exactly one item: types and their
+// lengths, padding, nesting, Booleans, UTF-8. It takes time linear in the
+// message and no memory beside it. Afterwards next cannot fail.
+func Validate(msg []byte) error {
+	if len(msg) > MaxMessageBytes {
+		return malformed("the message has %d bytes; at most %d are taken", len(msg), MaxMessageBytes)
+	}
+	var ends [MaxDepth]int // where the open structures end
+	depth, items := 0, 0
+	for at := 0; at < len(msg) || depth > 0; {
+		for depth > 0 && at == ends[depth-1] {
+			depth--
+		}
+		if at == len(msg) {
+			break
+		}
+		end := len(msg)
+		if depth > 0 {
+			end = ends[depth-1]
+		} else if at > 0 {
+			return malformed("%d bytes follow the message", len(msg)-at)
+		}
+		if items++; items > MaxItems {
+			return malformed("the message has more than %d items", MaxItems)
+		}
+		kind, length, err := checkHeader(msg[at:end])
+		if err != nil {
+			return err
+		}
+		if kind == core.KindStructure {
+			if depth == MaxDepth {
+				return malformed("the message is nested more than %d deep", MaxDepth)
+			}
+			at += headerBytes
+			ends[depth] = at + length
+			depth++
+			continue
+		}
+		if err := checkValue(kind, msg[at+headerBytes:at+headerBytes+padded(length)], length, msg[at:]); err != nil {
+			return err
+		}
+		at += headerBytes + padded(length)
+	}
+	if len(msg) == 0 {
+		return malformed("the message is empty")
+	}
+	return nil
+}
+
+// checkHeader reads the header at the start of b, which ends where its parent does.
+func checkHeader(b []byte) (core.Kind, int, error) {
+	if len(b) < headerBytes {
+		return 0, 0, malformed("%d bytes at the end of a structure are no item", len(b))
+	}
+	tag, kind, length := tagAt(b), core.Kind(b[3]), uint64(binary.BigEndian.Uint32(b[4:]))
+	switch {
+	case b[0] != 0x42 && b[0] != 0x54:
+		return 0, 0, malformed("0x%06X is no tag", uint32(tag))
+	case kind < core.KindStructure || kind > core.KindDateTimeExtended:
+		return 0, 0, malformed("%v has %v, which does not exist", tag, kind)
+	case int(kind) < len(fixedLength) && fixedLength[kind] != 0 && int(length) != fixedLength[kind]:
+		return 0, 0, malformed("%v is a %v of %d bytes; it has %d", tag, kind, length, fixedLength[kind])
+	case (kind == core.KindStructure || kind == core.KindBigInteger) && length%8 != 0:
+		return 0, 0, malformed("%v is a %v of %d bytes, which is no multiple of 8", tag, kind, length)
+	case kind == core.KindBigInteger && length == 0:
+		return 0, 0, malformed("%v is a Big Integer without bytes", tag)
+	case (length+7)&^7 > uint64(len(b)-headerBytes):
+		return 0, 0, malformed("%v is longer than what holds it", tag)
+	}
+	return kind, int(length), nil
+}
+
+// checkValue looks at a padded value; whole starts with its header, for the message.
+func checkValue(kind core.Kind, b []byte, length int, whole []byte) error {
+	for _, p := range b[length:] {
+		if p != 0 {
+			return malformed("%v is padded with other bytes than zero", tagAt(whole))
+		}
+	}
+	switch kind {
+	case core.KindBoolean:
+		if binary.BigEndian.Uint64(b) > 1 {
+			return malformed("%v is a Boolean that is neither 0 nor 1", tagAt(whole))
+		}
+	case core.KindTextString:
+		if !utf8.Valid(b[:length]) {
+			return malformed("%v is text that is not UTF-8", tagAt(whole))
+		}
+	}
+	return nil
+}
+
+func tagAt(b []byte) core.Tag { return core.Tag(b[0])<<16 | core.Tag(b[1])<<8 | core.Tag(b[2]) }
+
+// next splits the first item off validated bytes.
+func next(b []byte) (item, []byte) {
+	n := int(binary.BigEndian.Uint32(b[4:]))
+	return item{tagAt(b), core.Kind(b[3]), b[headerBytes : headerBytes+n : headerBytes+n]}, b[headerBytes+padded(n):]
+}
+
+// num is the number in an item of a numeric type.
+func (it item) num() int64 {
+	switch it.kind {
+	case core.KindInteger:
+		return int64(int32(binary.BigEndian.Uint32(it.value)))
+	case core.KindEnumeration, core.KindInterval:
+		return int64(binary.BigEndian.Uint32(it.value))
+	case core.KindLongInteger, core.KindBoolean, core.KindDateTime, core.KindDateTimeExtended:
+		return int64(binary.BigEndian.Uint64(it.value))
+	}
+	return 0
+}
+
+// appendHeader appends an item's header.
+func appendHeader(dst []byte, t core.Tag, k core.Kind, length int) []byte {
+	dst = append(dst, byte(t>>16), byte(t>>8), byte(t), byte(k))
+	return binary.BigEndian.AppendUint32(dst, uint32(length))
+}
+
+var zeros [8]byte
+
+func appendPadded[T string | []byte](dst []byte, t core.Tag, k core.Kind, v T) []byte {
+	dst = append(appendHeader(dst, t, k, len(v)), v...)
+	return append(dst, zeros[:padded(len(v))-len(v)]...)
+}
+
+func append4(dst []byte, t core.Tag, k core.Kind, v uint32) []byte {
+	dst = binary.BigEndian.AppendUint32(appendHeader(dst, t, k, 4), v)
+	return append(dst, 0, 0, 0, 0)
+}
+
+func append8(dst []byte, t core.Tag, k core.Kind, v uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendHeader(dst, t, k, 8), v)
+}
+
+// openStructure appends a structure's header, whose length closeStructure fills in.
+func openStructure(dst []byte, t core.Tag) ([]byte, int) {
+	return appendHeader(dst, t, core.KindStructure, 0), len(dst)
+}
+
+func closeStructure(dst []byte, at int) {
+	binary.BigEndian.PutUint32(dst[at+4:], uint32(len(dst)-at-headerBytes))
+}
+
+// appendValue appends a value of the data model under a tag.
+func appendValue(dst []byte, t core.Tag, v core.Value) []byte {
+	switch v.Kind {
+	case core.KindStructure:
+		dst, at := openStructure(dst, t)
+		for _, f := range v.Fields {
+			dst = appendValue(dst, f.Tag, f.Value)
+		}
+		closeStructure(dst, at)
+		return dst
+	case core.KindTextString:
+		return appendPadded(dst, t, v.Kind, v.Text)
+	case core.KindByteString:
+		return appendPadded(dst, t, v.Kind, v.Bytes)
+	case core.KindBigInteger:
+		return appendBig(dst, t, v.Bytes)
+	case core.KindInteger, core.KindEnumeration, core.KindInterval:
+		return append4(dst, t, v.Kind, uint32(v.Num))
+	}
+	return append8(dst, t, v.Kind, uint64(v.Num))
+}
+
+// appendBig writes two's complement bytes, sign-extended to a multiple of 8 (KMIP 2.1 §10.1.5).
+func appendBig(dst []byte, t core.Tag, b []byte) []byte {
+	fill := byte(0)
+	if len(b) > 0 && b[0]&0x80 != 0 {
+		fill = 0xff
+	}
+	n := max(8, padded(len(b)))
+	dst = appendHeader(dst, t, core.KindBigInteger, n)
+	for range n - len(b) {
+		dst = append(dst, fill)
+	}
+	return append(dst, b...)
+}
+
+// value makes an item a value of the data model. Text is copied, bytes are too:
+// values outlive the message.
+func (it item) valueOf() core.Value {
+	v := core.Value{Kind: it.kind}
+	switch it.kind {
+	case core.KindStructure:
+		for b := it.value; len(b) > 0; {
+			var f item
+			f, b = next(b)
+			v.Fields = append(v.Fields, core.Field{Tag: f.tag, Value: f.valueOf()})
+		}
+	case core.KindTextString:
+		v.Text = string(it.value)
+	case core.KindByteString, core.KindBigInteger:
+		v.Bytes = append(make([]byte, 0, len(it.value)), it.value...)
+	default:
+		v.Num = it.num()
+	}
+	return v
+}
