@@ -1,0 +1,365 @@
+package soft
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/des"
+	"crypto/hmac"
+	"crypto/subtle"
+
+	"golang.org/x/crypto/chacha20"
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Sizes in bytes.
+const (
+	gcmIV     = 12
+	minGCMTag = 12
+	maxGCMTag = 16
+)
+
+// Plan is what one Encrypt or Decrypt comes down to.
+type Plan struct {
+	Mode      core.BlockCipherMode // 0 for stream ciphers
+	Algorithm core.CryptographicAlgorithm
+	Block     int  // bytes
+	IV        int  // bytes the mode takes; 0: none
+	MakeIV    bool // Encrypt: none was given, so one must be made and returned
+	Tag       int  // bytes, AEAD modes
+	Pad       bool // PKCS5 padding
+}
+
+// CheckCipher settles mode, IV, tag and padding, for tokens and software
+// alike, and refuses what is unsafe or cannot be meant: a GCM tag under 12
+// bytes, data that fills no block without padding, Decrypt without its IV.
+func CheckCipher(c *core.Cipher, encrypt bool) (Plan, error) {
+	p := Plan{Algorithm: c.Parameters.CryptographicAlgorithm, Mode: c.Parameters.BlockCipherMode}
+	switch p.Algorithm {
+	case core.AlgorithmAES:
+		p.Block = aes.BlockSize
+	case core.AlgorithmDES3:
+		p.Block = des.BlockSize
+	case core.AlgorithmChaCha20, core.AlgorithmChaCha20Poly1305:
+		return p.stream(c, encrypt)
+	default:
+		return p, core.Errorf(core.InvalidField, "%v is no cipher that Encrypt and Decrypt know", p.Algorithm)
+	}
+	return p.block(c, encrypt)
+}
+
+func (p Plan) stream(c *core.Cipher, encrypt bool) (Plan, error) {
+	p.IV = chacha20.NonceSize
+	if p.Algorithm == core.AlgorithmChaCha20Poly1305 {
+		p.Tag = chacha20poly1305.Overhead
+	}
+	if err := p.iv(c, encrypt); err != nil {
+		return p, err
+	}
+	return p, p.tag(c, encrypt)
+}
+
+func (p Plan) block(c *core.Cipher, encrypt bool) (Plan, error) {
+	switch p.Mode {
+	case core.BlockCipherModeECB:
+	case core.BlockCipherModeCBC, core.BlockCipherModeCTR:
+		p.IV = p.Block
+	case core.BlockCipherModeGCM:
+		if p.Block != aes.BlockSize {
+			return p, core.Errorf(core.InvalidField, "GCM needs a cipher with blocks of 16 bytes, such as AES")
+		}
+		p.IV, p.Tag = gcmIV, maxGCMTag
+	case 0:
+		return p, core.Errorf(core.BadCryptographicParameters, "no Block Cipher Mode is given, neither in the request nor with the key")
+	default:
+		return p, core.Errorf(core.UnsupportedByHSM, "Block Cipher Mode %v is not supported; ECB, CBC, CTR and GCM are", p.Mode)
+	}
+	if err := p.iv(c, encrypt); err != nil {
+		return p, err
+	}
+	if err := p.tag(c, encrypt); err != nil {
+		return p, err
+	}
+	return p, p.padding(c, encrypt)
+}
+
+// iv checks the IV that is given, or plans to make one.
+func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
+	random := c.Parameters.RandomIV
+	switch {
+	case p.IV == 0:
+		return nil
+	case random != nil && *random && encrypt && len(c.IV) > 0:
+		return core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
+	case len(c.IV) == p.IV:
+		return nil
+	case len(c.IV) > 0:
+		return core.Errorf(core.InvalidField, "the IV has %d bytes; %v %v takes %d", len(c.IV), p.Algorithm, p.Mode, p.IV)
+	case !encrypt:
+		return core.Errorf(core.InvalidMessage, "Decrypt needs the IV/Counter/Nonce that Encrypt used")
+	case random != nil && !*random:
+		return core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV forbids to make one")
+	}
+	p.MakeIV = true
+	return nil
+}
+
+// tag checks the length of an AEAD tag; at Decrypt it may stand at the end of
+// the data, from where it is taken.
+func (p *Plan) tag(c *core.Cipher, encrypt bool) error {
+	if p.Tag == 0 {
+		return nil
+	}
+	if n := c.Parameters.TagLength; n != nil {
+		if *n < minGCMTag || int(*n) > p.Tag {
+			return core.Errorf(core.GeneralFailure, "the tag is asked for with %d bytes; %d to %d are given", *n, minGCMTag, p.Tag)
+		}
+		if p.Mode == core.BlockCipherModeGCM {
+			p.Tag = int(*n)
+		}
+	}
+	if encrypt {
+		return nil
+	}
+	if len(c.Tag) == 0 {
+		if len(c.Data) < p.Tag {
+			return core.Errorf(core.CryptographicFailure, "the data is shorter than the tag of %d bytes", p.Tag)
+		}
+		at := len(c.Data) - p.Tag
+		c.Data, c.Tag = c.Data[:at:at], c.Data[at:]
+	}
+	if len(c.Tag) < minGCMTag || len(c.Tag) > p.Tag && c.Parameters.TagLength == nil || len(c.Tag) > maxGCMTag {
+		return core.Errorf(core.CryptographicFailure, "the tag has %d bytes; %d to %d are taken", len(c.Tag), minGCMTag, maxGCMTag)
+	}
+	p.Tag = len(c.Tag)
+	return nil
+}
+
+func (p *Plan) padding(c *core.Cipher, encrypt bool) error {
+	blocks := p.Mode == core.BlockCipherModeECB || p.Mode == core.BlockCipherModeCBC
+	switch c.Parameters.PaddingMethod {
+	case 0, core.PaddingMethodNone:
+	case core.PaddingMethodPKCS5:
+		p.Pad = blocks
+	default:
+		return core.Errorf(core.UnsupportedByHSM, "Padding Method %v is not supported with %v; None and PKCS5 are", c.Parameters.PaddingMethod, p.Mode)
+	}
+	if blocks && len(c.Data)%p.Block != 0 && (!p.Pad || !encrypt) {
+		return core.Errorf(core.CryptographicFailure, "the data has %d bytes, which is no multiple of %d; ask for PKCS5 padding", len(c.Data), p.Block)
+	}
+	if blocks && p.Pad && !encrypt && len(c.Data) == 0 {
+		return core.Errorf(core.CryptographicFailure, "there is no data to decrypt")
+	}
+	return nil
+}
+
+// Pad appends PKCS5 (PKCS#7) padding to a copy of data.
+func Pad(data []byte, block int) []byte {
+	n := block - len(data)%block
+	out := append(make([]byte, 0, len(data)+n), data...)
+	for range n {
+		out = append(out, byte(n))
+	}
+	return out
+}
+
+// Unpad takes PKCS5 padding off, in time that does not depend on it.
+func Unpad(data []byte, block int) ([]byte, error) {
+	if len(data) == 0 || len(data)%block != 0 {
+		return nil, wrongPadding()
+	}
+	n := int(data[len(data)-1])
+	good := subtle.ConstantTimeLessOrEq(1, n) & subtle.ConstantTimeLessOrEq(n, block)
+	for i := 1; i <= block; i++ {
+		inside := subtle.ConstantTimeLessOrEq(i, n)
+		same := subtle.ConstantTimeByteEq(data[len(data)-i], byte(n))
+		good &= subtle.ConstantTimeSelect(inside, same, 1)
+	}
+	if good != 1 {
+		return nil, wrongPadding()
+	}
+	return data[:len(data)-n], nil
+}
+
+func wrongPadding() error {
+	return core.Errorf(core.CryptographicFailure, "the data does not decrypt: key, IV or data are wrong")
+}
+
+// BlockOf makes the keyed cipher of AES or 3DES; a 16-byte 3DES key is
+// two-key 3DES.
+func BlockOf(alg core.CryptographicAlgorithm, key []byte) (cipher.Block, error) {
+	switch alg {
+	case core.AlgorithmAES:
+		return aes.NewCipher(key)
+	case core.AlgorithmDES3:
+		if len(key) == 16 {
+			full := append(append(make([]byte, 0, 24), key...), key[:8]...)
+			defer clear(full)
+			return des.NewTripleDESCipher(full)
+		}
+		return des.NewTripleDESCipher(key)
+	}
+	return nil, core.Errorf(core.InvalidField, "%v is no block cipher", alg)
+}
+
+// Encrypt encrypts under a key in memory. Random fills in an IV.
+func Encrypt(key []byte, c *core.Cipher, random func([]byte) error) (core.Ciphered, error) {
+	p, err := CheckCipher(c, true)
+	if err != nil {
+		return core.Ciphered{}, err
+	}
+	var out core.Ciphered
+	iv := c.IV
+	if p.MakeIV {
+		iv = make([]byte, p.IV)
+		if err := random(iv); err != nil {
+			return out, err
+		}
+		out.IV = iv
+	}
+	aead, block, err := p.open(key)
+	if err != nil {
+		return out, err
+	}
+	if aead != nil {
+		sealed := aead.Seal(nil, iv, c.Data, c.AAD)
+		at := len(sealed) - aead.Overhead()
+		out.Data, out.Tag = sealed[:at:at], sealed[at:]
+		return out, nil
+	}
+	data := c.Data
+	if p.Pad {
+		data = Pad(data, p.Block)
+		defer clear(data)
+	}
+	out.Data = make([]byte, len(data))
+	return out, p.apply(key, block, iv, out.Data, data, true)
+}
+
+// Decrypt is the reverse.
+func Decrypt(key []byte, c *core.Cipher) ([]byte, error) {
+	p, err := CheckCipher(c, false)
+	if err != nil {
+		return nil, err
+	}
+	aead, block, err := p.open(key)
+	if err != nil {
+		return nil, err
+	}
+	if aead != nil {
+		out, err := aead.Open(nil, c.IV, append(append(make([]byte, 0, len(c.Data)+len(c.Tag)), c.Data...), c.Tag...), c.AAD)
+		if err != nil {
+			return nil, core.Errorf(core.CryptographicFailure, "the data does not decrypt: key, IV, tag, additional data or data are wrong")
+		}
+		if out == nil {
+			out = []byte{}
+		}
+		return out, nil
+	}
+	out := make([]byte, len(c.Data))
+	if err := p.apply(key, block, c.IV, out, c.Data, false); err != nil || !p.Pad {
+		return out, err
+	}
+	return Unpad(out, p.Block)
+}
+
+// open makes the AEAD or the block cipher that the plan needs; neither for
+// ChaCha20.
+func (p *Plan) open(key []byte) (cipher.AEAD, cipher.Block, error) {
+	switch p.Algorithm {
+	case core.AlgorithmChaCha20Poly1305:
+		a, err := chacha20poly1305.New(key)
+		return a, nil, err
+	case core.AlgorithmChaCha20:
+		return nil, nil, nil
+	}
+	b, err := BlockOf(p.Algorithm, key)
+	if err != nil || p.Mode != core.BlockCipherModeGCM {
+		return nil, b, err
+	}
+	a, err := cipher.NewGCMWithTagSize(b, p.Tag)
+	return a, b, err
+}
+
+// apply runs a mode without a tag.
+func (p *Plan) apply(key []byte, b cipher.Block, iv, dst, src []byte, encrypt bool) error {
+	switch {
+	case p.Algorithm == core.AlgorithmChaCha20:
+		s, err := chacha20.NewUnauthenticatedCipher(key, iv)
+		if err != nil {
+			return err
+		}
+		s.XORKeyStream(dst, src)
+	case p.Mode == core.BlockCipherModeCTR:
+		cipher.NewCTR(b, iv).XORKeyStream(dst, src)
+	case p.Mode == core.BlockCipherModeCBC && encrypt:
+		cipher.NewCBCEncrypter(b, iv).CryptBlocks(dst, src)
+	case p.Mode == core.BlockCipherModeCBC:
+		cipher.NewCBCDecrypter(b, iv).CryptBlocks(dst, src)
+	default:
+		for i := 0; i < len(src); i += p.Block {
+			if encrypt {
+				b.Encrypt(dst[i:], src[i:])
+			} else {
+				b.Decrypt(dst[i:], src[i:])
+			}
+		}
+	}
+	return nil
+}
+
+// MAC makes an HMAC, or with a block cipher's algorithm a CMAC.
+func MAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
+	h, err := HMACHash(alg)
+	if err != nil {
+		return nil, err
+	}
+	m := hmac.New(h.New, key)
+	m.Write(data)
+	return m.Sum(nil), nil
+}
+
+// CMAC is NIST SP 800-38B over a block cipher.
+func CMAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
+	b, err := BlockOf(alg, key)
+	if err != nil {
+		return nil, err
+	}
+	n := b.BlockSize()
+	k1 := make([]byte, n)
+	b.Encrypt(k1, k1)
+	double(k1)
+	last := make([]byte, n)
+	full := (len(data) - 1) / n * n // bytes before the last block
+	if len(data) == 0 {
+		full = 0
+	}
+	tail := copy(last, data[full:])
+	if tail < n {
+		last[tail] = 0x80
+		double(k1)
+	}
+	subtle.XORBytes(last, last, k1)
+	x := make([]byte, n)
+	for i := 0; i < full; i += n {
+		subtle.XORBytes(x, x, data[i:i+n])
+		b.Encrypt(x, x)
+	}
+	subtle.XORBytes(x, x, last)
+	b.Encrypt(x, x)
+	return x, nil
+}
+
+// double multiplies by x in GF(2^n), n 64 or 128.
+func double(k []byte) {
+	poly := byte(0x87)
+	if len(k) == 8 {
+		poly = 0x1b
+	}
+	carry := k[0] >> 7
+	for i := range k[:len(k)-1] {
+		k[i] = k[i]<<1 | k[i+1]>>7
+	}
+	k[len(k)-1] = k[len(k)-1]<<1 ^ poly*carry
+}

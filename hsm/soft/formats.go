@@ -1,0 +1,368 @@
+package soft
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"math/big"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// MaxKeyBytes bounds the material of one object.
+const MaxKeyBytes = 512 * 1024
+
+// Formats implements the material half of core.Formats. Keys are stored in one
+// form a kind: symmetric ones raw, private ones as PKCS#8, public ones as
+// SubjectPublicKeyInfo, all DER; everything else as it came.
+type Formats struct{}
+
+// Digest hashes data.
+func (Formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) { return Digest(h, data) }
+
+// Normalize checks what a client registers and brings it to the stored form.
+// Format stays the one it was registered in, which Get answers by default.
+func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock) (core.Normalized, error) {
+	n := core.Normalized{Format: kb.Format, Algorithm: kb.Algorithm}
+	if kb.Compression != 0 {
+		return n, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are taken uncompressed alone")
+	}
+	if len(kb.Material) > MaxKeyBytes {
+		return n, core.Errorf(core.InvalidField, "the Key Material has %d bytes; at most %d are kept", len(kb.Material), MaxKeyBytes)
+	}
+	if kb.Material == nil && kb.Transparent == nil {
+		return n, core.Errorf(core.KeyValueNotPresent, "the Key Block has no Key Value")
+	}
+	switch t {
+	case core.ObjectTypePrivateKey:
+		return normalizePrivate(n, kb)
+	case core.ObjectTypePublicKey:
+		return normalizePublic(n, kb)
+	}
+	return normalizeSymmetric(n, t, kb)
+}
+
+// keyLengths lists the lengths in bytes at which a symmetric algorithm's bytes
+// are a key; others are kept as data (a 1,024-bit "AES" key is a disk's secret).
+var keyLengths = map[core.CryptographicAlgorithm]struct {
+	kind    core.KeyKind
+	lengths []int
+}{
+	core.AlgorithmAES:  {core.KeyAES, []int{16, 24, 32}},
+	core.AlgorithmDES3: {core.KeyDES3, []int{16, 24}},
+}
+
+func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock) (core.Normalized, error) {
+	switch kb.Format {
+	case core.KeyFormatTypeTransparentSymmetricKey:
+		key := core.Structure(kb.Transparent...).Field(core.TagKey)
+		if key.Kind != core.KindByteString {
+			return n, core.Errorf(core.InvalidField, "the Transparent Symmetric Key has no Key")
+		}
+		n.Bytes = bytes.Clone(key.Bytes)
+	case core.KeyFormatTypeRaw, core.KeyFormatTypeOpaque:
+		n.Bytes = append(make([]byte, 0, len(kb.Material)), kb.Material...)
+	default:
+		return n, core.Errorf(core.KeyFormatTypeNotSupported, "a %v is not kept as %v; Raw, Opaque and Transparent Symmetric Key are", t, kb.Format)
+	}
+	if len(n.Bytes) == 0 {
+		return n, core.Errorf(core.InvalidField, "the key has no bytes")
+	}
+	n.Length, n.Kind = symmetricBits(kb.Algorithm, len(n.Bytes)), core.KeyData
+	if t != core.ObjectTypeSymmetricKey {
+		return n, nil
+	}
+	if rule, ok := keyLengths[kb.Algorithm]; ok {
+		for _, l := range rule.lengths {
+			if l == len(n.Bytes) {
+				n.Kind = rule.kind
+			}
+		}
+	} else if _, err := HMACHash(kb.Algorithm); err == nil {
+		n.Kind = core.KeyGeneric
+	}
+	return n, nil
+}
+
+// symmetricBits is the Cryptographic Length: for 3DES without the parity bits.
+func symmetricBits(alg core.CryptographicAlgorithm, n int) int {
+	if alg == core.AlgorithmDES3 && n%8 == 0 {
+		return n * 7
+	}
+	return n * 8
+}
+
+func normalizePrivate(n core.Normalized, kb *core.KeyBlock) (core.Normalized, error) {
+	key, err := parsePrivate(kb)
+	if err != nil {
+		return n, err
+	}
+	if n.Bytes = kb.Material; kb.Format == core.KeyFormatTypePKCS8 {
+		n.Bytes = bytes.Clone(kb.Material)
+	} else if n.Bytes, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
+		return n, core.Wrap(core.InvalidField, err, "the private key cannot be kept")
+	}
+	return n, describePrivate(&n, key)
+}
+
+func describePrivate(n *core.Normalized, key any) error {
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		n.Kind, n.Algorithm, n.Length = core.KeyRSA, core.AlgorithmRSA, k.N.BitLen()
+	case *ecdsa.PrivateKey:
+		n.Kind, n.Length = core.KeyEC, k.Curve.Params().BitSize
+		n.Curve = curveNames[k.Curve]
+		if n.Algorithm == 0 {
+			n.Algorithm = core.AlgorithmEC
+		}
+	case ed25519.PrivateKey:
+		n.Kind, n.Algorithm, n.Length, n.Curve = core.KeyEd25519, core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
+	default:
+		return core.Errorf(core.InvalidField, "private keys of this kind are not kept")
+	}
+	return nil
+}
+
+var curveNames = map[elliptic.Curve]core.RecommendedCurve{elliptic.P224(): core.RecommendedCurveP224, elliptic.P256(): core.RecommendedCurveP256,
+	elliptic.P384(): core.RecommendedCurveP384, elliptic.P521(): core.RecommendedCurveP521}
+
+func curveOf(c core.RecommendedCurve) elliptic.Curve {
+	for curve, name := range curveNames {
+		if name == c {
+			return curve
+		}
+	}
+	return nil
+}
+
+func parsePrivate(kb *core.KeyBlock) (any, error) {
+	var key any
+	var err error
+	switch kb.Format {
+	case core.KeyFormatTypePKCS1:
+		key, err = x509.ParsePKCS1PrivateKey(kb.Material)
+	case core.KeyFormatTypePKCS8:
+		key, err = x509.ParsePKCS8PrivateKey(kb.Material)
+	case core.KeyFormatTypeECPrivateKey:
+		key, err = x509.ParseECPrivateKey(kb.Material)
+	case core.KeyFormatTypeTransparentRSAPrivateKey:
+		key, err = rsaFromFields(core.Structure(kb.Transparent...))
+	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECDSAPrivateKey:
+		key, err = ecFromFields(core.Structure(kb.Transparent...))
+	default:
+		return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Private Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
+	}
+	if err != nil {
+		return nil, core.Wrap(core.InvalidField, err, "the Key Material is no private key in format %v", kb.Format)
+	}
+	return key, nil
+}
+
+func rsaFromFields(v core.Value) (any, error) {
+	num := func(t core.Tag) *big.Int { return new(big.Int).SetBytes(v.Field(t).Bytes) }
+	k := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: num(core.TagModulus), E: int(num(core.TagPublicExponent).Int64())}, D: num(core.TagPrivateExponent)}
+	if p, q := num(core.TagP), num(core.TagQ); p.Sign() > 0 && q.Sign() > 0 {
+		k.Primes = []*big.Int{p, q}
+	} else {
+		return nil, core.Errorf(core.InvalidField, "a Transparent RSA Private Key needs P and Q here")
+	}
+	if k.N.BitLen() > 16384 {
+		return nil, core.Errorf(core.InvalidField, "the RSA key has %d bits; 16384 is the most", k.N.BitLen())
+	}
+	if k.E == 0 {
+		k.E = 65537
+	}
+	if err := k.Validate(); err != nil {
+		return nil, err
+	}
+	k.Precompute()
+	return k, nil
+}
+
+func ecFromFields(v core.Value) (any, error) {
+	curve := curveOf(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))
+	if curve == nil {
+		return nil, core.Errorf(core.InvalidField, "the Recommended Curve is none of P-224, P-256, P-384 and P-521")
+	}
+	d := v.Field(core.TagD).Bytes
+	size := (curve.Params().BitSize + 7) / 8
+	for len(d) > size && d[0] == 0 {
+		d = d[1:]
+	}
+	if len(d) > size {
+		return nil, core.Errorf(core.InvalidField, "D is longer than the curve's order")
+	}
+	raw := append(make([]byte, size-len(d), size), d...)
+	defer clear(raw)
+	return ecdsa.ParseRawPrivateKey(curve, raw)
+}
+
+func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, error) {
+	pub, err := parsePublic(kb)
+	if err != nil {
+		return n, err
+	}
+	if n.Bytes, err = x509.MarshalPKIXPublicKey(pub); err != nil {
+		return n, core.Wrap(core.InvalidField, err, "the public key cannot be kept")
+	}
+	n.Kind = core.KeyPublic
+	switch k := pub.(type) {
+	case *rsa.PublicKey:
+		n.Algorithm, n.Length = core.AlgorithmRSA, k.N.BitLen()
+	case *ecdsa.PublicKey:
+		n.Length, n.Curve = k.Curve.Params().BitSize, curveNames[k.Curve]
+		if n.Algorithm == 0 {
+			n.Algorithm = core.AlgorithmEC
+		}
+	case ed25519.PublicKey:
+		n.Algorithm, n.Length, n.Curve = core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
+	}
+	return n, nil
+}
+
+func parsePublic(kb *core.KeyBlock) (any, error) {
+	v := core.Structure(kb.Transparent...)
+	var pub any
+	var err error
+	switch kb.Format {
+	case core.KeyFormatTypePKCS1:
+		pub, err = x509.ParsePKCS1PublicKey(kb.Material)
+	case core.KeyFormatTypeX509, core.KeyFormatTypePKCS8:
+		pub, err = x509.ParsePKIXPublicKey(kb.Material)
+	case core.KeyFormatTypeTransparentRSAPublicKey:
+		e := new(big.Int).SetBytes(v.Field(core.TagPublicExponent).Bytes)
+		pub = &rsa.PublicKey{N: new(big.Int).SetBytes(v.Field(core.TagModulus).Bytes), E: int(e.Int64())}
+		if e.BitLen() > 31 || e.Sign() == 0 || v.Field(core.TagModulus).IsZero() {
+			err = core.Errorf(core.InvalidField, "Modulus or Public Exponent is missing or too large")
+		}
+	case core.KeyFormatTypeTransparentECPublicKey, core.KeyFormatTypeTransparentECDSAPublicKey:
+		curve := curveOf(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))
+		if curve == nil {
+			return nil, core.Errorf(core.InvalidField, "the Recommended Curve is none of P-224, P-256, P-384 and P-521")
+		}
+		pub, err = ecdsa.ParseUncompressedPublicKey(curve, v.Field(core.TagQString).Bytes)
+	default:
+		return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Public Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
+	}
+	if err != nil {
+		return nil, core.Wrap(core.InvalidField, err, "the Key Material is no public key in format %v", kb.Format)
+	}
+	return pub, nil
+}
+
+// Render lays stored bytes out in the format wanted.
+func (Formats) Render(clear []byte, m *core.Material, alg core.CryptographicAlgorithm, want core.KeyFormatType, kb *core.KeyBlock) error {
+	kb.Format = want
+	switch m.Kind {
+	case core.KeyRSA, core.KeyEC, core.KeyEd25519:
+		return renderPrivate(clear, want, kb)
+	case core.KeyPublic:
+		return renderPublic(clear, want, kb)
+	}
+	switch want {
+	case m.Format, core.KeyFormatTypeRaw, core.KeyFormatTypeOpaque:
+		if kb.Material = clear; want != core.KeyFormatTypeTransparentSymmetricKey {
+			return nil
+		}
+		fallthrough
+	case core.KeyFormatTypeTransparentSymmetricKey:
+		kb.Material, kb.Transparent = nil, []core.Field{{Tag: core.TagKey, Value: core.Bytes(clear)}}
+		return nil
+	}
+	return unrenderable(want)
+}
+
+func unrenderable(want core.KeyFormatType) error {
+	return core.Errorf(core.KeyFormatTypeNotSupported, "the object cannot be given as %v; leave Key Format Type out to get it as it was registered", want)
+}
+
+func renderPrivate(pkcs8 []byte, want core.KeyFormatType, kb *core.KeyBlock) error {
+	if want == core.KeyFormatTypePKCS8 {
+		kb.Material = pkcs8
+		return nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	if err != nil {
+		return core.Wrap(core.CryptographicFailure, err, "the private key cannot be read")
+	}
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		if want == core.KeyFormatTypePKCS1 {
+			kb.Material = x509.MarshalPKCS1PrivateKey(k)
+			return nil
+		}
+		if want == core.KeyFormatTypeTransparentRSAPrivateKey && len(k.Primes) == 2 {
+			kb.Transparent = rsaFields(k)
+			return nil
+		}
+	case *ecdsa.PrivateKey:
+		return renderEC(k, want, kb)
+	}
+	return unrenderable(want)
+}
+
+func renderEC(k *ecdsa.PrivateKey, want core.KeyFormatType, kb *core.KeyBlock) (err error) {
+	switch want {
+	case core.KeyFormatTypeECPrivateKey:
+		kb.Material, err = x509.MarshalECPrivateKey(k)
+		return err
+	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECDSAPrivateKey:
+		d, err := k.Bytes()
+		kb.Transparent = []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(curveNames[k.Curve])}, {Tag: core.TagD, Value: core.BigInt(positive(d))}}
+		return err
+	}
+	return unrenderable(want)
+}
+
+// positive puts a zero byte before one whose top bit would make it negative.
+func positive(b []byte) []byte {
+	if len(b) == 0 || b[0]&0x80 != 0 {
+		return append([]byte{0}, b...)
+	}
+	return b
+}
+
+func rsaFields(k *rsa.PrivateKey) []core.Field {
+	num := func(t core.Tag, n *big.Int) core.Field {
+		return core.Field{Tag: t, Value: core.BigInt(positive(n.Bytes()))}
+	}
+	return []core.Field{num(core.TagModulus, k.N), num(core.TagPrivateExponent, k.D), num(core.TagPublicExponent, big.NewInt(int64(k.E))),
+		num(core.TagP, k.Primes[0]), num(core.TagQ, k.Primes[1]), num(core.TagPrimeExponentP, k.Precomputed.Dp),
+		num(core.TagPrimeExponentQ, k.Precomputed.Dq), num(core.TagCRTCoefficient, k.Precomputed.Qinv)}
+}
+
+func renderPublic(spki []byte, want core.KeyFormatType, kb *core.KeyBlock) error {
+	if want == core.KeyFormatTypeX509 {
+		kb.Material = spki
+		return nil
+	}
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return core.Wrap(core.CryptographicFailure, err, "the public key cannot be read")
+	}
+	switch k := pub.(type) {
+	case *rsa.PublicKey:
+		switch want {
+		case core.KeyFormatTypePKCS1:
+			kb.Material = x509.MarshalPKCS1PublicKey(k)
+			return nil
+		case core.KeyFormatTypePKCS8:
+			kb.Material = spki
+			return nil
+		case core.KeyFormatTypeTransparentRSAPublicKey:
+			kb.Transparent = []core.Field{{Tag: core.TagModulus, Value: core.BigInt(positive(k.N.Bytes()))},
+				{Tag: core.TagPublicExponent, Value: core.BigInt(positive(big.NewInt(int64(k.E)).Bytes()))}}
+			return nil
+		}
+	case *ecdsa.PublicKey:
+		if want == core.KeyFormatTypeTransparentECPublicKey || want == core.KeyFormatTypeTransparentECDSAPublicKey {
+			q, err := k.Bytes()
+			kb.Transparent = []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(curveNames[k.Curve])}, {Tag: core.TagQString, Value: core.Bytes(q)}}
+			return err
+		}
+	}
+	return unrenderable(want)
+}

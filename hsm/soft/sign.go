@@ -1,0 +1,235 @@
+package soft
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"math/big"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Scheme is how a signature is made.
+type Scheme uint8
+
+// The schemes.
+const (
+	PKCS1 Scheme = iota + 1
+	PSS
+	ECDSA
+	EdDSA
+)
+
+// SignaturePlan is what the parameters of Sign and Signature Verify come down to.
+type SignaturePlan struct {
+	Scheme Scheme
+	Hash   crypto.Hash
+	MGF    crypto.Hash // PSS
+	Salt   int         // PSS, bytes
+}
+
+type signing struct {
+	scheme Scheme
+	hash   core.HashingAlgorithm
+}
+
+var signatures = map[core.DigitalSignatureAlgorithm]signing{
+	core.DigitalSignatureAlgorithmSHA1WithRSAEncryption:   {PKCS1, core.HashSHA1},
+	core.DigitalSignatureAlgorithmSHA224WithRSAEncryption: {PKCS1, core.HashSHA224},
+	core.DigitalSignatureAlgorithmSHA256WithRSAEncryption: {PKCS1, core.HashSHA256},
+	core.DigitalSignatureAlgorithmSHA384WithRSAEncryption: {PKCS1, core.HashSHA384},
+	core.DigitalSignatureAlgorithmSHA512WithRSAEncryption: {PKCS1, core.HashSHA512},
+	core.DigitalSignatureAlgorithmRSASSAPSS:               {PSS, 0},
+	core.DigitalSignatureAlgorithmECDSAWithSHA1:           {ECDSA, core.HashSHA1},
+	core.DigitalSignatureAlgorithmECDSAWithSHA224:         {ECDSA, core.HashSHA224},
+	core.DigitalSignatureAlgorithmECDSAWithSHA256:         {ECDSA, core.HashSHA256},
+	core.DigitalSignatureAlgorithmECDSAWithSHA384:         {ECDSA, core.HashSHA384},
+	core.DigitalSignatureAlgorithmECDSAWithSHA512:         {ECDSA, core.HashSHA512},
+}
+
+// ResolveSignature settles scheme and hash from the Digital Signature
+// Algorithm, or from padding, hash and the key's algorithm; where both are
+// given they must agree (KMIP 1.4 §3.6).
+func ResolveSignature(p core.CryptographicParameters, key core.CryptographicAlgorithm) (SignaturePlan, error) {
+	s := signing{hash: p.HashingAlgorithm}
+	if p.DigitalSignatureAlgorithm != 0 {
+		found, ok := signatures[p.DigitalSignatureAlgorithm]
+		if !ok {
+			return SignaturePlan{}, core.Errorf(core.InvalidField, "Digital Signature Algorithm %v is not supported", p.DigitalSignatureAlgorithm)
+		}
+		if s.hash != 0 && found.hash != 0 && s.hash != found.hash {
+			return SignaturePlan{}, core.Errorf(core.InvalidField, "%v does not go with Hashing Algorithm %v", p.DigitalSignatureAlgorithm, s.hash)
+		}
+		if s.scheme = found.scheme; found.hash != 0 {
+			s.hash = found.hash
+		}
+	}
+	return s.forKey(p, key)
+}
+
+func (s signing) forKey(p core.CryptographicParameters, key core.CryptographicAlgorithm) (SignaturePlan, error) {
+	want := s.scheme
+	switch key {
+	case core.AlgorithmRSA:
+		if want == 0 {
+			want = PKCS1
+			if p.PaddingMethod == core.PaddingMethodPSS {
+				want = PSS
+			}
+		}
+		if want != PKCS1 && want != PSS {
+			return SignaturePlan{}, core.Errorf(core.InvalidField, "an RSA key does not sign by %v", p.DigitalSignatureAlgorithm)
+		}
+	case core.AlgorithmEC, core.AlgorithmECDSA:
+		if want == 0 {
+			want = ECDSA
+		}
+		if want != ECDSA {
+			return SignaturePlan{}, core.Errorf(core.InvalidField, "an elliptic curve key does not sign by %v", p.DigitalSignatureAlgorithm)
+		}
+	case core.AlgorithmEd25519:
+		return SignaturePlan{Scheme: EdDSA}, nil
+	default:
+		return SignaturePlan{}, core.Errorf(core.InvalidField, "keys of algorithm %v do not sign", key)
+	}
+	if s.hash == 0 {
+		s.hash = core.HashSHA256
+	}
+	h, err := HashOf(s.hash)
+	if err != nil {
+		return SignaturePlan{}, err
+	}
+	plan := SignaturePlan{Scheme: want, Hash: h, MGF: h, Salt: h.Size()}
+	return plan, plan.pss(p)
+}
+
+// pss reads what only PSS has.
+func (s *SignaturePlan) pss(p core.CryptographicParameters) error {
+	if s.Scheme != PSS {
+		return nil
+	}
+	if p.MaskGenerator != 0 && p.MaskGenerator != core.MaskGeneratorMFG1 {
+		return core.Errorf(core.InvalidField, "Mask Generator %v is not supported; MGF1 is", p.MaskGenerator)
+	}
+	if p.TrailerField != nil && *p.TrailerField != 1 {
+		return core.Errorf(core.InvalidField, "Trailer Field %d is not supported; 1 is", *p.TrailerField)
+	}
+	if p.SaltLength != nil {
+		if s.Salt = int(*p.SaltLength); s.Salt < 0 || s.Salt > 512 {
+			return core.Errorf(core.InvalidField, "a salt of %d bytes cannot be", s.Salt)
+		}
+	}
+	if p.MaskGeneratorHashing != 0 {
+		var err error
+		s.MGF, err = HashOf(p.MaskGeneratorHashing)
+		return err
+	}
+	return nil
+}
+
+// Message is what is signed: the digest, or for EdDSA the data itself.
+func (s *SignaturePlan) Message(data []byte, digested bool) ([]byte, error) {
+	switch {
+	case s.Scheme == EdDSA && digested:
+		return nil, core.Errorf(core.InvalidField, "Ed25519 signs the data itself; Digested Data cannot be signed")
+	case s.Scheme == EdDSA:
+		return data, nil
+	case digested && len(data) != s.Hash.Size():
+		return nil, core.Errorf(core.InvalidField, "the Digested Data has %d bytes and the hash %d", len(data), s.Hash.Size())
+	case digested:
+		return data, nil
+	}
+	w := s.Hash.New()
+	w.Write(data)
+	return w.Sum(nil), nil
+}
+
+var digestInfo = map[crypto.Hash][]byte{
+	crypto.SHA1:   {0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14},
+	crypto.SHA224: {0x30, 0x2d, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x04, 0x05, 0x00, 0x04, 0x1c},
+	crypto.SHA256: {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20},
+	crypto.SHA384: {0x30, 0x41, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02, 0x05, 0x00, 0x04, 0x30},
+	crypto.SHA512: {0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04, 0x40},
+}
+
+// DigestInfo is the DER that PKCS#1 v1.5 signs, for tokens that only pad.
+func DigestInfo(h crypto.Hash, digest []byte) ([]byte, error) {
+	prefix, ok := digestInfo[h]
+	if !ok {
+		return nil, core.Errorf(core.InvalidField, "hash %v does not go with PKCS#1 v1.5", h)
+	}
+	return append(append(make([]byte, 0, len(prefix)+len(digest)), prefix...), digest...), nil
+}
+
+// VerifyPublic checks a signature against a SubjectPublicKeyInfo.
+func VerifyPublic(spki []byte, p core.CryptographicParameters, alg core.CryptographicAlgorithm, data []byte, digested bool, sig []byte) (bool, error) {
+	plan, err := ResolveSignature(p, alg)
+	if err != nil {
+		return false, err
+	}
+	msg, err := plan.Message(data, digested)
+	if err != nil {
+		return false, err
+	}
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return false, core.Wrap(core.CryptographicFailure, err, "the public key cannot be read")
+	}
+	switch k := pub.(type) {
+	case *rsa.PublicKey:
+		if plan.Scheme == PSS {
+			return verifyPSS(k, &plan, msg, sig), nil
+		}
+		return rsa.VerifyPKCS1v15(k, plan.Hash, msg, sig) == nil, nil
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(k, msg, sig), nil
+	case ed25519.PublicKey:
+		return ed25519.Verify(k, msg, sig), nil
+	}
+	return false, core.Errorf(core.InvalidField, "public keys of this kind do not verify")
+}
+
+// verifyPSS checks with Go where both hashes are one; Go takes no other MGF hash.
+func verifyPSS(k *rsa.PublicKey, plan *SignaturePlan, digest, sig []byte) bool {
+	if plan.MGF != plan.Hash {
+		return false
+	}
+	return rsa.VerifyPSS(k, plan.Hash, digest, sig, &rsa.PSSOptions{SaltLength: plan.Salt}) == nil
+}
+
+// SignPrivate signs with a PKCS#8 key in memory.
+func SignPrivate(pkcs8 []byte, p core.CryptographicParameters, alg core.CryptographicAlgorithm, data []byte, digested bool) ([]byte, error) {
+	plan, err := ResolveSignature(p, alg)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := plan.Message(data, digested)
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	if err != nil {
+		return nil, core.Wrap(core.CryptographicFailure, err, "the private key cannot be read")
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, core.Errorf(core.InvalidField, "private keys of this kind do not sign")
+	}
+	var opts crypto.SignerOpts = plan.Hash
+	if plan.Scheme == PSS {
+		opts = &rsa.PSSOptions{SaltLength: plan.Salt, Hash: plan.Hash}
+	}
+	return signer.Sign(rand.Reader, msg, opts)
+}
+
+type ecdsaSignature struct{ R, S *big.Int }
+
+// ECDSAToDER makes the token's r|s an ECDSA-Sig-Value, which KMIP carries.
+func ECDSAToDER(raw []byte) ([]byte, error) {
+	n := len(raw) / 2
+	return asn1.Marshal(ecdsaSignature{new(big.Int).SetBytes(raw[:n]), new(big.Int).SetBytes(raw[n:])})
+}
