@@ -1,0 +1,149 @@
+package hsm
+
+/*
+#cgo LDFLAGS: -ldl
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef unsigned long ulong_t;
+typedef struct { ulong_t type; void *value; ulong_t length; } attribute_t;
+// The function list of PKCS#11 2.x: a version, then pointers in fixed order.
+typedef struct { unsigned char version[2]; void *fn[68]; } functions_t;
+
+enum { fnCreateObject = 20, fnGetAttributeValue = 24, fnDecrypt = 34 };
+
+static functions_t *load(const char *path) {
+	void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!h) return 0;
+	ulong_t (*get)(functions_t **) = (ulong_t (*)(functions_t **))dlsym(h, "C_GetFunctionList");
+	functions_t *f = 0;
+	return get && get(&f) == 0 ? f : 0;
+}
+
+// create makes an object of n plain attributes and, last but one, CKA_VALUE
+// from a buffer that stays the caller's. The attributes' values lie one behind
+// the other in packed, with their lengths beside them.
+static ulong_t create(functions_t *f, ulong_t session, ulong_t n, ulong_t *types, ulong_t *lengths, unsigned char *packed,
+		unsigned char *value, ulong_t valueLength, ulong_t *handle) {
+	attribute_t a[24];
+	if (n + 1 > 24) return 7; // CKR_ARGUMENTS_BAD
+	for (ulong_t i = 0; i < n; i++) {
+		a[i].type = types[i]; a[i].value = packed; a[i].length = lengths[i];
+		packed += lengths[i];
+	}
+	a[n].type = 0x11; a[n].value = value; a[n].length = valueLength; // CKA_VALUE
+	return ((ulong_t (*)(ulong_t, attribute_t *, ulong_t, ulong_t *))f->fn[fnCreateObject])(session, a, n + 1, handle);
+}
+
+// readValue reads CKA_VALUE into the caller's buffer, never more than it holds.
+static ulong_t readValue(functions_t *f, ulong_t session, ulong_t object, unsigned char *out, ulong_t *length) {
+	attribute_t a = { 0x11, out, *length };
+	ulong_t rv = ((ulong_t (*)(ulong_t, ulong_t, attribute_t *, ulong_t))f->fn[fnGetAttributeValue])(session, object, &a, 1);
+	*length = a.length;
+	return rv;
+}
+
+static ulong_t decrypt(functions_t *f, ulong_t session, unsigned char *in, ulong_t n, unsigned char *out, ulong_t *length) {
+	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t, unsigned char *, ulong_t *))f->fn[fnDecrypt])(session, in, n, out, length);
+}
+
+// nested builds an array of attributes, each one byte or none, for templates
+// inside templates. It stays in C memory for as long as the process lives.
+static attribute_t *nested(ulong_t n, ulong_t *types, unsigned char *values) {
+	attribute_t *a = calloc(n, sizeof *a);
+	unsigned char *v = malloc(n);
+	if (!a || !v) { free(a); free(v); return 0; }
+	memcpy(v, values, n);
+	for (ulong_t i = 0; i < n; i++) { a[i].type = types[i]; a[i].value = v + i; a[i].length = 1; }
+	return a;
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	p11 "github.com/miekg/pkcs11"
+)
+
+// glue makes the calls that carry key bytes.
+type glue struct{ list *C.functions_t }
+
+func loadGlue(module string) (*glue, error) {
+	path := C.CString(module)
+	defer C.free(unsafe.Pointer(path))
+	list := C.load(path)
+	if list == nil {
+		return nil, fmt.Errorf("%s cannot be loaded or has no C_GetFunctionList", module)
+	}
+	return &glue{list}, nil
+}
+
+func rv(code C.ulong_t) error {
+	if code == 0 {
+		return nil
+	}
+	return p11.Error(code)
+}
+
+// createSecret makes a session object with the given attributes and value.
+func (g *glue) createSecret(s p11.SessionHandle, template []*p11.Attribute, value []byte) (p11.ObjectHandle, error) {
+	if len(value) == 0 {
+		return 0, p11.Error(p11.CKR_ATTRIBUTE_VALUE_INVALID)
+	}
+	types, lengths := make([]C.ulong_t, len(template)), make([]C.ulong_t, len(template))
+	var packed []byte
+	for i, a := range template {
+		types[i], lengths[i] = C.ulong_t(a.Type), C.ulong_t(len(a.Value))
+		packed = append(packed, a.Value...)
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	var h C.ulong_t
+	err := rv(C.create(g.list, C.ulong_t(s), C.ulong_t(len(template)), &types[0], &lengths[0], (*C.uchar)(&packed[0]),
+		(*C.uchar)(&value[0]), C.ulong_t(len(value)), &h))
+	return p11.ObjectHandle(h), err
+}
+
+// readValue reads CKA_VALUE into buf and returns how many bytes it is.
+func (g *glue) readValue(s p11.SessionHandle, o p11.ObjectHandle, buf []byte) (int, error) {
+	n := C.ulong_t(len(buf))
+	err := rv(C.readValue(g.list, C.ulong_t(s), C.ulong_t(o), (*C.uchar)(&buf[0]), &n))
+	if err == nil && int(n) > len(buf) {
+		return 0, p11.Error(p11.CKR_BUFFER_TOO_SMALL)
+	}
+	return int(n), err
+}
+
+// decrypt finishes what C_DecryptInit began, into buf.
+func (g *glue) decrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
+	var in *C.uchar
+	if len(data) > 0 {
+		in = (*C.uchar)(&data[0])
+	}
+	n := C.ulong_t(len(buf))
+	err := rv(C.decrypt(g.list, C.ulong_t(s), in, C.ulong_t(len(data)), (*C.uchar)(&buf[0]), &n))
+	return int(n), err
+}
+
+// nestedTemplate is the value of CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE: an
+// array of Boolean attributes in C memory. Few are ever made, so none is freed.
+func nestedTemplate(pairs ...any) []byte {
+	n := len(pairs) / 2
+	types, values := make([]C.ulong_t, n), make([]byte, n)
+	for i := range n {
+		types[i] = C.ulong_t(pairs[2*i].(int))
+		if pairs[2*i+1].(bool) {
+			values[i] = 1
+		}
+	}
+	a := C.nested(C.ulong_t(n), &types[0], (*C.uchar)(&values[0]))
+	if a == nil {
+		panic("hsm: out of C memory")
+	}
+	return C.GoBytes(unsafe.Pointer(a), C.int(n)*C.int(unsafe.Sizeof(*a)))
+}

@@ -1,0 +1,219 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// class is what a PKCS#11 error means for who made the call.
+type class uint8
+
+const (
+	callerFault  class = iota // parameters, data, a wrong signature
+	policyFault               // the token forbids it
+	goneFault                 // the handle is no more
+	sessionFault              // the session is no more
+	busyFault                 // no room just now
+	deviceFault               // the token is away
+)
+
+var classes = map[p11.Error]class{
+	p11.CKR_KEY_FUNCTION_NOT_PERMITTED: policyFault, p11.CKR_KEY_UNEXTRACTABLE: policyFault, p11.CKR_ATTRIBUTE_SENSITIVE: policyFault,
+	p11.CKR_KEY_NOT_WRAPPABLE: policyFault, 0x1B: policyFault,
+	p11.CKR_OBJECT_HANDLE_INVALID: goneFault, p11.CKR_KEY_HANDLE_INVALID: goneFault, p11.CKR_UNWRAPPING_KEY_HANDLE_INVALID: goneFault,
+	p11.CKR_WRAPPING_KEY_HANDLE_INVALID: goneFault,
+	p11.CKR_SESSION_HANDLE_INVALID:      sessionFault, p11.CKR_SESSION_CLOSED: sessionFault, p11.CKR_OPERATION_ACTIVE: sessionFault,
+	p11.CKR_USER_NOT_LOGGED_IN: sessionFault, p11.CKR_OPERATION_NOT_INITIALIZED: sessionFault,
+	p11.CKR_SESSION_COUNT: busyFault, p11.CKR_DEVICE_MEMORY: busyFault, p11.CKR_HOST_MEMORY: busyFault,
+	p11.CKR_DEVICE_ERROR: deviceFault, p11.CKR_DEVICE_REMOVED: deviceFault, p11.CKR_TOKEN_NOT_PRESENT: deviceFault,
+	p11.CKR_TOKEN_NOT_RECOGNIZED: deviceFault, p11.CKR_CRYPTOKI_NOT_INITIALIZED: deviceFault,
+}
+
+// classOf: GENERAL_ERROR and FUNCTION_FAILED are the caller's, since SoftHSM
+// answers them to corrupt data; the health probe tells whether the token is ill.
+func classOf(err error) class {
+	var e p11.Error
+	if errors.As(err, &e) {
+		return classes[e]
+	}
+	return callerFault
+}
+
+// coded gives an error of the token its code. Sentences name the call, never
+// its data.
+func coded(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	var ours *core.Error
+	if errors.As(err, &ours) {
+		return err
+	}
+	switch classOf(err) {
+	case policyFault:
+		return core.Wrap(core.PermissionDenied, err, "the HSM does not allow to %s with this key", doing)
+	case busyFault:
+		return core.Wrap(core.TokenUnavailable, err, "the HSM has no room to %s just now; try again", doing)
+	case goneFault, sessionFault, deviceFault:
+		return core.Wrap(core.TokenUnavailable, err, "the HSM is not there to %s; see its health", doing)
+	}
+	return core.Wrap(core.CryptographicFailure, err, "the HSM could not %s: key, parameters or data are wrong", doing)
+}
+
+// acquire lends a logged-in session and waits at most until ctx ends or
+// Config.Wait is over; then the code is TokenUnavailable, because every session
+// was busy that long.
+func (t *Token) acquire(ctx context.Context) (p11.SessionHandle, error) {
+	select {
+	case s := <-t.idle:
+		return s, nil
+	default:
+	}
+	if t.open.Add(1) <= int64(t.cfg.Sessions) {
+		s, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+		if err != nil {
+			t.open.Add(-1)
+		}
+		return s, err
+	}
+	t.open.Add(-1)
+	timer := time.NewTimer(t.cfg.Wait)
+	defer timer.Stop()
+	select {
+	case s := <-t.idle:
+		return s, nil
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return 0, core.Errorf(core.TokenUnavailable, "all %d sessions of the HSM were busy; raise hsm.sessions if the token has more", t.cfg.Sessions)
+}
+
+// release takes a session back; one that saw an error may be inside an
+// operation, so it is closed.
+func (t *Token) release(s p11.SessionHandle, err error) {
+	if err == nil {
+		select {
+		case t.idle <- s:
+			return
+		default:
+		}
+	}
+	t.lib.CloseSession(s)
+	t.open.Add(-1)
+}
+
+// do runs f on a session. A session or handle that has gone is replaced and f
+// runs once more; a token that has gone is connected anew first. f must be
+// repeatable.
+func (t *Token) do(ctx context.Context, doing string, f func(s p11.SessionHandle) error) error {
+	err := t.once(ctx, f)
+	if err == nil {
+		return nil
+	}
+	switch classOf(err) {
+	case goneFault:
+		t.handles.forgetAll()
+		if rerr := t.reloadTenants(); rerr != nil {
+			return coded(err, doing)
+		}
+		err = t.once(ctx, f)
+	case sessionFault, deviceFault:
+		if rerr := t.reconnect(); rerr != nil {
+			return rerr
+		}
+		err = t.once(ctx, f)
+	}
+	return coded(err, doing)
+}
+
+func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (err error) {
+	t.life.RLock()
+	defer t.life.RUnlock()
+	if t.lib == nil {
+		return core.Errorf(core.TokenUnavailable, "the HSM has been closed")
+	}
+	s, err := t.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	t.inUse.Add(1)
+	defer func() {
+		// The binding panics on some empty inputs; that must not stop the server.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the PKCS#11 binding panicked: %v", p)
+		}
+		t.inUse.Add(-1)
+		t.release(s, err)
+	}()
+	return f(s)
+}
+
+// reconnect brings a lost token back: when a probe on a fresh session works,
+// the session alone was ill; else the library is finalized, with no call under
+// way, and started anew.
+func (t *Token) reconnect() error {
+	t.life.Lock()
+	defer t.life.Unlock()
+	if t.lib == nil {
+		return core.Errorf(core.TokenUnavailable, "the HSM has been closed")
+	}
+	t.drainIdle()
+	if t.alive() {
+		return nil
+	}
+	t.cfg.Log.Warn("reconnect token", "label", t.cfg.Label)
+	t.handles.dropAll()
+	t.lib.Finalize()
+	if err := t.connect(); err != nil {
+		return err
+	}
+	return t.reloadTenants()
+}
+
+// drainIdle closes the pool's sessions that nobody uses.
+func (t *Token) drainIdle() {
+	for {
+		select {
+		case s := <-t.idle:
+			t.lib.CloseSession(s)
+			t.open.Add(-1)
+		default:
+			return
+		}
+	}
+}
+
+// alive tries a real operation on a fresh session and the keeper's login.
+func (t *Token) alive() bool {
+	s, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+	if err != nil {
+		return false
+	}
+	defer t.lib.CloseSession(s)
+	info, err := t.lib.GetSessionInfo(t.keeper)
+	if err != nil || info.State != p11.CKS_RW_USER_FUNCTIONS {
+		return false
+	}
+	_, err = t.lib.GenerateRandom(s, 16)
+	return err == nil
+}
+
+// Health tells the state of the token by a real operation.
+func (t *Token) Health(ctx context.Context) core.HSMHealth {
+	h := core.HSMHealth{Label: t.cfg.Label, Serial: t.info.SerialNumber, Module: t.cfg.Module, Refusals: t.refusals,
+		Sessions: int(t.open.Load()), InUse: int(t.inUse.Load()), CachedHandles: t.handles.count(), CachedCopies: t.copies.count()}
+	err := t.do(ctx, "make a random number", func(s p11.SessionHandle) error {
+		_, err := t.lib.GenerateRandom(s, 16)
+		return err
+	})
+	if h.Ready = err == nil; err != nil {
+		h.Problem = err.Error()
+	}
+	return h
+}

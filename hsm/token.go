@@ -1,0 +1,212 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Config names one token and says how to use it.
+type Config struct {
+	Module string // path of the PKCS#11 library
+	Label  string // token label
+	Serial string // token serial number; "" takes any with the label
+	PIN    func() (string, error)
+
+	Sessions      int           // logged-in sessions in the pool; 0: 8
+	Wait          time.Duration // for a session; 0: 5 s
+	Handles       int           // unwrapped keys kept in the token; 0: 4096
+	HandleTTL     time.Duration // 0: 10 min
+	Copies        int           // class C keys kept in locked memory; 0: 8192, negative: none
+	CopyTTL       time.Duration // 0: 60 s, negative: none
+	AllowSoftware bool          // class C keys may be used in Go where the token lacks the mechanism
+	Log           *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&c.Sessions, 8)
+	set(&c.Handles, 4096)
+	set(&c.Copies, 8192)
+	for _, d := range []struct {
+		p *time.Duration
+		v time.Duration
+	}{{&c.Wait, 5 * time.Second}, {&c.HandleTTL, 10 * time.Minute}, {&c.CopyTTL, time.Minute}} {
+		if *d.p == 0 {
+			*d.p = d.v
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// Token is one member. It implements core.HSM.
+type Token struct {
+	cfg   Config
+	lib   *p11.Ctx
+	glue  *glue
+	mechs map[uint]p11.MechanismInfo
+
+	life   sync.RWMutex // held for writing while the library is finalized: a call then is a crash
+	admin  sync.Mutex   // one create, destroy, find or unwrap at a time (SoftHSM races)
+	slot   uint
+	info   p11.TokenInfo
+	keeper p11.SessionHandle // logged in, owns the unwrapped keys
+	idle   chan p11.SessionHandle
+	open   atomic.Int64 // sessions of the pool
+	inUse  atomic.Int64
+	finds  atomic.Int64 // C_FindObjects calls
+
+	tenantsMu sync.RWMutex
+	tenants   map[string]*tenant
+	known     map[string][]core.TenantKey // to load again after a reconnect
+
+	handles  *handles
+	copies   *copies
+	refusals []string
+	pinBad   atomic.Bool   // a PIN was refused: never try again by ourselves
+	stop     chan struct{} // ends the sweeper
+}
+
+var _ core.HSM = (*Token)(nil)
+
+// Open loads the library, finds the token, logs in once and runs the self-test.
+func Open(ctx context.Context, cfg Config) (*Token, error) {
+	cfg = cfg.withDefaults()
+	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{})}
+	if t.lib = p11.New(cfg.Module); t.lib == nil {
+		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
+	}
+	var err error
+	if t.glue, err = loadGlue(cfg.Module); err != nil {
+		return nil, core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library cannot be used; see hsm.module")
+	}
+	if err := t.connect(); err != nil {
+		t.lib.Finalize()
+		t.lib.Destroy()
+		return nil, err
+	}
+	t.handles = newHandles(t, cfg.Handles, cfg.HandleTTL)
+	if t.copies, err = newCopies(cfg.Copies, cfg.CopyTTL); err != nil {
+		t.refusals = append(t.refusals, "class C keys are not kept in memory: "+err.Error())
+	}
+	if err := t.selfTest(ctx); err != nil {
+		t.Close(ctx)
+		return nil, err
+	}
+	go t.sweep(t.stop)
+	return t, nil
+}
+
+// connect initializes the library, finds the token and logs in.
+func (t *Token) connect() error {
+	if err := t.lib.Initialize(); err != nil && !errors.Is(err, p11.Error(p11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
+		return core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library %s does not start; see its own configuration (SoftHSM2: SOFTHSM2_CONF)", t.cfg.Module)
+	}
+	if err := t.findSlot(); err != nil {
+		return err
+	}
+	var err error
+	if t.keeper, err = t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION); err != nil {
+		return core.Wrap(core.TokenUnavailable, err, "token %q opens no session", t.cfg.Label)
+	}
+	if err := t.login(); err != nil {
+		return err
+	}
+	t.idle = make(chan p11.SessionHandle, t.cfg.Sessions)
+	t.open.Store(0)
+	return t.probe()
+}
+
+// findSlot finds the token by label and serial: slot numbers change.
+func (t *Token) findSlot() error {
+	slots, err := t.lib.GetSlotList(true)
+	if err != nil {
+		return core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library lists no slots")
+	}
+	var labels []string
+	for _, s := range slots {
+		info, err := t.lib.GetTokenInfo(s)
+		if err != nil || info.Flags&p11.CKF_TOKEN_INITIALIZED == 0 {
+			continue
+		}
+		if info.Label == t.cfg.Label && (t.cfg.Serial == "" || info.SerialNumber == t.cfg.Serial) {
+			t.slot, t.info = s, info
+			return nil
+		}
+		labels = append(labels, fmt.Sprintf("%q", info.Label))
+	}
+	return core.Errorf(core.TokenUnavailable, "no token is labelled %q; there are: %s; see hsm.token", t.cfg.Label, strings.Join(append(labels, "no others"), ", "))
+}
+
+// login tries a PIN once and never again: tokens lock after a few wrong ones.
+func (t *Token) login() error {
+	if t.pinBad.Load() {
+		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN before, so it is not tried again; mend hsm.pin_file or hsm.pin_env and start anew", t.cfg.Label)
+	}
+	pin, err := t.cfg.PIN()
+	if err != nil {
+		return core.Wrap(core.TokenUnavailable, err, "the PIN cannot be read; see hsm.pin_file or hsm.pin_env")
+	}
+	err = t.lib.Login(t.keeper, p11.CKU_USER, pin)
+	switch {
+	case err == nil, errors.Is(err, p11.Error(p11.CKR_USER_ALREADY_LOGGED_IN)):
+		return nil
+	case errors.Is(err, p11.Error(p11.CKR_PIN_INCORRECT)), errors.Is(err, p11.Error(p11.CKR_PIN_LEN_RANGE)), errors.Is(err, p11.Error(p11.CKR_PIN_INVALID)), errors.Is(err, p11.Error(p11.CKR_PIN_LOCKED)):
+		t.pinBad.Store(true)
+		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN (%v); it was tried once and is not tried again, since tokens lock: mend hsm.pin_file or hsm.pin_env", t.cfg.Label, err)
+	}
+	return core.Wrap(core.TokenUnavailable, err, "login to token %q did not work", t.cfg.Label)
+}
+
+// probe asks what the token can do.
+func (t *Token) probe() error {
+	list, err := t.lib.GetMechanismList(t.slot)
+	if err != nil {
+		return core.Wrap(core.TokenUnavailable, err, "token %q lists no mechanisms", t.cfg.Label)
+	}
+	mechs := make(map[uint]p11.MechanismInfo, len(list))
+	for _, m := range list {
+		if info, err := t.lib.GetMechanismInfo(t.slot, []*p11.Mechanism{m}); err == nil {
+			mechs[m.Mechanism] = info
+		}
+	}
+	t.mechs = mechs
+	return nil
+}
+
+// has reports whether the token has a mechanism for a use (CKF_ENCRYPT ...).
+func (t *Token) has(mechanism, use uint) bool {
+	info, ok := t.mechs[mechanism]
+	return ok && info.Flags&use != 0
+}
+
+// Close waits for calls under way, then logs out and unloads.
+func (t *Token) Close(context.Context) error {
+	t.life.Lock()
+	defer t.life.Unlock()
+	if t.lib == nil {
+		return nil
+	}
+	close(t.stop)
+	t.copies.close()
+	t.lib.Finalize()
+	t.lib.Destroy()
+	t.lib = nil
+	return nil
+}

@@ -1,0 +1,464 @@
+package hsm
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/binary"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/soft"
+)
+
+// Where an operation ran, for the record.
+const (
+	inToken    = "token"
+	inMemory   = "memory"   // Go, on a class C key's bytes
+	inSoftware = "software" // Go, on public bytes
+)
+
+// usesOf translates a Cryptographic Usage Mask into the token's flags.
+func usesOf(m core.UsageMask, private bool) map[uint]bool {
+	u := map[uint]bool{
+		p11.CKA_DECRYPT: m&core.MaskDecrypt != 0,
+		p11.CKA_SIGN:    m&(core.MaskSign|core.MaskMACGenerate) != 0,
+		p11.CKA_UNWRAP:  m&core.MaskUnwrapKey != 0,
+		p11.CKA_DERIVE:  m&core.MaskDeriveKey != 0,
+	}
+	if !private {
+		u[p11.CKA_ENCRYPT] = m&core.MaskEncrypt != 0
+		u[p11.CKA_VERIFY] = m&(core.MaskVerify|core.MaskMACVerify) != 0
+		u[p11.CKA_WRAP] = m&core.MaskWrapKey != 0
+		// A MAC is verified by making it again, so that the comparison is ours.
+		u[p11.CKA_SIGN] = u[p11.CKA_SIGN] || m&core.MaskMACVerify != 0
+	}
+	return u
+}
+
+// use pins a handle to a key with exactly the uses of its mask, never
+// extractable, unwrapping it where no handle is kept.
+func (t *Token) use(ctx context.Context, k core.Key) (*handle, error) {
+	if v := t.handles.pin(k); v != nil {
+		return v, nil
+	}
+	n, err := t.of(k.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.verify(k); err != nil {
+		return nil, err
+	}
+	switch k.Material.Mode {
+	case core.ModeResident:
+		return t.resident(ctx, k)
+	case core.ModeData:
+		return nil, core.Errorf(core.IllegalOperation, "object %s is kept as data and is no key that the HSM can use", k.ID)
+	}
+	class, typ := keyType(k.Material.Kind, k.Material.Length)
+	tmpl := template(class, typ, true, false, usesOf(k.Mask, class == p11.CKO_PRIVATE_KEY), unmodifiable())
+	var h p11.ObjectHandle
+	err = t.do(ctx, "use a key", func(p11.SessionHandle) error {
+		t.admin.Lock()
+		defer t.admin.Unlock()
+		h, err = t.unwrap(t.keeper, n, k, tmpl, k.Material.Blob) // the keeper owns it
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t.handles.add(k, h, true), nil
+}
+
+// inCopy reports whether a key is used in memory: symmetric, class C, and
+// copies are kept at all. Then its bytes are no safer in the token.
+func (t *Token) inCopy(k *core.Key) bool {
+	m := k.Material
+	symmetric := m.Kind == core.KeyAES || m.Kind == core.KeyDES3 || m.Kind == core.KeyGeneric || m.Kind == core.KeyData
+	return symmetric && m.Class == core.ClassC && (t.copies != nil || m.Mode == core.ModeData)
+}
+
+// withClear lends a class C key's bytes to f and zeroes them.
+func (t *Token) withClear(ctx context.Context, k core.Key, f func(b []byte) error) error {
+	s := core.NewSecret()
+	defer s.Release()
+	b, err := t.Clear(ctx, k, s.Bytes()[:0])
+	if err != nil {
+		return err
+	}
+	s.Set(b)
+	return f(b)
+}
+
+// Encrypt encrypts with a symmetric key, or under a public one.
+func (t *Token) Encrypt(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
+	switch {
+	case k.Material.Kind == core.KeyPublic:
+		plan, err := soft.ResolveEncryption(c.Parameters)
+		if err != nil {
+			return out, err
+		}
+		err = t.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.EncryptPublic(b, plan, c.Data); return err })
+		out.Where = inSoftware
+		return out, err
+	case t.inCopy(&k):
+		err = t.withClear(ctx, k, func(b []byte) (err error) {
+			out, err = soft.Encrypt(b, c, func(iv []byte) error { return t.Random(ctx, iv) })
+			return err
+		})
+		out.Where = inMemory
+		return out, err
+	case isPrivate(k.Material.Kind):
+		return out, core.Errorf(core.IllegalOperation, "a private key does not encrypt; use its public key")
+	}
+	return t.encryptInToken(ctx, k, c)
+}
+
+func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
+	plan, err := soft.CheckCipher(c, true)
+	if err != nil {
+		return out, err
+	}
+	iv := c.IV
+	if plan.MakeIV {
+		iv = make([]byte, plan.IV)
+		if err := t.Random(ctx, iv); err != nil {
+			return out, err
+		}
+		out.IV = iv
+	}
+	data := c.Data
+	if plan.Pad {
+		data = soft.Pad(data, plan.Block)
+		defer clear(data)
+	}
+	v, err := t.use(ctx, k)
+	if err != nil {
+		return out, err
+	}
+	defer t.handles.unpin(v)
+	var raw []byte
+	err = t.do(ctx, "encrypt", func(sh p11.SessionHandle) error {
+		mech, free, err := t.cipherMechanism(&plan, iv, c.AAD, p11.CKF_ENCRYPT)
+		if err != nil {
+			return err
+		}
+		defer free()
+		if err := t.lib.EncryptInit(sh, mech, v.object); err != nil {
+			return err
+		}
+		if len(data) == 0 && plan.Tag == 0 {
+			return core.Errorf(core.InvalidField, "there is no data to encrypt")
+		}
+		raw, err = t.lib.Encrypt(sh, data)
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	at := len(raw) - plan.Tag
+	out.Data, out.Where = raw[:at:at], inToken
+	if plan.Tag > 0 {
+		out.Tag = raw[at:]
+	}
+	return out, nil
+}
+
+// cipherMechanism builds the mechanism of a plan. Padding is ours, since what
+// tokens say of wrong padding differs.
+func (t *Token) cipherMechanism(p *soft.Plan, iv, aad []byte, use uint) ([]*p11.Mechanism, func(), error) {
+	var m uint
+	var param any
+	free := func() {}
+	des := p.Algorithm == core.AlgorithmDES3
+	switch {
+	case p.Algorithm != core.AlgorithmAES && !des:
+	case p.Mode == core.BlockCipherModeECB && des:
+		m = p11.CKM_DES3_ECB
+	case p.Mode == core.BlockCipherModeECB:
+		m = p11.CKM_AES_ECB
+	case p.Mode == core.BlockCipherModeCBC && des:
+		m, param = p11.CKM_DES3_CBC, iv
+	case p.Mode == core.BlockCipherModeCBC:
+		m, param = p11.CKM_AES_CBC, iv
+	case p.Mode == core.BlockCipherModeCTR && !des:
+		m, param = p11.CKM_AES_CTR, append(binary.NativeEndian.AppendUint64(nil, 128), iv...)
+	case p.Mode == core.BlockCipherModeGCM && !des:
+		g := p11.NewGCMParams(iv, aad, p.Tag*8)
+		m, param, free = p11.CKM_AES_GCM, g, g.Free
+	}
+	if m == 0 || !t.has(m, use) {
+		free()
+		return nil, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not do %v in mode %v", p.Algorithm, p.Mode)
+	}
+	return []*p11.Mechanism{p11.NewMechanism(m, param)}, free, nil
+}
+
+// Decrypt is the reverse.
+func (t *Token) Decrypt(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
+	switch {
+	case k.Material.Kind == core.KeyPublic:
+		return out, core.Errorf(core.IllegalOperation, "a public key does not decrypt; use its private key")
+	case t.inCopy(&k):
+		err = t.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.Decrypt(b, c); return err })
+		out.Where = inMemory
+		return out, err
+	case isPrivate(k.Material.Kind):
+		return t.decryptRSA(ctx, k, c)
+	}
+	plan, err := soft.CheckCipher(c, false)
+	if err != nil {
+		return out, err
+	}
+	data := append(append(make([]byte, 0, len(c.Data)+len(c.Tag)), c.Data...), c.Tag...)
+	out.Data, err = t.decryptRaw(ctx, k, data, func() ([]*p11.Mechanism, func(), error) {
+		return t.cipherMechanism(&plan, c.IV, c.AAD, p11.CKF_DECRYPT)
+	})
+	out.Where = inToken
+	if err == nil && plan.Pad {
+		out.Data, err = soft.Unpad(out.Data, plan.Block)
+	}
+	return out, err
+}
+
+// decryptRaw runs C_Decrypt into a buffer of ours. Whatever the token says of
+// the data is one answer: the wrong key, data or tag.
+func (t *Token) decryptRaw(ctx context.Context, k core.Key, data []byte, mechanism func() ([]*p11.Mechanism, func(), error)) ([]byte, error) {
+	v, err := t.use(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	defer t.handles.unpin(v)
+	buf := make([]byte, len(data)+2048)
+	n := 0
+	err = t.do(ctx, "decrypt", func(sh p11.SessionHandle) error {
+		mech, free, err := mechanism()
+		if err != nil {
+			return err
+		}
+		defer free()
+		if err := t.lib.DecryptInit(sh, mech, v.object); err != nil {
+			return err
+		}
+		n, err = t.glue.decrypt(sh, data, buf)
+		return err
+	})
+	if err != nil {
+		clear(buf)
+		return nil, err
+	}
+	return buf[:n:n], nil
+}
+
+// decryptRSA does PKCS#1 v1.5 and OAEP with SHA-1 in the token; other hashes
+// are taken off here, in constant time, from what raw RSA gives.
+func (t *Token) decryptRSA(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
+	if k.Material.Kind != core.KeyRSA {
+		return out, core.Errorf(core.IllegalOperation, "only RSA private keys decrypt")
+	}
+	plan, err := soft.ResolveEncryption(c.Parameters)
+	if err != nil {
+		return out, err
+	}
+	m := uint(p11.CKM_RSA_X_509)
+	if !plan.OAEP {
+		m = p11.CKM_RSA_PKCS
+	}
+	if !t.has(m, p11.CKF_DECRYPT) {
+		return out, core.Errorf(core.UnsupportedByHSM, "this HSM does not decrypt by RSA in the way asked for")
+	}
+	out.Where = inToken
+	raw, err := t.decryptRaw(ctx, k, nonEmpty(c.Data), func() ([]*p11.Mechanism, func(), error) {
+		return []*p11.Mechanism{p11.NewMechanism(m, nil)}, func() {}, nil
+	})
+	if err != nil || !plan.OAEP {
+		out.Data = raw
+		return out, err
+	}
+	defer clear(raw)
+	em := make([]byte, max(len(c.Data), len(raw)))
+	defer clear(em)
+	copy(em[len(em)-len(raw):], raw) // raw RSA may leave leading zeros out
+	out.Data, err = soft.DecodeOAEP(plan, em)
+	return out, err
+}
+
+// Sign signs with a private key in the token; class C Ed25519 keys, which the
+// token cannot unwrap, in memory.
+func (t *Token) Sign(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool) (sig []byte, where string, err error) {
+	if !isPrivate(k.Material.Kind) {
+		return nil, "", core.Errorf(core.IllegalOperation, "only private keys sign; object %s is none (a symmetric key makes a MAC)", k.ID)
+	}
+	plan, err := soft.ResolveSignature(p, k.Algorithm)
+	if err != nil {
+		return nil, "", err
+	}
+	msg, err := plan.Message(data, digested)
+	if err != nil {
+		return nil, "", err
+	}
+	if k.Material.Kind == core.KeyEd25519 && k.Material.Mode != core.ModeResident {
+		err = t.withClear(ctx, k, func(b []byte) (err error) { sig, err = soft.SignPrivate(b, p, k.Algorithm, data, digested); return err })
+		return sig, inMemory, err
+	}
+	mech, msg, err := t.signMechanism(&plan, msg)
+	if err != nil {
+		return nil, "", err
+	}
+	sig, err = t.signRaw(ctx, k, mech, msg)
+	if err == nil && plan.Scheme == soft.ECDSA {
+		sig, err = soft.ECDSAToDER(sig)
+	}
+	return sig, inToken, err
+}
+
+// signMechanism hashes and pads here and has the token do the rest: fewer
+// mechanisms are asked of it, and all tokens answer alike.
+func (t *Token) signMechanism(p *soft.SignaturePlan, msg []byte) ([]*p11.Mechanism, []byte, error) {
+	var m uint
+	var param any
+	switch p.Scheme {
+	case soft.PKCS1:
+		info, err := soft.DigestInfo(p.Hash, msg)
+		if err != nil {
+			return nil, nil, err
+		}
+		m, msg = p11.CKM_RSA_PKCS, info
+	case soft.PSS:
+		hash, mgf, ok := pssNames(p)
+		if !ok {
+			return nil, nil, core.Errorf(core.UnsupportedByHSM, "PSS with these hashes is not supported")
+		}
+		m, param = p11.CKM_RSA_PKCS_PSS, p11.NewPSSParams(hash, mgf, uint(p.Salt))
+	case soft.ECDSA:
+		m = p11.CKM_ECDSA
+	case soft.EdDSA:
+		m = ckmEdDSA
+	}
+	if !t.has(m, p11.CKF_SIGN) {
+		return nil, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not sign in the way asked for")
+	}
+	return []*p11.Mechanism{p11.NewMechanism(m, param)}, msg, nil
+}
+
+func (t *Token) signRaw(ctx context.Context, k core.Key, mech []*p11.Mechanism, msg []byte) (sig []byte, err error) {
+	v, err := t.use(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	defer t.handles.unpin(v)
+	err = t.do(ctx, "sign", func(sh p11.SessionHandle) (err error) {
+		if err := t.lib.SignInit(sh, mech, v.object); err != nil {
+			return err
+		}
+		if len(msg) == 0 {
+			if err := t.lib.SignUpdate(sh, []byte{}); err == nil {
+				sig, err = t.lib.SignFinal(sh)
+				return err
+			}
+			return core.Errorf(core.InvalidField, "this HSM signs no empty data")
+		}
+		sig, err = t.lib.Sign(sh, msg)
+		return err
+	})
+	return sig, err
+}
+
+// Verify checks a signature with a public key, in Go: nothing about it is secret.
+func (t *Token) Verify(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool, sig []byte) (ok bool, where string, err error) {
+	if k.Material.Kind != core.KeyPublic {
+		return false, "", core.Errorf(core.IllegalOperation, "signatures are verified by public keys; object %s is none", k.ID)
+	}
+	err = t.withClear(ctx, k, func(b []byte) (err error) {
+		ok, err = soft.VerifyPublic(b, p, k.Algorithm, data, digested, sig)
+		return err
+	})
+	return ok, inSoftware, err
+}
+
+var hmacMechanisms = map[core.CryptographicAlgorithm]uint{core.AlgorithmHMACMD5: p11.CKM_MD5_HMAC, core.AlgorithmHMACSHA1: p11.CKM_SHA_1_HMAC,
+	core.AlgorithmHMACSHA224: p11.CKM_SHA224_HMAC, core.AlgorithmHMACSHA256: p11.CKM_SHA256_HMAC,
+	core.AlgorithmHMACSHA384: p11.CKM_SHA384_HMAC, core.AlgorithmHMACSHA512: p11.CKM_SHA512_HMAC}
+
+// macAlgorithm settles what kind of MAC a key makes: what is asked for, else
+// by the hash, else the key's own; a block cipher's key makes a CMAC.
+func macAlgorithm(k core.Key, p core.CryptographicParameters) core.CryptographicAlgorithm {
+	if _, ok := hmacMechanisms[p.CryptographicAlgorithm]; ok {
+		return p.CryptographicAlgorithm
+	}
+	if alg := soft.HMACOf(p.HashingAlgorithm); alg != 0 && p.HashingAlgorithm != 0 {
+		return alg
+	}
+	return k.Algorithm
+}
+
+// MAC makes an HMAC or a CMAC.
+func (t *Token) MAC(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte) (mac []byte, where string, err error) {
+	alg := macAlgorithm(k, p)
+	block := alg == core.AlgorithmAES || alg == core.AlgorithmDES3
+	if t.inCopy(&k) {
+		err = t.withClear(ctx, k, func(b []byte) (err error) {
+			if block {
+				mac, err = soft.CMAC(alg, b, data)
+			} else {
+				mac, err = soft.MAC(alg, b, data)
+			}
+			return err
+		})
+		return mac, inMemory, err
+	}
+	m, ok := hmacMechanisms[alg]
+	switch {
+	case alg == core.AlgorithmAES && k.Material.Kind == core.KeyAES:
+		m = p11.CKM_AES_CMAC
+	case alg == core.AlgorithmDES3 && k.Material.Kind == core.KeyDES3:
+		m = p11.CKM_DES3_CMAC
+	case !ok || k.Material.Kind != core.KeyGeneric:
+		return nil, "", core.Errorf(core.BadCryptographicParameters, "a key of algorithm %v makes no MAC by %v", k.Algorithm, alg)
+	}
+	if !t.has(m, p11.CKF_SIGN) {
+		return nil, "", core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v", alg)
+	}
+	if ok && k.Material.Length > 64 && k.Material.Length%8 != 0 {
+		return nil, "", core.Errorf(core.UnsupportedByHSM, "this HSM makes wrong MACs with keys of %d bytes", k.Material.Length)
+	}
+	mac, err = t.signRaw(ctx, k, []*p11.Mechanism{p11.NewMechanism(m, nil)}, data)
+	return mac, inToken, err
+}
+
+// MACVerify makes the MAC again and compares in constant time.
+func (t *Token) MACVerify(ctx context.Context, k core.Key, p core.CryptographicParameters, data, mac []byte) (bool, string, error) {
+	want, where, err := t.MAC(ctx, k, p, data)
+	if err != nil {
+		return false, where, err
+	}
+	return subtle.ConstantTimeCompare(want, mac) == 1, where, nil
+}
+
+// Random fills dst with the token's random bytes.
+func (t *Token) Random(ctx context.Context, dst []byte) error {
+	return t.do(ctx, "make random bytes", func(sh p11.SessionHandle) error {
+		b, err := t.lib.GenerateRandom(sh, len(dst))
+		if err == nil {
+			copy(dst, b)
+			clear(b)
+		}
+		return err
+	})
+}
+
+// Seed adds to the token's random pool.
+func (t *Token) Seed(ctx context.Context, seed []byte) error {
+	return t.do(ctx, "take a seed", func(sh p11.SessionHandle) error { return t.lib.SeedRandom(sh, seed) })
+}
+
+// Forget drops what is kept of an object outside its row.
+func (t *Token) Forget(tenant, id string) {
+	t.life.RLock()
+	defer t.life.RUnlock()
+	t.copies.drop(tenant, id)
+	t.handles.drop(tenant, id)
+}
+
+// Finds counts the C_FindObjects calls so far; in steady state it stands still.
+func (t *Token) Finds() int64 { return t.finds.Load() }
