@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// applyChange does all of a change but its entries inside a transaction. An
+// error with a code of ours leaves it to the caller to take back what was done.
+func applyChange(ctx context.Context, t tx, c *core.Change) error {
+	for _, i := range c.Begin {
+		if _, err := t.exec(ctx, insertIntent, i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Time); err != nil {
+			return unavailable(err, "write an intent")
+		}
+	}
+	for _, o := range c.Insert {
+		if err := insertOne(ctx, t, o); err != nil {
+			return err
+		}
+	}
+	for _, o := range c.Update {
+		if err := updateOne(ctx, t, o); err != nil {
+			return err
+		}
+	}
+	for _, o := range c.Delete {
+		n, err := t.exec(ctx, deleteObject, o.Tenant, o.ID, o.Version)
+		if err != nil {
+			return unavailable(err, "delete an object")
+		}
+		if n != 1 {
+			return conflict(o)
+		}
+		if _, err := t.exec(ctx, deleteAttrs, o.Seq); err != nil {
+			return unavailable(err, "delete an object")
+		}
+	}
+	for _, k := range c.TenantKeys {
+		n, err := t.exec(ctx, upsertKey, k.Tenant, k.Purpose, k.Epoch, k.Token, k.State)
+		if err != nil {
+			return unavailable(err, "write a tenant key")
+		}
+		if n != 1 {
+			return core.Errorf(core.Conflict, "tenant %s has another key %s of epoch %d: another node made it", k.Tenant, k.Purpose, k.Epoch)
+		}
+	}
+	for _, id := range c.Finish {
+		if _, err := t.exec(ctx, deleteIntent, id); err != nil {
+			return unavailable(err, "finish an intent")
+		}
+	}
+	return nil
+}
+
+func insertOne(ctx context.Context, t tx, o *core.ManagedObject) error {
+	seq, err := t.insert(ctx, insertObject, insertValues(o)...)
+	if err != nil {
+		if t.duplicate(err) {
+			return exists(o)
+		}
+		return unavailable(err, "write an object")
+	}
+	o.Seq = seq
+	return indexOne(ctx, t, o)
+}
+
+func updateOne(ctx context.Context, t tx, o *core.ManagedObject) error {
+	n, err := t.exec(ctx, updateObject, append(changedValues(o), o.Tenant, o.ID, o.Version-1)...)
+	if err != nil {
+		return unavailable(err, "change an object")
+	}
+	if n != 1 {
+		return conflict(o)
+	}
+	if _, err := t.exec(ctx, deleteAttrs, o.Seq); err != nil {
+		return unavailable(err, "change an object")
+	}
+	return indexOne(ctx, t, o)
+}
+
+// indexOne writes the search table's lines of an object.
+func indexOne(ctx context.Context, t tx, o *core.ManagedObject) error {
+	for _, r := range searchRows(o.Attributes) {
+		if _, err := t.exec(ctx, insertAttr, o.Tenant, r.name, r.val, o.Seq); err != nil {
+			return unavailable(err, "index an object")
+		}
+	}
+	return nil
+}
+
+func scanKey(out *[]core.TenantKey) func(scanner) error {
+	return func(r scanner) error {
+		var k core.TenantKey
+		err := r.Scan(&k.Tenant, &k.Purpose, &k.Epoch, &k.Token, &k.State)
+		*out = append(*out, k)
+		return err
+	}
+}
+
+func scanIntent(out *[]core.Intent) func(scanner) error {
+	return func(r scanner) error {
+		var i core.Intent
+		err := r.Scan(&i.ID, &i.Tenant, &i.Kind, &i.Token, &i.Object, &i.Time)
+		*out = append(*out, i)
+		return err
+	}
+}
+
+func scanEntry(out *[]core.StoredEntry) func(scanner) error {
+	return func(r scanner) error {
+		var e core.StoredEntry
+		err := r.Scan(&e.Number, &e.Tenant, &e.Time, &e.Body)
+		*out = append(*out, e)
+		return err
+	}
+}

@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// pgStore is the store that several nodes share. Changes are transactions of
+// their own; audit entries without a change go through one committer a node.
+type pgStore struct {
+	pool  *pgxpool.Pool
+	group group
+}
+
+// pgTimeout bounds one transaction.
+const pgTimeout = 10 * time.Second
+
+const insertEntries = `INSERT INTO audit_entry (tenant, at, body) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])`
+
+// OpenPostgres connects and brings the schema up to date.
+func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
+	}
+	db := stdlib.OpenDB(*cfg.ConnConfig)
+	defer db.Close()
+	if err := migrate(ctx, db, goose.DialectPostgres, "postgres"); err != nil {
+		return nil, unavailable(err, "be reached or brought up to date")
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, unavailable(err, "be reached")
+	}
+	s := &pgStore{pool: pool}
+	s.group.commit = s.commitGroup
+	return s, nil
+}
+
+func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
+	if entriesOnly(c) {
+		return s.group.do(ctx, c)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTimeout)
+	defer cancel()
+	err := pgx.BeginFunc(ctx, s.pool, func(t pgx.Tx) error {
+		if err := applyChange(ctx, pgTx{t}, c); err != nil {
+			return err
+		}
+		return writeEntries(ctx, t, c.Entries)
+	})
+	return pgError(err, "commit")
+}
+
+// pgError keeps our codes and makes everything else StoreUnavailable.
+func pgError(err error, what string) error {
+	if err == nil || core.CodeOf(err) != core.Internal {
+		return err
+	}
+	return unavailable(err, what)
+}
+
+// execer is a pool or a transaction.
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+func writeEntries(ctx context.Context, e execer, entries []core.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	tenants, times, bodies := make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
+	for i, x := range entries {
+		tenants[i], times[i], bodies[i] = x.Tenant, x.Time, x.Body
+	}
+	_, err := e.Exec(ctx, insertEntries, tenants, times, bodies)
+	return err
+}
+
+func (s *pgStore) commitGroup(batch []*pending) {
+	ctx, cancel := context.WithTimeout(context.Background(), pgTimeout)
+	defer cancel()
+	var entries []core.Entry
+	for _, p := range batch {
+		entries = append(entries, p.change.Entries...)
+	}
+	if err := writeEntries(ctx, s.pool, entries); err != nil {
+		failAll(batch, unavailable(err, "write the audit records"))
+	}
+}
+
+type pgTx struct{ t pgx.Tx }
+
+func (t pgTx) exec(ctx context.Context, text string, args ...any) (int64, error) {
+	tag, err := t.t.Exec(ctx, text, args...)
+	return tag.RowsAffected(), err
+}
+
+func (t pgTx) insert(ctx context.Context, text string, args ...any) (n int64, err error) {
+	return n, t.t.QueryRow(ctx, text, args...).Scan(&n)
+}
+
+func (pgTx) duplicate(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" // unique_violation
+}
+
+func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	o, err := scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, itemNotFound(id)
+	}
+	return o, pgError(err, "read an object")
+}
+
+func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
+	rows, err := s.pool.Query(ctx, text, args...)
+	if err != nil {
+		return unavailable(err, "read")
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return pgError(err, "read")
+		}
+	}
+	return pgError(rows.Err(), "read")
+}
+
+func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) (out []*core.ManagedObject, err error) {
+	text, args := candidates(tenant, &f, searchable(&f), after, limit)
+	err = s.all(ctx, func(r scanner) error {
+		o, err := scanObject(r, false)
+		out = append(out, o)
+		return err
+	}, text, args...)
+	return out, err
+}
+
+func (s *pgStore) TenantKeys(ctx context.Context, tenant string) (out []core.TenantKey, err error) {
+	err = s.all(ctx, scanKey(&out), selectKeys, tenant, tenant)
+	return out, err
+}
+
+func (s *pgStore) Intents(ctx context.Context) (out []core.Intent, err error) {
+	err = s.all(ctx, scanIntent(&out), selectIntent)
+	return out, err
+}
+
+func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {
+	out := map[string]bool{}
+	err := s.all(ctx, func(r scanner) error {
+		var b []byte
+		err := r.Scan(&b)
+		out[string(b)] = true
+		return err
+	}, `SELECT token FROM object WHERE token = ANY($1::bytea[])`, tokens)
+	return out, err
+}
+
+func (s *pgStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
+	text, args := recordsQuery(q)
+	err = s.all(ctx, scanEntry(&out), text, args...)
+	return out, err
+}
+
+// Shared is true: other nodes write too.
+func (s *pgStore) Shared() bool { return true }
+
+func (s *pgStore) Health(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := s.pool.Ping(ctx); err != nil {
+		return unavailable(err, "answer")
+	}
+	return s.group.health()
+}
+
+func (s *pgStore) Close() error {
+	s.pool.Close()
+	return nil
+}

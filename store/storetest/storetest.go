@@ -1,0 +1,347 @@
+// Package storetest is the contract of core.Store as a test suite, and starts
+// the PostgreSQL that tests need.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Run holds a store to the contract. open opens it, the same each time within
+// one test function's life, so that what was stored is still there.
+func Run(t *testing.T, open func(t *testing.T) core.Store) {
+	for name, f := range map[string]func(*testing.T, core.Store){
+		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": atomic, "locate": locate, "paging": paging,
+		"keys and intents": keysAndIntents, "records": records, "many writers": manyWriters,
+	} {
+		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
+	}
+	t.Run("reopen", func(t *testing.T) { reopen(t, open) })
+}
+
+var ctx = context.Background()
+
+// Object makes an object with one attribute of every kind.
+func Object(tenant, id string) *core.ManagedObject {
+	return &core.ManagedObject{Tenant: tenant, ID: id, Type: core.ObjectTypeSymmetricKey, Owner: "alice", Group: "g", Version: 1,
+		Attributes: core.Attributes{
+			{Tag: core.TagUniqueIdentifier, Value: core.Text(id)},
+			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)},
+			{Tag: core.TagCryptographicLength, Value: core.Int(256)},
+			{Tag: core.TagState, Value: core.Enum(core.PreActive)},
+			{Tag: core.TagInitialDate, Value: core.Date(1_700_000_000)},
+			{Tag: core.TagName, Value: Name("first")}, {Tag: core.TagName, Index: 1, Value: Name("zweiter \u00fc\u4e16")},
+			{Tag: core.TagFresh, Value: core.Bool(true)}, {Tag: core.TagLeaseTime, Value: core.Interval(3600)},
+			{Tag: core.TagUsageLimits, Value: core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(1 << 40)})},
+			{Tag: core.TagDigest, Value: core.Structure(core.Field{Tag: core.TagDigestValue, Value: core.Bytes([]byte{0, 255, 10})})},
+			{Vendor: "x", Name: "Site", Value: core.Text("Basel")}, {Vendor: "x", Name: "Slot", Value: core.Int(-7)},
+			{Vendor: "x", Name: "Big", Value: core.BigInt([]byte{0x80, 0, 0, 0, 0, 0, 0, 1})}, {Vendor: "acme", Name: "Empty", Value: core.Bytes([]byte{})},
+		},
+		Material: core.Material{Mode: core.ModeWrapped, Class: core.ClassX, Epoch: 3, Wrap: "aes-kw", Kind: core.KeyAES, Format: core.KeyFormatTypeRaw,
+			Length: 32, Blob: []byte{1, 0, 2}, TTLV: []byte{9}, MAC: []byte{7, 7}}}
+}
+
+// Name makes a Name's value.
+func Name(s string) core.Value {
+	return core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)}, core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantCode(t *testing.T, what string, err error, c core.Code) {
+	t.Helper()
+	if err == nil || core.CodeOf(err) != c {
+		t.Errorf("%s: got %v, want code %v", what, err, c)
+	}
+}
+
+func insert(t *testing.T, s core.Store, objects ...*core.ManagedObject) {
+	t.Helper()
+	must(t, s.Commit(ctx, &core.Change{Insert: objects}))
+}
+
+func roundTrip(t *testing.T, s core.Store) {
+	o := Object("t", "round")
+	insert(t, s, o)
+	got, err := s.Object(ctx, "t", "round")
+	must(t, err)
+	if !reflect.DeepEqual(got, o) {
+		t.Errorf("stored\n%+v\nread\n%+v", o, got)
+	}
+	next := *o
+	next.Version, next.Attributes = 2, o.Attributes.Set(core.TagState, core.Enum(core.Active))
+	next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Token: []byte("0123456789abcdef")}
+	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}))
+	got, err = s.Object(ctx, "t", "round")
+	must(t, err)
+	if !reflect.DeepEqual(got, &next) {
+		t.Errorf("changed to\n%+v\nread\n%+v", &next, got)
+	}
+	named, err := s.Residents(ctx, [][]byte{next.Material.Token, []byte("nobody")})
+	must(t, err)
+	if !named[string(next.Material.Token)] || named["nobody"] {
+		t.Errorf("Residents says %v", named)
+	}
+}
+
+func tenants(t *testing.T, s core.Store) {
+	insert(t, s, Object("a", "same"), Object("b", "same"))
+	wantCode(t, "another tenant's object", second(s.Object(ctx, "c", "same")), core.ItemNotFound)
+	found, err := s.Candidates(ctx, "a", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}, 0, 10)
+	must(t, err)
+	if len(found) != 1 || found[0].Tenant != "a" {
+		t.Errorf("a search in tenant a found %d rows", len(found))
+	}
+	foreign := Object("b", "same")
+	foreign.Tenant, foreign.Version = "c", 2
+	wantCode(t, "a change under another tenant", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{foreign}}), core.Conflict)
+	must(t, s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "a", Time: 1, Body: []byte("of a")}}}))
+	records, err := s.Records(ctx, core.RecordQuery{Tenant: "b"})
+	must(t, err)
+	for _, r := range records {
+		if r.Tenant != "b" {
+			t.Errorf("tenant b sees a record of %s", r.Tenant)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func conflicts(t *testing.T, s core.Store) {
+	o := Object("conf", "contested")
+	insert(t, s, o)
+	wantCode(t, "the same id again", s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{Object("conf", "contested")}}), core.ObjectAlreadyExists)
+	a, b := *o, *o
+	a.Version, b.Version = 2, 2
+	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&a}}))
+	wantCode(t, "a change of an old version", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&b}}), core.Conflict)
+	wantCode(t, "deleting an old version", s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{o}}), core.Conflict)
+	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&a}}))
+	wantCode(t, "what was deleted", second(s.Object(ctx, "conf", "contested")), core.ItemNotFound)
+	found, err := s.Candidates(ctx, "conf", core.Filter{Everyone: true, Attributes: core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("Basel")}}}, 0, 10)
+	must(t, err)
+	if len(found) != 0 {
+		t.Error("the search table still has what was deleted")
+	}
+}
+
+// A change that fails leaves nothing of itself, and takes nobody else with it.
+func atomic(t *testing.T, s core.Store) {
+	insert(t, s, Object("t", "taken"))
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			id := fmt.Sprintf("atomic %d", i)
+			c := &core.Change{Insert: []*core.ManagedObject{Object("t", id)}, Begin: []core.Intent{{ID: id, Tenant: "t", Token: []byte(id)}},
+				Entries: []core.Entry{{Tenant: "atomic", Time: int64(i + 1), Body: []byte(id)}}}
+			if i%3 == 0 {
+				c.Insert = append(c.Insert, Object("t", "taken"))
+			}
+			if err := s.Commit(ctx, c); (err != nil) != (i%3 == 0) {
+				t.Errorf("commit %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 30 {
+		_, err := s.Object(ctx, "t", fmt.Sprintf("atomic %d", i))
+		if (err != nil) != (i%3 == 0) {
+			t.Errorf("afterwards object %d: %v", i, err)
+		}
+	}
+	records, err := s.Records(ctx, core.RecordQuery{Tenant: "atomic"})
+	must(t, err)
+	intents, err := s.Intents(ctx)
+	must(t, err)
+	if len(records) != 20 || len(intents) != 20 {
+		t.Errorf("%d records and %d intents are there, want 20 each", len(records), len(intents))
+	}
+}
+
+func locate(t *testing.T, s core.Store) {
+	for i := range 20 {
+		o := Object("loc", fmt.Sprintf("o%02d", i))
+		o.Owner = []string{"alice", "bob"}[i%2]
+		o.Group = []string{"g", "h", ""}[i%3]
+		o.Attributes = o.Attributes.Add(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text(o.Owner)}).
+			Add(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(int32(i % 3))})
+		insert(t, s, o)
+	}
+	by := func(as ...core.Attribute) core.Attributes { return as }
+	for what, c := range map[string]struct {
+		f    core.Filter
+		want int
+	}{
+		"everything":     {core.Filter{Everyone: true}, 20},
+		"a name":         {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: Name("first")})}, 20},
+		"no such name":   {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: Name("none")})}, 0},
+		"an x text":      {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")})}, 10},
+		"an x number":    {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(0)})}, 7},
+		"two of them":    {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")}, core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(1)})}, 4},
+		"an algorithm":   {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmDES3)})}, 0},
+		"an identifier":  {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("o07")})}, 1},
+		"bob's":          {core.Filter{Owner: "bob"}, 10},
+		"bob's or h's":   {core.Filter{Owner: "bob", Groups: []string{"h"}}, 13},
+		"nobody's":       {core.Filter{Owner: "carol", Groups: []string{"z"}}, 0},
+		"quotes in text": {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob' OR '1'='1")})}, 0},
+	} {
+		found, err := s.Candidates(ctx, "loc", c.f, 0, 100)
+		must(t, err)
+		n := 0
+		for i, o := range found {
+			if c.f.Matches(o) {
+				n++
+			}
+			if i > 0 && o.Seq <= found[i-1].Seq {
+				t.Errorf("%s: not in the order of birth", what)
+			}
+		}
+		if n != c.want {
+			t.Errorf("%s: %d of %d candidates match, want %d", what, n, len(found), c.want)
+		}
+	}
+}
+
+func paging(t *testing.T, s core.Store) {
+	for i := range 25 {
+		insert(t, s, Object("page", fmt.Sprintf("p%02d", i)))
+	}
+	var ids []string
+	for after := int64(0); ; {
+		page, err := s.Candidates(ctx, "page", core.Filter{Everyone: true}, after, 10)
+		must(t, err)
+		for _, o := range page {
+			ids = append(ids, o.ID)
+			after = o.Seq
+		}
+		if len(page) < 10 {
+			break
+		}
+	}
+	for i, id := range ids {
+		if id != fmt.Sprintf("p%02d", i) {
+			t.Fatalf("page by page: %v", ids)
+		}
+	}
+	if len(ids) != 25 {
+		t.Errorf("%d objects in pages, want 25", len(ids))
+	}
+}
+
+func keysAndIntents(t *testing.T, s core.Store) {
+	k := core.TenantKey{Tenant: "kt", Purpose: "N", Epoch: 1, Token: []byte("0123456789abcdef"), State: "pending"}
+	must(t, s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}}))
+	k.State = "active"
+	must(t, s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}}))
+	rival := k
+	rival.Token = []byte("fedcba9876543210")
+	wantCode(t, "another key in the same place", s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{rival}}), core.Conflict)
+	got, err := s.TenantKeys(ctx, "kt")
+	must(t, err)
+	if len(got) != 1 || !reflect.DeepEqual(got[0], k) {
+		t.Errorf("keys are %+v", got)
+	}
+	all, err := s.TenantKeys(ctx, "")
+	must(t, err)
+	if len(all) == 0 {
+		t.Error("the keys of all tenants are none")
+	}
+	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Time: 5}
+	must(t, s.Commit(ctx, &core.Change{Begin: []core.Intent{i}}))
+	open, err := s.Intents(ctx)
+	must(t, err)
+	if !contains(open, i) {
+		t.Errorf("open intents are %+v", open)
+	}
+	must(t, s.Commit(ctx, &core.Change{Finish: []string{"abc"}}))
+	if open, _ = s.Intents(ctx); contains(open, i) {
+		t.Error("the intent is still open")
+	}
+}
+
+func contains(list []core.Intent, want core.Intent) bool {
+	for _, i := range list {
+		if reflect.DeepEqual(i, want) {
+			return true
+		}
+	}
+	return false
+}
+
+func records(t *testing.T, s core.Store) {
+	for i := range 7 {
+		must(t, s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "rec", Time: int64(100 + i), Body: fmt.Appendf(nil, "r%d", i)}}}))
+	}
+	page, err := s.Records(ctx, core.RecordQuery{Tenant: "rec", Since: 101, Limit: 3})
+	must(t, err)
+	if len(page) != 3 || string(page[0].Body) != "r6" {
+		t.Fatalf("the newest page is %v", page)
+	}
+	rest, err := s.Records(ctx, core.RecordQuery{Tenant: "rec", Since: 101, Before: page[2].Number})
+	must(t, err)
+	if len(rest) != 3 || string(rest[2].Body) != "r1" {
+		t.Errorf("the rest is %v", rest)
+	}
+}
+
+// What many write at once is all there, and each version is counted once.
+func manyWriters(t *testing.T, s core.Store) {
+	o := Object("many", "counter")
+	insert(t, s, o)
+	var wg sync.WaitGroup
+	for w := range 32 {
+		wg.Go(func() {
+			for i := range 10 {
+				must(t, s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "many", Time: int64(w*10 + i + 1), Body: []byte{byte(w), byte(i)}}}}))
+			}
+			for {
+				now, err := s.Object(ctx, "many", "counter")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				next := *now
+				next.Version++
+				if err := s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}); err == nil {
+					return
+				} else if core.CodeOf(err) != core.Conflict {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	now, err := s.Object(ctx, "many", "counter")
+	must(t, err)
+	if now.Version != 33 {
+		t.Errorf("32 changes made version %d, want 33", now.Version)
+	}
+	got, err := s.Records(ctx, core.RecordQuery{Tenant: "many"})
+	must(t, err)
+	if len(got) != 320 {
+		t.Errorf("%d records are there, want 320", len(got))
+	}
+}
+
+func reopen(t *testing.T, open func(t *testing.T) core.Store) {
+	s := open(t)
+	insert(t, s, Object("again", "kept"))
+	must(t, s.Close())
+	s = open(t)
+	defer s.Close()
+	if _, err := s.Object(ctx, "again", "kept"); err != nil {
+		t.Errorf("after closing and opening: %v", err)
+	}
+	must(t, s.Health(ctx))
+}
