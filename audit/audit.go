@@ -1,0 +1,156 @@
+// Package audit makes of each operation's record the bytes that are kept, and
+// reads them back.
+//
+// An entry is one line of JSON with its fields in fixed order, a version, the
+// node that wrote it and that node's running count, so that a gap shows. The
+// Merkle log that will make the entries impossible to change quietly hashes
+// exactly these bytes; it will stand in this package. Nothing here stores: see
+// core.Store. It never sees a key byte, plaintext or PIN.
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// version is that of the entry's form.
+const version = 1
+
+// Journal is core.Journal. Safe for concurrent use.
+type Journal struct {
+	node  string
+	count atomic.Uint64
+}
+
+// New makes the journal of a node.
+func New(node string) *Journal { return &Journal{node: node} }
+
+// Seal writes a record as an entry.
+func (j *Journal) Seal(r *core.Record) core.Entry {
+	buf := buffers.Get().(*[]byte)
+	b := (*buf)[:0]
+	b = fmt.Appendf(b, `{"v":%d`, version)
+	b = appendText(b, "node", j.node)
+	b = fmt.Appendf(b, `,"count":%d`, j.count.Add(1))
+	b = append(b, `,"time":"`...)
+	b = time.UnixMicro(r.Time).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = append(b, '"')
+	b = appendText(b, "tenant", r.Tenant)
+	b = appendText(b, "principal", r.Principal)
+	b = appendText(b, "fingerprint", r.Fingerprint)
+	b = appendText(b, "address", r.Address)
+	b = appendText(b, "door", string(r.Door))
+	b = appendText(b, "request", r.RequestID)
+	b = appendText(b, "client_ref", r.ClientRef)
+	b = appendText(b, "operation", r.Operation)
+	b = appendText(b, "object", r.Object)
+	b = appendText(b, "outcome", string(r.Outcome))
+	if r.Outcome != core.Allowed {
+		b = appendText(b, "code", r.Code.String())
+	}
+	if len(r.Reasons) > 0 {
+		b = append(b, `,"reasons":[`...)
+		for i, s := range r.Reasons {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendQuoted(b, s)
+		}
+		b = append(b, ']')
+	}
+	b = appendText(b, "policy", r.PolicyHash)
+	b = appendText(b, "where", r.Where)
+	b = fmt.Appendf(b, `,"us":%d`, r.DurationUS)
+	b = appendText(b, "detail", r.Detail)
+	b = append(b, '}')
+	body := append(make([]byte, 0, len(b)), b...)
+	*buf = b
+	buffers.Put(buf)
+	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: body}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// maxText bounds one text in an entry, in bytes.
+const maxText = 512
+
+// appendText appends a member; an empty text is left out.
+func appendText(b []byte, name, s string) []byte {
+	if s == "" {
+		return b
+	}
+	b = append(append(append(b, `,"`...), name...), `":`...)
+	return appendQuoted(b, s)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendQuoted writes a JSON string whatever s holds: bytes that are no UTF-8
+// become U+FFFD, so that two readers cannot see two entries.
+func appendQuoted(b []byte, s string) []byte {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	b = append(b, '"')
+	for len(s) > 0 {
+		c := s[0]
+		if c < utf8.RuneSelf {
+			switch {
+			case c == '"' || c == '\\':
+				b = append(b, '\\', c)
+			case c < 0x20 || c == 0x7f:
+				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			default:
+				b = append(b, c)
+			}
+			s = s[1:]
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s)
+		b = utf8.AppendRune(b, r) // RuneError for a bad byte
+		s = s[n:]
+	}
+	return append(b, '"')
+}
+
+// Entry is an entry read back, for people and tools.
+type Entry struct {
+	Version     int      `json:"v"`
+	Node        string   `json:"node"`
+	Count       uint64   `json:"count"`
+	Time        string   `json:"time"`
+	Tenant      string   `json:"tenant"`
+	Principal   string   `json:"principal"`
+	Fingerprint string   `json:"fingerprint"`
+	Address     string   `json:"address"`
+	Door        string   `json:"door"`
+	Request     string   `json:"request"`
+	ClientRef   string   `json:"client_ref"`
+	Operation   string   `json:"operation"`
+	Object      string   `json:"object"`
+	Outcome     string   `json:"outcome"`
+	Code        string   `json:"code"`
+	Reasons     []string `json:"reasons"`
+	Policy      string   `json:"policy"`
+	Where       string   `json:"where"`
+	DurationUS  int64    `json:"us"`
+	Detail      string   `json:"detail"`
+}
+
+// Decode reads an entry back.
+func Decode(body []byte) (Entry, error) {
+	var e Entry
+	if err := json.Unmarshal(body, &e); err != nil {
+		return e, fmt.Errorf("an audit entry cannot be read: %w", err)
+	}
+	if e.Version != version {
+		return e, fmt.Errorf("an audit entry has form %d; this keyreeve reads %d", e.Version, version)
+	}
+	return e, nil
+}

@@ -1,0 +1,61 @@
+package audit_test
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+func TestRoundTrip(t *testing.T) {
+	j := audit.New("node-1")
+	e := j.Seal(&core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Operation: "Get", Object: "id", Outcome: core.Denied,
+		Code: core.PermissionDenied, Reasons: []string{"stranger"}, DurationUS: 7, Door: core.DoorKMIP})
+	got, err := audit.Decode(e.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Time != "2023-11-14T22:13:20.123456Z" || got.Node != "node-1" || got.Count != 1 || got.Code != "PermissionDenied" || got.Reasons[0] != "stranger" || got.DurationUS != 7 {
+		t.Errorf("read back %+v from %s", got, e.Body)
+	}
+	if next, _ := audit.Decode(j.Seal(&core.Record{}).Body); next.Count != 2 {
+		t.Errorf("the count is %d, want 2: a gap must show", next.Count)
+	}
+}
+
+// Whatever a client sends stays inside its own field.
+func FuzzSeal(f *testing.F) {
+	for _, s := range []string{"", `"},{"outcome":"allowed"`, "\x00\x1f\x7f", "\xff\xfe", "\u2028", strings.Repeat("x", 600), `\`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		e := audit.New("n").Seal(&core.Record{ClientRef: s, Object: s, Operation: "Get", Outcome: core.Failed})
+		got, err := audit.Decode(e.Body)
+		if err != nil {
+			t.Fatalf("%q makes an entry that cannot be read: %v", s, err)
+		}
+		if got.Operation != "Get" || got.Outcome != "failed" || !utf8.Valid(e.Body) || strings.ContainsAny(string(e.Body), "\n\r") {
+			t.Errorf("%q changed the entry: %s", s, e.Body)
+		}
+		if len(s) < 100 && utf8.ValidString(s) && got.ClientRef != s {
+			t.Errorf("%q came back as %q", s, got.ClientRef)
+		}
+	})
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, b := range []string{"", "{}", `{"v":2}`, "[]", `{"v":1`} {
+		if _, err := audit.Decode([]byte(b)); err == nil {
+			t.Errorf("%q was read as an entry", b)
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	j, r := audit.New("n"), &core.Record{Tenant: "t", Principal: "p", Operation: "Get", Object: "id", Outcome: core.Allowed}
+	if n := testing.AllocsPerRun(100, func() { j.Seal(r) }); n > 8 {
+		t.Errorf("an entry costs %v allocations, want 8 at most", n)
+	}
+}

@@ -1,0 +1,14 @@
+package core
+
+// codeNames are the names that records and problem documents carry.
+var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", "ObjectArchived", "PermissionDenied", "WrongState",
+	"AuthenticationNotSuccessful", "InvalidMessage", "InvalidField", "MissingData", "OperationNotSupported", "FeatureNotSupported",
+	"CryptographicFailure", "IllegalOperation", "IndexOutOfBounds", "InvalidAttribute", "InvalidAttributeValue", "AttributeNotFound",
+	"AttributeInstanceNotFound", "AttributeReadOnly", "AttributeSingleValued", "NonUniqueNameAttribute", "IncompatibleUsageMask",
+	"UsageLimitExceeded", "InvalidObjectType", "BadCryptographicParameters", "BadPassword", "KeyFormatTypeNotSupported",
+	"KeyCompressionTypeNotSupported", "KeyWrapTypeNotSupported", "EncodingOptionError", "KeyValueNotPresent", "InvalidTicket",
+	"WrappingObjectNotFound", "WrappingObjectArchived", "WrappingObjectDestroyed", "WrongKeyWrappingState", "NotSensitive", "Sensitive",
+	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
+	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy"}
+
+func (c Code) String() string { return codeNames[c] }
