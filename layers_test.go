@@ -1,0 +1,156 @@
+package keyreeve_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/keyreeve/keyreeve"
+
+// layers says, for every package, which of our own it may import. It is the
+// whole of the architecture: a new edge is a change to this table.
+var layers = map[string][]string{
+	".":                 {},
+	"core":              {},
+	"core/tables":       {},
+	"core/engine":       {"core"},
+	"kmip":              {"core"},
+	"kmip/kmiptest":     {"core", "kmip"},
+	"hsm":               {"core", "hsm/soft"},
+	"hsm/soft":          {"core"},
+	"hsm/hsmtest":       {"core", "hsm"},
+	"authz":             {"core"},
+	"store":             {"core"},
+	"store/storetest":   {"core"},
+	"audit":             {"core"},
+	"certs":             {},
+	"server/authn":      {"core"},
+	"server/metrics":    {"core", "core/engine"},
+	"server/kmipd":      {"core", "core/engine", "kmip"},
+	"server/httpd":      {"core", "core/engine"},
+	"server":            {".", "audit", "authz", "certs", "core", "core/engine", "hsm", "hsm/soft", "kmip", "server/authn", "server/httpd", "server/kmipd", "server/metrics", "store"},
+	"server/servertest": {},
+	"cmd/keyreeve":      {"audit", "certs", "core", "hsm", "kmip", "kmip/kmiptest", "server", "store"},
+}
+
+// owners names the only packages that may import a third-party module, or cgo.
+var owners = map[string][]string{
+	"github.com/gemalto/kmip-go":       {"kmip"},
+	"github.com/miekg/pkcs11":          {"hsm", "cmd/keyreeve"},
+	"github.com/jackc/pgx/v5":          {"store"},
+	"github.com/mattn/go-sqlite3":      {"store"},
+	"github.com/open-policy-agent/opa": {"authz"},
+	"C":                                {"hsm"},
+}
+
+// It reads the files itself: a test that asks "go list" is answered from the
+// test cache after a forbidden import was added.
+func TestLayers(t *testing.T) {
+	eachFile(t, ".go", func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		allowed, ok := layers[pkg]
+		if !ok {
+			t.Errorf("%s: package %s is not in the layers table", path, pkg)
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			if ours, ok := within(imp, module); ok {
+				if !slices.Contains(allowed, ours) {
+					t.Errorf("%s: %s may not import %s; it may import %v", path, pkg, ours, allowed)
+				}
+				continue
+			}
+			for mod, who := range owners {
+				if _, ok := within(imp, mod); ok && !slices.Contains(who, pkg) {
+					t.Errorf("%s: only %v may import %s", path, who, imp)
+				}
+			}
+		}
+	})
+}
+
+// Every package has exactly one package comment.
+func TestPackageComments(t *testing.T) {
+	docs := map[string]int{}
+	eachFile(t, ".go", func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pkg := filepath.Dir(path)
+		docs[pkg] += 0
+		if f.Doc != nil && !strings.HasPrefix(f.Doc.Text(), "go:build") {
+			docs[pkg]++
+		}
+	})
+	for pkg, n := range docs {
+		if n != 1 {
+			t.Errorf("package %s has %d package comments, want 1", pkg, n)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+// Every relative link in the documents leads somewhere.
+func TestLinks(t *testing.T) {
+	eachFile(t, ".md", func(path string) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", path, m[1])
+			}
+		}
+	})
+}
+
+func eachFile(t *testing.T, ext string, f func(path string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if n := d.Name(); path != "." && (strings.HasPrefix(n, ".") || n == "testdata" || n == "dev" || n == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) == ext {
+			f(path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within reports whether import path imp is in the module mod, and where in it.
+func within(imp, mod string) (string, bool) {
+	if imp == mod {
+		return ".", true
+	}
+	return strings.CutPrefix(imp, mod+"/")
+}
