@@ -4,12 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"net/url"
 	"os"
-	"path/filepath"
-	"strconv"
-	"syscall"
-	"time"
+	"runtime"
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
@@ -17,233 +13,289 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// busyTimeoutMS is how long a connection waits for a lock of another program,
-// such as a backup. Our own connections never wait for each other.
-const busyTimeoutMS = 5_000
+// sqliteStore is the embedded store: one writing connection, some for reading.
+type sqliteStore struct {
+	read  *sql.DB
+	write *sql.DB
+	conn  *sql.Conn // the one that writes
+	group group
 
-// SQLite is a core.Store in one file. One process at a time may have it open:
-// snapshots are trusted without asking again, so a second writer would make
-// revoked keys usable. A lock on PATH-lock sees to that. Safe for concurrent use.
-type SQLite struct {
-	path    string
-	lock    *os.File
-	file    fileID // of the database that was opened
-	wal     fileID
-	writer  *sqliteWriter
-	commits *committer
-	db      *sql.DB // readers
-	object  *sql.Stmt
+	object                                                          *sql.Stmt
+	entries                                                         map[int]*sql.Stmt // INSERT of 1, 2, 4 ... rows
+	begin, commitTx, rollback, savepoint, releaseSave, rollbackSave *sql.Stmt
 }
 
-// OpenSQLite opens the database o.Path, and makes and migrates it if need be.
-// The file is readable by its owner alone.
-func OpenSQLite(ctx context.Context, o Options) (*SQLite, error) {
-	if err := o.fill(); err != nil {
-		return nil, err
+// largestInsert is the most audit entries in one statement.
+const largestInsert = 128
+
+// OpenSQLite opens or makes a database file. synchronous=FULL: what is
+// committed survives a power cut. The WAL is never truncated while serving:
+// overwriting it costs half of growing it.
+func OpenSQLite(ctx context.Context, path string) (core.Store, error) {
+	// The file is made here, so that nobody but its owner can ever read it.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, core.Wrap(core.StoreUnavailable, err, "the database file cannot be opened; see store.url")
 	}
-	ctx, cancel := context.WithTimeout(ctx, openWaitMS*time.Millisecond)
-	defer cancel()
-	s := &SQLite{path: o.Path}
-	if err := s.open(ctx, &o); err != nil {
+	f.Close()
+	dsn := "file:" + path + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on"
+	s := &sqliteStore{entries: map[int]*sql.Stmt{}}
+	if s.write, err = sql.Open("sqlite3", dsn+"&_txlock=immediate"); err != nil {
+		return nil, unavailable(err, "be opened")
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.write, goose.DialectSQLite3, "sqlite"); err != nil {
+		s.write.Close()
+		return nil, unavailable(err, "be brought up to date")
+	}
+	if s.read, err = sql.Open("sqlite3", dsn+"&_query_only=on"); err != nil {
+		return nil, unavailable(err, "be opened")
+	}
+	s.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
+	s.read.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
+	s.group.commit = s.commitGroup
+	if err := s.prepare(ctx); err != nil {
 		s.Close()
-		return nil, sqliteError(err, o.Path)
+		return nil, unavailable(err, "prepare its statements")
 	}
 	return s, nil
 }
 
-func (s *SQLite) open(ctx context.Context, o *Options) (err error) {
-	if s.lock, err = lockFile(o.Path); err != nil {
+func (s *sqliteStore) prepare(ctx context.Context) (err error) {
+	if s.conn, err = s.write.Conn(ctx); err != nil {
 		return err
 	}
-	if _, err = upSQLite(ctx, o); err != nil {
-		return err
-	}
-	if s.writer, err = newSQLiteWriter(sqliteDSN(o.Path, false), o.MaxPages); err != nil {
-		return err
-	}
-	if s.db, err = sql.Open("sqlite3", sqliteDSN(o.Path, true)); err != nil {
-		return err
-	}
-	s.db.SetMaxOpenConns(o.Readers)
-	s.db.SetMaxIdleConns(o.Readers)
-	if s.object, err = s.db.PrepareContext(ctx, "select "+snapshotColumns+materialColumns+" from object o where o.tenant = ? and o.id = ?"); err != nil {
-		return err
-	}
-	if s.file, err = identify(o.Path); err != nil {
-		return err
-	}
-	if s.wal, err = identify(o.Path + "-wal"); err != nil {
-		return err
-	}
-	s.commits = newCommitter(o.commitWait(), s.apply)
-	return nil
-}
-
-// sqliteDSN names the database to the driver. synchronous=FULL syncs the WAL at
-// every commit; NORMAL would lose the last ones at a power cut.
-func sqliteDSN(path string, readOnly bool) string {
-	q := url.Values{"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_busy_timeout": {strconv.Itoa(busyTimeoutMS)}, "_txlock": {"immediate"}}
-	if readOnly {
-		q.Set("_query_only", "1")
-	}
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
-}
-
-// lockFile takes the database for this process and makes it if it is not
-// there. The lock ends with the process, however that ends.
-func lockFile(path string) (*os.File, error) {
-	if path == "" {
-		return nil, core.Errorf(core.InvalidField, "the path of the SQLite database is empty")
-	}
-	lock, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
-	}
-	// SQLite would make the file readable by all; WAL and index follow its mode.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		lock.Close()
-		return nil, err
-	}
-	return lock, f.Close()
-}
-
-func migrateSQLite(ctx context.Context, o *Options) (int, error) {
-	lock, err := lockFile(o.Path)
-	if err != nil {
-		return 0, sqliteError(err, o.Path)
-	}
-	defer lock.Close()
-	o.NoMigrate = false
-	n, err := upSQLite(ctx, o)
-	return n, sqliteError(err, o.Path)
-}
-
-// upSQLite migrates; the caller holds the lock.
-func upSQLite(ctx context.Context, o *Options) (int, error) {
-	db, err := sql.Open("sqlite3", sqliteDSN(o.Path, false))
-	if err != nil {
-		return 0, err
-	}
-	defer db.Close()
-	p, err := provider(goose.DialectSQLite3, db, "sqlite")
-	if err != nil {
-		return 0, err
-	}
-	return up(ctx, p, o.NoMigrate)
-}
-
-// fileID tells whether a path still names the file that was opened.
-type fileID struct{ dev, ino uint64 }
-
-func identify(path string) (fileID, error) {
-	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err != nil {
-		return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return fileID{uint64(st.Dev), st.Ino}, nil
-}
-
-// present reports that database and WAL are where they were. Writing to a file
-// that somebody removed succeeds, and everything acknowledged then is lost.
-func (s *SQLite) present() error {
-	for _, f := range []struct {
-		path string
-		want fileID
-	}{{s.path, s.file}, {s.path + "-wal", s.wal}} {
-		if got, err := identify(f.path); err != nil || got != f.want {
-			return core.Wrap(core.StoreUnavailable, err, "the file %s was removed or replaced while it was open; stop keyreeve, put the database back and start again", f.path)
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{{&s.begin, "BEGIN IMMEDIATE"}, {&s.commitTx, "COMMIT"}, {&s.rollback, "ROLLBACK"}, {&s.savepoint, "SAVEPOINT one"},
+		{&s.releaseSave, "RELEASE one"}, {&s.rollbackSave, "ROLLBACK TO one"}} {
+		if *p.stmt, err = s.conn.PrepareContext(ctx, p.text); err != nil {
+			return err
 		}
 	}
+	for n := 1; n <= largestInsert; n *= 2 {
+		text := "INSERT INTO audit_entry (tenant, at, body) VALUES (?, ?, ?)"
+		for range n - 1 {
+			text += ", (?, ?, ?)"
+		}
+		if s.entries[n], err = s.conn.PrepareContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	s.object, err = s.read.PrepareContext(ctx, selectObject)
+	return err
+}
+
+func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error { return s.group.do(ctx, c) }
+
+// commitGroup is one transaction for many callers. A change that fails is taken
+// back alone; trouble with the transaction itself fails all.
+func (s *sqliteStore) commitGroup(batch []*pending) {
+	ctx := context.Background()
+	if len(batch) == 1 && entriesOnly(batch[0].change) && len(batch[0].change.Entries) == 1 {
+		batch[0].err = s.insertEntries(ctx, batch[0].change.Entries)
+		return
+	}
+	if _, err := s.begin.ExecContext(ctx); err != nil {
+		failAll(batch, unavailable(err, "begin"))
+		return
+	}
+	if err := s.applyAll(ctx, batch); err != nil {
+		s.rollback.ExecContext(ctx)
+		failAll(batch, err)
+		return
+	}
+	if _, err := s.commitTx.ExecContext(ctx); err != nil {
+		s.rollback.ExecContext(ctx)
+		failAll(batch, unavailable(err, "commit"))
+	}
+}
+
+func failAll(batch []*pending, err error) {
+	for _, p := range batch {
+		if p.err == nil {
+			p.err = err
+		}
+	}
+}
+
+func entriesOnly(c *core.Change) bool {
+	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.TenantKeys)+len(c.Begin)+len(c.Finish) == 0
+}
+
+func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending) error {
+	var entries []core.Entry
+	for _, p := range batch {
+		if !entriesOnly(p.change) {
+			if _, err := s.savepoint.ExecContext(ctx); err != nil {
+				return unavailable(err, "set a savepoint")
+			}
+			if p.err = applyChange(ctx, sqliteTx{s.conn}, p.change); p.err != nil {
+				if _, err := s.rollbackSave.ExecContext(ctx); err != nil {
+					return unavailable(err, "take a change back")
+				}
+			}
+			if _, err := s.releaseSave.ExecContext(ctx); err != nil {
+				return unavailable(err, "release a savepoint")
+			}
+		}
+		if p.err == nil {
+			entries = append(entries, p.change.Entries...)
+		}
+	}
+	return s.insertEntries(ctx, entries)
+}
+
+// insertEntries inserts as few and as large statements as powers of two allow.
+func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) error {
+	for len(entries) > 0 {
+		n := 1
+		for n*2 <= len(entries) && n*2 <= largestInsert {
+			n *= 2
+		}
+		args := make([]any, 0, 3*n)
+		for _, e := range entries[:n] {
+			args = append(args, e.Tenant, e.Time, e.Body)
+		}
+		if _, err := s.entries[n].ExecContext(ctx, args...); err != nil {
+			return unavailable(err, "write the audit records")
+		}
+		entries = entries[n:]
+	}
 	return nil
 }
 
-// Commit implements core.Store.
-func (s *SQLite) Commit(ctx context.Context, c *core.Change) error {
-	return commitChange(ctx, s.commits, c)
+// tx is what a change needs of a transaction; exec returns the rows affected.
+type tx interface {
+	exec(ctx context.Context, text string, args ...any) (int64, error)
+	insert(ctx context.Context, text string, args ...any) (int64, error) // RETURNING one number
+	duplicate(err error) bool
 }
 
-// commitChange is Commit of both dialects.
-func commitChange(ctx context.Context, g *committer, c *core.Change) error {
-	p, err := prepare(c)
+type sqliteTx struct{ conn *sql.Conn }
+
+func (t sqliteTx) exec(ctx context.Context, text string, args ...any) (int64, error) {
+	r, err := t.conn.ExecContext(ctx, text, args...)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if err := g.do(ctx, p); err != nil {
-		return err
+	return r.RowsAffected()
+}
+
+func (t sqliteTx) insert(ctx context.Context, text string, args ...any) (n int64, err error) {
+	return n, t.conn.QueryRowContext(ctx, text, args...).Scan(&n)
+}
+
+func (sqliteTx) duplicate(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && e.Code == sqlite3.ErrConstraint
+}
+
+func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	o, err := scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, itemNotFound(id)
 	}
-	for i, o := range c.Insert {
-		o.Seq = p.seqs[i]
+	if err != nil && core.CodeOf(err) == core.Internal {
+		return nil, unavailable(err, "read an object")
+	}
+	return o, err
+}
+
+func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
+	keys := searchable(&f)
+	err := rarestFirst(keys, func(k searchRow) (n int, err error) {
+		text, args := probe(tenant, k)
+		return n, s.read.QueryRowContext(ctx, text, args...).Scan(&n)
+	})
+	if err != nil {
+		return nil, unavailable(err, "search")
+	}
+	text, args := candidates(tenant, &f, keys, after, limit)
+	rows, err := s.read.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, unavailable(err, "search")
+	}
+	defer rows.Close()
+	var out []*core.ManagedObject
+	for rows.Next() {
+		o, err := scanObject(rows, false)
+		if err != nil {
+			return nil, unavailable(err, "read what it found")
+		}
+		out = append(out, o)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(err, "search")
+	}
+	return out, nil
+}
+
+// all runs a query and scans each row by f.
+func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
+	rows, err := s.read.QueryContext(ctx, text, args...)
+	if err != nil {
+		return unavailable(err, "read")
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return unavailable(err, "read")
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return unavailable(err, "read")
 	}
 	return nil
 }
 
-// Shared implements core.Store: the lock keeps others out.
-func (s *SQLite) Shared() bool { return false }
-
-// Health implements core.Store.
-func (s *SQLite) Health(ctx context.Context) error {
-	if err := s.commits.health(); err != nil {
-		return err
-	}
-	if err := s.present(); err != nil {
-		return err
-	}
-	var n int
-	return sqliteError(s.db.QueryRowContext(ctx, "select count(*) from tenant_key").Scan(&n), s.path)
+func (s *sqliteStore) TenantKeys(ctx context.Context, tenant string) (out []core.TenantKey, err error) {
+	err = s.all(ctx, scanKey(&out), selectKeys, tenant, tenant)
+	return out, err
 }
 
-// Close implements core.Store. What was acknowledged is in the file; the lock
-// is given up last.
-func (s *SQLite) Close() error {
+func (s *sqliteStore) Intents(ctx context.Context) (out []core.Intent, err error) {
+	err = s.all(ctx, scanIntent(&out), selectIntent)
+	return out, err
+}
+
+func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, t := range tokens {
+		if err := s.all(ctx, func(scanner) error { out[string(t)] = true; return nil }, selectToken, t); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (s *sqliteStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
+	text, args := recordsQuery(q)
+	err = s.all(ctx, scanEntry(&out), text, args...)
+	return out, err
+}
+
+// Shared is false: SQLite has one writing process.
+func (s *sqliteStore) Shared() bool { return false }
+
+func (s *sqliteStore) Health(ctx context.Context) error {
+	if err := s.read.PingContext(ctx); err != nil {
+		return unavailable(err, "answer")
+	}
+	return s.group.health()
+}
+
+func (s *sqliteStore) Close() error {
 	var errs []error
-	if s.commits != nil {
-		s.commits.close()
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
 	}
-	if s.db != nil {
-		errs = append(errs, s.db.Close())
+	if s.write != nil {
+		errs = append(errs, s.write.Close())
 	}
-	if s.writer != nil {
-		errs = append(errs, s.writer.close())
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
 	}
-	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
-	}
-	return sqliteError(errors.Join(errs...), s.path)
-}
-
-// sqliteSentences say what to mend, by primary result code.
-var sqliteSentences = map[sqlite3.ErrNo]string{
-	sqlite3.ErrFull:     "the disk (or the page limit) of the database %s is full; free space, and it goes on by itself",
-	sqlite3.ErrIoErr:    "the database %s cannot be read or written; look at its disk",
-	sqlite3.ErrReadonly: "the database %s cannot be written; check the permissions of the file and its folder",
-	sqlite3.ErrPerm:     "the database %s cannot be written; check the permissions of the file and its folder",
-	sqlite3.ErrCantOpen: "the database %s cannot be opened; check that its folder exists and belongs to keyreeve's user",
-	sqlite3.ErrNotADB:   "the file %s is no SQLite database; check the path, or restore it from a backup",
-	sqlite3.ErrCorrupt:  "the database %s is damaged; stop keyreeve and restore it from a backup",
-	sqlite3.ErrBusy:     "another program holds a lock on the database %s; let it finish or stop it",
-	sqlite3.ErrLocked:   "another program holds a lock on the database %s; let it finish or stop it",
-	sqlite3.ErrNomem:    "there is no memory left for the database %s",
-}
-
-// sqliteError gives an error of the driver or the system its code and sentence.
-func sqliteError(err error, path string) error {
-	var coded *core.Error
-	if err == nil || errors.As(err, &coded) {
-		return err
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return core.Wrap(core.StoreUnavailable, err, "the request was given up before the database %s answered", path)
-	}
-	if e, ok := errors.AsType[sqlite3.Error](err); ok {
-		if sentence := sqliteSentences[e.Code]; sentence != "" {
-			return core.Wrap(core.StoreUnavailable, err, sentence, path)
-		}
-		return core.Wrap(core.StoreUnavailable, err, "the database %s refused a statement; see the log", path)
-	}
-	return core.Wrap(core.StoreUnavailable, err, "the database %s cannot be used; check that its folder exists and belongs to keyreeve's user", path)
+	return errors.Join(errs...)
 }
