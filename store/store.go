@@ -1,81 +1,176 @@
+// Package store keeps keyreeve's metadata in SQLite, embedded, or PostgreSQL,
+// shared by several nodes, behind core.Store.
+//
+// Both keep the same rows: typed columns for what is searched often, one
+// document with all attributes, and a search table for names, links, groups and
+// vendor attributes. A commit is durable when it returns; those of many callers
+// share one sync. It never sees a key byte in clear, and decides nothing.
+// The suite in storetest holds both to one contract. Start at [Open].
 package store
 
 import (
 	"context"
-	"log/slog"
+	"embed"
+	"fmt"
+	"io/fs"
 	"strings"
-	"time"
+
+	"github.com/pressly/goose/v3"
+
+	"database/sql"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Defaults and bounds of Options.
-const (
-	DefaultReaders      = 4
-	maxReaders          = 256
-	DefaultCommitWaitMS = 10_000
-	openWaitMS          = 30_000 // to connect, migrate and prepare
+//go:embed migrations
+var migrations embed.FS
+
+// Open opens the store that a URL names: sqlite:PATH or postgres://...; the
+// schema is brought up to date.
+func Open(ctx context.Context, url string) (core.Store, error) {
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		return OpenSQLite(ctx, path)
+	}
+	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
+		return OpenPostgres(ctx, url)
+	}
+	return nil, core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
+}
+
+// migrate brings a schema up to date. Migrations only go forward, and each must
+// run while the previous release still serves.
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
+	sub, err := fs.Sub(migrations, "migrations/"+folder)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(dialect, db, sub)
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// unavailable says which store does not answer, and keeps what it said for the log.
+func unavailable(err error, what string) error {
+	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
+}
+
+// objectColumns is what a row of object is read from, without key material.
+const objectColumns = `o.tenant, o.id, o.seq, o.version, o.type, o.owner, o.grp, o.doc`
+
+// materialColumns is the rest.
+const materialColumns = `, o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.bytes, o.token, o.blob, o.ttlv, o.mac`
+
+type scanner interface{ Scan(dest ...any) error }
+
+// scanObject reads one row; with material, if its columns were selected.
+func scanObject(row scanner, material bool) (*core.ManagedObject, error) {
+	var o core.ManagedObject
+	var doc []byte
+	var typ int64
+	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &doc}
+	m := &o.Material
+	var format int64
+	if material {
+		dest = append(dest, (*string)(&m.Mode), (*string)(&m.Class), &m.Epoch, &m.Wrap, (*string)(&m.Kind), &format, &m.Length, &m.Token, &m.Blob, &m.TTLV, &m.MAC)
+	}
+	if err := row.Scan(dest...); err != nil {
+		return nil, err
+	}
+	o.Type, m.Format = core.ObjectType(typ), core.KeyFormatType(format)
+	var err error
+	o.Attributes, err = decodeAttributes(doc)
+	return &o, err
+}
+
+// insertValues are the arguments of an INSERT into object, seq left out.
+func insertValues(o *core.ManagedObject) []any {
+	return append([]any{o.Tenant, o.ID, int64(o.Type)}, changedValues(o)...)
+}
+
+// changedValues are the columns that an update writes.
+func changedValues(o *core.ManagedObject) []any {
+	m := &o.Material
+	return []any{o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
+		o.Attributes.Num(core.TagState), string(encodeAttributes(o.Attributes)), string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
+		string(m.Kind), int64(m.Format), int64(m.Length), null(m.Token), null(m.Blob), null(m.TTLV), null(m.MAC)}
+}
+
+// null keeps an absent byte string absent.
+func null(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac`
+
+// The statements; both dialects take $n in ascending order.
+var (
+	insertObject = `INSERT INTO object (tenant, id, type, ` + changedColumns + `) VALUES (` + params(1, 21) + `) RETURNING seq`
+	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 18) + `) WHERE tenant = $19 AND id = $20 AND version = $21`
 )
 
-// Options say where the data is. Exactly one of Path and DSN is given.
-type Options struct {
-	Path string // of the SQLite database; it is made if it is not there
-	DSN  string // of the PostgreSQL database: a URL or key=value words
+const (
+	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
+	deleteAttrs  = `DELETE FROM object_attr WHERE seq = $1`
+	insertAttr   = `INSERT INTO object_attr (tenant, name, val, seq) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
+	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state WHERE tenant_key.token = excluded.token`
+	insertIntent = `INSERT INTO intent (id, tenant, kind, token, object, began) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, began = excluded.began`
+	deleteIntent = `DELETE FROM intent WHERE id = $1`
+	selectKeys   = `SELECT tenant, purpose, epoch, token, state FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, purpose, epoch`
+	selectIntent = `SELECT id, tenant, kind, token, object, began FROM intent ORDER BY began`
+	selectToken  = `SELECT 1 FROM object WHERE token = $1 LIMIT 1`
+	selectObject = `SELECT ` + objectColumns + materialColumns + ` FROM object o WHERE o.tenant = $1 AND o.id = $2`
+)
 
-	Readers      int          // connections that read at the same time; 0: DefaultReaders
-	CommitWaitMS int          // how long a commit may wait for its turn, and again take; 0: DefaultCommitWaitMS
-	MaxPages     int64        // SQLite: the database grows to this many pages of 4 KiB; 0: as far as the disk goes
-	NoMigrate    bool         // refuse a database that is not migrated instead of migrating it
-	Log          *slog.Logger // nil: slog.Default
+func params(from, to int) string {
+	var b strings.Builder
+	for i := from; i <= to; i++ {
+		if i > from {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d", i)
+	}
+	return b.String()
 }
 
-func (o *Options) fill() error {
-	if o.Readers == 0 {
-		o.Readers = DefaultReaders
-	}
-	if o.CommitWaitMS == 0 {
-		o.CommitWaitMS = DefaultCommitWaitMS
-	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
-	if o.Readers < 1 || o.Readers > maxReaders || o.CommitWaitMS < 1 || o.MaxPages < 0 {
-		return core.Errorf(core.InvalidField, "readers is %d, commit wait %d ms, max pages %d; readers may be 1 to %d, the others not negative", o.Readers, o.CommitWaitMS, o.MaxPages, maxReaders)
-	}
-	return nil
+func itemNotFound(id string) error { return core.Errorf(core.ItemNotFound, "no row has the id %q", id) }
+
+func conflict(o *core.ManagedObject) error {
+	return core.Errorf(core.Conflict, "object %s was changed by somebody else meanwhile; try again", o.ID)
 }
 
-func (o *Options) commitWait() time.Duration {
-	return time.Duration(o.CommitWaitMS) * time.Millisecond
+func exists(o *core.ManagedObject) error {
+	return core.Errorf(core.ObjectAlreadyExists, "an object has the Unique Identifier %s already", o.ID)
 }
 
-// Open opens the store that url names: "sqlite:PATH" or "postgres://...".
-func Open(ctx context.Context, url string) (core.Store, error) {
-	o, err := Parse(url)
-	if err != nil {
-		return nil, err
-	}
-	if o.DSN != "" {
-		return asStore(OpenPostgres(ctx, o))
-	}
-	return asStore(OpenSQLite(ctx, o))
-}
+// maxRecords bounds one page of Records.
+const maxRecords = 1000
 
-// asStore keeps a nil pointer from becoming an interface that is not nil.
-func asStore[S core.Store](s S, err error) (core.Store, error) {
-	if err != nil {
-		return nil, err
+// recordsQuery builds the SQL for records, newest first.
+func recordsQuery(q core.RecordQuery) (string, []any) {
+	s := &sqlBuilder{}
+	s.add("SELECT number, tenant, at, body FROM audit_entry WHERE 1 = 1")
+	if q.Tenant != "" {
+		s.add(" AND tenant = ", q.Tenant)
 	}
-	return s, nil
-}
-
-// Parse turns a store's URL into Options.
-func Parse(url string) (Options, error) {
-	switch scheme, rest, _ := strings.Cut(url, ":"); {
-	case scheme == "sqlite" && rest != "":
-		return Options{Path: rest}, nil
-	case scheme == "postgres", scheme == "postgresql":
-		return Options{DSN: url}, nil
+	if q.Since != 0 {
+		s.add(" AND at >= ", q.Since)
 	}
-	return Options{}, core.Errorf(core.InvalidField, "the store's address must be sqlite:PATH or postgres://USER@HOST/DATABASE")
+	if q.Until != 0 {
+		s.add(" AND at < ", q.Until)
+	}
+	if q.Before != 0 {
+		s.add(" AND number < ", q.Before)
+	}
+	limit := q.Limit
+	if limit <= 0 || limit > maxRecords {
+		limit = maxRecords
+	}
+	s.add(" ORDER BY number DESC LIMIT ", limit)
+	return s.text.String(), s.args
 }
