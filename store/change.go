@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -25,15 +27,8 @@ func applyChange(ctx context.Context, t tx, c *core.Change) error {
 		}
 	}
 	for _, o := range c.Delete {
-		n, err := t.exec(ctx, deleteObject, o.Tenant, o.ID, o.Version)
-		if err != nil {
-			return unavailable(err, "delete an object")
-		}
-		if n != 1 {
-			return conflict(o)
-		}
-		if _, err := t.exec(ctx, deleteAttrs, o.Seq); err != nil {
-			return unavailable(err, "delete an object")
+		if err := deleteOne(ctx, t, o); err != nil {
+			return err
 		}
 	}
 	for _, k := range c.TenantKeys {
@@ -42,19 +37,27 @@ func applyChange(ctx context.Context, t tx, c *core.Change) error {
 			return unavailable(err, "write a tenant key")
 		}
 		if n != 1 {
-			return core.Errorf(core.Conflict, "tenant %s has another key %s of epoch %d: another node made it", k.Tenant, k.Purpose, k.Epoch)
+			return core.Errorf(core.Conflict, "tenant %s has another key %s of epoch %d, or one that is further on: another node made it", k.Tenant, k.Purpose, k.Epoch)
 		}
 	}
 	for _, id := range c.Finish {
-		if _, err := t.exec(ctx, deleteIntent, id); err != nil {
+		n, err := t.exec(ctx, deleteIntent, id)
+		if err != nil {
 			return unavailable(err, "finish an intent")
+		}
+		if n == 0 && len(c.Insert) > 0 {
+			return settled(id)
 		}
 	}
 	return nil
 }
 
 func insertOne(ctx context.Context, t tx, o *core.ManagedObject) error {
-	seq, err := t.insert(ctx, insertObject, insertValues(o)...)
+	values, err := changedValues(o)
+	if err != nil {
+		return err
+	}
+	seq, err := t.returning(ctx, insertObject, append([]any{o.Tenant, o.ID, int64(o.Type)}, values...)...)
 	if err != nil {
 		if t.duplicate(err) {
 			return exists(o)
@@ -62,27 +65,53 @@ func insertOne(ctx context.Context, t tx, o *core.ManagedObject) error {
 		return unavailable(err, "write an object")
 	}
 	o.Seq = seq
-	return indexOne(ctx, t, o)
+	return indexOne(ctx, t, o, seq)
 }
 
 func updateOne(ctx context.Context, t tx, o *core.ManagedObject) error {
-	n, err := t.exec(ctx, updateObject, append(changedValues(o), o.Tenant, o.ID, o.Version-1)...)
+	values, err := changedValues(o)
+	if err != nil {
+		return err
+	}
+	seq, err := t.returning(ctx, updateObject, append(values, o.Tenant, o.ID, o.Version-1)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return conflict(o)
+	}
 	if err != nil {
 		return unavailable(err, "change an object")
 	}
-	if n != 1 {
-		return conflict(o)
-	}
-	if _, err := t.exec(ctx, deleteAttrs, o.Seq); err != nil {
+	if _, err := t.exec(ctx, deleteAttrs, o.Tenant, seq); err != nil {
 		return unavailable(err, "change an object")
 	}
-	return indexOne(ctx, t, o)
+	return indexOne(ctx, t, o, seq)
+}
+
+// deleteOne takes the row's own seq, not the caller's: a wrong one would reach
+// the search rows of somebody else's object.
+func deleteOne(ctx context.Context, t tx, o *core.ManagedObject) error {
+	seq, err := t.returning(ctx, deleteObject, o.Tenant, o.ID, o.Version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return conflict(o)
+	}
+	if err == nil {
+		_, err = t.exec(ctx, deleteAttrs, o.Tenant, seq)
+	}
+	if err != nil {
+		return unavailable(err, "delete an object")
+	}
+	return nil
+}
+
+// settled refuses a birth whose intent the reconciler has closed meanwhile: it
+// has removed the token object too, and the row would name a key that is lost.
+func settled(intent string) error {
+	return core.Errorf(core.Conflict, "the intent %s is not open any more, so the token object that it was for is gone; make the object anew", intent)
 }
 
 // indexOne writes the search table's lines of an object.
-func indexOne(ctx context.Context, t tx, o *core.ManagedObject) error {
+func indexOne(ctx context.Context, t tx, o *core.ManagedObject, seq int64) error {
 	for _, r := range searchRows(o.Attributes) {
-		if _, err := t.exec(ctx, insertAttr, o.Tenant, r.name, r.val, o.Seq); err != nil {
+		if _, err := t.exec(ctx, insertAttr, o.Tenant, r.name, r.val, seq); err != nil {
 			return unavailable(err, "index an object")
 		}
 	}

@@ -1,74 +1,167 @@
 package store
 
 import (
-	"encoding/json"
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// The document column: all attributes in their order, as JSON whose form does
-// not depend on anything else. Numbers are what they are, text is text, bytes
-// are base64; tags are numbers, so that a renamed tag is no other one.
-type docAttribute struct {
-	Tag    core.Tag `json:"t,omitempty"`
-	Vendor string   `json:"v,omitempty"`
-	Name   string   `json:"n,omitempty"`
-	Index  int      `json:"i,omitempty"`
-	Value  docValue `json:"a"`
+// The document column holds all attributes of an object as JSON, always the
+// same text for the same attributes:
+//
+//	[{"t":"420057","E":2},{"n":["x","Site"],"i":1,"T":"Oslo"}, ...]
+//
+// "t" is the tag in hexadecimal, "n" vendor and name of a custom attribute (in
+// base64 under "m" where they are no clean text), "i" the index unless it is 0.
+// The value follows under a letter that says its type: see kindLetters. It is
+// not the wire's JSON: it never changes with a version of the protocol.
+
+// maxDepth bounds structures within structures, in a document read or written.
+const maxDepth = 32
+
+// kindLetters gives each item type its letter; 'U' is a Text String that is no
+// clean text and therefore stands in base64.
+var kindLetters = [...]byte{
+	core.KindAny:              'A',
+	core.KindStructure:        'S',
+	core.KindInteger:          'I',
+	core.KindLongInteger:      'L',
+	core.KindBigInteger:       'G',
+	core.KindEnumeration:      'E',
+	core.KindBoolean:          'B',
+	core.KindTextString:       'T',
+	core.KindByteString:       'Y',
+	core.KindDateTime:         'D',
+	core.KindInterval:         'V',
+	core.KindDateTimeExtended: 'X',
 }
 
-type docValue struct {
-	Kind   core.Kind  `json:"k"`
-	Num    int64      `json:"d,omitempty"`
-	Text   string     `json:"s,omitempty"`
-	Bytes  []byte     `json:"b,omitempty"`
-	Fields []docField `json:"f,omitempty"`
+const rawText = 'U'
+
+// kindOfLetter is kindLetters read backwards.
+var kindOfLetter = func() (k [256]core.Kind) {
+	for kind, letter := range kindLetters {
+		k[letter] = core.Kind(kind)
+	}
+	k[rawText] = core.KindTextString
+	return k
+}()
+
+// b64 is the base64 of documents: standard alphabet, no padding, strict.
+var b64 = base64.RawStdEncoding.Strict()
+
+// appendDocument writes attributes. The error is InvalidField for a value that
+// has no form here: an unknown item type or structures nested too deep.
+func appendDocument(dst []byte, as core.Attributes) ([]byte, error) {
+	dst = append(dst, '[')
+	var err error
+	for i := range as {
+		a := &as[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendName(append(dst, '{'), a)
+		if a.Index != 0 {
+			dst = strconv.AppendInt(append(dst, `,"i":`...), int64(a.Index), 10)
+		}
+		if dst, err = appendValue(append(dst, ','), &a.Value, 0); err != nil {
+			return dst, err
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, ']'), nil
 }
 
-type docField struct {
-	Tag   core.Tag `json:"t"`
-	Value docValue `json:"a"`
+func appendName(dst []byte, a *core.Attribute) []byte {
+	if a.Tag != 0 {
+		return appendTag(dst, a.Tag)
+	}
+	key, put := `"n":[`, appendText
+	if !clean(a.Vendor) || !clean(a.Name) {
+		key, put = `"m":[`, appendBase64[string]
+	}
+	dst = append(put(append(dst, key...), a.Vendor), ',')
+	return append(put(dst, a.Name), ']')
 }
 
-func encodeAttributes(as core.Attributes) []byte {
-	doc := make([]docAttribute, len(as))
-	for i, a := range as {
-		doc[i] = docAttribute{a.Tag, a.Vendor, a.Name, a.Index, toDoc(a.Value)}
+const hexDigits = "0123456789abcdef"
+
+func appendTag(dst []byte, t core.Tag) []byte {
+	dst = append(dst, `"t":"`...)
+	for shift := 20; shift >= 0; shift -= 4 {
+		dst = append(dst, hexDigits[t>>shift&15])
 	}
-	b, err := json.Marshal(doc)
-	if err != nil {
-		panic("store: attributes that are no JSON: " + err.Error()) // strings are UTF-8 and numbers integers
-	}
-	return b
+	return append(dst, '"')
 }
 
-func toDoc(v core.Value) docValue {
-	d := docValue{Kind: v.Kind, Num: v.Num, Text: v.Text, Bytes: v.Bytes}
-	for _, f := range v.Fields {
-		d.Fields = append(d.Fields, docField{f.Tag, toDoc(f.Value)})
+func appendValue(dst []byte, v *core.Value, depth int) ([]byte, error) {
+	if int(v.Kind) >= len(kindLetters) || depth > maxDepth {
+		return dst, core.Errorf(core.InvalidField, "an attribute has a value of %v nested %d deep; the store takes the standard's types, nested at most %d deep", v.Kind, depth, maxDepth)
 	}
-	return d
+	letter := kindLetters[v.Kind]
+	if v.Kind == core.KindTextString && !clean(v.Text) {
+		letter = rawText
+	}
+	dst = append(dst, '"', letter, '"', ':')
+	switch v.Kind {
+	case core.KindStructure:
+		return appendFields(dst, v.Fields, depth)
+	case core.KindTextString:
+		if letter == rawText {
+			return appendBase64(dst, v.Text), nil
+		}
+		return appendText(dst, v.Text), nil
+	case core.KindByteString, core.KindBigInteger:
+		return appendBase64(dst, v.Bytes), nil
+	}
+	return strconv.AppendInt(dst, v.Num, 10), nil
 }
 
-func decodeAttributes(b []byte) (core.Attributes, error) {
-	var doc []docAttribute
-	if err := json.Unmarshal(b, &doc); err != nil {
-		return nil, core.Wrap(core.StoreUnavailable, err, "the attributes of a row cannot be read; the database is damaged or of a later version")
+func appendFields(dst []byte, fields []core.Field, depth int) ([]byte, error) {
+	dst = append(dst, '[')
+	var err error
+	for i := range fields {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(appendTag(append(dst, '{'), fields[i].Tag), ',')
+		if dst, err = appendValue(dst, &fields[i].Value, depth+1); err != nil {
+			return dst, err
+		}
+		dst = append(dst, '}')
 	}
-	as := make(core.Attributes, len(doc))
-	for i, d := range doc {
-		as[i] = core.Attribute{Tag: d.Tag, Vendor: d.Vendor, Name: d.Name, Index: d.Index, Value: fromDoc(d.Value)}
-	}
-	return as, nil
+	return append(dst, ']'), nil
 }
 
-func fromDoc(d docValue) core.Value {
-	v := core.Value{Kind: d.Kind, Num: d.Num, Text: d.Text, Bytes: d.Bytes}
-	if d.Kind == core.KindByteString && v.Bytes == nil {
-		v.Bytes = []byte{}
+func appendBase64[B string | []byte](dst []byte, b B) []byte {
+	return append(b64.AppendEncode(append(dst, '"'), []byte(b)), '"')
+}
+
+// appendText writes clean text as a JSON string. Nothing is escaped but what
+// JSON demands.
+func appendText(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		from = i + 1
+		if c >= 0x20 {
+			dst = append(dst, '\\', c)
+			continue
+		}
+		dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 	}
-	for _, f := range d.Fields {
-		v.Fields = append(v.Fields, core.Field{Tag: f.Tag, Value: fromDoc(f.Value)})
-	}
-	return v
+	return append(append(dst, s[from:]...), '"')
+}
+
+// clean reports whether both databases keep s as text: UTF-8 without NUL.
+func clean(s string) bool {
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }

@@ -17,48 +17,61 @@ const maxIndexed = 200
 // searchRow is one line of the search table.
 type searchRow struct{ name, val string }
 
-// searchRows lists what an object can be found by, beside its columns.
+// searched says which standard attributes are in the search table, and of
+// structures which fields. The others are asked for by typed columns, or by
+// reading on.
+var searched = map[core.Tag][]core.Tag{
+	core.TagName:                           {core.TagNameValue},
+	core.TagAlternativeName:                {core.TagAlternativeNameValue},
+	core.TagLink:                           {core.TagLinkedObjectIdentifier},
+	core.TagApplicationSpecificInformation: {core.TagApplicationNamespace, core.TagApplicationData},
+	core.TagDigest:                         {core.TagDigestValue},
+	core.TagX509CertificateIdentifier:      {core.TagCertificateSerialNumber},
+	core.TagX509CertificateSubject:         {core.TagSubjectDistinguishedName},
+	core.TagContactInformation:             nil,
+	core.TagObjectGroup:                    nil,
+	core.TagShortUniqueIdentifier:          nil,
+}
+
+// searchRows lists what an object can be found by, beside its columns; of a
+// filter's attributes, what the search table can answer.
 func searchRows(as core.Attributes) []searchRow {
 	var out []searchRow
 	for i := range as {
-		if r, ok := searchKey(&as[i]); ok {
-			out = append(out, r)
-		}
+		out = appendRows(out, &as[i])
 	}
 	return out
 }
 
-// searchKey is how an attribute stands in the search table; false: not at all.
-func searchKey(a *core.Attribute) (searchRow, bool) {
-	r := searchRow{name: a.Ref().String()}
-	switch {
-	case a.Tag == core.TagName:
-		r.val = indexed(a.Value.Field(core.TagNameValue).Text)
-		return r, !a.Value.Field(core.TagNameValue).IsZero()
-	case a.Tag == core.TagLink:
-		r.val = indexed(a.Value.Field(core.TagLinkedObjectIdentifier).Text)
-		return r, !a.Value.Field(core.TagLinkedObjectIdentifier).IsZero()
-	case a.Tag == core.TagApplicationSpecificInformation:
-		r.val = indexed(a.Value.Field(core.TagApplicationNamespace).Text)
-		return r, !a.Value.Field(core.TagApplicationNamespace).IsZero()
-	case a.Tag != 0 && a.Tag != core.TagObjectGroup && a.Tag != core.TagContactInformation:
-		return r, false
+func appendRows(out []searchRow, a *core.Attribute) []searchRow {
+	fields, ok := searched[a.Tag]
+	if !ok && a.Tag != 0 {
+		return out
 	}
-	switch a.Value.Kind {
-	case core.KindStructure, core.KindAny:
-		return r, false
+	name := indexed(a.Ref().String())
+	if a.Value.Kind != core.KindStructure {
+		return appendRow(out, name, a.Value)
+	}
+	for _, f := range fields {
+		out = appendRow(out, name+"/"+f.String(), a.Value.Field(f))
+	}
+	return out
+}
+
+func appendRow(out []searchRow, name string, v core.Value) []searchRow {
+	switch v.Kind {
+	case core.KindAny, core.KindStructure:
+		return out
 	case core.KindTextString:
-		r.val = indexed(a.Value.Text)
+		return append(out, searchRow{name, indexed(v.Text)})
 	case core.KindByteString, core.KindBigInteger:
-		r.val = indexed(string(a.Value.Bytes))
-	default:
-		r.val = strconv.FormatInt(a.Value.Num, 10)
+		return append(out, searchRow{name, indexed(string(v.Bytes))})
 	}
-	return r, true
+	return append(out, searchRow{name, strconv.FormatInt(v.Num, 10)})
 }
 
 func indexed(s string) string {
-	if len(s) <= maxIndexed && !strings.ContainsRune(s, 0) {
+	if len(s) <= maxIndexed && clean(s) {
 		return s
 	}
 	sum := sha256.Sum256([]byte(s))
@@ -83,15 +96,15 @@ func (s *sqlBuilder) add(text string, values ...any) {
 	}
 }
 
-// searchable lists the filter's attributes that the search table can answer.
-func searchable(f *core.Filter) []searchRow {
-	var out []searchRow
+// findable is false when nothing can match: no row has a name that a database
+// cannot hold, and PostgreSQL would call the question an error.
+func findable(tenant string, f *core.Filter) bool {
 	for i := range f.Attributes {
-		if r, ok := searchKey(&f.Attributes[i]); ok {
-			out = append(out, r)
+		if a := &f.Attributes[i]; a.Tag == core.TagUniqueIdentifier && !clean(a.Value.Text) {
+			return false
 		}
 	}
-	return out
+	return clean(tenant)
 }
 
 // columnOf gives the typed column of an attribute that Locate compares for equality.
@@ -127,16 +140,7 @@ func candidates(tenant string, f *core.Filter, keys []searchRow, after int64, li
 		}
 	}
 	if !f.Everyone {
-		s.add(" AND (o.owner = ", f.Owner)
-		if len(f.Groups) > 0 {
-			groups := make([]any, len(f.Groups))
-			for i, g := range f.Groups {
-				groups[i] = g
-			}
-			s.add(" OR o.grp IN (", groups...)
-			s.add(")")
-		}
-		s.add(")")
+		s.owned(f)
 	}
 	order := "o.seq"
 	if len(keys) > 0 {
@@ -144,6 +148,26 @@ func candidates(tenant string, f *core.Filter, keys []searchRow, after int64, li
 	}
 	s.add(" ORDER BY "+order+" LIMIT ", limit)
 	return s.text.String(), s.args
+}
+
+// owned narrows to what the owner or the groups of f have; nobody is a member
+// of the group without a name.
+func (s *sqlBuilder) owned(f *core.Filter) {
+	var groups []any
+	for _, g := range f.Groups {
+		if g != "" && clean(g) {
+			groups = append(groups, g)
+		}
+	}
+	s.add(" AND (1 = 0")
+	if clean(f.Owner) {
+		s.add(" OR o.owner = ", f.Owner)
+	}
+	if len(groups) > 0 {
+		s.add(" OR o.grp IN (", groups...)
+		s.add(")")
+	}
+	s.add(")")
 }
 
 // selectivityProbe is how far rows of a search key are counted to tell which

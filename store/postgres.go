@@ -47,6 +47,9 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 }
 
 func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
+	if err := check(c); err != nil {
+		return err
+	}
 	if entriesOnly(c) {
 		return s.group.do(ctx, c)
 	}
@@ -105,7 +108,7 @@ func (t pgTx) exec(ctx context.Context, text string, args ...any) (int64, error)
 	return tag.RowsAffected(), err
 }
 
-func (t pgTx) insert(ctx context.Context, text string, args ...any) (n int64, err error) {
+func (t pgTx) returning(ctx context.Context, text string, args ...any) (n int64, err error) {
 	return n, t.t.QueryRow(ctx, text, args...).Scan(&n)
 }
 
@@ -115,6 +118,9 @@ func (pgTx) duplicate(err error) bool {
 }
 
 func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	if !clean(tenant) || !clean(id) {
+		return nil, itemNotFound(id)
+	}
 	o, err := scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, itemNotFound(id)
@@ -137,7 +143,10 @@ func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, a
 }
 
 func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) (out []*core.ManagedObject, err error) {
-	text, args := candidates(tenant, &f, searchable(&f), after, limit)
+	if !findable(tenant, &f) {
+		return nil, nil
+	}
+	text, args := candidates(tenant, &f, searchRows(f.Attributes), after, limit)
 	err = s.all(ctx, func(r scanner) error {
 		o, err := scanObject(r, false)
 		out = append(out, o)
@@ -163,7 +172,7 @@ func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bo
 		err := r.Scan(&b)
 		out[string(b)] = true
 		return err
-	}, `SELECT token FROM object WHERE token = ANY($1::bytea[])`, tokens)
+	}, `SELECT token FROM object WHERE token = ANY($1::bytea[]) AND `+notDestroyed, tokens)
 	return out, err
 }
 

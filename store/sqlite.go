@@ -87,7 +87,12 @@ func (s *sqliteStore) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error { return s.group.do(ctx, c) }
+func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
+	if err := check(c); err != nil {
+		return err
+	}
+	return s.group.do(ctx, c)
+}
 
 // commitGroup is one transaction for many callers. A change that fails is taken
 // back alone; trouble with the transaction itself fails all.
@@ -169,7 +174,7 @@ func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) e
 // tx is what a change needs of a transaction; exec returns the rows affected.
 type tx interface {
 	exec(ctx context.Context, text string, args ...any) (int64, error)
-	insert(ctx context.Context, text string, args ...any) (int64, error) // RETURNING one number
+	returning(ctx context.Context, text string, args ...any) (int64, error) // of RETURNING, one number; sql.ErrNoRows
 	duplicate(err error) bool
 }
 
@@ -183,7 +188,7 @@ func (t sqliteTx) exec(ctx context.Context, text string, args ...any) (int64, er
 	return r.RowsAffected()
 }
 
-func (t sqliteTx) insert(ctx context.Context, text string, args ...any) (n int64, err error) {
+func (t sqliteTx) returning(ctx context.Context, text string, args ...any) (n int64, err error) {
 	return n, t.conn.QueryRowContext(ctx, text, args...).Scan(&n)
 }
 
@@ -193,6 +198,9 @@ func (sqliteTx) duplicate(err error) bool {
 }
 
 func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	if !clean(tenant) || !clean(id) {
+		return nil, itemNotFound(id)
+	}
 	o, err := scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, itemNotFound(id)
@@ -204,7 +212,10 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 }
 
 func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
-	keys := searchable(&f)
+	if !findable(tenant, &f) {
+		return nil, nil
+	}
+	keys := searchRows(f.Attributes)
 	err := rarestFirst(keys, func(k searchRow) (n int, err error) {
 		text, args := probe(tenant, k)
 		return n, s.read.QueryRowContext(ctx, text, args...).Scan(&n)

@@ -68,7 +68,7 @@ type scanner interface{ Scan(dest ...any) error }
 // scanObject reads one row; with material, if its columns were selected.
 func scanObject(row scanner, material bool) (*core.ManagedObject, error) {
 	var o core.ManagedObject
-	var doc []byte
+	var doc string
 	var typ int64
 	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &doc}
 	m := &o.Material
@@ -81,21 +81,20 @@ func scanObject(row scanner, material bool) (*core.ManagedObject, error) {
 	}
 	o.Type, m.Format = core.ObjectType(typ), core.KeyFormatType(format)
 	var err error
-	o.Attributes, err = decodeAttributes(doc)
+	o.Attributes, err = readDocument(doc)
 	return &o, err
 }
 
-// insertValues are the arguments of an INSERT into object, seq left out.
-func insertValues(o *core.ManagedObject) []any {
-	return append([]any{o.Tenant, o.ID, int64(o.Type)}, changedValues(o)...)
-}
-
 // changedValues are the columns that an update writes.
-func changedValues(o *core.ManagedObject) []any {
+func changedValues(o *core.ManagedObject) ([]any, error) {
+	doc, err := appendDocument(nil, o.Attributes)
+	if err != nil {
+		return nil, err
+	}
 	m := &o.Material
 	return []any{o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
-		o.Attributes.Num(core.TagState), string(encodeAttributes(o.Attributes)), string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
-		string(m.Kind), int64(m.Format), int64(m.Length), null(m.Token), null(m.Blob), null(m.TTLV), null(m.MAC)}
+		o.Attributes.Num(core.TagState), string(doc), string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
+		string(m.Kind), int64(m.Format), int64(m.Length), null(m.Token), null(m.Blob), null(m.TTLV), null(m.MAC)}, nil
 }
 
 // null keeps an absent byte string absent.
@@ -111,19 +110,24 @@ const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode
 // The statements; both dialects take $n in ascending order.
 var (
 	insertObject = `INSERT INTO object (tenant, id, type, ` + changedColumns + `) VALUES (` + params(1, 21) + `) RETURNING seq`
-	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 18) + `) WHERE tenant = $19 AND id = $20 AND version = $21`
+	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 18) + `) WHERE tenant = $19 AND id = $20 AND version = $21 RETURNING seq`
 )
 
+// notDestroyed is the condition that a row still stands for its token object.
+var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.DestroyedCompromised)
+
+var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
+
 const (
-	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
-	deleteAttrs  = `DELETE FROM object_attr WHERE seq = $1`
+	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3 RETURNING seq`
+	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
 	insertAttr   = `INSERT INTO object_attr (tenant, name, val, seq) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
-	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state WHERE tenant_key.token = excluded.token`
+	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state WHERE tenant_key.token = excluded.token ` +
+		`AND (tenant_key.state <> 'retired' OR excluded.state = 'retired') AND (tenant_key.state <> 'active' OR excluded.state <> 'pending')`
 	insertIntent = `INSERT INTO intent (id, tenant, kind, token, object, began) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, began = excluded.began`
 	deleteIntent = `DELETE FROM intent WHERE id = $1`
 	selectKeys   = `SELECT tenant, purpose, epoch, token, state FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, purpose, epoch`
 	selectIntent = `SELECT id, tenant, kind, token, object, began FROM intent ORDER BY began`
-	selectToken  = `SELECT 1 FROM object WHERE token = $1 LIMIT 1`
 	selectObject = `SELECT ` + objectColumns + materialColumns + ` FROM object o WHERE o.tenant = $1 AND o.id = $2`
 )
 
@@ -138,7 +142,10 @@ func params(from, to int) string {
 	return b.String()
 }
 
-func itemNotFound(id string) error { return core.Errorf(core.ItemNotFound, "no row has the id %q", id) }
+// itemNotFound quotes no more of a hostile identifier than one could have.
+func itemNotFound(id string) error {
+	return core.Errorf(core.ItemNotFound, "no row has the id %q", id[:min(len(id), maxNameBytes)])
+}
 
 func conflict(o *core.ManagedObject) error {
 	return core.Errorf(core.Conflict, "object %s was changed by somebody else meanwhile; try again", o.ID)

@@ -18,6 +18,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": atomic, "locate": locate, "paging": paging,
 		"keys and intents": keysAndIntents, "records": records, "many writers": manyWriters,
+		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "key states": keyStates, "late birth": lateBirth, "destroyed residents": destroyedResidents,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}
@@ -344,4 +345,104 @@ func reopen(t *testing.T, open func(t *testing.T) core.Store) {
 		t.Errorf("after closing and opening: %v", err)
 	}
 	must(t, s.Health(ctx))
+}
+
+// Whatever bytes a client sends are kept as they are, or found by nobody; they
+// never are an error of the database.
+func hostileBytes(t *testing.T, s core.Store) {
+	for i, x := range []string{"\xff\xfe", "a\x00b", "\xc3(", "\u0000", "quote\"back\\slash\n\x1f\x7f", "\u2028\U0001f511"} {
+		o := Object("hostile", fmt.Sprintf("h%d", i))
+		o.Attributes = o.Attributes.Add(core.Attribute{Vendor: "x", Name: "Text", Value: core.Text(x)}).
+			Add(core.Attribute{Vendor: "x", Name: "Raw", Value: core.Bytes([]byte(x))}).Add(core.Attribute{Vendor: "x" + x, Name: x, Value: core.Int(1)})
+		insert(t, s, o)
+		got, err := s.Object(ctx, "hostile", o.ID)
+		must(t, err)
+		if !reflect.DeepEqual(got, o) {
+			t.Errorf("%q: stored\n%+v\nread\n%+v", x, o.Attributes, got.Attributes)
+		}
+		for _, a := range o.Attributes[len(o.Attributes)-3:] {
+			f := core.Filter{Everyone: true, Attributes: core.Attributes{a}}
+			found, err := s.Candidates(ctx, "hostile", f, 0, 10)
+			must(t, err)
+			if len(found) != 1 || !f.Matches(found[0]) {
+				t.Errorf("%q in %v finds %d objects, want 1", x, a.Ref(), len(found))
+			}
+		}
+	}
+	for _, x := range []string{"a\x00b", "\xff", string(make([]byte, 100_000))} {
+		wantCode(t, "a hostile identifier", second(s.Object(ctx, "hostile", x)), core.ItemNotFound)
+		wantCode(t, "a hostile tenant", second(s.Object(ctx, x, "h0")), core.ItemNotFound)
+		for what, f := range map[string]core.Filter{
+			"name":       {Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name(x)}}},
+			"identifier": {Everyone: true, Attributes: core.Attributes{{Tag: core.TagUniqueIdentifier, Value: core.Text(x)}}},
+			"owner":      {Owner: x, Groups: []string{x, ""}},
+		} {
+			if found, err := s.Candidates(ctx, "hostile", f, 0, 10); err != nil || len(found) != 0 {
+				t.Errorf("a hostile %s finds %d objects, %v", what, len(found), err)
+			}
+		}
+		wantCode(t, "an object of a hostile name", s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{Object("hostile", x)}}), core.InvalidField)
+		wantCode(t, "an entry of a hostile tenant", s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: x, Body: []byte("b")}}}), core.InvalidField)
+	}
+}
+
+// The row's own number decides which search rows change, not the caller's.
+func foreignSeq(t *testing.T, s core.Store) {
+	mine, theirs := Object("seq a", "mine"), Object("seq b", "theirs")
+	insert(t, s, mine, theirs)
+	next, gone := *mine, *mine
+	next.Version, next.Seq = 2, theirs.Seq
+	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}))
+	gone.Version, gone.Seq = 2, theirs.Seq
+	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&gone}}))
+	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}
+	for tenant, want := range map[string]int{"seq a": 0, "seq b": 1} {
+		found, err := s.Candidates(ctx, tenant, f, 0, 10)
+		must(t, err)
+		if len(found) != want {
+			t.Errorf("%s finds %d objects by name, want %d", tenant, len(found), want)
+		}
+	}
+}
+
+// A tenant key only moves forward: a node that is late must not bring back one
+// that another has retired.
+func keyStates(t *testing.T, s core.Store) {
+	states := []string{"pending", "active", "retired"}
+	for from, a := range states {
+		for to, b := range states {
+			k := core.TenantKey{Tenant: "states", Purpose: "D", Epoch: 1 + from*3 + to, Token: fmt.Appendf(nil, "%s-%s", a, b), State: a}
+			must(t, s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}}))
+			k.State = b
+			err := s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}})
+			if to < from {
+				wantCode(t, a+" to "+b, err, core.Conflict)
+			} else if err != nil {
+				t.Errorf("%s to %s: %v", a, b, err)
+			}
+		}
+	}
+}
+
+// An object whose intent the reconciler has closed must not be born: its token
+// object is gone.
+func lateBirth(t *testing.T, s core.Store) {
+	c := &core.Change{Insert: []*core.ManagedObject{Object("late", "late")}, Finish: []string{"closed"}}
+	wantCode(t, "a birth after its intent was closed", s.Commit(ctx, c), core.Conflict)
+	wantCode(t, "the object", second(s.Object(ctx, "late", "late")), core.ItemNotFound)
+	must(t, s.Commit(ctx, &core.Change{Finish: []string{"closed"}}))
+}
+
+func destroyedResidents(t *testing.T, s core.Store) {
+	for i, state := range []core.State{core.PreActive, core.Destroyed, core.DestroyedCompromised} {
+		o := Object("res", fmt.Sprintf("r%d", i))
+		o.Attributes = o.Attributes.Set(core.TagState, core.Enum(state))
+		o.Material = core.Material{Mode: core.ModeResident, Token: fmt.Appendf(nil, "res-token-%d", i)}
+		insert(t, s, o)
+	}
+	named, err := s.Residents(ctx, [][]byte{[]byte("res-token-0"), []byte("res-token-1"), []byte("res-token-2")})
+	must(t, err)
+	if len(named) != 1 || !named["res-token-0"] {
+		t.Errorf("Residents says %v; only res-token-0 belongs to an object that is not destroyed", named)
+	}
 }

@@ -36,7 +36,7 @@ CREATE TABLE object_attr (
     seq    INTEGER NOT NULL,
     PRIMARY KEY (tenant, name, val, seq)
 ) WITHOUT ROWID;
-CREATE INDEX object_attr_seq ON object_attr (seq);
+CREATE INDEX object_attr_seq ON object_attr (tenant, seq);
 
 CREATE TABLE tenant_key (
     tenant  TEXT    NOT NULL,

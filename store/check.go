@@ -1,0 +1,100 @@
+package store
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Bounds on what one Commit may hold. The doors bound requests long before; a
+// breach here is a fault of a caller inside.
+const (
+	maxNameBytes  = 512      // tenant, Unique Identifier, owner, group, id of an intent
+	maxBlobBytes  = 64 << 20 // sealed material of one object, each of its blobs
+	maxTokenBytes = 255      // a CKA_ID
+	maxEntryBytes = 1 << 20  // body of one audit entry
+)
+
+// check refuses, before a change joins a group, what one of the databases could
+// not keep: in the group it would fail the others too.
+func check(c *core.Change) error {
+	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
+		for _, o := range list {
+			if err := checkObject(o); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range c.TenantKeys {
+		if err := checkKey(&c.TenantKeys[i]); err != nil {
+			return err
+		}
+	}
+	for i := range c.Begin {
+		if err := checkIntent(&c.Begin[i]); err != nil {
+			return err
+		}
+	}
+	for i := range c.Entries {
+		e := &c.Entries[i]
+		if len(e.Body) == 0 || len(e.Body) > maxEntryBytes {
+			return core.Errorf(core.Internal, "an audit entry has %d bytes; it must have 1 to %d", len(e.Body), maxEntryBytes)
+		}
+		if err := checkName("tenant", e.Tenant, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkObject(o *core.ManagedObject) error {
+	m := &o.Material
+	if max(len(m.Blob), len(m.TTLV)) > maxBlobBytes || max(len(m.Token), len(m.MAC)) > maxTokenBytes {
+		return core.Errorf(core.InvalidField, "the material of an object has blobs of %d and %d bytes, a CKA_ID of %d, a MAC of %d; at most %d and %d fit",
+			len(m.Blob), len(m.TTLV), len(m.Token), len(m.MAC), maxBlobBytes, maxTokenBytes)
+	}
+	if err := checkName("Unique Identifier", o.ID, false); err != nil {
+		return err
+	}
+	if err := checkName("tenant", o.Tenant, false); err != nil {
+		return err
+	}
+	if err := checkName("owner", o.Owner, true); err != nil {
+		return err
+	}
+	return checkName("group", o.Group, true)
+}
+
+func checkKey(k *core.TenantKey) error {
+	if len(k.Token) == 0 || len(k.Token) > maxTokenBytes || (k.State != "pending" && k.State != "active" && k.State != "retired") {
+		return core.Errorf(core.Internal, "a tenant key has the state %q and a CKA_ID of %d bytes; states are pending, active and retired, a CKA_ID has 1 to %d bytes", k.State, len(k.Token), maxTokenBytes)
+	}
+	if err := checkName("purpose", k.Purpose, false); err != nil {
+		return err
+	}
+	return checkName("tenant", k.Tenant, false)
+}
+
+func checkIntent(i *core.Intent) error {
+	if len(i.Token) == 0 || len(i.Token) > maxTokenBytes {
+		return core.Errorf(core.Internal, "an intent names a CKA_ID of %d bytes; it must have 1 to %d", len(i.Token), maxTokenBytes)
+	}
+	if err := checkName("id of an intent", i.ID, false); err != nil {
+		return err
+	}
+	if err := checkName("tenant", i.Tenant, true); err != nil {
+		return err
+	}
+	if err := checkName("kind of an intent", i.Kind, true); err != nil {
+		return err
+	}
+	return checkName("object", i.Object, true)
+}
+
+func checkName(what, s string, emptyAllowed bool) error {
+	switch {
+	case s == "" && !emptyAllowed:
+		return core.Errorf(core.InvalidField, "the %s is empty", what)
+	case len(s) > maxNameBytes:
+		return core.Errorf(core.InvalidField, "the %s has %d bytes; at most %d are allowed", what, len(s), maxNameBytes)
+	case !clean(s):
+		return core.Errorf(core.InvalidField, "the %s is not UTF-8 text without NUL", what)
+	}
+	return nil
+}
