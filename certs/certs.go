@@ -1,0 +1,230 @@
+// Package certs makes a throw-away certificate authority, and certificates of
+// servers and clients, for development, tests and small installations.
+//
+// A client certificate names its principal in a URI: keyreeve://TENANT/NAME
+// with groups and roles as its query. Keys are ECDSA P-256; key files can be
+// read by their owner alone, and nothing that is there is overwritten.
+// Start at [Init] and [Issue].
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// Lifetimes.
+const (
+	caLife   = 10 * 365 * 24 * time.Hour
+	leafLife = 365 * 24 * time.Hour
+	backdate = time.Hour // for clocks that are behind
+)
+
+// Request asks for a client certificate.
+type Request struct {
+	Name   string
+	Tenant string
+	Groups []string
+	Roles  []string
+	TTL    time.Duration // 0: a year
+}
+
+// nameForm is what a name, tenant, group or role may look like: nothing that a
+// path, a URI or a log could misread.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// Valid reports whether s may be a name, tenant, group or role.
+func Valid(s string) bool { return nameForm.MatchString(s) }
+
+// Init makes dir/certs with an authority and a server certificate for the
+// loopback, if they are not there yet.
+func Init(dir string) error {
+	certs := filepath.Join(dir, "certs")
+	if err := os.MkdirAll(certs, 0o700); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(certs, "ca.pem")); err == nil {
+		return nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	ca := template("keyreeve development CA", caLife)
+	ca.IsCA, ca.BasicConstraintsValid = true, true
+	ca.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	if err := write(certs, "ca", ca, ca, key, key); err != nil {
+		return err
+	}
+	server := template("localhost", leafLife)
+	server.DNSNames = []string{"localhost"}
+	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	return sign(certs, "server", server)
+}
+
+// Issue makes dir/certs/NAME.pem and NAME-key.pem.
+func Issue(dir string, r Request) error {
+	for _, s := range append(append([]string{r.Name, r.Tenant}, r.Groups...), r.Roles...) {
+		if !Valid(s) {
+			return fmt.Errorf("%q cannot be a name, tenant, group or role: letters, digits, '.', '_' and '-', 64 at most", s)
+		}
+	}
+	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" {
+		return fmt.Errorf("the name %s is taken", r.Name)
+	}
+	if r.TTL == 0 {
+		r.TTL = leafLife
+	}
+	leaf := template(r.Name, r.TTL)
+	leaf.URIs = []*url.URL{Identity(r)}
+	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return sign(filepath.Join(dir, "certs"), r.Name, leaf)
+}
+
+// Identity is the URI that names a principal.
+func Identity(r Request) *url.URL {
+	q := url.Values{}
+	if len(r.Groups) > 0 {
+		q["group"] = r.Groups
+	}
+	if len(r.Roles) > 0 {
+		q["role"] = r.Roles
+	}
+	return &url.URL{Scheme: "keyreeve", Host: r.Tenant, Path: "/" + r.Name, RawQuery: q.Encode()}
+}
+
+func template(cn string, life time.Duration) *x509.Certificate {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		panic(err) // the system has no randomness
+	}
+	now := time.Now()
+	return &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: cn}, NotBefore: now.Add(-backdate), NotAfter: now.Add(life),
+		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true}
+}
+
+// sign makes a key and a certificate of the authority in a folder.
+func sign(certs, name string, leaf *x509.Certificate) error {
+	ca, caKey, err := authority(certs)
+	if err != nil {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	return write(certs, name, leaf, ca, key, caKey)
+}
+
+func authority(certs string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	ca, err := readPEM(filepath.Join(certs, "ca.pem"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("there is no certificate authority here (%w); start `keyreeve serve --dev` once in this folder", err)
+	}
+	cert, err := x509.ParseCertificate(ca)
+	if err != nil {
+		return nil, nil, err
+	}
+	der, err := readPEM(filepath.Join(certs, "ca-key.pem"))
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if err != nil || !ok {
+		return nil, nil, errors.New("ca-key.pem is no ECDSA key")
+	}
+	return cert, ec, nil
+}
+
+func write(certs, name string, leaf, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) error {
+	der, err := x509.CreateCertificate(rand.Reader, leaf, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := writePEM(filepath.Join(certs, name+"-key.pem"), "PRIVATE KEY", keyDER, 0o600); err != nil {
+		return err
+	}
+	return writePEM(filepath.Join(certs, name+".pem"), "CERTIFICATE", der, 0o644)
+}
+
+// writePEM never overwrites: a certificate in use must not vanish.
+func writePEM(path, typ string, der []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("%s is there already; remove it or take another name", path)
+		}
+		return err
+	}
+	defer f.Close()
+	return pem.Encode(f, &pem.Block{Type: typ, Bytes: der})
+}
+
+func readPEM(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no PEM", path)
+	}
+	return block.Bytes, nil
+}
+
+// Revoke puts the certificate dir/certs/NAME.pem on the authority's list,
+// dir/certs/crl.pem, which the server reads again when it changes.
+func Revoke(dir, name string) error {
+	certs := filepath.Join(dir, "certs")
+	if !Valid(name) {
+		return fmt.Errorf("%q is no name of a certificate", name)
+	}
+	der, err := readPEM(filepath.Join(certs, name+".pem"))
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	ca, key, err := authority(certs)
+	if err != nil {
+		return err
+	}
+	list := &x509.RevocationList{Number: big.NewInt(time.Now().UnixNano()), ThisUpdate: time.Now().Add(-backdate), NextUpdate: time.Now().Add(caLife)}
+	path := filepath.Join(certs, "crl.pem")
+	if old, err := readPEM(path); err == nil {
+		if crl, err := x509.ParseRevocationList(old); err == nil {
+			list.RevokedCertificateEntries = crl.RevokedCertificateEntries
+		}
+	}
+	list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: leaf.SerialNumber, RevocationTime: time.Now()})
+	crl, err := x509.CreateRevocationList(rand.Reader, list, ca, key)
+	if err != nil {
+		return err
+	}
+	// Written beside and renamed, so that the server never reads half a list.
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: crl}), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

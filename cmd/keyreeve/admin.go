@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/httpd"
+)
+
+// call asks a running server over its admin socket.
+func (w *where) call(method, path string, q url.Values, out any) error {
+	cfg, err := w.load()
+	if err != nil {
+		return err
+	}
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", cfg.AdminSocket())
+	}}}
+	req, err := http.NewRequest(method, "http://admin"+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return fmt.Errorf("no server answers at %s; is it running, and is this its user?", cfg.AdminSocket())
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		var e struct{ Error string }
+		json.NewDecoder(res.Body).Decode(&e)
+		return fmt.Errorf("%s", e.Error)
+	}
+	return json.NewDecoder(res.Body).Decode(out)
+}
+
+type auditCmd struct {
+	List auditListCmd `cmd:"" help:"List records, newest first."`
+}
+
+type auditListCmd struct {
+	where
+	Tenant    string `help:"Only this tenant's."`
+	Principal string `help:"Only this principal's."`
+	Object    string `help:"Only those of this Unique Identifier."`
+	Operation string `help:"Only this operation's, such as Get."`
+	Outcome   string `help:"Only allowed, denied or failed ones."`
+	Since     string `help:"Only later ones, such as 2026-01-31T12:00:00Z."`
+	Limit     int    `help:"How many, 1000 at most." default:"20"`
+	JSON      bool   `help:"One JSON object a line."`
+}
+
+func (c *auditListCmd) Run() error {
+	q := url.Values{"tenant": {c.Tenant}, "principal": {c.Principal}, "object": {c.Object}, "operation": {c.Operation}, "outcome": {c.Outcome}, "limit": {fmt.Sprint(c.Limit)}}
+	if c.Since != "" {
+		t, err := time.Parse(time.RFC3339, c.Since)
+		if err != nil {
+			return fmt.Errorf("--since must be a time such as 2026-01-31T12:00:00Z")
+		}
+		q.Set("since", fmt.Sprint(t.UnixMicro()))
+	}
+	var page server.AuditPage
+	if err := c.call("GET", "/audit", q, &page); err != nil {
+		return err
+	}
+	for _, e := range page.Entries {
+		if c.JSON {
+			b, _ := json.Marshal(e)
+			fmt.Println(string(b))
+			continue
+		}
+		line := fmt.Sprintf("%s %-7s %-4s %s/%s %s %s", e.Time, e.Outcome, e.Door, e.Tenant, e.Principal, e.Operation, e.Object)
+		for _, more := range []string{e.Code, e.Where, strings.Join(e.Reasons, ", "), e.Detail} {
+			if more != "" {
+				line += " | " + more
+			}
+		}
+		fmt.Println(line)
+	}
+	return nil
+}
+
+type policyCmd struct {
+	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything."`
+	Reload   reloadCmd   `cmd:"" help:"Read the policy anew; one that fails its tests leaves the old in force."`
+}
+
+type simulateCmd struct {
+	where
+	As     string   `help:"Who asks: NAME, or TENANT/NAME." required:""`
+	Do     string   `help:"The operation, such as Get." required:""`
+	Object string   `help:"Unique Identifier of the object, where there is one."`
+	From   string   `help:"Address it is asked from." default:"127.0.0.1"`
+	At     string   `help:"Time it is asked at, such as 2026-01-31T12:00:00Z; left out: now."`
+	Group  []string `help:"A group of the principal, where its certificate is not in DIR/certs."`
+	Role   []string `help:"A role of it."`
+}
+
+func (c *simulateCmd) Run() error {
+	q := url.Values{"as": {c.As}, "do": {c.Do}, "object": {c.Object}, "from": {c.From}, "at": {c.At}, "group": c.Group, "role": c.Role}
+	if c.Dir != "" && len(c.Group)+len(c.Role) == 0 {
+		identity(c.Dir, c.As, q)
+	}
+	var out server.Simulated
+	if err := c.call("GET", "/policy/simulate", q, &out); err != nil {
+		return err
+	}
+	fmt.Println(map[bool]string{true: "allow", false: "deny"}[out.Allow])
+	for _, r := range out.Reasons {
+		fmt.Println(" ", r)
+	}
+	return nil
+}
+
+// identity takes tenant, groups and roles from the principal's certificate.
+func identity(dir, as string, q url.Values) {
+	name := as[strings.LastIndex(as, "/")+1:]
+	b, err := os.ReadFile(filepath.Join(dir, "certs", filepath.Base(name)+".pem"))
+	if err != nil {
+		return
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return
+	}
+	for _, u := range cert.URIs {
+		if u.Scheme == "keyreeve" && (as == name || as == u.Host+u.Path) {
+			q.Set("as", u.Host+u.Path)
+			q["group"], q["role"] = u.Query()["group"], u.Query()["role"]
+		}
+	}
+}
+
+type reloadCmd struct{ where }
+
+func (c *reloadCmd) Run() error {
+	var out struct{ Policy string }
+	if err := c.call("POST", "/policy/reload", nil, &out); err != nil {
+		return err
+	}
+	fmt.Println("policy", out.Policy)
+	return nil
+}
+
+type healthCmd struct{ where }
+
+func (c *healthCmd) Run() error {
+	var out httpd.Health
+	if err := c.call("GET", "/health", nil, &out); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(out.Parts))
+	for n := range out.Parts {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		p := out.Parts[n]
+		fmt.Printf("%-7s %s %s\n", n, map[bool]string{true: "ok", false: "PROBLEM"}[p.Ready], strings.Join(append(p.Notes, p.Problem), " "))
+	}
+	if !out.Ready {
+		return fmt.Errorf("the server is not ready")
+	}
+	return nil
+}

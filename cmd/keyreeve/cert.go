@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+)
+
+type certCmd struct {
+	Issue  certIssueCmd  `cmd:"" help:"Make DIR/certs/NAME.pem and NAME-key.pem."`
+	Revoke certRevokeCmd `cmd:"" help:"Put a certificate on the revocation list, which a running server heeds within a second."`
+}
+
+type certIssueCmd struct {
+	Dir    string        `help:"Folder of the development server." type:"path" required:""`
+	Name   string        `help:"Name of the principal." required:""`
+	Tenant string        `help:"Its tenant." default:"default"`
+	Group  []string      `help:"A group it belongs to; may be repeated."`
+	Role   []string      `help:"A role it has: admin or auditor; may be repeated."`
+	TTL    time.Duration `help:"How long it is valid." default:"8760h"`
+}
+
+func (c *certIssueCmd) Run() error {
+	if err := certs.Issue(c.Dir, certs.Request{Name: c.Name, Tenant: c.Tenant, Groups: c.Group, Roles: c.Role, TTL: c.TTL}); err != nil {
+		return err
+	}
+	fmt.Println(filepath.Join(c.Dir, "certs", c.Name+".pem"))
+	return nil
+}
+
+type certRevokeCmd struct {
+	Dir  string `help:"Folder of the development server." type:"path" required:""`
+	Name string `help:"Name of the certificate." required:""`
+}
+
+func (c *certRevokeCmd) Run() error {
+	if err := certs.Revoke(c.Dir, c.Name); err != nil {
+		return err
+	}
+	fmt.Println("revoked", c.Name)
+	return nil
+}

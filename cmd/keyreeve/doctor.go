@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/server"
+)
+
+type doctorCmd struct{ where }
+
+// Run prints a line for each part, and exits with 1 when one has a problem.
+func (c *doctorCmd) Run() error {
+	cfg, err := c.settings()
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, f := range server.Doctor(context.Background(), cfg) {
+		state := "ok     "
+		if f.Problem != "" {
+			state, bad = "PROBLEM", bad+1
+		}
+		fmt.Printf("%s %-12s %s\n", state, f.Part, f.Problem+f.Note)
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of the parts need mending", bad)
+	}
+	return nil
+}
+
+func (c *doctorCmd) settings() (server.Config, error) {
+	if c.Dir != "" {
+		return server.Dev(c.Dir, "127.0.0.1:0", "127.0.0.1:0")
+	}
+	return c.load()
+}

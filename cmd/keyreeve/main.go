@@ -1,0 +1,67 @@
+// Keyreeve is a KMIP server on an HSM, and the tool to run it.
+//
+// Every command prints one sentence on standard error and exits with 1 when it
+// cannot do what it was asked for. Start at the type cli.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/keyreeve/keyreeve/server"
+)
+
+// cli is the command line.
+type cli struct {
+	Serve  serveCmd  `cmd:"" help:"Serve KMIP and REST."`
+	Cert   certCmd   `cmd:"" help:"Issue and revoke client certificates of a development authority."`
+	Doctor doctorCmd `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to mend."`
+	Audit  auditCmd  `cmd:"" help:"Read the audit records of a running server."`
+	Policy policyCmd `cmd:"" help:"Try and reload the policy of a running server."`
+	Health healthCmd `cmd:"" help:"Show the state of a running server."`
+	Bench  benchCmd  `cmd:"" help:"Measure throughput and latency, beside what the machine can do at best."`
+	Ver    verCmd    `cmd:"" name:"version" help:"Print the version."`
+}
+
+// where names the server that a command talks to or looks at.
+type where struct {
+	Dir    string `help:"Folder of a server started with serve --dev --dir." type:"path" xor:"where"`
+	Config string `help:"Configuration file of a server." type:"path" xor:"where"`
+}
+
+// load finds the settings.
+func (w *where) load() (server.Config, error) {
+	switch {
+	case w.Config != "":
+		return server.LoadConfig(w.Config)
+	case w.Dir != "":
+		c := server.Defaults()
+		c.Dir = w.Dir
+		return c, nil
+	}
+	return server.Config{}, fmt.Errorf("--dir or --config must say which server is meant")
+}
+
+type verCmd struct{}
+
+func (verCmd) Run() error {
+	fmt.Println("keyreeve", server.Version)
+	return nil
+}
+
+func main() {
+	var c cli
+	k := kong.Must(&c, kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM."), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	ctx, err := k.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "keyreeve: %v; see keyreeve --help\n", err)
+		os.Exit(1)
+	}
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "keyreeve: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(1)
+	}
+}

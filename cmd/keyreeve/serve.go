@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/keyreeve/keyreeve/server"
+)
+
+// stopWait is how long requests under way may take after SIGTERM.
+const stopWait = 20 * time.Second
+
+type serveCmd struct {
+	Dev     bool   `help:"Make and use everything a first run needs, in --dir, on the loopback."`
+	Dir     string `help:"Folder for --dev." type:"path" default:"./dev"`
+	KMIP    string `name:"kmip" help:"host:port of the KMIP door of --dev; port 0 picks a free one." default:"127.0.0.1:5696"`
+	HTTP    string `name:"http" help:"host:port of the REST door of --dev; port 0 picks a free one." default:"127.0.0.1:8443"`
+	Members int    `help:"Tokens of the HSM group; only 1 is supported so far." default:"1"`
+	Config  string `help:"Configuration file, for production." type:"path"`
+	Verbose bool   `short:"v" help:"Log more."`
+}
+
+func (c *serveCmd) Run() error {
+	level := slog.LevelInfo
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(log)
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	s, err := server.Start(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("ready kmip=%s https=%s dir=%s\n", s.KMIPAddr, s.HTTPSAddr, cfg.Dir)
+	return wait(ctx, s)
+}
+
+func (c *serveCmd) config() (server.Config, error) {
+	if c.Members != 1 {
+		return server.Config{}, fmt.Errorf("--members %d: groups of several tokens are not supported yet; leave it out", c.Members)
+	}
+	switch {
+	case c.Dev && c.Config != "":
+		return server.Config{}, fmt.Errorf("--dev and --config exclude each other")
+	case c.Dev:
+		return server.Dev(c.Dir, c.KMIP, c.HTTP)
+	case c.Config != "":
+		return server.LoadConfig(c.Config)
+	}
+	return server.Config{}, fmt.Errorf("serve needs --dev for a first try, or --config FILE")
+}
+
+// wait serves until SIGTERM; SIGHUP reloads.
+func wait(ctx context.Context, s *server.Server) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	var failed error
+	for running := true; running; {
+		select {
+		case <-hup:
+			s.Reload(ctx) // says in the log what it could not use
+		case failed = <-s.Failed():
+			running = false
+		case <-ctx.Done():
+			running = false
+		}
+	}
+	stop, cancel := context.WithTimeout(context.Background(), stopWait)
+	defer cancel()
+	if err := s.Stop(stop); err != nil && failed == nil {
+		failed = fmt.Errorf("not all requests were answered before the end: %w", err)
+	}
+	return failed
+}

@@ -1,0 +1,179 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// The admin socket answers the commands of the same machine: HTTP and JSON over
+// a Unix socket that only the server's own user can open.
+
+func (s *Server) openAdmin() error {
+	path := s.cfg.AdminSocket()
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return fmt.Errorf("another server answers at %s; stop it, or take another dir", path)
+	}
+	os.Remove(path)
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return fmt.Errorf("the admin socket cannot be made; see dir: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /audit", s.adminAudit)
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { reply(w, s.health(r), nil) })
+	mux.HandleFunc("POST /policy/reload", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, map[string]string{"policy": s.policy.Hash()}, s.Reload(r.Context()))
+	})
+	mux.HandleFunc("GET /policy/simulate", s.adminSimulate)
+	s.admin = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, ConnContext: peerOf}
+	s.admin.Handler = ownUser(mux)
+	s.goServe(func() error { return s.admin.Serve(l) }, http.ErrServerClosed)
+	return nil
+}
+
+type peerKey struct{}
+
+// peerOf asks the kernel who opened the connection.
+func peerOf(ctx context.Context, c net.Conn) context.Context {
+	uid := -1
+	if u, ok := c.(*net.UnixConn); ok {
+		if raw, err := u.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) {
+				if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+					uid = int(cred.Uid)
+				}
+			})
+		}
+	}
+	return context.WithValue(ctx, peerKey{}, uid)
+}
+
+// ownUser lets in the server's own user alone, and root.
+func ownUser(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if uid, ok := r.Context().Value(peerKey{}).(int); !ok || (uid != os.Getuid() && uid != 0) {
+			http.Error(w, `{"error":"only the server's own user may do this"}`, http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		v = map[string]string{"error": err.Error()}
+	}
+	json.NewEncoder(w).Encode(v)
+}
+
+// AuditPage is the answer of the command audit list, newest first.
+type AuditPage struct {
+	Entries []audit.Entry `json:"entries"`
+	Before  int64         `json:"before,omitempty"` // page on
+}
+
+// adminPages bounds how many pages a filtered question walks through.
+const adminPages = 100
+
+func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	num := func(name string) int64 { n, _ := strconv.ParseInt(q.Get(name), 10, 64); return n }
+	want := int(num("limit"))
+	if want <= 0 || want > 1000 {
+		want = 20
+	}
+	rq := core.RecordQuery{Tenant: q.Get("tenant"), Since: num("since"), Until: num("until"), Before: num("before"), Limit: 1000}
+	var page AuditPage
+	for range adminPages {
+		stored, err := s.store.Records(r.Context(), rq)
+		if err != nil {
+			reply(w, nil, err)
+			return
+		}
+		for _, e := range stored {
+			entry, err := audit.Decode(e.Body)
+			if err != nil {
+				reply(w, nil, fmt.Errorf("record %d: %w", e.Number, err))
+				return
+			}
+			if fits(q.Get("principal"), entry.Principal) && fits(q.Get("object"), entry.Object) && fits(q.Get("operation"), entry.Operation) && fits(q.Get("outcome"), entry.Outcome) {
+				if page.Entries = append(page.Entries, entry); len(page.Entries) == want {
+					page.Before = e.Number
+					reply(w, page, nil)
+					return
+				}
+			}
+			rq.Before = e.Number
+		}
+		if len(stored) < rq.Limit {
+			break
+		}
+	}
+	reply(w, page, nil)
+}
+
+func fits(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
+
+// Simulated is the answer of the command policy simulate.
+type Simulated struct {
+	Allow   bool     `json:"allow"`
+	Reasons []string `json:"reasons"`
+	Policy  string   `json:"policy"`
+}
+
+// adminSimulate asks the policy without doing anything. The principal is given
+// as TENANT/NAME with groups and roles, since certificates name them.
+func (s *Server) adminSimulate(w http.ResponseWriter, r *http.Request) {
+	out, err := s.simulate(r)
+	reply(w, out, err)
+}
+
+func (s *Server) simulate(r *http.Request) (*Simulated, error) {
+	q := r.URL.Query()
+	tenant, name, ok := strings.Cut(q.Get("as"), "/")
+	if !ok {
+		tenant, name = "default", q.Get("as")
+	}
+	op, ok := core.TagOperation.Info().Enum.ByName(q.Get("do"))
+	if !ok {
+		return nil, fmt.Errorf("%q is no operation; Get and Encrypt are some", q.Get("do"))
+	}
+	req := core.AccessRequest{Operation: core.Operation(op), Door: core.DoorKMIP, Address: q.Get("from"), Now: time.Now().Unix(),
+		Principal: &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: "mtls"}}
+	if at := q.Get("at"); at != "" {
+		t, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return nil, fmt.Errorf("--at must be a time such as 2026-01-31T12:00:00Z")
+		}
+		req.Now = t.Unix()
+	}
+	if id := q.Get("object"); id != "" {
+		o, err := s.store.Object(r.Context(), tenant, id)
+		if err != nil {
+			return nil, err
+		}
+		req.Object, req.State = o, o.StateAt(req.Now)
+	}
+	d, err := s.policy.Decide(r.Context(), &req)
+	if err != nil {
+		return nil, err
+	}
+	return &Simulated{Allow: d.Allow, Reasons: d.Reasons, Policy: d.PolicyHash}, nil
+}

@@ -1,0 +1,236 @@
+// Package authn tells who asks: it turns a verified client certificate into a
+// core.Principal, and knows which certificates have been revoked.
+//
+// It trusts the chain that TLS verified and nothing else: the common name alone
+// names nobody. A certificate of keyreeve's own authority carries its principal
+// in a URI; others are mapped by a table. Credentials in a KMIP header give no
+// rights here: see docs/KMIP.md. Safe for concurrent use. Start at [New].
+package authn
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Mapping names the principal of a certificate that has no keyreeve URI. All
+// fields given under match must fit; Fingerprint alone is enough.
+type Mapping struct {
+	Fingerprint string   `yaml:"fingerprint"` // SHA-256 of the certificate, hex
+	SAN         string   `yaml:"san"`         // a DNS name or URI of the certificate
+	Issuer      string   `yaml:"issuer"`      // with Subject: the issuer's distinguished name
+	Subject     string   `yaml:"subject"`     // the subject's distinguished name
+	Tenant      string   `yaml:"tenant"`
+	Name        string   `yaml:"name"`
+	Groups      []string `yaml:"groups"`
+	Roles       []string `yaml:"roles"`
+}
+
+// Authenticator turns certificates into principals.
+type Authenticator struct {
+	mappings   []Mapping
+	crlFile    string
+	requireEKU bool
+
+	revoked atomic.Pointer[revocations]
+	mu      sync.Mutex // one reload at a time
+	looked  atomic.Int64
+}
+
+type revocations struct {
+	serials map[string]bool // issuer's raw name + serial
+	mtime   time.Time
+	size    int64
+}
+
+// Options configure an Authenticator.
+type Options struct {
+	Mappings   []Mapping
+	CRLFile    string // a PEM list of the client authority; "" or absent: none
+	RequireEKU bool   // demand Extended Key Usage clientAuth, which some arrays' certificates lack
+}
+
+// New makes one. A revocation list that is there must be readable.
+func New(o Options) (*Authenticator, error) {
+	a := &Authenticator{mappings: o.Mappings, crlFile: o.CRLFile, requireEKU: o.RequireEKU}
+	a.revoked.Store(&revocations{serials: map[string]bool{}})
+	return a, a.Reload()
+}
+
+// Reload reads the revocation list if it has changed. One that cannot be read
+// leaves the old one in force and is an error.
+func (a *Authenticator) Reload() error {
+	if a.crlFile == "" {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	info, err := os.Stat(a.crlFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if now := a.revoked.Load(); now.mtime.Equal(info.ModTime()) && now.size == info.Size() {
+		return nil
+	}
+	b, err := os.ReadFile(a.crlFile)
+	if err != nil {
+		return err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return fmt.Errorf("%s holds no PEM revocation list", a.crlFile)
+	}
+	list, err := x509.ParseRevocationList(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.crlFile, err)
+	}
+	next := &revocations{serials: map[string]bool{}, mtime: info.ModTime(), size: info.Size()}
+	for _, e := range list.RevokedCertificateEntries {
+		next.serials[string(list.RawIssuer)+e.SerialNumber.String()] = true
+	}
+	a.revoked.Store(next)
+	return nil
+}
+
+// lookEvery is how often, in milliseconds, the list's file is looked at.
+const lookEvery = 500
+
+// Revoked reports whether a certificate has been revoked; the file is looked at
+// again at most twice a second, so that a revocation counts within one.
+func (a *Authenticator) Revoked(c *x509.Certificate) bool {
+	now := time.Now().UnixMilli()
+	if last := a.looked.Load(); now-last >= lookEvery && a.looked.CompareAndSwap(last, now) {
+		_ = a.Reload() // the old list stays in force
+	}
+	r := a.revoked.Load()
+	return len(r.serials) > 0 && r.serials[string(c.RawIssuer)+c.SerialNumber.String()]
+}
+
+// Principal names who a verified connection is.
+func (a *Authenticator) Principal(state *tls.ConnectionState) (*core.Principal, error) {
+	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) == 0 {
+		return nil, refuse("no verified client certificate came with the connection")
+	}
+	c := state.PeerCertificates[0]
+	now := time.Now()
+	switch {
+	case now.After(c.NotAfter), now.Before(c.NotBefore):
+		return nil, refuse("the client certificate has expired or is not valid yet")
+	case a.Revoked(c):
+		return nil, refuse("the client certificate has been revoked")
+	case a.requireEKU && !hasClientAuth(c):
+		return nil, refuse("the client certificate lacks the Extended Key Usage clientAuth")
+	}
+	sum := sha256.Sum256(c.Raw)
+	p := &core.Principal{Method: "mtls", Subject: c.Subject.String(), Serial: c.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: c.NotAfter.Unix()}
+	if a.mapped(c, p) || fromURI(c, p) {
+		return p, nil
+	}
+	return nil, refuse("the client certificate names no principal: it has no keyreeve URI and no entry of tls.principals fits it")
+}
+
+func refuse(why string) error { return core.Errorf(core.AuthenticationNotSuccessful, "%s", why) }
+
+func hasClientAuth(c *x509.Certificate) bool {
+	for _, u := range c.ExtKeyUsage {
+		if u == x509.ExtKeyUsageClientAuth || u == x509.ExtKeyUsageAny {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Authenticator) mapped(c *x509.Certificate, p *core.Principal) bool {
+	for i := range a.mappings {
+		if m := &a.mappings[i]; m.fits(c, p.Fingerprint) {
+			p.Tenant, p.ID, p.Groups, p.Roles = m.Tenant, m.Name, m.Groups, m.Roles
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Mapping) fits(c *x509.Certificate, fingerprint string) bool {
+	matched := false
+	for _, f := range []struct {
+		given string
+		ok    func() bool
+	}{
+		{m.Fingerprint, func() bool { return strings.EqualFold(m.Fingerprint, fingerprint) }},
+		{m.SAN, func() bool { return hasSAN(c, m.SAN) }},
+		{m.Issuer, func() bool { return m.Issuer == c.Issuer.String() }},
+		{m.Subject, func() bool { return m.Subject == c.Subject.String() && m.Issuer != "" }},
+	} {
+		if f.given == "" {
+			continue
+		}
+		if !f.ok() {
+			return false
+		}
+		matched = true
+	}
+	return matched && (m.Issuer == "" || m.Subject != "")
+}
+
+func hasSAN(c *x509.Certificate, san string) bool {
+	for _, d := range c.DNSNames {
+		if strings.EqualFold(d, san) {
+			return true
+		}
+	}
+	for _, u := range c.URIs {
+		if u.String() == san {
+			return true
+		}
+	}
+	return false
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// fromURI reads the one URI keyreeve://TENANT/NAME?group=G&role=R. Two of them,
+// or anything else in one, name nobody.
+func fromURI(c *x509.Certificate, p *core.Principal) bool {
+	var found *url.URL
+	for _, u := range c.URIs {
+		if u.Scheme == "keyreeve" {
+			if found != nil {
+				return false
+			}
+			found = u
+		}
+	}
+	if found == nil || found.User != nil || found.Fragment != "" || !nameForm.MatchString(found.Host) {
+		return false
+	}
+	name := strings.TrimPrefix(found.Path, "/")
+	q, err := url.ParseQuery(found.RawQuery)
+	if err != nil || !nameForm.MatchString(name) {
+		return false
+	}
+	for key, values := range q {
+		for _, v := range values {
+			if (key != "group" && key != "role") || !nameForm.MatchString(v) {
+				return false
+			}
+		}
+	}
+	p.Tenant, p.ID, p.Groups, p.Roles = found.Host, name, q["group"], q["role"]
+	return true
+}

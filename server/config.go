@@ -1,0 +1,188 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/server/authn"
+)
+
+// Config is the whole of a server's settings: docs/config.sample.yaml shows
+// each with its default. An unknown key is an error; secrets are given by
+// reference alone.
+type Config struct {
+	Dir   string `yaml:"dir"`   // folder of the admin socket; must exist
+	Node  string `yaml:"node"`  // this node's name in audit records; "": the host's name
+	KMIP  string `yaml:"kmip"`  // host:port of the KMIP door
+	HTTPS string `yaml:"https"` // host:port of the REST door; "": none
+
+	TLS struct {
+		Certificate string          `yaml:"certificate"` // PEM, the server's, with its chain
+		Key         string          `yaml:"key"`         // PEM
+		ClientCA    string          `yaml:"client_ca"`   // PEM, authorities of clients
+		ClientCRL   string          `yaml:"client_crl"`  // PEM; read again when it changes; may be absent
+		RequireEKU  bool            `yaml:"require_eku"` // demand Extended Key Usage clientAuth of clients
+		OldSuites   bool            `yaml:"old_suites"`  // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
+		Principals  []authn.Mapping `yaml:"principals"`  // for certificates without a keyreeve URI
+	} `yaml:"tls"`
+
+	HSM struct {
+		Module        string        `yaml:"module"`   // path of the PKCS#11 library
+		Token         string        `yaml:"token"`    // token label
+		Serial        string        `yaml:"serial"`   // "": any with the label
+		PINFile       string        `yaml:"pin_file"` // one of the two
+		PINEnv        string        `yaml:"pin_env"`
+		Sessions      int           `yaml:"sessions"`       // logged-in sessions
+		Handles       int           `yaml:"handles"`        // keys kept unwrapped in the token
+		Copies        int           `yaml:"copies"`         // class C keys kept in locked memory; -1: none
+		CopyTTL       time.Duration `yaml:"copy_ttl"`       // how long; -1s: none
+		AllowSoftware bool          `yaml:"allow_software"` // class C keys may be used in Go where the token lacks a mechanism
+	} `yaml:"hsm"`
+
+	Store struct {
+		URL     string `yaml:"url"`      // sqlite:PATH or postgres://...
+		URLFile string `yaml:"url_file"` // instead of url, where it holds a password
+	} `yaml:"store"`
+
+	Policy struct {
+		File  string `yaml:"file"`  // "": the default policy
+		Tests string `yaml:"tests"` // its tests; "" with file "": the default's
+	} `yaml:"policy"`
+
+	Keys struct {
+		Sensitive      bool     `yaml:"sensitive"`       // new objects are Sensitive unless asked otherwise
+		NotExtractable bool     `yaml:"not_extractable"` // new objects are not Extractable unless asked otherwise
+		ForbidClasses  []string `yaml:"forbid_classes"`  // of N, X, C
+		UniqueNames    bool     `yaml:"unique_names"`    // refuse a Name that another object has
+	} `yaml:"keys"`
+
+	Limits struct {
+		Connections int           `yaml:"connections"` // KMIP connections at once
+		PerPeer     int           `yaml:"per_peer"`    // of them from one address
+		Handshake   time.Duration `yaml:"handshake"`
+		Read        time.Duration `yaml:"read"`
+		Idle        time.Duration `yaml:"idle"`
+		Write       time.Duration `yaml:"write"`
+	} `yaml:"limits"`
+
+	Compat map[string][]string `yaml:"compat"` // principal: names of attributes left out when all are asked for
+
+	dev *hsm.Config // the token of serve --dev
+}
+
+// Defaults are the settings of an empty file.
+func Defaults() Config {
+	var c Config
+	c.KMIP, c.HTTPS = "0.0.0.0:5696", "0.0.0.0:8443"
+	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = 8, 4096, 8192, time.Minute
+	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
+	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
+	return c
+}
+
+// LoadConfig reads a file strictly.
+func LoadConfig(path string) (Config, error) {
+	c := Defaults()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	if err := yaml.Load(b, &c, yaml.WithKnownFields()); err != nil {
+		return c, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, c.check()
+}
+
+// check lists all that is wrong at once.
+func (c *Config) check() error {
+	var errs []error
+	need := func(name, v string) {
+		if v == "" {
+			errs = append(errs, fmt.Errorf("%s must be set", name))
+		}
+	}
+	need("dir", c.Dir)
+	need("kmip", c.KMIP)
+	need("tls.certificate", c.TLS.Certificate)
+	need("tls.key", c.TLS.Key)
+	need("tls.client_ca", c.TLS.ClientCA)
+	if c.dev == nil {
+		need("hsm.module", c.HSM.Module)
+		need("hsm.token", c.HSM.Token)
+		if (c.HSM.PINFile == "") == (c.HSM.PINEnv == "") {
+			errs = append(errs, errors.New("exactly one of hsm.pin_file and hsm.pin_env must be set"))
+		}
+	}
+	if (c.Store.URL == "") == (c.Store.URLFile == "") {
+		errs = append(errs, errors.New("exactly one of store.url and store.url_file must be set"))
+	}
+	if c.Policy.File != "" && c.Policy.Tests == "" {
+		errs = append(errs, errors.New("policy.tests must be set beside policy.file: a policy without tests is not activated"))
+	}
+	for name, a := range map[string]string{"kmip": c.KMIP, "https": c.HTTPS} {
+		if _, _, err := net.SplitHostPort(a); a != "" && err != nil {
+			errs = append(errs, fmt.Errorf("%s must be host:port, not %q", name, a))
+		}
+	}
+	for _, cl := range c.Keys.ForbidClasses {
+		if cl != "N" && cl != "X" && cl != "C" {
+			errs = append(errs, fmt.Errorf("keys.forbid_classes knows N, X and C, not %q", cl))
+		}
+	}
+	for i, m := range c.TLS.Principals {
+		if m.Tenant == "" || m.Name == "" || (m.Fingerprint == "" && m.SAN == "" && (m.Issuer == "" || m.Subject == "")) {
+			errs = append(errs, fmt.Errorf("tls.principals[%d] needs tenant, name and one of fingerprint, san, or issuer with subject", i))
+		}
+	}
+	for who, names := range c.Compat {
+		for _, n := range names {
+			if core.RuleByName(n) == nil {
+				errs = append(errs, fmt.Errorf("compat.%s: %q is no attribute", who, n))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// storeURL is the URL, from its file where it is there.
+func (c *Config) storeURL() (string, error) {
+	if c.Store.URLFile == "" {
+		return c.Store.URL, nil
+	}
+	b, err := os.ReadFile(c.Store.URLFile)
+	if err != nil {
+		return "", core.Wrap(core.StoreUnavailable, err, "store.url_file cannot be read")
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// token is the HSM's part.
+func (c *Config) token() hsm.Config {
+	t := hsm.Config{Module: c.HSM.Module, Label: c.HSM.Token, Serial: c.HSM.Serial}
+	if c.dev != nil {
+		t = *c.dev
+	} else if c.HSM.PINFile != "" {
+		t.PIN = hsm.PINFile(c.HSM.PINFile)
+	} else {
+		t.PIN = func() (string, error) {
+			if pin, ok := os.LookupEnv(c.HSM.PINEnv); ok {
+				return pin, nil
+			}
+			return "", fmt.Errorf("the environment has no %s", c.HSM.PINEnv)
+		}
+	}
+	t.Sessions, t.Handles, t.Copies, t.CopyTTL, t.AllowSoftware = c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL, c.HSM.AllowSoftware
+	return t
+}
+
+// AdminSocket is where commands reach a running server.
+func (c *Config) AdminSocket() string { return filepath.Join(c.Dir, "admin.sock") }

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// Dev makes, in an empty folder, all that a server needs - a SoftHSM2 token, a
+// certificate authority, certificates of the server and of the clients dev and
+// dev2, a SQLite database - or finds what it made before. It serves the
+// loopback alone: its PIN and its authority's key lie in files.
+func Dev(dir, kmip, https string) (Config, error) {
+	c := Defaults()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return c, err
+	}
+	for name, a := range map[string]string{"--kmip": kmip, "--http": https} {
+		if err := loopback(name, a); err != nil {
+			return c, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return c, fmt.Errorf("the folder cannot be made; see --dir: %w", err)
+	}
+	token, err := hsm.DevToken(dir)
+	if err != nil {
+		return c, err
+	}
+	if err := devCerts(dir); err != nil {
+		return c, err
+	}
+	c.Dir, c.Node, c.KMIP, c.HTTPS, c.dev = dir, "dev", kmip, https, &token
+	c.TLS.Certificate, c.TLS.Key = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem")
+	c.TLS.ClientCA, c.TLS.ClientCRL = filepath.Join(dir, "certs", "ca.pem"), filepath.Join(dir, "certs", "crl.pem")
+	c.Store.URL = "sqlite:" + filepath.Join(dir, "keyreeve.db")
+	if url := os.Getenv("KEYREEVE_DEV_STORE"); url != "" {
+		c.Store.URL = url // another database for tests
+	}
+	return c, c.check()
+}
+
+func devCerts(dir string) error {
+	if err := certs.Init(dir); err != nil {
+		return err
+	}
+	for _, name := range []string{"dev", "dev2"} {
+		if _, err := os.Stat(filepath.Join(dir, "certs", name+".pem")); err == nil {
+			continue
+		}
+		if err := certs.Issue(dir, certs.Request{Name: name, Tenant: "default", Groups: []string{"dev"}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func loopback(name, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return core.Errorf(core.InvalidField, "%s must be host:port, not %q", name, address)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return core.Errorf(core.InvalidField, "%s is %s, and --dev serves the loopback alone: its PIN and keys lie in files; use --config for others", name, address)
+	}
+	return nil
+}

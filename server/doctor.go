@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/store"
+)
+
+// Finding is what the doctor says of one part; a Problem says what to mend.
+type Finding struct{ Part, Problem, Note string }
+
+// Doctor tries every part that Start would use, and changes nothing but a
+// database that is behind its schema.
+func Doctor(ctx context.Context, cfg Config) []Finding {
+	var out []Finding
+	say := func(part string, err error, note string) {
+		f := Finding{Part: part, Note: note}
+		if err != nil {
+			f.Problem, f.Note = err.Error(), ""
+		}
+		out = append(out, f)
+	}
+	doctorToken(ctx, cfg, say)
+	url, err := cfg.storeURL()
+	if err == nil {
+		s, oerr := store.Open(ctx, url)
+		if err = oerr; err == nil {
+			s.Close()
+		}
+	}
+	say("store", err, "")
+	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
+	note := ""
+	if err == nil {
+		note = "sha256 " + p.Hash()
+	}
+	say("policy", err, note)
+	doctorTLS(cfg, say)
+	for name, a := range map[string]string{"kmip": cfg.KMIP, "https": cfg.HTTPS} {
+		if a == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", a)
+		if err == nil {
+			l.Close()
+		}
+		say(name, err, a)
+	}
+	return out
+}
+
+func doctorToken(ctx context.Context, cfg Config, say func(string, error, string)) {
+	t, err := hsm.Open(ctx, cfg.token())
+	if err != nil {
+		say("hsm", err, "")
+		return
+	}
+	defer t.Close(ctx)
+	h := t.Health(ctx)
+	say("hsm", nil, fmt.Sprintf("token %q, serial %s", h.Label, h.Serial))
+	for _, r := range h.Refusals {
+		say("hsm", nil, "note: "+r)
+	}
+}
+
+// soon is how long before its end a certificate is pointed out.
+const soon = 30 * 24 * time.Hour
+
+func doctorTLS(cfg Config, say func(string, error, string)) {
+	auth, err := authn.New(authn.Options{Mappings: cfg.TLS.Principals, CRLFile: cfg.TLS.ClientCRL})
+	if err == nil {
+		_, err = cfg.serverTLS(auth)
+	}
+	note := ""
+	if b, rerr := os.ReadFile(cfg.TLS.Certificate); rerr == nil && err == nil {
+		if block, _ := pem.Decode(b); block != nil {
+			if c, perr := x509.ParseCertificate(block.Bytes); perr == nil {
+				note = "server certificate until " + c.NotAfter.Format(time.DateOnly)
+				if time.Until(c.NotAfter) < soon {
+					err = fmt.Errorf("the server certificate ends on %s; renew tls.certificate", c.NotAfter.Format(time.DateOnly))
+				}
+			}
+		}
+	}
+	say("tls", err, note)
+}

@@ -1,0 +1,93 @@
+package httpd
+
+import (
+	"net/http"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// encryptBody is the body of POST /v1/encrypt; byte strings are base64.
+type encryptBody struct {
+	KeyID     string `json:"key_id"`
+	Plaintext []byte `json:"plaintext"`
+	AAD       []byte `json:"aad"`
+	Mode      string `json:"mode"` // "GCM" (when left out), "CBC", "CTR"
+}
+
+type encryptAnswer struct {
+	KeyID      string `json:"key_id"`
+	Ciphertext []byte `json:"ciphertext"`
+	IV         []byte `json:"iv,omitempty"`
+	Tag        []byte `json:"tag,omitempty"`
+}
+
+// decryptBody is the body of POST /v1/decrypt.
+type decryptBody struct {
+	KeyID      string `json:"key_id"`
+	Ciphertext []byte `json:"ciphertext"`
+	IV         []byte `json:"iv"`
+	Tag        []byte `json:"tag"`
+	AAD        []byte `json:"aad"`
+	Mode       string `json:"mode"`
+}
+
+type decryptAnswer struct {
+	KeyID     string `json:"key_id"`
+	Plaintext []byte `json:"plaintext"`
+}
+
+// modeOf takes modes that are safe with an IV made here; AEAD is the default.
+func modeOf(s string) (*core.CryptographicParameters, error) {
+	p := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
+	switch s {
+	case "", "GCM":
+	case "CBC":
+		p.BlockCipherMode, p.PaddingMethod = core.BlockCipherModeCBC, core.PaddingMethodPKCS5
+	case "CTR":
+		p.BlockCipherMode = core.BlockCipherModeCTR
+	default:
+		return nil, core.Errorf(core.InvalidField, `"mode" must be "GCM", "CBC" or "CTR"`)
+	}
+	return p, nil
+}
+
+func (s *service) encrypt(c *core.Caller, r *http.Request) (any, error) {
+	var in encryptBody
+	err := decode(r.Body, &in)
+	var p *core.CryptographicParameters
+	if err == nil {
+		p, err = modeOf(in.Mode)
+	}
+	if err == nil && (in.KeyID == "" || in.Plaintext == nil) {
+		err = core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
+	}
+	if err != nil {
+		return nil, s.Engine.Refuse(r.Context(), c, core.OperationEncrypt, err)
+	}
+	out, err := s.Engine.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
+	clear(in.Plaintext)
+	if err != nil {
+		return nil, err
+	}
+	return encryptAnswer{KeyID: out.ID, Ciphertext: out.Data, IV: out.IV, Tag: out.Tag}, nil
+}
+
+func (s *service) decrypt(c *core.Caller, r *http.Request) (any, error) {
+	var in decryptBody
+	err := decode(r.Body, &in)
+	var p *core.CryptographicParameters
+	if err == nil {
+		p, err = modeOf(in.Mode)
+	}
+	if err == nil && (in.KeyID == "" || in.Ciphertext == nil) {
+		err = core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
+	}
+	if err != nil {
+		return nil, s.Engine.Refuse(r.Context(), c, core.OperationDecrypt, err)
+	}
+	out, err := s.Engine.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
+	if err != nil {
+		return nil, err
+	}
+	return decryptAnswer{KeyID: out.ID, Plaintext: out.Data}, nil
+}

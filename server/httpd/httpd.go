@@ -1,0 +1,153 @@
+// Package httpd is the REST door: thin, over mutual TLS, on the same engine as
+// KMIP. Names in its JSON are the standard's, in snake_case.
+//
+// A route is a row: method, path and handler; body bounds, identity, request id
+// and error rendering happen at one place for all. It decides nothing.
+// Start at [New].
+package httpd
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+)
+
+// Authenticator tells who a verified connection is; see package authn.
+type Authenticator interface {
+	Principal(*tls.ConnectionState) (*core.Principal, error)
+	Revoked(*x509.Certificate) bool
+}
+
+// Options are what the door is made of.
+type Options struct {
+	Engine  *engine.Engine
+	Auth    Authenticator
+	Health  func(r *http.Request) Health
+	Metrics http.Handler
+}
+
+// Health is the answer of GET /v1/health.
+type Health struct {
+	Live  bool            `json:"live"`
+	Ready bool            `json:"ready"`
+	HSM   core.HSMHealth  `json:"-"`
+	Parts map[string]Part `json:"parts"` // hsm, store, policy, audit
+}
+
+// Part is the state of one hand.
+type Part struct {
+	Ready   bool     `json:"ready"`
+	Problem string   `json:"problem,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
+}
+
+type route struct {
+	pattern string
+	handle  func(s *service, c *core.Caller, r *http.Request) (any, error)
+}
+
+var routes = []route{
+	{"POST /v1/keys", (*service).createKey},
+	{"GET /v1/keys", (*service).listKeys},
+	{"GET /v1/keys/{id}", (*service).getKey},
+	{"POST /v1/encrypt", (*service).encrypt},
+	{"POST /v1/decrypt", (*service).decrypt},
+	{"GET /v1/health", (*service).health},
+}
+
+type service struct{ Options }
+
+// New makes the handler.
+func New(o Options) http.Handler {
+	s := &service{o}
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		mux.HandleFunc(r.pattern, s.wrap(r.handle))
+	}
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := s.principal(r); err != nil {
+			fail(w, requestID(), err)
+			return
+		}
+		s.Metrics.ServeHTTP(w, r)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, requestID(), core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, shown(r.URL.Path)))
+	})
+	return mux
+}
+
+// Server wraps the handler with every deadline and bound set.
+func Server(h http.Handler, c *tls.Config) *http.Server {
+	return &http.Server{Handler: h, TLSConfig: c, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
+}
+
+// wrap is what all routes have in common.
+func (s *service) wrap(handle func(*service, *core.Caller, *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id := requestID()
+		w.Header().Set("Request-Id", id)
+		w.Header().Set("Cache-Control", "no-store")
+		p, err := s.principal(r)
+		if err != nil {
+			fail(w, id, err)
+			return
+		}
+		if r.Method == http.MethodPost && !jsonBody(r) {
+			fail(w, id, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json"))
+			return
+		}
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clip(r.Header.Get("X-Request-Id"))}
+		out, err := handle(s, c, r)
+		if err != nil {
+			fail(w, id, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodPost && r.URL.Path == "/v1/keys" {
+			w.WriteHeader(http.StatusCreated)
+		}
+		json.NewEncoder(w).Encode(out)
+	}
+}
+
+func jsonBody(r *http.Request) bool {
+	typ, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.TrimSpace(typ) == "application/json"
+}
+
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
+}
+
+// principal names the caller; a certificate revoked since the handshake counts
+// no more.
+func (s *service) principal(r *http.Request) (*core.Principal, error) {
+	if r.TLS == nil {
+		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS with a client certificate")
+	}
+	return s.Auth.Principal(r.TLS)
+}
+
+func requestID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func (s *service) health(_ *core.Caller, r *http.Request) (any, error) { return s.Health(r), nil }

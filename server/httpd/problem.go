@@ -1,0 +1,56 @@
+package httpd
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// statuses is the one table that turns codes into HTTP statuses.
+var statuses = map[core.Code]int{
+	core.Internal: 500, core.ItemNotFound: 404, core.ObjectDestroyed: 410, core.ObjectArchived: 409, core.PermissionDenied: 403, core.WrongState: 409,
+	core.AuthenticationNotSuccessful: 401, core.InvalidMessage: 400, core.InvalidField: 400, core.MissingData: 400, core.OperationNotSupported: 404,
+	core.FeatureNotSupported: 501, core.CryptographicFailure: 422, core.IllegalOperation: 409, core.IndexOutOfBounds: 400, core.InvalidAttribute: 400,
+	core.InvalidAttributeValue: 400, core.AttributeNotFound: 404, core.AttributeInstanceNotFound: 404, core.AttributeReadOnly: 409,
+	core.AttributeSingleValued: 409, core.NonUniqueNameAttribute: 409, core.IncompatibleUsageMask: 403, core.UsageLimitExceeded: 403,
+	core.InvalidObjectType: 400, core.BadCryptographicParameters: 400, core.BadPassword: 401, core.KeyFormatTypeNotSupported: 400,
+	core.KeyCompressionTypeNotSupported: 400, core.KeyWrapTypeNotSupported: 400, core.EncodingOptionError: 400, core.KeyValueNotPresent: 404,
+	core.InvalidTicket: 401, core.WrappingObjectNotFound: 404, core.WrappingObjectArchived: 409, core.WrappingObjectDestroyed: 410,
+	core.WrongKeyWrappingState: 409, core.NotSensitive: 409, core.Sensitive: 403, core.NotExtractable: 403, core.ObjectAlreadyExists: 409,
+	core.ResponseTooLarge: 413, core.UnsupportedByHSM: 501, core.GeneralFailure: 400, core.TokenUnavailable: 503, core.StoreUnavailable: 503,
+	core.AuditUnavailable: 503, core.PolicyUnavailable: 503, core.Conflict: 409, core.Busy: 503,
+}
+
+// problem is RFC 9457: what went wrong, for programs (code) and people (detail).
+type problem struct {
+	Type    string `json:"type"`
+	Title   string `json:"title"`
+	Status  int    `json:"status"`
+	Code    string `json:"code"`
+	Detail  string `json:"detail"`
+	Request string `json:"request"`
+}
+
+// fail writes an error; the text of one without a code stays in the log.
+func fail(w http.ResponseWriter, request string, err error) {
+	c := core.CodeOf(err)
+	p := problem{Type: "about:blank", Status: statuses[c], Code: c.String(), Request: request}
+	if errors.Is(err, errTooLarge) {
+		p.Status = http.StatusRequestEntityTooLarge
+	}
+	p.Title = http.StatusText(p.Status)
+	var e *core.Error
+	if errors.As(err, &e) && c != core.Internal {
+		p.Detail = e.Detail
+	} else {
+		p.Detail = "internal error; the server's log has the cause under this request"
+		slog.Error("rest", "request", request, "error", err)
+	}
+	b, _ := json.Marshal(p)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	w.Write(append(b, '\n'))
+}

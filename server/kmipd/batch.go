@@ -1,0 +1,255 @@
+package kmipd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+)
+
+// batch is one request message being answered (KMIP 1.4 §4, §6, §7; 2.1 §6, §9).
+type batch struct {
+	*conn
+	ctx    context.Context
+	caller core.Caller
+	req    kmip.Request
+	resp   kmip.Response
+
+	placeholder string   // the ID Placeholder
+	made        []string // Unique Identifier of each item so far, for KMIP 2.x references
+	limit       int      // Maximum Response Size in bytes
+	item        *kmip.RequestItem
+}
+
+// run answers a message into buf. keep is false when the connection must end
+// because framing is lost.
+func (b *batch) run(msg []byte, err error, buf []byte) (out []byte, keep bool) {
+	b.caller = core.Caller{Principal: b.principal, Door: core.DoorKMIP, Address: b.peer, RequestID: requestID()}
+	if err == nil {
+		b.req, err = kmip.ParseRequest(msg)
+	}
+	v := b.answerVersion()
+	b.caller.Version = v
+	b.limit = kmip.MaxMessageBytes * 4
+	b.resp.Begin(buf, v, time.Now().Unix(), b.correlation())
+	if err == nil {
+		err = b.refuseWhole()
+	}
+	if err != nil {
+		b.whole(b.server.Engine.Refuse(b.ctx, &b.caller, 0, err))
+		return b.resp.End(), msg != nil
+	}
+	b.items()
+	return b.resp.End(), true
+}
+
+// answerVersion is the client's version where it is spoken; else the highest of
+// its major version, else 1.0, which every client reads.
+func (b *batch) answerVersion() core.Version {
+	v := b.req.Header.Version
+	if kmip.Known(v) {
+		return v
+	}
+	for _, known := range core.Versions {
+		if known.Major() == v.Major() {
+			return known
+		}
+	}
+	return core.V1_0
+}
+
+// correlation is sent to clients of 1.4 and later that sent one of their own:
+// others do not know the field, and some break on it.
+func (b *batch) correlation() string {
+	if b.req.Header.ClientCorrelation == "" {
+		return ""
+	}
+	b.caller.ClientRef = printable(b.req.Header.ClientCorrelation)
+	if b.req.Header.Version < core.V1_4 {
+		return ""
+	}
+	return b.caller.RequestID
+}
+
+// refuseWhole finds what speaks against the message as a whole.
+func (b *batch) refuseWhole() error {
+	h := &b.req.Header
+	if h.MaximumResponseSize != nil {
+		if *h.MaximumResponseSize < 0 {
+			return core.Errorf(core.InvalidField, "Maximum Response Size is negative")
+		}
+		b.limit = min(b.limit, int(*h.MaximumResponseSize))
+	}
+	if h.AsynchronousMandatory {
+		return core.Errorf(core.FeatureNotSupported, "operations are answered at once here; Asynchronous Indicator Mandatory cannot be met")
+	}
+	if err := b.credentials(); err != nil {
+		return err
+	}
+	if b.server.Auth.Revoked(b.cert) || (b.principal.Expires > 0 && time.Now().Unix() > b.principal.Expires) {
+		return core.Errorf(core.AuthenticationNotSuccessful, "the client certificate has been revoked or has expired since the connection was opened")
+	}
+	for i := range b.req.Items {
+		it := &b.req.Items[i]
+		if it.Critical {
+			return core.Errorf(core.FeatureNotSupported, "a Message Extension is marked critical and none is known here")
+		}
+		for j := range i {
+			if it.BatchID != nil && bytes.Equal(it.BatchID, b.req.Items[j].BatchID) {
+				return core.Errorf(core.InvalidMessage, "two batch items have the same Unique Batch Item ID")
+			}
+		}
+		if h.ErrorOption == core.BatchErrorContinuationOptionUndo && irreversible[it.Operation] {
+			return core.Errorf(core.FeatureNotSupported, "%v cannot be undone, so it cannot stand in a batch with Batch Error Continuation Option Undo", it.Operation)
+		}
+	}
+	return nil
+}
+
+// irreversible lists what no Undo brings back.
+var irreversible = map[core.Operation]bool{core.OperationDestroy: true, core.OperationRNGSeed: true}
+
+// credentials takes credentials beside the certificate, which many products
+// send, and gives them no rights: who asks is who the certificate names
+// (docs/KMIP.md). They are noted in the record.
+func (b *batch) credentials() error {
+	for _, c := range b.req.Header.Credentials {
+		if c.Username != "" || len(c.Password) > 0 || c.Value != nil {
+			b.caller.ClientRef = printable(fmt.Sprintf("%s credential not verified: %s %s", b.caller.ClientRef, c.Type, c.Username))
+		}
+	}
+	return nil
+}
+
+// whole answers for the message: one item without Operation.
+func (b *batch) whole(err error) {
+	reason, text := b.reason(err)
+	b.resp.Failure(0, nil, core.StatusOperationFailed, reason, text)
+}
+
+// items runs the batch: Stop is the default; Continue goes on; Undo takes back.
+func (b *batch) items() {
+	undo := b.req.Header.ErrorOption == core.BatchErrorContinuationOptionUndo
+	if undo {
+		b.caller.Undo = &core.Undo{}
+	}
+	start, count := b.resp.Mark()
+	for i := range b.req.Items {
+		b.item = &b.req.Items[i]
+		mark, n := b.resp.Mark()
+		err := b.guarded()
+		if err == nil && b.resp.Size() > b.limit {
+			b.resp.Truncate(mark, n)
+			err = core.Errorf(core.ResponseTooLarge, "the answer is larger than the Maximum Response Size of %d bytes", b.limit)
+		}
+		if err == nil {
+			continue
+		}
+		b.resp.Truncate(mark, n)
+		b.failed(err, undo, i, start, count)
+		if b.req.Header.ErrorOption != core.BatchErrorContinuationOptionContinue {
+			return
+		}
+	}
+}
+
+// failed answers item i with an error, and those before it with Operation
+// Undone where that was asked for.
+func (b *batch) failed(err error, undo bool, i, start, count int) {
+	if setsPlaceholder[b.item.Operation] {
+		b.placeholder = "" // so that a later item cannot hit an older object
+	}
+	b.made = append(b.made, "")
+	reason, text := b.reason(err)
+	if undo && len(b.caller.Undo.Steps) > 0 {
+		if uerr := b.server.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
+			b.server.Log.Error("undo", "request", b.caller.RequestID, "error", uerr)
+			text += "; the items before it could not be undone"
+			undo = false
+		}
+	}
+	if undo {
+		b.resp.Truncate(start, count)
+		for j := range i {
+			b.resp.Failure(b.req.Items[j].Operation, b.req.Items[j].BatchID, core.StatusOperationUndone, 0, "")
+		}
+	}
+	mark, n := b.resp.Mark()
+	b.resp.Failure(b.item.Operation, b.item.BatchID, core.StatusOperationFailed, reason, text)
+	if b.resp.Size() > b.limit && i > 0 {
+		b.resp.Truncate(mark, n)
+		b.resp.Failure(0, nil, core.StatusOperationFailed, b.onlyReason(core.ResponseTooLarge), "the answer is larger than the Maximum Response Size")
+	}
+}
+
+// smallestAnswer is what the answer of an operation that changes something
+// takes, in bytes, with its item around it: it is tried whether that fits
+// before the change is made.
+const smallestAnswer = 320
+
+var changes = map[core.Operation]bool{core.OperationCreate: true, core.OperationCreateKeyPair: true, core.OperationRegister: true, core.OperationReKey: true,
+	core.OperationAddAttribute: true, core.OperationModifyAttribute: true, core.OperationSetAttribute: true, core.OperationDeleteAttribute: true,
+	core.OperationActivate: true, core.OperationRevoke: true, core.OperationDestroy: true}
+
+// guarded runs one item; a panic in it is a General Failure of that item alone.
+func (b *batch) guarded() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.server.Log.Error("operation", "operation", b.item.Operation, "request", b.caller.RequestID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+			if rerr := b.server.Engine.Refuse(b.ctx, &b.caller, b.item.Operation, err); rerr != nil {
+				err = rerr
+			}
+		}
+	}()
+	op, ok := operations[b.item.Operation]
+	if !ok || !kmip.In(b.item.Operation, b.caller.Version) {
+		return b.refuse(core.Errorf(core.OperationNotSupported, "KMIP %v has no operation %v here", b.caller.Version, b.item.Operation))
+	}
+	if changes[b.item.Operation] && b.resp.Size()+smallestAnswer > b.limit {
+		return b.refuse(core.Errorf(core.ResponseTooLarge, "the answer could be larger than the Maximum Response Size of %d bytes, so nothing was done", b.limit))
+	}
+	if b.item.Ephemeral {
+		return b.refuse(core.Errorf(core.FeatureNotSupported, "Ephemeral items are not supported"))
+	}
+	return op(b)
+}
+
+// refuse records an item that never reached the engine.
+func (b *batch) refuse(err error) error {
+	return b.server.Engine.Refuse(b.ctx, &b.caller, b.item.Operation, err)
+}
+
+// resolve turns a reference into the batch into a Unique Identifier.
+func (b *batch) resolve(id *core.Identifier) error {
+	switch {
+	case id.Text != "":
+	case id.Place != 0:
+		at := len(b.made) + int(id.Place) // -1: the item before
+		if id.Place > 0 || at < 0 || b.made[at] == "" {
+			return core.Errorf(core.InvalidField, "Unique Identifier %d refers to no earlier item that made an object", id.Place)
+		}
+		id.Text = b.made[at]
+	case id.Enum != 0 && id.Enum != core.UniqueIDPlaceholder:
+		return b.byOperation(id)
+	default:
+		id.Text = b.placeholder
+	}
+	return nil
+}
+
+// byOperation finds the last item with the operation that an enumeration names.
+func (b *batch) byOperation(id *core.Identifier) error {
+	want, ok := operationOf[id.Enum]
+	for i := len(b.made) - 1; ok && i >= 0; i-- {
+		if b.req.Items[i].Operation == want && b.made[i] != "" {
+			id.Text = b.made[i]
+			return nil
+		}
+	}
+	return core.Errorf(core.InvalidField, "no earlier item of the batch is %v", id.Enum)
+}

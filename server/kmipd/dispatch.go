@@ -1,0 +1,138 @@
+package kmipd
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/kmip"
+)
+
+// handler answers the batch's current item; what it returns as an error is
+// recorded already.
+type handler func(b *batch) error
+
+// on pairs an operation's payloads with the engine's method at compile time.
+func on[I, O any](op *kmip.Op[I, O], do func(*engine.Engine, context.Context, *core.Caller, *I) (O, error), after ...func(*batch, *I, *O)) handler {
+	return func(b *batch) error {
+		var in I
+		if err := op.DecodeRequest(b.item.Payload, b.caller.Version, b.server.Lenient, &in); err != nil {
+			return b.refuse(err)
+		}
+		if op.ID != nil {
+			if err := b.resolve(op.ID(&in)); err != nil {
+				return b.refuse(err)
+			}
+		}
+		out, err := do(b.server.Engine, b.ctx, &b.caller, &in)
+		if err != nil {
+			return err
+		}
+		made := ""
+		if op.ID != nil {
+			made = op.ID(&in).Text
+		}
+		if op.Made != nil {
+			made = op.Made(&out)
+			b.placeholder = made
+		}
+		b.made = append(b.made, made)
+		for _, f := range after {
+			f(b, &in, &out)
+		}
+		return b.resp.Success(b.item.Operation, b.item.BatchID, func(dst []byte, v core.Version) ([]byte, error) {
+			return op.AppendResponse(dst, v, &out)
+		})
+	}
+}
+
+var operations map[core.Operation]handler
+
+func init() {
+	operations = map[core.Operation]handler{
+		core.OperationDiscoverVersions: on(&kmip.DiscoverVersions, (*engine.Engine).DiscoverVersions),
+		core.OperationQuery:            on(&kmip.Query, (*engine.Engine).Query),
+		core.OperationCreate:           on(&kmip.Create, (*engine.Engine).Create),
+		core.OperationCreateKeyPair:    on(&kmip.CreateKeyPair, (*engine.Engine).CreateKeyPair),
+		core.OperationRegister:         on(&kmip.Register, (*engine.Engine).Register),
+		core.OperationReKey:            on(&kmip.ReKey, (*engine.Engine).ReKey),
+		core.OperationLocate:           on(&kmip.Locate, (*engine.Engine).Locate, locateEmpties),
+		core.OperationCheck:            on(&kmip.Check, (*engine.Engine).Check),
+		core.OperationGet:              getThenZero,
+		core.OperationGetAttributes:    on(&kmip.GetAttributes, (*engine.Engine).GetAttributes, trim),
+		core.OperationGetAttributeList: on(&kmip.GetAttributeList, (*engine.Engine).GetAttributeList),
+		core.OperationAddAttribute:     on(&kmip.AddAttribute, (*engine.Engine).AddAttribute),
+		core.OperationModifyAttribute:  on(&kmip.ModifyAttribute, (*engine.Engine).ModifyAttribute),
+		core.OperationSetAttribute:     on(&kmip.SetAttribute, (*engine.Engine).SetAttribute),
+		core.OperationDeleteAttribute:  on(&kmip.DeleteAttribute, (*engine.Engine).DeleteAttribute),
+		core.OperationActivate:         on(&kmip.Activate, (*engine.Engine).Activate),
+		core.OperationRevoke:           on(&kmip.Revoke, (*engine.Engine).Revoke),
+		core.OperationDestroy:          on(&kmip.Destroy, (*engine.Engine).Destroy),
+		core.OperationEncrypt:          on(&kmip.Encrypt, (*engine.Engine).Encrypt),
+		core.OperationDecrypt:          on(&kmip.Decrypt, (*engine.Engine).Decrypt),
+		core.OperationSign:             on(&kmip.Sign, (*engine.Engine).Sign),
+		core.OperationSignatureVerify:  on(&kmip.SignatureVerify, (*engine.Engine).SignatureVerify),
+		core.OperationMAC:              on(&kmip.MAC, (*engine.Engine).MAC),
+		core.OperationMACVerify:        on(&kmip.MACVerify, (*engine.Engine).MACVerify),
+		core.OperationHash:             on(&kmip.Hash, (*engine.Engine).Hash),
+		core.OperationRNGRetrieve:      on(&kmip.RNGRetrieve, (*engine.Engine).RNGRetrieve),
+		core.OperationRNGSeed:          on(&kmip.RNGSeed, (*engine.Engine).RNGSeed),
+	}
+}
+
+// getThenZero is Get, whose answer's key bytes are zeroed as soon as they are
+// in the message; the message itself is zeroed when it has been written.
+func getThenZero(b *batch) error {
+	var in core.GetInput
+	if err := kmip.Get.DecodeRequest(b.item.Payload, b.caller.Version, b.server.Lenient, &in); err != nil {
+		return b.refuse(err)
+	}
+	if err := b.resolve(&in.ID); err != nil {
+		return b.refuse(err)
+	}
+	out, err := b.server.Engine.Get(b.ctx, &b.caller, &in)
+	if err != nil {
+		return err
+	}
+	defer out.Secret.Release()
+	b.made = append(b.made, in.ID.Text)
+	return b.resp.Success(b.item.Operation, b.item.BatchID, func(dst []byte, v core.Version) ([]byte, error) {
+		return kmip.Get.AppendResponse(dst, v, &out)
+	})
+}
+
+// locateEmpties: more than one match, when the client did not bound the answer
+// to one, empties the ID Placeholder; on does so already for none.
+func locateEmpties(b *batch, in *core.LocateInput, out *core.LocateOutput) {
+	if len(out.IDs) != 1 {
+		b.placeholder = ""
+	}
+}
+
+// trim leaves out of "all attributes" what the operator says that this client
+// cannot read.
+func trim(b *batch, in *core.GetAttributesInput, out *core.GetAttributesOutput) {
+	drop := b.server.Compat[b.principal.ID]
+	if len(in.Names) > 0 || drop == nil {
+		return
+	}
+	kept := out.Attributes[:0]
+	for _, a := range out.Attributes {
+		if !drop[a.Tag] {
+			kept = append(kept, a)
+		}
+	}
+	out.Attributes = kept
+}
+
+// setsPlaceholder lists the operations that set the ID Placeholder.
+var setsPlaceholder = map[core.Operation]bool{core.OperationCreate: true, core.OperationCreateKeyPair: true, core.OperationRegister: true,
+	core.OperationReKey: true, core.OperationLocate: true, core.OperationCheck: true}
+
+// operationOf tells which operation's object a Unique Identifier enumeration of
+// KMIP 2.x means (2.1 §11.58).
+var operationOf = map[core.UniqueIdentifierEnum]core.Operation{
+	core.UniqueCreate: core.OperationCreate, core.UniqueCreateKeyPair: core.OperationCreateKeyPair,
+	core.UniqueCreateKeyPairPrivateKey: core.OperationCreateKeyPair, core.UniqueLocate: core.OperationLocate,
+	core.UniqueRegister: core.OperationRegister, core.UniqueReKey: core.OperationReKey,
+}

@@ -1,0 +1,117 @@
+package kmipd
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// reasons is the one table that turns codes into Result Reasons: of KMIP 1.x
+// (1.4 §9.1.3.2.29) and of 2.x (2.1 §11.49). A reason younger than the client's
+// version is replaced: see since.
+var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
+	core.Internal:                       {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.ItemNotFound:                   {core.ReasonItemNotFound, core.ReasonObjectNotFound},
+	core.ObjectDestroyed:                {core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
+	core.ObjectArchived:                 {core.ReasonObjectArchived, core.ReasonObjectArchived},
+	core.PermissionDenied:               {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
+	core.WrongState:                     {core.ReasonPermissionDenied, core.ReasonWrongKeyLifecycleState},
+	core.AuthenticationNotSuccessful:    {core.ReasonAuthenticationNotSuccessful, core.ReasonAuthenticationNotSuccessful},
+	core.InvalidMessage:                 {core.ReasonInvalidMessage, core.ReasonInvalidMessage},
+	core.InvalidField:                   {core.ReasonInvalidField, core.ReasonInvalidField},
+	core.MissingData:                    {core.ReasonMissingData, core.ReasonMissingData},
+	core.OperationNotSupported:          {core.ReasonOperationNotSupported, core.ReasonOperationNotSupported},
+	core.FeatureNotSupported:            {core.ReasonFeatureNotSupported, core.ReasonFeatureNotSupported},
+	core.CryptographicFailure:           {core.ReasonCryptographicFailure, core.ReasonCryptographicFailure},
+	core.IllegalOperation:               {core.ReasonIllegalOperation, core.ReasonInvalidObjectType},
+	core.IndexOutOfBounds:               {core.ReasonIndexOutOfBounds, core.ReasonInvalidField},
+	core.InvalidAttribute:               {core.ReasonInvalidField, core.ReasonInvalidAttribute},
+	core.InvalidAttributeValue:          {core.ReasonInvalidField, core.ReasonInvalidAttributeValue},
+	core.AttributeNotFound:              {core.ReasonItemNotFound, core.ReasonAttributeNotFound},
+	core.AttributeInstanceNotFound:      {core.ReasonItemNotFound, core.ReasonAttributeInstanceNotFound},
+	core.AttributeReadOnly:              {core.ReasonPermissionDenied, core.ReasonAttributeReadOnly},
+	core.AttributeSingleValued:          {core.ReasonIllegalOperation, core.ReasonAttributeSingleValued},
+	core.NonUniqueNameAttribute:         {core.ReasonIllegalOperation, core.ReasonNonUniqueNameAttribute},
+	core.IncompatibleUsageMask:          {core.ReasonPermissionDenied, core.ReasonIncompatibleCryptographicUsageMask},
+	core.UsageLimitExceeded:             {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
+	core.InvalidObjectType:              {core.ReasonInvalidField, core.ReasonInvalidObjectType},
+	core.BadCryptographicParameters:     {core.ReasonInvalidField, core.ReasonBadCryptographicParameters},
+	core.BadPassword:                    {core.ReasonAuthenticationNotSuccessful, core.ReasonBadPassword},
+	core.KeyFormatTypeNotSupported:      {core.ReasonKeyFormatTypeNotSupported, core.ReasonKeyFormatTypeNotSupported},
+	core.KeyCompressionTypeNotSupported: {core.ReasonKeyCompressionTypeNotSupported, core.ReasonKeyCompressionTypeNotSupported},
+	core.KeyWrapTypeNotSupported:        {core.ReasonFeatureNotSupported, core.ReasonKeyWrapTypeNotSupported},
+	core.EncodingOptionError:            {core.ReasonEncodingOptionError, core.ReasonEncodingOptionError},
+	core.KeyValueNotPresent:             {core.ReasonKeyValueNotPresent, core.ReasonKeyValueNotPresent},
+	core.InvalidTicket:                  {core.ReasonAuthenticationNotSuccessful, core.ReasonInvalidTicket},
+	core.WrappingObjectNotFound:         {core.ReasonItemNotFound, core.ReasonWrappingObjectNotFound},
+	core.WrappingObjectArchived:         {core.ReasonObjectArchived, core.ReasonWrappingObjectArchived},
+	core.WrappingObjectDestroyed:        {core.ReasonPermissionDenied, core.ReasonWrappingObjectDestroyed},
+	core.WrongKeyWrappingState:          {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
+	core.NotSensitive:                   {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
+	core.Sensitive:                      {core.ReasonSensitive, core.ReasonSensitive},
+	core.NotExtractable:                 {core.ReasonNotExtractable, core.ReasonNotExtractable},
+	core.ObjectAlreadyExists:            {core.ReasonObjectAlreadyExists, core.ReasonObjectAlreadyExists},
+	core.ResponseTooLarge:               {core.ReasonResponseTooLarge, core.ReasonResponseTooLarge},
+	core.UnsupportedByHSM:               {core.ReasonFeatureNotSupported, core.ReasonUnsupportedCryptographicParameters},
+	core.GeneralFailure:                 {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.TokenUnavailable:               {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.StoreUnavailable:               {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.AuditUnavailable:               {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.PolicyUnavailable:              {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
+	core.Conflict:                       {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.Busy:                           {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+}
+
+// older is what a client too old for a reason gets instead.
+var older = map[core.ResultReason]core.ResultReason{
+	core.ReasonSensitive: core.ReasonPermissionDenied, core.ReasonNotExtractable: core.ReasonPermissionDenied,
+	core.ReasonObjectAlreadyExists: core.ReasonIllegalOperation, core.ReasonKeyValueNotPresent: core.ReasonItemNotFound,
+	core.ReasonEncodingOptionError: core.ReasonFeatureNotSupported,
+}
+
+// reasonOf finds the reason for a code in a version.
+func reasonOf(c core.Code, v core.Version) core.ResultReason {
+	r := reasons[c].v1
+	if v >= core.V2_0 {
+		r = reasons[c].v2
+	}
+	row := core.TagResultReason.Info().Enum.Lookup(uint32(r))
+	if row != nil && v.Within(row.Since, row.Until) {
+		return r
+	}
+	if o, ok := older[r]; ok {
+		return o
+	}
+	return core.ReasonGeneralFailure
+}
+
+func (b *batch) onlyReason(c core.Code) core.ResultReason { return reasonOf(c, b.caller.Version) }
+
+// reason gives reason and message of an error. What carries no code says only
+// where to look: its text stays in the log.
+func (b *batch) reason(err error) (core.ResultReason, string) {
+	c := core.CodeOf(err)
+	e, ok := errors.AsType[*core.Error](err)
+	if !ok || c == core.Internal {
+		return b.onlyReason(core.Internal), "internal error; the server's log has the cause under request " + b.caller.RequestID
+	}
+	return b.onlyReason(c), printable(e.Detail)
+}
+
+// maxMessage bounds a Result Message, in bytes.
+const maxMessage = 400
+
+// printable keeps a message in one line of ASCII: some clients read no more.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > maxMessage {
+		s = s[:maxMessage-3] + "..."
+	}
+	return s
+}

@@ -1,0 +1,252 @@
+// Package kmipd is the KMIP door: it takes TLS connections, reads request
+// messages, hands each batch item to the engine and writes the answers.
+//
+// It translates and never decides: authentication is given to it, policy and
+// state are the engine's. Everything from outside has a bound, and whatever a
+// client sends, it gets an answer or a closed connection within a deadline.
+// Start at [Server.Serve].
+package kmipd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/kmip"
+)
+
+// Limits bound what clients may do. Zero values are safe defaults.
+type Limits struct {
+	MessageBytes int           // of one request; 0: 1 MiB, which is also the most
+	Connections  int           // at once; 0: 10,000
+	PerPeer      int           // at once from one address; 0: 256
+	Handshake    time.Duration // 0: 5 s
+	Read         time.Duration // from a message's first byte to its last; 0: 10 s
+	Idle         time.Duration // between messages; 0: 10 min
+	Write        time.Duration // of one answer; 0: 10 s
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	set(&l.MessageBytes, kmip.MaxMessageBytes)
+	l.MessageBytes = min(l.MessageBytes, kmip.MaxMessageBytes)
+	set(&l.Connections, 10_000)
+	set(&l.PerPeer, 256)
+	for _, d := range []struct {
+		p *time.Duration
+		v time.Duration
+	}{{&l.Handshake, 5 * time.Second}, {&l.Read, 10 * time.Second}, {&l.Idle, 10 * time.Minute}, {&l.Write, 10 * time.Second}} {
+		if *d.p <= 0 {
+			*d.p = d.v
+		}
+	}
+	return l
+}
+
+// Authenticator tells who a verified connection is; see package authn.
+type Authenticator interface {
+	Principal(*tls.ConnectionState) (*core.Principal, error)
+	Revoked(*x509.Certificate) bool
+}
+
+// Watcher sees what happens at the door, for metrics. Nil methods are not called.
+type Watcher struct {
+	Opened, Closed func()
+	Refused        func(why string) // "connections", "peer", "handshake", "identity"
+}
+
+// Server is the KMIP door. Make it with its exported fields, then Serve.
+type Server struct {
+	Engine  *engine.Engine
+	Auth    Authenticator
+	TLS     *tls.Config
+	Limits  Limits
+	Log     *slog.Logger
+	Watch   Watcher
+	Lenient bool                   // ignore unknown fields of requests
+	Compat  map[string]core.TagSet // by principal: attributes left out when all are asked for
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	perPeer  map[string]int
+	stopping bool
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+}
+
+// ErrStopped is what Serve returns after Shutdown.
+var ErrStopped = errors.New("kmipd: stopped")
+
+// Serve accepts connections until Shutdown. The listener is closed with it.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.Limits = s.Limits.withDefaults()
+	s.conns, s.perPeer, s.stop = map[*conn]struct{}{}, map[string]int{}, cancel
+	s.mu.Unlock()
+	context.AfterFunc(ctx, func() { l.Close() })
+	for delay := time.Duration(0); ; {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ErrStopped
+			}
+			// Out of file descriptors and the like pass; a closed listener does not.
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.Log.Warn("accept", "error", err, "wait", delay)
+			time.Sleep(delay)
+			continue
+		}
+		delay = 0
+		s.admit(ctx, c)
+	}
+}
+
+// admit counts a connection in, or refuses it, and leaves the handshake to a
+// goroutine that ends with it: its stack is large, and idle ones would keep it.
+func (s *Server) admit(ctx context.Context, nc net.Conn) {
+	peer := hostOf(nc.RemoteAddr())
+	c := &conn{server: s, peer: peer, tls: tls.Server(nc, s.TLS)}
+	s.mu.Lock()
+	why := ""
+	switch {
+	case s.stopping:
+		why = "stopping"
+	case len(s.conns) >= s.Limits.Connections:
+		why = "connections"
+	case s.perPeer[peer] >= s.Limits.PerPeer:
+		why = "peer"
+	}
+	if why == "" {
+		s.conns[c] = struct{}{}
+		s.perPeer[peer]++
+		s.done.Add(1)
+	}
+	s.mu.Unlock()
+	if why != "" {
+		s.refused(why)
+		nc.Close()
+		return
+	}
+	if s.Watch.Opened != nil {
+		s.Watch.Opened()
+	}
+	go func() {
+		if !s.handshake(ctx, c) {
+			s.forget(c)
+			return
+		}
+		go c.serve(ctx)
+	}()
+}
+
+func (s *Server) refused(why string) {
+	if s.Watch.Refused != nil {
+		s.Watch.Refused(why)
+	}
+}
+
+// handshake ends with a known principal, or with a record of why not.
+func (s *Server) handshake(ctx context.Context, c *conn) bool {
+	hctx, cancel := context.WithTimeout(ctx, s.Limits.Handshake)
+	defer cancel()
+	if err := c.tls.HandshakeContext(hctx); err != nil {
+		s.refused("handshake")
+		s.Log.Info("handshake", "peer", c.peer, "error", err)
+		s.login(ctx, c, nil, "TLS: "+printable(err.Error()))
+		return false
+	}
+	state := c.tls.ConnectionState()
+	p, err := s.Auth.Principal(&state)
+	if err != nil {
+		s.refused("identity")
+		s.Log.Info("authenticate", "peer", c.peer, "error", err)
+		s.login(ctx, c, &state, err.Error())
+		return false
+	}
+	c.principal, c.cert = p, state.PeerCertificates[0]
+	return true
+}
+
+// login records an authentication that failed. Failures to record only reach
+// the log: there is no answer to hold back.
+func (s *Server) login(ctx context.Context, c *conn, state *tls.ConnectionState, why string) {
+	r := core.Record{Door: core.DoorKMIP, Address: c.peer, Code: core.AuthenticationNotSuccessful, Detail: why}
+	if state != nil && len(state.PeerCertificates) > 0 {
+		r.ClientRef = printable(state.PeerCertificates[0].Subject.String())
+	}
+	if err := s.Engine.RecordLogin(context.WithoutCancel(ctx), r); err != nil {
+		s.Log.Error("audit", "operation", "Login", "error", err)
+	}
+}
+
+func (s *Server) forget(c *conn) {
+	c.tls.Close()
+	s.mu.Lock()
+	delete(s.conns, c)
+	if s.perPeer[c.peer]--; s.perPeer[c.peer] <= 0 {
+		delete(s.perPeer, c.peer)
+	}
+	s.mu.Unlock()
+	if s.Watch.Closed != nil {
+		s.Watch.Closed()
+	}
+	s.done.Done()
+}
+
+// Shutdown accepts no more, lets requests under way be answered, closes what is
+// idle, and returns when all is done or ctx ends, after which it cuts.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.stopping = true
+	stop := s.stop
+	for c := range s.conns {
+		c.wake()
+	}
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	finished := make(chan struct{})
+	go func() { s.done.Wait(); close(finished) }()
+	select {
+	case <-finished:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.tls.NetConn().Close()
+	}
+	s.mu.Unlock()
+	return ctx.Err()
+}
+
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}
+
+func hostOf(a net.Addr) string {
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return host
+}

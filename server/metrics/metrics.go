@@ -1,0 +1,66 @@
+// Package metrics counts what the doors and the engine do, for Prometheus. No
+// label names a key or a principal: their number has no bound.
+package metrics
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+)
+
+// Metrics is one server's registry. Safe for concurrent use.
+type Metrics struct {
+	registry    *prometheus.Registry
+	operations  *prometheus.HistogramVec
+	connections prometheus.Gauge
+	refused     *prometheus.CounterVec
+}
+
+// New makes a registry; hsm is asked for the token's figures at each scrape.
+func New(hsm func() core.HSMHealth) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(),
+		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keyreeve_operation_seconds", Help: "Time an operation took in the engine, by its outcome.",
+			Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 2}}, []string{"operation", "door", "outcome", "code"}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "keyreeve_kmip_connections", Help: "KMIP connections that are open."}),
+		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keyreeve_kmip_refused_total", Help: "KMIP connections that were refused, by why."}, []string{"why"}),
+	}
+	m.registry.MustRegister(m.operations, m.connections, m.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("keyreeve_hsm_ready", "1 while the HSM answers.", func() float64 {
+			if hsm().Ready {
+				return 1
+			}
+			return 0
+		}),
+		gauge("keyreeve_hsm_sessions", "Sessions that are open at the HSM.", func() float64 { return float64(hsm().Sessions) }),
+		gauge("keyreeve_hsm_cached_handles", "Keys that are unwrapped in the HSM.", func() float64 { return float64(hsm().CachedHandles) }),
+		gauge("keyreeve_hsm_cached_copies", "Class C keys in locked memory.", func() float64 { return float64(hsm().CachedCopies) }))
+	return m
+}
+
+func gauge(name, help string, f func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+}
+
+// Observe is engine.Options.Observe.
+func (m *Metrics) Observe(o engine.Observation) {
+	code := ""
+	if o.Outcome != core.Allowed {
+		code = o.Code.String()
+	}
+	m.operations.WithLabelValues(o.Operation.String(), string(o.Door), string(o.Outcome), code).Observe(o.Duration.Seconds())
+}
+
+// Opened, Closed and Refused watch the KMIP door.
+func (m *Metrics) Opened()            { m.connections.Inc() }
+func (m *Metrics) Closed()            { m.connections.Dec() }
+func (m *Metrics) Refused(why string) { m.refused.WithLabelValues(why).Inc() }
+
+// Handler serves the figures.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

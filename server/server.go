@@ -1,0 +1,369 @@
+// Package server puts a keyreeve server together: token, store, policy,
+// journal, engine and doors, in this order, and takes it apart in the reverse.
+//
+// A server that lacks anything it needs does not start, and says in a sentence
+// which setting to mend. It decides nothing. Start at [Start].
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/httpd"
+	"github.com/keyreeve/keyreeve/server/kmipd"
+	"github.com/keyreeve/keyreeve/server/metrics"
+	"github.com/keyreeve/keyreeve/store"
+)
+
+// Version is the product's.
+const Version = "0.1.0"
+
+// reconcileEvery is how often what a crash left is cleaned up while serving.
+const reconcileEvery = time.Minute
+
+// Server is a running server.
+type Server struct {
+	cfg    Config
+	log    *slog.Logger
+	token  *hsm.Token
+	store  core.Store
+	policy *authz.Authorizer
+	auth   *authn.Authenticator
+	engine *engine.Engine
+	kmip   *kmipd.Server
+	https  *http.Server
+	admin  *http.Server
+
+	// KMIPAddr and HTTPSAddr are where it listens.
+	KMIPAddr, HTTPSAddr string
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	fail chan error
+}
+
+// formats joins what the two packages know of key material.
+type formats struct{ soft.Formats }
+
+func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
+	return kmip.AppendKeyValue(dst, kb, v)
+}
+
+// Start starts a server; it serves until Stop.
+func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
+	s := &Server{cfg: cfg, log: log, fail: make(chan error, 3)}
+	for _, step := range []func(context.Context) error{s.harden, s.openToken, s.openStore, s.openPolicy, s.openEngine, s.openDoors} {
+		if err := step(ctx); err != nil {
+			s.Stop(context.Background())
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// harden forbids core dumps and debuggers, and gives the collector room unless
+// the environment says otherwise.
+func (s *Server) harden(context.Context) error {
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // what fails here is only less careful
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	return nil
+}
+
+func (s *Server) openToken(ctx context.Context) (err error) {
+	c := s.cfg.token()
+	c.Log = s.log
+	if s.token, err = hsm.Open(ctx, c); err != nil {
+		return err
+	}
+	for _, r := range s.token.Health(ctx).Refusals {
+		s.log.Warn("hsm", "refusal", r)
+	}
+	return nil
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	url, err := s.cfg.storeURL()
+	if err != nil {
+		return err
+	}
+	s.store, err = store.Open(ctx, url)
+	return err
+}
+
+func (s *Server) openPolicy(ctx context.Context) (err error) {
+	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy})
+	return err
+}
+
+func (c *Config) loadPolicy() (string, string, error) {
+	if c.Policy.File == "" {
+		return keyreeve.Policy, keyreeve.PolicyTests, nil
+	}
+	policy, err := os.ReadFile(c.Policy.File)
+	if err != nil {
+		return "", "", err
+	}
+	tests, err := os.ReadFile(c.Policy.Tests)
+	return string(policy), string(tests), err
+}
+
+func (s *Server) openEngine(ctx context.Context) error {
+	node := s.cfg.Node
+	if node == "" {
+		node, _ = os.Hostname()
+	}
+	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) })
+	defaults := engine.Defaults{Sensitive: s.cfg.Keys.Sensitive, NotExtractable: s.cfg.Keys.NotExtractable, UniqueNames: s.cfg.Keys.UniqueNames}
+	for _, c := range s.cfg.Keys.ForbidClasses {
+		defaults.ForbidClasses = append(defaults.ForbidClasses, core.Class(c))
+	}
+	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(node), Formats: formats{}, Log: s.log, Observe: m.Observe,
+		Defaults: defaults, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	if err := s.loadTenants(ctx); err != nil {
+		return err
+	}
+	if err := s.reconcile(ctx, true); err != nil {
+		return err
+	}
+	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
+	s.https = httpd.Server(nil, nil)
+	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
+	s.https.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelInfo)
+	return nil
+}
+
+// lazyAuth hands on to the authenticator, which is made after the engine.
+type lazyAuth struct{ *Server }
+
+func (l lazyAuth) Principal(t *tls.ConnectionState) (*core.Principal, error) {
+	return l.auth.Principal(t)
+}
+func (l lazyAuth) Revoked(c *x509.Certificate) bool { return l.auth.Revoked(c) }
+
+// loadTenants loads the keys of every tenant there is, and makes those of the
+// tenant default on a new database.
+func (s *Server) loadTenants(ctx context.Context) error {
+	keys, err := s.store.TenantKeys(ctx, "")
+	if err != nil {
+		return err
+	}
+	tenants := map[string]bool{"default": true}
+	for _, k := range keys {
+		tenants[k.Tenant] = true
+	}
+	for t := range tenants {
+		if err := s.engine.EnsureTenant(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) reconcile(ctx context.Context, atStart bool) error {
+	n, err := s.engine.Reconcile(ctx, atStart)
+	if n.Finished+n.Removed+n.Orphans > 0 {
+		s.log.Info("reconcile", "finished", n.Finished, "removed", n.Removed, "unexplained", n.Orphans)
+	}
+	return err
+}
+
+func (s *Server) openDoors(ctx context.Context) error {
+	var err error
+	if s.auth, err = authn.New(authn.Options{Mappings: s.cfg.TLS.Principals, CRLFile: s.cfg.TLS.ClientCRL, RequireEKU: s.cfg.TLS.RequireEKU}); err != nil {
+		return fmt.Errorf("tls.client_crl: %w", err)
+	}
+	tc, err := s.cfg.serverTLS(s.auth)
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.kmip.Auth, s.kmip.TLS = s.auth, tc
+	l := s.cfg.Limits
+	s.kmip.Limits = kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write}
+	s.kmip.Compat = s.cfg.compat()
+	kl, err := net.Listen("tcp", s.cfg.KMIP)
+	if err != nil {
+		return fmt.Errorf("the KMIP door cannot be opened; see kmip: %w", err)
+	}
+	s.KMIPAddr = kl.Addr().String()
+	s.goServe(func() error { return s.kmip.Serve(run, kl) }, kmipd.ErrStopped)
+	if s.cfg.HTTPS != "" {
+		hl, err := net.Listen("tcp", s.cfg.HTTPS)
+		if err != nil {
+			return fmt.Errorf("the REST door cannot be opened; see https: %w", err)
+		}
+		s.HTTPSAddr = hl.Addr().String()
+		hc := tc.Clone()
+		hc.NextProtos = []string{"h2", "http/1.1"}
+		s.https.TLSConfig = hc
+		s.goServe(func() error { return s.https.ServeTLS(hl, "", "") }, http.ErrServerClosed)
+	}
+	if err := s.openAdmin(); err != nil {
+		return err
+	}
+	s.wg.Go(func() { s.housekeep(run) })
+	return nil
+}
+
+func (c *Config) compat() map[string]core.TagSet {
+	out := map[string]core.TagSet{}
+	for who, names := range c.Compat {
+		out[who] = core.TagSet{}
+		for _, n := range names {
+			out[who][core.RuleByName(n).Tag] = true
+		}
+	}
+	return out
+}
+
+// goServe runs a door until it stops; any other end is the server's.
+func (s *Server) goServe(serve func() error, normal error) {
+	s.wg.Go(func() {
+		if err := serve(); err != nil && !errors.Is(err, normal) {
+			s.fail <- err
+		}
+	})
+}
+
+func (s *Server) housekeep(ctx context.Context) {
+	tick := time.NewTicker(reconcileEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.reconcile(ctx, false); err != nil {
+				s.log.Error("reconcile", "error", err)
+			}
+		}
+	}
+}
+
+// serverTLS demands a client certificate of the given authorities. No name or
+// protocol extension is needed; tickets resume sessions with their certificates.
+func (c *Config) serverTLS(auth *authn.Authenticator) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+	if err != nil {
+		return nil, fmt.Errorf("the server's certificate cannot be used; see tls.certificate and tls.key: %w", err)
+	}
+	pem, err := os.ReadFile(c.TLS.ClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("the clients' authority cannot be read; see tls.client_ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls.client_ca: %s holds no certificate", c.TLS.ClientCA)
+	}
+	t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	// A resumed session is not verified anew by TLS itself.
+	t.VerifyConnection = func(state tls.ConnectionState) error {
+		if len(state.PeerCertificates) > 0 && auth.Revoked(state.PeerCertificates[0]) {
+			return errors.New("the client certificate has been revoked")
+		}
+		return nil
+	}
+	if c.TLS.OldSuites {
+		for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+			t.CipherSuites = append(t.CipherSuites, s.ID)
+		}
+	}
+	return t, nil
+}
+
+// Failed tells when a door has ended by itself.
+func (s *Server) Failed() <-chan error { return s.fail }
+
+// Reload reads policy and revocation list anew; what cannot be used leaves the
+// old in force.
+func (s *Server) Reload(ctx context.Context) error {
+	err := errors.Join(s.policy.Reload(ctx), s.auth.Reload())
+	if err != nil {
+		s.log.Error("reload", "error", err)
+		return err
+	}
+	s.log.Info("reload", "policy", s.policy.Hash())
+	return nil
+}
+
+// Stop answers what is under way, closes the doors, then the hands.
+func (s *Server) Stop(ctx context.Context) error {
+	var errs []error
+	if s.kmip != nil {
+		errs = append(errs, s.kmip.Shutdown(ctx))
+	}
+	if s.https != nil {
+		errs = append(errs, s.https.Shutdown(ctx))
+	}
+	if s.admin != nil {
+		errs = append(errs, s.admin.Shutdown(ctx))
+	}
+	if s.stop != nil {
+		s.stop()
+	}
+	s.wg.Wait()
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.token != nil {
+		errs = append(errs, s.token.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// health asks every hand.
+func (s *Server) health(r *http.Request) httpd.Health {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	h := s.token.Health(ctx)
+	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Problem: h.Problem, Notes: h.Refusals}}}
+	part := func(name string, err error) {
+		p := httpd.Part{Ready: err == nil}
+		if err != nil {
+			p.Problem = detail(err)
+		}
+		out.Parts[name] = p
+	}
+	err := s.store.Health(ctx)
+	part("store", err)
+	part("audit", err)
+	part("policy", s.policy.Health(ctx))
+	for _, p := range out.Parts {
+		out.Ready = out.Ready && p.Ready
+	}
+	return out
+}
+
+// detail is the sentence of an error without its cause.
+func detail(err error) string {
+	var e *core.Error
+	if errors.As(err, &e) {
+		return e.Detail
+	}
+	return "see the log"
+}
