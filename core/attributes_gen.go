@@ -9,7 +9,7 @@ var attributeTable = []AttributeRule{
 	{TagCertificateIdentifier, "Certificate Identifier", false, ModifyNever, false, false, V1_0, V1_4},
 	{TagCertificateIssuer, "Certificate Issuer", false, ModifyNever, false, false, V1_0, V1_4},
 	{TagCertificateSubject, "Certificate Subject", false, ModifyNever, false, false, V1_0, V1_4},
-	{TagCertificateType, "Certificate Type", false, ModifyNever, false, false, V1_0, 0},
+	{TagCertificateType, "Certificate Type", true, ModifyNever, false, false, V1_0, 0},
 	{TagCompromiseDate, "Compromise Date", false, ModifyNever, false, false, V1_0, 0},
 	{TagCompromiseOccurrenceDate, "Compromise Occurrence Date", false, ModifyNever, false, false, V1_0, 0},
 	{TagContactInformation, "Contact Information", true, ModifyAlways, true, false, V1_0, 0},

@@ -30,7 +30,7 @@ func (o *ManagedObject) Mask() UsageMask {
 
 // Key names the object to the HSM.
 func (o *ManagedObject) Key() Key {
-	return Key{Tenant: o.Tenant, ID: o.ID, Type: o.Type, Algorithm: o.Algorithm(), Mask: o.Mask(), Material: &o.Material}
+	return Key{Tenant: o.Tenant, ID: o.ID, Type: o.Type, Algorithm: o.Algorithm(), Mask: o.Mask(), Bits: int(o.Attributes.Num(TagCryptographicLength)), Material: &o.Material}
 }
 
 // Class says how far key material may go (docs/DESIGN.md, Custody).
@@ -104,6 +104,7 @@ type Key struct {
 	Type      ObjectType
 	Algorithm CryptographicAlgorithm
 	Mask      UsageMask
+	Bits      int // Cryptographic Length
 	Material  *Material
 }
 

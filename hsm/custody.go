@@ -203,6 +203,14 @@ func (t *Token) GeneratePair(ctx context.Context, k, public core.Key, s core.Key
 		return priv, pub, nil, facts, err
 	}
 	facts.Where = "token"
+	if s.Class == core.ClassC && s.Mode == core.ModeWrapped {
+		// The token digests no private keys; one that may be read is read for it.
+		k.Material = &priv
+		err = t.withClear(ctx, k, func(b []byte) error { sum := sha256.Sum256(b); facts.SHA256 = sum[:]; return nil })
+		if err != nil {
+			return priv, pub, nil, facts, err
+		}
+	}
 	pub, _, err = t.Import(ctx, public, core.KeySpec{Kind: core.KeyPublic, Class: core.ClassC, Mode: core.ModeData, Format: core.KeyFormatTypeX509}, spki)
 	return priv, pub, spki, facts, err
 }

@@ -193,7 +193,7 @@ func TestKeyPairs(t *testing.T) {
 			if c.kind == core.KeyEd25519 && class == core.ClassN {
 				mode = core.ModeResident
 			}
-			priv := core.Key{Tenant: "default", ID: name, Type: core.ObjectTypePrivateKey, Algorithm: c.alg, Mask: core.MaskSign | core.MaskDecrypt}
+			priv := core.Key{Tenant: "default", ID: name, Type: core.ObjectTypePrivateKey, Algorithm: c.alg, Mask: core.MaskSign | core.MaskDecrypt, Bits: c.bits}
 			pub := core.Key{Tenant: "default", ID: name + " public", Type: core.ObjectTypePublicKey, Algorithm: c.alg, Mask: core.MaskVerify | core.MaskEncrypt}
 			s := spec(c.kind, class, mode, c.bits)
 			s.Curve, s.Format = c.curve, core.KeyFormatTypePKCS8

@@ -301,7 +301,7 @@ func (t *Token) Sign(ctx context.Context, k core.Key, p core.CryptographicParame
 		err = t.withClear(ctx, k, func(b []byte) (err error) { sig, err = soft.SignPrivate(b, p, k.Algorithm, data, digested); return err })
 		return sig, inMemory, err
 	}
-	mech, msg, err := t.signMechanism(&plan, msg)
+	mech, msg, err := t.signMechanism(&plan, msg, k.Bits)
 	if err != nil {
 		return nil, "", err
 	}
@@ -314,9 +314,8 @@ func (t *Token) Sign(ctx context.Context, k core.Key, p core.CryptographicParame
 
 // signMechanism hashes and pads here and has the token do the rest: fewer
 // mechanisms are asked of it, and all tokens answer alike.
-func (t *Token) signMechanism(p *soft.SignaturePlan, msg []byte) ([]*p11.Mechanism, []byte, error) {
+func (t *Token) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) ([]*p11.Mechanism, []byte, error) {
 	var m uint
-	var param any
 	switch p.Scheme {
 	case soft.PKCS1:
 		info, err := soft.DigestInfo(p.Hash, msg)
@@ -325,11 +324,13 @@ func (t *Token) signMechanism(p *soft.SignaturePlan, msg []byte) ([]*p11.Mechani
 		}
 		m, msg = p11.CKM_RSA_PKCS, info
 	case soft.PSS:
-		hash, mgf, ok := pssNames(p)
-		if !ok {
-			return nil, nil, core.Errorf(core.UnsupportedByHSM, "PSS with these hashes is not supported")
+		// Encoded here and signed raw: tokens differ in which pairs of hashes
+		// they take.
+		em, err := soft.EncodePSS(p, msg, bits)
+		if err != nil {
+			return nil, nil, err
 		}
-		m, param = p11.CKM_RSA_PKCS_PSS, p11.NewPSSParams(hash, mgf, uint(p.Salt))
+		m, msg = p11.CKM_RSA_X_509, append(make([]byte, (bits+7)/8-len(em)), em...)
 	case soft.ECDSA:
 		m = p11.CKM_ECDSA
 	case soft.EdDSA:
@@ -338,7 +339,7 @@ func (t *Token) signMechanism(p *soft.SignaturePlan, msg []byte) ([]*p11.Mechani
 	if !t.has(m, p11.CKF_SIGN) {
 		return nil, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not sign in the way asked for")
 	}
-	return []*p11.Mechanism{p11.NewMechanism(m, param)}, msg, nil
+	return []*p11.Mechanism{p11.NewMechanism(m, nil)}, msg, nil
 }
 
 func (t *Token) signRaw(ctx context.Context, k core.Key, mech []*p11.Mechanism, msg []byte) (sig []byte, err error) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -16,12 +17,14 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 	p := k.caller.Principal
 	o := &core.ManagedObject{Tenant: p.Tenant, ID: newID(), Type: t, Owner: p.ID, Group: groupFor(p, given), Version: 1}
 	now := core.Date(k.now)
+	short := sha256.Sum256([]byte(o.ID)) // KMIP 2.1 §4.56
 	as := core.Attributes{
 		{Tag: core.TagUniqueIdentifier, Value: core.Text(o.ID)},
 		{Tag: core.TagObjectType, Value: core.Enum(t)},
 		{Tag: core.TagInitialDate, Value: now},
 		{Tag: core.TagLastChangeDate, Value: now},
 		{Tag: core.TagOriginalCreationDate, Value: now},
+		{Tag: core.TagShortUniqueIdentifier, Value: core.Bytes(short[:])},
 	}
 	for _, a := range given {
 		if a.Tag == core.TagOriginalCreationDate {
@@ -79,17 +82,13 @@ func groupFor(p *core.Principal, given core.Attributes) string {
 // checkDates refuses dates that contradict one another (KMIP 1.4 §3.24 to
 // §3.27). An Activation Date in the past is the object's at once.
 func (k *call) checkDates(o *core.ManagedObject) error {
-	order := []core.Tag{core.TagActivationDate, core.TagProcessStartDate, core.TagProtectStopDate, core.TagDeactivationDate}
-	last, lastTag := int64(0), core.Tag(0)
-	for _, t := range order {
-		v, ok := o.Attributes.Get(t)
-		if !ok {
-			continue
+	for _, pair := range [][2]core.Tag{{core.TagActivationDate, core.TagDeactivationDate}, {core.TagActivationDate, core.TagProcessStartDate},
+		{core.TagProtectStopDate, core.TagDeactivationDate}} {
+		first, ok := o.Attributes.Get(pair[0])
+		then, ok2 := o.Attributes.Get(pair[1])
+		if ok && ok2 && then.Num < first.Num {
+			return core.Errorf(core.InvalidField, "%v lies before %v", pair[1], pair[0])
 		}
-		if lastTag != 0 && v.Num < last {
-			return core.Errorf(core.InvalidField, "%v lies before %v", t, lastTag)
-		}
-		last, lastTag = v.Num, t
 	}
 	return nil
 }

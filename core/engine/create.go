@@ -69,7 +69,7 @@ func (k *call) requireForKey(t core.ObjectType, given core.Attributes) error {
 	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicAlgorithm) {
 		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Algorithm", k.op)
 	}
-	if !given.Has(core.TagCryptographicUsageMask) {
+	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicUsageMask) {
 		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Usage Mask", k.op)
 	}
 	return nil
@@ -101,6 +101,10 @@ const (
 	maxGeneric = 4096
 )
 
+// quantumSafeBits is what a symmetric key needs to be Quantum Safe (KMIP 2.1
+// §4.45): search by a quantum computer halves its strength.
+const quantumSafeBits = 256
+
 func symmetricSpec(o *core.ManagedObject) (core.KeySpec, error) {
 	alg, bits := o.Algorithm(), o.Attributes.Num(core.TagCryptographicLength)
 	size, ok := symmetricSizes[alg]
@@ -109,6 +113,9 @@ func symmetricSpec(o *core.ManagedObject) (core.KeySpec, error) {
 	}
 	if bits == 0 {
 		bits = size.usual
+	}
+	if o.Attributes.Bool(core.TagQuantumSafe) && bits < quantumSafeBits {
+		return core.KeySpec{}, core.Errorf(core.GeneralFailure, "a key of %d bits is not Quantum Safe; ask for %d", bits, quantumSafeBits)
 	}
 	if !validLength(size.bits, bits) {
 		return core.KeySpec{}, core.Errorf(core.InvalidField, "%d bits is no length of a key for %v", bits, alg)

@@ -98,7 +98,11 @@ func (k *call) shape(o *core.ManagedObject, format core.KeyFormatType, out *core
 	if format == 0 {
 		format = o.Material.Format
 	}
-	body.KeyBlock.Algorithm, body.KeyBlock.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
+	// Algorithm and length of Secret Data are none of its key block's business
+	// (KMIP 1.4 §2.1.3: they may be left out where the value tells).
+	if o.Type != core.ObjectTypeSecretData {
+		body.KeyBlock.Algorithm, body.KeyBlock.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
+	}
 	return k.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
 }
 

@@ -106,6 +106,9 @@ const (
 )
 
 func pairSpec(o *core.ManagedObject) (core.KeySpec, error) {
+	if o.Attributes.Bool(core.TagQuantumSafe) {
+		return core.KeySpec{}, core.Errorf(core.GeneralFailure, "no key pair that can be made here is Quantum Safe")
+	}
 	bits := o.Attributes.Num(core.TagCryptographicLength)
 	s := core.KeySpec{Bits: int(bits), Format: core.KeyFormatTypePKCS8}
 	switch o.Algorithm() {

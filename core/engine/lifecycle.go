@@ -54,7 +54,7 @@ func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
 }
 
 // Destroy wipes an object's key material and keeps its attributes (KMIP 1.4
-// §4.21, 2.1 §6.1.15). It cannot be undone.
+// §4.21, 2.1 §6.1.15). Only a failing batch with Undo brings it back.
 func (e *Engine) Destroy(ctx context.Context, c *core.Caller, in *core.DestroyInput) (core.IDOutput, error) {
 	return run(e, ctx, c, core.OperationDestroy, in, (*call).destroy)
 }
@@ -75,7 +75,9 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 		return out, err
 	}
 	k.HSM.Forget(k.caller.Principal.Tenant, out.ID)
-	if token != nil {
+	// In a batch that may be undone the token object stays until the reconciler
+	// comes by: its intent says so, and by then the row has the last word.
+	if token != nil && k.caller.Undo == nil {
 		k.finishDestroy(k.ctx, tokenIntent(token), token)
 	}
 	return out, nil

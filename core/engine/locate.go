@@ -102,7 +102,7 @@ func (s *search) online(o *core.ManagedObject) bool {
 	if m := core.StorageStatusMask(s.in.StorageStatus); m != 0 {
 		return (gone && m&core.StorageStatusMaskDestroyedStorage != 0) || (!gone && m&core.StorageStatusMaskOnLineStorage != 0)
 	}
-	return !gone || s.in.Attributes.Has(core.TagState) || s.in.Attributes.Has(core.TagUniqueIdentifier)
+	return !gone || s.in.Attributes.Has(core.TagState)
 }
 
 func (s *search) fresh(o *core.ManagedObject) bool {

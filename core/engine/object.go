@@ -71,7 +71,7 @@ func printable(s string) string {
 // operation may touch it.
 func (k *call) object(id core.Identifier) (*core.ManagedObject, error) {
 	if id.Text == "" {
-		return nil, core.Errorf(core.InvalidField, "%s names no Unique Identifier and the ID Placeholder is empty", k.op)
+		return nil, core.Errorf(core.ItemNotFound, "%s names no Unique Identifier and the ID Placeholder is empty", k.op)
 	}
 	k.record.Object = printable(id.Text)
 	o, err := k.load(id.Text)

@@ -16,6 +16,9 @@ import (
 // Sizes in bytes.
 const (
 	gcmIV     = 12
+	minGCMIV  = 8
+	maxGCMIV  = 64
+	djbNonce  = 8 // of ChaCha20 before RFC 8439, with a counter of 64 bits
 	minGCMTag = 12
 	maxGCMTag = 16
 )
@@ -29,6 +32,9 @@ type Plan struct {
 	MakeIV    bool // Encrypt: none was given, so one must be made and returned
 	Tag       int  // bytes, AEAD modes
 	Pad       bool // PKCS5 padding
+
+	nonce int  // bytes of the IV that is used
+	anyIV bool // GCM takes IVs of other lengths too (NIST SP 800-38D §5.2.1.1)
 }
 
 // CheckCipher settles mode, IV, tag and padding, for tokens and software
@@ -51,6 +57,9 @@ func CheckCipher(c *core.Cipher, encrypt bool) (Plan, error) {
 
 func (p Plan) stream(c *core.Cipher, encrypt bool) (Plan, error) {
 	p.IV = chacha20.NonceSize
+	if p.Algorithm == core.AlgorithmChaCha20 && len(c.IV) == djbNonce {
+		p.IV = djbNonce
+	}
 	if p.Algorithm == core.AlgorithmChaCha20Poly1305 {
 		p.Tag = chacha20poly1305.Overhead
 	}
@@ -66,6 +75,7 @@ func (p Plan) block(c *core.Cipher, encrypt bool) (Plan, error) {
 	case core.BlockCipherModeCBC, core.BlockCipherModeCTR:
 		p.IV = p.Block
 	case core.BlockCipherModeGCM:
+		p.anyIV = true
 		if p.Block != aes.BlockSize {
 			return p, core.Errorf(core.InvalidField, "GCM needs a cipher with blocks of 16 bytes, such as AES")
 		}
@@ -92,7 +102,7 @@ func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
 		return nil
 	case random != nil && *random && encrypt && len(c.IV) > 0:
 		return core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
-	case len(c.IV) == p.IV:
+	case len(c.IV) == p.IV, p.anyIV && len(c.IV) >= minGCMIV && len(c.IV) <= maxGCMIV:
 		return nil
 	case len(c.IV) > 0:
 		return core.Errorf(core.InvalidField, "the IV has %d bytes; %v %v takes %d", len(c.IV), p.Algorithm, p.Mode, p.IV)
@@ -218,14 +228,15 @@ func Encrypt(key []byte, c *core.Cipher, random func([]byte) error) (core.Cipher
 		}
 		out.IV = iv
 	}
+	p.nonce = len(iv)
 	aead, block, err := p.open(key)
 	if err != nil {
 		return out, err
 	}
 	if aead != nil {
 		sealed := aead.Seal(nil, iv, c.Data, c.AAD)
-		at := len(sealed) - aead.Overhead()
-		out.Data, out.Tag = sealed[:at:at], sealed[at:]
+		at := len(c.Data)
+		out.Data, out.Tag = sealed[:at:at], sealed[at:at+p.Tag]
 		return out, nil
 	}
 	data := c.Data
@@ -243,19 +254,13 @@ func Decrypt(key []byte, c *core.Cipher) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.nonce = len(c.IV)
 	aead, block, err := p.open(key)
 	if err != nil {
 		return nil, err
 	}
 	if aead != nil {
-		out, err := aead.Open(nil, c.IV, append(append(make([]byte, 0, len(c.Data)+len(c.Tag)), c.Data...), c.Tag...), c.AAD)
-		if err != nil {
-			return nil, core.Errorf(core.CryptographicFailure, "the data does not decrypt: key, IV, tag, additional data or data are wrong")
-		}
-		if out == nil {
-			out = []byte{}
-		}
-		return out, nil
+		return openAEAD(aead, c)
 	}
 	out := make([]byte, len(c.Data))
 	if err := p.apply(key, block, c.IV, out, c.Data, false); err != nil || !p.Pad {
@@ -278,15 +283,33 @@ func (p *Plan) open(key []byte) (cipher.AEAD, cipher.Block, error) {
 	if err != nil || p.Mode != core.BlockCipherModeGCM {
 		return nil, b, err
 	}
-	a, err := cipher.NewGCMWithTagSize(b, p.Tag)
+	a, err := cipher.NewGCMWithNonceSize(b, p.nonce)
 	return a, b, err
+}
+
+// openAEAD checks a tag that may have been cut short: a short tag is the
+// beginning of the full one, which Go makes but does not compare so. Sealing
+// the ciphertext gives the plaintext, whose seal gives the full tag.
+func openAEAD(a cipher.AEAD, c *core.Cipher) ([]byte, error) {
+	n := len(c.Data)
+	plain := a.Seal(nil, c.IV, c.Data, c.AAD)[:n:n]
+	full := a.Seal(nil, c.IV, plain, c.AAD)
+	defer clear(full)
+	if subtle.ConstantTimeCompare(full[n:n+len(c.Tag)], c.Tag) != 1 {
+		clear(plain)
+		return nil, core.Errorf(core.CryptographicFailure, "the data does not decrypt: key, IV, tag, additional data or data are wrong")
+	}
+	return plain, nil
 }
 
 // apply runs a mode without a tag.
 func (p *Plan) apply(key []byte, b cipher.Block, iv, dst, src []byte, encrypt bool) error {
 	switch {
 	case p.Algorithm == core.AlgorithmChaCha20:
-		s, err := chacha20.NewUnauthenticatedCipher(key, iv)
+		// The older form's counter fills what is the first third of the nonce
+		// today; within one message, 1 MiB at most, that third stays zero.
+		nonce := append(make([]byte, chacha20.NonceSize-len(iv), chacha20.NonceSize), iv...)
+		s, err := chacha20.NewUnauthenticatedCipher(key, nonce)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -30,6 +31,8 @@ type SignaturePlan struct {
 	Hash   crypto.Hash
 	MGF    crypto.Hash // PSS
 	Salt   int         // PSS, bytes
+
+	anySalt bool // verifying: no length was asked for, so any is taken
 }
 
 type signing struct {
@@ -103,7 +106,7 @@ func (s signing) forKey(p core.CryptographicParameters, key core.CryptographicAl
 	if err != nil {
 		return SignaturePlan{}, err
 	}
-	plan := SignaturePlan{Scheme: want, Hash: h, MGF: h, Salt: h.Size()}
+	plan := SignaturePlan{Scheme: want, Hash: h}
 	return plan, plan.pss(p)
 }
 
@@ -118,15 +121,20 @@ func (s *SignaturePlan) pss(p core.CryptographicParameters) error {
 	if p.TrailerField != nil && *p.TrailerField != 1 {
 		return core.Errorf(core.InvalidField, "Trailer Field %d is not supported; 1 is", *p.TrailerField)
 	}
+	// KMIP 1.4 Table 65: the hash of MGF1 is SHA-1 where none is named, and the
+	// salt is as long as that hash.
+	s.MGF = crypto.SHA1
+	if p.MaskGeneratorHashing != 0 {
+		var err error
+		if s.MGF, err = HashOf(p.MaskGeneratorHashing); err != nil {
+			return err
+		}
+	}
+	s.Salt, s.anySalt = s.MGF.Size(), p.SaltLength == nil
 	if p.SaltLength != nil {
 		if s.Salt = int(*p.SaltLength); s.Salt < 0 || s.Salt > 512 {
 			return core.Errorf(core.InvalidField, "a salt of %d bytes cannot be", s.Salt)
 		}
-	}
-	if p.MaskGeneratorHashing != 0 {
-		var err error
-		s.MGF, err = HashOf(p.MaskGeneratorHashing)
-		return err
 	}
 	return nil
 }
@@ -182,7 +190,14 @@ func VerifyPublic(spki []byte, p core.CryptographicParameters, alg core.Cryptogr
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		if plan.Scheme == PSS {
-			return verifyPSS(k, &plan, msg, sig), nil
+			ok := verifyPSS(k, &plan, msg, sig)
+			if !ok && p.MaskGeneratorHashing == 0 {
+				// Where no hash is named for MGF1, SHA-1 is the standard's, and
+				// the message's own is what most software took.
+				plan.MGF = plan.Hash
+				ok = verifyPSS(k, &plan, msg, sig)
+			}
+			return ok, nil
 		}
 		return rsa.VerifyPKCS1v15(k, plan.Hash, msg, sig) == nil, nil
 	case *ecdsa.PublicKey:
@@ -193,12 +208,37 @@ func VerifyPublic(spki []byte, p core.CryptographicParameters, alg core.Cryptogr
 	return false, core.Errorf(core.InvalidField, "public keys of this kind do not verify")
 }
 
-// verifyPSS checks with Go where both hashes are one; Go takes no other MGF hash.
+// verifyPSS is EMSA-PSS-VERIFY (RFC 8017 §9.1.2), since Go takes no other hash
+// for MGF1 than the message's. Nothing in it is secret.
 func verifyPSS(k *rsa.PublicKey, plan *SignaturePlan, digest, sig []byte) bool {
-	if plan.MGF != plan.Hash {
+	s := new(big.Int).SetBytes(sig)
+	if len(sig) != k.Size() || s.Cmp(k.N) >= 0 {
 		return false
 	}
-	return rsa.VerifyPSS(k, plan.Hash, digest, sig, &rsa.PSSOptions{SaltLength: plan.Salt}) == nil
+	bits := k.N.BitLen() - 1
+	em := s.Exp(s, big.NewInt(int64(k.E)), k.N).FillBytes(make([]byte, k.Size()))
+	em = em[len(em)-(bits+7)/8:]
+	n := plan.Hash.Size()
+	if len(em) < n+2 || em[len(em)-1] != 0xbc {
+		return false
+	}
+	db, sum := em[:len(em)-n-1], em[len(em)-n-1:len(em)-1]
+	unused := byte(0xff) >> (8*len(em) - bits)
+	if db[0]&^unused != 0 {
+		return false
+	}
+	mgf1XOR(db, plan.MGF, sum)
+	db[0] &= unused
+	at := bytes.IndexByte(db, 1)
+	if at < 0 || len(bytes.Trim(db[:at], "\x00")) > 0 {
+		return false
+	}
+	salt := db[at+1:]
+	h := plan.Hash.New()
+	h.Write(make([]byte, 8))
+	h.Write(digest)
+	h.Write(salt)
+	return bytes.Equal(h.Sum(nil), sum) && (plan.anySalt || len(salt) == plan.Salt)
 }
 
 // SignPrivate signs with a PKCS#8 key in memory.
@@ -218,6 +258,9 @@ func SignPrivate(pkcs8 []byte, p core.CryptographicParameters, alg core.Cryptogr
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, core.Errorf(core.InvalidField, "private keys of this kind do not sign")
+	}
+	if plan.Scheme == PSS && plan.MGF != plan.Hash {
+		return nil, core.Errorf(core.UnsupportedByHSM, "PSS with another hash for MGF1 is made by the HSM alone")
 	}
 	var opts crypto.SignerOpts = plan.Hash
 	if plan.Scheme == PSS {

@@ -103,15 +103,9 @@ func (b *batch) refuseWhole() error {
 				return core.Errorf(core.InvalidMessage, "two batch items have the same Unique Batch Item ID")
 			}
 		}
-		if h.ErrorOption == core.BatchErrorContinuationOptionUndo && irreversible[it.Operation] {
-			return core.Errorf(core.FeatureNotSupported, "%v cannot be undone, so it cannot stand in a batch with Batch Error Continuation Option Undo", it.Operation)
-		}
 	}
 	return nil
 }
-
-// irreversible lists what no Undo brings back.
-var irreversible = map[core.Operation]bool{core.OperationDestroy: true, core.OperationRNGSeed: true}
 
 // credentials takes credentials beside the certificate, which many products
 // send, and gives them no rights: who asks is who the certificate names

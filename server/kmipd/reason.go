@@ -13,7 +13,7 @@ import (
 var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.Internal:                       {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 	core.ItemNotFound:                   {core.ReasonItemNotFound, core.ReasonObjectNotFound},
-	core.ObjectDestroyed:                {core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
+	core.ObjectDestroyed:                {core.ReasonItemNotFound, core.ReasonObjectDestroyed},
 	core.ObjectArchived:                 {core.ReasonObjectArchived, core.ReasonObjectArchived},
 	core.PermissionDenied:               {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
 	core.WrongState:                     {core.ReasonPermissionDenied, core.ReasonWrongKeyLifecycleState},

@@ -31,7 +31,7 @@ def expect_refusal(reason, call):
 
 
 with client.ProxyKmipClient(hostname=host, port=int(port), cert=certs + "/dev.pem", key=certs + "/dev-key.pem",
-                            ca=certs + "/ca.pem", ssl_version="PROTOCOL_SSLv23", config_file="/nonexistent",
+                            ca=certs + "/ca.pem", ssl_version="PROTOCOL_SSLv23",
                             kmip_version=kmip_version) as c:
     key = c.create(enums.CryptographicAlgorithm.AES, 256, name=name, cryptographic_usage_mask=[M.ENCRYPT, M.DECRYPT])
     step("create %s" % key)
