@@ -1,0 +1,43 @@
+# keyreeve: everything needs Go, a C compiler and make; `make run` and `make test`
+# say what else, and on Debian as root install it.
+
+DIR     ?= ./dev
+CASES   ?=
+BENCH   ?= 5s
+SOAK    ?= 10m
+SHARED  ?= $(or $(KEYREEVE_SHARED),../shared)
+
+.PHONY: help build run test check bench conformance soak need
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## build bin/keyreeve
+	go build -trimpath -o bin/keyreeve ./cmd/keyreeve
+
+need:
+	@testdata/need.sh softhsm2
+
+run: need build ## everything for a first run, then serve (DIR=./dev)
+	@testdata/first-run.sh $(DIR)
+
+test: ## everything that must pass
+	@testdata/need.sh softhsm2 postgresql python3-pykmip || true
+	go test ./...
+
+check: ## formatting, vet, layers, generated files, modules, short fuzz
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go test -count=1 -run 'TestLayers|TestPackageComments|TestLinks|TestModules' .
+	@testdata/generated.sh
+	@testdata/fuzz.sh 5s
+
+bench: build ## the ratios of docs/DESIGN.md, measured in one run (BENCH=5s each)
+	bin/keyreeve bench --self --duration $(BENCH)
+
+conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
+	@test -n "$(CASES)" || { echo "say which: make conformance CASES=dir[,dir]"; exit 1; }
+	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) -known docs/known-failures.txt
+
+soak: build ## kill the server in the middle of work, again and again (SOAK=10m)
+	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled' -v ./server

@@ -1,0 +1,151 @@
+// Package servertest starts the real program for tests: built once, with a
+// folder, token and free ports of its own, and stopped by its own id.
+package servertest
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Server is a running keyreeve.
+type Server struct {
+	KMIP, HTTPS string // host:port
+	Dir, Certs  string
+	Log         string // file with its standard error
+
+	t   testing.TB
+	cmd *exec.Cmd
+	env []string
+}
+
+var (
+	build  sync.Once
+	binary string
+	failed error
+)
+
+// Root is the folder of the module.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Binary builds the program once a test process.
+func Binary(t testing.TB) string {
+	t.Helper()
+	build.Do(func() {
+		dir, err := os.MkdirTemp("", "keyreeve-bin-")
+		if err != nil {
+			failed = err
+			return
+		}
+		binary = filepath.Join(dir, "keyreeve")
+		cmd := exec.Command("go", "build", "-o", binary, "./cmd/keyreeve")
+		cmd.Dir = Root()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			failed = fmt.Errorf("%v\n%s", err, out)
+		}
+	})
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	return binary
+}
+
+// Start starts a fresh development server, and skips the test when there is no
+// SoftHSM2. env are additional NAME=VALUE settings.
+func Start(t testing.TB, env ...string) *Server {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib*/softhsm/libsofthsm2.so")
+	more, _ := filepath.Glob("/usr/lib/*/softhsm/libsofthsm2.so")
+	if len(found)+len(more) == 0 {
+		t.Skip("SoftHSM2 is not installed (Debian: apt-get install softhsm2)")
+	}
+	base := "/dev/shm"
+	if _, err := os.Stat(base); err != nil {
+		base = os.TempDir()
+	}
+	dir, err := os.MkdirTemp(base, "keyreeve-server-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, Dir: dir, Certs: filepath.Join(dir, "certs"), Log: filepath.Join(dir, "log"), env: env}
+	t.Cleanup(func() { s.Kill(); os.RemoveAll(dir) })
+	s.Run()
+	return s
+}
+
+var ready = regexp.MustCompile(`^ready kmip=(\S+) https=(\S+) dir=(\S+)$`)
+
+// Run starts the program on the folder, again after it was stopped.
+func (s *Server) Run() {
+	s.t.Helper()
+	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd = exec.Command(Binary(s.t), "serve", "--dev", "--dir", s.Dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd.Stderr = log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	line := make(chan string, 1)
+	go func() {
+		text, _ := bufio.NewReader(out).ReadString('\n')
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case text := <-line:
+		m := ready.FindStringSubmatch(text)
+		if m == nil {
+			b, _ := os.ReadFile(s.Log)
+			s.t.Fatalf("the server said %q, not that it is ready:\n%s", text, b)
+		}
+		s.KMIP, s.HTTPS = m[1], m[2]
+	case <-time.After(30 * time.Second):
+		s.t.Fatal("the server did not become ready in 30 s")
+	}
+}
+
+// Kill ends it at once, as a power cut would.
+func (s *Server) Kill() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// Signal sends it a signal.
+func (s *Server) Signal(sig os.Signal) { s.cmd.Process.Signal(sig) }
+
+// Wait returns its exit status.
+func (s *Server) Wait() error {
+	err := s.cmd.Wait()
+	s.cmd = nil
+	return err
+}
+
+// Command runs another command of the program and returns what it printed.
+func (s *Server) Command(args ...string) (string, error) {
+	cmd := exec.Command(Binary(s.t), args...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
