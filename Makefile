@@ -37,7 +37,7 @@ bench: build ## the ratios of docs/DESIGN.md, measured in one run (BENCH=5s each
 
 conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
 	@test -n "$(CASES)" || { echo "say which: make conformance CASES=dir[,dir]"; exit 1; }
-	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) -known docs/known-failures.txt
+	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) docs/known-failures.txt
 
 soak: build ## kill the server in the middle of work, again and again (SOAK=10m)
 	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled' -v ./server

@@ -1,7 +1,314 @@
 package main
 
-import "fmt"
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
 
-type benchCmd struct{}
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+)
 
-func (benchCmd) Run() error { return fmt.Errorf("see make bench") }
+// benchCmd is a closed loop of requests over TLS, beside three limits measured
+// in the same run: L1 a TLS echo of the same bytes, L2 the raw PKCS#11 calls, L3
+// an echo that also commits a record in groups before it answers.
+type benchCmd struct {
+	Self        bool          `help:"Start a fresh development server to measure; else --dir names a running one."`
+	Dir         string        `help:"Folder of a running development server." type:"path"`
+	KMIP        string        `name:"kmip" help:"Its KMIP address." default:"127.0.0.1:5696"`
+	Operation   []string      `short:"o" help:"get, create, locate, encrypt, sign, discover." default:"get,encrypt,create,locate,sign,discover"`
+	Connections []int         `short:"c" help:"Numbers of connections." default:"1,16,64"`
+	Duration    time.Duration `short:"d" help:"Of each measurement." default:"5s"`
+	Version     string        `help:"KMIP version." default:"1.4"`
+	Objects     int           `help:"Objects with names of their own, for locate." default:"1000"`
+	Limits      bool          `help:"Measure L1, L2 and L3 too." default:"true" negatable:""`
+}
+
+type result struct {
+	ops      float64 // a second
+	p50, p99 time.Duration
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("%9.0f ops/s  p50 %8s  p99 %8s", r.ops, r.p50.Round(time.Microsecond), r.p99.Round(time.Microsecond))
+}
+
+func (c *benchCmd) Run() error {
+	v, ok := map[string]core.Version{"1.0": core.V1_0, "1.1": core.V1_1, "1.2": core.V1_2, "1.3": core.V1_3, "1.4": core.V1_4, "2.0": core.V2_0, "2.1": core.V2_1}[c.Version]
+	if !ok {
+		return fmt.Errorf("--version %s is none that is spoken", c.Version)
+	}
+	b := &bench{benchCmd: c, version: v, limits: map[string]result{}}
+	defer b.close()
+	if c.Self {
+		if err := b.serve(); err != nil {
+			return err
+		}
+	} else if c.Dir == "" {
+		return errors.New("bench needs --self, or --dir of a running development server")
+	}
+	fmt.Printf("%s, %d CPUs, %v a measurement, KMIP %s; client and server share the machine\n", runtime.Version(), runtime.NumCPU(), c.Duration, c.Version)
+	return b.all()
+}
+
+// bench is one run.
+type bench struct {
+	*benchCmd
+	version core.Version
+	certs   string
+	temp    string
+	procs   []*exec.Cmd
+	limits  map[string]result
+	key     string // an AES key of class C that may encrypt
+	signer  string // a P-256 private key
+}
+
+func (b *bench) close() {
+	for _, p := range b.procs {
+		p.Process.Signal(syscall.SIGTERM)
+		p.Wait()
+	}
+	if b.temp != "" {
+		os.RemoveAll(b.temp)
+	}
+}
+
+// serve starts a server on the disk, so that its syncs are real ones.
+func (b *bench) serve() (err error) {
+	if b.temp, err = os.MkdirTemp("", "keyreeve-bench-"); err != nil {
+		return err
+	}
+	b.Dir = filepath.Join(b.temp, "dev")
+	b.KMIP, err = b.start(b.Dir)
+	return err
+}
+
+func (b *bench) start(dir string, env ...string) (string, error) {
+	line, err := b.spawn(env, "serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimPrefix(strings.Fields(line + " x")[1], "kmip="), nil
+}
+
+// spawn starts this program anew and returns the first line it prints.
+func (b *bench) spawn(env []string, args ...string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	b.procs = append(b.procs, cmd)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("%s did not start", args[0])
+	}
+	return strings.TrimSpace(line), nil
+}
+
+func (b *bench) all() error {
+	b.certs = filepath.Join(b.Dir, "certs")
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	if b.Limits {
+		if err := b.measureLimits(); err != nil {
+			return err
+		}
+	}
+	for _, op := range b.Operation {
+		for _, n := range b.Connections {
+			r, err := b.operation(op, b.KMIP, n)
+			if err != nil {
+				return fmt.Errorf("%s: %w", op, err)
+			}
+			fmt.Printf("%-16s c=%-4d %v%s\n", op, n, r, b.ratios(n, r))
+		}
+	}
+	if b.Self && b.Limits && slices.Contains(b.Operation, "get") {
+		return b.uncached()
+	}
+	return nil
+}
+
+func (b *bench) ratios(n int, r result) string {
+	s := ""
+	for _, l := range []string{"L1", "L3"} {
+		if lim, ok := b.limits[fmt.Sprint(l, n)]; ok {
+			s += fmt.Sprintf("  %.2f of %s", r.ops/lim.ops, l)
+		}
+	}
+	if sync, ok := b.limits["sync"]; ok && n == 1 {
+		l1 := b.limits["L11"]
+		s += fmt.Sprintf("  p50 = L1 + %.1f syncs", float64(r.p50-l1.p50)/float64(sync.p50))
+	}
+	return s
+}
+
+// prepare makes what the operations need.
+func (b *bench) prepare() error {
+	c, err := b.dial(b.KMIP)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(time.Now().Unix() - 1)}
+	made, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt, active))
+	if err != nil {
+		return err
+	}
+	b.key = made.ID
+	alg := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}, active}
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: alg,
+		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
+	if err != nil {
+		return err
+	}
+	b.signer = pair.PrivateID
+	if !slices.Contains(b.Operation, "locate") {
+		return nil
+	}
+	return b.fill(b.Objects)
+}
+
+// fill makes named objects on several connections and says how far it is.
+func (b *bench) fill(n int) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, 16)
+	for w := range 16 {
+		wg.Go(func() {
+			c, err := b.dial(b.KMIP)
+			if err != nil {
+				errs <- err
+				return
+			}
+			defer c.Close()
+			for i := w; i < n; i += 16 {
+				if _, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name(fmt.Sprint("bench-", i)))); err != nil {
+					errs <- err
+					return
+				}
+				if w == 0 && i > 0 && i%16000 == 0 {
+					fmt.Fprintf(os.Stderr, "%d of %d objects made\n", i, n)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (b *bench) dial(addr string) (*kmiptest.Client, error) {
+	cfg, err := kmiptest.Config(b.certs, "dev")
+	if err != nil {
+		return nil, err
+	}
+	return kmiptest.Dial(addr, cfg, b.version)
+}
+
+// message makes the request of an operation, which is sent again and again.
+func (b *bench) message(op string) ([]byte, error) {
+	var item kmip.ClientItem
+	switch op {
+	case "get":
+		item = kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(b.key)})
+	case "encrypt":
+		item = kmiptest.Item(&kmip.Encrypt, &core.EncryptInput{ID: core.ID(b.key), Data: make([]byte, 1024),
+			Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}})
+	case "sign":
+		item = kmiptest.Item(&kmip.Sign, &core.SignInput{ID: core.ID(b.signer), Data: make([]byte, 64)})
+	case "create":
+		item = kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt))
+	case "locate":
+		item = kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(fmt.Sprint("bench-", b.Objects/2))}})
+	case "discover":
+		item = kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+	default:
+		return nil, fmt.Errorf("--operation %s is none that is known", op)
+	}
+	return kmip.AppendRequest(nil, b.version, kmip.RequestOptions{}, item)
+}
+
+func (b *bench) operation(op, addr string, n int) (result, error) {
+	msg, err := b.message(op)
+	if err != nil {
+		return result{}, err
+	}
+	check := func(answer []byte) error {
+		r, err := kmip.ParseResponse(answer)
+		if err == nil && (len(r.Items) != 1 || r.Items[0].Status != core.StatusSuccess) {
+			err = fmt.Errorf("the server answers %v: %s", r.Items[0].Reason, r.Items[0].Message)
+		}
+		return err
+	}
+	return b.loop(addr, n, msg, check)
+}
+
+// loop sends msg on n connections for the duration, each waiting for its
+// answer. The first answer of each connection is checked and not counted.
+func (b *bench) loop(addr string, n int, msg []byte, check func([]byte) error) (result, error) {
+	clients := make([]*kmiptest.Client, n)
+	for i := range clients {
+		c, err := b.dial(addr)
+		if err != nil {
+			return result{}, err
+		}
+		defer c.Close()
+		clients[i] = c
+		answer, err := c.Send(msg)
+		if err == nil && check != nil {
+			err = check(answer)
+		}
+		if err != nil {
+			return result{}, err
+		}
+	}
+	times := make([][]time.Duration, n)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i, c := range clients {
+		wg.Go(func() {
+			for last := time.Now(); last.Sub(began) < b.Duration; {
+				if _, errs[i] = c.Send(msg); errs[i] != nil {
+					return
+				}
+				now := time.Now()
+				times[i] = append(times[i], now.Sub(last))
+				last = now
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	all := slices.Concat(times...)
+	slices.Sort(all)
+	if err := errors.Join(errs...); err != nil || len(all) == 0 {
+		return result{}, fmt.Errorf("the connection broke: %w", err)
+	}
+	return result{float64(len(all)) / took.Seconds(), all[len(all)/2], all[len(all)*99/100]}, nil
+}

@@ -16,14 +16,15 @@ import (
 
 // cli is the command line.
 type cli struct {
-	Serve  serveCmd  `cmd:"" help:"Serve KMIP and REST."`
-	Cert   certCmd   `cmd:"" help:"Issue and revoke client certificates of a development authority."`
-	Doctor doctorCmd `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to mend."`
-	Audit  auditCmd  `cmd:"" help:"Read the audit records of a running server."`
-	Policy policyCmd `cmd:"" help:"Try and reload the policy of a running server."`
-	Health healthCmd `cmd:"" help:"Show the state of a running server."`
-	Bench  benchCmd  `cmd:"" help:"Measure throughput and latency, beside what the machine can do at best."`
-	Ver    verCmd    `cmd:"" name:"version" help:"Print the version."`
+	Serve  serveCmd     `cmd:"" help:"Serve KMIP and REST."`
+	Cert   certCmd      `cmd:"" help:"Issue and revoke client certificates of a development authority."`
+	Doctor doctorCmd    `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to mend."`
+	Audit  auditCmd     `cmd:"" help:"Read the audit records of a running server."`
+	Policy policyCmd    `cmd:"" help:"Try and reload the policy of a running server."`
+	Health healthCmd    `cmd:"" help:"Show the state of a running server."`
+	Bench  benchCmd     `cmd:"" help:"Measure throughput and latency, beside what the machine can do at best."`
+	Echo   benchEchoCmd `cmd:"" name:"bench-echo" hidden:""`
+	Ver    verCmd       `cmd:"" name:"version" help:"Print the version."`
 }
 
 // where names the server that a command talks to or looks at.

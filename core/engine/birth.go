@@ -111,7 +111,18 @@ func (k *call) custody(o *core.ManagedObject, born bool) (core.Class, error) {
 	// they have been extractable (KMIP 1.4 §3.48, §3.50).
 	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(sensitive)).Set(core.TagExtractable, core.Bool(extractable)).
 		Set(core.TagAlwaysSensitive, core.Bool(born && sensitive)).Set(core.TagNeverExtractable, core.Bool(born && !extractable))
+	setProtection(o, class)
 	return class, nil
+}
+
+// setProtection tells where the object's value may be (KMIP 2.1 §4.44): class C
+// also in this server's memory, N and X in the HSM alone.
+func setProtection(o *core.ManagedObject, class core.Class) {
+	m := core.ProtectionStorageMaskHardware
+	if class == core.ClassC {
+		m = core.ProtectionStorageMaskSoftware
+	}
+	o.Attributes = o.Attributes.Set(core.TagProtectionStorageMask, core.Mask(m))
 }
 
 // setDigest writes the SHA-256 Digest where it is known. Of Secret Data only

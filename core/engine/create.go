@@ -43,6 +43,9 @@ func (k *call) generate(t core.ObjectType, given core.Attributes) (*core.Managed
 	if err != nil {
 		return nil, err
 	}
+	if t == core.ObjectTypeSecretData {
+		o.Attributes = o.Attributes.Set(core.TagSecretDataType, core.Enum(core.SecretDataTypePassword))
+	}
 	spec, err := symmetricSpec(o)
 	if err != nil {
 		return nil, err

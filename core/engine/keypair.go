@@ -57,6 +57,7 @@ func (k *call) halves(in *core.CreateKeyPairInput) (private, public *core.Manage
 	public.Attributes = public.Attributes.Add(linkOf(core.LinkTypePrivateKeyLink, private.ID)).
 		Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
+	setProtection(public, core.ClassC)
 	return private, public, nil
 }
 

@@ -125,6 +125,7 @@ func (k *call) classOfRegistered(o *core.ManagedObject) (core.Class, error) {
 	}
 	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
+	setProtection(o, core.ClassC)
 	return core.ClassC, nil
 }
 

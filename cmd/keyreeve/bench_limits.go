@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// recordBytes is the size of the record that L3 commits: that of an audit entry.
+const recordBytes = 230
+
+// measureLimits measures what the machine can do at best with the bytes of a Get.
+func (b *bench) measureLimits() error {
+	msg, err := b.message("get")
+	if err != nil {
+		return err
+	}
+	b.limits["sync"], err = syncTime(b.Dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-16s        %v\n", "one sync", b.limits["sync"])
+	for _, l := range []string{"L1", "L3"} {
+		addr, err := b.spawn(nil, "bench-echo", "--certs", b.certs, "--commit", map[string]string{"L1": "", "L3": filepath.Join(b.Dir, "echo.log")}[l])
+		if err != nil {
+			return err
+		}
+		for _, n := range b.Connections {
+			r, err := b.loop(addr, n, msg, nil)
+			if err != nil {
+				return fmt.Errorf("%s: %w", l, err)
+			}
+			b.limits[fmt.Sprint(l, n)] = r
+			fmt.Printf("%-16s c=%-4d %v\n", l, n, r)
+		}
+	}
+	return nil
+}
+
+// syncTime measures fdatasync of one record at the end of a file on the disk of
+// the server's folder.
+func syncTime(dir string) (result, error) {
+	f, err := os.Create(filepath.Join(dir, "sync.tmp"))
+	if err != nil {
+		return result{}, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	var times []time.Duration
+	for range 500 {
+		began := time.Now()
+		if _, err := f.Write(make([]byte, recordBytes)); err != nil {
+			return result{}, err
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return result{}, err
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	p50 := times[len(times)/2]
+	return result{1 / p50.Seconds(), p50, times[len(times)*99/100]}, nil
+}
+
+// uncached measures Get of a class C key that is not in memory, beside L2.
+func (b *bench) uncached() error {
+	l2, err := b.rawGets()
+	if err != nil {
+		return err
+	}
+	for _, n := range []int{1, 2} {
+		fmt.Printf("%-16s s=%-4d %9.0f ops/s\n", "L2 raw PKCS#11", n, l2[n])
+	}
+	addr, err := b.start(b.Dir+"-uncached", "KEYREEVE_DEV_COPIES=none")
+	if err != nil {
+		return err
+	}
+	b.certs, b.KMIP = filepath.Join(b.Dir+"-uncached", "certs"), addr
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	for _, n := range b.Connections {
+		r, err := b.operation("get", addr, n)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-16s c=%-4d %v  %.2f of L2\n", "get, not cached", n, r, r.ops/max(l2[1], l2[2]))
+	}
+	return nil
+}
+
+// rawGets runs the bare calls on a token of its own.
+func (b *bench) rawGets() (map[int]float64, error) {
+	ctx := context.Background()
+	dir := filepath.Join(b.temp, "raw")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	cfg, err := hsm.DevToken(dir)
+	if err != nil {
+		return nil, err
+	}
+	t, err := hsm.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close(ctx)
+	var keys []core.TenantKey
+	for _, p := range []string{"N", "X", "C", "D", "R"} {
+		k := core.TenantKey{Tenant: "bench", Purpose: p, Epoch: 1, Token: make([]byte, 16), State: "active"}
+		rand.Read(k.Token)
+		if err := t.MakeTenantKey(ctx, k); err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	if err := t.LoadTenantKeys(ctx, keys); err != nil {
+		return nil, err
+	}
+	k := core.Key{Tenant: "bench", ID: "k", Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmAES}
+	m, _, err := t.Generate(ctx, k, core.KeySpec{Kind: core.KeyAES, Class: core.ClassC, Mode: core.ModeWrapped, Bits: 256, Format: core.KeyFormatTypeRaw})
+	if err != nil {
+		return nil, err
+	}
+	k.Material = &m
+	out := map[int]float64{}
+	for _, n := range []int{1, 2} {
+		done, err := t.RawGet(ctx, k, n, b.Duration)
+		if err != nil {
+			return nil, err
+		}
+		out[n] = float64(done) / b.Duration.Seconds()
+	}
+	return out, nil
+}
+
+// benchEchoCmd is L1, and with --commit L3, in a process of its own.
+type benchEchoCmd struct {
+	Certs  string `required:""`
+	Commit string
+}
+
+func (c *benchEchoCmd) Run() error {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(c.Certs, "server.pem"), filepath.Join(c.Certs, "server-key.pem"))
+	if err != nil {
+		return err
+	}
+	ca, err := os.ReadFile(filepath.Join(c.Certs, "ca.pem"))
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert})
+	if err != nil {
+		return err
+	}
+	commit := func() error { return nil }
+	if c.Commit != "" {
+		f, err := os.Create(c.Commit)
+		if err != nil {
+			return err
+		}
+		commit = (&committer{file: f}).do
+	}
+	fmt.Println(l.Addr())
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go echo(conn, commit)
+	}
+}
+
+// echo answers each message with itself, as long as the answer of a Get is.
+func echo(conn net.Conn, commit func() error) {
+	defer conn.Close()
+	const answer = 312
+	buf := make([]byte, 64*1024)
+	for {
+		if _, err := io.ReadFull(conn, buf[:8]); err != nil {
+			return
+		}
+		n := int(binary.BigEndian.Uint32(buf[4:]))
+		if n > len(buf)-8 {
+			return
+		}
+		if _, err := io.ReadFull(conn, buf[8:8+n]); err != nil {
+			return
+		}
+		if err := commit(); err != nil {
+			return
+		}
+		binary.BigEndian.PutUint32(buf[4:], answer-8)
+		if _, err := conn.Write(buf[:answer]); err != nil {
+			return
+		}
+	}
+}
+
+// committer writes records in groups, one fdatasync a group; the caller that
+// finds nobody writing writes for all that gathered.
+type committer struct {
+	file    *os.File
+	mu      sync.Mutex
+	waiting []chan error
+	busy    bool
+}
+
+func (c *committer) do() error {
+	me := make(chan error, 1)
+	c.mu.Lock()
+	c.waiting = append(c.waiting, me)
+	if c.busy {
+		c.mu.Unlock()
+		return <-me
+	}
+	c.busy = true
+	for len(c.waiting) > 0 {
+		batch := c.waiting
+		c.waiting = nil
+		c.mu.Unlock()
+		_, err := c.file.Write(make([]byte, recordBytes*len(batch)))
+		if err == nil {
+			err = unix.Fdatasync(int(c.file.Fd()))
+		}
+		for _, w := range batch {
+			w <- err
+		}
+		c.mu.Lock()
+	}
+	c.busy = false
+	c.mu.Unlock()
+	return <-me
+}
