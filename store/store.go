@@ -48,13 +48,14 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 	if err != nil {
 		return err
 	}
-	_, err = p.Up(ctx)
+	is, knows, err := p.GetVersions(ctx)
+	if err == nil && is > knows {
+		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
+	}
+	if err == nil {
+		_, err = p.Up(ctx)
+	}
 	return err
-}
-
-// unavailable says which store does not answer, and keeps what it said for the log.
-func unavailable(err error, what string) error {
-	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
 }
 
 // objectColumns is what a row of object is read from, without key material.
