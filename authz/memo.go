@@ -1,56 +1,58 @@
 package authz
 
 import (
+	"hash/maphash"
 	"sync"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// memoSize bounds the answers kept; when it is reached, all are forgotten.
-const memoSize = 65536
+const (
+	memoShards    = 16   // each with its own lock
+	memoShardSize = 4096 // answers; a shard that is full forgets them all
+)
 
-// memo keeps answers of a policy that reads neither time nor address. The key
-// holds everything else that the input is made of, so an answer cannot outlive
-// a change: a principal is immutable and made anew per connection, an object's
-// version grows with each change, and the state as of now is part of the key.
-// A new policy has a new memo.
+// memo keeps the answers of a policy that reads neither time nor address. Its
+// key is the whole of the rest of the input, so an answer never outlives what
+// it was given for; nothing has to be invalidated, and a new policy has a new
+// memo. Errors are not kept. Safe for concurrent use.
 type memo struct {
+	seed   maphash.Seed
+	shards [memoShards]memoShard
+}
+
+type memoShard struct {
 	mu sync.RWMutex
 	m  map[question]core.Decision
+	_  [32]byte // keeps two locks off one cache line
 }
 
-type question struct {
-	principal *core.Principal
-	operation core.Operation
-	door      core.Door
-	tenant    string
-	object    string
-	version   int64
-	state     core.State
-}
-
-func newMemo() *memo { return &memo{m: map[question]core.Decision{}} }
-
-func questionOf(r *core.AccessRequest) question {
-	q := question{principal: r.Principal, operation: r.Operation, door: r.Door, state: r.State}
-	if r.Object != nil {
-		q.tenant, q.object, q.version = r.Object.Tenant, r.Object.ID, r.Object.Version
+func newMemo() *memo {
+	m := &memo{seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i].m = map[question]core.Decision{}
 	}
-	return q
+	return m
 }
 
-func (m *memo) get(r *core.AccessRequest) (core.Decision, bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	d, ok := m.m[questionOf(r)]
+func (m *memo) shard(q *question) *memoShard {
+	return &m.shards[(maphash.String(m.seed, q.object)^uint64(q.operation))%memoShards]
+}
+
+func (m *memo) get(q *question) (core.Decision, bool) {
+	s := m.shard(q)
+	s.mu.RLock()
+	d, ok := s.m[*q]
+	s.mu.RUnlock()
 	return d, ok
 }
 
-func (m *memo) put(r *core.AccessRequest, d core.Decision) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.m) >= memoSize {
-		clear(m.m)
+func (m *memo) put(q *question, d core.Decision) {
+	s := m.shard(q)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.m) >= memoShardSize {
+		clear(s.m)
 	}
-	m.m[questionOf(r)] = d
+	s.m[*q] = d
 }
