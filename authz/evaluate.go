@@ -25,12 +25,13 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 	if p.memo == nil {
 		return p.evaluate(ctx, q, r.Now, r.Address)
 	}
-	if d, ok := p.memo.get(&q); ok {
+	key := p.memo.key(q)
+	if d, ok := p.memo.get(&key); ok {
 		return d, nil
 	}
 	d, err := p.evaluate(ctx, q, r.Now, r.Address)
 	if err == nil {
-		p.memo.put(&q, d)
+		p.memo.put(&key, d)
 	}
 	return d, err
 }

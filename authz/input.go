@@ -8,9 +8,10 @@ import (
 
 // question is everything that the input is made of but time and address, so
 // that it is the memo's key as well: what the policy can see is in the key by
-// construction. A principal never changes and stands for itself.
+// construction.
 type question struct {
-	principal *core.Principal
+	principal *core.Principal // nil in a key: there who stands for it
+	who       uint64          // see memo.identity
 	operation core.Operation
 	door      core.Door
 	present   bool // there is an object

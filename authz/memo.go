@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"sync"
 
@@ -10,6 +11,7 @@ import (
 const (
 	memoShards    = 16   // each with its own lock
 	memoShardSize = 4096 // answers; a shard that is full forgets them all
+	memoPeople    = 4096 // principals; a full list is begun anew
 )
 
 // memo keeps the answers of a policy that reads neither time nor address. Its
@@ -19,6 +21,10 @@ const (
 type memo struct {
 	seed   maphash.Seed
 	shards [memoShards]memoShard
+
+	mu     sync.RWMutex
+	people map[string]uint64 // what the policy can see of a principal, numbered
+	last   uint64            // number given; never given again
 }
 
 type memoShard struct {
@@ -28,11 +34,58 @@ type memoShard struct {
 }
 
 func newMemo() *memo {
-	m := &memo{seed: maphash.MakeSeed()}
+	m := &memo{seed: maphash.MakeSeed(), people: map[string]uint64{}}
 	for i := range m.shards {
 		m.shards[i].m = map[question]core.Decision{}
 	}
 	return m
+}
+
+// key is the question with a number in place of its principal.
+func (m *memo) key(q question) question {
+	q.who, q.principal = m.identity(q.principal), nil
+	return q
+}
+
+// identity numbers a principal by what the policy can see of it, so that a new
+// connection, or each request of a door that makes its principals anew, finds
+// the answers that the last one left. It is exact: no two share a number.
+func (m *memo) identity(p *core.Principal) uint64 {
+	var room [512]byte // so that the usual principal costs no allocation
+	b := appendPrincipal(room[:0], p)
+	m.mu.RLock()
+	n, ok := m.people[string(b)]
+	m.mu.RUnlock()
+	if ok {
+		return n
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n, ok := m.people[string(b)]; ok {
+		return n
+	}
+	if len(m.people) >= memoPeople {
+		clear(m.people)
+	}
+	m.last++
+	m.people[string(b)] = m.last
+	return m.last
+}
+
+// appendPrincipal writes every field that input reads, each with its length.
+func appendPrincipal(b []byte, p *core.Principal) []byte {
+	b = appendText(appendText(appendText(b, p.Tenant), p.ID), p.Method)
+	for _, names := range [...][]string{p.Groups, p.Roles} {
+		b = binary.AppendUvarint(b, uint64(len(names)))
+		for _, n := range names {
+			b = appendText(b, n)
+		}
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 func (m *memo) shard(q *question) *memoShard {

@@ -120,6 +120,51 @@ func TestMemoIsBounded(t *testing.T) {
 	}
 }
 
+// A principal made anew for each request finds what the last one left, and
+// principals that look alike when run together are not one.
+func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
+	o := object("alice", "g")
+	r := ask(nil, core.OperationGet, o)
+	people := [2]core.Principal{{Tenant: "t", ID: "alice", Groups: []string{"g"}, Method: "mtls"}}
+	people[1] = people[0]
+	i := 0
+	if n := testing.AllocsPerRun(100, func() { i++; r.Principal = &people[i%2]; a.Decide(ctx, r) }); n > 0 {
+		t.Errorf("a principal made anew costs %v allocations, want 0: its answers were not found", n)
+	}
+	for _, c := range []struct {
+		p     core.Principal
+		allow bool
+	}{
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{"g"}}, true},
+		{core.Principal{Tenant: "t", ID: "bobg"}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Method: "g"}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Roles: []string{"g"}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{"\x01g"}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{"", "g"}}, true},
+		{core.Principal{Tenant: "tb", ID: "ob", Groups: []string{"g"}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{strings.Repeat("x", 600)}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{strings.Repeat("x", 600), "g"}}, true},
+	} {
+		for range 2 {
+			r.Principal = &c.p
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow != c.allow {
+				t.Errorf("%.100q: %+v, %v; want %v", fmt.Sprint(c.p), d, err, c.allow)
+			}
+		}
+	}
+	for i := range 9000 { // more people than the memo numbers
+		p := core.Principal{Tenant: "t", ID: fmt.Sprint(i)}
+		if i%5 == 0 {
+			p.Groups = []string{"g"}
+		}
+		r.Principal = &p
+		if d, err := a.Decide(ctx, r); err != nil || d.Allow != (i%5 == 0) {
+			t.Fatalf("principal %d: %+v, %v", i, d, err)
+		}
+	}
+}
+
 func TestRememberedAnswerIsFree(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
