@@ -109,10 +109,13 @@ func (s *pgStore) transact(ctx context.Context, p *pending) error {
 	return lost(t.Commit(ctx))
 }
 
-// lost tells an answer that the server gave, after which the transaction is
-// rolled back, from one that never came.
+// lost tells of a COMMIT that was sent whether it is known to have failed: only
+// an ERROR of the server says so. A FATAL one (it is shutting down) can follow a
+// commit that took place, and pgx answers "conn closed", which it holds to be
+// safe to retry, also when the connection broke while the answer was awaited.
 func lost(err error) error {
-	if _, ok := errors.AsType[*pgconn.PgError](err); ok || err == nil || pgconn.SafeToRetry(err) {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) || ok && e.SeverityUnlocalized == "ERROR" && e.Code != "40003" { // statement completion unknown
 		return err
 	}
 	return unknown(err)
@@ -126,7 +129,7 @@ func pgError(err error, what string) error {
 	return unavailable(err, what)
 }
 
-// execer is a pool or a transaction.
+// execer is a connection or a transaction.
 type execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
@@ -150,7 +153,12 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	for _, p := range batch {
 		entries = append(entries, p.change.Entries...)
 	}
-	if err := lost(writeEntries(ctx, s.pool, entries)); err != nil {
+	c, err := s.pool.Acquire(ctx)
+	if err == nil {
+		defer c.Release()
+		err = lost(writeEntries(ctx, c, entries))
+	}
+	if err != nil {
 		failAll(batch, unavailable(err, "write the audit records"))
 	}
 }
@@ -200,12 +208,12 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
-	text, args := candidates(tenant, &f, searchRows(f.Attributes), after, limit)
+	text, args := postgresCandidates(tenant, &f, after, limit)
 	err = s.all(ctx, func(r scanner) error {
 		o, err := scanObject(r, false)
 		out = append(out, o)
 		return err
-	}, text, args...)
+	}, text, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...) // a plan for these values, not for any
 	return out, err
 }
 

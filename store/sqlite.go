@@ -238,38 +238,6 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 	return o, err
 }
 
-func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
-	if !findable(tenant, &f) {
-		return nil, nil
-	}
-	keys := searchRows(f.Attributes)
-	err := rarestFirst(keys, func(k searchRow) (n int, err error) {
-		text, args := probe(tenant, k)
-		return n, s.read.QueryRowContext(ctx, text, args...).Scan(&n)
-	})
-	if err != nil {
-		return nil, unavailable(err, "search")
-	}
-	text, args := candidates(tenant, &f, keys, after, limit)
-	rows, err := s.read.QueryContext(ctx, text, args...)
-	if err != nil {
-		return nil, unavailable(err, "search")
-	}
-	defer rows.Close()
-	var out []*core.ManagedObject
-	for rows.Next() {
-		o, err := scanObject(rows, false)
-		if err != nil {
-			return nil, unavailable(err, "read what it found")
-		}
-		out = append(out, o)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, unavailable(err, "search")
-	}
-	return out, nil
-}
-
 // all runs a query and scans each row by f.
 func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
 	rows, err := s.read.QueryContext(ctx, text, args...)
