@@ -1,6 +1,7 @@
 package keyreeve_test
 
 import (
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -38,7 +39,7 @@ var layers = map[string][]string{
 	"server/httpd":      {"core", "core/engine"},
 	"server":            {".", "audit", "authz", "certs", "core", "core/engine", "hsm", "hsm/soft", "kmip", "server/authn", "server/httpd", "server/kmipd", "server/metrics", "store"},
 	"server/servertest": {},
-	"cmd/keyreeve":      {"audit", "certs", "core", "hsm", "kmip", "kmip/kmiptest", "server", "store"},
+	"cmd/keyreeve":      {"audit", "certs", "core", "hsm", "kmip", "kmip/kmiptest", "server", "server/httpd", "store"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.
@@ -59,8 +60,7 @@ func TestLayers(t *testing.T) {
 			return
 		}
 		pkg := filepath.ToSlash(filepath.Dir(path))
-		allowed, ok := layers[pkg]
-		if !ok {
+		if _, ok := layers[pkg]; !ok {
 			t.Errorf("%s: package %s is not in the layers table", path, pkg)
 		}
 		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
@@ -69,19 +69,63 @@ func TestLayers(t *testing.T) {
 		}
 		for _, spec := range f.Imports {
 			imp, _ := strconv.Unquote(spec.Path.Value)
-			if ours, ok := within(imp, module); ok {
-				if !slices.Contains(allowed, ours) {
-					t.Errorf("%s: %s may not import %s; it may import %v", path, pkg, ours, allowed)
-				}
-				continue
-			}
-			for mod, who := range owners {
-				if _, ok := within(imp, mod); ok && !slices.Contains(who, pkg) {
-					t.Errorf("%s: only %v may import %s", path, who, imp)
-				}
+			if why := forbidden(pkg, imp); why != "" {
+				t.Errorf("%s: %s", path, why)
 			}
 		}
 	})
+}
+
+// forbidden says why a package may not import another; "" when it may.
+func forbidden(pkg, imp string) string {
+	if ours, ok := within(imp, module); ok {
+		if !slices.Contains(layers[pkg], ours) {
+			return fmt.Sprintf("%s may not import %s; it may import %v", pkg, ours, layers[pkg])
+		}
+		return ""
+	}
+	for mod, who := range owners {
+		if _, ok := within(imp, mod); ok && !slices.Contains(who, pkg) {
+			return fmt.Sprintf("only %v may import %s", who, imp)
+		}
+	}
+	return ""
+}
+
+// The rules find what is planted.
+func TestForbidden(t *testing.T) {
+	for _, c := range []struct {
+		pkg, imp string
+		may      bool
+	}{
+		{"core", module + "/store", false}, {"core", module, false}, {"core/engine", module + "/hsm", false}, {"core/engine", module + "/core", true},
+		{"kmip", module + "/core/engine", false}, {"server/httpd", module + "/kmip", false}, {"nowhere", module + "/core", false},
+		{"core", "github.com/open-policy-agent/opa/v1/rego", false}, {"authz", "github.com/open-policy-agent/opa/v1/rego", true},
+		{"server", "github.com/mattn/go-sqlite3", false}, {"kmip", "C", false}, {"hsm", "C", true}, {"core", "strings", true},
+	} {
+		if why := forbidden(c.pkg, c.imp); (why == "") != c.may {
+			t.Errorf("%s importing %s: %q; want allowed %v", c.pkg, c.imp, why, c.may)
+		}
+	}
+}
+
+// No edge of the table leads back to where it came from.
+func TestLayersHaveNoCycle(t *testing.T) {
+	var walk func(pkg string, way []string)
+	walk = func(pkg string, way []string) {
+		if slices.Contains(way, pkg) {
+			t.Fatalf("a circle: %v -> %s", way, pkg)
+		}
+		if _, ok := layers[pkg]; !ok {
+			t.Errorf("%v may import %s, which is not in the table", way, pkg)
+		}
+		for _, next := range layers[pkg] {
+			walk(next, append(slices.Clone(way), pkg))
+		}
+	}
+	for pkg := range layers {
+		walk(pkg, nil)
+	}
 }
 
 // Every package has exactly one package comment.

@@ -2,33 +2,56 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// canaries are questions whose answer no policy may change. They run at every
-// load: at start, after a reload, after an upgrade of OPA.
-func (a *Authorizer) canaries(ctx context.Context, p *policy) error {
-	who := &core.Principal{Tenant: "canary-a", ID: "canary", Groups: []string{"g"}, Roles: []string{"admin"}, Method: "mtls"}
-	theirs := &core.ManagedObject{Tenant: "canary-b", ID: "o", Owner: "canary", Group: "g", Version: 1, Type: core.ObjectTypeSymmetricKey}
-	for _, op := range []core.Operation{core.OperationGet, core.OperationDecrypt, core.OperationDestroy, core.OperationLocate, core.OperationGetAttributes} {
-		r := &core.AccessRequest{Operation: op, Principal: who, Object: theirs, State: core.Active, Door: core.DoorKMIP, Address: "127.0.0.1", Now: 1}
-		d, err := a.evaluate(ctx, p, r)
-		if err != nil {
-			return fmt.Errorf("it does not decide %v of an object: %w", op, err)
-		}
-		if d.Allow {
-			return fmt.Errorf("it allows %v of another tenant's object", op)
+const (
+	canaryTime    = 1700000000 // Unix seconds
+	canaryAddress = "127.0.0.1"
+)
+
+// insider is somebody with every right that a tenant can give.
+var insider = &core.Principal{Tenant: "canary-a", ID: "canary", Groups: []string{"canary", "dev"}, Roles: []string{"admin", "canary"}, Method: "mtls"}
+
+// canaries are questions whose answers no policy may change, and traps that an
+// evaluator must not fall into. They run at every load: at start, after a
+// reload, after an upgrade of OPA.
+func canaries(ctx context.Context, p *policy) error {
+	if err := springAll(ctx); err != nil {
+		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
+	}
+	for _, v := range core.TagOperation.Info().Enum.Values {
+		if err := tenantsStayApart(ctx, p, core.Operation(v.Value)); err != nil {
+			return err
 		}
 	}
-	none := &core.AccessRequest{Operation: core.OperationGet, Principal: who, Door: core.DoorKMIP, Now: 1}
-	d, err := a.evaluate(ctx, p, none)
+	return nothingToGet(ctx, p)
+}
+
+// tenantsStayApart asks whether the insider may touch an object of the owner
+// and group of the same name in another tenant.
+func tenantsStayApart(ctx context.Context, p *policy, op core.Operation) error {
+	d, err := p.evaluate(ctx, question{principal: insider, operation: op, door: core.DoorKMIP, present: true, tenant: "canary-b", object: "canary",
+		owner: "canary", group: "canary", kind: core.ObjectTypeSymmetricKey, state: core.Active, algorithm: core.AlgorithmAES}, canaryTime, canaryAddress)
+	if err != nil {
+		return fmt.Errorf("it does not decide %v of another tenant's object: %w", op, err)
+	}
+	if d.Allow {
+		return fmt.Errorf("it allows %v of another tenant's object", op)
+	}
+	return nil
+}
+
+func nothingToGet(ctx context.Context, p *policy) error {
+	d, err := p.evaluate(ctx, question{principal: insider, operation: core.OperationGet, door: core.DoorKMIP}, canaryTime, canaryAddress)
 	if err != nil {
 		return fmt.Errorf("it does not decide Get without an object: %w", err)
 	}
 	if d.Allow {
-		return fmt.Errorf("it allows Get without an object")
+		return errors.New("it allows Get without an object")
 	}
 	return nil
 }

@@ -1,56 +1,111 @@
 package authz
 
 import (
+	"encoding/binary"
+	"hash/maphash"
 	"sync"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// memoSize bounds the answers kept; when it is reached, all are forgotten.
-const memoSize = 65536
+const (
+	memoShards    = 16   // each with its own lock
+	memoShardSize = 4096 // answers; a shard that is full forgets them all
+	memoPeople    = 4096 // principals; a full list is begun anew
+)
 
-// memo keeps answers of a policy that reads neither time nor address. The key
-// holds everything else that the input is made of, so an answer cannot outlive
-// a change: a principal is immutable and made anew per connection, an object's
-// version grows with each change, and the state as of now is part of the key.
-// A new policy has a new memo.
+// memo keeps the answers of a policy that reads neither time nor address. Its
+// key is the whole of the rest of the input, so an answer never outlives what
+// it was given for; nothing has to be invalidated, and a new policy has a new
+// memo. Errors are not kept. Safe for concurrent use.
 type memo struct {
+	seed   maphash.Seed
+	shards [memoShards]memoShard
+
+	mu     sync.RWMutex
+	people map[string]uint64 // what the policy can see of a principal, numbered
+	last   uint64            // number given; never given again
+}
+
+type memoShard struct {
 	mu sync.RWMutex
 	m  map[question]core.Decision
+	_  [32]byte // keeps two locks off one cache line
 }
 
-type question struct {
-	principal *core.Principal
-	operation core.Operation
-	door      core.Door
-	tenant    string
-	object    string
-	version   int64
-	state     core.State
-}
-
-func newMemo() *memo { return &memo{m: map[question]core.Decision{}} }
-
-func questionOf(r *core.AccessRequest) question {
-	q := question{principal: r.Principal, operation: r.Operation, door: r.Door, state: r.State}
-	if r.Object != nil {
-		q.tenant, q.object, q.version = r.Object.Tenant, r.Object.ID, r.Object.Version
+func newMemo() *memo {
+	m := &memo{seed: maphash.MakeSeed(), people: map[string]uint64{}}
+	for i := range m.shards {
+		m.shards[i].m = map[question]core.Decision{}
 	}
+	return m
+}
+
+// key is the question with a number in place of its principal.
+func (m *memo) key(q question) question {
+	q.who, q.principal = m.identity(q.principal), nil
 	return q
 }
 
-func (m *memo) get(r *core.AccessRequest) (core.Decision, bool) {
+// identity numbers a principal by what the policy can see of it, so that a new
+// connection, or each request of a door that makes its principals anew, finds
+// the answers that the last one left. It is exact: no two share a number.
+func (m *memo) identity(p *core.Principal) uint64 {
+	var room [512]byte // so that the usual principal costs no allocation
+	b := appendPrincipal(room[:0], p)
 	m.mu.RLock()
-	defer m.mu.RUnlock()
-	d, ok := m.m[questionOf(r)]
+	n, ok := m.people[string(b)]
+	m.mu.RUnlock()
+	if ok {
+		return n
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n, ok := m.people[string(b)]; ok {
+		return n
+	}
+	if len(m.people) >= memoPeople {
+		clear(m.people)
+	}
+	m.last++
+	m.people[string(b)] = m.last
+	return m.last
+}
+
+// appendPrincipal writes every field that input reads, each with its length.
+func appendPrincipal(b []byte, p *core.Principal) []byte {
+	b = appendText(appendText(appendText(b, p.Tenant), p.ID), p.Method)
+	for _, names := range [...][]string{p.Groups, p.Roles} {
+		b = binary.AppendUvarint(b, uint64(len(names)))
+		for _, n := range names {
+			b = appendText(b, n)
+		}
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func (m *memo) shard(q *question) *memoShard {
+	return &m.shards[(maphash.String(m.seed, q.object)^uint64(q.operation))%memoShards]
+}
+
+func (m *memo) get(q *question) (core.Decision, bool) {
+	s := m.shard(q)
+	s.mu.RLock()
+	d, ok := s.m[*q]
+	s.mu.RUnlock()
 	return d, ok
 }
 
-func (m *memo) put(r *core.AccessRequest, d core.Decision) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.m) >= memoSize {
-		clear(m.m)
+func (m *memo) put(q *question, d core.Decision) {
+	s := m.shard(q)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.m) >= memoShardSize {
+		clear(s.m)
 	}
-	m.m[questionOf(r)] = d
+	s.m[*q] = d
 }

@@ -10,16 +10,19 @@ import (
 
 // applyChange does all of a change but its entries inside a transaction. An
 // error with a code of ours leaves it to the caller to take back what was done.
-func applyChange(ctx context.Context, t tx, c *core.Change) error {
+func applyChange(ctx context.Context, t tx, p *pending) error {
+	c := p.change
 	for _, i := range c.Begin {
 		if _, err := t.exec(ctx, insertIntent, i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Time); err != nil {
 			return unavailable(err, "write an intent")
 		}
 	}
 	for _, o := range c.Insert {
-		if err := insertOne(ctx, t, o); err != nil {
+		seq, err := insertOne(ctx, t, o)
+		if err != nil {
 			return err
 		}
+		p.seqs = append(p.seqs, seq)
 	}
 	for _, o := range c.Update {
 		if err := updateOne(ctx, t, o); err != nil {
@@ -52,20 +55,19 @@ func applyChange(ctx context.Context, t tx, c *core.Change) error {
 	return nil
 }
 
-func insertOne(ctx context.Context, t tx, o *core.ManagedObject) error {
+func insertOne(ctx context.Context, t tx, o *core.ManagedObject) (int64, error) {
 	values, err := changedValues(o)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	seq, err := t.returning(ctx, insertObject, append([]any{o.Tenant, o.ID, int64(o.Type)}, values...)...)
 	if err != nil {
 		if t.duplicate(err) {
-			return exists(o)
+			return 0, exists(o)
 		}
-		return unavailable(err, "write an object")
+		return 0, unavailable(err, "write an object")
 	}
-	o.Seq = seq
-	return indexOne(ctx, t, o, seq)
+	return seq, indexOne(ctx, t, o, seq)
 }
 
 func updateOne(ctx context.Context, t tx, o *core.ManagedObject) error {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -11,119 +13,253 @@ import (
 
 // Bounds of the group committer.
 const (
-	maxQueued  = 10_000           // commits waiting
-	maxGroup   = 512              // commits in one transaction
-	commitWait = 10 * time.Second // a caller's patience
+	maxWaiting  = 4096             // commits that wait for their turn; one more is refused
+	commitWait  = 10 * time.Second // for the turn, and again for the turn itself
+	groupYields = 3                // times a leader lets others run before it takes its batch
 )
 
 // group lets many callers share one transaction and its sync. The caller that
-// finds nobody committing commits itself (the leader), for all that gathered;
-// then the oldest that gathered meanwhile leads on. At one caller this costs no
-// switch of goroutines.
+// finds nobody committing commits itself (the leader); what gathers meanwhile is
+// the next batch, led by one of its own. At one caller this costs no switch of
+// goroutines. Safe for concurrent use.
 type group struct {
-	commit func(batch []*pending)
+	commit func([]*pending) // decides every change given; never called twice at once
+	wait   time.Duration    // commitWait but in tests
 
 	mu      sync.Mutex
-	queue   []*pending
 	leading bool
-	last    int // size of the last batch
+	since   time.Time // when the batch under way began
+	closed  bool
+	next    *batch
+	last    int       // changes in the last batch
+	idle    sync.Cond // told when leading ends
 }
 
+// batch is what gathers while another is under way.
+type batch struct {
+	all     []*pending
+	live    int           // those that nobody withdrew
+	started bool          // its leader has taken it
+	lead    chan struct{} // holds a token for the one who is to lead it
+	done    chan struct{} // closed when all are decided
+}
+
+// pending is one caller's change. Once its turn has begun it belongs to the
+// leader until the batch is done.
 type pending struct {
-	change *core.Change
-	err    error
-	done   chan struct{} // closed when err is final; nil: this one leads
-	lead   chan struct{} // a token: take the lead
+	change    *core.Change
+	seqs      []int64 // of change.Insert
+	err       error
+	withdrawn bool
 }
 
-var pendings = sync.Pool{New: func() any { return &pending{done: make(chan struct{}, 1), lead: make(chan struct{}, 1)} }}
+func (g *group) init(commit func([]*pending)) {
+	g.commit, g.wait = commit, commitWait
+	g.idle.L = &g.mu
+}
 
-// do commits c with whatever else is waiting. When it returns nil, c is
-// durable. A context that ends does not end the wait: whether c is stored would
-// not be known; commitWait bounds it, and then the answer is StoreUnavailable
-// although c may still be stored.
-func (g *group) do(_ context.Context, c *core.Change) error {
-	p := pendings.Get().(*pending)
-	p.change, p.err = c, nil
-	g.mu.Lock()
-	if len(g.queue) >= maxQueued {
-		g.mu.Unlock()
-		return core.Errorf(core.StoreUnavailable, "%d commits are waiting for the database; it is too slow for the load", maxQueued)
+// do commits c with whatever else is waiting; nil means durable. Any other
+// answer means that nothing of c is stored, but for the one that [unknown]
+// gives. When ctx ends while c waits for its turn, c is withdrawn; once its
+// turn has begun ctx is not looked at any more, so that the answer is true.
+func (g *group) do(ctx context.Context, c *core.Change) error {
+	if err := ctx.Err(); err != nil {
+		return withdrawn(err)
 	}
-	g.queue = append(g.queue, p)
-	if g.leading {
+	p := &pending{change: c}
+	if err := g.enter(ctx, p); err != nil {
+		return err
+	}
+	for i, o := range c.Insert {
+		o.Seq = p.seqs[i]
+	}
+	return nil
+}
+
+func (g *group) enter(ctx context.Context, p *pending) error {
+	g.mu.Lock()
+	if err := g.refuse(); err != nil {
 		g.mu.Unlock()
-		return g.wait(p)
+		return err
+	}
+	if g.leading {
+		b := g.join(p)
+		g.mu.Unlock()
+		return g.await(ctx, b, p)
 	}
 	g.leading = true
-	g.mu.Unlock()
+	g.gather()
 	g.run(p)
-	err := p.err
-	p.change = nil
-	pendings.Put(p)
-	return err
+	return p.err
 }
 
-// wait sits until somebody has committed p, or hands it the lead.
-func (g *group) wait(p *pending) error {
-	timer := time.NewTimer(commitWait)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-	case <-p.lead:
-		g.run(p)
-	case <-timer.C:
-		go func() { // the caller leaves; the lead may still come to it
-			select {
-			case <-p.done:
-			case <-p.lead:
-				g.run(p)
+// refuse says no without waiting. The caller holds mu.
+func (g *group) refuse() error {
+	switch {
+	case g.closed:
+		return core.Errorf(core.StoreUnavailable, "the store is closed")
+	case g.next != nil && g.next.live >= maxWaiting:
+		return core.Errorf(core.StoreUnavailable, "%d commits are waiting for the database, which is the limit; it is too slow for the load", maxWaiting)
+	case g.leading && time.Since(g.since) > g.wait:
+		return core.Errorf(core.StoreUnavailable, "the database has not ended a commit for more than %v; look at its disk or its connection", g.wait)
+	}
+	return nil
+}
+
+func (g *group) join(p *pending) *batch {
+	if g.next == nil {
+		g.next = &batch{lead: make(chan struct{}, 1), done: make(chan struct{})}
+	}
+	g.next.all = append(g.next.all, p)
+	g.next.live++
+	return g.next
+}
+
+// gather lets others who are about to commit come along, if the last batch says
+// that there are some. The caller leads and holds mu.
+func (g *group) gather() {
+	g.since = time.Now()
+	if g.last <= 1 {
+		return
+	}
+	g.mu.Unlock()
+	for range groupYields {
+		runtime.Gosched()
+	}
+	g.mu.Lock()
+}
+
+// run commits what has gathered and, unless it is nil, own; then it passes the
+// lead on. The caller leads and holds mu, which is released.
+func (g *group) run(own *pending) {
+	b := g.next
+	g.next = nil
+	var todo []*pending
+	if b != nil {
+		b.started = true
+		for _, p := range b.all {
+			if !p.withdrawn {
+				todo = append(todo, p)
 			}
-		}()
-		return core.Errorf(core.StoreUnavailable, "the database took longer than %v to commit", commitWait)
+		}
 	}
-	err := p.err
-	p.change = nil
-	pendings.Put(p)
-	return err
+	if own != nil {
+		todo = append(todo, own)
+	}
+	g.since = time.Now()
+	g.mu.Unlock()
+	defer g.end(b, todo)
+	g.commit(todo)
 }
 
-// run commits what is queued, p among it, and passes the lead on.
-func (g *group) run(p *pending) {
-	if g.last > 1 { // let others who are about to commit come along
-		for range 3 {
-			runtime.Gosched()
+// end wakes the batch's callers and lets the next begin. It runs also when the
+// commit panics: nobody may take that for success, nor wait for ever.
+func (g *group) end(b *batch, todo []*pending) {
+	r := recover()
+	if r != nil {
+		for _, p := range todo {
+			p.err = unknown(fmt.Errorf("panic: %v", r))
 		}
 	}
 	g.mu.Lock()
-	n := min(len(g.queue), maxGroup)
-	batch := append(make([]*pending, 0, n), g.queue[:n]...)
-	g.queue = append(g.queue[:0], g.queue[n:]...)
-	g.mu.Unlock()
-
-	g.commit(batch)
-
-	g.mu.Lock()
-	g.last = len(batch)
-	if len(g.queue) > 0 {
-		g.queue[0].lead <- struct{}{}
-	} else {
-		g.leading = false
+	defer g.mu.Unlock()
+	if b != nil {
+		close(b.done)
 	}
-	g.mu.Unlock()
-	for _, b := range batch {
-		if b != p {
-			b.done <- struct{}{}
+	g.last = len(todo)
+	g.pass()
+}
+
+// pass gives the lead to one of those who wait, or ends it. The caller holds mu.
+func (g *group) pass() {
+	if g.next != nil && g.next.live > 0 {
+		g.since = time.Now()
+		g.next.lead <- struct{}{}
+		return
+	}
+	g.next, g.leading = nil, false
+	g.idle.Broadcast()
+}
+
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+// await sits until p is decided, until it is p who must lead, or until time is up.
+func (g *group) await(ctx context.Context, b *batch, p *pending) error {
+	t := timers.Get().(*time.Timer)
+	defer timers.Put(t)
+	defer t.Stop()
+	t.Reset(g.wait)
+	cancelled := ctx.Done()
+	for begun := false; ; {
+		select {
+		case <-b.done:
+			return p.err
+		case <-b.lead:
+			g.mu.Lock()
+			g.gather()
+			g.run(nil)
+			return p.err
+		case <-cancelled:
+			if g.withdraw(b, p) {
+				return withdrawn(ctx.Err())
+			}
+			cancelled = nil
+		case <-t.C:
+			if g.withdraw(b, p) {
+				return withdrawn(errors.New("no turn within " + g.wait.String()))
+			}
+			if begun {
+				return unknown(errors.New("no answer within " + g.wait.String()))
+			}
+			begun = true
+			t.Reset(g.wait)
 		}
 	}
 }
 
-// health complains when commits pile up.
+// withdraw takes p out of a batch that has not begun; false if it has.
+func (g *group) withdraw(b *batch, p *pending) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if b.started {
+		return false
+	}
+	p.withdrawn = true
+	b.live--
+	select {
+	case <-b.lead: // nobody has taken the lead yet, and p will not
+		g.pass()
+	default:
+	}
+	return true
+}
+
+// withdrawn is the answer to a change whose turn never came.
+func withdrawn(cause error) error {
+	return core.Wrap(core.StoreUnavailable, cause, "the change was withdrawn before its turn and is not stored; the database is slow, or the request was given up")
+}
+
+// unknown is the only answer that leaves open whether a change is stored.
+func unknown(cause error) error {
+	return core.Wrap(core.StoreUnavailable, cause, "the database went away in the middle of a commit, so it is not known whether the change is stored; read the object again")
+}
+
+// close refuses new changes and waits, within its bound, for the batch under way.
+func (g *group) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	end := time.Now().Add(g.wait)
+	alarm := time.AfterFunc(g.wait, g.idle.Broadcast)
+	defer alarm.Stop()
+	for g.leading && time.Now().Before(end) {
+		g.idle.Wait()
+	}
+}
+
+// health is the error of a store that is stuck or closed.
 func (g *group) health() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) > maxQueued/2 {
-		return core.Errorf(core.StoreUnavailable, "%d commits are waiting for the database", len(g.queue))
-	}
-	return nil
+	return g.refuse()
 }

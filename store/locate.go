@@ -78,6 +78,20 @@ func indexed(s string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// dateColumns are the dates that have a column and an index of their own.
+var dateColumns = []struct {
+	tag    core.Tag
+	column string
+}{
+	{core.TagInitialDate, "initial_date"},
+	{core.TagActivationDate, "activation_date"},
+	{core.TagProcessStartDate, "process_start_date"},
+	{core.TagProtectStopDate, "protect_stop_date"},
+	{core.TagDeactivationDate, "deactivation_date"},
+	{core.TagDestroyDate, "destroy_date"},
+	{core.TagCompromiseDate, "compromise_date"},
+}
+
 // sqlBuilder writes SQL with numbered parameters: every value is bound.
 type sqlBuilder struct {
 	text strings.Builder
@@ -96,109 +110,151 @@ func (s *sqlBuilder) add(text string, values ...any) {
 	}
 }
 
-// findable is false when nothing can match: no row has a name that a database
-// cannot hold, and PostgreSQL would call the question an error.
-func findable(tenant string, f *core.Filter) bool {
-	for i := range f.Attributes {
-		if a := &f.Attributes[i]; a.Tag == core.TagUniqueIdentifier && !clean(a.Value.Text) {
-			return false
-		}
-	}
-	return clean(tenant)
+// columnOf gives the typed column of an attribute that Locate compares for
+// equality; each has an index named after it that goes on by seq, but length.
+var columnOf = map[core.Tag]string{core.TagUniqueIdentifier: "id", core.TagObjectType: "type", core.TagCryptographicAlgorithm: "algorithm",
+	core.TagCryptographicLength: "length"}
+
+// condition is what a filter demands of one column: equal to low, or from low
+// to high.
+type condition struct {
+	column    string
+	dates     bool
+	low, high any
 }
 
-// columnOf gives the typed column of an attribute that Locate compares for equality.
-var columnOf = map[core.Tag]string{core.TagObjectType: "o.type", core.TagCryptographicAlgorithm: "o.algorithm", core.TagCryptographicLength: "o.length"}
-
-// candidates builds the SQL of a page of candidates. It starts from the first
-// of keys, which the caller has made the most selective one, and else from the
-// tenant's objects in the order of their birth.
-func candidates(tenant string, f *core.Filter, keys []searchRow, after int64, limit int) (string, []any) {
-	s := &sqlBuilder{}
-	if len(keys) > 0 {
-		// CROSS JOIN keeps SQLite from turning the order round.
-		s.add("SELECT "+objectColumns+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
-		s.add(" AND a.name = ", keys[0].name)
-		s.add(" AND a.val = ", keys[0].val)
-		s.add(" AND a.seq > ", after)
-		for _, k := range keys[1:] {
-			s.add(" AND EXISTS (SELECT 1 FROM object_attr b WHERE b.tenant = ", tenant)
-			s.add(" AND b.name = ", k.name)
-			s.add(" AND b.val = ", k.val)
-			s.add(" AND b.seq = a.seq)")
-		}
-	} else {
-		s.add("SELECT "+objectColumns+" FROM object o WHERE o.tenant = ", tenant)
-		s.add(" AND o.seq > ", after)
-	}
+// conditions lists what the typed columns can tell of a filter. The rest is
+// left to the engine, which checks each candidate again.
+func conditions(f *core.Filter) (out []condition) {
 	for i := range f.Attributes {
 		a := &f.Attributes[i]
 		if c, ok := columnOf[a.Tag]; ok {
-			s.add(" AND "+c+" = ", a.Value.Num)
-		} else if a.Tag == core.TagUniqueIdentifier {
-			s.add(" AND o.id = ", a.Value.Text)
+			low := any(a.Value.Num)
+			if a.Value.Kind == core.KindTextString {
+				low = a.Value.Text
+			}
+			out = append(out, condition{column: c, low: low})
+		}
+		if s := core.State(a.Value.Uint()); a.Tag == core.TagState && s != core.Active && s != core.Deactivated {
+			out = append(out, condition{column: "state", low: int64(s)}) // no date leads here
+		}
+	}
+	for _, d := range dateColumns {
+		if all := f.Attributes.All(core.AttributeName{Tag: d.tag}); len(all) > 0 && all[0].Value.Kind == core.KindDateTime {
+			low, high := all[0].Value.Num, all[0].Value.Num
+			for _, a := range all {
+				low, high = min(low, a.Value.Num), max(high, a.Value.Num)
+			}
+			out = append(out, condition{d.column, true, low, high})
+		}
+	}
+	return out
+}
+
+// where writes what columns, dates fallen due, owner and groups demand.
+func (s *sqlBuilder) where(f *core.Filter, cs []condition) {
+	for _, c := range cs {
+		if c.dates {
+			s.add(" AND o."+c.column+" >= ", c.low)
+			s.add(" AND o."+c.column+" <= ", c.high)
+			continue
+		}
+		s.add(" AND o."+c.column+" = ", c.low)
+	}
+	for i := range f.Attributes {
+		if f.Attributes[i].Tag == core.TagState {
+			s.state(core.State(f.Attributes[i].Value.Uint()), f.Now)
 		}
 	}
 	if !f.Everyone {
 		s.owned(f)
 	}
-	order := "o.seq"
-	if len(keys) > 0 {
-		order = "a.seq"
-	}
-	s.add(" ORDER BY "+order+" LIMIT ", limit)
-	return s.text.String(), s.args
 }
 
-// owned narrows to what the owner or the groups of f have; nobody is a member
-// of the group without a name.
-func (s *sqlBuilder) owned(f *core.Filter) {
-	var groups []any
-	for _, g := range f.Groups {
-		if g != "" && clean(g) {
-			groups = append(groups, g)
-		}
+// state asks for the two states that a date alone can lead to: what is stored
+// may be older than the dates that have fallen due since.
+func (s *sqlBuilder) state(wanted core.State, now int64) {
+	switch wanted {
+	case core.Active:
+		s.add(fmt.Sprintf(" AND (o.state = %d OR o.state = %d AND o.activation_date <= ", core.Active, core.PreActive), now)
+		s.add(")")
+	case core.Deactivated:
+		s.add(fmt.Sprintf(" AND (o.state = %d OR o.state IN (%d, %d) AND o.deactivation_date <= ", core.Deactivated, core.PreActive, core.Active), now)
+		s.add(")")
 	}
+}
+
+// owned narrows to what the owner or the groups of f have.
+func (s *sqlBuilder) owned(f *core.Filter) {
 	s.add(" AND (1 = 0")
 	if clean(f.Owner) {
 		s.add(" OR o.owner = ", f.Owner)
 	}
-	if len(groups) > 0 {
+	if groups := groupsOf(f); len(groups) > 0 {
 		s.add(" OR o.grp IN (", groups...)
 		s.add(")")
 	}
 	s.add(")")
 }
 
-// selectivityProbe is how far rows of a search key are counted to tell which
-// is the rarer.
-const selectivityProbe = 256
-
-func probe(tenant string, k searchRow) (string, []any) {
-	s := &sqlBuilder{}
-	s.add("SELECT count(*) FROM (SELECT 1 FROM object_attr WHERE tenant = ", tenant)
-	s.add(" AND name = ", k.name)
-	s.add(" AND val = ", k.val)
-	s.add(" LIMIT ", selectivityProbe)
-	s.add(") probe")
-	return s.text.String(), s.args
+// groupsOf are the groups that a row can have; nobody is a member of the group
+// without a name.
+func groupsOf(f *core.Filter) (out []any) {
+	for _, g := range f.Groups {
+		if g != "" && clean(g) {
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
-// rarestFirst puts the key with the fewest rows first; count tells how many.
-func rarestFirst(keys []searchRow, count func(searchRow) (int, error)) error {
-	if len(keys) < 2 {
-		return nil
-	}
-	least, at := selectivityProbe+1, 0
-	for i, k := range keys {
-		n, err := count(k)
-		if err != nil {
-			return err
+// findable is false when nothing can match: no row has a name that a database
+// cannot hold, and PostgreSQL would call the question an error.
+func findable(tenant string, f *core.Filter) bool {
+	for i := range f.Attributes {
+		a := &f.Attributes[i]
+		if a.Tag == core.TagUniqueIdentifier && (!clean(a.Value.Text) || a.Value.Kind != core.KindTextString) {
+			return false
 		}
-		if n < least {
-			least, at = n, i
+		if c := columnOf[a.Tag]; c != "" && c != "id" && a.Value.Kind == core.KindTextString {
+			return false
 		}
 	}
-	keys[0], keys[at] = keys[at], keys[0]
-	return nil
+	return clean(tenant)
+}
+
+// maxJoined bounds the search rows that one query looks at; the engine checks
+// the rest.
+const maxJoined = 8
+
+// byRows starts from the first of keys, which the caller has made the most
+// selective one. CROSS JOIN keeps SQLite from turning the order round.
+func (s *sqlBuilder) byRows(tenant string, keys []searchRow, after int64) {
+	s.add("SELECT "+objectColumns+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
+	s.add(" AND a.name = ", keys[0].name)
+	s.add(" AND a.val = ", keys[0].val)
+	s.add(" AND a.seq > ", after)
+	for _, k := range keys[1:min(len(keys), maxJoined)] {
+		s.add(" AND EXISTS (SELECT 1 FROM object_attr b WHERE b.tenant = ", tenant)
+		s.add(" AND b.name = ", k.name)
+		s.add(" AND b.val = ", k.val)
+		s.add(" AND b.seq = a.seq)")
+	}
+	s.add(" AND o.tenant = ", tenant)
+}
+
+// postgresCandidates leaves the way to PostgreSQL's planner, which has
+// statistics.
+func postgresCandidates(tenant string, f *core.Filter, after int64, limit int) (string, []any) {
+	s, order := &sqlBuilder{}, "o.seq"
+	if keys := searchRows(f.Attributes); len(keys) > 0 {
+		s.byRows(tenant, keys, after)
+		order = "a.seq"
+	} else {
+		s.add("SELECT "+objectColumns+" FROM object o WHERE o.tenant = ", tenant)
+		s.add(" AND o.seq > ", after)
+	}
+	s.where(f, conditions(f))
+	s.add(" ORDER BY "+order+" LIMIT ", limit)
+	return s.text.String(), s.args
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,9 +33,7 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 	if err != nil {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
 	}
-	db := stdlib.OpenDB(*cfg.ConnConfig)
-	defer db.Close()
-	if err := migrate(ctx, db, goose.DialectPostgres, "postgres"); err != nil {
+	if err := migratePostgres(ctx, cfg.ConnConfig); err != nil {
 		return nil, unavailable(err, "be reached or brought up to date")
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -42,8 +41,38 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 		return nil, unavailable(err, "be reached")
 	}
 	s := &pgStore{pool: pool}
-	s.group.commit = s.commitGroup
+	s.group.init(s.commitGroup)
 	return s, nil
+}
+
+// Nodes that start together race for the first migration. The losers' is rolled
+// back whole, so they look again; no advisory locks, which are not everywhere.
+const (
+	migrateTries = 10
+	migratePause = 200 * time.Millisecond
+)
+
+func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig) error {
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	for try := 1; ; try++ {
+		err := migrate(ctx, db, goose.DialectPostgres, "postgres")
+		if err == nil || try == migrateTries || !raced(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(migratePause):
+		}
+	}
+}
+
+// raced reports an error that another node's migration explains: unique
+// violation, duplicate table, duplicate object, serialization, deadlock.
+func raced(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains([]string{"23505", "42P07", "42710", "40001", "40P01"}, e.Code)
 }
 
 func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
@@ -55,13 +84,41 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTimeout)
 	defer cancel()
-	err := pgx.BeginFunc(ctx, s.pool, func(t pgx.Tx) error {
-		if err := applyChange(ctx, pgTx{t}, c); err != nil {
-			return err
-		}
-		return writeEntries(ctx, t, c.Entries)
-	})
-	return pgError(err, "commit")
+	p := pending{change: c}
+	if err := s.transact(ctx, &p); err != nil {
+		return pgError(err, "commit")
+	}
+	for i, o := range c.Insert {
+		o.Seq = p.seqs[i]
+	}
+	return nil
+}
+
+func (s *pgStore) transact(ctx context.Context, p *pending) error {
+	t, err := s.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback(context.WithoutCancel(ctx)) // nothing after a commit
+	if err := applyChange(ctx, pgTx{t}, p); err != nil {
+		return err
+	}
+	if err := writeEntries(ctx, t, p.change.Entries); err != nil {
+		return err
+	}
+	return lost(t.Commit(ctx))
+}
+
+// lost tells of a COMMIT that was sent whether it is known to have failed: only
+// an ERROR of the server says so. A FATAL one (it is shutting down) can follow a
+// commit that took place, and pgx answers "conn closed", which it holds to be
+// safe to retry, also when the connection broke while the answer was awaited.
+func lost(err error) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) || ok && e.SeverityUnlocalized == "ERROR" && e.Code != "40003" { // statement completion unknown
+		return err
+	}
+	return unknown(err)
 }
 
 // pgError keeps our codes and makes everything else StoreUnavailable.
@@ -72,7 +129,7 @@ func pgError(err error, what string) error {
 	return unavailable(err, what)
 }
 
-// execer is a pool or a transaction.
+// execer is a connection or a transaction.
 type execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
@@ -96,7 +153,12 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	for _, p := range batch {
 		entries = append(entries, p.change.Entries...)
 	}
-	if err := writeEntries(ctx, s.pool, entries); err != nil {
+	c, err := s.pool.Acquire(ctx)
+	if err == nil {
+		defer c.Release()
+		err = lost(writeEntries(ctx, c, entries))
+	}
+	if err != nil {
 		failAll(batch, unavailable(err, "write the audit records"))
 	}
 }
@@ -146,12 +208,12 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
-	text, args := candidates(tenant, &f, searchRows(f.Attributes), after, limit)
+	text, args := postgresCandidates(tenant, &f, after, limit)
 	err = s.all(ctx, func(r scanner) error {
 		o, err := scanObject(r, false)
 		out = append(out, o)
 		return err
-	}, text, args...)
+	}, text, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...) // a plan for these values, not for any
 	return out, err
 }
 
@@ -195,6 +257,7 @@ func (s *pgStore) Health(ctx context.Context) error {
 }
 
 func (s *pgStore) Close() error {
+	s.group.close()
 	s.pool.Close()
 	return nil
 }

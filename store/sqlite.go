@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"os"
 	"runtime"
 
 	"github.com/mattn/go-sqlite3"
@@ -15,10 +14,13 @@ import (
 
 // sqliteStore is the embedded store: one writing connection, some for reading.
 type sqliteStore struct {
+	file  *sqliteFile
 	read  *sql.DB
 	write *sql.DB
 	conn  *sql.Conn // the one that writes
 	group group
+
+	inTransaction bool // the leader's
 
 	object                                                          *sql.Stmt
 	entries                                                         map[int]*sql.Stmt // INSERT of 1, 2, 4 ... rows
@@ -32,33 +34,39 @@ const largestInsert = 128
 // committed survives a power cut. The WAL is never truncated while serving:
 // overwriting it costs half of growing it.
 func OpenSQLite(ctx context.Context, path string) (core.Store, error) {
-	// The file is made here, so that nobody but its owner can ever read it.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := openFile(path)
 	if err != nil {
-		return nil, core.Wrap(core.StoreUnavailable, err, "the database file cannot be opened; see store.url")
+		return nil, err
 	}
-	f.Close()
-	dsn := "file:" + path + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on"
-	s := &sqliteStore{entries: map[int]*sql.Stmt{}}
-	if s.write, err = sql.Open("sqlite3", dsn+"&_txlock=immediate"); err != nil {
-		return nil, unavailable(err, "be opened")
+	s := &sqliteStore{file: file, entries: map[int]*sql.Stmt{}}
+	s.group.init(s.commitGroup)
+	if err := s.open(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *sqliteStore) open(ctx context.Context) (err error) {
+	if s.write, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_txlock=immediate")); err != nil {
+		return unavailable(err, "be opened")
 	}
 	s.write.SetMaxOpenConns(1)
 	if err := migrate(ctx, s.write, goose.DialectSQLite3, "sqlite"); err != nil {
-		s.write.Close()
-		return nil, unavailable(err, "be brought up to date")
+		return unavailable(err, "be brought up to date")
 	}
-	if s.read, err = sql.Open("sqlite3", dsn+"&_query_only=on"); err != nil {
-		return nil, unavailable(err, "be opened")
+	if s.read, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_query_only=on")); err != nil {
+		return unavailable(err, "be opened")
 	}
 	s.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	s.read.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
-	s.group.commit = s.commitGroup
 	if err := s.prepare(ctx); err != nil {
-		s.Close()
-		return nil, unavailable(err, "prepare its statements")
+		return unavailable(err, "prepare its statements")
 	}
-	return s, nil
+	if err := s.file.remember(); err != nil {
+		return unavailable(err, "be found where it was opened")
+	}
+	return nil
 }
 
 func (s *sqliteStore) prepare(ctx context.Context) (err error) {
@@ -94,10 +102,23 @@ func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
 	return s.group.do(ctx, c)
 }
 
-// commitGroup is one transaction for many callers. A change that fails is taken
-// back alone; trouble with the transaction itself fails all.
+// commitGroup is one transaction for many callers, after which the file must
+// still be there. It cleans up first if the last one panicked.
 func (s *sqliteStore) commitGroup(batch []*pending) {
-	ctx := context.Background()
+	if s.inTransaction {
+		s.rollback.ExecContext(context.Background())
+	}
+	s.inTransaction = true
+	s.commitAll(context.Background(), batch)
+	s.inTransaction = false
+	if err := s.file.present(); err != nil {
+		failAll(batch, err)
+	}
+}
+
+// commitAll takes a change that fails back alone; trouble with the transaction
+// itself fails all.
+func (s *sqliteStore) commitAll(ctx context.Context, batch []*pending) {
 	if len(batch) == 1 && entriesOnly(batch[0].change) && len(batch[0].change.Entries) == 1 {
 		batch[0].err = s.insertEntries(ctx, batch[0].change.Entries)
 		return
@@ -113,6 +134,9 @@ func (s *sqliteStore) commitGroup(batch []*pending) {
 	}
 	if _, err := s.commitTx.ExecContext(ctx); err != nil {
 		s.rollback.ExecContext(ctx)
+		if uncertain(err) {
+			err = unknown(err)
+		}
 		failAll(batch, unavailable(err, "commit"))
 	}
 }
@@ -136,7 +160,7 @@ func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending) error {
 			if _, err := s.savepoint.ExecContext(ctx); err != nil {
 				return unavailable(err, "set a savepoint")
 			}
-			if p.err = applyChange(ctx, sqliteTx{s.conn}, p.change); p.err != nil {
+			if p.err = applyChange(ctx, sqliteTx{s.conn}, p); p.err != nil {
 				if _, err := s.rollbackSave.ExecContext(ctx); err != nil {
 					return unavailable(err, "take a change back")
 				}
@@ -164,6 +188,9 @@ func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) e
 			args = append(args, e.Tenant, e.Time, e.Body)
 		}
 		if _, err := s.entries[n].ExecContext(ctx, args...); err != nil {
+			if uncertain(err) {
+				err = unknown(err)
+			}
 			return unavailable(err, "write the audit records")
 		}
 		entries = entries[n:]
@@ -209,38 +236,6 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 		return nil, unavailable(err, "read an object")
 	}
 	return o, err
-}
-
-func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
-	if !findable(tenant, &f) {
-		return nil, nil
-	}
-	keys := searchRows(f.Attributes)
-	err := rarestFirst(keys, func(k searchRow) (n int, err error) {
-		text, args := probe(tenant, k)
-		return n, s.read.QueryRowContext(ctx, text, args...).Scan(&n)
-	})
-	if err != nil {
-		return nil, unavailable(err, "search")
-	}
-	text, args := candidates(tenant, &f, keys, after, limit)
-	rows, err := s.read.QueryContext(ctx, text, args...)
-	if err != nil {
-		return nil, unavailable(err, "search")
-	}
-	defer rows.Close()
-	var out []*core.ManagedObject
-	for rows.Next() {
-		o, err := scanObject(rows, false)
-		if err != nil {
-			return nil, unavailable(err, "read what it found")
-		}
-		out = append(out, o)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, unavailable(err, "search")
-	}
-	return out, nil
 }
 
 // all runs a query and scans each row by f.
@@ -291,13 +286,21 @@ func (s *sqliteStore) Records(ctx context.Context, q core.RecordQuery) (out []co
 func (s *sqliteStore) Shared() bool { return false }
 
 func (s *sqliteStore) Health(ctx context.Context) error {
-	if err := s.read.PingContext(ctx); err != nil {
+	if err := s.group.health(); err != nil {
+		return err
+	}
+	if err := s.file.present(); err != nil {
+		return err
+	}
+	var n int
+	if err := s.read.QueryRowContext(ctx, "SELECT count(*) FROM tenant_key").Scan(&n); err != nil {
 		return unavailable(err, "answer")
 	}
-	return s.group.health()
+	return nil
 }
 
 func (s *sqliteStore) Close() error {
+	s.group.close()
 	var errs []error
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())
@@ -308,5 +311,6 @@ func (s *sqliteStore) Close() error {
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
 	}
+	errs = append(errs, s.file.close()) // last: the next process may come
 	return errors.Join(errs...)
 }

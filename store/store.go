@@ -37,24 +37,29 @@ func Open(ctx context.Context, url string) (core.Store, error) {
 	return nil, core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
 }
 
+func provider(db *sql.DB, dialect goose.Dialect, folder string) (*goose.Provider, error) {
+	sub, err := fs.Sub(migrations, "migrations/"+folder)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(dialect, db, sub, goose.WithDisableGlobalRegistry(true))
+}
+
 // migrate brings a schema up to date. Migrations only go forward, and each must
 // run while the previous release still serves.
 func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
-	sub, err := fs.Sub(migrations, "migrations/"+folder)
+	p, err := provider(db, dialect, folder)
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(dialect, db, sub)
-	if err != nil {
-		return err
+	is, knows, err := p.GetVersions(ctx)
+	if err == nil && is > knows {
+		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
 	}
-	_, err = p.Up(ctx)
+	if err == nil {
+		_, err = p.Up(ctx)
+	}
 	return err
-}
-
-// unavailable says which store does not answer, and keeps what it said for the log.
-func unavailable(err error, what string) error {
-	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
 }
 
 // objectColumns is what a row of object is read from, without key material.
@@ -92,9 +97,22 @@ func changedValues(o *core.ManagedObject) ([]any, error) {
 		return nil, err
 	}
 	m := &o.Material
-	return []any{o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
+	values := []any{o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
 		o.Attributes.Num(core.TagState), string(doc), string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
-		string(m.Kind), int64(m.Format), int64(m.Length), null(m.Token), null(m.Blob), null(m.TTLV), null(m.MAC)}, nil
+		string(m.Kind), int64(m.Format), int64(m.Length), null(m.Token), null(m.Blob), null(m.TTLV), null(m.MAC)}
+	for _, d := range dateColumns {
+		values = append(values, dateOf(o, d.tag))
+	}
+	return values, nil
+}
+
+// dateOf is a date's column: NULL where the object lacks it, so that no range
+// finds it.
+func dateOf(o *core.ManagedObject, t core.Tag) any {
+	if v, ok := o.Attributes.Get(t); ok {
+		return v.Num
+	}
+	return nil
 }
 
 // null keeps an absent byte string absent.
@@ -105,12 +123,13 @@ func null(b []byte) any {
 	return b
 }
 
-const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac`
+const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac, ` +
+	`initial_date, activation_date, process_start_date, protect_stop_date, deactivation_date, destroy_date, compromise_date`
 
 // The statements; both dialects take $n in ascending order.
 var (
-	insertObject = `INSERT INTO object (tenant, id, type, ` + changedColumns + `) VALUES (` + params(1, 21) + `) RETURNING seq`
-	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 18) + `) WHERE tenant = $19 AND id = $20 AND version = $21 RETURNING seq`
+	insertObject = `INSERT INTO object (tenant, id, type, ` + changedColumns + `) VALUES (` + params(1, 28) + `) RETURNING seq`
+	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 25) + `) WHERE tenant = $26 AND id = $27 AND version = $28 RETURNING seq`
 )
 
 // notDestroyed is the condition that a row still stands for its token object.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 	if path := os.Getenv("KEYREEVE_STORE_CHILD"); path != "" {
 		writeForever(path)
 	}
-	for round := range 10 {
+	for round := range 20 {
 		path := filepath.Join(t.TempDir(), "killed.db")
 		child := exec.Command(os.Args[0], "-test.run=TestKilledWriterLosesNothing")
 		child.Env = append(os.Environ(), "KEYREEVE_STORE_CHILD="+path)
@@ -68,7 +69,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 			}
 			acknowledged <- strings.Fields(string(buf[:n]))
 		}()
-		time.Sleep(time.Duration(100+30*round) * time.Millisecond)
+		time.Sleep(time.Duration(60+10*round) * time.Millisecond)
 		child.Process.Kill()
 		ids := <-acknowledged
 		child.Wait()
@@ -113,10 +114,152 @@ func writeForever(path string) {
 }
 
 func TestOpenSaysWhatToMend(t *testing.T) {
-	for url, want := range map[string]string{"mysql://x": "store.url", "sqlite:/nowhere/at/all.db": "store.url", "postgres://127.0.0.1:1/none?connect_timeout=1": "reached"} {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"text.db": strings.Repeat("this is no database\n", 500), "cut.db": "SQLite format 3\x00" + strings.Repeat("\xff", 5000)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open, err := store.Open(ctx, "sqlite:"+dir+"/open ? 50% #1.db") // a name that must not end the URI
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	for url, want := range map[string]string{"mysql://x": "store.url", "sqlite:/nowhere/at/all.db": "store.url", "postgres://127.0.0.1:1/none?connect_timeout=1": "reached",
+		"sqlite:" + dir: "store.url", "sqlite:" + dir + "/text.db": "backup", "sqlite:" + dir + "/cut.db": "backup", "sqlite:" + dir + "/open ? 50% #1.db": "another process"} {
 		if _, err := store.Open(ctx, url); err == nil || core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want a sentence with %q", url, err, want)
 		}
+	}
+}
+
+// Who removes the file of a running server must not make it acknowledge into
+// nothing.
+func TestRemovedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gone.db")
+	s, err := store.Open(ctx, "sqlite:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Health(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for what, f := range map[string]func() error{"a record": func() error {
+		return s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte("x")}}})
+	}, "a change": func() error {
+		return s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("t", "lost")}})
+	}, "health": func() error { return s.Health(ctx) }} {
+		if err := f(); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "removed or replaced") {
+			t.Errorf("%s without the file: got %v", what, err)
+		}
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Health(ctx); err != nil {
+		t.Errorf("with the file back: %v", err)
+	}
+}
+
+// Nodes that start at the same moment on an empty database all come up.
+func TestNodesStartTogether(t *testing.T) {
+	url := storetest.Postgres(t)
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			s, err := store.Open(ctx, url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s.Close()
+		})
+	}
+	wg.Wait()
+}
+
+// PostgreSQL dies in the middle of commits and comes back, three times: what was
+// acknowledged is there, what was refused is not, and nobody restarts anything.
+func TestPostgresGoneAndBack(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	s, err := store.Open(ctx, server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	fate := map[string]error{}
+	var mu sync.Mutex
+	for round := range 3 {
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		for w := range 8 {
+			wg.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					id := fmt.Sprintf("r%d-w%d-%d", round, w, i)
+					c := &core.Change{Entries: []core.Entry{{Tenant: id, Time: 1, Body: []byte("x")}}}
+					if w%2 == 0 {
+						c.Insert = []*core.ManagedObject{storetest.Object("t", id)}
+					}
+					err := s.Commit(ctx, c)
+					mu.Lock()
+					fate[id] = err
+					mu.Unlock()
+					if err != nil {
+						time.Sleep(2 * time.Millisecond)
+					}
+				}
+			})
+		}
+		time.Sleep(150 * time.Millisecond)
+		server.Crash()
+		if err := s.Health(ctx); core.CodeOf(err) != core.StoreUnavailable {
+			t.Errorf("health without a server: %v", err)
+		}
+		if _, err := s.Object(ctx, "t", "any"); core.CodeOf(err) != core.StoreUnavailable {
+			t.Errorf("a read without a server: %v", err)
+		}
+		close(stop)
+		wg.Wait()
+		server.Start()
+		back := time.Now()
+		for s.Health(ctx) != nil {
+			if time.Since(back) > 5*time.Second {
+				t.Fatal("the store does not find its server again")
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	acknowledged, refused, open := 0, 0, 0
+	for id, err := range fate {
+		found, rerr := s.Records(ctx, core.RecordQuery{Tenant: id})
+		if rerr != nil {
+			t.Fatal(rerr)
+		}
+		switch {
+		case err == nil:
+			if acknowledged++; len(found) != 1 {
+				t.Errorf("%s was acknowledged and has %d records", id, len(found))
+			}
+		case strings.Contains(err.Error(), "not known"):
+			open++
+		default:
+			if refused++; len(found) != 0 || core.CodeOf(err) != core.StoreUnavailable {
+				t.Errorf("%s was refused (%v) and has %d records", id, err, len(found))
+			}
+		}
+	}
+	t.Logf("%d acknowledged, %d refused, %d not known", acknowledged, refused, open)
+	if acknowledged == 0 || refused == 0 {
+		t.Error("the test saw no commits or no refusals, so it shows nothing")
 	}
 }
 

@@ -23,6 +23,12 @@ func Postgres(t testing.TB) string {
 	if url := os.Getenv("KEYREEVE_TEST_POSTGRES"); url != "" {
 		return url
 	}
+	return StartPostgres(t).URL
+}
+
+// StartPostgres is Postgres for tests that stop the server and start it again.
+func StartPostgres(t testing.TB) *Server {
+	t.Helper()
 	bin := postgresBin()
 	if bin == "" {
 		t.Skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
@@ -39,19 +45,27 @@ func Postgres(t testing.TB) string {
 	if err != nil {
 		t.Skipf("PostgreSQL does not run as root, and no other user is there: %v", err)
 	}
-	p := &postgres{t: t, bin: bin, dir: dir, cred: cred}
-	t.Cleanup(p.stop)
-	p.start()
-	return p.url
+	p := &Server{t: t, bin: bin, dir: dir, cred: cred, port: freePort(t)}
+	p.URL = fmt.Sprintf("postgres://keyreeve@127.0.0.1:%d/postgres?sslmode=disable", p.port)
+	t.Cleanup(p.remove)
+	if out, err := p.command("initdb", "-D", p.data(), "-U", "keyreeve", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C").CombinedOutput(); err != nil {
+		t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	p.Start()
+	return p
 }
 
-type postgres struct {
+// Server is a PostgreSQL of one test.
+type Server struct {
+	URL      string
 	t        testing.TB
 	bin, dir string
+	port     int
 	cred     *syscall.Credential
 	server   *exec.Cmd
-	url      string
 }
+
+func (p *Server) data() string { return filepath.Join(p.dir, "data") }
 
 func postgresBin() string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -86,21 +100,17 @@ func unprivileged(dir string) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, os.Chown(dir, uid, gid)
 }
 
-func (p *postgres) command(name string, args ...string) *exec.Cmd {
+func (p *Server) command(name string, args ...string) *exec.Cmd {
 	c := exec.Command(filepath.Join(p.bin, name), args...)
 	c.Dir = p.dir
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: p.cred, Pdeathsig: syscall.SIGKILL}
 	return c
 }
 
-func (p *postgres) start() {
+// Start starts the server and waits until it answers.
+func (p *Server) Start() {
 	p.t.Helper()
-	data := filepath.Join(p.dir, "data")
-	if out, err := p.command("initdb", "-D", data, "-U", "keyreeve", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C").CombinedOutput(); err != nil {
-		p.t.Fatalf("initdb: %v\n%s", err, out)
-	}
-	port := freePort(p.t)
-	p.server = p.command("postgres", "-D", data, "-p", strconv.Itoa(port), "-h", "127.0.0.1", "-k", p.dir, "-c", "max_connections=200")
+	p.server = p.command("postgres", "-D", p.data(), "-p", strconv.Itoa(p.port), "-h", "127.0.0.1", "-k", p.dir, "-c", "max_connections=200")
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
 		p.t.Fatal(err)
@@ -110,9 +120,8 @@ func (p *postgres) start() {
 	if err := p.server.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	p.url = fmt.Sprintf("postgres://keyreeve@127.0.0.1:%d/postgres?sslmode=disable", port)
 	for range 200 {
-		if p.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(port)).Run() == nil {
+		if p.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port)).Run() == nil {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -121,8 +130,16 @@ func (p *postgres) start() {
 	p.t.Fatalf("PostgreSQL does not answer:\n%s", out)
 }
 
-// stop ends the server by its own id and removes its folder.
-func (p *postgres) stop() {
+// Crash ends the server at once: clients lose their connections in the middle,
+// and the next start recovers from the log.
+func (p *Server) Crash() {
+	p.server.Process.Signal(syscall.SIGQUIT)
+	p.server.Wait()
+	p.server = nil
+}
+
+// remove ends the server by its own id and removes its folder.
+func (p *Server) remove() {
 	if p.server != nil && p.server.Process != nil {
 		p.server.Process.Signal(syscall.SIGINT)
 		p.server.Wait()

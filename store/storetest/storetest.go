@@ -5,7 +5,9 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 
@@ -18,7 +20,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": atomic, "locate": locate, "paging": paging,
 		"keys and intents": keysAndIntents, "records": records, "many writers": manyWriters,
-		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "key states": keyStates, "late birth": lateBirth, "destroyed residents": destroyedResidents,
+		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "key states": keyStates, "late birth": lateBirth, "superset": superset, "destroyed residents": destroyedResidents,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}
@@ -445,4 +447,140 @@ func destroyedResidents(t *testing.T, s core.Store) {
 	if len(named) != 1 || !named["res-token-0"] {
 		t.Errorf("Residents says %v; only res-token-0 belongs to an object that is not destroyed", named)
 	}
+}
+
+// Every object that matches a filter is among its candidates: tried with filters
+// made at random from what the objects have, over pages of random length.
+func superset(t *testing.T, s core.Store) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var all []*core.ManagedObject
+	for i := range 150 {
+		o := &core.ManagedObject{Tenant: "superset", ID: fmt.Sprintf("s%03d", i), Type: core.ObjectType(1 + r.IntN(3)), Owner: fmt.Sprint("o", r.IntN(3)), Group: []string{"", "g", "h"}[r.IntN(3)], Version: 1}
+		for range r.IntN(9) + 1 {
+			if a := randomAttribute(r); a.Tag == 0 || a.Tag == core.TagName || !o.Attributes.Has(a.Tag) {
+				o.Attributes = o.Attributes.Add(a)
+			}
+		}
+		o.Attributes = o.Attributes.Set(core.TagUniqueIdentifier, core.Text(o.ID)).Set(core.TagObjectType, core.Enum(o.Type))
+		all = append(all, o)
+	}
+	insert(t, s, all...)
+	for i := 0; i < len(all); i += 3 { // changed rows must be found by what they are now
+		next := *all[i]
+		next.Version = 2
+		a := randomAttribute(r)
+		next.Attributes = next.Attributes.Without(core.AttributeName{Vendor: "x", Name: "Site"}).Without(a.Ref()).Set(core.TagState, core.Enum(core.State(1+r.IntN(6))))
+		if a.Tag != core.TagState {
+			next.Attributes = next.Attributes.Add(a)
+		}
+		must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}))
+		all[i] = &next
+	}
+	matched := 0
+	for range 600 {
+		f := core.Filter{Now: int64(r.IntN(12)), Owner: fmt.Sprint("o", r.IntN(4)), Groups: []string{"g", ""}[:r.IntN(3)], Everyone: r.IntN(2) == 0}
+		for range r.IntN(4) {
+			f.Attributes = append(f.Attributes, randomAttribute(r))
+		}
+		if r.IntN(8) == 0 {
+			f.Attributes = append(f.Attributes, all[r.IntN(len(all))].Attributes[0])
+		}
+		got := idsOf(t, s, f, 1+r.IntN(200))
+		for _, o := range all {
+			mine := f.Everyone || o.Owner == f.Owner || (o.Group != "" && slices.Contains(f.Groups, o.Group))
+			if !f.Everyone && !mine && got[o.ID] {
+				t.Errorf("%s is neither the owner's nor the groups' and was given away by %+v", o.ID, f)
+			}
+			if mine && f.Matches(o) {
+				matched++
+				if !got[o.ID] {
+					t.Errorf("%s matches %+v and is no candidate", o.ID, f)
+				}
+			}
+		}
+	}
+	if matched < 500 {
+		t.Errorf("the filters matched %d times, too seldom to show anything", matched)
+	}
+}
+
+func idsOf(t *testing.T, s core.Store, f core.Filter, limit int) map[string]bool {
+	out := map[string]bool{}
+	for after := int64(0); ; {
+		page, err := s.Candidates(ctx, "superset", f, after, limit)
+		must(t, err)
+		for _, o := range page {
+			if out[o.ID] || o.Seq <= after {
+				t.Errorf("%s comes twice or out of order for %+v", o.ID, f)
+			}
+			out[o.ID], after = true, o.Seq
+		}
+		if len(page) < limit {
+			return out
+		}
+	}
+}
+
+func randomAttribute(r *rand.Rand) core.Attribute {
+	dates := []core.Tag{core.TagInitialDate, core.TagActivationDate, core.TagProcessStartDate, core.TagProtectStopDate, core.TagDeactivationDate, core.TagDestroyDate, core.TagCompromiseDate, core.TagLastChangeDate}
+	few := fmt.Sprint("v", r.IntN(4))
+	switch r.IntN(12) {
+	case 0:
+		return core.Attribute{Tag: core.TagState, Value: core.Enum(core.State(1 + r.IntN(6)))}
+	case 1:
+		return core.Attribute{Tag: core.TagName, Value: Name(few)}
+	case 2:
+		return core.Attribute{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(few)})}
+	case 3:
+		return core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.CryptographicAlgorithm(1 + r.IntN(3)))}
+	case 4:
+		return core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(int32(128 * (1 + r.IntN(2))))}
+	case 5:
+		return core.Attribute{Tag: core.TagCryptographicUsageMask, Value: core.Int(int32(r.IntN(8)))}
+	case 6:
+		return core.Attribute{Vendor: "x", Name: "Site", Value: []core.Value{core.Text(few), core.Int(int32(r.IntN(3))), core.Bytes([]byte(few)), core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(few)})}[r.IntN(4)]}
+	case 7:
+		return core.Attribute{Tag: core.TagObjectGroup, Value: core.Text(few)}
+	case 8:
+		fields := []core.Field{{Tag: core.TagApplicationNamespace, Value: core.Text("ns")}, {Tag: core.TagApplicationData, Value: core.Text(few)}}
+		return core.Attribute{Tag: core.TagApplicationSpecificInformation, Value: core.Structure(fields[r.IntN(2):]...)}
+	case 9:
+		return core.Attribute{Tag: core.TagLink, Value: core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkType(0x101))}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text(few)})}
+	}
+	return core.Attribute{Tag: dates[r.IntN(len(dates))], Value: core.Date(int64(r.IntN(10)))}
+}
+
+// Fill stores n objects of a tenant, in large commits: each with a Name of its
+// own, one of 1,000 x-ResourceIDs, one of 7 x-SystemIDs, an Initial Date a
+// second after the last, and one in 1,000 of them Compromised.
+func Fill(t testing.TB, s core.Store, tenant string, n int) {
+	t.Helper()
+	const atOnce = 1000
+	for from := 0; from < n; from += atOnce {
+		var c core.Change
+		for i := from; i < min(from+atOnce, n); i++ {
+			c.Insert = append(c.Insert, numbered(tenant, i))
+		}
+		if err := s.Commit(ctx, &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// FillBegan is the Initial Date of the first object of Fill.
+const FillBegan = 1_700_000_000
+
+func numbered(tenant string, i int) *core.ManagedObject {
+	id, state := fmt.Sprintf("id-%07d", i), core.Active
+	if i%1000 == 7 {
+		state = core.Compromised
+	}
+	return &core.ManagedObject{Tenant: tenant, ID: id, Type: core.ObjectTypeSymmetricKey, Owner: fmt.Sprint("owner", i%1000), Group: fmt.Sprint("group", i%500), Version: 1,
+		Attributes: core.Attributes{
+			{Tag: core.TagUniqueIdentifier, Value: core.Text(id)}, {Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeSymmetricKey)},
+			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)},
+			{Tag: core.TagState, Value: core.Enum(state)}, {Tag: core.TagInitialDate, Value: core.Date(FillBegan + int64(i))},
+			{Tag: core.TagName, Value: Name(fmt.Sprintf("key-%07d", i))},
+			{Vendor: "x", Name: "ResourceID", Value: core.Text(fmt.Sprint("res", i%1000))}, {Vendor: "x", Name: "SystemID", Value: core.Text(fmt.Sprint("sys", i%7))},
+		}}
 }

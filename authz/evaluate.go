@@ -1,0 +1,86 @@
+package authz
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+const (
+	maxReasons     = 32  // of one decision
+	maxReasonBytes = 256 // of one reason
+)
+
+// decide gives the remembered answer, or asks the policy.
+func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
+	if err := complete(r); err != nil {
+		return core.Decision{PolicyHash: p.hash}, err
+	}
+	q := questionOf(r)
+	if p.memo == nil {
+		return p.evaluate(ctx, q, r.Now, r.Address)
+	}
+	key := p.memo.key(q)
+	if d, ok := p.memo.get(&key); ok {
+		return d, nil
+	}
+	d, err := p.evaluate(ctx, q, r.Now, r.Address)
+	if err == nil {
+		p.memo.put(&key, d)
+	}
+	return d, err
+}
+
+// evaluate asks the policy. Time is bounded by a timer rather than by OPA's
+// watch over ctx, which costs a goroutine a question.
+func (p *policy) evaluate(ctx context.Context, q question, now int64, address string) (core.Decision, error) {
+	deny := core.Decision{PolicyHash: p.hash}
+	if err := ctx.Err(); err != nil {
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the request ended before the policy was asked")
+	}
+	cancel := topdown.NewCancel()
+	timer := time.AfterFunc(p.timeout, cancel.Cancel)
+	defer timer.Stop()
+	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(input(&q, now, address)), rego.EvalExternalCancel(cancel))
+	switch {
+	case topdown.IsCancel(err):
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide within %v", p.timeout)
+	case err != nil:
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not come to a decision")
+	case len(rs) != 1:
+		return deny, core.Errorf(core.PolicyUnavailable, "the policy has no decision")
+	}
+	d, ok := read(rs[0].Bindings["x"])
+	if !ok {
+		return deny, core.Errorf(core.PolicyUnavailable, "the policy's decision is not {allow, reasons, scope} as policies.rego describes it")
+	}
+	d.PolicyHash = p.hash
+	return d, nil
+}
+
+// read takes exactly the form that policies.rego promises: three fields, allow
+// true or false, a bounded number of reasons and one at least, a known scope.
+func read(x any) (core.Decision, bool) {
+	m, _ := x.(map[string]any)
+	allow, isBool := m["allow"].(bool)
+	list, isList := m["reasons"].([]any)
+	scope, _ := m["scope"].(string)
+	if len(m) != 3 || !isBool || !isList || len(list) == 0 || len(list) > maxReasons || (scope != "tenant" && scope != "own") {
+		return core.Decision{}, false
+	}
+	d := core.Decision{Allow: allow, Scope: scope, Reasons: make([]string, 0, len(list))}
+	for _, r := range list {
+		s, ok := r.(string)
+		if !ok || s == "" || len(s) > maxReasonBytes {
+			return core.Decision{}, false
+		}
+		d.Reasons = append(d.Reasons, s)
+	}
+	d.Reasons = slices.Clip(d.Reasons) // an append by the caller copies
+	return d, true
+}

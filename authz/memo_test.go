@@ -1,0 +1,199 @@
+package authz_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Every way of reading the clock or the address is noticed: a policy that does
+// is asked each time. A remembered answer would show here as the wrong one.
+func TestOnlySteadyAnswersAreKept(t *testing.T) {
+	policies := map[string]string{
+		"imported":        strings.Replace(allowIf(`n < 100`), "import rego.v2\n", "import rego.v2\nimport input.now as n\n", 1),
+		"imported, whole": strings.Replace(allowIf(`i.now < 100`), "import rego.v2\n", "import rego.v2\nimport input as i\n", 1),
+		"in a function":   allowIf("f(1)") + "f(_) if input.now < 100\n",
+		"in another rule": allowIf("early") + "early if input.now < 100\n",
+		"in a head":       allowIf("t < 100") + "t := input.now\n",
+		"beside with":     allowIf("early with input.operation as \"x\"") + "early if input.now < 100\n",
+	}
+	for what, condition := range map[string]string{
+		"plainly":                    `input.now < 100`,
+		"by text":                    `input["now"] < 100`,
+		"through a variable":         "x := input\n\tx.now < 100",
+		"by a computed name":         "f := concat(\"\", [\"n\", \"ow\"])\n\tinput[f] < 100",
+		"by an unbound name":         "some f\n\tf != \"door\"\n\tinput[f] < 100",
+		"by a builtin":               `object.get(input, "now", 0) < 100`,
+		"by walking":                 "walk(input, [[\"now\"], n])\n\tn < 100",
+		"in a comprehension":         `count([x | x := input.now; x < 100]) == 1`,
+		"in a text with a value":     `startswith($"{input.now}", "5")`,
+		"under every":                `every x in [input.now] { x < 100 }`,
+		"the address, by equality":   `input.address == "10.0.0.50"`,
+		"the address, by its prefix": `net.cidr_contains("10.0.0.50/32", input.address)`,
+	} {
+		policies[what] = allowIf(condition)
+	}
+	for what, policy := range policies {
+		a := open(t, policy, goodTest)
+		r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+		for _, now := range []int64{50, 101, 50} {
+			r.Now, r.Address = now, fmt.Sprintf("10.0.0.%d", now)
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow != (now < 100) {
+				t.Errorf("%s, at %d: %+v, %v", what, now, d, err)
+			}
+		}
+	}
+}
+
+// Whatever else of the question changes, the answer is that of the changed
+// question, not the remembered one.
+func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
+	a := open(t, allowIf(`input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls"}
+	input.operation == "Get"
+	input.door == "kmip"
+	input.object == {"present": true, "tenant": "t", "id": "o", "owner": "alice", "group": "g", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}`), goodTest)
+	alice := someone("t", "alice", "g", "r")
+	base := func() (*core.AccessRequest, *core.ManagedObject) {
+		o := object("alice", "g")
+		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))
+		return ask(alice, core.OperationGet, o), o
+	}
+	r, _ := base()
+	for range 2 {
+		if d, err := a.Decide(ctx, r); err != nil || !d.Allow {
+			t.Fatalf("the question that the others vary: %+v, %v", d, err)
+		}
+	}
+	password := someone("t", "alice", "g", "r")
+	password.Method = "password"
+	for what, change := range map[string]func(*core.AccessRequest, *core.ManagedObject){
+		"tenant": func(r *core.AccessRequest, o *core.ManagedObject) {
+			r.Principal, o.Tenant = someone("u", "alice", "g", "r"), "u"
+		},
+		"principal": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "bob", "g", "r") },
+		"group":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "alice", "", "r") },
+		"role":      func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "alice", "g", "s") },
+		"method":    func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = password },
+		"operation": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Operation = core.OperationSign },
+		"door":      func(r *core.AccessRequest, _ *core.ManagedObject) { r.Door = core.DoorREST },
+		"state":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.State = core.Compromised },
+		"object":    func(_ *core.AccessRequest, o *core.ManagedObject) { o.ID = "p" },
+		"owner":     func(_ *core.AccessRequest, o *core.ManagedObject) { o.Owner = "bob" },
+		"o's group": func(_ *core.AccessRequest, o *core.ManagedObject) { o.Group = "h" },
+		"o's own":   func(_ *core.AccessRequest, o *core.ManagedObject) { o.Tenant = "u" },
+		"type":      func(_ *core.AccessRequest, o *core.ManagedObject) { o.Type = core.ObjectTypeSecretData },
+		"algorithm": func(_ *core.AccessRequest, o *core.ManagedObject) { o.Attributes = nil },
+		"nothing":   func(r *core.AccessRequest, _ *core.ManagedObject) { r.Object = nil },
+	} {
+		r, o := base()
+		change(r, o)
+		for range 2 {
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow {
+				t.Errorf("another %s: %+v, %v; want a denial", what, d, err)
+			}
+		}
+	}
+	if d, err := a.Decide(ctx, r); err != nil || !d.Allow {
+		t.Errorf("the first question again: %+v, %v", d, err)
+	}
+}
+
+// More objects than the memo holds: it forgets, and answers rightly.
+func TestMemoIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds; run without -short")
+	}
+	a := open(t, allowIf(`input.object.owner == input.principal.id`), goodTest)
+	alice, o := someone("t", "alice", ""), object("alice", "")
+	const more = 16*4096 + 5000
+	for i := range more {
+		o.ID, o.Owner = fmt.Sprint(i), "alice"
+		if i%7 == 0 {
+			o.Owner = "bob"
+		}
+		if d, err := a.Decide(ctx, ask(alice, core.OperationGet, o)); err != nil || d.Allow != (i%7 != 0) {
+			t.Fatalf("object %d: %+v, %v", i, d, err)
+		}
+	}
+}
+
+// A principal made anew for each request finds what the last one left, and
+// principals that look alike when run together are not one.
+func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
+	o := object("alice", "g")
+	r := ask(nil, core.OperationGet, o)
+	people := [2]core.Principal{{Tenant: "t", ID: "alice", Groups: []string{"g"}, Method: "mtls"}}
+	people[1] = people[0]
+	i := 0
+	if n := testing.AllocsPerRun(100, func() { i++; r.Principal = &people[i%2]; a.Decide(ctx, r) }); n > 0 {
+		t.Errorf("a principal made anew costs %v allocations, want 0: its answers were not found", n)
+	}
+	for _, c := range []struct {
+		p     core.Principal
+		allow bool
+	}{
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{"g"}}, true},
+		{core.Principal{Tenant: "t", ID: "bobg"}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Method: "g"}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Roles: []string{"g"}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{"\x01g"}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{"", "g"}}, true},
+		{core.Principal{Tenant: "tb", ID: "ob", Groups: []string{"g"}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{strings.Repeat("x", 600)}}, false},
+		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{strings.Repeat("x", 600), "g"}}, true},
+	} {
+		for range 2 {
+			r.Principal = &c.p
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow != c.allow {
+				t.Errorf("%.100q: %+v, %v; want %v", fmt.Sprint(c.p), d, err, c.allow)
+			}
+		}
+	}
+	for i := range 9000 { // more people than the memo numbers
+		p := core.Principal{Tenant: "t", ID: fmt.Sprint(i)}
+		if i%5 == 0 {
+			p.Groups = []string{"g"}
+		}
+		r.Principal = &p
+		if d, err := a.Decide(ctx, r); err != nil || d.Allow != (i%5 == 0) {
+			t.Fatalf("principal %d: %+v, %v", i, d, err)
+		}
+	}
+}
+
+func TestRememberedAnswerIsFree(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
+	r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+	if n := testing.AllocsPerRun(100, func() { a.Decide(ctx, r) }); n > 0 {
+		t.Errorf("a remembered answer costs %v allocations, want 0", n)
+	}
+}
+
+// A caller that appends to the reasons of an answer does not change the
+// remembered one.
+func TestReasonsAreNotShared(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
+	r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+	for range 3 {
+		d, err := a.Decide(ctx, r)
+		if err != nil || len(d.Reasons) != 1 || cap(d.Reasons) != 1 || d.Reasons[0] != "owner" {
+			t.Fatalf("%+v (room for %d), %v", d, cap(d.Reasons), err)
+		}
+		_ = append(d.Reasons, "intruder")
+	}
+}
+
+func BenchmarkRemembered(b *testing.B) {
+	a := open(b, keyreeve.Policy, keyreeve.PolicyTests)
+	o := object("alice", "")
+	o.ID = "0b8f7c1e-6a52-4d0e-9c57-3f1f2b6f7a10"
+	r := ask(someone("t", "alice", ""), core.OperationGet, o)
+	b.ReportAllocs()
+	for b.Loop() {
+		a.Decide(ctx, r)
+	}
+}

@@ -1,0 +1,93 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// trapTimeout bounds the traps that end in an error; one of them never ends
+// otherwise.
+const trapTimeout = 20 * time.Millisecond
+
+// trap is a small policy in a form that has been seen to fail open somewhere.
+// The insider must be denied, by an error only where fails says so: a trap that
+// no longer compiles proves nothing.
+type trap struct {
+	name, rules string
+	fails       bool
+}
+
+var traps = []trap{
+	{"a malformed CIDR in a denial", `deny if net.cidr_contains("10.0.0.300/8", input.address)`, true},
+	{"a conversion that cannot be done", `deny if to_number(input.address) > 1`, true},
+	{"not, over a call with a missing field", `deny if not net.cidr_contains("10.0.0.0/8", input.missing)`, false},
+	{"not, over a comparison with a missing field", `deny if not input.missing == "x"`, false},
+	{"a set with a field of the input in it", `deny if input.operation in {"x", input.operation}`, false},
+	{"a set of constants", `deny if input.operation in {"x", "Get"}`, false},
+	{"an empty name", `deny if not input.principal.groups[""]`, false},
+	{"a group of the principal", `deny if input.principal.groups.canary`, false},
+	{"a denial beside a permit", "deny if input.operation == \"Get\"\n\nallow if input.operation == \"Get\"", false},
+	{"some over an empty list", `deny if count([x | some x in []]) == 0`, false},
+	{"a search that does not end", `deny if {
+	some x in numbers.range(1, 5000)
+	some y in numbers.range(1, 5000)
+	x * y == -1
+}`, true},
+}
+
+// fenced are calls that must not compile.
+var fenced = []string{`http.send({"method": "get", "url": "http://127.0.0.1/"})`, `time.now_ns()`, `opa.runtime()`, `rand.intn("x", 2)`,
+	`net.lookup_ip_addr("localhost")`, `uuid.rfc4122("x")`}
+
+const trapHead = `package keyreeve.authz
+
+import rego.v2
+
+default deny := false
+
+default allow := true
+
+decision := {"allow": allow, "reasons": {"permit"}, "scope": "own"} if not deny
+
+else := {"allow": false, "reasons": {"deny"}, "scope": "own"}
+
+`
+
+// springAll springs every trap. The first policy has none and must allow, else
+// the traps would prove nothing.
+func springAll(ctx context.Context) error {
+	if d, err := spring(ctx, trap{name: "no trap"}); err != nil || !d.Allow {
+		return fmt.Errorf("a policy that allows does not: %v", err)
+	}
+	for _, t := range traps {
+		if d, err := spring(ctx, t); d.Allow || (err != nil) != t.fails {
+			return fmt.Errorf("%s: allow %v, error %v", t.name, d.Allow, err)
+		}
+	}
+	for _, call := range fenced {
+		if _, err := spring(ctx, trap{name: call, rules: "deny if " + call}); err == nil || !strings.Contains(err.Error(), "undefined function") {
+			return fmt.Errorf("a policy can call %s: %v", call, err)
+		}
+	}
+	return nil
+}
+
+func spring(ctx context.Context, t trap) (core.Decision, error) {
+	m, err := parse(t.name, trapHead+t.rules+"\n")
+	if err != nil {
+		return core.Decision{}, err
+	}
+	p, err := prepare(ctx, m)
+	if err != nil {
+		return core.Decision{}, err
+	}
+	if t.fails {
+		p.timeout = trapTimeout
+	}
+	return p.evaluate(ctx, question{principal: insider, operation: core.OperationGet, door: core.DoorKMIP, present: true, tenant: insider.Tenant,
+		object: "canary", owner: insider.ID, group: "canary", kind: core.ObjectTypeSymmetricKey, state: core.Active}, canaryTime, canaryAddress)
+}

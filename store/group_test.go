@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// slowGroup commits when gate lets it, and counts what it was given.
+type slowGroup struct {
+	group
+	gate    chan struct{}
+	begun   chan struct{}
+	decided atomic.Int64
+}
+
+func newSlowGroup(wait time.Duration) *slowGroup {
+	s := &slowGroup{gate: make(chan struct{}), begun: make(chan struct{}, 100)}
+	s.init(func(all []*pending) {
+		s.begun <- struct{}{}
+		<-s.gate
+		s.decided.Add(int64(len(all)))
+	})
+	s.wait = wait
+	return s
+}
+
+func wantUnavailable(t *testing.T, what string, err error, sentence string) {
+	t.Helper()
+	if core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), sentence) {
+		t.Errorf("%s: got %v, want StoreUnavailable with %q", what, err, sentence)
+	}
+}
+
+// waiting spins until n changes wait for the next batch.
+func (s *slowGroup) waiting(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		now := 0
+		if s.next != nil {
+			now = s.next.live
+		}
+		s.mu.Unlock()
+		if now == n {
+			return
+		}
+	}
+	t.Fatalf("%d changes never waited", n)
+}
+
+// A change whose caller left before its turn is not committed afterwards, and
+// the lead does not get lost with it.
+func TestWithdrawnIsNotStored(t *testing.T) {
+	s := newSlowGroup(10 * time.Second)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.do(context.Background(), &core.Change{}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-s.begun
+	ctx, cancel := context.WithCancel(context.Background())
+	for range 5 {
+		wg.Go(func() { wantUnavailable(t, "a withdrawn change", s.do(ctx, &core.Change{}), "is not stored") })
+	}
+	s.waiting(t, 5)
+	cancel()
+	s.waiting(t, 0)
+	wg.Go(func() {
+		if err := s.do(context.Background(), &core.Change{}); err != nil {
+			t.Error(err)
+		}
+	})
+	s.waiting(t, 1)
+	close(s.gate)
+	wg.Wait()
+	if n := s.decided.Load(); n != 2 {
+		t.Errorf("%d changes were committed, want 2", n)
+	}
+	wantUnavailable(t, "a context that has ended", s.do(ctx, &core.Change{}), "is not stored")
+	if s.leading || s.decided.Load() != 2 {
+		t.Error("somebody still leads")
+	}
+}
+
+// Once its turn has begun a change's caller hears the truth, whatever becomes of
+// its context.
+func TestBegunIsTold(t *testing.T) {
+	s := newSlowGroup(10 * time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
+	told := make(chan error, 2)
+	go func() { told <- s.do(context.Background(), &core.Change{}) }()
+	<-s.begun
+	go func() { told <- s.do(ctx, &core.Change{}) }()
+	go func() { told <- s.do(ctx, &core.Change{}) }()
+	s.waiting(t, 2)
+	s.gate <- struct{}{}
+	<-s.begun
+	cancel()
+	time.Sleep(20 * time.Millisecond)
+	close(s.gate)
+	for range 3 {
+		if err := <-told; err != nil {
+			t.Errorf("a committed change was told %v", err)
+		}
+	}
+}
+
+// A database that does not answer: who waits for a turn is sent away, who has
+// begun is told that nobody knows, who comes then is refused at once.
+func TestStuckDatabase(t *testing.T) {
+	s := newSlowGroup(60 * time.Millisecond)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.do(context.Background(), &core.Change{}) })
+	<-s.begun
+	wantUnavailable(t, "no turn", s.do(context.Background(), &core.Change{}), "is not stored")
+	time.Sleep(70 * time.Millisecond)
+	began := time.Now()
+	wantUnavailable(t, "refused", s.do(context.Background(), &core.Change{}), "has not ended a commit")
+	wantUnavailable(t, "health", s.health(), "has not ended a commit")
+	if d := time.Since(began); d > 50*time.Millisecond {
+		t.Errorf("refusing took %v", d)
+	}
+	s.gate <- struct{}{}
+	wg.Wait()
+	if err := s.health(); err != nil {
+		t.Errorf("when the database is back: %v", err)
+	}
+	close(s.gate)
+	if err := s.do(context.Background(), &core.Change{}); err != nil {
+		t.Errorf("when the database is back: %v", err)
+	}
+}
+
+func TestUnknownOutcomeIsSaid(t *testing.T) {
+	s := newSlowGroup(60 * time.Millisecond)
+	told := make(chan error, 3)
+	go func() { s.do(context.Background(), &core.Change{}); told <- nil }()
+	<-s.begun
+	for range 2 { // one leads and stays with its batch, the other is told
+		go func() { told <- s.do(context.Background(), &core.Change{}) }()
+	}
+	s.waiting(t, 2)
+	s.gate <- struct{}{}
+	<-told
+	<-s.begun
+	wantUnavailable(t, "in the middle", <-told, "not known")
+	close(s.gate)
+	<-told
+}
+
+// A panic is nobody's success and stops nobody for ever.
+func TestPanicIsNoSuccess(t *testing.T) {
+	var g group
+	g.init(func([]*pending) { panic("disk on fire") })
+	for range 2 {
+		wantUnavailable(t, "a panic", g.do(context.Background(), &core.Change{}), "not known")
+	}
+	g.close()
+	wantUnavailable(t, "closed", g.do(context.Background(), &core.Change{}), "closed")
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	s := newSlowGroup(10 * time.Second)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.do(context.Background(), &core.Change{}) })
+	<-s.begun
+	for range maxWaiting {
+		wg.Go(func() {
+			if err := s.do(context.Background(), &core.Change{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	s.waiting(t, maxWaiting)
+	wantUnavailable(t, "one more", s.do(context.Background(), &core.Change{}), "4096")
+	close(s.gate)
+	wg.Wait()
+	if n := s.decided.Load(); n != maxWaiting+1 {
+		t.Errorf("%d changes were committed, want %d", n, maxWaiting+1)
+	}
+}
+
+// A full disk fails whole commits, with a sentence, and ends with the fullness.
+func TestFullDisk(t *testing.T) {
+	ctx := context.Background()
+	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "full.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	s := opened.(*sqliteStore)
+	if _, err := s.conn.ExecContext(ctx, "PRAGMA max_page_count = 60"); err != nil {
+		t.Fatal(err)
+	}
+	entry := func(n int) []core.Entry { return []core.Entry{{Tenant: "t", Time: 1, Body: make([]byte, n)}} }
+	stored := 0
+	for {
+		c := &core.Change{Entries: entry(3000), Begin: []core.Intent{{ID: strings.Repeat("i", stored+1), Tenant: "t", Token: []byte("t")}}}
+		if err = s.Commit(ctx, c); err != nil || stored > 200 {
+			break
+		}
+		stored++
+	}
+	wantUnavailable(t, "a full disk", err, "full")
+	wantUnavailable(t, "a record alone", s.Commit(ctx, &core.Change{Entries: entry(9000)}), "full")
+	for what, count := range map[string]func() (int, error){
+		"records": func() (int, error) { l, err := s.Records(ctx, core.RecordQuery{}); return len(l), err },
+		"intents": func() (int, error) { l, err := s.Intents(ctx); return len(l), err }} {
+		if n, err := count(); err != nil || n != stored {
+			t.Errorf("%d %s are there, %v; %d were acknowledged", n, what, err, stored)
+		}
+	}
+	if _, err := s.conn.ExecContext(ctx, "PRAGMA max_page_count = 6000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(ctx, &core.Change{Entries: entry(9000)}); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+}

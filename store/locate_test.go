@@ -1,0 +1,206 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+var bg = context.Background()
+
+// ways are filters of the objects of storetest.Fill, with the index that each
+// must go by.
+var ways = map[string]struct {
+	filter core.Filter
+	index  string
+}{
+	"a name":           {everyone(core.Attribute{Tag: core.TagName, Value: storetest.Name("key-0001234")}), "object_attr"},
+	"two x attributes": {everyone(x("SystemID", "sys3"), x("ResourceID", "res77")), "object_attr"},
+	"an identifier":    {everyone(core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("id-0001234")}), "object"},
+	"a state":          {everyone(core.Attribute{Tag: core.TagState, Value: core.Enum(core.Compromised)}), "object_state"},
+	"a type":           {everyone(core.Attribute{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeCertificate)}), "object_type"},
+	"an algorithm":     {everyone(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmDES3)}), "object_algorithm"},
+	"a range of dates": {everyone(date(900), date(950)), "object_initial_date"},
+	"an owner":         {core.Filter{Owner: "owner5"}, "object_owner"},
+	"a group":          {core.Filter{Groups: []string{"group9"}}, "object_grp"},
+}
+
+func everyone(as ...core.Attribute) core.Filter {
+	return core.Filter{Everyone: true, Attributes: as, Now: storetest.FillBegan}
+}
+
+func x(name, value string) core.Attribute {
+	return core.Attribute{Vendor: "x", Name: name, Value: core.Text(value)}
+}
+
+func date(second int64) core.Attribute {
+	return core.Attribute{Tag: core.TagInitialDate, Value: core.Date(storetest.FillBegan + second)}
+}
+
+// filled is how many objects the plans are made for: enough that a scan costs
+// more than an index.
+const filled = 20_000
+
+func TestSQLiteLocatesByIndex(t *testing.T) {
+	opened, err := OpenSQLite(bg, filepath.Join(t.TempDir(), "plan.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	s := opened.(*sqliteStore)
+	storetest.Fill(t, s, "t", filled)
+	for what, w := range ways {
+		text, args, err := s.plan(bg, "t", &w.filter, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := lines(t, s.read, "EXPLAIN QUERY PLAN "+text, args)
+		if w.index == "object_attr" {
+			w.index = "SEARCH a USING PRIMARY KEY"
+		}
+		if text == "" || strings.Contains(plan, "SCAN o") || !strings.Contains(plan, w.index) {
+			t.Errorf("%s: the plan is\n%s; want %s and no scan", what, plan, w.index)
+		}
+	}
+	text, args, _ := s.plan(bg, "t", &core.Filter{Attributes: core.Attributes{x("SystemID", "sys3"), x("ResourceID", "res77")}, Everyone: true}, 0, 100)
+	if !strings.Contains(text, "a.val = $3") || args[2] != "res77" {
+		t.Errorf("of two attributes the one that 20 objects have comes first, not %v", args[2])
+	}
+}
+
+func TestPostgresLocatesByIndex(t *testing.T) {
+	url := storetest.Postgres(t)
+	s, err := OpenPostgres(bg, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	storetest.Fill(t, s, "plan", filled)
+	db := database(t, url)
+	if _, err := db.Exec("ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	for what, w := range ways {
+		text, args := postgresCandidates("plan", &w.filter, 0, 100)
+		plan := lines(t, db, "EXPLAIN "+text, args)
+		if strings.Contains(plan, "Seq Scan") || !strings.Contains(plan, w.index) {
+			t.Errorf("%s: the plan is\n%s; want %s and no scan", what, plan, w.index)
+		}
+	}
+}
+
+func database(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*cfg)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// lines joins the last column of all rows.
+func lines(t *testing.T, db *sql.DB, query string, args []any) string {
+	t.Helper()
+	rows, err := db.Query(query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	columns, _ := rows.Columns()
+	var b strings.Builder
+	for rows.Next() {
+		to := make([]any, len(columns))
+		for i := range to {
+			to[i] = new(any)
+		}
+		if err := rows.Scan(to...); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&b, *to[len(to)-1].(*any))
+	}
+	return b.String()
+}
+
+// Rows of the first schema get the dates of their documents in the second.
+func TestMigrationFillsDates(t *testing.T) {
+	lite, err := sql.Open("sqlite3", sqliteDSN(filepath.Join(t.TempDir(), "old.db"), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lite.Close()
+	for name, c := range map[string]struct {
+		db      *sql.DB
+		dialect goose.Dialect
+	}{"sqlite": {lite, goose.DialectSQLite3}, "postgres": {database(t, storetest.Postgres(t)), goose.DialectPostgres}} {
+		p, err := provider(c.db, c.dialect, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.UpTo(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		old, next, none := core.Date(-77), core.Date(5), everyKind()
+		doc, _ := appendDocument(nil, core.Attributes{{Tag: core.TagName, Value: core.Text(`"D":9`)}, {Tag: core.TagInitialDate, Value: old}, {Tag: core.TagCompromiseDate, Value: next}})
+		other, _ := appendDocument(nil, none)
+		for id, d := range map[string][]byte{"a": doc, "b": other, "c": []byte("[]")} {
+			if _, err := c.db.Exec(`INSERT INTO object (tenant, id, version, type, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes)
+				VALUES ('t', $1, 1, 2, '', '', 0, 0, 0, $2, '', '', 0, '', '', 0, 0)`, id, string(d)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := migrate(bg, c.db, c.dialect, name); err != nil {
+			t.Fatal(err)
+		}
+		got := lines(t, c.db, "SELECT id || ' ' || coalesce(initial_date, 0) || ' ' || coalesce(activation_date, 0) || ' ' || coalesce(compromise_date, 0) FROM object ORDER BY id", nil)
+		if want := "a -77 0 5\nb -5 0 0\nc 0 0 0\n"; got != want {
+			t.Errorf("%s: the dates are\n%swant\n%s", name, got, want)
+		}
+	}
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "newer.db")
+	s, err := OpenSQLite(bg, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.(*sqliteStore).conn.ExecContext(bg, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	_, err = OpenSQLite(bg, path)
+	wantUnavailable(t, "a database of a newer release", err, "schema 99")
+}
+
+func BenchmarkLocateByName(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s, err := OpenSQLite(bg, filepath.Join(b.TempDir(), "bench.db"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			storetest.Fill(b, s, "t", n)
+			i := 0
+			for b.Loop() {
+				i = (i + 7919) % n
+				f := everyone(core.Attribute{Tag: core.TagName, Value: storetest.Name(fmt.Sprintf("key-%07d", i))})
+				if found, err := s.Candidates(bg, "t", f, 0, 100); err != nil || len(found) != 1 {
+					b.Fatal(len(found), err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"syscall"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// sqliteDSN names a database to the driver. synchronous=FULL syncs the WAL at every
+// commit; NORMAL would lose the last ones at a power cut.
+func sqliteDSN(path, more string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on&_stmt_cache_size=64" + more
+}
+
+// sqliteFile is the database file as this process opened it.
+type sqliteFile struct {
+	path string
+	lock *os.File
+	main fileID
+	wal  fileID
+}
+
+// openFile makes the file if it is not there, readable by its owner alone, and
+// takes it for this process. A second process would write past the snapshots
+// that this one trusts (Shared is false), and revoked keys would stay in use.
+// The lock is a file beside it, as SQLite's own locks must not be disturbed; it
+// ends with the process, however that ends.
+func openFile(path string) (*sqliteFile, error) {
+	lock, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be made; see store.url, and whether its folder exists and belongs to keyreeve's user", path)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		lock.Close()
+		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened; see store.url, and whether it belongs to keyreeve's user", path)
+	}
+	return &sqliteFile{path: path, lock: lock}, f.Close()
+}
+
+// remember notes which files are open; the WAL is there once a connection is.
+func (f *sqliteFile) remember() (err error) {
+	if f.main, err = identify(f.path); err != nil {
+		return err
+	}
+	f.wal, err = identify(f.path + "-wal")
+	return err
+}
+
+// present reports that database and WAL are where they were. Writing to a file
+// that somebody removed succeeds, and everything acknowledged then is lost.
+func (f *sqliteFile) present() error {
+	for path, was := range map[string]fileID{f.path: f.main, f.path + "-wal": f.wal} {
+		if is, err := identify(path); err != nil || is != was {
+			return core.Wrap(core.StoreUnavailable, err, "the file %s was removed or replaced while it was open; stop keyreeve, put the database back and start again", path)
+		}
+	}
+	return nil
+}
+
+func (f *sqliteFile) close() error { return f.lock.Close() }
+
+// fileID tells whether a path still names the same file.
+type fileID struct{ dev, ino uint64 }
+
+func identify(path string) (fileID, error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return fileID{uint64(st.Dev), st.Ino}, nil
+}
+
+// sqliteSentences say what to mend, by primary result code.
+var sqliteSentences = map[sqlite3.ErrNo]string{
+	sqlite3.ErrFull:     "the disk of the database is full; free space, and it goes on by itself",
+	sqlite3.ErrIoErr:    "the database cannot be read or written; look at its disk",
+	sqlite3.ErrReadonly: "the database cannot be written; check the permissions of the file and its folder",
+	sqlite3.ErrPerm:     "the database cannot be written; check the permissions of the file and its folder",
+	sqlite3.ErrCantOpen: "the database cannot be opened; check that its folder exists and belongs to keyreeve's user (store.url)",
+	sqlite3.ErrNotADB:   "the file is no SQLite database; check store.url, or restore it from a backup",
+	sqlite3.ErrCorrupt:  "the database is damaged; stop keyreeve and restore it from a backup",
+	sqlite3.ErrBusy:     "another program holds a lock on the database; let it finish or stop it",
+	sqlite3.ErrLocked:   "another program holds a lock on the database; let it finish or stop it",
+}
+
+// unavailable says which store does not answer and what to mend, and keeps what
+// it said for the log. An error that has a code of ours stays as it is.
+func unavailable(err error, what string) error {
+	if coded, ok := errors.AsType[*core.Error](err); ok {
+		return coded
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return core.Wrap(core.StoreUnavailable, err, "the database was asked to %s and had no time to answer", what)
+	}
+	if e, ok := errors.AsType[sqlite3.Error](err); ok && sqliteSentences[e.Code] != "" {
+		return core.Wrap(core.StoreUnavailable, err, "%s", sqliteSentences[e.Code])
+	}
+	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
+}
+
+// uncertain reports an error of COMMIT after which the change may come back: the
+// last frame can be in the WAL without having been synced.
+func uncertain(err error) bool {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	return ok && e.Code == sqlite3.ErrIoErr
+}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// SQLite has no statistics of our rows, so each way to the candidates is counted
+// before one is taken: some index entries, against reading the wrong half of a
+// table. A way whose index goes on by seq may be long; a range of dates must be
+// sorted for every page, so it must be known to be short.
+const (
+	probeRows  = 1_000
+	probeDates = 10_000
+	maxMine    = 32 // owner and groups that are merged by their indexes; more are read past
+)
+
+// Candidates implements core.Store.
+func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) (out []*core.ManagedObject, err error) {
+	if !findable(tenant, &f) {
+		return nil, nil
+	}
+	text, args, err := s.plan(ctx, tenant, &f, after, limit)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	err = s.all(ctx, func(r scanner) error {
+		o, err := scanObject(r, false)
+		out = append(out, o)
+		return err
+	}, text, args...)
+	return out, err
+}
+
+// plan writes the SELECT of a page; "" when there is nothing.
+func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, after int64, limit int) (string, []any, error) {
+	b, order, cs := &sqlBuilder{}, "o.seq", conditions(f)
+	if keys := searchRows(f.Attributes); len(keys) > 0 {
+		some, err := s.rarestFirst(ctx, tenant, keys)
+		if err != nil || !some {
+			return "", nil, err
+		}
+		b.byRows(tenant, keys, after)
+		order = "a.seq"
+	} else {
+		index, rows, err := s.shortest(ctx, tenant, cs)
+		if err != nil {
+			return "", nil, err
+		}
+		if mine := mineOf(f); rows >= probeRows && len(mine) > 0 && len(mine) <= maxMine {
+			b.byMine(tenant, mine, after)
+			order = "m.seq"
+		} else {
+			b.add("SELECT "+objectColumns+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
+			b.add(" AND o.seq > ", after)
+		}
+	}
+	b.where(f, cs)
+	b.add(" ORDER BY "+order+" LIMIT ", limit)
+	return b.text.String(), b.args, nil
+}
+
+// rarestFirst puts the key with the fewest rows first; false when one has none.
+func (s *sqliteStore) rarestFirst(ctx context.Context, tenant string, keys []searchRow) (bool, error) {
+	if len(keys) == 1 {
+		return true, nil
+	}
+	counts := map[searchRow]int{}
+	for _, k := range keys {
+		n, err := s.count(ctx, probeRows, "object_attr WHERE tenant = $1 AND name = $2 AND val = $3", tenant, k.name, k.val)
+		if err != nil || n == 0 {
+			return false, err
+		}
+		counts[k] = n
+	}
+	slices.SortStableFunc(keys, func(a, b searchRow) int { return counts[a] - counts[b] })
+	return true, nil
+}
+
+// shortest returns the index of the columns' condition that fewest rows meet,
+// and how many that are as far as counted; without one, all in order of birth.
+func (s *sqliteStore) shortest(ctx context.Context, tenant string, cs []condition) (index string, rows int, err error) {
+	index, rows = "object_tenant", probeDates
+	for _, c := range cs {
+		n, name := probeDates, "object_"+c.column
+		switch {
+		case c.column == "length":
+			continue
+		case c.column == "id":
+			return "sqlite_autoindex_object_1", 1, nil
+		case c.dates:
+			n, err = s.count(ctx, probeDates, "object INDEXED BY "+name+" WHERE tenant = $1 AND "+c.column+" >= $2 AND "+c.column+" <= $3", tenant, c.low, c.high)
+		default:
+			n, err = s.count(ctx, probeRows, "object INDEXED BY "+name+" WHERE tenant = $1 AND "+c.column+" = $2", tenant, c.low)
+		}
+		if err != nil {
+			return "", 0, err
+		}
+		if n < rows {
+			index, rows = name, n
+		}
+	}
+	return index, rows, nil
+}
+
+// mine is one of the conditions of which any makes an object the caller's.
+type mine struct {
+	column string
+	value  any
+}
+
+func mineOf(f *core.Filter) (out []mine) {
+	if f.Everyone {
+		return nil
+	}
+	if clean(f.Owner) {
+		out = append(out, mine{"owner", f.Owner})
+	}
+	for _, g := range groupsOf(f) {
+		out = append(out, mine{"grp", g})
+	}
+	return out
+}
+
+// byMine starts from what the owner and the groups have, merged in the order of
+// birth.
+func (s *sqlBuilder) byMine(tenant string, all []mine, after int64) {
+	s.add("SELECT " + objectColumns + " FROM (")
+	for i, m := range all {
+		s.add(strings.Repeat(" UNION ", min(i, 1))+"SELECT seq FROM object INDEXED BY object_"+m.column+" WHERE tenant = ", tenant)
+		s.add(" AND "+m.column+" = ", m.value)
+		s.add(" AND seq > ", after)
+	}
+	s.add(" ORDER BY seq) m CROSS JOIN object o WHERE o.seq = m.seq AND o.tenant = ", tenant)
+}
+
+// count counts rows, at most limit.
+func (s *sqliteStore) count(ctx context.Context, limit int, from string, args ...any) (n int, err error) {
+	b := sqlBuilder{args: args}
+	b.add("SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ", limit)
+	b.add(")")
+	if err = s.read.QueryRowContext(ctx, b.text.String(), b.args...).Scan(&n); err != nil {
+		return 0, unavailable(err, "search")
+	}
+	return n, nil
+}
