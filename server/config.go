@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -95,6 +96,9 @@ func LoadConfig(path string) (Config, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return c, fmt.Errorf("the configuration cannot be read: %w", err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return c, c.check()
 	}
 	if err := yaml.Load(b, &c, yaml.WithKnownFields()); err != nil {
 		return c, fmt.Errorf("%s: %w", path, err)

@@ -181,6 +181,9 @@ func TestRekeyMovesNameAndLinks(t *testing.T) {
 	}
 	old, _ := w.store.Object(ctx, "default", id)
 	fresh, _ := w.store.Object(ctx, "default", out.ID)
+	if fresh.Owner != old.Owner || fresh.Group != old.Group {
+		t.Errorf("the replacement belongs to %s of %s; it must stay %s's", fresh.Owner, fresh.Group, old.Owner)
+	}
 	if old.Attributes.Has(core.TagName) || !fresh.Attributes.Has(core.TagName) {
 		t.Error("the Name must move to the replacement")
 	}

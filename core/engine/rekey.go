@@ -29,7 +29,9 @@ func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
 		if fresh, err = k.generate(o.Type, given); err != nil {
 			return nil, err
 		}
-		fresh.Group = o.Group
+		// The replacement is whose the old key was: who re-keys for somebody else
+		// does not thereby come to own it.
+		fresh.Owner, fresh.Group = o.Owner, o.Group
 		fresh.Attributes = fresh.Attributes.Add(linkOf(core.LinkTypeReplacedObjectLink, o.ID))
 		ch.Insert = []*core.ManagedObject{fresh}
 		if fresh.Material.Mode == core.ModeResident {
