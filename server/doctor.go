@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/store"
@@ -30,14 +31,7 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		out = append(out, f)
 	}
 	doctorToken(ctx, cfg, say)
-	url, err := cfg.storeURL()
-	if err == nil {
-		s, oerr := store.Open(ctx, url)
-		if err = oerr; err == nil {
-			s.Close()
-		}
-	}
-	say("store", err, "")
+	doctorStore(ctx, cfg, say)
 	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
 	note := ""
 	if err == nil {
@@ -56,6 +50,23 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		say(name, err, a)
 	}
 	return out
+}
+
+// doctorStore opens the database, unless a running server has it.
+func doctorStore(ctx context.Context, cfg Config, say func(string, error, string)) {
+	if c, err := net.DialTimeout("unix", cfg.AdminSocket(), time.Second); err == nil {
+		c.Close()
+		say("store", nil, "in use by the running server")
+		return
+	}
+	url, err := cfg.storeURL()
+	if err == nil {
+		var s core.Store
+		if s, err = store.Open(ctx, url); err == nil {
+			s.Close()
+		}
+	}
+	say("store", err, "")
 }
 
 func doctorToken(ctx context.Context, cfg Config, say func(string, error, string)) {

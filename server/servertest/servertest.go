@@ -149,3 +149,17 @@ func (s *Server) Command(args ...string) (string, error) {
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
+
+// Resident is the server's resident memory in KiB.
+func (s *Server) Resident(t testing.TB) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Skip("memory is read from /proc, on Linux alone")
+	}
+	var kib int
+	for _, line := range strings.Split(string(b), "\n") {
+		fmt.Sscanf(line, "VmRSS: %d kB", &kib)
+	}
+	return kib
+}

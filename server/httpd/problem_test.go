@@ -1,0 +1,46 @@
+package httpd
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+func TestEveryCodeHasAStatus(t *testing.T) {
+	for _, c := range core.Codes() {
+		if s := statuses[c]; s < 400 || s > 599 {
+			t.Errorf("code %v has status %d", c, s)
+		}
+	}
+}
+
+// What a proxy could read in another way than we do is refused.
+func TestStrictJSON(t *testing.T) {
+	for what, body := range map[string]string{
+		"an unknown member": `{"key_id":"a","plaintext":"YQ==","extra":1}`, "a doubled member": `{"key_id":"a","key_id":"b"}`,
+		"another case": `{"Key_ID":"a"}`, "something behind": `{"key_id":"a"} {}`, "an array": `[]`, "text": `"x"`, "nothing": ``, "half": `{"key_id":`,
+		"a number for text": `{"key_id":1}`, "no base64": `{"key_id":"a","plaintext":"%"}`, "too deep": strings.Repeat(`{"a":`, 50), "too large": `{"key_id":"` + strings.Repeat("x", maxBody) + `"}`,
+		"a nested surprise": `{"key_id":{"a":1}}`, "null": `null`,
+	} {
+		var in encryptBody
+		if err := decode(strings.NewReader(body), &in); err == nil {
+			t.Errorf("%s was taken: %+v", what, in)
+		}
+	}
+	var in encryptBody
+	if err := decode(strings.NewReader(` {"key_id":"a","plaintext":"YQ==","mode":"GCM"} `), &in); err != nil || in.KeyID != "a" || string(in.Plaintext) != "a" {
+		t.Errorf("a good body: %+v, %v", in, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(`{"key_id":"a"}`)
+	f.Add(`{"type":"symmetric","usage":["encrypt"],"sensitive":true}`)
+	f.Fuzz(func(t *testing.T, s string) {
+		var a encryptBody
+		var b newKey
+		_ = decode(strings.NewReader(s), &a)
+		_ = decode(strings.NewReader(s), &b)
+	})
+}
