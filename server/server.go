@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -82,14 +81,10 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// harden forbids core dumps and debuggers, and gives the collector room unless
-// the environment says otherwise.
+// harden forbids core dumps and debuggers.
 func (s *Server) harden(context.Context) error {
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // what fails here is only less careful
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 	return nil
 }
 

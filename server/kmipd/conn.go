@@ -25,6 +25,7 @@ type conn struct {
 	principal *core.Principal
 	cert      *x509.Certificate
 	idle      atomic.Bool // waiting for a message's first byte
+	answered  chan bool   // from the worker: whether the connection goes on
 }
 
 // buffers hold messages while they are worked on; an idle connection holds none.
@@ -74,7 +75,7 @@ func (c *conn) one(ctx context.Context) bool {
 	}
 	n, err := kmip.FrameLength(header[:], c.server.Limits.MessageBytes)
 	if err != nil {
-		c.answer(ctx, nil, err) // framing is lost: answer, then close
+		c.server.workers.do(job{ctx: ctx, conn: c, err: err}) // framing is lost: answer, then close
 		return false
 	}
 	in := buffers.Get().(*[]byte)
@@ -82,7 +83,7 @@ func (c *conn) one(ctx context.Context) bool {
 	if !c.readBody(in, header[:], n) {
 		return false
 	}
-	return c.answer(ctx, *in, nil)
+	return c.server.workers.do(job{ctx: ctx, conn: c, msg: *in})
 }
 
 // await waits for the first byte of a message, holding no buffer meanwhile.

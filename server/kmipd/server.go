@@ -77,6 +77,7 @@ type Server struct {
 	Lenient bool                   // ignore unknown fields of requests
 	Compat  map[string]core.TagSet // by principal: attributes left out when all are asked for
 
+	workers  *workers
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	perPeer  map[string]int
@@ -94,6 +95,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	s.mu.Lock()
 	s.Limits = s.Limits.withDefaults()
+	s.workers = newWorkers()
 	s.conns, s.perPeer, s.stop = map[*conn]struct{}{}, map[string]int{}, cancel
 	s.mu.Unlock()
 	context.AfterFunc(ctx, func() { l.Close() })
@@ -121,7 +123,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // goroutine that ends with it: its stack is large, and idle ones would keep it.
 func (s *Server) admit(ctx context.Context, nc net.Conn) {
 	peer := hostOf(nc.RemoteAddr())
-	c := &conn{server: s, peer: peer, tls: tls.Server(nc, s.TLS)}
+	c := &conn{server: s, peer: peer, tls: tls.Server(nc, s.TLS), answered: make(chan bool, 1)}
 	s.mu.Lock()
 	why := ""
 	switch {

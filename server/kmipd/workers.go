@@ -1,0 +1,60 @@
+package kmipd
+
+import (
+	"context"
+	"time"
+)
+
+// workerIdle is how long a worker without work stays.
+const workerIdle = time.Second
+
+// job is one message to be answered on a connection's behalf.
+type job struct {
+	ctx  context.Context
+	conn *conn
+	msg  []byte
+	err  error
+}
+
+// workers answer messages on stacks of their own. Policy and database make a
+// goroutine's stack grow to tens of KiB, and an idle connection would keep it:
+// so connections wait on small stacks and lend their messages to a few workers.
+type workers struct{ jobs chan job }
+
+func newWorkers() *workers { return &workers{jobs: make(chan job)} }
+
+// do has a job answered and returns whether the connection goes on.
+func (w *workers) do(j job) bool {
+	select {
+	case w.jobs <- j:
+	default:
+		go w.run(j)
+	}
+	return <-j.conn.answered
+}
+
+// run answers a job, then those that come while it is waiting.
+func (w *workers) run(j job) {
+	timer := time.NewTimer(workerIdle)
+	defer timer.Stop()
+	for {
+		j.conn.answered <- j.conn.safely(j)
+		timer.Reset(workerIdle)
+		select {
+		case j = <-w.jobs:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// safely answers a job; a panic ends the connection and nothing else.
+func (c *conn) safely(j job) (keep bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
+			keep = false
+		}
+	}()
+	return c.answer(j.ctx, j.msg, j.err)
+}
