@@ -94,9 +94,7 @@ func (k *call) commit(ch *core.Change) error {
 	k.recorded = true
 	for _, o := range ch.Insert {
 		k.objects.put(o)
-		if k.caller.Undo != nil {
-			k.caller.Undo.Steps = append(k.caller.Undo.Steps, core.UndoStep{After: o})
-		}
+		k.undoable(nil, o)
 	}
 	for _, o := range ch.Update {
 		k.objects.put(o)
@@ -105,6 +103,13 @@ func (k *call) commit(ch *core.Change) error {
 		k.objects.drop(o.Tenant, o.ID)
 	}
 	return nil
+}
+
+// undoable notes a stored change for the batch's Undo; before is nil for a birth.
+func (k *call) undoable(before, after *core.ManagedObject) {
+	if k.caller.Undo != nil {
+		k.caller.Undo.Steps = append(k.caller.Undo.Steps, core.UndoStep{Before: before, After: after})
+	}
 }
 
 // forgetAll drops what a failed commit touched: whether it took effect is not

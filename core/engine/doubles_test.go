@@ -64,6 +64,11 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 			return core.Errorf(core.Conflict, "version")
 		}
 	}
+	for _, o := range c.Delete {
+		if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != o.Version {
+			return core.Errorf(core.Conflict, "version")
+		}
+	}
 	for _, o := range c.Insert {
 		o.Seq = int64(len(m.order) + 1)
 		m.order = append(m.order, o)

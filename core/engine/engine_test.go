@@ -271,6 +271,31 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// What a use changes by the way - the Fresh mark, Usage Limits - is undone with
+// the rest, and does not stop an Undo.
+func TestUndoOfUses(t *testing.T) {
+	w := newWorld(t)
+	limits := usageLimits(10, 10, core.Enum(core.UsageLimitsUnitObject))
+	c := *w.alice
+	c.Undo = &core.Undo{}
+	made, err := w.Create(ctx, &c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagUsageLimits, limits)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range []string{"activate", "encrypt", "get"} {
+		if err := w.step(&c, op, made.ID); err != nil {
+			t.Fatal(op, err)
+		}
+	}
+	if err := w.Undo(ctx, &c, c.Undo); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Object(ctx, "default", made.ID); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("the object made in the batch is still there: %v", err)
+	}
+}
+
 // A token object whose creation died is removed; one that a row names stays,
 // and one that nothing explains is left alone.
 func TestReconcile(t *testing.T) {

@@ -116,5 +116,7 @@ func (k *call) noLongerFresh(o *core.ManagedObject) {
 	next := successor(o)
 	next.Version++
 	next.Attributes = o.Attributes.Set(core.TagFresh, core.Bool(false))
-	_ = k.commit(&core.Change{Update: []*core.ManagedObject{next}})
+	if k.commit(&core.Change{Update: []*core.ManagedObject{next}}) == nil {
+		k.undoable(o, next)
+	}
 }

@@ -113,9 +113,7 @@ func (k *call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	if err := k.commit(&ch); err != nil {
 		return nil, err
 	}
-	if k.caller.Undo != nil {
-		k.caller.Undo.Steps = append(k.caller.Undo.Steps, core.UndoStep{Before: o, After: next})
-	}
+	k.undoable(o, next)
 	return next, nil
 }
 

@@ -44,6 +44,7 @@ func (k *call) consume(o *core.ManagedObject, n int) error {
 		err = k.Store.Commit(k.ctx, &core.Change{Update: []*core.ManagedObject{next}})
 		if err == nil {
 			k.objects.put(next)
+			k.undoable(o, next)
 			return nil
 		}
 		k.objects.drop(o.Tenant, o.ID)
