@@ -243,6 +243,43 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
+// A message is one Request Header and then Batch Items: what stands elsewhere
+// could mean one thing to us and another to who wrote it.
+func TestEnvelopeRules(t *testing.T) {
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmip.ClientItem{Operation: core.OperationDiscoverVersions,
+		Payload: func(dst []byte, v core.Version) ([]byte, error) {
+			return kmip.DiscoverVersions.AppendRequest(dst, v, &core.DiscoverVersionsInput{})
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := 8 + int(binary.BigEndian.Uint32(msg[12:])) + 8
+	head, items := msg[8:header], msg[header:]
+	stray := []byte{0x42, 0, 0x0d, 2, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0}
+	vendor := []byte{0x54, 0, 1, 2, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0}
+	for what, c := range map[string]struct {
+		parts [][]byte
+		ok    bool
+	}{
+		"as it is":               {[][]byte{head, items}, true},
+		"an extension behind":    {[][]byte{head, items, vendor}, true},
+		"two headers":            {[][]byte{head, head, items}, false},
+		"a header at the end":    {[][]byte{head, items, head}, false},
+		"the header last":        {[][]byte{items, head}, false},
+		"a stray field":          {[][]byte{head, stray, items}, false},
+		"an item too many":       {[][]byte{head, items, items}, false},
+		"no items":               {[][]byte{head}, false},
+		"no header":              {[][]byte{items}, false},
+		"nothing in the message": {nil, false},
+	} {
+		body := bytes.Join(c.parts, nil)
+		_, err := kmip.ParseRequest(append(binary.BigEndian.AppendUint32(bytes.Clone(msg[:4]), uint32(len(body))), body...))
+		if (err == nil) != c.ok || (err != nil && core.CodeOf(err) != core.InvalidMessage) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // Reading takes time in proportion to the message: ten times the items take
 // about ten times as long, not a hundred.
 func TestReadingIsLinear(t *testing.T) {

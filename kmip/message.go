@@ -59,9 +59,12 @@ func ParseRequest(msg []byte) (Request, error) {
 		return r, malformed("the message is a %v, not a Request Message", top.tag)
 	}
 	c := coder{v: core.V2_1, lenient: true, reading: true}
-	header, ok := (&frame{tag: top.tag, body: top.value, rest: top.value}).find(core.TagRequestHeader)
-	if !ok || header.kind != core.KindStructure {
-		return r, malformed("the message has no Request Header")
+	if len(top.value) == 0 {
+		return r, malformed("the message is empty")
+	}
+	header, items := next(top.value)
+	if header.tag != core.TagRequestHeader || header.kind != core.KindStructure {
+		return r, malformed("the message does not begin with a Request Header")
 	}
 	c.header(header, &r.Header)
 	if c.err != nil {
@@ -70,7 +73,7 @@ func ParseRequest(msg []byte) (Request, error) {
 	if !Known(r.Header.Version) {
 		return r, core.Errorf(core.InvalidMessage, "KMIP %v is not spoken here; Discover Versions tells what is", r.Header.Version)
 	}
-	return r, r.items(top.value)
+	return r, r.items(items)
 }
 
 // Known reports whether a version is spoken.
@@ -148,8 +151,11 @@ func (r *Request) items(body []byte) error {
 	r.Items = make([]RequestItem, 0, r.Header.BatchCount)
 	for len(body) > 0 {
 		var it item
-		if it, body = next(body); it.tag != core.TagBatchItem {
-			continue
+		if it, body = next(body); it.tag>>16 == 0x54 {
+			continue // a vendor's, which may be ignored
+		}
+		if it.tag != core.TagBatchItem {
+			return malformed("%v stands among the Batch Items", it.tag)
 		}
 		if len(r.Items) == int(r.Header.BatchCount) {
 			return malformed("the message has more items than its Batch Count of %d", r.Header.BatchCount)
