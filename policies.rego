@@ -45,12 +45,12 @@ use_operations := {
 }
 
 # What role "admin" may do to every object of its tenant: see to a key's life.
-# Not Get nor any use of it, and not Re-key, which makes whoever asks for it the
-# owner of the new key.
+# Not Get nor any use of it. Re-key is no way to one: the replacement belongs to
+# whom the old key belonged.
 admin_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Revoke", "Destroy",
+	"Activate", "Revoke", "Destroy", "Re-key",
 }
 
 # What role "auditor" may do to every object of its tenant: read attributes.

@@ -74,10 +74,10 @@ read_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 
 manage_operations := {
 	"Check", "Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Revoke", "Destroy",
+	"Activate", "Revoke", "Destroy", "Re-key",
 }
 
-key_operations := {"Get", "Re-key", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify"}
+key_operations := {"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify"}
 
 on_objects := (read_operations | manage_operations) | key_operations
 

@@ -70,8 +70,8 @@ var rights = map[core.Operation]right{
 	core.OperationLocate:        find,
 	core.OperationGetAttributes: read, core.OperationGetAttributeList: read,
 	core.OperationCheck: manage, core.OperationAddAttribute: manage, core.OperationModifyAttribute: manage, core.OperationSetAttribute: manage,
-	core.OperationDeleteAttribute: manage, core.OperationActivate: manage, core.OperationRevoke: manage, core.OperationDestroy: manage,
-	core.OperationGet: use, core.OperationReKey: use, core.OperationEncrypt: use, core.OperationDecrypt: use, core.OperationSign: use,
+	core.OperationDeleteAttribute: manage, core.OperationActivate: manage, core.OperationRevoke: manage, core.OperationDestroy: manage, core.OperationReKey: manage,
+	core.OperationGet: use, core.OperationEncrypt: use, core.OperationDecrypt: use, core.OperationSign: use,
 	core.OperationSignatureVerify: use, core.OperationMAC: use, core.OperationMACVerify: use,
 }
 
