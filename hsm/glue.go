@@ -63,6 +63,7 @@ static attribute_t *nested(ulong_t n, ulong_t *types, unsigned char *values) {
 import "C"
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -146,4 +147,11 @@ func nestedTemplate(pairs ...any) []byte {
 		panic("hsm: out of C memory")
 	}
 	return C.GoBytes(unsafe.Pointer(a), C.int(n)*C.int(unsafe.Sizeof(*a)))
+}
+
+// derivationData is a CK_KEY_DERIVATION_STRING_DATA that points to a copy of b.
+func derivationData(b []byte) (param []byte, free func()) {
+	p := C.CBytes(b)
+	param = binary.NativeEndian.AppendUint64(nil, uint64(uintptr(p)))
+	return binary.NativeEndian.AppendUint64(param, uint64(len(b))), func() { C.free(p) }
 }
