@@ -52,8 +52,9 @@ func (t *Token) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, erro
 	return append(dst, b...), nil
 }
 
-// clearRoom is more than the clear bytes can be.
-func clearRoom(m *core.Material) int { return len(m.Blob) + m.Length + 4096 }
+// clearRoom is no less than the clear bytes can be: a blob is longer than what
+// is in it, and a token object's value not longer than its DER.
+func clearRoom(m *core.Material) int { return max(len(m.Blob), m.Length) + 64 }
 
 func (t *Token) readClear(ctx context.Context, n *tenant, k core.Key, buf []byte) (m int, err error) {
 	if k.Material.Mode == core.ModeData {
@@ -71,29 +72,22 @@ func (t *Token) readClear(ctx context.Context, n *tenant, k core.Key, buf []byte
 		})
 		return m, err
 	}
-	err = t.do(ctx, "read a key", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
-		class, typ := p11.CKO_SECRET_KEY, p11.CKK_GENERIC_SECRET
-		h, err := t.unwrap(sh, n, k, template(uint(class), uint(typ), false, true, nil), k.Material.Blob)
-		if err != nil {
-			return err
-		}
-		defer t.lib.DestroyObject(sh, h)
-		m, err = t.glue.readValue(sh, h, buf)
-		return err
-	})
-	return m, err
+	return t.readWrapped(ctx, k, buf)
+}
+
+// kekOf is the key that a row's blob is wrapped under.
+func (n *tenant) kekOf(k core.Key) (p11.ObjectHandle, error) {
+	if len(k.Material.Blob) == 0 { // the binding panics on it
+		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", k.ID)
+	}
+	return n.key(string(k.Material.Class), k.Material.Epoch)
 }
 
 // unwrap makes a session object of a row's blob. The row MAC has been checked.
 func (t *Token) unwrap(sh p11.SessionHandle, n *tenant, k core.Key, tmpl []*p11.Attribute, blob []byte) (p11.ObjectHandle, error) {
-	kek, err := n.key(string(k.Material.Class), k.Material.Epoch)
+	kek, err := n.kekOf(k)
 	if err != nil {
 		return 0, err
-	}
-	if len(blob) == 0 { // the binding panics on it
-		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", k.ID)
 	}
 	return t.lib.UnwrapKey(sh, []*p11.Mechanism{p11.NewMechanism(ckmAESKeyWrap, nil)}, kek, blob, tmpl)
 }

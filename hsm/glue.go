@@ -12,7 +12,7 @@ typedef struct { ulong_t type; void *value; ulong_t length; } attribute_t;
 // The function list of PKCS#11 2.x: a version, then pointers in fixed order.
 typedef struct { unsigned char version[2]; void *fn[68]; } functions_t;
 
-enum { fnCreateObject = 20, fnGetAttributeValue = 24, fnDecrypt = 34 };
+enum { fnCreateObject = 20, fnDestroyObject = 22, fnGetAttributeValue = 24, fnDecrypt = 34, fnUnwrapKey = 61 };
 
 static functions_t *load(const char *path) {
 	void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -43,6 +43,27 @@ static ulong_t readValue(functions_t *f, ulong_t session, ulong_t object, unsign
 	ulong_t rv = ((ulong_t (*)(ulong_t, ulong_t, attribute_t *, ulong_t))f->fn[fnGetAttributeValue])(session, object, &a, 1);
 	*length = a.length;
 	return rv;
+}
+
+// readWrapped unwraps a blob by AES key wrap as a secret that may be read, and is
+// good for nothing else, reads it and destroys it: three calls of the token in
+// one of ours, since each crossing costs as much as the token's own work.
+static ulong_t readWrapped(functions_t *f, ulong_t session, ulong_t kek, unsigned char *blob, ulong_t n, unsigned char *out, ulong_t *length) {
+	ulong_t secret = 4, generic = 0x10, object = 0; // CKO_SECRET_KEY, CKK_GENERIC_SECRET
+	unsigned char yes = 1, no = 0;
+	struct { ulong_t mechanism; void *parameter; ulong_t length; } wrap = { 0x2109, 0, 0 };
+	attribute_t a[] = {
+		{ 0x000, &secret, sizeof secret }, { 0x100, &generic, sizeof generic }, // CLASS, KEY_TYPE
+		{ 0x001, &no, 1 }, { 0x002, &yes, 1 }, { 0x103, &no, 1 }, { 0x162, &yes, 1 }, // TOKEN, PRIVATE, SENSITIVE, EXTRACTABLE
+		{ 0x104, &no, 1 }, { 0x105, &no, 1 }, { 0x108, &no, 1 }, { 0x10A, &no, 1 }, // ENCRYPT, DECRYPT, SIGN, VERIFY
+		{ 0x106, &no, 1 }, { 0x107, &no, 1 }, { 0x10C, &no, 1 }, // WRAP, UNWRAP, DERIVE
+	};
+	ulong_t rv = ((ulong_t (*)(ulong_t, void *, ulong_t, unsigned char *, ulong_t, attribute_t *, ulong_t, ulong_t *))f->fn[fnUnwrapKey])
+		(session, &wrap, kek, blob, n, a, sizeof a / sizeof *a, &object);
+	if (rv) return rv;
+	rv = readValue(f, session, object, out, length);
+	ulong_t gone = ((ulong_t (*)(ulong_t, ulong_t))f->fn[fnDestroyObject])(session, object);
+	return rv ? rv : gone;
 }
 
 static ulong_t decrypt(functions_t *f, ulong_t session, unsigned char *in, ulong_t n, unsigned char *out, ulong_t *length) {
@@ -114,6 +135,16 @@ func (g *glue) createSecret(s p11.SessionHandle, template []*p11.Attribute, valu
 func (g *glue) readValue(s p11.SessionHandle, o p11.ObjectHandle, buf []byte) (int, error) {
 	n := C.ulong_t(len(buf))
 	err := rv(C.readValue(g.list, C.ulong_t(s), C.ulong_t(o), (*C.uchar)(&buf[0]), &n))
+	if err == nil && int(n) > len(buf) {
+		return 0, p11.Error(p11.CKR_BUFFER_TOO_SMALL)
+	}
+	return int(n), err
+}
+
+// readWrapped reads the secret in a blob into buf and returns how many bytes it is.
+func (g *glue) readWrapped(s p11.SessionHandle, kek p11.ObjectHandle, blob, buf []byte) (int, error) {
+	n := C.ulong_t(len(buf))
+	err := rv(C.readWrapped(g.list, C.ulong_t(s), C.ulong_t(kek), (*C.uchar)(&blob[0]), C.ulong_t(len(blob)), (*C.uchar)(&buf[0]), &n))
 	if err == nil && int(n) > len(buf) {
 		return 0, p11.Error(p11.CKR_BUFFER_TOO_SMALL)
 	}

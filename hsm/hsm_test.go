@@ -602,3 +602,45 @@ func BenchmarkEncryptToken(b *testing.B) {
 		}
 	}
 }
+
+// Many read at once, in turns: each gets its own key, and what fails fails alone.
+func TestReadsTogether(t *testing.T) {
+	cfg := hsmtest.Config(t)
+	cfg.Copies = -1
+	token := hsmtest.Open(t, cfg, "default")
+	keys, want := make([]core.Key, 8), make([][]byte, 8)
+	for i := range keys {
+		want[i] = bytes.Repeat([]byte{byte(i + 1)}, 16+8*(i%3))
+		k := aesKey(fmt.Sprint("k", i))
+		m, _, err := token.Import(ctx, k, spec(core.KeyAES, core.ClassC, core.ModeWrapped, len(want[i])*8), want[i])
+		keys[i] = keep(t, k, m, err)
+	}
+	broken := keys[0]
+	blob := *keys[0].Material
+	blob.Blob = append([]byte{0}, blob.Blob[1:]...)
+	broken.Material = &blob
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	var wg sync.WaitGroup
+	for n := range 32 {
+		wg.Go(func() {
+			for i, k := range keys {
+				if got, err := token.Clear(ctx, k, nil); err != nil || !bytes.Equal(got, want[i]) {
+					t.Errorf("%s: %x, %v", k.ID, got, err)
+				}
+			}
+			if _, err := token.Clear(ctx, broken, nil); core.CodeOf(err) != core.CryptographicFailure {
+				t.Errorf("a changed blob: %v", err)
+			}
+			if n%4 == 0 {
+				if got, err := token.Clear(gone, keys[1], nil); err != nil && core.CodeOf(err) != core.TokenUnavailable {
+					t.Errorf("a caller that left: %x, %v", got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if h := token.Health(ctx); !h.Ready || h.InUse != 1 && h.InUse != 0 {
+		t.Errorf("afterwards: %+v", h)
+	}
+}

@@ -15,6 +15,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
+// DefaultSessions is the number of logged-in sessions where none is asked for.
+const DefaultSessions = 8
+
 // Config names one token and says how to use it.
 type Config struct {
 	Module string // path of the PKCS#11 library
@@ -22,7 +25,7 @@ type Config struct {
 	Serial string // token serial number; "" takes any with the label
 	PIN    func() (string, error)
 
-	Sessions      int           // logged-in sessions in the pool; 0: 8
+	Sessions      int           // logged-in sessions in the pool; 0: DefaultSessions
 	Wait          time.Duration // for a session; 0: 5 s
 	Handles       int           // unwrapped keys kept in the token; 0: 4096
 	HandleTTL     time.Duration // 0: 10 min
@@ -38,7 +41,7 @@ func (c Config) withDefaults() Config {
 			*p = v
 		}
 	}
-	set(&c.Sessions, 8)
+	set(&c.Sessions, DefaultSessions)
 	set(&c.Handles, 4096)
 	set(&c.Copies, 8192)
 	for _, d := range []struct {
@@ -76,6 +79,7 @@ type Token struct {
 	tenants   map[string]*tenant
 	known     map[string][]core.TenantKey // to load again after a reconnect
 
+	reads    reads
 	handles  *handles
 	copies   *copies
 	refusals []string

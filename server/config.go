@@ -84,7 +84,7 @@ type Config struct {
 func Defaults() Config {
 	var c Config
 	c.KMIP, c.HTTPS = "0.0.0.0:5696", "0.0.0.0:8443"
-	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = 8, 4096, 8192, time.Minute
+	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = hsm.DefaultSessions, 4096, 8192, time.Minute
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	return c
