@@ -9,6 +9,7 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"KeyCompressionTypeNotSupported", "KeyWrapTypeNotSupported", "EncodingOptionError", "KeyValueNotPresent", "InvalidTicket",
 	"WrappingObjectNotFound", "WrappingObjectArchived", "WrappingObjectDestroyed", "WrongKeyWrappingState", "NotSensitive", "Sensitive",
 	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
-	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy"}
+	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
+	"InvalidCorrelationValue"}
 
 func (c Code) String() string { return codeNames[c] }

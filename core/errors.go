@@ -61,6 +61,7 @@ const (
 	PolicyUnavailable // broken, slow or absent: the answer is deny
 	Conflict          // somebody else changed the object first; retry
 	Busy
+	InvalidCorrelationValue // no stream of the caller has it
 	numCodes
 )
 

@@ -461,7 +461,7 @@ func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
 
 func signatureVerifyResponse(c *coder, out *core.SignatureVerifyOutput) {
 	c.id(&out.ID)
-	enum(c, core.TagValidityIndicator, &out.Validity, true)
+	enum(c, core.TagValidityIndicator, &out.Validity, false) // not before the last part of a stream
 	c.bytes(core.TagData, &out.Data, false)
 	c.correlation(&out.Correlation)
 }
@@ -489,7 +489,7 @@ func macVerifyRequest(c *coder, in *core.MACVerifyInput) {
 
 func macVerifyResponse(c *coder, out *core.MACVerifyOutput) {
 	c.id(&out.ID)
-	enum(c, core.TagValidityIndicator, &out.Validity, true)
+	enum(c, core.TagValidityIndicator, &out.Validity, false)
 	c.correlation(&out.Correlation)
 }
 

@@ -12,22 +12,23 @@ func (e *Engine) Encrypt(ctx context.Context, c *core.Caller, in *core.EncryptIn
 }
 
 func (k *call) encrypt(in *core.EncryptInput) (out core.EncryptOutput, err error) {
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+	s, err := k.stream(&in.ID, place{in.Correlation, in.Init, in.Final}, in.Parameters)
+	if err != nil {
 		return out, err
 	}
+	defer s.release()
 	o, err := k.use(in.ID, core.MaskEncrypt, true)
 	if err != nil {
 		return out, err
 	}
-	if err := k.consume(o, len(in.Data)); err != nil {
+	if err := k.consume(o, len(in.Data), s); err != nil {
 		return out, err
 	}
-	r, err := k.HSM.Encrypt(k.ctx, o.Key(), &core.Cipher{Parameters: k.parameters(in.Parameters, o), Data: in.Data, IV: in.IV, AAD: in.AAD})
-	k.record.Where = r.Where
+	r, correlation, err := k.cipher(s, o, &core.Cipher{Parameters: k.parameters(s.asked(in.Parameters), o), Data: in.Data, IV: in.IV, AAD: in.AAD}, true)
 	if err != nil {
 		return out, err
 	}
-	return core.EncryptOutput{ID: o.ID, Data: r.Data, IV: r.IV, Tag: r.Tag}, nil
+	return core.EncryptOutput{ID: o.ID, Data: r.Data, IV: r.IV, Tag: r.Tag, Correlation: correlation}, nil
 }
 
 // Decrypt is the reverse (KMIP 1.4 §4.30, 2.1 §6.1.11).
@@ -36,19 +37,20 @@ func (e *Engine) Decrypt(ctx context.Context, c *core.Caller, in *core.DecryptIn
 }
 
 func (k *call) decrypt(in *core.DecryptInput) (out core.DecryptOutput, err error) {
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+	s, err := k.stream(&in.ID, place{in.Correlation, in.Init, in.Final}, in.Parameters)
+	if err != nil {
 		return out, err
 	}
+	defer s.release()
 	o, err := k.use(in.ID, core.MaskDecrypt, false)
 	if err != nil {
 		return out, err
 	}
-	r, err := k.HSM.Decrypt(k.ctx, o.Key(), &core.Cipher{Parameters: k.parameters(in.Parameters, o), Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag})
-	k.record.Where = r.Where
+	r, correlation, err := k.cipher(s, o, &core.Cipher{Parameters: k.parameters(s.asked(in.Parameters), o), Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag}, false)
 	if err != nil {
 		return out, err
 	}
-	return core.DecryptOutput{ID: o.ID, Data: r.Data}, nil
+	return core.DecryptOutput{ID: o.ID, Data: r.Data, Correlation: correlation}, nil
 }
 
 // Sign signs data or a digest (KMIP 1.4 §4.31, 2.1 §6.1.56).
@@ -57,10 +59,12 @@ func (e *Engine) Sign(ctx context.Context, c *core.Caller, in *core.SignInput) (
 }
 
 func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+	s, err := k.stream(&in.ID, place{in.Correlation, in.Init, in.Final}, in.Parameters)
+	if err != nil {
 		return out, err
 	}
-	data, digested, err := toSign(in.Data, in.Digested)
+	defer s.release()
+	data, digested, err := toSign(in.Data, in.Digested, s)
 	if err != nil {
 		return out, err
 	}
@@ -68,9 +72,13 @@ func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
 	if err != nil {
 		return out, err
 	}
-	if err := k.consume(o, len(data)); err != nil {
+	if err := k.consume(o, len(data), s); err != nil {
 		return out, err
 	}
+	if ready, correlation, err := s.whole(o.ID, &data); !ready {
+		return core.SignOutput{ID: o.ID, Correlation: correlation}, err
+	}
+	in.Parameters = s.asked(in.Parameters)
 	sig, where, err := k.HSM.Sign(k.ctx, o.Key(), k.parameters(in.Parameters, o), data, digested)
 	k.record.Where = where
 	if err != nil {
@@ -85,20 +93,29 @@ func (e *Engine) SignatureVerify(ctx context.Context, c *core.Caller, in *core.S
 }
 
 func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.SignatureVerifyOutput, err error) {
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
-		return out, err
-	}
-	data, digested, err := toSign(in.Data, in.Digested)
+	s, err := k.stream(&in.ID, place{in.Correlation, in.Init, in.Final}, in.Parameters)
 	if err != nil {
 		return out, err
 	}
-	if in.Signature == nil {
-		return out, core.Errorf(core.InvalidMessage, "Signature Verify has no Signature Data")
+	defer s.release()
+	data, digested, err := toSign(in.Data, in.Digested, s)
+	if err != nil {
+		return out, err
 	}
 	o, err := k.use(in.ID, core.MaskVerify, false)
 	if err != nil {
 		return out, err
 	}
+	if err := s.remember(&s.held().proof, &in.Signature, "Signature Data"); err != nil {
+		return out, err
+	}
+	if ready, correlation, err := s.whole(o.ID, &data); !ready {
+		return core.SignatureVerifyOutput{ID: o.ID, Correlation: correlation}, err
+	}
+	if in.Signature == nil {
+		return out, core.Errorf(core.InvalidMessage, "Signature Verify has no Signature Data")
+	}
+	in.Parameters = s.asked(in.Parameters)
 	ok, where, err := k.HSM.Verify(k.ctx, o.Key(), k.parameters(in.Parameters, o), data, digested, in.Signature)
 	k.record.Where = where
 	if err != nil {
@@ -114,16 +131,22 @@ func (e *Engine) MAC(ctx context.Context, c *core.Caller, in *core.MACInput) (co
 }
 
 func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+	s, err := k.stream(&in.ID, place{in.Correlation, in.Init, in.Final}, in.Parameters)
+	if err != nil {
 		return out, err
 	}
+	defer s.release()
 	o, err := k.use(in.ID, core.MaskMACGenerate, true)
 	if err != nil {
 		return out, err
 	}
-	if err := k.consume(o, len(in.Data)); err != nil {
+	if err := k.consume(o, len(in.Data), s); err != nil {
 		return out, err
 	}
+	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {
+		return core.MACOutput{ID: o.ID, Correlation: correlation}, err
+	}
+	in.Parameters = s.asked(in.Parameters)
 	mac, where, err := k.HSM.MAC(k.ctx, o.Key(), k.parameters(in.Parameters, o), in.Data)
 	k.record.Where = where
 	if err != nil {
@@ -138,13 +161,22 @@ func (e *Engine) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVeri
 }
 
 func (k *call) macVerify(in *core.MACVerifyInput) (out core.MACVerifyOutput, err error) {
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+	s, err := k.stream(&in.ID, place{in.Correlation, in.Init, in.Final}, in.Parameters)
+	if err != nil {
 		return out, err
 	}
+	defer s.release()
 	o, err := k.use(in.ID, core.MaskMACVerify, false)
 	if err != nil {
 		return out, err
 	}
+	if err := s.remember(&s.held().proof, &in.MAC, "MAC Data"); err != nil {
+		return out, err
+	}
+	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {
+		return core.MACVerifyOutput{ID: o.ID, Correlation: correlation}, err
+	}
+	in.Parameters = s.asked(in.Parameters)
 	ok, where, err := k.HSM.MACVerify(k.ctx, o.Key(), k.parameters(in.Parameters, o), in.Data, in.MAC)
 	k.record.Where = where
 	if err != nil {
@@ -161,18 +193,15 @@ func validity(ok bool) core.ValidityIndicator {
 	return core.ValidityIndicatorInvalid
 }
 
-// wholeOnly refuses data that comes in parts (KMIP 1.3 and later).
-func wholeOnly(correlation []byte, first, last *bool) error {
-	none := first == nil && last == nil
-	both := first != nil && last != nil && *first && *last
-	if correlation != nil || !(none || both) {
-		return core.Errorf(core.FeatureNotSupported, "data comes whole, in one request: this server does not take it in parts")
+// toSign takes Data or Digested Data, of which there must be exactly one; in
+// parts comes Data alone.
+func toSign(data, digested []byte, s *stream) ([]byte, bool, error) {
+	if s != nil && digested == nil {
+		return data, false, nil
 	}
-	return nil
-}
-
-// toSign takes Data or Digested Data, of which there must be exactly one.
-func toSign(data, digested []byte) ([]byte, bool, error) {
+	if s != nil {
+		return nil, false, core.Errorf(core.InvalidField, "a digest does not come in parts: give the Data, or the Digested Data at once")
+	}
 	if (data == nil) == (digested == nil) {
 		return nil, false, core.Errorf(core.InvalidMessage, "exactly one of Data and Digested Data must be given")
 	}

@@ -59,6 +59,7 @@ type Observation struct {
 type Engine struct {
 	Options
 	objects *cache
+	streams *streams
 	tenants tenants
 }
 
@@ -78,7 +79,7 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	return &Engine{Options: o, objects: newCache(lease)}
+	return &Engine{Options: o, objects: newCache(lease), streams: newStreams()}
 }
 
 type systemClock struct{}

@@ -21,11 +21,17 @@ func (k *call) hash(in *core.HashInput) (out core.HashOutput, err error) {
 	if _, err := k.decide(k.op, nil); err != nil {
 		return out, err
 	}
-	if err := wholeOnly(in.Correlation, in.Init, in.Final); err != nil {
+	s, err := k.stream(nil, place{in.Correlation, in.Init, in.Final}, in.Parameters)
+	if err != nil {
 		return out, err
 	}
+	defer s.release()
+	in.Parameters = s.asked(in.Parameters)
 	if in.Parameters == nil || in.Parameters.HashingAlgorithm == 0 {
 		return out, core.Errorf(core.InvalidMessage, "Hash needs Cryptographic Parameters with a Hashing Algorithm")
+	}
+	if ready, correlation, err := s.whole("", &in.Data); !ready {
+		return core.HashOutput{Correlation: correlation}, err
 	}
 	k.record.Where = "software"
 	out.Data, err = k.Formats.Digest(in.Parameters.HashingAlgorithm, in.Data)

@@ -68,7 +68,7 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 				core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)})}}
 		case core.QueryFunctionQueryCapabilities:
 			out.Capabilities = []core.Field{{Tag: core.TagCapabilityInformation, Value: core.Structure(
-				core.Field{Tag: core.TagStreamingCapability, Value: core.Bool(false)},
+				core.Field{Tag: core.TagStreamingCapability, Value: core.Bool(true)},
 				core.Field{Tag: core.TagAsynchronousCapability, Value: core.Bool(false)},
 				core.Field{Tag: core.TagAttestationCapability, Value: core.Bool(false)},
 				core.Field{Tag: core.TagBatchUndoCapability, Value: core.Bool(true)},

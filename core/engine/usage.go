@@ -30,11 +30,12 @@ func correctUsageLimits(old, new core.Value) (core.Value, error) {
 }
 
 // consume takes what one protecting use of n bytes costs from the object's
-// Usage Limits, durably, before the use; without limits it does nothing.
-func (k *call) consume(o *core.ManagedObject, n int) error {
+// Usage Limits, durably, before the use; without limits it does nothing. A
+// stream is one use, and as many bytes as its parts have.
+func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
 	for try := 1; ; try++ {
 		v, ok := o.Attributes.Get(core.TagUsageLimits)
-		if !ok {
+		if !ok || (s != nil && s.again && core.UsageLimitsUnit(v.Field(core.TagUsageLimitsUnit).Uint()) != core.UsageLimitsUnitByte) {
 			return nil
 		}
 		next, err := k.drawn(o, v, int64(n))

@@ -60,6 +60,7 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.AuditUnavailable:               {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 	core.PolicyUnavailable:              {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
 	core.Conflict:                       {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.InvalidCorrelationValue:        {core.ReasonItemNotFound, core.ReasonInvalidCorrelationValue},
 	core.Busy:                           {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 }
 

@@ -1,0 +1,278 @@
+package engine
+
+import (
+	"crypto/rand"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds of data in parts (KMIP 1.3 and later; 1.4 §4, 2.1 §6).
+const (
+	maxStreams      = 1024        // under way at once
+	maxStreamsEach  = 32          // of them one principal's
+	maxHeld         = 16 << 20    // bytes held back of one stream
+	maxHeldInAll    = 64 << 20    // bytes held back of all streams
+	streamIdle      = time.Minute // between two parts
+	correlationSize = 16          // bytes of a Correlation Value
+)
+
+// place is what a request says of its place in a stream.
+type place struct {
+	correlation []byte
+	first, last *bool
+}
+
+func yes(b *bool) bool { return b != nil && *b }
+
+// stream is an operation whose data comes in parts. Between two parts it is
+// kept by its Correlation Value; the call that works on a part owns it alone,
+// and a part that fails ends it.
+//
+// What is kept is data and never key: each part asks for the key anew, and with
+// it for policy, state, dates and mask, so that what is forbidden or destroyed
+// between two parts stops the stream.
+type stream struct {
+	id     string // the Correlation Value
+	owner  streamOwner
+	op     core.Operation
+	object string // "" for Hash
+
+	parameters *core.CryptographicParameters // as the first part gave them; nil: the key's
+	data       []byte                        // held back
+	iv, given  []byte                        // for the next part; as the first part gave it
+	aad, tag   []byte
+	proof      []byte // the signature or MAC to be verified
+	done       int64  // bytes worked on before this part
+	again      bool   // this is not the first part
+	last       bool   // this is the last part
+
+	table *streams
+	kept  bool
+	timer *time.Timer
+}
+
+// streamOwner is who may go on with a stream: the same principal by the same
+// certificate, on whatever connection.
+type streamOwner struct{ tenant, id, fingerprint string }
+
+// streams keeps what is under way. Safe for concurrent use.
+type streams struct {
+	mu   sync.Mutex
+	idle map[string]*stream // between two parts
+	each map[streamOwner]int
+	all  int
+	held int
+}
+
+func newStreams() *streams {
+	return &streams{idle: map[string]*stream{}, each: map[streamOwner]int{}}
+}
+
+// stream finds or begins the stream that a request belongs to; nil for a
+// request that is whole. The caller must release it.
+func (k *call) stream(id *core.Identifier, p place, asked *core.CryptographicParameters) (*stream, error) {
+	switch {
+	case p.correlation != nil && yes(p.first):
+		return nil, core.Errorf(core.InvalidField, "the first part of a stream has no Correlation Value yet: the answer to it has one")
+	case p.correlation != nil:
+		return k.nextPart(id, p, asked)
+	case yes(p.last) && !yes(p.first):
+		return nil, core.Errorf(core.InvalidField, "the last part of a stream needs the Correlation Value that the first one was answered with")
+	case yes(p.first) && !yes(p.last):
+		return k.streams.begin(&stream{owner: k.streamOwner(), op: k.op, parameters: asked})
+	}
+	return nil, nil
+}
+
+func (k *call) streamOwner() streamOwner {
+	p := k.caller.Principal
+	return streamOwner{p.Tenant, p.ID, p.Fingerprint}
+}
+
+// nextPart takes a stream up again. Another's Correlation Value is as unknown
+// as none.
+func (k *call) nextPart(id *core.Identifier, p place, asked *core.CryptographicParameters) (*stream, error) {
+	s := k.streams.take(string(p.correlation), k.streamOwner(), k.op)
+	if s == nil {
+		return nil, core.Errorf(core.InvalidCorrelationValue, "no %s of yours is under way with this Correlation Value; it ends with its last part, with a part that fails, and %v after the part before", k.op, streamIdle)
+	}
+	if id != nil && id.Text == "" {
+		id.Text = s.object
+	}
+	s.again, s.last = true, yes(p.last)
+	switch {
+	case id != nil && id.Text != s.object:
+		s.release()
+		return nil, core.Errorf(core.InvalidField, "the parts of a stream are for one object; it was begun with %s", s.object)
+	case asked != nil && s.parameters != nil && !sameParameters(asked, s.parameters):
+		s.release()
+		return nil, core.Errorf(core.InvalidField, "the Cryptographic Parameters of a stream stay those of its first part")
+	}
+	return s, nil
+}
+
+func sameParameters(a, b *core.CryptographicParameters) bool {
+	return slices.EqualFunc(a.Fields(), b.Fields(), func(x, y core.Field) bool { return x.Tag == y.Tag && x.Value.Equal(y.Value) })
+}
+
+func (t *streams) begin(s *stream) (*stream, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all >= maxStreams || t.each[s.owner] >= maxStreamsEach {
+		return nil, core.Errorf(core.Busy, "%d streams are under way, %d of them yours; at most %d and %d may be", t.all, t.each[s.owner], maxStreams, maxStreamsEach)
+	}
+	t.all++
+	t.each[s.owner]++
+	s.table = t
+	return s, nil
+}
+
+func (t *streams) take(id string, owner streamOwner, op core.Operation) *stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.idle[id]
+	if s == nil || s.owner != owner || s.op != op {
+		return nil
+	}
+	delete(t.idle, id)
+	s.timer.Stop()
+	s.kept = false
+	return s
+}
+
+// hold keeps a part's data back until the last part has come.
+func (s *stream) hold(data []byte) error {
+	if len(s.data)+len(data) > maxHeld {
+		return core.Errorf(core.InvalidField, "the parts together have more than %d bytes, which is the most that is held back", maxHeld)
+	}
+	if need := len(s.data) + len(data); need > cap(s.data) {
+		size := max(need, 2*cap(s.data))
+		if err := s.table.reserve(size - cap(s.data)); err != nil {
+			return err
+		}
+		grown := make([]byte, len(s.data), size)
+		copy(grown, s.data)
+		clear(s.data)
+		s.data = grown
+	}
+	s.data = append(s.data, data...)
+	return nil
+}
+
+func (t *streams) reserve(n int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held+n > maxHeldInAll {
+		return core.Errorf(core.Busy, "the streams under way hold %d bytes, which is the most; try again when some have ended", t.held)
+	}
+	t.held += n
+	return nil
+}
+
+// keep puts a stream aside until its next part and returns its Correlation
+// Value. The first part gave the object.
+func (s *stream) keep(object string) []byte {
+	if s.id == "" {
+		var b [correlationSize]byte
+		rand.Read(b[:]) // never fails since Go 1.24
+		s.id = string(b[:])
+	}
+	s.object, s.kept = object, true
+	t := s.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle[s.id] = s
+	s.timer = time.AfterFunc(streamIdle, func() { t.expire(s) })
+	return []byte(s.id)
+}
+
+// expire ends a stream that nobody went on with.
+func (t *streams) expire(s *stream) {
+	t.mu.Lock()
+	mine := t.idle[s.id] == s
+	if mine {
+		delete(t.idle, s.id)
+		s.kept = false
+	}
+	t.mu.Unlock()
+	if mine {
+		s.release()
+	}
+}
+
+// release ends a stream that has not been put aside, and zeroes its data.
+func (s *stream) release() {
+	if s == nil || s.kept {
+		return
+	}
+	held := cap(s.data)
+	clear(s.data[:held])
+	s.data = nil
+	t := s.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all--
+	t.held -= held
+	if t.each[s.owner]--; t.each[s.owner] == 0 {
+		delete(t.each, s.owner)
+	}
+}
+
+// whole tells whether an operation that answers at the end may do so now: for a
+// request that is no part of a stream, or for the last part, when data has been
+// made that of all parts. Else it has put the stream aside, and the answer is
+// the Correlation Value.
+func (s *stream) whole(object string, data *[]byte) (ready bool, correlation []byte, err error) {
+	if s == nil {
+		return true, nil, nil
+	}
+	if *data == nil && s.again && !s.last {
+		return false, nil, core.Errorf(core.InvalidMessage, "a part between the first and the last has Data")
+	}
+	if err := s.hold(*data); err != nil {
+		return false, nil, err
+	}
+	if !s.last {
+		return false, s.keep(object), nil
+	}
+	*data = s.data
+	if *data == nil {
+		*data = []byte{}
+	}
+	return true, nil, nil
+}
+
+// asked gives the parameters of the first part where a stream has them.
+func (s *stream) asked(now *core.CryptographicParameters) *core.CryptographicParameters {
+	if s == nil || s.parameters == nil {
+		return now
+	}
+	return s.parameters
+}
+
+// held is where a stream remembers; what is whole remembers nothing.
+func (s *stream) held() *stream {
+	if s == nil {
+		return new(stream)
+	}
+	return s
+}
+
+// remember keeps the first value given of something that a stream needs once,
+// and gives it back for the last part.
+func (s *stream) remember(at, given *[]byte, what string) error {
+	if s == nil {
+		return nil
+	}
+	if *given != nil && *at != nil && string(*given) != string(*at) {
+		return core.Errorf(core.InvalidField, "the %s of a stream is given once", what)
+	}
+	if *given != nil {
+		*at = slices.Clone(*given)
+	}
+	*given = *at
+	return nil
+}
