@@ -16,6 +16,7 @@ const (
 	maxWaiting  = 4096             // commits that wait for their turn; one more is refused
 	commitWait  = 10 * time.Second // for the turn, and again for the turn itself
 	groupYields = 3                // times a leader lets others run before it takes its batch
+	troubleKept = 5 * time.Second  // how long a commit that the database failed counts as ill health
 )
 
 // group lets many callers share one transaction and its sync. The caller that
@@ -33,6 +34,8 @@ type group struct {
 	next    *batch
 	last    int       // changes in the last batch
 	idle    sync.Cond // told when leading ends
+	trouble error     // of the last batch, if the database failed it
+	failed  time.Time // when
 }
 
 // batch is what gathers while another is under way.
@@ -167,7 +170,18 @@ func (g *group) end(b *batch, todo []*pending) {
 		close(b.done)
 	}
 	g.last = len(todo)
+	g.remember(todo)
 	g.pass()
+}
+
+// remember keeps what the database failed with, for its health. The caller holds mu.
+func (g *group) remember(todo []*pending) {
+	g.trouble = nil
+	for _, p := range todo {
+		if core.CodeOf(p.err) == core.StoreUnavailable {
+			g.trouble, g.failed = p.err, time.Now()
+		}
+	}
 }
 
 // pass gives the lead to one of those who wait, or ends it. The caller holds mu.
@@ -257,9 +271,14 @@ func (g *group) close() {
 	}
 }
 
-// health is the error of a store that is stuck or closed.
+// health is the error of a store that is stuck or closed, or that has just
+// failed a commit: a full disk still answers questions. Whoever asks only when
+// the answer is yes would never learn that it is mended, so it is forgotten soon.
 func (g *group) health() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.trouble != nil && time.Since(g.failed) < troubleKept {
+		return g.trouble
+	}
 	return g.refuse()
 }

@@ -160,8 +160,14 @@ func TestRemovedFile(t *testing.T) {
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Health(ctx); err != nil {
+	if err := s.Health(ctx); core.CodeOf(err) != core.StoreUnavailable {
+		t.Errorf("just after a commit that failed: %v; ill health must outlast the moment", err)
+	}
+	if err := s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte("x")}}}); err != nil {
 		t.Errorf("with the file back: %v", err)
+	}
+	if err := s.Health(ctx); err != nil {
+		t.Errorf("after a commit that worked: %v", err)
 	}
 }
 

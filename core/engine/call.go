@@ -54,7 +54,7 @@ func (k *call) end(err error) error {
 	if !k.recorded || err != nil {
 		if rerr := k.Store.Commit(context.WithoutCancel(k.ctx), &core.Change{Entries: []core.Entry{k.Journal.Seal(&k.record)}}); rerr != nil {
 			k.Log.Error("audit", "operation", k.record.Operation, "request", k.record.RequestID, "error", rerr)
-			err = core.Wrap(core.AuditUnavailable, errors.Join(rerr, err), "the audit record could not be stored, so the operation is not answered; see the store's health")
+			err = unrecorded(rerr, err)
 		}
 	}
 	if err != nil {
@@ -64,6 +64,16 @@ func (k *call) end(err error) error {
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
 	*k = call{record: core.Record{Reasons: k.record.Reasons[:0]}}
 	return err
+}
+
+// unrecorded is the answer to an operation whose record could not be stored. It
+// says why as the store does.
+func unrecorded(why, err error) error {
+	cause := "see the store's health"
+	if e, ok := errors.AsType[*core.Error](why); ok {
+		cause = e.Detail
+	}
+	return core.Wrap(core.AuditUnavailable, errors.Join(why, err), "the audit record could not be stored, so the operation is not answered: %s", cause)
 }
 
 // close fills in how the operation ended.
