@@ -11,6 +11,7 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,9 +36,9 @@ func New(node string) *Journal { return &Journal{node: node} }
 func (j *Journal) Seal(r *core.Record) core.Entry {
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
-	b = fmt.Appendf(b, `{"v":%d`, version)
+	b = strconv.AppendInt(append(b, `{"v":`...), version, 10)
 	b = appendText(b, "node", j.node)
-	b = fmt.Appendf(b, `,"count":%d`, j.count.Add(1))
+	b = strconv.AppendUint(append(b, `,"count":`...), j.count.Add(1), 10)
 	b = append(b, `,"time":"`...)
 	b = time.UnixMicro(r.Time).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
 	b = append(b, '"')
@@ -66,7 +67,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	}
 	b = appendText(b, "policy", r.PolicyHash)
 	b = appendText(b, "where", r.Where)
-	b = fmt.Appendf(b, `,"us":%d`, r.DurationUS)
+	b = strconv.AppendInt(append(b, `,"us":`...), r.DurationUS, 10)
 	b = appendText(b, "detail", r.Detail)
 	b = append(b, '}')
 	body := append(make([]byte, 0, len(b)), b...)

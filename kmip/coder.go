@@ -1,6 +1,8 @@
 package kmip
 
 import (
+	"sync"
+
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -16,6 +18,21 @@ type coder struct {
 
 	frame frame  // reading: the structure whose fields are asked for
 	out   []byte // writing: appended to
+}
+
+var coders = sync.Pool{New: func() any { return new(coder) }}
+
+// borrow lends a coder until giveBack: the functions of the operations take it
+// by way of a table, which would cost an allocation each.
+func borrow(v core.Version) *coder {
+	c := coders.Get().(*coder)
+	*c = coder{v: v}
+	return c
+}
+
+func (c *coder) giveBack() {
+	*c = coder{}
+	coders.Put(c)
 }
 
 // frame is a structure being read: a cursor for fields in order, and a count
@@ -132,11 +149,16 @@ func (c *coder) within(t core.Tag, must bool, f func()) bool {
 // inside reads the fields of an item already found.
 func (c *coder) inside(it item, f func()) {
 	outer := c.frame
-	c.frame = frame{tag: it.tag, body: it.value, rest: it.value}
-	c.skipExtensions()
+	c.enter(it)
 	f()
 	c.done()
 	c.frame = outer
+}
+
+// enter makes an item the structure whose fields are asked for.
+func (c *coder) enter(it item) {
+	c.frame = frame{tag: it.tag, body: it.value, rest: it.value}
+	c.skipExtensions()
 }
 
 // skipExtensions counts vendor fields as taken: unknown ones are ignored.
@@ -315,7 +337,7 @@ func (c *coder) identifier(p *core.Identifier) {
 	switch {
 	case !ok:
 	case it.kind == core.KindTextString:
-		p.Text = string(it.value)
+		p.Text = intern(it.value)
 	case it.kind == core.KindEnumeration && c.v >= core.V2_0:
 		p.Enum = core.UniqueIdentifierEnum(it.num())
 	case it.kind == core.KindInteger && c.v >= core.V2_0:

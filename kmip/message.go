@@ -51,29 +51,38 @@ type RequestItem struct {
 // in the result even then, so that the answer can be given in it.
 func ParseRequest(msg []byte) (Request, error) {
 	var r Request
+	err := r.Parse(msg)
+	return r, err
+}
+
+// Parse is ParseRequest into a Request whose room is used again.
+func (r *Request) Parse(msg []byte) error {
+	*r = Request{Items: r.Items[:0]}
 	if err := Validate(msg); err != nil {
-		return r, err
+		return err
 	}
 	top, _ := next(msg)
 	if top.tag != core.TagRequestMessage || top.kind != core.KindStructure {
-		return r, malformed("the message is a %v, not a Request Message", top.tag)
+		return malformed("the message is a %v, not a Request Message", top.tag)
 	}
-	c := coder{v: core.V2_1, lenient: true, reading: true}
+	c := borrow(core.V2_1)
+	defer c.giveBack()
+	c.lenient, c.reading = true, true
 	if len(top.value) == 0 {
-		return r, malformed("the message is empty")
+		return malformed("the message is empty")
 	}
 	header, items := next(top.value)
 	if header.tag != core.TagRequestHeader || header.kind != core.KindStructure {
-		return r, malformed("the message does not begin with a Request Header")
+		return malformed("the message does not begin with a Request Header")
 	}
 	c.header(header, &r.Header)
 	if c.err != nil {
-		return r, c.err
+		return c.err
 	}
 	if !Known(r.Header.Version) {
-		return r, core.Errorf(core.InvalidMessage, "KMIP %v is not spoken here; Discover Versions tells what is", r.Header.Version)
+		return core.Errorf(core.InvalidMessage, "KMIP %v is not spoken here; Discover Versions tells what is", r.Header.Version)
 	}
-	return r, r.items(items)
+	return r.items(items)
 }
 
 // Known reports whether a version is spoken.
@@ -148,7 +157,9 @@ func (r *Request) items(body []byte) error {
 	if n := r.Header.BatchCount; n < 1 || n > MaxBatchItems {
 		return malformed("the Batch Count is %d; a message has 1 to %d items", n, MaxBatchItems)
 	}
-	r.Items = make([]RequestItem, 0, r.Header.BatchCount)
+	if r.Items == nil {
+		r.Items = make([]RequestItem, 0, r.Header.BatchCount)
+	}
 	for len(body) > 0 {
 		var it item
 		if it, body = next(body); it.tag>>16 == 0x54 {
@@ -160,21 +171,28 @@ func (r *Request) items(body []byte) error {
 		if len(r.Items) == int(r.Header.BatchCount) {
 			return malformed("the message has more items than its Batch Count of %d", r.Header.BatchCount)
 		}
-		c := coder{v: r.Header.Version, lenient: true, reading: true}
-		var ri RequestItem
 		if it.kind != core.KindStructure {
 			return malformed("Batch Item is a %v", it.kind)
 		}
-		c.inside(it, func() { c.requestItem(&ri) })
-		if c.err != nil {
-			return c.err
+		if err := r.item(it); err != nil {
+			return err
 		}
-		r.Items = append(r.Items, ri)
 	}
 	if len(r.Items) != int(r.Header.BatchCount) {
 		return malformed("the message has %d items and a Batch Count of %d", len(r.Items), r.Header.BatchCount)
 	}
 	return nil
+}
+
+// item reads the frame of one batch item.
+func (r *Request) item(it item) error {
+	c := borrow(r.Header.Version)
+	defer c.giveBack()
+	c.lenient, c.reading = true, true
+	r.Items = append(r.Items, RequestItem{})
+	ri := &r.Items[len(r.Items)-1]
+	c.inside(it, func() { c.requestItem(ri) })
+	return c.err
 }
 
 func (c *coder) requestItem(ri *RequestItem) {
@@ -249,18 +267,14 @@ func (r *Response) Truncate(mark, count int) {
 	r.buf, r.count = r.buf[:mark], count
 }
 
-// Success appends an item whose payload is appended by f; without f it has none.
-func (r *Response) Success(op core.Operation, id []byte, f func(dst []byte, v core.Version) ([]byte, error)) error {
-	at := r.open(op, id)
+// Succeed appends an item with its payload.
+func Succeed[I, O any](r *Response, id []byte, op *Op[I, O], out *O) (err error) {
+	at := r.open(op.Code, id)
 	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(core.StatusSuccess))
-	if f != nil {
-		var err error
-		if r.buf, err = f(r.buf, r.version); err != nil {
-			return err
-		}
+	if r.buf, err = op.AppendResponse(r.buf, r.version, out); err == nil {
+		closeStructure(r.buf, at)
 	}
-	closeStructure(r.buf, at)
-	return nil
+	return err
 }
 
 // Failure appends an item that failed; it has no payload, and always reason and

@@ -206,23 +206,26 @@ func (c *coder) wrappingKey(t core.Tag, p **core.WrappingKeyInfo) {
 
 // wrappingSpecification is KMIP 1.4 §2.1.6.
 func (c *coder) wrappingSpecification(p **core.KeyWrappingSpecification) {
-	if !c.reading && *p == nil {
+	if !c.reading {
+		if *p != nil {
+			c.within(core.TagKeyWrappingSpecification, false, func() { c.specificationFields(*p) })
+		}
 		return
 	}
-	w := *p
-	if w == nil {
-		w = new(core.KeyWrappingSpecification)
-	}
-	if c.within(core.TagKeyWrappingSpecification, false, func() {
-		enum(c, core.TagWrappingMethod, &w.Method, true)
-		c.wrappingKey(core.TagEncryptionKeyInformation, &w.Encryption)
-		c.wrappingKey(core.TagMACSignatureKeyInformation, &w.MACSignature)
-		c.attributeNames(&w.AttributeNames)
-		if c.has(core.V1_1) {
-			enum(c, core.TagEncodingOption, &w.Encoding, false)
-		}
-	}) {
+	if it, ok := c.field(core.TagKeyWrappingSpecification, core.KindStructure, false); ok {
+		w := new(core.KeyWrappingSpecification)
+		c.inside(it, func() { c.specificationFields(w) })
 		*p = w
+	}
+}
+
+func (c *coder) specificationFields(w *core.KeyWrappingSpecification) {
+	enum(c, core.TagWrappingMethod, &w.Method, true)
+	c.wrappingKey(core.TagEncryptionKeyInformation, &w.Encryption)
+	c.wrappingKey(core.TagMACSignatureKeyInformation, &w.MACSignature)
+	c.attributeNames(&w.AttributeNames)
+	if c.has(core.V1_1) {
+		enum(c, core.TagEncodingOption, &w.Encoding, false)
 	}
 }
 

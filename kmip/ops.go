@@ -82,12 +82,12 @@ func In(op core.Operation, v core.Version) bool {
 // DecodeRequest reads a request payload: the item as the batch item holds it,
 // nil when there is none. Byte strings of in alias it.
 func (op *Op[I, O]) DecodeRequest(payload []byte, v core.Version, lenient bool, in *I) error {
-	return decode(payload, core.TagRequestPayload, v, lenient, func(c *coder) { op.request(c, in) })
+	return decode(payload, core.TagRequestPayload, v, lenient, op.request, in)
 }
 
 // DecodeResponse is for clients.
 func (op *Op[I, O]) DecodeResponse(payload []byte, v core.Version, out *O) error {
-	return decode(payload, core.TagResponsePayload, v, true, func(c *coder) { op.response(c, out) })
+	return decode(payload, core.TagResponsePayload, v, true, op.response, out)
 }
 
 // AppendRequest is for clients.
@@ -99,16 +99,17 @@ func (op *Op[I, O]) AppendRequest(dst []byte, v core.Version, in *I) ([]byte, er
 
 // AppendResponse appends the payload item.
 func (op *Op[I, O]) AppendResponse(dst []byte, v core.Version, out *O) ([]byte, error) {
-	c := coder{v: v, out: dst}
+	c := borrow(v)
+	defer c.giveBack()
 	var at int
-	c.out, at = openStructure(c.out, core.TagResponsePayload)
-	op.response(&c, out)
+	c.out, at = openStructure(dst, core.TagResponsePayload)
+	op.response(c, out)
 	closeStructure(c.out, at)
 	return c.out, c.err
 }
 
 // decode reads a validated payload item; a missing one has no fields.
-func decode(payload []byte, t core.Tag, v core.Version, lenient bool, fields func(*coder)) error {
+func decode[P any](payload []byte, t core.Tag, v core.Version, lenient bool, fields func(*coder, *P), p *P) error {
 	it := item{tag: t, kind: core.KindStructure}
 	if len(payload) > 0 {
 		it, _ = next(payload)
@@ -116,7 +117,11 @@ func decode(payload []byte, t core.Tag, v core.Version, lenient bool, fields fun
 	if it.tag != t || it.kind != core.KindStructure {
 		return core.Errorf(core.InvalidMessage, "the batch item holds %v where its payload should be", it.tag)
 	}
-	c := coder{v: v, lenient: lenient, reading: true}
-	c.inside(it, func() { fields(&c) })
+	c := borrow(v)
+	defer c.giveBack()
+	c.lenient, c.reading = lenient, true
+	c.enter(it)
+	fields(c, p)
+	c.done()
 	return c.err
 }

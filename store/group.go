@@ -32,10 +32,11 @@ type group struct {
 	since   time.Time // when the batch under way began
 	closed  bool
 	next    *batch
-	last    int       // changes in the last batch
-	idle    sync.Cond // told when leading ends
-	trouble error     // of the last batch, if the database failed it
-	failed  time.Time // when
+	todo    []*pending // room for the batch under way, the leader's
+	last    int        // changes in the last batch
+	idle    sync.Cond  // told when leading ends
+	trouble error      // of the last batch, if the database failed it
+	failed  time.Time  // when
 }
 
 // batch is what gathers while another is under way.
@@ -69,15 +70,20 @@ func (g *group) do(ctx context.Context, c *core.Change) error {
 	if err := ctx.Err(); err != nil {
 		return withdrawn(err)
 	}
-	p := &pending{change: c}
+	p := pendings.Get().(*pending)
+	p.change = c
 	if err := g.enter(ctx, p); err != nil {
-		return err
+		return err // p is not used again: its leader may still have it
 	}
 	for i, o := range c.Insert {
 		o.Seq = p.seqs[i]
 	}
+	*p = pending{seqs: p.seqs[:0]}
+	pendings.Put(p)
 	return nil
 }
+
+var pendings = sync.Pool{New: func() any { return new(pending) }}
 
 func (g *group) enter(ctx context.Context, p *pending) error {
 	g.mu.Lock()
@@ -137,7 +143,7 @@ func (g *group) gather() {
 func (g *group) run(own *pending) {
 	b := g.next
 	g.next = nil
-	var todo []*pending
+	todo := g.todo[:0]
 	if b != nil {
 		b.started = true
 		for _, p := range b.all {
@@ -149,7 +155,7 @@ func (g *group) run(own *pending) {
 	if own != nil {
 		todo = append(todo, own)
 	}
-	g.since = time.Now()
+	g.since, g.todo = time.Now(), todo
 	g.mu.Unlock()
 	defer g.end(b, todo)
 	g.commit(todo)
@@ -166,11 +172,12 @@ func (g *group) end(b *batch, todo []*pending) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if b != nil {
-		close(b.done)
-	}
 	g.last = len(todo)
 	g.remember(todo)
+	clear(todo)
+	if b != nil {
+		close(b.done) // from here on the changes are their callers' again
+	}
 	g.pass()
 }
 

@@ -24,6 +24,7 @@ type sqliteStore struct {
 
 	object                                                          *sql.Stmt
 	entries                                                         map[int]*sql.Stmt // INSERT of 1, 2, 4 ... rows
+	args                                                            []any             // room for theirs, the leader's
 	begin, commitTx, rollback, savepoint, releaseSave, rollbackSave *sql.Stmt
 }
 
@@ -183,11 +184,14 @@ func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) e
 		for n*2 <= len(entries) && n*2 <= largestInsert {
 			n *= 2
 		}
-		args := make([]any, 0, 3*n)
-		for _, e := range entries[:n] {
-			args = append(args, e.Tenant, e.Time, e.Body)
+		s.args = s.args[:0]
+		for i := range entries[:n] {
+			e := &entries[i]
+			s.args = append(s.args, e.Tenant, e.Time, e.Body)
 		}
-		if _, err := s.entries[n].ExecContext(ctx, args...); err != nil {
+		_, err := s.entries[n].ExecContext(ctx, s.args...)
+		clear(s.args)
+		if err != nil {
 			if uncertain(err) {
 				err = unknown(err)
 			}

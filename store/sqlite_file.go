@@ -20,10 +20,9 @@ func sqliteDSN(path, more string) string {
 
 // sqliteFile is the database file as this process opened it.
 type sqliteFile struct {
-	path string
-	lock *os.File
-	main fileID
-	wal  fileID
+	path  string
+	lock  *os.File
+	files [2]fileID // database and WAL
 }
 
 // openFile makes the file if it is not there, readable by its owner alone, and
@@ -50,19 +49,21 @@ func openFile(path string) (*sqliteFile, error) {
 
 // remember notes which files are open; the WAL is there once a connection is.
 func (f *sqliteFile) remember() (err error) {
-	if f.main, err = identify(f.path); err != nil {
-		return err
+	for i, path := range [...]string{f.path, f.path + "-wal"} {
+		if f.files[i], err = identify(path); err != nil {
+			return err
+		}
 	}
-	f.wal, err = identify(f.path + "-wal")
-	return err
+	return nil
 }
 
 // present reports that database and WAL are where they were. Writing to a file
 // that somebody removed succeeds, and everything acknowledged then is lost.
 func (f *sqliteFile) present() error {
-	for path, was := range map[string]fileID{f.path: f.main, f.path + "-wal": f.wal} {
-		if is, err := identify(path); err != nil || is != was {
-			return core.Wrap(core.StoreUnavailable, err, "the file %s was removed or replaced while it was open; stop keyreeve, put the database back and start again", path)
+	for i := range f.files {
+		was := &f.files[i]
+		if is, err := identify(was.path); err != nil || is != *was {
+			return core.Wrap(core.StoreUnavailable, err, "the file %s was removed or replaced while it was open; stop keyreeve, put the database back and start again", was.path)
 		}
 	}
 	return nil
@@ -71,14 +72,17 @@ func (f *sqliteFile) present() error {
 func (f *sqliteFile) close() error { return f.lock.Close() }
 
 // fileID tells whether a path still names the same file.
-type fileID struct{ dev, ino uint64 }
+type fileID struct {
+	path     string
+	dev, ino uint64
+}
 
 func identify(path string) (fileID, error) {
 	var st syscall.Stat_t
 	if err := syscall.Stat(path, &st); err != nil {
 		return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return fileID{uint64(st.Dev), st.Ino}, nil
+	return fileID{path, uint64(st.Dev), st.Ino}, nil
 }
 
 // sqliteSentences say what to mend, by primary result code.

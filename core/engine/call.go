@@ -20,6 +20,12 @@ type call struct {
 	record   core.Record
 	recorded bool         // the record went out with a change
 	secret   *core.Secret // what must not leave if the operation fails after all
+
+	// Room for what is handed on by reference, so that a use allocates nothing.
+	access core.AccessRequest
+	got    core.GetOutput
+	stored core.Change
+	entry  [1]core.Entry
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -37,9 +43,10 @@ func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Opera
 
 func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *call {
 	k := calls.Get().(*call)
+	reasons := k.record.Reasons[:0]
 	began := e.Clock.NowMicro()
 	*k = call{Engine: e, ctx: ctx, caller: c, op: op, began: began, now: e.Clock.Now()}
-	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: op.String(), Reasons: k.record.Reasons[:0]}
+	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: op.String(), Reasons: reasons}
 	if p := c.Principal; p != nil {
 		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
 	}
@@ -49,10 +56,13 @@ func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *
 // end closes the record. An operation whose record cannot be stored fails, and
 // what it would have given away is zeroed.
 func (k *call) end(err error) error {
-	defer calls.Put(k)
 	k.close(err)
+	decided := true // whether the store is done with what it was given
 	if !k.recorded || err != nil {
-		if rerr := k.Store.Commit(context.WithoutCancel(k.ctx), &core.Change{Entries: []core.Entry{k.Journal.Seal(&k.record)}}); rerr != nil {
+		k.entry[0] = k.Journal.Seal(&k.record)
+		k.stored = core.Change{Entries: k.entry[:]}
+		if rerr := k.Store.Commit(k.lasting(), &k.stored); rerr != nil {
+			decided = false
 			k.Log.Error("audit", "operation", k.record.Operation, "request", k.record.RequestID, "error", rerr)
 			err = unrecorded(rerr, err)
 		}
@@ -62,8 +72,20 @@ func (k *call) end(err error) error {
 	}
 	k.Observe(Observation{Operation: k.op, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
-	*k = call{record: core.Record{Reasons: k.record.Reasons[:0]}}
+	if decided {
+		*k = call{record: core.Record{Reasons: k.record.Reasons[:0]}}
+		calls.Put(k)
+	}
 	return err
+}
+
+// lasting is a context that does not end with the request: what has been done
+// is recorded, whoever has gone away meanwhile.
+func (k *call) lasting() context.Context {
+	if k.ctx.Done() == nil {
+		return k.ctx
+	}
+	return context.WithoutCancel(k.ctx)
 }
 
 // unrecorded is the answer to an operation whose record could not be stored. It
@@ -97,7 +119,7 @@ func (k *call) close(err error) {
 func (k *call) commit(ch *core.Change) error {
 	k.close(nil)
 	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
-	if err := k.Store.Commit(context.WithoutCancel(k.ctx), ch); err != nil {
+	if err := k.Store.Commit(k.lasting(), ch); err != nil {
 		k.forgetAll(ch)
 		return err
 	}

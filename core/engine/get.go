@@ -12,32 +12,33 @@ func (e *Engine) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (co
 	return run(e, ctx, c, core.OperationGet, in, (*call).get)
 }
 
-func (k *call) get(in *core.GetInput) (out core.GetOutput, err error) {
+func (k *call) get(in *core.GetInput) (core.GetOutput, error) {
 	o, err := k.object(in.ID)
 	if err != nil {
-		return out, err
+		return core.GetOutput{}, err
 	}
 	if o.StateAt(k.now).Gone() {
-		return out, core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)
+		return core.GetOutput{}, core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)
 	}
 	if in.Compression != 0 {
-		return out, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are given uncompressed alone; leave Key Compression Type out")
+		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are given uncompressed alone; leave Key Compression Type out")
 	}
 	if in.WrapType == core.KeyWrapTypeAsRegistered {
-		return out, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
+		return core.GetOutput{}, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
 	}
-	out = core.GetOutput{ObjectType: o.Type, ID: o.ID}
+	out := &k.got
+	*out = core.GetOutput{ObjectType: o.Type, ID: o.ID}
 	out.Object.Type = o.Type
 	if in.Specification != nil {
-		err = k.getWrapped(o, in, &out)
+		err = k.getWrapped(o, in, out)
 	} else {
-		err = k.getClear(o, in, &out)
+		err = k.getClear(o, in, out)
 	}
 	if err != nil {
 		return core.GetOutput{}, err
 	}
 	k.noLongerFresh(o)
-	return out, nil
+	return *out, nil
 }
 
 // mayLeave answers for the class of o before the token is asked: the token

@@ -13,11 +13,11 @@ const maxChangeTries = 8
 
 // decide asks the policy for operation op on o (nil: no object).
 func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, error) {
-	r := core.AccessRequest{Operation: op, Principal: k.caller.Principal, Object: o, Door: k.caller.Door, Address: k.record.Address, Now: k.now}
+	k.access = core.AccessRequest{Operation: op, Principal: k.caller.Principal, Object: o, Door: k.caller.Door, Address: k.record.Address, Now: k.now}
 	if o != nil {
-		r.State = o.StateAt(k.now)
+		k.access.State = o.StateAt(k.now)
 	}
-	d, err := k.Policy.Decide(k.ctx, &r)
+	d, err := k.Policy.Decide(k.ctx, &k.access)
 	k.record.PolicyHash = d.PolicyHash
 	k.record.Reasons = append(k.record.Reasons, d.Reasons...)
 	if err != nil {

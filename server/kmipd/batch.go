@@ -3,9 +3,13 @@ package kmipd
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -23,14 +27,42 @@ type batch struct {
 	made        []string // Unique Identifier of each item so far, for KMIP 2.x references
 	limit       int      // Maximum Response Size in bytes
 	item        *kmip.RequestItem
+
+	get core.GetInput
+	got core.GetOutput
+	id  [16]byte // the request id's text
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// respond appends the answer to a message to buf.
+func (c *conn) respond(ctx context.Context, msg []byte, err error, buf []byte) ([]byte, bool) {
+	b := batches.Get().(*batch)
+	b.conn, b.ctx = c, ctx
+	out, keep := b.run(msg, err, buf)
+	items, made := b.req.Items, b.made
+	clear(items[:cap(items)])
+	clear(made)
+	*b = batch{req: kmip.Request{Items: items[:0]}, made: made[:0]}
+	batches.Put(b)
+	return out, keep
+}
+
+// requestID makes an id for the records and the log. Its text lies in the batch
+// and ends with it: whoever keeps it longer must copy it, as the record does.
+func (b *batch) requestID() string {
+	var raw [8]byte
+	rand.Read(raw[:])
+	hex.Encode(b.id[:], raw[:])
+	return unsafe.String(&b.id[0], len(b.id))
 }
 
 // run answers a message into buf. keep is false when the connection must end
 // because framing is lost.
 func (b *batch) run(msg []byte, err error, buf []byte) (out []byte, keep bool) {
-	b.caller = core.Caller{Principal: b.principal, Door: core.DoorKMIP, Address: b.peer, RequestID: requestID()}
+	b.caller = core.Caller{Principal: b.principal, Door: core.DoorKMIP, Address: b.peer, RequestID: b.requestID()}
 	if err == nil {
-		b.req, err = kmip.ParseRequest(msg)
+		err = b.req.Parse(msg)
 	}
 	v := b.answerVersion()
 	b.caller.Version = v

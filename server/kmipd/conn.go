@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -129,19 +126,11 @@ func (c *conn) readBody(in *[]byte, header []byte, n int) bool {
 func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	out := buffers.Get().(*[]byte)
 	defer putBuffer(out)
-	b := batch{conn: c, ctx: ctx}
 	var keep bool
-	*out, keep = b.run(msg, err, (*out)[:0])
+	*out, keep = c.respond(ctx, msg, err, (*out)[:0])
 	c.tls.SetWriteDeadline(time.Now().Add(c.server.Limits.Write))
 	if _, werr := c.tls.Write(*out); werr != nil {
 		return false
 	}
 	return keep
-}
-
-// requestID makes an id for the records and the log.
-func requestID() string {
-	var b [8]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }

@@ -40,9 +40,7 @@ func on[I, O any](op *kmip.Op[I, O], do func(*engine.Engine, context.Context, *c
 		for _, f := range after {
 			f(b, &in, &out)
 		}
-		return b.resp.Success(b.item.Operation, b.item.BatchID, func(dst []byte, v core.Version) ([]byte, error) {
-			return op.AppendResponse(dst, v, &out)
-		})
+		return kmip.Succeed(&b.resp, b.item.BatchID, op, &out)
 	}
 }
 
@@ -81,24 +79,23 @@ func init() {
 }
 
 // getThenZero is Get, whose answer's key bytes are zeroed as soon as they are
-// in the message; the message itself is zeroed when it has been written.
+// in the message; the message itself is zeroed when it has been written. Input
+// and output have their room in the batch.
 func getThenZero(b *batch) error {
-	var in core.GetInput
-	if err := kmip.Get.DecodeRequest(b.item.Payload, b.caller.Version, b.server.Lenient, &in); err != nil {
+	b.get, b.got = core.GetInput{}, core.GetOutput{}
+	if err := kmip.Get.DecodeRequest(b.item.Payload, b.caller.Version, b.server.Lenient, &b.get); err != nil {
 		return b.refuse(err)
 	}
-	if err := b.resolve(&in.ID); err != nil {
+	if err := b.resolve(&b.get.ID); err != nil {
 		return b.refuse(err)
 	}
-	out, err := b.server.Engine.Get(b.ctx, &b.caller, &in)
-	if err != nil {
+	var err error
+	if b.got, err = b.server.Engine.Get(b.ctx, &b.caller, &b.get); err != nil {
 		return err
 	}
-	defer out.Secret.Release()
-	b.made = append(b.made, in.ID.Text)
-	return b.resp.Success(b.item.Operation, b.item.BatchID, func(dst []byte, v core.Version) ([]byte, error) {
-		return kmip.Get.AppendResponse(dst, v, &out)
-	})
+	defer b.got.Secret.Release()
+	b.made = append(b.made, b.get.ID.Text)
+	return kmip.Succeed(&b.resp, b.item.BatchID, &kmip.Get, &b.got)
 }
 
 // locateEmpties: more than one match, when the client did not bound the answer

@@ -153,7 +153,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 			s.forget(c)
 			return
 		}
-		go c.serve(ctx)
+		go c.serve(context.WithoutCancel(ctx)) // what has begun is answered, also while stopping
 	}()
 }
 
