@@ -38,7 +38,7 @@ func (t *Token) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, erro
 	}
 	buf := make([]byte, min(maxClear, clearRoom(k.Material)))
 	defer clear(buf)
-	m, err := t.readClear(ctx, n, k, buf)
+	m, err := t.readClear(ctx, k, buf)
 	if err != nil {
 		return dst, err
 	}
@@ -56,18 +56,13 @@ func (t *Token) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, erro
 // is in it, and a token object's value not longer than its DER.
 func clearRoom(m *core.Material) int { return max(len(m.Blob), m.Length) + 64 }
 
-func (t *Token) readClear(ctx context.Context, n *tenant, k core.Key, buf []byte) (m int, err error) {
+func (t *Token) readClear(ctx context.Context, k core.Key, buf []byte) (m int, err error) {
 	if k.Material.Mode == core.ModeData {
-		return t.openData(ctx, n, k, buf)
+		return t.openData(ctx, k, buf)
 	}
 	if k.Material.Mode == core.ModeResident {
-		v, err := t.resident(ctx, k)
-		if err != nil {
-			return 0, err
-		}
-		defer t.handles.unpin(v)
-		err = t.do(ctx, "read a key", func(sh p11.SessionHandle) error {
-			m, err = t.glue.readValue(sh, v.object, buf)
+		err = t.with(ctx, k, "read a key", func(sh p11.SessionHandle, key p11.ObjectHandle) (err error) {
+			m, err = t.glue.readValue(sh, key, buf)
 			return err
 		})
 		return m, err
@@ -76,7 +71,11 @@ func (t *Token) readClear(ctx context.Context, n *tenant, k core.Key, buf []byte
 }
 
 // kekOf is the key that a row's blob is wrapped under.
-func (n *tenant) kekOf(k core.Key) (p11.ObjectHandle, error) {
+func (t *Token) kekOf(k core.Key) (p11.ObjectHandle, error) {
+	n, err := t.of(k.Tenant)
+	if err != nil {
+		return 0, err
+	}
 	if len(k.Material.Blob) == 0 { // the binding panics on it
 		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", k.ID)
 	}
@@ -84,8 +83,8 @@ func (n *tenant) kekOf(k core.Key) (p11.ObjectHandle, error) {
 }
 
 // unwrap makes a session object of a row's blob. The row MAC has been checked.
-func (t *Token) unwrap(sh p11.SessionHandle, n *tenant, k core.Key, tmpl []*p11.Attribute, blob []byte) (p11.ObjectHandle, error) {
-	kek, err := n.kekOf(k)
+func (t *Token) unwrap(sh p11.SessionHandle, k core.Key, tmpl []*p11.Attribute, blob []byte) (p11.ObjectHandle, error) {
+	kek, err := t.kekOf(k)
 	if err != nil {
 		return 0, err
 	}
@@ -109,12 +108,16 @@ func cut(m *core.Material, b []byte) ([]byte, error) {
 	return b[:len(b)-len(rest)], nil
 }
 
-func (t *Token) openData(ctx context.Context, n *tenant, k core.Key, buf []byte) (m int, err error) {
+func (t *Token) openData(ctx context.Context, k core.Key, buf []byte) (m int, err error) {
 	blob := k.Material.Blob
 	if len(blob) < 12+16 {
 		return 0, tampered(k)
 	}
 	err = t.do(ctx, "open data", func(sh p11.SessionHandle) error {
+		n, err := t.of(k.Tenant)
+		if err != nil {
+			return err
+		}
 		d, err := n.key("D", k.Material.Epoch)
 		if err != nil {
 			return err
@@ -137,8 +140,10 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 	}
 	var found []p11.ObjectHandle
 	err := t.do(ctx, "find a key", func(sh p11.SessionHandle) (err error) {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		found, err = t.find(sh, k.Material.Token)
 		return err
 	})
@@ -178,22 +183,19 @@ func (t *Token) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptograp
 	if size := wrapLength(k, raw, ttlv); mech == ckmAESKeyWrap && !wrappable(size) {
 		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "NIST key wrap carries multiples of 8 bytes, at least 16; object %s has %d", k.ID, size)
 	}
-	v, err := t.use(ctx, with)
-	if err != nil {
-		return nil, err
-	}
-	defer t.handles.unpin(v)
-	err = t.do(ctx, "wrap a key", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
-		h, mine, err := t.toWrap(sh, n, k, raw, ttlv)
+	err = t.with(ctx, with, "wrap a key", func(sh p11.SessionHandle, wrapping p11.ObjectHandle) error {
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
+		h, mine, err := t.toWrap(sh, k, raw, ttlv)
 		if err != nil {
 			return err
 		}
 		if mine {
 			defer t.lib.DestroyObject(sh, h)
 		}
-		out, err = t.lib.WrapKey(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, v.object, h)
+		out, err = t.lib.WrapKey(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, wrapping, h)
 		return err
 	})
 	return out, err
@@ -211,14 +213,14 @@ func wrapLength(k core.Key, raw, ttlv []byte) int {
 
 // toWrap is the object that goes into the wrap: given bytes, the stored TTLV
 // blob, or the key itself, extractable for this one call.
-func (t *Token) toWrap(sh p11.SessionHandle, n *tenant, k core.Key, raw, ttlv []byte) (p11.ObjectHandle, bool, error) {
+func (t *Token) toWrap(sh p11.SessionHandle, k core.Key, raw, ttlv []byte) (p11.ObjectHandle, bool, error) {
 	generic := template(p11.CKO_SECRET_KEY, p11.CKK_GENERIC_SECRET, true, true, nil)
 	switch {
 	case raw != nil:
 		h, err := t.glue.createSecret(sh, generic, raw)
 		return h, true, err
 	case ttlv != nil:
-		h, err := t.unwrap(sh, n, k, generic, k.Material.TTLV)
+		h, err := t.unwrap(sh, k, generic, k.Material.TTLV)
 		return h, true, err
 	case k.Material.Mode == core.ModeResident:
 		found, err := t.find(sh, k.Material.Token)
@@ -231,7 +233,7 @@ func (t *Token) toWrap(sh p11.SessionHandle, n *tenant, k core.Key, raw, ttlv []
 		return found[0], false, nil
 	}
 	class, typ := keyType(k.Material.Kind, k.Material.Length)
-	h, err := t.unwrap(sh, n, k, template(class, typ, true, true, nil), k.Material.Blob)
+	h, err := t.unwrap(sh, k, template(class, typ, true, true, nil), k.Material.Blob)
 	return h, true, err
 }
 
@@ -269,15 +271,16 @@ func (t *Token) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, w
 		return m, facts, core.Errorf(core.InvalidField, "%d wrapped bytes are no key of %d bits", len(wrapped), s.Bits)
 	}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: length, Token: s.Token}
-	v, err := t.use(ctx, with)
-	if err != nil {
-		return m, facts, err
+	run := t.with
+	if s.Mode == core.ModeResident {
+		run = t.attemptWith
 	}
-	defer t.handles.unpin(v)
-	err = t.do(ctx, "unwrap a key", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
-		h, err := t.lib.UnwrapKey(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, v.object, wrapped, t.newImportTemplate(&k, s, length))
+	err = run(ctx, with, "unwrap a key", func(sh p11.SessionHandle, wrapping p11.ObjectHandle) error {
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
+		h, err := t.lib.UnwrapKey(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, wrapping, wrapped, t.newImportTemplate(&k, s, length))
 		if err != nil {
 			return err
 		}

@@ -69,9 +69,11 @@ func (t *Token) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m cor
 		return t.generateOdd(ctx, k, s, n)
 	}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: n, Token: s.Token}
-	err = t.do(ctx, "make a key", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+	err = t.making(s.Mode)(ctx, "make a key", func(sh p11.SessionHandle) error {
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		h, err := t.lib.GenerateKey(sh, []*p11.Mechanism{p11.NewMechanism(generator(s.Kind, n), nil)}, t.newKeyTemplate(&k, s, n))
 		if err != nil {
 			return err
@@ -181,9 +183,11 @@ func (t *Token) GeneratePair(ctx context.Context, k, public core.Key, s core.Key
 		return t.softEd25519(ctx, k, public, s)
 	}
 	priv = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Token: s.Token}
-	err = t.do(ctx, "make a key pair", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+	err = t.making(s.Mode)(ctx, "make a key pair", func(sh p11.SessionHandle) error {
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		mech, tmpl, err := pairTemplate(s)
 		if err != nil {
 			return err
@@ -315,9 +319,11 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 		m.Mode = core.ModeWrapped // bytes that must not leave go under KEK-N, not D
 	}
 	defer clear(carried)
-	err = t.do(ctx, "take a key in", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+	err = t.making(s.Mode)(ctx, "take a key in", func(sh p11.SessionHandle) error {
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		return t.takeIn(sh, k, s, &m, carried)
 	})
 	return m, facts, err
@@ -448,6 +454,10 @@ func (t *Token) sealData(ctx context.Context, k core.Key, m *core.Material, b []
 	iv := make([]byte, 12)
 	rand.Read(iv)
 	err = t.do(ctx, "seal data", func(sh p11.SessionHandle) error {
+		n, err := t.of(k.Tenant)
+		if err != nil {
+			return err
+		}
 		d, err := n.key("D", m.Epoch)
 		if err != nil {
 			return err

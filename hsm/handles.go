@@ -19,9 +19,10 @@ type handles struct {
 	most  int
 	ttl   time.Duration
 
-	mu    sync.Mutex
-	byKey map[keyName]*list.Element // of *handle
-	order *list.List                // front: used last
+	mu     sync.Mutex
+	byKey  map[keyName]*list.Element // of *handle
+	order  *list.List                // front: used last
+	doomed []p11.ObjectHandle        // to be destroyed when mu is free: the token may be slow
 }
 
 type handle struct {
@@ -41,6 +42,7 @@ func newHandles(t *Token, most int, ttl time.Duration) *handles {
 
 // pin finds the handle of a row and holds it; nil when there is none.
 func (h *handles) pin(k core.Key) *handle {
+	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e, ok := h.byKey[keyName{k.Tenant, k.ID}]
@@ -60,6 +62,7 @@ func (h *handles) pin(k core.Key) *handle {
 // add keeps a fresh handle, pinned. A second one for the same row, unwrapped
 // at the same moment, replaces the first.
 func (h *handles) add(k core.Key, object p11.ObjectHandle, owned bool) *handle {
+	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	name := keyName{k.Tenant, k.ID}
@@ -79,6 +82,7 @@ func (h *handles) add(k core.Key, object p11.ObjectHandle, owned bool) *handle {
 }
 
 func (h *handles) unpin(v *handle) {
+	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if v.pins--; v.pins == 0 && v.dead {
@@ -87,6 +91,7 @@ func (h *handles) unpin(v *handle) {
 }
 
 func (h *handles) drop(tenant, id string) {
+	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e, ok := h.byKey[keyName{tenant, id}]; ok {
@@ -104,15 +109,47 @@ func (h *handles) removeLocked(e *list.Element) {
 
 func (h *handles) destroy(v *handle) {
 	if v.owned && !v.lost {
-		h.token.admin.Lock()
-		h.token.lib.DestroyObject(h.token.keeper, v.object)
-		h.token.admin.Unlock()
+		h.doomed = append(h.doomed, v.object)
 	}
+}
+
+// reap destroys what has been dropped. A token that has no time for it now gets
+// it with the next; one that was finalized has none of it any more.
+func (h *handles) reap() {
+	h.mu.Lock()
+	doomed := h.doomed
+	if h.doomed = nil; len(doomed) == 0 {
+		h.mu.Unlock()
+		return
+	}
+	h.mu.Unlock()
+	if h.token.destroyAll(doomed) != nil {
+		h.mu.Lock()
+		h.doomed = append(h.doomed, doomed...)
+		h.mu.Unlock()
+	}
+}
+
+// destroyAll destroys objects of the keeper's.
+func (t *Token) destroyAll(objects []p11.ObjectHandle) error {
+	if err := t.life.share(t.cfg.Wait); err != nil {
+		return err
+	}
+	defer t.life.leave()
+	if err := t.admin.take(t.cfg.Wait); err != nil || t.lib == nil {
+		return err
+	}
+	defer t.admin.give()
+	for _, o := range objects {
+		t.lib.DestroyObject(t.keeper, o)
+	}
+	return nil
 }
 
 // forgetAll drops every handle that is not in use; dropAll all, without asking
 // the token, which has forgotten them.
 func (h *handles) forgetAll() {
+	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for h.order.Len() > 0 {
@@ -129,9 +166,11 @@ func (h *handles) dropAll() {
 	for h.order.Len() > 0 {
 		h.removeLocked(h.order.Front())
 	}
+	h.doomed = nil
 }
 
 func (h *handles) expire(now time.Time) {
+	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for e := h.order.Back(); e != nil; {

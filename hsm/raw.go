@@ -16,10 +16,6 @@ import (
 // key, in a loop on as many sessions, with nothing around them. It returns how
 // many were done.
 func (t *Token) RawGet(ctx context.Context, k core.Key, sessions int, d time.Duration) (int64, error) {
-	n, err := t.of(k.Tenant)
-	if err != nil {
-		return 0, err
-	}
 	var done atomic.Int64
 	var wg sync.WaitGroup
 	errs := make(chan error, sessions)
@@ -30,7 +26,7 @@ func (t *Token) RawGet(ctx context.Context, k core.Key, sessions int, d time.Dur
 				buf := make([]byte, 256)
 				defer clear(buf)
 				for time.Now().Before(end) {
-					h, err := t.unwrap(s, n, k, template(p11.CKO_SECRET_KEY, p11.CKK_GENERIC_SECRET, false, true, nil), k.Material.Blob)
+					h, err := t.unwrap(s, k, template(p11.CKO_SECRET_KEY, p11.CKK_GENERIC_SECRET, false, true, nil), k.Material.Blob)
 					if err != nil {
 						return err
 					}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -39,6 +40,9 @@ var errUnread = errors.New("not read")
 // readWrapped reads the bytes of a row's blob into buf. A caller whose ctx ends
 // leaves without them.
 func (t *Token) readWrapped(ctx context.Context, k core.Key, buf []byte) (int, error) {
+	if err := t.hangs(); err != nil {
+		return 0, err
+	}
 	r := &read{key: k, buf: make([]byte, len(buf)), done: make(chan struct{})}
 	t.reads.mu.Lock()
 	t.reads.waiting = append(t.reads.waiting, r)
@@ -51,14 +55,31 @@ func (t *Token) readWrapped(ctx context.Context, k core.Key, buf []byte) (int, e
 			}
 		}()
 	}
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-		go func() { <-r.done; clear(r.buf) }()
-		return 0, core.Wrap(core.TokenUnavailable, ctx.Err(), "the HSM did not answer in time")
+	if err := t.awaitRead(ctx, r); err != nil {
+		go func() { <-r.done; clear(r.buf) }() // the reader still has it
+		return 0, err
 	}
 	defer clear(r.buf)
 	return copy(buf, r.buf[:r.n]), r.err
+}
+
+// awaitRead waits for the reader no longer than a call may last.
+func (t *Token) awaitRead(ctx context.Context, r *read) error {
+	select {
+	case <-r.done:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(t.cfg.Stuck)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return core.Wrap(core.TokenUnavailable, ctx.Err(), "the HSM did not answer in time")
+	case <-timer.C:
+		return core.Errorf(core.TokenUnavailable, "the HSM did not read a key within %v", t.cfg.Stuck)
+	}
 }
 
 // readSome reads for those who wait and tells whether more have come meanwhile.
@@ -81,8 +102,10 @@ func (t *Token) readTurn(turn []*read) {
 		r.err = errUnread
 	}
 	err := t.do(context.Background(), "read a key", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		for _, r := range turn {
 			if r.n, r.err = t.readOne(sh, r); classOf(r.err) >= goneFault {
 				return r.err // do mends session or token, and all are read again
@@ -99,13 +122,9 @@ func (t *Token) readTurn(turn []*read) {
 	}
 }
 
-// readOne asks for the tenant's key anew: its handle may have changed.
+// readOne asks for the tenant's key each time: its handle may have changed.
 func (t *Token) readOne(sh p11.SessionHandle, r *read) (int, error) {
-	n, err := t.of(r.key.Tenant)
-	if err != nil {
-		return 0, err
-	}
-	kek, err := n.kekOf(r.key)
+	kek, err := t.kekOf(r.key)
 	if err != nil {
 		return 0, err
 	}

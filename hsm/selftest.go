@@ -40,8 +40,10 @@ func (t *Token) selfTest(ctx context.Context) error {
 		}
 	}
 	return t.do(ctx, "test the token", func(sh p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		if err := t.knownAnswer(sh); err != nil {
 			return err
 		}

@@ -69,18 +69,21 @@ func coded(err error, doing string) error {
 // acquire lends a logged-in session and waits at most until ctx ends or
 // Config.Wait is over; then the code is TokenUnavailable, because every session
 // was busy that long.
-func (t *Token) acquire(ctx context.Context) (p11.SessionHandle, error) {
+func (t *Token) acquire(ctx context.Context) (*session, error) {
 	select {
 	case s := <-t.idle:
 		return s, nil
 	default:
 	}
 	if t.open.Add(1) <= int64(t.cfg.Sessions) {
-		s, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+		h, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
 		if err != nil {
 			t.open.Add(-1)
+			return nil, err
 		}
-		return s, err
+		s := &session{handle: h}
+		t.calls.add(s)
+		return s, nil
 	}
 	t.open.Add(-1)
 	timer := time.NewTimer(t.cfg.Wait)
@@ -91,12 +94,17 @@ func (t *Token) acquire(ctx context.Context) (p11.SessionHandle, error) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	return 0, core.Errorf(core.TokenUnavailable, "all %d sessions of the HSM were busy; raise hsm.sessions if the token has more", t.cfg.Sessions)
+	if t.calls.count(t.cfg.Stuck) > 0 {
+		if err := t.hangs(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, core.Errorf(core.TokenUnavailable, "all %d sessions of the HSM were busy; raise hsm.sessions if the token has more", t.cfg.Sessions)
 }
 
 // release takes a session back; one that saw an error may be inside an
 // operation, so it is closed.
-func (t *Token) release(s p11.SessionHandle, err error) {
+func (t *Token) release(s *session, err error) {
 	if err == nil {
 		select {
 		case t.idle <- s:
@@ -104,76 +112,158 @@ func (t *Token) release(s p11.SessionHandle, err error) {
 		default:
 		}
 	}
-	t.lib.CloseSession(s)
+	t.drop(s)
+}
+
+func (t *Token) drop(s *session) {
+	t.calls.remove(s)
+	t.lib.CloseSession(s.handle)
 	t.open.Add(-1)
 }
 
 // do runs f on a session. A session or handle that has gone is replaced and f
 // runs once more; a token that has gone is connected anew first. f must be
-// repeatable.
+// repeatable, and must ask for handles each time: they change.
 func (t *Token) do(ctx context.Context, doing string, f func(s p11.SessionHandle) error) error {
 	err := t.once(ctx, f)
-	if err == nil {
-		return nil
-	}
-	switch classOf(err) {
-	case goneFault:
-		t.handles.forgetAll()
-		if rerr := t.reloadTenants(); rerr != nil {
-			return coded(err, doing)
-		}
-		err = t.once(ctx, f)
-	case sessionFault, deviceFault:
-		if rerr := t.reconnect(); rerr != nil {
-			return rerr
-		}
+	if err != nil && t.mend(err) {
 		err = t.once(ctx, f)
 	}
 	return coded(err, doing)
 }
 
+// attempt runs f on a session once: for what leaves something behind in the
+// token, of which a second try would make two.
+func (t *Token) attempt(ctx context.Context, doing string, f func(s p11.SessionHandle) error) error {
+	err := t.once(ctx, f)
+	if err != nil {
+		t.mend(err)
+	}
+	return coded(err, doing)
+}
+
+// making is how what makes a key is run: one that stays in the token is never
+// made a second time after an error that leaves open whether it is there. Its
+// intent is, and the reconciler comes by.
+func (t *Token) making(m core.Mode) func(context.Context, string, func(p11.SessionHandle) error) error {
+	if m == core.ModeResident {
+		return t.attempt
+	}
+	return t.do
+}
+
+// attemptWith is attempt with a handle of k.
+func (t *Token) attemptWith(ctx context.Context, k core.Key, doing string, f func(p11.SessionHandle, p11.ObjectHandle) error) error {
+	v, err := t.use(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer t.handles.unpin(v)
+	return t.attempt(ctx, doing, func(s p11.SessionHandle) error { return f(s, v.object) })
+}
+
+// with runs f on a session with a handle of k, as do does.
+func (t *Token) with(ctx context.Context, k core.Key, doing string, f func(s p11.SessionHandle, key p11.ObjectHandle) error) error {
+	once := func() error {
+		v, err := t.use(ctx, k)
+		if err != nil {
+			return err
+		}
+		defer t.handles.unpin(v)
+		return t.once(ctx, func(s p11.SessionHandle) error { return f(s, v.object) })
+	}
+	err := once()
+	if err != nil && t.mend(err) {
+		err = once()
+	}
+	return coded(err, doing)
+}
+
+// mend does what an error asks for before the call is made again, and tells
+// whether that makes sense.
+func (t *Token) mend(err error) bool {
+	switch classOf(err) {
+	case goneFault:
+		t.handles.forgetAll()
+		if t.life.share(t.cfg.Wait) != nil {
+			return false
+		}
+		reloaded := t.lib != nil && t.reloadTenants() == nil
+		t.life.leave()
+		return reloaded || t.reconnect() == nil
+	case sessionFault, deviceFault:
+		return t.reconnect() == nil
+	}
+	return false
+}
+
 func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (err error) {
-	t.life.RLock()
-	defer t.life.RUnlock()
+	if err := t.hangs(); err != nil {
+		return err
+	}
+	if err := t.life.share(t.cfg.Wait); err != nil {
+		return err
+	}
+	defer t.life.leave()
 	if t.lib == nil {
 		return core.Errorf(core.TokenUnavailable, "the HSM has been closed")
+	}
+	if t.broken.Load() {
+		return p11.Error(p11.CKR_TOKEN_NOT_PRESENT)
 	}
 	s, err := t.acquire(ctx)
 	if err != nil {
 		return err
 	}
+	s.began.Store(time.Now().UnixNano())
 	t.inUse.Add(1)
 	defer func() {
 		// The binding panics on some empty inputs; that must not stop the server.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the PKCS#11 binding panicked: %v", p)
 		}
+		s.began.Store(0)
 		t.inUse.Add(-1)
 		t.release(s, err)
 	}()
-	return f(s)
+	return f(s.handle)
 }
+
+// reconnectEvery is how long a connect that failed is not tried again.
+const reconnectEvery = 250 * time.Millisecond
 
 // reconnect brings a lost token back: when a probe on a fresh session works,
 // the session alone was ill; else the library is finalized, with no call under
-// way, and started anew.
+// way, and started anew. Until that has worked to the end the token is broken,
+// and whoever calls comes by here first.
 func (t *Token) reconnect() error {
-	t.life.Lock()
-	defer t.life.Unlock()
+	t.fix.Lock()
+	defer t.fix.Unlock()
+	if t.broken.Load() && time.Since(t.tried) < reconnectEvery {
+		return t.trouble
+	}
+	if err := t.life.alone(t.cfg.Wait); err != nil {
+		return err
+	}
+	defer t.life.over()
 	if t.lib == nil {
 		return core.Errorf(core.TokenUnavailable, "the HSM has been closed")
 	}
 	t.drainIdle()
-	if t.alive() {
+	if !t.broken.Load() && t.alive() {
 		return nil
 	}
 	t.cfg.Log.Warn("reconnect token", "label", t.cfg.Label)
+	t.broken.Store(true)
 	t.handles.dropAll()
 	t.lib.Finalize()
-	if err := t.connect(); err != nil {
-		return err
+	err := t.connect()
+	if err == nil {
+		err = t.reloadTenants()
 	}
-	return t.reloadTenants()
+	t.tried, t.trouble = time.Now(), err
+	t.broken.Store(err != nil)
+	return err
 }
 
 // drainIdle closes the pool's sessions that nobody uses.
@@ -181,8 +271,7 @@ func (t *Token) drainIdle() {
 	for {
 		select {
 		case s := <-t.idle:
-			t.lib.CloseSession(s)
-			t.open.Add(-1)
+			t.drop(s)
 		default:
 			return
 		}
@@ -207,7 +296,7 @@ func (t *Token) alive() bool {
 // Health tells the state of the token by a real operation.
 func (t *Token) Health(ctx context.Context) core.HSMHealth {
 	h := core.HSMHealth{Label: t.cfg.Label, Serial: t.info.SerialNumber, Module: t.cfg.Module, Refusals: t.refusals,
-		Sessions: int(t.open.Load()), InUse: int(t.inUse.Load()), CachedHandles: t.handles.count(), CachedCopies: t.copies.count()}
+		Sessions: int(t.open.Load()), InUse: int(t.inUse.Load()), Stuck: t.calls.count(t.cfg.Stuck), CachedHandles: t.handles.count(), CachedCopies: t.copies.count()}
 	err := t.do(ctx, "make a random number", func(s p11.SessionHandle) error {
 		_, err := t.lib.GenerateRandom(s, 16)
 		return err

@@ -14,12 +14,9 @@ func (t *Token) sweep(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case now := <-tick.C:
-			t.life.RLock()
-			if t.lib != nil {
-				t.copies.expire(now)
-				t.handles.expire(now)
-			}
-			t.life.RUnlock()
+			t.calls.count(t.cfg.Stuck)
+			t.copies.expire(now)
+			t.handles.expire(now)
 		}
 	}
 }

@@ -95,8 +95,10 @@ func tenantTemplate(purpose string) (uint, []*p11.Attribute, error) {
 // one write, so that a crash leaves no half-made key.
 func (t *Token) MakeTenantKey(ctx context.Context, k core.TenantKey) error {
 	return t.do(ctx, "make a tenant key", func(s p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		if found, err := t.find(s, k.Token); err != nil || len(found) > 0 {
 			if err == nil {
 				err = core.Errorf(core.ObjectAlreadyExists, "the token has an object with this CKA_ID already")
@@ -179,8 +181,10 @@ func (t *Token) reloadTenants() error {
 
 func (t *Token) loadTenant(s p11.SessionHandle, keys []core.TenantKey) error {
 	n := &tenant{keys: map[string]map[int]p11.ObjectHandle{}, newest: map[string]int{}, rowKey: map[int][]byte{}}
-	t.admin.Lock()
-	defer t.admin.Unlock()
+	if err := t.admin.take(t.cfg.Wait); err != nil {
+		return err
+	}
+	defer t.admin.give()
 	for _, k := range keys {
 		h, err := t.genuine(s, k)
 		if err != nil {
@@ -257,8 +261,10 @@ func (n *tenant) key(purpose string, epoch int) (p11.ObjectHandle, error) {
 // DestroyObject removes a token object; one that is not there is no error.
 func (t *Token) DestroyObject(ctx context.Context, id []byte) error {
 	return t.do(ctx, "destroy a token object", func(s p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		found, err := t.find(s, id)
 		for _, h := range found {
 			if derr := t.lib.DestroyObject(s, h); derr != nil && classOf(derr) != goneFault {
@@ -276,8 +282,10 @@ const maxListed = 1_000_000
 func (t *Token) Objects(ctx context.Context) (ids [][]byte, err error) {
 	err = t.do(ctx, "list the token's objects", func(s p11.SessionHandle) error {
 		ids = nil
-		t.admin.Lock()
-		defer t.admin.Unlock()
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
 		all, err := t.search(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true)}, maxListed)
 		if err != nil {
 			return err

@@ -26,7 +26,8 @@ type Config struct {
 	PIN    func() (string, error)
 
 	Sessions      int           // logged-in sessions in the pool; 0: DefaultSessions
-	Wait          time.Duration // for a session; 0: 5 s
+	Wait          time.Duration // for a session, or the token's lock; 0: 5 s
+	Stuck         time.Duration // a call that lasts longer hangs; 0: 10 s
 	Handles       int           // unwrapped keys kept in the token; 0: 4096
 	HandleTTL     time.Duration // 0: 10 min
 	Copies        int           // class C keys kept in locked memory; 0: 8192, negative: none
@@ -47,7 +48,7 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		p *time.Duration
 		v time.Duration
-	}{{&c.Wait, 5 * time.Second}, {&c.HandleTTL, 10 * time.Minute}, {&c.CopyTTL, time.Minute}} {
+	}{{&c.Wait, 5 * time.Second}, {&c.Stuck, 10 * time.Second}, {&c.HandleTTL, 10 * time.Minute}, {&c.CopyTTL, time.Minute}} {
 		if *d.p == 0 {
 			*d.p = d.v
 		}
@@ -65,15 +66,21 @@ type Token struct {
 	glue  *glue
 	mechs map[uint]p11.MechanismInfo
 
-	life   sync.RWMutex // held for writing while the library is finalized: a call then is a crash
-	admin  sync.Mutex   // one create, destroy, find or unwrap at a time (SoftHSM races)
-	slot   uint
-	info   p11.TokenInfo
-	keeper p11.SessionHandle // logged in, owns the unwrapped keys
-	idle   chan p11.SessionHandle
-	open   atomic.Int64 // sessions of the pool
-	inUse  atomic.Int64
-	finds  atomic.Int64 // C_FindObjects calls
+	life  life // held alone while the library is finalized: a call then is a crash
+	admin turn // one create, destroy, find or unwrap at a time (SoftHSM races)
+
+	fix     sync.Mutex  // one reconnect at a time
+	broken  atomic.Bool // finalized, or not connected to the end
+	tried   time.Time   // when connecting failed last
+	trouble error       // and why
+	slot    uint
+	info    p11.TokenInfo
+	keeper  p11.SessionHandle // logged in, owns the unwrapped keys
+	idle    chan *session
+	open    atomic.Int64 // sessions of the pool
+	calls   calls        // under way
+	inUse   atomic.Int64
+	finds   atomic.Int64 // C_FindObjects calls
 
 	tenantsMu sync.RWMutex
 	tenants   map[string]*tenant
@@ -92,7 +99,7 @@ var _ core.HSM = (*Token)(nil)
 // Open loads the library, finds the token, logs in once and runs the self-test.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
 	cfg = cfg.withDefaults()
-	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{})}
+	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{}), admin: newTurn()}
 	if t.lib = p11.New(cfg.Module); t.lib == nil {
 		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
 	}
@@ -132,7 +139,7 @@ func (t *Token) connect() error {
 	if err := t.login(); err != nil {
 		return err
 	}
-	t.idle = make(chan p11.SessionHandle, t.cfg.Sessions)
+	t.idle = make(chan *session, t.cfg.Sessions)
 	t.open.Store(0)
 	return t.probe()
 }
@@ -200,10 +207,13 @@ func (t *Token) has(mechanism, use uint) bool {
 	return ok && info.Flags&use != 0
 }
 
-// Close waits for calls under way, then logs out and unloads.
+// Close waits for calls under way, within a bound, then logs out and unloads.
+// A library that hangs in a call is left as it is: the process ends anyway.
 func (t *Token) Close(context.Context) error {
-	t.life.Lock()
-	defer t.life.Unlock()
+	if err := t.life.alone(t.cfg.Stuck); err != nil {
+		return err
+	}
+	defer t.life.over()
 	if t.lib == nil {
 		return nil
 	}

@@ -59,9 +59,11 @@ func (t *Token) use(ctx context.Context, k core.Key) (*handle, error) {
 	tmpl := template(class, typ, true, false, usesOf(k.Mask, class == p11.CKO_PRIVATE_KEY), unmodifiable())
 	var h p11.ObjectHandle
 	err = t.do(ctx, "use a key", func(p11.SessionHandle) error {
-		t.admin.Lock()
-		defer t.admin.Unlock()
-		h, err = t.unwrap(t.keeper, n, k, tmpl, k.Material.Blob) // the keeper owns it
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
+		h, err = t.unwrap(t.keeper, k, tmpl, k.Material.Blob) // the keeper owns it
 		return err
 	})
 	if err != nil {
@@ -132,19 +134,14 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher) 
 		data = soft.Pad(data, plan.Block)
 		defer clear(data)
 	}
-	v, err := t.use(ctx, k)
-	if err != nil {
-		return out, err
-	}
-	defer t.handles.unpin(v)
 	var raw []byte
-	err = t.do(ctx, "encrypt", func(sh p11.SessionHandle) error {
+	err = t.with(ctx, k, "encrypt", func(sh p11.SessionHandle, key p11.ObjectHandle) error {
 		mech, free, err := t.cipherMechanism(&plan, iv, c.AAD, p11.CKF_ENCRYPT)
 		if err != nil {
 			return err
 		}
 		defer free()
-		if err := t.lib.EncryptInit(sh, mech, v.object); err != nil {
+		if err := t.lib.EncryptInit(sh, mech, key); err != nil {
 			return err
 		}
 		if len(data) == 0 && plan.Tag == 0 {
@@ -224,20 +221,15 @@ func (t *Token) Decrypt(ctx context.Context, k core.Key, c *core.Cipher) (out co
 // decryptRaw runs C_Decrypt into a buffer of ours. Whatever the token says of
 // the data is one answer: the wrong key, data or tag.
 func (t *Token) decryptRaw(ctx context.Context, k core.Key, data []byte, mechanism func() ([]*p11.Mechanism, func(), error)) ([]byte, error) {
-	v, err := t.use(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	defer t.handles.unpin(v)
 	buf := make([]byte, len(data)+2048)
 	n := 0
-	err = t.do(ctx, "decrypt", func(sh p11.SessionHandle) error {
+	err := t.with(ctx, k, "decrypt", func(sh p11.SessionHandle, key p11.ObjectHandle) error {
 		mech, free, err := mechanism()
 		if err != nil {
 			return err
 		}
 		defer free()
-		if err := t.lib.DecryptInit(sh, mech, v.object); err != nil {
+		if err := t.lib.DecryptInit(sh, mech, key); err != nil {
 			return err
 		}
 		n, err = t.glue.decrypt(sh, data, buf)
@@ -343,13 +335,8 @@ func (t *Token) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) ([]*p
 }
 
 func (t *Token) signRaw(ctx context.Context, k core.Key, mech []*p11.Mechanism, msg []byte) (sig []byte, err error) {
-	v, err := t.use(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	defer t.handles.unpin(v)
-	err = t.do(ctx, "sign", func(sh p11.SessionHandle) (err error) {
-		if err := t.lib.SignInit(sh, mech, v.object); err != nil {
+	err = t.with(ctx, k, "sign", func(sh p11.SessionHandle, key p11.ObjectHandle) (err error) {
+		if err := t.lib.SignInit(sh, mech, key); err != nil {
 			return err
 		}
 		if len(msg) == 0 {
@@ -455,8 +442,6 @@ func (t *Token) Seed(ctx context.Context, seed []byte) error {
 
 // Forget drops what is kept of an object outside its row.
 func (t *Token) Forget(tenant, id string) {
-	t.life.RLock()
-	defer t.life.RUnlock()
 	t.copies.drop(tenant, id)
 	t.handles.drop(tenant, id)
 }

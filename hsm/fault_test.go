@@ -1,0 +1,257 @@
+package hsm_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+)
+
+// faulty is a token behind a PKCS#11 module that answers errors on demand.
+type faulty struct {
+	*hsm.Token
+	t     *testing.T
+	rules string
+}
+
+// openFaulty builds the module, which lies beside the project, and opens a
+// fresh token through it.
+func openFaulty(t *testing.T, edit func(*hsm.Config)) *faulty {
+	t.Helper()
+	shared := os.Getenv("KEYREEVE_SHARED")
+	if shared == "" {
+		_, file, _, _ := runtime.Caller(0)
+		shared = filepath.Join(filepath.Dir(file), "..", "..", "shared")
+	}
+	source := filepath.Join(shared, "hsm", "fault.c")
+	if _, err := os.Stat(source); err != nil {
+		t.Skip("the fault module's source is not there: set KEYREEVE_SHARED to the folder that holds hsm/fault.c")
+	}
+	flags, err := exec.Command("pkg-config", "--cflags", "p11-kit-1").Output()
+	if err != nil {
+		t.Skip("the fault module needs PKCS#11 headers (Debian: apt-get install pkg-config libp11-kit-dev)")
+	}
+	dir := hsmtest.Dir(t)
+	module := filepath.Join(dir, "fault.so")
+	args := append([]string{"-O2", "-shared", "-fPIC", "-o", module, source}, strings.Fields(string(flags))...)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cfg := hsmtest.Config(t)
+	t.Setenv("FAULT_MODULE", cfg.Module)
+	f := &faulty{t: t, rules: filepath.Join(dir, "rules")}
+	t.Setenv("FAULT_CTL", f.rules)
+	cfg.Module = module
+	if edit != nil {
+		edit(&cfg)
+	}
+	f.Token = hsmtest.Open(t, cfg, "default")
+	return f
+}
+
+// rule makes a function answer a code after a delay; none heals it.
+func (f *faulty) rule(lines ...string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.rules+".new", []byte(strings.Join(append(lines, ""), "\n")), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Rename(f.rules+".new", f.rules); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// faultKeys are one key of each way that operations find theirs.
+func faultKeys(t *testing.T, token *hsm.Token) (n, x, c, resident core.Key) {
+	make := func(id string, class core.Class, mode core.Mode) core.Key {
+		k := aesKey(id)
+		m, _, err := token.Generate(ctx, k, spec(core.KeyAES, class, mode, 256))
+		return keep(t, k, m, err)
+	}
+	return make("n", core.ClassN, core.ModeWrapped), make("x", core.ClassX, core.ModeWrapped), make("c", core.ClassC, core.ModeWrapped), make("r", core.ClassN, core.ModeResident)
+}
+
+// soon tries for two seconds, within which a token that is there again is used
+// again.
+func soon(do func() error) (err error) {
+	for range 40 {
+		if err = do(); err == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
+}
+
+// Under every fault, with eight callers at work, each call ends with an answer
+// or an error that says the HSM is away; when the fault is over all work again,
+// without a restart, and no session is lost.
+func TestFaultsPass(t *testing.T) {
+	f := openFaulty(t, func(c *hsm.Config) { c.Copies, c.Wait = -1, time.Second })
+	n, x, c, resident := faultKeys(t, f.Token)
+	public := []byte("before and after")
+	sealed, err := f.Encrypt(ctx, n, gcm(public))
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := map[string]func() error{
+		"Encrypt": func() error { _, err := f.Encrypt(ctx, n, gcm(public)); return err },
+		"Decrypt": func() error {
+			in := gcm(sealed.Data)
+			in.IV, in.Tag = sealed.IV, sealed.Tag
+			out, err := f.Decrypt(ctx, n, in)
+			if err == nil && !bytes.Equal(out.Data, public) {
+				return fmt.Errorf("decrypts to %q", out.Data)
+			}
+			return err
+		},
+		"resident": func() error { _, err := f.Encrypt(ctx, resident, gcm(public)); return err },
+		"X":        func() error { _, err := f.Encrypt(ctx, x, gcm(public)); return err },
+		"Clear": func() error {
+			b, err := f.Clear(ctx, c, nil)
+			if err == nil && len(b) != 32 {
+				return fmt.Errorf("%d bytes", len(b))
+			}
+			return err
+		},
+		"Generate": func() error {
+			_, _, err := f.Generate(ctx, aesKey("new"), spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256))
+			return err
+		},
+		"Random": func() error { return f.Random(ctx, make([]byte, 16)) },
+	}
+	for _, fault := range []string{
+		"C_Encrypt 0x30 0", "C_EncryptInit 0xb3 0", "C_UnwrapKey 0x30 0", "C_GenerateRandom 0x190 0", "C_Sign 0x32 0", "C_GenerateKey 0x30 0", "C_WrapKey 0x31 0",
+		"C_EncryptInit 0x101 0", "C_OpenSession 0xb1 0", "C_EncryptInit 0x82 0", "C_EncryptInit 0x60 0", "C_GetSessionInfo 0x30 0", "C_Login 0x30 0",
+		"C_Encrypt 0x80000001 0", "C_Encrypt 0x5 0", "* 0x30 0", "* 0x190 0", "* 0x0 20",
+	} {
+		f.rule(fault)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for what, do := range work {
+					err := do()
+					switch core.CodeOf(err) {
+					case core.TokenUnavailable, core.CryptographicFailure:
+					default:
+						if err != nil {
+							t.Errorf("%s under %s: %v", what, fault, err)
+						}
+					}
+					if err != nil && (strings.Contains(err.Error(), "panic") || core.CodeOf(err) == core.Internal) {
+						t.Errorf("%s under %s: %v", what, fault, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		f.rule()
+		for what, do := range work {
+			if err := soon(do); err != nil {
+				t.Fatalf("%s after %s: %v", what, fault, err)
+			}
+		}
+		if h := f.Health(ctx); !h.Ready || h.InUse != 0 || h.Sessions > hsm.DefaultSessions {
+			t.Fatalf("after %s: %+v", fault, h)
+		}
+	}
+}
+
+// A request that can be repeated is: a fault that ends with the session or the
+// library costs nobody an error.
+func TestFaultsCostNobody(t *testing.T) {
+	f := openFaulty(t, func(c *hsm.Config) { c.Copies = -1 })
+	n, _, c, _ := faultKeys(t, f.Token)
+	if _, err := f.Encrypt(ctx, n, gcm([]byte("warm"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range []string{"C_EncryptInit 0xb3 0", "C_Encrypt 0x30 0", "C_UnwrapKey 0x30 0", "C_Encrypt 0x101 0", "C_UnwrapKey 0xb0 0"} {
+		for what, do := range map[string]func() error{
+			"Encrypt": func() error { _, err := f.Encrypt(ctx, n, gcm([]byte("data"))); return err },
+			"Clear":   func() error { _, err := f.Clear(ctx, c, nil); return err },
+		} {
+			done := make(chan error, 1)
+			f.rule(fault)
+			time.AfterFunc(5*time.Millisecond, func() { f.rule() }) // a moment's fault
+			go func() { done <- do() }()
+			<-done // under the fault itself an error may stand
+			time.Sleep(10 * time.Millisecond)
+			if err := soon(do); err != nil {
+				t.Errorf("%s once %s was over: %v", what, fault, err)
+			}
+		}
+	}
+}
+
+// A thousand errors lose no session.
+func TestErrorsLoseNoSession(t *testing.T) {
+	f := openFaulty(t, func(c *hsm.Config) { c.Copies = -1 })
+	n, _, _, _ := faultKeys(t, f.Token)
+	f.rule("C_Encrypt 0x30 0")
+	for range 1000 {
+		if _, err := f.Encrypt(ctx, n, gcm([]byte("data"))); core.CodeOf(err) != core.TokenUnavailable {
+			t.Fatal(err)
+		}
+	}
+	f.rule()
+	if err := soon(func() error { _, err := f.Encrypt(ctx, n, gcm([]byte("data"))); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if h := f.Health(ctx); h.Sessions > hsm.DefaultSessions || h.InUse != 0 {
+		t.Errorf("%+v", h)
+	}
+}
+
+// A library that hangs in some calls holds up those calls and nobody else for
+// longer than the deadline; health says so, and when they come back all is well.
+func TestHangingCalls(t *testing.T) {
+	f := openFaulty(t, func(c *hsm.Config) { c.Copies, c.Wait, c.Stuck = -1, 300*time.Millisecond, 200*time.Millisecond })
+	n, _, c, _ := faultKeys(t, f.Token)
+	if _, err := f.Encrypt(ctx, n, gcm([]byte("warm"))); err != nil {
+		t.Fatal(err)
+	}
+	f.rule("C_UnwrapKey 0x0 3000", "C_Encrypt 0x0 3000")
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() { f.Encrypt(ctx, n, gcm([]byte("hangs"))) })
+		wg.Go(func() { f.Clear(ctx, c, nil) })
+	}
+	time.Sleep(500 * time.Millisecond)
+	f.rule() // those inside stay inside; new calls would be quick
+	began := time.Now()
+	err := f.Random(ctx, make([]byte, 16))
+	if core.CodeOf(err) != core.TokenUnavailable || !strings.Contains(err.Error(), "not come back") {
+		t.Errorf("while most sessions hang: %v", err)
+	}
+	if _, err := f.Clear(ctx, c, nil); core.CodeOf(err) != core.TokenUnavailable {
+		t.Errorf("a read while most sessions hang: %v", err)
+	}
+	if h := f.Health(ctx); h.Ready || h.Stuck == 0 || !strings.Contains(h.Problem, "not come back") {
+		t.Errorf("health while calls hang: %+v", h)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("three refusals took %v", took)
+	}
+	wg.Wait()
+	for range 50 {
+		if err = f.Random(ctx, make([]byte, 16)); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if h := f.Health(ctx); err != nil || !h.Ready || h.Stuck != 0 {
+		t.Errorf("when they came back: %v, %+v", err, h)
+	}
+	if _, err := f.Clear(ctx, c, nil); err != nil {
+		t.Error(err)
+	}
+}
