@@ -181,7 +181,7 @@ type HSMHealth struct {
 	Module                                       string
 	Refusals                                     []string // classes and mechanisms refused by the self-test, each with its reason
 	Problem                                      string   // a sentence; "" when ready
-	Stuck                                        int    // calls that have not come back for too long
+	Stuck                                        int      // calls that have not come back for too long
 	Sessions, InUse, CachedHandles, CachedCopies int
 }
 

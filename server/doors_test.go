@@ -83,6 +83,13 @@ func TestWhoMayNotEnter(t *testing.T) {
 	refused("nobody", nobody)
 	refused("a stranger", theirs)
 	refused("an expired certificate", expired)
+	for what, cfg := range map[string]*tls.Config{"nobody": nobody, "a stranger": theirs, "an expired certificate": expired} {
+		rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+		if res, err := rest.Get("https://" + s.HTTPS + "/v1/health"); err == nil {
+			res.Body.Close()
+			t.Errorf("%s got into the REST door: %s", what, res.Status)
+		}
+	}
 
 	thief := dial(t, s, "thief", core.V1_4)
 	id := aesKey(t, thief)
@@ -98,7 +105,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("others of the group: %v", err)
 	}
-	if out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Login"); err != nil || strings.Count(out, "denied") < 4 {
+	if out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Login"); err != nil || strings.Count(out, "denied  kmip") < 4 || strings.Count(out, "denied  rest") < 3 {
 		t.Errorf("failed logins are not recorded: %v\n%s", err, out)
 	}
 }

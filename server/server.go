@@ -11,10 +11,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -118,12 +120,28 @@ func (c *Config) loadPolicy() (string, string, error) {
 	if c.Policy.File == "" {
 		return keyreeve.Policy, keyreeve.PolicyTests, nil
 	}
-	policy, err := os.ReadFile(c.Policy.File)
+	policy, err := readPolicy(c.Policy.File)
 	if err != nil {
 		return "", "", err
 	}
-	tests, err := os.ReadFile(c.Policy.Tests)
-	return string(policy), string(tests), err
+	tests, err := readPolicy(c.Policy.Tests)
+	return policy, tests, err
+}
+
+// maxPolicy bounds a policy file, in bytes.
+const maxPolicy = 1 << 20
+
+// readPolicy reads a file and nothing else: no device, no pipe that never ends.
+func readPolicy(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxPolicy {
+		return "", fmt.Errorf("%s is no file of at most %d bytes", path, maxPolicy)
+	}
+	b, err := os.ReadFile(path)
+	return string(b), err
 }
 
 func (s *Server) openEngine(ctx context.Context) error {
@@ -147,7 +165,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil)
 	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
-	s.https.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelInfo)
+	s.https.ErrorLog = log.New(handshakes{s}, "", 0)
 	return nil
 }
 
@@ -256,8 +274,34 @@ func (s *Server) housekeep(ctx context.Context) {
 			if err := s.reconcile(ctx, false); err != nil {
 				s.log.Error("reconcile", "error", err)
 			}
+			s.recordLogins()
 		}
 	}
+}
+
+// recordLogins ends a period of counted failed logins.
+func (s *Server) recordLogins() {
+	if err := s.engine.RecordCountedLogins(context.Background()); err != nil {
+		s.log.Error("audit", "operation", "Login", "error", err)
+	}
+}
+
+// handshakes hears of TLS handshakes that failed at the REST door, of which
+// net/http tells nobody but its log.
+type handshakes struct{ *Server }
+
+const handshakeFailed = "http: TLS handshake error from "
+
+func (h handshakes) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	h.log.Info("rest", "said", text)
+	if from, why, ok := strings.Cut(strings.TrimPrefix(text, handshakeFailed), ": "); ok && strings.HasPrefix(text, handshakeFailed) {
+		host, _, _ := net.SplitHostPort(from)
+		if err := h.engine.RecordLogin(context.Background(), core.Record{Door: core.DoorREST, Address: host, Detail: "TLS: " + why}); err != nil {
+			h.log.Error("audit", "operation", "Login", "error", err)
+		}
+	}
+	return len(line), nil
 }
 
 // serverTLS demands a client certificate of the given authorities. No name or
@@ -322,6 +366,9 @@ func (s *Server) Stop(ctx context.Context) error {
 		s.stop()
 	}
 	s.wg.Wait()
+	if s.engine != nil && s.store != nil {
+		s.recordLogins()
+	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}

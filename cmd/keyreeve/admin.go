@@ -14,7 +14,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
+	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
@@ -80,15 +82,30 @@ func (c *auditListCmd) Run() error {
 			fmt.Println(string(b))
 			continue
 		}
-		line := fmt.Sprintf("%s %-7s %-4s %s/%s %s %s", e.Time, e.Outcome, e.Door, e.Tenant, e.Principal, e.Operation, e.Object)
-		for _, more := range []string{e.Code, e.Where, strings.Join(e.Reasons, ", "), e.Detail} {
-			if more != "" {
-				line += " | " + more
-			}
-		}
-		fmt.Println(line)
+		fmt.Println(line(e))
 	}
 	return nil
+}
+
+// line shows an entry to people. Who is not known is shown by address; what a
+// terminal would act on is shown as a question mark.
+func line(e audit.Entry) string {
+	who := e.Tenant + "/" + e.Principal
+	if e.Principal == "" {
+		who = "from " + e.Address
+	}
+	s := strings.TrimRight(fmt.Sprintf("%s %-7s %-4s %s %s %s", e.Time, e.Outcome, e.Door, who, e.Operation, e.Object), " ")
+	for _, more := range []string{e.Code, e.Where, strings.Join(e.Reasons, ", "), e.Detail} {
+		if more != "" {
+			s += " | " + more
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 type policyCmd struct {

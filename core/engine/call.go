@@ -157,9 +157,3 @@ func (k *call) forgetAll(ch *core.Change) {
 func (e *Engine) Refuse(ctx context.Context, c *core.Caller, op core.Operation, err error) error {
 	return e.begin(ctx, c, op).end(err)
 }
-
-// RecordLogin records an authentication that failed, which no operation follows.
-func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
-	r.Time, r.Operation, r.Outcome = e.Clock.NowMicro(), "Login", core.Denied
-	return e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
-}

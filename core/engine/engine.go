@@ -60,6 +60,7 @@ type Engine struct {
 	Options
 	objects *cache
 	streams *streams
+	logins  logins
 	tenants tenants
 }
 

@@ -75,7 +75,7 @@ func New(o Options) http.Handler {
 	}
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.principal(r); err != nil {
-			fail(w, requestID(), err)
+			fail(w, requestID(), s.stranger(r, err))
 			return
 		}
 		s.Metrics.ServeHTTP(w, r)
@@ -100,7 +100,7 @@ func (s *service) wrap(handle func(*service, *core.Caller, *http.Request) (any, 
 		w.Header().Set("Cache-Control", "no-store")
 		p, err := s.principal(r)
 		if err != nil {
-			fail(w, id, err)
+			fail(w, id, s.stranger(r, err))
 			return
 		}
 		if r.Method == http.MethodPost && !jsonBody(r) {
@@ -142,6 +142,19 @@ func (s *service) principal(r *http.Request) (*core.Principal, error) {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS with a client certificate")
 	}
 	return s.Auth.Principal(r.TLS)
+}
+
+// stranger records who was not let in, and returns the answer.
+func (s *service) stranger(r *http.Request, why error) error {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	record := core.Record{Door: core.DoorREST, Address: host, Detail: why.Error()}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		record.ClientRef = clip(r.TLS.PeerCertificates[0].Subject.String())
+	}
+	if err := s.Engine.RecordLogin(r.Context(), record); err != nil {
+		return err
+	}
+	return why
 }
 
 func requestID() string {

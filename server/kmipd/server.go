@@ -188,7 +188,7 @@ func (s *Server) handshake(ctx context.Context, c *conn) bool {
 // login records an authentication that failed. Failures to record only reach
 // the log: there is no answer to hold back.
 func (s *Server) login(ctx context.Context, c *conn, state *tls.ConnectionState, why string) {
-	r := core.Record{Door: core.DoorKMIP, Address: c.peer, Code: core.AuthenticationNotSuccessful, Detail: why}
+	r := core.Record{Door: core.DoorKMIP, Address: c.peer, Detail: why}
 	if state != nil && len(state.PeerCertificates) > 0 {
 		r.ClientRef = printable(state.PeerCertificates[0].Subject.String())
 	}

@@ -1,0 +1,73 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds of the records of failed logins: anybody who reaches a door can cause
+// one, and each costs a sync of the disk and a row for ever.
+const (
+	loginsEach   = 10   // of one address recorded one by one in a period
+	loginSources = 4096 // addresses counted apart in a period; the rest together
+)
+
+// logins counts the failed logins of a period by address. Safe for concurrent use.
+type logins struct {
+	mu   sync.Mutex
+	seen map[string]int
+	rest map[string]*core.Record // what was counted and not recorded, the last as a sample
+}
+
+// elsewhere stands for the addresses beyond loginSources.
+const elsewhere = "other addresses"
+
+// RecordLogin records an authentication that failed, which no operation
+// follows. Of one address's the first of a period are recorded one by one, and
+// what comes on top is counted in one record, by [Engine.RecordCountedLogins].
+func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
+	r.Time, r.Operation, r.Outcome, r.Code = e.Clock.NowMicro(), "Login", core.Denied, core.AuthenticationNotSuccessful
+	if !e.logins.alone(r) {
+		return nil
+	}
+	return e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
+}
+
+// alone counts a failed login and tells whether it gets a record of its own.
+func (l *logins) alone(r core.Record) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := r.Address
+	if _, known := l.seen[from]; !known && len(l.seen) >= loginSources {
+		from = elsewhere
+	}
+	if l.seen == nil {
+		l.seen, l.rest = map[string]int{}, map[string]*core.Record{}
+	}
+	if l.seen[from]++; l.seen[from] <= loginsEach {
+		return true
+	}
+	r.Address = from
+	l.rest[from] = &r
+	return false
+}
+
+// RecordCountedLogins ends a period: it records how many failed logins were
+// only counted, address by address. It is called once a minute, and at the end.
+func (e *Engine) RecordCountedLogins(ctx context.Context) error {
+	e.logins.mu.Lock()
+	seen, rest := e.logins.seen, e.logins.rest
+	e.logins.seen, e.logins.rest = nil, nil
+	e.logins.mu.Unlock()
+	var ch core.Change
+	for from, r := range rest {
+		r.Detail = itoa(seen[from]-loginsEach) + " more failed logins in this period; the last: " + r.Detail
+		ch.Entries = append(ch.Entries, e.Journal.Seal(r))
+	}
+	if len(ch.Entries) == 0 {
+		return nil
+	}
+	return e.Store.Commit(ctx, &ch)
+}
