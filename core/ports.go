@@ -137,8 +137,9 @@ type HSM interface {
 	Import(ctx context.Context, k Key, s KeySpec, clear []byte) (Material, KeyFacts, error)
 	// ImportWrapped takes a key that a client wrapped (No Encoding) under key with.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
-	// Reseal makes the row MAC anew after algorithm or mask changed; k.Material must be what old was sealed as.
-	Reseal(ctx context.Context, old, k Key) ([]byte, error)
+	// Reclass wraps a key anew for a stricter class, from C to X or N, or from X
+	// to N. A token object and a public key keep theirs: IllegalOperation.
+	Reclass(ctx context.Context, k Key, to Class) (Material, error)
 
 	// Clear appends the clear bytes of a class C key or of data to dst. The
 	// caller zeroes them.

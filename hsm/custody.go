@@ -497,14 +497,42 @@ func dataIdentity(k core.Key, m *core.Material) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(m.Length))
 }
 
-// Reseal makes the MAC of a row whose algorithm or mask has changed.
-func (t *Token) Reseal(_ context.Context, old, k core.Key) ([]byte, error) {
+// Reclass wraps a key anew under the KEK of a stricter class. Bytes that are
+// kept as data are read and taken in again; keys never leave the token.
+func (t *Token) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.Material, err error) {
 	n, err := t.of(k.Tenant)
+	if err == nil {
+		err = n.verify(k)
+	}
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	if err := n.verify(old); err != nil {
-		return nil, err
+	s := core.KeySpec{Kind: k.Material.Kind, Class: to, Mode: k.Material.Mode, Format: k.Material.Format}
+	if err := t.offered(s); err != nil {
+		return m, err
 	}
-	return n.seal(k), nil
+	switch {
+	case k.Material.Mode == core.ModeResident:
+		return m, core.Errorf(core.IllegalOperation, "object %s is an object of the HSM, which keeps it as it was made; create or register it in the class it should have", k.ID)
+	case k.Material.Kind == core.KeyPublic:
+		return m, core.Errorf(core.IllegalOperation, "object %s is public", k.ID)
+	case k.Material.Mode == core.ModeData:
+		err = t.withClear(ctx, k, func(b []byte) (err error) { m, _, err = t.Import(ctx, k, s, b); return err })
+		return m, err
+	}
+	m = *k.Material
+	m.Class, m.TTLV = to, nil
+	err = t.do(ctx, "wrap a key anew", func(sh p11.SessionHandle) error {
+		if err := t.admin.take(t.cfg.Wait); err != nil {
+			return err
+		}
+		defer t.admin.give()
+		h, err := t.unwrap(sh, k, template(p11.CKO_SECRET_KEY, p11.CKK_GENERIC_SECRET, true, true, nil), k.Material.Blob)
+		if err != nil {
+			return err
+		}
+		defer t.lib.DestroyObject(sh, h)
+		return t.settle(sh, k, &m, h)
+	})
+	return m, err
 }

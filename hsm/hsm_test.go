@@ -3,6 +3,7 @@ package hsm_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/aes"
 	"crypto/ed25519"
 	"crypto/hmac"
@@ -642,5 +643,84 @@ func TestReadsTogether(t *testing.T) {
 	wg.Wait()
 	if h := token.Health(ctx); !h.Ready || h.InUse != 1 && h.InUse != 0 {
 		t.Errorf("afterwards: %+v", h)
+	}
+}
+
+// A key that is wrapped anew for a stricter class works as before, shows no
+// more than its class does, and its old row is another one.
+func TestReclass(t *testing.T) {
+	token := hsmtest.Open(t, hsmtest.Config(t), "default")
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, _ := x509.MarshalPKCS8PrivateKey(rsaKey)
+	secret := bytes.Repeat([]byte{9}, 32)
+	for what, c := range map[string]struct {
+		k     core.Key
+		kind  core.KeyKind
+		bytes []byte
+	}{
+		"AES":  {aesKey("a"), core.KeyAES, secret},
+		"RSA":  {core.Key{Tenant: "default", ID: "r", Type: core.ObjectTypePrivateKey, Algorithm: core.AlgorithmRSA, Mask: core.MaskSign, Bits: 2048}, core.KeyRSA, der},
+		"data": {core.Key{Tenant: "default", ID: "d", Type: core.ObjectTypeSecretData}, core.KeyData, secret},
+	} {
+		for _, way := range [][]core.Class{{core.ClassC, core.ClassX}, {core.ClassC, core.ClassN}, {core.ClassC, core.ClassX, core.ClassN}} {
+			if what == "data" && len(way) == 3 {
+				continue // X data is under D already
+			}
+			k := c.k
+			k.ID += string(way[len(way)-1]) + fmt.Sprint(len(way))
+			m, _, err := token.Import(ctx, k, core.KeySpec{Kind: c.kind, Class: way[0], Mode: core.ModeWrapped, Bits: len(c.bytes) * 8, Format: core.KeyFormatTypeRaw}, c.bytes)
+			k = keep(t, k, m, err)
+			if b, err := token.Clear(ctx, k, nil); err != nil || !bytes.Equal(b, c.bytes) {
+				t.Fatalf("%s: %v", what, err)
+			}
+			old := k
+			for _, to := range way[1:] {
+				m, err := token.Reclass(ctx, k, to)
+				k = keep(t, k, m, err)
+				token.Forget(k.Tenant, k.ID)
+			}
+			last := way[len(way)-1]
+			if k.Material.Class != last || bytes.Equal(k.Material.Blob, old.Material.Blob) {
+				t.Errorf("%s %v: class %s, the same blob %v", what, way, k.Material.Class, bytes.Equal(k.Material.Blob, old.Material.Blob))
+			}
+			if b, err := token.Clear(ctx, k, nil); k.Material.Mode != core.ModeData && core.CodeOf(err) != core.Sensitive {
+				t.Errorf("%s in class %s shows %d bytes: %v", what, last, len(b), err)
+			}
+			switch what {
+			case "AES":
+				before, err1 := token.Encrypt(ctx, k, gcm([]byte("x")))
+				in := gcm(before.Data)
+				in.IV, in.Tag = before.IV, before.Tag
+				if out, err2 := token.Decrypt(ctx, old, in); err1 != nil || err2 != nil || string(out.Data) != "x" {
+					t.Errorf("AES %v: the key is another one: %v, %v", way, err1, err2)
+				}
+			case "RSA":
+				p := core.CryptographicParameters{PaddingMethod: core.PaddingMethodPKCS1V1_5, HashingAlgorithm: core.HashSHA256}
+				sum := sha256.Sum256([]byte("x"))
+				sig, _, err := token.Sign(ctx, k, p, []byte("x"), false)
+				if err == nil {
+					err = rsa.VerifyPKCS1v15(&rsaKey.PublicKey, crypto.SHA256, sum[:], sig)
+				}
+				if err != nil {
+					t.Errorf("RSA %v: %v", way, err)
+				}
+			}
+			mixed := k
+			forged := *k.Material
+			forged.Class = core.ClassC
+			mixed.Material = &forged
+			if _, err := token.Clear(ctx, mixed, nil); core.CodeOf(err) != core.CryptographicFailure {
+				t.Errorf("%s: a row whose class was written back to C: %v", what, err)
+			}
+		}
+	}
+	resident := aesKey("resident")
+	m, _, err := token.Generate(ctx, resident, spec(core.KeyAES, core.ClassC, core.ModeResident, 256))
+	resident = keep(t, resident, m, err)
+	if _, err := token.Reclass(ctx, resident, core.ClassN); core.CodeOf(err) != core.IllegalOperation {
+		t.Errorf("a token object: %v", err)
 	}
 }

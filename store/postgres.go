@@ -69,10 +69,11 @@ func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig) error {
 }
 
 // raced reports an error that another node's migration explains: unique
-// violation, duplicate table, duplicate object, serialization, deadlock.
+// violation, duplicate table, column or object, a catalog row that was just
+// changed, serialization, deadlock.
 func raced(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && slices.Contains([]string{"23505", "42P07", "42710", "40001", "40P01"}, e.Code)
+	return ok && slices.Contains([]string{"23505", "42P07", "42701", "42710", "XX000", "40001", "40P01"}, e.Code)
 }
 
 func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {

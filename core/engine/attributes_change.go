@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -117,6 +118,9 @@ func (k *call) changeAttribute(id core.Identifier, ref core.AttributeName, edit 
 	if err != nil {
 		return core.AttributeOutput{}, err
 	}
+	if ref.Tag == core.TagSensitive || ref.Tag == core.TagExtractable {
+		k.HSM.Forget(next.Tenant, next.ID) // what was kept of it under the old class
+	}
 	out.ID = next.ID
 	return out, nil
 }
@@ -132,20 +136,48 @@ func (k *call) checkChanged(o, next *core.ManagedObject, ref core.AttributeName)
 	case core.TagActivationDate, core.TagDeactivationDate, core.TagProcessStartDate, core.TagProtectStopDate:
 		return k.checkDates(next)
 	case core.TagSensitive, core.TagExtractable:
-		return k.checkCustodyChange(o, next)
+		return k.changeCustody(o, next)
 	}
 	return nil
 }
 
-// checkCustodyChange refuses to weaken custody: what the token was told never
-// to give away cannot be given away later.
-func (k *call) checkCustodyChange(o, next *core.ManagedObject) error {
-	was := core.ClassOf(o.Attributes.Bool(core.TagSensitive), o.Attributes.Bool(core.TagExtractable))
-	to := core.ClassOf(next.Attributes.Bool(core.TagSensitive), next.Attributes.Bool(core.TagExtractable))
-	if was == to {
+// strictness orders the classes: what a class forbids, those above it forbid too.
+var strictness = map[core.Class]int{core.ClassC: 1, core.ClassX: 2, core.ClassN: 3}
+
+// changeCustody follows a change of Sensitive or Extractable. A key may be kept
+// more strictly than it was: it is wrapped anew, and what was so always or never
+// is so no more where that changed (KMIP 1.4 §3.48 to §3.51). The standard lets
+// a client loosen both, too; here what was promised not to leave does not leave
+// later.
+func (k *call) changeCustody(o, next *core.ManagedObject) error {
+	sensitive, extractable := next.Attributes.Bool(core.TagSensitive), next.Attributes.Bool(core.TagExtractable)
+	next.Attributes = next.Attributes.
+		Set(core.TagAlwaysSensitive, core.Bool(sensitive && o.Attributes.Bool(core.TagAlwaysSensitive))).
+		Set(core.TagNeverExtractable, core.Bool(!extractable && o.Attributes.Bool(core.TagNeverExtractable)))
+	was, to := o.Material.Class, core.ClassOf(sensitive, extractable)
+	switch {
+	case o.StateAt(k.now).Gone():
+		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	case was == to || o.Material.Mode == "":
 		return nil
+	case strictness[to] < strictness[was]:
+		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s and cannot be kept in class %s, which is less strict; create or register it so", o.ID, was, to)
+	case slices.Contains(k.Defaults.ForbidClasses, to):
+		return core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
-	return core.Errorf(core.PermissionDenied, "object %s is kept in class %s; a change to class %s would need its key to be wrapped anew, which this server does not do: create or register it so", o.ID, was, to)
+	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+		return err
+	}
+	m, err := k.HSM.Reclass(k.ctx, o.Key(), to)
+	if err != nil {
+		return err
+	}
+	next.Material = m
+	setProtection(next, to)
+	if o.Type == core.ObjectTypeSecretData { // see setDigest
+		next.Attributes = next.Attributes.Without(core.AttributeName{Tag: core.TagDigest})
+	}
+	return nil
 }
 
 // findInstance finds what a request means: by value (2.x), by index, or the first.

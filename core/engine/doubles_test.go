@@ -189,7 +189,12 @@ func (h *memHSM) Import(_ context.Context, _ core.Key, s core.KeySpec, b []byte)
 func (h *memHSM) ImportWrapped(_ context.Context, _ core.Key, s core.KeySpec, _ core.Key, _ core.CryptographicParameters, b []byte) (core.Material, core.KeyFacts, error) {
 	return h.make(s, b)
 }
-func (h *memHSM) Reseal(context.Context, core.Key, core.Key) ([]byte, error) { return nil, nil }
+
+func (h *memHSM) Reclass(_ context.Context, k core.Key, to core.Class) (core.Material, error) {
+	m := *k.Material
+	m.Class = to
+	return m, h.fail
+}
 
 func (h *memHSM) Clear(_ context.Context, k core.Key, dst []byte) ([]byte, error) {
 	if k.Material.Class != core.ClassC {

@@ -131,7 +131,6 @@ func TestAttributeChanges(t *testing.T) {
 		"deleting what is not there":   {drop(core.AttributeName{Vendor: "x", Name: "none"}), core.AttributeNotFound},
 		"deleting the length":          {drop(core.AttributeName{Tag: core.TagCryptographicLength}), core.AttributeReadOnly},
 		"deleting an index too far":    {drop(core.AttributeName{Tag: core.TagName, Index: 7, Indexed: true}), core.AttributeInstanceNotFound},
-		"making it extractable to all": {modify(core.TagSensitive, core.Bool(true)), core.PermissionDenied},
 	} {
 		if core.CodeOf(c.err) != c.want || c.err == nil {
 			t.Errorf("%s: %v; want code %v", what, c.err, c.want)
