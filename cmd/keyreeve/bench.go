@@ -49,6 +49,11 @@ func (c *benchCmd) Run() error {
 		return fmt.Errorf("--version %s is none that is spoken", c.Version)
 	}
 	b := &bench{benchCmd: c, version: v, limits: map[string]result{}}
+	for _, op := range c.Operation { // before minutes are spent
+		if _, err := b.message(op); err != nil {
+			return err
+		}
+	}
 	defer b.close()
 	if c.Self {
 		if err := b.serve(); err != nil {

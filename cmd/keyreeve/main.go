@@ -56,7 +56,11 @@ func (verCmd) Run() error {
 func main() {
 	var c cli
 	k := kong.Must(&c, kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM."), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
-	ctx, err := k.Parse(os.Args[1:])
+	args := os.Args[1:]
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:], "--help")
+	}
+	ctx, err := k.Parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "keyreeve: %v; see keyreeve --help\n", err)
 		os.Exit(1)

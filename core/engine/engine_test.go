@@ -122,15 +122,15 @@ func TestAttributeChanges(t *testing.T) {
 		err  error
 		want core.Code
 	}{
-		"the same name again":          {add(core.Attribute{Tag: core.TagName, Value: name("one")}), core.NonUniqueNameAttribute},
-		"a second algorithm":           {add(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}), core.AttributeSingleValued},
-		"another State":                {modify(core.TagState, core.Enum(core.Destroyed)), core.AttributeReadOnly},
-		"another mask":                 {modify(core.TagCryptographicUsageMask, core.Mask(core.MaskDecrypt)), core.AttributeReadOnly},
-		"Activation Date when Active":  {modify(core.TagActivationDate, core.Date(5)), core.WrongState},
-		"a contact that is not there":  {modify(core.TagContactInformation, core.Text("x")), core.AttributeNotFound},
-		"deleting what is not there":   {drop(core.AttributeName{Vendor: "x", Name: "none"}), core.AttributeNotFound},
-		"deleting the length":          {drop(core.AttributeName{Tag: core.TagCryptographicLength}), core.AttributeReadOnly},
-		"deleting an index too far":    {drop(core.AttributeName{Tag: core.TagName, Index: 7, Indexed: true}), core.AttributeInstanceNotFound},
+		"the same name again":         {add(core.Attribute{Tag: core.TagName, Value: name("one")}), core.NonUniqueNameAttribute},
+		"a second algorithm":          {add(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}), core.AttributeSingleValued},
+		"another State":               {modify(core.TagState, core.Enum(core.Destroyed)), core.AttributeReadOnly},
+		"another mask":                {modify(core.TagCryptographicUsageMask, core.Mask(core.MaskDecrypt)), core.AttributeReadOnly},
+		"Activation Date when Active": {modify(core.TagActivationDate, core.Date(5)), core.WrongState},
+		"a contact that is not there": {modify(core.TagContactInformation, core.Text("x")), core.AttributeNotFound},
+		"deleting what is not there":  {drop(core.AttributeName{Vendor: "x", Name: "none"}), core.AttributeNotFound},
+		"deleting the length":         {drop(core.AttributeName{Tag: core.TagCryptographicLength}), core.AttributeReadOnly},
+		"deleting an index too far":   {drop(core.AttributeName{Tag: core.TagName, Index: 7, Indexed: true}), core.AttributeInstanceNotFound},
 	} {
 		if core.CodeOf(c.err) != c.want || c.err == nil {
 			t.Errorf("%s: %v; want code %v", what, c.err, c.want)
