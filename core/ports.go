@@ -242,4 +242,7 @@ type Formats interface {
 	// EncodeKeyValue appends the Key Value of kb as a TTLV structure, for TTLV Encoding
 	// of wrapped keys (KMIP 1.4 §2.1.6).
 	EncodeKeyValue(dst []byte, kb *KeyBlock, v Version) ([]byte, error)
+	// DecodeKeyValue fills kb's material and attributes from a TTLV Key Value,
+	// which they alias; InvalidField for what is none.
+	DecodeKeyValue(ttlv []byte, kb *KeyBlock, v Version) error
 }

@@ -165,6 +165,24 @@ func AppendKeyValue(dst []byte, k *core.KeyBlock, v core.Version) ([]byte, error
 	return c.out, c.err
 }
 
+// ReadKeyValue is the reverse: what an unwrapped key is under TTLV Encoding. The
+// bytes come from a client by way of the token and are held to every bound.
+func ReadKeyValue(ttlv []byte, k *core.KeyBlock, v core.Version) error {
+	if err := Validate(ttlv); err != nil {
+		return core.Wrap(core.InvalidField, err, "what was wrapped is no TTLV-encoded Key Value")
+	}
+	it, _ := next(ttlv)
+	if it.tag != core.TagKeyValue || it.kind != core.KindStructure {
+		return core.Errorf(core.InvalidField, "what was wrapped is a %v, not a Key Value; Encoding Option No Encoding is for key bytes alone", it.tag)
+	}
+	if v == 0 {
+		v = core.V2_1
+	}
+	c := coder{v: v, reading: true}
+	c.inside(it, func() { c.readKeyValue(k) })
+	return c.err
+}
+
 // wrappingData is KMIP 1.4 §2.1.5.
 func (c *coder) wrappingData(p **core.KeyWrappingData) {
 	if !c.reading && *p == nil {

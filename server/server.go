@@ -71,6 +71,10 @@ func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]
 	return kmip.AppendKeyValue(dst, kb, v)
 }
 
+func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) error {
+	return kmip.ReadKeyValue(ttlv, kb, v)
+}
+
 // Start starts a server; it serves until Stop.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, fail: make(chan error, 3)}

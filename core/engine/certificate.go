@@ -6,6 +6,8 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -42,6 +44,9 @@ func describe(o *core.ManagedObject, c *x509.Certificate) {
 		as = as.Set(core.TagCryptographicAlgorithm, core.Enum(alg)).Set(core.TagCryptographicLength, core.Int(int32(bits)))
 	}
 	serial := c.SerialNumber.Bytes()
+	if len(serial) == 0 {
+		serial = []byte{0}
+	}
 	as = as.Set(core.TagX509CertificateIdentifier, core.Structure(
 		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(c.RawIssuer)},
 		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(serial)}))
@@ -49,7 +54,7 @@ func describe(o *core.ManagedObject, c *x509.Certificate) {
 	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(c.RawSubject)}))
 	as = as.Set(core.TagCertificateIdentifier, core.Structure(
 		core.Field{Tag: core.TagIssuer, Value: core.Text(c.Issuer.String())},
-		core.Field{Tag: core.TagSerialNumber, Value: core.Text(c.SerialNumber.String())}))
+		core.Field{Tag: core.TagSerialNumber, Value: core.Text(strings.ToUpper(hex.EncodeToString(serial)))}))
 	as = as.Set(core.TagCertificateIssuer, core.Structure(core.Field{Tag: core.TagCertificateIssuerDistinguishedName, Value: core.Text(c.Issuer.String())}))
 	as = as.Set(core.TagCertificateSubject, core.Structure(core.Field{Tag: core.TagCertificateSubjectDistinguishedName, Value: core.Text(c.Subject.String())}))
 	if d, ok := signatureOf[c.SignatureAlgorithm]; ok {
@@ -72,10 +77,18 @@ func publicKeyOf(c *x509.Certificate) (core.CryptographicAlgorithm, int) {
 
 // signatureOf maps what Go calls the certificate's signature to the standard's name.
 var signatureOf = map[x509.SignatureAlgorithm]core.DigitalSignatureAlgorithm{
-	x509.SHA256WithRSA:   core.DigitalSignatureAlgorithmSHA256WithRSAEncryption,
-	x509.SHA384WithRSA:   core.DigitalSignatureAlgorithmSHA384WithRSAEncryption,
-	x509.SHA512WithRSA:   core.DigitalSignatureAlgorithmSHA512WithRSAEncryption,
-	x509.ECDSAWithSHA256: core.DigitalSignatureAlgorithmECDSAWithSHA256,
-	x509.ECDSAWithSHA384: core.DigitalSignatureAlgorithmECDSAWithSHA384,
-	x509.ECDSAWithSHA512: core.DigitalSignatureAlgorithmECDSAWithSHA512,
+	x509.MD5WithRSA:       core.DigitalSignatureAlgorithmMD5WithRSAEncryption,
+	x509.SHA1WithRSA:      core.DigitalSignatureAlgorithmSHA1WithRSAEncryption,
+	x509.SHA256WithRSA:    core.DigitalSignatureAlgorithmSHA256WithRSAEncryption,
+	x509.SHA384WithRSA:    core.DigitalSignatureAlgorithmSHA384WithRSAEncryption,
+	x509.SHA512WithRSA:    core.DigitalSignatureAlgorithmSHA512WithRSAEncryption,
+	x509.SHA256WithRSAPSS: core.DigitalSignatureAlgorithmRSASSAPSS,
+	x509.SHA384WithRSAPSS: core.DigitalSignatureAlgorithmRSASSAPSS,
+	x509.SHA512WithRSAPSS: core.DigitalSignatureAlgorithmRSASSAPSS,
+	x509.DSAWithSHA1:      core.DigitalSignatureAlgorithmDSAWithSHA1,
+	x509.DSAWithSHA256:    core.DigitalSignatureAlgorithmDSAWithSHA256,
+	x509.ECDSAWithSHA1:    core.DigitalSignatureAlgorithmECDSAWithSHA1,
+	x509.ECDSAWithSHA256:  core.DigitalSignatureAlgorithmECDSAWithSHA256,
+	x509.ECDSAWithSHA384:  core.DigitalSignatureAlgorithmECDSAWithSHA384,
+	x509.ECDSAWithSHA512:  core.DigitalSignatureAlgorithmECDSAWithSHA512,
 }

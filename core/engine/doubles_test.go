@@ -317,6 +317,14 @@ func (plainFormats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, _ core.Version
 	return append(append(dst, "ttlv "...), kb.Material...), nil
 }
 
+func (plainFormats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, _ core.Version) error {
+	material, ok := bytes.CutPrefix(ttlv, []byte("ttlv "))
+	if kb.Material = material; !ok {
+		return core.Errorf(core.InvalidField, "no TTLV")
+	}
+	return nil
+}
+
 // testClock stands still until it is told to move.
 type testClock struct{ now int64 }
 

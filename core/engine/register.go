@@ -81,8 +81,14 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 		o.Attributes = o.Attributes.Set(core.TagSecretDataType, core.Enum(in.Object.SecretDataType))
 	}
 	kb := &in.Object.KeyBlock
-	if kb.Wrapping != nil {
+	if w := kb.Wrapping; w != nil && w.Encoding == core.EncodingOptionNoEncoding {
 		return k.takeWrapped(o, kb)
+	} else if w != nil {
+		ttlv, err := k.unwrapTTLV(o, kb)
+		defer clear(ttlv)
+		if err != nil {
+			return err
+		}
 	}
 	n, err := k.Formats.Normalize(in.ObjectType, kb)
 	if err != nil {
@@ -177,6 +183,60 @@ func (k *call) takeData(o *core.ManagedObject, data []byte, f core.KeyFormatType
 	return nil
 }
 
+// unwrapTTLV opens a Key Value that is wrapped with TTLV Encoding, the default,
+// and fills the key block from it, which aliases what is returned. The token
+// unwraps it as bytes, so it is clear here, and only class C may be that.
+func (k *call) unwrapTTLV(o *core.ManagedObject, kb *core.KeyBlock) ([]byte, error) {
+	w := kb.Wrapping
+	with, p, err := k.wrappingKey(w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
+	if err != nil {
+		return nil, err
+	}
+	class, err := k.custody(o, false)
+	if err != nil {
+		return nil, err
+	}
+	if class != core.ClassC {
+		return nil, core.Errorf(core.EncodingOptionError, "a wrapped key that shall be Sensitive or not Extractable can be registered with Encoding Option No Encoding alone: the HSM unwraps key bytes, not a structure around them")
+	}
+	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+		return nil, err
+	}
+	const overhead = 8 // bytes, of RFC 3394
+	passing := core.Key{Tenant: o.Tenant, ID: o.ID, Type: core.ObjectTypeSymmetricKey}
+	m, _, err := k.HSM.ImportWrapped(k.ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
+		Bits: 8 * max(0, len(kb.Wrapped)-overhead)}, with.Key(), p, kb.Wrapped)
+	if err != nil {
+		return nil, err
+	}
+	passing.Material = &m
+	defer k.HSM.Forget(o.Tenant, o.ID)
+	ttlv, err := k.HSM.Clear(k.ctx, passing, make([]byte, 0, len(kb.Wrapped)))
+	if err != nil {
+		return ttlv, err
+	}
+	kb.Wrapping, kb.Wrapped = nil, nil
+	if err := k.Formats.DecodeKeyValue(ttlv, kb, k.caller.Version); err != nil {
+		return ttlv, err
+	}
+	return ttlv, k.addInner(o, kb.Attributes)
+}
+
+// addInner adds the attributes that were wrapped with a key, where the request
+// says nothing else.
+func (k *call) addInner(o *core.ManagedObject, inner core.Attributes) error {
+	for i := range inner {
+		if o.Attributes.Find(inner[i].Ref()) >= 0 {
+			continue
+		}
+		if err := checkNew(&inner[i]); err != nil {
+			return err
+		}
+		o.Attributes = o.Attributes.Add(inner[i])
+	}
+	return nil
+}
+
 // takeWrapped keeps a key that comes wrapped under another key of the server;
 // it is never clear on the way.
 func (k *call) takeWrapped(o *core.ManagedObject, kb *core.KeyBlock) error {
@@ -184,9 +244,6 @@ func (k *call) takeWrapped(o *core.ManagedObject, kb *core.KeyBlock) error {
 	with, p, err := k.wrappingKey(w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
 	if err != nil {
 		return err
-	}
-	if w.Encoding != core.EncodingOptionNoEncoding {
-		return core.Errorf(core.EncodingOptionError, "a wrapped key can be registered with Encoding Option No Encoding alone: the token unwraps key bytes, not a TTLV structure around them")
 	}
 	spec, err := wrappedSpec(o, kb)
 	if err != nil {

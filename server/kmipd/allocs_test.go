@@ -43,6 +43,10 @@ func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]
 	return kmip.AppendKeyValue(dst, kb, v)
 }
 
+func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) error {
+	return kmip.ReadKeyValue(ttlv, kb, v)
+}
+
 // unwritten leaves out the record of a use: what is left is codec, lookup,
 // policy and checks.
 type unwritten struct{ core.Store }

@@ -1,0 +1,87 @@
+package server_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+)
+
+// What Get wraps Register unwraps again, under either Encoding Option and in
+// either version family; what is no such thing is refused for the right reason.
+func TestWrappedOutAndIn(t *testing.T) {
+	s := servertest.Start(t)
+	for _, v := range []core.Version{core.V1_0, core.V1_4, core.V2_1} {
+		c := dial(t, s, "dev", v)
+		kek, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskWrapKey|core.MaskUnwrapKey, activeNow))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := aesKey(t, c, kmiptest.Name("inner"))
+		get := func(id string, spec *core.KeyWrappingSpecification) core.KeyBlock {
+			t.Helper()
+			out, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id), Specification: spec})
+			if err != nil {
+				t.Fatalf("KMIP %v: %v", v, err)
+			}
+			kb := out.Object.KeyBlock
+			kb.Material, kb.Wrapped = bytes.Clone(kb.Material), bytes.Clone(kb.Wrapped)
+			return kb
+		}
+		wrapped := func(e core.EncodingOption, names ...core.AttributeName) core.KeyBlock {
+			t.Helper()
+			return get(key, &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: e, Encryption: &core.WrappingKeyInfo{ID: kek.ID}, AttributeNames: names})
+		}
+		register := func(kb core.KeyBlock, e core.EncodingOption, more ...core.Attribute) (string, error) {
+			kb.Wrapping = &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: e, Encryption: &core.WrappingKeyInfo{ID: kek.ID}}
+			as := append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt)}}, more...)
+			out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as,
+				Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: kb}})
+			return out.ID, err
+		}
+		want := get(key, nil).Material
+		encodings := []core.EncodingOption{0}
+		if v > core.V1_0 { // which has no Encoding Option: all is TTLV
+			encodings = append(encodings, core.EncodingOptionTTLVEncoding, core.EncodingOptionNoEncoding)
+		}
+		for _, e := range encodings {
+			id, err := register(wrapped(e), e)
+			if err != nil {
+				t.Errorf("KMIP %v, %v: %v", v, e, err)
+			} else if got := get(id, nil).Material; !bytes.Equal(got, want) {
+				t.Errorf("KMIP %v, %v: another key came back", v, e)
+			}
+		}
+		// Attributes that are wrapped with the key come along.
+		id, err := register(wrapped(0, core.AttributeName{Tag: core.TagName}), 0)
+		if err != nil {
+			t.Fatalf("KMIP %v, with a name inside: %v", v, err)
+		}
+		if out, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagName}}}); err != nil || len(out.Attributes) != 1 {
+			t.Errorf("KMIP %v: the name inside is lost: %v, %v", v, out.Attributes, err)
+		}
+		broken := wrapped(0)
+		broken.Wrapped[3] ^= 1
+		if _, err := register(broken, 0); kmiptest.Reason(err) != core.ReasonCryptographicFailure {
+			t.Errorf("KMIP %v, a changed byte: %v", v, err)
+		}
+		short := wrapped(0)
+		short.Wrapped = short.Wrapped[:8]
+		if _, err := register(short, 0); kmiptest.Reason(err) != core.ReasonInvalidField {
+			t.Errorf("KMIP %v, eight bytes: %v", v, err)
+		}
+		if v > core.V1_0 {
+			if _, err := register(wrapped(core.EncodingOptionNoEncoding), core.EncodingOptionTTLVEncoding); kmiptest.Reason(err) != core.ReasonInvalidField {
+				t.Errorf("KMIP %v, key bytes said to be TTLV: %v", v, err)
+			}
+		}
+		if v >= core.V1_4 {
+			if _, err := register(wrapped(0), 0, core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}); kmiptest.Reason(err) != core.ReasonEncodingOptionError {
+				t.Errorf("KMIP %v, Sensitive: %v", v, err)
+			}
+		}
+	}
+}
