@@ -3,10 +3,6 @@ package hsm_test
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -20,54 +16,16 @@ import (
 // faulty is a token behind a PKCS#11 module that answers errors on demand.
 type faulty struct {
 	*hsm.Token
-	t     *testing.T
-	rules string
+	*hsmtest.Faults
 }
 
-// openFaulty builds the module, which lies beside the project, and opens a
-// fresh token through it.
 func openFaulty(t *testing.T, edit func(*hsm.Config)) *faulty {
 	t.Helper()
-	shared := os.Getenv("KEYREEVE_SHARED")
-	if shared == "" {
-		_, file, _, _ := runtime.Caller(0)
-		shared = filepath.Join(filepath.Dir(file), "..", "..", "shared")
-	}
-	source := filepath.Join(shared, "hsm", "fault.c")
-	if _, err := os.Stat(source); err != nil {
-		t.Skip("the fault module's source is not there: set KEYREEVE_SHARED to the folder that holds hsm/fault.c")
-	}
-	flags, err := exec.Command("pkg-config", "--cflags", "p11-kit-1").Output()
-	if err != nil {
-		t.Skip("the fault module needs PKCS#11 headers (Debian: apt-get install pkg-config libp11-kit-dev)")
-	}
-	dir := hsmtest.Dir(t)
-	module := filepath.Join(dir, "fault.so")
-	args := append([]string{"-O2", "-shared", "-fPIC", "-o", module, source}, strings.Fields(string(flags))...)
-	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	faults := hsmtest.FaultModule(t)
 	cfg := hsmtest.Config(t)
-	t.Setenv("FAULT_MODULE", cfg.Module)
-	f := &faulty{t: t, rules: filepath.Join(dir, "rules")}
-	t.Setenv("FAULT_CTL", f.rules)
-	cfg.Module = module
-	if edit != nil {
-		edit(&cfg)
-	}
-	f.Token = hsmtest.Open(t, cfg, "default")
-	return f
-}
-
-// rule makes a function answer a code after a delay; none heals it.
-func (f *faulty) rule(lines ...string) {
-	f.t.Helper()
-	if err := os.WriteFile(f.rules+".new", []byte(strings.Join(append(lines, ""), "\n")), 0o600); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := os.Rename(f.rules+".new", f.rules); err != nil {
-		f.t.Fatal(err)
-	}
+	cfg.Module = faults.Module
+	edit(&cfg)
+	return &faulty{hsmtest.Open(t, cfg, "default"), faults}
 }
 
 // faultKeys are one key of each way that operations find theirs.
@@ -134,7 +92,7 @@ func TestFaultsPass(t *testing.T) {
 		"C_EncryptInit 0x101 0", "C_OpenSession 0xb1 0", "C_EncryptInit 0x82 0", "C_EncryptInit 0x60 0", "C_GetSessionInfo 0x30 0", "C_Login 0x30 0",
 		"C_Encrypt 0x80000001 0", "C_Encrypt 0x5 0", "* 0x30 0", "* 0x190 0", "* 0x0 20",
 	} {
-		f.rule(fault)
+		f.Rule(fault)
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -154,7 +112,7 @@ func TestFaultsPass(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		f.rule()
+		f.Rule()
 		for what, do := range work {
 			if err := soon(do); err != nil {
 				t.Fatalf("%s after %s: %v", what, fault, err)
@@ -180,8 +138,8 @@ func TestFaultsCostNobody(t *testing.T) {
 			"Clear":   func() error { _, err := f.Clear(ctx, c, nil); return err },
 		} {
 			done := make(chan error, 1)
-			f.rule(fault)
-			time.AfterFunc(5*time.Millisecond, func() { f.rule() }) // a moment's fault
+			f.Rule(fault)
+			time.AfterFunc(5*time.Millisecond, func() { f.Rule() }) // a moment's fault
 			go func() { done <- do() }()
 			<-done // under the fault itself an error may stand
 			time.Sleep(10 * time.Millisecond)
@@ -196,13 +154,13 @@ func TestFaultsCostNobody(t *testing.T) {
 func TestErrorsLoseNoSession(t *testing.T) {
 	f := openFaulty(t, func(c *hsm.Config) { c.Copies = -1 })
 	n, _, _, _ := faultKeys(t, f.Token)
-	f.rule("C_Encrypt 0x30 0")
+	f.Rule("C_Encrypt 0x30 0")
 	for range 1000 {
 		if _, err := f.Encrypt(ctx, n, gcm([]byte("data"))); core.CodeOf(err) != core.TokenUnavailable {
 			t.Fatal(err)
 		}
 	}
-	f.rule()
+	f.Rule()
 	if err := soon(func() error { _, err := f.Encrypt(ctx, n, gcm([]byte("data"))); return err }); err != nil {
 		t.Fatal(err)
 	}
@@ -219,14 +177,14 @@ func TestHangingCalls(t *testing.T) {
 	if _, err := f.Encrypt(ctx, n, gcm([]byte("warm"))); err != nil {
 		t.Fatal(err)
 	}
-	f.rule("C_UnwrapKey 0x0 3000", "C_Encrypt 0x0 3000")
+	f.Rule("C_UnwrapKey 0x0 3000", "C_Encrypt 0x0 3000")
 	var wg sync.WaitGroup
 	for range 12 {
 		wg.Go(func() { f.Encrypt(ctx, n, gcm([]byte("hangs"))) })
 		wg.Go(func() { f.Clear(ctx, c, nil) })
 	}
 	time.Sleep(500 * time.Millisecond)
-	f.rule() // those inside stay inside; new calls would be quick
+	f.Rule() // those inside stay inside; new calls would be quick
 	began := time.Now()
 	err := f.Random(ctx, make([]byte, 16))
 	if core.CodeOf(err) != core.TokenUnavailable || !strings.Contains(err.Error(), "not come back") {

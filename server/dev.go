@@ -43,6 +43,9 @@ func Dev(dir, kmip, https string) (Config, error) {
 	if url := os.Getenv("KEYREEVE_DEV_STORE"); url != "" {
 		c.Store.URL = url // another database for tests
 	}
+	if module := os.Getenv("KEYREEVE_DEV_MODULE"); module != "" {
+		token.Module = module // one in front of SoftHSM2, for tests
+	}
 	if os.Getenv("KEYREEVE_DEV_COPIES") == "none" {
 		c.HSM.Copies = -1 // measure what a key costs that is not in memory
 	}

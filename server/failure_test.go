@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -185,6 +186,32 @@ func fill(t *testing.T, path string) {
 		for err = nil; err == nil; {
 			_, err = f.Write(make([]byte, size))
 		}
+	}
+}
+
+// The token goes away under load, in the middle of calls, and comes back: what
+// needs it says so, what does not goes on, nothing is lost or half made.
+func TestTokenGone(t *testing.T) {
+	faults := hsmtest.FaultModule(t)
+	s := servertest.Start(t, "KEYREEVE_DEV_MODULE="+faults.Module, "KEYREEVE_DEV_COPIES=none")
+	id := aesKey(t, dial(t, s, "dev", core.V1_4))
+	var l ledger
+	loaded(t, s, &l, func() {
+		for _, rule := range []string{"* 0x30 0", "* 0x32 0", "C_WrapKey 0x30 0", "* 0x190 0"} {
+			faults.Rule(rule)
+			if rule[0] == '*' {
+				sick(t, s, id, "HSM")
+			}
+			if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)}); err != nil {
+				t.Errorf("attributes need no token, and under %s: %v", rule, err)
+			}
+			faults.Rule()
+			well(t, s)
+		}
+	})
+	l.check(t, s, 0)
+	if log, _ := os.ReadFile(s.Log); strings.Contains(string(log), "token object that no row names") || bytes.Contains(log, []byte("panic")) {
+		t.Errorf("afterwards:\n%s", log)
 	}
 }
 

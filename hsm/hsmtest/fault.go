@@ -1,0 +1,64 @@
+package hsmtest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// Faults is a PKCS#11 module in front of SoftHSM2 that answers errors, or
+// answers late, on demand.
+type Faults struct {
+	Module string // its path
+	t      testing.TB
+	rules  string
+}
+
+// FaultModule builds the module, whose source lies beside the project, for this
+// process and those that it starts; it skips the test where it cannot be built.
+func FaultModule(t testing.TB) *Faults {
+	t.Helper()
+	shared := os.Getenv("KEYREEVE_SHARED")
+	if shared == "" {
+		_, file, _, _ := runtime.Caller(0)
+		shared = filepath.Join(filepath.Dir(file), "..", "..", "..", "shared")
+	}
+	source := filepath.Join(shared, "hsm", "fault.c")
+	if _, err := os.Stat(source); err != nil {
+		t.Skip("the fault module's source is not there: set KEYREEVE_SHARED to the folder that holds hsm/fault.c")
+	}
+	flags, err := exec.Command("pkg-config", "--cflags", "p11-kit-1").Output()
+	if err != nil {
+		t.Skip("the fault module needs PKCS#11 headers (Debian: apt-get install pkg-config libp11-kit-dev)")
+	}
+	real, err := hsm.SoftHSM()
+	if err != nil {
+		t.Skipf("%v (Debian: apt-get install softhsm2)", err)
+	}
+	dir := Dir(t)
+	f := &Faults{Module: filepath.Join(dir, "fault.so"), t: t, rules: filepath.Join(dir, "rules")}
+	args := append([]string{"-O2", "-shared", "-fPIC", "-o", f.Module, source}, strings.Fields(string(flags))...)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Setenv("FAULT_MODULE", real)
+	t.Setenv("FAULT_CTL", f.rules)
+	return f
+}
+
+// Rule makes functions answer a code after a delay in milliseconds, such as
+// "C_Sign 0x30 0"; "*" is every function. None heals them.
+func (f *Faults) Rule(lines ...string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.rules+".new", []byte(strings.Join(append(lines, ""), "\n")), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Rename(f.rules+".new", f.rules); err != nil {
+		f.t.Fatal(err)
+	}
+}
