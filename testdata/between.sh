@@ -17,4 +17,6 @@ say() { # VERSION MINOR AS
 say 1.0 0 1
 say 1.2 2 3
 say 2.1 1 0
+# KMIP 1.1 has other attributes for certificates than those this case lists.
+rm "$said"/1.0/testcases/TC_132_10*
 testdata/conformance.sh "$runner" "$said/1.0,$said/1.2,$said/2.1" "$known"
