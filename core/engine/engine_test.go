@@ -349,3 +349,30 @@ func TestDestroyResident(t *testing.T) {
 		t.Errorf("the reconciler did %+v, %v; %d intents are open", n, err, len(w.store.intents))
 	}
 }
+
+// Names that Re-key is given come on top of those that the key had.
+func TestRekeyAddsNames(t *testing.T) {
+	w := newWorld(t)
+	id := w.aesKey(core.TagName, name("original"), core.TagActivationDate, core.Date(1), core.TagContactInformation, core.Text("old"))
+	for i, next := range []string{"first", "second", "first"} {
+		out, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(id), Attributes: attrs(core.TagName, name(next), core.TagContactInformation, core.Text("new"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = out.ID
+		o, _ := w.store.Object(ctx, "default", id)
+		var names []string
+		for n, a := range o.Attributes.All(core.AttributeName{Tag: core.TagName}) {
+			names = append(names, a.Value.Field(core.TagNameValue).Text)
+			if a.Index != n {
+				t.Errorf("name %d has index %d", n, a.Index)
+			}
+		}
+		if want := []string{"original", "first", "second"}[:min(i+2, 3)]; !slices.Equal(names, want) {
+			t.Errorf("after Re-key %d: names %v, want %v", i+1, names, want)
+		}
+		if c := o.Attributes.All(core.AttributeName{Tag: core.TagContactInformation}); len(c) != 1 || c[0].Value.Text != "new" {
+			t.Errorf("Contact Information is %v", c)
+		}
+	}
+}

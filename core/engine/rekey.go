@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -58,19 +59,27 @@ var notInherited = map[core.Tag]bool{core.TagLink: true, core.TagOriginalCreatio
 var dates = []core.Tag{core.TagActivationDate, core.TagProcessStartDate, core.TagProtectStopDate, core.TagDeactivationDate}
 
 // inherited is what the replacement starts from: the old key's attributes that
-// a client could have set, moved by the Offset, overridden by the request's.
+// a client could have set, moved by the Offset, and the request's. What has one
+// value has the request's; names and the like come on top of the old key's.
 func (k *call) inherited(o *core.ManagedObject, in *core.RekeyInput) (core.Attributes, error) {
 	asked, err := k.template(in.Attributes, in.TemplateNames)
 	if err != nil {
 		return nil, err
 	}
-	out := asked
+	var out core.Attributes
 	for _, a := range o.Attributes {
 		r := core.RuleOf(a.Tag)
-		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] || asked.Find(a.Ref()) >= 0 {
+		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] {
 			continue
 		}
-		out = out.Add(a)
+		if many := r != nil && r.Multiple; many || asked.Find(a.Ref()) < 0 {
+			out = out.Add(a)
+		}
+	}
+	for _, a := range asked {
+		if !slices.ContainsFunc(out, func(b core.Attribute) bool { return b.Ref() == a.Ref() && b.Value.Equal(a.Value) }) {
+			out = out.Add(a)
+		}
 	}
 	if in.Offset == nil {
 		return out, nil
