@@ -139,11 +139,13 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 		return v, nil
 	}
 	var found []p11.ObjectHandle
+	var start uint64
 	err := t.do(ctx, "find a key", func(sh p11.SessionHandle) (err error) {
 		if err := t.admin.take(t.cfg.Wait); err != nil {
 			return err
 		}
 		defer t.admin.give()
+		start = t.starts.Load()
 		found, err = t.find(sh, k.Material.Token)
 		return err
 	})
@@ -153,7 +155,7 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 	if len(found) != 1 {
 		return nil, core.Errorf(core.TokenUnavailable, "the token has %d objects for %s, not one", len(found), k.ID)
 	}
-	return t.handles.add(k, found[0], false), nil
+	return t.handles.add(k, found[0], start, false), nil
 }
 
 // WrapOut wraps k under with, in the token.

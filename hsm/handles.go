@@ -22,14 +22,21 @@ type handles struct {
 	mu     sync.Mutex
 	byKey  map[keyName]*list.Element // of *handle
 	order  *list.List                // front: used last
-	doomed []p11.ObjectHandle        // to be destroyed when mu is free: the token may be slow
+	doomed []doomed                  // to be destroyed when mu is free: the token may be slow
+}
+
+// doomed is a session object to be destroyed, by the library's start that knows it.
+type doomed struct {
+	object p11.ObjectHandle
+	start  uint64
 }
 
 type handle struct {
 	name    keyName
 	mac     []byte // of the row it was unwrapped from
 	object  p11.ObjectHandle
-	owned   bool // a session object, ours to destroy; else a token object
+	start   uint64 // of the library that object is a number of
+	owned   bool   // a session object, ours to destroy; else a token object
 	pins    int
 	dead    bool // dropped while pinned: destroyed by the last unpin
 	lost    bool // the token forgot it: nothing to destroy
@@ -50,7 +57,7 @@ func (h *handles) pin(k core.Key) *handle {
 		return nil
 	}
 	v := e.Value.(*handle)
-	if !bytes.Equal(v.mac, k.Material.MAC) || time.Now().After(v.expires) {
+	if !bytes.Equal(v.mac, k.Material.MAC) || time.Now().After(v.expires) || v.start != h.token.starts.Load() {
 		h.removeLocked(e)
 		return nil
 	}
@@ -61,7 +68,7 @@ func (h *handles) pin(k core.Key) *handle {
 
 // add keeps a fresh handle, pinned. A second one for the same row, unwrapped
 // at the same moment, replaces the first.
-func (h *handles) add(k core.Key, object p11.ObjectHandle, owned bool) *handle {
+func (h *handles) add(k core.Key, object p11.ObjectHandle, start uint64, owned bool) *handle {
 	defer h.reap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -69,7 +76,7 @@ func (h *handles) add(k core.Key, object p11.ObjectHandle, owned bool) *handle {
 	if e, ok := h.byKey[name]; ok {
 		h.removeLocked(e)
 	}
-	v := &handle{name: name, mac: k.Material.MAC, object: object, owned: owned, pins: 1, expires: time.Now().Add(h.ttl)}
+	v := &handle{name: name, mac: k.Material.MAC, object: object, start: start, owned: owned, pins: 1, expires: time.Now().Add(h.ttl)}
 	h.byKey[name] = h.order.PushFront(v)
 	for e := h.order.Back(); e != nil && h.order.Len() > h.most; {
 		prev := e.Prev()
@@ -109,7 +116,7 @@ func (h *handles) removeLocked(e *list.Element) {
 
 func (h *handles) destroy(v *handle) {
 	if v.owned && !v.lost {
-		h.doomed = append(h.doomed, v.object)
+		h.doomed = append(h.doomed, doomed{v.object, v.start})
 	}
 }
 
@@ -117,21 +124,22 @@ func (h *handles) destroy(v *handle) {
 // it with the next; one that was finalized has none of it any more.
 func (h *handles) reap() {
 	h.mu.Lock()
-	doomed := h.doomed
-	if h.doomed = nil; len(doomed) == 0 {
+	due := h.doomed
+	if h.doomed = nil; len(due) == 0 {
 		h.mu.Unlock()
 		return
 	}
 	h.mu.Unlock()
-	if h.token.destroyAll(doomed) != nil {
+	if h.token.destroyAll(due) != nil {
 		h.mu.Lock()
-		h.doomed = append(h.doomed, doomed...)
+		h.doomed = append(h.doomed, due...)
 		h.mu.Unlock()
 	}
 }
 
-// destroyAll destroys objects of the keeper's.
-func (t *Token) destroyAll(objects []p11.ObjectHandle) error {
+// destroyAll destroys objects of the keeper's. Those of a library finalized
+// meanwhile are gone, and their numbers may be tenants' keys by now.
+func (t *Token) destroyAll(objects []doomed) error {
 	if err := t.life.share(t.cfg.Wait); err != nil {
 		return err
 	}
@@ -141,7 +149,9 @@ func (t *Token) destroyAll(objects []p11.ObjectHandle) error {
 	}
 	defer t.admin.give()
 	for _, o := range objects {
-		t.lib.DestroyObject(t.keeper, o)
+		if o.start == t.starts.Load() {
+			t.lib.DestroyObject(t.keeper, o.object)
+		}
 	}
 	return nil
 }

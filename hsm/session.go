@@ -159,7 +159,18 @@ func (t *Token) attemptWith(ctx context.Context, k core.Key, doing string, f fun
 		return err
 	}
 	defer t.handles.unpin(v)
-	return t.attempt(ctx, doing, func(s p11.SessionHandle) error { return f(s, v.object) })
+	return t.attempt(ctx, doing, t.holding(v, f))
+}
+
+// holding runs f with a handle, if the library was not started anew since the
+// handle was got: its number may be another key's then.
+func (t *Token) holding(v *handle, f func(p11.SessionHandle, p11.ObjectHandle) error) func(p11.SessionHandle) error {
+	return func(s p11.SessionHandle) error {
+		if v.start != t.starts.Load() {
+			return p11.Error(p11.CKR_KEY_HANDLE_INVALID)
+		}
+		return f(s, v.object)
+	}
 }
 
 // with runs f on a session with a handle of k, as do does.
@@ -170,7 +181,7 @@ func (t *Token) with(ctx context.Context, k core.Key, doing string, f func(s p11
 			return err
 		}
 		defer t.handles.unpin(v)
-		return t.once(ctx, func(s p11.SessionHandle) error { return f(s, v.object) })
+		return t.once(ctx, t.holding(v, f))
 	}
 	err := once()
 	if err != nil && t.mend(err) {
@@ -253,8 +264,14 @@ func (t *Token) reconnect() error {
 	if !t.broken.Load() && t.alive() {
 		return nil
 	}
+	return t.restart()
+}
+
+// restart finalizes the library and connects anew, with no call under way.
+func (t *Token) restart() error {
 	t.cfg.Log.Warn("reconnect token", "label", t.cfg.Label)
 	t.broken.Store(true)
+	t.starts.Add(1)
 	t.handles.dropAll()
 	t.lib.Finalize()
 	err := t.connect()

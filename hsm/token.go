@@ -69,10 +69,11 @@ type Token struct {
 	life  life // held alone while the library is finalized: a call then is a crash
 	admin turn // one create, destroy, find or unwrap at a time (SoftHSM races)
 
-	fix     sync.Mutex  // one reconnect at a time
-	broken  atomic.Bool // finalized, or not connected to the end
-	tried   time.Time   // when connecting failed last
-	trouble error       // and why
+	fix     sync.Mutex    // one reconnect at a time
+	broken  atomic.Bool   // finalized, or not connected to the end
+	starts  atomic.Uint64 // of the library: a handle is a number of one of them, and another object's in the next
+	tried   time.Time     // when connecting failed last
+	trouble error         // and why
 	slot    uint
 	info    p11.TokenInfo
 	keeper  p11.SessionHandle // logged in, owns the unwrapped keys

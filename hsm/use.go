@@ -58,18 +58,20 @@ func (t *Token) use(ctx context.Context, k core.Key) (*handle, error) {
 	class, typ := keyType(k.Material.Kind, k.Material.Length)
 	tmpl := template(class, typ, true, false, usesOf(k.Mask, class == p11.CKO_PRIVATE_KEY), unmodifiable())
 	var h p11.ObjectHandle
+	var start uint64
 	err = t.do(ctx, "use a key", func(p11.SessionHandle) error {
 		if err := t.admin.take(t.cfg.Wait); err != nil {
 			return err
 		}
 		defer t.admin.give()
+		start = t.starts.Load()
 		h, err = t.unwrap(t.keeper, k, tmpl, k.Material.Blob) // the keeper owns it
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return t.handles.add(k, h, true), nil
+	return t.handles.add(k, h, start, true), nil
 }
 
 // inCopy reports whether a key is used in memory: symmetric, class C, and
