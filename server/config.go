@@ -67,7 +67,7 @@ type Config struct {
 	} `yaml:"keys"`
 
 	Limits struct {
-		Connections int           `yaml:"connections"` // KMIP connections at once
+		Connections int           `yaml:"connections"` // at once, of each door
 		PerPeer     int           `yaml:"per_peer"`    // of them from one address
 		Handshake   time.Duration `yaml:"handshake"`
 		Read        time.Duration `yaml:"read"`

@@ -238,7 +238,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 		hc := tc.Clone()
 		hc.NextProtos = []string{"h2", "http/1.1"}
 		s.https.TLSConfig = hc
-		s.goServe(func() error { return s.https.ServeTLS(hl, "", "") }, http.ErrServerClosed)
+		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, l.Connections, l.PerPeer), "", "") }, http.ErrServerClosed)
 	}
 	if err := s.openAdmin(); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/server"
@@ -79,7 +80,7 @@ func (c *auditListCmd) Run() error {
 	for _, e := range page.Entries {
 		if c.JSON {
 			b, _ := json.Marshal(e)
-			fmt.Println(string(b))
+			fmt.Println(escaped(string(b)))
 			continue
 		}
 		fmt.Println(line(e))
@@ -106,6 +107,22 @@ func line(e audit.Entry) string {
 		}
 		return r
 	}, s)
+}
+
+// escaped writes what a terminal would act on, such as a change of direction, as
+// JSON escapes: the same JSON to programs, harmless to people.
+func escaped(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, u)
+		}
+	}
+	return b.String()
 }
 
 type policyCmd struct {

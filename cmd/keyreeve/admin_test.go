@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/audit"
@@ -16,5 +18,19 @@ func TestAuditLine(t *testing.T) {
 		if got := line(e); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
+	}
+}
+
+// The JSON of an entry says the same to a program, and nothing to a terminal.
+func TestEscapedJSON(t *testing.T) {
+	const text = "a\u202eb\u009bc\U000e0001 ä"
+	in, _ := json.Marshal(text)
+	out := escaped(string(in))
+	var back string
+	if err := json.Unmarshal([]byte(out), &back); err != nil || back != text {
+		t.Errorf("%s reads as %q, %v", out, back, err)
+	}
+	if strings.ContainsAny(out, "\u202e\u009b\U000e0001") || !strings.Contains(out, "ä") {
+		t.Errorf("%q", out)
 	}
 }

@@ -12,6 +12,7 @@ import (
 const (
 	maxAttributes    = 256       // instances
 	maxAttributeText = 64 * 1024 // bytes of one text or byte string
+	maxAttributeName = 1024      // bytes of a vendor attribute's name, and of its vendor's; it is part of an index
 )
 
 // template checks the attributes that a client gives a new object and resolves
@@ -96,6 +97,10 @@ func checkCustom(a *core.Attribute) error {
 		return core.Errorf(core.AttributeReadOnly, "attributes of vendor y are set by the server alone")
 	case a.Vendor == "" || a.Name == "":
 		return core.Errorf(core.InvalidField, "a vendor attribute needs a vendor and a name")
+	case len(a.Vendor) > maxAttributeName || len(a.Name) > maxAttributeName:
+		return core.Errorf(core.InvalidField, "the name of a vendor attribute is longer than %d bytes", maxAttributeName)
+	case !plainText(a.Vendor) || !plainText(a.Name):
+		return core.Errorf(core.InvalidField, "the name of a vendor attribute is not UTF-8 text without NUL")
 	}
 	return checkSize(a.Ref(), a.Value)
 }
@@ -110,11 +115,13 @@ func checkValue(a *core.Attribute) error {
 	return checkSize(a.Ref(), a.Value)
 }
 
+func plainText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
 func checkSize(n core.AttributeName, v core.Value) error {
 	if len(v.Text) > maxAttributeText || len(v.Bytes) > maxAttributeText {
 		return core.Errorf(core.InvalidField, "%s is longer than %d bytes", printable(n.String()), maxAttributeText)
 	}
-	if !utf8.ValidString(v.Text) || strings.ContainsRune(v.Text, 0) {
+	if !plainText(v.Text) {
 		return core.Errorf(core.InvalidField, "%s is not UTF-8 text without NUL", printable(n.String()))
 	}
 	for _, f := range v.Fields {

@@ -8,6 +8,7 @@
 package authn
 
 import (
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -134,6 +135,8 @@ func (a *Authenticator) Principal(state *tls.ConnectionState) (*core.Principal, 
 		return nil, refuse("the client certificate has expired or is not valid yet")
 	case a.Revoked(c):
 		return nil, refuse("the client certificate has been revoked")
+	case weak(c):
+		return nil, refuse(fmt.Sprintf("the client certificate's RSA key has fewer than %d bits; issue one with a longer key", minRSABits))
 	case a.requireEKU && !hasClientAuth(c):
 		return nil, refuse("the client certificate lacks the Extended Key Usage clientAuth")
 	}
@@ -146,6 +149,15 @@ func (a *Authenticator) Principal(state *tls.ConnectionState) (*core.Principal, 
 }
 
 func refuse(why string) error { return core.Errorf(core.AuthenticationNotSuccessful, "%s", why) }
+
+// minRSABits is the least modulus of a client's RSA key (NIST SP 800-131A rev. 2
+// §3); crypto/tls itself takes 1,024.
+const minRSABits = 2048
+
+func weak(c *x509.Certificate) bool {
+	k, ok := c.PublicKey.(*rsa.PublicKey)
+	return ok && k.N.BitLen() < minRSABits
+}
 
 func hasClientAuth(c *x509.Certificate) bool {
 	for _, u := range c.ExtKeyUsage {

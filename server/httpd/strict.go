@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -58,7 +59,7 @@ func walk(d *json.Decoder, t reflect.Type, depth int) error {
 		return core.Errorf(core.InvalidMessage, "the body is no JSON object")
 	}
 	if !ok {
-		return nil
+		return checkText(tok)
 	}
 	if depth >= maxDepth {
 		return core.Errorf(core.InvalidMessage, "the body is nested more than %d deep", maxDepth)
@@ -73,6 +74,9 @@ func walk(d *json.Decoder, t reflect.Type, depth int) error {
 			key, err := d.Token()
 			if err != nil {
 				return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
+			}
+			if err := checkText(key); err != nil {
+				return err
 			}
 			name := key.(string)
 			if seen[name] {
@@ -92,6 +96,16 @@ func walk(d *json.Decoder, t reflect.Type, depth int) error {
 	_, err = d.Token()
 	if err != nil {
 		return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
+	}
+	return nil
+}
+
+// checkText refuses a text that encoding/json could not read as it was sent: it
+// puts U+FFFD for bytes that are no UTF-8 and for half a surrogate pair, so that
+// two different names would become one. U+FFFD itself cannot be told from them.
+func checkText(tok json.Token) error {
+	if s, ok := tok.(string); ok && strings.ContainsRune(s, utf8.RuneError) {
+		return core.Errorf(core.InvalidMessage, "the body has text that is no valid Unicode")
 	}
 	return nil
 }

@@ -1,0 +1,485 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// rawItem makes one item, padded, with whatever length its value has.
+func rawItem(t core.Tag, k core.Kind, value ...[]byte) []byte {
+	body := bytes.Join(value, nil)
+	b := binary.BigEndian.AppendUint32(nil, uint32(t)<<8|uint32(k))
+	b = append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...)
+	return append(b, make([]byte, (8-len(body)%8)%8)...)
+}
+
+func word(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+func long(n int64) []byte  { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
+
+// attribute1 is an Attribute structure of KMIP 1.x (1.4 §2.1.1).
+func attribute1(name string, k core.Kind, value ...[]byte) []byte {
+	return rawItem(core.TagAttribute, core.KindStructure, rawItem(core.TagAttributeName, core.KindTextString, []byte(name)), rawItem(core.TagAttributeValue, k, value...))
+}
+
+// hostileItem is a batch item whose payload holds the given items.
+func hostileItem(op core.Operation, fields ...[]byte) kmip.ClientItem {
+	return kmip.ClientItem{Operation: op, Payload: func(dst []byte, _ core.Version) ([]byte, error) {
+		return append(dst, rawItem(core.TagRequestPayload, core.KindStructure, fields...)...), nil
+	}}
+}
+
+// hostileCreate asks for an AES key with more attributes.
+func hostileCreate(more ...[]byte) kmip.ClientItem {
+	as := append([][]byte{attribute1("Cryptographic Algorithm", core.KindEnumeration, word(3)), attribute1("Cryptographic Length", core.KindInteger, word(256)),
+		attribute1("Cryptographic Usage Mask", core.KindInteger, word(12))}, more...)
+	return hostileItem(core.OperationCreate, rawItem(core.TagObjectType, core.KindEnumeration, word(2)), rawItem(core.TagTemplateAttribute, core.KindStructure, as...))
+}
+
+func named(s string) []byte {
+	return attribute1("Name", core.KindStructure, rawItem(core.TagNameValue, core.KindTextString, []byte(s)), rawItem(core.TagNameType, core.KindEnumeration, word(1)))
+}
+
+// Each message is well framed and means harm; each gets an answer within
+// seconds that says no, unless taken is set: then yes does no harm.
+func TestHostilePayloads(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { hostilePayloads(t, servertest.Start(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		p := storetest.StartPostgres(t)
+		hostilePayloads(t, servertest.Start(t, "KEYREEVE_DEV_STORE="+p.URL))
+	})
+}
+
+func hostilePayloads(t *testing.T, s *servertest.Server) {
+	uid := func(v string) []byte { return rawItem(core.TagUniqueIdentifier, core.KindTextString, []byte(v)) }
+	many := make([][]byte, 20_000)
+	for i := range many {
+		many[i] = attribute1("x-"+strconv.Itoa(i), core.KindInteger, word(1))
+	}
+	for what, c := range map[string]struct {
+		item  kmip.ClientItem
+		taken bool
+	}{
+		"a Big Integer of 900 KiB":        {hostileCreate(attribute1("x-big", core.KindBigInteger, make([]byte, 900<<10))), false},
+		"an attribute name of 900 KiB":    {hostileCreate(attribute1("x-"+strings.Repeat("n", 900<<10), core.KindInteger, word(1))), false},
+		"a Name of 900 KiB":               {hostileCreate(named(strings.Repeat("n", 900<<10))), false},
+		"20,000 attributes":               {hostileCreate(many...), false},
+		"two Unique Identifiers":          {hostileItem(core.OperationGet, uid("a"), uid("b")), false},
+		"an Integer as Unique Identifier": {hostileItem(core.OperationGet, rawItem(core.TagUniqueIdentifier, core.KindInteger, word(1))), false},
+		"SQL as Unique Identifier":        {hostileItem(core.OperationGet, uid(`' OR '1'='1'; DROP TABLE objects; --`)), false},
+		"JSON as Unique Identifier":       {hostileItem(core.OperationGet, uid("\"},{\"outcome\":\"allowed\"}\n{")), false},
+		"NUL in a Unique Identifier":      {hostileItem(core.OperationGet, uid("a\x00b")), false},
+		"900 KiB of Unique Identifier":    {hostileItem(core.OperationGet, uid(strings.Repeat("u", 900<<10))), false},
+		"NUL in an attribute name":        {hostileCreate(attribute1("x-a\x00b", core.KindInteger, word(1))), false},
+		"NUL in a Name":                   {hostileCreate(named("a\x00b")), false},
+		"Locate of a Name with NUL":       {hostileItem(core.OperationLocate, named("a\x00b")), true},
+		"Locate of an attribute with NUL": {hostileItem(core.OperationLocate, attribute1("x-a\x00b", core.KindTextString, []byte("c\x00d"))), true},
+		"NUL in a wanted attribute":       {hostileItem(core.OperationGetAttributes, uid("none"), rawItem(core.TagAttributeName, core.KindTextString, []byte("x-\x00"))), false},
+		"a Name of 60,000 bytes":          {hostileCreate(named(rand.Text() + strings.Repeat("n", 60_000) + rand.Text())), true},
+		"a Name that is no UTF-8":         {hostileCreate(named("a\xff\xfe")), false},
+		"an Activation Date before time":  {hostileCreate(attribute1("Activation Date", core.KindDateTime, long(math.MinInt64))), true},
+		"an Activation Date after time":   {hostileCreate(attribute1("Activation Date", core.KindDateTime, long(math.MaxInt64))), true},
+		"a length of -1":                  {hostileItem(core.OperationCreate, rawItem(core.TagObjectType, core.KindEnumeration, word(2)), rawItem(core.TagTemplateAttribute, core.KindStructure, attribute1("Cryptographic Algorithm", core.KindEnumeration, word(3)), attribute1("Cryptographic Length", core.KindInteger, word(math.MaxUint32)), attribute1("Cryptographic Usage Mask", core.KindInteger, word(12)))), false},
+		"all bits of the usage mask":      {hostileCreate(attribute1("Cryptographic Usage Mask", core.KindInteger, word(math.MaxUint32))), false},
+		"Locate of -1 items":              {hostileItem(core.OperationLocate, rawItem(core.TagMaximumItems, core.KindInteger, word(math.MaxUint32))), false},
+		"Locate of 2^31-1 items":          {hostileItem(core.OperationLocate, rawItem(core.TagMaximumItems, core.KindInteger, word(math.MaxInt32)), rawItem(core.TagOffsetItems, core.KindInteger, word(math.MaxInt32))), true},
+		"Locate from -1":                  {hostileItem(core.OperationLocate, rawItem(core.TagOffsetItems, core.KindInteger, word(math.MaxUint32))), false},
+		"2^31-1 random bytes":             {hostileItem(core.OperationRNGRetrieve, rawItem(core.TagDataLength, core.KindInteger, word(math.MaxInt32))), false},
+		"-1 random bytes":                 {hostileItem(core.OperationRNGRetrieve, rawItem(core.TagDataLength, core.KindInteger, word(math.MaxUint32))), false},
+		"no payload at all":               {kmip.ClientItem{Operation: core.OperationGet, Payload: func(dst []byte, _ core.Version) ([]byte, error) { return dst, nil }}, false},
+	} {
+		conn := dial(t, s, "dev", core.V1_4)
+		conn.Conn.SetDeadline(time.Now().Add(10 * time.Second))
+		r, err := conn.Batch(c.item)
+		if err != nil {
+			t.Errorf("%s: no answer: %v", what, err)
+			continue
+		}
+		i := r.Items[0]
+		if (i.Status == core.StatusSuccess) != c.taken {
+			t.Errorf("%s: %v, %v: %s; taken should be %v", what, i.Status, i.Reason, i.Message, c.taken)
+		}
+		if i.Status != core.StatusSuccess && (i.Reason == 0 || i.Message == "" || len(i.Message) > 300 || strings.ContainsAny(i.Message, "\n\x00")) {
+			t.Errorf("%s is answered %v: %q; want a reason and one short sentence", what, i.Reason, i.Message)
+		}
+		if i.Status != core.StatusSuccess && i.Reason == core.ReasonGeneralFailure {
+			t.Errorf("%s is answered as if the server were at fault: %s", what, i.Message)
+		}
+	}
+	still(t, s)
+}
+
+// still demands that the server serves, has not panicked, and that its audit
+// list is one line a record with nothing that a terminal acts on.
+func still(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	log, _ := os.ReadFile(s.Log)
+	if strings.Contains(string(log), "panic") {
+		t.Errorf("something panicked:\n%s", log)
+	}
+	out, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "1000")
+	if err != nil {
+		t.Errorf("audit list: %v\n%s", err, out)
+	}
+	js, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "1000", "--json")
+	if err != nil {
+		t.Errorf("audit list --json: %v", err)
+	}
+	for name, text := range map[string]string{"the log": string(log), "audit list": out, "audit list --json": js} {
+		if at := strings.IndexFunc(text, func(r rune) bool {
+			return r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069)
+		}); at >= 0 {
+			t.Errorf("%s holds a character that a terminal acts on: %q", name, text[max(0, at-40):min(len(text), at+40)])
+		}
+	}
+	if a, b := strings.Count(out, "\n"), strings.Count(js, "\n"); a != b {
+		t.Errorf("audit list has %d lines, with --json %d", a, b)
+	}
+}
+
+// Text that a terminal or a log reader would act on is kept and given back as
+// it is, and shown to people as question marks.
+func TestHostileText(t *testing.T) {
+	s := servertest.Start(t)
+	for _, text := range []string{"line\nallowed kmip default/admin Destroy", "\x1b[2J\x1b[31mred", "csi\u009b31m", "\u202egnp.exe", "a\u2066b", "\u2028new", strings.Repeat("\u202e", 400)} {
+		c := dial(t, s, "dev", core.V1_4)
+		c.Options.ClientCorrelation = text
+		made, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, kmiptest.Name(text)))
+		if err != nil {
+			continue // refused is as good
+		}
+		found, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(text)}})
+		if err != nil || len(found.IDs) != 1 || found.IDs[0] != made.ID {
+			t.Errorf("Name %q is taken and not found: %v, %v", text, found.IDs, err)
+		}
+		kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(text)})
+		restRaw(t, s, "GET /v1/keys/"+url.PathEscape(text)+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		restRaw(t, s, "GET /v1/keys?name="+url.QueryEscape(text)+"&"+url.QueryEscape(text)+"=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: \u202e\u009b31m\r\n\r\n")
+	}
+	still(t, s)
+}
+
+// Lengths that lie, as a whole and inside.
+func TestHostileLengths(t *testing.T) {
+	s := servertest.Start(t)
+	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, hostileItem(core.OperationGet, rawItem(core.TagUniqueIdentifier, core.KindTextString, []byte("12345678"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at+8 <= len(good); at += 8 {
+		if good[at] != 0x42 {
+			continue
+		}
+		for _, n := range []uint32{0, 1, 7, 8, 0x7fffffff, 0x80000000, 0xfffffff8, 0xffffffff} {
+			m := bytes.Clone(good)
+			if binary.BigEndian.PutUint32(m[at+4:], n); bytes.Equal(m, good) {
+				continue
+			}
+			conn := dial(t, s, "dev", core.V1_4)
+			conn.Conn.SetDeadline(time.Now().Add(5 * time.Second))
+			raw, err := conn.Send(m)
+			if err != nil {
+				t.Errorf("length %#x at %d: %v", n, at, err)
+				continue
+			}
+			if r, err := kmip.ParseResponse(raw); err != nil || len(r.Items) != 1 || r.Items[0].Status == core.StatusSuccess {
+				t.Errorf("length %#x at %d is answered %+v, %v", n, at, r, err)
+			}
+			conn.Close()
+		}
+	}
+	still(t, s)
+}
+
+// Batches that are too long, or whose items cannot be told apart.
+func TestHostileBatches(t *testing.T) {
+	s := servertest.Start(t)
+	ask := kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+	items := make([]kmip.ClientItem, 1000)
+	for i := range items {
+		items[i] = ask
+		items[i].BatchID = word(uint32(i))
+	}
+	same := []kmip.ClientItem{ask, ask}
+	same[0].BatchID, same[1].BatchID = []byte("x"), []byte("x")
+	for what, batch := range map[string][]kmip.ClientItem{"1,000 items": items, "65 items": items[:65], "one id twice": same, "no items": nil} {
+		r, err := dial(t, s, "dev", core.V1_4).Batch(batch...)
+		if err != nil || len(r.Items) != 1 || r.Items[0].Status != core.StatusOperationFailed {
+			t.Errorf("%s: %d answers, %v; want one that refuses the message", what, len(r.Items), err)
+		}
+	}
+	for _, size := range []int32{math.MinInt32, -1, 1, 100} {
+		c := dial(t, s, "dev", core.V1_4)
+		c.Options.MaximumResponseSize = size
+		raw, err := kmiptest.Do(c, &kmip.RNGRetrieve, &core.RNGRetrieveInput{Length: 1000})
+		if err == nil {
+			t.Errorf("Maximum Response Size %d: %d bytes", size, len(raw.Data))
+		}
+	}
+	still(t, s)
+}
+
+// restRaw sends bytes to the REST door and returns all that comes back.
+func restRaw(t *testing.T, s *servertest.Server, request string) string {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", s.HTTPS, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	go io.WriteString(c, request)
+	b, err := io.ReadAll(c)
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Errorf("%.60q: the connection hangs", request)
+	}
+	return string(b)
+}
+
+// Bodies and requests that mean harm at the REST door, and their status.
+func TestHostileREST(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { hostileREST(t, servertest.Start(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		p := storetest.StartPostgres(t)
+		hostileREST(t, servertest.Start(t, "KEYREEVE_DEV_STORE="+p.URL))
+	})
+}
+
+func hostileREST(t *testing.T, s *servertest.Server) {
+	post := func(path, body string, headers ...string) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n%s\r\n%s", path, len(body), strings.Join(headers, ""), body)
+	}
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	z.Write(make([]byte, 64<<20))
+	z.Close()
+	const key = `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]`
+	for what, c := range map[string]struct {
+		request string
+		status  int
+	}{
+		"a member twice":           {post("/v1/keys", key+`,"name":"a","name":"b"}`), 400},
+		"a member in another case": {post("/v1/keys", key+`,"NAME":"a"}`), 400},
+		"a huge number":            {post("/v1/keys", key+`,"length":1e400}`), 400},
+		"a fraction":               {post("/v1/keys", key+`,"length":256.5}`), 400},
+		"a negative length":        {post("/v1/keys", key+`,"length":-256}`), 400},
+		"2^31 as length":           {post("/v1/keys", key+`,"length":2147483648}`), 400},
+		"NaN":                      {post("/v1/keys", key+`,"length":NaN}`), 400},
+		"deep nesting":             {post("/v1/keys", strings.Repeat(`{"usage":[`, 50_000)), 400},
+		"no UTF-8":                 {post("/v1/keys", key+",\"name\":\"a\xff\"}"), 400},
+		"half a surrogate":         {post("/v1/keys", key+`,"name":"\ud800"}`), 400},
+		"NUL in a name":            {post("/v1/keys", key+`,"name":"a\u0000b"}`), 400},
+		"something behind it":      {post("/v1/keys", key+`}{}`), 400},
+		"null":                     {post("/v1/keys", `null`), 400},
+		"a gzip bomb":              {post("/v1/keys", bomb.String(), "Content-Encoding: gzip\r\n"), 400},
+		"another content type":     {strings.Replace(post("/v1/keys", key+"}"), "application/json", "text/plain", 1), 400},
+		"both lengths":             {post("/v1/keys", "0\r\n\r\nGET /v1/keys HTTP/1.1\r\nHost: x\r\n\r\n", "Transfer-Encoding: chunked\r\n"), 400},
+		"two Content-Lengths":      {post("/v1/keys", key+"}", "Content-Length: 3\r\n"), 400},
+		"an unknown coding":        {"POST /v1/keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\nConnection: close\r\n\r\n", 501},
+		"a broken chunk":           {"POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nffffffffffffffffff\r\n", 400},
+		"an id of no UTF-8":        {"GET /v1/keys/%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404},
+		"a name of no UTF-8":       {"GET /v1/keys?name=%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200},
+		"a path out of the folder": {"GET /v1/keys/..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404},
+		"a header of 64 KiB":       {"GET /v1/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", 431},
+		"a header in a value":      {"GET /v1/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: a\rSet-Cookie: b\r\n\r\n", 400},
+		"no Host":                  {"GET /v1/keys HTTP/1.1\r\nConnection: close\r\n\r\n", 400},
+		"two Hosts":                {"GET /v1/keys HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n", 400},
+		"no HTTP":                  {"\x42\x00\x78\x01\xff\xff\xff\xf8\r\n\r\n", 400},
+	} {
+		answer := restRaw(t, s, c.request)
+		status := 0
+		fmt.Sscanf(answer, "HTTP/1.1 %d", &status)
+		if status != c.status {
+			t.Errorf("%s: %.300q; want %d", what, answer, c.status)
+		}
+		if n := strings.Count(answer, "HTTP/1.1 "); n > 1 {
+			t.Errorf("%s: %d answers to one request", what, n)
+		}
+		if strings.Contains(answer, "Set-Cookie") || strings.Contains(answer, "goroutine ") || strings.Contains(answer, ".go:") {
+			t.Errorf("%s: %q", what, answer)
+		}
+	}
+	// A client that sends its head byte by byte is cut off.
+	began := time.Now()
+	cfg, _ := kmiptest.Config(s.Certs, "dev")
+	c, err := tls.Dial("tcp", s.HTTPS, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	go func() {
+		for range 100 {
+			if _, err := io.WriteString(c, "G"); err != nil {
+				return
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+	}()
+	bufio.NewReader(c).ReadString('\n')
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("a head sent byte by byte holds its connection %v", took)
+	}
+	still(t, s)
+}
+
+// issue makes a client certificate of the server's own authority around a
+// public key that keyreeve would not make itself.
+func issue(t *testing.T, s *servertest.Server, key *rsa.PrivateKey) tls.Certificate {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(s.Certs, "ca.pem"), filepath.Join(s.Certs, "ca-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(77), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, URIs: []*url.URL{{Scheme: "keyreeve", Host: "default", Path: "/weak"}}}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// Old and weak TLS gets nobody in, at either door.
+func TestHostileTLS(t *testing.T) {
+	s := servertest.Start(t)
+	base, _ := kmiptest.Config(s.Certs, "dev")
+	old := base.Clone()
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	rc4 := base.Clone()
+	rc4.MaxVersion, rc4.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA}
+	long := base.Clone()
+	long.Certificates = []tls.Certificate{base.Certificates[0]}
+	for range 800 {
+		long.Certificates[0].Certificate = append(long.Certificates[0].Certificate, base.Certificates[0].Certificate[0])
+	}
+	os.Setenv("GODEBUG", "rsa1024min=0")
+	defer os.Unsetenv("GODEBUG")
+	weakKey, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weak := base.Clone()
+	weak.Certificates = []tls.Certificate{issue(t, s, weakKey)}
+	for what, cfg := range map[string]*tls.Config{"TLS 1.1": old, "ciphers without forward secrecy": rc4, "a chain of 800": long, "RSA of 1024 bits": weak} {
+		for _, addr := range []string{s.KMIP, s.HTTPS} {
+			c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, cfg)
+			if err == nil {
+				c.SetDeadline(time.Now().Add(5 * time.Second))
+				c.Write([]byte("GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"))
+				head := make([]byte, len("HTTP/1.1 200"))
+				if _, err = io.ReadFull(c, head); string(head) == "HTTP/1.1 401" {
+					err = errors.New("refused after the handshake")
+				}
+				c.Close()
+			}
+			if err == nil {
+				t.Errorf("%s got in at %s", what, addr)
+			}
+		}
+	}
+	// Bytes beside TLS after the handshake end the connection, not the server.
+	raw, err := net.Dial("tcp", s.KMIP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tls.Client(raw, base)
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	raw.Write(bytes.Repeat([]byte{0x16, 3, 3, 0, 4, 1, 0, 0, 0}, 100))
+	raw.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.Copy(io.Discard, raw); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("a connection goes on after bytes beside TLS: %v", err)
+	}
+	still(t, s)
+}
+
+// The admin socket is the server's own user's alone, and garbage does not end it.
+func TestHostileAdmin(t *testing.T) {
+	s := servertest.Start(t)
+	found, _ := filepath.Glob(filepath.Join(s.Dir, "*.sock"))
+	if len(found) != 1 {
+		t.Fatalf("sockets %v", found)
+	}
+	info, err := os.Stat(found[0])
+	if err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("others may open the socket: %v, %v", info.Mode(), err)
+	}
+	for _, garbage := range []string{"\x00\xff\xff\xff", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "POST /policy/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", "GET /audit?limit=-9223372036854775808&before=x HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		c, err := net.Dial("unix", found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, garbage)
+		c.SetReadDeadline(time.Now().Add(2 * time.Second))
+		io.ReadAll(c)
+		c.Close()
+	}
+	still(t, s)
+}
+
+// One address cannot take all connections of the REST door, and thereby the
+// file descriptors of both.
+func TestManyRESTConnections(t *testing.T) {
+	s := servertest.Start(t)
+	const perPeer = 256 // limits.per_peer of serve --dev
+	for range perPeer + 44 {
+		c, err := net.Dial("tcp", s.HTTPS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if kmipd := dial(t, s, "dev", core.V1_4); aesKey(t, kmipd) == "" {
+		t.Error("no key")
+	}
+	cfg, _ := kmiptest.Config(s.Certs, "dev")
+	if c, err := tls.DialWithDialer(&net.Dialer{Timeout: 2 * time.Second}, "tcp", s.HTTPS, cfg); err == nil {
+		c.Close()
+		t.Errorf("connection %d of one address is taken", perPeer+45)
+	}
+	for range 100 { // silent ones are cut at the deadline of their head
+		if c, err := tls.Dial("tcp", s.HTTPS, cfg); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	t.Error("the door takes no connection after those silent ones have had their time")
+}
