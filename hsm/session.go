@@ -45,6 +45,10 @@ func classOf(err error) class {
 	return callerFault
 }
 
+// vendorDefined is the first of the codes that only the token's maker can
+// explain (CKR_VENDOR_DEFINED). They are not blamed on the client's data.
+const vendorDefined p11.Error = 0x8000_0000
+
 // coded gives an error of the token its code. Sentences name the call, never
 // its data.
 func coded(err error, doing string) error {
@@ -54,6 +58,9 @@ func coded(err error, doing string) error {
 	var ours *core.Error
 	if errors.As(err, &ours) {
 		return err
+	}
+	if e := p11.Error(0); errors.As(err, &e) && e >= vendorDefined {
+		return core.Wrap(core.TokenUnavailable, err, "the HSM answers an error of its maker's own when it is to %s; see its log", doing)
 	}
 	switch classOf(err) {
 	case policyFault:
@@ -252,6 +259,9 @@ func (t *Token) reconnect() error {
 	defer t.fix.Unlock()
 	if t.broken.Load() && time.Since(t.tried) < reconnectEvery {
 		return t.trouble
+	}
+	if n := t.calls.count(t.cfg.Stuck); n > 0 { // waiting for them would keep all others out
+		return core.Errorf(core.TokenUnavailable, "the HSM cannot be connected anew: %d calls have not come back for over %v; if they stay, restart keyreeve", n, t.cfg.Stuck)
 	}
 	if err := t.life.alone(t.cfg.Wait); err != nil {
 		return err

@@ -63,6 +63,27 @@ func TestWrappedOutAndIn(t *testing.T) {
 		if out, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagName}}}); err != nil || len(out.Attributes) != 1 {
 			t.Errorf("KMIP %v: the name inside is lost: %v, %v", v, out.Attributes, err)
 		}
+		// What they ask for holds: a key that says inside that it is Sensitive
+		// is not kept as one that is not.
+		if v >= core.V1_4 {
+			plain := get(key, nil)
+			plain.Attributes = core.Attributes{{Tag: core.TagSensitive, Value: core.Bool(true)}}
+			value, err := kmip.AppendKeyValue(nil, &plain, v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt)}},
+				Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: value}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			inner := get(data.ID, &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: kek.ID}})
+			kb := wrapped(0)
+			kb.Wrapped = inner.Wrapped
+			if _, err := register(kb, 0); kmiptest.Reason(err) != core.ReasonEncodingOptionError {
+				t.Errorf("KMIP %v, Sensitive inside: %v", v, err)
+			}
+		}
 		broken := wrapped(0)
 		broken.Wrapped[3] ^= 1
 		if _, err := register(broken, 0); kmiptest.Reason(err) != core.ReasonCryptographicFailure {

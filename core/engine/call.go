@@ -21,6 +21,8 @@ type call struct {
 	recorded bool         // the record went out with a change
 	secret   *core.Secret // what must not leave if the operation fails after all
 
+	part *stream // the stream that the operation is a part of
+
 	// Room for what is handed on by reference, so that a use allocates nothing.
 	access core.AccessRequest
 	got    core.GetOutput
@@ -70,6 +72,7 @@ func (k *call) end(err error) error {
 	if err != nil {
 		k.secret.Release()
 	}
+	k.part.settle(err)
 	k.Observe(Observation{Operation: k.op, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
 	if decided {

@@ -106,7 +106,7 @@ func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.Signatur
 	if err != nil {
 		return out, err
 	}
-	if err := s.remember(&s.held().proof, &in.Signature, "Signature Data"); err != nil {
+	if err := s.remember(&s.orNone().proof, &in.Signature, "Signature Data"); err != nil {
 		return out, err
 	}
 	if ready, correlation, err := s.whole(o.ID, &data); !ready {
@@ -170,7 +170,7 @@ func (k *call) macVerify(in *core.MACVerifyInput) (out core.MACVerifyOutput, err
 	if err != nil {
 		return out, err
 	}
-	if err := s.remember(&s.held().proof, &in.MAC, "MAC Data"); err != nil {
+	if err := s.remember(&s.orNone().proof, &in.MAC, "MAC Data"); err != nil {
 		return out, err
 	}
 	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {

@@ -15,6 +15,11 @@ func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err er
 	if _, err := k.decide(k.op, nil); err != nil {
 		return out, err
 	}
+	opened, err := k.open(in)
+	defer clear(opened)
+	if err != nil {
+		return out, err
+	}
 	given, err := k.registered(in)
 	if err != nil {
 		return out, err
@@ -26,6 +31,9 @@ func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err er
 	k.record.Object = o.ID
 	if err := k.takeIn(o, in); err != nil {
 		return out, err
+	}
+	if opened != nil && o.Material.Class != core.ClassC { // as the attributes inside ask
+		return out, core.Errorf(core.EncodingOptionError, notOpened)
 	}
 	if err := k.bear(&core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
 		return out, err
@@ -81,14 +89,8 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 		o.Attributes = o.Attributes.Set(core.TagSecretDataType, core.Enum(in.Object.SecretDataType))
 	}
 	kb := &in.Object.KeyBlock
-	if w := kb.Wrapping; w != nil && w.Encoding == core.EncodingOptionNoEncoding {
+	if kb.Wrapping != nil {
 		return k.takeWrapped(o, kb)
-	} else if w != nil {
-		ttlv, err := k.unwrapTTLV(o, kb)
-		defer clear(ttlv)
-		if err != nil {
-			return err
-		}
 	}
 	n, err := k.Formats.Normalize(in.ObjectType, kb)
 	if err != nil {
@@ -183,58 +185,49 @@ func (k *call) takeData(o *core.ManagedObject, data []byte, f core.KeyFormatType
 	return nil
 }
 
-// unwrapTTLV opens a Key Value that is wrapped with TTLV Encoding, the default,
-// and fills the key block from it, which aliases what is returned. The token
-// unwraps it as bytes, so it is clear here, and only class C may be that.
-func (k *call) unwrapTTLV(o *core.ManagedObject, kb *core.KeyBlock) ([]byte, error) {
+// notOpened is why TTLV Encoding is for class C alone.
+const notOpened = "a wrapped key that shall be Sensitive or not Extractable can be registered with Encoding Option No Encoding alone: the HSM unwraps key bytes, not a structure around them"
+
+// open unwraps a Key Value that came with TTLV Encoding, the default, and fills
+// the key block from it, attributes included; the block aliases what is
+// returned. The token unwraps it as bytes, so it is clear here, and only class C
+// may be that. What comes in another way is left as it is.
+func (k *call) open(in *core.RegisterInput) ([]byte, error) {
+	kb := &in.Object.KeyBlock
 	w := kb.Wrapping
+	if w == nil || w.Encoding == core.EncodingOptionNoEncoding {
+		return nil, nil
+	}
 	with, p, err := k.wrappingKey(w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
 	if err != nil {
 		return nil, err
 	}
-	class, err := k.custody(o, false)
+	class, err := k.custody(&core.ManagedObject{Attributes: in.Attributes}, false)
 	if err != nil {
 		return nil, err
 	}
 	if class != core.ClassC {
-		return nil, core.Errorf(core.EncodingOptionError, "a wrapped key that shall be Sensitive or not Extractable can be registered with Encoding Option No Encoding alone: the HSM unwraps key bytes, not a structure around them")
+		return nil, core.Errorf(core.EncodingOptionError, notOpened)
 	}
-	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+	tenant := k.caller.Principal.Tenant
+	if err := k.EnsureTenant(k.ctx, tenant); err != nil {
 		return nil, err
 	}
 	const overhead = 8 // bytes, of RFC 3394
-	passing := core.Key{Tenant: o.Tenant, ID: o.ID, Type: core.ObjectTypeSymmetricKey}
+	passing := core.Key{Tenant: tenant, ID: newID(), Type: core.ObjectTypeSymmetricKey}
 	m, _, err := k.HSM.ImportWrapped(k.ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
 		Bits: 8 * max(0, len(kb.Wrapped)-overhead)}, with.Key(), p, kb.Wrapped)
 	if err != nil {
 		return nil, err
 	}
 	passing.Material = &m
-	defer k.HSM.Forget(o.Tenant, o.ID)
+	defer k.HSM.Forget(tenant, passing.ID)
 	ttlv, err := k.HSM.Clear(k.ctx, passing, make([]byte, 0, len(kb.Wrapped)))
 	if err != nil {
 		return ttlv, err
 	}
 	kb.Wrapping, kb.Wrapped = nil, nil
-	if err := k.Formats.DecodeKeyValue(ttlv, kb, k.caller.Version); err != nil {
-		return ttlv, err
-	}
-	return ttlv, k.addInner(o, kb.Attributes)
-}
-
-// addInner adds the attributes that were wrapped with a key, where the request
-// says nothing else.
-func (k *call) addInner(o *core.ManagedObject, inner core.Attributes) error {
-	for i := range inner {
-		if o.Attributes.Find(inner[i].Ref()) >= 0 {
-			continue
-		}
-		if err := checkNew(&inner[i]); err != nil {
-			return err
-		}
-		o.Attributes = o.Attributes.Add(inner[i])
-	}
-	return nil
+	return ttlv, k.Formats.DecodeKeyValue(ttlv, kb, k.caller.Version)
 }
 
 // takeWrapped keeps a key that comes wrapped under another key of the server;

@@ -28,8 +28,9 @@ type place struct {
 func yes(b *bool) bool { return b != nil && *b }
 
 // stream is an operation whose data comes in parts. Between two parts it is
-// kept by its Correlation Value; the call that works on a part owns it alone,
-// and a part that fails ends it.
+// kept by its Correlation Value; the call that works on a part owns it alone
+// until its record is durable, and a part that fails, or whose record does, ends
+// it: who sends that part again must not have it counted twice.
 //
 // What is kept is data and never key: each part asks for the key anew, and with
 // it for policy, state, dates and mask, so that what is forbidden or destroyed
@@ -49,8 +50,9 @@ type stream struct {
 	again      bool   // this is not the first part
 	last       bool   // this is the last part
 
+	held  int // bytes reserved
 	table *streams
-	kept  bool
+	kept  bool // to go on; it is put aside when the part's record is durable
 	timer *time.Timer
 }
 
@@ -78,11 +80,15 @@ func (k *call) stream(id *core.Identifier, p place, asked *core.CryptographicPar
 	case p.correlation != nil && yes(p.first):
 		return nil, core.Errorf(core.InvalidField, "the first part of a stream has no Correlation Value yet: the answer to it has one")
 	case p.correlation != nil:
-		return k.nextPart(id, p, asked)
+		s, err := k.nextPart(id, p, asked)
+		k.part = s
+		return s, err
 	case yes(p.last) && !yes(p.first):
 		return nil, core.Errorf(core.InvalidField, "the last part of a stream needs the Correlation Value that the first one was answered with")
 	case yes(p.first) && !yes(p.last):
-		return k.streams.begin(&stream{owner: k.streamOwner(), op: k.op, parameters: asked})
+		s, err := k.streams.begin(&stream{owner: k.streamOwner(), op: k.op, parameters: asked})
+		k.part = s
+		return s, err
 	}
 	return nil, nil
 }
@@ -150,7 +156,7 @@ func (s *stream) hold(data []byte) error {
 	}
 	if need := len(s.data) + len(data); need > cap(s.data) {
 		size := max(need, 2*cap(s.data))
-		if err := s.table.reserve(size - cap(s.data)); err != nil {
+		if err := s.reserve(size - cap(s.data)); err != nil {
 			return err
 		}
 		grown := make([]byte, len(s.data), size)
@@ -162,18 +168,21 @@ func (s *stream) hold(data []byte) error {
 	return nil
 }
 
-func (t *streams) reserve(n int) error {
+// reserve counts n more bytes as held by the stream.
+func (s *stream) reserve(n int) error {
+	t := s.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.held+n > maxHeldInAll {
 		return core.Errorf(core.Busy, "the streams under way hold %d bytes, which is the most; try again when some have ended", t.held)
 	}
 	t.held += n
+	s.held += n
 	return nil
 }
 
-// keep puts a stream aside until its next part and returns its Correlation
-// Value. The first part gave the object.
+// keep says that a stream goes on and returns its Correlation Value. The first
+// part gave the object.
 func (s *stream) keep(object string) []byte {
 	if s.id == "" {
 		var b [correlationSize]byte
@@ -181,12 +190,24 @@ func (s *stream) keep(object string) []byte {
 		s.id = string(b[:])
 	}
 	s.object, s.kept = object, true
+	return []byte(s.id)
+}
+
+// settle ends a part's call: a stream that goes on is put aside if all went well.
+func (s *stream) settle(err error) {
+	if s == nil || !s.kept {
+		return // released by its verb
+	}
+	if err != nil {
+		s.kept = false
+		s.release()
+		return
+	}
 	t := s.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.idle[s.id] = s
 	s.timer = time.AfterFunc(streamIdle, func() { t.expire(s) })
-	return []byte(s.id)
 }
 
 // expire ends a stream that nobody went on with.
@@ -203,19 +224,18 @@ func (t *streams) expire(s *stream) {
 	}
 }
 
-// release ends a stream that has not been put aside, and zeroes its data.
+// release ends a stream that does not go on, and zeroes its data.
 func (s *stream) release() {
 	if s == nil || s.kept {
 		return
 	}
-	held := cap(s.data)
-	clear(s.data[:held])
+	clear(s.data[:cap(s.data)])
 	s.data = nil
 	t := s.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all--
-	t.held -= held
+	t.held -= s.held
 	if t.each[s.owner]--; t.each[s.owner] == 0 {
 		delete(t.each, s.owner)
 	}
@@ -253,8 +273,8 @@ func (s *stream) asked(now *core.CryptographicParameters) *core.CryptographicPar
 	return s.parameters
 }
 
-// held is where a stream remembers; what is whole remembers nothing.
-func (s *stream) held() *stream {
+// orNone is where a stream remembers; what is whole remembers nothing.
+func (s *stream) orNone() *stream {
 	if s == nil {
 		return new(stream)
 	}
@@ -270,7 +290,10 @@ func (s *stream) remember(at, given *[]byte, what string) error {
 	if *given != nil && *at != nil && string(*given) != string(*at) {
 		return core.Errorf(core.InvalidField, "the %s of a stream is given once", what)
 	}
-	if *given != nil {
+	if *given != nil && *at == nil {
+		if err := s.reserve(len(*given)); err != nil {
+			return err
+		}
 		*at = slices.Clone(*given)
 	}
 	*given = *at

@@ -37,7 +37,7 @@ func (k *call) cipher(s *stream, o *core.ManagedObject, c *core.Cipher, encrypt 
 		return r, nil, err
 	}
 	c.Parameters.RandomIV = nil // settled
-	if r, err = k.part(s, o, c, encrypt, do); err != nil {
+	if r, err = k.cipherPart(s, o, c, encrypt, do); err != nil {
 		return r, nil, err
 	}
 	if r.IV = made; !s.last {
@@ -46,13 +46,13 @@ func (k *call) cipher(s *stream, o *core.ManagedObject, c *core.Cipher, encrypt 
 	return r, correlation, nil
 }
 
-// part answers one part of an Encrypt or Decrypt. No operation stays open in
+// cipherPart answers one part of an Encrypt or Decrypt. No operation stays open in
 // the HSM between two parts: block modes are chained by the last block of
 // ciphertext, CTR by its counter, and GCM and ChaCha20, whose output for a
 // beginning is the beginning of their output, are done again from the start.
 // What authenticates is decrypted when all of it is there and its tag holds,
 // and RSA has one block anyway.
-func (k *call) part(s *stream, o *core.ManagedObject, c *core.Cipher, encrypt bool, do cipherer) (core.Ciphered, error) {
+func (k *call) cipherPart(s *stream, o *core.ManagedObject, c *core.Cipher, encrypt bool, do cipherer) (core.Ciphered, error) {
 	if c.Data == nil && s.again && !s.last {
 		return core.Ciphered{}, core.Errorf(core.InvalidMessage, "a part between the first and the last has Data")
 	}
@@ -80,7 +80,7 @@ var blockBytes = map[core.CryptographicAlgorithm]int{core.AlgorithmAES: 16, core
 // or one made here, which the answer tells. The IV of a later part is the stream's.
 func (k *call) startIV(s *stream, c *core.Cipher, encrypt bool) (made []byte, err error) {
 	if s.again {
-		if c.IV != nil && string(c.IV) != string(s.given) {
+		if len(c.IV) > 0 && string(c.IV) != string(s.given) {
 			return nil, core.Errorf(core.InvalidField, "the IV/Counter/Nonce of a stream is given with its first part")
 		}
 		c.IV = s.iv
@@ -89,8 +89,8 @@ func (k *call) startIV(s *stream, c *core.Cipher, encrypt bool) (made []byte, er
 	p := &c.Parameters
 	size := ivBytes(p)
 	switch {
-	case size == 0, c.IV != nil && !yes(p.RandomIV):
-	case c.IV != nil:
+	case size == 0, len(c.IV) > 0 && !yes(p.RandomIV):
+	case len(c.IV) > 0:
 		return nil, core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
 	case !encrypt:
 		return nil, core.Errorf(core.InvalidMessage, "Decrypt needs the IV/Counter/Nonce that Encrypt used")
