@@ -1,107 +1,92 @@
 package store
 
 import (
-	"context"
-	"database/sql"
-	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// applyChange does all of a change but its entries inside a transaction. An
-// error with a code of ours leaves it to the caller to take back what was done.
-func applyChange(ctx context.Context, t tx, p *pending) error {
-	c := p.change
+// step is one statement of a change. Both databases carry out the same ones:
+// SQLite one by one, PostgreSQL all in one round trip, so none may need what
+// another answers.
+type step struct {
+	text string
+	args []any
+	seq  bool // it returns the row's seq, of which there must be one
+	// rows judges how many rows were touched; nil: any number will do.
+	rows func(n int64) error
+	// refused is the answer where the statement meets a row that is there already.
+	refused error
+	doing   string // for an error of the database
+}
+
+// steps lays a change out, all but its entries.
+func steps(c *core.Change) (out []step, err error) {
 	for _, i := range c.Begin {
-		if _, err := t.exec(ctx, insertIntent, i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Time); err != nil {
-			return unavailable(err, "write an intent")
-		}
+		out = append(out, step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Time}, doing: "write an intent"})
 	}
 	for _, o := range c.Insert {
-		seq, err := insertOne(ctx, t, o)
+		values, err := changedValues(o)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		p.seqs = append(p.seqs, seq)
+		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type)}, values...), seq: true, refused: exists(o), doing: "write an object"})
+		out = appendIndex(out, o)
 	}
 	for _, o := range c.Update {
-		if err := updateOne(ctx, t, o); err != nil {
-			return err
+		values, err := changedValues(o)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, step{text: updateObject, args: append(values, o.Tenant, o.ID, o.Version-1), rows: one(conflict(o)), doing: "change an object"},
+			step{text: deleteAttrs, args: []any{o.Tenant, o.ID}, doing: "change an object"})
+		out = appendIndex(out, o)
 	}
 	for _, o := range c.Delete {
-		if err := deleteOne(ctx, t, o); err != nil {
-			return err
-		}
+		// The row is locked at its version first: it must not go on without its search lines.
+		out = append(out, step{text: lockObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"},
+			step{text: deleteAttrs, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
+			step{text: deleteObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"})
 	}
 	for _, k := range c.TenantKeys {
-		n, err := t.exec(ctx, upsertKey, k.Tenant, k.Purpose, k.Epoch, k.Token, k.State)
-		if err != nil {
-			return unavailable(err, "write a tenant key")
-		}
-		if n != 1 {
-			return core.Errorf(core.Conflict, "tenant %s has another key %s of epoch %d, or one that is further on: another node made it", k.Tenant, k.Purpose, k.Epoch)
-		}
+		out = append(out, step{text: upsertKey, args: []any{k.Tenant, k.Purpose, k.Epoch, k.Token, k.State}, rows: one(otherKey(k)), doing: "write a tenant key"})
 	}
 	for _, id := range c.Finish {
-		n, err := t.exec(ctx, deleteIntent, id)
-		if err != nil {
-			return unavailable(err, "finish an intent")
+		s := step{text: deleteIntent, args: []any{id}, doing: "finish an intent"}
+		if len(c.Insert) > 0 {
+			s.rows = one(settled(id))
 		}
-		if n == 0 && len(c.Insert) > 0 {
-			return settled(id)
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// one demands that one row was touched.
+func one(otherwise error) func(int64) error {
+	return func(n int64) error {
+		if n != 1 {
+			return otherwise
 		}
+		return nil
+	}
+}
+
+// judge is what came of a step.
+func (s *step) judge(n int64, err error, duplicate func(error) bool) error {
+	switch {
+	case err != nil && s.refused != nil && duplicate(err):
+		return s.refused
+	case err != nil:
+		return unavailable(err, s.doing)
+	case s.rows != nil:
+		return s.rows(n)
 	}
 	return nil
 }
 
-func insertOne(ctx context.Context, t tx, o *core.ManagedObject) (int64, error) {
-	values, err := changedValues(o)
-	if err != nil {
-		return 0, err
-	}
-	seq, err := t.returning(ctx, insertObject, append([]any{o.Tenant, o.ID, int64(o.Type)}, values...)...)
-	if err != nil {
-		if t.duplicate(err) {
-			return 0, exists(o)
-		}
-		return 0, unavailable(err, "write an object")
-	}
-	return seq, indexOne(ctx, t, o, seq)
-}
-
-func updateOne(ctx context.Context, t tx, o *core.ManagedObject) error {
-	values, err := changedValues(o)
-	if err != nil {
-		return err
-	}
-	seq, err := t.returning(ctx, updateObject, append(values, o.Tenant, o.ID, o.Version-1)...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return conflict(o)
-	}
-	if err != nil {
-		return unavailable(err, "change an object")
-	}
-	if _, err := t.exec(ctx, deleteAttrs, o.Tenant, seq); err != nil {
-		return unavailable(err, "change an object")
-	}
-	return indexOne(ctx, t, o, seq)
-}
-
-// deleteOne takes the row's own seq, not the caller's: a wrong one would reach
-// the search rows of somebody else's object.
-func deleteOne(ctx context.Context, t tx, o *core.ManagedObject) error {
-	seq, err := t.returning(ctx, deleteObject, o.Tenant, o.ID, o.Version)
-	if errors.Is(err, sql.ErrNoRows) {
-		return conflict(o)
-	}
-	if err == nil {
-		_, err = t.exec(ctx, deleteAttrs, o.Tenant, seq)
-	}
-	if err != nil {
-		return unavailable(err, "delete an object")
-	}
-	return nil
+func otherKey(k core.TenantKey) error {
+	return core.Errorf(core.Conflict, "tenant %s has another key %s of epoch %d, or one that is further on: another node made it", k.Tenant, k.Purpose, k.Epoch)
 }
 
 // settled refuses a birth whose intent the reconciler has closed meanwhile: it
@@ -110,14 +95,28 @@ func settled(intent string) error {
 	return core.Errorf(core.Conflict, "the intent %s is not open any more, so the token object that it was for is gone; make the object anew", intent)
 }
 
-// indexOne writes the search table's lines of an object.
-func indexOne(ctx context.Context, t tx, o *core.ManagedObject, seq int64) error {
-	for _, r := range searchRows(o.Attributes) {
-		if _, err := t.exec(ctx, insertAttr, o.Tenant, r.name, r.val, seq); err != nil {
-			return unavailable(err, "index an object")
-		}
+// maxIndexRows is the most lines of the search table in one statement.
+const maxIndexRows = 8
+
+// indexTexts are the INSERTs of 1, 2 ... maxIndexRows lines.
+var indexTexts = func() (texts [maxIndexRows + 1]string) {
+	for n := 1; n <= maxIndexRows; n++ {
+		texts[n] = "INSERT INTO object_attr (tenant, name, val, seq) SELECT o.tenant, v.column1, v.column2, o.seq FROM object o, (VALUES " +
+			rowsOf(1, n, 2) + fmt.Sprintf(") v WHERE o.tenant = $%d AND o.id = $%d ON CONFLICT DO NOTHING", 2*n+1, 2*n+2)
 	}
-	return nil
+	return texts
+}()
+
+// appendIndex writes the search table's lines of an object, several in a statement.
+func appendIndex(out []step, o *core.ManagedObject) []step {
+	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
+		args := make([]any, 0, 2*len(part)+2)
+		for _, r := range part {
+			args = append(args, r.name, r.val)
+		}
+		out = append(out, step{text: indexTexts[len(part)], args: append(args, o.Tenant, o.ID), doing: "index an object"})
+	}
+	return out
 }
 
 func scanKey(out *[]core.TenantKey) func(scanner) error {

@@ -225,3 +225,49 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("with space again: %v", err)
 	}
 }
+
+// In a batch, a change that fails takes back itself alone, what it had done
+// before it failed included, and the others get their own rows' numbers.
+func TestOneOfABatchFails(t *testing.T) {
+	ctx := context.Background()
+	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "batch.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	s := opened.(*sqliteStore)
+	object := func(id string) *core.ManagedObject {
+		return &core.ManagedObject{Tenant: "t", ID: id, Version: 1, Type: core.ObjectTypeSymmetricKey,
+			Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of " + id)}}}
+	}
+	birth := func(record string, ids ...string) *pending {
+		c := &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte(record)}}}
+		for _, id := range ids {
+			c.Insert = append(c.Insert, object(id))
+		}
+		return &pending{change: c}
+	}
+	batch := []*pending{birth("1", "a"), birth("2", "b", "a"), birth("3", "c"), {change: &core.Change{Update: []*core.ManagedObject{object("c")}}}, birth("5", "d")}
+	s.commitGroup(batch)
+	for i, want := range []core.Code{0, core.ObjectAlreadyExists, 0, core.Conflict, 0} {
+		if got := core.CodeOf(batch[i].err); (batch[i].err == nil) != (want == 0) || (want != 0 && got != want) {
+			t.Errorf("change %d: %v; want the code %v", i+1, batch[i].err, want)
+		}
+	}
+	for i, id := range map[int]string{0: "a", 2: "c", 4: "d"} {
+		o, err := s.Object(ctx, "t", id)
+		if err != nil || len(batch[i].seqs) != 1 || o.Seq != batch[i].seqs[0] {
+			t.Errorf("object %s: %+v, %v; the batch said %v", id, o, err, batch[i].seqs)
+		}
+	}
+	if _, err := s.Object(ctx, "t", "b"); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("b was born with a change that failed: %v", err)
+	}
+	found, err := s.Candidates(ctx, "t", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of b")}}}, 0, 9)
+	if err != nil || len(found) != 0 {
+		t.Errorf("b can be found: %v, %v", found, err)
+	}
+	if records, err := s.Records(ctx, core.RecordQuery{}); err != nil || len(records) != 3 {
+		t.Errorf("%d records, %v; want those of the three that were stored", len(records), err)
+	}
+}

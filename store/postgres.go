@@ -95,19 +95,71 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	return nil
 }
 
+// transact takes two round trips: everything up to COMMIT, and COMMIT, which
+// must not be on its way before all answers are there.
 func (s *pgStore) transact(ctx context.Context, p *pending) error {
-	t, err := s.pool.Begin(ctx)
+	all, err := steps(p.change)
 	if err != nil {
 		return err
 	}
-	defer t.Rollback(context.WithoutCancel(ctx)) // nothing after a commit
-	if err := applyChange(ctx, pgTx{t}, p); err != nil {
+	c, err := s.pool.Acquire(ctx)
+	if err != nil {
 		return err
 	}
-	if err := writeEntries(ctx, t, p.change.Entries); err != nil {
+	defer c.Release()
+	if err := pipeline(ctx, c, all, p); err != nil {
+		c.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a connection that cannot is not used again
 		return err
 	}
-	return lost(t.Commit(ctx))
+	tag, err := c.Exec(ctx, "COMMIT")
+	if err == nil && tag.String() != "COMMIT" { // a transaction that failed answers ROLLBACK
+		err = pgx.ErrTxCommitRollback
+	}
+	return lost(err)
+}
+
+// pipeline sends a transaction but its COMMIT, and judges the answers.
+func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, p *pending) error {
+	b := &pgx.Batch{}
+	b.Queue("BEGIN")
+	for i := range all {
+		b.Queue(all[i].text, all[i].args...)
+	}
+	if len(p.change.Entries) > 0 {
+		b.Queue(insertEntries, entryColumns(p.change.Entries)...)
+	}
+	r := c.SendBatch(ctx, b)
+	err := answers(r, all, p)
+	return errors.Join(err, r.Close())
+}
+
+func answers(r pgx.BatchResults, all []step, p *pending) error {
+	if _, err := r.Exec(); err != nil {
+		return err
+	}
+	for i := range all {
+		n, err := answer(r, &all[i])
+		if all[i].seq && err == nil {
+			p.seqs = append(p.seqs, n)
+		}
+		if err := all[i].judge(n, err, pgDuplicate); err != nil {
+			return err
+		}
+	}
+	return nil // that of the entries is Close's
+}
+
+func answer(r pgx.BatchResults, st *step) (n int64, err error) {
+	if st.seq {
+		return n, r.QueryRow().Scan(&n)
+	}
+	tag, err := r.Exec()
+	return tag.RowsAffected(), err
+}
+
+func pgDuplicate(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" // unique_violation
 }
 
 // lost tells of a COMMIT that was sent whether it is known to have failed: only
@@ -130,21 +182,13 @@ func pgError(err error, what string) error {
 	return unavailable(err, what)
 }
 
-// execer is a connection or a transaction.
-type execer interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-}
-
-func writeEntries(ctx context.Context, e execer, entries []core.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
+// entryColumns are the arguments of insertEntries.
+func entryColumns(entries []core.Entry) []any {
 	tenants, times, bodies := make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
 	for i, x := range entries {
 		tenants[i], times[i], bodies[i] = x.Tenant, x.Time, x.Body
 	}
-	_, err := e.Exec(ctx, insertEntries, tenants, times, bodies)
-	return err
+	return []any{tenants, times, bodies}
 }
 
 func (s *pgStore) commitGroup(batch []*pending) {
@@ -157,27 +201,12 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	c, err := s.pool.Acquire(ctx)
 	if err == nil {
 		defer c.Release()
-		err = lost(writeEntries(ctx, c, entries))
+		_, err = c.Exec(ctx, insertEntries, entryColumns(entries)...)
+		err = lost(err)
 	}
 	if err != nil {
 		failAll(batch, unavailable(err, "write the audit records"))
 	}
-}
-
-type pgTx struct{ t pgx.Tx }
-
-func (t pgTx) exec(ctx context.Context, text string, args ...any) (int64, error) {
-	tag, err := t.t.Exec(ctx, text, args...)
-	return tag.RowsAffected(), err
-}
-
-func (t pgTx) returning(ctx context.Context, text string, args ...any) (n int64, err error) {
-	return n, t.t.QueryRow(ctx, text, args...).Scan(&n)
-}
-
-func (pgTx) duplicate(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "23505" // unique_violation
 }
 
 func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {

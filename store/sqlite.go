@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math/bits"
 	"runtime"
 
 	"github.com/mattn/go-sqlite3"
@@ -22,14 +23,33 @@ type sqliteStore struct {
 
 	inTransaction bool // the leader's
 
-	object                                                          *sql.Stmt
-	entries                                                         map[int]*sql.Stmt // INSERT of 1, 2, 4 ... rows
-	args                                                            []any             // room for theirs, the leader's
-	begin, commitTx, rollback, savepoint, releaseSave, rollbackSave *sql.Stmt
+	object *sql.Stmt
+	stmts  map[string]*sql.Stmt // of the writing connection by their text, of which there are few; the leader's
+
+	gathered []core.Entry // room for a batch's entries, and for the arguments of their INSERT; the leader's
+	args     []any
 }
+
+// What frames a change, each prepared once as all statements are.
+const (
+	begin        = "BEGIN IMMEDIATE"
+	commitTx     = "COMMIT"
+	rollback     = "ROLLBACK"
+	savepoint    = "SAVEPOINT one"
+	releaseSave  = "RELEASE one"
+	rollbackSave = "ROLLBACK TO one"
+)
 
 // largestInsert is the most audit entries in one statement.
 const largestInsert = 128
+
+// entriesText are the INSERTs of 1, 2, 4 ... largestInsert entries.
+var entriesText = func() (texts []string) {
+	for n := 1; n <= largestInsert; n *= 2 {
+		texts = append(texts, "INSERT INTO audit_entry (tenant, at, body) VALUES "+rowsOf(1, n, 3))
+	}
+	return texts
+}()
 
 // OpenSQLite opens or makes a database file. synchronous=FULL: what is
 // committed survives a power cut. The WAL is never truncated while serving:
@@ -39,7 +59,7 @@ func OpenSQLite(ctx context.Context, path string) (core.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{file: file, entries: map[int]*sql.Stmt{}}
+	s := &sqliteStore{file: file, stmts: map[string]*sql.Stmt{}}
 	s.group.init(s.commitGroup)
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -74,26 +94,32 @@ func (s *sqliteStore) prepare(ctx context.Context) (err error) {
 	if s.conn, err = s.write.Conn(ctx); err != nil {
 		return err
 	}
-	for _, p := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{{&s.begin, "BEGIN IMMEDIATE"}, {&s.commitTx, "COMMIT"}, {&s.rollback, "ROLLBACK"}, {&s.savepoint, "SAVEPOINT one"},
-		{&s.releaseSave, "RELEASE one"}, {&s.rollbackSave, "ROLLBACK TO one"}} {
-		if *p.stmt, err = s.conn.PrepareContext(ctx, p.text); err != nil {
-			return err
-		}
-	}
-	for n := 1; n <= largestInsert; n *= 2 {
-		text := "INSERT INTO audit_entry (tenant, at, body) VALUES (?, ?, ?)"
-		for range n - 1 {
-			text += ", (?, ?, ?)"
-		}
-		if s.entries[n], err = s.conn.PrepareContext(ctx, text); err != nil {
+	for _, text := range []string{begin, commitTx, rollback} { // so that trouble shows now
+		if _, err := s.stmt(ctx, text); err != nil {
 			return err
 		}
 	}
 	s.object, err = s.read.PrepareContext(ctx, selectObject)
 	return err
+}
+
+// stmt prepares a statement of the writing connection once: SQLite takes longer
+// to read one with 28 columns than to carry it out.
+func (s *sqliteStore) stmt(ctx context.Context, text string) (st *sql.Stmt, err error) {
+	if st = s.stmts[text]; st == nil {
+		if st, err = s.conn.PrepareContext(ctx, text); err == nil {
+			s.stmts[text] = st
+		}
+	}
+	return st, err
+}
+
+func (s *sqliteStore) exec(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	st, err := s.stmt(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return st.ExecContext(ctx, args...)
 }
 
 func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
@@ -107,7 +133,7 @@ func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
 // still be there. It cleans up first if the last one panicked.
 func (s *sqliteStore) commitGroup(batch []*pending) {
 	if s.inTransaction {
-		s.rollback.ExecContext(context.Background())
+		s.exec(context.Background(), rollback)
 	}
 	s.inTransaction = true
 	s.commitAll(context.Background(), batch)
@@ -118,28 +144,42 @@ func (s *sqliteStore) commitGroup(batch []*pending) {
 }
 
 // commitAll takes a change that fails back alone; trouble with the transaction
-// itself fails all.
+// itself fails all. Changes hardly ever fail, so all are tried first without a
+// savepoint around each; when one fails, all is taken back and done again with.
 func (s *sqliteStore) commitAll(ctx context.Context, batch []*pending) {
 	if len(batch) == 1 && entriesOnly(batch[0].change) && len(batch[0].change.Entries) == 1 {
 		batch[0].err = s.insertEntries(ctx, batch[0].change.Entries)
 		return
 	}
-	if _, err := s.begin.ExecContext(ctx); err != nil {
-		failAll(batch, unavailable(err, "begin"))
-		return
+	err := s.transact(ctx, batch, false)
+	if errors.Is(err, errOneFailed) {
+		for _, p := range batch {
+			p.err, p.seqs = nil, p.seqs[:0]
+		}
+		err = s.transact(ctx, batch, true)
 	}
-	if err := s.applyAll(ctx, batch); err != nil {
-		s.rollback.ExecContext(ctx)
+	if err != nil {
 		failAll(batch, err)
-		return
 	}
-	if _, err := s.commitTx.ExecContext(ctx); err != nil {
-		s.rollback.ExecContext(ctx)
+}
+
+// transact is one transaction for a batch; it is rolled back on any error.
+func (s *sqliteStore) transact(ctx context.Context, batch []*pending, each bool) error {
+	if _, err := s.exec(ctx, begin); err != nil {
+		return unavailable(err, "begin")
+	}
+	if err := s.applyAll(ctx, batch, each); err != nil {
+		s.exec(ctx, rollback)
+		return err
+	}
+	if _, err := s.exec(ctx, commitTx); err != nil {
+		s.exec(ctx, rollback)
 		if uncertain(err) {
 			err = unknown(err)
 		}
-		failAll(batch, unavailable(err, "commit"))
+		return unavailable(err, "commit")
 	}
+	return nil
 }
 
 func failAll(batch []*pending, err error) {
@@ -154,27 +194,49 @@ func entriesOnly(c *core.Change) bool {
 	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.TenantKeys)+len(c.Begin)+len(c.Finish) == 0
 }
 
-func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending) error {
-	var entries []core.Entry
+// errOneFailed ends a transaction in which a change failed that has no
+// savepoint to go back to.
+var errOneFailed = errors.New("store: one change of a batch failed")
+
+// applyAll carries a batch out, each change inside a savepoint where asked.
+func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending, each bool) error {
+	entries := s.gathered[:0]
 	for _, p := range batch {
-		if !entriesOnly(p.change) {
-			if _, err := s.savepoint.ExecContext(ctx); err != nil {
-				return unavailable(err, "set a savepoint")
-			}
-			if p.err = applyChange(ctx, sqliteTx{s.conn}, p); p.err != nil {
-				if _, err := s.rollbackSave.ExecContext(ctx); err != nil {
-					return unavailable(err, "take a change back")
-				}
-			}
-			if _, err := s.releaseSave.ExecContext(ctx); err != nil {
-				return unavailable(err, "release a savepoint")
-			}
+		if err := s.applyOne(ctx, p, each); err != nil {
+			return err
 		}
 		if p.err == nil {
 			entries = append(entries, p.change.Entries...)
 		}
 	}
-	return s.insertEntries(ctx, entries)
+	err := s.insertEntries(ctx, entries)
+	clear(entries)
+	s.gathered = entries
+	return err
+}
+
+func (s *sqliteStore) applyOne(ctx context.Context, p *pending, saved bool) error {
+	if entriesOnly(p.change) {
+		return nil
+	}
+	if !saved {
+		if p.err = s.applyChange(ctx, p); p.err != nil {
+			return errOneFailed
+		}
+		return nil
+	}
+	if _, err := s.exec(ctx, savepoint); err != nil {
+		return unavailable(err, "set a savepoint")
+	}
+	if p.err = s.applyChange(ctx, p); p.err != nil {
+		if _, err := s.exec(ctx, rollbackSave); err != nil {
+			return unavailable(err, "take a change back")
+		}
+	}
+	if _, err := s.exec(ctx, releaseSave); err != nil {
+		return unavailable(err, "release a savepoint")
+	}
+	return nil
 }
 
 // insertEntries inserts as few and as large statements as powers of two allow.
@@ -189,7 +251,7 @@ func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) e
 			e := &entries[i]
 			s.args = append(s.args, e.Tenant, e.Time, e.Body)
 		}
-		_, err := s.entries[n].ExecContext(ctx, s.args...)
+		_, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
 		clear(s.args)
 		if err != nil {
 			if uncertain(err) {
@@ -202,30 +264,43 @@ func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) e
 	return nil
 }
 
-// tx is what a change needs of a transaction; exec returns the rows affected.
-type tx interface {
-	exec(ctx context.Context, text string, args ...any) (int64, error)
-	returning(ctx context.Context, text string, args ...any) (int64, error) // of RETURNING, one number; sql.ErrNoRows
-	duplicate(err error) bool
+// applyChange does all of a change but its entries.
+func (s *sqliteStore) applyChange(ctx context.Context, p *pending) error {
+	all, err := steps(p.change)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		n, err := s.step(ctx, &all[i])
+		if all[i].seq && err == nil {
+			p.seqs = append(p.seqs, n)
+		}
+		if err := all[i].judge(n, err, sqliteDuplicate); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-type sqliteTx struct{ conn *sql.Conn }
-
-func (t sqliteTx) exec(ctx context.Context, text string, args ...any) (int64, error) {
-	r, err := t.conn.ExecContext(ctx, text, args...)
+// step carries one out and returns the seq, or the rows touched.
+func (s *sqliteStore) step(ctx context.Context, st *step) (n int64, err error) {
+	if !st.seq {
+		r, err := s.exec(ctx, st.text, st.args...)
+		if err != nil {
+			return 0, err
+		}
+		return r.RowsAffected()
+	}
+	q, err := s.stmt(ctx, st.text)
 	if err != nil {
 		return 0, err
 	}
-	return r.RowsAffected()
+	return n, q.QueryRowContext(ctx, st.args...).Scan(&n)
 }
 
-func (t sqliteTx) returning(ctx context.Context, text string, args ...any) (n int64, err error) {
-	return n, t.conn.QueryRowContext(ctx, text, args...).Scan(&n)
-}
-
-func (sqliteTx) duplicate(err error) bool {
-	var e sqlite3.Error
-	return errors.As(err, &e) && e.Code == sqlite3.ErrConstraint
+func sqliteDuplicate(err error) bool {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	return ok && e.Code == sqlite3.ErrConstraint
 }
 
 func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {

@@ -129,7 +129,7 @@ const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode
 // The statements; both dialects take $n in ascending order.
 var (
 	insertObject = `INSERT INTO object (tenant, id, type, ` + changedColumns + `) VALUES (` + params(1, 28) + `) RETURNING seq`
-	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 25) + `) WHERE tenant = $26 AND id = $27 AND version = $28 RETURNING seq`
+	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 25) + `) WHERE tenant = $26 AND id = $27 AND version = $28`
 )
 
 // notDestroyed is the condition that a row still stands for its token object.
@@ -138,9 +138,9 @@ var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.Des
 var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
 
 const (
-	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3 RETURNING seq`
-	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
-	insertAttr   = `INSERT INTO object_attr (tenant, name, val, seq) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
+	lockObject   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3`
+	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
+	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = (SELECT seq FROM object WHERE tenant = $1 AND id = $2)`
 	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state WHERE tenant_key.token = excluded.token ` +
 		`AND (tenant_key.state <> 'retired' OR excluded.state = 'retired') AND (tenant_key.state <> 'active' OR excluded.state <> 'pending')`
 	insertIntent = `INSERT INTO intent (id, tenant, kind, token, object, began) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, began = excluded.began`
@@ -149,6 +149,15 @@ const (
 	selectIntent = `SELECT id, tenant, kind, token, object, began FROM intent ORDER BY began`
 	selectObject = `SELECT ` + objectColumns + materialColumns + ` FROM object o WHERE o.tenant = $1 AND o.id = $2`
 )
+
+// rowsOf are the parameters of n rows of VALUES, from $first on.
+func rowsOf(first, n, columns int) string {
+	rows := make([]string, n)
+	for i := range rows {
+		rows[i] = "(" + params(first+i*columns, first+(i+1)*columns-1) + ")"
+	}
+	return strings.Join(rows, ", ")
+}
 
 func params(from, to int) string {
 	var b strings.Builder

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,5 +289,32 @@ func BenchmarkEntries(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// BenchmarkBirths stores objects as Create does: row, search lines and record.
+func BenchmarkBirths(b *testing.B) {
+	var next atomic.Int64
+	for _, url := range []string{"sqlite:" + filepath.Join(b.TempDir(), "bench.db"), storetest.Postgres(b)} {
+		s, err := store.Open(ctx, url)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer s.Close()
+		name, _, _ := strings.Cut(url, ":")
+		for _, n := range []int{1, 16, 64} {
+			b.Run(fmt.Sprint(name, " ", n), func(b *testing.B) {
+				b.SetParallelism(n)
+				b.ReportAllocs()
+				b.RunParallel(func(p *testing.PB) {
+					for p.Next() {
+						o := storetest.Object("t", fmt.Sprint("born-", next.Add(1)))
+						if err := s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{o}, Entries: []core.Entry{{Tenant: "t", Time: 1, Body: make([]byte, 230)}}}); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			})
+		}
 	}
 }
