@@ -4,6 +4,7 @@
 DIR     ?= ./dev
 CASES   ?=
 BENCH   ?= 5s
+OBJECTS ?= 1000,100000
 SOAK    ?= 10m
 SHARED  ?= $(or $(KEYREEVE_SHARED),../shared)
 
@@ -32,8 +33,8 @@ check: ## formatting, vet, layers, generated files, modules, short fuzz
 	@testdata/generated.sh
 	@testdata/fuzz.sh 5s
 
-bench: build ## the ratios of docs/DESIGN.md, measured in one run (BENCH=5s each)
-	bin/keyreeve bench --self --duration $(BENCH)
+bench: build ## the ratios of docs/DESIGN.md, measured in one run (BENCH=5s each, OBJECTS=1000,100000)
+	bin/keyreeve bench --self --duration $(BENCH) --objects $(OBJECTS)
 
 conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
 	@test -n "$(CASES)" || { echo "say which: make conformance CASES=dir[,dir]"; exit 1; }

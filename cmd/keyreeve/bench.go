@@ -19,9 +19,10 @@ import (
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
 
-// benchCmd is a closed loop of requests over TLS, beside three limits measured
-// in the same run: L1 a TLS echo of the same bytes, L2 the raw PKCS#11 calls, L3
-// an echo that also commits a record in groups before it answers.
+// benchCmd is a closed loop of requests over TLS, beside limits measured in the
+// same run: L1 a TLS echo of the same bytes, L2 the raw PKCS#11 calls, L3 an echo
+// that also commits a record in groups before it answers; and for create an echo
+// that stores the rows of a Create and does nothing else.
 type benchCmd struct {
 	Self        bool          `help:"Start a fresh development server to measure; else --dir names a running one."`
 	Dir         string        `help:"Folder of a running development server." type:"path"`
@@ -30,8 +31,9 @@ type benchCmd struct {
 	Connections []int         `short:"c" help:"Numbers of connections." default:"1,16,64"`
 	Duration    time.Duration `short:"d" help:"Of each measurement." default:"5s"`
 	Version     string        `help:"KMIP version." default:"1.4"`
-	Objects     int           `help:"Objects with names of their own, for locate." default:"1000"`
-	Limits      bool          `help:"Measure L1, L2 and L3 too." default:"true" negatable:""`
+	Objects     []int         `help:"Numbers of objects with names of their own, for locate." default:"1000"`
+	Idle        int           `help:"Idle connections to measure the memory of; needs --self." default:"2000"`
+	Limits      bool          `help:"Measure L1, L2, L3 and a bare insert too." default:"true" negatable:""`
 }
 
 type result struct {
@@ -49,10 +51,9 @@ func (c *benchCmd) Run() error {
 		return fmt.Errorf("--version %s is none that is spoken", c.Version)
 	}
 	b := &bench{benchCmd: c, version: v, limits: map[string]result{}}
-	for _, op := range c.Operation { // before minutes are spent
-		if _, err := b.message(op); err != nil {
-			return err
-		}
+	slices.Sort(c.Objects)
+	if err := c.check(b); err != nil { // before minutes are spent
+		return err
 	}
 	defer b.close()
 	if c.Self {
@@ -66,6 +67,23 @@ func (c *benchCmd) Run() error {
 	return b.all()
 }
 
+func (c *benchCmd) check(b *bench) error {
+	for _, op := range c.Operation {
+		if _, err := b.message(op); err != nil {
+			return err
+		}
+	}
+	for _, n := range append(slices.Clone(c.Objects), c.Connections...) {
+		if n < 1 {
+			return errors.New("--objects and --connections take numbers from 1")
+		}
+	}
+	if len(c.Objects) == 0 || len(c.Connections) == 0 || c.Duration <= 0 {
+		return errors.New("--objects, --connections and --duration must not be empty")
+	}
+	return nil
+}
+
 // bench is one run.
 type bench struct {
 	*benchCmd
@@ -74,14 +92,14 @@ type bench struct {
 	temp    string
 	procs   []*exec.Cmd
 	limits  map[string]result
+	made    int    // objects with names so far
 	key     string // an AES key of class C that may encrypt
 	signer  string // a P-256 private key
 }
 
 func (b *bench) close() {
-	for _, p := range b.procs {
-		p.Process.Signal(syscall.SIGTERM)
-		p.Wait()
+	for len(b.procs) > 0 {
+		b.end()
 	}
 	if b.temp != "" {
 		os.RemoveAll(b.temp)
@@ -104,6 +122,14 @@ func (b *bench) start(dir string, env ...string) (string, error) {
 		return "", err
 	}
 	return strings.TrimPrefix(strings.Fields(line + " x")[1], "kmip="), nil
+}
+
+// end ends the process that was started last.
+func (b *bench) end() {
+	p := b.procs[len(b.procs)-1]
+	b.procs = b.procs[:len(b.procs)-1]
+	p.Process.Signal(syscall.SIGTERM)
+	p.Wait()
 }
 
 // spawn starts this program anew and returns the first line it prints.
@@ -135,28 +161,67 @@ func (b *bench) all() error {
 	if err := b.prepare(); err != nil {
 		return err
 	}
+	if err := b.idle(); err != nil { // first: load leaves memory that it would find room in
+		return err
+	}
 	if b.Limits {
 		if err := b.measureLimits(); err != nil {
 			return err
 		}
 	}
 	for _, op := range b.Operation {
-		for _, n := range b.Connections {
-			r, err := b.operation(op, b.KMIP, n)
-			if err != nil {
-				return fmt.Errorf("%s: %w", op, err)
-			}
-			fmt.Printf("%-16s c=%-4d %v%s\n", op, n, r, b.ratios(n, r))
+		if op == "locate" {
+			continue // last: its objects would be in the others' way
+		}
+		if err := b.measure(op, op); err != nil {
+			return err
 		}
 	}
 	if b.Self && b.Limits && slices.Contains(b.Operation, "get") {
-		return b.uncached()
+		if err := b.uncached(); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(b.Operation, "locate") {
+		return nil
+	}
+	return b.locate()
+}
+
+// measure runs one operation on each number of connections.
+func (b *bench) measure(op, as string) error {
+	for _, n := range b.Connections {
+		r, err := b.operation(op, b.KMIP, n)
+		if err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		fmt.Printf("%-16s c=%-4d %v%s\n", as, n, r, b.ratios(as, n, r))
+		b.limits[fmt.Sprint(as, n)] = r
 	}
 	return nil
 }
 
-func (b *bench) ratios(n int, r result) string {
+// locate looks for one object by its name among more and more.
+func (b *bench) locate() error {
+	for _, n := range b.Objects {
+		if err := b.fill(n); err != nil {
+			return err
+		}
+		if err := b.measure("locate", fmt.Sprint("locate in ", n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) ratios(as string, n int, r result) string {
 	s := ""
+	if few, ok := b.limits[fmt.Sprint("locate in ", b.Objects[0], n)]; ok && strings.HasPrefix(as, "locate") {
+		s += fmt.Sprintf("  p99 %.1f of that in %d", float64(r.p99)/float64(few.p99), b.Objects[0])
+	}
+	if bare, ok := b.limits[fmt.Sprint("insert", n)]; ok && as == "create" {
+		s += fmt.Sprintf("  p99 %.1f of a bare insert's", float64(r.p99)/float64(bare.p99))
+	}
 	for _, l := range []string{"L1", "L3"} {
 		if lim, ok := b.limits[fmt.Sprint(l, n)]; ok {
 			s += fmt.Sprintf("  %.2f of %s", r.ops/lim.ops, l)
@@ -189,42 +254,38 @@ func (b *bench) prepare() error {
 		return err
 	}
 	b.signer = pair.PrivateID
-	if !slices.Contains(b.Operation, "locate") {
-		return nil
-	}
-	return b.fill(b.Objects)
+	return nil
 }
 
-// fill makes named objects on several connections and says how far it is.
+// fill makes named objects on several connections, until there are n, and says
+// how far it is.
 func (b *bench) fill(n int) error {
+	const makers = 16
 	var wg sync.WaitGroup
-	errs := make(chan error, 16)
-	for w := range 16 {
-		wg.Go(func() {
-			c, err := b.dial(b.KMIP)
-			if err != nil {
-				errs <- err
-				return
-			}
-			defer c.Close()
-			for i := w; i < n; i += 16 {
-				if _, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name(fmt.Sprint("bench-", i)))); err != nil {
-					errs <- err
-					return
-				}
-				if w == 0 && i > 0 && i%16000 == 0 {
-					fmt.Fprintf(os.Stderr, "%d of %d objects made\n", i, n)
-				}
-			}
-		})
+	errs := make([]error, makers)
+	for w := range makers {
+		wg.Go(func() { errs[w] = b.fillFrom(b.made+w, n, makers) })
 	}
 	wg.Wait()
-	select {
-	case err := <-errs:
+	b.made = n
+	return errors.Join(errs...)
+}
+
+func (b *bench) fillFrom(first, n, step int) error {
+	c, err := b.dial(b.KMIP)
+	if err != nil {
 		return err
-	default:
-		return nil
 	}
+	defer c.Close()
+	for i := first; i < n; i += step {
+		if _, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name(fmt.Sprint("bench-", i)))); err != nil {
+			return err
+		}
+		if i > 0 && i%10_000 == 0 {
+			fmt.Fprintf(os.Stderr, "%d of %d objects made\n", i, n)
+		}
+	}
+	return nil
 }
 
 func (b *bench) dial(addr string) (*kmiptest.Client, error) {
@@ -249,7 +310,7 @@ func (b *bench) message(op string) ([]byte, error) {
 	case "create":
 		item = kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt))
 	case "locate":
-		item = kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(fmt.Sprint("bench-", b.Objects/2))}})
+		item = kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(fmt.Sprint("bench-", b.made/2))}})
 	case "discover":
 		item = kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
 	default:

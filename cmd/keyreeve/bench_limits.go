@@ -15,10 +15,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/store"
 )
 
 // recordBytes is the size of the record that L3 commits: that of an audit entry.
@@ -35,20 +38,34 @@ func (b *bench) measureLimits() error {
 		return err
 	}
 	fmt.Printf("%-16s        %v\n", "one sync", b.limits["sync"])
-	for _, l := range []string{"L1", "L3"} {
-		addr, err := b.spawn(nil, "bench-echo", "--certs", b.certs, "--commit", map[string]string{"L1": "", "L3": filepath.Join(b.Dir, "echo.log")}[l])
+	limits := []string{"L1", "L3"}
+	if slices.Contains(b.Operation, "create") {
+		limits = append(limits, "insert")
+	}
+	for _, l := range limits {
+		if err := b.measureLimit(l, msg); err != nil {
+			return fmt.Errorf("%s: %w", l, err)
+		}
+	}
+	return nil
+}
+
+// measureLimit measures an echo, in a process of its own that ends with it.
+func (b *bench) measureLimit(l string, msg []byte) error {
+	more := map[string][]string{"L3": {"--commit", filepath.Join(b.Dir, "echo.log")}, "insert": {"--insert", filepath.Join(b.Dir, "insert.db")}}[l]
+	addr, err := b.spawn(nil, append([]string{"bench-echo", "--certs", b.certs}, more...)...)
+	if err != nil {
+		return err
+	}
+	for _, n := range b.Connections {
+		r, err := b.loop(addr, n, msg, nil)
 		if err != nil {
 			return err
 		}
-		for _, n := range b.Connections {
-			r, err := b.loop(addr, n, msg, nil)
-			if err != nil {
-				return fmt.Errorf("%s: %w", l, err)
-			}
-			b.limits[fmt.Sprint(l, n)] = r
-			fmt.Printf("%-16s c=%-4d %v\n", l, n, r)
-		}
+		b.limits[fmt.Sprint(l, n)] = r
+		fmt.Printf("%-16s c=%-4d %v\n", l, n, r)
 	}
+	b.end()
 	return nil
 }
 
@@ -153,10 +170,60 @@ func (b *bench) rawGets() (map[int]float64, error) {
 	return out, nil
 }
 
-// benchEchoCmd is L1, and with --commit L3, in a process of its own.
+// perAddress is how many connections one address may have, with room to spare.
+const perAddress = 200
+
+// idle measures what connections cost that have shaken hands and been answered
+// once, in the server's resident memory, as the runtime leaves it.
+func (b *bench) idle() error {
+	if !b.Self || b.Idle == 0 {
+		return nil
+	}
+	cfg, err := kmiptest.Config(b.certs, "dev")
+	if err != nil {
+		return err
+	}
+	msg, err := b.message("discover")
+	if err != nil {
+		return err
+	}
+	before, err := resident(b.procs[0].Process.Pid)
+	if err != nil {
+		return err
+	}
+	for i := range b.Idle {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i/perAddress))}}
+		conn, err := tls.DialWithDialer(&d, "tcp", b.KMIP, cfg)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := (&kmiptest.Client{Conn: conn, Version: b.version}).Send(msg); err != nil {
+			return err
+		}
+	}
+	after, err := resident(b.procs[0].Process.Pid)
+	fmt.Printf("%-16s n=%-4d %9.1f KiB each\n", "idle connection", b.Idle, float64(after-before)/1024/float64(b.Idle))
+	return err
+}
+
+// resident is a process's resident memory in bytes.
+func resident(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, pages int
+	_, err = fmt.Sscan(string(text), &size, &pages)
+	return pages * os.Getpagesize(), err
+}
+
+// benchEchoCmd is L1, with --commit L3, and with --insert the bare insert, in a
+// process of its own.
 type benchEchoCmd struct {
 	Certs  string `required:""`
 	Commit string
+	Insert string
 }
 
 func (c *benchEchoCmd) Run() error {
@@ -181,6 +248,13 @@ func (c *benchEchoCmd) Run() error {
 			return err
 		}
 		commit = (&committer{file: f}).do
+	}
+	if c.Insert != "" {
+		s, err := store.OpenSQLite(context.Background(), c.Insert)
+		if err != nil {
+			return err
+		}
+		commit = func() error { return s.Commit(context.Background(), bareRows()) }
 	}
 	fmt.Println(l.Addr())
 	for {
@@ -216,6 +290,24 @@ func echo(conn net.Conn, commit func() error) {
 			return
 		}
 	}
+}
+
+// bareRows are what a Create of the bench stores: an object and its record.
+func bareRows() *core.Change {
+	now := time.Now()
+	id := uuid.NewString()
+	random := make([]byte, 32)
+	rand.Read(random)
+	o := &core.ManagedObject{Tenant: "default", ID: id, Version: 1, Type: core.ObjectTypeSymmetricKey, Owner: "dev", Group: "dev",
+		Attributes: core.Attributes{{Tag: core.TagUniqueIdentifier, Value: core.Text(id)}, {Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeSymmetricKey)},
+			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)},
+			{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt | core.MaskDecrypt)}, {Tag: core.TagState, Value: core.Enum(core.PreActive)},
+			{Tag: core.TagInitialDate, Value: core.Date(now.Unix())}, {Tag: core.TagLastChangeDate, Value: core.Date(now.Unix())},
+			{Tag: core.TagDigest, Value: core.Structure(core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)},
+				core.Field{Tag: core.TagDigestValue, Value: core.Bytes(random)})}},
+		Material: core.Material{Mode: core.ModeWrapped, Class: core.ClassC, Epoch: 1, Wrap: "aes-kw", Kind: core.KeyAES, Format: core.KeyFormatTypeRaw,
+			Length: 32, Blob: append(random, random[:8]...), MAC: random}}
+	return &core.Change{Insert: []*core.ManagedObject{o}, Entries: []core.Entry{{Tenant: "default", Time: now.UnixMicro(), Body: make([]byte, recordBytes)}}}
 }
 
 // committer writes records in groups, one fdatasync a group; the caller that
