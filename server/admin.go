@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -35,6 +37,9 @@ func (s *Server) openAdmin() error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /audit", s.adminAudit)
+	mux.HandleFunc("GET /doors", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, nil)
+	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { reply(w, s.health(r), nil) })
 	mux.HandleFunc("POST /policy/reload", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, map[string]string{"policy": s.policy.Hash()}, s.Reload(r.Context()))
@@ -44,6 +49,28 @@ func (s *Server) openAdmin() error {
 	s.admin.Handler = ownUser(mux)
 	s.goServe(func() error { return s.admin.Serve(l) }, http.ErrServerClosed)
 	return nil
+}
+
+// Ask puts a question to the server that answers at an admin socket.
+func Ask(socket, method, path string, q url.Values, out any) error {
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	req, err := http.NewRequest(method, "http://admin"+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return fmt.Errorf("no server answers at %s; is it running, and is this its user?", socket)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		var e struct{ Error string }
+		json.NewDecoder(res.Body).Decode(&e)
+		return errors.New(e.Error)
+	}
+	return json.NewDecoder(res.Body).Decode(out)
 }
 
 type peerKey struct{}

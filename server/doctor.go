@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -30,8 +31,12 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		}
 		out = append(out, f)
 	}
+	var doors map[string]string // of the server that runs with these settings, if any
+	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/doors", nil, &doors); err != nil {
+		doors = nil
+	}
 	doctorToken(ctx, cfg, say)
-	doctorStore(ctx, cfg, say)
+	doctorStore(ctx, cfg, doors != nil, say)
 	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
 	note := ""
 	if err == nil {
@@ -39,23 +44,28 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 	}
 	say("policy", err, note)
 	doctorTLS(cfg, say)
-	for name, a := range map[string]string{"kmip": cfg.KMIP, "https": cfg.HTTPS} {
-		if a == "" {
-			continue
-		}
-		l, err := net.Listen("tcp", a)
-		if err == nil {
-			l.Close()
-		}
-		say(name, err, a)
-	}
+	doctorDoor("kmip", cfg.KMIP, doors, say)
+	doctorDoor("https", cfg.HTTPS, doors, say)
 	return out
 }
 
+// doctorDoor tries an address, unless a running server has it.
+func doctorDoor(name, address string, doors map[string]string, say func(string, error, string)) {
+	switch {
+	case doors[name] != "":
+		say(name, nil, doors[name]+", in use by the running server")
+	case address != "":
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			l.Close()
+		}
+		say(name, err, address)
+	}
+}
+
 // doctorStore opens the database, unless a running server has it.
-func doctorStore(ctx context.Context, cfg Config, say func(string, error, string)) {
-	if c, err := net.DialTimeout("unix", cfg.AdminSocket(), time.Second); err == nil {
-		c.Close()
+func doctorStore(ctx context.Context, cfg Config, running bool, say func(string, error, string)) {
+	if running {
 		say("store", nil, "in use by the running server")
 		return
 	}

@@ -375,8 +375,14 @@ func TestCommandContract(t *testing.T) {
 	if out, err := s.Command("policy", "simulate", "--dir", s.Dir, "--as", "dev2", "--do", "Get", "--object", id); err != nil || !strings.HasPrefix(out, "allow\n") {
 		t.Errorf("policy simulate: %v %s", err, out)
 	}
-	if out, err := s.Command("doctor", "--dir", s.Dir); err != nil || strings.Contains(out, "PROBLEM") {
+	if out, err := s.Command("doctor", "--dir", s.Dir); err != nil || strings.Contains(out, "PROBLEM") || !strings.Contains(out, s.KMIP+", in use by the running server") {
 		t.Errorf("doctor: %v\n%s", err, out)
+	}
+	nothing := filepath.Join(t.TempDir(), "nothing")
+	if out, err := s.Command("doctor", "--dir", nothing); err == nil || !strings.Contains(out, "serve --dev") {
+		t.Errorf("doctor of an empty folder: %v\n%s", err, out)
+	} else if _, err := os.Stat(nothing); err == nil {
+		t.Error("doctor made the folder that it was to look at")
 	}
 	if out, err := s.Command("health", "--dir", s.Dir); err != nil {
 		t.Errorf("health: %v\n%s", err, out)

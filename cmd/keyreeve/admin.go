@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -28,24 +25,7 @@ func (w *where) call(method, path string, q url.Values, out any) error {
 	if err != nil {
 		return err
 	}
-	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", cfg.AdminSocket())
-	}}}
-	req, err := http.NewRequest(method, "http://admin"+path+"?"+q.Encode(), nil)
-	if err != nil {
-		return err
-	}
-	res, err := c.Do(req)
-	if err != nil {
-		return fmt.Errorf("no server answers at %s; is it running, and is this its user?", cfg.AdminSocket())
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		var e struct{ Error string }
-		json.NewDecoder(res.Body).Decode(&e)
-		return fmt.Errorf("%s", e.Error)
-	}
-	return json.NewDecoder(res.Body).Decode(out)
+	return server.Ask(cfg.AdminSocket(), method, path, q, out)
 }
 
 type auditCmd struct {

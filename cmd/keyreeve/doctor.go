@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/keyreeve/keyreeve/server"
 )
@@ -31,6 +33,9 @@ func (c *doctorCmd) Run() error {
 
 func (c *doctorCmd) settings() (server.Config, error) {
 	if c.Dir != "" {
+		if _, err := os.Stat(filepath.Join(c.Dir, "pin")); err != nil { // the last thing that is made: see hsm.DevToken
+			return server.Config{}, fmt.Errorf("%s is no folder of a development server; keyreeve serve --dev --dir %s makes one", c.Dir, c.Dir)
+		}
 		return server.Dev(c.Dir, "127.0.0.1:0", "127.0.0.1:0")
 	}
 	return c.load()
