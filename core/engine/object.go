@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -131,13 +130,4 @@ func (k *call) stamp(next, old *core.ManagedObject) {
 func successor(o *core.ManagedObject) *core.ManagedObject {
 	next := *o
 	return &next
-}
-
-// internal makes an error without a code one with a sentence; others pass.
-func internal(err error, doing string) error {
-	var e *core.Error
-	if err == nil || errors.As(err, &e) {
-		return err
-	}
-	return core.Wrap(core.Internal, err, "%s went wrong; the server's log has the cause", doing)
 }
