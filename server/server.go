@@ -51,6 +51,7 @@ type Server struct {
 	store  core.Store
 	policy *authz.Authorizer
 	auth   *authn.Authenticator
+	tls    *doorTLS
 	engine *engine.Engine
 	kmip   *kmipd.Server
 	https  *http.Server
@@ -213,13 +214,12 @@ func (s *Server) openDoors(ctx context.Context) error {
 	if s.auth, err = authn.New(authn.Options{Mappings: s.cfg.TLS.Principals, CRLFile: s.cfg.TLS.ClientCRL, RequireEKU: s.cfg.TLS.RequireEKU}); err != nil {
 		return fmt.Errorf("tls.client_crl: %w", err)
 	}
-	tc, err := s.cfg.serverTLS(s.auth)
-	if err != nil {
+	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return err
 	}
 	run, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.kmip.Auth, s.kmip.TLS = s.auth, tc
+	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config()
 	l := s.cfg.Limits
 	s.kmip.Limits = kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write}
 	s.kmip.Compat = s.cfg.compat()
@@ -235,9 +235,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 			return fmt.Errorf("the REST door cannot be opened; see https: %w", err)
 		}
 		s.HTTPSAddr = hl.Addr().String()
-		hc := tc.Clone()
-		hc.NextProtos = []string{"h2", "http/1.1"}
-		s.https.TLSConfig = hc
+		s.https.TLSConfig = s.tls.config("h2", "http/1.1")
 		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, l.Connections, l.PerPeer), "", "") }, http.ErrServerClosed)
 	}
 	if err := s.openAdmin(); err != nil {
@@ -308,44 +306,13 @@ func (h handshakes) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// serverTLS demands a client certificate of the given authorities. No name or
-// protocol extension is needed; tickets resume sessions with their certificates.
-func (c *Config) serverTLS(auth *authn.Authenticator) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-	if err != nil {
-		return nil, fmt.Errorf("the server's certificate cannot be used; see tls.certificate and tls.key: %w", err)
-	}
-	pem, err := os.ReadFile(c.TLS.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("the clients' authority cannot be read; see tls.client_ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.client_ca: %s holds no certificate", c.TLS.ClientCA)
-	}
-	t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
-	// A resumed session is not verified anew by TLS itself.
-	t.VerifyConnection = func(state tls.ConnectionState) error {
-		if len(state.PeerCertificates) > 0 && auth.Revoked(state.PeerCertificates[0]) {
-			return errors.New("the client certificate has been revoked")
-		}
-		return nil
-	}
-	if c.TLS.OldSuites {
-		for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-			t.CipherSuites = append(t.CipherSuites, s.ID)
-		}
-	}
-	return t, nil
-}
-
 // Failed tells when a door has ended by itself.
 func (s *Server) Failed() <-chan error { return s.fail }
 
-// Reload reads policy and revocation list anew; what cannot be used leaves the
-// old in force.
+// Reload reads policy, revocation list and certificates anew; what cannot be
+// used leaves the old in force.
 func (s *Server) Reload(ctx context.Context) error {
-	err := errors.Join(s.policy.Reload(ctx), s.auth.Reload())
+	err := errors.Join(s.policy.Reload(ctx), s.auth.Reload(), s.tls.reload())
 	if err != nil {
 		s.log.Error("reload", "error", err)
 		return err
