@@ -18,6 +18,7 @@ import (
 type conn struct {
 	server    *Server
 	tls       *tls.Conn
+	wire      *wire // what tls reads from
 	peer      string
 	principal *core.Principal
 	cert      *x509.Certificate

@@ -123,7 +123,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // goroutine that ends with it: its stack is large, and idle ones would keep it.
 func (s *Server) admit(ctx context.Context, nc net.Conn) {
 	peer := hostOf(nc.RemoteAddr())
-	c := &conn{server: s, peer: peer, tls: tls.Server(nc, s.TLS), answered: make(chan bool, 1)}
+	w := &wire{Conn: nc}
+	c := &conn{server: s, peer: peer, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
 	s.mu.Lock()
 	why := ""
 	switch {
@@ -199,6 +200,7 @@ func (s *Server) login(ctx context.Context, c *conn, state *tls.ConnectionState,
 
 func (s *Server) forget(c *conn) {
 	c.tls.Close()
+	c.wire.end()
 	s.mu.Lock()
 	delete(s.conns, c)
 	if s.perPeer[c.peer]--; s.perPeer[c.peer] <= 0 {

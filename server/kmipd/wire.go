@@ -1,0 +1,83 @@
+package kmipd
+
+import "net"
+
+// wire is the connection below TLS. It zeroes what crypto/tls leaves of requests:
+// that package decrypts a record in the buffer it read it into and keeps the
+// buffer as it is until the next record comes, so that an idle connection would
+// hold the last key registered (docs/decisions/0006-nothing-stays-in-memory.md).
+//
+// It relies on three things, which TestWireForgets tries: TLS asks for bytes only
+// when it has given away all it has decrypted; what it hands to Read is its
+// buffer's free part to the end; and what it has read and not yet used, a part of
+// one record, lies right before that. Should a Go release change the last two,
+// records break and connections end; nothing is kept by that.
+//
+// It is used by one reader at a time, as TLS does.
+type wire struct {
+	net.Conn
+	room   []byte // TLS' buffer, as far as it has been handed to Read; always to its end
+	header [recordHeader]byte
+	have   int // bytes read of the record under way
+	left   int // bytes to come of it, when its header is whole
+}
+
+// recordHeader is the length of a TLS record's header in bytes; the last two are
+// the length of the rest (RFC 8446 §5.1).
+const recordHeader = 5
+
+// Read reads from the connection, after it has zeroed what the reader had before.
+// The rest of a record is read without what follows, so that a buffer grown
+// for it is seen from its first byte when the next one begins.
+func (w *wire) Read(p []byte) (int, error) {
+	w.forget(p)
+	if w.left > 0 {
+		p = p[:min(len(p), w.left)]
+	}
+	n, err := w.Conn.Read(p)
+	w.count(p[:n])
+	return n, err
+}
+
+// forget zeroes the buffer that p is the end of, but for the part of a record
+// before p; one that TLS has left for a larger one it zeroes whole.
+func (w *wire) forget(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if len(w.room) == 0 || &w.room[len(w.room)-1] != &p[len(p)-1] {
+		clear(w.room)
+		w.room = p
+	}
+	if len(p) > len(w.room) {
+		w.room = p
+	}
+	at := len(w.room) - len(p)
+	clear(w.room[:max(0, at-w.have)])
+	clear(w.room[at:])
+}
+
+// count follows the records in what was read.
+func (w *wire) count(b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), w.left)
+		if w.have < recordHeader {
+			n = copy(w.header[w.have:], b)
+		} else {
+			w.left -= n
+		}
+		b = b[n:]
+		if w.have += n; w.have == recordHeader {
+			w.left = int(w.header[3])<<8 | int(w.header[4])
+		}
+		if w.have >= recordHeader && w.left == 0 {
+			w.have = 0
+		}
+	}
+}
+
+// end zeroes all that is left when nobody reads any more.
+func (w *wire) end() {
+	clear(w.room)
+	w.room = nil
+}
