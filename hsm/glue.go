@@ -12,7 +12,9 @@ typedef struct { ulong_t type; void *value; ulong_t length; } attribute_t;
 // The function list of PKCS#11 2.x: a version, then pointers in fixed order.
 typedef struct { unsigned char version[2]; void *fn[68]; } functions_t;
 
-enum { fnCreateObject = 20, fnDestroyObject = 22, fnGetAttributeValue = 24, fnDecrypt = 34, fnUnwrapKey = 61 };
+enum { fnCreateObject = 20, fnDestroyObject = 22, fnGetAttributeValue = 24, fnDecrypt = 34, fnUnwrapKey = 61, fnGenerateRandom = 64 };
+
+int freedIsZeroed(void); // free.c
 
 static functions_t *load(const char *path) {
 	void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -70,6 +72,10 @@ static ulong_t decrypt(functions_t *f, ulong_t session, unsigned char *in, ulong
 	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t, unsigned char *, ulong_t *))f->fn[fnDecrypt])(session, in, n, out, length);
 }
 
+static ulong_t randomBytes(functions_t *f, ulong_t session, unsigned char *out, ulong_t n) {
+	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t))f->fn[fnGenerateRandom])(session, out, n);
+}
+
 // nested builds an array of attributes, each one byte or none, for templates
 // inside templates. It stays in C memory for as long as the process lives.
 static attribute_t *nested(ulong_t n, ulong_t *types, unsigned char *values) {
@@ -104,6 +110,10 @@ func loadGlue(module string) (*glue, error) {
 	}
 	return &glue{list}, nil
 }
+
+// freedIsZeroed tells whether the token's library, where it is software in this
+// process, leaves no key in memory that it frees.
+func freedIsZeroed() bool { return C.freedIsZeroed() != 0 }
 
 func rv(code C.ulong_t) error {
 	if code == 0 {
@@ -160,6 +170,14 @@ func (g *glue) decrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
 	n := C.ulong_t(len(buf))
 	err := rv(C.decrypt(g.list, C.ulong_t(s), in, C.ulong_t(len(data)), (*C.uchar)(&buf[0]), &n))
 	return int(n), err
+}
+
+// random fills buf.
+func (g *glue) random(s p11.SessionHandle, buf []byte) error {
+	if len(buf) == 0 {
+		return nil
+	}
+	return rv(C.randomBytes(g.list, C.ulong_t(s), (*C.uchar)(&buf[0]), C.ulong_t(len(buf))))
 }
 
 // nestedTemplate is the value of CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE: an

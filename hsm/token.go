@@ -117,6 +117,9 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	if t.copies, err = newCopies(cfg.Copies, cfg.CopyTTL); err != nil {
 		t.refusals = append(t.refusals, "class C keys are not kept in memory: "+err.Error())
 	}
+	if !freedIsZeroed() {
+		t.refusals = append(t.refusals, "C memory that is freed is not zeroed on this platform: a token that is software leaves copies of keys there")
+	}
 	if err := t.selfTest(ctx); err != nil {
 		t.Close(ctx)
 		return nil, err

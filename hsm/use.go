@@ -425,16 +425,9 @@ func (t *Token) MACVerify(ctx context.Context, k core.Key, p core.CryptographicP
 	return subtle.ConstantTimeCompare(want, mac) == 1, where, nil
 }
 
-// Random fills dst with the token's random bytes.
+// Random fills dst with the token's random bytes, of which a key may be made.
 func (t *Token) Random(ctx context.Context, dst []byte) error {
-	return t.do(ctx, "make random bytes", func(sh p11.SessionHandle) error {
-		b, err := t.lib.GenerateRandom(sh, len(dst))
-		if err == nil {
-			copy(dst, b)
-			clear(b)
-		}
-		return err
-	})
+	return t.do(ctx, "make random bytes", func(sh p11.SessionHandle) error { return t.glue.random(sh, dst) })
 }
 
 // Seed adds to the token's random pool.
