@@ -133,7 +133,8 @@ type HSM interface {
 	// GeneratePair makes a private key for k and returns beside it the public
 	// half as SubjectPublicKeyInfo, sealed for the key public.
 	GeneratePair(ctx context.Context, k, public Key, s KeySpec) (private, pub Material, spki []byte, facts KeyFacts, err error)
-	// Import takes clear bytes: a key, or data for D. It does not keep clear.
+	// Import takes clear bytes: a key, or data for D. It does not keep clear. A
+	// private key of class N or X that does not work is InvalidField.
 	Import(ctx context.Context, k Key, s KeySpec, clear []byte) (Material, KeyFacts, error)
 	// ImportWrapped takes a key that a client wrapped (No Encoding) under key with.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
@@ -232,15 +233,18 @@ type Normalized struct {
 // Formats turns key material from one Key Format Type into another; pure.
 // Errors carry KeyFormatTypeNotSupported or InvalidField.
 type Formats interface {
-	// Normalize checks a key block without wrapping and brings it to the stored form.
-	Normalize(t ObjectType, kb *KeyBlock) (Normalized, error)
+	// Normalize checks a key block without wrapping and brings it to the stored
+	// form. Of class N and X it makes no other copy in clear than that; whether a
+	// private key's numbers belong together is then for Import to find out.
+	Normalize(t ObjectType, kb *KeyBlock, c Class) (Normalized, error)
 	// Render fills Format, and Material or Transparent, of kb with the clear
 	// bytes of m in the format wanted. kb's slices may alias clear.
 	Render(clear []byte, m *Material, alg CryptographicAlgorithm, wanted KeyFormatType, kb *KeyBlock) error
 	// Digest hashes data; InvalidField for a hash it does not know.
 	Digest(h HashingAlgorithm, data []byte) ([]byte, error)
 	// EncodeKeyValue appends the Key Value of kb as a TTLV structure, for TTLV Encoding
-	// of wrapped keys (KMIP 1.4 §2.1.6).
+	// of wrapped keys (KMIP 1.4 §2.1.6). A dst that is too short is left before a
+	// key is in it.
 	EncodeKeyValue(dst []byte, kb *KeyBlock, v Version) ([]byte, error)
 	// DecodeKeyValue fills kb's material and attributes from a TTLV Key Value,
 	// which they alias; InvalidField for what is none.

@@ -15,6 +15,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/soft"
 )
 
 // Wrap formats of a row's blob.
@@ -303,10 +304,10 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 	if err := t.offered(s); err != nil {
 		return m, facts, err
 	}
-	sum := sha256.Sum256(b)
-	facts = core.KeyFacts{SHA256: sum[:], Where: "token"}
+	facts = core.KeyFacts{SHA256: t.digest(ctx, s.Class, b), Where: "token"}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Token: s.Token}
 	carried, ok := carriedBytes(s, b)
+	defer clear(carried)
 	if !ok && s.Class == core.ClassN {
 		return m, facts, core.Errorf(core.InvalidField, "%d bytes that are not Extractable cannot be kept; the HSM takes multiples of 8 bytes, at least 16", len(b))
 	}
@@ -318,7 +319,6 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 	if s.Kind == core.KeyData {
 		m.Mode = core.ModeWrapped // bytes that must not leave go under KEK-N, not D
 	}
-	defer clear(carried)
 	err = t.making(s.Mode)(ctx, "take a key in", func(sh p11.SessionHandle) error {
 		if err := t.admin.take(t.cfg.Wait); err != nil {
 			return err
@@ -327,6 +327,26 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 		return t.takeIn(sh, k, s, &m, carried)
 	})
 	return m, facts, err
+}
+
+// digest is the SHA-256 of clear bytes. Go's leaves the last block of its data
+// in its state, which is the whole of a short key: so the token makes it, but for
+// what may leave in clear. nil is what a token cannot make.
+func (t *Token) digest(ctx context.Context, class core.Class, b []byte) (sum []byte) {
+	if class == core.ClassC {
+		sum := sha256.Sum256(b)
+		return sum[:]
+	}
+	err := t.do(ctx, "digest a key", func(sh p11.SessionHandle) (err error) {
+		if err = t.lib.DigestInit(sh, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256, nil)}); err == nil {
+			sum, err = t.lib.Digest(sh, b)
+		}
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return sum
 }
 
 // carriedBytes is what goes through the key wrap: private keys with zeros
@@ -370,7 +390,13 @@ func (t *Token) takeIn(sh p11.SessionHandle, k core.Key, s core.KeySpec, m *core
 			return err
 		}
 	}
-	return t.settle(sh, k, m, h)
+	if err := t.settle(sh, k, m, h); err != nil || !isPrivate(s.Kind) || s.Class == core.ClassC {
+		return err
+	}
+	return t.prove(sh, carried[:m.Length], func(tmpl []*p11.Attribute) (p11.ObjectHandle, error) {
+		k.Material = m
+		return t.unwrap(sh, k, tmpl, m.Blob)
+	})
 }
 
 // takeInPrivate brings a private key into the token: wrapped under the class
@@ -397,7 +423,13 @@ func (t *Token) takeInPrivate(sh p11.SessionHandle, k core.Key, s core.KeySpec, 
 	if err != nil {
 		return err
 	}
-	h, err := t.lib.UnwrapKey(sh, kw, kek, blob, t.newKeyTemplate(&k, s, 0))
+	unwrap := func(tmpl []*p11.Attribute) (p11.ObjectHandle, error) { return t.lib.UnwrapKey(sh, kw, kek, blob, tmpl) }
+	if s.Class != core.ClassC {
+		if err := t.prove(sh, carried[:m.Length], unwrap); err != nil {
+			return err
+		}
+	}
+	h, err := unwrap(t.newKeyTemplate(&k, s, 0))
 	if err != nil {
 		return err
 	}
@@ -406,17 +438,18 @@ func (t *Token) takeInPrivate(sh p11.SessionHandle, k core.Key, s core.KeySpec, 
 }
 
 func (t *Token) takeInEd25519(sh p11.SessionHandle, k core.Key, s core.KeySpec, m *core.Material, der []byte) error {
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	ed, ok := key.(ed25519.PrivateKey)
-	if err != nil || !ok {
-		return core.Errorf(core.InvalidField, "the Key Material is no Ed25519 private key")
+	seed, err := soft.SeedOf(der)
+	if err != nil {
+		return err
 	}
-	defer clear(ed)
 	name, err := asn1.MarshalWithParams("edwards25519", "printable")
 	if err != nil {
 		return err
 	}
-	h, err := t.glue.createSecret(sh, append(t.newKeyTemplate(&k, s, 0), p11.NewAttribute(p11.CKA_EC_PARAMS, name)), ed.Seed())
+	create := func(tmpl []*p11.Attribute) (p11.ObjectHandle, error) {
+		return t.glue.createSecret(sh, append(tmpl, p11.NewAttribute(p11.CKA_EC_PARAMS, name)), seed)
+	}
+	h, err := create(t.newKeyTemplate(&k, s, 0))
 	if err != nil {
 		return err
 	}

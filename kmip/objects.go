@@ -1,6 +1,10 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // objectTags gives the tag under which an object of a type travels (KMIP 1.4 §2.2).
 var objectTags = map[core.ObjectType]core.Tag{
@@ -119,7 +123,7 @@ func (c *coder) readKeyValue(k *core.KeyBlock) {
 			c.fail(err)
 			return
 		}
-		k.Transparent = m.valueOf().Fields
+		k.Transparent = m.lent().Fields
 	default:
 		c.fail(core.Errorf(core.InvalidMessage, "Key Material is a %v, not a Structure or Byte String", m.kind))
 		return
@@ -160,9 +164,19 @@ func AppendKeyValue(dst []byte, k *core.KeyBlock, v core.Version) ([]byte, error
 	if v == 0 {
 		v = core.V2_1
 	}
-	c := coder{v: v, out: dst}
+	c := coder{v: v, out: slices.Grow(dst, keyValueRoom(k))} // append would leave what it outgrows
 	c.writeKeyValue(k)
 	return c.out, c.err
+}
+
+// keyValueRoom is at least what the material of k takes, with all that stands
+// before it, in bytes.
+func keyValueRoom(k *core.KeyBlock) int {
+	room := 4*headerBytes + len(k.Material)
+	for _, f := range k.Transparent {
+		room += 3*headerBytes + len(f.Value.Bytes)
+	}
+	return room
 }
 
 // ReadKeyValue is the reverse: what an unwrapped key is under TTLV Encoding. The

@@ -1,6 +1,7 @@
 package kmip
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
@@ -230,21 +231,35 @@ func appendBig(dst []byte, t core.Tag, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// value makes an item a value of the data model. Text is copied, bytes are too:
-// values outlive the message.
+// valueOf makes an item a value of the data model. Text is copied, bytes are
+// too: values outlive the message.
 func (it item) valueOf() core.Value {
+	v := it.lent()
+	own(&v)
+	return v
+}
+
+func own(v *core.Value) {
+	v.Bytes = bytes.Clone(v.Bytes)
+	for i := range v.Fields {
+		own(&v.Fields[i].Value)
+	}
+}
+
+// lent is valueOf for keys, whose bytes alias the message and are zeroed with it.
+func (it item) lent() core.Value {
 	v := core.Value{Kind: it.kind}
 	switch it.kind {
 	case core.KindStructure:
 		for b := it.value; len(b) > 0; {
 			var f item
 			f, b = next(b)
-			v.Fields = append(v.Fields, core.Field{Tag: f.tag, Value: f.valueOf()})
+			v.Fields = append(v.Fields, core.Field{Tag: f.tag, Value: f.lent()})
 		}
 	case core.KindTextString:
 		v.Text = string(it.value)
 	case core.KindByteString, core.KindBigInteger:
-		v.Bytes = append(make([]byte, 0, len(it.value)), it.value...)
+		v.Bytes = it.value
 	default:
 		v.Num = it.num()
 	}

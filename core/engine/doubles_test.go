@@ -295,7 +295,7 @@ func (plainJournal) Seal(r *core.Record) core.Entry {
 // plainFormats passes bytes through.
 type plainFormats struct{}
 
-func (plainFormats) Normalize(t core.ObjectType, kb *core.KeyBlock) (core.Normalized, error) {
+func (plainFormats) Normalize(t core.ObjectType, kb *core.KeyBlock, _ core.Class) (core.Normalized, error) {
 	kind := core.KeyData
 	if t == core.ObjectTypeSymmetricKey {
 		kind = core.KeyAES

@@ -92,7 +92,11 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if kb.Wrapping != nil {
 		return k.takeWrapped(o, kb)
 	}
-	n, err := k.Formats.Normalize(in.ObjectType, kb)
+	class, err := k.classOfRegistered(o)
+	if err != nil {
+		return err
+	}
+	n, err := k.Formats.Normalize(in.ObjectType, kb, class)
 	if err != nil {
 		return err
 	}
@@ -100,10 +104,7 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if err := agree(o, &n, kb); err != nil {
 		return err
 	}
-	spec := core.KeySpec{Kind: n.Kind, Bits: n.Length, Curve: n.Curve, Format: n.Format}
-	if spec.Class, err = k.classOfRegistered(o); err != nil {
-		return err
-	}
+	spec := core.KeySpec{Kind: n.Kind, Class: class, Bits: n.Length, Curve: n.Curve, Format: n.Format}
 	if err := k.place(o, &spec); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"math/big"
@@ -25,7 +24,7 @@ func (Formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) { re
 
 // Normalize checks what a client registers and brings it to the stored form.
 // Format stays the one it was registered in, which Get answers by default.
-func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock) (core.Normalized, error) {
+func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
 	n := core.Normalized{Format: kb.Format, Algorithm: kb.Algorithm}
 	if kb.Compression != 0 {
 		return n, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are taken uncompressed alone")
@@ -38,7 +37,7 @@ func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock) (core.Normalized,
 	}
 	switch t {
 	case core.ObjectTypePrivateKey:
-		return normalizePrivate(n, kb)
+		return normalizePrivate(n, kb, class)
 	case core.ObjectTypePublicKey:
 		return normalizePublic(n, kb)
 	}
@@ -95,111 +94,6 @@ func symmetricBits(alg core.CryptographicAlgorithm, n int) int {
 	return n * 8
 }
 
-func normalizePrivate(n core.Normalized, kb *core.KeyBlock) (core.Normalized, error) {
-	key, err := parsePrivate(kb)
-	if err != nil {
-		return n, err
-	}
-	if n.Bytes = kb.Material; kb.Format == core.KeyFormatTypePKCS8 {
-		n.Bytes = bytes.Clone(kb.Material)
-	} else if n.Bytes, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-		return n, core.Wrap(core.InvalidField, err, "the private key cannot be kept")
-	}
-	return n, describePrivate(&n, key)
-}
-
-func describePrivate(n *core.Normalized, key any) error {
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		n.Kind, n.Algorithm, n.Length = core.KeyRSA, core.AlgorithmRSA, k.N.BitLen()
-	case *ecdsa.PrivateKey:
-		n.Kind, n.Length = core.KeyEC, k.Curve.Params().BitSize
-		n.Curve = curveNames[k.Curve]
-		if n.Algorithm == 0 {
-			n.Algorithm = core.AlgorithmEC
-		}
-	case ed25519.PrivateKey:
-		n.Kind, n.Algorithm, n.Length, n.Curve = core.KeyEd25519, core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
-	default:
-		return core.Errorf(core.InvalidField, "private keys of this kind are not kept")
-	}
-	return nil
-}
-
-var curveNames = map[elliptic.Curve]core.RecommendedCurve{elliptic.P224(): core.RecommendedCurveP224, elliptic.P256(): core.RecommendedCurveP256,
-	elliptic.P384(): core.RecommendedCurveP384, elliptic.P521(): core.RecommendedCurveP521}
-
-func curveOf(c core.RecommendedCurve) elliptic.Curve {
-	for curve, name := range curveNames {
-		if name == c {
-			return curve
-		}
-	}
-	return nil
-}
-
-func parsePrivate(kb *core.KeyBlock) (any, error) {
-	var key any
-	var err error
-	switch kb.Format {
-	case core.KeyFormatTypePKCS1:
-		key, err = x509.ParsePKCS1PrivateKey(kb.Material)
-	case core.KeyFormatTypePKCS8:
-		key, err = x509.ParsePKCS8PrivateKey(kb.Material)
-	case core.KeyFormatTypeECPrivateKey:
-		key, err = x509.ParseECPrivateKey(kb.Material)
-	case core.KeyFormatTypeTransparentRSAPrivateKey:
-		key, err = rsaFromFields(core.Structure(kb.Transparent...))
-	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECDSAPrivateKey:
-		key, err = ecFromFields(core.Structure(kb.Transparent...))
-	default:
-		return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Private Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
-	}
-	if err != nil {
-		return nil, core.Wrap(core.InvalidField, err, "the Key Material is no private key in format %v", kb.Format)
-	}
-	return key, nil
-}
-
-func rsaFromFields(v core.Value) (any, error) {
-	num := func(t core.Tag) *big.Int { return new(big.Int).SetBytes(v.Field(t).Bytes) }
-	k := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: num(core.TagModulus), E: int(num(core.TagPublicExponent).Int64())}, D: num(core.TagPrivateExponent)}
-	if p, q := num(core.TagP), num(core.TagQ); p.Sign() > 0 && q.Sign() > 0 {
-		k.Primes = []*big.Int{p, q}
-	} else {
-		return nil, core.Errorf(core.InvalidField, "a Transparent RSA Private Key needs P and Q here")
-	}
-	if k.N.BitLen() > 16384 {
-		return nil, core.Errorf(core.InvalidField, "the RSA key has %d bits; 16384 is the most", k.N.BitLen())
-	}
-	if k.E == 0 {
-		k.E = 65537
-	}
-	if err := k.Validate(); err != nil {
-		return nil, err
-	}
-	k.Precompute()
-	return k, nil
-}
-
-func ecFromFields(v core.Value) (any, error) {
-	curve := curveOf(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))
-	if curve == nil {
-		return nil, core.Errorf(core.InvalidField, "the Recommended Curve is none of P-224, P-256, P-384 and P-521")
-	}
-	d := v.Field(core.TagD).Bytes
-	size := (curve.Params().BitSize + 7) / 8
-	for len(d) > size && d[0] == 0 {
-		d = d[1:]
-	}
-	if len(d) > size {
-		return nil, core.Errorf(core.InvalidField, "D is longer than the curve's order")
-	}
-	raw := append(make([]byte, size-len(d), size), d...)
-	defer clear(raw)
-	return ecdsa.ParseRawPrivateKey(curve, raw)
-}
-
 func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, error) {
 	pub, err := parsePublic(kb)
 	if err != nil {
@@ -213,7 +107,7 @@ func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, err
 	case *rsa.PublicKey:
 		n.Algorithm, n.Length = core.AlgorithmRSA, k.N.BitLen()
 	case *ecdsa.PublicKey:
-		n.Length, n.Curve = k.Curve.Params().BitSize, curveNames[k.Curve]
+		n.Length, n.Curve = k.Curve.Params().BitSize, curveName(k.Curve)
 		if n.Algorithm == 0 {
 			n.Algorithm = core.AlgorithmEC
 		}
@@ -239,11 +133,11 @@ func parsePublic(kb *core.KeyBlock) (any, error) {
 			err = core.Errorf(core.InvalidField, "Modulus or Public Exponent is missing or too large")
 		}
 	case core.KeyFormatTypeTransparentECPublicKey, core.KeyFormatTypeTransparentECDSAPublicKey:
-		curve := curveOf(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))
-		if curve == nil {
+		c := curveNamed(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))
+		if c == nil {
 			return nil, core.Errorf(core.InvalidField, "the Recommended Curve is none of P-224, P-256, P-384 and P-521")
 		}
-		pub, err = ecdsa.ParseUncompressedPublicKey(curve, v.Field(core.TagQString).Bytes)
+		pub, err = ecdsa.ParseUncompressedPublicKey(c.curve, v.Field(core.TagQString).Bytes)
 	default:
 		return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Public Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
 	}
@@ -311,7 +205,7 @@ func renderEC(k *ecdsa.PrivateKey, want core.KeyFormatType, kb *core.KeyBlock) (
 		return err
 	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECDSAPrivateKey:
 		d, err := k.Bytes()
-		kb.Transparent = []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(curveNames[k.Curve])}, {Tag: core.TagD, Value: core.BigInt(positive(d))}}
+		kb.Transparent = []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(curveName(k.Curve))}, {Tag: core.TagD, Value: core.BigInt(positive(d))}}
 		return err
 	}
 	return unrenderable(want)
@@ -360,7 +254,7 @@ func renderPublic(spki []byte, want core.KeyFormatType, kb *core.KeyBlock) error
 	case *ecdsa.PublicKey:
 		if want == core.KeyFormatTypeTransparentECPublicKey || want == core.KeyFormatTypeTransparentECDSAPublicKey {
 			q, err := k.Bytes()
-			kb.Transparent = []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(curveNames[k.Curve])}, {Tag: core.TagQString, Value: core.Bytes(q)}}
+			kb.Transparent = []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(curveName(k.Curve))}, {Tag: core.TagQString, Value: core.Bytes(q)}}
 			return err
 		}
 	}

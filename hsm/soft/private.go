@@ -1,0 +1,435 @@
+package soft
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"math/big"
+	"math/bits"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// private is a private key taken apart where it lies: its slices alias what it
+// was read from. Nothing here copies a secret, or gives one to a package that
+// would: crypto/x509, crypto/rsa and math/big leave copies for the collector.
+// What can be seen of the form is checked; that the numbers are one key's shows
+// when the token signs with it, and for class C by crypto/x509.
+type private struct {
+	kind  core.KeyKind
+	rsa   [rsaNumbers][]byte // without leading zeros; the last three may be missing
+	curve *namedCurve        // EC
+	d     []byte             // EC, without leading zeros, and Ed25519
+	point []byte             // the public point, EC and Ed25519; nil where it did not come
+	exact bool               // it came as the PKCS#8 that it is kept as
+}
+
+// The numbers of an RSA private key in the order of RFC 8017 §A.1.2.
+const (
+	modulus = iota
+	publicExponent
+	privateExponent
+	prime1
+	prime2
+	exponent1
+	exponent2
+	coefficient
+	rsaNumbers
+)
+
+// Bounds of RSA, in bits. Keys shorter than 2048 bits are not made here.
+const (
+	minModulus  = 512
+	maxModulus  = 16384
+	maxExponent = 31
+)
+
+// namedCurve is a curve whose keys are kept.
+type namedCurve struct {
+	name  core.RecommendedCurve
+	curve elliptic.Curve
+	oid   []byte // the content of its OBJECT IDENTIFIER
+	order []byte // big-endian; its length is that of d
+}
+
+var namedCurves = [...]*namedCurve{
+	newCurve(core.RecommendedCurveP224, elliptic.P224(), 0x2b, 0x81, 0x04, 0x00, 0x21),
+	newCurve(core.RecommendedCurveP256, elliptic.P256(), 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07),
+	newCurve(core.RecommendedCurveP384, elliptic.P384(), 0x2b, 0x81, 0x04, 0x00, 0x22),
+	newCurve(core.RecommendedCurveP521, elliptic.P521(), 0x2b, 0x81, 0x04, 0x00, 0x23),
+}
+
+func newCurve(name core.RecommendedCurve, c elliptic.Curve, oid ...byte) *namedCurve {
+	return &namedCurve{name, c, oid, c.Params().N.Bytes()}
+}
+
+func findCurve(is func(*namedCurve) bool) *namedCurve {
+	for _, c := range namedCurves {
+		if is(c) {
+			return c
+		}
+	}
+	return nil
+}
+
+func curveByOID(oid []byte) *namedCurve {
+	return findCurve(func(c *namedCurve) bool { return bytes.Equal(c.oid, oid) })
+}
+
+func curveNamed(name core.RecommendedCurve) *namedCurve {
+	return findCurve(func(c *namedCurve) bool { return c.name == name })
+}
+
+// curveName is the name of a curve of ours.
+func curveName(curve elliptic.Curve) core.RecommendedCurve {
+	return findCurve(func(c *namedCurve) bool { return c.curve == curve }).name
+}
+
+// The contents of the algorithms' OBJECT IDENTIFIERs (RFC 3279 §2.3, RFC 8410 §3).
+var (
+	oidRSA     = []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01}
+	oidEC      = []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01}
+	oidEd25519 = []byte{0x2b, 0x65, 0x70}
+)
+
+func invalid(format string, args ...any) error {
+	return core.Errorf(core.InvalidField, format, args...)
+}
+
+var (
+	errNoDER    = invalid("it is no DER of that form, or something follows it")
+	errCurve    = invalid("its curve is none of P-224, P-256, P-384 and P-521")
+	errMulti    = invalid("RSA keys of more than two primes are not kept")
+	errTogether = invalid("its numbers do not belong together")
+)
+
+// readPrivate takes a key apart that a client sent.
+func readPrivate(kb *core.KeyBlock) (*private, error) {
+	der, fields := cryptobyte.String(kb.Material), core.Structure(kb.Transparent...)
+	switch kb.Format {
+	case core.KeyFormatTypePKCS1:
+		return readPKCS1(der)
+	case core.KeyFormatTypePKCS8:
+		return readPKCS8(der)
+	case core.KeyFormatTypeECPrivateKey:
+		return readSEC1(der, nil)
+	case core.KeyFormatTypeTransparentRSAPrivateKey:
+		return rsaFromFields(fields)
+	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECDSAPrivateKey:
+		return ecFromFields(fields)
+	}
+	return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Private Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
+}
+
+// readPKCS1 is RSAPrivateKey (RFC 8017 §A.1.2). The last three numbers may be
+// left out, which the RFC does not allow and some do.
+func readPKCS1(der cryptobyte.String) (*private, error) {
+	var seq cryptobyte.String
+	var version int
+	if !der.ReadASN1(&seq, asn1.SEQUENCE) || !der.Empty() || !seq.ReadASN1Integer(&version) {
+		return nil, errNoDER
+	}
+	if version == 1 {
+		return nil, errMulti
+	}
+	k := &private{kind: core.KeyRSA}
+	for i := range k.rsa {
+		if i >= exponent1 && seq.Empty() {
+			break
+		}
+		if !seq.ReadASN1Integer(&k.rsa[i]) { // positive and minimal; aliases der
+			return nil, errNoDER
+		}
+	}
+	if version != 0 || !seq.Empty() {
+		return nil, errNoDER
+	}
+	return k, k.checkRSA()
+}
+
+// readPKCS8 is PrivateKeyInfo (RFC 5208 §5) and OneAsymmetricKey (RFC 5958 §2),
+// whose attributes and public key are not kept.
+func readPKCS8(der cryptobyte.String) (*private, error) {
+	var seq, alg, oid, key, ignored, rest cryptobyte.String
+	var version int
+	var attributes, public bool
+	if !der.ReadASN1(&seq, asn1.SEQUENCE) || !der.Empty() || !seq.ReadASN1Integer(&version) || !seq.ReadASN1(&alg, asn1.SEQUENCE) ||
+		!alg.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !seq.ReadASN1(&key, asn1.OCTET_STRING) ||
+		!seq.ReadOptionalASN1(&ignored, &attributes, asn1.Tag(0).ContextSpecific().Constructed()) ||
+		!seq.ReadOptionalASN1(&rest, &public, asn1.Tag(1).ContextSpecific()) || !seq.Empty() || version < 0 || version > 1 {
+		return nil, errNoDER
+	}
+	k, err := readInner(oid, alg, key)
+	if err != nil {
+		return nil, err
+	}
+	k.exact = k.exact && version == 0 && !attributes && !public
+	if public && k.kind == core.KeyEd25519 {
+		if len(rest) != 1+ed25519.PublicKeySize || rest[0] != 0 {
+			return nil, errNoDER
+		}
+		k.point = rest[1:]
+	}
+	return k, nil
+}
+
+// readInner reads a key by its algorithm's identifier and parameters; exact is
+// whether those are as we write them.
+func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
+	switch {
+	case bytes.Equal(oid, oidRSA):
+		var null cryptobyte.String
+		given := !parameters.Empty()
+		if given && (!parameters.ReadASN1(&null, asn1.NULL) || !null.Empty() || !parameters.Empty()) {
+			return nil, errNoDER
+		}
+		if k, err = readPKCS1(key); err == nil {
+			k.exact = given && k.rsa[coefficient] != nil
+		}
+	case bytes.Equal(oid, oidEC):
+		var name cryptobyte.String
+		if !parameters.ReadASN1(&name, asn1.OBJECT_IDENTIFIER) || !parameters.Empty() {
+			return nil, errCurve
+		}
+		c := curveByOID(name)
+		if c == nil {
+			return nil, errCurve
+		}
+		k, err = readSEC1(key, c)
+	case bytes.Equal(oid, oidEd25519):
+		var seed cryptobyte.String
+		if !parameters.Empty() || !key.ReadASN1(&seed, asn1.OCTET_STRING) || !key.Empty() || len(seed) != ed25519.SeedSize {
+			return nil, errNoDER
+		}
+		k = &private{kind: core.KeyEd25519, d: seed, exact: true}
+	default:
+		return nil, invalid("its algorithm is none of RSA, EC and Ed25519")
+	}
+	return k, err
+}
+
+// readSEC1 is ECPrivateKey (RFC 5915 §3). The curve may be named outside; one
+// named inside too must be the same.
+func readSEC1(der cryptobyte.String, outer *namedCurve) (*private, error) {
+	var seq, d, inside, name, public cryptobyte.String
+	var version int
+	var named, pointed bool
+	if !der.ReadASN1(&seq, asn1.SEQUENCE) || !der.Empty() || !seq.ReadASN1Integer(&version) || version != 1 || !seq.ReadASN1(&d, asn1.OCTET_STRING) ||
+		!seq.ReadOptionalASN1(&inside, &named, asn1.Tag(0).ContextSpecific().Constructed()) ||
+		!seq.ReadOptionalASN1(&public, &pointed, asn1.Tag(1).ContextSpecific().Constructed()) || !seq.Empty() {
+		return nil, errNoDER
+	}
+	k := &private{kind: core.KeyEC, curve: outer, d: d}
+	if named {
+		if !inside.ReadASN1(&name, asn1.OBJECT_IDENTIFIER) || !inside.Empty() {
+			return nil, errCurve
+		}
+		if k.curve = curveByOID(name); outer != nil && k.curve != outer {
+			return nil, errTogether
+		}
+	}
+	if k.curve == nil {
+		return nil, errCurve
+	}
+	if pointed {
+		var bits cryptobyte.String
+		if !public.ReadASN1(&bits, asn1.BIT_STRING) || !public.Empty() || len(bits) < 2 || bits[0] != 0 {
+			return nil, errNoDER
+		}
+		k.point = bits[1:]
+	}
+	k.exact = outer != nil && len(d) == len(k.curve.order)
+	return k, k.checkEC()
+}
+
+// rsaTags is where the numbers are in a Transparent RSA Private Key (KMIP 1.4
+// §2.1.7.4, 2.1 §3.1.2).
+var rsaTags = [rsaNumbers]core.Tag{core.TagModulus, core.TagPublicExponent, core.TagPrivateExponent, core.TagP, core.TagQ,
+	core.TagPrimeExponentP, core.TagPrimeExponentQ, core.TagCRTCoefficient}
+
+// rsaFromFields takes numbers as unsigned, whatever their first bit: some
+// clients leave out the zero byte before them, and none of them is negative.
+func rsaFromFields(v core.Value) (*private, error) {
+	k := &private{kind: core.KeyRSA}
+	for i, t := range rsaTags {
+		k.rsa[i] = trimZeros(v.Field(t).Bytes)
+	}
+	if k.rsa[publicExponent] == nil {
+		k.rsa[publicExponent] = []byte{1, 0, 1}
+	}
+	if k.rsa[prime1] == nil || k.rsa[prime2] == nil {
+		return nil, invalid("a Transparent RSA Private Key needs P and Q here")
+	}
+	return k, k.checkRSA()
+}
+
+func ecFromFields(v core.Value) (*private, error) {
+	k := &private{kind: core.KeyEC, d: v.Field(core.TagD).Bytes, curve: curveNamed(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))}
+	if k.curve == nil {
+		return nil, errCurve
+	}
+	return k, k.checkEC()
+}
+
+// trimZeros cuts leading zero bytes off; nil is what is zero.
+func trimZeros(b []byte) []byte {
+	for len(b) > 0 && b[0] == 0 {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// bitLen is the length of a number in bits.
+func bitLen(b []byte) int {
+	if b = trimZeros(b); b == nil {
+		return 0
+	}
+	return 8*(len(b)-1) + bits.Len8(b[0])
+}
+
+// less reports a < b of big-endian numbers in a time that depends on their
+// lengths alone.
+func less(a, b []byte) bool {
+	a, b = trimZeros(a), trimZeros(b)
+	if len(a) != len(b) {
+		return len(a) < len(b)
+	}
+	borrow := 0
+	for i := len(a) - 1; i >= 0; i-- {
+		borrow = (int(a[i]) - int(b[i]) - borrow) >> 8 & 1
+	}
+	return borrow == 1
+}
+
+// lowWord is a number modulo 2⁶⁴.
+func lowWord(b []byte) (w uint64) {
+	for _, c := range b[max(0, len(b)-8):] {
+		w = w<<8 | uint64(c)
+	}
+	return w
+}
+
+func (k *private) checkRSA() error {
+	for i, b := range k.rsa {
+		if k.rsa[i] = trimZeros(b); k.rsa[i] == nil && i < exponent1 {
+			return invalid("it lacks a number, or has one that is zero")
+		}
+	}
+	n, e, p, q := k.rsa[modulus], k.rsa[publicExponent], k.rsa[prime1], k.rsa[prime2]
+	if size := bitLen(n); size < minModulus || size > maxModulus {
+		return invalid("the RSA key has %d bits; it may have %d to %d", size, minModulus, maxModulus)
+	}
+	if bitLen(e) > maxExponent || bitLen(e) < 2 {
+		return invalid("the public exponent has %d bits; it may have 2 to %d", bitLen(e), maxExponent)
+	}
+	over := bitLen(p) + bitLen(q) - bitLen(n) // 0 or 1 for a product
+	odd := n[len(n)-1] & e[len(e)-1] & p[len(p)-1] & q[len(q)-1] & 1
+	if odd == 0 || over < 0 || over > 1 || lowWord(p)*lowWord(q) != lowWord(n) || !less(k.rsa[privateExponent], n) {
+		return errTogether
+	}
+	return k.checkCRT()
+}
+
+// checkCRT holds the last three numbers, all there or none, below the primes.
+func (k *private) checkCRT() error {
+	given := 0
+	for i, below := range [...]int{exponent1: prime1, exponent2: prime2, coefficient: prime1} {
+		if i < exponent1 || k.rsa[i] == nil {
+			continue
+		}
+		if given++; !less(k.rsa[i], k.rsa[below]) {
+			return errTogether
+		}
+	}
+	if given != 0 && given != 3 {
+		return invalid("of Prime Exponent P, Prime Exponent Q and CRT Coefficient it has some and not all")
+	}
+	return nil
+}
+
+func (k *private) checkEC() error {
+	if k.d = trimZeros(k.d); k.d == nil || !less(k.d, k.curve.order) {
+		return invalid("D is not between 1 and the order of the curve")
+	}
+	if k.point == nil {
+		return nil
+	}
+	if k.ecPublic() == nil {
+		return invalid("the public point does not lie on the curve")
+	}
+	return nil
+}
+
+// ecPublic is the public key that came along, compressed or not; nil where there
+// is none.
+func (k *private) ecPublic() *ecdsa.PublicKey {
+	if x, y := elliptic.UnmarshalCompressed(k.curve.curve, k.point); x != nil {
+		return &ecdsa.PublicKey{Curve: k.curve.curve, X: x, Y: y}
+	}
+	pub, err := ecdsa.ParseUncompressedPublicKey(k.curve.curve, k.point)
+	if err != nil {
+		return nil
+	}
+	return pub
+}
+
+// public is the public half as far as it came along; nil where it did not.
+func (k *private) public() any {
+	switch {
+	case k.kind == core.KeyRSA:
+		e := new(big.Int).SetBytes(k.rsa[publicExponent])
+		return &rsa.PublicKey{N: new(big.Int).SetBytes(k.rsa[modulus]), E: int(e.Int64())}
+	case k.point == nil:
+		return nil
+	case k.kind == core.KeyEC:
+		return k.ecPublic()
+	}
+	return ed25519.PublicKey(k.point)
+}
+
+// PublicOf returns the public half of a private key in PKCS#8 as far as it names
+// one: *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey, or nil. It makes no
+// copy of a secret.
+func PublicOf(pkcs8 []byte) (any, error) {
+	k, err := readPKCS8(pkcs8)
+	if err != nil {
+		return nil, err
+	}
+	return k.public(), nil
+}
+
+// SeedOf returns the seed in an Ed25519 private key in PKCS#8, which it aliases.
+func SeedOf(pkcs8 []byte) ([]byte, error) {
+	k, err := readPKCS8(pkcs8)
+	if err != nil {
+		return nil, err
+	}
+	if k.kind != core.KeyEd25519 {
+		return nil, invalid("the Key Material is no Ed25519 private key")
+	}
+	return k.d, nil
+}
+
+// describe fills in what is known of the key.
+func (k *private) describe(n *core.Normalized) {
+	n.Kind = k.kind
+	switch k.kind {
+	case core.KeyRSA:
+		n.Algorithm, n.Length = core.AlgorithmRSA, bitLen(k.rsa[modulus])
+	case core.KeyEC:
+		n.Length, n.Curve = k.curve.curve.Params().BitSize, k.curve.name
+		if n.Algorithm == 0 {
+			n.Algorithm = core.AlgorithmEC
+		}
+	case core.KeyEd25519:
+		n.Algorithm, n.Length, n.Curve = core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
+	}
+}

@@ -1,0 +1,437 @@
+package soft
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// testKeys are keys of each kind that is kept.
+func testKeys(t testing.TB) (keys []any) {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys = append(keys, k)
+	for _, c := range namedCurves {
+		k, err := ecdsa.GenerateKey(c.curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(keys, ed)
+}
+
+// must is for what cannot fail in these tests.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func big1(b []byte) core.Value { return core.BigInt(append([]byte{0}, b...)) }
+
+// blocks are the key blocks in which a key can come.
+func blocks(key any) (all []core.KeyBlock) {
+	all = append(all, core.KeyBlock{Format: core.KeyFormatTypePKCS8, Material: must(x509.MarshalPKCS8PrivateKey(key))})
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		all = append(all, core.KeyBlock{Format: core.KeyFormatTypePKCS1, Material: x509.MarshalPKCS1PrivateKey(k)}, transparent(k))
+	case *ecdsa.PrivateKey:
+		all = append(all, core.KeyBlock{Format: core.KeyFormatTypeECPrivateKey, Material: must(x509.MarshalECPrivateKey(k))})
+	}
+	return all
+}
+
+func transparent(k *rsa.PrivateKey) core.KeyBlock {
+	kb := core.KeyBlock{Format: core.KeyFormatTypeTransparentRSAPrivateKey}
+	for i, n := range []*big.Int{k.N, big.NewInt(int64(k.E)), k.D, k.Primes[0], k.Primes[1], k.Precomputed.Dp, k.Precomputed.Dq, k.Precomputed.Qinv} {
+		kb.Transparent = append(kb.Transparent, core.Field{Tag: rsaTags[i], Value: big1(n.Bytes())})
+	}
+	return kb
+}
+
+func normalize(kb core.KeyBlock, class core.Class) (core.Normalized, error) {
+	return Formats{}.Normalize(core.ObjectTypePrivateKey, &kb, class)
+}
+
+// In whatever format a key comes and whatever its class, it is kept as the PKCS#8
+// that crypto/x509 writes.
+func TestPrivateKeysAreKept(t *testing.T) {
+	for _, key := range testKeys(t) {
+		want := must(x509.MarshalPKCS8PrivateKey(key))
+		for _, kb := range blocks(key) {
+			for _, class := range []core.Class{core.ClassN, core.ClassX, core.ClassC} {
+				n, err := normalize(kb, class)
+				if err != nil || !bytes.Equal(n.Bytes, want) {
+					t.Errorf("%T as %v, class %s: %v\ngot  %x\nwant %x", key, kb.Format, class, err, n.Bytes, want)
+				}
+				if len(kb.Material) > 0 && len(n.Bytes) > 0 && &n.Bytes[0] == &kb.Material[0] {
+					t.Errorf("%T as %v: what is kept lies in the message", key, kb.Format)
+				}
+			}
+		}
+	}
+}
+
+// der writes a structure.
+func der(f func(b *cryptobyte.Builder)) []byte {
+	b := cryptobyte.NewBuilder(nil)
+	b.AddASN1(asn1.SEQUENCE, f)
+	return b.BytesOrPanic()
+}
+
+func addRSA(b *cryptobyte.Builder, version int64, ns ...*big.Int) {
+	b.AddASN1Int64(version)
+	for _, n := range ns {
+		b.AddASN1BigInt(n)
+	}
+}
+
+func addPKCS8(b *cryptobyte.Builder, version int64, alg func(*cryptobyte.Builder), key []byte) {
+	b.AddASN1Int64(version)
+	b.AddASN1(asn1.SEQUENCE, alg)
+	b.AddASN1OctetString(key)
+}
+
+func oid(contents ...[]byte) func(*cryptobyte.Builder) {
+	return func(b *cryptobyte.Builder) {
+		for _, c := range contents {
+			b.AddASN1(asn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(c) })
+		}
+	}
+}
+
+// addEC writes an ECPrivateKey; curve and point may be nil.
+func addEC(b *cryptobyte.Builder, version int64, d, curve, point []byte) {
+	b.AddASN1Int64(version)
+	b.AddASN1OctetString(d)
+	if curve != nil {
+		b.AddASN1(asn1.Tag(0).ContextSpecific().Constructed(), oid(curve))
+	}
+	if point != nil {
+		b.AddASN1(asn1.Tag(1).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) { b.AddASN1BitString(point) })
+	}
+}
+
+// What others write and crypto/x509 takes is taken too, and kept as a key that
+// it takes again.
+func TestUnusualPrivateKeys(t *testing.T) {
+	keys := testKeys(t)
+	r, ec, ed := keys[0].(*rsa.PrivateKey), keys[2].(*ecdsa.PrivateKey), keys[len(keys)-1].(ed25519.PrivateKey)
+	d, point := must(ec.Bytes()), must(ec.PublicKey.Bytes())
+	p256 := curveNamed(core.RecommendedCurveP256).oid
+	sec1 := func(d, curve, point []byte) []byte {
+		return der(func(b *cryptobyte.Builder) { addEC(b, 1, d, curve, point) })
+	}
+	compressed := elliptic.MarshalCompressed(elliptic.P256(), ec.X, ec.Y)
+	short := ecdsa.PrivateKey{}
+	for short.D == nil || len(short.D.Bytes()) == 32 { // one whose first byte is zero
+		short = *must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	}
+	sparse := transparent(r)
+	sparse.Transparent = slices.DeleteFunc(slices.Clone(sparse.Transparent), func(f core.Field) bool { return f.Tag == core.TagPublicExponent })
+	bare := transparent(r)
+	bare.Transparent = slices.Clone(bare.Transparent)
+	for i, f := range bare.Transparent {
+		bare.Transparent[i].Value = core.BigInt(trimZeros(f.Value.Bytes)) // as if it were negative
+	}
+	pkcs8 := func(alg func(*cryptobyte.Builder), key []byte, more ...func(*cryptobyte.Builder)) core.KeyBlock {
+		return core.KeyBlock{Format: core.KeyFormatTypePKCS8, Material: der(func(b *cryptobyte.Builder) {
+			addPKCS8(b, int64(min(1, len(more))), alg, key)
+			for _, f := range more {
+				f(b)
+			}
+		})}
+	}
+	ecBlock := func(b []byte) core.KeyBlock {
+		return core.KeyBlock{Format: core.KeyFormatTypeECPrivateKey, Material: b}
+	}
+	attributes := func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) { b.AddASN1Int64(7) })
+	}
+	publicEd := func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.Tag(1).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(append([]byte{0}, ed[32:]...)) })
+	}
+	for name, c := range map[string]struct {
+		kb   core.KeyBlock
+		want interface{ Equal(crypto.PrivateKey) bool }
+	}{
+		"SEC1 without a point":        {ecBlock(sec1(d, p256, nil)), ec},
+		"SEC1, point compressed":      {ecBlock(sec1(d, p256, compressed)), ec},
+		"SEC1, zeros before":          {ecBlock(sec1(append(make([]byte, 3), d...), p256, point)), ec},
+		"SEC1, zeros left out":        {ecBlock(sec1(short.D.Bytes(), p256, nil)), &short},
+		"PKCS#8, curve twice":         {pkcs8(oid(oidEC, p256), sec1(d, p256, point)), ec},
+		"PKCS#8, zeros left out":      {pkcs8(oid(oidEC, p256), sec1(short.D.Bytes(), nil, nil)), &short},
+		"PKCS#8 with attributes":      {pkcs8(oid(oidEC, p256), sec1(d, nil, point), attributes), ec},
+		"PKCS#8 v2":                   {pkcs8(oid(oidEd25519), der2(ed.Seed()), attributes, publicEd), ed},
+		"PKCS#8 of RSA without NULL":  {pkcs8(oid(oidRSA), x509.MarshalPKCS1PrivateKey(r)), r},
+		"Transparent, no exponent":    {sparse, r},
+		"Transparent without a zero":  {bare, r},
+		"Transparent EC, many zeros":  {core.KeyBlock{Format: core.KeyFormatTypeTransparentECPrivateKey, Transparent: []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(core.RecommendedCurveP256)}, {Tag: core.TagD, Value: big1(append(make([]byte, 40), d...))}}}, ec},
+		"Transparent ECDSA, an alias": {core.KeyBlock{Format: core.KeyFormatTypeTransparentECDSAPrivateKey, Transparent: []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(core.RecommendedCurveP256)}, {Tag: core.TagD, Value: big1(d)}}}, ec},
+	} {
+		for _, class := range []core.Class{core.ClassN, core.ClassC} {
+			n, err := normalize(c.kb, class)
+			if err != nil {
+				t.Errorf("%s, class %s: %v", name, class, err)
+				continue
+			}
+			if back, err := x509.ParsePKCS8PrivateKey(n.Bytes); err != nil || !c.want.Equal(back) {
+				t.Errorf("%s, class %s: it is kept as %x: %v", name, class, n.Bytes, err)
+			}
+		}
+	}
+	// Numbers that are missing are computed for class C alone.
+	for name, kb := range map[string]core.KeyBlock{
+		"PKCS#1":      {Format: core.KeyFormatTypePKCS1, Material: der(func(b *cryptobyte.Builder) { addRSA(b, 0, r.N, big.NewInt(int64(r.E)), r.D, r.Primes[0], r.Primes[1]) })},
+		"Transparent": {Format: core.KeyFormatTypeTransparentRSAPrivateKey, Transparent: transparent(r).Transparent[:5]},
+	} {
+		n, err := normalize(kb, core.ClassC)
+		if err != nil || !bytes.Equal(n.Bytes, must(x509.MarshalPKCS8PrivateKey(r))) {
+			t.Errorf("%s without CRT values, class C: %v", name, err)
+		}
+		for _, class := range []core.Class{core.ClassN, core.ClassX} {
+			if _, err := normalize(kb, class); core.CodeOf(err) != core.InvalidField || !strings.Contains(err.Error(), "Prime Exponent P") {
+				t.Errorf("%s without CRT values, class %s: %v", name, class, err)
+			}
+		}
+	}
+}
+
+// der2 is the CurvePrivateKey in an Ed25519 key.
+func der2(seed []byte) []byte {
+	b := cryptobyte.NewBuilder(nil)
+	b.AddASN1OctetString(seed)
+	return b.BytesOrPanic()
+}
+
+// What is no key, or not one, is refused in a sentence, before anybody computes
+// with it.
+func TestPrivateKeysAreRefused(t *testing.T) {
+	keys := testKeys(t)
+	r, ec := keys[0].(*rsa.PrivateKey), keys[2].(*ecdsa.PrivateKey)
+	other := must(rsa.GenerateKey(rand.Reader, 1024))
+	e := big.NewInt(int64(r.E))
+	d, point := must(ec.Bytes()), must(ec.PublicKey.Bytes())
+	p256, p384 := curveNamed(core.RecommendedCurveP256).oid, curveNamed(core.RecommendedCurveP384).oid
+	off := bytes.Clone(point)
+	off[40] ^= 1
+	order := curveNamed(core.RecommendedCurveP256).order
+	numbers := func(change func(n []*big.Int)) []byte {
+		n := []*big.Int{r.N, e, r.D, r.Primes[0], r.Primes[1], r.Precomputed.Dp, r.Precomputed.Dq, r.Precomputed.Qinv}
+		change(n)
+		return der(func(b *cryptobyte.Builder) { addRSA(b, 0, n...) })
+	}
+	sec1 := func(version int64, d, curve, point []byte) []byte {
+		return der(func(b *cryptobyte.Builder) { addEC(b, version, d, curve, point) })
+	}
+	pkcs8 := func(version int64, alg func(*cryptobyte.Builder), key []byte) []byte {
+		return der(func(b *cryptobyte.Builder) { addPKCS8(b, version, alg, key) })
+	}
+	good := x509.MarshalPKCS1PrivateKey(r)
+	large := new(big.Int).Lsh(big.NewInt(1), 17000)
+	large.Add(large, big.NewInt(1))
+	x25519 := must(x509.MarshalPKCS8PrivateKey(must(ecdh.X25519().GenerateKey(rand.Reader))))
+	const pkcs1, p8, ecKey = core.KeyFormatTypePKCS1, core.KeyFormatTypePKCS8, core.KeyFormatTypeECPrivateKey
+	for name, c := range map[string]struct {
+		f   core.KeyFormatType
+		der []byte
+	}{
+		"nothing":                  {pkcs1, nil},
+		"no DER":                   {pkcs1, []byte("-----BEGIN RSA PRIVATE KEY-----")},
+		"cut off":                  {pkcs1, good[:len(good)-1]},
+		"trailing data":            {pkcs1, append(bytes.Clone(good), 0)},
+		"PKCS#8, trailing data":    {p8, append(must(x509.MarshalPKCS8PrivateKey(r)), 0)},
+		"SEC1, trailing data":      {ecKey, append(sec1(1, d, p256, point), 0)},
+		"another element":          {pkcs1, der(func(b *cryptobyte.Builder) { addRSA(b, 0, r.N, e, r.D, r.Primes[0], r.Primes[1], e, e, e, e) })},
+		"a length too long":        {pkcs1, append([]byte{0x30, 0x83, 0, good[2], good[3]}, good[4:]...)},
+		"a number not minimal":     {pkcs1, bytes.Replace(good, []byte{2, 1, 0}, []byte{2, 2, 0, 0}, 1)},
+		"a negative number":        {pkcs1, numbers(func(n []*big.Int) { n[2] = new(big.Int).Neg(n[2]) })},
+		"a zero":                   {pkcs1, numbers(func(n []*big.Int) { n[3] = new(big.Int) })},
+		"version 2":                {pkcs1, der(func(b *cryptobyte.Builder) { addRSA(b, 2, r.N, e, r.D, r.Primes[0], r.Primes[1], e, e, e) })},
+		"more than two primes":     {pkcs1, der(func(b *cryptobyte.Builder) { addRSA(b, 1, r.N, e, r.D, r.Primes[0], r.Primes[1], e, e, e) })},
+		"a modulus too long":       {pkcs1, numbers(func(n []*big.Int) { n[0] = large })},
+		"a modulus too short":      {pkcs1, numbers(func(n []*big.Int) { n[0] = big.NewInt(77) })},
+		"an exponent too long":     {pkcs1, numbers(func(n []*big.Int) { n[1] = big.NewInt(1<<33 + 1) })},
+		"an exponent of 1":         {pkcs1, numbers(func(n []*big.Int) { n[1] = big.NewInt(1) })},
+		"an even exponent":         {pkcs1, numbers(func(n []*big.Int) { n[1] = big.NewInt(65536) })},
+		"another's modulus":        {pkcs1, numbers(func(n []*big.Int) { n[0] = other.N })},
+		"another's prime":          {pkcs1, numbers(func(n []*big.Int) { n[4] = other.Primes[1] })},
+		"D not below the modulus":  {pkcs1, numbers(func(n []*big.Int) { n[2] = n[0] })},
+		"dP not below P":           {pkcs1, numbers(func(n []*big.Int) { n[5] = n[3] })},
+		"qInv not below P":         {pkcs1, numbers(func(n []*big.Int) { n[7] = n[0] })},
+		"some CRT values":          {pkcs1, der(func(b *cryptobyte.Builder) { addRSA(b, 0, r.N, e, r.D, r.Primes[0], r.Primes[1], r.Precomputed.Dp) })},
+		"PKCS#8 as PKCS#1":         {pkcs1, must(x509.MarshalPKCS8PrivateKey(r))},
+		"PKCS#1 as PKCS#8":         {p8, good},
+		"PKCS#8 version 2":         {p8, pkcs8(2, oid(oidEC, p256), sec1(1, d, nil, point))},
+		"PKCS#8 version -1":        {p8, pkcs8(-1, oid(oidEC, p256), sec1(1, d, nil, point))},
+		"an unknown algorithm":     {p8, x25519},
+		"an unknown curve":         {p8, pkcs8(0, oid(oidEC, []byte{0x2b, 0x81, 0x04, 0x00, 0x0a}), sec1(1, d, nil, nil))},
+		"no curve":                 {p8, pkcs8(0, oid(oidEC), sec1(1, d, p256, nil))},
+		"two curves":               {p8, pkcs8(0, oid(oidEC, p384), sec1(1, d, p256, nil))},
+		"SEC1 without a curve":     {ecKey, sec1(1, d, nil, point)},
+		"SEC1 version 0":           {ecKey, sec1(0, d, p256, point)},
+		"D is 0":                   {ecKey, sec1(1, make([]byte, 32), p256, nil)},
+		"D is the order":           {ecKey, sec1(1, order, p256, nil)},
+		"D is too long":            {ecKey, sec1(1, append([]byte{1}, d...), p256, nil)},
+		"no D":                     {ecKey, sec1(1, nil, p256, nil)},
+		"a point off the curve":    {ecKey, sec1(1, d, p256, off)},
+		"a point of another curve": {ecKey, sec1(1, d, p256, append([]byte{4}, make([]byte, 96)...))},
+		"an Ed25519 seed short":    {p8, pkcs8(0, oid(oidEd25519), der2(make([]byte, 31)))},
+		"Ed25519 with parameters":  {p8, pkcs8(0, oid(oidEd25519, p256), der2(make([]byte, 32)))},
+	} {
+		for _, class := range []core.Class{core.ClassN, core.ClassC} {
+			n, err := normalize(core.KeyBlock{Format: c.f, Material: c.der}, class)
+			want := core.InvalidField
+			if c.der == nil {
+				want = core.KeyValueNotPresent
+			}
+			if core.CodeOf(err) != want || n.Bytes != nil {
+				t.Errorf("%s, class %s: %v and %d bytes; want %v", name, class, err, len(n.Bytes), want)
+			}
+		}
+	}
+	// What shows in computing alone is found for class C here, for others by the token.
+	foreign := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	for name, kb := range map[string]core.KeyBlock{
+		"another's D":     {Format: pkcs1, Material: numbers(func(n []*big.Int) { n[2] = new(big.Int).Sub(n[2], big.NewInt(2)) })},
+		"another's point": {Format: ecKey, Material: sec1(1, d, p256, must(foreign.PublicKey.Bytes()))},
+	} {
+		if _, err := normalize(kb, core.ClassC); core.CodeOf(err) != core.InvalidField {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := normalize(kb, core.ClassN); err != nil {
+			t.Errorf("%s, class N: %v; it is the token that finds it", name, err)
+		}
+	}
+}
+
+// The comparison is that of numbers, whatever zeros stand before them.
+func TestLess(t *testing.T) {
+	for range 2000 {
+		a, b := make([]byte, 1+mod(4)), make([]byte, 1+mod(4))
+		rand.Read(a)
+		rand.Read(b)
+		if mod(3) == 0 {
+			b = bytes.Clone(a)
+		}
+		if mod(3) == 0 {
+			a = append(make([]byte, mod(3)), a...)
+		}
+		if got, want := less(a, b), new(big.Int).SetBytes(a).Cmp(new(big.Int).SetBytes(b)) < 0; got != want {
+			t.Fatalf("%x < %x: %v", a, b, got)
+		}
+		if got, want := bitLen(a), new(big.Int).SetBytes(a).BitLen(); got != want {
+			t.Fatalf("%x has %d bits, not %d", a, want, got)
+		}
+	}
+}
+
+func mod(n int) int { b := [1]byte{}; rand.Read(b[:]); return int(b[0]) % n }
+
+// FuzzPrivateKey lays the reader beside crypto/x509. What that one reads, and
+// would write so, is taken; what is taken is the same key. It may be stricter: of
+// what lies behind or between the fields that are known, of curves named twice,
+// of moduli below 512 bits; more than two primes it never takes. What crypto/x509
+// does not read is refused, but for RSA numbers that do not belong together, which
+// show to who computes with them: the token, and crypto/x509 itself for class C.
+func FuzzPrivateKey(f *testing.F) {
+	formats := []core.KeyFormatType{core.KeyFormatTypePKCS8, core.KeyFormatTypePKCS1, core.KeyFormatTypeECPrivateKey}
+	for _, key := range testKeys(f) {
+		for _, kb := range blocks(key) {
+			if i := slices.Index(formats, kb.Format); i >= 0 {
+				f.Add(kb.Material, uint8(i))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, der []byte, format uint8) {
+		kb := core.KeyBlock{Format: formats[int(format)%len(formats)], Material: der}
+		want, mine, wantErr := readByGo(kb)
+		before := bytes.Clone(der)
+		n, err := normalize(kb, core.ClassN)
+		if !bytes.Equal(der, before) {
+			t.Fatal("what was read has changed")
+		}
+		switch {
+		case err == nil && wantErr != nil && !strings.Contains(wantErr.Error(), "crypto/rsa: "):
+			t.Errorf("taken, and crypto/x509 says %v", wantErr)
+		case err != nil && wantErr == nil && bytes.Equal(mine, der) && kept(want):
+			t.Errorf("refused (%v), and crypto/x509 writes it so", err)
+		case err == nil && wantErr == nil:
+			if back, err := x509.ParsePKCS8PrivateKey(n.Bytes); err != nil || !want.Equal(back) {
+				t.Errorf("kept as another key: %v", err)
+			}
+		}
+		if err != nil && core.CodeOf(err) != core.InvalidField && core.CodeOf(err) != core.KeyValueNotPresent {
+			t.Errorf("the error is %v", err)
+		}
+		if _, err := normalize(kb, core.ClassC); err == nil && wantErr != nil {
+			t.Errorf("taken for class C, and crypto/x509 says %v", wantErr)
+		}
+	})
+}
+
+// readByGo reads a key by crypto/x509 and writes it again.
+func readByGo(kb core.KeyBlock) (key interface{ Equal(crypto.PrivateKey) bool }, der []byte, err error) {
+	var k any
+	switch kb.Format {
+	case core.KeyFormatTypePKCS8:
+		if k, err = x509.ParsePKCS8PrivateKey(kb.Material); err == nil {
+			der, err = x509.MarshalPKCS8PrivateKey(k)
+		}
+	case core.KeyFormatTypePKCS1:
+		var r *rsa.PrivateKey
+		if r, err = x509.ParsePKCS1PrivateKey(kb.Material); err == nil {
+			k, der = r, x509.MarshalPKCS1PrivateKey(r)
+		}
+	default:
+		var ec *ecdsa.PrivateKey
+		if ec, err = x509.ParseECPrivateKey(kb.Material); err == nil {
+			k = ec
+			der, err = x509.MarshalECPrivateKey(ec)
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	eq, ok := k.(interface{ Equal(crypto.PrivateKey) bool })
+	if !ok {
+		return nil, nil, fmt.Errorf("a key of type %T", k)
+	}
+	return eq, der, nil
+}
+
+// kept tells whether a key is of a kind that is kept.
+func kept(key any) bool {
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		return len(k.Primes) == 2 && k.N.BitLen() >= minModulus && k.N.BitLen() <= maxModulus
+	case *ecdsa.PrivateKey, ed25519.PrivateKey:
+		return true
+	}
+	return false
+}
