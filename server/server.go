@@ -88,10 +88,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// harden forbids core dumps and debuggers.
+// harden forbids core dumps, and debuggers and readers of memory other than root's.
 func (s *Server) harden(context.Context) error {
-	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // what fails here is only less careful
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	if err := errors.Join(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}), unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)); err != nil {
+		return fmt.Errorf("core dumps, which would hold keys, cannot be turned off: %w", err)
+	}
 	return nil
 }
 

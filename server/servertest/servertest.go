@@ -95,8 +95,8 @@ func (s *Server) Run() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command(Binary(s.t), "serve", "--dev", "--dir", s.Dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
-	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd = exec.Command(Binary(s.t), "serve", "--dev", "--dir", s.Dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--verbose")
+	s.cmd.Dir, s.cmd.Env = s.Dir, append(os.Environ(), s.env...)
 	s.cmd.Stderr = log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := s.cmd.StdoutPipe()
@@ -142,6 +142,9 @@ func (s *Server) Wait() error {
 	s.cmd = nil
 	return err
 }
+
+// PID is the process's id, for tests that look at it from outside.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Command runs another command of the program and returns what it printed.
 func (s *Server) Command(args ...string) (string, error) {
