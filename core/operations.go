@@ -58,7 +58,7 @@ type (
 	// CreateKeyPairInput is KMIP 1.4 §4.2, 2.1 §6.1.9.
 	CreateKeyPairInput struct {
 		Common, Private, Public                               Attributes
-		TemplateNames                                         []string
+		CommonTemplates, PrivateTemplates, PublicTemplates    []string
 		CommonProtection, PrivateProtection, PublicProtection []int32
 	}
 	CreateKeyPairOutput struct {

@@ -1,6 +1,7 @@
 package kmip
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -225,9 +226,32 @@ func (c *coder) writeAttribute1(t core.Tag, a *core.Attribute) {
 		c.out = append4(c.out, core.TagAttributeIndex, core.KindInteger, uint32(a.Index))
 	}
 	if !a.Value.IsZero() {
-		c.out = appendValue(c.out, core.TagAttributeValue, a.Value)
+		c.out = appendValue(c.out, core.TagAttributeValue, c.ofVersion(a.Tag, a.Value))
 	}
 	closeStructure(c.out, at)
+}
+
+// joined lists fields that joined a structure after both of them had been in
+// the standard (KMIP 1.1 §3.17, 1.2 §3.6).
+var joined = map[[2]core.Tag]core.Version{
+	{core.TagDigest, core.TagKeyFormatType}:                              core.V1_1,
+	{core.TagCryptographicParameters, core.TagDigitalSignatureAlgorithm}: core.V1_2,
+	{core.TagCryptographicParameters, core.TagCryptographicAlgorithm}:    core.V1_2,
+}
+
+// ofVersion is v without the fields that the version does not have in structure
+// t: what a later client stored must not reach an older one, which would not
+// read the whole answer.
+func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
+	young := func(f core.Field) bool {
+		info := f.Tag.Info()
+		return c.v < joined[[2]core.Tag{t, f.Tag}] || info != nil && c.v < info.Since
+	}
+	if t == 0 || c.v >= core.V2_1 || !slices.ContainsFunc(v.Fields, young) {
+		return v
+	}
+	v.Fields = slices.DeleteFunc(slices.Clone(v.Fields), young)
+	return v
 }
 
 // readAttribute2 reads a field that is an attribute, or an Attribute structure

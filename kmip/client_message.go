@@ -84,6 +84,7 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 			if it, ok := c.field(core.TagTimeStamp, core.KindDateTime, true); ok {
 				r.TimeStamp = it.num()
 			}
+			c.each(core.TagAttestationType, func(item) {})
 			c.text(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
 			c.int32(core.TagBatchCount, &count, true)
 		})

@@ -1,6 +1,7 @@
 package kmip
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -16,8 +17,9 @@ type coder struct {
 	reading bool
 	err     error
 
-	frame frame  // reading: the structure whose fields are asked for
-	out   []byte // writing: appended to
+	frame frame      // reading: the structure whose fields are asked for
+	many  []core.Tag // reading: the fields that were asked for by each
+	out   []byte     // writing: appended to
 }
 
 var coders = sync.Pool{New: func() any { return new(coder) }}
@@ -26,12 +28,12 @@ var coders = sync.Pool{New: func() any { return new(coder) }}
 // by way of a table, which would cost an allocation each.
 func borrow(v core.Version) *coder {
 	c := coders.Get().(*coder)
-	*c = coder{v: v}
+	*c = coder{v: v, many: c.many[:0]}
 	return c
 }
 
 func (c *coder) giveBack() {
-	*c = coder{}
+	*c = coder{many: c.many[:0]}
 	coders.Put(c)
 }
 
@@ -42,6 +44,7 @@ type frame struct {
 	body  []byte
 	rest  []byte // from the cursor on
 	taken int
+	many  int // where its fields begin in coder.many
 }
 
 func (c *coder) fail(err error) {
@@ -88,8 +91,8 @@ func (c *coder) field(t core.Tag, k core.Kind, must bool) (item, bool) {
 	return it, true
 }
 
-// done refuses fields that nobody asked for: a repeated one, or one that the
-// version does not have (KMIP 1.2 §11.1).
+// done refuses fields that nobody asked for: one that stands twice and has one
+// value, or one that the version does not have (KMIP 1.2 §11.1).
 func (c *coder) done() {
 	if c.err != nil {
 		return
@@ -105,7 +108,10 @@ func (c *coder) done() {
 	for b := c.frame.body; len(b) > 0; {
 		var it item
 		it, b = next(b)
-		if seen[it.tag] && !repeatable[it.tag] {
+		if it.tag>>16 == 0x54 {
+			continue
+		}
+		if seen[it.tag] && !slices.Contains(c.many[c.frame.many:], it.tag) {
 			c.fail(core.Errorf(core.InvalidMessage, "%v has %v twice", c.frame.tag, it.tag))
 			return
 		}
@@ -115,14 +121,6 @@ func (c *coder) done() {
 		c.fail(core.Errorf(core.InvalidField, "%v has a field that KMIP %v does not know there", c.frame.tag, c.v))
 	}
 }
-
-// repeatable lists the fields that may stand several times in a structure.
-var repeatable = map[core.Tag]bool{core.TagAttribute: true, core.TagAttributeName: true, core.TagAttributeReference: true,
-	core.TagName: true, core.TagQueryFunction: true, core.TagProtocolVersion: true, core.TagUniqueIdentifier: true,
-	core.TagOperation: true, core.TagObjectType: true, core.TagApplicationNamespace: true, core.TagExtensionInformation: true,
-	core.TagAttestationType: true, core.TagRNGParameters: true, core.TagProfileInformation: true, core.TagValidationInformation: true,
-	core.TagCapabilityInformation: true, core.TagClientRegistrationMethod: true, core.TagProtectionStorageMask: true,
-	core.TagCredential: true, core.TagBatchItem: true}
 
 // within reads or writes a structure's fields by f; when it is absent in
 // reading, f is not called and the result is false. Extension tags (54xxxx)
@@ -152,12 +150,13 @@ func (c *coder) inside(it item, f func()) {
 	c.enter(it)
 	f()
 	c.done()
+	c.many = c.many[:c.frame.many]
 	c.frame = outer
 }
 
 // enter makes an item the structure whose fields are asked for.
 func (c *coder) enter(it item) {
-	c.frame = frame{tag: it.tag, body: it.value, rest: it.value}
+	c.frame = frame{tag: it.tag, body: it.value, rest: it.value, many: len(c.many)}
 	c.skipExtensions()
 }
 
@@ -176,6 +175,7 @@ func (c *coder) each(t core.Tag, f func(item)) {
 	if c.err != nil {
 		return
 	}
+	c.many = append(c.many, t)
 	for b := c.frame.body; len(b) > 0 && c.err == nil; {
 		var it item
 		if it, b = next(b); it.tag == t {
@@ -315,7 +315,7 @@ func (c *coder) fields(t core.Tag, p *[]core.Field) {
 		return
 	}
 	for _, f := range *p {
-		c.out = appendValue(c.out, t, f.Value)
+		c.out = appendValue(c.out, t, c.ofVersion(t, f.Value))
 	}
 }
 
@@ -351,7 +351,7 @@ func (c *coder) identifier(p *core.Identifier) {
 func (c *coder) parameters(p **core.CryptographicParameters) {
 	if !c.reading {
 		if *p != nil {
-			c.out = appendValue(c.out, core.TagCryptographicParameters, core.Structure((*p).Fields()...))
+			c.out = appendValue(c.out, core.TagCryptographicParameters, c.ofVersion(core.TagCryptographicParameters, core.Structure((*p).Fields()...)))
 		}
 		return
 	}

@@ -107,6 +107,7 @@ func (c *coder) header(it item, h *Header) {
 		enum(c, core.TagBatchErrorContinuationOption, &h.ErrorOption, false)
 		var ignored *bool
 		c.bool(core.TagAttestationCapableIndicator, &ignored)
+		c.each(core.TagAttestationType, func(item) {})
 		c.bool(core.TagBatchOrderOption, &ignored)
 		number(c, core.TagTimeStamp, core.KindDateTime, &h.TimeStamp)
 		c.int32(core.TagBatchCount, &h.BatchCount, true)
@@ -118,7 +119,7 @@ func (c *coder) header(it item, h *Header) {
 func (c *coder) asynchronous(h *Header) {
 	it, ok := c.field(core.TagAsynchronousIndicator, core.KindAny, false)
 	if ok && it.kind == core.KindEnumeration && c.v >= core.V2_0 {
-		h.AsynchronousMandatory = core.AsynchronousIndicator(it.num()) == core.AsynchronousIndicatorMandatory
+		h.AsynchronousMandatory = core.AsynchronousIndicator(c.known(it)) == core.AsynchronousIndicatorMandatory
 	} else if ok && it.kind != core.KindBoolean {
 		c.fail(malformed("Asynchronous Indicator is a %v", it.kind))
 	}

@@ -10,13 +10,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// registry is ours, filled from core's one table: the library's own is a
-// global that other imports change.
-var registry = newRegistry()
+// The library's encodings take their names from its one global table, so that
+// is where core's go.
+func init() { register(&ttlv.DefaultRegistry) }
 
-func newRegistry() *ttlv.Registry {
-	r := &ttlv.Registry{}
-	ttlv.RegisterTypes(r)
+func register(r *ttlv.Registry) {
 	for _, t := range core.Tags() {
 		r.RegisterTag(ttlv.Tag(t.Tag), t.Name)
 		if t.Enum == nil {
@@ -31,7 +29,6 @@ func newRegistry() *ttlv.Registry {
 		}
 		r.RegisterEnum(ttlv.Tag(t.Tag), &e)
 	}
-	return r
 }
 
 // maxPrintDepth bounds what is given to the library, whose walk takes time
@@ -59,6 +56,14 @@ func XML(msg []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// JSON is the same in the JSON encoding (KMIP Profiles 2.1 §5.4).
+func JSON(msg []byte) ([]byte, error) {
+	if err := printable(msg); err != nil {
+		return nil, err
+	}
+	return ttlv.TTLV(msg).MarshalJSON()
+}
+
 func printable(msg []byte) error {
 	if err := Validate(msg); err != nil {
 		return err
@@ -84,7 +89,7 @@ func printTree(w io.Writer, b []byte, indent string) error {
 	for len(b) > 0 {
 		var it item
 		it, b = next(b)
-		line := indent + registry.FormatTag(ttlv.Tag(it.tag))
+		line := indent + ttlv.DefaultRegistry.FormatTag(ttlv.Tag(it.tag))
 		switch it.kind {
 		case core.KindStructure:
 		case core.KindTextString:
@@ -92,7 +97,7 @@ func printTree(w io.Writer, b []byte, indent string) error {
 		case core.KindByteString, core.KindBigInteger:
 			line += ": " + hexOf(it.value)
 		case core.KindEnumeration:
-			line += ": " + registry.FormatEnum(ttlv.Tag(it.tag), uint32(it.num()))
+			line += ": " + ttlv.DefaultRegistry.FormatEnum(ttlv.Tag(it.tag), uint32(it.num()))
 		default:
 			line += ": " + number64(it.num())
 		}

@@ -104,14 +104,15 @@ func queryResponse(c *coder, out *core.QueryOutput) {
 	}
 }
 
-// serverInformation keeps the structure's fields, which are the vendor's.
+// serverInformation keeps the structure's fields, which are the vendor's; 2.0
+// has tags for them.
 func (c *coder) serverInformation(p *[]core.Field) {
 	if c.reading {
 		if it, ok := c.field(core.TagServerInformation, core.KindStructure, false); ok {
-			*p = it.valueOf().Fields
+			*p = append([]core.Field{}, it.valueOf().Fields...) // not nil: it was there
 		}
 	} else if *p != nil {
-		c.out = appendValue(c.out, core.TagServerInformation, core.Structure(*p...))
+		c.out = appendValue(c.out, core.TagServerInformation, c.ofVersion(core.TagServerInformation, core.Structure(*p...)))
 	}
 }
 
@@ -128,9 +129,9 @@ func createResponse(c *coder, out *core.CreateOutput) {
 }
 
 func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {
-	c.template(commonTemplate, &in.Common, &in.TemplateNames, false)
-	c.template(privateTemplate, &in.Private, &in.TemplateNames, false)
-	c.template(publicTemplate, &in.Public, &in.TemplateNames, false)
+	c.template(commonTemplate, &in.Common, &in.CommonTemplates, false)
+	c.template(privateTemplate, &in.Private, &in.PrivateTemplates, false)
+	c.template(publicTemplate, &in.Public, &in.PublicTemplates, false)
 	c.protection(core.TagCommonProtectionStorageMasks, &in.CommonProtection)
 	c.protection(core.TagPrivateProtectionStorageMasks, &in.PrivateProtection)
 	c.protection(core.TagPublicProtectionStorageMasks, &in.PublicProtection)

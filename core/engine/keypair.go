@@ -44,10 +44,10 @@ func (k *call) createKeyPair(in *core.CreateKeyPairInput) (out core.CreateKeyPai
 // halves makes both newborns; what is common goes to both, and what one half
 // says of itself overrides it.
 func (k *call) halves(in *core.CreateKeyPairInput) (private, public *core.ManagedObject, err error) {
-	if private, err = k.half(core.ObjectTypePrivateKey, in.Private, in.Common, in.TemplateNames); err != nil {
+	if private, err = k.half(core.ObjectTypePrivateKey, in.Private, in.PrivateTemplates, in); err != nil {
 		return nil, nil, err
 	}
-	if public, err = k.half(core.ObjectTypePublicKey, in.Public, in.Common, in.TemplateNames); err != nil {
+	if public, err = k.half(core.ObjectTypePublicKey, in.Public, in.PublicTemplates, in); err != nil {
 		return nil, nil, err
 	}
 	if private.Algorithm() != public.Algorithm() || private.Attributes.Num(core.TagCryptographicLength) != public.Attributes.Num(core.TagCryptographicLength) {
@@ -61,21 +61,16 @@ func (k *call) halves(in *core.CreateKeyPairInput) (private, public *core.Manage
 	return private, public, nil
 }
 
-func (k *call) half(t core.ObjectType, own, common core.Attributes, templates []string) (*core.ManagedObject, error) {
-	given, err := k.template(own, nil)
+func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, in *core.CreateKeyPairInput) (*core.ManagedObject, error) {
+	given, err := k.template(own, templates)
 	if err != nil {
 		return nil, err
 	}
-	shared, err := k.template(common, templates)
+	shared, err := k.template(in.Common, in.CommonTemplates)
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range shared {
-		if given.Find(a.Ref()) < 0 {
-			given = append(given, a)
-		}
-	}
-	given = reindex(given)
+	given = reindex(union(given, shared))
 	if err := k.requireForPair(given); err != nil {
 		return nil, err
 	}

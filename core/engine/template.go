@@ -11,6 +11,7 @@ import (
 // Bounds on what one object may carry.
 const (
 	maxAttributes    = 256       // instances
+	maxTemplates     = 16        // named in one request; each is looked up
 	maxAttributeText = 64 * 1024 // bytes of one text or byte string
 	maxAttributeName = 1024      // bytes of a vendor attribute's name, and of its vendor's; it is part of an index
 )
@@ -22,20 +23,39 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 	if err := checkTemplate(given, k.caller.Version); err != nil {
 		return nil, err
 	}
+	if len(names) > maxTemplates {
+		return nil, core.Errorf(core.InvalidField, "%d Templates are named; a request may name %d", len(names), maxTemplates)
+	}
 	out := slices.Clone(given)
-	for _, n := range names {
+	for _, n := range slices.Backward(names) { // the last of them takes precedence
 		t, err := k.findTemplate(n)
 		if err != nil {
 			return nil, err
 		}
-		for _, a := range t.Attributes {
-			if r := core.RuleOf(a.Tag); a.Tag == core.TagName || (r != nil && !r.ClientSets) || out.Find(a.Ref()) >= 0 {
-				continue
-			}
-			out = append(out, a)
-		}
+		out = union(out, slices.DeleteFunc(slices.Clone(t.Attributes), func(a core.Attribute) bool {
+			r := core.RuleOf(a.Tag)
+			return a.Tag == core.TagName || (r != nil && !r.ClientSets)
+		}))
+	}
+	if len(out) > maxAttributes {
+		return nil, core.Errorf(core.InvalidField, "request and Templates give %d attributes; an object has at most %d", len(out), maxAttributes)
 	}
 	return reindex(out), nil
+}
+
+// union appends to as what more has beside it: the other values of attributes
+// that may have several, and single ones that as lacks (KMIP 1.4 §4.1, §4.2).
+func union(as, more core.Attributes) core.Attributes {
+	for _, a := range more {
+		r := core.RuleOf(a.Tag)
+		known := func(b core.Attribute) bool {
+			return a.Ref() == b.Ref() && (r == nil || !r.Multiple || a.Value.Equal(b.Value))
+		}
+		if !slices.ContainsFunc(as, known) {
+			as = append(as, a)
+		}
+	}
+	return as
 }
 
 // findTemplate finds the one Template of the tenant with a Name that the
