@@ -33,6 +33,7 @@ func (h copied) MakeTenantKey(context.Context, core.TenantKey) error    { return
 func (h copied) Clear(_ context.Context, _ core.Key, dst []byte) ([]byte, error) {
 	return append(dst, h.key...), nil
 }
+func (h copied) Forget(tenant, id string) {}
 func (h copied) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
 	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(h.key), Blob: h.key, MAC: []byte("m"), Wrap: "aes-kw", Epoch: 1}, core.KeyFacts{}, nil
 }

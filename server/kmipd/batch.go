@@ -24,7 +24,7 @@ type batch struct {
 	resp   kmip.Response
 
 	placeholder string   // the ID Placeholder
-	made        []string // Unique Identifier of each item so far, for KMIP 2.x references
+	made        []string // Unique Identifier of each item up to the current one, for KMIP 2.x references
 	limit       int      // Maximum Response Size in bytes
 	item        *kmip.RequestItem
 
@@ -166,30 +166,49 @@ func (b *batch) items() {
 	start, count := b.resp.Mark()
 	for i := range b.req.Items {
 		b.item = &b.req.Items[i]
+		b.made = append(b.made, "")
 		mark, n := b.resp.Mark()
-		err := b.guarded()
-		if err == nil && b.resp.Size() > b.limit {
-			b.resp.Truncate(mark, n)
-			err = core.Errorf(core.ResponseTooLarge, "the answer is larger than the Maximum Response Size of %d bytes", b.limit)
-		}
+		err := b.attempt()
 		if err == nil {
 			continue
 		}
 		b.resp.Truncate(mark, n)
-		b.failed(err, undo, i, start, count)
-		if b.req.Header.ErrorOption != core.BatchErrorContinuationOptionContinue {
+		full := b.failed(err, undo, i, start, count)
+		if full || b.req.Header.ErrorOption != core.BatchErrorContinuationOptionContinue {
 			return
 		}
 	}
 }
 
+// attempt answers the current item. How large the attribute is that Delete
+// Attribute answers with is known only afterwards: it is put back when it does
+// not fit.
+func (b *batch) attempt() error {
+	alone := b.item.Operation == core.OperationDeleteAttribute && b.caller.Undo == nil
+	if alone {
+		b.caller.Undo = &core.Undo{}
+		defer func() { b.caller.Undo = nil }()
+	}
+	err := b.guarded()
+	if err != nil || b.resp.Size() <= b.limit {
+		return err
+	}
+	if alone {
+		if err := b.server.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); err != nil {
+			return err
+		}
+	}
+	return core.Errorf(core.ResponseTooLarge, "the answer is larger than the Maximum Response Size of %d bytes", b.limit)
+}
+
 // failed answers item i with an error, and those before it with Operation
-// Undone where that was asked for.
-func (b *batch) failed(err error, undo bool, i, start, count int) {
+// Undone where that was asked for. When not even that fits, it says so without
+// the item's operation and id, and the answer is full.
+func (b *batch) failed(err error, undo bool, i, start, count int) (full bool) {
 	if setsPlaceholder[b.item.Operation] {
 		b.placeholder = "" // so that a later item cannot hit an older object
 	}
-	b.made = append(b.made, "")
+	b.made[i] = ""
 	reason, text := b.reason(err)
 	if undo && len(b.caller.Undo.Steps) > 0 {
 		if uerr := b.server.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
@@ -206,16 +225,31 @@ func (b *batch) failed(err error, undo bool, i, start, count int) {
 	}
 	mark, n := b.resp.Mark()
 	b.resp.Failure(b.item.Operation, b.item.BatchID, core.StatusOperationFailed, reason, text)
-	if b.resp.Size() > b.limit && i > 0 {
+	if full = b.resp.Size() > b.limit && (i > 0 || len(b.item.BatchID) > longID); full {
 		b.resp.Truncate(mark, n)
 		b.resp.Failure(0, nil, core.StatusOperationFailed, b.onlyReason(core.ResponseTooLarge), "the answer is larger than the Maximum Response Size")
 	}
+	return full
 }
 
 // smallestAnswer is what the answer of an operation that changes something
-// takes, in bytes, with its item around it: it is tried whether that fits
-// before the change is made.
+// takes, in bytes, with its item around it but without what is echoed.
 const smallestAnswer = 320
+
+// longID is a Unique Batch Item ID, in bytes, that no client needs: the first
+// failure is answered with a shorter one even where it does not fit.
+const longID = 64
+
+// room is what the answer of the current item, which changes something, takes
+// at most, in bytes: it must be there before the change is made. In 1.x Add and
+// Modify Attribute answer with the attribute of the request.
+func (b *batch) room() int {
+	n := smallestAnswer + len(b.item.BatchID)
+	if b.caller.Version < core.V2_0 && (b.item.Operation == core.OperationAddAttribute || b.item.Operation == core.OperationModifyAttribute) {
+		n += len(b.item.Payload)
+	}
+	return n
+}
 
 var changes = map[core.Operation]bool{core.OperationCreate: true, core.OperationCreateKeyPair: true, core.OperationRegister: true, core.OperationReKey: true,
 	core.OperationAddAttribute: true, core.OperationModifyAttribute: true, core.OperationSetAttribute: true, core.OperationDeleteAttribute: true,
@@ -236,7 +270,7 @@ func (b *batch) guarded() (err error) {
 	if !ok || !kmip.In(b.item.Operation, b.caller.Version) {
 		return b.refuse(core.Errorf(core.OperationNotSupported, "KMIP %v has no operation %v here", b.caller.Version, b.item.Operation))
 	}
-	if changes[b.item.Operation] && b.resp.Size()+smallestAnswer > b.limit {
+	if changes[b.item.Operation] && b.resp.Size()+b.room() > b.limit {
 		return b.refuse(core.Errorf(core.ResponseTooLarge, "the answer could be larger than the Maximum Response Size of %d bytes, so nothing was done", b.limit))
 	}
 	if b.item.Ephemeral {
@@ -255,7 +289,7 @@ func (b *batch) resolve(id *core.Identifier) error {
 	switch {
 	case id.Text != "":
 	case id.Place != 0:
-		at := len(b.made) + int(id.Place) // -1: the item before
+		at := len(b.made) - 1 + int(id.Place) // -1: the item before
 		if id.Place > 0 || at < 0 || b.made[at] == "" {
 			return core.Errorf(core.InvalidField, "Unique Identifier %d refers to no earlier item that made an object", id.Place)
 		}
@@ -271,7 +305,7 @@ func (b *batch) resolve(id *core.Identifier) error {
 // byOperation finds the last item with the operation that an enumeration names.
 func (b *batch) byOperation(id *core.Identifier) error {
 	want, ok := operationOf[id.Enum]
-	for i := len(b.made) - 1; ok && i >= 0; i-- {
+	for i := len(b.made) - 2; ok && i >= 0; i-- {
 		if b.req.Items[i].Operation == want && b.made[i] != "" {
 			id.Text = b.made[i]
 			return nil

@@ -36,7 +36,7 @@ func on[I, O any](op *kmip.Op[I, O], do func(*engine.Engine, context.Context, *c
 			made = op.Made(&out)
 			b.placeholder = made
 		}
-		b.made = append(b.made, made)
+		b.made[len(b.made)-1] = made
 		for _, f := range after {
 			f(b, &in, &out)
 		}
@@ -94,7 +94,7 @@ func getThenZero(b *batch) error {
 		return err
 	}
 	defer b.got.Secret.Release()
-	b.made = append(b.made, b.get.ID.Text)
+	b.made[len(b.made)-1] = b.get.ID.Text
 	return kmip.Succeed(&b.resp, b.item.BatchID, &kmip.Get, &b.got)
 }
 

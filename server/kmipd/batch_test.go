@@ -1,0 +1,194 @@
+package kmipd
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+)
+
+// client talks to a door without TLS.
+type client struct {
+	t    *testing.T
+	conn *conn
+	v    core.Version
+	kmip.RequestOptions
+}
+
+func newClient(t *testing.T, v core.Version) *client {
+	conn, _ := door(t, func(s core.Store) core.Store { return s }, audit.New("n"))
+	return &client{t: t, conn: conn, v: v}
+}
+
+func (c *client) send(items ...kmip.ClientItem) ([]byte, []kmip.ResponseItem) {
+	c.t.Helper()
+	msg, err := kmip.AppendRequest(nil, c.v, c.RequestOptions, items...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	out, _ := c.conn.respond(context.Background(), msg, nil, nil)
+	r, err := kmip.ParseResponse(out)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return out, r.Items
+}
+
+func do[I, O any](c *client, op *kmip.Op[I, O], in I) (out O) {
+	c.t.Helper()
+	saved := c.RequestOptions
+	c.RequestOptions = kmip.RequestOptions{}
+	_, items := c.send(kmiptest.Item(op, &in))
+	c.RequestOptions = saved
+	if items[0].Status != core.StatusSuccess {
+		c.t.Fatalf("%v: %v: %s", op.Code, items[0].Reason, items[0].Message)
+	}
+	if err := op.DecodeResponse(items[0].Payload, c.v, &out); err != nil {
+		c.t.Fatal(err)
+	}
+	return out
+}
+
+var large = core.Attribute{Vendor: "x", Name: "Large", Value: core.Text(strings.Repeat("a", 2000))}
+
+// everything asks for all attributes of the ID Placeholder's object.
+func everything() kmip.ClientItem {
+	return kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{})
+}
+
+// References into the batch (KMIP 2.1 §11.58) count items, also those whose
+// answer was too large.
+func TestReferencesBehindATooLargeAnswer(t *testing.T) {
+	c := newClient(t, core.V2_1)
+	other := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt, large))
+	tooLarge := kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(other.ID)})
+	check := func(id core.Identifier) kmip.ClientItem { return kmiptest.Item(&kmip.Check, &core.CheckInput{ID: id}) }
+	c.MaximumResponseSize, c.ErrorOption = 1500, core.BatchErrorContinuationOptionContinue
+	_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), tooLarge, tooLarge, check(core.Identifier{Place: -3}), check(core.Identifier{Enum: core.UniqueCreate}))
+	if len(items) != 5 || items[0].Status != core.StatusSuccess || items[1].Reason != core.ReasonResponseTooLarge {
+		t.Fatalf("%+v", items)
+	}
+	var made core.CreateOutput
+	if err := kmip.Create.DecodeResponse(items[0].Payload, c.v, &made); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range items[3:] {
+		var out core.CheckOutput
+		if i.Status != core.StatusSuccess || kmip.Check.DecodeResponse(i.Payload, c.v, &out) != nil || out.ID != made.ID {
+			t.Errorf("Check answers %v %s for %s; want %s", i.Reason, i.Message, out.ID, made.ID)
+		}
+	}
+}
+
+// A change whose answer does not fit is not made: the batch item's id, which is
+// echoed, and the attribute that 1.x echoes count as part of the answer.
+func TestNothingIsChangedForATooLargeAnswer(t *testing.T) {
+	c := newClient(t, core.V1_4)
+	made := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt))
+	has := func() bool {
+		return len(do(c, &kmip.GetAttributes, core.GetAttributesInput{ID: core.ID(made.ID), Names: []core.AttributeName{large.Ref()}}).Attributes) > 0
+	}
+	c.MaximumResponseSize = 1000
+	refused := func(what string, i kmip.ClientItem) {
+		t.Helper()
+		out, items := c.send(i)
+		if items[0].Reason != core.ReasonResponseTooLarge || len(out) > 1000 {
+			t.Errorf("%s: %d bytes, %v: %s; want ResponseTooLarge", what, len(out), items[0].Reason, items[0].Message)
+		}
+	}
+
+	create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+	create.BatchID = make([]byte, 900)
+	refused("Create with a long Unique Batch Item ID", create)
+	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 2 { // door made one
+		t.Errorf("%d objects are there, want 2", n)
+	}
+
+	add := core.AddAttributeInput{ID: core.ID(made.ID), Attribute: large}
+	refused("Add Attribute", kmiptest.Item(&kmip.AddAttribute, &add))
+	if has() {
+		t.Error("the attribute was added all the same")
+	}
+	do(c, &kmip.AddAttribute, add)
+	refused("Delete Attribute", kmiptest.Item(&kmip.DeleteAttribute, &core.DeleteAttributeInput{ID: core.ID(made.ID), Name: large.Ref()}))
+	if !has() {
+		t.Error("the attribute was deleted all the same")
+	}
+}
+
+// Answers that only say no keep to Maximum Response Size too: when not even
+// those fit, one item without Operation says so, and nothing more is done.
+func TestErrorsKeepTheSize(t *testing.T) {
+	c := newClient(t, core.V1_4)
+	c.MaximumResponseSize, c.ErrorOption = 1500, core.BatchErrorContinuationOptionContinue
+	var items []kmip.ClientItem
+	for range 60 {
+		items = append(items, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")}))
+	}
+	out, got := c.send(items...)
+	if last := got[len(got)-1]; len(out) > 1500+200 || last.Operation != 0 || last.Reason != core.ReasonResponseTooLarge {
+		t.Errorf("%d bytes, %d items, the last %+v", len(out), len(got), last)
+	}
+	single := kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")})
+	single.BatchID = make([]byte, 100_000)
+	if out, got := c.send(single); len(out) > 1500 || got[0].Reason != core.ReasonResponseTooLarge {
+		t.Errorf("one item with a long id is answered with %d bytes and %v", len(out), got[0].Reason)
+	}
+}
+
+// Undo takes a batch back whose last answer is too large, and says so of each
+// item that was undone (KMIP 1.2 §6.13).
+func TestUndoOfATooLargeAnswer(t *testing.T) {
+	c := newClient(t, core.V1_4)
+	c.MaximumResponseSize, c.ErrorOption = 1000, core.BatchErrorContinuationOptionUndo
+	_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, large)), everything())
+	if len(items) != 2 || items[0].Status != core.StatusOperationUndone || items[0].Payload != nil || items[1].Reason != core.ReasonResponseTooLarge {
+		t.Errorf("%+v", items)
+	}
+	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 1 {
+		t.Errorf("%d objects are there, want the one that was there before", n)
+	}
+}
+
+// The ID Placeholder is empty at the start of each message, whatever message
+// the same room served before, and after a failure of what sets it.
+func TestPlaceholderIsOfOneMessage(t *testing.T) {
+	c := newClient(t, core.V1_4)
+	c.ErrorOption = core.BatchErrorContinuationOptionContinue
+	create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+	noMask := kmiptest.Item(&kmip.Create, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey})
+	get := kmiptest.Item(&kmip.Get, &core.GetInput{})
+	if _, items := c.send(create, get); items[1].Status != core.StatusSuccess {
+		t.Fatalf("%+v", items)
+	}
+	for range 20 {
+		if _, items := c.send(get); items[0].Status == core.StatusSuccess {
+			t.Fatal("a Get without id got the object of an earlier message")
+		}
+	}
+	if _, items := c.send(create, noMask, get); items[1].Status == core.StatusSuccess || items[2].Status == core.StatusSuccess {
+		t.Errorf("behind a Create that failed: %+v", items)
+	}
+}
+
+// What does not come to the engine is answered with its operation and id.
+func TestUnknownOperationIsEchoed(t *testing.T) {
+	c := newClient(t, core.V1_0)
+	c.ErrorOption = core.BatchErrorContinuationOptionContinue
+	unknown := kmip.ClientItem{Operation: 0x8000_0001, BatchID: []byte("u"), Payload: func(dst []byte, _ core.Version) ([]byte, error) { return dst, nil }}
+	later := kmiptest.Item(&kmip.Encrypt, &core.EncryptInput{Data: []byte("d")}) // not in 1.0
+	_, items := c.send(unknown, later)
+	for i, want := range []core.Operation{0x8000_0001, core.OperationEncrypt} {
+		if items[i].Operation != want || items[i].Reason != core.ReasonOperationNotSupported {
+			t.Errorf("%+v", items[i])
+		}
+	}
+	if !bytes.Equal(items[0].BatchID, []byte("u")) {
+		t.Error("the id is not echoed")
+	}
+}
