@@ -31,7 +31,7 @@ check: ## formatting, vet, layers, generated files, modules, short fuzz
 	go vet ./...
 	go test -count=1 -run 'TestLayers|TestPackageComments|TestLinks|TestModules' .
 	@testdata/generated.sh
-	@testdata/fuzz.sh 5s
+	@testdata/fuzz.sh 2s
 
 bench: build ## the ratios of docs/DESIGN.md, measured in one run (BENCH=5s each, OBJECTS=1000,100000)
 	bin/keyreeve bench --self --duration $(BENCH) --objects $(OBJECTS)

@@ -62,6 +62,7 @@ func (c *coder) templateNames(names *[]string) {
 // attributes1 is a run of Attribute structures (KMIP 1.4 §2.1.1).
 func (c *coder) attributes1(as *core.Attributes) {
 	if c.reading {
+		*as = slices.Grow(*as, count(c.frame.rest))
 		c.each(core.TagAttribute, func(it item) {
 			var a core.Attribute
 			c.readAttribute1(it, &a, nil)
@@ -81,6 +82,7 @@ func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
 		if !ok {
 			return
 		}
+		*as = slices.Grow(*as, count(it.value))
 		for b := it.value; len(b) > 0 && c.err == nil; {
 			var f item
 			f, b = next(b)
@@ -145,10 +147,6 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 // readAttribute1 reads an Attribute structure; indexed tells whether an index
 // was given. Some clients put the index before the value and some behind it.
 func (c *coder) readAttribute1(it item, a *core.Attribute, indexed *bool) {
-	if it.kind != core.KindStructure {
-		c.fail(core.Errorf(core.InvalidMessage, "Attribute is a %v, not a Structure", it.kind))
-		return
-	}
 	c.inside(it, func() {
 		var name string
 		var index *int32
@@ -265,10 +263,6 @@ func (c *coder) readAttribute2(f item, a *core.Attribute) {
 		}
 		a.Tag = f.tag
 		a.Value = c.attributeValue(a.Ref(), f)
-		return
-	}
-	if f.kind != core.KindStructure {
-		c.fail(core.Errorf(core.InvalidMessage, "Attribute is a %v, not a Structure", f.kind))
 		return
 	}
 	c.inside(f, func() {

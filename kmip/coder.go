@@ -97,11 +97,7 @@ func (c *coder) done() {
 	if c.err != nil {
 		return
 	}
-	n := 0
-	for b := c.frame.body; len(b) > 0; n++ {
-		_, b = next(b)
-	}
-	if n == c.frame.taken {
+	if count(c.frame.body) == c.frame.taken {
 		return
 	}
 	seen := map[core.Tag]bool{}
@@ -144,8 +140,12 @@ func (c *coder) within(t core.Tag, must bool, f func()) bool {
 	return true
 }
 
-// inside reads the fields of an item already found.
+// inside reads the fields of an item already found, which must be a structure.
 func (c *coder) inside(it item, f func()) {
+	if it.kind != core.KindStructure {
+		c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Structure", it.tag, it.kind))
+		return
+	}
 	outer := c.frame
 	c.enter(it)
 	f()

@@ -172,9 +172,6 @@ func (r *Request) items(body []byte) error {
 		if len(r.Items) == int(r.Header.BatchCount) {
 			return malformed("the message has more items than its Batch Count of %d", r.Header.BatchCount)
 		}
-		if it.kind != core.KindStructure {
-			return malformed("Batch Item is a %v", it.kind)
-		}
 		if err := r.item(it); err != nil {
 			return err
 		}

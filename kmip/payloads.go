@@ -109,7 +109,7 @@ func queryResponse(c *coder, out *core.QueryOutput) {
 func (c *coder) serverInformation(p *[]core.Field) {
 	if c.reading {
 		if it, ok := c.field(core.TagServerInformation, core.KindStructure, false); ok {
-			*p = append([]core.Field{}, it.valueOf().Fields...) // not nil: it was there
+			*p = it.valueOf().Fields
 		}
 	} else if *p != nil {
 		c.out = appendValue(c.out, core.TagServerInformation, c.ofVersion(core.TagServerInformation, core.Structure(*p...)))

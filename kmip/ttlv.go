@@ -151,6 +151,16 @@ func next(b []byte) (item, []byte) {
 	return item{tagAt(b), core.Kind(b[3]), b[headerBytes : headerBytes+n : headerBytes+n]}, b[headerBytes+padded(n):]
 }
 
+// count is how many items stand in validated bytes. A slice is made with that
+// room at once: growing it takes several times as much, and small items make
+// large values anyway.
+func count(b []byte) (n int) {
+	for ; len(b) > 0; n++ {
+		_, b = next(b)
+	}
+	return n
+}
+
 // num is the number in an item of a numeric type.
 func (it item) num() int64 {
 	switch it.kind {
@@ -251,6 +261,7 @@ func (it item) lent() core.Value {
 	v := core.Value{Kind: it.kind}
 	switch it.kind {
 	case core.KindStructure:
+		v.Fields = make([]core.Field, 0, count(it.value))
 		for b := it.value; len(b) > 0; {
 			var f item
 			f, b = next(b)

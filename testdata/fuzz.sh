@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for a short time.
+# Runs every fuzz target for a short time: $1 each. The packages' test binaries
+# are built once.
 set -euo pipefail
-grep -rlE '^func Fuzz' --include='*_test.go' . | sort | while IFS= read -r file; do
-  sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' "$file" | while IFS= read -r target; do
-    echo "fuzz $target in $(dirname "$file")"
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$(dirname "$file")" >/tmp/keyreeve-fuzz.$$ || { cat /tmp/keyreeve-fuzz.$$; exit 1; }
-    rm -f /tmp/keyreeve-fuzz.$$
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while IFS= read -r dir; do
+  go test -c -fuzz . -o "$work/test" "$dir"
+  sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(f \*testing.F).*/\1/p' "$dir"/*_test.go | sort | while IFS= read -r target; do
+    echo "fuzz $target in $dir"
+    (cd "$dir" && "$work/test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$1" -test.fuzzcachedir "$work/cache") >"$work/out" 2>&1 || { cat "$work/out"; exit 1; }
   done
 done
