@@ -56,7 +56,7 @@ func CheckCipher(c *core.Cipher, encrypt bool) (Plan, error) {
 }
 
 func (p Plan) stream(c *core.Cipher, encrypt bool) (Plan, error) {
-	p.IV = chacha20.NonceSize
+	p.Mode, p.IV = 0, chacha20.NonceSize
 	if p.Algorithm == core.AlgorithmChaCha20 && len(c.IV) == djbNonce {
 		p.IV = djbNonce
 	}
@@ -121,13 +121,14 @@ func (p *Plan) tag(c *core.Cipher, encrypt bool) error {
 	if p.Tag == 0 {
 		return nil
 	}
+	least := minGCMTag
 	if n := c.Parameters.TagLength; n != nil {
 		if *n < minGCMTag || int(*n) > p.Tag {
 			return core.Errorf(core.GeneralFailure, "the tag is asked for with %d bytes; %d to %d are given", *n, minGCMTag, p.Tag)
 		}
-		if p.Mode == core.BlockCipherModeGCM {
-			p.Tag = int(*n)
-		}
+		p.Tag = int(*n)
+	} else if p.Mode != core.BlockCipherModeGCM {
+		least = p.Tag // Poly1305's is cut only for who asks for it (RFC 8439 §2.8)
 	}
 	if encrypt {
 		return nil
@@ -139,8 +140,8 @@ func (p *Plan) tag(c *core.Cipher, encrypt bool) error {
 		at := len(c.Data) - p.Tag
 		c.Data, c.Tag = c.Data[:at:at], c.Data[at:]
 	}
-	if len(c.Tag) < minGCMTag || len(c.Tag) > p.Tag && c.Parameters.TagLength == nil || len(c.Tag) > maxGCMTag {
-		return core.Errorf(core.CryptographicFailure, "the tag has %d bytes; %d to %d are taken", len(c.Tag), minGCMTag, maxGCMTag)
+	if len(c.Tag) < least || len(c.Tag) > p.Tag && c.Parameters.TagLength == nil || len(c.Tag) > maxGCMTag {
+		return core.Errorf(core.CryptographicFailure, "the tag has %d bytes; %d to %d are taken", len(c.Tag), least, maxGCMTag)
 	}
 	p.Tag = len(c.Tag)
 	return nil
@@ -174,9 +175,11 @@ func Pad(data []byte, block int) []byte {
 	return out
 }
 
-// Unpad takes PKCS5 padding off, in time that does not depend on it.
+// Unpad takes PKCS5 padding off, in time that does not depend on it. When it is
+// wrong, data is zeroed: it may be what was encrypted all the same.
 func Unpad(data []byte, block int) ([]byte, error) {
 	if len(data) == 0 || len(data)%block != 0 {
+		clear(data)
 		return nil, wrongPadding()
 	}
 	n := int(data[len(data)-1])
@@ -187,6 +190,7 @@ func Unpad(data []byte, block int) ([]byte, error) {
 		good &= subtle.ConstantTimeSelect(inside, same, 1)
 	}
 	if good != 1 {
+		clear(data)
 		return nil, wrongPadding()
 	}
 	return data[:len(data)-n], nil

@@ -61,6 +61,9 @@ func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock)
 		if key.Kind != core.KindByteString {
 			return n, core.Errorf(core.InvalidField, "the Transparent Symmetric Key has no Key")
 		}
+		if len(key.Bytes) > MaxKeyBytes {
+			return n, core.Errorf(core.InvalidField, "the Key has %d bytes; at most %d are kept", len(key.Bytes), MaxKeyBytes)
+		}
 		n.Bytes = bytes.Clone(key.Bytes)
 	case core.KeyFormatTypeRaw, core.KeyFormatTypeOpaque:
 		n.Bytes = append(make([]byte, 0, len(kb.Material)), kb.Material...)
@@ -105,16 +108,23 @@ func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, err
 	n.Kind = core.KeyPublic
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
+		if err = checkRSA(k); err == nil {
+			err = agrees(kb.Algorithm, core.AlgorithmRSA)
+		}
 		n.Algorithm, n.Length = core.AlgorithmRSA, k.N.BitLen()
 	case *ecdsa.PublicKey:
+		err = agrees(kb.Algorithm, core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH)
 		n.Length, n.Curve = k.Curve.Params().BitSize, curveName(k.Curve)
 		if n.Algorithm == 0 {
 			n.Algorithm = core.AlgorithmEC
 		}
 	case ed25519.PublicKey:
+		err = agrees(kb.Algorithm, core.AlgorithmEd25519, core.AlgorithmEC) // 1.x has no name for it
 		n.Algorithm, n.Length, n.Curve = core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
+	default:
+		err = core.Errorf(core.InvalidField, "public keys of this kind are not kept")
 	}
-	return n, nil
+	return n, err
 }
 
 func parsePublic(kb *core.KeyBlock) (any, error) {

@@ -216,8 +216,11 @@ func verifyPSS(k *rsa.PublicKey, plan *SignaturePlan, digest, sig []byte) bool {
 		return false
 	}
 	bits := k.N.BitLen() - 1
-	em := s.Exp(s, big.NewInt(int64(k.E)), k.N).FillBytes(make([]byte, k.Size()))
-	em = em[len(em)-(bits+7)/8:]
+	m := s.Exp(s, big.NewInt(int64(k.E)), k.N)
+	if m.BitLen() > (bits+7)/8*8 { // RFC 8017 §8.1.2: "integer too large"
+		return false
+	}
+	em := m.FillBytes(make([]byte, (bits+7)/8))
 	n := plan.Hash.Size()
 	if len(em) < n+2 || em[len(em)-1] != 0xbc {
 		return false
@@ -274,5 +277,8 @@ type ecdsaSignature struct{ R, S *big.Int }
 // ECDSAToDER makes the token's r|s an ECDSA-Sig-Value, which KMIP carries.
 func ECDSAToDER(raw []byte) ([]byte, error) {
 	n := len(raw) / 2
+	if n == 0 || len(raw)%2 != 0 {
+		return nil, core.Errorf(core.CryptographicFailure, "the HSM made an ECDSA signature of %d bytes", len(raw))
+	}
 	return asn1.Marshal(ecdsaSignature{new(big.Int).SetBytes(raw[:n]), new(big.Int).SetBytes(raw[n:])})
 }
