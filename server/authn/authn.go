@@ -12,6 +12,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -19,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,20 +96,52 @@ func (a *Authenticator) Reload() error {
 	if err != nil {
 		return err
 	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return fmt.Errorf("%s holds no PEM revocation list", a.crlFile)
-	}
-	list, err := x509.ParseRevocationList(block.Bytes)
+	serials, err := readLists(b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.crlFile, err)
 	}
-	next := &revocations{serials: map[string]bool{}, mtime: info.ModTime(), size: info.Size()}
-	for _, e := range list.RevokedCertificateEntries {
-		next.serials[string(list.RawIssuer)+e.SerialNumber.String()] = true
-	}
-	a.revoked.Store(next)
+	a.revoked.Store(&revocations{serials: serials, mtime: info.ModTime(), size: info.Size()})
 	return nil
+}
+
+// readLists reads the revocation lists of a PEM file, one an authority. A list
+// that says more than which serial numbers of its issuer are revoked, which a
+// critical extension tells, must not be used (RFC 5280 §5.2, §5.3).
+func readLists(b []byte) (map[string]bool, error) {
+	var serials map[string]bool
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "X509 CRL" {
+			return nil, fmt.Errorf("a PEM block is a %q, not an X509 CRL", block.Type)
+		}
+		list, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		if critical(list.Extensions, distributionPoint) {
+			return nil, errors.New("the revocation list has a critical extension that is not understood; a delta list is none to start from")
+		}
+		if serials == nil {
+			serials = map[string]bool{}
+		}
+		for _, e := range list.RevokedCertificateEntries {
+			if critical(e.Extensions, nil) {
+				return nil, fmt.Errorf("the entry of serial number %x has a critical extension that is not understood", e.SerialNumber)
+			}
+			serials[string(list.RawIssuer)+e.SerialNumber.String()] = true
+		}
+	}
+	if serials == nil {
+		return nil, errors.New("it holds no PEM revocation list")
+	}
+	return serials, nil
+}
+
+// distributionPoint tells what part of the certificates a list speaks of; its
+// entries are revoked all the same.
+var distributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+
+func critical(extensions []pkix.Extension, but asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(extensions, func(e pkix.Extension) bool { return e.Critical && !e.Id.Equal(but) })
 }
 
 // lookEvery is how often, in milliseconds, the list's file is looked at.
@@ -123,6 +158,11 @@ func (a *Authenticator) Revoked(c *x509.Certificate) bool {
 	return len(r.serials) > 0 && r.serials[string(c.RawIssuer)+c.SerialNumber.String()]
 }
 
+// unrevoked reports whether one of the chains has no revoked certificate.
+func (a *Authenticator) unrevoked(chains [][]*x509.Certificate) bool {
+	return slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool { return !slices.ContainsFunc(chain, a.Revoked) })
+}
+
 // Principal names who a verified connection is.
 func (a *Authenticator) Principal(state *tls.ConnectionState) (*core.Principal, error) {
 	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) == 0 {
@@ -133,8 +173,8 @@ func (a *Authenticator) Principal(state *tls.ConnectionState) (*core.Principal, 
 	switch {
 	case now.After(c.NotAfter), now.Before(c.NotBefore):
 		return nil, refuse("the client certificate has expired or is not valid yet")
-	case a.Revoked(c):
-		return nil, refuse("the client certificate has been revoked")
+	case !a.unrevoked(state.VerifiedChains):
+		return nil, refuse("the client certificate, or one that it was issued under, has been revoked")
 	case weak(c):
 		return nil, refuse(fmt.Sprintf("the client certificate's RSA key has fewer than %d bits; issue one with a longer key", minRSABits))
 	case a.requireEKU && !hasClientAuth(c):
@@ -186,8 +226,8 @@ func (m *Mapping) fits(c *x509.Certificate, fingerprint string) bool {
 	}{
 		{m.Fingerprint, func() bool { return strings.EqualFold(m.Fingerprint, fingerprint) }},
 		{m.SAN, func() bool { return hasSAN(c, m.SAN) }},
-		{m.Issuer, func() bool { return m.Issuer == c.Issuer.String() }},
-		{m.Subject, func() bool { return m.Subject == c.Subject.String() && m.Issuer != "" }},
+		{m.Issuer, func() bool { return m.Issuer == c.Issuer.String() && plain(c.Issuer) }},
+		{m.Subject, func() bool { return m.Subject == c.Subject.String() && m.Issuer != "" && plain(c.Subject) }},
 	} {
 		if f.given == "" {
 			continue
@@ -198,6 +238,23 @@ func (m *Mapping) fits(c *x509.Certificate, fingerprint string) bool {
 		matched = true
 	}
 	return matched && (m.Issuer == "" || m.Subject != "")
+}
+
+// plain reports whether a distinguished name's text is all of it: of several
+// common names or serial numbers only the last is in it.
+func plain(n pkix.Name) bool {
+	for _, single := range []asn1.ObjectIdentifier{{2, 5, 4, 3}, {2, 5, 4, 5}} {
+		times := 0
+		for _, a := range n.Names {
+			if a.Type.Equal(single) {
+				times++
+			}
+		}
+		if times > 1 {
+			return false
+		}
+	}
+	return true
 }
 
 func hasSAN(c *x509.Certificate, san string) bool {
