@@ -22,7 +22,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lifetimes.
@@ -55,9 +58,20 @@ func Init(dir string) error {
 	if err := os.MkdirAll(certs, 0o700); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(certs, "ca.pem")); err == nil {
-		return nil
+	if err := ifAbsent(filepath.Join(certs, "ca.pem"), func() error { return initCA(certs) }); err != nil {
+		return err
 	}
+	return ifAbsent(filepath.Join(certs, "server.pem"), func() error { return initServer(certs) })
+}
+
+func ifAbsent(path string, f func() error) error {
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return f()
+}
+
+func initCA(certs string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -65,9 +79,10 @@ func Init(dir string) error {
 	ca := template("keyreeve development CA", caLife)
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	ca.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	if err := write(certs, "ca", ca, ca, key, key); err != nil {
-		return err
-	}
+	return write(certs, "ca", ca, ca, key, key)
+}
+
+func initServer(certs string) error {
 	server := template("localhost", leafLife)
 	server.DNSNames = []string{"localhost"}
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
@@ -82,8 +97,11 @@ func Issue(dir string, r Request) error {
 			return fmt.Errorf("%q cannot be a name, tenant, group or role: letters, digits, '.', '_' and '-', 64 at most", s)
 		}
 	}
-	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" {
-		return fmt.Errorf("the name %s is taken", r.Name)
+	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" || strings.HasSuffix(r.Name, "-key") {
+		return fmt.Errorf("the name %s is taken: its files are others' or look so", r.Name)
+	}
+	if r.TTL < 0 {
+		return fmt.Errorf("a certificate cannot be valid for %v", r.TTL)
 	}
 	if r.TTL == 0 {
 		r.TTL = leafLife
@@ -159,10 +177,16 @@ func write(certs, name string, leaf, parent *x509.Certificate, key, parentKey *e
 	if err != nil {
 		return err
 	}
-	if err := writePEM(filepath.Join(certs, name+"-key.pem"), "PRIVATE KEY", keyDER, 0o600); err != nil {
+	defer clear(keyDER)
+	keyFile := filepath.Join(certs, name+"-key.pem")
+	if err := writePEM(keyFile, "PRIVATE KEY", keyDER, 0o600); err != nil {
 		return err
 	}
-	return writePEM(filepath.Join(certs, name+".pem"), "CERTIFICATE", der, 0o644)
+	if err := writePEM(filepath.Join(certs, name+".pem"), "CERTIFICATE", der, 0o644); err != nil {
+		os.Remove(keyFile) // made just now, and of no use
+		return err
+	}
+	return nil
 }
 
 // writePEM never overwrites: a certificate in use must not vanish.
@@ -174,8 +198,7 @@ func writePEM(path, typ string, der []byte, mode os.FileMode) error {
 		}
 		return err
 	}
-	defer f.Close()
-	return pem.Encode(f, &pem.Block{Type: typ, Bytes: der})
+	return errors.Join(pem.Encode(f, &pem.Block{Type: typ, Bytes: der}), f.Sync(), f.Close())
 }
 
 func readPEM(path string) ([]byte, error) {
@@ -209,12 +232,15 @@ func Revoke(dir, name string) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := lock(certs)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	list := &x509.RevocationList{Number: big.NewInt(time.Now().UnixNano()), ThisUpdate: time.Now().Add(-backdate), NextUpdate: time.Now().Add(caLife)}
 	path := filepath.Join(certs, "crl.pem")
-	if old, err := readPEM(path); err == nil {
-		if crl, err := x509.ParseRevocationList(old); err == nil {
-			list.RevokedCertificateEntries = crl.RevokedCertificateEntries
-		}
+	if list.RevokedCertificateEntries, err = revoked(path); err != nil {
+		return err
 	}
 	list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: leaf.SerialNumber, RevocationTime: time.Now()})
 	crl, err := x509.CreateRevocationList(rand.Reader, list, ca, key)
@@ -223,8 +249,40 @@ func Revoke(dir, name string) error {
 	}
 	// Written beside and renamed, so that the server never reads half a list.
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: crl}), 0o644); err != nil {
+	os.Remove(tmp) // of a revocation that was killed
+	if err := writePEM(tmp, "X509 CRL", crl, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
+}
+
+// revoked lists what has been revoked so far. A list that is there must be
+// readable: a new one in its place would let everybody on it in again.
+func revoked(path string) ([]x509.RevocationListEntry, error) {
+	old, err := readPEM(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	crl, err := x509.ParseRevocationList(old)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no revocation list (%w); put a copy of the last good one in its place", path, err)
+	}
+	return crl.RevokedCertificateEntries, nil
+}
+
+// lock keeps two revocations from losing one another, until unlock or the end
+// of the process.
+func lock(certs string) (unlock func() error, err error) {
+	d, err := os.Open(certs)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d.Close, nil
 }

@@ -1,0 +1,249 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func initialised(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func certificate(t *testing.T, dir, name string) *x509.Certificate {
+	t.Helper()
+	der, err := readPEM(filepath.Join(dir, "certs", name+".pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func serials(t *testing.T, dir string) map[string]int {
+	t.Helper()
+	der, err := readPEM(filepath.Join(dir, "certs", "crl.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := list.CheckSignatureFrom(certificate(t, dir, "ca")); err != nil {
+		t.Errorf("the list's signature: %v", err)
+	}
+	n := map[string]int{}
+	for _, e := range list.RevokedCertificateEntries {
+		n[e.SerialNumber.String()]++
+	}
+	return n
+}
+
+// What is issued verifies under the authority, for what it is and nothing else,
+// and names its principal in the URI.
+func TestIssue(t *testing.T) {
+	dir := initialised(t)
+	if err := Issue(dir, Request{Name: "dev", Tenant: "acme", Groups: []string{"a", "b"}, Roles: []string{"operator"}, TTL: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(certificate(t, dir, "ca"))
+	for name, usage := range map[string][2]x509.ExtKeyUsage{"dev": {x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}, "server": {x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}} {
+		c := certificate(t, dir, name)
+		if _, err := c.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: usage[:1]}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := c.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: usage[1:]}); err == nil {
+			t.Errorf("%s is good for the other side too", name)
+		}
+		if c.IsCA || c.KeyUsage&x509.KeyUsageCertSign != 0 {
+			t.Errorf("%s can sign certificates", name)
+		}
+		if _, err := tls.LoadX509KeyPair(filepath.Join(dir, "certs", name+".pem"), filepath.Join(dir, "certs", name+"-key.pem")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	dev := certificate(t, dir, "dev")
+	if len(dev.URIs) != 1 || dev.URIs[0].String() != "keyreeve://acme/dev?group=a&group=b&role=operator" || len(dev.DNSNames)+len(dev.IPAddresses)+len(dev.EmailAddresses) > 0 {
+		t.Errorf("dev names %v", dev.URIs)
+	}
+	if left := time.Until(dev.NotAfter); left > time.Hour || left < 50*time.Minute {
+		t.Errorf("dev is valid for %v", left)
+	}
+	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
+		if err := certificate(t, dir, "server").VerifyHostname(host); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Key files can be read by their owner alone, whatever the umask.
+func TestKeyFiles(t *testing.T) {
+	dir := initialised(t)
+	files, _ := filepath.Glob(filepath.Join(dir, "certs", "*-key.pem"))
+	if len(files) != 2 {
+		t.Fatalf("%v", files)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f, info.Mode(), err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "certs")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("certs: %v, %v", info.Mode(), err)
+	}
+}
+
+// Names that a path, a URI or a log could misread make nothing.
+func TestNamesThatAreRefused(t *testing.T) {
+	dir := initialised(t)
+	before, _ := filepath.Glob(filepath.Join(dir, "*", "*"))
+	for _, n := range []string{"", "..", "../x", "a/b", "a b", "a\x00b", "a\nb", "é", ".hidden", "-flag", strings.Repeat("a", 65), "a?b", "a%2f", "\u202edev", "ca", "server", "crl", "dev-key", "ca-key"} {
+		if err := Issue(dir, Request{Name: n, Tenant: "acme"}); err == nil {
+			t.Errorf("name %q is issued", n)
+		}
+		if n == "ca" || n == "server" || n == "crl" || strings.HasSuffix(n, "-key") {
+			continue
+		}
+		for what, r := range map[string]Request{"tenant": {Name: "x", Tenant: n}, "group": {Name: "x", Tenant: "a", Groups: []string{n}}, "role": {Name: "x", Tenant: "a", Roles: []string{n}}} {
+			if err := Issue(dir, r); err == nil {
+				t.Errorf("%s %q is issued", what, n)
+			}
+		}
+		if err := Revoke(dir, n); err == nil {
+			t.Errorf("%q is revoked", n)
+		}
+	}
+	if err := Issue(dir, Request{Name: "x", Tenant: "acme", TTL: -time.Hour}); err == nil {
+		t.Error("a certificate that is valid for -1 h is issued")
+	}
+	if after, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(after) != len(before) {
+		t.Errorf("files are left: %v", after)
+	}
+}
+
+// Nothing that is there is overwritten, and nothing half-made stays.
+func TestNothingIsOverwritten(t *testing.T) {
+	dir := initialised(t)
+	request := Request{Name: "dev", Tenant: "acme"}
+	if err := Issue(dir, request); err != nil {
+		t.Fatal(err)
+	}
+	first := certificate(t, dir, "dev")
+	if err := Issue(dir, request); err == nil || !certificate(t, dir, "dev").Equal(first) {
+		t.Errorf("the certificate was made anew: %v", err)
+	}
+	key := filepath.Join(dir, "certs", "dev-key.pem")
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if err := Issue(dir, request); err == nil {
+		t.Error("a certificate that is there was overwritten")
+	}
+	if _, err := os.Stat(key); err == nil {
+		t.Error("a key is left that goes with no certificate")
+	}
+	ca := certificate(t, dir, "ca")
+	if err := Init(dir); err != nil || !certificate(t, dir, "ca").Equal(ca) {
+		t.Errorf("the authority was made anew: %v", err)
+	}
+}
+
+// A first start that was killed between the authority and the server's
+// certificate is gone on with.
+func TestInitGoesOn(t *testing.T) {
+	dir := initialised(t)
+	for _, f := range []string{"server.pem", "server-key.pem"} {
+		if err := os.Remove(filepath.Join(dir, "certs", f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	certificate(t, dir, "server")
+}
+
+// Revocations add up, also when many are made at once; a list that cannot be
+// read is no reason to let those on it in again.
+func TestRevoke(t *testing.T) {
+	dir := initialised(t)
+	const n = 8
+	var all sync.WaitGroup
+	for i := range n {
+		if err := Issue(dir, Request{Name: fmt.Sprint("c", i), Tenant: "acme"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		all.Go(func() {
+			if err := Revoke(dir, fmt.Sprint("c", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	list := serials(t, dir)
+	for i := range n {
+		if s := certificate(t, dir, fmt.Sprint("c", i)).SerialNumber.String(); list[s] != 1 {
+			t.Errorf("c%d is on the list %d times", i, list[s])
+		}
+	}
+	if err := Issue(dir, Request{Name: "last", Tenant: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "certs", "crl.pem")
+	for what, text := range map[string][]byte{"half a file": []byte("-----BEGIN X509 CRL-----\nMII"), "nothing": {}, "another thing": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Revoke(dir, "last"); err == nil {
+			t.Errorf("%s in place of the list: a new list has been written", what)
+		}
+		if b, _ := os.ReadFile(path); string(b) != string(text) {
+			t.Errorf("%s was overwritten", what)
+		}
+	}
+	if err := Revoke(dir, "nobody"); err == nil {
+		t.Error("a certificate that is not there is revoked")
+	}
+}
+
+// What stands in the files comes from whoever can write them: a PEM file is
+// read or refused.
+func FuzzAuthority(f *testing.F) {
+	dir := f.TempDir()
+	if err := Init(dir); err != nil {
+		f.Fatal(err)
+	}
+	cert, _ := os.ReadFile(filepath.Join(dir, "certs", "ca.pem"))
+	key, _ := os.ReadFile(filepath.Join(dir, "certs", "ca-key.pem"))
+	f.Add(cert, key)
+	f.Add(key, cert)
+	f.Add([]byte("-----BEGIN A-----\n-----END A-----\n"), []byte{})
+	f.Fuzz(func(t *testing.T, cert, key []byte) {
+		dir := t.TempDir()
+		if os.WriteFile(filepath.Join(dir, "ca.pem"), cert, 0o600) != nil || os.WriteFile(filepath.Join(dir, "ca-key.pem"), key, 0o600) != nil {
+			t.Skip()
+		}
+		if c, k, err := authority(dir); err == nil && (c == nil || k == nil) {
+			t.Error("neither authority nor error")
+		}
+	})
+}
