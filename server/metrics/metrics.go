@@ -53,7 +53,18 @@ func (m *Metrics) Observe(o engine.Observation) {
 	if o.Outcome != core.Allowed {
 		code = o.Code.String()
 	}
-	m.operations.WithLabelValues(o.Operation.String(), string(o.Door), string(o.Outcome), code).Observe(o.Duration.Seconds())
+	m.operations.WithLabelValues(nameOf(o.Operation), string(o.Door), string(o.Outcome), code).Observe(o.Duration.Seconds())
+}
+
+var operations = core.TagOperation.Info().Enum
+
+// nameOf is an operation's name; those that the standard does not have, of
+// which a client can ask for four thousand million, share one.
+func nameOf(op core.Operation) string {
+	if row := operations.Lookup(uint32(op)); row != nil {
+		return row.Name
+	}
+	return "other"
 }
 
 // Opened, Closed and Refused watch the KMIP door.
