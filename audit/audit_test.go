@@ -1,6 +1,8 @@
 package audit_test
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -58,4 +60,23 @@ func TestAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { j.Seal(r) }); n > 8 {
 		t.Errorf("an entry costs %v allocations, want 8 at most", n)
 	}
+}
+
+// An entry comes from the database, which others can write to.
+func FuzzDecode(f *testing.F) {
+	f.Add(audit.New("n").Seal(&core.Record{Operation: "Get", Outcome: core.Failed, Reasons: []string{"a"}}).Body)
+	f.Add([]byte(`{"v":1,"count":-1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := audit.Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := audit.Decode(again); err != nil || !reflect.DeepEqual(got, e) {
+			t.Errorf("%s comes back as %+v, %v", b, got, err)
+		}
+	})
 }

@@ -1,9 +1,13 @@
 package server_test
 
 import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,5 +91,75 @@ func TestBadConfigurations(t *testing.T) {
 				t.Errorf("%q: %v; want it to say %q", text, err, w)
 			}
 		}
+	}
+}
+
+// A second document in the file could say something else; it is refused like
+// any key that is not known.
+func TestSecondDocument(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(servertest.Root(), "docs/config.sample.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	for _, more := range []string{"\n---\ndir: /elsewhere\n", "\n---\nnonsense: 1\n", "\n...\n---\n{}\n"} {
+		if err := os.WriteFile(path, append(b, more...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.LoadConfig(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q behind the configuration: %v", more, err)
+		}
+	}
+}
+
+// Whatever becomes of the file by a slip, it is read or refused with a sentence.
+func TestMutatedConfigurations(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(servertest.Root(), "docs/config.sample.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = append(b, "\ncompat: {dev: [State, Name]}\n"...)
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	r := rand.New(rand.NewPCG(1, 2))
+	bits := []string{"\t", ":", "- ", "{", "}", "[", "]", "&a ", "*a", "!!binary ", "!!int ", "\x00", "\xff", "|\n", "? ", "<<: ", "9223372036854775808", "-1", "null", "~", "1e400", "\n---\n", "%YAML 9\n", "'", "\""}
+	for range 1500 {
+		m := bytes.Clone(b)
+		for range 1 + r.IntN(4) {
+			at := r.IntN(len(m))
+			switch r.IntN(4) {
+			case 0:
+				m = slices.Insert(m, at, []byte(bits[r.IntN(len(bits))])...)
+			case 1:
+				m = slices.Delete(m, at, min(len(m), at+1+r.IntN(30)))
+			case 2:
+				m[at] = byte(r.Uint32())
+			default:
+				end := min(len(m), at+1+r.IntN(80))
+				m = slices.Insert(m, r.IntN(len(m)), bytes.Clone(m[at:end])...)
+			}
+		}
+		if err := os.WriteFile(path, m, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Fatalf("panic: %v\n%s", p, m)
+				}
+			}()
+			if _, err := server.LoadConfig(path); err != nil && err.Error() == "" {
+				t.Errorf("an error without a sentence for\n%s", m)
+			}
+		}()
+	}
+	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for i := range 9 {
+		bomb += fmt.Sprintf("%c: &%c [%s]\n", 'b'+i, 'b'+i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c,", 'a'+i), 9), ","))
+	}
+	if err := os.WriteFile(path, []byte("tls:\n  principals: []\n"+bomb), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.LoadConfig(path); err == nil {
+		t.Error("aliases of aliases are taken")
 	}
 }

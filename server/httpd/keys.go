@@ -171,7 +171,7 @@ const (
 
 // listKeys is Locate: ?name=, ?algorithm=, ?state=, ?offset=, ?limit=.
 func (s *service) listKeys(c *core.Caller, r *http.Request) (any, error) {
-	in, err := locateInput(r.URL.Query())
+	in, err := locateInput(r.URL.RawQuery)
 	if err != nil {
 		return nil, s.Engine.Refuse(r.Context(), c, core.OperationLocate, err)
 	}
@@ -192,7 +192,13 @@ func (s *service) listKeys(c *core.Caller, r *http.Request) (any, error) {
 	return page, nil
 }
 
-func locateInput(q url.Values) (*core.LocateInput, error) {
+// locateInput refuses a query that it does not read in full: a filter that is
+// left out would find more than was asked for.
+func locateInput(raw string) (*core.LocateInput, error) {
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, core.Errorf(core.InvalidField, "the query cannot be read; ';' and '%%' are written %%3B and %%25")
+	}
 	in := &core.LocateInput{MaximumItems: defaultPage}
 	for name, values := range q {
 		if len(values) != 1 {
