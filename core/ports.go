@@ -6,6 +6,7 @@ import "context"
 type Clock interface {
 	Now() int64      // Unix seconds
 	NowMicro() int64 // Unix microseconds
+	Mono() int64     // microseconds since some start; unlike the others it is never set back
 }
 
 // Store keeps metadata. The implementations behave alike, which storetest

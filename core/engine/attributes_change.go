@@ -15,22 +15,30 @@ func (e *Engine) AddAttribute(ctx context.Context, c *core.Caller, in *core.AddA
 func (k *call) addAttribute(in *core.AddAttributeInput) (core.AttributeOutput, error) {
 	ref := in.Attribute.Ref()
 	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
-		if err := checkNew(&in.Attribute); err != nil {
-			return nil, core.Attribute{}, err
-		}
 		if r := core.RuleOf(ref.Tag); r != nil && !r.Multiple && o.Attributes.Find(ref) >= 0 {
 			return nil, core.Attribute{}, core.Errorf(core.AttributeSingleValued, "%s has a value; it can be modified, not added to", r.Name)
 		}
-		if len(o.Attributes) >= maxAttributes {
-			return nil, core.Attribute{}, core.Errorf(core.InvalidField, "the object has %d attributes, which is the most", maxAttributes)
-		}
-		next := o.Attributes.Add(in.Attribute)
-		if ref.Tag == core.TagUsageLimits {
-			next = initUsageLimits(next)
-		}
-		all := next.All(ref)
-		return next, all[len(all)-1], nil
+		return k.added(o, in.Attribute)
 	})
+}
+
+// added gives an object one more instance of an attribute.
+func (k *call) added(o *core.ManagedObject, a core.Attribute) (core.Attributes, core.Attribute, error) {
+	if err := checkNew(&a); err != nil {
+		return nil, core.Attribute{}, err
+	}
+	if err := k.inTime(o, a.Tag); err != nil {
+		return nil, core.Attribute{}, err
+	}
+	if len(o.Attributes) >= maxAttributes {
+		return nil, core.Attribute{}, core.Errorf(core.IndexOutOfBounds, "the object has %d attributes; %d is the most", len(o.Attributes), maxAttributes)
+	}
+	next := o.Attributes.Add(a)
+	if a.Tag == core.TagUsageLimits {
+		next = initUsageLimits(next)
+	}
+	all := next.All(a.Ref())
+	return next, all[len(all)-1], nil
 }
 
 // ModifyAttribute changes an instance (KMIP 1.4 §4.15, 2.1 §6.1.36).
@@ -41,6 +49,9 @@ func (e *Engine) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.M
 func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
 	return k.changeAttribute(in.ID, in.New.Ref(), func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		i, err := findInstance(o, in.Name, in.CurrentValue)
+		if err == nil && o.Attributes[i].Ref() != in.New.Ref() {
+			err = core.Errorf(core.InvalidField, "%s cannot become %s", printable(in.Name.String()), printable(in.New.Ref().String()))
+		}
 		if err != nil {
 			return nil, core.Attribute{}, err
 		}
@@ -63,11 +74,7 @@ func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, e
 		if i := o.Attributes.Find(ref); i >= 0 {
 			return k.replace(o, i, &in.Attribute)
 		}
-		if err := checkNew(&in.Attribute); err != nil {
-			return nil, core.Attribute{}, err
-		}
-		next := o.Attributes.Add(in.Attribute)
-		return next, next[next.Find(ref)], nil
+		return k.added(o, in.Attribute)
 	})
 }
 
@@ -92,6 +99,11 @@ func (k *call) deleteAttribute(in *core.DeleteAttributeInput) (core.AttributeOut
 			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "attributes of vendor y are the server's")
 		}
 		gone := o.Attributes[i]
+		if ref.Tag == core.TagUsageLimits {
+			if err := untouched(gone.Value); err != nil {
+				return nil, core.Attribute{}, err
+			}
+		}
 		if k.caller.Version >= core.V2_0 && in.CurrentValue == nil {
 			return o.Attributes.Without(ref), gone, nil
 		}
@@ -99,8 +111,8 @@ func (k *call) deleteAttribute(in *core.DeleteAttributeInput) (core.AttributeOut
 	})
 }
 
-// changeAttribute is what the four have in common: find, ask, refuse on a
-// destroyed object, edit, check the whole again, commit.
+// changeAttribute is what the four have in common: find, ask, edit, check the
+// whole again, commit. An object that is destroyed still has its attributes.
 func (k *call) changeAttribute(id core.Identifier, ref core.AttributeName, edit func(*core.ManagedObject) (core.Attributes, core.Attribute, error)) (out core.AttributeOutput, err error) {
 	next, err := k.change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) {
 		as, a, err := edit(o)
@@ -127,6 +139,12 @@ func (k *call) changeAttribute(id core.Identifier, ref core.AttributeName, edit 
 
 // checkChanged looks at the object as it would be.
 func (k *call) checkChanged(o, next *core.ManagedObject, ref core.AttributeName) error {
+	if ref == custodyAttribute && o.Type != core.ObjectTypeTemplate {
+		return core.Errorf(core.AttributeReadOnly, "%s is chosen when an object is made", ref)
+	}
+	if size := sizeOf(next.Attributes); size > maxAttributeBytes && size > sizeOf(o.Attributes) {
+		return tooLarge(size)
+	}
 	switch ref.Tag {
 	case core.TagName:
 		if err := checkNames(next.Attributes); err != nil {
@@ -229,21 +247,29 @@ func (k *call) mayModify(o *core.ManagedObject, a *core.Attribute) error {
 	if r == nil {
 		return core.Errorf(core.InvalidAttribute, "%v is no attribute", a.Tag)
 	}
-	s := o.StateAt(k.now)
-	switch r.ClientChanges {
-	case core.ModifyNever:
+	if r.ClientChanges == core.ModifyNever {
 		return core.Errorf(core.AttributeReadOnly, "%s cannot be changed by a client", r.Name)
-	case core.ModifyPreActive:
-		if s != core.PreActive {
-			return core.Errorf(core.WrongState, "%s can be changed only while Pre-Active; object %s is %v", r.Name, o.ID, s)
-		}
-	case core.ModifyUntilReached:
-		if s != core.PreActive && s != core.Active {
-			return core.Errorf(core.WrongState, "%s can be changed only while Pre-Active or Active; object %s is %v", r.Name, o.ID, s)
-		}
-		if v, ok := o.Attributes.Get(a.Tag); ok && v.Num <= k.now {
+	}
+	if err := k.inTime(o, a.Tag); err != nil {
+		return err
+	}
+	return checkValue(a)
+}
+
+// inTime refuses to give an object a date when its state has passed it by; a
+// Template, which has none, takes any.
+func (k *call) inTime(o *core.ManagedObject, t core.Tag) error {
+	r, s := core.RuleOf(t), o.StateAt(k.now)
+	switch {
+	case r == nil || s == 0:
+	case r.ClientChanges == core.ModifyPreActive && s != core.PreActive:
+		return core.Errorf(core.WrongState, "%s can be given only while Pre-Active; object %s is %v", r.Name, o.ID, s)
+	case r.ClientChanges == core.ModifyUntilReached && s != core.PreActive && s != core.Active:
+		return core.Errorf(core.WrongState, "%s can be given only while Pre-Active or Active; object %s is %v", r.Name, o.ID, s)
+	case r.ClientChanges == core.ModifyUntilReached:
+		if v, ok := o.Attributes.Get(t); ok && v.Num <= k.now {
 			return core.Errorf(core.WrongState, "the %s of object %s has been reached", r.Name, o.ID)
 		}
 	}
-	return checkValue(a)
+	return nil
 }

@@ -14,6 +14,12 @@ const leaseSeconds = 3600
 // newborn makes the object that a Create or Register of the caller brings
 // forth, with every attribute that does not depend on key bytes.
 func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
+	if len(given) > maxAttributes {
+		return nil, tooMany(len(given))
+	}
+	if size := sizeOf(given); size > maxAttributeBytes {
+		return nil, tooLarge(size)
+	}
 	p := k.caller.Principal
 	o := &core.ManagedObject{Tenant: p.Tenant, ID: newID(), Type: t, Owner: p.ID, Group: groupFor(p, given), Version: 1}
 	now := core.Date(k.now)

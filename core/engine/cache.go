@@ -13,6 +13,10 @@ const (
 	shardCapacity = 256
 )
 
+// maxSnapshot is the most bytes of attributes that a snapshot is kept with;
+// what has more is read anew for each use.
+const maxSnapshot = 16 * 1024
+
 // cache keeps immutable object snapshots. A snapshot is never replaced by an
 // older one, and one read from the store before a change is not kept after it.
 type cache struct {
@@ -23,7 +27,8 @@ type cache struct {
 
 type shard struct {
 	mu      sync.Mutex
-	gen     uint64 // counts changes, so that a slow reader does not put back what a writer dropped
+	drawing sync.Mutex // held while Usage Limits of an object here are drawn upon
+	gen     uint64     // counts changes, so that a slow reader does not put back what a writer dropped
 	objects map[objectKey]snapshot
 }
 
@@ -100,6 +105,10 @@ func (c *cache) until(readMicro int64) int64 {
 
 // set evicts any one object when the shard is full: map order is random enough.
 func (s *shard) set(o *core.ManagedObject, until int64) {
+	if sizeOf(o.Attributes) > maxSnapshot {
+		delete(s.objects, objectKey{o.Tenant, o.ID})
+		return
+	}
 	if len(s.objects) >= shardCapacity {
 		for k := range s.objects {
 			delete(s.objects, k)

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -16,12 +18,15 @@ type call struct {
 	caller   *core.Caller
 	op       core.Operation
 	now      int64 // Unix seconds
-	began    int64 // Unix microseconds
+	start    int64 // by Clock.Mono
 	record   core.Record
 	recorded bool         // the record went out with a change
 	secret   *core.Secret // what must not leave if the operation fails after all
 
 	part *stream // the stream that the operation is a part of
+
+	grants  [2]grant // what was decided; the second is a wrapping key's
+	granted int
 
 	// Room for what is handed on by reference, so that a use allocates nothing.
 	access core.AccessRequest
@@ -35,7 +40,10 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 // run is the one road that every operation takes.
 func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Operation, in *I, verb func(*call, *I) (O, error)) (O, error) {
 	k := e.begin(ctx, c, op)
-	out, err := verb(k, in)
+	out, err := attempt(k, in, verb)
+	if err == nil && !k.recorded {
+		err = k.stillGranted() // a change has asked before it was stored
+	}
 	if err = k.end(err); err != nil {
 		var none O
 		return none, err
@@ -43,11 +51,23 @@ func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Opera
 	return out, nil
 }
 
+// attempt makes a panic in a verb an error, so that it is recorded whichever
+// door the request came through.
+func attempt[I, O any](k *call, in *I, verb func(*call, *I) (O, error)) (out O, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			k.Log.Error("operation", "operation", k.op, "request", k.record.RequestID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return verb(k, in)
+}
+
 func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *call {
 	k := calls.Get().(*call)
 	reasons := k.record.Reasons[:0]
 	began := e.Clock.NowMicro()
-	*k = call{Engine: e, ctx: ctx, caller: c, op: op, began: began, now: e.Clock.Now()}
+	*k = call{Engine: e, ctx: ctx, caller: c, op: op, start: e.Clock.Mono(), now: began / 1e6}
 	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: op.String(), Reasons: reasons}
 	if p := c.Principal; p != nil {
 		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
@@ -103,13 +123,14 @@ func unrecorded(why, err error) error {
 
 // close fills in how the operation ended.
 func (k *call) close(err error) {
-	k.record.DurationUS = k.Clock.NowMicro() - k.began
+	k.record.DurationUS = k.Clock.Mono() - k.start
 	k.record.Outcome, k.record.Code = core.Allowed, core.Internal
 	if err == nil {
 		return
 	}
 	k.record.Outcome, k.record.Code = core.Failed, core.CodeOf(err)
-	if k.record.Code == core.PermissionDenied || k.record.Code == core.PolicyUnavailable {
+	switch k.record.Code {
+	case core.PermissionDenied, core.PolicyUnavailable, core.AuthenticationNotSuccessful:
 		k.record.Outcome = core.Denied
 	}
 	if k.record.Code == core.Internal {
@@ -120,6 +141,9 @@ func (k *call) close(err error) {
 // commit stores a change with the operation's record in one transaction, then
 // tells the cache and the batch's Undo.
 func (k *call) commit(ch *core.Change) error {
+	if err := k.stillGranted(); err != nil {
+		return err
+	}
 	k.close(nil)
 	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
 	if err := k.Store.Commit(k.lasting(), ch); err != nil {
@@ -150,8 +174,10 @@ func (k *call) undoable(before, after *core.ManagedObject) {
 // forgetAll drops what a failed commit touched: whether it took effect is not
 // known, so nobody may go on with an old snapshot.
 func (k *call) forgetAll(ch *core.Change) {
-	for _, o := range ch.Update {
-		k.objects.drop(o.Tenant, o.ID)
+	for _, list := range [][]*core.ManagedObject{ch.Update, ch.Delete} {
+		for _, o := range list {
+			k.objects.drop(o.Tenant, o.ID)
+		}
 	}
 }
 

@@ -218,7 +218,11 @@ func (k *call) use(id core.Identifier, mask core.UsageMask, protect bool) (*core
 	if err != nil {
 		return nil, err
 	}
-	if err := o.CheckUse(protect, k.now); err != nil {
+	check := processes
+	if protect {
+		check = protects
+	}
+	if err := k.needs(o, check); err != nil {
 		return nil, err
 	}
 	if err := checkMask(o, mask); err != nil {

@@ -154,6 +154,7 @@ type memHSM struct {
 	tokens    map[string]bool
 	destroyed [][]byte
 	fail      error
+	slow      func() // what happens while an Encrypt is under way
 }
 
 func (h *memHSM) make(s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
@@ -214,6 +215,9 @@ func (h *memHSM) aead(k core.Key) cipher.AEAD {
 }
 
 func (h *memHSM) Encrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
+	if h.slow != nil {
+		h.slow()
+	}
 	return core.Ciphered{Data: h.aead(k).Seal(nil, make([]byte, 12), c.Data, c.AAD), Where: "token"}, nil
 }
 
@@ -326,10 +330,14 @@ func (plainFormats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, _ core.Versio
 }
 
 // testClock stands still until it is told to move.
-type testClock struct{ now int64 }
+type testClock struct {
+	now  int64 // seconds that have really passed
+	back int64 // by which the wall clock has been set back
+}
 
-func (c *testClock) Now() int64      { return c.now }
-func (c *testClock) NowMicro() int64 { return c.now * 1e6 }
+func (c *testClock) Now() int64      { return c.now - c.back }
+func (c *testClock) NowMicro() int64 { return c.Now() * 1e6 }
+func (c *testClock) Mono() int64     { return c.now * 1e6 }
 
 type world struct {
 	*Engine

@@ -85,5 +85,8 @@ func New(o Options) *Engine {
 
 type systemClock struct{}
 
+var started = time.Now()
+
 func (systemClock) Now() int64      { return time.Now().Unix() }
 func (systemClock) NowMicro() int64 { return time.Now().UnixMicro() }
+func (systemClock) Mono() int64     { return time.Since(started).Microseconds() }

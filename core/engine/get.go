@@ -17,8 +17,8 @@ func (k *call) get(in *core.GetInput) (core.GetOutput, error) {
 	if err != nil {
 		return core.GetOutput{}, err
 	}
-	if o.StateAt(k.now).Gone() {
-		return core.GetOutput{}, core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)
+	if err := k.needs(o, exists); err != nil {
+		return core.GetOutput{}, err
 	}
 	if in.Compression != 0 {
 		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are given uncompressed alone; leave Key Compression Type out")

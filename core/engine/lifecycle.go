@@ -98,11 +98,14 @@ func (e *Engine) finishDestroy(ctx context.Context, intent string, token []byte)
 }
 
 // move takes an object over one arrow of the state table. Templates have no
-// state and can only be destroyed.
+// state and can only be destroyed (KMIP 1.4 §11.20, §11.21).
 func (k *call) move(id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (core.IDOutput, error) {
 	next, err := k.change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		from := o.StateAt(k.now)
 		if from == 0 {
+			if event != core.Destroy {
+				return nil, core.Errorf(core.IllegalOperation, "object %s is a %v, which has no State", o.ID, o.Type)
+			}
 			from = core.PreActive
 		}
 		if event == core.Destroy && from.Gone() {

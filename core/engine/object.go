@@ -1,14 +1,31 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// maxChangeTries bounds how often a change starts over after somebody else
-// changed the object first.
-const maxChangeTries = 8
+// Bounds of starting a change over after somebody else changed the object
+// first: many may want to change one object at once, here or on other nodes.
+const (
+	maxChangeTries = 200
+	changePause    = 4 * time.Millisecond // at most, before all but the first tries
+)
+
+// again reports whether a change that failed should start over, and gives those
+// who are at it a moment.
+func again(err error, try int) bool {
+	if core.CodeOf(err) != core.Conflict || try >= maxChangeTries {
+		return false
+	}
+	if try > 2 {
+		time.Sleep(rand.N(changePause))
+	}
+	return true
+}
 
 // decide asks the policy for operation op on o (nil: no object).
 func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, error) {
@@ -31,17 +48,26 @@ func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, 
 // load reads an object of the caller's tenant, from the cache where it may.
 func (k *call) load(id string) (*core.ManagedObject, error) {
 	tenant := k.caller.Principal.Tenant
-	o, gen := k.objects.get(tenant, id, k.began)
+	o, gen := k.objects.get(tenant, id, k.leaseTime())
 	if o != nil {
 		return o, nil
 	}
-	read := k.Clock.NowMicro()
+	read := k.leaseTime()
 	o, err := k.Store.Object(k.ctx, tenant, id)
 	if err != nil {
 		return nil, notFound(err, id)
 	}
 	k.objects.fill(o, gen, read)
 	return o, nil
+}
+
+// leaseTime is the time that leases of snapshots are reckoned in: not the wall
+// clock's, which may be set back and would make them longer.
+func (k *call) leaseTime() int64 {
+	if k.objects.lease == 0 {
+		return 0
+	}
+	return k.Clock.Mono()
 }
 
 func notFound(err error, id string) error {
@@ -80,7 +106,68 @@ func (k *call) object(id core.Identifier) (*core.ManagedObject, error) {
 	if _, err := k.decide(k.op, o); err != nil {
 		return nil, err
 	}
+	k.granted = 0 // a change may have started over
+	k.grant(k.op, o.ID, nil)
 	return o, nil
+}
+
+// slowMicro is how long, in microseconds, an operation may rely on what it
+// decided at its beginning: with the lease of a snapshot it makes the second
+// after which a revoked key is used no more (promise 5).
+const slowMicro = 1_000_000 - core.SnapshotLeaseMS*1000
+
+// grant is a decision that an operation relies on until it is answered.
+type grant struct {
+	op    core.Operation
+	id    string
+	check func(o *core.ManagedObject, now int64) error // what state and dates must allow; nil: any
+}
+
+func (k *call) grant(op core.Operation, id string, check func(*core.ManagedObject, int64) error) {
+	k.grants[k.granted] = grant{op, id, check}
+	k.granted++
+}
+
+// needs adds to the first grant what the object's state and dates must allow,
+// and asks for it now.
+func (k *call) needs(o *core.ManagedObject, check func(*core.ManagedObject, int64) error) error {
+	k.grants[0].check = check
+	return check(o, k.now)
+}
+
+// protects, processes and exists are the checks of grants.
+func protects(o *core.ManagedObject, now int64) error  { return o.CheckUse(true, now) }
+func processes(o *core.ManagedObject, now int64) error { return o.CheckUse(false, now) }
+func exists(o *core.ManagedObject, now int64) error {
+	if o.StateAt(now).Gone() {
+		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)
+	}
+	return nil
+}
+
+// stillGranted asks anew, of the store and of the policy, when an operation took
+// so long that the key may have been revoked, or forbidden, while it waited for
+// the HSM. What has not left yet then does not.
+func (k *call) stillGranted() error {
+	if k.Clock.Mono()-k.start < slowMicro {
+		return nil
+	}
+	k.now = k.Clock.Now()
+	k.record.Reasons = k.record.Reasons[:0]
+	for _, g := range k.grants[:k.granted] {
+		k.objects.drop(k.caller.Principal.Tenant, g.id)
+		o, err := k.load(g.id)
+		if err == nil {
+			_, err = k.decide(g.op, o)
+		}
+		if err == nil && g.check != nil {
+			err = g.check(o, k.now)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // change finds an object, lets edit make its successor and commits it,
@@ -93,7 +180,7 @@ func (k *call) change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 			return nil, err
 		}
 		next, err := k.changeOnce(o, edit)
-		if core.CodeOf(err) != core.Conflict || try == maxChangeTries {
+		if !again(err, try) {
 			return next, err
 		}
 		k.objects.drop(o.Tenant, o.ID)

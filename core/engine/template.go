@@ -10,11 +10,36 @@ import (
 
 // Bounds on what one object may carry.
 const (
-	maxAttributes    = 256       // instances
-	maxTemplates     = 16        // named in one request; each is looked up
-	maxAttributeText = 64 * 1024 // bytes of one text or byte string
-	maxAttributeName = 1024      // bytes of a vendor attribute's name, and of its vendor's; it is part of an index
+	maxAttributes     = 256       // instances that clients give
+	maxAttributeBytes = 64 * 1024 // of all attributes together: Locate reads many objects at once
+	maxAttributeText  = 64 * 1024 // bytes of one text or byte string
+	maxAttributeName  = 1024      // bytes of a vendor attribute's name, and of its vendor's; it is part of an index
+	maxTemplates      = 16        // named in one request
 )
+
+// fieldBytes is what a value takes beside its text or bytes.
+const fieldBytes = 32
+
+// sizeOf is what attributes take in memory and in the store, about.
+func sizeOf(as core.Attributes) int {
+	n := 0
+	for i := range as {
+		n += len(as[i].Vendor) + len(as[i].Name) + valueSize(&as[i].Value)
+	}
+	return n
+}
+
+func valueSize(v *core.Value) int {
+	n := fieldBytes + len(v.Text) + len(v.Bytes)
+	for i := range v.Fields {
+		n += valueSize(&v.Fields[i].Value)
+	}
+	return n
+}
+
+func tooLarge(size int) error {
+	return core.Errorf(core.InvalidField, "the attributes of the object would take %d bytes; %d is the most", size, maxAttributeBytes)
+}
 
 // template checks the attributes that a client gives a new object and resolves
 // the Templates that it names (KMIP 1.x): what stands in the request itself
@@ -38,7 +63,7 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 		}))
 	}
 	if len(out) > maxAttributes {
-		return nil, core.Errorf(core.InvalidField, "request and Templates give %d attributes; an object has at most %d", len(out), maxAttributes)
+		return nil, tooMany(len(out))
 	}
 	return reindex(out), nil
 }
@@ -56,6 +81,10 @@ func union(as, more core.Attributes) core.Attributes {
 		}
 	}
 	return as
+}
+
+func tooMany(n int) error {
+	return core.Errorf(core.InvalidField, "%d attributes are given; an object has at most %d", n, maxAttributes)
 }
 
 // findTemplate finds the one Template of the tenant with a Name that the
@@ -82,7 +111,7 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 // checkTemplate refuses what a client may not give a new object.
 func checkTemplate(as core.Attributes, v core.Version) error {
 	if len(as) > maxAttributes {
-		return core.Errorf(core.InvalidField, "%d attributes are given; an object has at most %d", len(as), maxAttributes)
+		return tooMany(len(as))
 	}
 	for i := range as {
 		if err := checkNew(&as[i]); err != nil {
@@ -121,6 +150,8 @@ func checkCustom(a *core.Attribute) error {
 		return core.Errorf(core.InvalidField, "the name of a vendor attribute is longer than %d bytes", maxAttributeName)
 	case !plainText(a.Vendor) || !plainText(a.Name):
 		return core.Errorf(core.InvalidField, "the name of a vendor attribute is not UTF-8 text without NUL")
+	case a.Value.IsZero():
+		return core.Errorf(core.InvalidField, "%s has no value", printable(a.Ref().String()))
 	}
 	return checkSize(a.Ref(), a.Value)
 }
@@ -131,6 +162,9 @@ func checkValue(a *core.Attribute) error {
 	}
 	if a.Tag == core.TagCryptographicLength && a.Value.Num < 0 {
 		return core.Errorf(core.InvalidField, "Cryptographic Length is negative")
+	}
+	if a.Tag == core.TagUsageLimits {
+		return checkUsageLimits(a.Value)
 	}
 	return checkSize(a.Ref(), a.Value)
 }

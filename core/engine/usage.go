@@ -13,65 +13,102 @@ func initUsageLimits(as core.Attributes) core.Attributes {
 	return as.Replace(i, usageLimits(v.Field(core.TagUsageLimitsTotal).Num, v.Field(core.TagUsageLimitsTotal).Num, v.Field(core.TagUsageLimitsUnit)))
 }
 
+// usageLimits counts uses where a client names no unit.
 func usageLimits(total, count int64, unit core.Value) core.Value {
+	if unit.IsZero() {
+		unit = core.Enum(core.UsageLimitsUnitObject)
+	}
 	return core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)},
 		core.Field{Tag: core.TagUsageLimitsCount, Value: core.Long(count)},
 		core.Field{Tag: core.TagUsageLimitsUnit, Value: unit})
 }
 
+// checkUsageLimits refuses limits that say nothing.
+func checkUsageLimits(v core.Value) error {
+	total, unit := v.Field(core.TagUsageLimitsTotal), v.Field(core.TagUsageLimitsUnit)
+	switch u := core.UsageLimitsUnit(unit.Uint()); {
+	case total.Kind != core.KindLongInteger || total.Num < 0:
+		return core.Errorf(core.InvalidField, "Usage Limits need a Usage Limits Total that is not negative")
+	case !unit.IsZero() && u != core.UsageLimitsUnitByte && u != core.UsageLimitsUnitObject:
+		return core.Errorf(core.InvalidField, "the Usage Limits Unit is neither Byte nor Object")
+	}
+	return nil
+}
+
+// untouched refuses to change or delete Usage Limits that have been drawn upon:
+// who has used them up could go on without end.
+func untouched(v core.Value) error {
+	if v.Field(core.TagUsageLimitsCount).Num != v.Field(core.TagUsageLimitsTotal).Num {
+		return core.Errorf(core.PermissionDenied, "the Usage Limits have been drawn upon and cannot be changed any more")
+	}
+	return nil
+}
+
 // correctUsageLimits is Modify Attribute of Usage Limits: allowed until the
 // first unit has been used, and the count follows the total.
 func correctUsageLimits(old, new core.Value) (core.Value, error) {
-	if old.Field(core.TagUsageLimitsCount).Num != old.Field(core.TagUsageLimitsTotal).Num {
-		return old, core.Errorf(core.PermissionDenied, "the Usage Limits have been drawn upon and cannot be changed any more")
-	}
 	total := new.Field(core.TagUsageLimitsTotal).Num
-	return usageLimits(total, total, new.Field(core.TagUsageLimitsUnit)), nil
+	return usageLimits(total, total, new.Field(core.TagUsageLimitsUnit)), untouched(old)
 }
 
 // consume takes what one protecting use of n bytes costs from the object's
 // Usage Limits, durably, before the use; without limits it does nothing. A
-// stream is one use, and as many bytes as its parts have.
+// stream is one use, and as many bytes as its parts have. Draws on one object
+// take turns here, so that only another node's is met as a conflict.
 func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
+	if !limited(o, s) {
+		return nil
+	}
+	turn := &k.objects.shard(o.ID).drawing
+	turn.Lock()
+	defer turn.Unlock()
 	for try := 1; ; try++ {
-		v, ok := o.Attributes.Get(core.TagUsageLimits)
-		if !ok || (s != nil && s.again && core.UsageLimitsUnit(v.Field(core.TagUsageLimitsUnit).Uint()) != core.UsageLimitsUnitByte) {
-			return nil
-		}
-		next, err := k.drawn(o, v, int64(n))
+		now, err := k.load(o.ID)
 		if err != nil {
 			return err
 		}
-		err = k.Store.Commit(k.ctx, &core.Change{Update: []*core.ManagedObject{next}})
-		if err == nil {
+		if err := now.CheckUse(true, k.now); err != nil || !limited(now, s) {
+			return err
+		}
+		next, err := drawn(now, int64(n))
+		if err != nil {
+			return err
+		}
+		if err = k.Store.Commit(k.ctx, &core.Change{Update: []*core.ManagedObject{next}}); err == nil {
 			k.objects.put(next)
-			k.undoable(o, next)
+			k.undoable(now, next)
 			return nil
 		}
 		k.objects.drop(o.Tenant, o.ID)
-		if core.CodeOf(err) != core.Conflict || try == maxChangeTries {
-			return err
-		}
-		if o, err = k.load(o.ID); err != nil {
-			return err
-		}
-		if err := o.CheckUse(true, k.now); err != nil {
+		if !again(err, try) {
 			return err
 		}
 	}
 }
 
-func (k *call) drawn(o *core.ManagedObject, v core.Value, bytes int64) (*core.ManagedObject, error) {
-	unit, cost := v.Field(core.TagUsageLimitsUnit), int64(1)
-	if core.UsageLimitsUnit(unit.Uint()) == core.UsageLimitsUnitByte {
+// limited reports whether a use has to be paid for: a later part of a stream
+// only where bytes are counted.
+func limited(o *core.ManagedObject, s *stream) bool {
+	v, ok := o.Attributes.Get(core.TagUsageLimits)
+	return ok && (s == nil || !s.again || countsBytes(v))
+}
+
+func countsBytes(limits core.Value) bool {
+	return core.UsageLimitsUnit(limits.Field(core.TagUsageLimitsUnit).Uint()) == core.UsageLimitsUnitByte
+}
+
+// drawn is o after a use.
+func drawn(o *core.ManagedObject, bytes int64) (*core.ManagedObject, error) {
+	v, _ := o.Attributes.Get(core.TagUsageLimits)
+	cost, left := int64(1), v.Field(core.TagUsageLimitsCount).Num
+	if countsBytes(v) {
 		cost = bytes
 	}
-	left := v.Field(core.TagUsageLimitsCount).Num
 	if cost > left {
 		return nil, core.Errorf(core.UsageLimitExceeded, "the Usage Limits of object %s leave %d, and this use needs %d", o.ID, left, cost)
 	}
 	next := successor(o)
 	next.Version++
-	next.Attributes = o.Attributes.Set(core.TagUsageLimits, usageLimits(v.Field(core.TagUsageLimitsTotal).Num, left-cost, unit))
+	next.Attributes = o.Attributes.Set(core.TagUsageLimits, usageLimits(v.Field(core.TagUsageLimitsTotal).Num, left-cost, v.Field(core.TagUsageLimitsUnit)))
 	return next, nil
 }

@@ -54,9 +54,18 @@ func (k *call) wrapBytes(o, with *core.ManagedObject, p core.CryptographicParame
 	if in.Format != 0 && in.Format != o.Material.Format {
 		return core.Errorf(core.KeyFormatTypeNotSupported, "object %s is wrapped as %v, the format it is kept in", o.ID, o.Material.Format)
 	}
+	if err := k.consume(with, wrappedLength(o), nil); err != nil {
+		return err
+	}
 	kb.Format = o.Material.Format
 	kb.Wrapped, err = k.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, nil)
 	return err
+}
+
+// wrappedLength is how many bytes of o a wrapping key protects, as far as they
+// are known outside the token.
+func wrappedLength(o *core.ManagedObject) int {
+	return max(o.Material.Length, int(o.Attributes.Num(core.TagCryptographicLength)+7)/8)
 }
 
 // wrapTTLV wraps the Key Value as a TTLV structure.
@@ -65,6 +74,9 @@ func (k *call) wrapTTLV(o, with *core.ManagedObject, p core.CryptographicParamet
 	if o.Material.Class == core.ClassX {
 		if o.Material.TTLV == nil || len(in.Specification.AttributeNames) > 0 || (in.Format != 0 && in.Format != o.Material.Format) {
 			return core.Errorf(core.EncodingOptionError, "object %s is Sensitive and was made in the HSM, which wraps key bytes alone; ask with Encoding Option No Encoding", o.ID)
+		}
+		if err := k.consume(with, wrappedLength(o), nil); err != nil {
+			return err
 		}
 		kb.Format = o.Material.Format
 		var err error
@@ -83,6 +95,9 @@ func (k *call) wrapTTLV(o, with *core.ManagedObject, p core.CryptographicParamet
 		return err
 	}
 	defer clear(value)
+	if err := k.consume(with, len(value), nil); err != nil {
+		return err
+	}
 	kb.Wrapped, err = k.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, value)
 	return err
 }
@@ -105,9 +120,9 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		}
 		return nil, p, err
 	}
-	op := core.OperationEncrypt
+	op, check := core.OperationEncrypt, protects
 	if !protect {
-		op = core.OperationDecrypt
+		op, check = core.OperationDecrypt, processes
 	}
 	if _, err := k.decide(op, with); err != nil {
 		return nil, p, err
@@ -118,9 +133,10 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	if with.StateAt(k.now).Gone() {
 		return nil, p, core.Errorf(core.WrappingObjectDestroyed, "the wrapping key %s is destroyed", with.ID)
 	}
-	if err := with.CheckUse(protect, k.now); err != nil {
+	if err := check(with, k.now); err != nil {
 		return nil, p, err
 	}
+	k.grant(op, with.ID, check)
 	p = k.parameters(info.Parameters, with)
 	if p.BlockCipherMode == 0 && with.Type == core.ObjectTypeSymmetricKey {
 		p.BlockCipherMode = core.BlockCipherModeNISTKeyWrap

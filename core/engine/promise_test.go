@@ -1,0 +1,380 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// A lease of a snapshot is not made longer by a wall clock that is set back:
+// what another node has revoked is refused all the same.
+func TestLeaseOutlivesNoClock(t *testing.T) {
+	w := newWorld(t)
+	w.store.shared = true
+	here, there := New(w.Options), New(w.Options)
+	id := w.inState(core.Active)
+	w.Engine = here
+	if err := w.step(w.alice, "encrypt", id); err != nil {
+		t.Fatal(err)
+	}
+	w.Engine = there
+	if err := w.step(w.alice, "compromise", id); err != nil {
+		t.Fatal(err)
+	}
+	w.Engine = here
+	w.clock.now, w.clock.back = w.clock.now+1, 3600
+	if err := w.step(w.alice, "encrypt", id); core.CodeOf(err) != core.WrongState {
+		t.Errorf("a second after the key was revoked on another node: %v", err)
+	}
+}
+
+// An operation that waits for the HSM while its key is revoked, destroyed or
+// forbidden is not answered, and neither is one whose store has gone meanwhile.
+func TestSlowOperationAsksAgain(t *testing.T) {
+	for what, c := range map[string]struct {
+		meanwhile func(w *world, id string)
+		want      core.Code
+	}{
+		"revoked":          {func(w *world, id string) { w.step(w.bob, "compromise", id) }, core.WrongState},
+		"its date reached": {func(w *world, id string) { w.clock.now += 100 }, core.WrongState},
+		"forbidden":        {func(w *world, id string) { w.Policy = rules{fail: core.Errorf(core.PolicyUnavailable, "closed")} }, core.PolicyUnavailable},
+		"nothing happened": {func(*world, string) {}, core.Internal},
+	} {
+		w := newWorld(t)
+		id := w.inState(core.Active, core.TagDeactivationDate, core.Date(w.clock.now+50))
+		w.hsm.slow = func() {
+			w.hsm.slow = nil
+			w.clock.now++
+			c.meanwhile(w, id)
+		}
+		err := w.step(w.alice, "encrypt", id)
+		if core.CodeOf(err) != c.want || (err == nil) != (c.want == core.Internal) {
+			t.Errorf("%s: %v; want code %v", what, err, c.want)
+		}
+		if last := string(w.store.entries[len(w.store.entries)-1].Body); (err == nil) != strings.Contains(last, "allowed") {
+			t.Errorf("%s: the record is %q", what, last)
+		}
+	}
+}
+
+// A panic in a verb is an answer and a record, whichever door it came through.
+func TestPanicIsRecorded(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active)
+	w.hsm.slow = func() { panic("out of the token") }
+	n := len(w.store.entries)
+	if err := w.step(w.alice, "encrypt", id); err == nil || core.CodeOf(err) != core.Internal {
+		t.Errorf("the answer is %v", err)
+	}
+	if got := w.store.entries[n:]; len(got) != 1 || !strings.Contains(string(got[0].Body), "failed") {
+		t.Errorf("the records are %v", got)
+	}
+}
+
+// A login that fails later, when the certificate was revoked meanwhile, is a
+// denial in the records too.
+func TestRefusedLoginIsADenial(t *testing.T) {
+	w := newWorld(t)
+	w.Refuse(ctx, w.alice, core.OperationGet, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
+	if body := string(w.store.entries[0].Body); !strings.Contains(body, "denied") {
+		t.Errorf("the record is %q", body)
+	}
+}
+
+// What one object may carry is bounded on every way in: by number, by size, and
+// whatever Templates, Re-key and Set Attribute add to it.
+func TestAttributesAreBounded(t *testing.T) {
+	custom := func(from, to, size int) (as core.Attributes) {
+		for i := from; i < to; i++ {
+			as = append(as, core.Attribute{Vendor: "x", Name: fmt.Sprintf("a%d", i), Value: core.Text(strings.Repeat("v", size))})
+		}
+		return as
+	}
+	w := newWorld(t)
+	v14 := *w.alice
+	v14.Version = core.V1_4
+	base := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
+	create := func(as core.Attributes, templates ...string) error {
+		_, err := w.Create(ctx, &v14, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, TemplateNames: templates})
+		return err
+	}
+	var templates []string
+	for i := range 3 {
+		templates = append(templates, fmt.Sprint("t", i))
+		if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate,
+			Template: append(custom(i*200, i*200+200, 1), core.Attribute{Tag: core.TagName, Value: name(templates[i])})}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := create(base, templates[0]); err != nil {
+		t.Errorf("one Template: %v", err)
+	}
+	for what, err := range map[string]error{
+		"three Templates of 200 attributes": create(base, templates...),
+		"the same Template 17 times":        create(base, slices.Repeat(templates[:1], 17)...),
+		"300 attributes":                    create(append(custom(0, 300, 1), base...)),
+		"100 KiB of attributes":             create(append(custom(0, 100, 1024), base...)),
+	} {
+		if core.CodeOf(err) != core.InvalidField {
+			t.Errorf("%s: %v; want InvalidField", what, err)
+		}
+	}
+
+	id := w.aesKey(core.TagActivationDate, core.Date(1))
+	var err error
+	for i := 0; err == nil && i < 2*maxAttributes; i++ {
+		_, err = w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID(id), Attribute: custom(i, i+1, 1)[0]})
+	}
+	if o, _ := w.store.Object(ctx, "default", id); core.CodeOf(err) != core.IndexOutOfBounds || len(o.Attributes) > maxAttributes {
+		t.Errorf("Set Attribute without end: %v, %d attributes", err, len(o.Attributes))
+	}
+	if err := w.step(w.alice, "cease", id); err != nil {
+		t.Errorf("an object that is full can still be revoked: %v", err)
+	}
+
+	id, err = w.aesKey(core.TagActivationDate, core.Date(1)), nil
+	for i := 0; err == nil && i < 200; i++ {
+		_, err = w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: custom(i, i+1, 1024)[0]})
+	}
+	if o, _ := w.store.Object(ctx, "default", id); core.CodeOf(err) != core.InvalidField || sizeOf(o.Attributes) > maxAttributeBytes {
+		t.Errorf("Add Attribute of 1 KiB without end: %v, %d bytes", err, sizeOf(o.Attributes))
+	}
+	for i := range 5 {
+		as := attrs(core.TagContactInformation, core.Text("c"))
+		for n := range 60 {
+			as = as.Add(core.Attribute{Tag: core.TagName, Value: name(fmt.Sprint("n", i, "-", n))})
+		}
+		var out core.CreateOutput
+		if out, err = w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(w.aesKey()), Attributes: as}); err != nil {
+			t.Fatal(err)
+		}
+		id = out.ID
+		for range 5 {
+			if out, err = w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(id), Attributes: renamed(as, id)}); err != nil {
+				break
+			}
+			id = out.ID
+		}
+	}
+	if core.CodeOf(err) != core.InvalidField {
+		t.Errorf("Re-key that adds 60 names each time: %v", err)
+	}
+}
+
+// renamed gives every Name of as another value.
+func renamed(as core.Attributes, suffix string) core.Attributes {
+	out := slices.Clone(as)
+	for i := range out {
+		if out[i].Tag == core.TagName {
+			out[i].Value = name(out[i].Value.Field(core.TagNameValue).Text + suffix)
+		}
+	}
+	return out
+}
+
+// A hostile list: each line is one request that must be refused with one code
+// and leave the object as it was.
+func TestRefusedRequests(t *testing.T) {
+	type try struct {
+		what  string
+		state core.State
+		do    func(w *world, id string) error
+		want  core.Code
+	}
+	add := func(t core.Tag, v core.Value) func(*world, string) error {
+		return func(w *world, id string) error {
+			_, err := w.AddAttribute(ctx, w.bob, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: t, Value: v}})
+			return err
+		}
+	}
+	set := func(a core.Attribute) func(*world, string) error {
+		return func(w *world, id string) error {
+			_, err := w.SetAttribute(ctx, w.bob, &core.SetAttributeInput{ID: core.ID(id), Attribute: a})
+			return err
+		}
+	}
+	modify := func(n core.AttributeName, a core.Attribute) func(*world, string) error {
+		return func(w *world, id string) error {
+			_, err := w.ModifyAttribute(ctx, w.bob, &core.ModifyAttributeInput{ID: core.ID(id), Name: n, New: a})
+			return err
+		}
+	}
+	drop := func(n core.AttributeName) func(*world, string) error {
+		return func(w *world, id string) error {
+			_, err := w.DeleteAttribute(ctx, w.bob, &core.DeleteAttributeInput{ID: core.ID(id), Name: n})
+			return err
+		}
+	}
+	step := func(op string) func(*world, string) error {
+		return func(w *world, id string) error { return w.step(w.bob, op, id) }
+	}
+	tag := func(t core.Tag) core.AttributeName { return core.AttributeName{Tag: t} }
+	custom := core.Attribute{Vendor: "x", Name: "site", Value: core.Enum(core.Active)}
+	for _, c := range []try{
+		{"State by way of a custom attribute", core.Deactivated, modify(tag(core.TagState), custom), core.InvalidField},
+		{"Usage Mask by way of Contact Information", core.Active, modify(tag(core.TagCryptographicUsageMask), core.Attribute{Tag: core.TagContactInformation, Value: core.Text("x")}), core.InvalidField},
+		{"another Owner of the identifier", core.Active, modify(tag(core.TagUniqueIdentifier), core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("x")}), core.AttributeReadOnly},
+		{"Set State", core.Deactivated, set(core.Attribute{Tag: core.TagState, Value: core.Enum(core.Active)}), core.AttributeReadOnly},
+		{"Set a Name", core.Active, set(core.Attribute{Tag: core.TagName, Value: name("x")}), core.InvalidField},
+		{"Set a Digest", core.Active, set(core.Attribute{Tag: core.TagDigest, Value: core.Structure()}), core.InvalidField},
+		{"Set what is no attribute", core.Active, set(core.Attribute{Tag: core.TagBatchCount, Value: core.Int(1)}), core.InvalidAttribute},
+		{"Set an attribute of the server's", core.Active, set(core.Attribute{Vendor: "y", Name: "a", Value: core.Text("b")}), core.AttributeReadOnly},
+		{"a custom attribute without a value", core.Active, set(core.Attribute{Vendor: "x", Name: "a"}), core.InvalidField},
+		{"a custom attribute without a vendor", core.Active, set(core.Attribute{Name: "State", Value: core.Enum(core.Active)}), core.InvalidField},
+		{"custody after birth", core.Active, set(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}), core.AttributeReadOnly},
+		{"no longer Sensitive than asked", core.Active, add(core.TagSensitive, core.Bool(true)), core.AttributeSingleValued},
+		{"not Fresh any more", core.Active, set(core.Attribute{Tag: core.TagFresh, Value: core.Bool(true)}), core.AttributeReadOnly},
+		{"deleting the State", core.Active, drop(tag(core.TagState)), core.AttributeReadOnly},
+		{"deleting Sensitive", core.Active, drop(tag(core.TagSensitive)), core.AttributeReadOnly},
+		{"deleting the Usage Mask", core.Active, drop(tag(core.TagCryptographicUsageMask)), core.AttributeReadOnly},
+		{"deleting the Digest", core.Active, drop(tag(core.TagDigest)), core.AttributeReadOnly},
+		{"deleting the Deactivation Date", core.Deactivated, drop(tag(core.TagDeactivationDate)), core.AttributeReadOnly},
+		{"deleting nothing", core.Active, drop(core.AttributeName{}), core.AttributeNotFound},
+		{"an Activation Date when Compromised", core.Compromised, add(core.TagActivationDate, core.Date(1)), core.WrongState},
+		{"an Activation Date when Destroyed", core.Destroyed, add(core.TagActivationDate, core.Date(1)), core.WrongState},
+		{"a Deactivation Date when Compromised", core.Compromised, add(core.TagDeactivationDate, core.Date(1)), core.WrongState},
+		{"another Deactivation Date when Deactivated", core.Deactivated, modify(tag(core.TagDeactivationDate), core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(1 << 40)}), core.WrongState},
+		{"a Protect Stop Date when Deactivated", core.Deactivated, add(core.TagProtectStopDate, core.Date(1<<40)), core.WrongState},
+		{"a Process Start Date before the Activation Date", core.Active, add(core.TagProcessStartDate, core.Date(1)), core.InvalidField},
+		{"a Deactivation Date before the Activation Date", core.Active, add(core.TagDeactivationDate, core.Date(1)), core.InvalidField},
+		{"Revoke twice", core.Deactivated, step("cease"), core.WrongState},
+		{"Compromise twice", core.Compromised, step("compromise"), core.WrongState},
+		{"Activate after Deactivated", core.Deactivated, step("activate"), core.WrongState},
+		{"Destroy of Active", core.Active, step("destroy"), core.WrongState},
+		{"Destroy twice", core.Destroyed, step("destroy"), core.ObjectDestroyed},
+		{"Get of Destroyed", core.Destroyed, step("get"), core.ObjectDestroyed},
+		{"Re-key of Destroyed", core.Destroyed, step("re-key"), core.ObjectDestroyed},
+	} {
+		w := newWorld(t)
+		id := w.inState(c.state)
+		before, _ := w.store.Object(ctx, "default", id)
+		objects := len(w.store.objects)
+		if err := c.do(w, id); err == nil || core.CodeOf(err) != c.want {
+			t.Errorf("%s: %v; want code %v", c.what, err, c.want)
+		}
+		if after, _ := w.store.Object(ctx, "default", id); after != before || len(w.store.objects) != objects {
+			t.Errorf("%s: it was refused, and changed something", c.what)
+		}
+	}
+}
+
+// Templates have no State: they are not activated, nor revoked, but destroyed.
+func TestTemplateHasNoState(t *testing.T) {
+	w := newWorld(t)
+	v14 := *w.alice
+	v14.Version = core.V1_4
+	out, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: attrs(core.TagName, name("t"))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range []string{"activate", "cease", "compromise"} {
+		if err := w.step(&v14, op, out.ID); core.CodeOf(err) != core.IllegalOperation {
+			t.Errorf("%s of a Template: %v", op, err)
+		}
+	}
+	if err := w.step(&v14, "destroy", out.ID); err != nil {
+		t.Errorf("destroy of a Template: %v", err)
+	}
+}
+
+// The Object Group attribute is a label: changing it gives nobody an object and
+// takes it from nobody, or else a member could hand a key over.
+func TestObjectGroupGivesNoRight(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active)
+	w.eve.Principal.Groups = []string{"h"}
+	group := core.Attribute{Tag: core.TagObjectGroup, Value: core.Text("h")}
+	if _, err := w.AddAttribute(ctx, w.bob, &core.AddAttributeInput{ID: core.ID(id), Attribute: group}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.step(w.eve, "get", id); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a group that a member wrote down may use the key: %v", err)
+	}
+	if err := w.step(w.alice, "get", id); err != nil {
+		t.Errorf("the owner: %v", err)
+	}
+	mine := core.Attribute{Tag: core.TagObjectGroup, Value: core.Text("g")}
+	out, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagObjectGroup, mine.Value)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.step(w.bob, "get attributes", out.ID); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a group that the maker does not belong to may use the key: %v", err)
+	}
+}
+
+// What another tenant has is not found, not counted and not named: by a Link, as
+// a Template, as a name that is taken, or as a wrapping key.
+func TestOtherTenantsDoNotExist(t *testing.T) {
+	w := newWorld(t)
+	w.Defaults.UniqueNames = true
+	w.Engine = New(w.Options)
+	theirs := w.inState(core.Active, core.TagName, name("secret"))
+	v14 := *w.alice
+	v14.Version = core.V1_4
+	if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate,
+		Template: attrs(core.TagName, name("template"), core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))}}); err != nil {
+		t.Fatal(err)
+	}
+	make := func(templates []string, more ...any) (string, error) {
+		as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(allUses), core.TagActivationDate, core.Date(1)}, more...)...)
+		out, err := w.Create(ctx, w.out, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, TemplateNames: templates})
+		return out.ID, err
+	}
+	if _, err := make([]string{"template"}); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("their Template: %v", err)
+	}
+	mine, err := make(nil, core.TagName, name("secret"))
+	if err != nil {
+		t.Errorf("a name that another tenant uses: %v", err)
+	}
+	link := core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text(theirs)})
+	none := core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text("nobody")})
+	for _, l := range []core.Value{link, none} {
+		if _, err := w.AddAttribute(ctx, w.out, &core.AddAttributeInput{ID: core.ID(mine), Attribute: core.Attribute{Tag: core.TagLink, Value: l}}); err != nil {
+			t.Errorf("a Link to what is not there, or is another's, must be answered alike: %v", err)
+		}
+	}
+	text := func(id string) string {
+		_, err := w.Get(ctx, w.out, &core.GetInput{ID: core.ID(mine), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+			Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: id}}})
+		return strings.ReplaceAll(fmt.Sprint(core.CodeOf(err), err), id, "ID")
+	}
+	if a, b := text(theirs), text("00000000-0000-0000-0000-000000000000"); a != b {
+		t.Errorf("their wrapping key is answered %q, none %q", a, b)
+	}
+	out, err := w.Locate(ctx, w.out, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagName, name("secret"))})
+	if err != nil || out.Located != 1 || !slices.Equal(out.IDs, []string{mine}) {
+		t.Errorf("Locate finds %+v, %v; want one's own alone", out, err)
+	}
+}
+
+// What may not be seen counts neither against Maximum Items nor as an offset,
+// nor in Located Items.
+func TestLocateCountsWhatItShows(t *testing.T) {
+	w := newWorld(t)
+	var mine []string
+	for i := range 6 {
+		mine = append(mine, w.aesKey())
+		if i%2 == 0 {
+			if _, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+				core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		max, offset int32
+		ids         []string
+		located     int32
+	}{{-1, 0, mine, 6}, {10, 0, mine, 6}, {-1, 4, mine[4:], 6}, {10, 6, nil, 6}, {10, 60, nil, 6}, {2, 1, mine[1:3], -1}, {0, 0, nil, -1}} {
+		out, err := w.Locate(ctx, w.bob, &core.LocateInput{MaximumItems: c.max, OffsetItems: c.offset})
+		if err != nil || !slices.Equal(out.IDs, c.ids) || out.Located != c.located {
+			t.Errorf("at most %d after %d: %+v, %v; want %v and %d", c.max, c.offset, out, err, c.ids, c.located)
+		}
+	}
+}
