@@ -3,8 +3,8 @@ package core
 // Matches reports whether o satisfies every attribute of f, which is what
 // Locate asks (KMIP 1.4 §4.9, 2.1 §6.1.32): an attribute that o lacks never
 // matches; two instances of one date are a range, ends included; a Usage Mask
-// matches when all its bits are set; the fields given of a structure must all
-// be equal. Owner and groups are the store's and the policy's business.
+// matches when all its bits are set, Usage Limits when there are as many or more;
+// the fields given of a structure must all be equal. Owner and groups are the store's and the policy's business.
 func (f *Filter) Matches(o *ManagedObject) bool {
 	for i := range f.Attributes {
 		if !f.matchesOne(&f.Attributes[i], o) {
@@ -21,6 +21,9 @@ func (f *Filter) matchesOne(want *Attribute, o *ManagedObject) bool {
 	case want.Tag == TagCryptographicUsageMask:
 		v, ok := o.Attributes.Get(want.Tag)
 		return ok && v.Uint()&want.Value.Uint() == want.Value.Uint()
+	case want.Tag == TagUsageLimits:
+		v, ok := o.Attributes.Get(want.Tag)
+		return ok && suffices(v, want.Value)
 	case want.Value.Kind == KindDateTime && want.Tag != 0:
 		return f.matchesDate(want.Tag, o)
 	}
@@ -52,6 +55,24 @@ func (f *Filter) matchesDate(t Tag, o *ManagedObject) bool {
 		}
 	}
 	return low <= have.Num && have.Num <= high
+}
+
+// suffices reports whether Usage Limits have the total and the count that are
+// asked for, or more.
+func suffices(have, want Value) bool {
+	for _, w := range want.Fields {
+		switch h := have.Field(w.Tag); w.Tag {
+		case TagUsageLimitsTotal, TagUsageLimitsCount:
+			if h.IsZero() || h.Num < w.Value.Num {
+				return false
+			}
+		default:
+			if !h.Equal(w.Value) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // covers reports whether have holds all that want asks for: equality, or for

@@ -176,8 +176,8 @@ type (
 		ProtectionMasks []int32
 	}
 
-	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.6. The output repeats only the
-	// fields that the object does not satisfy.
+	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.6. What the object does not satisfy
+	// is answered by an error; the output's fields are for clients of others.
 	CheckInput struct {
 		ID               Identifier
 		UsageLimitsCount *int64

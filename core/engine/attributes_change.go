@@ -147,10 +147,8 @@ func (k *call) checkChanged(o, next *core.ManagedObject, ref core.AttributeName)
 	}
 	switch ref.Tag {
 	case core.TagName:
-		if err := checkNames(next.Attributes); err != nil {
-			return err
-		}
-		return k.uniqueNames(next.Attributes.All(ref), o.ID)
+		k.claim(next.Attributes)
+		return checkNames(next.Attributes)
 	case core.TagActivationDate, core.TagDeactivationDate, core.TagProcessStartDate, core.TagProtectStopDate:
 		return k.checkDates(next)
 	case core.TagSensitive, core.TagExtractable:

@@ -49,9 +49,7 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 	if err := k.checkDates(o); err != nil {
 		return nil, err
 	}
-	if err := k.uniqueNames(given, ""); err != nil {
-		return nil, err
-	}
+	k.claim(given)
 	o.Attributes = o.Attributes.Set(core.TagState, core.Enum(o.StateAt(k.now)))
 	if t == core.ObjectTypeTemplate {
 		o.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagState})

@@ -25,6 +25,7 @@ type call struct {
 
 	part *stream // the stream that the operation is a part of
 
+	claims  []string // Names that must be nobody else's; see names.go
 	grants  [2]grant // what was decided; the second is a wrapping key's
 	granted int
 
@@ -142,6 +143,11 @@ func (k *call) close(err error) {
 // tells the cache and the batch's Undo.
 func (k *call) commit(ch *core.Change) error {
 	if err := k.stillGranted(); err != nil {
+		return err
+	}
+	release, err := k.claimed(ch)
+	defer release()
+	if err != nil {
 		return err
 	}
 	k.close(nil)

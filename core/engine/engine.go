@@ -40,7 +40,7 @@ type Defaults struct {
 	Sensitive      bool // new objects are Sensitive unless asked otherwise
 	NotExtractable bool // new objects are not Extractable unless asked otherwise
 	ForbidClasses  []core.Class
-	UniqueNames    bool // refuse a Name that another object of the tenant has
+	UniqueNames    bool // refuse a Name that another object of the tenant has; two nodes at the same moment can still give one
 }
 
 // ServerInfo is what Query tells of the server.
@@ -59,6 +59,7 @@ type Observation struct {
 type Engine struct {
 	Options
 	objects *cache
+	naming  naming
 	streams *streams
 	logins  logins
 	tenants tenants
@@ -80,7 +81,7 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	return &Engine{Options: o, objects: newCache(lease), streams: newStreams()}
+	return &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming()}
 }
 
 type systemClock struct{}

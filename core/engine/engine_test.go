@@ -376,3 +376,43 @@ func TestRekeyAddsNames(t *testing.T) {
 		}
 	}
 }
+
+// An Offset and dates contradict each other, and dates without an Activation
+// Date cannot be moved (KMIP 1.4 §11.5).
+func TestRekeyOffset(t *testing.T) {
+	w := newWorld(t)
+	offset := int64(10)
+	later := core.Date(w.clock.now + 100)
+	for what, c := range map[string]struct {
+		id    string
+		asked core.Attributes
+		want  core.Code
+	}{
+		"an Activation Date": {w.aesKey(), attrs(core.TagActivationDate, later), core.InvalidMessage},
+		"a Protect Stop":     {w.aesKey(), attrs(core.TagProtectStopDate, later), core.InvalidMessage},
+		"nothing to move by": {w.aesKey(core.TagDeactivationDate, later), nil, core.IllegalOperation},
+	} {
+		if _, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(c.id), Offset: &offset, Attributes: c.asked}); core.CodeOf(err) != c.want || err == nil {
+			t.Errorf("%s: %v; want code %v", what, err, c.want)
+		}
+	}
+}
+
+// Usage Limits are found by as much or more (KMIP 1.4 §4.9).
+func TestLocateByUsageLimits(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active, core.TagUsageLimits, limitsOf(10, core.UsageLimitsUnitObject))
+	if err := w.step(w.alice, "encrypt", id); err != nil {
+		t.Fatal(err)
+	}
+	w.aesKey()
+	asked := func(total, count int64) core.Value {
+		return core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)}, core.Field{Tag: core.TagUsageLimitsCount, Value: core.Long(count)})
+	}
+	for v, want := range map[[2]int64]int{{10, 9}: 1, {1, 1}: 1, {10, 10}: 0, {11, 1}: 0} {
+		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagUsageLimits, asked(v[0], v[1]))})
+		if err != nil || len(out.IDs) != want {
+			t.Errorf("a total of %d with %d left finds %v, %v; want %d", v[0], v[1], out.IDs, err, want)
+		}
+	}
+}

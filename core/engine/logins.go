@@ -63,11 +63,31 @@ func (e *Engine) RecordCountedLogins(ctx context.Context) error {
 	e.logins.mu.Unlock()
 	var ch core.Change
 	for from, r := range rest {
-		r.Detail = itoa(seen[from]-loginsEach) + " more failed logins in this period; the last: " + r.Detail
-		ch.Entries = append(ch.Entries, e.Journal.Seal(r))
+		counted := *r
+		counted.Detail = itoa(seen[from]-loginsEach) + " more failed logins in this period; the last: " + r.Detail
+		ch.Entries = append(ch.Entries, e.Journal.Seal(&counted))
 	}
 	if len(ch.Entries) == 0 {
 		return nil
 	}
-	return e.Store.Commit(ctx, &ch)
+	err := e.Store.Commit(ctx, &ch)
+	if err != nil {
+		e.logins.putBack(seen, rest)
+	}
+	return err
+}
+
+// putBack adds what could not be recorded to the period that has begun.
+func (l *logins) putBack(seen map[string]int, rest map[string]*core.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen, l.rest = map[string]int{}, map[string]*core.Record{}
+	}
+	for from, r := range rest {
+		l.seen[from] = max(l.seen[from], loginsEach) + seen[from] - loginsEach
+		if l.rest[from] == nil {
+			l.rest[from] = r
+		}
+	}
 }

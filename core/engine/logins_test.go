@@ -27,6 +27,11 @@ func TestFloodOfLogins(t *testing.T) {
 		t.Errorf("%d records one by one", n)
 	}
 	before = len(w.store.entries)
+	w.store.refuse = core.Errorf(core.StoreUnavailable, "away")
+	if err := w.RecordCountedLogins(ctx); err == nil {
+		t.Error("counts were recorded in a store that was away")
+	}
+	w.store.refuse = nil
 	if err := w.RecordCountedLogins(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,7 @@ func (k *call) change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 
 func (k *call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, *core.Change) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	var ch core.Change
+	k.claims = nil
 	next, err := edit(o, &ch)
 	if err != nil {
 		return nil, err

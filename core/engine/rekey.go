@@ -84,22 +84,39 @@ func (k *call) inherited(o *core.ManagedObject, in *core.RekeyInput) (core.Attri
 	if in.Offset == nil {
 		return out, nil
 	}
-	if *in.Offset < 0 {
-		return nil, core.Errorf(core.InvalidField, "the Offset is negative")
+	if err := checkOffset(o, asked, *in.Offset); err != nil {
+		return nil, err
 	}
 	return k.moveDates(o, out, k.now+*in.Offset), nil
+}
+
+// checkOffset refuses an Offset beside dates, and one that dates of the old key
+// cannot be moved by (KMIP 1.4 §11.5).
+func checkOffset(o *core.ManagedObject, asked core.Attributes, offset int64) error {
+	if offset < 0 {
+		return core.Errorf(core.InvalidField, "the Offset is negative")
+	}
+	for _, t := range dates {
+		if asked.Has(t) {
+			return core.Errorf(core.InvalidMessage, "an Offset and the %v are given; one of them says when", t)
+		}
+		if o.Attributes.Has(t) && !o.Attributes.Has(core.TagActivationDate) {
+			return core.Errorf(core.IllegalOperation, "object %s has a %v and no Activation Date that an Offset could move it by", o.ID, t)
+		}
+	}
+	return nil
 }
 
 // moveDates is KMIP 1.4 Table 172: the Activation Date becomes activation, the
 // others keep their distance from it.
 func (k *call) moveDates(o *core.ManagedObject, as core.Attributes, activation int64) core.Attributes {
-	old, had := o.Attributes.Get(core.TagActivationDate)
+	old, _ := o.Attributes.Get(core.TagActivationDate)
 	for _, t := range dates {
 		v, ok := o.Attributes.Get(t)
 		switch {
 		case t == core.TagActivationDate:
 			as = as.Set(t, core.Date(activation))
-		case ok && had:
+		case ok:
 			as = as.Set(t, core.Date(v.Num+activation-old.Num))
 		}
 	}

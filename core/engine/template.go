@@ -211,24 +211,3 @@ func reindex(as core.Attributes) core.Attributes {
 	}
 	return out
 }
-
-// uniqueNames refuses a Name that another object of the tenant has, where the
-// operator asked for that; a destroyed object has given its names up.
-func (k *call) uniqueNames(as core.Attributes, self string) error {
-	if !k.Defaults.UniqueNames {
-		return nil
-	}
-	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
-		f := core.Filter{Now: k.now, Everyone: true, Attributes: core.Attributes{a}}
-		found, err := k.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, 0, locatePage)
-		if err != nil {
-			return err
-		}
-		for _, o := range found {
-			if o.ID != self && f.Matches(o) && !o.StateAt(k.now).Gone() {
-				return core.Errorf(core.NonUniqueNameAttribute, "another object has the Name %s", printable(a.Value.Field(core.TagNameValue).Text))
-			}
-		}
-	}
-	return nil
-}
