@@ -41,7 +41,8 @@ var traps = []trap{
 
 // fenced are calls that must not compile.
 var fenced = []string{`http.send({"method": "get", "url": "http://127.0.0.1/"})`, `time.now_ns()`, `opa.runtime()`, `rand.intn("x", 2)`,
-	`net.lookup_ip_addr("localhost")`, `uuid.rfc4122("x")`}
+	`net.lookup_ip_addr("localhost")`, `uuid.rfc4122("x")`,
+	`crypto.x509.parse_and_verify_certificates("x")`, `io.jwt.decode_verify("x", {})`}
 
 const trapHead = `package keyreeve.authz
 
