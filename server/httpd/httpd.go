@@ -51,17 +51,18 @@ type Part struct {
 }
 
 type route struct {
-	pattern string
-	handle  func(s *service, c *core.Caller, r *http.Request) (any, error)
+	pattern   string
+	operation core.Operation // what is recorded of a request that does not come so far
+	handle    func(s *service, c *core.Caller, r *http.Request) (any, error)
 }
 
 var routes = []route{
-	{"POST /v1/keys", (*service).createKey},
-	{"GET /v1/keys", (*service).listKeys},
-	{"GET /v1/keys/{id}", (*service).getKey},
-	{"POST /v1/encrypt", (*service).encrypt},
-	{"POST /v1/decrypt", (*service).decrypt},
-	{"GET /v1/health", (*service).health},
+	{"POST /v1/keys", core.OperationCreate, (*service).createKey},
+	{"GET /v1/keys", core.OperationLocate, (*service).listKeys},
+	{"GET /v1/keys/{id}", core.OperationGetAttributes, (*service).getKey},
+	{"POST /v1/encrypt", core.OperationEncrypt, (*service).encrypt},
+	{"POST /v1/decrypt", core.OperationDecrypt, (*service).decrypt},
+	{"GET /v1/health", 0, (*service).health},
 }
 
 type service struct{ Options }
@@ -71,7 +72,7 @@ func New(o Options) http.Handler {
 	s := &service{o}
 	mux := http.NewServeMux()
 	for _, r := range routes {
-		mux.HandleFunc(r.pattern, s.wrap(r.handle))
+		mux.HandleFunc(r.pattern, s.wrap(r))
 	}
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.principal(r); err != nil {
@@ -93,7 +94,7 @@ func Server(h http.Handler, c *tls.Config) *http.Server {
 }
 
 // wrap is what all routes have in common.
-func (s *service) wrap(handle func(*service, *core.Caller, *http.Request) (any, error)) http.HandlerFunc {
+func (s *service) wrap(to route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		id := requestID()
 		w.Header().Set("Request-Id", id)
@@ -103,13 +104,13 @@ func (s *service) wrap(handle func(*service, *core.Caller, *http.Request) (any, 
 			fail(w, id, s.stranger(r, err))
 			return
 		}
-		if r.Method == http.MethodPost && !jsonBody(r) {
-			fail(w, id, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json"))
-			return
-		}
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clip(r.Header.Get("X-Request-Id"))}
-		out, err := handle(s, c, r)
+		if r.Method == http.MethodPost && !jsonBody(r) {
+			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
+			return
+		}
+		out, err := to.handle(s, c, r)
 		if err != nil {
 			fail(w, id, err)
 			return

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -44,6 +45,9 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (any, error) {
 	op := core.OperationCreate
 	err := decode(r.Body, &in)
 	var as, private, public core.Attributes
+	if in.Type == "pair" {
+		op = core.OperationCreateKeyPair
+	}
 	if err == nil {
 		as, private, public, err = in.attributes()
 	}
@@ -217,7 +221,7 @@ func locateInput(raw string) (*core.LocateInput, error) {
 			in.Attributes = in.Attributes.Add(core.Attribute{Tag: t, Value: core.Enum(n)})
 		case "offset", "limit":
 			n, err := strconv.ParseInt(v, 10, 32)
-			if err != nil || n < 0 || (name == "limit" && (n < 1 || n > maxPage)) {
+			if err != nil || n < 0 || n > math.MaxInt32-maxPage || (name == "limit" && (n < 1 || n > maxPage)) {
 				return nil, core.Errorf(core.InvalidField, "%q must be a number%s", name, map[string]string{"limit": fmt.Sprintf(" from 1 to %d", maxPage)}[name])
 			}
 			if name == "offset" {
