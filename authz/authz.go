@@ -28,6 +28,10 @@ type Options struct {
 	Load    func() (policy, tests string, err error) // asked at start and at each Reload
 	Timeout time.Duration                            // of one decision; 0: 100 ms
 	Forget  bool                                     // evaluate each question, remember no answer
+
+	// Changing is told, by their hashes, which policy is about to take another's
+	// place; an error leaves the old one. Nil: nobody is.
+	Changing func(ctx context.Context, old, next string) error
 }
 
 // Authorizer is [core.Policy]. Safe for concurrent use.
@@ -77,6 +81,11 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 	}
 	if p.steady && !a.opts.Forget {
 		p.memo = newMemo()
+	}
+	if a.opts.Changing != nil {
+		if err := a.opts.Changing(ctx, a.Hash(), p.hash); err != nil {
+			return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated, because that could not be recorded")
+		}
 	}
 	a.active.Store(p)
 	return nil

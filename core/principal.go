@@ -27,11 +27,13 @@ func (p *Principal) InGroup(g string) bool { return g != "" && slices.Contains(p
 // Door is how a request arrived.
 type Door string
 
-// The three doors.
+// The doors. What an administrator does to the server itself comes by the
+// machine's own, a socket or a signal; no operation comes that way.
 const (
 	DoorKMIP  Door = "kmip"
 	DoorREST  Door = "rest"
 	DoorClock Door = "clock"
+	DoorAdmin Door = "admin"
 )
 
 // Caller is all that the engine knows of one request: who, through which door,

@@ -75,6 +75,14 @@ func Ask(socket, method, path string, q url.Values, out any) error {
 
 type peerKey struct{}
 
+// askedBy tells who asked over the admin socket; a signal tells nothing.
+func askedBy(ctx context.Context) string {
+	if uid, ok := ctx.Value(peerKey{}).(int); ok {
+		return fmt.Sprintf(", asked by user %d", uid)
+	}
+	return ""
+}
+
 // peerOf asks the kernel who opened the connection.
 func peerOf(ctx context.Context, c net.Conn) context.Context {
 	uid := -1
@@ -113,18 +121,22 @@ func reply(w http.ResponseWriter, v any, err error) {
 // AuditPage is the answer of the command audit list, newest first.
 type AuditPage struct {
 	Entries []audit.Entry `json:"entries"`
-	Before  int64         `json:"before,omitempty"` // page on
+	Before  int64         `json:"before,omitempty"` // page on from here; 0: there are no more
 }
 
-// adminPages bounds how many pages a filtered question walks through.
-const adminPages = 100
+// Bounds of one answer about records.
+const (
+	maxAuditPage = 1000 // entries
+	adminPages   = 20   // pages that a filtered question walks through, of 1000 entries
+)
 
 func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	num := func(name string) int64 { n, _ := strconv.ParseInt(q.Get(name), 10, 64); return n }
 	want := int(num("limit"))
-	if want <= 0 || want > 1000 {
-		want = 20
+	if want <= 0 || want > maxAuditPage {
+		reply(w, nil, fmt.Errorf("limit must be from 1 to %d", maxAuditPage))
+		return
 	}
 	rq := core.RecordQuery{Tenant: q.Get("tenant"), Since: num("since"), Until: num("until"), Before: num("before"), Limit: 1000}
 	var page AuditPage
@@ -150,9 +162,11 @@ func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 			rq.Before = e.Number
 		}
 		if len(stored) < rq.Limit {
-			break
+			reply(w, page, nil)
+			return
 		}
 	}
+	page.Before = rq.Before // not all has been looked at
 	reply(w, page, nil)
 }
 
@@ -172,6 +186,16 @@ func (s *Server) adminSimulate(w http.ResponseWriter, r *http.Request) {
 	reply(w, out, err)
 }
 
+// mapped gives p the groups and roles that tls.principals gives it.
+func (s *Server) mapped(p *core.Principal) {
+	for _, m := range s.cfg.TLS.Principals {
+		if m.Tenant == p.Tenant && m.Name == p.ID {
+			p.Groups, p.Roles = m.Groups, m.Roles
+			return
+		}
+	}
+}
+
 func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	q := r.URL.Query()
 	tenant, name, ok := strings.Cut(q.Get("as"), "/")
@@ -182,8 +206,11 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	if !ok {
 		return nil, fmt.Errorf("%q is no operation; Get and Encrypt are some", q.Get("do"))
 	}
-	req := core.AccessRequest{Operation: core.Operation(op), Door: core.DoorKMIP, Address: q.Get("from"), Now: time.Now().Unix(),
-		Principal: &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: "mtls"}}
+	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: "mtls"}
+	if len(p.Groups)+len(p.Roles) == 0 {
+		s.mapped(p)
+	}
+	req := core.AccessRequest{Operation: core.Operation(op), Door: core.DoorKMIP, Address: q.Get("from"), Now: time.Now().Unix(), Principal: p}
 	if at := q.Get("at"); at != "" {
 		t, err := time.Parse(time.RFC3339, at)
 		if err != nil {
@@ -193,14 +220,17 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	}
 	if id := q.Get("object"); id != "" {
 		o, err := s.store.Object(r.Context(), tenant, id)
+		if core.CodeOf(err) == core.ItemNotFound {
+			return &Simulated{Reasons: []string{"for tenant " + tenant + " there is no such object: the answer would be Item Not Found"}, Policy: s.policy.Hash()}, nil
+		}
 		if err != nil {
 			return nil, err
 		}
 		req.Object, req.State = o, o.StateAt(req.Now)
 	}
 	d, err := s.policy.Decide(r.Context(), &req)
-	if err != nil {
-		return nil, err
+	if err != nil { // which denies, like any other failure of the policy
+		return &Simulated{Reasons: []string{err.Error()}, Policy: s.policy.Hash()}, nil
 	}
 	return &Simulated{Allow: d.Allow, Reasons: d.Reasons, Policy: d.PolicyHash}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +31,7 @@ type Config struct {
 		Certificate string          `yaml:"certificate"` // PEM, the server's, with its chain
 		Key         string          `yaml:"key"`         // PEM
 		ClientCA    string          `yaml:"client_ca"`   // PEM, authorities of clients
-		ClientCRL   string          `yaml:"client_crl"`  // PEM; read again when it changes; may be absent
+		ClientCRL   string          `yaml:"client_crl"`  // PEM, a list of each authority; read again when it changes
 		RequireEKU  bool            `yaml:"require_eku"` // demand Extended Key Usage clientAuth of clients
 		OldSuites   bool            `yaml:"old_suites"`  // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
 		Principals  []authn.Mapping `yaml:"principals"`  // for certificates without a keyreeve URI
@@ -129,6 +130,9 @@ func (c *Config) check() error {
 	if (c.Store.URL == "") == (c.Store.URLFile == "") {
 		errs = append(errs, errors.New("exactly one of store.url and store.url_file must be set"))
 	}
+	if c.dev == nil && holdsPassword(c.Store.URL) {
+		errs = append(errs, errors.New("store.url holds a password; put the URL into a file and name it in store.url_file"))
+	}
 	if c.Policy.File != "" && c.Policy.Tests == "" {
 		errs = append(errs, errors.New("policy.tests must be set beside policy.file: a policy without tests is not activated"))
 	}
@@ -155,6 +159,15 @@ func (c *Config) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func holdsPassword(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	_, set := u.User.Password()
+	return set || u.Query().Has("password")
 }
 
 // storeURL is the URL, from its file where it is there.

@@ -76,6 +76,8 @@ func TestBadConfigurations(t *testing.T) {
 		"compat: {a: [Nonsense]}":        {"Nonsense"},
 		"tls: {principals: [{name: a}]}": {"principals[0]"},
 		"hsm: [":                         {""},
+		"store: {url: 'postgres://u:secret@h/d'}":        {"store.url holds a password"},
+		"store: {url: 'postgres://h/d?password=secret'}": {"store.url holds a password"},
 	} {
 		path := filepath.Join(t.TempDir(), "c.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -85,6 +87,9 @@ func TestBadConfigurations(t *testing.T) {
 		if err == nil {
 			t.Errorf("%q was taken", text)
 			continue
+		}
+		if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: the error repeats the password: %v", text, err)
 		}
 		for _, w := range wants {
 			if !strings.Contains(err.Error(), w) {

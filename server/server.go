@@ -118,8 +118,37 @@ func (s *Server) openStore(ctx context.Context) error {
 }
 
 func (s *Server) openPolicy(ctx context.Context) (err error) {
-	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy})
+	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Changing: s.policyChanges})
 	return err
+}
+
+// policyChanges records a policy before it is in force. The first one is
+// recorded when the engine is there to do it.
+func (s *Server) policyChanges(ctx context.Context, old, next string) error {
+	if s.engine == nil {
+		return nil
+	}
+	detail := "the same as before"
+	if old != next {
+		detail = "in place of " + old
+	}
+	return s.engine.RecordEvent(ctx, core.Record{Operation: "Load Policy", Outcome: core.Allowed, PolicyHash: next, Detail: detail + askedBy(ctx)})
+}
+
+// listLoaded records and logs what became of the revocation list's file.
+func (s *Server) listLoaded(revoked int, err error) {
+	r := core.Record{Operation: "Load Revocation List", Outcome: core.Allowed, Detail: fmt.Sprintf("%d certificates are revoked", revoked)}
+	if err != nil {
+		s.log.Error("tls.client_crl", "error", err)
+		r.Outcome, r.Detail = core.Failed, "the old list stays in force: "+err.Error()
+	}
+	if rerr := s.engine.RecordEvent(context.Background(), r); rerr != nil {
+		s.log.Error("audit", "operation", r.Operation, "error", rerr)
+	}
+}
+
+func (s *Server) authOptions() authn.Options {
+	return authn.Options{Mappings: s.cfg.TLS.Principals, CRLFile: s.cfg.TLS.ClientCRL, CRLMayLack: s.cfg.dev != nil, RequireEKU: s.cfg.TLS.RequireEKU, Loaded: s.listLoaded}
 }
 
 func (c *Config) loadPolicy() (string, string, error) {
@@ -163,6 +192,9 @@ func (s *Server) openEngine(ctx context.Context) error {
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(node), Formats: formats{}, Log: s.log, Observe: m.Observe,
 		Defaults: defaults, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	if err := s.loadTenants(ctx); err != nil {
+		return err
+	}
+	if err := s.engine.RecordEvent(ctx, core.Record{Operation: "Load Policy", Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
 		return err
 	}
 	if err := s.reconcile(ctx, true); err != nil {
@@ -212,7 +244,7 @@ func (s *Server) reconcile(ctx context.Context, atStart bool) error {
 
 func (s *Server) openDoors(ctx context.Context) error {
 	var err error
-	if s.auth, err = authn.New(authn.Options{Mappings: s.cfg.TLS.Principals, CRLFile: s.cfg.TLS.ClientCRL, RequireEKU: s.cfg.TLS.RequireEKU}); err != nil {
+	if s.auth, err = authn.New(s.authOptions()); err != nil {
 		return fmt.Errorf("tls.client_crl: %w", err)
 	}
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
@@ -311,10 +343,14 @@ func (h handshakes) Write(line []byte) (int, error) {
 func (s *Server) Failed() <-chan error { return s.fail }
 
 // Reload reads policy, revocation list and certificates anew; what cannot be
-// used leaves the old in force.
+// used leaves the old in force. Of policy and list there is a record either way.
 func (s *Server) Reload(ctx context.Context) error {
-	err := errors.Join(s.policy.Reload(ctx), s.auth.Reload(), s.tls.reload())
+	err := s.policy.Reload(ctx)
 	if err != nil {
+		r := core.Record{Operation: "Load Policy", Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
+		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
+	}
+	if err = errors.Join(err, s.auth.Reload(), s.tls.reload()); err != nil {
 		s.log.Error("reload", "error", err)
 		return err
 	}

@@ -40,24 +40,47 @@ type auditListCmd struct {
 	Operation string `help:"Only this operation's, such as Get."`
 	Outcome   string `help:"Only allowed, denied or failed ones."`
 	Since     string `help:"Only later ones, such as 2026-01-31T12:00:00Z."`
-	Limit     int    `help:"How many, 1000 at most." default:"20"`
+	Until     string `help:"Only earlier ones, such as 2026-01-31T12:00:00Z."`
+	Limit     int    `help:"How many; 0: all." default:"20"`
 	JSON      bool   `help:"One JSON object a line."`
 }
 
 func (c *auditListCmd) Run() error {
-	q := url.Values{"tenant": {c.Tenant}, "principal": {c.Principal}, "object": {c.Object}, "operation": {c.Operation}, "outcome": {c.Outcome}, "limit": {fmt.Sprint(c.Limit)}}
-	if c.Since != "" {
-		t, err := time.Parse(time.RFC3339, c.Since)
-		if err != nil {
-			return fmt.Errorf("--since must be a time such as 2026-01-31T12:00:00Z")
+	q := url.Values{"tenant": {c.Tenant}, "principal": {c.Principal}, "object": {c.Object}, "operation": {c.Operation}, "outcome": {c.Outcome}}
+	for name, at := range map[string]string{"since": c.Since, "until": c.Until} {
+		if at == "" {
+			continue
 		}
-		q.Set("since", fmt.Sprint(t.UnixMicro()))
+		t, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return fmt.Errorf("--%s must be a time such as 2026-01-31T12:00:00Z", name)
+		}
+		q.Set(name, fmt.Sprint(t.UnixMicro()))
 	}
-	var page server.AuditPage
-	if err := c.call("GET", "/audit", q, &page); err != nil {
-		return err
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit must be a number of records, or 0 for all")
 	}
-	for _, e := range page.Entries {
+	const page = 1000 // records asked for at once
+	for left, more := c.Limit, true; more; {
+		ask := page
+		if c.Limit > 0 {
+			ask = min(page, left)
+		}
+		q.Set("limit", fmt.Sprint(ask))
+		var got server.AuditPage
+		if err := c.call("GET", "/audit", q, &got); err != nil {
+			return err
+		}
+		c.print(got.Entries)
+		left -= len(got.Entries)
+		q.Set("before", fmt.Sprint(got.Before))
+		more = got.Before != 0 && (c.Limit == 0 || left > 0)
+	}
+	return nil
+}
+
+func (c *auditListCmd) print(entries []audit.Entry) {
+	for _, e := range entries {
 		if c.JSON {
 			b, _ := json.Marshal(e)
 			fmt.Println(escaped(string(b)))
@@ -65,15 +88,17 @@ func (c *auditListCmd) Run() error {
 		}
 		fmt.Println(line(e))
 	}
-	return nil
 }
 
 // line shows an entry to people. Who is not known is shown by address; what a
 // terminal would act on is shown as a question mark.
 func line(e audit.Entry) string {
 	who := e.Tenant + "/" + e.Principal
-	if e.Principal == "" {
+	switch {
+	case e.Principal == "":
 		who = "from " + e.Address
+	case e.Tenant == "":
+		who = e.Principal
 	}
 	s := strings.TrimRight(fmt.Sprintf("%s %-7s %-4s %s %s %s", e.Time, e.Outcome, e.Door, who, e.Operation, e.Object), " ")
 	for _, more := range []string{e.Code, e.Where, strings.Join(e.Reasons, ", "), e.Detail} {

@@ -187,6 +187,13 @@ func (k *call) forgetAll(ch *core.Change) {
 	}
 }
 
+// RecordEvent records what was done to the server itself, such as another policy
+// being put in force; r says what, and how it ended.
+func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
+	r.Time, r.Principal, r.Door = e.Clock.NowMicro(), "keyreeve", core.DoorAdmin
+	return e.Store.Commit(context.WithoutCancel(ctx), &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
+}
+
 // Refuse records an operation that never reached its verb, because its payload
 // could not be read or a batch rule forbade it, and returns the error to answer.
 func (e *Engine) Refuse(ctx context.Context, c *core.Caller, op core.Operation, err error) error {

@@ -45,63 +45,77 @@ type Mapping struct {
 
 // Authenticator turns certificates into principals.
 type Authenticator struct {
-	mappings   []Mapping
-	crlFile    string
-	requireEKU bool
+	Options
 
 	revoked atomic.Pointer[revocations]
 	mu      sync.Mutex // one reload at a time
 	looked  atomic.Int64
 }
 
+// revocations is what the file said, or what it said before it could not be read.
 type revocations struct {
 	serials map[string]bool // issuer's raw name + serial
 	mtime   time.Time
 	size    int64
+	problem error
 }
 
 // Options configure an Authenticator.
 type Options struct {
 	Mappings   []Mapping
-	CRLFile    string // a PEM list of the client authority; "" or absent: none
+	CRLFile    string // PEM lists of the client authorities; "": none
+	CRLMayLack bool   // the file need not be there; it counts when it comes
 	RequireEKU bool   // demand Extended Key Usage clientAuth, which some arrays' certificates lack
+
+	// Loaded is told when the file has changed: how many certificates it revokes,
+	// or why it cannot be used. Nil: nobody is.
+	Loaded func(revoked int, err error)
 }
 
-// New makes one. A revocation list that is there must be readable.
+// New makes one. A revocation list must be readable, and be there: one that is
+// looked for in the wrong place revokes nobody.
 func New(o Options) (*Authenticator, error) {
-	a := &Authenticator{mappings: o.Mappings, crlFile: o.CRLFile, requireEKU: o.RequireEKU}
+	if o.Loaded == nil {
+		o.Loaded = func(int, error) {}
+	}
+	a := &Authenticator{Options: o}
 	a.revoked.Store(&revocations{serials: map[string]bool{}})
+	if _, err := os.Stat(o.CRLFile); o.CRLFile != "" && !o.CRLMayLack && err != nil {
+		return nil, err
+	}
 	return a, a.Reload()
 }
 
 // Reload reads the revocation list if it has changed. One that cannot be read
 // leaves the old one in force and is an error.
 func (a *Authenticator) Reload() error {
-	if a.crlFile == "" {
+	if a.CRLFile == "" {
 		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	info, err := os.Stat(a.crlFile)
+	info, err := os.Stat(a.CRLFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if now := a.revoked.Load(); now.mtime.Equal(info.ModTime()) && now.size == info.Size() {
-		return nil
+	now := a.revoked.Load()
+	if now.mtime.Equal(info.ModTime()) && now.size == info.Size() {
+		return now.problem
 	}
-	b, err := os.ReadFile(a.crlFile)
+	b, err := os.ReadFile(a.CRLFile)
 	if err != nil {
 		return err
 	}
 	serials, err := readLists(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", a.crlFile, err)
+		serials, err = now.serials, fmt.Errorf("%s: %w", a.CRLFile, err)
 	}
-	a.revoked.Store(&revocations{serials: serials, mtime: info.ModTime(), size: info.Size()})
-	return nil
+	a.revoked.Store(&revocations{serials, info.ModTime(), info.Size(), err})
+	a.Loaded(len(serials), err)
+	return err
 }
 
 // readLists reads the revocation lists of a PEM file, one an authority. A list
@@ -152,7 +166,7 @@ const lookEvery = 500
 func (a *Authenticator) Revoked(c *x509.Certificate) bool {
 	now := time.Now().UnixMilli()
 	if last := a.looked.Load(); now-last >= lookEvery && a.looked.CompareAndSwap(last, now) {
-		_ = a.Reload() // the old list stays in force
+		_ = a.Reload() // the old list stays in force; Loaded was told why
 	}
 	r := a.revoked.Load()
 	return len(r.serials) > 0 && r.serials[string(c.RawIssuer)+c.SerialNumber.String()]
@@ -177,7 +191,7 @@ func (a *Authenticator) Principal(state *tls.ConnectionState) (*core.Principal, 
 		return nil, refuse("the client certificate, or one that it was issued under, has been revoked")
 	case weak(c):
 		return nil, refuse(fmt.Sprintf("the client certificate's RSA key has fewer than %d bits; issue one with a longer key", minRSABits))
-	case a.requireEKU && !hasClientAuth(c):
+	case a.RequireEKU && !hasClientAuth(c):
 		return nil, refuse("the client certificate lacks the Extended Key Usage clientAuth")
 	}
 	sum := sha256.Sum256(c.Raw)
@@ -209,8 +223,8 @@ func hasClientAuth(c *x509.Certificate) bool {
 }
 
 func (a *Authenticator) mapped(c *x509.Certificate, p *core.Principal) bool {
-	for i := range a.mappings {
-		if m := &a.mappings[i]; m.fits(c, p.Fingerprint) {
+	for i := range a.Mappings {
+		if m := &a.Mappings[i]; m.fits(c, p.Fingerprint) {
 			p.Tenant, p.ID, p.Groups, p.Roles = m.Tenant, m.Name, m.Groups, m.Roles
 			return true
 		}

@@ -260,7 +260,7 @@ func TestRevocation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a := authenticator(t, Options{CRLFile: file}) // not there yet
+	a := authenticator(t, Options{CRLFile: file, CRLMayLack: true}) // not there yet
 	if _, err := a.Principal(state(gone, c.cert)); err != nil {
 		t.Fatal(err)
 	}
@@ -312,6 +312,35 @@ func TestRevocation(t *testing.T) {
 	}
 	if err := a.Reload(); err != nil || !a.Revoked(gone) {
 		t.Errorf("a list that was removed: %v, revoked %v; it must stay in force", err, a.Revoked(gone))
+	}
+}
+
+// A list that is looked for in the wrong place is an error at the start, and of
+// one that changes later somebody is told, also when it cannot be used.
+func TestListIsToldOf(t *testing.T) {
+	c := newCA(t, "ca", nil)
+	file := filepath.Join(t.TempDir(), "crl.pem")
+	if _, err := New(Options{CRLFile: file}); err == nil {
+		t.Error("a list that is not there was taken for one that revokes nobody")
+	}
+	var told []int
+	wrong := 0
+	a := authenticator(t, Options{CRLFile: file, CRLMayLack: true, Loaded: func(n int, err error) {
+		if told = append(told, n); err != nil {
+			wrong++
+		}
+	}})
+	for _, b := range [][]byte{c.crl(nil, c.leaf(uri("keyreeve://acme/a")), c.leaf(uri("keyreeve://acme/b"))), []byte("half a li")} {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.Reload()
+	}
+	if err := a.Reload(); err == nil {
+		t.Error("a list that is spoilt is an error once only")
+	}
+	if len(told) != 2 || told[0] != 2 || told[1] != 2 || wrong != 1 {
+		t.Errorf("told %v, %d of them wrong; want two certificates, then that they stay revoked", told, wrong)
 	}
 }
 

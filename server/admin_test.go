@@ -1,0 +1,174 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+)
+
+// records are the audit records of one operation, newest first.
+func records(t *testing.T, s *servertest.Server, operation string, more ...string) []string {
+	t.Helper()
+	out, err := s.Command(append([]string{"audit", "list", "--dir", s.Dir, "--limit", "0", "--operation", operation}, more...)...)
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	if out = strings.TrimSpace(out); out == "" {
+		return nil
+	}
+	return strings.Split(out, "\n")
+}
+
+// What an administrator does to the server is recorded: which policy is in
+// force since when, and whom the revocation list refuses, by command or signal.
+func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
+	s := servertest.Start(t)
+	policies := func(want int, says string) {
+		t.Helper()
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			got := records(t, s, "Load Policy")
+			if len(got) == want && strings.Contains(got[0], " allowed admin keyreeve Load Policy") && strings.Contains(got[0], says) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the records are %q; want %d, the newest with %q", got, want, says)
+			}
+		}
+	}
+	policies(1, "at start")
+	if out, err := s.Command("policy", "reload", "--dir", s.Dir); err != nil {
+		t.Fatal(err, out)
+	}
+	policies(2, fmt.Sprintf("asked by user %d", os.Getuid()))
+	s.Signal(syscall.SIGHUP)
+	policies(3, "the same as before")
+
+	lists := func(want int, says string) {
+		t.Helper()
+		dev := dial(t, s, "dev", core.V1_4)
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			kmiptest.Do(dev, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+			got := records(t, s, "Load Revocation List")
+			if len(got) == want && strings.Contains(got[0], says) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the records are %q; want %d, the newest with %q", got, want, says)
+			}
+		}
+	}
+	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.Command("cert", "revoke", "--dir", s.Dir, "--name", "thief"); err != nil {
+		t.Fatal(err, out)
+	}
+	lists(1, "allowed admin keyreeve Load Revocation List | 1 certificates are revoked")
+	if err := os.WriteFile(filepath.Join(s.Certs, "crl.pem"), []byte("spoilt"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lists(2, "the old list stays in force")
+	thief, err := kmiptest.Config(s.Certs, "thief")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := kmiptest.Dial(s.KMIP, thief, core.V1_4); err == nil {
+		if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err == nil {
+			t.Error("a spoilt list lets in who stood on the old one")
+		}
+		c.Close()
+	}
+}
+
+// A REST request that is refused before the engine sees it leaves a record of
+// the operation that it asked for.
+func TestRefusedRESTRequestsAreRecorded(t *testing.T) {
+	s := servertest.Start(t)
+	cfg, _ := kmiptest.Config(s.Certs, "dev")
+	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 10 * time.Second}
+	for _, c := range []struct{ method, path, kind, body, operation string }{
+		{"POST", "/v1/encrypt", "text/plain", "{}", "Encrypt"}, {"POST", "/v1/decrypt", "", "{}", "Decrypt"}, {"POST", "/v1/keys", "application/xml", "{}", "Create"},
+		{"POST", "/v1/keys", "application/json", `{"type":"pair","algorithm":"ROT13","usage":["sign"]}`, "Create Key Pair"},
+		{"POST", "/v1/encrypt", "application/json", `{"key_id":"a","key_id":"b"}`, "Encrypt"}, {"GET", "/v1/keys?limit=x", "", "", "Locate"},
+		{"GET", "/v1/keys?offset=2147483647", "", "", "Locate"}, {"GET", "/v1/keys/nobody", "", "", "Get Attributes"},
+	} {
+		before := len(records(t, s, c.operation))
+		req, _ := http.NewRequest(c.method, "https://"+s.HTTPS+c.path, strings.NewReader(c.body))
+		if c.kind != "" {
+			req.Header.Set("Content-Type", c.kind)
+		}
+		res, err := rest.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		got := records(t, s, c.operation)
+		if res.StatusCode < 400 || len(got) != before+1 || !strings.Contains(got[0], " failed  rest default/dev "+c.operation) {
+			t.Errorf("%s %s as %q: %s %s; the records of %s are %q", c.method, c.path, c.kind, res.Status, b, c.operation, got)
+		}
+	}
+}
+
+// audit list gives as many records as are asked for, however many pages that
+// takes, and says no when it is asked for nonsense.
+func TestAuditListPages(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s, "dev", core.V1_4)
+	const many = 2300
+	for range many {
+		if _, err := kmiptest.Do(c, &kmip.RNGRetrieve, &core.RNGRetrieveInput{Length: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit, want := range map[string]int{"0": many, "1": 1, "1000": 1000, "1001": 1001, "2299": 2299, "9999": many} {
+		out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "RNG Retrieve", "--limit", limit)
+		if n := strings.Count(out, "\n"); err != nil || n != want {
+			t.Errorf("--limit %s: %d records, want %d (%v)", limit, n, want, err)
+		}
+	}
+	if got := records(t, s, "RNG Retrieve", "--until", "2020-01-01T00:00:00Z"); len(got) != 0 {
+		t.Errorf("until 2020: %d records", len(got))
+	}
+	for _, args := range [][]string{{"--limit", "-1"}, {"--until", "soon"}} {
+		if out, err := s.Command(append([]string{"audit", "list", "--dir", s.Dir}, args...)...); err == nil {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+}
+
+// policy simulate answers allow or deny on the first line, and by its status
+// that it could be asked: also for what another tenant has, and what nobody has.
+func TestSimulateAnswers(t *testing.T) {
+	s := servertest.Start(t)
+	id := aesKey(t, dial(t, s, "dev", core.V1_4))
+	for _, c := range []struct{ as, do, object, want string }{
+		{"dev", "Get", id, "allow\n  member of the object's group\n  owner\n"}, {"default/dev2", "Get", id, "allow\n  member of the object's group\n"},
+		{"stranger", "Get", id, "deny\n  no rule allows it\n"}, {"other/dev", "Get", id, "deny\n  for tenant other there is no such object"},
+		{"dev", "Get", "nobody", "deny\n  for tenant default there is no such object"}, {"dev", "Get", "", "deny\n"}, {"stranger", "Create", "", "allow\n"},
+		{"", "Create", "", "deny\n"},
+	} {
+		out, err := s.Command("policy", "simulate", "--dir", s.Dir, "--as", c.as, "--do", c.do, "--object", c.object)
+		if err != nil || !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s as %s of %s: %v, %q; want %q", c.do, c.as, c.object, err, out, c.want)
+		}
+	}
+	for _, args := range [][]string{{"--as", "dev", "--do", "Frobnicate"}, {"--as", "dev", "--do", "Get", "--at", "noon"}, {"--as", "dev"}} {
+		out, err := s.Command(append([]string{"policy", "simulate", "--dir", s.Dir}, args...)...)
+		if err == nil || !strings.HasPrefix(out, "keyreeve: ") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: %v, %q; want one sentence and status 1", args, err, out)
+		}
+	}
+}
