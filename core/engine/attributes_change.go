@@ -181,7 +181,7 @@ func (k *call) changeCustody(o, next *core.ManagedObject) error {
 	case slices.Contains(k.Defaults.ForbidClasses, to):
 		return core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
-	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+	if err := k.keysOf(o); err != nil {
 		return err
 	}
 	m, err := k.HSM.Reclass(k.ctx, o.Key(), to)

@@ -228,7 +228,7 @@ func (k *call) use(id core.Identifier, mask core.UsageMask, protect bool) (*core
 	if err := checkMask(o, mask); err != nil {
 		return nil, err
 	}
-	return o, k.EnsureTenant(k.ctx, o.Tenant)
+	return o, k.keysOf(o)
 }
 
 // parameters completes what a request says by what the key's own Cryptographic

@@ -86,17 +86,22 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	for _, id := range c.Finish {
 		delete(m.intents, id)
 	}
-	m.setKeys(c.TenantKeys)
+	if err := m.setKeys(c.TenantKeys); err != nil {
+		return err
+	}
 	m.entries = append(m.entries, c.Entries...)
 	return nil
 }
 
-func (m *memStore) setKeys(keys []core.TenantKey) {
+func (m *memStore) setKeys(keys []core.TenantKey) error {
 	for _, k := range keys {
 		at := -1
-		for i := range m.keys {
-			if bytes.Equal(m.keys[i].Token, k.Token) {
-				at = i
+		for i, old := range m.keys {
+			if old.Tenant != k.Tenant || old.Purpose != k.Purpose || old.Epoch != k.Epoch {
+				continue
+			}
+			if at = i; !bytes.Equal(old.Token, k.Token) {
+				return core.Errorf(core.Conflict, "another node made it")
 			}
 		}
 		if at < 0 {
@@ -105,6 +110,7 @@ func (m *memStore) setKeys(keys []core.TenantKey) {
 			m.keys[at] = k
 		}
 	}
+	return nil
 }
 
 func (m *memStore) TenantKeys(_ context.Context, tenant string) (out []core.TenantKey, err error) {
@@ -154,6 +160,8 @@ type memHSM struct {
 	tokens    map[string]bool
 	destroyed [][]byte
 	fail      error
+	loaded    []core.TenantKey
+	making    func() // what happens while a tenant key is made
 	slow      func() // what happens while an Encrypt is under way
 }
 
@@ -248,12 +256,20 @@ func (h *memHSM) Random(_ context.Context, dst []byte) error { rand.Read(dst); r
 func (h *memHSM) Seed(context.Context, []byte) error         { return nil }
 func (h *memHSM) Forget(string, string)                      {}
 func (h *memHSM) MakeTenantKey(_ context.Context, k core.TenantKey) error {
+	if h.making != nil {
+		h.making()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tokens[string(k.Token)] = true
 	return h.fail
 }
-func (h *memHSM) LoadTenantKeys(context.Context, []core.TenantKey) error { return nil }
+func (h *memHSM) LoadTenantKeys(_ context.Context, keys []core.TenantKey) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loaded = keys
+	return nil
+}
 func (h *memHSM) DestroyObject(_ context.Context, t []byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -70,7 +70,7 @@ func (k *call) getClear(o *core.ManagedObject, in *core.GetInput, out *core.GetO
 
 // reveal puts the clear bytes into a secret that dies with a failed operation.
 func (k *call) reveal(o *core.ManagedObject, out *core.GetOutput) error {
-	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+	if err := k.keysOf(o); err != nil {
 		return err
 	}
 	s := core.NewSecret()

@@ -19,7 +19,7 @@ func (k *call) getWrapped(o *core.ManagedObject, in *core.GetInput, out *core.Ge
 	if err != nil {
 		return err
 	}
-	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+	if err := k.keysOf(o); err != nil {
 		return err
 	}
 	kb := &out.Object.KeyBlock
@@ -134,6 +134,9 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		return nil, p, core.Errorf(core.WrappingObjectDestroyed, "the wrapping key %s is destroyed", with.ID)
 	}
 	if err := check(with, k.now); err != nil {
+		return nil, p, err
+	}
+	if err := k.keysOf(with); err != nil {
 		return nil, p, err
 	}
 	k.grant(op, with.ID, check)
