@@ -141,6 +141,12 @@ func (c *Config) check() error {
 			errs = append(errs, fmt.Errorf("%s must be host:port, not %q", name, a))
 		}
 	}
+	l := c.Limits
+	for name, n := range map[string]int64{"connections": int64(l.Connections), "per_peer": int64(l.PerPeer), "handshake": int64(l.Handshake), "read": int64(l.Read), "idle": int64(l.Idle), "write": int64(l.Write)} {
+		if n <= 0 {
+			errs = append(errs, fmt.Errorf("limits.%s must be more than 0: every door is bounded", name))
+		}
+	}
 	for _, cl := range c.Keys.ForbidClasses {
 		if cl != "N" && cl != "X" && cl != "C" {
 			errs = append(errs, fmt.Errorf("keys.forbid_classes knows N, X and C, not %q", cl))

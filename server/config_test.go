@@ -67,15 +67,18 @@ func TestSampleIsTheDefaults(t *testing.T) {
 // All that is wrong with a file is said at once, and each by its name.
 func TestBadConfigurations(t *testing.T) {
 	for text, wants := range map[string][]string{
-		"":                               {"dir must be set", "tls.certificate must be set", "hsm.module must be set", "hsm.pin_file", "store.url"},
-		"kmpi: x":                        {"kmpi"},
-		"hsm: {sesions: 3}":              {"sesions"},
-		"kmip: nonsense":                 {"kmip must be host:port"},
-		"policy: {file: p}":              {"policy.tests"},
-		"keys: {forbid_classes: [Q]}":    {"forbid_classes"},
-		"compat: {a: [Nonsense]}":        {"Nonsense"},
-		"tls: {principals: [{name: a}]}": {"principals[0]"},
-		"hsm: [":                         {""},
+		"":                                    {"dir must be set", "tls.certificate must be set", "hsm.module must be set", "hsm.pin_file", "store.url"},
+		"kmpi: x":                             {"kmpi"},
+		"hsm: {sesions: 3}":                   {"sesions"},
+		"kmip: nonsense":                      {"kmip must be host:port"},
+		"policy: {file: p}":                   {"policy.tests"},
+		"keys: {forbid_classes: [Q]}":         {"forbid_classes"},
+		"compat: {a: [Nonsense]}":             {"Nonsense"},
+		"tls: {principals: [{name: a}]}":      {"principals[0]"},
+		"limits: {connections: 0, read: -1s}": {"limits.connections", "limits.read"},
+		"dir: a\ndir: b":                      {"dir"},
+		"dir: a\n---\ndir: b":                 {""},
+		"hsm: [":                              {""},
 		"store: {url: 'postgres://u:secret@h/d'}":        {"store.url holds a password"},
 		"store: {url: 'postgres://h/d?password=secret'}": {"store.url holds a password"},
 	} {

@@ -33,11 +33,11 @@ func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttribute
 }
 
 // shown lists o's attributes as of now: the state as dates have moved it, and
-// nothing that is kept for the server's own use.
+// nothing that is kept for the server's own use, or that the caller may not know.
 func (k *call) shown(o *core.ManagedObject) core.Attributes {
 	out := make(core.Attributes, 0, len(o.Attributes))
 	for _, a := range o.Attributes {
-		if a.Tag != 0 && core.RuleOf(a.Tag) == nil {
+		if (a.Tag != 0 && core.RuleOf(a.Tag) == nil) || (a.Tag == core.TagDigest && !k.mayKnowDigest(o)) {
 			continue
 		}
 		if a.Tag == core.TagState {
@@ -46,6 +46,17 @@ func (k *call) shown(o *core.ManagedObject) core.Attributes {
 		out = append(out, a)
 	}
 	return out
+}
+
+// mayKnowDigest asks whether the caller may Get o, where the Digest tells of its
+// value: that of a password lets it be guessed, by an auditor too.
+func (k *call) mayKnowDigest(o *core.ManagedObject) bool {
+	if o.Type != core.ObjectTypeSecretData {
+		return true
+	}
+	d, err := k.Policy.Decide(k.ctx, &core.AccessRequest{Operation: core.OperationGet, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
+		Door: k.caller.Door, Address: k.record.Address, Now: k.now})
+	return err == nil && d.Allow
 }
 
 func (k *call) named(o *core.ManagedObject, names []core.AttributeName) core.Attributes {

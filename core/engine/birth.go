@@ -130,7 +130,8 @@ func setProtection(o *core.ManagedObject, class core.Class) {
 }
 
 // setDigest writes the SHA-256 Digest where it is known. Of Secret Data only
-// who may read the value may know it: the hash of a password lets it be guessed.
+// who may read the value may know it (see mayKnowDigest), and of that which
+// nobody can read nobody.
 func setDigest(o *core.ManagedObject, sha256 []byte) {
 	if sha256 == nil || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
 		return

@@ -60,6 +60,7 @@ type Engine struct {
 	Options
 	objects *cache
 	naming  naming
+	pages   chan struct{} // of Locate, in memory
 	streams *streams
 	logins  logins
 	tenants tenants
@@ -81,7 +82,7 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	return &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming()}
+	return &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: make(chan struct{}, maxPages)}
 }
 
 type systemClock struct{}

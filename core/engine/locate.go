@@ -12,6 +12,7 @@ const (
 	locatePage    = 500
 	maxLocated    = 100_000
 	maxCandidates = 5_000_000
+	maxPages      = 8 // pages in memory at once: each can be maxAttributeBytes times locatePage
 )
 
 // Locate finds objects by their attributes, oldest first (KMIP 1.4 §4.9, 2.1
@@ -61,31 +62,45 @@ type search struct {
 }
 
 func (s *search) run() error {
-	after := int64(0)
-	for seen := 0; ; {
-		page, err := s.Store.Candidates(s.ctx, s.caller.Principal.Tenant, s.filter, after, locatePage)
-		if err != nil {
-			return err
-		}
-		for _, o := range page {
-			if s.take(o); len(s.ids) >= s.limit {
-				return nil
-			}
-		}
-		if len(page) < locatePage {
-			s.exhausted = true
-			return nil
-		}
-		after = page[len(page)-1].Seq
-		if seen += len(page); seen >= maxCandidates {
+	for after, seen := int64(0), 0; ; seen += locatePage {
+		if seen >= maxCandidates {
 			return core.Errorf(core.GeneralFailure, "the search looked at %d objects without an end; name a more selective attribute", seen)
+		}
+		var err error
+		if after, err = s.page(after); err != nil || after == 0 {
+			return err
 		}
 	}
 }
 
+// page looks at one page of candidates and returns where the next one begins,
+// or 0. Those who search take turns at having a page in memory.
+func (s *search) page(after int64) (int64, error) {
+	select {
+	case s.pages <- struct{}{}:
+		defer func() { <-s.pages }()
+	case <-s.ctx.Done():
+		return 0, core.Wrap(core.Busy, s.ctx.Err(), "other searches are under way, and the request ended before its turn")
+	}
+	page, err := s.Store.Candidates(s.ctx, s.caller.Principal.Tenant, s.filter, after, locatePage)
+	if err != nil {
+		return 0, err
+	}
+	for _, o := range page {
+		if s.take(o); len(s.ids) >= s.limit {
+			return 0, nil
+		}
+	}
+	if len(page) < locatePage {
+		s.exhausted = true
+		return 0, nil
+	}
+	return page[len(page)-1].Seq, nil
+}
+
 // take adds o to the answer if it matches and may be seen.
 func (s *search) take(o *core.ManagedObject) {
-	if !s.online(o) || !s.fresh(o) || !s.filter.Matches(o) || !s.visible(o) {
+	if !s.online(o) || !s.fresh(o) || !s.filter.Matches(o) || !s.visible(o) || (s.in.Attributes.Has(core.TagDigest) && !s.mayKnowDigest(o)) {
 		return
 	}
 	if s.skip > 0 {

@@ -1,10 +1,14 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -376,5 +380,78 @@ func TestLocateCountsWhatItShows(t *testing.T) {
 		if err != nil || !slices.Equal(out.IDs, c.ids) || out.Located != c.located {
 			t.Errorf("at most %d after %d: %+v, %v; want %v and %d", c.max, c.offset, out, err, c.ids, c.located)
 		}
+	}
+}
+
+// readers lets everybody of the tenant read attributes, as auditors do, and only
+// the owner Get.
+type readers struct{ rules }
+
+func (readers) Decide(_ context.Context, a *core.AccessRequest) (core.Decision, error) {
+	reads := a.Operation == core.OperationGetAttributes || a.Operation == core.OperationGetAttributeList || a.Operation == core.OperationLocate
+	return core.Decision{Allow: a.Object == nil || reads || a.Object.Owner == a.Principal.ID, Scope: "tenant", Reasons: []string{"test"}}, nil
+}
+
+// Who may read attributes and not the value does not learn the Digest of a
+// password, neither by reading it nor by searching for it.
+func TestDigestOfASecretIsForReaders(t *testing.T) {
+	w := newWorld(t)
+	w.Options.Policy = readers{}
+	w.Engine = New(w.Options)
+	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("secret")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _ := w.store.Object(ctx, "default", out.ID)
+	digest, ok := o.Attributes.Get(core.TagDigest)
+	if !ok {
+		t.Fatal("the secret has no Digest")
+	}
+	for c, want := range map[*core.Caller]int{w.alice: 1, w.eve: 0} {
+		got, err := w.GetAttributes(ctx, c, &core.GetAttributesInput{ID: core.ID(out.ID)})
+		if err != nil || len(got.Attributes.All(core.AttributeName{Tag: core.TagDigest})) != want {
+			t.Errorf("%s reads %d Digests, want %d (%v)", c.Principal.ID, len(got.Attributes.All(core.AttributeName{Tag: core.TagDigest})), want, err)
+		}
+		found, err := w.Locate(ctx, c, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagDigest, digest)})
+		if err != nil || len(found.IDs) != want {
+			t.Errorf("%s finds %v by the Digest, want %d (%v)", c.Principal.ID, found.IDs, want, err)
+		}
+	}
+}
+
+// countingStore counts who reads candidates at once.
+type countingStore struct {
+	*memStore
+	now, most *atomic.Int32
+}
+
+func (s countingStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
+	n := s.now.Add(1)
+	defer s.now.Add(-1)
+	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
+	}
+	time.Sleep(time.Millisecond)
+	return s.memStore.Candidates(ctx, tenant, f, after, limit)
+}
+
+// However many search at once, few pages are in memory, and all are answered.
+func TestSearchesTakeTurns(t *testing.T) {
+	w := newWorld(t)
+	id := w.aesKey()
+	s := countingStore{w.store, new(atomic.Int32), new(atomic.Int32)}
+	w.Options.Store = s
+	w.Engine = New(w.Options)
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(out.IDs, []string{id}) {
+				t.Errorf("%+v, %v", out, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := s.most.Load(); n > maxPages || n < 2 {
+		t.Errorf("%d pages were read at once, want at most %d", n, maxPages)
 	}
 }
