@@ -54,6 +54,9 @@ func compile(ctx context.Context, text, tests string) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Package.Equal(m.Package) {
+		return nil, errors.New("policies_test.rego: the tests need a package of their own, such as keyreeve.authz_test; a rule that they added to the policy's would hold in the tests alone")
+	}
 	p, err := prepare(ctx, m)
 	if err != nil {
 		return nil, err

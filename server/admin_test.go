@@ -149,6 +149,23 @@ func TestAuditListPages(t *testing.T) {
 	}
 }
 
+// The doctor looks and does not touch: where there is no server it makes none.
+func TestDoctorChangesNothing(t *testing.T) {
+	s := servertest.Start(t)
+	dir := filepath.Join(t.TempDir(), "none")
+	if out, err := s.Command("doctor", "--dir", dir); err == nil || !strings.Contains(out, "no folder of a development server") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the doctor made a server")
+	}
+	for _, args := range [][]string{{"--config", "x", "--kmip", "127.0.0.1:1"}, {"--dev", "--config", "x"}, {}} {
+		if out, err := s.Command(append([]string{"serve"}, args...)...); err == nil || strings.Count(out, "\n") != 1 {
+			t.Errorf("serve %v: %v %q; want one sentence and status 1", args, err, out)
+		}
+	}
+}
+
 // policy simulate answers allow or deny on the first line, and by its status
 // that it could be asked: also for what another tenant has, and what nobody has.
 func TestSimulateAnswers(t *testing.T) {

@@ -55,7 +55,7 @@ func (verCmd) Run() error {
 
 func main() {
 	var c cli
-	k := kong.Must(&c, kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM."), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	k := kong.Must(&c, kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM. For a first try, on this machine alone: keyreeve serve --dev"), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	args := os.Args[1:]
 	if len(args) > 0 && args[0] == "help" {
 		args = append(args[1:], "--help")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,9 +18,9 @@ const stopWait = 20 * time.Second
 
 type serveCmd struct {
 	Dev     bool   `help:"Make and use everything a first run needs, in --dir, on the loopback."`
-	Dir     string `help:"Folder for --dev." type:"path" default:"./dev"`
-	KMIP    string `name:"kmip" help:"host:port of the KMIP door of --dev; port 0 picks a free one." default:"127.0.0.1:5696"`
-	HTTP    string `name:"http" help:"host:port of the REST door of --dev; port 0 picks a free one." default:"127.0.0.1:8443"`
+	Dir     string `help:"Folder for --dev; left out: ./dev." type:"path"`
+	KMIP    string `name:"kmip" help:"host:port of the KMIP door of --dev; port 0 picks a free one; left out: 127.0.0.1:5696."`
+	HTTP    string `name:"http" help:"host:port of the REST door of --dev; port 0 picks a free one; left out: 127.0.0.1:8443."`
 	Members int    `help:"Tokens of the HSM group; only 1 is supported so far." default:"1"`
 	Config  string `help:"Configuration file, for production." type:"path"`
 	Verbose bool   `short:"v" help:"Log more."`
@@ -54,7 +55,9 @@ func (c *serveCmd) config() (server.Config, error) {
 	case c.Dev && c.Config != "":
 		return server.Config{}, fmt.Errorf("--dev and --config exclude each other")
 	case c.Dev:
-		return server.Dev(c.Dir, c.KMIP, c.HTTP)
+		return server.Dev(cmp.Or(c.Dir, "dev"), cmp.Or(c.KMIP, "127.0.0.1:5696"), cmp.Or(c.HTTP, "127.0.0.1:8443"))
+	case c.Config != "" && c.Dir+c.KMIP+c.HTTP != "":
+		return server.Config{}, fmt.Errorf("--dir, --kmip and --http are for --dev; in the file of --config they are dir, kmip and https")
 	case c.Config != "":
 		return server.LoadConfig(c.Config)
 	}

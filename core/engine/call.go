@@ -69,7 +69,10 @@ func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *
 	reasons := k.record.Reasons[:0]
 	began := e.Clock.NowMicro()
 	*k = call{Engine: e, ctx: ctx, caller: c, op: op, start: e.Clock.Mono(), now: began / 1e6}
-	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: op.String(), Reasons: reasons}
+	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: "Message", Reasons: reasons}
+	if op != 0 {
+		k.record.Operation = op.String()
+	}
 	if p := c.Principal; p != nil {
 		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
 	}
@@ -195,7 +198,8 @@ func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
 }
 
 // Refuse records an operation that never reached its verb, because its payload
-// could not be read or a batch rule forbade it, and returns the error to answer.
+// could not be read or a batch rule forbade it, and returns the error to answer;
+// operation 0 is a whole request message.
 func (e *Engine) Refuse(ctx context.Context, c *core.Caller, op core.Operation, err error) error {
 	return e.begin(ctx, c, op).end(err)
 }

@@ -83,8 +83,11 @@ func TestPanicIsRecorded(t *testing.T) {
 func TestRefusedLoginIsADenial(t *testing.T) {
 	w := newWorld(t)
 	w.Refuse(ctx, w.alice, core.OperationGet, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
-	if body := string(w.store.entries[0].Body); !strings.Contains(body, "denied") {
-		t.Errorf("the record is %q", body)
+	w.Refuse(ctx, w.alice, 0, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
+	for i, want := range []string{"Get denied", "Message denied"} {
+		if body := string(w.store.entries[i].Body); !strings.HasPrefix(body, want) {
+			t.Errorf("the record is %q, want %q", body, want)
+		}
 	}
 }
 
