@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -309,7 +310,7 @@ func (rules) Health(context.Context) error { return nil }
 type plainJournal struct{}
 
 func (plainJournal) Seal(r *core.Record) core.Entry {
-	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Operation + " " + string(r.Outcome) + " " + r.Object + " " + r.Detail)}
+	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Operation + " " + string(r.Outcome) + " " + r.Object + " " + r.Detail + " | " + strings.Join(r.Reasons, ", "))}
 }
 
 // plainFormats passes bytes through.

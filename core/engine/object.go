@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,11 @@ func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, 
 	}
 	d, err := k.Policy.Decide(k.ctx, &k.access)
 	k.record.PolicyHash = d.PolicyHash
-	k.record.Reasons = append(k.record.Reasons, d.Reasons...)
+	for _, r := range d.Reasons { // of several decisions, each reason once
+		if !slices.Contains(k.record.Reasons, r) {
+			k.record.Reasons = append(k.record.Reasons, r)
+		}
+	}
 	if err != nil {
 		return core.Decision{}, core.Wrap(core.PolicyUnavailable, err, "the policy could not decide, so the answer is no; see the policy's health")
 	}
@@ -153,7 +158,6 @@ func (k *call) stillGranted() error {
 		return nil
 	}
 	k.now = k.Clock.Now()
-	k.record.Reasons = k.record.Reasons[:0]
 	for _, g := range k.grants[:k.granted] {
 		k.objects.drop(k.caller.Principal.Tenant, g.id)
 		o, err := k.load(g.id)

@@ -64,6 +64,31 @@ func TestSlowOperationAsksAgain(t *testing.T) {
 	}
 }
 
+// Of an operation that takes long, such as making an RSA key, the record says
+// why it was allowed, and says it once.
+func TestSlowOperationKeepsItsReasons(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active)
+	slow := func() { w.clock.now++ }
+	w.hsm.slow = slow
+	if err := w.step(w.alice, "encrypt", id); err != nil {
+		t.Fatal(err)
+	}
+	w.hsm.slow, w.hsm.making = nil, slow // the keys of a new tenant
+	if _, err := w.Create(ctx, w.out, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Encrypt", "Create allowed"} {
+		i := slices.IndexFunc(w.store.entries, func(e core.Entry) bool {
+			return strings.HasPrefix(string(e.Body), want) && (want == "Encrypt" || e.Tenant == "other")
+		})
+		if i < 0 || !strings.HasSuffix(string(w.store.entries[i].Body), " | test") {
+			t.Errorf("%s: the records are %v; want one with the reason once", want, w.store.entries)
+		}
+	}
+}
+
 // A panic in a verb is an answer and a record, whichever door it came through.
 func TestPanicIsRecorded(t *testing.T) {
 	w := newWorld(t)
