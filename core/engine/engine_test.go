@@ -416,3 +416,38 @@ func TestLocateByUsageLimits(t *testing.T) {
 		}
 	}
 }
+
+// In a batch with Undo a resident key's token object is there until the batch is
+// over: then it is gone, or the key is back.
+func TestUndoOfDestroyedResident(t *testing.T) {
+	for _, undone := range []bool{false, true} {
+		w := newWorld(t)
+		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
+			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
+			core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _ := w.store.Object(ctx, "default", out.ID)
+		token := string(o.Material.Token)
+		c := *w.alice
+		c.Undo = &core.Undo{}
+		if err := w.step(&c, "destroy", out.ID); err != nil {
+			t.Fatal(err)
+		}
+		if !w.hsm.tokens[token] {
+			t.Fatal("the token object is gone before the batch is over")
+		}
+		if undone {
+			err = w.Undo(ctx, &c, c.Undo)
+		} else {
+			w.Keep(ctx, c.Undo)
+		}
+		if err != nil || w.hsm.tokens[token] != undone {
+			t.Errorf("undone %v: the token object is there: %v (%v)", undone, w.hsm.tokens[token], err)
+		}
+		if !undone && len(w.store.intents) != 0 {
+			t.Errorf("%d intents are open", len(w.store.intents))
+		}
+	}
+}

@@ -75,8 +75,8 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 		return out, err
 	}
 	k.HSM.Forget(k.caller.Principal.Tenant, out.ID)
-	// In a batch that may be undone the token object stays until the reconciler
-	// comes by: its intent says so, and by then the row has the last word.
+	// In a batch that may be undone the token object stays until its end: see
+	// Keep. After a crash the reconciler comes by, and the row has the last word.
 	if token != nil && k.caller.Undo == nil {
 		k.finishDestroy(k.ctx, tokenIntent(token), token)
 	}

@@ -42,6 +42,16 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 	return e.takeBack(ctx, c, &ch, tokens)
 }
 
+// Keep ends a batch that will not be undone: the token objects of what it has
+// destroyed, which Undo would have needed, go now.
+func (e *Engine) Keep(ctx context.Context, u *core.Undo) {
+	for _, s := range u.Steps {
+		if s.Before != nil && s.Before.Material.Token != nil && s.After.Material.Token == nil {
+			e.finishDestroy(ctx, tokenIntent(s.Before.Material.Token), s.Before.Material.Token)
+		}
+	}
+}
+
 func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens [][]byte) error {
 	plain := *c
 	plain.Undo = nil

@@ -178,6 +178,9 @@ func (b *batch) items() {
 			return
 		}
 	}
+	if undo {
+		b.server.Engine.Keep(b.ctx, b.caller.Undo)
+	}
 }
 
 // attempt answers the current item. How large the attribute is that Delete
