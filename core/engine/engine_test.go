@@ -417,6 +417,32 @@ func TestLocateByUsageLimits(t *testing.T) {
 	}
 }
 
+// A batch that has taken so long that the reconciler may be at work on what it
+// destroyed is not undone: the row would name a key that is lost.
+func TestUndoComesTooLate(t *testing.T) {
+	for seconds, want := range map[int64]bool{undoSeconds - 1: true, undoSeconds: false} {
+		w := newWorld(t)
+		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
+			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
+			core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := *w.alice
+		c.Undo = &core.Undo{}
+		if err := w.step(&c, "destroy", out.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.now += seconds
+		if err := w.Undo(ctx, &c, c.Undo); (err == nil) != want {
+			t.Errorf("%d s after a Destroy: %v", seconds, err)
+		}
+		if o, _ := w.store.Object(ctx, "default", out.ID); o.StateAt(w.clock.now).Gone() == want {
+			t.Errorf("%d s after a Destroy the object is %v", seconds, o.StateAt(w.clock.now))
+		}
+	}
+}
+
 // In a batch with Undo a resident key's token object is there until the batch is
 // over: then it is gone, or the key is back.
 func TestUndoOfDestroyedResident(t *testing.T) {

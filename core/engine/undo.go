@@ -7,6 +7,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
+// undoSeconds is how long a destroyed token object is sure to be there: the
+// reconciler, here or on a node whose clock is ahead, must not have begun.
+const undoSeconds = intentAgeSeconds / 2
+
 // Undo takes back what a batch did, in one transaction: objects that it made
 // disappear, those that it changed are as they were (KMIP 1.4 §6.13, Batch
 // Error Continuation Option Undo). Somebody else's change in between makes it
@@ -34,6 +38,9 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 				ch.Begin = append(ch.Begin, core.Intent{ID: tokenIntent(now.Material.Token), Tenant: now.Tenant, Kind: intentDestroy, Token: now.Material.Token, Object: id, Time: e.Clock.Now()})
 			}
 			continue
+		}
+		if was.Material.Token != nil && e.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.Token == nil {
+			return core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
 		}
 		back := successor(was)
 		back.Version = now.Version + 1
