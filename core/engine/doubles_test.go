@@ -70,6 +70,11 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 			return core.Errorf(core.Conflict, "version")
 		}
 	}
+	for _, id := range c.Finish {
+		if _, open := m.intents[id]; !open && len(c.Insert) > 0 {
+			return core.Errorf(core.Conflict, "the intent is not open any more")
+		}
+	}
 	for _, o := range c.Insert {
 		o.Seq = int64(len(m.order) + 1)
 		m.order = append(m.order, o)
@@ -162,6 +167,7 @@ type memHSM struct {
 	destroyed [][]byte
 	fail      error
 	loaded    []core.TenantKey
+	removing  func() // what happens while a token object is removed
 	making    func() // what happens while a tenant key is made
 	slow      func() // what happens while an Encrypt is under way
 }
@@ -272,6 +278,9 @@ func (h *memHSM) LoadTenantKeys(_ context.Context, keys []core.TenantKey) error 
 	return nil
 }
 func (h *memHSM) DestroyObject(_ context.Context, t []byte) error {
+	if h.removing != nil {
+		h.removing()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.fail != nil {

@@ -477,3 +477,27 @@ func TestUndoOfDestroyedResident(t *testing.T) {
 		}
 	}
 }
+
+// A creation that was slow and is not dead is not acknowledged while the
+// reconciler removes its token object: the row would name a key that is lost.
+func TestReconcilerAndSlowCreation(t *testing.T) {
+	w := newWorld(t)
+	if err := w.EnsureTenant(ctx, "default"); err != nil {
+		t.Fatal(err)
+	}
+	token := newToken()
+	late := &core.ManagedObject{Tenant: "default", ID: "late", Owner: "alice", Version: 1, Material: core.Material{Mode: core.ModeResident, Token: token}}
+	w.hsm.tokens[string(token)] = true
+	intent := core.Intent{ID: tokenIntent(token), Tenant: "default", Kind: intentCreate, Token: token, Object: late.ID, Time: w.clock.now}
+	w.store.intents[intent.ID] = intent
+	w.clock.now += intentAgeSeconds
+	w.hsm.removing = func() {
+		if err := w.store.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{late}, Finish: []string{intent.ID}}); core.CodeOf(err) != core.Conflict {
+			t.Errorf("the creation was committed while its token object was removed: %v", err)
+		}
+	}
+	n, err := w.Reconcile(ctx, false)
+	if err != nil || n.Removed != 1 || len(w.store.intents) != 0 || w.hsm.tokens[string(token)] {
+		t.Errorf("the reconciler did %+v, %v; intents %v", n, err, w.store.intents)
+	}
+}

@@ -53,8 +53,18 @@ func (e *Engine) Reconcile(ctx context.Context, atStart bool) (Reconciled, error
 }
 
 // settle ends one intent. A creation whose row was committed finished its
-// intent with it, so what is left here was never acknowledged.
+// intent with it, so what is left here was never acknowledged. It is first taken
+// over under another id: a creation that was only slow then finds its intent
+// gone, and does not acknowledge a key whose removal has begun.
 func (e *Engine) settle(ctx context.Context, i core.Intent, n *Reconciled) error {
+	kind := i.Kind
+	if kind == intentCreate {
+		old := i.ID
+		i.ID, i.Kind = hex.EncodeToString(newToken()), intentDestroy
+		if err := e.Store.Commit(ctx, &core.Change{Begin: []core.Intent{i}, Finish: []string{old}}); err != nil {
+			return err
+		}
+	}
 	named, err := e.Store.Residents(ctx, [][]byte{i.Token})
 	if err != nil {
 		return err
@@ -66,12 +76,12 @@ func (e *Engine) settle(ctx context.Context, i core.Intent, n *Reconciled) error
 		n.Removed++
 	}
 	n.Finished++
-	return e.Store.Commit(ctx, &core.Change{Finish: []string{i.ID}, Entries: []core.Entry{e.settled(i)}})
+	return e.Store.Commit(ctx, &core.Change{Finish: []string{i.ID}, Entries: []core.Entry{e.settled(i, kind)}})
 }
 
-func (e *Engine) settled(i core.Intent) core.Entry {
+func (e *Engine) settled(i core.Intent, kind string) core.Entry {
 	return e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
-		Operation: "Reconcile", Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
+		Operation: "Reconcile", Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: kind})
 }
 
 // countOrphans counts token objects of ours that neither a row nor a tenant key

@@ -29,6 +29,7 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 	}
 	slices.Reverse(order)
 	var tokens [][]byte
+	var late error
 	for _, id := range order {
 		now, was := last[id], first[id]
 		if was == nil {
@@ -40,13 +41,13 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 			continue
 		}
 		if was.Material.Token != nil && e.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.Token == nil {
-			return core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
+			late = core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
 		}
 		back := successor(was)
 		back.Version = now.Version + 1
 		ch.Update = append(ch.Update, back)
 	}
-	return e.takeBack(ctx, c, &ch, tokens)
+	return e.takeBack(ctx, c, &ch, tokens, late)
 }
 
 // Keep ends a batch that will not be undone: the token objects of what it has
@@ -59,14 +60,16 @@ func (e *Engine) Keep(ctx context.Context, u *core.Undo) {
 	}
 }
 
-func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens [][]byte) error {
+func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens [][]byte, err error) error {
 	plain := *c
 	plain.Undo = nil
 	k := e.begin(ctx, &plain, 0)
 	k.record.Operation = "Undo"
 	k.record.Detail = itoa(len(ch.Delete)) + " objects taken back, " + itoa(len(ch.Update)) + " restored"
-	err := k.commit(ch)
-	if err == nil {
+	if err != nil {
+		return k.end(err)
+	}
+	if err = k.commit(ch); err == nil {
 		for _, o := range ch.Delete {
 			e.HSM.Forget(o.Tenant, o.ID)
 		}
