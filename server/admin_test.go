@@ -122,6 +122,22 @@ func TestRefusedRESTRequestsAreRecorded(t *testing.T) {
 	}
 }
 
+// One connection has one request at a time: HTTP/2 would give each of 256
+// connections of a client 250 bodies of a megabyte.
+func TestRESTHasOneRequestAConnection(t *testing.T) {
+	s := servertest.Start(t)
+	cfg, _ := kmiptest.Config(s.Certs, "dev")
+	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}, Timeout: 10 * time.Second}
+	res, err := rest.Get("https://" + s.HTTPS + "/v1/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.ProtoMajor != 1 || res.StatusCode != http.StatusOK {
+		t.Errorf("a client that would have HTTP/2 is answered %s %s", res.Proto, res.Status)
+	}
+}
+
 // audit list gives as many records as are asked for, however many pages that
 // takes, and says no when it is asked for nonsense.
 func TestAuditListPages(t *testing.T) {

@@ -268,7 +268,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 			return fmt.Errorf("the REST door cannot be opened; see https: %w", err)
 		}
 		s.HTTPSAddr = hl.Addr().String()
-		s.https.TLSConfig = s.tls.config("h2", "http/1.1")
+		s.https.TLSConfig = s.tls.config("http/1.1")
 		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, l.Connections, l.PerPeer), "", "") }, http.ErrServerClosed)
 	}
 	if err := s.openAdmin(); err != nil {

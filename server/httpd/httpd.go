@@ -87,9 +87,13 @@ func New(o Options) http.Handler {
 	return mux
 }
 
-// Server wraps the handler with every deadline and bound set.
+// Server wraps the handler with every deadline and bound set. It speaks HTTP/1.1
+// alone: a connection has one request at a time then, so that the bounds on
+// connections bound requests, and their bodies in memory, too.
 func Server(h http.Handler, c *tls.Config) *http.Server {
-	return &http.Server{Handler: h, TLSConfig: c, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+	one := new(http.Protocols)
+	one.SetHTTP1(true)
+	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 }
 
