@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/keyreeve/keyreeve/server/authn"
@@ -73,9 +74,18 @@ func (c *Config) serverTLS(auth *authn.Authenticator) (*tls.Config, error) {
 		return nil
 	}
 	if c.TLS.OldSuites {
-		for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-			t.CipherSuites = append(t.CipherSuites, s.ID)
-		}
+		t.CipherSuites = oldSuites()
 	}
 	return t, nil
+}
+
+// oldSuites are those of TLS 1.2 that Go has, with CBC and RSA key exchange, but
+// not RC4, which RFC 7465 forbids.
+func oldSuites() (ids []uint16) {
+	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		if !strings.Contains(s.Name, "RC4") {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
 }

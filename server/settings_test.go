@@ -1,8 +1,11 @@
 package server
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +28,19 @@ func TestPolicyFileIsBounded(t *testing.T) {
 		c.Policy.File, c.Policy.Tests = good, path
 		if _, _, err := c.loadPolicy(); (err == nil) != ok {
 			t.Errorf("policy.tests %s: %v", path, err)
+		}
+	}
+}
+
+// tls.old_suites offers what its comment says and nothing worse.
+func TestOldSuites(t *testing.T) {
+	ids := oldSuites()
+	if !slices.Contains(ids, tls.TLS_RSA_WITH_AES_128_CBC_SHA) || !slices.Contains(ids, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) {
+		t.Errorf("old suites are not offered: %v", ids)
+	}
+	for _, id := range ids {
+		if strings.Contains(tls.CipherSuiteName(id), "RC4") {
+			t.Errorf("%s is offered", tls.CipherSuiteName(id))
 		}
 	}
 }
