@@ -16,9 +16,9 @@ const (
 	changePause    = 4 * time.Millisecond // at most, before all but the first tries
 )
 
-// again reports whether a change that failed should start over, and gives those
+// startOver reports whether a change that failed should start over, and gives those
 // who are at it a moment.
-func again(err error, try int) bool {
+func startOver(err error, try int) bool {
 	if core.CodeOf(err) != core.Conflict || try >= maxChangeTries {
 		return false
 	}
@@ -184,7 +184,7 @@ func (k *call) change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 			return nil, err
 		}
 		next, err := k.changeOnce(o, edit)
-		if !again(err, try) {
+		if !startOver(err, try) {
 			return next, err
 		}
 		k.objects.drop(o.Tenant, o.ID)

@@ -80,7 +80,7 @@ func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
 			return nil
 		}
 		k.objects.drop(o.Tenant, o.ID)
-		if !again(err, try) {
+		if !startOver(err, try) {
 			return err
 		}
 	}
