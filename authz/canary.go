@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/open-policy-agent/opa/v1/topdown"
+
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -24,11 +26,24 @@ func canaries(ctx context.Context, p *policy) error {
 		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
 	}
 	for _, v := range core.TagOperation.Info().Enum.Values {
-		if err := tenantsStayApart(ctx, p, core.Operation(v.Value)); err != nil {
+		if err := patiently(func() error { return tenantsStayApart(ctx, p, core.Operation(v.Value)) }); err != nil {
 			return err
 		}
 	}
-	return nothingToGet(ctx, p)
+	return patiently(func() error { return nothingToGet(ctx, p) })
+}
+
+// canaryTries is how often a canary is asked that is not answered in time: a busy
+// machine must not keep a good policy out, nor the server from starting.
+const canaryTries = 4
+
+func patiently(ask func() error) (err error) {
+	for range canaryTries {
+		if err = ask(); !topdown.IsCancel(err) {
+			return err
+		}
+	}
+	return err
 }
 
 // tenantsStayApart asks whether the insider may touch an object of the owner
