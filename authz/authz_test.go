@@ -23,9 +23,12 @@ func with(policy, tests string) authz.Options {
 	return authz.Options{Load: func() (string, string, error) { return policy, tests, nil }}
 }
 
+// open activates a policy, with time enough on a busy machine.
 func open(t testing.TB, policy, tests string) *authz.Authorizer {
 	t.Helper()
-	a, err := authz.New(ctx, with(policy, tests))
+	o := with(policy, tests)
+	o.Timeout = 10 * time.Second
+	a, err := authz.New(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +261,10 @@ func TestFailuresDeny(t *testing.T) {
 		"undefined for its own tenant": head + `decision := {"allow": false, "reasons": {"x"}, "scope": "own"}` + strings.Replace(own, "==", "!=", 1) + "\n" + `decision := {"allow": false, "reasons": {"x"}, "scope": "own"} if not input.object.present` + "\n",
 		"text for its own tenant":      allowIf(`true`+"\n\tfalse") + `decision := {"allow": "true", "reasons": {"x"}, "scope": "own"}` + own + "\n",
 	} {
-		a := open(t, policy, goodTest)
+		a, err := authz.New(ctx, with(policy, goodTest))
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 2 {
 			began := time.Now()
 			d, err := a.Decide(ctx, ask(someone("t", "alice", ""), core.OperationGet, object("alice", "")))
