@@ -100,9 +100,6 @@ func Issue(dir string, r Request) error {
 	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" || strings.HasSuffix(r.Name, "-key") {
 		return fmt.Errorf("the name %s is taken: its files are others' or look so", r.Name)
 	}
-	if r.TTL < 0 {
-		return fmt.Errorf("a certificate cannot be valid for %v", r.TTL)
-	}
 	if r.TTL == 0 {
 		r.TTL = leafLife
 	}
