@@ -131,16 +131,21 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 	if !ok {
 		return false
 	}
-	if len(it.value) == 0 {
+	held := 0
+	for b := it.value; len(b) > 0 && c.err == nil; {
+		var f item
+		if f, b = next(b); f.tag>>16 == 0x54 {
+			continue
+		}
+		if held++; held > 1 {
+			c.fail(core.Errorf(core.InvalidField, "%v holds more than one attribute", style2))
+			return false
+		}
+		c.readAttribute2(f, a)
+	}
+	if held == 0 {
 		c.fail(core.Errorf(core.InvalidMessage, "%v holds no attribute", style2))
-		return false
 	}
-	f, rest := next(it.value)
-	if len(rest) > 0 {
-		c.fail(core.Errorf(core.InvalidField, "%v holds more than one attribute", style2))
-		return false
-	}
-	c.readAttribute2(f, a)
 	return c.err == nil
 }
 

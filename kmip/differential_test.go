@@ -247,3 +247,42 @@ func TestXMLAndJSONAreTheMessage(t *testing.T) {
 		})
 	}
 }
+
+// Fields with extension tags (54xxxx, KMIP 1.4 §9.1.3.1) that nobody knows are
+// ignored wherever they stand.
+func TestExtensionsAreIgnored(t *testing.T) {
+	eachVersion(t, func(t *testing.T, g *gen) {
+		for _, p := range everyOperation {
+			if p.since > g.v {
+				continue
+			}
+			req, _ := p.make(t, g)
+			again, err := p.readRequest(extended(req, true), g.v)
+			if err != nil {
+				t.Fatalf("%v %v: %v\n%s", p.op, g.v, err, tree(extended(req, true)))
+			}
+			differ(t, extended(req, false), extended(again, false))
+		}
+	})
+}
+
+// extended is a message with a vendor's field at the beginning and end of each
+// structure, or without any.
+func extended(msg []byte, with bool) (out []byte) {
+	extra := []byte{0x54, 0xff, 0xff, 3, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8}
+	for it := ttlv.TTLV(msg); len(it) > 0; it = it.Next() {
+		one := it[:it.FullLen()]
+		switch {
+		case !with && one[0] == 0x54:
+		case it.Type() == ttlv.TypeStructure:
+			in := extended(it.ValueStructure(), with)
+			if with {
+				in = append(append(bytes.Clone(extra), in...), extra...)
+			}
+			out = append(binary.BigEndian.AppendUint32(append(out, one[:4]...), uint32(len(in))), in...)
+		default:
+			out = append(out, one...)
+		}
+	}
+	return out
+}

@@ -37,11 +37,7 @@ func seeds(f *testing.F, add func(msg []byte, request bool)) {
 		m.Header.ProtocolVersion = ovh.V1_4
 		add(ovhttlv.MarshalTTLV(&m), true)
 	}
-	shared := os.Getenv("KEYREEVE_SHARED")
-	if shared == "" {
-		shared = filepath.Join("..", "..", "shared")
-	}
-	files, _ := filepath.Glob(filepath.Join(shared, "oasis/cases/*/mandatory/*.xml"))
+	files, _ := filepath.Glob(filepath.Join(besideProject(), "oasis/cases/*/mandatory/*.xml"))
 	for i, file := range files {
 		if i%8 != 0 {
 			continue
