@@ -185,7 +185,8 @@ func ovhSays(t *testing.T, msg []byte, into any) {
 
 // ovhOmits lists the fields that ovh/kmip-go leaves out when they are zero or
 // empty ("omitempty"), which the standard tells from absent ones: they are left
-// out on both sides before the comparison.
+// out on both sides before the comparison. So is Attribute Index 0, which is meant
+// where there is none (KMIP 1.4 §2.1.1).
 var ovhOmits = set(core.TagMaximumResponseSize, core.TagMaximumItems, core.TagOffsetItems, core.TagStorageStatusMask, core.TagCryptographicLength,
 	core.TagIVLength, core.TagTagLength, core.TagFixedFieldLength, core.TagInvocationFieldLength, core.TagCounterLength, core.TagExtensionTag, core.TagExtensionType,
 	core.TagServerURI, core.TagServerPort, core.TagNameValue, core.TagAlternativeNameValue, core.TagKeyValueLocationValue, core.TagIssuer, core.TagSerialNumber,
@@ -193,7 +194,7 @@ var ovhOmits = set(core.TagMaximumResponseSize, core.TagMaximumItems, core.TagOf
 	core.TagCertificateSerialNumber, core.TagApplicationNamespace, core.TagApplicationData, core.TagLinkedObjectIdentifier, core.TagRevocationMessage,
 	core.TagVendorIdentification, core.TagClientCorrelationValue, core.TagUniqueBatchItemID, core.TagData, core.TagDigestedData, core.TagSignatureData,
 	core.TagIVCounterNonce, core.TagCorrelationValue, core.TagAuthenticatedEncryptionAdditionalData, core.TagAuthenticatedEncryptionTag, core.TagPSource,
-	core.TagMACSignature, core.TagQlength)
+	core.TagMACSignature, core.TagQlength, core.TagAttributeIndex)
 
 func set(tags ...core.Tag) core.TagSet {
 	s := core.TagSet{}

@@ -66,6 +66,9 @@ func (g *gen) ovhRequest(t *testing.T, version ovh.ProtocolVersion, like ovh.Ope
 	if q, ok := payload.Interface().(*payloads.QueryRequestPayload); ok {
 		q.QueryFunction = append(q.QueryFunction, ovh.QueryFunctionOperations) // one must be there
 	}
+	if a, ok := payload.Interface().(*payloads.AddAttributeRequestPayload); ok {
+		a.Attribute.AttributeIndex = nil // the server gives it
+	}
 	msg := ovh.NewRequestMessage(version, payload.Interface().(ovh.OperationPayload))
 	g.fill(reflect.ValueOf(&msg.Header).Elem())
 	msg.Header.ProtocolVersion, msg.Header.BatchCount, msg.Header.MaximumResponseSize = version, 1, g.int32()

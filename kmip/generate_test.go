@@ -559,7 +559,9 @@ var everyOperation = []produced{
 		return core.GetAttributeListInput{ID: g.identifier()}, core.GetAttributeListOutput{ID: g.id(), Names: g.names()}
 	}),
 	from(&kmip.AddAttribute, core.V1_0, func(g *gen) (core.AddAttributeInput, core.AttributeOutput) {
-		return core.AddAttributeInput{ID: g.identifier(), Attribute: g.attribute()}, attributeOut(g)
+		a := g.attribute()
+		a.Index = 0 // the server gives it
+		return core.AddAttributeInput{ID: g.identifier(), Attribute: a}, attributeOut(g)
 	}),
 	from(&kmip.ModifyAttribute, core.V1_0, func(g *gen) (core.ModifyAttributeInput, core.AttributeOutput) {
 		a := g.attribute()
