@@ -57,7 +57,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 	if err := certs.Issue(foreign, certs.Request{Name: "dev", Tenant: "default"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := certs.Issue(s.Dir, certs.Request{Name: "old", Tenant: "default", TTL: -time.Minute}); err != nil {
+	if err := certs.Issue(s.Dir, certs.Request{Name: "old", Tenant: "default", TTL: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}}); err != nil {
@@ -80,6 +80,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 			t.Errorf("%s got in: %v", what, err)
 		}
 	}
+	time.Sleep(1100 * time.Millisecond) // until the old one is
 	refused("nobody", nobody)
 	refused("a stranger", theirs)
 	refused("an expired certificate", expired)
