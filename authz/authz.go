@@ -73,11 +73,11 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 	}
 	p, err := compile(ctx, text, tests)
 	if err != nil {
-		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated")
+		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}
 	p.timeout = a.opts.Timeout
 	if err := canaries(ctx, p); err != nil {
-		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated")
+		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}
 	if p.steady && !a.opts.Forget {
 		p.memo = newMemo()

@@ -215,7 +215,7 @@ func (t *Token) genuine(s p11.SessionHandle, k core.TenantKey) (p11.ObjectHandle
 		return 0, err
 	}
 	if len(found) != 1 {
-		return 0, core.Errorf(core.TokenUnavailable, "token %q has %d objects for key %s/%s/%d, not one; is this the token that belongs to the database?", t.cfg.Label, len(found), k.Tenant, k.Purpose, k.Epoch)
+		return 0, core.Errorf(core.TokenUnavailable, "token %q has %d objects for key %s/%s/%d, not one; is this the token that belongs to the database? See hsm.token and store.url", t.cfg.Label, len(found), k.Tenant, k.Purpose, k.Epoch)
 	}
 	want := []uint{p11.CKA_NEVER_EXTRACTABLE, p11.CKA_LOCAL, p11.CKA_SENSITIVE, p11.CKA_ALWAYS_SENSITIVE}
 	var ask []*p11.Attribute

@@ -154,19 +154,33 @@ func (t *Token) findSlot() error {
 	if err != nil {
 		return core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library lists no slots")
 	}
-	var labels []string
+	var there []string
 	for _, s := range slots {
 		info, err := t.lib.GetTokenInfo(s)
-		if err != nil || info.Flags&p11.CKF_TOKEN_INITIALIZED == 0 {
-			continue
-		}
-		if info.Label == t.cfg.Label && (t.cfg.Serial == "" || info.SerialNumber == t.cfg.Serial) {
+		switch {
+		case err != nil:
+		case info.Flags&p11.CKF_TOKEN_INITIALIZED == 0:
+			there = append(there, "one that is not initialised")
+		case info.Label == t.cfg.Label && (t.cfg.Serial == "" || info.SerialNumber == t.cfg.Serial):
 			t.slot, t.info = s, info
 			return nil
+		default:
+			there = append(there, fmt.Sprintf("%q with serial %s", info.Label, info.SerialNumber))
 		}
-		labels = append(labels, fmt.Sprintf("%q", info.Label))
 	}
-	return core.Errorf(core.TokenUnavailable, "no token is labelled %q; there are: %s; see hsm.token", t.cfg.Label, strings.Join(append(labels, "no others"), ", "))
+	return t.noToken(there)
+}
+
+// noToken says which token was looked for, and which are there instead.
+func (t *Token) noToken(there []string) error {
+	asked, see := fmt.Sprintf("%q", t.cfg.Label), "hsm.token"
+	if t.cfg.Serial != "" {
+		asked, see = asked+" with serial "+t.cfg.Serial, "hsm.token and hsm.serial"
+	}
+	if there == nil {
+		there = []string{"none"}
+	}
+	return core.Errorf(core.TokenUnavailable, "no token is labelled %s; there is: %s; see %s, and the configuration of %s", asked, strings.Join(there, ", "), see, t.cfg.Module)
 }
 
 // login tries a PIN once and never again: tokens lock after a few wrong ones.
@@ -177,6 +191,9 @@ func (t *Token) login() error {
 	pin, err := t.cfg.PIN()
 	if err != nil {
 		return core.Wrap(core.TokenUnavailable, err, "the PIN cannot be read; see hsm.pin_file or hsm.pin_env")
+	}
+	if pin == "" { // means "ask at the token's own pad" to some
+		return core.Errorf(core.TokenUnavailable, "the PIN is empty; see hsm.pin_file or hsm.pin_env")
 	}
 	err = t.lib.Login(t.keeper, p11.CKU_USER, pin)
 	switch {

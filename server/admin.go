@@ -24,6 +24,9 @@ import (
 
 func (s *Server) openAdmin() error {
 	path := s.cfg.AdminSocket()
+	if err := s.cfg.checkDir(); err != nil {
+		return err
+	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return fmt.Errorf("another server answers at %s; stop it, or take another dir", path)
@@ -33,7 +36,7 @@ func (s *Server) openAdmin() error {
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)
 	if err != nil {
-		return fmt.Errorf("the admin socket cannot be made; see dir: %w", err)
+		return fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /audit", s.adminAudit)
@@ -71,6 +74,25 @@ func Ask(socket, method, path string, q url.Values, out any) error {
 		return errors.New(e.Error)
 	}
 	return json.NewDecoder(res.Body).Decode(out)
+}
+
+// maxSocketPath is what a Unix socket's path may have, in bytes.
+const maxSocketPath = 107
+
+// checkDir says what keeps the admin socket from being made in dir.
+func (c *Config) checkDir() error {
+	info, err := os.Stat(c.Dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the folder of the admin socket is not there; see dir (--dir): %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder; see dir (--dir)", c.Dir)
+	case len(c.AdminSocket()) > maxSocketPath:
+		return fmt.Errorf("the path of the admin socket has %d bytes and may have %d; choose a shorter dir (--dir)", len(c.AdminSocket()), maxSocketPath)
+	case unix.Access(c.Dir, unix.W_OK) != nil:
+		return fmt.Errorf("%s cannot be written; see dir (--dir), and whether it belongs to keyreeve's user", c.Dir)
+	}
+	return nil
 }
 
 type peerKey struct{}

@@ -102,9 +102,23 @@ func LoadConfig(path string) (Config, error) {
 		return c, c.check()
 	}
 	if err := yaml.Load(b, &c, yaml.WithKnownFields()); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
+		return c, fmt.Errorf("%s: %w", path, mistakes(err))
 	}
 	return c, c.check()
+}
+
+// mistakes says by line what is wrong in a file, without the names of our types.
+func mistakes(err error) error {
+	all, ok := errors.AsType[*yaml.LoadErrors](err)
+	if !ok {
+		return err
+	}
+	var errs []error
+	for _, e := range all.Errors {
+		what, _, _ := strings.Cut(e.Message, " in type ")
+		errs = append(errs, fmt.Errorf("line %d: %s", e.Mark.Line, what))
+	}
+	return errors.Join(append(errs, errors.New("see docs/config.sample.yaml for what there is"))...)
 }
 
 // check lists all that is wrong at once.

@@ -29,6 +29,10 @@ func Dev(dir, kmip, https string) (Config, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return c, fmt.Errorf("the folder cannot be made; see --dir: %w", err)
 	}
+	c.Dir = dir
+	if err := c.checkDir(); err != nil {
+		return c, err
+	}
 	token, err := hsm.DevToken(dir)
 	if err != nil {
 		return c, err
@@ -36,7 +40,7 @@ func Dev(dir, kmip, https string) (Config, error) {
 	if err := devCerts(dir); err != nil {
 		return c, err
 	}
-	c.Dir, c.Node, c.KMIP, c.HTTPS, c.dev = dir, "dev", kmip, https, &token
+	c.Node, c.KMIP, c.HTTPS, c.dev = "dev", kmip, https, &token
 	c.TLS.Certificate, c.TLS.Key = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem")
 	c.TLS.ClientCA, c.TLS.ClientCRL = filepath.Join(dir, "certs", "ca.pem"), filepath.Join(dir, "certs", "crl.pem")
 	c.Store.URL = "sqlite:" + filepath.Join(dir, "keyreeve.db")

@@ -13,7 +13,6 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
-	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/store"
 )
 
@@ -35,8 +34,12 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/doors", nil, &doors); err != nil {
 		doors = nil
 	}
-	doctorToken(ctx, cfg, say)
-	doctorStore(ctx, cfg, doors != nil, say)
+	say("dir", cfg.checkDir(), cfg.Dir)
+	token := doctorToken(ctx, cfg, say)
+	if token != nil {
+		defer token.Close(ctx)
+	}
+	doctorStore(ctx, cfg, token, doors != nil, say)
 	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
 	note := ""
 	if err == nil {
@@ -58,13 +61,16 @@ func doctorDoor(name, address string, doors map[string]string, say func(string, 
 		l, err := net.Listen("tcp", address)
 		if err == nil {
 			l.Close()
+		} else {
+			err = fmt.Errorf("the port cannot be opened; see %s: %w", name, err)
 		}
 		say(name, err, address)
 	}
 }
 
-// doctorStore opens the database, unless a running server has it.
-func doctorStore(ctx context.Context, cfg Config, running bool, say func(string, error, string)) {
+// doctorStore opens the database, unless a running server has it, and looks for
+// the keys that it names in the token, if there is one.
+func doctorStore(ctx context.Context, cfg Config, token *hsm.Token, running bool, say func(string, error, string)) {
 	if running {
 		say("store", nil, "in use by the running server")
 		return
@@ -73,31 +79,52 @@ func doctorStore(ctx context.Context, cfg Config, running bool, say func(string,
 	if err == nil {
 		var s core.Store
 		if s, err = store.Open(ctx, url); err == nil {
+			err = belongs(ctx, s, token)
 			s.Close()
 		}
 	}
 	say("store", err, "")
 }
 
-func doctorToken(ctx context.Context, cfg Config, say func(string, error, string)) {
+// belongs tries whether the token holds the keys of the database's tenants.
+func belongs(ctx context.Context, s core.Store, token *hsm.Token) error {
+	all, err := s.TenantKeys(ctx, "")
+	if err != nil || token == nil {
+		return err
+	}
+	active := map[string][]core.TenantKey{}
+	for _, k := range all {
+		if k.State == "active" {
+			active[k.Tenant] = append(active[k.Tenant], k)
+		}
+	}
+	for _, keys := range active {
+		if err := token.LoadTenantKeys(ctx, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func doctorToken(ctx context.Context, cfg Config, say func(string, error, string)) *hsm.Token {
 	t, err := hsm.Open(ctx, cfg.token())
 	if err != nil {
 		say("hsm", err, "")
-		return
+		return nil
 	}
-	defer t.Close(ctx)
 	h := t.Health(ctx)
 	say("hsm", nil, fmt.Sprintf("token %q, serial %s", h.Label, h.Serial))
 	for _, r := range h.Refusals {
 		say("hsm", nil, "note: "+r)
 	}
+	return t
 }
 
 // soon is how long before its end a certificate is pointed out.
 const soon = 30 * 24 * time.Hour
 
 func doctorTLS(cfg Config, say func(string, error, string)) {
-	auth, err := authn.New(authn.Options{Mappings: cfg.TLS.Principals, CRLFile: cfg.TLS.ClientCRL, CRLMayLack: cfg.dev != nil})
+	auth, err := cfg.authenticator(nil)
 	if err == nil {
 		_, err = cfg.serverTLS(auth)
 	}

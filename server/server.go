@@ -147,10 +147,6 @@ func (s *Server) listLoaded(revoked int, err error) {
 	}
 }
 
-func (s *Server) authOptions() authn.Options {
-	return authn.Options{Mappings: s.cfg.TLS.Principals, CRLFile: s.cfg.TLS.ClientCRL, CRLMayLack: s.cfg.dev != nil, RequireEKU: s.cfg.TLS.RequireEKU, Loaded: s.listLoaded}
-}
-
 func (c *Config) loadPolicy() (string, string, error) {
 	if c.Policy.File == "" {
 		return keyreeve.Policy, keyreeve.PolicyTests, nil
@@ -244,8 +240,8 @@ func (s *Server) reconcile(ctx context.Context, atStart bool) error {
 
 func (s *Server) openDoors(ctx context.Context) error {
 	var err error
-	if s.auth, err = authn.New(s.authOptions()); err != nil {
-		return fmt.Errorf("tls.client_crl: %w", err)
+	if s.auth, err = s.cfg.authenticator(s.listLoaded); err != nil {
+		return err
 	}
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return err
@@ -258,14 +254,14 @@ func (s *Server) openDoors(ctx context.Context) error {
 	s.kmip.Compat = s.cfg.compat()
 	kl, err := net.Listen("tcp", s.cfg.KMIP)
 	if err != nil {
-		return fmt.Errorf("the KMIP door cannot be opened; see kmip: %w", err)
+		return fmt.Errorf("the KMIP door cannot be opened; see kmip (--kmip): %w", err)
 	}
 	s.KMIPAddr = kl.Addr().String()
 	s.goServe(func() error { return s.kmip.Serve(run, kl) }, kmipd.ErrStopped)
 	if s.cfg.HTTPS != "" {
 		hl, err := net.Listen("tcp", s.cfg.HTTPS)
 		if err != nil {
-			return fmt.Errorf("the REST door cannot be opened; see https: %w", err)
+			return fmt.Errorf("the REST door cannot be opened; see https (--http): %w", err)
 		}
 		s.HTTPSAddr = hl.Addr().String()
 		s.https.TLSConfig = s.tls.config("http/1.1")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/keyreeve/keyreeve/server/authn"
 )
@@ -50,12 +51,36 @@ func (d *doorTLS) config(protos ...string) *tls.Config {
 	return t
 }
 
+// authenticator tells who clients are; loaded hears of revocation lists.
+func (c *Config) authenticator(loaded func(int, error)) (*authn.Authenticator, error) {
+	a, err := authn.New(authn.Options{Mappings: c.TLS.Principals, CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RequireEKU: c.TLS.RequireEKU, Loaded: loaded})
+	if err != nil {
+		return nil, fmt.Errorf("the revocation list cannot be used; see tls.client_crl: %w", err)
+	}
+	return a, nil
+}
+
+// valid refuses a server certificate that no client would take: it would look
+// as if every client were misconfigured.
+func valid(c *x509.Certificate, now time.Time) error {
+	if now.After(c.NotAfter) {
+		return fmt.Errorf("the server's certificate has ended on %s; renew tls.certificate", c.NotAfter.Format(time.RFC3339))
+	}
+	if now.Before(c.NotBefore) {
+		return fmt.Errorf("the server's certificate is not valid before %s; see tls.certificate and this machine's clock", c.NotBefore.Format(time.RFC3339))
+	}
+	return nil
+}
+
 // serverTLS demands a client certificate of the given authorities. No name or
 // protocol extension is needed; tickets resume sessions with their certificates.
 func (c *Config) serverTLS(auth *authn.Authenticator) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
 	if err != nil {
 		return nil, fmt.Errorf("the server's certificate cannot be used; see tls.certificate and tls.key: %w", err)
+	}
+	if err := valid(pair.Leaf, time.Now()); err != nil {
+		return nil, err
 	}
 	pem, err := os.ReadFile(c.TLS.ClientCA)
 	if err != nil {

@@ -34,15 +34,24 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
 	}
 	if err := migratePostgres(ctx, cfg.ConnConfig); err != nil {
-		return nil, unavailable(err, "be reached or brought up to date")
+		return nil, unreached(err)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, unavailable(err, "be reached")
+		return nil, unreached(err)
 	}
 	s := &pgStore{pool: pool}
 	s.group.init(s.commitGroup)
 	return s, nil
+}
+
+// unreached is why there is no database to begin with. The driver names address,
+// role and database, and never the password.
+func unreached(err error) error {
+	if core.CodeOf(err) != core.Internal {
+		return err
+	}
+	return core.Wrap(core.StoreUnavailable, err, "PostgreSQL cannot be reached or brought up to date; see store.url, and whether it runs there and lets this role in")
 }
 
 // Nodes that start together race for the first migration. The losers' is rolled

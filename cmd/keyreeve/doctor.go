@@ -23,7 +23,7 @@ func (c *doctorCmd) Run() error {
 		if f.Problem != "" {
 			state, bad = "PROBLEM", bad+1
 		}
-		fmt.Printf("%s %-12s %s\n", state, f.Part, f.Problem+f.Note)
+		fmt.Printf("%s %-12s %s\n", state, f.Part, oneLine(f.Problem+f.Note))
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of the parts need mending", bad)

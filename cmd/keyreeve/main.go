@@ -7,6 +7,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -66,7 +67,19 @@ func main() {
 		os.Exit(1)
 	}
 	if err := ctx.Run(); err != nil {
-		fmt.Fprintf(os.Stderr, "keyreeve: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintf(os.Stderr, "keyreeve: %s\n", oneLine(err.Error()))
 		os.Exit(1)
 	}
+}
+
+// oneLine makes one line of several, each said once: drivers and parsers like to
+// draw, and to try twice.
+func oneLine(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }

@@ -1,0 +1,358 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/mattn/go-sqlite3"
+	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// settings are a configuration file in the making, by section.
+type settings map[string]any
+
+func (s settings) set(section, name string, v any) { s[section].(map[string]any)[name] = v }
+
+// installed makes a whole installation - token, certificates, database with the
+// tenant's keys - and returns its folder and the settings of a server on it, with
+// a copy of the database each.
+func installed(t *testing.T) (dir string, fresh func(*testing.T) settings) {
+	t.Helper()
+	s := servertest.Start(t)
+	s.Signal(syscall.SIGTERM)
+	if err := s.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	module, err := hsm.SoftHSM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(s.Dir, name) }
+	statement(t, in("keyreeve.db"), "VACUUM INTO '"+in("whole.db")+"'")
+	return s.Dir, func(t *testing.T) settings {
+		b, err := os.ReadFile(in("whole.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return settings{"dir": s.Dir, "kmip": "127.0.0.1:0", "https": "127.0.0.1:0",
+			"tls":    map[string]any{"certificate": in("certs/server.pem"), "key": in("certs/server-key.pem"), "client_ca": in("certs/ca.pem")},
+			"hsm":    map[string]any{"module": module, "token": "keyreeve", "pin_file": in("pin")},
+			"store":  map[string]any{"url": "sqlite:" + write(t, filepath.Join(t.TempDir(), "keyreeve.db"), string(b))},
+			"policy": map[string]any{},
+		}
+	}
+}
+
+// write makes a file for a test.
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// ran is what a command that ended left.
+type ran struct {
+	out, err string
+	status   int
+}
+
+// program runs the real binary until it ends by itself; one that serves instead
+// is ended after a while, and its status is -1.
+func program(t *testing.T, env []string, args ...string) ran {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, servertest.Binary(t), args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out, serr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &serr
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return ran{out.String(), serr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// oneSentence demands status 1 and one line on standard error that names what to mend.
+func oneSentence(t *testing.T, r ran, names ...string) {
+	t.Helper()
+	if r.status != 1 || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "keyreeve: ") || len(r.err) > 700 {
+		t.Errorf("status %d and %q on standard error; want 1 and one sentence", r.status, r.err)
+	}
+	for _, n := range names {
+		if !strings.Contains(r.err, n) {
+			t.Errorf("%q does not name %q", r.err, n)
+		}
+	}
+	for _, bad := range []string{"goroutine ", ".go:", "panic", "password=", "s3cret"} {
+		if strings.Contains(r.err+r.out, bad) {
+			t.Errorf("%q on standard error, %q on output: no place for %q", r.err, r.out, bad)
+		}
+	}
+}
+
+// expired makes a server certificate that has ended, with its key.
+func expired(t *testing.T, dir string, from, to time.Duration) (cert, key string) {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "certs/ca.pem"), filepath.Join(dir, "certs/ca-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), NotBefore: now.Add(from), NotAfter: now.Add(to), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &k.PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pk, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(t.TempDir(), "ended.pem"), filepath.Join(t.TempDir(), "ended-key.pem")
+	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pk})))
+	return cert, key
+}
+
+// Whatever a server lacks, serve ends with status 1 and one sentence on standard
+// error that names the setting to mend, and doctor says the same of that part.
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	dir, fresh := installed(t)
+	conf := "SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")
+	tmp := t.TempDir()
+	other, _ := installed(t)
+	empty := t.TempDir()
+	noToken := write(t, filepath.Join(tmp, "none.conf"), "directories.tokendir = "+empty+"\nobjectstore.backend = file\nlog.level = ERROR\n")
+	noFolder := write(t, filepath.Join(tmp, "gone.conf"), "directories.tokendir = "+filepath.Join(tmp, "nowhere")+"\nobjectstore.backend = file\nlog.level = ERROR\n")
+	newer := filepath.Join(tmp, "newer.db")
+	statement(t, filepath.Join(dir, "whole.db"), "VACUUM INTO '"+newer+"'")
+	statement(t, newer, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	oldCert, oldKey := expired(t, dir, -2*time.Hour, -time.Hour)
+	newCert, newKey := expired(t, dir, time.Hour, 2*time.Hour)
+	in := func(name string) string { return filepath.Join(tmp, name) }
+	text := func(name, s string) string { return write(t, in(name), s) }
+	policyTests := filepath.Join(servertest.Root(), "policies_test.rego")
+	pg := storetest.StartPostgres(t)
+
+	if r := program(t, []string{conf}, "doctor", "--config", text("config.yaml", wholeConfig(t, fresh(t)))); r.status != 0 {
+		t.Errorf("a whole installation: %+v", r)
+	}
+	type change func(s settings)
+	put := func(section, name string, v any) change { return func(s settings) { s.set(section, name, v) } }
+	both := func(a, b change) change { return func(s settings) { a(s); b(s) } }
+	top := func(name string, v any) change { return func(s settings) { s[name] = v } }
+	for _, c := range []struct {
+		what  string
+		edit  change
+		env   string   // instead of conf
+		names []string // in the sentence
+		part  string   // of doctor; "": doctor refuses the configuration too
+	}{
+		{"no library", put("hsm", "module", in("none.so")), "", []string{"hsm.module", "none.so"}, "hsm"},
+		{"a text as library", put("hsm", "module", text("text.so", "no library")), "", []string{"hsm.module", "text.so"}, "hsm"},
+		{"a library that is no PKCS#11", put("hsm", "module", libm(t)), "", []string{"hsm.module", "libm"}, "hsm"},
+		{"a folder as library", put("hsm", "module", tmp), "", []string{"hsm.module"}, "hsm"},
+		{"no token", func(settings) {}, "SOFTHSM2_CONF=" + noToken, []string{"hsm.token", "keyreeve", "not initialised"}, "hsm"},
+		{"a token folder that is not there", func(settings) {}, "SOFTHSM2_CONF=" + noFolder, []string{"SOFTHSM2_CONF"}, "hsm"},
+		{"no configuration of the library", func(settings) {}, "SOFTHSM2_CONF=" + in("nowhere.conf"), []string{"SOFTHSM2_CONF"}, "hsm"},
+		{"a wrong label", put("hsm", "token", "other"), "", []string{"hsm.token", `"other"`, `"keyreeve"`}, "hsm"},
+		{"a wrong serial", put("hsm", "serial", "1234"), "", []string{"hsm.serial", "1234"}, "hsm"},
+		{"a wrong PIN", put("hsm", "pin_file", text("wrong.pin", "s3cret-wrong\n")), "", []string{"hsm.pin_file", "once"}, "hsm"},
+		{"an empty PIN file", put("hsm", "pin_file", text("empty.pin", "\n")), "", []string{"hsm.pin_file", "empty"}, "hsm"},
+		{"no PIN file", put("hsm", "pin_file", in("none.pin")), "", []string{"hsm.pin_file", "none.pin"}, "hsm"},
+		{"a PIN file that cannot be read", put("hsm", "pin_file", tmp), "", []string{"hsm.pin_file"}, "hsm"},
+		{"no PIN in the environment", both(put("hsm", "pin_file", ""), put("hsm", "pin_env", "KEYREEVE_TEST_NO_PIN")), "", []string{"hsm.pin_env", "KEYREEVE_TEST_NO_PIN"}, "hsm"},
+
+		{"a newer database", put("store", "url", "sqlite:"+newer), "", []string{"schema 99", "release"}, "store"},
+		{"another token's database", put("store", "url", "sqlite:"+filepath.Join(other, "whole.db")), "", []string{"hsm.token", "store.url"}, "store"},
+		{"no folder of the database", put("store", "url", "sqlite:"+in("nowhere/k.db")), "", []string{"store.url", "nowhere"}, "store"},
+		{"a folder as database", put("store", "url", "sqlite:"+tmp), "", []string{"store.url"}, "store"},
+		{"a text as database", put("store", "url", "sqlite:"+text("text.db", strings.Repeat("no database ", 1000))), "", []string{"store.url"}, "store"},
+		{"no such database", put("store", "url", "mysql://x/y"), "", []string{"store.url"}, "store"},
+		{"no PostgreSQL", put("store", "url", "postgres://keyreeve:s3cret@127.0.0.1:1/postgres"), "", []string{"store.url", "127.0.0.1:1"}, "store"},
+		{"no PostgreSQL of that name", put("store", "url", strings.Replace(pg.URL, "/postgres?", "/nowhere?", 1)), "", []string{"store.url", "nowhere"}, "store"},
+		{"no role", put("store", "url", strings.Replace(pg.URL, "keyreeve@", "nobody:s3cret@", 1)), "", []string{"store.url", "nobody"}, "store"},
+		{"an address that cannot be read", put("store", "url", "postgres://keyreeve:s3cret@127.0.0.1:port/postgres"), "", []string{"store.url"}, "store"},
+		{"no file with the address", both(put("store", "url", ""), put("store", "url_file", in("none.url"))), "", []string{"store.url_file", "none.url"}, "store"},
+
+		{"no certificate", put("tls", "certificate", in("none.pem")), "", []string{"tls.certificate", "none.pem"}, "tls"},
+		{"no key", put("tls", "key", in("none-key.pem")), "", []string{"tls.key", "none-key.pem"}, "tls"},
+		{"another's key", put("tls", "key", filepath.Join(dir, "certs/dev-key.pem")), "", []string{"tls.certificate", "tls.key"}, "tls"},
+		{"a text as certificate", put("tls", "certificate", text("text.pem", "no certificate")), "", []string{"tls.certificate"}, "tls"},
+		{"a certificate that has ended", both(put("tls", "certificate", oldCert), put("tls", "key", oldKey)), "", []string{"tls.certificate", "ended"}, "tls"},
+		{"a certificate of tomorrow", both(put("tls", "certificate", newCert), put("tls", "key", newKey)), "", []string{"tls.certificate", "not valid before"}, "tls"},
+		{"no authority", put("tls", "client_ca", in("none-ca.pem")), "", []string{"tls.client_ca", "none-ca.pem"}, "tls"},
+		{"an authority that is none", put("tls", "client_ca", text("text-ca.pem", "no certificate")), "", []string{"tls.client_ca"}, "tls"},
+		{"a list that is none", put("tls", "client_crl", text("text-crl.pem", "no list")), "", []string{"tls.client_crl"}, "tls"},
+
+		{"no policy", both(put("policy", "file", in("none.rego")), put("policy", "tests", policyTests)), "", []string{"policy.file", "none.rego"}, "policy"},
+		{"a policy that does not compile", both(put("policy", "file", text("bad.rego", "package keyreeve.authz\n\nimport rego.v2\n\nallow if {\n")), put("policy", "tests", policyTests)), "", []string{"policy.file"}, "policy"},
+		{"an empty policy", both(put("policy", "file", text("empty.rego", "")), put("policy", "tests", policyTests)), "", []string{"policy.file"}, "policy"},
+		{"a policy without tests", put("policy", "file", policyTests), "", []string{"policy.tests"}, ""},
+		{"a policy that fails its tests", both(put("policy", "file", filepath.Join(servertest.Root(), "policies.rego")), put("policy", "tests", text("fails_test.rego", "package keyreeve.authz_test\n\nimport rego.v2\n\ntest_no if false\n"))), "", []string{"policy.tests", "test_no"}, "policy"},
+
+		{"the KMIP port taken", top("kmip", taken.Addr().String()), "", []string{"kmip", taken.Addr().String()}, "kmip"},
+		{"the REST port taken", top("https", taken.Addr().String()), "", []string{"https", taken.Addr().String()}, "https"},
+		{"no such address", top("kmip", "192.0.2.1:5696"), "", []string{"kmip", "192.0.2.1"}, "kmip"},
+		{"no port", top("kmip", "127.0.0.1"), "", []string{"kmip", "host:port"}, ""},
+		{"no folder", top("dir", in("nowhere")), "", []string{"dir", "nowhere"}, "dir"},
+		{"a file as folder", top("dir", text("file", "")), "", []string{"dir"}, "dir"},
+		{"an unknown setting", put("hsm", "colour", "red"), "", []string{"line", "colour"}, ""},
+		{"a number for a text", put("hsm", "sessions", "many"), "", []string{"line", "many"}, ""},
+		{"nothing of what is needed", func(s settings) { clear(s) }, "", []string{"tls.certificate", "hsm.module", "store.url"}, ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			s := fresh(t)
+			c.edit(s)
+			file := write(t, filepath.Join(t.TempDir(), "config.yaml"), wholeConfig(t, s))
+			env := []string{conf}
+			if c.env != "" {
+				env[0] = c.env
+			}
+			oneSentence(t, program(t, env, "serve", "--config", file), c.names...)
+			r := program(t, env, "doctor", "--config", file)
+			if c.part == "" {
+				oneSentence(t, r, c.names...)
+				return
+			}
+			oneSentence(t, r)
+			for _, n := range c.names {
+				if said := problem(r.out, c.part); !strings.Contains(said, n) {
+					t.Errorf("doctor says %q; want a problem of %s that names %q", r.out, c.part, n)
+				}
+			}
+		})
+	}
+}
+
+// problem is what doctor says of a part that needs mending.
+func problem(out, part string) string {
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "PROBLEM" && f[1] == part {
+			return line
+		}
+	}
+	return ""
+}
+
+func wholeConfig(t *testing.T, s settings) string {
+	b, err := yaml.Dump(map[string]any(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// libm is a shared library that is there and no PKCS#11.
+func libm(t *testing.T) string {
+	t.Helper()
+	found, _ := filepath.Glob("/lib/*/libm.so.6")
+	if len(found) == 0 {
+		t.Skip("no libm.so.6 is found to stand for a library of another kind")
+	}
+	return found[0]
+}
+
+// statement does one thing to a database that nobody has open.
+func statement(t *testing.T, file, text string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The same for serve --dev, whose settings are options.
+func TestWhatDevLacksIsNamed(t *testing.T) {
+	tmp := t.TempDir()
+	file := write(t, filepath.Join(tmp, "file"), "")
+	dev := func(dir string, more ...string) []string {
+		if dir == "" {
+			dir = hsmtest.Dir(t)
+		}
+		return append([]string{"serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0"}, more...)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	long := filepath.Join(hsmtest.Dir(t), strings.Repeat("l", 120))
+	for what, c := range map[string]struct {
+		args  []string
+		names []string
+	}{
+		"another address":          {dev("", "--kmip", "0.0.0.0:0"), []string{"--kmip", "loopback", "--config"}},
+		"another address of REST":  {dev("", "--http", "[::]:0"), []string{"--http", "loopback"}},
+		"a name as address":        {dev("", "--http", "example.com:0"), []string{"--http", "loopback"}},
+		"no port":                  {dev("", "--kmip", "localhost"), []string{"--kmip", "host:port"}},
+		"the port taken":           {dev("", "--kmip", taken.Addr().String()), []string{"--kmip", taken.Addr().String()}},
+		"the port of REST taken":   {dev("", "--http", taken.Addr().String()), []string{"--http", taken.Addr().String()}},
+		"a file as folder":         {dev(file), []string{"--dir", file}},
+		"a folder below a file":    {dev(filepath.Join(file, "x")), []string{"--dir"}},
+		"a folder of no such file": {dev("/proc/keyreeve"), []string{"--dir"}},
+		"a long path":              {dev(long), []string{"dir", "shorter"}},
+		"an unknown option":        {[]string{"serve", "--colour", "red"}, []string{"--colour"}},
+		"an unknown command":       {[]string{"sevre"}, []string{"sevre"}},
+		"several members":          {dev("", "--members", "3"), []string{"--members"}},
+		"two modes":                {dev("", "--config", file), []string{"--dev", "--config"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			oneSentence(t, program(t, nil, c.args...), c.names...)
+		})
+	}
+	readOnly := t.TempDir()
+	if err := syscall.Mount("none", readOnly, "tmpfs", syscall.MS_RDONLY, "size=64k"); err == nil {
+		t.Cleanup(func() { syscall.Unmount(readOnly, syscall.MNT_DETACH) })
+	} else if os.Chmod(readOnly, 0o500); os.Getuid() == 0 {
+		t.Logf("a read-only folder cannot be had here: %v", err)
+		return
+	}
+	for _, dir := range []string{readOnly, filepath.Join(readOnly, "below")} {
+		oneSentence(t, program(t, nil, dev(dir)...), "--dir", dir)
+	}
+}
