@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -42,19 +43,71 @@ func health(t *testing.T, s *servertest.Server) (ready bool, text string) {
 	return h.Ready, string(b)
 }
 
-// sick demands that Create and Get fail as they should in both version
-// families: with General Failure and a sentence that names what to mend.
-func sick(t *testing.T, s *servertest.Server, id string, names ...string) {
+// patients are keys that need the token in different ways.
+type patients struct{ copied, resident, pair string }
+
+func admitted(t *testing.T, s *servertest.Server) patients {
 	t.Helper()
+	c := dial(t, s, "dev", core.V1_4)
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+		Common:  core.Attributes{activeNow, {Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmECDSA)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
+		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}, sensitive, locked},
+		Public:  core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patients{aesKey(t, c, activeNow), aesKey(t, c, activeNow, resident, locked), pair.PrivateID}
+}
+
+// treatments are operations that every part is needed for, at the KMIP door.
+func treatments(c *kmiptest.Client, p patients) map[string]func() error {
+	return map[string]func() error{
+		"Create": func() error {
+			_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+			return err
+		},
+		"Create resident": func() error {
+			_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, resident))
+			return err
+		},
+		"Get": func() error {
+			_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(p.copied)})
+			return err
+		},
+		"Encrypt resident": func() error {
+			_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(p.resident), Parameters: &gcmMode, Data: []byte("x")})
+			return err
+		},
+		"Sign": func() error {
+			_, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(p.pair), Parameters: &ecdsa256, Data: []byte("x")})
+			return err
+		},
+	}
+}
+
+// sick demands that operations fail as they should in both version families: with
+// General Failure and a sentence that names what to mend; and at the REST door.
+// Health says it too, in words of its own.
+func sick(t *testing.T, s *servertest.Server, p patients, says string, names ...string) {
+	t.Helper()
+	clean := func(who, text string) {
+		for _, n := range names {
+			if !strings.Contains(text, n) {
+				t.Errorf("%s: %s; the sentence must name %q", who, text, n)
+			}
+		}
+		for _, secret := range []string{"sqlite", "postgres:", "SQLSTATE", "127.0.0.1", s.Dir, "CKR_"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s: %s; a client need not know %q", who, text, secret)
+			}
+		}
+	}
 	for _, v := range []core.Version{core.V1_2, core.V2_1} {
 		c := dial(t, s, "dev", v)
-		for what, try := range map[string]func() error{
-			"Create": func() error {
-				_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
-				return err
-			},
-			"Get": func() error { _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); return err },
-		} {
+		for what, try := range treatments(c, p) {
+			if v == core.V1_2 && what == "Encrypt resident" {
+				continue // no AEAD before 1.4
+			}
 			err := try()
 			for i := 0; err == nil && i < 1000; i++ { // a full disk takes small records for a while
 				err = try()
@@ -63,36 +116,54 @@ func sick(t *testing.T, s *servertest.Server, id string, names ...string) {
 				t.Errorf("KMIP %v, %s: %v; want General Failure", v, what, err)
 				continue
 			}
-			for _, n := range names {
-				if !strings.Contains(err.Error(), n) {
-					t.Errorf("KMIP %v, %s: %v; the sentence must name %q", v, what, err, n)
-				}
-			}
-			for _, secret := range []string{"sqlite", "postgres:", "SQLSTATE", "127.0.0.1", s.Dir} {
-				if strings.Contains(err.Error(), secret) {
-					t.Errorf("KMIP %v, %s: %v; a client need not know %q", v, what, err, secret)
-				}
-			}
+			clean(fmt.Sprintf("KMIP %v, %s", v, what), err.Error())
 		}
 	}
-	if ready, text := health(t, s); ready || !strings.Contains(text, names[0]) {
+	for what, body := range map[string]string{"/v1/keys": `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`, "/v1/encrypt": fmt.Sprintf(`{"key_id":%q,"plaintext":"eA=="}`, p.resident)} {
+		status, text := post(t, s, what, body)
+		if status != http.StatusServiceUnavailable {
+			t.Errorf("REST %s: %d %s; want 503", what, status, text)
+		}
+		clean("REST "+what, text)
+	}
+	if ready, text := health(t, s); ready || !strings.Contains(text, says) {
 		t.Errorf("health says %s", text)
 	}
 }
 
-// well waits until the server, without a restart, makes and gives keys again.
-func well(t *testing.T, s *servertest.Server) {
+// post sends one request to the REST door.
+func post(t *testing.T, s *servertest.Server, path, body string) (int, string) {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	res, err := rest.Post("https://"+s.HTTPS+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(b)
+}
+
+// well waits until the server, without a restart, does everything again.
+func well(t *testing.T, s *servertest.Server, p patients) {
 	t.Helper()
 	var err error
 	for range 100 {
 		c := dial(t, s, "dev", core.V1_4)
-		var made core.CreateOutput
-		if made, err = kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)); err == nil {
-			if _, err = kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(made.ID)}); err == nil {
-				break
+		err = nil
+		for what, try := range treatments(c, p) {
+			if e := try(); e != nil {
+				err = fmt.Errorf("%s: %w", what, e)
 			}
 		}
 		c.Close()
+		if err == nil {
+			break
+		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	if err != nil {
@@ -121,7 +192,7 @@ func loaded(t *testing.T, s *servertest.Server, l *ledger, f func()) {
 				case <-stop:
 					return
 				default:
-					l.work(t, s, w, round) // ends with the first error
+					l.work(t, s, 3*w+round) // ends with the first error
 					time.Sleep(10 * time.Millisecond)
 				}
 			}
@@ -146,10 +217,10 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE=sqlite:"+filepath.Join(disk, "keyreeve.db"))
-	id := aesKey(t, dial(t, s, "dev", core.V1_4))
+	p := admitted(t, s)
 	filler := filepath.Join(disk, "filler")
-	var l ledger
-	loaded(t, s, &l, func() {
+	l := newLedger()
+	loaded(t, s, l, func() {
 		fill(t, filler)
 		full := false
 		c := dial(t, s, "dev", core.V1_4)
@@ -162,13 +233,13 @@ func TestDiskFull(t *testing.T) {
 		if !full {
 			t.Fatal("the disk is full, and the server goes on making keys")
 		}
-		sick(t, s, id, "full")
+		sick(t, s, p, "full", "full")
 		if err := os.Remove(filler); err != nil {
 			t.Fatal(err)
 		}
-		well(t, s)
+		well(t, s, p)
 	})
-	l.check(t, s, 0)
+	l.check(t, s, "afterwards", true)
 	if log, _ := os.ReadFile(s.Log); strings.Contains(string(log), "token object that no row names") || bytes.Contains(log, []byte("panic")) {
 		t.Errorf("afterwards:\n%s", log)
 	}
@@ -194,22 +265,22 @@ func fill(t *testing.T, path string) {
 func TestTokenGone(t *testing.T) {
 	faults := hsmtest.FaultModule(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_MODULE="+faults.Module, "KEYREEVE_DEV_COPIES=none")
-	id := aesKey(t, dial(t, s, "dev", core.V1_4))
-	var l ledger
-	loaded(t, s, &l, func() {
+	p := admitted(t, s)
+	l := newLedger()
+	loaded(t, s, l, func() {
 		for _, rule := range []string{"* 0x30 0", "* 0x32 0", "C_WrapKey 0x30 0", "* 0x190 0"} {
 			faults.Rule(rule)
 			if rule[0] == '*' {
-				sick(t, s, id, "HSM")
+				sick(t, s, p, "HSM", "HSM")
 			}
-			if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)}); err != nil {
+			if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(p.copied)}); err != nil {
 				t.Errorf("attributes need no token, and under %s: %v", rule, err)
 			}
 			faults.Rule()
-			well(t, s)
+			well(t, s, p)
 		}
 	})
-	l.check(t, s, 0)
+	l.check(t, s, "afterwards", true)
 	if log, _ := os.ReadFile(s.Log); strings.Contains(string(log), "token object that no row names") || bytes.Contains(log, []byte("panic")) {
 		t.Errorf("afterwards:\n%s", log)
 	}
@@ -217,17 +288,17 @@ func TestTokenGone(t *testing.T) {
 
 // PostgreSQL goes away under load and comes back.
 func TestDatabaseGone(t *testing.T) {
-	p := storetest.StartPostgres(t)
-	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+p.URL)
-	id := aesKey(t, dial(t, s, "dev", core.V1_4))
-	var l ledger
-	loaded(t, s, &l, func() {
-		p.Crash()
-		sick(t, s, id, "database")
-		p.Start()
-		well(t, s)
+	pg := storetest.StartPostgres(t)
+	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	p := admitted(t, s)
+	l := newLedger()
+	loaded(t, s, l, func() {
+		pg.Crash()
+		sick(t, s, p, "database", "database")
+		pg.Start()
+		well(t, s, p)
 	})
-	l.check(t, s, 0)
+	l.check(t, s, "afterwards", true)
 	if log, _ := os.ReadFile(s.Log); strings.Contains(string(log), "token object that no row names") || bytes.Contains(log, []byte("panic")) {
 		t.Errorf("afterwards:\n%s", log)
 	}
