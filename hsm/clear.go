@@ -153,7 +153,7 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 		return nil, err
 	}
 	if len(found) != 1 {
-		return nil, core.Errorf(core.TokenUnavailable, "the token has %d objects for %s, not one", len(found), k.ID)
+		return nil, core.Errorf(core.TokenUnavailable, "the HSM has %d objects for key %s, not one; was it restored from a backup, or is this not its token?", len(found), k.ID)
 	}
 	return t.handles.add(k, found[0], start, false), nil
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/binary"
+	"errors"
 	"math/big"
 
 	p11 "github.com/miekg/pkcs11"
@@ -133,7 +134,7 @@ func (t *Token) settle(sh p11.SessionHandle, k core.Key, m *core.Material, h p11
 		return err
 	}
 	if m.Mode == core.ModeResident {
-		if _, err := t.lib.CopyObject(sh, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), unmodifiable()}); err != nil {
+		if err := t.stay(sh, h); err != nil {
 			return err
 		}
 	} else {
@@ -149,6 +150,27 @@ func (t *Token) settle(sh p11.SessionHandle, k core.Key, m *core.Material, h p11
 	k.Material = m
 	m.MAC = n.seal(k)
 	return nil
+}
+
+// stay copies a session object into the token, in one write so that a crash
+// leaves no half-made key, and looks whether it is there: SoftHSM2 says that all
+// is well when the disk has taken nothing, and the key is gone with the process.
+func (t *Token) stay(sh p11.SessionHandle, h p11.ObjectHandle) error {
+	c, err := t.lib.CopyObject(sh, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), unmodifiable()})
+	if e := p11.Error(0); errors.As(err, &e) && !ambiguous[e] {
+		return err
+	}
+	if err == nil {
+		if _, err = t.lib.GetAttributeValue(sh, c, []*p11.Attribute{p11.NewAttribute(p11.CKA_ID, nil)}); err == nil {
+			return nil
+		}
+		t.lib.DestroyObject(sh, c) // as well as it can be
+	}
+	if !t.present() {
+		return p11.Error(p11.CKR_DEVICE_ERROR)
+	}
+	cause := errors.New(err.Error()) // its code would be taken for a lost handle
+	return core.Wrap(core.TokenUnavailable, cause, "the HSM did not keep the key and seems to have no room; remove keys that are not needed, or look at the disk that it lies on")
 }
 
 func (t *Token) digestKey(sh p11.SessionHandle, h p11.ObjectHandle) ([]byte, error) {

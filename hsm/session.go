@@ -35,14 +35,25 @@ var classes = map[p11.Error]class{
 	p11.CKR_TOKEN_NOT_RECOGNIZED: deviceFault, p11.CKR_CRYPTOKI_NOT_INITIALIZED: deviceFault,
 }
 
-// classOf: GENERAL_ERROR and FUNCTION_FAILED are the caller's, since SoftHSM
-// answers them to corrupt data; the health probe tells whether the token is ill.
+// classOf: what is ambiguous is the caller's once the probe has said so.
 func classOf(err error) class {
 	var e p11.Error
 	if errors.As(err, &e) {
 		return classes[e]
 	}
 	return callerFault
+}
+
+// ambiguous are what SoftHSM2 answers to corrupt data and to the loss of its
+// files alike: a probe tells which it was.
+var ambiguous = map[p11.Error]bool{p11.CKR_GENERAL_ERROR: true, p11.CKR_FUNCTION_FAILED: true}
+
+// told makes an ambiguous error of a token that does not work the token's.
+func (t *Token) told(err error) error {
+	if e := p11.Error(0); errors.As(err, &e) && ambiguous[e] && !t.present() {
+		return p11.Error(p11.CKR_DEVICE_ERROR)
+	}
+	return err
 }
 
 // vendorDefined is the first of the codes that only the token's maker can
@@ -244,7 +255,7 @@ func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (er
 		t.inUse.Add(-1)
 		t.release(s, err)
 	}()
-	return f(s.handle)
+	return t.told(f(s.handle))
 }
 
 // reconnectEvery is how long a connect that failed is not tried again.
@@ -279,18 +290,39 @@ func (t *Token) reconnect() error {
 
 // restart finalizes the library and connects anew, with no call under way.
 func (t *Token) restart() error {
-	t.cfg.Log.Warn("reconnect token", "label", t.cfg.Label)
+	if !t.broken.Load() {
+		t.cfg.Log.Warn("reconnect token", "label", t.cfg.Label)
+	}
 	t.broken.Store(true)
 	t.starts.Add(1)
+	t.root.Store(0)
 	t.handles.dropAll()
 	t.lib.Finalize()
 	err := t.connect()
 	if err == nil {
 		err = t.reloadTenants()
 	}
-	t.tried, t.trouble = time.Now(), err
+	t.tried = time.Now()
+	t.report(err)
 	t.broken.Store(err != nil)
 	return err
+}
+
+// report logs why the token cannot be connected, once for each cause, and that
+// it is there again.
+func (t *Token) report(err error) {
+	was := t.trouble
+	t.trouble = err
+	t.problem.Store(nil)
+	if err == nil {
+		t.cfg.Log.Info("token connected", "label", t.cfg.Label)
+		return
+	}
+	text := err.Error()
+	t.problem.Store(&text)
+	if was == nil || was.Error() != text {
+		t.cfg.Log.Error("reconnect token", "label", t.cfg.Label, "error", err)
+	}
 }
 
 // drainIdle closes the pool's sessions that nobody uses.
@@ -305,31 +337,49 @@ func (t *Token) drainIdle() {
 	}
 }
 
-// alive tries a real operation on a fresh session and the keeper's login.
+// alive tries the keeper's login, and the token on a fresh session.
 func (t *Token) alive() bool {
+	info, err := t.lib.GetSessionInfo(t.keeper)
+	return err == nil && info.State == p11.CKS_RW_USER_FUNCTIONS && t.present()
+}
+
+// present tries the token on a fresh session.
+func (t *Token) present() bool {
 	s, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
 	if err != nil {
 		return false
 	}
 	defer t.lib.CloseSession(s)
-	info, err := t.lib.GetSessionInfo(t.keeper)
-	if err != nil || info.State != p11.CKS_RW_USER_FUNCTIONS {
-		return false
-	}
-	_, err = t.lib.GenerateRandom(s, 16)
-	return err == nil
+	return t.works(s) == nil
 }
 
-// Health tells the state of the token by a real operation.
+// works tries a real operation, and one with a key that the token keeps: a token
+// whose files have gone still makes random numbers.
+func (t *Token) works(s p11.SessionHandle) error {
+	if _, err := t.lib.GenerateRandom(s, 16); err != nil {
+		return err
+	}
+	root := p11.ObjectHandle(t.root.Load())
+	if root == 0 {
+		return nil // no tenant yet
+	}
+	if err := t.lib.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, root); err != nil {
+		return err
+	}
+	_, err := t.lib.Sign(s, []byte("keyreeve probe"))
+	return err
+}
+
+// Health tells the state of the token by real operations.
 func (t *Token) Health(ctx context.Context) core.HSMHealth {
 	h := core.HSMHealth{Label: t.cfg.Label, Serial: t.info.SerialNumber, Module: t.cfg.Module, Refusals: t.refusals,
 		Sessions: int(t.open.Load()), InUse: int(t.inUse.Load()), Stuck: t.calls.count(t.cfg.Stuck), CachedHandles: t.handles.count(), CachedCopies: t.copies.count()}
-	err := t.do(ctx, "make a random number", func(s p11.SessionHandle) error {
-		_, err := t.lib.GenerateRandom(s, 16)
-		return err
-	})
+	err := t.do(ctx, "be tried", t.works)
 	if h.Ready = err == nil; err != nil {
 		h.Problem = err.Error()
+		if why := t.problem.Load(); why != nil { // rather than that it is not there
+			h.Problem = *why
+		}
 	}
 	return h
 }

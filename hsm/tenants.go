@@ -116,15 +116,19 @@ func (t *Token) MakeTenantKey(ctx context.Context, k core.TenantKey) error {
 			return err
 		}
 		defer t.lib.DestroyObject(s, h)
-		_, err = t.lib.CopyObject(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), unmodifiable()})
-		return err
+		return t.stay(s, h)
 	})
 }
 
 // find lists the token objects with a CKA_ID. By CKA_ID, not label: two
 // objects may share a label, and nothing says which comes first.
+// That there is none is believed of a token that works alone.
 func (t *Token) find(s p11.SessionHandle, id []byte) ([]p11.ObjectHandle, error) {
-	return t.search(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_ID, id)}, 8)
+	found, err := t.search(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_ID, id)}, 8)
+	if err == nil && len(found) == 0 && t.works(s) != nil {
+		err = p11.Error(p11.CKR_DEVICE_ERROR)
+	}
+	return found, err
 }
 
 func (t *Token) search(s p11.SessionHandle, tmpl []*p11.Attribute, most int) ([]p11.ObjectHandle, error) {
@@ -199,6 +203,7 @@ func (t *Token) loadTenant(s p11.SessionHandle, keys []core.TenantKey) error {
 			if n.rowKey[k.Epoch], err = t.deriveRowKey(s, h, k); err != nil {
 				return err
 			}
+			t.root.Store(uint64(h))
 		}
 	}
 	t.tenantsMu.Lock()

@@ -69,11 +69,13 @@ type Token struct {
 	life  life // held alone while the library is finalized: a call then is a crash
 	admin turn // one create, destroy, find or unwrap at a time (SoftHSM races)
 
-	fix     sync.Mutex    // one reconnect at a time
-	broken  atomic.Bool   // finalized, or not connected to the end
-	starts  atomic.Uint64 // of the library: a handle is a number of one of them, and another object's in the next
-	tried   time.Time     // when connecting failed last
-	trouble error         // and why
+	fix     sync.Mutex             // one reconnect at a time
+	broken  atomic.Bool            // finalized, or not connected to the end
+	starts  atomic.Uint64          // of the library: a handle is a number of one of them, and another object's in the next
+	tried   time.Time              // when connecting failed last
+	trouble error                  // and why
+	problem atomic.Pointer[string] // the same for who does not hold fix
+	root    atomic.Uint64          // handle of a key that the token keeps, to probe it with; 0: none yet
 	slot    uint
 	info    p11.TokenInfo
 	keeper  p11.SessionHandle // logged in, owns the unwrapped keys
@@ -91,7 +93,7 @@ type Token struct {
 	handles  *handles
 	copies   *copies
 	refusals []string
-	pinBad   atomic.Bool   // a PIN was refused: never try again by ourselves
+	refused  refusedPIN    // never tried again by ourselves
 	stop     chan struct{} // ends the sweeper
 }
 
@@ -181,29 +183,6 @@ func (t *Token) noToken(there []string) error {
 		there = []string{"none"}
 	}
 	return core.Errorf(core.TokenUnavailable, "no token is labelled %s; there is: %s; see %s, and the configuration of %s", asked, strings.Join(there, ", "), see, t.cfg.Module)
-}
-
-// login tries a PIN once and never again: tokens lock after a few wrong ones.
-func (t *Token) login() error {
-	if t.pinBad.Load() {
-		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN before, so it is not tried again; mend hsm.pin_file or hsm.pin_env and start anew", t.cfg.Label)
-	}
-	pin, err := t.cfg.PIN()
-	if err != nil {
-		return core.Wrap(core.TokenUnavailable, err, "the PIN cannot be read; see hsm.pin_file or hsm.pin_env")
-	}
-	if pin == "" { // means "ask at the token's own pad" to some
-		return core.Errorf(core.TokenUnavailable, "the PIN is empty; see hsm.pin_file or hsm.pin_env")
-	}
-	err = t.lib.Login(t.keeper, p11.CKU_USER, pin)
-	switch {
-	case err == nil, errors.Is(err, p11.Error(p11.CKR_USER_ALREADY_LOGGED_IN)):
-		return nil
-	case errors.Is(err, p11.Error(p11.CKR_PIN_INCORRECT)), errors.Is(err, p11.Error(p11.CKR_PIN_LEN_RANGE)), errors.Is(err, p11.Error(p11.CKR_PIN_INVALID)), errors.Is(err, p11.Error(p11.CKR_PIN_LOCKED)):
-		t.pinBad.Store(true)
-		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN (%v); it was tried once and is not tried again, since tokens lock: mend hsm.pin_file or hsm.pin_env", t.cfg.Label, err)
-	}
-	return core.Wrap(core.TokenUnavailable, err, "login to token %q did not work", t.cfg.Label)
 }
 
 // probe asks what the token can do.

@@ -338,15 +338,16 @@ func (h handshakes) Write(line []byte) (int, error) {
 // Failed tells when a door has ended by itself.
 func (s *Server) Failed() <-chan error { return s.fail }
 
-// Reload reads policy, revocation list and certificates anew; what cannot be
-// used leaves the old in force. Of policy and list there is a record either way.
+// Reload reads policy, revocation list and certificates anew, and the PIN if the
+// token refused the last; what cannot be used leaves the old in force. Of policy
+// and list there is a record either way.
 func (s *Server) Reload(ctx context.Context) error {
 	err := s.policy.Reload(ctx)
 	if err != nil {
 		r := core.Record{Operation: "Load Policy", Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
 	}
-	if err = errors.Join(err, s.auth.Reload(), s.tls.reload()); err != nil {
+	if err = errors.Join(err, s.auth.Reload(), s.tls.reload(), s.token.TryPINAgain()); err != nil {
 		s.log.Error("reload", "error", err)
 		return err
 	}

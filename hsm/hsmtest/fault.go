@@ -19,19 +19,12 @@ type Faults struct {
 	rules  string
 }
 
-// FaultModule builds the module, whose source lies beside the project, for this
-// process and those that it starts; it skips the test where it cannot be built.
+// FaultModule builds the module for this process and those that it starts; it
+// skips the test where it cannot be built. Its source says what it can do.
 func FaultModule(t testing.TB) *Faults {
 	t.Helper()
-	shared := os.Getenv("KEYREEVE_SHARED")
-	if shared == "" {
-		_, file, _, _ := runtime.Caller(0)
-		shared = filepath.Join(filepath.Dir(file), "..", "..", "..", "shared")
-	}
-	source := filepath.Join(shared, "hsm", "fault.c")
-	if _, err := os.Stat(source); err != nil {
-		t.Skip("the fault module's source is not there: set KEYREEVE_SHARED to the folder that holds hsm/fault.c")
-	}
+	_, file, _, _ := runtime.Caller(0)
+	source := filepath.Join(filepath.Dir(file), "testdata", "fault.c")
 	flags, err := exec.Command("pkg-config", "--cflags", "p11-kit-1").Output()
 	if err != nil {
 		t.Skip("the fault module needs PKCS#11 headers (Debian: apt-get install pkg-config libp11-kit-dev)")
@@ -51,8 +44,15 @@ func FaultModule(t testing.TB) *Faults {
 	return f
 }
 
+// Logins counts the calls of C_Login since the module was built.
+func (f *Faults) Logins() int {
+	b, _ := os.ReadFile(f.rules + ".logins")
+	return strings.Count(string(b), "\n")
+}
+
 // Rule makes functions answer a code after a delay in milliseconds, such as
-// "C_Sign 0x30 0"; "*" is every function. None heals them.
+// "C_Sign 0x30 0"; "*" is every function, and "C_Sign+" the function after its
+// effect. None heals them.
 func (f *Faults) Rule(lines ...string) {
 	f.t.Helper()
 	if err := os.WriteFile(f.rules+".new", []byte(strings.Join(append(lines, ""), "\n")), 0o600); err != nil {

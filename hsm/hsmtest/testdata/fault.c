@@ -1,0 +1,98 @@
+// A PKCS#11 module for tests that forwards to the one named in FAULT_MODULE and
+// answers errors, or answers late, as the file named in FAULT_CTL says. It is read
+// at every call, so that a test can change it while a server runs.
+//
+// Rules, one a line, the first that fits wins:  FUNCTION CODE-in-hex DELAY-in-ms
+//   C_Sign 0x30 0        C_Sign answers CKR_DEVICE_ERROR; the module is not called
+//   C_Encrypt 0x0 300    C_Encrypt is 300 ms late, then works
+//   C_CopyObject+ 0x30 0 C_CopyObject works, then answers an error all the same
+//   * 0x30 0             every function below
+// Each call of C_Login is noted in a line of FAULT_CTL.logins.
+//
+// A rule on C_Sign or C_Encrypt leaves the operation of their Init active, as a
+// device that fails does.
+#include <p11-kit/pkcs11.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static CK_FUNCTION_LIST list;
+static CK_FUNCTION_LIST_PTR real;
+
+// rule finds the rule of a function, before or after its effect; 0: none.
+static CK_RV rule(const char *function, int after) {
+	const char *path = getenv("FAULT_CTL");
+	FILE *f = path ? fopen(path, "re") : 0;
+	if (!f) return CKR_OK;
+	char name[64];
+	unsigned long code;
+	int ms;
+	CK_RV out = CKR_OK;
+	while (fscanf(f, "%63s %lx %d", name, &code, &ms) == 3) {
+		size_t n = strlen(name);
+		int plus = n > 1 && name[n - 1] == '+';
+		if (plus) name[n - 1] = 0;
+		if (plus != after || (strcmp(name, function) && strcmp(name, "*"))) continue;
+		if (ms) usleep(ms * 1000);
+		out = code;
+		break;
+	}
+	fclose(f);
+	return out;
+}
+
+static void note(const char *function) {
+	char path[4096];
+	const char *ctl = getenv("FAULT_CTL");
+	if (strcmp(function, "C_Login") || !ctl || snprintf(path, sizeof path, "%s.logins", ctl) >= (int)sizeof path) return;
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0) return;
+	if (write(fd, "C_Login\n", 8) != 8) {}
+	close(fd);
+}
+
+#define W(fn, sig, args) static CK_RV my_##fn sig { \
+	note(#fn); \
+	CK_RV r = rule(#fn, 0); \
+	if (r) return r; \
+	r = real->fn args; \
+	CK_RV then = r ? CKR_OK : rule(#fn, 1); \
+	return then ? then : r; }
+
+W(C_Initialize, (CK_VOID_PTR a), (a))
+W(C_OpenSession, (CK_SLOT_ID s, CK_FLAGS f, CK_VOID_PTR a, CK_NOTIFY n, CK_SESSION_HANDLE_PTR h), (s, f, a, n, h))
+W(C_Login, (CK_SESSION_HANDLE h, CK_USER_TYPE u, CK_UTF8CHAR_PTR p, CK_ULONG n), (h, u, p, n))
+W(C_GetSessionInfo, (CK_SESSION_HANDLE h, CK_SESSION_INFO_PTR i), (h, i))
+W(C_FindObjectsInit, (CK_SESSION_HANDLE h, CK_ATTRIBUTE_PTR t, CK_ULONG n), (h, t, n))
+W(C_CreateObject, (CK_SESSION_HANDLE h, CK_ATTRIBUTE_PTR t, CK_ULONG n, CK_OBJECT_HANDLE_PTR o), (h, t, n, o))
+W(C_CopyObject, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_PTR t, CK_ULONG n, CK_OBJECT_HANDLE_PTR p), (h, o, t, n, p))
+W(C_DestroyObject, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o), (h, o))
+W(C_EncryptInit, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k), (h, m, k))
+W(C_Encrypt, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, d, n, o, on))
+W(C_Decrypt, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, d, n, o, on))
+W(C_SignInit, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k), (h, m, k))
+W(C_Sign, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, d, n, o, on))
+W(C_GenerateKey, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR t, CK_ULONG n, CK_OBJECT_HANDLE_PTR k), (h, m, t, n, k))
+W(C_GenerateKeyPair, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR a, CK_ULONG an, CK_ATTRIBUTE_PTR b, CK_ULONG bn, CK_OBJECT_HANDLE_PTR p, CK_OBJECT_HANDLE_PTR q), (h, m, a, an, b, bn, p, q))
+W(C_WrapKey, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w, CK_OBJECT_HANDLE k, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, m, w, k, o, on))
+W(C_UnwrapKey, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE w, CK_BYTE_PTR d, CK_ULONG n, CK_ATTRIBUTE_PTR t, CK_ULONG tn, CK_OBJECT_HANDLE_PTR k), (h, m, w, d, n, t, tn, k))
+W(C_GenerateRandom, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n), (h, d, n))
+
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out) {
+	const char *path = getenv("FAULT_MODULE");
+	void *lib = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : 0;
+	CK_RV (*get)(CK_FUNCTION_LIST_PTR_PTR) = lib ? dlsym(lib, "C_GetFunctionList") : 0;
+	if (!get) return CKR_GENERAL_ERROR;
+	CK_RV r = get(&real);
+	if (r) return r;
+	list = *real;
+#define S(fn) list.fn = my_##fn
+	S(C_Initialize); S(C_OpenSession); S(C_Login); S(C_GetSessionInfo); S(C_FindObjectsInit); S(C_CreateObject); S(C_CopyObject); S(C_DestroyObject);
+	S(C_EncryptInit); S(C_Encrypt); S(C_Decrypt); S(C_SignInit); S(C_Sign); S(C_GenerateKey); S(C_GenerateKeyPair); S(C_WrapKey); S(C_UnwrapKey);
+	S(C_GenerateRandom);
+	*out = &list;
+	return CKR_OK;
+}
