@@ -67,7 +67,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	wg.Wait()
 	s.Kill()
 
-	s.Dir, s.Certs = restored, filepath.Join(restored, "certs")
+	s.Move(restored)
 	s.Run()
 	c = dial(t, s, "dev", core.V1_4)
 	for id, e := range sealed {

@@ -97,6 +97,10 @@ func listed(m map[string]int) string {
 	return strings.Join(all, ", ")
 }
 
+// ourToken is held by who has a token in this process: SoftHSM2 knows one
+// configuration a process.
+var ourToken sync.Mutex
+
 // tokenAgrees has the reconciler run, then demands that no intent is open and
 // that the token holds exactly what the database names. It leaves the server ended.
 func tokenAgrees(t *testing.T, s *servertest.Server, postgres string) {
@@ -139,6 +143,8 @@ func tokenAgrees(t *testing.T, s *servertest.Server, postgres string) {
 		}
 		want[string(token)] = true
 	}
+	ourToken.Lock()
+	defer ourToken.Unlock()
 	cfg, err := hsm.DevToken(s.Dir)
 	if err != nil {
 		t.Fatal(err)

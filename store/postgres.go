@@ -22,8 +22,9 @@ type pgStore struct {
 	group group
 }
 
-// pgTimeout bounds one transaction.
-const pgTimeout = 10 * time.Second
+// pgTimeout bounds one transaction or one question: a database that stands still,
+// or a network that swallows everything, must not hold up callers.
+const pgTimeout = 5 * time.Second
 
 const insertEntries = `INSERT INTO audit_entry (tenant, at, body) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])`
 
@@ -222,6 +223,8 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 	if !clean(tenant) || !clean(id) {
 		return nil, itemNotFound(id)
 	}
+	ctx, cancel := context.WithTimeout(ctx, pgTimeout)
+	defer cancel()
 	o, err := scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, itemNotFound(id)
@@ -230,6 +233,8 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 }
 
 func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, pgTimeout)
+	defer cancel()
 	rows, err := s.pool.Query(ctx, text, args...)
 	if err != nil {
 		return unavailable(err, "read")

@@ -23,9 +23,10 @@ type Server struct {
 	Dir, Certs  string
 	Log         string // file with its standard error
 
-	t   testing.TB
-	cmd *exec.Cmd
-	env []string
+	t    testing.TB
+	cmd  *exec.Cmd
+	env  []string
+	args []string
 }
 
 var (
@@ -80,9 +81,29 @@ func Start(t testing.TB, env ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, Dir: dir, Certs: filepath.Join(dir, "certs"), Log: filepath.Join(dir, "log"), env: env}
+	s.args = devArgs(dir)
 	t.Cleanup(func() { s.Kill(); os.RemoveAll(dir) })
 	s.Run()
 	return s
+}
+
+// StartConfig starts a server by a configuration file, which names dir as its
+// folder and lets it choose its ports; certs is where clients find theirs.
+func StartConfig(t testing.TB, file, dir, certs string, env ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, Dir: dir, Certs: certs, Log: filepath.Join(dir, "log"), env: env, args: []string{"serve", "--config", file}}
+	t.Cleanup(s.Kill)
+	s.Run()
+	return s
+}
+
+func devArgs(dir string) []string {
+	return []string{"serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--verbose"}
+}
+
+// Move has the next Run serve another folder.
+func (s *Server) Move(dir string) {
+	s.Dir, s.Certs, s.args = dir, filepath.Join(dir, "certs"), devArgs(dir)
 }
 
 var ready = regexp.MustCompile(`^ready kmip=(\S+) https=(\S+) dir=(\S+)$`)
@@ -95,7 +116,7 @@ func (s *Server) Run() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command(Binary(s.t), "serve", "--dev", "--dir", s.Dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0", "--verbose")
+	s.cmd = exec.Command(Binary(s.t), s.args...)
 	s.cmd.Dir, s.cmd.Env = s.Dir, append(os.Environ(), s.env...)
 	s.cmd.Stderr = log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -138,9 +138,34 @@ func (p *Server) Crash() {
 	p.server = nil
 }
 
+// Pause stops the server and all its processes where they are, as a machine that
+// hangs would; Resume lets them go on.
+func (p *Server) Pause()  { p.signalAll(syscall.SIGSTOP) }
+func (p *Server) Resume() { p.signalAll(syscall.SIGCONT) }
+
+// signalAll reaches the server and its children, by their own ids.
+func (p *Server) signalAll(sig syscall.Signal) {
+	p.t.Helper()
+	own := p.server.Process.Pid
+	syscall.Kill(own, sig) // first: it starts no more
+	all, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(all) == 0 {
+		p.t.Skip("processes are found in /proc, on Linux alone")
+	}
+	for _, path := range all {
+		b, _ := os.ReadFile(path)
+		_, after, _ := strings.Cut(string(b), ") ")
+		if f := strings.Fields(after); len(f) > 1 && f[1] == strconv.Itoa(own) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			syscall.Kill(pid, sig)
+		}
+	}
+}
+
 // remove ends the server by its own id and removes its folder.
 func (p *Server) remove() {
 	if p.server != nil && p.server.Process != nil {
+		p.Resume()
 		p.server.Process.Signal(syscall.SIGINT)
 		p.server.Wait()
 	}

@@ -1,0 +1,357 @@
+package server_test
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// harm is what a proxy does to the connections through it.
+type harm int
+
+const (
+	pass   harm = iota
+	hold        // take everything and hand on nothing
+	refuse      // close what is there and what comes
+)
+
+// proxy stands between a server and its database.
+type proxy struct {
+	URL    string
+	target string
+	l      net.Listener
+
+	mu    sync.Mutex
+	ease  sync.Cond // told when harm changes
+	harm  harm
+	conns map[net.Conn]bool
+	want  []byte // the request with this in it,
+	nth   int    // when it comes so often, loses
+	reach bool   // its answer; false: itself does not get through
+	lost  int
+}
+
+func proxied(t *testing.T, database string) *proxy {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{target: u.Host, l: l, conns: map[net.Conn]bool{}}
+	p.ease.L = &p.mu
+	u.Host = l.Addr().String()
+	p.URL = u.String()
+	t.Cleanup(func() { l.Close(); p.set(refuse) })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(c)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) serve(client net.Conn) {
+	database, err := net.Dial("tcp", p.target)
+	if err != nil {
+		client.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns[client], p.conns[database] = true, true
+	gone := p.harm == refuse
+	p.mu.Unlock()
+	end := sync.OnceFunc(func() {
+		client.Close()
+		database.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.conns, client)
+		delete(p.conns, database)
+	})
+	defer end()
+	if gone {
+		return
+	}
+	var dropping bool // under mu
+	go p.pump(client, database, end, func(b []byte) bool {
+		if p.want == nil || !bytes.Contains(b, p.want) {
+			return true
+		}
+		if p.nth--; p.nth > 0 {
+			return true
+		}
+		p.want = nil
+		p.lost++
+		dropping = p.reach
+		return p.reach
+	})
+	p.pump(database, client, end, func([]byte) bool { return !dropping })
+}
+
+// pump hands bytes on while let allows it, which is asked under mu.
+func (p *proxy) pump(from, to net.Conn, end func(), let func([]byte) bool) {
+	defer end()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		for p.harm == hold {
+			p.ease.Wait()
+		}
+		ok := let(b[:n])
+		p.mu.Unlock()
+		if !ok {
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) set(h harm) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.harm = h
+	if h == refuse {
+		for c := range p.conns {
+			c.Close()
+		}
+	}
+	p.ease.Broadcast()
+}
+
+// lose makes the nth request from now on with want in it lose its answer, or itself.
+func (p *proxy) lose(want string, nth int, reach bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.want, p.nth, p.reach, p.lost = []byte(want), nth, reach, 0
+}
+
+func (p *proxy) losses() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
+}
+
+// The connection breaks between COMMIT and its answer, and just before COMMIT.
+// Either way the client hears that nobody knows; what is stored is whole and has
+// its record, what is not stored has neither; and afterwards token and database
+// agree.
+func TestCommitOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	pg := storetest.StartPostgres(t)
+	between := proxied(t, pg.URL)
+	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+between.URL)
+	p := admitted(t, s)
+	const commit = "commit\x00"
+	for _, reach := range []bool{true, false} {
+		for what, more := range map[string][]core.Attribute{"wrapped": nil, "resident": {resident, locked}} {
+			c := dial(t, s, "dev", core.V1_4)
+			name := fmt.Sprintf("%s %v", what, reach)
+			between.lose(commit, map[bool]int{false: 1, true: 2}[more != nil], reach) // the intent of a token object is the first
+			_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, usesOfAES, append(more, activeNow, kmiptest.Name(name))...))
+			if between.losses() != 1 {
+				t.Fatalf("Create %s: nothing was lost: %v", name, err)
+			}
+			if kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "not known") {
+				t.Errorf("Create %s: %v; nobody knows whether it is stored, and it must say so", name, err)
+			}
+			well(t, s, p)
+			found, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(name)}})
+			if err != nil || len(found.IDs) != map[bool]int{true: 1}[reach] {
+				t.Errorf("Create %s: stored are %v, %v", name, found.IDs, err)
+				continue
+			}
+			for _, id := range found.IDs {
+				w := &worker{ledger: newLedger(), c: dial(t, s, "dev", core.V1_4)}
+				if err := w.used(&kept{id: id}, core.OperationCreate, more == nil); err != nil {
+					t.Errorf("Create %s: what is stored does not work: %v", name, err)
+				}
+				w.since = time.Now().Add(-time.Minute)
+				w.check(t, s, "Create "+name, true)
+			}
+		}
+		id := aesKey(t, dial(t, s, "dev", core.V1_4))
+		between.lose(commit, 1, reach)
+		if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "not known") {
+			t.Errorf("Destroy, %v: %v", reach, err)
+		}
+		well(t, s, p)
+		_, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		if gone := kmiptest.Reason(err) == core.ReasonItemNotFound; gone != reach || (err != nil) != reach {
+			t.Errorf("Destroy, %v: Get answers %v", reach, err)
+		}
+		between.lose("\"operation\":\"Get\"", 1, reach)
+		if out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(p.copied)}); kmiptest.Reason(err) != core.ReasonGeneralFailure || between.losses() != 1 {
+			t.Errorf("Get whose record may be lost gives %d bytes, %v", len(out.Object.KeyBlock.Material), err)
+		}
+		well(t, s, p)
+	}
+	between.set(pass)
+	tokenAgrees(t, s, pg.URL)
+}
+
+// Connections are ended by the database, over and over, under load.
+func TestBackendsTerminated(t *testing.T) {
+	t.Parallel()
+	pg := storetest.StartPostgres(t)
+	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	p := admitted(t, s)
+	db, err := sql.Open("pgx", pg.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	l := newLedger()
+	ended := 0
+	loaded(t, s, l, func() {
+		for range 20 {
+			var n int
+			if err := db.QueryRow("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'keyreeve' AND backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			ended += n
+			time.Sleep(50 * time.Millisecond)
+		}
+		well(t, s, p)
+	})
+	l.check(t, s, "afterwards", true)
+	t.Logf("%d connections ended; done: %s; refused: %v", ended, listed(l.acts), l.no)
+	for what, answer := range l.no {
+		if !strings.Contains(answer, core.ReasonGeneralFailure.String()) {
+			t.Errorf("%s: %s", what, answer)
+		}
+	}
+	if ended == 0 {
+		t.Error("no connection was ended, so nothing was tried")
+	}
+	tokenAgrees(t, s, pg.URL)
+}
+
+// A database that stands still: operations end in time with a sentence, and when
+// it goes on so do they.
+func TestDatabaseStandsStill(t *testing.T) {
+	t.Parallel()
+	pg := storetest.StartPostgres(t)
+	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	p := admitted(t, s)
+	l := newLedger()
+	loaded(t, s, l, func() {
+		pg.Pause()
+		began := time.Now()
+		var wg sync.WaitGroup
+		for what, op := range treatments(nil, p) {
+			_ = op
+			wg.Go(func() {
+				err := treatments(dial(t, s, "dev", core.V1_4), p)[what]()
+				if kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "database") {
+					t.Errorf("%s: %v", what, err)
+				}
+			})
+		}
+		if ready, text := health(t, s); ready || !strings.Contains(text, "database") {
+			t.Errorf("health says %s", text)
+		}
+		wg.Wait()
+		if took := time.Since(began); took > 16*time.Second {
+			t.Errorf("answers took %v", took)
+		}
+		pg.Resume()
+		well(t, s, p)
+	})
+	l.check(t, s, "afterwards", true)
+	tokenAgrees(t, s, pg.URL)
+}
+
+// secondNode starts another server on the token and the database of s.
+func secondNode(t *testing.T, s *servertest.Server, database string) *servertest.Server {
+	t.Helper()
+	module, err := hsm.SoftHSM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(s.Certs, name) }
+	file := write(t, filepath.Join(dir, "config.yaml"), whole(t, settings{"dir": dir, "node": "second", "kmip": "127.0.0.1:0", "https": "127.0.0.1:0",
+		"tls":   map[string]any{"certificate": in("server.pem"), "key": in("server-key.pem"), "client_ca": in("ca.pem")},
+		"hsm":   map[string]any{"module": module, "token": "keyreeve", "pin_file": filepath.Join(s.Dir, "pin")},
+		"store": map[string]any{"url": database}}))
+	return servertest.StartConfig(t, file, dir, s.Certs, "SOFTHSM2_CONF="+filepath.Join(s.Dir, "softhsm2.conf"))
+}
+
+// What one node revokes or destroys no other uses a second later, also where that
+// one has lost the database: then it refuses.
+func TestRevokedOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	pg := storetest.StartPostgres(t)
+	first := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	between := proxied(t, pg.URL)
+	second := secondNode(t, first, between.URL)
+	encrypt := func(c *kmiptest.Client, id string) error {
+		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: &gcmMode, Data: []byte("x")})
+		return err
+	}
+	for _, h := range []harm{pass, hold, refuse} {
+		a, b := dial(t, first, "dev", core.V1_4), dial(t, second, "dev", core.V1_4)
+		for what, more := range map[string][]core.Attribute{"copied": nil, "resident": {resident, locked}} {
+			id := aesKey(t, a, append(more, activeNow)...)
+			if err := encrypt(b, id); err != nil {
+				t.Fatalf("the second node cannot use a key of the first: %v", err)
+			}
+			between.set(h)
+			if _, err := kmiptest.Do(a, &kmip.Revoke, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
+				t.Fatal(err)
+			}
+			revoked, last := time.Now(), time.Time{}
+			quick := b
+			for time.Since(revoked) < 2*time.Second {
+				quick.Conn.SetDeadline(revoked.Add(2 * time.Second))
+				if encrypt(quick, id) == nil {
+					last = time.Now()
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if late := last.Sub(revoked); late > time.Second {
+				t.Errorf("%s, harm %d: used %v after it was revoked", what, h, late)
+			}
+			between.set(pass)
+			b = dial(t, second, "dev", core.V1_4)
+			var err error
+			for range 100 {
+				if err = encrypt(b, id); kmiptest.Reason(err) == core.ReasonPermissionDenied {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			if kmiptest.Reason(err) != core.ReasonPermissionDenied {
+				t.Errorf("%s, harm %d, afterwards: %v", what, h, err)
+			}
+		}
+	}
+}
