@@ -28,14 +28,14 @@ func TestBackupUnderLoad(t *testing.T) {
 		c := dial(t, s, "dev", core.V1_4)
 		wg.Go(func() {
 			for i := 0; !stop.Load(); i++ {
-				kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt, kept(w, i)...))
+				kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt, classes(w, i)...))
 			}
 		})
 	}
 	sealed := map[string]core.EncryptOutput{}
 	c := dial(t, s, "dev", core.V1_4)
 	for i := range 24 {
-		id := aesKey(t, c, append(kept(i, i/3), core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)})...)
+		id := aesKey(t, c, append(classes(i, i/3), core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)})...)
 		sealed[id] = encrypted(t, c, id)
 	}
 
@@ -80,8 +80,8 @@ func TestBackupUnderLoad(t *testing.T) {
 	aesKey(t, c)
 }
 
-// kept are attributes that choose class and custody in turn.
-func kept(class, custody int) []core.Attribute {
+// classes are attributes that choose class and custody in turn.
+func classes(class, custody int) []core.Attribute {
 	as := []core.Attribute{{Tag: core.TagSensitive, Value: core.Bool(class%3 > 0)}, {Tag: core.TagExtractable, Value: core.Bool(class%3 < 2)}}
 	if custody%4 == 0 && class%3 > 0 {
 		as = append(as, core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})

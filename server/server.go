@@ -18,6 +18,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,9 +61,10 @@ type Server struct {
 	// KMIPAddr and HTTPSAddr are where it listens.
 	KMIPAddr, HTTPSAddr string
 
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-	fail chan error
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	fail  chan error
+	stale atomic.Bool // the last Reload could not use what it read
 }
 
 // formats joins what the two packages know of key material.
@@ -347,7 +349,9 @@ func (s *Server) Reload(ctx context.Context) error {
 		r := core.Record{Operation: "Load Policy", Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
 	}
-	if err = errors.Join(err, s.auth.Reload(), s.tls.reload(), s.token.TryPINAgain()); err != nil {
+	err = errors.Join(err, s.auth.Reload(), s.tls.reload(), s.token.TryPINAgain())
+	s.stale.Store(err != nil)
+	if err != nil {
 		s.log.Error("reload", "error", err)
 		return err
 	}
@@ -400,6 +404,10 @@ func (s *Server) health(r *http.Request) httpd.Health {
 	part("store", err)
 	part("audit", err)
 	part("policy", s.policy.Health(ctx))
+	if p := out.Parts["policy"]; s.stale.Load() {
+		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
+		out.Parts["policy"] = p
+	}
 	for _, p := range out.Parts {
 		out.Ready = out.Ready && p.Ready
 	}

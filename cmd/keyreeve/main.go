@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -72,14 +73,28 @@ func main() {
 	}
 }
 
+// maxSentence bounds what is said of an error, in bytes.
+const maxSentence = 600
+
 // oneLine makes one line of several, each said once: drivers and parsers like to
-// draw, and to try twice.
+// draw, to quote what they were given, and to try twice.
 func oneLine(s string) string {
 	var lines []string
 	for line := range strings.Lines(s) {
-		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+		if line = strings.TrimSpace(strings.Map(shown, line)); line != "" && !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	if s = strings.Join(lines, "; "); len(s) > maxSentence {
+		s = strings.ToValidUTF8(s[:maxSentence], "") + "..."
+	}
+	return s
+}
+
+// shown is a rune, or for one that a terminal would act on a space.
+func shown(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return ' '
+	}
+	return r
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type conn struct {
 	principal *core.Principal
 	cert      *x509.Certificate
 	idle      atomic.Bool // waiting for a message's first byte
+	wrote     time.Time   // when the last answer went out
 	answered  chan bool   // from the worker: whether the connection goes on
 }
 
@@ -45,7 +47,7 @@ func putBuffer(b *[]byte) {
 // wake ends the wait for a next message.
 func (c *conn) wake() {
 	if c.idle.Load() {
-		c.tls.SetReadDeadline(time.Unix(1, 0))
+		c.tls.SetReadDeadline(past)
 	}
 }
 
@@ -59,6 +61,7 @@ func (c *conn) serve(ctx context.Context) {
 	}()
 	for c.one(ctx) {
 	}
+	c.linger()
 }
 
 // one reads a message and answers it; false ends the connection.
@@ -84,16 +87,44 @@ func (c *conn) one(ctx context.Context) bool {
 	return c.server.workers.do(job{ctx: ctx, conn: c, msg: *in})
 }
 
-// await waits for the first byte of a message, holding no buffer meanwhile.
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
+
+// await waits for the first byte of a message, holding no buffer meanwhile. While
+// the server is stopping, what has been read of a client already is answered,
+// which its TLS record may hold more of, and nothing else is waited for.
 func (c *conn) await(header *[8]byte) bool {
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Idle))
 	c.idle.Store(true)
-	if c.server.isStopping() {
+	if since := c.server.stoppingFor(); since > stopRead {
 		return false
+	} else if since > 0 {
+		c.tls.SetReadDeadline(past)
 	}
 	_, err := io.ReadFull(c.tls, header[:1])
 	c.idle.Store(false)
-	return err == nil && !c.server.isStopping()
+	return err == nil
+}
+
+// Bounds of a connection's end.
+const (
+	stopRead    = time.Second // how long after a stop has begun messages that came before are taken
+	lingerTime  = time.Second // for the client to read the last answers
+	lingerBytes = 2 << 20     // that it may still be sending
+)
+
+// linger says that no more comes and hears the client out: to close while it is
+// sending would reset the connection, and the last answers with it.
+func (c *conn) linger() {
+	if time.Since(c.wrote) > lingerTime {
+		return
+	}
+	raw := c.tls.NetConn()
+	if tcp, ok := raw.(*net.TCPConn); c.tls.CloseWrite() != nil || !ok || tcp.CloseWrite() != nil {
+		return
+	}
+	raw.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, raw, lingerBytes)
 }
 
 // readChunk is how much room a message is given ahead of what has arrived.
@@ -129,7 +160,8 @@ func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	defer putBuffer(out)
 	var keep bool
 	*out, keep = c.respond(ctx, msg, err, (*out)[:0])
-	c.tls.SetWriteDeadline(time.Now().Add(c.server.Limits.Write))
+	c.wrote = time.Now()
+	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
 	if _, werr := c.tls.Write(*out); werr != nil {
 		return false
 	}

@@ -82,6 +82,7 @@ type Server struct {
 	conns    map[*conn]struct{}
 	perPeer  map[string]int
 	stopping bool
+	stopped  time.Time // when that began
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -217,7 +218,7 @@ func (s *Server) forget(c *conn) {
 // idle, and returns when all is done or ctx ends, after which it cuts.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.stopping = true
+	s.stopping, s.stopped = true, time.Now()
 	stop := s.stop
 	for c := range s.conns {
 		c.wake()
@@ -241,10 +242,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *Server) isStopping() bool {
+// stoppingFor is how long the server has been stopping; 0 while it serves.
+func (s *Server) stoppingFor() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stopping
+	if !s.stopping {
+		return 0
+	}
+	return max(time.Since(s.stopped), 1)
 }
 
 func hostOf(a net.Addr) string {
