@@ -40,5 +40,5 @@ conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
 	@test -n "$(CASES)" || { echo "say which: make conformance CASES=dir[,dir]"; exit 1; }
 	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) docs/known-failures.txt
 
-soak: build ## kill the server in the middle of work, again and again (SOAK=10m)
-	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled' -v ./server
+soak: build ## faults kept up under load, and 50 kills or more on each database (SOAK=10m)
+	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled|TestFlood|TestTokenFolderGone|TestBackends|TestStopAnswers' -v ./server

@@ -45,6 +45,9 @@ func soaking() time.Duration {
 	return d
 }
 
+// lasting is how long a fault is kept up that a plain run tries for plain.
+func lasting(plain time.Duration) time.Duration { return max(plain, soaking()/10) }
+
 func killUnderLoad(t *testing.T, postgres string) {
 	s := startOn(t, postgres)
 	l := newLedger()

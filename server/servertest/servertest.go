@@ -187,3 +187,13 @@ func (s *Server) Resident(t testing.TB) int {
 	}
 	return kib
 }
+
+// Files is how many files and connections the server has open.
+func (s *Server) Files(t testing.TB) int {
+	t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	if err != nil {
+		t.Skip("open files are counted in /proc, on Linux alone")
+	}
+	return len(all)
+}
