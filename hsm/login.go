@@ -36,7 +36,7 @@ func (t *Token) login() error {
 	}
 	if e := p11.Error(0); errors.As(err, &e) && pinRefusals[e] {
 		t.refused = refusedPIN{true, e == p11.CKR_PIN_LOCKED, sha256.Sum256([]byte(pin))}
-		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN (%v); it was tried once and is not tried again, since tokens lock: mend hsm.pin_file and send SIGHUP, or mend hsm.pin_env and start anew", t.cfg.Label, err)
+		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN (%v); it was tried once and is not tried again, since tokens lock: mend hsm.pin_file or hsm.pin_env and start anew; a server that runs takes a mended hsm.pin_file at SIGHUP", t.cfg.Label, err)
 	}
 	if errors.Is(err, p11.Error(p11.CKR_USER_PIN_NOT_INITIALIZED)) {
 		return core.Wrap(core.TokenUnavailable, err, "token %q has no user PIN yet; set one with the tool of its maker, see hsm.token", t.cfg.Label)

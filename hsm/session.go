@@ -343,11 +343,12 @@ func (t *Token) alive() bool {
 	return err == nil && info.State == p11.CKS_RW_USER_FUNCTIONS && t.present()
 }
 
-// present tries the token on a fresh session.
+// present tries the token on a fresh session. One that has no more of them just
+// now is there.
 func (t *Token) present() bool {
 	s, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
 	if err != nil {
-		return false
+		return classOf(err) == busyFault
 	}
 	defer t.lib.CloseSession(s)
 	return t.works(s) == nil

@@ -165,6 +165,11 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { taken.Close() })
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never speaks
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
 	oldCert, oldKey := expired(t, dir, -2*time.Hour, -time.Hour)
 	newCert, newKey := expired(t, dir, time.Hour, 2*time.Hour)
 	in := func(name string) string { return filepath.Join(tmp, name) }
@@ -208,6 +213,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{"a text as database", put("store", "url", "sqlite:"+text("text.db", strings.Repeat("no database ", 1000))), "", []string{"store.url"}, "store"},
 		{"no such database", put("store", "url", "mysql://x/y"), "", []string{"store.url"}, "store"},
 		{"no PostgreSQL", put("store", "url", "postgres://keyreeve:s3cret@127.0.0.1:1/postgres"), "", []string{"store.url", "127.0.0.1:1"}, "store"},
+		{"a PostgreSQL that does not answer", put("store", "url", "postgres://keyreeve:s3cret@"+silent.Addr().String()+"/postgres?sslmode=disable"), "", []string{"store.url", silent.Addr().String()}, "store"},
 		{"no PostgreSQL of that name", put("store", "url", strings.Replace(pg.URL, "/postgres?", "/nowhere?", 1)), "", []string{"store.url", "nowhere"}, "store"},
 		{"no role", put("store", "url", strings.Replace(pg.URL, "keyreeve@", "nobody:s3cret@", 1)), "", []string{"store.url", "nobody"}, "store"},
 		{"an address that cannot be read", put("store", "url", "postgres://keyreeve:s3cret@127.0.0.1:port/postgres"), "", []string{"store.url"}, "store"},

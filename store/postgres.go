@@ -34,6 +34,9 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 	if err != nil {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
 	}
+	if t := &cfg.ConnConfig.ConnectTimeout; *t <= 0 || *t > pgTimeout { // the driver's own is minutes
+		*t = pgTimeout
+	}
 	if err := migratePostgres(ctx, cfg.ConnConfig); err != nil {
 		return nil, unreached(err)
 	}
