@@ -213,3 +213,37 @@ func TestHangingCalls(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// GENERAL_ERROR is the data's fault where the token works, and the token's where
+// it does not: with its files away, say, when random numbers still come.
+func TestAmbiguousErrors(t *testing.T) {
+	f := openFaulty(t, func(c *hsm.Config) { c.Copies, c.Wait = -1, time.Second })
+	n, _, _, _ := faultKeys(t, f.Token)
+	use := func() error { _, err := f.Encrypt(ctx, n, gcm([]byte("data"))); return err }
+	for _, c := range []struct {
+		rules []string
+		code  core.Code
+		ready bool
+	}{
+		{[]string{"C_Encrypt 0x5 0"}, core.CryptographicFailure, true},
+		{[]string{"C_Encrypt 0x6 0"}, core.CryptographicFailure, true},
+		{[]string{"C_Encrypt 0x5 0", "C_Sign 0x5 0", "C_Initialize 0x5 0"}, core.TokenUnavailable, false},
+		{[]string{"C_Encrypt 0x5 0", "C_SignInit 0x82 0", "C_Initialize 0x5 0"}, core.TokenUnavailable, false},
+		{[]string{"C_Encrypt 0x5 0", "C_OpenSession 0xb1 0"}, core.CryptographicFailure, true},
+	} {
+		if err := soon(use); err != nil {
+			t.Fatal(err)
+		}
+		f.Rule(c.rules...)
+		if err := use(); core.CodeOf(err) != c.code {
+			t.Errorf("under %v: %v", c.rules, err)
+		}
+		if h := f.Health(ctx); h.Ready != c.ready && c.rules[len(c.rules)-1] != "C_OpenSession 0xb1 0" {
+			t.Errorf("under %v health is %+v", c.rules, h)
+		}
+		f.Rule()
+	}
+	if err := soon(use); err != nil {
+		t.Error(err)
+	}
+}
