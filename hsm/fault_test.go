@@ -247,3 +247,29 @@ func TestAmbiguousErrors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A handle that is gone when an object is to be destroyed is no proof that the
+// object is: it is looked for again.
+func TestDestroyLooksAgain(t *testing.T) {
+	f := openFaulty(t, func(*hsm.Config) {})
+	k := aesKey("r")
+	m, _, err := f.Generate(ctx, k, spec(core.KeyAES, core.ClassN, core.ModeResident, 256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := f.Objects(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Rule("C_DestroyObject 0x82 0")
+	if err := f.DestroyObject(ctx, m.Token); core.CodeOf(err) != core.TokenUnavailable {
+		t.Errorf("an object that stays is said to be destroyed: %v", err)
+	}
+	f.Rule()
+	if err := soon(func() error { return f.DestroyObject(ctx, m.Token) }); err != nil {
+		t.Error(err)
+	}
+	if after, err := f.Objects(ctx); err != nil || len(after) != len(before)-1 {
+		t.Errorf("%d objects before, %d after, %v", len(before), len(after), err)
+	}
+}

@@ -122,13 +122,17 @@ func (t *Token) MakeTenantKey(ctx context.Context, k core.TenantKey) error {
 
 // find lists the token objects with a CKA_ID. By CKA_ID, not label: two
 // objects may share a label, and nothing says which comes first.
-// That there is none is believed of a token that works alone.
+// That there is none is believed of a token that works, after a second look.
 func (t *Token) find(s p11.SessionHandle, id []byte) ([]p11.ObjectHandle, error) {
-	found, err := t.search(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_ID, id)}, 8)
-	if err == nil && len(found) == 0 && t.works(s) != nil {
-		err = p11.Error(p11.CKR_DEVICE_ERROR)
+	ours := []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), p11.NewAttribute(p11.CKA_ID, id)}
+	found, err := t.search(s, ours, 8)
+	if err != nil || len(found) > 0 {
+		return found, err
 	}
-	return found, err
+	if t.works(s) != nil {
+		return nil, p11.Error(p11.CKR_DEVICE_ERROR)
+	}
+	return t.search(s, ours, 8)
 }
 
 func (t *Token) search(s p11.SessionHandle, tmpl []*p11.Attribute, most int) ([]p11.ObjectHandle, error) {
@@ -272,7 +276,8 @@ func (t *Token) DestroyObject(ctx context.Context, id []byte) error {
 		defer t.admin.give()
 		found, err := t.find(s, id)
 		for _, h := range found {
-			if derr := t.lib.DestroyObject(s, h); derr != nil && classOf(derr) != goneFault {
+			// A handle that is gone can be one of a token that is away: do looks again.
+			if derr := t.lib.DestroyObject(s, h); derr != nil {
 				err = derr
 			}
 		}
