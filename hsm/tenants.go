@@ -297,6 +297,9 @@ func (t *Token) Objects(ctx context.Context) (ids [][]byte, err error) {
 		}
 		defer t.admin.give()
 		all, err := t.search(s, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true)}, maxListed)
+		if err == nil {
+			err = t.works(s) // else its files are away, and what is missing is there
+		}
 		if err != nil {
 			return err
 		}

@@ -181,7 +181,7 @@ func TestConnectionBounds(t *testing.T) {
 	dir, fresh := installed(t)
 	conf := fresh(t)
 	conf["limits"] = map[string]any{"connections": 30, "per_peer": 20}
-	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), whole(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
 	works := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, works)
 	with, err := kmiptest.Config(s.Certs, "dev")

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -287,22 +285,6 @@ func TestDatabaseStandsStill(t *testing.T) {
 	})
 	l.check(t, s, "afterwards", true)
 	tokenAgrees(t, s, pg.URL)
-}
-
-// secondNode starts another server on the token and the database of s.
-func secondNode(t *testing.T, s *servertest.Server, database string) *servertest.Server {
-	t.Helper()
-	module, err := hsm.SoftHSM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	in := func(name string) string { return filepath.Join(s.Certs, name) }
-	file := write(t, filepath.Join(dir, "config.yaml"), whole(t, settings{"dir": dir, "node": "second", "kmip": "127.0.0.1:0", "https": "127.0.0.1:0",
-		"tls":   map[string]any{"certificate": in("server.pem"), "key": in("server-key.pem"), "client_ca": in("ca.pem")},
-		"hsm":   map[string]any{"module": module, "token": "keyreeve", "pin_file": filepath.Join(s.Dir, "pin")},
-		"store": map[string]any{"url": database}}))
-	return servertest.StartConfig(t, file, dir, s.Certs, "SOFTHSM2_CONF="+filepath.Join(s.Dir, "softhsm2.conf"))
 }
 
 // What one node revokes or destroys no other uses a second later, also where that

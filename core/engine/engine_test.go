@@ -326,6 +326,28 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// A token that was away leaves thousands of intents of creations that never
+// reached it: they are closed without asking it for each.
+func TestReconcileMany(t *testing.T) {
+	w := newWorld(t)
+	w.aesKey()
+	const many = 1000
+	for i := range many {
+		token := newToken()
+		if i == many/2 {
+			w.hsm.tokens[string(token)] = true
+		}
+		w.store.intents[itoa(i)] = core.Intent{ID: itoa(i), Tenant: "default", Kind: intentCreate, Token: token, Time: w.clock.now}
+	}
+	n, err := w.Reconcile(ctx, true)
+	if err != nil || n != (Reconciled{Finished: many, Removed: 1}) || len(w.store.intents) != 0 {
+		t.Errorf("the reconciler did %+v, %v; %d intents are open", n, err, len(w.store.intents))
+	}
+	if len(w.hsm.destroyed) != 1 {
+		t.Errorf("the token was asked to destroy %d objects, want 1", len(w.hsm.destroyed))
+	}
+}
+
 // A resident key's token object goes when the row says so, and a token that is
 // away only delays it.
 func TestDestroyResident(t *testing.T) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"strconv"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -38,13 +39,9 @@ func (e *Engine) Reconcile(ctx context.Context, atStart bool) (Reconciled, error
 		return n, err
 	}
 	atStart = atStart && !e.Store.Shared()
-	for _, i := range intents {
-		if !atStart && e.Clock.Now()-i.Time < intentAgeSeconds {
-			continue
-		}
-		if err := e.settle(ctx, i, &n); err != nil {
-			return n, err
-		}
+	due := slices.DeleteFunc(intents, func(i core.Intent) bool { return !atStart && e.Clock.Now()-i.Time < intentAgeSeconds })
+	if err := e.settleAll(ctx, due, &n); err != nil {
+		return n, err
 	}
 	if atStart {
 		err = e.countOrphans(ctx, &n)
@@ -52,31 +49,83 @@ func (e *Engine) Reconcile(ctx context.Context, atStart bool) (Reconciled, error
 	return n, err
 }
 
-// settle ends one intent. A creation whose row was committed finished its
-// intent with it, so what is left here was never acknowledged. It is first taken
-// over under another id: a creation that was only slow then finds its intent
-// gone, and does not acknowledge a key whose removal has begun.
-func (e *Engine) settle(ctx context.Context, i core.Intent, n *Reconciled) error {
-	kind := i.Kind
-	if kind == intentCreate {
-		old := i.ID
-		i.ID, i.Kind = hex.EncodeToString(newToken()), intentDestroy
-		if err := e.Store.Commit(ctx, &core.Change{Begin: []core.Intent{i}, Finish: []string{old}}); err != nil {
+// settleChunk is how many intents are closed in one commit.
+const settleChunk = 200
+
+// settleAll ends intents. The token is asked once what it holds: while it is away
+// thousands of creations may fail, and each question takes as long as the token
+// has objects.
+func (e *Engine) settleAll(ctx context.Context, due []core.Intent, n *Reconciled) error {
+	if len(due) == 0 {
+		return nil
+	}
+	kinds := make([]string, len(due)) // as they began
+	for i := range due {
+		kinds[i] = due[i].Kind
+	}
+	for chunk := range slices.Chunk(due, settleChunk) {
+		if err := e.takeOver(ctx, chunk); err != nil {
 			return err
 		}
 	}
-	named, err := e.Store.Residents(ctx, [][]byte{i.Token})
+	have, err := e.HSM.Objects(ctx)
 	if err != nil {
 		return err
 	}
-	if !named[string(i.Token)] {
-		if err := e.HSM.DestroyObject(ctx, i.Token); err != nil {
+	held := make(map[string]bool, len(have))
+	for _, t := range have {
+		held[string(t)] = true
+	}
+	for ; len(due) > 0; due, kinds = due[min(len(due), settleChunk):], kinds[min(len(kinds), settleChunk):] {
+		if err := e.settle(ctx, due[:min(len(due), settleChunk)], kinds, held, n); err != nil {
 			return err
 		}
-		n.Removed++
 	}
-	n.Finished++
-	return e.Store.Commit(ctx, &core.Change{Finish: []string{i.ID}, Entries: []core.Entry{e.settled(i, kind)}})
+	return nil
+}
+
+// takeOver gives the intents of creations another id: a creation that was only
+// slow then finds its intent gone, and does not acknowledge a key whose removal
+// has begun.
+func (e *Engine) takeOver(ctx context.Context, due []core.Intent) error {
+	var ch core.Change
+	for i := range due {
+		if due[i].Kind == intentCreate {
+			ch.Finish = append(ch.Finish, due[i].ID)
+			due[i].ID, due[i].Kind = hex.EncodeToString(newToken()), intentDestroy
+			ch.Begin = append(ch.Begin, due[i])
+		}
+	}
+	if len(ch.Begin) == 0 {
+		return nil
+	}
+	return e.Store.Commit(ctx, &ch)
+}
+
+// settle removes the token objects that no row names and closes their intents. A
+// creation whose row was committed finished its intent with it, so what is left
+// here was never acknowledged.
+func (e *Engine) settle(ctx context.Context, due []core.Intent, kinds []string, held map[string]bool, n *Reconciled) error {
+	tokens := make([][]byte, len(due))
+	for i := range due {
+		tokens[i] = due[i].Token
+	}
+	named, err := e.Store.Residents(ctx, tokens)
+	if err != nil {
+		return err
+	}
+	var ch core.Change
+	for i := range due {
+		if t := string(due[i].Token); held[t] && !named[t] {
+			if err := e.HSM.DestroyObject(ctx, due[i].Token); err != nil {
+				return err
+			}
+			n.Removed++
+		}
+		ch.Finish, ch.Entries = append(ch.Finish, due[i].ID), append(ch.Entries, e.settled(due[i], kinds[i]))
+	}
+	n.Finished += len(due)
+	return e.Store.Commit(ctx, &ch)
 }
 
 func (e *Engine) settled(i core.Intent, kind string) core.Entry {
