@@ -468,10 +468,7 @@ func (t *Token) takeInEd25519(sh p11.SessionHandle, k core.Key, s core.KeySpec, 
 	if err != nil {
 		return err
 	}
-	create := func(tmpl []*p11.Attribute) (p11.ObjectHandle, error) {
-		return t.glue.createSecret(sh, append(tmpl, p11.NewAttribute(p11.CKA_EC_PARAMS, name)), seed)
-	}
-	h, err := create(t.newKeyTemplate(&k, s, 0))
+	h, err := t.glue.createSecret(sh, append(t.newKeyTemplate(&k, s, 0), p11.NewAttribute(p11.CKA_EC_PARAMS, name)), seed)
 	if err != nil {
 		return err
 	}

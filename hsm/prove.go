@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"math/big"
 
 	p11 "github.com/miekg/pkcs11"
@@ -29,6 +30,9 @@ func (t *Token) prove(sh p11.SessionHandle, der []byte, object func([]*p11.Attri
 	if _, ok := public.(*rsa.PublicKey); ok {
 		kind, mech = core.KeyRSA, p11.CKM_RSA_PKCS
 	}
+	if !t.has(mech, p11.CKF_SIGN) {
+		return core.Errorf(core.UnsupportedByHSM, "this HSM does not sign with keys of kind %s, so one that is registered cannot be tried", kind)
+	}
 	class, typ := keyType(kind, 0)
 	h, err := object(template(class, typ, true, false, map[uint]bool{p11.CKA_SIGN: true}))
 	if err != nil {
@@ -53,10 +57,10 @@ func (t *Token) prove(sh p11.SessionHandle, der []byte, object func([]*p11.Attri
 // unproven makes what the token says of such a key the client's fault, unless
 // it is the token's own.
 func unproven(err error) error {
-	if classOf(err) != callerFault {
+	if e := p11.Error(0); !errors.As(err, &e) || e >= vendorDefined || classOf(e) != callerFault {
 		return err
 	}
-	return core.Wrap(core.InvalidField, err, "the HSM cannot sign with the private key, so its numbers do not belong together")
+	return core.Wrap(core.InvalidField, err, "the HSM cannot sign with the private key: its numbers do not belong together, or the HSM has not its curve")
 }
 
 // signed verifies PKCS #1 v1.5 without a hash's name (RFC 8017 §9.2, T being the

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 )
 
@@ -131,5 +132,33 @@ func TestImportedPrivateKeysProveThemselves(t *testing.T) {
 	after, err := token.Objects(ctx)
 	if err != nil || len(after)-len(before) != kept {
 		t.Errorf("%d objects came into the token, not %d: %v", len(after)-len(before), kept, err)
+	}
+}
+
+// A fault of the token's own while a key proves itself is not blamed on the key.
+func TestProofUnderFaults(t *testing.T) {
+	f := openFaulty(t, func(*hsm.Config) {})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func() error {
+		k := core.Key{Tenant: "default", ID: "proven", Type: core.ObjectTypePrivateKey, Mask: core.MaskSign, Algorithm: core.AlgorithmEC}
+		_, _, err := f.Import(ctx, k, spec(core.KeyEC, core.ClassN, core.ModeWrapped, 256), der)
+		return err
+	}
+	for _, fault := range []string{"C_Sign 0x30 0", "C_SignInit 0x32 0", "C_UnwrapKey 0x30 0", "C_Sign 0x80000001 0", "C_SignInit 0x31 0"} {
+		f.Rule(fault)
+		if err := take(); core.CodeOf(err) != core.TokenUnavailable {
+			t.Errorf("%s: %v; want Token Unavailable", fault, err)
+		}
+		f.Rule()
+		if err := soon(take); err != nil {
+			t.Fatalf("after %s: %v", fault, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -16,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,7 +38,8 @@ type material struct {
 	block   core.KeyBlock
 	mask    core.UsageMask
 	secrets map[string][]byte
-	public  any // what its signatures are verified with
+	public  any             // what its signatures are verified with
+	more    core.Attributes // asked for besides
 }
 
 func random(n int) []byte {
@@ -131,13 +134,32 @@ func materials(t *testing.T) []material {
 	}
 }
 
+// residents are keys that become objects of the token, of which Ed25519 keys of
+// these classes cannot be anything else.
+func residents(t *testing.T) (all []material) {
+	t.Helper()
+	for _, m := range materials(t) {
+		if m.name == "AES-256" || strings.HasSuffix(m.name, "in PKCS_8") {
+			m.name += ", resident"
+			m.more = core.Attributes{{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}}
+			all = append(all, m)
+		}
+	}
+	public, k, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(all, material{name: "Ed25519 in PKCS_8", kind: core.ObjectTypePrivateKey, mask: core.MaskSign, block: pkcs8(k),
+		secrets: map[string][]byte{"seed": k.Seed()}, public: public})
+}
+
 // registration asks for a key in a class.
 func (m material) registration(class core.Class, more ...core.Attribute) *core.RegisterInput {
 	as := core.Attributes{{Tag: core.TagSensitive, Value: core.Bool(class != core.ClassC)}, {Tag: core.TagExtractable, Value: core.Bool(class != core.ClassN)}, activeNow}
 	if m.mask != 0 {
 		as = append(as, core.Attribute{Tag: core.TagCryptographicUsageMask, Value: core.Mask(m.mask)})
 	}
-	return &core.RegisterInput{ObjectType: m.kind, Attributes: append(as, more...),
+	return &core.RegisterInput{ObjectType: m.kind, Attributes: append(append(as, m.more...), more...),
 		Object: core.ObjectBody{Type: m.kind, SecretDataType: core.SecretDataTypePassword, KeyBlock: m.block}}
 }
 
@@ -152,8 +174,12 @@ func (m material) use(t *testing.T, c *kmiptest.Client, id string) {
 	case m.mask == core.MaskMACGenerate:
 		_, err = kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: core.ID(id), Data: data})
 	case m.mask == core.MaskSign:
+		in := core.SignInput{ID: core.ID(id), Data: data}
+		if _, ok := m.public.(ed25519.PublicKey); !ok {
+			in.Parameters = &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256, PaddingMethod: core.PaddingMethodPKCS1V1_5}
+		}
 		var out core.SignOutput
-		out, err = kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256, PaddingMethod: core.PaddingMethodPKCS1V1_5}, Data: data})
+		out, err = kmiptest.Do(c, &kmip.Sign, &in)
 		sum := sha256.Sum256(data)
 		switch pub := m.public.(type) {
 		case *rsa.PublicKey:
@@ -162,6 +188,10 @@ func (m material) use(t *testing.T, c *kmiptest.Client, id string) {
 			}
 		case *ecdsa.PublicKey:
 			if err == nil && !ecdsa.VerifyASN1(pub, sum[:], out.Signature) {
+				t.Errorf("%s: the signature is wrong", m.name)
+			}
+		case ed25519.PublicKey:
+			if err == nil && !ed25519.Verify(pub, data, out.Signature) {
 				t.Errorf("%s: the signature is wrong", m.name)
 			}
 		}
@@ -199,11 +229,16 @@ func wrapOut(t *testing.T, c *kmiptest.Client, m material, id, kek string) {
 // brought it still open. Memory is searched after each key, before others use
 // the room that it had. It needs to read another process' memory, which the
 // server forbids to all but root.
+//
+// One thing is left out, by having the Go runtime preempt nobody by signals: when a
+// signal interrupts a thread that copies a key, the kernel saves the thread's
+// vector registers on its signal stack, where they lie until the next one (found
+// there about once in 300 keys on a busy machine; docs/decisions/0006).
 func TestNoKeyByteInTheServer(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the server's memory can be read by root alone: run this test as root")
 	}
-	s := servertest.Start(t)
+	s := servertest.Start(t, "GODEBUG=asyncpreemptoff=1")
 	if out, err := s.Command("cert", "issue", "--dir", s.Dir, "--name", "auditor", "--role", "auditor"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -216,7 +251,7 @@ func TestNoKeyByteInTheServer(t *testing.T) {
 	found.controls(c)
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		for _, class := range []core.Class{core.ClassN, core.ClassX} {
-			for _, m := range materials(t) {
+			for _, m := range append(materials(t), residents(t)...) {
 				c := dial(t, s, "dev", v) // a connection each, all left open
 				prefix := fmt.Sprintf("class %s, KMIP %v", class, v)
 				m.watch(found.needles, prefix)
@@ -226,7 +261,7 @@ func TestNoKeyByteInTheServer(t *testing.T) {
 					continue
 				}
 				m.use(t, c, out.ID)
-				if class == core.ClassX {
+				if class == core.ClassX && m.more == nil && m.name != "Ed25519 in PKCS_8" {
 					wrapOut(t, c, m, out.ID, kek.ID)
 				}
 				found.inMemory(written)
@@ -249,7 +284,7 @@ func TestNoKeyByteInTheServer(t *testing.T) {
 		}
 	}
 	for what, times := range found.found {
-		if !strings.HasPrefix(what, "control") && what != "class C control, value in memory" {
+		if !allowed(what) {
 			t.Errorf("%s: %d times", what, times)
 		}
 	}
@@ -441,13 +476,18 @@ func (f *search) inFiles() {
 	}
 }
 
-// settle is how long after its answer a message is surely zeroed.
-const settle = 20 * time.Millisecond
+// A message is zeroed right after its answer: settle is how long that takes as a
+// rule, unsettled how long it may take where the machine has other things to do.
+const (
+	settle    = 20 * time.Millisecond
+	unsettled = time.Second
+)
 
 func anywhere(mapping) bool  { return true }
 func written(m mapping) bool { return m.writable }
 
-// inMemory searches the server's memory: what it can write, or any that can be read.
+// inMemory searches the server's memory: what it can write, or any that can be
+// read. What is found must be there for longer than a request takes to end.
 func (f *search) inMemory(which func(mapping) bool) {
 	f.t.Helper()
 	time.Sleep(settle)
@@ -456,16 +496,34 @@ func (f *search) inMemory(which func(mapping) bool) {
 		f.t.Fatal(err)
 	}
 	defer mem.Close()
+	type hit struct {
+		pattern
+		at int64
+		in string
+	}
+	var hits []hit
 	for _, m := range readable(f.t, f.s.PID()) {
-		if !which(m) {
+		if which(m) {
+			f.needles.inFile(mem, m.from, m.to, func(p pattern, at int64) { hits = append(hits, hit{p, at, m.what}) })
+		}
+	}
+	if slices.ContainsFunc(hits, func(h hit) bool { return !allowed(h.name + " in memory") }) {
+		time.Sleep(unsettled)
+	}
+	for _, h := range hits {
+		still := make([]byte, len(h.bytes))
+		if mem.ReadAt(still, h.at); !bytes.Equal(still, h.bytes) {
 			continue
 		}
-		f.needles.inFile(mem, m.from, m.to, func(p pattern, at int64) {
-			if f.found[p.name+" in memory"]++; f.found[p.name+" in memory"] == 1 {
-				f.t.Logf("%s: %s at %x of %q", p.name, p.form, at, m.what)
-			}
-		})
+		if f.found[h.name+" in memory"]++; f.found[h.name+" in memory"] == 1 {
+			f.t.Logf("%s: %s at %x of %q", h.name, h.form, h.at, h.in)
+		}
 	}
+}
+
+// allowed is what may be found: the controls, where they are to be.
+func allowed(what string) bool {
+	return strings.HasPrefix(what, "control") || what == "class C control, value in memory"
 }
 
 // No core is written, whatever the limits that the server was started with and

@@ -153,6 +153,23 @@ func (c *conn) readBody(in *[]byte, header []byte, n int) bool {
 	return true
 }
 
+// close ends the connection. TLS gives away first what it still has of requests:
+// it has then done with all of its buffer, and wire has seen where that begins.
+func (c *conn) close() {
+	if c.principal != nil { // TLS is up
+		var rest [512]byte
+		c.tls.SetReadDeadline(time.Unix(1, 0))
+		for {
+			if _, err := c.tls.Read(rest[:]); err != nil {
+				break
+			}
+		}
+		clear(rest[:])
+	}
+	c.tls.Close()
+	c.wire.end()
+}
+
 // answer works on a message, or on the error that reading it gave, and writes
 // the answer in one go.
 func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {

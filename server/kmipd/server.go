@@ -200,8 +200,7 @@ func (s *Server) login(ctx context.Context, c *conn, state *tls.ConnectionState,
 }
 
 func (s *Server) forget(c *conn) {
-	c.tls.Close()
-	c.wire.end()
+	c.close()
 	s.mu.Lock()
 	delete(s.conns, c)
 	if s.perPeer[c.peer]--; s.perPeer[c.peer] <= 0 {

@@ -17,6 +17,7 @@ import "net"
 type wire struct {
 	net.Conn
 	room   []byte // TLS' buffer, as far as it has been handed to Read; always to its end
+	used   int    // of room: what lies behind has not been written to
 	header [recordHeader]byte
 	have   int // bytes read of the record under way
 	left   int // bytes to come of it, when its header is whole
@@ -31,11 +32,13 @@ const recordHeader = 5
 // for it is seen from its first byte when the next one begins.
 func (w *wire) Read(p []byte) (int, error) {
 	w.forget(p)
+	part := p
 	if w.left > 0 {
-		p = p[:min(len(p), w.left)]
+		part = p[:min(len(p), w.left)]
 	}
-	n, err := w.Conn.Read(p)
-	w.count(p[:n])
+	n, err := w.Conn.Read(part)
+	w.used = len(w.room) - len(p) + n
+	w.count(part[:n])
 	return n, err
 }
 
@@ -46,15 +49,15 @@ func (w *wire) forget(p []byte) {
 		return
 	}
 	if len(w.room) == 0 || &w.room[len(w.room)-1] != &p[len(p)-1] {
-		clear(w.room)
+		w.end()
 		w.room = p
 	}
-	if len(p) > len(w.room) {
-		w.room = p
+	if before := len(p) - len(w.room); before > 0 {
+		w.room, w.used = p, w.used+before
 	}
 	at := len(w.room) - len(p)
 	clear(w.room[:max(0, at-w.have)])
-	clear(w.room[at:])
+	clear(w.room[at:max(at, w.used)])
 }
 
 // count follows the records in what was read.
@@ -76,8 +79,8 @@ func (w *wire) count(b []byte) {
 	}
 }
 
-// end zeroes all that is left when nobody reads any more.
+// end zeroes what is left when nobody reads any more.
 func (w *wire) end() {
-	clear(w.room)
-	w.room = nil
+	clear(w.room[:w.used])
+	w.room, w.used = nil, 0
 }

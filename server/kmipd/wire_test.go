@@ -12,16 +12,21 @@ import (
 	"math/big"
 	mrand "math/rand/v2"
 	"net"
+	"reflect"
 	"testing"
 	"time"
+	"unsafe"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
-// reader is a connection that remembers the memory it was given to read into,
-// reads a few bytes at a time, and counts how often, when it is asked for more,
-// that memory still has what was sent.
+// reader is a connection that remembers the buffers that TLS reads into, reads a
+// few bytes at a time, and counts how often, when it is asked for more, one of the
+// buffers still has what was sent.
 type reader struct {
 	net.Conn
 	most func() int
+	tls  *tls.Conn
 	seen [][]byte
 	kept int
 }
@@ -30,16 +35,22 @@ type reader struct {
 var sent = []byte("a secret")
 
 func (r *reader) Read(p []byte) (int, error) {
-	r.seen = append(r.seen, p)
+	r.look()
+	return r.Conn.Read(p[:min(len(p), r.most())])
+}
+
+// look searches the buffer that TLS has now, from its first byte to its last, and
+// those that it had.
+func (r *reader) look() {
+	raw := reflect.ValueOf(r.tls).Elem().FieldByName("rawInput").FieldByName("buf") // as of Go 1.26; for this test alone
+	if b := unsafe.Slice((*byte)(raw.UnsafePointer()), raw.Cap()); len(r.seen) == 0 || &r.seen[len(r.seen)-1][0] != &b[0] {
+		r.seen = append(r.seen, b)
+	}
 	for _, b := range r.seen {
 		if bytes.Contains(b, sent) {
 			r.kept++
 		}
 	}
-	if len(r.seen) > 64 { // the last ones are those that can still be in use
-		r.seen = r.seen[32:]
-	}
-	return r.Conn.Read(p[:min(len(p), r.most())])
 }
 
 func selfSigned(t *testing.T) tls.Certificate {
@@ -66,7 +77,7 @@ func TestWireForgets(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, most := range []int{1 << 20, 3000, 100, 7} { // bytes that arrive at once
 			t.Run(fmt.Sprintf("%s, %d at once", tls.VersionName(version), most), func(t *testing.T) {
-				cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version, InsecureSkipVerify: true}
+				cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version, InsecureSkipVerify: true, DynamicRecordSizingDisabled: most > 1000}
 				if kept := receive(t, cfg, most, true); kept > 0 {
 					t.Errorf("%d times something was left", kept)
 				}
@@ -117,18 +128,52 @@ func receive(t *testing.T, cfg *tls.Config, most int, wired bool) int {
 		under = w
 	}
 	c := tls.Server(under, cfg)
+	r.tls = c
 	defer c.Close()
 	got, err := io.ReadAll(c) // with buffers of other sizes than the records'
 	if err != nil || !bytes.Equal(got, bytes.Repeat(sent, total/len(sent))) {
 		t.Fatalf("%d bytes came of %d, or others: %v", len(got), total, err)
 	}
-	w.end()
-	for _, b := range r.seen {
-		if wired && bytes.Contains(b, sent) {
-			r.kept++
+	return r.kept
+}
+
+// A connection that ends with a request that nobody has read to its end leaves
+// nothing of that either, however large it is.
+func TestEndedConnectionForgets(t *testing.T) {
+	cfg := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, InsecureSkipVerify: true, DynamicRecordSizingDisabled: true}
+	for _, size := range []int{100, 5000, 16000, 40000} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		arrived := make(chan bool)
+		go func() {
+			c, err := tls.Dial("tcp", l.Addr().String(), cfg)
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			c.Write(bytes.Repeat(sent, size/len(sent)))
+			<-arrived
+		}()
+		nc, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &reader{Conn: nc, most: func() int { return 1 << 20 }}
+		w := &wire{Conn: r}
+		c := &conn{wire: w, tls: tls.Server(w, cfg), principal: &core.Principal{}}
+		r.tls = c.tls
+		if _, err := io.ReadFull(c.tls, make([]byte, 64)); err != nil {
+			t.Fatal(err)
+		}
+		c.close()
+		close(arrived)
+		if r.look(); r.kept > 0 {
+			t.Errorf("%d bytes: something was left", size)
 		}
 	}
-	return r.kept
 }
 
 // Whatever comes, framed or not, is passed on as it is.
