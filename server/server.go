@@ -199,8 +199,8 @@ func (s *Server) openEngine(ctx context.Context) error {
 		return err
 	}
 	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
-	s.https = httpd.Server(nil, nil)
-	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
+	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
+	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(handshakes{s}, "", 0)
 	return nil
 }
@@ -252,7 +252,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 	s.stop = cancel
 	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config()
 	l := s.cfg.Limits
-	s.kmip.Limits = kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write}
+	s.kmip.Limits = kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
 	s.kmip.Compat = s.cfg.compat()
 	kl, err := net.Listen("tcp", s.cfg.KMIP)
 	if err != nil {

@@ -197,6 +197,14 @@ func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
 	return e.Store.Commit(context.WithoutCancel(ctx), &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
 }
 
+// Leave records an operation whose caller is answered before it has come back,
+// and returns the error to answer. When it comes back it leaves another record.
+func (e *Engine) Leave(ctx context.Context, c *core.Caller, op core.Operation, after time.Duration) error {
+	k := e.begin(ctx, c, op)
+	k.record.Detail = "left behind: whether it takes effect is not known"
+	return k.end(core.Errorf(core.TokenUnavailable, "the operation did not end within %v, so whether it takes effect is not known; look at the health of HSM and store, and at the object", after))
+}
+
 // Refuse records an operation that never reached its verb, because its payload
 // could not be read or a batch rule forbade it, and returns the error to answer;
 // operation 0 is a whole request message.

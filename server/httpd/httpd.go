@@ -7,11 +7,14 @@
 package httpd
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -33,6 +36,8 @@ type Options struct {
 	Auth    Authenticator
 	Health  func(r *http.Request) Health
 	Metrics http.Handler
+
+	Operation time.Duration // until its client is told that the outcome is not known
 }
 
 // Health is the answer of GET /v1/health.
@@ -90,10 +95,10 @@ func New(o Options) http.Handler {
 // Server wraps the handler with every deadline and bound set. It speaks HTTP/1.1
 // alone: a connection has one request at a time then, so that the bounds on
 // connections bound requests, and their bodies in memory, too.
-func Server(h http.Handler, c *tls.Config) *http.Server {
+func Server(h http.Handler, c *tls.Config, operation time.Duration) *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true)
-	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 20*time.Second + operation,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
 }
 
@@ -114,7 +119,7 @@ func (s *service) wrap(to route) http.HandlerFunc {
 			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
 			return
 		}
-		out, err := to.handle(s, c, r)
+		out, err := s.within(to, c, r)
 		if err != nil {
 			fail(w, id, err)
 			return
@@ -124,6 +129,35 @@ func (s *service) wrap(to route) http.HandlerFunc {
 			w.WriteHeader(http.StatusCreated)
 		}
 		json.NewEncoder(w).Encode(out)
+	}
+}
+
+// within does what a route is for, or answers that it has not come back: a call
+// into the HSM cannot be ended from outside.
+func (s *service) within(to route, c *core.Caller, r *http.Request) (any, error) {
+	type result struct {
+		out any
+		err error
+	}
+	back := make(chan result, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				slog.Error("rest", "request", c.RequestID, "panic", p)
+				back <- result{err: fmt.Errorf("panic: %v", p)}
+			}
+		}()
+		out, err := to.handle(s, c, r)
+		back <- result{out, err}
+	}()
+	timer := time.NewTimer(s.Operation)
+	defer timer.Stop()
+	select {
+	case r := <-back:
+		return r.out, r.err
+	case <-timer.C:
+		plain := *c
+		return nil, s.Engine.Leave(context.WithoutCancel(r.Context()), &plain, to.operation, s.Operation)
 	}
 }
 

@@ -167,6 +167,7 @@ func (b *batch) items() {
 	for i := range b.req.Items {
 		b.item = &b.req.Items[i]
 		b.made = append(b.made, "")
+		b.conn.task.start(b.item.Operation)
 		mark, n := b.resp.Mark()
 		err := b.attempt()
 		if err == nil {

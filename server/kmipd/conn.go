@@ -26,6 +26,7 @@ type conn struct {
 	idle      atomic.Bool // waiting for a message's first byte
 	wrote     time.Time   // when the last answer went out
 	answered  chan bool   // from the worker: whether the connection goes on
+	task      task        // what the worker does
 }
 
 // buffers hold messages while they are worked on; an idle connection holds none.
@@ -80,11 +81,11 @@ func (c *conn) one(ctx context.Context) bool {
 		return false
 	}
 	in := buffers.Get().(*[]byte)
-	defer putBuffer(in)
 	if !c.readBody(in, header[:], n) {
+		putBuffer(in)
 		return false
 	}
-	return c.server.workers.do(job{ctx: ctx, conn: c, msg: *in})
+	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in})
 }
 
 // past is a deadline that is over.
@@ -119,7 +120,7 @@ func (c *conn) linger() {
 	if time.Since(c.wrote) > lingerTime {
 		return
 	}
-	raw := c.tls.NetConn()
+	raw := c.wire.Conn
 	if tcp, ok := raw.(*net.TCPConn); c.tls.CloseWrite() != nil || !ok || tcp.CloseWrite() != nil {
 		return
 	}
@@ -171,12 +172,15 @@ func (c *conn) close() {
 }
 
 // answer works on a message, or on the error that reading it gave, and writes
-// the answer in one go.
+// the answer in one go, unless the connection could not wait for it.
 func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	out := buffers.Get().(*[]byte)
 	defer putBuffer(out)
 	var keep bool
 	*out, keep = c.respond(ctx, msg, err, (*out)[:0])
+	if !c.task.done() {
+		return false
+	}
 	c.wrote = time.Now()
 	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
 	if _, werr := c.tls.Write(*out); werr != nil {

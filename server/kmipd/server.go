@@ -31,6 +31,7 @@ type Limits struct {
 	Read         time.Duration // from a message's first byte to its last; 0: 10 s
 	Idle         time.Duration // between messages; 0: 10 min
 	Write        time.Duration // of one answer; 0: 10 s
+	Operation    time.Duration // until its client is told that the outcome is not known; 0: 30 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -46,7 +47,7 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		p *time.Duration
 		v time.Duration
-	}{{&l.Handshake, 5 * time.Second}, {&l.Read, 10 * time.Second}, {&l.Idle, 10 * time.Minute}, {&l.Write, 10 * time.Second}} {
+	}{{&l.Handshake, 5 * time.Second}, {&l.Read, 10 * time.Second}, {&l.Idle, 10 * time.Minute}, {&l.Write, 10 * time.Second}, {&l.Operation, 30 * time.Second}} {
 		if *d.p <= 0 {
 			*d.p = d.v
 		}

@@ -12,7 +12,7 @@ const workerIdle = time.Second
 type job struct {
 	ctx  context.Context
 	conn *conn
-	msg  []byte
+	msg  *[]byte // the worker's until it goes back to the pool; nil where err says why
 	err  error
 }
 
@@ -25,12 +25,13 @@ func newWorkers() *workers { return &workers{jobs: make(chan job)} }
 
 // do has a job answered and returns whether the connection goes on.
 func (w *workers) do(j job) bool {
+	j.conn.task.begin(j.msg)
 	select {
 	case w.jobs <- j:
 	default:
 		go w.run(j)
 	}
-	return <-j.conn.answered
+	return j.conn.wait(j.ctx)
 }
 
 // run answers a job, then those that come while it is waiting.
@@ -50,11 +51,16 @@ func (w *workers) run(j job) {
 
 // safely answers a job; a panic ends the connection and nothing else.
 func (c *conn) safely(j job) (keep bool) {
+	var msg []byte
+	if j.msg != nil {
+		defer putBuffer(j.msg)
+		msg = *j.msg
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
 			keep = false
 		}
 	}()
-	return c.answer(j.ctx, j.msg, j.err)
+	return c.answer(j.ctx, msg, j.err)
 }

@@ -1,0 +1,111 @@
+package kmipd
+
+import (
+	"context"
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+)
+
+// A call into the HSM cannot be ended from outside, and one that hangs keeps the
+// worker that made it. Its client is answered all the same: the connection, which
+// waits for the worker, answers in its place when an operation lasts too long, and
+// closes. What the worker does afterwards reaches nobody; its record is stored.
+
+// task is what a worker does for a connection. It is worked on by both.
+type task struct {
+	state   atomic.Int32
+	began   atomic.Int64  // when the current operation began, in Unix nanoseconds
+	doing   atomic.Uint32 // that operation
+	version core.Version  // of the message, as far as it can be seen; the connection's
+	timer   *time.Timer   // the connection's
+}
+
+// States of a task.
+const (
+	working   int32 = iota
+	answering       // the worker writes
+	left            // the connection answers instead
+)
+
+// begin is called before a worker has the message.
+func (t *task) begin(msg *[]byte) {
+	t.version = core.V1_0
+	if msg != nil {
+		t.version = versionOf(*msg)
+	}
+	t.state.Store(working)
+	t.start(0)
+}
+
+// start is called by the worker with each operation.
+func (t *task) start(op core.Operation) {
+	t.doing.Store(uint32(op))
+	t.began.Store(time.Now().UnixNano())
+}
+
+// done is called by the worker when the answer is ready, and tells whether it may
+// still be written.
+func (t *task) done() bool { return t.state.CompareAndSwap(working, answering) }
+
+// wait waits for the worker, or answers in its place and ends the connection.
+func (c *conn) wait(ctx context.Context) bool {
+	t := &c.task
+	if t.timer == nil {
+		t.timer = time.NewTimer(c.server.Limits.Operation)
+	} else {
+		t.timer.Reset(c.server.Limits.Operation)
+	}
+	for {
+		select {
+		case keep := <-c.answered:
+			t.timer.Stop()
+			return keep
+		case <-t.timer.C:
+		}
+		over := c.server.Limits.Operation - time.Since(time.Unix(0, t.began.Load()))
+		if over <= 0 && t.state.CompareAndSwap(working, left) {
+			c.leave(ctx)
+			return false
+		}
+		t.timer.Reset(max(over, time.Millisecond*10))
+	}
+}
+
+// leave answers for a worker that does not come back.
+func (c *conn) leave(ctx context.Context) {
+	op := core.Operation(c.task.doing.Load())
+	b := &batch{conn: c, ctx: ctx}
+	b.caller = core.Caller{Principal: c.principal, Door: core.DoorKMIP, Address: c.peer, RequestID: b.requestID(), Version: c.task.version}
+	reason, text := b.reason(c.server.Engine.Leave(ctx, &b.caller, op, c.server.Limits.Operation))
+	b.resp.Begin(nil, b.caller.Version, time.Now().Unix(), "")
+	b.resp.Failure(op, nil, core.StatusOperationFailed, reason, text)
+	c.wrote = time.Now()
+	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
+	c.tls.Write(b.resp.End()) // if nobody reads it, the connection ends anyway
+}
+
+// Where the two numbers of the Protocol Version are in a message: it is the first
+// field of the header, which is the first of the message.
+const (
+	majorAt = 32
+	minorAt = 48
+)
+
+// versionOf is the version in which a message is answered that may not have been
+// read: 1.0, which every client reads, where there is none that is spoken.
+func versionOf(msg []byte) core.Version {
+	if len(msg) < minorAt+4 {
+		return core.V1_0
+	}
+	major, minor := binary.BigEndian.Uint32(msg[majorAt:]), binary.BigEndian.Uint32(msg[minorAt:])
+	for _, v := range core.Versions {
+		if uint32(v.Major()) == major && uint32(v.Minor()) == minor && kmip.Known(v) {
+			return v
+		}
+	}
+	return core.V1_0
+}
