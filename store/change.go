@@ -14,6 +14,7 @@ type step struct {
 	text string
 	args []any
 	seq  bool // it returns the row's seq, of which there must be one
+	rest int  // lines of the search table that it writes for the object whose birth is the step before
 	// rows judges how many rows were touched; nil: any number will do.
 	rows func(n int64) error
 	// refused is the answer where the statement meets a row that is there already.
@@ -32,7 +33,10 @@ func steps(c *core.Change) (out []step, err error) {
 			return nil, err
 		}
 		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type)}, values...), seq: true, refused: exists(o), doing: "write an object"})
-		out = appendIndex(out, o)
+		first := len(out)
+		if out = appendIndex(out, o); len(out) > first {
+			out[first].rest = (len(out[first].args) - 2) / 2
+		}
 	}
 	for _, o := range c.Update {
 		values, err := changedValues(o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,6 +116,7 @@ func (s *pgStore) transact(ctx context.Context, p *pending) error {
 	if err != nil {
 		return err
 	}
+	all = joined(all)
 	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -129,6 +131,35 @@ func (s *pgStore) transact(ctx context.Context, p *pending) error {
 		err = pgx.ErrTxCommitRollback
 	}
 	return lost(err)
+}
+
+// births are the statements that insert an object and 1, 2 ... of its lines of
+// the search table.
+var births = func() (texts [maxIndexRows + 1]string) {
+	own := strings.Count(insertObject, "$")
+	for n := 1; n <= maxIndexRows; n++ {
+		texts[n] = "WITH o AS (" + insertObject + ", tenant), a AS (INSERT INTO object_attr (tenant, name, val, seq) SELECT o.tenant, v.column1, v.column2, o.seq FROM o, (VALUES " +
+			rowsOf(own+1, n, 2) + ") v ON CONFLICT DO NOTHING) SELECT seq FROM o"
+	}
+	return texts
+}()
+
+// joined makes one statement of a birth and its search lines. Else each line's
+// statement would look for the row just written, by a plan that PostgreSQL made
+// while the table was all but empty and keeps until it is analysed: such a plan
+// reads the whole tenant.
+func joined(all []step) []step {
+	out := all[:0]
+	for _, s := range all {
+		if s.rest == 0 {
+			out = append(out, s)
+			continue
+		}
+		birth := &out[len(out)-1]
+		birth.text = births[s.rest]
+		birth.args = append(birth.args, s.args[:2*s.rest]...)
+	}
+	return out
 }
 
 // pipeline sends a transaction but its COMMIT, and judges the answers.
