@@ -172,15 +172,13 @@ func (t *Token) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptograp
 		return nil, err
 	}
 	var raw []byte
-	if k.Material.Mode == core.ModeData && ttlv == nil { // class C: X is refused by Clear's rule below
-		if k.Material.Class == core.ClassC || k.Material.Class == core.ClassX {
-			if raw, err = t.Clear(ctx, k, nil); err != nil {
-				return nil, err
-			}
-			defer clear(raw)
-		}
-	} else if len(ttlv) > 0 {
+	if len(ttlv) > 0 {
 		raw = ttlv
+	} else if ttlv == nil {
+		if raw, err = t.bytesToWrap(ctx, k); err != nil {
+			return nil, err
+		}
+		defer clear(raw)
 	}
 	if size := wrapLength(k, raw, ttlv); mech == ckmAESKeyWrap && !wrappable(size) {
 		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "NIST key wrap carries multiples of 8 bytes, at least 16; object %s has %d", k.ID, size)
@@ -201,6 +199,18 @@ func (t *Token) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptograp
 		return err
 	})
 	return out, err
+}
+
+// bytesToWrap are the clear bytes to be wrapped where the token has no object of
+// just these; nil where it has. Clear refuses what may not be seen.
+func (t *Token) bytesToWrap(ctx context.Context, k core.Key) ([]byte, error) {
+	switch {
+	case k.Material.Mode == core.ModeData && k.Material.Class != core.ClassN, filledUp(k) && k.Material.Class == core.ClassC:
+		return t.Clear(ctx, k, nil)
+	case filledUp(k):
+		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the HSM keeps the %d bytes of object %s with zeros behind them and would wrap those too", k.Material.Length, k.ID)
+	}
+	return nil, nil
 }
 
 func wrapLength(k core.Key, raw, ttlv []byte) int {

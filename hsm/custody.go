@@ -328,7 +328,7 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 	}
 	facts = core.KeyFacts{SHA256: t.digest(ctx, s.Class, b), Where: "token"}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Token: s.Token}
-	carried, ok := carriedBytes(s, b)
+	carried, ok := carriedBytes(s, k.Algorithm, b)
 	defer clear(carried)
 	if !ok && s.Class == core.ClassN {
 		return m, facts, core.Errorf(core.InvalidField, "%d bytes that are not Extractable cannot be kept; the HSM takes multiples of 8 bytes, at least 16", len(b))
@@ -372,20 +372,49 @@ func (t *Token) digest(ctx context.Context, class core.Class, b []byte) (sum []b
 }
 
 // carriedBytes is what goes through the key wrap: private keys with zeros
-// behind their DER, HMAC keys filled up to the hash's block with zeros, which
-// changes no MAC by definition. A copy; the caller zeroes it.
-func carriedBytes(s core.KeySpec, b []byte) ([]byte, bool) {
+// behind their DER, HMAC keys filled up with zeros where that is needed. A copy;
+// the caller zeroes it.
+func carriedBytes(s core.KeySpec, alg core.CryptographicAlgorithm, b []byte) ([]byte, bool) {
 	n := len(b)
 	switch {
 	case isPrivate(s.Kind):
 		n = max(16, (n+7)&^7)
-	case s.Kind == core.KeyGeneric && n <= 64:
-		n = 64
+	case s.Kind == core.KeyGeneric:
+		n = carriedHMAC(s.Class, alg, n)
 	}
 	if !wrappable(n) {
 		return nil, false
 	}
 	return append(make([]byte, 0, n), b...)[:n], true
+}
+
+// hmacBlock is the smallest block of a hash in bytes. HMAC fills its key up to the
+// block with zeros itself, so zeros behind a shorter one change no MAC.
+const hmacBlock = 64
+
+// carriedHMAC is how long an HMAC key of n bytes is carried: filled up, since
+// tokens refuse keys shorter than the digest, and so that it serves every hash.
+// A class X key that can do without goes as it is: it leaves wrapped by the token,
+// which would wrap the zeros too.
+func carriedHMAC(class core.Class, alg core.CryptographicAlgorithm, n int) int {
+	h, err := soft.HMACHash(alg)
+	if n > hmacBlock || (class == core.ClassX && wrappable(n) && err == nil && n >= h.Size()) {
+		return n
+	}
+	return hmacBlock
+}
+
+// filledUp reports whether the token has a symmetric key with zeros behind it.
+func filledUp(k core.Key) bool {
+	m := k.Material
+	switch {
+	case m.Kind != core.KeyGeneric:
+		return false
+	case m.Mode == core.ModeWrapped:
+		const overhead = 8 // bytes, of RFC 3394
+		return len(m.Blob)-overhead != m.Length
+	}
+	return carriedHMAC(m.Class, k.Algorithm, m.Length) != m.Length
 }
 
 // takeIn makes the session object and keeps it.

@@ -340,6 +340,49 @@ func TestWrapOutAndIn(t *testing.T) {
 	}
 }
 
+// An HMAC key leaves wrapped as the bytes that it is, and not with the zeros that
+// the token may need behind it; it makes the same MACs all the while.
+func TestWrapOutHMAC(t *testing.T) {
+	token := hsmtest.Open(t, hsmtest.Config(t), "default")
+	kek := make([]byte, 32)
+	rand.Read(kek)
+	with := aesKey("kek of HMAC keys")
+	m, _, err := token.Import(ctx, with, spec(core.KeyAES, core.ClassC, core.ModeWrapped, 256), kek)
+	with = keep(t, with, m, err)
+	p := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeNISTKeyWrap}
+	for _, mode := range []core.Mode{core.ModeWrapped, core.ModeResident} {
+		for _, class := range []core.Class{core.ClassX, core.ClassC} {
+			for _, n := range []int{16, 24, 32, 48, 64, 128} {
+				secret := make([]byte, n)
+				rand.Read(secret)
+				k := core.Key{Tenant: "default", ID: fmt.Sprint("hmac ", mode, class, n), Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmHMACSHA256, Mask: core.MaskMACGenerate}
+				s := spec(core.KeyGeneric, class, mode, 8*n)
+				if mode == core.ModeResident {
+					s.Token = []byte(k.ID)
+				}
+				m, _, err := token.Import(ctx, k, s, secret)
+				k = keep(t, k, m, err)
+				mac, _, err := token.MAC(ctx, k, core.CryptographicParameters{}, []byte("data"))
+				want := hmac.New(sha256.New, secret)
+				want.Write([]byte("data"))
+				if err != nil || !bytes.Equal(mac, want.Sum(nil)) {
+					t.Errorf("%s: the MAC is %x, %v", k.ID, mac, err)
+				}
+				blob, err := token.WrapOut(ctx, k, with, p, nil)
+				if class == core.ClassX && n < sha256.Size { // it has zeros behind it, and nobody may cut them off
+					if core.CodeOf(err) != core.KeyWrapTypeNotSupported {
+						t.Errorf("%s: %d bytes, %v; want Key Wrap Type Not Supported", k.ID, len(blob), err)
+					}
+					continue
+				}
+				if err != nil || !bytes.Equal(unwrap3394(t, kek, blob), secret) {
+					t.Errorf("%s: %d bytes are wrapped, %v; want those of the key", k.ID, len(blob), err)
+				}
+			}
+		}
+	}
+}
+
 // unwrap3394 is RFC 3394 by Go's AES.
 func unwrap3394(t *testing.T, kek, in []byte) []byte {
 	t.Helper()
