@@ -167,7 +167,7 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 	between := proxied(t, pg.URL)
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+between.URL)
 	p := admitted(t, s)
-	const commit = "commit\x00"
+	const commit = "COMMIT\x00"
 	for _, reach := range []bool{true, false} {
 		for what, more := range map[string][]core.Attribute{"wrapped": nil, "resident": {resident, locked}} {
 			c := dial(t, s, "dev", core.V1_4)
