@@ -56,7 +56,7 @@ func mayLeave(o *core.ManagedObject, wrapped bool) error {
 // getClear fills the answer with clear bytes, which out.Secret owns.
 func (k *call) getClear(o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
 	if o.Type == core.ObjectTypeTemplate {
-		out.Object.Template = o.Attributes
+		out.Object.Template = contentOf(o)
 		return nil
 	}
 	if err := mayLeave(o, false); err != nil {

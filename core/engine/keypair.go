@@ -41,8 +41,8 @@ func (k *call) createKeyPair(in *core.CreateKeyPairInput) (out core.CreateKeyPai
 	return core.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil
 }
 
-// halves makes both newborns; what is common goes to both, and what one half
-// says of itself overrides it.
+// halves makes both newborns; what is common goes to both. What one half says of
+// itself overrides it, or is added where an attribute may have several values.
 func (k *call) halves(in *core.CreateKeyPairInput) (private, public *core.ManagedObject, err error) {
 	if private, err = k.half(core.ObjectTypePrivateKey, in.Private, in.PrivateTemplates, in); err != nil {
 		return nil, nil, err
@@ -70,7 +70,10 @@ func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, 
 	if err != nil {
 		return nil, err
 	}
-	given = reindex(union(given, shared))
+	given = overlay(shared, given, several)
+	if err := checkTemplate(given); err != nil {
+		return nil, err
+	}
 	if err := k.requireForPair(given); err != nil {
 		return nil, err
 	}

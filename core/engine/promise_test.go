@@ -136,8 +136,8 @@ func TestAttributesAreBounded(t *testing.T) {
 	var templates []string
 	for i := range 3 {
 		templates = append(templates, fmt.Sprint("t", i))
-		if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate,
-			Template: append(custom(i*200, i*200+200, 1), core.Attribute{Tag: core.TagName, Value: name(templates[i])})}}); err != nil {
+		if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name(templates[i])),
+			Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: custom(i*200, i*200+200, 1)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestTemplateHasNoState(t *testing.T) {
 	w := newWorld(t)
 	v14 := *w.alice
 	v14.Version = core.V1_4
-	out, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: attrs(core.TagName, name("t"))}})
+	out, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("t")), Object: core.ObjectBody{Type: core.ObjectTypeTemplate}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,8 +348,8 @@ func TestOtherTenantsDoNotExist(t *testing.T) {
 	theirs := w.inState(core.Active, core.TagName, name("secret"))
 	v14 := *w.alice
 	v14.Version = core.V1_4
-	if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate,
-		Template: attrs(core.TagName, name("template"), core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))}}); err != nil {
+	if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("template")),
+		Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))}}); err != nil {
 		t.Fatal(err)
 	}
 	make := func(templates []string, more ...any) (string, error) {

@@ -41,13 +41,14 @@ func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err er
 	return core.RegisterOutput{ID: o.ID}, nil
 }
 
-// registered checks the request's attributes; those of a Template are its content.
+// registered checks the request's attributes. Before KMIP 1.2 those of a Template
+// are its content too.
 func (k *call) registered(in *core.RegisterInput) (core.Attributes, error) {
 	if in.Object.Type != in.ObjectType {
 		return nil, core.Errorf(core.InvalidField, "the Object Type is %v and the object is a %v", in.ObjectType, in.Object.Type)
 	}
 	given := in.Attributes
-	if in.ObjectType == core.ObjectTypeTemplate {
+	if in.ObjectType == core.ObjectTypeTemplate && k.caller.Version < core.V1_2 {
 		given = append(append(core.Attributes{}, given...), in.Object.Template...)
 	}
 	for _, a := range in.Object.KeyBlock.Attributes {
@@ -74,6 +75,9 @@ func (k *call) takeIn(o *core.ManagedObject, in *core.RegisterInput) error {
 	case core.ObjectTypeTemplate:
 		if k.caller.Version >= core.V2_0 {
 			return core.Errorf(core.InvalidObjectType, "KMIP 2 has no Templates")
+		}
+		if k.caller.Version >= core.V1_2 {
+			return k.keepContent(o, in.Object.Template)
 		}
 		return nil
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -72,15 +71,9 @@ func (k *call) inherited(o *core.ManagedObject, in *core.RekeyInput) (core.Attri
 		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] {
 			continue
 		}
-		if many := r != nil && r.Multiple; many || asked.Find(a.Ref()) < 0 {
-			out = out.Add(a)
-		}
+		out = out.Add(a)
 	}
-	for _, a := range asked {
-		if !slices.ContainsFunc(out, func(b core.Attribute) bool { return b.Ref() == a.Ref() && b.Value.Equal(a.Value) }) {
-			out = out.Add(a)
-		}
-	}
+	out = overlay(out, asked, func(n core.AttributeName) bool { return n.Tag != 0 && several(n) })
 	if in.Offset == nil {
 		return out, nil
 	}

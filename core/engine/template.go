@@ -20,7 +20,8 @@ const (
 // fieldBytes is what a value takes beside its text or bytes.
 const fieldBytes = 32
 
-// sizeOf is what attributes take in memory and in the store, about.
+// sizeOf is what attributes take in memory and in the store, about; the content
+// of a Template counts too.
 func sizeOf(as core.Attributes) int {
 	n := 0
 	for i := range as {
@@ -41,46 +42,104 @@ func tooLarge(size int) error {
 	return core.Errorf(core.InvalidField, "the attributes of the object would take %d bytes; %d is the most", size, maxAttributeBytes)
 }
 
-// template checks the attributes that a client gives a new object and resolves
-// the Templates that it names (KMIP 1.x): what stands in the request itself
-// overrides what a Template says.
+// template checks the attributes that a client gives a new object and lays them
+// over those of the Templates that it names (KMIP 1.x), the last of which has
+// the last word (KMIP 1.4 §4).
 func (k *call) template(given core.Attributes, names []string) (core.Attributes, error) {
-	if err := checkTemplate(given, k.caller.Version); err != nil {
+	if err := checkTemplate(given); err != nil {
 		return nil, err
 	}
 	if len(names) > maxTemplates {
 		return nil, core.Errorf(core.InvalidField, "%d Templates are named; a request may name %d", len(names), maxTemplates)
 	}
-	out := slices.Clone(given)
-	for _, n := range slices.Backward(names) { // the last of them takes precedence
+	var out core.Attributes
+	for _, n := range names {
 		t, err := k.findTemplate(n)
 		if err != nil {
 			return nil, err
 		}
-		out = union(out, slices.DeleteFunc(slices.Clone(t.Attributes), func(a core.Attribute) bool {
-			r := core.RuleOf(a.Tag)
-			return a.Tag == core.TagName || (r != nil && !r.ClientSets)
-		}))
+		out = overlay(out, contentOf(t).Without(core.AttributeName{Tag: core.TagName}), several)
+		if len(out) > maxAttributes { // each round, since joining takes time with their square
+			return nil, tooMany(len(out))
+		}
 	}
-	if len(out) > maxAttributes {
-		return nil, tooMany(len(out))
-	}
-	return reindex(out), nil
+	out = overlay(out, given, several)
+	return out, checkTemplate(out)
 }
 
-// union appends to as what more has beside it: the other values of attributes
-// that may have several, and single ones that as lacks (KMIP 1.4 §4.1, §4.2).
-func union(as, more core.Attributes) core.Attributes {
-	for _, a := range more {
-		r := core.RuleOf(a.Tag)
-		known := func(b core.Attribute) bool {
-			return a.Ref() == b.Ref() && (r == nil || !r.Multiple || a.Value.Equal(b.Value))
-		}
-		if !slices.ContainsFunc(as, known) {
-			as = append(as, a)
+// several reports whether an object may have more than one value of an
+// attribute; of vendor attributes it may (KMIP 1.4 §3.39).
+func several(n core.AttributeName) bool {
+	r := core.RuleOf(n.Tag)
+	return n.Tag == 0 || (r != nil && r.Multiple)
+}
+
+// overlay joins two lists: of an attribute that has one value the upper list's
+// counts, of one that may have several the union.
+func overlay(under, upper core.Attributes, several func(core.AttributeName) bool) core.Attributes {
+	var out core.Attributes
+	for _, a := range under {
+		if several(a.Ref()) || upper.Find(a.Ref()) < 0 {
+			out = out.Add(a)
 		}
 	}
-	return as
+	for _, a := range upper {
+		if !slices.ContainsFunc(out, func(b core.Attribute) bool { return b.Ref() == a.Ref() && b.Value.Equal(a.Value) }) {
+			out = out.Add(a)
+		}
+	}
+	return out
+}
+
+// contentOf lists the attributes that a Template gives to what is made of it.
+// Since KMIP 1.2 they are apart from the Template's own (1.2 §2.2.6) and kept
+// under the tag Template, which is no attribute and so never shown; before,
+// they are those that a client can set.
+func contentOf(t *core.ManagedObject) core.Attributes {
+	var out core.Attributes
+	if v, ok := t.Attributes.Get(core.TagTemplate); ok {
+		for _, f := range v.Fields {
+			a := core.Attribute{Tag: f.Tag, Value: f.Value}
+			if f.Tag == core.TagAttribute {
+				a = core.Attribute{Vendor: f.Value.Field(core.TagVendorIdentification).Text, Name: f.Value.Field(core.TagAttributeName).Text,
+					Value: f.Value.Field(core.TagAttributeValue)}
+			}
+			out = out.Add(a)
+		}
+		return out
+	}
+	for _, a := range t.Attributes {
+		if r := core.RuleOf(a.Tag); a.Tag == 0 || (r != nil && r.ClientSets) {
+			out = out.Add(a)
+		}
+	}
+	return out
+}
+
+// keepContent is the reverse of contentOf, for a Template that is registered.
+func (k *call) keepContent(o *core.ManagedObject, content core.Attributes) error {
+	if err := checkTemplate(content); err != nil {
+		return err
+	}
+	var fields []core.Field
+	for _, a := range content {
+		switch a.Tag {
+		case core.TagName:
+			return core.Errorf(core.InvalidField, "the Name of a Template stands in the Template-Attribute, not in the Template, since KMIP 1.2")
+		case 0:
+			fields = append(fields, core.Field{Tag: core.TagAttribute, Value: core.Structure(
+				core.Field{Tag: core.TagVendorIdentification, Value: core.Text(a.Vendor)},
+				core.Field{Tag: core.TagAttributeName, Value: core.Text(a.Name)},
+				core.Field{Tag: core.TagAttributeValue, Value: a.Value})})
+		default:
+			fields = append(fields, core.Field{Tag: a.Tag, Value: a.Value})
+		}
+	}
+	o.Attributes = o.Attributes.Set(core.TagTemplate, core.Structure(fields...))
+	if size := sizeOf(o.Attributes); size > maxAttributeBytes {
+		return tooLarge(size)
+	}
+	return nil
 }
 
 func tooMany(n int) error {
@@ -109,7 +168,7 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 }
 
 // checkTemplate refuses what a client may not give a new object.
-func checkTemplate(as core.Attributes, v core.Version) error {
+func checkTemplate(as core.Attributes) error {
 	if len(as) > maxAttributes {
 		return tooMany(len(as))
 	}
@@ -201,13 +260,4 @@ func checkNames(as core.Attributes) error {
 		}
 	}
 	return nil
-}
-
-// reindex brings instances of one attribute together and numbers them from 0.
-func reindex(as core.Attributes) core.Attributes {
-	var out core.Attributes
-	for _, a := range as {
-		out = out.Add(a)
-	}
-	return out
 }

@@ -1,75 +1,150 @@
 package engine
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// templateNamed registers a Template with a name and attributes.
-func (w *world) templateNamed(t *testing.T, n string, as core.Attributes) {
-	t.Helper()
-	in := core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name(n)), Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: as}}
-	if _, err := w.Register(ctx, w.alice, &in); err != nil {
-		t.Fatal(err)
-	}
+func vendor(name, value string) core.Attribute {
+	return core.Attribute{Vendor: "x", Name: name, Value: core.Text(value)}
 }
 
-// A Template named for one half of a key pair says nothing of the other
-// (KMIP 1.4 §4.2): a mask for signing must not reach the public key.
-func TestTemplatesOfHalves(t *testing.T) {
+// in1 is a caller as a client of another version.
+func in1(c *core.Caller, v core.Version) *core.Caller {
+	old := *c
+	old.Version = v
+	return &old
+}
+
+// keep registers a Template.
+func (w *world) keep(v core.Version, own, content core.Attributes) (string, error) {
+	out, err := w.Register(ctx, in1(w.alice, v), &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: own,
+		Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: content}})
+	return out.ID, err
+}
+
+func texts(as []core.Attribute) (out []string) {
+	for _, a := range as {
+		out = append(out, a.Value.Text)
+	}
+	return out
+}
+
+// KMIP 1.4 §4: of two Templates the last one counts, the request counts more than
+// both, and of what may have several values an object gets the union.
+func TestTemplatesAreJoined(t *testing.T) {
 	w := newWorld(t)
-	w.alice.Version = core.V1_4
-	w.templateNamed(t, "signs", attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskSign)))
-	w.templateNamed(t, "verifies", attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskVerify)))
-	w.templateNamed(t, "both", attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicLength, core.Int(2048),
-		core.TagCryptographicUsageMask, core.Mask(core.MaskDecrypt)))
-	out, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{CommonTemplates: []string{"both"}, PrivateTemplates: []string{"signs"}, PublicTemplates: []string{"verifies"}})
+	for name1, content := range map[string]core.Attributes{
+		"first":  append(attrs(core.TagContactInformation, core.Text("Joe"), core.TagDescription, core.Text("one"), core.TagObjectGroup, core.Text("a")), vendor("Site", "Bern")),
+		"second": attrs(core.TagDescription, core.Text("two"), core.TagObjectGroup, core.Text("b"), core.TagComment, core.Text("kept")),
+	} {
+		if _, err := w.keep(core.V1_4, attrs(core.TagName, name(name1), core.TagObjectGroup, core.Text("of the template")), content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := w.Create(ctx, in1(w.alice, core.V1_4), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"first", "second"},
+		Attributes: append(attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt),
+			core.TagContactInformation, core.Text("Ann"), core.TagObjectGroup, core.Text("a"), core.TagObjectGroup, core.Text("c")), vendor("Site", "Basel"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for id, want := range map[string]core.UsageMask{out.PrivateID: core.MaskSign, out.PublicID: core.MaskVerify} {
-		if o, err := w.store.Object(ctx, w.alice.Principal.Tenant, id); err != nil || o.Mask() != want {
-			t.Errorf("the mask is %v, want %v (%v)", o.Mask(), want, err)
+	o, _ := w.store.Object(ctx, "default", out.ID)
+	for n, want := range map[core.AttributeName][]string{
+		{Tag: core.TagContactInformation}: {"Ann"}, {Tag: core.TagDescription}: {"two"}, {Tag: core.TagComment}: {"kept"},
+		{Tag: core.TagObjectGroup}: {"a", "b", "c"}, {Vendor: "x", Name: "Site"}: {"Bern", "Basel"}, {Tag: core.TagName}: nil,
+	} {
+		all := o.Attributes.All(n)
+		if !slices.Equal(texts(all), want) {
+			t.Errorf("%v is %q, want %q", n, texts(all), want)
+		}
+		for i, a := range all {
+			if a.Index != i {
+				t.Errorf("instance %d of %v has index %d", i, n, a.Index)
+			}
 		}
 	}
 }
 
-// Of Templates that contradict each other the last takes precedence, what the
-// request says goes before all, and several values of one attribute are united
-// (KMIP 1.4 §4.1).
-func TestTemplatesInOrder(t *testing.T) {
+// A Template's content is not its own attributes, but for KMIP 1.0 and 1.1.
+func TestTemplateKeepsItsContentApart(t *testing.T) {
 	w := newWorld(t)
-	w.alice.Version = core.V1_4
-	group := func(s string) core.Attribute { return core.Attribute{Tag: core.TagObjectGroup, Value: core.Text(s)} }
-	w.templateNamed(t, "first", append(attrs(core.TagCryptographicLength, core.Int(128), core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES)), group("a"), group("b")))
-	w.templateNamed(t, "last", append(attrs(core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(core.MaskSign)), group("b"), group("c")))
-	out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"first", "last"},
-		Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
+	content := append(attrs(core.TagObjectGroup, core.Text("group"), core.TagCryptographicLength, core.Int(128)), vendor("Site", "Bern"))
+	id, err := w.keep(core.V1_2, append(attrs(core.TagName, name("apart")), vendor("Site", "its own")), content)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := w.store.Object(ctx, w.alice.Principal.Tenant, out.ID)
+	got, err := w.Get(ctx, in1(w.alice, core.V1_2), &core.GetInput{ID: core.ID(id)})
+	if err != nil || !slices.EqualFunc(got.Object.Template, content, func(a, b core.Attribute) bool { return a.Ref() == b.Ref() && a.Value.Equal(b.Value) }) {
+		t.Errorf("Get answers %v, %v; want what was registered", got.Object.Template, err)
+	}
+	all, err := w.GetAttributes(ctx, in1(w.alice, core.V1_2), &core.GetAttributesInput{ID: core.ID(id)})
+	if err != nil || all.Attributes.Has(core.TagObjectGroup) || all.Attributes.Has(core.TagTemplate) ||
+		!slices.Equal(texts(all.Attributes.All(core.AttributeName{Vendor: "x", Name: "Site"})), []string{"its own"}) {
+		t.Errorf("Get Attributes answers %v, %v; want the Template's own alone", all.Attributes, err)
+	}
+	if _, err := w.keep(core.V1_2, nil, attrs(core.TagName, name("within"))); core.CodeOf(err) != core.InvalidField || err == nil {
+		t.Errorf("a Name within the Template: %v; KMIP 1.2 §11.4 has Invalid Field", err)
+	}
+	old, err := w.keep(core.V1_0, nil, append(content, core.Attribute{Tag: core.TagName, Value: name("old")}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := o.Attributes.Num(core.TagCryptographicLength); n != 256 {
-		t.Errorf("the length is %d; the last Template says 256", n)
+	all, err = w.GetAttributes(ctx, in1(w.alice, core.V1_0), &core.GetAttributesInput{ID: core.ID(old)})
+	if err != nil || all.Attributes.Text(core.TagObjectGroup) != "group" {
+		t.Errorf("a Template of KMIP 1.0 has %v, %v; want its content among its attributes", all.Attributes, err)
 	}
-	if o.Mask() != core.MaskEncrypt {
-		t.Errorf("the mask is %v; the request said Encrypt", o.Mask())
+	out, err := w.Create(ctx, in1(w.alice, core.V1_0), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"old"},
+		Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := len(o.Attributes.All(core.AttributeName{Tag: core.TagObjectGroup})); n != 3 {
-		t.Errorf("%d groups, want a, b and c", n)
+	o, _ := w.store.Object(ctx, "default", out.ID)
+	if o.Attributes.Num(core.TagCryptographicLength) != 128 || o.Attributes.Has(core.TagName) {
+		t.Errorf("a key made of it has %v", o.Attributes)
 	}
 }
 
-// Each name costs a look-up, and a message has room for thousands.
-func TestTemplatesAreBounded(t *testing.T) {
+// KMIP 1.4 §4.2: what each half says of itself is added to what is common, or
+// counts more; a Template named for one half is not the other's.
+func TestKeyPairJoinsCommonAndOwn(t *testing.T) {
 	w := newWorld(t)
-	w.alice.Version = core.V1_4
-	_, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: make([]string, maxTemplates+1)})
-	if core.CodeOf(err) != core.InvalidField {
-		t.Errorf("%v; want InvalidField", err)
+	if _, err := w.keep(core.V1_4, attrs(core.TagName, name("signing")), attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskSign), core.TagDescription, core.Text("from the template"))); err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.CreateKeyPair(ctx, in1(w.alice, core.V1_4), &core.CreateKeyPairInput{
+		Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicLength, core.Int(2048), core.TagObjectGroup, core.Text("both"),
+			core.TagDescription, core.Text("common")),
+		PrivateTemplates: []string{"signing"}, Private: attrs(core.TagObjectGroup, core.Text("mine")),
+		Public: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskVerify))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, _ := w.store.Object(ctx, "default", out.PrivateID)
+	public, _ := w.store.Object(ctx, "default", out.PublicID)
+	groups := core.AttributeName{Tag: core.TagObjectGroup}
+	if got := texts(private.Attributes.All(groups)); !slices.Equal(got, []string{"both", "mine"}) {
+		t.Errorf("the private key's groups are %q", got)
+	}
+	if got := texts(public.Attributes.All(groups)); !slices.Equal(got, []string{"both"}) {
+		t.Errorf("the public key's groups are %q", got)
+	}
+	if private.Mask() != core.MaskSign || private.Attributes.Text(core.TagDescription) != "from the template" ||
+		public.Mask() != core.MaskVerify || public.Attributes.Text(core.TagDescription) != "common" {
+		t.Errorf("private %v %q, public %v %q", private.Mask(), private.Attributes.Text(core.TagDescription), public.Mask(), public.Attributes.Text(core.TagDescription))
+	}
+}
+
+// What a Template keeps is as much as what other objects carry: Locate reads many
+// at once.
+func TestTemplateContentIsBounded(t *testing.T) {
+	w := newWorld(t)
+	half := core.Text(strings.Repeat("x", maxAttributeBytes/2))
+	for _, v := range []core.Version{core.V1_1, core.V1_2} {
+		if _, err := w.keep(v, attrs(core.TagContactInformation, half), attrs(core.TagObjectGroup, half)); core.CodeOf(err) != core.InvalidField {
+			t.Errorf("a Template of KMIP %v with %d bytes of attributes: %v; want InvalidField", v, maxAttributeBytes, err)
+		}
 	}
 }
