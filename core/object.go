@@ -10,7 +10,7 @@ type ManagedObject struct {
 	Owner   string // Principal.ID of who made it
 	Group   string // whose members may use it besides the owner; "" nobody. Not the Object Group attribute
 	Version int64  // 1 at birth; every stored change adds one
-	Seq     int64  // order of birth within the store; Locate answers in it
+	Seq     int64  // order of birth within the store; Locate answers in the reverse
 
 	// Attributes holds all of them, those included that the store also keeps
 	// in columns of their own.

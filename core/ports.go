@@ -16,11 +16,13 @@ type Store interface {
 	// Object returns a snapshot with its Material.
 	Object(ctx context.Context, tenant, id string) (*ManagedObject, error)
 
-	// Candidates returns objects, in ascending Seq after the given one, that MAY
-	// match f: every match is among them, others can be. It uses an index for
-	// Name, links, groups, vendor attributes and the typed columns. Material is
-	// left out. Fewer than limit rows mean that there are no more.
-	Candidates(ctx context.Context, tenant string, f Filter, after int64, limit int) ([]*ManagedObject, error)
+	// Candidates returns objects that MAY match f: every match is among them,
+	// others can be. They come newest first, in descending Seq, or as f says oldest
+	// first, and begin beyond the given Seq, or where 0 is given with the first. It
+	// uses an index for Name, links, groups, vendor attributes and the typed
+	// columns. Material is left out. Fewer than limit rows mean that there are no
+	// more.
+	Candidates(ctx context.Context, tenant string, f Filter, beyond int64, limit int) ([]*ManagedObject, error)
 
 	// Commit stores a change as one transaction, durable when it returns nil.
 	// Commits of many callers may share one sync.
@@ -53,11 +55,12 @@ const SnapshotLeaseMS = 800
 
 // Filter narrows Locate for the store. The engine checks each candidate again.
 type Filter struct {
-	Now        int64      // for states that dates have moved on
-	Attributes Attributes // the request's; see Matches
-	Owner      string     // with Groups: only objects of this owner or these groups
-	Groups     []string
-	Everyone   bool // ignore Owner and Groups: the policy lets the principal see the tenant
+	Now         int64      // for states that dates have moved on
+	Attributes  Attributes // the request's; see Matches
+	Owner       string     // with Groups: only objects of this owner or these groups
+	Groups      []string
+	Everyone    bool // ignore Owner and Groups: the policy lets the principal see the tenant
+	OldestFirst bool
 }
 
 // Change is one atomic step of the store.

@@ -227,13 +227,31 @@ func findable(tenant string, f *core.Filter) bool {
 // the rest.
 const maxJoined = 8
 
+// page asks for what comes beyond a Seq in the order that f wants.
+func (s *sqlBuilder) page(f *core.Filter, column string, beyond int64) {
+	switch {
+	case f.OldestFirst:
+		s.add(" AND "+column+" > ", beyond)
+	case beyond != 0:
+		s.add(" AND "+column+" < ", beyond)
+	}
+}
+
+// order ends a query with the order that f wants.
+func (s *sqlBuilder) order(f *core.Filter, column string) {
+	s.add(" ORDER BY " + column)
+	if !f.OldestFirst {
+		s.add(" DESC")
+	}
+}
+
 // byRows starts from the first of keys, which the caller has made the most
 // selective one. CROSS JOIN keeps SQLite from turning the order round.
-func (s *sqlBuilder) byRows(tenant string, keys []searchRow, after int64) {
+func (s *sqlBuilder) byRows(tenant string, f *core.Filter, keys []searchRow, beyond int64) {
 	s.add("SELECT "+objectColumns+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
 	s.add(" AND a.name = ", keys[0].name)
 	s.add(" AND a.val = ", keys[0].val)
-	s.add(" AND a.seq > ", after)
+	s.page(f, "a.seq", beyond)
 	for _, k := range keys[1:min(len(keys), maxJoined)] {
 		s.add(" AND EXISTS (SELECT 1 FROM object_attr b WHERE b.tenant = ", tenant)
 		s.add(" AND b.name = ", k.name)
@@ -245,16 +263,17 @@ func (s *sqlBuilder) byRows(tenant string, keys []searchRow, after int64) {
 
 // postgresCandidates leaves the way to PostgreSQL's planner, which has
 // statistics.
-func postgresCandidates(tenant string, f *core.Filter, after int64, limit int) (string, []any) {
+func postgresCandidates(tenant string, f *core.Filter, beyond int64, limit int) (string, []any) {
 	s, order := &sqlBuilder{}, "o.seq"
 	if keys := searchRows(f.Attributes); len(keys) > 0 {
-		s.byRows(tenant, keys, after)
+		s.byRows(tenant, f, keys, beyond)
 		order = "a.seq"
 	} else {
 		s.add("SELECT "+objectColumns+" FROM object o WHERE o.tenant = ", tenant)
-		s.add(" AND o.seq > ", after)
+		s.page(f, "o.seq", beyond)
 	}
 	s.where(f, conditions(f))
-	s.add(" ORDER BY "+order+" LIMIT ", limit)
+	s.order(f, order)
+	s.add(" LIMIT ", limit)
 	return s.text.String(), s.args
 }

@@ -60,16 +60,23 @@ func TestSQLiteLocatesByIndex(t *testing.T) {
 	s := opened.(*sqliteStore)
 	storetest.Fill(t, s, "t", filled)
 	for what, w := range ways {
-		text, args, err := s.plan(bg, "t", &w.filter, 0, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plan := lines(t, s.read, "EXPLAIN QUERY PLAN "+text, args)
 		if w.index == "object_attr" {
 			w.index = "SEARCH a USING PRIMARY KEY"
 		}
-		if text == "" || strings.Contains(plan, "SCAN o") || !strings.Contains(plan, w.index) {
-			t.Errorf("%s: the plan is\n%s; want %s and no scan", what, plan, w.index)
+		for _, beyond := range []int64{0, 5_000} {
+			for _, w.filter.OldestFirst = range []bool{false, true} {
+				text, args, err := s.plan(bg, "t", &w.filter, beyond, 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				plan := lines(t, s.read, "EXPLAIN QUERY PLAN "+text, args)
+				if text == "" || strings.Contains(plan, "SCAN o") || !strings.Contains(plan, w.index) {
+					t.Errorf("%s: the plan is\n%s; want %s and no scan", what, plan, w.index)
+				}
+				if strings.Contains(plan, "TEMP B-TREE") && w.index != "object_initial_date" {
+					t.Errorf("%s, oldest first %v, beyond %d: the plan sorts\n%s", what, w.filter.OldestFirst, beyond, plan)
+				}
+			}
 		}
 	}
 	text, args, _ := s.plan(bg, "t", &core.Filter{Attributes: core.Attributes{x("SystemID", "sys3"), x("ResourceID", "res77")}, Everyone: true}, 0, 100)
@@ -93,6 +100,9 @@ func TestPostgresLocatesByIndex(t *testing.T) {
 	for what, w := range ways {
 		text, args := postgresCandidates("plan", &w.filter, 0, 100)
 		plan := lines(t, db, "EXPLAIN "+text, args)
+		if w.filter.OldestFirst = true; strings.Contains(text, "seq > ") {
+			t.Errorf("%s: newest first begins with the first row", what)
+		}
 		if strings.Contains(plan, "Seq Scan") || !strings.Contains(plan, w.index) {
 			t.Errorf("%s: the plan is\n%s; want %s and no scan", what, plan, w.index)
 		}

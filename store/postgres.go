@@ -282,11 +282,11 @@ func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, a
 	return pgError(rows.Err(), "read")
 }
 
-func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) (out []*core.ManagedObject, err error) {
+func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) (out []*core.ManagedObject, err error) {
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
-	text, args := postgresCandidates(tenant, &f, after, limit)
+	text, args := postgresCandidates(tenant, &f, beyond, limit)
 	err = s.all(ctx, func(r scanner) error {
 		o, err := scanObject(r, false)
 		out = append(out, o)

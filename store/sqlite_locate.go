@@ -19,11 +19,11 @@ const (
 )
 
 // Candidates implements core.Store.
-func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) (out []*core.ManagedObject, err error) {
+func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) (out []*core.ManagedObject, err error) {
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
-	text, args, err := s.plan(ctx, tenant, &f, after, limit)
+	text, args, err := s.plan(ctx, tenant, &f, beyond, limit)
 	if err != nil || text == "" {
 		return nil, err
 	}
@@ -36,14 +36,14 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 }
 
 // plan writes the SELECT of a page; "" when there is nothing.
-func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, after int64, limit int) (string, []any, error) {
+func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, beyond int64, limit int) (string, []any, error) {
 	b, order, cs := &sqlBuilder{}, "o.seq", conditions(f)
 	if keys := searchRows(f.Attributes); len(keys) > 0 {
 		some, err := s.rarestFirst(ctx, tenant, keys)
 		if err != nil || !some {
 			return "", nil, err
 		}
-		b.byRows(tenant, keys, after)
+		b.byRows(tenant, f, keys, beyond)
 		order = "a.seq"
 	} else {
 		index, rows, err := s.shortest(ctx, tenant, cs)
@@ -51,15 +51,16 @@ func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, a
 			return "", nil, err
 		}
 		if mine := mineOf(f); rows >= probeRows && len(mine) > 0 && len(mine) <= maxMine {
-			b.byMine(tenant, mine, after)
+			b.byMine(tenant, f, mine, beyond)
 			order = "m.seq"
 		} else {
 			b.add("SELECT "+objectColumns+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
-			b.add(" AND o.seq > ", after)
+			b.page(f, "o.seq", beyond)
 		}
 	}
 	b.where(f, cs)
-	b.add(" ORDER BY "+order+" LIMIT ", limit)
+	b.order(f, order)
+	b.add(" LIMIT ", limit)
 	return b.text.String(), b.args, nil
 }
 
@@ -81,7 +82,7 @@ func (s *sqliteStore) rarestFirst(ctx context.Context, tenant string, keys []sea
 }
 
 // shortest returns the index of the columns' condition that fewest rows meet,
-// and how many that are as far as counted; without one, all in order of birth.
+// and how many that are as far as counted; without one, all.
 func (s *sqliteStore) shortest(ctx context.Context, tenant string, cs []condition) (index string, rows int, err error) {
 	index, rows = "object_tenant", probeDates
 	for _, c := range cs {
@@ -125,16 +126,18 @@ func mineOf(f *core.Filter) (out []mine) {
 	return out
 }
 
-// byMine starts from what the owner and the groups have, merged in the order of
-// birth.
-func (s *sqlBuilder) byMine(tenant string, all []mine, after int64) {
+// byMine starts from what the owner and the groups have, merged in the
+// order wanted. LIMIT -1 is no limit: with it SQLite keeps to the order that the
+// merge has, where it would sort all anew for descending ones.
+func (s *sqlBuilder) byMine(tenant string, f *core.Filter, all []mine, beyond int64) {
 	s.add("SELECT " + objectColumns + " FROM (")
 	for i, m := range all {
 		s.add(strings.Repeat(" UNION ", min(i, 1))+"SELECT seq FROM object INDEXED BY object_"+m.column+" WHERE tenant = ", tenant)
 		s.add(" AND "+m.column+" = ", m.value)
-		s.add(" AND seq > ", after)
+		s.page(f, "seq", beyond)
 	}
-	s.add(" ORDER BY seq) m CROSS JOIN object o WHERE o.seq = m.seq AND o.tenant = ", tenant)
+	s.order(f, "seq")
+	s.add(" LIMIT -1) m CROSS JOIN object o WHERE o.seq = m.seq AND o.tenant = ", tenant)
 }
 
 // count counts rows, at most limit.

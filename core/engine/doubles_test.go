@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,17 +42,32 @@ func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedOb
 	return nil, core.Errorf(core.ItemNotFound, "no row")
 }
 
-func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
+func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []*core.ManagedObject
-	for _, o := range m.order {
+	order := slices.Clone(m.order)
+	if !f.OldestFirst {
+		slices.Reverse(order)
+	}
+	for _, o := range order {
 		now := m.objects[objectKey{o.Tenant, o.ID}]
-		if now != nil && o.Tenant == tenant && now.Seq > after && len(out) < limit {
+		if now != nil && o.Tenant == tenant && (beyond == 0 || (now.Seq > beyond) == f.OldestFirst) && now.Seq != beyond && len(out) < limit {
 			out = append(out, now)
 		}
 	}
 	return out, nil
+}
+
+// fill adds n bare objects of c's.
+func (m *memStore) fill(c *core.Caller, n int) {
+	ch := &core.Change{}
+	for range n {
+		ch.Insert = append(ch.Insert, &core.ManagedObject{Tenant: c.Principal.Tenant, ID: newID(), Type: core.ObjectTypeOpaqueObject, Owner: c.Principal.ID, Version: 1})
+	}
+	if err := m.Commit(nil, ch); err != nil {
+		panic(err)
+	}
 }
 
 func (m *memStore) Commit(_ context.Context, c *core.Change) error {

@@ -205,8 +205,9 @@ func TestLocate(t *testing.T) {
 	w := newWorld(t)
 	var ids []string
 	for i := range 5 {
-		ids = append(ids, w.aesKey(core.TagName, name("disk"), core.TagContactInformation, core.Text(string(rune('a'+i)))))
+		ids = append(ids, w.aesKey(core.TagName, name("disk"), core.TagContactInformation, core.Text(string(rune('e'-i)))))
 	}
+	slices.Reverse(ids) // the newest comes first
 	find := func(c *core.Caller, in core.LocateInput) []string {
 		t.Helper()
 		out, err := w.Locate(ctx, c, &in)
@@ -236,6 +237,77 @@ func TestLocate(t *testing.T) {
 	w.step(w.alice, "destroy", ids[0])
 	if got := find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName}); !slices.Equal(got, ids[1:]) {
 		t.Errorf("after a Destroy: %v; what is destroyed is not found", got)
+	}
+}
+
+// Who pages by Offset Items is told how many there are, within a bound.
+func TestLocatedItems(t *testing.T) {
+	w := newWorld(t)
+	for range 5 {
+		w.aesKey()
+	}
+	for _, c := range []struct{ maximum, offset, ids, located int32 }{{-1, 0, 5, 5}, {2, 0, 2, -1}, {2, 1, 2, 5}, {2, 4, 1, 5}, {2, 9, 0, 5}, {0, 1, 0, -1}} {
+		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: c.maximum, OffsetItems: c.offset})
+		if err != nil || len(out.IDs) != int(c.ids) || out.Located != c.located {
+			t.Errorf("Maximum Items %d, Offset Items %d: %d and Located Items %d, %v; want %d and %d", c.maximum, c.offset, len(out.IDs), out.Located, err, c.ids, c.located)
+		}
+	}
+	for range maxCounted / 500 {
+		w.store.fill(w.alice, 500)
+	}
+	for range 10 {
+		w.aesKey()
+	}
+	out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: 2, OffsetItems: 1})
+	if err != nil || out.Located != -1 {
+		t.Errorf("Located Items is %d, %v; more than %d objects are not counted", out.Located, err, maxCounted)
+	}
+}
+
+// The members of an Object Group are given out one after the other; Fresh ends
+// with the first Get, and with nothing else (KMIP 1.2 §3.34, §4.9).
+func TestObjectGroupMembers(t *testing.T) {
+	w := newWorld(t)
+	group := attrs(core.TagObjectGroup, core.Text("pool"))
+	var ids []string
+	for range 4 {
+		ids = append(ids, w.aesKey(core.TagObjectGroup, core.Text("pool")))
+	}
+	w.aesKey(core.TagObjectGroup, core.Text("another"))
+	find := func(m core.ObjectGroupMember) []string {
+		t.Helper()
+		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, GroupMember: m, Attributes: group})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.IDs
+	}
+	fresh := func() int { return len(find(core.ObjectGroupMemberGroupMemberFresh)) }
+	if err := w.step(w.alice, "destroy", ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got := find(core.ObjectGroupMemberGroupMemberFresh); !slices.Equal(got, ids[1:]) {
+		t.Errorf("fresh members are %q; want them oldest first, %q", got, ids[1:])
+	}
+	for i, want := range []string{ids[1], ids[2], ids[3], ids[1], ids[1]} {
+		if got := find(core.ObjectGroupMemberGroupMemberDefault); !slices.Equal(got, []string{want}) {
+			t.Fatalf("default member %d is %q, want %s of %q", i, got, want, ids)
+		}
+		before := fresh()
+		if _, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(want)}); err != nil || fresh() != before {
+			t.Fatalf("Get Attributes (%v) leaves %d fresh members, not %d", err, fresh(), before)
+		}
+		if err := w.step(w.alice, "get", want); err != nil {
+			t.Fatal(err)
+		}
+		if left := max(0, 2-i); fresh() != left {
+			t.Errorf("after %d Gets %d members are fresh, want %d", i+1, fresh(), left)
+		}
+	}
+	w.step(w.alice, "cease", ids[1])
+	w.step(w.alice, "compromise", ids[1])
+	if got := find(core.ObjectGroupMemberGroupMemberDefault); !slices.Equal(got, ids[2:3]) {
+		t.Errorf("when the oldest is compromised the default member is %q, want %q", got, ids[2:3])
 	}
 }
 

@@ -7,16 +7,18 @@ import (
 )
 
 // Bounds of Locate: candidates read at once, identifiers in one answer, and
-// candidates looked at for one question.
+// candidates looked at for one question; and for how many more, when the answer
+// is complete, the matches are counted that Located Items tells.
 const (
 	locatePage    = 500
 	maxLocated    = 100_000
 	maxCandidates = 5_000_000
+	maxCounted    = 10_000
 	maxPages      = 8 // pages in memory at once: each can be maxAttributeBytes times locatePage
 )
 
-// Locate finds objects by their attributes, oldest first (KMIP 1.4 §4.9, 2.1
-// §6.1.32). It shows what the policy lets the caller see and nothing else, not
+// Locate finds objects by their attributes, newest first, members of an Object
+// Group oldest first (KMIP 1.4 §4.9, 2.1 §6.1.32). It shows what the policy lets the caller see and nothing else, not
 // even in its count.
 func (e *Engine) Locate(ctx context.Context, c *core.Caller, in *core.LocateInput) (core.LocateOutput, error) {
 	return run(e, ctx, c, core.OperationLocate, in, (*call).locate)
@@ -31,7 +33,7 @@ func (k *call) locate(in *core.LocateInput) (out core.LocateOutput, err error) {
 		return out, core.Errorf(core.InvalidField, "Offset Items is negative")
 	}
 	s := search{call: k, in: in, skip: int(in.OffsetItems), limit: maxLocated, filter: core.Filter{Now: k.now, Attributes: in.Attributes,
-		Owner: k.caller.Principal.ID, Groups: k.caller.Principal.Groups, Everyone: d.Scope == "tenant"}}
+		Owner: k.caller.Principal.ID, Groups: k.caller.Principal.Groups, Everyone: d.Scope == "tenant", OldestFirst: in.GroupMember != 0}}
 	if in.MaximumItems >= 0 {
 		s.limit = min(s.limit, int(in.MaximumItems))
 	}
@@ -57,17 +59,20 @@ type search struct {
 	in          *core.LocateInput
 	filter      core.Filter
 	skip, limit int
+	matched     int
+	counted     int // looked at since the answer was complete
 	ids         []string
+	chosen      *core.ManagedObject // of Group Member Default, so far
 	exhausted   bool
 }
 
 func (s *search) run() error {
-	for after, seen := int64(0), 0; ; seen += locatePage {
+	for beyond, seen := int64(0), 0; ; seen += locatePage {
 		if seen >= maxCandidates {
 			return core.Errorf(core.GeneralFailure, "the search looked at %d objects without an end; name a more selective attribute", seen)
 		}
 		var err error
-		if after, err = s.page(after); err != nil || after == 0 {
+		if beyond, err = s.page(beyond); err != nil || beyond == 0 {
 			return err
 		}
 	}
@@ -75,39 +80,80 @@ func (s *search) run() error {
 
 // page looks at one page of candidates and returns where the next one begins,
 // or 0. Those who search take turns at having a page in memory.
-func (s *search) page(after int64) (int64, error) {
+func (s *search) page(beyond int64) (int64, error) {
 	select {
 	case s.pages <- struct{}{}:
 		defer func() { <-s.pages }()
 	case <-s.ctx.Done():
 		return 0, core.Wrap(core.Busy, s.ctx.Err(), "other searches are under way, and the request ended before its turn")
 	}
-	page, err := s.Store.Candidates(s.ctx, s.caller.Principal.Tenant, s.filter, after, locatePage)
+	page, err := s.Store.Candidates(s.ctx, s.caller.Principal.Tenant, s.filter, beyond, locatePage)
 	if err != nil {
 		return 0, err
 	}
 	for _, o := range page {
-		if s.take(o); len(s.ids) >= s.limit {
+		if s.consider(o); s.settled() {
+			s.end()
+			return 0, nil
+		}
+		if s.full() {
 			return 0, nil
 		}
 	}
 	if len(page) < locatePage {
-		s.exhausted = true
+		s.end()
 		return 0, nil
 	}
 	return page[len(page)-1].Seq, nil
 }
 
-// take adds o to the answer if it matches and may be seen.
+// full reports whether the answer is complete, and its matches need not be
+// counted, or have been for long enough.
+func (s *search) full() bool {
+	if len(s.ids) < s.limit {
+		return false
+	}
+	s.counted++
+	return s.skip == 0 || s.counted > maxCounted
+}
+
+// consider looks whether o matches and may be seen.
+func (s *search) consider(o *core.ManagedObject) {
+	if !s.online(o) || !s.member(o) || !s.filter.Matches(o) || !s.visible(o) || (s.in.Attributes.Has(core.TagDigest) && !s.mayKnowDigest(o)) {
+		return
+	}
+	if s.in.GroupMember == core.ObjectGroupMemberGroupMemberDefault {
+		s.choose(o)
+		return
+	}
+	s.take(o)
+}
+
+// take counts a match and adds it to the answer, unless it is skipped or too many.
 func (s *search) take(o *core.ManagedObject) {
-	if !s.online(o) || !s.fresh(o) || !s.filter.Matches(o) || !s.visible(o) || (s.in.Attributes.Has(core.TagDigest) && !s.mayKnowDigest(o)) {
-		return
+	if s.matched++; s.matched > s.skip && len(s.ids) < s.limit {
+		s.ids = append(s.ids, o.ID)
 	}
-	if s.skip > 0 {
-		s.skip--
-		return
+}
+
+// choose is our policy for the default member of an Object Group, which the
+// standard leaves to the server (KMIP 1.2 §4.9): the oldest that nobody has got
+// yet, or the oldest when all have been handed out.
+func (s *search) choose(o *core.ManagedObject) {
+	if s.chosen == nil || o.Attributes.Bool(core.TagFresh) {
+		s.chosen = o
 	}
-	s.ids = append(s.ids, o.ID)
+}
+
+// settled reports whether the default member is found.
+func (s *search) settled() bool { return s.chosen != nil && s.chosen.Attributes.Bool(core.TagFresh) }
+
+// end is when all candidates have been looked at.
+func (s *search) end() {
+	s.exhausted = true
+	if s.chosen != nil {
+		s.take(s.chosen)
+	}
 }
 
 // online applies the Storage Status Mask; without one, what is destroyed is
@@ -120,8 +166,17 @@ func (s *search) online(o *core.ManagedObject) bool {
 	return !gone || s.in.Attributes.Has(core.TagState)
 }
 
-func (s *search) fresh(o *core.ManagedObject) bool {
-	return s.in.GroupMember != core.ObjectGroupMemberGroupMemberFresh || o.Attributes.Bool(core.TagFresh)
+// member applies the Object Group Member: a fresh one is as it was made, and a
+// default one may still be used.
+func (s *search) member(o *core.ManagedObject) bool {
+	switch s.in.GroupMember {
+	case core.ObjectGroupMemberGroupMemberFresh:
+		return o.Attributes.Bool(core.TagFresh)
+	case core.ObjectGroupMemberGroupMemberDefault:
+		now := o.StateAt(s.now)
+		return now == core.PreActive || now == core.Active
+	}
+	return true
 }
 
 // visible asks the policy for each match. Its reasons are those of the Locate
@@ -133,10 +188,10 @@ func (s *search) visible(o *core.ManagedObject) bool {
 	return err == nil && d.Allow
 }
 
-// count is the number of all matches where it is known without looking further.
+// count is the number of all matches where it is known.
 func (s *search) count() int32 {
 	if !s.exhausted {
 		return -1
 	}
-	return int32(len(s.ids)) + s.in.OffsetItems - int32(s.skip)
+	return int32(s.matched)
 }

@@ -66,7 +66,7 @@ func (n *naming) lock(tenant string, names []string) (release func()) {
 // free looks whether an object that is no part of the change has a Name; one
 // that is destroyed has given its Names up.
 func (k *call) free(name string, ch *core.Change) error {
-	f := core.Filter{Now: k.now, Everyone: true, Attributes: core.Attributes{
+	f := core.Filter{Now: k.now, Everyone: true, OldestFirst: true, Attributes: core.Attributes{
 		{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(name)})}}}
 	ours := func(o *core.ManagedObject) bool {
 		same := func(c *core.ManagedObject) bool { return c.ID == o.ID }

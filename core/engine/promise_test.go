@@ -399,11 +399,12 @@ func TestLocateCountsWhatItShows(t *testing.T) {
 			}
 		}
 	}
+	slices.Reverse(mine) // the newest comes first
 	for _, c := range []struct {
 		max, offset int32
 		ids         []string
 		located     int32
-	}{{-1, 0, mine, 6}, {10, 0, mine, 6}, {-1, 4, mine[4:], 6}, {10, 6, nil, 6}, {10, 60, nil, 6}, {2, 1, mine[1:3], -1}, {0, 0, nil, -1}} {
+	}{{-1, 0, mine, 6}, {10, 0, mine, 6}, {-1, 4, mine[4:], 6}, {10, 6, nil, 6}, {10, 60, nil, 6}, {2, 1, mine[1:3], 6}, {2, 0, mine[:2], -1}, {0, 0, nil, -1}} {
 		out, err := w.Locate(ctx, w.bob, &core.LocateInput{MaximumItems: c.max, OffsetItems: c.offset})
 		if err != nil || !slices.Equal(out.IDs, c.ids) || out.Located != c.located {
 			t.Errorf("at most %d after %d: %+v, %v; want %v and %d", c.max, c.offset, out, err, c.ids, c.located)
@@ -454,13 +455,13 @@ type countingStore struct {
 	now, most *atomic.Int32
 }
 
-func (s countingStore) Candidates(ctx context.Context, tenant string, f core.Filter, after int64, limit int) ([]*core.ManagedObject, error) {
+func (s countingStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
 	n := s.now.Add(1)
 	defer s.now.Add(-1)
 	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
 	}
 	time.Sleep(time.Millisecond)
-	return s.memStore.Candidates(ctx, tenant, f, after, limit)
+	return s.memStore.Candidates(ctx, tenant, f, beyond, limit)
 }
 
 // However many search at once, few pages are in memory, and all are answered.

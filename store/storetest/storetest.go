@@ -200,13 +200,20 @@ func locate(t *testing.T, s core.Store) {
 	} {
 		found, err := s.Candidates(ctx, "loc", c.f, 0, 100)
 		must(t, err)
+		c.f.OldestFirst = true
+		oldest, err := s.Candidates(ctx, "loc", c.f, 0, 100)
+		must(t, err)
+		slices.Reverse(oldest)
+		if !slices.EqualFunc(found, oldest, func(a, b *core.ManagedObject) bool { return a.ID == b.ID }) {
+			t.Errorf("%s: oldest first it is not the same turned round", what)
+		}
 		n := 0
 		for i, o := range found {
 			if c.f.Matches(o) {
 				n++
 			}
-			if i > 0 && o.Seq <= found[i-1].Seq {
-				t.Errorf("%s: not in the order of birth", what)
+			if i > 0 && o.Seq >= found[i-1].Seq {
+				t.Errorf("%s: not the newest first", what)
 			}
 		}
 		if n != c.want {
@@ -219,25 +226,30 @@ func paging(t *testing.T, s core.Store) {
 	for i := range 25 {
 		insert(t, s, Object("page", fmt.Sprintf("p%02d", i)))
 	}
-	var ids []string
-	for after := int64(0); ; {
-		page, err := s.Candidates(ctx, "page", core.Filter{Everyone: true}, after, 10)
-		must(t, err)
-		for _, o := range page {
-			ids = append(ids, o.ID)
-			after = o.Seq
+	for _, f := range []core.Filter{{Everyone: true}, {Everyone: true, OldestFirst: true}, {Owner: "alice"}, {Owner: "alice", OldestFirst: true}} {
+		var ids []string
+		for beyond := int64(0); ; {
+			page, err := s.Candidates(ctx, "page", f, beyond, 10)
+			must(t, err)
+			for _, o := range page {
+				ids = append(ids, o.ID)
+				beyond = o.Seq
+			}
+			if len(page) < 10 {
+				break
+			}
 		}
-		if len(page) < 10 {
-			break
+		if !f.OldestFirst {
+			slices.Reverse(ids)
 		}
-	}
-	for i, id := range ids {
-		if id != fmt.Sprintf("p%02d", i) {
-			t.Fatalf("page by page: %v", ids)
+		for i, id := range ids {
+			if id != fmt.Sprintf("p%02d", i) {
+				t.Fatalf("page by page, %+v: %v", f, ids)
+			}
 		}
-	}
-	if len(ids) != 25 {
-		t.Errorf("%d objects in pages, want 25", len(ids))
+		if len(ids) != 25 {
+			t.Errorf("%d objects in pages, want 25", len(ids))
+		}
 	}
 }
 
@@ -506,14 +518,14 @@ func superset(t *testing.T, s core.Store) {
 
 func idsOf(t *testing.T, s core.Store, f core.Filter, limit int) map[string]bool {
 	out := map[string]bool{}
-	for after := int64(0); ; {
-		page, err := s.Candidates(ctx, "superset", f, after, limit)
+	for beyond := int64(0); ; {
+		page, err := s.Candidates(ctx, "superset", f, beyond, limit)
 		must(t, err)
 		for _, o := range page {
-			if out[o.ID] || o.Seq <= after {
+			if out[o.ID] || (beyond != 0 && o.Seq >= beyond) {
 				t.Errorf("%s comes twice or out of order for %+v", o.ID, f)
 			}
-			out[o.ID], after = true, o.Seq
+			out[o.ID], beyond = true, o.Seq
 		}
 		if len(page) < limit {
 			return out
