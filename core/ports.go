@@ -102,6 +102,10 @@ type KeySpec struct {
 	Format KeyFormatType    // of the clear bytes given to Import
 	Token  []byte           // CKA_ID for Mode resident, named in an intent before
 	TTLV   []byte           // Import of class X: the TTLV Key Value to keep as a second blob; nil: none
+
+	// Registered is, for Import, what the Digest is made of where that is another
+	// form than the bytes; nil: the bytes.
+	Registered []byte
 }
 
 // KeyFacts is what the token tells of a key it made or took.

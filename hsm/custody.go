@@ -326,7 +326,11 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 	if err := t.offered(s); err != nil {
 		return m, facts, err
 	}
-	facts = core.KeyFacts{SHA256: t.digest(ctx, s.Class, b), Where: "token"}
+	registered := s.Registered
+	if registered == nil {
+		registered = b
+	}
+	facts = core.KeyFacts{SHA256: t.digest(ctx, s.Class, registered), Where: "token"}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Token: s.Token}
 	carried, ok := carriedBytes(s, k.Algorithm, b)
 	defer clear(carried)

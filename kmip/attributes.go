@@ -243,17 +243,21 @@ var joined = map[[2]core.Tag]core.Version{
 }
 
 // ofVersion is v without the fields that the version does not have in structure
-// t: what a later client stored must not reach an older one, which would not
-// read the whole answer.
+// t, or within: what a client of another version stored must not reach one that
+// would not read the whole answer.
 func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
-	young := func(f core.Field) bool {
+	strange := func(f core.Field) bool {
 		info := f.Tag.Info()
-		return c.v < joined[[2]core.Tag{t, f.Tag}] || info != nil && c.v < info.Since
+		return c.v < joined[[2]core.Tag{t, f.Tag}] || (info != nil && !c.v.Within(info.Since, info.Until))
 	}
-	if t == 0 || c.v >= core.V2_1 || !slices.ContainsFunc(v.Fields, young) {
+	nested := func(f core.Field) bool { return f.Value.Kind == core.KindStructure }
+	if t == 0 || !slices.ContainsFunc(v.Fields, func(f core.Field) bool { return strange(f) || nested(f) }) {
 		return v
 	}
-	v.Fields = slices.DeleteFunc(slices.Clone(v.Fields), young)
+	v.Fields = slices.DeleteFunc(slices.Clone(v.Fields), strange)
+	for i, f := range v.Fields {
+		v.Fields[i].Value = c.ofVersion(f.Tag, f.Value)
+	}
 	return v
 }
 
@@ -282,7 +286,7 @@ func (c *coder) readAttribute2(f item, a *core.Attribute) {
 func (c *coder) writeAttribute2(a *core.Attribute) {
 	if a.Tag != 0 {
 		if r := core.RuleOf(a.Tag); r != nil && c.v.Within(r.Since, r.Until) {
-			c.out = appendValue(c.out, a.Tag, a.Value)
+			c.out = appendValue(c.out, a.Tag, c.ofVersion(a.Tag, a.Value))
 		}
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"strings"
 
@@ -47,9 +49,10 @@ func describe(o *core.ManagedObject, c *x509.Certificate) {
 	if len(serial) == 0 {
 		serial = []byte{0}
 	}
+	der, _ := asn1.Marshal(c.SerialNumber) // as in the certificate, like the names; an integer has a form
 	as = as.Set(core.TagX509CertificateIdentifier, core.Structure(
 		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(c.RawIssuer)},
-		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(serial)}))
+		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(der)}))
 	as = as.Set(core.TagX509CertificateIssuer, core.Structure(core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(c.RawIssuer)}))
 	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(c.RawSubject)}))
 	as = as.Set(core.TagCertificateIdentifier, core.Structure(
@@ -60,7 +63,35 @@ func describe(o *core.ManagedObject, c *x509.Certificate) {
 	if d, ok := signatureOf[c.SignatureAlgorithm]; ok {
 		as = as.Set(core.TagDigitalSignatureAlgorithm, core.Enum(d))
 	}
-	o.Attributes = as
+	as = appendName(as, subjectTags, &c.Subject)
+	o.Attributes = appendName(as, issuerTags, &c.Issuer)
+}
+
+// subjectTags and issuerTags are the Certificate Attributes of KMIP 2.x (2.1
+// §4.6) by the object identifiers of RFC 4519 and RFC 2985.
+var (
+	subjectTags = map[string]core.Tag{"2.5.4.3": core.TagCertificateSubjectCN, "2.5.4.10": core.TagCertificateSubjectO, "2.5.4.11": core.TagCertificateSubjectOU,
+		"1.2.840.113549.1.9.1": core.TagCertificateSubjectEmail, "2.5.4.6": core.TagCertificateSubjectC, "2.5.4.8": core.TagCertificateSubjectST,
+		"2.5.4.7": core.TagCertificateSubjectL, "0.9.2342.19200300.100.1.1": core.TagCertificateSubjectUID, "2.5.4.5": core.TagCertificateSubjectSerialNumber,
+		"2.5.4.12": core.TagCertificateSubjectTitle, "0.9.2342.19200300.100.1.25": core.TagCertificateSubjectDC, "2.5.4.46": core.TagCertificateSubjectDNQualifier}
+	issuerTags = map[string]core.Tag{"2.5.4.3": core.TagCertificateIssuerCN, "2.5.4.10": core.TagCertificateIssuerO, "2.5.4.11": core.TagCertificateIssuerOU,
+		"1.2.840.113549.1.9.1": core.TagCertificateIssuerEmail, "2.5.4.6": core.TagCertificateIssuerC, "2.5.4.8": core.TagCertificateIssuerST,
+		"2.5.4.7": core.TagCertificateIssuerL, "0.9.2342.19200300.100.1.1": core.TagCertificateIssuerUID, "2.5.4.5": core.TagCertificateIssuerSerialNumber,
+		"2.5.4.12": core.TagCertificateIssuerTitle, "0.9.2342.19200300.100.1.25": core.TagCertificateIssuerDC, "2.5.4.46": core.TagCertificateIssuerDNQualifier}
+)
+
+// appendName adds the parts of a name that are attributes of their own. A part
+// that is no plain text, or too long for an attribute, is left out: it is still in
+// the Distinguished Name.
+func appendName(as core.Attributes, tags map[string]core.Tag, n *pkix.Name) core.Attributes {
+	for _, part := range n.Names {
+		text, ok := part.Value.(string)
+		a := core.Attribute{Tag: tags[part.Type.String()], Value: core.Text(text)}
+		if ok && a.Tag != 0 && len(as) < maxAttributes && checkValue(&a) == nil {
+			as = as.Add(a)
+		}
+	}
+	return as
 }
 
 func publicKeyOf(c *x509.Certificate) (core.CryptographicAlgorithm, int) {

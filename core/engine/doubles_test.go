@@ -195,6 +195,9 @@ func (h *memHSM) make(s core.KeySpec, b []byte) (core.Material, core.KeyFacts, e
 		return core.Material{}, core.KeyFacts{}, h.fail
 	}
 	sum := sha256.Sum256(b)
+	if s.Registered != nil {
+		sum = sha256.Sum256(s.Registered)
+	}
 	m := core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Blob: bytes.Clone(b), Token: s.Token, TTLV: s.TTLV}
 	if s.Token != nil {
 		h.tokens[string(s.Token)] = true

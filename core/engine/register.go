@@ -109,6 +109,12 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 		return err
 	}
 	spec := core.KeySpec{Kind: n.Kind, Class: class, Bits: n.Length, Curve: n.Curve, Format: n.Format}
+	if spec.Registered, err = k.asRegistered(kb); err != nil {
+		return err
+	}
+	if kb.Transparent != nil {
+		defer clear(spec.Registered)
+	}
 	if err := k.place(o, &spec); err != nil {
 		return err
 	}
@@ -128,6 +134,21 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 	setDigest(o, facts.SHA256)
 	return nil
+}
+
+// asRegistered is the Key Material of a key block: its bytes, or its TTLV where it
+// is a structure, in a buffer of its own that the caller zeroes (KMIP 1.4 §3.17).
+func (k *call) asRegistered(kb *core.KeyBlock) ([]byte, error) {
+	if kb.Transparent == nil {
+		return kb.Material, nil
+	}
+	const header = 8 // bytes, of the Key Value around the Key Material
+	value, err := k.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.caller.Version)
+	if err != nil {
+		clear(value)
+		return nil, err
+	}
+	return value[header:], nil
 }
 
 // classOfRegistered is custody for what comes from outside; a public key is
