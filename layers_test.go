@@ -22,6 +22,7 @@ var layers = map[string][]string{
 	".":                 {},
 	"core":              {},
 	"core/tables":       {},
+	"core/coretest":     {"core"},
 	"core/engine":       {"core"},
 	"kmip":              {"core"},
 	"kmip/kmiptest":     {"core", "kmip"},

@@ -10,6 +10,6 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"WrappingObjectNotFound", "WrappingObjectArchived", "WrappingObjectDestroyed", "WrongKeyWrappingState", "NotSensitive", "Sensitive",
 	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
 	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
-	"InvalidCorrelationValue"}
+	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute"}
 
 func (c Code) String() string { return codeNames[c] }

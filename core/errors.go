@@ -62,6 +62,8 @@ const (
 	Conflict          // somebody else changed the object first; retry
 	Busy
 	InvalidCorrelationValue // no stream of the caller has it
+	UnknownMessageExtension // marked critical
+	MultiValuedAttribute    // may have several values, and the operation gives one
 	numCodes
 )
 

@@ -202,13 +202,15 @@ func (c *coder) requestItem(ri *RequestItem) {
 	ri.Ephemeral = ephemeral != nil && *ephemeral
 	c.bytes(core.TagUniqueBatchItemID, &ri.BatchID, false)
 	ri.Payload = c.raw(core.TagRequestPayload)
-	c.within(core.TagMessageExtension, false, func() {
-		var vendor string
-		var critical *bool
-		c.text(core.TagVendorIdentification, &vendor, true)
-		c.bool(core.TagCriticalityIndicator, &critical)
-		ri.Critical = critical != nil && *critical // none is known here
-		c.field(core.TagVendorExtension, core.KindStructure, false)
+	c.each(core.TagMessageExtension, func(it item) { // since 2.0 there may be several
+		c.inside(it, func() {
+			var vendor string
+			var critical *bool
+			c.text(core.TagVendorIdentification, &vendor, true)
+			c.bool(core.TagCriticalityIndicator, &critical)
+			ri.Critical = ri.Critical || (critical != nil && *critical) // none is known here
+			c.field(core.TagVendorExtension, core.KindStructure, false)
+		})
 	})
 }
 

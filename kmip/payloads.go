@@ -276,6 +276,9 @@ func getAttributeListResponse(c *coder, out *core.GetAttributeListOutput) {
 func addAttributeRequest(c *coder, in *core.AddAttributeInput) {
 	c.identifier(&in.ID)
 	c.attribute(core.TagNewAttribute, &in.Attribute, true)
+	if c.reading && in.Attribute.Index != 0 {
+		c.fail(core.Errorf(core.InvalidField, "a new instance of an attribute has no Attribute Index yet: the answer to Add Attribute has one"))
+	}
 }
 
 func setAttributeRequest(c *coder, in *core.SetAttributeInput) {

@@ -248,6 +248,46 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// A critical Message Extension stops the whole message (KMIP 1.4 §6.16): each item
+// says so with its Operation, and nothing is done. Others are ignored.
+func TestMessageExtensions(t *testing.T) {
+	s := servertest.Start(t)
+	extended := func(name string, critical ...byte) kmip.ClientItem {
+		create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name(name)))
+		create.BatchID = []byte(name)
+		plain := create.Payload
+		create.Payload = func(dst []byte, v core.Version) ([]byte, error) {
+			dst, err := plain(dst, v)
+			for _, c := range critical {
+				dst = append(dst, rawItem(core.TagMessageExtension, core.KindStructure, rawItem(core.TagVendorIdentification, core.KindTextString, []byte("Acme")),
+					rawItem(core.TagCriticalityIndicator, core.KindBoolean, []byte{0, 0, 0, 0, 0, 0, 0, c}), rawItem(core.TagVendorExtension, core.KindStructure))...)
+			}
+			return dst, err
+		}
+		return create
+	}
+	for v, want := range map[core.Version]core.ResultReason{core.V1_0: core.ReasonFeatureNotSupported, core.V1_4: core.ReasonFeatureNotSupported, core.V2_1: core.ReasonUnknownMessageExtension} {
+		c := dial(t, s, "dev", v)
+		before := len(locateAll(t, s))
+		r, err := c.Batch(extended("one"), extended("two", 0, 1), extended("three", 0))
+		if err != nil || len(r.Items) != 3 {
+			t.Fatalf("KMIP %v: %+v, %v", v, r, err)
+		}
+		for _, i := range r.Items {
+			if i.Status != core.StatusOperationFailed || i.Reason != want || i.Operation != core.OperationCreate || len(i.BatchID) == 0 || i.Payload != nil {
+				t.Errorf("KMIP %v: %+v", v, i)
+			}
+		}
+		if now := len(locateAll(t, s)); now != before {
+			t.Errorf("KMIP %v: something was made", v)
+		}
+		r, err = c.Batch(extended("plain", 0), extended("also"))
+		if err != nil || len(r.Items) != 2 || r.Items[0].Status != core.StatusSuccess || r.Items[1].Status != core.StatusSuccess {
+			t.Errorf("KMIP %v, not critical: %+v, %v", v, r, err)
+		}
+	}
+}
+
 func locateAll(t *testing.T, s *servertest.Server) []string {
 	t.Helper()
 	out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Locate, &core.LocateInput{MaximumItems: -1})

@@ -55,6 +55,19 @@ func TestWrappedOutAndIn(t *testing.T) {
 				t.Errorf("KMIP %v, %v: another key came back", v, e)
 			}
 		}
+		// Under No Encoding some clients put the wrapped bytes into a structure.
+		if v > core.V1_0 {
+			kb := wrapped(core.EncodingOptionNoEncoding)
+			kb.Material, kb.Wrapped = kb.Wrapped, nil
+			if id, err := register(kb, core.EncodingOptionNoEncoding); err != nil {
+				t.Errorf("KMIP %v, wrapped bytes as Key Material: %v", v, err)
+			} else if got := get(id, nil).Material; !bytes.Equal(got, want) {
+				t.Errorf("KMIP %v, wrapped bytes as Key Material: another key came back", v)
+			}
+			if _, err := register(kb, core.EncodingOptionTTLVEncoding); kmiptest.Reason(err) != core.ReasonInvalidField {
+				t.Errorf("KMIP %v, a structure that is said to be wrapped TTLV: %v", v, err)
+			}
+		}
 		// Attributes that are wrapped with the key come along.
 		id, err := register(wrapped(0, core.AttributeName{Tag: core.TagName}), 0)
 		if err != nil {

@@ -69,7 +69,7 @@ func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, e
 	ref := in.Attribute.Ref()
 	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		if r := core.RuleOf(ref.Tag); r != nil && r.Multiple {
-			return nil, core.Attribute{}, core.Errorf(core.InvalidField, "%s may have several values; use Add Attribute or Modify Attribute", r.Name)
+			return nil, core.Attribute{}, core.Errorf(core.MultiValuedAttribute, "%s may have several values; use Add Attribute or Modify Attribute", r.Name)
 		}
 		if i := o.Attributes.Find(ref); i >= 0 {
 			return k.replace(o, i, &in.Attribute)

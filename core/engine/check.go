@@ -17,6 +17,9 @@ func (k *call) check(in *core.CheckInput) (out core.CheckOutput, err error) {
 	if err != nil {
 		return out, err
 	}
+	if o.Type == core.ObjectTypeTemplate {
+		return out, core.Errorf(core.IllegalOperation, "object %s is a Template, which is not used as Check means it", o.ID)
+	}
 	if o.StateAt(k.now).Gone() {
 		return out, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
 	}

@@ -67,6 +67,35 @@ func TestWrappingKeyIsChecked(t *testing.T) {
 	}
 }
 
+// KMIP 1.4 §2.1.6: a wrapping key that has Cryptographic Parameters wraps by one of
+// them alone, and by the first where the client names none.
+func TestWrappingKeyOffersParameters(t *testing.T) {
+	w := newWorld(t)
+	id := w.aesKey()
+	parameters := func(m core.BlockCipherMode) core.Value {
+		return core.Structure((&core.CryptographicParameters{BlockCipherMode: m, CryptographicAlgorithm: core.AlgorithmAES}).Fields()...)
+	}
+	none := w.inState(core.Active)
+	two := w.inState(core.Active, core.TagCryptographicParameters, parameters(core.BlockCipherModeCBC), core.TagCryptographicParameters, parameters(core.BlockCipherModeNISTKeyWrap))
+	for _, c := range []struct {
+		with  string
+		asked core.BlockCipherMode
+		want  core.Code // Internal: allowed
+	}{{none, core.BlockCipherModeNISTKeyWrap, core.Internal}, {none, 0, core.Internal}, {two, core.BlockCipherModeNISTKeyWrap, core.Internal},
+		{two, core.BlockCipherModeAESKeyWrapPadding, core.BadCryptographicParameters}, {two, 0, core.Internal}} {
+		info := &core.WrappingKeyInfo{ID: c.with}
+		if c.asked != 0 {
+			info.Parameters = &core.CryptographicParameters{BlockCipherMode: c.asked}
+		}
+		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+			Encoding: core.EncodingOptionNoEncoding, Encryption: info}})
+		if (err == nil) != (c.want == core.Internal) || core.CodeOf(err) != c.want {
+			t.Errorf("asked for %v: %v; want code %v", c.asked, err, c.want)
+		}
+		out.Secret.Release()
+	}
+}
+
 func TestTemplateIsChecked(t *testing.T) {
 	base := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
 	with := func(t core.Tag, v core.Value) core.Attributes { return base.Add(core.Attribute{Tag: t, Value: v}) }
@@ -485,8 +514,11 @@ func TestRekeyOffset(t *testing.T) {
 		"an Activation Date": {w.aesKey(), attrs(core.TagActivationDate, later), core.InvalidMessage},
 		"a Protect Stop":     {w.aesKey(), attrs(core.TagProtectStopDate, later), core.InvalidMessage},
 		"nothing to move by": {w.aesKey(core.TagDeactivationDate, later), nil, core.IllegalOperation},
+		"nothing to move":    {w.aesKey(), nil, core.Internal}, // allowed
+		"both dates":         {w.aesKey(core.TagActivationDate, core.Date(w.clock.now+5), core.TagDeactivationDate, later), nil, core.Internal},
 	} {
-		if _, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(c.id), Offset: &offset, Attributes: c.asked}); core.CodeOf(err) != c.want || err == nil {
+		_, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(c.id), Offset: &offset, Attributes: c.asked})
+		if core.CodeOf(err) != c.want || (err == nil) != (c.want == core.Internal) {
 			t.Errorf("%s: %v; want code %v", what, err, c.want)
 		}
 	}

@@ -83,7 +83,7 @@ func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, 
 func (k *call) requireForPair(given core.Attributes) error {
 	for _, t := range []core.Tag{core.TagCryptographicAlgorithm, core.TagCryptographicUsageMask} {
 		if !given.Has(t) {
-			return core.Errorf(core.InvalidField, "%s needs a %v for each half", k.op, t)
+			return core.Errorf(core.InvalidMessage, "%s needs a %v for each half", k.op, t)
 		}
 	}
 	return nil

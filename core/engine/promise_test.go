@@ -144,14 +144,17 @@ func TestAttributesAreBounded(t *testing.T) {
 	if err := create(base, templates[0]); err != nil {
 		t.Errorf("one Template: %v", err)
 	}
-	for what, err := range map[string]error{
-		"three Templates of 200 attributes": create(base, templates...),
-		"the same Template 17 times":        create(base, slices.Repeat(templates[:1], 17)...),
-		"300 attributes":                    create(append(custom(0, 300, 1), base...)),
-		"100 KiB of attributes":             create(append(custom(0, 100, 1024), base...)),
+	for what, c := range map[string]struct {
+		err  error
+		want core.Code
+	}{
+		"three Templates of 200 attributes": {create(base, templates...), core.IndexOutOfBounds},
+		"the same Template 17 times":        {create(base, slices.Repeat(templates[:1], 17)...), core.InvalidField},
+		"300 attributes":                    {create(append(custom(0, 300, 1), base...)), core.IndexOutOfBounds},
+		"100 KiB of attributes":             {create(append(custom(0, 100, 1024), base...)), core.InvalidField},
 	} {
-		if core.CodeOf(err) != core.InvalidField {
-			t.Errorf("%s: %v; want InvalidField", what, err)
+		if core.CodeOf(c.err) != c.want {
+			t.Errorf("%s: %v; want %v", what, c.err, c.want)
 		}
 	}
 
@@ -191,7 +194,7 @@ func TestAttributesAreBounded(t *testing.T) {
 			id = out.ID
 		}
 	}
-	if core.CodeOf(err) != core.InvalidField {
+	if core.CodeOf(err) != core.IndexOutOfBounds {
 		t.Errorf("Re-key that adds 60 names each time: %v", err)
 	}
 }
@@ -250,8 +253,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"Usage Mask by way of Contact Information", core.Active, modify(tag(core.TagCryptographicUsageMask), core.Attribute{Tag: core.TagContactInformation, Value: core.Text("x")}), core.InvalidField},
 		{"another Owner of the identifier", core.Active, modify(tag(core.TagUniqueIdentifier), core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("x")}), core.AttributeReadOnly},
 		{"Set State", core.Deactivated, set(core.Attribute{Tag: core.TagState, Value: core.Enum(core.Active)}), core.AttributeReadOnly},
-		{"Set a Name", core.Active, set(core.Attribute{Tag: core.TagName, Value: name("x")}), core.InvalidField},
-		{"Set a Digest", core.Active, set(core.Attribute{Tag: core.TagDigest, Value: core.Structure()}), core.InvalidField},
+		{"Set a Name", core.Active, set(core.Attribute{Tag: core.TagName, Value: name("x")}), core.MultiValuedAttribute},
+		{"Set a Digest", core.Active, set(core.Attribute{Tag: core.TagDigest, Value: core.Structure()}), core.MultiValuedAttribute},
 		{"Set what is no attribute", core.Active, set(core.Attribute{Tag: core.TagBatchCount, Value: core.Int(1)}), core.InvalidAttribute},
 		{"Set an attribute of the server's", core.Active, set(core.Attribute{Vendor: "y", Name: "a", Value: core.Text("b")}), core.AttributeReadOnly},
 		{"a custom attribute without a value", core.Active, set(core.Attribute{Vendor: "x", Name: "a"}), core.InvalidField},
@@ -306,6 +309,9 @@ func TestTemplateHasNoState(t *testing.T) {
 		if err := w.step(&v14, op, out.ID); core.CodeOf(err) != core.IllegalOperation {
 			t.Errorf("%s of a Template: %v", op, err)
 		}
+	}
+	if _, err := w.Check(ctx, &v14, &core.CheckInput{ID: core.ID(out.ID)}); core.CodeOf(err) != core.IllegalOperation {
+		t.Errorf("Check of a Template: %v", err)
 	}
 	if err := w.step(&v14, "destroy", out.ID); err != nil {
 		t.Errorf("destroy of a Template: %v", err)

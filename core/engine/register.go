@@ -221,6 +221,14 @@ const notOpened = "a wrapped key that shall be Sensitive or not Extractable can 
 func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 	kb := &in.Object.KeyBlock
 	w := kb.Wrapping
+	if w != nil && kb.Wrapped == nil {
+		// Some clients put the wrapped bytes into a Key Value structure, where the
+		// standard has a Byte String. Under No Encoding there is no doubt what they are.
+		if w.Encoding != core.EncodingOptionNoEncoding || kb.Material == nil {
+			return nil, core.Errorf(core.InvalidField, "a wrapped Key Value is a Byte String")
+		}
+		kb.Wrapped, kb.Material = kb.Material, nil
+	}
 	if w == nil || w.Encoding == core.EncodingOptionNoEncoding {
 		return nil, nil
 	}

@@ -143,7 +143,7 @@ func (k *call) keepContent(o *core.ManagedObject, content core.Attributes) error
 }
 
 func tooMany(n int) error {
-	return core.Errorf(core.InvalidField, "%d attributes are given; an object has at most %d", n, maxAttributes)
+	return core.Errorf(core.IndexOutOfBounds, "%d attributes are given; an object has at most %d", n, maxAttributes)
 }
 
 // findTemplate finds the one Template of the tenant with a Name that the

@@ -136,6 +136,9 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	if err := check(with, k.now); err != nil {
 		return nil, p, err
 	}
+	if protect && !offers(with, info.Parameters) {
+		return nil, p, core.Errorf(core.BadCryptographicParameters, "the wrapping key %s has Cryptographic Parameters, and none of them are those of the Key Wrapping Specification", with.ID)
+	}
 	if err := k.keysOf(with); err != nil {
 		return nil, p, err
 	}
@@ -145,6 +148,17 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		p.BlockCipherMode = core.BlockCipherModeNISTKeyWrap
 	}
 	return with, p, nil
+}
+
+// offers reports whether the wrapping key has the Cryptographic Parameters that
+// are asked for (KMIP 1.4 §2.1.6). A key that has none is taken at the client's
+// word, since many clients give their wrapping keys none.
+func offers(o *core.ManagedObject, asked *core.CryptographicParameters) bool {
+	if asked == nil || !o.Attributes.Has(core.TagCryptographicParameters) {
+		return true
+	}
+	f := core.Filter{Attributes: core.Attributes{{Tag: core.TagCryptographicParameters, Value: core.Structure(asked.Fields()...)}}}
+	return f.Matches(o)
 }
 
 // checkMask refuses a use that the Cryptographic Usage Mask does not list.

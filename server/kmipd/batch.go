@@ -68,11 +68,12 @@ func (b *batch) run(msg []byte, err error, buf []byte) (out []byte, keep bool) {
 	b.caller.Version = v
 	b.limit = kmip.MaxMessageBytes * 4
 	b.resp.Begin(buf, v, time.Now().Unix(), b.correlation())
+	var answered []kmip.RequestItem // of a message that can be read
 	if err == nil {
-		err = b.refuseWhole()
+		answered, err = b.req.Items, b.refuseWhole()
 	}
 	if err != nil {
-		b.whole(b.server.Engine.Refuse(b.ctx, &b.caller, 0, err))
+		b.whole(b.server.Engine.Refuse(b.ctx, &b.caller, 0, err), answered)
 		return b.resp.End(), msg != nil
 	}
 	b.items()
@@ -128,7 +129,7 @@ func (b *batch) refuseWhole() error {
 	for i := range b.req.Items {
 		it := &b.req.Items[i]
 		if it.Critical {
-			return core.Errorf(core.FeatureNotSupported, "a Message Extension is marked critical and none is known here")
+			return core.Errorf(core.UnknownMessageExtension, "a Message Extension is marked critical and none is known here")
 		}
 		for j := range i {
 			if it.BatchID != nil && bytes.Equal(it.BatchID, b.req.Items[j].BatchID) {
@@ -151,10 +152,18 @@ func (b *batch) credentials() error {
 	return nil
 }
 
-// whole answers for the message: one item without Operation.
-func (b *batch) whole(err error) {
-	reason, text := b.reason(err)
-	b.resp.Failure(0, nil, core.StatusOperationFailed, reason, text)
+// whole answers a message of which nothing is done: each item with its Operation
+// (KMIP 1.4 Table 285, 2.1 §8.6), or what cannot be read by one item without.
+func (b *batch) whole(err error, items []kmip.RequestItem) {
+	reason, text := b.reason(0, err)
+	start, count := b.resp.Mark()
+	for i := range items {
+		b.resp.Failure(items[i].Operation, items[i].BatchID, core.StatusOperationFailed, reason, text)
+	}
+	if len(items) == 0 || b.resp.Size() > b.limit {
+		b.resp.Truncate(start, count)
+		b.resp.Failure(0, nil, core.StatusOperationFailed, reason, text)
+	}
 }
 
 // items runs the batch: Stop is the default; Continue goes on; Undo takes back.
@@ -213,7 +222,7 @@ func (b *batch) failed(err error, undo bool, i, start, count int) (full bool) {
 		b.placeholder = "" // so that a later item cannot hit an older object
 	}
 	b.made[i] = ""
-	reason, text := b.reason(err)
+	reason, text := b.reason(b.item.Operation, err)
 	if undo && len(b.caller.Undo.Steps) > 0 {
 		if uerr := b.server.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
 			b.server.Log.Error("undo", "request", b.caller.RequestID, "error", uerr)
@@ -231,7 +240,7 @@ func (b *batch) failed(err error, undo bool, i, start, count int) (full bool) {
 	b.resp.Failure(b.item.Operation, b.item.BatchID, core.StatusOperationFailed, reason, text)
 	if full = b.resp.Size() > b.limit && (i > 0 || len(b.item.BatchID) > longID); full {
 		b.resp.Truncate(mark, n)
-		b.resp.Failure(0, nil, core.StatusOperationFailed, b.onlyReason(core.ResponseTooLarge), "the answer is larger than the Maximum Response Size")
+		b.resp.Failure(0, nil, core.StatusOperationFailed, reasonOf(0, core.ResponseTooLarge, b.caller.Version), "the answer is larger than the Maximum Response Size")
 	}
 	return full
 }

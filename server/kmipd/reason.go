@@ -2,6 +2,7 @@ package kmipd
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -25,7 +26,7 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.FeatureNotSupported:            {core.ReasonFeatureNotSupported, core.ReasonFeatureNotSupported},
 	core.CryptographicFailure:           {core.ReasonCryptographicFailure, core.ReasonCryptographicFailure},
 	core.IllegalOperation:               {core.ReasonIllegalOperation, core.ReasonInvalidObjectType},
-	core.IndexOutOfBounds:               {core.ReasonIndexOutOfBounds, core.ReasonInvalidField},
+	core.IndexOutOfBounds:               {core.ReasonIndexOutOfBounds, core.ReasonServerLimitExceeded},
 	core.InvalidAttribute:               {core.ReasonInvalidField, core.ReasonInvalidAttribute},
 	core.InvalidAttributeValue:          {core.ReasonInvalidField, core.ReasonInvalidAttributeValue},
 	core.AttributeNotFound:              {core.ReasonItemNotFound, core.ReasonAttributeNotFound},
@@ -61,7 +62,39 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.PolicyUnavailable:              {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
 	core.Conflict:                       {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 	core.InvalidCorrelationValue:        {core.ReasonItemNotFound, core.ReasonInvalidCorrelationValue},
+	core.UnknownMessageExtension:        {core.ReasonFeatureNotSupported, core.ReasonUnknownMessageExtension},
+	core.MultiValuedAttribute:           {core.ReasonIllegalOperation, core.ReasonMultiValuedAttribute},
 	core.Busy:                           {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+}
+
+// births and uses are operations that answer some things alike.
+var (
+	births = []core.Operation{core.OperationCreate, core.OperationCreateKeyPair, core.OperationRegister}
+	uses   = []core.Operation{core.OperationEncrypt, core.OperationDecrypt, core.OperationSign, core.OperationSignatureVerify, core.OperationMAC, core.OperationMACVerify}
+)
+
+// exceptions are what single operations answer otherwise (KMIP 1.4 §11, 2.1 §6.1).
+var exceptions = []struct {
+	in     []core.Operation
+	code   core.Code
+	v1, v2 core.ResultReason
+}{
+	{births, core.AttributeReadOnly, core.ReasonInvalidField, core.ReasonAttributeReadOnly},
+	{births, core.AttributeSingleValued, core.ReasonInvalidField, core.ReasonAttributeSingleValued},
+	{births, core.NonUniqueNameAttribute, core.ReasonInvalidField, core.ReasonNonUniqueNameAttribute},
+	{uses, core.IllegalOperation, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
+	{uses, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonWrongKeyLifecycleState},
+	{[]core.Operation{core.OperationGet}, core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters},
+	{[]core.Operation{core.OperationAddAttribute}, core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute},
+	{[]core.Operation{core.OperationAddAttribute}, core.InvalidAttribute, core.ReasonPermissionDenied, core.ReasonInvalidAttribute},
+	{[]core.Operation{core.OperationSetAttribute}, core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute},
+	{[]core.Operation{core.OperationModifyAttribute}, core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound},
+	{[]core.Operation{core.OperationDestroy}, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
+	{[]core.Operation{core.OperationReKey}, core.InvalidObjectType, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
+	{[]core.Operation{core.OperationReKey}, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
+	{[]core.Operation{core.OperationReKey}, core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonInvalidField},
+	{[]core.Operation{core.OperationCheck}, core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonIllegalObjectType},
+	{[]core.Operation{core.OperationCheck}, core.UsageLimitExceeded, core.ReasonPermissionDenied, core.ReasonUsageLimitExceeded},
 }
 
 // older is what a client too old for a reason gets instead.
@@ -71,11 +104,17 @@ var older = map[core.ResultReason]core.ResultReason{
 	core.ReasonEncodingOptionError: core.ReasonFeatureNotSupported,
 }
 
-// reasonOf finds the reason for a code in a version.
-func reasonOf(c core.Code, v core.Version) core.ResultReason {
-	r := reasons[c].v1
+// reasonOf finds the reason for a code in an operation (0: none) and a version.
+func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason {
+	at := reasons[c]
+	for i := range exceptions {
+		if e := &exceptions[i]; e.code == c && slices.Contains(e.in, op) {
+			at.v1, at.v2 = e.v1, e.v2
+		}
+	}
+	r := at.v1
 	if v >= core.V2_0 {
-		r = reasons[c].v2
+		r = at.v2
 	}
 	row := core.TagResultReason.Info().Enum.Lookup(uint32(r))
 	if row != nil && v.Within(row.Since, row.Until) {
@@ -87,17 +126,15 @@ func reasonOf(c core.Code, v core.Version) core.ResultReason {
 	return core.ReasonGeneralFailure
 }
 
-func (b *batch) onlyReason(c core.Code) core.ResultReason { return reasonOf(c, b.caller.Version) }
-
-// reason gives reason and message of an error. What carries no code says only
-// where to look: its text stays in the log.
-func (b *batch) reason(err error) (core.ResultReason, string) {
+// reason gives reason and message of an error in an operation. What carries no
+// code says only where to look: its text stays in the log.
+func (b *batch) reason(op core.Operation, err error) (core.ResultReason, string) {
 	c := core.CodeOf(err)
 	e, ok := errors.AsType[*core.Error](err)
 	if !ok || c == core.Internal {
-		return b.onlyReason(core.Internal), "internal error; the server's log has the cause under request " + b.caller.RequestID
+		return reasonOf(op, core.Internal, b.caller.Version), "internal error; the server's log has the cause under request " + b.caller.RequestID
 	}
-	return b.onlyReason(c), printable(e.Detail)
+	return reasonOf(op, c, b.caller.Version), printable(e.Detail)
 }
 
 // maxMessage bounds a Result Message, in bytes.

@@ -1,9 +1,12 @@
 package kmipd
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 )
 
 // Every code has an answer in every version, and none is younger than the version.
@@ -15,9 +18,11 @@ func TestEveryCodeHasAReason(t *testing.T) {
 			continue
 		}
 		for _, v := range core.Versions {
-			r := reasonOf(c, v)
-			if row := enum.Lookup(uint32(r)); row == nil || !v.Within(row.Since, row.Until) {
-				t.Errorf("code %v answers %v to a client of %v, which does not know it", c, r, v)
+			for op := range operations {
+				r := reasonOf(op, c, v)
+				if row := enum.Lookup(uint32(r)); row == nil || !v.Within(row.Since, row.Until) {
+					t.Errorf("code %v answers %v in %v to a client of %v, which does not know it", c, r, op, v)
+				}
 			}
 		}
 	}
@@ -28,8 +33,111 @@ func TestEveryCodeHasAReason(t *testing.T) {
 	}{{core.WrongState, core.V1_4, core.ReasonPermissionDenied}, {core.WrongState, core.V2_1, core.ReasonWrongKeyLifecycleState}, {core.ItemNotFound, core.V1_0, core.ReasonItemNotFound},
 		{core.ItemNotFound, core.V2_0, core.ReasonObjectNotFound}, {core.Sensitive, core.V1_2, core.ReasonPermissionDenied}, {core.Sensitive, core.V1_4, core.ReasonSensitive},
 		{core.UsageLimitExceeded, core.V2_1, core.ReasonPermissionDenied}, {core.AttributeReadOnly, core.V2_1, core.ReasonAttributeReadOnly}} {
-		if got := reasonOf(c.code, c.v); got != c.want {
+		if got := reasonOf(0, c.code, c.v); got != c.want {
 			t.Errorf("%v in %v is %v, want %v", c.code, c.v, got, c.want)
+		}
+	}
+}
+
+// Each condition that the standard lists for an operation of KMIP 1.x, by the
+// beginning of its words, with the code that the engine gives it.
+var conditions = []struct {
+	op   core.Operation
+	says string
+	code core.Code
+}{
+	{core.OperationCreate, "Object Type is not recognized", core.InvalidObjectType},
+	{core.OperationCreate, "Templates that do not exist", core.ItemNotFound},
+	{core.OperationCreate, "Incorrect attribute value(s)", core.InvalidField},
+	{core.OperationCreate, "Incorrect attribute value(s)", core.AttributeReadOnly},
+	{core.OperationCreate, "Incorrect attribute value(s)", core.AttributeSingleValued},
+	{core.OperationCreate, "Trying to set more instances", core.IndexOutOfBounds},
+	{core.OperationCreate, "Trying to create a new object with the same Name", core.NonUniqueNameAttribute},
+	{core.OperationCreateKeyPair, "REQUIRED field(s) missing", core.InvalidMessage},
+	{core.OperationCreateKeyPair, "Trying to create a new object with the same Name", core.NonUniqueNameAttribute},
+	{core.OperationRegister, "Object Type does not match", core.InvalidField},
+	{core.OperationRegister, "Trying to register a new Template object containing a Name", core.InvalidField},
+	{core.OperationRegister, "Trying to register a new object with the same Name", core.NonUniqueNameAttribute},
+	{core.OperationRegister, "Encoding Option not permitted", core.EncodingOptionError},
+	{core.OperationGet, "Object does not exist", core.ItemNotFound},
+	{core.OperationGet, "Wrapping key does not exist", core.WrappingObjectNotFound},
+	{core.OperationGet, "Object with Encryption Key Information exists, but it is not a key", core.IllegalOperation},
+	{core.OperationGet, "Object with Encryption Key Information exists, but it is not able to be used for wrapping", core.IncompatibleUsageMask},
+	{core.OperationGet, "Object with Encryption Key Information exists, but it is not able to be used for wrapping", core.WrongState},
+	{core.OperationGet, "Object with Encryption Key Information exists, but it is not able to be used for wrapping", core.WrappingObjectDestroyed},
+	{core.OperationGet, "Cryptographic Parameters associated with the object do not exist or do not match", core.BadCryptographicParameters},
+	{core.OperationGet, "Object exists but cannot be provided in the desired Encoding Option", core.EncodingOptionError},
+	{core.OperationGet, "Object is Sensitive", core.Sensitive},
+	{core.OperationGetAttributes, "The same Attribute Name is present more than once", core.InvalidMessage},
+	{core.OperationAddAttribute, "Attempt to add a read-only attribute", core.AttributeReadOnly},
+	{core.OperationAddAttribute, "The specified attribute already exists", core.AttributeSingleValued},
+	{core.OperationAddAttribute, "New attribute contains Attribute Index", core.InvalidField},
+	{core.OperationAddAttribute, "Trying to add a Name attribute with the same value", core.NonUniqueNameAttribute},
+	{core.OperationAddAttribute, "Trying to add a new instance", core.IndexOutOfBounds},
+	{core.OperationModifyAttribute, "A specified attribute does not exist", core.AttributeNotFound},
+	{core.OperationModifyAttribute, "No matching attribute instance exists", core.AttributeInstanceNotFound},
+	{core.OperationModifyAttribute, "The specified attribute is read-only", core.AttributeReadOnly},
+	{core.OperationModifyAttribute, "Trying to set the Name attribute value", core.NonUniqueNameAttribute},
+	{core.OperationDeleteAttribute, "Attempt to delete a read-only/REQUIRED attribute", core.AttributeReadOnly},
+	{core.OperationDeleteAttribute, "No matching attribute instance exists", core.AttributeInstanceNotFound},
+	{core.OperationDeleteAttribute, "No attribute with the specified name exists", core.AttributeNotFound},
+	{core.OperationActivate, "Unique Identifier specifies a template", core.IllegalOperation},
+	{core.OperationActivate, "Object is not in Pre-Active state", core.WrongState},
+	{core.OperationRevoke, "Unique Identifier specifies a template", core.IllegalOperation},
+	{core.OperationDestroy, "Object exists, but has already been destroyed", core.ObjectDestroyed},
+	{core.OperationDestroy, "Object is not in Pre-Active, Deactivated", core.WrongState},
+	{core.OperationReKey, "Object specified is not able to be re-keyed", core.InvalidObjectType},
+	{core.OperationReKey, "Object specified is not able to be re-keyed", core.ObjectDestroyed},
+	{core.OperationReKey, "Offset field is not permitted", core.InvalidMessage},
+	{core.OperationReKey, "An offset cannot be used", core.IllegalOperation},
+	{core.OperationCheck, "Check cannot be performed on this object", core.IllegalOperation},
+	{core.OperationCheck, "The client is not allowed", core.IncompatibleUsageMask},
+	{core.OperationCheck, "The client is not allowed", core.UsageLimitExceeded},
+	{core.OperationEncrypt, "Object specified is not able to be used for encryption", core.IncompatibleUsageMask},
+	{core.OperationEncrypt, "Object specified is not able to be used for encryption", core.ObjectDestroyed},
+	{core.OperationSign, "Object specified is not able to be used for signing", core.IllegalOperation},
+	{core.OperationMACVerify, "No outstanding operation", core.InvalidCorrelationValue},
+	{0, "The Criticality Indicator", core.UnknownMessageExtension},
+	{0, "Server does not support operation", core.OperationNotSupported},
+}
+
+func TestReasonsAreTheStandards(t *testing.T) {
+	var facts map[string]map[string][]struct{ Condition, Reason string }
+	coretest.JSON(t, "operation_errors.json", &facts)
+	for _, c := range conditions {
+		found := false
+		for text, operations := range facts {
+			v, name := coretest.Version(text), "General"
+			if c.op != 0 {
+				name = c.op.String()
+			}
+			for _, row := range operations[name] {
+				if v >= core.V2_0 || !strings.HasPrefix(row.Condition, c.says) {
+					continue
+				}
+				found = true
+				if got := reasonOf(c.op, c.code, v); got.String() != row.Reason {
+					t.Errorf("KMIP %v, %s, %q: code %v answers %v, the standard has %s", v, name, row.Condition, c.code, got, row.Reason)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("no version lists for %v: %q", c.op, c.says)
+		}
+	}
+}
+
+// What single operations answer otherwise in 2.x is among what the standard lists
+// for them, but for what its own cases have.
+func TestExceptionsAreListed(t *testing.T) {
+	var facts map[string]map[string][]struct{ Reason string }
+	coretest.JSON(t, "operation_errors.json", &facts)
+	for _, e := range exceptions {
+		for _, op := range e.in {
+			listed := slices.ContainsFunc(facts["2.1"][op.String()], func(r struct{ Reason string }) bool { return r.Reason == e.v2.String() })
+			if !listed && !(op == core.OperationReKey && e.code == core.ObjectDestroyed) {
+				t.Errorf("%v answers %v for %v, which KMIP 2.1 does not list there", op, e.v2, e.code)
+			}
 		}
 	}
 }

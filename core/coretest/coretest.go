@@ -1,0 +1,65 @@
+// Package coretest gives tests the facts of the OASIS standard in machine-readable
+// form, against which our own tables are held. They lie beside the project, made
+// from the published texts by somebody else, and nothing but tests reads them.
+package coretest
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// JSON reads a file of facts into v; where there are none it skips the test.
+func JSON(t testing.TB, name string, v any) {
+	t.Helper()
+	if err := json.Unmarshal(read(t, name), v); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+// CSV reads a table of facts, each row by the names in the first one.
+func CSV(t testing.TB, name string) (rows []map[string]string) {
+	t.Helper()
+	all, err := csv.NewReader(bytes.NewReader(read(t, name))).ReadAll()
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	for _, r := range all[1:] {
+		row := map[string]string{}
+		for i, head := range all[0] {
+			row[head] = r[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// Version finds the version that the facts call "1.4", or 0.
+func Version(text string) core.Version {
+	for _, v := range core.Versions {
+		if v.String() == text {
+			return v
+		}
+	}
+	return 0
+}
+
+func read(t testing.TB, name string) []byte {
+	t.Helper()
+	shared := os.Getenv("KEYREEVE_SHARED")
+	if shared == "" {
+		_, file, _, _ := runtime.Caller(0)
+		shared = filepath.Join(filepath.Dir(file), "..", "..", "..", "shared")
+	}
+	b, err := os.ReadFile(filepath.Join(shared, "oasis", "facts", name))
+	if err != nil {
+		t.Skipf("the facts of the standard are not there: set KEYREEVE_SHARED to the folder that holds oasis/facts/%s", name)
+	}
+	return b
+}
