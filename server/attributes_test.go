@@ -92,6 +92,37 @@ func TestDigestIsOfWhatWasRegistered(t *testing.T) {
 	}
 }
 
+// What an object is, it is from its birth: an algorithm or a mask that were added
+// later would not be those that its material is sealed with, and it would be lost.
+func TestInnateAttributesAreNotAdded(t *testing.T) {
+	s := servertest.Start(t)
+	for _, v := range []core.Version{core.V1_4, core.V2_1} {
+		c := dial(t, s, "dev", v)
+		out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+			SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: []byte("secret")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := []core.ResultReason{core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute}
+		for _, a := range []core.Attribute{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}, {Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)},
+			{Tag: core.TagCertificateType, Value: core.Enum(core.CertificateTypeX509)}} {
+			if _, err := kmiptest.Do(c, &kmip.AddAttribute, &core.AddAttributeInput{ID: core.ID(out.ID), Attribute: a}); !slices.Contains(refused, kmiptest.Reason(err)) {
+				t.Errorf("KMIP %v: Add Attribute of a %v: %v", v, a.Tag, err)
+			}
+			if v < core.V2_0 {
+				continue
+			}
+			if _, err := kmiptest.Do(c, &kmip.SetAttribute, &core.SetAttributeInput{ID: core.ID(out.ID), Attribute: a}); kmiptest.Reason(err) != core.ReasonReadOnlyAttribute {
+				t.Errorf("KMIP %v: Set Attribute of a %v: %v", v, a.Tag, err)
+			}
+		}
+		got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(out.ID)})
+		if err != nil || string(got.Object.KeyBlock.Material) != "secret" {
+			t.Errorf("KMIP %v: Get afterwards: %v", v, err)
+		}
+	}
+}
+
 // A structure shows a client no field that its version does not have.
 func TestStructuresAreOfTheClientsVersion(t *testing.T) {
 	s := servertest.Start(t)

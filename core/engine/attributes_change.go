@@ -137,8 +137,16 @@ func (k *call) changeAttribute(id core.Identifier, ref core.AttributeName, edit 
 	return out, nil
 }
 
+// innate lists what an object has from its birth or never: what its key is does
+// not change, and its material is sealed together with some of it.
+var innate = map[core.Tag]bool{core.TagCryptographicAlgorithm: true, core.TagCryptographicLength: true, core.TagCryptographicDomainParameters: true,
+	core.TagCryptographicUsageMask: true, core.TagCertificateType: true}
+
 // checkChanged looks at the object as it would be.
 func (k *call) checkChanged(o, next *core.ManagedObject, ref core.AttributeName) error {
+	if innate[ref.Tag] && o.Type != core.ObjectTypeTemplate {
+		return core.Errorf(core.AttributeReadOnly, "%v is given when an object is made, and not added later", ref.Tag)
+	}
 	if ref == custodyAttribute && o.Type != core.ObjectTypeTemplate {
 		return core.Errorf(core.AttributeReadOnly, "%s is chosen when an object is made", ref)
 	}
