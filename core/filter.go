@@ -1,7 +1,7 @@
 package core
 
 // Matches reports whether o satisfies every attribute of f, which is what
-// Locate asks (KMIP 1.4 §4.9, 2.1 §6.1.32): an attribute that o lacks never
+// Locate asks (KMIP 1.4 §4.9, 2.1 §6.1.28): an attribute that o lacks never
 // matches; two instances of one date are a range, ends included; a Usage Mask
 // matches when all its bits are set, Usage Limits when there are as many or more;
 // the fields given of a structure must all be equal. Owner and groups are the store's and the policy's business.

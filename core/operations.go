@@ -19,12 +19,16 @@ type Identifier struct {
 func ID(text string) Identifier { return Identifier{Text: text} }
 
 type (
-	// DiscoverVersionsInput is KMIP 1.4 §4.26, 2.1 §6.1.20.
+	// DiscoverVersionsInput is KMIP 1.4 §4.26, 2.1 §6.1.16.
 	DiscoverVersionsInput  struct{ Versions []Version }
 	DiscoverVersionsOutput struct{ Versions []Version }
 
-	// QueryInput is KMIP 1.4 §4.25, 2.1 §6.1.41.
-	QueryInput  struct{ Functions []QueryFunction }
+	// QueryInput is KMIP 1.4 §4.25, 2.1 §6.1.40. Object Groups narrow the defaults
+	// that are asked for; there are none here.
+	QueryInput struct {
+		Functions    []QueryFunction
+		ObjectGroups []string
+	}
 	QueryOutput struct {
 		Operations             []Operation
 		ObjectTypes            []ObjectType
@@ -65,7 +69,7 @@ type (
 		PrivateID, PublicID string
 	}
 
-	// RegisterInput is KMIP 1.4 §4.3, 2.1 §6.1.45.
+	// RegisterInput is KMIP 1.4 §4.3, 2.1 §6.1.43.
 	RegisterInput struct {
 		ObjectType      ObjectType
 		Attributes      Attributes
@@ -78,7 +82,7 @@ type (
 		Attributes Attributes
 	}
 
-	// GetInput is KMIP 1.4 §4.11, 2.1 §6.1.21.
+	// GetInput is KMIP 1.4 §4.11, 2.1 §6.1.19.
 	GetInput struct {
 		ID            Identifier
 		Format        KeyFormatType // 0: as stored
@@ -93,7 +97,7 @@ type (
 		Secret     *Secret // owns the key bytes in Object; Release after the answer is written
 	}
 
-	// GetAttributesInput is KMIP 1.4 §4.12, 2.1 §6.1.22. No names: all.
+	// GetAttributesInput is KMIP 1.4 §4.12, 2.1 §6.1.20. No names: all.
 	GetAttributesInput struct {
 		ID    Identifier
 		Names []AttributeName
@@ -103,7 +107,7 @@ type (
 		Attributes Attributes
 	}
 
-	// GetAttributeListInput is KMIP 1.4 §4.13, 2.1 §6.1.23.
+	// GetAttributeListInput is KMIP 1.4 §4.13, 2.1 §6.1.21.
 	GetAttributeListInput  struct{ ID Identifier }
 	GetAttributeListOutput struct {
 		ID    string
@@ -116,9 +120,9 @@ type (
 		ID        Identifier
 		Attribute Attribute
 	}
-	// ModifyAttributeInput is KMIP 1.4 §4.15, 2.1 §6.1.36. Current names the
+	// ModifyAttributeInput is KMIP 1.4 §4.15, 2.1 §6.1.34. Current names the
 	// instance: by its index (1.x; Indexed false means 0) or, in 2.x, by its
-	// present value. SetAttribute is 2.1 §6.1.55.
+	// present value. SetAttribute is 2.1 §6.1.51.
 	ModifyAttributeInput struct {
 		ID           Identifier
 		Name         AttributeName
@@ -141,7 +145,7 @@ type (
 		Attribute Attribute
 	}
 
-	// LocateInput is KMIP 1.4 §4.9, 2.1 §6.1.32. Negative MaximumItems: no limit.
+	// LocateInput is KMIP 1.4 §4.9, 2.1 §6.1.28. Negative MaximumItems: no limit.
 	LocateInput struct {
 		MaximumItems  int32
 		OffsetItems   int32
@@ -155,7 +159,7 @@ type (
 	}
 
 	// ActivateInput, RevokeInput and DestroyInput are KMIP 1.4 §4.19 to §4.21,
-	// 2.1 §6.1.1, §6.1.50 and §6.1.15; IDOutput answers them.
+	// 2.1 §6.1.1, §6.1.44 and §6.1.15; IDOutput answers them.
 	ActivateInput struct{ ID Identifier }
 	RevokeInput   struct {
 		ID                   Identifier
@@ -176,7 +180,7 @@ type (
 		ProtectionMasks []int32
 	}
 
-	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.6. What the object does not satisfy
+	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy
 	// is answered by an error; the output's fields are for clients of others.
 	CheckInput struct {
 		ID               Identifier
@@ -191,7 +195,7 @@ type (
 		LeaseTime        *uint32
 	}
 
-	// EncryptInput is KMIP 1.4 §4.29, 2.1 §6.1.18; DecryptInput 1.4 §4.30,
+	// EncryptInput is KMIP 1.4 §4.29, 2.1 §6.1.17; DecryptInput 1.4 §4.30,
 	// 2.1 §6.1.11. Parameters nil: those of the key. For Decrypt the tag of an
 	// AEAD mode may stand in Tag (1.4 and later) or at the end of Data.
 	EncryptInput struct {
@@ -226,8 +230,8 @@ type (
 		Correlation []byte
 	}
 
-	// SignInput is KMIP 1.4 §4.31, 2.1 §6.1.56; SignatureVerifyInput 1.4 §4.32,
-	// 2.1 §6.1.57. Digested replaces Data where the client hashed itself.
+	// SignInput is KMIP 1.4 §4.31, 2.1 §6.1.55; SignatureVerifyInput 1.4 §4.32,
+	// 2.1 §6.1.56. Digested replaces Data where the client hashed itself.
 	SignInput struct {
 		ID             Identifier
 		Parameters     *CryptographicParameters
@@ -255,7 +259,7 @@ type (
 		Correlation []byte
 	}
 
-	// MACInput is KMIP 1.4 §4.33, 2.1 §6.1.34; MACVerifyInput 1.4 §4.34, 2.1 §6.1.35.
+	// MACInput is KMIP 1.4 §4.33, 2.1 §6.1.32; MACVerifyInput 1.4 §4.34, 2.1 §6.1.33.
 	MACInput struct {
 		ID          Identifier
 		Parameters  *CryptographicParameters
@@ -282,7 +286,7 @@ type (
 		Correlation []byte
 	}
 
-	// HashInput is KMIP 1.4 §4.37, 2.1 §6.1.26.
+	// HashInput is KMIP 1.4 §4.37, 2.1 §6.1.24.
 	HashInput struct {
 		Parameters  *CryptographicParameters
 		Data        []byte
@@ -294,8 +298,8 @@ type (
 		Correlation []byte
 	}
 
-	// RNGRetrieveInput is KMIP 1.4 §4.35, 2.1 §6.1.53, Length in bytes;
-	// RNGSeedInput 1.4 §4.36, 2.1 §6.1.54, Amount the bytes that were used.
+	// RNGRetrieveInput is KMIP 1.4 §4.35, 2.1 §6.1.49, Length in bytes;
+	// RNGSeedInput 1.4 §4.36, 2.1 §6.1.50, Amount the bytes that were used.
 	RNGRetrieveInput  struct{ Length int32 }
 	RNGRetrieveOutput struct{ Data []byte }
 	RNGSeedInput      struct{ Data []byte }

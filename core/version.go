@@ -19,7 +19,7 @@ const (
 )
 
 // Versions lists what the server speaks, most preferred first, as Discover
-// Versions answers (KMIP 2.1 §6.1.20).
+// Versions answers (KMIP 2.1 §6.1.16).
 var Versions = []Version{V2_1, V2_0, V1_4, V1_3, V1_2, V1_1, V1_0}
 
 // Major is the version's major number.

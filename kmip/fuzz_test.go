@@ -19,6 +19,14 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
+// besideProject is the folder with OASIS' cases.
+func besideProject() string {
+	if shared := os.Getenv("KEYREEVE_SHARED"); shared != "" {
+		return shared
+	}
+	return filepath.Join("..", "..", "shared")
+}
+
 // seeds adds messages of every version, and OASIS' own where they lie beside
 // the project.
 func seeds(f *testing.F, add func(msg []byte, request bool)) {

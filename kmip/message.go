@@ -15,7 +15,7 @@ type Request struct {
 	Items  []RequestItem
 }
 
-// Header is the request header (KMIP 1.4 §7.2, 2.1 §8.1).
+// Header is the request header (KMIP 1.4 §7.2, 2.1 §8.2).
 type Header struct {
 	Version               core.Version
 	MaximumResponseSize   *int32 // bytes
@@ -227,7 +227,7 @@ func (c *coder) raw(t core.Tag) []byte {
 	return nil
 }
 
-// Response builds a response message item by item (KMIP 1.4 §7.1, 2.1 §8.2).
+// Response builds a response message item by item (KMIP 1.4 §7.1, 2.1 §8.4).
 // Mark and Truncate take an item back that came out too large.
 type Response struct {
 	buf     []byte

@@ -77,6 +77,9 @@ func queryRequest(c *coder, in *core.QueryInput) {
 	if c.reading && c.err == nil && len(in.Functions) == 0 {
 		c.fail(core.Errorf(core.InvalidMessage, "Query asks for nothing: it lacks Query Function"))
 	}
+	if c.has(core.V2_1) && (c.reading || in.ObjectGroups != nil) {
+		c.within(core.TagObjectGroups, false, func() { c.texts(core.TagObjectGroup, &in.ObjectGroups) })
+	}
 }
 
 func queryResponse(c *coder, out *core.QueryOutput) {

@@ -8,7 +8,7 @@ import (
 )
 
 // GetAttributes returns the attributes named, or all (KMIP 1.4 §4.12, 2.1
-// §6.1.22). A name that the object has no value for is left out.
+// §6.1.20). A name that the object has no value for is left out.
 func (e *Engine) GetAttributes(ctx context.Context, c *core.Caller, in *core.GetAttributesInput) (core.GetAttributesOutput, error) {
 	return run(e, ctx, c, core.OperationGetAttributes, in, (*call).getAttributes)
 }
@@ -69,7 +69,7 @@ func (k *call) named(o *core.ManagedObject, names []core.AttributeName) core.Att
 }
 
 // GetAttributeList names the attributes that an object has (KMIP 1.4 §4.13,
-// 2.1 §6.1.23).
+// 2.1 §6.1.21).
 func (e *Engine) GetAttributeList(ctx context.Context, c *core.Caller, in *core.GetAttributeListInput) (core.GetAttributeListOutput, error) {
 	return run(e, ctx, c, core.OperationGetAttributeList, in, (*call).getAttributeList)
 }

@@ -41,7 +41,7 @@ func (k *call) added(o *core.ManagedObject, a core.Attribute) (core.Attributes, 
 	return next, all[len(all)-1], nil
 }
 
-// ModifyAttribute changes an instance (KMIP 1.4 §4.15, 2.1 §6.1.36).
+// ModifyAttribute changes an instance (KMIP 1.4 §4.15, 2.1 §6.1.34).
 func (e *Engine) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
 	return run(e, ctx, c, core.OperationModifyAttribute, in, (*call).modifyAttribute)
 }
@@ -60,7 +60,7 @@ func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOut
 }
 
 // SetAttribute gives a single-valued attribute a value, whether or not it had
-// one (KMIP 2.1 §6.1.55).
+// one (KMIP 2.1 §6.1.51).
 func (e *Engine) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetAttributeInput) (core.AttributeOutput, error) {
 	return run(e, ctx, c, core.OperationSetAttribute, in, (*call).setAttribute)
 }

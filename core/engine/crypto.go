@@ -6,7 +6,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Encrypt protects data with a key (KMIP 1.4 §4.29, 2.1 §6.1.18).
+// Encrypt protects data with a key (KMIP 1.4 §4.29, 2.1 §6.1.17).
 func (e *Engine) Encrypt(ctx context.Context, c *core.Caller, in *core.EncryptInput) (core.EncryptOutput, error) {
 	return run(e, ctx, c, core.OperationEncrypt, in, (*call).encrypt)
 }
@@ -53,7 +53,7 @@ func (k *call) decrypt(in *core.DecryptInput) (out core.DecryptOutput, err error
 	return core.DecryptOutput{ID: o.ID, Data: r.Data, Correlation: correlation}, nil
 }
 
-// Sign signs data or a digest (KMIP 1.4 §4.31, 2.1 §6.1.56).
+// Sign signs data or a digest (KMIP 1.4 §4.31, 2.1 §6.1.55).
 func (e *Engine) Sign(ctx context.Context, c *core.Caller, in *core.SignInput) (core.SignOutput, error) {
 	return run(e, ctx, c, core.OperationSign, in, (*call).sign)
 }
@@ -87,7 +87,7 @@ func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
 	return core.SignOutput{ID: o.ID, Signature: sig}, nil
 }
 
-// SignatureVerify tells whether a signature is good (KMIP 1.4 §4.32, 2.1 §6.1.57).
+// SignatureVerify tells whether a signature is good (KMIP 1.4 §4.32, 2.1 §6.1.56).
 func (e *Engine) SignatureVerify(ctx context.Context, c *core.Caller, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
 	return run(e, ctx, c, core.OperationSignatureVerify, in, (*call).signatureVerify)
 }
@@ -125,7 +125,7 @@ func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.Signatur
 	return core.SignatureVerifyOutput{ID: o.ID, Validity: validity(ok)}, nil
 }
 
-// MAC makes a message authentication code (KMIP 1.4 §4.33, 2.1 §6.1.34).
+// MAC makes a message authentication code (KMIP 1.4 §4.33, 2.1 §6.1.32).
 func (e *Engine) MAC(ctx context.Context, c *core.Caller, in *core.MACInput) (core.MACOutput, error) {
 	return run(e, ctx, c, core.OperationMAC, in, (*call).mac)
 }
@@ -155,7 +155,7 @@ func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
 	return core.MACOutput{ID: o.ID, MAC: mac}, nil
 }
 
-// MACVerify tells whether a code is good (KMIP 1.4 §4.34, 2.1 §6.1.35).
+// MACVerify tells whether a code is good (KMIP 1.4 §4.34, 2.1 §6.1.33).
 func (e *Engine) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
 	return run(e, ctx, c, core.OperationMACVerify, in, (*call).macVerify)
 }

@@ -12,7 +12,7 @@ const (
 	maxSeed   = 64 * 1024
 )
 
-// Hash hashes data, in software: there is no secret in it (KMIP 1.4 §4.37, 2.1 §6.1.26).
+// Hash hashes data, in software: there is no secret in it (KMIP 1.4 §4.37, 2.1 §6.1.24).
 func (e *Engine) Hash(ctx context.Context, c *core.Caller, in *core.HashInput) (core.HashOutput, error) {
 	return run(e, ctx, c, core.OperationHash, in, (*call).hash)
 }
@@ -38,7 +38,7 @@ func (k *call) hash(in *core.HashInput) (out core.HashOutput, err error) {
 	return out, err
 }
 
-// RNGRetrieve gives random bytes of the token (KMIP 1.4 §4.35, 2.1 §6.1.53).
+// RNGRetrieve gives random bytes of the token (KMIP 1.4 §4.35, 2.1 §6.1.49).
 func (e *Engine) RNGRetrieve(ctx context.Context, c *core.Caller, in *core.RNGRetrieveInput) (core.RNGRetrieveOutput, error) {
 	return run(e, ctx, c, core.OperationRNGRetrieve, in, (*call).rngRetrieve)
 }
@@ -56,7 +56,7 @@ func (k *call) rngRetrieve(in *core.RNGRetrieveInput) (out core.RNGRetrieveOutpu
 }
 
 // RNGSeed adds the client's bytes to the token's random pool (KMIP 1.4 §4.36,
-// 2.1 §6.1.54). It answers how many bytes were taken: all.
+// 2.1 §6.1.50). It answers how many bytes were taken: all.
 func (e *Engine) RNGSeed(ctx context.Context, c *core.Caller, in *core.RNGSeedInput) (core.RNGSeedOutput, error) {
 	return run(e, ctx, c, core.OperationRNGSeed, in, (*call).rngSeed)
 }

@@ -20,7 +20,7 @@ func (k *call) activate(in *core.ActivateInput) (core.IDOutput, error) {
 }
 
 // Revoke deactivates an object or marks it compromised, by its reason (KMIP
-// 1.4 §4.20, 2.1 §6.1.50).
+// 1.4 §4.20, 2.1 §6.1.44).
 func (e *Engine) Revoke(ctx context.Context, c *core.Caller, in *core.RevokeInput) (core.IDOutput, error) {
 	return run(e, ctx, c, core.OperationRevoke, in, (*call).revoke)
 }

@@ -18,8 +18,8 @@ const (
 )
 
 // Locate finds objects by their attributes, newest first, members of an Object
-// Group oldest first (KMIP 1.4 §4.9, 2.1 §6.1.32). It shows what the policy lets the caller see and nothing else, not
-// even in its count.
+// Group oldest first (KMIP 1.4 §4.9, 2.1 §6.1.28). It shows what the policy lets
+// the caller see and nothing else, not even in its count.
 func (e *Engine) Locate(ctx context.Context, c *core.Caller, in *core.LocateInput) (core.LocateOutput, error) {
 	return run(e, ctx, c, core.OperationLocate, in, (*call).locate)
 }
@@ -157,7 +157,7 @@ func (s *search) end() {
 }
 
 // online applies the Storage Status Mask; without one, what is destroyed is
-// not found unless its State is asked for (KMIP 2.1 §6.1.32, §11.53).
+// not found unless its State is asked for (KMIP 2.1 §6.1.28, §12.3).
 func (s *search) online(o *core.ManagedObject) bool {
 	gone := o.Attributes.Has(core.TagState) && o.StateAt(s.now).Gone()
 	if m := core.StorageStatusMask(s.in.StorageStatus); m != 0 {

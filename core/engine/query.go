@@ -22,7 +22,7 @@ var objectTypes = []core.ObjectType{core.ObjectTypeCertificate, core.ObjectTypeS
 	core.ObjectTypePrivateKey, core.ObjectTypeTemplate, core.ObjectTypeSecretData, core.ObjectTypeOpaqueObject}
 
 // DiscoverVersions answers which versions are spoken, the most preferred
-// first: those of the request that we speak, or all (KMIP 1.4 §4.26, 2.1 §6.1.20).
+// first: those of the request that we speak, or all (KMIP 1.4 §4.26, 2.1 §6.1.16).
 func (e *Engine) DiscoverVersions(ctx context.Context, c *core.Caller, in *core.DiscoverVersionsInput) (core.DiscoverVersionsOutput, error) {
 	return run(e, ctx, c, core.OperationDiscoverVersions, in, (*call).discoverVersions)
 }
@@ -43,7 +43,7 @@ func (k *call) discoverVersions(in *core.DiscoverVersionsInput) (out core.Discov
 }
 
 // Query tells what the server can do, in the client's version (KMIP 1.4 §4.25,
-// 2.1 §6.1.41).
+// 2.1 §6.1.40).
 func (e *Engine) Query(ctx context.Context, c *core.Caller, in *core.QueryInput) (core.QueryOutput, error) {
 	return run(e, ctx, c, core.OperationQuery, in, (*call).query)
 }

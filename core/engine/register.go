@@ -6,7 +6,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Register keeps an object that the client brings (KMIP 1.4 §4.3, 2.1 §6.1.45).
+// Register keeps an object that the client brings (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (e *Engine) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
 	return run(e, ctx, c, core.OperationRegister, in, (*call).register)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // reasons is the one table that turns codes into Result Reasons: of KMIP 1.x
-// (1.4 §9.1.3.2.29) and of 2.x (2.1 §11.49). A reason younger than the client's
+// (1.4 §9.1.3.2.29) and of 2.x (2.1 §11.46). A reason younger than the client's
 // version is replaced: see since.
 var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.Internal:                       {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
