@@ -148,6 +148,13 @@ func AttributeRules() []AttributeRule { return attributeTable }
 // RuleOf returns the rule of a standard attribute, or nil when t is none.
 func RuleOf(t Tag) *AttributeRule { return ruleByTag[t] }
 
+// Several reports whether an object may have more than one value of an attribute;
+// of vendor attributes it may (KMIP 1.4 §3.39).
+func (n AttributeName) Several() bool {
+	r := RuleOf(n.Tag)
+	return n.Tag == 0 || (r != nil && r.Multiple)
+}
+
 // RuleByName returns the rule of the attribute that KMIP 1.x calls name.
 func RuleByName(name string) *AttributeRule { return ruleByName[name] }
 

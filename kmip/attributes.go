@@ -71,7 +71,7 @@ func (c *coder) attributes1(as *core.Attributes) {
 		return
 	}
 	for i := range *as {
-		c.writeAttribute1(core.TagAttribute, &(*as)[i])
+		c.writeAttribute1(&(*as)[i])
 	}
 }
 
@@ -117,7 +117,7 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 			}
 			return ok
 		}
-		c.writeAttribute1(core.TagAttribute, a)
+		c.writeAttribute1(a)
 		return true
 	}
 	if !c.reading {
@@ -216,16 +216,18 @@ func nameTo1(n core.AttributeName, v core.Version) (string, bool) {
 	return n.Tag.String(), r != nil && v.Within(r.Since, r.Until)
 }
 
-// writeAttribute1 leaves out what the version does not have, and index 0.
-func (c *coder) writeAttribute1(t core.Tag, a *core.Attribute) {
+// writeAttribute1 leaves out what the version does not have. Index 0, which is
+// meant where there is none, is written in answers where there could be others:
+// PyKMIP reads it there.
+func (c *coder) writeAttribute1(a *core.Attribute) {
 	name, ok := nameTo1(a.Ref(), c.v)
 	if !ok {
 		return
 	}
 	var at int
-	c.out, at = openStructure(c.out, t)
+	c.out, at = openStructure(c.out, core.TagAttribute)
 	c.out = appendPadded(c.out, core.TagAttributeName, core.KindTextString, name)
-	if a.Index != 0 {
+	if a.Index != 0 || (c.answer && a.Ref().Several()) {
 		c.out = append4(c.out, core.TagAttributeIndex, core.KindInteger, uint32(a.Index))
 	}
 	if !a.Value.IsZero() {

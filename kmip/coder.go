@@ -15,6 +15,7 @@ type coder struct {
 	v       core.Version
 	lenient bool // ignore unknown fields when reading
 	reading bool
+	answer  bool // what is written is the server's
 	err     error
 
 	frame frame      // reading: the structure whose fields are asked for

@@ -12,10 +12,12 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// pair writes both payloads of an operation with every field that it has.
+// pair writes both payloads of an operation with every field that it has, and
+// reads the request as the server does.
 type pair struct {
 	code              core.Operation
 	request, response func(core.Version) ([]byte, error)
+	read              func([]byte, core.Version) error
 }
 
 func entire[I, O any](op *kmip.Op[I, O]) pair {
@@ -24,7 +26,8 @@ func entire[I, O any](op *kmip.Op[I, O]) pair {
 	fill(reflect.ValueOf(&in).Elem())
 	fill(reflect.ValueOf(&out).Elem())
 	return pair{op.Code, func(v core.Version) ([]byte, error) { return op.AppendRequest(nil, v, &in) },
-		func(v core.Version) ([]byte, error) { return op.AppendResponse(nil, v, &out) }}
+		func(v core.Version) ([]byte, error) { return op.AppendResponse(nil, v, &out) },
+		func(b []byte, v core.Version) error { var in I; return op.DecodeRequest(b, v, false, &in) }}
 }
 
 // fill gives every field of a payload a value; where one excludes another, the
@@ -141,11 +144,42 @@ func TestPayloadsAreTheStandards(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if what == "request" {
+					if err := p.read(b, v); err != nil {
+						t.Errorf("KMIP %v, %v: a request with all that the standard has is refused: %v", v, p.code, err)
+					}
+				}
 				want := listed(p.code, v, what)
 				if got := fieldsOf(b); !slices.Equal(got, want) {
 					t.Errorf("KMIP %v, %s of %v:\n got %q\nwant %q", v, what, p.code, got, want)
 				}
 			}
+		}
+	}
+}
+
+// In answers an attribute that may have several instances says which one it is,
+// also the first; requests say so where it is not.
+func TestAnswersHaveIndexes(t *testing.T) {
+	as := core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("g")}, {Vendor: "x", Name: "Site", Value: core.Text("Bern")}, {Tag: core.TagState, Value: core.Enum(core.Active)}}
+	answer, err := kmip.GetAttributes.AppendResponse(nil, core.V1_2, &core.GetAttributesOutput{ID: "id", Attributes: as})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := kmip.AddAttribute.AppendRequest(nil, core.V1_2, &core.AddAttributeInput{ID: core.ID("id"), Attribute: as[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		b    []byte
+		want int
+	}{{answer, 2}, {request, 0}} {
+		var text strings.Builder
+		if err := kmip.Print(&text, c.b); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(text.String(), "AttributeIndex: 0"); got != c.want {
+			t.Errorf("%d attributes have index 0, want %d:\n%s", got, c.want, text.String())
 		}
 	}
 }

@@ -101,6 +101,7 @@ func (op *Op[I, O]) AppendRequest(dst []byte, v core.Version, in *I) ([]byte, er
 func (op *Op[I, O]) AppendResponse(dst []byte, v core.Version, out *O) ([]byte, error) {
 	c := borrow(v)
 	defer c.giveBack()
+	c.answer = true
 	var at int
 	c.out, at = openStructure(dst, core.TagResponsePayload)
 	op.response(c, out)

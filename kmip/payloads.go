@@ -315,7 +315,7 @@ func modifyAttributeRequest(c *coder, in *core.ModifyAttributeInput) {
 
 func (c *coder) modifyAttribute1(in *core.ModifyAttributeInput) {
 	if !c.reading {
-		c.writeAttribute1(core.TagAttribute, &in.New)
+		c.writeAttribute1(&in.New)
 		return
 	}
 	if it, ok := c.field(core.TagAttribute, core.KindStructure, true); ok {

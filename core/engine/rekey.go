@@ -73,7 +73,7 @@ func (k *call) inherited(o *core.ManagedObject, in *core.RekeyInput) (core.Attri
 		}
 		out = out.Add(a)
 	}
-	out = overlay(out, asked, func(n core.AttributeName) bool { return n.Tag != 0 && several(n) })
+	out = overlay(out, asked, func(n core.AttributeName) bool { return n.Tag != 0 && n.Several() })
 	if in.Offset == nil {
 		return out, nil
 	}

@@ -58,20 +58,13 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 		if err != nil {
 			return nil, err
 		}
-		out = overlay(out, contentOf(t).Without(core.AttributeName{Tag: core.TagName}), several)
+		out = overlay(out, contentOf(t).Without(core.AttributeName{Tag: core.TagName}), core.AttributeName.Several)
 		if len(out) > maxAttributes { // each round, since joining takes time with their square
 			return nil, tooMany(len(out))
 		}
 	}
-	out = overlay(out, given, several)
+	out = overlay(out, given, core.AttributeName.Several)
 	return out, checkTemplate(out)
-}
-
-// several reports whether an object may have more than one value of an
-// attribute; of vendor attributes it may (KMIP 1.4 §3.39).
-func several(n core.AttributeName) bool {
-	r := core.RuleOf(n.Tag)
-	return n.Tag == 0 || (r != nil && r.Multiple)
 }
 
 // overlay joins two lists: of an attribute that has one value the upper list's

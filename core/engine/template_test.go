@@ -107,6 +107,28 @@ func TestTemplateKeepsItsContentApart(t *testing.T) {
 	}
 }
 
+// An object of a client of KMIP 1.x has an Operation Policy Name, as it says or the
+// standard's; 2.x has none.
+func TestOperationPolicyName(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		v           core.Version
+		given, want string
+	}{{core.V1_0, "", "default"}, {core.V1_4, "", "default"}, {core.V1_4, "mine", "mine"}, {core.V2_1, "", ""}} {
+		as := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
+		if c.given != "" {
+			as = as.Set(core.TagOperationPolicyName, core.Text(c.given))
+		}
+		out, err := w.Create(ctx, in1(w.alice, c.v), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, _ := w.store.Object(ctx, "default", out.ID); o.Attributes.Text(core.TagOperationPolicyName) != c.want {
+			t.Errorf("KMIP %v, given %q: %q, want %q", c.v, c.given, o.Attributes.Text(core.TagOperationPolicyName), c.want)
+		}
+	}
+}
+
 // KMIP 1.4 §4.2: what each half says of itself is added to what is common, or
 // counts more; a Template named for one half is not the other's.
 func TestKeyPairJoinsCommonAndOwn(t *testing.T) {
