@@ -10,6 +10,7 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"WrappingObjectNotFound", "WrappingObjectArchived", "WrappingObjectDestroyed", "WrongKeyWrappingState", "NotSensitive", "Sensitive",
 	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
 	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
-	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute"}
+	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute", "ProtectionStorageUnavailable",
+	"PublicProtectionStorageUnavailable"}
 
 func (c Code) String() string { return codeNames[c] }

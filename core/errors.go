@@ -61,9 +61,11 @@ const (
 	PolicyUnavailable // broken, slow or absent: the answer is deny
 	Conflict          // somebody else changed the object first; retry
 	Busy
-	InvalidCorrelationValue // no stream of the caller has it
-	UnknownMessageExtension // marked critical
-	MultiValuedAttribute    // may have several values, and the operation gives one
+	InvalidCorrelationValue            // no stream of the caller has it
+	UnknownMessageExtension            // marked critical
+	MultiValuedAttribute               // may have several values, and the operation gives one
+	ProtectionStorageUnavailable       // no Protection Storage Mask that is asked for can be had
+	PublicProtectionStorageUnavailable // nor for the public half of a key pair
 	numCodes
 )
 

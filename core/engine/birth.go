@@ -106,7 +106,7 @@ func (k *call) checkDates(o *core.ManagedObject) error {
 
 // custody decides the class of new key material from what the client asked and
 // the server's defaults, and writes the four attributes that tell it.
-func (k *call) custody(o *core.ManagedObject, born bool) (core.Class, error) {
+func (k *call) custody(o *core.ManagedObject, born bool) (class core.Class, err error) {
 	sensitive, extractable := k.Defaults.Sensitive, !k.Defaults.NotExtractable
 	if v, ok := o.Attributes.Get(core.TagSensitive); ok {
 		sensitive = v.Num != 0
@@ -114,7 +114,10 @@ func (k *call) custody(o *core.ManagedObject, born bool) (core.Class, error) {
 	if v, ok := o.Attributes.Get(core.TagExtractable); ok {
 		extractable = v.Num != 0
 	}
-	class := core.ClassOf(sensitive, extractable)
+	if sensitive, err = k.storable(o, sensitive, extractable); err != nil {
+		return "", err
+	}
+	class = core.ClassOf(sensitive, extractable)
 	if slices.Contains(k.Defaults.ForbidClasses, class) {
 		return "", core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
@@ -126,14 +129,36 @@ func (k *call) custody(o *core.ManagedObject, born bool) (core.Class, error) {
 	return class, nil
 }
 
-// setProtection tells where the object's value may be (KMIP 2.1 §4.44): class C
-// also in this server's memory, N and X in the HSM alone.
-func setProtection(o *core.ManagedObject, class core.Class) {
-	m := core.ProtectionStorageMaskHardware
+// protection is where the value of an object may be (KMIP 2.1 §4.44): of class C
+// also in this server's memory, of N and X in the HSM alone.
+func protection(class core.Class) core.ProtectionStorageMask {
 	if class == core.ClassC {
-		m = core.ProtectionStorageMaskSoftware
+		return core.ProtectionStorageMaskSoftware
 	}
-	o.Attributes = o.Attributes.Set(core.TagProtectionStorageMask, core.Mask(m))
+	return core.ProtectionStorageMaskHardware
+}
+
+func setProtection(o *core.ManagedObject, class core.Class) {
+	o.Attributes = o.Attributes.Set(core.TagProtectionStorageMask, core.Mask(protection(class)))
+}
+
+// permitted reports whether one of the masks that a client accepts is satisfied by
+// a class, all its bits (KMIP 2.1 §7.33).
+func permitted(masks []int32, class core.Class) bool {
+	return len(masks) == 0 || slices.ContainsFunc(masks, func(m int32) bool { return uint32(m)&^uint32(protection(class)) == 0 })
+}
+
+// storable makes an object Sensitive, or not, where the client leaves that open and
+// the Protection Storage Masks that it accepts call for it.
+func (k *call) storable(o *core.ManagedObject, sensitive, extractable bool) (bool, error) {
+	switch {
+	case permitted(k.storage, core.ClassOf(sensitive, extractable)):
+		return sensitive, nil
+	case !o.Attributes.Has(core.TagSensitive) && permitted(k.storage, core.ClassOf(!sensitive, extractable)):
+		return !sensitive, nil
+	}
+	return sensitive, core.Errorf(core.ProtectionStorageUnavailable, "with Sensitive %v and Extractable %v the storage is %v, which no Protection Storage Mask of the request allows",
+		sensitive, extractable, protection(core.ClassOf(sensitive, extractable)))
 }
 
 // setDigest writes the SHA-256 Digest where it is known. Of Secret Data only

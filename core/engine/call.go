@@ -29,6 +29,8 @@ type call struct {
 	grants  [2]grant // what was decided; the second is a wrapping key's
 	granted int
 
+	storage []int32 // the Protection Storage Masks that a new object may have; nil: any
+
 	// Room for what is handed on by reference, so that a use allocates nothing.
 	access core.AccessRequest
 	got    core.GetOutput

@@ -19,6 +19,7 @@ func (k *call) create(in *core.CreateInput) (out core.CreateOutput, err error) {
 	if in.ObjectType != core.ObjectTypeSymmetricKey && in.ObjectType != core.ObjectTypeSecretData {
 		return out, core.Errorf(core.InvalidObjectType, "Create makes Symmetric Keys and Secret Data; %v come by another operation", in.ObjectType)
 	}
+	k.storage = in.ProtectionMasks
 	given, err := k.template(in.Attributes, in.TemplateNames)
 	if err != nil {
 		return out, err

@@ -78,3 +78,60 @@ func TestCustodyChangeIsRefused(t *testing.T) {
 		t.Errorf("to a class that is forbidden: %v", err)
 	}
 }
+
+// KMIP 2.1 §7.33: of the Protection Storage Masks that a client accepts one is
+// satisfied in its entirety, or nothing is made. Where the client says nothing of
+// Sensitive, the masks decide it.
+func TestProtectionStorage(t *testing.T) {
+	const software, hardware = int32(core.ProtectionStorageMaskSoftware), int32(core.ProtectionStorageMaskHardware)
+	yes, no := core.Bool(true), core.Bool(false)
+	for _, c := range []struct {
+		masks []int32
+		more  []any
+		want  core.Class // "": refused
+	}{
+		{nil, nil, core.ClassC},
+		{[]int32{software}, nil, core.ClassC},
+		{[]int32{hardware}, nil, core.ClassX},
+		{[]int32{hardware, software}, nil, core.ClassC},
+		{[]int32{software | hardware}, nil, ""},
+		{[]int32{software | hardware, hardware}, nil, core.ClassX},
+		{[]int32{int32(core.ProtectionStorageMaskOffSystem)}, nil, ""},
+		{[]int32{hardware}, []any{core.TagSensitive, no}, ""},
+		{[]int32{hardware}, []any{core.TagExtractable, no}, core.ClassN},
+		{[]int32{software}, []any{core.TagSensitive, yes}, ""},
+		{[]int32{software}, []any{core.TagExtractable, no}, ""},
+	} {
+		w := newWorld(t)
+		as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)}, c.more...)...)
+		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, ProtectionMasks: c.masks})
+		if c.want == "" {
+			if core.CodeOf(err) != core.ProtectionStorageUnavailable || len(w.store.objects) != 0 {
+				t.Errorf("masks %v, %v: %v", c.masks, c.more, err)
+			}
+			continue
+		}
+		o, _ := w.store.Object(ctx, "default", out.ID)
+		if err != nil || o.Material.Class != c.want || core.ProtectionStorageMask(o.Attributes.Num(core.TagProtectionStorageMask)) != protection(c.want) {
+			t.Errorf("masks %v, %v: %v; want class %s", c.masks, c.more, err, c.want)
+		}
+	}
+	w := newWorld(t)
+	pair := func(common, private, public []int32) error {
+		_, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{CommonProtection: common, PrivateProtection: private, PublicProtection: public,
+			Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))})
+		return err
+	}
+	if err := pair([]int32{software}, []int32{hardware}, nil); err != nil {
+		t.Errorf("a private key in hardware and a public one in software: %v", err)
+	}
+	if err := pair([]int32{hardware}, nil, nil); core.CodeOf(err) != core.PublicProtectionStorageUnavailable {
+		t.Errorf("both in hardware: %v", err)
+	}
+	if err := pair(nil, []int32{software | hardware}, nil); core.CodeOf(err) != core.ProtectionStorageUnavailable {
+		t.Errorf("a private key in both: %v", err)
+	}
+	if w.store.order[0].Material.Class != core.ClassX || len(w.store.order) != 2 {
+		t.Errorf("%d objects, the private key in class %s", len(w.store.order), w.store.order[0].Material.Class)
+	}
+}

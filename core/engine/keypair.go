@@ -20,6 +20,10 @@ func (k *call) createKeyPair(in *core.CreateKeyPairInput) (out core.CreateKeyPai
 	if err != nil {
 		return out, err
 	}
+	k.storage = either(in.PrivateProtection, in.CommonProtection)
+	if !permitted(either(in.PublicProtection, in.CommonProtection), core.ClassC) {
+		return out, core.Errorf(core.PublicProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", protection(core.ClassC))
+	}
 	spec, err := pairSpec(private)
 	if err != nil {
 		return out, err
@@ -39,6 +43,14 @@ func (k *call) createKeyPair(in *core.CreateKeyPairInput) (out core.CreateKeyPai
 		return out, err
 	}
 	return core.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil
+}
+
+// either is what is said of one half, or else what is said of both.
+func either(own, common []int32) []int32 {
+	if len(own) > 0 {
+		return own
+	}
+	return common
 }
 
 // halves makes both newborns; what is common goes to both. What one half says of

@@ -66,6 +66,8 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 		case core.QueryFunctionQueryRNGs:
 			out.RNGs = []core.Field{{Tag: core.TagRNGParameters, Value: core.Structure(
 				core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)})}}
+		case core.QueryFunctionQueryStorageProtectionMasks:
+			out.StorageProtectionMasks = []int32{int32(protection(core.ClassC)), int32(protection(core.ClassX))}
 		case core.QueryFunctionQueryCapabilities:
 			out.Capabilities = []core.Field{{Tag: core.TagCapabilityInformation, Value: core.Structure(
 				core.Field{Tag: core.TagStreamingCapability, Value: core.Bool(true)},

@@ -15,6 +15,7 @@ func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err er
 	if _, err := k.decide(k.op, nil); err != nil {
 		return out, err
 	}
+	k.storage = in.ProtectionMasks
 	opened, err := k.open(in)
 	defer clear(opened)
 	if err != nil {
@@ -156,6 +157,9 @@ func (k *call) asRegistered(kb *core.KeyBlock) ([]byte, error) {
 func (k *call) classOfRegistered(o *core.ManagedObject) (core.Class, error) {
 	if o.Type != core.ObjectTypePublicKey {
 		return k.custody(o, false)
+	}
+	if !permitted(k.storage, core.ClassC) {
+		return "", core.Errorf(core.ProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", protection(core.ClassC))
 	}
 	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))

@@ -15,6 +15,7 @@ func (e *Engine) ReKey(ctx context.Context, c *core.Caller, in *core.RekeyInput)
 
 func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
 	var fresh *core.ManagedObject
+	k.storage = in.ProtectionMasks
 	_, err = k.change(in.ID, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		if o.Type != core.ObjectTypeSymmetricKey {
 			return nil, core.Errorf(core.InvalidObjectType, "Re-key replaces symmetric keys; object %s is a %v", o.ID, o.Type)
