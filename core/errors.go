@@ -66,6 +66,7 @@ const (
 	MultiValuedAttribute               // may have several values, and the operation gives one
 	ProtectionStorageUnavailable       // no Protection Storage Mask that is asked for can be had
 	PublicProtectionStorageUnavailable // nor for the public half of a key pair
+	NamespaceNotSupported              // no Application Data can be made for an Application Namespace
 	numCodes
 )
 

@@ -119,6 +119,12 @@ func TestTemplateIsChecked(t *testing.T) {
 		"no mask":                 {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES)), core.InvalidField},
 		"no algorithm":            {attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
 		"single DES":              {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
+		"a Name without a type":   {with(core.TagName, core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text("a")})), core.InvalidField},
+		"a Link to nowhere":       {with(core.TagLink, core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)})), core.InvalidField},
+		"limits without a unit":   {with(core.TagUsageLimits, core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(5)})), core.InvalidField},
+		"limits below nothing":    {with(core.TagUsageLimits, usageLimits(-1, -1, core.Enum(core.UsageLimitsUnitByte))), core.InvalidField},
+		"a namespace alone":       {with(core.TagApplicationSpecificInformation, core.Structure(core.Field{Tag: core.TagApplicationNamespace, Value: core.Text("ssl")})), core.NamespaceNotSupported},
+		"no value":                {base.Add(core.Attribute{Vendor: "x", Name: "Site"}), core.InvalidField},
 		"an unknown custody":      {base.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("moon")}), core.InvalidField},
 	} {
 		w := newWorld(t)

@@ -208,14 +208,37 @@ func checkCustom(a *core.Attribute) error {
 	return checkSize(a.Ref(), a.Value)
 }
 
+// needed lists the fields that an attribute's structure must have (KMIP 1.4 §3); a
+// client leaves the Usage Limits Count to the server.
+var needed = map[core.Tag][]core.Tag{
+	core.TagName:                           {core.TagNameValue, core.TagNameType},
+	core.TagAlternativeName:                {core.TagAlternativeNameValue, core.TagAlternativeNameType},
+	core.TagRotateName:                     {core.TagRotateNameValue, core.TagRotateNameType},
+	core.TagLink:                           {core.TagLinkType, core.TagLinkedObjectIdentifier},
+	core.TagUsageLimits:                    {core.TagUsageLimitsTotal, core.TagUsageLimitsUnit},
+	core.TagApplicationSpecificInformation: {core.TagApplicationNamespace},
+	core.TagKeyValueLocation:               {core.TagKeyValueLocationValue, core.TagKeyValueLocationType},
+	core.TagRandomNumberGenerator:          {core.TagRNGAlgorithm},
+}
+
 func checkValue(a *core.Attribute) error {
+	if a.Value.IsZero() {
+		return core.Errorf(core.InvalidField, "%v has no value", a.Tag)
+	}
 	if want := a.Tag.Info().Kind; want != core.KindAny && a.Value.Kind != want {
 		return core.Errorf(core.InvalidField, "%v is a %v, not a %v", a.Tag, want, a.Value.Kind)
 	}
-	if a.Tag == core.TagCryptographicLength && a.Value.Num < 0 {
-		return core.Errorf(core.InvalidField, "Cryptographic Length is negative")
+	for _, f := range needed[a.Tag] {
+		if a.Value.Field(f).IsZero() {
+			return core.Errorf(core.InvalidField, "the %v has no %v", a.Tag, f)
+		}
 	}
-	if a.Tag == core.TagUsageLimits {
+	switch {
+	case a.Tag == core.TagApplicationSpecificInformation && a.Value.Field(core.TagApplicationData).IsZero():
+		return core.Errorf(core.NamespaceNotSupported, "no Application Data is made here for any Application Namespace; give it")
+	case a.Tag == core.TagCryptographicLength && a.Value.Num < 0:
+		return core.Errorf(core.InvalidField, "Cryptographic Length is negative")
+	case a.Tag == core.TagUsageLimits:
 		return checkUsageLimits(a.Value)
 	}
 	return checkSize(a.Ref(), a.Value)

@@ -13,11 +13,7 @@ func initUsageLimits(as core.Attributes) core.Attributes {
 	return as.Replace(i, usageLimits(v.Field(core.TagUsageLimitsTotal).Num, v.Field(core.TagUsageLimitsTotal).Num, v.Field(core.TagUsageLimitsUnit)))
 }
 
-// usageLimits counts uses where a client names no unit.
 func usageLimits(total, count int64, unit core.Value) core.Value {
-	if unit.IsZero() {
-		unit = core.Enum(core.UsageLimitsUnitObject)
-	}
 	return core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)},
 		core.Field{Tag: core.TagUsageLimitsCount, Value: core.Long(count)},
 		core.Field{Tag: core.TagUsageLimitsUnit, Value: unit})
@@ -25,18 +21,18 @@ func usageLimits(total, count int64, unit core.Value) core.Value {
 
 // checkUsageLimits refuses limits that say nothing.
 func checkUsageLimits(v core.Value) error {
-	total, unit := v.Field(core.TagUsageLimitsTotal), v.Field(core.TagUsageLimitsUnit)
-	switch u := core.UsageLimitsUnit(unit.Uint()); {
+	total := v.Field(core.TagUsageLimitsTotal)
+	switch u := core.UsageLimitsUnit(v.Field(core.TagUsageLimitsUnit).Uint()); {
 	case total.Kind != core.KindLongInteger || total.Num < 0:
 		return core.Errorf(core.InvalidField, "Usage Limits need a Usage Limits Total that is not negative")
-	case !unit.IsZero() && u != core.UsageLimitsUnitByte && u != core.UsageLimitsUnitObject:
+	case u != core.UsageLimitsUnitByte && u != core.UsageLimitsUnitObject:
 		return core.Errorf(core.InvalidField, "the Usage Limits Unit is neither Byte nor Object")
 	}
 	return nil
 }
 
-// untouched refuses to change or delete Usage Limits that have been drawn upon:
-// who has used them up could go on without end.
+// untouched refuses to change or delete Usage Limits that have been drawn upon
+// (KMIP 1.4 §3.21): who has used them up could go on without end.
 func untouched(v core.Value) error {
 	if v.Field(core.TagUsageLimitsCount).Num != v.Field(core.TagUsageLimitsTotal).Num {
 		return core.Errorf(core.PermissionDenied, "the Usage Limits have been drawn upon and cannot be changed any more")

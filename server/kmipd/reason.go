@@ -64,6 +64,7 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.InvalidCorrelationValue:            {core.ReasonItemNotFound, core.ReasonInvalidCorrelationValue},
 	core.UnknownMessageExtension:            {core.ReasonFeatureNotSupported, core.ReasonUnknownMessageExtension},
 	core.MultiValuedAttribute:               {core.ReasonIllegalOperation, core.ReasonMultiValuedAttribute},
+	core.NamespaceNotSupported:              {core.ReasonApplicationNamespaceNotSupported, core.ReasonApplicationNamespaceNotSupported},
 	core.ProtectionStorageUnavailable:       {core.ReasonFeatureNotSupported, core.ReasonProtectionStorageUnavailable},
 	core.PublicProtectionStorageUnavailable: {core.ReasonFeatureNotSupported, core.ReasonPublicProtectionStorageUnavailable},
 	core.Busy:                               {core.ReasonGeneralFailure, core.ReasonGeneralFailure},

@@ -53,6 +53,8 @@ var conditions = []struct {
 	{core.OperationCreate, "Incorrect attribute value(s)", core.AttributeSingleValued},
 	{core.OperationCreate, "Trying to set more instances", core.IndexOutOfBounds},
 	{core.OperationCreate, "Trying to create a new object with the same Name", core.NonUniqueNameAttribute},
+	{core.OperationCreate, "The particular Application Namespace", core.NamespaceNotSupported},
+	{core.OperationModifyAttribute, "The particular Application Namespace", core.NamespaceNotSupported},
 	{core.OperationCreateKeyPair, "REQUIRED field(s) missing", core.InvalidMessage},
 	{core.OperationCreateKeyPair, "Trying to create a new object with the same Name", core.NonUniqueNameAttribute},
 	{core.OperationRegister, "Object Type does not match", core.InvalidField},
