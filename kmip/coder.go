@@ -329,8 +329,8 @@ func (c *coder) identifier(p *core.Identifier) {
 			c.out = appendPadded(c.out, core.TagUniqueIdentifier, core.KindTextString, p.Text)
 		case p.Enum != 0:
 			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindEnumeration, uint32(p.Enum))
-		case p.Place != 0:
-			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindInteger, uint32(p.Place))
+		case p.Nth != nil:
+			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindInteger, uint32(*p.Nth))
 		}
 		return
 	}
@@ -342,7 +342,8 @@ func (c *coder) identifier(p *core.Identifier) {
 	case it.kind == core.KindEnumeration && c.v >= core.V2_0:
 		p.Enum = core.UniqueIdentifierEnum(it.num())
 	case it.kind == core.KindInteger && c.v >= core.V2_0:
-		p.Place = int32(it.num())
+		n := int32(it.num())
+		p.Nth = &n
 	default:
 		c.fail(core.Errorf(core.InvalidMessage, "Unique Identifier is a %v, not a Text String", it.kind))
 	}

@@ -298,7 +298,8 @@ func (g *gen) identifier() core.Identifier {
 	case g.v >= core.V2_0 && g.IntN(4) == 0:
 		return core.Identifier{Enum: enumOf[core.UniqueIdentifierEnum](g, core.TagUniqueIdentifier)}
 	case g.v >= core.V2_0 && g.IntN(4) == 0:
-		return core.Identifier{Place: -1 - g.Int32N(60)}
+		n := g.Int32N(120) - 60
+		return core.Identifier{Nth: &n}
 	}
 	return core.ID(pick(g, "1", "c3f0a3b2-1111-4222-8333-444455556666", strings.Repeat("i", 100)))
 }

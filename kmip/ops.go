@@ -13,6 +13,9 @@ type Op[I, O any] struct {
 	// Made is the Unique Identifier that the ID Placeholder takes afterwards;
 	// nil: it is left alone (KMIP 1.4 §4, 2.1 §6).
 	Made func(*O) string
+	// Told lists the Unique Identifiers that the answer has; nil: that which the
+	// request names, or Made.
+	Told func(*O) []string
 }
 
 // The operations.
@@ -22,12 +25,14 @@ var (
 	Create           = Op[core.CreateInput, core.CreateOutput]{Code: core.OperationCreate, request: createRequest, response: createResponse,
 		Made: func(o *core.CreateOutput) string { return o.ID }}
 	CreateKeyPair = Op[core.CreateKeyPairInput, core.CreateKeyPairOutput]{Code: core.OperationCreateKeyPair, request: createKeyPairRequest, response: createKeyPairResponse,
-		Made: func(o *core.CreateKeyPairOutput) string { return o.PrivateID }}
+		Made: func(o *core.CreateKeyPairOutput) string { return o.PrivateID },
+		Told: func(o *core.CreateKeyPairOutput) []string { return []string{o.PrivateID, o.PublicID} }}
 	Register = Op[core.RegisterInput, core.RegisterOutput]{Code: core.OperationRegister, request: registerRequest, response: registerResponse,
 		Made: func(o *core.RegisterOutput) string { return o.ID }}
 	ReKey = Op[core.RekeyInput, core.CreateOutput]{Code: core.OperationReKey, request: rekeyRequest, response: rekeyResponse,
 		ID: func(i *core.RekeyInput) *core.Identifier { return &i.ID }, Made: func(o *core.CreateOutput) string { return o.ID }}
 	Locate = Op[core.LocateInput, core.LocateOutput]{Code: core.OperationLocate, request: locateRequest, response: locateResponse,
+		Told: func(o *core.LocateOutput) []string { return o.IDs },
 		Made: func(o *core.LocateOutput) string {
 			if len(o.IDs) == 1 {
 				return o.IDs[0]

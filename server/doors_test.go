@@ -248,6 +248,62 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// KMIP 2.x names objects by what the batch has answered so far: the nth Unique
+// Identifier of it (2.1 §4.58), or that of the last item of an operation (§11.58).
+func TestReferencesIntoTheBatch(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s, "dev", core.V2_1)
+	c.Options.ErrorOption = core.BatchErrorContinuationOptionContinue
+	nth := func(n int32) core.Identifier { return core.Identifier{Nth: &n} }
+	of := func(e core.UniqueIdentifierEnum) core.Identifier { return core.Identifier{Enum: e} }
+	get := func(id core.Identifier) kmip.ClientItem {
+		return kmiptest.Item(&kmip.GetAttributeList, &core.GetAttributeListInput{ID: id})
+	}
+	link := func(v core.Value) core.Attribute {
+		return core.Attribute{Tag: core.TagLink, Value: core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: v})}
+	}
+	r, err := c.Batch(
+		kmiptest.Item(&kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)},
+			{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}}), // identifiers 0 and 1
+		get(core.ID("nobody")), // fails and has none
+		kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, link(core.Enum(core.UniqueCreateKeyPairPublicKey)), link(core.Int(-2)))), // 2
+		get(nth(0)), get(nth(1)), get(nth(2)), // 3, 4, 5
+		get(nth(-1)), get(nth(-4)), // 5 is 2: 6; 6 is 2, 3 is 0: 7
+		get(of(core.UniqueCreateKeyPairPrivateKey)), get(of(core.UniqueCreateKeyPairPublicKey)), get(of(core.UniqueCreate)),
+		get(of(core.UniqueIDPlaceholder)), get(of(core.UniqueCreateKeyPair)), get(of(core.UniqueLocate)), get(nth(99)), get(nth(-99)),
+		kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, link(core.Int(99)))))
+	if err != nil || len(r.Items) != 17 {
+		t.Fatalf("%d answers, %v", len(r.Items), err)
+	}
+	var pair core.CreateKeyPairOutput
+	var key core.CreateOutput
+	if err := kmip.CreateKeyPair.DecodeResponse(r.Items[0].Payload, c.Version, &pair); err != nil {
+		t.Fatal(err)
+	}
+	if err := kmip.Create.DecodeResponse(r.Items[2].Payload, c.Version, &key); err != nil {
+		t.Fatalf("%v: %s", err, r.Items[2].Message)
+	}
+	private, public, fresh := pair.PrivateID, pair.PublicID, key.ID
+	for i, want := range []string{3: private, 4: public, 5: fresh, 6: fresh, 7: private, 8: private, 9: public, 10: fresh, 11: fresh} {
+		var out core.GetAttributeListOutput
+		if i < 3 {
+			continue
+		}
+		if err := kmip.GetAttributeList.DecodeResponse(r.Items[i].Payload, c.Version, &out); err != nil || out.ID != want {
+			t.Errorf("item %d is about %s (%s, %v), want %s of private %s, public %s, key %s", i, out.ID, r.Items[i].Message, err, want, private, public, fresh)
+		}
+	}
+	for i, want := range map[int]core.ResultReason{1: core.ReasonObjectNotFound, 12: core.ReasonFeatureNotSupported, 13: core.ReasonInvalidField, 14: core.ReasonInvalidField, 15: core.ReasonInvalidField, 16: core.ReasonInvalidField} {
+		if r.Items[i].Reason != want {
+			t.Errorf("item %d: %v %s, want %v", i, r.Items[i].Reason, r.Items[i].Message, want)
+		}
+	}
+	links := attributesOf(t, c, fresh, tag(core.TagLink))
+	if len(links) != 2 || links[0].Value.Field(core.TagLinkedObjectIdentifier).Text != public || links[1].Value.Field(core.TagLinkedObjectIdentifier).Text != private {
+		t.Errorf("the Links are %v, want to %s and %s", links, public, private)
+	}
+}
+
 // A critical Message Extension stops the whole message (KMIP 1.4 §6.16): each item
 // says so with its Operation, and nothing is done. Others are ignored.
 func TestMessageExtensions(t *testing.T) {

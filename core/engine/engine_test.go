@@ -121,6 +121,7 @@ func TestTemplateIsChecked(t *testing.T) {
 		"single DES":              {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
 		"a Name without a type":   {with(core.TagName, core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text("a")})), core.InvalidField},
 		"a Link to nowhere":       {with(core.TagLink, core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)})), core.InvalidField},
+		"a Link by reference":     {with(core.TagLink, core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Int(0)})), core.InvalidField},
 		"limits without a unit":   {with(core.TagUsageLimits, core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(5)})), core.InvalidField},
 		"limits below nothing":    {with(core.TagUsageLimits, usageLimits(-1, -1, core.Enum(core.UsageLimitsUnitByte))), core.InvalidField},
 		"a namespace alone":       {with(core.TagApplicationSpecificInformation, core.Structure(core.Field{Tag: core.TagApplicationNamespace, Value: core.Text("ssl")})), core.NamespaceNotSupported},

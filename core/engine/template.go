@@ -234,6 +234,8 @@ func checkValue(a *core.Attribute) error {
 		}
 	}
 	switch {
+	case a.Tag == core.TagLink && a.Value.Field(core.TagLinkedObjectIdentifier).Kind != core.KindTextString:
+		return core.Errorf(core.InvalidField, "a Linked Object Identifier is a Text String; references into a batch are of KMIP 2.x")
 	case a.Tag == core.TagApplicationSpecificInformation && a.Value.Field(core.TagApplicationData).IsZero():
 		return core.Errorf(core.NamespaceNotSupported, "no Application Data is made here for any Application Namespace; give it")
 	case a.Tag == core.TagCryptographicLength && a.Value.Num < 0:

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -24,7 +25,8 @@ type batch struct {
 	resp   kmip.Response
 
 	placeholder string   // the ID Placeholder
-	made        []string // Unique Identifier of each item up to the current one, for KMIP 2.x references
+	told        []string // the Unique Identifiers that are in the answer so far, for KMIP 2.x references
+	ends        []int    // where those of each item end
 	limit       int      // Maximum Response Size in bytes
 	item        *kmip.RequestItem
 
@@ -40,10 +42,10 @@ func (c *conn) respond(ctx context.Context, msg []byte, err error, buf []byte) (
 	b := batches.Get().(*batch)
 	b.conn, b.ctx = c, ctx
 	out, keep := b.run(msg, err, buf)
-	items, made := b.req.Items, b.made
+	items, told := b.req.Items, b.told
 	clear(items[:cap(items)])
-	clear(made)
-	*b = batch{req: kmip.Request{Items: items[:0]}, made: made[:0]}
+	clear(told[:cap(told)])
+	*b = batch{req: kmip.Request{Items: items[:0]}, told: told[:0], ends: b.ends[:0]}
 	batches.Put(b)
 	return out, keep
 }
@@ -175,10 +177,14 @@ func (b *batch) items() {
 	start, count := b.resp.Mark()
 	for i := range b.req.Items {
 		b.item = &b.req.Items[i]
-		b.made = append(b.made, "")
 		b.conn.task.start(b.item.Operation)
 		mark, n := b.resp.Mark()
+		told := len(b.told)
 		err := b.attempt()
+		if err != nil {
+			b.told = b.told[:told]
+		}
+		b.ends = append(b.ends, len(b.told))
 		if err == nil {
 			continue
 		}
@@ -221,7 +227,6 @@ func (b *batch) failed(err error, undo bool, i, start, count int) (full bool) {
 	if setsPlaceholder[b.item.Operation] {
 		b.placeholder = "" // so that a later item cannot hit an older object
 	}
-	b.made[i] = ""
 	reason, text := b.reason(b.item.Operation, err)
 	if undo && len(b.caller.Undo.Steps) > 0 {
 		if uerr := b.server.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
@@ -298,31 +303,107 @@ func (b *batch) refuse(err error) error {
 }
 
 // resolve turns a reference into the batch into a Unique Identifier.
-func (b *batch) resolve(id *core.Identifier) error {
+func (b *batch) resolve(id *core.Identifier) (err error) {
 	switch {
 	case id.Text != "":
-	case id.Place != 0:
-		at := len(b.made) - 1 + int(id.Place) // -1: the item before
-		if id.Place > 0 || at < 0 || b.made[at] == "" {
-			return core.Errorf(core.InvalidField, "Unique Identifier %d refers to no earlier item that made an object", id.Place)
-		}
-		id.Text = b.made[at]
+	case id.Nth != nil:
+		id.Text, err = b.nth(int(*id.Nth))
 	case id.Enum != 0 && id.Enum != core.UniqueIDPlaceholder:
-		return b.byOperation(id)
+		id.Text, err = b.byOperation(id.Enum)
 	default:
 		id.Text = b.placeholder
+	}
+	return err
+}
+
+// nth finds the nth Unique Identifier of the answer so far, from 0 on; negative
+// ones count backwards from this item (KMIP 2.1 §4.58).
+func (b *batch) nth(n int) (string, error) {
+	at := n
+	if n < 0 {
+		at = len(b.told) + n
+	}
+	if at < 0 || at >= len(b.told) {
+		return "", core.Errorf(core.InvalidField, "Unique Identifier %d refers into the answer, which has %d identifiers so far", n, len(b.told))
+	}
+	return b.told[at], nil
+}
+
+// byOperation finds what the last item of the operation that an enumeration
+// names has answered. The standard repeats an operation for each of several
+// identifiers; here there must be one.
+func (b *batch) byOperation(e core.UniqueIdentifierEnum) (string, error) {
+	want, ok := operationOf[e]
+	for i := len(b.ends) - 1; ok && i >= 0; i-- {
+		start := 0
+		if i > 0 {
+			start = b.ends[i-1]
+		}
+		ids := b.told[start:b.ends[i]]
+		switch {
+		case b.req.Items[i].Operation != want.op || len(ids) == 0:
+		case want.nth > 0:
+			return ids[want.nth-1], nil
+		case len(ids) > 1:
+			return "", core.Errorf(core.FeatureNotSupported, "%v stands for %d objects here; an operation is not repeated for several, so name each", e, len(ids))
+		default:
+			return ids[0], nil
+		}
+	}
+	return "", core.Errorf(core.InvalidField, "no earlier item of the batch is %v", e)
+}
+
+// resolveLinks makes Linked Object Identifiers, which may be references likewise
+// (KMIP 2.1 §4.31), Unique Identifiers. The values are the decoder's own, which
+// nobody else has yet.
+func (b *batch) resolveLinks(in any) error {
+	for _, a := range attributesIn(in) {
+		if a.Tag != core.TagLink {
+			continue
+		}
+		for i := range a.Value.Fields {
+			if f := &a.Value.Fields[i]; f.Tag == core.TagLinkedObjectIdentifier && f.Value.Kind != core.KindTextString {
+				if err := b.resolveLink(&f.Value); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }
 
-// byOperation finds the last item with the operation that an enumeration names.
-func (b *batch) byOperation(id *core.Identifier) error {
-	want, ok := operationOf[id.Enum]
-	for i := len(b.made) - 2; ok && i >= 0; i-- {
-		if b.req.Items[i].Operation == want && b.made[i] != "" {
-			id.Text = b.made[i]
-			return nil
-		}
+func (b *batch) resolveLink(v *core.Value) error {
+	id, n := core.Identifier{Enum: core.UniqueIdentifierEnum(v.Uint())}, int32(v.Num)
+	if v.Kind == core.KindInteger {
+		id = core.Identifier{Nth: &n}
 	}
-	return core.Errorf(core.InvalidField, "no earlier item of the batch is %v", id.Enum)
+	if err := b.resolve(&id); err != nil {
+		return err
+	}
+	if id.Text == "" {
+		return core.Errorf(core.InvalidField, "a Linked Object Identifier is the ID Placeholder, which is empty")
+	}
+	*v = core.Text(id.Text)
+	return nil
+}
+
+// attributesIn lists the attributes that a request gives or asks for.
+func attributesIn(in any) core.Attributes {
+	switch in := in.(type) {
+	case *core.CreateInput:
+		return in.Attributes
+	case *core.CreateKeyPairInput:
+		return slices.Concat(in.Common, in.Private, in.Public)
+	case *core.RegisterInput:
+		return in.Attributes
+	case *core.RekeyInput:
+		return in.Attributes
+	case *core.LocateInput:
+		return in.Attributes
+	case *core.AddAttributeInput:
+		return core.Attributes{in.Attribute}
+	case *core.ModifyAttributeInput:
+		return core.Attributes{in.New}
+	}
+	return nil
 }

@@ -61,16 +61,17 @@ func everything() kmip.ClientItem {
 	return kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{})
 }
 
-// References into the batch (KMIP 2.1 §11.58) count items, also those whose
-// answer was too large.
+// References into the batch (KMIP 2.1 §4.58, §11.58) count the identifiers of the
+// answer; items whose answer was too large have none.
 func TestReferencesBehindATooLargeAnswer(t *testing.T) {
 	c := newClient(t, core.V2_1)
 	other := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt, large))
 	tooLarge := kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(other.ID)})
 	check := func(id core.Identifier) kmip.ClientItem { return kmiptest.Item(&kmip.Check, &core.CheckInput{ID: id}) }
 	c.MaximumResponseSize, c.ErrorOption = 1500, core.BatchErrorContinuationOptionContinue
-	_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), tooLarge, tooLarge, check(core.Identifier{Place: -3}), check(core.Identifier{Enum: core.UniqueCreate}))
-	if len(items) != 5 || items[0].Status != core.StatusSuccess || items[1].Reason != core.ReasonResponseTooLarge {
+	last := int32(-1)
+	_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), tooLarge, tooLarge, check(core.Identifier{Nth: new(int32)}), check(core.Identifier{Nth: &last}), check(core.Identifier{Enum: core.UniqueCreate}))
+	if len(items) != 6 || items[0].Status != core.StatusSuccess || items[1].Reason != core.ReasonResponseTooLarge {
 		t.Fatalf("%+v", items)
 	}
 	var made core.CreateOutput

@@ -24,19 +24,26 @@ func on[I, O any](op *kmip.Op[I, O], do func(*engine.Engine, context.Context, *c
 				return b.refuse(err)
 			}
 		}
+		if b.caller.Version >= core.V2_0 {
+			if err := b.resolveLinks(&in); err != nil {
+				return b.refuse(err)
+			}
+		}
 		out, err := do(b.server.Engine, b.ctx, &b.caller, &in)
 		if err != nil {
 			return err
 		}
-		made := ""
-		if op.ID != nil {
-			made = op.ID(&in).Text
-		}
 		if op.Made != nil {
-			made = op.Made(&out)
-			b.placeholder = made
+			b.placeholder = op.Made(&out)
 		}
-		b.made[len(b.made)-1] = made
+		switch {
+		case op.Told != nil:
+			b.told = append(b.told, op.Told(&out)...)
+		case op.Made != nil:
+			b.told = append(b.told, b.placeholder)
+		case op.ID != nil:
+			b.told = append(b.told, op.ID(&in).Text)
+		}
 		for _, f := range after {
 			f(b, &in, &out)
 		}
@@ -94,7 +101,7 @@ func getThenZero(b *batch) error {
 		return err
 	}
 	defer b.got.Secret.Release()
-	b.made[len(b.made)-1] = b.get.ID.Text
+	b.told = append(b.told, b.get.ID.Text)
 	return kmip.Succeed(&b.resp, b.item.BatchID, &kmip.Get, &b.got)
 }
 
@@ -126,10 +133,14 @@ func trim(b *batch, in *core.GetAttributesInput, out *core.GetAttributesOutput) 
 var setsPlaceholder = map[core.Operation]bool{core.OperationCreate: true, core.OperationCreateKeyPair: true, core.OperationRegister: true,
 	core.OperationReKey: true, core.OperationLocate: true, core.OperationCheck: true}
 
-// operationOf tells which operation's object a Unique Identifier enumeration of
-// KMIP 2.x means (2.1 §11.58).
-var operationOf = map[core.UniqueIdentifierEnum]core.Operation{
-	core.UniqueCreate: core.OperationCreate, core.UniqueCreateKeyPair: core.OperationCreateKeyPair,
-	core.UniqueCreateKeyPairPrivateKey: core.OperationCreateKeyPair, core.UniqueLocate: core.OperationLocate,
-	core.UniqueRegister: core.OperationRegister, core.UniqueReKey: core.OperationReKey,
+// operationOf tells which operation's answer a Unique Identifier enumeration of
+// KMIP 2.x means (2.1 §11.58), and which of its identifiers: every one, or from 1
+// on that one.
+var operationOf = map[core.UniqueIdentifierEnum]struct {
+	op  core.Operation
+	nth int
+}{
+	core.UniqueCreate: {core.OperationCreate, 0}, core.UniqueCreateKeyPair: {core.OperationCreateKeyPair, 0},
+	core.UniqueCreateKeyPairPrivateKey: {core.OperationCreateKeyPair, 1}, core.UniqueCreateKeyPairPublicKey: {core.OperationCreateKeyPair, 2},
+	core.UniqueLocate: {core.OperationLocate, 0}, core.UniqueRegister: {core.OperationRegister, 0}, core.UniqueReKey: {core.OperationReKey, 0},
 }
