@@ -45,9 +45,10 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 	}
 	if t != core.ObjectTypeTemplate {
 		as = append(as, core.Attribute{Tag: core.TagState, Value: core.Enum(core.PreActive)},
-			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)},
-			core.Attribute{Tag: core.TagFresh, Value: core.Bool(true)})
-		as = dedupe(as, core.TagFresh)
+			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)})
+		if k.op != core.OperationRegister || !as.Has(core.TagFresh) { // only what is registered can be known to somebody
+			as = as.Set(core.TagFresh, core.Bool(true))
+		}
 		if k.caller.Version != 0 && k.caller.Version < core.V2_0 && !as.Has(core.TagOperationPolicyName) {
 			as = as.Set(core.TagOperationPolicyName, core.Text(defaultPolicy))
 		}
@@ -63,16 +64,6 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 	}
 	o.Attributes = initUsageLimits(o.Attributes)
 	return o, nil
-}
-
-// dedupe keeps the first instance of a single-valued attribute.
-func dedupe(as core.Attributes, t core.Tag) core.Attributes {
-	seen := false
-	return slices.DeleteFunc(as, func(a core.Attribute) bool {
-		again := a.Tag == t && seen
-		seen = seen || a.Tag == t
-		return again
-	})
 }
 
 // groupFor chooses whose members may use the object besides its owner: the

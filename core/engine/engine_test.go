@@ -300,6 +300,24 @@ func TestLocatedItems(t *testing.T) {
 	}
 }
 
+// KMIP 2.1 §4.24: what the server makes is fresh; of what is registered a client may
+// say that it is not.
+func TestFreshAtBirth(t *testing.T) {
+	w := newWorld(t)
+	made := w.aesKey(core.TagFresh, core.Bool(false))
+	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey,
+		KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: make([]byte, 16), Algorithm: core.AlgorithmAES, Length: 128}},
+		Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagFresh, core.Bool(false))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{made: true, out.ID: false} {
+		if o, _ := w.store.Object(ctx, "default", id); o.Attributes.Bool(core.TagFresh) != want || len(o.Attributes.All(core.AttributeName{Tag: core.TagFresh})) != 1 {
+			t.Errorf("Fresh is %v, want %v", o.Attributes.All(core.AttributeName{Tag: core.TagFresh}), want)
+		}
+	}
+}
+
 // The members of an Object Group are given out one after the other; Fresh ends
 // with the first Get, and with nothing else (KMIP 1.2 §3.34, §4.9).
 func TestObjectGroupMembers(t *testing.T) {

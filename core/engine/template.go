@@ -52,6 +52,9 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 	if len(names) > maxTemplates {
 		return nil, core.Errorf(core.InvalidField, "%d Templates are named; a request may name %d", len(names), maxTemplates)
 	}
+	if len(names) == 0 {
+		return overlay(nil, given, core.AttributeName.Several), nil
+	}
 	var out core.Attributes
 	for _, n := range names {
 		t, err := k.findTemplate(n)

@@ -35,6 +35,9 @@ type batch struct {
 	id  [16]byte // the request id's text
 }
 
+// keptRoom bounds the identifiers whose room is kept for other messages.
+const keptRoom = 1024
+
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
 // respond appends the answer to a message to buf.
@@ -44,6 +47,9 @@ func (c *conn) respond(ctx context.Context, msg []byte, err error, buf []byte) (
 	out, keep := b.run(msg, err, buf)
 	items, told := b.req.Items, b.told
 	clear(items[:cap(items)])
+	if cap(told) > keptRoom {
+		told = nil
+	}
 	clear(told[:cap(told)])
 	*b = batch{req: kmip.Request{Items: items[:0]}, told: told[:0], ends: b.ends[:0]}
 	batches.Put(b)
