@@ -76,9 +76,11 @@ func (b *batch) run(msg []byte, err error, buf []byte) (out []byte, keep bool) {
 	b.caller.Version = v
 	b.limit = kmip.MaxMessageBytes * 4
 	b.resp.Begin(buf, v, time.Now().Unix(), b.correlation())
-	var answered []kmip.RequestItem // of a message that can be read
+	var answered []kmip.RequestItem
 	if err == nil {
-		answered, err = b.req.Items, b.refuseWhole()
+		if err = b.refuseWhole(); core.CodeOf(err) != core.InvalidMessage {
+			answered = b.req.Items
+		}
 	}
 	if err != nil {
 		b.whole(b.server.Engine.Refuse(b.ctx, &b.caller, 0, err), answered)
@@ -161,7 +163,8 @@ func (b *batch) credentials() error {
 }
 
 // whole answers a message of which nothing is done: each item with its Operation
-// (KMIP 1.4 Table 285, 2.1 §8.6), or what cannot be read by one item without.
+// (KMIP 1.4 Table 285, 2.1 §8.6), or what cannot be read, or is no message by the
+// rules, by one item without.
 func (b *batch) whole(err error, items []kmip.RequestItem) {
 	reason, text := b.reason(0, err)
 	start, count := b.resp.Mark()
