@@ -32,8 +32,8 @@ var ovhResponses = []ovh.OperationPayload{&payloads.ActivateResponsePayload{}, &
 // bytes: requests with every header field, and responses.
 func TestOvhIsRead(t *testing.T) {
 	eachVersion(t, func(t *testing.T, g *gen) {
-		if g.v >= core.V2_0 {
-			t.SkipNow()
+		if g.v >= core.V2_0 { // which the library does not speak
+			return
 		}
 		version := ovh.ProtocolVersion{ProtocolVersionMajor: int32(g.v.Major()), ProtocolVersionMinor: int32(g.v.Minor())}
 		for i := range ovhRequests {

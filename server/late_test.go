@@ -3,7 +3,6 @@ package server_test
 import (
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -55,7 +54,7 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 			t.Error("another answer came on that connection")
 		}
 	}
-	status, body := restCall(t, s, "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, inToken, base64.StdEncoding.EncodeToString([]byte("x"))))
+	status, body := post(t, s, "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, inToken, base64.StdEncoding.EncodeToString([]byte("x"))))
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "is not known") {
 		t.Errorf("REST answers a call that hangs with %d %s", status, body)
 	}
@@ -87,24 +86,4 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 	if err := s.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-}
-
-// restCall posts JSON as dev.
-func restCall(t *testing.T, s *servertest.Server, path, body string) (int, string) {
-	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
-	res, err := client.Post("https://"+s.HTTPS+path, "application/json", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
 }
