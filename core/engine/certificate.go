@@ -28,6 +28,9 @@ func (k *call) takeCertificate(o *core.ManagedObject, body *core.ObjectBody) err
 			return core.Wrap(core.InvalidField, err, "the Certificate Value is no X.509 certificate in DER")
 		}
 		describe(o, c)
+		if size := sizeOf(o.Attributes); size > maxAttributeBytes {
+			return tooLarge(size)
+		}
 	}
 	if err := k.takeData(o, body.CertificateValue, core.KeyFormatTypeX509); err != nil {
 		return err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -83,6 +84,28 @@ func TestOddCertificates(t *testing.T) {
 		if _, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: b}}); core.CodeOf(err) != core.InvalidField {
 			t.Errorf("%s: %v; want InvalidField", what, err)
+		}
+	}
+}
+
+// What a certificate says of itself counts in what its object may carry, as what
+// the client says does: its names can be as long as the message.
+func TestNamesInACertificateAreBounded(t *testing.T) {
+	w := newWorld(t)
+	public, private, _ := ed25519.GenerateKey(rand.Reader)
+	for n, want := range map[int]core.Code{1: core.Internal, maxAttributeBytes / 1024: core.InvalidField} {
+		c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "c"}}
+		for range n {
+			c.Subject.OrganizationalUnit = append(c.Subject.OrganizationalUnit, strings.Repeat("u", 1024))
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, c, public, private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
+		if core.CodeOf(err) != want || (err == nil) != (want == core.Internal) {
+			t.Errorf("a certificate with %d KiB of names: %v; want %v", n, err, want)
 		}
 	}
 }

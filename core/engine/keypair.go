@@ -82,7 +82,7 @@ func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, 
 	if err != nil {
 		return nil, err
 	}
-	given = overlay(shared, given, core.AttributeName.Several)
+	given = overlay(shared, given, several)
 	if err := checkTemplate(given); err != nil {
 		return nil, err
 	}

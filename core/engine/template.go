@@ -53,7 +53,7 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 		return nil, core.Errorf(core.InvalidField, "%d Templates are named; a request may name %d", len(names), maxTemplates)
 	}
 	if len(names) == 0 {
-		return overlay(nil, given, core.AttributeName.Several), nil
+		return overlay(nil, given, several), nil
 	}
 	var out core.Attributes
 	for _, n := range names {
@@ -61,14 +61,18 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 		if err != nil {
 			return nil, err
 		}
-		out = overlay(out, contentOf(t).Without(core.AttributeName{Tag: core.TagName}), core.AttributeName.Several)
+		out = overlay(out, contentOf(t).Without(core.AttributeName{Tag: core.TagName}), several)
 		if len(out) > maxAttributes { // each round, since joining takes time with their square
 			return nil, tooMany(len(out))
 		}
 	}
-	out = overlay(out, given, core.AttributeName.Several)
+	out = overlay(out, given, several)
 	return out, checkTemplate(out)
 }
+
+// several reports whether an object may have more than one value of an attribute;
+// it is kept in one place.
+func several(n core.AttributeName) bool { return n != custodyAttribute && n.Several() }
 
 // overlay joins two lists: of an attribute that has one value the upper list's
 // counts, of one that may have several the union.

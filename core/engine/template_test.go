@@ -159,6 +159,31 @@ func TestKeyPairJoinsCommonAndOwn(t *testing.T) {
 	}
 }
 
+// Where an object is kept is one thing: the request says it, or else the Template.
+func TestTemplateSaysWhereAKeyIsKept(t *testing.T) {
+	w := newWorld(t)
+	custody := func(m core.Mode) core.Attribute {
+		return core.Attribute{Vendor: custodyAttribute.Vendor, Name: custodyAttribute.Name, Value: core.Text(string(m))}
+	}
+	if _, err := w.keep(core.V1_4, attrs(core.TagName, name("on the token")), core.Attributes{custody(core.ModeResident)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		asked core.Attributes
+		want  core.Mode
+	}{{nil, core.ModeResident}, {core.Attributes{custody(core.ModeWrapped)}, core.ModeWrapped}} {
+		out, err := w.Create(ctx, in1(w.alice, core.V1_4), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"on the token"},
+			Attributes: append(attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), c.asked...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _ := w.store.Object(ctx, "default", out.ID)
+		if said := texts(o.Attributes.All(custodyAttribute)); o.Material.Mode != c.want || !slices.Equal(said, []string{string(c.want)}) {
+			t.Errorf("asked for %q: the key is %s and says %q, want %s", texts(c.asked), o.Material.Mode, said, c.want)
+		}
+	}
+}
+
 // What a Template keeps is as much as what other objects carry: Locate reads many
 // at once.
 func TestTemplateContentIsBounded(t *testing.T) {
