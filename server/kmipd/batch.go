@@ -186,7 +186,7 @@ func (b *batch) items() {
 	start, count := b.resp.Mark()
 	for i := range b.req.Items {
 		b.item = &b.req.Items[i]
-		b.conn.task.start(b.item.Operation)
+		b.conn.task.next(i, b.item.Operation)
 		mark, n := b.resp.Mark()
 		told := len(b.told)
 		err := b.attempt()

@@ -38,13 +38,16 @@ func (t *task) begin(msg *[]byte) {
 		t.version = versionOf(*msg)
 	}
 	t.state.Store(working)
-	t.start(0)
+	t.doing.Store(0)
+	t.began.Store(time.Now().UnixNano())
 }
 
-// start is called by the worker with each operation.
-func (t *task) start(op core.Operation) {
+// next is called by the worker with each operation. The first began with the task.
+func (t *task) next(i int, op core.Operation) {
 	t.doing.Store(uint32(op))
-	t.began.Store(time.Now().UnixNano())
+	if i > 0 {
+		t.began.Store(time.Now().UnixNano())
+	}
 }
 
 // done is called by the worker when the answer is ready, and tells whether it may
