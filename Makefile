@@ -23,7 +23,7 @@ run: need build ## everything for a first run, then serve (DIR=./dev)
 	@testdata/first-run.sh $(DIR)
 
 test: ## everything that must pass
-	@testdata/need.sh softhsm2 postgresql python3-pykmip || true
+	@testdata/need.sh softhsm2 postgresql python3-pykmip pkg-config libp11-kit-dev || true
 	go test ./...
 
 check: ## formatting, vet, layers, generated files, modules, short fuzz

@@ -6,6 +6,7 @@ for p in "$@"; do
     softhsm2) ls /usr/lib/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/*/libsofthsm2.so >/dev/null 2>&1 || ls /usr/lib*/softhsm/libsofthsm2.so >/dev/null 2>&1 || missing+=("$p") ;;
     postgresql) ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing+=("$p") ;;
     python3-pykmip) /usr/bin/python3 -c 'import kmip' 2>/dev/null || missing+=("$p") ;;
+    *) dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p") ;;
   esac
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
