@@ -123,7 +123,7 @@ func (s *pgStore) transact(ctx context.Context, p *pending) error {
 	}
 	defer c.Release()
 	if err := pipeline(ctx, c, all, p); err != nil {
-		c.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a connection that cannot is not used again
+		c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
 		return err
 	}
 	tag, err := c.Exec(ctx, "COMMIT")
