@@ -183,6 +183,21 @@ type HSM interface {
 	Close(ctx context.Context) error
 }
 
+// Sealer makes and checks the seals of database rows. The key of a tenant's
+// seals is in the token; tenant "" names the system set, which seals the rows
+// that decide about tenants or belong to none. The caller writes a row in one
+// canonical form, with the table's name in it, so that a row of one table is
+// never valid in another. Errors carry TokenUnavailable when the tenant's keys
+// are not loaded, CryptographicFailure when the seal is wrong. Safe for
+// concurrent use.
+type Sealer interface {
+	// Seal returns the seal of a row under the newest key R: two bytes of its
+	// epoch, big endian, then 32 bytes.
+	Seal(tenant string, row []byte) ([]byte, error)
+	// CheckSeal returns an error unless seal is the seal of row.
+	CheckSeal(tenant string, row, seal []byte) error
+}
+
 // HSMHealth is the state of a token for people and probes.
 type HSMHealth struct {
 	Ready                                        bool

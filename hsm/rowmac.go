@@ -2,7 +2,6 @@ package hsm
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
 	"hash"
 
@@ -22,7 +21,10 @@ func (n *tenant) seal(k core.Key) []byte {
 // mac is HMAC-SHA256 over length-prefixed fields; its first two bytes are the
 // row key's epoch.
 func (n *tenant) mac(k core.Key, epoch int) []byte {
-	h := hmac.New(sha256.New, n.rowKey[epoch])
+	return n.rowKeys[epoch].material.sum(withEpoch(epoch), func(h hash.Hash) { writeMaterial(h, &k) })
+}
+
+func writeMaterial(h hash.Hash, k *core.Key) {
 	m := k.Material
 	for _, s := range []string{"v1", k.Tenant, k.ID, string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
 		writeField(h, []byte(s))
@@ -35,7 +37,6 @@ func (n *tenant) mac(k core.Key, epoch int) []byte {
 	writeField(h, m.Token)
 	writeField(h, m.Blob)
 	writeField(h, m.TTLV)
-	return h.Sum(binary.BigEndian.AppendUint16(make([]byte, 0, 34), uint16(epoch)))
 }
 
 func writeField(h hash.Hash, b []byte) {
@@ -47,11 +48,11 @@ func writeField(h hash.Hash, b []byte) {
 
 // verify refuses a row that is not as it was sealed.
 func (n *tenant) verify(k core.Key) error {
-	if k.Material == nil || len(k.Material.MAC) != 2+sha256.Size {
+	if k.Material == nil || len(k.Material.MAC) != sealBytes {
 		return tampered(k)
 	}
 	epoch := int(binary.BigEndian.Uint16(k.Material.MAC))
-	if n.rowKey[epoch] == nil || !hmac.Equal(n.mac(k, epoch), k.Material.MAC) {
+	if _, ok := n.rowKeys[epoch]; !ok || !hmac.Equal(n.mac(k, epoch), k.Material.MAC) {
 		return tampered(k)
 	}
 	return nil

@@ -19,11 +19,11 @@ const (
 )
 
 // tenant is what the token holds for one tenant: handles of its keys by
-// purpose and epoch, and the row MAC keys, which are derived in the token.
+// purpose and epoch, and the keys of its MACs, which are derived in the token.
 type tenant struct {
-	keys   map[string]map[int]p11.ObjectHandle // purpose -> epoch -> handle
-	newest map[string]int
-	rowKey map[int][]byte // epoch of R -> HMAC key
+	keys    map[string]map[int]p11.ObjectHandle // purpose -> epoch -> handle
+	newest  map[string]int
+	rowKeys map[int]rowKeys // by epoch of R
 }
 
 // template is written in full for every object: tokens' defaults allow all.
@@ -188,7 +188,7 @@ func (t *Token) reloadTenants() error {
 }
 
 func (t *Token) loadTenant(s p11.SessionHandle, keys []core.TenantKey) error {
-	n := &tenant{keys: map[string]map[int]p11.ObjectHandle{}, newest: map[string]int{}, rowKey: map[int][]byte{}}
+	n := &tenant{keys: map[string]map[int]p11.ObjectHandle{}, newest: map[string]int{}, rowKeys: map[int]rowKeys{}}
 	if err := t.admin.take(t.cfg.Wait); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (t *Token) loadTenant(s p11.SessionHandle, keys []core.TenantKey) error {
 		n.keys[k.Purpose][k.Epoch] = h
 		n.newest[k.Purpose] = max(n.newest[k.Purpose], k.Epoch)
 		if k.Purpose == "R" {
-			if n.rowKey[k.Epoch], err = t.deriveRowKey(s, h, k); err != nil {
+			if n.rowKeys[k.Epoch], err = t.deriveRowKeys(s, h); err != nil {
 				return err
 			}
 			t.root.Store(uint64(h))
@@ -243,11 +243,22 @@ func (t *Token) genuine(s p11.SessionHandle, k core.TenantKey) (p11.ObjectHandle
 	return found[0], nil
 }
 
-func (t *Token) deriveRowKey(s p11.SessionHandle, root p11.ObjectHandle, k core.TenantKey) ([]byte, error) {
-	if err := t.lib.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, root); err != nil {
-		return nil, err
+// deriveRowKeys has the token derive the keys of MACs by HMAC of fixed texts.
+func (t *Token) deriveRowKeys(s p11.SessionHandle, root p11.ObjectHandle) (k rowKeys, err error) {
+	for _, d := range []struct {
+		text string
+		key  *macKey
+	}{{materialMACText, &k.material}, {rowSealText, &k.row}} {
+		if err := t.lib.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, root); err != nil {
+			return k, err
+		}
+		b, err := t.lib.Sign(s, []byte(d.text))
+		if err != nil {
+			return k, err
+		}
+		*d.key = newMACKey(b)
 	}
-	return t.lib.Sign(s, fmt.Appendf(nil, "keyreeve row v1|%s|%d", k.Tenant, k.Epoch))
+	return k, nil
 }
 
 // of returns the tenant's keys, or TokenUnavailable when they are not loaded.

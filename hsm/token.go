@@ -97,7 +97,10 @@ type Token struct {
 	stop     chan struct{} // ends the sweeper
 }
 
-var _ core.HSM = (*Token)(nil)
+var (
+	_ core.HSM    = (*Token)(nil)
+	_ core.Sealer = (*Token)(nil)
+)
 
 // Open loads the library, finds the token, logs in once and runs the self-test.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
