@@ -109,13 +109,10 @@ func (k *call) end(err error) error {
 }
 
 // lasting is a context that does not end with the request: what has been done
-// is recorded, whoever has gone away meanwhile.
-func (k *call) lasting() context.Context {
-	if k.ctx.Done() == nil {
-		return k.ctx
-	}
-	return context.WithoutCancel(k.ctx)
-}
+// is recorded, whoever has gone away meanwhile. It is not derived from the
+// request's, because that would be an allocation for each use of a key, and no
+// port reads a context's values.
+func (k *call) lasting() context.Context { return context.Background() }
 
 // unrecorded is the answer to an operation whose record could not be stored. It
 // says why as the store does.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // Authenticator tells who a verified connection is; see package authn.
@@ -99,7 +100,14 @@ func Server(h http.Handler, c *tls.Config, operation time.Duration) *http.Server
 	one := new(http.Protocols)
 	one.SetHTTP1(true)
 	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 20*time.Second + operation,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ConnContext: withConnection}
+}
+
+type connectionKey struct{}
+
+// withConnection lets a handler look at its connection.
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, c)
 }
 
 // wrap is what all routes have in common.
@@ -133,12 +141,16 @@ func (s *service) wrap(to route) http.HandlerFunc {
 }
 
 // within does what a route is for, or answers that it has not come back: a call
-// into the HSM cannot be ended from outside.
+// into the HSM cannot be ended from outside. The work's context ends with the
+// connection: net/http does not see a client go away that has sent something
+// behind its request.
 func (s *service) within(to route, c *core.Caller, r *http.Request) (any, error) {
 	type result struct {
 		out any
 		err error
 	}
+	ctx, leave := context.WithCancel(r.Context())
+	defer leave()
 	back := make(chan result, 1)
 	go func() {
 		defer func() {
@@ -147,17 +159,25 @@ func (s *service) within(to route, c *core.Caller, r *http.Request) (any, error)
 				back <- result{err: fmt.Errorf("panic: %v", p)}
 			}
 		}()
-		out, err := to.handle(s, c, r)
+		out, err := to.handle(s, c, r.WithContext(ctx))
 		back <- result{out, err}
 	}()
-	timer := time.NewTimer(s.Operation)
+	timer, tick := time.NewTimer(s.Operation), time.NewTicker(bounds.WatchEvery)
 	defer timer.Stop()
-	select {
-	case r := <-back:
-		return r.out, r.err
-	case <-timer.C:
-		plain := *c
-		return nil, s.Engine.Leave(context.WithoutCancel(r.Context()), &plain, to.operation, s.Operation)
+	defer tick.Stop()
+	conn, _ := ctx.Value(connectionKey{}).(net.Conn)
+	for {
+		select {
+		case r := <-back:
+			return r.out, r.err
+		case <-tick.C:
+			if bounds.Gone(conn) {
+				leave()
+			}
+		case <-timer.C:
+			plain := *c
+			return nil, s.Engine.Leave(context.WithoutCancel(ctx), &plain, to.operation, s.Operation)
+		}
 	}
 }
 

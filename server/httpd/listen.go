@@ -61,6 +61,9 @@ type counted struct {
 	left func()
 }
 
+// NetConn is what is counted.
+func (c *counted) NetConn() net.Conn { return c.Conn }
+
 func (c *counted) Close() error {
 	defer c.left()
 	return c.Conn.Close()

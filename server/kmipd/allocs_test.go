@@ -106,8 +106,11 @@ func door(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (
 	return &conn{server: srv, peer: "127.0.0.1", principal: p, cert: &x509.Certificate{}, answered: make(chan bool, 1)}, msg
 }
 
+// open is a context that can be cancelled, as a connection's is.
+var open, _ = context.WithCancel(context.Background())
+
 func (c *conn) once(t testing.TB, msg, buf []byte) {
-	out, keep := c.respond(context.Background(), msg, nil, buf[:0])
+	out, keep := c.respond(open, msg, nil, buf[:0])
 	if !keep || len(out) < 250 {
 		t.Fatalf("the answer is %x", out)
 	}

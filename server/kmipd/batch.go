@@ -189,7 +189,10 @@ func (b *batch) items() {
 		b.conn.task.next(i, b.item.Operation)
 		mark, n := b.resp.Mark()
 		told := len(b.told)
-		err := b.attempt()
+		err := b.abandoned()
+		if err == nil {
+			err = b.attempt()
+		}
 		if err != nil {
 			b.told = b.told[:told]
 		}
@@ -199,13 +202,21 @@ func (b *batch) items() {
 		}
 		b.resp.Truncate(mark, n)
 		full := b.failed(err, undo, i, start, count)
-		if full || b.req.Header.ErrorOption != core.BatchErrorContinuationOptionContinue {
+		if full || b.ctx.Err() != nil || b.req.Header.ErrorOption != core.BatchErrorContinuationOptionContinue {
 			return
 		}
 	}
 	if undo {
 		b.server.Engine.Keep(b.ctx, b.caller.Undo)
 	}
+}
+
+// abandoned refuses an item that would begin after the connection has ended.
+func (b *batch) abandoned() error {
+	if b.ctx.Err() == nil {
+		return nil
+	}
+	return b.refuse(core.Errorf(core.Busy, "the connection ended before this item was begun; nothing was done"))
 }
 
 // attempt answers the current item. How large the attribute is that Delete

@@ -23,10 +23,11 @@ type conn struct {
 	peer      string
 	principal *core.Principal
 	cert      *x509.Certificate
-	idle      atomic.Bool // waiting for a message's first byte
-	wrote     time.Time   // when the last answer went out
-	answered  chan bool   // from the worker: whether the connection goes on
-	task      task        // what the worker does
+	idle      atomic.Bool        // waiting for a message's first byte
+	wrote     time.Time          // when the last answer went out
+	answered  chan bool          // from the worker: whether the connection goes on
+	task      task               // what the worker does
+	leave     context.CancelFunc // ends the work that is done for the connection
 }
 
 // buffers hold messages while they are worked on; an idle connection holds none.
@@ -54,6 +55,8 @@ func (c *conn) wake() {
 
 // serve answers messages until the client leaves, errs or falls silent.
 func (c *conn) serve(ctx context.Context) {
+	ctx, c.leave = context.WithCancel(ctx)
+	defer c.leave()
 	defer c.server.forget(c)
 	defer func() {
 		if p := recover(); p != nil {

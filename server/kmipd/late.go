@@ -8,8 +8,12 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
+// The work for a connection ends with the connection: its context is cancelled
+// when the client has gone, and when an operation has lasted too long.
+//
 // A call into the HSM cannot be ended from outside, and one that hangs keeps the
 // worker that made it. Its client is answered all the same: the connection, which
 // waits for the worker, answers in its place when an operation lasts too long, and
@@ -54,32 +58,39 @@ func (t *task) next(i int, op core.Operation) {
 // still be written.
 func (t *task) done() bool { return t.state.CompareAndSwap(working, answering) }
 
-// wait waits for the worker, or answers in its place and ends the connection.
+// wait waits for the worker, or answers in its place and ends the connection. If
+// the client goes away meanwhile, it cancels the work and goes on waiting: the
+// connection keeps its slot for as long as it causes work.
 func (c *conn) wait(ctx context.Context) bool {
 	t := &c.task
+	first := min(c.server.Limits.Operation, bounds.WatchEvery)
 	if t.timer == nil {
-		t.timer = time.NewTimer(c.server.Limits.Operation)
+		t.timer = time.NewTimer(first)
 	} else {
-		t.timer.Reset(c.server.Limits.Operation)
+		t.timer.Reset(first)
 	}
 	for {
 		select {
 		case keep := <-c.answered:
 			t.timer.Stop()
-			return keep
+			return keep && ctx.Err() == nil
 		case <-t.timer.C:
+		}
+		if ctx.Err() == nil && bounds.Gone(c.wire.Conn) {
+			c.leave()
 		}
 		over := c.server.Limits.Operation - time.Since(time.Unix(0, t.began.Load()))
 		if over <= 0 && t.state.CompareAndSwap(working, left) {
-			c.leave(ctx)
+			c.answerInPlace(context.WithoutCancel(ctx))
+			c.leave()
 			return false
 		}
-		t.timer.Reset(max(over, time.Millisecond*10))
+		t.timer.Reset(min(max(over, time.Millisecond*10), bounds.WatchEvery))
 	}
 }
 
-// leave answers for a worker that does not come back.
-func (c *conn) leave(ctx context.Context) {
+// answerInPlace answers for a worker that does not come back.
+func (c *conn) answerInPlace(ctx context.Context) {
 	op := core.Operation(c.task.doing.Load())
 	b := &batch{conn: c, ctx: ctx}
 	b.caller = core.Caller{Principal: c.principal, Door: core.DoorKMIP, Address: c.peer, RequestID: b.requestID(), Version: c.task.version}

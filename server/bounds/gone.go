@@ -1,0 +1,52 @@
+package bounds
+
+import (
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// WatchEvery is how often a door looks whether the client of a request that is
+// being worked on is still there. Requests that take less time pay nothing.
+const WatchEvery = 100 * time.Millisecond
+
+// Gone reports whether the client of a TCP connection has closed its sending side
+// or reset the connection. It sees that also while requests that have arrived are
+// still unread. A client that closes its sending side before it has its answer is
+// taken as gone, as net/http does: TCP does not tell the two apart.
+//
+// c may be wrapped; wrappers have a method NetConn, as that of crypto/tls. It
+// reports false for what is no TCP connection.
+func Gone(c net.Conn) bool {
+	raw := rawOf(c)
+	if raw == nil {
+		return false
+	}
+	gone := false
+	err := raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(fds, 0)
+		gone = err == nil && n > 0 && fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+	})
+	return gone || err != nil // an error: this side has closed it
+}
+
+func rawOf(c net.Conn) syscall.RawConn {
+	for c != nil {
+		if t, ok := c.(*net.TCPConn); ok {
+			raw, err := t.SyscallConn()
+			if err != nil {
+				return nil
+			}
+			return raw
+		}
+		wrapper, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = wrapper.NetConn()
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package httpd
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+type everyone struct{}
+
+func (everyone) Principal(*tls.ConnectionState) (*core.Principal, error) {
+	return &core.Principal{Tenant: "default", ID: "dev"}, nil
+}
+func (everyone) Revoked(*x509.Certificate) bool { return false }
+
+// Work ends when its client has gone, however it went and whatever it sent before.
+func TestWorkEndsWithItsConnection(t *testing.T) {
+	began, ended := make(chan bool, 100), make(chan bool, 100)
+	s := &service{Options{Auth: everyone{}, Operation: time.Minute}}
+	slow := route{handle: func(_ *service, _ *core.Caller, r *http.Request) (any, error) {
+		began <- true
+		select {
+		case <-r.Context().Done():
+			ended <- true
+		case <-time.After(20 * time.Second):
+			ended <- false
+		}
+		return nil, core.Errorf(core.Busy, "the test gave up")
+	}}
+	h := httptest.NewUnstartedServer(nil)
+	h.Config = Server(s.wrap(slow), nil, time.Minute)
+	h.Listener = Bounded(h.Listener, 100, 100)
+	h.StartTLS()
+	defer h.Close()
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	reset := func(c *tls.Conn, linger int) {
+		raw := c.NetConn().(*net.TCPConn)
+		raw.SetLinger(linger)
+		raw.Close()
+	}
+	for what, leave := range map[string]func(*tls.Conn){
+		"close":                        func(c *tls.Conn) { c.Close() },
+		"close without TLS' alert":     func(c *tls.Conn) { reset(c, -1) },
+		"reset":                        func(c *tls.Conn) { reset(c, 0) },
+		"close behind another request": func(c *tls.Conn) { fmt.Fprint(c, request); c.Close() },
+		"close in another request":     func(c *tls.Conn) { fmt.Fprint(c, "G"); c.Close() },
+	} {
+		c, err := tls.Dial("tcp", h.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, request)
+		<-began
+		leave(c)
+		if !<-ended {
+			t.Errorf("%s: the work goes on", what)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package kmipd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+)
+
+// everyone is an authenticator that takes every certificate for one principal.
+type everyone struct{ who *core.Principal }
+
+func (e everyone) Principal(*tls.ConnectionState) (*core.Principal, error) { return e.who, nil }
+func (everyone) Revoked(*x509.Certificate) bool                            { return false }
+
+// listen serves a door over TLS on the loopback, for clients with the returned settings.
+func listen(t testing.TB, srv *Server) (addr string, client *tls.Config) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := errors.Join(certs.Init(dir), certs.Issue(dir, certs.Request{Name: "dev", Tenant: "default"})); err != nil {
+		t.Fatal(err)
+	}
+	client, err := kmiptest.Config(dir+"/certs", "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(dir+"/certs/server.pem", dir+"/certs/server-key.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: client.RootCAs}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(context.Background(), l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		srv.Shutdown(ctx)
+		<-served
+	})
+	return l.Addr().String(), client
+}
+
+// waiting is an HSM whose Clear lasts until its context ends.
+type waiting struct {
+	copied
+	began, ended chan bool
+}
+
+func (w waiting) Clear(ctx context.Context, _ core.Key, dst []byte) ([]byte, error) {
+	w.began <- true
+	select {
+	case <-ctx.Done():
+		w.ended <- true
+	case <-time.After(20 * time.Second):
+		w.ended <- false
+	}
+	return nil, core.Errorf(core.TokenUnavailable, "the test's HSM gave up")
+}
+
+// Work ends when its client has gone, however it went and whatever it sent
+// before, and when the operation has lasted too long.
+func TestWorkEndsWithItsConnection(t *testing.T) {
+	c, get := door(t, func(s core.Store) core.Store { return s }, audit.New("n"))
+	hsm := waiting{began: make(chan bool, 100), ended: make(chan bool, 100)}
+	c.server.Engine.HSM = hsm
+	srv := &Server{Engine: c.server.Engine, Auth: everyone{c.principal}, Log: slog.New(slog.DiscardHandler)}
+	addr, with := listen(t, srv)
+	short := &Server{Engine: c.server.Engine, Auth: everyone{c.principal}, Log: slog.New(slog.DiscardHandler), Limits: Limits{Operation: 300 * time.Millisecond}}
+	shortAddr, shortWith := listen(t, short)
+	noAlert := func(k *kmiptest.Client, linger int) {
+		raw := k.Conn.(*tls.Conn).NetConn().(*net.TCPConn)
+		raw.SetLinger(linger)
+		raw.Close()
+	}
+	for what, leave := range map[string]func(*kmiptest.Client){
+		"close":                       func(k *kmiptest.Client) { k.Close() },
+		"close without TLS' alert":    func(k *kmiptest.Client) { noAlert(k, -1) },
+		"reset":                       func(k *kmiptest.Client) { noAlert(k, 0) },
+		"close behind other requests": func(k *kmiptest.Client) { k.Conn.Write(get); k.Conn.Write(get); k.Close() },
+		"close in another request":    func(k *kmiptest.Client) { k.Conn.Write(get[:20]); k.Close() },
+		"reset behind other requests": func(k *kmiptest.Client) { k.Conn.Write(get); noAlert(k, 0) },
+	} {
+		k, err := kmiptest.Dial(addr, with, core.V1_4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Conn.Write(get); err != nil {
+			t.Fatal(err)
+		}
+		<-hsm.began
+		leave(k)
+		if !<-hsm.ended {
+			t.Errorf("%s: the work goes on", what)
+		}
+	}
+	k, err := kmiptest.Dial(shortAddr, shortWith, core.V1_4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	raw, err := k.Send(get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := kmip.ParseResponse(raw); err != nil || len(r.Items) != 1 || r.Items[0].Reason != core.ReasonGeneralFailure {
+		t.Errorf("an operation that lasts too long is answered %+v, %v", r, err)
+	}
+	<-hsm.began
+	if !<-hsm.ended {
+		t.Error("the work goes on after limits.operation")
+	}
+	if len(hsm.began) > 0 {
+		t.Errorf("%d more requests were begun after their clients had gone", len(hsm.began))
+	}
+}
+
+// Items of a batch are not begun after the connection has ended, and those before
+// are taken back if the client asked for that.
+func TestBatchEndsWithItsConnection(t *testing.T) {
+	for _, option := range []core.BatchErrorContinuationOption{core.BatchErrorContinuationOptionStop, core.BatchErrorContinuationOptionContinue, core.BatchErrorContinuationOptionUndo} {
+		conn, _ := door(t, func(s core.Store) core.Store { return s }, audit.New("n"))
+		create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+		msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{ErrorOption: option}, create, create, create)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithCancel(context.Background())
+		made := 0
+		conn.server.Engine.HSM = leaving{leave: leave, made: &made}
+		out, _ := conn.respond(ctx, msg, nil, nil)
+		r, err := kmip.ParseResponse(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := r.Items[len(r.Items)-1]
+		if made != 1 || len(r.Items) != 2 || last.Status != core.StatusOperationFailed {
+			t.Errorf("%v: %d keys were made; the answer is %+v", option, made, r.Items)
+		}
+		want := core.StatusSuccess
+		if option == core.BatchErrorContinuationOptionUndo {
+			want = core.StatusOperationUndone
+		}
+		if r.Items[0].Status != want {
+			t.Errorf("%v: the first item is %v, want %v", option, r.Items[0].Status, want)
+		}
+	}
+}
+
+// leaving is an HSM whose client goes away with the first key made.
+type leaving struct {
+	copied
+	leave func()
+	made  *int
+}
+
+func (h leaving) Generate(ctx context.Context, k core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
+	h.leave()
+	*h.made++
+	h.key = make([]byte, 32)
+	return h.copied.Generate(ctx, k, s)
+}
