@@ -71,8 +71,9 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "detail", r.Detail)
 	b = append(b, '}')
 	body := append(make([]byte, 0, len(b)), b...)
-	*buf = b
-	buffers.Put(buf)
+	if *buf = b; core.Retire(b) {
+		buffers.Put(buf)
+	}
 	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: body}
 }
 

@@ -21,7 +21,7 @@ func (s *Secret) Bytes() []byte { return s.buf }
 // a buffer that had to be left behind is zeroed.
 func (s *Secret) Set(b []byte) {
 	if cap(s.buf) > 0 && (cap(b) == 0 || &s.buf[:1][0] != &b[:1][0]) {
-		clear(s.buf[:cap(s.buf)])
+		Retire(s.buf[:cap(s.buf)])
 	}
 	s.buf = b
 }
@@ -31,9 +31,10 @@ func (s *Secret) Release() {
 	if s == nil {
 		return
 	}
-	clear(s.buf[:cap(s.buf)])
-	s.buf = s.buf[:0]
-	secrets.Put(s)
+	if Retire(s.buf[:cap(s.buf)]) {
+		s.buf = s.buf[:0]
+		secrets.Put(s)
+	}
 }
 
 func (s *Secret) String() string               { return "redacted" }

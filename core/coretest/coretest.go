@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -62,4 +63,13 @@ func read(t testing.TB, name string) []byte {
 		t.Skipf("the facts of the standard are not there: set KEYREEVE_SHARED to the folder that holds oasis/facts/%s", name)
 	}
 	return b
+}
+
+// Retired reports whether nothing is left in b but what core.Retire leaves.
+func Retired(b []byte) bool {
+	left := byte(0)
+	if core.Poison {
+		left = core.PoisonByte
+	}
+	return !slices.ContainsFunc(b, func(c byte) bool { return c != left })
 }

@@ -101,7 +101,7 @@ func (k *call) end(err error) error {
 	k.part.settle(err)
 	k.Observe(Observation{Operation: k.op, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
-	if decided {
+	if decided && !core.Poison {
 		*k = call{record: core.Record{Reasons: k.record.Reasons[:0]}}
 		calls.Put(k)
 	}

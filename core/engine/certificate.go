@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -23,7 +24,9 @@ func (k *call) takeCertificate(o *core.ManagedObject, body *core.ObjectBody) err
 	o.Attributes = o.Attributes.Set(core.TagCertificateType, core.Enum(body.CertificateType)).
 		Set(core.TagCertificateLength, core.Int(int32(len(body.CertificateValue))))
 	if body.CertificateType == core.CertificateTypeX509 {
-		c, err := x509.ParseCertificate(body.CertificateValue)
+		// A copy is parsed: the parser's result keeps slices of what it read, and
+		// the value is lent for the time of the request.
+		c, err := x509.ParseCertificate(bytes.Clone(body.CertificateValue))
 		if err != nil {
 			return core.Wrap(core.InvalidField, err, "the Certificate Value is no X.509 certificate in DER")
 		}
@@ -52,12 +55,13 @@ func describe(o *core.ManagedObject, c *x509.Certificate) {
 	if len(serial) == 0 {
 		serial = []byte{0}
 	}
-	der, _ := asn1.Marshal(c.SerialNumber) // as in the certificate, like the names; an integer has a form
+	issuer, subject := bytes.Clone(c.RawIssuer), bytes.Clone(c.RawSubject) // so that they do not hold the whole certificate in memory
+	der, _ := asn1.Marshal(c.SerialNumber)                                 // as in the certificate, like the names; an integer has a form
 	as = as.Set(core.TagX509CertificateIdentifier, core.Structure(
-		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(c.RawIssuer)},
+		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)},
 		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(der)}))
-	as = as.Set(core.TagX509CertificateIssuer, core.Structure(core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(c.RawIssuer)}))
-	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(c.RawSubject)}))
+	as = as.Set(core.TagX509CertificateIssuer, core.Structure(core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)}))
+	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(subject)}))
 	as = as.Set(core.TagCertificateIdentifier, core.Structure(
 		core.Field{Tag: core.TagIssuer, Value: core.Text(c.Issuer.String())},
 		core.Field{Tag: core.TagSerialNumber, Value: core.Text(strings.ToUpper(hex.EncodeToString(serial)))}))

@@ -17,7 +17,7 @@ func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err er
 	}
 	k.storage = in.ProtectionMasks
 	opened, err := k.open(in)
-	defer clear(opened)
+	defer func() { core.Retire(opened) }()
 	if err != nil {
 		return out, err
 	}
@@ -105,7 +105,7 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if err != nil {
 		return err
 	}
-	defer clear(n.Bytes)
+	defer core.Retire(n.Bytes)
 	if err := agree(o, &n, kb); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 		return err
 	}
 	if kb.Transparent != nil {
-		defer clear(spec.Registered)
+		defer core.Retire(spec.Registered)
 	}
 	if err := k.place(o, &spec); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 		if spec.TTLV, err = k.Formats.EncodeKeyValue(nil, &plain, k.caller.Version); err != nil {
 			return err
 		}
-		defer clear(spec.TTLV)
+		defer core.Retire(spec.TTLV)
 	}
 	var facts core.KeyFacts
 	if o.Material, facts, err = k.HSM.Import(k.ctx, o.Key(), spec, n.Bytes); err != nil {

@@ -161,7 +161,7 @@ func (s *stream) hold(data []byte) error {
 		}
 		grown := make([]byte, len(s.data), size)
 		copy(grown, s.data)
-		clear(s.data)
+		core.Retire(s.data)
 		s.data = grown
 	}
 	s.data = append(s.data, data...)
@@ -229,7 +229,7 @@ func (s *stream) release() {
 	if s == nil || s.kept {
 		return
 	}
-	clear(s.data[:cap(s.data)])
+	core.Retire(s.data[:cap(s.data)])
 	s.data = nil
 	t := s.table
 	t.mu.Lock()

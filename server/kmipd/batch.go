@@ -45,6 +45,9 @@ func (c *conn) respond(ctx context.Context, msg []byte, err error, buf []byte) (
 	b := batches.Get().(*batch)
 	b.conn, b.ctx = c, ctx
 	out, keep := b.run(msg, err, buf)
+	if !core.Retire(b.id[:]) {
+		return out, keep
+	}
 	items, told := b.req.Items, b.told
 	clear(items[:cap(items)])
 	if cap(told) > keptRoom {

@@ -36,11 +36,10 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b 
 // keepBuffer is the largest buffer, in bytes, that goes back to the pool.
 const keepBuffer = 64 * 1024
 
-// putBuffer zeroes what was used before others may have it: requests and
+// putBuffer retires what was used before others may have it: requests and
 // answers carry keys.
 func putBuffer(b *[]byte) {
-	clear((*b)[:cap(*b)])
-	if cap(*b) <= keepBuffer {
+	if core.Retire((*b)[:cap(*b)]) && cap(*b) <= keepBuffer {
 		*b = (*b)[:0]
 		buffers.Put(b)
 	}
@@ -144,7 +143,7 @@ func (c *conn) readBody(in *[]byte, header []byte, n int) bool {
 		if cap(b) < at+step {
 			grown := make([]byte, at, min(n, max(2*cap(b), at+step)))
 			copy(grown, b)
-			clear(b)
+			core.Retire(b)
 			b = grown
 		}
 		b = b[:at+step]

@@ -1,5 +1,0 @@
-//go:build !race
-
-package kmipd
-
-const raced = false
