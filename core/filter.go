@@ -21,6 +21,9 @@ func (f *Filter) matchesOne(want *Attribute, o *ManagedObject) bool {
 	case want.Tag == TagCryptographicUsageMask:
 		v, ok := o.Attributes.Get(want.Tag)
 		return ok && v.Uint()&want.Value.Uint() == want.Value.Uint()
+	case want.Tag == TagOperationPolicyName:
+		name, ok := o.OperationPolicyName()
+		return ok && Text(name).Equal(want.Value)
 	case want.Tag == TagUsageLimits:
 		v, ok := o.Attributes.Get(want.Tag)
 		return ok && suffices(v, want.Value)

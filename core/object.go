@@ -18,6 +18,20 @@ type ManagedObject struct {
 	Material   Material
 }
 
+// DefaultOperationPolicy is the Operation Policy Name of an object whose client
+// named none (KMIP 1.4 §3.18.2). It is implied and not stored: a client may still
+// add a name. keyreeve's own policy does not depend on it.
+const DefaultOperationPolicy = "default"
+
+// OperationPolicyName returns the name that a client of KMIP 1.x sees. A Template
+// has one only if its client gave it.
+func (o *ManagedObject) OperationPolicyName() (string, bool) {
+	if v, ok := o.Attributes.Get(TagOperationPolicyName); ok {
+		return v.Text, true
+	}
+	return DefaultOperationPolicy, o.Type != ObjectTypeTemplate
+}
+
 // Algorithm is the Cryptographic Algorithm attribute, 0 when absent.
 func (o *ManagedObject) Algorithm() CryptographicAlgorithm {
 	return CryptographicAlgorithm(o.Attributes.Num(TagCryptographicAlgorithm))

@@ -18,9 +18,10 @@ type coder struct {
 	answer  bool // what is written is the server's
 	err     error
 
-	frame frame      // reading: the structure whose fields are asked for
-	many  []core.Tag // reading: the fields that were asked for by each
-	out   []byte     // writing: appended to
+	frame frame       // reading: the structure whose fields are asked for
+	many  []core.Tag  // reading: the fields that were asked for by each
+	asked *[]core.Tag // reading again, to name an unknown field: the fields that are asked for
+	out   []byte      // writing: appended to
 }
 
 var coders = sync.Pool{New: func() any { return new(coder) }}
@@ -78,6 +79,9 @@ func (c *coder) field(t core.Tag, k core.Kind, must bool) (item, bool) {
 	if c.err != nil {
 		return item{}, false
 	}
+	if c.asked != nil {
+		*c.asked = append(*c.asked, t)
+	}
 	it, ok := c.frame.find(t)
 	if !ok {
 		if must {
@@ -94,7 +98,8 @@ func (c *coder) field(t core.Tag, k core.Kind, must bool) (item, bool) {
 
 // done refuses fields that nobody asked for: one that stands twice and has one
 // value, or one that the version does not have (KMIP 1.2 §11.1).
-func (c *coder) done() {
+// again reads the structure once more, to name such a field.
+func (c *coder) done(again func()) {
 	if c.err != nil {
 		return
 	}
@@ -115,8 +120,27 @@ func (c *coder) done() {
 		seen[it.tag] = true
 	}
 	if !c.lenient {
-		c.fail(core.Errorf(core.InvalidField, "%v has a field that KMIP %v does not know there", c.frame.tag, c.v))
+		c.fail(core.Errorf(core.InvalidField, "%v has the field %v, which KMIP %v does not know there", c.frame.tag, c.unknown(again), c.v))
 	}
+}
+
+// unknown names the first field of the structure that again, which reads the
+// structure once more, does not ask for. What the first reading filled in is
+// dropped with the error.
+func (c *coder) unknown(again func()) core.Tag {
+	var asked []core.Tag
+	body := c.frame.body
+	c.enter(item{tag: c.frame.tag, kind: core.KindStructure, value: body})
+	c.asked = &asked
+	again()
+	c.asked, c.err = nil, nil
+	for len(body) > 0 {
+		var f item
+		if f, body = next(body); f.tag>>16 != 0x54 && !slices.Contains(asked, f.tag) {
+			return f.tag
+		}
+	}
+	return 0
 }
 
 // within reads or writes a structure's fields by f; when it is absent in
@@ -147,12 +171,13 @@ func (c *coder) inside(it item, f func()) {
 		c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Structure", it.tag, it.kind))
 		return
 	}
-	outer := c.frame
+	outer, asked := c.frame, c.asked
+	c.asked = nil // the fields of an inner structure are not the outer one's
 	c.enter(it)
 	f()
-	c.done()
+	c.done(f)
 	c.many = c.many[:c.frame.many]
-	c.frame = outer
+	c.frame, c.asked = outer, asked
 }
 
 // enter makes an item the structure whose fields are asked for.
@@ -175,6 +200,9 @@ func (c *coder) skipExtensions() {
 func (c *coder) each(t core.Tag, f func(item)) {
 	if c.err != nil {
 		return
+	}
+	if c.asked != nil {
+		*c.asked = append(*c.asked, t)
 	}
 	c.many = append(c.many, t)
 	for b := c.frame.body; len(b) > 0 && c.err == nil; {

@@ -128,6 +128,6 @@ func decode[P any](payload []byte, t core.Tag, v core.Version, lenient bool, fie
 	c.lenient, c.reading = lenient, true
 	c.enter(it)
 	fields(c, p)
-	c.done()
+	c.done(func() { fields(c, p) })
 	return c.err
 }

@@ -211,6 +211,9 @@ func findInstance(o *core.ManagedObject, n core.AttributeName, value *core.Value
 	}
 	byName := n
 	byName.Indexed = false
+	if _, implied := o.OperationPolicyName(); implied && n.Tag == core.TagOperationPolicyName {
+		return 0, core.Errorf(core.AttributeReadOnly, "%v cannot be changed or deleted by a client", n.Tag)
+	}
 	if o.Attributes.Find(byName) < 0 {
 		return 0, core.Errorf(core.AttributeNotFound, "object %s has no %s", o.ID, printable(n.String()))
 	}

@@ -11,10 +11,6 @@ import (
 // a copy before it should ask again (KMIP 1.4 §3.20).
 const leaseSeconds = 3600
 
-// defaultPolicy is the Operation Policy Name of an object whose client names none:
-// KMIP 1.x has that name for it (1.4 §3.18.2). What the policy allows is not in it.
-const defaultPolicy = "default"
-
 // newborn makes the object that a Create or Register of the caller brings
 // forth, with every attribute that does not depend on key bytes.
 func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
@@ -48,9 +44,6 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)})
 		if k.op != core.OperationRegister || !as.Has(core.TagFresh) { // only what is registered can be known to somebody
 			as = as.Set(core.TagFresh, core.Bool(true))
-		}
-		if k.caller.Version != 0 && k.caller.Version < core.V2_0 && !as.Has(core.TagOperationPolicyName) {
-			as = as.Set(core.TagOperationPolicyName, core.Text(defaultPolicy))
 		}
 	}
 	o.Attributes = as

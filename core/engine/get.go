@@ -20,8 +20,8 @@ func (k *call) get(in *core.GetInput) (core.GetOutput, error) {
 	if err := k.needs(o, exists); err != nil {
 		return core.GetOutput{}, err
 	}
-	if in.Compression != 0 {
-		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are given uncompressed alone; leave Key Compression Type out")
+	if compressed(in.Compression) {
+		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported: public keys are returned uncompressed; leave the field out", in.Compression)
 	}
 	if in.WrapType == core.KeyWrapTypeAsRegistered {
 		return core.GetOutput{}, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
@@ -39,6 +39,12 @@ func (k *call) get(in *core.GetInput) (core.GetOutput, error) {
 	}
 	k.noLongerFresh(o)
 	return *out, nil
+}
+
+// compressed reports whether a Key Compression Type asks for anything but the
+// default, the uncompressed public key (KMIP 1.4 §2.1.3, 2.1 §3.1).
+func compressed(t core.KeyCompressionType) bool {
+	return t != 0 && t != core.KeyCompressionTypeECPublicKeyTypeUncompressed
 }
 
 // mayLeave answers for the class of o before the token is asked: the token

@@ -60,9 +60,11 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 			out.ObjectTypes = k.objectTypes()
 		case core.QueryFunctionQueryServerInformation:
 			out.VendorIdentification = k.Server.Vendor
-			out.ServerInformation = []core.Field{
-				{Tag: core.TagServerName, Value: core.Text(k.Server.Product)},
-				{Tag: core.TagServerVersion, Value: core.Text(k.Server.Version)}}
+			out.ServerInformation = k.serverInformation()
+		case core.QueryFunctionQueryExtensionList:
+			out.Extensions = extensions(false)
+		case core.QueryFunctionQueryExtensionMap:
+			out.Extensions = extensions(true)
 		case core.QueryFunctionQueryRNGs:
 			out.RNGs = []core.Field{{Tag: core.TagRNGParameters, Value: core.Structure(
 				core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)})}}
@@ -78,6 +80,40 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 		}
 	}
 	return out, nil
+}
+
+// Vendor tags in the Server Information of KMIP 1.x, whose content is the
+// vendor's (1.4 §4.25). KMIP 2.0 has tags of its own for both.
+const (
+	tagVendorServerName    core.Tag = 0x540001
+	tagVendorServerVersion core.Tag = 0x540002
+)
+
+var vendorTags = []struct {
+	tag  core.Tag
+	name string
+}{{tagVendorServerName, "Server Name"}, {tagVendorServerVersion, "Server Version"}}
+
+func (k *call) serverInformation() []core.Field {
+	name, version := core.TagServerName, core.TagServerVersion
+	if k.caller.Version != 0 && k.caller.Version < core.V2_0 {
+		name, version = tagVendorServerName, tagVendorServerVersion
+	}
+	return []core.Field{{Tag: name, Value: core.Text(k.Server.Product)}, {Tag: version, Value: core.Text(k.Server.Version)}}
+}
+
+// extensions lists the vendor tags, in the map with number and type as well
+// (KMIP 1.4 §2.1.9, 2.1 §7.15).
+func extensions(withTags bool) (out []core.Field) {
+	for _, t := range vendorTags {
+		fields := []core.Field{{Tag: core.TagExtensionName, Value: core.Text(t.name)}}
+		if withTags {
+			fields = append(fields, core.Field{Tag: core.TagExtensionTag, Value: core.Int(int32(t.tag))},
+				core.Field{Tag: core.TagExtensionType, Value: core.Int(int32(core.KindTextString))})
+		}
+		out = append(out, core.Field{Tag: core.TagExtensionInformation, Value: core.Structure(fields...)})
+	}
+	return out
 }
 
 // objectTypes leaves Template to the clients of KMIP 1.x, which expect it in

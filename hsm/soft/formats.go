@@ -26,8 +26,8 @@ func (Formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) { re
 // Format stays the one it was registered in, which Get answers by default.
 func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
 	n := core.Normalized{Format: kb.Format, Algorithm: kb.Algorithm}
-	if kb.Compression != 0 {
-		return n, core.Errorf(core.KeyCompressionTypeNotSupported, "keys are taken uncompressed alone")
+	if kb.Compression != 0 && kb.Compression != core.KeyCompressionTypeECPublicKeyTypeUncompressed {
+		return n, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported; register the public key uncompressed", kb.Compression)
 	}
 	if len(kb.Material) > MaxKeyBytes {
 		return n, core.Errorf(core.InvalidField, "the Key Material has %d bytes; at most %d are kept", len(kb.Material), MaxKeyBytes)
