@@ -141,7 +141,7 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 	var found []p11.ObjectHandle
 	var start uint64
 	err := t.do(ctx, "find a key", func(sh p11.SessionHandle) (err error) {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()
@@ -184,7 +184,7 @@ func (t *Token) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptograp
 		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "NIST key wrap carries multiples of 8 bytes, at least 16; object %s has %d", k.ID, size)
 	}
 	err = t.with(ctx, with, "wrap a key", func(sh p11.SessionHandle, wrapping p11.ObjectHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()
@@ -288,7 +288,7 @@ func (t *Token) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, w
 		run = t.attemptWith
 	}
 	err = run(ctx, with, "unwrap a key", func(sh p11.SessionHandle, wrapping p11.ObjectHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()

@@ -21,6 +21,8 @@ type copies struct {
 	arena []byte
 	free  []int
 	slots map[keyName]copySlot
+	size  int            // slots there are
+	has   map[string]int // slots of each tenant
 }
 
 type keyName struct{ tenant, id string }
@@ -47,7 +49,7 @@ func newCopies(n int, ttl time.Duration) (*copies, error) {
 		return nil, errors.New("their memory cannot be locked (" + err.Error() + "); raise the limit of locked memory (ulimit -l) or lower hsm.copies")
 	}
 	_ = unix.Madvise(arena, unix.MADV_DONTDUMP) // dumps are off anyway; old kernels refuse
-	c := &copies{ttl: ttl, arena: arena, slots: make(map[keyName]copySlot, n)}
+	c := &copies{ttl: ttl, arena: arena, slots: make(map[keyName]copySlot, n), size: n, has: map[string]int{}}
 	for i := range n {
 		c.free = append(c.free, i*copyBytes)
 	}
@@ -78,15 +80,25 @@ func (c *copies) put(k *core.Key, b []byte) {
 	name := keyName{k.Tenant, k.ID}
 	c.dropLocked(name)
 	if len(c.free) == 0 {
-		for victim := range c.slots { // any one: map order is random enough
-			c.dropLocked(victim)
-			break
-		}
+		c.evictLocked()
 	}
 	at := c.free[len(c.free)-1]
 	c.free = c.free[:len(c.free)-1]
 	copy(c.arena[at:], b)
+	c.has[name.tenant]++
 	c.slots[name] = copySlot{at, len(b), k.Material, k.Algorithm, k.Mask, time.Now().Add(c.ttl)}
+}
+
+// evictLocked drops a copy of a tenant that has at least its share, so that a
+// tenant with very many keys drives out its own. Map order is random enough.
+func (c *copies) evictLocked() {
+	share := c.size / max(1, len(c.has))
+	for victim := range c.slots {
+		if c.has[victim.tenant] >= share {
+			c.dropLocked(victim)
+			return
+		}
+	}
 }
 
 func (c *copies) drop(tenant, id string) {
@@ -103,6 +115,9 @@ func (c *copies) dropLocked(name keyName) {
 		clear(c.arena[s.at : s.at+copyBytes])
 		c.free = append(c.free, s.at)
 		delete(c.slots, name)
+		if c.has[name.tenant]--; c.has[name.tenant] <= 0 {
+			delete(c.has, name.tenant)
+		}
 	}
 }
 

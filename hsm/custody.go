@@ -72,7 +72,7 @@ func (t *Token) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m cor
 	}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: n, Token: s.Token}
 	err = t.making(s.Mode)(ctx, "make a key", func(sh p11.SessionHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()
@@ -206,25 +206,16 @@ func (t *Token) GeneratePair(ctx context.Context, k, public core.Key, s core.Key
 		return t.softEd25519(ctx, k, public, s)
 	}
 	priv = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Token: s.Token}
-	err = t.making(s.Mode)(ctx, "make a key pair", func(sh p11.SessionHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
-			return err
-		}
-		defer t.admin.give()
-		mech, tmpl, err := pairTemplate(s)
+	if s.Kind == core.KeyRSA {
+		place, err := t.long.Acquire(ctx)
 		if err != nil {
-			return err
+			return priv, pub, nil, facts, err
 		}
-		hPub, hPriv, err := t.lib.GenerateKeyPair(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, tmpl, t.newKeyTemplate(&k, s, 0))
-		if err != nil {
-			return err
-		}
-		defer t.lib.DestroyObject(sh, hPriv)
-		defer t.lib.DestroyObject(sh, hPub)
-		if spki, err = t.publicKey(sh, hPub, s); err != nil {
-			return err
-		}
-		return t.settle(sh, k, &priv, hPriv)
+		defer place.Release()
+	}
+	err = t.making(s.Mode)(ctx, "make a key pair", func(sh p11.SessionHandle) (err error) {
+		spki, err = t.generatePair(ctx, sh, k, s, &priv)
+		return err
 	})
 	if err != nil {
 		return priv, pub, nil, facts, err
@@ -240,6 +231,33 @@ func (t *Token) GeneratePair(ctx context.Context, k, public core.Key, s core.Key
 	}
 	pub, _, err = t.Import(ctx, public, core.KeySpec{Kind: core.KeyPublic, Class: core.ClassC, Mode: core.ModeData, Format: core.KeyFormatTypeX509}, spki)
 	return priv, pub, spki, facts, err
+}
+
+// generatePair makes the two session objects, then takes the turn to change
+// objects and keeps the private one. The making itself has no turn: that of an RSA
+// key takes seconds, in which nobody else could make, unwrap or destroy anything.
+// SoftHSM2 does it safely beside all of these; objects that an error leaves behind
+// go with the session.
+func (t *Token) generatePair(ctx context.Context, sh p11.SessionHandle, k core.Key, s core.KeySpec, priv *core.Material) ([]byte, error) {
+	mech, tmpl, err := pairTemplate(s)
+	if err != nil {
+		return nil, err
+	}
+	hPub, hPriv, err := t.lib.GenerateKeyPair(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, tmpl, t.newKeyTemplate(&k, s, 0))
+	if err != nil {
+		return nil, err
+	}
+	if err := t.admin.takeFor(ctx); err != nil {
+		return nil, err
+	}
+	defer t.admin.give()
+	defer t.lib.DestroyObject(sh, hPriv)
+	defer t.lib.DestroyObject(sh, hPub)
+	spki, err := t.publicKey(sh, hPub, s)
+	if err != nil {
+		return nil, err
+	}
+	return spki, t.settle(sh, k, priv, hPriv)
 }
 
 var curveOIDs = map[core.RecommendedCurve]asn1.ObjectIdentifier{core.RecommendedCurveP256: {1, 2, 840, 10045, 3, 1, 7},
@@ -346,7 +364,7 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 		m.Mode = core.ModeWrapped // bytes that must not leave go under KEK-N, not D
 	}
 	err = t.making(s.Mode)(ctx, "take a key in", func(sh p11.SessionHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()
@@ -608,7 +626,7 @@ func (t *Token) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.
 	m = *k.Material
 	m.Class, m.TTLV = to, nil
 	err = t.do(ctx, "wrap a key anew", func(sh p11.SessionHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()

@@ -22,6 +22,7 @@ type handles struct {
 	mu     sync.Mutex
 	byKey  map[keyName]*list.Element // of *handle
 	order  *list.List                // front: used last
+	counts map[string]int            // of each tenant
 	doomed []doomed                  // to be destroyed when mu is free: the token may be slow
 }
 
@@ -44,7 +45,7 @@ type handle struct {
 }
 
 func newHandles(t *Token, most int, ttl time.Duration) *handles {
-	return &handles{token: t, most: most, ttl: ttl, byKey: map[keyName]*list.Element{}, order: list.New()}
+	return &handles{token: t, most: most, ttl: ttl, byKey: map[keyName]*list.Element{}, order: list.New(), counts: map[string]int{}}
 }
 
 // pin finds the handle of a row and holds it; nil when there is none.
@@ -78,15 +79,20 @@ func (h *handles) add(k core.Key, object p11.ObjectHandle, start uint64, owned b
 	}
 	v := &handle{name: name, mac: k.Material.MAC, object: object, start: start, owned: owned, pins: 1, expires: time.Now().Add(h.ttl)}
 	h.byKey[name] = h.order.PushFront(v)
+	h.counts[name.tenant]++
 	for e := h.order.Back(); e != nil && h.order.Len() > h.most; {
 		prev := e.Prev()
-		if e.Value.(*handle).pins == 0 {
+		if v := e.Value.(*handle); v.pins == 0 && h.counts[v.name.tenant] >= h.fairShare() {
 			h.removeLocked(e)
 		}
 		e = prev
 	}
 	return v
 }
+
+// fairShare is how many handles each tenant keeps whatever the others do. A tenant
+// that uses very many keys drives out its own, not those of others.
+func (h *handles) fairShare() int { return h.most / max(1, len(h.counts)) }
 
 func (h *handles) unpin(v *handle) {
 	defer h.reap()
@@ -109,6 +115,9 @@ func (h *handles) drop(tenant, id string) {
 func (h *handles) removeLocked(e *list.Element) {
 	v := h.order.Remove(e).(*handle)
 	delete(h.byKey, v.name)
+	if h.counts[v.name.tenant]--; h.counts[v.name.tenant] <= 0 {
+		delete(h.counts, v.name.tenant)
+	}
 	if v.dead = true; v.pins == 0 {
 		h.destroy(v)
 	}

@@ -50,29 +50,6 @@ func (l *life) alone(wait time.Duration) error {
 
 func (l *life) over() { l.mu.Unlock() }
 
-// turn is a lock that is waited for no longer than a time.
-type turn chan struct{}
-
-func newTurn() turn { return make(turn, 1) }
-
-func (t turn) take(wait time.Duration) error {
-	select {
-	case t <- struct{}{}:
-		return nil
-	default:
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case t <- struct{}{}:
-		return nil
-	case <-timer.C:
-		return core.Errorf(core.TokenUnavailable, "the HSM has been busy with one call for over %v", wait)
-	}
-}
-
-func (t turn) give() { <-t }
-
 // session is one of the pool. began is when the call that has it began, in Unix
 // nanoseconds; 0 while nobody has it.
 type session struct {

@@ -4,25 +4,31 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // maxReads bounds how many keys are read in one turn, so that others who wait
 // for the token's lock get theirs.
 const maxReads = 16
 
+// maxWaitingReads bounds the keys that wait to be read, of all tenants together.
+const maxWaitingReads = 8192
+
 // reads unwraps and reads class C keys for all who ask, one behind the other:
 // who finds nobody reading reads for all that gathered, and a goroutine goes on
 // while there is something to read. SoftHSM2 does one such call at a time
 // whoever makes it, and callers that fight for their turn get a third fewer of
-// them done.
+// them done. A turn takes one of each tenant, and of each of its principals, before
+// it takes a second.
 type reads struct {
 	mu      sync.Mutex
-	waiting []*read
+	waiting fair.Queue[*read]
 	running bool
 }
 
@@ -32,6 +38,7 @@ type read struct {
 	buf  []byte
 	n    int
 	err  error
+	gone atomic.Bool // nobody waits for it
 	done chan struct{}
 }
 
@@ -44,8 +51,13 @@ func (t *Token) readWrapped(ctx context.Context, k core.Key, buf []byte) (int, e
 		return 0, err
 	}
 	r := &read{key: k, buf: make([]byte, len(buf)), done: make(chan struct{})}
+	tenant, principal := core.ShareOf(ctx)
 	t.reads.mu.Lock()
-	t.reads.waiting = append(t.reads.waiting, r)
+	if t.reads.waiting.Len() >= maxWaitingReads {
+		t.reads.mu.Unlock()
+		return 0, core.Errorf(core.Busy, "%d keys wait to be read from the HSM, which is the limit; try again later", maxWaitingReads)
+	}
+	t.reads.waiting.Push(tenant, principal, r)
 	lead := !t.reads.running
 	t.reads.running = true
 	t.reads.mu.Unlock()
@@ -56,6 +68,7 @@ func (t *Token) readWrapped(ctx context.Context, k core.Key, buf []byte) (int, e
 		}()
 	}
 	if err := t.awaitRead(ctx, r); err != nil {
+		r.gone.Store(true)
 		go func() { <-r.done; clear(r.buf) }() // the reader still has it
 		return 0, err
 	}
@@ -85,15 +98,25 @@ func (t *Token) awaitRead(ctx context.Context, r *read) error {
 // readSome reads for those who wait and tells whether more have come meanwhile.
 func (t *Token) readSome() bool {
 	t.reads.mu.Lock()
-	turn := t.reads.waiting
-	if t.reads.waiting = nil; len(turn) > maxReads {
-		turn, t.reads.waiting = turn[:maxReads:maxReads], turn[maxReads:]
+	var turn []*read
+	for len(turn) < maxReads {
+		r, ok := t.reads.waiting.Pop()
+		if !ok {
+			break
+		}
+		if r.gone.Load() {
+			close(r.done)
+			continue
+		}
+		turn = append(turn, r)
 	}
 	t.reads.mu.Unlock()
-	t.readTurn(turn)
+	if len(turn) > 0 {
+		t.readTurn(turn)
+	}
 	t.reads.mu.Lock()
 	defer t.reads.mu.Unlock()
-	t.reads.running = len(t.reads.waiting) > 0
+	t.reads.running = t.reads.waiting.Len() > 0
 	return t.reads.running
 }
 

@@ -84,40 +84,22 @@ func coded(err error, doing string) error {
 	return core.Wrap(core.CryptographicFailure, err, "the HSM could not %s: key, parameters or data are wrong", doing)
 }
 
-// acquire lends a logged-in session and waits at most until ctx ends or
-// Config.Wait is over; then the code is TokenUnavailable, because every session
-// was busy that long.
-func (t *Token) acquire(ctx context.Context) (*session, error) {
+// session takes an idle session or opens one. The caller has a place among the
+// slots, of which there are as many as sessions.
+func (t *Token) session() (*session, error) {
 	select {
 	case s := <-t.idle:
 		return s, nil
 	default:
 	}
-	if t.open.Add(1) <= int64(t.cfg.Sessions) {
-		h, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
-		if err != nil {
-			t.open.Add(-1)
-			return nil, err
-		}
-		s := &session{handle: h}
-		t.calls.add(s)
-		return s, nil
+	h, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+	if err != nil {
+		return nil, err
 	}
-	t.open.Add(-1)
-	timer := time.NewTimer(t.cfg.Wait)
-	defer timer.Stop()
-	select {
-	case s := <-t.idle:
-		return s, nil
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	if t.calls.count(t.cfg.Stuck) > 0 {
-		if err := t.hangs(); err != nil {
-			return nil, err
-		}
-	}
-	return nil, core.Errorf(core.TokenUnavailable, "all %d sessions of the HSM were busy; raise hsm.sessions if the token has more", t.cfg.Sessions)
+	t.open.Add(1)
+	s := &session{handle: h}
+	t.calls.add(s)
+	return s, nil
 }
 
 // release takes a session back; one that saw an error may be inside an
@@ -226,10 +208,17 @@ func (t *Token) mend(err error) bool {
 	return false
 }
 
+// once runs f on a session, once. A caller waits for its session before it counts
+// as a call under way: a reconnect waits for calls, and need not wait for a queue.
 func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (err error) {
 	if err := t.hangs(); err != nil {
 		return err
 	}
+	lease, err := t.slots.Acquire(ctx)
+	if err != nil {
+		return t.busyOrStuck(err)
+	}
+	defer lease.Release() // when the session is back
 	if err := t.life.share(t.cfg.Wait); err != nil {
 		return err
 	}
@@ -240,7 +229,7 @@ func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (er
 	if t.broken.Load() {
 		return p11.Error(p11.CKR_TOKEN_NOT_PRESENT)
 	}
-	s, err := t.acquire(ctx)
+	s, err := t.session()
 	if err != nil {
 		return err
 	}
@@ -255,7 +244,7 @@ func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (er
 		t.inUse.Add(-1)
 		t.release(s, err)
 	}()
-	return t.told(f(s.handle))
+	return t.busyOrStuck(t.told(f(s.handle)))
 }
 
 // reconnectEvery is how long a connect that failed is not tried again.

@@ -13,6 +13,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // DefaultSessions is the number of logged-in sessions where none is asked for.
@@ -66,8 +67,8 @@ type Token struct {
 	glue  *glue
 	mechs map[uint]p11.MechanismInfo
 
-	life  life // held alone while the library is finalized: a call then is a crash
-	admin turn // one create, destroy, find or unwrap at a time (SoftHSM races)
+	life  life  // held alone while the library is finalized: a call then is a crash
+	admin *turn // one create, destroy, find or unwrap at a time (SoftHSM races)
 
 	fix     sync.Mutex             // one reconnect at a time
 	broken  atomic.Bool            // finalized, or not connected to the end
@@ -79,6 +80,8 @@ type Token struct {
 	slot    uint
 	info    p11.TokenInfo
 	keeper  p11.SessionHandle // logged in, owns the unwrapped keys
+	slots   *fair.Slots       // who may have a session
+	long    *fair.Slots       // who may have one for a call of seconds
 	idle    chan *session
 	open    atomic.Int64 // sessions of the pool
 	calls   calls        // under way
@@ -105,7 +108,8 @@ var (
 // Open loads the library, finds the token, logs in once and runs the self-test.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
 	cfg = cfg.withDefaults()
-	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{}), admin: newTurn()}
+	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait),
+		slots: newSessionSlots(cfg.Sessions, cfg.Wait), long: newLongSlots(cfg.Sessions)}
 	if t.lib = p11.New(cfg.Module); t.lib == nil {
 		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
 	}

@@ -60,7 +60,7 @@ func (t *Token) use(ctx context.Context, k core.Key) (*handle, error) {
 	var h p11.ObjectHandle
 	var start uint64
 	err = t.do(ctx, "use a key", func(p11.SessionHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
+		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}
 		defer t.admin.give()

@@ -43,7 +43,7 @@ type Config struct {
 		Serial        string        `yaml:"serial"`   // "": any with the label
 		PINFile       string        `yaml:"pin_file"` // one of the two
 		PINEnv        string        `yaml:"pin_env"`
-		Sessions      int           `yaml:"sessions"`       // logged-in sessions
+		Sessions      int           `yaml:"sessions"`       // logged-in sessions; one tenant gets three quarters of them at most
 		Handles       int           `yaml:"handles"`        // keys kept unwrapped in the token
 		Copies        int           `yaml:"copies"`         // class C keys kept in locked memory; -1: none
 		CopyTTL       time.Duration `yaml:"copy_ttl"`       // how long; -1s: none

@@ -70,7 +70,7 @@ func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *
 	k := calls.Get().(*call)
 	reasons := k.record.Reasons[:0]
 	began := e.Clock.NowMicro()
-	*k = call{Engine: e, ctx: ctx, caller: c, op: op, start: e.Clock.Mono(), now: began / 1e6}
+	*k = call{Engine: e, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, op: op, start: e.Clock.Mono(), now: began / 1e6}
 	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: "Message", Reasons: reasons}
 	if op != 0 {
 		k.record.Operation = op.String()

@@ -36,6 +36,10 @@ type problem struct {
 	Request string `json:"request"`
 }
 
+// retryAfter is the number of seconds after which a client may try again what was
+// refused because something was busy or away.
+const retryAfter = "1"
+
 // fail writes an error; the text of one without a code stays in the log.
 func fail(w http.ResponseWriter, request string, err error) {
 	c := core.CodeOf(err)
@@ -52,6 +56,9 @@ func fail(w http.ResponseWriter, request string, err error) {
 		slog.Error("rest", "request", request, "error", err)
 	}
 	b, _ := json.Marshal(p)
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	w.Write(append(b, '\n'))

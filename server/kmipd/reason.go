@@ -67,7 +67,7 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.NamespaceNotSupported:              {core.ReasonApplicationNamespaceNotSupported, core.ReasonApplicationNamespaceNotSupported},
 	core.ProtectionStorageUnavailable:       {core.ReasonFeatureNotSupported, core.ReasonProtectionStorageUnavailable},
 	core.PublicProtectionStorageUnavailable: {core.ReasonFeatureNotSupported, core.ReasonPublicProtectionStorageUnavailable},
-	core.Busy:                               {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
+	core.Busy:                               {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
 }
 
 // births and uses are operations that answer some things alike.

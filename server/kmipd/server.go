@@ -156,7 +156,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 			s.forget(c)
 			return
 		}
-		go c.serve(context.WithoutCancel(ctx)) // what has begun is answered, also while stopping
+		go c.serve(core.OnBehalfOf(context.WithoutCancel(ctx), c.principal)) // what has begun is answered, also while stopping
 	}()
 }
 

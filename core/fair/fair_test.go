@@ -1,0 +1,287 @@
+package fair_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+)
+
+func as(tenant, id string) context.Context {
+	return core.OnBehalfOf(context.Background(), &core.Principal{Tenant: tenant, ID: id})
+}
+
+func take(t *testing.T, s *fair.Slots, ctx context.Context) fair.Lease {
+	t.Helper()
+	l, err := s.Acquire(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// One tenant gets no more than its places however many it asks for, nor one of
+// its principals more than its own; the rest stays for others.
+func TestBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fair.New(fair.Config{Name: "places", Slots: 8, PerTenant: 6, PerPrincipal: 5, Wait: time.Second})
+		var got atomic.Int64
+		for i := range 20 {
+			go func() {
+				if _, err := s.Acquire(as("greedy", fmt.Sprint("p", i%2*i))); err == nil {
+					got.Add(1)
+				} else if core.CodeOf(err) != core.Busy {
+					t.Errorf("refused with %v", err)
+				}
+			}()
+		}
+		synctest.Wait()
+		if got.Load() != 6 {
+			t.Errorf("a tenant has %d of 8 places, want 6", got.Load())
+		}
+		take(t, s, as("modest", "m"))
+		take(t, s, context.Background())
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if u := s.Usage(); u.InUse != 8 || u.Waiting != 0 {
+			t.Errorf("after all gave up: %+v", u)
+		}
+	})
+	s := fair.New(fair.Config{Name: "places", Slots: 8, PerTenant: 6, PerPrincipal: 5, Wait: time.Millisecond})
+	for range 5 {
+		take(t, s, as("t", "one"))
+	}
+	if _, err := s.Acquire(as("t", "one")); core.CodeOf(err) != core.Busy {
+		t.Errorf("a sixth place of one principal: %v", err)
+	}
+	take(t, s, as("t", "other"))
+}
+
+// A full queue refuses at once and says so; other tenants still may wait.
+func TestFullQueueRefusesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fair.New(fair.Config{Name: "places", Slots: 1, Waiting: 3, Wait: time.Minute})
+		l := take(t, s, as("a", "a"))
+		for range 3 {
+			go func() {
+				if l, err := s.Acquire(as("a", "a")); err == nil {
+					l.Release()
+				}
+			}()
+		}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := s.Acquire(as("a", "b")); core.CodeOf(err) != core.Busy || !strings.Contains(err.Error(), "3 calls") {
+			t.Errorf("a full queue: %v", err)
+		}
+		if time.Since(began) != 0 {
+			t.Error("the refusal took time")
+		}
+		go func() {
+			if l, err := s.Acquire(as("b", "b")); err != nil {
+				t.Errorf("another tenant: %v", err)
+			} else {
+				l.Release()
+			}
+		}()
+		synctest.Wait()
+		l.Release()
+		synctest.Wait()
+		if u := s.Usage(); u.InUse != 0 || u.Waiting != 0 || u.Refused != 1 {
+			t.Errorf("afterwards: %+v", u)
+		}
+	})
+}
+
+// A caller whose request ends leaves the queue, and takes no place with it.
+func TestEndedRequestLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fair.New(fair.Config{Name: "places", Slots: 1})
+		l := take(t, s, as("a", "a"))
+		ctx, cancel := context.WithCancel(as("a", "b"))
+		done := make(chan error)
+		go func() { _, err := s.Acquire(ctx); done <- err }()
+		synctest.Wait()
+		cancel()
+		if err := <-done; core.CodeOf(err) != core.Busy {
+			t.Errorf("a request that ended: %v", err)
+		}
+		if _, err := s.Acquire(ctx); core.CodeOf(err) != core.Busy {
+			t.Errorf("a request that had ended: %v", err)
+		}
+		l.Release()
+		take(t, s, as("c", "c")).Release()
+	})
+}
+
+// A tenant that comes while another keeps everything busy is served next, not
+// behind all that wait. Two hundred callers against one: in between two calls of
+// the one there is at most one of the others.
+func TestNewcomerIsServedNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fair.New(fair.Config{Name: "places", Slots: 2, PerTenant: 2})
+		var others atomic.Int64
+		stop := make(chan bool)
+		for i := range 200 {
+			go func() {
+				for {
+					l, err := s.Acquire(as("flood", fmt.Sprint(i)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+					others.Add(1)
+					l.Release()
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			}()
+		}
+		synctest.Wait()
+		for range 50 {
+			before := others.Load()
+			l := take(t, s, as("quiet", "q"))
+			if n := others.Load() - before; n > 2 {
+				t.Fatalf("%d calls of the flood went first", n)
+			}
+			time.Sleep(time.Millisecond)
+			l.Release()
+		}
+		close(stop)
+		time.Sleep(time.Minute)
+		if u := s.Usage(); u.InUse != 0 || u.Waiting != 0 {
+			t.Errorf("afterwards: %+v", u)
+		}
+	})
+}
+
+// Time counts, not calls: a tenant whose calls last ten times as long gets a
+// tenth of the calls.
+func TestTimeCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fair.New(fair.Config{Name: "places", Slots: 1})
+		var slow, quick atomic.Int64
+		var wg sync.WaitGroup
+		end := time.Now().Add(10 * time.Second)
+		work := func(tenant string, lasts time.Duration, n *atomic.Int64) {
+			for range 4 {
+				wg.Go(func() {
+					for time.Now().Before(end) {
+						l, err := s.Acquire(as(tenant, "p"))
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						time.Sleep(lasts)
+						n.Add(1)
+						l.Release()
+					}
+				})
+			}
+		}
+		work("slow", 100*time.Millisecond, &slow)
+		work("quick", 10*time.Millisecond, &quick)
+		wg.Wait()
+		if r := float64(quick.Load()) / float64(slow.Load()); r < 8 || r > 12 {
+			t.Errorf("%d short and %d long calls, want ten to one", quick.Load(), slow.Load())
+		}
+	})
+}
+
+// Within a tenant its principals are shared for in the same way.
+func TestPrincipalsOfOneTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := fair.New(fair.Config{Name: "places", Slots: 1})
+		counts := map[string]*atomic.Int64{"busy": {}, "quiet": {}}
+		var wg sync.WaitGroup
+		end := time.Now().Add(5 * time.Second)
+		for id, callers := range map[string]int{"busy": 100, "quiet": 2} {
+			for range callers {
+				wg.Go(func() {
+					for time.Now().Before(end) {
+						l, err := s.Acquire(as("t", id))
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						time.Sleep(time.Millisecond)
+						counts[id].Add(1)
+						l.Release()
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if b, q := counts["busy"].Load(), counts["quiet"].Load(); b > q*11/10 {
+			t.Errorf("100 callers of one principal had %d calls, two of another %d", b, q)
+		}
+	})
+}
+
+// A place that nobody wants costs no memory that grows, and nothing is allocated
+// while nobody waits.
+func TestUncontendedIsFree(t *testing.T) {
+	s := fair.New(fair.Config{Name: "places", Slots: 4})
+	ctx := as("t", "p")
+	if n := testing.AllocsPerRun(100, func() {
+		l, err := s.Acquire(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Release()
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	for i := range 100_000 {
+		take(t, s, as(fmt.Sprint("tenant", i), "p")).Release()
+	}
+	if u := s.Usage(); u.InUse != 0 {
+		t.Errorf("%+v", u)
+	}
+}
+
+// A queue gives one of each tenant in turn, and of a tenant one of each
+// principal, and keeps the order of each.
+func TestQueue(t *testing.T) {
+	var q fair.Queue[string]
+	for i := range 4 {
+		q.Push("a", "x", fmt.Sprint("ax", i))
+	}
+	q.Push("a", "y", "ay0")
+	q.Push("b", "z", "bz0")
+	q.Push("b", "z", "bz1")
+	var got []string
+	for q.Len() > 0 {
+		item, ok := q.Pop()
+		if !ok {
+			t.Fatal("no item")
+		}
+		got = append(got, item)
+	}
+	if want := "ax0 bz0 ay0 bz1 ax1 ax2 ax3"; strings.Join(got, " ") != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	if _, ok := q.Pop(); ok {
+		t.Error("an empty queue has an item")
+	}
+}
+
+func BenchmarkUncontended(b *testing.B) {
+	s := fair.New(fair.Config{Name: "places", Slots: 4})
+	ctx := as("t", "p")
+	for b.Loop() {
+		l, _ := s.Acquire(ctx)
+		l.Release()
+	}
+}

@@ -1,0 +1,86 @@
+package hsm
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+)
+
+// maxWaitingCalls is how many calls of one tenant may wait for a session, and
+// again for the turn to change objects. One more is refused at once: with the
+// queue this long it would wait in vain.
+const maxWaitingCalls = 1024
+
+// maxWaitingLong is the same for calls that last seconds.
+const maxWaitingLong = 32
+
+// longShare is the part of the sessions that long calls may have, of all tenants
+// together: one in longShare. A tenant gets half of that.
+const longShare = 4
+
+// reservedShare is the part of the sessions that one tenant never gets, so that
+// another's call finds one: one in reservedShare, at least one of two.
+const reservedShare = 4
+
+// newSessionSlots shares the pool's sessions among tenants. A principal leaves one
+// more to the others of its tenant.
+func newSessionSlots(sessions int, wait time.Duration) *fair.Slots {
+	tenant := sessions - max(1, sessions/reservedShare)
+	return fair.New(fair.Config{Name: "sessions of the HSM", Slots: sessions, PerTenant: max(1, tenant), PerPrincipal: max(1, tenant-1), Waiting: maxWaitingCalls, Wait: wait})
+}
+
+// newLongSlots bounds the calls that last seconds, such as making an RSA key of
+// 4096 bits: each has a session all that time, and in a token that is software a
+// core. They wait for as long as their request lasts.
+func newLongSlots(sessions int) *fair.Slots {
+	long := max(1, sessions/longShare)
+	return fair.New(fair.Config{Name: "places for making long keys", Slots: long, PerTenant: max(1, long/2), Waiting: maxWaitingLong})
+}
+
+// turn is the right to change the token's objects, which one call has at a time.
+type turn struct {
+	slots *fair.Slots
+	lease fair.Lease // of the holder
+}
+
+func newTurn(wait time.Duration) *turn {
+	return &turn{slots: fair.New(fair.Config{Name: "turns to change the HSM's objects", Slots: 1, Waiting: maxWaitingCalls, Wait: wait})}
+}
+
+// takeFor waits for the turn on behalf of whom ctx names.
+func (t *turn) takeFor(ctx context.Context) error {
+	l, err := t.slots.Acquire(ctx)
+	if err == nil {
+		t.lease = l
+	}
+	return err
+}
+
+// take waits for the turn for the server's own work.
+func (t *turn) take(time.Duration) error { return t.takeFor(context.Background()) }
+
+func (t *turn) give() {
+	l := t.lease
+	t.lease = fair.Lease{}
+	l.Release()
+}
+
+// busyOrStuck says that the HSM hangs rather than that it is busy, if calls have
+// not come back for too long.
+func (t *Token) busyOrStuck(err error) error {
+	if core.CodeOf(err) != core.Busy {
+		return err
+	}
+	if n := t.calls.count(t.cfg.Stuck); n > 0 {
+		if herr := t.hangs(); herr != nil {
+			return herr
+		}
+		return core.Wrap(core.TokenUnavailable, err, "the HSM is busy, and %d of its calls have not come back for over %v; look at the HSM and its connection", n, t.cfg.Stuck)
+	}
+	return err
+}
+
+// Usage tells how many sessions are lent and how many calls wait for one.
+func (t *Token) Usage() fair.Usage { return t.slots.Usage() }
