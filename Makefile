@@ -8,7 +8,7 @@ OBJECTS ?= 1000,100000
 SOAK    ?= 10m
 SHARED  ?= $(or $(KEYREEVE_SHARED),../shared)
 
-.PHONY: help build run test check bench conformance soak need
+.PHONY: help build run test lent check bench conformance soak need
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,10 +25,15 @@ run: need build ## everything for a first run, then serve (DIR=./dev)
 test: ## everything that must pass
 	@testdata/need.sh softhsm2 postgresql python3-pykmip pkg-config libp11-kit-dev || true
 	go test ./...
+	@$(MAKE) --no-print-directory lent
+
+lent: ## search the server for references to the memory of requests that are over
+	go test -count=1 -tags poison -run Lent ./core/... ./kmip ./server/...
 
 check: ## formatting, vet, layers, generated files, modules, short fuzz
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	go vet ./...
+	go vet -tags poison ./...
 	go test -count=1 -run 'TestLayers|TestPackageComments|TestLinks|TestModules' .
 	@testdata/generated.sh
 	@testdata/fuzz.sh 2s

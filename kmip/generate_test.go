@@ -459,7 +459,8 @@ type produced struct {
 
 	succeed func(r *kmip.Response, id []byte, g *gen) error
 
-	readRequest  func(b []byte, v core.Version) ([]byte, error) // read and write again
+	lent         func(b []byte, v core.Version) ([]string, error) // what of the request refers to b
+	readRequest  func(b []byte, v core.Version) ([]byte, error)   // read and write again
 	readResponse func(b []byte, v core.Version) ([]byte, error)
 }
 
@@ -470,6 +471,10 @@ func from[I, O any](op *kmip.Op[I, O], since core.Version, f func(g *gen) (I, O)
 	}, func(r *kmip.Response, id []byte, g *gen) error {
 		_, out := f(g)
 		return kmip.Succeed(r, id, op, &out)
+	}, func(b []byte, v core.Version) ([]string, error) {
+		var in I
+		err := op.DecodeRequest(b, v, false, &in)
+		return references(&in, b), err
 	}, func(b []byte, v core.Version) ([]byte, error) {
 		var in I
 		if err := op.DecodeRequest(b, v, false, &in); err != nil {

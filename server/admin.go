@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
 )
 
 // The admin socket answers the commands of the same machine: HTTP and JSON over
@@ -42,6 +43,10 @@ func (s *Server) openAdmin() error {
 	mux.HandleFunc("GET /audit", s.adminAudit)
 	mux.HandleFunc("GET /doors", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, nil)
+	})
+	mux.HandleFunc("GET /certificates/damaged", func(w http.ResponseWriter, r *http.Request) {
+		damaged, err := engine.DamagedCertificates(r.Context(), s.store)
+		reply(w, damaged, err)
 	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { reply(w, s.health(r), nil) })
 	mux.HandleFunc("POST /policy/reload", func(w http.ResponseWriter, r *http.Request) {

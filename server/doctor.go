@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/store"
 )
@@ -73,6 +75,9 @@ func doctorDoor(name, address string, doors map[string]string, say func(string, 
 func doctorStore(ctx context.Context, cfg Config, token *hsm.Token, running bool, say func(string, error, string)) {
 	if running {
 		say("store", nil, "in use by the running server")
+		var damaged []engine.DamagedCertificate
+		err := Ask(cfg.AdminSocket(), http.MethodGet, "/certificates/damaged", nil, &damaged)
+		sayDamaged(damaged, err, say)
 		return
 	}
 	url, err := cfg.storeURL()
@@ -80,10 +85,22 @@ func doctorStore(ctx context.Context, cfg Config, token *hsm.Token, running bool
 		var s core.Store
 		if s, err = store.Open(ctx, url); err == nil {
 			err = belongs(ctx, s, token)
+			damaged, derr := engine.DamagedCertificates(ctx, s)
+			sayDamaged(damaged, derr, say)
 			s.Close()
 		}
 	}
 	say("store", err, "")
+}
+
+// sayDamaged says which stored certificates are damaged, and what to do.
+func sayDamaged(damaged []engine.DamagedCertificate, err error, say func(string, error, string)) {
+	for _, d := range damaged {
+		say("certificates", errors.New(d.String()), "")
+	}
+	if err != nil {
+		say("certificates", err, "")
+	}
 }
 
 // belongs tries whether the token holds the keys of the database's tenants.

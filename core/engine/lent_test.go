@@ -48,3 +48,44 @@ func shownOf(w *world, id string) (out string) {
 	}
 	return out
 }
+
+// A certificate whose names an early build overwrote is found by its stored
+// attributes alone; one that says odd things of itself is not mistaken for it.
+func TestDamagedCertificatesAreFound(t *testing.T) {
+	w := newWorld(t)
+	var ids []string
+	for _, der := range issued(t) {
+		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, out.ID)
+	}
+	if found, err := DamagedCertificates(ctx, w.store); err != nil || len(found) != 0 {
+		t.Errorf("sound certificates: %+v, %v", found, err)
+	}
+	for tag, field := range map[core.Tag]core.Tag{core.TagX509CertificateIssuer: core.TagIssuerDistinguishedName,
+		core.TagX509CertificateSubject: core.TagSubjectDistinguishedName, core.TagX509CertificateIdentifier: core.TagIssuerDistinguishedName} {
+		for _, id := range ids {
+			o := w.store.objects[objectKey{"default", id}]
+			v, _ := o.Attributes.Get(tag)
+			der := v.Field(field).Bytes
+			if len(der) < 16 {
+				continue // the empty name: two bytes
+			}
+			for what, b := range map[string][]byte{"another message": bytes.Repeat([]byte{7}, len(der)), "its end": append(bytes.Clone(der[:len(der)-4]), "KEYS"...),
+				"its beginning": append([]byte("KEYS"), der[4:]...)} {
+				sound := o.Attributes
+				fields := append([]core.Field(nil), v.Fields...)
+				fields[0] = core.Field{Tag: field, Value: core.Bytes(b)}
+				o.Attributes = sound.Set(tag, core.Structure(fields...))
+				found, err := DamagedCertificates(ctx, w.store)
+				if err != nil || len(found) != 1 || found[0].ID != id {
+					t.Errorf("%v overwritten by %s: %+v, %v", tag, what, found, err)
+				}
+				o.Attributes = sound
+			}
+		}
+	}
+}
