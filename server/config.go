@@ -75,6 +75,7 @@ type Config struct {
 		Idle        time.Duration `yaml:"idle"`
 		Write       time.Duration `yaml:"write"`
 		Operation   time.Duration `yaml:"operation"`
+		Search      time.Duration `yaml:"search"` // of one Locate, after which it ends with an error
 	} `yaml:"limits"`
 
 	Compat map[string][]string `yaml:"compat"` // principal: names of attributes left out when all are asked for
@@ -89,7 +90,7 @@ func Defaults() Config {
 	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = hsm.DefaultSessions, 4096, 8192, time.Minute
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
-	c.Limits.Operation = 30 * time.Second
+	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second
 	return c
 }
 
@@ -158,7 +159,7 @@ func (c *Config) check() error {
 		}
 	}
 	l := c.Limits
-	for name, n := range map[string]int64{"connections": int64(l.Connections), "per_peer": int64(l.PerPeer), "handshake": int64(l.Handshake), "read": int64(l.Read), "idle": int64(l.Idle), "write": int64(l.Write), "operation": int64(l.Operation)} {
+	for name, n := range map[string]int64{"connections": int64(l.Connections), "per_peer": int64(l.PerPeer), "handshake": int64(l.Handshake), "read": int64(l.Read), "idle": int64(l.Idle), "write": int64(l.Write), "operation": int64(l.Operation), "search": int64(l.Search)} {
 		if n <= 0 {
 			errs = append(errs, fmt.Errorf("limits.%s must be more than 0: every door is bounded", name))
 		}

@@ -191,7 +191,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 		defaults.ForbidClasses = append(defaults.ForbidClasses, core.Class(c))
 	}
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(node), Formats: formats{}, Log: s.log, Observe: m.Observe,
-		Defaults: defaults, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+		Defaults: defaults, SearchTime: s.cfg.Limits.Search, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	if err := s.loadTenants(ctx); err != nil {
 		return err
 	}

@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // Bounds of the group committer.
 const (
 	maxWaiting  = 4096             // commits that wait for their turn; one more is refused
 	commitWait  = 10 * time.Second // for the turn, and again for the turn itself
+	maxTenant   = maxWaiting / 2   // of them, commits of one tenant
+	maxBatch    = 256              // weight of the changes in one transaction, unless one alone has more
 	groupYields = 3                // times a leader lets others run before it takes its batch
 	troubleKept = 5 * time.Second  // how long a commit that the database failed counts as ill health
 )
@@ -42,17 +46,20 @@ type group struct {
 // batch is what gathers while another is under way.
 type batch struct {
 	all     []*pending
-	live    int           // those that nobody withdrew
-	started bool          // its leader has taken it
-	lead    chan struct{} // holds a token for the one who is to lead it
-	done    chan struct{} // closed when all are decided
+	weight  int            // of all
+	tenants map[string]int // commits of each tenant; kept only when there are many
+	live    int            // those that nobody withdrew
+	started bool           // its leader has taken it
+	lead    chan struct{}  // holds a token for the one who is to lead it
+	done    chan struct{}  // closed when all are decided
 }
 
 // pending is one caller's change. Once its turn has begun it belongs to the
 // leader until the batch is done.
 type pending struct {
 	change    *core.Change
-	seqs      []int64 // of change.Insert
+	batch     atomic.Pointer[batch] // that it is in; nil: its caller leads
+	seqs      []int64               // of change.Insert
 	err       error
 	withdrawn bool
 }
@@ -78,9 +85,14 @@ func (g *group) do(ctx context.Context, c *core.Change) error {
 	for i, o := range c.Insert {
 		o.Seq = p.seqs[i]
 	}
-	*p = pending{seqs: p.seqs[:0]}
+	p.reset()
 	pendings.Put(p)
 	return nil
+}
+
+func (p *pending) reset() {
+	p.change, p.seqs, p.err, p.withdrawn = nil, p.seqs[:0], nil, false
+	p.batch.Store(nil)
 }
 
 var pendings = sync.Pool{New: func() any { return new(pending) }}
@@ -92,9 +104,12 @@ func (g *group) enter(ctx context.Context, p *pending) error {
 		return err
 	}
 	if g.leading {
-		b := g.join(p)
+		err := g.join(p)
 		g.mu.Unlock()
-		return g.await(ctx, b, p)
+		if err != nil {
+			return err
+		}
+		return g.await(ctx, p)
 	}
 	g.leading = true
 	g.gather()
@@ -115,13 +130,50 @@ func (g *group) refuse() error {
 	return nil
 }
 
-func (g *group) join(p *pending) *batch {
+// join adds p to the batch that gathers, unless its tenant has too many there. The
+// caller holds mu.
+func (g *group) join(p *pending) error {
 	if g.next == nil {
-		g.next = &batch{lead: make(chan struct{}, 1), done: make(chan struct{})}
+		g.next = newBatch()
 	}
-	g.next.all = append(g.next.all, p)
-	g.next.live++
-	return g.next
+	if !g.next.room(p) {
+		return core.Errorf(core.Busy, "%d changes of this tenant are waiting for the database, which is the limit; try again later", maxTenant)
+	}
+	g.next.add(p)
+	return nil
+}
+
+func newBatch() *batch { return &batch{lead: make(chan struct{}, 1), done: make(chan struct{})} }
+
+// room reports whether one more change of a tenant is taken. Tenants are counted
+// only when there are so many changes that one of them can have too many.
+func (b *batch) room(p *pending) bool {
+	if len(b.all) < maxTenant || tenantOf(p.change) == core.OwnWork {
+		return true
+	}
+	if b.tenants == nil {
+		b.tenants = map[string]int{}
+		for _, q := range b.all {
+			b.tenants[tenantOf(q.change)]++
+		}
+	}
+	return b.tenants[tenantOf(p.change)] < maxTenant
+}
+
+func (b *batch) add(p *pending) {
+	p.batch.Store(b)
+	b.all = append(b.all, p)
+	b.weight += weightOf(p.change)
+	b.live++
+	if b.tenants != nil {
+		b.tenants[tenantOf(p.change)]++
+	}
+}
+
+// weightOf is about how long the database takes for a change, in audit records.
+func weightOf(c *core.Change) int {
+	const object = 8
+	return len(c.Entries) + object*(len(c.Insert)+len(c.Update)+len(c.Delete)) + 2*(len(c.Begin)+len(c.Finish)+len(c.TenantKeys))
 }
 
 // gather lets others who are about to commit come along, if the last batch says
@@ -139,17 +191,18 @@ func (g *group) gather() {
 }
 
 // run commits what has gathered and, unless it is nil, own; then it passes the
-// lead on. The caller leads and holds mu, which is released.
+// lead on. Of more than a batch may have it takes some of each tenant, and the rest
+// is the beginning of the next. The caller leads and holds mu, which is released.
 func (g *group) run(own *pending) {
 	b := g.next
 	g.next = nil
 	todo := g.todo[:0]
 	if b != nil {
 		b.started = true
-		for _, p := range b.all {
-			if !p.withdrawn {
-				todo = append(todo, p)
-			}
+		if b.weight > maxBatch {
+			todo = g.share(b, todo)
+		} else {
+			todo = b.rest(todo)
 		}
 	}
 	if own != nil {
@@ -159,6 +212,39 @@ func (g *group) run(own *pending) {
 	g.mu.Unlock()
 	defer g.end(b, todo)
 	g.commit(todo)
+}
+
+// rest appends what nobody withdrew.
+func (b *batch) rest(todo []*pending) []*pending {
+	for _, p := range b.all {
+		if !p.withdrawn {
+			todo = append(todo, p)
+		}
+	}
+	return todo
+}
+
+// share takes changes of a batch in turns, one of each tenant, until they have the
+// weight of a batch, and moves the others to the next. The caller holds mu.
+func (g *group) share(b *batch, todo []*pending) []*pending {
+	var turns fair.Queue[*pending]
+	for _, p := range b.all {
+		if !p.withdrawn {
+			turns.Push(tenantOf(p.change), "", p)
+		}
+	}
+	for weight := 0; turns.Len() > 0; {
+		p, _ := turns.Pop()
+		if weight += weightOf(p.change); weight > maxBatch && len(todo) > 0 {
+			if g.next == nil {
+				g.next = newBatch()
+			}
+			g.next.add(p)
+			continue
+		}
+		todo = append(todo, p)
+	}
+	return todo
 }
 
 // end wakes the batch's callers and lets the next begin. It runs also when the
@@ -205,28 +291,33 @@ func (g *group) pass() {
 var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
 // await sits until p is decided, until it is p who must lead, or until time is up.
-func (g *group) await(ctx context.Context, b *batch, p *pending) error {
+func (g *group) await(ctx context.Context, p *pending) error {
 	t := timers.Get().(*time.Timer)
 	defer timers.Put(t)
 	defer t.Stop()
 	t.Reset(g.wait)
 	cancelled := ctx.Done()
+	b := p.batch.Load()
 	for begun := false; ; {
 		select {
 		case <-b.done:
-			return p.err
+			if b = p.movedFrom(b); b == nil {
+				return p.err
+			}
 		case <-b.lead:
 			g.mu.Lock()
 			g.gather()
 			g.run(nil)
-			return p.err
+			if b = p.movedFrom(b); b == nil {
+				return p.err
+			}
 		case <-cancelled:
-			if g.withdraw(b, p) {
+			if g.withdraw(p) {
 				return withdrawn(ctx.Err())
 			}
 			cancelled = nil
 		case <-t.C:
-			if g.withdraw(b, p) {
+			if g.withdraw(p) {
 				return withdrawn(errors.New("no turn within " + g.wait.String()))
 			}
 			if begun {
@@ -238,15 +329,26 @@ func (g *group) await(ctx context.Context, b *batch, p *pending) error {
 	}
 }
 
+// movedFrom is the batch that p was moved to because b was full; nil if b has
+// decided p.
+func (p *pending) movedFrom(b *batch) *batch {
+	if now := p.batch.Load(); now != b {
+		return now
+	}
+	return nil
+}
+
 // withdraw takes p out of a batch that has not begun; false if it has.
-func (g *group) withdraw(b *batch, p *pending) bool {
+func (g *group) withdraw(p *pending) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	b := p.batch.Load()
 	if b.started {
 		return false
 	}
 	p.withdrawn = true
 	b.live--
+	b.weight -= weightOf(p.change)
 	select {
 	case <-b.lead: // nobody has taken the lead yet, and p will not
 		g.pass()

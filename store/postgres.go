@@ -14,13 +14,15 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // pgStore is the store that several nodes share. Changes are transactions of
 // their own; audit entries without a change go through one committer a node.
 type pgStore struct {
-	pool  *pgxpool.Pool
-	group group
+	pool   *pgxpool.Pool
+	places places
+	group  group
 }
 
 // pgTimeout bounds one transaction or one question: a database that stands still,
@@ -45,7 +47,8 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 	if err != nil {
 		return nil, unreached(err)
 	}
-	s := &pgStore{pool: pool}
+	conns := int(pool.Config().MaxConns)
+	s := &pgStore{pool: pool, places: newPlaces(conns, max(2, conns/2))}
 	s.group.init(s.commitGroup)
 	return s, nil
 }
@@ -99,6 +102,11 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTimeout)
 	defer cancel()
+	place, err := s.places.reads.Acquire(forTenant(ctx, tenantOf(c)))
+	if err != nil {
+		return err
+	}
+	defer place.Release()
 	p := pending{change: c}
 	if err := s.transact(ctx, &p); err != nil {
 		return pgError(err, "commit")
@@ -259,6 +267,11 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 	}
 	ctx, cancel := context.WithTimeout(ctx, pgTimeout)
 	defer cancel()
+	place, err := s.places.reads.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Release()
 	o, err := scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, itemNotFound(id)
@@ -285,6 +298,13 @@ func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, a
 func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) (out []*core.ManagedObject, err error) {
 	if !findable(tenant, &f) {
 		return nil, nil
+	}
+	for _, slots := range []*fair.Slots{s.places.searches, s.places.reads} { // a search has one of the connections, and not all may search
+		place, err := slots.Acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer place.Release()
 	}
 	text, args := postgresCandidates(tenant, &f, beyond, limit)
 	err = s.all(ctx, func(r scanner) error {

@@ -16,10 +16,13 @@ import (
 // sqliteStore is the embedded store: one writing connection, some for reading.
 type sqliteStore struct {
 	file  *sqliteFile
-	read  *sql.DB
+	read  *sql.DB // single objects, and what is short
+	long  *sql.DB // searches and lists
 	write *sql.DB
 	conn  *sql.Conn // the one that writes
 	group group
+
+	places places
 
 	inTransaction bool // the leader's
 
@@ -76,11 +79,13 @@ func (s *sqliteStore) open(ctx context.Context) (err error) {
 	if err := migrate(ctx, s.write, goose.DialectSQLite3, "sqlite"); err != nil {
 		return unavailable(err, "be brought up to date")
 	}
-	if s.read, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_query_only=on")); err != nil {
-		return unavailable(err, "be opened")
+	if s.read, err = s.openReader(); err != nil {
+		return err
 	}
-	s.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
-	s.read.SetMaxIdleConns(max(4, runtime.GOMAXPROCS(0)))
+	if s.long, err = s.openReader(); err != nil {
+		return err
+	}
+	s.places = newPlaces(readers(), readers())
 	if err := s.prepare(ctx); err != nil {
 		return unavailable(err, "prepare its statements")
 	}
@@ -88,6 +93,20 @@ func (s *sqliteStore) open(ctx context.Context) (err error) {
 		return unavailable(err, "be found where it was opened")
 	}
 	return nil
+}
+
+// readers is the number of connections that read single objects, and of those that
+// search.
+func readers() int { return max(4, runtime.GOMAXPROCS(0)) }
+
+func (s *sqliteStore) openReader() (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", sqliteDSN(s.file.path, "&_query_only=on"))
+	if err != nil {
+		return nil, unavailable(err, "be opened")
+	}
+	db.SetMaxOpenConns(readers())
+	db.SetMaxIdleConns(readers())
+	return db, nil
 }
 
 func (s *sqliteStore) prepare(ctx context.Context) (err error) {
@@ -307,6 +326,11 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 	if !clean(tenant) || !clean(id) {
 		return nil, itemNotFound(id)
 	}
+	place, err := s.places.reads.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Release()
 	o, err := scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, itemNotFound(id)
@@ -319,7 +343,7 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 
 // all runs a query and scans each row by f.
 func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
-	rows, err := s.read.QueryContext(ctx, text, args...)
+	rows, err := s.long.QueryContext(ctx, text, args...)
 	if err != nil {
 		return unavailable(err, "read")
 	}
@@ -387,8 +411,10 @@ func (s *sqliteStore) Close() error {
 	if s.write != nil {
 		errs = append(errs, s.write.Close())
 	}
-	if s.read != nil {
-		errs = append(errs, s.read.Close())
+	for _, db := range []*sql.DB{s.read, s.long} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
 	}
 	errs = append(errs, s.file.close()) // last: the next process may come
 	return errors.Join(errs...)

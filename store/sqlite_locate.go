@@ -23,6 +23,11 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
+	place, err := s.places.searches.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Release()
 	text, args, err := s.plan(ctx, tenant, &f, beyond, limit)
 	if err != nil || text == "" {
 		return nil, err
@@ -145,7 +150,7 @@ func (s *sqliteStore) count(ctx context.Context, limit int, from string, args ..
 	b := sqlBuilder{args: args}
 	b.add("SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ", limit)
 	b.add(")")
-	if err = s.read.QueryRowContext(ctx, b.text.String(), b.args...).Scan(&n); err != nil {
+	if err = s.long.QueryRowContext(ctx, b.text.String(), b.args...).Scan(&n); err != nil {
 		return 0, unavailable(err, "search")
 	}
 	return n, nil

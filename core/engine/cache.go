@@ -30,6 +30,7 @@ type shard struct {
 	drawing sync.Mutex // held while Usage Limits of an object here are drawn upon
 	gen     uint64     // counts changes, so that a slow reader does not put back what a writer dropped
 	objects map[objectKey]snapshot
+	counts  map[string]int // snapshots of each tenant
 }
 
 type objectKey struct{ tenant, id string }
@@ -42,7 +43,7 @@ type snapshot struct {
 func newCache(leaseMicro int64) *cache {
 	c := &cache{lease: leaseMicro, seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].objects = map[objectKey]snapshot{}
+		c.shards[i].objects, c.shards[i].counts = map[objectKey]snapshot{}, map[string]int{}
 	}
 	return c
 }
@@ -82,7 +83,7 @@ func (c *cache) put(o *core.ManagedObject) {
 	s.gen++
 	key := objectKey{o.Tenant, o.ID}
 	if c.lease != 0 {
-		delete(s.objects, key)
+		s.remove(key)
 	} else if old, ok := s.objects[key]; !ok || old.object.Version < o.Version {
 		s.set(o, 0)
 	}
@@ -93,7 +94,7 @@ func (c *cache) drop(tenant, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gen++
-	delete(s.objects, objectKey{tenant, id})
+	s.remove(objectKey{tenant, id})
 }
 
 func (c *cache) until(readMicro int64) int64 {
@@ -103,17 +104,40 @@ func (c *cache) until(readMicro int64) int64 {
 	return readMicro + c.lease
 }
 
-// set evicts any one object when the shard is full: map order is random enough.
+// set evicts an object when the shard is full.
 func (s *shard) set(o *core.ManagedObject, until int64) {
+	key := objectKey{o.Tenant, o.ID}
 	if sizeOf(o.Attributes) > maxSnapshot {
-		delete(s.objects, objectKey{o.Tenant, o.ID})
+		s.remove(key)
 		return
 	}
-	if len(s.objects) >= shardCapacity {
-		for k := range s.objects {
-			delete(s.objects, k)
-			break
+	if _, there := s.objects[key]; !there {
+		if len(s.objects) >= shardCapacity {
+			s.evict()
+		}
+		s.counts[o.Tenant]++
+	}
+	s.objects[key] = snapshot{o, until}
+}
+
+// evict drops an object of a tenant that has at least its share here, so that a
+// tenant with very many objects drives out its own. Map order is random enough.
+func (s *shard) evict() {
+	share := shardCapacity / max(1, len(s.counts))
+	for k := range s.objects {
+		if s.counts[k.tenant] >= share {
+			s.remove(k)
+			return
 		}
 	}
-	s.objects[objectKey{o.Tenant, o.ID}] = snapshot{o, until}
+}
+
+func (s *shard) remove(k objectKey) {
+	if _, there := s.objects[k]; !there {
+		return
+	}
+	delete(s.objects, k)
+	if s.counts[k.tenant]--; s.counts[k.tenant] <= 0 {
+		delete(s.counts, k.tenant)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // Options are what an engine is made of. All ports are required; zero values
@@ -33,6 +34,8 @@ type Options struct {
 
 	Defaults Defaults
 	Server   ServerInfo
+
+	SearchTime time.Duration // of one Locate, after which it ends with an error; 0: 10 s
 }
 
 // Defaults are the answers where a client leaves a choice to the server.
@@ -60,7 +63,7 @@ type Engine struct {
 	Options
 	objects *cache
 	naming  naming
-	pages   chan struct{} // of Locate, in memory
+	pages   *fair.Slots // of Locate, in memory
 	streams *streams
 	logins  logins
 	tenants tenants
@@ -78,11 +81,14 @@ func New(o Options) *Engine {
 	if o.Observe == nil {
 		o.Observe = func(Observation) {}
 	}
+	if o.SearchTime <= 0 {
+		o.SearchTime = defaultSearchTime
+	}
 	lease := int64(0)
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	return &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: make(chan struct{}, maxPages)}
+	return &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages()}
 }
 
 type systemClock struct{}

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // Bounds of Locate: candidates read at once, identifiers in one answer, and
@@ -12,10 +14,20 @@ import (
 const (
 	locatePage    = 500
 	maxLocated    = 100_000
-	maxCandidates = 5_000_000
+	maxCandidates = 1_000_000
 	maxCounted    = 10_000
-	maxPages      = 8 // pages in memory at once: each can be maxAttributeBytes times locatePage
+	maxPages      = 8   // pages in memory at once: each can be maxAttributeBytes times locatePage
+	maxSearches   = 256 // searches of one tenant that wait for their next page
 )
+
+// defaultSearchTime is how long one Locate may take where no setting says so.
+const defaultSearchTime = 10 * time.Second
+
+// newPages shares the pages of all searches among tenants; one gets half of them. A
+// long search takes its turn anew for each page.
+func newPages() *fair.Slots {
+	return fair.New(fair.Config{Name: "places for searches", Slots: maxPages, PerTenant: maxPages / 2, PerPrincipal: maxPages/2 - 1, Waiting: maxSearches})
+}
 
 // Locate finds objects by their attributes, newest first, members of an Object
 // Group oldest first (KMIP 1.4 §4.9, 2.1 §6.1.28). It shows what the policy lets
@@ -67,6 +79,19 @@ type search struct {
 }
 
 func (s *search) run() error {
+	whole := s.ctx
+	ctx, cancel := context.WithTimeout(whole, s.SearchTime)
+	defer cancel()
+	s.ctx = ctx // the verb's call has it back when the search ends
+	defer func() { s.ctx = whole }()
+	err := s.pagesInTurn()
+	if err != nil && ctx.Err() != nil && whole.Err() == nil {
+		return core.Wrap(core.Busy, err, "the search did not end within %v; name a more selective attribute, or ask for fewer items", s.SearchTime)
+	}
+	return err
+}
+
+func (s *search) pagesInTurn() error {
 	for beyond, seen := int64(0), 0; ; seen += locatePage {
 		if seen >= maxCandidates {
 			return core.Errorf(core.GeneralFailure, "the search looked at %d objects without an end; name a more selective attribute", seen)
@@ -81,17 +106,19 @@ func (s *search) run() error {
 // page looks at one page of candidates and returns where the next one begins,
 // or 0. Those who search take turns at having a page in memory.
 func (s *search) page(beyond int64) (int64, error) {
-	select {
-	case s.pages <- struct{}{}:
-		defer func() { <-s.pages }()
-	case <-s.ctx.Done():
-		return 0, core.Wrap(core.Busy, s.ctx.Err(), "other searches are under way, and the request ended before its turn")
+	place, err := s.pages.Acquire(s.ctx)
+	if err != nil {
+		return 0, err
 	}
+	defer place.Release()
 	page, err := s.Store.Candidates(s.ctx, s.caller.Principal.Tenant, s.filter, beyond, locatePage)
 	if err != nil {
 		return 0, err
 	}
 	for _, o := range page {
+		if err := s.ctx.Err(); err != nil {
+			return 0, core.Wrap(core.Busy, err, "the request ended before the search did")
+		}
 		if s.consider(o); s.settled() {
 			s.end()
 			return 0, nil

@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+func heavy(tenant string) *core.Change {
+	return &core.Change{Insert: []*core.ManagedObject{{Tenant: tenant}}, Entries: []core.Entry{{Tenant: tenant}}}
+}
+
+// A tenant with hundreds of changes that wait does not fill a transaction: the
+// change of another tenant is in the next, and all are decided in the end.
+func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
+	var g group
+	gate := make(chan struct{})
+	var batches [][]string
+	g.init(func(all []*pending) {
+		var tenants []string
+		for _, p := range all {
+			p.seqs = append(p.seqs, 1)
+			tenants = append(tenants, tenantOf(p.change))
+		}
+		batches = append(batches, tenants)
+		<-gate
+	})
+	var wg sync.WaitGroup
+	commit := func(tenant string) {
+		wg.Go(func() {
+			if err := g.do(context.Background(), heavy(tenant)); err != nil {
+				t.Errorf("%s: %v", tenant, err)
+			}
+		})
+	}
+	waiting := func(n int) {
+		for {
+			g.mu.Lock()
+			now := 0
+			if g.next != nil {
+				now = g.next.live
+			}
+			g.mu.Unlock()
+			if now == n {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	commit("flood") // this one holds the lead
+	for g.leads() == false {
+		time.Sleep(time.Millisecond)
+	}
+	for range 300 {
+		commit("flood")
+	}
+	waiting(300)
+	commit("quiet")
+	waiting(301)
+	close(gate)
+	wg.Wait()
+	total, quietIn := 0, -1
+	for i, b := range batches {
+		total += len(b)
+		if strings.Contains(strings.Join(b, " "), "quiet") {
+			quietIn = i
+		}
+		if len(b) > maxBatch/8 {
+			t.Errorf("batch %d has %d changes", i, len(b))
+		}
+	}
+	if quietIn != 1 || total != 302 {
+		t.Errorf("the other tenant's change came in batch %d of %d, %d changes in all; want batch 1", quietIn, len(batches), total)
+	}
+}
+
+func (g *group) leads() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.leading
+}
+
+// One tenant cannot take all places of those that wait: it is told so at once,
+// and another tenant's change is still taken.
+func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
+	s := newSlowGroup(time.Minute)
+	record := func(tenant string) *core.Change {
+		return &core.Change{Entries: []core.Entry{{Tenant: tenant}}}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.do(context.Background(), record("flood")) })
+	<-s.begun
+	ctx, cancel := context.WithCancel(context.Background())
+	for range maxTenant {
+		wg.Go(func() { s.do(ctx, record("flood")) })
+	}
+	s.waiting(t, maxTenant)
+	if err := s.do(context.Background(), record("flood")); core.CodeOf(err) != core.Busy {
+		t.Errorf("one more of the tenant: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- s.do(context.Background(), record("quiet")) }()
+	s.waiting(t, maxTenant+1)
+	cancel() // those of the flood leave the queue
+	close(s.gate)
+	if err := <-done; err != nil {
+		t.Errorf("another tenant: %v", err)
+	}
+	wg.Wait()
+}
+
+// A search that its request has left ends inside the database, and searches of one
+// tenant leave room for those of another and for reads of single objects.
+func TestSearchesEndAndLeaveRoom(t *testing.T) {
+	opened, err := OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fair.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	s := opened.(*sqliteStore)
+	ctx, cancel := context.WithCancel(context.Background())
+	endless := func(ctx context.Context) error {
+		return s.all(ctx, func(scanner) error { return nil }, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+	}
+	ended := make(chan error)
+	for range readers() {
+		go func() { ended <- endless(ctx) }()
+	}
+	time.Sleep(50 * time.Millisecond)
+	if _, err := s.Object(context.Background(), "quiet", "none"); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("a read beside endless searches: %v", err)
+	}
+	cancel()
+	for range readers() {
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("an endless search came to an end")
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a search goes on after its request has ended")
+		}
+	}
+	as := func(tenant string) context.Context {
+		return core.OnBehalfOf(context.Background(), &core.Principal{Tenant: tenant, ID: fmt.Sprint(tenant, "'s")})
+	}
+	for range readers() / 2 { // all that one tenant can have
+		if _, err := s.places.searches.Acquire(as("flood")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Candidates(as("quiet"), "quiet", core.Filter{Everyone: true}, 0, 10); err != nil {
+		t.Errorf("another tenant's search: %v", err)
+	}
+	short, stop := context.WithTimeout(as("flood"), 20*time.Millisecond)
+	defer stop()
+	if _, err := s.Candidates(short, "flood", core.Filter{Everyone: true}, 0, 10); core.CodeOf(err) != core.Busy {
+		t.Errorf("one more search of a tenant that has its part: %v", err)
+	}
+}
