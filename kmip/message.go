@@ -289,6 +289,22 @@ func (r *Response) Failure(op core.Operation, id []byte, status core.ResultStatu
 	closeStructure(r.buf, at)
 }
 
+// Undo turns the items since Mark into ones that were undone. Their payloads stay:
+// the standard leaves a Response Payload out of failures alone, and what was undone
+// has not failed (KMIP 1.4 §7.2, §11.1, 2.1 §8.6).
+func (r *Response) Undo(mark int) {
+	for b := r.buf[mark:]; len(b) > 0; {
+		var it item
+		it, b = next(b)
+		for fields := it.value; len(fields) > 0; {
+			var f item
+			if f, fields = next(fields); f.tag == core.TagResultStatus {
+				f.value[3] = byte(core.StatusOperationUndone)
+			}
+		}
+	}
+}
+
 func (r *Response) open(op core.Operation, id []byte) int {
 	r.count++
 	var at int

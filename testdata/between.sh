@@ -17,6 +17,8 @@ say() { # VERSION MINOR AS
 say 1.0 0 1
 say 1.2 2 3
 say 2.1 1 0
+# KMIP 2.0 does not list Wrong Key Lifecycle State for Modify Attribute (2.0 §6.1.33).
+sed -i '/"ModifyAttribute"/,/<ResultReason/s/"WrongKeyLifecycleState"/"PermissionDenied"/' "$said"/2.1/*/*.xml
 # KMIP 1.1 has other attributes for certificates than those this case lists.
 rm "$said"/1.0/testcases/TC_132_10*
 testdata/conformance.sh "$runner" "$said/1.0,$said/1.2,$said/2.1" "$known"

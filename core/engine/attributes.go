@@ -45,7 +45,7 @@ func (k *call) shown(o *core.ManagedObject) core.Attributes {
 		}
 		out = append(out, a)
 	}
-	if name, ok := o.OperationPolicyName(); ok && k.caller.Version != 0 && k.caller.Version < core.V2_0 && !out.Has(core.TagOperationPolicyName) {
+	if name, ok := o.OperationPolicyName(); ok && k.style1() && !out.Has(core.TagOperationPolicyName) {
 		out = append(out, core.Attribute{Tag: core.TagOperationPolicyName, Value: core.Text(name)})
 	}
 	return out

@@ -59,8 +59,9 @@ func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOut
 	})
 }
 
-// SetAttribute gives a single-valued attribute a value, whether or not it had
-// one (KMIP 2.1 §6.1.51).
+// SetAttribute adds an attribute that the object lacks and modifies one that it has
+// once. If it has several instances, the code is MultiValuedAttribute (KMIP 2.0
+// §6.1.47, 2.1 §6.1.51).
 func (e *Engine) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetAttributeInput) (core.AttributeOutput, error) {
 	return run(e, ctx, c, core.OperationSetAttribute, in, (*call).setAttribute)
 }
@@ -68,10 +69,10 @@ func (e *Engine) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetA
 func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, error) {
 	ref := in.Attribute.Ref()
 	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
-		if r := core.RuleOf(ref.Tag); r != nil && r.Multiple {
-			return nil, core.Attribute{}, core.Errorf(core.MultiValuedAttribute, "%s may have several values; use Add Attribute or Modify Attribute", r.Name)
-		}
-		if i := o.Attributes.Find(ref); i >= 0 {
+		switch i, n := o.Attributes.Find(ref), len(o.Attributes.All(ref)); {
+		case n > 1:
+			return nil, core.Attribute{}, core.Errorf(core.MultiValuedAttribute, "object %s has %d instances of %s; use Modify Attribute or Delete Attribute", o.ID, n, printable(ref.String()))
+		case n == 1:
 			return k.replace(o, i, &in.Attribute)
 		}
 		return k.added(o, in.Attribute)

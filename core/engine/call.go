@@ -189,6 +189,9 @@ func (k *call) forgetAll(ch *core.Change) {
 	}
 }
 
+// style1 reports whether the caller speaks KMIP 1.x.
+func (k *call) style1() bool { return k.caller.Version != 0 && k.caller.Version < core.V2_0 }
+
 // RecordEvent records what was done to the server itself, such as another policy
 // being put in force; r says what, and how it ended.
 func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {

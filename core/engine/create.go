@@ -40,7 +40,7 @@ func (k *call) generate(t core.ObjectType, given core.Attributes) (*core.Managed
 	if err := k.requireForKey(t, given); err != nil {
 		return nil, err
 	}
-	o, err := k.newborn(t, given)
+	o, err := k.newborn(t, k.withMask(t, given))
 	if err != nil {
 		return nil, err
 	}
@@ -68,15 +68,47 @@ func (k *call) generate(t core.ObjectType, given core.Attributes) (*core.Managed
 	return o, nil
 }
 
-// requireForKey demands what KMIP 1.4 Table 165 demands.
+// requireForKey demands what KMIP 1.4 Table 165 demands. KMIP 2.x demands no
+// Cryptographic Usage Mask of Create and Create Key Pair: see impliedMask.
 func (k *call) requireForKey(t core.ObjectType, given core.Attributes) error {
 	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicAlgorithm) {
 		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Algorithm", k.op)
 	}
-	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicUsageMask) {
+	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicUsageMask) && k.caller.Version < core.V2_0 {
 		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Usage Mask", k.op)
 	}
 	return nil
+}
+
+// withMask adds the mask that the server sets if a client of KMIP 2.x gives none:
+// every object that is made has one, and the server may set it (2.1 §4.17).
+func (k *call) withMask(t core.ObjectType, given core.Attributes) core.Attributes {
+	if k.caller.Version < core.V2_0 || given.Has(core.TagCryptographicUsageMask) {
+		return given
+	}
+	v, _ := given.Get(core.TagCryptographicAlgorithm)
+	return given.Set(core.TagCryptographicUsageMask, core.Mask(impliedMask(t, core.CryptographicAlgorithm(v.Uint()))))
+}
+
+// impliedMask allows what keys of the algorithm are there for, and neither wrapping
+// nor derivation, which can carry other keys away.
+func impliedMask(t core.ObjectType, alg core.CryptographicAlgorithm) core.UsageMask {
+	rsa := alg == core.AlgorithmRSA
+	switch {
+	case t == core.ObjectTypePrivateKey && rsa:
+		return core.MaskSign | core.MaskDecrypt
+	case t == core.ObjectTypePublicKey && rsa:
+		return core.MaskVerify | core.MaskEncrypt
+	case t == core.ObjectTypePrivateKey:
+		return core.MaskSign
+	case t == core.ObjectTypePublicKey:
+		return core.MaskVerify
+	case t == core.ObjectTypeSecretData:
+		return 0
+	case symmetricSizes[alg].kind == core.KeyGeneric && alg != core.AlgorithmChaCha20 && alg != core.AlgorithmChaCha20Poly1305:
+		return core.MaskMACGenerate | core.MaskMACVerify
+	}
+	return core.MaskEncrypt | core.MaskDecrypt
 }
 
 // symmetricSizes lists, per algorithm the token can make keys for, the kind,

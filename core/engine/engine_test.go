@@ -116,7 +116,6 @@ func TestTemplateIsChecked(t *testing.T) {
 		"the same name twice":     {with(core.TagName, name("a")).Add(core.Attribute{Tag: core.TagName, Value: name("a")}), core.NonUniqueNameAttribute},
 		"huge text":               {with(core.TagContactInformation, core.Text(string(make([]byte, maxAttributeText+1)))), core.InvalidField},
 		"dates crossed":           {with(core.TagActivationDate, core.Date(20)).Add(core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(10)}), core.InvalidField},
-		"no mask":                 {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES)), core.InvalidField},
 		"no algorithm":            {attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
 		"single DES":              {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
 		"a Name without a type":   {with(core.TagName, core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text("a")})), core.InvalidField},

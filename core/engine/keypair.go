@@ -89,12 +89,12 @@ func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, 
 	if err := k.requireForPair(given); err != nil {
 		return nil, err
 	}
-	return k.newborn(t, given)
+	return k.newborn(t, k.withMask(t, given))
 }
 
 func (k *call) requireForPair(given core.Attributes) error {
 	for _, t := range []core.Tag{core.TagCryptographicAlgorithm, core.TagCryptographicUsageMask} {
-		if !given.Has(t) {
+		if !given.Has(t) && (t == core.TagCryptographicAlgorithm || k.caller.Version < core.V2_0) {
 			return core.Errorf(core.InvalidMessage, "%s needs a %v for each half", k.op, t)
 		}
 	}

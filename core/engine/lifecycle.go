@@ -98,7 +98,9 @@ func (e *Engine) finishDestroy(ctx context.Context, intent string, token []byte)
 }
 
 // move takes an object over one arrow of the state table. Templates have no
-// state and can only be destroyed (KMIP 1.4 §11.20, §11.21).
+// state and can only be destroyed (KMIP 1.4 §11.20, §11.21). In KMIP 1.x only
+// Cryptographic Objects are activated, which an Opaque Object is not (1.4 §2.2,
+// §4.19); in 2.x every Managed Object is (2.1 §6.1.1).
 func (k *call) move(id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (core.IDOutput, error) {
 	next, err := k.change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		from := o.StateAt(k.now)
@@ -107,6 +109,9 @@ func (k *call) move(id core.Identifier, event core.Event, fill func(next *core.M
 				return nil, core.Errorf(core.IllegalOperation, "object %s is a %v, which has no State", o.ID, o.Type)
 			}
 			from = core.PreActive
+		}
+		if event == core.Activate && o.Type == core.ObjectTypeOpaqueObject && k.style1() {
+			return nil, core.Errorf(core.IllegalOperation, "object %s is an Opaque Object, which KMIP 1.x does not activate", o.ID)
 		}
 		if event == core.Destroy && from.Gone() {
 			return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed already", o.ID)

@@ -96,7 +96,7 @@ var vendorTags = []struct {
 
 func (k *call) serverInformation() []core.Field {
 	name, version := core.TagServerName, core.TagServerVersion
-	if k.caller.Version != 0 && k.caller.Version < core.V2_0 {
+	if k.style1() {
 		name, version = tagVendorServerName, tagVendorServerVersion
 	}
 	return []core.Field{{Tag: name, Value: core.Text(k.Server.Product)}, {Tag: version, Value: core.Text(k.Server.Version)}}
@@ -119,7 +119,7 @@ func extensions(withTags bool) (out []core.Field) {
 // objectTypes leaves Template to the clients of KMIP 1.x, which expect it in
 // 1.4 too, though it is deprecated since 1.3.
 func (k *call) objectTypes() []core.ObjectType {
-	if k.caller.Version < core.V2_0 && k.caller.Version != 0 {
+	if k.style1() {
 		return objectTypes
 	}
 	return slices.DeleteFunc(slices.Clone(objectTypes), func(t core.ObjectType) bool { return t == core.ObjectTypeTemplate })

@@ -122,7 +122,7 @@ func TestSymmetricFormats(t *testing.T) {
 		{Format: core.KeyFormatTypeTransparentSymmetricKey, Transparent: []core.Field{{Tag: core.TagKey, Value: core.Bytes(big)}}},
 		{Format: core.KeyFormatTypeTransparentSymmetricKey, Transparent: []core.Field{{Tag: core.TagKey, Value: core.Text("text")}}},
 		{Format: core.KeyFormatTypeTransparentSymmetricKey, Transparent: []core.Field{}},
-		{Format: core.KeyFormatTypePKCS8, Material: []byte{1}}, {Format: core.KeyFormatTypeRaw, Material: []byte{1}, Compression: 1}} {
+		{Format: core.KeyFormatTypePKCS8, Material: []byte{1}}, {Format: core.KeyFormatTypeRaw, Material: []byte{1}, Compression: core.KeyCompressionTypeECPublicKeyTypeX9_62CompressedPrime}} {
 		if n, err := (Formats{}).Normalize(core.ObjectTypeSymmetricKey, &kb, core.ClassC); err == nil {
 			t.Errorf("%v with %d bytes is kept: %d", kb.Format, len(kb.Material), len(n.Bytes))
 		}

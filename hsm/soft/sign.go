@@ -33,6 +33,7 @@ type SignaturePlan struct {
 	Salt   int         // PSS, bytes
 
 	anySalt bool // verifying: no length was asked for, so any is taken
+	unnamed bool // no hash was named: Hash is the default
 }
 
 type signing struct {
@@ -99,14 +100,15 @@ func (s signing) forKey(p core.CryptographicParameters, key core.CryptographicAl
 	default:
 		return SignaturePlan{}, core.Errorf(core.InvalidField, "keys of algorithm %v do not sign", key)
 	}
-	if s.hash == 0 {
+	unnamed := s.hash == 0
+	if unnamed {
 		s.hash = core.HashSHA256
 	}
 	h, err := HashOf(s.hash)
 	if err != nil {
 		return SignaturePlan{}, err
 	}
-	plan := SignaturePlan{Scheme: want, Hash: h}
+	plan := SignaturePlan{Scheme: want, Hash: h, unnamed: unnamed}
 	return plan, plan.pss(p)
 }
 
@@ -139,12 +141,21 @@ func (s *SignaturePlan) pss(p core.CryptographicParameters) error {
 	return nil
 }
 
-// Message is what is signed: the digest, or for EdDSA the data itself.
+// maxDigest bounds a digest whose hash nobody named, in bytes.
+const maxDigest = 64
+
+// Message is what is signed: the digest, or for EdDSA the data itself. Digested
+// Data whose hash is not named (KMIP 1.4 §4.31, 2.1 §6.1.55) is taken for SHA-256, the default here, if
+// it has that length. Any other is signed as it is, by PKCS#1 v1.5 without the
+// name of a hash; the plan's Hash is then 0.
 func (s *SignaturePlan) Message(data []byte, digested bool) ([]byte, error) {
 	switch {
 	case s.Scheme == EdDSA && digested:
 		return nil, core.Errorf(core.InvalidField, "Ed25519 signs the data itself; Digested Data cannot be signed")
 	case s.Scheme == EdDSA:
+		return data, nil
+	case digested && s.unnamed && s.Scheme != PSS && len(data) != s.Hash.Size() && len(data) > 0 && len(data) <= maxDigest:
+		s.Hash = 0
 		return data, nil
 	case digested && len(data) != s.Hash.Size():
 		return nil, core.Errorf(core.InvalidField, "the Digested Data has %d bytes and the hash %d", len(data), s.Hash.Size())
@@ -167,6 +178,9 @@ var digestInfo = map[crypto.Hash][]byte{
 // DigestInfo is the DER that PKCS#1 v1.5 signs, for tokens that only pad.
 func DigestInfo(h crypto.Hash, digest []byte) ([]byte, error) {
 	prefix, ok := digestInfo[h]
+	if h == 0 { // see Message
+		return digest, nil
+	}
 	if !ok {
 		return nil, core.Errorf(core.InvalidField, "hash %v does not go with PKCS#1 v1.5", h)
 	}

@@ -259,10 +259,7 @@ func (b *batch) failed(err error, undo bool, i, start, count int) (full bool) {
 		}
 	}
 	if undo {
-		b.resp.Truncate(start, count)
-		for j := range i {
-			b.resp.Failure(b.req.Items[j].Operation, b.req.Items[j].BatchID, core.StatusOperationUndone, 0, "")
-		}
+		b.resp.Undo(start)
 	}
 	mark, n := b.resp.Mark()
 	b.resp.Failure(b.item.Operation, b.item.BatchID, core.StatusOperationFailed, reason, text)

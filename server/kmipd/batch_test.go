@@ -148,7 +148,7 @@ func TestUndoOfATooLargeAnswer(t *testing.T) {
 	c := newClient(t, core.V1_4)
 	c.MaximumResponseSize, c.ErrorOption = 1000, core.BatchErrorContinuationOptionUndo
 	_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, large)), everything())
-	if len(items) != 2 || items[0].Status != core.StatusOperationUndone || items[0].Payload != nil || items[1].Reason != core.ReasonResponseTooLarge {
+	if len(items) != 2 || items[0].Status != core.StatusOperationUndone || items[0].Payload == nil || items[1].Reason != core.ReasonResponseTooLarge {
 		t.Errorf("%+v", items)
 	}
 	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 1 {
@@ -191,5 +191,22 @@ func TestUnknownOperationIsEchoed(t *testing.T) {
 	}
 	if !bytes.Equal(items[0].BatchID, []byte("u")) {
 		t.Error("the id is not echoed")
+	}
+}
+
+// KMIP 1.4 §11.1, 2.1 §8.6: the answers of what was undone are returned, with their
+// payloads; the failure alone has none.
+func TestUndoneItemsKeepTheirPayload(t *testing.T) {
+	for _, v := range core.Versions {
+		c := newClient(t, v)
+		c.ErrorOption = core.BatchErrorContinuationOptionUndo
+		_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")}))
+		if len(items) != 2 || items[0].Status != core.StatusOperationUndone || items[1].Status != core.StatusOperationFailed || items[1].Payload != nil {
+			t.Fatalf("KMIP %v: %+v", v, items)
+		}
+		var out core.CreateOutput
+		if err := kmip.Create.DecodeResponse(items[0].Payload, v, &out); err != nil || out.ID == "" || out.ObjectType != core.ObjectTypeSymmetricKey {
+			t.Errorf("KMIP %v: the undone Create answers %+v, %v", v, out, err)
+		}
 	}
 }

@@ -88,6 +88,7 @@ var exceptions = []struct {
 	{[]core.Operation{core.OperationCreateKeyPair}, core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable},
 	{uses, core.IllegalOperation, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
 	{uses, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonWrongKeyLifecycleState},
+	{[]core.Operation{core.OperationRegister}, core.CryptographicFailure, core.ReasonCryptographicFailure, core.ReasonInvalidField},
 	{[]core.Operation{core.OperationGet}, core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters},
 	{[]core.Operation{core.OperationAddAttribute}, core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute},
 	{[]core.Operation{core.OperationAddAttribute}, core.InvalidAttribute, core.ReasonPermissionDenied, core.ReasonInvalidAttribute},
@@ -118,7 +119,7 @@ func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason 
 	}
 	r := at.v1
 	if v >= core.V2_0 {
-		r = at.v2
+		r = asListed(op, at.v2, v)
 	}
 	row := core.TagResultReason.Info().Enum.Lookup(uint32(r))
 	if row != nil && v.Within(row.Since, row.Until) {
