@@ -5,14 +5,20 @@
 #   reasons  the rules that said so, at least one, for the audit record
 #   scope    how far Locate may look: "tenant", or "own" (one's own objects and
 #            those of one's groups)
-# An error, a timeout, no answer or an answer of another form is a deny.
+# An error, too much work, no answer or an answer of another form is a deny. The
+# client then gets an error that says "try again", not Permission Denied.
 #
-# The input is closed and complete: every field is there in every question.
+# The input is closed and complete: every field is there in every question. A
+# policy that names another field, or compares a field with a value that it
+# never has, is refused when it is loaded. So is one that permits nothing, and
+# one whose use of the input cannot be followed: write field names out, and keep
+# "with" to the tests.
 #   input.operation  the standard's name: "Create", "Get Attributes", ...
 #   input.now        seconds since 1970, by the server's clock
 #   input.address    of the peer, without port; "" where there is none (the clock)
 #   input.door       "kmip", "rest" or "clock"
-#   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method}
+#   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method};
+#                    method is "mtls" or "system"
 #   input.object     {present, tenant, id, owner, group, type, state, algorithm};
 #                    present is false, and the rest "", where no object is touched
 #

@@ -18,15 +18,14 @@ import (
 )
 
 const (
-	defaultTimeout = 100 * time.Millisecond // of one decision
-	loadTimeout    = 30 * time.Second       // of compiling, testing and trying one policy
-	maxPolicyBytes = 1 << 20                // of the policy, and of its tests
+	loadTimeout    = 60 * time.Second // of compiling, testing and trying one policy
+	maxPolicyBytes = 1 << 20          // of the policy, and of its tests
 )
 
 // Options say where the policy comes from and how it is asked.
 type Options struct {
 	Load    func() (policy, tests string, err error) // asked at start and at each Reload
-	Timeout time.Duration                            // of one decision; 0: 100 ms
+	Timeout time.Duration                            // of one decision, whose work is bounded besides; 0: 10 s
 	Forget  bool                                     // evaluate each question, remember no answer
 
 	// Changing is told, by their hashes, which policy is about to take another's
@@ -48,7 +47,7 @@ var _ core.Policy = (*Authorizer)(nil)
 // no server.
 func New(ctx context.Context, o Options) (*Authorizer, error) {
 	if o.Timeout <= 0 {
-		o.Timeout = defaultTimeout
+		o.Timeout = backstop
 	}
 	a := &Authorizer{opts: o}
 	if err := a.Reload(ctx); err != nil {
@@ -75,7 +74,7 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 	if err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}
-	p.timeout = a.opts.Timeout
+	p.late = a.opts.Timeout
 	if err := canaries(ctx, p); err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}

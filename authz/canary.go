@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
 
-	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -13,44 +17,64 @@ import (
 const (
 	canaryTime    = 1700000000 // Unix seconds
 	canaryAddress = "127.0.0.1"
+
+	triedAlways = 150  // questions made at random of what the policy names
+	triedAtMost = 3000 // of them while nothing is permitted
 )
 
 // insider is somebody with every right that a tenant can give.
 var insider = &core.Principal{Tenant: "canary-a", ID: "canary", Groups: []string{"canary", "dev"}, Roles: []string{"admin", "canary"}, Method: "mtls"}
 
-// canaries are questions whose answers no policy may change, and traps that an
-// evaluator must not fall into. They run at every load: at start, after a
-// reload, after an upgrade of OPA.
+// members are those who can stand in a relation to an object of canary-a.
+var members = []struct {
+	who string
+	p   *core.Principal
+}{
+	{"its owner", &core.Principal{Tenant: "canary-a", ID: "canary", Method: "mtls"}},
+	{"a member of its group", &core.Principal{Tenant: "canary-a", ID: "member", Groups: []string{"canary"}, Method: "mtls"}},
+	{"an admin", &core.Principal{Tenant: "canary-a", ID: "root", Roles: []string{"admin"}, Method: "mtls"}},
+	{"an auditor", &core.Principal{Tenant: "canary-a", ID: "ann", Roles: []string{"auditor"}, Method: "mtls"}},
+	{"somebody else of the tenant", &core.Principal{Tenant: "canary-a", ID: "stranger", Groups: []string{"other"}, Method: "mtls"}},
+	{"an owner with every role", insider},
+}
+
+var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock}
+
+// canaries are questions whose answers no policy may change, questions that
+// every policy must answer in full form, and traps that an evaluator must not
+// fall into. They run at every load: at start, after a reload, after an upgrade
+// of OPA.
 func canaries(ctx context.Context, p *policy) error {
 	if err := springAll(ctx); err != nil {
 		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
 	}
 	for _, v := range core.TagOperation.Info().Enum.Values {
-		if err := patiently(func() error { return tenantsStayApart(ctx, p, core.Operation(v.Value)) }); err != nil {
+		if err := tenantsStayApart(ctx, p, core.Operation(v.Value)); err != nil {
 			return err
 		}
 	}
-	return patiently(func() error { return nothingToGet(ctx, p) })
+	if err := nothingToGet(ctx, p); err != nil {
+		return err
+	}
+	permits, err := everyMember(ctx, p)
+	if err != nil {
+		return err
+	}
+	return somethingIsPermitted(ctx, p, permits)
 }
 
-// canaryTries is how often a canary is asked that is not answered in time: a busy
-// machine must not keep a good policy out, nor the server from starting.
-const canaryTries = 4
-
-func patiently(ask func() error) (err error) {
-	for range canaryTries {
-		if err = ask(); !topdown.IsCancel(err) {
-			return err
-		}
-	}
-	return err
+func canaryObject(q question) question {
+	q.present, q.tenant, q.object, q.owner, q.group = true, "canary-a", "canary", "canary", "canary"
+	q.kind, q.state, q.algorithm = core.ObjectTypeSymmetricKey, core.Active, core.AlgorithmAES
+	return q
 }
 
 // tenantsStayApart asks whether the insider may touch an object of the owner
 // and group of the same name in another tenant.
 func tenantsStayApart(ctx context.Context, p *policy, op core.Operation) error {
-	d, err := p.evaluate(ctx, question{principal: insider, operation: op, door: core.DoorKMIP, present: true, tenant: "canary-b", object: "canary",
-		owner: "canary", group: "canary", kind: core.ObjectTypeSymmetricKey, state: core.Active, algorithm: core.AlgorithmAES}, canaryTime, canaryAddress)
+	q := canaryObject(question{principal: insider, operation: op, door: core.DoorKMIP})
+	q.tenant = "canary-b"
+	d, err := p.evaluate(ctx, q, canaryTime, canaryAddress)
 	if err != nil {
 		return fmt.Errorf("it does not decide %v of another tenant's object: %w", op, err)
 	}
@@ -69,4 +93,172 @@ func nothingToGet(ctx context.Context, p *policy) error {
 		return errors.New("it allows Get without an object")
 	}
 	return nil
+}
+
+// everyMember asks for every operation by everybody, with and without an object.
+// Every answer must have the full form, a permit's too. It returns how many
+// operations on an object are permitted.
+func everyMember(ctx context.Context, p *policy) (permits int, err error) {
+	denied := false
+	for i, v := range core.TagOperation.Info().Enum.Values {
+		for j, m := range members {
+			bare := question{principal: m.p, operation: core.Operation(v.Value), door: doors[(i+j)%len(doors)]}
+			for _, q := range []question{bare, canaryObject(bare)} {
+				d, err := p.evaluate(ctx, q, canaryTime, canaryAddress)
+				if err != nil {
+					return 0, fmt.Errorf("it does not decide %v by %s, object present: %v, door %s: %w", q.operation, m.who, q.present, q.door, err)
+				}
+				denied = denied || !d.Allow
+				if d.Allow && q.present {
+					permits++
+				}
+			}
+		}
+	}
+	if !denied {
+		return 0, errors.New("it permits every operation to everybody")
+	}
+	return permits, nil
+}
+
+// somethingIsPermitted asks questions made of the names that the policy compares
+// the input with, and those of its tests: a policy for one principal only knows
+// no canary. One that permits nothing is a mistake, such as a permit with a
+// field too many.
+func somethingIsPermitted(ctx context.Context, p *policy, permits int) error {
+	g := newGuesser(p.hints, p.literals)
+	for i := range triedAtMost {
+		if i >= triedAlways && permits > 0 {
+			return nil
+		}
+		q, now, address := g.question()
+		d, err := p.evaluate(ctx, q, now, address)
+		if err != nil {
+			return fmt.Errorf("it does not decide %v by %s/%s from %s: %w", q.operation, q.principal.Tenant, q.principal.ID, address, err)
+		}
+		if d.Allow {
+			permits++
+		}
+	}
+	for _, in := range p.tested {
+		if d, err := p.answer(ctx, in); err == nil && d.Allow {
+			return nil
+		}
+	}
+	return errors.New("it permits nothing: no canary was allowed, and no question of its own tests; if it permits something after all, add a test with that question")
+}
+
+// guesser makes questions of what a policy names. It is seeded alike each time.
+type guesser struct {
+	r         *rand.Rand
+	hints     map[string][]string // by path of the field
+	texts     []string            // all literals of the policy
+	addresses []string
+	times     []int64
+}
+
+func newGuesser(hints map[*field][]*ast.Term, literals []ast.Value) *guesser {
+	g := &guesser{r: rand.New(rand.NewPCG(1, 2)), hints: map[string][]string{}, addresses: []string{canaryAddress, "2001:db8::1"}, times: []int64{canaryTime}}
+	for f, list := range hints {
+		for _, t := range list {
+			if v, ok := t.Value.(ast.String); ok {
+				g.hints[f.path] = append(g.hints[f.path], string(v))
+			}
+		}
+		slices.Sort(g.hints[f.path])
+	}
+	for _, l := range literals {
+		switch v := l.(type) {
+		case ast.String:
+			g.texts = append(g.texts, string(v))
+		case ast.Number:
+			if n, ok := v.Int64(); ok {
+				g.times = append(g.times, n-1, n, n+1)
+			}
+		}
+	}
+	for _, s := range g.texts {
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			g.times = append(g.times, n)
+		}
+		if net, err := netip.ParsePrefix(s); err == nil {
+			g.addresses = append(g.addresses, net.Addr().String())
+		} else if a, err := netip.ParseAddr(s); err == nil {
+			g.addresses = append(g.addresses, a.String())
+		}
+	}
+	return g
+}
+
+// one picks a name that the policy compares a field with, or another.
+func (g *guesser) one(path string, others ...string) string {
+	list := g.hints[path]
+	switch n := g.r.IntN(8); {
+	case n < 5 && len(list) > 0:
+		return list[g.r.IntN(len(list))]
+	case n == 7 && len(g.texts) > 0:
+		return g.texts[g.r.IntN(len(g.texts))]
+	}
+	return others[g.r.IntN(len(others))]
+}
+
+// some picks all of the names that a policy looks for in a set, one, or none.
+func (g *guesser) some(path string, other string) []string {
+	list := append([]string{other}, g.hints[path]...)
+	switch g.r.IntN(4) {
+	case 0:
+		return nil
+	case 1:
+		return list
+	case 2:
+		return g.hints[path]
+	}
+	i := g.r.IntN(len(list))
+	return list[i : i+1]
+}
+
+func (g *guesser) question() (question, int64, string) {
+	p := &core.Principal{Tenant: g.one("input.principal.tenant", "canary-a"), ID: g.one("input.principal.id", "canary"), Method: g.fixed("input.principal.method", core.Methods)}
+	p.Groups, p.Roles = g.some("input.principal.groups", "canary"), g.some("input.principal.roles", "admin")
+	q := question{principal: p, operation: core.Operation(g.enum("input.operation", core.TagOperation)), door: core.Door(g.fixed("input.door", []string{"kmip", "rest"}))}
+	if g.r.IntN(6) > 0 {
+		q.present, q.tenant, q.object = true, p.Tenant, g.one("input.object.id", "canary")
+		q.owner, q.group = g.one("input.object.owner", p.ID, p.ID, "canary"), g.one("input.object.group", append(p.Groups, "", "canary")...)
+		q.kind, q.state = core.ObjectType(g.enum("input.object.type", core.TagObjectType)), core.State(g.enum("input.object.state", core.TagState))
+		q.algorithm = core.CryptographicAlgorithm(g.enum("input.object.algorithm", core.TagCryptographicAlgorithm))
+	}
+	return q, g.times[g.r.IntN(len(g.times))], g.addresses[g.r.IntN(len(g.addresses))]
+}
+
+func (g *guesser) fixed(path string, all []string) string {
+	if list := g.hints[path]; len(list) > 0 && g.r.IntN(4) > 0 {
+		return list[g.r.IntN(len(list))]
+	}
+	return all[g.r.IntN(len(all))]
+}
+
+func (g *guesser) enum(path string, tag core.Tag) uint32 {
+	info := tag.Info().Enum
+	if v, ok := info.ByName(g.fixed(path, []string{""})); ok {
+		return v
+	}
+	return info.Values[g.r.IntN(len(info.Values))].Value
+}
+
+// literalsOf lists the texts and numbers that a module is written with.
+func literalsOf(m *ast.Module) (out []ast.Value) {
+	ast.WalkTerms(m, func(t *ast.Term) bool {
+		switch v := t.Value.(type) {
+		case ast.String:
+			if v != "" && len(v) <= maxReasonBytes && !slices.Contains(out, t.Value) {
+				out = append(out, v)
+			}
+		case ast.Number:
+			if !slices.Contains(out, t.Value) {
+				out = append(out, v)
+			}
+		}
+		return false
+	})
+	return out
 }

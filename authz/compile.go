@@ -8,28 +8,37 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 const (
 	decisionQuery = "x = data.keyreeve.authz.decision"
-	testTimeout   = 2 * time.Second // of one test of a policy
+	testTimeout   = 5 * time.Second // of one test of a policy
+	maxTested     = 500             // questions of a policy's tests that are kept
 	maxNamed      = 5               // tests that fail, by name
 )
 
 // policy is one compiled policy. Immutable but for its memo, which is safe for
 // concurrent use.
 type policy struct {
-	hash    string // SHA-256 of the text, hex
-	query   rego.PreparedEvalQuery
-	timeout time.Duration
-	steady  bool  // reads neither time nor address: an answer holds for its whole question
-	memo    *memo // nil: every question is evaluated
+	hash   string // SHA-256 of the text, hex
+	query  rego.PreparedEvalQuery
+	module *ast.Module // compiled
+	late   time.Duration
+	steady bool  // reads neither time nor address: an answer holds for its whole question
+	memo   *memo // nil: every question is evaluated
+
+	// For the canaries.
+	hints    map[*field][]*ast.Term
+	literals []ast.Value
+	tested   []ast.Value
 }
 
 // capabilities leaves out every builtin whose answer depends on something
@@ -62,7 +71,11 @@ func compile(ctx context.Context, text, tests string) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := runTests(ctx, map[string]*ast.Module{"policies.rego": m, "policies_test.rego": t}); err != nil {
+	if p.hints, err = checkModule(p.module); err != nil {
+		return nil, err
+	}
+	p.literals = literalsOf(m)
+	if p.tested, err = runTests(ctx, map[string]*ast.Module{"policies.rego": m, "policies_test.rego": t}); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(text))
@@ -86,7 +99,7 @@ func prepare(ctx context.Context, m *ast.Module) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{query: q, timeout: defaultTimeout, steady: steady(m) && steady(c.Modules[name])}, nil
+	return &policy{query: q, module: c.Modules[name], late: backstop, steady: steady(m) && steady(c.Modules[name])}, nil
 }
 
 // parse demands Rego v2, whose "not" and strictness close fail-open holes that
@@ -106,12 +119,14 @@ func parse(name, src string) (*ast.Module, error) {
 	return m, nil
 }
 
-// runTests runs the policy's own tests; none is as bad as one that fails.
-func runTests(ctx context.Context, modules map[string]*ast.Module) error {
-	ch, err := tester.NewRunner().SetCompiler(ast.NewCompiler().WithCapabilities(capabilities())).SetStore(inmem.New()).
+// runTests runs the policy's own tests; none is as bad as one that fails. It
+// returns the questions that they ask.
+func runTests(ctx context.Context, modules map[string]*ast.Module) ([]ast.Value, error) {
+	asked := &questions{seen: map[*ast.Term]bool{}}
+	ch, err := tester.NewRunner().SetCompiler(ast.NewCompiler().WithCapabilities(capabilities())).SetStore(inmem.New()).SetCoverageQueryTracer(asked).
 		SetDefaultRegoVersion(ast.RegoV2).RaiseBuiltinErrors(true).SetTimeout(testTimeout).SetModules(modules).RunTests(ctx, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n := 0
 	var failed []string
@@ -124,15 +139,46 @@ func runTests(ctx context.Context, modules map[string]*ast.Module) error {
 	switch {
 	case len(failed) > maxNamed:
 		slices.Sort(failed)
-		return fmt.Errorf("its own tests fail or are skipped: %s and %d more", strings.Join(failed[:maxNamed], ", "), len(failed)-maxNamed)
+		return nil, fmt.Errorf("its own tests fail or are skipped: %s and %d more", strings.Join(failed[:maxNamed], ", "), len(failed)-maxNamed)
 	case len(failed) > 0:
-		return fmt.Errorf("its own tests fail or are skipped: %s", strings.Join(failed, ", "))
+		return nil, fmt.Errorf("its own tests fail or are skipped: %s", strings.Join(failed, ", "))
 	case ctx.Err() != nil: // the runner stops early without a word
-		return fmt.Errorf("its own tests did not end in time: %w", ctx.Err())
+		return nil, fmt.Errorf("its own tests did not end in time: %w", ctx.Err())
 	case n == 0:
-		return errors.New("it has no tests; a rule that nobody tried is not activated")
+		return nil, errors.New("it has no tests; a rule that nobody tried is not activated")
 	}
-	return nil
+	return asked.list, nil
+}
+
+// questions keeps the inputs that a policy's tests give the decision. Safe for
+// concurrent use.
+type questions struct {
+	mu   sync.Mutex
+	seen map[*ast.Term]bool
+	list []ast.Value
+}
+
+// Enabled is part of [topdown.QueryTracer].
+func (q *questions) Enabled() bool { return true }
+
+// Config is part of [topdown.QueryTracer].
+func (q *questions) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
+
+// TraceEvent is part of [topdown.QueryTracer].
+func (q *questions) TraceEvent(e topdown.Event) {
+	in := e.Input()
+	if e.Op != topdown.EnterOp || in == nil {
+		return
+	}
+	if r, ok := e.Node.(*ast.Rule); !ok || ruleName(r) != "decision" {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.seen[in] && len(q.list) < maxTested {
+		q.seen[in] = true
+		q.list = append(q.list, in.Value)
+	}
 }
 
 func failure(r *tester.Result) string {

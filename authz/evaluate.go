@@ -3,8 +3,8 @@ package authz
 import (
 	"context"
 	"slices"
-	"time"
 
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
@@ -36,20 +36,24 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 	return d, err
 }
 
-// evaluate asks the policy. Time is bounded by a timer rather than by OPA's
-// watch over ctx, which costs a goroutine a question.
+// evaluate asks the policy. Its work is bounded, not its time: see [budget].
 func (p *policy) evaluate(ctx context.Context, q question, now int64, address string) (core.Decision, error) {
+	return p.answer(ctx, input(&q, now, address))
+}
+
+// answer asks the policy with an input that is already made.
+func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error) {
 	deny := core.Decision{PolicyHash: p.hash}
 	if err := ctx.Err(); err != nil {
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the request ended before the policy was asked")
 	}
-	cancel := topdown.NewCancel()
-	timer := time.AfterFunc(p.timeout, cancel.Cancel)
-	defer timer.Stop()
-	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(input(&q, now, address)), rego.EvalExternalCancel(cancel))
+	work := newBudget(ctx, p.late)
+	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(in), rego.EvalExternalCancel(work))
 	switch {
+	case topdown.IsCancel(err) && work.spent:
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide within %d steps; make its rules search less", maxSteps)
 	case topdown.IsCancel(err):
-		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide within %v", p.timeout)
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide in time, because the server is overloaded or the request has ended; try again")
 	case err != nil:
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not come to a decision")
 	case len(rs) != 1:

@@ -51,33 +51,129 @@ func questionOf(r *core.AccessRequest) question {
 	return q
 }
 
-// The names of the input's fields, made once.
-var (
-	nOperation, nNow, nAddress, nDoor, nPrincipal, nObject = text("operation"), text("now"), text("address"), text("door"), text("principal"), text("object")
-	nTenant, nID, nGroups, nRoles, nMethod                 = text("tenant"), text("id"), text("groups"), text("roles"), text("method")
-	nPresent, nOwner, nGroup, nType, nState, nAlgorithm    = text("present"), text("owner"), text("group"), text("type"), text("state"), text("algorithm")
-	yes                                                    = ast.BooleanTerm(true)
-	noObject                                               = objectTerm(&question{})
+// field is one field of the input: how its value is made, and what it can be.
+// The table below is the only list of the input's fields. Both the input and the
+// check of a policy's references and literals are made of it.
+type field struct {
+	name  string
+	fixed []*ast.Term // every value that the field can have; nil: any
+	form  form        // of the value, if it is not one of fixed
+	parts []field     // of a structure
+
+	make func(q *question, now int64, address string) *ast.Term // nil for a structure
+	key  *ast.Term                                              // name, as a term
+	path string                                                 // "input.object.state"
+}
+
+// form is what a value looks like that is none of a fixed list.
+type form uint8
+
+const (
+	textForm   form = iota
+	numberForm      // seconds
+	addressForm
+	namesForm     // {"name": true}: membership by look-up
+	structureForm // it has parts
 )
 
-// input makes the policy's input: the one place where it is made, and every
-// field is always there. policies.rego describes it.
-func input(q *question, now int64, address string) ast.Value {
-	p, object := q.principal, noObject
-	if q.present {
-		object = objectTerm(q)
+// inputFields describes the whole input. policies.rego describes it to people.
+var inputFields = keyed("", field{name: "input", form: structureForm, parts: []field{
+	{name: "operation", fixed: namesOf(core.TagOperation), make: func(q *question, _ int64, _ string) *ast.Term { return text(q.operation.String()) }},
+	{name: "now", form: numberForm, make: func(_ *question, now int64, _ string) *ast.Term { return ast.IntNumberTerm(int(now)) }},
+	{name: "address", form: addressForm, make: func(_ *question, _ int64, address string) *ast.Term { return text(address) }},
+	{name: "door", fixed: texts(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock)), make: of(func(q *question) string { return string(q.door) })},
+	{name: "principal", form: structureForm, parts: []field{
+		{name: "tenant", make: of(func(q *question) string { return q.principal.Tenant })},
+		{name: "id", make: of(func(q *question) string { return q.principal.ID })},
+		{name: "groups", form: namesForm, make: func(q *question, _ int64, _ string) *ast.Term { return setOf(q.principal.Groups) }},
+		{name: "roles", form: namesForm, make: func(q *question, _ int64, _ string) *ast.Term { return setOf(q.principal.Roles) }},
+		{name: "method", fixed: texts(core.Methods...), make: of(func(q *question) string { return q.principal.Method })},
+	}},
+	{name: "object", form: structureForm, parts: []field{
+		{name: "present", fixed: []*ast.Term{yes, no}, make: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.present) }},
+		{name: "tenant", make: of(func(q *question) string { return q.tenant })},
+		{name: "id", make: of(func(q *question) string { return q.object })},
+		{name: "owner", make: of(func(q *question) string { return q.owner })},
+		{name: "group", make: of(func(q *question) string { return q.group })},
+		{name: "type", fixed: orNone(core.TagObjectType), make: of(func(q *question) string { return named(q.kind) })},
+		{name: "state", fixed: orNone(core.TagState), make: of(func(q *question) string { return named(q.state) })},
+		{name: "algorithm", fixed: orNone(core.TagCryptographicAlgorithm), make: of(func(q *question) string { return named(q.algorithm) })},
+	}},
+}})
+
+var yes, no = ast.BooleanTerm(true), ast.BooleanTerm(false)
+
+// keyed fills in what follows from the names.
+func keyed(above string, f field) *field {
+	f.key, f.path = text(f.name), above+f.name
+	for i := range f.parts {
+		f.parts[i] = *keyed(f.path+".", f.parts[i])
 	}
-	return ast.NewObject(
-		ast.Item(nOperation, text(q.operation.String())),
-		ast.Item(nNow, ast.IntNumberTerm(int(now))),
-		ast.Item(nAddress, text(address)),
-		ast.Item(nDoor, text(string(q.door))),
-		ast.Item(nPrincipal, ast.ObjectTerm(ast.Item(nTenant, text(p.Tenant)), ast.Item(nID, text(p.ID)),
-			ast.Item(nGroups, setOf(p.Groups)), ast.Item(nRoles, setOf(p.Roles)), ast.Item(nMethod, text(p.Method)))),
-		ast.Item(nObject, object))
+	return &f
+}
+
+// part returns a part of a structure by its name; nil if there is none.
+func (f *field) part(name string) *field {
+	for i := range f.parts {
+		if f.parts[i].name == name {
+			return &f.parts[i]
+		}
+	}
+	return nil
+}
+
+// input makes the policy's input: the one place where it is made, and every
+// field is always there.
+func input(q *question, now int64, address string) ast.Value {
+	return inputFields.term(q, now, address).Value
+}
+
+func (f *field) term(q *question, now int64, address string) *ast.Term {
+	if f.make != nil {
+		return f.make(q, now, address)
+	}
+	items := make([][2]*ast.Term, len(f.parts))
+	for i := range f.parts {
+		items[i] = ast.Item(f.parts[i].key, f.parts[i].term(q, now, address))
+	}
+	return ast.ObjectTerm(items...)
 }
 
 func text(s string) *ast.Term { return ast.StringTerm(s) }
+
+func texts(all ...string) (out []*ast.Term) {
+	for _, s := range all {
+		out = append(out, text(s))
+	}
+	return out
+}
+
+// of makes a text field.
+func of(get func(*question) string) func(*question, int64, string) *ast.Term {
+	return func(q *question, _ int64, _ string) *ast.Term { return text(get(q)) }
+}
+
+// namesOf lists the names of an enumeration of the standard.
+func namesOf(tag core.Tag) (out []*ast.Term) {
+	for _, v := range tag.Info().Enum.Values {
+		out = append(out, text(v.Name))
+	}
+	return out
+}
+
+// orNone is namesOf, and "" for no object and for an object without the attribute.
+func orNone(tag core.Tag) []*ast.Term { return append(namesOf(tag), text("")) }
+
+// named returns the name of a value of an enumeration; "" for 0.
+func named[E interface {
+	~uint32
+	String() string
+}](v E) string {
+	if v == 0 {
+		return ""
+	}
+	return v.String()
+}
 
 // setOf is {"a": true, "b": true}: membership by look-up. The empty name is
 // nobody's group and nobody's role.
@@ -89,20 +185,4 @@ func setOf(names []string) *ast.Term {
 		}
 	}
 	return ast.ObjectTerm(items...)
-}
-
-func objectTerm(q *question) *ast.Term {
-	kind, state, algorithm := "", "", ""
-	if q.kind != 0 {
-		kind = q.kind.String()
-	}
-	if q.state != 0 {
-		state = q.state.String()
-	}
-	if q.algorithm != 0 {
-		algorithm = q.algorithm.String()
-	}
-	return ast.ObjectTerm(ast.Item(nPresent, ast.BooleanTerm(q.present)), ast.Item(nTenant, text(q.tenant)), ast.Item(nID, text(q.object)),
-		ast.Item(nOwner, text(q.owner)), ast.Item(nGroup, text(q.group)), ast.Item(nType, text(kind)),
-		ast.Item(nState, text(state)), ast.Item(nAlgorithm, text(algorithm)))
 }

@@ -18,7 +18,6 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 		"in a function":   allowIf("f(1)") + "f(_) if input.now < 100\n",
 		"in another rule": allowIf("early") + "early if input.now < 100\n",
 		"in a head":       allowIf("t < 100") + "t := input.now\n",
-		"beside with":     allowIf("early with input.operation as \"x\"") + "early if input.now < 100\n",
 	}
 	for what, condition := range map[string]string{
 		"plainly":                    `input.now < 100`,
@@ -27,12 +26,12 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 		"by a computed name":         "f := concat(\"\", [\"n\", \"ow\"])\n\tinput[f] < 100",
 		"by an unbound name":         "some f\n\tf != \"door\"\n\tinput[f] < 100",
 		"by a builtin":               `object.get(input, "now", 0) < 100`,
-		"by walking":                 "walk(input, [[\"now\"], n])\n\tn < 100",
 		"in a comprehension":         `count([x | x := input.now; x < 100]) == 1`,
 		"in a text with a value":     `startswith($"{input.now}", "5")`,
 		"under every":                `every x in [input.now] { x < 100 }`,
 		"the address, by equality":   `input.address == "10.0.0.50"`,
 		"the address, by its prefix": `net.cidr_contains("10.0.0.50/32", input.address)`,
+		"a part of the whole":        `input[concat("", ["no", "w"])] < 100`,
 	} {
 		policies[what] = allowIf(condition)
 	}

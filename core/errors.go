@@ -58,7 +58,7 @@ const (
 	TokenUnavailable // HSM away, busy beyond the deadline, or no session
 	StoreUnavailable
 	AuditUnavailable
-	PolicyUnavailable // broken, slow or absent: the answer is deny
+	PolicyUnavailable // broken, slow or absent: nothing is allowed; a client may try again
 	Conflict          // somebody else changed the object first; retry
 	Busy
 	InvalidCorrelationValue            // no stream of the caller has it

@@ -9,7 +9,7 @@ type Principal struct {
 	ID     string // unique in the tenant, "dev"
 	Groups []string
 	Roles  []string // "admin", "auditor"
-	Method string   // how it proved itself: "mtls", "system"
+	Method string   // how it proved itself, one of Methods
 
 	// The channel's own identity, beside the effective one above.
 	Subject     string // subject of the client certificate
@@ -17,6 +17,10 @@ type Principal struct {
 	Fingerprint string // SHA-256 of the certificate, hex
 	Expires     int64  // Unix seconds after which it is nobody
 }
+
+// Methods lists how a principal can have proved itself. A policy that names
+// another is refused.
+var Methods = []string{"mtls", "system"}
 
 // HasRole reports whether p holds a role.
 func (p *Principal) HasRole(role string) bool { return slices.Contains(p.Roles, role) }

@@ -59,7 +59,7 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.TokenUnavailable:                   {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 	core.StoreUnavailable:                   {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 	core.AuditUnavailable:                   {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
-	core.PolicyUnavailable:                  {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
+	core.PolicyUnavailable:                  {core.ReasonGeneralFailure, core.ReasonGeneralFailure}, // clients do not try again after Permission Denied
 	core.Conflict:                           {core.ReasonGeneralFailure, core.ReasonGeneralFailure},
 	core.InvalidCorrelationValue:            {core.ReasonItemNotFound, core.ReasonInvalidCorrelationValue},
 	core.UnknownMessageExtension:            {core.ReasonFeatureNotSupported, core.ReasonUnknownMessageExtension},

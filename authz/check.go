@@ -1,0 +1,401 @@
+package authz
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+const (
+	maxCheckSteps    = 200_000 // expressions that one check looks at
+	maxCheckDepth    = 100     // functions within functions
+	maxCheckProblems = 10      // named in one refusal
+)
+
+// checker follows what every term of a compiled policy can be, and refuses
+// references to fields that the input does not have, and comparisons that can
+// hold for no input. It refuses too what it cannot follow: a literal compared
+// with something computed from a field that has few values.
+//
+// A rule with a mistake of this kind loads and never fires, or always does.
+// OPA's own schemas were tried: they know names, not values, and lose both in
+// functions.
+type checker struct {
+	rules map[string][]*ast.Rule
+	done  map[string]domain
+	hints map[*field][]*ast.Term // what the policy compares each field with
+	at    *ast.Location
+	steps int
+	depth int
+	found []string
+}
+
+type env map[ast.Var]domain
+
+// checkModule checks a compiled module. It returns what the policy compares the
+// fields of the input with, which canaries use.
+func checkModule(m *ast.Module) (map[*field][]*ast.Term, error) {
+	c := &checker{rules: map[string][]*ast.Rule{}, done: map[string]domain{}, hints: map[*field][]*ast.Term{}}
+	for _, r := range m.Rules {
+		name := ruleName(r)
+		c.rules[name] = append(c.rules[name], r)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.rules)) {
+		if len(c.rules[name][0].Head.Args) == 0 {
+			c.rule(name)
+		}
+	}
+	if d, ok := c.done["decision"]; ok {
+		c.at = nil
+		c.decision(d)
+	}
+	if c.steps > maxCheckSteps {
+		c.refuse("the policy is too large or its functions too deep to be checked")
+	}
+	if len(c.found) == 0 {
+		return c.hints, nil
+	}
+	if more := len(c.found) - maxCheckProblems; more > 0 {
+		c.found = append(c.found[:maxCheckProblems], fmt.Sprintf("and %d more", more))
+	}
+	return nil, errors.New(strings.Join(c.found, "\n"))
+}
+
+// ruleName is the first part of a rule's name.
+func ruleName(r *ast.Rule) string {
+	if v, ok := r.Head.Ref()[0].Value.(ast.Var); ok {
+		return string(v)
+	}
+	return r.Head.Ref()[0].String()
+}
+
+func (c *checker) refuse(format string, args ...any) {
+	s := fmt.Sprintf(format, args...)
+	if c.at != nil {
+		s = fmt.Sprintf("%s:%d: %s", c.at.File, c.at.Row, s)
+	}
+	if !slices.Contains(c.found, s) {
+		c.found = append(c.found, s)
+	}
+}
+
+// rule returns what the value of a rule can be.
+func (c *checker) rule(name string) domain {
+	if d, ok := c.done[name]; ok {
+		return d
+	}
+	c.done[name] = domain{unknown: true} // a rule cannot use itself; the compiler sees to it
+	var all []domain
+	for _, r := range c.rules[name] {
+		for ; r != nil; r = r.Else {
+			e := env{}
+			c.body(r.Body, e)
+			c.at = r.Loc()
+			all = append(all, c.head(r, e))
+		}
+	}
+	d := joined(all...)
+	c.done[name] = d
+	return d
+}
+
+// head is the value of one rule, in the collections that its name puts it in.
+func (c *checker) head(r *ast.Rule, e env) domain {
+	var v domain
+	switch {
+	case r.Head.Value != nil:
+		v = c.term(r.Head.Value, e)
+	case r.Head.Key != nil:
+		k := c.term(r.Head.Key, e)
+		v = domain{entries: []entry{{k, k}}}
+	default:
+		v = constant(yes)
+	}
+	ref := r.Head.Ref()
+	for i := len(ref) - 1; i > 0; i-- {
+		v = domain{entries: []entry{{c.term(ref[i], e), v}}}
+	}
+	return v
+}
+
+func (c *checker) body(b ast.Body, e env) {
+	for _, x := range b {
+		if c.steps++; c.steps > maxCheckSteps {
+			return
+		}
+		if x.Location != nil {
+			c.at = x.Location
+		}
+		c.expression(x, e)
+	}
+}
+
+func (c *checker) expression(x *ast.Expr, e env) {
+	if len(x.With) > 0 {
+		c.refuse("\"with\" changes what the policy is asked, so it is for tests alone; write a function")
+		return
+	}
+	switch t := x.Terms.(type) {
+	case *ast.Term:
+		d := c.term(t, e)
+		if d.finite() && d.from != nil && !slices.ContainsFunc(d.values, func(v *ast.Term) bool { return !v.Equal(no) }) {
+			c.refuse("%v can never be true", t)
+		}
+	case []*ast.Term:
+		c.call(t, e)
+	case *ast.Not:
+		c.body(t.Body, maps.Clone(e))
+	case *ast.LogicalAnd:
+		c.body(t.Lhs, e)
+		c.body(t.Rhs, e)
+	case *ast.LogicalOr:
+		c.body(t.Lhs, maps.Clone(e))
+		c.body(t.Rhs, maps.Clone(e))
+	case *ast.Every:
+		keys, values := c.children(c.term(t.Domain, e))
+		inner := maps.Clone(e)
+		if t.Key != nil {
+			c.bind(t.Key, keys, inner)
+		}
+		c.bind(t.Value, values, inner)
+		c.body(t.Body, inner)
+	case *ast.SomeDecl:
+	default:
+		c.refuse("%v cannot be checked; write it in another way", x)
+	}
+}
+
+// children is [domain.children], which a single value of the input lacks.
+func (c *checker) children(d domain) (keys, values domain) {
+	if d.from != nil && !d.unknown {
+		if _, ok := membersOf(d.values[0]); !ok && len(d.values) > 0 {
+			c.refuse("%s is one value and has no members", d.describe())
+		}
+	}
+	return d.children()
+}
+
+// free reports a variable that has no value yet.
+func free(t *ast.Term, e env) (ast.Var, bool) {
+	v, ok := t.Value.(ast.Var)
+	if !ok {
+		return "", false
+	}
+	_, bound := e[v]
+	return v, !bound
+}
+
+// term returns what a term can be. A variable without a value can be anything.
+func (c *checker) term(t *ast.Term, e env) domain {
+	if ast.IsConstant(t.Value) {
+		return constant(t)
+	}
+	switch v := t.Value.(type) {
+	case ast.Var:
+		if d, ok := e[v]; ok {
+			return d
+		}
+		e[v] = domain{unknown: true}
+	case ast.Ref:
+		return c.reference(v, e)
+	case *ast.Array:
+		var d domain
+		for i := range v.Len() {
+			d.entries = append(d.entries, entry{constant(ast.InternedTerm(i)), c.term(v.Elem(i), e)})
+		}
+		return d
+	case ast.Set:
+		var d domain
+		v.Foreach(func(x *ast.Term) { m := c.term(x, e); d.entries = append(d.entries, entry{m, m}) })
+		return d
+	case ast.Object:
+		var d domain
+		v.Foreach(func(k, x *ast.Term) { d.entries = append(d.entries, entry{c.term(k, e), c.term(x, e)}) })
+		return d
+	case *ast.ArrayComprehension:
+		inner := maps.Clone(e)
+		c.body(v.Body, inner)
+		return domain{entries: []entry{{domain{unknown: true}, c.term(v.Term, inner)}}}
+	case *ast.SetComprehension:
+		inner := maps.Clone(e)
+		c.body(v.Body, inner)
+		m := c.term(v.Term, inner)
+		return domain{entries: []entry{{m, m}}}
+	case *ast.ObjectComprehension:
+		inner := maps.Clone(e)
+		c.body(v.Body, inner)
+		return domain{entries: []entry{{c.term(v.Key, inner), c.term(v.Value, inner)}}}
+	}
+	return domain{unknown: true}
+}
+
+// reference follows a reference from its head, member by member.
+func (c *checker) reference(r ast.Ref, e env) domain {
+	var d domain
+	rest := r[1:]
+	switch {
+	case isInput(r[0]):
+		d = domainOf(inputFields)
+	case r[0].Equal(ast.DefaultRootDocument):
+		name, ok := ownRule(r)
+		if !ok || c.rules[name] == nil {
+			c.refuse("%v does not exist: a policy has its own rules and the input, and no other data", r)
+			return domain{unknown: true}
+		}
+		if len(c.rules[name][0].Head.Args) > 0 {
+			return domain{unknown: true}
+		}
+		at := c.at
+		d, rest = c.rule(name), r[len(policyPackage)+1:]
+		c.at = at
+	default:
+		d = c.term(r[0], e)
+	}
+	for _, k := range rest {
+		d = c.step(d, k, e)
+	}
+	return d
+}
+
+var policyPackage = ast.MustParseRef("data.keyreeve.authz")
+
+// ownRule is the name of the policy's rule that a reference begins with.
+func ownRule(r ast.Ref) (string, bool) {
+	if !r.HasPrefix(policyPackage) || len(r) <= len(policyPackage) {
+		return "", false
+	}
+	name, ok := r[len(policyPackage)].Value.(ast.String)
+	return string(name), ok
+}
+
+// step takes a member of a collection.
+func (c *checker) step(d domain, k *ast.Term, e env) domain {
+	if v, ok := free(k, e); ok {
+		keys, values := c.children(d)
+		e[v] = keys
+		return values
+	}
+	return c.member(d, c.term(k, e))
+}
+
+func (c *checker) member(d, key domain) domain {
+	var out []domain
+	named := false // some part of the input has that name
+	for _, f := range d.fields {
+		switch f.form {
+		case structureForm:
+			parts, ok := c.parts(f, key)
+			named = named || ok
+			out = append(out, parts...)
+		case namesForm:
+			c.name(f, key)
+			named = true
+			out = append(out, domain{values: []*ast.Term{yes}, from: f})
+		}
+	}
+	single := d.from != nil && len(d.values) > 0 && d.from.form != namesForm && !slices.ContainsFunc(d.values, func(v *ast.Term) bool { _, ok := membersOf(v); return ok })
+	if d.fromInput() && !named && !d.unknown && (len(d.fields) > 0 || single) {
+		c.refuse("%s has no member %s; policies.rego describes the input", d.describe(), show(key))
+		return domain{unknown: true}
+	}
+	all := d.entries
+	for _, v := range d.values {
+		more, _ := membersOf(v)
+		all = append(slices.Clip(all), more...)
+	}
+	for _, x := range all {
+		if key.fromInput() || !x.key.finite() || !key.finite() {
+			c.meet(x.key, key)
+			out = append(out, x.value)
+		} else if slices.ContainsFunc(key.values, func(v *ast.Term) bool { return holds(x.key.values, v) }) {
+			out = append(out, x.value)
+		}
+	}
+	if d.unknown {
+		out = append(out, domain{unknown: true})
+	}
+	return joined(out...)
+}
+
+// parts finds the parts of a structure that a key names. A key that comes from
+// elsewhere than the policy's own text is refused.
+func (c *checker) parts(f *field, key domain) (out []domain, ok bool) {
+	if !key.finite() || (key.from != nil && key.from.form != structureForm) {
+		c.refuse("the name of a field of %s is computed, so it cannot be checked; write the name", f.path)
+		return nil, true
+	}
+	for _, v := range key.values {
+		name, _ := v.Value.(ast.String)
+		if p := f.part(string(name)); p != nil {
+			out = append(out, domainOf(p))
+		}
+	}
+	return out, len(out) > 0
+}
+
+// name notes a group or role that the policy names. Nobody has the empty one.
+func (c *checker) name(f *field, key domain) {
+	for _, v := range key.values {
+		if s, ok := v.Value.(ast.String); !ok || s == "" {
+			c.refuse("%s never has the member %v: names are texts, and the empty one is nobody's", f.path, v)
+			continue
+		}
+		c.hint(f, v)
+	}
+}
+
+func (c *checker) hint(f *field, v *ast.Term) {
+	if !holds(c.hints[f], v) {
+		c.hints[f] = append(c.hints[f], v)
+	}
+}
+
+func show(d domain) string {
+	var all []string
+	for _, v := range d.values {
+		all = append(all, v.String())
+	}
+	if len(all) == 0 {
+		return "of that name"
+	}
+	return strings.Join(all, " or ")
+}
+
+// decision checks the form of every decision that the policy writes out.
+func (c *checker) decision(d domain) {
+	const form = "the decision is not {allow, reasons, scope} as policies.rego describes it: "
+	shapes := [][]entry{}
+	for _, v := range d.values {
+		m, _ := membersOf(v)
+		shapes = append(shapes, m)
+	}
+	if len(d.entries) > 0 {
+		shapes = append(shapes, d.entries)
+	}
+	want := map[string]func(*ast.Term) bool{
+		`"allow"`:   func(t *ast.Term) bool { _, ok := t.Value.(ast.Boolean); return ok },
+		`"reasons"`: func(t *ast.Term) bool { _, ok := membersOf(t); return ok },
+		`"scope"`:   func(t *ast.Term) bool { return t.Equal(text("own")) || t.Equal(text("tenant")) },
+	}
+	for _, s := range shapes {
+		for _, x := range s {
+			if !x.key.finite() || len(x.key.values) != 1 {
+				continue // the canaries meet it
+			}
+			name := x.key.values[0].String()
+			if want[name] == nil {
+				c.refuse(form+"it has no %s", name)
+				continue
+			}
+			for _, v := range x.value.values {
+				if !want[name](v) {
+					c.refuse(form+"%s cannot be %v", name, v)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package authz
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// domain is what a term of a policy can be, as far as its text tells: the union
+// of its members.
+type domain struct {
+	values  []*ast.Term // constants
+	from    *field      // the values are all that this field of the input can have
+	fields  []*field    // fields of the input that can have other values than these
+	entries []entry     // members of a collection that the policy builds
+	unknown bool        // anything else too
+}
+
+// entry is one member of a collection. In a set, key and value are the same.
+type entry struct{ key, value domain }
+
+func constant(t *ast.Term) domain { return domain{values: []*ast.Term{t}} }
+
+// domainOf is the domain of a field.
+func domainOf(f *field) domain {
+	if f.fixed != nil {
+		return domain{values: f.fixed, from: f}
+	}
+	return domain{fields: []*field{f}}
+}
+
+// fromInput reports whether the input alone decides which of the members it is.
+func (d *domain) fromInput() bool { return d.from != nil || len(d.fields) > 0 }
+
+func (d *domain) empty() bool {
+	return len(d.values)+len(d.fields)+len(d.entries) == 0 && !d.unknown
+}
+
+// finite reports whether the values are all there is.
+func (d *domain) finite() bool {
+	return len(d.fields)+len(d.entries) == 0 && !d.unknown
+}
+
+func joined(all ...domain) (out domain) {
+	for _, d := range all {
+		for _, v := range d.values {
+			if !holds(out.values, v) {
+				out.values = append(out.values, v)
+			}
+		}
+		for _, f := range d.fields {
+			if !slices.Contains(out.fields, f) {
+				out.fields = append(out.fields, f)
+			}
+		}
+		if d.from != nil {
+			out.from = d.from
+		}
+		out.entries = append(out.entries, d.entries...)
+		out.unknown = out.unknown || d.unknown
+	}
+	return out
+}
+
+func holds(list []*ast.Term, t *ast.Term) bool {
+	return slices.ContainsFunc(list, func(x *ast.Term) bool { return x.Equal(t) })
+}
+
+// membersOf lists the members of a constant collection; ok is false for a
+// constant that has none.
+func membersOf(t *ast.Term) (out []entry, ok bool) {
+	switch v := t.Value.(type) {
+	case *ast.Array:
+		for i := range v.Len() {
+			out = append(out, entry{constant(ast.InternedTerm(i)), constant(v.Elem(i))})
+		}
+	case ast.Set:
+		v.Foreach(func(x *ast.Term) { out = append(out, entry{constant(x), constant(x)}) })
+	case ast.Object:
+		v.Foreach(func(k, x *ast.Term) { out = append(out, entry{constant(k), constant(x)}) })
+	default:
+		return nil, false
+	}
+	return out, true
+}
+
+// children returns the keys and the values of everything in a collection.
+func (d *domain) children() (keys, values domain) {
+	var ks, vs []domain
+	all := d.entries
+	for _, v := range d.values {
+		more, _ := membersOf(v)
+		all = append(slices.Clip(all), more...)
+	}
+	for _, e := range all {
+		ks, vs = append(ks, e.key), append(vs, e.value)
+	}
+	for _, f := range d.fields {
+		switch f.form {
+		case structureForm:
+			for i := range f.parts {
+				ks, vs = append(ks, domain{values: []*ast.Term{f.parts[i].key}, from: f}), append(vs, domainOf(&f.parts[i]))
+			}
+		case namesForm:
+			ks, vs = append(ks, domain{unknown: true}), append(vs, domain{values: []*ast.Term{yes}, from: f})
+		}
+	}
+	if d.unknown {
+		ks, vs = append(ks, domain{unknown: true}), append(vs, domain{unknown: true})
+	}
+	return joined(ks...), joined(vs...)
+}
+
+// accepts reports whether a constant can be the value of an open field. The
+// parts of structures and names are compared by the checker.
+func (f *field) accepts(t *ast.Term) bool {
+	switch v := t.Value.(type) {
+	case ast.String:
+		if f.form == addressForm && v != "" {
+			_, err := netip.ParseAddr(string(v))
+			return err == nil
+		}
+		return f.form == textForm || f.form == addressForm
+	case ast.Number:
+		return f.form == numberForm
+	case ast.Object:
+		return f.form == structureForm || f.form == namesForm
+	}
+	return false
+}
+
+// describe names the fields of the input that a domain comes from.
+func (d *domain) describe() string {
+	var names []string
+	if d.from != nil {
+		names = append(names, d.from.path)
+	}
+	for _, f := range d.fields {
+		names = append(names, f.path)
+	}
+	if len(names) == 0 {
+		return "this"
+	}
+	return strings.Join(names, " or ")
+}
+
+// nearest suggests what a literal was meant to be.
+func (d *domain) nearest(t *ast.Term) string {
+	s, ok := t.Value.(ast.String)
+	fold := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if r == ' ' || r == '_' || r == '-' {
+				return -1
+			}
+			return r
+		}, strings.ToLower(s))
+	}
+	if ok {
+		for _, v := range d.values {
+			if x, isText := v.Value.(ast.String); isText && fold(string(x)) == fold(string(s)) {
+				return "; write " + v.String()
+			}
+		}
+	}
+	const few = 12
+	if len(d.values) == 0 || len(d.values) > few || !d.finite() {
+		return "; policies.rego describes the input"
+	}
+	var all []string
+	for _, v := range d.values {
+		all = append(all, v.String())
+	}
+	return "; it is one of " + strings.Join(all, ", ")
+}
