@@ -11,6 +11,6 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
 	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
 	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute", "ProtectionStorageUnavailable",
-	"PublicProtectionStorageUnavailable", "NamespaceNotSupported"}
+	"PublicProtectionStorageUnavailable", "NamespaceNotSupported", "Tampered"}
 
 func (c Code) String() string { return codeNames[c] }

@@ -67,6 +67,7 @@ const (
 	ProtectionStorageUnavailable       // no Protection Storage Mask that is asked for can be had
 	PublicProtectionStorageUnavailable // nor for the public half of a key pair
 	NamespaceNotSupported              // no Application Data can be made for an Application Namespace
+	Tampered                           // a row of the database is not as keyreeve wrote it
 	numCodes
 )
 

@@ -11,7 +11,9 @@ type Clock interface {
 
 // Store keeps metadata. The implementations behave alike, which storetest
 // proves. All methods are safe for concurrent use. Errors carry the codes
-// ItemNotFound, ObjectAlreadyExists, Conflict or StoreUnavailable.
+// ItemNotFound, ObjectAlreadyExists, Conflict or StoreUnavailable. A row that
+// was changed behind the server is Tampered, and nothing of it is returned;
+// TokenUnavailable if the key of its seal is not there.
 type Store interface {
 	// Object returns a snapshot with its Material.
 	Object(ctx context.Context, tenant, id string) (*ManagedObject, error)
@@ -36,7 +38,12 @@ type Store interface {
 
 	// Residents returns which of the given CKA_IDs an object row names that is
 	// not destroyed.
+	// It is a hint: the rows' seals are not checked.
 	Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error)
+
+	// RowHash returns the SHA-256 of an object's row at o.Version: of what its
+	// seal covers, except Seq.
+	RowHash(o *ManagedObject) ([]byte, error)
 
 	// Records reads the audit records back.
 	Records(ctx context.Context, q RecordQuery) ([]StoredEntry, error)
@@ -66,8 +73,8 @@ type Filter struct {
 // Change is one atomic step of the store.
 type Change struct {
 	Insert     []*ManagedObject // Version 1; Seq is assigned and written back
-	Update     []*ManagedObject // Version is the new one; a row that is not at Version-1 fails all with Conflict
-	Delete     []*ManagedObject // Undo of an Insert; the row must be at Version
+	Update     []*ManagedObject // Version is the new one; a row that is not at Version-1, or has another Seq, fails all with Conflict
+	Delete     []*ManagedObject // Undo of an Insert; the row must be at Version and Seq
 	TenantKeys []TenantKey      // inserted, or moved on to State
 	Begin      []Intent
 	Finish     []string // ids of intents
@@ -75,14 +82,18 @@ type Change struct {
 }
 
 // Intent is written before an effect outside the database, so that a crash
-// leaves a trace to clean up by.
+// leaves a trace. It is a record, never an order: nothing is destroyed because
+// a row says so.
 type Intent struct {
-	ID     string // random, 32 hex digits
-	Tenant string
-	Kind   string // "create-token-object", "destroy-token-object"
-	Token  []byte // CKA_ID
-	Object string // Unique Identifier, where there is one
-	Time   int64  // Unix seconds
+	ID      string // of the token object: its CKA_ID in hexadecimal
+	Tenant  string
+	Kind    string // "create-token-object", "destroy-token-object"
+	Token   []byte // CKA_ID
+	Object  string // Unique Identifier
+	Label   string // CKA_LABEL of the token object
+	Time    int64  // Unix seconds
+	Process string // random; the process that will carry it out
+	Nonce   string // random; of this intent
 }
 
 // Undo remembers how to take back what a batch has done. The engine fills it;
@@ -132,8 +143,7 @@ type Ciphered struct {
 
 // HSM is the token, or group of tokens, that makes, keeps and uses keys. Only
 // class C bytes and data leave it, and only through Clear. Every method checks
-// the row MAC of a Key with material before it is used; a wrong one is
-// CryptographicFailure. Errors carry TokenUnavailable, UnsupportedByHSM,
+// the row MAC of a Key with material before it is used; a wrong one is Tampered. Errors carry TokenUnavailable, UnsupportedByHSM,
 // CryptographicFailure, BadCryptographicParameters, InvalidField, Sensitive or
 // NotExtractable. Safe for concurrent use.
 type HSM interface {

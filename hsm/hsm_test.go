@@ -287,11 +287,11 @@ func TestTamperedRowsAreRefused(t *testing.T) {
 		k, m := a, *a.Material
 		k.Material = &m
 		change(&k)
-		if _, err := token.Encrypt(ctx, k, gcm([]byte("x"))); core.CodeOf(err) != core.CryptographicFailure {
-			t.Errorf("%s: Encrypt gives %v, want CryptographicFailure", what, err)
+		if _, err := token.Encrypt(ctx, k, gcm([]byte("x"))); core.CodeOf(err) != core.Tampered {
+			t.Errorf("%s: Encrypt gives %v, want Tampered", what, err)
 		}
-		if _, err := token.Clear(ctx, k, nil); core.CodeOf(err) != core.CryptographicFailure {
-			t.Errorf("%s: Clear gives %v, want CryptographicFailure", what, err)
+		if _, err := token.Clear(ctx, k, nil); core.CodeOf(err) != core.Tampered {
+			t.Errorf("%s: Clear gives %v, want Tampered", what, err)
 		}
 	}
 	if _, err := token.Encrypt(ctx, a, gcm([]byte("x"))); err != nil {
@@ -673,7 +673,7 @@ func TestReadsTogether(t *testing.T) {
 					t.Errorf("%s: %x, %v", k.ID, got, err)
 				}
 			}
-			if _, err := token.Clear(ctx, broken, nil); core.CodeOf(err) != core.CryptographicFailure {
+			if _, err := token.Clear(ctx, broken, nil); core.CodeOf(err) != core.Tampered {
 				t.Errorf("a changed blob: %v", err)
 			}
 			if n%4 == 0 {
@@ -755,7 +755,7 @@ func TestReclass(t *testing.T) {
 			forged := *k.Material
 			forged.Class = core.ClassC
 			mixed.Material = &forged
-			if _, err := token.Clear(ctx, mixed, nil); core.CodeOf(err) != core.CryptographicFailure {
+			if _, err := token.Clear(ctx, mixed, nil); core.CodeOf(err) != core.Tampered {
 				t.Errorf("%s: a row whose class was written back to C: %v", what, err)
 			}
 		}

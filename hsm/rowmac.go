@@ -59,5 +59,5 @@ func (n *tenant) verify(k core.Key) error {
 }
 
 func tampered(k core.Key) error {
-	return core.Errorf(core.CryptographicFailure, "the row of object %s is not as it was written: its MAC is wrong; restore it from a backup and look at who can write the database", k.ID)
+	return core.Errorf(core.Tampered, "the key material of object %q is not as keyreeve wrote it: its MAC is wrong; it is not used. Restore the row from a backup, and find out who can write the database", k.ID)
 }

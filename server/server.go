@@ -50,6 +50,7 @@ type Server struct {
 	log    *slog.Logger
 	token  *hsm.Token
 	store  core.Store
+	sealer *engine.RowSealer
 	policy *authz.Authorizer
 	auth   *authn.Authenticator
 	tls    *doorTLS
@@ -115,7 +116,8 @@ func (s *Server) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.store, err = store.Open(ctx, url)
+	s.sealer = engine.NewRowSealer(s.token)
+	s.store, err = store.Open(ctx, url, s.sealer)
 	return err
 }
 
@@ -192,6 +194,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	}
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(node), Formats: formats{}, Log: s.log, Observe: m.Observe,
 		Defaults: defaults, SearchTime: s.cfg.Limits.Search, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	s.sealer.Serve(s.engine)
 	if err := s.loadTenants(ctx); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -13,8 +12,6 @@ import (
 type step struct {
 	text string
 	args []any
-	seq  bool // it returns the row's seq, of which there must be one
-	rest int  // lines of the search table that it writes for the object whose birth is the step before
 	// rows judges how many rows were touched; nil: any number will do.
 	rows func(n int64) error
 	// refused is the answer where the statement meets a row that is there already.
@@ -22,39 +19,47 @@ type step struct {
 	doing   string // for an error of the database
 }
 
-// steps lays a change out, all but its entries.
-func steps(c *core.Change) (out []step, err error) {
-	for _, i := range c.Begin {
-		out = append(out, step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Time}, doing: "write an intent"})
+// steps lays a change out, all but its entries, with the seals of its rows. The
+// objects that it inserts are given the Seq of seqs: a seal covers Seq, so the
+// database must not choose it.
+func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
+	for i := range c.Begin {
+		if out, err = s.appendIntent(out, &c.Begin[i]); err != nil {
+			return nil, err
+		}
 	}
-	for _, o := range c.Insert {
-		values, err := changedValues(o)
+	for i, o := range c.Insert {
+		born := *o // others may read o before the change is stored
+		born.Seq = seqs[i]
+		values, err := s.changedValues(&born)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type)}, values...), seq: true, refused: exists(o), doing: "write an object"})
-		first := len(out)
-		if out = appendIndex(out, o); len(out) > first {
-			out[first].rest = (len(out[first].args) - 2) / 2
-		}
+		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type), born.Seq}, values...), refused: exists(o), doing: "write an object"})
+		out = appendIndex(out, &born)
 	}
 	for _, o := range c.Update {
-		values, err := changedValues(o)
+		values, err := s.changedValues(o)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, step{text: updateObject, args: append(values, o.Tenant, o.ID, o.Version-1), rows: one(conflict(o)), doing: "change an object"},
-			step{text: deleteAttrs, args: []any{o.Tenant, o.ID}, doing: "change an object"})
+		out = append(out, step{text: updateObject, args: append(values, o.Tenant, o.ID, o.Version-1, o.Seq), rows: one(conflict(o)), doing: "change an object"},
+			step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "change an object"})
 		out = appendIndex(out, o)
 	}
 	for _, o := range c.Delete {
 		// The row is locked at its version first: it must not go on without its search lines.
-		out = append(out, step{text: lockObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"},
-			step{text: deleteAttrs, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
+		out = append(out, step{text: lockObject, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: one(conflict(o)), doing: "delete an object"},
+			step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
 			step{text: deleteObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"})
 	}
-	for _, k := range c.TenantKeys {
-		out = append(out, step{text: upsertKey, args: []any{k.Tenant, k.Purpose, k.Epoch, k.Token, k.State}, rows: one(otherKey(k)), doing: "write a tenant key"})
+	for i := range c.TenantKeys {
+		k := &c.TenantKeys[i]
+		seal, err := s.sealSystem(keyRow(k))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, step{text: upsertKey, args: []any{k.Tenant, k.Purpose, k.Epoch, k.Token, k.State, seal}, rows: one(otherKey(*k)), doing: "write a tenant key"})
 	}
 	for _, id := range c.Finish {
 		s := step{text: deleteIntent, args: []any{id}, doing: "finish an intent"}
@@ -64,6 +69,11 @@ func steps(c *core.Change) (out []step, err error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+func (s seals) appendIntent(out []step, i *core.Intent) ([]step, error) {
+	seal, err := s.sealSystem(intentRow(i))
+	return append(out, step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, doing: "write an intent"}), err
 }
 
 // one demands that one row was touched.
@@ -105,8 +115,7 @@ const maxIndexRows = 8
 // indexTexts are the INSERTs of 1, 2 ... maxIndexRows lines.
 var indexTexts = func() (texts [maxIndexRows + 1]string) {
 	for n := 1; n <= maxIndexRows; n++ {
-		texts[n] = "INSERT INTO object_attr (tenant, name, val, seq) SELECT o.tenant, v.column1, v.column2, o.seq FROM object o, (VALUES " +
-			rowsOf(1, n, 2) + fmt.Sprintf(") v WHERE o.tenant = $%d AND o.id = $%d ON CONFLICT DO NOTHING", 2*n+1, 2*n+2)
+		texts[n] = "INSERT INTO object_attr (tenant, name, val, seq) VALUES " + rowsOf(1, n, 4) + " ON CONFLICT DO NOTHING"
 	}
 	return texts
 }()
@@ -114,28 +123,47 @@ var indexTexts = func() (texts [maxIndexRows + 1]string) {
 // appendIndex writes the search table's lines of an object, several in a statement.
 func appendIndex(out []step, o *core.ManagedObject) []step {
 	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
-		args := make([]any, 0, 2*len(part)+2)
+		args := make([]any, 0, 4*len(part))
 		for _, r := range part {
-			args = append(args, r.name, r.val)
+			args = append(args, o.Tenant, r.name, r.val, o.Seq)
 		}
-		out = append(out, step{text: indexTexts[len(part)], args: append(args, o.Tenant, o.ID), doing: "index an object"})
+		out = append(out, step{text: indexTexts[len(part)], args: args, doing: "index an object"})
 	}
 	return out
 }
 
-func scanKey(out *[]core.TenantKey) func(scanner) error {
+// scanCandidate reads and checks one row of object without material.
+func (s seals) scanCandidate(out *[]*core.ManagedObject) func(scanner) error {
+	return func(r scanner) error {
+		o, err := s.scanObject(r, false)
+		*out = append(*out, o)
+		return err
+	}
+}
+
+// scanKey reads and checks one row of tenant_key.
+func (s seals) scanKey(out *[]core.TenantKey) func(scanner) error {
 	return func(r scanner) error {
 		var k core.TenantKey
-		err := r.Scan(&k.Tenant, &k.Purpose, &k.Epoch, &k.Token, &k.State)
+		var seal []byte
+		err := r.Scan(&k.Tenant, &k.Purpose, &k.Epoch, &k.Token, &k.State, &seal)
+		if err == nil {
+			err = s.checkSystem(keyRow(&k), seal, func() error { return tamperedKey(&k) })
+		}
 		*out = append(*out, k)
 		return err
 	}
 }
 
-func scanIntent(out *[]core.Intent) func(scanner) error {
+// scanIntent reads and checks one row of intent.
+func (s seals) scanIntent(out *[]core.Intent) func(scanner) error {
 	return func(r scanner) error {
 		var i core.Intent
-		err := r.Scan(&i.ID, &i.Tenant, &i.Kind, &i.Token, &i.Object, &i.Time)
+		var seal []byte
+		err := r.Scan(&i.ID, &i.Tenant, &i.Kind, &i.Token, &i.Object, &i.Label, &i.Time, &i.Process, &i.Nonce, &seal)
+		if err == nil {
+			err = s.checkSystem(intentRow(&i), seal, func() error { return tamperedIntent(&i) })
+		}
 		*out = append(*out, i)
 		return err
 	}

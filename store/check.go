@@ -1,6 +1,10 @@
 package store
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // Bounds on what one Commit may hold. The doors bound requests long before; a
 // breach here is a fault of a caller inside.
@@ -49,6 +53,14 @@ func checkObject(o *core.ManagedObject) error {
 		return core.Errorf(core.InvalidField, "the material of an object has blobs of %d and %d bytes, a CKA_ID of %d, a MAC of %d; at most %d and %d fit",
 			len(m.Blob), len(m.TTLV), len(m.Token), len(m.MAC), maxBlobBytes, maxTokenBytes)
 	}
+	for _, name := range [...]string{string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
+		if strings.ContainsRune(name, ',') || !clean(name) {
+			return core.Errorf(core.Internal, "the material of object %s has the name %q, which has a comma or is no text", o.ID, name)
+		}
+	}
+	if m.MAC == nil && (m.Blob != nil || m.TTLV != nil) {
+		return core.Errorf(core.Internal, "the material of object %s has a blob and no MAC that binds it", o.ID)
+	}
 	if err := checkName("Unique Identifier", o.ID, false); err != nil {
 		return err
 	}
@@ -83,6 +95,11 @@ func checkIntent(i *core.Intent) error {
 	}
 	if err := checkName("kind of an intent", i.Kind, true); err != nil {
 		return err
+	}
+	for what, name := range map[string]string{"label of an intent": i.Label, "process of an intent": i.Process, "nonce of an intent": i.Nonce} {
+		if err := checkName(what, name, true); err != nil {
+			return err
+		}
 	}
 	return checkName("object", i.Object, true)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 func heavy(tenant string) *core.Change {
@@ -118,7 +119,7 @@ func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 // A search that its request has left ends inside the database, and searches of one
 // tenant leave room for those of another and for reads of single objects.
 func TestSearchesEndAndLeaveRoom(t *testing.T) {
-	opened, err := OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fair.db"))
+	opened, err := OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fair.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

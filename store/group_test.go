@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // slowGroup commits when gate lets it, and counts what it was given.
@@ -191,7 +192,7 @@ func TestQueueIsBounded(t *testing.T) {
 // A full disk fails whole commits, with a sentence, and ends with the fullness.
 func TestFullDisk(t *testing.T) {
 	ctx := context.Background()
-	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "full.db"))
+	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "full.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +231,7 @@ func TestFullDisk(t *testing.T) {
 // before it failed included, and the others get their own rows' numbers.
 func TestOneOfABatchFails(t *testing.T) {
 	ctx := context.Background()
-	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "batch.db"))
+	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "batch.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,6 +92,9 @@ var dateColumns = []struct {
 	{core.TagCompromiseDate, "compromise_date"},
 }
 
+// selectCandidates begins the SELECT of candidates, whose blobs are not read.
+var selectCandidates = "SELECT " + objectColumns + ", " + custodyColumns
+
 // sqlBuilder writes SQL with numbered parameters: every value is bound.
 type sqlBuilder struct {
 	text strings.Builder
@@ -248,7 +251,7 @@ func (s *sqlBuilder) order(f *core.Filter, column string) {
 // byRows starts from the first of keys, which the caller has made the most
 // selective one. CROSS JOIN keeps SQLite from turning the order round.
 func (s *sqlBuilder) byRows(tenant string, f *core.Filter, keys []searchRow, beyond int64) {
-	s.add("SELECT "+objectColumns+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
+	s.add(selectCandidates+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
 	s.add(" AND a.name = ", keys[0].name)
 	s.add(" AND a.val = ", keys[0].val)
 	s.page(f, "a.seq", beyond)
@@ -269,7 +272,7 @@ func postgresCandidates(tenant string, f *core.Filter, beyond int64, limit int) 
 		s.byRows(tenant, f, keys, beyond)
 		order = "a.seq"
 	} else {
-		s.add("SELECT "+objectColumns+" FROM object o WHERE o.tenant = ", tenant)
+		s.add(selectCandidates+" FROM object o WHERE o.tenant = ", tenant)
 		s.page(f, "o.seq", beyond)
 	}
 	s.where(f, conditions(f))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/store/storetest"
@@ -52,7 +51,7 @@ func date(second int64) core.Attribute {
 const filled = 20_000
 
 func TestSQLiteLocatesByIndex(t *testing.T) {
-	opened, err := OpenSQLite(bg, filepath.Join(t.TempDir(), "plan.db"))
+	opened, err := OpenSQLite(bg, filepath.Join(t.TempDir(), "plan.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +86,7 @@ func TestSQLiteLocatesByIndex(t *testing.T) {
 
 func TestPostgresLocatesByIndex(t *testing.T) {
 	url := storetest.Postgres(t)
-	s, err := OpenPostgres(bg, url)
+	s, err := OpenPostgres(bg, url, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,46 +142,33 @@ func lines(t *testing.T, db *sql.DB, query string, args []any) string {
 	return b.String()
 }
 
-// Rows of the first schema get the dates of their documents in the second.
-func TestMigrationFillsDates(t *testing.T) {
-	lite, err := sql.Open("sqlite3", sqliteDSN(filepath.Join(t.TempDir(), "old.db"), ""))
+// A database from before rows had seals is refused, and left as it is.
+func TestUnsealedDatabaseIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "old.db")
+	db, err := sql.Open("sqlite3", sqliteDSN(path, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lite.Close()
-	for name, c := range map[string]struct {
-		db      *sql.DB
-		dialect goose.Dialect
-	}{"sqlite": {lite, goose.DialectSQLite3}, "postgres": {database(t, storetest.Postgres(t)), goose.DialectPostgres}} {
-		p, err := provider(c.db, c.dialect, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.UpTo(bg, 1); err != nil {
-			t.Fatal(err)
-		}
-		old, next, none := core.Date(-77), core.Date(5), everyKind()
-		doc, _ := appendDocument(nil, core.Attributes{{Tag: core.TagName, Value: core.Text(`"D":9`)}, {Tag: core.TagInitialDate, Value: old}, {Tag: core.TagCompromiseDate, Value: next}})
-		other, _ := appendDocument(nil, none)
-		for id, d := range map[string][]byte{"a": doc, "b": other, "c": []byte("[]")} {
-			if _, err := c.db.Exec(`INSERT INTO object (tenant, id, version, type, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes)
-				VALUES ('t', $1, 1, 2, '', '', 0, 0, 0, $2, '', '', 0, '', '', 0, 0)`, id, string(d)); err != nil {
+	defer db.Close()
+	url := storetest.Postgres(t)
+	for name, old := range map[string]*sql.DB{"sqlite:" + path: db, url: database(t, url)} {
+		for _, statement := range []string{"DROP TABLE IF EXISTS object", "DROP TABLE IF EXISTS goose_db_version", "CREATE TABLE object (id TEXT)",
+			"CREATE TABLE goose_db_version (id INTEGER, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP)", "INSERT INTO goose_db_version VALUES (1, 0, true, CURRENT_TIMESTAMP), (2, 1, true, CURRENT_TIMESTAMP), (3, 2, true, CURRENT_TIMESTAMP)"} {
+			if _, err := old.Exec(statement); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := migrate(bg, c.db, c.dialect, name); err != nil {
-			t.Fatal(err)
-		}
-		got := lines(t, c.db, "SELECT id || ' ' || coalesce(initial_date, 0) || ' ' || coalesce(activation_date, 0) || ' ' || coalesce(compromise_date, 0) FROM object ORDER BY id", nil)
-		if want := "a -77 0 5\nb -5 0 0\nc 0 0 0\n"; got != want {
-			t.Errorf("%s: the dates are\n%swant\n%s", name, got, want)
+		_, err := Open(bg, name, new(storetest.Sealer))
+		wantUnavailable(t, "a database without seals", err, "first release")
+		if got := lines(t, old, "SELECT count(*) FROM goose_db_version", nil); got != "3\n" {
+			t.Errorf("the refused database was changed: %s", got)
 		}
 	}
 }
 
 func TestNewerDatabaseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "newer.db")
-	s, err := OpenSQLite(bg, path)
+	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,14 +176,14 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	_, err = OpenSQLite(bg, path)
+	_, err = OpenSQLite(bg, path, new(storetest.Sealer))
 	wantUnavailable(t, "a database of a newer release", err, "schema 99")
 }
 
 func BenchmarkLocateByName(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s, err := OpenSQLite(bg, filepath.Join(b.TempDir(), "bench.db"))
+			s, err := OpenSQLite(bg, filepath.Join(b.TempDir(), "bench.db"), new(storetest.Sealer))
 			if err != nil {
 				b.Fatal(err)
 			}

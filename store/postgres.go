@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +19,7 @@ import (
 // pgStore is the store that several nodes share. Changes are transactions of
 // their own; audit entries without a change go through one committer a node.
 type pgStore struct {
+	seals
 	pool   *pgxpool.Pool
 	places places
 	group  group
@@ -32,7 +32,7 @@ const pgTimeout = 5 * time.Second
 const insertEntries = `INSERT INTO audit_entry (tenant, at, body) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])`
 
 // OpenPostgres connects and brings the schema up to date.
-func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
+func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
@@ -48,7 +48,7 @@ func OpenPostgres(ctx context.Context, url string) (core.Store, error) {
 		return nil, unreached(err)
 	}
 	conns := int(pool.Config().MaxConns)
-	s := &pgStore{pool: pool, places: newPlaces(conns, max(2, conns/2))}
+	s := &pgStore{seals: seals{sealer}, pool: pool, places: newPlaces(conns, max(2, conns/2))}
 	s.group.init(s.commitGroup)
 	return s, nil
 }
@@ -118,18 +118,21 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 }
 
 // transact takes two round trips: everything up to COMMIT, and COMMIT, which
-// must not be on its way before all answers are there.
+// must not be on its way before all answers are there. Objects that are born
+// take one more, before these, for their Seq.
 func (s *pgStore) transact(ctx context.Context, p *pending) error {
-	all, err := steps(p.change)
-	if err != nil {
-		return err
-	}
-	all = joined(all)
 	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Release()
+	if p.seqs, err = nextSeqs(ctx, c, len(p.change.Insert)); err != nil {
+		return err
+	}
+	all, err := s.steps(p.change, p.seqs)
+	if err != nil {
+		return err
+	}
 	if err := pipeline(ctx, c, all, p); err != nil {
 		c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
 		return err
@@ -141,33 +144,16 @@ func (s *pgStore) transact(ctx context.Context, p *pending) error {
 	return lost(err)
 }
 
-// births are the statements that insert an object and 1, 2 ... of its lines of
-// the search table.
-var births = func() (texts [maxIndexRows + 1]string) {
-	own := strings.Count(insertObject, "$")
-	for n := 1; n <= maxIndexRows; n++ {
-		texts[n] = "WITH o AS (" + insertObject + ", tenant), a AS (INSERT INTO object_attr (tenant, name, val, seq) SELECT o.tenant, v.column1, v.column2, o.seq FROM o, (VALUES " +
-			rowsOf(own+1, n, 2) + ") v ON CONFLICT DO NOTHING) SELECT seq FROM o"
+// nextSeqs takes n numbers for objects that are about to be inserted.
+func nextSeqs(ctx context.Context, c *pgxpool.Conn, n int) ([]int64, error) {
+	if n == 0 {
+		return nil, nil
 	}
-	return texts
-}()
-
-// joined makes one statement of a birth and its search lines. Else each line's
-// statement would look for the row just written, by a plan that PostgreSQL made
-// while the table was all but empty and keeps until it is analysed: such a plan
-// reads the whole tenant.
-func joined(all []step) []step {
-	out := all[:0]
-	for _, s := range all {
-		if s.rest == 0 {
-			out = append(out, s)
-			continue
-		}
-		birth := &out[len(out)-1]
-		birth.text = births[s.rest]
-		birth.args = append(birth.args, s.args[:2*s.rest]...)
+	r, err := c.Query(ctx, `SELECT nextval(pg_get_serial_sequence('object', 'seq')) FROM generate_series(1, $1::int)`, n)
+	if err != nil {
+		return nil, err
 	}
-	return out
+	return pgx.CollectRows(r, pgx.RowTo[int64])
 }
 
 // pipeline sends a transaction but its COMMIT, and judges the answers.
@@ -181,32 +167,21 @@ func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, p *pending) erro
 		b.Queue(insertEntries, entryColumns(p.change.Entries)...)
 	}
 	r := c.SendBatch(ctx, b)
-	err := answers(r, all, p)
+	err := answers(r, all)
 	return errors.Join(err, r.Close())
 }
 
-func answers(r pgx.BatchResults, all []step, p *pending) error {
+func answers(r pgx.BatchResults, all []step) error {
 	if _, err := r.Exec(); err != nil {
 		return err
 	}
 	for i := range all {
-		n, err := answer(r, &all[i])
-		if all[i].seq && err == nil {
-			p.seqs = append(p.seqs, n)
-		}
-		if err := all[i].judge(n, err, pgDuplicate); err != nil {
+		tag, err := r.Exec()
+		if err := all[i].judge(tag.RowsAffected(), err, pgDuplicate); err != nil {
 			return err
 		}
 	}
 	return nil // that of the entries is Close's
-}
-
-func answer(r pgx.BatchResults, st *step) (n int64, err error) {
-	if st.seq {
-		return n, r.QueryRow().Scan(&n)
-	}
-	tag, err := r.Exec()
-	return tag.RowsAffected(), err
 }
 
 func pgDuplicate(err error) bool {
@@ -272,7 +247,7 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 		return nil, err
 	}
 	defer place.Release()
-	o, err := scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
+	o, err := s.scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, itemNotFound(id)
 	}
@@ -307,22 +282,24 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 		defer place.Release()
 	}
 	text, args := postgresCandidates(tenant, &f, beyond, limit)
-	err = s.all(ctx, func(r scanner) error {
-		o, err := scanObject(r, false)
-		out = append(out, o)
-		return err
-	}, text, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...) // a plan for these values, not for any
-	return out, err
+	if err := s.all(ctx, s.scanCandidate(&out), text, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...); err != nil { // a plan for these values, not for any
+		return nil, err
+	}
+	return out, nil
 }
 
 func (s *pgStore) TenantKeys(ctx context.Context, tenant string) (out []core.TenantKey, err error) {
-	err = s.all(ctx, scanKey(&out), selectKeys, tenant, tenant)
-	return out, err
+	if err := s.all(ctx, s.scanKey(&out), selectKeys, tenant, tenant); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (s *pgStore) Intents(ctx context.Context) (out []core.Intent, err error) {
-	err = s.all(ctx, scanIntent(&out), selectIntent)
-	return out, err
+	if err := s.all(ctx, s.scanIntent(&out), selectIntent); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {

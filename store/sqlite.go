@@ -15,6 +15,7 @@ import (
 
 // sqliteStore is the embedded store: one writing connection, some for reading.
 type sqliteStore struct {
+	seals
 	file  *sqliteFile
 	read  *sql.DB // single objects, and what is short
 	long  *sql.DB // searches and lists
@@ -24,7 +25,8 @@ type sqliteStore struct {
 
 	places places
 
-	inTransaction bool // the leader's
+	inTransaction bool  // the leader's
+	lastSeq       int64 // of an object; the leader's
 
 	object *sql.Stmt
 	stmts  map[string]*sql.Stmt // of the writing connection by their text, of which there are few; the leader's
@@ -57,12 +59,12 @@ var entriesText = func() (texts []string) {
 // OpenSQLite opens or makes a database file. synchronous=FULL: what is
 // committed survives a power cut. The WAL is never truncated while serving:
 // overwriting it costs half of growing it.
-func OpenSQLite(ctx context.Context, path string) (core.Store, error) {
+func OpenSQLite(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
 	file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{file: file, stmts: map[string]*sql.Stmt{}}
+	s := &sqliteStore{seals: seals{sealer}, file: file, stmts: map[string]*sql.Stmt{}}
 	s.group.init(s.commitGroup)
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -118,9 +120,14 @@ func (s *sqliteStore) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	s.object, err = s.read.PrepareContext(ctx, selectObject)
-	return err
+	if s.object, err = s.read.PrepareContext(ctx, selectObject); err != nil {
+		return err
+	}
+	return s.conn.QueryRowContext(ctx, selectLastSeq).Scan(&s.lastSeq)
 }
+
+// selectLastSeq is the highest Seq that an object has or had: none is given twice.
+const selectLastSeq = `SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), 0), coalesce((SELECT max(seq) FROM object), 0))`
 
 // stmt prepares a statement of the writing connection once: SQLite takes longer
 // to read one with 28 columns than to carry it out.
@@ -285,15 +292,16 @@ func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) e
 
 // applyChange does all of a change but its entries.
 func (s *sqliteStore) applyChange(ctx context.Context, p *pending) error {
-	all, err := steps(p.change)
+	for range p.change.Insert {
+		s.lastSeq++
+		p.seqs = append(p.seqs, s.lastSeq)
+	}
+	all, err := s.steps(p.change, p.seqs)
 	if err != nil {
 		return err
 	}
 	for i := range all {
 		n, err := s.step(ctx, &all[i])
-		if all[i].seq && err == nil {
-			p.seqs = append(p.seqs, n)
-		}
 		if err := all[i].judge(n, err, sqliteDuplicate); err != nil {
 			return err
 		}
@@ -301,20 +309,13 @@ func (s *sqliteStore) applyChange(ctx context.Context, p *pending) error {
 	return nil
 }
 
-// step carries one out and returns the seq, or the rows touched.
+// step carries one out and returns how many rows it touched.
 func (s *sqliteStore) step(ctx context.Context, st *step) (n int64, err error) {
-	if !st.seq {
-		r, err := s.exec(ctx, st.text, st.args...)
-		if err != nil {
-			return 0, err
-		}
-		return r.RowsAffected()
-	}
-	q, err := s.stmt(ctx, st.text)
+	r, err := s.exec(ctx, st.text, st.args...)
 	if err != nil {
 		return 0, err
 	}
-	return n, q.QueryRowContext(ctx, st.args...).Scan(&n)
+	return r.RowsAffected()
 }
 
 func sqliteDuplicate(err error) bool {
@@ -331,7 +332,7 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 		return nil, err
 	}
 	defer place.Release()
-	o, err := scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
+	o, err := s.scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, itemNotFound(id)
 	}
@@ -360,13 +361,17 @@ func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text strin
 }
 
 func (s *sqliteStore) TenantKeys(ctx context.Context, tenant string) (out []core.TenantKey, err error) {
-	err = s.all(ctx, scanKey(&out), selectKeys, tenant, tenant)
-	return out, err
+	if err := s.all(ctx, s.scanKey(&out), selectKeys, tenant, tenant); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (s *sqliteStore) Intents(ctx context.Context) (out []core.Intent, err error) {
-	err = s.all(ctx, scanIntent(&out), selectIntent)
-	return out, err
+	if err := s.all(ctx, s.scanIntent(&out), selectIntent); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {

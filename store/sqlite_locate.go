@@ -32,12 +32,10 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 	if err != nil || text == "" {
 		return nil, err
 	}
-	err = s.all(ctx, func(r scanner) error {
-		o, err := scanObject(r, false)
-		out = append(out, o)
-		return err
-	}, text, args...)
-	return out, err
+	if err := s.all(ctx, s.scanCandidate(&out), text, args...); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // plan writes the SELECT of a page; "" when there is nothing.
@@ -59,7 +57,7 @@ func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, b
 			b.byMine(tenant, f, mine, beyond)
 			order = "m.seq"
 		} else {
-			b.add("SELECT "+objectColumns+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
+			b.add(selectCandidates+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
 			b.page(f, "o.seq", beyond)
 		}
 	}
@@ -135,7 +133,7 @@ func mineOf(f *core.Filter) (out []mine) {
 // order wanted. LIMIT -1 is no limit: with it SQLite keeps to the order that the
 // merge has, where it would sort all anew for descending ones.
 func (s *sqlBuilder) byMine(tenant string, f *core.Filter, all []mine, beyond int64) {
-	s.add("SELECT " + objectColumns + " FROM (")
+	s.add(selectCandidates + " FROM (")
 	for i, m := range all {
 		s.add(strings.Repeat(" UNION ", min(i, 1))+"SELECT seq FROM object INDEXED BY object_"+m.column+" WHERE tenant = ", tenant)
 		s.add(" AND "+m.column+" = ", m.value)

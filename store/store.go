@@ -26,13 +26,14 @@ import (
 var migrations embed.FS
 
 // Open opens the store that a URL names: sqlite:PATH or postgres://...; the
-// schema is brought up to date.
-func Open(ctx context.Context, url string) (core.Store, error) {
+// schema is brought up to date. The sealer seals every row that decides
+// something, and checks it when it is read.
+func Open(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
-		return OpenSQLite(ctx, path)
+		return OpenSQLite(ctx, path, sealer)
 	}
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		return OpenPostgres(ctx, url)
+		return OpenPostgres(ctx, url, sealer)
 	}
 	return nil, core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
 }
@@ -53,6 +54,9 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 		return err
 	}
 	is, knows, err := p.GetVersions(ctx)
+	if err == nil && is > 0 {
+		err = sealedSchema(ctx, db)
+	}
 	if err == nil && is > knows {
 		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
 	}
@@ -62,44 +66,81 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 	return err
 }
 
-// objectColumns is what a row of object is read from, without key material.
-const objectColumns = `o.tenant, o.id, o.seq, o.version, o.type, o.owner, o.grp, o.doc`
+// sealedSchema refuses a database that was made before rows had seals: no
+// release made one.
+func sealedSchema(ctx context.Context, db *sql.DB) error {
+	r, err := db.QueryContext(ctx, "SELECT seal FROM object LIMIT 0")
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return core.Wrap(core.StoreUnavailable, err, "the database was made by a keyreeve from before the first release, whose rows have no seals; start with an empty database (a development server: with an empty folder)")
+	}
+	return r.Close()
+}
 
-// materialColumns is the rest.
-const materialColumns = `, o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.bytes, o.token, o.blob, o.ttlv, o.mac`
+// objectColumns is what every row of object is read from, without key material.
+var objectColumns = `o.tenant, o.id, o.seq, o.version, o.type, o.owner, o.grp, o.doc, o.token, o.mac, o.seal, ` + searchColumns
+
+// materialColumns are the columns of key material.
+const materialColumns = `o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.bytes, o.blob, o.ttlv`
 
 type scanner interface{ Scan(dest ...any) error }
 
-// scanObject reads one row; with material, if its columns were selected.
-func scanObject(row scanner, material bool) (*core.ManagedObject, error) {
+// scanObject reads one row and checks its seal. With material, the row has
+// materialColumns at the end, otherwise custodyColumns.
+func (s seals) scanObject(r scanner, material bool) (*core.ManagedObject, error) {
 	var o core.ManagedObject
-	var doc string
-	var typ int64
-	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &doc}
+	var typ, format int64
+	var seal []byte
+	var search string
+	row := objectRow{object: &o}
 	m := &o.Material
-	var format int64
+	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &row.doc, &m.Token, &m.MAC, &seal, &search}
 	if material {
-		dest = append(dest, (*string)(&m.Mode), (*string)(&m.Class), &m.Epoch, &m.Wrap, (*string)(&m.Kind), &format, &m.Length, &m.Token, &m.Blob, &m.TTLV, &m.MAC)
+		dest = append(dest, (*string)(&m.Mode), (*string)(&m.Class), &m.Epoch, &m.Wrap, (*string)(&m.Kind), &format, &m.Length, &m.Blob, &m.TTLV)
+	} else {
+		dest = append(dest, &row.custody)
 	}
-	if err := row.Scan(dest...); err != nil {
+	if err := r.Scan(dest...); err != nil {
 		return nil, err
 	}
 	o.Type, m.Format = core.ObjectType(typ), core.KeyFormatType(format)
+	if material {
+		row.custody = custodyOf(m)
+	}
+	if err := s.checkObject(&row, seal); err != nil {
+		return nil, err
+	}
 	var err error
-	o.Attributes, err = readDocument(doc)
-	return &o, err
+	if o.Attributes, err = readDocument(row.doc); err != nil {
+		return nil, err
+	}
+	if search != searchOf(&o) || int64(o.Type) != typ || (m.MAC == nil && (m.Blob != nil || m.TTLV != nil)) {
+		return nil, tamperedObject(o.ID)
+	}
+	if !material {
+		o.Material = core.Material{}
+	}
+	return &o, nil
 }
 
-// changedValues are the columns that an update writes.
-func changedValues(o *core.ManagedObject) ([]any, error) {
+// changedValues are the columns that an update writes, the row's seal included.
+func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
 	doc, err := appendDocument(nil, o.Attributes)
 	if err != nil {
 		return nil, err
 	}
 	m := &o.Material
-	values := []any{o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
-		o.Attributes.Num(core.TagState), string(doc), string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
-		string(m.Kind), int64(m.Format), int64(m.Length), null(m.Token), null(m.Blob), null(m.TTLV), null(m.MAC)}
+	row := objectRow{object: o, doc: string(doc), custody: custodyOf(m)}
+	seal, err := s.sealObject(&row)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]any, 0, 32)
+	values = append(values, o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
+		o.Attributes.Num(core.TagState), row.doc, string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
+		string(m.Kind), int64(m.Format), int64(m.Length), nullable(m.Token), nullable(m.Blob), nullable(m.TTLV), nullable(m.MAC), seal)
 	for _, d := range dateColumns {
 		values = append(values, dateOf(o, d.tag))
 	}
@@ -115,21 +156,21 @@ func dateOf(o *core.ManagedObject, t core.Tag) any {
 	return nil
 }
 
-// null keeps an absent byte string absent.
-func null(b []byte) any {
+// nullable keeps an absent byte string absent.
+func nullable(b []byte) any {
 	if b == nil {
 		return nil
 	}
 	return b
 }
 
-const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac, ` +
+const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac, seal, ` +
 	`initial_date, activation_date, process_start_date, protect_stop_date, deactivation_date, destroy_date, compromise_date`
 
 // The statements; both dialects take $n in ascending order.
 var (
-	insertObject = `INSERT INTO object (tenant, id, type, ` + changedColumns + `) VALUES (` + params(1, 28) + `) RETURNING seq`
-	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 25) + `) WHERE tenant = $26 AND id = $27 AND version = $28`
+	insertObject = `INSERT INTO object (tenant, id, type, seq, ` + changedColumns + `) VALUES (` + params(1, 30) + `)`
+	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 26) + `) WHERE tenant = $27 AND id = $28 AND version = $29 AND seq = $30`
 )
 
 // notDestroyed is the condition that a row still stands for its token object.
@@ -138,17 +179,20 @@ var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.Des
 var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
 
 const (
-	lockObject   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3`
+	lockObject   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3 AND seq = $4`
 	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
-	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = (SELECT seq FROM object WHERE tenant = $1 AND id = $2)`
-	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state WHERE tenant_key.token = excluded.token ` +
+	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
+	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state, seal = excluded.seal WHERE tenant_key.token = excluded.token ` +
 		`AND (tenant_key.state <> 'retired' OR excluded.state = 'retired') AND (tenant_key.state <> 'active' OR excluded.state <> 'pending')`
-	insertIntent = `INSERT INTO intent (id, tenant, kind, token, object, began) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, began = excluded.began`
-	deleteIntent = `DELETE FROM intent WHERE id = $1`
-	selectKeys   = `SELECT tenant, purpose, epoch, token, state FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, purpose, epoch`
-	selectIntent = `SELECT id, tenant, kind, token, object, began FROM intent ORDER BY began`
-	selectObject = `SELECT ` + objectColumns + materialColumns + ` FROM object o WHERE o.tenant = $1 AND o.id = $2`
+	insertIntent = `INSERT INTO intent (` + intentColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, kind = excluded.kind, token = excluded.token, ` +
+		`object = excluded.object, label = excluded.label, began = excluded.began, process = excluded.process, nonce = excluded.nonce, seal = excluded.seal`
+	deleteIntent  = `DELETE FROM intent WHERE id = $1`
+	selectKeys    = `SELECT tenant, purpose, epoch, token, state, seal FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, purpose, epoch`
+	selectIntent  = `SELECT ` + intentColumns + ` FROM intent ORDER BY began, id`
+	intentColumns = `id, tenant, kind, token, object, label, began, process, nonce, seal`
 )
+
+var selectObject = `SELECT ` + objectColumns + `, ` + materialColumns + ` FROM object o WHERE o.tenant = $1 AND o.id = $2`
 
 // rowsOf are the parameters of n rows of VALUES, from $first on.
 func rowsOf(first, n, columns int) string {

@@ -250,7 +250,7 @@ func (c *benchEchoCmd) Run() error {
 		commit = (&committer{file: f}).do
 	}
 	if c.Insert != "" {
-		s, err := store.OpenSQLite(context.Background(), c.Insert)
+		s, err := store.OpenSQLite(context.Background(), c.Insert, unsealed{})
 		if err != nil {
 			return err
 		}
@@ -265,6 +265,12 @@ func (c *benchEchoCmd) Run() error {
 		go echo(conn, commit)
 	}
 }
+
+// unsealed seals nothing: the limit is what the database can do by itself.
+type unsealed struct{}
+
+func (unsealed) Seal(string, []byte) ([]byte, error)    { return []byte{}, nil }
+func (unsealed) CheckSeal(string, []byte, []byte) error { return nil }
 
 // echo answers each message with itself, as long as the answer of a Get is.
 func echo(conn net.Conn, commit func() error) {

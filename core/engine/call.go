@@ -152,6 +152,9 @@ func (k *call) commit(ch *core.Change) error {
 	if err != nil {
 		return err
 	}
+	if err := k.EnsureTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
+		return err
+	}
 	k.close(nil)
 	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
 	if err := k.Store.Commit(k.lasting(), ch); err != nil {

@@ -23,7 +23,7 @@ var statuses = map[core.Code]int{
 	core.ResponseTooLarge: 413, core.UnsupportedByHSM: 501, core.GeneralFailure: 400, core.TokenUnavailable: 503, core.StoreUnavailable: 503,
 	core.AuditUnavailable: 503, core.PolicyUnavailable: 503, core.Conflict: 409, core.Busy: 503, core.InvalidCorrelationValue: 404,
 	core.UnknownMessageExtension: 501, core.MultiValuedAttribute: 409, core.ProtectionStorageUnavailable: 409,
-	core.PublicProtectionStorageUnavailable: 409, core.NamespaceNotSupported: 400,
+	core.PublicProtectionStorageUnavailable: 409, core.NamespaceNotSupported: 400, core.Tampered: 500,
 }
 
 // problem is RFC 9457: what went wrong, for programs (code) and people (detail).

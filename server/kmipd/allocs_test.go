@@ -19,6 +19,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/store"
+	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // copied is an HSM that has the key in memory, as hsm.Token has a class C key's
@@ -83,7 +84,7 @@ func door(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (
 		t.Cleanup(func() { os.RemoveAll(dir) })
 	}
 	ctx := context.Background()
-	s, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "k.db"))
+	s, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "k.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

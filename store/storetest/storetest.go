@@ -3,7 +3,9 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -18,9 +20,9 @@ import (
 // one test function's life, so that what was stored is still there.
 func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){
-		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": atomic, "locate": locate, "paging": paging,
+		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
 		"keys and intents": keysAndIntents, "records": records, "many writers": manyWriters,
-		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "key states": keyStates, "late birth": lateBirth, "superset": superset, "destroyed residents": destroyedResidents,
+		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "superset": superset, "destroyed residents": destroyedResidents,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}
@@ -139,7 +141,7 @@ func conflicts(t *testing.T, s core.Store) {
 }
 
 // A change that fails leaves nothing of itself, and takes nobody else with it.
-func atomic(t *testing.T, s core.Store) {
+func allOrNothing(t *testing.T, s core.Store) {
 	insert(t, s, Object("t", "taken"))
 	var wg sync.WaitGroup
 	for i := range 30 {
@@ -271,7 +273,7 @@ func keysAndIntents(t *testing.T, s core.Store) {
 	if len(all) == 0 {
 		t.Error("the keys of all tenants are none")
 	}
-	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Time: 5}
+	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
 	must(t, s.Commit(ctx, &core.Change{Begin: []core.Intent{i}}))
 	open, err := s.Intents(ctx)
 	must(t, err)
@@ -400,22 +402,54 @@ func hostileBytes(t *testing.T, s core.Store) {
 	}
 }
 
-// The row's own number decides which search rows change, not the caller's.
+// A change names the row by its Seq too: another's would change another's search
+// rows, and the seal would bind it.
 func foreignSeq(t *testing.T, s core.Store) {
 	mine, theirs := Object("seq a", "mine"), Object("seq b", "theirs")
 	insert(t, s, mine, theirs)
 	next, gone := *mine, *mine
-	next.Version, next.Seq = 2, theirs.Seq
-	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}))
-	gone.Version, gone.Seq = 2, theirs.Seq
-	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&gone}}))
+	next.Version, next.Seq, gone.Seq = 2, theirs.Seq, theirs.Seq
+	wantCode(t, "a change under another row's Seq", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}), core.Conflict)
+	wantCode(t, "a deletion under another row's Seq", s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&gone}}), core.Conflict)
 	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}
-	for tenant, want := range map[string]int{"seq a": 0, "seq b": 1} {
+	for _, tenant := range []string{"seq a", "seq b"} {
 		found, err := s.Candidates(ctx, tenant, f, 0, 10)
 		must(t, err)
-		if len(found) != want {
-			t.Errorf("%s finds %d objects by name, want %d", tenant, len(found), want)
+		if len(found) != 1 {
+			t.Errorf("%s finds %d objects by name, want 1", tenant, len(found))
 		}
+	}
+}
+
+// A row's hash is that of its version and content, whoever computes it and
+// whether it is stored yet or not.
+func rowHashes(t *testing.T, s core.Store) {
+	o := Object("hash", "one")
+	before, err := s.RowHash(o)
+	must(t, err)
+	insert(t, s, o)
+	stored, err := s.Object(ctx, "hash", "one")
+	must(t, err)
+	after, err := s.RowHash(stored)
+	must(t, err)
+	if len(before) != sha256.Size || !bytes.Equal(before, after) {
+		t.Errorf("the hash was %x before the row was stored and is %x now", before, after)
+	}
+	seen := map[string]string{string(after): "as it is"}
+	for what, edit := range map[string]func(o *core.ManagedObject){
+		"version": func(o *core.ManagedObject) { o.Version++ }, "owner": func(o *core.ManagedObject) { o.Owner = "eve" }, "group": func(o *core.ManagedObject) { o.Group = "" },
+		"state": func(o *core.ManagedObject) { o.Attributes = o.Attributes.Set(core.TagState, core.Enum(core.Active)) },
+		"class": func(o *core.ManagedObject) { o.Material.Class = core.ClassC }, "MAC": func(o *core.ManagedObject) { o.Material.MAC = []byte{8} },
+		"no MAC": func(o *core.ManagedObject) { o.Material.MAC = nil }, "tenant": func(o *core.ManagedObject) { o.Tenant = "hasho" }, "id": func(o *core.ManagedObject) { o.ID = "ne" },
+	} {
+		changed := *stored
+		edit(&changed)
+		h, err := s.RowHash(&changed)
+		must(t, err)
+		if other, twice := seen[string(h)]; twice {
+			t.Errorf("another %s has the hash of %s", what, other)
+		}
+		seen[string(h)] = what
 	}
 }
 

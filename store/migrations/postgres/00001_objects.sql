@@ -1,65 +1,93 @@
 -- +goose Up
+-- Every column of object, tenant_key and intent is bound by the row's seal,
+-- except the seal itself and the blobs, which the row's mac binds. The search
+-- columns and object_attr repeat what the document says: see docs/DESIGN.md.
 CREATE TABLE object (
-    seq          BIGSERIAL PRIMARY KEY,
-    tenant       TEXT    NOT NULL,
-    id           TEXT    NOT NULL,
-    version      BIGINT NOT NULL,
-    type         BIGINT NOT NULL,
-    owner        TEXT    NOT NULL,
-    grp          TEXT    NOT NULL,
-    algorithm    BIGINT NOT NULL,
-    length       BIGINT NOT NULL,
-    state        BIGINT NOT NULL,
-    doc          TEXT    NOT NULL,
-    mode         TEXT    NOT NULL,
-    class        TEXT    NOT NULL,
-    epoch        BIGINT NOT NULL,
-    wrap         TEXT    NOT NULL,
-    kind         TEXT    NOT NULL,
-    format       BIGINT NOT NULL,
-    bytes        BIGINT NOT NULL,
-    token        BYTEA,
-    blob         BYTEA,
-    ttlv         BYTEA,
-    mac          BYTEA,
+    seq                BIGSERIAL PRIMARY KEY,
+    tenant             TEXT NOT NULL,
+    id                 TEXT NOT NULL,
+    version            BIGINT NOT NULL,
+    type               BIGINT NOT NULL,
+    owner              TEXT NOT NULL,
+    grp                TEXT NOT NULL,
+    doc                TEXT NOT NULL,
+    -- Search columns, filled in from doc; NULL where an object lacks a date.
+    algorithm          BIGINT NOT NULL,
+    length             BIGINT NOT NULL,
+    state              BIGINT NOT NULL,
+    initial_date       BIGINT,
+    activation_date    BIGINT,
+    process_start_date BIGINT,
+    protect_stop_date  BIGINT,
+    deactivation_date  BIGINT,
+    destroy_date       BIGINT,
+    compromise_date    BIGINT,
+    -- Custody.
+    mode               TEXT NOT NULL,
+    class              TEXT NOT NULL,
+    epoch              BIGINT NOT NULL,
+    wrap               TEXT NOT NULL,
+    kind               TEXT NOT NULL,
+    format             BIGINT NOT NULL,
+    bytes              BIGINT NOT NULL,
+    token              BYTEA,
+    mac                BYTEA,
+    seal               BYTEA NOT NULL,
+    blob               BYTEA,
+    ttlv               BYTEA,
     UNIQUE (tenant, id)
 );
 CREATE INDEX object_tenant ON object (tenant, seq);
 CREATE INDEX object_owner ON object (tenant, owner, seq);
 CREATE INDEX object_grp ON object (tenant, grp, seq);
 CREATE INDEX object_token ON object (token) WHERE token IS NOT NULL;
+CREATE INDEX object_state ON object (tenant, state, seq);
+CREATE INDEX object_type ON object (tenant, type, seq);
+CREATE INDEX object_algorithm ON object (tenant, algorithm, seq);
+CREATE INDEX object_initial_date ON object (tenant, initial_date) WHERE initial_date IS NOT NULL;
+CREATE INDEX object_activation_date ON object (tenant, activation_date) WHERE activation_date IS NOT NULL;
+CREATE INDEX object_process_start_date ON object (tenant, process_start_date) WHERE process_start_date IS NOT NULL;
+CREATE INDEX object_protect_stop_date ON object (tenant, protect_stop_date) WHERE protect_stop_date IS NOT NULL;
+CREATE INDEX object_deactivation_date ON object (tenant, deactivation_date) WHERE deactivation_date IS NOT NULL;
+CREATE INDEX object_destroy_date ON object (tenant, destroy_date) WHERE destroy_date IS NOT NULL;
+CREATE INDEX object_compromise_date ON object (tenant, compromise_date) WHERE compromise_date IS NOT NULL;
 
 CREATE TABLE object_attr (
-    tenant TEXT    NOT NULL,
-    name   TEXT    NOT NULL,
-    val    TEXT    NOT NULL,
+    tenant TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    val    TEXT NOT NULL,
     seq    BIGINT NOT NULL,
     PRIMARY KEY (tenant, name, val, seq)
 );
 CREATE INDEX object_attr_seq ON object_attr (tenant, seq);
 
 CREATE TABLE tenant_key (
-    tenant  TEXT    NOT NULL,
-    purpose TEXT    NOT NULL,
+    tenant  TEXT NOT NULL,
+    purpose TEXT NOT NULL,
     epoch   BIGINT NOT NULL,
-    token   BYTEA    NOT NULL,
-    state   TEXT    NOT NULL,
+    token   BYTEA NOT NULL,
+    state   TEXT NOT NULL,
+    seal    BYTEA NOT NULL,
     PRIMARY KEY (tenant, purpose, epoch)
 );
 
 CREATE TABLE intent (
-    id     TEXT    PRIMARY KEY,
-    tenant TEXT    NOT NULL,
-    kind   TEXT    NOT NULL,
-    token  BYTEA    NOT NULL,
-    object TEXT    NOT NULL,
-    began  BIGINT NOT NULL
+    id      TEXT PRIMARY KEY,
+    tenant  TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    token   BYTEA NOT NULL,
+    object  TEXT NOT NULL,
+    label   TEXT NOT NULL,
+    began   BIGINT NOT NULL,
+    process TEXT NOT NULL,
+    nonce   TEXT NOT NULL,
+    seal    BYTEA NOT NULL
 );
 
 CREATE TABLE audit_entry (
     number BIGSERIAL PRIMARY KEY,
-    tenant TEXT    NOT NULL,
+    tenant TEXT NOT NULL,
     at     BIGINT NOT NULL,
-    body   BYTEA    NOT NULL
+    body   BYTEA NOT NULL
 );
 CREATE INDEX audit_entry_tenant ON audit_entry (tenant, number);

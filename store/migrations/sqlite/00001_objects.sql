@@ -1,65 +1,93 @@
 -- +goose Up
+-- Every column of object, tenant_key and intent is bound by the row's seal,
+-- except the seal itself and the blobs, which the row's mac binds. The search
+-- columns and object_attr repeat what the document says: see docs/DESIGN.md.
 CREATE TABLE object (
-    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
-    tenant       TEXT    NOT NULL,
-    id           TEXT    NOT NULL,
-    version      INTEGER NOT NULL,
-    type         INTEGER NOT NULL,
-    owner        TEXT    NOT NULL,
-    grp          TEXT    NOT NULL,
-    algorithm    INTEGER NOT NULL,
-    length       INTEGER NOT NULL,
-    state        INTEGER NOT NULL,
-    doc          TEXT    NOT NULL,
-    mode         TEXT    NOT NULL,
-    class        TEXT    NOT NULL,
-    epoch        INTEGER NOT NULL,
-    wrap         TEXT    NOT NULL,
-    kind         TEXT    NOT NULL,
-    format       INTEGER NOT NULL,
-    bytes        INTEGER NOT NULL,
-    token        BLOB,
-    blob         BLOB,
-    ttlv         BLOB,
-    mac          BLOB,
+    seq                INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant             TEXT NOT NULL,
+    id                 TEXT NOT NULL,
+    version            INTEGER NOT NULL,
+    type               INTEGER NOT NULL,
+    owner              TEXT NOT NULL,
+    grp                TEXT NOT NULL,
+    doc                TEXT NOT NULL,
+    -- Search columns, filled in from doc; NULL where an object lacks a date.
+    algorithm          INTEGER NOT NULL,
+    length             INTEGER NOT NULL,
+    state              INTEGER NOT NULL,
+    initial_date       INTEGER,
+    activation_date    INTEGER,
+    process_start_date INTEGER,
+    protect_stop_date  INTEGER,
+    deactivation_date  INTEGER,
+    destroy_date       INTEGER,
+    compromise_date    INTEGER,
+    -- Custody.
+    mode               TEXT NOT NULL,
+    class              TEXT NOT NULL,
+    epoch              INTEGER NOT NULL,
+    wrap               TEXT NOT NULL,
+    kind               TEXT NOT NULL,
+    format             INTEGER NOT NULL,
+    bytes              INTEGER NOT NULL,
+    token              BLOB,
+    mac                BLOB,
+    seal               BLOB NOT NULL,
+    blob               BLOB,
+    ttlv               BLOB,
     UNIQUE (tenant, id)
-);
+) STRICT;
 CREATE INDEX object_tenant ON object (tenant, seq);
 CREATE INDEX object_owner ON object (tenant, owner, seq);
 CREATE INDEX object_grp ON object (tenant, grp, seq);
 CREATE INDEX object_token ON object (token) WHERE token IS NOT NULL;
+CREATE INDEX object_state ON object (tenant, state, seq);
+CREATE INDEX object_type ON object (tenant, type, seq);
+CREATE INDEX object_algorithm ON object (tenant, algorithm, seq);
+CREATE INDEX object_initial_date ON object (tenant, initial_date) WHERE initial_date IS NOT NULL;
+CREATE INDEX object_activation_date ON object (tenant, activation_date) WHERE activation_date IS NOT NULL;
+CREATE INDEX object_process_start_date ON object (tenant, process_start_date) WHERE process_start_date IS NOT NULL;
+CREATE INDEX object_protect_stop_date ON object (tenant, protect_stop_date) WHERE protect_stop_date IS NOT NULL;
+CREATE INDEX object_deactivation_date ON object (tenant, deactivation_date) WHERE deactivation_date IS NOT NULL;
+CREATE INDEX object_destroy_date ON object (tenant, destroy_date) WHERE destroy_date IS NOT NULL;
+CREATE INDEX object_compromise_date ON object (tenant, compromise_date) WHERE compromise_date IS NOT NULL;
 
 CREATE TABLE object_attr (
-    tenant TEXT    NOT NULL,
-    name   TEXT    NOT NULL,
-    val    TEXT    NOT NULL,
+    tenant TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    val    TEXT NOT NULL,
     seq    INTEGER NOT NULL,
     PRIMARY KEY (tenant, name, val, seq)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX object_attr_seq ON object_attr (tenant, seq);
 
 CREATE TABLE tenant_key (
-    tenant  TEXT    NOT NULL,
-    purpose TEXT    NOT NULL,
+    tenant  TEXT NOT NULL,
+    purpose TEXT NOT NULL,
     epoch   INTEGER NOT NULL,
-    token   BLOB    NOT NULL,
-    state   TEXT    NOT NULL,
+    token   BLOB NOT NULL,
+    state   TEXT NOT NULL,
+    seal    BLOB NOT NULL,
     PRIMARY KEY (tenant, purpose, epoch)
-);
+) STRICT;
 
 CREATE TABLE intent (
-    id     TEXT    PRIMARY KEY,
-    tenant TEXT    NOT NULL,
-    kind   TEXT    NOT NULL,
-    token  BLOB    NOT NULL,
-    object TEXT    NOT NULL,
-    began  INTEGER NOT NULL
-);
+    id      TEXT PRIMARY KEY,
+    tenant  TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    token   BLOB NOT NULL,
+    object  TEXT NOT NULL,
+    label   TEXT NOT NULL,
+    began   INTEGER NOT NULL,
+    process TEXT NOT NULL,
+    nonce   TEXT NOT NULL,
+    seal    BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE audit_entry (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
-    tenant TEXT    NOT NULL,
+    tenant TEXT NOT NULL,
     at     INTEGER NOT NULL,
-    body   BLOB    NOT NULL
-);
+    body   BLOB NOT NULL
+) STRICT;
 CREATE INDEX audit_entry_tenant ON audit_entry (tenant, number);

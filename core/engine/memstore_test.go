@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// The engine's tests say something about the real stores only if the store that
+// they use behaves as those do.
+func TestMemStore(t *testing.T) {
+	var mu sync.Mutex
+	kept := map[string]*memStore{}
+	storetest.Run(t, func(t *testing.T) core.Store {
+		mu.Lock()
+		defer mu.Unlock()
+		if kept[t.Name()] == nil {
+			kept[t.Name()] = newMemStore()
+		}
+		return kept[t.Name()]
+	})
+}
+
+// memStore keeps rows in memory. storetest holds it to the contract of
+// core.Store.
+type memStore struct {
+	mu      sync.Mutex
+	objects map[objectKey]*core.ManagedObject
+	order   []*core.ManagedObject
+	keys    []core.TenantKey
+	intents map[string]core.Intent
+	entries []core.Entry
+	refuse  error // answer of the next commits
+	shared  bool
+}
+
+func newMemStore() *memStore {
+	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}}
+}
+
+func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedObject, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.objects[objectKey{tenant, id}]; o != nil {
+		return o, nil
+	}
+	return nil, core.Errorf(core.ItemNotFound, "no row")
+}
+
+func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*core.ManagedObject
+	order := slices.Clone(m.order)
+	if !f.OldestFirst {
+		slices.Reverse(order)
+	}
+	for _, o := range order {
+		now := m.objects[objectKey{o.Tenant, o.ID}]
+		if now == nil || now.Seq != o.Seq || o.Tenant != tenant || len(out) >= limit || !f.Matches(now) {
+			continue
+		}
+		mine := f.Everyone || now.Owner == f.Owner || (now.Group != "" && slices.Contains(f.Groups, now.Group))
+		if mine && (beyond == 0 || ((now.Seq > beyond) == f.OldestFirst && now.Seq != beyond)) {
+			out = append(out, now)
+		}
+	}
+	return out, nil
+}
+
+// fill adds n bare objects of c's.
+func (m *memStore) fill(c *core.Caller, n int) {
+	ch := &core.Change{}
+	for range n {
+		ch.Insert = append(ch.Insert, &core.ManagedObject{Tenant: c.Principal.Tenant, ID: newID(), Type: core.ObjectTypeOpaqueObject, Owner: c.Principal.ID, Version: 1})
+	}
+	if err := m.Commit(nil, ch); err != nil {
+		panic(err)
+	}
+}
+
+func (m *memStore) Commit(_ context.Context, c *core.Change) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refuse != nil {
+		return m.refuse
+	}
+	if err := m.check(c); err != nil {
+		return err
+	}
+	for _, o := range c.Insert {
+		o.Seq = int64(len(m.order) + 1)
+		m.order = append(m.order, o)
+		m.objects[objectKey{o.Tenant, o.ID}] = o
+	}
+	for _, o := range c.Update {
+		m.objects[objectKey{o.Tenant, o.ID}] = o
+	}
+	for _, o := range c.Delete {
+		delete(m.objects, objectKey{o.Tenant, o.ID})
+	}
+	for _, k := range c.TenantKeys {
+		if at := m.keyAt(k); at >= 0 {
+			m.keys[at] = k
+		} else {
+			m.keys = append(m.keys, k)
+		}
+	}
+	for _, i := range c.Begin {
+		m.intents[i.ID] = i
+	}
+	for _, id := range c.Finish {
+		delete(m.intents, id)
+	}
+	m.entries = append(m.entries, c.Entries...)
+	return nil
+}
+
+// check refuses a change before anything of it is stored.
+func (m *memStore) check(c *core.Change) error {
+	born := map[objectKey]bool{}
+	for _, o := range c.Insert {
+		key := objectKey{o.Tenant, o.ID}
+		if m.objects[key] != nil || born[key] {
+			return core.Errorf(core.ObjectAlreadyExists, "an object has this id")
+		}
+		if born[key] = true; !storable(o.ID) || !storable(o.Tenant) {
+			return core.Errorf(core.InvalidField, "no name")
+		}
+	}
+	for _, o := range c.Update {
+		if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != o.Version-1 || old.Seq != o.Seq {
+			return core.Errorf(core.Conflict, "version")
+		}
+	}
+	for _, o := range c.Delete {
+		if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != o.Version || old.Seq != o.Seq {
+			return core.Errorf(core.Conflict, "version")
+		}
+	}
+	for _, id := range c.Finish {
+		if _, open := m.intents[id]; !open && len(c.Insert) > 0 {
+			return core.Errorf(core.Conflict, "the intent is not open any more")
+		}
+	}
+	for _, e := range c.Entries {
+		if !storable(e.Tenant) {
+			return core.Errorf(core.InvalidField, "no name")
+		}
+	}
+	return m.checkKeys(c.TenantKeys)
+}
+
+func storable(name string) bool {
+	return len(name) <= 512 && utf8.ValidString(name) && !strings.Contains(name, "\x00")
+}
+
+func (m *memStore) keyAt(k core.TenantKey) int {
+	return slices.IndexFunc(m.keys, func(old core.TenantKey) bool {
+		return old.Tenant == k.Tenant && old.Purpose == k.Purpose && old.Epoch == k.Epoch
+	})
+}
+
+func (m *memStore) checkKeys(keys []core.TenantKey) error {
+	states := []string{"pending", "active", "retired"}
+	for _, k := range keys {
+		at := m.keyAt(k)
+		if at >= 0 && (!bytes.Equal(m.keys[at].Token, k.Token) || slices.Index(states, k.State) < slices.Index(states, m.keys[at].State)) {
+			return core.Errorf(core.Conflict, "another node made it, or it is further on")
+		}
+	}
+	return nil
+}
+
+func (m *memStore) TenantKeys(_ context.Context, tenant string) (out []core.TenantKey, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.keys {
+		if tenant == "" || k.Tenant == tenant {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+func (m *memStore) Intents(context.Context) (out []core.Intent, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.intents {
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+func (m *memStore) Residents(_ context.Context, tokens [][]byte) (map[string]bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]bool{}
+	for _, o := range m.objects {
+		for _, t := range tokens {
+			if bytes.Equal(o.Material.Token, t) && !core.State(o.Attributes.Num(core.TagState)).Gone() {
+				out[string(t)] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+func (m *memStore) RowHash(o *core.ManagedObject) ([]byte, error) {
+	row := *o
+	row.Seq = 0
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", row))
+	return sum[:], nil
+}
+
+func (m *memStore) Records(_ context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, e := range slices.Backward(m.entries) {
+		n := int64(i + 1)
+		if (q.Tenant == "" || e.Tenant == q.Tenant) && (q.Since == 0 || e.Time >= q.Since) && (q.Until == 0 || e.Time < q.Until) &&
+			(q.Before == 0 || n < q.Before) && (q.Limit == 0 || len(out) < q.Limit) {
+			out = append(out, core.StoredEntry{Number: n, Entry: e})
+		}
+	}
+	return out, nil
+}
+
+func (m *memStore) Shared() bool                 { return m.shared }
+func (m *memStore) Health(context.Context) error { return nil }
+func (m *memStore) Close() error                 { return nil }

@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// sealWait bounds loading the keys of a tenant whose row is read.
+const sealWait = 10 * time.Second
+
+// RowSealer is the core.Sealer of a store: it seals with the token's keys, and
+// loads those of a tenant that are missing. Safe for concurrent use.
+type RowSealer struct {
+	token  core.Sealer
+	engine atomic.Pointer[Engine]
+}
+
+// NewRowSealer makes the sealer of a store that is opened before its engine.
+func NewRowSealer(token core.Sealer) *RowSealer { return &RowSealer{token: token} }
+
+// Serve names the engine that loads tenants' keys.
+func (s *RowSealer) Serve(e *Engine) { s.engine.Store(e) }
+
+// Seal implements [core.Sealer]. It loads nothing: a change is sealed in the
+// middle of a commit, and its tenant's keys are made sure of before.
+func (s *RowSealer) Seal(tenant string, row []byte) ([]byte, error) { return s.token.Seal(tenant, row) }
+
+// CheckSeal implements [core.Sealer]. An epoch that is unknown may be one that
+// another node has just made: the tenant's keys are loaded again, once.
+func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
+	err := s.token.CheckSeal(tenant, row, seal)
+	e := s.engine.Load()
+	if core.CodeOf(err) != core.TokenUnavailable || err == nil || e == nil || tenant == "" {
+		return err // the keys of the system set are loaded at start or never
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), sealWait)
+	defer cancel()
+	if err := e.loadTenant(ctx, tenant); err != nil {
+		return err
+	}
+	if err = s.token.CheckSeal(tenant, row, seal); core.CodeOf(err) == core.TokenUnavailable {
+		return core.Wrap(core.CryptographicFailure, err, "the seal names a key that tenant %s does not have", printable(tenant))
+	}
+	return err
+}
+
+// loadTenant loads the keys that a tenant has. It makes none: a row that is read
+// must not call keys into being.
+func (e *Engine) loadTenant(ctx context.Context, tenant string) error {
+	e.tenants.mu.Lock()
+	defer e.tenants.mu.Unlock()
+	keys, err := e.Store.TenantKeys(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	active, _ := sortKeys(keys)
+	return e.HSM.LoadTenantKeys(ctx, active)
+}

@@ -1,0 +1,257 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// attacked is a store with a second way to its database, as an attacker has who
+// can write it.
+type attacked struct {
+	core.Store
+	t      *testing.T
+	db     *sql.DB
+	sealer *storetest.Sealer
+	lite   bool
+}
+
+// eachDatabase runs f on SQLite and on PostgreSQL.
+func eachDatabase(t *testing.T, f func(t *testing.T, a *attacked)) {
+	open := func(t *testing.T, url string, db *sql.DB, lite bool) {
+		sealer := new(storetest.Sealer)
+		s, err := Open(bg, url, sealer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		f(t, &attacked{s, t, db, sealer, lite})
+	}
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "attacked.db")
+		db, err := sql.Open("sqlite3", sqliteDSN(path, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		open(t, "sqlite:"+path, db, true)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		url := storetest.Postgres(t)
+		open(t, url, database(t, url), false)
+	})
+}
+
+func (a *attacked) exec(query string, args ...any) {
+	a.t.Helper()
+	r, err := a.db.Exec(query, args...)
+	if err != nil {
+		a.t.Fatalf("%s: %v", query, err)
+	}
+	if n, _ := r.RowsAffected(); n == 0 && strings.HasPrefix(query, "UPDATE") {
+		a.t.Fatalf("%s touched no row", query)
+	}
+}
+
+func (a *attacked) commit(c *core.Change) {
+	a.t.Helper()
+	if err := a.Commit(bg, c); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// column is one column of a table, with its type as the database names it.
+type column struct{ name, kind string }
+
+// columns reads them from the database, so that a new one is tried too.
+func (a *attacked) columns(table string) (out []column) {
+	a.t.Helper()
+	query := `SELECT name, type FROM pragma_table_info($1)`
+	if !a.lite {
+		query = `SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1`
+	}
+	rows, err := a.db.Query(query, table)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c column
+		if err := rows.Scan(&c.name, &c.kind); err != nil {
+			a.t.Fatal(err)
+		}
+		out = append(out, c)
+	}
+	if len(out) < 6 {
+		a.t.Fatalf("table %s has %d columns", table, len(out))
+	}
+	return out
+}
+
+// edits are ways to change a column.
+func (c column) edits() []string {
+	switch strings.ToUpper(c.kind) {
+	case "TEXT":
+		return []string{"'x' || " + c.name, "''", "upper(" + c.name + ")"}
+	case "INTEGER", "BIGINT":
+		return []string{"coalesce(" + c.name + ", 0) + 1", "0", "NULL"}
+	}
+	return []string{"NULL", "CAST('forged' AS " + c.kind + ")", "CAST('' AS " + c.kind + ")"}
+}
+
+// sameRow is what no seal needs to bind: the material MAC binds what the blobs
+// hold, and a Key with a wrong one is refused by the HSM (hsm/rowmac.go).
+func sameRow(table, column, edit string) bool {
+	return table == "object" && (column == "blob" || column == "ttlv") && edit != "NULL"
+}
+
+// Every column of every sealed table is changed behind the server in several
+// ways. The row is then never read, nor is any search or list that it is in.
+func TestEveryColumnIsBound(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		o := storetest.Object("alpha", "victim")
+		for _, d := range dateColumns {
+			o.Attributes = o.Attributes.Set(d.tag, core.Date(1_700_000_001))
+		}
+		o.Material.Token = []byte("0123456789abcdef")
+		a.commit(&core.Change{Insert: []*core.ManagedObject{o}})
+		tried := 0
+		for _, c := range a.columns("object") {
+			for _, edit := range c.edits() {
+				if tried += a.try("object", c, edit, a.readsObject); t.Failed() {
+					return
+				}
+			}
+		}
+		if tried < 60 {
+			t.Errorf("only %d changes were tried", tried)
+		}
+	})
+}
+
+// readsObject says how the object is read after a change; "" when it is refused
+// as it should be.
+func (a *attacked) readsObject(c column) string {
+	_, err := a.Object(bg, "alpha", "victim")
+	gone := c.name == "tenant" || c.name == "id" // then it is absent, which no seal shows
+	if code := core.CodeOf(err); err == nil || (code != core.Tampered && (!gone || code != core.ItemNotFound)) {
+		return fmt.Sprintf("Object answers %v", err)
+	}
+	for _, tenant := range []string{"alpha", "xalpha", "ALPHA", ""} {
+		found, err := a.Candidates(bg, tenant, core.Filter{Everyone: true}, 0, 10)
+		if len(found) > 0 || (err != nil && core.CodeOf(err) != core.Tampered) || (err == nil && tenant == "alpha" && c.name != "tenant") {
+			return fmt.Sprintf("Candidates of tenant %q answers %d objects, %v", tenant, len(found), err)
+		}
+	}
+	return ""
+}
+
+// try changes a column in one row, if the database takes that, and puts it back.
+func (a *attacked) try(table string, c column, edit string, reads func(column) string) int {
+	a.t.Helper()
+	if sameRow(table, c.name, edit) {
+		return 0
+	}
+	var old any
+	var changed bool
+	if err := a.db.QueryRow("SELECT "+c.name+", coalesce("+edit+" <> "+c.name+", true) FROM "+table).Scan(&old, &changed); err != nil {
+		a.t.Fatal(err)
+	}
+	if _, err := a.db.Exec("UPDATE " + table + " SET " + c.name + " = " + edit); err != nil || !changed {
+		return 0 // NOT NULL, or the same value
+	}
+	if says := reads(c); says != "" {
+		a.t.Errorf("%s.%s = %s: %s", table, c.name, edit, says)
+	}
+	a.exec("UPDATE "+table+" SET "+c.name+" = $1", old)
+	return 1
+}
+
+// Columns of two versions of a row, of two rows or of two tenants do not mix, and
+// a whole row is valid in its own place alone.
+func TestRowsDoNotMix(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		o, other := storetest.Object("alpha", "victim"), storetest.Object("beta", "mine")
+		other.Owner, other.Material.Class = "eve", core.ClassC
+		a.commit(&core.Change{Insert: []*core.ManagedObject{o, other}})
+		a.exec("CREATE TABLE saved AS SELECT * FROM object WHERE id = 'victim'")
+		next := *o
+		next.Version, next.Owner, next.Group = 2, "bob", "h"
+		next.Attributes = o.Attributes.Set(core.TagState, core.Enum(core.Compromised)).Set(core.TagCompromiseDate, core.Date(9)).
+			Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES3)).Set(core.TagCryptographicLength, core.Int(168))
+		next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Kind: core.KeyDES3, Epoch: 4, Format: core.KeyFormatTypeOpaque, Length: 21, Token: []byte("t"), MAC: []byte{1}}
+		a.commit(&core.Change{Update: []*core.ManagedObject{&next}})
+		a.exec("CREATE TABLE present AS SELECT * FROM object WHERE id = 'victim'")
+		refused := func(what, tenant, id string) {
+			t.Helper()
+			if _, err := a.Object(bg, tenant, id); core.CodeOf(err) != core.Tampered {
+				t.Errorf("%s: got %v, want Tampered", what, err)
+			}
+			if found, err := a.Candidates(bg, tenant, core.Filter{Everyone: true}, 0, 9); core.CodeOf(err) != core.Tampered || len(found) > 0 {
+				t.Errorf("%s: a search answers %d objects, %v; want Tampered", what, len(found), err)
+			}
+		}
+		mixed := 0
+		for _, c := range a.columns("object") {
+			var differs bool
+			if err := a.db.QueryRow("SELECT coalesce(s." + c.name + " <> p." + c.name + ", (s." + c.name + " IS NULL) <> (p." + c.name + " IS NULL)) FROM saved s, present p").Scan(&differs); err != nil {
+				t.Fatal(err)
+			}
+			if !differs {
+				continue
+			}
+			mixed++
+			a.exec("UPDATE object SET " + c.name + " = (SELECT " + c.name + " FROM saved) WHERE id = 'victim'")
+			refused("the old "+c.name, "alpha", "victim")
+			a.exec("UPDATE object SET " + c.name + " = (SELECT " + c.name + " FROM present) WHERE id = 'victim'")
+		}
+		if mixed < 15 {
+			t.Errorf("only %d columns differed between the versions", mixed)
+		}
+		a.exec("DELETE FROM object WHERE id = 'mine'")
+		a.exec("UPDATE object SET tenant = 'beta'")
+		refused("a row moved to another tenant", "beta", "victim")
+		a.exec("UPDATE object SET tenant = 'alpha', id = 'copy'")
+		refused("a row under another id", "alpha", "copy")
+	})
+}
+
+// A row whose key is missing is not called tampered, and one whose key is of a
+// newer epoch is.
+func TestKeysOfSeals(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		a.commit(&core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "first")}})
+		a.sealer.Epoch.Store(1)
+		a.commit(&core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "second")}})
+		for _, id := range []string{"first", "second"} {
+			if _, err := a.Object(bg, "alpha", id); err != nil {
+				t.Errorf("%s, with seals of two epochs: %v", id, err)
+			}
+		}
+		tenant := "alpha"
+		a.sealer.Missing.Store(&tenant)
+		if _, err := a.Object(bg, "alpha", "first"); core.CodeOf(err) != core.TokenUnavailable {
+			t.Errorf("without the tenant's keys: %v", err)
+		}
+		if err := a.Commit(bg, &core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "third")}}); core.CodeOf(err) != core.TokenUnavailable {
+			t.Errorf("a birth without the tenant's keys: %v", err)
+		}
+	})
+}
+
+func BenchmarkSeal(b *testing.B) {
+	s := seals{new(storetest.Sealer)}
+	o := storetest.Object("t", "bench")
+	b.ReportAllocs()
+	for b.Loop() {
+		row := objectRow{object: o, doc: strings.Repeat("x", 900), custody: custodyOf(&o.Material)}
+		if _, err := s.sealObject(&row); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
