@@ -40,7 +40,7 @@ func (c *coder) template(tags templateTags, as *core.Attributes, names *[]string
 // templateNames reads the Names of Templates inside a Template-Attribute.
 func (c *coder) templateNames(names *[]string) {
 	if c.reading {
-		c.each(core.TagName, func(it item) {
+		c.each(core.TagName, MaxTemplateNames, func(it item) {
 			v := it.valueOf().Field(core.TagNameValue)
 			if v.Kind != core.KindTextString || names == nil {
 				c.fail(core.Errorf(core.InvalidMessage, "a Template is named by a Name with a Name Value"))
@@ -62,8 +62,8 @@ func (c *coder) templateNames(names *[]string) {
 // attributes1 is a run of Attribute structures (KMIP 1.4 §2.1.1).
 func (c *coder) attributes1(as *core.Attributes) {
 	if c.reading {
-		*as = slices.Grow(*as, count(c.frame.rest))
-		c.each(core.TagAttribute, func(it item) {
+		*as = slices.Grow(*as, min(count(c.frame.rest), MaxAttributes))
+		c.each(core.TagAttribute, MaxAttributes, func(it item) {
 			var a core.Attribute
 			c.readAttribute1(it, &a, nil)
 			*as = append(*as, a)
@@ -82,12 +82,17 @@ func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
 		if !ok {
 			return
 		}
-		*as = slices.Grow(*as, count(it.value))
+		*as = slices.Grow(*as, min(count(it.value), MaxAttributes))
+		n := 0
 		for b := it.value; len(b) > 0 && c.err == nil; {
 			var f item
 			f, b = next(b)
 			if f.tag>>16 == 0x54 {
 				continue
+			}
+			if n++; n > MaxAttributes && !c.client {
+				c.fail(core.Errorf(core.InvalidField, "%v has more than %d attributes", t, MaxAttributes))
+				return
 			}
 			var a core.Attribute
 			c.readAttribute2(f, &a)
@@ -311,7 +316,7 @@ func (c *coder) names(p *[]core.AttributeName) {
 	if c.style1() {
 		t = core.TagAttributeName
 	}
-	c.each(t, func(it item) {
+	c.each(t, MaxAttributes, func(it item) {
 		if n, ok := c.readName(it); ok {
 			*p = append(*p, n)
 		}
@@ -340,6 +345,8 @@ func (c *coder) writeName(n core.AttributeName) {
 // attribute that no object has: Get Attributes answers without it.
 func (c *coder) readName(it item) (n core.AttributeName, ok bool) {
 	switch {
+	case it.kind == core.KindTextString && !c.fits(it, MaxTextBytes):
+		return n, false
 	case c.style1() && it.kind == core.KindTextString:
 		found, err := nameFrom1(string(it.value), c.v)
 		if err != nil {

@@ -76,7 +76,7 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 	if top.tag != core.TagResponseMessage {
 		return r, malformed("the message is a %v, not a Response Message", top.tag)
 	}
-	c := coder{v: core.V2_1, lenient: true, reading: true}
+	c := coder{v: core.V2_1, lenient: true, reading: true, client: true}
 	var count int32
 	c.inside(top, func() {
 		c.within(core.TagResponseHeader, true, func() {
@@ -84,11 +84,11 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 			if it, ok := c.field(core.TagTimeStamp, core.KindDateTime, true); ok {
 				r.TimeStamp = it.num()
 			}
-			c.each(core.TagAttestationType, func(item) {})
+			c.each(core.TagAttestationType, MaxListed, func(item) {})
 			c.text(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
 			c.int32(core.TagBatchCount, &count, true)
 		})
-		c.each(core.TagBatchItem, func(it item) {
+		c.each(core.TagBatchItem, MaxBatchItems, func(it item) {
 			var ri ResponseItem
 			c.inside(it, func() { c.responseItem(&ri) })
 			r.Items = append(r.Items, ri)

@@ -16,6 +16,7 @@ type coder struct {
 	lenient bool // ignore unknown fields when reading
 	reading bool
 	answer  bool // what is written is the server's
+	client  bool // what is read is the server's: lists are as long as it made them
 	err     error
 
 	frame frame       // reading: the structure whose fields are asked for
@@ -196,8 +197,9 @@ func (c *coder) skipExtensions() {
 	}
 }
 
-// each calls f for every field with a tag, when reading.
-func (c *coder) each(t core.Tag, f func(item)) {
+// each calls f for every field with a tag, when reading. A request may have at
+// most so many.
+func (c *coder) each(t core.Tag, most int, f func(item)) {
 	if c.err != nil {
 		return
 	}
@@ -205,9 +207,14 @@ func (c *coder) each(t core.Tag, f func(item)) {
 		*c.asked = append(*c.asked, t)
 	}
 	c.many = append(c.many, t)
+	n := 0
 	for b := c.frame.body; len(b) > 0 && c.err == nil; {
 		var it item
 		if it, b = next(b); it.tag == t {
+			if n++; n > most && !c.client {
+				c.fail(tooMany(t, most))
+				return
+			}
 			c.frame.taken++
 			c.frame.rest = b
 			f(it)
@@ -221,12 +228,21 @@ func (c *coder) has(since core.Version) bool { return c.v >= since }
 
 func (c *coder) text(t core.Tag, p *string, must bool) {
 	if c.reading {
-		if it, ok := c.field(t, core.KindTextString, must); ok {
+		if it, ok := c.field(t, core.KindTextString, must); ok && c.fits(it, MaxTextBytes) {
 			*p = string(it.value)
 		}
 	} else if must || *p != "" {
 		c.out = appendPadded(c.out, t, core.KindTextString, *p)
 	}
+}
+
+// fits refuses a text of a request that has more than most bytes.
+func (c *coder) fits(it item, most int) bool {
+	if len(it.value) > most && !c.client {
+		c.fail(tooLong(it.tag, len(it.value), most))
+		return false
+	}
+	return true
 }
 
 // bytes aliases the message when reading. A byte string that is there but empty
@@ -306,7 +322,7 @@ func checkEnum(t core.Tag, v uint32) error {
 // enums is a repeated enumeration.
 func enums[E ~uint32](c *coder, t core.Tag, p *[]E) {
 	if c.reading {
-		c.each(t, func(it item) {
+		c.each(t, MaxListed, func(it item) {
 			if it.kind != core.KindEnumeration {
 				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not an Enumeration", t, it.kind))
 				return
@@ -321,14 +337,16 @@ func enums[E ~uint32](c *coder, t core.Tag, p *[]E) {
 }
 
 // texts is a repeated text.
-func (c *coder) texts(t core.Tag, p *[]string) {
+func (c *coder) texts(t core.Tag, most int, p *[]string) {
 	if c.reading {
-		c.each(t, func(it item) {
+		c.each(t, most, func(it item) {
 			if it.kind != core.KindTextString {
 				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Text String", t, it.kind))
 				return
 			}
-			*p = append(*p, string(it.value))
+			if c.fits(it, MaxTextBytes) {
+				*p = append(*p, string(it.value))
+			}
 		})
 		return
 	}
@@ -340,7 +358,7 @@ func (c *coder) texts(t core.Tag, p *[]string) {
 // fields is a repeated structure kept as it is.
 func (c *coder) fields(t core.Tag, p *[]core.Field) {
 	if c.reading {
-		c.each(t, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
+		c.each(t, MaxListed, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
 		return
 	}
 	for _, f := range *p {
@@ -365,6 +383,7 @@ func (c *coder) identifier(p *core.Identifier) {
 	it, ok := c.field(core.TagUniqueIdentifier, core.KindAny, false)
 	switch {
 	case !ok:
+	case it.kind == core.KindTextString && !c.fits(it, MaxIdentifierBytes):
 	case it.kind == core.KindTextString:
 		p.Text = intern(it.value)
 	case it.kind == core.KindEnumeration && c.v >= core.V2_0:
@@ -390,14 +409,23 @@ func (c *coder) parameters(p **core.CryptographicParameters) {
 		return
 	}
 	*p = new(core.CryptographicParameters)
+	var taken [32]core.Tag // of those that there are
+	n := 0
 	for b := it.value; len(b) > 0; {
 		var f item
 		f, b = next(b)
+		if slices.Contains(taken[:n], f.tag) {
+			c.fail(core.Errorf(core.InvalidMessage, "Cryptographic Parameters have %v twice", f.tag))
+			return
+		}
 		if err := checkTyped(f); err != nil {
 			c.fail(err)
 			return
 		}
-		if !(*p).SetField(f.tag, f.valueOf()) && f.tag>>16 != 0x54 && !c.lenient {
+		if (*p).SetField(f.tag, f.valueOf()) {
+			taken[n] = f.tag
+			n++
+		} else if f.tag>>16 != 0x54 && !c.lenient {
 			c.fail(core.Errorf(core.InvalidField, "Cryptographic Parameters have no %v", f.tag))
 			return
 		}

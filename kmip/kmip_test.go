@@ -317,11 +317,11 @@ func TestEnvelopeRules(t *testing.T) {
 // about ten times the work of one processor, not a hundred, however busy it is.
 func TestReadingIsLinear(t *testing.T) {
 	message := func(n int) []byte {
-		in := core.LocateInput{MaximumItems: -1}
-		for range n {
-			in.Attributes = append(in.Attributes, core.Attribute{Vendor: "x", Name: "a", Value: core.Int(1)})
+		out := core.LocateOutput{IDs: make([]string, n)} // no list of a request is as long
+		for i := range out.IDs {
+			out.IDs[i] = "c3f0a3b2-1111-4222-8333-444455556666"
 		}
-		b, err := kmip.Locate.AppendRequest(nil, core.V1_4, &in)
+		b, err := kmip.Locate.AppendResponse(nil, core.V1_4, &out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,11 +341,11 @@ func TestReadingIsLinear(t *testing.T) {
 		best := time.Hour
 		for range 20 {
 			began := work()
-			var in core.LocateInput
+			var out core.LocateOutput
 			if err := kmip.Validate(b); err != nil {
 				t.Fatal(err)
 			}
-			if err := kmip.Locate.DecodeRequest(b, core.V1_4, false, &in); err != nil {
+			if err := kmip.Locate.DecodeResponse(b, core.V1_4, &out); err != nil {
 				t.Fatal(err)
 			}
 			best = min(best, max(work()-began, time.Microsecond))
@@ -353,7 +353,7 @@ func TestReadingIsLinear(t *testing.T) {
 		return best
 	}
 	if a, b := clock(small), clock(large); b > 40*a {
-		t.Errorf("800 attributes take %v of work and 8,000 take %v", a, b)
+		t.Errorf("800 identifiers take %v of work and 8,000 take %v", a, b)
 	}
 }
 

@@ -4,9 +4,6 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// MaxBatchItems bounds the items of one message.
-const MaxBatchItems = 64
-
 // Request is a request message taken apart as far as its batch items: their
 // payloads are read one by one later, so that a bad one fails its own item
 // alone (KMIP 1.2 §11.1). Everything in it aliases the message.
@@ -58,7 +55,7 @@ func ParseRequest(msg []byte) (Request, error) {
 // Parse is ParseRequest into a Request whose room is used again.
 func (r *Request) Parse(msg []byte) error {
 	*r = Request{Items: r.Items[:0]}
-	if err := Validate(msg); err != nil {
+	if _, err := validate(msg, MaxItems, MaxFields); err != nil {
 		return err
 	}
 	top, _ := next(msg)
@@ -107,7 +104,7 @@ func (c *coder) header(it item, h *Header) {
 		enum(c, core.TagBatchErrorContinuationOption, &h.ErrorOption, false)
 		var ignored *bool
 		c.bool(core.TagAttestationCapableIndicator, &ignored)
-		c.each(core.TagAttestationType, func(item) {})
+		c.each(core.TagAttestationType, MaxListed, func(item) {})
 		c.bool(core.TagBatchOrderOption, &ignored)
 		number(c, core.TagTimeStamp, core.KindDateTime, &h.TimeStamp)
 		c.int32(core.TagBatchCount, &h.BatchCount, true)
@@ -127,7 +124,7 @@ func (c *coder) asynchronous(h *Header) {
 
 func (c *coder) authentication(h *Header) {
 	c.within(core.TagAuthentication, false, func() {
-		c.each(core.TagCredential, func(it item) {
+		c.each(core.TagCredential, MaxCredentials, func(it item) {
 			var cred Credential
 			c.inside(it, func() { c.credential(&cred) })
 			h.Credentials = append(h.Credentials, cred)
@@ -201,8 +198,11 @@ func (c *coder) requestItem(ri *RequestItem) {
 	c.bool(core.TagEphemeral, &ephemeral)
 	ri.Ephemeral = ephemeral != nil && *ephemeral
 	c.bytes(core.TagUniqueBatchItemID, &ri.BatchID, false)
+	if n := len(ri.BatchID); n > MaxBatchIDBytes {
+		c.fail(malformed("a Unique Batch Item ID has %d bytes; at most %d are taken", n, MaxBatchIDBytes))
+	}
 	ri.Payload = c.raw(core.TagRequestPayload)
-	c.each(core.TagMessageExtension, func(it item) { // since 2.0 there may be several
+	c.each(core.TagMessageExtension, MaxExtensions, func(it item) { // since 2.0 there may be several
 		c.inside(it, func() {
 			var vendor string
 			var critical *bool

@@ -182,7 +182,7 @@ func keyValueRoom(k *core.KeyBlock) int {
 // ReadKeyValue is the reverse: what an unwrapped key is under TTLV Encoding. The
 // bytes come from a client by way of the token and are held to every bound.
 func ReadKeyValue(ttlv []byte, k *core.KeyBlock, v core.Version) error {
-	if err := Validate(ttlv); err != nil {
+	if _, err := validate(ttlv, MaxItems, MaxFields); err != nil {
 		return core.Wrap(core.InvalidField, err, "what was wrapped is no TTLV-encoded Key Value")
 	}
 	it, _ := next(ttlv)
@@ -270,7 +270,7 @@ func (c *coder) attributeNames(p *[]core.AttributeName) {
 			list = append(list, n.String())
 		}
 	}
-	c.texts(core.TagAttributeName, &list)
+	c.texts(core.TagAttributeName, MaxAttributes, &list)
 	if c.reading {
 		for _, s := range list {
 			n, err := nameFrom1(s, c.v)

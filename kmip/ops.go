@@ -87,12 +87,12 @@ func In(op core.Operation, v core.Version) bool {
 // DecodeRequest reads a request payload: the item as the batch item holds it,
 // nil when there is none. Byte strings of in alias it.
 func (op *Op[I, O]) DecodeRequest(payload []byte, v core.Version, lenient bool, in *I) error {
-	return decode(payload, core.TagRequestPayload, v, lenient, op.request, in)
+	return decode(payload, core.TagRequestPayload, coder{v: v, lenient: lenient}, op.request, in)
 }
 
 // DecodeResponse is for clients.
 func (op *Op[I, O]) DecodeResponse(payload []byte, v core.Version, out *O) error {
-	return decode(payload, core.TagResponsePayload, v, true, op.response, out)
+	return decode(payload, core.TagResponsePayload, coder{v: v, lenient: true, client: true}, op.response, out)
 }
 
 // AppendRequest is for clients.
@@ -115,7 +115,7 @@ func (op *Op[I, O]) AppendResponse(dst []byte, v core.Version, out *O) ([]byte, 
 }
 
 // decode reads a validated payload item; a missing one has no fields.
-func decode[P any](payload []byte, t core.Tag, v core.Version, lenient bool, fields func(*coder, *P), p *P) error {
+func decode[P any](payload []byte, t core.Tag, how coder, fields func(*coder, *P), p *P) error {
 	it := item{tag: t, kind: core.KindStructure}
 	if len(payload) > 0 {
 		it, _ = next(payload)
@@ -123,9 +123,9 @@ func decode[P any](payload []byte, t core.Tag, v core.Version, lenient bool, fie
 	if it.tag != t || it.kind != core.KindStructure {
 		return core.Errorf(core.InvalidMessage, "the batch item holds %v where its payload should be", it.tag)
 	}
-	c := borrow(v)
+	c := borrow(how.v)
 	defer c.giveBack()
-	c.lenient, c.reading = lenient, true
+	c.lenient, c.client, c.reading = how.lenient, how.client, true
 	c.enter(it)
 	fields(c, p)
 	c.done(func() { fields(c, p) })

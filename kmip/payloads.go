@@ -18,7 +18,7 @@ func (c *coder) protection(t core.Tag, masks *[]int32) {
 // ints is a repeated Integer.
 func (c *coder) ints(t core.Tag, p *[]int32) {
 	if c.reading {
-		c.each(t, func(it item) {
+		c.each(t, MaxListed, func(it item) {
 			if it.kind != core.KindInteger {
 				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not an Integer", t, it.kind))
 				return
@@ -44,7 +44,7 @@ func discoverVersionsResponse(c *coder, out *core.DiscoverVersionsOutput) { c.ve
 
 func (c *coder) versions(p *[]core.Version) {
 	if c.reading {
-		c.each(core.TagProtocolVersion, func(it item) {
+		c.each(core.TagProtocolVersion, MaxListed, func(it item) {
 			var v core.Version
 			c.inside(it, func() { c.versionFields(&v) })
 			*p = append(*p, v)
@@ -78,7 +78,7 @@ func queryRequest(c *coder, in *core.QueryInput) {
 		c.fail(core.Errorf(core.InvalidMessage, "Query asks for nothing: it lacks Query Function"))
 	}
 	if c.has(core.V2_1) && (c.reading || in.ObjectGroups != nil) {
-		c.within(core.TagObjectGroups, false, func() { c.texts(core.TagObjectGroup, &in.ObjectGroups) })
+		c.within(core.TagObjectGroups, false, func() { c.texts(core.TagObjectGroup, MaxListed, &in.ObjectGroups) })
 	}
 }
 
@@ -87,7 +87,7 @@ func queryResponse(c *coder, out *core.QueryOutput) {
 	enums(c, core.TagObjectType, &out.ObjectTypes)
 	c.text(core.TagVendorIdentification, &out.VendorIdentification, false)
 	c.serverInformation(&out.ServerInformation)
-	c.texts(core.TagApplicationNamespace, &out.ApplicationNamespaces)
+	c.texts(core.TagApplicationNamespace, MaxListed, &out.ApplicationNamespaces)
 	if c.has(core.V1_1) {
 		c.fields(core.TagExtensionInformation, &out.Extensions)
 	}
@@ -188,12 +188,15 @@ func locateRequest(c *coder, in *core.LocateInput) {
 	}
 	if !c.style1() {
 		c.attributes2(core.TagAttributes, &in.Attributes, false)
-		return
+	} else {
+		if c.reading {
+			c.template(plainTemplate, &in.Attributes, nil, false)
+		}
+		c.attributes1(&in.Attributes)
 	}
-	if c.reading {
-		c.template(plainTemplate, &in.Attributes, nil, false)
+	if n := len(in.Attributes); c.reading && n > MaxLocateFilters {
+		c.fail(core.Errorf(core.InvalidField, "Locate has %d attributes to compare with; %d is the most", n, MaxLocateFilters))
 	}
-	c.attributes1(&in.Attributes)
 }
 
 // maximum is Maximum Items, negative when absent.
@@ -222,7 +225,7 @@ func locateResponse(c *coder, out *core.LocateOutput) {
 			c.out = append4(c.out, core.TagLocatedItems, core.KindInteger, uint32(out.Located))
 		}
 	}
-	c.texts(core.TagUniqueIdentifier, &out.IDs)
+	c.texts(core.TagUniqueIdentifier, MaxListed, &out.IDs)
 }
 
 func checkRequest(c *coder, in *core.CheckInput) {

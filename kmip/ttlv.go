@@ -9,13 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Bounds on a message. OASIS' own need depth 8, 147 items and 5,448 bytes.
-const (
-	MaxMessageBytes = 1 << 20
-	MaxDepth        = 24
-	MaxItems        = 100_000
-	headerBytes     = 8
-)
+const headerBytes = 8 // of a TTLV item
 
 // item is one TTLV item (KMIP 2.1 §10.1.3): its value without padding, which
 // aliases the message.
@@ -53,15 +47,26 @@ func malformed(format string, args ...any) error {
 
 // Validate checks every item of a message of exactly one item: types and their
 // lengths, padding, nesting, Booleans, UTF-8. It takes time linear in the
-// message and no memory beside it. Afterwards next cannot fail.
+// message and no memory beside it. Afterwards next cannot fail. It has the bounds
+// of an answer; requests are held to more.
 func Validate(msg []byte) error {
+	_, err := validate(msg, MaxAnswerItems, MaxAnswerItems)
+	return err
+}
+
+// validate returns how many items the message has. It refuses more than maxItems,
+// and more than maxFields directly in one structure.
+func validate(msg []byte, maxItems, maxFields int) (items int, err error) {
 	if len(msg) > MaxMessageBytes {
-		return malformed("the message has %d bytes; at most %d are taken", len(msg), MaxMessageBytes)
+		return 0, malformed("the message has %d bytes; at most %d are taken", len(msg), MaxMessageBytes)
 	}
-	var ends [MaxDepth]int // where the open structures end
-	depth, items := 0, 0
+	var open [MaxDepth]struct {
+		end    int // where the structure ends
+		fields int // it has so far
+	}
+	depth := 0
 	for at := 0; at < len(msg) || depth > 0; {
-		for depth > 0 && at == ends[depth-1] {
+		for depth > 0 && at == open[depth-1].end {
 			depth--
 		}
 		if at == len(msg) {
@@ -69,35 +74,39 @@ func Validate(msg []byte) error {
 		}
 		end := len(msg)
 		if depth > 0 {
-			end = ends[depth-1]
+			in := &open[depth-1]
+			end = in.end
+			if in.fields++; in.fields > maxFields {
+				return items, malformed("a structure has more than %d fields, the last of them %v", maxFields, tagAt(msg[at:]))
+			}
 		} else if at > 0 {
-			return malformed("%d bytes follow the message", len(msg)-at)
+			return items, malformed("%d bytes follow the message", len(msg)-at)
 		}
-		if items++; items > MaxItems {
-			return malformed("the message has more than %d items", MaxItems)
+		if items++; items > maxItems {
+			return items, malformed("the message has more than %d items", maxItems)
 		}
 		kind, length, err := checkHeader(msg[at:end])
 		if err != nil {
-			return err
+			return items, err
 		}
 		if kind == core.KindStructure {
 			if depth == MaxDepth {
-				return malformed("the message is nested more than %d deep", MaxDepth)
+				return items, malformed("the message is nested more than %d deep", MaxDepth)
 			}
 			at += headerBytes
-			ends[depth] = at + length
+			open[depth].end, open[depth].fields = at+length, 0
 			depth++
 			continue
 		}
 		if err := checkValue(kind, msg[at+headerBytes:at+headerBytes+padded(length)], length, msg[at:]); err != nil {
-			return err
+			return items, err
 		}
 		at += headerBytes + padded(length)
 	}
 	if len(msg) == 0 {
-		return malformed("the message is empty")
+		return 0, malformed("the message is empty")
 	}
-	return nil
+	return items, nil
 }
 
 // checkHeader reads the header at the start of b, which ends where its parent does.

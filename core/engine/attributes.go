@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -18,10 +17,12 @@ func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttribute
 	if err != nil {
 		return out, err
 	}
-	for i := range in.Names {
-		if slices.Contains(in.Names[:i], in.Names[i]) {
-			return out, core.Errorf(core.InvalidMessage, "%s is named twice", printable(in.Names[i].String()))
+	named := make(map[core.AttributeName]bool, len(in.Names))
+	for _, n := range in.Names {
+		if named[n] {
+			return out, core.Errorf(core.InvalidMessage, "%s is named twice", printable(n.String()))
 		}
+		named[n] = true
 	}
 	out.ID = o.ID
 	if len(in.Names) == 0 {
@@ -62,11 +63,15 @@ func (k *call) mayKnowDigest(o *core.ManagedObject) bool {
 	return err == nil && d.Allow
 }
 
+// named lists the instances of the attributes named, in the order of the names.
 func (k *call) named(o *core.ManagedObject, names []core.AttributeName) core.Attributes {
+	groups := map[core.AttributeName]core.Attributes{}
+	for _, a := range k.shown(o) {
+		groups[a.Ref()] = append(groups[a.Ref()], a)
+	}
 	var out core.Attributes
-	all := k.shown(o)
 	for _, n := range names {
-		out = append(out, all.All(n)...)
+		out = append(out, groups[n]...)
 	}
 	return out
 }
@@ -83,8 +88,10 @@ func (k *call) getAttributeList(in *core.GetAttributeListInput) (out core.GetAtt
 		return out, err
 	}
 	out.ID = o.ID
+	listed := map[core.AttributeName]bool{}
 	for _, a := range k.shown(o) {
-		if n := a.Ref(); !slices.Contains(out.Names, n) {
+		if n := a.Ref(); !listed[n] {
+			listed[n] = true
 			out.Names = append(out.Names, n)
 		}
 	}

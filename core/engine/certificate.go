@@ -15,11 +15,18 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
+// maxCertificateBytes bounds a Certificate Value: to write a name of many parts as
+// text takes time with their square.
+const maxCertificateBytes = 64 * 1024
+
 // takeCertificate keeps a certificate and reads from an X.509 one the
 // attributes that the standard derives (KMIP 1.4 §3.8 to §3.15, 2.1 §4.6 to §4.8).
 func (k *call) takeCertificate(o *core.ManagedObject, body *core.ObjectBody) error {
-	if len(body.CertificateValue) == 0 {
+	switch n := len(body.CertificateValue); {
+	case n == 0:
 		return core.Errorf(core.InvalidField, "the Certificate has no Certificate Value")
+	case n > maxCertificateBytes:
+		return core.Errorf(core.InvalidField, "the Certificate Value has %d bytes; at most %d are taken", n, maxCertificateBytes)
 	}
 	o.Attributes = o.Attributes.Set(core.TagCertificateType, core.Enum(body.CertificateType)).
 		Set(core.TagCertificateLength, core.Int(int32(len(body.CertificateValue))))

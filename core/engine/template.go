@@ -75,18 +75,38 @@ func (k *call) template(given core.Attributes, names []string) (core.Attributes,
 func several(n core.AttributeName) bool { return n != custodyAttribute && n.Several() }
 
 // overlay joins two lists: of an attribute that has one value the upper list's
-// counts, of one that may have several the union.
+// counts, of one that may have several the union. Instances of one attribute come
+// to stand beside each other, with new indexes.
 func overlay(under, upper core.Attributes, several func(core.AttributeName) bool) core.Attributes {
-	var out core.Attributes
+	given := map[core.AttributeName]bool{}
+	for i := range upper {
+		given[upper[i].Ref()] = true
+	}
+	groups := map[core.AttributeName]core.Attributes{}
+	var order []core.AttributeName
+	add := func(a core.Attribute, once bool) {
+		ref := a.Ref()
+		group, known := groups[ref]
+		if !known {
+			order = append(order, ref)
+		}
+		if once && slices.ContainsFunc(group, func(b core.Attribute) bool { return b.Value.Equal(a.Value) }) {
+			return
+		}
+		a.Index = len(group)
+		groups[ref] = append(group, a)
+	}
 	for _, a := range under {
-		if several(a.Ref()) || upper.Find(a.Ref()) < 0 {
-			out = out.Add(a)
+		if ref := a.Ref(); several(ref) || !given[ref] {
+			add(a, false)
 		}
 	}
 	for _, a := range upper {
-		if !slices.ContainsFunc(out, func(b core.Attribute) bool { return b.Ref() == a.Ref() && b.Value.Equal(a.Value) }) {
-			out = out.Add(a)
-		}
+		add(a, true)
+	}
+	out := make(core.Attributes, 0, len(under)+len(upper))
+	for _, ref := range order {
+		out = append(out, groups[ref]...)
 	}
 	return out
 }
@@ -96,7 +116,7 @@ func overlay(under, upper core.Attributes, several func(core.AttributeName) bool
 // under the tag Template, which is no attribute and so never shown; before,
 // they are those that a client can set.
 func contentOf(t *core.ManagedObject) core.Attributes {
-	var out core.Attributes
+	var content core.Attributes
 	if v, ok := t.Attributes.Get(core.TagTemplate); ok {
 		for _, f := range v.Fields {
 			a := core.Attribute{Tag: f.Tag, Value: f.Value}
@@ -104,16 +124,16 @@ func contentOf(t *core.ManagedObject) core.Attributes {
 				a = core.Attribute{Vendor: f.Value.Field(core.TagVendorIdentification).Text, Name: f.Value.Field(core.TagAttributeName).Text,
 					Value: f.Value.Field(core.TagAttributeValue)}
 			}
-			out = out.Add(a)
+			content = append(content, a)
 		}
-		return out
-	}
-	for _, a := range t.Attributes {
-		if r := core.RuleOf(a.Tag); a.Tag == 0 || (r != nil && r.ClientSets) {
-			out = out.Add(a)
+	} else {
+		for _, a := range t.Attributes {
+			if r := core.RuleOf(a.Tag); a.Tag == 0 || (r != nil && r.ClientSets) {
+				content = append(content, a)
+			}
 		}
 	}
-	return out
+	return overlay(content, nil, several)
 }
 
 // keepContent is the reverse of contentOf, for a Template that is registered.
@@ -172,13 +192,18 @@ func checkTemplate(as core.Attributes) error {
 	if len(as) > maxAttributes {
 		return tooMany(len(as))
 	}
+	if size := sizeOf(as); size > maxAttributeBytes {
+		return tooLarge(size)
+	}
+	given := map[core.Tag]bool{}
 	for i := range as {
 		if err := checkNew(&as[i]); err != nil {
 			return err
 		}
-		if r := core.RuleOf(as[i].Tag); r != nil && !r.Multiple && as[:i].Find(as[i].Ref()) >= 0 {
+		if r := core.RuleOf(as[i].Tag); r != nil && !r.Multiple && given[r.Tag] {
 			return core.Errorf(core.AttributeSingleValued, "%s has one value, and two are given", r.Name)
 		}
+		given[as[i].Tag] = true
 	}
 	return checkNames(as)
 }
@@ -272,17 +297,16 @@ func checkSize(n core.AttributeName, v core.Value) error {
 
 // checkNames refuses the same Name twice on one object, and a Name without a value.
 func checkNames(as core.Attributes) error {
-	names := as.All(core.AttributeName{Tag: core.TagName})
-	for i, a := range names {
+	taken := map[string]bool{}
+	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
 		text := a.Value.Field(core.TagNameValue).Text
-		if text == "" {
+		switch {
+		case text == "":
 			return core.Errorf(core.InvalidField, "a Name has no Name Value")
+		case taken[text]:
+			return core.Errorf(core.NonUniqueNameAttribute, "the object has the Name %s already", printable(text))
 		}
-		for _, b := range names[:i] {
-			if b.Value.Field(core.TagNameValue).Text == text {
-				return core.Errorf(core.NonUniqueNameAttribute, "the object has the Name %s already", printable(text))
-			}
-		}
+		taken[text] = true
 	}
 	return nil
 }

@@ -167,10 +167,11 @@ func describe(id string, as core.Attributes) key {
 	return k
 }
 
-// defaultPage and maxPage bound a list, in keys.
+// Bounds of a question for keys.
 const (
-	defaultPage = 50
-	maxPage     = 200
+	defaultPage   = 50 // keys in a list
+	maxPage       = 200
+	maxParameters = 32 // of the query, empty ones counted
 )
 
 // listKeys is Locate: ?name=, ?algorithm=, ?state=, ?offset=, ?limit=.
@@ -199,6 +200,9 @@ func (s *service) listKeys(c *core.Caller, r *http.Request) (any, error) {
 // locateInput refuses a query that it does not read in full: a filter that is
 // left out would find more than was asked for.
 func locateInput(raw string) (*core.LocateInput, error) {
+	if strings.Count(raw, "&") >= maxParameters {
+		return nil, core.Errorf(core.InvalidField, "the query has more than %d parameters", maxParameters)
+	}
 	q, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, core.Errorf(core.InvalidField, "the query cannot be read; ';' and '%%' are written %%3B and %%25")

@@ -34,6 +34,31 @@ func TestStrictJSON(t *testing.T) {
 	}
 }
 
+// Bounds of a body are met exactly, and the error quotes them.
+func TestBoundsOfBodies(t *testing.T) {
+	key := func(n int) string {
+		return `{"type":"symmetric","usage":[` + strings.TrimSuffix(strings.Repeat(`"sign",`, n), ",") + `]}`
+	}
+	var in newKey
+	if err := decode(strings.NewReader(key(maxMembers)), &in); err != nil || len(in.Usage) != maxMembers {
+		t.Errorf("%d elements: %v", maxMembers, err)
+	}
+	for what, body := range map[string]string{"an element too many": key(maxMembers + 1), "elements to no end": key(100_000),
+		"members to no end": "{" + strings.TrimSuffix(strings.Repeat(`"type":"a",`, 60_000), ",") + "}"} {
+		allocations := testing.AllocsPerRun(1, func() {
+			if err := decode(strings.NewReader(body), new(newKey)); core.CodeOf(err) != core.InvalidMessage {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+		if allocations > 1000 {
+			t.Errorf("%s: %.0f allocations", what, allocations)
+		}
+	}
+	if err := decode(strings.NewReader(key(maxMembers+1)), &in); !strings.Contains(err.Error(), "64") {
+		t.Errorf("%v does not quote the bound", err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"key_id":"a"}`)
 	f.Add(`{"type":"symmetric","usage":["encrypt"],"sensitive":true}`)

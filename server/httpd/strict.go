@@ -14,8 +14,9 @@ import (
 
 // Bounds on a request's body.
 const (
-	maxBody  = 1 << 20 // bytes
-	maxDepth = 8
+	maxBody    = 1 << 20 // bytes
+	maxDepth   = 8
+	maxMembers = 64 // of one object, or elements of one array
 )
 
 // decode reads exactly one JSON object into v: no unknown or doubled member, no
@@ -68,7 +69,10 @@ func walk(d *json.Decoder, t reflect.Type, depth int) error {
 		t = t.Elem()
 	}
 	seen := map[string]bool{}
-	for d.More() {
+	for n := 1; d.More(); n++ {
+		if n > maxMembers {
+			return core.Errorf(core.InvalidMessage, "the body has more than %d members in one object or array", maxMembers)
+		}
 		var inner reflect.Type
 		if delim == '{' {
 			key, err := d.Token()

@@ -136,7 +136,7 @@ func TestErrorsKeepTheSize(t *testing.T) {
 		t.Errorf("%d bytes, %d items, the last %+v", len(out), len(got), last)
 	}
 	single := kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")})
-	single.BatchID = make([]byte, 100_000)
+	single.BatchID = make([]byte, kmip.MaxBatchIDBytes)
 	if out, got := c.send(single); len(out) > 1500 || got[0].Reason != core.ReasonResponseTooLarge {
 		t.Errorf("one item with a long id is answered with %d bytes and %v", len(out), got[0].Reason)
 	}

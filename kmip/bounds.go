@@ -1,0 +1,43 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Bounds on a message. Those of bytes, depth and items hold for the message as a
+// whole, before anything is done with it: it is refused with Invalid Message.
+// OASIS' own messages need depth 8, 147 items and 5,448 bytes.
+const (
+	MaxMessageBytes = 1 << 20
+	MaxDepth        = 24
+	MaxBatchItems   = 64
+	MaxItems        = 16_384  // of a request, in all structures together
+	MaxFields       = 1024    // of a request, directly in one structure
+	MaxAnswerItems  = 100_000 // of an answer, which clients read
+)
+
+// Bounds on what a request may repeat. A list is refused when it is read, before
+// the rest of it is looked at; then its batch item fails with Invalid Field.
+const (
+	MaxAttributes    = 256 // of one object, or asked for by name
+	MaxLocateFilters = 32  // attributes that Locate compares with objects: each is a question to the store
+	MaxTemplateNames = 16
+	MaxListed        = 64 // values of any other list: versions, query functions, masks
+	MaxCredentials   = 16
+	MaxExtensions    = 16 // Message Extensions of one batch item
+)
+
+// Bounds on lengths in bytes. Byte strings are bounded by the message alone.
+const (
+	MaxTextBytes       = 64 * 1024 // of a text that is a field of its own; those in attributes have the engine's bound
+	MaxIdentifierBytes = 2048      // of a Unique Identifier
+	MaxBatchIDBytes    = 2048      // of a Unique Batch Item ID, which is echoed
+)
+
+// tooMany refuses a list that has more than most values.
+func tooMany(t core.Tag, most int) error {
+	return core.Errorf(core.InvalidField, "%v is given more than %d times; that is the most in one list", t, most)
+}
+
+// tooLong refuses a text that has more than most bytes.
+func tooLong(t core.Tag, have, most int) error {
+	return core.Errorf(core.InvalidField, "%v has %d bytes; at most %d are taken", t, have, most)
+}
