@@ -79,6 +79,10 @@ type Change struct {
 	Begin      []Intent
 	Finish     []string // ids of intents
 	Entries    []Entry
+
+	// Wipe says that the change removes key material, which must soon be gone from
+	// the files of an embedded database too.
+	Wipe bool
 }
 
 // Intent is written before an effect outside the database, so that a crash

@@ -21,6 +21,7 @@ type sqliteStore struct {
 	long  *sql.DB // searches and lists
 	write *sql.DB
 	conn  *sql.Conn // the one that writes
+	wiper *wiper
 	group group
 
 	places places
@@ -57,8 +58,8 @@ var entriesText = func() (texts []string) {
 }()
 
 // OpenSQLite opens or makes a database file. synchronous=FULL: what is
-// committed survives a power cut. The WAL is never truncated while serving:
-// overwriting it costs half of growing it.
+// committed survives a power cut. The WAL is truncated only after a change that
+// removed key material: overwriting it costs half of growing it.
 func OpenSQLite(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
 	file, err := openFile(path)
 	if err != nil {
@@ -93,6 +94,9 @@ func (s *sqliteStore) open(ctx context.Context) (err error) {
 	}
 	if err := s.file.remember(); err != nil {
 		return unavailable(err, "be found where it was opened")
+	}
+	if s.wiper, err = openWiper(ctx, s.file.path); err != nil {
+		return unavailable(err, "be opened")
 	}
 	return nil
 }
@@ -166,6 +170,9 @@ func (s *sqliteStore) commitGroup(batch []*pending) {
 	s.inTransaction = false
 	if err := s.file.present(); err != nil {
 		failAll(batch, err)
+	}
+	if wipes(batch) {
+		s.wiper.note()
 	}
 }
 
@@ -410,6 +417,9 @@ func (s *sqliteStore) Health(ctx context.Context) error {
 func (s *sqliteStore) Close() error {
 	s.group.close()
 	var errs []error
+	if s.wiper != nil {
+		errs = append(errs, s.wiper.close())
+	}
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())
 	}

@@ -12,10 +12,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// sqliteDSN names a database to the driver. synchronous=FULL syncs the WAL at every
-// commit; NORMAL would lose the last ones at a power cut.
+// sqliteDSN names a database to the driver, with more settings that win over
+// these. synchronous=FULL syncs the WAL at every commit; NORMAL would lose the
+// last ones at a power cut. secure_delete overwrites what is deleted.
 func sqliteDSN(path, more string) string {
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=on&_stmt_cache_size=64" + more
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_foreign_keys=on" + more + "&_journal_mode=WAL&_synchronous=FULL&_secure_delete=on&_busy_timeout=5000&_stmt_cache_size=64"
 }
 
 // sqliteFile is the database file as this process opened it.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -200,12 +201,18 @@ func (k *call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 		return nil, err
 	}
 	k.stamp(next, o)
+	ch.Wipe = removesKey(o, next)
 	ch.Update = append(ch.Update, next)
 	if err := k.commit(&ch); err != nil {
 		return nil, err
 	}
 	k.undoable(o, next)
 	return next, nil
+}
+
+// removesKey reports whether key material of old is not in next any more.
+func removesKey(old, next *core.ManagedObject) bool {
+	return !bytes.Equal(old.Material.Blob, next.Material.Blob) || !bytes.Equal(old.Material.TTLV, next.Material.TTLV)
 }
 
 // stamp gives the successor of old its version, its Last Change Date and the

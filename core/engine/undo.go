@@ -33,6 +33,7 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 	for _, id := range order {
 		now, was := last[id], first[id]
 		if was == nil {
+			ch.Wipe = true
 			ch.Delete = append(ch.Delete, now)
 			if now.Material.Mode == core.ModeResident {
 				tokens = append(tokens, now.Material.Token)
@@ -45,6 +46,7 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 		}
 		back := successor(was)
 		back.Version = now.Version + 1
+		ch.Wipe = ch.Wipe || removesKey(now, back)
 		ch.Update = append(ch.Update, back)
 	}
 	return e.takeBack(ctx, c, &ch, tokens, late)

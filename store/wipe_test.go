@@ -1,0 +1,156 @@
+package store
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	mrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// needle is a blob that is found in a file wherever a whole part of it is.
+func needle(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+// remains counts the needles of which some part of 16 bytes is in a file of the
+// database.
+func remains(t *testing.T, path string, needles [][]byte) (n int) {
+	t.Helper()
+	var all []byte
+	for _, end := range []string{"", "-wal", "-shm", "-journal"} {
+		b, err := os.ReadFile(path + end)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	for _, b := range needles {
+		for at := 0; at+16 <= len(b); at += 16 {
+			if bytes.Contains(all, b[at:at+16]) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// What was destroyed, wrapped anew or taken back is soon in no file of the
+// database: many rows of many lengths are changed before, so that SQLite moves
+// them between its pages.
+func TestDestroyedBlobsAreWiped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "wiped.db")
+	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := mrand.New(mrand.NewPCG(3, 4))
+	var objects []*core.ManagedObject
+	var needles [][]byte
+	commit := func(c *core.Change) {
+		t.Helper()
+		if err := s.Commit(bg, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 400 {
+		o := storetest.Object("t", fmt.Sprintf("%016x", r.Uint64()))
+		o.Material.Blob, o.Material.TTLV = needle(40), needle(56)
+		if i%40 == 0 {
+			o.Material.Blob = needle(20_000)
+		}
+		o.Attributes = o.Attributes.Add(core.Attribute{Vendor: "x", Name: "Length", Value: core.Bytes(make([]byte, r.IntN(1500)))})
+		needles = append(needles, o.Material.Blob, o.Material.TTLV)
+		objects = append(objects, o)
+		commit(&core.Change{Insert: []*core.ManagedObject{o}})
+	}
+	for range 2 {
+		for i, o := range objects { // a change that keeps the key, and moves the row
+			next := *o
+			next.Version++
+			next.Attributes = next.Attributes.Set(core.TagComment, core.Text(fmt.Sprintf("%*d", 1+r.IntN(900), i)))
+			commit(&core.Change{Update: []*core.ManagedObject{&next}})
+			objects[i] = &next
+		}
+	}
+	if n := remains(t, path, needles); n != len(needles) {
+		t.Fatalf("%d of %d blobs are found while they are stored", n, len(needles))
+	}
+	for i, o := range objects {
+		if i%3 == 0 {
+			commit(&core.Change{Delete: []*core.ManagedObject{o}, Wipe: true})
+			continue
+		}
+		next := *o
+		next.Version++
+		next.Material = core.Material{Mode: o.Material.Mode, Class: o.Material.Class}
+		if i%3 == 1 {
+			next.Material.Blob, next.Material.MAC = needle(40), []byte{1}
+		}
+		commit(&core.Change{Update: []*core.ManagedObject{&next}, Wipe: true})
+	}
+	left := len(needles)
+	for range 200 { // a checkpoint comes within seconds
+		if left = remains(t, path, needles); left == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("%d of %d blobs are still in the files", left, len(needles))
+}
+
+// A process that was killed just after a Destroy leaves the WAL, which the next
+// start wipes.
+func TestWipedAtStart(t *testing.T) {
+	dir := t.TempDir()
+	path, copied := filepath.Join(dir, "first.db"), filepath.Join(dir, "copied.db")
+	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := storetest.Object("t", "o")
+	o.Material.Blob = needle(40)
+	needles := [][]byte{o.Material.Blob}
+	if err := s.Commit(bg, &core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
+		t.Fatal(err)
+	}
+	next := *o
+	next.Version, next.Material = 2, core.Material{}
+	if err := s.Commit(bg, &core.Change{Update: []*core.ManagedObject{&next}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []string{"", "-wal"} { // as the files were when it was killed
+		b, err := os.ReadFile(path + end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(copied+end, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	if remains(t, copied, needles) != 1 {
+		t.Fatal("the blob is gone already, so the test shows nothing")
+	}
+	if s, err = OpenSQLite(bg, copied, new(storetest.Sealer)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 200 {
+		if remains(t, copied, needles) == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("the blob is still in the files after a start")
+}
