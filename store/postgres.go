@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +24,8 @@ type pgStore struct {
 	pool   *pgxpool.Pool
 	places places
 	group  group
+
+	emptied atomic.Int64 // when the pool was emptied last, Unix nanoseconds
 }
 
 // pgTimeout bounds one transaction or one question: a database that stands still,
@@ -37,14 +40,16 @@ func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Sto
 	if err != nil {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
 	}
-	if t := &cfg.ConnConfig.ConnectTimeout; *t <= 0 || *t > pgTimeout { // the driver's own is minutes
-		*t = pgTimeout
-	}
+	prepareConfig(cfg)
 	if err := migratePostgres(ctx, cfg.ConnConfig); err != nil {
 		return nil, unreached(err)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
+		return nil, unreached(err)
+	}
+	if err := notPooled(ctx, pool); err != nil {
+		pool.Close()
 		return nil, unreached(err)
 	}
 	conns := int(pool.Config().MaxConns)
@@ -121,27 +126,26 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 // must not be on its way before all answers are there. Objects that are born
 // take one more, before these, for their Seq.
 func (s *pgStore) transact(ctx context.Context, p *pending) error {
-	c, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Release()
-	if p.seqs, err = nextSeqs(ctx, c, len(p.change.Insert)); err != nil {
-		return err
-	}
-	all, err := s.steps(p.change, p.seqs)
-	if err != nil {
-		return err
-	}
-	if err := pipeline(ctx, c, all, p); err != nil {
-		c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
-		return err
-	}
-	tag, err := c.Exec(ctx, "COMMIT")
-	if err == nil && tag.String() != "COMMIT" { // a transaction that failed answers ROLLBACK
-		err = pgx.ErrTxCommitRollback
-	}
-	return lost(err)
+	return s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
+		if p.seqs, err = nextSeqs(ctx, c, len(p.change.Insert)); err != nil {
+			return err
+		}
+		all, err := s.steps(p.change, p.seqs)
+		if err != nil {
+			return err
+		}
+		if err := pipeline(ctx, c, all, p); err != nil {
+			if c.Conn().PgConn().TxStatus() != 'I' {
+				c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
+			}
+			return err
+		}
+		tag, err := c.Exec(ctx, "COMMIT")
+		if err == nil && tag.String() != "COMMIT" { // a transaction that failed answers ROLLBACK
+			err = pgx.ErrTxCommitRollback
+		}
+		return lost(err)
+	})
 }
 
 // nextSeqs takes n numbers for objects that are about to be inserted.
@@ -225,12 +229,10 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	for _, p := range batch {
 		entries = append(entries, p.change.Entries...)
 	}
-	c, err := s.pool.Acquire(ctx)
-	if err == nil {
-		defer c.Release()
-		_, err = c.Exec(ctx, insertEntries, entryColumns(entries)...)
-		err = lost(err)
-	}
+	err := s.onConn(ctx, func(c *pgxpool.Conn) error {
+		_, err := c.Exec(ctx, insertEntries, entryColumns(entries)...)
+		return lost(err)
+	})
 	if err != nil {
 		failAll(batch, unavailable(err, "write the audit records"))
 	}
@@ -247,7 +249,11 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 		return nil, err
 	}
 	defer place.Release()
-	o, err := s.scanObject(s.pool.QueryRow(ctx, selectObject, tenant, id), true)
+	var o *core.ManagedObject
+	err = s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
+		o, err = s.scanObject(c.QueryRow(ctx, selectObject, tenant, id), true)
+		return err
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, itemNotFound(id)
 	}
@@ -257,17 +263,19 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, pgTimeout)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, text, args...)
-	if err != nil {
-		return unavailable(err, "read")
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return pgError(err, "read")
+	return pgError(s.onConn(ctx, func(c *pgxpool.Conn) error {
+		rows, err := c.Query(ctx, text, args...)
+		if err != nil {
+			return err
 		}
-	}
-	return pgError(rows.Err(), "read")
+		defer rows.Close()
+		for rows.Next() {
+			if err := f(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}), "read")
 }
 
 func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) (out []*core.ManagedObject, err error) {
@@ -282,7 +290,7 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 		defer place.Release()
 	}
 	text, args := postgresCandidates(tenant, &f, beyond, limit)
-	if err := s.all(ctx, s.scanCandidate(&out), text, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...); err != nil { // a plan for these values, not for any
+	if err := s.all(ctx, s.scanCandidate(&out), text, append([]any{s.searchMode()}, args...)...); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -321,15 +329,6 @@ func (s *pgStore) Records(ctx context.Context, q core.RecordQuery) (out []core.S
 
 // Shared is true: other nodes write too.
 func (s *pgStore) Shared() bool { return true }
-
-func (s *pgStore) Health(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := s.pool.Ping(ctx); err != nil {
-		return unavailable(err, "answer")
-	}
-	return s.group.health()
-}
 
 func (s *pgStore) Close() error {
 	s.group.close()

@@ -111,6 +111,9 @@ func unavailable(err error, what string) error {
 	if e, ok := errors.AsType[sqlite3.Error](err); ok && sqliteSentences[e.Code] != "" {
 		return core.Wrap(core.StoreUnavailable, err, "%s", sqliteSentences[e.Code])
 	}
+	if s := pgSentence(err); s != "" {
+		return core.Wrap(core.StoreUnavailable, err, "%s", s)
+	}
 	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
 }
 

@@ -130,6 +130,79 @@ func (p *Server) Start() {
 	p.t.Fatalf("PostgreSQL does not answer:\n%s", out)
 }
 
+// Standby makes and starts a hot standby of the server.
+func (p *Server) Standby() *Server {
+	p.t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(p.dir), "keyreeve-pg-")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s := &Server{t: p.t, bin: p.bin, dir: dir, cred: p.cred, port: freePort(p.t)}
+	p.t.Cleanup(s.remove)
+	if p.cred != nil {
+		if err := os.Chown(dir, int(p.cred.Uid), int(p.cred.Gid)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	s.URL = fmt.Sprintf("postgres://keyreeve@127.0.0.1:%d/postgres?sslmode=disable", s.port)
+	if out, err := p.command("pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "keyreeve", "-D", s.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync").CombinedOutput(); err != nil {
+		p.t.Fatalf("pg_basebackup: %v\n%s", err, out)
+	}
+	s.Start()
+	return s
+}
+
+// Run carries out one statement, as the owner.
+func (p *Server) Run(statement string) {
+	p.t.Helper()
+	if out, err := p.command("psql", "-X", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "keyreeve", "-d", "postgres", "-c", statement).CombinedOutput(); err != nil {
+		p.t.Fatalf("%s: %v\n%s", statement, err, out)
+	}
+}
+
+// Pooler starts a PgBouncer in transaction mode in front of the server, and
+// returns the URL of the database behind it.
+func (p *Server) Pooler() string {
+	p.t.Helper()
+	program, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		p.t.Skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
+	}
+	port := freePort(p.t)
+	settings := fmt.Sprintf("[databases]\npostgres = host=127.0.0.1 port=%d user=keyreeve\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
+		"unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 20\nmax_client_conn = 200\n", p.port, port)
+	file := filepath.Join(p.dir, "pgbouncer.ini")
+	if err := os.WriteFile(file, []byte(settings), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+	c := exec.Command(program, file)
+	c.Dir = p.dir
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: p.cred, Pdeathsig: syscall.SIGKILL}
+	log, err := os.Create(filepath.Join(p.dir, "pgbouncer.log"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer log.Close()
+	c.Stdout, c.Stderr = log, log
+	if err := c.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	for range 200 {
+		if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			conn.Close()
+			return fmt.Sprintf("postgres://keyreeve@127.0.0.1:%d/postgres?sslmode=disable", port)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	out, _ := os.ReadFile(log.Name())
+	p.t.Fatalf("PgBouncer does not answer:\n%s", out)
+	return ""
+}
+
 // Crash ends the server at once: clients lose their connections in the middle,
 // and the next start recovers from the log.
 func (p *Server) Crash() {

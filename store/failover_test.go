@@ -1,0 +1,269 @@
+package store_test
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// way is an address that leads to one server after another, as a virtual address
+// does that follows the primary.
+type way struct {
+	mu     sync.Mutex
+	target string
+	conns  []net.Conn
+	hung   chan struct{} // closed: what is open hands nothing on any more
+}
+
+// wayTo opens a way and returns it with the URL that leads over it.
+func wayTo(t *testing.T, database string) (*way, string) {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &way{target: u.Host, hung: make(chan struct{})}
+	t.Cleanup(func() { l.Close(); w.cut() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.join(c)
+		}
+	}()
+	u.Host = l.Addr().String()
+	return w, u.String()
+}
+
+func (w *way) join(c net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, err := net.Dial("tcp", w.target)
+	if err != nil {
+		c.Close()
+		return
+	}
+	w.conns = append(w.conns, c, s)
+	for _, p := range [][2]net.Conn{{c, s}, {s, c}} {
+		go func(hung chan struct{}) {
+			b := make([]byte, 64<<10)
+			for {
+				n, err := p[0].Read(b)
+				select {
+				case <-hung:
+					io.Copy(io.Discard, p[0])
+					return
+				default:
+				}
+				if err != nil {
+					p[1].Close()
+					return
+				}
+				p[1].Write(b[:n])
+			}
+		}(w.hung)
+	}
+}
+
+// lead sends new connections elsewhere.
+func (w *way) lead(t *testing.T, database string) {
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.target = u.Host
+}
+
+// cut closes what is open.
+func (w *way) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.conns = nil
+}
+
+// hang lets what is open hand nothing on; new connections work.
+func (w *way) hang() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.hung)
+	w.hung = make(chan struct{})
+}
+
+func entry() *core.Change {
+	return &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte("x")}}}
+}
+
+// comesBack waits until a commit works again.
+func comesBack(t *testing.T, s core.Store) {
+	t.Helper()
+	var err error
+	for range 200 {
+		if err = s.Commit(ctx, entry()); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatalf("the store does not come back: %v; health %v", err, s.Health(ctx))
+}
+
+// An address leads to a standby for a while, then to the primary again: health
+// names the state, and the store goes on without a restart.
+func TestStandbyIsLeft(t *testing.T) {
+	t.Parallel()
+	primary := storetest.StartPostgres(t)
+	w, address := wayTo(t, primary.URL)
+	s, err := store.Open(ctx, address, new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Commit(ctx, entry()); err != nil {
+		t.Fatal(err)
+	}
+	standby := primary.Standby()
+	w.lead(t, standby.URL)
+	w.cut()
+	for range 3 { // the first may meet the connection that was cut
+		err = s.Health(ctx)
+	}
+	if core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "25006") {
+		t.Errorf("health at a standby: %v; want SQLSTATE 25006", err)
+	}
+	if err := s.Commit(ctx, entry()); core.CodeOf(err) != core.StoreUnavailable {
+		t.Errorf("a commit at a standby: %v", err)
+	}
+	w.lead(t, primary.URL)
+	comesBack(t, s)
+	if err := s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("t", "after")}}); err != nil {
+		t.Errorf("a birth afterwards: %v", err)
+	}
+}
+
+// A server that takes no writes any more, while connections stay open, is left
+// for the one that does.
+func TestReadOnlyServerIsLeft(t *testing.T) {
+	t.Parallel()
+	first := storetest.StartPostgres(t)
+	w, address := wayTo(t, first.URL)
+	s, err := store.Open(ctx, address, new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	second := storetest.StartPostgres(t)
+	if x, err := store.Open(ctx, second.URL, new(storetest.Sealer)); err != nil { // brings up its schema
+		t.Fatal(err)
+	} else {
+		x.Close()
+	}
+	first.Run("ALTER SYSTEM SET default_transaction_read_only = on")
+	first.Run("SELECT pg_reload_conf()")
+	for range 100 {
+		if err = s.Commit(ctx, entry()); err != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err == nil || !strings.Contains(err.Error(), "25006") {
+		t.Fatalf("a commit on a server that takes no writes: %v", err)
+	}
+	w.lead(t, second.URL) // connections to the first stay open
+	comesBack(t, s)
+}
+
+// A database that hangs holds no place in the pool beyond a question's time: a
+// connection made afterwards serves at once.
+func TestHungConnectionsLeaveThePool(t *testing.T) {
+	t.Parallel()
+	w, address := wayTo(t, storetest.StartPostgres(t).URL)
+	s, err := store.Open(ctx, address+"&pool_max_conns=4", new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	all := func() (errs []error) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 4 {
+			wg.Go(func() {
+				_, err := s.TenantKeys(ctx, "")
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			})
+		}
+		wg.Wait()
+		return errs
+	}
+	all() // four connections
+	w.hang()
+	for _, err := range all() {
+		if err == nil {
+			t.Log("a question found a connection made meanwhile")
+		}
+	}
+	for _, err := range all() {
+		if err != nil {
+			t.Errorf("afterwards: %v; the hung connections hold their places", err)
+		}
+	}
+}
+
+// Behind PgBouncer in transaction mode statements cannot be prepared: the start
+// says what to add, and with it the whole contract holds.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	address := storetest.StartPostgres(t).Pooler()
+	if s, err := store.Open(ctx, address, new(storetest.Sealer)); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "default_query_exec_mode=exec") {
+		t.Errorf("without the setting: %v, %v; want a refusal that names it", s, err)
+	}
+	storetest.Run(t, func(t *testing.T) core.Store {
+		s, err := store.Open(ctx, address+"&default_query_exec_mode=exec", new(storetest.Sealer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+// What PostgreSQL refuses is said with its SQLSTATE and what to do.
+func TestErrorsNameTheirState(t *testing.T) {
+	t.Parallel()
+	p := storetest.StartPostgres(t)
+	s, err := store.Open(ctx, p.URL, new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p.Run("ALTER TABLE audit_entry RENAME TO elsewhere")
+	if err := s.Commit(ctx, entry()); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "SQLSTATE 42P01") {
+		t.Errorf("without a table: %v", err)
+	}
+	if err := s.Health(ctx); err == nil || !strings.Contains(err.Error(), "42P01") {
+		t.Errorf("health after it: %v", err)
+	}
+	for _, u := range []string{strings.Replace(p.URL, "/postgres?", "/nowhere?", 1)} {
+		if _, err := store.Open(ctx, u, new(storetest.Sealer)); err == nil || !strings.Contains(err.Error(), "3D000") {
+			t.Errorf("a database that is not there: %v", err)
+		}
+	}
+}
