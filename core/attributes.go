@@ -145,8 +145,17 @@ type AttributeRule struct {
 // AttributeRules lists every standard attribute. Do not change it.
 func AttributeRules() []AttributeRule { return attributeTable }
 
-// RuleOf returns the rule of a standard attribute, or nil when t is none.
-func RuleOf(t Tag) *AttributeRule { return ruleByTag[t] }
+// vendorRule is the rule of attributes that a client names by a vendor's own tag,
+// which KMIP 2.x can.
+var vendorRule = AttributeRule{Name: "Vendor Extension", ClientSets: true, ClientChanges: ModifyAlways, ClientDeletes: true, Multiple: true, Since: V2_0}
+
+// RuleOf returns the rule of an attribute that t names, or nil when t names none.
+func RuleOf(t Tag) *AttributeRule {
+	if t.IsVendor() {
+		return &vendorRule
+	}
+	return ruleByTag[t]
+}
 
 // Several reports whether an object may have more than one value of an attribute;
 // of vendor attributes it may (KMIP 1.4 §3.39).

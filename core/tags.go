@@ -35,6 +35,9 @@ func (k Kind) String() string {
 	return fmt.Sprintf("item type %#x", uint8(k))
 }
 
+// IsVendor reports whether t is a vendor's own tag (KMIP 2.1 §10.1.2: 540000 to 54FFFF).
+func (t Tag) IsVendor() bool { return t>>16 == 0x54 }
+
 // TagInfo is a row of the table of tags. Kind is KindAny where the type varies
 // by version or place; Enum is nil unless the values are named.
 type TagInfo struct {

@@ -87,9 +87,6 @@ func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
 		for b := it.value; len(b) > 0 && c.err == nil; {
 			var f item
 			f, b = next(b)
-			if f.tag>>16 == 0x54 {
-				continue
-			}
 			if n++; n > MaxAttributes && !c.client {
 				c.fail(core.Errorf(core.InvalidField, "%v has more than %d attributes", t, MaxAttributes))
 				return
@@ -139,9 +136,7 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 	held := 0
 	for b := it.value; len(b) > 0 && c.err == nil; {
 		var f item
-		if f, b = next(b); f.tag>>16 == 0x54 {
-			continue
-		}
+		f, b = next(b)
 		if held++; held > 1 {
 			c.fail(core.Errorf(core.InvalidField, "%v holds more than one attribute", style2))
 			return false

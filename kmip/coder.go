@@ -14,6 +14,7 @@ import (
 type coder struct {
 	v       core.Version
 	lenient bool // ignore unknown fields when reading
+	exact   bool // refuse vendor fields when reading, where they could be a filter
 	reading bool
 	answer  bool // what is written is the server's
 	client  bool // what is read is the server's: lists are as long as it made them
@@ -191,8 +192,11 @@ func (c *coder) enter(it item) {
 func (c *coder) skipExtensions() {
 	for b := c.frame.body; len(b) > 0; {
 		var it item
-		if it, b = next(b); it.tag>>16 == 0x54 {
+		if it, b = next(b); it.tag.IsVendor() {
 			c.frame.taken++
+			if c.exact && c.err == nil {
+				c.fail(core.Errorf(core.InvalidField, "%v has the vendor field %v, which is no filter here; leave it out", c.frame.tag, it.tag))
+			}
 		}
 	}
 }

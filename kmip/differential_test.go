@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gemalto/kmip-go/ttlv"
@@ -250,7 +252,8 @@ func TestXMLAndJSONAreTheMessage(t *testing.T) {
 }
 
 // Fields with extension tags (54xxxx, KMIP 1.4 §9.1.3.1) that nobody knows are
-// ignored wherever they stand.
+// ignored wherever they stand, but in Locate, where they could be a filter, and
+// among the attributes of 2.x, which they are.
 func TestExtensionsAreIgnored(t *testing.T) {
 	eachVersion(t, func(t *testing.T, g *gen) {
 		for _, p := range everyOperation {
@@ -259,6 +262,12 @@ func TestExtensionsAreIgnored(t *testing.T) {
 			}
 			req, _ := p.make(t, g)
 			again, err := p.readRequest(extended(req, true), g.v)
+			if p.op == core.OperationLocate {
+				if core.CodeOf(err) != core.InvalidField || !strings.Contains(err.Error(), "0x54FFFF") {
+					t.Fatalf("Locate %v: %v; want an error that names the vendor's field", g.v, err)
+				}
+				continue
+			}
 			if err != nil {
 				t.Fatalf("%v %v: %v\n%s", p.op, g.v, err, tree(extended(req, true)))
 			}
@@ -267,8 +276,11 @@ func TestExtensionsAreIgnored(t *testing.T) {
 	})
 }
 
+// ofAttributes lists the structures whose fields are attributes.
+var ofAttributes = []core.Tag{core.TagAttributes, core.TagCommonAttributes, core.TagPrivateKeyAttributes, core.TagPublicKeyAttributes, core.TagNewAttribute, core.TagCurrentAttribute}
+
 // extended is a message with a vendor's field at the beginning and end of each
-// structure, or without any.
+// structure that does not hold attributes, or without any.
 func extended(msg []byte, with bool) (out []byte) {
 	extra := []byte{0x54, 0xff, 0xff, 3, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8}
 	for it := ttlv.TTLV(msg); len(it) > 0; it = it.Next() {
@@ -277,7 +289,7 @@ func extended(msg []byte, with bool) (out []byte) {
 		case !with && one[0] == 0x54:
 		case it.Type() == ttlv.TypeStructure:
 			in := extended(it.ValueStructure(), with)
-			if with {
+			if with && !slices.Contains(ofAttributes, core.Tag(it.Tag())) {
 				in = append(append(bytes.Clone(extra), in...), extra...)
 			}
 			out = append(binary.BigEndian.AppendUint32(append(out, one[:4]...), uint32(len(in))), in...)

@@ -172,17 +172,19 @@ func rekeyResponse(c *coder, out *core.CreateOutput) {
 
 // locateRequest takes its filters as Attribute structures, from some clients
 // inside a Template-Attribute, and in 2.x as Attributes.
+// A field that is not understood could be a filter. Leaving it out would find
+// more than was asked for, so it is refused.
 func locateRequest(c *coder, in *core.LocateInput) {
 	if c.reading {
 		in.MaximumItems = -1
+		c.exact, c.lenient = true, false
+		c.skipExtensions()
 	}
 	c.maximum(&in.MaximumItems)
 	if c.has(core.V1_3) || c.reading {
 		c.int32(core.TagOffsetItems, &in.OffsetItems, false)
 	}
-	status := int32(in.StorageStatus)
-	c.int32(core.TagStorageStatusMask, &status, false)
-	in.StorageStatus = uint32(status)
+	c.storageStatus(&in.StorageStatus)
 	if c.has(core.V1_1) {
 		enum(c, core.TagObjectGroupMember, &in.GroupMember, false)
 	}
@@ -196,6 +198,21 @@ func locateRequest(c *coder, in *core.LocateInput) {
 	}
 	if n := len(in.Attributes); c.reading && n > MaxLocateFilters {
 		c.fail(core.Errorf(core.InvalidField, "Locate has %d attributes to compare with; %d is the most", n, MaxLocateFilters))
+	}
+}
+
+// storageStatus is the Storage Status Mask, 0 when absent. A mask that is given
+// and asks for no storage would look like an absent one, so it is refused.
+func (c *coder) storageStatus(p *uint32) {
+	status := int32(*p)
+	if c.reading {
+		it, ok := c.field(core.TagStorageStatusMask, core.KindInteger, false)
+		if status = int32(it.num()); ok && status == 0 {
+			c.fail(core.Errorf(core.InvalidField, "the Storage Status Mask is 0, which asks for no storage; leave it out to search on-line storage"))
+		}
+		*p = uint32(status)
+	} else if status != 0 {
+		c.out = append4(c.out, core.TagStorageStatusMask, core.KindInteger, uint32(status))
 	}
 }
 

@@ -45,7 +45,7 @@ func searchRows(as core.Attributes) []searchRow {
 
 func appendRows(out []searchRow, a *core.Attribute) []searchRow {
 	fields, ok := searched[a.Tag]
-	if !ok && a.Tag != 0 {
+	if !ok && a.Tag != 0 && !a.Tag.IsVendor() {
 		return out
 	}
 	name := indexed(a.Ref().String())

@@ -26,22 +26,29 @@ func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttribute
 	}
 	out.ID = o.ID
 	if len(in.Names) == 0 {
-		out.Attributes = k.shown(o)
+		out.Attributes, err = k.shown(o)
 	} else {
-		out.Attributes = k.named(o, in.Names)
+		out.Attributes, err = k.named(o, in.Names)
 	}
-	return out, nil
+	return out, err
 }
 
 // shown lists o's attributes as of now: the state as dates have moved it, and
 // nothing that is kept for the server's own use, or that the caller may not know.
-func (k *call) shown(o *core.ManagedObject) core.Attributes {
+func (k *call) shown(o *core.ManagedObject) (core.Attributes, error) {
 	out := make(core.Attributes, 0, len(o.Attributes))
 	for _, a := range o.Attributes {
-		if (a.Tag != 0 && core.RuleOf(a.Tag) == nil) || (a.Tag == core.TagDigest && !k.mayKnowDigest(o)) {
+		if a.Tag != 0 && core.RuleOf(a.Tag) == nil {
 			continue
 		}
-		if a.Tag == core.TagState {
+		switch a.Tag {
+		case core.TagDigest:
+			if ok, err := k.mayKnowDigest(o); err != nil {
+				return nil, err
+			} else if !ok {
+				continue
+			}
+		case core.TagState:
 			a.Value = core.Enum(o.StateAt(k.now))
 		}
 		out = append(out, a)
@@ -49,31 +56,36 @@ func (k *call) shown(o *core.ManagedObject) core.Attributes {
 	if name, ok := o.OperationPolicyName(); ok && k.style1() && !out.Has(core.TagOperationPolicyName) {
 		out = append(out, core.Attribute{Tag: core.TagOperationPolicyName, Value: core.Text(name)})
 	}
-	return out
+	return out, nil
 }
 
-// mayKnowDigest asks whether the caller may Get o, where the Digest tells of its
-// value: that of a password lets it be guessed, by an auditor too.
-func (k *call) mayKnowDigest(o *core.ManagedObject) bool {
-	if o.Type != core.ObjectTypeSecretData {
-		return true
+// mayKnowDigest reports whether the caller may know the Digest of o. Nobody may
+// know that of class N, whose value nobody may read. The Digest of Secret Data
+// lets a password be guessed, by an auditor too, so it is for callers who may Get o.
+func (k *call) mayKnowDigest(o *core.ManagedObject) (bool, error) {
+	switch {
+	case o.Material.Class == core.ClassN, o.Attributes.Has(core.TagExtractable) && !o.Attributes.Bool(core.TagExtractable): // a search reads no Material
+		return false, nil
+	case o.Type != core.ObjectTypeSecretData:
+		return true, nil
 	}
-	d, err := k.Policy.Decide(k.ctx, &core.AccessRequest{Operation: core.OperationGet, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
-		Door: k.caller.Door, Address: k.record.Address, Now: k.now})
-	return err == nil && d.Allow
+	return k.permits(core.OperationGet, o)
 }
 
 // named lists the instances of the attributes named, in the order of the names.
-func (k *call) named(o *core.ManagedObject, names []core.AttributeName) core.Attributes {
+func (k *call) named(o *core.ManagedObject, names []core.AttributeName) (out core.Attributes, err error) {
+	all, err := k.shown(o)
+	if err != nil {
+		return nil, err
+	}
 	groups := map[core.AttributeName]core.Attributes{}
-	for _, a := range k.shown(o) {
+	for _, a := range all {
 		groups[a.Ref()] = append(groups[a.Ref()], a)
 	}
-	var out core.Attributes
 	for _, n := range names {
 		out = append(out, groups[n]...)
 	}
-	return out
+	return out, nil
 }
 
 // GetAttributeList names the attributes that an object has (KMIP 1.4 §4.13,
@@ -88,8 +100,12 @@ func (k *call) getAttributeList(in *core.GetAttributeListInput) (out core.GetAtt
 		return out, err
 	}
 	out.ID = o.ID
+	all, err := k.shown(o)
+	if err != nil {
+		return core.GetAttributeListOutput{}, err
+	}
 	listed := map[core.AttributeName]bool{}
-	for _, a := range k.shown(o) {
+	for _, a := range all {
 		if n := a.Ref(); !listed[n] {
 			listed[n] = true
 			out.Names = append(out.Names, n)

@@ -199,7 +199,7 @@ func (k *call) changeCustody(o, next *core.ManagedObject) error {
 	}
 	next.Material = m
 	setProtection(next, to)
-	if o.Type == core.ObjectTypeSecretData { // see setDigest
+	if o.Type == core.ObjectTypeSecretData || to == core.ClassN { // see setDigest
 		next.Attributes = next.Attributes.Without(core.AttributeName{Tag: core.TagDigest})
 	}
 	return nil

@@ -145,11 +145,10 @@ func (k *call) storable(o *core.ManagedObject, sensitive, extractable bool) (boo
 		sensitive, extractable, protection(core.ClassOf(sensitive, extractable)))
 }
 
-// setDigest writes the SHA-256 Digest where it is known. Of Secret Data only
-// who may read the value may know it (see mayKnowDigest), and of that which
-// nobody can read nobody.
+// setDigest writes the SHA-256 Digest where it is known and somebody may know it
+// (see mayKnowDigest): not of class N, and of Secret Data only of class C.
 func setDigest(o *core.ManagedObject, sha256 []byte) {
-	if sha256 == nil || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
+	if sha256 == nil || o.Material.Class == core.ClassN || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
 		return
 	}
 	o.Attributes = o.Attributes.Add(core.Attribute{Tag: core.TagDigest, Value: core.Structure(

@@ -41,8 +41,8 @@ func (k *call) locate(in *core.LocateInput) (out core.LocateOutput, err error) {
 	if err != nil {
 		return out, err
 	}
-	if in.OffsetItems < 0 {
-		return out, core.Errorf(core.InvalidField, "Offset Items is negative")
+	if err := checkFilter(in); err != nil {
+		return out, err
 	}
 	s := search{call: k, in: in, skip: int(in.OffsetItems), limit: maxLocated, filter: core.Filter{Now: k.now, Attributes: in.Attributes,
 		Owner: k.caller.Principal.ID, Groups: k.caller.Principal.Groups, Everyone: d.Scope == "tenant", OldestFirst: in.GroupMember != 0}}
@@ -119,7 +119,10 @@ func (s *search) page(beyond int64) (int64, error) {
 		if err := s.ctx.Err(); err != nil {
 			return 0, core.Wrap(core.Busy, err, "the request ended before the search did")
 		}
-		if s.consider(o); s.settled() {
+		if err := s.consider(o); err != nil {
+			return 0, err
+		}
+		if s.settled() {
 			s.end()
 			return 0, nil
 		}
@@ -144,16 +147,25 @@ func (s *search) full() bool {
 	return s.skip == 0 || s.counted > maxCounted
 }
 
-// consider looks whether o matches and may be seen.
-func (s *search) consider(o *core.ManagedObject) {
-	if !s.online(o) || !s.member(o) || !s.filter.Matches(o) || !s.visible(o) || (s.in.Attributes.Has(core.TagDigest) && !s.mayKnowDigest(o)) {
-		return
+// consider looks whether o matches and may be seen. A policy that cannot decide
+// ends the search: a client that is told that there is no such object makes another.
+func (s *search) consider(o *core.ManagedObject) error {
+	if !s.online(o) || !s.member(o) || !s.filter.Matches(o) {
+		return nil
 	}
-	if s.in.GroupMember == core.ObjectGroupMemberGroupMemberDefault {
+	seen, err := s.visible(o)
+	if err == nil && seen && s.in.Attributes.Has(core.TagDigest) {
+		seen, err = s.mayKnowDigest(o)
+	}
+	switch {
+	case err != nil || !seen:
+		return err
+	case s.in.GroupMember == core.ObjectGroupMemberGroupMemberDefault:
 		s.choose(o)
-		return
+	default:
+		s.take(o)
 	}
-	s.take(o)
+	return nil
 }
 
 // take counts a match and adds it to the answer, unless it is skipped or too many.
@@ -208,11 +220,19 @@ func (s *search) member(o *core.ManagedObject) bool {
 
 // visible asks the policy for each match. Its reasons are those of the Locate
 // itself, so they are not repeated in the record.
-func (s *search) visible(o *core.ManagedObject) bool {
-	r := core.AccessRequest{Operation: core.OperationLocate, Principal: s.caller.Principal, Object: o, State: o.StateAt(s.now),
-		Door: s.caller.Door, Address: s.caller.Address, Now: s.now}
-	d, err := s.Policy.Decide(s.ctx, &r)
-	return err == nil && d.Allow
+func (s *search) visible(o *core.ManagedObject) (bool, error) {
+	return s.permits(core.OperationLocate, o)
+}
+
+// permits asks the policy beside the operation's own decision, whose reasons alone
+// are recorded. An error means that the policy did not decide.
+func (k *call) permits(op core.Operation, o *core.ManagedObject) (bool, error) {
+	d, err := k.Policy.Decide(k.ctx, &core.AccessRequest{Operation: op, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
+		Door: k.caller.Door, Address: k.record.Address, Now: k.now})
+	if err != nil {
+		return false, undecided(err)
+	}
+	return d.Allow, nil
 }
 
 // count is the number of all matches where it is known.

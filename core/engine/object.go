@@ -43,12 +43,17 @@ func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, 
 		}
 	}
 	if err != nil {
-		return core.Decision{}, core.Wrap(core.PolicyUnavailable, err, "the policy could not decide, so the answer is no; see the policy's health")
+		return core.Decision{}, undecided(err)
 	}
 	if !d.Allow {
 		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", op, k.caller.Principal.ID)
 	}
 	return d, nil
+}
+
+// undecided is the answer where the policy has failed.
+func undecided(err error) error {
+	return core.Wrap(core.PolicyUnavailable, err, "the policy could not decide, so the answer is no; see the policy's health")
 }
 
 // load reads an object of the caller's tenant, from the cache where it may.

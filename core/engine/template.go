@@ -180,8 +180,12 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 		if !f.Matches(o) || o.StateAt(k.now).Gone() {
 			continue
 		}
-		if _, err := k.decide(core.OperationGetAttributes, o); err == nil {
+		_, err := k.decide(core.OperationGetAttributes, o)
+		if err == nil {
 			return o, nil
+		}
+		if core.CodeOf(err) != core.PermissionDenied {
+			return nil, err // else the object would be made without the Template's attributes, or not be found
 		}
 	}
 	return nil, core.Errorf(core.ItemNotFound, "no Template is named %s", printable(name))
@@ -257,8 +261,8 @@ func checkValue(a *core.Attribute) error {
 	if a.Value.IsZero() {
 		return core.Errorf(core.InvalidField, "%v has no value", a.Tag)
 	}
-	if want := a.Tag.Info().Kind; want != core.KindAny && a.Value.Kind != want {
-		return core.Errorf(core.InvalidField, "%v is a %v, not a %v", a.Tag, want, a.Value.Kind)
+	if err := checkKind(a); err != nil {
+		return err
 	}
 	for _, f := range needed[a.Tag] {
 		if a.Value.Field(f).IsZero() {
@@ -276,6 +280,15 @@ func checkValue(a *core.Attribute) error {
 		return checkUsageLimits(a.Value)
 	}
 	return checkSize(a.Ref(), a.Value)
+}
+
+// checkKind refuses a value of another type than its attribute's.
+func checkKind(a *core.Attribute) error {
+	info := a.Tag.Info() // nil: a vendor's own tag, which may have any type
+	if info != nil && info.Kind != core.KindAny && a.Value.Kind != info.Kind {
+		return core.Errorf(core.InvalidField, "%v is a %v, not a %v", a.Tag, info.Kind, a.Value.Kind)
+	}
+	return nil
 }
 
 func plainText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }

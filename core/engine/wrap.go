@@ -89,7 +89,10 @@ func (k *call) wrapTTLV(o, with *core.ManagedObject, p core.CryptographicParamet
 	if err := k.shape(o, in.Format, out); err != nil {
 		return err
 	}
-	kb.Attributes = k.named(o, in.Specification.AttributeNames)
+	var err error
+	if kb.Attributes, err = k.named(o, in.Specification.AttributeNames); err != nil {
+		return err
+	}
 	value, err := k.Formats.EncodeKeyValue(nil, kb, k.caller.Version)
 	if err != nil {
 		return err

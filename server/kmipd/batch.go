@@ -422,6 +422,8 @@ func attributesIn(in any) core.Attributes {
 		return in.Attributes
 	case *core.AddAttributeInput:
 		return core.Attributes{in.Attribute}
+	case *core.SetAttributeInput:
+		return core.Attributes{in.Attribute}
 	case *core.ModifyAttributeInput:
 		return core.Attributes{in.New}
 	}
