@@ -46,4 +46,4 @@ conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
 	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) docs/known-failures.txt
 
 soak: build ## faults kept up under load, and 50 kills or more on each database (SOAK=10m)
-	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled|TestFlood|TestTokenFolderGone|TestBackends|TestStopAnswers' -v ./server
+	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled|TestFlood|TestFairness|TestTokenFolderGone|TestBackends|TestStopAnswers' -v ./server

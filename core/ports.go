@@ -222,6 +222,7 @@ type HSMHealth struct {
 	Problem                                      string   // a sentence; "" when ready
 	Stuck                                        int      // calls that have not come back for too long
 	Sessions, InUse, CachedHandles, CachedCopies int
+	Waiting                                      int // calls that wait for a session
 }
 
 // AccessRequest is all that a decision may depend on. Object nil is a declared

@@ -2,6 +2,8 @@ package hsm
 
 import (
 	"context"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -23,6 +25,20 @@ const longShare = 4
 // reservedShare is the part of the sessions that one tenant never gets, so that
 // another's call finds one: one in reservedShare, at least one of two.
 const reservedShare = 4
+
+// softwarePerCore bounds the calls at once into a token that is software, for each
+// processor. Its calls compute here: more of them do no more work, and everything
+// else in this process waits for a processor behind them.
+const softwarePerCore = 2
+
+// callsAtOnce is how many sessions may be in a call: all that the pool has, of a
+// token that is a device.
+func (t *Token) callsAtOnce() int {
+	if !strings.HasPrefix(t.info.ManufacturerID, "SoftHSM") {
+		return t.cfg.Sessions
+	}
+	return min(t.cfg.Sessions, max(4, softwarePerCore*runtime.NumCPU()))
+}
 
 // newSessionSlots shares the pool's sessions among tenants. A principal leaves one
 // more to the others of its tenant.

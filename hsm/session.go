@@ -363,7 +363,7 @@ func (t *Token) works(s p11.SessionHandle) error {
 // Health tells the state of the token by real operations.
 func (t *Token) Health(ctx context.Context) core.HSMHealth {
 	h := core.HSMHealth{Label: t.cfg.Label, Serial: t.info.SerialNumber, Module: t.cfg.Module, Refusals: t.refusals,
-		Sessions: int(t.open.Load()), InUse: int(t.inUse.Load()), Stuck: t.calls.count(t.cfg.Stuck), CachedHandles: t.handles.count(), CachedCopies: t.copies.count()}
+		Sessions: int(t.open.Load()), InUse: int(t.inUse.Load()), Stuck: t.calls.count(t.cfg.Stuck), CachedHandles: t.handles.count(), CachedCopies: t.copies.count(), Waiting: t.slots.Usage().Waiting}
 	err := t.do(ctx, "be tried", t.works)
 	if h.Ready = err == nil; err != nil {
 		h.Problem = err.Error()

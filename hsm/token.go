@@ -108,8 +108,7 @@ var (
 // Open loads the library, finds the token, logs in once and runs the self-test.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
 	cfg = cfg.withDefaults()
-	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait),
-		slots: newSessionSlots(cfg.Sessions, cfg.Wait), long: newLongSlots(cfg.Sessions)}
+	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait)}
 	if t.lib = p11.New(cfg.Module); t.lib == nil {
 		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
 	}
@@ -122,6 +121,8 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		t.lib.Destroy()
 		return nil, err
 	}
+	calls := t.callsAtOnce()
+	t.slots, t.long = newSessionSlots(calls, cfg.Wait), newLongSlots(calls)
 	t.handles = newHandles(t, cfg.Handles, cfg.HandleTTL)
 	if t.copies, err = newCopies(cfg.Copies, cfg.CopyTTL); err != nil {
 		t.refusals = append(t.refusals, "class C keys are not kept in memory: "+err.Error())

@@ -103,7 +103,7 @@ func (s *sqliteStore) open(ctx context.Context) (err error) {
 
 // readers is the number of connections that read single objects, and of those that
 // search.
-func readers() int { return max(4, runtime.GOMAXPROCS(0)) }
+func readers() int { return max(4, runtime.NumCPU()) }
 
 func (s *sqliteStore) openReader() (*sql.DB, error) {
 	db, err := sql.Open("sqlite3", sqliteDSN(s.file.path, "&_query_only=on"))

@@ -37,6 +37,8 @@ func New(hsm func() core.HSMHealth) *Metrics {
 			return 0
 		}),
 		gauge("keyreeve_hsm_sessions", "Sessions that are open at the HSM.", func() float64 { return float64(hsm().Sessions) }),
+		gauge("keyreeve_hsm_sessions_in_use", "Sessions that are in a call.", func() float64 { return float64(hsm().InUse) }),
+		gauge("keyreeve_hsm_waiting", "Calls that wait for a session.", func() float64 { return float64(hsm().Waiting) }),
 		gauge("keyreeve_hsm_stuck", "Calls into the HSM that have not come back for too long.", func() float64 { return float64(hsm().Stuck) }),
 		gauge("keyreeve_hsm_cached_handles", "Keys that are unwrapped in the HSM.", func() float64 { return float64(hsm().CachedHandles) }),
 		gauge("keyreeve_hsm_cached_copies", "Class C keys in locked memory.", func() float64 { return float64(hsm().CachedCopies) }))
