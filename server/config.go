@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -22,63 +21,63 @@ import (
 // each with its default. An unknown key is an error; secrets are given by
 // reference alone.
 type Config struct {
-	Dir   string `yaml:"dir"`   // folder of the admin socket; must exist
-	Node  string `yaml:"node"`  // this node's name in audit records; "": the host's name
-	KMIP  string `yaml:"kmip"`  // host:port of the KMIP door
-	HTTPS string `yaml:"https"` // host:port of the REST door; "": none
+	Dir   string `yaml:"dir" bound:"file"`      // folder of the admin socket; must exist
+	Node  string `yaml:"node" bound:"text"`     // this node's name in audit records; "": the host's name
+	KMIP  string `yaml:"kmip" bound:"address"`  // host:port of the KMIP door
+	HTTPS string `yaml:"https" bound:"address"` // host:port of the REST door; "": none
 
 	TLS struct {
-		Certificate string          `yaml:"certificate"` // PEM, the server's, with its chain
-		Key         string          `yaml:"key"`         // PEM
-		ClientCA    string          `yaml:"client_ca"`   // PEM, authorities of clients
-		ClientCRL   string          `yaml:"client_crl"`  // PEM, a list of each authority; read again when it changes
-		RequireEKU  bool            `yaml:"require_eku"` // demand Extended Key Usage clientAuth of clients
-		OldSuites   bool            `yaml:"old_suites"`  // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
-		Principals  []authn.Mapping `yaml:"principals"`  // for certificates without a keyreeve URI
+		Certificate string          `yaml:"certificate" bound:"file"`      // PEM, the server's, with its chain
+		Key         string          `yaml:"key" bound:"secret"`            // PEM
+		ClientCA    string          `yaml:"client_ca" bound:"file"`        // PEM, authorities of clients
+		ClientCRL   string          `yaml:"client_crl" bound:"file"`       // PEM, a list of each authority; read again when it changes
+		RequireEKU  bool            `yaml:"require_eku"`                   // demand Extended Key Usage clientAuth of clients
+		OldSuites   bool            `yaml:"old_suites"`                    // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
+		Principals  []authn.Mapping `yaml:"principals" bound:"principals"` // for certificates without a keyreeve URI
 	} `yaml:"tls"`
 
 	HSM struct {
-		Module        string        `yaml:"module"`   // path of the PKCS#11 library
-		Token         string        `yaml:"token"`    // token label
-		Serial        string        `yaml:"serial"`   // "": any with the label
-		PINFile       string        `yaml:"pin_file"` // one of the two
-		PINEnv        string        `yaml:"pin_env"`
-		Sessions      int           `yaml:"sessions"`       // logged-in sessions; one tenant gets three quarters of them at most
-		Handles       int           `yaml:"handles"`        // keys kept unwrapped in the token
-		Copies        int           `yaml:"copies"`         // class C keys kept in locked memory; -1: none
-		CopyTTL       time.Duration `yaml:"copy_ttl"`       // how long; -1s: none
-		AllowSoftware bool          `yaml:"allow_software"` // class C keys may be used in Go where the token lacks a mechanism
+		Module        string        `yaml:"module" bound:"file"`     // path of the PKCS#11 library
+		Token         string        `yaml:"token" bound:"label"`     // token label
+		Serial        string        `yaml:"serial" bound:"serial"`   // "": any with the label
+		PINFile       string        `yaml:"pin_file" bound:"secret"` // one of the two
+		PINEnv        string        `yaml:"pin_env" bound:"variable"`
+		Sessions      int           `yaml:"sessions" bound:"1..1024"`     // logged-in sessions; one tenant gets three quarters of them at most
+		Handles       int           `yaml:"handles" bound:"1..1000000"`   // keys kept unwrapped in the token
+		Copies        int           `yaml:"copies" bound:"-1|1..1000000"` // class C keys kept in locked memory; -1: none
+		CopyTTL       time.Duration `yaml:"copy_ttl" bound:"-1s|1s..24h"` // how long; -1s: none
+		AllowSoftware bool          `yaml:"allow_software"`               // class C keys may be used in Go where the token lacks a mechanism
 	} `yaml:"hsm"`
 
 	Store struct {
-		URL     string `yaml:"url"`      // sqlite:PATH or postgres://...
-		URLFile string `yaml:"url_file"` // instead of url, where it holds a password
+		URL     string `yaml:"url" bound:"url"`         // sqlite:PATH or postgres://...
+		URLFile string `yaml:"url_file" bound:"secret"` // instead of url, where it holds a password
 	} `yaml:"store"`
 
 	Policy struct {
-		File  string `yaml:"file"`  // "": the default policy
-		Tests string `yaml:"tests"` // its tests; "" with file "": the default's
+		File  string `yaml:"file" bound:"file"`  // "": the default policy
+		Tests string `yaml:"tests" bound:"file"` // its tests; "" with file "": the default's
 	} `yaml:"policy"`
 
 	Keys struct {
-		Sensitive      bool     `yaml:"sensitive"`       // new objects are Sensitive unless asked otherwise
-		NotExtractable bool     `yaml:"not_extractable"` // new objects are not Extractable unless asked otherwise
-		ForbidClasses  []string `yaml:"forbid_classes"`  // of N, X, C
-		UniqueNames    bool     `yaml:"unique_names"`    // refuse a Name that another object has
+		Sensitive      bool     `yaml:"sensitive"`                      // new objects are Sensitive unless asked otherwise
+		NotExtractable bool     `yaml:"not_extractable"`                // new objects are not Extractable unless asked otherwise
+		ForbidClasses  []string `yaml:"forbid_classes" bound:"classes"` // of N, X, C
+		UniqueNames    bool     `yaml:"unique_names"`                   // refuse a Name that another object has
 	} `yaml:"keys"`
 
 	Limits struct {
-		Connections int           `yaml:"connections"` // at once, of each door
-		PerPeer     int           `yaml:"per_peer"`    // of them from one address
-		Handshake   time.Duration `yaml:"handshake"`
-		Read        time.Duration `yaml:"read"`
-		Idle        time.Duration `yaml:"idle"`
-		Write       time.Duration `yaml:"write"`
-		Operation   time.Duration `yaml:"operation"`
-		Search      time.Duration `yaml:"search"` // of one Locate, after which it ends with an error
+		Connections int           `yaml:"connections" bound:"1..1000000"` // at once, of each door
+		PerPeer     int           `yaml:"per_peer" bound:"1..1000000"`    // of them from one address
+		Handshake   time.Duration `yaml:"handshake" bound:"10ms..5m"`
+		Read        time.Duration `yaml:"read" bound:"10ms..1h"`
+		Idle        time.Duration `yaml:"idle" bound:"100ms..24h"`
+		Write       time.Duration `yaml:"write" bound:"10ms..1h"`
+		Operation   time.Duration `yaml:"operation" bound:"10ms..1h"`
+		Search      time.Duration `yaml:"search" bound:"10ms..1h"` // of one Locate, after which it ends with an error
 	} `yaml:"limits"`
 
-	Compat map[string][]string `yaml:"compat"` // principal: names of attributes left out when all are asked for
+	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
 
 	dev *hsm.Config // the token of serve --dev
 }
@@ -153,34 +152,7 @@ func (c *Config) check() error {
 	if c.Policy.File != "" && c.Policy.Tests == "" {
 		errs = append(errs, errors.New("policy.tests must be set beside policy.file: a policy without tests is not activated"))
 	}
-	for name, a := range map[string]string{"kmip": c.KMIP, "https": c.HTTPS} {
-		if _, _, err := net.SplitHostPort(a); a != "" && err != nil {
-			errs = append(errs, fmt.Errorf("%s must be host:port, not %q", name, a))
-		}
-	}
-	l := c.Limits
-	for name, n := range map[string]int64{"connections": int64(l.Connections), "per_peer": int64(l.PerPeer), "handshake": int64(l.Handshake), "read": int64(l.Read), "idle": int64(l.Idle), "write": int64(l.Write), "operation": int64(l.Operation), "search": int64(l.Search)} {
-		if n <= 0 {
-			errs = append(errs, fmt.Errorf("limits.%s must be more than 0: every door is bounded", name))
-		}
-	}
-	for _, cl := range c.Keys.ForbidClasses {
-		if cl != "N" && cl != "X" && cl != "C" {
-			errs = append(errs, fmt.Errorf("keys.forbid_classes knows N, X and C, not %q", cl))
-		}
-	}
-	for i, m := range c.TLS.Principals {
-		if m.Tenant == "" || m.Name == "" || (m.Fingerprint == "" && m.SAN == "" && (m.Issuer == "" || m.Subject == "")) {
-			errs = append(errs, fmt.Errorf("tls.principals[%d] needs tenant, name and one of fingerprint, san, or issuer with subject", i))
-		}
-	}
-	for who, names := range c.Compat {
-		for _, n := range names {
-			if core.RuleByName(n) == nil {
-				errs = append(errs, fmt.Errorf("compat.%s: %q is no attribute", who, n))
-			}
-		}
-	}
+	errs = append(errs, checkBounds(c)...)
 	return errors.Join(errs...)
 }
 

@@ -183,17 +183,9 @@ func readPolicy(path string) (string, error) {
 }
 
 func (s *Server) openEngine(ctx context.Context) error {
-	node := s.cfg.Node
-	if node == "" {
-		node, _ = os.Hostname()
-	}
 	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) })
-	defaults := engine.Defaults{Sensitive: s.cfg.Keys.Sensitive, NotExtractable: s.cfg.Keys.NotExtractable, UniqueNames: s.cfg.Keys.UniqueNames}
-	for _, c := range s.cfg.Keys.ForbidClasses {
-		defaults.ForbidClasses = append(defaults.ForbidClasses, core.Class(c))
-	}
-	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(node), Formats: formats{}, Log: s.log, Observe: m.Observe,
-		Defaults: defaults, SearchTime: s.cfg.Limits.Search, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
+		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	s.sealer.Serve(s.engine)
 	if err := s.loadTenants(ctx); err != nil {
 		return err
@@ -209,6 +201,30 @@ func (s *Server) openEngine(ctx context.Context) error {
 	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(handshakes{s}, "", 0)
 	return nil
+}
+
+// node is this node's name in audit records.
+func (c *Config) node() string {
+	if c.Node != "" {
+		return c.Node
+	}
+	name, _ := os.Hostname()
+	return name
+}
+
+// defaults are what new objects get.
+func (c *Config) defaults() engine.Defaults {
+	d := engine.Defaults{Sensitive: c.Keys.Sensitive, NotExtractable: c.Keys.NotExtractable, UniqueNames: c.Keys.UniqueNames}
+	for _, class := range c.Keys.ForbidClasses {
+		d.ForbidClasses = append(d.ForbidClasses, core.Class(class))
+	}
+	return d
+}
+
+// limits are those of the KMIP door.
+func (c *Config) limits() kmipd.Limits {
+	l := c.Limits
+	return kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
 }
 
 // lazyAuth hands on to the authenticator, which is made after the engine.
@@ -258,7 +274,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 	s.stop = cancel
 	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config()
 	l := s.cfg.Limits
-	s.kmip.Limits = kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
+	s.kmip.Limits = s.cfg.limits()
 	s.kmip.Compat = s.cfg.compat()
 	kl, err := net.Listen("tcp", s.cfg.KMIP)
 	if err != nil {

@@ -1,0 +1,248 @@
+package server
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/kmipd"
+)
+
+// Every setting has bounds, and what lies beyond them is refused by its name.
+func TestEverySettingHasBounds(t *testing.T) {
+	c := Defaults()
+	n := 0
+	eachSetting(reflect.ValueOf(&c).Elem(), "", func(path, bound string, v reflect.Value) {
+		n++
+		for _, bad := range outOfBounds(v) {
+			was := reflect.New(v.Type()).Elem()
+			was.Set(v)
+			v.Set(bad)
+			if err := fmt.Sprint(checkBounds(&c)); !strings.Contains(err, path) || strings.Contains(err, "no bounds") {
+				t.Errorf("%s = %.40q: %v; give its field the tag bound:\"...\" (see setting_bounds.go), so that this is refused by its name", path, fmt.Sprint(bad), err)
+			}
+			v.Set(was)
+		}
+	})
+	if errs := checkBounds(&c); len(errs) > 0 {
+		t.Errorf("the defaults: %v", errs)
+	}
+	if n < 30 {
+		t.Errorf("%d settings were found", n)
+	}
+}
+
+// outOfBounds makes values that no setting of a type may have.
+func outOfBounds(v reflect.Value) []reflect.Value {
+	to := func(x any) reflect.Value { return reflect.ValueOf(x).Convert(v.Type()) }
+	switch v.Kind() {
+	case reflect.Bool:
+		return nil
+	case reflect.Int, reflect.Int64, reflect.Int32:
+		return []reflect.Value{to(-7), to(int64(1) << (v.Type().Bits() - 2)), to(int64(-1) << (v.Type().Bits() - 2))}
+	case reflect.String:
+		return []reflect.Value{to("a\x00b"), to("a\nb"), to("\xff"), to(strings.Repeat("x", 5000))}
+	}
+	switch v.Interface().(type) {
+	case []string:
+		return []reflect.Value{reflect.ValueOf([]string{"N", "X", "C"}), reflect.ValueOf([]string{"Q"})}
+	case []authn.Mapping:
+		return []reflect.Value{reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n"}}), reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n", Fingerprint: "9f86d0"}}),
+			reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n\x00", SAN: "x"}})}
+	case map[string][]string:
+		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
+	}
+	return []reflect.Value{reflect.New(v.Type()).Elem()} // a type that the test does not know: must say so
+}
+
+// The examples that once were taken.
+func TestSettingsOutOfBounds(t *testing.T) {
+	dir := t.TempDir()
+	open, tight := filepath.Join(dir, "open"), filepath.Join(dir, "tight")
+	for path, mode := range map[string]os.FileMode{open: 0o644, tight: 0o600} {
+		if err := os.WriteFile(path, []byte("1234"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, c := range map[string]struct {
+		set func(*Config)
+		bad string // "": taken
+	}{
+		"sessions -1":               {func(c *Config) { c.HSM.Sessions = -1 }, "hsm.sessions"},
+		"no sessions":               {func(c *Config) { c.HSM.Sessions = 0 }, "hsm.sessions"},
+		"handles -1":                {func(c *Config) { c.HSM.Handles = -1 }, "hsm.handles"},
+		"copies -2":                 {func(c *Config) { c.HSM.Copies = -2 }, "hsm.copies"},
+		"copies none":               {func(c *Config) { c.HSM.Copies = -1 }, ""},
+		"copy_ttl -5s":              {func(c *Config) { c.HSM.CopyTTL = -5 * time.Second }, "hsm.copy_ttl"},
+		"copy_ttl none":             {func(c *Config) { c.HSM.CopyTTL = -time.Second }, ""},
+		"a PIN that all can read":   {func(c *Config) { c.HSM.PINFile = open }, "hsm.pin_file"},
+		"a PIN of one's own":        {func(c *Config) { c.HSM.PINFile = tight }, ""},
+		"a key that all can read":   {func(c *Config) { c.TLS.Key = open }, "tls.key"},
+		"a password for all":        {func(c *Config) { c.Store.URLFile = open }, "store.url_file"},
+		"a port that is none":       {func(c *Config) { c.KMIP = "127.0.0.1:70000" }, "kmip"},
+		"a variable that is none":   {func(c *Config) { c.HSM.PINEnv = "a b" }, "hsm.pin_env"},
+		"a label that no token has": {func(c *Config) { c.HSM.Token = strings.Repeat("x", 33) }, "hsm.token"},
+		"all classes but one":       {func(c *Config) { c.Keys.ForbidClasses = []string{"N", "X"} }, ""},
+		"an operation without end":  {func(c *Config) { c.Limits.Operation = 1 << 60 }, "limits.operation"},
+		"a fingerprint with colons": {func(c *Config) {
+			c.TLS.Principals = []authn.Mapping{{Tenant: "t", Name: "n", Fingerprint: strings.TrimSuffix(strings.Repeat("ab:", 32), ":")}}
+		}, ""},
+	} {
+		x := Defaults()
+		c.set(&x)
+		if err := fmt.Sprint(checkBounds(&x)); (c.bad == "") != (err == "[]") || !strings.Contains(err, c.bad) {
+			t.Errorf("%s: %s; want a refusal of %q", what, err, c.bad)
+		}
+	}
+}
+
+// parts is all that the parts of a server are made with.
+type parts struct {
+	token    hsm.Config
+	pin      string
+	pinErr   string
+	limits   kmipd.Limits
+	defaults engine.Defaults
+	auth     string
+	tls      string
+	search   time.Duration
+	store    string
+	policy   string
+	compat   string
+	rest     string
+}
+
+func partsOf(c *Config) string {
+	p := parts{token: c.token(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search}
+	pin, err := p.token.PIN()
+	p.pin, p.pinErr = pin, fmt.Sprint(err)
+	p.token.PIN = nil
+	url, err := c.storeURL()
+	p.store = url + fmt.Sprint(err)
+	policy, tests, err := c.loadPolicy()
+	p.policy = policy + tests + fmt.Sprint(err)
+	p.compat = fmt.Sprint(c.compat())
+	auth, err := c.authenticator(nil)
+	p.auth = fmt.Sprint(err)
+	if err == nil {
+		p.auth = fmt.Sprintf("%+v", auth.Options)
+	}
+	t, err := c.serverTLS(auth)
+	p.tls = fmt.Sprint(err)
+	if err == nil {
+		p.tls = fmt.Sprint(t.CipherSuites)
+	}
+	p.rest = fmt.Sprint(c.AdminSocket(), c.node(), c.KMIP, c.HTTPS)
+	return fmt.Sprintf("%+v", p)
+}
+
+// Every setting changes what some part of the server is made with. For the ports
+// and the node's name the parts take the setting itself.
+func TestEverySettingIsRead(t *testing.T) {
+	c := Defaults()
+	dir := t.TempDir()
+	if err := certs.Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	c.Dir = dir
+	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem"), filepath.Join(dir, "certs", "ca.pem")
+	eachSetting(reflect.ValueOf(&c).Elem(), "", func(path, bound string, v reflect.Value) {
+		was := reflect.New(v.Type()).Elem()
+		was.Set(v)
+		undo := func() {}
+		if path == "policy.tests" { // is read beside policy.file alone
+			file := filepath.Join(t.TempDir(), "p")
+			os.WriteFile(file, []byte("package x"), 0o600)
+			c.Policy.File = file
+			undo = func() { c.Policy.File = "" }
+		}
+		before := partsOf(&c)
+		switch v.Kind() {
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		case reflect.Int, reflect.Int64, reflect.Int32:
+			v.SetInt(v.Int() + 1_000_000)
+		case reflect.String:
+			v.SetString("/no/such/thing")
+		default:
+			switch v.Interface().(type) {
+			case []string:
+				v.Set(reflect.ValueOf([]string{"N"}))
+			case []authn.Mapping:
+				v.Set(reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n", SAN: "x"}}))
+			case map[string][]string:
+				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
+			default:
+				t.Errorf("%s: the test has no value of type %v; add one", path, v.Type())
+			}
+		}
+		if partsOf(&c) == before {
+			t.Errorf("%s changes nothing that a part of the server is made with; hand it on, and show it in parts", path)
+		}
+		v.Set(was)
+		undo()
+	})
+}
+
+// What a part is made with, it uses: each field of its options is read somewhere
+// in its package.
+func TestPartsUseTheirOptions(t *testing.T) {
+	for dir, options := range map[string]reflect.Type{
+		"../hsm": reflect.TypeFor[hsm.Config](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../core/engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Options](),
+	} {
+		used := map[string]bool{}
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(dir, err)
+		}
+		files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
+		for _, f := range files {
+			reads(t, f, used)
+		}
+		for i := range options.NumField() {
+			if name := options.Field(i).Name; !used[name] && name != "AllowSoftware" { // until the token's part asks for it
+				t.Errorf("%s is set and never read in %s: the setting has no effect", name, dir)
+			}
+		}
+	}
+}
+
+// reads notes the fields that a file reads: those that it selects anywhere but on
+// the left of an assignment.
+func reads(t *testing.T, path string, used map[string]bool) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[ast.Node]bool{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if a, ok := n.(*ast.AssignStmt); ok {
+			for _, l := range a.Lhs {
+				written[l] = true
+			}
+		}
+		if u, ok := n.(*ast.UnaryExpr); ok && u.Op == token.AND { // the address, for a default
+			written[u.X] = true
+		}
+		if s, ok := n.(*ast.SelectorExpr); ok && !written[s] {
+			used[s.Sel.Name] = true
+		}
+		return true
+	})
+}
