@@ -53,9 +53,10 @@ func isPrivate(kind core.KeyKind) bool {
 // least, and what is not so comes back padded without a word.
 func wrappable(n int) bool { return n >= 16 && n%8 == 0 }
 
-// keyBytes is the length of a symmetric key: 3DES counts 56 of 64 bits.
+// keyBytes is the length of a symmetric key. A 3DES length counts 56 of 64 bits, or
+// the parity bits too.
 func keyBytes(kind core.KeyKind, bits int) int {
-	if kind == core.KeyDES3 {
+	if kind == core.KeyDES3 && (bits == 112 || bits == 168) {
 		return bits / 7
 	}
 	return bits / 8

@@ -94,8 +94,69 @@ func (t *Token) withClear(ctx context.Context, k core.Key, f func(b []byte) erro
 	return f(b)
 }
 
+// canUse is suits for a row that has not been verified yet: a refusal that rests on
+// a tampered row says so.
+func (t *Token) canUse(k core.Key, alg core.CryptographicAlgorithm) error {
+	err := suits(k, alg)
+	if err == nil {
+		return nil
+	}
+	n, terr := t.of(k.Tenant)
+	if terr == nil {
+		terr = n.verify(k)
+	}
+	if terr != nil {
+		return terr
+	}
+	return err
+}
+
+// suits refuses, for every class alike, what a key is not there for: one that is
+// kept as it was registered, because its form is not read here, and a symmetric key
+// for another algorithm than its own.
+func suits(k core.Key, alg core.CryptographicAlgorithm) error {
+	kind := k.Material.Kind
+	if kind == core.KeyData && (k.Type == core.ObjectTypePrivateKey || k.Type == core.ObjectTypePublicKey) {
+		return core.Errorf(core.IllegalOperation, "object %s is kept as it was registered and cannot be used: its format, algorithm or curve is not known here", k.ID)
+	}
+	ok := true
+	switch alg {
+	case core.AlgorithmAES:
+		ok = kind == core.KeyAES
+	case core.AlgorithmDES3:
+		ok = kind == core.KeyDES3
+	case core.AlgorithmChaCha20, core.AlgorithmChaCha20Poly1305:
+		ok = isChaCha(k.Algorithm) && k.Material.Length == chachaKeyBytes
+	default:
+		if _, hmac := hmacMechanisms[alg]; hmac {
+			ok = kind != core.KeyPublic && !isPrivate(kind) // any secret; see MAC
+		}
+	}
+	if !ok {
+		return core.Errorf(core.BadCryptographicParameters, "object %s is no key for %v", k.ID, alg)
+	}
+	return nil
+}
+
+// symmetricAlgorithm is the cipher that is asked for; 0 for the halves of a pair.
+func symmetricAlgorithm(k core.Key, c *core.Cipher) core.CryptographicAlgorithm {
+	if k.Material.Kind == core.KeyPublic || isPrivate(k.Material.Kind) {
+		return 0
+	}
+	return c.Parameters.CryptographicAlgorithm
+}
+
+const chachaKeyBytes = 32
+
+func isChaCha(alg core.CryptographicAlgorithm) bool {
+	return alg == core.AlgorithmChaCha20 || alg == core.AlgorithmChaCha20Poly1305
+}
+
 // Encrypt encrypts with a symmetric key, or under a public one.
 func (t *Token) Encrypt(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
+	if err := t.canUse(k, symmetricAlgorithm(k, c)); err != nil {
+		return out, err
+	}
 	switch {
 	case k.Material.Kind == core.KeyPublic:
 		plan, err := soft.ResolveEncryption(c.Parameters)
@@ -143,11 +204,12 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher) 
 			return err
 		}
 		defer free()
+		if len(data) == 0 && plan.Tag == 0 { // nothing becomes nothing, as in soft; tokens refuse it
+			raw = []byte{}
+			return nil
+		}
 		if err := t.lib.EncryptInit(sh, mech, key); err != nil {
 			return err
-		}
-		if len(data) == 0 && plan.Tag == 0 {
-			return core.Errorf(core.InvalidField, "there is no data to encrypt")
 		}
 		raw, err = t.lib.Encrypt(sh, data)
 		return err
@@ -195,6 +257,9 @@ func (t *Token) cipherMechanism(p *soft.Plan, iv, aad []byte, use uint) ([]*p11.
 
 // Decrypt is the reverse.
 func (t *Token) Decrypt(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
+	if err := t.canUse(k, symmetricAlgorithm(k, c)); err != nil {
+		return out, err
+	}
 	switch {
 	case k.Material.Kind == core.KeyPublic:
 		return out, core.Errorf(core.IllegalOperation, "a public key does not decrypt; use its private key")
@@ -231,6 +296,9 @@ func (t *Token) decryptRaw(ctx context.Context, k core.Key, data []byte, mechani
 			return err
 		}
 		defer free()
+		if len(data) == 0 {
+			return nil
+		}
 		if err := t.lib.DecryptInit(sh, mech, key); err != nil {
 			return err
 		}
@@ -280,6 +348,9 @@ func (t *Token) decryptRSA(ctx context.Context, k core.Key, c *core.Cipher) (out
 // Sign signs with a private key in the token; class C Ed25519 keys, which the
 // token cannot unwrap, in memory.
 func (t *Token) Sign(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool) (sig []byte, where string, err error) {
+	if err := t.canUse(k, 0); err != nil {
+		return nil, "", err
+	}
 	if !isPrivate(k.Material.Kind) {
 		return nil, "", core.Errorf(core.IllegalOperation, "only private keys sign; object %s is none (a symmetric key makes a MAC)", k.ID)
 	}
@@ -356,6 +427,9 @@ func (t *Token) signRaw(ctx context.Context, k core.Key, mech []*p11.Mechanism, 
 
 // Verify checks a signature with a public key, in Go: nothing about it is secret.
 func (t *Token) Verify(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool, sig []byte) (ok bool, where string, err error) {
+	if err := t.canUse(k, 0); err != nil {
+		return false, "", err
+	}
 	if k.Material.Kind != core.KeyPublic {
 		return false, "", core.Errorf(core.IllegalOperation, "signatures are verified by public keys; object %s is none", k.ID)
 	}
@@ -386,6 +460,12 @@ func macAlgorithm(k core.Key, p core.CryptographicParameters) core.Cryptographic
 func (t *Token) MAC(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte) (mac []byte, where string, err error) {
 	alg := macAlgorithm(k, p)
 	block := alg == core.AlgorithmAES || alg == core.AlgorithmDES3
+	if _, hmac := hmacMechanisms[alg]; !hmac && !block {
+		return nil, "", core.Errorf(core.BadCryptographicParameters, "a key of algorithm %v makes no MAC by %v", k.Algorithm, alg)
+	}
+	if err := t.canUse(k, alg); err != nil {
+		return nil, "", err
+	}
 	if t.inCopy(&k) {
 		err = t.withClear(ctx, k, func(b []byte) (err error) {
 			if block {
@@ -398,19 +478,23 @@ func (t *Token) MAC(ctx context.Context, k core.Key, p core.CryptographicParamet
 		return mac, inMemory, err
 	}
 	m, ok := hmacMechanisms[alg]
-	switch {
-	case alg == core.AlgorithmAES && k.Material.Kind == core.KeyAES:
+	switch alg {
+	case core.AlgorithmAES:
 		m = p11.CKM_AES_CMAC
-	case alg == core.AlgorithmDES3 && k.Material.Kind == core.KeyDES3:
+	case core.AlgorithmDES3:
 		m = p11.CKM_DES3_CMAC
-	case !ok || k.Material.Kind != core.KeyGeneric:
-		return nil, "", core.Errorf(core.BadCryptographicParameters, "a key of algorithm %v makes no MAC by %v", k.Algorithm, alg)
 	}
 	if !t.has(m, p11.CKF_SIGN) {
 		return nil, "", core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v", alg)
 	}
+	if ok && k.Material.Kind != core.KeyGeneric {
+		return nil, "", core.Errorf(core.UnsupportedByHSM, "the HSM makes a MAC by %v with a key of such an algorithm alone; object %s is for %v", alg, k.ID, k.Algorithm)
+	}
 	if ok && k.Material.Length > 64 && k.Material.Length%8 != 0 {
 		return nil, "", core.Errorf(core.UnsupportedByHSM, "this HSM makes wrong MACs with keys of %d bytes", k.Material.Length)
+	}
+	if h, herr := soft.HMACHash(alg); ok && herr == nil && k.Material.Length < h.Size() && !filledUp(k) {
+		return nil, "", core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v with a key of %d bytes, which is shorter than the digest", alg, k.Material.Length)
 	}
 	mac, err = t.signRaw(ctx, k, []*p11.Mechanism{p11.NewMechanism(m, nil)}, data)
 	return mac, inToken, err

@@ -28,16 +28,22 @@ func (k *call) takeCertificate(o *core.ManagedObject, body *core.ObjectBody) err
 	case n > maxCertificateBytes:
 		return core.Errorf(core.InvalidField, "the Certificate Value has %d bytes; at most %d are taken", n, maxCertificateBytes)
 	}
+	if err := agreeCertificateBody(o, body); err != nil {
+		return err
+	}
 	o.Attributes = o.Attributes.Set(core.TagCertificateType, core.Enum(body.CertificateType)).
 		Set(core.TagCertificateLength, core.Int(int32(len(body.CertificateValue))))
 	if body.CertificateType == core.CertificateTypeX509 {
 		// A copy is parsed: the parser's result keeps slices of what it read, and
 		// the value is lent for the time of the request.
-		c, err := x509.ParseCertificate(bytes.Clone(body.CertificateValue))
+		c, key, err := readCertificate(bytes.Clone(body.CertificateValue))
 		if err != nil {
-			return core.Wrap(core.InvalidField, err, "the Certificate Value is no X.509 certificate in DER")
+			return err
 		}
-		describe(o, c)
+		if err := agreeCertificate(o, key); err != nil {
+			return err
+		}
+		describe(o, c, key)
 		if size := sizeOf(o.Attributes); size > maxAttributeBytes {
 			return tooLarge(size)
 		}
@@ -52,11 +58,13 @@ func (k *call) takeCertificate(o *core.ManagedObject, body *core.ObjectBody) err
 }
 
 // describe fills in what the certificate says of itself.
-func describe(o *core.ManagedObject, c *x509.Certificate) {
+func describe(o *core.ManagedObject, c *x509.Certificate, key publicKeyFacts) {
 	as := o.Attributes
-	alg, bits := publicKeyOf(c)
-	if alg != 0 && !as.Has(core.TagCryptographicAlgorithm) {
-		as = as.Set(core.TagCryptographicAlgorithm, core.Enum(alg)).Set(core.TagCryptographicLength, core.Int(int32(bits)))
+	if key.algorithm != 0 && !as.Has(core.TagCryptographicAlgorithm) {
+		as = as.Set(core.TagCryptographicAlgorithm, core.Enum(key.algorithm))
+	}
+	if key.bits != 0 && !as.Has(core.TagCryptographicLength) {
+		as = as.Set(core.TagCryptographicLength, core.Int(int32(key.bits)))
 	}
 	serial := c.SerialNumber.Bytes()
 	if len(serial) == 0 {
@@ -64,16 +72,16 @@ func describe(o *core.ManagedObject, c *x509.Certificate) {
 	}
 	issuer, subject := bytes.Clone(c.RawIssuer), bytes.Clone(c.RawSubject) // so that they do not hold the whole certificate in memory
 	der, _ := asn1.Marshal(c.SerialNumber)                                 // as in the certificate, like the names; an integer has a form
-	as = as.Set(core.TagX509CertificateIdentifier, core.Structure(
-		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)},
-		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(der)}))
-	as = as.Set(core.TagX509CertificateIssuer, core.Structure(core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)}))
-	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(subject)}))
 	as = as.Set(core.TagCertificateIdentifier, core.Structure(
 		core.Field{Tag: core.TagIssuer, Value: core.Text(c.Issuer.String())},
 		core.Field{Tag: core.TagSerialNumber, Value: core.Text(strings.ToUpper(hex.EncodeToString(serial)))}))
 	as = as.Set(core.TagCertificateIssuer, core.Structure(core.Field{Tag: core.TagCertificateIssuerDistinguishedName, Value: core.Text(c.Issuer.String())}))
 	as = as.Set(core.TagCertificateSubject, core.Structure(core.Field{Tag: core.TagCertificateSubjectDistinguishedName, Value: core.Text(c.Subject.String())}))
+	as = as.Set(core.TagX509CertificateIdentifier, core.Structure(
+		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)},
+		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(der)}))
+	as = as.Set(core.TagX509CertificateIssuer, core.Structure(core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)}))
+	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(subject)}))
 	if d, ok := signatureOf[c.SignatureAlgorithm]; ok {
 		as = as.Set(core.TagDigitalSignatureAlgorithm, core.Enum(d))
 	}

@@ -42,12 +42,12 @@ func FuzzCertificate(f *testing.F) {
 		f.Add(der)
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
-		c, err := x509.ParseCertificate(der)
+		c, key, err := readCertificate(der)
 		if err != nil {
 			return
 		}
 		var o core.ManagedObject
-		describe(&o, c)
+		describe(&o, c, key)
 		for _, a := range o.Attributes {
 			if r := core.RuleOf(a.Tag); r == nil || a.Tag.Info().Kind != a.Value.Kind {
 				t.Errorf("%v is a %v", a.Tag, a.Value.Kind)

@@ -120,7 +120,7 @@ var symmetricSizes = map[core.CryptographicAlgorithm]struct {
 	usual int64
 }{
 	core.AlgorithmAES:              {core.KeyAES, []int64{128, 192, 256}, 256},
-	core.AlgorithmDES3:             {core.KeyDES3, []int64{112, 168}, 168},
+	core.AlgorithmDES3:             {core.KeyDES3, []int64{112, 128, 168, 192}, 168},
 	core.AlgorithmHMACSHA1:         {core.KeyGeneric, nil, 160},
 	core.AlgorithmHMACSHA224:       {core.KeyGeneric, nil, 224},
 	core.AlgorithmHMACSHA256:       {core.KeyGeneric, nil, 256},

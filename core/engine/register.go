@@ -101,7 +101,11 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if err != nil {
 		return err
 	}
-	n, err := k.Formats.Normalize(in.ObjectType, kb, class)
+	said := *kb
+	if said.Algorithm == 0 { // which may stand in the attributes alone
+		said.Algorithm = o.Algorithm()
+	}
+	n, err := k.Formats.Normalize(in.ObjectType, &said, class)
 	if err != nil {
 		return err
 	}
@@ -165,35 +169,6 @@ func (k *call) classOfRegistered(o *core.ManagedObject) (core.Class, error) {
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
 	setProtection(o, core.ClassC)
 	return core.ClassC, nil
-}
-
-// agree brings attributes and key block together and refuses a contradiction.
-func agree(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
-	alg := n.Algorithm
-	if alg == 0 {
-		alg = kb.Algorithm
-	}
-	if given := o.Algorithm(); given != 0 && alg != 0 && !sameAlgorithm(given, alg) {
-		return core.Errorf(core.InvalidField, "the Cryptographic Algorithm is given as %v and the key is for %v", given, alg)
-	} else if given == 0 && alg != 0 {
-		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(alg))
-	}
-	given := o.Attributes.Num(core.TagCryptographicLength)
-	if given != 0 && n.Length != 0 && given != int64(n.Length) && given != int64(kb.Length) {
-		return core.Errorf(core.InvalidField, "the Cryptographic Length is given as %d and the key has %d bits", given, n.Length)
-	}
-	if given == 0 && n.Length != 0 {
-		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(int32(n.Length)))
-	}
-	return nil
-}
-
-// sameAlgorithm lets the three names of elliptic curve keys stand for one another.
-func sameAlgorithm(a, b core.CryptographicAlgorithm) bool {
-	ec := func(x core.CryptographicAlgorithm) bool {
-		return x == core.AlgorithmEC || x == core.AlgorithmECDSA || x == core.AlgorithmECDH
-	}
-	return a == b || (ec(a) && ec(b))
 }
 
 // takeData seals bytes that are no key under the tenant's D.
@@ -299,11 +274,8 @@ func (k *call) takeWrapped(o *core.ManagedObject, kb *core.KeyBlock) error {
 // wrappedSpec must take algorithm and length from what the client says: the
 // bytes cannot be looked at.
 func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error) {
-	if o.Algorithm() == 0 && kb.Algorithm != 0 {
-		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(kb.Algorithm))
-	}
-	if !o.Attributes.Has(core.TagCryptographicLength) && kb.Length != 0 {
-		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(kb.Length))
+	if err := agree(o, &core.Normalized{}, kb); err != nil {
+		return core.KeySpec{}, err
 	}
 	if !o.Attributes.Has(core.TagCryptographicLength) {
 		return core.KeySpec{}, core.Errorf(core.InvalidField, "a wrapped key needs its Cryptographic Length")

@@ -73,7 +73,7 @@ func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock)
 	if len(n.Bytes) == 0 {
 		return n, core.Errorf(core.InvalidField, "the key has no bytes")
 	}
-	n.Length, n.Kind = symmetricBits(kb.Algorithm, len(n.Bytes)), core.KeyData
+	n.Length, n.Kind = 8*len(n.Bytes), core.KeyData
 	if t != core.ObjectTypeSymmetricKey {
 		return n, nil
 	}
@@ -89,15 +89,11 @@ func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock)
 	return n, nil
 }
 
-// symmetricBits is the Cryptographic Length: for 3DES without the parity bits.
-func symmetricBits(alg core.CryptographicAlgorithm, n int) int {
-	if alg == core.AlgorithmDES3 && n%8 == 0 {
-		return n * 7
-	}
-	return n * 8
-}
-
 func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, error) {
+	spki := kb.Format == core.KeyFormatTypeX509 || kb.Format == core.KeyFormatTypePKCS8
+	if (keptAsGiven(kb.Format) && kb.Format != core.KeyFormatTypePKCS12) || (spki && unreadPublic(kb.Material)) {
+		return asGiven(n, kb, core.ClassC, nil)
+	}
 	pub, err := parsePublic(kb)
 	if err != nil {
 		return n, err
@@ -166,6 +162,9 @@ func (Formats) Render(clear []byte, m *core.Material, alg core.CryptographicAlgo
 	case core.KeyPublic:
 		return renderPublic(clear, want, kb)
 	}
+	if !symmetricFormat(m.Format) && want != m.Format {
+		return unrenderable(want)
+	}
 	switch want {
 	case m.Format, core.KeyFormatTypeRaw, core.KeyFormatTypeOpaque:
 		if kb.Material = clear; want != core.KeyFormatTypeTransparentSymmetricKey {
@@ -177,6 +176,11 @@ func (Formats) Render(clear []byte, m *core.Material, alg core.CryptographicAlgo
 		return nil
 	}
 	return unrenderable(want)
+}
+
+// symmetricFormat reports whether a format holds bytes that may also be given as Raw.
+func symmetricFormat(f core.KeyFormatType) bool {
+	return f == core.KeyFormatTypeRaw || f == core.KeyFormatTypeOpaque || f == core.KeyFormatTypeTransparentSymmetricKey
 }
 
 func unrenderable(want core.KeyFormatType) error {

@@ -16,14 +16,22 @@ import (
 // is tried by crypto/x509 besides, which computes what it lacks; of the others no
 // copy is made but the one that is returned.
 func normalizePrivate(n core.Normalized, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
+	if keptAsGiven(kb.Format) {
+		return asGiven(n, kb, class, nil)
+	}
 	k, err := readPrivate(kb)
+	if isUnread(err) && kb.Transparent == nil {
+		return asGiven(n, kb, class, err)
+	}
 	if err != nil {
 		if core.CodeOf(err) == core.InvalidField {
 			err = invalid("the Key Material is no private key in format %v: %v", kb.Format, err)
 		}
 		return n, err
 	}
-	k.describe(&n)
+	if err := k.describe(&n); err != nil {
+		return n, err
+	}
 	if class != core.ClassC && k.kind == core.KeyRSA && k.rsa[coefficient] == nil {
 		return n, invalid("an RSA private key that shall be Sensitive or not Extractable needs Prime Exponent P, Prime Exponent Q and CRT Coefficient: to compute them here would leave copies of the key in memory")
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"errors"
 	"math/big"
 	"math/bits"
 
@@ -101,9 +102,23 @@ func invalid(format string, args ...any) error {
 	return core.Errorf(core.InvalidField, format, args...)
 }
 
+// unread is an error of key bytes that have a form, but one that is not read here:
+// encrypted, on another curve or of another algorithm. They are kept as they came.
+type unread struct{ error }
+
+func (u unread) Unwrap() error { return u.error }
+
+func isUnread(err error) bool {
+	_, ok := errors.AsType[unread](err)
+	return ok
+}
+
 var (
 	errNoDER    = invalid("it is no DER of that form, or something follows it")
-	errCurve    = invalid("its curve is none of P-224, P-256, P-384 and P-521")
+	errCurve    = unread{invalid("its curve is none of P-224, P-256, P-384 and P-521")}
+	errNoCurve  = invalid("it names no curve")
+	errPassword = unread{invalid("it is encrypted under a password")}
+	errKind     = unread{invalid("its algorithm is none of RSA, EC and Ed25519")}
 	errMulti    = invalid("RSA keys of more than two primes are not kept")
 	errTogether = invalid("its numbers do not belong together")
 )
@@ -158,6 +173,9 @@ func readPKCS8(der cryptobyte.String) (*private, error) {
 	var seq, alg, oid, key, ignored, rest cryptobyte.String
 	var version int
 	var attributes, public bool
+	if encryptedPKCS8(der) {
+		return nil, errPassword
+	}
 	if !der.ReadASN1(&seq, asn1.SEQUENCE) || !der.Empty() || !seq.ReadASN1Integer(&version) || !seq.ReadASN1(&alg, asn1.SEQUENCE) ||
 		!alg.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !seq.ReadASN1(&key, asn1.OCTET_STRING) ||
 		!seq.ReadOptionalASN1(&ignored, &attributes, asn1.Tag(0).ContextSpecific().Constructed()) ||
@@ -178,6 +196,13 @@ func readPKCS8(der cryptobyte.String) (*private, error) {
 	return k, nil
 }
 
+// encryptedPKCS8 reports whether der is an EncryptedPrivateKeyInfo (RFC 5958 §3).
+func encryptedPKCS8(der cryptobyte.String) bool {
+	var seq, alg, oid, data cryptobyte.String
+	return der.ReadASN1(&seq, asn1.SEQUENCE) && der.Empty() && seq.ReadASN1(&alg, asn1.SEQUENCE) && alg.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) &&
+		seq.ReadASN1(&data, asn1.OCTET_STRING) && len(data) > 0 && seq.Empty()
+}
+
 // readInner reads a key by its algorithm's identifier and parameters; exact is
 // whether those are as we write them.
 func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
@@ -194,7 +219,7 @@ func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
 	case bytes.Equal(oid, oidEC):
 		var name cryptobyte.String
 		if !parameters.ReadASN1(&name, asn1.OBJECT_IDENTIFIER) || !parameters.Empty() {
-			return nil, errCurve
+			return nil, errNoCurve
 		}
 		c := curveByOID(name)
 		if c == nil {
@@ -208,7 +233,7 @@ func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
 		}
 		k = &private{kind: core.KeyEd25519, d: seed, exact: true}
 	default:
-		return nil, invalid("its algorithm is none of RSA, EC and Ed25519")
+		return nil, errKind
 	}
 	return k, err
 }
@@ -227,14 +252,17 @@ func readSEC1(der cryptobyte.String, outer *namedCurve) (*private, error) {
 	k := &private{kind: core.KeyEC, curve: outer, d: d}
 	if named {
 		if !inside.ReadASN1(&name, asn1.OBJECT_IDENTIFIER) || !inside.Empty() {
-			return nil, errCurve
+			return nil, errNoCurve
 		}
 		if k.curve = curveByOID(name); outer != nil && k.curve != outer {
 			return nil, errTogether
 		}
+		if k.curve == nil {
+			return nil, errCurve
+		}
 	}
 	if k.curve == nil {
-		return nil, errCurve
+		return nil, errNoCurve
 	}
 	if pointed {
 		var bits cryptobyte.String
@@ -418,18 +446,24 @@ func SeedOf(pkcs8 []byte) ([]byte, error) {
 	return k.d, nil
 }
 
-// describe fills in what is known of the key.
-func (k *private) describe(n *core.Normalized) {
+// describe fills in what is known of the key. The algorithm that the Key Block gave
+// must be one of the key's.
+func (k *private) describe(n *core.Normalized) (err error) {
+	given := n.Algorithm
 	n.Kind = k.kind
 	switch k.kind {
 	case core.KeyRSA:
+		err = agrees(given, core.AlgorithmRSA)
 		n.Algorithm, n.Length = core.AlgorithmRSA, bitLen(k.rsa[modulus])
 	case core.KeyEC:
+		err = agrees(given, core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH)
 		n.Length, n.Curve = k.curve.curve.Params().BitSize, k.curve.name
-		if n.Algorithm == 0 {
+		if given == 0 {
 			n.Algorithm = core.AlgorithmEC
 		}
 	case core.KeyEd25519:
+		err = agrees(given, core.AlgorithmEd25519, core.AlgorithmEC) // 1.x has no name for it
 		n.Algorithm, n.Length, n.Curve = core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
 	}
+	return err
 }

@@ -13,6 +13,8 @@ func checkRSA(k *rsa.PublicKey) error {
 	switch {
 	case k.N.BitLen() > maxModulus:
 		return core.Errorf(core.InvalidField, "the RSA key has %d bits; %d is the most", k.N.BitLen(), maxModulus)
+	case k.N.BitLen() < minModulus:
+		return core.Errorf(core.InvalidField, "the RSA key has %d bits; %d is the least", k.N.BitLen(), minModulus)
 	case k.N.Sign() <= 0 || k.N.Bit(0) == 0:
 		return core.Errorf(core.InvalidField, "the RSA key's Modulus is not odd and positive")
 	case k.E < 3 || k.E%2 == 0:
