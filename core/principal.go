@@ -51,4 +51,8 @@ type Caller struct {
 	RequestID string // ours, one a request message
 	ClientRef string // Client Correlation Value or REST request header, for the record only
 	Undo      *Undo  // not nil: the batch may have to be undone, so remember how
+
+	// Room asks the door for memory before so many bytes of an answer are made; it
+	// may wait. nil: there is room.
+	Room func(bytes int) error
 }

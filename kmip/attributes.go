@@ -180,6 +180,10 @@ func (c *coder) readAttribute1(it item, a *core.Attribute, indexed *bool) {
 
 // attributeValue checks a value against its attribute's type and keeps it.
 func (c *coder) attributeValue(n core.AttributeName, it item) core.Value {
+	if have := len(it.value); have > MaxAttributeBytes && !c.client {
+		c.fail(core.Errorf(core.InvalidField, "the value of an attribute has %d bytes; at most %d are taken", have, MaxAttributeBytes))
+		return core.Value{}
+	}
 	if n.Tag != 0 {
 		typed := it
 		typed.tag = n.Tag
@@ -280,7 +284,7 @@ func (c *coder) readAttribute2(f item, a *core.Attribute) {
 		c.text(core.TagVendorIdentification, &a.Vendor, true)
 		c.text(core.TagAttributeName, &a.Name, true)
 		if v, ok := c.field(core.TagAttributeValue, core.KindAny, true); ok {
-			a.Value = v.valueOf()
+			a.Value = c.attributeValue(core.AttributeName{Vendor: a.Vendor, Name: a.Name}, v)
 		}
 	})
 }

@@ -27,6 +27,7 @@ const (
 
 // Bounds on lengths in bytes. Byte strings are bounded by the message alone.
 const (
+	MaxAttributeBytes  = 66 * 1024 // of an attribute's value as it is sent; the engine takes 64 KiB
 	MaxTextBytes       = 64 * 1024 // of a text that is a field of its own; those in attributes have the engine's bound
 	MaxIdentifierBytes = 2048      // of a Unique Identifier
 	MaxBatchIDBytes    = 2048      // of a Unique Batch Item ID, which is echoed

@@ -8,8 +8,9 @@ import (
 // payloads are read one by one later, so that a bad one fails its own item
 // alone (KMIP 1.2 §11.1). Everything in it aliases the message.
 type Request struct {
-	Header Header
-	Items  []RequestItem
+	Header  Header
+	Items   []RequestItem
+	Decoded int // bytes that its values take when they are read, about
 }
 
 // Header is the request header (KMIP 1.4 §7.2, 2.1 §8.2).
@@ -55,7 +56,8 @@ func ParseRequest(msg []byte) (Request, error) {
 // Parse is ParseRequest into a Request whose room is used again.
 func (r *Request) Parse(msg []byte) error {
 	*r = Request{Items: r.Items[:0]}
-	if _, err := validate(msg, MaxItems, MaxFields); err != nil {
+	var err error
+	if r.Decoded, err = validate(msg, MaxItems, MaxFields); err != nil {
 		return err
 	}
 	top, _ := next(msg)

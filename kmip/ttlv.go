@@ -54,9 +54,14 @@ func Validate(msg []byte) error {
 	return err
 }
 
-// validate returns how many items the message has. It refuses more than maxItems,
-// and more than maxFields directly in one structure.
-func validate(msg []byte, maxItems, maxFields int) (items int, err error) {
+// itemBytes is what an item takes in memory when it is read, beside its text or
+// bytes: as an attribute, or as a field of a value.
+const itemBytes = 160
+
+// validate returns about how many bytes the values of the message take when they
+// are read. It refuses more than maxItems, and more than maxFields directly in one
+// structure.
+func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 	if len(msg) > MaxMessageBytes {
 		return 0, malformed("the message has %d bytes; at most %d are taken", len(msg), MaxMessageBytes)
 	}
@@ -64,7 +69,7 @@ func validate(msg []byte, maxItems, maxFields int) (items int, err error) {
 		end    int // where the structure ends
 		fields int // it has so far
 	}
-	depth := 0
+	depth, items := 0, 0
 	for at := 0; at < len(msg) || depth > 0; {
 		for depth > 0 && at == open[depth-1].end {
 			depth--
@@ -77,21 +82,21 @@ func validate(msg []byte, maxItems, maxFields int) (items int, err error) {
 			in := &open[depth-1]
 			end = in.end
 			if in.fields++; in.fields > maxFields {
-				return items, malformed("a structure has more than %d fields, the last of them %v", maxFields, tagAt(msg[at:]))
+				return 0, malformed("a structure has more than %d fields, the last of them %v", maxFields, tagAt(msg[at:]))
 			}
 		} else if at > 0 {
-			return items, malformed("%d bytes follow the message", len(msg)-at)
+			return 0, malformed("%d bytes follow the message", len(msg)-at)
 		}
 		if items++; items > maxItems {
-			return items, malformed("the message has more than %d items", maxItems)
+			return 0, malformed("the message has more than %d items", maxItems)
 		}
 		kind, length, err := checkHeader(msg[at:end])
 		if err != nil {
-			return items, err
+			return 0, err
 		}
 		if kind == core.KindStructure {
 			if depth == MaxDepth {
-				return items, malformed("the message is nested more than %d deep", MaxDepth)
+				return 0, malformed("the message is nested more than %d deep", MaxDepth)
 			}
 			at += headerBytes
 			open[depth].end, open[depth].fields = at+length, 0
@@ -99,14 +104,14 @@ func validate(msg []byte, maxItems, maxFields int) (items int, err error) {
 			continue
 		}
 		if err := checkValue(kind, msg[at+headerBytes:at+headerBytes+padded(length)], length, msg[at:]); err != nil {
-			return items, err
+			return 0, err
 		}
 		at += headerBytes + padded(length)
 	}
 	if len(msg) == 0 {
 		return 0, malformed("the message is empty")
 	}
-	return items, nil
+	return 0, nil
 }
 
 // checkHeader reads the header at the start of b, which ends where its parent does.

@@ -15,6 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // Config is the whole of a server's settings: docs/config.sample.yaml shows
@@ -75,6 +76,9 @@ type Config struct {
 		Write       time.Duration `yaml:"write" bound:"10ms..1h"`
 		Operation   time.Duration `yaml:"operation" bound:"10ms..1h"`
 		Search      time.Duration `yaml:"search" bound:"10ms..1h"` // of one Locate, after which it ends with an error
+
+		MemoryTotalMiB        int `yaml:"memory_total_mib" bound:"32..1048576"`         // of messages and answers that are worked on
+		MemoryPerPrincipalMiB int `yaml:"memory_per_principal_mib" bound:"16..1048576"` // of them of one principal, over all its connections
 	} `yaml:"limits"`
 
 	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
@@ -90,6 +94,7 @@ func Defaults() Config {
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second
+	c.Limits.MemoryTotalMiB, c.Limits.MemoryPerPrincipalMiB = 256, 64
 	return c
 }
 
@@ -152,8 +157,16 @@ func (c *Config) check() error {
 	if c.Policy.File != "" && c.Policy.Tests == "" {
 		errs = append(errs, errors.New("policy.tests must be set beside policy.file: a policy without tests is not activated"))
 	}
+	if c.Limits.MemoryPerPrincipalMiB > c.Limits.MemoryTotalMiB {
+		errs = append(errs, fmt.Errorf("limits.memory_per_principal_mib is %d and may not be more than limits.memory_total_mib, which is %d", c.Limits.MemoryPerPrincipalMiB, c.Limits.MemoryTotalMiB))
+	}
 	errs = append(errs, checkBounds(c)...)
 	return errors.Join(errs...)
+}
+
+// memory is what the doors share for messages and answers.
+func (c *Config) memory() *bounds.Memory {
+	return bounds.NewMemory(int64(c.Limits.MemoryTotalMiB)<<20, int64(c.Limits.MemoryPerPrincipalMiB)<<20)
 }
 
 func holdsPassword(text string) bool {

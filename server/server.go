@@ -184,6 +184,8 @@ func readPolicy(path string) (string, error) {
 
 func (s *Server) openEngine(ctx context.Context) error {
 	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) })
+	memory := s.cfg.memory()
+	m.WatchMemory(func() (used, waiting, refused int64) { u := memory.Usage(); return u.Used, u.Waiting, u.Refusals })
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
 		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	s.sealer.Serve(s.engine)
@@ -196,9 +198,9 @@ func (s *Server) openEngine(ctx context.Context) error {
 	if err := s.reconcile(ctx, true); err != nil {
 		return err
 	}
-	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
+	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
-	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
+	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(handshakes{s}, "", 0)
 	return nil
 }

@@ -124,6 +124,7 @@ type parts struct {
 	store    string
 	policy   string
 	compat   string
+	memory   string
 	rest     string
 }
 
@@ -147,6 +148,7 @@ func partsOf(c *Config) string {
 	if err == nil {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
+	p.memory = fmt.Sprint(c.memory().Bounds())
 	p.rest = fmt.Sprint(c.AdminSocket(), c.node(), c.KMIP, c.HTTPS)
 	return fmt.Sprintf("%+v", p)
 }

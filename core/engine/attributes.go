@@ -24,6 +24,9 @@ func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttribute
 		}
 		named[n] = true
 	}
+	if err := k.room(roomOf(o)); err != nil {
+		return out, err
+	}
 	out.ID = o.ID
 	if len(in.Names) == 0 {
 		out.Attributes, err = k.shown(o)
@@ -31,6 +34,14 @@ func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttribute
 		out.Attributes, err = k.named(o, in.Names)
 	}
 	return out, err
+}
+
+// attributeBytes is what an attribute takes in memory beside its values.
+const attributeBytes = 128
+
+// roomOf is about what the attributes of o take in an answer.
+func roomOf(o *core.ManagedObject) int {
+	return sizeOf(o.Attributes) + attributeBytes*len(o.Attributes)
 }
 
 // shown lists o's attributes as of now: the state as dates have moved it, and
@@ -97,6 +108,9 @@ func (e *Engine) GetAttributeList(ctx context.Context, c *core.Caller, in *core.
 func (k *call) getAttributeList(in *core.GetAttributeListInput) (out core.GetAttributeListOutput, err error) {
 	o, err := k.object(in.ID)
 	if err != nil {
+		return out, err
+	}
+	if err := k.room(attributeBytes * len(o.Attributes)); err != nil {
 		return out, err
 	}
 	out.ID = o.ID

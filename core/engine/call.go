@@ -108,6 +108,14 @@ func (k *call) end(err error) error {
 	return err
 }
 
+// room asks for memory before so many bytes of the answer are made.
+func (k *call) room(bytes int) error {
+	if k.caller.Room == nil {
+		return nil
+	}
+	return k.caller.Room(bytes)
+}
+
 // lasting is a context that does not end with the request: what has been done
 // is recorded, whoever has gone away meanwhile. It is not derived from the
 // request's, because that would be an allocation for each use of a key, and no

@@ -62,6 +62,9 @@ func mayLeave(o *core.ManagedObject, wrapped bool) error {
 // getClear fills the answer with clear bytes, which out.Secret owns.
 func (k *call) getClear(o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
 	if o.Type == core.ObjectTypeTemplate {
+		if err := k.room(roomOf(o)); err != nil {
+			return err
+		}
 		out.Object.Template = contentOf(o)
 		return nil
 	}
@@ -77,6 +80,9 @@ func (k *call) getClear(o *core.ManagedObject, in *core.GetInput, out *core.GetO
 // reveal puts the clear bytes into a secret that dies with a failed operation.
 func (k *call) reveal(o *core.ManagedObject, out *core.GetOutput) error {
 	if err := k.keysOf(o); err != nil {
+		return err
+	}
+	if err := k.room(max(o.Material.Length, len(o.Material.Blob), len(o.Material.TTLV))); err != nil {
 		return err
 	}
 	s := core.NewSecret()

@@ -20,6 +20,12 @@ const (
 	maxSearches   = 256 // searches of one tenant that wait for their next page
 )
 
+// Memory is asked for as an answer grows, for so many identifiers at a time.
+const (
+	roomStep     = 512
+	locatedBytes = 64
+)
+
 // defaultSearchTime is how long one Locate may take where no setting says so.
 const defaultSearchTime = 10 * time.Second
 
@@ -162,8 +168,12 @@ func (s *search) consider(o *core.ManagedObject) error {
 		return err
 	case s.in.GroupMember == core.ObjectGroupMemberGroupMemberDefault:
 		s.choose(o)
-	default:
-		s.take(o)
+		return nil
+	}
+	had := len(s.ids)
+	s.take(o)
+	if n := len(s.ids); n > had && n%roomStep == 0 {
+		return s.room(roomStep * locatedBytes)
 	}
 	return nil
 }

@@ -22,6 +22,13 @@ func (k *call) cipher(s *stream, o *core.ManagedObject, c *core.Cipher, encrypt 
 		k.record.Where = r.Where
 		return r, err
 	}
+	held := len(c.Data)
+	if s != nil {
+		held += len(s.data)
+	}
+	if err := k.room(held); err != nil {
+		return r, nil, err
+	}
 	if s == nil {
 		r, err = do(c)
 		return r, nil, err

@@ -22,6 +22,9 @@ func (k *call) getWrapped(o *core.ManagedObject, in *core.GetInput, out *core.Ge
 	if err := k.keysOf(o); err != nil {
 		return err
 	}
+	if err := k.room(max(o.Material.Length, len(o.Material.Blob), len(o.Material.TTLV))); err != nil {
+		return err
+	}
 	kb := &out.Object.KeyBlock
 	if spec.Encoding == core.EncodingOptionNoEncoding {
 		err = k.wrapBytes(o, with, p, in, kb)

@@ -37,6 +37,7 @@ type Options struct {
 	Auth    Authenticator
 	Health  func(r *http.Request) Health
 	Metrics http.Handler
+	Memory  *bounds.Memory // shared by the doors; nil: without bound, for tests
 
 	Operation time.Duration // until its client is told that the outcome is not known
 }
@@ -127,7 +128,13 @@ func (s *service) wrap(to route) http.HandlerFunc {
 			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
 			return
 		}
-		out, err := s.within(to, c, r)
+		m, err := s.reserve(c, r)
+		if err != nil {
+			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, err))
+			return
+		}
+		defer m.free()
+		out, err := s.within(to, c, r, m)
 		if err != nil {
 			fail(w, id, err)
 			return
@@ -144,7 +151,7 @@ func (s *service) wrap(to route) http.HandlerFunc {
 // into the HSM cannot be ended from outside. The work's context ends with the
 // connection: net/http does not see a client go away that has sent something
 // behind its request.
-func (s *service) within(to route, c *core.Caller, r *http.Request) (any, error) {
+func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (any, error) {
 	type result struct {
 		out any
 		err error
@@ -153,6 +160,7 @@ func (s *service) within(to route, c *core.Caller, r *http.Request) (any, error)
 	defer leave()
 	back := make(chan result, 1)
 	go func() {
+		defer m.free()
 		defer func() {
 			if p := recover(); p != nil {
 				slog.Error("rest", "request", c.RequestID, "panic", p)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // batch is one request message being answered (KMIP 1.4 §4, §6, §7; 2.1 §6, §9).
@@ -29,6 +30,8 @@ type batch struct {
 	ends        []int    // where those of each item end
 	limit       int      // Maximum Response Size in bytes
 	item        *kmip.RequestItem
+	counted     int             // bytes of the answer that are reserved
+	roomFor     func(int) error // the method room, made once
 
 	get core.GetInput
 	got core.GetOutput
@@ -38,7 +41,11 @@ type batch struct {
 // keptRoom bounds the identifiers whose room is kept for other messages.
 const keptRoom = 1024
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
+var batches = sync.Pool{New: func() any {
+	b := new(batch)
+	b.roomFor = b.answerRoom
+	return b
+}}
 
 // respond appends the answer to a message to buf.
 func (c *conn) respond(ctx context.Context, msg []byte, err error, buf []byte) ([]byte, bool) {
@@ -54,7 +61,7 @@ func (c *conn) respond(ctx context.Context, msg []byte, err error, buf []byte) (
 		told = nil
 	}
 	clear(told[:cap(told)])
-	*b = batch{req: kmip.Request{Items: items[:0]}, told: told[:0], ends: b.ends[:0]}
+	*b = batch{req: kmip.Request{Items: items[:0]}, told: told[:0], ends: b.ends[:0], roomFor: b.roomFor}
 	batches.Put(b)
 	return out, keep
 }
@@ -71,9 +78,12 @@ func (b *batch) requestID() string {
 // run answers a message into buf. keep is false when the connection must end
 // because framing is lost.
 func (b *batch) run(msg []byte, err error, buf []byte) (out []byte, keep bool) {
-	b.caller = core.Caller{Principal: b.principal, Door: core.DoorKMIP, Address: b.peer, RequestID: b.requestID()}
+	b.caller = core.Caller{Principal: b.principal, Door: core.DoorKMIP, Address: b.peer, RequestID: b.requestID(), Room: b.roomFor}
 	if err == nil {
 		err = b.req.Parse(msg)
+	}
+	if err == nil {
+		err = b.held.Reserve(b.ctx, b.req.Decoded)
 	}
 	v := b.answerVersion()
 	b.caller.Version = v
@@ -200,6 +210,7 @@ func (b *batch) items() {
 			b.told = b.told[:told]
 		}
 		b.ends = append(b.ends, len(b.told))
+		b.count()
 		if err == nil {
 			continue
 		}
@@ -211,6 +222,24 @@ func (b *batch) items() {
 	}
 	if undo {
 		b.server.Engine.Keep(b.ctx, b.caller.Undo)
+	}
+}
+
+// answerRoom reserves memory for so many bytes of an answer, as values and in the
+// message. It is [core.Caller.Room].
+func (b *batch) answerRoom(bytes int) error {
+	err := b.held.Reserve(b.ctx, 2*bytes)
+	if err == nil && 2*bytes > bounds.FreeBytes {
+		b.counted += bytes
+	}
+	return err
+}
+
+// count counts what many small answers have made of the message.
+func (b *batch) count() {
+	if more := b.resp.Size() - b.counted; more > bounds.FreeBytes {
+		b.held.Take(more)
+		b.counted += more
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // conn is one connection. It is served by one goroutine; requests that arrive
@@ -25,6 +26,8 @@ type conn struct {
 	cert      *x509.Certificate
 	idle      atomic.Bool        // waiting for a message's first byte
 	wrote     time.Time          // when the last answer went out
+	account   *bounds.Account    // of the principal's memory
+	held      bounds.Hold        // the memory of the message that is worked on
 	answered  chan bool          // from the worker: whether the connection goes on
 	task      task               // what the worker does
 	leave     context.CancelFunc // ends the work that is done for the connection
@@ -82,9 +85,16 @@ func (c *conn) one(ctx context.Context) bool {
 		c.server.workers.do(job{ctx: ctx, conn: c, err: err}) // framing is lost: answer, then close
 		return false
 	}
+	if err := c.held.Reserve(ctx, n); err != nil {
+		c.server.refused("memory")
+		c.server.workers.do(job{ctx: ctx, conn: c, err: err}) // what follows is not read: answer, then close
+		return false
+	}
+	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Read))
 	in := buffers.Get().(*[]byte)
 	if !c.readBody(in, header[:], n) {
 		putBuffer(in)
+		c.held.Release()
 		return false
 	}
 	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in})

@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // Limits bound what clients may do. Zero values are safe defaults.
@@ -64,7 +65,7 @@ type Authenticator interface {
 // Watcher sees what happens at the door, for metrics. Nil methods are not called.
 type Watcher struct {
 	Opened, Closed func()
-	Refused        func(why string) // "connections", "peer", "handshake", "identity"
+	Refused        func(why string) // "connections", "peer", "handshake", "identity", "memory"
 }
 
 // Server is the KMIP door. Make it with its exported fields, then Serve.
@@ -75,6 +76,7 @@ type Server struct {
 	Limits  Limits
 	Log     *slog.Logger
 	Watch   Watcher
+	Memory  *bounds.Memory         // shared by the doors; nil: without bound, for tests
 	Lenient bool                   // ignore unknown fields of requests
 	Compat  map[string]core.TagSet // by principal: attributes left out when all are asked for
 
@@ -185,6 +187,10 @@ func (s *Server) handshake(ctx context.Context, c *conn) bool {
 		return false
 	}
 	c.principal, c.cert = p, state.PeerCertificates[0]
+	if s.Memory != nil {
+		c.account = s.Memory.Open(p.Tenant, p.ID)
+		c.held.For(c.account)
+	}
 	return true
 }
 
@@ -202,6 +208,9 @@ func (s *Server) login(ctx context.Context, c *conn, state *tls.ConnectionState,
 
 func (s *Server) forget(c *conn) {
 	c.close()
+	if c.account != nil {
+		c.account.Close()
+	}
 	s.mu.Lock()
 	delete(s.conns, c)
 	if s.perPeer[c.peer]--; s.perPeer[c.peer] <= 0 {

@@ -51,6 +51,7 @@ func (w *workers) run(j job) {
 
 // safely answers a job; a panic ends the connection and nothing else.
 func (c *conn) safely(j job) (keep bool) {
+	defer c.held.Release()
 	var msg []byte
 	if j.msg != nil {
 		defer putBuffer(j.msg)

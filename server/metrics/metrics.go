@@ -49,6 +49,19 @@ func gauge(name, help string, f func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 }
 
+// WatchMemory has each scrape ask for the memory of messages and answers: bytes in
+// use, requests that wait for some, and requests that were refused for want of it.
+func (m *Metrics) WatchMemory(usage func() (used, waiting, refused int64)) {
+	figure := func(pick func(used, waiting, refused int64) int64) func() float64 {
+		return func() float64 { return float64(pick(usage())) }
+	}
+	m.registry.MustRegister(
+		gauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on.", figure(func(used, _, _ int64) int64 { return used })),
+		gauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(_, waiting, _ int64) int64 { return waiting })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_memory_refused_total", Help: "Requests that were refused for want of memory."},
+			figure(func(_, _, refused int64) int64 { return refused })))
+}
+
 // Observe is engine.Options.Observe.
 func (m *Metrics) Observe(o engine.Observation) {
 	code := ""
