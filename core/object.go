@@ -122,12 +122,34 @@ type Key struct {
 	Material  *Material
 }
 
-// TenantKey is one of the keys that a tenant has in the token. State is
-// "pending" until the token has it for certain.
-type TenantKey struct {
-	Tenant  string
-	Purpose string // "N", "X", "C", "D", "R"
-	Epoch   int    // from 1
-	Token   []byte // CKA_ID, 16 random bytes
-	State   string // "pending", "active", "retired"
+// KeyPurposes are the keys of a set, in the order in which they are made: one
+// key that wraps keys for each class, D for data, R for the seals of rows and
+// nothing else, V for derivation, and the spare S.
+var KeyPurposes = []string{"N", "X", "C", "D", "R", "V", "S"}
+
+// States of a set of keys.
+const (
+	KeySetPending = "pending" // the token may lack some of its keys; nothing is sealed under it
+	KeySetActive  = "active"
+	KeySetRetired = "retired" // was never finished, and is not used
+)
+
+// MaxKeyEpoch is the largest epoch of a tenant's keys: seals have two bytes for it.
+const MaxKeyEpoch = 1<<16 - 1
+
+// KeySet is a set of seven keys in the token that belongs to one tenant for
+// good. Its number is in the labels of its keys.
+type KeySet struct {
+	Number int64 // from 1; number 0 is the system set, which no row names
+	Tenant string
+	Epoch  int    // from 1, within the tenant
+	State  string // KeySetPending, KeySetActive or KeySetRetired
+	Checks []byte // check values of the keys; the HSM makes and compares them; nil while pending
+}
+
+// Installation is one keyreeve: its database and its token bear the same ID.
+type Installation struct {
+	ID      string // 32 hex digits, random
+	Created int64  // Unix seconds
+	Checks  []byte // check values of the keys of the system set
 }

@@ -30,8 +30,16 @@ type Store interface {
 	// Commits of many callers may share one sync.
 	Commit(ctx context.Context, c *Change) error
 
-	// TenantKeys lists the keys of a tenant, of every tenant when it is "".
-	TenantKeys(ctx context.Context, tenant string) ([]TenantKey, error)
+	// InstallationID returns what the database says of itself, which nothing
+	// vouches for: the keys that could are found by it. ItemNotFound if keyreeve
+	// init has not been run on the database.
+	InstallationID(ctx context.Context) (string, error)
+
+	// Installation returns the row of the installation, sealed by the system set.
+	Installation(ctx context.Context) (Installation, error)
+
+	// KeySets lists the sets of a tenant, of every tenant when it is "".
+	KeySets(ctx context.Context, tenant string) ([]KeySet, error)
 
 	// Intents lists what was begun and not finished.
 	Intents(ctx context.Context) ([]Intent, error)
@@ -72,13 +80,15 @@ type Filter struct {
 
 // Change is one atomic step of the store.
 type Change struct {
-	Insert     []*ManagedObject // Version 1; Seq is assigned and written back
-	Update     []*ManagedObject // Version is the new one; a row that is not at Version-1, or has another Seq, fails all with Conflict
-	Delete     []*ManagedObject // Undo of an Insert; the row must be at Version and Seq
-	TenantKeys []TenantKey      // inserted, or moved on to State
-	Begin      []Intent
-	Finish     []string // ids of intents
-	Entries    []Entry
+	Insert  []*ManagedObject // Version 1; Seq is assigned and written back
+	Update  []*ManagedObject // Version is the new one; a row that is not at Version-1, or has another Seq, fails all with Conflict
+	Delete  []*ManagedObject // Undo of an Insert; the row must be at Version and Seq
+	KeySets []KeySet         // inserted, or moved on from pending; Conflict if number or epoch is another set's
+	Begin   []Intent
+	Finish  []string // ids of intents
+	Entries []Entry
+
+	Installation *Installation // inserted; Conflict if the database has one
 
 	// Wipe says that the change removes key material, which must soon be gone from
 	// the files of an embedded database too.
@@ -183,11 +193,16 @@ type HSM interface {
 	// Forget drops cached handles and memory copies of an object.
 	Forget(tenant, id string)
 
-	// MakeTenantKey makes one; it is an error if the token has an object with that CKA_ID.
-	MakeTenantKey(ctx context.Context, k TenantKey) error
-	// LoadTenantKeys finds a tenant's active keys in the token and checks their
-	// templates; without it no other method works for the tenant.
-	LoadTenantKeys(ctx context.Context, keys []TenantKey) error
+	// MakeKeySet makes the keys of a set that the token lacks, and returns the
+	// check values of all. It destroys nothing. The code is ObjectAlreadyExists if
+	// the token has an object in the place of a key that is not as it was made.
+	MakeKeySet(ctx context.Context, s KeySet) (checks []byte, err error)
+	// KeySetExists reports whether the token has a key of the set with this number.
+	KeySetExists(ctx context.Context, number int64) (bool, error)
+	// LoadKeySets finds all active sets of one or more tenants in the token and
+	// compares attributes and check values of every key. Without it no other method
+	// works for a tenant.
+	LoadKeySets(ctx context.Context, sets []KeySet) error
 	// DestroyObject removes a token object; one that is not there is no error.
 	DestroyObject(ctx context.Context, token []byte) error
 	// Objects lists the CKA_IDs of keyreeve's objects in the token.

@@ -27,12 +27,21 @@ type attempt struct {
 
 var keyWrap = []*p11.Mechanism{p11.NewMechanism(ckmAESKeyWrap, nil)}
 
-// tryBreaches makes a KEK of a class with the very template of a tenant's and
-// returns what the token wrongly allowed.
+// tryBreaches makes a KEK of a class with the very template of a set's and
+// returns what the token wrongly allowed. The key is made as generateKey makes
+// it, but in the session.
 func (t *Token) tryBreaches(sh p11.SessionHandle, purpose string) []string {
-	mech, tmpl, err := tenantTemplate(purpose)
+	mech, tmpl, err := setAttributes(purpose)
 	if err != nil {
 		return []string{err.Error()}
+	}
+	if t.inPlace {
+		kek, err := t.generateSealed(sh, mech, tmpl, false)
+		if err != nil {
+			return []string{fmt.Sprintf("does not take the KEK's template with CKA_COPYABLE=0 (%v)", err)}
+		}
+		defer t.lib.DestroyObject(sh, kek)
+		return t.attack(sh, purpose, kek)
 	}
 	first, err := t.lib.GenerateKey(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, tmpl)
 	if err != nil {
@@ -179,7 +188,7 @@ func changes() (list []attempt) {
 		{"MODIFIABLE", func() *p11.Attribute { return p11.NewAttribute(p11.CKA_MODIFIABLE, true) }},
 		{"COPYABLE", func() *p11.Attribute { return p11.NewAttribute(p11.CKA_COPYABLE, true) }},
 		{"UNWRAP_TEMPLATE", func() *p11.Attribute {
-			return p11.NewAttribute(ckaUnwrapTemplate, nestedTemplate(p11.CKA_SENSITIVE, false))
+			return p11.NewAttribute(ckaUnwrapTemplate, nestedTemplate(flag{p11.CKA_SENSITIVE, false}))
 		}},
 		{"ALLOWED_MECHANISMS", func() *p11.Attribute { return mechanismList(p11.CKM_AES_ECB) }},
 	} {

@@ -146,7 +146,7 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 		}
 		defer t.admin.give()
 		start = t.starts.Load()
-		found, err = t.find(sh, k.Material.Token)
+		found, err = t.findObject(sh, &k)
 		return err
 	})
 	if err != nil {
@@ -235,7 +235,7 @@ func (t *Token) toWrap(sh p11.SessionHandle, k core.Key, raw, ttlv []byte) (p11.
 		h, err := t.unwrap(sh, k, generic, k.Material.TTLV)
 		return h, true, err
 	case k.Material.Mode == core.ModeResident:
-		found, err := t.find(sh, k.Material.Token)
+		found, err := t.findObject(sh, &k)
 		if err == nil && len(found) != 1 {
 			err = core.Errorf(core.TokenUnavailable, "the token has %d objects for %s, not one", len(found), k.ID)
 		}

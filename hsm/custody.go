@@ -119,7 +119,7 @@ func (t *Token) newKeyTemplate(k *core.Key, s core.KeySpec, n int) []*p11.Attrib
 	var more []*p11.Attribute
 	if s.Mode == core.ModeResident {
 		sensitive, extractable, flags = s.Class != core.ClassC, s.Class != core.ClassN, usesOf(k.Mask, class == p11.CKO_PRIVATE_KEY)
-		more = append(more, p11.NewAttribute(p11.CKA_ID, s.Token), p11.NewAttribute(p11.CKA_LABEL, "keyreeve/"+k.Tenant+"/object/"+k.ID))
+		more = append(more, p11.NewAttribute(p11.CKA_ID, s.Token), p11.NewAttribute(p11.CKA_LABEL, t.objectLabel(k)))
 	}
 	if class == p11.CKO_SECRET_KEY && s.Kind != core.KeyDES3 {
 		more = append(more, p11.NewAttribute(p11.CKA_VALUE_LEN, n))
@@ -452,7 +452,7 @@ func (t *Token) takeIn(sh p11.SessionHandle, k core.Key, s core.KeySpec, m *core
 	tmpl := template(class, typ, true, true, nil)
 	if m.Mode == core.ModeResident {
 		tmpl = template(class, typ, s.Class != core.ClassC, s.Class != core.ClassN, usesOf(k.Mask, false),
-			p11.NewAttribute(p11.CKA_ID, s.Token), p11.NewAttribute(p11.CKA_LABEL, "keyreeve/"+k.Tenant+"/object/"+k.ID))
+			p11.NewAttribute(p11.CKA_ID, s.Token), p11.NewAttribute(p11.CKA_LABEL, t.objectLabel(&k)))
 	}
 	h, err := t.glue.createSecret(sh, tmpl, carried)
 	if err != nil {
@@ -555,7 +555,7 @@ func (t *Token) sealData(ctx context.Context, k core.Key, m *core.Material, b []
 		return err
 	}
 	m.Wrap, m.Epoch = formatGCM, n.newest["D"]
-	iv := make([]byte, 12)
+	iv := make([]byte, gcmIVBytes)
 	rand.Read(iv)
 	err = t.do(ctx, "seal data", func(sh p11.SessionHandle) error {
 		n, err := t.of(k.Tenant)
@@ -566,13 +566,7 @@ func (t *Token) sealData(ctx context.Context, k core.Key, m *core.Material, b []
 		if err != nil {
 			return err
 		}
-		params := p11.NewGCMParams(iv, dataIdentity(k, m), 128)
-		defer params.Free()
-		if err := t.lib.EncryptInit(sh, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, d); err != nil {
-			return err
-		}
-		ct, err := t.lib.Encrypt(sh, nonEmpty(b))
-		m.Blob = append(append(make([]byte, 0, 12+len(ct)), iv...), ct...)
+		m.Blob, err = t.gcmSeal(sh, d, iv, dataIdentity(k, m), nonEmpty(b))
 		return err
 	})
 	if err == nil {
@@ -580,6 +574,26 @@ func (t *Token) sealData(ctx context.Context, k core.Key, m *core.Material, b []
 		m.MAC = n.seal(k)
 	}
 	return err
+}
+
+// gcmSeal encrypts by AES-GCM and returns the IV, then ciphertext and tag. The IV
+// is read back from the parameters: some tokens ignore the one that they are
+// given and write their own there.
+func (t *Token) gcmSeal(s p11.SessionHandle, key p11.ObjectHandle, iv, aad, data []byte) ([]byte, error) {
+	params := p11.NewGCMParams(iv, aad, 128)
+	defer params.Free()
+	if err := t.lib.EncryptInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, key); err != nil {
+		return nil, err
+	}
+	ct, err := t.lib.Encrypt(s, data)
+	if err != nil {
+		return nil, err
+	}
+	used := params.IV()
+	if len(used) != len(iv) {
+		return nil, core.Errorf(core.UnsupportedByHSM, "the HSM used an IV of %d bytes where %d were asked for", len(used), len(iv))
+	}
+	return append(append(make([]byte, 0, len(iv)+len(ct)), used...), ct...), nil
 }
 
 // nonEmpty stands in for data of no bytes, which the binding cannot pass: one

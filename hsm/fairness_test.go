@@ -23,8 +23,9 @@ func behalf(tenant, id string) context.Context {
 func slowToken(t *testing.T) (*faulty, map[string]core.Key) {
 	t.Helper()
 	f := openFaulty(t, func(c *hsm.Config) { c.Copies = -1 })
-	for _, tenant := range []string{"flood", "quiet"} {
-		if err := f.LoadTenantKeys(ctx, hsmtest.TenantKeys(t, f.Token, tenant)); err != nil {
+	for i, tenant := range []string{"flood", "quiet"} {
+		set := hsmtest.KeySet(t, f.Token, int64(i+2), tenant) // set 1 is the tenant default's
+		if err := f.LoadKeySets(ctx, []core.KeySet{set}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,6 +76,38 @@ static ulong_t randomBytes(functions_t *f, ulong_t session, unsigned char *out, 
 	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t))f->fn[fnGenerateRandom])(session, out, n);
 }
 
+// maxNested bounds the attributes of a template inside a template, maxNestedValue
+// the bytes of each.
+enum { maxNested = 16, maxNestedValue = 8 };
+
+// readNested reads a template inside a template: which attributes, then their
+// lengths, then their values, one behind the other in steps of maxNestedValue.
+static ulong_t readNested(functions_t *f, ulong_t session, ulong_t object, ulong_t type, ulong_t *n, ulong_t *types, ulong_t *lengths, unsigned char *values) {
+	ulong_t (*get)(ulong_t, ulong_t, attribute_t *, ulong_t) = (ulong_t (*)(ulong_t, ulong_t, attribute_t *, ulong_t))f->fn[fnGetAttributeValue];
+	attribute_t inner[maxNested], a = { type, 0, 0 };
+	memset(inner, 0, sizeof inner);
+	*n = 0;
+	ulong_t rv = get(session, object, &a, 1);
+	if (rv) return rv;
+	if (a.length % sizeof *inner || a.length > sizeof inner) return 0x150; // CKR_BUFFER_TOO_SMALL
+	if (!a.length) return 0;
+	ulong_t count = a.length / sizeof *inner;
+	a.value = inner;
+	if ((rv = get(session, object, &a, 1))) return rv;
+	for (ulong_t i = 0; i < count; i++) {
+		if (inner[i].length > maxNestedValue) return 0x150;
+		inner[i].value = values + i * maxNestedValue;
+	}
+	a.length = count * sizeof *inner;
+	if ((rv = get(session, object, &a, 1))) return rv;
+	for (ulong_t i = 0; i < count; i++) {
+		if (inner[i].length > maxNestedValue) return 0x150;
+		types[i] = inner[i].type; lengths[i] = inner[i].length;
+	}
+	*n = count;
+	return 0;
+}
+
 // nested builds an array of attributes, each one byte or none, for templates
 // inside templates. It stays in C memory for as long as the process lives.
 static attribute_t *nested(ulong_t n, ulong_t *types, unsigned char *values) {
@@ -90,6 +122,7 @@ static attribute_t *nested(ulong_t n, ulong_t *types, unsigned char *values) {
 import "C"
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"runtime"
@@ -180,14 +213,37 @@ func (g *glue) random(s p11.SessionHandle, buf []byte) error {
 	return rv(C.randomBytes(g.list, C.ulong_t(s), (*C.uchar)(&buf[0]), C.ulong_t(len(buf))))
 }
 
+// readTemplate reads CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE, of which the
+// binding returns pointers. Absent and empty are the same.
+func (g *glue) readTemplate(s p11.SessionHandle, o p11.ObjectHandle, attribute uint) (map[uint][]byte, error) {
+	var n C.ulong_t
+	var types, lengths [C.maxNested]C.ulong_t
+	var values [C.maxNested * C.maxNestedValue]byte
+	if err := rv(C.readNested(g.list, C.ulong_t(s), C.ulong_t(o), C.ulong_t(attribute), &n, &types[0], &lengths[0], (*C.uchar)(&values[0]))); err != nil {
+		return nil, err
+	}
+	out := make(map[uint][]byte, n)
+	for i := range int(n) {
+		at := i * C.maxNestedValue
+		out[uint(types[i])] = bytes.Clone(values[at : at+int(lengths[i])])
+	}
+	return out, nil
+}
+
+// flag is a Boolean attribute of a template inside a template.
+type flag struct {
+	attribute uint
+	value     bool
+}
+
 // nestedTemplate is the value of CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE: an
 // array of Boolean attributes in C memory. Few are ever made, so none is freed.
-func nestedTemplate(pairs ...any) []byte {
-	n := len(pairs) / 2
+func nestedTemplate(flags ...flag) []byte {
+	n := len(flags)
 	types, values := make([]C.ulong_t, n), make([]byte, n)
-	for i := range n {
-		types[i] = C.ulong_t(pairs[2*i].(int))
-		if pairs[2*i+1].(bool) {
+	for i, f := range flags {
+		types[i] = C.ulong_t(f.attribute)
+		if f.value {
 			values[i] = 1
 		}
 	}

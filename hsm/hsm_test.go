@@ -476,14 +476,7 @@ func TestConcurrentUseAndRestart(t *testing.T) {
 	if err := use(token, keys[0]); core.CodeOf(err) != core.TokenUnavailable {
 		t.Errorf("a closed token: %v", err)
 	}
-	again := hsmtest.Open(t, cfg)
-	var tk []core.TenantKey
-	for i, p := range []string{"N", "X", "C", "D", "R"} {
-		tk = append(tk, core.TenantKey{Tenant: "default", Purpose: p, Epoch: 1, Token: append([]byte("default---------------")[:15], byte(i))})
-	}
-	if err := again.LoadTenantKeys(ctx, tk); err != nil {
-		t.Fatal(err)
-	}
+	again := hsmtest.Open(t, cfg, "default")
 	for _, k := range keys {
 		if err := use(again, k); err != nil {
 			t.Errorf("%s after a restart: %v", k.ID, err)

@@ -98,7 +98,7 @@ func TestImportedPrivateKeysProveThemselves(t *testing.T) {
 		all[c.Params().Name] = imported{core.KeyEC, good, true}
 		all[c.Params().Name+", another's point"] = imported{core.KeyEC, bad, false}
 	}
-	before, err := token.Objects(ctx)
+	before, err := token.Labels(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestImportedPrivateKeysProveThemselves(t *testing.T) {
 			}
 		}
 	}
-	after, err := token.Objects(ctx)
+	after, err := token.Labels(ctx)
 	if err != nil || len(after)-len(before) != kept {
 		t.Errorf("%d objects came into the token, not %d: %v", len(after)-len(before), kept, err)
 	}

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,16 +14,22 @@ import (
 func TestReapSparesTheNewLibrary(t *testing.T) {
 	ctx := context.Background()
 	tok := devToken(t)
+	id := strings.Repeat("0", 32)
+	if _, err := tok.MakeSystemSet(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.OpenInstallation(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	var number int64
 	load := func(name string) {
-		var keys []core.TenantKey
-		for i, p := range []string{"N", "X", "C", "D", "R"} {
-			k := core.TenantKey{Tenant: name, Purpose: p, Epoch: 1, Token: append([]byte(name + "---------------")[:15], byte(i)), State: "active"}
-			if err := tok.MakeTenantKey(ctx, k); err != nil {
-				t.Fatal(err)
-			}
-			keys = append(keys, k)
+		number++
+		set := core.KeySet{Number: number, Tenant: name, Epoch: 1, State: core.KeySetActive}
+		var err error
+		if set.Checks, err = tok.MakeKeySet(ctx, set); err != nil {
+			t.Fatal(err)
 		}
-		if err := tok.LoadTenantKeys(ctx, keys); err != nil {
+		if err := tok.LoadKeySets(ctx, []core.KeySet{set}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,8 +69,8 @@ func TestReapSparesTheNewLibrary(t *testing.T) {
 	}
 	tok.life.over()
 	<-done
-	left, err := tok.Objects(ctx)
-	if err != nil || len(left) != 15 {
-		t.Errorf("%d of 15 tenant keys are left in the token (%v)", len(left), err)
+	left, err := tok.Labels(ctx)
+	if err != nil || len(left) != 4*len(core.KeyPurposes) {
+		t.Errorf("%d keys of 4 sets are left in the token (%v)", len(left), err)
 	}
 }

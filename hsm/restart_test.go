@@ -21,7 +21,7 @@ func TestHandlesDoNotOutliveTheLibrary(t *testing.T) {
 		m, _, err := f.Generate(ctx, k, spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256))
 		keys = append(keys, keep(t, k, m, err))
 	}
-	before, err := f.Objects(ctx)
+	before, err := f.Labels(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestHandlesDoNotOutliveTheLibrary(t *testing.T) {
 	if err := soon(func() error { return f.Random(ctx, make([]byte, 16)) }); err != nil {
 		t.Error("after:", err)
 	}
-	after, err := f.Objects(ctx)
+	after, err := f.Labels(ctx)
 	t.Logf("token objects before %d, after %d (%v)", len(before), len(after), err)
 	if len(after) != len(before) {
 		t.Errorf("%d of %d token objects are left", len(after), len(before))

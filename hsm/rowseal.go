@@ -7,6 +7,8 @@ import (
 	"hash"
 	"sync"
 
+	p11 "github.com/miekg/pkcs11"
+
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -90,4 +92,22 @@ func noRowKeys(tenant string, epoch int) error {
 
 func errSeal() error {
 	return core.Errorf(core.CryptographicFailure, "a row of the database does not match its seal; restore it from a backup and find out who can write the database")
+}
+
+// deriveRowKeys has the token derive the keys of MACs by HMAC of fixed texts.
+func (t *Token) deriveRowKeys(s p11.SessionHandle, root p11.ObjectHandle) (k rowKeys, err error) {
+	for _, d := range []struct {
+		text string
+		key  *macKey
+	}{{materialMACText, &k.material}, {rowSealText, &k.row}} {
+		if err := t.lib.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, root); err != nil {
+			return k, err
+		}
+		b, err := t.lib.Sign(s, []byte(d.text))
+		if err != nil {
+			return k, err
+		}
+		*d.key = newMACKey(b)
+	}
+	return k, nil
 }

@@ -47,13 +47,34 @@ func (t *Token) selfTest(ctx context.Context) error {
 		if err := t.knownAnswer(sh); err != nil {
 			return err
 		}
-		for _, purpose := range []string{"N", "X"} {
-			for _, breach := range t.tryBreaches(sh, purpose) {
-				t.refusals = append(t.refusals, notEnforced+"under "+purpose+" the token "+breach)
-			}
-		}
+		t.refusals = append(t.refusals, t.chooseBirth(sh)...)
 		return nil
 	})
+}
+
+// chooseBirth decides how keys of sets come into the token, and returns what it
+// does not enforce. They are copied into it, unless that is what breaks the
+// promise and making them in place does not.
+func (t *Token) chooseBirth(sh p11.SessionHandle) []string {
+	copied := t.breaches(sh)
+	if len(copied) == 0 {
+		return nil
+	}
+	t.inPlace = true
+	inPlace := t.breaches(sh)
+	if t.inPlace = len(inPlace) == 0; t.inPlace {
+		return nil
+	}
+	return copied
+}
+
+func (t *Token) breaches(sh p11.SessionHandle) (out []string) {
+	for _, purpose := range []string{"N", "X"} {
+		for _, breach := range t.tryBreaches(sh, purpose) {
+			out = append(out, notEnforced+"under "+purpose+" the token "+breach)
+		}
+	}
+	return out
 }
 
 // knownAnswer holds key wrap to RFC 3394 §4.6.

@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ const DefaultSessions = 8
 type Config struct {
 	Module string // path of the PKCS#11 library
 	Label  string // token label
-	Serial string // token serial number; "" takes any with the label
+	Serial string // token serial number; "" if only one token has the label
 	PIN    func() (string, error)
 
 	Sessions      int           // logged-in sessions in the pool; 0: DefaultSessions
@@ -90,7 +91,10 @@ type Token struct {
 
 	tenantsMu sync.RWMutex
 	tenants   map[string]*tenant
-	known     map[string][]core.TenantKey // to load again after a reconnect
+	known     map[string][]core.KeySet // to load again after a reconnect
+
+	installation string // set once, by OpenInstallation, before anything is served
+	inPlace      bool   // keys of sets are made in the token, not copied into it: see generateKey
 
 	reads    reads
 	handles  *handles
@@ -108,7 +112,7 @@ var (
 // Open loads the library, finds the token, logs in once and runs the self-test.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
 	cfg = cfg.withDefaults()
-	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.TenantKey{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait)}
+	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.KeySet{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait)}
 	if t.lib = p11.New(cfg.Module); t.lib == nil {
 		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
 	}
@@ -150,6 +154,9 @@ func (t *Token) connect() error {
 	if t.keeper, err = t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION); err != nil {
 		return core.Wrap(core.TokenUnavailable, err, "token %q opens no session", t.cfg.Label)
 	}
+	if err := t.sameToken(); err != nil {
+		return err
+	}
 	if err := t.login(); err != nil {
 		return err
 	}
@@ -158,34 +165,56 @@ func (t *Token) connect() error {
 	return t.probe()
 }
 
-// findSlot finds the token by label and serial: slot numbers change.
+// findSlot finds the token by label and serial: slot numbers change. Without a
+// serial there must be only one of the label, since no PIN is tried on a token
+// that was not meant. After the first time the serial is that of the first time.
 func (t *Token) findSlot() error {
 	slots, err := t.lib.GetSlotList(true)
 	if err != nil {
 		return core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library lists no slots")
 	}
-	var there []string
+	serial := cmp.Or(t.cfg.Serial, t.info.SerialNumber)
+	var there, serials []string
 	for _, s := range slots {
 		info, err := t.lib.GetTokenInfo(s)
 		switch {
 		case err != nil:
 		case info.Flags&p11.CKF_TOKEN_INITIALIZED == 0:
 			there = append(there, "one that is not initialised")
-		case info.Label == t.cfg.Label && (t.cfg.Serial == "" || info.SerialNumber == t.cfg.Serial):
+		case info.Label == t.cfg.Label && (serial == "" || info.SerialNumber == serial):
 			t.slot, t.info = s, info
-			return nil
+			serials = append(serials, info.SerialNumber)
 		default:
 			there = append(there, fmt.Sprintf("%q with serial %s", info.Label, info.SerialNumber))
 		}
 	}
-	return t.noToken(there)
+	switch len(serials) {
+	case 0:
+		return t.noToken(serial, there)
+	case 1:
+		return nil
+	}
+	t.info = p11.TokenInfo{}
+	return core.Errorf(core.TokenUnavailable, "%d tokens are labelled %q, with the serials %s; set hsm.serial to the one that is meant. No PIN was tried", len(serials), t.cfg.Label, strings.Join(serials, " and "))
+}
+
+// sameToken refuses a slot whose token was exchanged after it was found.
+func (t *Token) sameToken() error {
+	info, err := t.lib.GetTokenInfo(t.slot)
+	if err != nil {
+		return core.Wrap(core.TokenUnavailable, err, "token %q cannot be looked at again; no PIN was tried", t.cfg.Label)
+	}
+	if info.Label != t.info.Label || info.SerialNumber != t.info.SerialNumber {
+		return core.Errorf(core.TokenUnavailable, "the token in slot %d is %q with serial %s now, not %q with serial %s; no PIN was tried", t.slot, info.Label, info.SerialNumber, t.info.Label, t.info.SerialNumber)
+	}
+	return nil
 }
 
 // noToken says which token was looked for, and which are there instead.
-func (t *Token) noToken(there []string) error {
+func (t *Token) noToken(serial string, there []string) error {
 	asked, see := fmt.Sprintf("%q", t.cfg.Label), "hsm.token"
-	if t.cfg.Serial != "" {
-		asked, see = asked+" with serial "+t.cfg.Serial, "hsm.token and hsm.serial"
+	if serial != "" {
+		asked, see = asked+" with serial "+serial, "hsm.token and hsm.serial"
 	}
 	if there == nil {
 		there = []string{"none"}

@@ -40,14 +40,15 @@ type Config struct {
 	HSM struct {
 		Module        string        `yaml:"module" bound:"file"`     // path of the PKCS#11 library
 		Token         string        `yaml:"token" bound:"label"`     // token label
-		Serial        string        `yaml:"serial" bound:"serial"`   // "": any with the label
+		Serial        string        `yaml:"serial" bound:"serial"`   // "": if only one token has the label
 		PINFile       string        `yaml:"pin_file" bound:"secret"` // one of the two
 		PINEnv        string        `yaml:"pin_env" bound:"variable"`
-		Sessions      int           `yaml:"sessions" bound:"1..1024"`     // logged-in sessions; one tenant gets three quarters of them at most
-		Handles       int           `yaml:"handles" bound:"1..1000000"`   // keys kept unwrapped in the token
-		Copies        int           `yaml:"copies" bound:"-1|1..1000000"` // class C keys kept in locked memory; -1: none
-		CopyTTL       time.Duration `yaml:"copy_ttl" bound:"-1s|1s..24h"` // how long; -1s: none
-		AllowSoftware bool          `yaml:"allow_software"`               // class C keys may be used in Go where the token lacks a mechanism
+		Sessions      int           `yaml:"sessions" bound:"1..1024"`      // logged-in sessions; one tenant gets three quarters of them at most
+		Handles       int           `yaml:"handles" bound:"1..1000000"`    // keys kept unwrapped in the token
+		Copies        int           `yaml:"copies" bound:"-1|1..1000000"`  // class C keys kept in locked memory; -1: none
+		CopyTTL       time.Duration `yaml:"copy_ttl" bound:"-1s|1s..24h"`  // how long; -1s: none
+		MaxTenants    int           `yaml:"max_tenants" bound:"1..100000"` // sets of 7 keys that the token may hold for tenants
+		AllowSoftware bool          `yaml:"allow_software"`                // class C keys may be used in Go where the token lacks a mechanism
 	} `yaml:"hsm"`
 
 	Store struct {
@@ -91,6 +92,7 @@ func Defaults() Config {
 	var c Config
 	c.KMIP, c.HTTPS = "0.0.0.0:5696", "0.0.0.0:8443"
 	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = hsm.DefaultSessions, 4096, 8192, time.Minute
+	c.HSM.MaxTenants = 1000
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/authz"
@@ -88,7 +89,7 @@ func doctorStore(ctx context.Context, cfg Config, token *hsm.Token, running bool
 			sealer = token
 		}
 		if s, err = store.Open(ctx, url, sealer); err == nil {
-			err = belongs(ctx, s, token)
+			err = ownKeys(ctx, s, token)
 			damaged, derr := engine.DamagedCertificates(ctx, s)
 			sayDamaged(damaged, derr, say)
 			s.Close()
@@ -115,24 +116,19 @@ func (keyless) CheckSeal(string, []byte, []byte) error { return errKeyless }
 
 var errKeyless = core.Errorf(core.TokenUnavailable, "the seals of the database cannot be checked without the HSM")
 
-// belongs tries whether the token holds the keys of the database's tenants.
-func belongs(ctx context.Context, s core.Store, token *hsm.Token) error {
-	all, err := s.TenantKeys(ctx, "")
-	if err != nil || token == nil {
+// ownKeys tries whether the token holds the keys of the database's tenants.
+func ownKeys(ctx context.Context, s core.Store, token *hsm.Token) error {
+	if token == nil {
+		return nil
+	}
+	if err := belongs(ctx, token, s); err != nil {
 		return err
 	}
-	active := map[string][]core.TenantKey{}
-	for _, k := range all {
-		if k.State == "active" {
-			active[k.Tenant] = append(active[k.Tenant], k)
-		}
+	sets, err := s.KeySets(ctx, "")
+	if err != nil {
+		return err
 	}
-	for _, keys := range active {
-		if err := token.LoadTenantKeys(ctx, keys); err != nil {
-			return err
-		}
-	}
-	return nil
+	return token.LoadKeySets(ctx, slices.DeleteFunc(sets, func(s core.KeySet) bool { return s.State != core.KeySetActive }))
 }
 
 func doctorToken(ctx context.Context, cfg Config, say func(string, error, string)) *hsm.Token {

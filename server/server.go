@@ -82,7 +82,7 @@ func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) er
 // Start starts a server; it serves until Stop.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg, log: log, fail: make(chan error, 3)}
-	for _, step := range []func(context.Context) error{s.harden, s.openToken, s.openStore, s.openPolicy, s.openEngine, s.openDoors} {
+	for _, step := range []func(context.Context) error{s.harden, s.openToken, s.openStore, s.openInstallation, s.openPolicy, s.openEngine, s.openDoors} {
 		if err := step(ctx); err != nil {
 			s.Stop(context.Background())
 			return nil, err
@@ -117,7 +117,13 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.sealer = engine.NewRowSealer(s.token)
-	s.store, err = store.Open(ctx, url, s.sealer)
+	open := store.Open
+	if s.cfg.dev != nil {
+		open = store.Create
+	}
+	if s.store, err = open(ctx, url, s.sealer); core.CodeOf(err) == core.ItemNotFound {
+		return alsoToken(ctx, s.token, err)
+	}
 	return err
 }
 
@@ -187,7 +193,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	memory := s.cfg.memory()
 	m.WatchMemory(func() (used, waiting, refused int64) { u := memory.Usage(); return u.Used, u.Waiting, u.Refusals })
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
-		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	s.sealer.Serve(s.engine)
 	if err := s.loadTenants(ctx); err != nil {
 		return err
@@ -238,22 +244,12 @@ func (l lazyAuth) Principal(t *tls.ConnectionState) (*core.Principal, error) {
 func (l lazyAuth) Revoked(c *x509.Certificate) bool { return l.auth.Revoked(c) }
 
 // loadTenants loads the keys of every tenant there is, and makes those of the
-// tenant default on a new database.
+// tenant default if it has none.
 func (s *Server) loadTenants(ctx context.Context) error {
-	keys, err := s.store.TenantKeys(ctx, "")
-	if err != nil {
+	if err := s.engine.LoadTenants(ctx); err != nil {
 		return err
 	}
-	tenants := map[string]bool{"default": true}
-	for _, k := range keys {
-		tenants[k.Tenant] = true
-	}
-	for t := range tenants {
-		if err := s.engine.EnsureTenant(ctx, t); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.engine.EnsureTenant(ctx, "default")
 }
 
 func (s *Server) reconcile(ctx context.Context, atStart bool) error {

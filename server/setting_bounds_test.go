@@ -149,7 +149,7 @@ func partsOf(c *Config) string {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
 	p.memory = fmt.Sprint(c.memory().Bounds())
-	p.rest = fmt.Sprint(c.AdminSocket(), c.node(), c.KMIP, c.HTTPS)
+	p.rest = fmt.Sprint(c.AdminSocket(), c.node(), c.KMIP, c.HTTPS, c.HSM.MaxTenants)
 	return fmt.Sprintf("%+v", p)
 }
 

@@ -53,13 +53,20 @@ func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
 			step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
 			step{text: deleteObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"})
 	}
-	for i := range c.TenantKeys {
-		k := &c.TenantKeys[i]
-		seal, err := s.sealSystem(keyRow(k))
+	if i := c.Installation; i != nil {
+		seal, err := s.sealSystem(installationRow(i))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, step{text: upsertKey, args: []any{k.Tenant, k.Purpose, k.Epoch, k.Token, k.State, seal}, rows: one(otherKey(*k)), doing: "write a tenant key"})
+		out = append(out, step{text: insertSite, args: []any{i.ID, i.Created, i.Checks, seal}, refused: otherInstallation(), doing: "write the installation"})
+	}
+	for i := range c.KeySets {
+		k := &c.KeySets[i]
+		seal, err := s.sealSystem(setRow(k))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, step{text: upsertSet, args: []any{k.Number, k.Tenant, k.Epoch, k.State, nullable(k.Checks), seal}, rows: one(otherSet(*k)), refused: otherSet(*k), doing: "write a set of keys"})
 	}
 	for _, id := range c.Finish {
 		s := step{text: deleteIntent, args: []any{id}, doing: "finish an intent"}
@@ -99,8 +106,12 @@ func (s *step) judge(n int64, err error, duplicate func(error) bool) error {
 	return nil
 }
 
-func otherKey(k core.TenantKey) error {
-	return core.Errorf(core.Conflict, "tenant %s has another key %s of epoch %d, or one that is further on: another node made it", k.Tenant, k.Purpose, k.Epoch)
+func otherSet(k core.KeySet) error {
+	return core.Errorf(core.Conflict, "set %d or epoch %d of tenant %s is another one's, or is further on: another node made it", k.Number, k.Epoch, k.Tenant)
+}
+
+func otherInstallation() error {
+	return core.Errorf(core.Conflict, "the database has an installation already")
 }
 
 // settled refuses a birth whose intent the reconciler has closed meanwhile: it
@@ -141,18 +152,57 @@ func (s seals) scanCandidate(out *[]*core.ManagedObject) func(scanner) error {
 	}
 }
 
-// scanKey reads and checks one row of tenant_key.
-func (s seals) scanKey(out *[]core.TenantKey) func(scanner) error {
+// scanSet reads and checks one row of tenant_key.
+func (s seals) scanSet(out *[]core.KeySet) func(scanner) error {
 	return func(r scanner) error {
-		var k core.TenantKey
+		var k core.KeySet
 		var seal []byte
-		err := r.Scan(&k.Tenant, &k.Purpose, &k.Epoch, &k.Token, &k.State, &seal)
+		err := r.Scan(&k.Number, &k.Tenant, &k.Epoch, &k.State, &k.Checks, &seal)
 		if err == nil {
-			err = s.checkSystem(keyRow(&k), seal, func() error { return tamperedKey(&k) })
+			err = s.checkSystem(setRow(&k), seal, func() error { return tamperedSet(&k) })
 		}
 		*out = append(*out, k)
 		return err
 	}
+}
+
+// sealedInstallation is a row of installation as it was read.
+type sealedInstallation struct {
+	core.Installation
+	seal []byte
+}
+
+func scanInstallation(out *[]sealedInstallation) func(scanner) error {
+	return func(r scanner) error {
+		var i sealedInstallation
+		err := r.Scan(&i.ID, &i.Created, &i.Checks, &i.seal)
+		*out = append(*out, i)
+		return err
+	}
+}
+
+// installationID returns the id of the one row, unchecked: the key of its seal is
+// found by it.
+func installationID(all []sealedInstallation, err error) (string, error) {
+	switch {
+	case err != nil:
+		return "", err
+	case len(all) == 0:
+		return "", noInstallation()
+	}
+	return all[0].ID, nil
+}
+
+// installation returns the one row, checked.
+func (s seals) installation(all []sealedInstallation, err error) (core.Installation, error) {
+	if _, err := installationID(all, err); err != nil {
+		return core.Installation{}, err
+	}
+	i := &all[0].Installation
+	if err := s.checkSystem(installationRow(i), all[0].seal, func() error { return tamperedInstallation(i) }); err != nil {
+		return core.Installation{}, err
+	}
+	return *i, nil
 }
 
 // scanIntent reads and checks one row of intent.

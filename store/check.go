@@ -13,6 +13,8 @@ const (
 	maxBlobBytes  = 64 << 20 // sealed material of one object, each of its blobs
 	maxTokenBytes = 255      // a CKA_ID
 	maxEntryBytes = 1 << 20  // body of one audit entry
+
+	maxChecksBytes = 4096 // check values of a set of keys
 )
 
 // check refuses, before a change joins a group, what one of the databases could
@@ -25,8 +27,8 @@ func check(c *core.Change) error {
 			}
 		}
 	}
-	for i := range c.TenantKeys {
-		if err := checkKey(&c.TenantKeys[i]); err != nil {
+	for i := range c.KeySets {
+		if err := checkSet(&c.KeySets[i]); err != nil {
 			return err
 		}
 	}
@@ -73,12 +75,10 @@ func checkObject(o *core.ManagedObject) error {
 	return checkName("group", o.Group, true)
 }
 
-func checkKey(k *core.TenantKey) error {
-	if len(k.Token) == 0 || len(k.Token) > maxTokenBytes || (k.State != "pending" && k.State != "active" && k.State != "retired") {
-		return core.Errorf(core.Internal, "a tenant key has the state %q and a CKA_ID of %d bytes; states are pending, active and retired, a CKA_ID has 1 to %d bytes", k.State, len(k.Token), maxTokenBytes)
-	}
-	if err := checkName("purpose", k.Purpose, false); err != nil {
-		return err
+func checkSet(k *core.KeySet) error {
+	states := map[string]bool{core.KeySetPending: true, core.KeySetActive: true, core.KeySetRetired: true}
+	if !states[k.State] || k.Number < 1 || k.Epoch < 1 || k.Epoch > core.MaxKeyEpoch || len(k.Checks) > maxChecksBytes || (k.State == core.KeySetActive) != (len(k.Checks) > 0) {
+		return core.Errorf(core.Internal, "set %d of epoch %d has the state %q and %d bytes of check values; an active one has up to %d, another none", k.Number, k.Epoch, k.State, len(k.Checks), maxChecksBytes)
 	}
 	return checkName("tenant", k.Tenant, false)
 }

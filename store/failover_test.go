@@ -131,7 +131,7 @@ func TestStandbyIsLeft(t *testing.T) {
 	t.Parallel()
 	primary := storetest.StartPostgres(t)
 	w, address := wayTo(t, primary.URL)
-	s, err := store.Open(ctx, address, new(storetest.Sealer))
+	s, err := store.Create(ctx, address, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,13 +164,13 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Parallel()
 	first := storetest.StartPostgres(t)
 	w, address := wayTo(t, first.URL)
-	s, err := store.Open(ctx, address, new(storetest.Sealer))
+	s, err := store.Create(ctx, address, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	second := storetest.StartPostgres(t)
-	if x, err := store.Open(ctx, second.URL, new(storetest.Sealer)); err != nil { // brings up its schema
+	if x, err := store.Create(ctx, second.URL, new(storetest.Sealer)); err != nil { // brings up its schema
 		t.Fatal(err)
 	} else {
 		x.Close()
@@ -195,7 +195,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 func TestHungConnectionsLeaveThePool(t *testing.T) {
 	t.Parallel()
 	w, address := wayTo(t, storetest.StartPostgres(t).URL)
-	s, err := store.Open(ctx, address+"&pool_max_conns=4", new(storetest.Sealer))
+	s, err := store.Create(ctx, address+"&pool_max_conns=4", new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestHungConnectionsLeaveThePool(t *testing.T) {
 		var mu sync.Mutex
 		for range 4 {
 			wg.Go(func() {
-				_, err := s.TenantKeys(ctx, "")
+				_, err := s.KeySets(ctx, "")
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -233,11 +233,11 @@ func TestHungConnectionsLeaveThePool(t *testing.T) {
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	address := storetest.StartPostgres(t).Pooler()
-	if s, err := store.Open(ctx, address, new(storetest.Sealer)); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "default_query_exec_mode=exec") {
+	if s, err := store.Create(ctx, address, new(storetest.Sealer)); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "default_query_exec_mode=exec") {
 		t.Errorf("without the setting: %v, %v; want a refusal that names it", s, err)
 	}
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := store.Open(ctx, address+"&default_query_exec_mode=exec", new(storetest.Sealer))
+		s, err := store.Create(ctx, address+"&default_query_exec_mode=exec", new(storetest.Sealer))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +249,7 @@ func TestPgBouncer(t *testing.T) {
 func TestErrorsNameTheirState(t *testing.T) {
 	t.Parallel()
 	p := storetest.StartPostgres(t)
-	s, err := store.Open(ctx, p.URL, new(storetest.Sealer))
+	s, err := store.Create(ctx, p.URL, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestErrorsNameTheirState(t *testing.T) {
 		t.Errorf("health after it: %v", err)
 	}
 	for _, u := range []string{strings.Replace(p.URL, "/postgres?", "/nowhere?", 1)} {
-		if _, err := store.Open(ctx, u, new(storetest.Sealer)); err == nil || !strings.Contains(err.Error(), "3D000") {
+		if _, err := store.Create(ctx, u, new(storetest.Sealer)); err == nil || !strings.Contains(err.Error(), "3D000") {
 			t.Errorf("a database that is not there: %v", err)
 		}
 	}

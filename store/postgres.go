@@ -34,14 +34,18 @@ const pgTimeout = 5 * time.Second
 
 const insertEntries = `INSERT INTO audit_entry (tenant, at, body) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])`
 
-// OpenPostgres connects and brings the schema up to date.
+// OpenPostgres connects and brings the schema up to date, or makes it.
 func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
+	return openPostgres(ctx, url, sealer, true)
+}
+
+func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bool) (core.Store, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
 	}
 	prepareConfig(cfg)
-	if err := migratePostgres(ctx, cfg.ConnConfig); err != nil {
+	if err := migratePostgres(ctx, cfg.ConnConfig, create); err != nil {
 		return nil, unreached(err)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -74,11 +78,11 @@ const (
 	migratePause = 200 * time.Millisecond
 )
 
-func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig) error {
+func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig, create bool) error {
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
 	for try := 1; ; try++ {
-		err := migrate(ctx, db, goose.DialectPostgres, "postgres")
+		err := migrate(ctx, db, goose.DialectPostgres, "postgres", create)
 		if err == nil || try == migrateTries || !raced(err) {
 			return err
 		}
@@ -296,11 +300,23 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 	return out, nil
 }
 
-func (s *pgStore) TenantKeys(ctx context.Context, tenant string) (out []core.TenantKey, err error) {
-	if err := s.all(ctx, s.scanKey(&out), selectKeys, tenant, tenant); err != nil {
+func (s *pgStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {
+	if err := s.all(ctx, s.scanSet(&out), selectSets, tenant, tenant); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+func (s *pgStore) InstallationID(ctx context.Context) (string, error) {
+	var all []sealedInstallation
+	err := s.all(ctx, scanInstallation(&all), selectSite)
+	return installationID(all, err)
+}
+
+func (s *pgStore) Installation(ctx context.Context) (core.Installation, error) {
+	var all []sealedInstallation
+	err := s.all(ctx, scanInstallation(&all), selectSite)
+	return s.installation(all, err)
 }
 
 func (s *pgStore) Intents(ctx context.Context) (out []core.Intent, err error) {

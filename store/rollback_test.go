@@ -18,7 +18,7 @@ import (
 // the reason that it was.
 func TestRollbackEnds(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(ctx, silentAt(t, storetest.Postgres(t), "ROLLBACK\x00"), new(storetest.Sealer))
+	s, err := store.Create(ctx, silentAt(t, storetest.Postgres(t), "ROLLBACK\x00"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,9 +23,6 @@ const sealVersion = 1
 // that decide about tenants.
 const systemSet = ""
 
-// systemSealed reports whether the system set is there to seal its rows.
-const systemSealed = false
-
 // row is what a seal covers. Every field has its length in front of it, so that
 // bytes cannot move from one column to the next.
 type row struct{ b []byte }
@@ -97,18 +94,10 @@ func (s seals) check(tenant string, r *row, seal []byte, what func() error) erro
 
 // sealSystem and checkSystem are seal and check of the system set.
 func (s seals) sealSystem(r *row) ([]byte, error) {
-	if !systemSealed {
-		r.free()
-		return []byte{}, nil
-	}
 	return s.seal(systemSet, r)
 }
 
 func (s seals) checkSystem(r *row, seal []byte, what func() error) error {
-	if !systemSealed {
-		r.free()
-		return nil
-	}
 	return s.check(systemSet, r, seal, what)
 }
 
@@ -207,8 +196,12 @@ var searchColumns = func() string {
 	return s + `)`
 }()
 
-func keyRow(k *core.TenantKey) *row {
-	return newRow("tenant_key", k.Tenant, k.Purpose).number(int64(k.Epoch)).bytes(k.Token).text(k.State)
+func setRow(k *core.KeySet) *row {
+	return newRow("tenant_key", k.Tenant).number(k.Number).number(int64(k.Epoch)).text(k.State).bytes(k.Checks)
+}
+
+func installationRow(i *core.Installation) *row {
+	return newRow("installation", i.ID).number(i.Created).bytes(i.Checks)
 }
 
 func intentRow(i *core.Intent) *row {
@@ -219,9 +212,13 @@ func tamperedObject(id string) error {
 	return core.Errorf(core.Tampered, "the database row of object %s is not as keyreeve wrote it; it is not used. Restore the row from a backup, and find out who can write the database", shown(id))
 }
 
-func tamperedKey(k *core.TenantKey) error {
-	return core.Errorf(core.Tampered, "the database row of key %s, epoch %d, of tenant %s is not as keyreeve wrote it; it is not used. Restore the row from a backup, and find out who can write the database",
-		shown(k.Purpose), k.Epoch, shown(k.Tenant))
+func tamperedSet(k *core.KeySet) error {
+	return core.Errorf(core.Tampered, "the database row of set %d of tenant %s is not as keyreeve wrote it, so its keys are not used. Restore the row from a backup, and find out who can write the database",
+		k.Number, shown(k.Tenant))
+}
+
+func tamperedInstallation(i *core.Installation) error {
+	return core.Errorf(core.Tampered, "the database row of installation %s is not as keyreeve wrote it. Restore the row from a backup, and find out who can write the database", shown(i.ID))
 }
 
 func tamperedIntent(i *core.Intent) error {

@@ -61,25 +61,29 @@ var entriesText = func() (texts []string) {
 // committed survives a power cut. The WAL is truncated only after a change that
 // removed key material: overwriting it costs half of growing it.
 func OpenSQLite(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
-	file, err := openFile(path)
+	return openSQLite(ctx, path, sealer, true)
+}
+
+func openSQLite(ctx context.Context, path string, sealer core.Sealer, create bool) (core.Store, error) {
+	file, err := openFile(path, create)
 	if err != nil {
 		return nil, err
 	}
 	s := &sqliteStore{seals: seals{sealer}, file: file, stmts: map[string]*sql.Stmt{}}
 	s.group.init(s.commitGroup)
-	if err := s.open(ctx); err != nil {
+	if err := s.open(ctx, create); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *sqliteStore) open(ctx context.Context) (err error) {
+func (s *sqliteStore) open(ctx context.Context, create bool) (err error) {
 	if s.write, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_txlock=immediate")); err != nil {
 		return unavailable(err, "be opened")
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write, goose.DialectSQLite3, "sqlite"); err != nil {
+	if err := migrate(ctx, s.write, goose.DialectSQLite3, "sqlite", create); err != nil {
 		return unavailable(err, "be brought up to date")
 	}
 	if s.read, err = s.openReader(); err != nil {
@@ -224,7 +228,7 @@ func failAll(batch []*pending, err error) {
 }
 
 func entriesOnly(c *core.Change) bool {
-	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.TenantKeys)+len(c.Begin)+len(c.Finish) == 0
+	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.KeySets)+len(c.Begin)+len(c.Finish) == 0 && c.Installation == nil
 }
 
 // errOneFailed ends a transaction in which a change failed that has no
@@ -367,11 +371,23 @@ func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text strin
 	return nil
 }
 
-func (s *sqliteStore) TenantKeys(ctx context.Context, tenant string) (out []core.TenantKey, err error) {
-	if err := s.all(ctx, s.scanKey(&out), selectKeys, tenant, tenant); err != nil {
+func (s *sqliteStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {
+	if err := s.all(ctx, s.scanSet(&out), selectSets, tenant, tenant); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+func (s *sqliteStore) InstallationID(ctx context.Context) (string, error) {
+	var all []sealedInstallation
+	err := s.all(ctx, scanInstallation(&all), selectSite)
+	return installationID(all, err)
+}
+
+func (s *sqliteStore) Installation(ctx context.Context) (core.Installation, error) {
+	var all []sealedInstallation
+	err := s.all(ctx, scanInstallation(&all), selectSite)
+	return s.installation(all, err)
 }
 
 func (s *sqliteStore) Intents(ctx context.Context) (out []core.Intent, err error) {

@@ -26,12 +26,15 @@ type sqliteFile struct {
 	files [2]fileID // database and WAL
 }
 
-// openFile makes the file if it is not there, readable by its owner alone, and
-// takes it for this process. A second process would write past the snapshots
+// openFile takes the file for this process; with create it makes one that is not
+// there, readable by its owner alone. A second process would write past the snapshots
 // that this one trusts (Shared is false), and revoked keys would stay in use.
 // The lock is a file beside it, as SQLite's own locks must not be disturbed; it
 // ends with the process, however that ends.
-func openFile(path string) (*sqliteFile, error) {
+func openFile(path string, create bool) (*sqliteFile, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !create {
+		return nil, core.Errorf(core.ItemNotFound, "there is no database file %s: look at store.url, or run keyreeve init to make a new installation", path)
+	}
 	lock, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be made; see store.url, and whether its folder exists and belongs to keyreeve's user", path)

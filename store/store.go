@@ -25,15 +25,25 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// Open opens the store that a URL names: sqlite:PATH or postgres://...; the
-// schema is brought up to date. The sealer seals every row that decides
-// something, and checks it when it is read.
+// Open opens the store that a URL names, sqlite:PATH or postgres://..., and
+// brings its schema up to date. It makes no database where there is none: a
+// mistyped URL must not start an empty system. The sealer seals every row that
+// decides something, and checks it when it is read.
 func Open(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
+	return open(ctx, url, sealer, false)
+}
+
+// Create opens a store as [Open] does, and makes the database if there is none.
+func Create(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
+	return open(ctx, url, sealer, true)
+}
+
+func open(ctx context.Context, url string, sealer core.Sealer, create bool) (core.Store, error) {
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
-		return OpenSQLite(ctx, path, sealer)
+		return openSQLite(ctx, path, sealer, create)
 	}
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		return OpenPostgres(ctx, url, sealer)
+		return openPostgres(ctx, url, sealer, create)
 	}
 	return nil, core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
 }
@@ -46,16 +56,39 @@ func provider(db *sql.DB, dialect goose.Dialect, folder string) (*goose.Provider
 	return goose.NewProvider(dialect, db, sub, goose.WithDisableGlobalRegistry(true))
 }
 
+// noInstallation is said of a database that keyreeve has not made.
+func noInstallation() error {
+	return core.Errorf(core.ItemNotFound, "the database has no keyreeve installation: look at store.url, or run keyreeve init to make a new one")
+}
+
+// hasTable reports whether the database has a table. It makes nothing.
+func hasTable(ctx context.Context, db *sql.DB, dialect goose.Dialect, table string) (bool, error) {
+	q := `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`
+	if dialect == goose.DialectPostgres {
+		q = `SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1`
+	}
+	var n int
+	err := db.QueryRowContext(ctx, q, table).Scan(&n)
+	return n > 0, err
+}
+
 // migrate brings a schema up to date. Migrations only go forward, and each must
-// run while the previous release still serves.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
+// run while the previous release still serves. Without create there must be a
+// schema already.
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, create bool) error {
+	if made, err := hasTable(ctx, db, dialect, "object"); err != nil || !made && !create {
+		if err == nil {
+			err = noInstallation()
+		}
+		return err
+	}
 	p, err := provider(db, dialect, folder)
 	if err != nil {
 		return err
 	}
 	is, knows, err := p.GetVersions(ctx)
 	if err == nil && is > 0 {
-		err = sealedSchema(ctx, db)
+		err = sealedSchema(ctx, db, dialect)
 	}
 	if err == nil && is > knows {
 		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
@@ -66,9 +99,16 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 	return err
 }
 
-// sealedSchema refuses a database that was made before rows had seals: no
-// release made one.
-func sealedSchema(ctx context.Context, db *sql.DB) error {
+// sealedSchema refuses a database that was made before rows had seals, or before
+// there were installations: no release made one.
+func sealedSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
+	made, err := hasTable(ctx, db, dialect, "installation")
+	if err != nil {
+		return err
+	}
+	if !made {
+		return core.Errorf(core.StoreUnavailable, "the database was made by a keyreeve from before the first release, which had no installation id; start with an empty database (a development server: with an empty folder)")
+	}
 	r, err := db.QueryContext(ctx, "SELECT seal FROM object LIMIT 0")
 	if err != nil {
 		if ctx.Err() != nil {
@@ -182,12 +222,14 @@ const (
 	lockObject   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3 AND seq = $4`
 	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
 	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
-	upsertKey    = `INSERT INTO tenant_key (tenant, purpose, epoch, token, state, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, purpose, epoch) DO UPDATE SET state = excluded.state, seal = excluded.seal WHERE tenant_key.token = excluded.token ` +
-		`AND (tenant_key.state <> 'retired' OR excluded.state = 'retired') AND (tenant_key.state <> 'active' OR excluded.state <> 'pending')`
+	upsertSet    = `INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (number) DO UPDATE SET state = excluded.state, checks = excluded.checks, seal = excluded.seal ` +
+		`WHERE tenant_key.tenant = excluded.tenant AND tenant_key.epoch = excluded.epoch AND tenant_key.state = 'pending' AND excluded.state <> 'pending'`
+	insertSite   = `INSERT INTO installation (one, id, created, checks, seal) VALUES (1, $1, $2, $3, $4)`
 	insertIntent = `INSERT INTO intent (` + intentColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, kind = excluded.kind, token = excluded.token, ` +
 		`object = excluded.object, label = excluded.label, began = excluded.began, process = excluded.process, nonce = excluded.nonce, seal = excluded.seal`
 	deleteIntent  = `DELETE FROM intent WHERE id = $1`
-	selectKeys    = `SELECT tenant, purpose, epoch, token, state, seal FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, purpose, epoch`
+	selectSets    = `SELECT number, tenant, epoch, state, checks, seal FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, epoch`
+	selectSite    = `SELECT id, created, checks, seal FROM installation`
 	selectIntent  = `SELECT ` + intentColumns + ` FROM intent ORDER BY began, id`
 	intentColumns = `id, tenant, kind, token, object, label, began, process, nonce, seal`
 )

@@ -22,7 +22,7 @@ var ctx = context.Background()
 func TestSQLite(t *testing.T) {
 	dir := t.TempDir()
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+".db"), new(storetest.Sealer))
+		s, err := store.Create(ctx, "sqlite:"+filepath.Join(dir, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+".db"), new(storetest.Sealer))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +33,7 @@ func TestSQLite(t *testing.T) {
 func TestPostgres(t *testing.T) {
 	url := storetest.Postgres(t)
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := store.Open(ctx, url, new(storetest.Sealer))
+		s, err := store.Create(ctx, url, new(storetest.Sealer))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 		if len(ids) > 0 && len(ids[len(ids)-1]) < 5 {
 			ids = ids[:len(ids)-1] // a torn line says nothing
 		}
-		s, err := store.Open(ctx, "sqlite:"+path, new(storetest.Sealer))
+		s, err := store.Create(ctx, "sqlite:"+path, new(storetest.Sealer))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 }
 
 func writeForever(path string) {
-	s, err := store.Open(ctx, "sqlite:"+path, new(storetest.Sealer))
+	s, err := store.Create(ctx, "sqlite:"+path, new(storetest.Sealer))
 	if err != nil {
 		panic(err)
 	}
@@ -121,14 +121,14 @@ func TestOpenSaysWhatToMend(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	open, err := store.Open(ctx, "sqlite:"+dir+"/open ? 50% #1.db", new(storetest.Sealer)) // a name that must not end the URI
+	open, err := store.Create(ctx, "sqlite:"+dir+"/open ? 50% #1.db", new(storetest.Sealer)) // a name that must not end the URI
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer open.Close()
 	for url, want := range map[string]string{"mysql://x": "store.url", "sqlite:/nowhere/at/all.db": "store.url", "postgres://127.0.0.1:1/none?connect_timeout=1": "reached",
 		"sqlite:" + dir: "store.url", "sqlite:" + dir + "/text.db": "backup", "sqlite:" + dir + "/cut.db": "backup", "sqlite:" + dir + "/open ? 50% #1.db": "another process"} {
-		if _, err := store.Open(ctx, url, new(storetest.Sealer)); err == nil || core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), want) {
+		if _, err := store.Create(ctx, url, new(storetest.Sealer)); err == nil || core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want a sentence with %q", url, err, want)
 		}
 	}
@@ -138,7 +138,7 @@ func TestOpenSaysWhatToMend(t *testing.T) {
 // nothing.
 func TestRemovedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gone.db")
-	s, err := store.Open(ctx, "sqlite:"+path, new(storetest.Sealer))
+	s, err := store.Create(ctx, "sqlite:"+path, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestNodesStartTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() {
-			s, err := store.Open(ctx, url, new(storetest.Sealer))
+			s, err := store.Create(ctx, url, new(storetest.Sealer))
 			if err != nil {
 				t.Error(err)
 				return
@@ -193,7 +193,7 @@ func TestNodesStartTogether(t *testing.T) {
 // acknowledged is there, what was refused is not, and nobody restarts anything.
 func TestPostgresGoneAndBack(t *testing.T) {
 	server := storetest.StartPostgres(t)
-	s, err := store.Open(ctx, server.URL, new(storetest.Sealer))
+	s, err := store.Create(ctx, server.URL, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestPostgresGoneAndBack(t *testing.T) {
 }
 
 func BenchmarkEntries(b *testing.B) {
-	s, err := store.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"), new(storetest.Sealer))
+	s, err := store.Create(ctx, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"), new(storetest.Sealer))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func BenchmarkEntries(b *testing.B) {
 func BenchmarkBirths(b *testing.B) {
 	var next atomic.Int64
 	for _, url := range []string{"sqlite:" + filepath.Join(b.TempDir(), "bench.db"), storetest.Postgres(b)} {
-		s, err := store.Open(ctx, url, new(storetest.Sealer))
+		s, err := store.Create(ctx, url, new(storetest.Sealer))
 		if err != nil {
 			b.Fatal(err)
 		}

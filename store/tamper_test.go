@@ -25,7 +25,7 @@ type attacked struct {
 func eachDatabase(t *testing.T, f func(t *testing.T, a *attacked)) {
 	open := func(t *testing.T, url string, db *sql.DB, lite bool) {
 		sealer := new(storetest.Sealer)
-		s, err := Open(bg, url, sealer)
+		s, err := Create(bg, url, sealer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,10 @@ func (a *attacked) commit(c *core.Change) {
 type column struct{ name, kind string }
 
 // columns reads them from the database, so that a new one is tried too.
-func (a *attacked) columns(table string) (out []column) {
+func (a *attacked) columns(table string) []column { return a.tableColumns(table, 6) }
+
+// tableColumns reads the columns of a table that has at least so many.
+func (a *attacked) tableColumns(table string, least int) (out []column) {
 	a.t.Helper()
 	query := `SELECT name, type FROM pragma_table_info($1)`
 	if !a.lite {
@@ -87,7 +90,7 @@ func (a *attacked) columns(table string) (out []column) {
 		}
 		out = append(out, c)
 	}
-	if len(out) < 6 {
+	if len(out) < least {
 		a.t.Fatalf("table %s has %d columns", table, len(out))
 	}
 	return out
@@ -131,6 +134,81 @@ func TestEveryColumnIsBound(t *testing.T) {
 		if tried < 60 {
 			t.Errorf("only %d changes were tried", tried)
 		}
+	})
+}
+
+// Every column of the rows that name token keys is changed likewise.
+func TestRowsOfKeysAreBound(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		a.commit(&core.Change{Installation: &core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")},
+			KeySets: []core.KeySet{{Number: 3, Tenant: "alpha", Epoch: 1, State: core.KeySetActive, Checks: []byte("of alpha")}}})
+		tried := 0
+		for table, reads := range map[string]func(column) string{"tenant_key": a.readsSets, "installation": a.readsInstallation} {
+			for _, c := range a.tableColumns(table, 5) {
+				for _, edit := range c.edits() {
+					tried += a.try(table, c, edit, reads)
+				}
+			}
+		}
+		if tried < 15 {
+			t.Errorf("only %d changes were tried", tried)
+		}
+	})
+}
+
+// readsSets says how a set is read after a change. A tenant without a set, as it
+// looks when the row names another one, is what no seal shows.
+func (a *attacked) readsSets(c column) string {
+	for _, tenant := range []string{"alpha", "xalpha", "ALPHA", ""} {
+		sets, err := a.KeySets(bg, tenant)
+		if len(sets) > 0 || (err != nil && core.CodeOf(err) != core.Tampered) || (err == nil && tenant == "alpha" && c.name != "tenant") {
+			return fmt.Sprintf("KeySets of %q answers %d sets, %v", tenant, len(sets), err)
+		}
+	}
+	return ""
+}
+
+func (a *attacked) readsInstallation(c column) string {
+	if _, err := a.Installation(bg); core.CodeOf(err) != core.Tampered && c.name != "one" {
+		return fmt.Sprintf("Installation answers %v", err)
+	}
+	return ""
+}
+
+// Rows of sets do not pass for one another: a tenant gets no other one's set, and
+// an old row is not read beside a newer one of the same number.
+func TestSetsDoNotMix(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		for i, tenant := range []string{"alpha", "beta"} {
+			a.commit(&core.Change{KeySets: []core.KeySet{{Number: int64(i + 1), Tenant: tenant, Epoch: 1, State: core.KeySetActive, Checks: []byte("of " + tenant)}}})
+		}
+		refused := func(what string) {
+			t.Helper()
+			for _, tenant := range []string{"alpha", "beta", ""} {
+				if sets, err := a.KeySets(bg, tenant); (err == nil && len(sets) > 0) || (err != nil && core.CodeOf(err) != core.Tampered) {
+					t.Errorf("%s: tenant %q has %d sets, %v; want Tampered", what, tenant, len(sets), err)
+				}
+			}
+		}
+		a.exec("CREATE TABLE kept AS SELECT * FROM tenant_key")
+		restore := func() {
+			a.exec("DELETE FROM tenant_key")
+			a.exec("INSERT INTO tenant_key SELECT * FROM kept")
+		}
+		a.exec("UPDATE tenant_key SET number = number + 10")
+		a.exec("UPDATE tenant_key SET number = 13 - number")
+		refused("numbers that were swapped")
+		restore()
+		a.exec("UPDATE tenant_key SET epoch = 2 WHERE tenant = 'alpha'")
+		a.exec("UPDATE tenant_key SET tenant = 'alpha' WHERE tenant = 'beta'")
+		a.exec("DELETE FROM tenant_key WHERE epoch = 2")
+		refused("a row of another tenant")
+		restore()
+		a.exec("UPDATE tenant_key SET seal = (SELECT seal FROM kept WHERE kept.tenant <> tenant_key.tenant)")
+		refused("seals that were swapped")
+		a.exec("DELETE FROM tenant_key")
+		a.exec("INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) SELECT 9, 'alpha', 1, 'active', checks, seal FROM kept WHERE tenant = 'beta'")
+		refused("a row that the attacker inserted")
 	})
 }
 

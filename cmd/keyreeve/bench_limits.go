@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,16 +142,7 @@ func (b *bench) rawGets() (map[int]float64, error) {
 		return nil, err
 	}
 	defer t.Close(ctx)
-	var keys []core.TenantKey
-	for _, p := range []string{"N", "X", "C", "D", "R"} {
-		k := core.TenantKey{Tenant: "bench", Purpose: p, Epoch: 1, Token: make([]byte, 16), State: "active"}
-		rand.Read(k.Token)
-		if err := t.MakeTenantKey(ctx, k); err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
-	}
-	if err := t.LoadTenantKeys(ctx, keys); err != nil {
+	if err := benchTenant(ctx, t); err != nil {
 		return nil, err
 	}
 	k := core.Key{Tenant: "bench", ID: "k", Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmAES}
@@ -168,6 +160,23 @@ func (b *bench) rawGets() (map[int]float64, error) {
 		out[n] = float64(done) / b.Duration.Seconds()
 	}
 	return out, nil
+}
+
+// benchTenant makes an installation with one tenant.
+func benchTenant(ctx context.Context, t *hsm.Token) error {
+	id := strings.Repeat("be", 16)
+	if _, err := t.MakeSystemSet(ctx, id); err != nil {
+		return err
+	}
+	if err := t.OpenInstallation(ctx, id); err != nil {
+		return err
+	}
+	set := core.KeySet{Number: 1, Tenant: "bench", Epoch: 1, State: core.KeySetActive}
+	var err error
+	if set.Checks, err = t.MakeKeySet(ctx, set); err != nil {
+		return err
+	}
+	return t.LoadKeySets(ctx, []core.KeySet{set})
 }
 
 // perAddress is how many connections one address may have, with room to spare.

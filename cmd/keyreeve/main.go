@@ -18,6 +18,7 @@ import (
 
 // cli is the command line.
 type cli struct {
+	Init   initCmd      `cmd:"" help:"Make a new installation: its keys in the token, and its row in the database."`
 	Serve  serveCmd     `cmd:"" help:"Serve KMIP and REST."`
 	Cert   certCmd      `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd    `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to mend."`

@@ -34,12 +34,12 @@ const maxDamaged = 100
 // requests overwrote, and could store the result. Neither the token nor the
 // certificate is needed: each name is stored in two forms, which are compared.
 func DamagedCertificates(ctx context.Context, s core.Store) (out []DamagedCertificate, err error) {
-	keys, err := s.TenantKeys(ctx, "")
+	sets, err := s.KeySets(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	tenants := map[string]bool{}
-	for _, k := range keys {
+	for _, k := range sets {
 		tenants[k.Tenant] = true
 	}
 	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeCertificate)}}}

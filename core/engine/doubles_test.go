@@ -20,7 +20,8 @@ type memHSM struct {
 	tokens    map[string]bool
 	destroyed [][]byte
 	fail      error
-	loaded    []core.TenantKey
+	sets      map[int64]bool // that the token has
+	loaded    []core.KeySet
 	removing  func() // what happens while a token object is removed
 	making    func() // what happens while a tenant key is made
 	slow      func() // what happens while an Encrypt is under way
@@ -119,19 +120,26 @@ func (h *memHSM) MACVerify(_ context.Context, _ core.Key, _ core.CryptographicPa
 func (h *memHSM) Random(_ context.Context, dst []byte) error { rand.Read(dst); return nil }
 func (h *memHSM) Seed(context.Context, []byte) error         { return nil }
 func (h *memHSM) Forget(string, string)                      {}
-func (h *memHSM) MakeTenantKey(_ context.Context, k core.TenantKey) error {
+func (h *memHSM) MakeKeySet(_ context.Context, s core.KeySet) ([]byte, error) {
 	if h.making != nil {
 		h.making()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.tokens[string(k.Token)] = true
-	return h.fail
+	if h.fail == nil {
+		h.sets[s.Number] = true
+	}
+	return []byte("checks"), h.fail
 }
-func (h *memHSM) LoadTenantKeys(_ context.Context, keys []core.TenantKey) error {
+func (h *memHSM) KeySetExists(_ context.Context, n int64) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.loaded = keys
+	return h.sets[n], nil
+}
+func (h *memHSM) LoadKeySets(_ context.Context, sets []core.KeySet) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loaded = sets
 	return nil
 }
 func (h *memHSM) DestroyObject(_ context.Context, t []byte) error {
@@ -235,7 +243,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}}, clock: &testClock{now: 1_700_000_000}}
+	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}, sets: map[int64]bool{}}, clock: &testClock{now: 1_700_000_000}}
 	w.Engine = New(Options{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock,
 		Server: ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})
 	caller := func(tenant, id string, groups ...string) *core.Caller {

@@ -32,8 +32,9 @@ type Options struct {
 	Log     *slog.Logger      // nil: slog.Default
 	Observe func(Observation) // nil: nobody watches
 
-	Defaults Defaults
-	Server   ServerInfo
+	Defaults   Defaults
+	Server     ServerInfo
+	MaxTenants int // sets of keys that the token may hold; 0: 1,000
 
 	SearchTime time.Duration // of one Locate, after which it ends with an error; 0: 10 s
 }

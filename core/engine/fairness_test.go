@@ -84,7 +84,9 @@ func TestSearchesOfOneTenantLeavePlaces(t *testing.T) {
 	var all sync.WaitGroup
 	for _, c := range []*core.Caller{w.alice, w.bob, w.eve} {
 		for range 10 {
-			all.Go(func() { w.Locate(context.Background(), c, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))}) })
+			all.Go(func() {
+				w.Locate(context.Background(), c, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))})
+			})
 		}
 	}
 	most := 0

@@ -36,7 +36,8 @@ type memStore struct {
 	mu      sync.Mutex
 	objects map[objectKey]*core.ManagedObject
 	order   []*core.ManagedObject
-	keys    []core.TenantKey
+	sets    []core.KeySet
+	site    *core.Installation
 	intents map[string]core.Intent
 	entries []core.Entry
 	refuse  error // answer of the next commits
@@ -108,12 +109,16 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	for _, o := range c.Delete {
 		delete(m.objects, objectKey{o.Tenant, o.ID})
 	}
-	for _, k := range c.TenantKeys {
-		if at := m.keyAt(k); at >= 0 {
-			m.keys[at] = k
+	for _, k := range c.KeySets {
+		if at := m.setAt(k); at >= 0 {
+			m.sets[at] = k
 		} else {
-			m.keys = append(m.keys, k)
+			m.sets = append(m.sets, k)
 		}
+	}
+	if c.Installation != nil {
+		i := *c.Installation
+		m.site = &i
 	}
 	for _, i := range c.Begin {
 		m.intents[i.ID] = i
@@ -157,39 +162,60 @@ func (m *memStore) check(c *core.Change) error {
 			return core.Errorf(core.InvalidField, "no name")
 		}
 	}
-	return m.checkKeys(c.TenantKeys)
+	if c.Installation != nil && m.site != nil {
+		return core.Errorf(core.Conflict, "there is an installation")
+	}
+	return m.checkSets(c.KeySets)
 }
 
 func storable(name string) bool {
 	return len(name) <= 512 && utf8.ValidString(name) && !strings.Contains(name, "\x00")
 }
 
-func (m *memStore) keyAt(k core.TenantKey) int {
-	return slices.IndexFunc(m.keys, func(old core.TenantKey) bool {
-		return old.Tenant == k.Tenant && old.Purpose == k.Purpose && old.Epoch == k.Epoch
+// setAt is where the set is that has the number, or the epoch of the tenant.
+func (m *memStore) setAt(k core.KeySet) int {
+	return slices.IndexFunc(m.sets, func(old core.KeySet) bool {
+		return old.Number == k.Number || (old.Tenant == k.Tenant && old.Epoch == k.Epoch)
 	})
 }
 
-func (m *memStore) checkKeys(keys []core.TenantKey) error {
-	states := []string{"pending", "active", "retired"}
-	for _, k := range keys {
-		at := m.keyAt(k)
-		if at >= 0 && (!bytes.Equal(m.keys[at].Token, k.Token) || slices.Index(states, k.State) < slices.Index(states, m.keys[at].State)) {
+func (m *memStore) checkSets(sets []core.KeySet) error {
+	for _, k := range sets {
+		at := m.setAt(k)
+		if at < 0 {
+			continue
+		}
+		old := m.sets[at]
+		if old.Number != k.Number || old.Tenant != k.Tenant || old.Epoch != k.Epoch || old.State != core.KeySetPending || k.State == core.KeySetPending {
 			return core.Errorf(core.Conflict, "another node made it, or it is further on")
 		}
 	}
 	return nil
 }
 
-func (m *memStore) TenantKeys(_ context.Context, tenant string) (out []core.TenantKey, err error) {
+func (m *memStore) KeySets(_ context.Context, tenant string) (out []core.KeySet, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range m.keys {
+	for _, k := range m.sets {
 		if tenant == "" || k.Tenant == tenant {
 			out = append(out, k)
 		}
 	}
 	return out, nil
+}
+
+func (m *memStore) InstallationID(ctx context.Context) (string, error) {
+	i, err := m.Installation(ctx)
+	return i.ID, err
+}
+
+func (m *memStore) Installation(context.Context) (core.Installation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.site == nil {
+		return core.Installation{}, core.Errorf(core.ItemNotFound, "no installation")
+	}
+	return *m.site, nil
 }
 
 func (m *memStore) Intents(context.Context) (out []core.Intent, err error) {

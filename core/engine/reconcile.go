@@ -133,8 +133,7 @@ func (e *Engine) settled(i core.Intent, kind string) core.Entry {
 		Operation: "Reconcile", Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: kind})
 }
 
-// countOrphans counts token objects of ours that neither a row nor a tenant key
-// names. They are reported and never removed: an intent precedes every object
+// countOrphans counts resident objects of this installation that no row names. They are reported and never removed: an intent precedes every object
 // that we make, so these come from elsewhere - most likely the database is not
 // the one that belongs to this token, or was restored from an old backup, and
 // then they are the only copy of somebody's keys.
@@ -146,13 +145,6 @@ func (e *Engine) countOrphans(ctx context.Context, n *Reconciled) error {
 	named, err := e.Store.Residents(ctx, have)
 	if err != nil {
 		return err
-	}
-	keys, err := e.Store.TenantKeys(ctx, "")
-	if err != nil {
-		return err
-	}
-	for _, k := range keys {
-		named[string(k.Token)] = true
 	}
 	for _, t := range have {
 		if !named[string(t)] {

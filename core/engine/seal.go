@@ -52,10 +52,9 @@ func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
 func (e *Engine) loadTenant(ctx context.Context, tenant string) error {
 	e.tenants.mu.Lock()
 	defer e.tenants.mu.Unlock()
-	keys, err := e.Store.TenantKeys(ctx, tenant)
+	sets, err := e.Store.KeySets(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	active, _ := sortKeys(keys)
-	return e.HSM.LoadTenantKeys(ctx, active)
+	return e.load(ctx, inKeyState(sets, core.KeySetActive))
 }

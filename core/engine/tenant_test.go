@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,8 +32,8 @@ func TestNodesShareATenantsKeys(t *testing.T) {
 		}
 		all.Wait()
 		for _, w := range nodes {
-			if len(w.hsm.loaded) != len(purposes) || !slices.EqualFunc(w.hsm.loaded, nodes[0].hsm.loaded, func(a, b core.TenantKey) bool { return string(a.Token) == string(b.Token) }) {
-				t.Fatalf("one node has loaded %d keys, another other ones", len(w.hsm.loaded))
+			if len(w.hsm.loaded) != 1 || w.hsm.loaded[0].Number != nodes[0].hsm.loaded[0].Number {
+				t.Fatalf("one node has loaded %v, another %v", w.hsm.loaded, nodes[0].hsm.loaded)
 			}
 		}
 	}
@@ -47,14 +46,14 @@ func TestNewerKeysAreLoaded(t *testing.T) {
 	w.store.shared = true
 	w.Engine = New(w.Options)
 	id := w.inState(core.Active)
-	w.store.keys = append(w.store.keys, core.TenantKey{Tenant: "default", Purpose: "C", Epoch: 2, Token: newToken(), State: "active"})
+	w.store.sets = append(w.store.sets, core.KeySet{Number: 9, Tenant: "default", Epoch: 2, State: core.KeySetActive, Checks: []byte("c")})
 	o, _ := w.store.Object(ctx, "default", id)
 	o.Material.Epoch = 2
 	w.clock.now++ // past the lease
 	if err := w.step(w.alice, "get", id); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.hsm.loaded) != len(purposes)+1 {
-		t.Errorf("%d keys are loaded, want the new one too", len(w.hsm.loaded))
+	if len(w.hsm.loaded) != 2 {
+		t.Errorf("%d sets are loaded, want the new one too", len(w.hsm.loaded))
 	}
 }

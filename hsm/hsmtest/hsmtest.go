@@ -39,7 +39,11 @@ func Config(t testing.TB) hsm.Config {
 	return cfg
 }
 
-// Open opens a fresh token with the keys of tenants, and closes it with the test.
+// Installation is the id of the installation that Open makes.
+const Installation = "00112233445566778899aabbccddeeff"
+
+// Open opens a token with the keys of tenants, makes those that it lacks, and
+// closes it with the test. The sets of the tenants are 1, 2, 3 and so on.
 func Open(t testing.TB, cfg hsm.Config, tenants ...string) *hsm.Token {
 	t.Helper()
 	ctx := context.Background()
@@ -48,24 +52,27 @@ func Open(t testing.TB, cfg hsm.Config, tenants ...string) *hsm.Token {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { token.Close(ctx) })
-	for _, tenant := range tenants {
-		if err := token.LoadTenantKeys(ctx, TenantKeys(t, token, tenant)); err != nil {
+	if _, err := token.MakeSystemSet(ctx, Installation); err != nil && core.CodeOf(err) != core.ObjectAlreadyExists {
+		t.Fatal(err)
+	}
+	if err := token.OpenInstallation(ctx, Installation); err != nil {
+		t.Fatal(err)
+	}
+	for i, tenant := range tenants {
+		if err := token.LoadKeySets(ctx, []core.KeySet{KeySet(t, token, int64(i+1), tenant)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return token
 }
 
-// TenantKeys makes the five keys of a tenant.
-func TenantKeys(t testing.TB, token *hsm.Token, tenant string) []core.TenantKey {
+// KeySet makes the keys of a tenant's first epoch that the token lacks.
+func KeySet(t testing.TB, token *hsm.Token, number int64, tenant string) core.KeySet {
 	t.Helper()
-	var keys []core.TenantKey
-	for i, p := range []string{"N", "X", "C", "D", "R"} {
-		k := core.TenantKey{Tenant: tenant, Purpose: p, Epoch: 1, Token: append([]byte(tenant + "---------------")[:15], byte(i)), State: "active"}
-		if err := token.MakeTenantKey(context.Background(), k); err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, k)
+	s := core.KeySet{Number: number, Tenant: tenant, Epoch: 1, State: core.KeySetActive}
+	var err error
+	if s.Checks, err = token.MakeKeySet(context.Background(), s); err != nil {
+		t.Fatal(err)
 	}
-	return keys
+	return s
 }

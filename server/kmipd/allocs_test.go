@@ -29,8 +29,9 @@ type copied struct {
 	key []byte
 }
 
-func (h copied) LoadTenantKeys(context.Context, []core.TenantKey) error { return nil }
-func (h copied) MakeTenantKey(context.Context, core.TenantKey) error    { return nil }
+func (h copied) LoadKeySets(context.Context, []core.KeySet) error        { return nil }
+func (h copied) MakeKeySet(context.Context, core.KeySet) ([]byte, error) { return []byte("c"), nil }
+func (h copied) KeySetExists(context.Context, int64) (bool, error)       { return false, nil }
 func (h copied) Clear(_ context.Context, _ core.Key, dst []byte) ([]byte, error) {
 	return append(dst, h.key...), nil
 }
@@ -54,7 +55,7 @@ func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) er
 type unwritten struct{ core.Store }
 
 func (s unwritten) Commit(ctx context.Context, c *core.Change) error {
-	if len(c.Insert)+len(c.Update)+len(c.TenantKeys) == 0 {
+	if len(c.Insert)+len(c.Update)+len(c.KeySets) == 0 {
 		return nil
 	}
 	return s.Store.Commit(ctx, c)
@@ -84,7 +85,7 @@ func door(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (
 		t.Cleanup(func() { os.RemoveAll(dir) })
 	}
 	ctx := context.Background()
-	s, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "k.db"), new(storetest.Sealer))
+	s, err := store.Create(ctx, "sqlite:"+filepath.Join(dir, "k.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
-		"keys and intents": keysAndIntents, "records": records, "many writers": manyWriters,
+		"keys and intents": keysAndIntents, "installation": installation, "records": records, "many writers": manyWriters,
 		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "superset": superset, "destroyed residents": destroyedResidents,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
@@ -256,22 +256,28 @@ func paging(t *testing.T, s core.Store) {
 }
 
 func keysAndIntents(t *testing.T, s core.Store) {
-	k := core.TenantKey{Tenant: "kt", Purpose: "N", Epoch: 1, Token: []byte("0123456789abcdef"), State: "pending"}
-	must(t, s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}}))
-	k.State = "active"
-	must(t, s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}}))
-	rival := k
-	rival.Token = []byte("fedcba9876543210")
-	wantCode(t, "another key in the same place", s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{rival}}), core.Conflict)
-	got, err := s.TenantKeys(ctx, "kt")
+	k := core.KeySet{Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetPending}
+	must(t, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}}))
+	k.State, k.Checks = core.KeySetActive, []byte("check values")
+	must(t, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}}))
+	for what, rival := range map[string]core.KeySet{
+		"the set for another tenant":          {Number: 7, Tenant: "rival", Epoch: 1, State: core.KeySetPending},
+		"the set for another epoch":           {Number: 7, Tenant: "kt", Epoch: 2, State: core.KeySetPending},
+		"another set in the same place":       {Number: 8, Tenant: "kt", Epoch: 1, State: core.KeySetPending},
+		"an active set that is pending again": {Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetPending},
+		"an active set that is retired":       {Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetRetired},
+	} {
+		wantCode(t, what, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{rival}}), core.Conflict)
+	}
+	got, err := s.KeySets(ctx, "kt")
 	must(t, err)
 	if len(got) != 1 || !reflect.DeepEqual(got[0], k) {
-		t.Errorf("keys are %+v", got)
+		t.Errorf("sets are %+v", got)
 	}
-	all, err := s.TenantKeys(ctx, "")
+	all, err := s.KeySets(ctx, "")
 	must(t, err)
 	if len(all) == 0 {
-		t.Error("the keys of all tenants are none")
+		t.Error("the sets of all tenants are none")
 	}
 	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
 	must(t, s.Commit(ctx, &core.Change{Begin: []core.Intent{i}}))
@@ -453,23 +459,42 @@ func rowHashes(t *testing.T, s core.Store) {
 	}
 }
 
-// A tenant key only moves forward: a node that is late must not bring back one
-// that another has retired.
+// A set only leaves pending: a node that is late must not bring back one that
+// another has given up, and of two nodes that begin one set a single one may go on.
 func keyStates(t *testing.T, s core.Store) {
-	states := []string{"pending", "active", "retired"}
+	states := []string{core.KeySetPending, core.KeySetActive, core.KeySetRetired}
+	checks := map[string][]byte{core.KeySetActive: []byte("c")}
 	for from, a := range states {
 		for to, b := range states {
-			k := core.TenantKey{Tenant: "states", Purpose: "D", Epoch: 1 + from*3 + to, Token: fmt.Appendf(nil, "%s-%s", a, b), State: a}
-			must(t, s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}}))
-			k.State = b
-			err := s.Commit(ctx, &core.Change{TenantKeys: []core.TenantKey{k}})
-			if to < from {
+			n := 1 + from*3 + to
+			k := core.KeySet{Number: int64(100 + n), Tenant: "states", Epoch: n, State: a, Checks: checks[a]}
+			must(t, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}}))
+			k.State, k.Checks = b, checks[b]
+			err := s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}})
+			if a != core.KeySetPending || b == a {
 				wantCode(t, a+" to "+b, err, core.Conflict)
 			} else if err != nil {
 				t.Errorf("%s to %s: %v", a, b, err)
 			}
 		}
 	}
+}
+
+// A database has one installation, which is written once.
+func installation(t *testing.T, s core.Store) {
+	wantCode(t, "an id before there is one", second(s.InstallationID(ctx)), core.ItemNotFound)
+	wantCode(t, "the installation before there is one", second(s.Installation(ctx)), core.ItemNotFound)
+	i := core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")}
+	must(t, s.Commit(ctx, &core.Change{Installation: &i}))
+	if got, err := s.Installation(ctx); err != nil || !reflect.DeepEqual(got, i) {
+		t.Errorf("the installation is %+v, %v", got, err)
+	}
+	if id, err := s.InstallationID(ctx); err != nil || id != i.ID {
+		t.Errorf("the id is %q, %v", id, err)
+	}
+	rival := i
+	rival.ID = "ffffffffffffffffffffffffffffffff"
+	wantCode(t, "a second installation", s.Commit(ctx, &core.Change{Installation: &rival}), core.Conflict)
 }
 
 // An object whose intent the reconciler has closed must not be born: its token

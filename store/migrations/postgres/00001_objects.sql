@@ -61,14 +61,23 @@ CREATE TABLE object_attr (
 );
 CREATE INDEX object_attr_seq ON object_attr (tenant, seq);
 
+CREATE TABLE installation (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    id      TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    checks  BYTEA NOT NULL,
+    seal    BYTEA NOT NULL
+);
+
+-- A set of seven token keys. A number serves one tenant for good.
 CREATE TABLE tenant_key (
-    tenant  TEXT NOT NULL,
-    purpose TEXT NOT NULL,
-    epoch   BIGINT NOT NULL,
-    token   BYTEA NOT NULL,
-    state   TEXT NOT NULL,
-    seal    BYTEA NOT NULL,
-    PRIMARY KEY (tenant, purpose, epoch)
+    number BIGINT PRIMARY KEY CHECK (number > 0),
+    tenant TEXT NOT NULL,
+    epoch  BIGINT NOT NULL,
+    state  TEXT NOT NULL,
+    checks BYTEA,
+    seal   BYTEA NOT NULL,
+    UNIQUE (tenant, epoch)
 );
 
 CREATE TABLE intent (

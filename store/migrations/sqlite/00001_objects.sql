@@ -61,14 +61,23 @@ CREATE TABLE object_attr (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX object_attr_seq ON object_attr (tenant, seq);
 
+CREATE TABLE installation (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    id      TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    checks  BLOB NOT NULL,
+    seal    BLOB NOT NULL
+) STRICT;
+
+-- A set of seven token keys. A number serves one tenant for good.
 CREATE TABLE tenant_key (
-    tenant  TEXT NOT NULL,
-    purpose TEXT NOT NULL,
-    epoch   INTEGER NOT NULL,
-    token   BLOB NOT NULL,
-    state   TEXT NOT NULL,
-    seal    BLOB NOT NULL,
-    PRIMARY KEY (tenant, purpose, epoch)
+    number INTEGER PRIMARY KEY CHECK (number > 0),
+    tenant TEXT NOT NULL,
+    epoch  INTEGER NOT NULL,
+    state  TEXT NOT NULL,
+    checks BLOB,
+    seal   BLOB NOT NULL,
+    UNIQUE (tenant, epoch)
 ) STRICT;
 
 CREATE TABLE intent (

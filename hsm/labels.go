@@ -1,0 +1,56 @@
+package hsm
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Labels of token objects. The server alone sets them, and MODIFIABLE=0 keeps
+// them: what a key is for is known by its label, never by a row.
+//
+//	keyreeve/INSTALLATION/SET/PURPOSE       a key of a set; SET is a number, 0 the system set
+//	keyreeve/INSTALLATION/object/TENANT/ID  a resident object of a client
+//
+// TENANT and ID are path-escaped, so no name can hold a slash and pass for
+// another one. The word object is no number, so no client's key has the label of
+// a set.
+const labelPrefix = "keyreeve/"
+
+// installationID is the form of an installation's id.
+var installationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+func setLabel(installation string, set int64, purpose string) string {
+	return fmt.Sprintf("%s%s/%d/%s", labelPrefix, installation, set, purpose)
+}
+
+// objectLabels is the start of the labels of all resident objects.
+func objectLabels(installation string) string { return labelPrefix + installation + "/object/" }
+
+func objectLabel(installation, tenant, id string) string {
+	return objectLabels(installation) + url.PathEscape(tenant) + "/" + url.PathEscape(id)
+}
+
+// systemSetOf returns the installation whose system set has a key of this label.
+func systemSetOf(label string) (string, bool) {
+	rest, ok := strings.CutPrefix(label, labelPrefix)
+	id, key, _ := strings.Cut(rest, "/")
+	set, _, _ := strings.Cut(key, "/")
+	return id, ok && set == "0" && installationID.MatchString(id)
+}
+
+// objectLabel is the label of a resident object of this installation.
+func (t *Token) objectLabel(k *core.Key) string {
+	return objectLabel(t.installation, k.Tenant, k.ID)
+}
+
+// SayInstallations lists ids for a sentence.
+func SayInstallations(ids []string) string {
+	if len(ids) == 0 {
+		return "no installation"
+	}
+	return "installation " + strings.Join(ids, ", ")
+}
