@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -223,21 +225,43 @@ func (s *Server) mapped(p *core.Principal) {
 	}
 }
 
-func (s *Server) simulate(r *http.Request) (*Simulated, error) {
-	q := r.URL.Query()
+// whoAsks reads the principal of a simulation: NAME or TENANT/NAME, with groups
+// and roles.
+func whoAsks(q url.Values) (tenant, name string, err error) {
 	tenant, name, ok := strings.Cut(q.Get("as"), "/")
 	if !ok {
-		tenant, name = "default", q.Get("as")
+		tenant, name = "default", tenant
+	}
+	if tenant == "" || name == "" || strings.ContainsAny(tenant+name, "/:") {
+		return "", "", fmt.Errorf("--as must be NAME or TENANT/NAME, not %q", q.Get("as"))
+	}
+	for _, s := range slices.Concat([]string{tenant, name}, q["group"], q["role"]) {
+		if err := plainText(s, 256); err != nil || s == "" {
+			return "", "", fmt.Errorf("%q is no name of a principal, group or role", s)
+		}
+	}
+	return tenant, name, nil
+}
+
+func (s *Server) simulate(r *http.Request) (*Simulated, error) {
+	q := r.URL.Query()
+	tenant, name, err := whoAsks(q)
+	if err != nil {
+		return nil, err
 	}
 	op, ok := core.TagOperation.Info().Enum.ByName(q.Get("do"))
 	if !ok {
 		return nil, fmt.Errorf("%q is no operation; Get and Encrypt are some", q.Get("do"))
 	}
+	from := q.Get("from")
+	if _, err := netip.ParseAddr(from); err != nil {
+		return nil, fmt.Errorf("--from must be an IP address, not %q", from)
+	}
 	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: "mtls"}
 	if len(p.Groups)+len(p.Roles) == 0 {
 		s.mapped(p)
 	}
-	req := core.AccessRequest{Operation: core.Operation(op), Door: core.DoorKMIP, Address: q.Get("from"), Now: time.Now().Unix(), Principal: p}
+	req := core.AccessRequest{Operation: core.Operation(op), Door: core.DoorKMIP, Address: from, Now: time.Now().Unix(), Principal: p}
 	if at := q.Get("at"); at != "" {
 		t, err := time.Parse(time.RFC3339, at)
 		if err != nil {
@@ -248,7 +272,7 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	if id := q.Get("object"); id != "" {
 		o, err := s.store.Object(r.Context(), tenant, id)
 		if core.CodeOf(err) == core.ItemNotFound {
-			return &Simulated{Reasons: []string{"for tenant " + tenant + " there is no such object: the answer would be Item Not Found"}, Policy: s.policy.Hash()}, nil
+			return nil, fmt.Errorf("for tenant %s there is no object %q: the answer would be Item Not Found", tenant, id)
 		}
 		if err != nil {
 			return nil, err
@@ -256,8 +280,8 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 		req.Object, req.State = o, o.StateAt(req.Now)
 	}
 	d, err := s.policy.Decide(r.Context(), &req)
-	if err != nil { // which denies, like any other failure of the policy
-		return &Simulated{Reasons: []string{err.Error()}, Policy: s.policy.Hash()}, nil
+	if err != nil {
+		return nil, fmt.Errorf("the policy did not decide, so the request would be refused: %w", err)
 	}
 	return &Simulated{Allow: d.Allow, Reasons: d.Reasons, Policy: d.PolicyHash}, nil
 }

@@ -1,11 +1,14 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -182,20 +185,34 @@ func TestDoctorChangesNothing(t *testing.T) {
 	}
 }
 
-// policy simulate answers allow or deny on the first line, and by its status
-// that it could be asked: also for what another tenant has, and what nobody has.
+// policy simulate answers allow or deny on the first line and by its status, 0
+// or 2; what it cannot ask it refuses with one sentence and status 1.
 func TestSimulateAnswers(t *testing.T) {
 	s := servertest.Start(t)
 	id := aesKey(t, dial(t, s, "dev", core.V1_4))
-	for _, c := range []struct{ as, do, object, want string }{
-		{"dev", "Get", id, "allow\n  member of the object's group\n  owner\n"}, {"default/dev2", "Get", id, "allow\n  member of the object's group\n"},
-		{"stranger", "Get", id, "deny\n  no rule allows it\n"}, {"other/dev", "Get", id, "deny\n  for tenant other there is no such object"},
-		{"dev", "Get", "nobody", "deny\n  for tenant default there is no such object"}, {"dev", "Get", "", "deny\n"}, {"stranger", "Create", "", "allow\n"},
-		{"", "Create", "", "deny\n"},
+	for _, c := range []struct {
+		as, do, object, want string
+		status               int
+	}{
+		{"dev", "Get", id, "allow\n  member of the object's group\n  owner\n", 0}, {"default/dev2", "Get", id, "allow\n  member of the object's group\n", 0},
+		{"stranger", "Get", id, "deny\n  no rule allows it\n", 2}, {"dev", "Get", "", "deny\n", 2}, {"stranger", "Create", "", "allow\n", 0},
+		{"other/dev", "Get", id, "keyreeve: for tenant other there is no object", 1}, {"dev", "Get", "nobody", "keyreeve: for tenant default there is no object", 1},
 	} {
 		out, err := s.Command("policy", "simulate", "--dir", s.Dir, "--as", c.as, "--do", c.do, "--object", c.object)
-		if err != nil || !strings.HasPrefix(out, c.want) {
-			t.Errorf("%s as %s of %s: %v, %q; want %q", c.do, c.as, c.object, err, out, c.want)
+		if statusOf(err) != c.status || !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s as %s of %s: %v, %q; want status %d and %q", c.do, c.as, c.object, err, out, c.status, c.want)
+		}
+	}
+	for _, more := range [][]string{{"--as", ""}, {"--as", "/dev"}, {"--as", "default/"}, {"--as", "a/b/c"}, {"--as", "user:dev"}, {"--as", "a\nb"}, {"--do", "get"}, {"--do", ""},
+		{"--from", "10.0.0.0/8"}, {"--from", "nowhere"}, {"--from", ""}, {"--at", "2026-13-01T00:00:00Z"}, {"--role", "a\x07"}} {
+		args := []string{"policy", "simulate", "--dir", s.Dir, "--as", "dev", "--do", "Create"}
+		if i := slices.Index(args, more[0]); i >= 0 {
+			args[i+1] = more[1]
+		} else {
+			args = append(args, more...)
+		}
+		if out, err := s.Command(args...); statusOf(err) != 1 || !strings.HasPrefix(out, "keyreeve: ") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%q: %v, %q; want one sentence and status 1", more, err, out)
 		}
 	}
 	for _, args := range [][]string{{"--as", "dev", "--do", "Frobnicate"}, {"--as", "dev", "--do", "Get", "--at", "noon"}, {"--as", "dev"}} {
@@ -204,4 +221,15 @@ func TestSimulateAnswers(t *testing.T) {
 			t.Errorf("%v: %v, %q; want one sentence and status 1", args, err, out)
 		}
 	}
+}
+
+// statusOf is the exit status that a command's error tells.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		return e.ExitCode()
+	}
+	if err != nil {
+		return -1
+	}
+	return 0
 }

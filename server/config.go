@@ -66,6 +66,9 @@ type Config struct {
 		NotExtractable bool     `yaml:"not_extractable"`                // new objects are not Extractable unless asked otherwise
 		ForbidClasses  []string `yaml:"forbid_classes" bound:"classes"` // of N, X, C
 		UniqueNames    bool     `yaml:"unique_names"`                   // refuse a Name that another object has
+
+		DeactivatedMayProcess bool `yaml:"deactivated_may_process"` // Deactivated keys decrypt, verify and unwrap
+		CompromisedMayProcess bool `yaml:"compromised_may_process"` // and Compromised ones
 	} `yaml:"keys"`
 
 	Limits struct {
@@ -93,6 +96,7 @@ func Defaults() Config {
 	c.KMIP, c.HTTPS = "0.0.0.0:5696", "0.0.0.0:8443"
 	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = hsm.DefaultSessions, 4096, 8192, time.Minute
 	c.HSM.MaxTenants = 1000
+	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second

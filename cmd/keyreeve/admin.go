@@ -131,7 +131,7 @@ func escaped(s string) string {
 }
 
 type policyCmd struct {
-	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything."`
+	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
 	Reload   reloadCmd   `cmd:"" help:"Read the policy anew; one that fails its tests leaves the old in force."`
 }
 
@@ -158,6 +158,9 @@ func (c *simulateCmd) Run() error {
 	fmt.Println(map[bool]string{true: "allow", false: "deny"}[out.Allow])
 	for _, r := range out.Reasons {
 		fmt.Println(" ", r)
+	}
+	if !out.Allow {
+		return exitStatus(denied)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -56,6 +57,14 @@ func (verCmd) Run() error {
 	return nil
 }
 
+// exitStatus ends a command that has said what it found.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// denied is the status of a simulation that ends in a denial.
+const denied = 2
+
 func main() {
 	var c cli
 	k := kong.Must(&c, kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM. For a first try, on this machine alone: keyreeve serve --dev"), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
@@ -69,6 +78,9 @@ func main() {
 		os.Exit(1)
 	}
 	if err := ctx.Run(); err != nil {
+		if status, ok := errors.AsType[exitStatus](err); ok {
+			os.Exit(int(status))
+		}
 		fmt.Fprintf(os.Stderr, "keyreeve: %s\n", oneLine(err.Error()))
 		os.Exit(1)
 	}

@@ -218,7 +218,7 @@ func (k *call) use(id core.Identifier, mask core.UsageMask, protect bool) (*core
 	if err != nil {
 		return nil, err
 	}
-	check := processes
+	check := k.processes
 	if protect {
 		check = protects
 	}

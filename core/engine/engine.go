@@ -45,6 +45,9 @@ type Defaults struct {
 	NotExtractable bool // new objects are not Extractable unless asked otherwise
 	ForbidClasses  []core.Class
 	UniqueNames    bool // refuse a Name that another object of the tenant has; two nodes at the same moment can still give one
+
+	DeactivatedRefused bool // Deactivated keys do not decrypt, verify or unwrap
+	CompromisedRefused bool // nor do Compromised ones
 }
 
 // ServerInfo is what Query tells of the server.
@@ -68,6 +71,8 @@ type Engine struct {
 	streams *streams
 	logins  logins
 	tenants tenants
+
+	processes func(o *core.ManagedObject, now int64) error // mayProcess, bound once: a use allocates nothing
 }
 
 // New makes an engine; EnsureTenant must succeed before a tenant can be served,
@@ -89,7 +94,9 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	return &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages()}
+	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages()}
+	e.processes = e.mayProcess
+	return e
 }
 
 type systemClock struct{}

@@ -146,9 +146,22 @@ func (k *call) needs(o *core.ManagedObject, check func(*core.ManagedObject, int6
 	return check(o, k.now)
 }
 
-// protects, processes and exists are the checks of grants.
+// protects, exists and Engine.mayProcess are the checks of grants.
 func protects(o *core.ManagedObject, now int64) error  { return o.CheckUse(true, now) }
-func processes(o *core.ManagedObject, now int64) error { return o.CheckUse(false, now) }
+
+// mayProcess is the check of decrypting, verifying and unwrapping. The standard
+// lets Deactivated and Compromised keys process (KMIP 1.4 §3.22); settings
+// forbid it.
+func (e *Engine) mayProcess(o *core.ManagedObject, now int64) error {
+	switch s := o.StateAt(now); {
+	case s == core.Deactivated && e.Defaults.DeactivatedRefused:
+		return core.Errorf(core.WrongState, "object %s is Deactivated, and this server does not let such keys decrypt, verify or unwrap (keys.deactivated_may_process)", o.ID)
+	case s == core.Compromised && e.Defaults.CompromisedRefused:
+		return core.Errorf(core.WrongState, "object %s is Compromised, and this server does not let such keys decrypt, verify or unwrap (keys.compromised_may_process)", o.ID)
+	}
+	return o.CheckUse(false, now)
+}
+
 func exists(o *core.ManagedObject, now int64) error {
 	if o.StateAt(now).Gone() {
 		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)

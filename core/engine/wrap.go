@@ -128,7 +128,7 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	}
 	op, check := core.OperationEncrypt, protects
 	if !protect {
-		op, check = core.OperationDecrypt, processes
+		op, check = core.OperationDecrypt, k.processes
 	}
 	if _, err := k.decide(op, with); err != nil {
 		return nil, p, err
