@@ -10,7 +10,7 @@ type CryptographicParameters struct {
 	DigitalSignatureAlgorithm DigitalSignatureAlgorithm
 	CryptographicAlgorithm    CryptographicAlgorithm
 	RandomIV                  *bool
-	IVLength                  *int32 // bytes
+	IVLength                  *int32 // bits
 	TagLength                 *int32 // bytes
 	FixedFieldLength          *int32 // bits
 	InvocationFieldLength     *int32 // bits
@@ -69,6 +69,24 @@ func (p *CryptographicParameters) SetField(t Tag, v Value) bool {
 		return false
 	}
 	return true
+}
+
+// Bounds of the IVs of GCM, in bytes.
+const (
+	MinGCMIV = 8
+	MaxGCMIV = 64
+)
+
+// IVBytes is how long an IV is made, in bytes: usual, unless IV Length says
+// something else, which GCM alone allows.
+func (p *CryptographicParameters) IVBytes(usual int, any bool) (int, error) {
+	if p.IVLength == nil || int64(*p.IVLength) == 8*int64(usual) {
+		return usual, nil
+	}
+	if n := int(*p.IVLength); any && n%8 == 0 && n/8 >= MinGCMIV && n/8 <= MaxGCMIV {
+		return n / 8, nil
+	}
+	return 0, Errorf(InvalidField, "the IV Length is %d bits; the IV of this mode has %d", *p.IVLength, 8*usual)
 }
 
 // ParametersOf reads the attribute Cryptographic Parameters.

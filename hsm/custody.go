@@ -204,6 +204,9 @@ func (t *Token) GeneratePair(ctx context.Context, k, public core.Key, s core.Key
 		return priv, pub, nil, facts, err
 	}
 	if s.Kind == core.KeyEd25519 && s.Class == core.ClassC && s.Mode == core.ModeWrapped {
+		if !t.cfg.AllowSoftware {
+			return priv, pub, nil, facts, errEd25519
+		}
 		return t.softEd25519(ctx, k, public, s)
 	}
 	priv = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Token: s.Token}

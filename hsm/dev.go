@@ -38,7 +38,7 @@ func DevToken(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	cfg := Config{Module: module, Label: devLabel, PIN: PINFile(filepath.Join(dir, "pin"))}
+	cfg := Config{AllowSoftware: true, Module: module, Label: devLabel, PIN: PINFile(filepath.Join(dir, "pin"))}
 	conf := filepath.Join(dir, "softhsm2.conf")
 	tokens := filepath.Join(dir, "tokens")
 	if err := os.MkdirAll(tokens, 0o700); err != nil {

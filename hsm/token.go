@@ -34,7 +34,7 @@ type Config struct {
 	HandleTTL     time.Duration // 0: 10 min
 	Copies        int           // class C keys kept in locked memory; 0: 8192, negative: none
 	CopyTTL       time.Duration // 0: 60 s, negative: none
-	AllowSoftware bool          // class C keys may be used in Go where the token lacks the mechanism
+	AllowSoftware bool          // class C keys may be used in Go where the token lacks the mechanism: ChaCha20, Ed25519
 	Log           *slog.Logger
 }
 

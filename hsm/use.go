@@ -77,9 +77,7 @@ func (t *Token) use(ctx context.Context, k core.Key) (*handle, error) {
 // inCopy reports whether a key is used in memory: symmetric, class C, and
 // copies are kept at all. Then its bytes are no safer in the token.
 func (t *Token) inCopy(k *core.Key) bool {
-	m := k.Material
-	symmetric := m.Kind == core.KeyAES || m.Kind == core.KeyDES3 || m.Kind == core.KeyGeneric || m.Kind == core.KeyData
-	return symmetric && m.Class == core.ClassC && (t.copies != nil || m.Mode == core.ModeData)
+	return symmetric(k) && k.Material.Class == core.ClassC && (t.copies != nil || k.Material.Mode == core.ModeData)
 }
 
 // withClear lends a class C key's bytes to f and zeroes them.
@@ -166,24 +164,29 @@ func (t *Token) Encrypt(ctx context.Context, k core.Key, c *core.Cipher) (out co
 		err = t.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.EncryptPublic(b, plan, c.Data); return err })
 		out.Where = inSoftware
 		return out, err
-	case t.inCopy(&k):
-		err = t.withClear(ctx, k, func(b []byte) (err error) {
-			out, err = soft.Encrypt(b, c, func(iv []byte) error { return t.Random(ctx, iv) })
-			return err
-		})
-		out.Where = inMemory
-		return out, err
 	case isPrivate(k.Material.Kind):
 		return out, core.Errorf(core.IllegalOperation, "a private key does not encrypt; use its public key")
 	}
-	return t.encryptInToken(ctx, k, c)
-}
-
-func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher) (out core.Ciphered, err error) {
 	plan, err := soft.CheckCipher(c, true)
 	if err != nil {
 		return out, err
 	}
+	where, refused := t.inGo(&k, cipherType(plan.Algorithm, plan.Mode), p11.CKF_ENCRYPT)
+	switch {
+	case refused:
+		return out, noSoftware("encrypt by " + plan.String())
+	case where == "":
+		return t.encryptInToken(ctx, k, c, plan)
+	}
+	err = t.withClear(ctx, k, func(b []byte) (err error) {
+		out, err = soft.Encrypt(b, c, func(iv []byte) error { return t.Random(ctx, iv) })
+		return err
+	})
+	out.Where = where
+	return out, err
+}
+
+func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher, plan soft.Plan) (out core.Ciphered, err error) {
 	iv := c.IV
 	if plan.MakeIV {
 		iv = make([]byte, plan.IV)
@@ -228,29 +231,20 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher) 
 // cipherMechanism builds the mechanism of a plan. Padding is ours, since what
 // tokens say of wrong padding differs.
 func (t *Token) cipherMechanism(p *soft.Plan, iv, aad []byte, use uint) ([]*p11.Mechanism, func(), error) {
-	var m uint
+	m := cipherType(p.Algorithm, p.Mode)
+	if m == 0 || !t.has(m, use) {
+		return nil, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not do %s", p)
+	}
 	var param any
 	free := func() {}
-	des := p.Algorithm == core.AlgorithmDES3
-	switch {
-	case p.Algorithm != core.AlgorithmAES && !des:
-	case p.Mode == core.BlockCipherModeECB && des:
-		m = p11.CKM_DES3_ECB
-	case p.Mode == core.BlockCipherModeECB:
-		m = p11.CKM_AES_ECB
-	case p.Mode == core.BlockCipherModeCBC && des:
-		m, param = p11.CKM_DES3_CBC, iv
-	case p.Mode == core.BlockCipherModeCBC:
-		m, param = p11.CKM_AES_CBC, iv
-	case p.Mode == core.BlockCipherModeCTR && !des:
-		m, param = p11.CKM_AES_CTR, append(binary.NativeEndian.AppendUint64(nil, 128), iv...)
-	case p.Mode == core.BlockCipherModeGCM && !des:
+	switch p.Mode {
+	case core.BlockCipherModeCBC:
+		param = iv
+	case core.BlockCipherModeCTR:
+		param = append(binary.NativeEndian.AppendUint64(nil, 128), iv...)
+	case core.BlockCipherModeGCM:
 		g := p11.NewGCMParams(iv, aad, p.Tag*8)
-		m, param, free = p11.CKM_AES_GCM, g, g.Free
-	}
-	if m == 0 || !t.has(m, use) {
-		free()
-		return nil, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not do %v in mode %v", p.Algorithm, p.Mode)
+		param, free = g, g.Free
 	}
 	return []*p11.Mechanism{p11.NewMechanism(m, param)}, free, nil
 }
@@ -263,15 +257,20 @@ func (t *Token) Decrypt(ctx context.Context, k core.Key, c *core.Cipher) (out co
 	switch {
 	case k.Material.Kind == core.KeyPublic:
 		return out, core.Errorf(core.IllegalOperation, "a public key does not decrypt; use its private key")
-	case t.inCopy(&k):
-		err = t.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.Decrypt(b, c); return err })
-		out.Where = inMemory
-		return out, err
 	case isPrivate(k.Material.Kind):
 		return t.decryptRSA(ctx, k, c)
 	}
 	plan, err := soft.CheckCipher(c, false)
 	if err != nil {
+		return out, err
+	}
+	where, refused := t.inGo(&k, cipherType(plan.Algorithm, plan.Mode), p11.CKF_DECRYPT)
+	if refused {
+		return out, noSoftware("decrypt by " + plan.String())
+	}
+	if where != "" {
+		err = t.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.Decrypt(b, c); return err })
+		out.Where = where
 		return out, err
 	}
 	data := append(append(make([]byte, 0, len(c.Data)+len(c.Tag)), c.Data...), c.Tag...)
@@ -363,8 +362,11 @@ func (t *Token) Sign(ctx context.Context, k core.Key, p core.CryptographicParame
 		return nil, "", err
 	}
 	if k.Material.Kind == core.KeyEd25519 && k.Material.Mode != core.ModeResident {
+		if !t.cfg.AllowSoftware {
+			return nil, "", errEd25519
+		}
 		err = t.withClear(ctx, k, func(b []byte) (err error) { sig, err = soft.SignPrivate(b, p, k.Algorithm, data, digested); return err })
-		return sig, inMemory, err
+		return sig, inSoftware, err
 	}
 	mech, msg, err := t.signMechanism(&plan, msg, k.Bits)
 	if err != nil {
@@ -466,7 +468,11 @@ func (t *Token) MAC(ctx context.Context, k core.Key, p core.CryptographicParamet
 	if err := t.canUse(k, alg); err != nil {
 		return nil, "", err
 	}
-	if t.inCopy(&k) {
+	where, refused := t.inGo(&k, macType(alg), p11.CKF_SIGN)
+	if refused {
+		return nil, "", noSoftware("make a MAC by " + alg.String())
+	}
+	if where != "" {
 		err = t.withClear(ctx, k, func(b []byte) (err error) {
 			if block {
 				mac, err = soft.CMAC(alg, b, data)
@@ -475,15 +481,10 @@ func (t *Token) MAC(ctx context.Context, k core.Key, p core.CryptographicParamet
 			}
 			return err
 		})
-		return mac, inMemory, err
+		return mac, where, err
 	}
-	m, ok := hmacMechanisms[alg]
-	switch alg {
-	case core.AlgorithmAES:
-		m = p11.CKM_AES_CMAC
-	case core.AlgorithmDES3:
-		m = p11.CKM_DES3_CMAC
-	}
+	_, ok := hmacMechanisms[alg]
+	m := macType(alg)
 	if !t.has(m, p11.CKF_SIGN) {
 		return nil, "", core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v", alg)
 	}

@@ -366,6 +366,9 @@ func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
 	if (c.reading || in.CurrentValue == nil) && !c.reference(&in.Name, false) && in.CurrentValue == nil {
 		c.fail(core.Errorf(core.InvalidMessage, "Delete Attribute names no attribute"))
 	}
+	if c.reading && in.CurrentValue != nil && in.Name != current.Ref() {
+		c.fail(core.Errorf(core.InvalidField, "Current Attribute and Attribute Reference are different attributes"))
+	}
 }
 
 // attributeResponse is that of Add, Modify, Set and Delete Attribute: 1.x

@@ -48,7 +48,7 @@ type Config struct {
 		Copies        int           `yaml:"copies" bound:"-1|1..1000000"`  // class C keys kept in locked memory; -1: none
 		CopyTTL       time.Duration `yaml:"copy_ttl" bound:"-1s|1s..24h"`  // how long; -1s: none
 		MaxTenants    int           `yaml:"max_tenants" bound:"1..100000"` // sets of 7 keys that the token may hold for tenants
-		AllowSoftware bool          `yaml:"allow_software"`                // class C keys may be used in Go where the token lacks a mechanism
+		AllowSoftware bool          `yaml:"allow_software"`                // class C keys may be used in Go where the token lacks a mechanism: ChaCha20, Ed25519
 	} `yaml:"hsm"`
 
 	Store struct {

@@ -50,6 +50,7 @@ func Dev(dir, kmip, https string) (Config, error) {
 	if module := os.Getenv("KEYREEVE_DEV_MODULE"); module != "" {
 		token.Module = module // one in front of SoftHSM2, for tests
 	}
+	c.HSM.AllowSoftware = true
 	if os.Getenv("KEYREEVE_DEV_COPIES") == "none" {
 		c.HSM.Copies = -1 // measure what a key costs that is not in memory
 	}

@@ -180,7 +180,13 @@ func (k *call) place(o *core.ManagedObject, s *core.KeySpec) error {
 		switch core.Mode(a.Value.Text) {
 		case core.ModeResident:
 			s.Mode = core.ModeResident
+			if s.Kind == core.KeyData || s.Kind == core.KeyPublic {
+				return core.Errorf(core.InvalidField, "a %v is kept in the database, so x-keyreeve-custody = resident has no effect; leave it out", o.Type)
+			}
 		case core.ModeWrapped:
+			if s.Kind == core.KeyEd25519 && s.Class != core.ClassC {
+				return core.Errorf(core.InvalidField, "an Ed25519 key of class %s is kept in the HSM, which cannot wrap it, so x-keyreeve-custody = wrapped has no effect; leave it out", s.Class)
+			}
 		default:
 			return core.Errorf(core.InvalidField, "x-keyreeve-custody is %q; it may be wrapped or resident", printable(a.Value.Text))
 		}

@@ -21,10 +21,14 @@ func (k *call) encrypt(in *core.EncryptInput) (out core.EncryptOutput, err error
 	if err != nil {
 		return out, err
 	}
+	c := &core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD}
+	if err := k.settle(s.asked(in.Parameters), o, c); err != nil {
+		return out, err
+	}
 	if err := k.consume(o, len(in.Data), s); err != nil {
 		return out, err
 	}
-	r, correlation, err := k.cipher(s, o, &core.Cipher{Parameters: k.parameters(s.asked(in.Parameters), o), Data: in.Data, IV: in.IV, AAD: in.AAD}, true)
+	r, correlation, err := k.cipher(s, o, c, true)
 	if err != nil {
 		return out, err
 	}
@@ -46,7 +50,11 @@ func (k *call) decrypt(in *core.DecryptInput) (out core.DecryptOutput, err error
 	if err != nil {
 		return out, err
 	}
-	r, correlation, err := k.cipher(s, o, &core.Cipher{Parameters: k.parameters(s.asked(in.Parameters), o), Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag}, false)
+	c := &core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag}
+	if err := k.settle(s.asked(in.Parameters), o, c); err != nil {
+		return out, err
+	}
+	r, correlation, err := k.cipher(s, o, c, false)
 	if err != nil {
 		return out, err
 	}
@@ -72,14 +80,17 @@ func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
 	if err != nil {
 		return out, err
 	}
+	p, err := k.settled(s.asked(in.Parameters), o, signScheme)
+	if err != nil {
+		return out, err
+	}
 	if err := k.consume(o, len(data), s); err != nil {
 		return out, err
 	}
 	if ready, correlation, err := s.whole(o.ID, &data); !ready {
 		return core.SignOutput{ID: o.ID, Correlation: correlation}, err
 	}
-	in.Parameters = s.asked(in.Parameters)
-	sig, where, err := k.HSM.Sign(k.ctx, o.Key(), k.parameters(in.Parameters, o), data, digested)
+	sig, where, err := k.HSM.Sign(k.ctx, o.Key(), p, data, digested)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -106,6 +117,10 @@ func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.Signatur
 	if err != nil {
 		return out, err
 	}
+	p, err := k.settled(s.asked(in.Parameters), o, signScheme)
+	if err != nil {
+		return out, err
+	}
 	if err := s.remember(&s.orNone().proof, &in.Signature, "Signature Data"); err != nil {
 		return out, err
 	}
@@ -115,8 +130,7 @@ func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.Signatur
 	if in.Signature == nil {
 		return out, core.Errorf(core.InvalidMessage, "Signature Verify has no Signature Data")
 	}
-	in.Parameters = s.asked(in.Parameters)
-	ok, where, err := k.HSM.Verify(k.ctx, o.Key(), k.parameters(in.Parameters, o), data, digested, in.Signature)
+	ok, where, err := k.HSM.Verify(k.ctx, o.Key(), p, data, digested, in.Signature)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -140,14 +154,17 @@ func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
 	if err != nil {
 		return out, err
 	}
+	p, err := k.settleMAC(s.asked(in.Parameters), o)
+	if err != nil {
+		return out, err
+	}
 	if err := k.consume(o, len(in.Data), s); err != nil {
 		return out, err
 	}
 	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {
 		return core.MACOutput{ID: o.ID, Correlation: correlation}, err
 	}
-	in.Parameters = s.asked(in.Parameters)
-	mac, where, err := k.HSM.MAC(k.ctx, o.Key(), k.parameters(in.Parameters, o), in.Data)
+	mac, where, err := k.HSM.MAC(k.ctx, o.Key(), p, in.Data)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -170,14 +187,17 @@ func (k *call) macVerify(in *core.MACVerifyInput) (out core.MACVerifyOutput, err
 	if err != nil {
 		return out, err
 	}
+	p, err := k.settleMAC(s.asked(in.Parameters), o)
+	if err != nil {
+		return out, err
+	}
 	if err := s.remember(&s.orNone().proof, &in.MAC, "MAC Data"); err != nil {
 		return out, err
 	}
 	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {
 		return core.MACVerifyOutput{ID: o.ID, Correlation: correlation}, err
 	}
-	in.Parameters = s.asked(in.Parameters)
-	ok, where, err := k.HSM.MACVerify(k.ctx, o.Key(), k.parameters(in.Parameters, o), in.Data, in.MAC)
+	ok, where, err := k.HSM.MACVerify(k.ctx, o.Key(), p, in.Data, in.MAC)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -229,6 +249,31 @@ func (k *call) use(id core.Identifier, mask core.UsageMask, protect bool) (*core
 		return nil, err
 	}
 	return o, k.keysOf(o)
+}
+
+// settled completes the parameters of a use and refuses those of the request that
+// would have no effect.
+func (k *call) settled(asked *core.CryptographicParameters, o *core.ManagedObject, find func(*core.ManagedObject, *core.CryptographicParameters) *scheme) (core.CryptographicParameters, error) {
+	p := k.parameters(asked, o)
+	return p, find(o, &p).checkAsked(asked, o)
+}
+
+// settleMAC is settled for MAC and MAC Verify. A hash that the request names counts
+// for more than the one in the name of the key's algorithm.
+func (k *call) settleMAC(asked *core.CryptographicParameters, o *core.ManagedObject) (core.CryptographicParameters, error) {
+	p, err := k.settled(asked, o, macScheme)
+	if asked != nil && asked.HashingAlgorithm != 0 && asked.CryptographicAlgorithm == 0 {
+		p.CryptographicAlgorithm = hmacOf[asked.HashingAlgorithm]
+	}
+	return p, err
+}
+
+// settle is settled for Encrypt and Decrypt, which have other inputs besides.
+func (k *call) settle(asked *core.CryptographicParameters, o *core.ManagedObject, c *core.Cipher) (err error) {
+	if c.Parameters, err = k.settled(asked, o, cipherScheme); err != nil {
+		return err
+	}
+	return cipherScheme(o, &c.Parameters).checkInputs(c)
 }
 
 // parameters completes what a request says by what the key's own Cryptographic

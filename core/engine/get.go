@@ -23,6 +23,9 @@ func (k *call) get(in *core.GetInput) (core.GetOutput, error) {
 	if compressed(in.Compression) {
 		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported: public keys are returned uncompressed; leave the field out", in.Compression)
 	}
+	if in.Format != 0 && !hasFormat(o, in.Format) {
+		return core.GetOutput{}, core.Errorf(core.KeyFormatTypeNotSupported, "a %v has no Key Format Type %v; leave the field out", o.Type, in.Format)
+	}
 	if in.WrapType == core.KeyWrapTypeAsRegistered {
 		return core.GetOutput{}, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
 	}
@@ -39,6 +42,18 @@ func (k *call) get(in *core.GetInput) (core.GetOutput, error) {
 	}
 	k.noLongerFresh(o)
 	return *out, nil
+}
+
+// hasFormat reports whether a Key Format Type can mean something for o: what is no
+// key has none, but an X.509 certificate is one.
+func hasFormat(o *core.ManagedObject, f core.KeyFormatType) bool {
+	switch o.Type {
+	case core.ObjectTypeOpaqueObject, core.ObjectTypeTemplate:
+		return false
+	case core.ObjectTypeCertificate:
+		return f == core.KeyFormatTypeX509 && core.CertificateType(o.Attributes.Num(core.TagCertificateType)) == core.CertificateTypeX509
+	}
+	return true
 }
 
 // compressed reports whether a Key Compression Type asks for anything but the

@@ -30,6 +30,9 @@ func (k *call) hash(in *core.HashInput) (out core.HashOutput, err error) {
 	if in.Parameters == nil || in.Parameters.HashingAlgorithm == 0 {
 		return out, core.Errorf(core.InvalidMessage, "Hash needs Cryptographic Parameters with a Hashing Algorithm")
 	}
+	if err := schemeHash.checkAsked(in.Parameters, nil); err != nil {
+		return out, err
+	}
 	if ready, correlation, err := s.whole("", &in.Data); !ready {
 		return core.HashOutput{Correlation: correlation}, err
 	}

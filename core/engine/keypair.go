@@ -75,6 +75,9 @@ func (k *call) halves(in *core.CreateKeyPairInput) (private, public *core.Manage
 
 func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, in *core.CreateKeyPairInput) (*core.ManagedObject, error) {
 	given, err := k.template(own, templates)
+	if err == nil && t == core.ObjectTypePublicKey {
+		err = openly(given)
+	}
 	if err != nil {
 		return nil, err
 	}

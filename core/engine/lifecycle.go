@@ -30,6 +30,9 @@ func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
 	if in.Code == core.RevocationReasonCodeKeyCompromise || in.Code == core.RevocationReasonCodeCACompromise {
 		event = core.Compromise
 	}
+	if event == core.Deactivate && in.CompromiseOccurrence != nil {
+		return core.IDOutput{}, core.Errorf(core.InvalidField, "a Compromise Occurrence Date goes with Key Compromise and CA Compromise alone; leave it out, or give such a reason")
+	}
 	return k.move(in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
 		reason := []core.Field{{Tag: core.TagRevocationReasonCode, Value: core.Enum(in.Code)}}
 		if in.Message != "" {

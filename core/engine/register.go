@@ -162,6 +162,9 @@ func (k *call) classOfRegistered(o *core.ManagedObject) (core.Class, error) {
 	if o.Type != core.ObjectTypePublicKey {
 		return k.custody(o, false)
 	}
+	if err := openly(o.Attributes); err != nil {
+		return "", err
+	}
 	if !permitted(k.storage, core.ClassC) {
 		return "", core.Errorf(core.ProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", protection(core.ClassC))
 	}
@@ -169,6 +172,14 @@ func (k *call) classOfRegistered(o *core.ManagedObject) (core.Class, error) {
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
 	setProtection(o, core.ClassC)
 	return core.ClassC, nil
+}
+
+// openly refuses attributes of a public key that would keep it from being read.
+func openly(as core.Attributes) error {
+	if as.Bool(core.TagSensitive) || (as.Has(core.TagExtractable) && !as.Bool(core.TagExtractable)) {
+		return core.Errorf(core.InvalidField, "a public key is kept so that it can be read, so Sensitive and not Extractable have no effect; leave them out")
+	}
+	return nil
 }
 
 // takeData seals bytes that are no key under the tenant's D.
@@ -200,6 +211,9 @@ const notOpened = "a wrapped key that shall be Sensitive or not Extractable can 
 func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 	kb := &in.Object.KeyBlock
 	w := kb.Wrapping
+	if w != nil && (len(w.IV) > 0 || len(w.MAC) > 0) {
+		return nil, core.Errorf(core.InvalidField, "the Key Wrapping Data has an IV/Counter/Nonce or a MAC/Signature, which keys are unwrapped without here; leave it out")
+	}
 	if w != nil && kb.Wrapped == nil {
 		// Some clients put the wrapped bytes into a Key Value structure, where the
 		// standard has a Byte String. Under No Encoding there is no doubt what they are.

@@ -113,7 +113,7 @@ func (k *call) nextPart(id *core.Identifier, p place, asked *core.CryptographicP
 	case id != nil && id.Text != s.object:
 		s.release()
 		return nil, core.Errorf(core.InvalidField, "the parts of a stream are for one object; it was begun with %s", s.object)
-	case asked != nil && s.parameters != nil && !sameParameters(asked, s.parameters):
+	case asked != nil && (s.parameters == nil || !sameParameters(asked, s.parameters)):
 		s.release()
 		return nil, core.Errorf(core.InvalidField, "the Cryptographic Parameters of a stream stay those of its first part")
 	}

@@ -94,8 +94,10 @@ func (k *call) startIV(s *stream, c *core.Cipher, encrypt bool) (made []byte, er
 		return nil, nil
 	}
 	p := &c.Parameters
-	size := ivBytes(p)
+	size, err := ivBytes(p)
 	switch {
+	case err != nil:
+		return nil, err
 	case size == 0, len(c.IV) > 0 && !yes(p.RandomIV):
 	case len(c.IV) > 0:
 		return nil, core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
@@ -116,16 +118,16 @@ func (k *call) startIV(s *stream, c *core.Cipher, encrypt bool) (made []byte, er
 }
 
 // ivBytes is how long an IV is made for the parameters; 0 for none.
-func ivBytes(p *core.CryptographicParameters) int {
+func ivBytes(p *core.CryptographicParameters) (int, error) {
 	switch {
 	case p.CryptographicAlgorithm == core.AlgorithmChaCha20, p.CryptographicAlgorithm == core.AlgorithmChaCha20Poly1305:
-		return 12
+		return p.IVBytes(12, false)
 	case p.BlockCipherMode == core.BlockCipherModeGCM:
-		return 12
+		return p.IVBytes(12, true)
 	case p.BlockCipherMode == core.BlockCipherModeCBC, p.BlockCipherMode == core.BlockCipherModeCTR:
-		return blockBytes[p.CryptographicAlgorithm]
+		return p.IVBytes(blockBytes[p.CryptographicAlgorithm], false)
 	}
-	return 0
+	return 0, nil
 }
 
 // chained works on whole blocks and holds back what fills none. Padding that

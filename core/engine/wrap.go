@@ -150,6 +150,13 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	}
 	k.grant(op, with.ID, check)
 	p = k.parameters(info.Parameters, with)
+	s := &schemeWrap
+	if with.Type != core.ObjectTypeSymmetricKey {
+		s = cipherScheme(with, &p)
+	}
+	if err := s.checkAsked(info.Parameters, with); err != nil {
+		return nil, p, err
+	}
 	if p.BlockCipherMode == 0 && with.Type == core.ObjectTypeSymmetricKey {
 		p.BlockCipherMode = core.BlockCipherModeNISTKeyWrap
 	}

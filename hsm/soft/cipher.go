@@ -16,8 +16,6 @@ import (
 // Sizes in bytes.
 const (
 	gcmIV     = 12
-	minGCMIV  = 8
-	maxGCMIV  = 64
 	djbNonce  = 8 // of ChaCha20 before RFC 8439, with a counter of 64 bits
 	minGCMTag = 12
 	maxGCMTag = 16
@@ -35,6 +33,14 @@ type Plan struct {
 
 	nonce int  // bytes of the IV that is used
 	anyIV bool // GCM takes IVs of other lengths too (NIST SP 800-38D §5.2.1.1)
+}
+
+// String names the cipher, for messages.
+func (p *Plan) String() string {
+	if p.Mode == 0 {
+		return p.Algorithm.String()
+	}
+	return p.Algorithm.String() + " in mode " + p.Mode.String()
 }
 
 // CheckCipher settles mode, IV, tag and padding, for tokens and software
@@ -102,7 +108,7 @@ func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
 		return nil
 	case random != nil && *random && encrypt && len(c.IV) > 0:
 		return core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
-	case len(c.IV) == p.IV, p.anyIV && len(c.IV) >= minGCMIV && len(c.IV) <= maxGCMIV:
+	case len(c.IV) == p.IV, p.anyIV && len(c.IV) >= core.MinGCMIV && len(c.IV) <= core.MaxGCMIV:
 		return nil
 	case len(c.IV) > 0:
 		return core.Errorf(core.InvalidField, "the IV has %d bytes; %v %v takes %d", len(c.IV), p.Algorithm, p.Mode, p.IV)
@@ -112,7 +118,9 @@ func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
 		return core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV forbids to make one")
 	}
 	p.MakeIV = true
-	return nil
+	var err error
+	p.IV, err = c.Parameters.IVBytes(p.IV, p.anyIV)
+	return err
 }
 
 // tag checks the length of an AEAD tag; at Decrypt it may stand at the end of

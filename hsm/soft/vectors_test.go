@@ -149,7 +149,7 @@ func TestTagLengths(t *testing.T) {
 // Encrypt, and must be given at Decrypt.
 func TestIVs(t *testing.T) {
 	lengths := map[core.BlockCipherMode]func(int) bool{core.BlockCipherModeCBC: func(n int) bool { return n == 16 }, core.BlockCipherModeCTR: func(n int) bool { return n == 16 },
-		core.BlockCipherModeGCM: func(n int) bool { return n >= minGCMIV && n <= maxGCMIV }}
+		core.BlockCipherModeGCM: func(n int) bool { return n >= core.MinGCMIV && n <= core.MaxGCMIV }}
 	yes, no := true, false
 	for mode, ok := range lengths {
 		p := core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmAES, BlockCipherMode: mode}

@@ -128,6 +128,10 @@ func (s *service) wrap(to route) http.HandlerFunc {
 			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
 			return
 		}
+		if err := to.excess(r); err != nil {
+			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, err))
+			return
+		}
 		m, err := s.reserve(c, r)
 		if err != nil {
 			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, err))
@@ -187,6 +191,18 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 			return nil, s.Engine.Leave(context.WithoutCancel(ctx), &plain, to.operation, s.Operation)
 		}
 	}
+}
+
+// excess refuses a query or a body that the route does not read: whoever sends it
+// would rely on it.
+func (to *route) excess(r *http.Request) error {
+	switch {
+	case r.URL.RawQuery != "" && to.operation != core.OperationLocate:
+		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern, shown(r.URL.RawQuery))
+	case r.Method == http.MethodGet && r.ContentLength != 0:
+		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.pattern)
+	}
+	return nil
 }
 
 func jsonBody(r *http.Request) bool {

@@ -16,12 +16,12 @@ import (
 type newKey struct {
 	Type        string   `json:"type"`      // "symmetric" or "pair"
 	Algorithm   string   `json:"algorithm"` // "AES", "RSA", "EC", "HMAC-SHA256" ...
-	Length      int32    `json:"length"`    // bits; left out: the usual one
-	Name        string   `json:"name"`
+	Length      *int32   `json:"length"`    // bits; left out: the usual one
+	Name        *string  `json:"name"`
 	Usage       []string `json:"usage"` // "encrypt", "decrypt", "sign", "verify", "mac_generate", "mac_verify", "wrap_key", "unwrap_key", "derive_key"
 	Sensitive   *bool    `json:"sensitive"`
 	Extractable *bool    `json:"extractable"`
-	Custody     string   `json:"custody"`  // "wrapped" or "resident"
+	Custody     *string  `json:"custody"`  // "wrapped" or "resident"
 	Activate    *bool    `json:"activate"` // left out: true
 }
 
@@ -88,11 +88,14 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	}
 	set := func(t core.Tag, v core.Value) { as = as.Add(core.Attribute{Tag: t, Value: v}) }
 	set(core.TagCryptographicAlgorithm, core.Enum(alg))
-	if in.Length != 0 {
-		set(core.TagCryptographicLength, core.Int(in.Length))
+	if in.Length != nil {
+		if *in.Length <= 0 {
+			return nil, nil, nil, core.Errorf(core.InvalidField, `"length" must be a number of bits; leave it out for the usual one`)
+		}
+		set(core.TagCryptographicLength, core.Int(*in.Length))
 	}
-	if in.Name != "" {
-		set(core.TagName, nameValue(in.Name))
+	if in.Name != nil {
+		set(core.TagName, nameValue(*in.Name))
 	}
 	if in.Sensitive != nil {
 		set(core.TagSensitive, core.Bool(*in.Sensitive))
@@ -100,8 +103,8 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	if in.Extractable != nil {
 		set(core.TagExtractable, core.Bool(*in.Extractable))
 	}
-	if in.Custody != "" {
-		as = as.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text(in.Custody)})
+	if in.Custody != nil {
+		as = as.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text(*in.Custody)})
 	}
 	if in.Activate == nil || *in.Activate {
 		set(core.TagActivationDate, core.Date(time.Now().Unix()))

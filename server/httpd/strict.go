@@ -24,6 +24,7 @@ const (
 // server must not read different values from one body.
 func decode(r io.Reader, v any) error {
 	b, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	defer core.Retire(b) // it may hold plaintext
 	if err != nil {
 		return core.Wrap(core.InvalidMessage, err, "the body cannot be read")
 	}

@@ -1,0 +1,359 @@
+package server_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+)
+
+// treated says of each field of each request, in whatever version, what becomes of
+// it. effect: another value gives another outcome; the tests of its operation show
+// it. checked: TestNoParameterIsIgnored tries it with nonsense. documented: the
+// standard lets the server do without, and docs/KMIP.md says so.
+var treated = map[core.Operation]map[string]string{
+	core.OperationCreate: {"Object Type": "effect", "Attributes": "effect", "Template-Attribute": "effect", "Protection Storage Masks": "effect"},
+	core.OperationCreateKeyPair: {"Common Attributes": "effect", "Common Protection Storage Masks": "effect", "Common Template-Attribute": "effect", "Private Key Attributes": "effect",
+		"Private Key Template-Attribute": "effect", "Private Protection Storage Masks": "effect", "Public Key Attributes": "checked", "Public Key Template-Attribute": "checked", "Public Protection Storage Masks": "effect"},
+	core.OperationRegister: {"Object Type": "effect", "Attributes": "checked", "Template-Attribute": "checked", "Protection Storage Masks": "effect",
+		"Any Object (Section 2)": "checked", "Certificate, Symmetric Key, Private Key, Public Key, Split Key, Template Secret Data or Opaque Object": "checked"},
+	core.OperationReKey:            {"Attributes": "effect", "Offset": "effect", "Protection Storage Masks": "effect", "Template-Attribute": "effect", "Unique Identifier": "effect"},
+	core.OperationLocate:           {"Attribute": "effect", "Attributes": "effect", "Maximum Items": "effect", "Object Group Member": "effect", "Offset Items": "effect", "Storage Status Mask": "effect"},
+	core.OperationCheck:            {"Cryptographic Usage Mask": "effect", "Lease Time": "effect", "Unique Identifier": "effect", "Usage Limits Count": "effect"},
+	core.OperationGet:              {"Key Compression Type": "effect", "Key Format Type": "checked", "Key Wrap Type": "effect", "Key Wrapping Specification": "checked", "Unique Identifier": "effect"},
+	core.OperationGetAttributes:    {"Attribute Name": "effect", "Attribute Reference": "effect", "Unique Identifier": "effect"},
+	core.OperationGetAttributeList: {"Unique Identifier": "effect"},
+	core.OperationAddAttribute:     {"Attribute": "effect", "New Attribute": "effect", "Unique Identifier": "effect"},
+	core.OperationModifyAttribute:  {"Attribute": "effect", "Current Attribute": "effect", "New Attribute": "effect", "Unique Identifier": "effect"},
+	core.OperationSetAttribute:     {"New Attribute": "effect", "Unique Identifier": "effect"},
+	core.OperationDeleteAttribute:  {"Attribute Index": "effect", "Attribute Name": "effect", "Attribute Reference": "checked", "Current Attribute": "checked", "Unique Identifier": "effect"},
+	core.OperationActivate:         {"Unique Identifier": "effect"}, core.OperationDestroy: {"Unique Identifier": "effect"},
+	core.OperationRevoke: {"Compromise Occurrence Date": "checked", "Revocation Reason": "effect", "Unique Identifier": "effect"},
+	core.OperationQuery:  {"Object Groups": "documented", "Query Function": "effect"}, core.OperationDiscoverVersions: {"Protocol Version": "effect"},
+	core.OperationEncrypt: {"Authenticated Encryption Additional Data": "checked", "Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Final Indicator": "effect",
+		"IV/Counter/Nonce": "checked", "Init Indicator": "effect", "Unique Identifier": "effect"},
+	core.OperationDecrypt: {"Authenticated Encryption Additional Data": "checked", "Authenticated Encryption Tag": "checked", "Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect",
+		"Final Indicator": "effect", "IV/Counter/Nonce": "checked", "Init Indicator": "effect", "Unique Identifier": "effect"},
+	core.OperationSign: {"Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Digested Data": "effect", "Final Indicator": "effect", "Init Indicator": "effect", "Unique Identifier": "effect"},
+	core.OperationSignatureVerify: {"Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Digested Data": "effect", "Final Indicator": "effect", "Init Indicator": "effect",
+		"Signature Data": "effect", "Unique Identifier": "effect"},
+	core.OperationMAC:         {"Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Final Indicator": "effect", "Init Indicator": "effect", "Unique Identifier": "effect"},
+	core.OperationMACVerify:   {"Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Final Indicator": "effect", "Init Indicator": "effect", "MAC Data": "effect", "Unique Identifier": "effect"},
+	core.OperationRNGRetrieve: {"Data Length": "effect"}, core.OperationRNGSeed: {"Data": "effect"},
+	core.OperationHash: {"Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Final Indicator": "effect", "Init Indicator": "effect"},
+}
+
+// Every field that the standard gives a request of ours has been thought of.
+func TestEveryFieldOfRequestsIsTreated(t *testing.T) {
+	seen := map[core.Operation]map[string]bool{}
+	for _, row := range coretest.CSV(t, "operations.csv") {
+		n, ok := core.TagOperation.Info().Enum.ByName(row["operation"])
+		op := core.Operation(n)
+		if !ok || row["payload"] != "request" || !slices.Contains(engine.Operations, op) {
+			continue
+		}
+		if seen[op] == nil {
+			seen[op] = map[string]bool{}
+		}
+		if seen[op][row["field"]] = true; treated[op][row["field"]] == "" {
+			t.Errorf("%v: what becomes of %s is not said", op, row["field"])
+		}
+	}
+	for op, fields := range treated {
+		for f := range fields {
+			if !seen[op][f] && len(seen) > 0 {
+				t.Errorf("%v has no field %s", op, f)
+			}
+		}
+	}
+}
+
+// nonsense gives each field of Cryptographic Parameters a value that cannot be meant.
+func nonsense() map[core.Tag]core.CryptographicParameters {
+	const unknown = 0x8000_0077
+	n, yes := int32(-77), true
+	return map[core.Tag]core.CryptographicParameters{
+		core.TagBlockCipherMode: {BlockCipherMode: unknown}, core.TagPaddingMethod: {PaddingMethod: unknown}, core.TagHashingAlgorithm: {HashingAlgorithm: unknown}, core.TagKeyRoleType: {KeyRoleType: core.KeyRoleTypeBDK},
+		core.TagDigitalSignatureAlgorithm: {DigitalSignatureAlgorithm: unknown}, core.TagCryptographicAlgorithm: {CryptographicAlgorithm: core.AlgorithmBlowfish}, core.TagRandomIV: {RandomIV: &yes},
+		core.TagIVLength: {IVLength: &n}, core.TagTagLength: {TagLength: &n}, core.TagFixedFieldLength: {FixedFieldLength: &n}, core.TagInvocationFieldLength: {InvocationFieldLength: &n},
+		core.TagCounterLength: {CounterLength: &n}, core.TagInitialCounterValue: {InitialCounterValue: &n}, core.TagSaltLength: {SaltLength: &n}, core.TagMaskGenerator: {MaskGenerator: unknown},
+		core.TagMaskGeneratorHashingAlgorithm: {MaskGeneratorHashing: unknown}, core.TagPSource: {PSource: []byte("P")}, core.TagTrailerField: {TrailerField: &n}}
+}
+
+// with is p with one field more, or with another value in it.
+func with(p, more core.CryptographicParameters) *core.CryptographicParameters {
+	for _, f := range more.Fields() {
+		p.SetField(f.Tag, f.Value)
+	}
+	return &p
+}
+
+// ways are the ways to use a key; each way's do is right, and gets its parameters
+// and whatever else is tried.
+type way struct {
+	name string
+	p    core.CryptographicParameters
+	do   func(p *core.CryptographicParameters) error
+	free []core.Tag // fields that may have any value
+}
+
+// No field of Cryptographic Parameters is taken and ignored: a value that cannot be
+// meant is refused in every use of a key, in memory and in the token. So are
+// Additional Data, a Tag and an IV where there is no place for them.
+func TestNoParameterIsIgnored(t *testing.T) {
+	s := servertest.Start(t)
+	for _, v := range []core.Version{core.V1_4, core.V2_1} {
+		c := dial(t, s, "dev", v)
+		for _, extractable := range []bool{true, false} {
+			tried := 0
+			for _, w := range append(cipherWays(t, c, extractable), signWays(t, c, extractable)...) {
+				if err := w.do(&w.p); err != nil {
+					t.Errorf("%v, Extractable %v, %s: %v", v, extractable, w.name, err)
+					continue
+				}
+				for tag, more := range nonsense() {
+					if slices.Contains(w.free, tag) {
+						continue
+					}
+					if tried++; w.do(with(w.p, more)) == nil {
+						t.Errorf("%v, Extractable %v, %s: nonsense in %v is ignored", v, extractable, w.name, tag)
+					}
+				}
+			}
+			if tried < 300 {
+				t.Errorf("only %d parameters were tried", tried)
+			}
+		}
+	}
+}
+
+var usable = core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
+
+func leaving(extractable bool) core.Attribute {
+	return core.Attribute{Tag: core.TagExtractable, Value: core.Bool(extractable)}
+}
+
+// made is a symmetric key of an algorithm.
+func made(t *testing.T, c *kmiptest.Client, alg core.CryptographicAlgorithm, bits int32, extractable bool) core.Identifier {
+	t.Helper()
+	in := kmiptest.AESKey(bits, core.MaskEncrypt|core.MaskDecrypt|core.MaskMACGenerate|core.MaskMACVerify, usable, leaving(extractable))
+	in.Attributes[0].Value = core.Enum(alg)
+	out, err := kmiptest.Do(c, &kmip.Create, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return core.ID(out.ID)
+}
+
+// inputs are what Encrypt or Decrypt has beside Data.
+type inputs struct{ iv, aad, tag []byte }
+
+func cipherWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
+	t.Helper()
+	data := []byte("sixteen bytes ofsixteen bytes of")
+	cipher := func(name string, id core.Identifier, p core.CryptographicParameters, ivBytes int, authenticates bool) {
+		iv := []byte("an IV of sixteen")[:ivBytes]
+		encrypt := func(p *core.CryptographicParameters, in inputs) (core.EncryptOutput, error) {
+			return kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: id, Parameters: p, Data: data, IV: in.iv, AAD: in.aad})
+		}
+		var aad []byte
+		if authenticates {
+			aad = []byte("additional data")
+		}
+		e, err := encrypt(&p, inputs{iv: iv, aad: aad})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		secret, tag := slices.Clone(e.Data), slices.Clone(e.Tag)
+		decrypt := func(p *core.CryptographicParameters, in inputs) error {
+			_, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: id, Parameters: p, Data: secret, IV: in.iv, AAD: in.aad, Tag: in.tag})
+			return err
+		}
+		for what, in := range map[string]inputs{"an IV": {iv: []byte("another IV of 24 bytes. "), aad: aad}, "Additional Data": {iv: iv, aad: []byte("other data")}, "a Tag": {iv: iv, aad: aad, tag: []byte("sixteen bytes of")}} {
+			if _, err := encrypt(&p, in); what != "a Tag" && !(authenticates && what == "Additional Data") && !(name == "GCM" && what == "an IV") && err == nil {
+				t.Errorf("Extractable %v, Encrypt by %s: %s is ignored", extractable, name, what)
+			}
+			if in.tag == nil {
+				in.tag = tag
+			}
+			if err := decrypt(&p, in); err == nil {
+				t.Errorf("Extractable %v, Decrypt by %s: %s is ignored", extractable, name, what)
+			}
+		}
+		out = append(out, way{"Encrypt by " + name, p, func(p *core.CryptographicParameters) error {
+			_, err := encrypt(p, inputs{iv: iv, aad: aad})
+			return err
+		}, nil}, way{"Decrypt by " + name, p, func(p *core.CryptographicParameters) error { return decrypt(p, inputs{iv, aad, tag}) }, []core.Tag{core.TagRandomIV}})
+	}
+	mode := func(m core.BlockCipherMode) core.CryptographicParameters {
+		return core.CryptographicParameters{BlockCipherMode: m}
+	}
+	aes := made(t, c, core.AlgorithmAES, 256, extractable)
+	cipher("ECB", aes, mode(core.BlockCipherModeECB), 0, false)
+	out[len(out)-1].free = nil // Random IV means nothing where there is no IV
+	cipher("CBC", aes, mode(core.BlockCipherModeCBC), 16, false)
+	cipher("CTR", aes, mode(core.BlockCipherModeCTR), 16, false)
+	cipher("GCM", aes, mode(core.BlockCipherModeGCM), 12, true)
+	cipher("3DES in CBC", made(t, c, core.AlgorithmDES3, 168, extractable), mode(core.BlockCipherModeCBC), 8, false)
+	if extractable { // tokens have no mechanism for these
+		cipher("ChaCha20", made(t, c, core.AlgorithmChaCha20, 256, true), core.CryptographicParameters{}, 12, false)
+		cipher("ChaCha20-Poly1305", made(t, c, core.AlgorithmChaCha20Poly1305, 256, true), core.CryptographicParameters{}, 12, true)
+	}
+	return append(out, rsaWays(t, c, extractable)...)
+}
+
+func madePair(t *testing.T, c *kmiptest.Client, alg core.CryptographicAlgorithm, bits int32, extractable bool, private, public core.UsageMask) (core.Identifier, core.Identifier) {
+	t.Helper()
+	common := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(alg)}, usable}
+	if bits > 0 {
+		common = append(common, core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(bits)})
+	}
+	out, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: common,
+		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(private)}, leaving(extractable)}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(public)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return core.ID(out.PrivateID), core.ID(out.PublicID)
+}
+
+func rsaWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
+	t.Helper()
+	private, public := madePair(t, c, core.AlgorithmRSA, 2048, extractable, core.MaskDecrypt, core.MaskEncrypt)
+	for name, p := range map[string]core.CryptographicParameters{"OAEP": {PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256}, "PKCS1 v1.5": {PaddingMethod: core.PaddingMethodPKCS1V1_5}} {
+		encrypt := func(p *core.CryptographicParameters, in inputs) ([]byte, error) {
+			e, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: public, Parameters: p, Data: []byte("data"), IV: in.iv, AAD: in.aad})
+			return slices.Clone(e.Data), err
+		}
+		secret, err := encrypt(&p, inputs{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		decrypt := func(p *core.CryptographicParameters, in inputs) error {
+			_, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: private, Parameters: p, Data: secret, IV: in.iv, AAD: in.aad, Tag: in.tag})
+			return err
+		}
+		for what, in := range map[string]inputs{"an IV": {iv: []byte("i")}, "Additional Data": {aad: []byte("a")}, "a Tag": {tag: []byte("sixteen bytes of")}} {
+			if _, err := encrypt(&p, in); what != "a Tag" && err == nil {
+				t.Errorf("Encrypt by RSA with %s: %s is ignored", name, what)
+			}
+			if decrypt(&p, in) == nil {
+				t.Errorf("Decrypt by RSA with %s: %s is ignored", name, what)
+			}
+		}
+		var free []core.Tag
+		if name == "OAEP" {
+			free = []core.Tag{core.TagPSource} // any label serves for encryption
+		}
+		out = append(out, way{"Encrypt by RSA with " + name, p, func(p *core.CryptographicParameters) error { _, err := encrypt(p, inputs{}); return err }, free},
+			way{"Decrypt by RSA with " + name, p, func(p *core.CryptographicParameters) error { return decrypt(p, inputs{}) }, nil})
+	}
+	return out
+}
+
+func signWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
+	t.Helper()
+	data := []byte("data")
+	sign := func(name string, alg core.CryptographicAlgorithm, bits int32, p core.CryptographicParameters) {
+		private, public := madePair(t, c, alg, bits, extractable, core.MaskSign, core.MaskVerify)
+		s, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: private, Parameters: &p, Data: data})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		signature := slices.Clone(s.Signature)
+		out = append(out, way{"Sign by " + name, p, func(p *core.CryptographicParameters) error {
+			_, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: private, Parameters: p, Data: data})
+			return err
+		}, nil}, way{"Signature Verify by " + name, p, func(p *core.CryptographicParameters) error {
+			out, err := kmiptest.Do(c, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: public, Parameters: p, Data: data, Signature: signature})
+			if err == nil && out.Validity != core.ValidityIndicatorValid {
+				err = fmt.Errorf("it is %v", out.Validity)
+			}
+			return err
+		}, nil})
+	}
+	sign("RSA PKCS1", core.AlgorithmRSA, 2048, core.CryptographicParameters{PaddingMethod: core.PaddingMethodPKCS1V1_5, HashingAlgorithm: core.HashSHA256})
+	sign("RSA PSS", core.AlgorithmRSA, 2048, core.CryptographicParameters{PaddingMethod: core.PaddingMethodPSS, HashingAlgorithm: core.HashSHA256})
+	sign("ECDSA", core.AlgorithmEC, 256, core.CryptographicParameters{HashingAlgorithm: core.HashSHA256})
+	sign("Ed25519", core.AlgorithmEd25519, 0, core.CryptographicParameters{})
+	mac := func(name string, id core.Identifier) {
+		m, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: id, Data: data, Parameters: &core.CryptographicParameters{}})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		code := slices.Clone(m.MAC)
+		out = append(out, way{"MAC by " + name, core.CryptographicParameters{}, func(p *core.CryptographicParameters) error {
+			_, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: id, Parameters: p, Data: data})
+			return err
+		}, nil}, way{"MAC Verify by " + name, core.CryptographicParameters{}, func(p *core.CryptographicParameters) error {
+			_, err := kmiptest.Do(c, &kmip.MACVerify, &core.MACVerifyInput{ID: id, Parameters: p, Data: data, MAC: code})
+			return err
+		}, nil})
+	}
+	hmac := made(t, c, core.AlgorithmHMACSHA256, 512, extractable)
+	m, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: hmac, Data: data, Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA512}})
+	if err != nil || len(m.MAC) != 64 {
+		t.Errorf("a MAC by SHA-512 has %d bytes, %v", len(m.MAC), err)
+	}
+	mac("HMAC", hmac)
+	mac("CMAC", made(t, c, core.AlgorithmAES, 256, extractable))
+	return append(out, way{"Hash", core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, func(p *core.CryptographicParameters) error {
+		_, err := kmiptest.Do(c, &kmip.Hash, &core.HashInput{Parameters: p, Data: data})
+		return err
+	}, nil})
+}
+
+// The other door refuses as well what it would have to ignore.
+func TestNoParameterOfRESTIsIgnored(t *testing.T) {
+	s := servertest.Start(t)
+	id := aesKey(t, dial(t, s, "dev", core.V1_4), usable)
+	b64 := base64.StdEncoding.EncodeToString
+	for _, mode := range []string{"CBC", "CTR"} {
+		encrypt := func(more string) (int, string) {
+			return post(t, s, "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"mode":%q,"plaintext":%q%s}`, id, mode, b64([]byte("data")), more))
+		}
+		status, body := encrypt("")
+		if status != http.StatusOK {
+			t.Fatal(body)
+		}
+		var sealed struct{ Ciphertext, IV string }
+		json.Unmarshal([]byte(body), &sealed)
+		decrypt := func(more string) (int, string) {
+			return post(t, s, "/v1/decrypt", fmt.Sprintf(`{"key_id":%q,"mode":%q,"ciphertext":%q,"iv":%q%s}`, id, mode, sealed.Ciphertext, sealed.IV, more))
+		}
+		if status, body := decrypt(""); status != http.StatusOK {
+			t.Fatal(body)
+		}
+		for _, more := range []string{`,"aad":"YWFk"`, `,"tag":"c2l4dGVlbiBieXRlcyBvZg=="`} {
+			if status, body := encrypt(more); status == http.StatusOK {
+				t.Errorf("Encrypt by %s with %s: %s", mode, more, body)
+			}
+			if status, body := decrypt(more); status == http.StatusOK {
+				t.Errorf("Decrypt by %s with %s: %s", mode, more, body)
+			}
+		}
+	}
+	for _, bad := range []string{`"length":0`, `"length":-1`, `"name":""`, `"custody":""`, `"custody":"cached"`} {
+		if status, body := post(t, s, "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],`+bad+`}`); status != http.StatusBadRequest {
+			t.Errorf("POST /v1/keys with %s: %d %s", bad, status, body)
+		}
+	}
+	for _, path := range []string{"/v1/keys?dry_run=true", "/v1/encrypt?mode=GCM"} {
+		if status, body := post(t, s, path, `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`); status != http.StatusBadRequest || !strings.Contains(body, "query") {
+			t.Errorf("POST %s: %d %s", path, status, body)
+		}
+	}
+}
