@@ -11,6 +11,6 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
 	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
 	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute", "ProtectionStorageUnavailable",
-	"PublicProtectionStorageUnavailable", "NamespaceNotSupported", "Tampered"}
+	"PublicProtectionStorageUnavailable", "NamespaceNotSupported", "Tampered", "QuotaExceeded", "TooManyRequests"}
 
 func (c Code) String() string { return codeNames[c] }

@@ -68,6 +68,8 @@ const (
 	PublicProtectionStorageUnavailable // nor for the public half of a key pair
 	NamespaceNotSupported              // no Application Data can be made for an Application Namespace
 	Tampered                           // a row of the database is not as keyreeve wrote it
+	QuotaExceeded                      // the tenant has as much as it may have
+	TooManyRequests                    // of the tenant or principal within a second; try again
 	numCodes
 )
 

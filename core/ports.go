@@ -53,6 +53,9 @@ type Store interface {
 	// seal covers, except Seq.
 	RowHash(o *ManagedObject) ([]byte, error)
 
+	// Usage returns what a tenant has, as the changes that are stored counted it.
+	Usage(ctx context.Context, tenant string) (Usage, error)
+
 	// Records reads the audit records back.
 	Records(ctx context.Context, q RecordQuery) ([]StoredEntry, error)
 
@@ -87,6 +90,7 @@ type Change struct {
 	Begin   []Intent
 	Finish  []string // ids of intents
 	Entries []Entry
+	Usage   Usage // what the tenant of the objects has more or less of, with the change
 
 	Installation *Installation // inserted; Conflict if the database has one
 

@@ -85,6 +85,14 @@ type Config struct {
 		MemoryPerPrincipalMiB int `yaml:"memory_per_principal_mib" bound:"16..1048576"` // of them of one principal, over all its connections
 	} `yaml:"limits"`
 
+	Quotas struct {
+		Objects           int64 `yaml:"objects" bound:"0..1000000000000000"`            // of one tenant, destroyed ones included; 0: no bound, here and below
+		ResidentKeys      int64 `yaml:"resident_keys" bound:"0..1000000000000000"`      // token objects of one tenant's keys
+		Bytes             int64 `yaml:"bytes" bound:"0..1000000000000000"`              // attributes and sealed keys of one tenant
+		TenantRequests    int64 `yaml:"tenant_requests" bound:"0..1000000000000000"`    // operations a second of one tenant
+		PrincipalRequests int64 `yaml:"principal_requests" bound:"0..1000000000000000"` // operations a second of one principal
+	} `yaml:"quotas"`
+
 	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
 
 	dev *hsm.Config // the token of serve --dev
@@ -101,7 +109,14 @@ func Defaults() Config {
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second
 	c.Limits.MemoryTotalMiB, c.Limits.MemoryPerPrincipalMiB = 256, 64
+	c.Quotas.Objects, c.Quotas.ResidentKeys, c.Quotas.Bytes = 10_000_000, 1000, 64<<30
 	return c
+}
+
+// quota is what each tenant may have.
+func (c *Config) quota() core.Quota {
+	return core.Quota{Objects: c.Quotas.Objects, ResidentKeys: c.Quotas.ResidentKeys, Bytes: c.Quotas.Bytes,
+		TenantRequests: c.Quotas.TenantRequests, PrincipalRequests: c.Quotas.PrincipalRequests}
 }
 
 // LoadConfig reads a file strictly.

@@ -76,9 +76,10 @@ func TestBadConfigurations(t *testing.T) {
 		"compat: {a: [Nonsense]}":             {"Nonsense"},
 		"tls: {principals: [{name: a}]}":      {"principals[0]"},
 		"limits: {connections: 0, read: -1s}": {"limits.connections", "limits.read"},
-		"dir: a\ndir: b":                      {"dir"},
-		"dir: a\n---\ndir: b":                 {""},
-		"hsm: [":                              {""},
+		"quotas: {objects: -1, tenant_requests: -5}": {"quotas.objects", "quotas.tenant_requests"},
+		"dir: a\ndir: b":      {"dir"},
+		"dir: a\n---\ndir: b": {""},
+		"hsm: [":              {""},
 		"store: {url: 'postgres://u:secret@h/d'}":        {"store.url holds a password"},
 		"store: {url: 'postgres://h/d?password=secret'}": {"store.url holds a password"},
 	} {

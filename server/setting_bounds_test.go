@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/server/authn"
@@ -121,6 +122,7 @@ type parts struct {
 	auth     string
 	tls      string
 	search   time.Duration
+	quota    core.Quota
 	store    string
 	policy   string
 	compat   string
@@ -129,7 +131,7 @@ type parts struct {
 }
 
 func partsOf(c *Config) string {
-	p := parts{token: c.token(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search}
+	p := parts{token: c.token(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, quota: c.quota()}
 	pin, err := p.token.PIN()
 	p.pin, p.pinErr = pin, fmt.Sprint(err)
 	p.token.PIN = nil

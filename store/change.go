@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math/rand/v2"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -75,7 +76,32 @@ func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
 		}
 		out = append(out, s)
 	}
-	return out, nil
+	return appendUsage(out, c), nil
+}
+
+// usageStripes is the number of rows in which a tenant's usage is counted: changes
+// of one tenant at the same time then seldom wait for each other.
+const usageStripes = 16
+
+// addUsage counts; the tenant's usage is the sum of its rows.
+const addUsage = `INSERT INTO tenant_usage (tenant, stripe, objects, resident_keys, bytes) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, stripe) DO UPDATE ` +
+	`SET objects = tenant_usage.objects + excluded.objects, resident_keys = tenant_usage.resident_keys + excluded.resident_keys, bytes = tenant_usage.bytes + excluded.bytes`
+
+const selectUsage = `SELECT CAST(coalesce(sum(objects), 0) AS BIGINT), CAST(coalesce(sum(resident_keys), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM tenant_usage WHERE tenant = $1`
+
+// appendUsage counts a change last: others that count in the same row wait until
+// its transaction ends.
+func appendUsage(out []step, c *core.Change) []step {
+	if c.Usage == (core.Usage{}) {
+		return out
+	}
+	tenant := ""
+	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
+		for _, o := range list {
+			tenant = o.Tenant
+		}
+	}
+	return append(out, step{text: addUsage, args: []any{tenant, rand.IntN(usageStripes), c.Usage.Objects, c.Usage.ResidentKeys, c.Usage.Bytes}, doing: "count an object"})
 }
 
 func (s seals) appendIntent(out []step, i *core.Intent) ([]step, error) {
@@ -226,4 +252,8 @@ func scanEntry(out *[]core.StoredEntry) func(scanner) error {
 		*out = append(*out, e)
 		return err
 	}
+}
+
+func scanUsage(u *core.Usage) func(scanner) error {
+	return func(r scanner) error { return r.Scan(&u.Objects, &u.ResidentKeys, &u.Bytes) }
 }

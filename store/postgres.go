@@ -337,6 +337,11 @@ func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bo
 	return out, err
 }
 
+func (s *pgStore) Usage(ctx context.Context, tenant string) (u core.Usage, err error) {
+	err = s.all(ctx, scanUsage(&u), selectUsage, tenant)
+	return u, err
+}
+
 func (s *pgStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
 	text, args := recordsQuery(q)
 	err = s.all(ctx, scanEntry(&out), text, args...)

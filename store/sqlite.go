@@ -407,6 +407,11 @@ func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[strin
 	return out, nil
 }
 
+func (s *sqliteStore) Usage(ctx context.Context, tenant string) (u core.Usage, err error) {
+	err = s.all(ctx, scanUsage(&u), selectUsage, tenant)
+	return u, err
+}
+
 func (s *sqliteStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
 	text, args := recordsQuery(q)
 	err = s.all(ctx, scanEntry(&out), text, args...)

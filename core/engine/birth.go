@@ -21,6 +21,9 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 		return nil, tooLarge(size)
 	}
 	p := k.caller.Principal
+	if err := k.holdBirth(); err != nil {
+		return nil, err
+	}
 	o := &core.ManagedObject{Tenant: p.Tenant, ID: newID(), Type: t, Owner: p.ID, Group: groupFor(p, given), Version: 1}
 	now := core.Date(k.now)
 	short := sha256.Sum256([]byte(o.ID)) // KMIP 2.1 §4.56

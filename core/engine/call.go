@@ -25,8 +25,9 @@ type call struct {
 
 	part *stream // the stream that the operation is a part of
 
-	claims  []string // Names that must be nobody else's; see names.go
-	grants  [2]grant // what was decided; the second is a wrapping key's
+	held    core.Usage // set aside of the tenant's quota
+	claims  []string   // Names that must be nobody else's; see names.go
+	grants  [2]grant   // what was decided; the second is a wrapping key's
 	granted int
 
 	storage []int32 // the Protection Storage Masks that a new object may have; nil: any
@@ -43,7 +44,11 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 // run is the one road that every operation takes.
 func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Operation, in *I, verb func(*call, *I) (O, error)) (O, error) {
 	k := e.begin(ctx, c, op)
-	out, err := attempt(k, in, verb)
+	var out O
+	err := e.quotas.admit(c.Principal)
+	if err == nil {
+		out, err = attempt(k, in, verb)
+	}
 	if err == nil && !k.recorded {
 		err = k.stillGranted() // a change has asked before it was stored
 	}
@@ -84,6 +89,7 @@ func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *
 // end closes the record. An operation whose record cannot be stored fails, and
 // what it would have given away is zeroed.
 func (k *call) end(err error) error {
+	k.unhold(core.Usage{}, true)
 	k.close(err)
 	decided := true // whether the store is done with what it was given
 	if !k.recorded || err != nil {
@@ -163,12 +169,22 @@ func (k *call) commit(ch *core.Change) error {
 	if err := k.EnsureTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
 		return err
 	}
+	for _, o := range ch.Insert {
+		ch.Usage = ch.Usage.Add(usageOf(o))
+	}
+	if len(ch.Insert) > 0 || growing[k.op] { // whatever else: nobody is kept from revoking or destroying a key
+		if err := k.hold(ch.Usage); err != nil {
+			return err
+		}
+	}
 	k.close(nil)
 	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
 	if err := k.Store.Commit(k.lasting(), ch); err != nil {
 		k.forgetAll(ch)
+		k.unhold(core.Usage{}, core.CodeOf(err) == core.Conflict)
 		return err
 	}
+	k.unhold(ch.Usage, true)
 	k.recorded = true
 	for _, o := range ch.Insert {
 		k.objects.put(o)

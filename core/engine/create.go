@@ -206,8 +206,16 @@ func (k *call) place(o *core.ManagedObject, s *core.KeySpec) error {
 	return nil
 }
 
+// holdBirth asks for one more object before anything is made in the token.
+func (k *call) holdBirth() error {
+	return k.hold(k.held.Add(core.Usage{Objects: 1, Bytes: rowBytes}))
+}
+
 // intend writes the row that says a token object is about to be made.
 func (k *call) intend(o *core.ManagedObject, s *core.KeySpec) error {
+	if err := k.hold(k.held.Add(core.Usage{ResidentKeys: 1})); err != nil {
+		return err
+	}
 	s.Token = newToken()
 	return k.Store.Commit(k.ctx, &core.Change{Begin: []core.Intent{{ID: tokenIntent(s.Token), Tenant: o.Tenant,
 		Kind: intentCreate, Token: s.Token, Object: o.ID, Time: k.now}}})

@@ -36,6 +36,7 @@ type Options struct {
 	Server     ServerInfo
 	MaxTenants int // sets of keys that the token may hold; 0: 1,000
 
+	Quota      core.Quota    // of each tenant; zero: no bounds
 	SearchTime time.Duration // of one Locate, after which it ends with an error; 0: 10 s
 }
 
@@ -68,6 +69,7 @@ type Engine struct {
 	objects *cache
 	naming  naming
 	pages   *fair.Slots // of Locate, in memory
+	quotas  *quotas
 	streams *streams
 	logins  logins
 	tenants tenants
@@ -94,7 +96,7 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages()}
+	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages(), quotas: newQuotas(o.Quota)}
 	e.processes = e.mayProcess
 	return e
 }

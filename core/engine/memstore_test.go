@@ -40,12 +40,13 @@ type memStore struct {
 	site    *core.Installation
 	intents map[string]core.Intent
 	entries []core.Entry
+	usage   map[string]core.Usage
 	refuse  error // answer of the next commits
 	shared  bool
 }
 
 func newMemStore() *memStore {
-	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}}
+	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}, usage: map[string]core.Usage{}}
 }
 
 func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedObject, error) {
@@ -127,7 +128,19 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 		delete(m.intents, id)
 	}
 	m.entries = append(m.entries, c.Entries...)
+	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
+		if len(list) > 0 {
+			m.usage[list[0].Tenant] = m.usage[list[0].Tenant].Add(c.Usage)
+			break
+		}
+	}
 	return nil
+}
+
+func (m *memStore) Usage(_ context.Context, tenant string) (core.Usage, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.usage[tenant], nil
 }
 
 // check refuses a change before anything of it is stored.

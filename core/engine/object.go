@@ -147,7 +147,7 @@ func (k *call) needs(o *core.ManagedObject, check func(*core.ManagedObject, int6
 }
 
 // protects, exists and Engine.mayProcess are the checks of grants.
-func protects(o *core.ManagedObject, now int64) error  { return o.CheckUse(true, now) }
+func protects(o *core.ManagedObject, now int64) error { return o.CheckUse(true, now) }
 
 // mayProcess is the check of decrypting, verifying and unwrapping. The standard
 // lets Deactivated and Compromised keys process (KMIP 1.4 §3.22); settings
@@ -221,6 +221,7 @@ func (k *call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	k.stamp(next, o)
 	ch.Wipe = removesKey(o, next)
 	ch.Update = append(ch.Update, next)
+	ch.Usage = ch.Usage.Add(usageOf(next).Sub(usageOf(o)))
 	if err := k.commit(&ch); err != nil {
 		return nil, err
 	}

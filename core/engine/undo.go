@@ -48,6 +48,7 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 		back.Version = now.Version + 1
 		ch.Wipe = ch.Wipe || removesKey(now, back)
 		ch.Update = append(ch.Update, back)
+		ch.Usage = ch.Usage.Add(usageOf(back).Sub(usageOf(now)))
 	}
 	return e.takeBack(ctx, c, &ch, tokens, late)
 }
@@ -70,6 +71,9 @@ func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, 
 	k.record.Detail = itoa(len(ch.Delete)) + " objects taken back, " + itoa(len(ch.Update)) + " restored"
 	if err != nil {
 		return k.end(err)
+	}
+	for _, o := range ch.Delete {
+		ch.Usage = ch.Usage.Sub(usageOf(o))
 	}
 	if err = k.commit(ch); err == nil {
 		for _, o := range ch.Delete {

@@ -21,7 +21,7 @@ var statuses = map[core.Code]int{
 	core.InvalidTicket: 401, core.WrappingObjectNotFound: 404, core.WrappingObjectArchived: 409, core.WrappingObjectDestroyed: 410,
 	core.WrongKeyWrappingState: 409, core.NotSensitive: 409, core.Sensitive: 403, core.NotExtractable: 403, core.ObjectAlreadyExists: 409,
 	core.ResponseTooLarge: 413, core.UnsupportedByHSM: 501, core.GeneralFailure: 400, core.TokenUnavailable: 503, core.StoreUnavailable: 503,
-	core.AuditUnavailable: 503, core.PolicyUnavailable: 503, core.Conflict: 409, core.Busy: 503, core.InvalidCorrelationValue: 404,
+	core.AuditUnavailable: 503, core.PolicyUnavailable: 503, core.Conflict: 409, core.Busy: 503, core.QuotaExceeded: 403, core.TooManyRequests: 429, core.InvalidCorrelationValue: 404,
 	core.UnknownMessageExtension: 501, core.MultiValuedAttribute: 409, core.ProtectionStorageUnavailable: 409,
 	core.PublicProtectionStorageUnavailable: 409, core.NamespaceNotSupported: 400, core.Tampered: 500,
 }
@@ -56,7 +56,7 @@ func fail(w http.ResponseWriter, request string, err error) {
 		slog.Error("rest", "request", request, "error", err)
 	}
 	b, _ := json.Marshal(p)
-	if p.Status == http.StatusServiceUnavailable {
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -68,6 +68,8 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.ProtectionStorageUnavailable:       {core.ReasonFeatureNotSupported, core.ReasonProtectionStorageUnavailable},
 	core.PublicProtectionStorageUnavailable: {core.ReasonFeatureNotSupported, core.ReasonPublicProtectionStorageUnavailable},
 	core.Busy:                               {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
+	core.QuotaExceeded:                      {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
+	core.TooManyRequests:                    {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
 	core.Tampered:                           {core.ReasonCryptographicFailure, core.ReasonCryptographicFailure},
 }
 

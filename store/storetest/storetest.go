@@ -19,7 +19,7 @@ import (
 // Run holds a store to the contract. open opens it, the same each time within
 // one test function's life, so that what was stored is still there.
 func Run(t *testing.T, open func(t *testing.T) core.Store) {
-	for name, f := range map[string]func(*testing.T, core.Store){
+	for name, f := range map[string]func(*testing.T, core.Store){"usage": usage,
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
 		"keys and intents": keysAndIntents, "installation": installation, "records": records, "many writers": manyWriters,
 		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "superset": superset, "destroyed residents": destroyedResidents,
@@ -654,4 +654,41 @@ func numbered(tenant string, i int) *core.ManagedObject {
 			{Tag: core.TagName, Value: Name(fmt.Sprintf("key-%07d", i))},
 			{Vendor: "x", Name: "ResourceID", Value: core.Text(fmt.Sprint("res", i%1000))}, {Vendor: "x", Name: "SystemID", Value: core.Text(fmt.Sprint("sys", i%7))},
 		}}
+}
+
+// usage is the sum of what stored changes counted: not of refused ones, not of
+// other tenants, and none of many writers' gets lost.
+func usage(t *testing.T, s core.Store) {
+	born := func(tenant, id string) *core.Change {
+		o := Object(tenant, id)
+		return &core.Change{Insert: []*core.ManagedObject{o}, Usage: core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100}}
+	}
+	has := func(tenant string, want core.Usage) {
+		t.Helper()
+		if got, err := s.Usage(ctx, tenant); err != nil || got != want {
+			t.Errorf("tenant %s has %+v, %v; want %+v", tenant, got, err, want)
+		}
+	}
+	has("usage", core.Usage{})
+	var all sync.WaitGroup
+	for i := range 50 {
+		all.Go(func() {
+			if err := s.Commit(ctx, born("usage", fmt.Sprint("u", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	must(t, s.Commit(ctx, born("usage too", "u0")))
+	wantCode(t, "an id that is there", s.Commit(ctx, born("usage", "u0")), core.ObjectAlreadyExists)
+	has("usage", core.Usage{Objects: 50, ResidentKeys: 50, Bytes: 5000})
+	has("usage too", core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100})
+	o, err := s.Object(ctx, "usage", "u1")
+	must(t, err)
+	next := *o
+	next.Version++
+	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}, Usage: core.Usage{ResidentKeys: -1, Bytes: -40}}))
+	wantCode(t, "an old version", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}, Usage: core.Usage{Bytes: -40}}), core.Conflict)
+	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&next}, Usage: core.Usage{Objects: -1, Bytes: -60}}))
+	has("usage", core.Usage{Objects: 49, ResidentKeys: 49, Bytes: 4900})
 }

@@ -100,3 +100,14 @@ CREATE TABLE audit_entry (
     body   BYTEA NOT NULL
 );
 CREATE INDEX audit_entry_tenant ON audit_entry (tenant, number);
+
+-- What each tenant has, for its quota: the sum over its stripes. No seal: these
+-- rows can only refuse a new object, or fail to.
+CREATE TABLE tenant_usage (
+    tenant        TEXT NOT NULL,
+    stripe        INTEGER NOT NULL,
+    objects       BIGINT NOT NULL,
+    resident_keys BIGINT NOT NULL,
+    bytes         BIGINT NOT NULL,
+    PRIMARY KEY (tenant, stripe)
+);
