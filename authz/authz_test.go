@@ -240,13 +240,9 @@ func TestBadPoliciesAreNotActivated(t *testing.T) {
 		"a permit of another form for one": {head + "default decision := {\"allow\": false, \"reasons\": {\"x\"}, \"scope\": \"own\"}\ndecision := {\"allow\": true, \"reasons\": {r | some r in [input.principal.id]; r == \"\"}, \"scope\": \"own\"} if {\n\tinput.object.tenant == input.principal.tenant\n\tinput.principal.id == \"alice\"\n}\n", goodTest, form},
 		"everything":                       {answer(`{"allow": object.get(input.object, "tenant", "") in {input.principal.tenant, ""}, "reasons": {"x"}, "scope": "own"}`), goodTest, "without an object"},
 	} {
-		began := time.Now()
 		a, err := authz.New(ctx, with(c.policy, c.tests))
 		if a != nil || core.CodeOf(err) != core.PolicyUnavailable || !strings.Contains(fmt.Sprint(err), c.says) {
 			t.Errorf("%s: %v; want a refusal that says %q", what, err, c.says)
-		}
-		if d := time.Since(began); d > 20*time.Second {
-			t.Errorf("%s took %v", what, d)
 		}
 	}
 }

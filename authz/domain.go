@@ -44,9 +44,11 @@ func (d *domain) finite() bool {
 }
 
 func joined(all ...domain) (out domain) {
+	seen := ast.NewSet() // a table of a policy can have thousands of members
 	for _, d := range all {
 		for _, v := range d.values {
-			if !holds(out.values, v) {
+			if !seen.Contains(v) {
+				seen.Add(v)
 				out.values = append(out.values, v)
 			}
 		}
