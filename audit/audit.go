@@ -51,20 +51,12 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "client_ref", r.ClientRef)
 	b = appendText(b, "operation", r.Operation)
 	b = appendText(b, "object", r.Object)
+	b = appendList(b, "others", r.Others)
 	b = appendText(b, "outcome", string(r.Outcome))
 	if r.Outcome != core.Allowed {
 		b = appendText(b, "code", r.Code.String())
 	}
-	if len(r.Reasons) > 0 {
-		b = append(b, `,"reasons":[`...)
-		for i, s := range r.Reasons {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendQuoted(b, s)
-		}
-		b = append(b, ']')
-	}
+	b = appendList(b, "reasons", r.Reasons)
 	b = appendText(b, "policy", r.PolicyHash)
 	b = appendText(b, "where", r.Where)
 	b = strconv.AppendInt(append(b, `,"us":`...), r.DurationUS, 10)
@@ -89,6 +81,21 @@ func appendText(b []byte, name, s string) []byte {
 	}
 	b = append(append(append(b, `,"`...), name...), `":`...)
 	return appendQuoted(b, s)
+}
+
+// appendList appends a member; an empty list is left out.
+func appendList(b []byte, name string, list []string) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = append(append(append(b, `,"`...), name...), `":[`...)
+	for i, s := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendQuoted(b, s)
+	}
+	return append(b, ']')
 }
 
 const hexDigits = "0123456789abcdef"
@@ -136,6 +143,7 @@ type Entry struct {
 	ClientRef   string   `json:"client_ref"`
 	Operation   string   `json:"operation"`
 	Object      string   `json:"object"`
+	Others      []string `json:"others,omitempty"`
 	Outcome     string   `json:"outcome"`
 	Code        string   `json:"code"`
 	Reasons     []string `json:"reasons"`

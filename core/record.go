@@ -21,8 +21,9 @@ type Record struct {
 	Door        Door
 	RequestID   string
 	ClientRef   string
-	Operation   string // the standard's name: "Create"; "Login" for a failed handshake or credential
-	Object      string // Unique Identifier, "" where there is none
+	Operation   string   // the standard's name: "Create"; "Login" for a failed handshake or credential
+	Object      string   // Unique Identifier, "" where there is none
+	Others      []string // Unique Identifiers of all else that was involved: wrapping keys, halves of a pair, keys replaced
 	Outcome     Outcome
 	Code        Code     // of the error; Internal with Outcome Allowed means none
 	Reasons     []string // what in the policy decided

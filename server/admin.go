@@ -52,7 +52,8 @@ func (s *Server) openAdmin() error {
 	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) { reply(w, s.health(r), nil) })
 	mux.HandleFunc("POST /policy/reload", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, map[string]string{"policy": s.policy.Hash()}, s.Reload(r.Context()))
+		err := s.Reload(r.Context())
+		reply(w, map[string]string{"policy": s.policy.Hash()}, err) // the one that is in force now
 	})
 	mux.HandleFunc("GET /policy/simulate", s.adminSimulate)
 	s.admin = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, ConnContext: peerOf}
@@ -181,7 +182,7 @@ func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 				reply(w, nil, fmt.Errorf("record %d: %w", e.Number, err))
 				return
 			}
-			if fits(q.Get("principal"), entry.Principal) && fits(q.Get("object"), entry.Object) && fits(q.Get("operation"), entry.Operation) && fits(q.Get("outcome"), entry.Outcome) {
+			if fits(q.Get("principal"), entry.Principal) && (fits(q.Get("object"), entry.Object) || slices.Contains(entry.Others, q.Get("object"))) && fits(q.Get("operation"), entry.Operation) && fits(q.Get("outcome"), entry.Outcome) {
 				if page.Entries = append(page.Entries, entry); len(page.Entries) == want {
 					page.Before = e.Number
 					reply(w, page, nil)

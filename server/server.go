@@ -62,9 +62,12 @@ type Server struct {
 	// KMIPAddr and HTTPSAddr are where it listens.
 	KMIPAddr, HTTPSAddr string
 
-	stop  context.CancelFunc
-	wg    sync.WaitGroup
-	fail  chan error
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+	fail    chan error
+	trustMu sync.Mutex
+	trusted trust // as recorded last
+
 	stale atomic.Bool // the last Reload could not use what it read
 }
 
@@ -290,6 +293,9 @@ func (s *Server) openDoors(ctx context.Context) error {
 		s.https.TLSConfig = s.tls.config("http/1.1")
 		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, l.Connections, l.PerPeer), "", "") }, http.ErrServerClosed)
 	}
+	if err := s.recordStart(ctx); err != nil {
+		return err
+	}
 	if err := s.openAdmin(); err != nil {
 		return err
 	}
@@ -370,7 +376,7 @@ func (s *Server) Reload(ctx context.Context) error {
 		r := core.Record{Operation: "Load Policy", Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
 	}
-	err = errors.Join(err, s.auth.Reload(), s.tls.reload(), s.token.TryPINAgain())
+	err = errors.Join(err, s.auth.Reload(), s.reloadTrust(ctx), s.retryPIN(ctx))
 	s.stale.Store(err != nil)
 	if err != nil {
 		s.log.Error("reload", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,10 +74,10 @@ func attempt[I, O any](k *call, in *I, verb func(*call, *I) (O, error)) (out O, 
 
 func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *call {
 	k := calls.Get().(*call)
-	reasons := k.record.Reasons[:0]
+	reasons, others := k.record.Reasons[:0], k.record.Others[:0]
 	began := e.Clock.NowMicro()
 	*k = call{Engine: e, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, op: op, start: e.Clock.Mono(), now: began / 1e6}
-	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: "Message", Reasons: reasons}
+	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: "Message", Reasons: reasons, Others: others}
 	if op != 0 {
 		k.record.Operation = op.String()
 	}
@@ -108,7 +109,7 @@ func (k *call) end(err error) error {
 	k.Observe(Observation{Operation: k.op, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
 	if decided && !core.Poison {
-		*k = call{record: core.Record{Reasons: k.record.Reasons[:0]}}
+		*k = call{record: core.Record{Reasons: k.record.Reasons[:0], Others: k.record.Others[:0]}}
 		calls.Put(k)
 	}
 	return err
@@ -178,6 +179,11 @@ func (k *call) commit(ch *core.Change) error {
 		}
 	}
 	k.close(nil)
+	for _, list := range [][]*core.ManagedObject{ch.Insert, ch.Update, ch.Delete} {
+		for _, o := range list {
+			k.involve(o.ID)
+		}
+	}
 	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
 	if err := k.Store.Commit(k.lasting(), ch); err != nil {
 		k.forgetAll(ch)
@@ -197,6 +203,16 @@ func (k *call) commit(ch *core.Change) error {
 		k.objects.drop(o.Tenant, o.ID)
 	}
 	return nil
+}
+
+// maxInvolved bounds the objects that one record names besides its own.
+const maxInvolved = 32
+
+// involve names another object in the record, so that it is found by that one too.
+func (k *call) involve(id string) {
+	if id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
+		k.record.Others = append(k.record.Others, id)
+	}
 }
 
 // undoable notes a stored change for the batch's Undo; before is nil for a birth.

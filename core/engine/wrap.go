@@ -126,6 +126,7 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		}
 		return nil, p, err
 	}
+	k.involve(with.ID)
 	op, check := core.OperationEncrypt, protects
 	if !protect {
 		op, check = core.OperationDecrypt, k.processes
