@@ -72,14 +72,20 @@ type Config struct {
 	} `yaml:"keys"`
 
 	Limits struct {
-		Connections int           `yaml:"connections" bound:"1..1000000"` // at once, of each door
-		PerPeer     int           `yaml:"per_peer" bound:"1..1000000"`    // of them from one address
-		Handshake   time.Duration `yaml:"handshake" bound:"10ms..5m"`
-		Read        time.Duration `yaml:"read" bound:"10ms..1h"`
-		Idle        time.Duration `yaml:"idle" bound:"100ms..24h"`
-		Write       time.Duration `yaml:"write" bound:"10ms..1h"`
-		Operation   time.Duration `yaml:"operation" bound:"10ms..1h"`
-		Search      time.Duration `yaml:"search" bound:"10ms..1h"` // of one Locate, after which it ends with an error
+		Connections int `yaml:"connections" bound:"1..1000000"` // at once, of each door
+		PerPeer     int `yaml:"per_peer" bound:"1..1000000"`    // of them from one address
+
+		PerPrincipal  int `yaml:"per_principal" bound:"1..1000000"`   // of them of one principal
+		PerTenant     int `yaml:"per_tenant" bound:"1..1000000"`      // of them of one tenant, never more than seven eighths
+		Waiting       int `yaml:"waiting" bound:"1..1000000"`         // that have not yet shown a certificate, besides
+		WaitingPerNet int `yaml:"waiting_per_net" bound:"1..1000000"` // of them from one /24, or /64 of IPv6
+
+		Handshake time.Duration `yaml:"handshake" bound:"10ms..5m"`
+		Read      time.Duration `yaml:"read" bound:"10ms..1h"`
+		Idle      time.Duration `yaml:"idle" bound:"100ms..24h"`
+		Write     time.Duration `yaml:"write" bound:"10ms..1h"`
+		Operation time.Duration `yaml:"operation" bound:"10ms..1h"`
+		Search    time.Duration `yaml:"search" bound:"10ms..1h"` // of one Locate, after which it ends with an error
 
 		MemoryTotalMiB        int `yaml:"memory_total_mib" bound:"32..1048576"`         // of messages and answers that are worked on
 		MemoryPerPrincipalMiB int `yaml:"memory_per_principal_mib" bound:"16..1048576"` // of them of one principal, over all its connections
@@ -106,6 +112,7 @@ func Defaults() Config {
 	c.HSM.MaxTenants = 1000
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
+	c.Limits.PerPrincipal, c.Limits.PerTenant, c.Limits.Waiting, c.Limits.WaitingPerNet = 2000, 7500, 2000, 500
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second
 	c.Limits.MemoryTotalMiB, c.Limits.MemoryPerPrincipalMiB = 256, 64

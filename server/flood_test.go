@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -180,7 +181,7 @@ func TestConnectionBounds(t *testing.T) {
 	t.Parallel()
 	dir, fresh := installed(t)
 	conf := fresh(t)
-	conf["limits"] = map[string]any{"connections": 30, "per_peer": 20}
+	conf["limits"] = map[string]any{"connections": 30, "per_peer": 20, "waiting": 40, "waiting_per_net": 30}
 	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
 	works := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, works)
@@ -203,10 +204,70 @@ func TestConnectionBounds(t *testing.T) {
 			}
 		}
 	}
-	if in["71"] != 20 || in["72"] != 9 || in["73"] != 0 {
-		t.Errorf("taken are %v of 25 each; want 20, 9 and none: 20 of one address, 30 in all, and one is there", in)
+	// An eighth is left for other tenants: 27 of 30, and one is there.
+	if in["71"] != 20 || in["72"] != 6 || in["73"] != 0 {
+		t.Errorf("taken are %v of 25 each; want 20, 6 and none: 20 of one address, 27 of one tenant, and one is there", in)
+	}
+	if err := certs.Issue(dir, certs.Request{Name: "other", Tenant: "elsewhere"}); err != nil {
+		t.Fatal(err)
+	}
+	other := dial(t, s, "other", core.V1_4)
+	if _, err := kmiptest.Do(other, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+		t.Errorf("a client of another tenant finds no slot: %v", err)
 	}
 	if _, err := kmiptest.Do(works, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("the client that was there first: %v", err)
+	}
+}
+
+// Silent connections from many addresses take the slots of nobody: new clients get
+// in at both doors, though there are more silent ones than slots before and after
+// authentication together, and one that is connected goes on.
+func TestSilentConnectionsFromManyAddresses(t *testing.T) {
+	dir, fresh := installed(t)
+	conf := fresh(t)
+	conf["limits"] = map[string]any{"connections": 60, "per_peer": 20, "waiting": 100, "waiting_per_net": 40, "handshake": "30s"}
+	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	works := dial(t, s, "dev", core.V1_4)
+	id := aesKey(t, works)
+	get := func(c *kmiptest.Client) error {
+		_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		return err
+	}
+	before := s.Files(t)
+	var silent []net.Conn
+	defer func() {
+		for _, c := range silent {
+			c.Close()
+		}
+	}()
+	hello := []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}
+	for i := range 300 {
+		from := &net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%20), byte(1+i/20))}}
+		for _, addr := range []string{s.KMIP, s.HTTPS} {
+			c, err := from.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Write(hello[:i%len(hello)])
+			silent = append(silent, c)
+		}
+		if i%50 != 0 {
+			continue
+		}
+		c := dial(t, s, "dev", core.V1_4)
+		if err := get(c); err != nil {
+			t.Errorf("a new client beside %d silent connections: %v", len(silent), err)
+		}
+		c.Close()
+		if ready, text := health(t, s); !ready {
+			t.Errorf("REST beside %d silent connections: %s", len(silent), text)
+		}
+	}
+	if err := get(works); err != nil {
+		t.Errorf("the client that was there first: %v", err)
+	}
+	if n := s.Files(t) - before; n > 2*100+20 {
+		t.Errorf("%d files more are open; 100 connections of each door may wait", n)
 	}
 }

@@ -454,11 +454,12 @@ func TestHostileAdmin(t *testing.T) {
 	still(t, s)
 }
 
-// One address cannot take all connections of the REST door, and thereby the
-// file descriptors of both.
+// Silent connections of one address take no slot of the REST door from a client of
+// that address that works, nor the file descriptors of both doors.
 func TestManyRESTConnections(t *testing.T) {
 	s := servertest.Start(t)
 	const perPeer = 256 // limits.per_peer of serve --dev
+	before := s.Files(t)
 	for range perPeer + 44 {
 		c, err := net.Dial("tcp", s.HTTPS)
 		if err != nil {
@@ -469,17 +470,16 @@ func TestManyRESTConnections(t *testing.T) {
 	if kmipd := dial(t, s, "dev", core.V1_4); aesKey(t, kmipd) == "" {
 		t.Error("no key")
 	}
-	cfg, _ := kmiptest.Config(s.Certs, "dev")
-	if c, err := tls.DialWithDialer(&net.Dialer{Timeout: 2 * time.Second}, "tcp", s.HTTPS, cfg); err == nil {
-		c.Close()
-		t.Errorf("connection %d of one address is taken", perPeer+45)
+	if n := s.Files(t) - before; n > perPeer+20 {
+		t.Errorf("%d connections of one address are open", n)
 	}
-	for range 100 { // silent ones are cut at the deadline of their head
-		if c, err := tls.Dial("tcp", s.HTTPS, cfg); err == nil {
+	cfg, _ := kmiptest.Config(s.Certs, "dev")
+	for range 50 { // those that have been silent for a while make room
+		if c, err := tls.DialWithDialer(&net.Dialer{Timeout: 2 * time.Second}, "tcp", s.HTTPS, cfg); err == nil {
 			c.Close()
 			return
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
-	t.Error("the door takes no connection after those silent ones have had their time")
+	t.Error("the door takes no connection beside silent ones")
 }

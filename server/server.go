@@ -32,6 +32,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm/soft"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 	"github.com/keyreeve/keyreeve/server/metrics"
@@ -234,9 +235,15 @@ func (c *Config) defaults() engine.Defaults {
 }
 
 // limits are those of the KMIP door.
+// slots bounds the connections of each door.
+func (c *Config) slots() bounds.SlotLimits {
+	l := c.Limits
+	return bounds.SlotLimits{Connections: l.Connections, PerPeer: l.PerPeer, Waiting: l.Waiting, WaitingPerNet: l.WaitingPerNet, PerPrincipal: l.PerPrincipal, PerTenant: l.PerTenant}
+}
+
 func (c *Config) limits() kmipd.Limits {
 	l := c.Limits
-	return kmipd.Limits{Connections: l.Connections, PerPeer: l.PerPeer, Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
+	return kmipd.Limits{Slots: c.slots(), Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
 }
 
 // lazyAuth hands on to the authenticator, which is made after the engine.
@@ -275,7 +282,6 @@ func (s *Server) openDoors(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config()
-	l := s.cfg.Limits
 	s.kmip.Limits = s.cfg.limits()
 	s.kmip.Compat = s.cfg.compat()
 	kl, err := net.Listen("tcp", s.cfg.KMIP)
@@ -291,7 +297,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 		}
 		s.HTTPSAddr = hl.Addr().String()
 		s.https.TLSConfig = s.tls.config("http/1.1")
-		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, l.Connections, l.PerPeer), "", "") }, http.ErrServerClosed)
+		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, s.cfg.slots()), "", "") }, http.ErrServerClosed)
 	}
 	if err := s.recordStart(ctx); err != nil {
 		return err

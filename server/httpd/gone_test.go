@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 type everyone struct{}
@@ -36,7 +37,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	}}
 	h := httptest.NewUnstartedServer(nil)
 	h.Config = Server(s.wrap(slow), nil, time.Minute)
-	h.Listener = Bounded(h.Listener, 100, 100)
+	h.Listener = Bounded(h.Listener, bounds.SlotLimits{})
 	h.StartTLS()
 	defer h.Close()
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"

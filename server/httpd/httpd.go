@@ -119,6 +119,7 @@ func (s *service) wrap(to route) http.HandlerFunc {
 		w.Header().Set("Cache-Control", "no-store")
 		p, err := s.principal(r)
 		if err != nil {
+			w.Header().Set("Connection", "close")
 			fail(w, id, s.stranger(r, err))
 			return
 		}
@@ -219,12 +220,22 @@ func clip(s string) string {
 }
 
 // principal names the caller; a certificate revoked since the handshake counts
-// no more.
+// no more. The first time on a connection it counts the connection for the caller.
 func (s *service) principal(r *http.Request) (*core.Principal, error) {
 	if r.TLS == nil {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS with a client certificate")
 	}
-	return s.Auth.Principal(r.TLS)
+	p, err := s.Auth.Principal(r.TLS)
+	if err != nil {
+		return nil, err
+	}
+	conn, _ := r.Context().Value(connectionKey{}).(net.Conn)
+	if slot := slotOf(conn); slot != nil {
+		if full := slot.Pass(p.Tenant, p.ID); full != "" {
+			return nil, core.Errorf(core.Busy, "too many connections: those of %s are taken; use fewer, or try again", full)
+		}
+	}
+	return p, nil
 }
 
 // stranger records who was not let in, and returns the answer.

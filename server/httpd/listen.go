@@ -2,23 +2,21 @@ package httpd
 
 import (
 	"net"
-	"sync"
+
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
-// Bounded makes l take at most all connections at once, and each of one address:
-// net/http has no such bound, and whoever uses up the file descriptors here takes
-// them from the KMIP door too. What is above is closed at once. Zero means no bound.
-func Bounded(l net.Listener, all, each int) net.Listener {
-	return &bounded{Listener: l, all: all, each: each, perPeer: map[string]int{}}
+// Bounded makes l take connections within limits: net/http has no such bound, and
+// whoever uses up the file descriptors here takes them from the KMIP door too. What
+// is above is closed at once. A connection waits until a request on it has shown who
+// it is for; see [service.principal].
+func Bounded(l net.Listener, limits bounds.SlotLimits) net.Listener {
+	return &bounded{Listener: l, slots: bounds.NewSlots(limits)}
 }
 
 type bounded struct {
 	net.Listener
-	all, each int
-
-	mu      sync.Mutex
-	open    int
-	perPeer map[string]int
+	slots *bounds.Slots
 }
 
 // Accept waits for the next connection within the bounds.
@@ -28,51 +26,39 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if peer := peerHost(c); b.admit(peer) {
-			return &counted{Conn: c, left: sync.OnceFunc(func() { b.leave(peer) })}, nil
+		slot, full := b.slots.Enter(c.RemoteAddr(), func() { c.Close() })
+		if full == "" {
+			return &slotted{Conn: c, slot: slot}, nil
 		}
 		c.Close()
 	}
 }
 
-func (b *bounded) admit(peer string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if (b.all > 0 && b.open >= b.all) || (b.each > 0 && b.perPeer[peer] >= b.each) {
-		return false
-	}
-	b.open++
-	b.perPeer[peer]++
-	return true
-}
-
-func (b *bounded) leave(peer string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open--
-	if b.perPeer[peer]--; b.perPeer[peer] <= 0 {
-		delete(b.perPeer, peer)
-	}
-}
-
-// counted leaves when it is closed, however often.
-type counted struct {
+// slotted gives its slot back when it is closed, however often.
+type slotted struct {
 	net.Conn
-	left func()
+	slot *bounds.Slot
 }
 
-// NetConn is what is counted.
-func (c *counted) NetConn() net.Conn { return c.Conn }
+// NetConn is the connection that has the slot.
+func (c *slotted) NetConn() net.Conn { return c.Conn }
 
-func (c *counted) Close() error {
-	defer c.left()
+func (c *slotted) Close() error {
+	defer c.slot.Leave()
 	return c.Conn.Close()
 }
 
-func peerHost(c net.Conn) string {
-	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	if err != nil {
-		return c.RemoteAddr().String()
+// slotOf is the slot of a connection, below TLS; nil if it has none.
+func slotOf(c net.Conn) *bounds.Slot {
+	for c != nil {
+		if s, ok := c.(*slotted); ok {
+			return s.slot
+		}
+		wrapper, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = wrapper.NetConn()
 	}
-	return host
+	return nil
 }

@@ -24,8 +24,9 @@ type conn struct {
 	peer      string
 	principal *core.Principal
 	cert      *x509.Certificate
-	idle      atomic.Bool        // waiting for a message's first byte
-	wrote     time.Time          // when the last answer went out
+	idle      atomic.Bool // waiting for a message's first byte
+	wrote     time.Time   // when the last answer went out
+	slot      *bounds.Slot
 	account   *bounds.Account    // of the principal's memory
 	held      bounds.Hold        // the memory of the message that is worked on
 	answered  chan bool          // from the worker: whether the connection goes on

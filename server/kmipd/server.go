@@ -25,9 +25,8 @@ import (
 
 // Limits bound what clients may do. Zero values are safe defaults.
 type Limits struct {
-	MessageBytes int           // of one request; 0: 1 MiB, which is also the most
-	Connections  int           // at once; 0: 10,000
-	PerPeer      int           // at once from one address; 0: 256
+	MessageBytes int // of one request; 0: 1 MiB, which is also the most
+	Slots        bounds.SlotLimits
 	Handshake    time.Duration // 0: 5 s
 	Read         time.Duration // from a message's first byte to its last; 0: 10 s
 	Idle         time.Duration // between messages; 0: 10 min
@@ -43,8 +42,7 @@ func (l Limits) withDefaults() Limits {
 	}
 	set(&l.MessageBytes, kmip.MaxMessageBytes)
 	l.MessageBytes = min(l.MessageBytes, kmip.MaxMessageBytes)
-	set(&l.Connections, 10_000)
-	set(&l.PerPeer, 256)
+	l.Slots = l.Slots.WithDefaults()
 	for _, d := range []struct {
 		p *time.Duration
 		v time.Duration
@@ -65,7 +63,7 @@ type Authenticator interface {
 // Watcher sees what happens at the door, for metrics. Nil methods are not called.
 type Watcher struct {
 	Opened, Closed func()
-	Refused        func(why string) // "connections", "peer", "handshake", "identity", "memory"
+	Refused        func(why string) // "connections", "tenant", "principal", "peer", "waiting", "handshake", "identity", "memory"
 }
 
 // Server is the KMIP door. Make it with its exported fields, then Serve.
@@ -83,7 +81,7 @@ type Server struct {
 	workers  *workers
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	perPeer  map[string]int
+	slots    *bounds.Slots
 	stopping bool
 	stopped  time.Time // when that began
 	stop     context.CancelFunc
@@ -100,7 +98,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.mu.Lock()
 	s.Limits = s.Limits.withDefaults()
 	s.workers = newWorkers()
-	s.conns, s.perPeer, s.stop = map[*conn]struct{}{}, map[string]int{}, cancel
+	s.conns, s.slots, s.stop = map[*conn]struct{}{}, bounds.NewSlots(s.Limits.Slots), cancel
 	s.mu.Unlock()
 	context.AfterFunc(ctx, func() { l.Close() })
 	for delay := time.Duration(0); ; {
@@ -129,22 +127,11 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 	peer := hostOf(nc.RemoteAddr())
 	w := &wire{Conn: nc}
 	c := &conn{server: s, peer: peer, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
-	s.mu.Lock()
-	why := ""
-	switch {
-	case s.stopping:
-		why = "stopping"
-	case len(s.conns) >= s.Limits.Connections:
-		why = "connections"
-	case s.perPeer[peer] >= s.Limits.PerPeer:
-		why = "peer"
-	}
+	var why string
+	c.slot, why = s.slots.Enter(nc.RemoteAddr(), func() { nc.Close() })
 	if why == "" {
-		s.conns[c] = struct{}{}
-		s.perPeer[peer]++
-		s.done.Add(1)
+		why = s.keep(c)
 	}
-	s.mu.Unlock()
 	if why != "" {
 		s.refused(why)
 		nc.Close()
@@ -162,6 +149,19 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 	}()
 }
 
+// keep notes a connection for Shutdown, unless that has begun.
+func (s *Server) keep(c *conn) (why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		c.slot.Leave()
+		return "stopping"
+	}
+	s.conns[c] = struct{}{}
+	s.done.Add(1)
+	return ""
+}
+
 func (s *Server) refused(why string) {
 	if s.Watch.Refused != nil {
 		s.Watch.Refused(why)
@@ -173,6 +173,10 @@ func (s *Server) handshake(ctx context.Context, c *conn) bool {
 	hctx, cancel := context.WithTimeout(ctx, s.Limits.Handshake)
 	defer cancel()
 	if err := c.tls.HandshakeContext(hctx); err != nil {
+		if c.slot.Dropped() { // a flood is counted, and neither logged nor recorded one by one
+			s.refused("waiting")
+			return false
+		}
 		s.refused("handshake")
 		s.Log.Info("handshake", "peer", c.peer, "error", err)
 		s.login(ctx, c, nil, "TLS: "+printable(err.Error()))
@@ -187,6 +191,12 @@ func (s *Server) handshake(ctx context.Context, c *conn) bool {
 		return false
 	}
 	c.principal, c.cert = p, state.PeerCertificates[0]
+	if why := c.slot.Pass(p.Tenant, p.ID); why != "" {
+		s.refused(why)
+		s.Log.Info("connections", "peer", c.peer, "tenant", p.Tenant, "principal", p.ID, "full", why)
+		s.login(ctx, c, &state, "too many connections: those of "+why+" are taken")
+		return false
+	}
 	if s.Memory != nil {
 		c.account = s.Memory.Open(p.Tenant, p.ID)
 		c.held.For(c.account)
@@ -213,10 +223,8 @@ func (s *Server) forget(c *conn) {
 	}
 	s.mu.Lock()
 	delete(s.conns, c)
-	if s.perPeer[c.peer]--; s.perPeer[c.peer] <= 0 {
-		delete(s.perPeer, c.peer)
-	}
 	s.mu.Unlock()
+	c.slot.Leave()
 	if s.Watch.Closed != nil {
 		s.Watch.Closed()
 	}

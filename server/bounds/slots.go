@@ -1,0 +1,263 @@
+package bounds
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Slots bounds the connections of one door. Before a connection has proven who it
+// is for, it has a slot of its own kind, so that silent ones take nothing from
+// clients that work: if those slots are full, one of whoever has most of them is
+// dropped. Afterwards it counts for its principal and its tenant.
+// Safe for concurrent use.
+type Slots struct {
+	limits SlotLimits
+
+	mu      sync.Mutex
+	open    int // authenticated
+	waiting int
+	peers   map[netip.Addr]*peerSlots
+	nets    map[netip.Prefix]*netSlots
+	tenants map[string]int
+	owners  map[accountName]int
+}
+
+// SlotLimits are numbers of connections. Zero values are safe defaults.
+type SlotLimits struct {
+	Connections   int // authenticated ones
+	PerPeer       int // of one address, authenticated or not
+	Waiting       int // not yet authenticated
+	WaitingPerNet int // of them from one network: /24, or /64 of IPv6
+	PerPrincipal  int // authenticated, of one principal
+	PerTenant     int // authenticated, of one tenant; at most seven eighths of Connections
+}
+
+// WithDefaults puts the defaults in place of what is 0.
+func (l SlotLimits) WithDefaults() SlotLimits {
+	for _, d := range []struct {
+		p *int
+		v int
+	}{{&l.Connections, 10_000}, {&l.PerPeer, 256}, {&l.Waiting, 2000}, {&l.WaitingPerNet, 500}, {&l.PerPrincipal, 2000}, {&l.PerTenant, 7500}} {
+		if *d.p <= 0 {
+			*d.p = d.v
+		}
+	}
+	return l
+}
+
+// keptSlots is the part of Connections that no tenant can take alone.
+const keptSlots = 8
+
+// grace is how long a connection may take to authenticate before others of its own
+// address may take its place.
+const grace = time.Second
+
+type peerSlots struct {
+	all     int
+	waiting []*Slot // the oldest first
+	net     *netSlots
+}
+
+type netSlots struct {
+	prefix  netip.Prefix
+	waiting int
+	peers   map[netip.Addr]*peerSlots
+}
+
+// Slot is the place of one connection.
+type Slot struct {
+	slots   *Slots
+	peer    netip.Addr
+	since   time.Time
+	drop    func() // ends the connection
+	owner   accountName
+	open    bool // authenticated
+	left    bool
+	dropped bool
+}
+
+// NewSlots makes the slots of a door.
+func NewSlots(l SlotLimits) *Slots {
+	l = l.WithDefaults()
+	l.PerTenant = max(1, min(l.PerTenant, l.Connections-max(1, l.Connections/keptSlots)))
+	l.PerPrincipal = min(l.PerPrincipal, l.PerTenant)
+	return &Slots{limits: l, peers: map[netip.Addr]*peerSlots{}, nets: map[netip.Prefix]*netSlots{}, tenants: map[string]int{}, owners: map[accountName]int{}}
+}
+
+// Enter gives a new connection a slot, or says what is full: "peer". drop must end
+// the connection; it may be called, once, until the slot is passed or left.
+func (s *Slots) Enter(from net.Addr, drop func()) (slot *Slot, full string) {
+	now := time.Now()
+	slot = &Slot{slots: s, peer: addressOf(from), since: now, drop: drop}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.peer(slot.peer)
+	if p.all >= s.limits.PerPeer {
+		if len(p.waiting) == 0 || now.Sub(p.waiting[0].since) < grace {
+			s.tidy(slot.peer, p)
+			return nil, "peer"
+		}
+		s.evict(p)
+	}
+	if p.net.waiting >= s.limits.WaitingPerNet {
+		s.evict(largest(p.net))
+	}
+	if s.waiting >= s.limits.Waiting {
+		var most *netSlots
+		for _, n := range s.nets {
+			if most == nil || n.waiting > most.waiting {
+				most = n
+			}
+		}
+		s.evict(largest(most))
+	}
+	p = s.peer(slot.peer) // it may have been tidied away meanwhile
+	p.all++
+	p.waiting = append(p.waiting, slot)
+	p.net.waiting++
+	s.waiting++
+	return slot, ""
+}
+
+// peer finds or makes what is known of an address.
+func (s *Slots) peer(a netip.Addr) *peerSlots {
+	if p := s.peers[a]; p != nil {
+		return p
+	}
+	bits := 64
+	if a.Is4() {
+		bits = 24
+	}
+	prefix, _ := a.Prefix(bits)
+	n := s.nets[prefix]
+	if n == nil {
+		n = &netSlots{prefix: prefix, peers: map[netip.Addr]*peerSlots{}}
+		s.nets[prefix] = n
+	}
+	p := &peerSlots{net: n}
+	s.peers[a], n.peers[a] = p, p
+	return p
+}
+
+// largest is the address of a network with most connections that wait.
+func largest(n *netSlots) *peerSlots {
+	var most *peerSlots
+	for _, p := range n.peers {
+		if most == nil || len(p.waiting) > len(most.waiting) {
+			most = p
+		}
+	}
+	return most
+}
+
+// evict drops the oldest connection of an address that waits.
+func (s *Slots) evict(p *peerSlots) {
+	oldest := p.waiting[0]
+	oldest.dropped = true
+	s.remove(oldest)
+	go oldest.drop() // it may block, and the caller holds the lock
+}
+
+// remove takes a slot out of all counts.
+func (s *Slots) remove(slot *Slot) {
+	if slot.left {
+		return
+	}
+	slot.left = true
+	p := s.peers[slot.peer]
+	p.all--
+	if slot.open {
+		s.open--
+		subtract(s.tenants, slot.owner.tenant)
+		subtract(s.owners, slot.owner)
+	} else {
+		s.unwait(slot, p)
+	}
+	s.tidy(slot.peer, p)
+}
+
+func (s *Slots) unwait(slot *Slot, p *peerSlots) {
+	for i, w := range p.waiting {
+		if w == slot {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			break
+		}
+	}
+	p.net.waiting--
+	s.waiting--
+}
+
+func (s *Slots) tidy(a netip.Addr, p *peerSlots) {
+	if p.all > 0 {
+		return
+	}
+	delete(s.peers, a)
+	delete(p.net.peers, a)
+	if len(p.net.peers) == 0 {
+		delete(s.nets, p.net.prefix)
+	}
+}
+
+func subtract[K comparable](counts map[K]int, k K) {
+	if counts[k]--; counts[k] <= 0 {
+		delete(counts, k)
+	}
+}
+
+// Pass counts an authenticated connection for its principal. It returns what is
+// full, "" if it is in: "connections", "tenant", "principal", or "waiting" if the
+// connection has been dropped meanwhile. Passing again as the same changes nothing.
+func (slot *Slot) Pass(tenant, principal string) (full string) {
+	s := slot.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owner := accountName{tenant, principal}
+	switch {
+	case slot.left:
+		return "waiting"
+	case slot.open:
+		return ""
+	case s.open >= s.limits.Connections:
+		return "connections"
+	case s.tenants[tenant] >= s.limits.PerTenant:
+		return "tenant"
+	case s.owners[owner] >= s.limits.PerPrincipal:
+		return "principal"
+	}
+	s.unwait(slot, s.peers[slot.peer])
+	slot.open, slot.owner, slot.drop = true, owner, nil
+	s.open++
+	s.tenants[tenant]++
+	s.owners[owner]++
+	return ""
+}
+
+// Leave gives the slot back. It may be called more than once.
+func (slot *Slot) Leave() {
+	slot.slots.mu.Lock()
+	defer slot.slots.mu.Unlock()
+	slot.slots.remove(slot)
+}
+
+// Dropped reports whether the connection was dropped because the slots of those
+// that wait were full.
+func (slot *Slot) Dropped() bool {
+	slot.slots.mu.Lock()
+	defer slot.slots.mu.Unlock()
+	return slot.dropped
+}
+
+// Limits returns the limits as they apply.
+func (s *Slots) Limits() SlotLimits { return s.limits }
+
+// addressOf is the address of a peer without port; IPv4 in IPv6 is IPv4.
+func addressOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		if ip, ok := netip.AddrFromSlice(t.IP); ok {
+			return ip.Unmap()
+		}
+	}
+	return netip.IPv6Unspecified()
+}
