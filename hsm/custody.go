@@ -579,9 +579,8 @@ func (t *Token) sealData(ctx context.Context, k core.Key, m *core.Material, b []
 	return err
 }
 
-// gcmSeal encrypts by AES-GCM and returns the IV, then ciphertext and tag. The IV
-// is read back from the parameters: some tokens ignore the one that they are
-// given and write their own there.
+// gcmSeal encrypts by AES-GCM and returns the IV that was used, then ciphertext
+// and tag.
 func (t *Token) gcmSeal(s p11.SessionHandle, key p11.ObjectHandle, iv, aad, data []byte) ([]byte, error) {
 	params := p11.NewGCMParams(iv, aad, 128)
 	defer params.Free()
@@ -592,11 +591,21 @@ func (t *Token) gcmSeal(s p11.SessionHandle, key p11.ObjectHandle, iv, aad, data
 	if err != nil {
 		return nil, err
 	}
-	used := params.IV()
-	if len(used) != len(iv) {
-		return nil, core.Errorf(core.UnsupportedByHSM, "the HSM used an IV of %d bytes where %d were asked for", len(used), len(iv))
+	used, err := usedIV(params, iv)
+	if err != nil {
+		return nil, err
 	}
 	return append(append(make([]byte, 0, len(iv)+len(ct)), used...), ct...), nil
+}
+
+// gcmOpen is the reverse, for what is no client's.
+func (t *Token) gcmOpen(s p11.SessionHandle, key p11.ObjectHandle, sealed, aad []byte) ([]byte, error) {
+	params := p11.NewGCMParams(sealed[:gcmIVBytes], aad, 128)
+	defer params.Free()
+	if err := t.lib.DecryptInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, key); err != nil {
+		return nil, err
+	}
+	return t.lib.Decrypt(s, sealed[gcmIVBytes:])
 }
 
 // nonEmpty stands in for data of no bytes, which the binding cannot pass: one

@@ -277,12 +277,7 @@ func (c *checker) opens(h p11.ObjectHandle, want []byte) (value []byte, why stri
 	if len(want) != gcmIVBytes+len(checkText)+16 {
 		return nil, "its check value is another one", nil
 	}
-	params := p11.NewGCMParams(want[:gcmIVBytes], []byte(checkText), 128)
-	defer params.Free()
-	var text []byte
-	if err = c.lib.DecryptInit(c.s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, h); err == nil {
-		text, err = c.lib.Decrypt(c.s, want[gcmIVBytes:])
-	}
+	text, err := c.gcmOpen(c.s, h, want, []byte(checkText))
 	if err != nil {
 		return nil, failed(&err, ""), err
 	}

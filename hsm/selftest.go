@@ -3,8 +3,10 @@ package hsm
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 
 	p11 "github.com/miekg/pkcs11"
@@ -45,6 +47,9 @@ func (t *Token) selfTest(ctx context.Context) error {
 		}
 		defer t.admin.give()
 		if err := t.knownAnswer(sh); err != nil {
+			return err
+		}
+		if err := t.gcmRoundTrip(sh); err != nil {
 			return err
 		}
 		t.refusals = append(t.refusals, t.chooseBirth(sh)...)
@@ -98,6 +103,57 @@ func (t *Token) knownAnswer(sh p11.SessionHandle) error {
 	}
 	if !bytes.Equal(got, want) {
 		return core.Errorf(core.TokenUnavailable, "token %q wraps keys in another way than RFC 3394, so its blobs could not be moved", t.cfg.Label)
+	}
+	return nil
+}
+
+// gcmRoundTrip encrypts under a throw-away key like D, and decrypts by what would
+// be stored. A token that makes IVs itself and does not tell which would seal
+// data for good; one that takes other associated data would let rows be swapped.
+func (t *Token) gcmRoundTrip(sh p11.SessionHandle) error {
+	mech, tmpl, err := setAttributes("D")
+	if err != nil {
+		return err
+	}
+	d, err := t.lib.GenerateKey(sh, []*p11.Mechanism{p11.NewMechanism(mech, nil)}, tmpl)
+	if err != nil {
+		return err
+	}
+	defer t.lib.DestroyObject(sh, d)
+	refuse := func(what string) error {
+		return core.Errorf(core.TokenUnavailable, "token %q fails the test of AES-GCM: %s; data that it encrypts could be lost or forged, so it is not used. See hsm.module and the firmware of the HSM", t.cfg.Label, what)
+	}
+	text, aad := []byte("keyreeve self-test"), []byte("bound to a row")
+	var sealed [2][]byte
+	for i := range sealed {
+		iv := make([]byte, gcmIVBytes)
+		rand.Read(iv)
+		if sealed[i], err = t.gcmSeal(sh, d, iv, aad, text); err != nil {
+			return err
+		}
+		got, err := t.gcmOpen(sh, d, sealed[i], aad)
+		if err != nil || !bytes.Equal(got, text) {
+			return refuse(fmt.Sprintf("what it encrypted does not decrypt with the IV that it says it used (%v)", err))
+		}
+	}
+	if bytes.Equal(sealed[0][:gcmIVBytes], sealed[1][:gcmIVBytes]) {
+		return refuse("it used one IV twice")
+	}
+	broken := bytes.Clone(sealed[0])
+	broken[len(broken)-1] ^= 1
+	for what, c := range map[string]struct{ sealed, aad []byte }{
+		"it decrypts with other associated data": {sealed[0], []byte("bound to another row")},
+		"it decrypts with a wrong tag":           {broken, aad},
+	} {
+		s, err := t.lib.OpenSession(t.slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION) // what fails may leave it in the middle
+		if err != nil {
+			return err
+		}
+		_, err = t.gcmOpen(s, d, c.sealed, c.aad)
+		t.lib.CloseSession(s)
+		if err == nil {
+			return refuse(what)
+		}
 	}
 	return nil
 }

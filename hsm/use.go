@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/binary"
@@ -202,11 +203,11 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher, 
 	}
 	var raw []byte
 	err = t.with(ctx, k, "encrypt", func(sh p11.SessionHandle, key p11.ObjectHandle) error {
-		mech, free, err := t.cipherMechanism(&plan, iv, c.AAD, p11.CKF_ENCRYPT)
+		mech, gcm, err := t.cipherMechanism(&plan, iv, c.AAD, p11.CKF_ENCRYPT)
 		if err != nil {
 			return err
 		}
-		defer free()
+		defer gcm.Free()
 		if len(data) == 0 && plan.Tag == 0 { // nothing becomes nothing, as in soft; tokens refuse it
 			raw = []byte{}
 			return nil
@@ -214,7 +215,15 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher, 
 		if err := t.lib.EncryptInit(sh, mech, key); err != nil {
 			return err
 		}
-		raw, err = t.lib.Encrypt(sh, data)
+		if raw, err = t.lib.Encrypt(sh, data); err != nil || gcm == nil {
+			return err
+		}
+		used, err := usedIV(gcm, iv)
+		if err == nil && plan.MakeIV {
+			out.IV = used
+		} else if err == nil && !bytes.Equal(used, iv) {
+			err = core.Errorf(core.UnsupportedByHSM, "this HSM makes the IVs of AES-GCM itself, so it takes none; leave the IV out and keep the one that is returned")
+		}
 		return err
 	})
 	if err != nil {
@@ -228,25 +237,35 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher, 
 	return out, nil
 }
 
-// cipherMechanism builds the mechanism of a plan. Padding is ours, since what
-// tokens say of wrong padding differs.
-func (t *Token) cipherMechanism(p *soft.Plan, iv, aad []byte, use uint) ([]*p11.Mechanism, func(), error) {
+// usedIV returns the IV of an encryption that has ended: some tokens ignore the
+// one that they are given and write their own into the parameters.
+func usedIV(gcm *p11.GCMParams, given []byte) ([]byte, error) {
+	used := gcm.IV()
+	if len(used) != len(given) {
+		return nil, core.Errorf(core.UnsupportedByHSM, "this HSM used an IV of %d bytes where %d were asked for", len(used), len(given))
+	}
+	return used, nil
+}
+
+// cipherMechanism builds the mechanism of a plan, and its parameters for GCM,
+// which the caller frees. Padding is ours, since what tokens say of wrong padding
+// differs.
+func (t *Token) cipherMechanism(p *soft.Plan, iv, aad []byte, use uint) ([]*p11.Mechanism, *p11.GCMParams, error) {
 	m := cipherType(p.Algorithm, p.Mode)
 	if m == 0 || !t.has(m, use) {
 		return nil, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not do %s", p)
 	}
 	var param any
-	free := func() {}
 	switch p.Mode {
 	case core.BlockCipherModeCBC:
 		param = iv
 	case core.BlockCipherModeCTR:
 		param = append(binary.NativeEndian.AppendUint64(nil, 128), iv...)
 	case core.BlockCipherModeGCM:
-		g := p11.NewGCMParams(iv, aad, p.Tag*8)
-		param, free = g, g.Free
+		gcm := p11.NewGCMParams(iv, aad, p.Tag*8)
+		return []*p11.Mechanism{p11.NewMechanism(m, gcm)}, gcm, nil
 	}
-	return []*p11.Mechanism{p11.NewMechanism(m, param)}, free, nil
+	return []*p11.Mechanism{p11.NewMechanism(m, param)}, nil, nil
 }
 
 // Decrypt is the reverse.
@@ -275,7 +294,8 @@ func (t *Token) Decrypt(ctx context.Context, k core.Key, c *core.Cipher) (out co
 	}
 	data := append(append(make([]byte, 0, len(c.Data)+len(c.Tag)), c.Data...), c.Tag...)
 	out.Data, err = t.decryptRaw(ctx, k, data, func() ([]*p11.Mechanism, func(), error) {
-		return t.cipherMechanism(&plan, c.IV, c.AAD, p11.CKF_DECRYPT)
+		mech, gcm, err := t.cipherMechanism(&plan, c.IV, c.AAD, p11.CKF_DECRYPT)
+		return mech, gcm.Free, err
 	})
 	out.Where = inToken
 	if err == nil && plan.Pad {

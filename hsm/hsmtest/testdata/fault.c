@@ -7,6 +7,12 @@
 //   C_Encrypt 0x0 300    C_Encrypt is 300 ms late, then works
 //   C_CopyObject+ 0x30 0 C_CopyObject works, then answers an error all the same
 //   * 0x30 0             every function below
+// Ways of AES-GCM, which "*" does not mean:
+//   GCM_IV 0x1 0         the module makes the IV itself and writes it into the parameters
+//   GCM_IV 0x2 0         it makes the IV itself and tells nobody
+//   GCM_IV 0x3 0         it uses one IV for ever, and says so
+//   GCM_AAD 0x1 0        it leaves out the associated data
+//   GCM_TAG 0x1 0        C_Decrypt takes any tag
 // Each call of C_Login is noted in a line of FAULT_CTL.logins.
 //
 // A rule on C_Sign or C_Encrypt leaves the operation of their Init active, as a
@@ -35,7 +41,7 @@ static CK_RV rule(const char *function, int after) {
 		size_t n = strlen(name);
 		int plus = n > 1 && name[n - 1] == '+';
 		if (plus) name[n - 1] = 0;
-		if (plus != after || (strcmp(name, function) && strcmp(name, "*"))) continue;
+		if (plus != after || (strcmp(name, function) && (strcmp(name, "*") || !strncmp(function, "GCM_", 4)))) continue;
 		if (ms) usleep(ms * 1000);
 		out = code;
 		break;
@@ -70,9 +76,59 @@ W(C_FindObjectsInit, (CK_SESSION_HANDLE h, CK_ATTRIBUTE_PTR t, CK_ULONG n), (h, 
 W(C_CreateObject, (CK_SESSION_HANDLE h, CK_ATTRIBUTE_PTR t, CK_ULONG n, CK_OBJECT_HANDLE_PTR o), (h, t, n, o))
 W(C_CopyObject, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o, CK_ATTRIBUTE_PTR t, CK_ULONG n, CK_OBJECT_HANDLE_PTR p), (h, o, t, n, p))
 W(C_DestroyObject, (CK_SESSION_HANDLE h, CK_OBJECT_HANDLE o), (h, o))
-W(C_EncryptInit, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k), (h, m, k))
+// gcm is CK_GCM_PARAMS of PKCS#11 2.40, errata 1.
+typedef struct { CK_BYTE *iv; CK_ULONG iv_length, iv_bits; CK_BYTE *aad; CK_ULONG aad_length, tag_bits; } gcm;
+
+// odd changes the parameters of AES-GCM for the real module. It returns the
+// mechanism to use; copy and iv are room for it.
+static CK_MECHANISM_PTR odd(CK_MECHANISM_PTR m, int encrypt, CK_MECHANISM_PTR copy, gcm *params, CK_BYTE *iv) {
+	if (!m || m->mechanism != CKM_AES_GCM || m->ulParameterLen != sizeof *params) return m;
+	CK_RV how = encrypt ? rule("GCM_IV", 0) : 0;
+	CK_RV aad = rule("GCM_AAD", 0);
+	if (!how && !aad) return m;
+	*params = *(gcm *)m->pParameter;
+	*copy = *m;
+	copy->pParameter = params;
+	if (how && params->iv_length <= 64) {
+		static CK_BYTE next;
+		memset(iv, 0xA5, params->iv_length);
+		if (how != 3) iv[0] = ++next;
+		if (how != 2) memcpy(params->iv, iv, params->iv_length); // the caller's own bytes
+		params->iv = iv;
+	}
+	if (aad) params->aad_length = 0;
+	return copy;
+}
+
+static CK_RV my_C_EncryptInit(CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k) {
+	CK_RV r = rule("C_EncryptInit", 0);
+	if (r) return r;
+	CK_MECHANISM copy;
+	gcm params;
+	CK_BYTE iv[64];
+	r = real->C_EncryptInit(h, odd(m, 1, &copy, &params, iv), k);
+	CK_RV then = r ? CKR_OK : rule("C_EncryptInit", 1);
+	return then ? then : r;
+}
+
+static CK_RV my_C_DecryptInit(CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k) {
+	CK_MECHANISM copy;
+	gcm params;
+	CK_BYTE iv[64];
+	return real->C_DecryptInit(h, odd(m, 0, &copy, &params, iv), k);
+}
 W(C_Encrypt, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, d, n, o, on))
-W(C_Decrypt, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, d, n, o, on))
+static CK_RV my_C_Decrypt(CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on) {
+	CK_RV r = rule("C_Decrypt", 0);
+	if (r) return r;
+	r = real->C_Decrypt(h, d, n, o, on);
+	if (r && rule("GCM_TAG", 0)) {
+		if (on) *on = 0;
+		return CKR_OK;
+	}
+	CK_RV then = r ? CKR_OK : rule("C_Decrypt", 1);
+	return then ? then : r;
+}
 W(C_SignInit, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_OBJECT_HANDLE k), (h, m, k))
 W(C_Sign, (CK_SESSION_HANDLE h, CK_BYTE_PTR d, CK_ULONG n, CK_BYTE_PTR o, CK_ULONG_PTR on), (h, d, n, o, on))
 W(C_GenerateKey, (CK_SESSION_HANDLE h, CK_MECHANISM_PTR m, CK_ATTRIBUTE_PTR t, CK_ULONG n, CK_OBJECT_HANDLE_PTR k), (h, m, t, n, k))
@@ -91,7 +147,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out) {
 	list = *real;
 #define S(fn) list.fn = my_##fn
 	S(C_Initialize); S(C_OpenSession); S(C_Login); S(C_GetSessionInfo); S(C_FindObjectsInit); S(C_CreateObject); S(C_CopyObject); S(C_DestroyObject);
-	S(C_EncryptInit); S(C_Encrypt); S(C_Decrypt); S(C_SignInit); S(C_Sign); S(C_GenerateKey); S(C_GenerateKeyPair); S(C_WrapKey); S(C_UnwrapKey);
+	S(C_EncryptInit); S(C_DecryptInit); S(C_Encrypt); S(C_Decrypt); S(C_SignInit); S(C_Sign); S(C_GenerateKey); S(C_GenerateKeyPair); S(C_WrapKey); S(C_UnwrapKey);
 	S(C_GenerateRandom);
 	*out = &list;
 	return CKR_OK;
