@@ -160,15 +160,18 @@ func (t *Token) resident(ctx context.Context, k core.Key) (*handle, error) {
 
 // WrapOut wraps k under with, in the token.
 func (t *Token) WrapOut(ctx context.Context, k, with core.Key, p core.CryptographicParameters, ttlv []byte) (out []byte, err error) {
-	mech, err := t.wrapMechanism(with, p)
-	if err != nil {
-		return nil, err
-	}
 	n, err := t.of(k.Tenant)
 	if err != nil {
 		return nil, err
 	}
 	if err := n.verify(k); err != nil {
+		return nil, err
+	}
+	if underRSA(with) {
+		return t.wrapUnderRSA(ctx, k, with, p, ttlv)
+	}
+	mech, err := t.wrapMechanism(with, p)
+	if err != nil {
 		return nil, err
 	}
 	var raw []byte
@@ -254,7 +257,7 @@ func (t *Token) wrapMechanism(with core.Key, p core.CryptographicParameters) (ui
 	var mech uint
 	switch {
 	case with.Material.Kind != core.KeyAES:
-		return 0, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped under AES keys; %s is none", with.ID)
+		return 0, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped under AES and RSA keys; %s is none", with.ID)
 	case p.BlockCipherMode == core.BlockCipherModeNISTKeyWrap:
 		mech = ckmAESKeyWrap
 	case p.BlockCipherMode == core.BlockCipherModeAESKeyWrapPadding:
@@ -271,6 +274,9 @@ func (t *Token) wrapMechanism(with core.Key, p core.CryptographicParameters) (ui
 // ImportWrapped takes a key that a client wrapped: unwrapped in the token
 // under the client's key, wrapped again under the class KEK, never clear.
 func (t *Token) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+	if underRSA(with) {
+		return t.unwrapUnderRSA(ctx, k, s, with, p, wrapped)
+	}
 	mech, err := t.wrapMechanism(with, p)
 	if err != nil {
 		return m, facts, err

@@ -35,6 +35,7 @@ type Config struct {
 	Copies        int           // class C keys kept in locked memory; 0: 8192, negative: none
 	CopyTTL       time.Duration // 0: 60 s, negative: none
 	AllowSoftware bool          // class C keys may be used in Go where the token lacks the mechanism: ChaCha20, Ed25519
+	UnwrapPKCS1   bool          // keys wrapped by PKCS#1 v1.5 are unwrapped, by RSA keys for Unwrap Key alone
 	Log           *slog.Logger
 }
 
@@ -67,6 +68,8 @@ type Token struct {
 	lib   *p11.Ctx
 	glue  *glue
 	mechs map[uint]p11.MechanismInfo
+
+	oracle pkcs1Oracle
 
 	life  life  // held alone while the library is finalized: a call then is a crash
 	admin *turn // one create, destroy, find or unwrap at a time (SoftHSM races)

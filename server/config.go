@@ -49,6 +49,7 @@ type Config struct {
 		CopyTTL       time.Duration `yaml:"copy_ttl" bound:"-1s|1s..24h"`  // how long; -1s: none
 		MaxTenants    int           `yaml:"max_tenants" bound:"1..100000"` // sets of 7 keys that the token may hold for tenants
 		AllowSoftware bool          `yaml:"allow_software"`                // class C keys may be used in Go where the token lacks a mechanism: ChaCha20, Ed25519
+		UnwrapPKCS1   bool          `yaml:"unwrap_pkcs1"`                  // RSA keys for Unwrap Key alone also unwrap by PKCS#1 v1.5
 	} `yaml:"hsm"`
 
 	Store struct {
@@ -233,7 +234,7 @@ func (c *Config) token() hsm.Config {
 			return "", fmt.Errorf("the environment has no %s", c.HSM.PINEnv)
 		}
 	}
-	t.Sessions, t.Handles, t.Copies, t.CopyTTL, t.AllowSoftware = c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL, c.HSM.AllowSoftware
+	t.Sessions, t.Handles, t.Copies, t.CopyTTL, t.AllowSoftware, t.UnwrapPKCS1 = c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL, c.HSM.AllowSoftware, c.HSM.UnwrapPKCS1
 	return t
 }
 

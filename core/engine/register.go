@@ -225,6 +225,7 @@ func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 	if w == nil || w.Encoding == core.EncodingOptionNoEncoding {
 		return nil, nil
 	}
+	const overhead = 8 // bytes, of RFC 3394
 	with, p, err := k.wrappingKey(w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
 	if err != nil {
 		return nil, err
@@ -236,14 +237,20 @@ func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 	if class != core.ClassC {
 		return nil, core.Errorf(core.EncodingOptionError, notOpened)
 	}
+	bits := 8 * max(0, len(kb.Wrapped)-overhead)
+	if with.Type == core.ObjectTypePrivateKey {
+		bits = 0 // RSA does not tell
+		if p.PaddingMethod == core.PaddingMethodPKCS1V1_5 {
+			return nil, core.Errorf(core.EncodingOptionError, "PKCS#1 v1.5 unwraps with Encoding Option No Encoding alone")
+		}
+	}
 	tenant := k.caller.Principal.Tenant
 	if err := k.EnsureTenant(k.ctx, tenant); err != nil {
 		return nil, err
 	}
-	const overhead = 8 // bytes, of RFC 3394
 	passing := core.Key{Tenant: tenant, ID: newID(), Type: core.ObjectTypeSymmetricKey}
 	m, _, err := k.HSM.ImportWrapped(k.ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
-		Bits: 8 * max(0, len(kb.Wrapped)-overhead)}, with.Key(), p, kb.Wrapped)
+		Bits: bits}, with.Key(), p, kb.Wrapped)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,9 @@ func (k *call) getWrapped(o *core.ManagedObject, in *core.GetInput, out *core.Ge
 	kb.Algorithm, kb.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
 	kb.Wrapping = &core.KeyWrappingData{Method: spec.Method, Encryption: spec.Encryption, Encoding: spec.Encoding}
 	k.record.Where = "token"
+	if with.Type == core.ObjectTypePublicKey && o.Material.Class == core.ClassC {
+		k.record.Where = "memory" // see HSM.WrapOut
+	}
 	k.record.Detail = "wrapped under " + with.ID
 	return nil
 }
@@ -127,6 +130,12 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		return nil, p, err
 	}
 	k.involve(with.ID)
+	if !protect {
+		if with, err = k.privateHalf(with); err != nil {
+			return nil, p, err
+		}
+		k.involve(with.ID)
+	}
 	op, check := core.OperationEncrypt, protects
 	if !protect {
 		op, check = core.OperationDecrypt, k.processes
@@ -162,6 +171,20 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		p.BlockCipherMode = core.BlockCipherModeNISTKeyWrap
 	}
 	return with, p, nil
+}
+
+// privateHalf is the private key that unwraps where a client names the public key
+// that it wrapped under; any other key is itself.
+func (k *call) privateHalf(with *core.ManagedObject) (*core.ManagedObject, error) {
+	if with.Type != core.ObjectTypePublicKey {
+		return with, nil
+	}
+	for _, a := range with.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
+		if core.LinkType(a.Value.Field(core.TagLinkType).Uint()) == core.LinkTypePrivateKeyLink {
+			return k.load(a.Value.Field(core.TagLinkedObjectIdentifier).Text)
+		}
+	}
+	return nil, core.Errorf(core.IllegalOperation, "the wrapping key %s is a public key without a Link to its private key, which unwraps", with.ID)
 }
 
 // offers reports whether the wrapping key has the Cryptographic Parameters that
