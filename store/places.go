@@ -24,10 +24,10 @@ type places struct {
 }
 
 // newPlaces makes places for as many reads and searches at once. One tenant gets
-// half of the searches at most.
-func newPlaces(reads, searches int) places {
+// readsEach of the reads, and half of the searches, at most.
+func newPlaces(reads, readsEach, searches int) places {
 	return places{
-		reads:    fair.New(fair.Config{Name: "connections to the database", Slots: reads, Waiting: maxWaitingReads, Wait: placeWait}),
+		reads:    fair.New(fair.Config{Name: "connections to the database", Slots: reads, PerTenant: readsEach, Waiting: maxWaitingReads, Wait: placeWait}),
 		searches: fair.New(fair.Config{Name: "connections for searches", Slots: searches, PerTenant: max(1, searches/2), Waiting: maxWaitingSearches, Wait: placeWait}),
 	}
 }

@@ -57,7 +57,7 @@ func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bo
 		return nil, unreached(err)
 	}
 	conns := int(pool.Config().MaxConns)
-	s := &pgStore{seals: seals{sealer}, pool: pool, places: newPlaces(conns, max(2, conns/2))}
+	s := &pgStore{seals: seals{sealer}, pool: pool, places: newPlaces(conns, conns, max(2, conns/2))}
 	s.group.init(s.commitGroup)
 	return s, nil
 }

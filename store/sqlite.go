@@ -92,7 +92,7 @@ func (s *sqliteStore) open(ctx context.Context, create bool) (err error) {
 	if s.long, err = s.openReader(); err != nil {
 		return err
 	}
-	s.places = newPlaces(readers(), readers())
+	s.places = newPlaces(readers(), readers()/2, readers()) // reading computes here: half of the readers keep the processors busy
 	if err := s.prepare(ctx); err != nil {
 		return unavailable(err, "prepare its statements")
 	}
