@@ -2,7 +2,8 @@
 // reads them back.
 //
 // An entry is one line of JSON with its fields in fixed order, a version, the
-// node that wrote it and that node's running count, so that a gap shows. The
+// node that wrote it and that node's running count. The count begins at 1 at each
+// start, and a record that could not be stored leaves a gap in it. The
 // Merkle log that will make the entries impossible to change quietly hashes
 // exactly these bytes; it will stand in this package. Nothing here stores: see
 // core.Store. It never sees a key byte, plaintext or PIN.
