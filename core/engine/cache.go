@@ -13,9 +13,20 @@ const (
 	shardCapacity = 256
 )
 
-// maxSnapshot is the most bytes of attributes that a snapshot is kept with;
-// what has more is read anew for each use.
-const maxSnapshot = 16 * 1024
+// Bounds of the cache in bytes: of one snapshot, attributes and sealed material
+// together, and of all those of one shard. A larger one is read again for each use.
+const (
+	maxSnapshot = 32 * 1024
+	shardBytes  = 1 << 20
+)
+
+// snapshotBytes is what a snapshot takes beside its attributes and its material.
+const snapshotBytes = 512
+
+func snapshotSize(o *core.ManagedObject) int {
+	m := &o.Material
+	return snapshotBytes + roomOf(o) + len(m.Blob) + len(m.TTLV) + len(m.Token) + len(m.MAC)
+}
 
 // cache keeps immutable object snapshots. A snapshot is never replaced by an
 // older one, and one read from the store before a change is not kept after it.
@@ -31,6 +42,7 @@ type shard struct {
 	gen     uint64     // counts changes, so that a slow reader does not put back what a writer dropped
 	objects map[objectKey]snapshot
 	counts  map[string]int // snapshots of each tenant
+	bytes   int            // of all
 }
 
 type objectKey struct{ tenant, id string }
@@ -38,6 +50,7 @@ type objectKey struct{ tenant, id string }
 type snapshot struct {
 	object *core.ManagedObject
 	until  int64 // Unix microseconds; 0: no end
+	bytes  int
 }
 
 func newCache(leaseMicro int64) *cache {
@@ -104,26 +117,26 @@ func (c *cache) until(readMicro int64) int64 {
 	return readMicro + c.lease
 }
 
-// set evicts an object when the shard is full.
+// set evicts objects when the shard is full.
 func (s *shard) set(o *core.ManagedObject, until int64) {
 	key := objectKey{o.Tenant, o.ID}
-	if sizeOf(o.Attributes) > maxSnapshot {
-		s.remove(key)
+	s.remove(key)
+	size := snapshotSize(o)
+	if size > maxSnapshot {
 		return
 	}
-	if _, there := s.objects[key]; !there {
-		if len(s.objects) >= shardCapacity {
-			s.evict()
-		}
-		s.counts[o.Tenant]++
+	for len(s.objects) >= shardCapacity || s.bytes+size > shardBytes {
+		s.evict()
 	}
-	s.objects[key] = snapshot{o, until}
+	s.objects[key] = snapshot{o, until, size}
+	s.counts[o.Tenant]++
+	s.bytes += size
 }
 
 // evict drops an object of a tenant that has at least its share here, so that a
 // tenant with very many objects drives out its own. Map order is random enough.
 func (s *shard) evict() {
-	share := shardCapacity / max(1, len(s.counts))
+	share := min(shardCapacity, len(s.objects)) / max(1, len(s.counts))
 	for k := range s.objects {
 		if s.counts[k.tenant] >= share {
 			s.remove(k)
@@ -133,10 +146,12 @@ func (s *shard) evict() {
 }
 
 func (s *shard) remove(k objectKey) {
-	if _, there := s.objects[k]; !there {
+	old, there := s.objects[k]
+	if !there {
 		return
 	}
 	delete(s.objects, k)
+	s.bytes -= old.bytes
 	if s.counts[k.tenant]--; s.counts[k.tenant] <= 0 {
 		delete(s.counts, k.tenant)
 	}
