@@ -211,7 +211,7 @@ func (t *Token) bytesToWrap(ctx context.Context, k core.Key) ([]byte, error) {
 	case k.Material.Mode == core.ModeData && k.Material.Class != core.ClassN, filledUp(k) && k.Material.Class == core.ClassC:
 		return t.Clear(ctx, k, nil)
 	case filledUp(k):
-		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the HSM keeps the %d bytes of object %s with zeros behind them and would wrap those too", k.Material.Length, k.ID)
+		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the HSM keeps the %d bytes of object %s with zeros behind them and would wrap those too; ask with Encoding Option TTLV Encoding if they were registered", k.Material.Length, k.ID)
 	}
 	return nil, nil
 }

@@ -354,18 +354,25 @@ func (t *Token) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte
 	}
 	facts = core.KeyFacts{SHA256: t.digest(ctx, s.Class, registered), Where: "token"}
 	m = core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Token: s.Token}
-	carried, ok := carriedBytes(s, k.Algorithm, b)
-	defer clear(carried)
+	carried, ok := carriedBytes(s, &k, b)
+	defer core.Retire(carried)
+	defer func() {
+		if err != nil { // what was wrapped of a key that is not kept
+			core.Retire(m.Blob)
+			core.Retire(m.TTLV)
+			m.Blob, m.TTLV = nil, nil
+		}
+	}()
 	if !ok && s.Class == core.ClassN {
 		return m, facts, core.Errorf(core.InvalidField, "%d bytes that are not Extractable cannot be kept; the HSM takes multiples of 8 bytes, at least 16", len(b))
 	}
-	if !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN) {
+	if !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN && !stayingSecret(s, &k)) {
 		m.Mode, m.Token = core.ModeData, nil
 		err = t.sealData(ctx, k, &m, b)
 		return m, facts, err
 	}
 	if s.Kind == core.KeyData {
-		m.Mode = core.ModeWrapped // bytes that must not leave go under KEK-N, not D
+		m.Mode, m.Token = core.ModeWrapped, nil // bytes that must not leave in clear go under a KEK, not D
 	}
 	err = t.making(s.Mode)(ctx, "take a key in", func(sh p11.SessionHandle) error {
 		if err := t.admin.takeFor(ctx); err != nil {
@@ -400,18 +407,26 @@ func (t *Token) digest(ctx context.Context, class core.Class, b []byte) (sum []b
 // carriedBytes is what goes through the key wrap: private keys with zeros
 // behind their DER, HMAC keys filled up with zeros where that is needed. A copy;
 // the caller zeroes it.
-func carriedBytes(s core.KeySpec, alg core.CryptographicAlgorithm, b []byte) ([]byte, bool) {
+func carriedBytes(s core.KeySpec, k *core.Key, b []byte) ([]byte, bool) {
 	n := len(b)
 	switch {
-	case isPrivate(s.Kind):
+	case isPrivate(s.Kind), s.TTLV != nil && stayingSecret(s, k):
 		n = max(16, (n+7)&^7)
 	case s.Kind == core.KeyGeneric:
-		n = carriedHMAC(s.Class, alg, n)
+		n = carriedHMAC(s.Class, k.Algorithm, n)
 	}
 	if !wrappable(n) {
 		return nil, false
 	}
 	return append(make([]byte, 0, n), b...)[:n], true
+}
+
+// stayingSecret reports whether s is Secret Data of class X, which is kept as a key
+// is: no use of it brings its bytes into this process again. Where its length is
+// none that the key wrap carries, it has zeros behind it and leaves as its TTLV alone,
+// which always has such a length; without that it is sealed under D.
+func stayingSecret(s core.KeySpec, k *core.Key) bool {
+	return s.Kind == core.KeyData && s.Class == core.ClassX && k.Type == core.ObjectTypeSecretData
 }
 
 // hmacBlock is the smallest block of a hash in bytes. HMAC fills its key up to the
@@ -434,13 +449,13 @@ func carriedHMAC(class core.Class, alg core.CryptographicAlgorithm, n int) int {
 func filledUp(k core.Key) bool {
 	m := k.Material
 	switch {
-	case m.Kind != core.KeyGeneric:
+	case m.Kind != core.KeyGeneric && m.Kind != core.KeyData:
 		return false
 	case m.Mode == core.ModeWrapped:
 		const overhead = 8 // bytes, of RFC 3394
 		return len(m.Blob)-overhead != m.Length
 	}
-	return carriedHMAC(m.Class, k.Algorithm, m.Length) != m.Length
+	return m.Kind == core.KeyGeneric && carriedHMAC(m.Class, k.Algorithm, m.Length) != m.Length
 }
 
 // takeIn makes the session object and keeps it.
@@ -486,7 +501,9 @@ func (t *Token) takeInPrivate(sh p11.SessionHandle, k core.Key, s core.KeySpec, 
 	if err != nil {
 		return err
 	}
-	kek, err := n.key("C", n.newest["C"])
+	// Under the key of its own class, so that the token gives it away no more easily
+	// while it passes than afterwards.
+	kek, err := n.key(string(s.Class), n.newest[string(s.Class)])
 	if err != nil {
 		return err
 	}
@@ -500,6 +517,7 @@ func (t *Token) takeInPrivate(sh p11.SessionHandle, k core.Key, s core.KeySpec, 
 	if err != nil {
 		return err
 	}
+	defer core.Retire(blob)
 	unwrap := func(tmpl []*p11.Attribute) (p11.ObjectHandle, error) { return t.lib.UnwrapKey(sh, kw, kek, blob, tmpl) }
 	if s.Class != core.ClassC {
 		if err := t.prove(sh, carried[:m.Length], unwrap); err != nil {

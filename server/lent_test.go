@@ -643,7 +643,7 @@ func (w *lentWorld) openStreams() {
 	yes, data := true, []byte("the first part of a stream")
 	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
 	aes := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, active)).ID)
-	gcm := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM, PSource: []byte("a source of P")}
+	gcm := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
 	iv, tag := []byte("IV of 12 byt"), []byte("tag of 16 bytes.")
 	must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Parameters: gcm, Data: data, IV: iv, AAD: data, Init: &yes})
 	must(w, &kmip.Decrypt, &core.DecryptInput{ID: aes, Parameters: gcm, Data: data, IV: iv, AAD: data, Tag: tag, Init: &yes})
@@ -655,7 +655,8 @@ func (w *lentWorld) openStreams() {
 	must(w, &kmip.MAC, &core.MACInput{ID: aes, Data: data, Init: &yes})
 	must(w, &kmip.MACVerify, &core.MACVerifyInput{ID: aes, Data: data, MAC: tag, Init: &yes})
 	spki := core.ObjectBody{Type: core.ObjectTypePublicKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeX509, Algorithm: core.AlgorithmRSA, Material: w.spki}}
-	public := core.ID(must(w, &kmip.Register, &core.RegisterInput{ObjectType: spki.Type, Attributes: masked(core.MaskVerify), Object: spki}).ID)
+	public := core.ID(must(w, &kmip.Register, &core.RegisterInput{ObjectType: spki.Type, Attributes: masked(core.MaskVerify | core.MaskEncrypt), Object: spki}).ID)
+	must(w, &kmip.Encrypt, &core.EncryptInput{ID: public, Data: data, Init: &yes, Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256, PSource: []byte("a source of P")}})
 	must(w, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: public, Data: data, Signature: tag, Init: &yes,
 		Parameters: &core.CryptographicParameters{DigitalSignatureAlgorithm: core.DigitalSignatureAlgorithmSHA256WithRSAEncryption}})
 	must(w, &kmip.Locate, &core.LocateInput{MaximumItems: 1}) // so that the last message is over

@@ -123,7 +123,7 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if err := k.place(o, &spec); err != nil {
 		return err
 	}
-	if spec.Class == core.ClassX && spec.Mode == core.ModeWrapped {
+	if spec.Class == core.ClassX && (spec.Mode == core.ModeWrapped || o.Type == core.ObjectTypeSecretData) {
 		plain := *kb
 		plain.Attributes = nil
 		if spec.TTLV, err = k.Formats.EncodeKeyValue(nil, &plain, k.caller.Version); err != nil {
@@ -254,6 +254,7 @@ func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer core.Retire(m.Blob) // under a key of the token, and nobody needs it again
 	passing.Material = &m
 	defer k.HSM.Forget(tenant, passing.ID)
 	ttlv, err := k.HSM.Clear(k.ctx, passing, make([]byte, 0, len(kb.Wrapped)))

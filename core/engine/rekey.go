@@ -27,7 +27,13 @@ func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := k.keepsCustody(o, given); err != nil {
+			return nil, err
+		}
 		if fresh, err = k.generate(o.Type, given); err != nil {
+			return nil, err
+		}
+		if err := k.keepsClass(o, fresh.Material.Class); err != nil {
 			return nil, err
 		}
 		// The replacement is whose the old key was: who re-keys for somebody else
@@ -48,6 +54,50 @@ func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
 		return out, err
 	}
 	return core.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
+}
+
+// foreign reports whether o is neither the caller's nor of a group of the caller's:
+// the caller re-keys it as an administrator.
+func (k *call) foreign(o *core.ManagedObject) bool {
+	p := k.caller.Principal
+	return o.Owner != p.ID && !p.InGroup(o.Group)
+}
+
+// keepsClass refuses a replacement that is kept less strictly than the old key: what
+// was promised not to leave would leave under another name. Whoever re-keys somebody
+// else's key changes nothing about its class.
+func (k *call) keepsClass(o *core.ManagedObject, to core.Class) error {
+	was := o.Material.Class
+	if strictness[to] < strictness[was] || (to != was && k.foreign(o)) {
+		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s, and its replacement cannot be kept in class %s; leave Sensitive and Extractable out", o.ID, was, to)
+	}
+	return nil
+}
+
+// keepsCustody does the same before anything is made, from what the attributes say,
+// and for where the key is kept.
+func (k *call) keepsCustody(o *core.ManagedObject, given core.Attributes) error {
+	sensitive, extractable := given.Bool(core.TagSensitive), given.Bool(core.TagExtractable)
+	if given.Has(core.TagSensitive) && given.Has(core.TagExtractable) {
+		if err := k.keepsClass(o, core.ClassOf(sensitive, extractable)); err != nil {
+			return err
+		}
+	}
+	for _, t := range []core.Tag{core.TagSensitive, core.TagExtractable} {
+		if k.foreign(o) && given.Bool(t) != o.Attributes.Bool(t) {
+			return core.Errorf(core.PermissionDenied, "object %s is somebody else's, and its replacement keeps its %v; leave the attribute out", o.ID, t)
+		}
+	}
+	mode := func(as core.Attributes) string {
+		for _, a := range as.All(custodyAttribute) {
+			return a.Value.Text
+		}
+		return string(core.ModeWrapped)
+	}
+	if k.foreign(o) && mode(given) != mode(o.Attributes) {
+		return core.Errorf(core.PermissionDenied, "object %s is kept as %s, and so is its replacement; leave x-keyreeve-custody out", o.ID, mode(o.Attributes))
+	}
+	return nil
 }
 
 // notInherited lists what KMIP 1.4 Table 173 does not copy to a replacement,
