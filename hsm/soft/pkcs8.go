@@ -29,6 +29,12 @@ func normalizePrivate(n core.Normalized, kb *core.KeyBlock, class core.Class) (c
 		}
 		return n, err
 	}
+	if k.partial {
+		if err := k.complete(class); err != nil {
+			return n, err
+		}
+		defer k.forget()
+	}
 	if err := k.describe(&n); err != nil {
 		return n, err
 	}

@@ -22,12 +22,13 @@ import (
 // What can be seen of the form is checked; that the numbers are one key's shows
 // when the token signs with it, and for class C by crypto/x509.
 type private struct {
-	kind  core.KeyKind
-	rsa   [rsaNumbers][]byte // without leading zeros; the last three may be missing
-	curve *namedCurve        // EC
-	d     []byte             // EC, without leading zeros, and Ed25519
-	point []byte             // the public point, EC and Ed25519; nil where it did not come
-	exact bool               // it came as the PKCS#8 that it is kept as
+	kind    core.KeyKind
+	rsa     [rsaNumbers][]byte // without leading zeros; the last three may be missing
+	curve   *namedCurve        // EC
+	d       []byte             // EC, without leading zeros, and Ed25519
+	point   []byte             // the public point, EC and Ed25519; nil where it did not come
+	exact   bool               // it came as the PKCS#8 that it is kept as
+	partial bool               // RSA: the Private Exponent or a prime did not come
 }
 
 // The numbers of an RSA private key in the order of RFC 8017 §A.1.2.
@@ -290,8 +291,11 @@ func rsaFromFields(v core.Value) (*private, error) {
 	if k.rsa[publicExponent] == nil {
 		k.rsa[publicExponent] = []byte{1, 0, 1}
 	}
-	if k.rsa[prime1] == nil || k.rsa[prime2] == nil {
-		return nil, invalid("a Transparent RSA Private Key needs P and Q here")
+	if k.rsa[modulus] == nil || (k.rsa[privateExponent] == nil && k.rsa[prime1] == nil) {
+		return nil, invalid("a Transparent RSA Private Key needs the Modulus, and the Private Exponent or P and Q")
+	}
+	if k.partial = k.rsa[privateExponent] == nil || k.rsa[prime1] == nil || k.rsa[prime2] == nil; k.partial {
+		return k, nil // see complete
 	}
 	return k, k.checkRSA()
 }
