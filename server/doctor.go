@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/keyreeve/keyreeve/authz"
@@ -38,11 +40,15 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		doors = nil
 	}
 	say("dir", cfg.checkDir(), cfg.Dir)
-	token := doctorToken(ctx, cfg, say)
-	if token != nil {
-		defer token.Close(ctx)
+	if err := cfg.anothersFiles(os.Geteuid()); err != nil {
+		say("hsm, store", err, "")
+	} else {
+		token := doctorToken(ctx, cfg, say)
+		if token != nil {
+			defer token.Close(ctx)
+		}
+		doctorStore(ctx, cfg, token, doors != nil, say)
 	}
-	doctorStore(ctx, cfg, token, doors != nil, say)
 	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
 	note := ""
 	if err == nil {
@@ -53,6 +59,28 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 	doctorDoor("kmip", cfg.KMIP, doors, say)
 	doctorDoor("https", cfg.HTTPS, doors, say)
 	return out
+}
+
+// anothersFiles refuses a doctor that is not the user of the server, such as
+// root: token and database keep files beside theirs, and those that it left would
+// lock the server out.
+func (c *Config) anothersFiles(user int) error {
+	paths := []string{c.Dir}
+	if url, err := c.storeURL(); err == nil {
+		if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+			paths = append(paths, path)
+		}
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue // whoever needs it says so
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != user {
+			return fmt.Errorf("%s belongs to user %d, and the doctor runs as user %d, whose files could lock the server out; run it as user %d to have token and database looked at", path, st.Uid, user, st.Uid)
+		}
+	}
+	return nil
 }
 
 // doctorDoor tries an address, unless a running server has it.
