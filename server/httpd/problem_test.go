@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -68,4 +70,19 @@ func FuzzDecode(f *testing.F) {
 		_ = decode(strings.NewReader(s), &a)
 		_ = decode(strings.NewReader(s), &b)
 	})
+}
+
+// What may be tried again says after how long.
+func TestRetryAfter(t *testing.T) {
+	for _, code := range core.Codes() {
+		w := httptest.NewRecorder()
+		fail(w, "r", core.Errorf(code, "x"))
+		again := w.Code == http.StatusServiceUnavailable || w.Code == http.StatusTooManyRequests
+		if got := w.Header().Get("Retry-After"); (got != "") != again {
+			t.Errorf("%v is %d with Retry-After %q", code, w.Code, got)
+		}
+	}
+	if statuses[core.TooManyRequests] != http.StatusTooManyRequests || statuses[core.Busy] != http.StatusServiceUnavailable {
+		t.Error("busy is not 503, or too many requests not 429")
+	}
 }
