@@ -42,7 +42,7 @@ var layers = map[string][]string{
 	"server/httpd":      {"core", "core/engine", "server/bounds"},
 	"server":            {".", "audit", "authz", "certs", "core", "core/engine", "hsm", "hsm/soft", "kmip", "server/authn", "server/bounds", "server/httpd", "server/kmipd", "server/metrics", "store"},
 	"server/servertest": {},
-	"cmd/keyreeve":      {"audit", "certs", "core", "hsm", "kmip", "kmip/kmiptest", "server", "server/httpd", "store"},
+	"cmd/keyreeve":      {"audit", "certs", "core", "core/engine", "hsm", "kmip", "kmip/kmiptest", "server", "server/httpd", "store"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.

@@ -10,6 +10,7 @@
 package audit
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -62,6 +63,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "where", r.Where)
 	b = strconv.AppendInt(append(b, `,"us":`...), r.DurationUS, 10)
 	b = appendText(b, "detail", r.Detail)
+	b = appendChanges(b, r.Changes)
 	b = append(b, '}')
 	body := append(make([]byte, 0, len(b)), b...)
 	if *buf = b; core.Retire(b) {
@@ -71,6 +73,26 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// appendChanges appends the versions of rows that a record was stored with.
+func appendChanges(b []byte, changes []core.RowChange) []byte {
+	if len(changes) == 0 {
+		return b
+	}
+	b = append(b, `,"changes":[`...)
+	for i := range changes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendQuoted(append(b, `{"object":`...), changes[i].Object)
+		b = strconv.AppendInt(append(b, `,"version":`...), changes[i].Version, 10)
+		if h := changes[i].Hash; h != nil {
+			b = append(hex.AppendEncode(append(b, `,"sha256":"`...), h), '"')
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
 
 // maxText bounds one text in an entry, in bytes.
 const maxText = 512
@@ -152,6 +174,14 @@ type Entry struct {
 	Where       string   `json:"where"`
 	DurationUS  int64    `json:"us"`
 	Detail      string   `json:"detail"`
+	Changes     []Change `json:"changes"`
+}
+
+// Change is a version of an object's row. Without SHA256 the row was deleted.
+type Change struct {
+	Object  string `json:"object"`
+	Version int64  `json:"version"`
+	SHA256  string `json:"sha256"`
 }
 
 // Decode reads an entry back.

@@ -122,6 +122,13 @@ type Key struct {
 	Material  *Material
 }
 
+// TokenObject names the token object of a resident key: an object of its tenant,
+// by which its label is made, and its CKA_ID.
+type TokenObject struct {
+	Tenant, ID string
+	Token      []byte
+}
+
 // KeyPurposes are the keys of a set, in the order in which they are made: one
 // key that wraps keys for each class, D for data, R for the seals of rows and
 // nothing else, V for derivation, and the spare S.

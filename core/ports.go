@@ -207,10 +207,15 @@ type HSM interface {
 	// compares attributes and check values of every key. Without it no other method
 	// works for a tenant.
 	LoadKeySets(ctx context.Context, sets []KeySet) error
-	// DestroyObject removes a token object; one that is not there is no error.
-	DestroyObject(ctx context.Context, token []byte) error
-	// Objects lists the CKA_IDs of keyreeve's objects in the token.
-	Objects(ctx context.Context) ([][]byte, error)
+	// DestroyObject removes the token object of a resident key: the one whose label
+	// and CKA_ID are those of o, and nothing else, in particular no tenant key. nil
+	// means that it is certain not to be in the token: a module that has failed to
+	// remove it is not believed until it has read its objects again.
+	DestroyObject(ctx context.Context, o TokenObject) error
+	// Objects lists the token objects of resident keys of this installation.
+	Objects(ctx context.Context) ([]TokenObject, error)
+	// ObjectLabel is the label of the token object of a resident key.
+	ObjectLabel(tenant, id string) string
 
 	Health(ctx context.Context) HSMHealth
 	Close(ctx context.Context) error

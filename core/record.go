@@ -31,6 +31,18 @@ type Record struct {
 	Where       string // where cryptography ran: "token", "memory", "software", ""
 	DurationUS  int64
 	Detail      string // a short fact for people: "state Active -> Deactivated"
+
+	// Changes are the object rows that were stored with the record, so that a row
+	// that is put back later can be told from the newest one.
+	Changes []RowChange
+}
+
+// RowChange is one version of an object's row: what a log holds against the
+// database.
+type RowChange struct {
+	Object  string // Unique Identifier
+	Version int64
+	Hash    []byte // Store.RowHash; nil: the row was deleted
 }
 
 // Entry is a record as it is stored and, later, hashed into the log: Body is

@@ -264,11 +264,13 @@ func TestDestroyLooksAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Rule("C_DestroyObject 0x82 0")
-	if err := f.DestroyObject(ctx, m.Token); core.CodeOf(err) != core.TokenUnavailable {
+	if err := f.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: m.Token}); core.CodeOf(err) != core.TokenUnavailable {
 		t.Errorf("an object that stays is said to be destroyed: %v", err)
 	}
 	f.Rule()
-	if err := soon(func() error { return f.DestroyObject(ctx, m.Token) }); err != nil {
+	if err := soon(func() error {
+		return f.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: m.Token})
+	}); err != nil {
 		t.Error(err)
 	}
 	if after, err := f.Objects(ctx); err != nil || len(after) != len(before)-1 {

@@ -251,9 +251,7 @@ func TestRowsDoNotReachKEKs(t *testing.T) {
 			if _, err := tok.use(bg, k); core.CodeOf(err) != core.TokenUnavailable {
 				t.Errorf("key %s of set %d as a client's resident key: %v", purpose, number, err)
 			}
-			if err := tok.DestroyObject(bg, id); err == nil {
-				t.Errorf("key %s of set %d was destroyed by its CKA_ID", purpose, number)
-			}
+			tok.DestroyObject(bg, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: id}) // all are counted below
 		}
 	}
 	if after, err := tok.Labels(bg); err != nil || !slices.Equal(slices.Sorted(slices.Values(before)), slices.Sorted(slices.Values(after))) {

@@ -49,50 +49,8 @@ func (t *Token) search(s p11.SessionHandle, tmpl []*p11.Attribute, most int) ([]
 	return all, t.lib.FindObjectsFinal(s)
 }
 
-// DestroyObject removes a token object; one that is not there is no error.
-func (t *Token) DestroyObject(ctx context.Context, id []byte) error {
-	return t.do(ctx, "destroy a token object", func(s p11.SessionHandle) error {
-		if err := t.admin.take(t.cfg.Wait); err != nil {
-			return err
-		}
-		defer t.admin.give()
-		found, err := t.find(s, p11.NewAttribute(p11.CKA_ID, id))
-		for _, h := range found {
-			if err := t.isObject(s, h); err != nil {
-				return err
-			}
-			// A handle that is gone can be one of a token that is away: do looks again.
-			if derr := t.lib.DestroyObject(s, h); derr != nil {
-				err = derr
-			}
-		}
-		return err
-	})
-}
-
-// isObject refuses everything but a resident object of this installation.
-func (t *Token) isObject(s p11.SessionHandle, h p11.ObjectHandle) error {
-	as, err := t.lib.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_LABEL, nil)})
-	if err != nil {
-		return err
-	}
-	if t.installation == "" || !strings.HasPrefix(string(as[0].Value), objectLabels(t.installation)) {
-		return core.Errorf(core.PermissionDenied, "the token object with the label %q is no object of a client of this installation, so it is not destroyed", as[0].Value)
-	}
-	return nil
-}
-
 // maxListed bounds the token objects that Objects lists.
 const maxListed = 1_000_000
-
-// Objects lists the CKA_IDs of the resident objects of this installation.
-func (t *Token) Objects(ctx context.Context) (ids [][]byte, err error) {
-	objects, err := t.labelled(ctx, objectLabels(t.installation))
-	for _, o := range objects {
-		ids = append(ids, o.id)
-	}
-	return ids, err
-}
 
 // Labels lists the labels of all token objects of this installation, those of
 // the sets' keys included.

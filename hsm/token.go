@@ -99,6 +99,7 @@ type Token struct {
 	installation string // set once, by OpenInstallation, before anything is served
 	inPlace      bool   // keys of sets are made in the token, not copied into it: see generateKey
 
+	doubts   doubts
 	reads    reads
 	handles  *handles
 	copies   *copies

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,6 +199,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	m.WatchMemory(func() (used, waiting, refused int64) { u := memory.Usage(); return u.Used, u.Waiting, u.Refusals })
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
 		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.sealer.Serve(s.engine)
 	if err := s.loadTenants(ctx); err != nil {
 		return err
@@ -263,12 +265,29 @@ func (s *Server) loadTenants(ctx context.Context) error {
 	return s.engine.EnsureTenant(ctx, "default")
 }
 
+// reconcile runs the reconciler. A row that was changed behind the server does
+// not keep it from starting: it is shown in health, and not used.
 func (s *Server) reconcile(ctx context.Context, atStart bool) error {
 	n, err := s.engine.Reconcile(ctx, atStart)
 	if n.Finished+n.Removed+n.Orphans > 0 {
 		s.log.Info("reconcile", "finished", n.Finished, "removed", n.Removed, "unexplained", n.Orphans)
 	}
+	if atStart && err != nil && core.CodeOf(err) == core.Tampered {
+		s.log.Error("reconcile", "error", err)
+		return nil
+	}
 	return err
+}
+
+// notes are what an operator should look at while the server is ready.
+func (s *Server) notes() (out []string) {
+	if n := s.engine.PendingDestroys(); n > 0 {
+		out = append(out, fmt.Sprintf("%d token objects of destroyed or unfinished keys are still in the HSM; see keyreeve hsm orphans list", n))
+	}
+	if n, last := s.engine.Tampered(); n > 0 {
+		out = append(out, fmt.Sprintf("rows of the database were changed behind the server, found %d times since the start; the last time: %s", n, last))
+	}
+	return out
 }
 
 func (s *Server) openDoors(ctx context.Context) error {
@@ -425,7 +444,7 @@ func (s *Server) health(r *http.Request) httpd.Health {
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
 	h := s.token.Health(ctx)
-	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Problem: h.Problem, Notes: h.Refusals}}}
+	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Problem: h.Problem, Notes: slices.Concat(h.Refusals, s.notes())}}}
 	part := func(name string, err error) {
 		p := httpd.Part{Ready: err == nil}
 		if err != nil {

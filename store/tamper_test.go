@@ -333,3 +333,27 @@ func BenchmarkSeal(b *testing.B) {
 		}
 	}
 }
+
+// Every column of an intent is changed likewise.
+func TestIntentsAreBound(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		a.commit(&core.Change{Begin: []core.Intent{{ID: "abc", Tenant: "alpha", Kind: "k", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}})
+		if got, err := a.Intents(bg); err != nil || len(got) != 1 {
+			t.Fatalf("as it was written: %v, %v", got, err)
+		}
+		tried := 0
+		for _, c := range a.columns("intent") {
+			for _, edit := range c.edits() {
+				tried += a.try("intent", c, edit, func(column) string {
+					if got, err := a.Intents(bg); len(got) > 0 || err == nil || core.CodeOf(err) != core.Tampered {
+						return fmt.Sprintf("Intents answers %v, %v", got, err)
+					}
+					return ""
+				})
+			}
+		}
+		if tried < 25 {
+			t.Errorf("only %d changes were tried", tried)
+		}
+	})
+}

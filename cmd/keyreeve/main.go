@@ -26,6 +26,7 @@ type cli struct {
 	Audit  auditCmd     `cmd:"" help:"Read the audit records of a running server."`
 	Policy policyCmd    `cmd:"" help:"Try and reload the policy of a running server."`
 	Health healthCmd    `cmd:"" help:"Show the state of a running server."`
+	HSM    hsmCmd       `cmd:"" name:"hsm" help:"Look after the objects in the HSM of a running server."`
 	Bench  benchCmd     `cmd:"" help:"Measure throughput and latency, beside what the machine can do at best."`
 	Echo   benchEchoCmd `cmd:"" name:"bench-echo" hidden:""`
 	Ver    verCmd       `cmd:"" name:"version" help:"Print the version."`

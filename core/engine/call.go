@@ -151,6 +151,7 @@ func (k *call) close(err error) {
 	case core.PermissionDenied, core.PolicyUnavailable, core.AuthenticationNotSuccessful:
 		k.record.Outcome = core.Denied
 	}
+	k.noteTampered(err)
 	if k.record.Code == core.Internal {
 		k.Log.Error("operation", "operation", k.record.Operation, "request", k.record.RequestID, "object", k.record.Object, "error", err)
 	}
@@ -170,6 +171,9 @@ func (k *call) commit(ch *core.Change) error {
 	if err := k.EnsureTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
 		return err
 	}
+	if err := k.hashRows(ch); err != nil {
+		return err
+	}
 	for _, o := range ch.Insert {
 		ch.Usage = ch.Usage.Add(usageOf(o))
 	}
@@ -185,12 +189,15 @@ func (k *call) commit(ch *core.Change) error {
 		}
 	}
 	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
+	k.own.begin(ch.Begin, k.Clock.Mono(), len(ch.Delete) > 0)
 	if err := k.Store.Commit(k.lasting(), ch); err != nil {
+		k.record.Changes = k.record.Changes[:0]
 		k.forgetAll(ch)
 		k.unhold(core.Usage{}, core.CodeOf(err) == core.Conflict)
 		return err
 	}
 	k.unhold(ch.Usage, true)
+	k.own.finish(ch.Finish)
 	k.recorded = true
 	for _, o := range ch.Insert {
 		k.objects.put(o)

@@ -217,8 +217,9 @@ func (k *call) intend(o *core.ManagedObject, s *core.KeySpec) error {
 		return err
 	}
 	s.Token = newToken()
-	return k.Store.Commit(k.ctx, &core.Change{Begin: []core.Intent{{ID: tokenIntent(s.Token), Tenant: o.Tenant,
-		Kind: intentCreate, Token: s.Token, Object: o.ID, Time: k.now}}})
+	intents := []core.Intent{k.newIntent(intentCreate, o.Tenant, o.ID, s.Token, k.now)}
+	k.own.begin(intents, k.Clock.Mono(), true)
+	return k.Store.Commit(k.ctx, &core.Change{Begin: intents})
 }
 
 // bear commits newborn objects; the intents of token objects end with it. If

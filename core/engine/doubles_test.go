@@ -18,16 +18,19 @@ import (
 type memHSM struct {
 	mu        sync.Mutex
 	tokens    map[string]bool
+	of        map[string]core.TokenObject // whose a token object is by its label
 	destroyed [][]byte
 	fail      error
 	sets      map[int64]bool // that the token has
 	loaded    []core.KeySet
+	loading   func() // what happens when keys are loaded
+	made      func() // what happens when a key has been made
 	removing  func() // what happens while a token object is removed
 	making    func() // what happens while a tenant key is made
 	slow      func() // what happens while an Encrypt is under way
 }
 
-func (h *memHSM) make(s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
+func (h *memHSM) make(k core.Key, s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.fail != nil {
@@ -40,28 +43,32 @@ func (h *memHSM) make(s core.KeySpec, b []byte) (core.Material, core.KeyFacts, e
 	m := core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Blob: bytes.Clone(b), Token: s.Token, TTLV: s.TTLV}
 	if s.Token != nil {
 		h.tokens[string(s.Token)] = true
+		h.of[string(s.Token)] = core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: s.Token}
+		if h.made != nil {
+			h.made()
+		}
 	}
 	return m, core.KeyFacts{SHA256: sum[:], Where: "token"}, nil
 }
 
-func (h *memHSM) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
+func (h *memHSM) Generate(_ context.Context, k core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
 	b := make([]byte, (s.Bits+7)/8)
 	rand.Read(b)
-	return h.make(s, b)
+	return h.make(k, s, b)
 }
 
-func (h *memHSM) GeneratePair(_ context.Context, _, _ core.Key, s core.KeySpec) (core.Material, core.Material, []byte, core.KeyFacts, error) {
-	private, facts, err := h.make(s, []byte("private"))
-	public, _, _ := h.make(core.KeySpec{Kind: core.KeyPublic, Mode: core.ModeData, Class: core.ClassC, Format: core.KeyFormatTypeX509}, []byte("public"))
+func (h *memHSM) GeneratePair(_ context.Context, k, _ core.Key, s core.KeySpec) (core.Material, core.Material, []byte, core.KeyFacts, error) {
+	private, facts, err := h.make(k, s, []byte("private"))
+	public, _, _ := h.make(k, core.KeySpec{Kind: core.KeyPublic, Mode: core.ModeData, Class: core.ClassC, Format: core.KeyFormatTypeX509}, []byte("public"))
 	return private, public, []byte("public"), facts, err
 }
 
-func (h *memHSM) Import(_ context.Context, _ core.Key, s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
-	return h.make(s, b)
+func (h *memHSM) Import(_ context.Context, k core.Key, s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(k, s, b)
 }
 
-func (h *memHSM) ImportWrapped(_ context.Context, _ core.Key, s core.KeySpec, _ core.Key, _ core.CryptographicParameters, b []byte) (core.Material, core.KeyFacts, error) {
-	return h.make(s, b)
+func (h *memHSM) ImportWrapped(_ context.Context, k core.Key, s core.KeySpec, _ core.Key, _ core.CryptographicParameters, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(k, s, b)
 }
 
 func (h *memHSM) Reclass(_ context.Context, k core.Key, to core.Class) (core.Material, error) {
@@ -139,10 +146,13 @@ func (h *memHSM) KeySetExists(_ context.Context, n int64) (bool, error) {
 func (h *memHSM) LoadKeySets(_ context.Context, sets []core.KeySet) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.loading != nil {
+		h.loading()
+	}
 	h.loaded = sets
 	return nil
 }
-func (h *memHSM) DestroyObject(_ context.Context, t []byte) error {
+func (h *memHSM) DestroyObject(_ context.Context, o core.TokenObject) error {
 	if h.removing != nil {
 		h.removing()
 	}
@@ -151,19 +161,25 @@ func (h *memHSM) DestroyObject(_ context.Context, t []byte) error {
 	if h.fail != nil {
 		return h.fail
 	}
-	delete(h.tokens, string(t))
-	h.destroyed = append(h.destroyed, t)
+	if is := h.of[string(o.Token)]; h.tokens[string(o.Token)] && (is.Tenant != o.Tenant || is.ID != o.ID) {
+		return nil // its label is another's
+	}
+	delete(h.tokens, string(o.Token))
+	h.destroyed = append(h.destroyed, o.Token)
 	return nil
 }
 
-func (h *memHSM) Objects(context.Context) (out [][]byte, err error) {
+func (h *memHSM) Objects(context.Context) (out []core.TokenObject, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for t := range h.tokens {
-		out = append(out, []byte(t))
+		o := h.of[t]
+		o.Token = []byte(t)
+		out = append(out, o)
 	}
 	return out, nil
 }
+func (h *memHSM) ObjectLabel(tenant, id string) string  { return "object/" + tenant + "/" + id }
 func (h *memHSM) Health(context.Context) core.HSMHealth { return core.HSMHealth{Ready: true} }
 func (h *memHSM) Close(context.Context) error           { return nil }
 
@@ -243,7 +259,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}, sets: map[int64]bool{}}, clock: &testClock{now: 1_700_000_000}}
+	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}, of: map[string]core.TokenObject{}, sets: map[int64]bool{}}, clock: &testClock{now: 1_700_000_000}}
 	w.Engine = New(Options{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock,
 		Server: ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})
 	caller := func(tenant, id string, groups ...string) *core.Caller {

@@ -66,13 +66,15 @@ type Observation struct {
 // Engine is safe for concurrent use.
 type Engine struct {
 	Options
-	objects *cache
-	naming  naming
-	pages   *fair.Slots // of Locate, in memory
-	quotas  *quotas
-	streams *streams
-	logins  logins
-	tenants tenants
+	objects  *cache
+	naming   naming
+	pages    *fair.Slots // of Locate, in memory
+	quotas   *quotas
+	streams  *streams
+	logins   logins
+	tenants  tenants
+	own      *ownIntents
+	tampered tamperedRows
 
 	processes func(o *core.ManagedObject, now int64) error // mayProcess, bound once: a use allocates nothing
 }
@@ -96,7 +98,7 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages(), quotas: newQuotas(o.Quota)}
+	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages(), quotas: newQuotas(o.Quota), own: newOwnIntents()}
 	e.processes = e.mayProcess
 	return e
 }

@@ -420,54 +420,6 @@ func TestUndoOfUses(t *testing.T) {
 	}
 }
 
-// A token object whose creation died is removed; one that a row names stays,
-// and one that nothing explains is left alone.
-func TestReconcile(t *testing.T) {
-	w := newWorld(t)
-	resident := core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}
-	out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
-		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), resident)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, _ := w.store.Object(ctx, "default", out.ID)
-	dead, stranger := newToken(), newToken()
-	w.hsm.tokens[string(dead)], w.hsm.tokens[string(stranger)] = true, true
-	w.store.intents["dead"] = core.Intent{ID: "dead", Tenant: "default", Kind: intentCreate, Token: dead, Time: w.clock.now}
-	n, err := w.Reconcile(ctx, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n != (Reconciled{Finished: 1, Removed: 1, Orphans: 1}) {
-		t.Errorf("the reconciler did %+v", n)
-	}
-	if !w.hsm.tokens[string(o.Material.Token)] || w.hsm.tokens[string(dead)] || !w.hsm.tokens[string(stranger)] {
-		t.Error("the wrong token object was removed")
-	}
-}
-
-// A token that was away leaves thousands of intents of creations that never
-// reached it: they are closed without asking it for each.
-func TestReconcileMany(t *testing.T) {
-	w := newWorld(t)
-	w.aesKey()
-	const many = 1000
-	for i := range many {
-		token := newToken()
-		if i == many/2 {
-			w.hsm.tokens[string(token)] = true
-		}
-		w.store.intents[itoa(i)] = core.Intent{ID: itoa(i), Tenant: "default", Kind: intentCreate, Token: token, Time: w.clock.now}
-	}
-	n, err := w.Reconcile(ctx, true)
-	if err != nil || n != (Reconciled{Finished: many, Removed: 1}) || len(w.store.intents) != 0 {
-		t.Errorf("the reconciler did %+v, %v; %d intents are open", n, err, len(w.store.intents))
-	}
-	if len(w.hsm.destroyed) != 1 {
-		t.Errorf("the token was asked to destroy %d objects, want 1", len(w.hsm.destroyed))
-	}
-}
-
 // A resident key's token object goes when the row says so, and a token that is
 // away only delays it.
 func TestDestroyResident(t *testing.T) {
@@ -482,12 +434,14 @@ func TestDestroyResident(t *testing.T) {
 	if err := w.step(w.alice, "destroy", out.ID); err != nil {
 		t.Fatalf("the row decides: %v", err)
 	}
-	if len(w.store.intents) != 1 {
-		t.Fatalf("%d intents are open, want 1", len(w.store.intents))
+	if len(w.store.intents) != 1 || w.PendingDestroys() != 1 {
+		t.Fatalf("%d intents are open and %d destroys pending, want 1 each", len(w.store.intents), w.PendingDestroys())
+	}
+	if n, err := w.Reconcile(ctx, false); err == nil || n.Finished != 0 || w.PendingDestroys() != 1 {
+		t.Errorf("while the token is away the reconciler did %+v, %v", n, err)
 	}
 	w.hsm.fail = nil
-	w.clock.now += intentAgeSeconds
-	if n, err := w.Reconcile(ctx, false); err != nil || n.Removed != 1 || len(w.store.intents) != 0 {
+	if n, err := w.Reconcile(ctx, false); err != nil || n.Removed != 1 || len(w.store.intents)+w.PendingDestroys() != 0 {
 		t.Errorf("the reconciler did %+v, %v; %d intents are open", n, err, len(w.store.intents))
 	}
 }
@@ -633,7 +587,9 @@ func TestReconcilerAndSlowCreation(t *testing.T) {
 	token := newToken()
 	late := &core.ManagedObject{Tenant: "default", ID: "late", Owner: "alice", Version: 1, Material: core.Material{Mode: core.ModeResident, Token: token}}
 	w.hsm.tokens[string(token)] = true
-	intent := core.Intent{ID: tokenIntent(token), Tenant: "default", Kind: intentCreate, Token: token, Object: late.ID, Time: w.clock.now}
+	w.hsm.of[string(token)] = core.TokenObject{Tenant: "default", ID: "late"}
+	intent := w.newIntent(intentCreate, "default", late.ID, token, w.clock.now)
+	w.own.begin([]core.Intent{intent}, w.clock.Mono(), true)
 	w.store.intents[intent.ID] = intent
 	w.clock.now += intentAgeSeconds
 	w.hsm.removing = func() {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/hex"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -57,7 +56,9 @@ func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
 }
 
 // Destroy wipes an object's key material and keeps its attributes (KMIP 1.4
-// §4.21, 2.1 §6.1.15). Only a failing batch with Undo brings it back.
+// §4.21, 2.1 §6.1.15). Only a failing batch with Undo brings it back. Success
+// means that the key can never be used again. If the token cannot remove a
+// resident key now, its object is a pending destroy: health and metrics show it.
 func (e *Engine) Destroy(ctx context.Context, c *core.Caller, in *core.DestroyInput) (core.IDOutput, error) {
 	return run(e, ctx, c, core.OperationDestroy, in, (*call).destroy)
 }
@@ -68,7 +69,7 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 		token = nil
 		if next.Material.Mode == core.ModeResident {
 			token = next.Material.Token
-			ch.Begin = []core.Intent{{ID: tokenIntent(token), Tenant: next.Tenant, Kind: intentDestroy, Token: token, Object: next.ID, Time: k.now}}
+			ch.Begin = []core.Intent{k.newIntent(intentDestroy, next.Tenant, next.ID, token, k.now)}
 		}
 		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
 		next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.now))
@@ -79,25 +80,11 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 	}
 	k.HSM.Forget(k.caller.Principal.Tenant, out.ID)
 	// In a batch that may be undone the token object stays until its end: see
-	// Keep. After a crash the reconciler comes by, and the row has the last word.
+	// Keep. After a crash it is an orphan, which an operator can purge.
 	if token != nil && k.caller.Undo == nil {
-		k.finishDestroy(k.ctx, tokenIntent(token), token)
+		k.finishDestroy(k.ctx, core.TokenObject{Tenant: k.caller.Principal.Tenant, ID: out.ID, Token: token})
 	}
 	return out, nil
-}
-
-// finishDestroy removes a token object whose row is gone. If that fails now,
-// its intent stays and the reconciler tries again: the row, which decides, is
-// destroyed already.
-func (e *Engine) finishDestroy(ctx context.Context, intent string, token []byte) {
-	ctx = context.WithoutCancel(ctx)
-	err := e.HSM.DestroyObject(ctx, token)
-	if err == nil {
-		err = e.Store.Commit(ctx, &core.Change{Finish: []string{intent}})
-	}
-	if err != nil {
-		e.Log.Error("destroy token object", "token_object", hex.EncodeToString(token), "error", err)
-	}
 }
 
 // move takes an object over one arrow of the state table. Templates have no

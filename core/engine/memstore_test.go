@@ -41,7 +41,8 @@ type memStore struct {
 	intents map[string]core.Intent
 	entries []core.Entry
 	usage   map[string]core.Usage
-	refuse  error // answer of the next commits
+	refuse  error  // answer of the next commits
+	forged  string // the object whose row does not match its seal
 	shared  bool
 }
 
@@ -52,6 +53,9 @@ func newMemStore() *memStore {
 func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedObject, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if id == m.forged && id != "" {
+		return nil, core.Errorf(core.Tampered, "the seal is wrong")
+	}
 	if o := m.objects[objectKey{tenant, id}]; o != nil {
 		return o, nil
 	}

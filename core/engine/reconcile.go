@@ -1,84 +1,76 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strconv"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Kinds of intents.
-const (
-	intentCreate  = "create-token-object"
-	intentDestroy = "destroy-token-object"
-)
-
-// intentAgeSeconds is how old an intent must be before the reconciler takes its
-// operation for dead; no operation runs that long.
-const intentAgeSeconds = 120
-
-// tokenIntent is the id of the one intent that a token object can have.
-func tokenIntent(token []byte) string { return hex.EncodeToString(token) }
-
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// Reconciled counts what a run of the reconciler did.
-// Orphans are token objects that nothing explains; they are left alone.
+// Reconciled counts what a run of the reconciler did: intents that it closed,
+// token objects of this process that it removed, and token objects that no row
+// names, which it leaves alone.
 type Reconciled struct{ Finished, Removed, Orphans int }
 
-// Reconcile brings token and database together after a crash: an intent whose
-// operation died is closed, and the token object that it was for is removed if
-// no row names it.
+// Reconcile finishes what operations of this process left behind, and closes
+// intents of other processes that are provably finished. It destroys no token
+// object because a row says so: see docs/decisions/0020.
 // atStart says that no operation can be under way, so that age does not matter.
 func (e *Engine) Reconcile(ctx context.Context, atStart bool) (Reconciled, error) {
 	var n Reconciled
-	intents, err := e.Store.Intents(ctx)
-	if err != nil {
-		return n, err
-	}
-	atStart = atStart && !e.Store.Shared()
-	due := slices.DeleteFunc(intents, func(i core.Intent) bool { return !atStart && e.Clock.Now()-i.Time < intentAgeSeconds })
-	if err := e.settleAll(ctx, due, &n); err != nil {
-		return n, err
-	}
-	if atStart {
+	err := errors.Join(e.settleOwn(ctx, &n), e.closeFinished(ctx, atStart && !e.Store.Shared(), &n))
+	if err == nil && atStart {
 		err = e.countOrphans(ctx, &n)
 	}
+	e.noteTampered(err)
 	return n, err
 }
 
-// settleChunk is how many intents are closed in one commit.
-const settleChunk = 200
+// settleChunk is how many intents are closed in one commit, maxAway how many may
+// find the token away before the rest waits for the next run.
+const (
+	settleChunk = 200
+	maxAway     = 3
+)
 
-// settleAll ends intents. The token is asked once what it holds: while it is away
-// thousands of creations may fail, and each question takes as long as the token
-// has objects.
-func (e *Engine) settleAll(ctx context.Context, due []core.Intent, n *Reconciled) error {
+// settleOwn ends this process's intents whose operation is over. The token is
+// asked once what it holds: while it is away thousands of creations may fail, and
+// each question takes as long as the token has objects.
+func (e *Engine) settleOwn(ctx context.Context, n *Reconciled) error {
+	due := e.own.due(e.Clock.Mono())
 	if len(due) == 0 {
 		return nil
-	}
-	kinds := make([]string, len(due)) // as they began
-	for i := range due {
-		kinds[i] = due[i].Kind
 	}
 	for chunk := range slices.Chunk(due, settleChunk) {
 		if err := e.takeOver(ctx, chunk); err != nil {
 			return err
 		}
 	}
-	have, err := e.HSM.Objects(ctx)
+	held, err := e.heldObjects(ctx)
 	if err != nil {
 		return err
 	}
-	held := make(map[string]bool, len(have))
-	for _, t := range have {
-		held[string(t)] = true
-	}
-	for ; len(due) > 0; due, kinds = due[min(len(due), settleChunk):], kinds[min(len(kinds), settleChunk):] {
-		if err := e.settle(ctx, due[:min(len(due), settleChunk)], kinds, held, n); err != nil {
-			return err
+	for chunk := range slices.Chunk(due, settleChunk) {
+		var ch core.Change
+		var failed error
+		for i, away := 0, 0; i < len(chunk) && away < maxAway; i++ {
+			done, err := e.settle(ctx, &chunk[i], held, n)
+			if done {
+				ch.Finish, ch.Entries = append(ch.Finish, chunk[i].ID), append(ch.Entries, e.settled(&chunk[i].Intent))
+			}
+			failed = errors.Join(failed, err)
+			if err != nil && core.CodeOf(err) == core.TokenUnavailable {
+				away++
+			}
+		}
+		if err := e.closeIntents(ctx, &ch, n); err != nil || failed != nil {
+			return errors.Join(failed, err)
 		}
 	}
 	return nil
@@ -87,70 +79,151 @@ func (e *Engine) settleAll(ctx context.Context, due []core.Intent, n *Reconciled
 // takeOver gives the intents of creations another id: a creation that was only
 // slow then finds its intent gone, and does not acknowledge a key whose removal
 // has begun.
-func (e *Engine) takeOver(ctx context.Context, due []core.Intent) error {
+func (e *Engine) takeOver(ctx context.Context, due []ownIntent) error {
 	var ch core.Change
 	for i := range due {
 		if due[i].Kind == intentCreate {
 			ch.Finish = append(ch.Finish, due[i].ID)
-			due[i].ID, due[i].Kind = hex.EncodeToString(newToken()), intentDestroy
-			ch.Begin = append(ch.Begin, due[i])
+			due[i].ID, due[i].Kind = randomHex(), intentDestroy
+			ch.Begin = append(ch.Begin, due[i].Intent)
 		}
 	}
 	if len(ch.Begin) == 0 {
 		return nil
 	}
-	return e.Store.Commit(ctx, &ch)
-}
-
-// settle removes the token objects that no row names and closes their intents. A
-// creation whose row was committed finished its intent with it, so what is left
-// here was never acknowledged.
-func (e *Engine) settle(ctx context.Context, due []core.Intent, kinds []string, held map[string]bool, n *Reconciled) error {
-	tokens := make([][]byte, len(due))
-	for i := range due {
-		tokens[i] = due[i].Token
-	}
-	named, err := e.Store.Residents(ctx, tokens)
-	if err != nil {
+	e.own.begin(ch.Begin, e.Clock.Mono()-intentAgeSeconds*1e6, true)
+	if err := e.Store.Commit(ctx, &ch); err != nil {
 		return err
 	}
-	var ch core.Change
-	for i := range due {
-		if t := string(due[i].Token); held[t] && !named[t] {
-			if err := e.HSM.DestroyObject(ctx, due[i].Token); err != nil {
-				return err
-			}
-			n.Removed++
-		}
-		ch.Finish, ch.Entries = append(ch.Finish, due[i].ID), append(ch.Entries, e.settled(due[i], kinds[i]))
-	}
-	n.Finished += len(due)
-	return e.Store.Commit(ctx, &ch)
+	e.own.finish(ch.Finish)
+	return nil
 }
 
-func (e *Engine) settled(i core.Intent, kind string) core.Entry {
-	return e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
-		Operation: "Reconcile", Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: kind})
-}
-
-// countOrphans counts resident objects of this installation that no row names. They are reported and never removed: an intent precedes every object
-// that we make, so these come from elsewhere - most likely the database is not
-// the one that belongs to this token, or was restored from an old backup, and
-// then they are the only copy of somebody's keys.
-func (e *Engine) countOrphans(ctx context.Context, n *Reconciled) error {
+// heldObjects lists what the token holds, by CKA_ID.
+func (e *Engine) heldObjects(ctx context.Context) (map[string]bool, error) {
 	have, err := e.HSM.Objects(ctx)
-	if err != nil || len(have) == 0 {
-		return err
+	held := make(map[string]bool, len(have))
+	for _, o := range have {
+		held[string(o.Token)] = true
 	}
-	named, err := e.Store.Residents(ctx, have)
+	return held, err
+}
+
+// settle ends one intent of this process and reports whether it can be closed.
+// The sealed row has the last word: an object that it names stays, and one that
+// was acknowledged goes only if the row says that it was destroyed.
+func (e *Engine) settle(ctx context.Context, i *ownIntent, held map[string]bool, n *Reconciled) (bool, error) {
+	o, err := e.Store.Object(ctx, i.Tenant, i.Object)
+	switch {
+	case err == nil && bytes.Equal(o.Material.Token, i.Token):
+		return true, nil
+	case err == nil && o.StateAt(e.Clock.Now()).Gone(), err != nil && core.CodeOf(err) == core.ItemNotFound && i.birth:
+	default:
+		return false, err
+	}
+	if i.birth && !i.failed && !held[string(i.Token)] {
+		return true, nil // the token never made it
+	}
+	if err := e.HSM.DestroyObject(ctx, tokenObject(&i.Intent)); err != nil {
+		e.own.fail(i.ID)
+		return false, err
+	}
+	n.Removed++
+	return true, nil
+}
+
+// closeFinished closes the intents that other processes left, if the token does
+// not hold their object any more, or if a row names it. The others stay open, for
+// an operator to look at.
+func (e *Engine) closeFinished(ctx context.Context, anyAge bool, n *Reconciled) error {
+	intents, err := e.Store.Intents(ctx)
 	if err != nil {
 		return err
 	}
-	for _, t := range have {
-		if !named[string(t)] {
-			e.Log.Warn("token object that no row names", "token_object", hex.EncodeToString(t))
+	due := slices.DeleteFunc(intents, func(i core.Intent) bool {
+		return i.Process == e.own.process || (!anyAge && e.Clock.Now()-i.Time < intentAgeSeconds)
+	})
+	if len(due) == 0 {
+		e.own.setOthers(0)
+		return nil
+	}
+	held, err := e.heldObjects(ctx)
+	if err != nil {
+		return err
+	}
+	others := 0
+	for chunk := range slices.Chunk(due, settleChunk) {
+		var ch core.Change
+		for i := range chunk {
+			if held[string(chunk[i].Token)] && !e.named(ctx, &chunk[i]) {
+				others++
+				continue
+			}
+			ch.Finish, ch.Entries = append(ch.Finish, chunk[i].ID), append(ch.Entries, e.settled(&chunk[i]))
+		}
+		if err := e.closeIntents(ctx, &ch, n); err != nil {
+			return err
+		}
+	}
+	e.own.setOthers(others)
+	return nil
+}
+
+// named reports whether a row of an object that lives names the token object.
+func (e *Engine) named(ctx context.Context, i *core.Intent) bool {
+	o, err := e.Store.Object(ctx, i.Tenant, i.Object)
+	return err == nil && bytes.Equal(o.Material.Token, i.Token) && !o.StateAt(e.Clock.Now()).Gone()
+}
+
+func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconciled) error {
+	if len(ch.Finish) == 0 {
+		return nil
+	}
+	if err := e.Store.Commit(ctx, ch); err != nil {
+		return err
+	}
+	e.own.finish(ch.Finish)
+	n.Finished += len(ch.Finish)
+	return nil
+}
+
+func (e *Engine) settled(i *core.Intent) core.Entry {
+	return e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+		Operation: "Reconcile", Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
+}
+
+// countOrphans counts and logs the token objects of ours that nothing explains:
+// most likely the database is not the one that belongs to this token, or was
+// restored from an old backup, and then they are the only copy of somebody's keys.
+func (e *Engine) countOrphans(ctx context.Context, n *Reconciled) error {
+	orphans, err := e.Orphans(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range orphans {
+		if o.InToken {
+			e.Log.Warn("token object that no row names", "token_object", o.TokenObject, "tenant", o.Tenant, "object", o.ID, "why", o.Why)
 			n.Orphans++
 		}
 	}
 	return nil
+}
+
+// finishDestroy removes the token object of this process's intent and closes the
+// intent. If that fails now, the intent stays and the reconciler tries again: the
+// row, which decides whether the key can be used, is destroyed already.
+func (e *Engine) finishDestroy(ctx context.Context, o core.TokenObject) {
+	ctx = context.WithoutCancel(ctx)
+	id := tokenIntent(o.Token)
+	if !e.own.has(id) {
+		return
+	}
+	err := e.HSM.DestroyObject(ctx, o)
+	if err == nil {
+		err = e.closeIntents(ctx, &core.Change{Finish: []string{id}}, &Reconciled{})
+	}
+	if err != nil {
+		e.own.fail(id)
+		e.Log.Error("destroy token object", "token_object", hex.EncodeToString(o.Token), "object", o.ID, "error", err)
+	}
 }

@@ -47,6 +47,24 @@ func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
 	return err
 }
 
+// hashRows puts the rows of a change into its record.
+func (k *call) hashRows(ch *core.Change) error {
+	k.record.Changes = k.record.Changes[:0]
+	for _, list := range [][]*core.ManagedObject{ch.Insert, ch.Update} {
+		for _, o := range list {
+			hash, err := k.Store.RowHash(o)
+			if err != nil {
+				return err
+			}
+			k.record.Changes = append(k.record.Changes, core.RowChange{Object: o.ID, Version: o.Version, Hash: hash})
+		}
+	}
+	for _, o := range ch.Delete {
+		k.record.Changes = append(k.record.Changes, core.RowChange{Object: o.ID, Version: o.Version})
+	}
+	return nil
+}
+
 // loadTenant loads the keys that a tenant has. It makes none: a row that is read
 // must not call keys into being.
 func (e *Engine) loadTenant(ctx context.Context, tenant string) error {

@@ -28,7 +28,7 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 		last[id] = s.After
 	}
 	slices.Reverse(order)
-	var tokens [][]byte
+	var tokens []core.TokenObject
 	var late error
 	for _, id := range order {
 		now, was := last[id], first[id]
@@ -36,13 +36,16 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 			ch.Wipe = true
 			ch.Delete = append(ch.Delete, now)
 			if now.Material.Mode == core.ModeResident {
-				tokens = append(tokens, now.Material.Token)
-				ch.Begin = append(ch.Begin, core.Intent{ID: tokenIntent(now.Material.Token), Tenant: now.Tenant, Kind: intentDestroy, Token: now.Material.Token, Object: id, Time: e.Clock.Now()})
+				tokens = append(tokens, core.TokenObject{Tenant: now.Tenant, ID: id, Token: now.Material.Token})
+				ch.Begin = append(ch.Begin, e.newIntent(intentDestroy, now.Tenant, id, now.Material.Token, e.Clock.Now()))
 			}
 			continue
 		}
 		if was.Material.Token != nil && e.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.Token == nil {
 			late = core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
+		}
+		if was.Material.Token != nil && now.Material.Token == nil {
+			ch.Finish = append(ch.Finish, tokenIntent(was.Material.Token)) // its destroy will not be carried out
 		}
 		back := successor(was)
 		back.Version = now.Version + 1
@@ -58,12 +61,12 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 func (e *Engine) Keep(ctx context.Context, u *core.Undo) {
 	for _, s := range u.Steps {
 		if s.Before != nil && s.Before.Material.Token != nil && s.After.Material.Token == nil {
-			e.finishDestroy(ctx, tokenIntent(s.Before.Material.Token), s.Before.Material.Token)
+			e.finishDestroy(ctx, core.TokenObject{Tenant: s.Before.Tenant, ID: s.Before.ID, Token: s.Before.Material.Token})
 		}
 	}
 }
 
-func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens [][]byte, err error) error {
+func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens []core.TokenObject, err error) error {
 	plain := *c
 	plain.Undo = nil
 	k := e.begin(ctx, &plain, 0)
@@ -80,7 +83,7 @@ func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, 
 			e.HSM.Forget(o.Tenant, o.ID)
 		}
 		for _, t := range tokens {
-			e.finishDestroy(ctx, tokenIntent(t), t)
+			e.finishDestroy(ctx, t)
 		}
 	}
 	return k.end(err)

@@ -62,6 +62,14 @@ func (m *Metrics) WatchMemory(usage func() (used, waiting, refused int64)) {
 			figure(func(_, _, refused int64) int64 { return refused })))
 }
 
+// WatchRows has each scrape ask for engine.Engine.PendingDestroys and Tampered.
+func (m *Metrics) WatchRows(pending func() int, tampered func() int64) {
+	m.registry.MustRegister(
+		gauge("keyreeve_pending_destroys", "Token objects of destroyed or unfinished keys that are still in the HSM.", func() float64 { return float64(pending()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_tampered_rows_total", Help: "Times that a row of the database was found changed behind the server."},
+			func() float64 { return float64(tampered()) }))
+}
+
 // Observe is engine.Options.Observe.
 func (m *Metrics) Observe(o engine.Observation) {
 	code := ""

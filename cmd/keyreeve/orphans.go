@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/server"
+)
+
+type hsmCmd struct {
+	Orphans orphansCmd `cmd:"" help:"Token objects that no living object needs."`
+}
+
+type orphansCmd struct {
+	List  orphansListCmd  `cmd:"" help:"List token objects that no row of a living object names, and open intents of earlier processes."`
+	Purge orphansPurgeCmd `cmd:"" help:"Destroy token objects for good."`
+}
+
+type orphansListCmd struct {
+	where
+	JSON bool `help:"One JSON object a line."`
+}
+
+func (w *where) orphans() (out []engine.Orphan, err error) {
+	err = w.call("GET", "/hsm/orphans", nil, &out)
+	return out, err
+}
+
+func (c *orphansListCmd) Run() error {
+	all, err := c.orphans()
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if c.JSON {
+			b, _ := json.Marshal(o)
+			fmt.Println(escaped(string(b)))
+			continue
+		}
+		fmt.Println(orphanLine(o))
+	}
+	return nil
+}
+
+// orphanLine shows one to people.
+func orphanLine(o engine.Orphan) string {
+	age := "of unknown age"
+	if o.Began != 0 {
+		age = "since " + time.Unix(o.Began, 0).UTC().Format(time.RFC3339)
+	}
+	can := "purgeable"
+	if !o.Purgeable {
+		can = "not purgeable"
+	}
+	return oneLine(fmt.Sprintf("%s %s/%s | %s | %s, %s | %s | %s", o.TokenObject, o.Tenant, o.ID, o.Label, cmp.Or(o.Kind, "no intent"), age, o.Why, can))
+}
+
+type orphansPurgeCmd struct {
+	where
+	IDs []string `arg:"" optional:"" name:"id" help:"CKA_IDs in hexadecimal, as list shows them."`
+	All bool     `help:"All that list calls purgeable."`
+	Yes bool     `help:"Do not ask for a confirmation."`
+}
+
+func (c *orphansPurgeCmd) Run() error {
+	if c.All == (len(c.IDs) > 0) {
+		return fmt.Errorf("name the token objects by their CKA_IDs, or give --all")
+	}
+	all, err := c.orphans()
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	for _, o := range all {
+		if slices.Contains(c.IDs, o.TokenObject) || (c.All && o.Purgeable) {
+			fmt.Println(orphanLine(o))
+			q.Add("id", o.TokenObject)
+		}
+	}
+	if n := len(q["id"]); n < len(c.IDs) {
+		return fmt.Errorf("of %d token objects only %d are orphans in the HSM; nothing was destroyed. See keyreeve hsm orphans list", len(c.IDs), n)
+	}
+	if len(q["id"]) == 0 {
+		return nil
+	}
+	if !c.Yes && !confirmed(len(q["id"])) {
+		return fmt.Errorf("nothing was destroyed")
+	}
+	var out server.Purged
+	if err := c.call("POST", "/hsm/orphans/purge", q, &out); err != nil {
+		return err
+	}
+	fmt.Printf("%d token objects destroyed\n", len(out.Purged))
+	if out.Problem != "" {
+		return fmt.Errorf("%d token objects were not destroyed: %s", len(q["id"])-len(out.Purged), out.Problem)
+	}
+	return nil
+}
+
+// confirmed asks for a sentence that nobody types by accident.
+func confirmed(n int) bool {
+	want := fmt.Sprintf("destroy %d", n)
+	fmt.Printf("These keys cannot be brought back. Type %q to go on: ", want)
+	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	return strings.TrimSpace(line) == want
+}

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Orphan is a token object of this installation that no row of a living object
+// names, or an intent of another process that is still open.
+type Orphan struct {
+	TokenObject string `json:"token_object"` // CKA_ID in hexadecimal
+	Tenant      string `json:"tenant"`
+	ID          string `json:"object"` // Unique Identifier
+	Label       string `json:"label"`  // CKA_LABEL
+	Why         string `json:"why"`
+	Kind        string `json:"intent,omitempty"` // of the open intent, if there is one
+	Began       int64  `json:"began,omitempty"`  // Unix seconds
+	InToken     bool   `json:"in_token"`
+	Purgeable   bool   `json:"purgeable"`
+}
+
+// Orphans lists them. Token objects are read before intents, and intents before
+// rows: an object that is just being made then has one or the other.
+func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
+	have, err := e.HSM.Objects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	intents, err := e.Store.Intents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byToken := make(map[string]*core.Intent, len(intents))
+	for i := range intents {
+		byToken[string(intents[i].Token)] = &intents[i]
+	}
+	tokens := make([][]byte, len(have))
+	for i := range have {
+		tokens[i] = have[i].Token
+	}
+	named, err := e.Store.Residents(ctx, tokens)
+	if err != nil {
+		return nil, err
+	}
+	var out []Orphan
+	for _, t := range have {
+		intent := byToken[string(t.Token)]
+		delete(byToken, string(t.Token))
+		if named[string(t.Token)] {
+			continue
+		}
+		o, orphan, err := e.orphan(ctx, t, intent)
+		if err != nil {
+			return nil, err
+		}
+		if orphan {
+			out = append(out, o)
+		}
+	}
+	for i := range intents {
+		if intent := &intents[i]; byToken[string(intent.Token)] == intent && intent.Process != e.own.process {
+			o := e.describe(tokenObject(intent), intent)
+			o.InToken, o.Why = false, "the intent is open, and the token does not hold the object"
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+func (e *Engine) describe(t core.TokenObject, intent *core.Intent) Orphan {
+	o := Orphan{TokenObject: hex.EncodeToString(t.Token), Tenant: t.Tenant, ID: t.ID, Label: e.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
+	if intent != nil {
+		o.Kind, o.Began = intent.Kind, intent.Time
+	}
+	return o
+}
+
+// orphan says whether a token object is one, and whether it may be purged. A row
+// that was changed behind the server may be that of a key in use.
+func (e *Engine) orphan(ctx context.Context, t core.TokenObject, intent *core.Intent) (Orphan, bool, error) {
+	o := e.describe(t, intent)
+	row, err := e.Store.Object(ctx, t.Tenant, t.ID)
+	switch {
+	case core.CodeOf(err) == core.Tampered && err != nil:
+		o.Why = "its row was changed behind the server"
+		return o, true, nil
+	case err != nil && core.CodeOf(err) != core.ItemNotFound:
+		return o, false, err
+	case err != nil:
+		o.Why = "no row has its Unique Identifier"
+	case row.StateAt(e.Clock.Now()).Gone():
+		o.Why = "its object is destroyed"
+	case bytes.Equal(row.Material.Token, t.Token):
+		return o, false, nil
+	default:
+		o.Why = "the row of its object names another token object"
+	}
+	switch {
+	case e.own.has(o.TokenObject):
+		o.Why += "; this server is removing it"
+	case intent != nil && e.Store.Shared() && e.Clock.Now()-intent.Time < intentAgeSeconds:
+		o.Why += "; another process may be at work on it"
+	default:
+		o.Purgeable = true
+	}
+	return o, true, nil
+}
+
+// Purge destroys orphans in the token, by their CKA_IDs in hexadecimal. Each is
+// looked at again just before, and recorded before and after. by says who asked.
+// It stops at the first that may not be purged or that the token does not let go.
+func (e *Engine) Purge(ctx context.Context, ids []string, by string) (purged []Orphan, err error) {
+	for _, id := range ids {
+		o, err := e.purgeOne(context.WithoutCancel(ctx), id, by)
+		if err != nil {
+			return purged, err
+		}
+		purged = append(purged, o)
+	}
+	return purged, nil
+}
+
+func (e *Engine) purgeOne(ctx context.Context, id, by string) (Orphan, error) {
+	all, err := e.Orphans(ctx)
+	if err != nil {
+		return Orphan{}, err
+	}
+	for _, o := range all {
+		if o.TokenObject != id || !o.InToken {
+			continue
+		}
+		if !o.Purgeable {
+			return o, e.refusePurge(ctx, o, by)
+		}
+		return o, e.purge(ctx, o, by)
+	}
+	return Orphan{}, core.Errorf(core.ItemNotFound, "%s is no orphan of this installation in the token; see keyreeve hsm orphans list", printable(id))
+}
+
+func (e *Engine) refusePurge(ctx context.Context, o Orphan, by string) error {
+	err := core.Errorf(core.IllegalOperation, "token object %s may not be purged: %s", o.TokenObject, o.Why)
+	r := e.purgeRecord(o, by+": "+o.Why)
+	r.Outcome, r.Code = core.Failed, err.Code
+	if rerr := e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(r)}}); rerr != nil {
+		return unrecorded(rerr, err)
+	}
+	return err
+}
+
+func (e *Engine) purgeRecord(o Orphan, detail string) *core.Record {
+	return &core.Record{Time: e.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Operation: "Purge Token Object", Object: o.ID,
+		Outcome: core.Allowed, Where: "token", Detail: "token object " + o.TokenObject + ", " + detail}
+}
+
+// purge destroys one. Without the record of its beginning nothing happens.
+func (e *Engine) purge(ctx context.Context, o Orphan, by string) error {
+	if err := e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(e.purgeRecord(o, by+": begins, since "+o.Why))}}); err != nil {
+		return unrecorded(err, nil)
+	}
+	token, err := hex.DecodeString(o.TokenObject)
+	if err == nil {
+		err = e.HSM.DestroyObject(ctx, core.TokenObject{Tenant: o.Tenant, ID: o.ID, Token: token})
+	}
+	ch := core.Change{}
+	r := e.purgeRecord(o, by+": destroyed")
+	if err != nil {
+		r.Outcome, r.Code, r.Detail = core.Failed, core.CodeOf(err), "token object "+o.TokenObject+", "+by+": not destroyed"
+	} else {
+		ch.Finish = e.intentsOf(ctx, token)
+	}
+	ch.Entries = []core.Entry{e.Journal.Seal(r)}
+	if rerr := e.Store.Commit(ctx, &ch); rerr != nil {
+		return unrecorded(rerr, err)
+	}
+	return err
+}
+
+// intentsOf lists the open intents about a token object.
+func (e *Engine) intentsOf(ctx context.Context, token []byte) (ids []string) {
+	all, _ := e.Store.Intents(ctx) // those that stay open are closed by the reconciler
+	for i := range all {
+		if bytes.Equal(all[i].Token, token) {
+			ids = append(ids, all[i].ID)
+		}
+	}
+	return ids
+}

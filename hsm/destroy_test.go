@@ -1,0 +1,192 @@
+package hsm
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// residents opens a token with an installation and the keys of tenant default,
+// and makes resident keys with the given ids.
+func residents(t *testing.T, ids ...string) (*Token, map[string]core.TokenObject) {
+	t.Helper()
+	ctx := context.Background()
+	tok := devToken(t)
+	id := strings.Repeat("0", 32)
+	if _, err := tok.MakeSystemSet(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.OpenInstallation(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	set := core.KeySet{Number: 1, Tenant: "default", Epoch: 1, State: core.KeySetActive}
+	var err error
+	if set.Checks, err = tok.MakeKeySet(ctx, set); err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.LoadKeySets(ctx, []core.KeySet{set}); err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]core.TokenObject{}
+	for i, id := range ids {
+		k := core.Key{Tenant: "default", ID: id, Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmAES, Mask: core.MaskEncrypt}
+		token := append([]byte("resident-object"), byte(i))
+		if _, _, err := tok.Generate(ctx, k, core.KeySpec{Kind: core.KeyAES, Class: core.ClassN, Mode: core.ModeResident, Bits: 256, Format: core.KeyFormatTypeRaw, Token: token}); err != nil {
+			t.Fatal(err)
+		}
+		made[id] = core.TokenObject{Tenant: "default", ID: id, Token: token}
+	}
+	return tok, made
+}
+
+// objectFiles counts the objects that lie on the disk of SoftHSM2, whatever it
+// says itself.
+func objectFiles(t *testing.T) int {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(os.Getenv("SOFTHSM2_CONF")), "tokens", "*", "*.object"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// readOnly runs f while nothing can be removed from the token's folder. Root
+// would ignore permissions, so the thread gives its powers over files away.
+func readOnly(t *testing.T, f func()) {
+	t.Helper()
+	conf := os.Getenv("SOFTHSM2_CONF")
+	folders, _ := filepath.Glob(filepath.Join(filepath.Dir(conf), "tokens", "*"))
+	if len(folders) != 1 {
+		t.Fatalf("%d folders of tokens", len(folders))
+	}
+	const nobody = 65534
+	if os.Getuid() == 0 {
+		files, _ := filepath.Glob(filepath.Join(folders[0], "*"))
+		own, _ := filepath.Glob(filepath.Join(filepath.Dir(conf), "*"))
+		for _, path := range append(files, own...) {
+			if err := os.Chown(path, nobody, nobody); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, dir := range []string{filepath.Dir(conf), filepath.Dir(folders[0]), folders[0]} {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := syscall.Setfsuid(nobody); err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Setfsuid(0)
+		f()
+		return
+	}
+	if err := os.Chmod(folders[0], 0o555); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(folders[0], 0o755)
+	f()
+}
+
+// SoftHSM2 drops an object from its memory when it cannot remove the file. The
+// object is then not taken for gone: neither at once, nor after the library was
+// started again and found it, but only when it is.
+func TestDestroyOnReadOnlyFolder(t *testing.T) {
+	ctx := context.Background()
+	tok, made := residents(t, "victim", "other")
+	before := objectFiles(t)
+	readOnly(t, func() {
+		for try := range 4 {
+			if err := tok.DestroyObject(ctx, made["victim"]); core.CodeOf(err) != core.TokenUnavailable || err == nil {
+				t.Errorf("try %d: the folder is read-only and the answer is %v", try, err)
+			}
+		}
+	})
+	if n := objectFiles(t); n != before {
+		t.Fatalf("%d objects are on the disk, want %d: the folder was not read-only, so the test shows nothing", n, before)
+	}
+	if starts := tok.starts.Load(); starts != 1 {
+		t.Errorf("the library was started %d times to look, want once within a minute", starts)
+	}
+	tok.doubts.next = time.Time{} // a minute later
+	if err := tok.DestroyObject(ctx, made["victim"]); err != nil {
+		t.Errorf("when the folder can be written: %v", err)
+	}
+	if n := objectFiles(t); n != before-1 {
+		t.Errorf("%d objects are on the disk, want %d", n, before-1)
+	}
+	if err := tok.DestroyObject(ctx, made["victim"]); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+	left, err := tok.Objects(ctx)
+	if err != nil || len(left) != 1 || left[0].ID != "other" {
+		t.Errorf("left are %+v, %v", left, err)
+	}
+}
+
+// Only the object whose label and CKA_ID are both those that are named is
+// destroyed, and never a key of a set.
+func TestDestroyObjectNeedsLabelAndID(t *testing.T) {
+	ctx := context.Background()
+	tok, made := residents(t, "victim", "other", "a/b")
+	before := objectFiles(t)
+	if err := tok.do(ctx, "look", func(s p11.SessionHandle) error {
+		all, err := tok.search(s, nil, 100)
+		if err != nil {
+			return err
+		}
+		for _, h := range all {
+			id, err := tok.lib.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_ID, nil), p11.NewAttribute(p11.CKA_LABEL, nil)})
+			if err != nil {
+				return err
+			}
+			if strings.Contains(string(id[1].Value), "/object/") {
+				continue
+			}
+			for _, o := range []core.TokenObject{{Tenant: "default", ID: "victim"}, {Tenant: "", ID: "1/N"}, {Tenant: "../1", ID: "N"}, {}} {
+				if o.Token = id[0].Value; tok.DestroyObject(ctx, o) == nil && objectFiles(t) != before {
+					t.Fatalf("the key %s was destroyed as %+v", id[1].Value, o)
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []core.TokenObject{
+		{Tenant: "default", ID: "victim", Token: made["other"].Token}, {Tenant: "default", ID: "other", Token: made["victim"].Token},
+		{Tenant: "another", ID: "victim", Token: made["victim"].Token}, {Tenant: "default/a", ID: "b", Token: made["a/b"].Token},
+		{Tenant: "default", ID: "victim"}, {Tenant: "default", ID: "victim", Token: []byte{}},
+	} {
+		tok.DestroyObject(ctx, o)
+		if n := objectFiles(t); n != before {
+			t.Errorf("%+v destroyed something: %d objects are there, want %d", o, n, before)
+			before = n
+		}
+	}
+	all, err := tok.Objects(ctx)
+	if err != nil || len(all) != 3 {
+		t.Errorf("Objects lists %+v, %v", all, err)
+	}
+	for _, o := range all {
+		if want := made[o.ID]; o.Tenant != "default" || string(want.Token) != string(o.Token) {
+			t.Errorf("Objects lists %+v, want %+v", o, want)
+		}
+		if err := tok.DestroyObject(ctx, o); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := objectFiles(t); n != before-3 {
+		t.Errorf("%d objects are there in the end, want %d", n, before-3)
+	}
+}
