@@ -58,7 +58,10 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "is not known") {
 		t.Errorf("REST answers a call that hangs with %d %s", status, body)
 	}
-	if err := encrypt(c, inMemory); err != nil {
+	// One principal's calls that hang have all its places at the HSM, from which even
+	// a key in memory needs an IV; another's are served.
+	other := dial(t, s, "dev2", core.V1_4)
+	if err := encrypt(other, inMemory); err != nil {
 		t.Errorf("beside the calls that hang: %v", err)
 	}
 	if out, err := s.Command("audit", "list", "--dir", dir, "--operation", "Encrypt", "--outcome", "failed"); err != nil || strings.Count(out, "left behind") != 3 {
