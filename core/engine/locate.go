@@ -12,7 +12,7 @@ import (
 // candidates looked at for one question; and for how many more, when the answer
 // is complete, the matches are counted that Located Items tells.
 const (
-	locatePage    = 500
+	locatePage    = 200 // of up to maxAttributeBytes each, which take twice as much when they are read
 	maxLocated    = 100_000
 	maxCandidates = 1_000_000
 	maxCounted    = 10_000
