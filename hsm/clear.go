@@ -1,10 +1,12 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"encoding/asn1"
+	"math/big"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -305,11 +307,41 @@ func (t *Token) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, w
 		defer t.lib.DestroyObject(sh, h)
 		if !isPrivate(s.Kind) {
 			facts.SHA256, _ = t.digestKey(sh, h)
+		} else if err := t.asClaimed(sh, h, s); err != nil {
+			return err
 		}
 		return t.settle(sh, k, &m, h)
 	})
 	facts.Where = "token"
 	return m, facts, err
+}
+
+// asClaimed holds what a client said of a private key that it wrapped against the
+// public parts that the token shows of it.
+func (t *Token) asClaimed(sh p11.SessionHandle, h p11.ObjectHandle, s core.KeySpec) error {
+	part, want := uint(p11.CKA_EC_PARAMS), []byte(nil)
+	switch s.Kind {
+	case core.KeyRSA:
+		part = p11.CKA_MODULUS
+	case core.KeyEC:
+		var err error
+		if want, err = asn1.Marshal(curveOIDs[s.Curve]); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	as, err := t.lib.GetAttributeValue(sh, h, []*p11.Attribute{p11.NewAttribute(part, nil)})
+	if err != nil {
+		return err
+	}
+	if s.Kind == core.KeyRSA && new(big.Int).SetBytes(as[0].Value).BitLen() != s.Bits {
+		return core.Errorf(core.InvalidField, "the Cryptographic Length is given as %d and the unwrapped RSA key has another", s.Bits)
+	}
+	if s.Kind == core.KeyEC && !bytes.Equal(as[0].Value, want) {
+		return core.Errorf(core.InvalidField, "the unwrapped key is not on the curve %v that is said of it", s.Curve)
+	}
+	return nil
 }
 
 // newImportTemplate is newKeyTemplate without CKA_VALUE_LEN, which C_UnwrapKey
