@@ -56,6 +56,15 @@ func TestBackupUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	private, err := filepath.Glob(filepath.Join(restored, "certs", "*-key.pem"))
+	if err != nil || len(private) == 0 {
+		t.Fatalf("%d private keys were copied, %v", len(private), err)
+	}
+	for _, key := range private {
+		if err := os.Chmod(key, 0o600); err != nil { // CopyFS keeps no modes
+			t.Fatal(err)
+		}
+	}
 	pin, err := os.ReadFile(filepath.Join(s.Dir, "pin"))
 	if err != nil {
 		t.Fatal(err)
