@@ -175,8 +175,11 @@ func (m material) use(t *testing.T, c *kmiptest.Client, id string) {
 		_, err = kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: core.ID(id), Data: data})
 	case m.mask == core.MaskSign:
 		in := core.SignInput{ID: core.ID(id), Data: data}
-		if _, ok := m.public.(ed25519.PublicKey); !ok {
+		switch m.public.(type) {
+		case *rsa.PublicKey:
 			in.Parameters = &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256, PaddingMethod: core.PaddingMethodPKCS1V1_5}
+		case *ecdsa.PublicKey:
+			in.Parameters = &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}
 		}
 		var out core.SignOutput
 		out, err = kmiptest.Do(c, &kmip.Sign, &in)
