@@ -34,15 +34,17 @@ var layers = map[string][]string{
 	"store":             {"core", "core/fair"},
 	"store/storetest":   {"core"},
 	"audit":             {"core"},
-	"certs":             {},
-	"server/authn":      {"core"},
+	"certs":             {"certs/pemfile"},
+	"certs/pemfile":     {},
+	"server/authn":      {"certs/pemfile", "core"},
 	"server/bounds":     {"core"},
+	"server/handshake":  {"core", "server/authn"},
 	"server/metrics":    {"core", "core/engine"},
-	"server/kmipd":      {"core", "core/engine", "kmip", "server/bounds"},
-	"server/httpd":      {"core", "core/engine", "server/bounds"},
-	"server":            {".", "audit", "authz", "certs", "core", "core/engine", "hsm", "hsm/soft", "kmip", "server/authn", "server/bounds", "server/httpd", "server/kmipd", "server/metrics", "store"},
+	"server/kmipd":      {"core", "core/engine", "kmip", "server/bounds", "server/handshake"},
+	"server/httpd":      {"core", "core/engine", "server/bounds", "server/handshake"},
+	"server":            {".", "audit", "authz", "certs", "certs/pemfile", "core", "core/engine", "hsm", "hsm/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/metrics", "store"},
 	"server/servertest": {},
-	"cmd/keyreeve":      {"audit", "certs", "core", "core/engine", "hsm", "kmip", "kmip/kmiptest", "server", "server/httpd", "store"},
+	"cmd/keyreeve":      {"audit", "certs", "certs/pemfile", "core", "core/engine", "hsm", "kmip", "kmip/kmiptest", "server", "server/httpd", "store"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.

@@ -65,6 +65,13 @@ auditor_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 # What an auditor may do besides, like everybody: ask about the server itself.
 server_operations := {"Query", "Discover Versions"}
 
+# What the roles "monitor", "admin" and "auditor" may do over REST: read the state
+# of the server's parts (GET /v1/health) and its figures (GET /metrics). They tell
+# of all tenants together. A permit is not recorded.
+monitor_operations := {"Read Health", "Read Metrics"}
+
+monitor_roles := {"monitor", "admin", "auditor"}
+
 # The decision is the first of these that holds: one denial outweighs every permit.
 
 decision := {"allow": false, "reasons": denials, "scope": scope} if denials != set()
@@ -82,7 +89,7 @@ denials contains "another tenant's object" if {
 
 denials contains "an auditor only reads attributes" if {
 	input.principal.roles.auditor
-	not input.operation in auditor_operations | server_operations
+	not input.operation in (auditor_operations | server_operations) | monitor_operations
 }
 
 # Permits.
@@ -90,6 +97,13 @@ denials contains "an auditor only reads attributes" if {
 permits contains "open to the tenant" if {
 	not input.object.present
 	input.operation in open_operations
+}
+
+permits contains "monitors the server" if {
+	not input.object.present
+	input.operation in monitor_operations
+	some role in monitor_roles
+	input.principal.roles[role]
 }
 
 permits contains "owner" if {

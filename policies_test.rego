@@ -195,3 +195,35 @@ test_scope_is_the_tenant if every who in {admin, auditor} {
 	d := authz.decision with input as ask("Locate", who, none)
 	d.scope == "tenant"
 }
+
+# The server itself.
+
+test_who_reads_health if {
+	every operation in {"Read Health", "Read Metrics"} {
+		every role in {"monitor", "admin", "auditor"} {
+			about_server(operation, {role}).allow == true
+		}
+		about_server(operation, set()).allow == false
+		about_server(operation, {"operator"}).allow == false
+	}
+}
+
+test_a_monitor_touches_no_object if {
+	every operation in {"Get", "Get Attributes", "Destroy", "Read Health"} {
+		d := authz.decision with input as object.union(
+			server_question(operation, {"monitor"}),
+			{"object": {"present": true, "tenant": "t", "id": "o", "owner": "x", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}},
+		)
+		d.allow == false
+	}
+}
+
+about_server(operation, roles) := d if {
+	d := authz.decision with input as server_question(operation, roles)
+}
+
+server_question(operation, roles) := {
+	"operation": operation, "now": 1, "address": "127.0.0.1", "door": "rest",
+	"principal": principal("t", "p", set(), roles),
+	"object": {"present": false, "tenant": "", "id": "", "owner": "", "group": "", "type": "", "state": "", "algorithm": ""},
+}

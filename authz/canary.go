@@ -48,7 +48,7 @@ func canaries(ctx context.Context, p *policy) error {
 	if err := springAll(ctx); err != nil {
 		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
 	}
-	for _, v := range core.TagOperation.Info().Enum.Values {
+	for _, v := range core.EveryOperation() {
 		if err := tenantsStayApart(ctx, p, core.Operation(v.Value)); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func nothingToGet(ctx context.Context, p *policy) error {
 // operations on an object are permitted.
 func everyMember(ctx context.Context, p *policy) (permits int, err error) {
 	denied := false
-	for i, v := range core.TagOperation.Info().Enum.Values {
+	for i, v := range core.EveryOperation() {
 		for j, m := range members {
 			bare := question{principal: m.p, operation: core.Operation(v.Value), door: doors[(i+j)%len(doors)]}
 			for _, q := range []question{bare, canaryObject(bare)} {

@@ -78,7 +78,7 @@ const (
 
 // inputFields describes the whole input. policies.rego describes it to people.
 var inputFields = keyed("", field{name: "input", form: structureForm, parts: []field{
-	{name: "operation", fixed: namesOf(core.TagOperation), make: func(q *question, _ int64, _ string) *ast.Term { return text(q.operation.String()) }},
+	{name: "operation", fixed: termsOf(core.EveryOperation()), make: func(q *question, _ int64, _ string) *ast.Term { return text(q.operation.String()) }},
 	{name: "now", form: numberForm, make: func(_ *question, now int64, _ string) *ast.Term { return ast.IntNumberTerm(int(now)) }},
 	{name: "address", form: addressForm, make: func(_ *question, _ int64, address string) *ast.Term { return text(address) }},
 	{name: "door", fixed: texts(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock)), make: of(func(q *question) string { return string(q.door) })},
@@ -154,8 +154,13 @@ func of(get func(*question) string) func(*question, int64, string) *ast.Term {
 }
 
 // namesOf lists the names of an enumeration of the standard.
-func namesOf(tag core.Tag) (out []*ast.Term) {
-	for _, v := range tag.Info().Enum.Values {
+func namesOf(tag core.Tag) []*ast.Term {
+	return termsOf(tag.Info().Enum.Values)
+}
+
+// termsOf lists names as terms.
+func termsOf(values []core.EnumValue) (out []*ast.Term) {
+	for _, v := range values {
 		out = append(out, text(v.Name))
 	}
 	return out

@@ -11,8 +11,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -26,6 +28,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
 // Lifetimes.
@@ -144,25 +148,42 @@ func sign(certs, name string, leaf *x509.Certificate) error {
 	return write(certs, name, leaf, ca, key, caKey)
 }
 
-func authority(certs string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	ca, err := readPEM(filepath.Join(certs, "ca.pem"))
+// Fingerprint returns the SHA-256 of the authority's certificate in dir/certs, in
+// hex. It is the certificate of ca.pem that ca-key.pem belongs to: others may
+// have been added to the file, for clients of other authorities.
+func Fingerprint(dir string) (string, error) {
+	ca, _, err := authority(filepath.Join(dir, "certs"))
 	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(ca.Raw)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func authority(certs string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	all, err := pemfile.Certificates(filepath.Join(certs, "ca.pem"))
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("there is no certificate authority here (%w); start `keyreeve serve --dev` once in this folder", err)
 	}
-	cert, err := x509.ParseCertificate(ca)
 	if err != nil {
 		return nil, nil, err
 	}
-	der, err := readPEM(filepath.Join(certs, "ca-key.pem"))
+	block, err := pemfile.One(filepath.Join(certs, "ca-key.pem"), "PRIVATE KEY")
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
+	defer clear(block.Bytes)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	ec, ok := key.(*ecdsa.PrivateKey)
 	if err != nil || !ok {
-		return nil, nil, errors.New("ca-key.pem is no ECDSA key")
+		return nil, nil, errors.New("ca-key.pem is not an ECDSA key")
 	}
-	return cert, ec, nil
+	for _, c := range all {
+		if ec.PublicKey.Equal(c.PublicKey) {
+			return c, ec, nil
+		}
+	}
+	return nil, nil, errors.New("ca-key.pem is not the key of a certificate in ca.pem")
 }
 
 func write(certs, name string, leaf, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) error {
@@ -198,16 +219,13 @@ func writePEM(path, typ string, der []byte, mode os.FileMode) error {
 	return errors.Join(pem.Encode(f, &pem.Block{Type: typ, Bytes: der}), f.Sync(), f.Close())
 }
 
-func readPEM(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
+// readCertificate reads a file with one certificate.
+func readCertificate(path string) (*x509.Certificate, error) {
+	block, err := pemfile.One(path, "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return nil, fmt.Errorf("%s holds no PEM", path)
-	}
-	return block.Bytes, nil
+	return x509.ParseCertificate(block.Bytes)
 }
 
 // Revoke puts the certificate dir/certs/NAME.pem on the authority's list,
@@ -217,11 +235,7 @@ func Revoke(dir, name string) error {
 	if !Valid(name) {
 		return fmt.Errorf("%q is no name of a certificate", name)
 	}
-	der, err := readPEM(filepath.Join(certs, name+".pem"))
-	if err != nil {
-		return err
-	}
-	leaf, err := x509.ParseCertificate(der)
+	leaf, err := readCertificate(filepath.Join(certs, name+".pem"))
 	if err != nil {
 		return err
 	}
@@ -234,9 +248,9 @@ func Revoke(dir, name string) error {
 		return err
 	}
 	defer unlock()
-	list := &x509.RevocationList{Number: big.NewInt(time.Now().UnixNano()), ThisUpdate: time.Now().Add(-backdate), NextUpdate: time.Now().Add(caLife)}
 	path := filepath.Join(certs, "crl.pem")
-	if list.RevokedCertificateEntries, err = revoked(path); err != nil {
+	list, err := nextList(path, ca)
+	if err != nil {
 		return err
 	}
 	list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: leaf.SerialNumber, RevocationTime: time.Now()})
@@ -253,21 +267,35 @@ func Revoke(dir, name string) error {
 	return os.Rename(tmp, path)
 }
 
-// revoked lists what has been revoked so far. A list that is there must be
-// readable: a new one in its place would let everybody on it in again.
-func revoked(path string) ([]x509.RevocationListEntry, error) {
-	old, err := readPEM(path)
+// nextList is a list that holds what the list at path holds and that servers
+// take for newer, also where the clock went back. A list that is there must be
+// whole and the authority's own: a new one in its place would let everybody on
+// it in again.
+func nextList(path string, ca *x509.Certificate) (*x509.RevocationList, error) {
+	now := time.Now()
+	next := &x509.RevocationList{Number: big.NewInt(now.UnixNano()), ThisUpdate: now.Add(-backdate), NextUpdate: now.Add(caLife)}
+	block, err := pemfile.One(path, "X509 CRL")
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return next, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the revocation list is damaged (%w); put a copy of the last good one in its place", err)
 	}
-	crl, err := x509.ParseRevocationList(old)
+	old, err := x509.ParseRevocationList(block.Bytes)
+	if err == nil {
+		err = old.CheckSignatureFrom(ca)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is no revocation list (%w); put a copy of the last good one in its place", path, err)
+		return nil, fmt.Errorf("%s is not a revocation list of this authority (%w); put a copy of the last good one in its place", path, err)
 	}
-	return crl.RevokedCertificateEntries, nil
+	if old.Number != nil && old.Number.Cmp(next.Number) >= 0 {
+		next.Number = new(big.Int).Add(old.Number, big.NewInt(1))
+	}
+	if old.ThisUpdate.After(next.ThisUpdate) {
+		next.ThisUpdate = old.ThisUpdate
+	}
+	next.RevokedCertificateEntries = old.RevokedCertificateEntries
+	return next, nil
 }
 
 // lock keeps two revocations from losing one another, until unlock or the end

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
 func initialised(t *testing.T) string {
@@ -24,11 +27,7 @@ func initialised(t *testing.T) string {
 
 func certificate(t *testing.T, dir, name string) *x509.Certificate {
 	t.Helper()
-	der, err := readPEM(filepath.Join(dir, "certs", name+".pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
+	c, err := readCertificate(filepath.Join(dir, "certs", name+".pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,11 +36,11 @@ func certificate(t *testing.T, dir, name string) *x509.Certificate {
 
 func serials(t *testing.T, dir string) map[string]int {
 	t.Helper()
-	der, err := readPEM(filepath.Join(dir, "certs", "crl.pem"))
+	block, err := pemfile.One(filepath.Join(dir, "certs", "crl.pem"), "X509 CRL")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := x509.ParseRevocationList(der)
+	list, err := x509.ParseRevocationList(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +205,23 @@ func TestRevoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "certs", "crl.pem")
-	for what, text := range map[string][]byte{"half a file": []byte("-----BEGIN X509 CRL-----\nMII"), "nothing": {}, "another thing": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})} {
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := initialised(t)
+	if err := Issue(other, Request{Name: "x", Tenant: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Revoke(other, "x"); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := os.ReadFile(filepath.Join(other, "certs", "crl.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string][]byte{"a list and garbage": append(slices.Clone(good), "x"...), "a list and half of one": append(slices.Clone(good), good[:200]...), "another authority's list": foreign,
+		"half a file": []byte("-----BEGIN X509 CRL-----\nMII"), "nothing": {}, "another thing": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})} {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}

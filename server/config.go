@@ -28,13 +28,15 @@ type Config struct {
 	HTTPS string `yaml:"https" bound:"address"` // host:port of the REST door; "": none
 
 	TLS struct {
-		Certificate string          `yaml:"certificate" bound:"file"`      // PEM, the server's, with its chain
-		Key         string          `yaml:"key" bound:"secret"`            // PEM
-		ClientCA    string          `yaml:"client_ca" bound:"file"`        // PEM, authorities of clients
-		ClientCRL   string          `yaml:"client_crl" bound:"file"`       // PEM, a list of each authority; read again when it changes
-		RequireEKU  bool            `yaml:"require_eku"`                   // demand Extended Key Usage clientAuth of clients
-		OldSuites   bool            `yaml:"old_suites"`                    // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
-		Principals  []authn.Mapping `yaml:"principals" bound:"principals"` // for certificates without a keyreeve URI
+		Certificate string            `yaml:"certificate" bound:"file"`        // PEM, the server's, with its chain
+		Key         string            `yaml:"key" bound:"secret"`              // PEM
+		ClientCA    string            `yaml:"client_ca" bound:"file"`          // PEM, authorities whose clients may connect
+		Authorities []authn.Authority `yaml:"authorities" bound:"authorities"` // what each of them may name in its certificates
+		ClientCRL   string            `yaml:"client_crl" bound:"file"`         // PEM, a list of each authority; read again when it changes
+		CRLStale    string            `yaml:"crl_stale" bound:"stale"`         // serve or refuse clients of an authority whose list is past its Next Update
+		RequireEKU  bool              `yaml:"require_eku"`                     // demand Extended Key Usage clientAuth of clients
+		OldSuites   bool              `yaml:"old_suites"`                      // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
+		Principals  []authn.Mapping   `yaml:"principals" bound:"principals"`   // for certificates without a keyreeve URI
 	} `yaml:"tls"`
 
 	HSM struct {
@@ -102,8 +104,15 @@ type Config struct {
 
 	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
 
-	dev *hsm.Config // the token of serve --dev
+	dev  *hsm.Config // the token of serve --dev
+	file string      // that it was read from; "": none
 }
+
+// The values of tls.crl_stale.
+const (
+	staleServe  = "serve"
+	staleRefuse = "refuse"
+)
 
 // Defaults are the settings of an empty file.
 func Defaults() Config {
@@ -112,6 +121,7 @@ func Defaults() Config {
 	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = hsm.DefaultSessions, 4096, 8192, time.Minute
 	c.HSM.MaxTenants = 1000
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
+	c.TLS.CRLStale = staleServe
 	c.Limits.Connections, c.Limits.PerPeer = 10_000, 256
 	c.Limits.PerPrincipal, c.Limits.PerTenant, c.Limits.Waiting, c.Limits.WaitingPerNet = 2000, 7500, 2000, 500
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
@@ -130,6 +140,7 @@ func (c *Config) quota() core.Quota {
 // LoadConfig reads a file strictly.
 func LoadConfig(path string) (Config, error) {
 	c := Defaults()
+	c.file = path
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return c, fmt.Errorf("the configuration cannot be read: %w", err)

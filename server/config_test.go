@@ -34,6 +34,9 @@ func TestSampleIsTheDefaults(t *testing.T) {
 		if len(c.TLS.Principals) == 0 {
 			c.TLS.Principals = nil
 		}
+		if len(c.TLS.Authorities) == 0 {
+			c.TLS.Authorities = nil
+		}
 		if len(c.Compat) == 0 {
 			c.Compat = nil
 		}
@@ -75,6 +78,7 @@ func TestBadConfigurations(t *testing.T) {
 		"keys: {forbid_classes: [Q]}":         {"forbid_classes"},
 		"compat: {a: [Nonsense]}":             {"Nonsense"},
 		"tls: {principals: [{name: a}]}":      {"principals[0]"},
+		"tls: {crl_stale: maybe}":             {"tls.crl_stale"},
 		"limits: {connections: 0, read: -1s}": {"limits.connections", "limits.read"},
 		"quotas: {objects: -1, tenant_requests: -5}": {"quotas.objects", "quotas.tenant_requests"},
 		"dir: a\ndir: b":      {"dir"},

@@ -9,6 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/server/authn"
 )
 
 // Dev makes, in an empty folder, all that a server needs - a SoftHSM2 token, a
@@ -43,6 +44,11 @@ func Dev(dir, kmip, https string) (Config, error) {
 	c.Node, c.KMIP, c.HTTPS, c.dev = "dev", kmip, https, &token
 	c.TLS.Certificate, c.TLS.Key = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem")
 	c.TLS.ClientCA, c.TLS.ClientCRL = filepath.Join(dir, "certs", "ca.pem"), filepath.Join(dir, "certs", "crl.pem")
+	own, err := certs.Fingerprint(dir)
+	if err != nil {
+		return c, err
+	}
+	c.TLS.Authorities = []authn.Authority{{Fingerprint: own, Tenants: []string{"*"}, Groups: []string{"*"}, Roles: []string{"*"}}}
 	c.Store.URL = "sqlite:" + filepath.Join(dir, "keyreeve.db")
 	if url := os.Getenv("KEYREEVE_DEV_STORE"); url != "" {
 		c.Store.URL = url // another database for tests
@@ -65,7 +71,7 @@ func devCerts(dir string) error {
 		if _, err := os.Stat(filepath.Join(dir, "certs", name+".pem")); err == nil {
 			continue
 		}
-		if err := certs.Issue(dir, certs.Request{Name: name, Tenant: "default", Groups: []string{"dev"}}); err != nil {
+		if err := certs.Issue(dir, certs.Request{Name: name, Tenant: "default", Groups: []string{"dev"}, Roles: []string{"monitor"}}); err != nil {
 			return err
 		}
 	}

@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/store"
 )
 
@@ -177,20 +176,22 @@ func doctorToken(ctx context.Context, cfg Config, say func(string, error, string
 const soon = 30 * 24 * time.Hour
 
 func doctorTLS(cfg Config, say func(string, error, string)) {
-	auth, err := cfg.authenticator(nil)
-	if err == nil {
-		_, err = cfg.serverTLS(auth)
+	auth, err := authn.New(cfg.authnSettings(), nil)
+	if err != nil {
+		say("tls", err, "")
+		return
 	}
-	note := ""
-	if b, rerr := os.ReadFile(cfg.TLS.Certificate); rerr == nil && err == nil {
-		if block, _ := pem.Decode(b); block != nil {
-			if c, perr := x509.ParseCertificate(block.Bytes); perr == nil {
-				note = "server certificate until " + c.NotAfter.Format(time.DateOnly)
-				if time.Until(c.NotAfter) < soon {
-					err = fmt.Errorf("the server certificate ends on %s; renew tls.certificate", c.NotAfter.Format(time.DateOnly))
-				}
-			}
-		}
+	pair, err := cfg.keyPair()
+	if err != nil {
+		say("tls", err, "")
+		return
 	}
-	say("tls", err, note)
+	end := pair.Leaf.NotAfter.Format(time.DateOnly)
+	if time.Until(pair.Leaf.NotAfter) < soon {
+		err = fmt.Errorf("the server certificate ends on %s; renew tls.certificate", end)
+	}
+	say("tls", err, "server certificate until "+end)
+	for _, n := range auth.Health(time.Now(), soon).Notes {
+		say("tls", nil, "note: "+n)
+	}
 }

@@ -76,7 +76,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 			defer c.Close()
 			_, err = kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
 		}
-		if err == nil || kmiptest.Reason(err) != 0 {
+		if r := kmiptest.Reason(err); err == nil || (r != 0 && r != core.ReasonAuthenticationNotSuccessful) {
 			t.Errorf("%s got in: %v", what, err)
 		}
 	}
@@ -88,6 +88,9 @@ func TestWhoMayNotEnter(t *testing.T) {
 		rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, Timeout: 5 * time.Second}
 		if res, err := rest.Get("https://" + s.HTTPS + "/v1/health"); err == nil {
 			res.Body.Close()
+			if what == "nobody" && res.StatusCode == http.StatusUnauthorized {
+				continue // TLS lets in who has no certificate, for health without details
+			}
 			t.Errorf("%s got into the REST door: %s", what, res.Status)
 		}
 	}

@@ -3,16 +3,16 @@ package server
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
+	"strings"
 
+	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/authn"
 )
 
 // Records of what decides who may do what: the settings that a server starts
@@ -25,23 +25,34 @@ const maxTrusted = 200
 // description by fingerprint.
 type trust map[string]string
 
+// What a certificate is trusted as.
+const (
+	clientAuthority   = "client authority"
+	serverCertificate = "server certificate"
+)
+
+// keep puts what was trusted as before into t, because the new cannot be used.
+func (t trust) keep(before trust, what string) {
+	maps.DeleteFunc(t, func(key, _ string) bool { return strings.HasPrefix(key, what) })
+	for key, text := range before {
+		if strings.HasPrefix(key, what) {
+			t[key] = text
+		}
+	}
+}
+
 // trustOf reads both files. One that cannot be read has no entries; who uses it
 // says why.
 func (c *Config) trustOf() trust {
 	t := trust{}
-	for what, path := range map[string]string{"client authority": c.TLS.ClientCA, "server certificate": c.TLS.Certificate} {
-		b, err := os.ReadFile(path)
+	for what, path := range map[string]string{clientAuthority: c.TLS.ClientCA, serverCertificate: c.TLS.Certificate} {
+		certs, err := pemfile.Certificates(path)
 		if err != nil {
 			continue
 		}
-		for block, rest := pem.Decode(b); block != nil && len(t) < maxTrusted; block, rest = pem.Decode(rest) {
-			cert, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				continue
-			}
-			sum := sha256.Sum256(block.Bytes)
-			fp := hex.EncodeToString(sum[:])
-			t[what+fp] = fmt.Sprintf("%s %s, serial %s, sha256 %s, until %s", what, cert.Subject, cert.SerialNumber.Text(16), fp, cert.NotAfter.UTC().Format("2006-01-02"))
+		for _, cert := range certs[:min(len(certs), maxTrusted)] {
+			fp := fmt.Sprintf("%x", sha256.Sum256(cert.Raw))
+			t[what+fp] = fmt.Sprintf("%s %s, serial %s, sha256 %s, until %s", what, authn.NameText(cert.RawSubject), cert.SerialNumber.Text(16), fp, cert.NotAfter.UTC().Format("2006-01-02"))
 		}
 	}
 	return t
@@ -74,20 +85,42 @@ func (s *Server) recordTrust(ctx context.Context, now trust, how string) error {
 	return errors.Join(errs...)
 }
 
-// reloadTrust takes certificates and authorities anew, and records what changed
-// before anybody can use it. A file that cannot be used leaves the old in force,
-// and there is a record of that.
+// reloadTrust takes authorities, what they may name, revocation lists and the
+// server's certificate again, and records what changed before anybody can use it.
+// What cannot be used leaves the old in force, and there is a record of that.
 func (s *Server) reloadTrust(ctx context.Context) error {
 	now := s.cfg.trustOf()
 	s.trustMu.Lock()
 	defer s.trustMu.Unlock()
-	if _, err := s.cfg.serverTLS(s.auth); err != nil {
-		return errors.Join(err, s.refused(ctx, "Load Certificates", err))
+	if _, err := s.cfg.serverTLS(); err != nil {
+		now.keep(s.trusted, serverCertificate)
+		if rerr := s.refused(ctx, "Load Certificates", err); rerr != nil {
+			return errors.Join(err, rerr)
+		}
 	}
-	if err := s.recordTrust(ctx, now, "by a reload"); err != nil {
-		return err
+	recorded := false
+	err := s.reloadAuthn(func(c authn.Changes) error {
+		recorded = true
+		return errors.Join(s.recordTrust(ctx, now, "by a reload"), s.recordGrants(ctx, c))
+	})
+	if err != nil {
+		err = errors.Join(err, s.refused(ctx, "Load Certificates", err))
 	}
-	return s.tls.reload()
+	if !recorded {
+		now.keep(s.trusted, clientAuthority) // they are the same, or cannot be used
+		if rerr := s.recordTrust(ctx, now, "by a reload"); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+	}
+	return errors.Join(err, s.tls.reload())
+}
+
+// recordGrants records that tls.authorities or tls.principals have changed.
+func (s *Server) recordGrants(ctx context.Context, c authn.Changes) error {
+	if !c.Grants {
+		return nil
+	}
+	return s.engine.RecordEvent(ctx, core.Record{Operation: "Load Client Authorities", Outcome: core.Allowed, Detail: "tls.authorities or tls.principals changed" + askedBy(ctx)})
 }
 
 // refused records that something was not loaded.

@@ -43,7 +43,7 @@ dir: %s
 node: second
 kmip: 127.0.0.1:0
 https: 127.0.0.1:0
-tls: {certificate: %[2]s/server.pem, key: %[2]s/server-key.pem, client_ca: %[2]s/ca.pem}
+tls: {certificate: %[2]s/server.pem, key: %[2]s/server-key.pem, client_ca: %[2]s/ca.pem, authorities: [{file: %[2]s/ca.pem, tenants: ["*"], groups: ["*"], roles: ["*"]}]}
 hsm: {module: %s, token: keyreeve, pin_file: %s/pin}
 store: {url_file: %s}
 `, dir, first.Certs, module, first.Dir, file("url", url)))

@@ -8,7 +8,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
@@ -34,6 +33,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 	"github.com/keyreeve/keyreeve/server/metrics"
@@ -71,6 +71,7 @@ type Server struct {
 	trusted trust // as recorded last
 
 	stale atomic.Bool // the last Reload could not use what it read
+	ready readiness
 }
 
 // formats joins what the two packages know of key material.
@@ -150,17 +151,19 @@ func (s *Server) policyChanges(ctx context.Context, old, next string) error {
 	return s.engine.RecordEvent(ctx, core.Record{Operation: "Load Policy", Outcome: core.Allowed, PolicyHash: next, Detail: detail + askedBy(ctx)})
 }
 
+// recordTime bounds how long a record of what the server did itself may take.
+const recordTime = 10 * time.Second
+
 // listLoaded records and logs what became of the revocation list's file.
 func (s *Server) listLoaded(revoked int, err error) {
 	r := core.Record{Operation: "Load Revocation List", Outcome: core.Allowed, Detail: fmt.Sprintf("%d certificates are revoked", revoked)}
-	if err != nil && s.auth == nil {
-		return // the start ends with it
-	}
 	if err != nil {
 		s.log.Error("tls.client_crl", "error", err)
 		r.Outcome, r.Detail = core.Failed, "the old list stays in force: "+err.Error()
 	}
-	if rerr := s.engine.RecordEvent(context.Background(), r); rerr != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), recordTime)
+	defer cancel()
+	if rerr := s.engine.RecordEvent(ctx, r); rerr != nil {
 		s.log.Error("audit", "operation", r.Operation, "error", rerr)
 	}
 }
@@ -194,7 +197,7 @@ func readPolicy(path string) (string, error) {
 }
 
 func (s *Server) openEngine(ctx context.Context) error {
-	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) })
+	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) }, func() int { return s.auth.Health(time.Now(), soon).Stale })
 	memory := s.cfg.memory()
 	m.WatchMemory(func() (used, waiting, refused int64) { u := memory.Usage(); return u.Used, u.Waiting, u.Refusals })
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
@@ -212,8 +215,8 @@ func (s *Server) openEngine(ctx context.Context) error {
 	}
 	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
-	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Metrics: m.Handler()})
-	s.https.ErrorLog = log.New(handshakes{s}, "", 0)
+	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Ready: s.isReady, Metrics: m.Handler()})
+	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return nil
 }
 
@@ -251,10 +254,9 @@ func (c *Config) limits() kmipd.Limits {
 // lazyAuth hands on to the authenticator, which is made after the engine.
 type lazyAuth struct{ *Server }
 
-func (l lazyAuth) Principal(t *tls.ConnectionState) (*core.Principal, error) {
-	return l.auth.Principal(t)
+func (l lazyAuth) Identify(t *tls.ConnectionState) func() (*core.Principal, error) {
+	return l.auth.Identify(t)
 }
-func (l lazyAuth) Revoked(c *x509.Certificate) bool { return l.auth.Revoked(c) }
 
 // loadTenants loads the keys of every tenant there is, and makes those of the
 // tenant default if it has none.
@@ -292,7 +294,7 @@ func (s *Server) notes() (out []string) {
 
 func (s *Server) openDoors(ctx context.Context) error {
 	var err error
-	if s.auth, err = s.cfg.authenticator(s.listLoaded); err != nil {
+	if s.auth, err = authn.New(s.cfg.authnSettings(), s.listLoaded); err != nil {
 		return err
 	}
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
@@ -300,7 +302,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config()
+	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config(tls.RequireAndVerifyClientCert)
 	s.kmip.Limits = s.cfg.limits()
 	s.kmip.Compat = s.cfg.compat()
 	kl, err := net.Listen("tcp", s.cfg.KMIP)
@@ -315,8 +317,9 @@ func (s *Server) openDoors(ctx context.Context) error {
 			return fmt.Errorf("the REST door cannot be opened; see https (--http): %w", err)
 		}
 		s.HTTPSAddr = hl.Addr().String()
-		s.https.TLSConfig = s.tls.config("http/1.1")
-		s.goServe(func() error { return s.https.ServeTLS(httpd.Bounded(hl, s.cfg.slots()), "", "") }, http.ErrServerClosed)
+		// Health without details is for everybody: httpd demands the certificate.
+		shaken := handshake.Listen(httpd.Bounded(hl, s.cfg.slots()), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
+		s.goServe(func() error { return s.https.Serve(shaken) }, http.ErrServerClosed)
 	}
 	if err := s.recordStart(ctx); err != nil {
 		return err
@@ -325,6 +328,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 		return err
 	}
 	s.wg.Go(func() { s.housekeep(run) })
+	s.wg.Go(func() { s.auth.Watch(run) })
 	return nil
 }
 
@@ -371,37 +375,40 @@ func (s *Server) recordLogins() {
 	}
 }
 
-// handshakes hears of TLS handshakes that failed at the REST door, of which
-// net/http tells nobody but its log.
-type handshakes struct{ *Server }
+// restLog takes what net/http has to say into the log.
+type restLog struct{ *slog.Logger }
 
-const handshakeFailed = "http: TLS handshake error from "
-
-func (h handshakes) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	h.log.Info("rest", "said", text)
-	if from, why, ok := strings.Cut(strings.TrimPrefix(text, handshakeFailed), ": "); ok && strings.HasPrefix(text, handshakeFailed) {
-		host, _, _ := net.SplitHostPort(from)
-		if err := h.engine.RecordLogin(context.Background(), core.Record{Door: core.DoorREST, Address: host, Detail: "TLS: " + why}); err != nil {
-			h.log.Error("audit", "operation", "Login", "error", err)
-		}
-	}
+func (l restLog) Write(line []byte) (int, error) {
+	l.Info("rest", "said", strings.TrimSpace(string(line)))
 	return len(line), nil
+}
+
+// restShook records a TLS handshake that failed at the REST door.
+func (s *Server) restShook(c net.Conn, err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return // dropped in a flood, which is not recorded one by one
+	}
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	s.log.Info("rest", "peer", host, "handshake", err)
+	if err := s.engine.RecordLogin(context.Background(), handshake.Failed(core.DoorREST, host, err)); err != nil {
+		s.log.Error("audit", "operation", "Login", "error", err)
+	}
 }
 
 // Failed tells when a door has ended by itself.
 func (s *Server) Failed() <-chan error { return s.fail }
 
-// Reload reads policy, revocation list and certificates anew, and the PIN if the
-// token refused the last; what cannot be used leaves the old in force. Of policy
-// and list there is a record either way.
+// Reload reads policy, client authorities and what they may name, revocation
+// lists and the server's certificate again, and the PIN if the token refused the
+// last; what cannot be used leaves the old in force. Of policy, authorities and
+// lists there is a record.
 func (s *Server) Reload(ctx context.Context) error {
 	err := s.policy.Reload(ctx)
 	if err != nil {
 		r := core.Record{Operation: "Load Policy", Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
 	}
-	err = errors.Join(err, s.auth.Reload(), s.reloadTrust(ctx), s.retryPIN(ctx))
+	err = errors.Join(err, s.reloadTrust(ctx), s.retryPIN(ctx))
 	s.stale.Store(err != nil)
 	if err != nil {
 		s.log.Error("reload", "error", err)
@@ -440,8 +447,10 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 // health asks every hand.
-func (s *Server) health(r *http.Request) httpd.Health {
-	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+func (s *Server) health(r *http.Request) httpd.Health { return s.healthNow(r.Context()) }
+
+func (s *Server) healthNow(ctx context.Context) httpd.Health {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	h := s.token.Health(ctx)
 	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Problem: h.Problem, Notes: slices.Concat(h.Refusals, s.notes())}}}
@@ -460,8 +469,10 @@ func (s *Server) health(r *http.Request) httpd.Health {
 		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
 		out.Parts["policy"] = p
 	}
+	out.Parts["tls"] = s.tlsHealth(time.Now())
 	for _, p := range out.Parts {
 		out.Ready = out.Ready && p.Ready
+		out.Degraded = out.Degraded || p.Degraded || !p.Ready
 	}
 	return out
 }

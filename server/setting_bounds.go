@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -25,17 +24,19 @@ import (
 // settingRules check what is no number. Each gets the value of one setting and
 // is not asked about an empty one: whether that may be is for check to say.
 var settingRules = map[string]func(reflect.Value) error{
-	"text":       func(v reflect.Value) error { return plainText(v.String(), 256) },
-	"file":       func(v reflect.Value) error { return plainText(v.String(), 4096) },
-	"secret":     func(v reflect.Value) error { return secretFile(v.String()) },
-	"address":    func(v reflect.Value) error { return hostPort(v.String()) },
-	"url":        func(v reflect.Value) error { return plainText(v.String(), 4096) },
-	"label":      func(v reflect.Value) error { return plainText(v.String(), 32) },
-	"serial":     func(v reflect.Value) error { return plainText(v.String(), 16) },
-	"variable":   func(v reflect.Value) error { return variable(v.String()) },
-	"classes":    func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
-	"principals": func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
-	"compat":     func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
+	"text":        func(v reflect.Value) error { return plainText(v.String(), 256) },
+	"file":        func(v reflect.Value) error { return plainText(v.String(), 4096) },
+	"secret":      func(v reflect.Value) error { return secretFile(v.String()) },
+	"address":     func(v reflect.Value) error { return hostPort(v.String()) },
+	"url":         func(v reflect.Value) error { return plainText(v.String(), 4096) },
+	"label":       func(v reflect.Value) error { return plainText(v.String(), 32) },
+	"serial":      func(v reflect.Value) error { return plainText(v.String(), 16) },
+	"variable":    func(v reflect.Value) error { return variable(v.String()) },
+	"classes":     func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
+	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
+	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
+	"stale":       func(v reflect.Value) error { return stale(v.String()) },
+	"compat":      func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
 }
 
 // checkBounds lists the settings that are out of their bounds.
@@ -191,17 +192,36 @@ func principals(all []authn.Mapping) error {
 		return fmt.Errorf("has %d entries and may have %d", len(all), maxListed)
 	}
 	for i, m := range all {
-		if m.Tenant == "" || m.Name == "" || (m.Fingerprint == "" && m.SAN == "" && (m.Issuer == "" || m.Subject == "")) {
-			return fmt.Errorf("[%d] needs tenant, name and one of fingerprint, san, or issuer with subject", i)
+		if err := m.Check(); err != nil {
+			return fmt.Errorf("[%d]: %w", i, err)
 		}
-		if sum, err := hex.DecodeString(strings.ReplaceAll(m.Fingerprint, ":", "")); m.Fingerprint != "" && (err != nil || len(sum) != 32) {
-			return fmt.Errorf("[%d].fingerprint must be a SHA-256 in 64 hex digits, not %q: it would match no certificate", i, m.Fingerprint)
-		}
-		for _, s := range append([]string{m.Tenant, m.Name, m.SAN, m.Issuer, m.Subject}, append(m.Groups, m.Roles...)...) {
-			if err := plainText(s, 1024); err != nil {
+		for _, s := range []string{m.SAN, m.Issuer, m.Subject, m.Authority} {
+			if err := plainText(s, 4096); err != nil {
 				return fmt.Errorf("[%d]: %q %w", i, s, err)
 			}
 		}
+	}
+	return nil
+}
+
+func authorities(all []authn.Authority) error {
+	if len(all) > maxListed {
+		return fmt.Errorf("has %d entries and may have %d", len(all), maxListed)
+	}
+	for i, a := range all {
+		if err := a.Check(); err != nil {
+			return fmt.Errorf("[%d]%w", i, err)
+		}
+		if err := plainText(a.File, 4096); err != nil {
+			return fmt.Errorf("[%d].file %w", i, err)
+		}
+	}
+	return nil
+}
+
+func stale(s string) error {
+	if s != staleServe && s != staleRefuse {
+		return fmt.Errorf("must be %s or %s, not %q", staleServe, staleRefuse, s)
 	}
 	return nil
 }

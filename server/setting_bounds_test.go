@@ -62,6 +62,9 @@ func outOfBounds(v reflect.Value) []reflect.Value {
 	case []authn.Mapping:
 		return []reflect.Value{reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n"}}), reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n", Fingerprint: "9f86d0"}}),
 			reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n\x00", SAN: "x"}})}
+	case []authn.Authority:
+		return []reflect.Value{reflect.ValueOf([]authn.Authority{{}}), reflect.ValueOf([]authn.Authority{{Fingerprint: "9f86d0"}}), reflect.ValueOf([]authn.Authority{{File: "a\x00"}}),
+			reflect.ValueOf([]authn.Authority{{File: "x", Tenants: []string{"a b"}}})}
 	case map[string][]string:
 		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
 	}
@@ -140,12 +143,9 @@ func partsOf(c *Config) string {
 	policy, tests, err := c.loadPolicy()
 	p.policy = policy + tests + fmt.Sprint(err)
 	p.compat = fmt.Sprint(c.compat())
-	auth, err := c.authenticator(nil)
-	p.auth = fmt.Sprint(err)
-	if err == nil {
-		p.auth = fmt.Sprintf("%+v", auth.Options)
-	}
-	t, err := c.serverTLS(auth)
+	_, err = authn.New(c.authnSettings(), nil)
+	p.auth = fmt.Sprintf("%+v, %v", c.authnSettings(), err)
+	t, err := c.serverTLS()
 	p.tls = fmt.Sprint(err)
 	if err == nil {
 		p.tls = fmt.Sprint(t.CipherSuites)
@@ -183,12 +183,17 @@ func TestEverySettingIsRead(t *testing.T) {
 			v.SetInt(v.Int() + 1_000_000)
 		case reflect.String:
 			v.SetString("/no/such/thing")
+			if path == "tls.crl_stale" {
+				v.SetString(staleRefuse)
+			}
 		default:
 			switch v.Interface().(type) {
 			case []string:
 				v.Set(reflect.ValueOf([]string{"N"}))
 			case []authn.Mapping:
 				v.Set(reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n", SAN: "x"}}))
+			case []authn.Authority:
+				v.Set(reflect.ValueOf([]authn.Authority{{File: c.TLS.ClientCA}}))
 			case map[string][]string:
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
 			default:
@@ -207,7 +212,7 @@ func TestEverySettingIsRead(t *testing.T) {
 // in its package.
 func TestPartsUseTheirOptions(t *testing.T) {
 	for dir, options := range map[string]reflect.Type{
-		"../hsm": reflect.TypeFor[hsm.Config](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../core/engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Options](),
+		"../hsm": reflect.TypeFor[hsm.Config](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../core/engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Settings](),
 	} {
 		used := map[string]bool{}
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))

@@ -57,7 +57,7 @@ func installed(t *testing.T) (dir string, fresh func(*testing.T) settings) {
 			t.Fatal(err)
 		}
 		return settings{"dir": s.Dir, "kmip": "127.0.0.1:0", "https": "127.0.0.1:0",
-			"tls":    map[string]any{"certificate": in("certs/server.pem"), "key": in("certs/server-key.pem"), "client_ca": in("certs/ca.pem")},
+			"tls":    map[string]any{"certificate": in("certs/server.pem"), "key": in("certs/server-key.pem"), "client_ca": in("certs/ca.pem"), "authorities": []any{map[string]any{"file": in("certs/ca.pem"), "tenants": []string{"*"}, "groups": []string{"*"}, "roles": []string{"*"}}}},
 			"hsm":    map[string]any{"module": module, "token": "keyreeve", "pin_file": in("pin")},
 			"store":  map[string]any{"url": "sqlite:" + write(t, filepath.Join(t.TempDir(), "keyreeve.db"), string(b))},
 			"policy": map[string]any{},

@@ -3,17 +3,18 @@ package server
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
+	"encoding/pem"
 	"fmt"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
-// doorTLS is what both doors shake hands with. Its files are read anew by
+// doorTLS is what both doors shake hands with. Its files are read again by
 // reload, for the connections that come after. Safe for concurrent use.
 type doorTLS struct {
 	cfg  *Config
@@ -26,82 +27,160 @@ func newDoorTLS(cfg *Config, auth *authn.Authenticator) (*doorTLS, error) {
 	return d, d.reload()
 }
 
+// reload takes the client authorities of auth, and the server's certificate if
+// it can be used.
 func (d *doorTLS) reload() error {
-	t, err := d.cfg.serverTLS(d.auth)
-	if err == nil {
-		d.now.Store(t)
+	t, err := d.cfg.serverTLS()
+	if err != nil {
+		now := d.now.Load()
+		if now == nil {
+			return err
+		}
+		t = now.Clone()
 	}
+	t.ClientCAs = d.auth.Pool()
+	d.now.Store(t)
 	return err
 }
 
-// config is a door's own, with the protocols that it speaks. It lends its keys
-// for session tickets to whatever is in force at a handshake, so that sessions
-// are resumed across a reload.
-func (d *doorTLS) config(protos ...string) *tls.Config {
+// certificate is the server's.
+func (d *doorTLS) certificate() *x509.Certificate { return d.now.Load().Certificates[0].Leaf }
+
+// config is a door's own, with the protocols that it speaks and what it demands
+// of clients. It lends its keys for session tickets to whatever is in force at a
+// handshake, so that sessions are resumed across a reload. Who a client is, is
+// decided after the handshake, for a resumed session as for a new one.
+func (d *doorTLS) config(clients tls.ClientAuthType, protos ...string) *tls.Config {
 	t := d.now.Load().Clone()
-	t.NextProtos = protos
+	t.NextProtos, t.ClientAuth = protos, clients
 	t.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		now := d.now.Load()
-		if len(protos) > 0 {
-			now = now.Clone()
-			now.NextProtos = protos
-		}
+		now := d.now.Load().Clone()
+		now.NextProtos, now.ClientAuth = protos, clients
 		return now, nil
 	}
 	return t
 }
 
-// authenticator tells who clients are; loaded hears of revocation lists.
-func (c *Config) authenticator(loaded func(int, error)) (*authn.Authenticator, error) {
-	a, err := authn.New(authn.Options{Mappings: c.TLS.Principals, CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RequireEKU: c.TLS.RequireEKU, Loaded: loaded})
-	if err != nil {
-		return nil, fmt.Errorf("the revocation list cannot be used; see tls.client_crl: %w", err)
+// authnSettings is what decides who clients are.
+func (c *Config) authnSettings() authn.Settings {
+	return authn.Settings{ClientCA: c.TLS.ClientCA, Authorities: c.TLS.Authorities, Mappings: c.TLS.Principals, RequireEKU: c.TLS.RequireEKU,
+		CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RefuseStale: c.TLS.CRLStale == staleRefuse}
+}
+
+// reloadAuthn reads the configuration file again and takes from it what decides
+// who clients are. Other settings need a new start. announce is called before
+// authorities change.
+func (s *Server) reloadAuthn(announce func(authn.Changes) error) error {
+	cfg := s.cfg
+	if s.cfg.file != "" {
+		var err error
+		if cfg, err = LoadConfig(s.cfg.file); err != nil {
+			return fmt.Errorf("the configuration is not taken: %w", err)
+		}
 	}
-	return a, nil
+	err := s.auth.Reload(cfg.authnSettings(), announce)
+	if err != nil {
+		return fmt.Errorf("who clients are could not be read again: %w", err)
+	}
+	return nil
+}
+
+// tlsHealth tells about certificates and revocation lists. Without a server
+// certificate that is valid no client connects, so the server is not ready.
+func (s *Server) tlsHealth(now time.Time) httpd.Part {
+	h := s.auth.Health(now, soon)
+	p := httpd.Part{Ready: true, Problem: h.Problem, Notes: h.Notes}
+	if err := valid(s.tls.certificate(), now); err != nil {
+		p.Ready, p.Problem = false, err.Error()
+	} else if end := s.tls.certificate().NotAfter; end.Sub(now) < soon {
+		p.Notes = append(p.Notes, fmt.Sprintf("the server certificate ends on %s; renew tls.certificate", end.Format(time.DateOnly)))
+	}
+	p.Degraded = p.Problem != "" || len(p.Notes) > 0
+	return p
 }
 
 // valid refuses a server certificate that no client would take: it would look
 // as if every client were misconfigured.
 func valid(c *x509.Certificate, now time.Time) error {
 	if now.After(c.NotAfter) {
-		return fmt.Errorf("the server's certificate has ended on %s; renew tls.certificate", c.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("the server's certificate %s has ended on %s; renew tls.certificate", authn.NameText(c.RawSubject), c.NotAfter.Format(time.RFC3339))
 	}
 	if now.Before(c.NotBefore) {
-		return fmt.Errorf("the server's certificate is not valid before %s; see tls.certificate and this machine's clock", c.NotBefore.Format(time.RFC3339))
+		return fmt.Errorf("the server's certificate %s is not valid before %s; see tls.certificate and this machine's clock", authn.NameText(c.RawSubject), c.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }
 
-// serverTLS demands a client certificate of the given authorities. No name or
-// protocol extension is needed; tickets resume sessions with their certificates.
-func (c *Config) serverTLS(auth *authn.Authenticator) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+// keyPair reads the server's certificate with its chain, and its key. Each file
+// is read whole or not at all.
+func (c *Config) keyPair() (tls.Certificate, error) {
+	chain, err := pemfile.Certificates(c.TLS.Certificate)
 	if err != nil {
-		return nil, fmt.Errorf("the server's certificate cannot be used; see tls.certificate and tls.key: %w", err)
+		return tls.Certificate{}, fmt.Errorf("tls.certificate cannot be used: %w", err)
 	}
-	if err := valid(pair.Leaf, time.Now()); err != nil {
+	var text []byte
+	for _, cert := range chain {
+		if err := valid(cert, time.Now()); err != nil {
+			return tls.Certificate{}, err
+		}
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	key, err := readKey(c.TLS.Key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls.key cannot be used: %w", err)
+	}
+	defer clear(key)
+	pair, err := tls.X509KeyPair(text, key)
+	if err != nil {
+		return pair, fmt.Errorf("the server's certificate cannot be used; see tls.certificate and tls.key: %w", err)
+	}
+	return pair, nil
+}
+
+// readKey reads a file with one private key. OpenSSL writes the curve's name
+// before it.
+func readKey(path string) ([]byte, error) {
+	blocks, err := pemfile.Read(path, "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "EC PARAMETERS")
+	if err != nil {
 		return nil, err
 	}
-	pem, err := os.ReadFile(c.TLS.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("the clients' authority cannot be read; see tls.client_ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.client_ca: %s holds no certificate", c.TLS.ClientCA)
-	}
-	t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
-	// A resumed session is not verified anew by TLS itself.
-	t.VerifyConnection = func(state tls.ConnectionState) error {
-		if len(state.PeerCertificates) > 0 && auth.Revoked(state.PeerCertificates[0]) {
-			return errors.New("the client certificate has been revoked")
+	var key *pem.Block
+	for _, b := range blocks {
+		defer clear(b.Bytes)
+		if b.Type == "EC PARAMETERS" {
+			continue
 		}
-		return nil
+		if key != nil {
+			return nil, fmt.Errorf("%s: line %d: a second private key", path, b.Line)
+		}
+		key = &pem.Block{Type: b.Type, Bytes: b.Bytes}
 	}
+	if key == nil {
+		return nil, fmt.Errorf("%s holds no private key", path)
+	}
+	return pem.EncodeToMemory(key), nil
+}
+
+// serverTLS is a configuration without client authorities. No name or protocol
+// extension is needed; tickets resume sessions with their certificates.
+func (c *Config) serverTLS() (*tls.Config, error) {
+	pair, err := c.keyPair()
+	if err != nil {
+		return nil, err
+	}
+	t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, CipherSuites: modernSuites}
 	if c.TLS.OldSuites {
 		t.CipherSuites = oldSuites()
 	}
 	return t, nil
+}
+
+// modernSuites are those of TLS 1.2 with forward secrecy and authenticated
+// encryption. The suites of TLS 1.3 are not a choice in Go.
+var modernSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
 // oldSuites are those of TLS 1.2 that Go has, with CBC and RSA key exchange, but

@@ -3,10 +3,8 @@ package main
 import (
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
@@ -171,12 +170,8 @@ func (c *simulateCmd) Run() error {
 // identity takes tenant, groups and roles from the principal's certificate.
 func identity(dir, as string, q url.Values) {
 	name := as[strings.LastIndex(as, "/")+1:]
-	b, err := os.ReadFile(filepath.Join(dir, "certs", filepath.Base(name)+".pem"))
+	block, err := pemfile.One(filepath.Join(dir, "certs", filepath.Base(name)+".pem"), "CERTIFICATE")
 	if err != nil {
-		return
-	}
-	block, _ := pem.Decode(b)
-	if block == nil {
 		return
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
@@ -216,10 +211,21 @@ func (c *healthCmd) Run() error {
 	slices.Sort(names)
 	for _, n := range names {
 		p := out.Parts[n]
-		fmt.Printf("%-7s %s %s\n", n, map[bool]string{true: "ok", false: "PROBLEM"}[p.Ready], strings.Join(append(p.Notes, p.Problem), " "))
+		fmt.Printf("%-7s %s %s\n", n, condition(p), strings.Join(append(p.Notes, p.Problem), " "))
 	}
 	if !out.Ready {
 		return fmt.Errorf("the server is not ready")
 	}
 	return nil
+}
+
+// condition is a part's state in a word.
+func condition(p httpd.Part) string {
+	switch {
+	case !p.Ready:
+		return "PROBLEM"
+	case p.Degraded:
+		return "degraded"
+	}
+	return "ok"
 }

@@ -18,7 +18,7 @@ type certIssueCmd struct {
 	Name   string        `help:"Name of the principal." required:""`
 	Tenant string        `help:"Its tenant." default:"default"`
 	Group  []string      `help:"A group it belongs to; may be repeated."`
-	Role   []string      `help:"A role it has: admin or auditor; may be repeated."`
+	Role   []string      `help:"A role it has: admin, auditor or monitor; may be repeated."`
 	TTL    time.Duration `help:"How long it is valid." default:"8760h"`
 }
 

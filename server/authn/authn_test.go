@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,15 +10,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,11 +28,13 @@ import (
 
 // ca is an authority of a test.
 type ca struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	last int64
+	t           testing.TB
+	cert        *x509.Certificate
+	key         *ecdsa.PrivateKey
+	last, lists int64
 }
+
+var serials atomic.Int64
 
 func newCA(t testing.TB, name string, parent *ca) *ca {
 	t.Helper()
@@ -41,7 +43,7 @@ func newCA(t testing.TB, name string, parent *ca) *ca {
 		t.Fatal(err)
 	}
 	c := &ca{t: t, key: key}
-	c.cert = &x509.Certificate{SerialNumber: big.NewInt(int64(len(name))), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	c.cert = &x509.Certificate{SerialNumber: big.NewInt(serials.Add(1)), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	if parent == nil {
 		parent = c
@@ -74,7 +76,8 @@ func (c *ca) leaf(change func(*x509.Certificate)) *x509.Certificate {
 
 func (c *ca) crl(change func(*x509.RevocationList), certs ...*x509.Certificate) []byte {
 	c.t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
+	c.lists++
+	list := &x509.RevocationList{Number: big.NewInt(c.lists), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
 	for _, cert := range certs {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: time.Now()})
 	}
@@ -99,29 +102,74 @@ func uri(s string) func(*x509.Certificate) {
 }
 
 func state(chain ...*x509.Certificate) *tls.ConnectionState {
-	return &tls.ConnectionState{PeerCertificates: chain[:1], VerifiedChains: [][]*x509.Certificate{chain}}
+	return &tls.ConnectionState{PeerCertificates: chain}
 }
 
-func authenticator(t testing.TB, o Options) *Authenticator {
+// bundle writes authorities into a file.
+func bundle(t testing.TB, cas ...*ca) string {
 	t.Helper()
-	a, err := New(o)
+	var text []byte
+	for _, c := range cas {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw})...)
+	}
+	return write(t, filepath.Join(t.TempDir(), "ca.pem"), text)
+}
+
+// write puts a file in the place of another at once.
+func write(t testing.TB, file string, text []byte) string {
+	t.Helper()
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// everything grants an authority all names.
+func everything(c *ca) Authority {
+	return Authority{Fingerprint: fingerprint(c.cert), Tenants: []string{"*"}, Groups: []string{"*"}, Roles: []string{"*"}}
+}
+
+// trusting are settings under which the given authorities may name everything.
+func trusting(t testing.TB, cas ...*ca) Settings {
+	s := Settings{ClientCA: bundle(t, cas...)}
+	for _, c := range cas {
+		s.Authorities = append(s.Authorities, everything(c))
+	}
+	return s
+}
+
+func authenticator(t testing.TB, s Settings) *Authenticator {
+	t.Helper()
+	a, err := New(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
+// who asks a who a connection is.
+func who(a *Authenticator, s *tls.ConnectionState) (*core.Principal, error) { return a.Identify(s)() }
+
 func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState) {
 	t.Helper()
-	if p, err := a.Principal(s); core.CodeOf(err) != core.AuthenticationNotSuccessful || p != nil {
+	if p, err := who(a, s); core.CodeOf(err) != core.AuthenticationNotSuccessful || p != nil {
 		t.Errorf("%s: %+v, %v; want AuthenticationNotSuccessful", what, p, err)
 	}
 }
 
 func TestPrincipalFromURI(t *testing.T) {
-	c, a := newCA(t, "ca", nil), authenticator(t, Options{})
+	c := newCA(t, "ca", nil)
+	a := authenticator(t, trusting(t, c))
 	leaf := c.leaf(uri("keyreeve://acme/dev-1?group=a&group=b&role=operator"))
-	p, err := a.Principal(state(leaf, c.cert))
+	p, err := who(a, state(leaf, c.cert))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +181,7 @@ func TestPrincipalFromURI(t *testing.T) {
 	for _, bad := range []string{"keyreeve://acme", "keyreeve://acme/", "keyreeve:///dev", "keyreeve:acme/dev", "keyreeve://acme/dev/more", "keyreeve://acme:1/dev", "keyreeve://u@acme/dev",
 		"keyreeve://acme/dev#f", "keyreeve://acme/dev?admin=1", "keyreeve://acme/dev?group=", "keyreeve://acme/dev?group=a%0ab", "keyreeve://acme/dev?group=a;role=b", "keyreeve://acme/dev?role=%zz",
 		"keyreeve://acme/de%00v", "keyreeve://acme/..", "keyreeve://acme/.dev", "keyreeve://acme/de%2Fv", "keyreeve://ac%2Fme/dev", "keyreeve://[::1]/dev", "keyreeve://acme/" + strings.Repeat("a", 65),
-		"keyreeve2://acme/dev", "https://acme/dev", "keyreeve://acme/d\u00e9v"} {
+		"keyreeve2://acme/dev", "keyreeve://acme/dev?group=" + strings.Repeat("a&group=", 65) + "a", "https://acme/dev", "keyreeve://acme/d\u00e9v"} {
 		u, err := url.Parse(bad)
 		if err != nil {
 			continue
@@ -144,20 +192,24 @@ func TestPrincipalFromURI(t *testing.T) {
 		refused(t, bad, a, state(&cert, c.cert))
 	}
 	refused(t, "two URIs", a, state(c.leaf(func(l *x509.Certificate) { uri("keyreeve://acme/a")(l); uri("keyreeve://acme/b")(l) }), c.cert))
-	if p, err := a.Principal(state(c.leaf(func(l *x509.Certificate) { uri("spiffe://x/y")(l); uri("keyreeve://acme/b")(l) }), c.cert)); err != nil || p.ID != "b" {
+	if p, err := who(a, state(c.leaf(func(l *x509.Certificate) { uri("spiffe://x/y")(l); uri("keyreeve://acme/b")(l) }), c.cert)); err != nil || p.ID != "b" {
 		t.Errorf("another URI beside: %+v, %v", p, err)
 	}
 }
 
 // A name in the subject names nobody, and nothing but a verified chain counts.
 func TestNobody(t *testing.T) {
-	c, a := newCA(t, "ca", nil), authenticator(t, Options{})
+	c := newCA(t, "ca", nil)
+	a := authenticator(t, trusting(t, c))
 	good := c.leaf(uri("keyreeve://acme/dev"))
 	refused(t, "a common name alone", a, state(c.leaf(func(l *x509.Certificate) { l.Subject.CommonName = "keyreeve://acme/dev" }), c.cert))
 	refused(t, "no common name", a, state(c.leaf(func(l *x509.Certificate) { l.Subject = pkix.Name{} }), c.cert))
 	refused(t, "a DNS name that looks like the URI", a, state(c.leaf(func(l *x509.Certificate) { l.DNSNames = []string{"acme"} }), c.cert))
 	refused(t, "no certificate", a, &tls.ConnectionState{})
-	refused(t, "a chain that nobody verified", a, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{good, c.cert}})
+	refused(t, "an authority that is not trusted", a, state(newCA(t, "ca", nil).leaf(uri("keyreeve://acme/dev")), c.cert))
+	if _, err := who(a, state(good)); err != nil {
+		t.Error(err)
+	}
 	refused(t, "the authority itself", a, state(c.cert))
 	refused(t, "an expired certificate", a, state(c.leaf(func(l *x509.Certificate) {
 		uri("keyreeve://acme/dev")(l)
@@ -175,210 +227,212 @@ func TestNobody(t *testing.T) {
 
 func TestExtendedKeyUsage(t *testing.T) {
 	c := newCA(t, "ca", nil)
-	lax, strict := authenticator(t, Options{}), authenticator(t, Options{RequireEKU: true})
+	lax := authenticator(t, trusting(t, c))
+	demanding := trusting(t, c)
+	demanding.RequireEKU = true
+	strict := authenticator(t, demanding)
 	for what, want := range map[string]struct {
 		usage []x509.ExtKeyUsage
 		ok    bool
-	}{"none": {nil, false}, "server": {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, false}, "client": {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, true},
+	}{"none": {nil, false}, "client": {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, true},
 		"any": {[]x509.ExtKeyUsage{x509.ExtKeyUsageAny}, true}} {
 		s := state(c.leaf(func(l *x509.Certificate) { uri("keyreeve://acme/dev")(l); l.ExtKeyUsage = want.usage }), c.cert)
-		if _, err := lax.Principal(s); err != nil {
+		if _, err := who(lax, s); err != nil {
 			t.Errorf("%s where it is not demanded: %v", what, err)
 		}
-		if _, err := strict.Principal(s); (err == nil) != want.ok {
+		if _, err := who(strict, s); (err == nil) != want.ok {
 			t.Errorf("%s where it is demanded: %v", what, err)
 		}
 	}
 }
 
-func TestMappings(t *testing.T) {
-	c := newCA(t, "ca", nil)
-	array := func(n pkix.Name) *x509.Certificate {
-		return c.leaf(func(l *x509.Certificate) { l.Subject, l.DNSNames = n, []string{"array.example"} })
-	}
-	victim := array(pkix.Name{CommonName: "array", Organization: []string{"Acme"}, OrganizationalUnit: []string{"a", "b"}})
-	sum := sha256.Sum256(victim.Raw)
-	who := func(m Mapping, cert *x509.Certificate) string {
-		m.Tenant, m.Name = "acme", "array"
-		p, err := authenticator(t, Options{Mappings: []Mapping{m}}).Principal(state(cert, c.cert))
-		if err != nil {
-			return ""
-		}
-		return p.Tenant + "/" + p.ID
-	}
-	subject := Mapping{Issuer: c.cert.Subject.String(), Subject: victim.Subject.String()}
-	both := Mapping{SAN: "array.example", Fingerprint: "00"}
+// What an authority may name is bounded by its grant, and an authority below it
+// never widens it.
+func TestGrants(t *testing.T) {
+	root, other := newCA(t, "root", nil), newCA(t, "other", nil)
+	middle := newCA(t, "middle", root)
+	below := newCA(t, "below", middle)
 	for what, w := range map[string]struct {
-		m    Mapping
-		cert *x509.Certificate
-		ok   bool
+		entries []Authority
+		uri     string
+		from    *ca
+		ok      bool
 	}{
-		"fingerprint":            {Mapping{Fingerprint: strings.ToUpper(hex.EncodeToString(sum[:]))}, victim, true},
-		"another fingerprint":    {Mapping{Fingerprint: strings.Repeat("0", 64)}, victim, false},
-		"DNS name":               {Mapping{SAN: "ARRAY.example"}, victim, true},
-		"part of a DNS name":     {Mapping{SAN: "example"}, victim, false},
-		"issuer and subject":     {subject, victim, true},
-		"subject without issuer": {Mapping{Subject: subject.Subject}, victim, false},
-		"issuer without subject": {Mapping{Issuer: subject.Issuer}, victim, false},
-		"all must fit":           {both, victim, false},
-		"nothing given":          {Mapping{}, victim, false},
-		"a second common name":   {subject, array(pkix.Name{Organization: []string{"Acme"}, OrganizationalUnit: []string{"a", "b"}, ExtraNames: []pkix.AttributeTypeAndValue{cn("mallory"), cn("array")}}), false},
-		"a comma in a name":      {subject, array(pkix.Name{CommonName: "array,OU=a+OU=b,O=Acme"}), false},
+		"no entry":             {nil, "keyreeve://acme/dev", root, false},
+		"an entry of another":  {[]Authority{everything(other)}, "keyreeve://acme/dev", root, false},
+		"everything":           {[]Authority{everything(root)}, "keyreeve://acme/dev?group=g&role=admin", root, true},
+		"its tenant":           {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}}}, "keyreeve://acme/dev", root, true},
+		"another tenant":       {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}}}, "keyreeve://bmce/dev", root, false},
+		"another case":         {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}}}, "keyreeve://Acme/dev", root, false},
+		"its group":            {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Groups: []string{"g"}}}, "keyreeve://acme/dev?group=g", root, true},
+		"a group besides":      {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Groups: []string{"g"}}}, "keyreeve://acme/dev?group=g&group=h", root, false},
+		"a role":               {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Groups: []string{"*"}}}, "keyreeve://acme/dev?role=admin", root, false},
+		"no tenant":            {[]Authority{{Fingerprint: fingerprint(root.cert), Groups: []string{"*"}, Roles: []string{"*"}}}, "keyreeve://acme/dev", root, false},
+		"below the anchor":     {[]Authority{everything(root)}, "keyreeve://acme/dev", below, true},
+		"below narrows":        {[]Authority{everything(root), {Fingerprint: fingerprint(middle.cert), Tenants: []string{"acme"}}}, "keyreeve://bmce/dev", below, false},
+		"below never widens":   {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}}, everything(middle)}, "keyreeve://bmce/dev", middle, false},
+		"below without anchor": {[]Authority{everything(middle)}, "keyreeve://acme/dev", middle, false},
 	} {
-		if got := who(w.m, w.cert) == "acme/array"; got != w.ok {
-			t.Errorf("%s: mapped %v, want %v (%q against %q)", what, got, w.ok, w.cert.Subject, w.m.Subject)
+		s := Settings{ClientCA: bundle(t, root, middle, other), Authorities: w.entries}
+		a := authenticator(t, s)
+		leaf := w.from.leaf(uri(w.uri))
+		for _, sent := range [][]*x509.Certificate{{leaf, below.cert, middle.cert, root.cert}, {leaf, below.cert}} {
+			p, err := who(a, state(sent...))
+			if (err == nil) != w.ok {
+				t.Errorf("%s: %+v, %v; want ok %v", what, p, err, w.ok)
+			}
+			if err != nil && !strings.Contains(err.Error(), "tls.authorities") {
+				t.Errorf("%s: %v does not say what to do", what, err)
+			}
 		}
 	}
-	// The same subject from another authority is somebody else.
-	other := newCA(t, "other", nil)
-	if who(subject, other.leaf(func(l *x509.Certificate) { l.Subject = victim.Subject })) != "" {
-		t.Error("another authority's certificate was mapped by its subject")
+	// The same authority under a certificate of another serial number is narrowed too.
+	again := &ca{t: t, key: middle.key}
+	tmpl := *middle.cert
+	tmpl.SerialNumber = big.NewInt(serials.Add(1))
+	again.cert = root.sign(&tmpl, &middle.key.PublicKey)
+	a := authenticator(t, Settings{ClientCA: bundle(t, root, middle), Authorities: []Authority{everything(root), {Fingerprint: fingerprint(middle.cert), Tenants: []string{"acme"}}}})
+	refused(t, "another certificate of a narrowed authority", a, state(again.leaf(uri("keyreeve://bmce/dev")), again.cert))
+	// An authority below alone in the bundle is an anchor with a grant of its own.
+	a = authenticator(t, Settings{ClientCA: bundle(t, middle), Authorities: []Authority{everything(middle)}})
+	if _, err := who(a, state(middle.leaf(uri("keyreeve://acme/dev")), middle.cert)); err != nil {
+		t.Error(err)
 	}
-	// A mapping goes before the certificate's own URI.
-	own := c.leaf(func(l *x509.Certificate) { uri("keyreeve://acme/own")(l); l.DNSNames = []string{"array.example"} })
-	if got := who(Mapping{SAN: "array.example"}, own); got != "acme/array" {
-		t.Errorf("mapped to %q", got)
+	refused(t, "a leaf of the root above the anchor", a, state(root.leaf(uri("keyreeve://acme/dev")), root.cert))
+}
+
+// Entries that can mean nothing are errors.
+func TestGrantsThatAreRefused(t *testing.T) {
+	c, stranger := newCA(t, "ca", nil), newCA(t, "stranger", nil)
+	file := bundle(t, c)
+	for what, entries := range map[string][]Authority{
+		"nothing named": {{Tenants: []string{"a"}}}, "both": {{File: file, Fingerprint: fingerprint(c.cert)}}, "a stranger": {everything(stranger)}, "a stranger's file": {{File: bundle(t, stranger)}},
+		"no file": {{File: "/nonexistent.pem"}}, "no fingerprint": {{Fingerprint: "12"}}, "two entries": {everything(c), {File: file}}, "two in a file": {{File: bundle(t, c, stranger)}},
+		"an impossible tenant": {{File: file, Tenants: []string{"a b"}}}, "an empty role": {{File: file, Roles: []string{""}}}, "a pattern": {{File: file, Groups: []string{"a*"}}},
+	} {
+		if _, err := New(Settings{ClientCA: file, Authorities: entries}, nil); err == nil || !strings.Contains(err.Error(), "tls.authorities[") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	colons := strings.ToUpper(fingerprint(c.cert))
+	for i := len(colons) - 2; i > 0; i -= 2 {
+		colons = colons[:i] + ":" + colons[i:]
+	}
+	for _, e := range []Authority{{File: file, Tenants: []string{"acme"}}, {Fingerprint: colons, Tenants: []string{"acme"}}} {
+		a := authenticator(t, Settings{ClientCA: file, Authorities: []Authority{e}})
+		if _, err := who(a, state(c.leaf(uri("keyreeve://acme/dev")))); err != nil {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+	cut, _ := os.ReadFile(file)
+	for what, text := range map[string][]byte{"cut off": cut[:len(cut)-30], "a second one cut off": append(slices.Clone(cut), cut[:300]...), "garbage behind": append(slices.Clone(cut), "x"...), "nothing": {}} {
+		if _, err := New(Settings{ClientCA: write(t, filepath.Join(t.TempDir(), "ca"), text)}, nil); err == nil || !strings.Contains(err.Error(), "tls.client_ca") {
+			t.Errorf("client_ca, %s: %v", what, err)
+		}
 	}
 }
 
-func cn(s string) pkix.AttributeTypeAndValue {
-	return pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: s}
-}
-
-func TestRevocation(t *testing.T) {
-	c := newCA(t, "ca", nil)
-	other := newCA(t, "other", nil)
-	gone, still := c.leaf(uri("keyreeve://acme/gone")), c.leaf(uri("keyreeve://acme/still"))
-	file := filepath.Join(t.TempDir(), "crl.pem")
-	write := func(parts ...[]byte) {
+// What a reload changes counts for connections that are open, in both
+// directions; what cannot be used changes nothing.
+func TestReloadCountsOnOpenConnections(t *testing.T) {
+	c, other := newCA(t, "ca", nil), newCA(t, "other", nil)
+	s := trusting(t, c, other)
+	a := authenticator(t, s)
+	open := a.Identify(state(c.leaf(uri("keyreeve://acme/dev?group=g"))))
+	first, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := open(); again != first {
+		t.Error("the principal is made anew each time")
+	}
+	reload := func(what string, s Settings, ok bool) (p *core.Principal, err error) {
 		t.Helper()
-		next := file + ".new"
-		if err := os.WriteFile(next, bytes.Join(parts, nil), 0o600); err != nil {
-			t.Fatal(err)
+		if err := a.Reload(s, nil); (err == nil) != ok {
+			t.Fatalf("%s: %v", what, err)
 		}
-		if err := os.Rename(next, file); err != nil {
-			t.Fatal(err)
-		}
+		return open()
 	}
-	a := authenticator(t, Options{CRLFile: file, CRLMayLack: true}) // not there yet
-	if _, err := a.Principal(state(gone, c.cert)); err != nil {
-		t.Fatal(err)
+	if p, err := reload("nothing new", s, true); err != nil || p != first {
+		t.Errorf("%+v, %v; want the same principal", p, err)
 	}
-	write(c.crl(nil, gone))
-	deadline := time.Now().Add(time.Second)
-	for !a.Revoked(gone) {
-		if time.Now().After(deadline) {
-			t.Fatal("a revocation did not count within a second")
-		}
-		time.Sleep(20 * time.Millisecond)
+	narrow := s
+	narrow.Authorities = []Authority{{Fingerprint: fingerprint(c.cert), Tenants: []string{"acme"}}}
+	if _, err := reload("a narrower grant", narrow, true); err == nil {
+		t.Error("a grant that was taken away still counts")
 	}
-	refused(t, "a revoked certificate", a, state(gone, c.cert))
-	if a.Revoked(still) {
-		t.Error("a certificate that is not listed is revoked")
+	mapped := narrow
+	mapped.Mappings = []Mapping{{Fingerprint: first.Fingerprint, Tenant: "acme", Name: "other"}}
+	if p, err := reload("mapped", mapped, true); err != nil || p.ID != "other" || len(p.Groups) > 0 {
+		t.Errorf("%+v, %v", p, err)
 	}
-	twin := other.leaf(func(l *x509.Certificate) { uri("keyreeve://acme/gone")(l); l.SerialNumber = gone.SerialNumber })
-	if a.Revoked(twin) {
-		t.Error("another authority's serial number is revoked")
+	broken := s
+	broken.ClientCA = "/nonexistent"
+	if p, err := reload("broken", broken, false); err != nil || p.ID != "other" {
+		t.Errorf("a reload that failed: %+v, %v", p, err)
 	}
-
-	for what, text := range map[string][]byte{"nothing": {}, "no PEM": []byte("x"), "a certificate": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw}),
-		"half a list": c.crl(nil)[:120], "no DER": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1, 2, 3}}),
-		"a list and something else": append(c.crl(nil), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})...),
-		"a delta list": c.crl(func(l *x509.RevocationList) {
-			l.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}}
-		}),
-		"an entry of another issuer": c.crl(func(l *x509.RevocationList) {
-			l.RevokedCertificateEntries[0].ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 29}, Critical: true, Value: []byte{0x30, 0}}}
-		}, gone)} {
-		write(text)
-		if err := a.Reload(); err == nil {
-			t.Errorf("%s is taken for a revocation list", what)
-		}
-		if !a.Revoked(gone) {
-			t.Errorf("%s took the old list out of force", what)
-		}
-		if _, err := New(Options{CRLFile: file}); err == nil {
-			t.Errorf("%s: the server starts without knowing who is revoked", what)
-		}
+	without := trusting(t, other)
+	unrecorded := errors.New("this cannot be recorded")
+	if err := a.Reload(without, func(Changes) error { return unrecorded }); !errors.Is(err, unrecorded) {
+		t.Errorf("%v", err)
 	}
-
-	// Lists of two authorities in one file both count.
-	write(other.crl(nil, twin), c.crl(nil, gone))
-	if err := a.Reload(); err != nil || !a.Revoked(gone) || !a.Revoked(twin) || a.Revoked(still) {
-		t.Errorf("two lists: %v; revoked %v %v %v", err, a.Revoked(gone), a.Revoked(twin), a.Revoked(still))
+	if _, err := open(); err != nil {
+		t.Errorf("a change that could not be announced: %v", err)
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
+	var changes Changes
+	if err := a.Reload(without, func(c Changes) error { changes = c; return nil }); err != nil || len(changes.Removed) != 1 || !changes.Removed[0].Equal(c.cert) || len(changes.Added) != 0 {
+		t.Errorf("%+v, %v", changes, err)
 	}
-	if err := a.Reload(); err != nil || !a.Revoked(gone) {
-		t.Errorf("a list that was removed: %v, revoked %v; it must stay in force", err, a.Revoked(gone))
+	if _, err := open(); err == nil {
+		t.Error("an authority that was removed still counts")
+	}
+	if p, err := reload("all again", s, true); err != nil || p.ID != "dev" {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 
-// A list that is looked for in the wrong place is an error at the start, and of
-// one that changes later somebody is told, also when it cannot be used.
-func TestListIsToldOf(t *testing.T) {
-	c := newCA(t, "ca", nil)
-	file := filepath.Join(t.TempDir(), "crl.pem")
-	if _, err := New(Options{CRLFile: file}); err == nil {
-		t.Error("a list that is not there was taken for one that revokes nobody")
-	}
-	var told []int
-	wrong := 0
-	a := authenticator(t, Options{CRLFile: file, CRLMayLack: true, Loaded: func(n int, err error) {
-		if told = append(told, n); err != nil {
-			wrong++
-		}
-	}})
-	for _, b := range [][]byte{c.crl(nil, c.leaf(uri("keyreeve://acme/a")), c.leaf(uri("keyreeve://acme/b"))), []byte("half a li")} {
-		if err := os.WriteFile(file, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		a.Reload()
-	}
-	if err := a.Reload(); err == nil {
-		t.Error("a list that is spoilt is an error once only")
-	}
-	if len(told) != 2 || told[0] != 2 || told[1] != 2 || wrong != 1 {
-		t.Errorf("told %v, %d of them wrong; want two certificates, then that they stay revoked", told, wrong)
-	}
-}
-
-// A certificate under a revoked intermediate authority is worth nothing.
-func TestRevokedIntermediate(t *testing.T) {
+// A connection ends with the first certificate of its chain that expires.
+func TestChainExpires(t *testing.T) {
 	root := newCA(t, "root", nil)
 	middle := newCA(t, "middle", root)
-	leaf := middle.leaf(uri("keyreeve://acme/dev"))
-	file := filepath.Join(t.TempDir(), "crl.pem")
-	if err := os.WriteFile(file, root.crl(nil, middle.cert), 0o600); err != nil {
-		t.Fatal(err)
+	tmpl := *middle.cert
+	tmpl.NotAfter = time.Now().Add(1500 * time.Millisecond)
+	middle.cert = root.sign(&tmpl, &middle.key.PublicKey)
+	a := authenticator(t, trusting(t, root))
+	open := a.Identify(state(middle.leaf(uri("keyreeve://acme/dev")), middle.cert))
+	p, err := open()
+	if err != nil {
+		t.Skip("this machine was busy for longer than the certificate lasts:", err)
 	}
-	a := authenticator(t, Options{CRLFile: file})
-	refused(t, "a revoked intermediate", a, state(leaf, middle.cert, root.cert))
-	cross := newCA(t, "cross", nil)
-	s := state(leaf, middle.cert, root.cert)
-	s.VerifiedChains = append(s.VerifiedChains, []*x509.Certificate{leaf, cross.cert})
-	if _, err := a.Principal(s); err != nil {
-		t.Errorf("another chain is not revoked: %v", err)
+	if p.Expires != middle.cert.NotAfter.Unix() {
+		t.Errorf("the principal expires at %d, the chain at %d", p.Expires, middle.cert.NotAfter.Unix())
+	}
+	for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		_, err = open()
+	}
+	if err == nil {
+		t.Error("the connection outlives an intermediate certificate")
 	}
 }
 
 // Whatever a certificate says, who it names has a name of the plain form.
 func FuzzPrincipal(f *testing.F) {
 	for _, s := range []string{"keyreeve://acme/dev?group=a&role=b", "keyreeve:acme/dev", "keyreeve://acme/dev#", "keyreeve://u:p@acme:1/../x?group=%00", "https://x"} {
-		f.Add(s, "cn", "dns.example")
+		f.Add(s, "dns.example")
 	}
 	c := newCA(f, "ca", nil)
 	real := c.leaf(func(*x509.Certificate) {})
-	a := authenticator(f, Options{Mappings: []Mapping{{SAN: "mapped.example", Tenant: "t", Name: "mapped"}, {Issuer: "CN=ca", Subject: "CN=mapped", Tenant: "t", Name: "mapped"}}})
-	f.Fuzz(func(t *testing.T, u, name, dns string) {
+	s := trusting(f, c)
+	s.Mappings = []Mapping{{SAN: "mapped.example", Tenant: "t", Name: "mapped"}}
+	a := authenticator(f, s)
+	f.Fuzz(func(t *testing.T, u, dns string) {
 		parsed, err := url.Parse(u)
 		if err != nil {
 			return
 		}
 		cert := *real
-		cert.URIs, cert.DNSNames, cert.Subject = []*url.URL{parsed}, []string{dns}, pkix.Name{CommonName: name}
-		p, err := a.Principal(state(&cert, c.cert))
+		cert.URIs, cert.DNSNames = []*url.URL{parsed}, []string{dns}
+		p, err := who(a, state(&cert, c.cert))
 		if err != nil {
 			return
 		}
@@ -387,22 +441,8 @@ func FuzzPrincipal(f *testing.F) {
 				t.Errorf("%q names %q", u, s)
 			}
 		}
-		if p.ID == "mapped" && p.Tenant == "t" && !strings.EqualFold(dns, "mapped.example") && name != "mapped" && u != "keyreeve://t/mapped" && parsed.Host != "t" {
-			t.Errorf("%q %q %q is mapped", u, name, dns)
-		}
-	})
-}
-
-// FuzzRevocationList: a list is read whole or not at all.
-func FuzzRevocationList(f *testing.F) {
-	c := newCA(f, "ca", nil)
-	one := c.leaf(func(*x509.Certificate) {})
-	f.Add(c.crl(nil, one))
-	f.Add(append(c.crl(nil), c.crl(nil, one)...))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		serials, err := readLists(b)
-		if (err == nil) != (serials != nil) {
-			t.Errorf("%d serials and %v", len(serials), err)
+		if p.ID == "mapped" && p.Tenant == "t" && !strings.EqualFold(dns, "mapped.example") && u != "keyreeve://t/mapped" && parsed.Host != "t" {
+			t.Errorf("%q %q is mapped", u, dns)
 		}
 	})
 }

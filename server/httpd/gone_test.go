@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,10 +15,9 @@ import (
 
 type everyone struct{}
 
-func (everyone) Principal(*tls.ConnectionState) (*core.Principal, error) {
-	return &core.Principal{Tenant: "default", ID: "dev"}, nil
+func (everyone) Identify(*tls.ConnectionState) func() (*core.Principal, error) {
+	return func() (*core.Principal, error) { return &core.Principal{Tenant: "default", ID: "dev"}, nil }
 }
-func (everyone) Revoked(*x509.Certificate) bool { return false }
 
 // Work ends when its client has gone, however it went and whatever it sent before.
 func TestWorkEndsWithItsConnection(t *testing.T) {
@@ -36,7 +34,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 		return nil, core.Errorf(core.Busy, "the test gave up")
 	}}
 	h := httptest.NewUnstartedServer(nil)
-	h.Config = Server(s.wrap(slow), nil, time.Minute)
+	h.Config = Server(s.authenticated(s.wrap(slow)), nil, time.Minute)
 	h.Listener = Bounded(h.Listener, bounds.SlotLimits{})
 	h.StartTLS()
 	defer h.Close()

@@ -23,12 +23,14 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
 // Authenticator tells who a verified connection is; see package authn.
 type Authenticator interface {
-	Principal(*tls.ConnectionState) (*core.Principal, error)
-	Revoked(*x509.Certificate) bool
+	// Identify returns a function that tells who the connection is at the time of
+	// the call.
+	Identify(*tls.ConnectionState) func() (*core.Principal, error)
 }
 
 // Options are what the door is made of.
@@ -36,6 +38,7 @@ type Options struct {
 	Engine  *engine.Engine
 	Auth    Authenticator
 	Health  func(r *http.Request) Health
+	Ready   func(context.Context) bool // for everybody; cheap when asked often
 	Metrics http.Handler
 	Memory  *bounds.Memory // shared by the doors; nil: without bound, for tests
 
@@ -44,17 +47,19 @@ type Options struct {
 
 // Health is the answer of GET /v1/health.
 type Health struct {
-	Live  bool            `json:"live"`
-	Ready bool            `json:"ready"`
-	HSM   core.HSMHealth  `json:"-"`
-	Parts map[string]Part `json:"parts"` // hsm, store, policy, audit
+	Live     bool            `json:"live"`
+	Ready    bool            `json:"ready"`
+	Degraded bool            `json:"degraded"` // something needs an operator, though requests are answered
+	HSM      core.HSMHealth  `json:"-"`
+	Parts    map[string]Part `json:"parts"` // hsm, store, policy, audit, tls
 }
 
 // Part is the state of one hand.
 type Part struct {
-	Ready   bool     `json:"ready"`
-	Problem string   `json:"problem,omitempty"`
-	Notes   []string `json:"notes,omitempty"`
+	Ready    bool     `json:"ready"`
+	Degraded bool     `json:"degraded,omitempty"`
+	Problem  string   `json:"problem,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
 }
 
 type route struct {
@@ -69,29 +74,75 @@ var routes = []route{
 	{"GET /v1/keys/{id}", core.OperationGetAttributes, (*service).getKey},
 	{"POST /v1/encrypt", core.OperationEncrypt, (*service).encrypt},
 	{"POST /v1/decrypt", core.OperationDecrypt, (*service).decrypt},
-	{"GET /v1/health", 0, (*service).health},
+	{"GET /v1/health", core.OperationReadHealth, (*service).health},
 }
 
 type service struct{ Options }
 
-// New makes the handler.
+// New makes the handler. Who asks is known before a route is looked for, so that
+// a route that is added later is closed to strangers too.
 func New(o Options) http.Handler {
 	s := &service{o}
 	mux := http.NewServeMux()
 	for _, r := range routes {
-		mux.HandleFunc(r.pattern, s.wrap(r))
+		mux.Handle(r.pattern, s.wrap(r))
 	}
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := s.principal(r); err != nil {
-			fail(w, requestID(), s.stranger(r, err))
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, callerOf(r).RequestID, core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, shown(r.URL.Path)))
+	})
+	return s.openOr(s.authenticated(mux))
+}
+
+// openOr answers the two routes that need no certificate, for load balancers and
+// supervisors, and hands on all others. They tell one fact and no detail.
+func (s *service) openOr(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var name string
+		good := true
+		switch {
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case r.URL.Path == "/v1/health/live":
+			name = "live"
+		case r.URL.Path == "/v1/health/ready":
+			name, good = "ready", s.Ready(r.Context())
+		}
+		if name == "" {
+			next.ServeHTTP(w, r)
 			return
 		}
-		s.Metrics.ServeHTTP(w, r)
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Type", "application/json")
+		if !good {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintf(w, "{%q:%v}\n", name, good)
 	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, requestID(), core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, shown(r.URL.Path)))
+}
+
+type callerKey struct{}
+
+// callerOf is who authenticated has let in.
+func callerOf(r *http.Request) *core.Caller { return r.Context().Value(callerKey{}).(*core.Caller) }
+
+// authenticated hands on the requests of clients whose certificate names a
+// principal at the time of the request. All others get 401.
+func (s *service) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := requestID()
+		w.Header().Set("Request-Id", id)
+		w.Header().Set("Cache-Control", "no-store")
+		p, err := s.principal(r)
+		if err != nil {
+			s.recordStranger(r, err)
+			w.Header().Set("Connection", "close")
+			fail(w, id, err)
+			return
+		}
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clip(r.Header.Get("X-Request-Id"))}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
-	return mux
 }
 
 // Server wraps the handler with every deadline and bound set. It speaks HTTP/1.1
@@ -106,42 +157,39 @@ func Server(h http.Handler, c *tls.Config, operation time.Duration) *http.Server
 
 type connectionKey struct{}
 
+// connection is what the requests of one connection share. It has one request
+// at a time.
+type connection struct {
+	net.Conn
+	identify func() (*core.Principal, error) // nil before the first request
+}
+
 // withConnection lets a handler look at its connection.
 func withConnection(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, c)
+	return context.WithValue(ctx, connectionKey{}, &connection{Conn: c})
 }
 
 // wrap is what all routes have in common.
-func (s *service) wrap(to route) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		id := requestID()
-		w.Header().Set("Request-Id", id)
-		w.Header().Set("Cache-Control", "no-store")
-		p, err := s.principal(r)
-		if err != nil {
-			w.Header().Set("Connection", "close")
-			fail(w, id, s.stranger(r, err))
-			return
-		}
-		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clip(r.Header.Get("X-Request-Id"))}
+func (s *service) wrap(to route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := callerOf(r)
 		if r.Method == http.MethodPost && !jsonBody(r) {
-			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
+			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
 			return
 		}
 		if err := to.excess(r); err != nil {
-			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, err))
+			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, err))
 			return
 		}
 		m, err := s.reserve(c, r)
 		if err != nil {
-			fail(w, id, s.Engine.Refuse(r.Context(), c, to.operation, err))
+			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, err))
 			return
 		}
 		defer m.free()
 		out, err := s.within(to, c, r, m)
 		if err != nil {
-			fail(w, id, err)
+			fail(w, c.RequestID, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -149,7 +197,7 @@ func (s *service) wrap(to route) http.HandlerFunc {
 			w.WriteHeader(http.StatusCreated)
 		}
 		json.NewEncoder(w).Encode(out)
-	}
+	})
 }
 
 // within does what a route is for, or answers that it has not come back: a call
@@ -178,13 +226,13 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 	timer, tick := time.NewTimer(s.Operation), time.NewTicker(bounds.WatchEvery)
 	defer timer.Stop()
 	defer tick.Stop()
-	conn, _ := ctx.Value(connectionKey{}).(net.Conn)
+	conn, _ := ctx.Value(connectionKey{}).(*connection)
 	for {
 		select {
 		case r := <-back:
 			return r.out, r.err
 		case <-tick.C:
-			if bounds.Gone(conn) {
+			if conn != nil && bounds.Gone(conn.Conn) {
 				leave()
 			}
 		case <-timer.C:
@@ -219,18 +267,24 @@ func clip(s string) string {
 	return s
 }
 
-// principal names the caller; a certificate revoked since the handshake counts
-// no more. The first time on a connection it counts the connection for the caller.
+// principal names the caller, at each request of a connection again. The first
+// time it counts the connection for the caller.
 func (s *service) principal(r *http.Request) (*core.Principal, error) {
 	if r.TLS == nil {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS with a client certificate")
 	}
-	p, err := s.Auth.Principal(r.TLS)
+	c, ok := r.Context().Value(connectionKey{}).(*connection)
+	if !ok {
+		c = &connection{}
+	}
+	if c.identify == nil {
+		c.identify = s.Auth.Identify(r.TLS)
+	}
+	p, err := c.identify()
 	if err != nil {
 		return nil, err
 	}
-	conn, _ := r.Context().Value(connectionKey{}).(net.Conn)
-	if slot := slotOf(conn); slot != nil {
+	if slot := slotOf(c.Conn); slot != nil {
 		if full := slot.Pass(p.Tenant, p.ID); full != "" {
 			return nil, core.Errorf(core.Busy, "too many connections: those of %s are taken; use fewer, or try again", full)
 		}
@@ -238,17 +292,17 @@ func (s *service) principal(r *http.Request) (*core.Principal, error) {
 	return p, nil
 }
 
-// stranger records who was not let in, and returns the answer.
-func (s *service) stranger(r *http.Request, why error) error {
+// recordStranger records who was not let in. A failure to record only reaches
+// the log: there is no answer to hold back.
+func (s *service) recordStranger(r *http.Request, why error) {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	record := core.Record{Door: core.DoorREST, Address: host, Detail: why.Error()}
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		record.ClientRef = clip(r.TLS.PeerCertificates[0].Subject.String())
+	var sent []*x509.Certificate
+	if r.TLS != nil {
+		sent = r.TLS.PeerCertificates
 	}
-	if err := s.Engine.RecordLogin(r.Context(), record); err != nil {
-		return err
+	if err := s.Engine.RecordLogin(context.WithoutCancel(r.Context()), handshake.Refused(core.DoorREST, host, sent, why.Error())); err != nil {
+		slog.Error("audit", "operation", "Login", "error", err)
 	}
-	return why
 }
 
 func requestID() string {
@@ -257,4 +311,20 @@ func requestID() string {
 	return hex.EncodeToString(b[:])
 }
 
-func (s *service) health(_ *core.Caller, r *http.Request) (any, error) { return s.Health(r), nil }
+// health tells the state of every part to whom the policy allows it.
+func (s *service) health(c *core.Caller, r *http.Request) (any, error) {
+	if err := s.Engine.MayInspect(r.Context(), c, core.OperationReadHealth); err != nil {
+		return nil, err
+	}
+	return s.Health(r), nil
+}
+
+// metrics gives the figures to whom the policy allows it.
+func (s *service) metrics(w http.ResponseWriter, r *http.Request) {
+	c := callerOf(r)
+	if err := s.Engine.MayInspect(r.Context(), c, core.OperationReadMetrics); err != nil {
+		fail(w, c.RequestID, err)
+		return
+	}
+	s.Metrics.ServeHTTP(w, r)
+}

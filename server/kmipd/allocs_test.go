@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -71,8 +70,9 @@ func (unsealed) Seal(*core.Record) core.Entry {
 
 type nobody struct{}
 
-func (nobody) Principal(*tls.ConnectionState) (*core.Principal, error) { return nil, nil }
-func (nobody) Revoked(*x509.Certificate) bool                          { return false }
+func (nobody) Identify(*tls.ConnectionState) func() (*core.Principal, error) {
+	return func() (*core.Principal, error) { return nil, nil }
+}
 
 // door makes a connection without TLS, and the request of a Get.
 func door(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (*conn, []byte) {
@@ -105,7 +105,7 @@ func door(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (
 		t.Fatal(err)
 	}
 	srv := &Server{Engine: e, Auth: nobody{}, Log: slog.New(slog.DiscardHandler), Limits: Limits{}.withDefaults()}
-	return &conn{server: srv, peer: "127.0.0.1", principal: p, cert: &x509.Certificate{}, answered: make(chan bool, 1)}, msg
+	return &conn{server: srv, peer: "127.0.0.1", principal: p, answered: make(chan bool, 1)}, msg
 }
 
 // open is a context that can be cancelled, as a connection's is.

@@ -133,6 +133,9 @@ func (b *batch) correlation() string {
 
 // refuseWhole finds what speaks against the message as a whole.
 func (b *batch) refuseWhole() error {
+	if b.refusal != nil {
+		return b.refusal
+	}
 	h := &b.req.Header
 	if h.MaximumResponseSize != nil {
 		if *h.MaximumResponseSize < 0 {
@@ -145,9 +148,6 @@ func (b *batch) refuseWhole() error {
 	}
 	if err := b.credentials(); err != nil {
 		return err
-	}
-	if b.server.Auth.Revoked(b.cert) || (b.principal.Expires > 0 && time.Now().Unix() > b.principal.Expires) {
-		return core.Errorf(core.AuthenticationNotSuccessful, "the client certificate has been revoked or has expired since the connection was opened")
 	}
 	for i := range b.req.Items {
 		it := &b.req.Items[i]

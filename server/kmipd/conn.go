@@ -3,9 +3,7 @@ package kmipd
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
 // conn is one connection. It is served by one goroutine; requests that arrive
@@ -22,10 +21,12 @@ type conn struct {
 	tls       *tls.Conn
 	wire      *wire // what tls reads from
 	peer      string
-	principal *core.Principal
-	cert      *x509.Certificate
-	idle      atomic.Bool // waiting for a message's first byte
-	wrote     time.Time   // when the last answer went out
+	identify  func() (*core.Principal, error)
+	principal *core.Principal // as identify said before the current message
+	refusal   error           // why it is nobody any more
+	idle      atomic.Bool     // waiting for a message's first byte
+	ending    atomic.Bool     // the client is nobody any more, and the wait has been cut short
+	wrote     time.Time       // when the last answer went out
 	slot      *bounds.Slot
 	account   *bounds.Account    // of the principal's memory
 	held      bounds.Hold        // the memory of the message that is worked on
@@ -66,7 +67,11 @@ func (c *conn) serve(ctx context.Context) {
 			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
 		}
 	}()
-	for c.one(ctx) {
+	behalf := core.OnBehalfOf(ctx, c.principal)
+	for c.one(behalf) {
+		if core.PrincipalOf(behalf) != c.principal { // with other groups or roles
+			behalf = core.OnBehalfOf(ctx, c.principal)
+		}
 	}
 	c.linger()
 }
@@ -98,7 +103,22 @@ func (c *conn) one(ctx context.Context) bool {
 		c.held.Release()
 		return false
 	}
-	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in})
+	c.identifyAgain()
+	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in}) && c.refusal == nil
+}
+
+// identifyAgain asks before each message who the client is: certificates,
+// authorities and revocation lists change while connections are open.
+func (c *conn) identifyAgain() {
+	p, err := c.identify()
+	switch {
+	case err != nil:
+		c.refusal = err
+	case p.Tenant != c.principal.Tenant || p.ID != c.principal.ID:
+		c.refusal = core.Errorf(core.AuthenticationNotSuccessful, "the client certificate names another principal now than when it connected; connect again")
+	default:
+		c.principal = p // groups and roles may have changed
+	}
 }
 
 // past is a deadline that is over.
@@ -122,9 +142,8 @@ func (c *conn) await(header *[8]byte) bool {
 
 // Bounds of a connection's end.
 const (
-	stopRead    = time.Second // how long after a stop has begun messages that came before are taken
-	lingerTime  = time.Second // for the client to read the last answers
-	lingerBytes = 2 << 20     // that it may still be sending
+	stopRead   = time.Second // how long after a stop has begun messages that came before are taken
+	lingerTime = time.Second // how long after an answer the client is heard out
 )
 
 // linger says that no more comes and hears the client out: to close while it is
@@ -133,12 +152,9 @@ func (c *conn) linger() {
 	if time.Since(c.wrote) > lingerTime {
 		return
 	}
-	raw := c.wire.Conn
-	if tcp, ok := raw.(*net.TCPConn); c.tls.CloseWrite() != nil || !ok || tcp.CloseWrite() != nil {
-		return
+	if c.tls.CloseWrite() == nil {
+		handshake.HearOut(c.wire.Conn)
 	}
-	raw.SetReadDeadline(time.Now().Add(lingerTime))
-	io.CopyN(io.Discard, raw, lingerBytes)
 }
 
 // readChunk is how much room a message is given ahead of what has arrived.
@@ -170,7 +186,7 @@ func (c *conn) readBody(in *[]byte, header []byte, n int) bool {
 // close ends the connection. TLS gives away first what it still has of requests:
 // it has then done with all of its buffer, and wire has seen where that begins.
 func (c *conn) close() {
-	if c.principal != nil { // TLS is up
+	if c.tls.ConnectionState().HandshakeComplete {
 		var rest [512]byte
 		c.tls.SetReadDeadline(time.Unix(1, 0))
 		for {

@@ -3,7 +3,6 @@ package kmipd
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -20,8 +19,9 @@ import (
 // everyone is an authenticator that takes every certificate for one principal.
 type everyone struct{ who *core.Principal }
 
-func (e everyone) Principal(*tls.ConnectionState) (*core.Principal, error) { return e.who, nil }
-func (everyone) Revoked(*x509.Certificate) bool                            { return false }
+func (e everyone) Identify(*tls.ConnectionState) func() (*core.Principal, error) {
+	return func() (*core.Principal, error) { return e.who, nil }
+}
 
 // listen serves a door over TLS on the loopback, for clients with the returned settings.
 func listen(t testing.TB, srv *Server) (addr string, client *tls.Config) {

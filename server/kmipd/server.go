@@ -10,7 +10,6 @@ package kmipd
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
 // Limits bound what clients may do. Zero values are safe defaults.
@@ -56,8 +56,9 @@ func (l Limits) withDefaults() Limits {
 
 // Authenticator tells who a verified connection is; see package authn.
 type Authenticator interface {
-	Principal(*tls.ConnectionState) (*core.Principal, error)
-	Revoked(*x509.Certificate) bool
+	// Identify returns a function that tells who the connection is at the time of
+	// the call. It is cheap, and safe for concurrent use.
+	Identify(*tls.ConnectionState) func() (*core.Principal, error)
 }
 
 // Watcher sees what happens at the door, for metrics. Nil methods are not called.
@@ -101,6 +102,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.conns, s.slots, s.stop = map[*conn]struct{}{}, bounds.NewSlots(s.Limits.Slots), cancel
 	s.mu.Unlock()
 	context.AfterFunc(ctx, func() { l.Close() })
+	go s.watchIdentities(ctx)
 	for delay := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {
@@ -141,11 +143,16 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 		s.Watch.Opened()
 	}
 	go func() {
-		if !s.handshake(ctx, c) {
+		if !s.shake(ctx, c) {
 			s.forget(c)
 			return
 		}
-		go c.serve(core.OnBehalfOf(context.WithoutCancel(ctx), c.principal)) // what has begun is answered, also while stopping
+		if c.refusal != nil {
+			c.answerRefused(ctx, c.refusal)
+			s.forget(c)
+			return
+		}
+		go c.serve(context.WithoutCancel(ctx)) // what has begun is answered, also while stopping
 	}()
 }
 
@@ -168,33 +175,34 @@ func (s *Server) refused(why string) {
 	}
 }
 
-// handshake ends with a known principal, or with a record of why not.
-func (s *Server) handshake(ctx context.Context, c *conn) bool {
-	hctx, cancel := context.WithTimeout(ctx, s.Limits.Handshake)
-	defer cancel()
-	if err := c.tls.HandshakeContext(hctx); err != nil {
+// shake ends with a known principal, with a refusal that the client is to be
+// told, or with a failed handshake; the latter two leave a record.
+func (s *Server) shake(ctx context.Context, c *conn) bool {
+	if err := handshake.Do(ctx, c.tls, s.Limits.Handshake); err != nil {
 		if c.slot.Dropped() { // a flood is counted, and neither logged nor recorded one by one
 			s.refused("waiting")
 			return false
 		}
 		s.refused("handshake")
 		s.Log.Info("handshake", "peer", c.peer, "error", err)
-		s.login(ctx, c, nil, "TLS: "+printable(err.Error()))
+		s.login(ctx, handshake.Failed(core.DoorKMIP, c.peer, err))
 		return false
 	}
 	state := c.tls.ConnectionState()
-	p, err := s.Auth.Principal(&state)
-	if err != nil {
+	c.identify = s.Auth.Identify(&state)
+	if c.principal, c.refusal = c.identify(); c.refusal != nil {
 		s.refused("identity")
-		s.Log.Info("authenticate", "peer", c.peer, "error", err)
-		s.login(ctx, c, &state, err.Error())
-		return false
+		s.Log.Info("authenticate", "peer", c.peer, "error", c.refusal)
+		s.login(ctx, handshake.Refused(core.DoorKMIP, c.peer, state.PeerCertificates, c.refusal.Error()))
 	}
-	c.principal, c.cert = p, state.PeerCertificates[0]
+	p := c.principal
+	if p == nil {
+		return true
+	}
 	if why := c.slot.Pass(p.Tenant, p.ID); why != "" {
 		s.refused(why)
 		s.Log.Info("connections", "peer", c.peer, "tenant", p.Tenant, "principal", p.ID, "full", why)
-		s.login(ctx, c, &state, "too many connections: those of "+why+" are taken")
+		s.login(ctx, handshake.Refused(core.DoorKMIP, c.peer, state.PeerCertificates, "too many connections: those of "+why+" are taken"))
 		return false
 	}
 	if s.Memory != nil {
@@ -206,11 +214,7 @@ func (s *Server) handshake(ctx context.Context, c *conn) bool {
 
 // login records an authentication that failed. Failures to record only reach
 // the log: there is no answer to hold back.
-func (s *Server) login(ctx context.Context, c *conn, state *tls.ConnectionState, why string) {
-	r := core.Record{Door: core.DoorKMIP, Address: c.peer, Detail: why}
-	if state != nil && len(state.PeerCertificates) > 0 {
-		r.ClientRef = printable(state.PeerCertificates[0].Subject.String())
-	}
+func (s *Server) login(ctx context.Context, r core.Record) {
 	if err := s.Engine.RecordLogin(context.WithoutCancel(ctx), r); err != nil {
 		s.Log.Error("audit", "operation", "Login", "error", err)
 	}

@@ -21,8 +21,9 @@ type Metrics struct {
 	refused     *prometheus.CounterVec
 }
 
-// New makes a registry; hsm is asked for the token's figures at each scrape.
-func New(hsm func() core.HSMHealth) *Metrics {
+// New makes a registry. At each scrape hsm is asked for the token's figures, and
+// staleLists for the number of revocation lists past their Next Update.
+func New(hsm func() core.HSMHealth, staleLists func() int) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(),
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "keyreeve_operation_seconds", Help: "Time an operation took in the engine, by its outcome.",
 			Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 2}}, []string{"operation", "door", "outcome", "code"}),
@@ -36,6 +37,7 @@ func New(hsm func() core.HSMHealth) *Metrics {
 			}
 			return 0
 		}),
+		gauge("keyreeve_revocation_lists_stale", "Revocation lists that are past their Next Update.", func() float64 { return float64(staleLists()) }),
 		gauge("keyreeve_hsm_sessions", "Sessions that are open at the HSM.", func() float64 { return float64(hsm().Sessions) }),
 		gauge("keyreeve_hsm_sessions_in_use", "Sessions that are in a call.", func() float64 { return float64(hsm().InUse) }),
 		gauge("keyreeve_hsm_waiting", "Calls that wait for a session.", func() float64 { return float64(hsm().Waiting) }),

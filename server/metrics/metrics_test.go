@@ -36,7 +36,7 @@ func has(t *testing.T, text string, lines ...string) {
 // The figures are what was seen, the token's those of the moment.
 func TestFigures(t *testing.T) {
 	health := core.HSMHealth{Ready: true, Sessions: 3, Stuck: 1, CachedHandles: 20, CachedCopies: 7}
-	m := New(func() core.HSMHealth { return health })
+	m := New(func() core.HSMHealth { return health }, func() int { return 3 })
 	m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorKMIP, Outcome: core.Allowed, Code: core.Internal, Duration: 300 * time.Microsecond})
 	m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorREST, Outcome: core.Denied, Code: core.PermissionDenied, Duration: time.Millisecond})
 	m.Opened()
@@ -57,7 +57,7 @@ func TestFigures(t *testing.T) {
 // The number of series has a bound whatever clients ask for: no figure names
 // what came from outside.
 func TestSeriesAreBounded(t *testing.T) {
-	m := New(func() core.HSMHealth { return core.HSMHealth{} })
+	m := New(func() core.HSMHealth { return core.HSMHealth{} }, func() int { return 0 })
 	m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorKMIP})
 	before := strings.Count(scrape(t, m), "keyreeve_operation_seconds_count")
 	for n := range uint32(2000) {
@@ -69,7 +69,7 @@ func TestSeriesAreBounded(t *testing.T) {
 }
 
 func TestObserveAtOnce(t *testing.T) {
-	m := New(func() core.HSMHealth { return core.HSMHealth{} })
+	m := New(func() core.HSMHealth { return core.HSMHealth{} }, func() int { return 0 })
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {

@@ -1,0 +1,207 @@
+// Package pemfile reads PEM files whole or not at all.
+//
+// encoding/pem skips everything that it cannot read. A list of authorities or
+// of revoked certificates that was cut off would then silently be a shorter
+// list. Here every line of a file must belong to a whole block, be empty, or
+// begin with '#'. Anything else is an error that names the file and the line.
+// Start at [Read].
+package pemfile
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// Bounds of a file.
+const (
+	MaxBytes  = 64 << 20
+	MaxBlocks = 10_000
+)
+
+// Block is one PEM block. Its Bytes are exactly one DER value.
+type Block struct {
+	Type  string
+	Bytes []byte
+	Line  int // of its BEGIN line, from 1
+}
+
+// Read returns the blocks of a file, at least one, all of the given types.
+// The file must be a regular file of at most [MaxBytes].
+func Read(path string, types ...string) ([]Block, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text) // it may be a private key
+	blocks, err := Parse(text, types...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return blocks, nil
+}
+
+// One returns the block of a file that holds a single one.
+func One(path string, types ...string) (Block, error) {
+	blocks, err := Read(path, types...)
+	if err != nil {
+		return Block{}, err
+	}
+	if len(blocks) > 1 {
+		return Block{}, fmt.Errorf("%s: line %d: a second PEM block; the file may hold one", path, blocks[1].Line)
+	}
+	return blocks[0], nil
+}
+
+// Certificates returns the certificates of a file, at least one. One that stands
+// twice is returned once.
+func Certificates(path string) ([]*x509.Certificate, error) {
+	blocks, err := Read(path, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*x509.Certificate, 0, len(blocks))
+	for _, b := range blocks {
+		c, err := x509.ParseCertificate(b.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d: the certificate cannot be read: %w", path, b.Line, err)
+		}
+		if !slices.ContainsFunc(all, c.Equal) {
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+// readFile looks at the file before it opens it: opening a pipe would wait.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > MaxBytes {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", path, MaxBytes)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err == nil && len(text) > MaxBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", path, MaxBytes)
+	}
+	return text, err
+}
+
+// Parse returns the blocks of a text, as [Read] does.
+func Parse(text []byte, types ...string) ([]Block, error) {
+	p := parser{rest: bytes.TrimPrefix(text, []byte("\ufeff"))}
+	var blocks []Block
+	for p.next() {
+		if len(p.text) == 0 || p.text[0] == '#' {
+			continue
+		}
+		typ, ok := marker(p.text, "-----BEGIN ")
+		if !ok {
+			return nil, fmt.Errorf("line %d: text outside of a PEM block; only empty lines and lines that begin with '#' may stand there", p.line)
+		}
+		if !slices.Contains(types, typ) {
+			return nil, fmt.Errorf("line %d: a PEM block of type %q; this file may hold %q", p.line, clip(typ), types)
+		}
+		if len(blocks) == MaxBlocks {
+			return nil, fmt.Errorf("line %d: more than %d PEM blocks", p.line, MaxBlocks)
+		}
+		b, err := p.block(typ)
+		if err != nil {
+			return nil, err
+		}
+		blocks = append(blocks, b)
+	}
+	if len(blocks) == 0 {
+		return nil, fmt.Errorf("no PEM block is in it; it must hold %q", types)
+	}
+	return blocks, nil
+}
+
+// parser walks through lines.
+type parser struct {
+	rest []byte
+	text []byte // the current line without surrounding space
+	line int
+}
+
+func (p *parser) next() bool {
+	if len(p.rest) == 0 {
+		return false
+	}
+	var line []byte
+	line, p.rest, _ = bytes.Cut(p.rest, []byte("\n"))
+	p.text = bytes.TrimSpace(line)
+	p.line++
+	return true
+}
+
+// block reads up to the END line that belongs to the current BEGIN line.
+func (p *parser) block(typ string) (Block, error) {
+	b := Block{Type: typ, Line: p.line}
+	var encoded []byte
+	defer func() { clear(encoded) }()
+	for p.next() {
+		end, isEnd := marker(p.text, "-----END ")
+		switch {
+		case isEnd && end == typ:
+			return b, b.decode(encoded)
+		case isEnd || bytes.HasPrefix(p.text, []byte("-----")):
+			return b, fmt.Errorf("line %d: the PEM block that begins at line %d has not ended; is the file cut off or damaged?", p.line, b.Line)
+		case bytes.IndexByte(p.text, ':') >= 0:
+			return b, fmt.Errorf("line %d: a PEM header; a key must not be encrypted, and nothing else has headers", p.line)
+		}
+		if grown := len(encoded) + len(p.text); grown > cap(encoded) {
+			larger := make([]byte, len(encoded), 2*grown)
+			copy(larger, encoded)
+			clear(encoded)
+			encoded = larger
+		}
+		encoded = append(encoded, p.text...)
+	}
+	return b, fmt.Errorf("line %d: the PEM block that begins here has no END line; is the file cut off?", b.Line)
+}
+
+func (b *Block) decode(encoded []byte) error {
+	b.Bytes = make([]byte, base64.StdEncoding.DecodedLen(len(encoded)))
+	n, err := base64.StdEncoding.Strict().Decode(b.Bytes, encoded)
+	if err != nil {
+		return fmt.Errorf("line %d: the PEM block that begins here is damaged: %w", b.Line, err)
+	}
+	b.Bytes = b.Bytes[:n]
+	var whole asn1.RawValue
+	if rest, err := asn1.Unmarshal(b.Bytes, &whole); err != nil || len(rest) > 0 {
+		return fmt.Errorf("line %d: the PEM block that begins here does not hold exactly one DER value", b.Line)
+	}
+	return nil
+}
+
+// marker returns the type that a BEGIN or END line names.
+func marker(line []byte, begin string) (string, bool) {
+	typ, ok := bytes.CutPrefix(line, []byte(begin))
+	if !ok {
+		return "", false
+	}
+	typ, ok = bytes.CutSuffix(typ, []byte("-----"))
+	return string(typ), ok
+}
+
+// clip keeps an error about a strange file short.
+func clip(s string) string {
+	const most = 40
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}

@@ -1,0 +1,216 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/certs/pemfile"
+)
+
+// Authority says what the certificates of one authority of client_ca may name in
+// their keyreeve URI. "*" stands for every name. An authority without an entry
+// names nobody; its clients can still be mapped by tls.principals.
+type Authority struct {
+	File        string   `yaml:"file"`        // PEM file with its certificate
+	Fingerprint string   `yaml:"fingerprint"` // or SHA-256 of the certificate, hex
+	Tenants     []string `yaml:"tenants"`
+	Groups      []string `yaml:"groups"`
+	Roles       []string `yaml:"roles"`
+}
+
+// authority is one certificate of client_ca.
+type authority struct {
+	cert   *x509.Certificate
+	name   string // its subject, for people
+	key    [sha256.Size]byte
+	anchor bool // chains end here; otherwise it is below another one of client_ca
+}
+
+// authorities are the certificates of client_ca with what they may name.
+type authorities struct {
+	list                []*authority
+	all, roots, between *x509.CertPool
+	grants              map[[sha256.Size]byte]*Authority // by public key, so that a renewed certificate keeps its grant
+}
+
+// keyOf identifies an authority by its subject and public key.
+func keyOf(c *x509.Certificate) [sha256.Size]byte {
+	subject := sha256.Sum256(c.RawSubject)
+	return sha256.Sum256(append(subject[:], c.RawSubjectPublicKeyInfo...))
+}
+
+func loadAuthorities(file string, entries []Authority) (*authorities, error) {
+	certs, err := pemfile.Certificates(file)
+	if err != nil {
+		return nil, fmt.Errorf("tls.client_ca cannot be used: %w", err)
+	}
+	as := &authorities{all: x509.NewCertPool(), roots: x509.NewCertPool(), between: x509.NewCertPool(), grants: map[[sha256.Size]byte]*Authority{}}
+	for _, c := range certs {
+		as.list = append(as.list, &authority{cert: c, name: NameText(c.RawSubject), key: keyOf(c), anchor: !below(c, certs)})
+		as.all.AddCert(c)
+	}
+	if !slices.ContainsFunc(as.list, func(a *authority) bool { return a.anchor }) {
+		return nil, fmt.Errorf("tls.client_ca: the certificates of %s are all issued by one another; add the root", file)
+	}
+	for _, a := range as.list {
+		if a.anchor {
+			as.roots.AddCert(a.cert)
+		} else {
+			as.between.AddCert(a.cert)
+		}
+	}
+	return as, as.grant(entries)
+}
+
+// below reports whether another certificate of the bundle has issued c.
+func below(c *x509.Certificate, bundle []*x509.Certificate) bool {
+	return slices.ContainsFunc(bundle, func(by *x509.Certificate) bool {
+		return keyOf(by) != keyOf(c) && by.IsCA && string(by.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(by) == nil
+	})
+}
+
+func (as *authorities) grant(entries []Authority) error {
+	for i := range entries {
+		e := entries[i]
+		what := fmt.Sprintf("tls.authorities[%d]", i)
+		if err := e.Check(); err != nil {
+			return fmt.Errorf("%s%w", what, err)
+		}
+		a, err := as.find(e.File, e.Fingerprint)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if as.grants[a.key] != nil {
+			return fmt.Errorf("%s: %s has an entry already; put all that it may name into one", what, a.name)
+		}
+		as.grants[a.key] = &e
+	}
+	return nil
+}
+
+// Check says what is wrong with an entry by itself, without the authorities.
+func (e *Authority) Check() error {
+	if (e.File == "") == (e.Fingerprint == "") {
+		return errors.New(" must have exactly one of file and fingerprint")
+	}
+	if _, err := parseFingerprint(e.Fingerprint); e.Fingerprint != "" && err != nil {
+		return fmt.Errorf(".fingerprint: %w", err)
+	}
+	for _, list := range []struct {
+		kind  string
+		names []string
+	}{{"tenants", e.Tenants}, {"groups", e.Groups}, {"roles", e.Roles}} {
+		for _, n := range list.names {
+			if n != everyName && !nameForm.MatchString(n) {
+				return fmt.Errorf(".%s: %q cannot be a name; use letters, digits, '.', '_' and '-', at most 64, or \"*\" for every name", list.kind, n)
+			}
+		}
+	}
+	return nil
+}
+
+// everyName stands for every name in a grant.
+const everyName = "*"
+
+// find returns the authority that a file or a fingerprint names.
+func (as *authorities) find(file, fingerprint string) (*authority, error) {
+	if file != "" {
+		all, err := pemfile.Certificates(file)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) > 1 {
+			return nil, fmt.Errorf("%s holds %d certificates; name a file with the authority's alone", file, len(all))
+		}
+		for _, a := range as.list {
+			if a.key == keyOf(all[0]) {
+				return a, nil
+			}
+		}
+		return nil, fmt.Errorf("the authority of %s is not in tls.client_ca", file)
+	}
+	sum, err := parseFingerprint(fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range as.list {
+		if sha256.Sum256(a.cert.Raw) == sum {
+			return a, nil
+		}
+	}
+	return nil, fmt.Errorf("no certificate of tls.client_ca has the fingerprint %s", fingerprint)
+}
+
+// parseFingerprint reads a SHA-256 fingerprint: 64 hex digits of either case,
+// also in pairs with colons between, as openssl prints them.
+func parseFingerprint(s string) (sum [sha256.Size]byte, err error) {
+	digits := s
+	if strings.Contains(s, ":") {
+		pairs := strings.Split(s, ":")
+		if slices.ContainsFunc(pairs, func(p string) bool { return len(p) != 2 }) {
+			return sum, fmt.Errorf("%q is not a SHA-256 fingerprint of 64 hex digits", s)
+		}
+		digits = strings.Join(pairs, "")
+	}
+	b, err := hex.DecodeString(digits)
+	if err != nil || len(b) != len(sum) {
+		return sum, fmt.Errorf("%q is not a SHA-256 fingerprint of 64 hex digits", s)
+	}
+	return [sha256.Size]byte(b), nil
+}
+
+// anchors are the authorities that chains end at.
+func (as *authorities) anchors() (out []*authority) {
+	for _, a := range as.list {
+		if a.anchor {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// beyond lists what as has and others has not.
+func (as *authorities) beyond(others *authorities) (out []*x509.Certificate) {
+	for _, a := range as.list {
+		if !slices.ContainsFunc(others.list, func(o *authority) bool { return o.cert.Equal(a.cert) }) {
+			out = append(out, a.cert)
+		}
+	}
+	return out
+}
+
+// allows says why the authorities of a chain may not name p's tenant, groups and
+// roles; "" if they may. The anchor must have a grant; one below it that has an
+// entry too only narrows it.
+func (as *authorities) allows(chain []*x509.Certificate, n *named) string {
+	anchor := chain[len(chain)-1]
+	if as.grants[keyOf(anchor)] == nil {
+		return fmt.Sprintf("the authority %s may name nobody; give it an entry in tls.authorities, or map the certificate in tls.principals", NameText(anchor.RawSubject))
+	}
+	for _, c := range chain {
+		g := as.grants[keyOf(c)]
+		if g == nil {
+			continue
+		}
+		for _, asked := range []struct {
+			kind           string
+			names, allowed []string
+		}{{"tenant", []string{n.tenant}, g.Tenants}, {"group", n.groups, g.Groups}, {"role", n.roles, g.Roles}} {
+			for _, name := range asked.names {
+				if !slices.Contains(asked.allowed, everyName) && !slices.Contains(asked.allowed, name) {
+					return fmt.Sprintf("the authority %s may not name %s %q; see tls.authorities", NameText(c.RawSubject), asked.kind, name)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// nameForm is what a tenant, principal, group or role may look like.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -1,0 +1,276 @@
+package authn
+
+import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs/pemfile"
+)
+
+// revocations are the lists in force. They never change.
+type revocations struct {
+	lists   []*revocationList
+	revoked map[string]bool // see revokedKey
+	file    fs.FileInfo     // the file as it was when it was last read; nil: never
+	problem error           // why what the file holds now is not in force
+}
+
+// revocationList is one verified list of an authority.
+type revocationList struct {
+	*x509.RevocationList
+	issuer *authority
+	scope  string // which of the authority's certificates it speaks of; "": all
+	next   time.Time
+}
+
+func (l *revocationList) stale(now time.Time) bool { return now.After(l.next) }
+
+// readFile reads the lists of a trust's file if it has changed since before. It
+// returns before itself if there is nothing new, and the old lists with a
+// problem if the new ones cannot be used: a list that goes away revokes as before.
+func readFile(t *trust, before *revocations) *revocations {
+	if t.CRLFile == "" {
+		if len(before.lists) > 0 {
+			return before.keep(nil, errors.New("tls.client_crl is no longer set; its lists stay in force until the server is started again"))
+		}
+		return before
+	}
+	info, err := os.Stat(t.CRLFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && t.CRLMayLack && before.file == nil && before.problem == nil && len(before.lists) == 0:
+		return before // it has never been there
+	case err != nil:
+		return before.keep(nil, fmt.Errorf("tls.client_crl cannot be read: %w", err))
+	case before.file != nil && sameContent(before.file, info):
+		return before
+	}
+	lists, err := readLists(t.CRLFile, t.authorities)
+	if err == nil {
+		err = before.replaceable(lists)
+	}
+	if err != nil {
+		return before.keep(info, fmt.Errorf("tls.client_crl: %w", err))
+	}
+	return newRevocations(lists, info)
+}
+
+// sameContent reports whether a file looks unchanged.
+func sameContent(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// keep returns the lists of r with a problem of the file as it is now; r itself
+// if nothing is new. info is nil if the file could not be looked at.
+func (r *revocations) keep(info fs.FileInfo, problem error) *revocations {
+	if r.problem != nil && r.problem.Error() == problem.Error() && info == nil && r.file == nil {
+		return r
+	}
+	return &revocations{lists: r.lists, revoked: r.revoked, file: info, problem: problem}
+}
+
+func newRevocations(lists []*revocationList, info fs.FileInfo) *revocations {
+	r := &revocations{lists: lists, revoked: map[string]bool{}, file: info}
+	for _, l := range lists {
+		for _, e := range l.RevokedCertificateEntries {
+			r.revoked[revokedKey(l.issuer.cert.RawSubject, e.SerialNumber)] = true
+		}
+	}
+	return r
+}
+
+// of returns the lists of the authorities that are still there. The file is read
+// again by the next readFile: its lists may have become known or unknown.
+func (r *revocations) of(as *authorities) *revocations {
+	var lists []*revocationList
+	for _, l := range r.lists {
+		if i := slices.IndexFunc(as.list, func(a *authority) bool { return a.key == l.issuer.key }); i >= 0 {
+			still := *l
+			still.issuer = as.list[i]
+			lists = append(lists, &still)
+		}
+	}
+	kept := newRevocations(lists, nil)
+	kept.problem = r.problem
+	return kept
+}
+
+// revokedKey names a certificate by its issuer and serial number.
+func revokedKey(issuer []byte, serial *big.Int) string {
+	name, err := canonicalName(issuer)
+	if err != nil {
+		name = string(issuer)
+	}
+	return serial.Text(16) + "/" + name
+}
+
+// has reports whether a list in force revokes a certificate. Lists count by the
+// issuer's name, as in RFC 5280: an authority that has renewed its key revokes
+// what it issued under the old one.
+func (r *revocations) has(c *x509.Certificate) bool {
+	return r.revoked[revokedKey(c.RawIssuer, c.SerialNumber)]
+}
+
+// maxAhead is how far a list's This Update may lie in the future.
+const maxAhead = 10 * time.Minute
+
+// readLists reads and verifies the lists of a file: each is whole, signed by an
+// authority of client_ca that may sign lists, and says only what is understood
+// here. What is not understood could mean that a certificate is revoked.
+func readLists(file string, as *authorities) ([]*revocationList, error) {
+	blocks, err := pemfile.Read(file, "X509 CRL")
+	if err != nil {
+		return nil, err
+	}
+	var lists []*revocationList
+	for _, b := range blocks {
+		l, err := readList(b.Bytes, as)
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d: %w", file, b.Line, err)
+		}
+		if slices.ContainsFunc(lists, l.sameSource) {
+			return nil, fmt.Errorf("%s: line %d: a second list of %s; keep the newest", file, b.Line, l.issuer.name)
+		}
+		lists = append(lists, l)
+	}
+	return lists, nil
+}
+
+func readList(der []byte, as *authorities) (*revocationList, error) {
+	parsed, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("the revocation list cannot be read: %w", err)
+	}
+	l := &revocationList{RevocationList: parsed, next: parsed.NextUpdate}
+	if l.issuer, err = issuerOf(parsed, as); err != nil {
+		return nil, err
+	}
+	switch {
+	case l.next.IsZero():
+		return nil, fmt.Errorf("the revocation list of %s has no Next Update", l.issuer.name)
+	case time.Until(l.ThisUpdate) > maxAhead:
+		return nil, fmt.Errorf("the revocation list of %s is from the future, %s; check this machine's clock", l.issuer.name, l.ThisUpdate.Format(time.RFC3339))
+	}
+	return l, l.understood()
+}
+
+// issuerOf finds the authority whose signature a list has.
+func issuerOf(l *x509.RevocationList, as *authorities) (*authority, error) {
+	issuer, err := canonicalName(l.RawIssuer)
+	if err != nil {
+		return nil, fmt.Errorf("the issuer of the revocation list cannot be read: %w", err)
+	}
+	text := NameText(l.RawIssuer)
+	why := fmt.Errorf("the revocation list is of %s, which is not in tls.client_ca; add the authority's certificate there", text)
+	for _, a := range as.list {
+		if name, err := canonicalName(a.cert.RawSubject); err != nil || name != issuer {
+			continue
+		}
+		if err := l.CheckSignatureFrom(a.cert); err != nil {
+			why = fmt.Errorf("the revocation list of %s was not signed by that authority of tls.client_ca, or it may not sign lists (cRLSign): %w", text, err)
+			continue
+		}
+		return a, nil
+	}
+	return nil, why
+}
+
+// Extensions that change what a list says (RFC 5280 §5.2).
+var (
+	oidDelta    = asn1.ObjectIdentifier{2, 5, 29, 27}
+	oidPoint    = asn1.ObjectIdentifier{2, 5, 29, 28}
+	oidOfIssuer = asn1.ObjectIdentifier{2, 5, 29, 29} // of an entry
+)
+
+// distributionPoint is the extension that tells which certificates a list speaks
+// of. Its entries are revoked all the same.
+type distributionPoint struct {
+	Name           asn1.RawValue  `asn1:"optional,tag:0"`
+	OnlyUsers      bool           `asn1:"optional,tag:1"`
+	OnlyCAs        bool           `asn1:"optional,tag:2"`
+	SomeReasons    asn1.BitString `asn1:"optional,tag:3"`
+	Indirect       bool           `asn1:"optional,tag:4"`
+	OnlyAttributes bool           `asn1:"optional,tag:5"`
+}
+
+// understood refuses delta and indirect lists and unknown critical extensions.
+func (l *revocationList) understood() error {
+	for _, e := range l.Extensions {
+		switch {
+		case e.Id.Equal(oidDelta):
+			return fmt.Errorf("the revocation list of %s is a delta list; only full lists can be used", l.issuer.name)
+		case e.Id.Equal(oidPoint):
+			var p distributionPoint
+			if rest, err := asn1.Unmarshal(e.Value, &p); err != nil || len(rest) > 0 {
+				return fmt.Errorf("the Issuing Distribution Point of the revocation list of %s cannot be read", l.issuer.name)
+			}
+			if p.Indirect || p.OnlyAttributes {
+				return fmt.Errorf("the revocation list of %s is an indirect list or one of attribute certificates; neither can be used", l.issuer.name)
+			}
+			l.scope = string(e.Value)
+		case e.Critical:
+			return fmt.Errorf("the revocation list of %s has the critical extension %v, which is not understood", l.issuer.name, e.Id)
+		}
+	}
+	for _, e := range l.RevokedCertificateEntries {
+		if slices.ContainsFunc(e.Extensions, func(x pkix.Extension) bool { return x.Critical || x.Id.Equal(oidOfIssuer) }) {
+			return fmt.Errorf("the revocation list of %s: the entry of serial number %x has an extension that is not understood", l.issuer.name, e.SerialNumber)
+		}
+	}
+	return nil
+}
+
+func (l *revocationList) sameSource(o *revocationList) bool {
+	return l.issuer.key == o.issuer.key && l.scope == o.scope
+}
+
+// replaceable says why new lists must not take the place of those in force: one
+// is missing or older. Otherwise a file put back would let revoked clients in.
+func (r *revocations) replaceable(lists []*revocationList) error {
+	for _, old := range r.lists {
+		i := slices.IndexFunc(lists, old.sameSource)
+		if i < 0 {
+			return fmt.Errorf("the list of %s has disappeared from the file; put it back, or remove the authority from tls.client_ca", old.issuer.name)
+		}
+		if err := lists[i].newerThan(old); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newerThan refuses a list that is older than one before, by CRL Number or by
+// This Update, or that has the same of both and revokes less.
+func (l *revocationList) newerThan(old *revocationList) error {
+	if bytes.Equal(l.Raw, old.Raw) {
+		return nil
+	}
+	byNumber, byTime := 0, l.ThisUpdate.Compare(old.ThisUpdate)
+	if l.Number != nil && old.Number != nil {
+		byNumber = l.Number.Cmp(old.Number)
+	}
+	if byNumber < 0 || byTime < 0 || (l.Number == nil && old.Number != nil) {
+		return fmt.Errorf("the list of %s is older than the one in force: CRL Number %v of %s, in force is %v of %s", l.issuer.name, l.Number, l.ThisUpdate.Format(time.RFC3339), old.Number, old.ThisUpdate.Format(time.RFC3339))
+	}
+	if byNumber > 0 || byTime > 0 {
+		return nil
+	}
+	have := map[string]bool{}
+	for _, e := range l.RevokedCertificateEntries {
+		have[e.SerialNumber.String()] = true
+	}
+	for _, e := range old.RevokedCertificateEntries {
+		if !have[e.SerialNumber.String()] {
+			return fmt.Errorf("the list of %s has the CRL Number and This Update of the one in force and no longer revokes serial number %x", l.issuer.name, e.SerialNumber)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+// Package handshake lets clients hear why they are not let in. Both doors share
+// it.
+//
+// TCP resets a connection that is closed with unread data, and a reset destroys
+// what was sent before: a TLS alert or a refusal would get lost. So connections
+// are half-closed first, and what the client still sends is read within a bound.
+// It decides nothing about who may enter. Start at [Do].
+package handshake
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/authn"
+)
+
+// Bounds of a connection's end.
+const (
+	hearTime  = time.Second // for the client to read what was sent
+	hearBytes = 2 << 20     // that it may still be sending
+)
+
+// Do shakes hands within a time. If that fails, the client has heard the alert
+// before Do returns, and the caller closes the connection.
+func Do(ctx context.Context, c *tls.Conn, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err := c.HandshakeContext(ctx)
+	if err != nil {
+		HearOut(c.NetConn())
+	}
+	return err
+}
+
+// HearOut says that no more comes and reads what the client still sends, within
+// a bound. c may be wrapped; wrappers have a method NetConn.
+func HearOut(c net.Conn) {
+	for c != nil {
+		if half, ok := c.(interface{ CloseWrite() error }); ok {
+			if half.CloseWrite() != nil {
+				return
+			}
+			c.SetReadDeadline(time.Now().Add(hearTime))
+			io.CopyN(io.Discard, c, hearBytes)
+			return
+		}
+		wrapper, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		c = wrapper.NetConn()
+	}
+}
+
+// Failed is the record of a handshake that failed, with the certificate that the
+// client sent, if it sent one.
+func Failed(door core.Door, address string, err error) core.Record {
+	var sent []*x509.Certificate
+	if unverified, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		sent = unverified.UnverifiedCertificates
+	}
+	return Refused(door, address, sent, "TLS: "+err.Error())
+}
+
+// Refused is the record of a client that was not let in: why, and the subject,
+// serial number and fingerprint of its certificate.
+func Refused(door core.Door, address string, sent []*x509.Certificate, why string) core.Record {
+	r := core.Record{Door: door, Address: address, Detail: clean(why, maxWhy)}
+	if len(sent) > 0 {
+		sum := sha256.Sum256(sent[0].Raw)
+		subject := clean(authn.NameText(sent[0].RawSubject), maxSubject)
+		r.Fingerprint, r.ClientRef = hex.EncodeToString(sum[:]), subject
+		r.Detail += fmt.Sprintf(" (certificate: subject %s, serial %s, issuer %s, sha256 %s)", subject, clean(sent[0].SerialNumber.Text(16), maxSerial), clean(authn.NameText(sent[0].RawIssuer), maxSubject), r.Fingerprint)
+	}
+	return r
+}
+
+// Bounds of the parts of a record, in bytes. What is in a certificate comes from
+// the client.
+const (
+	maxWhy     = 400
+	maxSubject = 200
+	maxSerial  = 64
+)
+
+// clean keeps a text in one line of ASCII and bounded.
+func clean(s string, most int) string {
+	if len(s) > most {
+		s = s[:most-3] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}

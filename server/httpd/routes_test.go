@@ -1,0 +1,102 @@
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+)
+
+// strangers is an authenticator that knows nobody.
+type strangers struct{}
+
+func (strangers) Identify(*tls.ConnectionState) func() (*core.Principal, error) {
+	return func() (*core.Principal, error) {
+		return nil, core.Errorf(core.AuthenticationNotSuccessful, "no client certificate came with the connection")
+	}
+}
+
+// records keeps what is stored of refused logins.
+type records struct {
+	core.Store
+	n int
+}
+
+func (r *records) Shared() bool { return false }
+
+func (r *records) Commit(_ context.Context, ch *core.Change) error {
+	r.n += len(ch.Entries)
+	return nil
+}
+
+type plainJournal struct{ core.Journal }
+
+func (plainJournal) Seal(*core.Record) core.Entry { return core.Entry{} }
+
+// Every route, and every path that is none, refuses who has no certificate; but
+// for the two of health without details, in exactly one spelling.
+func TestEveryRouteNeedsACertificate(t *testing.T) {
+	stored := &records{}
+	ready := true
+	h := New(Options{Auth: strangers{}, Engine: engine.New(engine.Options{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}),
+		Health:  func(*http.Request) Health { t.Error("health was asked for a stranger"); return Health{} },
+		Ready:   func(context.Context) bool { return ready },
+		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("metrics were given to a stranger") })})
+	ask := func(method, path string, withTLS bool) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "https://x"+path, strings.NewReader("{}"))
+		r.Header.Set("Content-Type", "application/json")
+		if r.TLS = nil; withTLS {
+			r.TLS = &tls.ConnectionState{HandshakeComplete: true}
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	closed := []string{"GET /metrics", "POST /metrics", "GET /", "GET /nothing", "OPTIONS /v1/keys", "POST /v1/health/live", "DELETE /v1/health/ready", "GET /v1/health/live/", "GET /v1/health/live/x",
+		"GET /v1/health//live", "GET /v1/keys/../health/live", "GET /V1/health/live", "GET //v1/health/live", "GET /v1/health/%6cive/x", "GET /v1//keys", "HEAD /v1/health", "CONNECT /v1/health/live"}
+	for _, r := range routes {
+		closed = append(closed, strings.ReplaceAll(r.pattern, "{id}", "some-id"))
+	}
+	for _, route := range closed {
+		method, path, _ := strings.Cut(route, " ")
+		for _, withTLS := range []bool{true, false} {
+			w := ask(method, path, withTLS)
+			var p problem
+			err := json.Unmarshal(w.Body.Bytes(), &p)
+			if w.Code != http.StatusUnauthorized || w.Header().Get("Content-Type") != "application/problem+json" || err != nil || p.Status != 401 || p.Code != core.AuthenticationNotSuccessful.String() {
+				t.Errorf("%s: %d %s %s; want 401 problem+json", route, w.Code, w.Header(), w.Body)
+			}
+		}
+	}
+	if stored.n == 0 {
+		t.Error("nobody is recorded")
+	}
+	before := stored.n
+	for _, good := range []bool{true, false} {
+		ready = good
+		for path, want := range map[string]struct {
+			status int
+			body   string
+		}{"/v1/health/live": {200, "{\"live\":true}\n"}, "/v1/health/ready": map[bool]struct {
+			status int
+			body   string
+		}{true: {200, "{\"ready\":true}\n"}, false: {503, "{\"ready\":false}\n"}}[good]} {
+			if w := ask("GET", path, true); w.Code != want.status || w.Body.String() != want.body || w.Header().Get("Content-Type") != "application/json" {
+				t.Errorf("%s, ready %v: %d %q", path, good, w.Code, w.Body)
+			}
+			if w := ask("HEAD", path, true); w.Code != want.status {
+				t.Errorf("HEAD %s: %d", path, w.Code)
+			}
+		}
+	}
+	if stored.n != before {
+		t.Error("open routes leave records of failed logins")
+	}
+}

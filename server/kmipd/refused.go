@@ -1,0 +1,97 @@
+package kmipd
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+)
+
+// A client whose certificate TLS has let in, and that is nobody here, gets an
+// answer to its first message: with a closed connection alone its operator would
+// look for a fault of the network.
+
+// refusedBytes is how much of a refused client's message is read, in bytes. The
+// rest is read and thrown away.
+const refusedBytes = 4096
+
+// answerRefused answers the first message with why and hears the client out. The
+// caller closes the connection. Nothing is recorded here: the handshake was.
+func (c *conn) answerRefused(ctx context.Context, why error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
+		}
+	}()
+	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Handshake))
+	c.idle.Store(true)
+	if c.server.stoppingFor() > 0 {
+		return
+	}
+	buf := make([]byte, refusedBytes)
+	defer clear(buf) // it may hold a password
+	if _, err := io.ReadFull(c.tls, buf[:8]); err != nil {
+		return
+	}
+	c.idle.Store(false)
+	msg := buf[:8]
+	total, err := kmip.FrameLength(msg, c.server.Limits.MessageBytes)
+	if err == nil {
+		msg = buf[:min(total, len(buf))]
+		if _, err := io.ReadFull(c.tls, msg[8:]); err != nil {
+			return
+		}
+	}
+	b := &batch{conn: c, ctx: ctx, limit: kmip.MaxMessageBytes}
+	b.caller = core.Caller{Door: core.DoorKMIP, Address: c.peer, RequestID: b.requestID()}
+	whole := err == nil && total == len(msg) && b.req.Parse(msg) == nil
+	if b.caller.Version = versionOf(msg); whole {
+		b.caller.Version = b.answerVersion()
+	} else {
+		b.req.Items = nil
+	}
+	b.resp.Begin(nil, b.caller.Version, time.Now().Unix(), "")
+	b.whole(why, b.req.Items)
+	c.wrote = time.Now()
+	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
+	if _, err := c.tls.Write(b.resp.End()); err == nil {
+		c.linger()
+	}
+}
+
+// How idle connections end whose client is nobody any more.
+const (
+	identifyEvery = 500 * time.Millisecond
+	refusedGrace  = 5 * time.Second // for one more message, whose answer says why
+)
+
+// watchIdentities ends idle connections of clients that were somebody and are
+// nobody any more. A message that comes within refusedGrace gets an answer.
+func (s *Server) watchIdentities(ctx context.Context) {
+	tick := time.NewTicker(identifyEvery)
+	defer tick.Stop()
+	var idle []*conn
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		for c := range s.conns {
+			if c.idle.Load() && !c.ending.Load() && c.identify != nil {
+				idle = append(idle, c)
+			}
+		}
+		s.mu.Unlock()
+		for _, c := range idle {
+			if _, err := c.identify(); err != nil && c.ending.CompareAndSwap(false, true) {
+				c.tls.SetReadDeadline(time.Now().Add(refusedGrace))
+			}
+		}
+		clear(idle)
+		idle = idle[:0]
+	}
+}
