@@ -32,9 +32,15 @@ func (s *RowSealer) Seal(tenant string, row []byte) ([]byte, error) { return s.t
 // another node has just made: the tenant's keys are loaded again, once.
 func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
 	err := s.token.CheckSeal(tenant, row, seal)
+	if err == nil || core.CodeOf(err) != core.TokenUnavailable {
+		return err
+	}
+	if tenant == "" {
+		return s.checkSystem(err)
+	}
 	e := s.engine.Load()
-	if core.CodeOf(err) != core.TokenUnavailable || err == nil || e == nil || tenant == "" {
-		return err // the keys of the system set are loaded at start or never
+	if e == nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), sealWait)
 	defer cancel()
@@ -45,6 +51,16 @@ func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
 		return core.Wrap(core.CryptographicFailure, err, "the seal names a key that tenant %s does not have", printable(tenant))
 	}
 	return err
+}
+
+// checkSystem judges the seal of a system row whose key is missing. The keys of
+// the system set are loaded at start, all of them: if they can seal, the seal
+// names an epoch that does not exist.
+func (s *RowSealer) checkSystem(err error) error {
+	if _, serr := s.token.Seal("", nil); serr != nil {
+		return err
+	}
+	return core.Wrap(core.CryptographicFailure, err, "the seal names a key that the system set does not have")
 }
 
 // hashRows puts the rows of a change into its record.
