@@ -261,7 +261,8 @@ func p99(took []time.Duration) time.Duration { return took[len(took)*99/100] }
 // fail and takes no more than three times as long, at the 99th percentile, as
 // beside processes that merely keep the cores busy. Memory stays bounded, and
 // afterwards nothing of the hostile tenant is under way any more. How long a Get
-// takes is demanded by `make soak` alone: a busy machine moves it.
+// takes is always shown. Only a soak of more than a minute demands it, because
+// other work on the machine moves it.
 func TestFairness(t *testing.T) {
 	s := servertest.Start(t)
 	if err := certs.Issue(s.Dir, certs.Request{Name: "hostile", Tenant: "hostile", Groups: []string{"h"}}); err != nil {
@@ -313,7 +314,7 @@ func TestFairness(t *testing.T) {
 	if memory > maxResident {
 		t.Errorf("%d KiB of memory, at most %d", memory, maxResident)
 	}
-	if soaking() > 0 && ratio > 3 {
+	if soaking() > time.Minute && ratio > 3 {
 		t.Errorf("p99 is %.1f times as long as beside processes that keep the cores busy, at most 3", ratio)
 	}
 	comesToRest(t, s, before, ended)
