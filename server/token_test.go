@@ -65,7 +65,7 @@ func TestWrongPINIsTriedOnce(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 	}
 	s.Signal(syscall.SIGHUP) // with the same PIN
-	for range 200 { // the policy is read and tried first, which takes its time
+	for range 200 {          // the policy is read and tried first, which takes its time
 		if log, _ := os.ReadFile(s.Log); strings.Contains(string(log), "still the one") {
 			break
 		}
