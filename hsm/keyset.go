@@ -88,10 +88,7 @@ func (t *Token) Installations(ctx context.Context) (ids []string, err error) {
 			return err
 		}
 		defer t.admin.give()
-		index, err := t.indexLabels(s)
-		if err == nil {
-			err = t.works(s) // else its files are away, and what is missing is there
-		}
+		index, err := t.indexWhole(s)
 		if err != nil {
 			return err
 		}
@@ -148,13 +145,13 @@ func (t *Token) setExists(ctx context.Context, installation string, number int64
 			return err
 		}
 		defer t.admin.give()
+		index, err := t.indexWhole(s)
+		if err != nil {
+			return err
+		}
 		exists = false
 		for _, p := range core.KeyPurposes {
-			found, err := t.findLabel(s, setLabel(installation, number, p), nil)
-			if err != nil {
-				return err
-			}
-			exists = exists || len(found) > 0
+			exists = exists || len(index.byLabel[setLabel(installation, number, p)]) > 0
 		}
 		return nil
 	})
@@ -172,10 +169,14 @@ func (t *Token) makeSet(ctx context.Context, installation string, set core.KeySe
 			return err
 		}
 		defer c.close()
+		index, err := t.indexWhole(s)
+		if err != nil {
+			return err
+		}
 		values := map[string][]byte{}
 		for _, p := range core.KeyPurposes {
 			label := setLabel(installation, set.Number, p)
-			h, err := t.makeKey(s, label, p)
+			h, err := t.makeKey(s, label, p, index)
 			if err != nil {
 				return err
 			}
@@ -189,16 +190,14 @@ func (t *Token) makeSet(ctx context.Context, installation string, set core.KeySe
 	return checks, err
 }
 
-// makeKey returns the key of a label, and makes it if the token lacks it.
-func (t *Token) makeKey(s p11.SessionHandle, label, purpose string) (p11.ObjectHandle, error) {
-	found, err := t.findLabel(s, label, nil)
-	if err != nil {
-		return 0, err
-	}
+// makeKey returns the key of a label, and makes it if the index lacks it.
+func (t *Token) makeKey(s p11.SessionHandle, label, purpose string, index *labelIndex) (p11.ObjectHandle, error) {
+	found := index.byLabel[label]
 	if len(found) == 0 {
 		if err := t.generateKey(s, label, purpose); err != nil {
 			return 0, err
 		}
+		var err error
 		if found, err = t.findLabel(s, label, nil); err != nil {
 			return 0, err
 		}
@@ -265,6 +264,20 @@ func (t *Token) indexLabels(s p11.SessionHandle) (*labelIndex, error) {
 		index.byLabel[string(as[0].Value)] = append(index.byLabel[string(as[0].Value)], h)
 	}
 	return index, nil
+}
+
+// indexWhole is indexLabels for callers that act on what is missing. It fails if
+// the token does not work before and after: its files may be away, and what is
+// missing is there.
+func (t *Token) indexWhole(s p11.SessionHandle) (*labelIndex, error) {
+	if err := t.works(s); err != nil {
+		return nil, err
+	}
+	index, err := t.indexLabels(s)
+	if err == nil {
+		err = t.works(s)
+	}
+	return index, err
 }
 
 // findLabel lists the token objects with a label, from the index if it has any.
