@@ -109,8 +109,17 @@ var ourToken sync.Mutex
 // database names, and beyond that only what an open intent explains. On SQLite,
 // where nobody else can be at work, the command then purges exactly that. It
 // leaves the server ended.
-func tokenAgrees(t *testing.T, s *servertest.Server, postgres string) {
+// database is the URL of a PostgreSQL or of an SQLite file elsewhere; "": the server's own.
+func tokenAgrees(t *testing.T, s *servertest.Server, database string) {
 	t.Helper()
+	file, elsewhere := strings.CutPrefix(database, "sqlite:")
+	postgres := database
+	if elsewhere || database == "" {
+		postgres = ""
+	}
+	if !elsewhere {
+		file = filepath.Join(s.Dir, "keyreeve.db")
+	}
 	s.Kill()
 	s.Run()
 	if postgres == "" {
@@ -119,7 +128,7 @@ func tokenAgrees(t *testing.T, s *servertest.Server, postgres string) {
 		}
 	}
 	s.Kill()
-	driver, source := "sqlite3", filepath.Join(s.Dir, "keyreeve.db")
+	driver, source := "sqlite3", file
 	if postgres != "" {
 		driver, source = "pgx", postgres
 	}

@@ -203,7 +203,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{"a wrong PIN", put("hsm", "pin_file", text("wrong.pin", "s3cret-wrong\n")), "", []string{"hsm.pin_file", "once"}, "hsm"},
 		{"an empty PIN file", put("hsm", "pin_file", text("empty.pin", "\n")), "", []string{"hsm.pin_file", "empty"}, "hsm"},
 		{"no PIN file", put("hsm", "pin_file", in("none.pin")), "", []string{"hsm.pin_file", "none.pin"}, "hsm"},
-		{"a PIN file that cannot be read", put("hsm", "pin_file", tmp), "", []string{"hsm.pin_file"}, "hsm"},
+		{"a PIN file that cannot be read", put("hsm", "pin_file", tmp), "", []string{"hsm.pin_file"}, ""},
 		{"no PIN in the environment", both(put("hsm", "pin_file", ""), put("hsm", "pin_env", "KEYREEVE_TEST_NO_PIN")), "", []string{"hsm.pin_env", "KEYREEVE_TEST_NO_PIN"}, "hsm"},
 
 		{"a newer database", put("store", "url", "sqlite:"+newer), "", []string{"schema 99", "release"}, "store"},

@@ -153,7 +153,7 @@ func pgSentence(err error) string {
 			return ""
 		}
 		if !strings.Contains(err.Error(), "read only connection") { // the driver has no value for it
-			return "no PostgreSQL of store.url can be reached; see whether one runs there and lets this role in"
+			return "the database cannot be reached: no PostgreSQL of store.url answers; see whether one runs there and lets this role in"
 		}
 		e = &pgconn.PgError{Code: "25006"}
 	}
