@@ -171,8 +171,8 @@ func (c *checker) expression(x *ast.Expr, e env) {
 
 // children is [domain.children], which a single value of the input lacks.
 func (c *checker) children(d domain) (keys, values domain) {
-	if d.from != nil && !d.unknown {
-		if _, ok := membersOf(d.values[0]); !ok && len(d.values) > 0 {
+	if d.from != nil && !d.unknown && len(d.values) > 0 {
+		if _, ok := membersOf(d.values[0]); !ok {
 			c.refuse("%s is one value and has no members", d.describe())
 		}
 	}

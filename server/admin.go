@@ -164,13 +164,11 @@ const (
 
 func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	num := func(name string) int64 { n, _ := strconv.ParseInt(q.Get(name), 10, 64); return n }
-	want := int(num("limit"))
-	if want <= 0 || want > maxAuditPage {
-		reply(w, nil, fmt.Errorf("limit must be from 1 to %d", maxAuditPage))
+	rq, want, err := auditQuery(q)
+	if err != nil {
+		reply(w, nil, err)
 		return
 	}
-	rq := core.RecordQuery{Tenant: q.Get("tenant"), Since: num("since"), Until: num("until"), Before: num("before"), Limit: 1000}
 	var page AuditPage
 	for range adminPages {
 		stored, err := s.store.Records(r.Context(), rq)
@@ -200,6 +198,29 @@ func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 	}
 	page.Before = rq.Before // not all has been looked at
 	reply(w, page, nil)
+}
+
+// auditQuery reads a filter of records. What it does not understand is an error: a
+// filter that is passed over would show more than was asked for.
+func auditQuery(q url.Values) (rq core.RecordQuery, want int, err error) {
+	texts := []string{"tenant", "principal", "object", "operation", "outcome"}
+	numbers := map[string]int64{"limit": 0, "since": 0, "until": 0, "before": 0}
+	for name, values := range q {
+		_, isNumber := numbers[name]
+		if len(values) != 1 || (!isNumber && !slices.Contains(texts, name)) {
+			return rq, 0, fmt.Errorf("%q is no filter of records, or is given twice", name)
+		}
+		if !isNumber || values[0] == "" {
+			continue
+		}
+		if numbers[name], err = strconv.ParseInt(values[0], 10, 64); err != nil {
+			return rq, 0, fmt.Errorf("%s must be a whole number, not %q", name, values[0])
+		}
+	}
+	if n := numbers["limit"]; n <= 0 || n > maxAuditPage {
+		return rq, 0, fmt.Errorf("limit must be from 1 to %d", maxAuditPage)
+	}
+	return core.RecordQuery{Tenant: q.Get("tenant"), Since: numbers["since"], Until: numbers["until"], Before: numbers["before"], Limit: 1000}, int(numbers["limit"]), nil
 }
 
 func fits(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
