@@ -289,7 +289,7 @@ func TestLabelsCannotBeForged(t *testing.T) {
 }
 
 // R signs its fixed texts alone; a set that a crash left half made is finished by
-// the keys that it lacks, and no key is made anew.
+// the keys that it lacks, and no key is made a second time.
 func TestHalfMadeSetIsFinished(t *testing.T) {
 	tok, _ := siteToken(t)
 	whole := madeSet(t, tok, 30, "half")

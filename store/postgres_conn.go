@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	connLifetime = 5 * time.Minute  // then a connection is made anew, so that it follows the primary
+	connLifetime = 5 * time.Minute  // then a connection is opened again, so that it follows the primary
 	connIdle     = time.Minute      // of a connection that nobody uses
 	closeTime    = 15 * time.Second // of closing a condemned connection, aside
 	emptyEvery   = int64(time.Second)
@@ -140,7 +140,7 @@ var pgSentences = map[string]string{
 	"57P01": "PostgreSQL is shutting down; it is asked again when it is back",
 	"57P02": "PostgreSQL is restarting after a crash; it is asked again when it is back",
 	"57P03": "PostgreSQL is starting up; it is asked again when it is ready",
-	"57P05": "PostgreSQL ended a connection that was idle; it is made anew",
+	"57P05": "PostgreSQL ended a connection that was idle; it is opened again",
 }
 
 const pooled = "a connection pooler such as PgBouncer hands each transaction to another session; add default_query_exec_mode=exec to store.url"

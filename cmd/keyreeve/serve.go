@@ -54,7 +54,7 @@ const sparePerCore = 4
 
 // spareProcessors lets more goroutines run at once than there are processors. The
 // operating system then shares the processors out among them in turns of a few
-// milliseconds, and prefers whoever has slept. With as many as processors, a
+// milliseconds, and prefers goroutines that have slept. With as many as processors, a
 // request that needs 0.1 ms waits in Go's own queue behind every request that is
 // there, each for up to 10 ms.
 func spareProcessors() {

@@ -124,7 +124,7 @@ func (k *call) room(bytes int) error {
 }
 
 // lasting is a context that does not end with the request: what has been done
-// is recorded, whoever has gone away meanwhile. It is not derived from the
+// is recorded, even if the client has gone. It is not derived from the
 // request's, because that would be an allocation for each use of a key, and no
 // port reads a context's values.
 func (k *call) lasting() context.Context { return context.Background() }

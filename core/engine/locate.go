@@ -30,7 +30,7 @@ const (
 const defaultSearchTime = 10 * time.Second
 
 // newPages shares the pages of all searches among tenants; one gets half of them. A
-// long search takes its turn anew for each page.
+// long search waits for its turn again for each page.
 func newPages() *fair.Slots {
 	return fair.New(fair.Config{Name: "places for searches", Slots: maxPages, PerTenant: maxPages / 2, PerPrincipal: maxPages/2 - 1, Waiting: maxSearches})
 }

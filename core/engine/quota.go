@@ -17,7 +17,7 @@ const usageAge = 1_000_000
 // rowBytes is what a row takes beside its attributes and blobs, about.
 const rowBytes = 512
 
-// maxBuckets bounds the request buckets that are kept; more are begun anew, full.
+// maxBuckets bounds the request buckets that are kept; more start again, full.
 const maxBuckets = 8192
 
 // quotas holds tenants to what they may have and ask for. Safe for concurrent use.

@@ -150,7 +150,7 @@ func (s *Slots) given(cause error) error {
 	return core.Wrap(core.Busy, cause, "all %s were busy with other calls until the time of this one was over; try again", s.cfg.Name)
 }
 
-// Release gives the place back and lends it to whoever comes next.
+// Release gives the place back and lends it to the next caller.
 func (l Lease) Release() {
 	s := l.slots
 	if s == nil {
