@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/secretfile"
 )
 
 // softHSMPaths is where distributions put SoftHSM2.
@@ -34,27 +34,34 @@ const devLabel = "keyreeve"
 // the one it made before. It sets SOFTHSM2_CONF for this process. For
 // development and tests: the PIN lies in a file beside the token.
 func DevToken(dir string) (Config, error) {
-	module, err := SoftHSM()
+	cfg, err := FindDevToken(dir)
 	if err != nil {
-		return Config{}, err
+		return cfg, err
 	}
-	cfg := Config{AllowSoftware: true, Module: module, Label: devLabel, PIN: PINFile(filepath.Join(dir, "pin"))}
-	conf := filepath.Join(dir, "softhsm2.conf")
 	tokens := filepath.Join(dir, "tokens")
 	if err := os.MkdirAll(tokens, 0o700); err != nil {
 		return cfg, err
 	}
 	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", tokens)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		return cfg, err
-	}
-	if err := os.Setenv("SOFTHSM2_CONF", conf); err != nil {
+	if err := os.WriteFile(softHSMConf(dir), []byte(text), 0o600); err != nil {
 		return cfg, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "pin")); err == nil {
 		return cfg, nil
 	}
-	return cfg, initToken(module, dir)
+	return cfg, initToken(cfg.Module, dir)
+}
+
+func softHSMConf(dir string) string { return filepath.Join(dir, "softhsm2.conf") }
+
+// FindDevToken names the token that DevToken made on dir. It makes nothing. It
+// sets SOFTHSM2_CONF for this process.
+func FindDevToken(dir string) (Config, error) {
+	module, err := SoftHSM()
+	if err != nil {
+		return Config{}, err
+	}
+	return Config{AllowSoftware: true, Module: module, Label: devLabel, PIN: PINFile(filepath.Join(dir, "pin"))}, os.Setenv("SOFTHSM2_CONF", softHSMConf(dir))
 }
 
 // initToken makes the token; the PIN file, written last, says that it is whole.
@@ -113,8 +120,5 @@ func randomPIN() string {
 
 // PINFile reads a PIN from a file when it is needed.
 func PINFile(path string) func() (string, error) {
-	return func() (string, error) {
-		b, err := os.ReadFile(path)
-		return strings.TrimSpace(string(b)), err
-	}
+	return func() (string, error) { return secretfile.Line(path) }
 }

@@ -30,8 +30,8 @@ func (t *Token) refusedClasses() []string {
 	return out
 }
 
-// selfTest fails only where nothing at all could be kept safely.
-func (t *Token) selfTest(ctx context.Context) error {
+// lacksMechanism names a mechanism without which no key can be kept.
+func (t *Token) lacksMechanism() error {
 	for _, m := range []struct {
 		mech, use uint
 		name      string
@@ -40,6 +40,14 @@ func (t *Token) selfTest(ctx context.Context) error {
 		if !t.has(m.mech, m.use) {
 			return core.Errorf(core.TokenUnavailable, "token %q lacks the mechanism %s, without which keys cannot be kept; see docs/DESIGN.md, Custody", t.cfg.Label, m.name)
 		}
+	}
+	return nil
+}
+
+// selfTest fails only where nothing at all could be kept safely.
+func (t *Token) selfTest(ctx context.Context) error {
+	if err := t.lacksMechanism(); err != nil {
+		return err
 	}
 	return t.do(ctx, "test the token", func(sh p11.SessionHandle) error {
 		if err := t.admin.take(t.cfg.Wait); err != nil {

@@ -116,13 +116,9 @@ var (
 // Open loads the library, finds the token, logs in once and runs the self-test.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
 	cfg = cfg.withDefaults()
-	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.KeySet{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait)}
-	if t.lib = p11.New(cfg.Module); t.lib == nil {
-		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
-	}
-	var err error
-	if t.glue, err = loadGlue(cfg.Module); err != nil {
-		return nil, core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library cannot be used; see hsm.module")
+	t, err := loadLibrary(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if err := t.connect(); err != nil {
 		t.lib.Finalize()
@@ -146,10 +142,36 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	return t, nil
 }
 
+// loadLibrary loads the library of a token and calls nothing in it.
+func loadLibrary(cfg Config) (*Token, error) {
+	t := &Token{cfg: cfg, tenants: map[string]*tenant{}, known: map[string][]core.KeySet{}, stop: make(chan struct{}), admin: newTurn(cfg.Wait)}
+	if t.lib = p11.New(cfg.Module); t.lib == nil {
+		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
+	}
+	var err error
+	if t.glue, err = loadGlue(cfg.Module); err != nil {
+		return nil, core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library cannot be used; see hsm.module")
+	}
+	return t, nil
+}
+
+// initialize starts the library, and reports false if this process has it
+// started already.
+func (t *Token) initialize() (started bool, err error) {
+	err = t.lib.Initialize()
+	if errors.Is(err, p11.Error(p11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
+		return false, nil
+	}
+	if err != nil {
+		return false, core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library %s does not start; see its own configuration (SoftHSM2: SOFTHSM2_CONF)", t.cfg.Module)
+	}
+	return true, nil
+}
+
 // connect initializes the library, finds the token and logs in.
 func (t *Token) connect() error {
-	if err := t.lib.Initialize(); err != nil && !errors.Is(err, p11.Error(p11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
-		return core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library %s does not start; see its own configuration (SoftHSM2: SOFTHSM2_CONF)", t.cfg.Module)
+	if _, err := t.initialize(); err != nil {
+		return err
 	}
 	if err := t.findSlot(); err != nil {
 		return err

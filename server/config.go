@@ -13,6 +13,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/secretfile"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -223,11 +224,11 @@ func (c *Config) storeURL() (string, error) {
 	if c.Store.URLFile == "" {
 		return c.Store.URL, nil
 	}
-	b, err := os.ReadFile(c.Store.URLFile)
+	line, err := secretfile.Line(c.Store.URLFile)
 	if err != nil {
 		return "", core.Wrap(core.StoreUnavailable, err, "store.url_file cannot be read")
 	}
-	return strings.TrimSpace(string(b)), nil
+	return line, nil
 }
 
 // token is the HSM's part.

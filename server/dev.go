@@ -41,6 +41,27 @@ func Dev(dir, kmip, https string) (Config, error) {
 	if err := devCerts(dir); err != nil {
 		return c, err
 	}
+	return devSettings(c, token, kmip, https)
+}
+
+// FindDev returns the settings of a folder that Dev has made. It makes nothing.
+func FindDev(dir, kmip, https string) (Config, error) {
+	c := Defaults()
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return c, err
+	}
+	c.Dir = dir
+	token, err := hsm.FindDevToken(dir)
+	if err != nil {
+		return c, err
+	}
+	return devSettings(c, token, kmip, https)
+}
+
+// devSettings fills in the settings of a development server whose folder is whole.
+func devSettings(c Config, token hsm.Config, kmip, https string) (Config, error) {
+	dir := c.Dir
 	c.Node, c.KMIP, c.HTTPS, c.dev = "dev", kmip, https, &token
 	c.TLS.Certificate, c.TLS.Key = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem")
 	c.TLS.ClientCA, c.TLS.ClientCRL = filepath.Join(dir, "certs", "ca.pem"), filepath.Join(dir, "certs", "crl.pem")

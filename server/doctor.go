@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -17,14 +18,17 @@ import (
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/store"
 )
 
-// Finding is what the doctor says of one part; a Problem says what to mend.
+// Finding is what the doctor says of one part. A Problem says what to do.
 type Finding struct{ Part, Problem, Note string }
 
-// Doctor tries every part that Start would use, and changes nothing but a
-// database that is behind its schema.
+// Doctor looks at every part that Start would use. It changes nothing: it makes
+// and migrates no database, leaves no file, and does not log in to the token, so
+// no try of the PIN is spent. What needs a login it asks of the server that runs
+// with these settings, if there is one.
 func Doctor(ctx context.Context, cfg Config) []Finding {
 	var out []Finding
 	say := func(part string, err error, note string) {
@@ -39,14 +43,12 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		doors = nil
 	}
 	say("dir", cfg.checkDir(), cfg.Dir)
-	if err := cfg.anothersFiles(os.Geteuid()); err != nil {
-		say("hsm, store", err, "")
+	doctorToken(cfg, say)
+	if doors != nil {
+		doctorRunning(cfg, say)
 	} else {
-		token := doctorToken(ctx, cfg, say)
-		if token != nil {
-			defer token.Close(ctx)
-		}
-		doctorStore(ctx, cfg, token, doors != nil, say)
+		say("hsm", nil, "note: not logged in, so that no try of the PIN is spent: PIN, keys and self-test are checked when keyreeve serve starts")
+		doctorStore(ctx, cfg, say)
 	}
 	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
 	note := ""
@@ -60,9 +62,22 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 	return out
 }
 
-// anothersFiles refuses a doctor that is not the user of the server, such as
-// root: token and database keep files beside theirs, and those that it left would
-// lock the server out.
+// doctorToken looks at the token without a login.
+func doctorToken(cfg Config, say func(string, error, string)) {
+	if err := cfg.anothersFiles(os.Geteuid()); err != nil {
+		say("hsm", err, "")
+		return
+	}
+	sight, err := hsm.Look(cfg.token())
+	say("hsm", err, fmt.Sprintf("token %q, serial %s", sight.Label, sight.Serial))
+	for _, n := range sight.Notes {
+		say("hsm", nil, "note: "+n)
+	}
+}
+
+// anothersFiles refuses to load the library of the token for anyone but the user
+// of the server, such as for root: a library may write files of its own beside the
+// token, and those of another user could lock the server out.
 func (c *Config) anothersFiles(user int) error {
 	paths := []string{c.Dir}
 	if url, err := c.storeURL(); err == nil {
@@ -73,13 +88,36 @@ func (c *Config) anothersFiles(user int) error {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			continue // whoever needs it says so
+			continue // the part that needs it reports it
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != user {
-			return fmt.Errorf("%s belongs to user %d, and the doctor runs as user %d, whose files could lock the server out; run it as user %d to have token and database looked at", path, st.Uid, user, st.Uid)
+			return fmt.Errorf("%s belongs to user %d, and the doctor runs as user %d: the token was not looked at, because its library may leave files that lock the server out; run the doctor as user %d", path, st.Uid, user, st.Uid)
 		}
 	}
 	return nil
+}
+
+// doctorRunning asks the running server for what needs the token's keys.
+func doctorRunning(cfg Config, say func(string, error, string)) {
+	var health httpd.Health
+	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/health", nil, &health); err != nil {
+		say("health", err, "")
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(health.Parts)) {
+		part := health.Parts[name]
+		var err error
+		if !part.Ready {
+			err = fmt.Errorf("the running server says: %s", part.Problem)
+		}
+		say(name, err, "in use by the running server, and ready")
+		for _, n := range part.Notes {
+			say(name, nil, "note: "+n)
+		}
+	}
+	var damaged []engine.DamagedCertificate
+	err := Ask(cfg.AdminSocket(), http.MethodGet, "/certificates/damaged", nil, &damaged)
+	sayDamaged(damaged, err, say)
 }
 
 // doctorDoor tries an address, unless a running server has it.
@@ -98,31 +136,32 @@ func doctorDoor(name, address string, doors map[string]string, say func(string, 
 	}
 }
 
-// doctorStore opens the database, unless a running server has it, and looks for
-// the keys that it names in the token, if there is one.
-func doctorStore(ctx context.Context, cfg Config, token *hsm.Token, running bool, say func(string, error, string)) {
-	if running {
-		say("store", nil, "in use by the running server")
-		var damaged []engine.DamagedCertificate
-		err := Ask(cfg.AdminSocket(), http.MethodGet, "/certificates/damaged", nil, &damaged)
-		sayDamaged(damaged, err, say)
-		return
-	}
-	url, err := cfg.storeURL()
+// doctorStore reads the database. The seals of its rows need the token's keys, so
+// they are not checked, and nothing is decided by what the rows say.
+func doctorStore(ctx context.Context, cfg Config, say func(string, error, string)) {
+	id, err := lookAtStore(ctx, cfg, say)
+	say("store", err, "installation "+id)
 	if err == nil {
-		var s core.Store
-		var sealer core.Sealer = keyless{}
-		if token != nil {
-			sealer = token
-		}
-		if s, err = store.Open(ctx, url, sealer); err == nil {
-			err = ownKeys(ctx, s, token)
-			damaged, derr := engine.DamagedCertificates(ctx, s)
-			sayDamaged(damaged, derr, say)
-			s.Close()
-		}
+		say("store", nil, "note: seals of rows, and whether database and token belong together, are checked when keyreeve serve starts")
 	}
-	say("store", err, "")
+}
+
+func lookAtStore(ctx context.Context, cfg Config, say func(string, error, string)) (installation string, err error) {
+	url, err := cfg.storeURL()
+	if err != nil {
+		return "", err
+	}
+	s, err := store.OpenReadOnly(ctx, url, unchecked{})
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	if installation, err = s.InstallationID(ctx); err != nil {
+		return "", err
+	}
+	damaged, err := engine.DamagedCertificates(ctx, s)
+	sayDamaged(damaged, err, say)
+	return installation, nil
 }
 
 // sayDamaged says which stored certificates are damaged, and what to do.
@@ -135,42 +174,14 @@ func sayDamaged(damaged []engine.DamagedCertificate, err error, say func(string,
 	}
 }
 
-// keyless is the sealer where there is no token: no row can be read.
-type keyless struct{}
+// unchecked takes every seal for right. It is for looking alone.
+type unchecked struct{}
 
-func (keyless) Seal(string, []byte) ([]byte, error)    { return nil, errKeyless }
-func (keyless) CheckSeal(string, []byte, []byte) error { return errKeyless }
-
-var errKeyless = core.Errorf(core.TokenUnavailable, "the seals of the database cannot be checked without the HSM")
-
-// ownKeys tries whether the token holds the keys of the database's tenants.
-func ownKeys(ctx context.Context, s core.Store, token *hsm.Token) error {
-	if token == nil {
-		return nil
-	}
-	if err := belongs(ctx, token, s); err != nil {
-		return err
-	}
-	sets, err := s.KeySets(ctx, "")
-	if err != nil {
-		return err
-	}
-	return token.LoadKeySets(ctx, slices.DeleteFunc(sets, func(s core.KeySet) bool { return s.State != core.KeySetActive }))
+func (unchecked) Seal(string, []byte) ([]byte, error) {
+	return nil, core.Errorf(core.Internal, "the doctor seals nothing")
 }
 
-func doctorToken(ctx context.Context, cfg Config, say func(string, error, string)) *hsm.Token {
-	t, err := hsm.Open(ctx, cfg.token())
-	if err != nil {
-		say("hsm", err, "")
-		return nil
-	}
-	h := t.Health(ctx)
-	say("hsm", nil, fmt.Sprintf("token %q, serial %s", h.Label, h.Serial))
-	for _, r := range h.Refusals {
-		say("hsm", nil, "note: "+r)
-	}
-	return t
-}
+func (unchecked) CheckSeal(string, []byte, []byte) error { return nil }
 
 // soon is how long before its end a certificate is pointed out.
 const soon = 30 * 24 * time.Hour

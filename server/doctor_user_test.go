@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The doctor of another user touches neither token nor database.
+// The doctor of another user does not load the library of the token.
 func TestDoctorIsTheServersUser(t *testing.T) {
 	dir := t.TempDir()
 	var c Config

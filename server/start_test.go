@@ -180,6 +180,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	if r := program(t, []string{conf}, "doctor", "--config", text("config.yaml", wholeConfig(t, fresh(t)))); r.status != 0 {
 		t.Errorf("a whole installation: %+v", r)
 	}
+	const unseen = "unseen"
 	type change func(s settings)
 	put := func(section, name string, v any) change { return func(s settings) { s.set(section, name, v) } }
 	both := func(a, b change) change { return func(s settings) { a(s); b(s) } }
@@ -189,7 +190,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		edit  change
 		env   string   // instead of conf
 		names []string // in the sentence
-		part  string   // of doctor; "": doctor refuses the configuration too
+		part  string   // of doctor; "": doctor refuses the configuration too; unseen: it takes a login to see
 	}{
 		{"no library", put("hsm", "module", in("none.so")), "", []string{"hsm.module", "none.so"}, "hsm"},
 		{"a text as library", put("hsm", "module", text("text.so", "no library")), "", []string{"hsm.module", "text.so"}, "hsm"},
@@ -200,14 +201,15 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{"no configuration of the library", func(settings) {}, "SOFTHSM2_CONF=" + in("nowhere.conf"), []string{"SOFTHSM2_CONF"}, "hsm"},
 		{"a wrong label", put("hsm", "token", "other"), "", []string{"hsm.token", `"other"`, `"keyreeve"`}, "hsm"},
 		{"a wrong serial", put("hsm", "serial", "1234"), "", []string{"hsm.serial", "1234"}, "hsm"},
-		{"a wrong PIN", put("hsm", "pin_file", text("wrong.pin", "s3cret-wrong\n")), "", []string{"hsm.pin_file", "once"}, "hsm"},
+		{"a wrong PIN", put("hsm", "pin_file", text("wrong.pin", "s3cret-wrong\n")), "", []string{"hsm.pin_file", "once"}, unseen},
+		{"a PIN file of two lines", put("hsm", "pin_file", text("two.pin", "s3cret\nsecond\n")), "", []string{"hsm.pin_file", "more than one line"}, "hsm"},
 		{"an empty PIN file", put("hsm", "pin_file", text("empty.pin", "\n")), "", []string{"hsm.pin_file", "empty"}, "hsm"},
 		{"no PIN file", put("hsm", "pin_file", in("none.pin")), "", []string{"hsm.pin_file", "none.pin"}, "hsm"},
 		{"a PIN file that cannot be read", put("hsm", "pin_file", tmp), "", []string{"hsm.pin_file"}, ""},
 		{"no PIN in the environment", both(put("hsm", "pin_file", ""), put("hsm", "pin_env", "KEYREEVE_TEST_NO_PIN")), "", []string{"hsm.pin_env", "KEYREEVE_TEST_NO_PIN"}, "hsm"},
 
 		{"a newer database", put("store", "url", "sqlite:"+newer), "", []string{"schema 99", "release"}, "store"},
-		{"another token's database", put("store", "url", "sqlite:"+filepath.Join(other, "whole.db")), "", []string{"hsm.token", "store.url"}, "store"},
+		{"another token's database", put("store", "url", "sqlite:"+filepath.Join(other, "whole.db")), "", []string{"hsm.token", "store.url"}, unseen},
 		{"no folder of the database", put("store", "url", "sqlite:"+in("nowhere/k.db")), "", []string{"store.url", "nowhere"}, "store"},
 		{"a folder as database", put("store", "url", "sqlite:"+tmp), "", []string{"store.url"}, "store"},
 		{"a text as database", put("store", "url", "sqlite:"+text("text.db", strings.Repeat("no database ", 1000))), "", []string{"store.url"}, "store"},
@@ -257,8 +259,14 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 			}
 			oneSentence(t, program(t, env, "serve", "--config", file), c.names...)
 			r := program(t, env, "doctor", "--config", file)
-			if c.part == "" {
+			switch c.part {
+			case "":
 				oneSentence(t, r, c.names...)
+				return
+			case unseen:
+				if r.status != 0 || !strings.Contains(r.out, "note: not logged in") {
+					t.Errorf("doctor: %+v; want that it says what it did not check", r)
+				}
 				return
 			}
 			oneSentence(t, r)

@@ -40,14 +40,27 @@ func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Sto
 }
 
 func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bool) (core.Store, error) {
+	cfg, err := parsePostgres(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := migratePostgres(ctx, cfg.ConnConfig, create); err != nil {
+		return nil, unreached(err)
+	}
+	return poolOf(ctx, cfg, sealer)
+}
+
+func parsePostgres(url string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
 	}
 	prepareConfig(cfg)
-	if err := migratePostgres(ctx, cfg.ConnConfig, create); err != nil {
-		return nil, unreached(err)
-	}
+	return cfg, nil
+}
+
+// poolOf opens the pool of a database whose schema is there.
+func poolOf(ctx context.Context, cfg *pgxpool.Config, sealer core.Sealer) (core.Store, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, unreached(err)

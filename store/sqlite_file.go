@@ -33,7 +33,7 @@ type sqliteFile struct {
 // ends with the process, however that ends.
 func openFile(path string, create bool) (*sqliteFile, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !create {
-		return nil, core.Errorf(core.ItemNotFound, "there is no database file %s: look at store.url, or run keyreeve init to make a new installation", path)
+		return nil, noFile(path)
 	}
 	lock, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -41,7 +41,7 @@ func openFile(path string, create bool) (*sqliteFile, error) {
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
+		return nil, otherProcess(path, err)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -49,6 +49,14 @@ func openFile(path string, create bool) (*sqliteFile, error) {
 		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened; see store.url, and whether it belongs to keyreeve's user", path)
 	}
 	return &sqliteFile{path: path, lock: lock}, f.Close()
+}
+
+func noFile(path string) error {
+	return core.Errorf(core.ItemNotFound, "there is no database file %s: look at store.url, or run keyreeve init to make a new installation", path)
+}
+
+func otherProcess(path string, err error) error {
+	return core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
 }
 
 // remember notes which files are open; the WAL is there once a connection is.
@@ -73,7 +81,12 @@ func (f *sqliteFile) present() error {
 	return nil
 }
 
-func (f *sqliteFile) close() error { return f.lock.Close() }
+func (f *sqliteFile) close() error {
+	if f.lock == nil { // see shareLock
+		return nil
+	}
+	return f.lock.Close()
+}
 
 // fileID tells whether a path still names the same file.
 type fileID struct {

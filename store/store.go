@@ -42,10 +42,18 @@ func open(ctx context.Context, url string, sealer core.Sealer, create bool) (cor
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(ctx, path, sealer, create)
 	}
-	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
+	if isPostgres(url) {
 		return openPostgres(ctx, url, sealer, create)
 	}
-	return nil, core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
+	return nil, noSuchStore()
+}
+
+func isPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+func noSuchStore() error {
+	return core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
 }
 
 func provider(db *sql.DB, dialect goose.Dialect, folder string) (*goose.Provider, error) {
@@ -91,12 +99,16 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 		err = sealedSchema(ctx, db, dialect)
 	}
 	if err == nil && is > knows {
-		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
+		return newerSchema(is, knows)
 	}
 	if err == nil {
 		_, err = p.Up(ctx)
 	}
 	return err
+}
+
+func newerSchema(is, knows int64) error {
+	return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
 }
 
 // sealedSchema refuses a database that was made before rows had seals, or before

@@ -26,7 +26,7 @@ func (c *doctorCmd) Run() error {
 		fmt.Printf("%s %-12s %s\n", state, f.Part, oneLine(f.Problem+f.Note))
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of the parts need mending", bad)
+		return fmt.Errorf("%d of the parts have a problem", bad)
 	}
 	return nil
 }
@@ -36,7 +36,7 @@ func (c *doctorCmd) settings() (server.Config, error) {
 		if _, err := os.Stat(filepath.Join(c.Dir, "pin")); err != nil { // the last thing that is made: see hsm.DevToken
 			return server.Config{}, fmt.Errorf("%s is no folder of a development server; keyreeve serve --dev --dir %s makes one", c.Dir, c.Dir)
 		}
-		return server.Dev(c.Dir, "127.0.0.1:0", "127.0.0.1:0")
+		return server.FindDev(c.Dir, "127.0.0.1:0", "127.0.0.1:0")
 	}
 	return c.load()
 }

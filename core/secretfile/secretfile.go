@@ -1,0 +1,57 @@
+// Package secretfile reads a secret of one line, such as a PIN, from a file. The
+// whole file must be that line: nothing of it is cut off or left out. Errors never
+// hold anything of the content. Start at [Line].
+package secretfile
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxBytes bounds the file.
+const MaxBytes = 4096
+
+// Line returns the only line of a file, without the line break that may end it. It
+// fails for a file that is not regular or too long, for a second line, for
+// characters that cannot be printed, and for white space around the line.
+func Line(path string) (string, error) {
+	b, err := read(path)
+	if err != nil {
+		return "", err
+	}
+	defer clear(b)
+	line := bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
+	switch {
+	case bytes.ContainsAny(line, "\r\n"):
+		return "", fmt.Errorf("the file %s has more than one line; leave only the line with the secret", path)
+	case !utf8.Valid(line) || bytes.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "", fmt.Errorf("the file %s holds characters that cannot be printed, such as NUL or a tab; write the secret as text", path)
+	}
+	s := string(line)
+	if strings.TrimSpace(s) != s {
+		return "", fmt.Errorf("the line in the file %s begins or ends with white space; remove it", path)
+	}
+	return s, nil
+}
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err == nil && len(b) > MaxBytes {
+		clear(b)
+		return nil, fmt.Errorf("the file %s has more than %d bytes", path, MaxBytes)
+	}
+	return b, err
+}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// readOnlyStore is a store that was opened to look at it.
+type readOnlyStore struct{ core.Store }
+
+// Commit fails: see [OpenReadOnly].
+func (readOnlyStore) Commit(context.Context, *core.Change) error {
+	return core.Errorf(core.IllegalOperation, "the database was opened for reading only, so nothing is committed")
+}
+
+// OpenReadOnly opens a database to look at it. It makes, migrates and writes
+// nothing, neither in the database nor beside it. A schema that is older or newer
+// than that of this program is refused, and so is a SQLite database that another
+// process has open.
+func OpenReadOnly(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
+	var s core.Store
+	var err error
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		s, err = openSQLiteReadOnly(ctx, path, sealer)
+	} else if isPostgres(url) {
+		s, err = openPostgresReadOnly(ctx, url, sealer)
+	} else {
+		err = noSuchStore()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readOnlyStore{s}, nil
+}
+
+// currentSchema refuses a database whose schema is not that of this program. It
+// reads the table of goose itself: goose makes that table if it is missing.
+func currentSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
+	for _, table := range []string{"object", goose.DefaultTablename} {
+		if made, err := hasTable(ctx, db, dialect, table); err != nil || !made {
+			if err == nil {
+				err = noInstallation()
+			}
+			return err
+		}
+	}
+	if err := sealedSchema(ctx, db, dialect); err != nil {
+		return err
+	}
+	p, err := provider(db, dialect, folder)
+	if err != nil {
+		return err
+	}
+	var is, knows int64
+	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM "+goose.DefaultTablename+" WHERE is_applied").Scan(&is); err != nil {
+		return err
+	}
+	for _, s := range p.ListSources() {
+		knows = max(knows, s.Version)
+	}
+	if is > knows {
+		return newerSchema(is, knows)
+	}
+	if is < knows {
+		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release needs %d; back the database up and start keyreeve serve, which brings it up to date. Nothing was changed", is, knows)
+	}
+	return nil
+}
+
+// openSQLiteReadOnly holds the lock of the database, if there is one, so that no
+// server starts to write meanwhile.
+func openSQLiteReadOnly(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
+	if err := databaseFile(path); err != nil {
+		return nil, err
+	}
+	lock, err := shareLock(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &sqliteStore{seals: seals{sealer}, file: &sqliteFile{path: path, lock: lock}, places: newPlaces(readers(), readers()/2, readers())}
+	s.group.init(func(all []*pending) { failAll(all, errReadOnly) })
+	if err := s.openToLook(ctx); err != nil {
+		s.Close()
+		return nil, unavailable(err, "be read")
+	}
+	return s, nil
+}
+
+var errReadOnly = errors.New("store: opened for reading only")
+
+func (s *sqliteStore) openToLook(ctx context.Context) (err error) {
+	dsn, err := readOnlyDSN(s.file.path)
+	if err != nil {
+		return err
+	}
+	if s.read, err = sql.Open("sqlite3", dsn); err != nil {
+		return err
+	}
+	s.read.SetMaxOpenConns(readers())
+	s.long = s.read
+	if err := currentSchema(ctx, s.read, goose.DialectSQLite3, "sqlite"); err != nil {
+		return err
+	}
+	s.object, err = s.read.PrepareContext(ctx, selectObject)
+	return err
+}
+
+// databaseFile refuses a path that leads to no file.
+func databaseFile(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return noFile(path)
+	}
+	if err != nil {
+		return core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be looked at; see store.url", path)
+	}
+	if !info.Mode().IsRegular() {
+		return core.Errorf(core.StoreUnavailable, "the database %s is not a file; see store.url", path)
+	}
+	return nil
+}
+
+// shareLock takes the lock of a database for reading. It returns nil if there is
+// no lock file: then no server has had the database open.
+func shareLock(path string) (*os.File, error) {
+	lock, err := os.Open(path + "-lock")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, core.Wrap(core.StoreUnavailable, err, "the lock file of the database %s cannot be opened; see store.url, and whether this is keyreeve's user", path)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, otherProcess(path, err)
+	}
+	return lock, nil
+}
+
+// readOnlyDSN names a database that nobody writes to the driver. SQLite leaves a
+// WAL and its index beside a database that it only reads, unless the database is
+// immutable. Then it ignores a WAL that is there. So a database with a WAL, whose
+// server was killed, is opened without locks and with the index in memory.
+func readOnlyDSN(path string) (string, error) {
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_query_only=on"
+	wal, err := os.Stat(path + "-wal")
+	if errors.Is(err, os.ErrNotExist) || err == nil && wal.Size() == 0 {
+		return dsn + "&immutable=1", nil
+	}
+	return dsn + "&vfs=unix-none&_locking_mode=EXCLUSIVE", err
+}
+
+// openPostgresReadOnly opens connections whose transactions are read-only. A
+// standby serves as well as a primary.
+func openPostgresReadOnly(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
+	cfg, err := parsePostgres(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ConnConfig.ValidateConnect = nil
+	cfg.AfterConnect = readOnlySession
+	db := stdlib.OpenDB(*cfg.ConnConfig, stdlib.OptionAfterConnect(readOnlySession))
+	defer db.Close()
+	if err := currentSchema(ctx, db, goose.DialectPostgres, "postgres"); err != nil {
+		return nil, unreached(err)
+	}
+	return poolOf(ctx, cfg, sealer)
+}
+
+func readOnlySession(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, "SET default_transaction_read_only = on", pgx.QueryExecModeSimpleProtocol)
+	return err
+}
