@@ -13,6 +13,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/secretfile"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/server/authn"
@@ -73,6 +74,8 @@ type Config struct {
 
 		DeactivatedMayProcess bool `yaml:"deactivated_may_process"` // Deactivated keys decrypt, verify and unwrap
 		CompromisedMayProcess bool `yaml:"compromised_may_process"` // and Compromised ones
+
+		Tenants map[string]map[string]bool `yaml:"tenants" bound:"tenants"` // tenant: those of tenantSwitches that differ from the server's
 	} `yaml:"keys"`
 
 	Limits struct {
@@ -130,6 +133,33 @@ func Defaults() Config {
 	c.Limits.MemoryTotalMiB, c.Limits.MemoryPerPrincipalMiB = 256, 64
 	c.Quotas.Objects, c.Quotas.ResidentKeys, c.Quotas.Bytes = 10_000_000, 1000, 64<<30
 	return c
+}
+
+// The switches of keys that a tenant may have for itself.
+const (
+	deactivatedMayProcess = "deactivated_may_process"
+	compromisedMayProcess = "compromised_may_process"
+)
+
+var tenantSwitches = []string{deactivatedMayProcess, compromisedMayProcess}
+
+// revokedKeysOf returns what holds for each tenant that has switches of its own. A
+// switch that a tenant leaves out is the server's.
+func (c *Config) revokedKeysOf() map[string]engine.RevokedKeys {
+	out := make(map[string]engine.RevokedKeys, len(c.Keys.Tenants))
+	for tenant, own := range c.Keys.Tenants {
+		may := func(name string, server bool) bool {
+			if v, ok := own[name]; ok {
+				return v
+			}
+			return server
+		}
+		out[tenant] = engine.RevokedKeys{
+			DeactivatedRefused: !may(deactivatedMayProcess, c.Keys.DeactivatedMayProcess),
+			CompromisedRefused: !may(compromisedMayProcess, c.Keys.CompromisedMayProcess),
+		}
+	}
+	return out
 }
 
 // quota is what each tenant may have.

@@ -37,6 +37,9 @@ func TestSampleIsTheDefaults(t *testing.T) {
 		if len(c.TLS.Authorities) == 0 {
 			c.TLS.Authorities = nil
 		}
+		if len(c.Keys.Tenants) == 0 {
+			c.Keys.Tenants = nil
+		}
 		if len(c.Compat) == 0 {
 			c.Compat = nil
 		}
@@ -70,22 +73,25 @@ func TestSampleIsTheDefaults(t *testing.T) {
 // All that is wrong with a file is said at once, and each by its name.
 func TestBadConfigurations(t *testing.T) {
 	for text, wants := range map[string][]string{
-		"":                                    {"dir must be set", "tls.certificate must be set", "hsm.module must be set", "hsm.pin_file", "store.url"},
-		"kmpi: x":                             {"kmpi"},
-		"hsm: {sesions: 3}":                   {"sesions"},
-		"kmip: nonsense":                      {"kmip must be host:port"},
-		"policy: {file: p}":                   {"policy.tests"},
-		"keys: {forbid_classes: [Q]}":         {"forbid_classes"},
-		"compat: {a: [Nonsense]}":             {"Nonsense"},
-		"tls: {principals: [{name: a}]}":      {"principals[0]"},
-		"tls: {crl_stale: maybe}":             {"tls.crl_stale"},
-		"limits: {connections: 0, read: -1s}": {"limits.connections", "limits.read"},
-		"quotas: {objects: -1, tenant_requests: -5}": {"quotas.objects", "quotas.tenant_requests"},
-		"dir: a\ndir: b":      {"dir"},
-		"dir: a\n---\ndir: b": {""},
-		"hsm: [":              {""},
-		"store: {url: 'postgres://u:secret@h/d'}":        {"store.url holds a password"},
-		"store: {url: 'postgres://h/d?password=secret'}": {"store.url holds a password"},
+		"":                            {"dir must be set", "tls.certificate must be set", "hsm.module must be set", "hsm.pin_file", "store.url"},
+		"kmpi: x":                     {"kmpi"},
+		"hsm: {sesions: 3}":           {"sesions"},
+		"kmip: nonsense":              {"kmip must be host:port"},
+		"policy: {file: p}":           {"policy.tests"},
+		"keys: {forbid_classes: [Q]}": {"forbid_classes"},
+		"compat: {a: [Nonsense]}":     {"Nonsense"},
+		"keys: {tenants: {a: {sensitive: true}}}":                {"keys.tenants", "sensitive", "deactivated_may_process"},
+		"keys: {tenants: {'': {}}}":                              {"keys.tenants"},
+		"keys: {tenants: {a: {compromised_may_process: maybe}}}": {"line 1"},
+		"tls: {principals: [{name: a}]}":                         {"principals[0]"},
+		"tls: {crl_stale: maybe}":                                {"tls.crl_stale"},
+		"limits: {connections: 0, read: -1s}":                    {"limits.connections", "limits.read"},
+		"quotas: {objects: -1, tenant_requests: -5}":             {"quotas.objects", "quotas.tenant_requests"},
+		"dir: a\ndir: b":                                         {"dir"},
+		"dir: a\n---\ndir: b":                                    {""},
+		"hsm: [":                                                 {""},
+		"store: {url: 'postgres://u:secret@h/d'}":                {"store.url holds a password"},
+		"store: {url: 'postgres://h/d?password=secret'}":         {"store.url holds a password"},
 	} {
 		path := filepath.Join(t.TempDir(), "c.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

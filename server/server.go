@@ -232,7 +232,8 @@ func (c *Config) node() string {
 // defaults are what new objects get.
 func (c *Config) defaults() engine.Defaults {
 	d := engine.Defaults{Sensitive: c.Keys.Sensitive, NotExtractable: c.Keys.NotExtractable, UniqueNames: c.Keys.UniqueNames,
-		DeactivatedRefused: !c.Keys.DeactivatedMayProcess, CompromisedRefused: !c.Keys.CompromisedMayProcess}
+		RevokedKeys:   engine.RevokedKeys{DeactivatedRefused: !c.Keys.DeactivatedMayProcess, CompromisedRefused: !c.Keys.CompromisedMayProcess},
+		RevokedKeysOf: c.revokedKeysOf()}
 	for _, class := range c.Keys.ForbidClasses {
 		d.ForbidClasses = append(d.ForbidClasses, core.Class(class))
 	}

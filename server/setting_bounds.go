@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
 	"stale":       func(v reflect.Value) error { return stale(v.String()) },
+	"tenants":     func(v reflect.Value) error { return tenantsOf(v.Interface().(map[string]map[string]bool)) },
 	"compat":      func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
 }
 
@@ -222,6 +224,24 @@ func authorities(all []authn.Authority) error {
 func stale(s string) error {
 	if s != staleServe && s != staleRefuse {
 		return fmt.Errorf("must be %s or %s, not %q", staleServe, staleRefuse, s)
+	}
+	return nil
+}
+
+// tenantsOf checks the switches that tenants have for themselves.
+func tenantsOf(all map[string]map[string]bool) error {
+	if len(all) > maxListed {
+		return fmt.Errorf("has %d entries and may have %d", len(all), maxListed)
+	}
+	for tenant, own := range all {
+		if err := plainText(tenant, 256); err != nil || tenant == "" {
+			return fmt.Errorf("has %q, which is not the name of a tenant", tenant)
+		}
+		for name := range own {
+			if !slices.Contains(tenantSwitches, name) {
+				return fmt.Errorf("of %s: %q is not a switch of a tenant; there is %s", tenant, name, strings.Join(tenantSwitches, " and "))
+			}
+		}
 	}
 	return nil
 }

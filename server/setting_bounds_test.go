@@ -65,6 +65,8 @@ func outOfBounds(v reflect.Value) []reflect.Value {
 	case []authn.Authority:
 		return []reflect.Value{reflect.ValueOf([]authn.Authority{{}}), reflect.ValueOf([]authn.Authority{{Fingerprint: "9f86d0"}}), reflect.ValueOf([]authn.Authority{{File: "a\x00"}}),
 			reflect.ValueOf([]authn.Authority{{File: "x", Tenants: []string{"a b"}}})}
+	case map[string]map[string]bool:
+		return []reflect.Value{reflect.ValueOf(map[string]map[string]bool{"a": {"sensitive": true}}), reflect.ValueOf(map[string]map[string]bool{"a\x00": {}})}
 	case map[string][]string:
 		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
 	}
@@ -194,6 +196,8 @@ func TestEverySettingIsRead(t *testing.T) {
 				v.Set(reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n", SAN: "x"}}))
 			case []authn.Authority:
 				v.Set(reflect.ValueOf([]authn.Authority{{File: c.TLS.ClientCA}}))
+			case map[string]map[string]bool:
+				v.Set(reflect.ValueOf(map[string]map[string]bool{"a": {compromisedMayProcess: false}}))
 			case map[string][]string:
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
 			default:

@@ -47,8 +47,14 @@ type Defaults struct {
 	ForbidClasses  []core.Class
 	UniqueNames    bool // refuse a Name that another object of the tenant has; two nodes at the same moment can still give one
 
-	DeactivatedRefused bool // Deactivated keys do not decrypt, verify or unwrap
-	CompromisedRefused bool // nor do Compromised ones
+	RevokedKeys                          // of every tenant but those in RevokedKeysOf
+	RevokedKeysOf map[string]RevokedKeys // by tenant
+}
+
+// RevokedKeys says which revoked keys no longer decrypt, verify or unwrap.
+type RevokedKeys struct {
+	DeactivatedRefused bool
+	CompromisedRefused bool
 }
 
 // ServerInfo is what Query tells of the server.

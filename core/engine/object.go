@@ -151,13 +151,17 @@ func protects(o *core.ManagedObject, now int64) error { return o.CheckUse(true, 
 
 // mayProcess is the check of decrypting, verifying and unwrapping. The standard
 // lets Deactivated and Compromised keys process (KMIP 1.4 §3.22); settings
-// forbid it.
+// forbid it, for the server or for one tenant.
 func (e *Engine) mayProcess(o *core.ManagedObject, now int64) error {
+	revoked, own := e.Defaults.RevokedKeysOf[o.Tenant]
+	if !own {
+		revoked = e.Defaults.RevokedKeys
+	}
 	switch s := o.StateAt(now); {
-	case s == core.Deactivated && e.Defaults.DeactivatedRefused:
-		return core.Errorf(core.WrongState, "object %s is Deactivated, and this server does not let such keys decrypt, verify or unwrap (keys.deactivated_may_process)", o.ID)
-	case s == core.Compromised && e.Defaults.CompromisedRefused:
-		return core.Errorf(core.WrongState, "object %s is Compromised, and this server does not let such keys decrypt, verify or unwrap (keys.compromised_may_process)", o.ID)
+	case s == core.Deactivated && revoked.DeactivatedRefused:
+		return core.Errorf(core.WrongState, "object %s is Deactivated, and this server does not let such keys decrypt, verify or unwrap (deactivated_may_process)", o.ID)
+	case s == core.Compromised && revoked.CompromisedRefused:
+		return core.Errorf(core.WrongState, "object %s is Compromised, and this server does not let such keys decrypt, verify or unwrap (compromised_may_process)", o.ID)
 	}
 	return o.CheckUse(false, now)
 }
