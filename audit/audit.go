@@ -1,12 +1,11 @@
 // Package audit makes of each operation's record the bytes that are kept, and
 // reads them back.
 //
-// An entry is one line of JSON with its fields in fixed order, a version, the
-// node that wrote it and that node's running count. The count begins at 1 at each
-// start, and a record that could not be stored leaves a gap in it. The
-// Merkle log that will make the entries impossible to change quietly hashes
-// exactly these bytes; it will stand in this package. Nothing here stores: see
-// core.Store. It never sees a key byte, plaintext or PIN.
+// An entry is one line of JSON with a version and its fields in fixed order. Its
+// node, and the count that the store gives it when it is committed, stand beside
+// it in the row. The Merkle log that will make the entries impossible to change
+// quietly will hash all of these; it will stand in this package. Nothing here
+// stores: see core.Store. It never sees a key byte, plaintext or PIN.
 package audit
 
 import (
@@ -15,7 +14,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -26,10 +24,7 @@ import (
 const version = 1
 
 // Journal is core.Journal. Safe for concurrent use.
-type Journal struct {
-	node  string
-	count atomic.Uint64
-}
+type Journal struct{ node string }
 
 // New makes the journal of a node.
 func New(node string) *Journal { return &Journal{node: node} }
@@ -39,8 +34,6 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
 	b = strconv.AppendInt(append(b, `{"v":`...), version, 10)
-	b = appendText(b, "node", j.node)
-	b = strconv.AppendUint(append(b, `,"count":`...), j.count.Add(1), 10)
 	b = append(b, `,"time":"`...)
 	b = time.UnixMicro(r.Time).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
 	b = append(b, '"')
@@ -69,7 +62,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	if *buf = b; core.Retire(b) {
 		buffers.Put(buf)
 	}
-	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: body}
+	return core.Entry{Node: j.node, Tenant: r.Tenant, Time: r.Time, Body: body}
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
@@ -155,7 +148,8 @@ func appendQuoted(b []byte, s string) []byte {
 type Entry struct {
 	Version     int      `json:"v"`
 	Node        string   `json:"node"`
-	Count       uint64   `json:"count"`
+	Writer      int64    `json:"writer"`
+	Count       int64    `json:"count"`
 	Time        string   `json:"time"`
 	Tenant      string   `json:"tenant"`
 	Principal   string   `json:"principal"`
@@ -184,12 +178,14 @@ type Change struct {
 	SHA256  string `json:"sha256"`
 }
 
-// Decode reads an entry back.
-func Decode(body []byte) (Entry, error) {
+// Decode reads an entry back. Node, Writer and Count are the row's, whatever the
+// body says.
+func Decode(row core.StoredEntry) (Entry, error) {
 	var e Entry
-	if err := json.Unmarshal(body, &e); err != nil {
+	if err := json.Unmarshal(row.Body, &e); err != nil {
 		return e, fmt.Errorf("an audit entry cannot be read: %w", err)
 	}
+	e.Node, e.Writer, e.Count = row.Node, row.Writer, row.Count
 	if e.Version != version {
 		return e, fmt.Errorf("an audit entry has form %d; this keyreeve reads %d", e.Version, version)
 	}

@@ -15,16 +15,21 @@ func TestRoundTrip(t *testing.T) {
 	j := audit.New("node-1")
 	e := j.Seal(&core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Operation: "Get", Object: "id", Outcome: core.Denied,
 		Code: core.PermissionDenied, Reasons: []string{"stranger"}, DurationUS: 7, Door: core.DoorKMIP})
-	got, err := audit.Decode(e.Body)
+	got, err := audit.Decode(core.StoredEntry{Entry: e, Writer: 2, Count: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Time != "2023-11-14T22:13:20.123456Z" || got.Node != "node-1" || got.Count != 1 || got.Code != "PermissionDenied" || got.Reasons[0] != "stranger" || got.DurationUS != 7 {
+	if got.Time != "2023-11-14T22:13:20.123456Z" || got.Node != "node-1" || got.Writer != 2 || got.Count != 9 || got.Code != "PermissionDenied" || got.Reasons[0] != "stranger" || got.DurationUS != 7 {
 		t.Errorf("read back %+v from %s", got, e.Body)
 	}
-	if next, _ := audit.Decode(j.Seal(&core.Record{}).Body); next.Count != 2 {
-		t.Errorf("the count is %d, want 2: a gap must show", next.Count)
+	forged := core.StoredEntry{Count: 3, Entry: core.Entry{Node: "node-1", Body: []byte(`{"v":1,"node":"node-2","count":7}`)}}
+	if got, err := audit.Decode(forged); err != nil || got.Node != "node-1" || got.Count != 3 {
+		t.Errorf("a body that names another node is read as %+v, %v", got, err)
 	}
+}
+
+func decode(body []byte) (audit.Entry, error) {
+	return audit.Decode(core.StoredEntry{Entry: core.Entry{Body: body}})
 }
 
 // Whatever a client sends stays inside its own field.
@@ -34,7 +39,7 @@ func FuzzSeal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		e := audit.New("n").Seal(&core.Record{ClientRef: s, Object: s, Operation: "Get", Outcome: core.Failed})
-		got, err := audit.Decode(e.Body)
+		got, err := decode(e.Body)
 		if err != nil {
 			t.Fatalf("%q makes an entry that cannot be read: %v", s, err)
 		}
@@ -49,7 +54,7 @@ func FuzzSeal(f *testing.F) {
 
 func TestDecodeRefuses(t *testing.T) {
 	for _, b := range []string{"", "{}", `{"v":2}`, "[]", `{"v":1`} {
-		if _, err := audit.Decode([]byte(b)); err == nil {
+		if _, err := decode([]byte(b)); err == nil {
 			t.Errorf("%q was read as an entry", b)
 		}
 	}
@@ -67,7 +72,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(audit.New("n").Seal(&core.Record{Operation: "Get", Outcome: core.Failed, Reasons: []string{"a"}}).Body)
 	f.Add([]byte(`{"v":1,"count":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := audit.Decode(b)
+		e, err := decode(b)
 		if err != nil {
 			return
 		}
@@ -75,7 +80,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := audit.Decode(again); err != nil || !reflect.DeepEqual(got, e) {
+		if got, err := decode(again); err != nil || !reflect.DeepEqual(got, e) {
 			t.Errorf("%s comes back as %+v, %v", b, got, err)
 		}
 	})

@@ -48,6 +48,7 @@ type RowChange struct {
 // Entry is a record as it is stored and, later, hashed into the log: Body is
 // canonical JSON made by package audit.
 type Entry struct {
+	Node   string // that made the record
 	Tenant string
 	Time   int64 // Unix microseconds
 	Body   []byte
@@ -61,8 +62,14 @@ type RecordQuery struct {
 	Limit        int   // at most 1000
 }
 
-// StoredEntry is an Entry with its number in the store.
+// StoredEntry is an Entry with its number in the store, and its count.
 type StoredEntry struct {
-	Number int64
+	Number int64 // the order of records; it can have gaps that mean nothing
+
+	// Count is given when the entry is committed: 1, 2, 3 ... for each Writer of
+	// a Node, across restarts, without a gap. If one is missing, a record that was
+	// stored has been removed.
+	Writer int64
+	Count  int64
 	Entry
 }

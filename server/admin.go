@@ -177,7 +177,7 @@ func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		for _, e := range stored {
-			entry, err := audit.Decode(e.Body)
+			entry, err := audit.Decode(e)
 			if err != nil {
 				reply(w, nil, fmt.Errorf("record %d: %w", e.Number, err))
 				return

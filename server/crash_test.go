@@ -82,6 +82,33 @@ func killUnderLoad(t *testing.T, postgres string) {
 		t.Errorf("%s was refused: %s", what, answer)
 	}
 	tokenAgrees(t, s, postgres)
+	noGaps(t, s, postgres)
+}
+
+// noGaps demands that no record of a server that has ended is missing. Several of
+// its writers may have counted.
+func noGaps(t *testing.T, s *servertest.Server, postgres string) {
+	t.Helper()
+	driver, source := "sqlite3", filepath.Join(s.Dir, "keyreeve.db")
+	if postgres != "" {
+		driver, source = "pgx", postgres
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var records, gaps int
+	if err := db.QueryRow("SELECT count(*) FROM audit_entry WHERE node = 'dev'").Scan(&records); err != nil {
+		t.Fatal(err)
+	}
+	// The question of docs/OPERATE.md.
+	if err := db.QueryRow("SELECT count(*) FROM (SELECT node, writer, count(*), max(count) FROM audit_entry GROUP BY node, writer HAVING count(*) <> max(count)) AS g").Scan(&gaps); err != nil {
+		t.Fatal(err)
+	}
+	if records == 0 || gaps > 0 {
+		t.Errorf("of %d records some are missing, by %d writers", records, gaps)
+	}
 }
 
 // startOn starts a server on PostgreSQL, or with "" on SQLite.

@@ -248,7 +248,7 @@ func (s seals) scanIntent(out *[]core.Intent) func(scanner) error {
 func scanEntry(out *[]core.StoredEntry) func(scanner) error {
 	return func(r scanner) error {
 		var e core.StoredEntry
-		err := r.Scan(&e.Number, &e.Tenant, &e.Time, &e.Body)
+		err := r.Scan(&e.Number, &e.Tenant, &e.Time, &e.Body, &e.Node, &e.Writer, &e.Count)
 		*out = append(*out, e)
 		return err
 	}

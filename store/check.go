@@ -45,6 +45,9 @@ func check(c *core.Change) error {
 		if err := checkName("tenant", e.Tenant, true); err != nil {
 			return err
 		}
+		if err := checkName("node", e.Node, true); err != nil {
+			return err
+		}
 	}
 	return nil
 }

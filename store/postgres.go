@@ -25,6 +25,8 @@ type pgStore struct {
 	places places
 	group  group
 
+	writers writers
+
 	emptied atomic.Int64 // when the pool was emptied last, Unix nanoseconds
 }
 
@@ -32,7 +34,7 @@ type pgStore struct {
 // or a network that swallows everything, must not hold up callers.
 const pgTimeout = 5 * time.Second
 
-const insertEntries = `INSERT INTO audit_entry (tenant, at, body) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[])`
+const insertEntries = `INSERT INTO audit_entry (tenant, at, body, node, count, writer) SELECT *, $6::bigint FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])`
 
 // OpenPostgres connects and brings the schema up to date, or makes it.
 func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
@@ -130,7 +132,7 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	}
 	defer place.Release()
 	p := pending{change: c}
-	if err := s.transact(ctx, &p); err != nil {
+	if err := s.writers.commit(c.Entries, func(w *counts) error { return s.transact(ctx, &p, w) }); err != nil {
 		return pgError(err, "commit")
 	}
 	for i, o := range c.Insert {
@@ -142,8 +144,11 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 // transact takes two round trips: everything up to COMMIT, and COMMIT, which
 // must not be on its way before all answers are there. Objects that are born
 // take one more, before these, for their Seq.
-func (s *pgStore) transact(ctx context.Context, p *pending) error {
+func (s *pgStore) transact(ctx context.Context, p *pending, w *counts) error {
 	return s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
+		if err := number(ctx, c, p.change.Entries, w); err != nil {
+			return err
+		}
 		if p.seqs, err = nextSeqs(ctx, c, len(p.change.Insert)); err != nil {
 			return err
 		}
@@ -151,7 +156,7 @@ func (s *pgStore) transact(ctx context.Context, p *pending) error {
 		if err != nil {
 			return err
 		}
-		if err := pipeline(ctx, c, all, p); err != nil {
+		if err := pipeline(ctx, c, all, p, w); err != nil {
 			if c.Conn().PgConn().TxStatus() != 'I' {
 				c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
 			}
@@ -178,14 +183,14 @@ func nextSeqs(ctx context.Context, c *pgxpool.Conn, n int) ([]int64, error) {
 }
 
 // pipeline sends a transaction but its COMMIT, and judges the answers.
-func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, p *pending) error {
+func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, p *pending, w *counts) error {
 	b := &pgx.Batch{}
 	b.Queue("BEGIN")
 	for i := range all {
 		b.Queue(all[i].text, all[i].args...)
 	}
 	if len(p.change.Entries) > 0 {
-		b.Queue(insertEntries, entryColumns(p.change.Entries)...)
+		b.Queue(insertEntries, entryColumns(p.change.Entries, w)...)
 	}
 	r := c.SendBatch(ctx, b)
 	err := answers(r, all)
@@ -231,12 +236,12 @@ func pgError(err error, what string) error {
 }
 
 // entryColumns are the arguments of insertEntries.
-func entryColumns(entries []core.Entry) []any {
-	tenants, times, bodies := make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
+func entryColumns(entries []core.Entry, w *counts) []any {
+	tenants, nodes, times, bodies := make([]string, len(entries)), make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
 	for i, x := range entries {
-		tenants[i], times[i], bodies[i] = x.Tenant, x.Time, x.Body
+		tenants[i], nodes[i], times[i], bodies[i] = x.Tenant, x.Node, x.Time, x.Body
 	}
-	return []any{tenants, times, bodies}
+	return []any{tenants, times, bodies, nodes, w.given, w.writer}
 }
 
 func (s *pgStore) commitGroup(batch []*pending) {
@@ -246,9 +251,14 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	for _, p := range batch {
 		entries = append(entries, p.change.Entries...)
 	}
-	err := s.onConn(ctx, func(c *pgxpool.Conn) error {
-		_, err := c.Exec(ctx, insertEntries, entryColumns(entries)...)
-		return lost(err)
+	err := s.writers.commit(entries, func(w *counts) error {
+		return s.onConn(ctx, func(c *pgxpool.Conn) error {
+			if err := number(ctx, c, entries, w); err != nil {
+				return err
+			}
+			_, err := c.Exec(ctx, insertEntries, entryColumns(entries, w)...)
+			return lost(err)
+		})
 	})
 	if err != nil {
 		failAll(batch, unavailable(err, "write the audit records"))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math/bits"
 	"runtime"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
@@ -32,9 +34,14 @@ type sqliteStore struct {
 	object *sql.Stmt
 	stmts  map[string]*sql.Stmt // of the writing connection by their text, of which there are few; the leader's
 
-	gathered []core.Entry // room for a batch's entries, and for the arguments of their INSERT; the leader's
-	args     []any
+	counts   counts         // the leader's
+	gathered []core.Entry   // a batch's entries; the leader's
+	args     []any          // room for the arguments of their INSERT; the leader's
+	names    map[string]any // tenants and nodes as arguments, so that each is allocated once; the leader's
 }
+
+// maxNames bounds the names that are kept as arguments.
+const maxNames = 1024
 
 // What frames a change, each prepared once as all statements are.
 const (
@@ -49,10 +56,16 @@ const (
 // largestInsert is the most audit entries in one statement.
 const largestInsert = 128
 
-// entriesText are the INSERTs of 1, 2, 4 ... largestInsert entries.
+// entriesText are the INSERTs of 1, 2, 4 ... largestInsert entries of one node,
+// with consecutive counts. Its one writer has the number 0.
 var entriesText = func() (texts []string) {
 	for n := 1; n <= largestInsert; n *= 2 {
-		texts = append(texts, "INSERT INTO audit_entry (tenant, at, body) VALUES "+rowsOf(1, n, 3))
+		rows := make([]string, n)
+		for i := range rows {
+			first := 3 + 3*i
+			rows[i] = fmt.Sprintf("($1, $2 + %d, 0, $%d, $%d, $%d)", i, first, first+1, first+2)
+		}
+		texts = append(texts, "INSERT INTO audit_entry (node, count, writer, tenant, at, body) VALUES "+strings.Join(rows, ", "))
 	}
 	return texts
 }()
@@ -69,7 +82,7 @@ func openSQLite(ctx context.Context, path string, sealer core.Sealer, create boo
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{seals: seals{sealer}, file: file, stmts: map[string]*sql.Stmt{}}
+	s := &sqliteStore{seals: seals{sealer}, file: file, stmts: map[string]*sql.Stmt{}, names: map[string]any{}}
 	s.group.init(s.commitGroup)
 	if err := s.open(ctx, create); err != nil {
 		s.Close()
@@ -168,12 +181,15 @@ func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
 func (s *sqliteStore) commitGroup(batch []*pending) {
 	if s.inTransaction {
 		s.exec(context.Background(), rollback)
+		s.counts.forget()
 	}
 	s.inTransaction = true
 	s.commitAll(context.Background(), batch)
 	s.inTransaction = false
+	clear(s.gathered)
 	if err := s.file.present(); err != nil {
 		failAll(batch, err)
+		s.counts.forget()
 	}
 	if wipes(batch) {
 		s.wiper.note()
@@ -185,7 +201,10 @@ func (s *sqliteStore) commitGroup(batch []*pending) {
 // savepoint around each; when one fails, all is taken back and done again with.
 func (s *sqliteStore) commitAll(ctx context.Context, batch []*pending) {
 	if len(batch) == 1 && entriesOnly(batch[0].change) && len(batch[0].change.Entries) == 1 {
-		batch[0].err = s.insertEntries(ctx, batch[0].change.Entries)
+		s.gathered = append(s.gathered[:0], batch[0].change.Entries...)
+		if batch[0].err = s.insertEntries(ctx); batch[0].err == nil {
+			s.counts.stored(s.gathered)
+		}
 		return
 	}
 	err := s.transact(ctx, batch, false)
@@ -214,8 +233,10 @@ func (s *sqliteStore) transact(ctx context.Context, batch []*pending, each bool)
 		if uncertain(err) {
 			err = unknown(err)
 		}
+		s.counts.forget()
 		return unavailable(err, "commit")
 	}
+	s.counts.stored(s.gathered)
 	return nil
 }
 
@@ -237,19 +258,16 @@ var errOneFailed = errors.New("store: one change of a batch failed")
 
 // applyAll carries a batch out, each change inside a savepoint where asked.
 func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending, each bool) error {
-	entries := s.gathered[:0]
+	s.gathered = s.gathered[:0]
 	for _, p := range batch {
 		if err := s.applyOne(ctx, p, each); err != nil {
 			return err
 		}
 		if p.err == nil {
-			entries = append(entries, p.change.Entries...)
+			s.gathered = append(s.gathered, p.change.Entries...)
 		}
 	}
-	err := s.insertEntries(ctx, entries)
-	clear(entries)
-	s.gathered = entries
-	return err
+	return s.insertEntries(ctx)
 }
 
 func (s *sqliteStore) applyOne(ctx context.Context, p *pending, saved bool) error {
@@ -276,29 +294,62 @@ func (s *sqliteStore) applyOne(ctx context.Context, p *pending, saved bool) erro
 	return nil
 }
 
-// insertEntries inserts as few and as large statements as powers of two allow.
-func (s *sqliteStore) insertEntries(ctx context.Context, entries []core.Entry) error {
-	for len(entries) > 0 {
+// insertEntries inserts what was gathered, in as few and as large statements as
+// powers of two allow.
+func (s *sqliteStore) insertEntries(ctx context.Context) error {
+	entries := s.gathered
+	err := s.counts.read(entries, func(node string) (n int64, err error) {
+		return n, s.conn.QueryRowContext(ctx, selectCount, node, s.counts.writer).Scan(&n)
+	})
+	if err != nil {
+		return unavailable(err, "read the count of the audit records")
+	}
+	s.counts.give(entries)
+	for given := s.counts.given; len(entries) > 0; {
 		n := 1
-		for n*2 <= len(entries) && n*2 <= largestInsert {
+		for n*2 <= len(entries) && n*2 <= largestInsert && oneNode(entries[:n*2]) {
 			n *= 2
 		}
-		s.args = s.args[:0]
+		s.args = append(s.args[:0], s.name(entries[0].Node), given[0])
 		for i := range entries[:n] {
 			e := &entries[i]
-			s.args = append(s.args, e.Tenant, e.Time, e.Body)
+			s.args = append(s.args, s.name(e.Tenant), e.Time, e.Body)
 		}
 		_, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
 		clear(s.args)
 		if err != nil {
+			s.counts.forget()
 			if uncertain(err) {
 				err = unknown(err)
 			}
 			return unavailable(err, "write the audit records")
 		}
-		entries = entries[n:]
+		entries, given = entries[n:], given[n:]
 	}
 	return nil
+}
+
+// oneNode reports whether the entries are all of the same node.
+func oneNode(entries []core.Entry) bool {
+	for i := range entries {
+		if entries[i].Node != entries[0].Node {
+			return false
+		}
+	}
+	return true
+}
+
+// name returns a tenant or node as an argument.
+func (s *sqliteStore) name(text string) any {
+	kept, ok := s.names[text]
+	if !ok {
+		if len(s.names) >= maxNames {
+			clear(s.names)
+		}
+		kept = text
+		s.names[text] = kept
+	}
+	return kept
 }
 
 // applyChange does all of a change but its entries.

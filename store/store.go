@@ -121,14 +121,19 @@ func sealedSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect) error 
 	if !made {
 		return core.Errorf(core.StoreUnavailable, "the database was made by a keyreeve from before the first release, which had no installation id; start with an empty database (a development server: with an empty folder)")
 	}
-	r, err := db.QueryContext(ctx, "SELECT seal FROM object LIMIT 0")
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+	for query, lacks := range map[string]string{"SELECT seal FROM object LIMIT 0": "whose rows have no seals", "SELECT count FROM audit_entry LIMIT 0": "which did not count audit records in the database"} {
+		r, err := db.QueryContext(ctx, query)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return core.Wrap(core.StoreUnavailable, err, "the database was made by a keyreeve from before the first release, %s; start with an empty database (a development server: with an empty folder)", lacks)
 		}
-		return core.Wrap(core.StoreUnavailable, err, "the database was made by a keyreeve from before the first release, whose rows have no seals; start with an empty database (a development server: with an empty folder)")
+		if err := r.Close(); err != nil {
+			return err
+		}
 	}
-	return r.Close()
+	return nil
 }
 
 // objectColumns is what every row of object is read from, without key material.
@@ -287,7 +292,7 @@ const maxRecords = 1000
 // recordsQuery builds the SQL for records, newest first.
 func recordsQuery(q core.RecordQuery) (string, []any) {
 	s := &sqlBuilder{}
-	s.add("SELECT number, tenant, at, body FROM audit_entry WHERE 1 = 1")
+	s.add("SELECT number, tenant, at, body, node, writer, count FROM audit_entry WHERE 1 = 1")
 	if q.Tenant != "" {
 		s.add(" AND tenant = ", q.Tenant)
 	}

@@ -90,6 +90,10 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 		if err != nil || len(records) < min(len(ids), 1000) {
 			t.Errorf("round %d: %d objects and %d records, %v", round, len(ids), len(records), err)
 		}
+		if err := s.Commit(ctx, entry()); err != nil {
+			t.Fatal(err)
+		}
+		storetest.Counts(t, s)
 		s.Close()
 	}
 }
@@ -264,6 +268,7 @@ func TestPostgresGoneAndBack(t *testing.T) {
 			}
 		}
 	}
+	storetest.Counts(t, s)
 	t.Logf("%d acknowledged, %d refused, %d not known", acknowledged, refused, open)
 	if acknowledged == 0 || refused == 0 {
 		t.Error("the test saw no commits or no refusals, so it shows nothing")

@@ -39,7 +39,8 @@ type memStore struct {
 	sets    []core.KeySet
 	site    *core.Installation
 	intents map[string]core.Intent
-	entries []core.Entry
+	entries []core.StoredEntry
+	counts  map[string]int64 // of the records of a node
 	usage   map[string]core.Usage
 	refuse  error  // answer of the next commits
 	forged  string // the object whose row does not match its seal
@@ -47,7 +48,7 @@ type memStore struct {
 }
 
 func newMemStore() *memStore {
-	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}, usage: map[string]core.Usage{}}
+	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}, usage: map[string]core.Usage{}, counts: map[string]int64{}}
 }
 
 func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedObject, error) {
@@ -131,7 +132,10 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	for _, id := range c.Finish {
 		delete(m.intents, id)
 	}
-	m.entries = append(m.entries, c.Entries...)
+	for _, e := range c.Entries {
+		m.counts[e.Node]++
+		m.entries = append(m.entries, core.StoredEntry{Number: int64(len(m.entries) + 1), Count: m.counts[e.Node], Entry: e})
+	}
 	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
 		if len(list) > 0 {
 			m.usage[list[0].Tenant] = m.usage[list[0].Tenant].Add(c.Usage)
@@ -268,11 +272,11 @@ func (m *memStore) RowHash(o *core.ManagedObject) ([]byte, error) {
 func (m *memStore) Records(_ context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, e := range slices.Backward(m.entries) {
-		n := int64(i + 1)
+	for _, e := range slices.Backward(m.entries) {
+		n := e.Number
 		if (q.Tenant == "" || e.Tenant == q.Tenant) && (q.Since == 0 || e.Time >= q.Since) && (q.Until == 0 || e.Time < q.Until) &&
 			(q.Before == 0 || n < q.Before) && (q.Limit == 0 || len(out) < q.Limit) {
-			out = append(out, core.StoredEntry{Number: n, Entry: e})
+			out = append(out, e)
 		}
 	}
 	return out, nil

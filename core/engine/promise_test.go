@@ -80,7 +80,7 @@ func TestSlowOperationKeepsItsReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"Encrypt", "Create allowed"} {
-		i := slices.IndexFunc(w.store.entries, func(e core.Entry) bool {
+		i := slices.IndexFunc(w.store.entries, func(e core.StoredEntry) bool {
 			return strings.HasPrefix(string(e.Body), want) && (want == "Encrypt" || e.Tenant == "other")
 		})
 		if i < 0 || !strings.HasSuffix(string(w.store.entries[i].Body), " | test") {

@@ -27,6 +27,8 @@ func Run(t *testing.T, open func(t *testing.T) core.Store) {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}
 	t.Run("reopen", func(t *testing.T) { reopen(t, open) })
+	t.Run("counted records", func(t *testing.T) { countedRecords(t, open) })
+	t.Run("counting nodes", func(t *testing.T) { countingNodes(t, open) })
 }
 
 var ctx = context.Background()

@@ -97,9 +97,14 @@ CREATE TABLE audit_entry (
     number BIGSERIAL PRIMARY KEY,
     tenant TEXT NOT NULL,
     at     BIGINT NOT NULL,
-    body   BYTEA NOT NULL
+    body   BYTEA NOT NULL,
+    -- Each writer of a node counts its records: 1, 2, 3 ... without a gap.
+    node   TEXT NOT NULL,
+    writer BIGINT NOT NULL,
+    count  BIGINT NOT NULL
 );
 CREATE INDEX audit_entry_tenant ON audit_entry (tenant, number);
+CREATE UNIQUE INDEX audit_entry_count ON audit_entry (node, writer, count);
 
 -- What each tenant has, for its quota: the sum over its stripes. No seal: these
 -- rows can only refuse a new object, or fail to.

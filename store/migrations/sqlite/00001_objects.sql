@@ -97,9 +97,14 @@ CREATE TABLE audit_entry (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
     at     INTEGER NOT NULL,
-    body   BLOB NOT NULL
+    body   BLOB NOT NULL,
+    -- Each writer of a node counts its records: 1, 2, 3 ... without a gap.
+    node   TEXT NOT NULL,
+    writer INTEGER NOT NULL,
+    count  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX audit_entry_tenant ON audit_entry (tenant, number);
+CREATE UNIQUE INDEX audit_entry_count ON audit_entry (node, writer, count);
 
 -- What each tenant has, for its quota: the sum over its stripes. No seal: these
 -- rows can only refuse a new object, or fail to.

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// writers numbers the records of a node's transactions. Each transaction that is
+// under way has a writer of its own, so that none waits for another and one that
+// fails leaves no gap. Safe for concurrent use.
+type writers struct {
+	mu   sync.Mutex
+	free []*counts
+	made int64
+}
+
+func (w *writers) take() *counts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.free); n > 0 {
+		c := w.free[n-1]
+		w.free = w.free[:n-1]
+		return c
+	}
+	w.made++
+	return &counts{writer: w.made - 1}
+}
+
+func (w *writers) put(c *counts) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.free = append(w.free, c)
+}
+
+// countTries is how often a commit is tried whose counts are taken.
+const countTries = 5
+
+// commit lends a writer to a commit of entries. If another process with the name
+// of this node has given the same counts, the writer takes another number, and the
+// commit is tried again. A writer whose transaction may still be under way in the
+// database is not used again: the next transaction would wait for that one.
+func (w *writers) commit(entries []core.Entry, transact func(*counts) error) error {
+	for try := 1; ; try++ {
+		c := w.take()
+		err := transact(c)
+		switch code := core.CodeOf(err); {
+		case err == nil:
+			c.stored(entries)
+		case countTaken(err):
+			c.writer = rand.Int64N(1 << 31)
+			c.forget()
+		case code == core.StoreUnavailable, code == core.Internal:
+			return err
+		}
+		w.put(c)
+		if !countTaken(err) || try == countTries {
+			return err
+		}
+	}
+}
+
+// countTaken reports that nothing was stored because a count is in use.
+func countTaken(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" && e.ConstraintName == "audit_entry_count"
+}
+
+// number gives entries their counts. It asks the database only for what w does not
+// know.
+func number(ctx context.Context, c *pgxpool.Conn, entries []core.Entry, w *counts) error {
+	err := w.read(entries, func(node string) (n int64, err error) {
+		return n, c.QueryRow(ctx, selectCount, node, w.writer).Scan(&n)
+	})
+	if err == nil {
+		w.give(entries)
+	}
+	return err
+}
