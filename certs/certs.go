@@ -237,7 +237,7 @@ func Revoke(dir, name string) error {
 	}
 	leaf, err := readCertificate(filepath.Join(certs, name+".pem"))
 	if err != nil {
-		return err
+		return fmt.Errorf("the certificate %q cannot be read, so it was not revoked: %w", name, err)
 	}
 	ca, key, err := authority(certs)
 	if err != nil {

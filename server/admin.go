@@ -94,7 +94,7 @@ func (c *Config) checkDir() error {
 	info, err := os.Stat(c.Dir)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the folder of the admin socket is not there; see dir (--dir): %w", err)
+		return fmt.Errorf("the folder of the admin socket is not there; make it, or see dir (--dir): %w", err)
 	case !info.IsDir():
 		return fmt.Errorf("%s is no folder; see dir (--dir)", c.Dir)
 	case len(c.AdminSocket()) > maxSocketPath:
@@ -216,6 +216,9 @@ func auditQuery(q url.Values) (rq core.RecordQuery, want int, err error) {
 		if numbers[name], err = strconv.ParseInt(values[0], 10, 64); err != nil {
 			return rq, 0, fmt.Errorf("%s must be a whole number, not %q", name, values[0])
 		}
+	}
+	if o := q.Get("outcome"); !slices.ContainsFunc([]core.Outcome{"", core.Allowed, core.Denied, core.Failed}, func(is core.Outcome) bool { return strings.EqualFold(o, string(is)) }) {
+		return rq, 0, fmt.Errorf("outcome must be allowed, denied or failed, not %q", o)
 	}
 	if n := numbers["limit"]; n <= 0 || n > maxAuditPage {
 		return rq, 0, fmt.Errorf("limit must be from 1 to %d", maxAuditPage)

@@ -28,7 +28,7 @@ func records(t *testing.T, s *servertest.Server, operation string, more ...strin
 	if err != nil {
 		t.Fatal(err, out)
 	}
-	if out = strings.TrimSpace(out); out == "" {
+	if out = strings.TrimSpace(out); out == "no record fits" {
 		return nil
 	}
 	return strings.Split(out, "\n")
@@ -161,9 +161,34 @@ func TestAuditListPages(t *testing.T) {
 	if got := records(t, s, "RNG Retrieve", "--until", "2020-01-01T00:00:00Z"); len(got) != 0 {
 		t.Errorf("until 2020: %d records", len(got))
 	}
-	for _, args := range [][]string{{"--limit", "-1"}, {"--until", "soon"}} {
+	if out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "RNG Retrieve", "--principal", "default/dev", "--limit", "1"); err != nil || !strings.Contains(out, " default/dev RNG Retrieve") {
+		t.Errorf("the principal as list shows it: %s (%v)", out, err)
+	}
+	for _, args := range [][]string{{"--limit", "-1"}, {"--until", "soon"}, {"--outcome", "refused"}, {"--tenant", "other", "--principal", "default/dev"}} {
 		if out, err := s.Command(append([]string{"audit", "list", "--dir", s.Dir}, args...)...); err == nil {
 			t.Errorf("%v: %s", args, out)
+		}
+	}
+}
+
+// A command that finds nothing says so, and one that cannot do what it was asked
+// for names the value.
+func TestCommandsSayWhatTheyMiss(t *testing.T) {
+	s := servertest.Start(t)
+	for _, c := range []struct {
+		args, says string
+		fails      bool
+	}{
+		{"audit list --operation Gett", "no record fits", false},
+		{"audit list --outcome refused", `outcome must be allowed, denied or failed, not "refused"`, true},
+		{"hsm orphans list", "no orphans", false},
+		{"hsm orphans purge --all", "no orphan is purgeable", false},
+		{"hsm orphans purge abcd", `"abcd" is the CKA_ID of no orphan`, true},
+		{"cert revoke --name nobody", `the certificate "nobody" cannot be read`, true},
+	} {
+		out, err := s.Command(append(strings.Fields(c.args), "--dir", s.Dir)...)
+		if (err != nil) != c.fails || !strings.Contains(out, c.says) {
+			t.Errorf("%s: %v, %s", c.args, err, out)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func openFile(path string, create bool) (*sqliteFile, error) {
 	}
 	lock, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be made; see store.url, and whether its folder exists and belongs to keyreeve's user", path)
+		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened or made; see store.url, and whether its folder exists and both belong to keyreeve's user", path)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ type auditCmd struct {
 type auditListCmd struct {
 	where
 	Tenant    string `help:"Only this tenant's."`
-	Principal string `help:"Only this principal's."`
+	Principal string `help:"Only this principal's: NAME, or TENANT/NAME."`
 	Object    string `help:"Only those of this Unique Identifier."`
 	Operation string `help:"Only this operation's, such as Get."`
 	Outcome   string `help:"Only allowed, denied or failed ones."`
@@ -45,7 +46,11 @@ type auditListCmd struct {
 }
 
 func (c *auditListCmd) Run() error {
-	q := url.Values{"tenant": {c.Tenant}, "principal": {c.Principal}, "object": {c.Object}, "operation": {c.Operation}, "outcome": {c.Outcome}}
+	tenant, name, err := c.who()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"tenant": {tenant}, "principal": {name}, "object": {c.Object}, "operation": {c.Operation}, "outcome": {c.Outcome}}
 	for name, at := range map[string]string{"since": c.Since, "until": c.Until} {
 		if at == "" {
 			continue
@@ -60,6 +65,7 @@ func (c *auditListCmd) Run() error {
 		return fmt.Errorf("--limit must be a number of records, or 0 for all")
 	}
 	const page = 1000 // records asked for at once
+	found := 0
 	for left, more := c.Limit, true; more; {
 		ask := page
 		if c.Limit > 0 {
@@ -71,11 +77,27 @@ func (c *auditListCmd) Run() error {
 			return err
 		}
 		c.print(got.Entries)
-		left -= len(got.Entries)
+		left, found = left-len(got.Entries), found+len(got.Entries)
 		q.Set("before", fmt.Sprint(got.Before))
 		more = got.Before != 0 && (c.Limit == 0 || left > 0)
 	}
+	if found == 0 {
+		fmt.Fprintln(os.Stderr, "no record fits")
+	}
 	return nil
+}
+
+// who returns the tenant and the name that --tenant and --principal ask for. A
+// principal may be written as list shows it, TENANT/NAME.
+func (c *auditListCmd) who() (tenant, name string, err error) {
+	tenant, name, both := strings.Cut(c.Principal, "/")
+	switch {
+	case !both:
+		return c.Tenant, c.Principal, nil
+	case c.Tenant != "" && c.Tenant != tenant:
+		return "", "", fmt.Errorf("--principal %s is of tenant %q, and --tenant asks for %q; leave one out", c.Principal, tenant, c.Tenant)
+	}
+	return tenant, name, nil
 }
 
 func (c *auditListCmd) print(entries []audit.Entry) {
@@ -134,7 +156,7 @@ func escaped(s string) string {
 
 type policyCmd struct {
 	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
-	Reload   reloadCmd   `cmd:"" help:"Read the policy anew; one that fails its tests leaves the old in force."`
+	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
 }
 
 type simulateCmd struct {
@@ -211,7 +233,7 @@ func (c *healthCmd) Run() error {
 	slices.Sort(names)
 	for _, n := range names {
 		p := out.Parts[n]
-		fmt.Printf("%-7s %s %s\n", n, condition(p), strings.Join(append(p.Notes, p.Problem), " "))
+		fmt.Println(strings.TrimRight(fmt.Sprintf("%-7s %s %s", n, condition(p), strings.Join(append(p.Notes, p.Problem), " ")), " "))
 	}
 	if !out.Ready {
 		return fmt.Errorf("the server is not ready")

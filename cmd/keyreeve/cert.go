@@ -10,7 +10,7 @@ import (
 
 type certCmd struct {
 	Issue  certIssueCmd  `cmd:"" help:"Make DIR/certs/NAME.pem and NAME-key.pem."`
-	Revoke certRevokeCmd `cmd:"" help:"Put a certificate on the revocation list, which a running server heeds within a second."`
+	Revoke certRevokeCmd `cmd:"" help:"Put a certificate on the revocation list, which a running server obeys within a second."`
 }
 
 type certIssueCmd struct {
@@ -18,7 +18,7 @@ type certIssueCmd struct {
 	Name   string        `help:"Name of the principal." required:""`
 	Tenant string        `help:"Its tenant." default:"default"`
 	Group  []string      `help:"A group it belongs to; may be repeated."`
-	Role   []string      `help:"A role it has: admin, auditor or monitor; may be repeated."`
+	Role   []string      `help:"A role it has: admin, auditor, monitor, or one that your own policy knows; may be repeated."`
 	TTL    time.Duration `help:"How long it is valid." default:"8760h"`
 }
 

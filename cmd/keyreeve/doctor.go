@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -33,7 +35,11 @@ func (c *doctorCmd) Run() error {
 
 func (c *doctorCmd) settings() (server.Config, error) {
 	if c.Dir != "" {
-		if _, err := os.Stat(filepath.Join(c.Dir, "pin")); err != nil { // the last thing that is made: see hsm.DevToken
+		_, err := os.Stat(filepath.Join(c.Dir, "pin")) // the last thing that is made: see hsm.DevToken
+		if errors.Is(err, fs.ErrPermission) {
+			return server.Config{}, fmt.Errorf("%s cannot be read by this user; run keyreeve as the user whose server it is: %w", c.Dir, err)
+		}
+		if err != nil {
 			return server.Config{}, fmt.Errorf("%s is no folder of a development server; keyreeve serve --dev --dir %s makes one", c.Dir, c.Dir)
 		}
 		return server.FindDev(c.Dir, "127.0.0.1:0", "127.0.0.1:0")

@@ -22,7 +22,7 @@ type cli struct {
 	Init   initCmd      `cmd:"" help:"Make a new installation: its keys in the token, and its row in the database."`
 	Serve  serveCmd     `cmd:"" help:"Serve KMIP and REST."`
 	Cert   certCmd      `cmd:"" help:"Issue and revoke client certificates of a development authority."`
-	Doctor doctorCmd    `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to mend."`
+	Doctor doctorCmd    `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`
 	Audit  auditCmd     `cmd:"" help:"Read the audit records of a running server."`
 	Policy policyCmd    `cmd:"" help:"Try and reload the policy of a running server."`
 	Health healthCmd    `cmd:"" help:"Show the state of a running server."`

@@ -39,6 +39,9 @@ func (c *orphansListCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 {
+		fmt.Fprintln(os.Stderr, "no orphans")
+	}
 	for _, o := range all {
 		if c.JSON {
 			b, _ := json.Marshal(o)
@@ -85,10 +88,13 @@ func (c *orphansPurgeCmd) Run() error {
 			q.Add("id", o.TokenObject)
 		}
 	}
-	if n := len(q["id"]); n < len(c.IDs) {
-		return fmt.Errorf("of %d token objects only %d are orphans in the HSM; nothing was destroyed. See keyreeve hsm orphans list", len(c.IDs), n)
+	for _, id := range c.IDs {
+		if !slices.Contains(q["id"], id) {
+			return fmt.Errorf("%q is the CKA_ID of no orphan in the HSM, so nothing was destroyed; see keyreeve hsm orphans list", id)
+		}
 	}
 	if len(q["id"]) == 0 {
+		fmt.Fprintln(os.Stderr, "no orphan is purgeable; nothing was destroyed")
 		return nil
 	}
 	if !c.Yes && !confirmed(len(q["id"])) {
