@@ -19,7 +19,7 @@ const proofBytes = 28
 
 // prove has a private key sign something new, as the token makes it of its bytes,
 // and verifies that with the public half that came along. It is how a key of class
-// N or X is tried: its numbers are not computed with outside the token. object makes
+// N or X is tried: crypto/rsa and crypto/ecdsa would leave copies of it. object makes
 // the session object to try, which is destroyed.
 func (t *Token) prove(sh p11.SessionHandle, der []byte, object func([]*p11.Attribute) (p11.ObjectHandle, error)) error {
 	public, err := soft.PublicOf(der)

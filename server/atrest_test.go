@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,8 +65,11 @@ func rsaKey(t *testing.T) (*rsa.PrivateKey, map[string][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k, map[string][]byte{"d": k.D.Bytes(), "p": k.Primes[0].Bytes(), "q": k.Primes[1].Bytes(),
-		"dp": k.Precomputed.Dp.Bytes(), "dq": k.Precomputed.Dq.Bytes(), "qinv": k.Precomputed.Qinv.Bytes()}
+	one := big.NewInt(1)
+	phi := new(big.Int).Mul(new(big.Int).Sub(k.Primes[0], one), new(big.Int).Sub(k.Primes[1], one))
+	secrets := map[string][]byte{"d": k.D.Bytes(), "p": k.Primes[0].Bytes(), "q": k.Primes[1].Bytes(), "dp": k.Precomputed.Dp.Bytes(),
+		"dq": k.Precomputed.Dq.Bytes(), "qinv": k.Precomputed.Qinv.Bytes(), "d by phi": new(big.Int).ModInverse(big.NewInt(int64(k.E)), phi).Bytes()}
+	return k, secrets
 }
 
 func rsaMaterial(t *testing.T, name string, block func(*rsa.PrivateKey) core.KeyBlock) material {
@@ -88,6 +92,18 @@ func transparentRSA(k *rsa.PrivateKey) core.KeyBlock {
 		{Tag: core.TagPublicExponent, Value: core.BigInt([]byte{1, 0, 1})}, {Tag: core.TagP, Value: unsigned(k.Primes[0].Bytes())},
 		{Tag: core.TagQ, Value: unsigned(k.Primes[1].Bytes())}, {Tag: core.TagPrimeExponentP, Value: unsigned(k.Precomputed.Dp.Bytes())},
 		{Tag: core.TagPrimeExponentQ, Value: unsigned(k.Precomputed.Dq.Bytes())}, {Tag: core.TagCRTCoefficient, Value: unsigned(k.Precomputed.Qinv.Bytes())}}}
+}
+
+// partialRSA is a Transparent RSA Private Key of its Modulus, its Public Exponent and
+// some other numbers; the server computes the rest.
+func partialRSA(keep ...core.Tag) func(*rsa.PrivateKey) core.KeyBlock {
+	return func(k *rsa.PrivateKey) core.KeyBlock {
+		kb := transparentRSA(k)
+		kb.Transparent = slices.DeleteFunc(kb.Transparent, func(f core.Field) bool {
+			return f.Tag != core.TagModulus && f.Tag != core.TagPublicExponent && !slices.Contains(keep, f.Tag)
+		})
+		return kb
+	}
 }
 
 func ecMaterial(t *testing.T, name string, block func(*ecdsa.PrivateKey) core.KeyBlock) material {
@@ -118,6 +134,8 @@ func materials(t *testing.T) []material {
 		}),
 		rsaMaterial(t, "RSA in PKCS_8", func(k *rsa.PrivateKey) core.KeyBlock { return pkcs8(k) }),
 		rsaMaterial(t, "Transparent RSA", transparentRSA),
+		rsaMaterial(t, "Transparent RSA of N, d, e", partialRSA(core.TagPrivateExponent)),
+		rsaMaterial(t, "Transparent RSA of N, P, Q, e", partialRSA(core.TagP, core.TagQ)),
 		ecMaterial(t, "P-256 in SEC1", func(k *ecdsa.PrivateKey) core.KeyBlock {
 			der, err := x509.MarshalECPrivateKey(k)
 			if err != nil {

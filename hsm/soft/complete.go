@@ -1,94 +1,251 @@
 package soft
 
 import (
-	"math/big"
-
-	"github.com/keyreeve/keyreeve/core"
+	"crypto/rand"
+	"encoding/binary"
 )
 
-// Bounds on computing what a partial RSA key lacks.
+// Bounds on computing what does not come with an RSA key.
 const (
-	maxPartial = 4096 // bits of a modulus that is factored: it takes an exponentiation or a few
-	maxBases   = 64   // tried; each finds the primes of a true key with one half or more
+	maxFactored = 8192 // bits of a Modulus whose primes are computed
+	maxBases    = 24   // tried; each finds the primes of a true key in half of the cases or more
 )
 
-// complete computes what did not come with an RSA key: the primes from the Private
-// Exponent (NIST SP 800-56B appendix C), or the Private Exponent from the primes
-// (KMIP 1.4 §2.1.7.4, 2.1 §3.1.2). It is for class C alone: math/big leaves copies of
-// what it computes with.
-func (k *private) complete(class core.Class) error {
-	if class != core.ClassC {
-		return invalid("an RSA private key that shall be Sensitive or not Extractable needs Private Exponent, P, Q, Prime Exponent P, Prime Exponent Q and CRT Coefficient: to compute them here would leave copies of the key in memory")
+// complete checks that the numbers of an RSA key belong together and computes those
+// that did not come (KMIP 1.4 §2.1.7.4, 2.1 §3.1.2). The primes must be the factors of
+// the Modulus and pass Fermat's test to the base 2, and the Private Exponent must undo
+// the public one for each. A composite number can be made that passes the test: it shows
+// when the key signs. Every buffer is zeroed but the numbers themselves; see forget.
+//
+// The time depends on the lengths of all numbers, on what is refused, and, where the
+// primes are computed, on the number of bases tried and the power of two in e·d-1.
+func (k *private) complete() error {
+	n, e := k.rsa[modulus], k.rsa[publicExponent]
+	if size := bitLen(n); size < minModulus || size > maxModulus {
+		return invalid("the RSA key has %d bits; it may have %d to %d", size, minModulus, maxModulus)
 	}
-	number := func(i int) *big.Int { return new(big.Int).SetBytes(k.rsa[i]) }
-	n, e := number(modulus), number(publicExponent)
-	if size := n.BitLen(); size < minModulus || size > maxPartial || e.BitLen() > maxExponent || e.BitLen() < 2 {
-		return invalid("a partial RSA key has a Modulus of %d to %d bits and a Public Exponent of 2 to %d; this one has %d and %d", minModulus, maxPartial, maxExponent, size, e.BitLen())
+	if bitLen(e) > maxExponent || bitLen(e) < 2 {
+		return invalid("the public exponent has %d bits; it may have 2 to %d", bitLen(e), maxExponent)
 	}
-	p := number(prime1)
-	if p.Sign() == 0 {
-		p = number(prime2)
-	}
-	d := number(privateExponent)
-	if p.Sign() == 0 {
-		if p = primeOf(n, e, d); p == nil {
+	for _, b := range k.rsa {
+		if len(b) > len(n) {
 			return errTogether
 		}
 	}
-	q, rest := new(big.Int).QuoRem(n, p, new(big.Int))
-	one := big.NewInt(1)
-	if rest.Sign() != 0 || p.Cmp(one) <= 0 || q.Cmp(one) <= 0 {
+	if n[len(n)-1]&e[len(e)-1]&1 == 0 {
 		return errTogether
 	}
-	if given := number(prime2); k.rsa[prime1] != nil && given.Sign() != 0 && given.Cmp(q) != 0 {
-		return errTogether
+	a := &arena{}
+	defer a.wipe()
+	c := completion{arena: a, k: k, n: a.read(n, limbsFor(n)), e: a.read(e, 1)}
+	if err := c.primes(); err != nil {
+		return err
 	}
-	if d.Sign() == 0 {
-		lambda := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
-		if d = d.ModInverse(e, lambda); d == nil {
-			return errTogether
-		}
+	if err := c.exponents(); err != nil {
+		return err
 	}
-	if k.rsa[prime1] == nil && k.rsa[prime2] == nil {
-		k.rsa[exponent1], k.rsa[exponent2], k.rsa[coefficient] = nil, nil, nil // they mean primes that did not come
-	}
-	k.rsa[privateExponent], k.rsa[prime1], k.rsa[prime2] = d.Bytes(), p.Bytes(), q.Bytes()
 	return k.checkRSA()
 }
 
-// primeOf finds a prime factor of n by a Private Exponent; nil if d is none for n
-// and e.
-func primeOf(n, e, d *big.Int) *big.Int {
-	one := big.NewInt(1)
-	if d.Cmp(one) <= 0 || d.Cmp(n) >= 0 {
-		return nil
-	}
-	odd := new(big.Int).Sub(new(big.Int).Mul(d, e), one)
-	squarings := odd.TrailingZeroBits()
-	if squarings == 0 {
-		return nil
-	}
-	odd.Rsh(odd, squarings)
-	last := new(big.Int).Sub(n, one)
-	for base := int64(2); base < 2+maxBases; base++ {
-		x := new(big.Int).Exp(big.NewInt(base), odd, n)
-		for range squarings {
-			y := new(big.Int).Mul(x, x)
-			if y.Mod(y, n); y.Cmp(one) == 0 && x.Cmp(one) != 0 && x.Cmp(last) != 0 {
-				return x.GCD(nil, nil, x.Sub(x, one), n)
-			}
-			x = y
+// completion is an RSA key that is being checked and completed.
+type completion struct {
+	*arena
+	k    *private
+	n, e limbs // e has one word
+	p, q limbs // of equal lengths
+}
+
+// primes reads or computes the two primes, and checks that they are.
+func (c *completion) primes() (err error) {
+	p, q := c.given(prime1), c.given(prime2)
+	switch {
+	case p != nil:
+		q, err = c.cofactor(p)
+	case q != nil:
+		p, err = c.cofactor(q)
+	default:
+		if p, err = c.factor(); err != nil {
+			return err
 		}
-		if x.Cmp(one) != 0 {
-			return nil // d does not undo e
+		if q, err = c.cofactor(p); err == nil {
+			p.swap(q, p.less(q)) // P is the greater one, as most software has it
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.keep(map[int]limbs{prime1: p, prime2: q}); err != nil {
+		return err
+	}
+	words := max(limbsFor(c.k.rsa[prime1]), limbsFor(c.k.rsa[prime2]))
+	c.p, c.q = c.read(c.k.rsa[prime1], words), c.read(c.k.rsa[prime2], words)
+	for _, prime := range []limbs{c.p, c.q} {
+		if c.montgomery(prime).power(2, c.lessOne(prime)).isWord(1) == 0 {
+			return errTogether
 		}
 	}
 	return nil
 }
 
-// forget zeroes the secret numbers that complete made.
+// given is a number that came; nil for one that did not.
+func (c *completion) given(at int) limbs {
+	if c.k.rsa[at] == nil {
+		return nil
+	}
+	return c.read(c.k.rsa[at], limbsFor(c.k.rsa[at]))
+}
+
+// lessOne is x-1.
+func (c *completion) lessOne(x limbs) limbs {
+	y := c.make(len(x))
+	copy(y, x)
+	y.sub(limbs{1}, 1)
+	return y
+}
+
+// cofactor is the Modulus divided by one of its factors, neither of which is 1.
+func (c *completion) cofactor(p limbs) (limbs, error) {
+	q, rest := c.divide(c.n, p)
+	if rest.isWord(0)&^(p.isWord(1)|q.isWord(1)) == 0 {
+		return nil, errTogether
+	}
+	return q, nil
+}
+
+// factor finds a prime of the Modulus by the Private Exponent (NIST SP 800-56B
+// revision 2 appendix C.1): e·d-1 is even and a multiple of the order of every base, so
+// one of its halves leads to a square root of 1, which, if it is not ±1, tells a factor.
+func (c *completion) factor() (limbs, error) {
+	if bitLen(c.k.rsa[modulus]) > maxFactored {
+		return nil, invalid("the primes of RSA keys of up to %d bits are computed; this one has %d: give P and Q too", maxFactored, bitLen(c.k.rsa[modulus]))
+	}
+	d := c.read(c.k.rsa[privateExponent], len(c.n))
+	odd := c.product(d, c.e)
+	odd.sub(limbs{1}, 1)
+	halves := 0
+	for ; odd[0]&1 == 0 && halves < len(odd)*limbBits; halves++ {
+		odd.half(0)
+	}
+	if halves == 0 || d.less(c.n) == 0 {
+		return nil, errTogether
+	}
+	last := c.lessOne(c.n)
+	g := c.montgomery(c.n)
+	for tried := range maxBases {
+		p, err := c.tryBase(g, odd, last, halves)
+		if p != nil || err != nil {
+			return p, err
+		}
+		if tried == 0 && c.ofOnePrime(g) {
+			break // no base tells anything
+		}
+	}
+	return nil, errTogether
+}
+
+// ofOnePrime reports whether the Modulus is a prime or a power of one: 2 to the Modulus,
+// less 2, is then a multiple of the prime.
+func (c *completion) ofOnePrime(g *montgomery) bool {
+	x := g.power(2, c.n)
+	x.add(c.n, x.sub(limbs{2}, 1))
+	divisor, _ := c.invert(x, c.n)
+	return divisor.isWord(1) == 0
+}
+
+// tryBase tries one random base; nil is one that tells nothing.
+func (c *completion) tryBase(g *montgomery, odd, last limbs, halves int) (limbs, error) {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, err
+	}
+	x := g.power(max(2, binary.NativeEndian.Uint64(random[:])), odd)
+	if x.isWord(1)|x.equal(last) == 1 {
+		return nil, nil
+	}
+	y := c.make(len(c.n))
+	for range halves {
+		copy(y, x)
+		g.multiply(y, g.in(y), x) // x²
+		switch {
+		case y.isWord(1) == 1:
+			x.sub(limbs{1}, 1)
+			p, _ := c.invert(x, c.n)
+			return p, nil
+		case y.equal(last) == 1:
+			return nil, nil
+		}
+		x, y = y, x
+	}
+	return nil, errTogether // the Private Exponent does not undo the public one
+}
+
+// exponents computes the Private Exponent, those of the primes and the CRT
+// Coefficient, and checks that the Private Exponent undoes the public one.
+func (c *completion) exponents() (err error) {
+	d := c.given(privateExponent)
+	if d == nil {
+		if d, err = c.undo(c.product(c.lessOne(c.p), c.lessOne(c.q))); err != nil {
+			return err
+		}
+	}
+	forP, undoesP := c.forPrime(d, c.p)
+	forQ, undoesQ := c.forPrime(d, c.q)
+	_, q := c.divide(c.q, c.p)
+	divisor, inverse := c.invert(q, c.p)
+	if undoesP&undoesQ&divisor.isWord(1) == 0 {
+		return errTogether
+	}
+	return c.keep(map[int]limbs{privateExponent: d, exponent1: forP, exponent2: forQ, coefficient: inverse})
+}
+
+// undo is the inverse of e modulo m: (1 + k·m)/e, where k is -1/m modulo e.
+func (c *completion) undo(m limbs) (limbs, error) {
+	_, rest := c.divide(m, c.e)
+	divisor, k := c.invert(rest, c.e)
+	if divisor.isWord(1) == 0 {
+		return nil, errTogether
+	}
+	negated := c.word(c.e[0], 1)
+	negated.sub(k, 1)
+	whole := c.product(m, negated)
+	whole.add(limbs{1}, 1)
+	d, _ := c.divide(whole, c.e)
+	return d, nil
+}
+
+// forPrime is the Private Exponent modulo a prime less 1; undoes is 1 if it undoes
+// the public one.
+func (c *completion) forPrime(d, prime limbs) (exponent limbs, undoes uint64) {
+	order := c.lessOne(prime)
+	_, exponent = c.divide(d, order)
+	_, one := c.divide(c.product(exponent, c.e), order)
+	return exponent, one.isWord(1)
+}
+
+// keep takes numbers over that did not come, and compares the others.
+func (c *completion) keep(numbers map[int]limbs) error {
+	same := uint64(1)
+	for at, x := range numbers {
+		given := c.k.rsa[at]
+		switch {
+		case given == nil:
+			c.k.rsa[at] = x.bytes()
+			c.k.made = append(c.k.made, c.k.rsa[at])
+		case limbsFor(given) > len(x):
+			same = 0
+		default:
+			same &= x.equal(c.read(given, len(x)))
+		}
+	}
+	if same == 0 {
+		return errTogether
+	}
+	return nil
+}
+
+// forget zeroes the numbers that complete made.
 func (k *private) forget() {
-	for _, i := range []int{privateExponent, prime1, prime2} {
-		clear(k.rsa[i])
+	for _, b := range k.made {
+		clear(b)
 	}
 }

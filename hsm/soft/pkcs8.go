@@ -13,8 +13,8 @@ import (
 )
 
 // normalizePrivate brings a private key to PKCS#8. A key that may leave in clear
-// is tried by crypto/x509 besides, which computes what it lacks; of the others no
-// copy is made but the one that is returned.
+// is tried by crypto/x509 besides; of the others no copy is left but the one that
+// is returned.
 func normalizePrivate(n core.Normalized, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
 	if keptAsGiven(kb.Format) {
 		return asGiven(n, kb, class, nil)
@@ -29,17 +29,14 @@ func normalizePrivate(n core.Normalized, kb *core.KeyBlock, class core.Class) (c
 		}
 		return n, err
 	}
-	if k.partial {
-		if err := k.complete(class); err != nil {
+	if k.kind == core.KeyRSA {
+		defer k.forget()
+		if err := k.complete(); err != nil {
 			return n, err
 		}
-		defer k.forget()
 	}
 	if err := k.describe(&n); err != nil {
 		return n, err
-	}
-	if class != core.ClassC && k.kind == core.KeyRSA && k.rsa[coefficient] == nil {
-		return n, invalid("an RSA private key that shall be Sensitive or not Extractable needs Prime Exponent P, Prime Exponent Q and CRT Coefficient: to compute them here would leave copies of the key in memory")
 	}
 	if k.exact {
 		n.Bytes = bytes.Clone(kb.Material)
@@ -55,8 +52,8 @@ func normalizePrivate(n core.Normalized, kb *core.KeyBlock, class core.Class) (c
 	return n, err
 }
 
-// proveInGo tries a class C key by arithmetic, and lets crypto/x509 write what
-// did not come as it is kept: with the numbers and the point that were left out.
+// proveInGo tries a class C key by crypto/x509, and lets that write what did not
+// come as it is kept: with the point that was left out.
 func (k *private) proveInGo(n *core.Normalized) error {
 	key, err := x509.ParsePKCS8PrivateKey(n.Bytes)
 	if err != nil {

@@ -19,16 +19,17 @@ import (
 // private is a private key taken apart where it lies: its slices alias what it
 // was read from. Nothing here copies a secret, or gives one to a package that
 // would: crypto/x509, crypto/rsa and math/big leave copies for the collector.
-// What can be seen of the form is checked; that the numbers are one key's shows
-// when the token signs with it, and for class C by crypto/x509.
+// What can be seen of the form is checked. That the numbers of an RSA key belong
+// together is what complete checks; that a point is the key's shows when the token
+// signs with it, and for class C by crypto/x509.
 type private struct {
-	kind    core.KeyKind
-	rsa     [rsaNumbers][]byte // without leading zeros; the last three may be missing
-	curve   *namedCurve        // EC
-	d       []byte             // EC, without leading zeros, and Ed25519
-	point   []byte             // the public point, EC and Ed25519; nil where it did not come
-	exact   bool               // it came as the PKCS#8 that it is kept as
-	partial bool               // RSA: the Private Exponent or a prime did not come
+	kind  core.KeyKind
+	rsa   [rsaNumbers][]byte // without leading zeros; some may be missing until complete
+	curve *namedCurve        // EC
+	d     []byte             // EC, without leading zeros, and Ed25519
+	point []byte             // the public point, EC and Ed25519; nil where it did not come
+	exact bool               // it came as the PKCS#8 that it is kept as
+	made  [][]byte           // numbers that did not come; see complete
 }
 
 // The numbers of an RSA private key in the order of RFC 8017 §A.1.2.
@@ -291,13 +292,10 @@ func rsaFromFields(v core.Value) (*private, error) {
 	if k.rsa[publicExponent] == nil {
 		k.rsa[publicExponent] = []byte{1, 0, 1}
 	}
-	if k.rsa[modulus] == nil || (k.rsa[privateExponent] == nil && k.rsa[prime1] == nil) {
-		return nil, invalid("a Transparent RSA Private Key needs the Modulus, and the Private Exponent or P and Q")
+	if k.rsa[modulus] == nil || (k.rsa[privateExponent] == nil && k.rsa[prime1] == nil && k.rsa[prime2] == nil) {
+		return nil, invalid("a Transparent RSA Private Key needs the Modulus, and the Private Exponent, P or Q")
 	}
-	if k.partial = k.rsa[privateExponent] == nil || k.rsa[prime1] == nil || k.rsa[prime2] == nil; k.partial {
-		return k, nil // see complete
-	}
-	return k, k.checkRSA()
+	return k, nil // see complete
 }
 
 func ecFromFields(v core.Value) (*private, error) {
