@@ -193,6 +193,20 @@ func TestCommandsSayWhatTheyMiss(t *testing.T) {
 	}
 }
 
+// A server that is stopped while it starts says so, and blames neither its policy nor
+// its database for what the signal cut off.
+func TestStoppedWhileItStarts(t *testing.T) {
+	for _, after := range []time.Duration{100, 200, 300, 400, 600, 800} {
+		cmd := exec.Command(servertest.Binary(t), "serve", "--dev", "--dir", t.TempDir(), "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
+		stop := time.AfterFunc(after*time.Millisecond, func() { cmd.Process.Signal(syscall.SIGTERM) })
+		out, _ := cmd.CombinedOutput()
+		stop.Stop()
+		if cmd.ProcessState.ExitCode() == 1 && !strings.Contains(string(out), "stopped by a signal before it was ready") {
+			t.Errorf("SIGTERM after %d ms: %s", after, out)
+		}
+	}
+}
+
 // The doctor looks and does not touch: where there is no server it makes none.
 func TestDoctorChangesNothing(t *testing.T) {
 	s := servertest.Start(t)

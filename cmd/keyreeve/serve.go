@@ -42,6 +42,9 @@ func (c *serveCmd) Run() error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	s, err := server.Start(ctx, cfg, log)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("stopped by a signal before it was ready") // err is only what the signal cut off
+	}
 	if err != nil {
 		return err
 	}
