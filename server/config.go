@@ -225,6 +225,9 @@ func (c *Config) check() error {
 	if c.dev == nil && holdsPassword(c.Store.URL) {
 		errs = append(errs, errors.New("store.url holds a password; put the URL into a file and name it in store.url_file"))
 	}
+	if c.KMIP == c.HTTPS && !strings.HasSuffix(c.KMIP, ":0") { // port 0: each takes a free one
+		errs = append(errs, fmt.Errorf("kmip and https are both %s; give each door a port of its own", c.KMIP))
+	}
 	if c.Policy.File != "" && c.Policy.Tests == "" {
 		errs = append(errs, errors.New("policy.tests must be set beside policy.file: a policy without tests is not activated"))
 	}

@@ -77,6 +77,7 @@ func TestBadConfigurations(t *testing.T) {
 		"kmpi: x":                     {"kmpi"},
 		"hsm: {sesions: 3}":           {"sesions"},
 		"kmip: nonsense":              {"kmip must be host:port"},
+		"{kmip: a:1, https: a:1}":     {"kmip and https are both a:1"},
 		"policy: {file: p}":           {"policy.tests"},
 		"keys: {forbid_classes: [Q]}": {"forbid_classes"},
 		"compat: {a: [Nonsense]}":     {"Nonsense"},
