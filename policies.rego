@@ -16,7 +16,7 @@
 #   input.operation  the standard's name: "Create", "Get Attributes", ...
 #   input.now        seconds since 1970, by the server's clock
 #   input.address    of the peer, without port; "" where there is none (the clock)
-#   input.door       "kmip", "rest" or "clock"
+#   input.door       "kmip", "rest", "clock" or "admin" (the admin socket)
 #   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method};
 #                    method is "mtls" or "system"
 #   input.object     {present, tenant, id, owner, group, type, state, algorithm};
@@ -70,6 +70,11 @@ server_operations := {"Query", "Discover Versions"}
 # of all tenants together. A permit is not recorded.
 monitor_operations := {"Read Health", "Read Metrics"}
 
+# What a command on the server's own machine may do over the admin socket, besides
+# what is open to everybody who can open it: look at the objects in the HSM that no
+# living object needs, and at the sets of keys, and destroy such objects.
+socket_operations := {"List Token Objects", "Purge Token Object"}
+
 monitor_roles := {"monitor", "admin", "auditor"}
 
 # The decision is the first of these that holds: one denial outweighs every permit.
@@ -104,6 +109,14 @@ permits contains "monitors the server" if {
 	input.operation in monitor_operations
 	some role in monitor_roles
 	input.principal.roles[role]
+}
+
+permits contains "administrator on the server's machine" if {
+	not input.object.present
+	input.operation in socket_operations
+	input.door == "admin"
+	input.principal.method == "system"
+	input.principal.roles.system
 }
 
 permits contains "owner" if {

@@ -208,6 +208,30 @@ test_who_reads_health if {
 	}
 }
 
+test_who_acts_on_the_token if {
+	every operation in {"List Token Objects", "Purge Token Object"} {
+		question := server_question(operation, {"system"})
+		socket := object.union(question, {"door": "admin", "principal": {"method": "system"}})
+		of_socket := authz.decision with input as socket
+		of_socket.allow == true
+		every part in [{"door": "rest"}, {"door": "kmip"}, {"door": "clock"}, {"principal": {"method": "mtls"}}, {"principal": {"roles": {"system": false}}}] {
+			d := authz.decision with input as object.union(socket, part)
+			d.allow == false
+		}
+		every role in {"monitor", "admin", "auditor", "system"} {
+			about_server(operation, {role}).allow == false
+		}
+	}
+}
+
+test_the_socket_touches_no_object if {
+	every operation in on_objects | {"List Token Objects", "Purge Token Object"} {
+		socket := object.union(server_question(operation, {"system"}), {"door": "admin", "principal": {"method": "system"}, "object": shared})
+		d := authz.decision with input as socket
+		d.allow == false
+	}
+}
+
 test_a_monitor_touches_no_object if {
 	every operation in {"Get", "Get Attributes", "Destroy", "Read Health"} {
 		d := authz.decision with input as object.union(

@@ -38,7 +38,7 @@ var members = []struct {
 	{"an owner with every role", insider},
 }
 
-var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock}
+var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock, core.DoorAdmin}
 
 // canaries are questions whose answers no policy may change, questions that
 // every policy must answer in full form, and traps that an evaluator must not

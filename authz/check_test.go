@@ -51,7 +51,7 @@ func TestRulesThatCanNeverFire(t *testing.T) {
 		"a type":                                {`input.object.type == "SymmetricKey"`, `write "Symmetric Key"`},
 		"an algorithm":                          {`input.object.algorithm == "aes"`, `write "AES"`},
 		"a door":                                {`input.door == "http"`, `"rest"`},
-		"the door of no operation":              {`input.door == "admin"`, `"clock"`},
+		"another name of a door":                {`input.door == "socket"`, `"admin"`},
 		"a method":                              {`input.principal.method == "mTLS"`, `write "mtls"`},
 		"a boolean as text":                     {`input.object.present == "true"`, "input.object.present"},
 		"a tenant that is a number":             {`input.object.tenant == 5`, "input.object.tenant"},

@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"slices"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -31,7 +33,7 @@ func complete(r *core.AccessRequest) error {
 	switch {
 	case p == nil || p.Tenant == "" || p.ID == "":
 		return core.Errorf(core.PermissionDenied, "nobody is asking: the principal has no tenant or no id")
-	case r.Door != core.DoorKMIP && r.Door != core.DoorREST && r.Door != core.DoorClock:
+	case !slices.Contains(doors, r.Door):
 		return core.Errorf(core.PermissionDenied, "the request came through no door that is known")
 	case core.TagOperation.Info().Enum.Lookup(uint32(r.Operation)) == nil:
 		return core.Errorf(core.PermissionDenied, "the operation is none that is known")
@@ -81,7 +83,7 @@ var inputFields = keyed("", field{name: "input", form: structureForm, parts: []f
 	{name: "operation", fixed: termsOf(core.EveryOperation()), make: func(q *question, _ int64, _ string) *ast.Term { return text(q.operation.String()) }},
 	{name: "now", form: numberForm, make: func(_ *question, now int64, _ string) *ast.Term { return ast.IntNumberTerm(int(now)) }},
 	{name: "address", form: addressForm, make: func(_ *question, _ int64, address string) *ast.Term { return text(address) }},
-	{name: "door", fixed: texts(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock)), make: of(func(q *question) string { return string(q.door) })},
+	{name: "door", fixed: texts(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock), string(core.DoorAdmin)), make: of(func(q *question) string { return string(q.door) })},
 	{name: "principal", form: structureForm, parts: []field{
 		{name: "tenant", make: of(func(q *question) string { return q.principal.Tenant })},
 		{name: "id", make: of(func(q *question) string { return q.principal.ID })},

@@ -41,8 +41,10 @@ type Store interface {
 	// KeySets lists the sets of a tenant, of every tenant when it is "".
 	KeySets(ctx context.Context, tenant string) ([]KeySet, error)
 
-	// Intents lists what was begun and not finished.
-	Intents(ctx context.Context) ([]Intent, error)
+	// Intents lists what was begun and not finished, and the ids of rows of intents
+	// that were changed behind the server, of which nothing else is returned: one
+	// such row must not hide the others.
+	Intents(ctx context.Context) (sound []Intent, tampered []string, err error)
 
 	// Residents returns which of the given CKA_IDs an object row names that is
 	// not destroyed.

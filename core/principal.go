@@ -32,7 +32,7 @@ func (p *Principal) InGroup(g string) bool { return g != "" && slices.Contains(p
 type Door string
 
 // The doors. What an administrator does to the server itself comes by the
-// machine's own, a socket or a signal; no operation comes that way.
+// machine's own, a socket or a signal. No operation of KMIP comes that way.
 const (
 	DoorKMIP  Door = "kmip"
 	DoorREST  Door = "rest"

@@ -9,6 +9,9 @@ import "slices"
 const (
 	OperationReadHealth  Operation = 0x80006B01 // the state of every part of the server
 	OperationReadMetrics Operation = 0x80006B02
+
+	OperationListTokenObjects Operation = 0x80006B03 // orphans and sets of keys in the HSM
+	OperationPurgeTokenObject Operation = 0x80006B04
 )
 
 // EveryOperation lists what the policy can be asked about: the operations of
@@ -18,6 +21,8 @@ func EveryOperation() []EnumValue { return slices.Concat(enumOperation.Values, s
 var serverOperations = []EnumValue{
 	{Value: uint32(OperationReadHealth), Name: "Read Health", XML: "ReadHealth"},
 	{Value: uint32(OperationReadMetrics), Name: "Read Metrics", XML: "ReadMetrics"},
+	{Value: uint32(OperationListTokenObjects), Name: "List Token Objects", XML: "ListTokenObjects"},
+	{Value: uint32(OperationPurgeTokenObject), Name: "Purge Token Object", XML: "PurgeTokenObject"},
 }
 
 // They are found by value and by name, as the standard's are.

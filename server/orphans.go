@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 )
 
@@ -20,6 +21,10 @@ const purgeWait = 50 * time.Second
 func (s *Server) adminOrphans(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), purgeWait)
 	defer cancel()
+	if err := s.engine.MayInspect(ctx, socketCaller(ctx), core.OperationListTokenObjects); err != nil {
+		reply(w, nil, err)
+		return
+	}
 	orphans, err := s.engine.Orphans(ctx)
 	reply(w, orphans, err)
 }
@@ -41,7 +46,7 @@ func (s *Server) adminPurge(w http.ResponseWriter, r *http.Request) {
 	var out Purged
 	var err error
 	by := strings.TrimPrefix(askedBy(r.Context()), ", ")
-	if out.Purged, err = s.engine.Purge(r.Context(), ids, by); err != nil {
+	if out.Purged, err = s.engine.Purge(r.Context(), socketCaller(r.Context()), ids, by); err != nil {
 		out.Problem = detail(err)
 		s.log.Error("purge orphans", "error", err)
 	}

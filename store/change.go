@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -231,16 +232,27 @@ func (s seals) installation(all []sealedInstallation, err error) (core.Installat
 	return *i, nil
 }
 
-// scanIntent reads and checks one row of intent.
-func (s seals) scanIntent(out *[]core.Intent) func(scanner) error {
+// scanIntent reads one row of intent and checks it. A row whose seal does not fit
+// goes to tampered, by its id alone.
+func (s seals) scanIntent(sound *[]core.Intent, tampered *[]string) func(scanner) error {
 	return func(r scanner) error {
 		var i core.Intent
 		var seal []byte
-		err := r.Scan(&i.ID, &i.Tenant, &i.Kind, &i.Token, &i.Object, &i.Label, &i.Time, &i.Process, &i.Nonce, &seal)
-		if err == nil {
-			err = s.checkSystem(intentRow(&i), seal, func() error { return tamperedIntent(&i) })
+		if err := r.Scan(&i.ID, &i.Tenant, &i.Kind, &i.Token, &i.Object, &i.Label, &i.Time, &i.Process, &i.Nonce, &seal); err != nil {
+			var row [10]any // SQLite keeps a text in a column of numbers
+			if r.Scan(&row[0], &row[1], &row[2], &row[3], &row[4], &row[5], &row[6], &row[7], &row[8], &row[9]) != nil {
+				return err
+			}
+			i.ID = fmt.Sprint(row[0])
+			*tampered = append(*tampered, i.ID[:min(len(i.ID), maxNameBytes)])
+			return nil
 		}
-		*out = append(*out, i)
+		err := s.checkSystem(intentRow(&i), seal, func() error { return tamperedIntent(&i) })
+		if err != nil && core.CodeOf(err) == core.Tampered {
+			*tampered = append(*tampered, i.ID[:min(len(i.ID), maxNameBytes)])
+			return nil
+		}
+		*sound = append(*sound, i)
 		return err
 	}
 }

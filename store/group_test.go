@@ -214,7 +214,7 @@ func TestFullDisk(t *testing.T) {
 	wantUnavailable(t, "a record alone", s.Commit(ctx, &core.Change{Entries: entry(9000)}), "full")
 	for what, count := range map[string]func() (int, error){
 		"records": func() (int, error) { l, err := s.Records(ctx, core.RecordQuery{}); return len(l), err },
-		"intents": func() (int, error) { l, err := s.Intents(ctx); return len(l), err }} {
+		"intents": func() (int, error) { l, _, err := s.Intents(ctx); return len(l), err }} {
 		if n, err := count(); err != nil || n != stored {
 			t.Errorf("%d %s are there, %v; %d were acknowledged", n, what, err, stored)
 		}

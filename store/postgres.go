@@ -342,11 +342,11 @@ func (s *pgStore) Installation(ctx context.Context) (core.Installation, error) {
 	return s.installation(all, err)
 }
 
-func (s *pgStore) Intents(ctx context.Context) (out []core.Intent, err error) {
-	if err := s.all(ctx, s.scanIntent(&out), selectIntent); err != nil {
-		return nil, err
+func (s *pgStore) Intents(ctx context.Context) (sound []core.Intent, tampered []string, err error) {
+	if err := s.all(ctx, s.scanIntent(&sound, &tampered), selectIntent); err != nil {
+		return nil, nil, err
 	}
-	return out, nil
+	return sound, tampered, nil
 }
 
 func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {

@@ -441,11 +441,11 @@ func (s *sqliteStore) Installation(ctx context.Context) (core.Installation, erro
 	return s.installation(all, err)
 }
 
-func (s *sqliteStore) Intents(ctx context.Context) (out []core.Intent, err error) {
-	if err := s.all(ctx, s.scanIntent(&out), selectIntent); err != nil {
-		return nil, err
+func (s *sqliteStore) Intents(ctx context.Context) (sound []core.Intent, tampered []string, err error) {
+	if err := s.all(ctx, s.scanIntent(&sound, &tampered), selectIntent); err != nil {
+		return nil, nil, err
 	}
-	return out, nil
+	return sound, tampered, nil
 }
 
 func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {

@@ -338,15 +338,16 @@ func BenchmarkSeal(b *testing.B) {
 func TestIntentsAreBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		a.commit(&core.Change{Begin: []core.Intent{{ID: "abc", Tenant: "alpha", Kind: "k", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}})
-		if got, err := a.Intents(bg); err != nil || len(got) != 1 {
-			t.Fatalf("as it was written: %v, %v", got, err)
+		if sound, tampered, err := a.Intents(bg); err != nil || len(sound) != 1 || len(tampered) != 0 {
+			t.Fatalf("as it was written: %v, %v, %v", sound, tampered, err)
 		}
 		tried := 0
 		for _, c := range a.columns("intent") {
 			for _, edit := range c.edits() {
 				tried += a.try("intent", c, edit, func(column) string {
-					if got, err := a.Intents(bg); len(got) > 0 || err == nil || core.CodeOf(err) != core.Tampered {
-						return fmt.Sprintf("Intents answers %v, %v", got, err)
+					sound, tampered, err := a.Intents(bg)
+					if err != nil || len(sound) > 0 || len(tampered) != 1 {
+						return fmt.Sprintf("Intents answers %v, %v, %v; want that the row is tampered", sound, tampered, err)
 					}
 					return ""
 				})
@@ -354,6 +355,24 @@ func TestIntentsAreBound(t *testing.T) {
 		}
 		if tried < 25 {
 			t.Errorf("only %d changes were tried", tried)
+		}
+	})
+}
+
+// One changed row of an intent hides no other, whatever stands in it.
+func TestTamperedIntentHidesNoOther(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		for _, id := range []string{"abc", "def"} {
+			a.commit(&core.Change{Begin: []core.Intent{{ID: id, Tenant: "alpha", Kind: "k", Token: []byte(id), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: id}}})
+		}
+		for _, edit := range []string{"kind = 'other'", "began = 'soon'", "seal = ''"} {
+			if _, err := a.db.Exec("UPDATE intent SET " + edit + " WHERE id = 'abc'"); err != nil {
+				continue // PostgreSQL keeps no text in a column of numbers
+			}
+			sound, tampered, err := a.Intents(bg)
+			if err != nil || len(sound) != 1 || sound[0].ID != "def" || len(tampered) != 1 || tampered[0] != "abc" {
+				t.Errorf("%s: %v, %v, %v; want def, and that abc is tampered", edit, sound, tampered, err)
+			}
 		}
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/server"
 )
@@ -86,6 +88,8 @@ func (c *orphansPurgeCmd) Run() error {
 		if slices.Contains(c.IDs, o.TokenObject) || (c.All && o.Purgeable) {
 			fmt.Println(orphanLine(o))
 			q.Add("id", o.TokenObject)
+		} else if c.All {
+			fmt.Println("left alone:", orphanLine(o))
 		}
 	}
 	for _, id := range c.IDs {
@@ -97,8 +101,10 @@ func (c *orphansPurgeCmd) Run() error {
 		fmt.Fprintln(os.Stderr, "no orphan is purgeable; nothing was destroyed")
 		return nil
 	}
-	if !c.Yes && !confirmed(len(q["id"])) {
-		return fmt.Errorf("nothing was destroyed")
+	if !c.Yes {
+		if err := confirm(len(q["id"])); err != nil {
+			return err
+		}
 	}
 	var out server.Purged
 	if err := c.call("POST", "/hsm/orphans/purge", q, &out); err != nil {
@@ -111,10 +117,17 @@ func (c *orphansPurgeCmd) Run() error {
 	return nil
 }
 
-// confirmed asks for a sentence that nobody types by accident.
-func confirmed(n int) bool {
+// confirm asks for words that nobody types by accident. It asks a person at a
+// terminal only: what a pipe holds was written before the question.
+func confirm(n int) error {
+	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
+		return fmt.Errorf("nothing was destroyed: standard input is not a terminal, so nobody can be asked; give --yes")
+	}
 	want := fmt.Sprintf("destroy %d", n)
 	fmt.Printf("These keys cannot be brought back. Type %q to go on: ", want)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	return strings.TrimSpace(line) == want
+	if strings.TrimSpace(line) != want {
+		return fmt.Errorf("nothing was destroyed")
+	}
+	return nil
 }

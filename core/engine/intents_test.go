@@ -2,12 +2,16 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
 )
+
+// socket is a command over the admin socket.
+var socket = &core.Caller{Principal: &core.Principal{Tenant: "system", ID: "socket", Roles: []string{"system"}, Method: "system"}, Door: core.DoorAdmin}
 
 // resident creates a key of alice's in the token and returns its row.
 func (w *world) resident() *core.ManagedObject {
@@ -152,11 +156,11 @@ func TestPurge(t *testing.T) {
 	changed.Material.Token = nil // so that no search by CKA_ID finds the row
 	w.store.objects[objectKey{"default", forged.ID}] = changed
 	for what, id := range map[string]string{"a key in use": tokenIntent(inUse.Material.Token), "a key whose row was changed": tokenIntent(forged.Material.Token), "nothing": "00", "no id": ""} {
-		if out, err := w.Purge(ctx, []string{id}, "user 0"); err == nil || len(out) > 0 || len(w.hsm.destroyed) > 0 {
+		if out, err := w.Purge(ctx, socket, []string{id}, "user 0"); err == nil || len(out) > 0 || len(w.hsm.destroyed) > 0 {
 			t.Errorf("%s was purged: %+v, %v", what, out, err)
 		}
 	}
-	out, err := w.Purge(ctx, []string{tokenIntent(orphan.Material.Token)}, "user 0")
+	out, err := w.Purge(ctx, socket, []string{tokenIntent(orphan.Material.Token)}, "user 0")
 	if err != nil || len(out) != 1 || len(w.hsm.destroyed) != 1 || !bytes.Equal(w.hsm.destroyed[0], orphan.Material.Token) || len(w.store.intents) != 0 {
 		t.Errorf("purged %+v, %v; destroyed %x; %d intents are open", out, err, w.hsm.destroyed, len(w.store.intents))
 	}
@@ -170,7 +174,7 @@ func TestPurge(t *testing.T) {
 		t.Errorf("the records are %q", records)
 	}
 	w.store.refuse = errors.New("no room for a record")
-	if _, err := w.Purge(ctx, []string{tokenIntent(other.Material.Token)}, "user 0"); core.CodeOf(err) != core.AuditUnavailable || len(w.hsm.destroyed) != 1 {
+	if _, err := w.Purge(ctx, socket, []string{tokenIntent(other.Material.Token)}, "user 0"); core.CodeOf(err) != core.AuditUnavailable || len(w.hsm.destroyed) != 1 {
 		t.Errorf("without a record: %v", err)
 	}
 }
@@ -184,11 +188,90 @@ func TestPurgeLeavesOtherNodesAlone(t *testing.T) {
 	i := w.leave(intentCreate, o)
 	i.Time = w.clock.now
 	w.store.intents[i.ID] = i
-	if _, err := w.Purge(ctx, []string{i.ID}, "user 0"); core.CodeOf(err) != core.IllegalOperation || len(w.hsm.destroyed) > 0 {
+	if _, err := w.Purge(ctx, socket, []string{i.ID}, "user 0"); core.CodeOf(err) != core.IllegalOperation || len(w.hsm.destroyed) > 0 {
 		t.Errorf("the object of another node was purged: %v", err)
 	}
 	w.clock.now += intentAgeSeconds
-	if _, err := w.Purge(ctx, []string{i.ID}, "user 0"); err != nil || len(w.hsm.destroyed) != 1 {
+	if _, err := w.Purge(ctx, socket, []string{i.ID}, "user 0"); err != nil || len(w.hsm.destroyed) != 1 {
 		t.Errorf("an old one is not purged: %v", err)
 	}
+}
+
+// A row of an intent that was changed behind the server is listed and named, and
+// its token object stays. Others are listed and purged as if it were not there, and
+// the reconciler closes what is finished.
+func TestTamperedIntentBlocksOnlyItself(t *testing.T) {
+	w := newWorld(t)
+	w.aesKey()
+	held, other := w.strange("held"), w.strange("other")
+	w.store.forgedIntent = w.leave(intentDestroy, held).ID
+	w.leave(intentDestroy, other)
+	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{Token: newToken()}}
+	w.leave(intentCreate, absent)
+	w.clock.now += 2 * intentAgeSeconds
+	if _, err := w.Reconcile(ctx, false); core.CodeOf(err) != core.Tampered {
+		t.Errorf("the reconciler answers %v; want that a row was changed", err)
+	}
+	if n, last := w.Tampered(); n != 1 || !strings.Contains(last, "hsm orphans list") {
+		t.Errorf("%d rows were found changed, the last: %s", n, last)
+	}
+	if _, open := w.store.intents[tokenIntent(absent.Material.Token)]; open {
+		t.Error("a finished intent is open, because the row of another was changed")
+	}
+	list := func() map[string]Orphan {
+		all, err := w.Orphans(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]Orphan{}
+		for _, o := range all {
+			out[o.ID] = o
+		}
+		return out
+	}
+	orphans := list()
+	if o := orphans["held"]; o.Purgeable || !o.InToken || !strings.Contains(o.Why, "changed behind the server") {
+		t.Errorf("the object of the changed row is %+v", o)
+	}
+	if o := orphans["other"]; len(orphans) != 2 || !o.Purgeable {
+		t.Errorf("the others: %+v", orphans)
+	}
+	id := func(o *core.ManagedObject) []string { return []string{tokenIntent(o.Material.Token)} }
+	if purged, err := w.Purge(ctx, socket, id(held), "user 0"); err == nil || len(purged) > 0 || !strings.Contains(err.Error(), id(held)[0]) {
+		t.Errorf("purge of the object of a changed row: %v, %v; want a refusal that names it", purged, err)
+	}
+	if purged, err := w.Purge(ctx, socket, id(other), "user 0"); err != nil || len(purged) != 1 {
+		t.Errorf("purge of another: %v, %v", purged, err)
+	}
+	if o := list(); len(o) != 1 || len(w.hsm.destroyed) != 1 {
+		t.Errorf("afterwards: %+v", o)
+	}
+}
+
+// The policy has the last word: without its permit nothing is destroyed, and the
+// refusal is recorded.
+func TestPurgeAsksThePolicy(t *testing.T) {
+	for what, policy := range map[string]core.Policy{"denies": nobody{}, "fails": rules{fail: errors.New("broken")}} {
+		w := newWorld(t)
+		w.aesKey()
+		id := tokenIntent(w.strange("orphan").Material.Token)
+		w.Policy = policy
+		w.store.entries = nil
+		if purged, err := w.Purge(ctx, socket, []string{id}, "user 0"); err == nil || len(purged) > 0 || len(w.hsm.destroyed) > 0 {
+			t.Errorf("a policy that %s: %v, %v, and %x is destroyed", what, purged, err, w.hsm.destroyed)
+		}
+		if len(w.store.entries) != 1 || !strings.HasPrefix(string(w.store.entries[0].Body), "Purge Token Object ") || !strings.Contains(string(w.store.entries[0].Body), id) {
+			t.Errorf("a policy that %s: there are %d records", what, len(w.store.entries))
+		}
+		if err := w.MayInspect(ctx, socket, core.OperationListTokenObjects); err == nil {
+			t.Errorf("a policy that %s lets the orphans be listed", what)
+		}
+	}
+}
+
+// nobody is a policy that allows nothing.
+type nobody struct{ rules }
+
+func (nobody) Decide(context.Context, *core.AccessRequest) (core.Decision, error) {
+	return core.Decision{Reasons: []string{"nobody"}}, nil
 }

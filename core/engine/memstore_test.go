@@ -33,18 +33,19 @@ func TestMemStore(t *testing.T) {
 // memStore keeps rows in memory. storetest holds it to the contract of
 // core.Store.
 type memStore struct {
-	mu      sync.Mutex
-	objects map[objectKey]*core.ManagedObject
-	order   []*core.ManagedObject
-	sets    []core.KeySet
-	site    *core.Installation
-	intents map[string]core.Intent
-	entries []core.StoredEntry
-	counts  map[string]int64 // of the records of a node
-	usage   map[string]core.Usage
-	refuse  error  // answer of the next commits
-	forged  string // the object whose row does not match its seal
-	shared  bool
+	mu           sync.Mutex
+	objects      map[objectKey]*core.ManagedObject
+	order        []*core.ManagedObject
+	sets         []core.KeySet
+	site         *core.Installation
+	intents      map[string]core.Intent
+	entries      []core.StoredEntry
+	counts       map[string]int64 // of the records of a node
+	usage        map[string]core.Usage
+	refuse       error  // answer of the next commits
+	forged       string // the object whose row does not match its seal
+	forgedIntent string // id of an intent whose row was changed
+	shared       bool
 }
 
 func newMemStore() *memStore {
@@ -239,13 +240,17 @@ func (m *memStore) Installation(context.Context) (core.Installation, error) {
 	return *m.site, nil
 }
 
-func (m *memStore) Intents(context.Context) (out []core.Intent, err error) {
+func (m *memStore) Intents(context.Context) (sound []core.Intent, tampered []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, i := range m.intents {
-		out = append(out, i)
+		if i.ID == m.forgedIntent {
+			tampered = append(tampered, i.ID)
+			continue
+		}
+		sound = append(sound, i)
 	}
-	return out, nil
+	return sound, tampered, nil
 }
 
 func (m *memStore) Residents(_ context.Context, tokens [][]byte) (map[string]bool, error) {

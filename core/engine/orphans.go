@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -29,7 +30,7 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	if err != nil {
 		return nil, err
 	}
-	intents, err := e.Store.Intents(ctx)
+	intents, tampered, err := e.Store.Intents(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +46,11 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Orphan
+	out := tamperedOrphans(tampered, have)
 	for _, t := range have {
+		if slices.Contains(tampered, tokenIntent(t.Token)) {
+			continue // in the list already
+		}
 		intent := byToken[string(t.Token)]
 		delete(byToken, string(t.Token))
 		if named[string(t.Token)] {
@@ -68,6 +72,21 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 		}
 	}
 	return out, nil
+}
+
+// tamperedOrphans lists the rows of intents that were changed behind the server.
+// Nothing of them is believed, so their token objects are not purged.
+func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
+	for _, id := range ids {
+		o := Orphan{TokenObject: printable(id), Why: "the row of its intent was changed behind the server: find out who can write the database, then delete the row " + printable(id) + " of the table intent"}
+		for _, t := range have {
+			if tokenIntent(t.Token) == id {
+				o.TokenObject, o.Tenant, o.ID, o.InToken = id, t.Tenant, t.ID, true
+			}
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 func (e *Engine) describe(t core.TokenObject, intent *core.Intent) Orphan {
@@ -109,12 +128,13 @@ func (e *Engine) orphan(ctx context.Context, t core.TokenObject, intent *core.In
 	return o, true, nil
 }
 
-// Purge destroys orphans in the token, by their CKA_IDs in hexadecimal. Each is
-// looked at again just before, and recorded before and after. by says who asked.
-// It stops at the first that may not be purged or that the token does not let go.
-func (e *Engine) Purge(ctx context.Context, ids []string, by string) (purged []Orphan, err error) {
+// Purge destroys orphans in the token, by their CKA_IDs in hexadecimal. For each
+// the policy is asked whether c may, and it is looked at again just before, and
+// recorded before and after. by says who asked. It stops at the first that may not
+// be purged or that the token does not let go.
+func (e *Engine) Purge(ctx context.Context, c *core.Caller, ids []string, by string) (purged []Orphan, err error) {
 	for _, id := range ids {
-		o, err := e.purgeOne(context.WithoutCancel(ctx), id, by)
+		o, err := e.purgeOne(context.WithoutCancel(ctx), c, id, by)
 		if err != nil {
 			return purged, err
 		}
@@ -123,7 +143,22 @@ func (e *Engine) Purge(ctx context.Context, ids []string, by string) (purged []O
 	return purged, nil
 }
 
-func (e *Engine) purgeOne(ctx context.Context, id, by string) (Orphan, error) {
+// mayPurge asks the policy, and returns who allowed it for the record. A refusal is
+// recorded.
+func (e *Engine) mayPurge(ctx context.Context, c *core.Caller, id, by string) (*core.Record, error) {
+	k := e.begin(ctx, c, core.OperationPurgeTokenObject)
+	k.record.Object, k.record.ClientRef = printable(id), by
+	if _, err := k.decide(k.op, nil); err != nil {
+		return nil, k.end(err)
+	}
+	return &core.Record{PolicyHash: k.record.PolicyHash, Reasons: slices.Clone(k.record.Reasons)}, nil
+}
+
+func (e *Engine) purgeOne(ctx context.Context, c *core.Caller, id, by string) (Orphan, error) {
+	allowed, err := e.mayPurge(ctx, c, id, by)
+	if err != nil {
+		return Orphan{}, err
+	}
 	all, err := e.Orphans(ctx)
 	if err != nil {
 		return Orphan{}, err
@@ -135,7 +170,7 @@ func (e *Engine) purgeOne(ctx context.Context, id, by string) (Orphan, error) {
 		if !o.Purgeable {
 			return o, e.refusePurge(ctx, o, by)
 		}
-		return o, e.purge(ctx, o, by)
+		return o, e.purge(ctx, o, by, allowed)
 	}
 	return Orphan{}, core.Errorf(core.ItemNotFound, "%s is no orphan of this installation in the token; see keyreeve hsm orphans list", printable(id))
 }
@@ -156,8 +191,10 @@ func (e *Engine) purgeRecord(o Orphan, detail string) *core.Record {
 }
 
 // purge destroys one. Without the record of its beginning nothing happens.
-func (e *Engine) purge(ctx context.Context, o Orphan, by string) error {
-	if err := e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(e.purgeRecord(o, by+": begins, since "+o.Why))}}); err != nil {
+func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.Record) error {
+	begins := e.purgeRecord(o, by+": begins, since "+o.Why)
+	begins.PolicyHash, begins.Reasons = allowed.PolicyHash, allowed.Reasons
+	if err := e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(begins)}}); err != nil {
 		return unrecorded(err, nil)
 	}
 	token, err := hex.DecodeString(o.TokenObject)
@@ -180,7 +217,7 @@ func (e *Engine) purge(ctx context.Context, o Orphan, by string) error {
 
 // intentsOf lists the open intents about a token object.
 func (e *Engine) intentsOf(ctx context.Context, token []byte) (ids []string) {
-	all, _ := e.Store.Intents(ctx) // those that stay open are closed by the reconciler
+	all, _, _ := e.Store.Intents(ctx) // those that stay open are closed by the reconciler
 	for i := range all {
 		if bytes.Equal(all[i].Token, token) {
 			ids = append(ids, all[i].ID)

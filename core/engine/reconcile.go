@@ -25,8 +25,8 @@ type Reconciled struct{ Finished, Removed, Orphans int }
 func (e *Engine) Reconcile(ctx context.Context, atStart bool) (Reconciled, error) {
 	var n Reconciled
 	err := errors.Join(e.settleOwn(ctx, &n), e.closeFinished(ctx, atStart && !e.Store.Shared(), &n))
-	if err == nil && atStart {
-		err = e.countOrphans(ctx, &n)
+	if atStart && (err == nil || core.CodeOf(err) == core.Tampered) {
+		err = errors.Join(err, e.countOrphans(ctx, &n))
 	}
 	e.noteTampered(err)
 	return n, err
@@ -136,10 +136,23 @@ func (e *Engine) settle(ctx context.Context, i *ownIntent, held map[string]bool,
 // not hold their object any more, or if a row names it. The others stay open, for
 // an operator to look at.
 func (e *Engine) closeFinished(ctx context.Context, anyAge bool, n *Reconciled) error {
-	intents, err := e.Store.Intents(ctx)
+	intents, tampered, err := e.Store.Intents(ctx)
 	if err != nil {
 		return err
 	}
+	return errors.Join(e.closeSound(ctx, intents, anyAge, n), tamperedIntents(tampered))
+}
+
+// tamperedIntents is the error about rows of intents that were changed; nil if
+// there is none.
+func tamperedIntents(ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return core.Errorf(core.Tampered, "%d database rows of intents, that of %s first, are not as keyreeve wrote them; they are not used. See keyreeve hsm orphans list, and find out who can write the database", len(ids), printable(ids[0]))
+}
+
+func (e *Engine) closeSound(ctx context.Context, intents []core.Intent, anyAge bool, n *Reconciled) error {
 	due := slices.DeleteFunc(intents, func(i core.Intent) bool {
 		return i.Process == e.own.process || (!anyAge && e.Clock.Now()-i.Time < intentAgeSeconds)
 	})

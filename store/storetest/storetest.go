@@ -168,7 +168,7 @@ func allOrNothing(t *testing.T, s core.Store) {
 	}
 	records, err := s.Records(ctx, core.RecordQuery{Tenant: "atomic"})
 	must(t, err)
-	intents, err := s.Intents(ctx)
+	intents, _, err := s.Intents(ctx)
 	must(t, err)
 	if len(records) != 20 || len(intents) != 20 {
 		t.Errorf("%d records and %d intents are there, want 20 each", len(records), len(intents))
@@ -283,13 +283,13 @@ func keysAndIntents(t *testing.T, s core.Store) {
 	}
 	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
 	must(t, s.Commit(ctx, &core.Change{Begin: []core.Intent{i}}))
-	open, err := s.Intents(ctx)
+	open, _, err := s.Intents(ctx)
 	must(t, err)
 	if !contains(open, i) {
 		t.Errorf("open intents are %+v", open)
 	}
 	must(t, s.Commit(ctx, &core.Change{Finish: []string{"abc"}}))
-	if open, _ = s.Intents(ctx); contains(open, i) {
+	if open, _, _ = s.Intents(ctx); contains(open, i) {
 		t.Error("the intent is still open")
 	}
 }
