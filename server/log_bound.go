@@ -26,7 +26,9 @@ type boundedLog struct {
 type lineCounts struct {
 	mu     sync.Mutex
 	now    func() time.Time
+	after  func(time.Duration, func()) // time.AfterFunc but in tests
 	ends   time.Time
+	told   bool // that the end of this period will be told by itself
 	seen   map[lineKind]int
 	lesser slog.Handler // gets the lines that tell how many
 }
@@ -38,7 +40,8 @@ type lineKind struct {
 
 // BoundLog bounds the lines of a log.
 func BoundLog(h slog.Handler) slog.Handler {
-	return &boundedLog{h, &lineCounts{now: time.Now, seen: map[lineKind]int{}, lesser: h}}
+	after := func(d time.Duration, f func()) { time.AfterFunc(d, f) }
+	return &boundedLog{h, &lineCounts{now: time.Now, after: after, seen: map[lineKind]int{}, lesser: h}}
 }
 
 // Handle is part of [slog.Handler].
@@ -59,22 +62,37 @@ func (b *boundedLog) WithGroup(name string) slog.Handler {
 	return &boundedLog{b.Handler.WithGroup(name), b.counts}
 }
 
-// alone counts a line and tells whether it is written. A line that begins a new
-// period first has the old one told.
+// alone counts a line and reports whether it is written. The first line of a period
+// ends the one before, and the first line that is left out sees to it that the
+// period is ended even if no line follows.
 func (c *lineCounts) alone(ctx context.Context, k lineKind) bool {
+	c.endPeriod(ctx)
 	c.mu.Lock()
-	now := c.now()
-	var over map[lineKind]int
-	if now.After(c.ends) {
-		over = maps.Clone(c.seen)
-		clear(c.seen)
-		c.ends = now.Add(linesPeriod)
-	}
+	defer c.mu.Unlock()
 	if _, known := c.seen[k]; !known && len(c.seen) >= lineKinds {
 		k = lineKind{k.level, "other lines"}
 	}
 	c.seen[k]++
 	alone := c.seen[k] <= linesEach
+	if !alone && !c.told {
+		c.told = true
+		c.after(c.ends.Sub(c.now()), func() { c.endPeriod(context.Background()) })
+	}
+	return alone
+}
+
+// endPeriod begins a new period if the last one is over, and tells how many lines of
+// each kind were left out in it.
+func (c *lineCounts) endPeriod(ctx context.Context) {
+	c.mu.Lock()
+	now := c.now()
+	if now.Before(c.ends) {
+		c.mu.Unlock()
+		return
+	}
+	over := maps.Clone(c.seen)
+	clear(c.seen)
+	c.ends, c.told = now.Add(linesPeriod), false
 	c.mu.Unlock()
 	for kind, n := range over {
 		if n > linesEach {
@@ -83,5 +101,4 @@ func (c *lineCounts) alone(ctx context.Context, k lineKind) bool {
 			c.lesser.Handle(ctx, r)
 		}
 	}
-	return alone
 }

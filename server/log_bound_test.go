@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -14,6 +16,7 @@ import (
 func TestLogLinesAreBounded(t *testing.T) {
 	var out bytes.Buffer
 	h := BoundLog(slog.NewTextHandler(&out, nil)).(*boundedLog)
+	h.counts.after = func(time.Duration, func()) {}
 	now := time.Unix(1_700_000_000, 0)
 	h.counts.now = func() time.Time { return now }
 	log := slog.New(h).With("node", "n").WithGroup("g")
@@ -39,4 +42,46 @@ func TestLogLinesAreBounded(t *testing.T) {
 	if n := strings.Count(out.String(), "\n"); n > lineKinds+linesEach+1 || len(h.counts.seen) > lineKinds+1 {
 		t.Errorf("%d lines of 100000 kinds were written, %d are counted", n, len(h.counts.seen))
 	}
+}
+
+// logLines keeps what is logged. Safe for concurrent use.
+type logLines struct {
+	mu    sync.Mutex
+	lines bytes.Buffer
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines.Write(b)
+}
+
+func (l *logLines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.lines.String(), text)
+}
+
+// If nothing else is logged, a line still tells how many were left out, once, when
+// the period is over.
+func TestLeftOutLinesAreToldByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out logLines
+		told := func() int { return out.count("more_lines_not_written=7") }
+		log := slog.New(BoundLog(slog.NewTextHandler(&out, nil)))
+		for period := range 2 {
+			for range linesEach + 7 {
+				log.Info("rest")
+			}
+			time.Sleep(linesPeriod / 2)
+			if n := told(); n != period {
+				t.Errorf("before the end of period %d it was told %d times", period, n)
+			}
+			time.Sleep(linesPeriod * 3 / 4)
+			synctest.Wait()
+			if n := told(); n != period+1 {
+				t.Errorf("after the end of period %d it was told %d times", period, n)
+			}
+		}
+	})
 }
