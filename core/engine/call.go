@@ -183,6 +183,9 @@ func (k *call) commit(ch *core.Change) error {
 		}
 	}
 	k.close(nil)
+	for _, o := range ch.Insert {
+		k.involveLinks(nil, o)
+	}
 	for _, list := range [][]*core.ManagedObject{ch.Insert, ch.Update, ch.Delete} {
 		for _, o := range list {
 			k.involve(o.ID)
@@ -220,6 +223,32 @@ func (k *call) involve(id string) {
 	if id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
 		k.record.Others = append(k.record.Others, id)
 	}
+}
+
+// involveLinks names in the record the objects that a Link of only one of two
+// versions of an object names. Without a version before, these are all.
+func (k *call) involveLinks(before, after *core.ManagedObject) {
+	for id := range linked(after) {
+		if before == nil || !linked(before)[id] {
+			k.involve(id)
+		}
+	}
+	for id := range linked(before) {
+		if !linked(after)[id] {
+			k.involve(id)
+		}
+	}
+}
+
+// linked returns the objects that an object has a Link to.
+func linked(o *core.ManagedObject) map[string]bool {
+	ids := map[string]bool{}
+	if o != nil {
+		for _, a := range o.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
+			ids[printable(a.Value.Field(core.TagLinkedObjectIdentifier).Text)] = true
+		}
+	}
+	return ids
 }
 
 // undoable notes a stored change for the batch's Undo; before is nil for a birth.

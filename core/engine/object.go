@@ -222,6 +222,7 @@ func (k *call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	if err != nil {
 		return nil, err
 	}
+	k.involveLinks(o, next)
 	k.stamp(next, o)
 	ch.Wipe = removesKey(o, next)
 	ch.Update = append(ch.Update, next)

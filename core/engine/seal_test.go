@@ -13,6 +13,7 @@ type keptRecords struct{ all []core.Record }
 func (j *keptRecords) Seal(r *core.Record) core.Entry {
 	kept := *r
 	kept.Changes = append([]core.RowChange(nil), r.Changes...)
+	kept.Others = append([]string(nil), r.Others...)
 	j.all = append(j.all, kept)
 	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Operation)}
 }

@@ -122,6 +122,7 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	if info == nil || info.ID == "" {
 		return nil, p, core.Errorf(core.InvalidField, "the Encryption Key Information names no wrapping key")
 	}
+	k.involve(printable(info.ID))
 	with, err := k.load(info.ID)
 	if err != nil {
 		if core.CodeOf(err) == core.ItemNotFound {
@@ -129,7 +130,6 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		}
 		return nil, p, err
 	}
-	k.involve(with.ID)
 	if !protect {
 		if with, err = k.privateHalf(with); err != nil {
 			return nil, p, err
