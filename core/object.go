@@ -154,6 +154,14 @@ type KeySet struct {
 	Checks []byte // check values of the keys; the HSM makes and compares them; nil while pending
 }
 
+// TokenKeySet is a set of keys as it lies in the token.
+type TokenKeySet struct {
+	Label   string // what the labels of its keys begin with
+	Own     bool   // it belongs to the installation that is served
+	Number  int64
+	Objects map[string]int // by purpose, how many objects have the label
+}
+
 // Installation is one keyreeve: its database and its token bear the same ID.
 type Installation struct {
 	ID      string // 32 hex digits, random

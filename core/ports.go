@@ -205,6 +205,9 @@ type HSM interface {
 	MakeKeySet(ctx context.Context, s KeySet) (checks []byte, err error)
 	// KeySetExists reports whether the token has a key of the set with this number.
 	KeySetExists(ctx context.Context, number int64) (bool, error)
+	// KeySets lists all sets of keys of keyreeve in the token, those of other
+	// installations included, by what the labels of token objects say.
+	KeySets(ctx context.Context) ([]TokenKeySet, error)
 	// LoadKeySets finds all active sets of one or more tenants in the token and
 	// compares attributes and check values of every key. Without it no other method
 	// works for a tenant.

@@ -1,9 +1,12 @@
 package hsm
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -40,6 +43,40 @@ func systemSetOf(label string) (string, bool) {
 	id, key, _ := strings.Cut(rest, "/")
 	set, _, _ := strings.Cut(key, "/")
 	return id, ok && set == "0" && installationID.MatchString(id)
+}
+
+// setOf returns the set whose key has a label, and the key's purpose.
+func setOf(label string) (installation string, number int64, purpose string, ok bool) {
+	parts := strings.Split(label, "/")
+	if len(parts) != 4 {
+		return "", 0, "", false
+	}
+	installation, purpose = parts[1], parts[3]
+	number, err := strconv.ParseInt(parts[2], 10, 64)
+	ok = err == nil && installationID.MatchString(installation) && slices.Contains(core.KeyPurposes, purpose) && setLabel(installation, number, purpose) == label
+	return installation, number, purpose, ok
+}
+
+// KeySets lists the sets of keys in the token by the labels of their keys.
+func (t *Token) KeySets(ctx context.Context) (out []core.TokenKeySet, err error) {
+	all, err := t.labelled(ctx, labelPrefix)
+	if err != nil {
+		return nil, err
+	}
+	at := map[string]int{}
+	for _, o := range all {
+		installation, number, purpose, ok := setOf(o.label)
+		if !ok {
+			continue
+		}
+		label := strings.TrimSuffix(o.label, "/"+purpose)
+		if _, ok := at[label]; !ok {
+			at[label] = len(out)
+			out = append(out, core.TokenKeySet{Label: label, Own: installation == t.installation, Number: number, Objects: map[string]int{}})
+		}
+		out[at[label]].Objects[purpose]++
+	}
+	return out, nil
 }
 
 // objectLabel is the label of a resident object of this installation.

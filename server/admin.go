@@ -58,6 +58,7 @@ func (s *Server) openAdmin() error {
 	mux.HandleFunc("GET /policy/simulate", s.adminSimulate)
 	mux.HandleFunc("GET /hsm/orphans", s.adminOrphans)
 	mux.HandleFunc("POST /hsm/orphans/purge", s.adminPurge)
+	mux.HandleFunc("GET /hsm/keys", s.adminKeySets)
 	s.admin = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, ConnContext: peerOf}
 	s.admin.Handler = ownUser(mux)
 	s.goServe(func() error { return s.admin.Serve(l) }, http.ErrServerClosed)

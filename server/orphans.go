@@ -19,14 +19,25 @@ const purgeWait = 50 * time.Second
 
 // adminOrphans lists what the command hsm orphans list shows.
 func (s *Server) adminOrphans(w http.ResponseWriter, r *http.Request) {
+	listToken(s, w, r, s.engine.Orphans)
+}
+
+// adminKeySets lists what the command hsm keys shows.
+func (s *Server) adminKeySets(w http.ResponseWriter, r *http.Request) {
+	listToken(s, w, r, s.engine.KeySets)
+}
+
+// listToken answers a question about the objects in the token if the policy allows
+// it.
+func listToken[T any](s *Server, w http.ResponseWriter, r *http.Request, list func(context.Context) (T, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), purgeWait)
 	defer cancel()
 	if err := s.engine.MayInspect(ctx, socketCaller(ctx), core.OperationListTokenObjects); err != nil {
 		reply(w, nil, err)
 		return
 	}
-	orphans, err := s.engine.Orphans(ctx)
-	reply(w, orphans, err)
+	all, err := list(ctx)
+	reply(w, all, err)
 }
 
 // Purged is the answer of the command hsm orphans purge.

@@ -145,3 +145,36 @@ func TestPurgeCommand(t *testing.T) {
 		}
 	}
 }
+
+// hsm keys shows every set of the token, also one that no other command shows: that
+// of a database that was lost, one that was retired, and one that was not finished.
+func TestKeysCommand(t *testing.T) {
+	dir, fresh := installed(t)
+	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	lost := fresh(t)
+	lost["store"] = map[string]any{"url": "sqlite:" + filepath.Join(t.TempDir(), "lost.db")}
+	r := program(t, env, "init", "--config", saved(t, lost))
+	if r.status != 0 {
+		t.Fatal(r)
+	}
+	other := strings.Fields(r.out)[1]
+	s := fresh(t)
+	path := saved(t, s)
+	served := servertest.StartConfig(t, path, dir, filepath.Join(dir, "certs"), env...)
+	before := filesOf(t, filepath.Join(dir, "tokens"))
+	out, err := served.Command("hsm", "keys", "--config", path)
+	if err != nil || strings.Count(out, "\n") != 3 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"/0 | system | 7 keys\n", "/1 | in use, tenant default, epoch 1 | 7 keys\n", "keyreeve/" + other + "/0 | another installation | 7 keys | left by an init"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if js, err := served.Command("hsm", "keys", "--config", path, "--json"); err != nil || strings.Count(js, `"keys":7`) != 3 {
+		t.Errorf("%v\n%s", err, js)
+	}
+	if diff := changed(before, filesOf(t, filepath.Join(dir, "tokens"))); len(diff) > 0 {
+		t.Errorf("the token was changed: %q", diff)
+	}
+}

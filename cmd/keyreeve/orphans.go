@@ -19,6 +19,37 @@ import (
 
 type hsmCmd struct {
 	Orphans orphansCmd `cmd:"" help:"Token objects that no living object needs."`
+	Keys    keysCmd    `cmd:"" help:"List the sets of keys in the HSM: whose each is, and whether it is in use. Changes nothing."`
+}
+
+type keysCmd struct {
+	where
+	JSON bool `help:"One JSON object a line."`
+}
+
+func (c *keysCmd) Run() error {
+	var all []engine.KeySetSeen
+	if err := c.call("GET", "/hsm/keys", nil, &all); err != nil {
+		return err
+	}
+	for _, s := range all {
+		if c.JSON {
+			b, _ := json.Marshal(s)
+			fmt.Println(escaped(string(b)))
+			continue
+		}
+		fmt.Println(keySetLine(s))
+	}
+	return nil
+}
+
+// keySetLine shows one to people.
+func keySetLine(s engine.KeySetSeen) string {
+	state := s.State
+	if s.Tenant != "" {
+		state += fmt.Sprintf(", tenant %s, epoch %d", s.Tenant, s.Epoch)
+	}
+	return oneLine(strings.TrimSuffix(fmt.Sprintf("%s | %s | %d keys | %s", s.Label, state, s.Keys, s.Note), " | "))
 }
 
 type orphansCmd struct {

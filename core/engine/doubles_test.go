@@ -22,6 +22,7 @@ type memHSM struct {
 	destroyed [][]byte
 	fail      error
 	sets      map[int64]bool // that the token has
+	seen      []core.TokenKeySet
 	loaded    []core.KeySet
 	loading   func() // what happens when keys are loaded
 	made      func() // what happens when a key has been made
@@ -179,9 +180,10 @@ func (h *memHSM) Objects(context.Context) (out []core.TokenObject, err error) {
 	}
 	return out, nil
 }
-func (h *memHSM) ObjectLabel(tenant, id string) string  { return "object/" + tenant + "/" + id }
-func (h *memHSM) Health(context.Context) core.HSMHealth { return core.HSMHealth{Ready: true} }
-func (h *memHSM) Close(context.Context) error           { return nil }
+func (h *memHSM) KeySets(context.Context) (out []core.TokenKeySet, err error) { return h.seen, nil }
+func (h *memHSM) ObjectLabel(tenant, id string) string                        { return "object/" + tenant + "/" + id }
+func (h *memHSM) Health(context.Context) core.HSMHealth                       { return core.HSMHealth{Ready: true} }
+func (h *memHSM) Close(context.Context) error                                 { return nil }
 
 // rules is a policy in five lines: the tenant's own, owner or group.
 type rules struct{ fail error }

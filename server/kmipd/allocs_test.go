@@ -30,6 +30,7 @@ type copied struct {
 
 func (h copied) LoadKeySets(context.Context, []core.KeySet) error        { return nil }
 func (h copied) MakeKeySet(context.Context, core.KeySet) ([]byte, error) { return []byte("c"), nil }
+func (h copied) KeySets(context.Context) ([]core.TokenKeySet, error)     { return nil, nil }
 func (h copied) KeySetExists(context.Context, int64) (bool, error)       { return false, nil }
 func (h copied) Clear(_ context.Context, _ core.Key, dst []byte) ([]byte, error) {
 	return append(dst, h.key...), nil
