@@ -170,10 +170,10 @@ func appendIndex(out []step, o *core.ManagedObject) []step {
 	return out
 }
 
-// scanCandidate reads and checks one row of object without material.
-func (s seals) scanCandidate(out *[]*core.ManagedObject) func(scanner) error {
+// scanCandidate reads one row of object without material.
+func scanCandidate(out *[]*readObject) func(scanner) error {
 	return func(r scanner) error {
-		o, err := s.scanObject(r, false)
+		o, err := scanObject(r, false)
 		*out = append(*out, o)
 		return err
 	}

@@ -276,15 +276,18 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 		return nil, err
 	}
 	defer place.Release()
-	var o *core.ManagedObject
+	var row *readObject
 	err = s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
-		o, err = s.scanObject(c.QueryRow(ctx, selectObject, tenant, id), true)
+		row, err = scanObject(c.QueryRow(ctx, selectObject, tenant, id), true)
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, itemNotFound(id)
 	}
-	return o, pgError(err, "read an object")
+	if err != nil {
+		return nil, pgError(err, "read an object")
+	}
+	return s.openObject(row)
 }
 
 func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
@@ -305,7 +308,7 @@ func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, a
 	}), "read")
 }
 
-func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) (out []*core.ManagedObject, err error) {
+func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
@@ -317,10 +320,11 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 		defer place.Release()
 	}
 	text, args := postgresCandidates(tenant, &f, beyond, limit)
-	if err := s.all(ctx, s.scanCandidate(&out), text, append([]any{s.searchMode()}, args...)...); err != nil {
+	var rows []*readObject
+	if err := s.all(ctx, scanCandidate(&rows), text, append([]any{s.searchMode()}, args...)...); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return s.openObjects(rows)
 }
 
 func (s *pgStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {

@@ -81,12 +81,13 @@ func (s seals) seal(tenant string, r *row) ([]byte, error) {
 	return s.sealer.Seal(tenant, r.b)
 }
 
-// check frees the row. Only an error of the key passes as it is; a wrong seal is
-// reported as what, which names the row.
+// check frees the row. A wrong seal is reported as what, which names the row.
+// Other errors pass as they are: a seal that could not be checked, because the
+// token or the database did not answer, says nothing about the row.
 func (s seals) check(tenant string, r *row, seal []byte, what func() error) error {
 	defer r.free()
 	err := s.sealer.CheckSeal(tenant, r.b, seal)
-	if err != nil && core.CodeOf(err) != core.TokenUnavailable {
+	if core.CodeOf(err) == core.CryptographicFailure {
 		return what()
 	}
 	return err

@@ -394,14 +394,14 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 		return nil, err
 	}
 	defer place.Release()
-	o, err := s.scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
+	row, err := scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, itemNotFound(id)
 	}
-	if err != nil && core.CodeOf(err) == core.Internal {
+	if err != nil {
 		return nil, unavailable(err, "read an object")
 	}
-	return o, err
+	return s.openObject(row)
 }
 
 // all runs a query and scans each row by f.

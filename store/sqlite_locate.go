@@ -19,7 +19,7 @@ const (
 )
 
 // Candidates implements core.Store.
-func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) (out []*core.ManagedObject, err error) {
+func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
 	if !findable(tenant, &f) {
 		return nil, nil
 	}
@@ -32,10 +32,11 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 	if err != nil || text == "" {
 		return nil, err
 	}
-	if err := s.all(ctx, s.scanCandidate(&out), text, args...); err != nil {
+	var rows []*readObject
+	if err := s.all(ctx, scanCandidate(&rows), text, args...); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return s.openObjects(rows)
 }
 
 // plan writes the SELECT of a page; "" when there is nothing.

@@ -144,16 +144,23 @@ const materialColumns = `o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.b
 
 type scanner interface{ Scan(dest ...any) error }
 
-// scanObject reads one row and checks its seal. With material, the row has
-// materialColumns at the end, otherwise custodyColumns.
-func (s seals) scanObject(r scanner, material bool) (*core.ManagedObject, error) {
-	var o core.ManagedObject
+// readObject is a row of object as it was read, not checked.
+type readObject struct {
+	objectRow
+	seal         []byte
+	search       string
+	withMaterial bool
+}
+
+// scanObject reads one row. With material, the row has materialColumns at the
+// end, otherwise custodyColumns. The result is checked by openObject when the
+// connection is free again: to load the keys of a seal takes another one.
+func scanObject(r scanner, material bool) (*readObject, error) {
+	o := &core.ManagedObject{}
+	row := &readObject{objectRow: objectRow{object: o}, withMaterial: material}
 	var typ, format int64
-	var seal []byte
-	var search string
-	row := objectRow{object: &o}
 	m := &o.Material
-	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &row.doc, &m.Token, &m.MAC, &seal, &search}
+	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &row.doc, &m.Token, &m.MAC, &row.seal, &row.search}
 	if material {
 		dest = append(dest, (*string)(&m.Mode), (*string)(&m.Class), &m.Epoch, &m.Wrap, (*string)(&m.Kind), &format, &m.Length, &m.Blob, &m.TTLV)
 	} else {
@@ -163,23 +170,46 @@ func (s seals) scanObject(r scanner, material bool) (*core.ManagedObject, error)
 		return nil, err
 	}
 	o.Type, m.Format = core.ObjectType(typ), core.KeyFormatType(format)
+	if int64(o.Type) != typ {
+		return nil, tamperedObject(o.ID)
+	}
 	if material {
 		row.custody = custodyOf(m)
 	}
-	if err := s.checkObject(&row, seal); err != nil {
+	return row, nil
+}
+
+// openObject checks the seal of a row and returns its object.
+func (s seals) openObject(row *readObject) (*core.ManagedObject, error) {
+	o, m := row.object, &row.object.Material
+	if err := s.checkObject(&row.objectRow, row.seal); err != nil {
 		return nil, err
 	}
 	var err error
 	if o.Attributes, err = readDocument(row.doc); err != nil {
 		return nil, err
 	}
-	if search != searchOf(&o) || int64(o.Type) != typ || (m.MAC == nil && (m.Blob != nil || m.TTLV != nil)) {
+	if row.search != searchOf(o) || (m.MAC == nil && (m.Blob != nil || m.TTLV != nil)) {
 		return nil, tamperedObject(o.ID)
 	}
-	if !material {
+	if !row.withMaterial {
 		o.Material = core.Material{}
 	}
-	return &o, nil
+	return o, nil
+}
+
+// openObjects opens the rows of a page.
+func (s seals) openObjects(rows []*readObject) ([]*core.ManagedObject, error) {
+	out := make([]*core.ManagedObject, len(rows))
+	for i, row := range rows {
+		o, err := s.openObject(row)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = o
+		rows[i] = nil // its document is not needed any more
+	}
+	return out, nil
 }
 
 // changedValues are the columns that an update writes, the row's seal included.
