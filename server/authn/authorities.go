@@ -193,6 +193,18 @@ func (as *authorities) allows(chain []*x509.Certificate, n *named) string {
 	if as.grants[keyOf(anchor)] == nil {
 		return fmt.Sprintf("the authority %s may name nobody; give it an entry in tls.authorities, or map the certificate in tls.principals", NameText(anchor.RawSubject))
 	}
+	return as.allowedBy(chain, n)
+}
+
+// narrows says why an authority below the anchor may not have issued a
+// certificate for p, which tls.principals names: the entry there stands for the
+// anchor's grant, and not for the limits of those below it.
+func (as *authorities) narrows(chain []*x509.Certificate, n *named) string {
+	return as.allowedBy(chain[:len(chain)-1], n)
+}
+
+// allowedBy asks each entry of the authorities given.
+func (as *authorities) allowedBy(chain []*x509.Certificate, n *named) string {
 	for _, c := range chain {
 		g := as.grants[keyOf(c)]
 		if g == nil {

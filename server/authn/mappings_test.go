@@ -95,6 +95,51 @@ func TestMappingsBelongToAnAuthority(t *testing.T) {
 	}
 }
 
+// An intermediate with an entry in tls.authorities can name nobody else through
+// tls.principals either, unless the entry there gives the very certificate.
+func TestMappingsAreNarrowedBelowTheAnchor(t *testing.T) {
+	root := newCA(t, "root", nil)
+	partner, house := newCA(t, "partner", root), newCA(t, "house", root)
+	named := func(ca *ca) *x509.Certificate {
+		return ca.leaf(func(l *x509.Certificate) {
+			l.Subject = pkix.Name{CommonName: "array"}
+			l.DNSNames = []string{"array.example"}
+		})
+	}
+	forged := named(partner)
+	s := Settings{ClientCA: bundle(t, root, partner), Authorities: []Authority{{Fingerprint: fingerprint(partner.cert), Tenants: []string{"partner"}, Roles: []string{"backup"}}}}
+	for what, w := range map[string]struct {
+		m  Mapping
+		ok bool
+	}{
+		"another tenant by san":     {Mapping{SAN: "array.example", Tenant: "acme"}, false},
+		"another tenant by subject": {Mapping{Issuer: "CN=partner", Subject: "CN=array", Tenant: "acme"}, false},
+		"its tenant":                {Mapping{SAN: "array.example", Tenant: "partner"}, true},
+		"its tenant and role":       {Mapping{SAN: "array.example", Tenant: "partner", Roles: []string{"backup"}}, true},
+		"another role":              {Mapping{SAN: "array.example", Tenant: "partner", Roles: []string{"admin"}}, false},
+		"the very certificate":      {Mapping{Fingerprint: fingerprint(forged), Tenant: "acme"}, true},
+	} {
+		w.m.Name = "array"
+		s.Mappings = []Mapping{w.m}
+		a := authenticator(t, s)
+		_, err := who(a, state(forged, partner.cert))
+		if (err == nil) != w.ok {
+			t.Errorf("%s: %v; want ok %v", what, err, w.ok)
+		}
+		if err != nil && !strings.Contains(err.Error(), "tls.authorities") {
+			t.Errorf("%s: %v does not say what to do", what, err)
+		}
+		if w.m.SAN == "" {
+			continue
+		}
+		for by, cert := range map[string]*x509.Certificate{"root": named(root), "house": named(house)} {
+			if _, err := who(a, state(cert, house.cert)); err != nil {
+				t.Errorf("%s, from %s, which has no entry: %v", what, by, err)
+			}
+		}
+	}
+}
+
 // Entries that can never match are errors that name the entry.
 func TestMappingsThatAreRefused(t *testing.T) {
 	c := newCA(t, "ca", nil)

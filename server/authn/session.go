@@ -148,15 +148,25 @@ func (t *trust) until(chain []*x509.Certificate, now time.Time) time.Time {
 }
 
 // who finds the principal that a chain names: by tls.principals first, then by
-// the certificate's URI, as far as its authorities may name it. Of several
+// the certificate's URI, as far as its authorities may name it. The first entry
+// of tls.principals that fits decides: if an authority below the anchor is not
+// allowed to name it, the certificate is refused, unless the entry gives its
+// fingerprint, which no authority can issue again. Of several
 // chains the first that names somebody counts, the one that lasts longest first.
 func (t *trust) who(chains [][]*x509.Certificate) ([]*x509.Certificate, *named, error) {
 	slices.SortStableFunc(chains, func(a, b []*x509.Certificate) int { return lastsUntil(b).Compare(lastsUntil(a)) })
 	for i := range t.mappings {
+		m, why := &t.mappings[i], ""
 		for _, chain := range chains {
-			if t.mappings[i].fits(chain) {
-				return chain, &t.mappings[i].who, nil
+			if !m.fits(chain) {
+				continue
 			}
+			if why = t.authorities.narrows(chain, &m.who); why == "" || m.fingerprint != "" {
+				return chain, &m.who, nil
+			}
+		}
+		if why != "" {
+			return nil, nil, refuse("tls.principals[%d] names %s/%s, and %s", i, m.who.tenant, m.who.name, why)
 		}
 	}
 	who := fromURI(chains[0][0])
