@@ -434,13 +434,6 @@ func (t *Token) signRaw(ctx context.Context, k core.Key, mech []*p11.Mechanism, 
 		if err := t.lib.SignInit(sh, mech, key); err != nil {
 			return err
 		}
-		if len(msg) == 0 {
-			if err := t.lib.SignUpdate(sh, []byte{}); err == nil {
-				sig, err = t.lib.SignFinal(sh)
-				return err
-			}
-			return core.Errorf(core.InvalidField, "this HSM signs no empty data")
-		}
 		sig, err = t.lib.Sign(sh, msg)
 		return err
 	})
