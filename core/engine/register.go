@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -52,12 +53,30 @@ func (k *call) registered(in *core.RegisterInput) (core.Attributes, error) {
 	if in.ObjectType == core.ObjectTypeTemplate && k.caller.Version < core.V1_2 {
 		given = append(append(core.Attributes{}, given...), in.Object.Template...)
 	}
-	for _, a := range in.Object.KeyBlock.Attributes {
-		if given.Find(a.Ref()) < 0 {
-			given = append(given[:len(given):len(given)], a)
-		}
+	given, err := withinKeyValue(given, in.Object.KeyBlock.Attributes)
+	if err != nil {
+		return nil, err
 	}
 	return k.template(given, in.TemplateNames)
+}
+
+// withinKeyValue adds the attributes that stand in the Key Value to those of the
+// request (KMIP 1.4 §2.1.4). Where both give an attribute that has one value, they
+// must say the same: a key that is Sensitive inside must not become one that
+// leaves in clear.
+func withinKeyValue(given, inside core.Attributes) (core.Attributes, error) {
+	out := given[:len(given):len(given)]
+	for _, a := range inside {
+		same := out.All(a.Ref())
+		switch {
+		case slices.ContainsFunc(same, func(b core.Attribute) bool { return b.Value.Equal(a.Value) }):
+		case len(same) > 0 && !several(a.Ref()):
+			return nil, core.Errorf(core.InvalidField, "the attribute %s in the Key Value differs from that of the request; give it once, or the same", printable(a.Ref().String()))
+		default:
+			out = append(out, a)
+		}
+	}
+	return out, nil
 }
 
 // takeIn fills in what the object's own kind brings: attributes and material.
