@@ -57,6 +57,9 @@ func readFile(t *trust, before *revocations) *revocations {
 	if err == nil {
 		err = before.replaceable(lists)
 	}
+	if errors.Is(err, errFuture) {
+		info = nil // so that the file is read again, also if it does not change
+	}
 	if err != nil {
 		return before.keep(info, fmt.Errorf("tls.client_crl: %w", err))
 	}
@@ -122,6 +125,9 @@ func (r *revocations) has(c *x509.Certificate) bool {
 // maxAhead is how far a list's This Update may lie in the future.
 const maxAhead = 10 * time.Minute
 
+// errFuture is why a list is not taken yet.
+var errFuture = errors.New("check this machine's clock")
+
 // readLists reads and verifies the lists of a file: each is whole, signed by an
 // authority of client_ca that may sign lists, and says only what is understood
 // here. What is not understood could mean that a certificate is revoked.
@@ -157,7 +163,7 @@ func readList(der []byte, as *authorities) (*revocationList, error) {
 	case l.next.IsZero():
 		return nil, fmt.Errorf("the revocation list of %s has no Next Update", l.issuer.name)
 	case time.Until(l.ThisUpdate) > maxAhead:
-		return nil, fmt.Errorf("the revocation list of %s is from the future, %s; check this machine's clock", l.issuer.name, l.ThisUpdate.Format(time.RFC3339))
+		return nil, fmt.Errorf("the revocation list of %s is from the future, %s; %w", l.issuer.name, l.ThisUpdate.Format(time.RFC3339), errFuture)
 	}
 	return l, l.understood()
 }

@@ -326,3 +326,25 @@ func FuzzRevocationList(f *testing.F) {
 		}
 	})
 }
+
+// A list that was too far in the future counts when its time has come, though its
+// file has not changed since.
+func TestListFromTheFutureComesIntoForce(t *testing.T) {
+	t.Parallel()
+	c := newCA(t, "ca", nil)
+	gone := c.leaf(uri("keyreeve://acme/gone"))
+	s := trusting(t, c)
+	s.CRLFile = filepath.Join(t.TempDir(), "crl.pem")
+	write(t, s.CRLFile, c.crl(nil))
+	a := authenticator(t, s)
+	write(t, s.CRLFile, c.crl(func(l *x509.RevocationList) { l.ThisUpdate = time.Now().Add(maxAhead + 2*time.Second) }, gone))
+	for range 2 {
+		if err := a.Look(); err == nil || revoked(a, gone) {
+			t.Fatalf("a list from the future: %v", err)
+		}
+	}
+	time.Sleep(3 * time.Second)
+	if err := a.Look(); err != nil || !revoked(a, gone) {
+		t.Errorf("the list whose time has come: %v, revoked %v", err, revoked(a, gone))
+	}
+}
