@@ -53,13 +53,23 @@ func (d *doorTLS) certificate() *x509.Certificate { return d.now.Load().Certific
 func (d *doorTLS) config(clients tls.ClientAuthType, protos ...string) *tls.Config {
 	t := d.now.Load().Clone()
 	t.NextProtos, t.ClientAuth = protos, clients
+	var last atomic.Pointer[doorConfig]
 	t.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		now := d.now.Load().Clone()
-		now.NextProtos, now.ClientAuth = protos, clients
-		return now, nil
+		now := d.now.Load()
+		if l := last.Load(); l != nil && l.madeFrom == now {
+			return l.config, nil
+		}
+		own := now.Clone()
+		own.NextProtos, own.ClientAuth = protos, clients
+		last.Store(&doorConfig{madeFrom: now, config: own})
+		return own, nil
 	}
 	return t
 }
+
+// doorConfig is a door's own configuration and the common one that it was made
+// from. Each connection keeps the one that it shook hands with, so they share it.
+type doorConfig struct{ madeFrom, config *tls.Config }
 
 // authnSettings is what decides who clients are.
 func (c *Config) authnSettings() authn.Settings {
