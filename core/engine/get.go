@@ -131,6 +131,10 @@ func (k *call) shape(o *core.ManagedObject, format core.KeyFormatType, out *core
 	if o.Type != core.ObjectTypeSecretData {
 		body.KeyBlock.Algorithm, body.KeyBlock.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
 	}
+	if keptAsStructure(o.Material.Kind, o.Material.Format) && format == o.Material.Format {
+		body.KeyBlock.Format = format
+		return k.Formats.DecodeKeyValue(value, &body.KeyBlock, k.caller.Version)
+	}
 	return k.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
 }
 

@@ -124,7 +124,7 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if said.Algorithm == 0 { // which may stand in the attributes alone
 		said.Algorithm = o.Algorithm()
 	}
-	n, err := k.Formats.Normalize(in.ObjectType, &said, class)
+	n, err := k.normalize(in.ObjectType, &said, class)
 	if err != nil {
 		return err
 	}
@@ -158,6 +158,22 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 	setDigest(o, facts.SHA256)
 	return nil
+}
+
+// normalize brings key material to the form that is kept. A structure that is not read
+// here is kept as its Key Value in TTLV; see shape.
+func (k *call) normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
+	n, err := k.Formats.Normalize(t, kb, class)
+	if err == nil && n.Bytes == nil && keptAsStructure(n.Kind, n.Format) {
+		n.Bytes, err = k.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.caller.Version)
+	}
+	return n, err
+}
+
+// keptAsStructure reports whether what is kept is a Key Value whose Key Material is a
+// structure: a Transparent key pair that is not read here.
+func keptAsStructure(kind core.KeyKind, f core.KeyFormatType) bool {
+	return kind == core.KeyData && f > core.KeyFormatTypeTransparentSymmetricKey && f <= core.KeyFormatTypeTransparentECPublicKey
 }
 
 // asRegistered is the Key Material of a key block: its bytes, or its TTLV where it

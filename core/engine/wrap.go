@@ -57,6 +57,9 @@ func (k *call) wrapBytes(o, with *core.ManagedObject, p core.CryptographicParame
 	if len(in.Specification.AttributeNames) > 0 {
 		return core.Errorf(core.EncodingOptionError, "attributes can be wrapped with Encoding Option TTLV Encoding alone")
 	}
+	if keptAsStructure(o.Material.Kind, o.Material.Format) {
+		return core.Errorf(core.EncodingOptionError, "object %s is a structure; ask for it with Encoding Option TTLV Encoding", o.ID)
+	}
 	if in.Format != 0 && in.Format != o.Material.Format {
 		return core.Errorf(core.KeyFormatTypeNotSupported, "object %s is wrapped as %v, the format it is kept in", o.ID, o.Material.Format)
 	}

@@ -94,6 +94,9 @@ func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, err
 	if (keptAsGiven(kb.Format) && kb.Format != core.KeyFormatTypePKCS12) || (spki && unreadPublic(kb.Material)) {
 		return asGiven(n, kb, core.ClassC, nil)
 	}
+	if n, kept, err := transparentAsGiven(n, kb, false, core.ClassC); kept {
+		return n, err
+	}
 	pub, err := parsePublic(kb)
 	if err != nil {
 		return n, err

@@ -25,7 +25,7 @@ func asGiven(n core.Normalized, kb *core.KeyBlock, class core.Class, why error) 
 		return n, core.Errorf(core.InvalidField, "the Cryptographic Algorithm is given as %v and the key is of another", kb.Algorithm)
 	}
 	switch {
-	case len(kb.Material) == 0:
+	case len(kb.Material) == 0 && kb.Transparent == nil:
 		return n, core.Errorf(core.InvalidField, "the Key Material is not a Byte String with at least one byte")
 	case class != core.ClassC && why != nil:
 		return n, core.Errorf(core.InvalidField, "the key is kept as it comes, because %v; register it with Sensitive False and Extractable True", why)
@@ -34,6 +34,73 @@ func asGiven(n core.Normalized, kb *core.KeyBlock, class core.Class, why error) 
 	}
 	n.Kind, n.Bytes = core.KeyData, bytes.Clone(kb.Material)
 	return n, nil
+}
+
+// transparentFormat is one whose Key Material is a structure that is not read here, or
+// not on every curve (KMIP 1.4 §2.1.7, 2.1 §3.1).
+type transparentFormat struct {
+	private    bool
+	fields     []core.Tag // that it must have
+	algorithms []core.CryptographicAlgorithm
+}
+
+var (
+	ecAlgorithms  = []core.CryptographicAlgorithm{core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH}
+	ecPrivateTags = []core.Tag{core.TagRecommendedCurve, core.TagD}
+	ecPublicTags  = []core.Tag{core.TagRecommendedCurve, core.TagQString}
+
+	transparentFormats = map[core.KeyFormatType]transparentFormat{
+		core.KeyFormatTypeTransparentDSAPrivateKey:   {true, []core.Tag{core.TagP, core.TagQ, core.TagG, core.TagX}, []core.CryptographicAlgorithm{core.AlgorithmDSA}},
+		core.KeyFormatTypeTransparentDSAPublicKey:    {false, []core.Tag{core.TagP, core.TagQ, core.TagG, core.TagY}, []core.CryptographicAlgorithm{core.AlgorithmDSA}},
+		core.KeyFormatTypeTransparentDHPrivateKey:    {true, []core.Tag{core.TagP, core.TagG, core.TagX}, []core.CryptographicAlgorithm{core.AlgorithmDH}},
+		core.KeyFormatTypeTransparentDHPublicKey:     {false, []core.Tag{core.TagP, core.TagG, core.TagY}, []core.CryptographicAlgorithm{core.AlgorithmDH}},
+		core.KeyFormatTypeTransparentECDHPrivateKey:  {true, ecPrivateTags, ecAlgorithms},
+		core.KeyFormatTypeTransparentECDHPublicKey:   {false, ecPublicTags, ecAlgorithms},
+		core.KeyFormatTypeTransparentECMQVPrivateKey: {true, ecPrivateTags, []core.CryptographicAlgorithm{core.AlgorithmECMQV}},
+		core.KeyFormatTypeTransparentECMQVPublicKey:  {false, ecPublicTags, []core.CryptographicAlgorithm{core.AlgorithmECMQV}},
+		core.KeyFormatTypeTransparentECDSAPrivateKey: {true, ecPrivateTags, ecAlgorithms},
+		core.KeyFormatTypeTransparentECDSAPublicKey:  {false, ecPublicTags, ecAlgorithms},
+		core.KeyFormatTypeTransparentECPrivateKey:    {true, ecPrivateTags, ecAlgorithms},
+		core.KeyFormatTypeTransparentECPublicKey:     {false, ecPublicTags, ecAlgorithms},
+	}
+)
+
+// readTransparent reports whether the structures of a format are read, on our curves.
+func readTransparent(f core.KeyFormatType) bool {
+	switch f {
+	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECPublicKey, core.KeyFormatTypeTransparentECDSAPrivateKey, core.KeyFormatTypeTransparentECDSAPublicKey:
+		return true
+	}
+	return false
+}
+
+// transparentAsGiven keeps a structure that is not read here as it came. The caller
+// encodes it: Bytes is nil. It reports whether the key is such a one.
+func transparentAsGiven(n core.Normalized, kb *core.KeyBlock, private bool, class core.Class) (core.Normalized, bool, error) {
+	f, found := transparentFormats[kb.Format]
+	v := core.Structure(kb.Transparent...)
+	curve := core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint())
+	if !found || f.private != private || kb.Transparent == nil || (readTransparent(kb.Format) && (curve == 0 || curveNamed(curve) != nil)) {
+		return n, false, nil
+	}
+	for _, tag := range f.fields {
+		if v.Field(tag).IsZero() {
+			return n, true, invalid("the Key Material is no key in format %v: it has no %v", kb.Format, tag)
+		}
+	}
+	if err := agrees(kb.Algorithm, f.algorithms...); err != nil {
+		return n, true, err
+	}
+	if n.Algorithm == 0 {
+		n.Algorithm = f.algorithms[0]
+	}
+	n.Curve, n.Length = curve, bitLen(v.Field(core.TagP).Bytes)
+	var why error
+	if readTransparent(kb.Format) {
+		why = errCurve
+	}
+	n, err := asGiven(n, kb, class, why)
+	return n, true, err
 }
 
 // unreadPublic reports whether der is a SubjectPublicKeyInfo of an algorithm or a

@@ -19,6 +19,9 @@ func normalizePrivate(n core.Normalized, kb *core.KeyBlock, class core.Class) (c
 	if keptAsGiven(kb.Format) {
 		return asGiven(n, kb, class, nil)
 	}
+	if n, kept, err := transparentAsGiven(n, kb, true, class); kept {
+		return n, err
+	}
 	k, err := readPrivate(kb)
 	if isUnread(err) && kb.Transparent == nil {
 		return asGiven(n, kb, class, err)
