@@ -104,6 +104,9 @@ func Issue(dir string, r Request) error {
 	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" || strings.HasSuffix(r.Name, "-key") {
 		return fmt.Errorf("the name %s is taken: its files are others' or look so", r.Name)
 	}
+	if r.Tenant == "system" { // core.SystemTenant; the server refuses such a certificate
+		return fmt.Errorf("tenant %q is the server's own; choose another", r.Tenant)
+	}
 	if r.TTL == 0 {
 		r.TTL = leafLife
 	}

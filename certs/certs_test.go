@@ -129,6 +129,9 @@ func TestNamesThatAreRefused(t *testing.T) {
 			t.Errorf("%q is revoked", n)
 		}
 	}
+	if err := Issue(dir, Request{Name: "socket", Tenant: "system"}); err == nil {
+		t.Error("a certificate of the server's own tenant was issued")
+	}
 	if after, _ := filepath.Glob(filepath.Join(dir, "*", "*")); len(after) != len(before) {
 		t.Errorf("files are left: %v", after)
 	}

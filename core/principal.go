@@ -18,6 +18,10 @@ type Principal struct {
 	Expires     int64  // Unix seconds after which it is nobody
 }
 
+// SystemTenant is the tenant of the server itself. No client belongs to it: the
+// records of a client could be taken for those of the server's administrator.
+const SystemTenant = "system"
+
 // Methods lists how a principal can have proved itself. A policy that names
 // another is refused.
 var Methods = []string{"mtls", "system"}

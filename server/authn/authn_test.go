@@ -205,6 +205,7 @@ func TestNobody(t *testing.T) {
 	refused(t, "a common name alone", a, state(c.leaf(func(l *x509.Certificate) { l.Subject.CommonName = "keyreeve://acme/dev" }), c.cert))
 	refused(t, "no common name", a, state(c.leaf(func(l *x509.Certificate) { l.Subject = pkix.Name{} }), c.cert))
 	refused(t, "a DNS name that looks like the URI", a, state(c.leaf(func(l *x509.Certificate) { l.DNSNames = []string{"acme"} }), c.cert))
+	refused(t, "the server's own tenant", a, state(c.leaf(uri("keyreeve://system/socket")), c.cert))
 	refused(t, "no certificate", a, &tls.ConnectionState{})
 	refused(t, "an authority that is not trusted", a, state(newCA(t, "ca", nil).leaf(uri("keyreeve://acme/dev")), c.cert))
 	if _, err := who(a, state(good)); err != nil {

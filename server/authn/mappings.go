@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // Mapping names the principal of a certificate that has no keyreeve URI. All
@@ -74,6 +76,9 @@ func (e *Mapping) criteria() (m mapping, err error) {
 		if !nameForm.MatchString(n) {
 			return m, fmt.Errorf("it needs a %s of letters, digits, '.', '_' and '-', at most 64, not %q", what, n)
 		}
+	}
+	if e.Tenant == core.SystemTenant {
+		return m, fmt.Errorf("tenant %q is the server's own; choose another", e.Tenant)
 	}
 	for _, n := range slices.Concat(e.Groups, e.Roles) {
 		if !nameForm.MatchString(n) {

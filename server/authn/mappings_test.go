@@ -159,6 +159,7 @@ func TestMappingsThatAreRefused(t *testing.T) {
 		"a san with a space":     {with(func(m *Mapping) { m.SAN = "a b" })},
 		"a san that is no ASCII": {with(func(m *Mapping) { m.SAN = "\u00e9.example" })},
 		"no tenant":              {{SAN: "a.example", Name: "array"}},
+		"the server's tenant":    {{SAN: "a.example", Tenant: "system", Name: "socket"}},
 		"an impossible name":     {{SAN: "a.example", Tenant: "acme", Name: "a b"}},
 		"an impossible role":     {{SAN: "a.example", Tenant: "acme", Name: "a", Roles: []string{""}}},
 		"an unknown authority":   {with(func(m *Mapping) { m.SAN, m.Authority = "a.example", strings.Repeat("0", 64) })},

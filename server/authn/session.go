@@ -173,6 +173,9 @@ func (t *trust) who(chains [][]*x509.Certificate) ([]*x509.Certificate, *named, 
 	if who == nil {
 		return nil, nil, refuse("the client certificate names no principal: it has no keyreeve URI and no entry of tls.principals fits it")
 	}
+	if who.tenant == core.SystemTenant {
+		return nil, nil, refuse("the client certificate names tenant %q, which is the server's own; issue one for another tenant", who.tenant)
+	}
 	why := ""
 	for _, chain := range chains {
 		if why = t.authorities.allows(chain, who); why == "" {
