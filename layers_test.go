@@ -41,9 +41,9 @@ var layers = map[string][]string{
 	"server/bounds":     {"core"},
 	"server/handshake":  {"core", "server/authn"},
 	"server/metrics":    {"core", "core/engine"},
-	"server/kmipd":      {"core", "core/engine", "kmip", "server/bounds", "server/handshake"},
+	"server/kmipd":      {"core", "core/engine", "core/fair", "kmip", "server/bounds", "server/handshake"},
 	"server/httpd":      {"core", "core/engine", "server/bounds", "server/handshake"},
-	"server":            {".", "audit", "authz", "certs", "certs/pemfile", "core", "core/engine", "core/secretfile", "hsm", "hsm/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/metrics", "store"},
+	"server":            {".", "audit", "authz", "certs", "certs/pemfile", "core", "core/engine", "core/fair", "core/secretfile", "hsm", "hsm/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/metrics", "store"},
 	"server/servertest": {},
 	"cmd/keyreeve":      {"audit", "certs", "certs/pemfile", "core", "core/engine", "hsm", "kmip", "kmip/kmiptest", "server", "server/httpd", "store"},
 }

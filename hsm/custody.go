@@ -16,6 +16,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/hsm/soft"
 )
 
@@ -216,6 +217,7 @@ func (t *Token) GeneratePair(ctx context.Context, k, public core.Key, s core.Key
 			return priv, pub, nil, facts, err
 		}
 		defer place.Release()
+		defer fair.Waits(ctx).Over() // for seconds
 	}
 	err = t.making(s.Mode)(ctx, "make a key pair", func(sh p11.SessionHandle) (err error) {
 		spki, err = t.generatePair(ctx, sh, k, s, &priv)

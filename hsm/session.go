@@ -9,6 +9,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // class is what a PKCS#11 error means for who made the call.
@@ -219,6 +220,9 @@ func (t *Token) once(ctx context.Context, f func(s p11.SessionHandle) error) (er
 		return t.busyOrStuck(err)
 	}
 	defer lease.Release() // when the session is back
+	if !t.computesHere {
+		defer fair.Waits(ctx).Over()
+	}
 	if err := t.life.share(t.cfg.Wait); err != nil {
 		return err
 	}

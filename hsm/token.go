@@ -74,23 +74,24 @@ type Token struct {
 	life  life  // held alone while the library is finalized: a call then is a crash
 	admin *turn // one create, destroy, find or unwrap at a time (SoftHSM races)
 
-	fix     sync.Mutex             // one reconnect at a time
-	broken  atomic.Bool            // finalized, or not connected to the end
-	starts  atomic.Uint64          // of the library: a handle is a number of one of them, and another object's in the next
-	tried   time.Time              // when connecting failed last
-	trouble error                  // and why
-	problem atomic.Pointer[string] // the same for who does not hold fix
-	root    atomic.Uint64          // handle of a key that the token keeps, to probe it with; 0: none yet
-	slot    uint
-	info    p11.TokenInfo
-	keeper  p11.SessionHandle // logged in, owns the unwrapped keys
-	slots   *fair.Slots       // who may have a session
-	long    *fair.Slots       // who may have one for a call of seconds
-	idle    chan *session
-	open    atomic.Int64 // sessions of the pool
-	calls   calls        // under way
-	inUse   atomic.Int64
-	finds   atomic.Int64 // C_FindObjects calls
+	fix          sync.Mutex             // one reconnect at a time
+	broken       atomic.Bool            // finalized, or not connected to the end
+	starts       atomic.Uint64          // of the library: a handle is a number of one of them, and another object's in the next
+	tried        time.Time              // when connecting failed last
+	trouble      error                  // and why
+	problem      atomic.Pointer[string] // the same for who does not hold fix
+	root         atomic.Uint64          // handle of a key that the token keeps, to probe it with; 0: none yet
+	slot         uint
+	info         p11.TokenInfo
+	computesHere bool              // the token is software: its calls use this process's processors
+	keeper       p11.SessionHandle // logged in, owns the unwrapped keys
+	slots        *fair.Slots       // who may have a session
+	long         *fair.Slots       // who may have one for a call of seconds
+	idle         chan *session
+	open         atomic.Int64 // sessions of the pool
+	calls        calls        // under way
+	inUse        atomic.Int64
+	finds        atomic.Int64 // C_FindObjects calls
 
 	tenantsMu sync.RWMutex
 	tenants   map[string]*tenant
@@ -126,6 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		return nil, err
 	}
 	calls := t.callsAtOnce()
+	t.computesHere = strings.HasPrefix(t.info.ManufacturerID, "SoftHSM")
 	t.slots, t.long = newSessionSlots(calls, cfg.Wait), newLongSlots(calls)
 	t.handles = newHandles(t, cfg.Handles, cfg.HandleTTL)
 	if t.copies, err = newCopies(cfg.Copies, cfg.CopyTTL); err != nil {

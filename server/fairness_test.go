@@ -28,6 +28,7 @@ import (
 const (
 	hostileAddr = "KEYREEVE_TEST_HOSTILE_ADDR"
 	hostileDir  = "KEYREEVE_TEST_HOSTILE_DIR"
+	hostileKind = "KEYREEVE_TEST_HOSTILE_KIND" // one of worst by its number; left out: all
 	busyFor     = "KEYREEVE_TEST_BUSY"
 )
 
@@ -130,14 +131,20 @@ func TestHostileProcess(t *testing.T) {
 	fmt.Println("hostile")
 	h.stop = time.Now().Add(lasts)
 	h.end = h.stop.Add(time.Second)
+	kind, one := os.LookupEnv(hostileKind)
+	only, _ := strconv.Atoi(kind)
 	var done [hostileConnections]int
 	var wg sync.WaitGroup
 	for i := range hostileConnections {
 		wg.Go(func() {
 			for time.Now().Before(h.stop) {
 				c, err := h.dial()
+				does := i % len(worst)
+				if one {
+					does = only
+				}
 				for err == nil && time.Now().Before(h.stop) {
-					err = worst[i%len(worst)](h, c)
+					err = worst[does](h, c)
 					if kmiptest.Reason(err) != 0 { // an answer, if not the one asked for
 						err = nil
 					}

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/hsm/soft"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -213,7 +215,8 @@ func (s *Server) openEngine(ctx context.Context) error {
 	if err := s.reconcile(ctx, true); err != nil {
 		return err
 	}
-	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
+	compute := fair.NewProcessors(runtime.NumCPU() / 2)
+	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
 	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Ready: s.isReady, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)

@@ -121,6 +121,7 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	if err := check(c); err != nil {
 		return err
 	}
+	defer fair.Waits(ctx).Over()
 	if entriesOnly(c) {
 		return s.group.do(ctx, c)
 	}

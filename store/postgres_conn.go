@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 const (
@@ -45,6 +46,7 @@ func prepareConfig(cfg *pgxpool.Config) {
 // and is closed aside: the driver takes up to 15 s to close a connection whose
 // server does not answer, and its place in the pool would be taken until then.
 func (s *pgStore) onConn(ctx context.Context, use func(*pgxpool.Conn) error) error {
+	defer fair.Waits(ctx).Over()
 	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 // sqliteStore is the embedded store: one writing connection, some for reading.
@@ -173,6 +174,7 @@ func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
 	if err := check(c); err != nil {
 		return err
 	}
+	defer fair.Waits(ctx).Over()
 	return s.group.do(ctx, c)
 }
 

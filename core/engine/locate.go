@@ -112,6 +112,9 @@ func (s *search) pagesInTurn() error {
 // page looks at one page of candidates and returns where the next one begins,
 // or 0. Those who search take turns at having a page in memory.
 func (s *search) page(beyond int64) (int64, error) {
+	if err := fair.TurnOf(s.ctx).Yield(s.ctx); err != nil {
+		return 0, err
+	}
 	place, err := s.pages.Acquire(s.ctx)
 	if err != nil {
 		return 0, err

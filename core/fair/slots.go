@@ -128,6 +128,7 @@ func (s *Slots) await(ctx context.Context, w *waiter) (Lease, error) {
 		defer t.Stop()
 		over = t.C
 	}
+	defer Waits(ctx).Over()
 	var cause error
 	select {
 	case <-w.ready:

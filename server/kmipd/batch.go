@@ -203,6 +203,9 @@ func (b *batch) items() {
 		mark, n := b.resp.Mark()
 		told := len(b.told)
 		err := b.abandoned()
+		if err == nil && i > 0 {
+			err = b.conn.turn.Yield(b.ctx)
+		}
 		if err == nil {
 			err = b.attempt()
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
@@ -30,6 +31,7 @@ type conn struct {
 	slot      *bounds.Slot
 	account   *bounds.Account    // of the principal's memory
 	held      bounds.Hold        // the memory of the message that is worked on
+	turn      fair.Turn          // of its requests to compute
 	answered  chan bool          // from the worker: whether the connection goes on
 	task      task               // what the worker does
 	leave     context.CancelFunc // ends the work that is done for the connection
@@ -59,7 +61,7 @@ func (c *conn) wake() {
 
 // serve answers messages until the client leaves, errs or falls silent.
 func (c *conn) serve(ctx context.Context) {
-	ctx, c.leave = context.WithCancel(ctx)
+	ctx, c.leave = context.WithCancel(fair.WithTurn(ctx, &c.turn))
 	defer c.leave()
 	defer c.server.forget(c)
 	defer func() {
@@ -205,6 +207,10 @@ func (c *conn) close() {
 func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	out := buffers.Get().(*[]byte)
 	defer putBuffer(out)
+	if err == nil {
+		err = c.turn.Begin(ctx)
+	}
+	defer c.turn.End()
 	var keep bool
 	*out, keep = c.respond(ctx, msg, err, (*out)[:0])
 	if !c.task.done() {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
@@ -76,6 +77,7 @@ type Server struct {
 	Log     *slog.Logger
 	Watch   Watcher
 	Memory  *bounds.Memory         // shared by the doors; nil: without bound, for tests
+	Compute *fair.Processors       // shared by the doors; nil: without bound, for tests
 	Lenient bool                   // ignore unknown fields of requests
 	Compat  map[string]core.TagSet // by principal: attributes left out when all are asked for
 
@@ -209,6 +211,10 @@ func (s *Server) shake(ctx context.Context, c *conn) bool {
 		c.account = s.Memory.Open(p.Tenant, p.ID)
 		c.held.For(c.account)
 	}
+	if s.Compute != nil {
+		s.Compute.Open(&c.turn, p.Tenant, p.ID)
+		c.wire.turn = &c.turn
+	}
 	return true
 }
 
@@ -222,6 +228,7 @@ func (s *Server) login(ctx context.Context, r core.Record) {
 
 func (s *Server) forget(c *conn) {
 	c.close()
+	c.turn.Close()
 	if c.account != nil {
 		c.account.Close()
 	}

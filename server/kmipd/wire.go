@@ -1,6 +1,12 @@
 package kmipd
 
-import "net"
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keyreeve/keyreeve/core/fair"
+)
 
 // wire is the connection below TLS. It zeroes what crypto/tls leaves of requests:
 // that package decrypts a record in the buffer it read it into and keeps the
@@ -16,12 +22,57 @@ import "net"
 // It is used by one reader at a time, as TLS does.
 type wire struct {
 	net.Conn
-	room   []byte // TLS' buffer, as far as it has been handed to Read; always to its end
-	used   int    // of room: what lies behind has not been written to
+	turn   *fair.Turn // of the request that is answered; nil before there is one
+	room   []byte     // TLS' buffer, as far as it has been handed to Read; always to its end
+	used   int        // of room: what lies behind has not been written to
 	header [recordHeader]byte
 	have   int // bytes read of the record under way
 	left   int // bytes to come of it, when its header is whole
 }
+
+// Write writes to the connection. While the client does not read, the turn of its
+// request pauses, so that it keeps no processor from others.
+func (w *wire) Write(p []byte) (n int, err error) {
+	t, ok := w.Conn.(*net.TCPConn)
+	if !ok || w.turn == nil {
+		return w.Conn.Write(p)
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var failed error
+	paused := false
+	err = raw.Write(func(fd uintptr) bool {
+		if paused {
+			w.turn.Resume()
+		}
+		for n < len(p) && failed == nil {
+			var m int
+			switch m, failed = unix.Write(int(fd), p[n:min(len(p), n+writePiece)]); failed {
+			case nil:
+				n += m
+			case unix.EINTR:
+				failed = nil
+			case unix.EAGAIN:
+				failed = nil
+				paused = w.turn.Pause()
+				return false
+			}
+		}
+		return true
+	})
+	if paused {
+		w.turn.Resume()
+	}
+	if err == nil && failed != nil {
+		err = &net.OpError{Op: "write", Net: "tcp", Err: failed}
+	}
+	return n, err
+}
+
+// writePiece bounds one system call, in bytes.
+const writePiece = 64 << 10
 
 // recordHeader is the length of a TLS record's header in bytes; the last two are
 // the length of the rest (RFC 8446 §5.1).

@@ -1,0 +1,261 @@
+package fair
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// rivalTime is how long after a request of another tenant the bound of
+// [Processors] applies.
+const rivalTime = 5 * time.Second
+
+// turnWait is how long a request waits for its turn to compute.
+const turnWait = 10 * time.Second
+
+// Processors bounds how many requests of one tenant compute at once while other
+// tenants are served too. Otherwise the short request of one tenant waits for a
+// processor behind everything that another tenant has running. A tenant that is
+// alone is not bounded. Safe for concurrent use.
+type Processors struct {
+	each   int32                 // requests of one tenant
+	latest atomic.Pointer[Share] // of the tenant that asked last
+	rivals atomic.Int64          // when two tenants last asked one after the other; 0: never
+
+	mu     sync.Mutex
+	shares map[string]*Share
+}
+
+// NewProcessors bounds the requests of one tenant that compute at once.
+func NewProcessors(each int) *Processors {
+	return &Processors{each: int32(max(1, each)), shares: map[string]*Share{}}
+}
+
+// Share is what one tenant uses of the processors.
+type Share struct {
+	processors *Processors
+	tenant     string
+	users      int          // turns that are open; guarded by processors.mu
+	running    atomic.Int32 // requests that compute
+	waiting    atomic.Int32 // requests in the queue
+
+	mu    sync.Mutex
+	queue Queue[*turnWaiter]
+}
+
+type turnWaiter struct {
+	state atomic.Int32  // waiterWaits, then one of the others
+	ready chan struct{} // closed when granted
+}
+
+const (
+	waiterWaits int32 = iota
+	waiterGranted
+	waiterGone
+)
+
+// Turn is the right of one connection's requests to compute, one after the other.
+// The zero Turn is never bounded.
+type Turn struct {
+	share     *Share
+	principal string
+	state     atomic.Int32
+}
+
+// States of a turn.
+const (
+	turnIdle    int32 = iota
+	turnRuns          // it counts as running
+	turnPaused        // its request waits for something else than a processor
+	turnGivenUp       // its request does not come back; nothing changes this
+)
+
+// Open makes t a turn of a principal. Close must follow.
+func (p *Processors) Open(t *Turn, tenant, principal string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.shares[tenant]
+	if s == nil {
+		s = &Share{processors: p, tenant: tenant}
+		p.shares[tenant] = s
+	}
+	s.users++
+	t.share, t.principal = s, principal
+}
+
+// Close ends a turn for good, whether its request has come back or not.
+func (t *Turn) Close() {
+	s := t.share
+	if s == nil {
+		return
+	}
+	if t.state.Swap(turnGivenUp) == turnRuns {
+		s.release()
+	}
+	p := s.processors
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.users--; s.users == 0 && p.shares[s.tenant] == s {
+		delete(p.shares, s.tenant)
+		p.latest.CompareAndSwap(s, nil)
+	}
+}
+
+// Begin waits until the request may compute, which is at once unless the tenant
+// has rivals and its share in use. If ctx or the time to wait ends first, the
+// error has the code Busy.
+func (t *Turn) Begin(ctx context.Context) error {
+	s := t.share
+	if s == nil {
+		return nil
+	}
+	p := s.processors
+	if last := p.latest.Load(); last != s {
+		if p.latest.Store(s); last != nil {
+			p.rivals.Store(now())
+		}
+	}
+	if s.running.Add(1) > p.each && p.contended() {
+		s.running.Add(-1)
+		if err := s.await(ctx, t.principal); err != nil {
+			return err
+		}
+	}
+	if !t.state.CompareAndSwap(turnIdle, turnRuns) {
+		s.release() // it was closed meanwhile
+	}
+	return nil
+}
+
+// contended reports whether more than one tenant has been served lately.
+func (p *Processors) contended() bool {
+	at := p.rivals.Load()
+	return at != 0 && now()-at < int64(rivalTime)
+}
+
+func (s *Share) await(ctx context.Context, principal string) error {
+	w := &turnWaiter{ready: make(chan struct{})}
+	s.mu.Lock()
+	s.queue.Push(s.tenant, principal, w)
+	s.waiting.Add(1)
+	s.mu.Unlock()
+	s.grant() // a turn may have ended before there was a waiter
+	timer := time.NewTimer(turnWait)
+	defer timer.Stop()
+	var cause error
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		cause = ctx.Err()
+	case <-timer.C:
+		cause = context.DeadlineExceeded
+	}
+	if !w.state.CompareAndSwap(waiterWaits, waiterGone) {
+		return nil
+	}
+	return core.Wrap(core.Busy, cause, "other requests of this tenant used its share of the processors for too long; send fewer at once, and try again")
+}
+
+// release ends the counting of one request, and lets the next one begin.
+func (s *Share) release() {
+	s.running.Add(-1)
+	s.grant()
+}
+
+// grant lets requests begin that wait, as far as the share reaches.
+func (s *Share) grant() {
+	for s.waiting.Load() > 0 && s.mayRun() {
+		s.mu.Lock()
+		if !s.mayRun() {
+			s.mu.Unlock()
+			return
+		}
+		w, ok := s.queue.Pop()
+		if ok {
+			s.waiting.Add(-1)
+			if w.state.CompareAndSwap(waiterWaits, waiterGranted) {
+				s.running.Add(1)
+				close(w.ready)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// mayRun reports whether one more request may compute.
+func (s *Share) mayRun() bool {
+	return s.running.Load() < s.processors.each || !s.processors.contended()
+}
+
+// End says that the request is answered.
+func (t *Turn) End() {
+	if t.state.CompareAndSwap(turnRuns, turnIdle) {
+		t.share.release()
+	}
+}
+
+// Pause says that the request waits for something else than a processor. It
+// returns false if the turn is not counted now; else Resume must follow.
+func (t *Turn) Pause() bool {
+	if t == nil || !t.state.CompareAndSwap(turnRuns, turnPaused) {
+		return false
+	}
+	t.share.release()
+	return true
+}
+
+// Resume says that the request goes on. It never waits, because the request may
+// hold what others wait for, and is close to its end: those that have not begun
+// wait instead.
+func (t *Turn) Resume() {
+	if t.state.CompareAndSwap(turnPaused, turnRuns) {
+		t.share.running.Add(1)
+	}
+}
+
+// Yield lets another request of the tenant go first, if one waits. The caller
+// must hold nothing that such a request could wait for.
+func (t *Turn) Yield(ctx context.Context) error {
+	if t == nil || t.share == nil || t.share.waiting.Load() == 0 {
+		return nil
+	}
+	t.End()
+	return t.Begin(ctx)
+}
+
+type turnKey struct{}
+
+// WithTurn returns a context for the work that t is the turn of.
+func WithTurn(ctx context.Context, t *Turn) context.Context {
+	return context.WithValue(ctx, turnKey{}, t)
+}
+
+// TurnOf returns the turn of the work under ctx; nil if it has none.
+func TurnOf(ctx context.Context) *Turn {
+	t, _ := ctx.Value(turnKey{}).(*Turn)
+	return t
+}
+
+// Waits pauses the turn of the work under ctx, and returns what ends the pause.
+//
+//	defer fair.Waits(ctx).Over()
+func Waits(ctx context.Context) Waited {
+	if t := TurnOf(ctx); t.Pause() {
+		return Waited{t}
+	}
+	return Waited{}
+}
+
+// Waited is a pause of a turn.
+type Waited struct{ turn *Turn }
+
+// Over ends the pause.
+func (w Waited) Over() {
+	if w.turn != nil {
+		w.turn.Resume()
+	}
+}
