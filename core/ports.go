@@ -58,6 +58,11 @@ type Store interface {
 	// Usage returns what a tenant has, as the changes that are stored counted it.
 	Usage(ctx context.Context, tenant string) (Usage, error)
 
+	// DueDates lists dates of objects that were reached at or before a time and are
+	// not noted yet, in order, beginning after the given one. They are hints: the
+	// row of the object has the last word.
+	DueDates(ctx context.Context, until int64, after DueDate, limit int) ([]DueDate, error)
+
 	// Records reads the audit records back.
 	Records(ctx context.Context, q RecordQuery) ([]StoredEntry, error)
 
@@ -92,13 +97,23 @@ type Change struct {
 	Begin   []Intent
 	Finish  []string // ids of intents
 	Entries []Entry
-	Usage   Usage // what the tenant of the objects has more or less of, with the change
+	Dates   []DueDate // to come; those that are there already stay as they are
+	Reached []DueDate // noted; Conflict if one has been noted, or is not there
+	Usage   Usage     // what the tenant of the objects has more or less of, with the change
 
 	Installation *Installation // inserted; Conflict if the database has one
 
 	// Wipe says that the change removes key material, which must soon be gone from
 	// the files of an embedded database too.
 	Wipe bool
+}
+
+// DueDate is a date of an object at which the clock changes what the object may do.
+type DueDate struct {
+	Tenant string
+	ID     string // Unique Identifier
+	Tag    Tag
+	At     int64 // Unix seconds
 }
 
 // Intent is written before an effect outside the database, so that a crash

@@ -367,6 +367,9 @@ func (s *Server) housekeep(ctx context.Context) {
 			if err := s.reconcile(ctx, false); err != nil {
 				s.log.Error("reconcile", "error", err)
 			}
+			if err := s.engine.RecordReachedDates(ctx); err != nil {
+				s.log.Error("record dates", "error", err)
+			}
 			s.recordLogins()
 		}
 	}

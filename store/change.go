@@ -53,6 +53,7 @@ func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
 		// The row is locked at its version first: it must not go on without its search lines.
 		out = append(out, step{text: lockObject, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: one(conflict(o)), doing: "delete an object"},
 			step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
+			step{text: deleteDue, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
 			step{text: deleteObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"})
 	}
 	if i := c.Installation; i != nil {
@@ -77,7 +78,39 @@ func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
 		}
 		out = append(out, s)
 	}
-	return appendUsage(out, c), nil
+	return appendUsage(appendDates(out, c), c), nil
+}
+
+const (
+	insertDue = `INSERT INTO due_date (tenant, id, tag, at, done) VALUES ($1, $2, $3, $4, 0) ON CONFLICT DO NOTHING`
+	noteDue   = `UPDATE due_date SET done = 1 WHERE tenant = $1 AND id = $2 AND tag = $3 AND at = $4 AND done = 0`
+	deleteDue = `DELETE FROM due_date WHERE tenant = $1 AND id = $2`
+	selectDue = `SELECT tenant, id, tag, at FROM due_date WHERE done = 0 AND at <= $1 AND (at, tenant, id, tag) > ($2, $3, $4, $5) ORDER BY at, tenant, id, tag LIMIT $6`
+)
+
+// appendDates writes dates to come, and notes those that were reached.
+func appendDates(out []step, c *core.Change) []step {
+	args := func(d *core.DueDate) []any { return []any{d.Tenant, d.ID, int64(d.Tag), d.At} }
+	for i := range c.Dates {
+		out = append(out, step{text: insertDue, args: args(&c.Dates[i]), doing: "write a date"})
+	}
+	for i := range c.Reached {
+		d := &c.Reached[i]
+		noted := core.Errorf(core.Conflict, "the %v of object %s has been noted already", d.Tag, d.ID)
+		out = append(out, step{text: noteDue, args: args(d), rows: one(noted), doing: "note a date"})
+	}
+	return out
+}
+
+func scanDue(out *[]core.DueDate) func(scanner) error {
+	return func(r scanner) error {
+		var d core.DueDate
+		var tag int64
+		err := r.Scan(&d.Tenant, &d.ID, &tag, &d.At)
+		d.Tag = core.Tag(tag)
+		*out = append(*out, d)
+		return err
+	}
 }
 
 // usageStripes is the number of rows in which a tenant's usage is counted: changes

@@ -173,7 +173,7 @@ func (b *batch) add(p *pending) {
 // weightOf is about how long the database takes for a change, in audit records.
 func weightOf(c *core.Change) int {
 	const object = 8
-	return len(c.Entries) + object*(len(c.Insert)+len(c.Update)+len(c.Delete)) + 2*(len(c.Begin)+len(c.Finish)+len(c.KeySets))
+	return len(c.Entries) + object*(len(c.Insert)+len(c.Update)+len(c.Delete)) + 2*(len(c.Begin)+len(c.Finish)+len(c.KeySets)) + len(c.Dates) + len(c.Reached)
 }
 
 // gather lets others who are about to commit come along, if the last batch says

@@ -370,6 +370,11 @@ func (s *pgStore) Usage(ctx context.Context, tenant string) (u core.Usage, err e
 	return u, err
 }
 
+func (s *pgStore) DueDates(ctx context.Context, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
+	err = s.all(ctx, scanDue(&out), selectDue, until, after.At, after.Tenant, after.ID, int64(after.Tag), limit)
+	return out, err
+}
+
 func (s *pgStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
 	text, args := recordsQuery(q)
 	err = s.all(ctx, scanEntry(&out), text, args...)

@@ -251,7 +251,7 @@ func failAll(batch []*pending, err error) {
 }
 
 func entriesOnly(c *core.Change) bool {
-	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.KeySets)+len(c.Begin)+len(c.Finish) == 0 && c.Installation == nil
+	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.KeySets)+len(c.Begin)+len(c.Finish)+len(c.Dates)+len(c.Reached) == 0 && c.Installation == nil
 }
 
 // errOneFailed ends a transaction in which a change failed that has no
@@ -463,6 +463,11 @@ func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[strin
 func (s *sqliteStore) Usage(ctx context.Context, tenant string) (u core.Usage, err error) {
 	err = s.all(ctx, scanUsage(&u), selectUsage, tenant)
 	return u, err
+}
+
+func (s *sqliteStore) DueDates(ctx context.Context, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
+	err = s.all(ctx, scanDue(&out), selectDue, until, after.At, after.Tenant, after.ID, int64(after.Tag), limit)
+	return out, err
 }
 
 func (s *sqliteStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {

@@ -186,6 +186,7 @@ func (k *call) commit(ch *core.Change) error {
 	for _, o := range ch.Insert {
 		k.involveLinks(nil, o)
 	}
+	ch.Dates = dueDates(k.now, ch.Insert, ch.Update)
 	for _, list := range [][]*core.ManagedObject{ch.Insert, ch.Update, ch.Delete} {
 		for _, o := range list {
 			k.involve(o.ID)

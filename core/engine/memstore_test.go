@@ -2,9 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -40,7 +42,8 @@ type memStore struct {
 	site         *core.Installation
 	intents      map[string]core.Intent
 	entries      []core.StoredEntry
-	counts       map[string]int64 // of the records of a node
+	counts       map[string]int64      // of the records of a node
+	due          map[core.DueDate]bool // whether it has been noted
 	usage        map[string]core.Usage
 	refuse       error  // answer of the next commits
 	forged       string // the object whose row does not match its seal
@@ -49,7 +52,7 @@ type memStore struct {
 }
 
 func newMemStore() *memStore {
-	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}, usage: map[string]core.Usage{}, counts: map[string]int64{}}
+	return &memStore{objects: map[objectKey]*core.ManagedObject{}, intents: map[string]core.Intent{}, usage: map[string]core.Usage{}, counts: map[string]int64{}, due: map[core.DueDate]bool{}}
 }
 
 func (m *memStore) Object(_ context.Context, tenant, id string) (*core.ManagedObject, error) {
@@ -115,6 +118,7 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	}
 	for _, o := range c.Delete {
 		delete(m.objects, objectKey{o.Tenant, o.ID})
+		maps.DeleteFunc(m.due, func(d core.DueDate, _ bool) bool { return d.Tenant == o.Tenant && d.ID == o.ID })
 	}
 	for _, k := range c.KeySets {
 		if at := m.setAt(k); at >= 0 {
@@ -132,6 +136,12 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	}
 	for _, id := range c.Finish {
 		delete(m.intents, id)
+	}
+	for _, d := range c.Dates {
+		m.due[d] = m.due[d]
+	}
+	for _, d := range c.Reached {
+		m.due[d] = true
 	}
 	for _, e := range c.Entries {
 		m.counts[e.Node]++
@@ -182,6 +192,11 @@ func (m *memStore) check(c *core.Change) error {
 	for _, e := range c.Entries {
 		if !storable(e.Tenant) {
 			return core.Errorf(core.InvalidField, "no name")
+		}
+	}
+	for _, d := range c.Reached {
+		if noted, known := m.due[d]; noted || !known {
+			return core.Errorf(core.Conflict, "noted")
 		}
 	}
 	if c.Installation != nil && m.site != nil {
@@ -272,6 +287,22 @@ func (m *memStore) RowHash(o *core.ManagedObject) ([]byte, error) {
 	row.Seq = 0
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", row))
 	return sum[:], nil
+}
+
+func dueOrder(a, b core.DueDate) int {
+	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Tag, b.Tag))
+}
+
+func (m *memStore) DueDates(_ context.Context, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for d, noted := range m.due {
+		if !noted && d.At <= until && dueOrder(d, after) > 0 {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, dueOrder)
+	return out[:min(limit, len(out))], nil
 }
 
 func (m *memStore) Records(_ context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {

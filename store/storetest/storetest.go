@@ -22,7 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){"usage": usage,
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
 		"keys and intents": keysAndIntents, "installation": installation, "records": records, "many writers": manyWriters,
-		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "superset": superset, "destroyed residents": destroyedResidents,
+		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "due dates": dueDates, "superset": superset, "destroyed residents": destroyedResidents,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}

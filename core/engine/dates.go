@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// reachedByClock says what becomes of an object when the clock reaches a date of it.
+var reachedByClock = map[core.Tag]string{
+	core.TagActivationDate:   "it is Active, if it was Pre-Active",
+	core.TagProcessStartDate: "it may be used",
+	core.TagProtectStopDate:  "it no longer encrypts, signs or wraps",
+	core.TagDeactivationDate: "it is Deactivated",
+}
+
+// dueDates lists the dates to come of objects that are about to be stored. What
+// lies in the past already is told by the record of the operation.
+func dueDates(now int64, lists ...[]*core.ManagedObject) (out []core.DueDate) {
+	for _, list := range lists {
+		for _, o := range list {
+			for _, t := range dates {
+				if v, ok := o.Attributes.Get(t); ok && v.Num > now {
+					out = append(out, core.DueDate{Tenant: o.Tenant, ID: o.ID, Tag: t, At: v.Num})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Bounds of one run of RecordReachedDates; what is left is recorded by the next.
+const (
+	reachedPage  = 100
+	reachedPages = 50
+)
+
+// RecordReachedDates records the dates of objects that the clock has reached since
+// it was called last, here or on another node: each once. It is called every minute.
+func (e *Engine) RecordReachedDates(ctx context.Context) error {
+	var failed error
+	after := core.DueDate{At: -1 << 62}
+	for range reachedPages {
+		now := e.Clock.Now()
+		due, err := e.Store.DueDates(ctx, now, after, reachedPage)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		failed = errors.Join(failed, e.recordReached(ctx, due))
+		if len(due) < reachedPage {
+			break
+		}
+		after = due[len(due)-1]
+	}
+	return failed
+}
+
+// recordReached records dates in one commit. The sealed row of the object says
+// whether a date is real; a row that was changed behind the server leaves its date
+// open.
+func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
+	var ch core.Change
+	var failed error
+	for _, d := range due {
+		o, err := e.Store.Object(ctx, d.Tenant, d.ID)
+		switch {
+		case err != nil && core.CodeOf(err) == core.Tampered:
+			e.noteTampered(err)
+			failed = errors.Join(failed, err)
+			continue
+		case err != nil && core.CodeOf(err) != core.ItemNotFound:
+			return errors.Join(failed, err)
+		case err == nil && takesEffect(o, d):
+			ch.Entries = append(ch.Entries, e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+				Operation: "Date Reached", Object: d.ID, Outcome: core.Allowed,
+				Detail: d.Tag.String() + " " + time.Unix(d.At, 0).UTC().Format(time.RFC3339) + ": " + reachedByClock[d.Tag]}))
+		}
+		ch.Reached = append(ch.Reached, d)
+	}
+	if len(ch.Reached) == 0 {
+		return failed
+	}
+	err := e.Store.Commit(ctx, &ch)
+	if core.CodeOf(err) == core.Conflict { // another node was faster
+		err = nil
+	}
+	return errors.Join(failed, err)
+}
+
+// takesEffect reports whether a date is the object's, and came before the object was
+// destroyed or compromised.
+func takesEffect(o *core.ManagedObject, d core.DueDate) bool {
+	if v, ok := o.Attributes.Get(d.Tag); !ok || v.Num != d.At || reachedByClock[d.Tag] == "" {
+		return false
+	}
+	for _, t := range []core.Tag{core.TagDestroyDate, core.TagCompromiseDate} {
+		if v, ok := o.Attributes.Get(t); ok && v.Num < d.At {
+			return false
+		}
+	}
+	return true
+}

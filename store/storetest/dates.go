@@ -1,0 +1,59 @@
+package storetest
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Dates to come are listed when they are reached, page by page, until they are
+// noted. Of many who note one, one succeeds, with its record.
+func dueDates(t *testing.T, s core.Store) {
+	due := func(id string, at int64) core.DueDate {
+		return core.DueDate{Tenant: "due", ID: id, Tag: core.TagDeactivationDate, At: at}
+	}
+	a, b, later := due("a", 10), due("b", 10), due("a", 20)
+	o := Object("due", "b")
+	must(t, s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{Object("due", "a"), o}, Dates: []core.DueDate{b, later, a}}))
+	list := func(until int64, after core.DueDate, limit int, want ...core.DueDate) {
+		t.Helper()
+		got, err := s.DueDates(ctx, until, after, limit)
+		must(t, err)
+		if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
+			t.Errorf("until %d after %v there are %v; want %v", until, after, got, want)
+		}
+	}
+	first := core.DueDate{At: -1}
+	list(9, first, 10)
+	list(10, first, 10, a, b)
+	list(30, first, 2, a, b)
+	list(30, b, 2, later)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	noted := 0
+	for i := range 8 {
+		all.Go(func() {
+			err := s.Commit(ctx, &core.Change{Reached: []core.DueDate{a}, Entries: []core.Entry{{Tenant: "due", Time: 1, Body: fmt.Append(nil, i)}}})
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				noted++
+			} else if core.CodeOf(err) != core.Conflict {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	records, err := s.Records(ctx, core.RecordQuery{Tenant: "due"})
+	must(t, err)
+	if noted != 1 || len(records) != 1 {
+		t.Errorf("%d noted one date, with %d records; want 1", noted, len(records))
+	}
+	must(t, s.Commit(ctx, &core.Change{Dates: []core.DueDate{a}})) // by a node whose clock is behind
+	list(10, first, 10, b)
+	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{o}}))
+	list(30, first, 10, later)
+}
