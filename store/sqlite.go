@@ -499,6 +499,12 @@ func (s *sqliteStore) Close() error {
 	if s.wiper != nil {
 		errs = append(errs, s.wiper.close())
 	}
+	for _, st := range s.stmts { // a connection with a statement stays open after its Close
+		errs = append(errs, st.Close())
+	}
+	if s.object != nil {
+		errs = append(errs, s.object.Close())
+	}
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())
 	}
