@@ -243,6 +243,14 @@ func (c *Config) memory() *bounds.Memory {
 	return bounds.NewMemory(int64(c.Limits.MemoryTotalMiB)<<20, int64(c.Limits.MemoryPerPrincipalMiB)<<20)
 }
 
+// runtimeBase is what the program takes beside messages and answers: itself, caches,
+// parts of streams, and connections, 24 KiB each.
+const runtimeBase = 192 << 20
+
+// RuntimeMemory returns the bytes that the Go runtime may take before it collects
+// garbage more often.
+func (c *Config) RuntimeMemory() int64 { return int64(c.Limits.MemoryTotalMiB)<<20 + runtimeBase }
+
 func holdsPassword(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil {

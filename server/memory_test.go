@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,4 +115,20 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 		t.Errorf("the server has taken %d MiB of memory; 512 is the bound", most>>10)
 	}
 	still(t, s)
+}
+
+// The Go runtime has a limit: the budget of the doors and a base, or what GOMEMLIMIT says.
+func TestRuntimeMemoryLimit(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"GOMEMLIMIT="}, "runtime_limit_mib=448 from=limits.memory_total_mib"},
+		{[]string{"GOMEMLIMIT=600MiB"}, "runtime_limit_mib=600 from=GOMEMLIMIT"},
+	} {
+		s := servertest.Start(t, c.env...)
+		if log, err := os.ReadFile(s.Log); err != nil || !bytes.Contains(log, []byte(c.want)) {
+			t.Errorf("with %v the log does not have %q: %s %v", c.env, c.want, log, err)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -39,6 +40,7 @@ func (c *serveCmd) Run() error {
 		return err
 	}
 	spareProcessors()
+	limitMemory(cfg, log)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	s, err := server.Start(ctx, cfg, log)
@@ -64,6 +66,18 @@ func spareProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(sparePerCore * runtime.NumCPU())
 	}
+}
+
+// limitMemory sets how much memory the Go runtime may take before it collects garbage
+// more often, unless GOMEMLIMIT sets it. Without a limit, garbage may take as much again
+// as what is in use.
+func limitMemory(cfg server.Config, log *slog.Logger) {
+	from := "GOMEMLIMIT"
+	if os.Getenv(from) == "" {
+		from = "limits.memory_total_mib"
+		debug.SetMemoryLimit(cfg.RuntimeMemory())
+	}
+	log.Info("memory", "runtime_limit_mib", debug.SetMemoryLimit(-1)>>20, "from", from)
 }
 
 func (c *serveCmd) config() (server.Config, error) {
