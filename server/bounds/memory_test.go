@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -130,5 +131,35 @@ func TestMemoryBalances(t *testing.T) {
 	wg.Wait()
 	if u := m.Usage(); u.Used != 0 || u.Principals != 0 || u.Waiting != 0 {
 		t.Errorf("afterwards: %+v", u)
+	}
+}
+
+// While one tenant, with many principals, holds all that it may, the first request of
+// another is admitted without waiting: as large as a message of the doors may make it.
+func TestFirstRequestOfAnotherTenantDoesNotWait(t *testing.T) {
+	const largest = 4 * mib // a body of REST without length
+	m := bounds.NewMemory(256*mib, 64*mib)
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // so a request that would have to wait is refused
+	for i := range 400 {
+		holder := m.Open("holder", fmt.Sprint("p", i))
+		for size := int64(64 * mib); size >= 1024; size /= 2 {
+			for holder.Reserve(ended, size) == nil {
+			}
+		}
+	}
+	go m.Open("holder", "p0").Reserve(t.Context(), mib) // one that waits
+	for m.Usage().Waiting == 0 {
+		runtime.Gosched()
+	}
+	held := m.Usage().Used
+	if held < 128*mib {
+		t.Errorf("the first tenant holds only %d MiB", held/mib)
+	}
+	for i := range 4 {
+		a := m.Open(fmt.Sprint("late", i), "p")
+		if err := a.Reserve(ended, largest); err != nil {
+			t.Errorf("tenant %d beside one that holds %d MiB: %v", i+2, held/mib, err)
+		}
 	}
 }
