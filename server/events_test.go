@@ -1,10 +1,18 @@
 package server_test
 
 import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
@@ -46,13 +54,14 @@ func TestTrustIsRecorded(t *testing.T) {
 			t.Errorf("reload: %v %s", err, out)
 		}
 	}
+	names := "client authority " + certificateNames(pemCertificate(t, added))
 	reload(append(append([]byte{}, own...), added...), true)
-	if got := records(t, s, "Trust Certificate"); len(got) != start+1 || !strings.Contains(got[0], "client authority") || !strings.Contains(got[0], "sha256 ") {
-		t.Errorf("an authority that was added: %q", got)
+	if got := records(t, s, "Trust Certificate"); len(got) != start+1 || !strings.Contains(got[0], names) {
+		t.Errorf("an authority that was added: %q; want %q", got, names)
 	}
 	reload(own, true)
-	if got := records(t, s, "Distrust Certificate"); len(got) != 1 {
-		t.Errorf("an authority that was taken away: %q", got)
+	if got := records(t, s, "Distrust Certificate"); len(got) != 1 || !strings.Contains(got[0], names) {
+		t.Errorf("an authority that was taken away: %q; want %q", got, names)
 	}
 	reload([]byte("nonsense"), false)
 	if got := records(t, s, "Load Certificates"); len(got) != 1 || !strings.Contains(got[0], "failed") {
@@ -92,4 +101,80 @@ func TestRecordsAreFoundByEveryObject(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(got[0], key) || !strings.Contains(got[0], "with "+wrapping) {
 		t.Errorf("who wrapped with it: %q", got)
 	}
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+		Common:  core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
+		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, public := pairByREST(t, s)
+	for _, id := range []string{pair.PrivateID, pair.PublicID, private, public} {
+		if got := records(t, s, "Create Key Pair", "--object", id); len(got) != 1 {
+			t.Errorf("the Create Key Pair by %s: %q", id, got)
+		}
+	}
+}
+
+// A running server records by itself that a date of a key was reached.
+func TestARunningServerRecordsReachedDates(t *testing.T) {
+	t.Parallel() // it waits for the loop, which comes round once a minute
+	s := servertest.Start(t)
+	ends := core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(time.Now().Add(2 * time.Second).Unix())}
+	made, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, activeNow, ends))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(90 * time.Second); ; time.Sleep(time.Second) {
+		got := records(t, s, "Date Reached", "--object", made.ID)
+		if slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "Deactivation Date ") }) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the records are %q", got)
+		}
+	}
+}
+
+// pairByREST makes a key pair at the REST door and returns its two halves.
+func pairByREST(t *testing.T, s *servertest.Server) (private, public string) {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 20 * time.Second}
+	res, err := rest.Post("https://"+s.HTTPS+"/v1/keys", "application/json", strings.NewReader(`{"type":"pair","algorithm":"EC","length":256,"usage":["sign","verify"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var made struct {
+		ID       string `json:"id"`
+		PublicID string `json:"public_id"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&made); err != nil || made.ID == "" || made.PublicID == "" {
+		t.Fatal(res.Status, err, made)
+	}
+	return made.ID, made.PublicID
+}
+
+// pemCertificate reads the certificate in a PEM file.
+func pemCertificate(t *testing.T, file []byte) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(file)
+	if block == nil {
+		t.Fatal("no PEM block")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// certificateNames is how a record names a certificate: subject, serial, what else it
+// says, and fingerprint.
+func certificateNames(cert *x509.Certificate, more ...string) string {
+	names := append([]string{"CN=" + cert.Subject.CommonName, "serial " + cert.SerialNumber.Text(16)}, more...)
+	return strings.Join(append(names, fmt.Sprintf("sha256 %x", sha256.Sum256(cert.Raw))), ", ")
 }

@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,5 +109,11 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 	}
 	if out, err := on.Command("health", "--dir", dir); err != nil || strings.Contains(out, "reload") {
 		t.Errorf("afterwards health says %v\n%s", err, out)
+	}
+	// The command prints the policy that it put in force, not the one before.
+	write(t, policy, string(text))
+	write(t, beside, string(tests))
+	if out, err := on.Command("policy", "reload", "--dir", dir); err != nil || out != fmt.Sprintf("policy %x\n", sha256.Sum256(text)) {
+		t.Errorf("policy reload: %v %q; want the hash of the new policy, %x", err, out, sha256.Sum256(text))
 	}
 }

@@ -81,6 +81,9 @@ func TestWrongPINIsTriedOnce(t *testing.T) {
 	if !strings.Contains(string(log), "hsm.pin_file") || !strings.Contains(string(log), "still the one") || bytes.Contains(log, []byte("1234wrong")) || bytes.Contains(log, bytes.TrimSpace(right)) {
 		t.Errorf("the log should name the setting, and no PIN:\n%s", log)
 	}
+	if got := records(t, s, "Load PIN"); len(got) != 1 || !strings.Contains(got[0], " failed ") || !strings.Contains(got[0], "hsm.pin_file") || strings.Contains(got[0], "1234wrong") {
+		t.Errorf("the records of a PIN that was not taken: %q", got)
+	}
 	write(t, pin, string(right))
 	s.Signal(syscall.SIGHUP)
 	well(t, s, p)

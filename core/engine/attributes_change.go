@@ -14,6 +14,7 @@ func (e *Engine) AddAttribute(ctx context.Context, c *core.Caller, in *core.AddA
 
 func (k *call) addAttribute(in *core.AddAttributeInput) (core.AttributeOutput, error) {
 	ref := in.Attribute.Ref()
+	k.involveRequested(ref.Tag, &in.Attribute.Value)
 	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		if r := core.RuleOf(ref.Tag); r != nil && !r.Multiple && o.Attributes.Find(ref) >= 0 {
 			return nil, core.Attribute{}, core.Errorf(core.AttributeSingleValued, "%s has a value; it can be modified, not added to", r.Name)
@@ -47,6 +48,7 @@ func (e *Engine) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.M
 }
 
 func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
+	k.involveRequested(in.New.Tag, &in.New.Value)
 	return k.changeAttribute(in.ID, in.New.Ref(), func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		i, err := findInstance(o, in.Name, in.CurrentValue)
 		if err == nil && o.Attributes[i].Ref() != in.New.Ref() {
@@ -68,6 +70,7 @@ func (e *Engine) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetA
 
 func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, error) {
 	ref := in.Attribute.Ref()
+	k.involveRequested(ref.Tag, &in.Attribute.Value)
 	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		switch i, n := o.Attributes.Find(ref), len(o.Attributes.All(ref)); {
 		case n > 1:
@@ -88,6 +91,7 @@ func (e *Engine) DeleteAttribute(ctx context.Context, c *core.Caller, in *core.D
 func (k *call) deleteAttribute(in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
 	ref := in.Name
 	ref.Index, ref.Indexed = 0, false
+	k.involveRequested(ref.Tag, in.CurrentValue)
 	return k.changeAttribute(in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		i, err := findInstance(o, in.Name, in.CurrentValue)
 		if err != nil {

@@ -241,12 +241,25 @@ func (k *call) involveLinks(before, after *core.ManagedObject) {
 	}
 }
 
+// involveRequested names in the record the object that a Link in a request names, also
+// if the request is then refused.
+func (k *call) involveRequested(t core.Tag, v *core.Value) {
+	if t == core.TagLink && v != nil {
+		k.involve(linkTarget(*v))
+	}
+}
+
+// linkTarget returns the Unique Identifier that a Link names.
+func linkTarget(link core.Value) string {
+	return printable(link.Field(core.TagLinkedObjectIdentifier).Text)
+}
+
 // linked returns the objects that an object has a Link to.
 func linked(o *core.ManagedObject) map[string]bool {
 	ids := map[string]bool{}
 	if o != nil {
 		for _, a := range o.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
-			ids[printable(a.Value.Field(core.TagLinkedObjectIdentifier).Text)] = true
+			ids[linkTarget(a.Value)] = true
 		}
 	}
 	return ids

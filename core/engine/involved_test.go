@@ -18,6 +18,16 @@ var severalObjects = map[core.Operation][]func(w *world, wrapping, other, linked
 		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)).Add(parentLink(other))})
 		return []string{out.ID, other}, err
+	}, func(w *world, _, _, _ string) ([]string, error) { // by a Template
+		old := *w.alice
+		old.Version = core.V1_4
+		template, err := w.Register(ctx, &old, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("t")),
+			Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))}})
+		if err != nil {
+			return nil, err
+		}
+		out, err := w.Create(ctx, &old, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
+		return []string{out.ID, template.ID}, err
 	}},
 	core.OperationCreateKeyPair: {func(w *world, _, other, _ string) ([]string, error) {
 		out, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
@@ -76,6 +86,40 @@ func getWrapped(w *world, id, with string) error {
 	_, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
 		Encoding: core.EncodingOptionNoEncoding, Encryption: wrappedWith(with)}})
 	return err
+}
+
+// A change of a Link that is refused names the object that the Link names.
+func TestRefusedLinksAreRecorded(t *testing.T) {
+	w := newWorld(t)
+	j := &keptRecords{}
+	w.Engine.Journal = j
+	id, other := w.inState(core.Active), w.inState(core.Active)
+	link := parentLink(other)
+	for what, do := range map[string]func() error{
+		"Add Attribute": func() error {
+			_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID("nobody"), Attribute: link})
+			return err
+		},
+		"Modify Attribute": func() error {
+			_, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(id), Name: link.Ref(), New: link})
+			return err
+		},
+		"Set Attribute": func() error {
+			_, err := w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID("nobody"), Attribute: link})
+			return err
+		},
+		"Delete Attribute": func() error {
+			_, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(id), Name: link.Ref(), CurrentValue: &link.Value})
+			return err
+		},
+	} {
+		if err := do(); err == nil {
+			t.Errorf("%s is not refused", what)
+		}
+		if r := j.last(); r.Operation != what || !slices.Contains(r.Others, other) {
+			t.Errorf("%s: the record of %s names %s and %v; want also %s", what, r.Operation, r.Object, r.Others, other)
+		}
+	}
 }
 
 // A record names every object that an operation had to do with, so that it is

@@ -182,6 +182,7 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 		}
 		_, err := k.decide(core.OperationGetAttributes, o)
 		if err == nil {
+			k.involve(o.ID)
 			return o, nil
 		}
 		if core.CodeOf(err) != core.PermissionDenied {
