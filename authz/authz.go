@@ -9,6 +9,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -25,12 +26,22 @@ const (
 // Options say where the policy comes from and how it is asked.
 type Options struct {
 	Load    func() (policy, tests string, err error) // asked at start and at each Reload
-	Timeout time.Duration                            // of one decision, whose work is bounded besides; 0: 10 s
-	Forget  bool                                     // evaluate each question, remember no answer
+	Names   FileNames
+	Timeout time.Duration // of one decision, whose work is bounded besides; 0: 10 s
+	Forget  bool          // evaluate each question, remember no answer
 
 	// Changing is told, by their hashes, which policy is about to take another's
 	// place; an error leaves the old one. Nil: nobody is.
 	Changing func(ctx context.Context, old, next string) error
+}
+
+// FileNames are the names by which messages call the policy and its tests; "": those
+// of the default policy.
+type FileNames struct{ Policy, Tests string }
+
+// orDefault replaces names that are missing.
+func (n FileNames) orDefault() FileNames {
+	return FileNames{Policy: cmp.Or(n.Policy, "policies.rego"), Tests: cmp.Or(n.Tests, "policies_test.rego")}
 }
 
 // Authorizer is [core.Policy]. Safe for concurrent use.
@@ -70,7 +81,7 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 	if len(text) > maxPolicyBytes || len(tests) > maxPolicyBytes {
 		return core.Errorf(core.PolicyUnavailable, "the policy or its tests are larger than %d bytes", maxPolicyBytes)
 	}
-	p, err := compile(ctx, text, tests)
+	p, err := compile(ctx, text, tests, a.opts.Names.orDefault())
 	if err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}

@@ -394,3 +394,22 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// Errors name the files that the options name.
+func TestErrorsNameTheFiles(t *testing.T) {
+	names := authz.FileNames{Policy: "/etc/ours.rego", Tests: "/etc/ours_test.rego"}
+	for what, c := range map[string]struct{ policy, tests, says string }{
+		"a policy that does not parse":   {"package keyreeve.authz\n\nimport rego.v2\n\nallow if {", goodTest, "/etc/ours.rego:5"},
+		"a policy that does not compile": {allowIf("true") + "\nx := unheard(1)\n", goodTest, "/etc/ours.rego:"},
+		"an empty policy":                {"", goodTest, "/etc/ours.rego"},
+		"tests that do not parse":        {allowIf("true"), "package x\n\nimport rego.v2\n\ntest_a if {", "/etc/ours_test.rego:5"},
+		"tests in the policy's package":  {allowIf("true"), "package keyreeve.authz\n\nimport rego.v2\n\ntest_a if true\n", "/etc/ours_test.rego: "},
+		"an unknown field":               {allowIf("input.opration == \"Get\""), goodTest, "/etc/ours.rego:"},
+	} {
+		o := with(c.policy, c.tests)
+		o.Names = names
+		if _, err := authz.New(t.Context(), o); !strings.Contains(fmt.Sprint(err), c.says) || strings.Contains(fmt.Sprint(err), "policies.rego:") || strings.Contains(fmt.Sprint(err), "policies_test.rego:") {
+			t.Errorf("%s: %v; want %q in it", what, err, c.says)
+		}
+	}
+}

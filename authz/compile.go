@@ -55,17 +55,17 @@ func capabilities() *ast.Capabilities {
 }
 
 // compile makes a policy of its text, which must pass its own tests.
-func compile(ctx context.Context, text, tests string) (*policy, error) {
-	m, err := parse("policies.rego", text)
+func compile(ctx context.Context, text, tests string, names FileNames) (*policy, error) {
+	m, err := parse(names.Policy, text)
 	if err != nil {
 		return nil, err
 	}
-	t, err := parse("policies_test.rego", tests)
+	t, err := parse(names.Tests, tests)
 	if err != nil {
 		return nil, err
 	}
 	if t.Package.Equal(m.Package) {
-		return nil, errors.New("policies_test.rego: the tests need a package of their own, such as keyreeve.authz_test; a rule that they added to the policy's would hold in the tests alone")
+		return nil, fmt.Errorf("%s: the tests need a package of their own, such as keyreeve.authz_test; a rule that they added to the policy's would hold in the tests alone", names.Tests)
 	}
 	p, err := prepare(ctx, m)
 	if err != nil {
@@ -75,7 +75,7 @@ func compile(ctx context.Context, text, tests string) (*policy, error) {
 		return nil, err
 	}
 	p.literals = literalsOf(m)
-	if p.tested, err = runTests(ctx, map[string]*ast.Module{"policies.rego": m, "policies_test.rego": t}); err != nil {
+	if p.tested, err = runTests(ctx, map[string]*ast.Module{"policy": m, "tests": t}); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(text))
@@ -88,7 +88,7 @@ func compile(ctx context.Context, text, tests string) (*policy, error) {
 // fall silent. Partial evaluation was measured and is no gain here: rules that
 // gather reasons in sets are not folded by it.
 func prepare(ctx context.Context, m *ast.Module) (*policy, error) {
-	const name = "policies.rego"
+	const name = "policy" // messages show the module's own
 	c := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
 	c.Compile(map[string]*ast.Module{name: m})
 	if c.Failed() {
@@ -104,7 +104,7 @@ func prepare(ctx context.Context, m *ast.Module) (*policy, error) {
 
 // parse demands Rego v2, whose "not" and strictness close fail-open holes that
 // older semantics have. It demands the import too, so that the file means the
-// same to whoever tries it with another program.
+// same to anyone who tries it with another program.
 func parse(name, src string) (*ast.Module, error) {
 	m, err := ast.ParseModuleWithOpts(name, src, ast.ParserOptions{Capabilities: capabilities(), RegoVersion: ast.RegoV2})
 	if err != nil {
@@ -142,7 +142,7 @@ func runTests(ctx context.Context, modules map[string]*ast.Module) ([]ast.Value,
 		return nil, fmt.Errorf("its own tests fail or are skipped: %s and %d more", strings.Join(failed[:maxNamed], ", "), len(failed)-maxNamed)
 	case len(failed) > 0:
 		return nil, fmt.Errorf("its own tests fail or are skipped: %s", strings.Join(failed, ", "))
-	case ctx.Err() != nil: // the runner stops early without a word
+	case ctx.Err() != nil: // the runner stops early and reports nothing
 		return nil, fmt.Errorf("its own tests did not end in time: %w", ctx.Err())
 	case n == 0:
 		return nil, errors.New("it has no tests; a rule that nobody tried is not activated")

@@ -230,6 +230,9 @@ func auditQuery(q url.Values) (rq core.RecordQuery, want int, err error) {
 	if o := q.Get("outcome"); !slices.ContainsFunc([]core.Outcome{"", core.Allowed, core.Denied, core.Failed}, func(is core.Outcome) bool { return strings.EqualFold(o, string(is)) }) {
 		return rq, 0, fmt.Errorf("outcome must be allowed, denied or failed, not %q", o)
 	}
+	if o := q.Get("operation"); o != "" && !core.IsRecorded(o) {
+		return rq, 0, fmt.Errorf("operation %q is in no record; Get, Create Key Pair and Load Policy are some", o)
+	}
 	if n := numbers["limit"]; n <= 0 || n > maxAuditPage {
 		return rq, 0, fmt.Errorf("limit must be from 1 to %d", maxAuditPage)
 	}
@@ -323,5 +326,17 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the policy did not decide, so the request would be refused: %w", err)
 	}
+	if !d.Allow && req.Object == nil && s.dependsOnObject(r.Context(), req) {
+		return nil, fmt.Errorf("whether %s may %s depends on the object: name one with --object", name, req.Operation)
+	}
 	return &Simulated{Allow: d.Allow, Reasons: d.Reasons, Policy: d.PolicyHash}, nil
+}
+
+// dependsOnObject reports whether a request that is denied without an object is
+// allowed for an active key of the one who asks.
+func (s *Server) dependsOnObject(ctx context.Context, req core.AccessRequest) bool {
+	req.Object = &core.ManagedObject{Tenant: req.Principal.Tenant, ID: "any", Owner: req.Principal.ID, Type: core.ObjectTypeSymmetricKey}
+	req.State = core.Active
+	d, err := s.policy.Decide(ctx, &req)
+	return err == nil && d.Allow
 }

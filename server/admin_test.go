@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -179,7 +180,8 @@ func TestCommandsSayWhatTheyMiss(t *testing.T) {
 		args, says string
 		fails      bool
 	}{
-		{"audit list --operation Gett", "no record fits", false},
+		{"audit list --operation Revoke", "no record fits", false},
+		{"audit list --operation Gett", `operation "Gett" is in no record`, true},
 		{"audit list --outcome refused", `outcome must be allowed, denied or failed, not "refused"`, true},
 		{"hsm orphans list", "no orphans", false},
 		{"hsm orphans purge --all", "no orphan is purgeable", false},
@@ -190,6 +192,48 @@ func TestCommandsSayWhatTheyMiss(t *testing.T) {
 		if (err != nil) != c.fails || !strings.Contains(out, c.says) {
 			t.Errorf("%s: %v, %s", c.args, err, out)
 		}
+	}
+}
+
+// Commands that no server is needed for.
+func TestCommandsWithoutServer(t *testing.T) {
+	oneSentence(t, program(t, nil, "bench", "--dir", filepath.Join(t.TempDir(), "nosuch")), "is not the folder of a development server")
+	for _, ask := range []string{"version", "--version"} {
+		if out, err := exec.Command(servertest.Binary(t), ask).CombinedOutput(); err != nil || !regexp.MustCompile(`^keyreeve \S+\n$`).Match(out) {
+			t.Errorf("%s: %v %q", ask, err, out)
+		}
+	}
+}
+
+// audit list knows the operation of every record: a name that it does not know is
+// refused, so those records could not be asked for.
+func TestEveryRecordCanBeAskedFor(t *testing.T) {
+	names := regexp.MustCompile(`(?:\bOperation(?:: | = )|refused\(ctx, |\bsay\(|changeSet\(ctx, s, )"([A-Z][A-Za-z -]+)"`)
+	found := map[string]bool{}
+	for _, dir := range []string{"core/engine", "server", "server/kmipd", "server/httpd", "server/authn", "audit", "hsm", "store"} {
+		files, err := filepath.Glob(filepath.Join(servertest.Root(), dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(dir, err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range names.FindAllSubmatch(text, -1) {
+				if found[string(m[1])] = true; !strings.HasSuffix(file, "_test.go") && !core.IsRecorded(string(m[1])) {
+					t.Errorf("%s records %q, which core.IsRecorded does not know", file, m[1])
+				}
+			}
+		}
+	}
+	for _, name := range []string{"Start", "Load PIN", "Trust Certificate", "Create Tenant Keys", "Date Reached", "Undo"} {
+		if !found[name] {
+			t.Errorf("the test does not find where %q is recorded", name)
+		}
+	}
+	if core.IsRecorded("Gett") || core.IsRecorded("") || !core.IsRecorded("create key pair") {
+		t.Error("core.IsRecorded knows Gett, or does not know Create Key Pair")
 	}
 }
 
@@ -234,7 +278,7 @@ func TestSimulateAnswers(t *testing.T) {
 		status               int
 	}{
 		{"dev", "Get", id, "allow\n  member of the object's group\n  owner\n", 0}, {"default/dev2", "Get", id, "allow\n  member of the object's group\n", 0},
-		{"stranger", "Get", id, "deny\n  no rule allows it\n", 2}, {"dev", "Get", "", "deny\n", 2}, {"stranger", "Create", "", "allow\n", 0},
+		{"stranger", "Get", id, "deny\n  no rule allows it\n", 2}, {"dev", "Get", "", "keyreeve: whether dev may Get depends on the object: name one with --object", 1}, {"dev", "List Token Objects", "", "deny\n", 2}, {"stranger", "Create", "", "allow\n", 0},
 		{"other/dev", "Get", id, "keyreeve: for tenant other there is no object", 1}, {"dev", "Get", "nobody", "keyreeve: for tenant default there is no object", 1},
 	} {
 		out, err := s.Command("policy", "simulate", "--dir", s.Dir, "--as", c.as, "--do", c.do, "--object", c.object)

@@ -50,7 +50,7 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		say("hsm", nil, "note: not logged in, so that no try of the PIN is spent: PIN, keys and self-test are checked when keyreeve serve starts")
 		doctorStore(ctx, cfg, say)
 	}
-	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy})
+	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy, Names: cfg.policyNames()})
 	note := ""
 	if err == nil {
 		note = "sha256 " + p.Hash()

@@ -136,7 +136,7 @@ func (s *Server) openStore(ctx context.Context) error {
 }
 
 func (s *Server) openPolicy(ctx context.Context) (err error) {
-	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Changing: s.policyChanges})
+	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Names: s.cfg.policyNames(), Changing: s.policyChanges})
 	return err
 }
 
@@ -168,6 +168,11 @@ func (s *Server) listLoaded(revoked int, err error) {
 	if rerr := s.engine.RecordEvent(ctx, r); rerr != nil {
 		s.log.Error("audit", "operation", r.Operation, "error", rerr)
 	}
+}
+
+// policyNames are the files that messages about the policy name.
+func (c *Config) policyNames() authz.FileNames {
+	return authz.FileNames{Policy: c.Policy.File, Tests: c.Policy.Tests}
 }
 
 func (c *Config) loadPolicy() (string, string, error) {

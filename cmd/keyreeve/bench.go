@@ -62,6 +62,8 @@ func (c *benchCmd) Run() error {
 		}
 	} else if c.Dir == "" {
 		return errors.New("bench needs --self, or --dir of a running development server")
+	} else if _, err := os.Stat(filepath.Join(c.Dir, "certs", "dev.pem")); err != nil {
+		return fmt.Errorf("%s is not the folder of a development server: it has no certs/dev.pem; give --dir the folder of keyreeve serve --dev, or give --self", c.Dir)
 	}
 	fmt.Printf("%s, %d CPUs, %v a measurement, KMIP %s; client and server share the machine\n", runtime.Version(), runtime.NumCPU(), c.Duration, c.Version)
 	return b.all()

@@ -73,6 +73,9 @@ func main() {
 	if len(args) > 0 && args[0] == "help" {
 		args = append(args[1:], "--help")
 	}
+	if len(args) == 1 && args[0] == "--version" { // bench has a flag of this name
+		args[0] = "version"
+	}
 	ctx, err := k.Parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "keyreeve: %v; see keyreeve --help\n", err)
