@@ -24,7 +24,7 @@ run: need build ## everything for a first run, then serve (DIR=./dev)
 
 test: ## everything that must pass
 	@testdata/need.sh softhsm2 postgresql pgbouncer python3-pykmip pkg-config libp11-kit-dev || true
-	go test ./...
+	go test -timeout 30m ./...
 	@$(MAKE) --no-print-directory lent
 
 lent: ## search the server for references to the memory of requests that are over

@@ -103,6 +103,9 @@ func TestSignaturesAreTheSameInEveryClass(t *testing.T) {
 					continue // bounded: the length of data and the name of a scheme have nothing to do with each other
 				}
 				for _, digested := range []bool{false, true} {
+					if n != 32 && (!digested && n > 0 || pair.what == "RSA-2048") {
+						continue // bounded: only a digest has a length that counts
+					}
 					data := bytes.Repeat([]byte{7}, n)
 					what := fmt.Sprintf("%s, padding %v, hash %v, %v, salt %v, MGF1 %v, %d bytes, digested %v", pair.what, p.PaddingMethod, p.HashingAlgorithm, p.DigitalSignatureAlgorithm, number(p.SaltLength), p.MaskGeneratorHashing, n, digested)
 					pair.private.sameInEveryClass(t, "Sign with "+what, func(k core.Key) outcome {

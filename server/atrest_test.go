@@ -259,6 +259,7 @@ func TestNoKeyByteInTheServer(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the server's memory can be read by root alone: run this test as root")
 	}
+	t.Parallel()
 	s := servertest.Start(t, "GODEBUG=asyncpreemptoff=1")
 	if out, err := s.Command("cert", "issue", "--dir", s.Dir, "--name", "auditor", "--role", "auditor"); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -112,7 +112,7 @@ func hangUp(t *testing.T, s *servertest.Server, want string) {
 	t.Helper()
 	before, _ := os.ReadFile(s.Log)
 	s.Signal(syscall.SIGHUP)
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if log, _ := os.ReadFile(s.Log); strings.Contains(string(log[len(before):]), want) {
 			return
 		}
