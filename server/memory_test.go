@@ -132,3 +132,24 @@ func TestRuntimeMemoryLimit(t *testing.T) {
 		}
 	}
 }
+
+// What a stream holds is in the figures of memory until it ends.
+func TestHeldPartsAreInTheMemoryFigures(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s, "dev", core.V1_4)
+	part := &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 900<<10), Init: &truth}
+	out, err := kmiptest.Do(c, &kmip.Hash, part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := figures(t, s)["keyreeve_memory_bytes"]; n < 900<<10 {
+		t.Errorf("a stream that holds 900 KiB counts %v bytes", n)
+	}
+	part = &core.HashInput{Parameters: part.Parameters, Correlation: bytes.Clone(out.Correlation), Data: []byte("x"), Final: &truth}
+	if _, err := kmiptest.Do(c, &kmip.Hash, part); err != nil {
+		t.Fatal(err)
+	}
+	if n := figures(t, s)["keyreeve_memory_bytes"]; n > 64<<10 {
+		t.Errorf("after its end %v bytes are counted", n)
+	}
+}

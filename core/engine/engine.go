@@ -36,7 +36,9 @@ type Options struct {
 	Server     ServerInfo
 	MaxTenants int // sets of keys that the token may hold; 0: 1,000
 
-	Quota      core.Quota    // of each tenant; zero: no bounds
+	Quota   core.Quota                             // of each tenant; zero: no bounds
+	Account func(tenant, principal string) Account // of what streams hold; nil: only their own bounds
+
 	SearchTime time.Duration // of one Locate, after which it ends with an error; 0: 10 s
 }
 
@@ -104,7 +106,7 @@ func New(o Options) *Engine {
 	if o.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(), naming: newNaming(), pages: newPages(), quotas: newQuotas(o.Quota), own: newOwnIntents()}
+	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(o.Account), naming: newNaming(), pages: newPages(), quotas: newQuotas(o.Quota), own: newOwnIntents()}
 	e.processes = e.mayProcess
 	return e
 }

@@ -50,27 +50,37 @@ type stream struct {
 	again      bool   // this is not the first part
 	last       bool   // this is the last part
 
-	held  int // bytes reserved
-	table *streams
-	kept  bool // to go on; it is put aside when the part's record is durable
-	timer *time.Timer
+	held   int     // bytes reserved
+	memory Account // of the owner, that they are reserved from; nil: none
+	table  *streams
+	kept   bool // to go on; it is put aside when the part's record is durable
+	timer  *time.Timer
 }
 
 // streamOwner is who may go on with a stream: the same principal by the same
 // certificate, on whatever connection.
 type streamOwner struct{ tenant, id, fingerprint string }
 
+// Account is the memory of one principal, over all its connections. What a stream
+// holds counts in it until the stream has ended.
+type Account interface {
+	TryReserve(bytes int64) error // never waits
+	Release(bytes int64)
+	Close() // the account is no longer used by this stream
+}
+
 // streams keeps what is under way. Safe for concurrent use.
 type streams struct {
 	mu   sync.Mutex
-	idle map[string]*stream // between two parts
+	idle map[string]*stream                     // between two parts
+	open func(tenant, principal string) Account // nil: streams count in no account
 	each map[streamOwner]int
 	all  int
 	held int
 }
 
-func newStreams() *streams {
-	return &streams{idle: map[string]*stream{}, each: map[streamOwner]int{}}
+func newStreams(open func(tenant, principal string) Account) *streams {
+	return &streams{open: open, idle: map[string]*stream{}, each: map[streamOwner]int{}}
 }
 
 // stream finds or begins the stream that a request belongs to; nil for a
@@ -133,6 +143,9 @@ func (t *streams) begin(s *stream) (*stream, error) {
 	t.all++
 	t.each[s.owner]++
 	s.table = t
+	if t.open != nil {
+		s.memory = t.open(s.owner.tenant, s.owner.id)
+	}
 	return s, nil
 }
 
@@ -168,13 +181,19 @@ func (s *stream) hold(data []byte) error {
 	return nil
 }
 
-// reserve counts n more bytes as held by the stream.
+// reserve counts n more bytes as held by the stream. It does not wait for memory: what
+// the stream holds already could be what it would wait for.
 func (s *stream) reserve(n int) error {
 	t := s.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.held+n > maxHeldInAll {
 		return core.Errorf(core.Busy, "the streams under way hold %d bytes, which is the most; try again when some have ended", t.held)
+	}
+	if s.memory != nil {
+		if err := s.memory.TryReserve(int64(n)); err != nil {
+			return err
+		}
 	}
 	t.held += n
 	s.held += n
@@ -236,6 +255,10 @@ func (s *stream) release() {
 	defer t.mu.Unlock()
 	t.all--
 	t.held -= s.held
+	if s.memory != nil {
+		s.memory.Release(int64(s.held))
+		s.memory.Close()
+	}
 	if t.each[s.owner]--; t.each[s.owner] == 0 {
 		delete(t.each, s.owner)
 	}

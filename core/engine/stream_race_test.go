@@ -65,3 +65,59 @@ func TestRememberedIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// countedAccount is a principal's account without other users.
+type countedAccount struct{ used, most, users int64 }
+
+func (a *countedAccount) TryReserve(bytes int64) error {
+	if a.used+bytes > a.most {
+		return core.Errorf(core.Busy, "full")
+	}
+	a.used += bytes
+	return nil
+}
+func (a *countedAccount) Release(bytes int64) { a.used -= bytes }
+func (a *countedAccount) Close()              { a.users-- }
+
+// What a stream holds counts in its principal's account, and is given back however
+// the stream ends.
+func TestHeldPartsCountInTheAccount(t *testing.T) {
+	const part = 100 << 10
+	w := newWorld(t)
+	account := &countedAccount{most: 1 << 20}
+	var whose []string
+	w.streams.open = func(tenant, principal string) Account {
+		whose = append(whose, tenant+"/"+principal)
+		account.users++
+		return account
+	}
+	data := make([]byte, part)
+	for name, end := range map[string]func(correlation []byte){
+		"by its last part": func(c []byte) { w.hashPart(w.alice, data, c, false, true) },
+		"by a part that is refused": func(c []byte) {
+			if _, err := w.hashPart(w.alice, make([]byte, 1<<20), c, false, false); core.CodeOf(err) != core.Busy {
+				t.Errorf("more than the account has: %v", err)
+			}
+		},
+		"by time": func(c []byte) { w.streams.expire(w.streams.idle[string(c)]) },
+		"by a part that is not recorded": func(c []byte) {
+			w.store.refuse = core.Errorf(core.StoreUnavailable, "disk full")
+			w.hashPart(w.alice, data, c, false, false)
+			w.store.refuse = nil
+		},
+	} {
+		first, err := w.hashPart(w.alice, data, nil, true, false)
+		if err != nil || account.used != part || account.users != 1 {
+			t.Fatalf("%s: one part of %d bytes counts %d for %d users, %v", name, part, account.used, account.users, err)
+		}
+		if end(first.Correlation); account.used != 0 || account.users != 0 {
+			t.Errorf("ended %s: %d bytes and %d users are left", name, account.used, account.users)
+		}
+	}
+	if whose[0] != "default/alice" {
+		t.Errorf("counted in the account of %s", whose[0])
+	}
+	if n := w.streams; n.all != 0 || n.held != 0 {
+		t.Errorf("left: %d streams, %d bytes", n.all, n.held)
+	}
+}

@@ -142,6 +142,20 @@ func (a *Account) Reserve(ctx context.Context, bytes int64) error {
 	return a.giveUp(w)
 }
 
+// TryReserve takes bytes if they are free now and nobody of the principal waits;
+// otherwise the code is Busy. What is reserved must be given back by Release.
+func (a *Account) TryReserve(bytes int64) error {
+	m := a.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(a.queue) > 0 || !a.fits(bytes) {
+		m.refused++
+		return core.Errorf(core.Busy, "%d KiB of memory are not free: this principal has %d KiB of %d, all together have %d of %d; end streams that are under way, read answers, and try again", bytes>>10, a.used>>10, m.each>>10, m.used>>10, m.total>>10)
+	}
+	a.take(bytes)
+	return nil
+}
+
 // giveUp ends a wait in vain, unless the bytes have been granted meanwhile.
 func (a *Account) giveUp(w *waiter) error {
 	m := a.memory

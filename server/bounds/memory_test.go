@@ -163,3 +163,20 @@ func TestFirstRequestOfAnotherTenantDoesNotWait(t *testing.T) {
 		}
 	}
 }
+
+// TryReserve never waits and never takes more than Reserve would grant.
+func TestTryReserve(t *testing.T) {
+	m := bounds.NewMemory(64*mib, 16*mib)
+	a := m.Open("t", "p")
+	if err := a.TryReserve(16 * mib); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.TryReserve(1); core.CodeOf(err) != core.Busy {
+		t.Errorf("more than a principal may have: %v", err)
+	}
+	a.Release(16 * mib)
+	a.Close()
+	if u := m.Usage(); u.Used != 0 || u.Principals != 0 || u.Refusals != 1 {
+		t.Errorf("afterwards: %+v", u)
+	}
+}

@@ -58,7 +58,7 @@ func (m *Metrics) WatchMemory(usage func() (used, waiting, refused int64)) {
 		return func() float64 { return float64(pick(usage())) }
 	}
 	m.registry.MustRegister(
-		gauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on.", figure(func(used, _, _ int64) int64 { return used })),
+		gauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on, and that streams hold.", figure(func(used, _, _ int64) int64 { return used })),
 		gauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(_, waiting, _ int64) int64 { return waiting })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_memory_refused_total", Help: "Requests that were refused for want of memory."},
 			figure(func(_, _, refused int64) int64 { return refused })))
