@@ -38,7 +38,9 @@ type Store interface {
 	// Installation returns the row of the installation, sealed by the system set.
 	Installation(ctx context.Context) (Installation, error)
 
-	// KeySets lists the sets of a tenant, of every tenant when it is "".
+	// KeySets lists the sets of a tenant, of every tenant when it is "". If rows were
+	// changed behind the server, it returns the others, and an error of code Tampered
+	// that names them; then use the list for looking alone.
 	KeySets(ctx context.Context, tenant string) ([]KeySet, error)
 
 	// Intents lists what was begun and not finished, and the ids of rows of intents

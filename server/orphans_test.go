@@ -177,4 +177,14 @@ func TestKeysCommand(t *testing.T) {
 	if diff := changed(before, filesOf(t, filepath.Join(dir, "tokens"))); len(diff) > 0 {
 		t.Errorf("the token was changed: %q", diff)
 	}
+
+	// A row that was changed behind the server is shown as such, and hides no other.
+	url, _ := s["store"].(map[string]any)["url"].(string)
+	statement(t, strings.TrimPrefix(url, "sqlite:"), "UPDATE tenant_key SET epoch = 7")
+	out, err = served.Command("hsm", "keys", "--config", path)
+	for _, want := range []string{"row of the table tenant_key | tampered | 0 keys | the database row of set 1 of tenant", "/1 | no row | 7 keys | its row may be one that was changed", "/0 | system | 7 keys\n"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %q is not in\n%s", err, want, out)
+		}
+	}
 }

@@ -213,7 +213,9 @@ func scanCandidate(out *[]*readObject) func(scanner) error {
 }
 
 // scanSet reads and checks one row of tenant_key.
-func (s seals) scanSet(out *[]core.KeySet) func(scanner) error {
+// scanSet reads a set of keys. Of a row that was changed behind the server, only the
+// error is kept, in tampered, so that it does not hide the other rows.
+func (s seals) scanSet(out *[]core.KeySet, tampered *[]error) func(scanner) error {
 	return func(r scanner) error {
 		var k core.KeySet
 		var seal []byte
@@ -221,10 +223,19 @@ func (s seals) scanSet(out *[]core.KeySet) func(scanner) error {
 		if err == nil {
 			err = s.checkSystem(setRow(&k), seal, func() error { return tamperedSet(&k) })
 		}
+		if err != nil && core.CodeOf(err) == core.Tampered {
+			if len(*tampered) < maxTamperedSets {
+				*tampered = append(*tampered, err)
+			}
+			return nil
+		}
 		*out = append(*out, k)
 		return err
 	}
 }
+
+// maxTamperedSets bounds the rows of changed sets that are named.
+const maxTamperedSets = 100
 
 // sealedInstallation is a row of installation as it was read.
 type sealedInstallation struct {

@@ -329,10 +329,11 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 }
 
 func (s *pgStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {
-	if err := s.all(ctx, s.scanSet(&out), selectSets, tenant, tenant); err != nil {
+	var tampered []error
+	if err := s.all(ctx, s.scanSet(&out, &tampered), selectSets, tenant, tenant); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return out, errors.Join(tampered...)
 }
 
 func (s *pgStore) InstallationID(ctx context.Context) (string, error) {

@@ -425,10 +425,11 @@ func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text strin
 }
 
 func (s *sqliteStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {
-	if err := s.all(ctx, s.scanSet(&out), selectSets, tenant, tenant); err != nil {
+	var tampered []error
+	if err := s.all(ctx, s.scanSet(&out, &tampered), selectSets, tenant, tenant); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return out, errors.Join(tampered...)
 }
 
 func (s *sqliteStore) InstallationID(ctx context.Context) (string, error) {

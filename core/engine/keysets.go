@@ -29,6 +29,7 @@ const (
 	setUnfinished = "unfinished"           // its making was not completed
 	setNoRow      = "no row"               // no row of the database names it
 	setMissing    = "missing"              // a row names it, and the token has none of its keys
+	setTampered   = "tampered"             // its row was changed behind the server
 	setForeign    = "another installation" // this database knows nothing about it
 )
 
@@ -40,9 +41,9 @@ func (e *Engine) KeySets(ctx context.Context) ([]KeySetSeen, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := e.Store.KeySets(ctx, "")
-	if err != nil {
-		return nil, err
+	rows, tampered := e.Store.KeySets(ctx, "")
+	if tampered != nil && core.CodeOf(tampered) != core.Tampered {
+		return nil, tampered
 	}
 	byNumber := make(map[int64]core.KeySet, len(rows))
 	for _, r := range rows {
@@ -54,7 +55,16 @@ func (e *Engine) KeySets(ctx context.Context) ([]KeySetSeen, error) {
 		if s.Own {
 			delete(byNumber, s.Number)
 		}
-		out = append(out, describeSet(s, row, named && s.Own))
+		seen := describeSet(s, row, named && s.Own)
+		if tampered != nil && seen.State == setNoRow {
+			seen.Note = "its row may be one that was changed behind the server"
+		}
+		out = append(out, seen)
+	}
+	if tampered != nil {
+		for text := range strings.Lines(tampered.Error()) {
+			out = append(out, KeySetSeen{Label: "row of the table tenant_key", State: setTampered, Note: strings.TrimSpace(text)})
+		}
 	}
 	for _, row := range byNumber {
 		out = append(out, KeySetSeen{Label: fmt.Sprint("set ", row.Number), State: setMissing, Tenant: row.Tenant, Epoch: row.Epoch, Note: "a row names it as " + row.State + ", and the token has none of its keys"})
