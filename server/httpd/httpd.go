@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"mime"
 	"net"
 	"net/http"
 	"strings"
@@ -151,7 +152,7 @@ func (s *service) authenticated(next http.Handler) http.Handler {
 func Server(h http.Handler, c *tls.Config, operation time.Duration) *http.Server {
 	one := new(http.Protocols)
 	one.SetHTTP1(true)
-	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 20*time.Second + operation,
+	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, DisableGeneralOptionsHandler: true, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 20*time.Second + operation,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ConnContext: withConnection}
 }
 
@@ -173,11 +174,11 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 func (s *service) wrap(to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := callerOf(r)
-		if r.Method == http.MethodPost && !jsonBody(r) {
-			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")))
-			return
+		err := jsonBody(r)
+		if err == nil {
+			err = to.excess(r)
 		}
-		if err := to.excess(r); err != nil {
+		if err != nil {
 			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, err))
 			return
 		}
@@ -248,15 +249,34 @@ func (to *route) excess(r *http.Request) error {
 	switch {
 	case r.URL.RawQuery != "" && to.operation != core.OperationLocate:
 		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern, shown(r.URL.RawQuery))
-	case r.Method == http.MethodGet && r.ContentLength != 0:
+	case r.Method != http.MethodPost && r.ContentLength != 0:
 		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.pattern)
 	}
 	return nil
 }
 
-func jsonBody(r *http.Request) bool {
-	typ, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	return strings.TrimSpace(typ) == "application/json"
+// jsonBody refuses a POST whose headers say that its body is something else than
+// JSON in UTF-8, because the body is read as that.
+func jsonBody(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	types, codings := r.Header.Values("Content-Type"), r.Header.Values("Content-Encoding")
+	if len(codings) > 0 && (len(codings) > 1 || !strings.EqualFold(codings[0], "identity")) {
+		return core.Errorf(core.InvalidMessage, "the Content-Encoding %q is not supported; send the body as it is", shown(strings.Join(codings, ", ")))
+	}
+	if len(types) == 1 {
+		kind, parameters, err := mime.ParseMediaType(types[0])
+		charset, given := parameters["charset"]
+		switch {
+		case err != nil || kind != "application/json":
+		case given && !strings.EqualFold(charset, "utf-8"):
+			return core.Errorf(core.InvalidMessage, "the charset %q is not supported; use UTF-8", shown(charset))
+		default:
+			return nil
+		}
+	}
+	return core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")
 }
 
 func clip(s string) string {
