@@ -37,7 +37,7 @@ func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type), born.Seq}, values...), refused: exists(o), doing: "write an object"})
+		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type), born.Seq}, values...), rows: one(notStored("object")), refused: exists(o), doing: "write an object"})
 		out = appendIndex(out, &born)
 	}
 	for _, o := range c.Update {
@@ -61,7 +61,7 @@ func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, step{text: insertSite, args: []any{i.ID, i.Created, i.Checks, seal}, refused: otherInstallation(), doing: "write the installation"})
+		out = append(out, step{text: insertSite, args: []any{i.ID, i.Created, i.Checks, seal}, rows: one(notStored("installation")), refused: otherInstallation(), doing: "write the installation"})
 	}
 	for i := range c.KeySets {
 		k := &c.KeySets[i]
@@ -140,7 +140,7 @@ func appendUsage(out []step, c *core.Change) []step {
 
 func (s seals) appendIntent(out []step, i *core.Intent) ([]step, error) {
 	seal, err := s.sealSystem(intentRow(i))
-	return append(out, step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, doing: "write an intent"}), err
+	return append(out, step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: one(notStored("intent")), doing: "write an intent"}), err
 }
 
 // one demands that one row was touched.
@@ -151,6 +151,20 @@ func one(otherwise error) func(int64) error {
 		}
 		return nil
 	}
+}
+
+// notStored is the answer if a database reports success for an INSERT and stored no
+// row. A trigger or a rule that somebody added can do that.
+func notStored(table string) error {
+	return core.Errorf(core.StoreUnavailable, "the database accepted a row of table %s and did not store it; remove the triggers and rules of that table, and find out who can write the database", table)
+}
+
+// storedEntries checks that an INSERT stored all of its audit records.
+func storedEntries(stored int64, entries int) error {
+	if stored != int64(entries) {
+		return notStored("audit_entry")
+	}
+	return nil
 }
 
 // judge is what came of a step.

@@ -194,11 +194,11 @@ func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, p *pending, w *c
 		b.Queue(insertEntries, entryColumns(p.change.Entries, w)...)
 	}
 	r := c.SendBatch(ctx, b)
-	err := answers(r, all)
+	err := answers(r, all, len(p.change.Entries))
 	return errors.Join(err, r.Close())
 }
 
-func answers(r pgx.BatchResults, all []step) error {
+func answers(r pgx.BatchResults, all []step, entries int) error {
 	if _, err := r.Exec(); err != nil {
 		return err
 	}
@@ -208,7 +208,14 @@ func answers(r pgx.BatchResults, all []step) error {
 			return err
 		}
 	}
-	return nil // that of the entries is Close's
+	if entries == 0 {
+		return nil
+	}
+	tag, err := r.Exec()
+	if err != nil {
+		return err
+	}
+	return storedEntries(tag.RowsAffected(), entries)
 }
 
 func pgDuplicate(err error) bool {
@@ -257,8 +264,11 @@ func (s *pgStore) commitGroup(batch []*pending) {
 			if err := number(ctx, c, entries, w); err != nil {
 				return err
 			}
-			_, err := c.Exec(ctx, insertEntries, entryColumns(entries, w)...)
-			return lost(err)
+			tag, err := c.Exec(ctx, insertEntries, entryColumns(entries, w)...)
+			if err != nil {
+				return lost(err)
+			}
+			return storedEntries(tag.RowsAffected(), len(entries))
 		})
 	})
 	if err != nil {

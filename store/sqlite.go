@@ -317,8 +317,12 @@ func (s *sqliteStore) insertEntries(ctx context.Context) error {
 			e := &entries[i]
 			s.args = append(s.args, s.name(e.Tenant), e.Time, e.Body)
 		}
-		_, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
+		stored, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
 		clear(s.args)
+		if err == nil {
+			rows, _ := stored.RowsAffected() // SQLite knows the number without an error
+			err = storedEntries(rows, n)
+		}
 		if err != nil {
 			s.counts.forget()
 			if uncertain(err) {

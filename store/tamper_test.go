@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"path/filepath"
@@ -154,6 +155,54 @@ func TestRowsOfKeysAreBound(t *testing.T) {
 			t.Errorf("only %d changes were tried", tried)
 		}
 	})
+}
+
+// Somebody adds triggers that drop what is about to be written. A change then fails
+// as a whole: the client is not told that it was stored.
+func TestTriggersMakeNoFalseSuccess(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, a *attacked) {
+		record := []core.Entry{{Tenant: "alpha", Time: 1, Body: []byte("record")}}
+		old := storetest.Object("alpha", "old")
+		a.commit(&core.Change{Insert: []*core.ManagedObject{old}, Entries: record})
+		kept, err := a.Object(bg, "alpha", "old")
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := *kept
+		next.Version++
+		for _, c := range []struct {
+			event, table string
+			change       core.Change
+		}{
+			{"INSERT", "object", core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "new")}, Entries: record}},
+			{"UPDATE", "object", core.Change{Update: []*core.ManagedObject{&next}, Entries: record}},
+			{"INSERT", "audit_entry", core.Change{Entries: record}},
+			{"INSERT", "audit_entry", core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "new")}, Entries: record}},
+			{"INSERT", "intent", core.Change{Begin: []core.Intent{{ID: "i", Tenant: "alpha", Kind: "create-token-object", Token: []byte("t"), Object: "new", Time: 1, Process: "p"}}}},
+		} {
+			drop := a.addTrigger(c.event, c.table)
+			if err := a.Commit(bg, &c.change); err == nil {
+				t.Errorf("a change is answered Success while a trigger drops each %s of %s", c.event, c.table)
+			}
+			drop()
+			a.commit(&core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", rand.Text())}, Entries: record})
+		}
+		if _, err := a.Object(bg, "alpha", "new"); core.CodeOf(err) != core.ItemNotFound {
+			t.Errorf("a change that failed left its object: %v", err)
+		}
+		a.commit(&core.Change{Update: []*core.ManagedObject{&next}, Entries: record})
+	})
+}
+
+// addTrigger adds a trigger that drops rows, and returns what removes it.
+func (a *attacked) addTrigger(event, table string) (drop func()) {
+	text, remove := "CREATE TRIGGER planted BEFORE %s ON %s BEGIN SELECT RAISE(IGNORE); END", "DROP TRIGGER planted"
+	if !a.lite {
+		a.exec("CREATE OR REPLACE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+		text, remove = "CREATE TRIGGER planted BEFORE %s ON %s FOR EACH ROW EXECUTE FUNCTION planted()", remove+" ON "+table
+	}
+	a.exec(fmt.Sprintf(text, event, table))
+	return func() { a.exec(remove) }
 }
 
 // readsSets says how a set is read after a change. A tenant without a set, as it
