@@ -40,7 +40,7 @@ func (c *serveCmd) Run() error {
 		return err
 	}
 	spareProcessors()
-	limitMemory(cfg, log)
+	limitedBy := limitMemory(cfg)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	s, err := server.Start(ctx, cfg, log)
@@ -50,6 +50,7 @@ func (c *serveCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	log.Info("memory", "runtime_limit_mib", debug.SetMemoryLimit(-1)>>20, "from", limitedBy)
 	fmt.Printf("ready kmip=%s https=%s dir=%s\n", s.KMIPAddr, s.HTTPSAddr, cfg.Dir)
 	return wait(ctx, s)
 }
@@ -70,14 +71,13 @@ func spareProcessors() {
 
 // limitMemory sets how much memory the Go runtime may take before it collects garbage
 // more often, unless GOMEMLIMIT sets it. Without a limit, garbage may take as much again
-// as what is in use.
-func limitMemory(cfg server.Config, log *slog.Logger) {
-	from := "GOMEMLIMIT"
-	if os.Getenv(from) == "" {
-		from = "limits.memory_total_mib"
-		debug.SetMemoryLimit(cfg.RuntimeMemory())
+// as what is in use. It returns the name of what says how much.
+func limitMemory(cfg server.Config) (from string) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return "GOMEMLIMIT"
 	}
-	log.Info("memory", "runtime_limit_mib", debug.SetMemoryLimit(-1)>>20, "from", from)
+	debug.SetMemoryLimit(cfg.RuntimeMemory())
+	return "limits.memory_total_mib"
 }
 
 func (c *serveCmd) config() (server.Config, error) {
