@@ -70,6 +70,7 @@ type Token struct {
 	mechs map[uint]p11.MechanismInfo
 
 	oracle pkcs1Oracle
+	ivs    ivs
 
 	life  life  // held alone while the library is finalized: a call then is a crash
 	admin *turn // one create, destroy, find or unwrap at a time (SoftHSM races)

@@ -180,7 +180,7 @@ func (t *Token) Encrypt(ctx context.Context, k core.Key, c *core.Cipher) (out co
 		return t.encryptInToken(ctx, k, c, plan)
 	}
 	err = t.withClear(ctx, k, func(b []byte) (err error) {
-		out, err = soft.Encrypt(b, c, func(iv []byte) error { return t.Random(ctx, iv) })
+		out, err = soft.Encrypt(b, c, func(iv []byte) error { return t.freshIV(ctx, iv) })
 		return err
 	})
 	out.Where = where
@@ -191,7 +191,7 @@ func (t *Token) encryptInToken(ctx context.Context, k core.Key, c *core.Cipher, 
 	iv := c.IV
 	if plan.MakeIV {
 		iv = make([]byte, plan.IV)
-		if err := t.Random(ctx, iv); err != nil {
+		if err := t.freshIV(ctx, iv); err != nil {
 			return out, err
 		}
 		out.IV = iv

@@ -1,0 +1,47 @@
+package hsm
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+)
+
+// No byte of the token is given to two IVs, however many ask at once, and what was
+// given out is zeroed.
+func TestIVsAreGivenOnce(t *testing.T) {
+	const size, each, callers = 12, 50, 8
+	fresh := make([]byte, size*each*callers)
+	for i := range len(fresh) / size {
+		fresh[i*size], fresh[i*size+1] = byte(i), byte(i>>8)+1
+	}
+	backing := fresh
+	var v ivs
+	v.put(fresh)
+	var mu sync.Mutex
+	seen := map[[size]byte]bool{}
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range each {
+				var iv [size]byte
+				if !v.take(iv[:]) {
+					t.Error("the bytes ended early")
+					return
+				}
+				mu.Lock()
+				if seen[iv] {
+					t.Errorf("%x was given twice", iv)
+				}
+				seen[iv] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if v.take(make([]byte, 1)) {
+		t.Error("there was more than was put in")
+	}
+	if !bytes.Equal(backing, make([]byte, len(backing))) {
+		t.Error("what was given out is still kept")
+	}
+}
