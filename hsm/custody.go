@@ -672,7 +672,7 @@ func (t *Token) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.
 	}
 	m = *k.Material
 	m.Class, m.TTLV = to, nil
-	err = t.do(ctx, "wrap a key anew", func(sh p11.SessionHandle) error {
+	err = t.do(ctx, "wrap a key again", func(sh p11.SessionHandle) error {
 		if err := t.admin.takeFor(ctx); err != nil {
 			return err
 		}

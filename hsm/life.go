@@ -27,7 +27,7 @@ const pollEvery = time.Millisecond
 func (l *life) share(wait time.Duration) error {
 	for end := time.Now().Add(wait); l.changing.Load() || !l.mu.TryRLock(); time.Sleep(pollEvery) {
 		if time.Now().After(end) {
-			return core.Errorf(core.TokenUnavailable, "the HSM is being connected anew; try again")
+			return core.Errorf(core.TokenUnavailable, "the connection to the HSM is being made again; try again later")
 		}
 	}
 	return nil
@@ -42,7 +42,7 @@ func (l *life) alone(wait time.Duration) error {
 	defer l.changing.Store(false)
 	for end := time.Now().Add(wait); !l.mu.TryLock(); time.Sleep(pollEvery) {
 		if time.Now().After(end) {
-			return core.Errorf(core.TokenUnavailable, "the HSM has calls that do not come back, so it cannot be connected anew; if they stay, restart keyreeve")
+			return core.Errorf(core.TokenUnavailable, "the HSM has calls that do not come back, so the connection cannot be made again; if they stay, restart keyreeve")
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ var pinRefusals = map[p11.Error]bool{p11.CKR_PIN_INCORRECT: true, p11.CKR_PIN_LE
 // login tries a PIN once and never again by itself: see TryPINAgain.
 func (t *Token) login() error {
 	if t.refused.is {
-		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN before, so it is not tried again: mend hsm.pin_file and send SIGHUP, or mend hsm.pin_env and start anew", t.cfg.Label)
+		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN before, so it is not tried again: correct hsm.pin_file and send SIGHUP, or correct hsm.pin_env and restart keyreeve", t.cfg.Label)
 	}
 	pin, err := t.pin()
 	if err != nil {
@@ -36,7 +36,7 @@ func (t *Token) login() error {
 	}
 	if e := p11.Error(0); errors.As(err, &e) && pinRefusals[e] {
 		t.refused = refusedPIN{true, e == p11.CKR_PIN_LOCKED, sha256.Sum256([]byte(pin))}
-		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN (%v); it was tried once and is not tried again, since tokens lock: mend hsm.pin_file or hsm.pin_env and start anew; a server that runs takes a mended hsm.pin_file at SIGHUP", t.cfg.Label, err)
+		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN (%v); it was tried once and is not tried again, since tokens lock: correct hsm.pin_file or hsm.pin_env and restart keyreeve; a running server reads a corrected hsm.pin_file at SIGHUP", t.cfg.Label, err)
 	}
 	if errors.Is(err, p11.Error(p11.CKR_USER_PIN_NOT_INITIALIZED)) {
 		return core.Wrap(core.TokenUnavailable, err, "token %q has no user PIN yet; set one with the tool of its maker, see hsm.token", t.cfg.Label)
@@ -72,7 +72,7 @@ func (t *Token) TryPINAgain() error {
 		sum := sha256.Sum256([]byte(pin))
 		if !t.refused.locked && subtle.ConstantTimeCompare(sum[:], t.refused.sum[:]) == 1 {
 			t.fix.Unlock()
-			return core.Errorf(core.TokenUnavailable, "the PIN is still the one that token %q refused, so it is not tried again: mend hsm.pin_file; if it is the token that was mended, start anew", t.cfg.Label)
+			return core.Errorf(core.TokenUnavailable, "the PIN is still the one that token %q refused, so it is not tried again: correct hsm.pin_file; if the PIN of the token was changed, restart keyreeve", t.cfg.Label)
 		}
 		t.refused.is = false
 	}

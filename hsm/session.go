@@ -265,7 +265,7 @@ func (t *Token) reconnect() error {
 		return t.trouble
 	}
 	if n := t.calls.count(t.cfg.Stuck); n > 0 { // waiting for them would keep all others out
-		return core.Errorf(core.TokenUnavailable, "the HSM cannot be connected anew: %d calls have not come back for over %v; if they stay, restart keyreeve", n, t.cfg.Stuck)
+		return core.Errorf(core.TokenUnavailable, "the connection to the HSM cannot be made again: %d calls have not come back for over %v; if they stay, restart keyreeve", n, t.cfg.Stuck)
 	}
 	if err := t.life.alone(t.cfg.Wait); err != nil {
 		return err

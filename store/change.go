@@ -191,7 +191,7 @@ func otherInstallation() error {
 // settled refuses a birth whose intent the reconciler has closed meanwhile: it
 // has removed the token object too, and the row would name a key that is lost.
 func settled(intent string) error {
-	return core.Errorf(core.Conflict, "the intent %s is not open any more, so the token object that it was for is gone; make the object anew", intent)
+	return core.Errorf(core.Conflict, "the intent %s is not open any more, so the token object that it was for is gone; make the object again", intent)
 }
 
 // maxIndexRows is the most lines of the search table in one statement.
