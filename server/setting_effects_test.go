@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -50,6 +51,9 @@ var settingEffects = map[string]effect{
 	"limits.handshake":             {"200ms", silent(false), "closed"},
 	"limits.read":                  {"200ms", silent(true), "closed"},
 	"limits.idle":                  {"200ms", idles, "closed"},
+	"limits.write":                 {"300ms", readsNothing, "cut off"},
+	"limits.memory_total_mib":      {64, logged, "runtime_limit_mib=256 "},
+	"hsm.max_tenants":              {1, createsForAnotherTenant, "refused"},
 	"hsm.sessions":                 {1, busySessions, "sessions: 1."},
 	"hsm.handles":                  {1, figureOf("keyreeve_hsm_cached_handles"), "keyreeve_hsm_cached_handles 1"},
 	"hsm.copies":                   {-1, figureOf("keyreeve_hsm_cached_copies"), "keyreeve_hsm_cached_copies 0"},
@@ -62,12 +66,11 @@ var settingTests = map[string]string{
 	"tls.certificate": "TestReloadCertificate", "tls.key": "TestWhatIsMissingIsNamed", "tls.client_ca": "TestAuthoritiesByReload", "tls.authorities": "TestGrantsByReload",
 	"tls.client_crl": "TestRevocation", "tls.crl_stale": "TestStaleList", "tls.require_eku": "TestExtendedKeyUsage", "tls.old_suites": "TestSuites", "tls.principals": "TestMappings",
 	"hsm.module": "TestWhatIsMissingIsNamed", "hsm.token": "TestWhatIsMissingIsNamed", "hsm.serial": "TestWhatIsMissingIsNamed", "hsm.pin_file": "TestWhatIsMissingIsNamed", "hsm.pin_env": "TestWhatIsMissingIsNamed",
-	"hsm.max_tenants":    "TestTenantsAreBounded",
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
 	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
-	"limits.write": "TestMemoryOfUnreadAnswers", "limits.operation": "TestHangingCallsAreAnswered", "limits.search": "TestSearchesEnd",
-	"limits.memory_total_mib": "TestMemoryOfUnreadAnswers", "limits.memory_per_principal_mib": "TestMemoryOfUnreadAnswers",
+	"limits.operation": "TestHangingCallsAreAnswered", "limits.search": "TestSearchesEnd",
+	"limits.memory_per_principal_mib": "TestLateComersFindMemory",
 }
 
 // Every setting has a row: a test that is named here and is there, or a value that
@@ -308,4 +311,59 @@ func busySessions(t *testing.T, s *servertest.Server) string {
 	}
 	all.Wait()
 	return fmt.Sprintf("sessions: %v.", figures(t, s)["keyreeve_hsm_sessions"])
+}
+
+// readsNothing asks for more than the sockets hold, reads nothing for three seconds,
+// and tells whether the server has ended the connection.
+func readsNothing(t *testing.T, s *servertest.Server) string {
+	c := dial(t, s, "dev", core.V1_4)
+	var large core.Attributes
+	for i := range 15 {
+		large = append(large, core.Attribute{Vendor: "x", Name: fmt.Sprint("large", i), Value: core.Text(strings.Repeat("a", 4<<10))})
+	}
+	id := core.ID(aesKey(t, c, large...))
+	with, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := unread(with, s.KMIP, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	msg := batchOf(t, 16, kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: id}))
+	raw.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	for i := range 15 {
+		if i == 10 {
+			time.Sleep(3 * time.Second)
+		}
+		if _, err := raw.Write(msg); err != nil {
+			return "cut off"
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return "open"
+}
+
+// logged is what the server has said so far.
+func logged(t *testing.T, s *servertest.Server) string {
+	log, err := os.ReadFile(s.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(log)
+}
+
+// createsForAnotherTenant makes a key for a tenant that the server has not seen.
+func createsForAnotherTenant(t *testing.T, s *servertest.Server) string {
+	const name = "another"
+	if _, err := os.Stat(filepath.Join(s.Certs, name+".pem")); err != nil {
+		if err := certs.Issue(s.Dir, certs.Request{Name: name, Tenant: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kmiptest.Do(dial(t, s, name, core.V1_4), &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)); err != nil {
+		return "refused: " + err.Error()
+	}
+	return "made"
 }
