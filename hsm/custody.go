@@ -51,7 +51,7 @@ func isPrivate(kind core.KeyKind) bool {
 }
 
 // wrappable is the length rule: RFC 3394 carries whole blocks of 8 bytes, 16 at
-// least, and what is not so comes back padded without a word.
+// least. Tokens silently pad other lengths.
 func wrappable(n int) bool { return n >= 16 && n%8 == 0 }
 
 // keyBytes is the length of a symmetric key. A 3DES length counts 56 of 64 bits, or

@@ -2,6 +2,8 @@ package hsm
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/subtle"
 	"sync"
 )
 
@@ -39,8 +41,22 @@ func (v *ivs) put(fresh []byte) {
 	v.kept = fresh
 }
 
-// freshIV fills iv with random bytes of the token that nobody was given before.
+// freshIV fills iv with random bytes of the token that nobody was given before, mixed
+// with random bytes of the operating system. If a snapshot of this machine's memory is
+// put back, the bytes that are kept come again, and those of a system that notices the
+// snapshot do not: an IV that came again would break AES-GCM.
 func (t *Token) freshIV(ctx context.Context, iv []byte) error {
+	if err := t.keptIV(ctx, iv); err != nil {
+		return err
+	}
+	fresh := make([]byte, len(iv))
+	rand.Read(fresh) // never fails
+	subtle.XORBytes(iv, iv, fresh)
+	return nil
+}
+
+// keptIV fills iv with bytes that are kept, or gets more of them.
+func (t *Token) keptIV(ctx context.Context, iv []byte) error {
 	if len(iv) > ivRoom/16 {
 		return t.Random(ctx, iv)
 	}

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"bytes"
+	"context"
 	"sync"
 	"testing"
 )
@@ -43,5 +44,25 @@ func TestIVsAreGivenOnce(t *testing.T) {
 	}
 	if !bytes.Equal(backing, make([]byte, len(backing))) {
 		t.Error("what was given out is still kept")
+	}
+}
+
+// If the bytes that are kept come again, as after a snapshot of the machine's memory
+// is put back, the IVs do not.
+func TestIVsDoNotComeAgain(t *testing.T) {
+	var token Token
+	seen := map[string]bool{}
+	for range 3 {
+		token.ivs.put(make([]byte, 24))
+		for range 2 {
+			iv := make([]byte, 12)
+			if err := token.freshIV(context.Background(), iv); err != nil {
+				t.Fatal(err)
+			}
+			if seen[string(iv)] {
+				t.Errorf("%x came again", iv)
+			}
+			seen[string(iv)] = true
+		}
 	}
 }

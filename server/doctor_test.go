@@ -1,8 +1,6 @@
 package server_test
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,35 +12,6 @@ import (
 	"github.com/keyreeve/keyreeve/server/servertest"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
-
-// filesOf describes every file of a folder: mode, owner, size and content. Times are
-// left out: SoftHSM2 writes a file of its token anew, with the same content, whenever
-// its library starts.
-func filesOf(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		info, serr := os.Lstat(path)
-		if err != nil || serr != nil {
-			return fmt.Errorf("%v, %v", err, serr)
-		}
-		var sum [32]byte
-		if info.Mode().IsRegular() {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			sum = sha256.Sum256(b)
-		}
-		owner := info.Sys().(*syscall.Stat_t)
-		out[path] = fmt.Sprintf("%v %d:%d %d %x", info.Mode(), owner.Uid, owner.Gid, info.Size(), sum)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
 
 // changed lists what differs between two states of a folder.
 func changed(before, after map[string]string) (out []string) {
@@ -75,7 +44,8 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 	look := func(state string, says ...string) {
 		t.Helper()
 		for pin, file := range files {
-			logins, before := faults.Logins(), filesOf(t, dir)
+			// without times: SoftHSM2 writes a file of its token again, with the same content
+			logins, before := faults.Logins(), storetest.Files(t, dir, false)
 			r := program(t, env, "doctor", "--config", file)
 			if r.status != 0 || strings.Contains(r.out+r.err, "s3cret") {
 				t.Errorf("%s, %s PIN: %+v", state, pin, r)
@@ -88,7 +58,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 			if n := faults.Logins(); n != logins {
 				t.Errorf("%s, %s PIN: %d logins", state, pin, n-logins)
 			}
-			after := filesOf(t, dir)
+			after := storetest.Files(t, dir, false)
 			if shm := filepath.Join(dir, "keyreeve.db-shm"); state == "running" {
 				before[shm] = after[shm] // the server itself keeps it in motion
 			}
@@ -118,11 +88,11 @@ func TestDoctorOfDevelopmentFolder(t *testing.T) {
 	if err := s.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	before := filesOf(t, s.Dir)
+	before := storetest.Files(t, s.Dir, false)
 	if out, err := s.Command("doctor", "--dir", s.Dir); err != nil || strings.Contains(out, "PROBLEM") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if diff := changed(before, filesOf(t, s.Dir)); len(diff) > 0 {
+	if diff := changed(before, storetest.Files(t, s.Dir, false)); len(diff) > 0 {
 		t.Errorf("%q", diff)
 	}
 }

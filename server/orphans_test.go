@@ -18,6 +18,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // atTerminal runs a command whose standard input is a terminal at which somebody
@@ -161,7 +162,7 @@ func TestKeysCommand(t *testing.T) {
 	s := fresh(t)
 	path := saved(t, s)
 	served := servertest.StartConfig(t, path, dir, filepath.Join(dir, "certs"), env...)
-	before := filesOf(t, filepath.Join(dir, "tokens"))
+	before := storetest.Files(t, filepath.Join(dir, "tokens"), false)
 	out, err := served.Command("hsm", "keys", "--config", path)
 	if err != nil || strings.Count(out, "\n") != 3 {
 		t.Fatalf("%v\n%s", err, out)
@@ -174,7 +175,7 @@ func TestKeysCommand(t *testing.T) {
 	if js, err := served.Command("hsm", "keys", "--config", path, "--json"); err != nil || strings.Count(js, `"keys":7`) != 3 {
 		t.Errorf("%v\n%s", err, js)
 	}
-	if diff := changed(before, filesOf(t, filepath.Join(dir, "tokens"))); len(diff) > 0 {
+	if diff := changed(before, storetest.Files(t, filepath.Join(dir, "tokens"), false)); len(diff) > 0 {
 		t.Errorf("the token was changed: %q", diff)
 	}
 

@@ -1,9 +1,7 @@
 package store_test
 
 import (
-	"crypto/sha256"
 	"database/sql"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,32 +14,6 @@ import (
 	"github.com/keyreeve/keyreeve/store"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
-
-// snapshot describes every file of a folder: mode, owner, time and content.
-func snapshot(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		info, serr := os.Lstat(path)
-		if err != nil || serr != nil {
-			return fmt.Errorf("%v, %v", err, serr)
-		}
-		var sum [32]byte
-		if info.Mode().IsRegular() {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			sum = sha256.Sum256(b)
-		}
-		out[path] = fmt.Sprintf("%v %d %v %x", info.Mode(), info.Size(), info.ModTime().UnixNano(), sum)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
 
 // readBack looks at a database that holds one object, by its id.
 func readBack(t *testing.T, url, id string) {
@@ -105,16 +77,16 @@ func TestReadOnlyLeavesTheFolderAlone(t *testing.T) {
 	}
 	for what, dir := range map[string]string{"stopped": dir, "killed": killed, "a copy": copied} {
 		t.Run(what, func(t *testing.T) {
-			before := snapshot(t, dir)
+			before := storetest.Files(t, dir, true)
 			readBack(t, "sqlite:"+filepath.Join(dir, "db"), "one")
-			if after := snapshot(t, dir); !maps.Equal(before, after) {
+			if after := storetest.Files(t, dir, true); !maps.Equal(before, after) {
 				t.Errorf("before: %v\nafter: %v", before, after)
 			}
 		})
 	}
 	empty := t.TempDir()
-	if _, err := store.OpenReadOnly(ctx, "sqlite:"+filepath.Join(empty, "none"), new(storetest.Sealer)); core.CodeOf(err) != core.ItemNotFound || len(snapshot(t, empty)) != 1 {
-		t.Errorf("no database: %v, and the folder has %v", err, snapshot(t, empty))
+	if _, err := store.OpenReadOnly(ctx, "sqlite:"+filepath.Join(empty, "none"), new(storetest.Sealer)); core.CodeOf(err) != core.ItemNotFound || len(storetest.Files(t, empty, true)) != 1 {
+		t.Errorf("no database: %v, and the folder has %v", err, storetest.Files(t, empty, true))
 	}
 }
 
@@ -139,12 +111,12 @@ func TestReadOnlyBringsNothingUpToDate(t *testing.T) {
 			url := "sqlite:" + filepath.Join(dir, "db")
 			withOneObject(t, url).Close()
 			execSQL(t, "sqlite3", filepath.Join(dir, "db"), c.statement)
-			before := snapshot(t, dir)
+			before := storetest.Files(t, dir, true)
 			_, err := store.OpenReadOnly(ctx, url, new(storetest.Sealer))
 			if core.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v; want %q", err, c.says)
 			}
-			if after := snapshot(t, dir); !maps.Equal(before, after) {
+			if after := storetest.Files(t, dir, true); !maps.Equal(before, after) {
 				t.Errorf("before: %v\nafter: %v", before, after)
 			}
 		})

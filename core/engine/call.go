@@ -221,7 +221,7 @@ const maxInvolved = 32
 
 // involve names another object in the record, so that it is found by that one too.
 func (k *call) involve(id string) {
-	if id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
+	if id != "" && id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
 		k.record.Others = append(k.record.Others, id)
 	}
 }
@@ -229,13 +229,14 @@ func (k *call) involve(id string) {
 // involveLinks names in the record the objects that a Link of only one of two
 // versions of an object names. Without a version before, these are all.
 func (k *call) involveLinks(before, after *core.ManagedObject) {
-	for id := range linked(after) {
-		if before == nil || !linked(before)[id] {
+	was, is := linked(before), linked(after)
+	for id := range is {
+		if !was[id] {
 			k.involve(id)
 		}
 	}
-	for id := range linked(before) {
-		if !linked(after)[id] {
+	for id := range was {
+		if !is[id] {
 			k.involve(id)
 		}
 	}
@@ -254,13 +255,17 @@ func linkTarget(link core.Value) string {
 	return printable(link.Field(core.TagLinkedObjectIdentifier).Text)
 }
 
-// linked returns the objects that an object has a Link to.
+// linked returns the objects that an object has a Link to; nil if there is none.
 func linked(o *core.ManagedObject) map[string]bool {
-	ids := map[string]bool{}
-	if o != nil {
-		for _, a := range o.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
-			ids[linkTarget(a.Value)] = true
+	if o == nil {
+		return nil
+	}
+	var ids map[string]bool
+	for _, a := range o.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
+		if ids == nil {
+			ids = map[string]bool{}
 		}
+		ids[linkTarget(a.Value)] = true
 	}
 	return ids
 }

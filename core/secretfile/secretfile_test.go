@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The whole file is the secret, or it is refused without a word of its content.
+// The whole file is the secret, or it is refused. The error holds nothing of its content.
 func TestLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	for content, want := range map[string]struct{ line, refused string }{

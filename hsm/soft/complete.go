@@ -7,7 +7,7 @@ import (
 
 // Bounds on computing what does not come with an RSA key.
 const (
-	maxFactored = 8192 // bits of a Modulus whose primes are computed
+	maxFactored = 4096 // bits of a Modulus whose primes are computed
 	maxBases    = 24   // tried; each finds the primes of a true key in half of the cases or more
 )
 
