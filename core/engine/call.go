@@ -221,7 +221,7 @@ const maxInvolved = 32
 
 // involve names another object in the record, so that it is found by that one too.
 func (k *call) involve(id string) {
-	if id != "" && id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
+	if id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
 		k.record.Others = append(k.record.Others, id)
 	}
 }
