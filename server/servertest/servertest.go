@@ -35,6 +35,14 @@ var (
 	failed error
 )
 
+// RemoveBinary removes the program that Binary built, if it did. A package that
+// uses Binary calls it in its TestMain.
+func RemoveBinary() {
+	if binary != "" {
+		os.RemoveAll(filepath.Dir(binary))
+	}
+}
+
 // Root is the folder of the module.
 func Root() string {
 	_, file, _, _ := runtime.Caller(0)
