@@ -1,4 +1,6 @@
-package main
+// Package bench measures the throughput and latency of a development server,
+// beside limits that it measures in the same run. Start at [Command].
+package bench
 
 import (
 	"bufio"
@@ -19,11 +21,11 @@ import (
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
 
-// benchCmd is a closed loop of requests over TLS, beside limits measured in the
+// Command measures a closed loop of requests over TLS, beside limits measured in the
 // same run: L1 a TLS echo of the same bytes, L2 the raw PKCS#11 calls, L3 an echo
 // that also commits a record in groups before it answers; and for create an echo
 // that stores the rows of a Create and does nothing else.
-type benchCmd struct {
+type Command struct {
 	Self        bool          `help:"Start a fresh development server to measure; else --dir names a running one."`
 	Dir         string        `help:"Folder of a running development server." type:"path"`
 	KMIP        string        `name:"kmip" help:"Its KMIP address." default:"127.0.0.1:5696"`
@@ -45,12 +47,13 @@ func (r result) String() string {
 	return fmt.Sprintf("%9.0f ops/s  p50 %8s  p99 %8s", r.ops, r.p50.Round(time.Microsecond), r.p99.Round(time.Microsecond))
 }
 
-func (c *benchCmd) Run() error {
+// Run measures and prints a line for each measurement.
+func (c *Command) Run() error {
 	v, ok := map[string]core.Version{"1.0": core.V1_0, "1.1": core.V1_1, "1.2": core.V1_2, "1.3": core.V1_3, "1.4": core.V1_4, "2.0": core.V2_0, "2.1": core.V2_1}[c.Version]
 	if !ok {
 		return fmt.Errorf("--version %s is none that is spoken", c.Version)
 	}
-	b := &bench{benchCmd: c, version: v, limits: map[string]result{}}
+	b := &bench{Command: c, version: v, limits: map[string]result{}}
 	slices.Sort(c.Objects)
 	if err := c.check(b); err != nil { // before minutes are spent
 		return err
@@ -69,7 +72,7 @@ func (c *benchCmd) Run() error {
 	return b.all()
 }
 
-func (c *benchCmd) check(b *bench) error {
+func (c *Command) check(b *bench) error {
 	for _, op := range c.Operation {
 		if _, err := b.message(op); err != nil {
 			return err
@@ -88,7 +91,7 @@ func (c *benchCmd) check(b *bench) error {
 
 // bench is one run.
 type bench struct {
-	*benchCmd
+	*Command
 	version core.Version
 	certs   string
 	temp    string

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -230,15 +230,16 @@ func resident(pid int) (int, error) {
 	return pages * os.Getpagesize(), err
 }
 
-// benchEchoCmd is L1, with --commit L3, and with --insert the bare insert, in a
+// EchoCommand is L1, with --commit L3, and with --insert the bare insert, in a
 // process of its own.
-type benchEchoCmd struct {
+type EchoCommand struct {
 	Certs  string `required:""`
 	Commit string
 	Insert string
 }
 
-func (c *benchEchoCmd) Run() error {
+// Run echoes until it is killed.
+func (c *EchoCommand) Run() error {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(c.Certs, "server.pem"), filepath.Join(c.Certs, "server-key.pem"))
 	if err != nil {
 		return err
