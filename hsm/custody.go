@@ -17,7 +17,8 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
-	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/keys/format"
+	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
 // Wrap formats of a row's blob.
@@ -535,7 +536,7 @@ func (t *Token) takeInPrivate(sh p11.SessionHandle, k core.Key, s core.KeySpec, 
 }
 
 func (t *Token) takeInEd25519(sh p11.SessionHandle, k core.Key, s core.KeySpec, m *core.Material, der []byte) error {
-	seed, err := soft.SeedOf(der)
+	seed, err := format.SeedOf(der)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/keys/format"
 )
 
 // proofBytes is the length of the random message that a key signs to prove
@@ -22,7 +22,7 @@ const proofBytes = 28
 // N or X is tried: crypto/rsa and crypto/ecdsa would leave copies of it. object makes
 // the session object to try, which is destroyed.
 func (t *Token) prove(sh p11.SessionHandle, der []byte, object func([]*p11.Attribute) (p11.ObjectHandle, error)) error {
-	public, err := soft.PublicOf(der)
+	public, err := format.PublicOf(der)
 	if err != nil {
 		return err
 	}

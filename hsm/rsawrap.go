@@ -15,7 +15,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
 // underRSA reports whether a client's wrapping key is half of an RSA pair.

@@ -9,7 +9,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
 // Where an operation ran, for the record.

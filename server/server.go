@@ -31,7 +31,8 @@ import (
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/hsm"
-	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/keys/format"
+	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -76,8 +77,12 @@ type Server struct {
 	ready readiness
 }
 
-// formats joins what the two packages know of key material.
-type formats struct{ soft.Formats }
+// formats implements [core.Formats] by three packages.
+type formats struct{ format.Formats }
+
+func (formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
+	return soft.Digest(h, data)
+}
 
 func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
 	return kmip.AppendKeyValue(dst, kb, v)

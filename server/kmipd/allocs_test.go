@@ -14,7 +14,8 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
-	"github.com/keyreeve/keyreeve/hsm/soft"
+	"github.com/keyreeve/keyreeve/keys/format"
+	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/store"
@@ -40,7 +41,11 @@ func (h copied) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Ma
 	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(h.key), Blob: h.key, MAC: []byte("m"), Wrap: "aes-kw", Epoch: 1}, core.KeyFacts{}, nil
 }
 
-type formats struct{ soft.Formats }
+type formats struct{ format.Formats }
+
+func (formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
+	return soft.Digest(h, data)
+}
 
 func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
 	return kmip.AppendKeyValue(dst, kb, v)

@@ -1,4 +1,4 @@
-package soft
+package format
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"math/big"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -14,13 +15,10 @@ import (
 // MaxKeyBytes bounds the material of one object.
 const MaxKeyBytes = 512 * 1024
 
-// Formats implements the material half of core.Formats. Keys are stored in one
-// form a kind: symmetric ones raw, private ones as PKCS#8, public ones as
-// SubjectPublicKeyInfo, all DER; everything else as it came.
+// Formats implements Normalize and Render of [core.Formats]. Each kind of key is
+// stored in one form: symmetric keys raw, private keys as PKCS#8, public keys as
+// SubjectPublicKeyInfo, both in DER. All other bytes are stored as they came.
 type Formats struct{}
-
-// Digest hashes data.
-func (Formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) { return Digest(h, data) }
 
 // Normalize checks what a client registers and brings it to the stored form.
 // Format stays the one it was registered in, which Get answers by default.
@@ -44,14 +42,21 @@ func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class)
 	return normalizeSymmetric(n, t, kb)
 }
 
-// keyLengths lists the lengths in bytes at which a symmetric algorithm's bytes
-// are a key; others are kept as data (a 1,024-bit "AES" key is a disk's secret).
-var keyLengths = map[core.CryptographicAlgorithm]struct {
+// symmetricKinds lists the algorithms whose bytes are a key, and the lengths in
+// bytes that such a key may have; nil: any. Bytes of other lengths are kept as data
+// (a 1,024-bit "AES" key is a disk's secret).
+var symmetricKinds = map[core.CryptographicAlgorithm]struct {
 	kind    core.KeyKind
 	lengths []int
 }{
-	core.AlgorithmAES:  {core.KeyAES, []int{16, 24, 32}},
-	core.AlgorithmDES3: {core.KeyDES3, []int{16, 24}},
+	core.AlgorithmAES:        {core.KeyAES, []int{16, 24, 32}},
+	core.AlgorithmDES3:       {core.KeyDES3, []int{16, 24}},
+	core.AlgorithmHMACMD5:    {core.KeyGeneric, nil},
+	core.AlgorithmHMACSHA1:   {core.KeyGeneric, nil},
+	core.AlgorithmHMACSHA224: {core.KeyGeneric, nil},
+	core.AlgorithmHMACSHA256: {core.KeyGeneric, nil},
+	core.AlgorithmHMACSHA384: {core.KeyGeneric, nil},
+	core.AlgorithmHMACSHA512: {core.KeyGeneric, nil},
 }
 
 func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock) (core.Normalized, error) {
@@ -77,14 +82,8 @@ func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock)
 	if t != core.ObjectTypeSymmetricKey {
 		return n, nil
 	}
-	if rule, ok := keyLengths[kb.Algorithm]; ok {
-		for _, l := range rule.lengths {
-			if l == len(n.Bytes) {
-				n.Kind = rule.kind
-			}
-		}
-	} else if _, err := HMACHash(kb.Algorithm); err == nil {
-		n.Kind = core.KeyGeneric
+	if rule, ok := symmetricKinds[kb.Algorithm]; ok && (rule.lengths == nil || slices.Contains(rule.lengths, len(n.Bytes))) {
+		n.Kind = rule.kind
 	}
 	return n, nil
 }

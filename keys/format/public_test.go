@@ -1,4 +1,4 @@
-package soft
+package format
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
 // Each public key comes back from each format that it is given out in as the
@@ -164,8 +165,8 @@ func FuzzPublicKey(f *testing.F) {
 		if _, err := x509.ParsePKIXPublicKey(n.Bytes); err != nil || n.Length == 0 || n.Algorithm == 0 {
 			t.Fatalf("%+v is stored: %v", n, err)
 		}
-		VerifyPublic(n.Bytes, core.CryptographicParameters{}, n.Algorithm, []byte("data"), false, make([]byte, n.Length/8))
-		VerifyPublic(n.Bytes, core.CryptographicParameters{PaddingMethod: core.PaddingMethodPSS}, n.Algorithm, []byte("data"), false, make([]byte, (n.Length+7)/8))
+		soft.VerifyPublic(n.Bytes, core.CryptographicParameters{}, n.Algorithm, []byte("data"), false, make([]byte, n.Length/8))
+		soft.VerifyPublic(n.Bytes, core.CryptographicParameters{PaddingMethod: core.PaddingMethodPSS}, n.Algorithm, []byte("data"), false, make([]byte, (n.Length+7)/8))
 		var out core.KeyBlock
 		if err := (Formats{}).Render(n.Bytes, &core.Material{Kind: n.Kind, Format: n.Format}, n.Algorithm, core.KeyFormatTypeX509, &out); err != nil {
 			t.Fatal(err)
