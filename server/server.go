@@ -211,7 +211,10 @@ func readPolicy(path string) (string, error) {
 func (s *Server) openEngine(ctx context.Context) error {
 	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) }, func() int { return s.auth.Health(time.Now(), soon).Stale })
 	memory := s.cfg.memory()
-	m.WatchMemory(func() (used, waiting, refused int64) { u := memory.Usage(); return u.Used, u.Waiting, u.Refusals })
+	m.WatchMemory(func() metrics.MemoryFigures {
+		u := memory.Usage()
+		return metrics.MemoryFigures{Used: u.Used, Limit: u.Total, PrincipalLimit: u.PrincipalTotal, Waiting: u.Waiting, Refused: u.Refusals}
+	})
 	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
 		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })

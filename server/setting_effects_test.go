@@ -53,11 +53,15 @@ var settingEffects = map[string]effect{
 	"limits.idle":                  {"200ms", idles, "closed"},
 	"limits.write":                 {"300ms", readsNothing, "cut off"},
 	"limits.memory_total_mib":      {64, logged, "runtime_limit_mib=256 "},
-	"hsm.max_tenants":              {1, createsForAnotherTenant, "refused"},
-	"hsm.sessions":                 {1, busySessions, "sessions: 1."},
-	"hsm.handles":                  {1, figureOf("keyreeve_hsm_cached_handles"), "keyreeve_hsm_cached_handles 1"},
-	"hsm.copies":                   {-1, figureOf("keyreeve_hsm_cached_copies"), "keyreeve_hsm_cached_copies 0"},
-	"hsm.copy_ttl":                 {"-1s", figureOf("keyreeve_hsm_cached_copies"), "keyreeve_hsm_cached_copies 0"},
+
+	"limits.memory_per_principal_mib": {16, figureAtRest("keyreeve_memory_principal_limit_bytes"), "keyreeve_memory_principal_limit_bytes 16777216"},
+	"limits.search":                   {"10ms", searchesMuch, "the search did not end within 10ms"},
+
+	"hsm.max_tenants": {1, createsForAnotherTenant, "refused"},
+	"hsm.sessions":    {1, busySessions, "sessions: 1."},
+	"hsm.handles":     {1, figureOf("keyreeve_hsm_cached_handles"), "keyreeve_hsm_cached_handles 1"},
+	"hsm.copies":      {-1, figureOf("keyreeve_hsm_cached_copies"), "keyreeve_hsm_cached_copies 0"},
+	"hsm.copy_ttl":    {"-1s", figureOf("keyreeve_hsm_cached_copies"), "keyreeve_hsm_cached_copies 0"},
 }
 
 // settingTests names, for every other setting, the test that shows its effect.
@@ -69,8 +73,7 @@ var settingTests = map[string]string{
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
 	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
-	"limits.operation": "TestHangingCallsAreAnswered", "limits.search": "TestSearchesEnd",
-	"limits.memory_per_principal_mib": "TestLateComersFindMemory",
+	"limits.operation": "TestHangingCallsAreAnswered",
 }
 
 // Every setting has a row: a test that is named here and is there, or a value that
@@ -295,6 +298,32 @@ func figureOf(name string) func(*testing.T, *servertest.Server) string {
 	}
 }
 
+// figureAtRest reads a figure of a server that has done nothing yet.
+func figureAtRest(name string) func(*testing.T, *servertest.Server) string {
+	return func(t *testing.T, s *servertest.Server) string {
+		return fmt.Sprintf("%s %.0f", name, figures(t, s)[name])
+	}
+}
+
+// searchesMuch searches 300 objects with 60 KB of attributes each by an attribute
+// that no index has, and returns how that ended.
+func searchesMuch(t *testing.T, s *servertest.Server) string {
+	c := dial(t, s, "dev", core.V1_4)
+	for range 300 {
+		aesKey(t, c, largeAttributes()...)
+	}
+	_, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskCRLSign)}}})
+	return fmt.Sprint(err)
+}
+
+// largeAttributes are 60 KB of vendor attributes.
+func largeAttributes() (large core.Attributes) {
+	for i := range 15 {
+		large = append(large, core.Attribute{Vendor: "x", Name: fmt.Sprint("large", i), Value: core.Text(strings.Repeat("a", 4<<10))})
+	}
+	return large
+}
+
 // busySessions lets clients make keys at once, and tells how many sessions the
 // server has opened for it.
 func busySessions(t *testing.T, s *servertest.Server) string {
@@ -317,11 +346,7 @@ func busySessions(t *testing.T, s *servertest.Server) string {
 // and tells whether the server has ended the connection.
 func readsNothing(t *testing.T, s *servertest.Server) string {
 	c := dial(t, s, "dev", core.V1_4)
-	var large core.Attributes
-	for i := range 15 {
-		large = append(large, core.Attribute{Vendor: "x", Name: fmt.Sprint("large", i), Value: core.Text(strings.Repeat("a", 4<<10))})
-	}
-	id := core.ID(aesKey(t, c, large...))
+	id := core.ID(aesKey(t, c, largeAttributes()...))
 	with, err := kmiptest.Config(s.Certs, "dev")
 	if err != nil {
 		t.Fatal(err)

@@ -119,7 +119,7 @@ func (a *Account) Reserve(ctx context.Context, bytes int64) error {
 	if bytes > m.each {
 		m.refused++
 		m.mu.Unlock()
-		return core.Errorf(core.Busy, "the request takes %d KiB of memory; a principal may have %d KiB (limits.memory_per_principal)", bytes>>10, m.each>>10)
+		return core.Errorf(core.Busy, "the request takes %d KiB of memory; a principal may have %d KiB (limits.memory_per_principal_mib)", bytes>>10, m.each>>10)
 	}
 	if len(a.queue) == 0 && a.fits(bytes) {
 		a.take(bytes)
@@ -247,6 +247,7 @@ func (m *Memory) serve() {
 // MemoryUsage is what a [Memory] has given out.
 type MemoryUsage struct {
 	Used, Total       int64 // bytes
+	PrincipalTotal    int64 // bytes that one principal may have
 	Principals        int   // that have an account
 	Waiting, Refusals int64
 }
@@ -255,7 +256,7 @@ type MemoryUsage struct {
 func (m *Memory) Usage() MemoryUsage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	u := MemoryUsage{Used: m.used, Total: m.total, Principals: len(m.accounts), Refusals: m.refused}
+	u := MemoryUsage{Used: m.used, Total: m.total, PrincipalTotal: m.each, Principals: len(m.accounts), Refusals: m.refused}
 	for _, a := range m.waiting {
 		u.Waiting += int64(len(a.queue))
 	}

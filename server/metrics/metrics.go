@@ -51,17 +51,24 @@ func gauge(name, help string, f func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 }
 
-// WatchMemory has each scrape ask for the memory of messages and answers: bytes in
-// use, requests that wait for some, and requests that were refused for want of it.
-func (m *Metrics) WatchMemory(usage func() (used, waiting, refused int64)) {
-	figure := func(pick func(used, waiting, refused int64) int64) func() float64 {
-		return func() float64 { return float64(pick(usage())) }
+// MemoryFigures are those of the memory that requests share.
+type MemoryFigures struct {
+	Used, Limit, PrincipalLimit int64 // bytes
+	Waiting, Refused            int64 // requests
+}
+
+// WatchMemory has each scrape ask for the memory of messages and answers.
+func (m *Metrics) WatchMemory(figures func() MemoryFigures) {
+	figure := func(pick func(MemoryFigures) int64) func() float64 {
+		return func() float64 { return float64(pick(figures())) }
 	}
 	m.registry.MustRegister(
-		gauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on, and that streams hold.", figure(func(used, _, _ int64) int64 { return used })),
-		gauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(_, waiting, _ int64) int64 { return waiting })),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_memory_refused_total", Help: "Requests that were refused for want of memory."},
-			figure(func(_, _, refused int64) int64 { return refused })))
+		gauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on, and that streams hold.", figure(func(f MemoryFigures) int64 { return f.Used })),
+		gauge("keyreeve_memory_limit_bytes", "What they may take in all.", figure(func(f MemoryFigures) int64 { return f.Limit })),
+		gauge("keyreeve_memory_principal_limit_bytes", "What those of one principal may take.", figure(func(f MemoryFigures) int64 { return f.PrincipalLimit })),
+		gauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(f MemoryFigures) int64 { return f.Waiting })),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_memory_refused_total", Help: "Requests that were refused because no memory was free for them."},
+			figure(func(f MemoryFigures) int64 { return f.Refused })))
 }
 
 // WatchRows has each scrape ask for engine.Engine.PendingDestroys and Tampered.
