@@ -13,7 +13,11 @@
 # never has, is refused when it is loaded. So is one that permits nothing, and
 # one whose use of the input cannot be followed: write field names out, and keep
 # "with" to the tests.
-#   input.operation  the standard's name: "Create", "Get Attributes", ...
+#   input.operation  the standard's name: "Create", "Get Attributes", ...; or a name
+#                    of keyreeve's own for what KMIP has no operation for: "Read Health"
+#   input.kind       of the operation: "use" (works with the value of a key, or gives
+#                    it away), "manage" (makes, changes or ends an object), "read"
+#                    (only tells) or "administer" (changes the server or its tenants)
 #   input.now        seconds since 1970, by the server's clock
 #   input.address    of the peer, without port; "" where there is none (the clock)
 #   input.door       "kmip", "rest", "clock" or "admin" (the admin socket)
@@ -72,8 +76,9 @@ monitor_operations := {"Read Health", "Read Metrics"}
 
 # What a command on the server's own machine may do over the admin socket, besides
 # what is open to everybody who can open it: look at the objects in the HSM that no
-# living object needs, and at the sets of keys, and destroy such objects.
-socket_operations := {"List Token Objects", "Purge Token Object"}
+# living object needs, and at the sets of keys, and destroy such objects; declare a
+# tenant, and list the tenants.
+socket_operations := {"List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants"}
 
 monitor_roles := {"monitor", "admin", "auditor"}
 

@@ -44,7 +44,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "door", string(r.Door))
 	b = appendText(b, "request", r.RequestID)
 	b = appendText(b, "client_ref", r.ClientRef)
-	b = appendText(b, "operation", r.Operation)
+	b = appendText(b, "operation", r.Action.String())
 	b = appendText(b, "object", r.Object)
 	b = appendList(b, "others", r.Others)
 	b = appendText(b, "outcome", string(r.Outcome))

@@ -13,7 +13,7 @@ import (
 
 func TestRoundTrip(t *testing.T) {
 	j := audit.New("node-1")
-	e := j.Seal(&core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Operation: "Get", Object: "id", Outcome: core.Denied,
+	e := j.Seal(&core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Action: core.ActionGet, Object: "id", Outcome: core.Denied,
 		Code: core.PermissionDenied, Reasons: []string{"stranger"}, DurationUS: 7, Door: core.DoorKMIP})
 	got, err := audit.Decode(core.StoredEntry{Entry: e, Writer: 2, Count: 9})
 	if err != nil {
@@ -38,7 +38,7 @@ func FuzzSeal(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		e := audit.New("n").Seal(&core.Record{ClientRef: s, Object: s, Operation: "Get", Outcome: core.Failed})
+		e := audit.New("n").Seal(&core.Record{ClientRef: s, Object: s, Action: core.ActionGet, Outcome: core.Failed})
 		got, err := decode(e.Body)
 		if err != nil {
 			t.Fatalf("%q makes an entry that cannot be read: %v", s, err)
@@ -61,7 +61,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	j, r := audit.New("n"), &core.Record{Tenant: "t", Principal: "p", Operation: "Get", Object: "id", Outcome: core.Allowed}
+	j, r := audit.New("n"), &core.Record{Tenant: "t", Principal: "p", Action: core.ActionGet, Object: "id", Outcome: core.Allowed}
 	if n := testing.AllocsPerRun(100, func() { j.Seal(r) }); n > 8 {
 		t.Errorf("an entry costs %v allocations, want 8 at most", n)
 	}
@@ -69,7 +69,7 @@ func TestAllocations(t *testing.T) {
 
 // An entry comes from the database, which others can write to.
 func FuzzDecode(f *testing.F) {
-	f.Add(audit.New("n").Seal(&core.Record{Operation: "Get", Outcome: core.Failed, Reasons: []string{"a"}}).Body)
+	f.Add(audit.New("n").Seal(&core.Record{Action: core.ActionGet, Outcome: core.Failed, Reasons: []string{"a"}}).Body)
 	f.Add([]byte(`{"v":1,"count":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := decode(b)

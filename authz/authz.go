@@ -116,7 +116,7 @@ func (a *Authorizer) Health(ctx context.Context) error {
 	if p == nil {
 		return core.Errorf(core.PolicyUnavailable, "no policy is active")
 	}
-	if err := tenantsStayApart(ctx, p, core.OperationGet); err != nil {
+	if err := tenantsStayApart(ctx, p, core.ActionGet); err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the active policy does not decide")
 	}
 	return nil

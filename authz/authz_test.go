@@ -47,8 +47,8 @@ func object(owner, group string) *core.ManagedObject {
 	return &core.ManagedObject{Tenant: "t", ID: "o", Owner: owner, Group: group, Version: 1, Type: core.ObjectTypeSymmetricKey}
 }
 
-func ask(p *core.Principal, op core.Operation, o *core.ManagedObject) *core.AccessRequest {
-	return &core.AccessRequest{Operation: op, Principal: p, Object: o, State: core.Active, Door: core.DoorKMIP, Address: "127.0.0.1", Now: 1}
+func ask(p *core.Principal, action core.Action, o *core.ManagedObject) *core.AccessRequest {
+	return &core.AccessRequest{Action: action, Principal: p, Object: o, State: core.Active, Door: core.DoorKMIP, Address: "127.0.0.1", Now: 1}
 }
 
 // right is what an operation asks of a principal.
@@ -56,6 +56,8 @@ type right uint8
 
 const (
 	never   right = iota
+	machine       // at the admin socket, by method system
+	watch         // monitors, admins and auditors, without object
 	inquire       // Query, Discover Versions: without object, auditors too
 	produce       // without object
 	find          // Locate: with and without object
@@ -64,25 +66,31 @@ const (
 	use
 )
 
-// rights is the default policy's intent for every operation, written down a
-// second time, without Rego.
-var rights = map[core.Operation]right{
-	core.OperationQuery: inquire, core.OperationDiscoverVersions: inquire,
-	core.OperationCreate: produce, core.OperationCreateKeyPair: produce, core.OperationRegister: produce, core.OperationHash: produce,
-	core.OperationRNGRetrieve: produce, core.OperationRNGSeed: produce,
-	core.OperationLocate:        find,
-	core.OperationGetAttributes: read, core.OperationGetAttributeList: read,
-	core.OperationCheck: manage, core.OperationAddAttribute: manage, core.OperationModifyAttribute: manage, core.OperationSetAttribute: manage,
-	core.OperationDeleteAttribute: manage, core.OperationActivate: manage, core.OperationRevoke: manage, core.OperationDestroy: manage, core.OperationReKey: manage,
-	core.OperationGet: use, core.OperationEncrypt: use, core.OperationDecrypt: use, core.OperationSign: use,
-	core.OperationSignatureVerify: use, core.OperationMAC: use, core.OperationMACVerify: use,
+// rights is the default policy's intent for every action, written down a second
+// time, without Rego. An action without an entry is denied to everybody.
+var rights = map[core.Action]right{
+	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine,
+	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
+	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
+	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
+	core.ActionRNGRetrieve: produce, core.ActionRNGSeed: produce,
+	core.ActionLocate:        find,
+	core.ActionGetAttributes: read, core.ActionGetAttributeList: read,
+	core.ActionCheck: manage, core.ActionAddAttribute: manage, core.ActionModifyAttribute: manage, core.ActionSetAttribute: manage,
+	core.ActionDeleteAttribute: manage, core.ActionActivate: manage, core.ActionRevoke: manage, core.ActionDestroy: manage, core.ActionReKey: manage,
+	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
+	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use,
+}
+
+func askable() []core.Action {
+	return slices.DeleteFunc(core.Actions(), func(a core.Action) bool { return !a.Askable() })
 }
 
 // allowed is the default policy in Go: the reference of the two tests below.
-func allowed(p *core.Principal, op core.Operation, o *core.ManagedObject) bool {
-	r, auditor := rights[op], p.HasRole("auditor")
+func allowed(p *core.Principal, action core.Action, o *core.ManagedObject) bool {
+	r, auditor := rights[action], p.HasRole("auditor")
 	if o == nil {
-		return r == inquire || r == find || (r == produce && !auditor)
+		return (r == watch && (auditor || p.HasRole("admin") || p.HasRole("monitor"))) || r == inquire || r == find || (r == produce && !auditor)
 	}
 	if o.Tenant != p.Tenant || r < find || (auditor && r > read) {
 		return false
@@ -90,10 +98,10 @@ func allowed(p *core.Principal, op core.Operation, o *core.ManagedObject) bool {
 	return o.Owner == p.ID || p.InGroup(o.Group) || (p.HasRole("admin") && r < use) || auditor
 }
 
-// Every operation of the standard, those that the server lacks included, by
-// everybody who can stand in a relation to an object; and each asked twice,
-// because the second answer is a remembered one.
-func TestEveryOperationByEveryRelation(t *testing.T) {
+// Every action, operations that the server lacks included, by everybody who can
+// stand in a relation to an object. Each is asked twice, because the second answer
+// is a remembered one.
+func TestEveryActionByEveryRelation(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	who := map[string]*core.Principal{
 		"owner": someone("t", "alice", ""), "group member": someone("t", "bob", "g"), "stranger": someone("t", "eve", "h"), "without group": someone("t", "lone", ""),
@@ -101,16 +109,15 @@ func TestEveryOperationByEveryRelation(t *testing.T) {
 		"admin": someone("t", "root", "", "admin"), "auditor": someone("t", "ann", "g", "auditor"), "both": someone("t", "root", "", "admin", "auditor"),
 	}
 	verdicts := map[bool]int{}
-	for _, v := range core.TagOperation.Info().Enum.Values {
-		op := core.Operation(v.Value)
+	for _, action := range askable() {
 		for name, p := range who {
 			for what, o := range map[string]*core.ManagedObject{"no object": nil, "shared": object("alice", "g"), "private": object("alice", "")} {
-				want := allowed(p, op, o)
+				want := allowed(p, action, o)
 				verdicts[want]++
 				for range 2 {
-					d, err := a.Decide(ctx, ask(p, op, o))
+					d, err := a.Decide(ctx, ask(p, action, o))
 					if err != nil || d.Allow != want || len(d.Reasons) == 0 || d.PolicyHash != a.Hash() {
-						t.Errorf("%v by %s on %s: %+v, %v; want %v", op, name, what, d, err, want)
+						t.Errorf("%v by %s on %s: %+v, %v; want %v", action, name, what, d, err, want)
 					}
 				}
 			}
@@ -130,17 +137,17 @@ func TestAgainstTheReference(t *testing.T) {
 	some := func(of ...string) []string {
 		return slices.DeleteFunc(of, func(string) bool { return r.IntN(2) == 0 })
 	}
-	operations := core.TagOperation.Info().Enum.Values
+	actions := askable()
 	for range 4000 {
 		p := &core.Principal{Tenant: one("a", "b"), ID: one("a", "b", "c"), Groups: some("a", "b", ""), Roles: some("admin", "auditor", "a", ""), Method: "mtls"}
 		o := &core.ManagedObject{Tenant: one("a", "b"), ID: "o", Owner: one("a", "b", "c"), Group: one("a", "b", "c", ""), Version: 1, Type: core.ObjectTypePrivateKey}
 		if r.IntN(8) == 0 {
 			o = nil
 		}
-		op := core.Operation(operations[r.IntN(len(operations))].Value)
-		d, err := a.Decide(ctx, ask(p, op, o))
-		if want := allowed(p, op, o); err != nil || d.Allow != want {
-			t.Fatalf("%v by %+v on %+v: %+v, %v; want %v", op, p, o, d, err, want)
+		action := actions[r.IntN(len(actions))]
+		d, err := a.Decide(ctx, ask(p, action, o))
+		if want := allowed(p, action, o); err != nil || d.Allow != want {
+			t.Fatalf("%v by %+v on %+v: %+v, %v; want %v", action, p, o, d, err, want)
 		}
 		if wide := p.HasRole("admin") || p.HasRole("auditor"); (d.Scope == "tenant") != wide {
 			t.Fatalf("%+v may see %q", p, d.Scope)
@@ -152,23 +159,24 @@ func TestIncompleteQuestionsAreDenied(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	alice := someone("t", "alice", "")
 	for what, r := range map[string]*core.AccessRequest{
-		"nobody":               ask(nil, core.OperationCreate, nil),
-		"an empty tenant":      ask(someone("", "alice", ""), core.OperationGet, &core.ManagedObject{ID: "o", Owner: "alice"}),
-		"an empty id":          ask(someone("t", "", ""), core.OperationGet, object("", "")),
+		"nobody":               ask(nil, core.ActionCreate, nil),
+		"an empty tenant":      ask(someone("", "alice", ""), core.ActionGet, &core.ManagedObject{ID: "o", Owner: "alice"}),
+		"an empty id":          ask(someone("t", "", ""), core.ActionGet, object("", "")),
 		"no operation":         ask(alice, 0, object("alice", "")),
-		"an unknown operation": ask(alice, 9999, object("alice", "")),
-		"an ownerless object":  ask(alice, core.OperationGet, object("", "g")),
-		"a nameless object":    ask(alice, core.OperationGet, &core.ManagedObject{Tenant: "t", Owner: "alice"}),
-		"no tenant's object":   ask(alice, core.OperationGet, &core.ManagedObject{ID: "o", Owner: "alice"}),
-		"no door":              {Operation: core.OperationGet, Principal: alice, Object: object("alice", "")},
-		"an unknown door":      {Operation: core.OperationGet, Principal: alice, Object: object("alice", ""), Door: "window"},
+		"an unknown operation": ask(alice, core.ActionOf(9999), object("alice", "")),
+		"a server event":       ask(alice, core.ActionStart, object("alice", "")),
+		"an ownerless object":  ask(alice, core.ActionGet, object("", "g")),
+		"a nameless object":    ask(alice, core.ActionGet, &core.ManagedObject{Tenant: "t", Owner: "alice"}),
+		"no tenant's object":   ask(alice, core.ActionGet, &core.ManagedObject{ID: "o", Owner: "alice"}),
+		"no door":              {Action: core.ActionGet, Principal: alice, Object: object("alice", "")},
+		"an unknown door":      {Action: core.ActionGet, Principal: alice, Object: object("alice", ""), Door: "window"},
 	} {
 		d, err := a.Decide(ctx, r)
 		if core.CodeOf(err) != core.PermissionDenied || d.Allow {
 			t.Errorf("%s: %+v, %v; want an error that denies", what, d, err)
 		}
 	}
-	if d, err := new(authz.Authorizer).Decide(ctx, ask(alice, core.OperationGet, object("alice", ""))); core.CodeOf(err) != core.PolicyUnavailable || d.Allow {
+	if d, err := new(authz.Authorizer).Decide(ctx, ask(alice, core.ActionGet, object("alice", ""))); core.CodeOf(err) != core.PolicyUnavailable || d.Allow {
 		t.Errorf("without a policy: %+v, %v; want an error that denies", d, err)
 	}
 }
@@ -270,7 +278,7 @@ func TestFailuresDeny(t *testing.T) {
 			t.Fatal(what, err)
 		}
 		for range 2 {
-			d, err := a.Decide(ctx, ask(someone("t", "alice", ""), core.OperationGet, object("alice", "")))
+			d, err := a.Decide(ctx, ask(someone("t", "alice", ""), core.ActionGet, object("alice", "")))
 			if core.CodeOf(err) != core.PolicyUnavailable || d.Allow || d.Scope != "" || len(d.Reasons) > 0 {
 				t.Errorf("%s: %+v, %v; want an error that denies", what, d, err)
 			}
@@ -282,7 +290,7 @@ func TestEndedRequestIsDenied(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	d, err := a.Decide(ended, ask(someone("t", "alice", ""), core.OperationGet, object("alice", "")))
+	d, err := a.Decide(ended, ask(someone("t", "alice", ""), core.ActionGet, object("alice", "")))
 	if core.CodeOf(err) != core.PolicyUnavailable || d.Allow {
 		t.Errorf("%+v, %v; want an error that denies", d, err)
 	}
@@ -309,7 +317,7 @@ func TestReloadKeepsTheOldPolicy(t *testing.T) {
 		t.Errorf("no policy file: %v, active %s", err, a.Hash())
 	}
 	unreadable = nil
-	mallory := ask(someone("t", "mallory", ""), core.OperationGet, object("mallory", ""))
+	mallory := ask(someone("t", "mallory", ""), core.ActionGet, object("mallory", ""))
 	if d, err := a.Decide(ctx, mallory); err != nil || !d.Allow {
 		t.Errorf("the old policy does not decide any more: %+v, %v", d, err)
 	}
@@ -351,7 +359,7 @@ func TestReloadUnderLoad(t *testing.T) {
 				}
 				o := object("mallory", "")
 				o.ID = fmt.Sprint(i, n%50)
-				if d, err := a.Decide(ctx, ask(p, core.OperationGet, o)); err != nil || d.Allow != (d.PolicyHash == opened) {
+				if d, err := a.Decide(ctx, ask(p, core.ActionGet, o)); err != nil || d.Allow != (d.PolicyHash == opened) {
 					t.Errorf("%+v, %v", d, err)
 					return
 				}
@@ -379,7 +387,7 @@ func BenchmarkEvaluated(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := ask(someone("t", "alice", "g"), core.OperationGet, object("alice", ""))
+	r := ask(someone("t", "alice", "g"), core.ActionGet, object("alice", ""))
 	b.ReportAllocs()
 	for b.Loop() {
 		a.Decide(ctx, r)

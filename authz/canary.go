@@ -48,8 +48,8 @@ func canaries(ctx context.Context, p *policy) error {
 	if err := springAll(ctx); err != nil {
 		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
 	}
-	for _, v := range core.EveryOperation() {
-		if err := tenantsStayApart(ctx, p, core.Operation(v.Value)); err != nil {
+	for _, action := range askableActions {
+		if err := tenantsStayApart(ctx, p, action); err != nil {
 			return err
 		}
 	}
@@ -71,21 +71,21 @@ func canaryObject(q question) question {
 
 // tenantsStayApart asks whether the insider may touch an object of the owner
 // and group of the same name in another tenant.
-func tenantsStayApart(ctx context.Context, p *policy, op core.Operation) error {
-	q := canaryObject(question{principal: insider, operation: op, door: core.DoorKMIP})
+func tenantsStayApart(ctx context.Context, p *policy, action core.Action) error {
+	q := canaryObject(question{principal: insider, action: action, door: core.DoorKMIP})
 	q.tenant = "canary-b"
 	d, err := p.evaluate(ctx, q, canaryTime, canaryAddress)
 	if err != nil {
-		return fmt.Errorf("it does not decide %v of another tenant's object: %w", op, err)
+		return fmt.Errorf("it does not decide %v of another tenant's object: %w", action, err)
 	}
 	if d.Allow {
-		return fmt.Errorf("it allows %v of another tenant's object", op)
+		return fmt.Errorf("it allows %v of another tenant's object", action)
 	}
 	return nil
 }
 
 func nothingToGet(ctx context.Context, p *policy) error {
-	d, err := p.evaluate(ctx, question{principal: insider, operation: core.OperationGet, door: core.DoorKMIP}, canaryTime, canaryAddress)
+	d, err := p.evaluate(ctx, question{principal: insider, action: core.ActionGet, door: core.DoorKMIP}, canaryTime, canaryAddress)
 	if err != nil {
 		return fmt.Errorf("it does not decide Get without an object: %w", err)
 	}
@@ -100,13 +100,13 @@ func nothingToGet(ctx context.Context, p *policy) error {
 // operations on an object are permitted.
 func everyMember(ctx context.Context, p *policy) (permits int, err error) {
 	denied := false
-	for i, v := range core.EveryOperation() {
+	for i, action := range askableActions {
 		for j, m := range members {
-			bare := question{principal: m.p, operation: core.Operation(v.Value), door: doors[(i+j)%len(doors)]}
+			bare := question{principal: m.p, action: action, door: doors[(i+j)%len(doors)]}
 			for _, q := range []question{bare, canaryObject(bare)} {
 				d, err := p.evaluate(ctx, q, canaryTime, canaryAddress)
 				if err != nil {
-					return 0, fmt.Errorf("it does not decide %v by %s, object present: %v, door %s: %w", q.operation, m.who, q.present, q.door, err)
+					return 0, fmt.Errorf("it does not decide %v by %s, object present: %v, door %s: %w", q.action, m.who, q.present, q.door, err)
 				}
 				denied = denied || !d.Allow
 				if d.Allow && q.present {
@@ -134,7 +134,7 @@ func somethingIsPermitted(ctx context.Context, p *policy, permits int) error {
 		q, now, address := g.question()
 		d, err := p.evaluate(ctx, q, now, address)
 		if err != nil {
-			return fmt.Errorf("it does not decide %v by %s/%s from %s: %w", q.operation, q.principal.Tenant, q.principal.ID, address, err)
+			return fmt.Errorf("it does not decide %v by %s/%s from %s: %w", q.action, q.principal.Tenant, q.principal.ID, address, err)
 		}
 		if d.Allow {
 			permits++
@@ -220,7 +220,7 @@ func (g *guesser) some(path string, other string) []string {
 func (g *guesser) question() (question, int64, string) {
 	p := &core.Principal{Tenant: g.one("input.principal.tenant", "canary-a"), ID: g.one("input.principal.id", "canary"), Method: g.fixed("input.principal.method", core.Methods)}
 	p.Groups, p.Roles = g.some("input.principal.groups", "canary"), g.some("input.principal.roles", "admin")
-	q := question{principal: p, operation: core.Operation(g.enum("input.operation", core.TagOperation)), door: core.Door(g.fixed("input.door", []string{"kmip", "rest"}))}
+	q := question{principal: p, action: g.action(), door: core.Door(g.fixed("input.door", []string{"kmip", "rest"}))}
 	if g.r.IntN(6) > 0 {
 		q.present, q.tenant, q.object = true, p.Tenant, g.one("input.object.id", "canary")
 		q.owner, q.group = g.one("input.object.owner", p.ID, p.ID, "canary"), g.one("input.object.group", append(p.Groups, "", "canary")...)
@@ -228,6 +228,19 @@ func (g *guesser) question() (question, int64, string) {
 		q.algorithm = core.CryptographicAlgorithm(g.enum("input.object.algorithm", core.TagCryptographicAlgorithm))
 	}
 	return q, g.times[g.r.IntN(len(g.times))], g.addresses[g.r.IntN(len(g.addresses))]
+}
+
+// action picks an action that the policy names, or one of a kind that it names.
+func (g *guesser) action() core.Action {
+	if a, ok := core.ActionByName(g.fixed("input.operation", []string{""})); ok && a.Askable() {
+		return a
+	}
+	of := askableActions
+	if kinds := g.hints["input.kind"]; len(kinds) > 0 {
+		kind := core.ActionKind(kinds[g.r.IntN(len(kinds))])
+		of = slices.DeleteFunc(slices.Clone(askableActions), func(a core.Action) bool { return a.Kind() != kind })
+	}
+	return of[g.r.IntN(len(of))]
 }
 
 func (g *guesser) fixed(path string, all []string) string {

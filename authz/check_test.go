@@ -185,7 +185,7 @@ func TestSearchIsBoundedByWork(t *testing.T) {
 		return allowIf(fmt.Sprintf("count([1 | some x in numbers.range(1, %d); some y in numbers.range(1, 100); x * y == -1]) == 0", n))
 	}
 	a := open(t, search(50), goodTest)
-	alice := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+	alice := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))
 	if d, err := a.Decide(ctx, alice); err != nil || !d.Allow {
 		t.Errorf("5,000 pairs: %+v, %v", d, err)
 	}

@@ -14,7 +14,7 @@ import (
 type question struct {
 	principal *core.Principal // nil in a key: there who stands for it
 	who       uint64          // see memo.identity
-	operation core.Operation
+	action    core.Action
 	door      core.Door
 	present   bool // there is an object
 	tenant    string
@@ -35,8 +35,8 @@ func complete(r *core.AccessRequest) error {
 		return core.Errorf(core.PermissionDenied, "nobody is asking: the principal has no tenant or no id")
 	case !slices.Contains(doors, r.Door):
 		return core.Errorf(core.PermissionDenied, "the request came through no door that is known")
-	case core.TagOperation.Info().Enum.Lookup(uint32(r.Operation)) == nil:
-		return core.Errorf(core.PermissionDenied, "the operation is none that is known")
+	case !r.Action.Askable():
+		return core.Errorf(core.PermissionDenied, "the policy cannot be asked for this operation")
 	case o != nil && (o.Tenant == "" || o.ID == "" || o.Owner == ""):
 		return core.Errorf(core.PermissionDenied, "the object has no tenant, id or owner")
 	}
@@ -45,7 +45,7 @@ func complete(r *core.AccessRequest) error {
 
 // questionOf takes from a complete request what the policy may see.
 func questionOf(r *core.AccessRequest) question {
-	q := question{principal: r.Principal, operation: r.Operation, door: r.Door}
+	q := question{principal: r.Principal, action: r.Action, door: r.Door}
 	if o := r.Object; o != nil {
 		q.present, q.tenant, q.object, q.owner, q.group = true, o.Tenant, o.ID, o.Owner, o.Group
 		q.kind, q.state, q.algorithm = o.Type, r.State, o.Algorithm()
@@ -78,9 +78,13 @@ const (
 	structureForm // it has parts
 )
 
+// askableActions are the actions that a policy can be asked for.
+var askableActions = slices.DeleteFunc(core.Actions(), func(a core.Action) bool { return !a.Askable() })
+
 // inputFields describes the whole input. policies.rego describes it to people.
 var inputFields = keyed("", field{name: "input", form: structureForm, parts: []field{
-	{name: "operation", fixed: termsOf(core.EveryOperation()), make: func(q *question, _ int64, _ string) *ast.Term { return text(q.operation.String()) }},
+	{name: "operation", fixed: termsOf(askableActions, core.Action.String), make: of(func(q *question) string { return q.action.String() })},
+	{name: "kind", fixed: termsOf(core.ActionKinds, kindName), make: of(func(q *question) string { return kindName(q.action.Kind()) })},
 	{name: "now", form: numberForm, make: func(_ *question, now int64, _ string) *ast.Term { return ast.IntNumberTerm(int(now)) }},
 	{name: "address", form: addressForm, make: func(_ *question, _ int64, address string) *ast.Term { return text(address) }},
 	{name: "door", fixed: texts(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock), string(core.DoorAdmin)), make: of(func(q *question) string { return string(q.door) })},
@@ -157,16 +161,18 @@ func of(get func(*question) string) func(*question, int64, string) *ast.Term {
 
 // namesOf lists the names of an enumeration of the standard.
 func namesOf(tag core.Tag) []*ast.Term {
-	return termsOf(tag.Info().Enum.Values)
+	return termsOf(tag.Info().Enum.Values, func(v core.EnumValue) string { return v.Name })
 }
 
-// termsOf lists names as terms.
-func termsOf(values []core.EnumValue) (out []*ast.Term) {
+// termsOf lists the names of values as terms.
+func termsOf[T any](values []T, name func(T) string) (out []*ast.Term) {
 	for _, v := range values {
-		out = append(out, text(v.Name))
+		out = append(out, text(name(v)))
 	}
 	return out
 }
+
+func kindName(k core.ActionKind) string { return string(k) }
 
 // orNone is namesOf, and "" for no object and for an object without the attribute.
 func orNone(tag core.Tag) []*ast.Term { return append(namesOf(tag), text("")) }

@@ -89,7 +89,7 @@ func appendText(b []byte, s string) []byte {
 }
 
 func (m *memo) shard(q *question) *memoShard {
-	return &m.shards[(maphash.String(m.seed, q.object)^uint64(q.operation))%memoShards]
+	return &m.shards[(maphash.String(m.seed, q.object)^uint64(q.action))%memoShards]
 }
 
 func (m *memo) get(q *question) (core.Decision, bool) {

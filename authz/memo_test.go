@@ -37,7 +37,7 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 	}
 	for what, policy := range policies {
 		a := open(t, policy, goodTest)
-		r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+		r := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))
 		for _, now := range []int64{50, 101, 50} {
 			r.Now, r.Address = now, fmt.Sprintf("10.0.0.%d", now)
 			if d, err := a.Decide(ctx, r); err != nil || d.Allow != (now < 100) {
@@ -58,7 +58,7 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 	base := func() (*core.AccessRequest, *core.ManagedObject) {
 		o := object("alice", "g")
 		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))
-		return ask(alice, core.OperationGet, o), o
+		return ask(alice, core.ActionGet, o), o
 	}
 	r, _ := base()
 	for range 2 {
@@ -76,7 +76,7 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 		"group":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "alice", "", "r") },
 		"role":      func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "alice", "g", "s") },
 		"method":    func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = password },
-		"operation": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Operation = core.OperationSign },
+		"operation": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Action = core.ActionSign },
 		"door":      func(r *core.AccessRequest, _ *core.ManagedObject) { r.Door = core.DoorREST },
 		"state":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.State = core.Compromised },
 		"object":    func(_ *core.AccessRequest, o *core.ManagedObject) { o.ID = "p" },
@@ -113,7 +113,7 @@ func TestMemoIsBounded(t *testing.T) {
 		if i%7 == 0 {
 			o.Owner = "bob"
 		}
-		if d, err := a.Decide(ctx, ask(alice, core.OperationGet, o)); err != nil || d.Allow != (i%7 != 0) {
+		if d, err := a.Decide(ctx, ask(alice, core.ActionGet, o)); err != nil || d.Allow != (i%7 != 0) {
 			t.Fatalf("object %d: %+v, %v", i, d, err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestMemoIsBounded(t *testing.T) {
 func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	o := object("alice", "g")
-	r := ask(nil, core.OperationGet, o)
+	r := ask(nil, core.ActionGet, o)
 	people := [2]core.Principal{{Tenant: "t", ID: "alice", Groups: []string{"g"}, Method: "mtls"}}
 	people[1] = people[0]
 	i := 0
@@ -166,7 +166,7 @@ func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 
 func TestRememberedAnswerIsFree(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
-	r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+	r := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))
 	if n := testing.AllocsPerRun(100, func() { a.Decide(ctx, r) }); n > 0 {
 		t.Errorf("a remembered answer costs %v allocations, want 0", n)
 	}
@@ -176,7 +176,7 @@ func TestRememberedAnswerIsFree(t *testing.T) {
 // remembered one.
 func TestReasonsAreNotShared(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
-	r := ask(someone("t", "alice", ""), core.OperationGet, object("alice", ""))
+	r := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))
 	for range 3 {
 		d, err := a.Decide(ctx, r)
 		if err != nil || len(d.Reasons) != 1 || cap(d.Reasons) != 1 || d.Reasons[0] != "owner" {
@@ -190,7 +190,7 @@ func BenchmarkRemembered(b *testing.B) {
 	a := open(b, keyreeve.Policy, keyreeve.PolicyTests)
 	o := object("alice", "")
 	o.ID = "0b8f7c1e-6a52-4d0e-9c57-3f1f2b6f7a10"
-	r := ask(someone("t", "alice", ""), core.OperationGet, o)
+	r := ask(someone("t", "alice", ""), core.ActionGet, o)
 	b.ReportAllocs()
 	for b.Loop() {
 		a.Decide(ctx, r)

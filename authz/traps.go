@@ -81,6 +81,6 @@ func spring(ctx context.Context, t trap) (core.Decision, error) {
 	if err != nil {
 		return core.Decision{}, err
 	}
-	return p.evaluate(ctx, question{principal: insider, operation: core.OperationGet, door: core.DoorKMIP, present: true, tenant: insider.Tenant,
+	return p.evaluate(ctx, question{principal: insider, action: core.ActionGet, door: core.DoorKMIP, present: true, tenant: insider.Tenant,
 		object: "canary", owner: insider.ID, group: "canary", kind: core.ObjectTypeSymmetricKey, state: core.Active}, canaryTime, canaryAddress)
 }

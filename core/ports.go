@@ -274,7 +274,7 @@ type HSMHealth struct {
 // AccessRequest is all that a decision may depend on. Object nil is a declared
 // "no object" (Create, Query, Locate itself).
 type AccessRequest struct {
-	Operation Operation
+	Action    Action
 	Principal *Principal
 	Object    *ManagedObject
 	State     State // Object's, at Now

@@ -21,7 +21,7 @@ type Record struct {
 	Door        Door
 	RequestID   string
 	ClientRef   string
-	Operation   string   // the standard's name: "Create"; "Login" for a failed handshake or credential
+	Action      Action   // ActionLogin for a failed handshake or credential
 	Object      string   // Unique Identifier, "" where there is none
 	Others      []string // Unique Identifiers of all else that was involved: wrapping keys, halves of a pair, keys replaced
 	Outcome     Outcome

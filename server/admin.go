@@ -179,6 +179,7 @@ func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 		reply(w, nil, err)
 		return
 	}
+	action, _ := core.ActionByName(q.Get("operation"))
 	var page AuditPage
 	for range adminPages {
 		stored, err := s.store.Records(r.Context(), rq)
@@ -192,7 +193,7 @@ func (s *Server) adminAudit(w http.ResponseWriter, r *http.Request) {
 				reply(w, nil, fmt.Errorf("record %d: %w", e.Number, err))
 				return
 			}
-			if fits(q.Get("principal"), entry.Principal) && (fits(q.Get("object"), entry.Object) || slices.Contains(entry.Others, q.Get("object"))) && fits(q.Get("operation"), entry.Operation) && fits(q.Get("outcome"), entry.Outcome) {
+			if fits(q.Get("principal"), entry.Principal) && (fits(q.Get("object"), entry.Object) || slices.Contains(entry.Others, q.Get("object"))) && fits(action.String(), entry.Operation) && fits(q.Get("outcome"), entry.Outcome) {
 				if page.Entries = append(page.Entries, entry); len(page.Entries) == want {
 					page.Before = e.Number
 					reply(w, page, nil)
@@ -230,8 +231,10 @@ func auditQuery(q url.Values) (rq core.RecordQuery, want int, err error) {
 	if o := q.Get("outcome"); !slices.ContainsFunc([]core.Outcome{"", core.Allowed, core.Denied, core.Failed}, func(is core.Outcome) bool { return strings.EqualFold(o, string(is)) }) {
 		return rq, 0, fmt.Errorf("outcome must be allowed, denied or failed, not %q", o)
 	}
-	if o := q.Get("operation"); o != "" && !core.IsRecorded(o) {
-		return rq, 0, fmt.Errorf("operation %q is in no record; Get, Create Key Pair and Load Policy are some", o)
+	if o := q.Get("operation"); o != "" {
+		if _, ok := core.ActionByName(o); !ok {
+			return rq, 0, fmt.Errorf("operation %q is in no record; Get, Create Key Pair and Load Policy are some", o)
+		}
 	}
 	if n := numbers["limit"]; n <= 0 || n > maxAuditPage {
 		return rq, 0, fmt.Errorf("limit must be from 1 to %d", maxAuditPage)
@@ -289,8 +292,8 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	if err != nil {
 		return nil, err
 	}
-	op, ok := core.TagOperation.Info().Enum.ByName(q.Get("do"))
-	if !ok {
+	action, ok := core.ActionByName(q.Get("do"))
+	if !ok || !action.Askable() {
 		return nil, fmt.Errorf("%q is no operation; Get and Encrypt are some", q.Get("do"))
 	}
 	from := q.Get("from")
@@ -301,7 +304,7 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 	if len(p.Groups)+len(p.Roles) == 0 {
 		s.mapped(p)
 	}
-	req := core.AccessRequest{Operation: core.Operation(op), Door: core.DoorKMIP, Address: from, Now: time.Now().Unix(), Principal: p}
+	req := core.AccessRequest{Action: action, Door: core.DoorKMIP, Address: from, Now: time.Now().Unix(), Principal: p}
 	if tenant == socketPrincipal.Tenant && name == socketPrincipal.ID {
 		req.Principal, req.Door, req.Address = socketPrincipal, core.DoorAdmin, ""
 	}
@@ -327,7 +330,7 @@ func (s *Server) simulate(r *http.Request) (*Simulated, error) {
 		return nil, fmt.Errorf("the policy did not decide, so the request would be refused: %w", err)
 	}
 	if !d.Allow && req.Object == nil && s.dependsOnObject(r.Context(), req) {
-		return nil, fmt.Errorf("whether %s may %s depends on the object: name one with --object", name, req.Operation)
+		return nil, fmt.Errorf("whether %s may %s depends on the object: name one with --object", name, req.Action)
 	}
 	return &Simulated{Allow: d.Allow, Reasons: d.Reasons, Policy: d.PolicyHash}, nil
 }

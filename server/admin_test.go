@@ -205,38 +205,6 @@ func TestCommandsWithoutServer(t *testing.T) {
 	}
 }
 
-// audit list knows the operation of every record: a name that it does not know is
-// refused, so those records could not be asked for.
-func TestEveryRecordCanBeAskedFor(t *testing.T) {
-	names := regexp.MustCompile(`(?:\bOperation(?:: | = )|refused\(ctx, |\bsay\(|changeSet\(ctx, s, )"([A-Z][A-Za-z -]+)"`)
-	found := map[string]bool{}
-	for _, dir := range []string{"core/engine", "server", "server/kmipd", "server/httpd", "server/authn", "audit", "hsm", "store"} {
-		files, err := filepath.Glob(filepath.Join(servertest.Root(), dir, "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatal(dir, err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, m := range names.FindAllSubmatch(text, -1) {
-				if found[string(m[1])] = true; !strings.HasSuffix(file, "_test.go") && !core.IsRecorded(string(m[1])) {
-					t.Errorf("%s records %q, which core.IsRecorded does not know", file, m[1])
-				}
-			}
-		}
-	}
-	for _, name := range []string{"Start", "Load PIN", "Trust Certificate", "Create Tenant Keys", "Date Reached", "Undo"} {
-		if !found[name] {
-			t.Errorf("the test does not find where %q is recorded", name)
-		}
-	}
-	if core.IsRecorded("Gett") || core.IsRecorded("") || !core.IsRecorded("create key pair") {
-		t.Error("core.IsRecorded knows Gett, or does not know Create Key Pair")
-	}
-}
-
 // A server that is stopped while it starts says so, and blames neither its policy nor
 // its database for what the signal cut off.
 func TestStoppedWhileItStarts(t *testing.T) {

@@ -61,7 +61,7 @@ func (c *Config) trustOf() trust {
 // recordStart records the settings and the trust that a server starts with.
 func (s *Server) recordStart(ctx context.Context) error {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%+v", s.cfg))
-	r := core.Record{Operation: "Start", Outcome: core.Allowed, Detail: "version " + Version + ", settings sha256 " + hex.EncodeToString(sum[:])}
+	r := core.Record{Action: core.ActionStart, Outcome: core.Allowed, Detail: "version " + Version + ", settings sha256 " + hex.EncodeToString(sum[:])}
 	if err := s.engine.RecordEvent(ctx, r); err != nil {
 		return err
 	}
@@ -72,15 +72,15 @@ func (s *Server) recordStart(ctx context.Context) error {
 // that no longer is.
 func (s *Server) recordTrust(ctx context.Context, now trust, how string) error {
 	var errs []error
-	say := func(operation string, these trust, without trust) {
+	say := func(action core.Action, these trust, without trust) {
 		for _, fp := range slices.Sorted(maps.Keys(these)) {
 			if without[fp] == "" {
-				errs = append(errs, s.engine.RecordEvent(ctx, core.Record{Operation: operation, Outcome: core.Allowed, Detail: these[fp] + ", " + how + askedBy(ctx)}))
+				errs = append(errs, s.engine.RecordEvent(ctx, core.Record{Action: action, Outcome: core.Allowed, Detail: these[fp] + ", " + how + askedBy(ctx)}))
 			}
 		}
 	}
-	say("Trust Certificate", now, s.trusted)
-	say("Distrust Certificate", s.trusted, now)
+	say(core.ActionTrustCertificate, now, s.trusted)
+	say(core.ActionDistrustCertificate, s.trusted, now)
 	s.trusted = now
 	return errors.Join(errs...)
 }
@@ -94,7 +94,7 @@ func (s *Server) reloadTrust(ctx context.Context) error {
 	defer s.trustMu.Unlock()
 	if _, err := s.cfg.serverTLS(); err != nil {
 		now.keep(s.trusted, serverCertificate)
-		if rerr := s.refused(ctx, "Load Certificates", err); rerr != nil {
+		if rerr := s.refused(ctx, core.ActionLoadCertificates, err); rerr != nil {
 			return errors.Join(err, rerr)
 		}
 	}
@@ -104,7 +104,7 @@ func (s *Server) reloadTrust(ctx context.Context) error {
 		return errors.Join(s.recordTrust(ctx, now, "by a reload"), s.recordGrants(ctx, c))
 	})
 	if err != nil {
-		err = errors.Join(err, s.refused(ctx, "Load Certificates", err))
+		err = errors.Join(err, s.refused(ctx, core.ActionLoadCertificates, err))
 	}
 	if !recorded {
 		now.keep(s.trusted, clientAuthority) // they are the same, or cannot be used
@@ -120,12 +120,12 @@ func (s *Server) recordGrants(ctx context.Context, c authn.Changes) error {
 	if !c.Grants {
 		return nil
 	}
-	return s.engine.RecordEvent(ctx, core.Record{Operation: "Load Client Authorities", Outcome: core.Allowed, Detail: "tls.authorities or tls.principals changed" + askedBy(ctx)})
+	return s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadClientAuthorities, Outcome: core.Allowed, Detail: "tls.authorities or tls.principals changed" + askedBy(ctx)})
 }
 
 // refused records that something was not loaded.
-func (s *Server) refused(ctx context.Context, operation string, why error) error {
-	return s.engine.RecordEvent(ctx, core.Record{Operation: operation, Outcome: core.Failed, Code: core.CodeOf(why), Detail: "the old one stays" + askedBy(ctx) + ": " + why.Error()})
+func (s *Server) refused(ctx context.Context, action core.Action, why error) error {
+	return s.engine.RecordEvent(ctx, core.Record{Action: action, Outcome: core.Failed, Code: core.CodeOf(why), Detail: "the old one stays" + askedBy(ctx) + ": " + why.Error()})
 }
 
 // retryPIN has a PIN tried that the token refused before, and records it if that
@@ -133,7 +133,7 @@ func (s *Server) refused(ctx context.Context, operation string, why error) error
 func (s *Server) retryPIN(ctx context.Context) error {
 	err := s.token.TryPINAgain()
 	if err != nil {
-		err = errors.Join(err, s.refused(ctx, "Load PIN", err))
+		err = errors.Join(err, s.refused(ctx, core.ActionLoadPIN, err))
 	}
 	return err
 }

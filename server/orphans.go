@@ -32,7 +32,7 @@ func (s *Server) adminKeySets(w http.ResponseWriter, r *http.Request) {
 func listToken[T any](s *Server, w http.ResponseWriter, r *http.Request, list func(context.Context) (T, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), purgeWait)
 	defer cancel()
-	if err := s.engine.MayInspect(ctx, socketCaller(ctx), core.OperationListTokenObjects); err != nil {
+	if err := s.engine.MayInspect(ctx, socketCaller(ctx), core.ActionListTokenObjects); err != nil {
 		reply(w, nil, err)
 		return
 	}

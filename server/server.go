@@ -155,7 +155,7 @@ func (s *Server) policyChanges(ctx context.Context, old, next string) error {
 	if old != next {
 		detail = "in place of " + old
 	}
-	return s.engine.RecordEvent(ctx, core.Record{Operation: "Load Policy", Outcome: core.Allowed, PolicyHash: next, Detail: detail + askedBy(ctx)})
+	return s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: next, Detail: detail + askedBy(ctx)})
 }
 
 // recordTime bounds how long a record of what the server did itself may take.
@@ -163,7 +163,7 @@ const recordTime = 10 * time.Second
 
 // listLoaded records and logs what became of the revocation list's file.
 func (s *Server) listLoaded(revoked int, err error) {
-	r := core.Record{Operation: "Load Revocation List", Outcome: core.Allowed, Detail: fmt.Sprintf("%d certificates are revoked", revoked)}
+	r := core.Record{Action: core.ActionLoadRevocationList, Outcome: core.Allowed, Detail: fmt.Sprintf("%d certificates are revoked", revoked)}
 	if err != nil {
 		s.log.Error("tls.client_crl", "error", err)
 		r.Outcome, r.Detail = core.Failed, "the old list stays in force: "+err.Error()
@@ -171,7 +171,7 @@ func (s *Server) listLoaded(revoked int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), recordTime)
 	defer cancel()
 	if rerr := s.engine.RecordEvent(ctx, r); rerr != nil {
-		s.log.Error("audit", "operation", r.Operation, "error", rerr)
+		s.log.Error("audit", "operation", r.Action, "error", rerr)
 	}
 }
 
@@ -222,7 +222,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	if err := s.loadTenants(ctx); err != nil {
 		return err
 	}
-	if err := s.engine.RecordEvent(ctx, core.Record{Operation: "Load Policy", Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
+	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
 		return err
 	}
 	if err := s.reconcile(ctx, true); err != nil {
@@ -425,7 +425,7 @@ func (s *Server) Failed() <-chan error { return s.fail }
 func (s *Server) Reload(ctx context.Context) error {
 	err := s.policy.Reload(ctx)
 	if err != nil {
-		r := core.Record{Operation: "Load Policy", Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
+		r := core.Record{Action: core.ActionLoadPolicy, Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
 	}
 	err = errors.Join(err, s.reloadTrust(ctx), s.retryPIN(ctx))

@@ -9,7 +9,7 @@ import (
 // GetAttributes returns the attributes named, or all (KMIP 1.4 §4.12, 2.1
 // §6.1.20). A name that the object has no value for is left out.
 func (e *Engine) GetAttributes(ctx context.Context, c *core.Caller, in *core.GetAttributesInput) (core.GetAttributesOutput, error) {
-	return run(e, ctx, c, core.OperationGetAttributes, in, (*call).getAttributes)
+	return run(e, ctx, c, core.ActionGetAttributes, in, (*call).getAttributes)
 }
 
 func (k *call) getAttributes(in *core.GetAttributesInput) (out core.GetAttributesOutput, err error) {
@@ -80,7 +80,7 @@ func (k *call) mayKnowDigest(o *core.ManagedObject) (bool, error) {
 	case o.Type != core.ObjectTypeSecretData:
 		return true, nil
 	}
-	return k.permits(core.OperationGet, o)
+	return k.permits(core.ActionGet, o)
 }
 
 // named lists the instances of the attributes named, in the order of the names.
@@ -102,7 +102,7 @@ func (k *call) named(o *core.ManagedObject, names []core.AttributeName) (out cor
 // GetAttributeList names the attributes that an object has (KMIP 1.4 §4.13,
 // 2.1 §6.1.21).
 func (e *Engine) GetAttributeList(ctx context.Context, c *core.Caller, in *core.GetAttributeListInput) (core.GetAttributeListOutput, error) {
-	return run(e, ctx, c, core.OperationGetAttributeList, in, (*call).getAttributeList)
+	return run(e, ctx, c, core.ActionGetAttributeList, in, (*call).getAttributeList)
 }
 
 func (k *call) getAttributeList(in *core.GetAttributeListInput) (out core.GetAttributeListOutput, err error) {

@@ -9,7 +9,7 @@ import (
 
 // AddAttribute adds an instance (KMIP 1.4 §4.14, 2.1 §6.1.2).
 func (e *Engine) AddAttribute(ctx context.Context, c *core.Caller, in *core.AddAttributeInput) (core.AttributeOutput, error) {
-	return run(e, ctx, c, core.OperationAddAttribute, in, (*call).addAttribute)
+	return run(e, ctx, c, core.ActionAddAttribute, in, (*call).addAttribute)
 }
 
 func (k *call) addAttribute(in *core.AddAttributeInput) (core.AttributeOutput, error) {
@@ -44,7 +44,7 @@ func (k *call) added(o *core.ManagedObject, a core.Attribute) (core.Attributes, 
 
 // ModifyAttribute changes an instance (KMIP 1.4 §4.15, 2.1 §6.1.34).
 func (e *Engine) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
-	return run(e, ctx, c, core.OperationModifyAttribute, in, (*call).modifyAttribute)
+	return run(e, ctx, c, core.ActionModifyAttribute, in, (*call).modifyAttribute)
 }
 
 func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
@@ -65,7 +65,7 @@ func (k *call) modifyAttribute(in *core.ModifyAttributeInput) (core.AttributeOut
 // once. If it has several instances, the code is MultiValuedAttribute (KMIP 2.0
 // §6.1.47, 2.1 §6.1.51).
 func (e *Engine) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetAttributeInput) (core.AttributeOutput, error) {
-	return run(e, ctx, c, core.OperationSetAttribute, in, (*call).setAttribute)
+	return run(e, ctx, c, core.ActionSetAttribute, in, (*call).setAttribute)
 }
 
 func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, error) {
@@ -85,7 +85,7 @@ func (k *call) setAttribute(in *core.SetAttributeInput) (core.AttributeOutput, e
 // DeleteAttribute takes an instance away; without index or value the first one
 // of KMIP 1.x, and all of KMIP 2.x (KMIP 1.4 §4.16, 2.1 §6.1.13).
 func (e *Engine) DeleteAttribute(ctx context.Context, c *core.Caller, in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
-	return run(e, ctx, c, core.OperationDeleteAttribute, in, (*call).deleteAttribute)
+	return run(e, ctx, c, core.ActionDeleteAttribute, in, (*call).deleteAttribute)
 }
 
 func (k *call) deleteAttribute(in *core.DeleteAttributeInput) (core.AttributeOutput, error) {

@@ -45,7 +45,7 @@ func (k *call) newborn(t core.ObjectType, given core.Attributes) (*core.ManagedO
 	if t != core.ObjectTypeTemplate {
 		as = append(as, core.Attribute{Tag: core.TagState, Value: core.Enum(core.PreActive)},
 			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)})
-		if k.op != core.OperationRegister || !as.Has(core.TagFresh) { // only what is registered can be known to somebody
+		if k.action != core.ActionRegister || !as.Has(core.TagFresh) { // only what is registered can be known to somebody
 			as = as.Set(core.TagFresh, core.Bool(true))
 		}
 	}

@@ -17,7 +17,7 @@ type call struct {
 	*Engine
 	ctx      context.Context
 	caller   *core.Caller
-	op       core.Operation
+	action   core.Action
 	now      int64 // Unix seconds
 	start    int64 // by Clock.Mono
 	record   core.Record
@@ -43,8 +43,8 @@ type call struct {
 var calls = sync.Pool{New: func() any { return new(call) }}
 
 // run is the one road that every operation takes.
-func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Operation, in *I, verb func(*call, *I) (O, error)) (O, error) {
-	k := e.begin(ctx, c, op)
+func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.Action, in *I, verb func(*call, *I) (O, error)) (O, error) {
+	k := e.begin(ctx, c, action)
 	var out O
 	err := e.quotas.admit(c.Principal)
 	if err == nil {
@@ -65,22 +65,19 @@ func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, op core.Opera
 func attempt[I, O any](k *call, in *I, verb func(*call, *I) (O, error)) (out O, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			k.Log.Error("operation", "operation", k.op, "request", k.record.RequestID, "panic", p, "stack", string(debug.Stack()))
+			k.Log.Error("operation", "operation", k.action, "request", k.record.RequestID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
 	return verb(k, in)
 }
 
-func (e *Engine) begin(ctx context.Context, c *core.Caller, op core.Operation) *call {
+func (e *Engine) begin(ctx context.Context, c *core.Caller, action core.Action) *call {
 	k := calls.Get().(*call)
 	reasons, others := k.record.Reasons[:0], k.record.Others[:0]
 	began := e.Clock.NowMicro()
-	*k = call{Engine: e, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, op: op, start: e.Clock.Mono(), now: began / 1e6}
-	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Operation: "Message", Reasons: reasons, Others: others}
-	if op != 0 {
-		k.record.Operation = op.String()
-	}
+	*k = call{Engine: e, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, action: action, start: e.Clock.Mono(), now: began / 1e6}
+	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Action: action, Reasons: reasons, Others: others}
 	if p := c.Principal; p != nil {
 		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
 	}
@@ -98,7 +95,7 @@ func (k *call) end(err error) error {
 		k.stored = core.Change{Entries: k.entry[:]}
 		if rerr := k.Store.Commit(k.lasting(), &k.stored); rerr != nil {
 			decided = false
-			k.Log.Error("audit", "operation", k.record.Operation, "request", k.record.RequestID, "error", rerr)
+			k.Log.Error("audit", "operation", k.record.Action, "request", k.record.RequestID, "error", rerr)
 			err = unrecorded(rerr, err)
 		}
 	}
@@ -106,7 +103,7 @@ func (k *call) end(err error) error {
 		k.secret.Release()
 	}
 	k.part.settle(err)
-	k.Observe(Observation{Operation: k.op, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
+	k.Observe(Observation{Action: k.action, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
 	if decided && !core.Poison {
 		*k = call{record: core.Record{Reasons: k.record.Reasons[:0], Others: k.record.Others[:0]}}
@@ -153,7 +150,7 @@ func (k *call) close(err error) {
 	}
 	k.noteTampered(err)
 	if k.record.Code == core.Internal {
-		k.Log.Error("operation", "operation", k.record.Operation, "request", k.record.RequestID, "object", k.record.Object, "error", err)
+		k.Log.Error("operation", "operation", k.record.Action, "request", k.record.RequestID, "object", k.record.Object, "error", err)
 	}
 }
 
@@ -177,7 +174,7 @@ func (k *call) commit(ch *core.Change) error {
 	for _, o := range ch.Insert {
 		ch.Usage = ch.Usage.Add(usageOf(o))
 	}
-	if len(ch.Insert) > 0 || growing[k.op] { // whatever else: nobody is kept from revoking or destroying a key
+	if len(ch.Insert) > 0 || growing[k.action] { // whatever else: nobody is kept from revoking or destroying a key
 		if err := k.hold(ch.Usage); err != nil {
 			return err
 		}
@@ -299,15 +296,15 @@ func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
 
 // Leave records an operation whose caller is answered before it has come back,
 // and returns the error to answer. When it comes back it leaves another record.
-func (e *Engine) Leave(ctx context.Context, c *core.Caller, op core.Operation, after time.Duration) error {
-	k := e.begin(ctx, c, op)
+func (e *Engine) Leave(ctx context.Context, c *core.Caller, action core.Action, after time.Duration) error {
+	k := e.begin(ctx, c, action)
 	k.record.Detail = "left behind: whether it takes effect is not known"
 	return k.end(core.Errorf(core.TokenUnavailable, "the operation did not end within %v, so whether it takes effect is not known; look at the health of HSM and store, and at the object", after))
 }
 
 // Refuse records an operation that never reached its verb, because its payload
-// could not be read or a batch rule forbade it, and returns the error to answer;
-// operation 0 is a whole request message.
-func (e *Engine) Refuse(ctx context.Context, c *core.Caller, op core.Operation, err error) error {
-	return e.begin(ctx, c, op).end(err)
+// could not be read or a batch rule forbade it, and returns the error to answer.
+// [core.ActionMessage] is a whole request message.
+func (e *Engine) Refuse(ctx context.Context, c *core.Caller, action core.Action, err error) error {
+	return e.begin(ctx, c, action).end(err)
 }

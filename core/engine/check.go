@@ -9,7 +9,7 @@ import (
 // Check says whether the caller may use an object as the request describes
 // (KMIP 1.4 §4.10, 2.1 §6.1.7).
 func (e *Engine) Check(ctx context.Context, c *core.Caller, in *core.CheckInput) (core.CheckOutput, error) {
-	return run(e, ctx, c, core.OperationCheck, in, (*call).check)
+	return run(e, ctx, c, core.ActionCheck, in, (*call).check)
 }
 
 func (k *call) check(in *core.CheckInput) (out core.CheckOutput, err error) {

@@ -14,7 +14,7 @@ import (
 type keeper struct{ rules }
 
 func (p keeper) Decide(ctx context.Context, a *core.AccessRequest) (core.Decision, error) {
-	if a.Principal.ID == "eve" && a.Operation == core.OperationReKey {
+	if a.Principal.ID == "eve" && a.Action == core.ActionReKey {
 		return core.Decision{Allow: true, Scope: "tenant", Reasons: []string{"administrator"}}, nil
 	}
 	return p.rules.Decide(ctx, a)

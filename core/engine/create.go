@@ -9,11 +9,11 @@ import (
 // Create makes a symmetric key, or Secret Data, inside the token (KMIP 1.4
 // §4.1, 2.1 §6.1.8).
 func (e *Engine) Create(ctx context.Context, c *core.Caller, in *core.CreateInput) (core.CreateOutput, error) {
-	return run(e, ctx, c, core.OperationCreate, in, (*call).create)
+	return run(e, ctx, c, core.ActionCreate, in, (*call).create)
 }
 
 func (k *call) create(in *core.CreateInput) (out core.CreateOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	if in.ObjectType != core.ObjectTypeSymmetricKey && in.ObjectType != core.ObjectTypeSecretData {
@@ -72,10 +72,10 @@ func (k *call) generate(t core.ObjectType, given core.Attributes) (*core.Managed
 // Cryptographic Usage Mask of Create and Create Key Pair: see impliedMask.
 func (k *call) requireForKey(t core.ObjectType, given core.Attributes) error {
 	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicAlgorithm) {
-		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Algorithm", k.op)
+		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Algorithm", k.action)
 	}
 	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicUsageMask) && k.caller.Version < core.V2_0 {
-		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Usage Mask", k.op)
+		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Usage Mask", k.action)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 
 // Encrypt protects data with a key (KMIP 1.4 §4.29, 2.1 §6.1.17).
 func (e *Engine) Encrypt(ctx context.Context, c *core.Caller, in *core.EncryptInput) (core.EncryptOutput, error) {
-	return run(e, ctx, c, core.OperationEncrypt, in, (*call).encrypt)
+	return run(e, ctx, c, core.ActionEncrypt, in, (*call).encrypt)
 }
 
 func (k *call) encrypt(in *core.EncryptInput) (out core.EncryptOutput, err error) {
@@ -37,7 +37,7 @@ func (k *call) encrypt(in *core.EncryptInput) (out core.EncryptOutput, err error
 
 // Decrypt is the reverse (KMIP 1.4 §4.30, 2.1 §6.1.11).
 func (e *Engine) Decrypt(ctx context.Context, c *core.Caller, in *core.DecryptInput) (core.DecryptOutput, error) {
-	return run(e, ctx, c, core.OperationDecrypt, in, (*call).decrypt)
+	return run(e, ctx, c, core.ActionDecrypt, in, (*call).decrypt)
 }
 
 func (k *call) decrypt(in *core.DecryptInput) (out core.DecryptOutput, err error) {
@@ -63,7 +63,7 @@ func (k *call) decrypt(in *core.DecryptInput) (out core.DecryptOutput, err error
 
 // Sign signs data or a digest (KMIP 1.4 §4.31, 2.1 §6.1.55).
 func (e *Engine) Sign(ctx context.Context, c *core.Caller, in *core.SignInput) (core.SignOutput, error) {
-	return run(e, ctx, c, core.OperationSign, in, (*call).sign)
+	return run(e, ctx, c, core.ActionSign, in, (*call).sign)
 }
 
 func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
@@ -100,7 +100,7 @@ func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
 
 // SignatureVerify tells whether a signature is good (KMIP 1.4 §4.32, 2.1 §6.1.56).
 func (e *Engine) SignatureVerify(ctx context.Context, c *core.Caller, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
-	return run(e, ctx, c, core.OperationSignatureVerify, in, (*call).signatureVerify)
+	return run(e, ctx, c, core.ActionSignatureVerify, in, (*call).signatureVerify)
 }
 
 func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.SignatureVerifyOutput, err error) {
@@ -141,7 +141,7 @@ func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.Signatur
 
 // MAC makes a message authentication code (KMIP 1.4 §4.33, 2.1 §6.1.32).
 func (e *Engine) MAC(ctx context.Context, c *core.Caller, in *core.MACInput) (core.MACOutput, error) {
-	return run(e, ctx, c, core.OperationMAC, in, (*call).mac)
+	return run(e, ctx, c, core.ActionMAC, in, (*call).mac)
 }
 
 func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
@@ -174,7 +174,7 @@ func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
 
 // MACVerify tells whether a code is good (KMIP 1.4 §4.34, 2.1 §6.1.33).
 func (e *Engine) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
-	return run(e, ctx, c, core.OperationMACVerify, in, (*call).macVerify)
+	return run(e, ctx, c, core.ActionMACVerify, in, (*call).macVerify)
 }
 
 func (k *call) macVerify(in *core.MACVerifyInput) (out core.MACVerifyOutput, err error) {

@@ -74,7 +74,7 @@ func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
 			return errors.Join(failed, err)
 		case err == nil && takesEffect(o, d):
 			ch.Entries = append(ch.Entries, e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
-				Operation: "Date Reached", Object: d.ID, Outcome: core.Allowed,
+				Action: core.ActionDateReached, Object: d.ID, Outcome: core.Allowed,
 				Detail: d.Tag.String() + " " + time.Unix(d.At, 0).UTC().Format(time.RFC3339) + ": " + reachedByClock[d.Tag]}))
 		}
 		ch.Reached = append(ch.Reached, d)

@@ -11,7 +11,7 @@ import (
 // reached lists the records of dates: object and date.
 func reached(j *keptRecords) (out []string) {
 	for _, r := range j.all {
-		if r.Operation == "Date Reached" {
+		if r.Action == core.ActionDateReached {
 			if r.Door != core.DoorClock || r.Tenant != "default" || r.Outcome != core.Allowed {
 				out = append(out, fmt.Sprintf("wrong: %+v", r))
 			}

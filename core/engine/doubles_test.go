@@ -202,7 +202,7 @@ func (rules) Health(context.Context) error { return nil }
 type plainJournal struct{}
 
 func (plainJournal) Seal(r *core.Record) core.Entry {
-	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Operation + " " + string(r.Outcome) + " " + r.Object + " " + r.Detail + " | " + strings.Join(r.Reasons, ", "))}
+	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Action.String() + " " + string(r.Outcome) + " " + r.Object + " " + r.Detail + " | " + strings.Join(r.Reasons, ", "))}
 }
 
 // plainFormats passes bytes through.

@@ -64,11 +64,11 @@ type ServerInfo struct{ Vendor, Product, Version string }
 
 // Observation is one finished operation, for metrics.
 type Observation struct {
-	Operation core.Operation
-	Door      core.Door
-	Outcome   core.Outcome
-	Code      core.Code
-	Duration  time.Duration
+	Action   core.Action
+	Door     core.Door
+	Outcome  core.Outcome
+	Code     core.Code
+	Duration time.Duration
 }
 
 // Engine is safe for concurrent use.

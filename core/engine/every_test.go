@@ -12,64 +12,64 @@ import (
 
 // every does each operation once: on the key id, which is in a state that
 // allows it, or on nothing.
-var every = map[core.Operation]struct {
+var every = map[core.Action]struct {
 	object bool // it touches an object
 	state  core.State
 	do     func(w *world, c *core.Caller, id string) error
 }{
-	core.OperationActivate:         {true, core.PreActive, by("activate")},
-	core.OperationRevoke:           {true, core.Active, by("compromise")},
-	core.OperationDestroy:          {true, core.Deactivated, by("destroy")},
-	core.OperationGet:              {true, core.Active, by("get")},
-	core.OperationGetAttributes:    {true, core.Active, by("get attributes")},
-	core.OperationGetAttributeList: {true, core.Active, by("get attribute list")},
-	core.OperationAddAttribute:     {true, core.Active, by("add name")},
-	core.OperationModifyAttribute:  {true, core.Active, by("modify attribute")},
-	core.OperationSetAttribute:     {true, core.Active, by("set attribute")},
-	core.OperationDeleteAttribute:  {true, core.Active, by("delete attribute")},
-	core.OperationCheck:            {true, core.Active, by("check")},
-	core.OperationReKey:            {true, core.Active, by("re-key")},
-	core.OperationEncrypt:          {true, core.Active, by("encrypt")},
-	core.OperationDecrypt:          {true, core.Active, by("decrypt")},
-	core.OperationSign:             {true, core.Active, by("sign")},
-	core.OperationSignatureVerify:  {true, core.Active, by("signature verify")},
-	core.OperationMAC:              {true, core.Active, by("mac")},
-	core.OperationMACVerify:        {true, core.Active, by("mac verify")},
-	core.OperationCreate: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionActivate:         {true, core.PreActive, by("activate")},
+	core.ActionRevoke:           {true, core.Active, by("compromise")},
+	core.ActionDestroy:          {true, core.Deactivated, by("destroy")},
+	core.ActionGet:              {true, core.Active, by("get")},
+	core.ActionGetAttributes:    {true, core.Active, by("get attributes")},
+	core.ActionGetAttributeList: {true, core.Active, by("get attribute list")},
+	core.ActionAddAttribute:     {true, core.Active, by("add name")},
+	core.ActionModifyAttribute:  {true, core.Active, by("modify attribute")},
+	core.ActionSetAttribute:     {true, core.Active, by("set attribute")},
+	core.ActionDeleteAttribute:  {true, core.Active, by("delete attribute")},
+	core.ActionCheck:            {true, core.Active, by("check")},
+	core.ActionReKey:            {true, core.Active, by("re-key")},
+	core.ActionEncrypt:          {true, core.Active, by("encrypt")},
+	core.ActionDecrypt:          {true, core.Active, by("decrypt")},
+	core.ActionSign:             {true, core.Active, by("sign")},
+	core.ActionSignatureVerify:  {true, core.Active, by("signature verify")},
+	core.ActionMAC:              {true, core.Active, by("mac")},
+	core.ActionMACVerify:        {true, core.Active, by("mac verify")},
+	core.ActionCreate: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.Create(ctx, c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
 		return err
 	}},
-	core.OperationCreateKeyPair: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionCreateKeyPair: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.CreateKeyPair(ctx, c, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
 			core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))})
 		return err
 	}},
-	core.OperationRegister: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionRegister: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.Register(ctx, c, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueData: []byte("o")}})
 		return err
 	}},
-	core.OperationLocate: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionLocate: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.Locate(ctx, c, &core.LocateInput{MaximumItems: -1})
 		return err
 	}},
-	core.OperationQuery: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionQuery: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.Query(ctx, c, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 		return err
 	}},
-	core.OperationDiscoverVersions: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionDiscoverVersions: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.DiscoverVersions(ctx, c, &core.DiscoverVersionsInput{})
 		return err
 	}},
-	core.OperationHash: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionHash: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.Hash(ctx, c, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("d")})
 		return err
 	}},
-	core.OperationRNGRetrieve: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionRNGRetrieve: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.RNGRetrieve(ctx, c, &core.RNGRetrieveInput{Length: 8})
 		return err
 	}},
-	core.OperationRNGSeed: {do: func(w *world, c *core.Caller, _ string) error {
+	core.ActionRNGSeed: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.RNGSeed(ctx, c, &core.RNGSeedInput{Data: []byte("s")})
 		return err
 	}},
@@ -81,10 +81,58 @@ func by(step string) func(*world, *core.Caller, string) error {
 
 // An operation that is learned later cannot be left out of the tests below.
 func TestEveryOperationIsTried(t *testing.T) {
-	have, want := slices.Sorted(maps.Keys(every)), slices.Sorted(slices.Values(Operations))
+	have := slices.Sorted(maps.Keys(every))
+	var want []core.Action
+	for _, op := range Operations {
+		want = append(want, core.ActionOf(op))
+	}
+	slices.Sort(want)
 	if !slices.Equal(have, want) {
 		t.Errorf("tried are %v, offered are %v", have, want)
 	}
+}
+
+// The policy is asked as the table of actions says: without an object, about one, or
+// both. The record has the action too.
+func TestActionsTouchWhatTheTableSays(t *testing.T) {
+	for action, e := range every {
+		w := newWorld(t)
+		id := w.inState(core.Active)
+		if e.object {
+			id = w.inState(e.state)
+		}
+		j, asked := &keptRecords{}, &askedPolicy{Policy: w.Policy}
+		w.Engine.Journal, w.Policy = j, asked
+		if err := e.do(w, w.alice, id); err != nil {
+			t.Errorf("%v: %v", action, err)
+			continue
+		}
+		want := action.Info().Objects
+		if bare, with := want != core.OneObject, want != core.NoObject; asked.bare[action] != bare || asked.with[action] != with {
+			t.Errorf("%v: the policy was asked without an object: %v, about one: %v; the table says %v, %v", action, asked.bare[action], asked.with[action], bare, with)
+		}
+		if r := j.last(); r.Action != action {
+			t.Errorf("%v is recorded as %v", action, r.Action)
+		}
+	}
+}
+
+// askedPolicy notes which actions it was asked for.
+type askedPolicy struct {
+	core.Policy
+	bare, with map[core.Action]bool
+}
+
+func (p *askedPolicy) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
+	if p.bare == nil {
+		p.bare, p.with = map[core.Action]bool{}, map[core.Action]bool{}
+	}
+	if r.Object == nil {
+		p.bare[r.Action] = true
+	} else {
+		p.with[r.Action] = true
+	}
+	return p.Policy.Decide(ctx, r)
 }
 
 // Each operation, however it ends, leaves exactly one record that says so. When

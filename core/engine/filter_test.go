@@ -26,7 +26,7 @@ func (f failsFor) Decide(ctx context.Context, a *core.AccessRequest) (core.Decis
 type failsToGet struct{ rules }
 
 func (f failsToGet) Decide(ctx context.Context, a *core.AccessRequest) (core.Decision, error) {
-	if a.Operation == core.OperationGet {
+	if a.Action == core.ActionGet {
 		return core.Decision{}, core.Errorf(core.PolicyUnavailable, "broken")
 	}
 	return f.rules.Decide(ctx, a)

@@ -9,7 +9,7 @@ import (
 // Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.19). Of class
 // N nothing leaves, of class X only what a Key Wrapping Specification wraps.
 func (e *Engine) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (core.GetOutput, error) {
-	return run(e, ctx, c, core.OperationGet, in, (*call).get)
+	return run(e, ctx, c, core.ActionGet, in, (*call).get)
 }
 
 func (k *call) get(in *core.GetInput) (core.GetOutput, error) {

@@ -14,11 +14,11 @@ const (
 
 // Hash hashes data, in software: there is no secret in it (KMIP 1.4 §4.37, 2.1 §6.1.24).
 func (e *Engine) Hash(ctx context.Context, c *core.Caller, in *core.HashInput) (core.HashOutput, error) {
-	return run(e, ctx, c, core.OperationHash, in, (*call).hash)
+	return run(e, ctx, c, core.ActionHash, in, (*call).hash)
 }
 
 func (k *call) hash(in *core.HashInput) (out core.HashOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	s, err := k.stream(nil, place{in.Correlation, in.Init, in.Final}, in.Parameters)
@@ -43,11 +43,11 @@ func (k *call) hash(in *core.HashInput) (out core.HashOutput, err error) {
 
 // RNGRetrieve gives random bytes of the token (KMIP 1.4 §4.35, 2.1 §6.1.49).
 func (e *Engine) RNGRetrieve(ctx context.Context, c *core.Caller, in *core.RNGRetrieveInput) (core.RNGRetrieveOutput, error) {
-	return run(e, ctx, c, core.OperationRNGRetrieve, in, (*call).rngRetrieve)
+	return run(e, ctx, c, core.ActionRNGRetrieve, in, (*call).rngRetrieve)
 }
 
 func (k *call) rngRetrieve(in *core.RNGRetrieveInput) (out core.RNGRetrieveOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	if in.Length < 1 || in.Length > maxRandom {
@@ -61,11 +61,11 @@ func (k *call) rngRetrieve(in *core.RNGRetrieveInput) (out core.RNGRetrieveOutpu
 // RNGSeed adds the client's bytes to the token's random pool (KMIP 1.4 §4.36,
 // 2.1 §6.1.50). It answers how many bytes were taken: all.
 func (e *Engine) RNGSeed(ctx context.Context, c *core.Caller, in *core.RNGSeedInput) (core.RNGSeedOutput, error) {
-	return run(e, ctx, c, core.OperationRNGSeed, in, (*call).rngSeed)
+	return run(e, ctx, c, core.ActionRNGSeed, in, (*call).rngSeed)
 }
 
 func (k *call) rngSeed(in *core.RNGSeedInput) (out core.RNGSeedOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	if len(in.Data) == 0 || len(in.Data) > maxSeed {

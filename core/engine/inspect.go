@@ -6,13 +6,13 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// MayInspect asks the policy whether a caller may do an operation on the server
-// itself, such as [core.OperationReadHealth]. A refusal is recorded. A permit is
+// MayInspect asks the policy whether a caller may do an action on the server
+// itself, such as [core.ActionReadHealth]. A refusal is recorded. A permit is
 // not: monitors ask every few seconds, and health must be there when the store,
 // which would take the record, is not.
-func (e *Engine) MayInspect(ctx context.Context, c *core.Caller, op core.Operation) error {
-	k := e.begin(ctx, c, op)
-	if _, err := k.decide(op, nil); err != nil {
+func (e *Engine) MayInspect(ctx context.Context, c *core.Caller, action core.Action) error {
+	k := e.begin(ctx, c, action)
+	if _, err := k.decide(action, nil); err != nil {
 		return k.end(err)
 	}
 	return nil

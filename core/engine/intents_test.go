@@ -263,7 +263,7 @@ func TestPurgeAsksThePolicy(t *testing.T) {
 		if len(w.store.entries) != 1 || !strings.HasPrefix(string(w.store.entries[0].Body), "Purge Token Object ") || !strings.Contains(string(w.store.entries[0].Body), id) {
 			t.Errorf("a policy that %s: there are %d records", what, len(w.store.entries))
 		}
-		if err := w.MayInspect(ctx, socket, core.OperationListTokenObjects); err == nil {
+		if err := w.MayInspect(ctx, socket, core.ActionListTokenObjects); err == nil {
 			t.Errorf("a policy that %s lets the orphans be listed", what)
 		}
 	}

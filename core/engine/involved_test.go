@@ -13,8 +13,8 @@ func parentLink(id string) core.Attribute { return linkOf(core.LinkTypeParentLin
 // severalObjects are the operations that can have to do with more than one object. Each
 // does so, as alice, and returns the objects. wrapping and other are keys of alice's, and
 // linked is one with a Link to other.
-var severalObjects = map[core.Operation][]func(w *world, wrapping, other, linked string) ([]string, error){
-	core.OperationCreate: {func(w *world, _, other, _ string) ([]string, error) {
+var severalObjects = map[core.Action][]func(w *world, wrapping, other, linked string) ([]string, error){
+	core.ActionCreate: {func(w *world, _, other, _ string) ([]string, error) {
 		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)).Add(parentLink(other))})
 		return []string{out.ID, other}, err
@@ -29,12 +29,12 @@ var severalObjects = map[core.Operation][]func(w *world, wrapping, other, linked
 		out, err := w.Create(ctx, &old, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
 		return []string{out.ID, template.ID}, err
 	}},
-	core.OperationCreateKeyPair: {func(w *world, _, other, _ string) ([]string, error) {
+	core.ActionCreateKeyPair: {func(w *world, _, other, _ string) ([]string, error) {
 		out, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
 			core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(core.MaskSign)), Public: core.Attributes{parentLink(other)}})
 		return []string{out.PrivateID, out.PublicID, other}, err
 	}},
-	core.OperationRegister: {func(w *world, _, other, _ string) ([]string, error) {
+	core.ActionRegister: {func(w *world, _, other, _ string) ([]string, error) {
 		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Attributes: core.Attributes{parentLink(other)},
 			Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueData: []byte("o")}})
 		return []string{out.ID, other}, err
@@ -44,31 +44,31 @@ var severalObjects = map[core.Operation][]func(w *world, wrapping, other, linked
 				Wrapping: &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: wrappedWith(wrapping)}}}})
 		return []string{out.ID, wrapping}, err
 	}},
-	core.OperationGet: {func(w *world, wrapping, other, _ string) ([]string, error) {
+	core.ActionGet: {func(w *world, wrapping, other, _ string) ([]string, error) {
 		return []string{other, wrapping}, getWrapped(w, other, wrapping)
 	}, func(w *world, _, other, _ string) ([]string, error) { // and one that is refused
 		getWrapped(w, other, "nobody")
 		return []string{other, "nobody"}, nil
 	}},
-	core.OperationReKey: {func(w *world, _, other, _ string) ([]string, error) {
+	core.ActionReKey: {func(w *world, _, other, _ string) ([]string, error) {
 		out, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(other)})
 		return []string{other, out.ID}, err
 	}},
-	core.OperationAddAttribute: {func(w *world, wrapping, other, _ string) ([]string, error) {
+	core.ActionAddAttribute: {func(w *world, wrapping, other, _ string) ([]string, error) {
 		_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(other), Attribute: parentLink(wrapping)})
 		return []string{other, wrapping}, err
 	}},
-	core.OperationModifyAttribute: {func(w *world, wrapping, other, linked string) ([]string, error) {
+	core.ActionModifyAttribute: {func(w *world, wrapping, other, linked string) ([]string, error) {
 		link := parentLink(wrapping)
 		_, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(linked), Name: link.Ref(), New: link})
 		return []string{linked, wrapping, other}, err
 	}},
-	core.OperationDeleteAttribute: {func(w *world, _, other, linked string) ([]string, error) {
+	core.ActionDeleteAttribute: {func(w *world, _, other, linked string) ([]string, error) {
 		link := parentLink(other)
 		_, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(linked), Name: link.Ref()})
 		return []string{linked, other}, err
 	}},
-	core.OperationSetAttribute: {func(w *world, wrapping, other, linked string) ([]string, error) {
+	core.ActionSetAttribute: {func(w *world, wrapping, other, linked string) ([]string, error) {
 		_, err := w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID(linked), Attribute: parentLink(wrapping)})
 		return []string{linked, wrapping}, err
 	}},
@@ -76,9 +76,9 @@ var severalObjects = map[core.Operation][]func(w *world, wrapping, other, linked
 
 // oneObject are the operations that have to do with one object at most, and Locate,
 // whose record says how many objects it answered.
-var oneObject = []core.Operation{core.OperationLocate, core.OperationCheck, core.OperationGetAttributes, core.OperationGetAttributeList, core.OperationActivate,
-	core.OperationRevoke, core.OperationDestroy, core.OperationQuery, core.OperationDiscoverVersions, core.OperationEncrypt, core.OperationDecrypt, core.OperationSign,
-	core.OperationSignatureVerify, core.OperationMAC, core.OperationMACVerify, core.OperationRNGRetrieve, core.OperationRNGSeed, core.OperationHash}
+var oneObject = []core.Action{core.ActionLocate, core.ActionCheck, core.ActionGetAttributes, core.ActionGetAttributeList, core.ActionActivate,
+	core.ActionRevoke, core.ActionDestroy, core.ActionQuery, core.ActionDiscoverVersions, core.ActionEncrypt, core.ActionDecrypt, core.ActionSign,
+	core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionRNGRetrieve, core.ActionRNGSeed, core.ActionHash}
 
 func wrappedWith(id string) *core.WrappingKeyInfo { return &core.WrappingKeyInfo{ID: id} }
 
@@ -116,8 +116,8 @@ func TestRefusedLinksAreRecorded(t *testing.T) {
 		if err := do(); err == nil {
 			t.Errorf("%s is not refused", what)
 		}
-		if r := j.last(); r.Operation != what || !slices.Contains(r.Others, other) {
-			t.Errorf("%s: the record of %s names %s and %v; want also %s", what, r.Operation, r.Object, r.Others, other)
+		if r := j.last(); r.Action.String() != what || !slices.Contains(r.Others, other) {
+			t.Errorf("%s: the record of %s names %s and %v; want also %s", what, r.Action, r.Object, r.Others, other)
 		}
 	}
 }
@@ -126,10 +126,11 @@ func TestRefusedLinksAreRecorded(t *testing.T) {
 // found by each.
 func TestRecordsNameEveryObject(t *testing.T) {
 	for _, op := range Operations {
-		if (severalObjects[op] == nil) != slices.Contains(oneObject, op) {
-			t.Errorf("%v is not tried with several objects, and nothing says that it has one", op)
+		action := core.ActionOf(op)
+		if (severalObjects[action] == nil) != slices.Contains(oneObject, action) {
+			t.Errorf("%v is not tried with several objects, and nothing says that it has one", action)
 		}
-		for i, do := range severalObjects[op] {
+		for i, do := range severalObjects[action] {
 			w := newWorld(t)
 			j := &keptRecords{}
 			w.Engine.Journal = j
@@ -139,13 +140,13 @@ func TestRecordsNameEveryObject(t *testing.T) {
 			}
 			ids, err := do(w, wrapping, other, linked)
 			if err != nil {
-				t.Errorf("%v %d: %v", op, i, err)
+				t.Errorf("%v %d: %v", action, i, err)
 				continue
 			}
 			r := j.last()
 			for _, id := range ids {
-				if r.Operation != op.String() || r.Object != id && !slices.Contains(r.Others, id) {
-					t.Errorf("%v %d: the record of %s names %s and %v; want also %s", op, i, r.Operation, r.Object, r.Others, id)
+				if r.Action != action || r.Object != id && !slices.Contains(r.Others, id) {
+					t.Errorf("%v %d: the record of %s names %s and %v; want also %s", action, i, r.Action, r.Object, r.Others, id)
 				}
 			}
 		}

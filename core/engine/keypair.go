@@ -9,11 +9,11 @@ import (
 // CreateKeyPair makes a private and a public key inside the token, linked to
 // each other (KMIP 1.4 §4.2, 2.1 §6.1.9).
 func (e *Engine) CreateKeyPair(ctx context.Context, c *core.Caller, in *core.CreateKeyPairInput) (core.CreateKeyPairOutput, error) {
-	return run(e, ctx, c, core.OperationCreateKeyPair, in, (*call).createKeyPair)
+	return run(e, ctx, c, core.ActionCreateKeyPair, in, (*call).createKeyPair)
 }
 
 func (k *call) createKeyPair(in *core.CreateKeyPairInput) (out core.CreateKeyPairOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	private, public, err := k.halves(in)
@@ -98,7 +98,7 @@ func (k *call) half(t core.ObjectType, own core.Attributes, templates []string, 
 func (k *call) requireForPair(given core.Attributes) error {
 	for _, t := range []core.Tag{core.TagCryptographicAlgorithm, core.TagCryptographicUsageMask} {
 		if !given.Has(t) && (t == core.TagCryptographicAlgorithm || k.caller.Version < core.V2_0) {
-			return core.Errorf(core.InvalidMessage, "%s needs a %v for each half", k.op, t)
+			return core.Errorf(core.InvalidMessage, "%s needs a %v for each half", k.action, t)
 		}
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 
 // Activate makes a Pre-Active object Active (KMIP 1.4 §4.19, 2.1 §6.1.1).
 func (e *Engine) Activate(ctx context.Context, c *core.Caller, in *core.ActivateInput) (core.IDOutput, error) {
-	return run(e, ctx, c, core.OperationActivate, in, (*call).activate)
+	return run(e, ctx, c, core.ActionActivate, in, (*call).activate)
 }
 
 func (k *call) activate(in *core.ActivateInput) (core.IDOutput, error) {
@@ -21,7 +21,7 @@ func (k *call) activate(in *core.ActivateInput) (core.IDOutput, error) {
 // Revoke deactivates an object or marks it compromised, by its reason (KMIP
 // 1.4 §4.20, 2.1 §6.1.44).
 func (e *Engine) Revoke(ctx context.Context, c *core.Caller, in *core.RevokeInput) (core.IDOutput, error) {
-	return run(e, ctx, c, core.OperationRevoke, in, (*call).revoke)
+	return run(e, ctx, c, core.ActionRevoke, in, (*call).revoke)
 }
 
 func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
@@ -60,7 +60,7 @@ func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
 // means that the key can never be used again. If the token cannot remove a
 // resident key now, its object is a pending destroy: health and metrics show it.
 func (e *Engine) Destroy(ctx context.Context, c *core.Caller, in *core.DestroyInput) (core.IDOutput, error) {
-	return run(e, ctx, c, core.OperationDestroy, in, (*call).destroy)
+	return run(e, ctx, c, core.ActionDestroy, in, (*call).destroy)
 }
 
 func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {

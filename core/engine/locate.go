@@ -39,11 +39,11 @@ func newPages() *fair.Slots {
 // Group oldest first (KMIP 1.4 §4.9, 2.1 §6.1.28). It shows what the policy lets
 // the caller see and nothing else, not even in its count.
 func (e *Engine) Locate(ctx context.Context, c *core.Caller, in *core.LocateInput) (core.LocateOutput, error) {
-	return run(e, ctx, c, core.OperationLocate, in, (*call).locate)
+	return run(e, ctx, c, core.ActionLocate, in, (*call).locate)
 }
 
 func (k *call) locate(in *core.LocateInput) (out core.LocateOutput, err error) {
-	d, err := k.decide(k.op, nil)
+	d, err := k.decide(k.action, nil)
 	if err != nil {
 		return out, err
 	}
@@ -234,13 +234,13 @@ func (s *search) member(o *core.ManagedObject) bool {
 // visible asks the policy for each match. Its reasons are those of the Locate
 // itself, so they are not repeated in the record.
 func (s *search) visible(o *core.ManagedObject) (bool, error) {
-	return s.permits(core.OperationLocate, o)
+	return s.permits(core.ActionLocate, o)
 }
 
 // permits asks the policy beside the operation's own decision, whose reasons alone
 // are recorded. An error means that the policy did not decide.
-func (k *call) permits(op core.Operation, o *core.ManagedObject) (bool, error) {
-	d, err := k.Policy.Decide(k.ctx, &core.AccessRequest{Operation: op, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
+func (k *call) permits(action core.Action, o *core.ManagedObject) (bool, error) {
+	d, err := k.Policy.Decide(k.ctx, &core.AccessRequest{Action: action, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
 		Door: k.caller.Door, Address: k.record.Address, Now: k.now})
 	if err != nil {
 		return false, undecided(err)

@@ -28,7 +28,7 @@ const elsewhere = "other addresses"
 // follows. Of one address's the first of a period are recorded one by one, and
 // what comes on top is counted in one record, by [Engine.RecordCountedLogins].
 func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
-	r.Time, r.Operation, r.Outcome, r.Code = e.Clock.NowMicro(), "Login", core.Denied, core.AuthenticationNotSuccessful
+	r.Time, r.Action, r.Outcome, r.Code = e.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
 	if !e.logins.alone(r) {
 		return nil
 	}

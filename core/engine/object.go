@@ -29,9 +29,9 @@ func startOver(err error, try int) bool {
 	return true
 }
 
-// decide asks the policy for operation op on o (nil: no object).
-func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, error) {
-	k.access = core.AccessRequest{Operation: op, Principal: k.caller.Principal, Object: o, Door: k.caller.Door, Address: k.record.Address, Now: k.now}
+// decide asks the policy for an action on o; nil means no object.
+func (k *call) decide(action core.Action, o *core.ManagedObject) (core.Decision, error) {
+	k.access = core.AccessRequest{Action: action, Principal: k.caller.Principal, Object: o, Door: k.caller.Door, Address: k.record.Address, Now: k.now}
 	if o != nil {
 		k.access.State = o.StateAt(k.now)
 	}
@@ -46,7 +46,7 @@ func (k *call) decide(op core.Operation, o *core.ManagedObject) (core.Decision, 
 		return core.Decision{}, undecided(err)
 	}
 	if !d.Allow {
-		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", op, k.caller.Principal.ID)
+		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", action, k.caller.Principal.ID)
 	}
 	return d, nil
 }
@@ -107,18 +107,18 @@ func printable(s string) string {
 // operation may touch it.
 func (k *call) object(id core.Identifier) (*core.ManagedObject, error) {
 	if id.Text == "" {
-		return nil, core.Errorf(core.ItemNotFound, "%s names no Unique Identifier and the ID Placeholder is empty", k.op)
+		return nil, core.Errorf(core.ItemNotFound, "%s names no Unique Identifier and the ID Placeholder is empty", k.action)
 	}
 	k.record.Object = printable(id.Text)
 	o, err := k.load(id.Text)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.decide(k.op, o); err != nil {
+	if _, err := k.decide(k.action, o); err != nil {
 		return nil, err
 	}
 	k.granted = 0 // a change may have started over
-	k.grant(k.op, o.ID, nil)
+	k.grant(k.action, o.ID, nil)
 	return o, nil
 }
 
@@ -129,13 +129,13 @@ const slowMicro = 1_000_000 - core.SnapshotLeaseMS*1000
 
 // grant is a decision that an operation relies on until it is answered.
 type grant struct {
-	op    core.Operation
-	id    string
-	check func(o *core.ManagedObject, now int64) error // what state and dates must allow; nil: any
+	action core.Action
+	id     string
+	check  func(o *core.ManagedObject, now int64) error // what state and dates must allow; nil: any
 }
 
-func (k *call) grant(op core.Operation, id string, check func(*core.ManagedObject, int64) error) {
-	k.grants[k.granted] = grant{op, id, check}
+func (k *call) grant(action core.Action, id string, check func(*core.ManagedObject, int64) error) {
+	k.grants[k.granted] = grant{action, id, check}
 	k.granted++
 }
 
@@ -185,7 +185,7 @@ func (k *call) stillGranted() error {
 		k.objects.drop(k.caller.Principal.Tenant, g.id)
 		o, err := k.load(g.id)
 		if err == nil {
-			_, err = k.decide(g.op, o)
+			_, err = k.decide(g.action, o)
 		}
 		if err == nil && g.check != nil {
 			err = g.check(o, k.now)

@@ -146,9 +146,9 @@ func (e *Engine) Purge(ctx context.Context, c *core.Caller, ids []string, by str
 // mayPurge asks the policy, and returns who allowed it for the record. A refusal is
 // recorded.
 func (e *Engine) mayPurge(ctx context.Context, c *core.Caller, id, by string) (*core.Record, error) {
-	k := e.begin(ctx, c, core.OperationPurgeTokenObject)
+	k := e.begin(ctx, c, core.ActionPurgeTokenObject)
 	k.record.Object, k.record.ClientRef = printable(id), by
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return nil, k.end(err)
 	}
 	return &core.Record{PolicyHash: k.record.PolicyHash, Reasons: slices.Clone(k.record.Reasons)}, nil
@@ -186,7 +186,7 @@ func (e *Engine) refusePurge(ctx context.Context, o Orphan, by string) error {
 }
 
 func (e *Engine) purgeRecord(o Orphan, detail string) *core.Record {
-	return &core.Record{Time: e.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Operation: "Purge Token Object", Object: o.ID,
+	return &core.Record{Time: e.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
 		Outcome: core.Allowed, Where: "token", Detail: "token object " + o.TokenObject + ", " + detail}
 }
 

@@ -107,8 +107,8 @@ func TestPanicIsRecorded(t *testing.T) {
 // denial in the records too.
 func TestRefusedLoginIsADenial(t *testing.T) {
 	w := newWorld(t)
-	w.Refuse(ctx, w.alice, core.OperationGet, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
-	w.Refuse(ctx, w.alice, 0, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
+	w.Refuse(ctx, w.alice, core.ActionGet, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
+	w.Refuse(ctx, w.alice, core.ActionMessage, core.Errorf(core.AuthenticationNotSuccessful, "revoked"))
 	for i, want := range []string{"Get denied", "Message denied"} {
 		if body := string(w.store.entries[i].Body); !strings.HasPrefix(body, want) {
 			t.Errorf("the record is %q, want %q", body, want)
@@ -422,7 +422,7 @@ func TestLocateCountsWhatItShows(t *testing.T) {
 type readers struct{ rules }
 
 func (readers) Decide(_ context.Context, a *core.AccessRequest) (core.Decision, error) {
-	reads := a.Operation == core.OperationGetAttributes || a.Operation == core.OperationGetAttributeList || a.Operation == core.OperationLocate
+	reads := a.Action == core.ActionGetAttributes || a.Action == core.ActionGetAttributeList || a.Action == core.ActionLocate
 	return core.Decision{Allow: a.Object == nil || reads || a.Object.Owner == a.Principal.ID, Scope: "tenant", Reasons: []string{"test"}}, nil
 }
 

@@ -24,11 +24,11 @@ var objectTypes = []core.ObjectType{core.ObjectTypeCertificate, core.ObjectTypeS
 // DiscoverVersions answers which versions are spoken, the most preferred
 // first: those of the request that we speak, or all (KMIP 1.4 §4.26, 2.1 §6.1.16).
 func (e *Engine) DiscoverVersions(ctx context.Context, c *core.Caller, in *core.DiscoverVersionsInput) (core.DiscoverVersionsOutput, error) {
-	return run(e, ctx, c, core.OperationDiscoverVersions, in, (*call).discoverVersions)
+	return run(e, ctx, c, core.ActionDiscoverVersions, in, (*call).discoverVersions)
 }
 
 func (k *call) discoverVersions(in *core.DiscoverVersionsInput) (out core.DiscoverVersionsOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	if len(in.Versions) == 0 {
@@ -45,11 +45,11 @@ func (k *call) discoverVersions(in *core.DiscoverVersionsInput) (out core.Discov
 // Query tells what the server can do, in the client's version (KMIP 1.4 §4.25,
 // 2.1 §6.1.40).
 func (e *Engine) Query(ctx context.Context, c *core.Caller, in *core.QueryInput) (core.QueryOutput, error) {
-	return run(e, ctx, c, core.OperationQuery, in, (*call).query)
+	return run(e, ctx, c, core.ActionQuery, in, (*call).query)
 }
 
 func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	for _, f := range in.Functions {

@@ -99,7 +99,7 @@ func usageOf(o *core.ManagedObject) core.Usage {
 
 // growing are the operations beside births that can make an object larger, by as
 // much as the client likes.
-var growing = map[core.Operation]bool{core.OperationAddAttribute: true, core.OperationModifyAttribute: true, core.OperationSetAttribute: true}
+var growing = map[core.Action]bool{core.ActionAddAttribute: true, core.ActionModifyAttribute: true, core.ActionSetAttribute: true}
 
 // hold sets aside what the operation is about to store, or refuses it. What it
 // held before counts: only the rest is asked for.

@@ -202,7 +202,7 @@ func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconcile
 
 func (e *Engine) settled(i *core.Intent) core.Entry {
 	return e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
-		Operation: "Reconcile", Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
+		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
 }
 
 // countOrphans counts and logs the token objects of ours that nothing explains:

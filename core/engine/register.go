@@ -9,11 +9,11 @@ import (
 
 // Register keeps an object that the client brings (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (e *Engine) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
-	return run(e, ctx, c, core.OperationRegister, in, (*call).register)
+	return run(e, ctx, c, core.ActionRegister, in, (*call).register)
 }
 
 func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err error) {
-	if _, err := k.decide(k.op, nil); err != nil {
+	if _, err := k.decide(k.action, nil); err != nil {
 		return out, err
 	}
 	k.storage = in.ProtectionMasks

@@ -10,7 +10,7 @@ import (
 // Identifier, the old key's attributes and its names (KMIP 1.4 §4.4, 2.1
 // §6.1.46). The old key keeps its state.
 func (e *Engine) ReKey(ctx context.Context, c *core.Caller, in *core.RekeyInput) (core.CreateOutput, error) {
-	return run(e, ctx, c, core.OperationReKey, in, (*call).rekey)
+	return run(e, ctx, c, core.ActionReKey, in, (*call).rekey)
 }
 
 func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {

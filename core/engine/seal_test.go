@@ -15,7 +15,7 @@ func (j *keptRecords) Seal(r *core.Record) core.Entry {
 	kept.Changes = append([]core.RowChange(nil), r.Changes...)
 	kept.Others = append([]string(nil), r.Others...)
 	j.all = append(j.all, kept)
-	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Operation)}
+	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Action.String())}
 }
 
 func (j *keptRecords) last() core.Record { return j.all[len(j.all)-1] }

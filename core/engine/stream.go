@@ -38,7 +38,7 @@ func yes(b *bool) bool { return b != nil && *b }
 type stream struct {
 	id     string // the Correlation Value
 	owner  streamOwner
-	op     core.Operation
+	action core.Action
 	object string // "" for Hash
 
 	parameters *core.CryptographicParameters // as the first part gave them; nil: the key's
@@ -96,7 +96,7 @@ func (k *call) stream(id *core.Identifier, p place, asked *core.CryptographicPar
 	case yes(p.last) && !yes(p.first):
 		return nil, core.Errorf(core.InvalidField, "the last part of a stream needs the Correlation Value that the first one was answered with")
 	case yes(p.first) && !yes(p.last):
-		s, err := k.streams.begin(&stream{owner: k.streamOwner(), op: k.op, parameters: asked})
+		s, err := k.streams.begin(&stream{owner: k.streamOwner(), action: k.action, parameters: asked})
 		k.part = s
 		return s, err
 	}
@@ -111,9 +111,9 @@ func (k *call) streamOwner() streamOwner {
 // nextPart takes a stream up again. Another's Correlation Value is as unknown
 // as none.
 func (k *call) nextPart(id *core.Identifier, p place, asked *core.CryptographicParameters) (*stream, error) {
-	s := k.streams.take(string(p.correlation), k.streamOwner(), k.op)
+	s := k.streams.take(string(p.correlation), k.streamOwner(), k.action)
 	if s == nil {
-		return nil, core.Errorf(core.InvalidCorrelationValue, "no %s of yours is under way with this Correlation Value; it ends with its last part, with a part that fails, and %v after the part before", k.op, streamIdle)
+		return nil, core.Errorf(core.InvalidCorrelationValue, "no %s of yours is under way with this Correlation Value; it ends with its last part, with a part that fails, and %v after the part before", k.action, streamIdle)
 	}
 	if id != nil && id.Text == "" {
 		id.Text = s.object
@@ -149,11 +149,11 @@ func (t *streams) begin(s *stream) (*stream, error) {
 	return s, nil
 }
 
-func (t *streams) take(id string, owner streamOwner, op core.Operation) *stream {
+func (t *streams) take(id string, owner streamOwner, action core.Action) *stream {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.idle[id]
-	if s == nil || s.owner != owner || s.op != op {
+	if s == nil || s.owner != owner || s.action != action {
 		return nil
 	}
 	delete(t.idle, id)

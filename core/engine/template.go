@@ -180,7 +180,7 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 		if !f.Matches(o) || o.StateAt(k.now).Gone() {
 			continue
 		}
-		_, err := k.decide(core.OperationGetAttributes, o)
+		_, err := k.decide(core.ActionGetAttributes, o)
 		if err == nil {
 			k.involve(o.ID)
 			return o, nil

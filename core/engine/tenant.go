@@ -198,18 +198,18 @@ func (e *Engine) finishSet(ctx context.Context, s core.KeySet) error {
 		return err
 	}
 	s.State, s.Checks = core.KeySetActive, checks
-	return e.changeSet(ctx, s, "Create Tenant Keys")
+	return e.changeSet(ctx, s, core.ActionCreateTenantKeys)
 }
 
 // retireSet gives up a pending set. Nothing is sealed under it; its keys stay in
 // the token, and its number is not used again.
 func (e *Engine) retireSet(ctx context.Context, s core.KeySet) error {
 	s.State = core.KeySetRetired
-	return e.changeSet(ctx, s, "Retire Tenant Keys")
+	return e.changeSet(ctx, s, core.ActionRetireTenantKeys)
 }
 
-func (e *Engine) changeSet(ctx context.Context, s core.KeySet, operation string) error {
-	r := core.Record{Time: e.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Operation: operation,
+func (e *Engine) changeSet(ctx context.Context, s core.KeySet, action core.Action) error {
+	r := core.Record{Time: e.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Action: action,
 		Outcome: core.Allowed, Where: "token", Detail: fmt.Sprintf("set %d, epoch %d", s.Number, s.Epoch)}
 	return e.Store.Commit(ctx, &core.Change{KeySets: []core.KeySet{s}, Entries: []core.Entry{e.Journal.Seal(&r)}})
 }

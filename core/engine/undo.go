@@ -69,8 +69,7 @@ func (e *Engine) Keep(ctx context.Context, u *core.Undo) {
 func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens []core.TokenObject, err error) error {
 	plain := *c
 	plain.Undo = nil
-	k := e.begin(ctx, &plain, 0)
-	k.record.Operation = "Undo"
+	k := e.begin(ctx, &plain, core.ActionUndo)
 	k.record.Detail = itoa(len(ch.Delete)) + " objects taken back, " + itoa(len(ch.Update)) + " restored"
 	if err != nil {
 		return k.end(err)

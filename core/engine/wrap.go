@@ -139,9 +139,9 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		}
 		k.involve(with.ID)
 	}
-	op, check := core.OperationEncrypt, protects
+	op, check := core.ActionEncrypt, protects
 	if !protect {
-		op, check = core.OperationDecrypt, k.processes
+		op, check = core.ActionDecrypt, k.processes
 	}
 	if _, err := k.decide(op, with); err != nil {
 		return nil, p, err

@@ -62,7 +62,7 @@ func (s *service) encrypt(c *core.Caller, r *http.Request) (any, error) {
 		err = core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
 	}
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, core.OperationEncrypt, err)
+		return nil, s.Engine.Refuse(r.Context(), c, core.ActionEncrypt, err)
 	}
 	out, err := s.Engine.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
 	clear(in.Plaintext)
@@ -83,7 +83,7 @@ func (s *service) decrypt(c *core.Caller, r *http.Request) (any, error) {
 		err = core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
 	}
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, core.OperationDecrypt, err)
+		return nil, s.Engine.Refuse(r.Context(), c, core.ActionDecrypt, err)
 	}
 	out, err := s.Engine.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
 	if err != nil {

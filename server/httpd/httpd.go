@@ -64,18 +64,18 @@ type Part struct {
 }
 
 type route struct {
-	pattern   string
-	operation core.Operation // what is recorded of a request that does not come so far
-	handle    func(s *service, c *core.Caller, r *http.Request) (any, error)
+	pattern string
+	action  core.Action // what is recorded of a request that does not come so far
+	handle  func(s *service, c *core.Caller, r *http.Request) (any, error)
 }
 
 var routes = []route{
-	{"POST /v1/keys", core.OperationCreate, (*service).createKey},
-	{"GET /v1/keys", core.OperationLocate, (*service).listKeys},
-	{"GET /v1/keys/{id}", core.OperationGetAttributes, (*service).getKey},
-	{"POST /v1/encrypt", core.OperationEncrypt, (*service).encrypt},
-	{"POST /v1/decrypt", core.OperationDecrypt, (*service).decrypt},
-	{"GET /v1/health", core.OperationReadHealth, (*service).health},
+	{"POST /v1/keys", core.ActionCreate, (*service).createKey},
+	{"GET /v1/keys", core.ActionLocate, (*service).listKeys},
+	{"GET /v1/keys/{id}", core.ActionGetAttributes, (*service).getKey},
+	{"POST /v1/encrypt", core.ActionEncrypt, (*service).encrypt},
+	{"POST /v1/decrypt", core.ActionDecrypt, (*service).decrypt},
+	{"GET /v1/health", core.ActionReadHealth, (*service).health},
 }
 
 type service struct{ Options }
@@ -179,12 +179,12 @@ func (s *service) wrap(to route) http.Handler {
 			err = to.excess(r)
 		}
 		if err != nil {
-			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, err))
+			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
 			return
 		}
 		m, err := s.reserve(c, r)
 		if err != nil {
-			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.operation, err))
+			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
 			return
 		}
 		defer m.free()
@@ -238,7 +238,7 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 			}
 		case <-timer.C:
 			plain := *c
-			return nil, s.Engine.Leave(context.WithoutCancel(ctx), &plain, to.operation, s.Operation)
+			return nil, s.Engine.Leave(context.WithoutCancel(ctx), &plain, to.action, s.Operation)
 		}
 	}
 }
@@ -247,7 +247,7 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 // would rely on it.
 func (to *route) excess(r *http.Request) error {
 	switch {
-	case r.URL.RawQuery != "" && to.operation != core.OperationLocate:
+	case r.URL.RawQuery != "" && to.action != core.ActionLocate:
 		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern, shown(r.URL.RawQuery))
 	case r.Method != http.MethodPost && r.ContentLength != 0:
 		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.pattern)
@@ -333,7 +333,7 @@ func requestID() string {
 
 // health tells the state of every part to whom the policy allows it.
 func (s *service) health(c *core.Caller, r *http.Request) (any, error) {
-	if err := s.Engine.MayInspect(r.Context(), c, core.OperationReadHealth); err != nil {
+	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadHealth); err != nil {
 		return nil, err
 	}
 	return s.Health(r), nil
@@ -342,7 +342,7 @@ func (s *service) health(c *core.Caller, r *http.Request) (any, error) {
 // metrics gives the figures to whom the policy allows it.
 func (s *service) metrics(w http.ResponseWriter, r *http.Request) {
 	c := callerOf(r)
-	if err := s.Engine.MayInspect(r.Context(), c, core.OperationReadMetrics); err != nil {
+	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadMetrics); err != nil {
 		fail(w, c.RequestID, err)
 		return
 	}

@@ -42,17 +42,17 @@ type key struct {
 
 func (s *service) createKey(c *core.Caller, r *http.Request) (any, error) {
 	var in newKey
-	op := core.OperationCreate
+	action := core.ActionCreate
 	err := decode(r.Body, &in)
 	var as, private, public core.Attributes
 	if in.Type == "pair" {
-		op = core.OperationCreateKeyPair
+		action = core.ActionCreateKeyPair
 	}
 	if err == nil {
 		as, private, public, err = in.attributes()
 	}
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, op, err)
+		return nil, s.Engine.Refuse(r.Context(), c, action, err)
 	}
 	if in.Type == "pair" {
 		out, err := s.Engine.CreateKeyPair(r.Context(), c, &core.CreateKeyPairInput{Common: as, Private: private, Public: public})
@@ -181,7 +181,7 @@ const (
 func (s *service) listKeys(c *core.Caller, r *http.Request) (any, error) {
 	in, err := locateInput(r.URL.RawQuery)
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, core.OperationLocate, err)
+		return nil, s.Engine.Refuse(r.Context(), c, core.ActionLocate, err)
 	}
 	out, err := s.Engine.Locate(r.Context(), c, in)
 	if err != nil {

@@ -96,7 +96,7 @@ func (b *batch) run(msg []byte, err error, buf []byte) (out []byte, keep bool) {
 		}
 	}
 	if err != nil {
-		b.whole(b.server.Engine.Refuse(b.ctx, &b.caller, 0, err), answered)
+		b.whole(b.server.Engine.Refuse(b.ctx, &b.caller, core.ActionMessage, err), answered)
 		return b.resp.End(), msg != nil
 	}
 	b.items()
@@ -331,7 +331,7 @@ func (b *batch) guarded() (err error) {
 		if p := recover(); p != nil {
 			b.server.Log.Error("operation", "operation", b.item.Operation, "request", b.caller.RequestID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
-			if rerr := b.server.Engine.Refuse(b.ctx, &b.caller, b.item.Operation, err); rerr != nil {
+			if rerr := b.server.Engine.Refuse(b.ctx, &b.caller, core.ActionOf(b.item.Operation), err); rerr != nil {
 				err = rerr
 			}
 		}
@@ -351,7 +351,7 @@ func (b *batch) guarded() (err error) {
 
 // refuse records an item that never reached the engine.
 func (b *batch) refuse(err error) error {
-	return b.server.Engine.Refuse(b.ctx, &b.caller, b.item.Operation, err)
+	return b.server.Engine.Refuse(b.ctx, &b.caller, core.ActionOf(b.item.Operation), err)
 }
 
 // resolve turns a reference into the batch into a Unique Identifier.

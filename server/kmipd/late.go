@@ -94,7 +94,7 @@ func (c *conn) answerInPlace(ctx context.Context) {
 	op := core.Operation(c.task.doing.Load())
 	b := &batch{conn: c, ctx: ctx}
 	b.caller = core.Caller{Principal: c.principal, Door: core.DoorKMIP, Address: c.peer, RequestID: b.requestID(), Version: c.task.version}
-	reason, text := b.reason(op, c.server.Engine.Leave(ctx, &b.caller, op, c.server.Limits.Operation))
+	reason, text := b.reason(op, c.server.Engine.Leave(ctx, &b.caller, core.ActionOf(op), c.server.Limits.Operation))
 	b.resp.Begin(nil, b.caller.Version, time.Now().Unix(), "")
 	b.resp.Failure(op, nil, core.StatusOperationFailed, reason, text)
 	c.wrote = time.Now()

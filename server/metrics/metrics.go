@@ -85,15 +85,13 @@ func (m *Metrics) Observe(o engine.Observation) {
 	if o.Outcome != core.Allowed {
 		code = o.Code.String()
 	}
-	m.operations.WithLabelValues(nameOf(o.Operation), string(o.Door), string(o.Outcome), code).Observe(o.Duration.Seconds())
+	m.operations.WithLabelValues(nameOf(o.Action), string(o.Door), string(o.Outcome), code).Observe(o.Duration.Seconds())
 }
 
-var operations = core.TagOperation.Info().Enum
-
-// nameOf is an operation's name; those that the standard does not have, of
-// which a client can ask for four thousand million, share one.
-func nameOf(op core.Operation) string {
-	if row := operations.Lookup(uint32(op)); row != nil {
+// nameOf returns the name of an action. Operations that no version of KMIP has share
+// one name: a client can ask for four thousand million of them.
+func nameOf(a core.Action) string {
+	if row := a.Info(); row != nil {
 		return row.Name
 	}
 	return "other"

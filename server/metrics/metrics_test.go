@@ -37,8 +37,8 @@ func has(t *testing.T, text string, lines ...string) {
 func TestFigures(t *testing.T) {
 	health := core.HSMHealth{Ready: true, Sessions: 3, Stuck: 1, CachedHandles: 20, CachedCopies: 7}
 	m := New(func() core.HSMHealth { return health }, func() int { return 3 })
-	m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorKMIP, Outcome: core.Allowed, Code: core.Internal, Duration: 300 * time.Microsecond})
-	m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorREST, Outcome: core.Denied, Code: core.PermissionDenied, Duration: time.Millisecond})
+	m.Observe(engine.Observation{Action: core.ActionGet, Door: core.DoorKMIP, Outcome: core.Allowed, Code: core.Internal, Duration: 300 * time.Microsecond})
+	m.Observe(engine.Observation{Action: core.ActionGet, Door: core.DoorREST, Outcome: core.Denied, Code: core.PermissionDenied, Duration: time.Millisecond})
 	m.Opened()
 	m.Opened()
 	m.Closed()
@@ -58,10 +58,10 @@ func TestFigures(t *testing.T) {
 // what came from outside.
 func TestSeriesAreBounded(t *testing.T) {
 	m := New(func() core.HSMHealth { return core.HSMHealth{} }, func() int { return 0 })
-	m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorKMIP})
+	m.Observe(engine.Observation{Action: core.ActionGet, Door: core.DoorKMIP})
 	before := strings.Count(scrape(t, m), "keyreeve_operation_seconds_count")
 	for n := range uint32(2000) {
-		m.Observe(engine.Observation{Operation: core.Operation(0x8000_0000 + n), Door: core.DoorKMIP, Outcome: core.Denied, Code: core.OperationNotSupported})
+		m.Observe(engine.Observation{Action: core.ActionOf(core.Operation(0x8000_0000 + n)), Door: core.DoorKMIP, Outcome: core.Denied, Code: core.OperationNotSupported})
 	}
 	if after := strings.Count(scrape(t, m), "keyreeve_operation_seconds_count"); after > before+1 {
 		t.Errorf("2,000 operations that do not exist make %d series", after-before)
@@ -74,7 +74,7 @@ func TestObserveAtOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 200 {
-				m.Observe(engine.Observation{Operation: core.OperationGet, Door: core.DoorKMIP, Outcome: core.Allowed})
+				m.Observe(engine.Observation{Action: core.ActionGet, Door: core.DoorKMIP, Outcome: core.Allowed})
 				m.Opened()
 				m.Closed()
 				m.Refused("peer")

@@ -1,0 +1,71 @@
+package authz_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+)
+
+// mayBeIn says which sets of policies.rego may have an action of a kind. Within
+// them the policy chooses by name.
+var mayBeIn = map[core.ActionKind][]string{
+	core.UseAction:        {"open_operations", "use_operations"},
+	core.ManageAction:     {"open_operations", "use_operations", "admin_operations"},
+	core.ReadAction:       {"open_operations", "use_operations", "admin_operations", "auditor_operations", "server_operations", "monitor_operations", "socket_operations"},
+	core.AdministerAction: {"socket_operations"},
+}
+
+// withoutObject are the sets whose permits need a question without an object.
+var withoutObject = []string{"open_operations", "server_operations", "monitor_operations", "socket_operations"}
+
+// The table of actions beside policies.rego: what the server offers is named in the
+// sets that its kind may have, what it does not offer is named in none and so denied
+// to all, and no set names anything else.
+func TestPolicyNamesEveryAction(t *testing.T) {
+	sets, member := regexp.MustCompile(`(?s)\n(\w+_operations) := \{(.*?)\}`), regexp.MustCompile(`"([^"]+)"`)
+	named := map[core.Action][]string{}
+	for _, set := range sets.FindAllStringSubmatch(keyreeve.Policy, -1) {
+		for _, m := range member.FindAllStringSubmatch(set[2], -1) {
+			action, ok := core.ActionByName(m[1])
+			if !ok || action.String() != m[1] || !slices.Contains(mayBeIn[action.Kind()], set[1]) {
+				t.Errorf("%s names %q, which is %q and may be in %v", set[1], m[1], action.Kind(), mayBeIn[action.Kind()])
+				continue
+			}
+			bare := slices.Contains(withoutObject, set[1])
+			if row := action.Info(); (bare && row.Objects == core.OneObject) || (!bare && row.Objects == core.NoObject) {
+				t.Errorf("%s names %v, and the policy is never asked so", set[1], action)
+			}
+			named[action] = append(named[action], set[1])
+		}
+	}
+	for _, action := range core.Actions() {
+		row := action.Info()
+		offered := action.Askable() && (row.Operation == 0 || slices.Contains(engine.Operations, row.Operation))
+		if offered != (named[action] != nil) {
+			t.Errorf("%v is offered: %v, and policies.rego names it in %v", action, offered, named[action])
+		}
+	}
+}
+
+// A policy can speak of kinds, and of no kind that there is not.
+func TestPolicyCanSpeakOfKinds(t *testing.T) {
+	a := open(t, allowIf(`input.kind == "read"`), goodTest)
+	alice := someone("t", "alice", "")
+	for _, action := range askable() {
+		d, err := a.Decide(ctx, ask(alice, action, object("alice", "")))
+		if want := action.Kind() == core.ReadAction; err != nil || d.Allow != want {
+			t.Errorf("%v, of kind %s: %v, %v; want %v", action, action.Kind(), d.Allow, err, want)
+		}
+	}
+	for _, kind := range []string{"event", "Read", "write"} {
+		if _, err := authz.New(ctx, with(allowIf(`input.kind == "`+kind+`"`), goodTest)); err == nil || !strings.Contains(err.Error(), "input.kind") {
+			t.Errorf("a policy that names the kind %q: %v", kind, err)
+		}
+	}
+}

@@ -1,0 +1,319 @@
+package core
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Action is one thing that can be asked of the server, or that the server does by
+// itself. Policy, records and metrics speak of actions; only the KMIP door speaks
+// of operations. The zero Action is none.
+//
+// A request for an operation that no version of KMIP has still leaves a record.
+// Its Action has no row in the table and holds the number of the operation.
+type Action uint64
+
+// unknownOperation marks an Action that holds the number of an unknown operation.
+const unknownOperation Action = 1 << 32
+
+// ActionOf returns the action of a KMIP operation. Operation 0 stands for a message
+// whose operations have not been read: its action is ActionMessage.
+func ActionOf(op Operation) Action {
+	if op == 0 {
+		return ActionMessage
+	}
+	if a, ok := actionsByOperation[op]; ok {
+		return a
+	}
+	return unknownOperation | Action(op)
+}
+
+// ActionByName finds an action by the name that records have, or by its XML form,
+// in any letter case.
+func ActionByName(name string) (Action, bool) {
+	name = strings.ToLower(name)
+	if number, ok := strings.CutPrefix(name, "0x"); ok {
+		op, err := strconv.ParseUint(number, 16, 32)
+		return ActionOf(Operation(op)), err == nil
+	}
+	a, ok := actionsByName[name]
+	return a, ok
+}
+
+// Actions lists the actions that have a row, in the order of the table.
+func Actions() []Action {
+	all := make([]Action, 0, len(actionTable)-1)
+	for a := range actionTable[1:] {
+		all = append(all, Action(a+1))
+	}
+	return all
+}
+
+// Info returns the row of an action, or nil if it has none.
+func (a Action) Info() *ActionInfo {
+	if a == 0 || a >= Action(len(actionTable)) {
+		return nil
+	}
+	return &actionTable[a]
+}
+
+// Askable reports whether the policy can be asked for the action.
+func (a Action) Askable() bool {
+	row := a.Info()
+	return row != nil && row.Kind != ServerEvent
+}
+
+// Kind returns the kind of an action, or "" if it has no row.
+func (a Action) Kind() ActionKind {
+	if row := a.Info(); row != nil {
+		return row.Kind
+	}
+	return ""
+}
+
+// String returns the name in the table. Of an operation that KMIP does not have it
+// returns the number.
+func (a Action) String() string {
+	switch row := a.Info(); {
+	case row != nil:
+		return row.Name
+	case a == 0:
+		return ""
+	}
+	return Operation(a &^ unknownOperation).String()
+}
+
+// ActionKind is the kind of right that an action needs.
+type ActionKind string
+
+// The kinds of actions.
+const (
+	UseAction        ActionKind = "use"        // works with the value of a key, or gives it away
+	ManageAction     ActionKind = "manage"     // makes, changes or ends an object or a session
+	ReadAction       ActionKind = "read"       // only tells: of attributes, of the server, of tenants
+	AdministerAction ActionKind = "administer" // changes the server itself, its HSM or its tenants
+	ServerEvent      ActionKind = "event"      // nobody asks for it: the server does it, and records it
+)
+
+// ActionKinds lists the kinds that a policy can meet.
+var ActionKinds = []ActionKind{UseAction, ManageAction, ReadAction, AdministerAction}
+
+// ActionObjects says for which objects the policy is asked.
+type ActionObjects uint8
+
+// What an action touches.
+const (
+	NoObject    ActionObjects = iota // the policy is asked once, without an object
+	OneObject                        // the policy is asked about the object that the request names
+	ManyObjects                      // both: without an object, then about each object that is found
+)
+
+// ActionInfo is a row of the table of actions.
+type ActionInfo struct {
+	Name      string    // the standard's, if it is an operation of KMIP
+	Operation Operation // 0: it is none of KMIP
+	Kind      ActionKind
+	Objects   ActionObjects
+}
+
+// XML returns the name without spaces, which is the XML form of an operation.
+func (i *ActionInfo) XML() string {
+	if row := enumOperation.Lookup(uint32(i.Operation)); row != nil {
+		return row.XML
+	}
+	return strings.ReplaceAll(i.Name, " ", "")
+}
+
+// The actions. A comment stands where the name does not tell.
+const (
+	_ Action = iota
+
+	// The operations of KMIP, offered or not. A failed handshake is a Login too.
+	ActionCreate
+	ActionCreateKeyPair
+	ActionRegister
+	ActionReKey
+	ActionDeriveKey
+	ActionCertify
+	ActionReCertify
+	ActionLocate
+	ActionCheck
+	ActionGet
+	ActionGetAttributes
+	ActionGetAttributeList
+	ActionAddAttribute
+	ActionModifyAttribute
+	ActionDeleteAttribute
+	ActionObtainLease
+	ActionGetUsageAllocation
+	ActionActivate
+	ActionRevoke
+	ActionDestroy
+	ActionArchive
+	ActionRecover
+	ActionValidate
+	ActionQuery
+	ActionCancel
+	ActionPoll
+	ActionNotify
+	ActionPut
+	ActionReKeyKeyPair
+	ActionDiscoverVersions
+	ActionEncrypt
+	ActionDecrypt
+	ActionSign
+	ActionSignatureVerify
+	ActionMAC
+	ActionMACVerify
+	ActionRNGRetrieve
+	ActionRNGSeed
+	ActionHash
+	ActionCreateSplitKey
+	ActionJoinSplitKey
+	ActionImport
+	ActionExport
+	ActionLog
+	ActionLogin
+	ActionLogout
+	ActionDelegatedLogin
+	ActionAdjustAttribute
+	ActionSetAttribute
+	ActionSetEndpointRole
+	ActionPKCS11
+	ActionInterop
+	ActionReProvision
+	ActionSetDefaults
+	ActionSetConstraints
+	ActionGetConstraints
+	ActionQueryAsynchronousRequests
+	ActionProcess
+	ActionPing
+
+	// What else can be asked of the server.
+	ActionReadHealth       // the state of every part of the server
+	ActionReadMetrics      // its figures
+	ActionListTokenObjects // orphans and sets of keys in the HSM
+	ActionPurgeTokenObject // an orphan in the HSM is destroyed
+	ActionCreateTenant
+	ActionListTenants
+
+	// What the server records beside.
+	ActionMessage // a request message that was refused as a whole
+	ActionUndo    // a batch was taken back
+	ActionStart
+	ActionCreateInstallation
+	ActionCreateTenantKeys
+	ActionRetireTenantKeys // a set that could not be finished
+	ActionReconcile        // the intent of a token object was closed
+	ActionDateReached      // the clock reached a date of an object
+	ActionLoadPolicy
+	ActionLoadPIN
+	ActionLoadCertificates
+	ActionLoadClientAuthorities
+	ActionLoadRevocationList
+	ActionTrustCertificate
+	ActionDistrustCertificate
+)
+
+// actionTable is the list of all actions. A new one is a constant above and a row
+// here; policies.rego then says who may ask for it. Kinds follow from what a
+// permit gives away: Get is a use because it reveals the key, and Re-key is
+// management because its new key belongs to the owner of the old one.
+var actionTable = [...]ActionInfo{
+	ActionCreate:                    {"Create", OperationCreate, ManageAction, NoObject},
+	ActionCreateKeyPair:             {"Create Key Pair", OperationCreateKeyPair, ManageAction, NoObject},
+	ActionRegister:                  {"Register", OperationRegister, ManageAction, NoObject},
+	ActionReKey:                     {"Re-key", OperationReKey, ManageAction, OneObject},
+	ActionDeriveKey:                 {"Derive Key", OperationDeriveKey, UseAction, OneObject},
+	ActionCertify:                   {"Certify", OperationCertify, ManageAction, OneObject},
+	ActionReCertify:                 {"Re-certify", OperationReCertify, ManageAction, OneObject},
+	ActionLocate:                    {"Locate", OperationLocate, ReadAction, ManyObjects},
+	ActionCheck:                     {"Check", OperationCheck, ReadAction, OneObject},
+	ActionGet:                       {"Get", OperationGet, UseAction, OneObject},
+	ActionGetAttributes:             {"Get Attributes", OperationGetAttributes, ReadAction, OneObject},
+	ActionGetAttributeList:          {"Get Attribute List", OperationGetAttributeList, ReadAction, OneObject},
+	ActionAddAttribute:              {"Add Attribute", OperationAddAttribute, ManageAction, OneObject},
+	ActionModifyAttribute:           {"Modify Attribute", OperationModifyAttribute, ManageAction, OneObject},
+	ActionDeleteAttribute:           {"Delete Attribute", OperationDeleteAttribute, ManageAction, OneObject},
+	ActionObtainLease:               {"Obtain Lease", OperationObtainLease, ManageAction, OneObject},
+	ActionGetUsageAllocation:        {"Get Usage Allocation", OperationGetUsageAllocation, UseAction, OneObject},
+	ActionActivate:                  {"Activate", OperationActivate, ManageAction, OneObject},
+	ActionRevoke:                    {"Revoke", OperationRevoke, ManageAction, OneObject},
+	ActionDestroy:                   {"Destroy", OperationDestroy, ManageAction, OneObject},
+	ActionArchive:                   {"Archive", OperationArchive, ManageAction, OneObject},
+	ActionRecover:                   {"Recover", OperationRecover, ManageAction, OneObject},
+	ActionValidate:                  {"Validate", OperationValidate, ReadAction, OneObject},
+	ActionQuery:                     {"Query", OperationQuery, ReadAction, NoObject},
+	ActionCancel:                    {"Cancel", OperationCancel, ManageAction, NoObject},
+	ActionPoll:                      {"Poll", OperationPoll, ReadAction, NoObject},
+	ActionNotify:                    {"Notify", OperationNotify, ManageAction, NoObject},
+	ActionPut:                       {"Put", OperationPut, ManageAction, NoObject},
+	ActionReKeyKeyPair:              {"Re-key Key Pair", OperationReKeyKeyPair, ManageAction, OneObject},
+	ActionDiscoverVersions:          {"Discover Versions", OperationDiscoverVersions, ReadAction, NoObject},
+	ActionEncrypt:                   {"Encrypt", OperationEncrypt, UseAction, OneObject},
+	ActionDecrypt:                   {"Decrypt", OperationDecrypt, UseAction, OneObject},
+	ActionSign:                      {"Sign", OperationSign, UseAction, OneObject},
+	ActionSignatureVerify:           {"Signature Verify", OperationSignatureVerify, UseAction, OneObject},
+	ActionMAC:                       {"MAC", OperationMAC, UseAction, OneObject},
+	ActionMACVerify:                 {"MAC Verify", OperationMACVerify, UseAction, OneObject},
+	ActionRNGRetrieve:               {"RNG Retrieve", OperationRNGRetrieve, UseAction, NoObject},
+	ActionRNGSeed:                   {"RNG Seed", OperationRNGSeed, UseAction, NoObject},
+	ActionHash:                      {"Hash", OperationHash, UseAction, NoObject},
+	ActionCreateSplitKey:            {"Create Split Key", OperationCreateSplitKey, UseAction, OneObject},
+	ActionJoinSplitKey:              {"Join Split Key", OperationJoinSplitKey, UseAction, OneObject},
+	ActionImport:                    {"Import", OperationImport, ManageAction, NoObject},
+	ActionExport:                    {"Export", OperationExport, UseAction, OneObject},
+	ActionLog:                       {"Log", OperationLog, AdministerAction, NoObject},
+	ActionLogin:                     {"Login", OperationLogin, ManageAction, NoObject},
+	ActionLogout:                    {"Logout", OperationLogout, ManageAction, NoObject},
+	ActionDelegatedLogin:            {"Delegated Login", OperationDelegatedLogin, ManageAction, NoObject},
+	ActionAdjustAttribute:           {"Adjust Attribute", OperationAdjustAttribute, ManageAction, OneObject},
+	ActionSetAttribute:              {"Set Attribute", OperationSetAttribute, ManageAction, OneObject},
+	ActionSetEndpointRole:           {"Set Endpoint Role", OperationSetEndpointRole, AdministerAction, NoObject},
+	ActionPKCS11:                    {"PKCS#11", OperationPKCS11, UseAction, NoObject},
+	ActionInterop:                   {"Interop", OperationInterop, ManageAction, NoObject},
+	ActionReProvision:               {"Re-Provision", OperationReProvision, ManageAction, OneObject},
+	ActionSetDefaults:               {"Set Defaults", OperationSetDefaults, AdministerAction, NoObject},
+	ActionSetConstraints:            {"Set Constraints", OperationSetConstraints, ManageAction, OneObject},
+	ActionGetConstraints:            {"Get Constraints", OperationGetConstraints, ReadAction, OneObject},
+	ActionQueryAsynchronousRequests: {"Query Asynchronous Requests", OperationQueryAsynchronousRequests, ReadAction, NoObject},
+	ActionProcess:                   {"Process", OperationProcess, ReadAction, NoObject},
+	ActionPing:                      {"Ping", OperationPing, ReadAction, NoObject},
+
+	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
+	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},
+	ActionListTokenObjects: {"List Token Objects", 0, ReadAction, NoObject},
+	ActionPurgeTokenObject: {"Purge Token Object", 0, AdministerAction, NoObject},
+	ActionCreateTenant:     {"Create Tenant", 0, AdministerAction, NoObject},
+	ActionListTenants:      {"List Tenants", 0, ReadAction, NoObject},
+
+	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
+	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},
+	ActionStart:                 {"Start", 0, ServerEvent, NoObject},
+	ActionCreateInstallation:    {"Create Installation", 0, ServerEvent, NoObject},
+	ActionCreateTenantKeys:      {"Create Tenant Keys", 0, ServerEvent, NoObject},
+	ActionRetireTenantKeys:      {"Retire Tenant Keys", 0, ServerEvent, NoObject},
+	ActionReconcile:             {"Reconcile", 0, ServerEvent, NoObject},
+	ActionDateReached:           {"Date Reached", 0, ServerEvent, NoObject},
+	ActionLoadPolicy:            {"Load Policy", 0, ServerEvent, NoObject},
+	ActionLoadPIN:               {"Load PIN", 0, ServerEvent, NoObject},
+	ActionLoadCertificates:      {"Load Certificates", 0, ServerEvent, NoObject},
+	ActionLoadClientAuthorities: {"Load Client Authorities", 0, ServerEvent, NoObject},
+	ActionLoadRevocationList:    {"Load Revocation List", 0, ServerEvent, NoObject},
+	ActionTrustCertificate:      {"Trust Certificate", 0, ServerEvent, NoObject},
+	ActionDistrustCertificate:   {"Distrust Certificate", 0, ServerEvent, NoObject},
+}
+
+var actionsByOperation, actionsByName = indexActions()
+
+func indexActions() (map[Operation]Action, map[string]Action) {
+	operations, names := map[Operation]Action{}, map[string]Action{}
+	for _, a := range Actions() {
+		row := a.Info()
+		if row.Operation != 0 {
+			operations[row.Operation] = a
+		}
+		names[strings.ToLower(row.Name)], names[strings.ToLower(row.XML())] = a, a
+	}
+	return operations, names
+}
