@@ -10,5 +10,5 @@
 //
 // github.com/gemalto/kmip-go gives names and the debug rendering of bytes
 // already validated, and is an oracle of the tests. It never parses what comes
-// from outside. Start at [ParseRequest], then payloads.go.
+// from outside. Start at [ParseRequest], then [Operation] and create.go.
 package kmip

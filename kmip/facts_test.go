@@ -20,7 +20,7 @@ type pair struct {
 	read              func([]byte, core.Version) error
 }
 
-func entire[I, O any](op *kmip.Op[I, O]) pair {
+func entire[I, O any](op *kmip.Operation[I, O]) pair {
 	var in I
 	var out O
 	fill(reflect.ValueOf(&in).Elem())
@@ -136,7 +136,7 @@ func TestPayloadsAreTheStandards(t *testing.T) {
 	listed := standard(t)
 	for _, p := range all {
 		for _, v := range core.Versions {
-			if !kmip.In(p.code, v) {
+			if !kmip.RowOf(p.code).In(v) {
 				continue
 			}
 			for what, write := range map[string]func(core.Version) ([]byte, error){"request": p.request, "response": p.response} {

@@ -464,7 +464,7 @@ type produced struct {
 	readResponse func(b []byte, v core.Version) ([]byte, error)
 }
 
-func from[I, O any](op *kmip.Op[I, O], since core.Version, f func(g *gen) (I, O)) produced {
+func from[I, O any](op *kmip.Operation[I, O], since core.Version, f func(g *gen) (I, O)) produced {
 	return produced{op.Code, since, func(t *testing.T, g *gen) ([]byte, []byte) {
 		in, out := f(g)
 		return of(op, since, in, out).trip(t, g.v)

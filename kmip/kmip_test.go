@@ -40,7 +40,7 @@ type sample struct {
 	trip  func(t *testing.T, v core.Version) (request, response []byte)
 }
 
-func of[I, O any](op *kmip.Op[I, O], since core.Version, in I, out O) sample {
+func of[I, O any](op *kmip.Operation[I, O], since core.Version, in I, out O) sample {
 	return sample{op.Code, since, func(t *testing.T, v core.Version) ([]byte, []byte) {
 		t.Helper()
 		req, err := op.AppendRequest(nil, v, &in)

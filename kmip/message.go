@@ -94,6 +94,22 @@ func Known(v core.Version) bool {
 	return false
 }
 
+func (c *coder) protocolVersion(v *core.Version) {
+	c.within(core.TagProtocolVersion, true, func() { c.versionFields(v) })
+}
+
+func (c *coder) versionFields(v *core.Version) {
+	major, minor := int32(v.Major()), int32(v.Minor())
+	c.int32(core.TagProtocolVersionMajor, &major, true)
+	c.int32(core.TagProtocolVersionMinor, &minor, true)
+	if c.reading && c.err == nil {
+		if major < 0 || major > 255 || minor < 0 || minor > 255 {
+			c.fail(core.Errorf(core.InvalidMessage, "there is no protocol version %d.%d", major, minor))
+		}
+		*v = core.Version(major<<8 | minor)
+	}
+}
+
 func (c *coder) header(it item, h *Header) {
 	c.inside(it, func() {
 		c.protocolVersion(&h.Version)
@@ -270,7 +286,7 @@ func (r *Response) Truncate(mark, count int) {
 }
 
 // Succeed appends an item with its payload.
-func Succeed[I, O any](r *Response, id []byte, op *Op[I, O], out *O) (err error) {
+func Succeed[I, O any](r *Response, id []byte, op *Operation[I, O], out *O) (err error) {
 	at := r.open(op.Code, id)
 	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(core.StatusSuccess))
 	if r.buf, err = op.AppendResponse(r.buf, r.version, out); err == nil {

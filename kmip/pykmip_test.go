@@ -19,7 +19,7 @@ func tagsOf(b []byte) (tags []core.Tag) {
 	return tags
 }
 
-func answer[I, O any](t *testing.T, op *kmip.Op[I, O], v core.Version, out O) []byte {
+func answer[I, O any](t *testing.T, op *kmip.Operation[I, O], v core.Version, out O) []byte {
 	t.Helper()
 	b, err := op.AppendResponse(nil, v, &out)
 	if err != nil {

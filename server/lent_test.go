@@ -131,7 +131,7 @@ func (w *lentWorld) send(o kmip.RequestOptions, items ...kmip.ClientItem) []kmip
 }
 
 // try does one operation, which may fail.
-func try[I, O any](w *lentWorld, op *kmip.Op[I, O], in *I) (out O, err error) {
+func try[I, O any](w *lentWorld, op *kmip.Operation[I, O], in *I) (out O, err error) {
 	w.t.Helper()
 	item := kmiptest.Item(op, in)
 	item.BatchID = []byte("batch item " + op.Code.String())
@@ -143,7 +143,7 @@ func try[I, O any](w *lentWorld, op *kmip.Op[I, O], in *I) (out O, err error) {
 }
 
 // must does one that may not fail.
-func must[I, O any](w *lentWorld, op *kmip.Op[I, O], in *I) O {
+func must[I, O any](w *lentWorld, op *kmip.Operation[I, O], in *I) O {
 	w.t.Helper()
 	out, err := try(w, op, in)
 	if err != nil {
@@ -267,7 +267,7 @@ func TestLentMemoryIsNotKept(t *testing.T) {
 			must(w, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
 		}
 		for _, op := range engine.Operations {
-			if kmip.In(op, v) && w.done[op][v] == 0 {
+			if kmip.RowOf(op).In(v) && w.done[op][v] == 0 {
 				t.Errorf("%v has not been done in %v", op, v)
 			}
 		}

@@ -108,7 +108,7 @@ func (c *Client) Receive() ([]byte, error) {
 }
 
 // Item makes a batch item of an operation.
-func Item[I, O any](op *kmip.Op[I, O], in *I) kmip.ClientItem {
+func Item[I, O any](op *kmip.Operation[I, O], in *I) kmip.ClientItem {
 	return kmip.ClientItem{Operation: op.Code, Payload: func(dst []byte, v core.Version) ([]byte, error) { return op.AppendRequest(dst, v, in) }}
 }
 
@@ -126,7 +126,7 @@ func (c *Client) Batch(items ...kmip.ClientItem) (kmip.ClientResponse, error) {
 }
 
 // Do sends one operation. Byte strings of the answer are valid until the next call.
-func Do[I, O any](c *Client, op *kmip.Op[I, O], in *I) (out O, err error) {
+func Do[I, O any](c *Client, op *kmip.Operation[I, O], in *I) (out O, err error) {
 	r, err := c.Batch(Item(op, in))
 	if err != nil {
 		return out, err

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -254,11 +253,11 @@ func (b *batch) abandoned() error {
 	return b.refuse(core.Errorf(core.Busy, "the connection ended before this item was begun; nothing was done"))
 }
 
-// attempt answers the current item. How large the attribute is that Delete
-// Attribute answers with is known only afterwards: it is put back when it does
-// not fit.
+// attempt answers the current item. How large an attribute is that the answer
+// shows is known only afterwards: the change is undone if it does not fit.
 func (b *batch) attempt() error {
-	alone := b.item.Operation == core.OperationDeleteAttribute && b.caller.Undo == nil
+	row := kmip.RowOf(b.item.Operation)
+	alone := row != nil && row.Change == kmip.ChangesAndShows && b.caller.Undo == nil
 	if alone {
 		b.caller.Undo = &core.Undo{}
 		defer func() { b.caller.Undo = nil }()
@@ -279,7 +278,7 @@ func (b *batch) attempt() error {
 // Undone where that was asked for. When not even that fits, it says so without
 // the item's operation and id, and the answer is full.
 func (b *batch) failed(err error, undo bool, i, start, count int) (full bool) {
-	if setsPlaceholder[b.item.Operation] {
+	if row := kmip.RowOf(b.item.Operation); row != nil && row.Placeholder != kmip.KeepsPlaceholder {
 		b.placeholder = "" // so that a later item cannot hit an older object
 	}
 	reason, text := b.reason(b.item.Operation, err)
@@ -311,19 +310,14 @@ const smallestAnswer = 320
 const longID = 64
 
 // room is what the answer of the current item, which changes something, takes
-// at most, in bytes: it must be there before the change is made. In 1.x Add and
-// Modify Attribute answer with the attribute of the request.
-func (b *batch) room() int {
+// at most, in bytes: it must be there before the change is made.
+func (b *batch) room(row *kmip.Row) int {
 	n := smallestAnswer + len(b.item.BatchID)
-	if b.caller.Version < core.V2_0 && (b.item.Operation == core.OperationAddAttribute || b.item.Operation == core.OperationModifyAttribute) {
+	if b.caller.Version < core.V2_0 && row.Change == kmip.ChangesAndRepeats {
 		n += len(b.item.Payload)
 	}
 	return n
 }
-
-var changes = map[core.Operation]bool{core.OperationCreate: true, core.OperationCreateKeyPair: true, core.OperationRegister: true, core.OperationReKey: true,
-	core.OperationAddAttribute: true, core.OperationModifyAttribute: true, core.OperationSetAttribute: true, core.OperationDeleteAttribute: true,
-	core.OperationActivate: true, core.OperationRevoke: true, core.OperationDestroy: true}
 
 // guarded runs one item; a panic in it is a General Failure of that item alone.
 func (b *batch) guarded() (err error) {
@@ -337,16 +331,16 @@ func (b *batch) guarded() (err error) {
 		}
 	}()
 	op, ok := operations[b.item.Operation]
-	if !ok || !kmip.In(b.item.Operation, b.caller.Version) {
+	if !ok || !op.row.In(b.caller.Version) {
 		return b.refuse(core.Errorf(core.OperationNotSupported, "KMIP %v has no operation %v here", b.caller.Version, b.item.Operation))
 	}
-	if changes[b.item.Operation] && b.resp.Size()+b.room() > b.limit {
+	if op.row.Change != kmip.ChangesNothing && b.resp.Size()+b.room(op.row) > b.limit {
 		return b.refuse(core.Errorf(core.ResponseTooLarge, "the answer could be larger than the Maximum Response Size of %d bytes, so nothing was done", b.limit))
 	}
 	if b.item.Ephemeral {
 		return b.refuse(core.Errorf(core.FeatureNotSupported, "Ephemeral items are not supported"))
 	}
-	return op(b)
+	return op.answer(b)
 }
 
 // refuse records an item that never reached the engine.
@@ -385,7 +379,7 @@ func (b *batch) nth(n int) (string, error) {
 // names has answered. The standard repeats an operation for each of several
 // identifiers; here there must be one.
 func (b *batch) byOperation(e core.UniqueIdentifierEnum) (string, error) {
-	want, ok := operationOf[e]
+	want, ok := references[e]
 	for i := len(b.ends) - 1; ok && i >= 0; i-- {
 		start := 0
 		if i > 0 {
@@ -393,9 +387,9 @@ func (b *batch) byOperation(e core.UniqueIdentifierEnum) (string, error) {
 		}
 		ids := b.told[start:b.ends[i]]
 		switch {
-		case b.req.Items[i].Operation != want.op || len(ids) == 0:
-		case want.nth > 0:
-			return ids[want.nth-1], nil
+		case b.req.Items[i].Operation != want.operation || len(ids) == 0:
+		case want.which != kmip.EveryID:
+			return ids[want.which-1], nil
 		case len(ids) > 1:
 			return "", core.Errorf(core.FeatureNotSupported, "%v stands for %d objects here; an operation is not repeated for several, so name each", e, len(ids))
 		default:
@@ -408,8 +402,8 @@ func (b *batch) byOperation(e core.UniqueIdentifierEnum) (string, error) {
 // resolveLinks makes Linked Object Identifiers, which may be references likewise
 // (KMIP 2.1 §4.31), Unique Identifiers. The values are the decoder's own, which
 // nobody else has yet.
-func (b *batch) resolveLinks(in any) error {
-	for _, a := range attributesIn(in) {
+func (b *batch) resolveLinks(attributes core.Attributes) error {
+	for _, a := range attributes {
 		if a.Tag != core.TagLink {
 			continue
 		}
@@ -436,28 +430,5 @@ func (b *batch) resolveLink(v *core.Value) error {
 		return core.Errorf(core.InvalidField, "a Linked Object Identifier is the ID Placeholder, which is empty")
 	}
 	*v = core.Text(id.Text)
-	return nil
-}
-
-// attributesIn lists the attributes that a request gives or asks for.
-func attributesIn(in any) core.Attributes {
-	switch in := in.(type) {
-	case *core.CreateInput:
-		return in.Attributes
-	case *core.CreateKeyPairInput:
-		return slices.Concat(in.Common, in.Private, in.Public)
-	case *core.RegisterInput:
-		return in.Attributes
-	case *core.RekeyInput:
-		return in.Attributes
-	case *core.LocateInput:
-		return in.Attributes
-	case *core.AddAttributeInput:
-		return core.Attributes{in.Attribute}
-	case *core.SetAttributeInput:
-		return core.Attributes{in.Attribute}
-	case *core.ModifyAttributeInput:
-		return core.Attributes{in.New}
-	}
 	return nil
 }

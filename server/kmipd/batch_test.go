@@ -39,7 +39,7 @@ func (c *client) send(items ...kmip.ClientItem) ([]byte, []kmip.ResponseItem) {
 	return out, r.Items
 }
 
-func do[I, O any](c *client, op *kmip.Op[I, O], in I) (out O) {
+func do[I, O any](c *client, op *kmip.Operation[I, O], in I) (out O) {
 	c.t.Helper()
 	saved := c.RequestOptions
 	c.RequestOptions = kmip.RequestOptions{}
@@ -207,6 +207,35 @@ func TestUndoneItemsKeepTheirPayload(t *testing.T) {
 		var out core.CreateOutput
 		if err := kmip.Create.DecodeResponse(items[0].Payload, v, &out); err != nil || out.ID == "" || out.ObjectType != core.ObjectTypeSymmetricKey {
 			t.Errorf("KMIP %v: the undone Create answers %+v, %v", v, out, err)
+		}
+	}
+}
+
+// A Link that is changed or deleted may refer into the batch, in the value that it
+// has as in the value that it gets (KMIP 2.1 §4.31).
+func TestLinksReferIntoTheBatch(t *testing.T) {
+	c := newClient(t, core.V2_1)
+	link := func(to core.Value) core.Attribute {
+		return core.Attribute{Tag: core.TagLink, Value: core.Structure(
+			core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)},
+			core.Field{Tag: core.TagLinkedObjectIdentifier, Value: to})}
+	}
+	other := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt))
+	create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+	first, second := core.Int(0), core.Enum(core.UniqueCreate)
+	value := func(a core.Attribute) *core.Value { return &a.Value }
+	name := core.AttributeName{Tag: core.TagLink}
+	_, items := c.send(create,
+		kmiptest.Item(&kmip.AddAttribute, &core.AddAttributeInput{Attribute: link(first)}),
+		kmiptest.Item(&kmip.ModifyAttribute, &core.ModifyAttributeInput{Name: name, CurrentValue: value(link(second)), New: link(core.Text(other.ID))}),
+		kmiptest.Item(&kmip.ModifyAttribute, &core.ModifyAttributeInput{Name: name, CurrentValue: value(link(core.Text(other.ID))), New: link(second)}),
+		kmiptest.Item(&kmip.DeleteAttribute, &core.DeleteAttributeInput{Name: name, CurrentValue: value(link(first))}))
+	if len(items) != 5 {
+		t.Errorf("%d items are answered, want 5", len(items))
+	}
+	for _, i := range items {
+		if i.Status != core.StatusSuccess {
+			t.Errorf("%v: %v: %s", i.Operation, i.Reason, i.Message)
 		}
 	}
 }

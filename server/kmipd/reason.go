@@ -2,10 +2,10 @@ package kmipd
 
 import (
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
 )
 
 // reasons is the one table that turns codes into Result Reasons: of KMIP 1.x
@@ -73,36 +73,50 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.Tampered:                           {core.ReasonCryptographicFailure, core.ReasonCryptographicFailure},
 }
 
-// births and uses are operations that answer some things alike.
-var (
-	births = []core.Operation{core.OperationCreate, core.OperationCreateKeyPair, core.OperationRegister}
-	uses   = []core.Operation{core.OperationEncrypt, core.OperationDecrypt, core.OperationSign, core.OperationSignatureVerify, core.OperationMAC, core.OperationMACVerify}
-)
-
-// exceptions are what single operations answer otherwise (KMIP 1.4 §11, 2.1 §6.1).
-var exceptions = []struct {
-	in     []core.Operation
-	code   core.Code
-	v1, v2 core.ResultReason
-}{
-	{births, core.AttributeReadOnly, core.ReasonInvalidField, core.ReasonAttributeReadOnly},
-	{births, core.AttributeSingleValued, core.ReasonInvalidField, core.ReasonAttributeSingleValued},
-	{births, core.NonUniqueNameAttribute, core.ReasonInvalidField, core.ReasonNonUniqueNameAttribute},
-	{[]core.Operation{core.OperationCreateKeyPair}, core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable},
-	{uses, core.IllegalOperation, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
-	{uses, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonWrongKeyLifecycleState},
-	{[]core.Operation{core.OperationRegister}, core.CryptographicFailure, core.ReasonCryptographicFailure, core.ReasonInvalidField},
-	{[]core.Operation{core.OperationGet}, core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters},
-	{[]core.Operation{core.OperationAddAttribute}, core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute},
-	{[]core.Operation{core.OperationAddAttribute}, core.InvalidAttribute, core.ReasonPermissionDenied, core.ReasonInvalidAttribute},
-	{[]core.Operation{core.OperationSetAttribute}, core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute},
-	{[]core.Operation{core.OperationModifyAttribute}, core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound},
-	{[]core.Operation{core.OperationDestroy}, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
-	{[]core.Operation{core.OperationReKey}, core.InvalidObjectType, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
-	{[]core.Operation{core.OperationReKey}, core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
-	{[]core.Operation{core.OperationReKey}, core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonInvalidField},
-	{[]core.Operation{core.OperationCheck}, core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonIllegalObjectType},
-	{[]core.Operation{core.OperationCheck}, core.UsageLimitExceeded, core.ReasonPermissionDenied, core.ReasonUsageLimitExceeded},
+// broader is what is answered instead of a reason that an operation of KMIP 2.x
+// does not list. A chain of them ends with a general one.
+var broader = map[core.ResultReason]core.ResultReason{
+	core.ReasonApplicationNamespaceNotSupported:    core.ReasonInvalidAttributeValue,
+	core.ReasonAttributeInstanceNotFound:           core.ReasonAttributeNotFound,
+	core.ReasonAttributeNotFound:                   core.ReasonInvalidField,
+	core.ReasonAttributeReadOnly:                   core.ReasonReadOnlyAttribute,
+	core.ReasonAttributeSingleValued:               core.ReasonInvalidField,
+	core.ReasonBadCryptographicParameters:          core.ReasonInvalidField,
+	core.ReasonBadPassword:                         core.ReasonAuthenticationNotSuccessful,
+	core.ReasonCryptographicFailure:                core.ReasonGeneralFailure,
+	core.ReasonEncodingOptionError:                 core.ReasonFeatureNotSupported,
+	core.ReasonIllegalObjectType:                   core.ReasonInvalidObjectType,
+	core.ReasonIncompatibleCryptographicUsageMask:  core.ReasonPermissionDenied,
+	core.ReasonInvalidAttribute:                    core.ReasonInvalidField,
+	core.ReasonInvalidAttributeValue:               core.ReasonInvalidField,
+	core.ReasonInvalidCorrelationValue:             core.ReasonInvalidField,
+	core.ReasonInvalidObjectType:                   core.ReasonInvalidField,
+	core.ReasonInvalidTicket:                       core.ReasonAuthenticationNotSuccessful,
+	core.ReasonKeyCompressionTypeNotSupported:      core.ReasonFeatureNotSupported,
+	core.ReasonKeyFormatTypeNotSupported:           core.ReasonFeatureNotSupported,
+	core.ReasonKeyValueNotPresent:                  core.ReasonInvalidField,
+	core.ReasonKeyWrapTypeNotSupported:             core.ReasonFeatureNotSupported,
+	core.ReasonMissingData:                         core.ReasonInvalidMessage,
+	core.ReasonMultiValuedAttribute:                core.ReasonInvalidField,
+	core.ReasonNonUniqueNameAttribute:              core.ReasonInvalidField,
+	core.ReasonNotExtractable:                      core.ReasonPermissionDenied,
+	core.ReasonObjectAlreadyExists:                 core.ReasonInvalidField,
+	core.ReasonObjectArchived:                      core.ReasonPermissionDenied,
+	core.ReasonObjectDestroyed:                     core.ReasonWrongKeyLifecycleState,
+	core.ReasonObjectNotFound:                      core.ReasonInvalidField,
+	core.ReasonPrivateProtectionStorageUnavailable: core.ReasonProtectionStorageUnavailable,
+	core.ReasonProtectionStorageUnavailable:        core.ReasonFeatureNotSupported,
+	core.ReasonPublicProtectionStorageUnavailable:  core.ReasonProtectionStorageUnavailable,
+	core.ReasonReadOnlyAttribute:                   core.ReasonPermissionDenied,
+	core.ReasonSensitive:                           core.ReasonPermissionDenied,
+	core.ReasonServerLimitExceeded:                 core.ReasonInvalidField,
+	core.ReasonUnknownMessageExtension:             core.ReasonFeatureNotSupported,
+	core.ReasonUnsupportedCryptographicParameters:  core.ReasonFeatureNotSupported,
+	core.ReasonUsageLimitExceeded:                  core.ReasonPermissionDenied,
+	core.ReasonWrappingObjectArchived:              core.ReasonObjectArchived,
+	core.ReasonWrappingObjectDestroyed:             core.ReasonPermissionDenied,
+	core.ReasonWrappingObjectNotFound:              core.ReasonObjectNotFound,
+	core.ReasonWrongKeyLifecycleState:              core.ReasonPermissionDenied,
 }
 
 // older is what a client too old for a reason gets instead.
@@ -115,9 +129,11 @@ var older = map[core.ResultReason]core.ResultReason{
 // reasonOf finds the reason for a code in an operation (0: none) and a version.
 func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason {
 	at := reasons[c]
-	for i := range exceptions {
-		if e := &exceptions[i]; e.code == c && slices.Contains(e.in, op) {
-			at.v1, at.v2 = e.v1, e.v2
+	if row := kmip.RowOf(op); row != nil {
+		for _, s := range row.Reasons.Special {
+			if s.Code == c {
+				at.v1, at.v2 = s.V1, s.V2
+			}
 		}
 	}
 	r := at.v1
@@ -132,6 +148,23 @@ func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason 
 		return o
 	}
 	return core.ReasonGeneralFailure
+}
+
+// asListed is r, or the nearest broader reason that the operation lists. A whole
+// message and an operation that is not known here have no list.
+func asListed(op core.Operation, r core.ResultReason, v core.Version) core.ResultReason {
+	row := kmip.RowOf(op)
+	if row == nil {
+		return r
+	}
+	for !row.Reasons.MayAnswer(r, v) {
+		next, ok := broader[r]
+		if !ok {
+			return core.ReasonGeneralFailure
+		}
+		r = next
+	}
+	return r
 }
 
 // reason gives reason and message of an error in an operation. What carries no

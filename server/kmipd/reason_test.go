@@ -1,7 +1,6 @@
 package kmipd
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -129,17 +128,36 @@ func TestReasonsAreTheStandards(t *testing.T) {
 	}
 }
 
-// What single operations answer otherwise in 2.x is among what the standard lists
-// for them, but for what its own cases have.
-func TestExceptionsAreListed(t *testing.T) {
-	var facts map[string]map[string][]struct{ Reason string }
-	coretest.JSON(t, "operation_errors.json", &facts)
-	for _, e := range exceptions {
-		for _, op := range e.in {
-			listed := slices.ContainsFunc(facts["2.1"][op.String()], func(r struct{ Reason string }) bool { return r.Reason == e.v2.String() })
-			if !listed && !(op == core.OperationReKey && e.code == core.ObjectDestroyed) {
-				t.Errorf("%v answers %v for %v, which KMIP 2.1 does not list there", op, e.v2, e.code)
+// Whatever goes wrong, an operation of KMIP 2.x answers what it lists.
+func TestEveryAnswerIsListed(t *testing.T) {
+	for _, v := range []core.Version{core.V2_0, core.V2_1} {
+		for op, bound := range operations {
+			for _, c := range core.Codes() {
+				if r := reasonOf(op, c, v); !bound.row.Reasons.MayAnswer(r, v) {
+					t.Errorf("KMIP %v, %v: code %v answers %v, which is not listed", v, op, c, r)
+				}
 			}
+		}
+	}
+	for _, c := range []struct {
+		op   core.Operation
+		code core.Code
+		v    core.Version
+		want core.ResultReason
+	}{
+		{core.OperationModifyAttribute, core.WrongState, core.V2_0, core.ReasonPermissionDenied},
+		{core.OperationModifyAttribute, core.WrongState, core.V2_1, core.ReasonWrongKeyLifecycleState},
+		{core.OperationAddAttribute, core.WrongState, core.V2_0, core.ReasonPermissionDenied},
+		{core.OperationSetAttribute, core.WrongState, core.V2_0, core.ReasonPermissionDenied},
+		{core.OperationDeleteAttribute, core.WrongState, core.V2_0, core.ReasonPermissionDenied},
+		{core.OperationActivate, core.WrongState, core.V2_0, core.ReasonWrongKeyLifecycleState},
+		{core.OperationRegister, core.KeyFormatTypeNotSupported, core.V2_1, core.ReasonFeatureNotSupported},
+		{core.OperationGet, core.KeyFormatTypeNotSupported, core.V2_1, core.ReasonKeyFormatTypeNotSupported},
+		{core.OperationRegister, core.CryptographicFailure, core.V2_1, core.ReasonInvalidField},
+		{core.OperationSetAttribute, core.InvalidAttribute, core.V2_1, core.ReasonInvalidField},
+	} {
+		if got := reasonOf(c.op, c.code, c.v); got != c.want {
+			t.Errorf("KMIP %v, %v: code %v answers %v, want %v", c.v, c.op, c.code, got, c.want)
 		}
 	}
 }
@@ -155,5 +173,14 @@ func TestMessagesAreASCII(t *testing.T) {
 				t.Errorf("%q became %q", s, got)
 			}
 		}
+	}
+}
+
+// A policy that could not decide is no Permission Denied in any version: clients
+// give up on that.
+func TestUndecidedPolicyIsNoPermissionDenied(t *testing.T) {
+	r := reasons[core.PolicyUnavailable]
+	if r.v1 != core.ReasonGeneralFailure || r.v2 != core.ReasonGeneralFailure {
+		t.Errorf("%v and %v; want General Failure", r.v1, r.v2)
 	}
 }

@@ -1,0 +1,37 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// AddAttribute is KMIP 1.4 §4.14, 2.1 §6.1.2.
+var AddAttribute = define(Operation[core.AddAttributeInput, core.AttributeOutput]{
+	Row: Row{
+		Code:        core.OperationAddAttribute,
+		Change:      ChangesAndRepeats,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonAttributeSingleValued, core.ReasonInvalidAttribute, core.ReasonNonUniqueNameAttribute,
+				core.ReasonObjectNotFound, core.ReasonReadOnlyAttribute, core.ReasonServerLimitExceeded, core.ReasonWrongKeyLifecycleState},
+			Since21:  stateForbidsChange,
+			Unlisted: noReasons,
+			Special:  []SpecialReason{{core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute}, {core.InvalidAttribute, core.ReasonPermissionDenied, core.ReasonInvalidAttribute}},
+		},
+	},
+	request:  addAttributeRequest,
+	response: attributeResponse,
+	Target:   func(in *core.AddAttributeInput) *core.Identifier { return &in.ID },
+	Links:    func(in *core.AddAttributeInput) core.Attributes { return core.Attributes{in.Attribute} },
+	AnsweredIDs: func(list []string, in *core.AddAttributeInput, _ *core.AttributeOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.AttributeOutput],
+})
+
+func addAttributeRequest(c *coder, in *core.AddAttributeInput) {
+	c.identifier(&in.ID)
+	c.attribute(core.TagNewAttribute, &in.Attribute, true)
+	if c.reading && in.Attribute.Index != 0 {
+		c.fail(core.Errorf(core.InvalidField, "a new instance of an attribute has no Attribute Index yet: the answer to Add Attribute has one"))
+	}
+}

@@ -1,0 +1,43 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Check is KMIP 1.4 §4.10, 2.1 §6.1.7.
+// A Check that is denied empties the ID Placeholder.
+var Check = define(Operation[core.CheckInput, core.CheckOutput]{
+	Row: Row{
+		Code:        core.OperationCheck,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: EmptiesPlaceholderOnFailure,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   []core.ResultReason{core.ReasonIllegalObjectType, core.ReasonIncompatibleCryptographicUsageMask, core.ReasonObjectNotFound, core.ReasonUsageLimitExceeded},
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  []SpecialReason{{core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonIllegalObjectType}, {core.UsageLimitExceeded, core.ReasonPermissionDenied, core.ReasonUsageLimitExceeded}},
+		},
+	},
+	request:  checkRequest,
+	response: checkResponse,
+	Target:   func(in *core.CheckInput) *core.Identifier { return &in.ID },
+	Links:    noLinks[core.CheckInput],
+	AnsweredIDs: func(list []string, in *core.CheckInput, _ *core.CheckOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.CheckOutput],
+})
+
+func checkRequest(c *coder, in *core.CheckInput) {
+	c.identifier(&in.ID)
+	number(c, core.TagUsageLimitsCount, core.KindLongInteger, &in.UsageLimitsCount)
+	number(c, core.TagCryptographicUsageMask, core.KindInteger, &in.Mask)
+	number(c, core.TagLeaseTime, core.KindInterval, &in.LeaseTime)
+}
+
+func checkResponse(c *coder, out *core.CheckOutput) {
+	c.text(core.TagUniqueIdentifier, &out.ID, false)
+	number(c, core.TagUsageLimitsCount, core.KindLongInteger, &out.UsageLimitsCount)
+	number(c, core.TagCryptographicUsageMask, core.KindInteger, &out.Mask)
+	number(c, core.TagLeaseTime, core.KindInterval, &out.LeaseTime)
+}

@@ -1,0 +1,41 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Create is KMIP 1.4 §4.1, 2.1 §6.1.8.
+var Create = define(Operation[core.CreateInput, core.CreateOutput]{
+	Row: Row{
+		Code:        core.OperationCreate,
+		Change:      ChangesAndNames,
+		Stream:      OnePart,
+		Placeholder: SetsPlaceholder,
+		References:  []Reference{{core.UniqueCreate, EveryID}},
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonCryptographicFailure,
+				core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonInvalidObjectType,
+				core.ReasonNonUniqueNameAttribute, core.ReasonProtectionStorageUnavailable, core.ReasonReadOnlyAttribute,
+				core.ReasonServerLimitExceeded, core.ReasonUnsupportedAttribute},
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  creationSpecials,
+		},
+	},
+	request:         createRequest,
+	response:        createResponse,
+	Target:          noTarget[core.CreateInput],
+	Links:           func(in *core.CreateInput) core.Attributes { return in.Attributes },
+	AnsweredIDs:     func(list []string, _ *core.CreateInput, out *core.CreateOutput) []string { return append(list, out.ID) },
+	NextPlaceholder: func(out *core.CreateOutput) string { return out.ID },
+})
+
+func createRequest(c *coder, in *core.CreateInput) {
+	enum(c, core.TagObjectType, &in.ObjectType, true)
+	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, true)
+	c.protection(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+}
+
+func createResponse(c *coder, out *core.CreateOutput) {
+	enum(c, core.TagObjectType, &out.ObjectType, true)
+	c.id(&out.ID)
+	c.implied(&out.Attributes)
+}

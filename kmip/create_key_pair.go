@@ -1,0 +1,52 @@
+package kmip
+
+import (
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// CreateKeyPair is KMIP 1.4 §4.2, 2.1 §6.1.9.
+// The ID Placeholder becomes the private key.
+var CreateKeyPair = define(Operation[core.CreateKeyPairInput, core.CreateKeyPairOutput]{
+	Row: Row{
+		Code:        core.OperationCreateKeyPair,
+		Change:      ChangesAndNames,
+		Stream:      OnePart,
+		Placeholder: SetsPlaceholder,
+		References:  []Reference{{core.UniqueCreateKeyPair, EveryID}, {core.UniqueCreateKeyPairPrivateKey, 1}, {core.UniqueCreateKeyPairPublicKey, 2}},
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonCryptographicFailure,
+				core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonNonUniqueNameAttribute,
+				core.ReasonPrivateProtectionStorageUnavailable, core.ReasonPublicProtectionStorageUnavailable,
+				core.ReasonServerLimitExceeded},
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  append([]SpecialReason{{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}}, creationSpecials...),
+		},
+	},
+	request:  createKeyPairRequest,
+	response: createKeyPairResponse,
+	Target:   noTarget[core.CreateKeyPairInput],
+	Links: func(in *core.CreateKeyPairInput) core.Attributes {
+		return slices.Concat(in.Common, in.Private, in.Public)
+	},
+	AnsweredIDs: func(list []string, _ *core.CreateKeyPairInput, out *core.CreateKeyPairOutput) []string {
+		return append(list, out.PrivateID, out.PublicID)
+	},
+	NextPlaceholder: func(out *core.CreateKeyPairOutput) string { return out.PrivateID },
+})
+
+func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {
+	c.template(commonTemplate, &in.Common, &in.CommonTemplates, false)
+	c.template(privateTemplate, &in.Private, &in.PrivateTemplates, false)
+	c.template(publicTemplate, &in.Public, &in.PublicTemplates, false)
+	c.protection(core.TagCommonProtectionStorageMasks, &in.CommonProtection)
+	c.protection(core.TagPrivateProtectionStorageMasks, &in.PrivateProtection)
+	c.protection(core.TagPublicProtectionStorageMasks, &in.PublicProtection)
+}
+
+func createKeyPairResponse(c *coder, out *core.CreateKeyPairOutput) {
+	c.text(core.TagPrivateKeyUniqueIdentifier, &out.PrivateID, true)
+	c.text(core.TagPublicKeyUniqueIdentifier, &out.PublicID, true)
+}

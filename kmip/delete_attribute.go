@@ -1,0 +1,57 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// DeleteAttribute is KMIP 1.4 §4.16, 2.1 §6.1.13.
+var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.AttributeOutput]{
+	Row: Row{
+		Code:        core.OperationDeleteAttribute,
+		Change:      ChangesAndShows,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
+				core.ReasonInvalidAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
+			Since21:  stateForbidsChange,
+			Unlisted: noReasons,
+			Special:  noSpecialReasons,
+		},
+	},
+	request:  deleteAttributeRequest,
+	response: attributeResponse,
+	Target:   func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID },
+	Links: func(in *core.DeleteAttributeInput) core.Attributes {
+		return currentAttribute(in.Name, in.CurrentValue)
+	},
+	AnsweredIDs: func(list []string, in *core.DeleteAttributeInput, _ *core.AttributeOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.AttributeOutput],
+})
+
+func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
+	c.identifier(&in.ID)
+	if c.style1() {
+		c.reference(&in.Name, true)
+		index := int32(in.Name.Index)
+		c.int32(core.TagAttributeIndex, &index, false)
+		if c.reading {
+			in.Name.Index, in.Name.Indexed = int(index), true
+		}
+		return
+	}
+	var current core.Attribute
+	if in.CurrentValue != nil {
+		current = currentAttribute(in.Name, in.CurrentValue)[0]
+	}
+	if (c.reading || in.CurrentValue != nil) && c.attribute(core.TagCurrentAttribute, &current, false) && c.reading {
+		in.Name, in.CurrentValue = current.Ref(), &current.Value
+	}
+	if (c.reading || in.CurrentValue == nil) && !c.reference(&in.Name, false) && in.CurrentValue == nil {
+		c.fail(core.Errorf(core.InvalidMessage, "Delete Attribute names no attribute"))
+	}
+	if c.reading && in.CurrentValue != nil && in.Name != current.Ref() {
+		c.fail(core.Errorf(core.InvalidField, "Current Attribute and Attribute Reference are different attributes"))
+	}
+}

@@ -1,0 +1,39 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// DiscoverVersions is KMIP 1.4 §4.26, 2.1 §6.1.16.
+var DiscoverVersions = define(Operation[core.DiscoverVersionsInput, core.DiscoverVersionsOutput]{
+	Row: Row{
+		Code:        core.OperationDiscoverVersions,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(),
+	},
+	request:         discoverVersionsRequest,
+	response:        discoverVersionsResponse,
+	Target:          noTarget[core.DiscoverVersionsInput],
+	Links:           noLinks[core.DiscoverVersionsInput],
+	AnsweredIDs:     noAnsweredIDs[core.DiscoverVersionsInput, core.DiscoverVersionsOutput],
+	NextPlaceholder: noPlaceholder[core.DiscoverVersionsOutput],
+})
+
+func discoverVersionsRequest(c *coder, in *core.DiscoverVersionsInput) { c.versions(&in.Versions) }
+
+func discoverVersionsResponse(c *coder, out *core.DiscoverVersionsOutput) { c.versions(&out.Versions) }
+
+func (c *coder) versions(p *[]core.Version) {
+	if c.reading {
+		c.each(core.TagProtocolVersion, MaxListed, func(it item) {
+			var v core.Version
+			c.inside(it, func() { c.versionFields(&v) })
+			*p = append(*p, v)
+		})
+		return
+	}
+	for i := range *p {
+		c.protocolVersion(&(*p)[i])
+	}
+}

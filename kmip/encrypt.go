@@ -1,0 +1,55 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Encrypt is KMIP 1.4 §4.29, 2.1 §6.1.17.
+var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
+	Row: Row{
+		Code:        core.OperationEncrypt,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   append([]core.ResultReason{core.ReasonUsageLimitExceeded}, cipherReasons...),
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  useSpecials,
+		},
+	},
+	request:  encryptRequest,
+	response: encryptResponse,
+	Target:   func(in *core.EncryptInput) *core.Identifier { return &in.ID },
+	Links:    noLinks[core.EncryptInput],
+	AnsweredIDs: func(list []string, in *core.EncryptInput, _ *core.EncryptOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.EncryptOutput],
+})
+
+func encryptRequest(c *coder, in *core.EncryptInput) {
+	c.identifier(&in.ID)
+	c.parameters(&in.Parameters)
+	c.data(&in.Data)
+	c.bytes(core.TagIVCounterNonce, &in.IV, false)
+	c.stream(&in.Correlation, &in.Init, &in.Final)
+	if c.has(core.V1_4) {
+		c.bytes(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
+	}
+}
+
+// encryptResponse appends the tag to the data for versions that have no field for it.
+func encryptResponse(c *coder, out *core.EncryptOutput) {
+	c.id(&out.ID)
+	data := out.Data
+	if !c.reading && !c.has(core.V1_4) && out.Tag != nil {
+		data = append(data[:len(data):len(data)], out.Tag...)
+	}
+	c.bytes(core.TagData, &data, false)
+	out.Data = data
+	c.bytes(core.TagIVCounterNonce, &out.IV, false)
+	c.correlation(&out.Correlation)
+	if c.has(core.V1_4) {
+		c.bytes(core.TagAuthenticatedEncryptionTag, &out.Tag, false)
+	}
+}

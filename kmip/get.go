@@ -1,0 +1,46 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Get is KMIP 1.4 §4.11, 2.1 §6.1.19.
+var Get = define(Operation[core.GetInput, core.GetOutput]{
+	Row: Row{
+		Code:        core.OperationGet,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonBadCryptographicParameters, core.ReasonEncodingOptionError,
+				core.ReasonIncompatibleCryptographicUsageMask, core.ReasonInvalidObjectType, core.ReasonKeyCompressionTypeNotSupported,
+				core.ReasonKeyFormatTypeNotSupported, core.ReasonKeyValueNotPresent, core.ReasonKeyWrapTypeNotSupported,
+				core.ReasonNotExtractable, core.ReasonObjectNotFound, core.ReasonSensitive, core.ReasonWrappingObjectArchived,
+				core.ReasonWrappingObjectDestroyed, core.ReasonWrappingObjectNotFound},
+			Since21:  noReasons,
+			Unlisted: []core.ResultReason{core.ReasonObjectDestroyed},
+			Special:  []SpecialReason{{core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters}},
+		},
+	},
+	request:         getRequest,
+	response:        getResponse,
+	Target:          func(in *core.GetInput) *core.Identifier { return &in.ID },
+	Links:           noLinks[core.GetInput],
+	AnsweredIDs:     func(list []string, in *core.GetInput, _ *core.GetOutput) []string { return append(list, in.ID.Text) },
+	NextPlaceholder: noPlaceholder[core.GetOutput],
+})
+
+func getRequest(c *coder, in *core.GetInput) {
+	c.identifier(&in.ID)
+	enum(c, core.TagKeyFormatType, &in.Format, false)
+	if c.has(core.V1_4) {
+		enum(c, core.TagKeyWrapType, &in.WrapType, false)
+	}
+	enum(c, core.TagKeyCompressionType, &in.Compression, false)
+	c.wrappingSpecification(&in.Specification)
+}
+
+func getResponse(c *coder, out *core.GetOutput) {
+	enum(c, core.TagObjectType, &out.ObjectType, true)
+	c.id(&out.ID)
+	c.object(&out.Object)
+}

@@ -1,0 +1,30 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// GetAttributeList is KMIP 1.4 §4.13, 2.1 §6.1.21.
+var GetAttributeList = define(Operation[core.GetAttributeListInput, core.GetAttributeListOutput]{
+	Row: Row{
+		Code:        core.OperationGetAttributeList,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(core.ReasonObjectNotFound),
+	},
+	request:  getAttributeListRequest,
+	response: getAttributeListResponse,
+	Target:   func(in *core.GetAttributeListInput) *core.Identifier { return &in.ID },
+	Links:    noLinks[core.GetAttributeListInput],
+	AnsweredIDs: func(list []string, in *core.GetAttributeListInput, _ *core.GetAttributeListOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.GetAttributeListOutput],
+})
+
+func getAttributeListRequest(c *coder, in *core.GetAttributeListInput) { c.identifier(&in.ID) }
+
+func getAttributeListResponse(c *coder, out *core.GetAttributeListOutput) {
+	c.id(&out.ID)
+	c.names(&out.Names)
+}

@@ -1,0 +1,37 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// GetAttributes is KMIP 1.4 §4.12, 2.1 §6.1.20.
+var GetAttributes = define(Operation[core.GetAttributesInput, core.GetAttributesOutput]{
+	Row: Row{
+		Code:        core.OperationGetAttributes,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(core.ReasonInvalidAttribute, core.ReasonObjectNotFound),
+	},
+	request:  getAttributesRequest,
+	response: getAttributesResponse,
+	Target:   func(in *core.GetAttributesInput) *core.Identifier { return &in.ID },
+	Links:    noLinks[core.GetAttributesInput],
+	AnsweredIDs: func(list []string, in *core.GetAttributesInput, _ *core.GetAttributesOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.GetAttributesOutput],
+})
+
+func getAttributesRequest(c *coder, in *core.GetAttributesInput) {
+	c.identifier(&in.ID)
+	c.names(&in.Names)
+}
+
+func getAttributesResponse(c *coder, out *core.GetAttributesOutput) {
+	c.id(&out.ID)
+	if c.style1() {
+		c.attributes1(&out.Attributes)
+	} else {
+		c.attributes2(core.TagAttributes, &out.Attributes, true)
+	}
+}

@@ -1,0 +1,32 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Hash is KMIP 1.4 §4.37, 2.1 §6.1.24.
+var Hash = define(Operation[core.HashInput, core.HashOutput]{
+	Row: Row{
+		Code:        core.OperationHash,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(core.ReasonCryptographicFailure, core.ReasonInvalidCorrelationValue),
+	},
+	request:         hashRequest,
+	response:        hashResponse,
+	Target:          noTarget[core.HashInput],
+	Links:           noLinks[core.HashInput],
+	AnsweredIDs:     noAnsweredIDs[core.HashInput, core.HashOutput],
+	NextPlaceholder: noPlaceholder[core.HashOutput],
+})
+
+func hashRequest(c *coder, in *core.HashInput) {
+	c.parameters(&in.Parameters)
+	c.data(&in.Data)
+	c.stream(&in.Correlation, &in.Init, &in.Final)
+}
+
+func hashResponse(c *coder, out *core.HashOutput) {
+	c.bytes(core.TagData, &out.Data, false)
+	c.correlation(&out.Correlation)
+}

@@ -1,0 +1,105 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Locate is KMIP 1.4 §4.9, 2.1 §6.1.28.
+// The ID Placeholder becomes the only identifier that is returned, or empty if
+// there is none or more than one.
+var Locate = define(Operation[core.LocateInput, core.LocateOutput]{
+	Row: Row{
+		Code:        core.OperationLocate,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: SetsPlaceholder,
+		References:  []Reference{{core.UniqueLocate, EveryID}},
+		Reasons:     onlyListed(core.ReasonInvalidAttribute),
+	},
+	request:  locateRequest,
+	response: locateResponse,
+	Target:   noTarget[core.LocateInput],
+	Links:    func(in *core.LocateInput) core.Attributes { return in.Attributes },
+	AnsweredIDs: func(list []string, _ *core.LocateInput, out *core.LocateOutput) []string {
+		return append(list, out.IDs...)
+	},
+	NextPlaceholder: func(out *core.LocateOutput) string {
+		if len(out.IDs) == 1 {
+			return out.IDs[0]
+		}
+		return ""
+	},
+})
+
+// locateRequest takes its filters as Attribute structures, from some clients
+// inside a Template-Attribute, and in 2.x as Attributes.
+// A field that is not understood could be a filter. Leaving it out would find
+// more than was asked for, so it is refused.
+func locateRequest(c *coder, in *core.LocateInput) {
+	if c.reading {
+		in.MaximumItems = -1
+		c.exact, c.lenient = true, false
+		c.skipExtensions()
+	}
+	c.maximum(&in.MaximumItems)
+	if c.has(core.V1_3) || c.reading {
+		c.int32(core.TagOffsetItems, &in.OffsetItems, false)
+	}
+	c.storageStatus(&in.StorageStatus)
+	if c.has(core.V1_1) {
+		enum(c, core.TagObjectGroupMember, &in.GroupMember, false)
+	}
+	if !c.style1() {
+		c.attributes2(core.TagAttributes, &in.Attributes, false)
+	} else {
+		if c.reading {
+			c.template(plainTemplate, &in.Attributes, nil, false)
+		}
+		c.attributes1(&in.Attributes)
+	}
+	if n := len(in.Attributes); c.reading && n > MaxLocateFilters {
+		c.fail(core.Errorf(core.InvalidField, "Locate has %d attributes to compare with; %d is the most", n, MaxLocateFilters))
+	}
+}
+
+func locateResponse(c *coder, out *core.LocateOutput) {
+	if c.reading {
+		out.Located = -1
+	}
+	if c.has(core.V1_3) {
+		if c.reading {
+			if it, ok := c.field(core.TagLocatedItems, core.KindInteger, false); ok {
+				out.Located = int32(it.num())
+			}
+		} else if out.Located >= 0 {
+			c.out = append4(c.out, core.TagLocatedItems, core.KindInteger, uint32(out.Located))
+		}
+	}
+	c.texts(core.TagUniqueIdentifier, MaxListed, &out.IDs)
+}
+
+// storageStatus is the Storage Status Mask, 0 when absent. A mask that is given
+// and asks for no storage would look like an absent one, so it is refused.
+func (c *coder) storageStatus(p *uint32) {
+	status := int32(*p)
+	if c.reading {
+		it, ok := c.field(core.TagStorageStatusMask, core.KindInteger, false)
+		if status = int32(it.num()); ok && status == 0 {
+			c.fail(core.Errorf(core.InvalidField, "the Storage Status Mask is 0, which asks for no storage; leave it out to search on-line storage"))
+		}
+		*p = uint32(status)
+	} else if status != 0 {
+		c.out = append4(c.out, core.TagStorageStatusMask, core.KindInteger, uint32(status))
+	}
+}
+
+// maximum is Maximum Items, negative when absent.
+func (c *coder) maximum(p *int32) {
+	if c.reading {
+		if it, ok := c.field(core.TagMaximumItems, core.KindInteger, false); ok {
+			if *p = int32(it.num()); *p < 0 {
+				c.fail(core.Errorf(core.InvalidField, "Maximum Items is negative"))
+			}
+		}
+	} else if *p >= 0 {
+		c.out = append4(c.out, core.TagMaximumItems, core.KindInteger, uint32(*p))
+	}
+}

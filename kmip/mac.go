@@ -1,0 +1,39 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// MAC is KMIP 1.4 §4.33, 2.1 §6.1.32.
+var MAC = define(Operation[core.MACInput, core.MACOutput]{
+	Row: Row{
+		Code:        core.OperationMAC,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   append([]core.ResultReason{core.ReasonUsageLimitExceeded}, useReasons...),
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  useSpecials,
+		},
+	},
+	request:         macRequest,
+	response:        macResponse,
+	Target:          func(in *core.MACInput) *core.Identifier { return &in.ID },
+	Links:           noLinks[core.MACInput],
+	AnsweredIDs:     func(list []string, in *core.MACInput, _ *core.MACOutput) []string { return append(list, in.ID.Text) },
+	NextPlaceholder: noPlaceholder[core.MACOutput],
+})
+
+func macRequest(c *coder, in *core.MACInput) {
+	c.identifier(&in.ID)
+	c.parameters(&in.Parameters)
+	c.data(&in.Data)
+	c.stream(&in.Correlation, &in.Init, &in.Final)
+}
+
+func macResponse(c *coder, out *core.MACOutput) {
+	c.id(&out.ID)
+	c.bytes(core.TagMACData, &out.MAC, false)
+	c.correlation(&out.Correlation)
+}

@@ -1,0 +1,42 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// MACVerify is KMIP 1.4 §4.34, 2.1 §6.1.33.
+var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
+	Row: Row{
+		Code:        core.OperationMACVerify,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   useReasons,
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  useSpecials,
+		},
+	},
+	request:  macVerifyRequest,
+	response: macVerifyResponse,
+	Target:   func(in *core.MACVerifyInput) *core.Identifier { return &in.ID },
+	Links:    noLinks[core.MACVerifyInput],
+	AnsweredIDs: func(list []string, in *core.MACVerifyInput, _ *core.MACVerifyOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.MACVerifyOutput],
+})
+
+func macVerifyRequest(c *coder, in *core.MACVerifyInput) {
+	c.identifier(&in.ID)
+	c.parameters(&in.Parameters)
+	c.bytes(core.TagData, &in.Data, false)
+	c.bytes(core.TagMACData, &in.MAC, !c.has(core.V1_3))
+	c.stream(&in.Correlation, &in.Init, &in.Final)
+}
+
+func macVerifyResponse(c *coder, out *core.MACVerifyOutput) {
+	c.id(&out.ID)
+	enum(c, core.TagValidityIndicator, &out.Validity, false)
+	c.correlation(&out.Correlation)
+}

@@ -1,0 +1,185 @@
+package kmip
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Operation is everything the protocol says about one operation, written once:
+// its row, its two payloads and where the identifiers are in them. Each one has
+// a file of its own. A test demands every field; what an operation lacks is said
+// by a value whose name begins with "no".
+type Operation[I, O any] struct {
+	Row
+
+	request  func(*coder, *I)
+	response func(*coder, *O)
+
+	// Target returns where the request names its object, nil if it names none.
+	Target func(*I) *core.Identifier
+	// Links returns the attributes of the request. Since 2.0 their Links may refer
+	// to identifiers of the same batch (2.1 §4.31).
+	Links func(*I) core.Attributes
+	// AnsweredIDs appends to list the Unique Identifiers that the answer holds, in
+	// its order. Later items of a batch may refer to them (2.1 §4.58, §11.58).
+	AnsweredIDs func(list []string, in *I, out *O) []string
+	// NextPlaceholder returns the ID Placeholder after a success. It is called only
+	// if the row says that the operation sets it.
+	NextPlaceholder func(*O) string
+}
+
+// Row is what the server must know of an operation whatever its payloads are.
+type Row struct {
+	Code        core.Operation
+	Since       core.Version // [define] takes it and Until from core's table
+	Until       core.Version
+	Change      Change
+	Stream      Stream
+	Placeholder Placeholder
+	References  []Reference
+	Reasons     Reasons
+}
+
+// Change says whether an operation changes objects, and so what its answer may
+// take: nothing is changed if the answer would not fit (2.1 §9.12).
+type Change uint8
+
+// The kinds of change. The attribute operations of 1.x answer with the attribute.
+const (
+	_                 Change = iota
+	ChangesNothing           // at most a use is counted
+	ChangesAndNames          // the answer holds identifiers only
+	ChangesAndRepeats        // in 1.x the answer repeats the attribute of the request
+	ChangesAndShows          // in 1.x the answer shows an attribute that the request does not hold
+)
+
+// Stream says whether data may come in parts, since 1.3.
+type Stream uint8
+
+// The kinds of stream.
+const (
+	_ Stream = iota
+	OnePart
+	ManyParts
+)
+
+// Placeholder says what an operation does to the ID Placeholder (1.4 §4, 2.1 §6).
+type Placeholder uint8
+
+// The kinds of effect. After a failure a later item must not reach an older
+// object, so the operations that set it empty it if they fail.
+const (
+	_ Placeholder = iota
+	KeepsPlaceholder
+	SetsPlaceholder
+	EmptiesPlaceholderOnFailure // and keeps it otherwise
+)
+
+// Reference ties a Unique Identifier enumeration to the answer of an operation
+// (2.1 §11.58).
+type Reference struct {
+	Enum  core.UniqueIdentifierEnum
+	Which int // EveryID, or the place of one identifier in the answer, from 1 on
+}
+
+// EveryID is a Reference to all identifiers of an answer.
+const EveryID = 0
+
+// Values that say that an operation has none.
+var (
+	noReferences     = []Reference{}
+	noReasons        = []core.ResultReason{}
+	noSpecialReasons = []SpecialReason{}
+)
+
+func noTarget[I any](*I) *core.Identifier                        { return nil }
+func noLinks[I any](*I) core.Attributes                          { return nil }
+func noAnsweredIDs[I, O any](list []string, _ *I, _ *O) []string { return list }
+func noPlaceholder[O any](*O) string                             { return "" }
+
+// definition is an Operation without the types of its payloads.
+type definition interface{ row() *Row }
+
+func (op *Operation[I, O]) row() *Row { return &op.Row }
+
+var definitions = map[core.Operation]definition{}
+
+// define adds an operation to the registry, with the versions that have it.
+func define[I, O any](op Operation[I, O]) Operation[I, O] {
+	if known := core.TagOperation.Info().Enum.Lookup(uint32(op.Code)); known != nil {
+		op.Since, op.Until = known.Since, known.Until
+	}
+	definitions[op.Code] = &op
+	return op
+}
+
+// Operations returns the rows of all operations, ordered by their codes.
+func Operations() []*Row {
+	rows := make([]*Row, 0, len(definitions))
+	for _, d := range definitions {
+		rows = append(rows, d.row())
+	}
+	slices.SortFunc(rows, func(a, b *Row) int { return cmp.Compare(a.Code, b.Code) })
+	return rows
+}
+
+// RowOf returns the row of an operation, nil if there is none.
+func RowOf(code core.Operation) *Row {
+	if d, ok := definitions[code]; ok {
+		return d.row()
+	}
+	return nil
+}
+
+// In reports whether version v has the operation.
+func (r *Row) In(v core.Version) bool { return v.Within(r.Since, r.Until) }
+
+// DecodeRequest reads a request payload: the item as the batch item holds it,
+// nil if there is none. Byte strings of in alias it.
+func (op *Operation[I, O]) DecodeRequest(payload []byte, v core.Version, lenient bool, in *I) error {
+	return decode(payload, core.TagRequestPayload, coder{v: v, lenient: lenient}, op.request, in)
+}
+
+// DecodeResponse is for clients.
+func (op *Operation[I, O]) DecodeResponse(payload []byte, v core.Version, out *O) error {
+	return decode(payload, core.TagResponsePayload, coder{v: v, lenient: true, client: true}, op.response, out)
+}
+
+// AppendRequest is for clients.
+func (op *Operation[I, O]) AppendRequest(dst []byte, v core.Version, in *I) ([]byte, error) {
+	c := coder{v: v, out: dst}
+	c.within(core.TagRequestPayload, true, func() { op.request(&c, in) })
+	return c.out, c.err
+}
+
+// AppendResponse appends the payload item.
+func (op *Operation[I, O]) AppendResponse(dst []byte, v core.Version, out *O) ([]byte, error) {
+	c := borrow(v)
+	defer c.giveBack()
+	c.answer = true
+	var at int
+	c.out, at = openStructure(dst, core.TagResponsePayload)
+	op.response(c, out)
+	closeStructure(c.out, at)
+	return c.out, c.err
+}
+
+// decode reads a validated payload item; a missing one has no fields.
+func decode[P any](payload []byte, t core.Tag, how coder, fields func(*coder, *P), p *P) error {
+	it := item{tag: t, kind: core.KindStructure}
+	if len(payload) > 0 {
+		it, _ = next(payload)
+	}
+	if it.tag != t || it.kind != core.KindStructure {
+		return core.Errorf(core.InvalidMessage, "the batch item holds %v where its payload should be", it.tag)
+	}
+	c := borrow(how.v)
+	defer c.giveBack()
+	c.lenient, c.client, c.reading = how.lenient, how.client, true
+	c.enter(it)
+	fields(c, p)
+	c.done(func() { fields(c, p) })
+	return c.err
+}

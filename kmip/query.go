@@ -1,0 +1,73 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Query is KMIP 1.4 §4.25, 2.1 §6.1.40.
+var Query = define(Operation[core.QueryInput, core.QueryOutput]{
+	Row: Row{
+		Code:        core.OperationQuery,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   []core.ResultReason{core.ReasonUnknownObjectGroup},
+			Since21:  []core.ResultReason{core.ReasonUnknownObjectGroup},
+			Unlisted: noReasons,
+			Special:  noSpecialReasons,
+		},
+	},
+	request:         queryRequest,
+	response:        queryResponse,
+	Target:          noTarget[core.QueryInput],
+	Links:           noLinks[core.QueryInput],
+	AnsweredIDs:     noAnsweredIDs[core.QueryInput, core.QueryOutput],
+	NextPlaceholder: noPlaceholder[core.QueryOutput],
+})
+
+func queryRequest(c *coder, in *core.QueryInput) {
+	enums(c, core.TagQueryFunction, &in.Functions)
+	if c.reading && c.err == nil && len(in.Functions) == 0 {
+		c.fail(core.Errorf(core.InvalidMessage, "Query asks for nothing: it lacks Query Function"))
+	}
+	if c.has(core.V2_1) && (c.reading || in.ObjectGroups != nil) {
+		c.within(core.TagObjectGroups, false, func() { c.texts(core.TagObjectGroup, MaxListed, &in.ObjectGroups) })
+	}
+}
+
+func queryResponse(c *coder, out *core.QueryOutput) {
+	enums(c, core.TagOperation, &out.Operations)
+	enums(c, core.TagObjectType, &out.ObjectTypes)
+	c.text(core.TagVendorIdentification, &out.VendorIdentification, false)
+	c.serverInformation(&out.ServerInformation)
+	c.texts(core.TagApplicationNamespace, MaxListed, &out.ApplicationNamespaces)
+	if c.has(core.V1_1) {
+		c.fields(core.TagExtensionInformation, &out.Extensions)
+	}
+	if c.has(core.V1_2) {
+		enums(c, core.TagAttestationType, &out.AttestationTypes)
+	}
+	if c.has(core.V1_3) {
+		c.fields(core.TagRNGParameters, &out.RNGs)
+		c.fields(core.TagProfileInformation, &out.Profiles)
+		c.fields(core.TagValidationInformation, &out.Validations)
+		c.fields(core.TagCapabilityInformation, &out.Capabilities)
+		enums(c, core.TagClientRegistrationMethod, &out.ClientRegistration)
+	}
+	if c.has(core.V2_0) {
+		c.fields(core.TagDefaultsInformation, &out.Defaults)
+		c.protection(core.TagProtectionStorageMasks, &out.StorageProtectionMasks)
+	}
+}
+
+// serverInformation keeps the structure's fields, which are the vendor's; 2.0
+// has tags for them.
+func (c *coder) serverInformation(p *[]core.Field) {
+	if c.reading {
+		if it, ok := c.field(core.TagServerInformation, core.KindStructure, false); ok {
+			*p = it.valueOf().Fields
+		}
+	} else if *p != nil {
+		c.out = appendValue(c.out, core.TagServerInformation, c.ofVersion(core.TagServerInformation, core.Structure(*p...)))
+	}
+}

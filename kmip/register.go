@@ -1,0 +1,42 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Register is KMIP 1.4 §4.3, 2.1 §6.1.43.
+var Register = define(Operation[core.RegisterInput, core.RegisterOutput]{
+	Row: Row{
+		Code:        core.OperationRegister,
+		Change:      ChangesAndNames,
+		Stream:      OnePart,
+		Placeholder: SetsPlaceholder,
+		References:  []Reference{{core.UniqueRegister, EveryID}},
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonBadPassword,
+				core.ReasonEncodingOptionError, core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonInvalidObjectType,
+				core.ReasonNonUniqueNameAttribute, core.ReasonProtectionStorageUnavailable, core.ReasonServerLimitExceeded},
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  append([]SpecialReason{{core.CryptographicFailure, core.ReasonCryptographicFailure, core.ReasonInvalidField}}, creationSpecials...),
+		},
+	},
+	request:  registerRequest,
+	response: registerResponse,
+	Target:   noTarget[core.RegisterInput],
+	Links:    func(in *core.RegisterInput) core.Attributes { return in.Attributes },
+	AnsweredIDs: func(list []string, _ *core.RegisterInput, out *core.RegisterOutput) []string {
+		return append(list, out.ID)
+	},
+	NextPlaceholder: func(out *core.RegisterOutput) string { return out.ID },
+})
+
+func registerRequest(c *coder, in *core.RegisterInput) {
+	enum(c, core.TagObjectType, &in.ObjectType, true)
+	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, true)
+	c.object(&in.Object)
+	c.protection(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+}
+
+func registerResponse(c *coder, out *core.RegisterOutput) {
+	c.id(&out.ID)
+	c.implied(&out.Attributes)
+}

@@ -1,0 +1,42 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// ReKey is KMIP 1.4 §4.4, 2.1 §6.1.46.
+var ReKey = define(Operation[core.RekeyInput, core.CreateOutput]{
+	Row: Row{
+		Code:        core.OperationReKey,
+		Change:      ChangesAndNames,
+		Stream:      OnePart,
+		Placeholder: SetsPlaceholder,
+		References:  []Reference{{core.UniqueReKey, EveryID}},
+		Reasons: Reasons{
+			Listed: []core.ResultReason{core.ReasonCryptographicFailure, core.ReasonInvalidObjectType, core.ReasonKeyValueNotPresent,
+				core.ReasonObjectNotFound, core.ReasonProtectionStorageUnavailable},
+			Since21:  noReasons,
+			Unlisted: []core.ResultReason{core.ReasonObjectDestroyed},
+			Special: []SpecialReason{{core.InvalidObjectType, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
+				{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed}, {core.IllegalOperation,
+					core.ReasonIllegalOperation, core.ReasonInvalidField}},
+		},
+	},
+	request:         rekeyRequest,
+	response:        rekeyResponse,
+	Target:          func(in *core.RekeyInput) *core.Identifier { return &in.ID },
+	Links:           func(in *core.RekeyInput) core.Attributes { return in.Attributes },
+	AnsweredIDs:     func(list []string, _ *core.RekeyInput, out *core.CreateOutput) []string { return append(list, out.ID) },
+	NextPlaceholder: func(out *core.CreateOutput) string { return out.ID },
+})
+
+func rekeyRequest(c *coder, in *core.RekeyInput) {
+	c.identifier(&in.ID)
+	number(c, core.TagOffset, core.KindInterval, &in.Offset)
+	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, false)
+	c.protection(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+}
+
+// rekeyResponse has no Object Type, unlike that of Create.
+func rekeyResponse(c *coder, out *core.CreateOutput) {
+	c.id(&out.ID)
+	c.implied(&out.Attributes)
+}

@@ -1,0 +1,30 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Revoke is KMIP 1.4 §4.20, 2.1 §6.1.44.
+var Revoke = define(Operation[core.RevokeInput, core.IDOutput]{
+	Row: Row{
+		Code:        core.OperationRevoke,
+		Change:      ChangesAndNames,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(stateReasons...),
+	},
+	request:         revokeRequest,
+	response:        idResponse,
+	Target:          func(in *core.RevokeInput) *core.Identifier { return &in.ID },
+	Links:           noLinks[core.RevokeInput],
+	AnsweredIDs:     func(list []string, in *core.RevokeInput, _ *core.IDOutput) []string { return append(list, in.ID.Text) },
+	NextPlaceholder: noPlaceholder[core.IDOutput],
+})
+
+func revokeRequest(c *coder, in *core.RevokeInput) {
+	c.identifier(&in.ID)
+	c.within(core.TagRevocationReason, true, func() {
+		enum(c, core.TagRevocationReasonCode, &in.Code, true)
+		c.text(core.TagRevocationMessage, &in.Message, false)
+	})
+	number(c, core.TagCompromiseOccurrenceDate, core.KindDateTime, &in.CompromiseOccurrence)
+}

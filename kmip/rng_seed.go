@@ -1,0 +1,27 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// RNGSeed is KMIP 1.4 §4.36, 2.1 §6.1.50.
+var RNGSeed = define(Operation[core.RNGSeedInput, core.RNGSeedOutput]{
+	Row: Row{
+		Code:        core.OperationRNGSeed,
+		Change:      ChangesNothing,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(core.ReasonCryptographicFailure),
+	},
+	request:         rngSeedRequest,
+	response:        rngSeedResponse,
+	Target:          noTarget[core.RNGSeedInput],
+	Links:           noLinks[core.RNGSeedInput],
+	AnsweredIDs:     noAnsweredIDs[core.RNGSeedInput, core.RNGSeedOutput],
+	NextPlaceholder: noPlaceholder[core.RNGSeedOutput],
+})
+
+func rngSeedRequest(c *coder, in *core.RNGSeedInput) { c.bytes(core.TagData, &in.Data, true) }
+
+func rngSeedResponse(c *coder, out *core.RNGSeedOutput) {
+	c.int32(core.TagDataLength, &out.Amount, true)
+}

@@ -1,0 +1,39 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Sign is KMIP 1.4 §4.31, 2.1 §6.1.55.
+var Sign = define(Operation[core.SignInput, core.SignOutput]{
+	Row: Row{
+		Code:        core.OperationSign,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded}, useReasons...),
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  useSpecials,
+		},
+	},
+	request:         signRequest,
+	response:        signResponse,
+	Target:          func(in *core.SignInput) *core.Identifier { return &in.ID },
+	Links:           noLinks[core.SignInput],
+	AnsweredIDs:     func(list []string, in *core.SignInput, _ *core.SignOutput) []string { return append(list, in.ID.Text) },
+	NextPlaceholder: noPlaceholder[core.SignOutput],
+})
+
+func signRequest(c *coder, in *core.SignInput) {
+	c.identifier(&in.ID)
+	c.parameters(&in.Parameters)
+	c.digested(&in.Data, &in.Digested)
+	c.stream(&in.Correlation, &in.Init, &in.Final)
+}
+
+func signResponse(c *coder, out *core.SignOutput) {
+	c.id(&out.ID)
+	c.bytes(core.TagSignatureData, &out.Signature, false)
+	c.correlation(&out.Correlation)
+}

@@ -1,0 +1,46 @@
+package kmip
+
+import "github.com/keyreeve/keyreeve/core"
+
+// SignatureVerify is KMIP 1.4 §4.32, 2.1 §6.1.56.
+var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.SignatureVerifyOutput]{
+	Row: Row{
+		Code:        core.OperationSignatureVerify,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons: Reasons{
+			Listed:   append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters}, useReasons...),
+			Since21:  noReasons,
+			Unlisted: noReasons,
+			Special:  useSpecials,
+		},
+	},
+	request:  signatureVerifyRequest,
+	response: signatureVerifyResponse,
+	Target:   func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID },
+	Links:    noLinks[core.SignatureVerifyInput],
+	AnsweredIDs: func(list []string, in *core.SignatureVerifyInput, _ *core.SignatureVerifyOutput) []string {
+		return append(list, in.ID.Text)
+	},
+	NextPlaceholder: noPlaceholder[core.SignatureVerifyOutput],
+})
+
+func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
+	c.identifier(&in.ID)
+	c.parameters(&in.Parameters)
+	c.bytes(core.TagData, &in.Data, false)
+	if c.has(core.V1_4) {
+		c.bytes(core.TagDigestedData, &in.Digested, false)
+	}
+	c.bytes(core.TagSignatureData, &in.Signature, !c.has(core.V1_3))
+	c.stream(&in.Correlation, &in.Init, &in.Final)
+}
+
+func signatureVerifyResponse(c *coder, out *core.SignatureVerifyOutput) {
+	c.id(&out.ID)
+	enum(c, core.TagValidityIndicator, &out.Validity, false) // not before the last part of a stream
+	c.bytes(core.TagData, &out.Data, false)
+	c.correlation(&out.Correlation)
+}
