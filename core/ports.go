@@ -90,26 +90,6 @@ type Filter struct {
 	OldestFirst bool
 }
 
-// Change is one atomic step of the store.
-type Change struct {
-	Insert  []*ManagedObject // Version 1; Seq is assigned and written back
-	Update  []*ManagedObject // Version is the new one; a row that is not at Version-1, or has another Seq, fails all with Conflict
-	Delete  []*ManagedObject // Undo of an Insert; the row must be at Version and Seq
-	KeySets []KeySet         // inserted, or moved on from pending; Conflict if number or epoch is another set's
-	Begin   []Intent
-	Finish  []string // ids of intents
-	Entries []Entry
-	Dates   []DueDate // to come; those that are there already stay as they are
-	Reached []DueDate // noted; Conflict if one has been noted, or is not there
-	Usage   Usage     // what the tenant of the objects has more or less of, with the change
-
-	Installation *Installation // inserted; Conflict if the database has one
-
-	// Wipe says that the change removes key material, which must soon be gone from
-	// the files of an embedded database too.
-	Wipe bool
-}
-
 // DueDate is a date of an object at which the clock changes what the object may do.
 type DueDate struct {
 	Tenant string

@@ -21,64 +21,257 @@ type step struct {
 	doing   string // for an error of the database
 }
 
-// steps lays a change out, all but its entries, with the seals of its rows. The
-// objects that it inserts are given the Seq of seqs: a seal covers Seq, so the
-// database must not choose it.
-func (s seals) steps(c *core.Change, seqs []int64) (out []step, err error) {
-	for i := range c.Begin {
-		if out, err = s.appendIntent(out, &c.Begin[i]); err != nil {
+// rowWrite is a write of a change as the store carries it out.
+type rowWrite interface {
+	// check refuses what one of the databases could not keep.
+	check() error
+	// weight is about how long the database takes, in audit records.
+	weight() int
+	// lay appends the statements, with the seals of their rows.
+	lay(l *layout) error
+}
+
+// rowWriteOf finds how a write is carried out: each kind in the file of its table.
+// Nothing is allocated for an audit record.
+func rowWriteOf(w core.Write) rowWrite {
+	switch w := w.(type) {
+	case core.AppendEntry:
+		return appendEntry(w)
+	case core.InsertObject:
+		return insertObject(w)
+	case core.UpdateObject:
+		return updateObject(w)
+	case core.DeleteObject:
+		return deleteObject(w)
+	case core.SaveKeySet:
+		return saveKeySet(w)
+	case core.InsertInstallation:
+		return insertInstallation(w)
+	case core.BeginIntent:
+		return beginIntent(w)
+	case core.FinishIntent:
+		return finishIntent(w)
+	case core.AddDueDate:
+		return addDueDate(w)
+	case core.NoteDueDate:
+		return noteDueDate(w)
+	case core.AddUsage:
+		return addUsage(w)
+	}
+	return unknownWrite{w}
+}
+
+// unknownWrite is a write that the store has no table for.
+type unknownWrite struct{ core.Write }
+
+func (w unknownWrite) check() error {
+	return core.Errorf(core.Internal, "the store does not know the write %T", w.Write)
+}
+
+func (unknownWrite) weight() int { return 0 }
+
+func (w unknownWrite) lay(*layout) error { return w.check() }
+
+// layout is a change as statements, all but its audit entries.
+type layout struct {
+	seals
+	seqs  []int64 // of the objects that are yet to be inserted
+	steps []step
+	usage []core.AddUsage
+}
+
+func (l *layout) add(s ...step) { l.steps = append(l.steps, s...) }
+
+// steps lays a change out. The objects that it inserts are given the Seq of seqs: a
+// seal covers Seq, so the database must not choose it.
+func (s seals) steps(c *core.Change, seqs []int64) ([]step, error) {
+	l := layout{seals: s, seqs: seqs}
+	for _, w := range c.Writes {
+		if err := rowWriteOf(w).lay(&l); err != nil {
 			return nil, err
 		}
 	}
-	for i, o := range c.Insert {
-		born := *o // others may read o before the change is stored
-		born.Seq = seqs[i]
-		values, err := s.changedValues(&born)
-		if err != nil {
-			return nil, err
+	l.count()
+	return l.steps, nil
+}
+
+// checkChange refuses, before a change joins a group, what one of the databases
+// could not keep: in the group it would fail the others too.
+func checkChange(c *core.Change) error {
+	for _, w := range c.Writes {
+		if err := rowWriteOf(w).check(); err != nil {
+			return err
 		}
-		out = append(out, step{text: insertObject, args: append([]any{o.Tenant, o.ID, int64(o.Type), born.Seq}, values...), rows: one(notStored("object")), refused: exists(o), doing: "write an object"})
-		out = appendIndex(out, &born)
 	}
-	for _, o := range c.Update {
-		values, err := s.changedValues(o)
-		if err != nil {
-			return nil, err
+	return nil
+}
+
+// weightOf is about how long the database takes for a change, in audit records.
+func weightOf(c *core.Change) (sum int) {
+	for _, w := range c.Writes {
+		sum += rowWriteOf(w).weight()
+	}
+	return sum
+}
+
+// appendEntry is an audit record. Those of all changes of a batch are stored
+// together, so it has no statement of its own.
+type appendEntry core.AppendEntry
+
+func (w appendEntry) check() error { return checkEntry(w.Entry) }
+
+func (appendEntry) weight() int { return 1 }
+
+func (appendEntry) lay(*layout) error { return nil }
+
+// appendEntries appends the audit records of a change.
+func appendEntries(all []core.Entry, c *core.Change) []core.Entry {
+	for _, w := range c.Writes {
+		if w, ok := w.(core.AppendEntry); ok {
+			all = append(all, *w.Entry)
 		}
-		out = append(out, step{text: updateObject, args: append(values, o.Tenant, o.ID, o.Version-1, o.Seq), rows: one(conflict(o)), doing: "change an object"},
-			step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "change an object"})
-		out = appendIndex(out, o)
 	}
-	for _, o := range c.Delete {
-		// The row is locked at its version first: it must not go on without its search lines.
-		out = append(out, step{text: lockObject, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: one(conflict(o)), doing: "delete an object"},
-			step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
-			step{text: deleteDue, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
-			step{text: deleteObject, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"})
-	}
-	if i := c.Installation; i != nil {
-		seal, err := s.sealSystem(installationRow(i))
-		if err != nil {
-			return nil, err
+	return all
+}
+
+// entriesOnly reports whether a change consists of audit records.
+func entriesOnly(c *core.Change) bool {
+	for _, w := range c.Writes {
+		if _, ok := w.(core.AppendEntry); !ok {
+			return false
 		}
-		out = append(out, step{text: insertSite, args: []any{i.ID, i.Created, i.Checks, seal}, rows: one(notStored("installation")), refused: otherInstallation(), doing: "write the installation"})
 	}
-	for i := range c.KeySets {
-		k := &c.KeySets[i]
-		seal, err := s.sealSystem(setRow(k))
-		if err != nil {
-			return nil, err
+	return true
+}
+
+// objectWeight is the weight of an object's row and its lines of the search table.
+const objectWeight = 8
+
+type insertObject core.InsertObject
+
+func (w insertObject) check() error { return checkObject(w.Object) }
+
+func (insertObject) weight() int { return objectWeight }
+
+func (w insertObject) lay(l *layout) error {
+	o := *w.Object // others may read it before the change is stored
+	o.Seq, l.seqs = l.seqs[0], l.seqs[1:]
+	values, err := l.changedValues(&o)
+	if err != nil {
+		return err
+	}
+	l.add(step{text: insertObjectRow, args: append([]any{o.Tenant, o.ID, int64(o.Type), o.Seq}, values...), rows: one(notStored("object")), refused: exists(&o), doing: "write an object"})
+	l.index(&o)
+	return nil
+}
+
+// giveSeqs sets the Seq of the objects that a stored change inserted.
+func giveSeqs(c *core.Change, seqs []int64) {
+	for _, w := range c.Writes {
+		if w, ok := w.(core.InsertObject); ok {
+			w.Object.Seq, seqs = seqs[0], seqs[1:]
 		}
-		out = append(out, step{text: upsertSet, args: []any{k.Number, k.Tenant, k.Epoch, k.State, nullable(k.Checks), seal}, rows: one(otherSet(*k)), refused: otherSet(*k), doing: "write a set of keys"})
 	}
-	for _, id := range c.Finish {
-		s := step{text: deleteIntent, args: []any{id}, doing: "finish an intent"}
-		if len(c.Insert) > 0 {
-			s.rows = one(settled(id))
+}
+
+type updateObject core.UpdateObject
+
+func (w updateObject) check() error { return checkObject(w.Object) }
+
+func (updateObject) weight() int { return objectWeight }
+
+func (w updateObject) lay(l *layout) error {
+	o := w.Object
+	values, err := l.changedValues(o)
+	if err != nil {
+		return err
+	}
+	l.add(step{text: updateObjectRow, args: append(values, o.Tenant, o.ID, o.Version-1, o.Seq), rows: one(conflict(o)), doing: "change an object"},
+		step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "change an object"})
+	l.index(o)
+	return nil
+}
+
+type deleteObject core.DeleteObject
+
+func (w deleteObject) check() error { return checkObject(w.Object) }
+
+func (deleteObject) weight() int { return objectWeight }
+
+// lay locks the row at its version first: the row must not go on without its search
+// lines.
+func (w deleteObject) lay(l *layout) error {
+	o := w.Object
+	l.add(step{text: lockObjectRow, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: one(conflict(o)), doing: "delete an object"},
+		step{text: deleteAttrs, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
+		step{text: deleteDue, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
+		step{text: deleteObjectRow, args: []any{o.Tenant, o.ID, o.Version}, rows: one(conflict(o)), doing: "delete an object"})
+	return nil
+}
+
+// removesKey reports whether a change removes key material.
+func removesKey(c *core.Change) bool {
+	return slices.ContainsFunc(c.Writes, func(w core.Write) bool {
+		if u, ok := w.(core.UpdateObject); ok {
+			return u.RemovesKey
 		}
-		out = append(out, s)
+		_, deletes := w.(core.DeleteObject)
+		return deletes
+	})
+}
+
+type insertInstallation core.InsertInstallation
+
+func (insertInstallation) check() error { return nil }
+
+func (insertInstallation) weight() int { return 1 }
+
+func (w insertInstallation) lay(l *layout) error {
+	i := &w.Installation
+	seal, err := l.sealSystem(installationRow(i))
+	l.add(step{text: insertSite, args: []any{i.ID, i.Created, i.Checks, seal}, rows: one(notStored("installation")), refused: otherInstallation(), doing: "write the installation"})
+	return err
+}
+
+type saveKeySet core.SaveKeySet
+
+func (w saveKeySet) check() error { return checkSet(&w.KeySet) }
+
+func (saveKeySet) weight() int { return 2 }
+
+func (w saveKeySet) lay(l *layout) error {
+	k := &w.KeySet
+	seal, err := l.sealSystem(setRow(k))
+	l.add(step{text: upsertSet, args: []any{k.Number, k.Tenant, k.Epoch, k.State, nullable(k.Checks), seal}, rows: one(otherSet(*k)), refused: otherSet(*k), doing: "write a set of keys"})
+	return err
+}
+
+type beginIntent core.BeginIntent
+
+func (w beginIntent) check() error { return checkIntent(&w.Intent) }
+
+func (beginIntent) weight() int { return 2 }
+
+func (w beginIntent) lay(l *layout) error {
+	i := &w.Intent
+	seal, err := l.sealSystem(intentRow(i))
+	l.add(step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: one(notStored("intent")), doing: "write an intent"})
+	return err
+}
+
+type finishIntent core.FinishIntent
+
+func (finishIntent) check() error { return nil }
+
+func (finishIntent) weight() int { return 2 }
+
+func (w finishIntent) lay(l *layout) error {
+	s := step{text: deleteIntent, args: []any{w.ID}, doing: "finish an intent"}
+	if w.MustBeOpen {
+		s.rows = one(settled(w.ID))
 	}
-	return appendUsage(appendDates(out, c), c), nil
+	l.add(s)
+	return nil
 }
 
 const (
@@ -88,19 +281,30 @@ const (
 	selectDue = `SELECT tenant, id, tag, at FROM due_date WHERE done = 0 AND at <= $1 AND (at, tenant, id, tag) > ($2, $3, $4, $5) ORDER BY at, tenant, id, tag LIMIT $6`
 )
 
-// appendDates writes dates to come, and notes those that were reached.
-func appendDates(out []step, c *core.Change) []step {
-	args := func(d *core.DueDate) []any { return []any{d.Tenant, d.ID, int64(d.Tag), d.At} }
-	for i := range c.Dates {
-		out = append(out, step{text: insertDue, args: args(&c.Dates[i]), doing: "write a date"})
-	}
-	for i := range c.Reached {
-		d := &c.Reached[i]
-		noted := core.Errorf(core.Conflict, "the %v of object %s has been noted already", d.Tag, d.ID)
-		out = append(out, step{text: noteDue, args: args(d), rows: one(noted), doing: "note a date"})
-	}
-	return out
+type addDueDate core.AddDueDate
+
+func (addDueDate) check() error { return nil }
+
+func (addDueDate) weight() int { return 1 }
+
+func (w addDueDate) lay(l *layout) error {
+	l.add(step{text: insertDue, args: dueArgs(&w.DueDate), doing: "write a date"})
+	return nil
 }
+
+type noteDueDate core.NoteDueDate
+
+func (noteDueDate) check() error { return nil }
+
+func (noteDueDate) weight() int { return 1 }
+
+func (w noteDueDate) lay(l *layout) error {
+	noted := core.Errorf(core.Conflict, "the %v of object %s has been noted already", w.DueDate.Tag, w.DueDate.ID)
+	l.add(step{text: noteDue, args: dueArgs(&w.DueDate), rows: one(noted), doing: "note a date"})
+	return nil
+}
+
+func dueArgs(d *core.DueDate) []any { return []any{d.Tenant, d.ID, int64(d.Tag), d.At} }
 
 func scanDue(out *[]core.DueDate) func(scanner) error {
 	return func(r scanner) error {
@@ -117,30 +321,38 @@ func scanDue(out *[]core.DueDate) func(scanner) error {
 // of one tenant at the same time then seldom wait for each other.
 const usageStripes = 16
 
-// addUsage counts; the tenant's usage is the sum of its rows.
-const addUsage = `INSERT INTO tenant_usage (tenant, stripe, objects, resident_keys, bytes) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, stripe) DO UPDATE ` +
+// upsertUsage counts; the tenant's usage is the sum of its rows.
+const upsertUsage = `INSERT INTO tenant_usage (tenant, stripe, objects, resident_keys, bytes) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, stripe) DO UPDATE ` +
 	`SET objects = tenant_usage.objects + excluded.objects, resident_keys = tenant_usage.resident_keys + excluded.resident_keys, bytes = tenant_usage.bytes + excluded.bytes`
 
 const selectUsage = `SELECT CAST(coalesce(sum(objects), 0) AS BIGINT), CAST(coalesce(sum(resident_keys), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM tenant_usage WHERE tenant = $1`
 
-// appendUsage counts a change last: others that count in the same row wait until
-// its transaction ends.
-func appendUsage(out []step, c *core.Change) []step {
-	if c.Usage == (core.Usage{}) {
-		return out
-	}
-	tenant := ""
-	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
-		for _, o := range list {
-			tenant = o.Tenant
+type addUsage core.AddUsage
+
+func (w addUsage) check() error { return checkName("tenant", w.Tenant, false) }
+
+func (addUsage) weight() int { return 0 }
+
+// lay gathers what a change counts: see [layout.count].
+func (w addUsage) lay(l *layout) error {
+	for i := range l.usage {
+		if l.usage[i].Tenant == w.Tenant {
+			l.usage[i].Usage = l.usage[i].Usage.Add(w.Usage)
+			return nil
 		}
 	}
-	return append(out, step{text: addUsage, args: []any{tenant, rand.IntN(usageStripes), c.Usage.Objects, c.Usage.ResidentKeys, c.Usage.Bytes}, doing: "count an object"})
+	l.usage = append(l.usage, core.AddUsage(w))
+	return nil
 }
 
-func (s seals) appendIntent(out []step, i *core.Intent) ([]step, error) {
-	seal, err := s.sealSystem(intentRow(i))
-	return append(out, step{text: insertIntent, args: []any{i.ID, i.Tenant, i.Kind, i.Token, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: one(notStored("intent")), doing: "write an intent"}), err
+// count comes after all else: other changes that count in the same row wait until
+// the transaction ends.
+func (l *layout) count() {
+	for _, u := range l.usage {
+		if u.Usage != (core.Usage{}) {
+			l.add(step{text: upsertUsage, args: []any{u.Tenant, rand.IntN(usageStripes), u.Usage.Objects, u.Usage.ResidentKeys, u.Usage.Bytes}, doing: "count an object"})
+		}
+	}
 }
 
 // one demands that one row was touched.
@@ -205,16 +417,15 @@ var indexTexts = func() (texts [maxIndexRows + 1]string) {
 	return texts
 }()
 
-// appendIndex writes the search table's lines of an object, several in a statement.
-func appendIndex(out []step, o *core.ManagedObject) []step {
+// index writes the search table's lines of an object, several in a statement.
+func (l *layout) index(o *core.ManagedObject) {
 	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
 		args := make([]any, 0, 4*len(part))
 		for _, r := range part {
 			args = append(args, o.Tenant, r.name, r.val, o.Seq)
 		}
-		out = append(out, step{text: indexTexts[len(part)], args: args, doing: "index an object"})
+		l.add(step{text: indexTexts[len(part)], args: args, doing: "index an object"})
 	}
-	return out
 }
 
 // scanCandidate reads one row of object without material.
@@ -226,7 +437,6 @@ func scanCandidate(out *[]*readObject) func(scanner) error {
 	}
 }
 
-// scanSet reads and checks one row of tenant_key.
 // scanSet reads a set of keys. Of a row that was changed behind the server, only the
 // error is kept, in tampered, so that it does not hide the other rows.
 func (s seals) scanSet(out *[]core.KeySet, tampered *[]error) func(scanner) error {

@@ -17,39 +17,14 @@ const (
 	maxChecksBytes = 4096 // check values of a set of keys
 )
 
-// check refuses, before a change joins a group, what one of the databases could
-// not keep: in the group it would fail the others too.
-func check(c *core.Change) error {
-	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
-		for _, o := range list {
-			if err := checkObject(o); err != nil {
-				return err
-			}
-		}
+func checkEntry(e *core.Entry) error {
+	if len(e.Body) == 0 || len(e.Body) > maxEntryBytes {
+		return core.Errorf(core.Internal, "an audit entry has %d bytes; it must have 1 to %d", len(e.Body), maxEntryBytes)
 	}
-	for i := range c.KeySets {
-		if err := checkSet(&c.KeySets[i]); err != nil {
-			return err
-		}
+	if err := checkName("tenant", e.Tenant, true); err != nil {
+		return err
 	}
-	for i := range c.Begin {
-		if err := checkIntent(&c.Begin[i]); err != nil {
-			return err
-		}
-	}
-	for i := range c.Entries {
-		e := &c.Entries[i]
-		if len(e.Body) == 0 || len(e.Body) > maxEntryBytes {
-			return core.Errorf(core.Internal, "an audit entry has %d bytes; it must have 1 to %d", len(e.Body), maxEntryBytes)
-		}
-		if err := checkName("tenant", e.Tenant, true); err != nil {
-			return err
-		}
-		if err := checkName("node", e.Node, true); err != nil {
-			return err
-		}
-	}
-	return nil
+	return checkName("node", e.Node, true)
 }
 
 func checkObject(o *core.ManagedObject) error {

@@ -109,7 +109,7 @@ func (w *way) hang() {
 }
 
 func entry() *core.Change {
-	return &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte("x")}}}
+	return core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: []byte("x")}})
 }
 
 // comesBack waits until a commit works again.
@@ -153,7 +153,7 @@ func TestStandbyIsLeft(t *testing.T) {
 	}
 	w.lead(t, primary.URL)
 	comesBack(t, s)
-	if err := s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("t", "after")}}); err != nil {
+	if err := s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("t", "after")})); err != nil {
 		t.Errorf("a birth afterwards: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func heavy(tenant string) *core.Change {
-	return &core.Change{Insert: []*core.ManagedObject{{Tenant: tenant}}, Entries: []core.Entry{{Tenant: tenant}}}
+	return core.ChangeOf(core.InsertObject{Object: &core.ManagedObject{Tenant: tenant}}, core.AppendEntry{Entry: &core.Entry{Tenant: tenant}})
 }
 
 // A tenant with hundreds of changes that wait does not fill a transaction: the
@@ -27,7 +27,7 @@ func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
 		var tenants []string
 		for _, p := range all {
 			p.seqs = append(p.seqs, 1)
-			tenants = append(tenants, tenantOf(p.change))
+			tenants = append(tenants, p.change.ForTenant())
 		}
 		batches = append(batches, tenants)
 		<-gate
@@ -92,7 +92,7 @@ func (g *group) leads() bool {
 func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 	s := newSlowGroup(time.Minute)
 	record := func(tenant string) *core.Change {
-		return &core.Change{Entries: []core.Entry{{Tenant: tenant}}}
+		return core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: tenant}})
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { s.do(context.Background(), record("flood")) })

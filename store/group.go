@@ -59,7 +59,7 @@ type batch struct {
 type pending struct {
 	change    *core.Change
 	batch     atomic.Pointer[batch] // that it is in; nil: its caller leads
-	seqs      []int64               // of change.Insert
+	seqs      []int64               // of the objects that change inserts
 	err       error
 	withdrawn bool
 }
@@ -82,9 +82,7 @@ func (g *group) do(ctx context.Context, c *core.Change) error {
 	if err := g.enter(ctx, p); err != nil {
 		return err // p is not used again: its leader may still have it
 	}
-	for i, o := range c.Insert {
-		o.Seq = p.seqs[i]
-	}
+	giveSeqs(c, p.seqs)
 	p.reset()
 	pendings.Put(p)
 	return nil
@@ -148,16 +146,16 @@ func newBatch() *batch { return &batch{lead: make(chan struct{}, 1), done: make(
 // room reports whether one more change of a tenant is taken. Tenants are counted
 // only when there are so many changes that one of them can have too many.
 func (b *batch) room(p *pending) bool {
-	if len(b.all) < maxTenant || tenantOf(p.change) == core.OwnWork {
+	if len(b.all) < maxTenant || p.change.ForTenant() == core.OwnWork {
 		return true
 	}
 	if b.tenants == nil {
 		b.tenants = map[string]int{}
 		for _, q := range b.all {
-			b.tenants[tenantOf(q.change)]++
+			b.tenants[q.change.ForTenant()]++
 		}
 	}
-	return b.tenants[tenantOf(p.change)] < maxTenant
+	return b.tenants[p.change.ForTenant()] < maxTenant
 }
 
 func (b *batch) add(p *pending) {
@@ -166,14 +164,8 @@ func (b *batch) add(p *pending) {
 	b.weight += weightOf(p.change)
 	b.live++
 	if b.tenants != nil {
-		b.tenants[tenantOf(p.change)]++
+		b.tenants[p.change.ForTenant()]++
 	}
-}
-
-// weightOf is about how long the database takes for a change, in audit records.
-func weightOf(c *core.Change) int {
-	const object = 8
-	return len(c.Entries) + object*(len(c.Insert)+len(c.Update)+len(c.Delete)) + 2*(len(c.Begin)+len(c.Finish)+len(c.KeySets)) + len(c.Dates) + len(c.Reached)
 }
 
 // gather lets others who are about to commit come along, if the last batch says
@@ -230,7 +222,7 @@ func (g *group) share(b *batch, todo []*pending) []*pending {
 	var turns fair.Queue[*pending]
 	for _, p := range b.all {
 		if !p.withdrawn {
-			turns.Push(tenantOf(p.change), "", p)
+			turns.Push(p.change.ForTenant(), "", p)
 		}
 	}
 	for weight := 0; turns.Len() > 0; {

@@ -201,17 +201,19 @@ func TestFullDisk(t *testing.T) {
 	if _, err := s.conn.ExecContext(ctx, "PRAGMA max_page_count = 60"); err != nil {
 		t.Fatal(err)
 	}
-	entry := func(n int) []core.Entry { return []core.Entry{{Tenant: "t", Time: 1, Body: make([]byte, n)}} }
+	record := func(n int) core.AppendEntry {
+		return core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: make([]byte, n)}}
+	}
 	stored := 0
 	for {
-		c := &core.Change{Entries: entry(3000), Begin: []core.Intent{{ID: strings.Repeat("i", stored+1), Tenant: "t", Token: []byte("t")}}}
+		c := core.ChangeOf(record(3000), core.BeginIntent{Intent: core.Intent{ID: strings.Repeat("i", stored+1), Tenant: "t", Token: []byte("t")}})
 		if err = s.Commit(ctx, c); err != nil || stored > 200 {
 			break
 		}
 		stored++
 	}
 	wantUnavailable(t, "a full disk", err, "full")
-	wantUnavailable(t, "a record alone", s.Commit(ctx, &core.Change{Entries: entry(9000)}), "full")
+	wantUnavailable(t, "a record alone", s.Commit(ctx, core.ChangeOf(record(9000))), "full")
 	for what, count := range map[string]func() (int, error){
 		"records": func() (int, error) { l, err := s.Records(ctx, core.RecordQuery{}); return len(l), err },
 		"intents": func() (int, error) { l, _, err := s.Intents(ctx); return len(l), err }} {
@@ -222,7 +224,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err := s.conn.ExecContext(ctx, "PRAGMA max_page_count = 6000"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(ctx, &core.Change{Entries: entry(9000)}); err != nil {
+	if err := s.Commit(ctx, core.ChangeOf(record(9000))); err != nil {
 		t.Errorf("with space again: %v", err)
 	}
 }
@@ -242,13 +244,13 @@ func TestOneOfABatchFails(t *testing.T) {
 			Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of " + id)}}}
 	}
 	birth := func(record string, ids ...string) *pending {
-		c := &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte(record)}}}
+		c := core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: []byte(record)}})
 		for _, id := range ids {
-			c.Insert = append(c.Insert, object(id))
+			c.Add(core.InsertObject{Object: object(id)})
 		}
 		return &pending{change: c}
 	}
-	batch := []*pending{birth("1", "a"), birth("2", "b", "a"), birth("3", "c"), {change: &core.Change{Update: []*core.ManagedObject{object("c")}}}, birth("5", "d")}
+	batch := []*pending{birth("1", "a"), birth("2", "b", "a"), birth("3", "c"), {change: core.ChangeOf(core.UpdateObject{Object: object("c")})}, birth("5", "d")}
 	s.commitGroup(batch)
 	for i, want := range []core.Code{0, core.ObjectAlreadyExists, 0, core.Conflict, 0} {
 		if got := core.CodeOf(batch[i].err); (batch[i].err == nil) != (want == 0) || (want != 0 && got != want) {

@@ -32,22 +32,8 @@ func newPlaces(reads, readsEach, searches int) places {
 	}
 }
 
-// tenantOf is the tenant that a change is made for, and the context that names it:
-// a commit's own context names nobody, since it does not end with its request.
-func tenantOf(c *core.Change) string {
-	switch {
-	case len(c.Entries) > 0:
-		return c.Entries[0].Tenant
-	case len(c.Insert) > 0:
-		return c.Insert[0].Tenant
-	case len(c.Update) > 0:
-		return c.Update[0].Tenant
-	case len(c.Begin) > 0:
-		return c.Begin[0].Tenant
-	}
-	return core.OwnWork
-}
-
+// forTenant names in a context who a change is made for: the context of a commit
+// names nobody, since it does not end with its request.
 func forTenant(ctx context.Context, tenant string) context.Context {
 	if tenant == core.OwnWork {
 		return ctx

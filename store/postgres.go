@@ -118,7 +118,7 @@ func raced(err error) bool {
 }
 
 func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
-	if err := check(c); err != nil {
+	if err := checkChange(c); err != nil {
 		return err
 	}
 	defer fair.Waits(ctx).Over()
@@ -127,37 +127,40 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTimeout)
 	defer cancel()
-	place, err := s.places.reads.Acquire(forTenant(ctx, tenantOf(c)))
+	place, err := s.places.reads.Acquire(forTenant(ctx, c.ForTenant()))
 	if err != nil {
 		return err
 	}
 	defer place.Release()
-	p := pending{change: c}
-	if err := s.writers.commit(c.Entries, func(w *counts) error { return s.transact(ctx, &p, w) }); err != nil {
+	var seqs []int64
+	entries := appendEntries(nil, c)
+	err = s.writers.commit(entries, func(w *counts) (err error) {
+		seqs, err = s.transact(ctx, c, entries, w)
+		return err
+	})
+	if err != nil {
 		return pgError(err, "commit")
 	}
-	for i, o := range c.Insert {
-		o.Seq = p.seqs[i]
-	}
+	giveSeqs(c, seqs)
 	return nil
 }
 
 // transact takes two round trips: everything up to COMMIT, and COMMIT, which
 // must not be on its way before all answers are there. Objects that are born
 // take one more, before these, for their Seq.
-func (s *pgStore) transact(ctx context.Context, p *pending, w *counts) error {
-	return s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
-		if err := number(ctx, c, p.change.Entries, w); err != nil {
+func (s *pgStore) transact(ctx context.Context, ch *core.Change, entries []core.Entry, w *counts) (seqs []int64, err error) {
+	err = s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
+		if err := number(ctx, c, entries, w); err != nil {
 			return err
 		}
-		if p.seqs, err = nextSeqs(ctx, c, len(p.change.Insert)); err != nil {
+		if seqs, err = nextSeqs(ctx, c, len(core.WritesOf[core.InsertObject](ch))); err != nil {
 			return err
 		}
-		all, err := s.steps(p.change, p.seqs)
+		all, err := s.steps(ch, seqs)
 		if err != nil {
 			return err
 		}
-		if err := pipeline(ctx, c, all, p, w); err != nil {
+		if err := pipeline(ctx, c, all, entries, w); err != nil {
 			if c.Conn().PgConn().TxStatus() != 'I' {
 				c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
 			}
@@ -169,6 +172,7 @@ func (s *pgStore) transact(ctx context.Context, p *pending, w *counts) error {
 		}
 		return lost(err)
 	})
+	return seqs, err
 }
 
 // nextSeqs takes n numbers for objects that are about to be inserted.
@@ -184,17 +188,17 @@ func nextSeqs(ctx context.Context, c *pgxpool.Conn, n int) ([]int64, error) {
 }
 
 // pipeline sends a transaction but its COMMIT, and judges the answers.
-func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, p *pending, w *counts) error {
+func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, entries []core.Entry, w *counts) error {
 	b := &pgx.Batch{}
 	b.Queue("BEGIN")
 	for i := range all {
 		b.Queue(all[i].text, all[i].args...)
 	}
-	if len(p.change.Entries) > 0 {
-		b.Queue(insertEntries, entryColumns(p.change.Entries, w)...)
+	if len(entries) > 0 {
+		b.Queue(insertEntries, entryColumns(entries, w)...)
 	}
 	r := c.SendBatch(ctx, b)
-	err := answers(r, all, len(p.change.Entries))
+	err := answers(r, all, len(entries))
 	return errors.Join(err, r.Close())
 }
 
@@ -257,7 +261,7 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	defer cancel()
 	var entries []core.Entry
 	for _, p := range batch {
-		entries = append(entries, p.change.Entries...)
+		entries = appendEntries(entries, p.change)
 	}
 	err := s.writers.commit(entries, func(w *counts) error {
 		return s.onConn(ctx, func(c *pgxpool.Conn) error {

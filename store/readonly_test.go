@@ -29,7 +29,7 @@ func readBack(t *testing.T, url, id string) {
 	if found, err := s.Candidates(ctx, "look", core.Filter{Everyone: true}, 0, 10); err != nil || len(found) != 1 {
 		t.Errorf("%d objects, %v; want 1", len(found), err)
 	}
-	if err := s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "look", Time: 1, Body: []byte("{}")}}}); core.CodeOf(err) != core.IllegalOperation {
+	if err := s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "look", Time: 1, Body: []byte("{}")}})); core.CodeOf(err) != core.IllegalOperation {
 		t.Errorf("Commit: %v; want that it is refused", err)
 	}
 }
@@ -40,7 +40,7 @@ func withOneObject(t *testing.T, url string) core.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("look", "one")}}); err != nil {
+	if err := s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("look", "one")})); err != nil {
 		t.Fatal(err)
 	}
 	return s

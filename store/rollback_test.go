@@ -23,7 +23,7 @@ func TestRollbackEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	birth := func() error {
-		return s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("rollback", "twice")}})
+		return s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("rollback", "twice")}))
 	}
 	if err := birth(); err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func TestSealsAreCheckedWithoutConnection(t *testing.T) {
 	defer s.Close()
 	sealer.store = s
 	o := storetest.Object("t", "an-object")
-	if err := s.Commit(bg, &core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
+	if err := s.Commit(bg, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Object(bg, "t", o.ID); err != nil {
@@ -68,7 +68,7 @@ func TestUncheckedSealIsNoTampering(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Commit(bg, &core.Change{Insert: []*core.ManagedObject{storetest.Object("t", "an-object")}}); err != nil {
+	if err := s.Commit(bg, core.ChangeOf(core.InsertObject{Object: storetest.Object("t", "an-object")})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Object(bg, "t", "an-object"); core.CodeOf(err) != core.StoreUnavailable {

@@ -171,7 +171,7 @@ func (s *sqliteStore) exec(ctx context.Context, text string, args ...any) (sql.R
 }
 
 func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
-	if err := check(c); err != nil {
+	if err := checkChange(c); err != nil {
 		return err
 	}
 	defer fair.Waits(ctx).Over()
@@ -202,8 +202,8 @@ func (s *sqliteStore) commitGroup(batch []*pending) {
 // itself fails all. Changes hardly ever fail, so all are tried first without a
 // savepoint around each; when one fails, all is taken back and done again with.
 func (s *sqliteStore) commitAll(ctx context.Context, batch []*pending) {
-	if len(batch) == 1 && entriesOnly(batch[0].change) && len(batch[0].change.Entries) == 1 {
-		s.gathered = append(s.gathered[:0], batch[0].change.Entries...)
+	if len(batch) == 1 && len(batch[0].change.Writes) == 1 && entriesOnly(batch[0].change) {
+		s.gathered = appendEntries(s.gathered[:0], batch[0].change)
 		if batch[0].err = s.insertEntries(ctx); batch[0].err == nil {
 			s.counts.stored(s.gathered)
 		}
@@ -250,10 +250,6 @@ func failAll(batch []*pending, err error) {
 	}
 }
 
-func entriesOnly(c *core.Change) bool {
-	return len(c.Insert)+len(c.Update)+len(c.Delete)+len(c.KeySets)+len(c.Begin)+len(c.Finish)+len(c.Dates)+len(c.Reached) == 0 && c.Installation == nil
-}
-
 // errOneFailed ends a transaction in which a change failed that has no
 // savepoint to go back to.
 var errOneFailed = errors.New("store: one change of a batch failed")
@@ -266,7 +262,7 @@ func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending, each bool)
 			return err
 		}
 		if p.err == nil {
-			s.gathered = append(s.gathered, p.change.Entries...)
+			s.gathered = appendEntries(s.gathered, p.change)
 		}
 	}
 	return s.insertEntries(ctx)
@@ -360,7 +356,7 @@ func (s *sqliteStore) name(text string) any {
 
 // applyChange does all of a change but its entries.
 func (s *sqliteStore) applyChange(ctx context.Context, p *pending) error {
-	for range p.change.Insert {
+	for range core.WritesOf[core.InsertObject](p.change) {
 		s.lastSeq++
 		p.seqs = append(p.seqs, s.lastSeq)
 	}

@@ -92,7 +92,7 @@ func (w *wiper) close() error {
 // wipes reports whether a batch stored a change that removed key material.
 func wipes(batch []*pending) bool {
 	for _, p := range batch {
-		if p.change.Wipe && p.err == nil {
+		if p.err == nil && removesKey(p.change) {
 			return true
 		}
 	}

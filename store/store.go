@@ -256,8 +256,8 @@ const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode
 
 // The statements; both dialects take $n in ascending order.
 var (
-	insertObject = `INSERT INTO object (tenant, id, type, seq, ` + changedColumns + `) VALUES (` + params(1, 30) + `)`
-	updateObject = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 26) + `) WHERE tenant = $27 AND id = $28 AND version = $29 AND seq = $30`
+	insertObjectRow = `INSERT INTO object (tenant, id, type, seq, ` + changedColumns + `) VALUES (` + params(1, 30) + `)`
+	updateObjectRow = `UPDATE object SET (` + changedColumns + `) = (` + params(1, 26) + `) WHERE tenant = $27 AND id = $28 AND version = $29 AND seq = $30`
 )
 
 // notDestroyed is the condition that a row still stands for its token object.
@@ -266,10 +266,10 @@ var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.Des
 var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
 
 const (
-	lockObject   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3 AND seq = $4`
-	deleteObject = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
-	deleteAttrs  = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
-	upsertSet    = `INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (number) DO UPDATE SET state = excluded.state, checks = excluded.checks, seal = excluded.seal ` +
+	lockObjectRow   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3 AND seq = $4`
+	deleteObjectRow = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
+	deleteAttrs     = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
+	upsertSet       = `INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (number) DO UPDATE SET state = excluded.state, checks = excluded.checks, seal = excluded.seal ` +
 		`WHERE tenant_key.tenant = excluded.tenant AND tenant_key.epoch = excluded.epoch AND tenant_key.state = 'pending' AND excluded.state <> 'pending'`
 	insertSite   = `INSERT INTO installation (one, id, created, checks, seal) VALUES (1, $1, $2, $3, $4)`
 	insertIntent = `INSERT INTO intent (` + intentColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, kind = excluded.kind, token = excluded.token, ` +

@@ -107,7 +107,7 @@ func writeForever(path string) {
 		go func() {
 			for i := range 100000 {
 				id := fmt.Sprintf("o%d-%05d", w, i)
-				if err := s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("t", id)}, Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte(id)}}}); err != nil {
+				if err := s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("t", id)}, core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: []byte(id)}})); err != nil {
 					panic(err)
 				}
 				fmt.Println(id)
@@ -154,9 +154,9 @@ func TestRemovedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, f := range map[string]func() error{"a record": func() error {
-		return s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte("x")}}})
+		return s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: []byte("x")}}))
 	}, "a change": func() error {
-		return s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{storetest.Object("t", "lost")}})
+		return s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("t", "lost")}))
 	}, "health": func() error { return s.Health(ctx) }} {
 		if err := f(); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "removed or replaced") {
 			t.Errorf("%s without the file: got %v", what, err)
@@ -168,7 +168,7 @@ func TestRemovedFile(t *testing.T) {
 	if err := s.Health(ctx); core.CodeOf(err) != core.StoreUnavailable {
 		t.Errorf("just after a commit that failed: %v; ill health must outlast the moment", err)
 	}
-	if err := s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: []byte("x")}}}); err != nil {
+	if err := s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: []byte("x")}})); err != nil {
 		t.Errorf("with the file back: %v", err)
 	}
 	if err := s.Health(ctx); err != nil {
@@ -216,9 +216,9 @@ func TestPostgresGoneAndBack(t *testing.T) {
 					default:
 					}
 					id := fmt.Sprintf("r%d-w%d-%d", round, w, i)
-					c := &core.Change{Entries: []core.Entry{{Tenant: id, Time: 1, Body: []byte("x")}}}
+					c := core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: id, Time: 1, Body: []byte("x")}})
 					if w%2 == 0 {
-						c.Insert = []*core.ManagedObject{storetest.Object("t", id)}
+						c.Add(core.InsertObject{Object: storetest.Object("t", id)})
 					}
 					err := s.Commit(ctx, c)
 					mu.Lock()
@@ -288,7 +288,7 @@ func BenchmarkEntries(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(p *testing.PB) {
 				for p.Next() {
-					if err := s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "t", Time: 1, Body: body}}}); err != nil {
+					if err := s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: body}})); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -314,7 +314,7 @@ func BenchmarkBirths(b *testing.B) {
 				b.RunParallel(func(p *testing.PB) {
 					for p.Next() {
 						o := storetest.Object("t", fmt.Sprint("born-", next.Add(1)))
-						if err := s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{o}, Entries: []core.Entry{{Tenant: "t", Time: 1, Body: make([]byte, 230)}}}); err != nil {
+						if err := s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: o}, core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: make([]byte, 230)}})); err != nil {
 							b.Fatal(err)
 						}
 					}

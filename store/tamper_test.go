@@ -123,7 +123,7 @@ func TestEveryColumnIsBound(t *testing.T) {
 			o.Attributes = o.Attributes.Set(d.tag, core.Date(1_700_000_001))
 		}
 		o.Material.Token = []byte("0123456789abcdef")
-		a.commit(&core.Change{Insert: []*core.ManagedObject{o}})
+		a.commit(core.ChangeOf(core.InsertObject{Object: o}))
 		tried := 0
 		for _, c := range a.columns("object") {
 			for _, edit := range c.edits() {
@@ -141,8 +141,7 @@ func TestEveryColumnIsBound(t *testing.T) {
 // Every column of the rows that name token keys is changed likewise.
 func TestRowsOfKeysAreBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
-		a.commit(&core.Change{Installation: &core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")},
-			KeySets: []core.KeySet{{Number: 3, Tenant: "alpha", Epoch: 1, State: core.KeySetActive, Checks: []byte("of alpha")}}})
+		a.commit(core.ChangeOf(core.InsertInstallation{Installation: core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")}}, core.SaveKeySet{KeySet: core.KeySet{Number: 3, Tenant: "alpha", Epoch: 1, State: core.KeySetActive, Checks: []byte("of alpha")}}))
 		tried := 0
 		for table, reads := range map[string]func(column) string{"tenant_key": a.readsSets, "installation": a.readsInstallation} {
 			for _, c := range a.tableColumns(table, 5) {
@@ -161,9 +160,9 @@ func TestRowsOfKeysAreBound(t *testing.T) {
 // as a whole: the client is not told that it was stored.
 func TestTriggersMakeNoFalseSuccess(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
-		record := []core.Entry{{Tenant: "alpha", Time: 1, Body: []byte("record")}}
+		record := core.AppendEntry{Entry: &core.Entry{Tenant: "alpha", Time: 1, Body: []byte("record")}}
 		old := storetest.Object("alpha", "old")
-		a.commit(&core.Change{Insert: []*core.ManagedObject{old}, Entries: record})
+		a.commit(core.ChangeOf(core.InsertObject{Object: old}, record))
 		kept, err := a.Object(bg, "alpha", "old")
 		if err != nil {
 			t.Fatal(err)
@@ -172,25 +171,25 @@ func TestTriggersMakeNoFalseSuccess(t *testing.T) {
 		next.Version++
 		for _, c := range []struct {
 			event, table string
-			change       core.Change
+			change       *core.Change
 		}{
-			{"INSERT", "object", core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "new")}, Entries: record}},
-			{"UPDATE", "object", core.Change{Update: []*core.ManagedObject{&next}, Entries: record}},
-			{"INSERT", "audit_entry", core.Change{Entries: record}},
-			{"INSERT", "audit_entry", core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "new")}, Entries: record}},
-			{"INSERT", "intent", core.Change{Begin: []core.Intent{{ID: "i", Tenant: "alpha", Kind: "create-token-object", Token: []byte("t"), Object: "new", Time: 1, Process: "p"}}}},
+			{"INSERT", "object", core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "new")}, record)},
+			{"UPDATE", "object", core.ChangeOf(core.UpdateObject{Object: &next}, record)},
+			{"INSERT", "audit_entry", core.ChangeOf(record)},
+			{"INSERT", "audit_entry", core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "new")}, record)},
+			{"INSERT", "intent", core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "i", Tenant: "alpha", Kind: "create-token-object", Token: []byte("t"), Object: "new", Time: 1, Process: "p"}})},
 		} {
 			drop := a.addTrigger(c.event, c.table)
-			if err := a.Commit(bg, &c.change); err == nil {
+			if err := a.Commit(bg, c.change); err == nil {
 				t.Errorf("a change is answered Success while a trigger drops each %s of %s", c.event, c.table)
 			}
 			drop()
-			a.commit(&core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", rand.Text())}, Entries: record})
+			a.commit(core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", rand.Text())}, record))
 		}
 		if _, err := a.Object(bg, "alpha", "new"); core.CodeOf(err) != core.ItemNotFound {
 			t.Errorf("a change that failed left its object: %v", err)
 		}
-		a.commit(&core.Change{Update: []*core.ManagedObject{&next}, Entries: record})
+		a.commit(core.ChangeOf(core.UpdateObject{Object: &next}, record))
 	})
 }
 
@@ -229,7 +228,7 @@ func (a *attacked) readsInstallation(c column) string {
 func TestSetsDoNotMix(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		for i, tenant := range []string{"alpha", "beta"} {
-			a.commit(&core.Change{KeySets: []core.KeySet{{Number: int64(i + 1), Tenant: tenant, Epoch: 1, State: core.KeySetActive, Checks: []byte("of " + tenant)}}})
+			a.commit(core.ChangeOf(core.SaveKeySet{KeySet: core.KeySet{Number: int64(i + 1), Tenant: tenant, Epoch: 1, State: core.KeySetActive, Checks: []byte("of " + tenant)}}))
 		}
 		refused := func(what string) {
 			t.Helper()
@@ -305,14 +304,14 @@ func TestRowsDoNotMix(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		o, other := storetest.Object("alpha", "victim"), storetest.Object("beta", "mine")
 		other.Owner, other.Material.Class = "eve", core.ClassC
-		a.commit(&core.Change{Insert: []*core.ManagedObject{o, other}})
+		a.commit(core.ChangeOf(core.InsertObject{Object: o}, core.InsertObject{Object: other}))
 		a.exec("CREATE TABLE saved AS SELECT * FROM object WHERE id = 'victim'")
 		next := *o
 		next.Version, next.Owner, next.Group = 2, "bob", "h"
 		next.Attributes = o.Attributes.Set(core.TagState, core.Enum(core.Compromised)).Set(core.TagCompromiseDate, core.Date(9)).
 			Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES3)).Set(core.TagCryptographicLength, core.Int(168))
 		next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Kind: core.KeyDES3, Epoch: 4, Format: core.KeyFormatTypeOpaque, Length: 21, Token: []byte("t"), MAC: []byte{1}}
-		a.commit(&core.Change{Update: []*core.ManagedObject{&next}})
+		a.commit(core.ChangeOf(core.UpdateObject{Object: &next}))
 		a.exec("CREATE TABLE present AS SELECT * FROM object WHERE id = 'victim'")
 		refused := func(what, tenant, id string) {
 			t.Helper()
@@ -352,9 +351,9 @@ func TestRowsDoNotMix(t *testing.T) {
 // newer epoch is.
 func TestKeysOfSeals(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
-		a.commit(&core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "first")}})
+		a.commit(core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "first")}))
 		a.sealer.Epoch.Store(1)
-		a.commit(&core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "second")}})
+		a.commit(core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "second")}))
 		for _, id := range []string{"first", "second"} {
 			if _, err := a.Object(bg, "alpha", id); err != nil {
 				t.Errorf("%s, with seals of two epochs: %v", id, err)
@@ -365,7 +364,7 @@ func TestKeysOfSeals(t *testing.T) {
 		if _, err := a.Object(bg, "alpha", "first"); core.CodeOf(err) != core.TokenUnavailable {
 			t.Errorf("without the tenant's keys: %v", err)
 		}
-		if err := a.Commit(bg, &core.Change{Insert: []*core.ManagedObject{storetest.Object("alpha", "third")}}); core.CodeOf(err) != core.TokenUnavailable {
+		if err := a.Commit(bg, core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "third")})); core.CodeOf(err) != core.TokenUnavailable {
 			t.Errorf("a birth without the tenant's keys: %v", err)
 		}
 	})
@@ -386,7 +385,7 @@ func BenchmarkSeal(b *testing.B) {
 // Every column of an intent is changed likewise.
 func TestIntentsAreBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
-		a.commit(&core.Change{Begin: []core.Intent{{ID: "abc", Tenant: "alpha", Kind: "k", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}})
+		a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "abc", Tenant: "alpha", Kind: "k", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}))
 		if sound, tampered, err := a.Intents(bg); err != nil || len(sound) != 1 || len(tampered) != 0 {
 			t.Fatalf("as it was written: %v, %v, %v", sound, tampered, err)
 		}
@@ -412,7 +411,7 @@ func TestIntentsAreBound(t *testing.T) {
 func TestTamperedIntentHidesNoOther(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		for _, id := range []string{"abc", "def"} {
-			a.commit(&core.Change{Begin: []core.Intent{{ID: id, Tenant: "alpha", Kind: "k", Token: []byte(id), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: id}}})
+			a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: id, Tenant: "alpha", Kind: "k", Token: []byte(id), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: id}}))
 		}
 		for _, edit := range []string{"kind = 'other'", "began = 'soon'", "seal = ''"} {
 			if _, err := a.db.Exec("UPDATE intent SET " + edit + " WHERE id = 'abc'"); err != nil {

@@ -72,14 +72,14 @@ func TestDestroyedBlobsAreWiped(t *testing.T) {
 		o.Attributes = o.Attributes.Add(core.Attribute{Vendor: "x", Name: "Length", Value: core.Bytes(make([]byte, r.IntN(1500)))})
 		needles = append(needles, o.Material.Blob, o.Material.TTLV)
 		objects = append(objects, o)
-		commit(&core.Change{Insert: []*core.ManagedObject{o}})
+		commit(core.ChangeOf(core.InsertObject{Object: o}))
 	}
 	for range 2 {
 		for i, o := range objects { // a change that keeps the key, and moves the row
 			next := *o
 			next.Version++
 			next.Attributes = next.Attributes.Set(core.TagComment, core.Text(fmt.Sprintf("%*d", 1+r.IntN(900), i)))
-			commit(&core.Change{Update: []*core.ManagedObject{&next}})
+			commit(core.ChangeOf(core.UpdateObject{Object: &next}))
 			objects[i] = &next
 		}
 	}
@@ -88,7 +88,7 @@ func TestDestroyedBlobsAreWiped(t *testing.T) {
 	}
 	for i, o := range objects {
 		if i%3 == 0 {
-			commit(&core.Change{Delete: []*core.ManagedObject{o}, Wipe: true})
+			commit(core.ChangeOf(core.DeleteObject{Object: o}))
 			continue
 		}
 		next := *o
@@ -97,7 +97,7 @@ func TestDestroyedBlobsAreWiped(t *testing.T) {
 		if i%3 == 1 {
 			next.Material.Blob, next.Material.MAC = needle(40), []byte{1}
 		}
-		commit(&core.Change{Update: []*core.ManagedObject{&next}, Wipe: true})
+		commit(core.ChangeOf(core.UpdateObject{Object: &next, RemovesKey: true}))
 	}
 	left := len(needles)
 	for range 200 { // a checkpoint comes within seconds
@@ -121,12 +121,12 @@ func TestWipedAtStart(t *testing.T) {
 	o := storetest.Object("t", "o")
 	o.Material.Blob = needle(40)
 	needles := [][]byte{o.Material.Blob}
-	if err := s.Commit(bg, &core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
+	if err := s.Commit(bg, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		t.Fatal(err)
 	}
 	next := *o
 	next.Version, next.Material = 2, core.Material{}
-	if err := s.Commit(bg, &core.Change{Update: []*core.ManagedObject{&next}}); err != nil {
+	if err := s.Commit(bg, core.ChangeOf(core.UpdateObject{Object: &next})); err != nil {
 		t.Fatal(err)
 	}
 	for _, end := range []string{"", "-wal"} { // as the files were when it was killed

@@ -37,7 +37,8 @@ type call struct {
 	access core.AccessRequest
 	got    core.GetOutput
 	stored core.Change
-	entry  [1]core.Entry
+	writes [1]core.Write
+	entry  core.Entry
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -91,8 +92,9 @@ func (k *call) end(err error) error {
 	k.close(err)
 	decided := true // whether the store is done with what it was given
 	if !k.recorded || err != nil {
-		k.entry[0] = k.Journal.Seal(&k.record)
-		k.stored = core.Change{Entries: k.entry[:]}
+		k.entry = k.Journal.Seal(&k.record)
+		k.writes[0] = core.AppendEntry{Entry: &k.entry}
+		k.stored.Writes = k.writes[:]
 		if rerr := k.Store.Commit(k.lasting(), &k.stored); rerr != nil {
 			decided = false
 			k.Log.Error("audit", "operation", k.record.Action, "request", k.record.RequestID, "error", rerr)
@@ -171,46 +173,51 @@ func (k *call) commit(ch *core.Change) error {
 	if err := k.hashRows(ch); err != nil {
 		return err
 	}
-	for _, o := range ch.Insert {
-		ch.Usage = ch.Usage.Add(usageOf(o))
+	inserted := core.WritesOf[core.InsertObject](ch)
+	for _, w := range inserted {
+		ch.Add(core.AddUsage{Tenant: w.Object.Tenant, Usage: usageOf(w.Object)})
 	}
-	if len(ch.Insert) > 0 || growing[k.action] { // whatever else: nobody is kept from revoking or destroying a key
-		if err := k.hold(ch.Usage); err != nil {
+	if len(inserted) > 0 || growing[k.action] { // whatever else: nobody is kept from revoking or destroying a key
+		if err := k.hold(ch.Usage()); err != nil {
 			return err
 		}
 	}
 	k.close(nil)
-	for _, o := range ch.Insert {
-		k.involveLinks(nil, o)
+	for _, w := range inserted {
+		k.involveLinks(nil, w.Object)
 	}
-	ch.Dates = dueDates(k.now, ch.Insert, ch.Update)
-	for _, list := range [][]*core.ManagedObject{ch.Insert, ch.Update, ch.Delete} {
-		for _, o := range list {
-			k.involve(o.ID)
-		}
+	for _, o := range ch.Objects() {
+		k.involve(o.ID)
 	}
-	ch.Entries = append(ch.Entries, k.Journal.Seal(&k.record))
-	k.own.begin(ch.Begin, k.Clock.Mono(), len(ch.Delete) > 0)
+	addDueDates(ch, k.now)
+	ch.Add(k.recordOf(&k.record))
+	k.own.begin(ch, k.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
 	if err := k.Store.Commit(k.lasting(), ch); err != nil {
 		k.record.Changes = k.record.Changes[:0]
 		k.forgetAll(ch)
 		k.unhold(core.Usage{}, core.CodeOf(err) == core.Conflict)
 		return err
 	}
-	k.unhold(ch.Usage, true)
-	k.own.finish(ch.Finish)
+	k.unhold(ch.Usage(), true)
+	k.own.finish(ch)
 	k.recorded = true
-	for _, o := range ch.Insert {
-		k.objects.put(o)
-		k.undoable(nil, o)
-	}
-	for _, o := range ch.Update {
-		k.objects.put(o)
-	}
-	for _, o := range ch.Delete {
-		k.objects.drop(o.Tenant, o.ID)
-	}
+	k.remember(ch)
 	return nil
+}
+
+// remember puts the snapshots of a stored change in the place of the old ones.
+func (k *call) remember(ch *core.Change) {
+	for _, w := range ch.Writes {
+		switch w := w.(type) {
+		case core.InsertObject:
+			k.objects.put(w.Object)
+			k.undoable(nil, w.Object)
+		case core.UpdateObject:
+			k.objects.put(w.Object)
+		case core.DeleteObject:
+			k.objects.drop(w.Object.Tenant, w.Object.ID)
+		}
+	}
 }
 
 // maxInvolved bounds the objects that one record names besides its own.
@@ -277,10 +284,8 @@ func (k *call) undoable(before, after *core.ManagedObject) {
 // forgetAll drops what a failed commit touched: whether it took effect is not
 // known, so nobody may go on with an old snapshot.
 func (k *call) forgetAll(ch *core.Change) {
-	for _, list := range [][]*core.ManagedObject{ch.Update, ch.Delete} {
-		for _, o := range list {
-			k.objects.drop(o.Tenant, o.ID)
-		}
+	for _, o := range ch.Objects() {
+		k.objects.drop(o.Tenant, o.ID)
 	}
 }
 
@@ -291,7 +296,12 @@ func (k *call) style1() bool { return k.caller.Version != 0 && k.caller.Version 
 // being put in force; r says what, and how it ended.
 func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
 	r.Time, r.Principal, r.Door = e.Clock.NowMicro(), "keyreeve", core.DoorAdmin
-	return e.Store.Commit(context.WithoutCancel(ctx), &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
+	return e.Store.Commit(context.WithoutCancel(ctx), core.ChangeOf(e.recordOf(&r)))
+}
+
+// recordOf is the write of a record.
+func (e *Engine) recordOf(r *core.Record) core.AppendEntry {
+	return core.AppendEntry{Entry: new(e.Journal.Seal(r))}
 }
 
 // Leave records an operation whose caller is answered before it has come back,

@@ -29,7 +29,7 @@ func (k *call) create(in *core.CreateInput) (out core.CreateOutput, err error) {
 		return out, err
 	}
 	k.record.Object = o.ID
-	if err := k.bear(&core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
+	if err := k.bear(core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		return out, err
 	}
 	return core.CreateOutput{ObjectType: o.Type, ID: o.ID}, nil
@@ -217,18 +217,24 @@ func (k *call) intend(o *core.ManagedObject, s *core.KeySpec) error {
 		return err
 	}
 	s.Token = newToken()
-	intents := []core.Intent{k.newIntent(intentCreate, o.Tenant, o.ID, s.Token, k.now)}
-	k.own.begin(intents, k.Clock.Mono(), true)
-	return k.Store.Commit(k.ctx, &core.Change{Begin: intents})
+	ch := core.ChangeOf(core.BeginIntent{Intent: k.newIntent(intentCreate, o.Tenant, o.ID, s.Token, k.now)})
+	k.own.begin(ch, k.Clock.Mono(), true)
+	return k.Store.Commit(k.ctx, ch)
 }
 
 // bear commits newborn objects; the intents of token objects end with it. If
 // it fails, the reconciler removes what the token then has in vain.
 func (k *call) bear(ch *core.Change) error {
-	for _, o := range ch.Insert {
-		if o.Material.Mode == core.ModeResident {
-			ch.Finish = append(ch.Finish, tokenIntent(o.Material.Token))
-		}
+	for _, w := range core.WritesOf[core.InsertObject](ch) {
+		finishBirth(ch, w.Object)
 	}
 	return k.commit(ch)
+}
+
+// finishBirth closes the intent that the token object of a new resident key was made
+// under. If the reconciler was faster, the key is gone and the change must fail.
+func finishBirth(ch *core.Change, o *core.ManagedObject) {
+	if o.Material.Mode == core.ModeResident {
+		ch.Add(core.FinishIntent{ID: tokenIntent(o.Material.Token), MustBeOpen: true})
+	}
 }

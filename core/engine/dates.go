@@ -16,19 +16,16 @@ var reachedByClock = map[core.Tag]string{
 	core.TagDeactivationDate: "it is Deactivated",
 }
 
-// dueDates lists the dates to come of objects that are about to be stored. What
-// lies in the past already is told by the record of the operation.
-func dueDates(now int64, lists ...[]*core.ManagedObject) (out []core.DueDate) {
-	for _, list := range lists {
-		for _, o := range list {
-			for _, t := range dates {
-				if v, ok := o.Attributes.Get(t); ok && v.Num > now {
-					out = append(out, core.DueDate{Tenant: o.Tenant, ID: o.ID, Tag: t, At: v.Num})
-				}
+// addDueDates adds the dates to come of the objects that a change stores. The record
+// of the operation tells of dates in the past.
+func addDueDates(ch *core.Change, now int64) {
+	for _, o := range ch.Stored() {
+		for _, t := range dates {
+			if v, ok := o.Attributes.Get(t); ok && v.Num > now {
+				ch.Add(core.AddDueDate{DueDate: core.DueDate{Tenant: o.Tenant, ID: o.ID, Tag: t, At: v.Num}})
 			}
 		}
 	}
-	return out
 }
 
 // Bounds of one run of RecordReachedDates; what is left is recorded by the next.
@@ -73,13 +70,13 @@ func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
 		case err != nil && core.CodeOf(err) != core.ItemNotFound:
 			return errors.Join(failed, err)
 		case err == nil && takesEffect(o, d):
-			ch.Entries = append(ch.Entries, e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+			ch.Add(e.recordOf(&core.Record{Time: e.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
 				Action: core.ActionDateReached, Object: d.ID, Outcome: core.Allowed,
 				Detail: d.Tag.String() + " " + time.Unix(d.At, 0).UTC().Format(time.RFC3339) + ": " + reachedByClock[d.Tag]}))
 		}
-		ch.Reached = append(ch.Reached, d)
+		ch.Add(core.NoteDueDate{DueDate: d})
 	}
-	if len(ch.Reached) == 0 {
+	if len(ch.Writes) == 0 {
 		return failed
 	}
 	err := e.Store.Commit(ctx, &ch)

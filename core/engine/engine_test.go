@@ -589,11 +589,11 @@ func TestReconcilerAndSlowCreation(t *testing.T) {
 	w.hsm.tokens[string(token)] = true
 	w.hsm.of[string(token)] = core.TokenObject{Tenant: "default", ID: "late"}
 	intent := w.newIntent(intentCreate, "default", late.ID, token, w.clock.now)
-	w.own.begin([]core.Intent{intent}, w.clock.Mono(), true)
+	w.own.begin(core.ChangeOf(core.BeginIntent{Intent: intent}), w.clock.Mono(), true)
 	w.store.intents[intent.ID] = intent
 	w.clock.now += intentAgeSeconds
 	w.hsm.removing = func() {
-		if err := w.store.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{late}, Finish: []string{intent.ID}}); core.CodeOf(err) != core.Conflict {
+		if err := w.store.Commit(ctx, core.ChangeOf(core.InsertObject{Object: late}, core.FinishIntent{ID: intent.ID, MustBeOpen: true})); core.CodeOf(err) != core.Conflict {
 			t.Errorf("the creation was committed while its token object was removed: %v", err)
 		}
 	}

@@ -148,7 +148,7 @@ func (k *call) noLongerFresh(o *core.ManagedObject) {
 	next := successor(o)
 	next.Version++
 	next.Attributes = o.Attributes.Set(core.TagFresh, core.Bool(false))
-	if k.commit(&core.Change{Update: []*core.ManagedObject{next}}) == nil {
+	if k.commit(core.ChangeOf(core.UpdateObject{Object: next})) == nil {
 		k.undoable(o, next)
 	}
 }

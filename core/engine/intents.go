@@ -53,22 +53,22 @@ func (e *Engine) newIntent(kind, tenant, id string, token []byte, now int64) cor
 		Process: e.own.process, Nonce: rand.Text()}
 }
 
-// begin remembers intents before their change is stored: whether it was is not
+// begin remembers the intents of a change before it is stored: whether it was is not
 // always known.
-func (w *ownIntents) begin(intents []core.Intent, mono int64, birth bool) {
+func (w *ownIntents) begin(ch *core.Change, mono int64, birth bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, i := range intents {
-		w.open[i.ID] = &ownIntent{Intent: i, birth: birth || i.Kind == intentCreate, since: mono}
+	for _, b := range core.WritesOf[core.BeginIntent](ch) {
+		w.open[b.Intent.ID] = &ownIntent{Intent: b.Intent, birth: birth || b.Intent.Kind == intentCreate, since: mono}
 	}
 }
 
-// finish forgets intents that the database has closed.
-func (w *ownIntents) finish(ids []string) {
+// finish forgets the intents that a stored change has closed.
+func (w *ownIntents) finish(ch *core.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, id := range ids {
-		delete(w.open, id)
+	for _, f := range core.WritesOf[core.FinishIntent](ch) {
+		delete(w.open, f.ID)
 	}
 }
 

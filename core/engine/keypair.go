@@ -39,7 +39,7 @@ func (k *call) createKeyPair(in *core.CreateKeyPairInput) (out core.CreateKeyPai
 	}
 	k.record.Object = private.ID
 	k.record.Detail = "public key " + public.ID
-	if err := k.bear(&core.Change{Insert: []*core.ManagedObject{private, public}}); err != nil {
+	if err := k.bear(core.ChangeOf(core.InsertObject{Object: private}, core.InsertObject{Object: public})); err != nil {
 		return out, err
 	}
 	return core.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil

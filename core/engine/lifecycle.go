@@ -69,7 +69,7 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 		token = nil
 		if next.Material.Mode == core.ModeResident {
 			token = next.Material.Token
-			ch.Begin = []core.Intent{k.newIntent(intentDestroy, next.Tenant, next.ID, token, k.now)}
+			ch.Add(core.BeginIntent{Intent: k.newIntent(intentDestroy, next.Tenant, next.ID, token, k.now)})
 		}
 		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
 		next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.now))

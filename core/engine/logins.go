@@ -32,7 +32,7 @@ func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
 	if !e.logins.alone(r) {
 		return nil
 	}
-	return e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(&r)}})
+	return e.Store.Commit(ctx, core.ChangeOf(e.recordOf(&r)))
 }
 
 // alone counts a failed login and tells whether it gets a record of its own.
@@ -65,9 +65,9 @@ func (e *Engine) RecordCountedLogins(ctx context.Context) error {
 	for from, r := range rest {
 		counted := *r
 		counted.Detail = itoa(seen[from]-loginsEach) + " more failed logins in this period; the last: " + r.Detail
-		ch.Entries = append(ch.Entries, e.Journal.Seal(&counted))
+		ch.Add(e.recordOf(&counted))
 	}
-	if len(ch.Entries) == 0 {
+	if len(ch.Writes) == 0 {
 		return nil
 	}
 	err := e.Store.Commit(ctx, &ch)

@@ -92,7 +92,7 @@ func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, b
 func (m *memStore) fill(c *core.Caller, n int) {
 	ch := &core.Change{}
 	for range n {
-		ch.Insert = append(ch.Insert, &core.ManagedObject{Tenant: c.Principal.Tenant, ID: newID(), Type: core.ObjectTypeOpaqueObject, Owner: c.Principal.ID, Version: 1})
+		ch.Add(core.InsertObject{Object: &core.ManagedObject{Tenant: c.Principal.Tenant, ID: newID(), Type: core.ObjectTypeOpaqueObject, Owner: c.Principal.ID, Version: 1}})
 	}
 	if err := m.Commit(nil, ch); err != nil {
 		panic(err)
@@ -105,55 +105,53 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	if m.refuse != nil {
 		return m.refuse
 	}
-	if err := m.check(c); err != nil {
-		return err
+	born := map[objectKey]bool{}
+	for _, w := range c.Writes {
+		if err := m.check(w, born); err != nil {
+			return err
+		}
 	}
-	for _, o := range c.Insert {
+	for _, w := range c.Writes {
+		m.write(w)
+	}
+	return nil
+}
+
+func (m *memStore) write(w core.Write) {
+	switch w := w.(type) {
+	case core.InsertObject:
+		o := w.Object
 		o.Seq = int64(len(m.order) + 1)
 		m.order = append(m.order, o)
 		m.objects[objectKey{o.Tenant, o.ID}] = o
-	}
-	for _, o := range c.Update {
-		m.objects[objectKey{o.Tenant, o.ID}] = o
-	}
-	for _, o := range c.Delete {
+	case core.UpdateObject:
+		m.objects[objectKey{w.Object.Tenant, w.Object.ID}] = w.Object
+	case core.DeleteObject:
+		o := w.Object
 		delete(m.objects, objectKey{o.Tenant, o.ID})
 		maps.DeleteFunc(m.due, func(d core.DueDate, _ bool) bool { return d.Tenant == o.Tenant && d.ID == o.ID })
-	}
-	for _, k := range c.KeySets {
-		if at := m.setAt(k); at >= 0 {
-			m.sets[at] = k
+	case core.SaveKeySet:
+		if at := m.setAt(w.KeySet); at >= 0 {
+			m.sets[at] = w.KeySet
 		} else {
-			m.sets = append(m.sets, k)
+			m.sets = append(m.sets, w.KeySet)
 		}
+	case core.InsertInstallation:
+		m.site = &w.Installation
+	case core.BeginIntent:
+		m.intents[w.Intent.ID] = w.Intent
+	case core.FinishIntent:
+		delete(m.intents, w.ID)
+	case core.AddDueDate:
+		m.due[w.DueDate] = m.due[w.DueDate]
+	case core.NoteDueDate:
+		m.due[w.DueDate] = true
+	case core.AppendEntry:
+		m.counts[w.Entry.Node]++
+		m.entries = append(m.entries, core.StoredEntry{Number: int64(len(m.entries) + 1), Count: m.counts[w.Entry.Node], Entry: *w.Entry})
+	case core.AddUsage:
+		m.usage[w.Tenant] = m.usage[w.Tenant].Add(w.Usage)
 	}
-	if c.Installation != nil {
-		i := *c.Installation
-		m.site = &i
-	}
-	for _, i := range c.Begin {
-		m.intents[i.ID] = i
-	}
-	for _, id := range c.Finish {
-		delete(m.intents, id)
-	}
-	for _, d := range c.Dates {
-		m.due[d] = m.due[d]
-	}
-	for _, d := range c.Reached {
-		m.due[d] = true
-	}
-	for _, e := range c.Entries {
-		m.counts[e.Node]++
-		m.entries = append(m.entries, core.StoredEntry{Number: int64(len(m.entries) + 1), Count: m.counts[e.Node], Entry: e})
-	}
-	for _, list := range [][]*core.ManagedObject{c.Insert, c.Update, c.Delete} {
-		if len(list) > 0 {
-			m.usage[list[0].Tenant] = m.usage[list[0].Tenant].Add(c.Usage)
-			break
-		}
-	}
-	return nil
 }
 
 func (m *memStore) Usage(_ context.Context, tenant string) (core.Usage, error) {
@@ -162,47 +160,48 @@ func (m *memStore) Usage(_ context.Context, tenant string) (core.Usage, error) {
 	return m.usage[tenant], nil
 }
 
-// check refuses a change before anything of it is stored.
-func (m *memStore) check(c *core.Change) error {
-	born := map[objectKey]bool{}
-	for _, o := range c.Insert {
-		key := objectKey{o.Tenant, o.ID}
+// check refuses a write before anything of its change is stored.
+func (m *memStore) check(w core.Write, born map[objectKey]bool) error {
+	switch w := w.(type) {
+	case core.InsertObject:
+		key := objectKey{w.Object.Tenant, w.Object.ID}
 		if m.objects[key] != nil || born[key] {
 			return core.Errorf(core.ObjectAlreadyExists, "an object has this id")
 		}
-		if born[key] = true; !storable(o.ID) || !storable(o.Tenant) {
+		if born[key] = true; !storable(w.Object.ID) || !storable(w.Object.Tenant) {
 			return core.Errorf(core.InvalidField, "no name")
 		}
-	}
-	for _, o := range c.Update {
-		if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != o.Version-1 || old.Seq != o.Seq {
-			return core.Errorf(core.Conflict, "version")
-		}
-	}
-	for _, o := range c.Delete {
-		if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != o.Version || old.Seq != o.Seq {
-			return core.Errorf(core.Conflict, "version")
-		}
-	}
-	for _, id := range c.Finish {
-		if _, open := m.intents[id]; !open && len(c.Insert) > 0 {
+	case core.UpdateObject:
+		return m.checkVersion(w.Object, w.Object.Version-1)
+	case core.DeleteObject:
+		return m.checkVersion(w.Object, w.Object.Version)
+	case core.FinishIntent:
+		if _, open := m.intents[w.ID]; !open && w.MustBeOpen {
 			return core.Errorf(core.Conflict, "the intent is not open any more")
 		}
-	}
-	for _, e := range c.Entries {
-		if !storable(e.Tenant) {
+	case core.AppendEntry:
+		if !storable(w.Entry.Tenant) {
 			return core.Errorf(core.InvalidField, "no name")
 		}
-	}
-	for _, d := range c.Reached {
-		if noted, known := m.due[d]; noted || !known {
+	case core.NoteDueDate:
+		if noted, known := m.due[w.DueDate]; noted || !known {
 			return core.Errorf(core.Conflict, "noted")
 		}
+	case core.InsertInstallation:
+		if m.site != nil {
+			return core.Errorf(core.Conflict, "there is an installation")
+		}
+	case core.SaveKeySet:
+		return m.checkSet(w.KeySet)
 	}
-	if c.Installation != nil && m.site != nil {
-		return core.Errorf(core.Conflict, "there is an installation")
+	return nil
+}
+
+func (m *memStore) checkVersion(o *core.ManagedObject, version int64) error {
+	if old := m.objects[objectKey{o.Tenant, o.ID}]; old == nil || old.Version != version || old.Seq != o.Seq {
+		return core.Errorf(core.Conflict, "version")
 	}
-	return m.checkSets(c.KeySets)
+	return nil
 }
 
 func storable(name string) bool {
@@ -216,16 +215,14 @@ func (m *memStore) setAt(k core.KeySet) int {
 	})
 }
 
-func (m *memStore) checkSets(sets []core.KeySet) error {
-	for _, k := range sets {
-		at := m.setAt(k)
-		if at < 0 {
-			continue
-		}
-		old := m.sets[at]
-		if old.Number != k.Number || old.Tenant != k.Tenant || old.Epoch != k.Epoch || old.State != core.KeySetPending || k.State == core.KeySetPending {
-			return core.Errorf(core.Conflict, "another node made it, or it is further on")
-		}
+func (m *memStore) checkSet(k core.KeySet) error {
+	at := m.setAt(k)
+	if at < 0 {
+		return nil
+	}
+	old := m.sets[at]
+	if old.Number != k.Number || old.Tenant != k.Tenant || old.Epoch != k.Epoch || old.State != core.KeySetPending || k.State == core.KeySetPending {
+		return core.Errorf(core.Conflict, "another node made it, or it is further on")
 	}
 	return nil
 }

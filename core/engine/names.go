@@ -68,9 +68,9 @@ func (n *naming) lock(tenant string, names []string) (release func()) {
 func (k *call) free(name string, ch *core.Change) error {
 	f := core.Filter{Now: k.now, Everyone: true, OldestFirst: true, Attributes: core.Attributes{
 		{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(name)})}}}
+	changed := ch.Stored()
 	ours := func(o *core.ManagedObject) bool {
-		same := func(c *core.ManagedObject) bool { return c.ID == o.ID }
-		return slices.ContainsFunc(ch.Insert, same) || slices.ContainsFunc(ch.Update, same)
+		return slices.ContainsFunc(changed, func(c *core.ManagedObject) bool { return c.ID == o.ID })
 	}
 	for after := int64(0); ; {
 		found, err := k.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, after, locatePage)

@@ -224,14 +224,18 @@ func (k *call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	}
 	k.involveLinks(o, next)
 	k.stamp(next, o)
-	ch.Wipe = removesKey(o, next)
-	ch.Update = append(ch.Update, next)
-	ch.Usage = ch.Usage.Add(usageOf(next).Sub(usageOf(o)))
+	addUpdate(&ch, o, next)
 	if err := k.commit(&ch); err != nil {
 		return nil, err
 	}
 	k.undoable(o, next)
 	return next, nil
+}
+
+// addUpdate adds the write of a successor to a change, and what it counts.
+func addUpdate(ch *core.Change, old, next *core.ManagedObject) {
+	ch.Add(core.UpdateObject{Object: next, RemovesKey: removesKey(old, next)},
+		core.AddUsage{Tenant: next.Tenant, Usage: usageOf(next).Sub(usageOf(old))})
 }
 
 // removesKey reports whether key material of old is not in next any more.

@@ -179,7 +179,7 @@ func (e *Engine) refusePurge(ctx context.Context, o Orphan, by string) error {
 	err := core.Errorf(core.IllegalOperation, "token object %s may not be purged: %s", o.TokenObject, o.Why)
 	r := e.purgeRecord(o, by+": "+o.Why)
 	r.Outcome, r.Code = core.Failed, err.Code
-	if rerr := e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(r)}}); rerr != nil {
+	if rerr := e.Store.Commit(ctx, core.ChangeOf(e.recordOf(r))); rerr != nil {
 		return unrecorded(rerr, err)
 	}
 	return err
@@ -194,7 +194,7 @@ func (e *Engine) purgeRecord(o Orphan, detail string) *core.Record {
 func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.Record) error {
 	begins := e.purgeRecord(o, by+": begins, since "+o.Why)
 	begins.PolicyHash, begins.Reasons = allowed.PolicyHash, allowed.Reasons
-	if err := e.Store.Commit(ctx, &core.Change{Entries: []core.Entry{e.Journal.Seal(begins)}}); err != nil {
+	if err := e.Store.Commit(ctx, core.ChangeOf(e.recordOf(begins))); err != nil {
 		return unrecorded(err, nil)
 	}
 	token, err := hex.DecodeString(o.TokenObject)
@@ -206,9 +206,11 @@ func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.R
 	if err != nil {
 		r.Outcome, r.Code, r.Detail = core.Failed, core.CodeOf(err), "token object "+o.TokenObject+", "+by+": not destroyed"
 	} else {
-		ch.Finish = e.intentsOf(ctx, token)
+		for _, id := range e.intentsOf(ctx, token) {
+			ch.Add(core.FinishIntent{ID: id})
+		}
 	}
-	ch.Entries = []core.Entry{e.Journal.Seal(r)}
+	ch.Add(e.recordOf(r))
 	if rerr := e.Store.Commit(ctx, &ch); rerr != nil {
 		return unrecorded(rerr, err)
 	}

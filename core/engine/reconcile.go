@@ -62,7 +62,7 @@ func (e *Engine) settleOwn(ctx context.Context, n *Reconciled) error {
 		for i, away := 0, 0; i < len(chunk) && away < maxAway; i++ {
 			done, err := e.settle(ctx, &chunk[i], held, n)
 			if done {
-				ch.Finish, ch.Entries = append(ch.Finish, chunk[i].ID), append(ch.Entries, e.settled(&chunk[i].Intent))
+				ch.Add(core.FinishIntent{ID: chunk[i].ID}, e.settled(&chunk[i].Intent))
 			}
 			failed = errors.Join(failed, err)
 			if err != nil && core.CodeOf(err) == core.TokenUnavailable {
@@ -83,19 +83,19 @@ func (e *Engine) takeOver(ctx context.Context, due []ownIntent) error {
 	var ch core.Change
 	for i := range due {
 		if due[i].Kind == intentCreate {
-			ch.Finish = append(ch.Finish, due[i].ID)
+			ch.Add(core.FinishIntent{ID: due[i].ID})
 			due[i].ID, due[i].Kind = randomHex(), intentDestroy
-			ch.Begin = append(ch.Begin, due[i].Intent)
+			ch.Add(core.BeginIntent{Intent: due[i].Intent})
 		}
 	}
-	if len(ch.Begin) == 0 {
+	if len(ch.Writes) == 0 {
 		return nil
 	}
-	e.own.begin(ch.Begin, e.Clock.Mono()-intentAgeSeconds*1e6, true)
+	e.own.begin(&ch, e.Clock.Mono()-intentAgeSeconds*1e6, true)
 	if err := e.Store.Commit(ctx, &ch); err != nil {
 		return err
 	}
-	e.own.finish(ch.Finish)
+	e.own.finish(&ch)
 	return nil
 }
 
@@ -172,7 +172,7 @@ func (e *Engine) closeSound(ctx context.Context, intents []core.Intent, anyAge b
 				others++
 				continue
 			}
-			ch.Finish, ch.Entries = append(ch.Finish, chunk[i].ID), append(ch.Entries, e.settled(&chunk[i]))
+			ch.Add(core.FinishIntent{ID: chunk[i].ID}, e.settled(&chunk[i]))
 		}
 		if err := e.closeIntents(ctx, &ch, n); err != nil {
 			return err
@@ -189,19 +189,19 @@ func (e *Engine) named(ctx context.Context, i *core.Intent) bool {
 }
 
 func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconciled) error {
-	if len(ch.Finish) == 0 {
+	if len(ch.Writes) == 0 {
 		return nil
 	}
 	if err := e.Store.Commit(ctx, ch); err != nil {
 		return err
 	}
-	e.own.finish(ch.Finish)
-	n.Finished += len(ch.Finish)
+	e.own.finish(ch)
+	n.Finished += len(core.WritesOf[core.FinishIntent](ch))
 	return nil
 }
 
-func (e *Engine) settled(i *core.Intent) core.Entry {
-	return e.Journal.Seal(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+func (e *Engine) settled(i *core.Intent) core.AppendEntry {
+	return e.recordOf(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
 		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
 }
 
@@ -233,7 +233,7 @@ func (e *Engine) finishDestroy(ctx context.Context, o core.TokenObject) {
 	}
 	err := e.HSM.DestroyObject(ctx, o)
 	if err == nil {
-		err = e.closeIntents(ctx, &core.Change{Finish: []string{id}}, &Reconciled{})
+		err = e.closeIntents(ctx, core.ChangeOf(core.FinishIntent{ID: id}), &Reconciled{})
 	}
 	if err != nil {
 		e.own.fail(id)

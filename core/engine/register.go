@@ -37,7 +37,7 @@ func (k *call) register(in *core.RegisterInput) (out core.RegisterOutput, err er
 	if opened != nil && o.Material.Class != core.ClassC { // as the attributes inside ask
 		return out, core.Errorf(core.EncodingOptionError, notOpened)
 	}
-	if err := k.bear(&core.Change{Insert: []*core.ManagedObject{o}}); err != nil {
+	if err := k.bear(core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		return out, err
 	}
 	return core.RegisterOutput{ID: o.ID}, nil

@@ -40,10 +40,8 @@ func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
 		// does not thereby come to own it.
 		fresh.Owner, fresh.Group = o.Owner, o.Group
 		fresh.Attributes = fresh.Attributes.Add(linkOf(core.LinkTypeReplacedObjectLink, o.ID))
-		ch.Insert = []*core.ManagedObject{fresh}
-		if fresh.Material.Mode == core.ModeResident {
-			ch.Finish = []string{tokenIntent(fresh.Material.Token)}
-		}
+		ch.Add(core.InsertObject{Object: fresh})
+		finishBirth(ch, fresh)
 		next := successor(o)
 		next.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagName}).
 			Add(linkOf(core.LinkTypeReplacementObjectLink, fresh.ID))

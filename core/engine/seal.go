@@ -66,17 +66,15 @@ func (s *RowSealer) checkSystem(err error) error {
 // hashRows puts the rows of a change into its record.
 func (k *call) hashRows(ch *core.Change) error {
 	k.record.Changes = k.record.Changes[:0]
-	for _, list := range [][]*core.ManagedObject{ch.Insert, ch.Update} {
-		for _, o := range list {
-			hash, err := k.Store.RowHash(o)
-			if err != nil {
-				return err
-			}
-			k.record.Changes = append(k.record.Changes, core.RowChange{Object: o.ID, Version: o.Version, Hash: hash})
+	for _, o := range ch.Stored() {
+		hash, err := k.Store.RowHash(o)
+		if err != nil {
+			return err
 		}
+		k.record.Changes = append(k.record.Changes, core.RowChange{Object: o.ID, Version: o.Version, Hash: hash})
 	}
-	for _, o := range ch.Delete {
-		k.record.Changes = append(k.record.Changes, core.RowChange{Object: o.ID, Version: o.Version})
+	for _, w := range core.WritesOf[core.DeleteObject](ch) {
+		k.record.Changes = append(k.record.Changes, core.RowChange{Object: w.Object.ID, Version: w.Object.Version})
 	}
 	return nil
 }

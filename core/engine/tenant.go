@@ -169,7 +169,7 @@ func (e *Engine) beginSet(ctx context.Context, tenant string, own []core.KeySet)
 			break
 		}
 	}
-	if err := e.Store.Commit(ctx, &core.Change{KeySets: []core.KeySet{s}}); err != nil {
+	if err := e.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s})); err != nil {
 		return err
 	}
 	if e.tenants.started == nil {
@@ -211,7 +211,7 @@ func (e *Engine) retireSet(ctx context.Context, s core.KeySet) error {
 func (e *Engine) changeSet(ctx context.Context, s core.KeySet, action core.Action) error {
 	r := core.Record{Time: e.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Action: action,
 		Outcome: core.Allowed, Where: "token", Detail: fmt.Sprintf("set %d, epoch %d", s.Number, s.Epoch)}
-	return e.Store.Commit(ctx, &core.Change{KeySets: []core.KeySet{s}, Entries: []core.Entry{e.Journal.Seal(&r)}})
+	return e.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s}, e.recordOf(&r)))
 }
 
 // newToken makes a CKA_ID: 16 random bytes.

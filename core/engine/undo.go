@@ -33,11 +33,10 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 	for _, id := range order {
 		now, was := last[id], first[id]
 		if was == nil {
-			ch.Wipe = true
-			ch.Delete = append(ch.Delete, now)
+			ch.Add(core.DeleteObject{Object: now}, core.AddUsage{Tenant: now.Tenant, Usage: core.Usage{}.Sub(usageOf(now))})
 			if now.Material.Mode == core.ModeResident {
 				tokens = append(tokens, core.TokenObject{Tenant: now.Tenant, ID: id, Token: now.Material.Token})
-				ch.Begin = append(ch.Begin, e.newIntent(intentDestroy, now.Tenant, id, now.Material.Token, e.Clock.Now()))
+				ch.Add(core.BeginIntent{Intent: e.newIntent(intentDestroy, now.Tenant, id, now.Material.Token, e.Clock.Now())})
 			}
 			continue
 		}
@@ -45,13 +44,11 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 			late = core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
 		}
 		if was.Material.Token != nil && now.Material.Token == nil {
-			ch.Finish = append(ch.Finish, tokenIntent(was.Material.Token)) // its destroy will not be carried out
+			ch.Add(core.FinishIntent{ID: tokenIntent(was.Material.Token)}) // its destroy will not be carried out
 		}
 		back := successor(was)
 		back.Version = now.Version + 1
-		ch.Wipe = ch.Wipe || removesKey(now, back)
-		ch.Update = append(ch.Update, back)
-		ch.Usage = ch.Usage.Add(usageOf(back).Sub(usageOf(now)))
+		addUpdate(&ch, now, back)
 	}
 	return e.takeBack(ctx, c, &ch, tokens, late)
 }
@@ -70,16 +67,14 @@ func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, 
 	plain := *c
 	plain.Undo = nil
 	k := e.begin(ctx, &plain, core.ActionUndo)
-	k.record.Detail = itoa(len(ch.Delete)) + " objects taken back, " + itoa(len(ch.Update)) + " restored"
+	deleted := core.WritesOf[core.DeleteObject](ch)
+	k.record.Detail = itoa(len(deleted)) + " objects taken back, " + itoa(len(core.WritesOf[core.UpdateObject](ch))) + " restored"
 	if err != nil {
 		return k.end(err)
 	}
-	for _, o := range ch.Delete {
-		ch.Usage = ch.Usage.Sub(usageOf(o))
-	}
 	if err = k.commit(ch); err == nil {
-		for _, o := range ch.Delete {
-			e.HSM.Forget(o.Tenant, o.ID)
+		for _, w := range deleted {
+			e.HSM.Forget(w.Object.Tenant, w.Object.ID)
 		}
 		for _, t := range tokens {
 			e.finishDestroy(ctx, t)

@@ -70,7 +70,7 @@ func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
 		if err != nil {
 			return err
 		}
-		if err = k.Store.Commit(k.ctx, &core.Change{Update: []*core.ManagedObject{next}}); err == nil {
+		if err = k.Store.Commit(k.ctx, core.ChangeOf(core.UpdateObject{Object: next})); err == nil {
 			k.objects.put(next)
 			k.undoable(now, next)
 			return nil

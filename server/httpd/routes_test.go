@@ -32,7 +32,7 @@ type records struct {
 func (r *records) Shared() bool { return false }
 
 func (r *records) Commit(_ context.Context, ch *core.Change) error {
-	r.n += len(ch.Entries)
+	r.n += len(core.WritesOf[core.AppendEntry](ch))
 	return nil
 }
 

@@ -60,10 +60,12 @@ func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) er
 type unwritten struct{ core.Store }
 
 func (s unwritten) Commit(ctx context.Context, c *core.Change) error {
-	if len(c.Insert)+len(c.Update)+len(c.KeySets) == 0 {
-		return nil
+	for _, w := range c.Writes {
+		if _, record := w.(core.AppendEntry); !record {
+			return s.Store.Commit(ctx, c)
+		}
 	}
-	return s.Store.Commit(ctx, c)
+	return nil
 }
 
 type unsealed struct{ core.Journal }

@@ -66,12 +66,9 @@ func hammer(t *testing.T, s core.Store, node, run string) int64 {
 	for w := range callers {
 		all.Go(func() {
 			for i := range rounds {
-				c := &core.Change{Entries: []core.Entry{recordOf(node), recordOf(node)}}
-				if i%3 != 0 {
-					c.Insert = []*core.ManagedObject{Object("counts", fmt.Sprintf("%s-%s-%d-%d", node, run, w, i))}
-				}
-				if i%3 == 2 {
-					c.Insert = append(c.Insert, c.Insert[0])
+				c := core.ChangeOf(core.AppendEntry{Entry: new(recordOf(node))}, core.AppendEntry{Entry: new(recordOf(node))})
+				for range i % 3 { // the second one has the same id
+					c.Add(core.InsertObject{Object: Object("counts", fmt.Sprintf("%s-%s-%d-%d", node, run, w, i))})
 				}
 				if err := s.Commit(ctx, c); (err != nil) != (i%3 == 2) {
 					t.Errorf("commit %d: %v", i, err)

@@ -17,7 +17,7 @@ func dueDates(t *testing.T, s core.Store) {
 	}
 	a, b, later := due("a", 10), due("b", 10), due("a", 20)
 	o := Object("due", "b")
-	must(t, s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{Object("due", "a"), o}, Dates: []core.DueDate{b, later, a}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("due", "a")}, core.InsertObject{Object: o}, core.AddDueDate{DueDate: b}, core.AddDueDate{DueDate: later}, core.AddDueDate{DueDate: a})))
 	list := func(until int64, after core.DueDate, limit int, want ...core.DueDate) {
 		t.Helper()
 		got, err := s.DueDates(ctx, until, after, limit)
@@ -36,7 +36,7 @@ func dueDates(t *testing.T, s core.Store) {
 	noted := 0
 	for i := range 8 {
 		all.Go(func() {
-			err := s.Commit(ctx, &core.Change{Reached: []core.DueDate{a}, Entries: []core.Entry{{Tenant: "due", Time: 1, Body: fmt.Append(nil, i)}}})
+			err := s.Commit(ctx, core.ChangeOf(core.NoteDueDate{DueDate: a}, core.AppendEntry{Entry: &core.Entry{Tenant: "due", Time: 1, Body: fmt.Append(nil, i)}}))
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -52,8 +52,8 @@ func dueDates(t *testing.T, s core.Store) {
 	if noted != 1 || len(records) != 1 {
 		t.Errorf("%d noted one date, with %d records; want 1", noted, len(records))
 	}
-	must(t, s.Commit(ctx, &core.Change{Dates: []core.DueDate{a}})) // by a node whose clock is behind
+	must(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: a}))) // by a node whose clock is behind
 	list(10, first, 10, b)
-	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{o}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})))
 	list(30, first, 10, later)
 }

@@ -72,9 +72,18 @@ func wantCode(t *testing.T, what string, err error, c core.Code) {
 	}
 }
 
+// insertions is a change that inserts objects.
+func insertions(objects ...*core.ManagedObject) *core.Change {
+	c := &core.Change{}
+	for _, o := range objects {
+		c.Add(core.InsertObject{Object: o})
+	}
+	return c
+}
+
 func insert(t *testing.T, s core.Store, objects ...*core.ManagedObject) {
 	t.Helper()
-	must(t, s.Commit(ctx, &core.Change{Insert: objects}))
+	must(t, s.Commit(ctx, insertions(objects...)))
 }
 
 func roundTrip(t *testing.T, s core.Store) {
@@ -88,7 +97,7 @@ func roundTrip(t *testing.T, s core.Store) {
 	next := *o
 	next.Version, next.Attributes = 2, o.Attributes.Set(core.TagState, core.Enum(core.Active))
 	next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Token: []byte("0123456789abcdef")}
-	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
 	got, err = s.Object(ctx, "t", "round")
 	must(t, err)
 	if !reflect.DeepEqual(got, &next) {
@@ -111,8 +120,8 @@ func tenants(t *testing.T, s core.Store) {
 	}
 	foreign := Object("b", "same")
 	foreign.Tenant, foreign.Version = "c", 2
-	wantCode(t, "a change under another tenant", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{foreign}}), core.Conflict)
-	must(t, s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "a", Time: 1, Body: []byte("of a")}}}))
+	wantCode(t, "a change under another tenant", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: foreign})), core.Conflict)
+	must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "a", Time: 1, Body: []byte("of a")}})))
 	records, err := s.Records(ctx, core.RecordQuery{Tenant: "b"})
 	must(t, err)
 	for _, r := range records {
@@ -127,13 +136,13 @@ func second[T any](_ T, err error) error { return err }
 func conflicts(t *testing.T, s core.Store) {
 	o := Object("conf", "contested")
 	insert(t, s, o)
-	wantCode(t, "the same id again", s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{Object("conf", "contested")}}), core.ObjectAlreadyExists)
+	wantCode(t, "the same id again", s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("conf", "contested")})), core.ObjectAlreadyExists)
 	a, b := *o, *o
 	a.Version, b.Version = 2, 2
-	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&a}}))
-	wantCode(t, "a change of an old version", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&b}}), core.Conflict)
-	wantCode(t, "deleting an old version", s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{o}}), core.Conflict)
-	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&a}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &a})))
+	wantCode(t, "a change of an old version", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &b})), core.Conflict)
+	wantCode(t, "deleting an old version", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})), core.Conflict)
+	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &a})))
 	wantCode(t, "what was deleted", second(s.Object(ctx, "conf", "contested")), core.ItemNotFound)
 	found, err := s.Candidates(ctx, "conf", core.Filter{Everyone: true, Attributes: core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("Basel")}}}, 0, 10)
 	must(t, err)
@@ -149,10 +158,9 @@ func allOrNothing(t *testing.T, s core.Store) {
 	for i := range 30 {
 		wg.Go(func() {
 			id := fmt.Sprintf("atomic %d", i)
-			c := &core.Change{Insert: []*core.ManagedObject{Object("t", id)}, Begin: []core.Intent{{ID: id, Tenant: "t", Token: []byte(id)}},
-				Entries: []core.Entry{{Tenant: "atomic", Time: int64(i + 1), Body: []byte(id)}}}
+			c := core.ChangeOf(core.InsertObject{Object: Object("t", id)}, core.BeginIntent{Intent: core.Intent{ID: id, Tenant: "t", Token: []byte(id)}}, core.AppendEntry{Entry: &core.Entry{Tenant: "atomic", Time: int64(i + 1), Body: []byte(id)}})
 			if i%3 == 0 {
-				c.Insert = append(c.Insert, Object("t", "taken"))
+				c.Add(core.InsertObject{Object: Object("t", "taken")})
 			}
 			if err := s.Commit(ctx, c); (err != nil) != (i%3 == 0) {
 				t.Errorf("commit %d: %v", i, err)
@@ -259,9 +267,9 @@ func paging(t *testing.T, s core.Store) {
 
 func keysAndIntents(t *testing.T, s core.Store) {
 	k := core.KeySet{Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetPending}
-	must(t, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 	k.State, k.Checks = core.KeySetActive, []byte("check values")
-	must(t, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 	for what, rival := range map[string]core.KeySet{
 		"the set for another tenant":          {Number: 7, Tenant: "rival", Epoch: 1, State: core.KeySetPending},
 		"the set for another epoch":           {Number: 7, Tenant: "kt", Epoch: 2, State: core.KeySetPending},
@@ -269,7 +277,7 @@ func keysAndIntents(t *testing.T, s core.Store) {
 		"an active set that is pending again": {Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetPending},
 		"an active set that is retired":       {Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetRetired},
 	} {
-		wantCode(t, what, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{rival}}), core.Conflict)
+		wantCode(t, what, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: rival})), core.Conflict)
 	}
 	got, err := s.KeySets(ctx, "kt")
 	must(t, err)
@@ -282,13 +290,13 @@ func keysAndIntents(t *testing.T, s core.Store) {
 		t.Error("the sets of all tenants are none")
 	}
 	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
-	must(t, s.Commit(ctx, &core.Change{Begin: []core.Intent{i}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.BeginIntent{Intent: i})))
 	open, _, err := s.Intents(ctx)
 	must(t, err)
 	if !contains(open, i) {
 		t.Errorf("open intents are %+v", open)
 	}
-	must(t, s.Commit(ctx, &core.Change{Finish: []string{"abc"}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "abc"})))
 	if open, _, _ = s.Intents(ctx); contains(open, i) {
 		t.Error("the intent is still open")
 	}
@@ -305,7 +313,7 @@ func contains(list []core.Intent, want core.Intent) bool {
 
 func records(t *testing.T, s core.Store) {
 	for i := range 7 {
-		must(t, s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "rec", Time: int64(100 + i), Body: fmt.Appendf(nil, "r%d", i)}}}))
+		must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "rec", Time: int64(100 + i), Body: fmt.Appendf(nil, "r%d", i)}})))
 	}
 	page, err := s.Records(ctx, core.RecordQuery{Tenant: "rec", Since: 101, Limit: 3})
 	must(t, err)
@@ -327,7 +335,7 @@ func manyWriters(t *testing.T, s core.Store) {
 	for w := range 32 {
 		wg.Go(func() {
 			for i := range 10 {
-				must(t, s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: "many", Time: int64(w*10 + i + 1), Body: []byte{byte(w), byte(i)}}}}))
+				must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "many", Time: int64(w*10 + i + 1), Body: []byte{byte(w), byte(i)}}})))
 			}
 			for {
 				now, err := s.Object(ctx, "many", "counter")
@@ -337,7 +345,7 @@ func manyWriters(t *testing.T, s core.Store) {
 				}
 				next := *now
 				next.Version++
-				if err := s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}); err == nil {
+				if err := s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})); err == nil {
 					return
 				} else if core.CodeOf(err) != core.Conflict {
 					t.Error(err)
@@ -405,8 +413,8 @@ func hostileBytes(t *testing.T, s core.Store) {
 				t.Errorf("a hostile %s finds %d objects, %v", what, len(found), err)
 			}
 		}
-		wantCode(t, "an object of a hostile name", s.Commit(ctx, &core.Change{Insert: []*core.ManagedObject{Object("hostile", x)}}), core.InvalidField)
-		wantCode(t, "an entry of a hostile tenant", s.Commit(ctx, &core.Change{Entries: []core.Entry{{Tenant: x, Body: []byte("b")}}}), core.InvalidField)
+		wantCode(t, "an object of a hostile name", s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("hostile", x)})), core.InvalidField)
+		wantCode(t, "an entry of a hostile tenant", s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: x, Body: []byte("b")}})), core.InvalidField)
 	}
 }
 
@@ -417,8 +425,8 @@ func foreignSeq(t *testing.T, s core.Store) {
 	insert(t, s, mine, theirs)
 	next, gone := *mine, *mine
 	next.Version, next.Seq, gone.Seq = 2, theirs.Seq, theirs.Seq
-	wantCode(t, "a change under another row's Seq", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}), core.Conflict)
-	wantCode(t, "a deletion under another row's Seq", s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&gone}}), core.Conflict)
+	wantCode(t, "a change under another row's Seq", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})), core.Conflict)
+	wantCode(t, "a deletion under another row's Seq", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &gone})), core.Conflict)
 	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}
 	for _, tenant := range []string{"seq a", "seq b"} {
 		found, err := s.Candidates(ctx, tenant, f, 0, 10)
@@ -470,9 +478,9 @@ func keyStates(t *testing.T, s core.Store) {
 		for to, b := range states {
 			n := 1 + from*3 + to
 			k := core.KeySet{Number: int64(100 + n), Tenant: "states", Epoch: n, State: a, Checks: checks[a]}
-			must(t, s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}}))
+			must(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 			k.State, k.Checks = b, checks[b]
-			err := s.Commit(ctx, &core.Change{KeySets: []core.KeySet{k}})
+			err := s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k}))
 			if a != core.KeySetPending || b == a {
 				wantCode(t, a+" to "+b, err, core.Conflict)
 			} else if err != nil {
@@ -487,7 +495,7 @@ func installation(t *testing.T, s core.Store) {
 	wantCode(t, "an id before there is one", second(s.InstallationID(ctx)), core.ItemNotFound)
 	wantCode(t, "the installation before there is one", second(s.Installation(ctx)), core.ItemNotFound)
 	i := core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")}
-	must(t, s.Commit(ctx, &core.Change{Installation: &i}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.InsertInstallation{Installation: i})))
 	if got, err := s.Installation(ctx); err != nil || !reflect.DeepEqual(got, i) {
 		t.Errorf("the installation is %+v, %v", got, err)
 	}
@@ -496,16 +504,16 @@ func installation(t *testing.T, s core.Store) {
 	}
 	rival := i
 	rival.ID = "ffffffffffffffffffffffffffffffff"
-	wantCode(t, "a second installation", s.Commit(ctx, &core.Change{Installation: &rival}), core.Conflict)
+	wantCode(t, "a second installation", s.Commit(ctx, core.ChangeOf(core.InsertInstallation{Installation: rival})), core.Conflict)
 }
 
 // An object whose intent the reconciler has closed must not be born: its token
 // object is gone.
 func lateBirth(t *testing.T, s core.Store) {
-	c := &core.Change{Insert: []*core.ManagedObject{Object("late", "late")}, Finish: []string{"closed"}}
+	c := core.ChangeOf(core.InsertObject{Object: Object("late", "late")}, core.FinishIntent{ID: "closed", MustBeOpen: true})
 	wantCode(t, "a birth after its intent was closed", s.Commit(ctx, c), core.Conflict)
 	wantCode(t, "the object", second(s.Object(ctx, "late", "late")), core.ItemNotFound)
-	must(t, s.Commit(ctx, &core.Change{Finish: []string{"closed"}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "closed"})))
 }
 
 func destroyedResidents(t *testing.T, s core.Store) {
@@ -546,7 +554,7 @@ func superset(t *testing.T, s core.Store) {
 		if a.Tag != core.TagState {
 			next.Attributes = next.Attributes.Add(a)
 		}
-		must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}}))
+		must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
 		all[i] = &next
 	}
 	matched := 0
@@ -632,7 +640,7 @@ func Fill(t testing.TB, s core.Store, tenant string, n int) {
 	for from := 0; from < n; from += atOnce {
 		var c core.Change
 		for i := from; i < min(from+atOnce, n); i++ {
-			c.Insert = append(c.Insert, numbered(tenant, i))
+			c.Add(core.InsertObject{Object: numbered(tenant, i)})
 		}
 		if err := s.Commit(ctx, &c); err != nil {
 			t.Fatal(err)
@@ -663,7 +671,7 @@ func numbered(tenant string, i int) *core.ManagedObject {
 func usage(t *testing.T, s core.Store) {
 	born := func(tenant, id string) *core.Change {
 		o := Object(tenant, id)
-		return &core.Change{Insert: []*core.ManagedObject{o}, Usage: core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100}}
+		return core.ChangeOf(core.InsertObject{Object: o}, core.AddUsage{Tenant: o.Tenant, Usage: core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100}})
 	}
 	has := func(tenant string, want core.Usage) {
 		t.Helper()
@@ -689,8 +697,8 @@ func usage(t *testing.T, s core.Store) {
 	must(t, err)
 	next := *o
 	next.Version++
-	must(t, s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}, Usage: core.Usage{ResidentKeys: -1, Bytes: -40}}))
-	wantCode(t, "an old version", s.Commit(ctx, &core.Change{Update: []*core.ManagedObject{&next}, Usage: core.Usage{Bytes: -40}}), core.Conflict)
-	must(t, s.Commit(ctx, &core.Change{Delete: []*core.ManagedObject{&next}, Usage: core.Usage{Objects: -1, Bytes: -60}}))
+	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{ResidentKeys: -1, Bytes: -40}})))
+	wantCode(t, "an old version", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{Bytes: -40}})), core.Conflict)
+	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{Objects: -1, Bytes: -60}})))
 	has("usage", core.Usage{Objects: 49, ResidentKeys: 49, Bytes: 4900})
 }

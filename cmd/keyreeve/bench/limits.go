@@ -326,7 +326,7 @@ func bareRows() *core.Change {
 				core.Field{Tag: core.TagDigestValue, Value: core.Bytes(random)})}},
 		Material: core.Material{Mode: core.ModeWrapped, Class: core.ClassC, Epoch: 1, Wrap: "aes-kw", Kind: core.KeyAES, Format: core.KeyFormatTypeRaw,
 			Length: 32, Blob: append(random, random[:8]...), MAC: random}}
-	return &core.Change{Insert: []*core.ManagedObject{o}, Entries: []core.Entry{{Tenant: "default", Time: now.UnixMicro(), Body: make([]byte, recordBytes)}}}
+	return core.ChangeOf(core.InsertObject{Object: o}, core.AppendEntry{Entry: &core.Entry{Tenant: "default", Time: now.UnixMicro(), Body: make([]byte, recordBytes)}})
 }
 
 // committer writes records in groups, one fdatasync a group; the caller that
