@@ -8,7 +8,7 @@
 // here knows bytes on a wire, a JSON field, a clock or a database: values come
 // in, values go out. It relies on the standard library alone.
 //
-// Start at [ManagedObject], then [Attributes], [State.Next] and ports.go.
+// Start at [ManagedObject], then [Attributes], [State.Next] and [Store].
 package core
 
 //go:generate go run tables/generate.go

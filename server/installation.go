@@ -48,7 +48,7 @@ func Init(ctx context.Context, cfg Config, log *slog.Logger) (string, error) {
 
 // newInstallation makes the keys first: a crash before the row is written leaves
 // keys that nothing is sealed under, and init can be run again.
-func newInstallation(ctx context.Context, token *hsm.Token, s core.Store, node string) (string, error) {
+func newInstallation(ctx context.Context, token *hsm.Token, s core.Committer, node string) (string, error) {
 	b := make([]byte, 16)
 	rand.Read(b)
 	i := core.Installation{ID: hex.EncodeToString(b), Created: time.Now().Unix()}
@@ -77,7 +77,7 @@ func (s *Server) openInstallation(ctx context.Context) error {
 
 // belongs loads the system set that the database's installation names, and
 // refuses a database and a token that do not belong together.
-func belongs(ctx context.Context, token *hsm.Token, s core.Store) error {
+func belongs(ctx context.Context, token *hsm.Token, s core.InstallationTable) error {
 	id, err := s.InstallationID(ctx)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return alsoToken(ctx, token, err)

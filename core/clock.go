@@ -1,0 +1,8 @@
+package core
+
+// Clock tells the time, so that tests can.
+type Clock interface {
+	Now() int64      // Unix seconds
+	NowMicro() int64 // Unix microseconds
+	Mono() int64     // microseconds since some start; unlike the others it is never set back
+}

@@ -1,0 +1,44 @@
+package core
+
+import "context"
+
+// IntentTable reads the intents.
+type IntentTable interface {
+	// Intents lists what was begun and not finished, and the ids of rows that were
+	// changed behind the server. Nothing else of such a row is returned, and it does
+	// not hide the others.
+	Intents(ctx context.Context) (sound []Intent, tampered []string, err error)
+}
+
+// Intent is written before an effect outside the database, so that a crash
+// leaves a trace. It is a record, never an order: nothing is destroyed because
+// a row says so.
+type Intent struct {
+	ID      string // of the token object: its CKA_ID in hexadecimal
+	Tenant  string
+	Kind    string // "create-token-object", "destroy-token-object"
+	Token   []byte // CKA_ID
+	Object  string // Unique Identifier
+	Label   string // CKA_LABEL of the token object
+	Time    int64  // Unix seconds
+	Process string // random; the process that will carry it out
+	Nonce   string // random; of this intent
+}
+
+// BeginIntent stores an intent.
+type BeginIntent struct{ Intent Intent }
+
+// ForTenant implements [Write].
+func (w BeginIntent) ForTenant() string { return w.Intent.Tenant }
+
+// FinishIntent removes an intent.
+type FinishIntent struct {
+	ID string
+
+	// MustBeOpen makes the change fail with Conflict if the intent is not there any
+	// more.
+	MustBeOpen bool
+}
+
+// ForTenant implements [Write].
+func (FinishIntent) ForTenant() string { return OwnWork }

@@ -1,0 +1,62 @@
+package core
+
+import "context"
+
+// ObjectTable reads the objects.
+type ObjectTable interface {
+	// Object returns a snapshot with its Material.
+	Object(ctx context.Context, tenant, id string) (*ManagedObject, error)
+
+	// Candidates returns objects that may match f: every match is among them, and
+	// others can be. Rows are ordered by Seq, descending unless f.OldestFirst. Paging
+	// starts after the given Seq; 0 starts at the beginning. Name, links, groups,
+	// vendor attributes and the typed columns are found by an index. Material is left
+	// out. Fewer than limit rows mean that there are no more.
+	Candidates(ctx context.Context, tenant string, f Filter, beyond int64, limit int) ([]*ManagedObject, error)
+
+	// Residents returns which of the given CKA_IDs belong to an object that is not
+	// destroyed. It is a hint: the seals of the rows are not checked.
+	Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error)
+
+	// RowHash returns the SHA-256 of an object's row at o.Version: of what its
+	// seal covers, except Seq.
+	RowHash(o *ManagedObject) ([]byte, error)
+}
+
+// Filter narrows Locate for the store. The engine checks each candidate again.
+type Filter struct {
+	Now         int64      // for states that dates have moved on
+	Attributes  Attributes // the request's; see Matches
+	Owner       string     // with Groups: only objects of this owner or these groups
+	Groups      []string
+	Everyone    bool // ignore Owner and Groups: the policy lets the principal see the tenant
+	OldestFirst bool
+}
+
+// InsertObject stores a new object of Version 1. The store assigns its Seq and sets
+// it once the change is stored. ObjectAlreadyExists if the identifier is taken.
+type InsertObject struct{ Object *ManagedObject }
+
+// ForTenant implements [Write].
+func (w InsertObject) ForTenant() string { return w.Object.Tenant }
+
+// UpdateObject stores the next version of an object. Conflict unless the row is at
+// Version-1 and has the same Seq.
+type UpdateObject struct {
+	Object *ManagedObject
+
+	// RemovesKey says that the row had key material that it no longer has. It must
+	// soon be gone from the files of an embedded database too.
+	RemovesKey bool
+}
+
+// ForTenant implements [Write].
+func (w UpdateObject) ForTenant() string { return w.Object.Tenant }
+
+// DeleteObject removes an object and its dates, to undo an insertion. Conflict
+// unless the row is at Version and Seq. Its key material is removed as in
+// [UpdateObject].
+type DeleteObject struct{ Object *ManagedObject }
+
+// ForTenant implements [Write].
+func (w DeleteObject) ForTenant() string { return w.Object.Tenant }

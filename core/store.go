@@ -1,0 +1,53 @@
+package core
+
+import "context"
+
+// Store keeps metadata: all tables of one database. Who calls it asks for the tables
+// that it uses. The implementations behave alike, which storetest proves. All methods
+// are safe for concurrent use. Errors carry the codes ItemNotFound,
+// ObjectAlreadyExists, Conflict or StoreUnavailable. A row that was changed behind the
+// server is Tampered, and nothing of it is returned; TokenUnavailable if the key of
+// its seal is not there.
+type Store interface {
+	Committer
+	ObjectTable
+	KeySetTable
+	IntentTable
+	InstallationTable
+	DueDateTable
+	UsageTable
+	RecordTable
+
+	// Shared reports whether other processes may change rows, so that snapshots
+	// must not be used for longer than SnapshotLeaseMS.
+	Shared() bool
+
+	Health(ctx context.Context) error
+	Close() error
+}
+
+// Committer stores changes.
+type Committer interface {
+	// Commit stores a change as one transaction, durable when it returns nil.
+	// Commits of many callers may share one sync.
+	Commit(ctx context.Context, c *Change) error
+}
+
+// SnapshotLeaseMS is how long, in milliseconds, a snapshot of a shared store
+// may be used (promise 5: revoked everywhere within a second).
+const SnapshotLeaseMS = 800
+
+// Sealer makes and checks the seals of database rows. The key of a tenant's
+// seals is in the token; tenant "" names the system set, which seals the rows
+// that decide about tenants or belong to none. The caller writes a row in one
+// canonical form, with the table's name in it, so that a row of one table is
+// never valid in another. Errors carry TokenUnavailable when the tenant's keys
+// are not loaded, CryptographicFailure when the seal is wrong. Safe for
+// concurrent use.
+type Sealer interface {
+	// Seal returns the seal of a row under the newest key R: two bytes of its
+	// epoch, big endian, then 32 bytes.
+	Seal(tenant string, row []byte) ([]byte, error)
+	// CheckSeal returns an error unless seal is the seal of row.
+	CheckSeal(tenant string, row, seal []byte) error
+}
