@@ -45,7 +45,7 @@ var layers = map[string][]string{
 	"server/kmipd":       {"core", "core/engine", "core/fair", "kmip", "server/bounds", "server/handshake"},
 	"server/httpd":       {"core", "core/engine", "server/bounds", "server/handshake"},
 	"server":             {".", "audit", "authz", "certs", "certs/pemfile", "core", "core/engine", "core/fair", "core/secretfile", "hsm", "keys/format", "keys/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/metrics", "store"},
-	"server/servertest":  {},
+	"server/servertest":  {"certs"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "certs", "certs/pemfile", "cmd/keyreeve/bench", "core/engine", "server", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "hsm", "kmip", "kmip/kmiptest", "store"},

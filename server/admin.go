@@ -59,11 +59,16 @@ func (s *Server) openAdmin() error {
 	mux.HandleFunc("GET /hsm/orphans", s.adminOrphans)
 	mux.HandleFunc("POST /hsm/orphans/purge", s.adminPurge)
 	mux.HandleFunc("GET /hsm/keys", s.adminKeySets)
+	mux.HandleFunc("GET /tenants", s.adminListTenants)
+	mux.HandleFunc("POST /tenants", s.adminCreateTenant)
 	s.admin = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, ConnContext: peerOf}
 	s.admin.Handler = ownUser(mux)
 	s.goServe(func() error { return s.admin.Serve(l) }, http.ErrServerClosed)
 	return nil
 }
+
+// errNoServer is why a question was not answered at all.
+var errNoServer = errors.New("no server answers")
 
 // Ask puts a question to the server that answers at an admin socket.
 func Ask(socket, method, path string, q url.Values, out any) error {
@@ -76,7 +81,7 @@ func Ask(socket, method, path string, q url.Values, out any) error {
 	}
 	res, err := c.Do(req)
 	if err != nil {
-		return fmt.Errorf("no server answers at %s; is it running, and is this its user?", socket)
+		return fmt.Errorf("%w at %s; is it running, and is this its user?", errNoServer, socket)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

@@ -211,6 +211,7 @@ func TestConnectionBounds(t *testing.T) {
 	if err := certs.Issue(dir, certs.Request{Name: "other", Tenant: "elsewhere"}); err != nil {
 		t.Fatal(err)
 	}
+	s.DeclareTenant("elsewhere")
 	other := dial(t, s, "other", core.V1_4)
 	if _, err := kmiptest.Do(other, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
 		t.Errorf("a client of another tenant finds no slot: %v", err)

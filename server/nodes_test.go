@@ -76,15 +76,13 @@ store: {url_file: %s}
 }
 
 // Two nodes on one PostgreSQL and one token: what one makes the other uses, also
-// for a tenant that both meet at the same moment; what one revokes or destroys
+// for a tenant that one declares and both use at the same moment; what one revokes or destroys
 // the other refuses within a second; Usage Limits are counted once for both.
 func TestTwoNodes(t *testing.T) {
 	url := storetest.Postgres(t)
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	nodes := [2]*servertest.Server{one, secondNode(t, one, url)}
-	if err := certs.Issue(one.Dir, certs.Request{Name: "new", Tenant: "fresh", Groups: []string{"g"}}); err != nil {
-		t.Fatal(err)
-	}
+	one.Issue(certs.Request{Name: "new", Tenant: "fresh", Groups: []string{"g"}})
 	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
 	encrypt := func(c *kmiptest.Client, id string) error {
 		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: make([]byte, 16), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}})

@@ -219,7 +219,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.sealer.Serve(s.engine)
-	if err := s.loadTenants(ctx); err != nil {
+	if err := s.openTenants(ctx); err != nil {
 		return err
 	}
 	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
@@ -231,7 +231,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	compute := fair.NewProcessors(runtime.NumCPU() / 2)
 	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
-	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: lazyAuth{s}, Health: s.health, Ready: s.isReady, Metrics: m.Handler()})
+	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s}, Health: s.health, Ready: s.isReady, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return nil
 }
@@ -268,20 +268,14 @@ func (c *Config) limits() kmipd.Limits {
 	return kmipd.Limits{Slots: c.slots(), Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
 }
 
-// lazyAuth hands on to the authenticator, which is made after the engine.
-type lazyAuth struct{ *Server }
-
-func (l lazyAuth) Identify(t *tls.ConnectionState) func() (*core.Principal, error) {
-	return l.auth.Identify(t)
-}
-
-// loadTenants loads the keys of every tenant there is, and makes those of the
-// tenant default if it has none.
-func (s *Server) loadTenants(ctx context.Context) error {
-	if err := s.engine.LoadTenants(ctx); err != nil {
+// openTenants finds out which tenants are declared, and declares the tenant default
+// if it is not.
+func (s *Server) openTenants(ctx context.Context) error {
+	if err := s.engine.OpenTenants(ctx); err != nil {
 		return err
 	}
-	return s.engine.EnsureTenant(ctx, "default")
+	_, err := s.engine.DeclareTenant(ctx, defaultTenant)
+	return err
 }
 
 // reconcile runs the reconciler. A row that was changed behind the server does
@@ -306,6 +300,9 @@ func (s *Server) notes() (out []string) {
 	if n, last := s.engine.Tampered(); n > 0 {
 		out = append(out, fmt.Sprintf("rows of the database were changed behind the server, found %d times since the start; the last time: %s", n, last))
 	}
+	if n := s.engine.UncheckedTenants(); n > 0 {
+		out = append(out, fmt.Sprintf("the keys of %d tenants have not been checked since the start", n))
+	}
 	return out
 }
 
@@ -319,7 +316,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.kmip.Auth, s.kmip.TLS = s.auth, s.tls.config(tls.RequireAndVerifyClientCert)
+	s.kmip.Auth, s.kmip.TLS = declaredOnly{s}, s.tls.config(tls.RequireAndVerifyClientCert)
 	s.kmip.Limits = s.cfg.limits()
 	s.kmip.Compat = s.cfg.compat()
 	kl, err := net.Listen("tcp", s.cfg.KMIP)
@@ -344,7 +341,11 @@ func (s *Server) openDoors(ctx context.Context) error {
 	if err := s.openAdmin(); err != nil {
 		return err
 	}
+	if err := s.declareDevTenants(ctx); err != nil {
+		return err
+	}
 	s.wg.Go(func() { s.housekeep(run) })
+	s.wg.Go(func() { s.checkTenants(run) })
 	s.wg.Go(func() { s.auth.Watch(run) })
 	return nil
 }
@@ -473,7 +474,8 @@ func (s *Server) healthNow(ctx context.Context) httpd.Health {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	h := s.token.Health(ctx)
-	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Problem: h.Problem, Notes: slices.Concat(h.Refusals, s.notes())}}}
+	damaged := s.damagedTenants()
+	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Degraded: len(damaged) > 0, Problem: h.Problem, Notes: slices.Concat(h.Refusals, damaged, s.notes())}}}
 	part := func(name string, err error) {
 		p := httpd.Part{Ready: err == nil}
 		if err != nil {

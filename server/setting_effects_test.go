@@ -379,13 +379,16 @@ func logged(t *testing.T, s *servertest.Server) string {
 	return string(log)
 }
 
-// createsForAnotherTenant makes a key for a tenant that the server has not seen.
+// createsForAnotherTenant declares a second tenant and makes a key for it.
 func createsForAnotherTenant(t *testing.T, s *servertest.Server) string {
 	const name = "another"
 	if _, err := os.Stat(filepath.Join(s.Certs, name+".pem")); err != nil {
 		if err := certs.Issue(s.Dir, certs.Request{Name: name, Tenant: name}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if out, err := s.Command("tenant", "create", name, "--dir", s.Dir); err != nil {
+		return "refused: " + out
 	}
 	if _, err := kmiptest.Do(dial(t, s, name, core.V1_4), &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)); err != nil {
 		return "refused: " + err.Error()

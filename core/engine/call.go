@@ -167,7 +167,7 @@ func (k *call) commit(ch *core.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := k.EnsureTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
+	if err := k.LoadTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
 		return err
 	}
 	if err := k.hashRows(ch); err != nil {

@@ -197,7 +197,7 @@ func (k *call) place(o *core.ManagedObject, s *core.KeySpec) error {
 	if s.Kind == core.KeyData {
 		s.Mode = core.ModeData
 	}
-	if err := k.EnsureTenant(k.ctx, o.Tenant); err != nil {
+	if err := k.LoadTenant(k.ctx, o.Tenant); err != nil {
 		return err
 	}
 	if s.Mode == core.ModeResident {

@@ -24,6 +24,8 @@ type memHSM struct {
 	sets      map[int64]bool // that the token has
 	seen      []core.TokenKeySet
 	loaded    []core.KeySet
+	loads     int    // how often keys were loaded
+	lost      string // tenant whose keys the token has lost
 	loading   func() // what happens when keys are loaded
 	made      func() // what happens when a key has been made
 	removing  func() // what happens while a token object is removed
@@ -150,6 +152,10 @@ func (h *memHSM) LoadKeySets(_ context.Context, sets []core.KeySet) error {
 	if h.loading != nil {
 		h.loading()
 	}
+	h.loads++
+	if len(sets) > 0 && sets[0].Tenant == h.lost {
+		return core.Errorf(core.TokenUnavailable, "the token has 0 objects with the label")
+	}
 	h.loaded = sets
 	return nil
 }
@@ -262,6 +268,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}, of: map[string]core.TokenObject{}, sets: map[int64]bool{}}, clock: &testClock{now: 1_700_000_000}}
+	w.store.sets = []core.KeySet{{Number: 1, Tenant: "default", Epoch: 1, State: core.KeySetActive}, {Number: 2, Tenant: "other", Epoch: 1, State: core.KeySetActive}}
 	w.Engine = New(Options{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock,
 		Server: ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})
 	caller := func(tenant, id string, groups ...string) *core.Caller {

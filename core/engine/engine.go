@@ -87,8 +87,8 @@ type Engine struct {
 	processes func(o *core.ManagedObject, now int64) error // mayProcess, bound once: a use allocates nothing
 }
 
-// New makes an engine; EnsureTenant must succeed before a tenant can be served,
-// which the first operation of a tenant does by itself.
+// New makes an engine. A tenant must be declared before it can be served; its first
+// operation loads its keys.
 func New(o Options) *Engine {
 	if o.Clock == nil {
 		o.Clock = systemClock{}

@@ -581,7 +581,7 @@ func TestUndoOfDestroyedResident(t *testing.T) {
 // reconciler removes its token object: the row would name a key that is lost.
 func TestReconcilerAndSlowCreation(t *testing.T) {
 	w := newWorld(t)
-	if err := w.EnsureTenant(ctx, "default"); err != nil {
+	if err := w.LoadTenant(ctx, "default"); err != nil {
 		t.Fatal(err)
 	}
 	token := newToken()

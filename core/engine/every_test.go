@@ -160,7 +160,7 @@ func TestEveryOperationLeavesOneRecord(t *testing.T) {
 				id = w.inState(e.state)
 			}
 			for _, tenant := range []string{"default", "other"} {
-				if err := w.EnsureTenant(ctx, tenant); err != nil {
+				if err := w.LoadTenant(ctx, tenant); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -280,7 +280,7 @@ func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 		}
 	}
 	tenant := k.caller.Principal.Tenant
-	if err := k.EnsureTenant(k.ctx, tenant); err != nil {
+	if err := k.LoadTenant(k.ctx, tenant); err != nil {
 		return nil, err
 	}
 	passing := core.Key{Tenant: tenant, ID: newID(), Type: core.ObjectTypeSymmetricKey}

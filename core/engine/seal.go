@@ -3,13 +3,9 @@ package engine
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
-
-// sealWait bounds loading the keys of a tenant whose row is read.
-const sealWait = 10 * time.Second
 
 // RowSealer is the core.Sealer of a store: it seals with the token's keys, and
 // loads those of a tenant that are missing. Safe for concurrent use.
@@ -42,9 +38,8 @@ func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
 	if e == nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sealWait)
-	defer cancel()
-	if err := e.loadTenant(ctx, tenant); err != nil {
+	known := func() bool { return core.CodeOf(s.token.CheckSeal(tenant, row, seal)) != core.TokenUnavailable }
+	if err := e.loadUnless(context.Background(), tenant, known); err != nil && core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		return err
 	}
 	if err = s.token.CheckSeal(tenant, row, seal); core.CodeOf(err) == core.TokenUnavailable {
@@ -77,16 +72,4 @@ func (k *call) hashRows(ch *core.Change) error {
 		k.record.Changes = append(k.record.Changes, core.RowChange{Object: w.Object.ID, Version: w.Object.Version})
 	}
 	return nil
-}
-
-// loadTenant loads the keys that a tenant has. It makes none: a row that is read
-// must not call keys into being.
-func (e *Engine) loadTenant(ctx context.Context, tenant string) error {
-	e.tenants.mu.Lock()
-	defer e.tenants.mu.Unlock()
-	sets, err := e.Store.KeySets(ctx, tenant)
-	if err != nil {
-		return err
-	}
-	return e.load(ctx, inKeyState(sets, core.KeySetActive))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +12,16 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// tenants remembers which tenants' keys the token has shown.
+// tenants remembers which tenants are declared, and whose keys are loaded. A
+// tenant is declared if the store has an active set of keys for it: a row that the
+// system set seals.
 type tenants struct {
-	mu      sync.Mutex     // held while sets are made or loaded
-	ready   sync.Map       // tenant -> int, the newest epoch that is loaded
+	declared sync.Map // tenant -> nil; nothing takes a declaration back
+	loaded   sync.Map // tenant -> int, the newest epoch that is loaded
+	turns    sync.Map // tenant -> chan struct{}, taken while its keys are loaded
+	checks   sync.Map // tenant -> keyCheck, the last time that its keys were loaded
+
+	making  sync.Mutex     // held while sets are made
 	started map[int64]bool // sets that this process began and may finish
 }
 
@@ -26,85 +31,165 @@ const (
 	keysTries = 100 // pauses after which a set that is still pending is a crash's
 )
 
-// EnsureTenant loads the keys of a tenant, and makes a set of keys for a tenant
-// that has none. The set has its row before the token is asked, so that a crash
-// leaves a row to finish and never a key that nobody knows of. No key of a set is
-// ever destroyed here.
-func (e *Engine) EnsureTenant(ctx context.Context, tenant string) error {
-	return e.ensureEpoch(ctx, tenant, 0)
+// loadWait bounds the loading of one tenant's keys, the wait for its turn included.
+const loadWait = 10 * time.Second
+
+// OpenTenants reads which tenants are declared. It loads none of their keys: that
+// is done at a tenant's first use. An error of code Tampered says that rows about
+// tenants were changed behind the server.
+func (e *Engine) OpenTenants(ctx context.Context) error {
+	_, err := e.declaredSets(ctx)
+	return err
 }
 
-// LoadTenants loads the keys of every tenant that has any, in one go.
-func (e *Engine) LoadTenants(ctx context.Context) error {
-	e.tenants.mu.Lock()
-	defer e.tenants.mu.Unlock()
+// declaredSets returns the active sets of all tenants, in order, and remembers the
+// tenants as declared.
+func (e *Engine) declaredSets(ctx context.Context) ([]core.KeySet, error) {
 	sets, err := e.Store.KeySets(ctx, "")
 	if err != nil {
+		return nil, err
+	}
+	active := inKeyState(sets, core.KeySetActive)
+	for _, s := range active {
+		e.tenants.declared.Store(s.Tenant, nil)
+	}
+	return active, nil
+}
+
+// RequireDeclared returns an error of code AuthenticationNotSuccessful if a tenant is not
+// declared. It makes and loads no key. The row is read once; another node may have
+// written it since the start.
+func (e *Engine) RequireDeclared(ctx context.Context, tenant string) error {
+	if _, ok := e.tenants.declared.Load(tenant); ok {
+		return nil
+	}
+	sets, err := e.Store.KeySets(ctx, tenant)
+	if err != nil {
+		e.noteTampered(err)
 		return err
 	}
-	return e.load(ctx, slices.DeleteFunc(sets, func(s core.KeySet) bool { return s.State != core.KeySetActive }))
+	if len(inKeyState(sets, core.KeySetActive)) == 0 {
+		return notDeclared(tenant)
+	}
+	e.tenants.declared.Store(tenant, nil)
+	return nil
+}
+
+func notDeclared(tenant string) error {
+	return core.Errorf(core.AuthenticationNotSuccessful, "tenant %q is not declared; an administrator of the server declares it with keyreeve tenant create %s", printable(tenant), printable(tenant))
+}
+
+// DeclareTenant makes a set of keys for a tenant that has none, and reports whether
+// it did. The set has its row before the token is asked, so that a crash leaves a
+// row to finish and never a key that nobody knows of. No key of a set is ever
+// destroyed here.
+func (e *Engine) DeclareTenant(ctx context.Context, tenant string) (made bool, err error) {
+	err = e.RequireDeclared(ctx, tenant)
+	if err == nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
+		return false, err
+	}
+	e.tenants.making.Lock()
+	defer e.tenants.making.Unlock()
+	if _, ok := e.tenants.declared.Load(tenant); ok {
+		return false, nil
+	}
+	if err := e.makeActiveSet(ctx, tenant); err != nil {
+		return false, err
+	}
+	e.tenants.declared.Store(tenant, nil)
+	return true, nil
 }
 
 // keysOf makes sure that the keys are loaded which an object was sealed under:
 // another node may have made them since.
 func (k *call) keysOf(o *core.ManagedObject) error {
-	return k.ensureEpoch(k.ctx, o.Tenant, o.Material.Epoch)
+	return k.loadEpoch(k.ctx, o.Tenant, o.Material.Epoch)
 }
 
-func (e *Engine) ensureEpoch(ctx context.Context, tenant string, epoch int) error {
-	if newest, ok := e.tenants.ready.Load(tenant); ok && newest.(int) >= epoch {
+// LoadTenant loads the keys of a declared tenant if they are not loaded. Callers of
+// one tenant wait for each other and not for those of others.
+func (e *Engine) LoadTenant(ctx context.Context, tenant string) error {
+	return e.loadEpoch(ctx, tenant, 0)
+}
+
+func (e *Engine) loadEpoch(ctx context.Context, tenant string, epoch int) error {
+	return e.loadUnless(ctx, tenant, func() bool {
+		newest, ok := e.tenants.loaded.Load(tenant)
+		return ok && newest.(int) >= epoch
+	})
+}
+
+// loadUnless loads the keys of a tenant unless loaded returns true, which it asks
+// again when it is the caller's turn.
+func (e *Engine) loadUnless(ctx context.Context, tenant string, loaded func() bool) error {
+	if loaded() {
 		return nil
 	}
-	e.tenants.mu.Lock()
-	defer e.tenants.mu.Unlock()
-	sets, err := e.activeSets(ctx, tenant)
+	ctx, cancel := context.WithTimeout(ctx, loadWait)
+	defer cancel()
+	first, _ := e.tenants.turns.LoadOrStore(tenant, make(chan struct{}, 1))
+	turn := first.(chan struct{})
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return core.Wrap(core.TokenUnavailable, ctx.Err(), "the keys of tenant %q are still being loaded from the token; try again", printable(tenant))
+	}
+	if loaded() {
+		return nil
+	}
+	return e.loadKeys(ctx, tenant)
+}
+
+// loadKeys loads all active sets of a tenant and remembers how that ended. It makes
+// none: a row that is read must not call keys into being.
+func (e *Engine) loadKeys(ctx context.Context, tenant string) error {
+	sets, err := e.Store.KeySets(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	return e.load(ctx, sets)
-}
-
-func (e *Engine) load(ctx context.Context, sets []core.KeySet) error {
+	sets = inKeyState(sets, core.KeySetActive)
 	if len(sets) == 0 {
-		return nil
+		return notDeclared(tenant)
 	}
-	if err := e.HSM.LoadKeySets(ctx, sets); err != nil {
+	if err = e.HSM.LoadKeySets(ctx, sets); ctx.Err() == nil {
+		e.tenants.checks.Store(tenant, keyCheck{at: e.Clock.Now(), err: err})
+	}
+	if err != nil {
 		return err
 	}
-	newest := map[string]int{}
+	newest := 0
 	for _, s := range sets {
-		newest[s.Tenant] = max(newest[s.Tenant], s.Epoch)
+		newest = max(newest, s.Epoch)
 	}
-	for tenant, epoch := range newest {
-		e.tenants.ready.Store(tenant, epoch)
-	}
+	e.tenants.loaded.Store(tenant, newest)
 	return nil
 }
 
-// activeSets reads a tenant's active sets, and makes one if there is none,
-// unless another node is at it: two nodes that made sets of their own could not
-// open each other's objects.
-func (e *Engine) activeSets(ctx context.Context, tenant string) ([]core.KeySet, error) {
+// makeActiveSet makes the active set of a tenant that has none, unless another node
+// is making it: two nodes that made sets of their own could not open each other's
+// objects.
+func (e *Engine) makeActiveSet(ctx context.Context, tenant string) error {
 	for try := 1; ; try++ {
 		sets, err := e.Store.KeySets(ctx, tenant)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if active := inKeyState(sets, core.KeySetActive); len(active) > 0 {
-			return active, nil
+		if len(inKeyState(sets, core.KeySetActive)) > 0 {
+			return nil
 		}
-		err = e.advance(ctx, tenant, sets, try)
+		err = e.makeProgress(ctx, tenant, sets, try)
 		if core.CodeOf(err) == core.Conflict && try < keysTries { // another node was faster
 			err = nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
 
-// advance goes one step on towards a set for a tenant that has no active one.
-func (e *Engine) advance(ctx context.Context, tenant string, sets []core.KeySet, try int) error {
+// makeProgress takes the next step towards a set for a tenant that has no active one.
+func (e *Engine) makeProgress(ctx context.Context, tenant string, sets []core.KeySet, try int) error {
 	pending := inKeyState(sets, core.KeySetPending)
 	if len(pending) == 0 {
 		return e.beginSet(ctx, tenant, sets)
@@ -133,7 +218,7 @@ func inKeyState(sets []core.KeySet, state string) (out []core.KeySet) {
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return core.Wrap(core.StoreUnavailable, ctx.Err(), "another node is making the tenant's keys, and the request ended before it had")
+		return core.Wrap(core.StoreUnavailable, ctx.Err(), "another node is making the tenant's keys, and the request ended before they were made")
 	case <-time.After(d):
 		return nil
 	}

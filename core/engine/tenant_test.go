@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,10 @@ func TestNodesShareATenantsKeys(t *testing.T) {
 		var all sync.WaitGroup
 		for _, w := range nodes {
 			all.Go(func() {
-				if err := w.EnsureTenant(ctx, "new"); err != nil {
+				if _, err := w.DeclareTenant(ctx, "new"); err != nil {
+					t.Error(err)
+				}
+				if err := w.LoadTenant(ctx, "new"); err != nil {
 					t.Error(err)
 				}
 			})
@@ -64,7 +68,7 @@ func TestNewerKeysAreLoaded(t *testing.T) {
 func TestPendingSetIsFinished(t *testing.T) {
 	w := newWorld(t)
 	w.store.sets = []core.KeySet{{Number: 4, Tenant: "default", Epoch: 1, State: core.KeySetPending}}
-	if err := w.EnsureTenant(ctx, "default"); err != nil {
+	if _, err := w.DeclareTenant(ctx, "default"); err != nil {
 		t.Fatal(err)
 	}
 	if s := w.store.sets; len(s) != 1 || s[0].Number != 4 || s[0].State != core.KeySetActive || len(s[0].Checks) == 0 {
@@ -77,7 +81,7 @@ func TestPendingSetIsFinished(t *testing.T) {
 			w.hsm.fail = core.Errorf(core.ObjectAlreadyExists, "a key is half made")
 		}
 	}
-	if err := w.EnsureTenant(ctx, "broken"); err != nil {
+	if _, err := w.DeclareTenant(ctx, "broken"); err != nil {
 		t.Fatal(err)
 	}
 	last := w.store.sets[len(w.store.sets)-1]
@@ -96,7 +100,7 @@ func TestPendingSetOfAnotherNode(t *testing.T) {
 	w.store.shared = true
 	w.Engine = New(w.Options)
 	w.store.sets = []core.KeySet{{Number: 4, Tenant: "default", Epoch: 1, State: core.KeySetPending}}
-	if err := w.EnsureTenant(ctx, "default"); err != nil {
+	if _, err := w.DeclareTenant(ctx, "default"); err != nil {
 		t.Fatal(err)
 	}
 	if s := w.store.sets; len(s) != 2 || s[0].State != core.KeySetRetired || s[1].State != core.KeySetActive || s[1].Epoch != 2 || w.hsm.sets[4] {
@@ -108,10 +112,11 @@ func TestPendingSetOfAnotherNode(t *testing.T) {
 // taken, though its row is gone, as in a database from a backup.
 func TestSetNumbersAreNotUsedAgain(t *testing.T) {
 	w := newWorld(t)
+	w.store.sets = nil
 	for n := range int64(4) {
 		w.hsm.sets[n] = true
 	}
-	if err := w.EnsureTenant(ctx, "new"); err != nil {
+	if _, err := w.DeclareTenant(ctx, "new"); err != nil {
 		t.Fatal(err)
 	}
 	if s := w.store.sets; len(s) != 1 || s[0].Number != 4 {
@@ -123,11 +128,12 @@ func TestSetNumbersAreNotUsedAgain(t *testing.T) {
 // and those there are go on.
 func TestTenantsAreBounded(t *testing.T) {
 	w := newWorld(t)
+	w.store.sets = nil
 	w.Options.MaxTenants = 3
 	w.Engine = New(w.Options)
 	refused := 0
 	for i := range 10 {
-		switch err := w.EnsureTenant(ctx, "tenant"+itoa(i)); {
+		switch _, err := w.DeclareTenant(ctx, "tenant"+itoa(i)); {
 		case core.CodeOf(err) == core.PermissionDenied && strings.Contains(err.Error(), "hsm.max_tenants"):
 			refused++
 		case err != nil:
@@ -137,7 +143,110 @@ func TestTenantsAreBounded(t *testing.T) {
 	if refused != 7 || len(w.hsm.sets) != 3 {
 		t.Errorf("%d of 10 tenants were refused, and the token has %d sets; want 7 and 3", refused, len(w.hsm.sets))
 	}
-	if err := New(w.Options).EnsureTenant(ctx, "tenant0"); err != nil {
+	if _, err := New(w.Options).DeclareTenant(ctx, "tenant0"); err != nil {
 		t.Errorf("a tenant that has keys: %v", err)
+	}
+}
+
+// A tenant that nobody declared has no keys, and asking for it makes none.
+func TestUndeclaredTenant(t *testing.T) {
+	w := newWorld(t)
+	for what, ask := range map[string]func(context.Context, string) error{"required": w.RequireDeclared, "loaded": w.LoadTenant} {
+		if err := ask(ctx, "stranger"); core.CodeOf(err) != core.AuthenticationNotSuccessful || !strings.Contains(err.Error(), "keyreeve tenant create stranger") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if len(w.hsm.sets) > 0 || len(w.store.sets) != 2 {
+		t.Errorf("keys were made: %v, rows %v", w.hsm.sets, w.store.sets)
+	}
+	if made, err := w.DeclareTenant(ctx, "stranger"); !made || err != nil {
+		t.Errorf("declared %v, %v", made, err)
+	}
+	if made, err := w.DeclareTenant(ctx, "stranger"); made || err != nil {
+		t.Errorf("declared again %v, %v", made, err)
+	}
+	if err := w.RequireDeclared(ctx, "stranger"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A start with many tenants loads none of their keys. The first use of one loads
+// its keys once, for all who wait, and the use of another does not wait.
+func TestKeysAreLoadedAtFirstUse(t *testing.T) {
+	w := newWorld(t)
+	for n := range int64(100) {
+		w.store.sets = append(w.store.sets, core.KeySet{Number: n + 3, Tenant: "t" + itoa(int(n)), Epoch: 1, State: core.KeySetActive})
+	}
+	if err := w.OpenTenants(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Reconcile(ctx, true); err != nil || w.hsm.loads != 0 || w.UncheckedTenants() != 102 {
+		t.Fatalf("the start loaded %d sets, %v", w.hsm.loads, err)
+	}
+	busy := make(chan struct{}, 1)
+	busy <- struct{}{}
+	w.tenants.turns.Store("t1", busy) // its keys are being loaded
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if err := w.LoadTenant(ctx, "t0"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if w.hsm.loads != 1 {
+		t.Errorf("the keys of one tenant were loaded %d times", w.hsm.loads)
+	}
+	brief, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	if err := w.LoadTenant(brief, "t1"); core.CodeOf(err) != core.TokenUnavailable {
+		t.Errorf("waiting for ever ends with %v", err)
+	}
+}
+
+// Keys that are lost are noticed without a use of them, and again when they are there.
+func TestTenantKeysAreChecked(t *testing.T) {
+	w := newWorld(t)
+	w.hsm.lost = "other"
+	if err := w.CheckTenants(ctx, 0); core.CodeOf(err) != core.TokenUnavailable {
+		t.Errorf("the check ends with %v", err)
+	}
+	if d := w.DamagedTenants(); len(d) != 1 || !strings.Contains(d[0], "tenant other") || w.UncheckedTenants() != 0 {
+		t.Errorf("damaged are %v", d)
+	}
+	seen, err := w.ListTenants(ctx, w.alice)
+	if err != nil || len(seen) != 2 || !seen[0].Loaded || seen[1].Loaded || seen[1].Problem == "" {
+		t.Errorf("seen are %+v, %v", seen, err)
+	}
+	w.hsm.lost = ""
+	loads := w.hsm.loads
+	if err := w.CheckTenants(ctx, 0); err != nil || len(w.DamagedTenants()) != 0 || w.hsm.loads != loads+1 {
+		t.Errorf("after the repair: %v, %v, %d loads", err, w.DamagedTenants(), w.hsm.loads-loads)
+	}
+}
+
+// Who may declare a tenant is the policy's to say, and every answer is recorded.
+func TestCreateTenantIsDecided(t *testing.T) {
+	w := newWorld(t)
+	made, err := w.CreateTenant(ctx, w.alice, "acme")
+	if err != nil || !made {
+		t.Errorf("created %v, %v", made, err)
+	}
+	w.Policy = closed{}
+	if _, err := w.CreateTenant(ctx, w.alice, "bmce"); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("denied with %v", err)
+	}
+	if _, err := w.ListTenants(ctx, w.alice); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("denied with %v", err)
+	}
+	var all []string
+	for _, e := range w.store.entries {
+		all = append(all, string(e.Body))
+	}
+	for _, want := range []string{"Create Tenant Keys allowed", "Create Tenant allowed", "Create Tenant denied", "List Tenants denied"} {
+		if !strings.Contains(strings.Join(all, "\n"), want) {
+			t.Errorf("no record %q in %q", want, all)
+		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
 )
 
 // Server is a running keyreeve.
@@ -180,6 +182,24 @@ func (s *Server) Command(args ...string) (string, error) {
 	cmd := exec.Command(Binary(s.t), args...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// Issue makes a client certificate in the folder of a running development server, as
+// the command cert issue does, and declares its tenant.
+func (s *Server) Issue(r certs.Request) {
+	s.t.Helper()
+	if err := certs.Issue(s.Dir, r); err != nil {
+		s.t.Fatal(err)
+	}
+	s.DeclareTenant(r.Tenant)
+}
+
+// DeclareTenant declares a tenant on the running server.
+func (s *Server) DeclareTenant(name string) {
+	s.t.Helper()
+	if out, err := s.Command("tenant", "create", name, "--dir", s.Dir); err != nil {
+		s.t.Fatalf("tenant %s: %v\n%s", name, err, out)
+	}
 }
 
 // Resident is the server's resident memory in KiB.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
@@ -76,7 +75,9 @@ func (c *auditListCmd) Run() error {
 		if err := c.call("GET", "/audit", q, &got); err != nil {
 			return err
 		}
-		c.print(got.Entries)
+		if err := c.print(got.Entries); err != nil {
+			return err
+		}
 		left, found = left-len(got.Entries), found+len(got.Entries)
 		q.Set("before", fmt.Sprint(got.Before))
 		more = got.Before != 0 && (c.Limit == 0 || left > 0)
@@ -100,15 +101,17 @@ func (c *auditListCmd) who() (tenant, name string, err error) {
 	return tenant, name, nil
 }
 
-func (c *auditListCmd) print(entries []audit.Entry) {
+func (c *auditListCmd) print(entries []audit.Entry) error {
 	for _, e := range entries {
 		if c.JSON {
-			b, _ := json.Marshal(e)
-			fmt.Println(escaped(string(b)))
+			if err := printJSON(e); err != nil {
+				return err
+			}
 			continue
 		}
 		fmt.Println(line(e))
 	}
+	return nil
 }
 
 // line shows an entry to people. Who is not known is shown by address; what a

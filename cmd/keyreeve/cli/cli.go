@@ -23,6 +23,7 @@ import (
 type commands struct {
 	Init   initCmd           `cmd:"" help:"Make a new installation: its keys in the token, and its row in the database."`
 	Serve  serveCmd          `cmd:"" help:"Serve KMIP and REST."`
+	Tenant tenantCmd         `cmd:"" help:"Declare and list the tenants of a running server."`
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`
 	Audit  auditCmd          `cmd:"" help:"Read the audit records of a running server."`

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
@@ -34,8 +33,9 @@ func (c *keysCmd) Run() error {
 	}
 	for _, s := range all {
 		if c.JSON {
-			b, _ := json.Marshal(s)
-			fmt.Println(escaped(string(b)))
+			if err := printJSON(s); err != nil {
+				return err
+			}
 			continue
 		}
 		fmt.Println(keySetLine(s))
@@ -77,8 +77,9 @@ func (c *orphansListCmd) Run() error {
 	}
 	for _, o := range all {
 		if c.JSON {
-			b, _ := json.Marshal(o)
-			fmt.Println(escaped(string(b)))
+			if err := printJSON(o); err != nil {
+				return err
+			}
 			continue
 		}
 		fmt.Println(orphanLine(o))

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/server"
+)
+
+type tenantCmd struct {
+	Create tenantCreateCmd `cmd:"" help:"Declare a tenant: makes its keys in the HSM. Until then a certificate that names it is refused."`
+	List   tenantListCmd   `cmd:"" help:"List the tenants."`
+}
+
+type tenantCreateCmd struct {
+	where
+	Name string `arg:"" help:"Name of the tenant, as certificates name it."`
+	JSON bool   `help:"Print a JSON object."`
+}
+
+// Run succeeds if the tenant is declared, also if it was declared before.
+func (c *tenantCreateCmd) Run() error {
+	var out server.CreatedTenant
+	if err := c.call("POST", "/tenants", url.Values{"name": {c.Name}}, &out); err != nil {
+		return err
+	}
+	switch {
+	case c.JSON:
+		return printJSON(out)
+	case out.Created:
+		fmt.Println("tenant", out.Tenant, "is declared")
+	default:
+		fmt.Println("tenant", out.Tenant, "was declared before")
+	}
+	return nil
+}
+
+type tenantListCmd struct {
+	where
+	JSON bool `help:"One JSON object a line."`
+}
+
+func (c *tenantListCmd) Run() error {
+	var all []engine.TenantSeen
+	if err := c.call("GET", "/tenants", nil, &all); err != nil {
+		return err
+	}
+	for _, t := range all {
+		if c.JSON {
+			if err := printJSON(t); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Println(tenantLine(t))
+	}
+	return nil
+}
+
+// tenantLine shows one to people.
+func tenantLine(t engine.TenantSeen) string {
+	keys := "keys not loaded yet"
+	if t.Loaded {
+		keys = "keys loaded"
+	}
+	line := fmt.Sprintf("%s | %s | %s", t.Name, t.State, keys)
+	if t.Problem != "" {
+		line += " | PROBLEM " + t.Problem
+	}
+	return oneLine(line)
+}
+
+// printJSON prints a value as one line that is harmless to a terminal.
+func printJSON(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	fmt.Println(escaped(string(b)))
+	return nil
+}

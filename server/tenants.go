@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// defaultTenant is declared at start: an installation has at least this tenant.
+const defaultTenant = "default"
+
+// declaredOnly is the authenticator of both doors. A certificate that names a tenant
+// which is not declared names nobody.
+type declaredOnly struct{ *Server }
+
+// declaredWait bounds the look for a tenant's row.
+const declaredWait = 5 * time.Second
+
+// Identify returns a function that tells who a connection is. The tenant is looked up
+// again only when the principal has changed.
+func (d declaredOnly) Identify(t *tls.ConnectionState) func() (*core.Principal, error) {
+	identify := d.auth.Identify(t)
+	var admitted atomic.Pointer[core.Principal]
+	return func() (*core.Principal, error) {
+		p, err := identify()
+		if err != nil || p == admitted.Load() {
+			return p, err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), declaredWait)
+		defer cancel()
+		if err := d.engine.RequireDeclared(ctx, p.Tenant); err != nil {
+			return nil, err
+		}
+		admitted.Store(p)
+		return p, nil
+	}
+}
+
+// Times of the check of tenants' keys: the first is after requests have been served
+// for a while, and others get the token after each tenant.
+const (
+	checkTenantsAfter = 2 * time.Second
+	checkTenantsEvery = time.Minute
+	checkTenantsPause = 100 * time.Millisecond
+)
+
+// checkTenants checks the keys of every tenant in the background.
+func (s *Server) checkTenants(ctx context.Context) {
+	for wait := checkTenantsAfter; ; wait = checkTenantsEvery {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if err := s.engine.CheckTenants(ctx, checkTenantsPause); err != nil {
+			s.log.Error("check tenants", "error", err)
+		}
+	}
+}
+
+// maxDamaged bounds the tenants that health names.
+const maxDamaged = 16
+
+// damagedTenants returns what health says of tenants whose keys cannot be used.
+func (s *Server) damagedTenants() []string {
+	all := s.engine.DamagedTenants()
+	if more := len(all) - maxDamaged; more > 0 {
+		all = append(all[:maxDamaged], fmt.Sprintf("and the keys of %d more tenants", more))
+	}
+	return all
+}
+
+// CreatedTenant is the answer of the command tenant create.
+type CreatedTenant struct {
+	Tenant  string `json:"tenant"`
+	Created bool   `json:"created"` // false: it was declared before
+}
+
+// adminCreateTenant declares the tenant that is named.
+func (s *Server) adminCreateTenant(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("name")
+	if err := checkTenantName(name); err != nil {
+		reply(w, nil, err)
+		return
+	}
+	made, err := s.engine.CreateTenant(r.Context(), socketCaller(r.Context()), name)
+	reply(w, CreatedTenant{Tenant: name, Created: made}, err)
+}
+
+// checkTenantName refuses what no certificate can name as its tenant.
+func checkTenantName(name string) error {
+	if !certs.Valid(name) {
+		return fmt.Errorf("%q cannot be a tenant; use letters, digits, '.', '_' and '-', at most 64", name)
+	}
+	if name == core.SystemTenant {
+		return fmt.Errorf("tenant %q is the server's own; choose another name", name)
+	}
+	return nil
+}
+
+// adminListTenants lists what the command tenant list shows.
+func (s *Server) adminListTenants(w http.ResponseWriter, r *http.Request) {
+	all, err := s.engine.ListTenants(r.Context(), socketCaller(r.Context()))
+	reply(w, all, err)
+}
+
+// devTenants is a file in a development folder: the tenants that keyreeve cert issue
+// has named, one a line. The server of the folder declares them when it starts.
+const devTenants = "tenants"
+
+// DeclareDevTenant declares a tenant on the development server of a folder. If the
+// server is not running, it declares the tenant at its next start.
+func DeclareDevTenant(dir, tenant string) error {
+	// The file is written first: a server that is just starting either reads it or
+	// answers at its socket, because it opens the socket before it reads the file.
+	if err := noteDevTenant(dir, tenant); err != nil {
+		return err
+	}
+	cfg := Defaults()
+	cfg.Dir = dir
+	var out CreatedTenant
+	err := Ask(cfg.AdminSocket(), http.MethodPost, "/tenants", url.Values{"name": {tenant}}, &out)
+	if errors.Is(err, errNoServer) {
+		return nil
+	}
+	return err
+}
+
+func noteDevTenant(dir, tenant string) error {
+	path := filepath.Join(dir, devTenants)
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if slices.Contains(strings.Fields(string(text)), tenant) {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, tenant)
+	return errors.Join(err, f.Close())
+}
+
+// declareDevTenants declares the tenants in the file of a development folder.
+func (s *Server) declareDevTenants(ctx context.Context) error {
+	if s.cfg.dev == nil {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join(s.cfg.Dir, devTenants))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, tenant := range strings.Fields(string(text)) {
+		err = errors.Join(err, checkTenantName(tenant))
+		if err == nil {
+			_, err = s.engine.DeclareTenant(ctx, tenant)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the tenants of %s cannot be declared: %w", filepath.Join(s.cfg.Dir, devTenants), err)
+	}
+	return nil
+}
