@@ -50,8 +50,8 @@ var kindOfLetter = func() (k [256]core.Kind) {
 	return k
 }()
 
-// b64 is the base64 of documents: standard alphabet, no padding, strict.
-var b64 = base64.RawStdEncoding.Strict()
+// documentBase64 is the base64 of documents: standard alphabet, no padding, strict.
+var documentBase64 = base64.RawStdEncoding.Strict()
 
 // appendDocument writes attributes. The error is InvalidField for a value that
 // has no form here: an unknown item type or structures nested too deep.
@@ -80,7 +80,7 @@ func appendName(dst []byte, a *core.Attribute) []byte {
 		return appendTag(dst, a.Tag)
 	}
 	key, put := `"n":[`, appendText
-	if !clean(a.Vendor) || !clean(a.Name) {
+	if !isStorable(a.Vendor) || !isStorable(a.Name) {
 		key, put = `"m":[`, appendBase64[string]
 	}
 	dst = append(put(append(dst, key...), a.Vendor), ',')
@@ -102,7 +102,7 @@ func appendValue(dst []byte, v *core.Value, depth int) ([]byte, error) {
 		return dst, core.Errorf(core.InvalidField, "an attribute has a value of %v nested %d deep; the store takes the standard's types, nested at most %d deep", v.Kind, depth, maxDepth)
 	}
 	letter := kindLetters[v.Kind]
-	if v.Kind == core.KindTextString && !clean(v.Text) {
+	if v.Kind == core.KindTextString && !isStorable(v.Text) {
 		letter = rawText
 	}
 	dst = append(dst, '"', letter, '"', ':')
@@ -137,7 +137,7 @@ func appendFields(dst []byte, fields []core.Field, depth int) ([]byte, error) {
 }
 
 func appendBase64[B string | []byte](dst []byte, b B) []byte {
-	return append(b64.AppendEncode(append(dst, '"'), []byte(b)), '"')
+	return append(documentBase64.AppendEncode(append(dst, '"'), []byte(b)), '"')
 }
 
 // appendText writes clean text as a JSON string. Nothing is escaped but what
@@ -161,7 +161,7 @@ func appendText(dst []byte, s string) []byte {
 	return append(append(dst, s[from:]...), '"')
 }
 
-// clean reports whether both databases keep s as text: UTF-8 without NUL.
-func clean(s string) bool {
+// isStorable reports whether both databases keep s as text: UTF-8 without NUL.
+func isStorable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }

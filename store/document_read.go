@@ -171,7 +171,7 @@ func (r *docReader) bytes() []byte {
 		r.fail("base64")
 		return nil
 	}
-	b, err := b64.DecodeString(r.s[r.at : r.at+n])
+	b, err := documentBase64.DecodeString(r.s[r.at : r.at+n])
 	if err != nil {
 		r.fail("base64")
 		return nil

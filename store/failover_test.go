@@ -223,7 +223,7 @@ func TestHungConnectionsLeaveThePool(t *testing.T) {
 	}
 	for _, err := range all() {
 		if err != nil {
-			t.Errorf("afterwards: %v; the hung connections hold their places", err)
+			t.Errorf("afterwards: %v; the hung connections hold their connections", err)
 		}
 	}
 }

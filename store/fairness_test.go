@@ -87,7 +87,7 @@ func (g *group) leads() bool {
 	return g.leading
 }
 
-// One tenant cannot take all places of those that wait: it is told so at once,
+// One tenant cannot take all the turns: it is told so at once,
 // and another tenant's change is still taken.
 func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 	s := newSlowGroup(time.Minute)
@@ -127,7 +127,7 @@ func TestSearchesEndAndLeaveRoom(t *testing.T) {
 	s := opened.(*sqliteStore)
 	ctx, cancel := context.WithCancel(context.Background())
 	endless := func(ctx context.Context) error {
-		return s.all(ctx, func(scanner) error { return nil }, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+		return s.queryRows(ctx, func(scanner) error { return nil }, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
 	}
 	ended := make(chan error)
 	for range readers() {
@@ -152,7 +152,7 @@ func TestSearchesEndAndLeaveRoom(t *testing.T) {
 		return core.OnBehalfOf(context.Background(), &core.Principal{Tenant: tenant, ID: fmt.Sprint(tenant, "'s")})
 	}
 	for range readers() / 2 { // all that one tenant can have
-		if _, err := s.places.searches.Acquire(as("flood")); err != nil {
+		if _, err := s.connections.searches.Acquire(as("flood")); err != nil {
 			t.Fatal(err)
 		}
 	}

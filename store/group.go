@@ -23,10 +23,10 @@ const (
 	troubleKept = 5 * time.Second  // how long a commit that the database failed counts as ill health
 )
 
-// group lets many callers share one transaction and its sync. The caller that
-// finds nobody committing commits itself (the leader); what gathers meanwhile is
-// the next batch, led by one of its own. At one caller this costs no switch of
-// goroutines. Safe for concurrent use.
+// group lets many callers share one transaction and its sync. A caller who finds nobody
+// committing is the leader and commits at once. The changes that arrive meanwhile are
+// the next batch, and one of their callers leads it. A single caller needs no switch
+// of goroutines. Safe for concurrent use.
 type group struct {
 	commit func([]*pending) // decides every change given; never called twice at once
 	wait   time.Duration    // commitWait but in tests
@@ -69,13 +69,13 @@ func (g *group) init(commit func([]*pending)) {
 	g.idle.L = &g.mu
 }
 
-// do commits c with whatever else is waiting; nil means durable. Any other
-// answer means that nothing of c is stored, but for the one that [unknown]
-// gives. When ctx ends while c waits for its turn, c is withdrawn; once its
-// turn has begun ctx is not looked at any more, so that the answer is true.
+// do commits c together with the other changes that wait; nil means durable. An error
+// means that nothing of c is stored, unless it is that of [unknownOutcome]. If ctx ends
+// while c waits for its turn, c is withdrawn. From the beginning of its turn on ctx is
+// ignored, so that the answer is true.
 func (g *group) do(ctx context.Context, c *core.Change) error {
 	if err := ctx.Err(); err != nil {
-		return withdrawn(err)
+		return notCommitted(err)
 	}
 	p := pendings.Get().(*pending)
 	p.change = c
@@ -115,7 +115,7 @@ func (g *group) enter(ctx context.Context, p *pending) error {
 	return p.err
 }
 
-// refuse says no without waiting. The caller holds mu.
+// refuse returns an error if no further change may wait. The caller holds mu.
 func (g *group) refuse() error {
 	switch {
 	case g.closed:
@@ -168,8 +168,8 @@ func (b *batch) add(p *pending) {
 	}
 }
 
-// gather lets others who are about to commit come along, if the last batch says
-// that there are some. The caller leads and holds mu.
+// gather lets other callers join, if the last batch had several. The caller leads and
+// holds mu.
 func (g *group) gather() {
 	g.since = time.Now()
 	if g.last <= 1 {
@@ -245,7 +245,7 @@ func (g *group) end(b *batch, todo []*pending) {
 	r := recover()
 	if r != nil {
 		for _, p := range todo {
-			p.err = unknown(fmt.Errorf("panic: %v", r))
+			p.err = unknownOutcome(fmt.Errorf("panic: %v", r))
 		}
 	}
 	g.mu.Lock()
@@ -305,15 +305,15 @@ func (g *group) await(ctx context.Context, p *pending) error {
 			}
 		case <-cancelled:
 			if g.withdraw(p) {
-				return withdrawn(ctx.Err())
+				return notCommitted(ctx.Err())
 			}
 			cancelled = nil
 		case <-t.C:
 			if g.withdraw(p) {
-				return withdrawn(errors.New("no turn within " + g.wait.String()))
+				return notCommitted(errors.New("no turn within " + g.wait.String()))
 			}
 			if begun {
-				return unknown(errors.New("no answer within " + g.wait.String()))
+				return unknownOutcome(errors.New("no answer within " + g.wait.String()))
 			}
 			begun = true
 			t.Reset(g.wait)
@@ -349,13 +349,13 @@ func (g *group) withdraw(p *pending) bool {
 	return true
 }
 
-// withdrawn is the answer to a change whose turn never came.
-func withdrawn(cause error) error {
+// notCommitted is the error for a change whose turn never came.
+func notCommitted(cause error) error {
 	return core.Wrap(core.StoreUnavailable, cause, "the change was withdrawn before its turn and is not stored; the database is slow, or the request was given up")
 }
 
-// unknown is the only answer that leaves open whether a change is stored.
-func unknown(cause error) error {
+// unknownOutcome is the only error that leaves open whether a change is stored.
+func unknownOutcome(cause error) error {
 	return core.Wrap(core.StoreUnavailable, cause, "the database went away in the middle of a commit, so it is not known whether the change is stored; read the object again")
 }
 

@@ -1,117 +1,13 @@
 package store
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// maxIndexed is the longest value, in bytes, that the search table holds as it
-// is; a longer one is there by its hash.
-const maxIndexed = 200
-
-// searchRow is one line of the search table.
-type searchRow struct{ name, val string }
-
-// searched says which standard attributes are in the search table, and of
-// structures which fields. The others are asked for by typed columns, or by
-// reading on.
-var searched = map[core.Tag][]core.Tag{
-	core.TagName:                           {core.TagNameValue},
-	core.TagAlternativeName:                {core.TagAlternativeNameValue},
-	core.TagLink:                           {core.TagLinkedObjectIdentifier},
-	core.TagApplicationSpecificInformation: {core.TagApplicationNamespace, core.TagApplicationData},
-	core.TagDigest:                         {core.TagDigestValue},
-	core.TagX509CertificateIdentifier:      {core.TagCertificateSerialNumber},
-	core.TagX509CertificateSubject:         {core.TagSubjectDistinguishedName},
-	core.TagContactInformation:             nil,
-	core.TagObjectGroup:                    nil,
-	core.TagShortUniqueIdentifier:          nil,
-}
-
-// searchRows lists what an object can be found by, beside its columns; of a
-// filter's attributes, what the search table can answer.
-func searchRows(as core.Attributes) []searchRow {
-	var out []searchRow
-	for i := range as {
-		out = appendRows(out, &as[i])
-	}
-	return out
-}
-
-func appendRows(out []searchRow, a *core.Attribute) []searchRow {
-	fields, ok := searched[a.Tag]
-	if !ok && a.Tag != 0 && !a.Tag.IsVendor() {
-		return out
-	}
-	name := indexed(a.Ref().String())
-	if a.Value.Kind != core.KindStructure {
-		return appendRow(out, name, a.Value)
-	}
-	for _, f := range fields {
-		out = appendRow(out, name+"/"+f.String(), a.Value.Field(f))
-	}
-	return out
-}
-
-func appendRow(out []searchRow, name string, v core.Value) []searchRow {
-	switch v.Kind {
-	case core.KindAny, core.KindStructure:
-		return out
-	case core.KindTextString:
-		return append(out, searchRow{name, indexed(v.Text)})
-	case core.KindByteString, core.KindBigInteger:
-		return append(out, searchRow{name, indexed(string(v.Bytes))})
-	}
-	return append(out, searchRow{name, strconv.FormatInt(v.Num, 10)})
-}
-
-func indexed(s string) string {
-	if len(s) <= maxIndexed && clean(s) {
-		return s
-	}
-	sum := sha256.Sum256([]byte(s))
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// dateColumns are the dates that have a column and an index of their own.
-var dateColumns = []struct {
-	tag    core.Tag
-	column string
-}{
-	{core.TagInitialDate, "initial_date"},
-	{core.TagActivationDate, "activation_date"},
-	{core.TagProcessStartDate, "process_start_date"},
-	{core.TagProtectStopDate, "protect_stop_date"},
-	{core.TagDeactivationDate, "deactivation_date"},
-	{core.TagDestroyDate, "destroy_date"},
-	{core.TagCompromiseDate, "compromise_date"},
-}
-
 // selectCandidates begins the SELECT of candidates, whose blobs are not read.
 var selectCandidates = "SELECT " + objectColumns + ", " + custodyColumns
-
-// sqlBuilder writes SQL with numbered parameters: every value is bound.
-type sqlBuilder struct {
-	text strings.Builder
-	args []any
-}
-
-// add appends text and, behind it, one parameter for each value.
-func (s *sqlBuilder) add(text string, values ...any) {
-	s.text.WriteString(text)
-	for i, v := range values {
-		if i > 0 {
-			s.text.WriteString(", ")
-		}
-		s.args = append(s.args, v)
-		fmt.Fprintf(&s.text, "$%d", len(s.args))
-	}
-}
 
 // columnOf gives the typed column of an attribute that Locate compares for
 // equality; each has an index named after it that goes on by seq, but length.
@@ -190,7 +86,7 @@ func (s *sqlBuilder) state(wanted core.State, now int64) {
 // owned narrows to what the owner or the groups of f have.
 func (s *sqlBuilder) owned(f *core.Filter) {
 	s.add(" AND (1 = 0")
-	if clean(f.Owner) {
+	if isStorable(f.Owner) {
 		s.add(" OR o.owner = ", f.Owner)
 	}
 	if groups := groupsOf(f); len(groups) > 0 {
@@ -204,26 +100,26 @@ func (s *sqlBuilder) owned(f *core.Filter) {
 // without a name.
 func groupsOf(f *core.Filter) (out []any) {
 	for _, g := range f.Groups {
-		if g != "" && clean(g) {
+		if g != "" && isStorable(g) {
 			out = append(out, g)
 		}
 	}
 	return out
 }
 
-// findable is false when nothing can match: no row has a name that a database
+// canMatch is false when nothing can match: no row has a name that a database
 // cannot hold, and PostgreSQL would call the question an error.
-func findable(tenant string, f *core.Filter) bool {
+func canMatch(tenant string, f *core.Filter) bool {
 	for i := range f.Attributes {
 		a := &f.Attributes[i]
-		if a.Tag == core.TagUniqueIdentifier && (!clean(a.Value.Text) || a.Value.Kind != core.KindTextString) {
+		if a.Tag == core.TagUniqueIdentifier && (!isStorable(a.Value.Text) || a.Value.Kind != core.KindTextString) {
 			return false
 		}
 		if c := columnOf[a.Tag]; c != "" && c != "id" && a.Value.Kind == core.KindTextString {
 			return false
 		}
 	}
-	return clean(tenant)
+	return isStorable(tenant)
 }
 
 // maxJoined bounds the search rows that one query looks at; the engine checks

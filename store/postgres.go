@@ -3,12 +3,10 @@ package store
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -17,24 +15,22 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 )
 
-// pgStore is the store that several nodes share. Changes are transactions of
+// postgresStore is the store that several nodes share. Changes are transactions of
 // their own; audit entries without a change go through one committer a node.
-type pgStore struct {
-	seals
-	pool   *pgxpool.Pool
-	places places
-	group  group
+type postgresStore struct {
+	tables
+	pool        *pgxpool.Pool
+	connections connections
+	group       group
 
 	writers writers
 
 	emptied atomic.Int64 // when the pool was emptied last, Unix nanoseconds
 }
 
-// pgTimeout bounds one transaction or one question: a database that stands still,
+// postgresTimeout bounds one transaction or one question: a database that stands still,
 // or a network that swallows everything, must not hold up callers.
-const pgTimeout = 5 * time.Second
-
-const insertEntries = `INSERT INTO audit_entry (tenant, at, body, node, count, writer) SELECT *, $6::bigint FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])`
+const postgresTimeout = 5 * time.Second
 
 // OpenPostgres connects and brings the schema up to date, or makes it.
 func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
@@ -72,18 +68,10 @@ func poolOf(ctx context.Context, cfg *pgxpool.Config, sealer core.Sealer) (core.
 		return nil, unreached(err)
 	}
 	conns := int(pool.Config().MaxConns)
-	s := &pgStore{seals: seals{sealer}, pool: pool, places: newPlaces(conns, conns, max(2, conns/2))}
+	s := &postgresStore{pool: pool, connections: newConnections(conns, conns, max(2, conns/2))}
+	s.tables = tables{seals{sealer}, s.queryRows}
 	s.group.init(s.commitGroup)
 	return s, nil
-}
-
-// unreached is why there is no database to begin with. The driver names address,
-// role and database, and never the password.
-func unreached(err error) error {
-	if core.CodeOf(err) != core.Internal {
-		return err
-	}
-	return core.Wrap(core.StoreUnavailable, err, "PostgreSQL cannot be reached or brought up to date; see store.url, and whether it runs there and lets this role in")
 }
 
 // Nodes that start together race for the first migration. The losers' is rolled
@@ -98,7 +86,7 @@ func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig, create bool) erro
 	defer db.Close()
 	for try := 1; ; try++ {
 		err := migrate(ctx, db, goose.DialectPostgres, "postgres", create)
-		if err == nil || try == migrateTries || !raced(err) {
+		if err == nil || try == migrateTries || !isMigrationRace(err) {
 			return err
 		}
 		select {
@@ -109,15 +97,7 @@ func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig, create bool) erro
 	}
 }
 
-// raced reports an error that another node's migration explains: unique
-// violation, duplicate table, column or object, a catalog row that was just
-// changed, serialization, deadlock.
-func raced(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && slices.Contains([]string{"23505", "42P07", "42701", "42710", "XX000", "40001", "40P01"}, e.Code)
-}
-
-func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
+func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 	if err := checkChange(c); err != nil {
 		return err
 	}
@@ -125,9 +105,9 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 	if entriesOnly(c) {
 		return s.group.do(ctx, c)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postgresTimeout)
 	defer cancel()
-	place, err := s.places.reads.Acquire(forTenant(ctx, c.ForTenant()))
+	place, err := s.connections.reads.Acquire(forTenant(ctx, c.ForTenant()))
 	if err != nil {
 		return err
 	}
@@ -139,7 +119,7 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 		return err
 	})
 	if err != nil {
-		return pgError(err, "commit")
+		return postgresError(err, "commit")
 	}
 	giveSeqs(c, seqs)
 	return nil
@@ -148,9 +128,9 @@ func (s *pgStore) Commit(ctx context.Context, c *core.Change) error {
 // transact takes two round trips: everything up to COMMIT, and COMMIT, which
 // must not be on its way before all answers are there. Objects that are born
 // take one more, before these, for their Seq.
-func (s *pgStore) transact(ctx context.Context, ch *core.Change, entries []core.Entry, w *counts) (seqs []int64, err error) {
-	err = s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
-		if err := number(ctx, c, entries, w); err != nil {
+func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries []core.Entry, w *counts) (seqs []int64, err error) {
+	err = s.withConnection(ctx, func(c *pgxpool.Conn) (err error) {
+		if err := numberEntries(ctx, c, entries, w); err != nil {
 			return err
 		}
 		if seqs, err = nextSeqs(ctx, c, len(core.WritesOf[core.InsertObject](ch))); err != nil {
@@ -170,7 +150,7 @@ func (s *pgStore) transact(ctx context.Context, ch *core.Change, entries []core.
 		if err == nil && tag.String() != "COMMIT" { // a transaction that failed answers ROLLBACK
 			err = pgx.ErrTxCommitRollback
 		}
-		return lost(err)
+		return commitOutcome(err)
 	})
 	return seqs, err
 }
@@ -208,7 +188,7 @@ func answers(r pgx.BatchResults, all []step, entries int) error {
 	}
 	for i := range all {
 		tag, err := r.Exec()
-		if err := all[i].judge(tag.RowsAffected(), err, pgDuplicate); err != nil {
+		if err := all[i].judge(tag.RowsAffected(), err, isPostgresDuplicate); err != nil {
 			return err
 		}
 	}
@@ -222,55 +202,21 @@ func answers(r pgx.BatchResults, all []step, entries int) error {
 	return storedEntries(tag.RowsAffected(), entries)
 }
 
-func pgDuplicate(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "23505" // unique_violation
-}
-
-// lost tells of a COMMIT that was sent whether it is known to have failed: only
-// an ERROR of the server says so. A FATAL one (it is shutting down) can follow a
-// commit that took place, and pgx answers "conn closed", which it holds to be
-// safe to retry, also when the connection broke while the answer was awaited.
-func lost(err error) error {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) || ok && e.SeverityUnlocalized == "ERROR" && e.Code != "40003" { // statement completion unknown
-		return err
-	}
-	return unknown(err)
-}
-
-// pgError keeps our codes and makes everything else StoreUnavailable.
-func pgError(err error, what string) error {
-	if err == nil || core.CodeOf(err) != core.Internal {
-		return err
-	}
-	return unavailable(err, what)
-}
-
-// entryColumns are the arguments of insertEntries.
-func entryColumns(entries []core.Entry, w *counts) []any {
-	tenants, nodes, times, bodies := make([]string, len(entries)), make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
-	for i, x := range entries {
-		tenants[i], nodes[i], times[i], bodies[i] = x.Tenant, x.Node, x.Time, x.Body
-	}
-	return []any{tenants, times, bodies, nodes, w.given, w.writer}
-}
-
-func (s *pgStore) commitGroup(batch []*pending) {
-	ctx, cancel := context.WithTimeout(context.Background(), pgTimeout)
+func (s *postgresStore) commitGroup(batch []*pending) {
+	ctx, cancel := context.WithTimeout(context.Background(), postgresTimeout)
 	defer cancel()
 	var entries []core.Entry
 	for _, p := range batch {
 		entries = appendEntries(entries, p.change)
 	}
 	err := s.writers.commit(entries, func(w *counts) error {
-		return s.onConn(ctx, func(c *pgxpool.Conn) error {
-			if err := number(ctx, c, entries, w); err != nil {
+		return s.withConnection(ctx, func(c *pgxpool.Conn) error {
+			if err := numberEntries(ctx, c, entries, w); err != nil {
 				return err
 			}
 			tag, err := c.Exec(ctx, insertEntries, entryColumns(entries, w)...)
 			if err != nil {
-				return lost(err)
+				return commitOutcome(err)
 			}
 			return storedEntries(tag.RowsAffected(), len(entries))
 		})
@@ -280,19 +226,19 @@ func (s *pgStore) commitGroup(batch []*pending) {
 	}
 }
 
-func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
-	if !clean(tenant) || !clean(id) {
+func (s *postgresStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	if !isStorable(tenant) || !isStorable(id) {
 		return nil, itemNotFound(id)
 	}
-	ctx, cancel := context.WithTimeout(ctx, pgTimeout)
+	ctx, cancel := context.WithTimeout(ctx, postgresTimeout)
 	defer cancel()
-	place, err := s.places.reads.Acquire(ctx)
+	place, err := s.connections.reads.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer place.Release()
 	var row *readObject
-	err = s.onConn(ctx, func(c *pgxpool.Conn) (err error) {
+	err = s.withConnection(ctx, func(c *pgxpool.Conn) (err error) {
 		row, err = scanObject(c.QueryRow(ctx, selectObject, tenant, id), true)
 		return err
 	})
@@ -300,15 +246,15 @@ func (s *pgStore) Object(ctx context.Context, tenant, id string) (*core.ManagedO
 		return nil, itemNotFound(id)
 	}
 	if err != nil {
-		return nil, pgError(err, "read an object")
+		return nil, postgresError(err, "read an object")
 	}
 	return s.openObject(row)
 }
 
-func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, pgTimeout)
+func (s *postgresStore) queryRows(ctx context.Context, f func(scanner) error, text string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, postgresTimeout)
 	defer cancel()
-	return pgError(s.onConn(ctx, func(c *pgxpool.Conn) error {
+	return postgresError(s.withConnection(ctx, func(c *pgxpool.Conn) error {
 		rows, err := c.Query(ctx, text, args...)
 		if err != nil {
 			return err
@@ -323,11 +269,11 @@ func (s *pgStore) all(ctx context.Context, f func(scanner) error, text string, a
 	}), "read")
 }
 
-func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
-	if !findable(tenant, &f) {
+func (s *postgresStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
+	if !canMatch(tenant, &f) {
 		return nil, nil
 	}
-	for _, slots := range []*fair.Slots{s.places.searches, s.places.reads} { // a search has one of the connections, and not all may search
+	for _, slots := range []*fair.Slots{s.connections.searches, s.connections.reads} { // a search has one of the connections, and not all may search
 		place, err := slots.Acquire(ctx)
 		if err != nil {
 			return nil, err
@@ -336,42 +282,15 @@ func (s *pgStore) Candidates(ctx context.Context, tenant string, f core.Filter, 
 	}
 	text, args := postgresCandidates(tenant, &f, beyond, limit)
 	var rows []*readObject
-	if err := s.all(ctx, scanCandidate(&rows), text, append([]any{s.searchMode()}, args...)...); err != nil {
+	if err := s.queryRows(ctx, scanCandidate(&rows), text, append([]any{s.searchMode()}, args...)...); err != nil {
 		return nil, err
 	}
 	return s.openObjects(rows)
 }
 
-func (s *pgStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {
-	var tampered []error
-	if err := s.all(ctx, s.scanSet(&out, &tampered), selectSets, tenant, tenant); err != nil {
-		return nil, err
-	}
-	return out, errors.Join(tampered...)
-}
-
-func (s *pgStore) InstallationID(ctx context.Context) (string, error) {
-	var all []sealedInstallation
-	err := s.all(ctx, scanInstallation(&all), selectSite)
-	return installationID(all, err)
-}
-
-func (s *pgStore) Installation(ctx context.Context) (core.Installation, error) {
-	var all []sealedInstallation
-	err := s.all(ctx, scanInstallation(&all), selectSite)
-	return s.installation(all, err)
-}
-
-func (s *pgStore) Intents(ctx context.Context) (sound []core.Intent, tampered []string, err error) {
-	if err := s.all(ctx, s.scanIntent(&sound, &tampered), selectIntent); err != nil {
-		return nil, nil, err
-	}
-	return sound, tampered, nil
-}
-
-func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {
+func (s *postgresStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {
 	out := map[string]bool{}
-	err := s.all(ctx, func(r scanner) error {
+	err := s.queryRows(ctx, func(r scanner) error {
 		var b []byte
 		err := r.Scan(&b)
 		out[string(b)] = true
@@ -380,26 +299,10 @@ func (s *pgStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bo
 	return out, err
 }
 
-func (s *pgStore) Usage(ctx context.Context, tenant string) (u core.Usage, err error) {
-	err = s.all(ctx, scanUsage(&u), selectUsage, tenant)
-	return u, err
-}
-
-func (s *pgStore) DueDates(ctx context.Context, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
-	err = s.all(ctx, scanDue(&out), selectDue, until, after.At, after.Tenant, after.ID, int64(after.Tag), limit)
-	return out, err
-}
-
-func (s *pgStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
-	text, args := recordsQuery(q)
-	err = s.all(ctx, scanEntry(&out), text, args...)
-	return out, err
-}
-
 // Shared is true: other nodes write too.
-func (s *pgStore) Shared() bool { return true }
+func (s *postgresStore) Shared() bool { return true }
 
-func (s *pgStore) Close() error {
+func (s *postgresStore) Close() error {
 	s.group.close()
 	s.pool.Close()
 	return nil

@@ -44,40 +44,6 @@ func OpenReadOnly(ctx context.Context, url string, sealer core.Sealer) (core.Sto
 	return readOnlyStore{s}, nil
 }
 
-// currentSchema refuses a database whose schema is not that of this program. It
-// reads the table of goose itself: goose makes that table if it is missing.
-func currentSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
-	for _, table := range []string{"object", goose.DefaultTablename} {
-		if made, err := hasTable(ctx, db, dialect, table); err != nil || !made {
-			if err == nil {
-				err = noInstallation()
-			}
-			return err
-		}
-	}
-	if err := sealedSchema(ctx, db, dialect); err != nil {
-		return err
-	}
-	p, err := provider(db, dialect, folder)
-	if err != nil {
-		return err
-	}
-	var is, knows int64
-	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM "+goose.DefaultTablename+" WHERE is_applied").Scan(&is); err != nil {
-		return err
-	}
-	for _, s := range p.ListSources() {
-		knows = max(knows, s.Version)
-	}
-	if is > knows {
-		return newerSchema(is, knows)
-	}
-	if is < knows {
-		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release needs %d; back the database up and start keyreeve serve, which brings it up to date. Nothing was changed", is, knows)
-	}
-	return nil
-}
-
 // openSQLiteReadOnly holds the lock of the database, if there is one, so that no
 // server starts to write meanwhile.
 func openSQLiteReadOnly(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
@@ -88,7 +54,8 @@ func openSQLiteReadOnly(ctx context.Context, path string, sealer core.Sealer) (c
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{seals: seals{sealer}, file: &sqliteFile{path: path, lock: lock}, places: newPlaces(readers(), readers()/2, readers())}
+	s := &sqliteStore{file: &sqliteFile{path: path, lock: lock}, connections: newConnections(readers(), readers()/2, readers())}
+	s.tables = tables{seals{sealer}, s.queryRows}
 	s.group.init(func(all []*pending) { failAll(all, errReadOnly) })
 	if err := s.openToLook(ctx); err != nil {
 		s.Close()

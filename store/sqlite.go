@@ -4,10 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"math/bits"
 	"runtime"
-	"strings"
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
@@ -18,7 +15,7 @@ import (
 
 // sqliteStore is the embedded store: one writing connection, some for reading.
 type sqliteStore struct {
-	seals
+	tables
 	file  *sqliteFile
 	read  *sql.DB // single objects, and what is short
 	long  *sql.DB // searches and lists
@@ -27,7 +24,7 @@ type sqliteStore struct {
 	wiper *wiper
 	group group
 
-	places places
+	connections connections
 
 	inTransaction bool  // the leader's
 	lastSeq       int64 // of an object; the leader's
@@ -54,23 +51,6 @@ const (
 	rollbackSave = "ROLLBACK TO one"
 )
 
-// largestInsert is the most audit entries in one statement.
-const largestInsert = 128
-
-// entriesText are the INSERTs of 1, 2, 4 ... largestInsert entries of one node,
-// with consecutive counts. Its one writer has the number 0.
-var entriesText = func() (texts []string) {
-	for n := 1; n <= largestInsert; n *= 2 {
-		rows := make([]string, n)
-		for i := range rows {
-			first := 3 + 3*i
-			rows[i] = fmt.Sprintf("($1, $2 + %d, 0, $%d, $%d, $%d)", i, first, first+1, first+2)
-		}
-		texts = append(texts, "INSERT INTO audit_entry (node, count, writer, tenant, at, body) VALUES "+strings.Join(rows, ", "))
-	}
-	return texts
-}()
-
 // OpenSQLite opens or makes a database file. synchronous=FULL: what is
 // committed survives a power cut. The WAL is truncated only after a change that
 // removed key material: overwriting it costs half of growing it.
@@ -83,7 +63,8 @@ func openSQLite(ctx context.Context, path string, sealer core.Sealer, create boo
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{seals: seals{sealer}, file: file, stmts: map[string]*sql.Stmt{}, names: map[string]any{}}
+	s := &sqliteStore{file: file, stmts: map[string]*sql.Stmt{}, names: map[string]any{}}
+	s.tables = tables{seals{sealer}, s.queryRows}
 	s.group.init(s.commitGroup)
 	if err := s.open(ctx, create); err != nil {
 		s.Close()
@@ -106,7 +87,7 @@ func (s *sqliteStore) open(ctx context.Context, create bool) (err error) {
 	if s.long, err = s.openReader(); err != nil {
 		return err
 	}
-	s.places = newPlaces(readers(), readers()/2, readers()) // reading computes here: half of the readers keep the processors busy
+	s.connections = newConnections(readers(), readers()/2, readers()) // reading computes here: half of the readers keep the processors busy
 	if err := s.prepare(ctx); err != nil {
 		return unavailable(err, "prepare its statements")
 	}
@@ -232,8 +213,8 @@ func (s *sqliteStore) transact(ctx context.Context, batch []*pending, each bool)
 	}
 	if _, err := s.exec(ctx, commitTx); err != nil {
 		s.exec(ctx, rollback)
-		if uncertain(err) {
-			err = unknown(err)
+		if isUncertain(err) {
+			err = unknownOutcome(err)
 		}
 		s.counts.forget()
 		return unavailable(err, "commit")
@@ -292,55 +273,6 @@ func (s *sqliteStore) applyOne(ctx context.Context, p *pending, saved bool) erro
 	return nil
 }
 
-// insertEntries inserts what was gathered, in as few and as large statements as
-// powers of two allow.
-func (s *sqliteStore) insertEntries(ctx context.Context) error {
-	entries := s.gathered
-	err := s.counts.read(entries, func(node string) (n int64, err error) {
-		return n, s.conn.QueryRowContext(ctx, selectCount, node, s.counts.writer).Scan(&n)
-	})
-	if err != nil {
-		return unavailable(err, "read the count of the audit records")
-	}
-	s.counts.give(entries)
-	for given := s.counts.given; len(entries) > 0; {
-		n := 1
-		for n*2 <= len(entries) && n*2 <= largestInsert && oneNode(entries[:n*2]) {
-			n *= 2
-		}
-		s.args = append(s.args[:0], s.name(entries[0].Node), given[0])
-		for i := range entries[:n] {
-			e := &entries[i]
-			s.args = append(s.args, s.name(e.Tenant), e.Time, e.Body)
-		}
-		stored, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
-		clear(s.args)
-		if err == nil {
-			rows, _ := stored.RowsAffected() // SQLite knows the number without an error
-			err = storedEntries(rows, n)
-		}
-		if err != nil {
-			s.counts.forget()
-			if uncertain(err) {
-				err = unknown(err)
-			}
-			return unavailable(err, "write the audit records")
-		}
-		entries, given = entries[n:], given[n:]
-	}
-	return nil
-}
-
-// oneNode reports whether the entries are all of the same node.
-func oneNode(entries []core.Entry) bool {
-	for i := range entries {
-		if entries[i].Node != entries[0].Node {
-			return false
-		}
-	}
-	return true
-}
-
 // name returns a tenant or node as an argument.
 func (s *sqliteStore) name(text string) any {
 	kept, ok := s.names[text]
@@ -366,7 +298,7 @@ func (s *sqliteStore) applyChange(ctx context.Context, p *pending) error {
 	}
 	for i := range all {
 		n, err := s.step(ctx, &all[i])
-		if err := all[i].judge(n, err, sqliteDuplicate); err != nil {
+		if err := all[i].judge(n, err, isSQLiteDuplicate); err != nil {
 			return err
 		}
 	}
@@ -382,16 +314,16 @@ func (s *sqliteStore) step(ctx context.Context, st *step) (n int64, err error) {
 	return r.RowsAffected()
 }
 
-func sqliteDuplicate(err error) bool {
+func isSQLiteDuplicate(err error) bool {
 	e, ok := errors.AsType[sqlite3.Error](err)
 	return ok && e.Code == sqlite3.ErrConstraint
 }
 
 func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
-	if !clean(tenant) || !clean(id) {
+	if !isStorable(tenant) || !isStorable(id) {
 		return nil, itemNotFound(id)
 	}
-	place, err := s.places.reads.Acquire(ctx)
+	place, err := s.connections.reads.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -406,8 +338,7 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 	return s.openObject(row)
 }
 
-// all runs a query and scans each row by f.
-func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text string, args ...any) error {
+func (s *sqliteStore) queryRows(ctx context.Context, f func(scanner) error, text string, args ...any) error {
 	rows, err := s.long.QueryContext(ctx, text, args...)
 	if err != nil {
 		return unavailable(err, "read")
@@ -424,57 +355,14 @@ func (s *sqliteStore) all(ctx context.Context, f func(scanner) error, text strin
 	return nil
 }
 
-func (s *sqliteStore) KeySets(ctx context.Context, tenant string) (out []core.KeySet, err error) {
-	var tampered []error
-	if err := s.all(ctx, s.scanSet(&out, &tampered), selectSets, tenant, tenant); err != nil {
-		return nil, err
-	}
-	return out, errors.Join(tampered...)
-}
-
-func (s *sqliteStore) InstallationID(ctx context.Context) (string, error) {
-	var all []sealedInstallation
-	err := s.all(ctx, scanInstallation(&all), selectSite)
-	return installationID(all, err)
-}
-
-func (s *sqliteStore) Installation(ctx context.Context) (core.Installation, error) {
-	var all []sealedInstallation
-	err := s.all(ctx, scanInstallation(&all), selectSite)
-	return s.installation(all, err)
-}
-
-func (s *sqliteStore) Intents(ctx context.Context) (sound []core.Intent, tampered []string, err error) {
-	if err := s.all(ctx, s.scanIntent(&sound, &tampered), selectIntent); err != nil {
-		return nil, nil, err
-	}
-	return sound, tampered, nil
-}
-
 func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error) {
 	out := map[string]bool{}
 	for _, t := range tokens {
-		if err := s.all(ctx, func(scanner) error { out[string(t)] = true; return nil }, selectToken, t); err != nil {
+		if err := s.queryRows(ctx, func(scanner) error { out[string(t)] = true; return nil }, selectToken, t); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
-}
-
-func (s *sqliteStore) Usage(ctx context.Context, tenant string) (u core.Usage, err error) {
-	err = s.all(ctx, scanUsage(&u), selectUsage, tenant)
-	return u, err
-}
-
-func (s *sqliteStore) DueDates(ctx context.Context, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
-	err = s.all(ctx, scanDue(&out), selectDue, until, after.At, after.Tenant, after.ID, int64(after.Tag), limit)
-	return out, err
-}
-
-func (s *sqliteStore) Records(ctx context.Context, q core.RecordQuery) (out []core.StoredEntry, err error) {
-	text, args := recordsQuery(q)
-	err = s.all(ctx, scanEntry(&out), text, args...)
-	return out, err
 }
 
 // Shared is false: SQLite has one writing process.

@@ -1,13 +1,10 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"net/url"
 	"os"
 	"syscall"
-
-	"github.com/mattn/go-sqlite3"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -100,42 +97,4 @@ func identify(path string) (fileID, error) {
 		return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return fileID{path, uint64(st.Dev), st.Ino}, nil
-}
-
-// sqliteSentences say what to mend, by primary result code.
-var sqliteSentences = map[sqlite3.ErrNo]string{
-	sqlite3.ErrFull:     "the disk of the database is full; free space, and it goes on by itself",
-	sqlite3.ErrIoErr:    "the database cannot be read or written; look at its disk",
-	sqlite3.ErrReadonly: "the database cannot be written; check the permissions of the file and its folder",
-	sqlite3.ErrPerm:     "the database cannot be written; check the permissions of the file and its folder",
-	sqlite3.ErrCantOpen: "the database cannot be opened; check that its folder exists and belongs to keyreeve's user (store.url)",
-	sqlite3.ErrNotADB:   "the file is no SQLite database; check store.url, or restore it from a backup",
-	sqlite3.ErrCorrupt:  "the database is damaged; stop keyreeve and restore it from a backup",
-	sqlite3.ErrBusy:     "another program holds a lock on the database; let it finish or stop it",
-	sqlite3.ErrLocked:   "another program holds a lock on the database; let it finish or stop it",
-}
-
-// unavailable says which store does not answer and what to mend, and keeps what
-// it said for the log. An error that has a code of ours stays as it is.
-func unavailable(err error, what string) error {
-	if coded, ok := errors.AsType[*core.Error](err); ok {
-		return coded
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return core.Wrap(core.StoreUnavailable, err, "the database was asked to %s and had no time to answer", what)
-	}
-	if e, ok := errors.AsType[sqlite3.Error](err); ok && sqliteSentences[e.Code] != "" {
-		return core.Wrap(core.StoreUnavailable, err, "%s", sqliteSentences[e.Code])
-	}
-	if s := pgSentence(err); s != "" {
-		return core.Wrap(core.StoreUnavailable, err, "%s", s)
-	}
-	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
-}
-
-// uncertain reports an error of COMMIT after which the change may come back: the
-// last frame can be in the WAL without having been synced.
-func uncertain(err error) bool {
-	e, ok := errors.AsType[sqlite3.Error](err)
-	return ok && e.Code == sqlite3.ErrIoErr
 }

@@ -15,15 +15,15 @@ import (
 const (
 	probeRows  = 1_000
 	probeDates = 10_000
-	maxMine    = 32 // owner and groups that are merged by their indexes; more are read past
+	maxOwners  = 32 // owner and groups that are merged by their indexes; more are read past
 )
 
 // Candidates implements core.Store.
 func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
-	if !findable(tenant, &f) {
+	if !canMatch(tenant, &f) {
 		return nil, nil
 	}
-	place, err := s.places.searches.Acquire(ctx)
+	place, err := s.connections.searches.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 		return nil, err
 	}
 	var rows []*readObject
-	if err := s.all(ctx, scanCandidate(&rows), text, args...); err != nil {
+	if err := s.queryRows(ctx, scanCandidate(&rows), text, args...); err != nil {
 		return nil, err
 	}
 	return s.openObjects(rows)
@@ -54,8 +54,8 @@ func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, b
 		if err != nil {
 			return "", nil, err
 		}
-		if mine := mineOf(f); rows >= probeRows && len(mine) > 0 && len(mine) <= maxMine {
-			b.byMine(tenant, f, mine, beyond)
+		if mine := ownersOf(f); rows >= probeRows && len(mine) > 0 && len(mine) <= maxOwners {
+			b.byOwners(tenant, f, mine, beyond)
 			order = "m.seq"
 		} else {
 			b.add(selectCandidates+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
@@ -111,21 +111,21 @@ func (s *sqliteStore) shortest(ctx context.Context, tenant string, cs []conditio
 	return index, rows, nil
 }
 
-// mine is one of the conditions of which any makes an object the caller's.
-type mine struct {
+// ownerColumn is one of the conditions of which any makes an object the caller's.
+type ownerColumn struct {
 	column string
 	value  any
 }
 
-func mineOf(f *core.Filter) (out []mine) {
+func ownersOf(f *core.Filter) (out []ownerColumn) {
 	if f.Everyone {
 		return nil
 	}
-	if clean(f.Owner) {
-		out = append(out, mine{"owner", f.Owner})
+	if isStorable(f.Owner) {
+		out = append(out, ownerColumn{"owner", f.Owner})
 	}
 	for _, g := range groupsOf(f) {
-		out = append(out, mine{"grp", g})
+		out = append(out, ownerColumn{"grp", g})
 	}
 	return out
 }
@@ -133,7 +133,7 @@ func mineOf(f *core.Filter) (out []mine) {
 // byMine starts from what the owner and the groups have, merged in the
 // order wanted. LIMIT -1 is no limit: with it SQLite keeps to the order that the
 // merge has, where it would sort all anew for descending ones.
-func (s *sqlBuilder) byMine(tenant string, f *core.Filter, all []mine, beyond int64) {
+func (s *sqlBuilder) byOwners(tenant string, f *core.Filter, all []ownerColumn, beyond int64) {
 	s.add(selectCandidates + " FROM (")
 	for i, m := range all {
 		s.add(strings.Repeat(" UNION ", min(i, 1))+"SELECT seq FROM object INDEXED BY object_"+m.column+" WHERE tenant = ", tenant)

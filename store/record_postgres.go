@@ -12,6 +12,17 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
+const insertEntries = `INSERT INTO audit_entry (tenant, at, body, node, count, writer) SELECT *, $6::bigint FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])`
+
+// entryColumns are the arguments of insertEntries.
+func entryColumns(entries []core.Entry, w *counts) []any {
+	tenants, nodes, times, bodies := make([]string, len(entries)), make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
+	for i, x := range entries {
+		tenants[i], nodes[i], times[i], bodies[i] = x.Tenant, x.Node, x.Time, x.Body
+	}
+	return []any{tenants, times, bodies, nodes, w.given, w.writer}
+}
+
 // writers numbers the records of a node's transactions. Each transaction that is
 // under way has a writer of its own, so that none waits for another and one that
 // fails leaves no gap. Safe for concurrent use.
@@ -72,9 +83,9 @@ func countTaken(err error) bool {
 	return ok && e.Code == "23505" && e.ConstraintName == "audit_entry_count"
 }
 
-// number gives entries their counts. It asks the database only for what w does not
+// numberEntries gives entries their counts. It asks the database only for what w does not
 // know.
-func number(ctx context.Context, c *pgxpool.Conn, entries []core.Entry, w *counts) error {
+func numberEntries(ctx context.Context, c *pgxpool.Conn, entries []core.Entry, w *counts) error {
 	err := w.read(entries, func(node string) (n int64, err error) {
 		return n, c.QueryRow(ctx, selectCount, node, w.writer).Scan(&n)
 	})

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+const (
+	selectInstallation    = `SELECT id, created, checks, seal FROM installation`
+	insertInstallationRow = `INSERT INTO installation (one, id, created, checks, seal) VALUES (1, $1, $2, $3, $4)`
+)
+
+type insertInstallation core.InsertInstallation
+
+func (insertInstallation) check() error { return nil }
+
+func (insertInstallation) weight() int { return 1 }
+
+func (w insertInstallation) lay(l *layout) error {
+	i := &w.Installation
+	seal, err := l.sealSystem(installationRow(i))
+	l.add(step{text: insertInstallationRow, args: []any{i.ID, i.Created, i.Checks, seal}, rows: exactlyOne(notStored("installation")), refused: secondInstallation(), doing: "write the installation"})
+	return err
+}
+
+func secondInstallation() error {
+	return core.Errorf(core.Conflict, "the database has an installation already")
+}
+
+func installationRow(i *core.Installation) *row {
+	return newRow("installation", i.ID).number(i.Created).bytes(i.Checks)
+}
+
+// sealedInstallation is a row of installation as it was read.
+type sealedInstallation struct {
+	core.Installation
+	seal []byte
+}
+
+// installations reads the rows, of which there is one at most, without checking them.
+func (t *tables) installations(ctx context.Context) (all []sealedInstallation, err error) {
+	err = t.query(ctx, func(r scanner) error {
+		var i sealedInstallation
+		err := r.Scan(&i.ID, &i.Created, &i.Checks, &i.seal)
+		all = append(all, i)
+		return err
+	}, selectInstallation)
+	if err == nil && len(all) == 0 {
+		err = noInstallation()
+	}
+	return all, err
+}
+
+// InstallationID implements [core.InstallationTable]. The id is not checked: the key of
+// its seal is found by it.
+func (t *tables) InstallationID(ctx context.Context) (string, error) {
+	all, err := t.installations(ctx)
+	if err != nil {
+		return "", err
+	}
+	return all[0].ID, nil
+}
+
+// Installation implements [core.InstallationTable].
+func (t *tables) Installation(ctx context.Context) (core.Installation, error) {
+	all, err := t.installations(ctx)
+	if err != nil {
+		return core.Installation{}, err
+	}
+	i := &all[0].Installation
+	if err := t.checkSystem(installationRow(i), all[0].seal, func() error { return tamperedInstallation(i) }); err != nil {
+		return core.Installation{}, err
+	}
+	return *i, nil
+}
+
+// noInstallation is said of a database that keyreeve has not made.
+func noInstallation() error {
+	return core.Errorf(core.ItemNotFound, "the database has no keyreeve installation: look at store.url, or run keyreeve init to make a new one")
+}
+
+func tamperedInstallation(i *core.Installation) error {
+	return core.Errorf(core.Tampered, "the database row of installation %s is not as keyreeve wrote it. Restore the row from a backup, and find out who can write the database", quoteName(i.ID))
+}

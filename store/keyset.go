@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+const (
+	selectKeySets = `SELECT number, tenant, epoch, state, checks, seal FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, epoch`
+	upsertKeySet  = `INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (number) DO UPDATE SET state = excluded.state, checks = excluded.checks, seal = excluded.seal ` +
+		`WHERE tenant_key.tenant = excluded.tenant AND tenant_key.epoch = excluded.epoch AND tenant_key.state = 'pending' AND excluded.state <> 'pending'`
+)
+
+type saveKeySet core.SaveKeySet
+
+func (w saveKeySet) check() error { return checkKeySet(&w.KeySet) }
+
+func (saveKeySet) weight() int { return 2 }
+
+func (w saveKeySet) lay(l *layout) error {
+	k := &w.KeySet
+	seal, err := l.sealSystem(keySetRow(k))
+	l.add(step{text: upsertKeySet, args: []any{k.Number, k.Tenant, k.Epoch, k.State, nullable(k.Checks), seal}, rows: exactlyOne(keySetTaken(*k)), refused: keySetTaken(*k), doing: "write a set of keys"})
+	return err
+}
+
+func keySetTaken(k core.KeySet) error {
+	return core.Errorf(core.Conflict, "set %d or epoch %d of tenant %s is another one's, or is further on: another node made it", k.Number, k.Epoch, k.Tenant)
+}
+
+func checkKeySet(k *core.KeySet) error {
+	states := map[string]bool{core.KeySetPending: true, core.KeySetActive: true, core.KeySetRetired: true}
+	if !states[k.State] || k.Number < 1 || k.Epoch < 1 || k.Epoch > core.MaxKeyEpoch || len(k.Checks) > maxChecksBytes || (k.State == core.KeySetActive) != (len(k.Checks) > 0) {
+		return core.Errorf(core.Internal, "set %d of epoch %d has the state %q and %d bytes of check values; an active one has up to %d, another none", k.Number, k.Epoch, k.State, len(k.Checks), maxChecksBytes)
+	}
+	return checkName("tenant", k.Tenant, false)
+}
+
+func keySetRow(k *core.KeySet) *row {
+	return newRow("tenant_key", k.Tenant).number(k.Number).number(int64(k.Epoch)).text(k.State).bytes(k.Checks)
+}
+
+// KeySets implements [core.KeySetTable].
+func (t *tables) KeySets(ctx context.Context, tenant string) (sets []core.KeySet, err error) {
+	var tampered []error
+	if err := t.query(ctx, t.scanKeySet(&sets, &tampered), selectKeySets, tenant, tenant); err != nil {
+		return nil, err
+	}
+	return sets, errors.Join(tampered...)
+}
+
+// scanKeySet reads a set of keys. Of a row that was changed behind the server, only the
+// error is kept, in tampered, so that it does not hide the other rows.
+func (s seals) scanKeySet(out *[]core.KeySet, tampered *[]error) func(scanner) error {
+	return func(r scanner) error {
+		var k core.KeySet
+		var seal []byte
+		err := r.Scan(&k.Number, &k.Tenant, &k.Epoch, &k.State, &k.Checks, &seal)
+		if err == nil {
+			err = s.checkSystem(keySetRow(&k), seal, func() error { return tamperedKeySet(&k) })
+		}
+		if err != nil && core.CodeOf(err) == core.Tampered {
+			if len(*tampered) < maxTamperedKeySets {
+				*tampered = append(*tampered, err)
+			}
+			return nil
+		}
+		*out = append(*out, k)
+		return err
+	}
+}
+
+// maxTamperedKeySets bounds the rows of changed sets that are named.
+const maxTamperedKeySets = 100
+
+func tamperedKeySet(k *core.KeySet) error {
+	return core.Errorf(core.Tampered, "the database row of set %d of tenant %s is not as keyreeve wrote it, so its keys are not used. Restore the row from a backup, and find out who can write the database",
+		k.Number, quoteName(k.Tenant))
+}

@@ -1,0 +1,164 @@
+package store
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// objectWeight is the weight of an object's row and its lines of the search table.
+const objectWeight = 8
+
+type insertObject core.InsertObject
+
+func (w insertObject) check() error { return checkObject(w.Object) }
+
+func (insertObject) weight() int { return objectWeight }
+
+func (w insertObject) lay(l *layout) error {
+	o := *w.Object // others may read it before the change is stored
+	o.Seq, l.seqs = l.seqs[0], l.seqs[1:]
+	values, err := l.changedValues(&o)
+	if err != nil {
+		return err
+	}
+	l.add(step{text: insertObjectRow, args: append([]any{o.Tenant, o.ID, int64(o.Type), o.Seq}, values...), rows: exactlyOne(notStored("object")), refused: objectExists(&o), doing: "write an object"})
+	l.index(&o)
+	return nil
+}
+
+// giveSeqs sets the Seq of the objects that a stored change inserted.
+func giveSeqs(c *core.Change, seqs []int64) {
+	for _, w := range c.Writes {
+		if w, ok := w.(core.InsertObject); ok {
+			w.Object.Seq, seqs = seqs[0], seqs[1:]
+		}
+	}
+}
+
+type updateObject core.UpdateObject
+
+func (w updateObject) check() error { return checkObject(w.Object) }
+
+func (updateObject) weight() int { return objectWeight }
+
+func (w updateObject) lay(l *layout) error {
+	o := w.Object
+	values, err := l.changedValues(o)
+	if err != nil {
+		return err
+	}
+	l.add(step{text: updateObjectRow, args: append(values, o.Tenant, o.ID, o.Version-1, o.Seq), rows: exactlyOne(objectConflict(o)), doing: "change an object"},
+		step{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "change an object"})
+	l.index(o)
+	return nil
+}
+
+type deleteObject core.DeleteObject
+
+func (w deleteObject) check() error { return checkObject(w.Object) }
+
+func (deleteObject) weight() int { return objectWeight }
+
+// lay locks the row at its version first: the row must not go on without its search
+// lines.
+func (w deleteObject) lay(l *layout) error {
+	o := w.Object
+	l.add(step{text: lockObjectRow, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"},
+		step{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
+		step{text: deleteDueDates, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
+		step{text: deleteObjectRow, args: []any{o.Tenant, o.ID, o.Version}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"})
+	return nil
+}
+
+// removesKey reports whether a change removes key material.
+func removesKey(c *core.Change) bool {
+	return slices.ContainsFunc(c.Writes, func(w core.Write) bool {
+		if u, ok := w.(core.UpdateObject); ok {
+			return u.RemovesKey
+		}
+		_, deletes := w.(core.DeleteObject)
+		return deletes
+	})
+}
+
+// The statements of the table object; both dialects take $n in ascending order.
+var (
+	insertObjectRow = `INSERT INTO object (tenant, id, type, seq, ` + changedColumns + `) VALUES (` + parameters(1, 30) + `)`
+	updateObjectRow = `UPDATE object SET (` + changedColumns + `) = (` + parameters(1, 26) + `) WHERE tenant = $27 AND id = $28 AND version = $29 AND seq = $30`
+	selectObject    = `SELECT ` + objectColumns + `, ` + materialColumns + ` FROM object o WHERE o.tenant = $1 AND o.id = $2`
+)
+
+const (
+	lockObjectRow   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3 AND seq = $4`
+	deleteObjectRow = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
+)
+
+const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac, seal, ` +
+	`initial_date, activation_date, process_start_date, protect_stop_date, deactivation_date, destroy_date, compromise_date`
+
+// changedValues are the columns that an update writes, the row's seal included.
+func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
+	doc, err := appendDocument(nil, o.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	m := &o.Material
+	row := objectRow{object: o, doc: string(doc), custody: custodyOf(m)}
+	seal, err := s.sealObject(&row)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]any, 0, 32)
+	values = append(values, o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
+		o.Attributes.Num(core.TagState), row.doc, string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
+		string(m.Kind), int64(m.Format), int64(m.Length), nullable(m.Token), nullable(m.Blob), nullable(m.TTLV), nullable(m.MAC), seal)
+	for _, d := range dateColumns {
+		values = append(values, dateColumn(o, d.tag))
+	}
+	return values, nil
+}
+
+// dateColumn is a date's column: NULL where the object lacks it, so that no range
+// finds it.
+func dateColumn(o *core.ManagedObject, t core.Tag) any {
+	if v, ok := o.Attributes.Get(t); ok {
+		return v.Num
+	}
+	return nil
+}
+
+func checkObject(o *core.ManagedObject) error {
+	m := &o.Material
+	if max(len(m.Blob), len(m.TTLV)) > maxBlobBytes || max(len(m.Token), len(m.MAC)) > maxTokenBytes {
+		return core.Errorf(core.InvalidField, "the material of an object has blobs of %d and %d bytes, a CKA_ID of %d, a MAC of %d; at most %d and %d fit",
+			len(m.Blob), len(m.TTLV), len(m.Token), len(m.MAC), maxBlobBytes, maxTokenBytes)
+	}
+	for _, name := range [...]string{string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
+		if strings.ContainsRune(name, ',') || !isStorable(name) {
+			return core.Errorf(core.Internal, "the material of object %s has the name %q, which has a comma or is no text", o.ID, name)
+		}
+	}
+	if m.MAC == nil && (m.Blob != nil || m.TTLV != nil) {
+		return core.Errorf(core.Internal, "the material of object %s has a blob and no MAC that binds it", o.ID)
+	}
+	if err := checkName("Unique Identifier", o.ID, false); err != nil {
+		return err
+	}
+	if err := checkName("tenant", o.Tenant, false); err != nil {
+		return err
+	}
+	if err := checkName("owner", o.Owner, true); err != nil {
+		return err
+	}
+	return checkName("group", o.Group, true)
+}
+
+func objectConflict(o *core.ManagedObject) error {
+	return core.Errorf(core.Conflict, "object %s was changed by somebody else meanwhile; try again", o.ID)
+}
+
+func objectExists(o *core.ManagedObject) error {
+	return core.Errorf(core.ObjectAlreadyExists, "an object has the Unique Identifier %s already", o.ID)
+}

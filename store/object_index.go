@@ -1,0 +1,102 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+const deleteIndexRows = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
+
+// maxIndexRows is the most lines of the search table in one statement.
+const maxIndexRows = 8
+
+// indexTexts are the INSERTs of 1, 2 ... maxIndexRows lines.
+var indexTexts = func() (texts [maxIndexRows + 1]string) {
+	for n := 1; n <= maxIndexRows; n++ {
+		texts[n] = "INSERT INTO object_attr (tenant, name, val, seq) VALUES " + valueRows(1, n, 4) + " ON CONFLICT DO NOTHING"
+	}
+	return texts
+}()
+
+// index writes the search table's lines of an object, several in a statement.
+func (l *layout) index(o *core.ManagedObject) {
+	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
+		args := make([]any, 0, 4*len(part))
+		for _, r := range part {
+			args = append(args, o.Tenant, r.name, r.val, o.Seq)
+		}
+		l.add(step{text: indexTexts[len(part)], args: args, doing: "index an object"})
+	}
+}
+
+// maxIndexed is the longest value, in bytes, that the search table holds as it
+// is; a longer one is there by its hash.
+const maxIndexed = 200
+
+// searchRow is one line of the search table.
+type searchRow struct{ name, val string }
+
+// searched says which standard attributes are in the search table, and of
+// structures which fields. The others are asked for by typed columns, or by
+// reading on.
+var searchFields = map[core.Tag][]core.Tag{
+	core.TagName:                           {core.TagNameValue},
+	core.TagAlternativeName:                {core.TagAlternativeNameValue},
+	core.TagLink:                           {core.TagLinkedObjectIdentifier},
+	core.TagApplicationSpecificInformation: {core.TagApplicationNamespace, core.TagApplicationData},
+	core.TagDigest:                         {core.TagDigestValue},
+	core.TagX509CertificateIdentifier:      {core.TagCertificateSerialNumber},
+	core.TagX509CertificateSubject:         {core.TagSubjectDistinguishedName},
+	core.TagContactInformation:             nil,
+	core.TagObjectGroup:                    nil,
+	core.TagShortUniqueIdentifier:          nil,
+}
+
+// searchRows lists what an object can be found by, beside its columns; of a
+// filter's attributes, what the search table can answer.
+func searchRows(as core.Attributes) []searchRow {
+	var out []searchRow
+	for i := range as {
+		out = appendRows(out, &as[i])
+	}
+	return out
+}
+
+func appendRows(out []searchRow, a *core.Attribute) []searchRow {
+	fields, ok := searchFields[a.Tag]
+	if !ok && a.Tag != 0 && !a.Tag.IsVendor() {
+		return out
+	}
+	name := indexValue(a.Ref().String())
+	if a.Value.Kind != core.KindStructure {
+		return appendRow(out, name, a.Value)
+	}
+	for _, f := range fields {
+		out = appendRow(out, name+"/"+f.String(), a.Value.Field(f))
+	}
+	return out
+}
+
+func appendRow(out []searchRow, name string, v core.Value) []searchRow {
+	switch v.Kind {
+	case core.KindAny, core.KindStructure:
+		return out
+	case core.KindTextString:
+		return append(out, searchRow{name, indexValue(v.Text)})
+	case core.KindByteString, core.KindBigInteger:
+		return append(out, searchRow{name, indexValue(string(v.Bytes))})
+	}
+	return append(out, searchRow{name, strconv.FormatInt(v.Num, 10)})
+}
+
+func indexValue(s string) string {
+	if len(s) <= maxIndexed && isStorable(s) {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,100 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// objectColumns are the columns that are read of every object, without key material.
+var objectColumns = `o.tenant, o.id, o.seq, o.version, o.type, o.owner, o.grp, o.doc, o.token, o.mac, o.seal, ` + searchColumns
+
+// materialColumns are the columns of key material.
+const materialColumns = `o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.bytes, o.blob, o.ttlv`
+
+// notDestroyed is the condition that an object still has its token object.
+var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.DestroyedCompromised)
+
+var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
+
+// readObject is a row of object that was read and not checked yet.
+type readObject struct {
+	objectRow
+	seal         []byte
+	search       string
+	withMaterial bool
+}
+
+// scanObject reads one row. With material, the row has materialColumns at the
+// end, otherwise custodyColumns. The result is checked by openObject when the
+// connection is free again: to load the keys of a seal takes another one.
+func scanObject(r scanner, material bool) (*readObject, error) {
+	o := &core.ManagedObject{}
+	row := &readObject{objectRow: objectRow{object: o}, withMaterial: material}
+	var typ, format int64
+	m := &o.Material
+	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &row.doc, &m.Token, &m.MAC, &row.seal, &row.search}
+	if material {
+		dest = append(dest, (*string)(&m.Mode), (*string)(&m.Class), &m.Epoch, &m.Wrap, (*string)(&m.Kind), &format, &m.Length, &m.Blob, &m.TTLV)
+	} else {
+		dest = append(dest, &row.custody)
+	}
+	if err := r.Scan(dest...); err != nil {
+		return nil, err
+	}
+	o.Type, m.Format = core.ObjectType(typ), core.KeyFormatType(format)
+	if int64(o.Type) != typ {
+		return nil, tamperedObject(o.ID)
+	}
+	if material {
+		row.custody = custodyOf(m)
+	}
+	return row, nil
+}
+
+// scanCandidate reads one row of object without material.
+func scanCandidate(out *[]*readObject) func(scanner) error {
+	return func(r scanner) error {
+		o, err := scanObject(r, false)
+		*out = append(*out, o)
+		return err
+	}
+}
+
+// openObject checks the seal of a row and returns its object.
+func (s seals) openObject(row *readObject) (*core.ManagedObject, error) {
+	o, m := row.object, &row.object.Material
+	if err := s.checkObject(&row.objectRow, row.seal); err != nil {
+		return nil, err
+	}
+	var err error
+	if o.Attributes, err = readDocument(row.doc); err != nil {
+		return nil, err
+	}
+	if row.search != searchOf(o) || (m.MAC == nil && (m.Blob != nil || m.TTLV != nil)) {
+		return nil, tamperedObject(o.ID)
+	}
+	if !row.withMaterial {
+		o.Material = core.Material{}
+	}
+	return o, nil
+}
+
+// openObjects opens the rows of a page.
+func (s seals) openObjects(rows []*readObject) ([]*core.ManagedObject, error) {
+	out := make([]*core.ManagedObject, len(rows))
+	for i, row := range rows {
+		o, err := s.openObject(row)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = o
+		rows[i] = nil // its document is not needed any more
+	}
+	return out, nil
+}
+
+// itemNotFound quotes at most as many bytes as an identifier can have.
+func itemNotFound(id string) error {
+	return core.Errorf(core.ItemNotFound, "no row has the id %q", id[:min(len(id), maxNameBytes)])
+}

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"crypto/sha256"
+	"strconv"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// objectRow is a row of the table object as it is sealed. The search columns
+// are left out: they are compared with the document, which is sealed.
+type objectRow struct {
+	object  *core.ManagedObject
+	doc     string
+	custody string
+}
+
+// input returns what the seal of an object covers. Seq comes last: [seals.RowHash]
+// hashes what stands before it.
+func (o *objectRow) input() (r *row, hashed int) {
+	m := &o.object.Material
+	r = newRow("object", o.object.Tenant, o.object.ID).number(o.object.Version).number(int64(o.object.Type)).
+		text(o.object.Owner).text(o.object.Group).text(o.doc).text(o.custody).bytes(m.Token).bytes(m.MAC)
+	hashed = len(r.b)
+	return r.number(o.object.Seq), hashed
+}
+
+func (s seals) sealObject(o *objectRow) ([]byte, error) {
+	r, _ := o.input()
+	return s.seal(o.object.Tenant, r)
+}
+
+func (s seals) checkObject(o *objectRow, seal []byte) error {
+	r, _ := o.input()
+	return s.check(o.object.Tenant, r, seal, func() error { return tamperedObject(o.object.ID) })
+}
+
+// RowHash returns the SHA-256 of what the seal of a version covers, except Seq,
+// which an object gets only when it is stored. It implements [core.Store].
+func (seals) RowHash(o *core.ManagedObject) ([]byte, error) {
+	doc, err := appendDocument(nil, o.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	row := objectRow{object: o, doc: string(doc), custody: custodyOf(&o.Material)}
+	r, hashed := row.input()
+	defer r.free()
+	sum := sha256.Sum256(r.b[:hashed])
+	return sum[:], nil
+}
+
+// custodyOf returns the custody columns in one text, as custodyColumns builds it in the
+// database. No name in it has a comma (see checkObject), so the text is unambiguous. It
+// says of each blob only whether it is there: the MAC binds the bytes.
+func custodyOf(m *core.Material) string {
+	b := make([]byte, 0, 64)
+	for _, n := range [...]int64{int64(m.Epoch), int64(m.Format), int64(m.Length), presence(m.Blob), presence(m.TTLV)} {
+		b = append(strconv.AppendInt(b, n, 10), ',')
+	}
+	for i, s := range [...]string{string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, s...)
+	}
+	return string(b)
+}
+
+func presence(b []byte) int64 {
+	if b == nil {
+		return 0
+	}
+	return 1
+}
+
+// custodyColumns is the expression for which the database returns custodyOf.
+const custodyColumns = `concat(o.epoch, ',', o.format, ',', o.bytes, ',', CASE WHEN o.blob IS NULL THEN 0 ELSE 1 END, ',', CASE WHEN o.ttlv IS NULL THEN 0 ELSE 1 END, ',', ` +
+	`o.mode, ',', o.class, ',', o.wrap, ',', o.kind)`
+
+// searchOf returns what the typed search columns of an object must have, as
+// searchColumns builds it in the database: numbers, and nothing for NULL.
+func searchOf(o *core.ManagedObject) string {
+	b := make([]byte, 0, 64)
+	for _, t := range [...]core.Tag{core.TagCryptographicAlgorithm, core.TagCryptographicLength, core.TagState} {
+		b = append(strconv.AppendInt(b, o.Attributes.Num(t), 10), ',')
+	}
+	for _, d := range dateColumns {
+		if v, ok := o.Attributes.Get(d.tag); ok {
+			b = strconv.AppendInt(b, v.Num, 10)
+		}
+		b = append(b, ',')
+	}
+	return string(b)
+}
+
+// searchColumns is the expression for which the database returns searchOf.
+var searchColumns = func() string {
+	s := `concat(o.algorithm, ',', o.length, ',', o.state, ','`
+	for _, d := range dateColumns {
+		s += `, o.` + d.column + `, ','`
+	}
+	return s + `)`
+}()
+
+// dateColumns are the dates that have a column and an index of their own.
+var dateColumns = []struct {
+	tag    core.Tag
+	column string
+}{
+	{core.TagInitialDate, "initial_date"},
+	{core.TagActivationDate, "activation_date"},
+	{core.TagProcessStartDate, "process_start_date"},
+	{core.TagProtectStopDate, "protect_stop_date"},
+	{core.TagDeactivationDate, "deactivation_date"},
+	{core.TagDestroyDate, "destroy_date"},
+	{core.TagCompromiseDate, "compromise_date"},
+}
+
+func tamperedObject(id string) error {
+	return core.Errorf(core.Tampered, "the database row of object %s is not as keyreeve wrote it; it is not used. Restore the row from a backup, and find out who can write the database", quoteName(id))
+}

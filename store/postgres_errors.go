@@ -1,0 +1,136 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// postgresSentences say what to do, by SQLSTATE.
+var postgresSentences = map[string]string{
+	"25006": "the database takes no writes: this PostgreSQL is a standby or read-only; name every host in store.url, the primary among them",
+	"26000": pooled,
+	"42P05": pooled,
+	"28000": "PostgreSQL does not let this role in; check user and password in store.url, and pg_hba.conf",
+	"28P01": "PostgreSQL does not let this role in; check user and password in store.url, and pg_hba.conf",
+	"3D000": "the database that store.url names does not exist",
+	"42501": "the role in store.url may not do this; grant it the rights of the tables' owner",
+	"42P01": "a table is missing; restart keyreeve, and if it was not you who replaced the database, restore it from a backup",
+	"53100": "the disk of PostgreSQL is full; free space, and it goes on by itself",
+	"53200": "PostgreSQL is out of memory",
+	"53300": "PostgreSQL has no connection left; raise its max_connections, or lower pool_max_conns in store.url",
+	"57014": "PostgreSQL cancelled the question; look for a statement_timeout",
+	"57P01": "PostgreSQL is shutting down; it is asked again when it is back",
+	"57P02": "PostgreSQL is restarting after a crash; it is asked again when it is back",
+	"57P03": "PostgreSQL is starting up; it is asked again when it is ready",
+	"57P05": "PostgreSQL ended a connection that was idle; it is opened again",
+}
+
+const pooled = "a connection pooler such as PgBouncer hands each transaction to another session; add default_query_exec_mode=exec to store.url"
+
+// postgresSentence returns what an operator should know of an error of PostgreSQL, with
+// its SQLSTATE.
+func postgresSentence(err error) string {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); !connecting {
+			return ""
+		}
+		if !strings.Contains(err.Error(), "read only connection") { // the driver has no value for it
+			return "the database cannot be reached: no PostgreSQL of store.url answers; see whether one runs there and lets this role in"
+		}
+		e = &pgconn.PgError{Code: "25006"}
+	}
+	s := postgresSentences[e.Code]
+	if s == "" {
+		s = "PostgreSQL refused it; see its log"
+	}
+	return s + " (SQLSTATE " + e.Code + ")"
+}
+
+// isFailover reports whether a SQLSTATE says that the server takes no writes or is going
+// down.
+func isFailover(sqlState string) bool {
+	switch sqlState {
+	case "25006", "57P01", "57P02", "57P03", "57P05":
+		return true
+	}
+	return false
+}
+
+// mustDiscard reports whether a connection must not be used again.
+func mustDiscard(c *pgx.Conn, err error) bool {
+	if c.IsClosed() || c.PgConn().IsBusy() || c.PgConn().TxStatus() != 'I' {
+		return true
+	}
+	if err == nil || errors.Is(err, pgx.ErrNoRows) {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return mustDiscardAfter(e.Code)
+	}
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &network)
+}
+
+// mustDiscardAfter reports whether a connection is of no use after a SQLSTATE:
+// connection exceptions, a server that takes no writes or is going down, too little
+// memory, prepared statements that the session does not have, and errors inside the
+// server.
+func mustDiscardAfter(code string) bool {
+	switch {
+	case isFailover(code), code == "26000", code == "42P05", code == "0A000", code == "53200", code == "53300":
+		return true
+	}
+	return len(code) == 5 && (code[:2] == "08" || code[:2] == "58" || code[:2] == "XX")
+}
+
+func isPostgresDuplicate(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" // unique_violation
+}
+
+// commitOutcome returns the error of a COMMIT as it is if the commit is known to have
+// failed, and [unknownOutcome] otherwise. Only an ERROR of the server proves it. A FATAL
+// one (the server is shutting down) can follow a commit that took place. pgx answers
+// "conn closed", which it takes for safe to retry, also if the connection broke while
+// the answer was awaited.
+func commitOutcome(err error) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) || ok && e.SeverityUnlocalized == "ERROR" && e.Code != "40003" { // statement completion unknown
+		return err
+	}
+	return unknownOutcome(err)
+}
+
+// pgError keeps our codes and makes everything else StoreUnavailable.
+func postgresError(err error, what string) error {
+	if err == nil || core.CodeOf(err) != core.Internal {
+		return err
+	}
+	return unavailable(err, what)
+}
+
+// unreached explains why the database cannot be opened. The driver names address, role
+// and database, and never the password.
+func unreached(err error) error {
+	if core.CodeOf(err) != core.Internal {
+		return err
+	}
+	return core.Wrap(core.StoreUnavailable, err, "PostgreSQL cannot be reached or brought up to date; see store.url, and whether it runs there and lets this role in")
+}
+
+// isMigrationRace reports whether another node's migration explains an error: unique
+// violation, duplicate table, column or object, a catalog row that was just
+// changed, serialization, deadlock.
+func isMigrationRace(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains([]string{"23505", "42P07", "42701", "42710", "XX000", "40001", "40P01"}, e.Code)
+}

@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/bits"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// largestInsert is the most audit entries in one statement.
+const largestInsert = 128
+
+// entriesText are the INSERTs of 1, 2, 4 ... largestInsert entries of one node,
+// with consecutive counts. Its one writer has the number 0.
+var entriesText = func() (texts []string) {
+	for n := 1; n <= largestInsert; n *= 2 {
+		rows := make([]string, n)
+		for i := range rows {
+			first := 3 + 3*i
+			rows[i] = fmt.Sprintf("($1, $2 + %d, 0, $%d, $%d, $%d)", i, first, first+1, first+2)
+		}
+		texts = append(texts, "INSERT INTO audit_entry (node, count, writer, tenant, at, body) VALUES "+strings.Join(rows, ", "))
+	}
+	return texts
+}()
+
+// insertEntries inserts what was gathered, in as few and as large statements as
+// powers of two allow.
+func (s *sqliteStore) insertEntries(ctx context.Context) error {
+	entries := s.gathered
+	err := s.counts.read(entries, func(node string) (n int64, err error) {
+		return n, s.conn.QueryRowContext(ctx, selectCount, node, s.counts.writer).Scan(&n)
+	})
+	if err != nil {
+		return unavailable(err, "read the count of the audit records")
+	}
+	s.counts.give(entries)
+	for given := s.counts.given; len(entries) > 0; {
+		n := 1
+		for n*2 <= len(entries) && n*2 <= largestInsert && oneNode(entries[:n*2]) {
+			n *= 2
+		}
+		s.args = append(s.args[:0], s.name(entries[0].Node), given[0])
+		for i := range entries[:n] {
+			e := &entries[i]
+			s.args = append(s.args, s.name(e.Tenant), e.Time, e.Body)
+		}
+		stored, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
+		clear(s.args)
+		if err == nil {
+			rows, _ := stored.RowsAffected() // SQLite knows the number without an error
+			err = storedEntries(rows, n)
+		}
+		if err != nil {
+			s.counts.forget()
+			if isUncertain(err) {
+				err = unknownOutcome(err)
+			}
+			return unavailable(err, "write the audit records")
+		}
+		entries, given = entries[n:], given[n:]
+	}
+	return nil
+}
+
+// oneNode reports whether the entries are all of the same node.
+func oneNode(entries []core.Entry) bool {
+	for i := range entries {
+		if entries[i].Node != entries[0].Node {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,95 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// step is one statement of a change. SQLite carries them out one by one, PostgreSQL
+// all in one round trip, so no statement may depend on the answer to another.
+type step struct {
+	text string
+	args []any
+	// rows judges how many rows were touched; nil: any number is right.
+	rows func(n int64) error
+	// refused is the error if the row is there already; nil: the database's.
+	refused error
+	doing   string // what failed, for an error of the database
+}
+
+// judge returns the outcome of a step.
+func (s *step) judge(n int64, err error, duplicate func(error) bool) error {
+	switch {
+	case err != nil && s.refused != nil && duplicate(err):
+		return s.refused
+	case err != nil:
+		return unavailable(err, s.doing)
+	case s.rows != nil:
+		return s.rows(n)
+	}
+	return nil
+}
+
+// exactlyOne returns otherwise unless one row was touched.
+func exactlyOne(otherwise error) func(int64) error {
+	return func(n int64) error {
+		if n != 1 {
+			return otherwise
+		}
+		return nil
+	}
+}
+
+// notStored is the error if a database reports success for an INSERT and stored no row.
+// A trigger or a rule that somebody added can do that.
+func notStored(table string) error {
+	return core.Errorf(core.StoreUnavailable, "the database accepted a row of table %s and did not store it; remove the triggers and rules of that table, and find out who can write the database", table)
+}
+
+// sqlBuilder writes SQL with numbered parameters: every value is bound.
+type sqlBuilder struct {
+	text strings.Builder
+	args []any
+}
+
+// add appends text and, behind it, one parameter for each value.
+func (s *sqlBuilder) add(text string, values ...any) {
+	s.text.WriteString(text)
+	for i, v := range values {
+		if i > 0 {
+			s.text.WriteString(", ")
+		}
+		s.args = append(s.args, v)
+		fmt.Fprintf(&s.text, "$%d", len(s.args))
+	}
+}
+
+// rowsOf are the parameters of n rows of VALUES, from $first on.
+func valueRows(first, n, columns int) string {
+	rows := make([]string, n)
+	for i := range rows {
+		rows[i] = "(" + parameters(first+i*columns, first+(i+1)*columns-1) + ")"
+	}
+	return strings.Join(rows, ", ")
+}
+
+func parameters(from, to int) string {
+	var b strings.Builder
+	for i := from; i <= to; i++ {
+		if i > from {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d", i)
+	}
+	return b.String()
+}
+
+// nullable keeps an absent byte string absent.
+func nullable(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}

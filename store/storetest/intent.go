@@ -1,0 +1,41 @@
+package storetest
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// An intent is listed, whole, until it is finished.
+func intents(t *testing.T, s core.Store) {
+	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
+	must(t, s.Commit(ctx, core.ChangeOf(core.BeginIntent{Intent: i})))
+	open, _, err := s.Intents(ctx)
+	must(t, err)
+	if !contains(open, i) {
+		t.Errorf("open intents are %+v", open)
+	}
+	must(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "abc"})))
+	if open, _, _ = s.Intents(ctx); contains(open, i) {
+		t.Error("the intent is still open")
+	}
+}
+
+func contains(list []core.Intent, want core.Intent) bool {
+	for _, i := range list {
+		if reflect.DeepEqual(i, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// An object whose intent the reconciler has closed must not be born: its token
+// object is gone.
+func lateBirth(t *testing.T, s core.Store) {
+	c := core.ChangeOf(core.InsertObject{Object: Object("late", "late")}, core.FinishIntent{ID: "closed", MustBeOpen: true})
+	wantCode(t, "a birth after its intent was closed", s.Commit(ctx, c), core.Conflict)
+	wantCode(t, "the object", second(s.Object(ctx, "late", "late")), core.ItemNotFound)
+	must(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "closed"})))
+}

@@ -1,0 +1,164 @@
+package storetest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Object makes an object with one attribute of every kind.
+func Object(tenant, id string) *core.ManagedObject {
+	return &core.ManagedObject{Tenant: tenant, ID: id, Type: core.ObjectTypeSymmetricKey, Owner: "alice", Group: "g", Version: 1,
+		Attributes: core.Attributes{
+			{Tag: core.TagUniqueIdentifier, Value: core.Text(id)},
+			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)},
+			{Tag: core.TagCryptographicLength, Value: core.Int(256)},
+			{Tag: core.TagState, Value: core.Enum(core.PreActive)},
+			{Tag: core.TagInitialDate, Value: core.Date(1_700_000_000)},
+			{Tag: core.TagName, Value: Name("first")}, {Tag: core.TagName, Index: 1, Value: Name("zweiter \u00fc\u4e16")},
+			{Tag: core.TagFresh, Value: core.Bool(true)}, {Tag: core.TagLeaseTime, Value: core.Interval(3600)},
+			{Tag: core.TagUsageLimits, Value: core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(1 << 40)})},
+			{Tag: core.TagDigest, Value: core.Structure(core.Field{Tag: core.TagDigestValue, Value: core.Bytes([]byte{0, 255, 10})})},
+			{Vendor: "x", Name: "Site", Value: core.Text("Basel")}, {Vendor: "x", Name: "Slot", Value: core.Int(-7)},
+			{Vendor: "x", Name: "Big", Value: core.BigInt([]byte{0x80, 0, 0, 0, 0, 0, 0, 1})}, {Vendor: "acme", Name: "Empty", Value: core.Bytes([]byte{})},
+		},
+		Material: core.Material{Mode: core.ModeWrapped, Class: core.ClassX, Epoch: 3, Wrap: "aes-kw", Kind: core.KeyAES, Format: core.KeyFormatTypeRaw,
+			Length: 32, Blob: []byte{1, 0, 2}, TTLV: []byte{9}, MAC: []byte{7, 7}}}
+}
+
+// Name makes a Name's value.
+func Name(s string) core.Value {
+	return core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)}, core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
+}
+
+func roundTrip(t *testing.T, s core.Store) {
+	o := Object("t", "round")
+	insert(t, s, o)
+	got, err := s.Object(ctx, "t", "round")
+	must(t, err)
+	if !reflect.DeepEqual(got, o) {
+		t.Errorf("stored\n%+v\nread\n%+v", o, got)
+	}
+	next := *o
+	next.Version, next.Attributes = 2, o.Attributes.Set(core.TagState, core.Enum(core.Active))
+	next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Token: []byte("0123456789abcdef")}
+	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
+	got, err = s.Object(ctx, "t", "round")
+	must(t, err)
+	if !reflect.DeepEqual(got, &next) {
+		t.Errorf("changed to\n%+v\nread\n%+v", &next, got)
+	}
+	named, err := s.Residents(ctx, [][]byte{next.Material.Token, []byte("nobody")})
+	must(t, err)
+	if !named[string(next.Material.Token)] || named["nobody"] {
+		t.Errorf("Residents says %v", named)
+	}
+}
+
+func tenants(t *testing.T, s core.Store) {
+	insert(t, s, Object("a", "same"), Object("b", "same"))
+	wantCode(t, "another tenant's object", second(s.Object(ctx, "c", "same")), core.ItemNotFound)
+	found, err := s.Candidates(ctx, "a", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}, 0, 10)
+	must(t, err)
+	if len(found) != 1 || found[0].Tenant != "a" {
+		t.Errorf("a search in tenant a found %d rows", len(found))
+	}
+	foreign := Object("b", "same")
+	foreign.Tenant, foreign.Version = "c", 2
+	wantCode(t, "a change under another tenant", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: foreign})), core.Conflict)
+	must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "a", Time: 1, Body: []byte("of a")}})))
+	records, err := s.Records(ctx, core.RecordQuery{Tenant: "b"})
+	must(t, err)
+	for _, r := range records {
+		if r.Tenant != "b" {
+			t.Errorf("tenant b sees a record of %s", r.Tenant)
+		}
+	}
+}
+
+func conflicts(t *testing.T, s core.Store) {
+	o := Object("conf", "contested")
+	insert(t, s, o)
+	wantCode(t, "the same id again", s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("conf", "contested")})), core.ObjectAlreadyExists)
+	a, b := *o, *o
+	a.Version, b.Version = 2, 2
+	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &a})))
+	wantCode(t, "a change of an old version", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &b})), core.Conflict)
+	wantCode(t, "deleting an old version", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})), core.Conflict)
+	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &a})))
+	wantCode(t, "what was deleted", second(s.Object(ctx, "conf", "contested")), core.ItemNotFound)
+	found, err := s.Candidates(ctx, "conf", core.Filter{Everyone: true, Attributes: core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("Basel")}}}, 0, 10)
+	must(t, err)
+	if len(found) != 0 {
+		t.Error("the search table still has what was deleted")
+	}
+}
+
+// A change names the row by its Seq too: another's would change another's search
+// rows, and the seal would bind it.
+func foreignSeq(t *testing.T, s core.Store) {
+	mine, theirs := Object("seq a", "mine"), Object("seq b", "theirs")
+	insert(t, s, mine, theirs)
+	next, gone := *mine, *mine
+	next.Version, next.Seq, gone.Seq = 2, theirs.Seq, theirs.Seq
+	wantCode(t, "a change under another row's Seq", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})), core.Conflict)
+	wantCode(t, "a deletion under another row's Seq", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &gone})), core.Conflict)
+	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}
+	for _, tenant := range []string{"seq a", "seq b"} {
+		found, err := s.Candidates(ctx, tenant, f, 0, 10)
+		must(t, err)
+		if len(found) != 1 {
+			t.Errorf("%s finds %d objects by name, want 1", tenant, len(found))
+		}
+	}
+}
+
+// A row's hash is that of its version and content, whoever computes it and
+// whether it is stored yet or not.
+func rowHashes(t *testing.T, s core.Store) {
+	o := Object("hash", "one")
+	before, err := s.RowHash(o)
+	must(t, err)
+	insert(t, s, o)
+	stored, err := s.Object(ctx, "hash", "one")
+	must(t, err)
+	after, err := s.RowHash(stored)
+	must(t, err)
+	if len(before) != sha256.Size || !bytes.Equal(before, after) {
+		t.Errorf("the hash was %x before the row was stored and is %x now", before, after)
+	}
+	seen := map[string]string{string(after): "as it is"}
+	for what, edit := range map[string]func(o *core.ManagedObject){
+		"version": func(o *core.ManagedObject) { o.Version++ }, "owner": func(o *core.ManagedObject) { o.Owner = "eve" }, "group": func(o *core.ManagedObject) { o.Group = "" },
+		"state": func(o *core.ManagedObject) { o.Attributes = o.Attributes.Set(core.TagState, core.Enum(core.Active)) },
+		"class": func(o *core.ManagedObject) { o.Material.Class = core.ClassC }, "MAC": func(o *core.ManagedObject) { o.Material.MAC = []byte{8} },
+		"no MAC": func(o *core.ManagedObject) { o.Material.MAC = nil }, "tenant": func(o *core.ManagedObject) { o.Tenant = "hasho" }, "id": func(o *core.ManagedObject) { o.ID = "ne" },
+	} {
+		changed := *stored
+		edit(&changed)
+		h, err := s.RowHash(&changed)
+		must(t, err)
+		if other, twice := seen[string(h)]; twice {
+			t.Errorf("another %s has the hash of %s", what, other)
+		}
+		seen[string(h)] = what
+	}
+}
+
+func destroyedResidents(t *testing.T, s core.Store) {
+	for i, state := range []core.State{core.PreActive, core.Destroyed, core.DestroyedCompromised} {
+		o := Object("res", fmt.Sprintf("r%d", i))
+		o.Attributes = o.Attributes.Set(core.TagState, core.Enum(state))
+		o.Material = core.Material{Mode: core.ModeResident, Token: fmt.Appendf(nil, "res-token-%d", i)}
+		insert(t, s, o)
+	}
+	named, err := s.Residents(ctx, [][]byte{[]byte("res-token-0"), []byte("res-token-1"), []byte("res-token-2")})
+	must(t, err)
+	if len(named) != 1 || !named["res-token-0"] {
+		t.Errorf("Residents says %v; only res-token-0 belongs to an object that is not destroyed", named)
+	}
+}
