@@ -42,13 +42,17 @@ var layers = map[string][]string{
 	"server/bounds":      {"core"},
 	"server/handshake":   {"core", "server/authn"},
 	"server/metrics":     {"core", "core/engine"},
-	"server/kmipd":       {"core", "core/engine", "core/fair", "kmip", "server/bounds", "server/handshake"},
+	"server/message":     {"core", "core/engine", "kmip"},
+	"server/kmipd":       {"core", "core/engine", "core/fair", "kmip", "server/bounds", "server/handshake", "server/message"},
 	"server/httpd":       {"core", "core/engine", "server/bounds", "server/handshake"},
 	"server":             {".", "audit", "authz", "certs", "certs/pemfile", "core", "core/engine", "core/fair", "core/secretfile", "hsm", "keys/format", "keys/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/metrics", "store"},
 	"server/servertest":  {"certs"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "certs", "certs/pemfile", "cmd/keyreeve/bench", "core/engine", "server", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "hsm", "kmip", "kmip/kmiptest", "store"},
+
+	// for tests alone
+	"server/message/messagetest": {".", "authz", "core", "core/engine", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.

@@ -13,28 +13,27 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
+	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // conn is one connection. It is served by one goroutine; requests that arrive
 // while one is being answered wait in the socket and are answered in order.
 type conn struct {
-	server    *Server
-	tls       *tls.Conn
-	wire      *wire // what tls reads from
-	peer      string
-	identify  func() (*core.Principal, error)
-	principal *core.Principal // as identify said before the current message
-	refusal   error           // why it is nobody any more
-	idle      atomic.Bool     // waiting for a message's first byte
-	ending    atomic.Bool     // the client is nobody any more, and the wait has been cut short
-	wrote     time.Time       // when the last answer went out
-	slot      *bounds.Slot
-	account   *bounds.Account    // of the principal's memory
-	held      bounds.Hold        // the memory of the message that is worked on
-	turn      fair.Turn          // of its requests to compute
-	answered  chan bool          // from the worker: whether the connection goes on
-	task      task               // what the worker does
-	leave     context.CancelFunc // ends the work that is done for the connection
+	server   *Server
+	tls      *tls.Conn
+	wire     *wire          // what tls reads from
+	origin   message.Origin // principal and refusal: as identify said before the current message
+	identify func() (*core.Principal, error)
+	idle     atomic.Bool // waiting for a message's first byte
+	ending   atomic.Bool // the client is nobody any more, and the wait has been cut short
+	wrote    time.Time   // when the last answer went out
+	slot     *bounds.Slot
+	account  *bounds.Account    // of the principal's memory
+	held     bounds.Hold        // the memory of the message that is worked on
+	turn     fair.Turn          // of its requests to compute
+	answered chan bool          // from the worker: whether the connection goes on
+	task     task               // what the worker does
+	leave    context.CancelFunc // ends the work that is done for the connection
 }
 
 // buffers hold messages while they are worked on; an idle connection holds none.
@@ -66,13 +65,13 @@ func (c *conn) serve(ctx context.Context) {
 	defer c.server.forget(c)
 	defer func() {
 		if p := recover(); p != nil {
-			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
+			c.server.Log.Error("connection", "peer", c.origin.Address, "panic", p)
 		}
 	}()
-	behalf := core.OnBehalfOf(ctx, c.principal)
+	behalf := core.OnBehalfOf(ctx, c.origin.Principal)
 	for c.one(behalf) {
-		if core.PrincipalOf(behalf) != c.principal { // with other groups or roles
-			behalf = core.OnBehalfOf(ctx, c.principal)
+		if core.PrincipalOf(behalf) != c.origin.Principal { // with other groups or roles
+			behalf = core.OnBehalfOf(ctx, c.origin.Principal)
 		}
 	}
 	c.linger()
@@ -106,7 +105,7 @@ func (c *conn) one(ctx context.Context) bool {
 		return false
 	}
 	c.identifyAgain()
-	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in}) && c.refusal == nil
+	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in}) && c.origin.Refusal == nil
 }
 
 // identifyAgain asks before each message who the client is: certificates,
@@ -115,11 +114,11 @@ func (c *conn) identifyAgain() {
 	p, err := c.identify()
 	switch {
 	case err != nil:
-		c.refusal = err
-	case p.Tenant != c.principal.Tenant || p.ID != c.principal.ID:
-		c.refusal = core.Errorf(core.AuthenticationNotSuccessful, "the client certificate names another principal now than when it connected; connect again")
+		c.origin.Refusal = err
+	case p.Tenant != c.origin.Principal.Tenant || p.ID != c.origin.Principal.ID:
+		c.origin.Refusal = core.Errorf(core.AuthenticationNotSuccessful, "the client certificate names another principal now than when it connected; connect again")
 	default:
-		c.principal = p // groups and roles may have changed
+		c.origin.Principal = p // groups and roles may have changed
 	}
 }
 
@@ -211,8 +210,11 @@ func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 		err = c.turn.Begin(ctx)
 	}
 	defer c.turn.End()
-	var keep bool
-	*out, keep = c.respond(ctx, msg, err, (*out)[:0])
+	if err == nil {
+		*out = c.server.messages.Answer(ctx, &c.origin, msg, (*out)[:0])
+	} else {
+		*out = c.server.messages.AnswerUnread(ctx, &c.origin, err, (*out)[:0])
+	}
 	if !c.task.done() {
 		return false
 	}
@@ -221,5 +223,5 @@ func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	if _, werr := c.tls.Write(*out); werr != nil {
 		return false
 	}
-	return keep
+	return msg != nil // otherwise framing is lost
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/message/messagetest"
 )
 
 // everyone is an authenticator that takes every certificate for one principal.
@@ -56,7 +57,7 @@ func listen(t testing.TB, srv *Server) (addr string, client *tls.Config) {
 
 // waiting is an HSM whose Clear lasts until its context ends.
 type waiting struct {
-	copied
+	messagetest.HSM
 	began, ended chan bool
 }
 
@@ -74,12 +75,13 @@ func (w waiting) Clear(ctx context.Context, _ core.Key, dst []byte) ([]byte, err
 // Work ends when its client has gone, however it went and whatever it sent
 // before, and when the operation has lasted too long.
 func TestWorkEndsWithItsConnection(t *testing.T) {
-	c, get := door(t, func(s core.Store) core.Store { return s }, audit.New("n"))
+	w := messagetest.New(t, messagetest.SameStore, audit.New("n"))
+	get := w.Get
 	hsm := waiting{began: make(chan bool, 100), ended: make(chan bool, 100)}
-	c.server.Engine.HSM = hsm
-	srv := &Server{Engine: c.server.Engine, Auth: everyone{c.principal}, Log: slog.New(slog.DiscardHandler)}
+	w.Engine.HSM = hsm
+	srv := &Server{Engine: w.Engine, Auth: everyone{w.Principal}, Log: slog.New(slog.DiscardHandler)}
 	addr, with := listen(t, srv)
-	short := &Server{Engine: c.server.Engine, Auth: everyone{c.principal}, Log: slog.New(slog.DiscardHandler), Limits: Limits{Operation: 300 * time.Millisecond}}
+	short := &Server{Engine: w.Engine, Auth: everyone{w.Principal}, Log: slog.New(slog.DiscardHandler), Limits: Limits{Operation: 300 * time.Millisecond}}
 	shortAddr, shortWith := listen(t, short)
 	noAlert := func(k *kmiptest.Client, linger int) {
 		raw := k.Conn.(*tls.Conn).NetConn().(*net.TCPConn)
@@ -126,50 +128,4 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	if len(hsm.began) > 0 {
 		t.Errorf("%d more requests were begun after their clients had gone", len(hsm.began))
 	}
-}
-
-// Items of a batch are not begun after the connection has ended, and those before
-// are taken back if the client asked for that.
-func TestBatchEndsWithItsConnection(t *testing.T) {
-	for _, option := range []core.BatchErrorContinuationOption{core.BatchErrorContinuationOptionStop, core.BatchErrorContinuationOptionContinue, core.BatchErrorContinuationOptionUndo} {
-		conn, _ := door(t, func(s core.Store) core.Store { return s }, audit.New("n"))
-		create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
-		msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{ErrorOption: option}, create, create, create)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, leave := context.WithCancel(context.Background())
-		made := 0
-		conn.server.Engine.HSM = leaving{leave: leave, made: &made}
-		out, _ := conn.respond(ctx, msg, nil, nil)
-		r, err := kmip.ParseResponse(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last := r.Items[len(r.Items)-1]
-		if made != 1 || len(r.Items) != 2 || last.Status != core.StatusOperationFailed {
-			t.Errorf("%v: %d keys were made; the answer is %+v", option, made, r.Items)
-		}
-		want := core.StatusSuccess
-		if option == core.BatchErrorContinuationOptionUndo {
-			want = core.StatusOperationUndone
-		}
-		if r.Items[0].Status != want {
-			t.Errorf("%v: the first item is %v, want %v", option, r.Items[0].Status, want)
-		}
-	}
-}
-
-// leaving is an HSM whose client goes away with the first key made.
-type leaving struct {
-	copied
-	leave func()
-	made  *int
-}
-
-func (h leaving) Generate(ctx context.Context, k core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
-	h.leave()
-	*h.made++
-	h.key = make([]byte, 32)
-	return h.copied.Generate(ctx, k, s)
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -19,10 +18,10 @@ const refusedBytes = 4096
 
 // answerRefused answers the first message with why and hears the client out. The
 // caller closes the connection. Nothing is recorded here: the handshake was.
-func (c *conn) answerRefused(ctx context.Context, why error) {
+func (c *conn) answerRefused(ctx context.Context) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
+			c.server.Log.Error("connection", "peer", c.origin.Address, "panic", p)
 		}
 	}()
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Handshake))
@@ -44,19 +43,10 @@ func (c *conn) answerRefused(ctx context.Context, why error) {
 			return
 		}
 	}
-	b := &batch{conn: c, ctx: ctx, limit: kmip.MaxMessageBytes}
-	b.caller = core.Caller{Door: core.DoorKMIP, Address: c.peer, RequestID: b.requestID()}
-	whole := err == nil && total == len(msg) && b.req.Parse(msg) == nil
-	if b.caller.Version = versionOf(msg); whole {
-		b.caller.Version = b.answerVersion()
-	} else {
-		b.req.Items = nil
-	}
-	b.resp.Begin(nil, b.caller.Version, time.Now().Unix(), "")
-	b.whole(why, b.req.Items)
+	out := c.server.messages.AnswerRefused(ctx, &c.origin, msg)
 	c.wrote = time.Now()
 	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
-	if _, err := c.tls.Write(b.resp.End()); err == nil {
+	if _, err := c.tls.Write(out); err == nil {
 		c.linger()
 	}
 }

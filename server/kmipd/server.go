@@ -1,9 +1,9 @@
 // Package kmipd is the KMIP door: it takes TLS connections, reads request
-// messages, hands each batch item to the engine and writes the answers.
+// messages, has package message answer them and writes the answers.
 //
-// It translates and never decides: authentication is given to it, policy and
-// state are the engine's. Everything from outside has a bound, and whatever a
-// client sends, it gets an answer or a closed connection within a deadline.
+// It never decides: authentication is given to it, policy and state are the
+// engine's. Everything from outside has a bound. Whatever a client sends, it gets
+// an answer or a closed connection within a deadline.
 // Start at [Server.Serve].
 package kmipd
 
@@ -22,6 +22,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
+	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // Limits bound what clients may do. Zero values are safe defaults.
@@ -81,6 +82,7 @@ type Server struct {
 	Lenient bool                   // ignore unknown fields of requests
 	Compat  map[string]core.TagSet // by principal: attributes left out when all are asked for
 
+	messages *message.Processor
 	workers  *workers
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -100,6 +102,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	s.mu.Lock()
 	s.Limits = s.Limits.withDefaults()
+	s.messages = &message.Processor{Engine: s.Engine, Log: s.Log, Lenient: s.Lenient, Omit: s.Compat}
 	s.workers = newWorkers()
 	s.conns, s.slots, s.stop = map[*conn]struct{}{}, bounds.NewSlots(s.Limits.Slots), cancel
 	s.mu.Unlock()
@@ -128,9 +131,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // admit counts a connection in, or refuses it, and leaves the handshake to a
 // goroutine that ends with it: its stack is large, and idle ones would keep it.
 func (s *Server) admit(ctx context.Context, nc net.Conn) {
-	peer := hostOf(nc.RemoteAddr())
-	w := &wire{Conn: nc}
-	c := &conn{server: s, peer: peer, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
+	c := newConn(s, nc)
 	var why string
 	c.slot, why = s.slots.Enter(nc.RemoteAddr(), func() { nc.Close() })
 	if why == "" {
@@ -149,13 +150,22 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 			s.forget(c)
 			return
 		}
-		if c.refusal != nil {
-			c.answerRefused(ctx, c.refusal)
+		if c.origin.Refusal != nil {
+			c.answerRefused(ctx)
 			s.forget(c)
 			return
 		}
 		go c.serve(context.WithoutCancel(ctx)) // what has begun is answered, also while stopping
 	}()
+}
+
+// newConn returns a connection that has not shaken hands yet.
+func newConn(s *Server, nc net.Conn) *conn {
+	w := &wire{Conn: nc}
+	c := &conn{server: s, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
+	c.origin = message.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.next,
+		Memory: message.Memory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
+	return c
 }
 
 // keep notes a connection for Shutdown, unless that has begun.
@@ -186,25 +196,25 @@ func (s *Server) shake(ctx context.Context, c *conn) bool {
 			return false
 		}
 		s.refused("handshake")
-		s.Log.Info("handshake", "peer", c.peer, "error", err)
-		s.login(ctx, handshake.Failed(core.DoorKMIP, c.peer, err))
+		s.Log.Info("handshake", "peer", c.origin.Address, "error", err)
+		s.login(ctx, handshake.Failed(core.DoorKMIP, c.origin.Address, err))
 		return false
 	}
 	state := c.tls.ConnectionState()
 	c.identify = s.Auth.Identify(&state)
-	if c.principal, c.refusal = c.identify(); c.refusal != nil {
+	if c.origin.Principal, c.origin.Refusal = c.identify(); c.origin.Refusal != nil {
 		s.refused("identity")
-		s.Log.Info("authenticate", "peer", c.peer, "error", c.refusal)
-		s.login(ctx, handshake.Refused(core.DoorKMIP, c.peer, state.PeerCertificates, c.refusal.Error()))
+		s.Log.Info("authenticate", "peer", c.origin.Address, "error", c.origin.Refusal)
+		s.login(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, c.origin.Refusal.Error()))
 	}
-	p := c.principal
+	p := c.origin.Principal
 	if p == nil {
 		return true
 	}
 	if why := c.slot.Pass(p.Tenant, p.ID); why != "" {
 		s.refused(why)
-		s.Log.Info("connections", "peer", c.peer, "tenant", p.Tenant, "principal", p.ID, "full", why)
-		s.login(ctx, handshake.Refused(core.DoorKMIP, c.peer, state.PeerCertificates, "too many connections: those of "+why+" are taken"))
+		s.Log.Info("connections", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "full", why)
+		s.login(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, "too many connections: those of "+why+" are taken"))
 		return false
 	}
 	if s.Memory != nil {
@@ -213,6 +223,7 @@ func (s *Server) shake(ctx context.Context, c *conn) bool {
 	}
 	if s.Compute != nil {
 		s.Compute.Open(&c.turn, p.Tenant, p.ID)
+		c.origin.Yield = c.turn.Yield
 		c.wire.turn = &c.turn
 	}
 	return true

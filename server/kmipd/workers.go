@@ -59,7 +59,7 @@ func (c *conn) safely(j job) (keep bool) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			c.server.Log.Error("connection", "peer", c.peer, "panic", p)
+			c.server.Log.Error("connection", "peer", c.origin.Address, "panic", p)
 			keep = false
 		}
 	}()

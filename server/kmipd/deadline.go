@@ -2,13 +2,12 @@ package kmipd
 
 import (
 	"context"
-	"encoding/binary"
 	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // The work for a connection ends with the connection: its context is cancelled
@@ -39,7 +38,7 @@ const (
 func (t *task) begin(msg *[]byte) {
 	t.version = core.V1_0
 	if msg != nil {
-		t.version = versionOf(*msg)
+		t.version = message.VersionOf(*msg)
 	}
 	t.state.Store(working)
 	t.doing.Store(0)
@@ -91,35 +90,8 @@ func (c *conn) wait(ctx context.Context) bool {
 
 // answerInPlace answers for a worker that does not come back.
 func (c *conn) answerInPlace(ctx context.Context) {
-	op := core.Operation(c.task.doing.Load())
-	b := &batch{conn: c, ctx: ctx}
-	b.caller = core.Caller{Principal: c.principal, Door: core.DoorKMIP, Address: c.peer, RequestID: b.requestID(), Version: c.task.version}
-	reason, text := b.reason(op, c.server.Engine.Leave(ctx, &b.caller, core.ActionOf(op), c.server.Limits.Operation))
-	b.resp.Begin(nil, b.caller.Version, time.Now().Unix(), "")
-	b.resp.Failure(op, nil, core.StatusOperationFailed, reason, text)
+	out := c.server.messages.AnswerLate(ctx, &c.origin, c.task.version, core.Operation(c.task.doing.Load()), c.server.Limits.Operation)
 	c.wrote = time.Now()
 	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
-	c.tls.Write(b.resp.End()) // if nobody reads it, the connection ends anyway
-}
-
-// Where the two numbers of the Protocol Version are in a message: it is the first
-// field of the header, which is the first of the message.
-const (
-	majorAt = 32
-	minorAt = 48
-)
-
-// versionOf is the version in which a message is answered that may not have been
-// read: 1.0, which every client reads, where there is none that is spoken.
-func versionOf(msg []byte) core.Version {
-	if len(msg) < minorAt+4 {
-		return core.V1_0
-	}
-	major, minor := binary.BigEndian.Uint32(msg[majorAt:]), binary.BigEndian.Uint32(msg[minorAt:])
-	for _, v := range core.Versions {
-		if uint32(v.Major()) == major && uint32(v.Minor()) == minor && kmip.Known(v) {
-			return v
-		}
-	}
-	return core.V1_0
+	c.tls.Write(out) // if nobody reads it, the connection ends anyway
 }

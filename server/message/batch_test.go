@@ -1,4 +1,4 @@
-package kmipd
+package message
 
 import (
 	"bytes"
@@ -10,19 +10,20 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/message/messagetest"
 )
 
-// client talks to a door without TLS.
+// client talks to a processor without a connection.
 type client struct {
 	t    *testing.T
-	conn *conn
+	door *door
 	v    core.Version
 	kmip.RequestOptions
 }
 
 func newClient(t *testing.T, v core.Version) *client {
-	conn, _ := door(t, func(s core.Store) core.Store { return s }, audit.New("n"))
-	return &client{t: t, conn: conn, v: v}
+	d, _ := newDoor(t, messagetest.SameStore, audit.New("n"))
+	return &client{t: t, door: d, v: v}
 }
 
 func (c *client) send(items ...kmip.ClientItem) ([]byte, []kmip.ResponseItem) {
@@ -31,7 +32,7 @@ func (c *client) send(items ...kmip.ClientItem) ([]byte, []kmip.ResponseItem) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	out, _ := c.conn.respond(context.Background(), msg, nil, nil)
+	out := c.door.answer(context.Background(), msg, nil)
 	r, err := kmip.ParseResponse(out)
 	if err != nil {
 		c.t.Fatal(err)
@@ -106,7 +107,7 @@ func TestNothingIsChangedForATooLargeAnswer(t *testing.T) {
 	create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
 	create.BatchID = make([]byte, 900)
 	refused("Create with a long Unique Batch Item ID", create)
-	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 2 { // door made one
+	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 2 { // newDoor made one
 		t.Errorf("%d objects are there, want 2", n)
 	}
 
@@ -238,4 +239,50 @@ func TestLinksReferIntoTheBatch(t *testing.T) {
 			t.Errorf("%v: %v: %s", i.Operation, i.Reason, i.Message)
 		}
 	}
+}
+
+// Items of a batch are not begun after the client has gone, and those before
+// are taken back if the client asked for that.
+func TestBatchEndsWithItsClient(t *testing.T) {
+	for _, option := range []core.BatchErrorContinuationOption{core.BatchErrorContinuationOptionStop, core.BatchErrorContinuationOptionContinue, core.BatchErrorContinuationOptionUndo} {
+		d, _ := newDoor(t, messagetest.SameStore, audit.New("n"))
+		create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+		msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{ErrorOption: option}, create, create, create)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, leave := context.WithCancel(context.Background())
+		made := 0
+		d.processor.Engine.HSM = leaving{leave: leave, made: &made}
+		out := d.answer(ctx, msg, nil)
+		r, err := kmip.ParseResponse(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := r.Items[len(r.Items)-1]
+		if made != 1 || len(r.Items) != 2 || last.Status != core.StatusOperationFailed {
+			t.Errorf("%v: %d keys were made; the answer is %+v", option, made, r.Items)
+		}
+		want := core.StatusSuccess
+		if option == core.BatchErrorContinuationOptionUndo {
+			want = core.StatusOperationUndone
+		}
+		if r.Items[0].Status != want {
+			t.Errorf("%v: the first item is %v, want %v", option, r.Items[0].Status, want)
+		}
+	}
+}
+
+// leaving is an HSM whose client goes away with the first key made.
+type leaving struct {
+	messagetest.HSM
+	leave func()
+	made  *int
+}
+
+func (h leaving) Generate(ctx context.Context, k core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
+	h.leave()
+	*h.made++
+	h.Key = make([]byte, 32)
+	return h.HSM.Generate(ctx, k, s)
 }

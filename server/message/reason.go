@@ -1,4 +1,4 @@
-package kmipd
+package message
 
 import (
 	"errors"

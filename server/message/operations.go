@@ -1,4 +1,4 @@
-package kmipd
+package message
 
 import (
 	"context"
@@ -31,22 +31,22 @@ func answer[I, O any](b *batch, op *kmip.Operation[I, O], do func(*engine.Engine
 		return b.refuse(err)
 	}
 	var err error
-	if *out, err = do(b.server.Engine, b.ctx, &b.caller, in); err != nil {
+	if *out, err = do(b.processor.Engine, b.ctx, &b.caller, in); err != nil {
 		return err
 	}
 	if op.Placeholder == kmip.SetsPlaceholder {
 		b.placeholder = op.NextPlaceholder(out)
 	}
-	b.told = op.AnsweredIDs(b.told, in, out)
+	b.answeredIDs = op.AnsweredIDs(b.answeredIDs, in, out)
 	for _, f := range adjust {
 		f(b, in, out)
 	}
-	return kmip.Succeed(&b.resp, b.item.BatchID, op, out)
+	return kmip.Succeed(&b.response, b.item.BatchID, op, out)
 }
 
 // decode reads a request payload and resolves its references into the batch.
 func decode[I, O any](b *batch, op *kmip.Operation[I, O], in *I) error {
-	if err := op.DecodeRequest(b.item.Payload, b.caller.Version, b.server.Lenient, in); err != nil {
+	if err := op.DecodeRequest(b.item.Payload, b.caller.Version, b.processor.Lenient, in); err != nil {
 		return err
 	}
 	if id := op.Target(in); id != nil {
@@ -94,15 +94,15 @@ func init() {
 // bytes are zeroed as soon as they are in the message, which is zeroed when it has
 // been written.
 func answerGet(b *batch) error {
-	b.get, b.got = core.GetInput{}, core.GetOutput{}
-	defer func() { b.got.Secret.Release() }()
-	return answer(b, &kmip.Get, (*engine.Engine).Get, &b.get, &b.got)
+	b.getInput, b.getOutput = core.GetInput{}, core.GetOutput{}
+	defer func() { b.getOutput.Secret.Release() }()
+	return answer(b, &kmip.Get, (*engine.Engine).Get, &b.getInput, &b.getOutput)
 }
 
 // omitAttributes removes from "all attributes" those that this client cannot read
 // by the server's settings.
 func omitAttributes(b *batch, in *core.GetAttributesInput, out *core.GetAttributesOutput) {
-	drop := b.server.Compat[b.principal.ID]
+	drop := b.processor.Omit[b.origin.Principal.ID]
 	if len(in.Names) > 0 || drop == nil {
 		return
 	}
@@ -113,21 +113,4 @@ func omitAttributes(b *batch, in *core.GetAttributesInput, out *core.GetAttribut
 		}
 	}
 	out.Attributes = kept
-}
-
-// references tells which operation's answer a Unique Identifier enumeration means,
-// and which of its identifiers.
-var references = func() map[core.UniqueIdentifierEnum]reference {
-	all := map[core.UniqueIdentifierEnum]reference{}
-	for _, row := range kmip.Operations() {
-		for _, r := range row.References {
-			all[r.Enum] = reference{row.Code, r.Which}
-		}
-	}
-	return all
-}()
-
-type reference struct {
-	operation core.Operation
-	which     int // as in [kmip.Reference]
 }

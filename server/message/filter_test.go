@@ -1,4 +1,4 @@
-package kmipd
+package message
 
 import (
 	"strings"
@@ -52,7 +52,7 @@ func TestLocateRefusesWhatItDoesNotKnow(t *testing.T) {
 	do(c, &kmip.Create, *kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name("k")))
 	for _, v := range core.Versions {
 		for _, lenient := range []bool{false, true} {
-			c.v, c.conn.server.Lenient = v, lenient
+			c.v, c.door.processor.Lenient = v, lenient
 			locate := func(extra string, inside bool) kmip.ResponseItem {
 				_, items := c.send(kmip.ClientItem{Operation: core.OperationLocate, Payload: func(dst []byte, v core.Version) ([]byte, error) {
 					start := len(dst)

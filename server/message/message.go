@@ -1,0 +1,135 @@
+// Package message answers KMIP request messages: bytes and evidence in, bytes out.
+//
+// It decodes a message, holds it to the rules of messages and batches (KMIP 1.4
+// §6 and §7, 2.1 §8 and §9), hands each batch item to the engine and appends the
+// answer. It knows no connection, no TLS and no deadline and starts no goroutine,
+// so that any door can drive it. What a door gives, it gives as an [Origin].
+// Start at [Processor.Answer].
+package message
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/kmip"
+)
+
+// Processor answers messages. It is safe for concurrent use.
+type Processor struct {
+	Engine  *engine.Engine
+	Log     *slog.Logger
+	Lenient bool                   // ignore unknown fields of requests
+	Omit    map[string]core.TagSet // by principal: attributes left out if all are asked for
+}
+
+// Origin is what a door knows of a message besides its bytes. The door may change
+// it between messages.
+type Origin struct {
+	Door      core.Door
+	Address   string // of the peer, without port
+	Principal *core.Principal
+	Refusal   error // not nil: why the sender may send no messages any more
+	Memory    Memory
+
+	// Yield gives way to the requests of others before each item but the first. It
+	// may wait. nil: it does not.
+	Yield func(context.Context) error
+	// Begin is called before each item, with its place in the batch. nil: it is not.
+	Begin func(place int, operation core.Operation)
+}
+
+// Memory bounds what messages take. The zero Memory has no bound.
+type Memory struct {
+	FreeBytes int                                        // up to so many bytes are not counted
+	Reserve   func(ctx context.Context, bytes int) error // takes memory before it is used; it may wait
+	Count     func(bytes int)                            // counts memory that is in use already
+}
+
+func (m *Memory) reserve(ctx context.Context, bytes int) error {
+	if m.Reserve == nil {
+		return nil
+	}
+	return m.Reserve(ctx, bytes)
+}
+
+func (m *Memory) count(bytes int) {
+	if m.Count != nil {
+		m.Count(bytes)
+	}
+}
+
+// Answer appends the answer to a message to buf. msg and what o holds are used
+// until it returns and not longer.
+func (p *Processor) Answer(ctx context.Context, o *Origin, msg, buf []byte) []byte {
+	b := p.borrow(ctx, o)
+	out := b.answerMessage(b.request.Parse(msg), buf)
+	b.giveBack()
+	return out
+}
+
+// AnswerUnread appends the answer to a message that the door could not read, or
+// has no room or time for. err says why; it is recorded.
+func (p *Processor) AnswerUnread(ctx context.Context, o *Origin, err error, buf []byte) []byte {
+	b := p.borrow(ctx, o)
+	out := b.answerMessage(err, buf)
+	b.giveBack()
+	return out
+}
+
+// AnswerRefused returns the answer to a message of a sender who was refused
+// before, and recorded then. msg may be the beginning of a message.
+func (p *Processor) AnswerRefused(ctx context.Context, o *Origin, msg []byte) []byte {
+	b := p.borrow(ctx, o)
+	b.setCaller()
+	b.limit = kmip.MaxMessageBytes
+	if err := b.request.Parse(msg); err != nil {
+		b.request.Header.Version, b.request.Items = VersionOf(msg), nil
+	}
+	b.caller.Version = b.answerVersion()
+	b.response.Begin(nil, b.caller.Version, time.Now().Unix(), "")
+	b.answerWhole(o.Refusal, b.request.Items)
+	out := b.response.End()
+	b.giveBack()
+	return out
+}
+
+// AnswerLate returns the answer to an operation that has not ended after so long.
+// It is recorded that its outcome is not known.
+func (p *Processor) AnswerLate(ctx context.Context, o *Origin, v core.Version, operation core.Operation, after time.Duration) []byte {
+	b := p.borrow(ctx, o)
+	b.setCaller()
+	b.caller.Version = v
+	reason, text := b.reason(operation, p.Engine.Leave(ctx, &b.caller, core.ActionOf(operation), after))
+	b.response.Begin(nil, v, time.Now().Unix(), "")
+	b.response.Failure(operation, nil, core.StatusOperationFailed, reason, text)
+	out := b.response.End()
+	b.giveBack()
+	return out
+}
+
+// Places of the two numbers of the Protocol Version, in bytes. It is the first
+// field of the header, which is the first of the message.
+const (
+	majorAt = 32
+	minorAt = 48
+)
+
+// VersionOf returns the version of a message that may not have been read as a
+// whole. If there is none that the server speaks, it returns 1.0, which every
+// client reads.
+func VersionOf(msg []byte) core.Version {
+	if len(msg) < minorAt+4 {
+		return core.V1_0
+	}
+	major, minor := binary.BigEndian.Uint32(msg[majorAt:]), binary.BigEndian.Uint32(msg[minorAt:])
+	for _, v := range core.Versions {
+		if uint32(v.Major()) == major && uint32(v.Minor()) == minor {
+			return v
+		}
+	}
+	return core.V1_0
+}

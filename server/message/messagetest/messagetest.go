@@ -1,0 +1,104 @@
+// Package messagetest makes an engine for tests of messages and of the doors that
+// bring them. Its HSM keeps keys in memory. It relies on the store and the policy
+// as they are, and writes to a folder that ends with the test. Start at [New].
+package messagetest
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/keys/format"
+	"github.com/keyreeve/keyreeve/keys/soft"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/store"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// HSM is an HSM that has the key in memory, as hsm.Token has a class C key's
+// copy; tests of package hsm hold that one to no allocation.
+type HSM struct {
+	core.HSM
+	Key []byte
+}
+
+func (h HSM) LoadKeySets(context.Context, []core.KeySet) error        { return nil }
+func (h HSM) MakeKeySet(context.Context, core.KeySet) ([]byte, error) { return []byte("c"), nil }
+func (h HSM) KeySets(context.Context) ([]core.TokenKeySet, error)     { return nil, nil }
+func (h HSM) KeySetExists(context.Context, int64) (bool, error)       { return false, nil }
+func (h HSM) Clear(_ context.Context, _ core.Key, dst []byte) ([]byte, error) {
+	return append(dst, h.Key...), nil
+}
+func (h HSM) Forget(tenant, id string) {}
+func (h HSM) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
+	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(h.Key), Blob: h.Key, MAC: []byte("m"), Wrap: "aes-kw", Epoch: 1}, core.KeyFacts{}, nil
+}
+
+type formats struct{ format.Formats }
+
+func (formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
+	return soft.Digest(h, data)
+}
+
+func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
+	return kmip.AppendKeyValue(dst, kb, v)
+}
+
+func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) error {
+	return kmip.ReadKeyValue(ttlv, kb, v)
+}
+
+// World is an engine with one key, and what a client needs to ask for it.
+type World struct {
+	Engine    *engine.Engine
+	Principal *core.Principal
+	Get       []byte // the request of a Get of the key, KMIP 1.4
+}
+
+// SameStore leaves the store as it is.
+func SameStore(s core.Store) core.Store { return s }
+
+// New returns a World whose records go through j and whose changes go through the
+// store that wrapStore returns.
+func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) World {
+	t.Helper()
+	dir := t.TempDir()
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		if dir, err = os.MkdirTemp("/dev/shm", "keyreeve-message-"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+	}
+	ctx := context.Background()
+	s, err := store.Create(ctx, "sqlite:"+filepath.Join(dir, "k.db"), new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	policy, err := authz.New(ctx, authz.Options{Load: func() (string, string, error) { return keyreeve.Policy, keyreeve.PolicyTests, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engine.New(engine.Options{Store: wrapStore(s), HSM: HSM{Key: bytes.Repeat([]byte{7}, 32)}, Policy: policy, Journal: j, Formats: formats{}, Log: slog.New(slog.DiscardHandler)})
+	p := &core.Principal{Tenant: "default", ID: "dev", Groups: []string{"dev"}, Method: "mtls", Fingerprint: "f"}
+	if _, err := e.DeclareTenant(ctx, p.Tenant); err != nil {
+		t.Fatal(err)
+	}
+	made, err := e.Create(ctx, &core.Caller{Principal: p, Door: core.DoorKMIP, Version: core.V1_4}, kmiptest.AESKey(256, core.MaskEncrypt))
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(made.ID)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return World{e, p, msg}
+}
