@@ -75,10 +75,15 @@ server_operations := {"Query", "Discover Versions"}
 monitor_operations := {"Read Health", "Read Metrics"}
 
 # What a command on the server's own machine may do over the admin socket, besides
-# what is open to everybody who can open it: look at the objects in the HSM that no
-# living object needs, and at the sets of keys, and destroy such objects; declare a
-# tenant, and list the tenants.
-socket_operations := {"List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants"}
+# what is open to everybody who can open it: read the state of the server and the
+# records, ask what this policy would say, have files read again, look at the objects
+# in the HSM that no living object needs and at the sets of keys, destroy such
+# objects, declare a tenant, and list the tenants.
+socket_operations := {
+	"Read Health", "Read Records", "Simulate Policy", "Reload",
+	"List Token Objects", "Purge Token Object",
+	"Create Tenant", "List Tenants",
+}
 
 monitor_roles := {"monitor", "admin", "auditor"}
 

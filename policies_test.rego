@@ -208,8 +208,16 @@ test_who_reads_health if {
 	}
 }
 
+# What only the admin socket may do.
+on_the_machine := {"Read Records", "Simulate Policy", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants"}
+
+test_the_socket_reads_health if {
+	d := authz.decision with input as object.union(server_question("Read Health", {"system"}), {"door": "admin", "principal": {"method": "system"}})
+	d.allow == true
+}
+
 test_who_acts_on_the_token if {
-	every operation in {"List Token Objects", "Purge Token Object"} {
+	every operation in on_the_machine {
 		question := server_question(operation, {"system"})
 		socket := object.union(question, {"door": "admin", "principal": {"method": "system"}})
 		of_socket := authz.decision with input as socket
@@ -225,7 +233,7 @@ test_who_acts_on_the_token if {
 }
 
 test_the_socket_touches_no_object if {
-	every operation in on_objects | {"List Token Objects", "Purge Token Object"} {
+	every operation in on_objects | on_the_machine {
 		socket := object.union(server_question(operation, {"system"}), {"door": "admin", "principal": {"method": "system"}, "object": shared})
 		d := authz.decision with input as socket
 		d.allow == false

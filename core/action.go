@@ -196,6 +196,9 @@ const (
 	ActionPurgeTokenObject // an orphan in the HSM is destroyed
 	ActionCreateTenant
 	ActionListTenants
+	ActionReadRecords    // the audit records of all tenants
+	ActionSimulatePolicy // what the policy would say, of any principal
+	ActionReload         // of policy, authorities, certificates and PIN
 
 	// What the server records beside.
 	ActionMessage // a request message that was refused as a whole
@@ -286,6 +289,9 @@ var actionTable = [...]ActionInfo{
 	ActionPurgeTokenObject: {"Purge Token Object", 0, AdministerAction, NoObject},
 	ActionCreateTenant:     {"Create Tenant", 0, AdministerAction, NoObject},
 	ActionListTenants:      {"List Tenants", 0, ReadAction, NoObject},
+	ActionReadRecords:      {"Read Records", 0, ReadAction, NoObject},
+	ActionSimulatePolicy:   {"Simulate Policy", 0, ReadAction, NoObject},
+	ActionReload:           {"Reload", 0, AdministerAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

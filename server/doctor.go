@@ -39,8 +39,8 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		out = append(out, f)
 	}
 	var doors map[string]string // of the server that runs with these settings, if any
-	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/doors", nil, &doors); err != nil {
-		doors = nil
+	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/doors", nil, &doors); err != nil && !errors.Is(err, errNoServer) {
+		say("health", fmt.Errorf("the running server says: %w", err), "")
 	}
 	say("dir", cfg.checkDir(), cfg.Dir)
 	doctorToken(cfg, say)

@@ -231,7 +231,7 @@ func (s *Server) openEngine(ctx context.Context) error {
 	compute := fair.NewProcessors(runtime.NumCPU() / 2)
 	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
-	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s}, Health: s.health, Ready: s.isReady, Metrics: m.Handler()})
+	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s}, Health: s.healthNow, Ready: s.isReady, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return nil
 }
@@ -467,9 +467,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// health asks every hand.
-func (s *Server) health(r *http.Request) httpd.Health { return s.healthNow(r.Context()) }
-
+// healthNow asks every part how it is.
 func (s *Server) healthNow(ctx context.Context) httpd.Health {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

@@ -88,32 +88,30 @@ type CreatedTenant struct {
 	Created bool   `json:"created"` // false: it was declared before
 }
 
-// adminCreateTenant declares the tenant that is named.
-func (s *Server) adminCreateTenant(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Query().Get("name")
+// createTenant declares the tenant that is named.
+func (s *Server) createTenant(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
+	name := q.Get("name")
 	if err := checkTenantName(name); err != nil {
-		reply(w, nil, err)
-		return
+		return nil, err
 	}
-	made, err := s.engine.CreateTenant(r.Context(), socketCaller(r.Context()), name)
-	reply(w, CreatedTenant{Tenant: name, Created: made}, err)
+	made, err := s.engine.CreateTenant(ctx, c, name)
+	return CreatedTenant{Tenant: name, Created: made}, err
 }
 
 // checkTenantName refuses what no certificate can name as its tenant.
 func checkTenantName(name string) error {
 	if !certs.Valid(name) {
-		return fmt.Errorf("%q cannot be a tenant; use letters, digits, '.', '_' and '-', at most 64", name)
+		return core.Errorf(core.InvalidField, "%q cannot be a tenant; use letters, digits, '.', '_' and '-', at most 64", name)
 	}
 	if name == core.SystemTenant {
-		return fmt.Errorf("tenant %q is the server's own; choose another name", name)
+		return core.Errorf(core.InvalidField, "tenant %q is the server's own; choose another name", name)
 	}
 	return nil
 }
 
-// adminListTenants lists what the command tenant list shows.
-func (s *Server) adminListTenants(w http.ResponseWriter, r *http.Request) {
-	all, err := s.engine.ListTenants(r.Context(), socketCaller(r.Context()))
-	reply(w, all, err)
+// listTenants lists what the command tenant list shows.
+func (s *Server) listTenants(ctx context.Context, c *core.Caller, _ url.Values) (any, error) {
+	return s.engine.ListTenants(ctx, c)
 }
 
 // devTenants is a file in a development folder: the tenants that keyreeve cert issue

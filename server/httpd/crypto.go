@@ -51,7 +51,7 @@ func modeOf(s string) (*core.CryptographicParameters, error) {
 	return p, nil
 }
 
-func (s *service) encrypt(c *core.Caller, r *http.Request) (any, error) {
+func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error) {
 	var in encryptBody
 	err := decode(r.Body, &in)
 	var p *core.CryptographicParameters
@@ -62,17 +62,17 @@ func (s *service) encrypt(c *core.Caller, r *http.Request) (any, error) {
 		err = core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
 	}
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, core.ActionEncrypt, err)
+		return encryptAnswer{}, s.Engine.Refuse(r.Context(), c, core.ActionEncrypt, err)
 	}
 	out, err := s.Engine.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
 	clear(in.Plaintext)
 	if err != nil {
-		return nil, err
+		return encryptAnswer{}, err
 	}
 	return encryptAnswer{KeyID: out.ID, Ciphertext: out.Data, IV: out.IV, Tag: out.Tag}, nil
 }
 
-func (s *service) decrypt(c *core.Caller, r *http.Request) (any, error) {
+func (s *service) decrypt(c *core.Caller, r *http.Request) (decryptAnswer, error) {
 	var in decryptBody
 	err := decode(r.Body, &in)
 	var p *core.CryptographicParameters
@@ -83,11 +83,11 @@ func (s *service) decrypt(c *core.Caller, r *http.Request) (any, error) {
 		err = core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
 	}
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, core.ActionDecrypt, err)
+		return decryptAnswer{}, s.Engine.Refuse(r.Context(), c, core.ActionDecrypt, err)
 	}
 	out, err := s.Engine.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
 	if err != nil {
-		return nil, err
+		return decryptAnswer{}, err
 	}
 	return decryptAnswer{KeyID: out.ID, Plaintext: out.Data}, nil
 }

@@ -23,7 +23,7 @@ func (everyone) Identify(*tls.ConnectionState) func() (*core.Principal, error) {
 func TestWorkEndsWithItsConnection(t *testing.T) {
 	began, ended := make(chan bool, 100), make(chan bool, 100)
 	s := &service{Options{Auth: everyone{}, Operation: time.Minute}}
-	slow := route{handle: func(_ *service, _ *core.Caller, r *http.Request) (any, error) {
+	slow := route{answer: func(_ *service, _ *core.Caller, r *http.Request) (any, error) {
 		began <- true
 		select {
 		case <-r.Context().Done():

@@ -38,7 +38,7 @@ type Authenticator interface {
 type Options struct {
 	Engine  *engine.Engine
 	Auth    Authenticator
-	Health  func(r *http.Request) Health
+	Health  func(context.Context) Health
 	Ready   func(context.Context) bool // for everybody; cheap when asked often
 	Metrics http.Handler
 	Memory  *bounds.Memory // shared by the doors; nil: without bound, for tests
@@ -63,19 +63,38 @@ type Part struct {
 	Notes    []string `json:"notes,omitempty"`
 }
 
+// route is one row of the REST API, beside the table in docs/REST.md.
 type route struct {
-	pattern string
-	action  core.Action // what is recorded of a request that does not come so far
-	handle  func(s *service, c *core.Caller, r *http.Request) (any, error)
+	method, path string
+	action       core.Action // what is recorded of a request that is refused before its answer is made
+	takes        input
+	status       int // of a success
+	answer       func(s *service, c *core.Caller, r *http.Request) (any, error)
 }
 
+// input is what a route reads besides its path. All else is refused.
+type input uint8
+
+const (
+	takesNothing input = iota
+	takesQuery         // of at most maxParameters
+	takesBody          // JSON of at most maxBody bytes
+)
+
 var routes = []route{
-	{"POST /v1/keys", core.ActionCreate, (*service).createKey},
-	{"GET /v1/keys", core.ActionLocate, (*service).listKeys},
-	{"GET /v1/keys/{id}", core.ActionGetAttributes, (*service).getKey},
-	{"POST /v1/encrypt", core.ActionEncrypt, (*service).encrypt},
-	{"POST /v1/decrypt", core.ActionDecrypt, (*service).decrypt},
-	{"GET /v1/health", core.ActionReadHealth, (*service).health},
+	{"POST", "/v1/keys", core.ActionCreate, takesBody, http.StatusCreated, typed((*service).createKey)},
+	{"GET", "/v1/keys", core.ActionLocate, takesQuery, http.StatusOK, typed((*service).listKeys)},
+	{"GET", "/v1/keys/{id}", core.ActionGetAttributes, takesNothing, http.StatusOK, typed((*service).getKey)},
+	{"POST", "/v1/encrypt", core.ActionEncrypt, takesBody, http.StatusOK, typed((*service).encrypt)},
+	{"POST", "/v1/decrypt", core.ActionDecrypt, takesBody, http.StatusOK, typed((*service).decrypt)},
+	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typed((*service).health)},
+}
+
+func (to *route) pattern() string { return to.method + " " + to.path }
+
+// typed turns a handler whose answer has a type of its own into that of a row.
+func typed[A any](answer func(*service, *core.Caller, *http.Request) (A, error)) func(*service, *core.Caller, *http.Request) (any, error) {
+	return func(s *service, c *core.Caller, r *http.Request) (any, error) { return answer(s, c, r) }
 }
 
 type service struct{ Options }
@@ -86,7 +105,7 @@ func New(o Options) http.Handler {
 	s := &service{o}
 	mux := http.NewServeMux()
 	for _, r := range routes {
-		mux.Handle(r.pattern, s.wrap(r))
+		mux.Handle(r.pattern(), s.wrap(r))
 	}
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -174,10 +193,7 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 func (s *service) wrap(to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := callerOf(r)
-		err := jsonBody(r)
-		if err == nil {
-			err = to.excess(r)
-		}
+		err := to.checkInput(r)
 		if err != nil {
 			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
 			return
@@ -194,9 +210,7 @@ func (s *service) wrap(to route) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		if r.Method == http.MethodPost && r.URL.Path == "/v1/keys" {
-			w.WriteHeader(http.StatusCreated)
-		}
+		w.WriteHeader(to.status)
 		json.NewEncoder(w).Encode(out)
 	})
 }
@@ -221,7 +235,7 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 				back <- result{err: fmt.Errorf("panic: %v", p)}
 			}
 		}()
-		out, err := to.handle(s, c, r.WithContext(ctx))
+		out, err := to.answer(s, c, r.WithContext(ctx))
 		back <- result{out, err}
 	}()
 	timer, tick := time.NewTimer(s.Operation), time.NewTicker(bounds.WatchEvery)
@@ -243,24 +257,23 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 	}
 }
 
-// excess refuses a query or a body that the route does not read: whoever sends it
-// would rely on it.
-func (to *route) excess(r *http.Request) error {
+// checkInput refuses a query or a body that the route does not read, because a client
+// that sends one relies on it, and a body that is no JSON.
+func (to *route) checkInput(r *http.Request) error {
 	switch {
-	case r.URL.RawQuery != "" && to.action != core.ActionLocate:
-		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern, shown(r.URL.RawQuery))
-	case r.Method != http.MethodPost && r.ContentLength != 0:
-		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.pattern)
+	case r.URL.RawQuery != "" && to.takes != takesQuery:
+		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern(), shown(r.URL.RawQuery))
+	case to.takes != takesBody && r.ContentLength != 0:
+		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.pattern())
+	case to.takes == takesBody:
+		return isJSON(r)
 	}
 	return nil
 }
 
-// jsonBody refuses a POST whose headers say that its body is something else than
-// JSON in UTF-8, because the body is read as that.
-func jsonBody(r *http.Request) error {
-	if r.Method != http.MethodPost {
-		return nil
-	}
+// isJSON refuses headers that say that the body is something else than JSON in
+// UTF-8, because the body is read as that.
+func isJSON(r *http.Request) error {
 	types, codings := r.Header.Values("Content-Type"), r.Header.Values("Content-Encoding")
 	if len(codings) > 0 && (len(codings) > 1 || !strings.EqualFold(codings[0], "identity")) {
 		return core.Errorf(core.InvalidMessage, "the Content-Encoding %q is not supported; send the body as it is", shown(strings.Join(codings, ", ")))
@@ -332,11 +345,11 @@ func requestID() string {
 }
 
 // health tells the state of every part to whom the policy allows it.
-func (s *service) health(c *core.Caller, r *http.Request) (any, error) {
+func (s *service) health(c *core.Caller, r *http.Request) (Health, error) {
 	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadHealth); err != nil {
-		return nil, err
+		return Health{}, err
 	}
-	return s.Health(r), nil
+	return s.Health(r.Context()), nil
 }
 
 // metrics gives the figures to whom the policy allows it.

@@ -40,7 +40,7 @@ type key struct {
 	InitialDate string   `json:"initial_date,omitempty"`
 }
 
-func (s *service) createKey(c *core.Caller, r *http.Request) (any, error) {
+func (s *service) createKey(c *core.Caller, r *http.Request) (key, error) {
 	var in newKey
 	action := core.ActionCreate
 	err := decode(r.Body, &in)
@@ -52,7 +52,7 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (any, error) {
 		as, private, public, err = in.attributes()
 	}
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, action, err)
+		return key{}, s.Engine.Refuse(r.Context(), c, action, err)
 	}
 	if in.Type == "pair" {
 		out, err := s.Engine.CreateKeyPair(r.Context(), c, &core.CreateKeyPairInput{Common: as, Private: private, Public: public})
@@ -60,7 +60,7 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (any, error) {
 	}
 	out, err := s.Engine.Create(r.Context(), c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	return key{ID: out.ID, ObjectType: out.ObjectType.String()}, nil
 }
@@ -132,11 +132,11 @@ func nameValue(s string) core.Value {
 	return core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)}, core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
 }
 
-func (s *service) getKey(c *core.Caller, r *http.Request) (any, error) {
+func (s *service) getKey(c *core.Caller, r *http.Request) (key, error) {
 	id := r.PathValue("id")
 	out, err := s.Engine.GetAttributes(r.Context(), c, &core.GetAttributesInput{ID: core.ID(id)})
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	return describe(out.ID, out.Attributes), nil
 }
@@ -177,20 +177,23 @@ const (
 	maxParameters = 32 // of the query, empty ones counted
 )
 
+// keyPage is the answer of GET /v1/keys.
+type keyPage struct {
+	IDs  []string `json:"ids"`
+	Next int32    `json:"next_offset,omitempty"` // 0: there are no more
+}
+
 // listKeys is Locate: ?name=, ?algorithm=, ?state=, ?offset=, ?limit=.
-func (s *service) listKeys(c *core.Caller, r *http.Request) (any, error) {
+func (s *service) listKeys(c *core.Caller, r *http.Request) (keyPage, error) {
 	in, err := locateInput(r.URL.RawQuery)
 	if err != nil {
-		return nil, s.Engine.Refuse(r.Context(), c, core.ActionLocate, err)
+		return keyPage{}, s.Engine.Refuse(r.Context(), c, core.ActionLocate, err)
 	}
 	out, err := s.Engine.Locate(r.Context(), c, in)
 	if err != nil {
-		return nil, err
+		return keyPage{}, err
 	}
-	page := struct {
-		IDs  []string `json:"ids"`
-		Next int32    `json:"next_offset,omitempty"`
-	}{IDs: out.IDs}
+	page := keyPage{IDs: out.IDs}
 	if page.IDs == nil {
 		page.IDs = []string{}
 	}

@@ -26,6 +26,9 @@ var statuses = map[core.Code]int{
 	core.PublicProtectionStorageUnavailable: 409, core.NamespaceNotSupported: 400, core.Tampered: 500,
 }
 
+// StatusOf returns the HTTP status of an error.
+func StatusOf(err error) int { return statuses[core.CodeOf(err)] }
+
 // problem is RFC 9457: what went wrong, for programs (code) and people (detail).
 type problem struct {
 	Type    string `json:"type"`
@@ -43,7 +46,7 @@ const retryAfter = "1"
 // fail writes an error; the text of one without a code stays in the log.
 func fail(w http.ResponseWriter, request string, err error) {
 	c := core.CodeOf(err)
-	p := problem{Type: "about:blank", Status: statuses[c], Code: c.String(), Request: request}
+	p := problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), Request: request}
 	if errors.Is(err, errTooLarge) {
 		p.Status = http.StatusRequestEntityTooLarge
 	}

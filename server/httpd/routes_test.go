@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -46,7 +48,7 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 	stored := &records{}
 	ready := true
 	h := New(Options{Auth: strangers{}, Engine: engine.New(engine.Options{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}),
-		Health:  func(*http.Request) Health { t.Error("health was asked for a stranger"); return Health{} },
+		Health:  func(context.Context) Health { t.Error("health was asked for a stranger"); return Health{} },
 		Ready:   func(context.Context) bool { return ready },
 		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("metrics were given to a stranger") })})
 	ask := func(method, path string, withTLS bool) *httptest.ResponseRecorder {
@@ -62,7 +64,7 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 	closed := []string{"GET /metrics", "POST /metrics", "GET /", "GET /nothing", "OPTIONS /v1/keys", "POST /v1/health/live", "DELETE /v1/health/ready", "GET /v1/health/live/", "GET /v1/health/live/x",
 		"GET /v1/health//live", "GET /v1/keys/../health/live", "GET /V1/health/live", "GET //v1/health/live", "GET /v1/health/%6cive/x", "GET /v1//keys", "HEAD /v1/health", "CONNECT /v1/health/live"}
 	for _, r := range routes {
-		closed = append(closed, strings.ReplaceAll(r.pattern, "{id}", "some-id"))
+		closed = append(closed, strings.ReplaceAll(r.pattern(), "{id}", "some-id"))
 	}
 	for _, route := range closed {
 		method, path, _ := strings.Cut(route, " ")
@@ -98,5 +100,44 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 	}
 	if stored.n != before {
 		t.Error("open routes leave records of failed logins")
+	}
+}
+
+// The rows and the table of docs/REST.md say the same: which routes there are, what
+// they take, and the status of a success where it is not 200.
+func TestRoutesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/REST.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(cells) == 3 && strings.Contains(cells[0], " /") {
+			documented[strings.TrimSpace(cells[0])] = []string{strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2])}
+		}
+	}
+	for _, other := range []string{"GET /v1/health/live", "GET /v1/health/ready", "GET /metrics"} { // they are no rows
+		if documented[other] == nil {
+			t.Errorf("docs/REST.md lacks %s", other)
+		}
+		delete(documented, other)
+	}
+	for _, r := range routes {
+		row := documented[r.pattern()]
+		if row == nil {
+			t.Errorf("docs/REST.md lacks %s", r.pattern())
+			continue
+		}
+		delete(documented, r.pattern())
+		if (r.takes == takesNothing) != (row[0] == "") || (r.status != http.StatusOK) != strings.HasPrefix(row[1], fmt.Sprint(r.status)) {
+			t.Errorf("%s takes %d and answers %d; docs/REST.md says %q", r.pattern(), r.takes, r.status, row)
+		}
+		if r.action.Info() == nil || (r.takes == takesBody) != (r.method == http.MethodPost) {
+			t.Errorf("the row of %s is not whole: %+v", r.pattern(), r)
+		}
+	}
+	for route := range documented {
+		t.Errorf("docs/REST.md has %s, which is no route", route)
 	}
 }

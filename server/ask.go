@@ -1,0 +1,37 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// errNoServer is why a question was not answered at all.
+var errNoServer = errors.New("no server answers")
+
+// Ask puts a question to the server that answers at an admin socket.
+func Ask(socket, method, path string, q url.Values, out any) error {
+	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	req, err := http.NewRequest(method, "http://admin"+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w at %s; is it running, and is this its user?", errNoServer, socket)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		var e struct{ Error string }
+		json.NewDecoder(res.Body).Decode(&e)
+		return errors.New(e.Error)
+	}
+	return json.NewDecoder(res.Body).Decode(out)
+}
