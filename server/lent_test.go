@@ -27,7 +27,6 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -266,9 +265,9 @@ func TestLentMemoryIsNotKept(t *testing.T) {
 		for _, id := range must(w, &kmip.Locate, &core.LocateInput{MaximumItems: -1}).IDs {
 			must(w, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
 		}
-		for _, op := range engine.Operations {
-			if kmip.RowOf(op).In(v) && w.done[op][v] == 0 {
-				t.Errorf("%v has not been done in %v", op, v)
+		for _, row := range kmip.Operations() {
+			if row.In(v) && w.done[row.Code][v] == 0 {
+				t.Errorf("%v has not been done in %v", row.Code, v)
 			}
 		}
 	}

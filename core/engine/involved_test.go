@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
 )
 
 // parentLink is a Link of an object.
@@ -125,8 +126,8 @@ func TestRefusedLinksAreRecorded(t *testing.T) {
 // A record names every object that an operation had to do with, so that it is
 // found by each.
 func TestRecordsNameEveryObject(t *testing.T) {
-	for _, op := range Operations {
-		action := core.ActionOf(op)
+	for _, row := range kmip.Operations() {
+		action := core.ActionOf(row.Code)
 		if (severalObjects[action] == nil) != slices.Contains(oneObject, action) {
 			t.Errorf("%v is not tried with several objects, and nothing says that it has one", action)
 		}

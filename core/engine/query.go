@@ -7,16 +7,6 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Operations lists what the engine can do, in the standard's order.
-var Operations = []core.Operation{
-	core.OperationCreate, core.OperationCreateKeyPair, core.OperationRegister, core.OperationReKey, core.OperationLocate,
-	core.OperationCheck, core.OperationGet, core.OperationGetAttributes, core.OperationGetAttributeList,
-	core.OperationAddAttribute, core.OperationModifyAttribute, core.OperationDeleteAttribute, core.OperationActivate,
-	core.OperationRevoke, core.OperationDestroy, core.OperationQuery, core.OperationDiscoverVersions,
-	core.OperationEncrypt, core.OperationDecrypt, core.OperationSign, core.OperationSignatureVerify, core.OperationMAC,
-	core.OperationMACVerify, core.OperationRNGRetrieve, core.OperationRNGSeed, core.OperationHash, core.OperationSetAttribute,
-}
-
 // objectTypes lists what can be kept.
 var objectTypes = []core.ObjectType{core.ObjectTypeCertificate, core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey,
 	core.ObjectTypePrivateKey, core.ObjectTypeTemplate, core.ObjectTypeSecretData, core.ObjectTypeOpaqueObject}
@@ -43,7 +33,7 @@ func (k *call) discoverVersions(in *core.DiscoverVersionsInput) (out core.Discov
 }
 
 // Query tells what the server can do, in the client's version (KMIP 1.4 §4.25,
-// 2.1 §6.1.40).
+// 2.1 §6.1.40). The door, which knows the operations, adds their list.
 func (e *Engine) Query(ctx context.Context, c *core.Caller, in *core.QueryInput) (core.QueryOutput, error) {
 	return run(e, ctx, c, core.ActionQuery, in, (*call).query)
 }
@@ -54,8 +44,6 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 	}
 	for _, f := range in.Functions {
 		switch f {
-		case core.QueryFunctionQueryOperations:
-			out.Operations = inVersion(Operations, k.caller.Version)
 		case core.QueryFunctionQueryObjects:
 			out.ObjectTypes = k.objectTypes()
 		case core.QueryFunctionQueryServerInformation:
@@ -123,15 +111,4 @@ func (k *call) objectTypes() []core.ObjectType {
 		return objectTypes
 	}
 	return slices.DeleteFunc(slices.Clone(objectTypes), func(t core.ObjectType) bool { return t == core.ObjectTypeTemplate })
-}
-
-func inVersion(ops []core.Operation, v core.Version) []core.Operation {
-	if v == 0 {
-		return ops
-	}
-	enum := core.TagOperation.Info().Enum
-	return slices.DeleteFunc(slices.Clone(ops), func(o core.Operation) bool {
-		row := enum.Lookup(uint32(o))
-		return row == nil || !v.Within(row.Since, row.Until)
-	})
 }

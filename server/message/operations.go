@@ -2,6 +2,7 @@ package message
 
 import (
 	"context"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
@@ -62,7 +63,7 @@ func decode[I, O any](b *batch, op *kmip.Operation[I, O], in *I) error {
 
 func init() {
 	bind(&kmip.DiscoverVersions, (*engine.Engine).DiscoverVersions)
-	bind(&kmip.Query, (*engine.Engine).Query)
+	bind(&kmip.Query, (*engine.Engine).Query, listOperations)
 	bind(&kmip.Create, (*engine.Engine).Create)
 	bind(&kmip.CreateKeyPair, (*engine.Engine).CreateKeyPair)
 	bind(&kmip.Register, (*engine.Engine).Register)
@@ -97,6 +98,19 @@ func answerGet(b *batch) error {
 	b.getInput, b.getOutput = core.GetInput{}, core.GetOutput{}
 	defer func() { b.getOutput.Secret.Release() }()
 	return answer(b, &kmip.Get, (*engine.Engine).Get, &b.getInput, &b.getOutput)
+}
+
+// listOperations adds the operations that the client's version has to the answer of
+// Query.
+func listOperations(b *batch, in *core.QueryInput, out *core.QueryOutput) {
+	if !slices.Contains(in.Functions, core.QueryFunctionQueryOperations) {
+		return
+	}
+	for _, row := range kmip.Operations() {
+		if row.In(b.caller.Version) {
+			out.Operations = append(out.Operations, row.Code)
+		}
+	}
 }
 
 // omitAttributes removes from "all attributes" those that this client cannot read
