@@ -55,10 +55,10 @@ func (s State) Gone() bool { return s == Destroyed || s == DestroyedCompromised 
 // moved on by an Activation Date or Deactivation Date that has fallen due since.
 func (o *ManagedObject) StateAt(now int64) State {
 	s := State(o.Attributes.Num(TagState))
-	if v, ok := o.Attributes.Get(TagActivationDate); ok && s == PreActive && v.Num <= now {
+	if date, ok := o.Attributes.Date(TagActivationDate); ok && s == PreActive && date <= now {
 		s, _ = s.Next(Activate)
 	}
-	if v, ok := o.Attributes.Get(TagDeactivationDate); ok && s == Active && v.Num <= now {
+	if date, ok := o.Attributes.Date(TagDeactivationDate); ok && s == Active && date <= now {
 		s, _ = s.Next(Deactivate)
 	}
 	return s
@@ -77,10 +77,10 @@ func (o *ManagedObject) CheckUse(protect bool, now int64) error {
 	case s == PreActive, protect && s != Active:
 		return Errorf(WrongState, "object %s is %v, which does not allow this use", o.ID, s)
 	}
-	if v, ok := o.Attributes.Get(TagProcessStartDate); ok && v.Num > now {
+	if date, ok := o.Attributes.Date(TagProcessStartDate); ok && date > now {
 		return Errorf(WrongState, "object %s may be used only after its Process Start Date", o.ID)
 	}
-	if v, ok := o.Attributes.Get(TagProtectStopDate); ok && protect && v.Num <= now {
+	if date, ok := o.Attributes.Date(TagProtectStopDate); ok && protect && date <= now {
 		return Errorf(WrongState, "the Protect Stop Date of object %s has passed", o.ID)
 	}
 	return nil

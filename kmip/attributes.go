@@ -54,8 +54,7 @@ func (c *coder) templateNames(names *[]string) {
 		return
 	}
 	for _, n := range *names {
-		c.out = appendValue(c.out, core.TagName, core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(n)},
-			core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)}))
+		c.out = appendValue(c.out, core.TagName, core.PlainName(n).Value())
 	}
 }
 
@@ -296,10 +295,7 @@ func (c *coder) writeAttribute2(a *core.Attribute) {
 		}
 		return
 	}
-	c.out = appendValue(c.out, core.TagAttribute, core.Structure(
-		core.Field{Tag: core.TagVendorIdentification, Value: core.Text(a.Vendor)},
-		core.Field{Tag: core.TagAttributeName, Value: core.Text(a.Name)},
-		core.Field{Tag: core.TagAttributeValue, Value: a.Value}))
+	c.out = appendValue(c.out, core.TagAttribute, a.Structure())
 }
 
 // names is a list of attributes by name: Attribute Name in 1.x, Attribute

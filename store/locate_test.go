@@ -23,7 +23,7 @@ var ways = map[string]struct {
 	filter core.Filter
 	index  string
 }{
-	"a name":           {everyone(core.Attribute{Tag: core.TagName, Value: storetest.Name("key-0001234")}), "object_attr"},
+	"a name":           {everyone(core.Attribute{Tag: core.TagName, Value: core.PlainName("key-0001234").Value()}), "object_attr"},
 	"two x attributes": {everyone(x("SystemID", "sys3"), x("ResourceID", "res77")), "object_attr"},
 	"an identifier":    {everyone(core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("id-0001234")}), "object"},
 	"a state":          {everyone(core.Attribute{Tag: core.TagState, Value: core.Enum(core.Compromised)}), "object_state"},
@@ -192,7 +192,7 @@ func BenchmarkLocateByName(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				i = (i + 7919) % n
-				f := everyone(core.Attribute{Tag: core.TagName, Value: storetest.Name(fmt.Sprintf("key-%07d", i))})
+				f := everyone(core.Attribute{Tag: core.TagName, Value: core.PlainName(fmt.Sprintf("key-%07d", i)).Value()})
 				if found, err := s.Candidates(bg, "t", f, 0, 100); err != nil || len(found) != 1 {
 					b.Fatal(len(found), err)
 				}

@@ -123,8 +123,8 @@ func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
 // dateColumn is a date's column: NULL where the object lacks it, so that no range
 // finds it.
 func dateColumn(o *core.ManagedObject, t core.Tag) any {
-	if v, ok := o.Attributes.Get(t); ok {
-		return v.Num
+	if unix, ok := o.Attributes.Date(t); ok {
+		return unix
 	}
 	return nil
 }

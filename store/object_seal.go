@@ -85,8 +85,8 @@ func searchOf(o *core.ManagedObject) string {
 		b = append(strconv.AppendInt(b, o.Attributes.Num(t), 10), ',')
 	}
 	for _, d := range dateColumns {
-		if v, ok := o.Attributes.Get(d.tag); ok {
-			b = strconv.AppendInt(b, v.Num, 10)
+		if unix, ok := o.Attributes.Date(d.tag); ok {
+			b = strconv.AppendInt(b, unix, 10)
 		}
 		b = append(b, ',')
 	}

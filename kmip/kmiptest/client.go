@@ -150,6 +150,5 @@ func AESKey(bits int32, mask core.UsageMask, more ...core.Attribute) *core.Creat
 
 // Name makes a Name attribute.
 func Name(s string) core.Attribute {
-	return core.Attribute{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)},
-		core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})}
+	return core.Attribute{Tag: core.TagName, Value: core.PlainName(s).Value()}
 }

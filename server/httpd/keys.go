@@ -95,7 +95,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 		set(core.TagCryptographicLength, core.Int(*in.Length))
 	}
 	if in.Name != nil {
-		set(core.TagName, nameValue(*in.Name))
+		set(core.TagName, core.PlainName(*in.Name).Value())
 	}
 	if in.Sensitive != nil {
 		set(core.TagSensitive, core.Bool(*in.Sensitive))
@@ -128,10 +128,6 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	return as, core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(masks[0])}}, core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(masks[1])}}, nil
 }
 
-func nameValue(s string) core.Value {
-	return core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)}, core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
-}
-
 func (s *service) getKey(c *core.Caller, r *http.Request) (key, error) {
 	id := r.PathValue("id")
 	out, err := s.Engine.GetAttributes(r.Context(), c, &core.GetAttributesInput{ID: core.ID(id)})
@@ -150,7 +146,7 @@ func describe(id string, as core.Attributes) key {
 		k.State = core.State(as.Num(core.TagState)).String()
 	}
 	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
-		k.Names = append(k.Names, a.Value.Field(core.TagNameValue).Text)
+		k.Names = append(k.Names, core.NameOf(a.Value).Text)
 	}
 	mask := core.UsageMask(uint32(as.Num(core.TagCryptographicUsageMask)))
 	for _, v := range core.TagCryptographicUsageMask.Info().Enum.Values {
@@ -221,7 +217,7 @@ func locateInput(raw string) (*core.LocateInput, error) {
 		v := values[0]
 		switch name {
 		case "name":
-			in.Attributes = in.Attributes.Add(core.Attribute{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(v)})})
+			in.Attributes = in.Attributes.Add(core.Attribute{Tag: core.TagName, Value: core.Name{Text: v}.Value()})
 		case "algorithm", "state", "object_type":
 			t := map[string]core.Tag{"algorithm": core.TagCryptographicAlgorithm, "state": core.TagState, "object_type": core.TagObjectType}[name]
 			n, ok := t.Info().Enum.ByName(v)

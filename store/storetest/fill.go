@@ -37,7 +37,7 @@ func numbered(tenant string, i int) *core.ManagedObject {
 			{Tag: core.TagUniqueIdentifier, Value: core.Text(id)}, {Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeSymmetricKey)},
 			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)},
 			{Tag: core.TagState, Value: core.Enum(state)}, {Tag: core.TagInitialDate, Value: core.Date(FillBegan + int64(i))},
-			{Tag: core.TagName, Value: Name(fmt.Sprintf("key-%07d", i))},
+			{Tag: core.TagName, Value: core.PlainName(fmt.Sprintf("key-%07d", i)).Value()},
 			{Vendor: "x", Name: "ResourceID", Value: core.Text(fmt.Sprint("res", i%1000))}, {Vendor: "x", Name: "SystemID", Value: core.Text(fmt.Sprint("sys", i%7))},
 		}}
 }

@@ -24,8 +24,8 @@ func locate(t *testing.T, s core.Store) {
 		want int
 	}{
 		"everything":     {core.Filter{Everyone: true}, 20},
-		"a name":         {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: Name("first")})}, 20},
-		"no such name":   {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: Name("none")})}, 0},
+		"a name":         {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: core.PlainName("first").Value()})}, 20},
+		"no such name":   {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: core.PlainName("none").Value()})}, 0},
 		"an x text":      {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")})}, 10},
 		"an x number":    {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(0)})}, 7},
 		"two of them":    {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")}, core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(1)})}, 4},
@@ -170,9 +170,9 @@ func randomAttribute(r *rand.Rand) core.Attribute {
 	case 0:
 		return core.Attribute{Tag: core.TagState, Value: core.Enum(core.State(1 + r.IntN(6)))}
 	case 1:
-		return core.Attribute{Tag: core.TagName, Value: Name(few)}
+		return core.Attribute{Tag: core.TagName, Value: core.PlainName(few).Value()}
 	case 2:
-		return core.Attribute{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(few)})}
+		return core.Attribute{Tag: core.TagName, Value: core.Name{Text: few}.Value()}
 	case 3:
 		return core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.CryptographicAlgorithm(1 + r.IntN(3)))}
 	case 4:
@@ -180,14 +180,14 @@ func randomAttribute(r *rand.Rand) core.Attribute {
 	case 5:
 		return core.Attribute{Tag: core.TagCryptographicUsageMask, Value: core.Int(int32(r.IntN(8)))}
 	case 6:
-		return core.Attribute{Vendor: "x", Name: "Site", Value: []core.Value{core.Text(few), core.Int(int32(r.IntN(3))), core.Bytes([]byte(few)), core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(few)})}[r.IntN(4)]}
+		return core.Attribute{Vendor: "x", Name: "Site", Value: []core.Value{core.Text(few), core.Int(int32(r.IntN(3))), core.Bytes([]byte(few)), core.Name{Text: few}.Value()}[r.IntN(4)]}
 	case 7:
 		return core.Attribute{Tag: core.TagObjectGroup, Value: core.Text(few)}
 	case 8:
 		fields := []core.Field{{Tag: core.TagApplicationNamespace, Value: core.Text("ns")}, {Tag: core.TagApplicationData, Value: core.Text(few)}}
 		return core.Attribute{Tag: core.TagApplicationSpecificInformation, Value: core.Structure(fields[r.IntN(2):]...)}
 	case 9:
-		return core.Attribute{Tag: core.TagLink, Value: core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkType(0x101))}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text(few)})}
+		return core.Attribute{Tag: core.TagLink, Value: core.Link{Type: core.LinkTypeCertificateLink, ID: few}.Value()}
 	}
 	return core.Attribute{Tag: dates[r.IntN(len(dates))], Value: core.Date(int64(r.IntN(10)))}
 }

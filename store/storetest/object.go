@@ -19,7 +19,7 @@ func Object(tenant, id string) *core.ManagedObject {
 			{Tag: core.TagCryptographicLength, Value: core.Int(256)},
 			{Tag: core.TagState, Value: core.Enum(core.PreActive)},
 			{Tag: core.TagInitialDate, Value: core.Date(1_700_000_000)},
-			{Tag: core.TagName, Value: Name("first")}, {Tag: core.TagName, Index: 1, Value: Name("zweiter \u00fc\u4e16")},
+			{Tag: core.TagName, Value: core.PlainName("first").Value()}, {Tag: core.TagName, Index: 1, Value: core.PlainName("zweiter \u00fc\u4e16").Value()},
 			{Tag: core.TagFresh, Value: core.Bool(true)}, {Tag: core.TagLeaseTime, Value: core.Interval(3600)},
 			{Tag: core.TagUsageLimits, Value: core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(1 << 40)})},
 			{Tag: core.TagDigest, Value: core.Structure(core.Field{Tag: core.TagDigestValue, Value: core.Bytes([]byte{0, 255, 10})})},
@@ -28,11 +28,6 @@ func Object(tenant, id string) *core.ManagedObject {
 		},
 		Material: core.Material{Mode: core.ModeWrapped, Class: core.ClassX, Epoch: 3, Wrap: "aes-kw", Kind: core.KeyAES, Format: core.KeyFormatTypeRaw,
 			Length: 32, Blob: []byte{1, 0, 2}, TTLV: []byte{9}, MAC: []byte{7, 7}}}
-}
-
-// Name makes a Name's value.
-func Name(s string) core.Value {
-	return core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(s)}, core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
 }
 
 func roundTrip(t *testing.T, s core.Store) {
@@ -62,7 +57,7 @@ func roundTrip(t *testing.T, s core.Store) {
 func tenants(t *testing.T, s core.Store) {
 	insert(t, s, Object("a", "same"), Object("b", "same"))
 	wantCode(t, "another tenant's object", second(s.Object(ctx, "c", "same")), core.ItemNotFound)
-	found, err := s.Candidates(ctx, "a", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}, 0, 10)
+	found, err := s.Candidates(ctx, "a", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}, 0, 10)
 	must(t, err)
 	if len(found) != 1 || found[0].Tenant != "a" {
 		t.Errorf("a search in tenant a found %d rows", len(found))
@@ -107,7 +102,7 @@ func foreignSeq(t *testing.T, s core.Store) {
 	next.Version, next.Seq, gone.Seq = 2, theirs.Seq, theirs.Seq
 	wantCode(t, "a change under another row's Seq", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})), core.Conflict)
 	wantCode(t, "a deletion under another row's Seq", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &gone})), core.Conflict)
-	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name("first")}}}
+	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}
 	for _, tenant := range []string{"seq a", "seq b"} {
 		found, err := s.Candidates(ctx, tenant, f, 0, 10)
 		must(t, err)

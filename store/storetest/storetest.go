@@ -129,7 +129,7 @@ func hostileBytes(t *testing.T, s core.Store) {
 		wantCode(t, "a hostile identifier", second(s.Object(ctx, "hostile", x)), core.ItemNotFound)
 		wantCode(t, "a hostile tenant", second(s.Object(ctx, x, "h0")), core.ItemNotFound)
 		for what, f := range map[string]core.Filter{
-			"name":       {Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: Name(x)}}},
+			"name":       {Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName(x).Value()}}},
 			"identifier": {Everyone: true, Attributes: core.Attributes{{Tag: core.TagUniqueIdentifier, Value: core.Text(x)}}},
 			"owner":      {Owner: x, Groups: []string{x, ""}},
 		} {

@@ -322,8 +322,7 @@ func bareRows() *core.Change {
 			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)},
 			{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt | core.MaskDecrypt)}, {Tag: core.TagState, Value: core.Enum(core.PreActive)},
 			{Tag: core.TagInitialDate, Value: core.Date(now.Unix())}, {Tag: core.TagLastChangeDate, Value: core.Date(now.Unix())},
-			{Tag: core.TagDigest, Value: core.Structure(core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)},
-				core.Field{Tag: core.TagDigestValue, Value: core.Bytes(random)})}},
+			{Tag: core.TagDigest, Value: core.Digest{Hash: core.HashSHA256, Sum: random, Format: core.KeyFormatTypeRaw}.Value()}},
 		Material: core.Material{Mode: core.ModeWrapped, Class: core.ClassC, Epoch: 1, Wrap: "aes-kw", Kind: core.KeyAES, Format: core.KeyFormatTypeRaw,
 			Length: 32, Blob: append(random, random[:8]...), MAC: random}}
 	return core.ChangeOf(core.InsertObject{Object: o}, core.AppendEntry{Entry: &core.Entry{Tenant: "default", Time: now.UnixMicro(), Body: make([]byte, recordBytes)}})
