@@ -1,12 +1,9 @@
-// Package hsm keeps and uses keys on a PKCS#11 token.
+// Package hsm is the seam between the keys that keyreeve keeps and the HSM that
+// holds them.
 //
-// A [Token] is one logged-in member: a pool of sessions, the tenants' keys, a
-// cache of handles to unwrapped keys and, for class C keys alone, a locked copy
-// in memory with an end. Key bytes leave the token only wrapped by another key
-// of it, or through [Token.Clear] for class C. Calls that carry key bytes are
-// made by our own C glue with buffers that we own and zero, since the binding
-// leaves copies in the C heap.
-//
-// It relies on github.com/miekg/pkcs11 and knows no database, policy or wire.
-// Sessions are not safe for concurrent use, the Token is. Start at [Open].
+// Package custody decides: classes, templates, sets of keys, wrap formats, row MACs.
+// It asks a [Member], which does: package member is one PKCS#11 module in this
+// process. A request names a key by a label or by a wrapped blob, never by a handle,
+// and is a whole operation, so that a member can be another process, or stand for
+// several HSMs. The words are those of PKCS#11. Start at [Member].
 package hsm

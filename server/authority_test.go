@@ -10,7 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -136,7 +136,7 @@ func TestGrantsByReload(t *testing.T) {
 // bundle of client authorities.
 func devConfig(t *testing.T, s *servertest.Server, bundle, authorities string) string {
 	t.Helper()
-	module, err := hsm.SoftHSM()
+	module, err := member.SoftHSM()
 	if err != nil {
 		t.Skip(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/secretfile"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
@@ -108,8 +108,8 @@ type Config struct {
 
 	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
 
-	dev  *hsm.Config // the token of serve --dev
-	file string      // that it was read from; "": none
+	dev  *member.Config // the token of serve --dev
+	file string         // that it was read from; "": none
 }
 
 // The values of tls.crl_stale.
@@ -122,7 +122,7 @@ const (
 func Defaults() Config {
 	var c Config
 	c.KMIP, c.HTTPS = "0.0.0.0:5696", "0.0.0.0:8443"
-	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = hsm.DefaultSessions, 4096, 8192, time.Minute
+	c.HSM.Sessions, c.HSM.Handles, c.HSM.Copies, c.HSM.CopyTTL = member.DefaultSessions, 4096, 8192, time.Minute
 	c.HSM.MaxTenants = 1000
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.TLS.CRLStale = staleServe
@@ -273,12 +273,12 @@ func (c *Config) storeURL() (string, error) {
 }
 
 // token is the HSM's part.
-func (c *Config) token() hsm.Config {
-	t := hsm.Config{Module: c.HSM.Module, Label: c.HSM.Token, Serial: c.HSM.Serial}
+func (c *Config) token() hsmSettings {
+	t := hsmSettings{Config: member.Config{Module: c.HSM.Module, Label: c.HSM.Token, Serial: c.HSM.Serial}}
 	if c.dev != nil {
-		t = *c.dev
+		t.Config = *c.dev
 	} else if c.HSM.PINFile != "" {
-		t.PIN = hsm.PINFile(c.HSM.PINFile)
+		t.PIN = member.PINFile(c.HSM.PINFile)
 	} else {
 		t.PIN = func() (string, error) {
 			if pin, ok := os.LookupEnv(c.HSM.PINEnv); ok {

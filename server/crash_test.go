@@ -17,7 +17,8 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/custody"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/servertest"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
@@ -208,11 +209,15 @@ func tokenObjects(t *testing.T, s *servertest.Server, db *sql.DB) []core.TokenOb
 	t.Helper()
 	ourToken.Lock()
 	defer ourToken.Unlock()
-	cfg, err := hsm.DevToken(s.Dir)
+	cfg, err := member.DevToken(s.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := hsm.Open(context.Background(), cfg)
+	module, err := member.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := custody.Open(context.Background(), module, custody.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

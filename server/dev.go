@@ -8,7 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 )
 
@@ -34,7 +34,7 @@ func Dev(dir, kmip, https string) (Config, error) {
 	if err := c.checkDir(); err != nil {
 		return c, err
 	}
-	token, err := hsm.DevToken(dir)
+	token, err := member.DevToken(dir)
 	if err != nil {
 		return c, err
 	}
@@ -52,7 +52,7 @@ func FindDev(dir, kmip, https string) (Config, error) {
 		return c, err
 	}
 	c.Dir = dir
-	token, err := hsm.FindDevToken(dir)
+	token, err := member.FindDevToken(dir)
 	if err != nil {
 		return c, err
 	}
@@ -60,7 +60,7 @@ func FindDev(dir, kmip, https string) (Config, error) {
 }
 
 // devSettings fills in the settings of a development server whose folder is whole.
-func devSettings(c Config, token hsm.Config, kmip, https string) (Config, error) {
+func devSettings(c Config, token member.Config, kmip, https string) (Config, error) {
 	dir := c.Dir
 	c.Node, c.KMIP, c.HTTPS, c.dev = "dev", kmip, https, &token
 	c.TLS.Certificate, c.TLS.Key = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem")

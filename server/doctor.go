@@ -16,7 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/store"
@@ -68,9 +68,9 @@ func doctorToken(cfg Config, say func(string, error, string)) {
 		say("hsm", err, "")
 		return
 	}
-	sight, err := hsm.Look(cfg.token())
-	say("hsm", err, fmt.Sprintf("token %q, serial %s", sight.Label, sight.Serial))
-	for _, n := range sight.Notes {
+	found, err := member.Inspect(cfg.token().Config)
+	say("hsm", err, fmt.Sprintf("token %q, serial %s", found.Label, found.Serial))
+	for _, n := range found.Notes {
 		say("hsm", nil, "note: "+n)
 	}
 }

@@ -131,7 +131,7 @@ func (s *Server) refused(ctx context.Context, action core.Action, why error) err
 // retryPIN has a PIN tried that the token refused before, and records it if that
 // fails again.
 func (s *Server) retryPIN(ctx context.Context) error {
-	err := s.token.TryPINAgain()
+	err := s.module.TryPINAgain()
 	if err != nil {
 		err = errors.Join(err, s.refused(ctx, core.ActionLoadPIN, err))
 	}

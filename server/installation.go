@@ -13,7 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/store"
 )
 
@@ -25,9 +25,7 @@ func Init(ctx context.Context, cfg Config, log *slog.Logger) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c := cfg.token()
-	c.Log = log
-	token, err := hsm.Open(ctx, c)
+	token, _, err := openHSM(ctx, cfg.token(), log)
 	if err != nil {
 		return "", err
 	}
@@ -48,7 +46,7 @@ func Init(ctx context.Context, cfg Config, log *slog.Logger) (string, error) {
 
 // newInstallation makes the keys first: a crash before the row is written leaves
 // keys that nothing is sealed under, and init can be run again.
-func newInstallation(ctx context.Context, token *hsm.Token, s core.Committer, node string) (string, error) {
+func newInstallation(ctx context.Context, token *custody.Custody, s core.Committer, node string) (string, error) {
 	b := make([]byte, 16)
 	rand.Read(b)
 	i := core.Installation{ID: hex.EncodeToString(b), Created: time.Now().Unix()}
@@ -77,7 +75,7 @@ func (s *Server) openInstallation(ctx context.Context) error {
 
 // belongs loads the system set that the database's installation names, and
 // refuses a database and a token that do not belong together.
-func belongs(ctx context.Context, token *hsm.Token, s core.InstallationTable) error {
+func belongs(ctx context.Context, token *custody.Custody, s core.InstallationTable) error {
 	id, err := s.InstallationID(ctx)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return alsoToken(ctx, token, err)
@@ -96,13 +94,13 @@ func belongs(ctx context.Context, token *hsm.Token, s core.InstallationTable) er
 }
 
 // alsoToken adds to what the database lacks which installations the token has.
-func alsoToken(ctx context.Context, token *hsm.Token, none error) error {
+func alsoToken(ctx context.Context, token *custody.Custody, none error) error {
 	there, err := token.Installations(ctx)
 	if err != nil {
 		return err
 	}
 	h := token.Health(ctx)
-	return core.Errorf(core.ItemNotFound, "%s. Token %q with serial %s has %s", detail(none), h.Label, h.Serial, hsm.SayInstallations(there))
+	return core.Errorf(core.ItemNotFound, "%s. Token %q with serial %s has %s", detail(none), h.Label, h.Serial, custody.DescribeInstallations(there))
 }
 
 // devMark is a file in a development folder while its installation is being
@@ -111,7 +109,7 @@ func alsoToken(ctx context.Context, token *hsm.Token, none error) error {
 const devMark = "installing"
 
 // devInstallation makes the installation of an empty folder.
-func (c *Config) devInstallation(ctx context.Context, token *hsm.Token, s core.Store, none error) error {
+func (c *Config) devInstallation(ctx context.Context, token *custody.Custody, s core.Store, none error) error {
 	mark := filepath.Join(c.Dir, devMark)
 	there, err := token.Installations(ctx)
 	if err != nil {

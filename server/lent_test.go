@@ -27,7 +27,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -62,7 +62,7 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 
 func newLentWorld(t *testing.T, change func(*Config)) *lentWorld {
 	t.Helper()
-	if _, err := hsm.SoftHSM(); err != nil {
+	if _, err := member.SoftHSM(); err != nil {
 		t.Skipf("%v (Debian: apt-get install softhsm2)", err)
 	}
 	w := &lentWorld{t: t, dir: hsmtest.Dir(t), done: map[core.Operation]map[core.Version]int{}, material: newMaterial(t)}

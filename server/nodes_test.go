@@ -15,7 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -26,7 +26,7 @@ import (
 // database of another: two nodes of one installation.
 func secondNode(t *testing.T, first *servertest.Server, url string) *servertest.Server {
 	t.Helper()
-	module, err := hsm.SoftHSM()
+	module, err := member.SoftHSM()
 	if err != nil {
 		t.Skip(err)
 	}

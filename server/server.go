@@ -30,7 +30,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/fair"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/custody"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/keys/format"
 	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -53,7 +54,8 @@ const reconcileEvery = time.Minute
 type Server struct {
 	cfg    Config
 	log    *slog.Logger
-	token  *hsm.Token
+	token  *custody.Custody
+	module *member.Module
 	store  core.Store
 	sealer *engine.RowSealer
 	policy *authz.Authorizer
@@ -113,9 +115,7 @@ func (s *Server) harden(context.Context) error {
 }
 
 func (s *Server) openToken(ctx context.Context) (err error) {
-	c := s.cfg.token()
-	c.Log = s.log
-	if s.token, err = hsm.Open(ctx, c); err != nil {
+	if s.token, s.module, err = openHSM(ctx, s.cfg.token(), s.log); err != nil {
 		return err
 	}
 	for _, r := range s.token.Health(ctx).Refusals {

@@ -16,7 +16,8 @@ import (
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/custody"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 )
@@ -119,7 +120,7 @@ func TestSettingsOutOfBounds(t *testing.T) {
 
 // parts is all that the parts of a server are made with.
 type parts struct {
-	token    hsm.Config
+	token    hsmSettings
 	pin      string
 	pinErr   string
 	limits   kmipd.Limits
@@ -216,7 +217,7 @@ func TestEverySettingIsRead(t *testing.T) {
 // in its package.
 func TestPartsUseTheirOptions(t *testing.T) {
 	for dir, options := range map[string]reflect.Type{
-		"../hsm": reflect.TypeFor[hsm.Config](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../core/engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Settings](),
+		"../hsm/member": reflect.TypeFor[member.Config](), "../hsm/custody": reflect.TypeFor[custody.Options](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../core/engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Settings](),
 	} {
 		used := map[string]bool{}
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))

@@ -24,8 +24,8 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 	yaml "go.yaml.in/yaml/v4"
 
-	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/servertest"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
@@ -45,7 +45,7 @@ func installed(t *testing.T) (dir string, fresh func(*testing.T) settings) {
 	if err := s.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	module, err := hsm.SoftHSM()
+	module, err := member.SoftHSM()
 	if err != nil {
 		t.Fatal(err)
 	}

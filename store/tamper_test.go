@@ -109,7 +109,7 @@ func (c column) edits() []string {
 }
 
 // sameRow is what no seal needs to bind: the material MAC binds what the blobs
-// hold, and a Key with a wrong one is refused by the HSM (hsm/rowmac.go).
+// hold, and a Key with a wrong one is refused by the HSM (hsm/custody/materialmac.go).
 func sameRow(table, column, edit string) bool {
 	return table == "object" && (column == "blob" || column == "ttlv") && edit != "NULL"
 }

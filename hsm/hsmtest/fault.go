@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/member"
 )
 
 // Faults is a PKCS#11 module in front of SoftHSM2 that answers errors, or
@@ -29,7 +29,7 @@ func FaultModule(t testing.TB) *Faults {
 	if err != nil {
 		t.Skip("the fault module needs PKCS#11 headers (Debian: apt-get install pkg-config libp11-kit-dev)")
 	}
-	real, err := hsm.SoftHSM()
+	real, err := member.SoftHSM()
 	if err != nil {
 		t.Skipf("%v (Debian: apt-get install softhsm2)", err)
 	}

@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/custody"
+	"github.com/keyreeve/keyreeve/hsm/member"
 )
 
 // Dir makes a folder that goes with the test, in memory where there is such a
@@ -26,17 +27,43 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
+// Settings are those of a token and of the custody over it.
+type Settings struct {
+	member.Config
+	custody.Options
+}
+
+// Token is custody over a module of this process.
+type Token struct {
+	*custody.Custody
+	Member *member.Module
+}
+
 // Config makes a fresh SoftHSM2 token, or skips the test when there is none.
-func Config(t testing.TB) hsm.Config {
+func Config(t testing.TB) Settings {
 	t.Helper()
-	if _, err := hsm.SoftHSM(); err != nil {
+	if _, err := member.SoftHSM(); err != nil {
 		t.Skipf("%v (Debian: apt-get install softhsm2)", err)
 	}
-	cfg, err := hsm.DevToken(Dir(t))
+	cfg, err := member.DevToken(Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cfg
+	return Settings{cfg, custody.Options{AllowSoftware: true}}
+}
+
+// Start opens a token. The caller closes it.
+func Start(ctx context.Context, s Settings) (*Token, error) {
+	m, err := member.Open(s.Config)
+	if err != nil {
+		return nil, err
+	}
+	c, err := custody.Open(ctx, m, s.Options)
+	if err != nil {
+		m.Close(ctx)
+		return nil, err
+	}
+	return &Token{c, m}, nil
 }
 
 // Installation is the id of the installation that Open makes.
@@ -44,10 +71,10 @@ const Installation = "00112233445566778899aabbccddeeff"
 
 // Open opens a token with the keys of tenants, makes those that it lacks, and
 // closes it with the test. The sets of the tenants are 1, 2, 3 and so on.
-func Open(t testing.TB, cfg hsm.Config, tenants ...string) *hsm.Token {
+func Open(t testing.TB, s Settings, tenants ...string) *Token {
 	t.Helper()
 	ctx := context.Background()
-	token, err := hsm.Open(ctx, cfg)
+	token, err := Start(ctx, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +94,7 @@ func Open(t testing.TB, cfg hsm.Config, tenants ...string) *hsm.Token {
 }
 
 // KeySet makes the keys of a tenant's first epoch that the token lacks.
-func KeySet(t testing.TB, token *hsm.Token, number int64, tenant string) core.KeySet {
+func KeySet(t testing.TB, token *Token, number int64, tenant string) core.KeySet {
 	t.Helper()
 	s := core.KeySet{Number: number, Tenant: tenant, Epoch: 1, State: core.KeySetActive}
 	var err error
@@ -75,4 +102,14 @@ func KeySet(t testing.TB, token *hsm.Token, number int64, tenant string) core.Ke
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Labels lists the labels of all token objects of the installation, those of
+// the sets' keys included.
+func (t *Token) Labels(ctx context.Context) (labels []string, err error) {
+	all, err := t.Member.Objects(ctx, "keyreeve/"+Installation+"/")
+	for _, o := range all {
+		labels = append(labels, o.Label)
+	}
+	return labels, err
 }

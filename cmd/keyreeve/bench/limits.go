@@ -20,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/hsm/custody"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/store"
 )
@@ -117,14 +118,14 @@ func (b *bench) uncached() error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-16s c=%-4d %v  %.2f of L2\n", "get, not cached", n, r, r.ops/l2[hsm.DefaultSessions])
+		fmt.Printf("%-16s c=%-4d %v  %.2f of L2\n", "get, not cached", n, r, r.ops/l2[member.DefaultSessions])
 	}
 	return nil
 }
 
 // rawSessions are the numbers of sessions that L2 is measured with. The ratios
 // are of the last, which is what the server uses.
-var rawSessions = []int{1, 2, hsm.DefaultSessions}
+var rawSessions = []int{1, 2, member.DefaultSessions}
 
 // rawGets runs the bare calls on a token of its own.
 func (b *bench) rawGets() (map[int]float64, error) {
@@ -133,15 +134,19 @@ func (b *bench) rawGets() (map[int]float64, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	cfg, err := hsm.DevToken(dir)
+	cfg, err := member.DevToken(dir)
 	if err != nil {
 		return nil, err
 	}
-	t, err := hsm.Open(ctx, cfg)
+	module, err := member.Open(cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer t.Close(ctx)
+	defer module.Close(ctx)
+	t, err := custody.Open(ctx, module, custody.Options{})
+	if err != nil {
+		return nil, err
+	}
 	if err := benchTenant(ctx, t); err != nil {
 		return nil, err
 	}
@@ -151,9 +156,13 @@ func (b *bench) rawGets() (map[int]float64, error) {
 		return nil, err
 	}
 	k.Material = &m
+	ref, err := t.Reference(k)
+	if err != nil {
+		return nil, err
+	}
 	out := map[int]float64{}
 	for _, n := range rawSessions {
-		done, err := t.RawGet(ctx, k, n, b.Duration)
+		done, err := module.MeasureReads(ctx, ref, n, b.Duration)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +172,7 @@ func (b *bench) rawGets() (map[int]float64, error) {
 }
 
 // benchTenant makes an installation with one tenant.
-func benchTenant(ctx context.Context, t *hsm.Token) error {
+func benchTenant(ctx context.Context, t *custody.Custody) error {
 	id := strings.Repeat("be", 16)
 	if _, err := t.MakeSystemSet(ctx, id); err != nil {
 		return err

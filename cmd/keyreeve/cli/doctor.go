@@ -35,7 +35,7 @@ func (c *doctorCmd) Run() error {
 
 func (c *doctorCmd) settings() (server.Config, error) {
 	if c.Dir != "" {
-		_, err := os.Stat(filepath.Join(c.Dir, "pin")) // the last thing that is made: see hsm.DevToken
+		_, err := os.Stat(filepath.Join(c.Dir, "pin")) // the last thing that is made: see member.DevToken
 		if errors.Is(err, fs.ErrPermission) {
 			return server.Config{}, fmt.Errorf("%s cannot be read by this user; run keyreeve as the user whose server it is: %w", c.Dir, err)
 		}

@@ -23,8 +23,8 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// HSM is an HSM that has the key in memory, as hsm.Token has a class C key's
-// copy; tests of package hsm hold that one to no allocation.
+// HSM is an HSM that has the key in memory, as custody.Custody has a class C key's
+// copy; tests of package custody hold that one to no allocation.
 type HSM struct {
 	core.HSM
 	Key []byte

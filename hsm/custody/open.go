@@ -1,0 +1,32 @@
+package custody
+
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+var _ core.HSM = (*Custody)(nil)
+
+// Open tests an HSM and begins to keep keys in it. An HSM that does not enforce the
+// templates of class N and X gets no such keys in mode wrapped; Health says why.
+// Close closes the member too; if Open fails, it is the caller's.
+func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
+	o = o.withDefaults()
+	breaches, err := member.SelfTest(ctx, SetTemplate(purposeData), []hsm.KeyTemplate{SetTemplate("N"), SetTemplate("X")})
+	if err != nil {
+		return nil, err
+	}
+	keys := &Installation{member: member, tenants: map[string]*tenantKeys{}, sets: map[string][]core.KeySet{}}
+	c := &Custody{Installation: keys, clearText: &clearText{keys: keys, member: member}, options: o, member: member, stop: make(chan struct{})}
+	c.ivs.random = member.Random
+	for _, b := range breaches {
+		c.refusals = append(c.refusals, notEnforced+b)
+	}
+	if c.copies, err = newClearCopies(o.Copies, o.CopyTTL); err != nil {
+		c.refusals = append(c.refusals, "class C keys are not kept in memory: "+err.Error())
+	}
+	go c.expireCopies()
+	return c, nil
+}

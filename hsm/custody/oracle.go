@@ -1,0 +1,93 @@
+package custody
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds on unwrapping by PKCS#1 v1.5. Its padding tells anyone who can try often
+// enough what others encrypted.
+const (
+	pkcs1Failures = 32                     // of one key within pkcs1Window; after them it is refused
+	pkcs1Window   = time.Hour              // from the first of them
+	pkcs1Answer   = 100 * time.Millisecond // answers come at multiples of it
+	maxPKCS1Keys  = 1024                   // with failures, at once
+)
+
+// pkcs1Oracle guards unwrapping by PKCS#1 v1.5. Safe for concurrent use.
+type pkcs1Oracle struct {
+	mu       sync.Mutex
+	failures map[[2]string]*pkcs1Count // by tenant and object
+}
+
+type pkcs1Count struct {
+	since time.Time
+	n     int
+}
+
+// guard runs unwrap if the setting and the key allow it: the key's mask must be
+// Unwrap Key alone, so that Decrypt is no second oracle. Every try counts as a
+// failure until it has succeeded.
+func (o *pkcs1Oracle) guard(ctx context.Context, allowed bool, with core.Key, unwrap func() error) error {
+	if !allowed {
+		return core.Errorf(core.UnsupportedByHSM, "keys wrapped by PKCS#1 v1.5 are not unwrapped here; use OAEP, or have hsm.unwrap_pkcs1 turned on")
+	}
+	if with.Mask != core.MaskUnwrapKey {
+		return core.Errorf(core.IncompatibleUsageMask, "PKCS#1 v1.5 unwraps under keys whose Cryptographic Usage Mask is Unwrap Key alone; that of object %s is %v", with.ID, with.Mask)
+	}
+	start := time.Now()
+	if err := o.charge(with, start); err != nil {
+		return err
+	}
+	err := unwrap()
+	if core.CodeOf(err) != core.CryptographicFailure {
+		o.refund(with)
+	}
+	wait := time.NewTimer(pkcs1Answer - time.Since(start)%pkcs1Answer)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	return err
+}
+
+func (o *pkcs1Oracle) charge(with core.Key, now time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := [2]string{with.Tenant, with.ID}
+	if o.failures == nil {
+		o.failures = map[[2]string]*pkcs1Count{}
+	}
+	if len(o.failures) >= maxPKCS1Keys {
+		for id, c := range o.failures {
+			if now.Sub(c.since) >= pkcs1Window {
+				delete(o.failures, id)
+			}
+		}
+	}
+	c := o.failures[key]
+	if c == nil || now.Sub(c.since) >= pkcs1Window {
+		if c == nil && len(o.failures) >= maxPKCS1Keys {
+			return core.Errorf(core.Busy, "too many keys have failed to unwrap by PKCS#1 v1.5; try again in an hour, or use OAEP")
+		}
+		c = &pkcs1Count{since: now}
+		o.failures[key] = c
+	}
+	if c.n >= pkcs1Failures {
+		return core.Errorf(core.PermissionDenied, "object %s has failed to unwrap %d times within an hour and does not unwrap by PKCS#1 v1.5 until it is over; use OAEP", with.ID, pkcs1Failures)
+	}
+	c.n++
+	return nil
+}
+
+func (o *pkcs1Oracle) refund(with core.Key) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c := o.failures[[2]string{with.Tenant, with.ID}]; c != nil && c.n > 0 {
+		c.n--
+	}
+}

@@ -1,0 +1,40 @@
+package custody
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// Reference returns how the HSM is told of a client's key, to be used as its mask
+// says and never extractable. The material MAC is checked first.
+func (i *Installation) Reference(k core.Key) (ref hsm.Key, err error) {
+	n, err := i.checkRow(k)
+	if err != nil {
+		return ref, err
+	}
+	m := k.Material
+	if m.Mode == core.ModeData {
+		return ref, core.Errorf(core.IllegalOperation, "object %s is kept as data and is no key that the HSM can use", k.ID)
+	}
+	typ := keyTypeOf(m.Kind, m.Length)
+	ref, err = i.referTo(n, k, m.Blob, hsm.Template{Type: typ, Sensitive: true, Uses: usesOf(k.Mask, typ.IsPrivate()), Unmodifiable: true})
+	ref.MAC = m.MAC
+	return ref, err
+}
+
+// referTo names a client's key that is unwrapped from a blob of its row, by another
+// template than that of its use. The row has been checked. No handle is kept.
+func (i *Installation) referTo(n *tenantKeys, k core.Key, blob []byte, t hsm.Template) (ref hsm.Key, err error) {
+	m := k.Material
+	ref = hsm.Key{Tenant: k.Tenant, ID: k.ID, Template: t}
+	if m.Mode == core.ModeResident {
+		ref.Label, ref.CKAID = i.ObjectLabel(k.Tenant, k.ID), m.Token
+		return ref, nil
+	}
+	if len(blob) == 0 {
+		return ref, core.Errorf(core.CryptographicFailure, "object %s has no key material", k.ID)
+	}
+	ref.Blob = blob
+	ref.KEK, err = n.label(string(m.Class), m.Epoch)
+	return ref, err
+}

@@ -1,0 +1,200 @@
+package custody
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"math/big"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+	"github.com/keyreeve/keyreeve/keys/soft"
+)
+
+// isRSA reports whether a client's wrapping key is half of an RSA pair.
+func isRSA(with core.Key) bool {
+	return with.Material.Kind == core.KeyRSA || (with.Material.Kind == core.KeyPublic && with.Algorithm == core.AlgorithmRSA)
+}
+
+// rsaMechanism is the mechanism of a plan. Raw RSA is never used to wrap.
+func (c *Custody) rsaMechanism(plan soft.EncryptionPlan, use hsm.Uses) (hsm.Mechanism, error) {
+	m := hsm.Mechanism{Type: hsm.RSAPKCS}
+	if plan.OAEP {
+		m = hsm.Mechanism{Type: hsm.RSAOAEP, OAEP: hsm.OAEP{Hash: plan.Hash, MGF: plan.MGF, Label: plan.Label}}
+	}
+	if !c.member.Has(m.Type, use) {
+		return m, core.Errorf(core.UnsupportedByHSM, "this HSM lacks the mechanism to wrap under RSA in the way asked for")
+	}
+	return m, nil
+}
+
+// wrapUnderRSA wraps k under an RSA public key (KMIP 1.4 §2.1.6). What may leave in
+// clear is encrypted here, with every hash; a class X key by the HSM, in which the
+// public key is an object for that one call. The row of k has been checked.
+func (c *Custody) wrapUnderRSA(ctx context.Context, n *tenantKeys, k, with core.Key, p core.CryptographicParameters, ttlv []byte) ([]byte, error) {
+	if with.Material.Kind != core.KeyPublic {
+		return nil, core.Errorf(core.IllegalOperation, "keys are wrapped under public keys; object %s is a private key, which unwraps", with.ID)
+	}
+	plan, err := soft.ResolveEncryption(p)
+	if err != nil {
+		return nil, err
+	}
+	var spki []byte
+	if err := c.withClear(ctx, with, func(b []byte) error { spki = append(spki, b...); return nil }); err != nil {
+		return nil, err
+	}
+	raw, err := c.clearToWrap(ctx, k, ttlv)
+	if err != nil {
+		return nil, err
+	}
+	if raw != nil {
+		defer clear(raw)
+		out, err := soft.EncryptPublic(spki, plan, raw)
+		if core.CodeOf(err) == core.CryptographicFailure {
+			err = errTooLongForRSA(k)
+		}
+		return out, err
+	}
+	return c.wrapUnderRSAInToken(ctx, n, k, spki, plan, ttlv)
+}
+
+// clearToWrap is what may be wrapped here: a given Key Value, or the bytes of a
+// class C key. nil: only the HSM may wrap it.
+func (c *Custody) clearToWrap(ctx context.Context, k core.Key, ttlv []byte) ([]byte, error) {
+	switch {
+	case len(ttlv) > 0:
+		return append([]byte{}, ttlv...), nil
+	case ttlv != nil:
+		return nil, nil
+	case k.Material.Class == core.ClassC:
+		return c.Clear(ctx, k, nil)
+	}
+	return c.bytesToWrap(ctx, k)
+}
+
+func errTooLongForRSA(k core.Key) error {
+	return core.Errorf(core.KeyWrapTypeNotSupported, "object %s is too long to be wrapped under this RSA key; take a longer one, or an AES key", k.ID)
+}
+
+func (c *Custody) wrapUnderRSAInToken(ctx context.Context, n *tenantKeys, k core.Key, spki []byte, plan soft.EncryptionPlan, ttlv []byte) ([]byte, error) {
+	mechanism, err := c.rsaMechanism(plan, hsm.Wrap)
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKIXPublicKey(spki)
+	public, ok := key.(*rsa.PublicKey)
+	if err != nil || !ok {
+		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the wrapping key is no RSA public key")
+	}
+	ref, err := c.keyToWrap(n, k, ttlv)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.member.Wrap(ctx, hsm.Wrapping{PublicKey: &hsm.RSAPublicKey{Modulus: public.N.Bytes(), Exponent: big.NewInt(int64(public.E)).Bytes()}, Mechanism: mechanism, Key: ref})
+	if errors.Is(err, hsm.ErrTooLong) {
+		err = errTooLongForRSA(k)
+	}
+	return out, err
+}
+
+// unwrapUnderRSA takes a key that a client wrapped under the public half of with. The
+// HSM unwraps it straight into an object of its class; it is never clear here.
+// Whatever is wrong with the wrapped bytes has one answer. More than one would let
+// anyone decrypt what others sent (Manger for OAEP, Bleichenbacher for PKCS#1 v1.5).
+func (c *Custody) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+	plan, err := soft.ResolveEncryption(p)
+	if err != nil {
+		return m, facts, err
+	}
+	length := keyBytes(s.Kind, s.Bits)
+	switch {
+	case with.Material.Kind != core.KeyRSA:
+		return m, facts, core.Errorf(core.IllegalOperation, "object %s is a public key, which does not unwrap", with.ID)
+	case isPrivate(s.Kind):
+		return m, facts, core.Errorf(core.KeyWrapTypeNotSupported, "RSA unwraps no private keys here; wrap it under an AES key")
+	case len(wrapped) != (with.Bits+7)/8:
+		return m, facts, core.Errorf(core.InvalidField, "%d wrapped bytes do not come from an RSA key of %d bits", len(wrapped), with.Bits)
+	case length != 0 && !isWrappable(length):
+		return m, facts, core.Errorf(core.InvalidField, "a wrapped key of %d bits cannot be kept; the HSM takes multiples of 64 bits, at least 128", s.Bits)
+	}
+	if err := c.refuseClass(s); err != nil {
+		return m, facts, err
+	}
+	mechanism, err := c.rsaMechanism(plan, hsm.Unwrap)
+	if err != nil {
+		return m, facts, err
+	}
+	unwrap := func() error {
+		m, facts, err = c.unwrapMeasured(ctx, k, s, with, mechanism, wrapped)
+		return err
+	}
+	if plan.OAEP {
+		return m, facts, unwrap()
+	}
+	return m, facts, c.oracle.guard(ctx, c.options.UnwrapPKCS1, with, unwrap)
+}
+
+// errUnwrap is the one answer to wrapped bytes that are wrong in any way.
+func errUnwrap() error {
+	return core.Errorf(core.CryptographicFailure, "the wrapped key cannot be unwrapped: wrapping key, padding, hash or length are wrong")
+}
+
+// unwrapMeasured unwraps a key after it has found out its true length.
+func (c *Custody) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, mechanism hsm.Mechanism, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+	facts.Where = inToken
+	defer func() {
+		if core.CodeOf(err) == core.CryptographicFailure {
+			err = errUnwrap()
+		}
+	}()
+	under, err := c.Reference(with)
+	if err != nil {
+		return m, facts, err
+	}
+	from := &hsm.Wrapped{Under: &under, Mechanism: mechanism, Blob: wrapped}
+	n, err := c.unwrappedLength(ctx, k, s.Class, from)
+	if err != nil {
+		return m, facts, err
+	}
+	if length := keyBytes(s.Kind, s.Bits); (length != 0 && n != length) || !isWrappable(n) {
+		return m, facts, errUnwrap()
+	}
+	m = newMaterial(s, n)
+	made, err := c.makeKey(ctx, k, &m, hsm.Order{Template: c.newKeyTemplate(&k, s, n), Unwrap: from, Digest: true})
+	facts.SHA256 = made.SHA256
+	return m, facts, err
+}
+
+// unwrappedLength is the true length, in bytes, of a wrapped key: RSA unwraps what
+// there is, whatever was said of it. SoftHSM2 does not tell CKA_VALUE_LEN of such an
+// object. Wrapped under the class KEK it fills up whole blocks of 8 bytes, so a key
+// that comes back with another digest was no multiple of 8 bytes.
+func (c *Custody) unwrappedLength(ctx context.Context, k core.Key, class core.Class, from *hsm.Wrapped) (int, error) {
+	keys, err := c.keysOf(k.Tenant)
+	if err != nil {
+		return 0, err
+	}
+	kek, _, err := keys.newestKEK(class)
+	if err != nil {
+		return 0, err
+	}
+	before, err := c.member.Make(ctx, hsm.Order{Template: wrappableSecret, Unwrap: from, Digest: true, Measure: true, KEK: kek})
+	if err != nil || before.Bytes > 0 {
+		return before.Bytes, err
+	}
+	asKept := wrappableSecret
+	asKept.Extractable = class != core.ClassN // as the KEK's template demands
+	after, err := c.member.Make(ctx, hsm.Order{Template: asKept, Unwrap: &hsm.Wrapped{Under: &hsm.Key{Label: kek}, Mechanism: keyWrap, Blob: before.Blob}, Digest: true})
+	if err != nil {
+		return 0, err
+	}
+	if before.SHA256 == nil || after.SHA256 == nil {
+		return 0, core.Errorf(core.UnsupportedByHSM, "this HSM does not tell the length of an unwrapped key, nor its digest, so it cannot be checked")
+	}
+	if !bytes.Equal(before.SHA256, after.SHA256) {
+		return 0, errUnwrap()
+	}
+	return len(before.Blob) - wrapOverhead, nil
+}

@@ -1,0 +1,100 @@
+package custody
+
+import (
+	"context"
+	"encoding/asn1"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// ImportWrapped takes a key that a client wrapped: unwrapped in the HSM
+// under the client's key, wrapped again under the class KEK, never clear.
+func (c *Custody) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+	if isRSA(with) {
+		return c.unwrapUnderRSA(ctx, k, s, with, p, wrapped)
+	}
+	mechanism, err := c.wrapMechanism(with, p)
+	if err != nil {
+		return m, facts, err
+	}
+	if err := c.refuseClass(s); err != nil {
+		return m, facts, err
+	}
+	length := keyBytes(s.Kind, s.Bits)
+	if len(wrapped) < 24 || (!isPrivate(s.Kind) && (len(wrapped) != length+wrapOverhead || !isWrappable(length))) {
+		return m, facts, core.Errorf(core.InvalidField, "%d wrapped bytes are no key of %d bits", len(wrapped), s.Bits)
+	}
+	under, err := c.Reference(with)
+	if err != nil {
+		return m, facts, err
+	}
+	o := hsm.Order{Template: c.newKeyTemplate(&k, s, length), Unwrap: &hsm.Wrapped{Under: &under, Mechanism: mechanism, Blob: wrapped}, Digest: !isPrivate(s.Kind)}
+	if o.Expect, err = claimedParts(s); err != nil {
+		return m, facts, err
+	}
+	m = newMaterial(s, length)
+	made, err := c.makeKey(ctx, k, &m, o)
+	return m, core.KeyFacts{SHA256: made.SHA256, Where: inToken}, err
+}
+
+// claimedParts is what a client said of a private key that it wrapped; nil if the HSM
+// cannot show it.
+func claimedParts(s core.KeySpec) (*hsm.PublicParts, error) {
+	switch s.Kind {
+	case core.KeyRSA:
+		return &hsm.PublicParts{ModulusBits: s.Bits}, nil
+	case core.KeyEC:
+		curve, err := asn1.Marshal(curveOIDs[s.Curve])
+		return &hsm.PublicParts{Curve: curve}, err
+	}
+	return nil, nil
+}
+
+// wrapMechanism finds the mechanism for a client's wrapping key.
+func (c *Custody) wrapMechanism(with core.Key, p core.CryptographicParameters) (m hsm.Mechanism, err error) {
+	switch {
+	case with.Material.Kind != core.KeyAES:
+		return m, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped under AES and RSA keys; %s is none", with.ID)
+	case p.BlockCipherMode == core.BlockCipherModeNISTKeyWrap:
+		m.Type = hsm.AESKeyWrap
+	case p.BlockCipherMode == core.BlockCipherModeAESKeyWrapPadding:
+		m.Type = hsm.AESKeyWrapPad
+	default:
+		return m, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped by NIST Key Wrap or AES Key Wrap Padding, not by %v", p.BlockCipherMode)
+	}
+	if !c.member.Has(m.Type, hsm.Wrap) {
+		return m, core.Errorf(core.UnsupportedByHSM, "this HSM lacks the mechanism for %v", p.BlockCipherMode)
+	}
+	return m, nil
+}
+
+// Reclass wraps a key again, under the KEK of a stricter class. Bytes that are
+// kept as data are read and taken in again; keys never leave the HSM.
+func (c *Custody) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.Material, err error) {
+	n, err := c.checkRow(k)
+	if err != nil {
+		return m, err
+	}
+	s := core.KeySpec{Kind: k.Material.Kind, Class: to, Mode: k.Material.Mode, Format: k.Material.Format}
+	if err := c.refuseClass(s); err != nil {
+		return m, err
+	}
+	switch {
+	case k.Material.Mode == core.ModeResident:
+		return m, core.Errorf(core.IllegalOperation, "object %s is an object of the HSM, which keeps it as it was made; create or register it in the class it should have", k.ID)
+	case k.Material.Kind == core.KeyPublic:
+		return m, core.Errorf(core.IllegalOperation, "object %s is public", k.ID)
+	case k.Material.Mode == core.ModeData:
+		err = c.withClear(ctx, k, func(b []byte) (err error) { m, _, err = c.Import(ctx, k, s, b); return err })
+		return m, err
+	}
+	old, err := c.referTo(n, k, k.Material.Blob, wrappableSecret)
+	if err != nil {
+		return m, err
+	}
+	m = *k.Material
+	m.Class, m.TTLV = to, nil
+	_, err = c.makeKey(ctx, k, &m, hsm.Order{Template: wrappableSecret, Unwrap: &hsm.Wrapped{Under: &hsm.Key{Label: old.KEK}, Mechanism: keyWrap, Blob: old.Blob}})
+	return m, err
+}

@@ -1,0 +1,61 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Member is an HSM that is asked for whole operations. Errors are of type
+// [core.Error]: TokenUnavailable if the HSM is away, CryptographicFailure if it
+// refuses key, parameters or data, PermissionDenied if a template forbids the call.
+// An operation that can be repeated is made again once after the connection was
+// restored. Safe for concurrent use.
+type Member interface {
+	// Has reports whether the HSM has a mechanism for a use.
+	Has(m MechanismType, use Uses) bool
+	// SelfTest tries AES-GCM with a throw-away key made by the template data, and
+	// attacks throw-away keys made by the templates keks. It returns what the HSM
+	// wrongly allowed, and fails if no key could be kept safely.
+	SelfTest(ctx context.Context, data KeyTemplate, keks []KeyTemplate) (breaches []string, err error)
+
+	// Use encrypts, decrypts, signs or digests. Digest takes no key.
+	Use(ctx context.Context, k *Key, u Use) (Used, error)
+	// Read reads the value of a key that may leave in clear into dst, and returns its
+	// length in bytes. The caller zeroes dst.
+	Read(ctx context.Context, k *Key, dst []byte) (int, error)
+	// Wrap wraps a key, or bytes, under a key of the HSM or an RSA public key.
+	Wrap(ctx context.Context, w Wrapping) ([]byte, error)
+	// Make generates, imports or unwraps a key and keeps it as the order says.
+	Make(ctx context.Context, o Order) (Made, error)
+	// Random fills dst with random bytes of the HSM.
+	Random(ctx context.Context, dst []byte) error
+	// Seed adds to the random pool of the HSM.
+	Seed(ctx context.Context, seed []byte) error
+
+	// MakeKeys makes the keys of a set that the HSM lacks, and returns the check
+	// value of each. It destroys nothing. The code is ObjectAlreadyExists if an object
+	// has the label of a key and is not as its template says.
+	MakeKeys(ctx context.Context, keys []SetKey) (checks [][]byte, err error)
+	// LoadKeys finds the keys of sets by their labels and compares template and check
+	// value of each. A group that was loaded before is replaced. It returns how many
+	// groups were loaded before an error.
+	LoadKeys(ctx context.Context, groups []SetKeys) (loaded int, err error)
+	// Objects lists the token objects whose labels begin with prefix.
+	Objects(ctx context.Context, prefix string) ([]Object, error)
+	// Destroy removes the token object that has both label and CKA_ID of o. nil means
+	// that it is certain not to be in the HSM.
+	Destroy(ctx context.Context, o Object) error
+	// Forget drops the kept handle of a key.
+	Forget(tenant, id string)
+
+	Health(ctx context.Context) core.HSMHealth
+	Close(ctx context.Context) error
+}
+
+// ErrNotAsMade is why a key of a set is refused: it is not the key that was made.
+var ErrNotAsMade = errors.New("not as it was made")
+
+// ErrTooLong is why Wrap fails with a key that is too long for an RSA public key.
+var ErrTooLong = errors.New("too long to be wrapped under this RSA key")

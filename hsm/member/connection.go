@@ -1,0 +1,164 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+)
+
+// connection is the logged-in connection to a token. It runs calls in sessions and
+// restores itself after a fault. Safe for concurrent use.
+type connection struct {
+	*library
+	gate     callGate
+	sessions sessionPool
+	slots    *fair.Slots       // who may have a session
+	long     *fair.Slots       // who may have one for a call of seconds
+	turn     *changeTurn       // one create, destroy, find or unwrap at a time
+	keeper   p11.SessionHandle // logged in; it owns the unwrapped keys
+	closed   bool              // the gate guards it
+
+	broken   atomic.Bool   // finalized, or not connected to the end
+	starts   atomic.Uint64 // of the library: a handle is a number of one of them, and another object's in the next
+	probeKey atomic.Uint64 // handle of a key that the token keeps, to try it with; 0: none yet
+	finds    atomic.Int64  // C_FindObjects calls
+	problem  atomic.Pointer[string]
+
+	recovery sync.Mutex // one at a time; it guards the following
+	refused  refusedPIN
+	tried    time.Time // when connecting failed last
+	lastErr  error     // and why
+
+	// What those who keep handles do: releaseHandles when a handle is no longer
+	// valid, loseHandles when the library has forgotten them all, reload when the
+	// keys of sets are to be found again.
+	releaseHandles, loseHandles func()
+	reload                      func() error
+}
+
+// connect initializes the library, finds the token and logs in.
+func (c *connection) connect() error {
+	if _, err := c.initialize(); err != nil {
+		return err
+	}
+	if err := c.findSlot(); err != nil {
+		return err
+	}
+	var err error
+	if c.keeper, err = c.openSession(); err != nil {
+		return core.Wrap(core.TokenUnavailable, err, "token %q opens no session", c.cfg.Label)
+	}
+	if err := c.checkSameToken(); err != nil {
+		return err
+	}
+	if err := c.refused.login(c.library, c.keeper); err != nil {
+		return err
+	}
+	c.sessions.reset()
+	return c.listMechanisms()
+}
+
+// inSession runs f in a session, once. A caller waits for its session before it
+// counts as a call under way: recovery waits for calls, and need not wait for a queue.
+func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) error) (err error) {
+	if err := c.sessions.checkStuck(); err != nil {
+		return err
+	}
+	lease, err := c.slots.Acquire(ctx)
+	if err != nil {
+		return c.sessions.explainBusy(err)
+	}
+	defer lease.Release() // when the session is back
+	if !c.computesHere() {
+		defer fair.Waits(ctx).Over()
+	}
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.gate.leave()
+	if c.broken.Load() {
+		return p11.Error(p11.CKR_TOKEN_NOT_PRESENT)
+	}
+	s, err := c.sessions.take()
+	if err != nil {
+		return err
+	}
+	s.began.Store(time.Now().UnixNano())
+	c.sessions.inUse.Add(1)
+	defer func() {
+		// The binding panics on some empty inputs; that must not stop the server.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the PKCS#11 binding panicked: %v", p)
+		}
+		s.began.Store(0)
+		c.sessions.inUse.Add(-1)
+		c.sessions.giveBack(s, err)
+	}()
+	return c.sessions.explainBusy(c.blameToken(f(s.handle)))
+}
+
+// enter lets a call in, unless the connection was closed. The caller leaves the gate.
+func (c *connection) enter() error {
+	if err := c.gate.enter(c.cfg.Wait); err != nil {
+		return err
+	}
+	if c.closed {
+		c.gate.leave()
+		return errClosed()
+	}
+	return nil
+}
+
+func errClosed() error {
+	return core.Errorf(core.TokenUnavailable, "the HSM has been closed")
+}
+
+// blameToken turns an ambiguous error into CKR_DEVICE_ERROR if a probe shows that
+// the token is not working.
+func (c *connection) blameToken(err error) error {
+	if isAmbiguous(err) && !c.isPresent() {
+		return p11.Error(p11.CKR_DEVICE_ERROR)
+	}
+	return err
+}
+
+// isAlive tries the keeper's login, and the token in a fresh session.
+func (c *connection) isAlive() bool {
+	info, err := c.ctx.GetSessionInfo(c.keeper)
+	return err == nil && info.State == p11.CKS_RW_USER_FUNCTIONS && c.isPresent()
+}
+
+// isPresent tries the token in a fresh session. A token that has no more sessions
+// just now is present.
+func (c *connection) isPresent() bool {
+	s, err := c.openSession()
+	if err != nil {
+		return classify(err) == busyFault
+	}
+	defer c.ctx.CloseSession(s)
+	return c.probe(s) == nil
+}
+
+// probe tries a real operation, and one with a key that the token keeps: a token
+// whose files have gone still makes random numbers.
+func (c *connection) probe(s p11.SessionHandle) error {
+	if _, err := c.ctx.GenerateRandom(s, 16); err != nil {
+		return err
+	}
+	key := p11.ObjectHandle(c.probeKey.Load())
+	if key == 0 {
+		return nil // no set is loaded yet
+	}
+	if err := c.ctx.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, key); err != nil {
+		return err
+	}
+	_, err := c.ctx.Sign(s, []byte("keyreeve probe"))
+	return err
+}

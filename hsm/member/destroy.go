@@ -1,0 +1,136 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// doubtfulObjects are the token objects that the library failed to destroy. SoftHSM2 drops
+// such an object from its memory while the file stays: "not found" says nothing
+// of it until the library is started again and has read its files. Safe for
+// concurrent use.
+type doubtfulObjects struct {
+	mu    sync.Mutex
+	since map[string]uint64 // label -> start of the library in which it failed
+	next  time.Time         // before this the library is not started again for it
+	wait  time.Duration     // after the next start
+}
+
+// Bounds of starting the library again only to read its objects: that stops all calls
+// for a moment and drops all handles.
+const (
+	firstWait   = time.Minute
+	longestWait = time.Hour
+)
+
+func (d *doubtfulObjects) add(label string, start uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.since == nil {
+		d.since = map[string]uint64{}
+	}
+	d.since[label] = start
+}
+
+func (d *doubtfulObjects) remove(label string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.since, label)
+	if len(d.since) == 0 {
+		d.wait = 0
+	}
+}
+
+// contains reports whether the library failed to destroy the object since it last
+// read its objects.
+func (d *doubtfulObjects) contains(label string, start uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	since, ok := d.since[label]
+	return ok && since == start
+}
+
+// mayReadAgain reports whether it is time to start the library again, and if so plans
+// the next time.
+func (d *doubtfulObjects) mayReadAgain(now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now.Before(d.next) {
+		return false
+	}
+	d.wait = min(max(2*d.wait, firstWait), longestWait)
+	d.next = now.Add(d.wait)
+	return true
+}
+
+// errDoubtful says that an object was not found by a library that is not believed.
+var errDoubtful = errors.New("not found by a library that failed to destroy it")
+
+// Destroy implements [hsm.Member].
+func (m *Module) Destroy(ctx context.Context, o hsm.Object) error {
+	err := m.destroyOnce(ctx, o)
+	if errors.Is(err, errDoubtful) && m.doubts.mayReadAgain(time.Now()) {
+		if err = m.conn.readObjectsAgain(); err == nil {
+			err = m.destroyOnce(ctx, o)
+		}
+	}
+	switch {
+	case err == nil:
+		m.doubts.remove(o.Label)
+	case errors.Is(err, errDoubtful) || core.CodeOf(err) == core.CryptographicFailure:
+		err = core.Wrap(core.TokenUnavailable, err, "the HSM did not remove the token object %q, or cannot show that it did; it is tried again. Look at the room and the permissions that the HSM has for its objects", o.Label)
+	}
+	return err
+}
+
+// destroyOnce destroys the objects that have both label and CKA_ID, and looks for them
+// again. It notes before the call that the outcome is in doubt: the call may not
+// return.
+func (m *Module) destroyOnce(ctx context.Context, o hsm.Object) error {
+	return m.perform(ctx, call{doing: "destroy a token object", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
+		// The turn is the server's own, since the tenant may have a queue.
+		if err := m.conn.turn.take(context.Background()); err != nil {
+			return err
+		}
+		defer m.conn.turn.give()
+		found, err := m.conn.findObject(s, o.Label, o.CKAID)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			if m.doubts.contains(o.Label, m.conn.starts.Load()) {
+				return errDoubtful
+			}
+			return nil
+		}
+		for _, h := range found {
+			if err := m.destroyFound(s, h, o.Label); err != nil {
+				return err
+			}
+		}
+		if found, err = m.conn.findObject(s, o.Label, o.CKAID); err == nil && len(found) > 0 {
+			err = p11.Error(p11.CKR_FUNCTION_FAILED) // the call has reported success
+		}
+		return err
+	}})
+}
+
+// destroyFound destroys an object that a search found, if it has the label.
+func (m *Module) destroyFound(s p11.SessionHandle, h p11.ObjectHandle, label string) error {
+	as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_LABEL, nil)})
+	if err != nil {
+		return err
+	}
+	if label == "" || string(as[0].Value) != label {
+		return core.Errorf(core.PermissionDenied, "a token object with the label %q was found in place of %q, so it is not destroyed", as[0].Value, label)
+	}
+	m.doubts.add(label, m.conn.starts.Load())
+	return m.conn.ctx.DestroyObject(s, h)
+}

@@ -1,0 +1,127 @@
+package member
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/secretfile"
+)
+
+// softHSMPaths is where distributions put SoftHSM2.
+var softHSMPaths = []string{"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+	"/usr/lib64/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so"}
+
+// SoftHSM finds the SoftHSM2 library.
+func SoftHSM() (string, error) {
+	for _, p := range softHSMPaths {
+		if _, err := os.Stat(p); err == nil {
+			return p, nil
+		}
+	}
+	return "", core.Wrap(core.TokenUnavailable, errNoSoftHSM, "SoftHSM2 is not installed: install the package softhsm2, or name a PKCS#11 library in hsm.module")
+}
+
+var errNoSoftHSM = errors.New("the library libsofthsm2.so was not found")
+
+// devLabel is the label of the token that DevToken makes.
+const devLabel = "keyreeve"
+
+// DevToken makes, on an empty dir, a SoftHSM2 token with random PINs, or finds
+// the one it made before. It sets SOFTHSM2_CONF for this process. For
+// development and tests: the PIN lies in a file beside the token.
+func DevToken(dir string) (Config, error) {
+	cfg, err := FindDevToken(dir)
+	if err != nil {
+		return cfg, err
+	}
+	tokens := filepath.Join(dir, "tokens")
+	if err := os.MkdirAll(tokens, 0o700); err != nil {
+		return cfg, err
+	}
+	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", tokens)
+	if err := os.WriteFile(softHSMConf(dir), []byte(text), 0o600); err != nil {
+		return cfg, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "pin")); err == nil {
+		return cfg, nil
+	}
+	return cfg, initToken(cfg.Module, dir)
+}
+
+func softHSMConf(dir string) string { return filepath.Join(dir, "softhsm2.conf") }
+
+// FindDevToken names the token that DevToken made on dir. It makes nothing. It
+// sets SOFTHSM2_CONF for this process.
+func FindDevToken(dir string) (Config, error) {
+	module, err := SoftHSM()
+	if err != nil {
+		return Config{}, err
+	}
+	return Config{Module: module, Label: devLabel, PIN: PINFile(filepath.Join(dir, "pin"))}, os.Setenv("SOFTHSM2_CONF", softHSMConf(dir))
+}
+
+// initToken makes the token; the PIN file, written last, says that it is whole.
+func initToken(module, dir string) error {
+	lib := p11.New(module)
+	if lib == nil {
+		return core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded", module)
+	}
+	defer lib.Destroy()
+	if err := lib.Initialize(); err != nil {
+		return fmt.Errorf("start SoftHSM2: %w", err)
+	}
+	defer lib.Finalize()
+	so, pin := randomPIN(), randomPIN()
+	slots, err := lib.GetSlotList(true)
+	if err != nil {
+		return err
+	}
+	for _, s := range slots {
+		info, err := lib.GetTokenInfo(s)
+		if err != nil || info.Flags&p11.CKF_TOKEN_INITIALIZED != 0 {
+			continue
+		}
+		if err := initSlot(lib, s, so, pin); err != nil {
+			return fmt.Errorf("make the token: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "so-pin"), []byte(so+"\n"), 0o600); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "pin"), []byte(pin+"\n"), 0o600)
+	}
+	return core.Errorf(core.TokenUnavailable, "SoftHSM2 has no free slot")
+}
+
+func initSlot(lib *p11.Ctx, slot uint, so, pin string) error {
+	if err := lib.InitToken(slot, so, devLabel); err != nil {
+		return err
+	}
+	s, err := lib.OpenSession(slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+	if err != nil {
+		return err
+	}
+	defer lib.CloseSession(s)
+	if err := lib.Login(s, p11.CKU_SO, so); err != nil {
+		return err
+	}
+	defer lib.Logout(s)
+	return lib.InitPIN(s, pin)
+}
+
+func randomPIN() string {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// PINFile reads a PIN from a file when it is needed.
+func PINFile(path string) func() (string, error) {
+	return func() (string, error) { return secretfile.Line(path) }
+}

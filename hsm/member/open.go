@@ -1,0 +1,92 @@
+package member
+
+import (
+	"context"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+)
+
+// Open loads the library, finds the token and logs in once.
+func Open(cfg Config) (*Module, error) {
+	cfg = cfg.withDefaults()
+	l, err := loadLibrary(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{library: l, turn: newChangeTurn(cfg.Wait)}
+	c.sessions.library = l
+	if err := c.connect(); err != nil {
+		l.ctx.Finalize()
+		l.ctx.Destroy()
+		return nil, err
+	}
+	calls := callsAtOnce(cfg.Sessions, c.computesHere())
+	c.slots, c.long = newSessionSlots(calls, cfg.Wait), newLongSlots(calls)
+	m := &Module{conn: c, keys: newKeyRing(c), handles: newHandleCache(c, cfg.Handles, cfg.HandleTTL), stop: make(chan struct{})}
+	c.releaseHandles, c.loseHandles, c.reload = m.handles.dropAll, m.handles.loseAll, m.keys.reload
+	if !freedIsZeroed() {
+		m.notes = append(m.notes, "C memory that is freed is not zeroed on this platform: a token that is software leaves copies of keys there")
+	}
+	go m.expireHandles()
+	return m, nil
+}
+
+// expireEvery is how often handles that nobody asks for are ended.
+const expireEvery = 5 * time.Second
+
+// expireHandles ends what is too old, until the module is closed.
+func (m *Module) expireHandles() {
+	tick := time.NewTicker(expireEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case now := <-tick.C:
+			m.conn.sessions.countStuck()
+			m.handles.expire(now)
+		}
+	}
+}
+
+// Close waits for calls under way, within a bound, then logs out and unloads.
+func (m *Module) Close(context.Context) error {
+	if err := m.conn.close(); err != nil {
+		return err
+	}
+	select {
+	case <-m.stop:
+	default:
+		close(m.stop)
+	}
+	return nil
+}
+
+// Health implements [hsm.Member]. It reports the state of the token by real
+// operations.
+func (m *Module) Health(ctx context.Context) core.HSMHealth {
+	c := m.conn
+	h := core.HSMHealth{Label: c.cfg.Label, Serial: c.info.SerialNumber, Module: c.cfg.Module, Refusals: m.notes,
+		Sessions: int(c.sessions.open.Load()), InUse: int(c.sessions.inUse.Load()), Stuck: c.sessions.countStuck(), CachedHandles: m.handles.count(), Waiting: c.slots.Usage().Waiting}
+	err := m.perform(ctx, call{doing: "be tried", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error { return c.probe(s) }})
+	if h.Ready = err == nil; err != nil {
+		h.Problem = err.Error()
+		if why := c.problem.Load(); why != nil { // it says more than that the HSM is unavailable
+			h.Problem = *why
+		}
+	}
+	return h
+}
+
+// TryPINAgain has another PIN tried where the token refused one.
+func (m *Module) TryPINAgain() error { return m.conn.tryPINAgain() }
+
+// Usage returns how many sessions are lent and how many calls wait for one.
+func (m *Module) Usage() fair.Usage { return m.conn.slots.Usage() }
+
+// Finds counts the C_FindObjects calls so far; in steady state it stands still.
+func (m *Module) Finds() int64 { return m.conn.finds.Load() }

@@ -1,0 +1,183 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/hsm"
+)
+
+// maxReads bounds how many keys are read in one turn, so that others who wait
+// for the turn to change objects get theirs.
+const maxReads = 16
+
+// maxWaitingReads bounds the keys that wait to be read, of all tenants together.
+const maxWaitingReads = 8192
+
+// readQueue has the keys that wait to be unwrapped and read. One caller reads for
+// everyone who is waiting, and a goroutine goes on while there is something to read.
+// SoftHSM2 does one such call at a time in any case, and callers that compete for
+// their turn get a third fewer of them done. A turn takes one of each tenant, and of
+// each of its principals, before it takes a second.
+type readQueue struct {
+	mu      sync.Mutex
+	waiting fair.Queue[*pendingRead]
+	running bool
+}
+
+// pendingRead is one key to be read. It belongs to the reader until done is closed.
+type pendingRead struct {
+	key       *hsm.Key
+	buf       []byte
+	n         int
+	err       error
+	abandoned atomic.Bool // its caller has left
+	done      chan struct{}
+}
+
+var errUnread = errors.New("not read")
+
+// Read implements [hsm.Member].
+func (m *Module) Read(ctx context.Context, k *hsm.Key, dst []byte) (n int, err error) {
+	if k.Blob != nil {
+		return m.readWrapped(ctx, k, dst)
+	}
+	err = m.perform(ctx, call{doing: "read a key", key: k, run: func(s p11.SessionHandle, key p11.ObjectHandle) (err error) {
+		n, err = m.conn.glue.readValue(s, key, dst)
+		return err
+	}})
+	return n, err
+}
+
+// readWrapped waits for its turn to have a blob read. A caller whose ctx ends leaves
+// without it.
+func (m *Module) readWrapped(ctx context.Context, k *hsm.Key, dst []byte) (int, error) {
+	if err := m.conn.sessions.checkStuck(); err != nil {
+		return 0, err
+	}
+	r := &pendingRead{key: k, buf: make([]byte, len(dst)), done: make(chan struct{})}
+	lead, err := m.reads.push(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	if lead && m.readSome() {
+		go func() {
+			for m.readSome() {
+			}
+		}()
+	}
+	if err := m.awaitRead(ctx, r); err != nil {
+		r.abandoned.Store(true)
+		go func() { <-r.done; clear(r.buf) }() // the reader still has it
+		return 0, err
+	}
+	defer clear(r.buf)
+	return copy(dst, r.buf[:r.n]), r.err
+}
+
+// push puts a read into the queue, and reports whether its caller is to read.
+func (q *readQueue) push(ctx context.Context, r *pendingRead) (lead bool, err error) {
+	tenant, principal := core.ShareOf(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting.Len() >= maxWaitingReads {
+		return false, core.Errorf(core.Busy, "%d keys wait to be read from the HSM, which is the limit; try again later", maxWaitingReads)
+	}
+	q.waiting.Push(tenant, principal, r)
+	lead = !q.running
+	q.running = true
+	return lead, nil
+}
+
+// nextTurn takes the reads of one turn from the queue.
+func (q *readQueue) nextTurn() (turn []*pendingRead) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(turn) < maxReads {
+		r, ok := q.waiting.Pop()
+		if !ok {
+			break
+		}
+		if r.abandoned.Load() {
+			close(r.done)
+			continue
+		}
+		turn = append(turn, r)
+	}
+	return turn
+}
+
+// more reports whether reads have come meanwhile; if not, nobody reads from now on.
+func (q *readQueue) more() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running = q.waiting.Len() > 0
+	return q.running
+}
+
+// awaitRead waits for the reader no longer than a call may last.
+func (m *Module) awaitRead(ctx context.Context, r *pendingRead) error {
+	select {
+	case <-r.done:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(m.conn.cfg.Stuck)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return core.Wrap(core.TokenUnavailable, ctx.Err(), "the HSM did not answer in time")
+	case <-timer.C:
+		return core.Errorf(core.TokenUnavailable, "the HSM did not read a key within %v", m.conn.cfg.Stuck)
+	}
+}
+
+// readSome reads for those who wait, and reports whether more have come meanwhile.
+func (m *Module) readSome() bool {
+	if turn := m.reads.nextTurn(); len(turn) > 0 {
+		m.readTurn(turn)
+	}
+	return m.reads.more()
+}
+
+func (m *Module) readTurn(turn []*pendingRead) {
+	for _, r := range turn {
+		r.err = errUnread
+	}
+	err := m.perform(context.Background(), call{doing: "read a key", turn: true, run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
+		for _, r := range turn {
+			if r.n, r.err = m.readBlob(s, r); classify(r.err) >= goneFault {
+				return r.err // session or token is restored, and all are read again
+			}
+		}
+		return nil
+	}})
+	for _, r := range turn {
+		if errors.Is(r.err, errUnread) || (err != nil && r.err != nil) {
+			r.err = err
+		}
+		r.err = describe(r.err, "read a key")
+		close(r.done)
+	}
+}
+
+// readBlob asks for the KEK each time: its handle may have changed.
+func (m *Module) readBlob(s p11.SessionHandle, r *pendingRead) (int, error) {
+	kek, err := m.keys.handle(r.key.KEK)
+	if err != nil {
+		return 0, err
+	}
+	if len(r.key.Blob) == 0 {
+		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", r.key.ID)
+	}
+	return m.conn.glue.readWrapped(s, kek, r.key.Blob, r.buf)
+}
