@@ -27,8 +27,8 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )

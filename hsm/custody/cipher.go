@@ -17,17 +17,8 @@ func symmetricAlgorithm(k core.Key, c *core.Cipher) core.CryptographicAlgorithm 
 	return c.Parameters.CryptographicAlgorithm
 }
 
-// useKey has the HSM use a client's key.
-func (c *Custody) useKey(ctx context.Context, k core.Key, u hsm.Use) (hsm.Used, error) {
-	ref, err := c.Reference(k)
-	if err != nil {
-		return hsm.Used{}, err
-	}
-	return c.member.Use(ctx, &ref, u)
-}
-
 // Encrypt encrypts with a symmetric key, or under a public one.
-func (c *Custody) Encrypt(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
+func (c *keyUser) Encrypt(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	if err := c.checkFit(k, symmetricAlgorithm(k, in)); err != nil {
 		return out, err
 	}
@@ -62,7 +53,7 @@ func (c *Custody) Encrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 	return out, err
 }
 
-func (c *Custody) encryptInToken(ctx context.Context, k core.Key, in *core.Cipher, plan soft.Plan) (out core.Ciphered, err error) {
+func (c *keyUser) encryptInToken(ctx context.Context, k core.Key, in *core.Cipher, plan soft.Plan) (out core.Ciphered, err error) {
 	iv := in.IV
 	if plan.MakeIV {
 		iv = make([]byte, plan.IV)
@@ -99,7 +90,7 @@ func (c *Custody) encryptInToken(ctx context.Context, k core.Key, in *core.Ciphe
 
 // planMechanism is the mechanism of a plan. Padding is ours, since what tokens say of
 // wrong padding differs.
-func (c *Custody) planMechanism(p *soft.Plan, iv, aad []byte, use hsm.Uses) (hsm.Mechanism, error) {
+func (c *keyUser) planMechanism(p *soft.Plan, iv, aad []byte, use hsm.Uses) (hsm.Mechanism, error) {
 	m := cipherMechanism(p.Algorithm, p.Mode)
 	if m == 0 || !c.member.Has(m, use) {
 		return hsm.Mechanism{}, core.Errorf(core.UnsupportedByHSM, "this HSM does not do %s", p)
@@ -108,7 +99,7 @@ func (c *Custody) planMechanism(p *soft.Plan, iv, aad []byte, use hsm.Uses) (hsm
 }
 
 // Decrypt is the reverse.
-func (c *Custody) Decrypt(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
+func (c *keyUser) Decrypt(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	if err := c.checkFit(k, symmetricAlgorithm(k, in)); err != nil {
 		return out, err
 	}
@@ -146,7 +137,7 @@ func (c *Custody) Decrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 
 // decryptInToken decrypts into a buffer of ours. Whatever the HSM says of the data is
 // one answer: the wrong key, data or tag.
-func (c *Custody) decryptInToken(ctx context.Context, k core.Key, mechanism hsm.Mechanism, data []byte) ([]byte, error) {
+func (c *keyUser) decryptInToken(ctx context.Context, k core.Key, mechanism hsm.Mechanism, data []byte) ([]byte, error) {
 	buf := make([]byte, len(data)+2048)
 	used, err := c.useKey(ctx, k, hsm.Use{Operation: hsm.Decrypt, Mechanism: mechanism, Data: data, Into: buf})
 	if err != nil {
@@ -159,7 +150,7 @@ func (c *Custody) decryptInToken(ctx context.Context, k core.Key, mechanism hsm.
 
 // decryptRSA does PKCS#1 v1.5 and OAEP with SHA-1 in the HSM; other hashes
 // are taken off here, in constant time, from what raw RSA gives.
-func (c *Custody) decryptRSA(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
+func (c *keyUser) decryptRSA(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	if k.Material.Kind != core.KeyRSA {
 		return out, core.Errorf(core.IllegalOperation, "only RSA private keys decrypt")
 	}

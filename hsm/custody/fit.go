@@ -1,16 +1,24 @@
 package custody
 
 import (
+	"context"
+
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
 )
+
+// keyUser uses keys, and wraps them for clients.
+type keyUser struct {
+	*keyBase
+	ivs ivSource
+}
 
 // whereInGo returns where a symmetric key is used if not in the HSM: "" means that the
 // HSM uses it. A class C key whose copy is in memory is used there, since its bytes
 // are no safer in the HSM. If the HSM has no mechanism, class C alone is used in Go,
 // and only if hsm.allow_software says so; else the use is refused. m is 0 if no HSM
 // has one.
-func (c *Custody) whereInGo(k *core.Key, m hsm.MechanismType, use hsm.Uses) (where string, refused bool) {
+func (c *keyUser) whereInGo(k *core.Key, m hsm.MechanismType, use hsm.Uses) (where string, refused bool) {
 	switch {
 	case !isSymmetric(k) || k.Material.Class != core.ClassC:
 		return "", false
@@ -121,4 +129,13 @@ const chachaKeyBytes = 32
 
 func isChaCha(alg core.CryptographicAlgorithm) bool {
 	return alg == core.AlgorithmChaCha20 || alg == core.AlgorithmChaCha20Poly1305
+}
+
+// useKey has the HSM use a client's key.
+func (c *keyUser) useKey(ctx context.Context, k core.Key, u hsm.Use) (hsm.Used, error) {
+	ref, err := c.Reference(k)
+	if err != nil {
+		return hsm.Used{}, err
+	}
+	return c.member.Use(ctx, &ref, u)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Import takes clear bytes into the HSM's keeping.
-func (c *Custody) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte) (m core.Material, facts core.KeyFacts, err error) {
+func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte) (m core.Material, facts core.KeyFacts, err error) {
 	if err := c.refuseClass(s); err != nil {
 		return m, facts, err
 	}
@@ -99,7 +99,7 @@ func isFilledUp(k core.Key) bool {
 
 // importBytes makes a key of the bytes that are carried. A private key of class N or
 // X must prove itself before it is kept.
-func (c *Custody) importBytes(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, carried []byte) (err error) {
+func (c *keyMaker) importBytes(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, carried []byte) (err error) {
 	if m.Mode == core.ModeResident && isPrivate(s.Kind) {
 		return c.importResidentPrivate(ctx, k, s, m, carried)
 	}
@@ -123,7 +123,7 @@ func (c *Custody) importBytes(ctx context.Context, k core.Key, s core.KeySpec, m
 // wrapBytes wraps bytes under the newest KEK of a class: the TTLV Key Value of a
 // registered class X key, so that Get can wrap it with TTLV Encoding without ever
 // seeing it again, or a private key on its way into the HSM.
-func (c *Custody) wrapBytes(ctx context.Context, k core.Key, class core.Class, b []byte) ([]byte, error) {
+func (c *keyMaker) wrapBytes(ctx context.Context, k core.Key, class core.Class, b []byte) ([]byte, error) {
 	n, err := c.keysOf(k.Tenant)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (c *Custody) wrapBytes(ctx context.Context, k core.Key, class core.Class, b
 // KEK as bytes and unwrapped as a key, so that no component is parsed here. It is
 // wrapped under the key of its own class, so that the HSM gives it away no more easily
 // while it passes than afterwards.
-func (c *Custody) importResidentPrivate(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, carried []byte) error {
+func (c *keyMaker) importResidentPrivate(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, carried []byte) error {
 	if s.Kind == core.KeyEd25519 {
 		return c.importResidentEd25519(ctx, k, s, m, carried[:m.Length])
 	}
@@ -166,7 +166,7 @@ func (c *Custody) importResidentPrivate(ctx context.Context, k core.Key, s core.
 	return err
 }
 
-func (c *Custody) importResidentEd25519(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, der []byte) error {
+func (c *keyMaker) importResidentEd25519(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, der []byte) error {
 	seed, err := format.SeedOf(der)
 	if err != nil {
 		return err

@@ -1,8 +1,6 @@
 package custody
 
 import (
-	"context"
-	"slices"
 	"sync"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -22,15 +20,6 @@ type Installation struct {
 
 var _ core.Sealer = (*Installation)(nil)
 
-// tenantKeys is what the HSM holds for one tenant: the labels of its keys by purpose
-// and epoch, and the keys of its MACs, which are derived in the HSM. The tenant "" has
-// the system set.
-type tenantKeys struct {
-	labels  map[string]map[int]string // purpose -> epoch -> label
-	newest  map[string]int
-	rowKeys map[int]rowKeys // by epoch of R
-}
-
 // keysOf returns the tenant's keys. It fails with TokenUnavailable if they are not
 // loaded.
 func (i *Installation) keysOf(tenant string) (*tenantKeys, error) {
@@ -42,22 +31,6 @@ func (i *Installation) keysOf(tenant string) (*tenantKeys, error) {
 	return nil, core.Errorf(core.TokenUnavailable, "the keys of tenant %q are not loaded from the token", tenant)
 }
 
-// label returns the label of a tenant's key.
-func (n *tenantKeys) label(purpose string, epoch int) (string, error) {
-	if l, ok := n.labels[purpose][epoch]; ok {
-		return l, nil
-	}
-	return "", core.Errorf(core.TokenUnavailable, "the token has no key %s of epoch %d for this tenant", purpose, epoch)
-}
-
-// newestKEK returns the label and the epoch of the KEK that new keys of a class are
-// wrapped under.
-func (n *tenantKeys) newestKEK(c core.Class) (label string, epoch int, err error) {
-	epoch = n.newest[string(c)]
-	label, err = n.label(string(c), epoch)
-	return label, epoch, err
-}
-
 // checkRow returns the keys of a row's tenant, if the row's material MAC is right.
 func (i *Installation) checkRow(k core.Key) (*tenantKeys, error) {
 	n, err := i.keysOf(k.Tenant)
@@ -67,80 +40,6 @@ func (i *Installation) checkRow(k core.Key) (*tenantKeys, error) {
 	return n, err
 }
 
-// systemSet is the set that is found by its label alone.
-func systemSet(checks []byte) core.KeySet {
-	return core.KeySet{Number: 0, Epoch: 1, State: core.KeySetActive, Checks: checks}
-}
-
-// MakeSystemSet makes the system set of a new installation in the token and
-// returns its check values. It refuses an installation that the token has a key
-// of already. OpenInstallation must follow.
-func (i *Installation) MakeSystemSet(ctx context.Context, installation string) (checks []byte, err error) {
-	if !installationID.MatchString(installation) {
-		return nil, core.Errorf(core.InvalidField, "the id of an installation is 32 hex digits, not %q", installation)
-	}
-	exists, err := i.setExists(ctx, installation, 0)
-	if err == nil && exists {
-		err = core.Errorf(core.ObjectAlreadyExists, "token %q has keys of the installation %s already", i.member.Health(ctx).Label, installation)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return i.makeSet(ctx, installation, systemSet(nil))
-}
-
-// OpenInstallation names the installation that this process serves and loads its
-// system set, which is found by its label alone. Until ConfirmInstallation the
-// check values of the set are not compared.
-func (i *Installation) OpenInstallation(ctx context.Context, id string) error {
-	if !installationID.MatchString(id) {
-		return core.Errorf(core.TokenUnavailable, "the database says that its installation is %q, which is no id; see store.url", id)
-	}
-	if exists, err := i.setExists(ctx, id, 0); err != nil || !exists {
-		if err == nil {
-			err = i.noInstallation(ctx, id)
-		}
-		return err
-	}
-	i.id = id
-	return i.load(ctx, []core.KeySet{systemSet(nil)})
-}
-
-// noInstallation names the installation of the database and those of the token.
-func (i *Installation) noInstallation(ctx context.Context, id string) error {
-	found, err := i.Installations(ctx)
-	if err != nil {
-		return err
-	}
-	h := i.member.Health(ctx)
-	return core.Errorf(core.TokenUnavailable, "the database belongs to installation %s, and token %q with serial %s has %s; database and token do not belong together: see store.url, hsm.token and hsm.serial",
-		id, h.Label, h.Serial, DescribeInstallations(found))
-}
-
-// ConfirmInstallation compares the keys of the system set with the check values
-// of the database's row, once the row's seal is verified.
-func (i *Installation) ConfirmInstallation(ctx context.Context, row core.Installation) error {
-	if row.ID != i.id {
-		return core.Errorf(core.TokenUnavailable, "the database belongs to installation %q, and the keys of %q are loaded; see store.url", row.ID, i.id)
-	}
-	if len(row.Checks) == 0 {
-		return core.Errorf(core.TokenUnavailable, "the database has no check values of installation %s; restore it from a backup", row.ID)
-	}
-	return i.load(ctx, []core.KeySet{systemSet(row.Checks)})
-}
-
-// Installations lists the installations whose system set the token has.
-func (i *Installation) Installations(ctx context.Context) (ids []string, err error) {
-	all, err := i.member.Objects(ctx, labelPrefix)
-	for _, o := range all {
-		if id, ok := systemSetOf(o.Label); ok && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids, err
-}
-
 // checkOpen refuses what needs the installation's name before there is one.
 func (i *Installation) checkOpen() error {
 	if i.id == "" {
@@ -148,3 +47,6 @@ func (i *Installation) checkOpen() error {
 	}
 	return nil
 }
+
+// ObjectLabel implements [core.HSM].
+func (i *Installation) ObjectLabel(tenant, id string) string { return objectLabel(i.id, tenant, id) }

@@ -205,6 +205,3 @@ func (i *Installation) DestroyObject(ctx context.Context, o core.TokenObject) er
 	}
 	return i.member.Destroy(ctx, hsm.Object{Label: i.ObjectLabel(o.Tenant, o.ID), CKAID: o.Token})
 }
-
-// ObjectLabel implements [core.HSM].
-func (i *Installation) ObjectLabel(tenant, id string) string { return objectLabel(i.id, tenant, id) }

@@ -15,41 +15,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// Where an operation ran, for the record.
-const (
-	inToken    = "token"
-	inMemory   = "memory"   // Go, on a class C key's bytes
-	inSoftware = "software" // Go, on public bytes
-)
-
-// newMaterial is what is known of a key before it is made.
-func newMaterial(s core.KeySpec, length int) core.Material {
-	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: length, Token: s.Token}
-}
-
-// makeKey carries out an order for the material of a row and binds the row. A key
-// that is not resident is wrapped under the newest KEK of its class.
-func (c *Custody) makeKey(ctx context.Context, k core.Key, m *core.Material, o hsm.Order) (made hsm.Made, err error) {
-	n, err := c.keysOf(k.Tenant)
-	if err != nil {
-		return made, err
-	}
-	if m.Mode != core.ModeResident {
-		m.Wrap = formatKW
-		if o.KEK, m.Epoch, err = n.newestKEK(m.Class); err != nil {
-			return made, err
-		}
-	}
-	if made, err = c.member.Make(ctx, o); err != nil {
-		return made, err
-	}
-	m.Blob = made.Blob
-	n.bind(k, m)
-	return made, nil
-}
-
 // Generate makes a symmetric key in the HSM. Its bytes never reach us.
-func (c *Custody) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m core.Material, facts core.KeyFacts, err error) {
+func (c *keyMaker) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m core.Material, facts core.KeyFacts, err error) {
 	length := keyBytes(s.Kind, s.Bits)
 	if err := c.refuseClass(s); err != nil {
 		return m, facts, err
@@ -68,7 +35,7 @@ func (c *Custody) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m c
 
 // generateOdd makes a secret whose length RFC 3394 cannot wrap, of the HSM's random
 // bytes; they pass through our memory, so class N cannot be made so.
-func (c *Custody) generateOdd(ctx context.Context, k core.Key, s core.KeySpec, length int) (core.Material, core.KeyFacts, error) {
+func (c *keyMaker) generateOdd(ctx context.Context, k core.Key, s core.KeySpec, length int) (core.Material, core.KeyFacts, error) {
 	if s.Class == core.ClassN {
 		return core.Material{}, core.KeyFacts{}, core.Errorf(core.InvalidField, "a key of %d bits that is not Extractable cannot be kept; take a multiple of 64 bits, at least 128", s.Bits)
 	}
@@ -84,7 +51,7 @@ func (c *Custody) generateOdd(ctx context.Context, k core.Key, s core.KeySpec, l
 var publicSpec = core.KeySpec{Kind: core.KeyPublic, Class: core.ClassC, Mode: core.ModeData, Format: core.KeyFormatTypeX509}
 
 // GeneratePair makes a key pair in the HSM.
-func (c *Custody) GeneratePair(ctx context.Context, k, public core.Key, s core.KeySpec) (priv, pub core.Material, spki []byte, facts core.KeyFacts, err error) {
+func (c *keyMaker) GeneratePair(ctx context.Context, k, public core.Key, s core.KeySpec) (priv, pub core.Material, spki []byte, facts core.KeyFacts, err error) {
 	if err := c.refuseClass(s); err != nil {
 		return priv, pub, nil, facts, err
 	}
@@ -112,7 +79,7 @@ func (c *Custody) GeneratePair(ctx context.Context, k, public core.Key, s core.K
 }
 
 // makePair makes a pair and returns its public half.
-func (c *Custody) makePair(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material) (spki []byte, err error) {
+func (c *keyMaker) makePair(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material) (spki []byte, err error) {
 	o := hsm.Order{Template: c.newKeyTemplate(&k, s, 0), Generate: true, ModulusBits: s.Bits}
 	switch s.Kind {
 	case core.KeyRSA:
@@ -132,12 +99,6 @@ func (c *Custody) makePair(ctx context.Context, k core.Key, s core.KeySpec, m *c
 	}
 	return marshalPublic(&made.Public, s)
 }
-
-var curveOIDs = map[core.RecommendedCurve]asn1.ObjectIdentifier{core.RecommendedCurveP256: {1, 2, 840, 10045, 3, 1, 7},
-	core.RecommendedCurveP384: {1, 3, 132, 0, 34}, core.RecommendedCurveP521: {1, 3, 132, 0, 35}}
-
-// edwardsCurve is CKA_EC_PARAMS of Ed25519.
-func edwardsCurve() ([]byte, error) { return asn1.MarshalWithParams("edwards25519", "printable") }
 
 // marshalPublic writes what the HSM shows of a pair as SubjectPublicKeyInfo.
 func marshalPublic(p *hsm.PublicParts, s core.KeySpec) ([]byte, error) {
@@ -161,12 +122,9 @@ func marshalPublic(p *hsm.PublicParts, s core.KeySpec) ([]byte, error) {
 	return x509.MarshalPKIXPublicKey(public)
 }
 
-// errEd25519 is why an Ed25519 key of class C is neither made nor used.
-var errEd25519 = core.Errorf(core.UnsupportedByHSM, "this HSM cannot wrap Ed25519 keys; keep the key in it (x-keyreeve-custody = resident), or hsm.allow_software lets keys that may leave in clear be used outside it")
-
 // generateEd25519InGo makes a class C Ed25519 pair: the HSM cannot wrap one, and a
 // class C key may be seen, so the seed is drawn from the HSM's random bytes.
-func (c *Custody) generateEd25519InGo(ctx context.Context, k, public core.Key, s core.KeySpec) (priv, pub core.Material, spki []byte, facts core.KeyFacts, err error) {
+func (c *keyMaker) generateEd25519InGo(ctx context.Context, k, public core.Key, s core.KeySpec) (priv, pub core.Material, spki []byte, facts core.KeyFacts, err error) {
 	seed := make([]byte, ed25519.SeedSize)
 	defer clear(seed)
 	if err = c.Random(ctx, seed); err != nil {

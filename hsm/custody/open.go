@@ -19,7 +19,8 @@ func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
 		return nil, err
 	}
 	keys := &Installation{member: member, tenants: map[string]*tenantKeys{}, sets: map[string][]core.KeySet{}}
-	c := &Custody{Installation: keys, clearText: &clearText{keys: keys, member: member}, options: o, member: member, stop: make(chan struct{})}
+	base := &keyBase{Installation: keys, clearText: &clearText{keys: keys, member: member}, options: o, member: member}
+	c := &Custody{keyBase: base, keyMaker: &keyMaker{keyBase: base}, keyUser: &keyUser{keyBase: base}, stop: make(chan struct{})}
 	c.ivs.random = member.Random
 	for _, b := range breaches {
 		c.refusals = append(c.refusals, notEnforced+b)

@@ -20,7 +20,7 @@ const proofBytes = 28
 // under the newest KEK of a class, and verifies that with the public half in der. It
 // is how a key of class N or X is tried: crypto/rsa and crypto/ecdsa would leave
 // copies of it.
-func (c *Custody) proveBlob(ctx context.Context, k core.Key, class core.Class, blob, der []byte) error {
+func (c *keyMaker) proveBlob(ctx context.Context, k core.Key, class core.Class, blob, der []byte) error {
 	public, err := format.PublicOf(der)
 	if err != nil {
 		return err

@@ -38,3 +38,15 @@ func (i *Installation) referTo(n *tenantKeys, k core.Key, blob []byte, t hsm.Tem
 	ref.KEK, err = n.label(string(m.Class), m.Epoch)
 	return ref, err
 }
+
+// newKeyTemplate is the template of a session object that is about to be wrapped, or
+// copied into the HSM with its final flags.
+func (i *Installation) newKeyTemplate(k *core.Key, s core.KeySpec, length int) hsm.Template {
+	t := hsm.Template{Type: keyTypeOf(s.Kind, length), Sensitive: true, Extractable: true}
+	if s.Mode == core.ModeResident {
+		t.Sensitive, t.Extractable = s.Class != core.ClassC, s.Class != core.ClassN
+		t.Uses = usesOf(k.Mask, t.Type.IsPrivate())
+		t.Label, t.CKAID = i.ObjectLabel(k.Tenant, k.ID), s.Token
+	}
+	return t
+}

@@ -11,7 +11,7 @@ import (
 
 // Sign signs with a private key in the HSM; class C Ed25519 keys, which the
 // HSM cannot unwrap, in memory.
-func (c *Custody) Sign(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool) (sig []byte, where string, err error) {
+func (c *keyUser) Sign(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool) (sig []byte, where string, err error) {
 	if err := c.checkFit(k, 0); err != nil {
 		return nil, "", err
 	}
@@ -46,7 +46,7 @@ func (c *Custody) Sign(ctx context.Context, k core.Key, p core.CryptographicPara
 
 // signMechanism hashes and pads here and has the HSM do the rest: fewer
 // mechanisms are asked of it, and all HSMs answer alike.
-func (c *Custody) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) (m hsm.Mechanism, padded []byte, err error) {
+func (c *keyUser) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) (m hsm.Mechanism, padded []byte, err error) {
 	switch p.Scheme {
 	case soft.PKCS1:
 		m.Type = hsm.RSAPKCS
@@ -73,7 +73,7 @@ func (c *Custody) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) (m 
 }
 
 // Verify checks a signature with a public key, in Go: nothing about it is secret.
-func (c *Custody) Verify(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool, sig []byte) (ok bool, where string, err error) {
+func (c *keyUser) Verify(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool, sig []byte) (ok bool, where string, err error) {
 	if err := c.checkFit(k, 0); err != nil {
 		return false, "", err
 	}
@@ -100,7 +100,7 @@ func macAlgorithm(k core.Key, p core.CryptographicParameters) core.Cryptographic
 }
 
 // MAC makes an HMAC or a CMAC.
-func (c *Custody) MAC(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte) (mac []byte, where string, err error) {
+func (c *keyUser) MAC(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte) (mac []byte, where string, err error) {
 	alg := macAlgorithm(k, p)
 	block := alg == core.AlgorithmAES || alg == core.AlgorithmDES3
 	if _, hmac := hmacMechanisms[alg]; !hmac && !block {
@@ -132,7 +132,7 @@ func (c *Custody) MAC(ctx context.Context, k core.Key, p core.CryptographicParam
 }
 
 // checkMAC refuses the MACs that the HSM makes not, or wrong.
-func (c *Custody) checkMAC(k core.Key, alg core.CryptographicAlgorithm) error {
+func (c *keyUser) checkMAC(k core.Key, alg core.CryptographicAlgorithm) error {
 	if !c.member.Has(macMechanism(alg), hsm.Sign) {
 		return core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v", alg)
 	}
@@ -152,7 +152,7 @@ func (c *Custody) checkMAC(k core.Key, alg core.CryptographicAlgorithm) error {
 }
 
 // MACVerify makes the MAC again and compares in constant time.
-func (c *Custody) MACVerify(ctx context.Context, k core.Key, p core.CryptographicParameters, data, mac []byte) (bool, string, error) {
+func (c *keyUser) MACVerify(ctx context.Context, k core.Key, p core.CryptographicParameters, data, mac []byte) (bool, string, error) {
 	want, where, err := c.MAC(ctx, k, p, data)
 	if err != nil {
 		return false, where, err

@@ -91,18 +91,6 @@ func usesOf(m core.UsageMask, private bool) (u hsm.Uses) {
 	return u
 }
 
-// newKeyTemplate is the template of a session object that is about to be wrapped, or
-// copied into the HSM with its final flags.
-func (i *Installation) newKeyTemplate(k *core.Key, s core.KeySpec, length int) hsm.Template {
-	t := hsm.Template{Type: keyTypeOf(s.Kind, length), Sensitive: true, Extractable: true}
-	if s.Mode == core.ModeResident {
-		t.Sensitive, t.Extractable = s.Class != core.ClassC, s.Class != core.ClassN
-		t.Uses = usesOf(k.Mask, t.Type.IsPrivate())
-		t.Label, t.CKAID = i.ObjectLabel(k.Tenant, k.ID), s.Token
-	}
-	return t
-}
-
 // isWrappable reports whether RFC 3394 can wrap n bytes: a multiple of 8, at least 16.
 // Tokens silently pad other lengths.
 func isWrappable(n int) bool { return n >= 16 && n%8 == 0 }

@@ -10,7 +10,7 @@ import (
 
 // ImportWrapped takes a key that a client wrapped: unwrapped in the HSM
 // under the client's key, wrapped again under the class KEK, never clear.
-func (c *Custody) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
 	if isRSA(with) {
 		return c.unwrapUnderRSA(ctx, k, s, with, p, wrapped)
 	}
@@ -51,27 +51,9 @@ func claimedParts(s core.KeySpec) (*hsm.PublicParts, error) {
 	return nil, nil
 }
 
-// wrapMechanism finds the mechanism for a client's wrapping key.
-func (c *Custody) wrapMechanism(with core.Key, p core.CryptographicParameters) (m hsm.Mechanism, err error) {
-	switch {
-	case with.Material.Kind != core.KeyAES:
-		return m, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped under AES and RSA keys; %s is none", with.ID)
-	case p.BlockCipherMode == core.BlockCipherModeNISTKeyWrap:
-		m.Type = hsm.AESKeyWrap
-	case p.BlockCipherMode == core.BlockCipherModeAESKeyWrapPadding:
-		m.Type = hsm.AESKeyWrapPad
-	default:
-		return m, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped by NIST Key Wrap or AES Key Wrap Padding, not by %v", p.BlockCipherMode)
-	}
-	if !c.member.Has(m.Type, hsm.Wrap) {
-		return m, core.Errorf(core.UnsupportedByHSM, "this HSM lacks the mechanism for %v", p.BlockCipherMode)
-	}
-	return m, nil
-}
-
 // Reclass wraps a key again, under the KEK of a stricter class. Bytes that are
 // kept as data are read and taken in again; keys never leave the HSM.
-func (c *Custody) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.Material, err error) {
+func (c *keyMaker) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.Material, err error) {
 	n, err := c.checkRow(k)
 	if err != nil {
 		return m, err

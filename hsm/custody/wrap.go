@@ -8,7 +8,7 @@ import (
 )
 
 // WrapOut wraps k under with, in the HSM.
-func (c *Custody) WrapOut(ctx context.Context, k, with core.Key, p core.CryptographicParameters, ttlv []byte) (out []byte, err error) {
+func (c *keyUser) WrapOut(ctx context.Context, k, with core.Key, p core.CryptographicParameters, ttlv []byte) (out []byte, err error) {
 	n, err := c.checkRow(k)
 	if err != nil {
 		return nil, err
@@ -43,37 +43,4 @@ func (c *Custody) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptogr
 		}
 	}
 	return c.member.Wrap(ctx, w)
-}
-
-// bytesToWrap are the clear bytes to be wrapped if the HSM has no object of
-// just these; nil if it has. Clear refuses what may not be seen.
-func (c *Custody) bytesToWrap(ctx context.Context, k core.Key) ([]byte, error) {
-	switch {
-	case k.Material.Mode == core.ModeData && k.Material.Class != core.ClassN, isFilledUp(k) && k.Material.Class == core.ClassC:
-		return c.Clear(ctx, k, nil)
-	case isFilledUp(k):
-		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the HSM keeps the %d bytes of object %s with zeros behind them and would wrap those too; ask with Encoding Option TTLV Encoding if they were registered", k.Material.Length, k.ID)
-	}
-	return nil, nil
-}
-
-func wrapLength(k core.Key, raw, ttlv []byte) int {
-	switch {
-	case raw != nil:
-		return len(raw)
-	case ttlv != nil || isPrivate(k.Material.Kind):
-		return 16 // padded when it was taken in
-	}
-	return k.Material.Length
-}
-
-// keyToWrap is what the HSM wraps: the TTLV that was kept beside a key if ttlv is not
-// nil, else the key itself, extractable for this one call.
-func (c *Custody) keyToWrap(n *tenantKeys, k core.Key, ttlv []byte) (*hsm.Key, error) {
-	blob, t := k.Material.Blob, hsm.Template{Type: keyTypeOf(k.Material.Kind, k.Material.Length), Sensitive: true, Extractable: true}
-	if ttlv != nil {
-		blob, t = k.Material.TTLV, wrappableSecret
-	}
-	ref, err := c.referTo(n, k, blob, t)
-	return &ref, err
 }

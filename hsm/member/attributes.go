@@ -103,12 +103,6 @@ func mechanismList(ms ...uint64) *p11.Attribute {
 	return p11.NewAttribute(p11.CKA_ALLOWED_MECHANISMS, b)
 }
 
-// flag is a Boolean attribute of a template inside a template.
-type flag struct {
-	attribute uint
-	value     bool
-}
-
 var protections = map[hsm.Attribute]uint{hsm.Private: p11.CKA_PRIVATE, hsm.Sensitive: p11.CKA_SENSITIVE, hsm.Extractable: p11.CKA_EXTRACTABLE}
 
 func flagsOf(lines []hsm.Flag) (flags []flag) {

@@ -255,3 +255,9 @@ func derivationData(b []byte) (param []byte, free func()) {
 	param = binary.NativeEndian.AppendUint64(nil, uint64(uintptr(p)))
 	return binary.NativeEndian.AppendUint64(param, uint64(len(b))), func() { C.free(p) }
 }
+
+// flag is a Boolean attribute of a template inside a template.
+type flag struct {
+	attribute uint
+	value     bool
+}

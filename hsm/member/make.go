@@ -52,7 +52,7 @@ func (m *Module) Make(ctx context.Context, o hsm.Order) (made hsm.Made, err erro
 }
 
 // makeObject makes the session object of an order.
-func (m *Module) makeObject(s p11.SessionHandle, under p11.ObjectHandle, o *hsm.Order) (p11.ObjectHandle, error) {
+func (m *caller) makeObject(s p11.SessionHandle, under p11.ObjectHandle, o *hsm.Order) (p11.ObjectHandle, error) {
 	switch {
 	case o.Generate:
 		return m.conn.ctx.GenerateKey(s, generatorOf(o.Template.Type), attributesOf(o.Template))
@@ -71,7 +71,7 @@ func (m *Module) makeObject(s p11.SessionHandle, under p11.ObjectHandle, o *hsm.
 }
 
 // keep reads what was asked of a fresh session object, and keeps it.
-func (m *Module) keep(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order, made *hsm.Made) (err error) {
+func (m *caller) keep(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order, made *hsm.Made) (err error) {
 	if o.Expect != nil {
 		if err := m.compareParts(s, h, o); err != nil {
 			return err
@@ -104,7 +104,7 @@ func (m *Module) keep(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order, mad
 // seconds, in which nobody else could make, unwrap or destroy anything. SoftHSM2 does
 // it safely beside all of these; objects that an error leaves behind go with the
 // session.
-func (m *Module) makePair(ctx context.Context, s p11.SessionHandle, o *hsm.Order, made *hsm.Made) error {
+func (m *caller) makePair(ctx context.Context, s p11.SessionHandle, o *hsm.Order, made *hsm.Made) error {
 	private := o.Template
 	private.Curve = nil // the public half has it
 	public, secret, err := m.conn.ctx.GenerateKeyPair(s, generatorOf(private.Type), pairAttributes(o), attributesOf(private))
@@ -124,7 +124,7 @@ func (m *Module) makePair(ctx context.Context, s p11.SessionHandle, o *hsm.Order
 }
 
 // readPublic reads the parts of a public key object.
-func (m *Module) readPublic(s p11.SessionHandle, h p11.ObjectHandle, t hsm.KeyType, parts *hsm.PublicParts) error {
+func (m *caller) readPublic(s p11.SessionHandle, h p11.ObjectHandle, t hsm.KeyType, parts *hsm.PublicParts) error {
 	if t == hsm.RSA {
 		as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_MODULUS, nil), p11.NewAttribute(p11.CKA_PUBLIC_EXPONENT, nil)})
 		if err == nil {
@@ -141,7 +141,7 @@ func (m *Module) readPublic(s p11.SessionHandle, h p11.ObjectHandle, t hsm.KeyTy
 
 // compareParts compares what a client said of a private key that it wrapped with the
 // public parts that the token shows of it.
-func (m *Module) compareParts(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order) error {
+func (m *caller) compareParts(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order) error {
 	part := uint(p11.CKA_EC_PARAMS)
 	if o.Template.Type == hsm.RSA {
 		part = p11.CKA_MODULUS
@@ -161,7 +161,7 @@ func (m *Module) compareParts(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Or
 }
 
 // digestKey is the SHA-256 of a secret key. The token digests no private keys.
-func (m *Module) digestKey(s p11.SessionHandle, h p11.ObjectHandle) ([]byte, error) {
+func (m *caller) digestKey(s p11.SessionHandle, h p11.ObjectHandle) ([]byte, error) {
 	if err := m.conn.ctx.DigestInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256, nil)}); err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (m *Module) digestKey(s p11.SessionHandle, h p11.ObjectHandle) ([]byte, err
 const maxValueBytes = 1 << 20
 
 // valueLength is CKA_VALUE_LEN; 0 where the token does not tell it.
-func (m *Module) valueLength(s p11.SessionHandle, h p11.ObjectHandle) int {
+func (m *caller) valueLength(s p11.SessionHandle, h p11.ObjectHandle) int {
 	as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_VALUE_LEN, nil)})
 	if err != nil || len(as) != 1 || len(as[0].Value) != 8 {
 		return 0

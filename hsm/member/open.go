@@ -26,7 +26,8 @@ func Open(cfg Config) (*Module, error) {
 	}
 	calls := callsAtOnce(cfg.Sessions, c.computesHere())
 	c.slots, c.long = newSessionSlots(calls, cfg.Wait), newLongSlots(calls)
-	m := &Module{conn: c, keys: newKeyRing(c), handles: newHandleCache(c, cfg.Handles, cfg.HandleTTL), stop: make(chan struct{})}
+	m := &Module{caller: &caller{c, newKeyRing(c), newHandleCache(c, cfg.Handles, cfg.HandleTTL)}, stop: make(chan struct{})}
+	m.reads.caller = m.caller
 	c.releaseHandles, c.loseHandles, c.reload = m.handles.dropAll, m.handles.loseAll, m.keys.reload
 	if !freedIsZeroed() {
 		m.notes = append(m.notes, "C memory that is freed is not zeroed on this platform: a token that is software leaves copies of keys there")

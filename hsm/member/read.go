@@ -27,6 +27,8 @@ const maxWaitingReads = 8192
 // their turn get a third fewer of them done. A turn takes one of each tenant, and of
 // each of its principals, before it takes a second.
 type readQueue struct {
+	*caller
+
 	mu      sync.Mutex
 	waiting fair.Queue[*pendingRead]
 	running bool
@@ -44,36 +46,24 @@ type pendingRead struct {
 
 var errUnread = errors.New("not read")
 
-// Read implements [hsm.Member].
-func (m *Module) Read(ctx context.Context, k *hsm.Key, dst []byte) (n int, err error) {
-	if k.Blob != nil {
-		return m.readWrapped(ctx, k, dst)
-	}
-	err = m.perform(ctx, call{doing: "read a key", key: k, run: func(s p11.SessionHandle, key p11.ObjectHandle) (err error) {
-		n, err = m.conn.glue.readValue(s, key, dst)
-		return err
-	}})
-	return n, err
-}
-
 // readWrapped waits for its turn to have a blob read. A caller whose ctx ends leaves
 // without it.
-func (m *Module) readWrapped(ctx context.Context, k *hsm.Key, dst []byte) (int, error) {
-	if err := m.conn.sessions.checkStuck(); err != nil {
+func (q *readQueue) readWrapped(ctx context.Context, k *hsm.Key, dst []byte) (int, error) {
+	if err := q.conn.sessions.checkStuck(); err != nil {
 		return 0, err
 	}
 	r := &pendingRead{key: k, buf: make([]byte, len(dst)), done: make(chan struct{})}
-	lead, err := m.reads.push(ctx, r)
+	lead, err := q.push(ctx, r)
 	if err != nil {
 		return 0, err
 	}
-	if lead && m.readSome() {
+	if lead && q.readSome() {
 		go func() {
-			for m.readSome() {
+			for q.readSome() {
 			}
 		}()
 	}
-	if err := m.awaitRead(ctx, r); err != nil {
+	if err := q.awaitRead(ctx, r); err != nil {
 		r.abandoned.Store(true)
 		go func() { <-r.done; clear(r.buf) }() // the reader still has it
 		return 0, err
@@ -123,13 +113,13 @@ func (q *readQueue) more() bool {
 }
 
 // awaitRead waits for the reader no longer than a call may last.
-func (m *Module) awaitRead(ctx context.Context, r *pendingRead) error {
+func (q *readQueue) awaitRead(ctx context.Context, r *pendingRead) error {
 	select {
 	case <-r.done:
 		return nil
 	default:
 	}
-	timer := time.NewTimer(m.conn.cfg.Stuck)
+	timer := time.NewTimer(q.conn.cfg.Stuck)
 	defer timer.Stop()
 	select {
 	case <-r.done:
@@ -137,25 +127,25 @@ func (m *Module) awaitRead(ctx context.Context, r *pendingRead) error {
 	case <-ctx.Done():
 		return core.Wrap(core.TokenUnavailable, ctx.Err(), "the HSM did not answer in time")
 	case <-timer.C:
-		return core.Errorf(core.TokenUnavailable, "the HSM did not read a key within %v", m.conn.cfg.Stuck)
+		return core.Errorf(core.TokenUnavailable, "the HSM did not read a key within %v", q.conn.cfg.Stuck)
 	}
 }
 
 // readSome reads for those who wait, and reports whether more have come meanwhile.
-func (m *Module) readSome() bool {
-	if turn := m.reads.nextTurn(); len(turn) > 0 {
-		m.readTurn(turn)
+func (q *readQueue) readSome() bool {
+	if turn := q.nextTurn(); len(turn) > 0 {
+		q.readTurn(turn)
 	}
-	return m.reads.more()
+	return q.more()
 }
 
-func (m *Module) readTurn(turn []*pendingRead) {
+func (q *readQueue) readTurn(turn []*pendingRead) {
 	for _, r := range turn {
 		r.err = errUnread
 	}
-	err := m.perform(context.Background(), call{doing: "read a key", turn: true, run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
+	err := q.perform(context.Background(), call{doing: "read a key", turn: true, run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
 		for _, r := range turn {
-			if r.n, r.err = m.readBlob(s, r); classify(r.err) >= goneFault {
+			if r.n, r.err = q.readBlob(s, r); classify(r.err) >= goneFault {
 				return r.err // session or token is restored, and all are read again
 			}
 		}
@@ -171,13 +161,13 @@ func (m *Module) readTurn(turn []*pendingRead) {
 }
 
 // readBlob asks for the KEK each time: its handle may have changed.
-func (m *Module) readBlob(s p11.SessionHandle, r *pendingRead) (int, error) {
-	kek, err := m.keys.handle(r.key.KEK)
+func (q *readQueue) readBlob(s p11.SessionHandle, r *pendingRead) (int, error) {
+	kek, err := q.keys.handle(r.key.KEK)
 	if err != nil {
 		return 0, err
 	}
 	if len(r.key.Blob) == 0 {
 		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", r.key.ID)
 	}
-	return m.conn.glue.readWrapped(s, kek, r.key.Blob, r.buf)
+	return q.conn.glue.readWrapped(s, kek, r.key.Blob, r.buf)
 }

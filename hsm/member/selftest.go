@@ -59,7 +59,7 @@ func (r *keyRing) findAllBreaches(s p11.SessionHandle, keks []hsm.KeyTemplate) (
 }
 
 // testKeyWrap compares key wrap with the known answer of RFC 3394 §4.6.
-func (m *Module) testKeyWrap(s p11.SessionHandle) error {
+func (m *caller) testKeyWrap(s p11.SessionHandle) error {
 	kek, _ := hex.DecodeString("000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F")
 	data, _ := hex.DecodeString("00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F")
 	want, _ := hex.DecodeString("28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21")
@@ -85,7 +85,7 @@ func (m *Module) testKeyWrap(s p11.SessionHandle) error {
 
 // testGCM encrypts under a throw-away data key, and decrypts by what would be stored. A token that makes IVs itself and does not tell which would seal
 // data for good; one that takes other associated data would let rows be swapped.
-func (m *Module) testGCM(s p11.SessionHandle, data hsm.KeyTemplate) error {
+func (m *caller) testGCM(s p11.SessionHandle, data hsm.KeyTemplate) error {
 	d, err := m.conn.ctx.GenerateKey(s, generatorOf(data.Type), setKeyAttributes(data))
 	if err != nil {
 		return err

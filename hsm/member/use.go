@@ -42,7 +42,7 @@ func (m *Module) Use(ctx context.Context, k *hsm.Key, u hsm.Use) (used hsm.Used,
 }
 
 // encrypt encrypts nothing to nothing, which tokens refuse, unless there is a tag.
-func (m *Module) encrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, mech []*p11.Mechanism, gcm *p11.GCMParams) (used hsm.Used, err error) {
+func (m *caller) encrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, mech []*p11.Mechanism, gcm *p11.GCMParams) (used hsm.Used, err error) {
 	if len(u.Data) == 0 && gcm == nil {
 		return hsm.Used{Data: []byte{}}, nil
 	}
@@ -56,7 +56,7 @@ func (m *Module) encrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, 
 }
 
 // decrypt decrypts into the caller's buffer.
-func (m *Module) decrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, mech []*p11.Mechanism) ([]byte, error) {
+func (m *caller) decrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, mech []*p11.Mechanism) ([]byte, error) {
 	if len(u.Data) == 0 {
 		return u.Into[:0], nil
 	}

@@ -39,7 +39,7 @@ func (m *Module) Wrap(ctx context.Context, w hsm.Wrapping) (out []byte, err erro
 
 // objectToWrap is the object that goes into the wrap: given bytes, a resident key, or
 // a key that is unwrapped for this one call. mine says that it is to be destroyed.
-func (m *Module) objectToWrap(s p11.SessionHandle, w *hsm.Wrapping) (h p11.ObjectHandle, mine bool, err error) {
+func (m *caller) objectToWrap(s p11.SessionHandle, w *hsm.Wrapping) (h p11.ObjectHandle, mine bool, err error) {
 	switch {
 	case w.Key == nil:
 		h, err = m.conn.glue.createSecret(s, attributesOf(wrappableSecret), w.Bytes)

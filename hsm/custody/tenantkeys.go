@@ -11,6 +11,31 @@ import (
 // writes the database can neither swap blobs between rows nor widen a key's mask.
 // AES key wrap has no place for such data.
 
+// tenantKeys is what the HSM holds for one tenant: the labels of its keys by purpose
+// and epoch, and the keys of its MACs, which are derived in the HSM. The tenant "" has
+// the system set.
+type tenantKeys struct {
+	labels  map[string]map[int]string // purpose -> epoch -> label
+	newest  map[string]int
+	rowKeys map[int]rowKeys // by epoch of R
+}
+
+// label returns the label of a tenant's key.
+func (n *tenantKeys) label(purpose string, epoch int) (string, error) {
+	if l, ok := n.labels[purpose][epoch]; ok {
+		return l, nil
+	}
+	return "", core.Errorf(core.TokenUnavailable, "the token has no key %s of epoch %d for this tenant", purpose, epoch)
+}
+
+// newestKEK returns the label and the epoch of the KEK that new keys of a class are
+// wrapped under.
+func (n *tenantKeys) newestKEK(c core.Class) (label string, epoch int, err error) {
+	epoch = n.newest[string(c)]
+	label, err = n.label(string(c), epoch)
+	return label, epoch, err
+}
+
 // bind puts the MAC of a row with the material m, under the newest row key, into m.
 func (n *tenantKeys) bind(k core.Key, m *core.Material) {
 	k.Material = m
@@ -22,25 +47,6 @@ func (n *tenantKeys) bind(k core.Key, m *core.Material) {
 func (n *tenantKeys) materialMAC(k *core.Key, epoch int) []byte {
 	return n.rowKeys[epoch].material.sum(withEpoch(epoch), func(s *macState) { s.writeMaterial(k) })
 }
-
-func (s *macState) writeMaterial(k *core.Key) {
-	m, b := k.Material, s.buf[:0]
-	for _, text := range [...]string{"v1", k.Tenant, k.ID, string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
-		b = append(appendLength(b, len(text)), text...)
-	}
-	for _, v := range [...]uint64{uint64(m.Epoch), uint64(k.Type), uint64(k.Algorithm), uint64(k.Mask), uint64(m.Length), uint64(m.Format)} {
-		b = binary.BigEndian.AppendUint64(appendLength(b, 8), v)
-	}
-	b = append(appendLength(b, len(m.Token)), m.Token...)
-	s.buf = appendLength(b, len(m.Blob))
-	s.hash.Write(s.buf)
-	s.hash.Write(m.Blob)
-	s.buf = appendLength(s.buf[:0], len(m.TTLV))
-	s.hash.Write(s.buf)
-	s.hash.Write(m.TTLV)
-}
-
-func appendLength(b []byte, n int) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) }
 
 // verify refuses a row that is not as it was sealed.
 func (n *tenantKeys) verify(k core.Key) error {

@@ -3,107 +3,17 @@ package custody
 import (
 	"bytes"
 	"context"
-	"crypto/rsa"
-	"crypto/x509"
-	"errors"
-	"math/big"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// isRSA reports whether a client's wrapping key is half of an RSA pair.
-func isRSA(with core.Key) bool {
-	return with.Material.Kind == core.KeyRSA || (with.Material.Kind == core.KeyPublic && with.Algorithm == core.AlgorithmRSA)
-}
-
-// rsaMechanism is the mechanism of a plan. Raw RSA is never used to wrap.
-func (c *Custody) rsaMechanism(plan soft.EncryptionPlan, use hsm.Uses) (hsm.Mechanism, error) {
-	m := hsm.Mechanism{Type: hsm.RSAPKCS}
-	if plan.OAEP {
-		m = hsm.Mechanism{Type: hsm.RSAOAEP, OAEP: hsm.OAEP{Hash: plan.Hash, MGF: plan.MGF, Label: plan.Label}}
-	}
-	if !c.member.Has(m.Type, use) {
-		return m, core.Errorf(core.UnsupportedByHSM, "this HSM lacks the mechanism to wrap under RSA in the way asked for")
-	}
-	return m, nil
-}
-
-// wrapUnderRSA wraps k under an RSA public key (KMIP 1.4 §2.1.6). What may leave in
-// clear is encrypted here, with every hash; a class X key by the HSM, in which the
-// public key is an object for that one call. The row of k has been checked.
-func (c *Custody) wrapUnderRSA(ctx context.Context, n *tenantKeys, k, with core.Key, p core.CryptographicParameters, ttlv []byte) ([]byte, error) {
-	if with.Material.Kind != core.KeyPublic {
-		return nil, core.Errorf(core.IllegalOperation, "keys are wrapped under public keys; object %s is a private key, which unwraps", with.ID)
-	}
-	plan, err := soft.ResolveEncryption(p)
-	if err != nil {
-		return nil, err
-	}
-	var spki []byte
-	if err := c.withClear(ctx, with, func(b []byte) error { spki = append(spki, b...); return nil }); err != nil {
-		return nil, err
-	}
-	raw, err := c.clearToWrap(ctx, k, ttlv)
-	if err != nil {
-		return nil, err
-	}
-	if raw != nil {
-		defer clear(raw)
-		out, err := soft.EncryptPublic(spki, plan, raw)
-		if core.CodeOf(err) == core.CryptographicFailure {
-			err = errTooLongForRSA(k)
-		}
-		return out, err
-	}
-	return c.wrapUnderRSAInToken(ctx, n, k, spki, plan, ttlv)
-}
-
-// clearToWrap is what may be wrapped here: a given Key Value, or the bytes of a
-// class C key. nil: only the HSM may wrap it.
-func (c *Custody) clearToWrap(ctx context.Context, k core.Key, ttlv []byte) ([]byte, error) {
-	switch {
-	case len(ttlv) > 0:
-		return append([]byte{}, ttlv...), nil
-	case ttlv != nil:
-		return nil, nil
-	case k.Material.Class == core.ClassC:
-		return c.Clear(ctx, k, nil)
-	}
-	return c.bytesToWrap(ctx, k)
-}
-
-func errTooLongForRSA(k core.Key) error {
-	return core.Errorf(core.KeyWrapTypeNotSupported, "object %s is too long to be wrapped under this RSA key; take a longer one, or an AES key", k.ID)
-}
-
-func (c *Custody) wrapUnderRSAInToken(ctx context.Context, n *tenantKeys, k core.Key, spki []byte, plan soft.EncryptionPlan, ttlv []byte) ([]byte, error) {
-	mechanism, err := c.rsaMechanism(plan, hsm.Wrap)
-	if err != nil {
-		return nil, err
-	}
-	key, err := x509.ParsePKIXPublicKey(spki)
-	public, ok := key.(*rsa.PublicKey)
-	if err != nil || !ok {
-		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the wrapping key is no RSA public key")
-	}
-	ref, err := c.keyToWrap(n, k, ttlv)
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.member.Wrap(ctx, hsm.Wrapping{PublicKey: &hsm.RSAPublicKey{Modulus: public.N.Bytes(), Exponent: big.NewInt(int64(public.E)).Bytes()}, Mechanism: mechanism, Key: ref})
-	if errors.Is(err, hsm.ErrTooLong) {
-		err = errTooLongForRSA(k)
-	}
-	return out, err
-}
-
 // unwrapUnderRSA takes a key that a client wrapped under the public half of with. The
 // HSM unwraps it straight into an object of its class; it is never clear here.
 // Whatever is wrong with the wrapped bytes has one answer. More than one would let
 // anyone decrypt what others sent (Manger for OAEP, Bleichenbacher for PKCS#1 v1.5).
-func (c *Custody) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+func (c *keyMaker) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
 	plan, err := soft.ResolveEncryption(p)
 	if err != nil {
 		return m, facts, err
@@ -142,7 +52,7 @@ func errUnwrap() error {
 }
 
 // unwrapMeasured unwraps a key after it has found out its true length.
-func (c *Custody) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, mechanism hsm.Mechanism, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, mechanism hsm.Mechanism, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
 	facts.Where = inToken
 	defer func() {
 		if core.CodeOf(err) == core.CryptographicFailure {
@@ -171,7 +81,7 @@ func (c *Custody) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec
 // there is, whatever was said of it. SoftHSM2 does not tell CKA_VALUE_LEN of such an
 // object. Wrapped under the class KEK it fills up whole blocks of 8 bytes, so a key
 // that comes back with another digest was no multiple of 8 bytes.
-func (c *Custody) unwrappedLength(ctx context.Context, k core.Key, class core.Class, from *hsm.Wrapped) (int, error) {
+func (c *keyMaker) unwrappedLength(ctx context.Context, k core.Key, class core.Class, from *hsm.Wrapped) (int, error) {
 	keys, err := c.keysOf(k.Tenant)
 	if err != nil {
 		return 0, err

@@ -1,0 +1,82 @@
+package custody
+
+import (
+	"context"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// systemSet is the set that is found by its label alone.
+func systemSet(checks []byte) core.KeySet {
+	return core.KeySet{Number: 0, Epoch: 1, State: core.KeySetActive, Checks: checks}
+}
+
+// MakeSystemSet makes the system set of a new installation in the token and
+// returns its check values. It refuses an installation that the token has a key
+// of already. OpenInstallation must follow.
+func (i *Installation) MakeSystemSet(ctx context.Context, installation string) (checks []byte, err error) {
+	if !installationID.MatchString(installation) {
+		return nil, core.Errorf(core.InvalidField, "the id of an installation is 32 hex digits, not %q", installation)
+	}
+	exists, err := i.setExists(ctx, installation, 0)
+	if err == nil && exists {
+		err = core.Errorf(core.ObjectAlreadyExists, "token %q has keys of the installation %s already", i.member.Health(ctx).Label, installation)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return i.makeSet(ctx, installation, systemSet(nil))
+}
+
+// OpenInstallation names the installation that this process serves and loads its
+// system set, which is found by its label alone. Until ConfirmInstallation the
+// check values of the set are not compared.
+func (i *Installation) OpenInstallation(ctx context.Context, id string) error {
+	if !installationID.MatchString(id) {
+		return core.Errorf(core.TokenUnavailable, "the database says that its installation is %q, which is no id; see store.url", id)
+	}
+	if exists, err := i.setExists(ctx, id, 0); err != nil || !exists {
+		if err == nil {
+			err = i.noInstallation(ctx, id)
+		}
+		return err
+	}
+	i.id = id
+	return i.load(ctx, []core.KeySet{systemSet(nil)})
+}
+
+// noInstallation names the installation of the database and those of the token.
+func (i *Installation) noInstallation(ctx context.Context, id string) error {
+	found, err := i.Installations(ctx)
+	if err != nil {
+		return err
+	}
+	h := i.member.Health(ctx)
+	return core.Errorf(core.TokenUnavailable, "the database belongs to installation %s, and token %q with serial %s has %s; database and token do not belong together: see store.url, hsm.token and hsm.serial",
+		id, h.Label, h.Serial, DescribeInstallations(found))
+}
+
+// ConfirmInstallation compares the keys of the system set with the check values
+// of the database's row, once the row's seal is verified.
+func (i *Installation) ConfirmInstallation(ctx context.Context, row core.Installation) error {
+	if row.ID != i.id {
+		return core.Errorf(core.TokenUnavailable, "the database belongs to installation %q, and the keys of %q are loaded; see store.url", row.ID, i.id)
+	}
+	if len(row.Checks) == 0 {
+		return core.Errorf(core.TokenUnavailable, "the database has no check values of installation %s; restore it from a backup", row.ID)
+	}
+	return i.load(ctx, []core.KeySet{systemSet(row.Checks)})
+}
+
+// Installations lists the installations whose system set the token has.
+func (i *Installation) Installations(ctx context.Context) (ids []string, err error) {
+	all, err := i.member.Objects(ctx, labelPrefix)
+	for _, o := range all {
+		if id, ok := systemSetOf(o.Label); ok && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, err
+}
