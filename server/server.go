@@ -215,8 +215,9 @@ func (s *Server) openEngine(ctx context.Context) error {
 		u := memory.Usage()
 		return metrics.MemoryFigures{Used: u.Used, Limit: u.Total, PrincipalLimit: u.PrincipalTotal, Waiting: u.Waiting, Refused: u.Refusals}
 	})
-	s.engine = engine.New(engine.Options{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
-		Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
+		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
+		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.sealer.Serve(s.engine)
 	if err := s.openTenants(ctx); err != nil {

@@ -136,7 +136,7 @@ func (k *call) changeAttribute(id core.Identifier, ref core.AttributeName, edit 
 		return core.AttributeOutput{}, err
 	}
 	if ref.Tag == core.TagSensitive || ref.Tag == core.TagExtractable {
-		k.HSM.Forget(next.Tenant, next.ID) // what was kept of it under the old class
+		k.ports.HSM.Forget(next.Tenant, next.ID) // what was kept of it under the old class
 	}
 	out.ID = next.ID
 	return out, nil
@@ -191,13 +191,13 @@ func (k *call) changeCustody(o, next *core.ManagedObject) error {
 		return nil
 	case strictness[to] < strictness[was]:
 		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s and cannot be kept in class %s, which is less strict; create or register it so", o.ID, was, to)
-	case slices.Contains(k.Defaults.ForbidClasses, to):
+	case slices.Contains(k.settings.Defaults.ForbidClasses, to):
 		return core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
 	if err := k.keysOf(o); err != nil {
 		return err
 	}
-	m, err := k.HSM.Reclass(k.ctx, o.Key(), to)
+	m, err := k.ports.HSM.Reclass(k.ctx, o.Key(), to)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (k *call) checkDates(o *core.ManagedObject) error {
 // custody decides the class of new key material from what the client asked and
 // the server's defaults, and writes the four attributes that tell it.
 func (k *call) custody(o *core.ManagedObject, born bool) (class core.Class, err error) {
-	sensitive, extractable := k.Defaults.Sensitive, !k.Defaults.NotExtractable
+	sensitive, extractable := k.settings.Defaults.Sensitive, !k.settings.Defaults.NotExtractable
 	if v, ok := o.Attributes.Get(core.TagSensitive); ok {
 		sensitive = v.Num != 0
 	}
@@ -105,7 +105,7 @@ func (k *call) custody(o *core.ManagedObject, born bool) (class core.Class, err 
 		return "", err
 	}
 	class = core.ClassOf(sensitive, extractable)
-	if slices.Contains(k.Defaults.ForbidClasses, class) {
+	if slices.Contains(k.settings.Defaults.ForbidClasses, class) {
 		return "", core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
 	// Registered bytes have been outside: they were not always sensitive, and

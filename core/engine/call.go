@@ -14,7 +14,9 @@ import (
 
 // call is one operation under way. It is used by one goroutine and pooled.
 type call struct {
-	*Engine
+	engine   *Engine
+	ports    *Ports
+	settings *Settings
 	ctx      context.Context
 	caller   *core.Caller
 	action   core.Action
@@ -66,7 +68,7 @@ func run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.A
 func attempt[I, O any](k *call, in *I, verb func(*call, *I) (O, error)) (out O, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			k.Log.Error("operation", "operation", k.action, "request", k.record.RequestID, "panic", p, "stack", string(debug.Stack()))
+			k.ports.Log.Error("operation", "operation", k.action, "request", k.record.RequestID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
@@ -76,8 +78,8 @@ func attempt[I, O any](k *call, in *I, verb func(*call, *I) (O, error)) (out O, 
 func (e *Engine) begin(ctx context.Context, c *core.Caller, action core.Action) *call {
 	k := calls.Get().(*call)
 	reasons, others := k.record.Reasons[:0], k.record.Others[:0]
-	began := e.Clock.NowMicro()
-	*k = call{Engine: e, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, action: action, start: e.Clock.Mono(), now: began / 1e6}
+	began := e.ports.Clock.NowMicro()
+	*k = call{engine: e, ports: &e.ports, settings: &e.settings, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, action: action, start: e.ports.Clock.Mono(), now: began / 1e6}
 	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Action: action, Reasons: reasons, Others: others}
 	if p := c.Principal; p != nil {
 		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
@@ -92,12 +94,12 @@ func (k *call) end(err error) error {
 	k.close(err)
 	decided := true // whether the store is done with what it was given
 	if !k.recorded || err != nil {
-		k.entry = k.Journal.Seal(&k.record)
+		k.entry = k.ports.Journal.Seal(&k.record)
 		k.writes[0] = core.AppendEntry{Entry: &k.entry}
 		k.stored.Writes = k.writes[:]
-		if rerr := k.Store.Commit(k.lasting(), &k.stored); rerr != nil {
+		if rerr := k.ports.Store.Commit(k.lasting(), &k.stored); rerr != nil {
 			decided = false
-			k.Log.Error("audit", "operation", k.record.Action, "request", k.record.RequestID, "error", rerr)
+			k.ports.Log.Error("audit", "operation", k.record.Action, "request", k.record.RequestID, "error", rerr)
 			err = unrecorded(rerr, err)
 		}
 	}
@@ -105,7 +107,7 @@ func (k *call) end(err error) error {
 		k.secret.Release()
 	}
 	k.part.settle(err)
-	k.Observe(Observation{Action: k.action, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
+	k.ports.Observe(Observation{Action: k.action, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
 	if decided && !core.Poison {
 		*k = call{record: core.Record{Reasons: k.record.Reasons[:0], Others: k.record.Others[:0]}}
@@ -140,7 +142,7 @@ func unrecorded(why, err error) error {
 
 // close fills in how the operation ended.
 func (k *call) close(err error) {
-	k.record.DurationUS = k.Clock.Mono() - k.start
+	k.record.DurationUS = k.ports.Clock.Mono() - k.start
 	k.record.Outcome, k.record.Code = core.Allowed, core.Internal
 	if err == nil {
 		return
@@ -150,9 +152,9 @@ func (k *call) close(err error) {
 	case core.PermissionDenied, core.PolicyUnavailable, core.AuthenticationNotSuccessful:
 		k.record.Outcome = core.Denied
 	}
-	k.noteTampered(err)
+	k.engine.noteTampered(err)
 	if k.record.Code == core.Internal {
-		k.Log.Error("operation", "operation", k.record.Action, "request", k.record.RequestID, "object", k.record.Object, "error", err)
+		k.ports.Log.Error("operation", "operation", k.record.Action, "request", k.record.RequestID, "object", k.record.Object, "error", err)
 	}
 }
 
@@ -167,7 +169,7 @@ func (k *call) commit(ch *core.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := k.LoadTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
+	if err := k.engine.LoadTenant(k.lasting(), k.record.Tenant); err != nil { // whose keys seal the rows
 		return err
 	}
 	if err := k.hashRows(ch); err != nil {
@@ -190,16 +192,16 @@ func (k *call) commit(ch *core.Change) error {
 		k.involve(o.ID)
 	}
 	addDueDates(ch, k.now)
-	ch.Add(k.recordOf(&k.record))
-	k.own.begin(ch, k.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
-	if err := k.Store.Commit(k.lasting(), ch); err != nil {
+	ch.Add(k.engine.recordOf(&k.record))
+	k.engine.own.begin(ch, k.ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
+	if err := k.ports.Store.Commit(k.lasting(), ch); err != nil {
 		k.record.Changes = k.record.Changes[:0]
 		k.forgetAll(ch)
 		k.unhold(core.Usage{}, core.CodeOf(err) == core.Conflict)
 		return err
 	}
 	k.unhold(ch.Usage(), true)
-	k.own.finish(ch)
+	k.engine.own.finish(ch)
 	k.recorded = true
 	k.remember(ch)
 	return nil
@@ -210,12 +212,12 @@ func (k *call) remember(ch *core.Change) {
 	for _, w := range ch.Writes {
 		switch w := w.(type) {
 		case core.InsertObject:
-			k.objects.put(w.Object)
+			k.engine.objects.put(w.Object)
 			k.undoable(nil, w.Object)
 		case core.UpdateObject:
-			k.objects.put(w.Object)
+			k.engine.objects.put(w.Object)
 		case core.DeleteObject:
-			k.objects.drop(w.Object.Tenant, w.Object.ID)
+			k.engine.objects.drop(w.Object.Tenant, w.Object.ID)
 		}
 	}
 }
@@ -285,7 +287,7 @@ func (k *call) undoable(before, after *core.ManagedObject) {
 // known, so nobody may go on with an old snapshot.
 func (k *call) forgetAll(ch *core.Change) {
 	for _, o := range ch.Objects() {
-		k.objects.drop(o.Tenant, o.ID)
+		k.engine.objects.drop(o.Tenant, o.ID)
 	}
 }
 
@@ -295,13 +297,13 @@ func (k *call) style1() bool { return k.caller.Version != 0 && k.caller.Version 
 // RecordEvent records what was done to the server itself, such as another policy
 // being put in force; r says what, and how it ended.
 func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
-	r.Time, r.Principal, r.Door = e.Clock.NowMicro(), "keyreeve", core.DoorAdmin
-	return e.Store.Commit(context.WithoutCancel(ctx), core.ChangeOf(e.recordOf(&r)))
+	r.Time, r.Principal, r.Door = e.ports.Clock.NowMicro(), "keyreeve", core.DoorAdmin
+	return e.ports.Store.Commit(context.WithoutCancel(ctx), core.ChangeOf(e.recordOf(&r)))
 }
 
 // recordOf is the write of a record.
 func (e *Engine) recordOf(r *core.Record) core.AppendEntry {
-	return core.AppendEntry{Entry: new(e.Journal.Seal(r))}
+	return core.AppendEntry{Entry: new(e.ports.Journal.Seal(r))}
 }
 
 // Leave records an operation whose caller is answered before it has come back,

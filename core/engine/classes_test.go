@@ -30,7 +30,7 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 		for to, asked := range classes {
 			for _, admin := range []bool{false, true} {
 				w := newWorld(t)
-				w.Policy = keeper{}
+				w.ports.Policy = keeper{}
 				old, caller := w.aesKey(kept...), w.alice
 				if admin {
 					caller = w.eve
@@ -57,7 +57,7 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.Policy = keeper{}
+	w.ports.Policy = keeper{}
 	for _, as := range []core.Attributes{attrs(core.TagSensitive, core.Bool(false)), attrs(core.TagExtractable, core.Bool(true)), {{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}}} {
 		if out, err := w.ReKey(ctx, w.eve, &core.RekeyInput{ID: core.ID(w.aesKey(classes[core.ClassN]...)), Attributes: as}); core.CodeOf(err) != core.PermissionDenied {
 			t.Errorf("an administrator asks for %v: %v, %v", as[0].Ref(), out, err)

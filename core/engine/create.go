@@ -58,7 +58,7 @@ func (k *call) generate(t core.ObjectType, given core.Attributes) (*core.Managed
 		return nil, err
 	}
 	var facts core.KeyFacts
-	if o.Material, facts, err = k.HSM.Generate(k.ctx, o.Key(), spec); err != nil {
+	if o.Material, facts, err = k.ports.HSM.Generate(k.ctx, o.Key(), spec); err != nil {
 		return nil, err
 	}
 	k.record.Where = facts.Where
@@ -197,7 +197,7 @@ func (k *call) place(o *core.ManagedObject, s *core.KeySpec) error {
 	if s.Kind == core.KeyData {
 		s.Mode = core.ModeData
 	}
-	if err := k.LoadTenant(k.ctx, o.Tenant); err != nil {
+	if err := k.engine.LoadTenant(k.ctx, o.Tenant); err != nil {
 		return err
 	}
 	if s.Mode == core.ModeResident {
@@ -217,9 +217,9 @@ func (k *call) intend(o *core.ManagedObject, s *core.KeySpec) error {
 		return err
 	}
 	s.Token = newToken()
-	ch := core.ChangeOf(core.BeginIntent{Intent: k.newIntent(intentCreate, o.Tenant, o.ID, s.Token, k.now)})
-	k.own.begin(ch, k.Clock.Mono(), true)
-	return k.Store.Commit(k.ctx, ch)
+	ch := core.ChangeOf(core.BeginIntent{Intent: k.engine.newIntent(intentCreate, o.Tenant, o.ID, s.Token, k.now)})
+	k.engine.own.begin(ch, k.ports.Clock.Mono(), true)
+	return k.ports.Store.Commit(k.ctx, ch)
 }
 
 // bear commits newborn objects; the intents of token objects end with it. If

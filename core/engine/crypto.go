@@ -90,7 +90,7 @@ func (k *call) sign(in *core.SignInput) (out core.SignOutput, err error) {
 	if ready, correlation, err := s.whole(o.ID, &data); !ready {
 		return core.SignOutput{ID: o.ID, Correlation: correlation}, err
 	}
-	sig, where, err := k.HSM.Sign(k.ctx, o.Key(), p, data, digested)
+	sig, where, err := k.ports.HSM.Sign(k.ctx, o.Key(), p, data, digested)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -130,7 +130,7 @@ func (k *call) signatureVerify(in *core.SignatureVerifyInput) (out core.Signatur
 	if in.Signature == nil {
 		return out, core.Errorf(core.InvalidMessage, "Signature Verify has no Signature Data")
 	}
-	ok, where, err := k.HSM.Verify(k.ctx, o.Key(), p, data, digested, in.Signature)
+	ok, where, err := k.ports.HSM.Verify(k.ctx, o.Key(), p, data, digested, in.Signature)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -164,7 +164,7 @@ func (k *call) mac(in *core.MACInput) (out core.MACOutput, err error) {
 	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {
 		return core.MACOutput{ID: o.ID, Correlation: correlation}, err
 	}
-	mac, where, err := k.HSM.MAC(k.ctx, o.Key(), p, in.Data)
+	mac, where, err := k.ports.HSM.MAC(k.ctx, o.Key(), p, in.Data)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -197,7 +197,7 @@ func (k *call) macVerify(in *core.MACVerifyInput) (out core.MACVerifyOutput, err
 	if ready, correlation, err := s.whole(o.ID, &in.Data); !ready {
 		return core.MACVerifyOutput{ID: o.ID, Correlation: correlation}, err
 	}
-	ok, where, err := k.HSM.MACVerify(k.ctx, o.Key(), p, in.Data, in.MAC)
+	ok, where, err := k.ports.HSM.MACVerify(k.ctx, o.Key(), p, in.Data, in.MAC)
 	k.record.Where = where
 	if err != nil {
 		return out, err
@@ -238,7 +238,7 @@ func (k *call) use(id core.Identifier, mask core.UsageMask, protect bool) (*core
 	if err != nil {
 		return nil, err
 	}
-	check := k.processes
+	check := k.engine.processes
 	if protect {
 		check = protects
 	}

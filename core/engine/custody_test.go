@@ -73,7 +73,7 @@ func TestCustodyChangeIsRefused(t *testing.T) {
 	if o, _ := w.store.Object(ctx, "default", id); o.Material.Class != core.ClassC || o.Attributes.Bool(core.TagSensitive) {
 		t.Error("a change that failed has changed the object")
 	}
-	w.Defaults.ForbidClasses = []core.Class{core.ClassX}
+	w.settings.Defaults.ForbidClasses = []core.Class{core.ClassX}
 	if err := sensitive(w.alice, id); core.CodeOf(err) != core.PermissionDenied {
 		t.Errorf("to a class that is forbidden: %v", err)
 	}

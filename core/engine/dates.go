@@ -40,8 +40,8 @@ func (e *Engine) RecordReachedDates(ctx context.Context) error {
 	var failed error
 	after := core.DueDate{At: -1 << 62}
 	for range reachedPages {
-		now := e.Clock.Now()
-		due, err := e.Store.DueDates(ctx, now, after, reachedPage)
+		now := e.ports.Clock.Now()
+		due, err := e.ports.Store.DueDates(ctx, now, after, reachedPage)
 		if err != nil {
 			return errors.Join(failed, err)
 		}
@@ -61,7 +61,7 @@ func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
 	var ch core.Change
 	var failed error
 	for _, d := range due {
-		o, err := e.Store.Object(ctx, d.Tenant, d.ID)
+		o, err := e.ports.Store.Object(ctx, d.Tenant, d.ID)
 		switch {
 		case err != nil && core.CodeOf(err) == core.Tampered:
 			e.noteTampered(err)
@@ -70,7 +70,7 @@ func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
 		case err != nil && core.CodeOf(err) != core.ItemNotFound:
 			return errors.Join(failed, err)
 		case err == nil && takesEffect(o, d):
-			ch.Add(e.recordOf(&core.Record{Time: e.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+			ch.Add(e.recordOf(&core.Record{Time: e.ports.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
 				Action: core.ActionDateReached, Object: d.ID, Outcome: core.Allowed,
 				Detail: d.Tag.String() + " " + time.Unix(d.At, 0).UTC().Format(time.RFC3339) + ": " + reachedByClock[d.Tag]}))
 		}
@@ -79,7 +79,7 @@ func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
 	if len(ch.Writes) == 0 {
 		return failed
 	}
-	err := e.Store.Commit(ctx, &ch)
+	err := e.ports.Store.Commit(ctx, &ch)
 	if core.CodeOf(err) == core.Conflict { // another node was faster
 		err = nil
 	}

@@ -27,7 +27,7 @@ func reached(j *keptRecords) (out []string) {
 func TestReachedDatesAreRecorded(t *testing.T) {
 	w := newWorld(t)
 	j := &keptRecords{}
-	w.Engine.Journal = j
+	w.ports.Journal = j
 	now := w.clock.Now()
 	dated := w.aesKey(core.TagActivationDate, core.Date(now+100), core.TagProcessStartDate, core.Date(now+100), core.TagProtectStopDate, core.Date(now+200), core.TagDeactivationDate, core.Date(now+300))
 	moved := w.aesKey(core.TagDeactivationDate, core.Date(now+100))
@@ -57,7 +57,7 @@ func TestReachedDatesAreRecorded(t *testing.T) {
 		}
 		w.store.refuse = nil
 		j.all = nil
-		again := New(Options{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: j, Formats: plainFormats{}, Clock: w.clock})
+		again := New(Ports{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: j, Formats: plainFormats{}, Clock: w.clock}, Settings{})
 		for _, e := range []*Engine{w.Engine, again, w.Engine} {
 			if err := e.RecordReachedDates(ctx); err != nil {
 				t.Fatal(err)
@@ -80,7 +80,7 @@ func TestReachedDatesAreRecorded(t *testing.T) {
 func TestReachedDateOfAChangedRow(t *testing.T) {
 	w := newWorld(t)
 	j := &keptRecords{}
-	w.Engine.Journal = j
+	w.ports.Journal = j
 	now := w.clock.Now()
 	forged, good := w.aesKey(core.TagDeactivationDate, core.Date(now+1)), w.aesKey(core.TagDeactivationDate, core.Date(now+2))
 	w.store.due[core.DueDate{Tenant: "default", ID: good, Tag: core.TagDeactivationDate, At: now}] = false

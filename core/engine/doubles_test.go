@@ -269,8 +269,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}, of: map[string]core.TokenObject{}, sets: map[int64]bool{}}, clock: &testClock{now: 1_700_000_000}}
 	w.store.sets = []core.KeySet{{Number: 1, Tenant: "default", Epoch: 1, State: core.KeySetActive}, {Number: 2, Tenant: "other", Epoch: 1, State: core.KeySetActive}}
-	w.Engine = New(Options{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock,
-		Server: ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})
+	w.Engine = New(Ports{Store: w.store, HSM: w.hsm, Policy: rules{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock},
+		Settings{Server: ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})
 	caller := func(tenant, id string, groups ...string) *core.Caller {
 		return &core.Caller{Principal: &core.Principal{Tenant: tenant, ID: id, Groups: groups}, Door: core.DoorKMIP, Version: core.V2_1, Address: "127.0.0.1"}
 	}

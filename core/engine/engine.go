@@ -20,25 +20,27 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 )
 
-// Options are what an engine is made of. All ports are required; zero values
-// of the rest are safe.
-type Options struct {
+// Ports are what an engine has its effects done by. Those without a remark are
+// required.
+type Ports struct {
 	Store   core.Store
 	HSM     core.HSM
 	Policy  core.Policy
 	Journal core.Journal
 	Formats core.Formats
-	Clock   core.Clock        // nil: the system's
-	Log     *slog.Logger      // nil: slog.Default
-	Observe func(Observation) // nil: nobody watches
+	Clock   core.Clock                             // nil: the system's
+	Log     *slog.Logger                           // nil: slog.Default
+	Observe func(Observation)                      // nil: nobody watches
+	Account func(tenant, principal string) Account // of what streams hold; nil: only their own bounds
+}
 
+// Settings are what an operator chooses. Zero values are safe.
+type Settings struct {
 	Defaults   Defaults
 	Server     ServerInfo
 	MaxTenants int // sets of keys that the token may hold; 0: 1,000
 
-	Quota   core.Quota                             // of each tenant; zero: no bounds
-	Account func(tenant, principal string) Account // of what streams hold; nil: only their own bounds
-
+	Quota      core.Quota    // of each tenant; zero: no bounds
 	SearchTime time.Duration // of one Locate, after which it ends with an error; 0: 10 s
 }
 
@@ -73,7 +75,9 @@ type Observation struct {
 
 // Engine is safe for concurrent use.
 type Engine struct {
-	Options
+	ports    Ports
+	settings Settings
+
 	objects  *cache
 	naming   naming
 	pages    *fair.Slots // of Locate, in memory
@@ -89,24 +93,24 @@ type Engine struct {
 
 // New makes an engine. A tenant must be declared before it can be served; its first
 // operation loads its keys.
-func New(o Options) *Engine {
-	if o.Clock == nil {
-		o.Clock = systemClock{}
+func New(p Ports, s Settings) *Engine {
+	if p.Clock == nil {
+		p.Clock = systemClock{}
 	}
-	if o.Log == nil {
-		o.Log = slog.Default()
+	if p.Log == nil {
+		p.Log = slog.Default()
 	}
-	if o.Observe == nil {
-		o.Observe = func(Observation) {}
+	if p.Observe == nil {
+		p.Observe = func(Observation) {}
 	}
-	if o.SearchTime <= 0 {
-		o.SearchTime = defaultSearchTime
+	if s.SearchTime <= 0 {
+		s.SearchTime = defaultSearchTime
 	}
 	lease := int64(0)
-	if o.Store.Shared() {
+	if p.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	e := &Engine{Options: o, objects: newCache(lease), streams: newStreams(o.Account), naming: newNaming(), pages: newPages(), quotas: newQuotas(o.Quota), own: newOwnIntents()}
+	e := &Engine{ports: p, settings: s, objects: newCache(lease), streams: newStreams(p.Account), naming: newNaming(), pages: newPages(), quotas: newQuotas(s.Quota), own: newOwnIntents()}
 	e.processes = e.mayProcess
 	return e
 }

@@ -102,8 +102,8 @@ func TestActionsTouchWhatTheTableSays(t *testing.T) {
 		if e.object {
 			id = w.inState(e.state)
 		}
-		j, asked := &keptRecords{}, &askedPolicy{Policy: w.Policy}
-		w.Engine.Journal, w.Policy = j, asked
+		j, asked := &keptRecords{}, &askedPolicy{Policy: w.ports.Policy}
+		w.ports.Journal, w.ports.Policy = j, asked
 		if err := e.do(w, w.alice, id); err != nil {
 			t.Errorf("%v: %v", action, err)
 			continue
@@ -172,7 +172,7 @@ func TestEveryOperationLeavesOneRecord(t *testing.T) {
 				}
 			}
 			if c.policy != nil {
-				w.Policy = c.policy
+				w.ports.Policy = c.policy
 			}
 			before, objects, records := maps.Clone(w.store.objects), len(w.store.objects), len(w.store.entries)
 			w.store.refuse = c.refuse

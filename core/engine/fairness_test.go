@@ -40,8 +40,8 @@ func TestSearchesEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Options.Store, w.Options.SearchTime = endlessStore{w.store}, time.Minute
-	w.Engine = New(w.Options)
+	w.ports.Store, w.settings.SearchTime = endlessStore{w.store}, time.Minute
+	w.Engine = New(w.ports, w.settings)
 	nothing := &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagContactInformation, core.Text("nobody"))}
 	gone, leave := context.WithCancel(ctx)
 	var all sync.WaitGroup
@@ -69,8 +69,8 @@ func TestSearchesEnd(t *testing.T) {
 		t.Errorf("after the clients left: %+v", u)
 	}
 
-	w.Options.SearchTime = 30 * time.Millisecond
-	w.Engine = New(w.Options)
+	w.settings.SearchTime = 30 * time.Millisecond
+	w.Engine = New(w.ports, w.settings)
 	if _, err := w.Locate(ctx, w.alice, nothing); core.CodeOf(err) != core.Busy || !strings.Contains(err.Error(), "more selective") {
 		t.Errorf("a search that lasts too long: %v", err)
 	}
@@ -79,8 +79,8 @@ func TestSearchesEnd(t *testing.T) {
 // One tenant that searches without a pause has half of the places at most.
 func TestSearchesOfOneTenantLeavePlaces(t *testing.T) {
 	w := newWorld(t)
-	w.Options.Store, w.Options.SearchTime = endlessStore{w.store}, 200*time.Millisecond
-	w.Engine = New(w.Options)
+	w.ports.Store, w.settings.SearchTime = endlessStore{w.store}, 200*time.Millisecond
+	w.Engine = New(w.ports, w.settings)
 	var all sync.WaitGroup
 	for _, c := range []*core.Caller{w.alice, w.bob, w.eve} {
 		for range 10 {

@@ -43,14 +43,14 @@ func TestPolicyThatFailsLeavesNothingOut(t *testing.T) {
 		ids = append(ids, w.aesKey(core.TagName, name("k")))
 	}
 	for _, id := range ids {
-		w.Policy = failsFor{id: id}
+		w.ports.Policy = failsFor{id: id}
 		for what, in := range map[string]core.LocateInput{"all": {MaximumItems: -1}, "by name": {MaximumItems: -1, Attributes: sought}, "a few": {MaximumItems: 3, Attributes: sought}} {
 			if out, err := w.Locate(ctx, w.alice, &in); core.CodeOf(err) != core.PolicyUnavailable {
 				t.Errorf("Locate %s: %v, %v; want PolicyUnavailable", what, out, err)
 			}
 		}
 	}
-	w.Policy = rules{}
+	w.ports.Policy = rules{}
 	secret, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
 		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("a password")}}})
 	if err != nil {
@@ -61,7 +61,7 @@ func TestPolicyThatFailsLeavesNothingOut(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("the Digest of Secret Data is not shown to its owner: %v", err)
 	}
-	w.Policy = failsToGet{}
+	w.ports.Policy = failsToGet{}
 	for what, do := range map[string]func() error{
 		"Get Attributes": func() error {
 			_, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(secret.ID)})
@@ -80,14 +80,14 @@ func TestPolicyThatFailsLeavesNothingOut(t *testing.T) {
 			t.Errorf("%s: %v; want PolicyUnavailable", what, err)
 		}
 	}
-	w.Policy = rules{}
+	w.ports.Policy = rules{}
 	old := *w.alice
 	old.Version = core.V1_1
 	template, err := w.Register(ctx, &old, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: core.Attributes{{Tag: core.TagName, Value: name("t")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Policy = failsFor{id: template.ID}
+	w.ports.Policy = failsFor{id: template.ID}
 	if _, err := w.Create(ctx, &old, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}}); core.CodeOf(err) != core.PolicyUnavailable {
 		t.Errorf("Create by a Template: %v; want PolicyUnavailable", err)
 	}

@@ -102,7 +102,7 @@ func (k *call) reveal(o *core.ManagedObject, out *core.GetOutput) error {
 	}
 	s := core.NewSecret()
 	k.secret, out.Secret = s, s
-	b, err := k.HSM.Clear(k.ctx, o.Key(), s.Bytes()[:0])
+	b, err := k.ports.HSM.Clear(k.ctx, o.Key(), s.Bytes()[:0])
 	if err != nil {
 		return err
 	}
@@ -133,9 +133,9 @@ func (k *call) shape(o *core.ManagedObject, format core.KeyFormatType, out *core
 	}
 	if keptAsStructure(o.Material.Kind, o.Material.Format) && format == o.Material.Format {
 		body.KeyBlock.Format = format
-		return k.Formats.DecodeKeyValue(value, &body.KeyBlock, k.caller.Version)
+		return k.ports.Formats.DecodeKeyValue(value, &body.KeyBlock, k.caller.Version)
 	}
-	return k.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
+	return k.ports.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
 }
 
 // noLongerFresh takes the Fresh mark off an object that has been handed out.

@@ -37,7 +37,7 @@ func (k *call) hash(in *core.HashInput) (out core.HashOutput, err error) {
 		return core.HashOutput{Correlation: correlation}, err
 	}
 	k.record.Where = "software"
-	out.Data, err = k.Formats.Digest(in.Parameters.HashingAlgorithm, in.Data)
+	out.Data, err = k.ports.Formats.Digest(in.Parameters.HashingAlgorithm, in.Data)
 	return out, err
 }
 
@@ -55,7 +55,7 @@ func (k *call) rngRetrieve(in *core.RNGRetrieveInput) (out core.RNGRetrieveOutpu
 	}
 	out.Data = make([]byte, in.Length)
 	k.record.Where = "token"
-	return out, k.HSM.Random(k.ctx, out.Data)
+	return out, k.ports.HSM.Random(k.ctx, out.Data)
 }
 
 // RNGSeed adds the client's bytes to the token's random pool (KMIP 1.4 §4.36,
@@ -72,7 +72,7 @@ func (k *call) rngSeed(in *core.RNGSeedInput) (out core.RNGSeedOutput, err error
 		return out, core.Errorf(core.InvalidField, "the seed has %d bytes; RNG Seed takes 1 to %d", len(in.Data), maxSeed)
 	}
 	k.record.Where = "token"
-	if err := k.HSM.Seed(k.ctx, in.Data); err != nil {
+	if err := k.ports.HSM.Seed(k.ctx, in.Data); err != nil {
 		return out, err
 	}
 	return core.RNGSeedOutput{Amount: int32(len(in.Data))}, nil

@@ -49,7 +49,7 @@ func randomHex() string { return hex.EncodeToString(newToken()) }
 
 // newIntent makes an intent of this process about the token object of o.
 func (e *Engine) newIntent(kind, tenant, id string, token []byte, now int64) core.Intent {
-	return core.Intent{ID: tokenIntent(token), Tenant: tenant, Kind: kind, Token: token, Object: id, Label: e.HSM.ObjectLabel(tenant, id), Time: now,
+	return core.Intent{ID: tokenIntent(token), Tenant: tenant, Kind: kind, Token: token, Object: id, Label: e.ports.HSM.ObjectLabel(tenant, id), Time: now,
 		Process: e.own.process, Nonce: rand.Text()}
 }
 

@@ -255,7 +255,7 @@ func TestPurgeAsksThePolicy(t *testing.T) {
 		w := newWorld(t)
 		w.aesKey()
 		id := tokenIntent(w.strange("orphan").Material.Token)
-		w.Policy = policy
+		w.ports.Policy = policy
 		w.store.entries = nil
 		if purged, err := w.Purge(ctx, socket, []string{id}, "user 0"); err == nil || len(purged) > 0 || len(w.hsm.destroyed) > 0 {
 			t.Errorf("a policy that %s: %v, %v, and %x is destroyed", what, purged, err, w.hsm.destroyed)

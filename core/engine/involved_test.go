@@ -93,7 +93,7 @@ func getWrapped(w *world, id, with string) error {
 func TestRefusedLinksAreRecorded(t *testing.T) {
 	w := newWorld(t)
 	j := &keptRecords{}
-	w.Engine.Journal = j
+	w.ports.Journal = j
 	id, other := w.inState(core.Active), w.inState(core.Active)
 	link := parentLink(other)
 	for what, do := range map[string]func() error{
@@ -134,7 +134,7 @@ func TestRecordsNameEveryObject(t *testing.T) {
 		for i, do := range severalObjects[action] {
 			w := newWorld(t)
 			j := &keptRecords{}
-			w.Engine.Journal = j
+			w.ports.Journal = j
 			wrapping, other, linked := w.inState(core.Active), w.inState(core.Active), w.inState(core.Active)
 			if _, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(linked), Attribute: parentLink(other)}); err != nil {
 				t.Fatal(err)

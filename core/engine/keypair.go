@@ -165,7 +165,7 @@ func (k *call) makePair(private, public *core.ManagedObject, spec core.KeySpec) 
 	var facts core.KeyFacts
 	var spki []byte
 	var err error
-	private.Material, public.Material, spki, facts, err = k.HSM.GeneratePair(k.ctx, private.Key(), public.Key(), spec)
+	private.Material, public.Material, spki, facts, err = k.ports.HSM.GeneratePair(k.ctx, private.Key(), public.Key(), spec)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (k *call) makePair(private, public *core.ManagedObject, spec core.KeySpec) 
 		}
 		setGenerator(o)
 	}
-	sum, err := k.Formats.Digest(core.HashSHA256, spki)
+	sum, err := k.ports.Formats.Digest(core.HashSHA256, spki)
 	if err != nil {
 		return err
 	}

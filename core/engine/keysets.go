@@ -37,11 +37,11 @@ const (
 // changes nothing. The token is read before the rows: the row of a set is written
 // before its keys are made.
 func (e *Engine) KeySets(ctx context.Context) ([]KeySetSeen, error) {
-	have, err := e.HSM.KeySets(ctx)
+	have, err := e.ports.HSM.KeySets(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rows, tampered := e.Store.KeySets(ctx, "")
+	rows, tampered := e.ports.Store.KeySets(ctx, "")
 	if tampered != nil && core.CodeOf(tampered) != core.Tampered {
 		return nil, tampered
 	}

@@ -69,7 +69,7 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 		token = nil
 		if next.Material.Mode == core.ModeResident {
 			token = next.Material.Token
-			ch.Add(core.BeginIntent{Intent: k.newIntent(intentDestroy, next.Tenant, next.ID, token, k.now)})
+			ch.Add(core.BeginIntent{Intent: k.engine.newIntent(intentDestroy, next.Tenant, next.ID, token, k.now)})
 		}
 		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
 		next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.now))
@@ -78,11 +78,11 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 	if err != nil {
 		return out, err
 	}
-	k.HSM.Forget(k.caller.Principal.Tenant, out.ID)
+	k.ports.HSM.Forget(k.caller.Principal.Tenant, out.ID)
 	// In a batch that may be undone the token object stays until its end: see
 	// Keep. After a crash it is an orphan, which an operator can purge.
 	if token != nil && k.caller.Undo == nil {
-		k.finishDestroy(k.ctx, core.TokenObject{Tenant: k.caller.Principal.Tenant, ID: out.ID, Token: token})
+		k.engine.finishDestroy(k.ctx, core.TokenObject{Tenant: k.caller.Principal.Tenant, ID: out.ID, Token: token})
 	}
 	return out, nil
 }

@@ -147,7 +147,7 @@ func TestOperationsByRight(t *testing.T) {
 		if err := w.step(w.bob, op, id); core.CodeOf(err) == core.PermissionDenied {
 			t.Errorf("%s by a member of the object's group: %v", op, err)
 		}
-		w.Policy = rules{fail: core.Errorf(core.PolicyUnavailable, "broken")}
+		w.ports.Policy = rules{fail: core.Errorf(core.PolicyUnavailable, "broken")}
 		if err := w.step(w.alice, op, id); core.CodeOf(err) != core.PolicyUnavailable {
 			t.Errorf("%s with a broken policy: %v; want PolicyUnavailable", op, err)
 		}

@@ -73,7 +73,7 @@ func located(n int) string {
 
 // search walks the candidates of one Locate.
 type search struct {
-	*call
+	call        *call
 	in          *core.LocateInput
 	filter      core.Filter
 	skip, limit int
@@ -85,14 +85,14 @@ type search struct {
 }
 
 func (s *search) run() error {
-	whole := s.ctx
-	ctx, cancel := context.WithTimeout(whole, s.SearchTime)
+	whole := s.call.ctx
+	ctx, cancel := context.WithTimeout(whole, s.call.settings.SearchTime)
 	defer cancel()
-	s.ctx = ctx // the verb's call has it back when the search ends
-	defer func() { s.ctx = whole }()
+	s.call.ctx = ctx // the verb's call has it back when the search ends
+	defer func() { s.call.ctx = whole }()
 	err := s.pagesInTurn()
 	if err != nil && ctx.Err() != nil && whole.Err() == nil {
-		return core.Wrap(core.Busy, err, "the search did not end within %v; name a more selective attribute, or ask for fewer items", s.SearchTime)
+		return core.Wrap(core.Busy, err, "the search did not end within %v; name a more selective attribute, or ask for fewer items", s.call.settings.SearchTime)
 	}
 	return err
 }
@@ -112,20 +112,20 @@ func (s *search) pagesInTurn() error {
 // page looks at one page of candidates and returns where the next one begins,
 // or 0. Those who search take turns at having a page in memory.
 func (s *search) page(beyond int64) (int64, error) {
-	if err := fair.TurnOf(s.ctx).Yield(s.ctx); err != nil {
+	if err := fair.TurnOf(s.call.ctx).Yield(s.call.ctx); err != nil {
 		return 0, err
 	}
-	place, err := s.pages.Acquire(s.ctx)
+	place, err := s.call.engine.pages.Acquire(s.call.ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer place.Release()
-	page, err := s.Store.Candidates(s.ctx, s.caller.Principal.Tenant, s.filter, beyond, locatePage)
+	page, err := s.call.ports.Store.Candidates(s.call.ctx, s.call.caller.Principal.Tenant, s.filter, beyond, locatePage)
 	if err != nil {
 		return 0, err
 	}
 	for _, o := range page {
-		if err := s.ctx.Err(); err != nil {
+		if err := s.call.ctx.Err(); err != nil {
 			return 0, core.Wrap(core.Busy, err, "the request ended before the search did")
 		}
 		if err := s.consider(o); err != nil {
@@ -164,7 +164,7 @@ func (s *search) consider(o *core.ManagedObject) error {
 	}
 	seen, err := s.visible(o)
 	if err == nil && seen && s.in.Attributes.Has(core.TagDigest) {
-		seen, err = s.mayKnowDigest(o)
+		seen, err = s.call.mayKnowDigest(o)
 	}
 	switch {
 	case err != nil || !seen:
@@ -176,7 +176,7 @@ func (s *search) consider(o *core.ManagedObject) error {
 	had := len(s.ids)
 	s.take(o)
 	if n := len(s.ids); n > had && n%roomStep == 0 {
-		return s.room(roomStep * locatedBytes)
+		return s.call.room(roomStep * locatedBytes)
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (s *search) end() {
 // online applies the Storage Status Mask; without one, what is destroyed is
 // not found unless its State is asked for (KMIP 2.1 §6.1.28, §12.3).
 func (s *search) online(o *core.ManagedObject) bool {
-	gone := o.Attributes.Has(core.TagState) && o.StateAt(s.now).Gone()
+	gone := o.Attributes.Has(core.TagState) && o.StateAt(s.call.now).Gone()
 	if m := core.StorageStatusMask(s.in.StorageStatus); m != 0 {
 		return (gone && m&core.StorageStatusMaskDestroyedStorage != 0) || (!gone && m&core.StorageStatusMaskOnLineStorage != 0)
 	}
@@ -225,7 +225,7 @@ func (s *search) member(o *core.ManagedObject) bool {
 	case core.ObjectGroupMemberGroupMemberFresh:
 		return o.Attributes.Bool(core.TagFresh)
 	case core.ObjectGroupMemberGroupMemberDefault:
-		now := o.StateAt(s.now)
+		now := o.StateAt(s.call.now)
 		return now == core.PreActive || now == core.Active
 	}
 	return true
@@ -234,13 +234,13 @@ func (s *search) member(o *core.ManagedObject) bool {
 // visible asks the policy for each match. Its reasons are those of the Locate
 // itself, so they are not repeated in the record.
 func (s *search) visible(o *core.ManagedObject) (bool, error) {
-	return s.permits(core.ActionLocate, o)
+	return s.call.permits(core.ActionLocate, o)
 }
 
 // permits asks the policy beside the operation's own decision, whose reasons alone
 // are recorded. An error means that the policy did not decide.
 func (k *call) permits(action core.Action, o *core.ManagedObject) (bool, error) {
-	d, err := k.Policy.Decide(k.ctx, &core.AccessRequest{Action: action, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
+	d, err := k.ports.Policy.Decide(k.ctx, &core.AccessRequest{Action: action, Principal: k.caller.Principal, Object: o, State: o.StateAt(k.now),
 		Door: k.caller.Door, Address: k.record.Address, Now: k.now})
 	if err != nil {
 		return false, undecided(err)

@@ -28,11 +28,11 @@ const elsewhere = "other addresses"
 // follows. Of one address's the first of a period are recorded one by one, and
 // what comes on top is counted in one record, by [Engine.RecordCountedLogins].
 func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
-	r.Time, r.Action, r.Outcome, r.Code = e.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
+	r.Time, r.Action, r.Outcome, r.Code = e.ports.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
 	if !e.logins.alone(r) {
 		return nil
 	}
-	return e.Store.Commit(ctx, core.ChangeOf(e.recordOf(&r)))
+	return e.ports.Store.Commit(ctx, core.ChangeOf(e.recordOf(&r)))
 }
 
 // alone counts a failed login and tells whether it gets a record of its own.
@@ -70,7 +70,7 @@ func (e *Engine) RecordCountedLogins(ctx context.Context) error {
 	if len(ch.Writes) == 0 {
 		return nil
 	}
-	err := e.Store.Commit(ctx, &ch)
+	err := e.ports.Store.Commit(ctx, &ch)
 	if err != nil {
 		e.logins.putBack(seen, rest)
 	}

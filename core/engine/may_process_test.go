@@ -22,7 +22,7 @@ func TestRevokedKeysByTenant(t *testing.T) {
 			id := w.inState(s)
 			for _, server := range switches {
 				for _, own := range switches {
-					w.Defaults.RevokedKeys, w.Defaults.RevokedKeysOf = server, map[string]RevokedKeys{"other": own, "third": {true, true}}
+					w.settings.Defaults.RevokedKeys, w.settings.Defaults.RevokedKeysOf = server, map[string]RevokedKeys{"other": own, "third": {true, true}}
 					holds := map[string]RevokedKeys{"default": server, "other": own}[tenant]
 					for op, row := range rows {
 						want := row[s-core.PreActive]

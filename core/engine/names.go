@@ -22,7 +22,7 @@ func newNaming() naming { return naming{maphash.MakeSeed(), new([64]sync.Mutex)}
 
 // claim notes the Names among attributes, where they have to be unique.
 func (k *call) claim(as core.Attributes) {
-	if !k.Defaults.UniqueNames {
+	if !k.settings.Defaults.UniqueNames {
 		return
 	}
 	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
@@ -36,7 +36,7 @@ func (k *call) claimed(ch *core.Change) (release func(), err error) {
 	if len(k.claims) == 0 {
 		return func() {}, nil
 	}
-	release = k.naming.lock(k.caller.Principal.Tenant, k.claims)
+	release = k.engine.naming.lock(k.caller.Principal.Tenant, k.claims)
 	for _, name := range k.claims {
 		if err := k.free(name, ch); err != nil {
 			return release, err
@@ -73,7 +73,7 @@ func (k *call) free(name string, ch *core.Change) error {
 		return slices.ContainsFunc(changed, func(c *core.ManagedObject) bool { return c.ID == o.ID })
 	}
 	for after := int64(0); ; {
-		found, err := k.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, after, locatePage)
+		found, err := k.ports.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, after, locatePage)
 		if err != nil {
 			return err
 		}

@@ -10,9 +10,9 @@ import (
 
 func uniqueWorld(t *testing.T) *world {
 	w := newWorld(t)
-	w.Options.Defaults.UniqueNames = true
-	w.Options.Store = slowStore{w.store}
-	w.Engine = New(w.Options)
+	w.settings.Defaults.UniqueNames = true
+	w.ports.Store = slowStore{w.store}
+	w.Engine = New(w.ports, w.settings)
 	return w
 }
 

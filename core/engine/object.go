@@ -35,7 +35,7 @@ func (k *call) decide(action core.Action, o *core.ManagedObject) (core.Decision,
 	if o != nil {
 		k.access.State = o.StateAt(k.now)
 	}
-	d, err := k.Policy.Decide(k.ctx, &k.access)
+	d, err := k.ports.Policy.Decide(k.ctx, &k.access)
 	k.record.PolicyHash = d.PolicyHash
 	for _, r := range d.Reasons { // of several decisions, each reason once
 		if !slices.Contains(k.record.Reasons, r) {
@@ -59,26 +59,26 @@ func undecided(err error) error {
 // load reads an object of the caller's tenant, from the cache where it may.
 func (k *call) load(id string) (*core.ManagedObject, error) {
 	tenant := k.caller.Principal.Tenant
-	o, gen := k.objects.get(tenant, id, k.leaseTime())
+	o, gen := k.engine.objects.get(tenant, id, k.leaseTime())
 	if o != nil {
 		return o, nil
 	}
 	read := k.leaseTime()
-	o, err := k.Store.Object(k.ctx, tenant, id)
+	o, err := k.ports.Store.Object(k.ctx, tenant, id)
 	if err != nil {
 		return nil, notFound(err, id)
 	}
-	k.objects.fill(o, gen, read)
+	k.engine.objects.fill(o, gen, read)
 	return o, nil
 }
 
 // leaseTime is the time that leases of snapshots are reckoned in: not the wall
 // clock's, which may be set back and would make them longer.
 func (k *call) leaseTime() int64 {
-	if k.objects.lease == 0 {
+	if k.engine.objects.lease == 0 {
 		return 0
 	}
-	return k.Clock.Mono()
+	return k.ports.Clock.Mono()
 }
 
 func notFound(err error, id string) error {
@@ -153,9 +153,9 @@ func protects(o *core.ManagedObject, now int64) error { return o.CheckUse(true, 
 // lets Deactivated and Compromised keys process (KMIP 1.4 §3.22); settings
 // forbid it, for the server or for one tenant.
 func (e *Engine) mayProcess(o *core.ManagedObject, now int64) error {
-	revoked, own := e.Defaults.RevokedKeysOf[o.Tenant]
+	revoked, own := e.settings.Defaults.RevokedKeysOf[o.Tenant]
 	if !own {
-		revoked = e.Defaults.RevokedKeys
+		revoked = e.settings.Defaults.RevokedKeys
 	}
 	switch s := o.StateAt(now); {
 	case s == core.Deactivated && revoked.DeactivatedRefused:
@@ -177,12 +177,12 @@ func exists(o *core.ManagedObject, now int64) error {
 // so long that the key may have been revoked, or forbidden, while it waited for
 // the HSM. What has not left yet then does not.
 func (k *call) stillGranted() error {
-	if k.Clock.Mono()-k.start < slowMicro {
+	if k.ports.Clock.Mono()-k.start < slowMicro {
 		return nil
 	}
-	k.now = k.Clock.Now()
+	k.now = k.ports.Clock.Now()
 	for _, g := range k.grants[:k.granted] {
-		k.objects.drop(k.caller.Principal.Tenant, g.id)
+		k.engine.objects.drop(k.caller.Principal.Tenant, g.id)
 		o, err := k.load(g.id)
 		if err == nil {
 			_, err = k.decide(g.action, o)
@@ -210,7 +210,7 @@ func (k *call) change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 		if !startOver(err, try) {
 			return next, err
 		}
-		k.objects.drop(o.Tenant, o.ID)
+		k.engine.objects.drop(o.Tenant, o.ID)
 		k.record.Reasons = k.record.Reasons[:0]
 	}
 }

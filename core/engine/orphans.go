@@ -26,11 +26,11 @@ type Orphan struct {
 // Orphans lists them. Token objects are read before intents, and intents before
 // rows: an object that is just being made then has one or the other.
 func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
-	have, err := e.HSM.Objects(ctx)
+	have, err := e.ports.HSM.Objects(ctx)
 	if err != nil {
 		return nil, err
 	}
-	intents, tampered, err := e.Store.Intents(ctx)
+	intents, tampered, err := e.ports.Store.Intents(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	for i := range have {
 		tokens[i] = have[i].Token
 	}
-	named, err := e.Store.Residents(ctx, tokens)
+	named, err := e.ports.Store.Residents(ctx, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
 }
 
 func (e *Engine) describe(t core.TokenObject, intent *core.Intent) Orphan {
-	o := Orphan{TokenObject: hex.EncodeToString(t.Token), Tenant: t.Tenant, ID: t.ID, Label: e.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
+	o := Orphan{TokenObject: hex.EncodeToString(t.Token), Tenant: t.Tenant, ID: t.ID, Label: e.ports.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
 	if intent != nil {
 		o.Kind, o.Began = intent.Kind, intent.Time
 	}
@@ -101,7 +101,7 @@ func (e *Engine) describe(t core.TokenObject, intent *core.Intent) Orphan {
 // that was changed behind the server may be that of a key in use.
 func (e *Engine) orphan(ctx context.Context, t core.TokenObject, intent *core.Intent) (Orphan, bool, error) {
 	o := e.describe(t, intent)
-	row, err := e.Store.Object(ctx, t.Tenant, t.ID)
+	row, err := e.ports.Store.Object(ctx, t.Tenant, t.ID)
 	switch {
 	case core.CodeOf(err) == core.Tampered && err != nil:
 		o.Why = "its row was changed behind the server"
@@ -110,7 +110,7 @@ func (e *Engine) orphan(ctx context.Context, t core.TokenObject, intent *core.In
 		return o, false, err
 	case err != nil:
 		o.Why = "no row has its Unique Identifier"
-	case row.StateAt(e.Clock.Now()).Gone():
+	case row.StateAt(e.ports.Clock.Now()).Gone():
 		o.Why = "its object is destroyed"
 	case bytes.Equal(row.Material.Token, t.Token):
 		return o, false, nil
@@ -120,7 +120,7 @@ func (e *Engine) orphan(ctx context.Context, t core.TokenObject, intent *core.In
 	switch {
 	case e.own.has(o.TokenObject):
 		o.Why += "; this server is removing it"
-	case intent != nil && e.Store.Shared() && e.Clock.Now()-intent.Time < intentAgeSeconds:
+	case intent != nil && e.ports.Store.Shared() && e.ports.Clock.Now()-intent.Time < intentAgeSeconds:
 		o.Why += "; another process may be at work on it"
 	default:
 		o.Purgeable = true
@@ -179,14 +179,14 @@ func (e *Engine) refusePurge(ctx context.Context, o Orphan, by string) error {
 	err := core.Errorf(core.IllegalOperation, "token object %s may not be purged: %s", o.TokenObject, o.Why)
 	r := e.purgeRecord(o, by+": "+o.Why)
 	r.Outcome, r.Code = core.Failed, err.Code
-	if rerr := e.Store.Commit(ctx, core.ChangeOf(e.recordOf(r))); rerr != nil {
+	if rerr := e.ports.Store.Commit(ctx, core.ChangeOf(e.recordOf(r))); rerr != nil {
 		return unrecorded(rerr, err)
 	}
 	return err
 }
 
 func (e *Engine) purgeRecord(o Orphan, detail string) *core.Record {
-	return &core.Record{Time: e.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
+	return &core.Record{Time: e.ports.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
 		Outcome: core.Allowed, Where: "token", Detail: "token object " + o.TokenObject + ", " + detail}
 }
 
@@ -194,12 +194,12 @@ func (e *Engine) purgeRecord(o Orphan, detail string) *core.Record {
 func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.Record) error {
 	begins := e.purgeRecord(o, by+": begins, since "+o.Why)
 	begins.PolicyHash, begins.Reasons = allowed.PolicyHash, allowed.Reasons
-	if err := e.Store.Commit(ctx, core.ChangeOf(e.recordOf(begins))); err != nil {
+	if err := e.ports.Store.Commit(ctx, core.ChangeOf(e.recordOf(begins))); err != nil {
 		return unrecorded(err, nil)
 	}
 	token, err := hex.DecodeString(o.TokenObject)
 	if err == nil {
-		err = e.HSM.DestroyObject(ctx, core.TokenObject{Tenant: o.Tenant, ID: o.ID, Token: token})
+		err = e.ports.HSM.DestroyObject(ctx, core.TokenObject{Tenant: o.Tenant, ID: o.ID, Token: token})
 	}
 	ch := core.Change{}
 	r := e.purgeRecord(o, by+": destroyed")
@@ -211,7 +211,7 @@ func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.R
 		}
 	}
 	ch.Add(e.recordOf(r))
-	if rerr := e.Store.Commit(ctx, &ch); rerr != nil {
+	if rerr := e.ports.Store.Commit(ctx, &ch); rerr != nil {
 		return unrecorded(rerr, err)
 	}
 	return err
@@ -219,7 +219,7 @@ func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.R
 
 // intentsOf lists the open intents about a token object.
 func (e *Engine) intentsOf(ctx context.Context, token []byte) (ids []string) {
-	all, _, _ := e.Store.Intents(ctx) // those that stay open are closed by the reconciler
+	all, _, _ := e.ports.Store.Intents(ctx) // those that stay open are closed by the reconciler
 	for i := range all {
 		if bytes.Equal(all[i].Token, token) {
 			ids = append(ids, all[i].ID)

@@ -18,7 +18,7 @@ import (
 func TestLeaseOutlivesNoClock(t *testing.T) {
 	w := newWorld(t)
 	w.store.shared = true
-	here, there := New(w.Options), New(w.Options)
+	here, there := New(w.ports, w.settings), New(w.ports, w.settings)
 	id := w.inState(core.Active)
 	w.Engine = here
 	if err := w.step(w.alice, "encrypt", id); err != nil {
@@ -44,7 +44,7 @@ func TestSlowOperationAsksAgain(t *testing.T) {
 	}{
 		"revoked":          {func(w *world, id string) { w.step(w.bob, "compromise", id) }, core.WrongState},
 		"its date reached": {func(w *world, id string) { w.clock.now += 100 }, core.WrongState},
-		"forbidden":        {func(w *world, id string) { w.Policy = rules{fail: core.Errorf(core.PolicyUnavailable, "closed")} }, core.PolicyUnavailable},
+		"forbidden":        {func(w *world, id string) { w.ports.Policy = rules{fail: core.Errorf(core.PolicyUnavailable, "closed")} }, core.PolicyUnavailable},
 		"nothing happened": {func(*world, string) {}, core.Internal},
 	} {
 		w := newWorld(t)
@@ -348,8 +348,8 @@ func TestObjectGroupGivesNoRight(t *testing.T) {
 // a Template, as a name that is taken, or as a wrapping key.
 func TestOtherTenantsDoNotExist(t *testing.T) {
 	w := newWorld(t)
-	w.Defaults.UniqueNames = true
-	w.Engine = New(w.Options)
+	w.settings.Defaults.UniqueNames = true
+	w.Engine = New(w.ports, w.settings)
 	theirs := w.inState(core.Active, core.TagName, name("secret"))
 	v14 := *w.alice
 	v14.Version = core.V1_4
@@ -430,8 +430,8 @@ func (readers) Decide(_ context.Context, a *core.AccessRequest) (core.Decision, 
 // password, neither by reading it nor by searching for it.
 func TestDigestOfASecretIsForReaders(t *testing.T) {
 	w := newWorld(t)
-	w.Options.Policy = readers{}
-	w.Engine = New(w.Options)
+	w.ports.Policy = readers{}
+	w.Engine = New(w.ports, w.settings)
 	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
 		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("secret")}}})
 	if err != nil {
@@ -474,8 +474,8 @@ func TestSearchesTakeTurns(t *testing.T) {
 	w := newWorld(t)
 	id := w.aesKey()
 	s := countingStore{w.store, new(atomic.Int32), new(atomic.Int32)}
-	w.Options.Store = s
-	w.Engine = New(w.Options)
+	w.ports.Store = s
+	w.Engine = New(w.ports, w.settings)
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {

@@ -47,7 +47,7 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 		case core.QueryFunctionQueryObjects:
 			out.ObjectTypes = k.objectTypes()
 		case core.QueryFunctionQueryServerInformation:
-			out.VendorIdentification = k.Server.Vendor
+			out.VendorIdentification = k.settings.Server.Vendor
 			out.ServerInformation = k.serverInformation()
 		case core.QueryFunctionQueryExtensionList:
 			out.Extensions = extensions(false)
@@ -87,7 +87,7 @@ func (k *call) serverInformation() []core.Field {
 	if k.style1() {
 		name, version = tagVendorServerName, tagVendorServerVersion
 	}
-	return []core.Field{{Tag: name, Value: core.Text(k.Server.Product)}, {Tag: version, Value: core.Text(k.Server.Version)}}
+	return []core.Field{{Tag: name, Value: core.Text(k.settings.Server.Product)}, {Tag: version, Value: core.Text(k.settings.Server.Version)}}
 }
 
 // extensions lists the vendor tags, in the map with number and type as well

@@ -109,13 +109,13 @@ func (k *call) hold(wanted core.Usage) error {
 	if more == (core.Usage{}) {
 		return nil
 	}
-	u := k.quotas.of(k.caller.Principal.Tenant)
+	u := k.engine.quotas.of(k.caller.Principal.Tenant)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err := k.refreshUsage(u); err != nil {
 		return err
 	}
-	if err := k.quotas.check(u.stored.Add(u.held), more); err != nil {
+	if err := k.engine.quotas.check(u.stored.Add(u.held), more); err != nil {
 		return err
 	}
 	u.held, k.held = u.held.Add(more), k.held.Add(more)
@@ -124,11 +124,11 @@ func (k *call) hold(wanted core.Usage) error {
 
 // refreshUsage asks the store for the tenant's usage, if what is known is too old.
 func (k *call) refreshUsage(u *tenantUsage) error {
-	now := k.Clock.Mono()
-	if u.known && (!k.Store.Shared() || now-u.asOf < usageAge) {
+	now := k.ports.Clock.Mono()
+	if u.known && (!k.ports.Store.Shared() || now-u.asOf < usageAge) {
 		return nil
 	}
-	stored, err := k.Store.Usage(context.WithoutCancel(k.ctx), k.caller.Principal.Tenant)
+	stored, err := k.ports.Store.Usage(context.WithoutCancel(k.ctx), k.caller.Principal.Tenant)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (k *call) unhold(stored core.Usage, known bool) {
 	if k.caller == nil || k.caller.Principal == nil || (k.held == (core.Usage{}) && stored == (core.Usage{}) && known) {
 		return
 	}
-	u := k.quotas.of(k.caller.Principal.Tenant)
+	u := k.engine.quotas.of(k.caller.Principal.Tenant)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.held, u.stored = u.held.Sub(k.held), u.stored.Add(stored)

@@ -12,8 +12,8 @@ import (
 
 // with is an engine on the same store with a quota, as after a restart.
 func (w *world) with(q core.Quota) {
-	w.Options.Quota = q
-	w.Engine = New(w.Options)
+	w.settings.Quota = q
+	w.Engine = New(w.ports, w.settings)
 }
 
 func aesInput(more ...any) *core.CreateInput {

@@ -24,7 +24,7 @@ type Reconciled struct{ Finished, Removed, Orphans int }
 // atStart says that no operation can be under way, so that age does not matter.
 func (e *Engine) Reconcile(ctx context.Context, atStart bool) (Reconciled, error) {
 	var n Reconciled
-	err := errors.Join(e.settleOwn(ctx, &n), e.closeFinished(ctx, atStart && !e.Store.Shared(), &n))
+	err := errors.Join(e.settleOwn(ctx, &n), e.closeFinished(ctx, atStart && !e.ports.Store.Shared(), &n))
 	if atStart && (err == nil || core.CodeOf(err) == core.Tampered) {
 		err = errors.Join(err, e.countOrphans(ctx, &n))
 	}
@@ -43,7 +43,7 @@ const (
 // asked once what it holds: while it is away thousands of creations may fail, and
 // each question takes as long as the token has objects.
 func (e *Engine) settleOwn(ctx context.Context, n *Reconciled) error {
-	due := e.own.due(e.Clock.Mono())
+	due := e.own.due(e.ports.Clock.Mono())
 	if len(due) == 0 {
 		return nil
 	}
@@ -91,8 +91,8 @@ func (e *Engine) takeOver(ctx context.Context, due []ownIntent) error {
 	if len(ch.Writes) == 0 {
 		return nil
 	}
-	e.own.begin(&ch, e.Clock.Mono()-intentAgeSeconds*1e6, true)
-	if err := e.Store.Commit(ctx, &ch); err != nil {
+	e.own.begin(&ch, e.ports.Clock.Mono()-intentAgeSeconds*1e6, true)
+	if err := e.ports.Store.Commit(ctx, &ch); err != nil {
 		return err
 	}
 	e.own.finish(&ch)
@@ -101,7 +101,7 @@ func (e *Engine) takeOver(ctx context.Context, due []ownIntent) error {
 
 // heldObjects lists what the token holds, by CKA_ID.
 func (e *Engine) heldObjects(ctx context.Context) (map[string]bool, error) {
-	have, err := e.HSM.Objects(ctx)
+	have, err := e.ports.HSM.Objects(ctx)
 	held := make(map[string]bool, len(have))
 	for _, o := range have {
 		held[string(o.Token)] = true
@@ -113,18 +113,18 @@ func (e *Engine) heldObjects(ctx context.Context) (map[string]bool, error) {
 // The sealed row has the last word: an object that it names stays, and one that
 // was acknowledged goes only if the row says that it was destroyed.
 func (e *Engine) settle(ctx context.Context, i *ownIntent, held map[string]bool, n *Reconciled) (bool, error) {
-	o, err := e.Store.Object(ctx, i.Tenant, i.Object)
+	o, err := e.ports.Store.Object(ctx, i.Tenant, i.Object)
 	switch {
 	case err == nil && bytes.Equal(o.Material.Token, i.Token):
 		return true, nil
-	case err == nil && o.StateAt(e.Clock.Now()).Gone(), err != nil && core.CodeOf(err) == core.ItemNotFound && i.birth:
+	case err == nil && o.StateAt(e.ports.Clock.Now()).Gone(), err != nil && core.CodeOf(err) == core.ItemNotFound && i.birth:
 	default:
 		return false, err
 	}
 	if i.birth && !i.failed && !held[string(i.Token)] {
 		return true, nil // the token never made it
 	}
-	if err := e.HSM.DestroyObject(ctx, tokenObject(&i.Intent)); err != nil {
+	if err := e.ports.HSM.DestroyObject(ctx, tokenObject(&i.Intent)); err != nil {
 		e.own.fail(i.ID)
 		return false, err
 	}
@@ -136,7 +136,7 @@ func (e *Engine) settle(ctx context.Context, i *ownIntent, held map[string]bool,
 // not hold their object any more, or if a row names it. The others stay open, for
 // an operator to look at.
 func (e *Engine) closeFinished(ctx context.Context, anyAge bool, n *Reconciled) error {
-	intents, tampered, err := e.Store.Intents(ctx)
+	intents, tampered, err := e.ports.Store.Intents(ctx)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func tamperedIntents(ids []string) error {
 
 func (e *Engine) closeSound(ctx context.Context, intents []core.Intent, anyAge bool, n *Reconciled) error {
 	due := slices.DeleteFunc(intents, func(i core.Intent) bool {
-		return i.Process == e.own.process || (!anyAge && e.Clock.Now()-i.Time < intentAgeSeconds)
+		return i.Process == e.own.process || (!anyAge && e.ports.Clock.Now()-i.Time < intentAgeSeconds)
 	})
 	if len(due) == 0 {
 		e.own.setOthers(0)
@@ -184,15 +184,15 @@ func (e *Engine) closeSound(ctx context.Context, intents []core.Intent, anyAge b
 
 // named reports whether a row of an object that lives names the token object.
 func (e *Engine) named(ctx context.Context, i *core.Intent) bool {
-	o, err := e.Store.Object(ctx, i.Tenant, i.Object)
-	return err == nil && bytes.Equal(o.Material.Token, i.Token) && !o.StateAt(e.Clock.Now()).Gone()
+	o, err := e.ports.Store.Object(ctx, i.Tenant, i.Object)
+	return err == nil && bytes.Equal(o.Material.Token, i.Token) && !o.StateAt(e.ports.Clock.Now()).Gone()
 }
 
 func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconciled) error {
 	if len(ch.Writes) == 0 {
 		return nil
 	}
-	if err := e.Store.Commit(ctx, ch); err != nil {
+	if err := e.ports.Store.Commit(ctx, ch); err != nil {
 		return err
 	}
 	e.own.finish(ch)
@@ -201,7 +201,7 @@ func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconcile
 }
 
 func (e *Engine) settled(i *core.Intent) core.AppendEntry {
-	return e.recordOf(&core.Record{Time: e.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+	return e.recordOf(&core.Record{Time: e.ports.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
 		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
 }
 
@@ -215,7 +215,7 @@ func (e *Engine) countOrphans(ctx context.Context, n *Reconciled) error {
 	}
 	for _, o := range orphans {
 		if o.InToken {
-			e.Log.Warn("token object that no row names", "token_object", o.TokenObject, "tenant", o.Tenant, "object", o.ID, "why", o.Why)
+			e.ports.Log.Warn("token object that no row names", "token_object", o.TokenObject, "tenant", o.Tenant, "object", o.ID, "why", o.Why)
 			n.Orphans++
 		}
 	}
@@ -231,12 +231,12 @@ func (e *Engine) finishDestroy(ctx context.Context, o core.TokenObject) {
 	if !e.own.has(id) {
 		return
 	}
-	err := e.HSM.DestroyObject(ctx, o)
+	err := e.ports.HSM.DestroyObject(ctx, o)
 	if err == nil {
 		err = e.closeIntents(ctx, core.ChangeOf(core.FinishIntent{ID: id}), &Reconciled{})
 	}
 	if err != nil {
 		e.own.fail(id)
-		e.Log.Error("destroy token object", "token_object", hex.EncodeToString(o.Token), "object", o.ID, "error", err)
+		e.ports.Log.Error("destroy token object", "token_object", hex.EncodeToString(o.Token), "object", o.ID, "error", err)
 	}
 }

@@ -145,13 +145,13 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 	if spec.Class == core.ClassX && (spec.Mode == core.ModeWrapped || o.Type == core.ObjectTypeSecretData) {
 		plain := *kb
 		plain.Attributes = nil
-		if spec.TTLV, err = k.Formats.EncodeKeyValue(nil, &plain, k.caller.Version); err != nil {
+		if spec.TTLV, err = k.ports.Formats.EncodeKeyValue(nil, &plain, k.caller.Version); err != nil {
 			return err
 		}
 		defer core.Retire(spec.TTLV)
 	}
 	var facts core.KeyFacts
-	if o.Material, facts, err = k.HSM.Import(k.ctx, o.Key(), spec, n.Bytes); err != nil {
+	if o.Material, facts, err = k.ports.HSM.Import(k.ctx, o.Key(), spec, n.Bytes); err != nil {
 		return err
 	}
 	k.record.Where = facts.Where
@@ -163,9 +163,9 @@ func (k *call) takeKey(o *core.ManagedObject, in *core.RegisterInput) error {
 // normalize brings key material to the form that is kept. A structure that is not read
 // here is kept as its Key Value in TTLV; see shape.
 func (k *call) normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
-	n, err := k.Formats.Normalize(t, kb, class)
+	n, err := k.ports.Formats.Normalize(t, kb, class)
 	if err == nil && n.Bytes == nil && keptAsStructure(n.Kind, n.Format) {
-		n.Bytes, err = k.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.caller.Version)
+		n.Bytes, err = k.ports.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.caller.Version)
 	}
 	return n, err
 }
@@ -183,7 +183,7 @@ func (k *call) asRegistered(kb *core.KeyBlock) ([]byte, error) {
 		return kb.Material, nil
 	}
 	const header = 8 // bytes, of the Key Value around the Key Material
-	value, err := k.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.caller.Version)
+	value, err := k.ports.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.caller.Version)
 	if err != nil {
 		clear(value)
 		return nil, err
@@ -228,7 +228,7 @@ func (k *call) takeData(o *core.ManagedObject, data []byte, f core.KeyFormatType
 		return err
 	}
 	var facts core.KeyFacts
-	if o.Material, facts, err = k.HSM.Import(k.ctx, o.Key(), spec, data); err != nil {
+	if o.Material, facts, err = k.ports.HSM.Import(k.ctx, o.Key(), spec, data); err != nil {
 		return err
 	}
 	k.record.Where = facts.Where
@@ -280,24 +280,24 @@ func (k *call) open(in *core.RegisterInput) ([]byte, error) {
 		}
 	}
 	tenant := k.caller.Principal.Tenant
-	if err := k.LoadTenant(k.ctx, tenant); err != nil {
+	if err := k.engine.LoadTenant(k.ctx, tenant); err != nil {
 		return nil, err
 	}
 	passing := core.Key{Tenant: tenant, ID: newID(), Type: core.ObjectTypeSymmetricKey}
-	m, _, err := k.HSM.ImportWrapped(k.ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
+	m, _, err := k.ports.HSM.ImportWrapped(k.ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
 		Bits: bits}, with.Key(), p, kb.Wrapped)
 	if err != nil {
 		return nil, err
 	}
 	defer core.Retire(m.Blob) // under a key of the token, and nobody needs it again
 	passing.Material = &m
-	defer k.HSM.Forget(tenant, passing.ID)
-	ttlv, err := k.HSM.Clear(k.ctx, passing, make([]byte, 0, len(kb.Wrapped)))
+	defer k.ports.HSM.Forget(tenant, passing.ID)
+	ttlv, err := k.ports.HSM.Clear(k.ctx, passing, make([]byte, 0, len(kb.Wrapped)))
 	if err != nil {
 		return ttlv, err
 	}
 	kb.Wrapping, kb.Wrapped = nil, nil
-	return ttlv, k.Formats.DecodeKeyValue(ttlv, kb, k.caller.Version)
+	return ttlv, k.ports.Formats.DecodeKeyValue(ttlv, kb, k.caller.Version)
 }
 
 // takeWrapped keeps a key that comes wrapped under another key of the server;
@@ -319,7 +319,7 @@ func (k *call) takeWrapped(o *core.ManagedObject, kb *core.KeyBlock) error {
 		return err
 	}
 	var facts core.KeyFacts
-	if o.Material, facts, err = k.HSM.ImportWrapped(k.ctx, o.Key(), spec, with.Key(), p, kb.Wrapped); err != nil {
+	if o.Material, facts, err = k.ports.HSM.ImportWrapped(k.ctx, o.Key(), spec, with.Key(), p, kb.Wrapped); err != nil {
 		return err
 	}
 	k.record.Where = facts.Where

@@ -17,7 +17,7 @@ func TestAttributesInTheKeyValue(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return w.Store.Object(ctx, w.alice.Principal.Tenant, out.ID)
+		return w.ports.Store.Object(ctx, w.alice.Principal.Tenant, out.ID)
 	}
 	mask := attrs(core.TagCryptographicUsageMask, core.Mask(allUses))
 	with := func(pairs ...any) core.Attributes { return append(mask[:1:1], attrs(pairs...)...) }

@@ -62,7 +62,7 @@ func (s *RowSealer) checkSystem(err error) error {
 func (k *call) hashRows(ch *core.Change) error {
 	k.record.Changes = k.record.Changes[:0]
 	for _, o := range ch.Stored() {
-		hash, err := k.Store.RowHash(o)
+		hash, err := k.ports.Store.RowHash(o)
 		if err != nil {
 			return err
 		}

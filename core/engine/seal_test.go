@@ -25,7 +25,7 @@ func (j *keptRecords) last() core.Record { return j.all[len(j.all)-1] }
 func TestRecordsNameRowVersions(t *testing.T) {
 	w := newWorld(t)
 	j := &keptRecords{}
-	w.Engine.Journal = j
+	w.ports.Journal = j
 	id := w.aesKey()
 	want := func(what string, version int64) {
 		t.Helper()

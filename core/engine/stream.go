@@ -96,7 +96,7 @@ func (k *call) stream(id *core.Identifier, p place, asked *core.CryptographicPar
 	case yes(p.last) && !yes(p.first):
 		return nil, core.Errorf(core.InvalidField, "the last part of a stream needs the Correlation Value that the first one was answered with")
 	case yes(p.first) && !yes(p.last):
-		s, err := k.streams.begin(&stream{owner: k.streamOwner(), action: k.action, parameters: asked})
+		s, err := k.engine.streams.begin(&stream{owner: k.streamOwner(), action: k.action, parameters: asked})
 		k.part = s
 		return s, err
 	}
@@ -111,7 +111,7 @@ func (k *call) streamOwner() streamOwner {
 // nextPart takes a stream up again. Another's Correlation Value is as unknown
 // as none.
 func (k *call) nextPart(id *core.Identifier, p place, asked *core.CryptographicParameters) (*stream, error) {
-	s := k.streams.take(string(p.correlation), k.streamOwner(), k.action)
+	s := k.engine.streams.take(string(p.correlation), k.streamOwner(), k.action)
 	if s == nil {
 		return nil, core.Errorf(core.InvalidCorrelationValue, "no %s of yours is under way with this Correlation Value; it ends with its last part, with a part that fails, and %v after the part before", k.action, streamIdle)
 	}

@@ -14,9 +14,9 @@ type cipherer func(*core.Cipher) (core.Ciphered, error)
 // cipher encrypts or decrypts what is whole, or a part of a stream.
 func (k *call) cipher(s *stream, o *core.ManagedObject, c *core.Cipher, encrypt bool) (r core.Ciphered, correlation []byte, err error) {
 	do := func(c *core.Cipher) (core.Ciphered, error) {
-		act := k.HSM.Decrypt
+		act := k.ports.HSM.Decrypt
 		if encrypt {
-			act = k.HSM.Encrypt
+			act = k.ports.HSM.Encrypt
 		}
 		r, err := act(k.ctx, o.Key(), c)
 		k.record.Where = r.Where
@@ -107,7 +107,7 @@ func (k *call) startIV(s *stream, c *core.Cipher, encrypt bool) (made []byte, er
 		return nil, core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV forbids to make one")
 	default:
 		made = make([]byte, size)
-		if err := k.HSM.Random(k.ctx, made); err != nil {
+		if err := k.ports.HSM.Random(k.ctx, made); err != nil {
 			return nil, err
 		}
 		c.IV = made

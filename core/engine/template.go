@@ -172,7 +172,7 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 	f := core.Filter{Now: k.now, Everyone: true, Attributes: core.Attributes{
 		{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeTemplate)},
 		{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(name)})}}}
-	found, err := k.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, 0, locatePage)
+	found, err := k.ports.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, 0, locatePage)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (e *Engine) OpenTenants(ctx context.Context) error {
 // declaredSets returns the active sets of all tenants, in order, and remembers the
 // tenants as declared.
 func (e *Engine) declaredSets(ctx context.Context) ([]core.KeySet, error) {
-	sets, err := e.Store.KeySets(ctx, "")
+	sets, err := e.ports.Store.KeySets(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (e *Engine) RequireDeclared(ctx context.Context, tenant string) error {
 	if _, ok := e.tenants.declared.Load(tenant); ok {
 		return nil
 	}
-	sets, err := e.Store.KeySets(ctx, tenant)
+	sets, err := e.ports.Store.KeySets(ctx, tenant)
 	if err != nil {
 		e.noteTampered(err)
 		return err
@@ -103,7 +103,7 @@ func (e *Engine) DeclareTenant(ctx context.Context, tenant string) (made bool, e
 // keysOf makes sure that the keys are loaded which an object was sealed under:
 // another node may have made them since.
 func (k *call) keysOf(o *core.ManagedObject) error {
-	return k.loadEpoch(k.ctx, o.Tenant, o.Material.Epoch)
+	return k.engine.loadEpoch(k.ctx, o.Tenant, o.Material.Epoch)
 }
 
 // LoadTenant loads the keys of a declared tenant if they are not loaded. Callers of
@@ -144,7 +144,7 @@ func (e *Engine) loadUnless(ctx context.Context, tenant string, loaded func() bo
 // loadKeys loads all active sets of a tenant and remembers how that ended. It makes
 // none: a row that is read must not call keys into being.
 func (e *Engine) loadKeys(ctx context.Context, tenant string) error {
-	sets, err := e.Store.KeySets(ctx, tenant)
+	sets, err := e.ports.Store.KeySets(ctx, tenant)
 	if err != nil {
 		return err
 	}
@@ -152,8 +152,8 @@ func (e *Engine) loadKeys(ctx context.Context, tenant string) error {
 	if len(sets) == 0 {
 		return notDeclared(tenant)
 	}
-	if err = e.HSM.LoadKeySets(ctx, sets); ctx.Err() == nil {
-		e.tenants.checks.Store(tenant, keyCheck{at: e.Clock.Now(), err: err})
+	if err = e.ports.HSM.LoadKeySets(ctx, sets); ctx.Err() == nil {
+		e.tenants.checks.Store(tenant, keyCheck{at: e.ports.Clock.Now(), err: err})
 	}
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (e *Engine) loadKeys(ctx context.Context, tenant string) error {
 // objects.
 func (e *Engine) makeActiveSet(ctx context.Context, tenant string) error {
 	for try := 1; ; try++ {
-		sets, err := e.Store.KeySets(ctx, tenant)
+		sets, err := e.ports.Store.KeySets(ctx, tenant)
 		if err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ func (e *Engine) makeProgress(ctx context.Context, tenant string, sets []core.Ke
 	}
 	s := pending[0]
 	switch {
-	case !e.Store.Shared() || e.tenants.started[s.Number]:
+	case !e.ports.Store.Shared() || e.tenants.started[s.Number]:
 		return e.finishSet(ctx, s)
 	case try < keysTries:
 		return pause(ctx, keysPause)
@@ -224,14 +224,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// defaultMaxTenants bounds the tenants where Options say nothing.
+// defaultMaxTenants bounds the tenants where the settings say nothing.
 const defaultMaxTenants = 1000
 
 // beginSet writes the row of a new set. Its number is one that no row names and
 // that the token has no key of: a restored database may lack rows of sets that
 // tenants' objects are sealed under, and no set ever serves a second tenant.
 func (e *Engine) beginSet(ctx context.Context, tenant string, own []core.KeySet) error {
-	all, err := e.Store.KeySets(ctx, "")
+	all, err := e.ports.Store.KeySets(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (e *Engine) beginSet(ctx context.Context, tenant string, own []core.KeySet)
 		s.Epoch = max(s.Epoch, o.Epoch+1)
 	}
 	for ; ; s.Number++ {
-		exists, err := e.HSM.KeySetExists(ctx, s.Number)
+		exists, err := e.ports.HSM.KeySetExists(ctx, s.Number)
 		if err != nil {
 			return err
 		}
@@ -254,7 +254,7 @@ func (e *Engine) beginSet(ctx context.Context, tenant string, own []core.KeySet)
 			break
 		}
 	}
-	if err := e.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s})); err != nil {
+	if err := e.ports.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s})); err != nil {
 		return err
 	}
 	if e.tenants.started == nil {
@@ -265,8 +265,8 @@ func (e *Engine) beginSet(ctx context.Context, tenant string, own []core.KeySet)
 }
 
 func (e *Engine) maxTenants() int {
-	if e.MaxTenants > 0 {
-		return e.MaxTenants
+	if e.settings.MaxTenants > 0 {
+		return e.settings.MaxTenants
 	}
 	return defaultMaxTenants
 }
@@ -274,9 +274,9 @@ func (e *Engine) maxTenants() int {
 // finishSet makes the keys that a pending set lacks. A set that cannot be
 // finished, since a crash left a key in it that is not whole, is given up.
 func (e *Engine) finishSet(ctx context.Context, s core.KeySet) error {
-	checks, err := e.HSM.MakeKeySet(ctx, s)
+	checks, err := e.ports.HSM.MakeKeySet(ctx, s)
 	if core.CodeOf(err) == core.ObjectAlreadyExists {
-		e.Log.Warn("a set of keys cannot be finished", "set", s.Number, "tenant", s.Tenant, "error", err)
+		e.ports.Log.Warn("a set of keys cannot be finished", "set", s.Number, "tenant", s.Tenant, "error", err)
 		return e.retireSet(ctx, s)
 	}
 	if err != nil {
@@ -294,9 +294,9 @@ func (e *Engine) retireSet(ctx context.Context, s core.KeySet) error {
 }
 
 func (e *Engine) changeSet(ctx context.Context, s core.KeySet, action core.Action) error {
-	r := core.Record{Time: e.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Action: action,
+	r := core.Record{Time: e.ports.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Action: action,
 		Outcome: core.Allowed, Where: "token", Detail: fmt.Sprintf("set %d, epoch %d", s.Number, s.Epoch)}
-	return e.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s}, e.recordOf(&r)))
+	return e.ports.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s}, e.recordOf(&r)))
 }
 
 // newToken makes a CKA_ID: 16 random bytes.

@@ -23,7 +23,7 @@ const checkKeysEvery = 3600
 
 func (e *Engine) checkDue(tenant string) bool {
 	last, ok := e.tenants.checks.Load(tenant)
-	return !ok || last.(keyCheck).err != nil || e.Clock.Now()-last.(keyCheck).at >= checkKeysEvery
+	return !ok || last.(keyCheck).err != nil || e.ports.Clock.Now()-last.(keyCheck).at >= checkKeysEvery
 }
 
 // CheckTenants checks the keys of the tenants whose check is due, so that keys which
@@ -111,7 +111,7 @@ func (e *Engine) ListTenants(ctx context.Context, c *core.Caller) (out []TenantS
 }
 
 func (e *Engine) tenantsSeen(ctx context.Context) (out []TenantSeen, err error) {
-	sets, err := e.Store.KeySets(ctx, "")
+	sets, err := e.ports.Store.KeySets(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,8 @@ func TestNodesShareATenantsKeys(t *testing.T) {
 		for range 3 {
 			w := newWorld(t)
 			w.hsm.making = func() { time.Sleep(200 * time.Microsecond) }
-			w.Options.Store = slowStore{store}
-			w.Engine = New(w.Options)
+			w.ports.Store = slowStore{store}
+			w.Engine = New(w.ports, w.settings)
 			nodes = append(nodes, w)
 		}
 		var all sync.WaitGroup
@@ -49,7 +49,7 @@ func TestNodesShareATenantsKeys(t *testing.T) {
 func TestNewerKeysAreLoaded(t *testing.T) {
 	w := newWorld(t)
 	w.store.shared = true
-	w.Engine = New(w.Options)
+	w.Engine = New(w.ports, w.settings)
 	id := w.inState(core.Active)
 	w.store.sets = append(w.store.sets, core.KeySet{Number: 9, Tenant: "default", Epoch: 2, State: core.KeySetActive, Checks: []byte("c")})
 	o, _ := w.store.Object(ctx, "default", id)
@@ -98,7 +98,7 @@ func TestPendingSetIsFinished(t *testing.T) {
 func TestPendingSetOfAnotherNode(t *testing.T) {
 	w := newWorld(t)
 	w.store.shared = true
-	w.Engine = New(w.Options)
+	w.Engine = New(w.ports, w.settings)
 	w.store.sets = []core.KeySet{{Number: 4, Tenant: "default", Epoch: 1, State: core.KeySetPending}}
 	if _, err := w.DeclareTenant(ctx, "default"); err != nil {
 		t.Fatal(err)
@@ -129,8 +129,8 @@ func TestSetNumbersAreNotUsedAgain(t *testing.T) {
 func TestTenantsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	w.store.sets = nil
-	w.Options.MaxTenants = 3
-	w.Engine = New(w.Options)
+	w.settings.MaxTenants = 3
+	w.Engine = New(w.ports, w.settings)
 	refused := 0
 	for i := range 10 {
 		switch _, err := w.DeclareTenant(ctx, "tenant"+itoa(i)); {
@@ -143,7 +143,7 @@ func TestTenantsAreBounded(t *testing.T) {
 	if refused != 7 || len(w.hsm.sets) != 3 {
 		t.Errorf("%d of 10 tenants were refused, and the token has %d sets; want 7 and 3", refused, len(w.hsm.sets))
 	}
-	if _, err := New(w.Options).DeclareTenant(ctx, "tenant0"); err != nil {
+	if _, err := New(w.ports, w.settings).DeclareTenant(ctx, "tenant0"); err != nil {
 		t.Errorf("a tenant that has keys: %v", err)
 	}
 }
@@ -233,7 +233,7 @@ func TestCreateTenantIsDecided(t *testing.T) {
 	if err != nil || !made {
 		t.Errorf("created %v, %v", made, err)
 	}
-	w.Policy = closed{}
+	w.ports.Policy = closed{}
 	if _, err := w.CreateTenant(ctx, w.alice, "bmce"); core.CodeOf(err) != core.PermissionDenied {
 		t.Errorf("denied with %v", err)
 	}

@@ -36,11 +36,11 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 			ch.Add(core.DeleteObject{Object: now}, core.AddUsage{Tenant: now.Tenant, Usage: core.Usage{}.Sub(usageOf(now))})
 			if now.Material.Mode == core.ModeResident {
 				tokens = append(tokens, core.TokenObject{Tenant: now.Tenant, ID: id, Token: now.Material.Token})
-				ch.Add(core.BeginIntent{Intent: e.newIntent(intentDestroy, now.Tenant, id, now.Material.Token, e.Clock.Now())})
+				ch.Add(core.BeginIntent{Intent: e.newIntent(intentDestroy, now.Tenant, id, now.Material.Token, e.ports.Clock.Now())})
 			}
 			continue
 		}
-		if was.Material.Token != nil && e.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.Token == nil {
+		if was.Material.Token != nil && e.ports.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.Token == nil {
 			late = core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
 		}
 		if was.Material.Token != nil && now.Material.Token == nil {
@@ -74,7 +74,7 @@ func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, 
 	}
 	if err = k.commit(ch); err == nil {
 		for _, w := range deleted {
-			e.HSM.Forget(w.Object.Tenant, w.Object.ID)
+			e.ports.HSM.Forget(w.Object.Tenant, w.Object.ID)
 		}
 		for _, t := range tokens {
 			e.finishDestroy(ctx, t)

@@ -55,7 +55,7 @@ func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
 	if !limited(o, s) {
 		return nil
 	}
-	turn := &k.objects.shard(o.ID).drawing
+	turn := &k.engine.objects.shard(o.ID).drawing
 	turn.Lock()
 	defer turn.Unlock()
 	for try := 1; ; try++ {
@@ -70,12 +70,12 @@ func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
 		if err != nil {
 			return err
 		}
-		if err = k.Store.Commit(k.ctx, core.ChangeOf(core.UpdateObject{Object: next})); err == nil {
-			k.objects.put(next)
+		if err = k.ports.Store.Commit(k.ctx, core.ChangeOf(core.UpdateObject{Object: next})); err == nil {
+			k.engine.objects.put(next)
 			k.undoable(now, next)
 			return nil
 		}
-		k.objects.drop(o.Tenant, o.ID)
+		k.engine.objects.drop(o.Tenant, o.ID)
 		if !startOver(err, try) {
 			return err
 		}

@@ -37,11 +37,11 @@ func TestUsageLimitsAreExactUnderConcurrency(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		w := newWorld(t)
 		w.store.shared = shared
-		w.Options.Store = slowStore{w.store}
-		w.Engine = New(w.Options)
+		w.ports.Store = slowStore{w.store}
+		w.Engine = New(w.ports, w.settings)
 		nodes := []*Engine{w.Engine, w.Engine}
 		if shared {
-			nodes[1] = New(w.Options)
+			nodes[1] = New(w.ports, w.settings)
 		}
 		const total, asked = 100, 160
 		id := w.inState(core.Active, core.TagUsageLimits, limitsOf(total, core.UsageLimitsUnitObject))

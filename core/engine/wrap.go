@@ -67,7 +67,7 @@ func (k *call) wrapBytes(o, with *core.ManagedObject, p core.CryptographicParame
 		return err
 	}
 	kb.Format = o.Material.Format
-	kb.Wrapped, err = k.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, nil)
+	kb.Wrapped, err = k.ports.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, nil)
 	return err
 }
 
@@ -89,7 +89,7 @@ func (k *call) wrapTTLV(o, with *core.ManagedObject, p core.CryptographicParamet
 		}
 		kb.Format = o.Material.Format
 		var err error
-		kb.Wrapped, err = k.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, []byte{})
+		kb.Wrapped, err = k.ports.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, []byte{})
 		return err
 	}
 	if err := k.reveal(o, out); err != nil {
@@ -102,7 +102,7 @@ func (k *call) wrapTTLV(o, with *core.ManagedObject, p core.CryptographicParamet
 	if kb.Attributes, err = k.named(o, in.Specification.AttributeNames); err != nil {
 		return err
 	}
-	value, err := k.Formats.EncodeKeyValue(nil, kb, k.caller.Version)
+	value, err := k.ports.Formats.EncodeKeyValue(nil, kb, k.caller.Version)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (k *call) wrapTTLV(o, with *core.ManagedObject, p core.CryptographicParamet
 	if err := k.consume(with, len(value), nil); err != nil {
 		return err
 	}
-	kb.Wrapped, err = k.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, value)
+	kb.Wrapped, err = k.ports.HSM.WrapOut(k.ctx, o.Key(), with.Key(), p, value)
 	return err
 }
 
@@ -141,7 +141,7 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	}
 	op, check := core.ActionEncrypt, protects
 	if !protect {
-		op, check = core.ActionDecrypt, k.processes
+		op, check = core.ActionDecrypt, k.engine.processes
 	}
 	if _, err := k.decide(op, with); err != nil {
 		return nil, p, err

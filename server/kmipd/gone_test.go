@@ -78,7 +78,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	w := messagetest.New(t, messagetest.SameStore, audit.New("n"))
 	get := w.Get
 	hsm := waiting{began: make(chan bool, 100), ended: make(chan bool, 100)}
-	w.Engine.HSM = hsm
+	w.HSM.HSM = hsm
 	srv := &Server{Engine: w.Engine, Auth: everyone{w.Principal}, Log: slog.New(slog.DiscardHandler)}
 	addr, with := listen(t, srv)
 	short := &Server{Engine: w.Engine, Auth: everyone{w.Principal}, Log: slog.New(slog.DiscardHandler), Limits: Limits{Operation: 300 * time.Millisecond}}

@@ -253,7 +253,7 @@ func TestBatchEndsWithItsClient(t *testing.T) {
 		}
 		ctx, leave := context.WithCancel(context.Background())
 		made := 0
-		d.processor.Engine.HSM = leaving{leave: leave, made: &made}
+		d.hsm.HSM = leaving{leave: leave, made: &made}
 		out := d.answer(ctx, msg, nil)
 		r, err := kmip.ParseResponse(out)
 		if err != nil {

@@ -79,7 +79,7 @@ func (m *Metrics) WatchRows(pending func() int, tampered func() int64) {
 			func() float64 { return float64(tampered()) }))
 }
 
-// Observe is engine.Options.Observe.
+// Observe is engine.Ports.Observe.
 func (m *Metrics) Observe(o engine.Observation) {
 	code := ""
 	if o.Outcome != core.Allowed {

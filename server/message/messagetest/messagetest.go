@@ -61,7 +61,11 @@ type World struct {
 	Engine    *engine.Engine
 	Principal *core.Principal
 	Get       []byte // the request of a Get of the key, KMIP 1.4
+	HSM       *Exchange
 }
+
+// Exchange is an HSM that a test exchanges for another one between requests.
+type Exchange struct{ core.HSM }
 
 // SameStore leaves the store as it is.
 func SameStore(s core.Store) core.Store { return s }
@@ -87,7 +91,8 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := engine.New(engine.Options{Store: wrapStore(s), HSM: HSM{Key: bytes.Repeat([]byte{7}, 32)}, Policy: policy, Journal: j, Formats: formats{}, Log: slog.New(slog.DiscardHandler)})
+	hsm := &Exchange{HSM{Key: bytes.Repeat([]byte{7}, 32)}}
+	e := engine.New(engine.Ports{Store: wrapStore(s), HSM: hsm, Policy: policy, Journal: j, Formats: formats{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{})
 	p := &core.Principal{Tenant: "default", ID: "dev", Groups: []string{"dev"}, Method: "mtls", Fingerprint: "f"}
 	if _, err := e.DeclareTenant(ctx, p.Tenant); err != nil {
 		t.Fatal(err)
@@ -100,5 +105,5 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return World{e, p, msg}
+	return World{e, p, msg, hsm}
 }
