@@ -12,7 +12,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -46,7 +48,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "client_ref", r.ClientRef)
 	b = appendText(b, "operation", r.Action.String())
 	b = appendText(b, "object", r.Object)
-	b = appendList(b, "others", r.Others)
+	b = appendInvolved(b, r.Involved)
 	b = appendText(b, "outcome", string(r.Outcome))
 	if r.Outcome != core.Allowed {
 		b = appendText(b, "code", r.Code.String())
@@ -66,6 +68,23 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// appendInvolved appends the objects of a record beside its target.
+func appendInvolved(b []byte, objects []core.InvolvedObject) []byte {
+	if len(objects) == 0 {
+		return b
+	}
+	b = append(b, `,"involved":[`...)
+	for i := range objects {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendQuoted(append(b, `{"object":`...), objects[i].ID)
+		b = appendQuoted(append(b, `,"role":`...), string(objects[i].Role))
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
 
 // appendChanges appends the versions of rows that a record was stored with.
 func appendChanges(b []byte, changes []core.RowChange) []byte {
@@ -146,29 +165,29 @@ func appendQuoted(b []byte, s string) []byte {
 
 // Entry is an entry read back, for people and tools.
 type Entry struct {
-	Version     int      `json:"v"`
-	Node        string   `json:"node"`
-	Writer      int64    `json:"writer"`
-	Count       int64    `json:"count"`
-	Time        string   `json:"time"`
-	Tenant      string   `json:"tenant"`
-	Principal   string   `json:"principal"`
-	Fingerprint string   `json:"fingerprint"`
-	Address     string   `json:"address"`
-	Door        string   `json:"door"`
-	Request     string   `json:"request"`
-	ClientRef   string   `json:"client_ref"`
-	Operation   string   `json:"operation"`
-	Object      string   `json:"object"`
-	Others      []string `json:"others,omitempty"`
-	Outcome     string   `json:"outcome"`
-	Code        string   `json:"code"`
-	Reasons     []string `json:"reasons"`
-	Policy      string   `json:"policy"`
-	Where       string   `json:"where"`
-	DurationUS  int64    `json:"us"`
-	Detail      string   `json:"detail"`
-	Changes     []Change `json:"changes"`
+	Version     int        `json:"v"`
+	Node        string     `json:"node"`
+	Writer      int64      `json:"writer"`
+	Count       int64      `json:"count"`
+	Time        string     `json:"time"`
+	Tenant      string     `json:"tenant"`
+	Principal   string     `json:"principal"`
+	Fingerprint string     `json:"fingerprint"`
+	Address     string     `json:"address"`
+	Door        string     `json:"door"`
+	Request     string     `json:"request"`
+	ClientRef   string     `json:"client_ref"`
+	Operation   string     `json:"operation"`
+	Object      string     `json:"object"`
+	Involved    []Involved `json:"involved,omitempty"`
+	Outcome     string     `json:"outcome"`
+	Code        string     `json:"code"`
+	Reasons     []string   `json:"reasons"`
+	Policy      string     `json:"policy"`
+	Where       string     `json:"where"`
+	DurationUS  int64      `json:"us"`
+	Detail      string     `json:"detail"`
+	Changes     []Change   `json:"changes"`
 }
 
 // Change is a version of an object's row. Without SHA256 the row was deleted.
@@ -176,6 +195,17 @@ type Change struct {
 	Object  string `json:"object"`
 	Version int64  `json:"version"`
 	SHA256  string `json:"sha256"`
+}
+
+// Involved is an object beside the target, and what it was to the action.
+type Involved struct {
+	Object string `json:"object"`
+	Role   string `json:"role"`
+}
+
+// Names reports whether an entry is about an object, as its target or beside it.
+func (e *Entry) Names(object string) bool {
+	return strings.EqualFold(e.Object, object) || slices.ContainsFunc(e.Involved, func(i Involved) bool { return i.Object == object })
 }
 
 // Decode reads an entry back. Node, Writer and Count are the row's, whatever the

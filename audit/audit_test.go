@@ -3,6 +3,7 @@ package audit_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -14,13 +15,16 @@ import (
 func TestRoundTrip(t *testing.T) {
 	j := audit.New("node-1")
 	e := j.Seal(&core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Action: core.ActionGet, Object: "id", Outcome: core.Denied,
-		Code: core.PermissionDenied, Reasons: []string{"stranger"}, DurationUS: 7, Door: core.DoorKMIP})
+		Code: core.PermissionDenied, Reasons: []string{"stranger"}, DurationUS: 7, Door: core.DoorKMIP, Involved: []core.InvolvedObject{{ID: "kek", Role: core.RoleWrappingKey}, {ID: "t", Role: core.RoleSource}}})
 	got, err := audit.Decode(core.StoredEntry{Entry: e, Writer: 2, Count: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Time != "2023-11-14T22:13:20.123456Z" || got.Node != "node-1" || got.Writer != 2 || got.Count != 9 || got.Code != "PermissionDenied" || got.Reasons[0] != "stranger" || got.DurationUS != 7 {
 		t.Errorf("read back %+v from %s", got, e.Body)
+	}
+	if want := []audit.Involved{{Object: "kek", Role: "wrapping key"}, {Object: "t", Role: "source"}}; !slices.Equal(got.Involved, want) || !got.Names("id") || !got.Names("kek") || got.Names("k") || got.Names("") {
+		t.Errorf("the objects are read back as %q and %+v", got.Object, got.Involved)
 	}
 	forged := core.StoredEntry{Count: 3, Entry: core.Entry{Node: "node-1", Body: []byte(`{"v":1,"node":"node-2","count":7}`)}}
 	if got, err := audit.Decode(forged); err != nil || got.Node != "node-1" || got.Count != 3 {

@@ -21,9 +21,9 @@ type Record struct {
 	Door        Door
 	RequestID   string
 	ClientRef   string
-	Action      Action   // ActionLogin for a failed handshake or credential
-	Object      string   // Unique Identifier, "" where there is none
-	Others      []string // Unique Identifiers of all else that was involved: wrapping keys, halves of a pair, keys replaced
+	Action      Action           // ActionLogin for a failed handshake or credential
+	Object      string           // Unique Identifier of the target; "" if there is none
+	Involved    []InvolvedObject // all objects but the target
 	Outcome     Outcome
 	Code        Code     // of the error; Internal with Outcome Allowed means none
 	Reasons     []string // what in the policy decided
@@ -35,6 +35,27 @@ type Record struct {
 	// Changes are the object rows that were stored with the record, so that a row
 	// that is put back later can be told from the newest one.
 	Changes []RowChange
+}
+
+// ObjectRole says what an object was to an action.
+type ObjectRole string
+
+// The roles of objects.
+const (
+	RoleTarget      ObjectRole = "target"       // the request names it, or makes it first
+	RoleWrappingKey ObjectRole = "wrapping key" // it wraps or unwraps the target
+	RoleSource      ObjectRole = "source"       // its attributes or value went into the target
+	RoleReplacement ObjectRole = "replacement"  // Re-key made it in place of the target
+	RoleMade        ObjectRole = "made"         // made beside the target, such as the other half of a pair
+	RoleChanged     ObjectRole = "changed"      // changed beside the target
+	RoleRemoved     ObjectRole = "removed"      // taken back by Undo
+	RoleLinked      ObjectRole = "linked"       // a Link names it that was added, removed or asked for
+)
+
+// InvolvedObject is an object that an action had to do with.
+type InvolvedObject struct {
+	ID   string // Unique Identifier
+	Role ObjectRole
 }
 
 // RowChange is one version of an object's row: what a log holds against the

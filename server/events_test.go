@@ -98,7 +98,7 @@ func TestRecordsAreFoundByEveryObject(t *testing.T) {
 		}
 	}
 	got := records(t, s, "Get", "--object", wrapping)
-	if len(got) != 1 || !strings.Contains(got[0], key) || !strings.Contains(got[0], "with "+wrapping) {
+	if len(got) != 1 || !strings.Contains(got[0], key) || !strings.Contains(got[0], "with wrapping key "+wrapping) {
 		t.Errorf("who wrapped with it: %q", got)
 	}
 	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{

@@ -92,6 +92,6 @@ func auditQuery(q url.Values) (rq core.RecordQuery, want int, err error) {
 func isAskedFor(e *audit.Entry, q url.Values) bool {
 	equal := func(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
 	action, _ := core.ActionByName(q.Get("operation"))
-	return equal(q.Get("principal"), e.Principal) && (equal(q.Get("object"), e.Object) || slices.Contains(e.Others, q.Get("object"))) &&
+	return equal(q.Get("principal"), e.Principal) && (q.Get("object") == "" || e.Names(q.Get("object"))) &&
 		equal(action.String(), e.Operation) && equal(q.Get("outcome"), e.Outcome)
 }

@@ -28,10 +28,11 @@ type call struct {
 
 	part *stream // the stream that the operation is a part of
 
-	held    core.Usage // set aside of the tenant's quota
-	claims  []string   // Names that must be nobody else's; see names.go
-	grants  [2]grant   // what was decided; the second is a wrapping key's
-	granted int
+	held   core.Usage // set aside of the tenant's quota
+	claims []string   // Names that must be nobody else's; see names.go
+
+	grants    []grant  // what was decided and is relied on
+	grantRoom [2]grant // for as many grants as usual
 
 	storage []int32 // the Protection Storage Masks that a new object may have; nil: any
 
@@ -77,10 +78,11 @@ func attempt[I, O any](k *call, in *I, verb func(*call, *I) (O, error)) (out O, 
 
 func (e *Engine) begin(ctx context.Context, c *core.Caller, action core.Action) *call {
 	k := calls.Get().(*call)
-	reasons, others := k.record.Reasons[:0], k.record.Others[:0]
+	reasons, involved := k.record.Reasons[:0], k.record.Involved[:0]
 	began := e.ports.Clock.NowMicro()
 	*k = call{engine: e, ports: &e.ports, settings: &e.settings, ctx: core.OnBehalfOf(ctx, c.Principal), caller: c, action: action, start: e.ports.Clock.Mono(), now: began / 1e6}
-	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Action: action, Reasons: reasons, Others: others}
+	k.record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Action: action, Reasons: reasons, Involved: involved}
+	k.grants = k.grantRoom[:0]
 	if p := c.Principal; p != nil {
 		k.record.Tenant, k.record.Principal, k.record.Fingerprint = p.Tenant, p.ID, p.Fingerprint
 	}
@@ -110,7 +112,7 @@ func (k *call) end(err error) error {
 	k.ports.Observe(Observation{Action: k.action, Door: k.caller.Door, Outcome: k.record.Outcome, Code: k.record.Code,
 		Duration: time.Duration(k.record.DurationUS) * time.Microsecond})
 	if decided && !core.Poison {
-		*k = call{record: core.Record{Reasons: k.record.Reasons[:0], Others: k.record.Others[:0]}}
+		*k = call{record: core.Record{Reasons: k.record.Reasons[:0], Involved: k.record.Involved[:0]}}
 		calls.Put(k)
 	}
 	return err
@@ -185,11 +187,9 @@ func (k *call) commit(ch *core.Change) error {
 		}
 	}
 	k.close(nil)
+	k.involveWritten(ch)
 	for _, w := range inserted {
 		k.involveLinks(nil, w.Object)
-	}
-	for _, o := range ch.Objects() {
-		k.involve(o.ID)
 	}
 	addDueDates(ch, k.now)
 	ch.Add(k.engine.recordOf(&k.record))
@@ -225,10 +225,27 @@ func (k *call) remember(ch *core.Change) {
 // maxInvolved bounds the objects that one record names besides its own.
 const maxInvolved = 32
 
-// involve names another object in the record, so that it is found by that one too.
-func (k *call) involve(id string) {
-	if id != k.record.Object && len(k.record.Others) < maxInvolved && !slices.Contains(k.record.Others, id) {
-		k.record.Others = append(k.record.Others, id)
+// involve names another object in the record, so that the record is found by that
+// object too. The first role of an object stays.
+func (k *call) involve(id string, role core.ObjectRole) {
+	r := &k.record
+	if id == r.Object || len(r.Involved) >= maxInvolved || slices.ContainsFunc(r.Involved, func(o core.InvolvedObject) bool { return o.ID == id }) {
+		return
+	}
+	r.Involved = append(r.Involved, core.InvolvedObject{ID: id, Role: role})
+}
+
+// involveWritten names in the record the objects that a change writes.
+func (k *call) involveWritten(ch *core.Change) {
+	for _, w := range ch.Writes {
+		switch w := w.(type) {
+		case core.InsertObject:
+			k.involve(w.Object.ID, core.RoleMade)
+		case core.UpdateObject:
+			k.involve(w.Object.ID, core.RoleChanged)
+		case core.DeleteObject:
+			k.involve(w.Object.ID, core.RoleRemoved)
+		}
 	}
 }
 
@@ -238,12 +255,12 @@ func (k *call) involveLinks(before, after *core.ManagedObject) {
 	was, is := linked(before), linked(after)
 	for id := range is {
 		if !was[id] {
-			k.involve(id)
+			k.involve(id, core.RoleLinked)
 		}
 	}
 	for id := range was {
 		if !is[id] {
-			k.involve(id)
+			k.involve(id, core.RoleLinked)
 		}
 	}
 }
@@ -252,7 +269,7 @@ func (k *call) involveLinks(before, after *core.ManagedObject) {
 // if the request is then refused.
 func (k *call) involveRequested(t core.Tag, v *core.Value) {
 	if t == core.TagLink && v != nil {
-		k.involve(linkTarget(*v))
+		k.involve(linkTarget(*v), core.RoleLinked)
 	}
 }
 

@@ -117,8 +117,7 @@ func (k *call) object(id core.Identifier) (*core.ManagedObject, error) {
 	if _, err := k.decide(k.action, o); err != nil {
 		return nil, err
 	}
-	k.granted = 0 // a change may have started over
-	k.grant(k.action, o.ID, nil)
+	k.grant(core.RoleTarget, k.action, o.ID, nil)
 	return o, nil
 }
 
@@ -131,18 +130,22 @@ const slowMicro = 1_000_000 - core.SnapshotLeaseMS*1000
 type grant struct {
 	action core.Action
 	id     string
+	role   core.ObjectRole
 	check  func(o *core.ManagedObject, now int64) error // what state and dates must allow; nil: any
 }
 
-func (k *call) grant(action core.Action, id string, check func(*core.ManagedObject, int64) error) {
-	k.grants[k.granted] = grant{action, id, check}
-	k.granted++
+func (k *call) grant(role core.ObjectRole, action core.Action, id string, check func(*core.ManagedObject, int64) error) {
+	k.grants = append(k.grants, grant{action, id, role, check})
 }
 
-// needs adds to the first grant what the object's state and dates must allow,
-// and asks for it now.
+// needs adds to the grant of the target what the object's state and dates must
+// allow, and checks it now.
 func (k *call) needs(o *core.ManagedObject, check func(*core.ManagedObject, int64) error) error {
-	k.grants[0].check = check
+	for i := range k.grants {
+		if g := &k.grants[i]; g.role == core.RoleTarget && g.id == o.ID {
+			g.check = check
+		}
+	}
 	return check(o, k.now)
 }
 
@@ -181,7 +184,7 @@ func (k *call) stillGranted() error {
 		return nil
 	}
 	k.now = k.ports.Clock.Now()
-	for _, g := range k.grants[:k.granted] {
+	for _, g := range k.grants {
 		k.engine.objects.drop(k.caller.Principal.Tenant, g.id)
 		o, err := k.load(g.id)
 		if err == nil {
@@ -211,7 +214,7 @@ func (k *call) change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 			return next, err
 		}
 		k.engine.objects.drop(o.Tenant, o.ID)
-		k.record.Reasons = k.record.Reasons[:0]
+		k.record.Reasons, k.grants = k.record.Reasons[:0], k.grants[:0]
 	}
 }
 

@@ -45,6 +45,7 @@ func (k *call) rekey(in *core.RekeyInput) (out core.CreateOutput, err error) {
 		next := successor(o)
 		next.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagName}).
 			Add(linkOf(core.LinkTypeReplacementObjectLink, fresh.ID))
+		k.involve(fresh.ID, core.RoleReplacement)
 		k.record.Detail = "replaced by " + fresh.ID
 		return next, nil
 	})

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -13,7 +14,7 @@ type keptRecords struct{ all []core.Record }
 func (j *keptRecords) Seal(r *core.Record) core.Entry {
 	kept := *r
 	kept.Changes = append([]core.RowChange(nil), r.Changes...)
-	kept.Others = append([]string(nil), r.Others...)
+	kept.Involved = slices.Clone(r.Involved)
 	j.all = append(j.all, kept)
 	return core.Entry{Tenant: r.Tenant, Time: r.Time, Body: []byte(r.Action.String())}
 }

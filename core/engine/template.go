@@ -182,7 +182,7 @@ func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 		}
 		_, err := k.decide(core.ActionGetAttributes, o)
 		if err == nil {
-			k.involve(o.ID)
+			k.involve(o.ID, core.RoleSource)
 			return o, nil
 		}
 		if core.CodeOf(err) != core.PermissionDenied {

@@ -125,7 +125,7 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	if info == nil || info.ID == "" {
 		return nil, p, core.Errorf(core.InvalidField, "the Encryption Key Information names no wrapping key")
 	}
-	k.involve(printable(info.ID))
+	k.involve(printable(info.ID), core.RoleWrappingKey)
 	with, err := k.load(info.ID)
 	if err != nil {
 		if core.CodeOf(err) == core.ItemNotFound {
@@ -137,13 +137,13 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 		if with, err = k.privateHalf(with); err != nil {
 			return nil, p, err
 		}
-		k.involve(with.ID)
+		k.involve(with.ID, core.RoleWrappingKey)
 	}
-	op, check := core.ActionEncrypt, protects
+	action, check := core.ActionEncrypt, protects
 	if !protect {
-		op, check = core.ActionDecrypt, k.engine.processes
+		action, check = core.ActionDecrypt, k.engine.processes
 	}
-	if _, err := k.decide(op, with); err != nil {
+	if _, err := k.decide(action, with); err != nil {
 		return nil, p, err
 	}
 	if err := checkMask(with, mask); err != nil {
@@ -161,7 +161,7 @@ func (k *call) wrappingKey(m core.WrappingMethod, info, mac *core.WrappingKeyInf
 	if err := k.keysOf(with); err != nil {
 		return nil, p, err
 	}
-	k.grant(op, with.ID, check)
+	k.grant(core.RoleWrappingKey, action, with.ID, check)
 	p = k.parameters(info.Parameters, with)
 	s := &schemeWrap
 	if with.Type != core.ObjectTypeSymmetricKey {

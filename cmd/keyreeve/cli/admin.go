@@ -125,8 +125,12 @@ func line(e audit.Entry) string {
 		who = e.Principal
 	}
 	s := strings.TrimRight(fmt.Sprintf("%s %-7s %-4s %s %s %s", e.Time, e.Outcome, e.Door, who, e.Operation, e.Object), " ")
-	if len(e.Others) > 0 {
-		s += " | with " + strings.Join(e.Others, ", ")
+	for i, o := range e.Involved {
+		sep := ", "
+		if i == 0 {
+			sep = " | with "
+		}
+		s += sep + o.Role + " " + o.Object
 	}
 	for _, more := range []string{e.Code, e.Where, strings.Join(e.Reasons, ", "), e.Detail} {
 		if more != "" {
