@@ -134,11 +134,14 @@ type TokenObject struct {
 // nothing else, V for derivation, and the spare S.
 var KeyPurposes = []string{"N", "X", "C", "D", "R", "V", "S"}
 
-// States of a set of keys.
+// KeySetState is the state of a set of keys.
+type KeySetState string
+
+// The states of a set of keys.
 const (
-	KeySetPending = "pending" // the token may lack some of its keys; nothing is sealed under it
-	KeySetActive  = "active"
-	KeySetRetired = "retired" // was never finished, and is not used
+	KeySetPending KeySetState = "pending" // the token may lack some of its keys; nothing is sealed under it
+	KeySetActive  KeySetState = "active"
+	KeySetRetired KeySetState = "retired" // was never finished, and is not used
 )
 
 // MaxKeyEpoch is the largest epoch of a tenant's keys: seals have two bytes for it.
@@ -149,8 +152,8 @@ const MaxKeyEpoch = 1<<16 - 1
 type KeySet struct {
 	Number int64 // from 1; number 0 is the system set, which no row names
 	Tenant string
-	Epoch  int    // from 1, within the tenant
-	State  string // KeySetPending, KeySetActive or KeySetRetired
+	Epoch  int // from 1, within the tenant
+	State  KeySetState
 	Checks []byte // check values of the keys; the HSM makes and compares them; nil while pending
 }
 

@@ -16,7 +16,7 @@ type IntentTable interface {
 type Intent struct {
 	ID      string // of the token object: its CKA_ID in hexadecimal
 	Tenant  string
-	Kind    string // "create-token-object", "destroy-token-object"
+	Kind    IntentKind
 	Token   []byte // CKA_ID
 	Object  string // Unique Identifier
 	Label   string // CKA_LABEL of the token object
@@ -24,6 +24,15 @@ type Intent struct {
 	Process string // random; the process that will carry it out
 	Nonce   string // random; of this intent
 }
+
+// IntentKind is what an intent is about to do.
+type IntentKind string
+
+// The kinds of intents.
+const (
+	IntentCreateObject  IntentKind = "create-token-object"
+	IntentDestroyObject IntentKind = "destroy-token-object"
+)
 
 // BeginIntent stores an intent.
 type BeginIntent struct{ Intent Intent }

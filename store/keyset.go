@@ -22,7 +22,7 @@ func (saveKeySet) weight() int { return 2 }
 func (w saveKeySet) lay(l *layout) error {
 	k := &w.KeySet
 	seal, err := l.sealSystem(keySetRow(k))
-	l.add(step{text: upsertKeySet, args: []any{k.Number, k.Tenant, k.Epoch, k.State, nullable(k.Checks), seal}, rows: exactlyOne(keySetTaken(*k)), refused: keySetTaken(*k), doing: "write a set of keys"})
+	l.add(step{text: upsertKeySet, args: []any{k.Number, k.Tenant, k.Epoch, string(k.State), nullable(k.Checks), seal}, rows: exactlyOne(keySetTaken(*k)), refused: keySetTaken(*k), doing: "write a set of keys"})
 	return err
 }
 
@@ -31,7 +31,7 @@ func keySetTaken(k core.KeySet) error {
 }
 
 func checkKeySet(k *core.KeySet) error {
-	states := map[string]bool{core.KeySetPending: true, core.KeySetActive: true, core.KeySetRetired: true}
+	states := map[core.KeySetState]bool{core.KeySetPending: true, core.KeySetActive: true, core.KeySetRetired: true}
 	if !states[k.State] || k.Number < 1 || k.Epoch < 1 || k.Epoch > core.MaxKeyEpoch || len(k.Checks) > maxChecksBytes || (k.State == core.KeySetActive) != (len(k.Checks) > 0) {
 		return core.Errorf(core.Internal, "set %d of epoch %d has the state %q and %d bytes of check values; an active one has up to %d, another none", k.Number, k.Epoch, k.State, len(k.Checks), maxChecksBytes)
 	}
@@ -39,7 +39,7 @@ func checkKeySet(k *core.KeySet) error {
 }
 
 func keySetRow(k *core.KeySet) *row {
-	return newRow("tenant_key", k.Tenant).number(k.Number).number(int64(k.Epoch)).text(k.State).bytes(k.Checks)
+	return newRow("tenant_key", k.Tenant).number(k.Number).number(int64(k.Epoch)).text(string(k.State)).bytes(k.Checks)
 }
 
 // KeySets implements [core.KeySetTable].
@@ -57,7 +57,7 @@ func (s seals) scanKeySet(out *[]core.KeySet, tampered *[]error) func(scanner) e
 	return func(r scanner) error {
 		var k core.KeySet
 		var seal []byte
-		err := r.Scan(&k.Number, &k.Tenant, &k.Epoch, &k.State, &k.Checks, &seal)
+		err := r.Scan(&k.Number, &k.Tenant, &k.Epoch, (*string)(&k.State), &k.Checks, &seal)
 		if err == nil {
 			err = s.checkSystem(keySetRow(&k), seal, func() error { return tamperedKeySet(&k) })
 		}

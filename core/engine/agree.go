@@ -101,7 +101,7 @@ func agreeCurve(o *core.ManagedObject, n *core.Normalized, _ *core.KeyBlock) err
 	if !ok || n.Kind == "" || n.Kind == core.KeyData {
 		return nil
 	}
-	curve := core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint())
+	curve := core.DomainParametersOf(v).Curve
 	if curve != 0 && n.Curve == 0 {
 		return core.Errorf(core.InvalidField, "the Recommended Curve is given as %v and the key is on no curve", curve)
 	}

@@ -82,9 +82,9 @@ func groupFor(p *core.Principal, given core.Attributes) string {
 func (k *call) checkDates(o *core.ManagedObject) error {
 	for _, pair := range [][2]core.Tag{{core.TagActivationDate, core.TagDeactivationDate}, {core.TagActivationDate, core.TagProcessStartDate},
 		{core.TagProtectStopDate, core.TagDeactivationDate}} {
-		first, ok := o.Attributes.Get(pair[0])
-		then, ok2 := o.Attributes.Get(pair[1])
-		if ok && ok2 && then.Num < first.Num {
+		first, ok := o.Attributes.Date(pair[0])
+		then, ok2 := o.Attributes.Date(pair[1])
+		if ok && ok2 && then < first {
 			return core.Errorf(core.InvalidField, "%v lies before %v", pair[1], pair[0])
 		}
 	}
@@ -154,21 +154,15 @@ func setDigest(o *core.ManagedObject, sha256 []byte) {
 	if sha256 == nil || o.Material.Class == core.ClassN || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
 		return
 	}
-	o.Attributes = o.Attributes.Add(core.Attribute{Tag: core.TagDigest, Value: core.Structure(
-		core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)},
-		core.Field{Tag: core.TagDigestValue, Value: core.Bytes(sha256)},
-		core.Field{Tag: core.TagKeyFormatType, Value: core.Enum(o.Material.Format)})})
+	o.Attributes = o.Attributes.Add(core.Attribute{Tag: core.TagDigest, Value: core.Digest{Hash: core.HashSHA256, Sum: sha256, Format: o.Material.Format}.Value()})
 }
 
 // setGenerator writes how the server's random bytes came about (KMIP 1.4 §3.44).
 func setGenerator(o *core.ManagedObject) {
-	o.Attributes = o.Attributes.Set(core.TagRandomNumberGenerator, core.Structure(
-		core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)}))
+	o.Attributes = o.Attributes.Set(core.TagRandomNumberGenerator, core.RandomNumberGenerator(core.RNGAlgorithmUnspecified))
 }
 
 // linkOf makes a Link attribute (KMIP 1.4 §3.35).
 func linkOf(t core.LinkType, id string) core.Attribute {
-	return core.Attribute{Tag: core.TagLink, Value: core.Structure(
-		core.Field{Tag: core.TagLinkType, Value: core.Enum(t)},
-		core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text(id)})}
+	return core.Attribute{Tag: core.TagLink, Value: core.Link{Type: t, ID: id}.Value()}
 }

@@ -275,7 +275,7 @@ func (k *call) involveRequested(t core.Tag, v *core.Value) {
 
 // linkTarget returns the Unique Identifier that a Link names.
 func linkTarget(link core.Value) string {
-	return printable(link.Field(core.TagLinkedObjectIdentifier).Text)
+	return printable(core.LinkOf(link).ID)
 }
 
 // linked returns the objects that an object has a Link to; nil if there is none.

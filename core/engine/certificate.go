@@ -72,16 +72,9 @@ func describe(o *core.ManagedObject, c *x509.Certificate, key publicKeyFacts) {
 	}
 	issuer, subject := bytes.Clone(c.RawIssuer), bytes.Clone(c.RawSubject) // so that they do not hold the whole certificate in memory
 	der, _ := asn1.Marshal(c.SerialNumber)                                 // as in the certificate, like the names; an integer has a form
-	as = as.Set(core.TagCertificateIdentifier, core.Structure(
-		core.Field{Tag: core.TagIssuer, Value: core.Text(c.Issuer.String())},
-		core.Field{Tag: core.TagSerialNumber, Value: core.Text(strings.ToUpper(hex.EncodeToString(serial)))}))
-	as = as.Set(core.TagCertificateIssuer, core.Structure(core.Field{Tag: core.TagCertificateIssuerDistinguishedName, Value: core.Text(c.Issuer.String())}))
-	as = as.Set(core.TagCertificateSubject, core.Structure(core.Field{Tag: core.TagCertificateSubjectDistinguishedName, Value: core.Text(c.Subject.String())}))
-	as = as.Set(core.TagX509CertificateIdentifier, core.Structure(
-		core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)},
-		core.Field{Tag: core.TagCertificateSerialNumber, Value: core.Bytes(der)}))
-	as = as.Set(core.TagX509CertificateIssuer, core.Structure(core.Field{Tag: core.TagIssuerDistinguishedName, Value: core.Bytes(issuer)}))
-	as = as.Set(core.TagX509CertificateSubject, core.Structure(core.Field{Tag: core.TagSubjectDistinguishedName, Value: core.Bytes(subject)}))
+	names := core.CertificateNames{Issuer: c.Issuer.String(), Subject: c.Subject.String(), Serial: strings.ToUpper(hex.EncodeToString(serial)),
+		IssuerDER: issuer, SubjectDER: subject, SerialDER: der}
+	as = names.AddTo(as)
 	if d, ok := signatureOf[c.SignatureAlgorithm]; ok {
 		as = as.Set(core.TagDigitalSignatureAlgorithm, core.Enum(d))
 	}

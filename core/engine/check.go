@@ -29,7 +29,7 @@ func (k *call) check(in *core.CheckInput) (out core.CheckOutput, err error) {
 		}
 	}
 	if in.UsageLimitsCount != nil {
-		if v, ok := o.Attributes.Get(core.TagUsageLimits); ok && v.Field(core.TagUsageLimitsCount).Num < *in.UsageLimitsCount {
+		if v, ok := o.Attributes.Get(core.TagUsageLimits); ok && core.UsageLimitsOf(v).Count < *in.UsageLimitsCount {
 			return out, core.Errorf(core.UsageLimitExceeded, "the Usage Limits of object %s leave less than %d", o.ID, *in.UsageLimitsCount)
 		}
 	}

@@ -217,7 +217,7 @@ func (k *call) intend(o *core.ManagedObject, s *core.KeySpec) error {
 		return err
 	}
 	s.Token = newToken()
-	ch := core.ChangeOf(core.BeginIntent{Intent: k.engine.newIntent(intentCreate, o.Tenant, o.ID, s.Token, k.now)})
+	ch := core.ChangeOf(core.BeginIntent{Intent: k.engine.newIntent(core.IntentCreateObject, o.Tenant, o.ID, s.Token, k.now)})
 	k.engine.own.begin(ch, k.ports.Clock.Mono(), true)
 	return k.ports.Store.Commit(k.ctx, ch)
 }

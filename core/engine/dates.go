@@ -21,8 +21,8 @@ var reachedByClock = map[core.Tag]string{
 func addDueDates(ch *core.Change, now int64) {
 	for _, o := range ch.Stored() {
 		for _, t := range dates {
-			if v, ok := o.Attributes.Get(t); ok && v.Num > now {
-				ch.Add(core.AddDueDate{DueDate: core.DueDate{Tenant: o.Tenant, ID: o.ID, Tag: t, At: v.Num}})
+			if date, ok := o.Attributes.Date(t); ok && date > now {
+				ch.Add(core.AddDueDate{DueDate: core.DueDate{Tenant: o.Tenant, ID: o.ID, Tag: t, At: date}})
 			}
 		}
 	}
@@ -89,11 +89,11 @@ func (e *Engine) recordReached(ctx context.Context, due []core.DueDate) error {
 // takesEffect reports whether a date is the object's, and came before the object was
 // destroyed or compromised.
 func takesEffect(o *core.ManagedObject, d core.DueDate) bool {
-	if v, ok := o.Attributes.Get(d.Tag); !ok || v.Num != d.At || reachedByClock[d.Tag] == "" {
+	if date, ok := o.Attributes.Date(d.Tag); !ok || date != d.At || reachedByClock[d.Tag] == "" {
 		return false
 	}
 	for _, t := range []core.Tag{core.TagDestroyDate, core.TagCompromiseDate} {
-		if v, ok := o.Attributes.Get(t); ok && v.Num < d.At {
+		if date, ok := o.Attributes.Date(t); ok && date < d.At {
 			return false
 		}
 	}

@@ -122,7 +122,7 @@ func TestTemplateIsChecked(t *testing.T) {
 		"a Link to nowhere":       {with(core.TagLink, core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)})), core.InvalidField},
 		"a Link by reference":     {with(core.TagLink, core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Int(0)})), core.InvalidField},
 		"limits without a unit":   {with(core.TagUsageLimits, core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(5)})), core.InvalidField},
-		"limits below nothing":    {with(core.TagUsageLimits, usageLimits(-1, -1, core.Enum(core.UsageLimitsUnitByte))), core.InvalidField},
+		"limits below nothing":    {with(core.TagUsageLimits, core.UsageLimits{Total: -1, Count: -1, Unit: core.UsageLimitsUnitByte}.Value()), core.InvalidField},
 		"a namespace alone":       {with(core.TagApplicationSpecificInformation, core.Structure(core.Field{Tag: core.TagApplicationNamespace, Value: core.Text("ssl")})), core.NamespaceNotSupported},
 		"no value":                {base.Add(core.Attribute{Vendor: "x", Name: "Site"}), core.InvalidField},
 		"an unknown custody":      {base.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("moon")}), core.InvalidField},
@@ -399,7 +399,7 @@ func TestUndo(t *testing.T) {
 // the rest, and does not stop an Undo.
 func TestUndoOfUses(t *testing.T) {
 	w := newWorld(t)
-	limits := usageLimits(10, 10, core.Enum(core.UsageLimitsUnitObject))
+	limits := core.UsageLimits{Total: 10, Count: 10, Unit: core.UsageLimitsUnitObject}.Value()
 	c := *w.alice
 	c.Undo = &core.Undo{}
 	made, err := w.Create(ctx, &c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
@@ -588,7 +588,7 @@ func TestReconcilerAndSlowCreation(t *testing.T) {
 	late := &core.ManagedObject{Tenant: "default", ID: "late", Owner: "alice", Version: 1, Material: core.Material{Mode: core.ModeResident, Token: token}}
 	w.hsm.tokens[string(token)] = true
 	w.hsm.of[string(token)] = core.TokenObject{Tenant: "default", ID: "late"}
-	intent := w.newIntent(intentCreate, "default", late.ID, token, w.clock.now)
+	intent := w.newIntent(core.IntentCreateObject, "default", late.ID, token, w.clock.now)
 	w.own.begin(core.ChangeOf(core.BeginIntent{Intent: intent}), w.clock.Mono(), true)
 	w.store.intents[intent.ID] = intent
 	w.clock.now += intentAgeSeconds

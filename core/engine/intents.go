@@ -8,12 +8,6 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Kinds of intents.
-const (
-	intentCreate  = "create-token-object"
-	intentDestroy = "destroy-token-object"
-)
-
 // intentAgeSeconds is how old an intent must be before the reconciler takes its
 // operation for dead; no operation runs that long.
 const intentAgeSeconds = 120
@@ -48,7 +42,7 @@ func newOwnIntents() *ownIntents {
 func randomHex() string { return hex.EncodeToString(newToken()) }
 
 // newIntent makes an intent of this process about the token object of o.
-func (e *Engine) newIntent(kind, tenant, id string, token []byte, now int64) core.Intent {
+func (e *Engine) newIntent(kind core.IntentKind, tenant, id string, token []byte, now int64) core.Intent {
 	return core.Intent{ID: tokenIntent(token), Tenant: tenant, Kind: kind, Token: token, Object: id, Label: e.ports.HSM.ObjectLabel(tenant, id), Time: now,
 		Process: e.own.process, Nonce: rand.Text()}
 }
@@ -59,7 +53,7 @@ func (w *ownIntents) begin(ch *core.Change, mono int64, birth bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, b := range core.WritesOf[core.BeginIntent](ch) {
-		w.open[b.Intent.ID] = &ownIntent{Intent: b.Intent, birth: birth || b.Intent.Kind == intentCreate, since: mono}
+		w.open[b.Intent.ID] = &ownIntent{Intent: b.Intent, birth: birth || b.Intent.Kind == core.IntentCreateObject, since: mono}
 	}
 }
 

@@ -33,7 +33,7 @@ func (w *world) createResident() (core.CreateOutput, error) {
 }
 
 // leave puts an intent into the database as another process, or an attacker, does.
-func (w *world) leave(kind string, o *core.ManagedObject) core.Intent {
+func (w *world) leave(kind core.IntentKind, o *core.ManagedObject) core.Intent {
 	i := w.newIntent(kind, o.Tenant, o.ID, o.Material.Token, 1)
 	i.Process = "another"
 	w.store.intents[i.ID] = i
@@ -54,19 +54,19 @@ func (w *world) strange(id string) *core.ManagedObject {
 func TestRowsDestroyNothing(t *testing.T) {
 	w := newWorld(t)
 	inUse, restored, deleted, gone := w.resident(), w.resident(), w.resident(), w.resident()
-	w.leave(intentDestroy, inUse)
-	w.leave(intentCreate, restored)
-	w.leave(intentDestroy, deleted)
+	w.leave(core.IntentDestroyObject, inUse)
+	w.leave(core.IntentCreateObject, restored)
+	w.leave(core.IntentDestroyObject, deleted)
 	delete(w.store.objects, objectKey{"default", deleted.ID})
 	destroyed := successor(gone)
 	destroyed.Material.Token, destroyed.Attributes = nil, gone.Attributes.Set(core.TagState, core.Enum(core.Destroyed))
 	w.store.objects[objectKey{"default", gone.ID}] = destroyed
-	w.leave(intentDestroy, gone)
+	w.leave(core.IntentDestroyObject, gone)
 	died := w.strange("died")
-	w.leave(intentCreate, died)
+	w.leave(core.IntentCreateObject, died)
 	w.strange("stranger")
 	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{Token: newToken()}}
-	w.leave(intentCreate, absent)
+	w.leave(core.IntentCreateObject, absent)
 	for _, atStart := range []bool{true, false, false} {
 		n, err := w.Reconcile(ctx, atStart)
 		if err != nil || n.Removed != 0 || len(w.hsm.destroyed) != 0 {
@@ -150,7 +150,7 @@ func TestPurge(t *testing.T) {
 	w := newWorld(t)
 	inUse, forged := w.resident(), w.resident()
 	orphan, other := w.strange("orphan"), w.strange("other")
-	w.leave(intentCreate, orphan)
+	w.leave(core.IntentCreateObject, orphan)
 	w.store.forged = forged.ID
 	changed := successor(forged)
 	changed.Material.Token = nil // so that no search by CKA_ID finds the row
@@ -185,7 +185,7 @@ func TestPurgeLeavesOtherNodesAlone(t *testing.T) {
 	w := newWorld(t)
 	w.store.shared = true
 	o := w.strange("young")
-	i := w.leave(intentCreate, o)
+	i := w.leave(core.IntentCreateObject, o)
 	i.Time = w.clock.now
 	w.store.intents[i.ID] = i
 	if _, err := w.Purge(ctx, socket, []string{i.ID}, "user 0"); core.CodeOf(err) != core.IllegalOperation || len(w.hsm.destroyed) > 0 {
@@ -204,10 +204,10 @@ func TestTamperedIntentBlocksOnlyItself(t *testing.T) {
 	w := newWorld(t)
 	w.aesKey()
 	held, other := w.strange("held"), w.strange("other")
-	w.store.forgedIntent = w.leave(intentDestroy, held).ID
-	w.leave(intentDestroy, other)
+	w.store.forgedIntent = w.leave(core.IntentDestroyObject, held).ID
+	w.leave(core.IntentDestroyObject, other)
 	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{Token: newToken()}}
-	w.leave(intentCreate, absent)
+	w.leave(core.IntentCreateObject, absent)
 	w.clock.now += 2 * intentAgeSeconds
 	if _, err := w.Reconcile(ctx, false); core.CodeOf(err) != core.Tampered {
 		t.Errorf("the reconciler answers %v; want that a row was changed", err)

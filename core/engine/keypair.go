@@ -148,7 +148,7 @@ func pairSpec(o *core.ManagedObject) (core.KeySpec, error) {
 // the length.
 func curveSpec(o *core.ManagedObject, bits int64, s *core.KeySpec) error {
 	if v, ok := o.Attributes.Get(core.TagCryptographicDomainParameters); ok {
-		s.Curve = core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint())
+		s.Curve = core.DomainParametersOf(v).Curve
 	} else if s.Curve = curveOfLength[bits]; bits == 0 {
 		s.Curve = core.RecommendedCurveP256
 	}
@@ -174,8 +174,7 @@ func (k *call) makePair(private, public *core.ManagedObject, spec core.KeySpec) 
 		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(int32(spec.Bits))).
 			Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 		if spec.Curve != 0 {
-			o.Attributes = o.Attributes.Set(core.TagCryptographicDomainParameters, core.Structure(
-				core.Field{Tag: core.TagRecommendedCurve, Value: core.Enum(spec.Curve)}))
+			o.Attributes = o.Attributes.Set(core.TagCryptographicDomainParameters, core.DomainParameters{Curve: spec.Curve}.Value())
 		}
 		setGenerator(o)
 	}

@@ -67,7 +67,7 @@ func (e *Engine) KeySets(ctx context.Context) ([]KeySetSeen, error) {
 		}
 	}
 	for _, row := range byNumber {
-		out = append(out, KeySetSeen{Label: fmt.Sprint("set ", row.Number), State: setMissing, Tenant: row.Tenant, Epoch: row.Epoch, Note: "a row names it as " + row.State + ", and the token has none of its keys"})
+		out = append(out, KeySetSeen{Label: fmt.Sprint("set ", row.Number), State: setMissing, Tenant: row.Tenant, Epoch: row.Epoch, Note: "a row names it as " + string(row.State) + ", and the token has none of its keys"})
 	}
 	slices.SortFunc(out, func(a, b KeySetSeen) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Label, b.Label))
@@ -83,7 +83,7 @@ func describeSet(s core.TokenKeySet, row core.KeySet, named bool) KeySetSeen {
 	case s.Number == 0:
 		out.State, out.Note = setSystem, ""
 	case named:
-		out.State, out.Tenant, out.Epoch, out.Note = map[string]string{core.KeySetActive: setActive, core.KeySetRetired: setRetired, core.KeySetPending: setUnfinished}[row.State], row.Tenant, row.Epoch, ""
+		out.State, out.Tenant, out.Epoch, out.Note = map[core.KeySetState]string{core.KeySetActive: setActive, core.KeySetRetired: setRetired, core.KeySetPending: setUnfinished}[row.State], row.Tenant, row.Epoch, ""
 	}
 	var lacks, more []string
 	for _, p := range core.KeyPurposes {

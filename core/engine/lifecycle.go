@@ -33,11 +33,7 @@ func (k *call) revoke(in *core.RevokeInput) (core.IDOutput, error) {
 		return core.IDOutput{}, core.Errorf(core.InvalidField, "a Compromise Occurrence Date goes with Key Compromise and CA Compromise alone; leave it out, or give such a reason")
 	}
 	return k.move(in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
-		reason := []core.Field{{Tag: core.TagRevocationReasonCode, Value: core.Enum(in.Code)}}
-		if in.Message != "" {
-			reason = append(reason, core.Field{Tag: core.TagRevocationMessage, Value: core.Text(in.Message)})
-		}
-		a := core.Attribute{Tag: core.TagRevocationReason, Value: core.Structure(reason...)}
+		a := core.Attribute{Tag: core.TagRevocationReason, Value: core.RevocationReason{Code: in.Code, Message: in.Message}.Value()}
 		if err := checkSize(a.Ref(), a.Value); err != nil {
 			return err
 		}
@@ -69,7 +65,7 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 		token = nil
 		if next.Material.Mode == core.ModeResident {
 			token = next.Material.Token
-			ch.Add(core.BeginIntent{Intent: k.engine.newIntent(intentDestroy, next.Tenant, next.ID, token, k.now)})
+			ch.Add(core.BeginIntent{Intent: k.engine.newIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.now)})
 		}
 		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
 		next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.now))

@@ -26,7 +26,7 @@ func (k *call) claim(as core.Attributes) {
 		return
 	}
 	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
-		k.claims = append(k.claims, a.Value.Field(core.TagNameValue).Text)
+		k.claims = append(k.claims, core.NameOf(a.Value).Text)
 	}
 }
 
@@ -67,7 +67,7 @@ func (n *naming) lock(tenant string, names []string) (release func()) {
 // that is destroyed has given its Names up.
 func (k *call) free(name string, ch *core.Change) error {
 	f := core.Filter{Now: k.now, Everyone: true, OldestFirst: true, Attributes: core.Attributes{
-		{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(name)})}}}
+		{Tag: core.TagName, Value: core.Name{Text: name}.Value()}}}
 	changed := ch.Stored()
 	ours := func(o *core.ManagedObject) bool {
 		return slices.ContainsFunc(changed, func(c *core.ManagedObject) bool { return c.ID == o.ID })

@@ -92,7 +92,7 @@ func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
 func (e *Engine) describe(t core.TokenObject, intent *core.Intent) Orphan {
 	o := Orphan{TokenObject: hex.EncodeToString(t.Token), Tenant: t.Tenant, ID: t.ID, Label: e.ports.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
 	if intent != nil {
-		o.Kind, o.Began = intent.Kind, intent.Time
+		o.Kind, o.Began = string(intent.Kind), intent.Time
 	}
 	return o
 }

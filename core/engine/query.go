@@ -54,8 +54,7 @@ func (k *call) query(in *core.QueryInput) (out core.QueryOutput, err error) {
 		case core.QueryFunctionQueryExtensionMap:
 			out.Extensions = extensions(true)
 		case core.QueryFunctionQueryRNGs:
-			out.RNGs = []core.Field{{Tag: core.TagRNGParameters, Value: core.Structure(
-				core.Field{Tag: core.TagRNGAlgorithm, Value: core.Enum(core.RNGAlgorithmUnspecified)})}}
+			out.RNGs = []core.Field{{Tag: core.TagRNGParameters, Value: core.RandomNumberGenerator(core.RNGAlgorithmUnspecified)}}
 		case core.QueryFunctionQueryStorageProtectionMasks:
 			out.StorageProtectionMasks = []int32{int32(protection(core.ClassC)), int32(protection(core.ClassX))}
 		case core.QueryFunctionQueryCapabilities:

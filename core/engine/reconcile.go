@@ -82,9 +82,9 @@ func (e *Engine) settleOwn(ctx context.Context, n *Reconciled) error {
 func (e *Engine) takeOver(ctx context.Context, due []ownIntent) error {
 	var ch core.Change
 	for i := range due {
-		if due[i].Kind == intentCreate {
+		if due[i].Kind == core.IntentCreateObject {
 			ch.Add(core.FinishIntent{ID: due[i].ID})
-			due[i].ID, due[i].Kind = randomHex(), intentDestroy
+			due[i].ID, due[i].Kind = randomHex(), core.IntentDestroyObject
 			ch.Add(core.BeginIntent{Intent: due[i].Intent})
 		}
 	}
@@ -202,7 +202,7 @@ func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconcile
 
 func (e *Engine) settled(i *core.Intent) core.AppendEntry {
 	return e.recordOf(&core.Record{Time: e.ports.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
-		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: i.Kind})
+		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: string(i.Kind)})
 }
 
 // countOrphans counts and logs the token objects of ours that nothing explains:

@@ -72,7 +72,7 @@ func TestHeldInAll(t *testing.T) {
 func TestStreamUsageLimits(t *testing.T) {
 	for unit, want := range map[core.UsageLimitsUnit]int64{core.UsageLimitsUnitObject: 99, core.UsageLimitsUnitByte: 90} {
 		w := newWorld(t)
-		id := w.aesKey(core.TagActivationDate, core.Date(1), core.TagUsageLimits, usageLimits(100, 100, core.Enum(unit)))
+		id := w.aesKey(core.TagActivationDate, core.Date(1), core.TagUsageLimits, core.UsageLimits{Total: 100, Count: 100, Unit: unit}.Value())
 		parameters := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
 		yes := true
 		out, err := w.Encrypt(ctx, w.alice, &core.EncryptInput{ID: core.ID(id), Parameters: parameters, Data: []byte("12345"), IV: make([]byte, 12), Init: &yes})

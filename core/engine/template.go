@@ -121,8 +121,7 @@ func contentOf(t *core.ManagedObject) core.Attributes {
 		for _, f := range v.Fields {
 			a := core.Attribute{Tag: f.Tag, Value: f.Value}
 			if f.Tag == core.TagAttribute {
-				a = core.Attribute{Vendor: f.Value.Field(core.TagVendorIdentification).Text, Name: f.Value.Field(core.TagAttributeName).Text,
-					Value: f.Value.Field(core.TagAttributeValue)}
+				a = core.VendorAttributeOf(f.Value)
 			}
 			content = append(content, a)
 		}
@@ -147,10 +146,7 @@ func (k *call) keepContent(o *core.ManagedObject, content core.Attributes) error
 		case core.TagName:
 			return core.Errorf(core.InvalidField, "the Name of a Template stands in the Template-Attribute, not in the Template, since KMIP 1.2")
 		case 0:
-			fields = append(fields, core.Field{Tag: core.TagAttribute, Value: core.Structure(
-				core.Field{Tag: core.TagVendorIdentification, Value: core.Text(a.Vendor)},
-				core.Field{Tag: core.TagAttributeName, Value: core.Text(a.Name)},
-				core.Field{Tag: core.TagAttributeValue, Value: a.Value})})
+			fields = append(fields, core.Field{Tag: core.TagAttribute, Value: a.Structure()})
 		default:
 			fields = append(fields, core.Field{Tag: a.Tag, Value: a.Value})
 		}
@@ -171,7 +167,7 @@ func tooMany(n int) error {
 func (k *call) findTemplate(name string) (*core.ManagedObject, error) {
 	f := core.Filter{Now: k.now, Everyone: true, Attributes: core.Attributes{
 		{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeTemplate)},
-		{Tag: core.TagName, Value: core.Structure(core.Field{Tag: core.TagNameValue, Value: core.Text(name)})}}}
+		{Tag: core.TagName, Value: core.Name{Text: name}.Value()}}}
 	found, err := k.ports.Store.Candidates(k.ctx, k.caller.Principal.Tenant, f, 0, locatePage)
 	if err != nil {
 		return nil, err
@@ -313,7 +309,7 @@ func checkSize(n core.AttributeName, v core.Value) error {
 func checkNames(as core.Attributes) error {
 	taken := map[string]bool{}
 	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
-		text := a.Value.Field(core.TagNameValue).Text
+		text := core.NameOf(a.Value).Text
 		switch {
 		case text == "":
 			return core.Errorf(core.InvalidField, "a Name has no Name Value")

@@ -206,7 +206,7 @@ func (e *Engine) makeProgress(ctx context.Context, tenant string, sets []core.Ke
 	return e.retireSet(ctx, s)
 }
 
-func inKeyState(sets []core.KeySet, state string) (out []core.KeySet) {
+func inKeyState(sets []core.KeySet, state core.KeySetState) (out []core.KeySet) {
 	for _, s := range sets {
 		if s.State == state {
 			out = append(out, s)

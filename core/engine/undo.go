@@ -36,7 +36,7 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 			ch.Add(core.DeleteObject{Object: now}, core.AddUsage{Tenant: now.Tenant, Usage: core.Usage{}.Sub(usageOf(now))})
 			if now.Material.Mode == core.ModeResident {
 				tokens = append(tokens, core.TokenObject{Tenant: now.Tenant, ID: id, Token: now.Material.Token})
-				ch.Add(core.BeginIntent{Intent: e.newIntent(intentDestroy, now.Tenant, id, now.Material.Token, e.ports.Clock.Now())})
+				ch.Add(core.BeginIntent{Intent: e.newIntent(core.IntentDestroyObject, now.Tenant, id, now.Material.Token, e.ports.Clock.Now())})
 			}
 			continue
 		}

@@ -9,20 +9,20 @@ func initUsageLimits(as core.Attributes) core.Attributes {
 	if i < 0 {
 		return as
 	}
-	v := as[i].Value
-	return as.Replace(i, usageLimits(v.Field(core.TagUsageLimitsTotal).Num, v.Field(core.TagUsageLimitsTotal).Num, v.Field(core.TagUsageLimitsUnit)))
+	return as.Replace(i, unused(as[i].Value))
 }
 
-func usageLimits(total, count int64, unit core.Value) core.Value {
-	return core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)},
-		core.Field{Tag: core.TagUsageLimitsCount, Value: core.Long(count)},
-		core.Field{Tag: core.TagUsageLimitsUnit, Value: unit})
+// unused returns Usage Limits of which nothing has been drawn.
+func unused(limits core.Value) core.Value {
+	u := core.UsageLimitsOf(limits)
+	u.Count = u.Total
+	return u.Value()
 }
 
 // checkUsageLimits refuses limits that say nothing.
 func checkUsageLimits(v core.Value) error {
 	total := v.Field(core.TagUsageLimitsTotal)
-	switch u := core.UsageLimitsUnit(v.Field(core.TagUsageLimitsUnit).Uint()); {
+	switch u := core.UsageLimitsOf(v).Unit; {
 	case total.Kind != core.KindLongInteger || total.Num < 0:
 		return core.Errorf(core.InvalidField, "Usage Limits need a Usage Limits Total that is not negative")
 	case u != core.UsageLimitsUnitByte && u != core.UsageLimitsUnitObject:
@@ -34,7 +34,7 @@ func checkUsageLimits(v core.Value) error {
 // untouched refuses to change or delete Usage Limits that have been drawn upon
 // (KMIP 1.4 §3.21): who has used them up could go on without end.
 func untouched(v core.Value) error {
-	if v.Field(core.TagUsageLimitsCount).Num != v.Field(core.TagUsageLimitsTotal).Num {
+	if u := core.UsageLimitsOf(v); u.Count != u.Total {
 		return core.Errorf(core.PermissionDenied, "the Usage Limits have been drawn upon and cannot be changed any more")
 	}
 	return nil
@@ -43,8 +43,7 @@ func untouched(v core.Value) error {
 // correctUsageLimits is Modify Attribute of Usage Limits: allowed until the
 // first unit has been used, and the count follows the total.
 func correctUsageLimits(old, new core.Value) (core.Value, error) {
-	total := new.Field(core.TagUsageLimitsTotal).Num
-	return usageLimits(total, total, new.Field(core.TagUsageLimitsUnit)), untouched(old)
+	return unused(new), untouched(old)
 }
 
 // consume takes what one protecting use of n bytes costs from the object's
@@ -86,25 +85,22 @@ func (k *call) consume(o *core.ManagedObject, n int, s *stream) error {
 // only where bytes are counted.
 func limited(o *core.ManagedObject, s *stream) bool {
 	v, ok := o.Attributes.Get(core.TagUsageLimits)
-	return ok && (s == nil || !s.again || countsBytes(v))
-}
-
-func countsBytes(limits core.Value) bool {
-	return core.UsageLimitsUnit(limits.Field(core.TagUsageLimitsUnit).Uint()) == core.UsageLimitsUnitByte
+	return ok && (s == nil || !s.again || core.UsageLimitsOf(v).Unit == core.UsageLimitsUnitByte)
 }
 
 // drawn is o after a use.
 func drawn(o *core.ManagedObject, bytes int64) (*core.ManagedObject, error) {
 	v, _ := o.Attributes.Get(core.TagUsageLimits)
-	cost, left := int64(1), v.Field(core.TagUsageLimitsCount).Num
-	if countsBytes(v) {
+	u, cost := core.UsageLimitsOf(v), int64(1)
+	if u.Unit == core.UsageLimitsUnitByte {
 		cost = bytes
 	}
-	if cost > left {
-		return nil, core.Errorf(core.UsageLimitExceeded, "the Usage Limits of object %s leave %d, and this use needs %d", o.ID, left, cost)
+	if cost > u.Count {
+		return nil, core.Errorf(core.UsageLimitExceeded, "the Usage Limits of object %s leave %d, and this use needs %d", o.ID, u.Count, cost)
 	}
+	u.Count -= cost
 	next := successor(o)
 	next.Version++
-	next.Attributes = o.Attributes.Set(core.TagUsageLimits, usageLimits(v.Field(core.TagUsageLimitsTotal).Num, left-cost, v.Field(core.TagUsageLimitsUnit)))
+	next.Attributes = o.Attributes.Set(core.TagUsageLimits, u.Value())
 	return next, nil
 }

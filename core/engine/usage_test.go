@@ -88,7 +88,7 @@ func TestUsageLimitsStay(t *testing.T) {
 	}
 
 	other := w.inState(core.Active)
-	forged := usageLimits(2, 1000, core.Enum(core.UsageLimitsUnitObject))
+	forged := core.UsageLimits{Total: 2, Count: 1000, Unit: core.UsageLimitsUnitObject}.Value()
 	if _, err := w.SetAttribute(ctx, w.bob, &core.SetAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: forged}}); err != nil || w.left(other) != 2 {
 		t.Errorf("Set Attribute of a count of one's own: %v, %d are left, want 2", err, w.left(other))
 	}

@@ -183,8 +183,8 @@ func (k *call) privateHalf(with *core.ManagedObject) (*core.ManagedObject, error
 		return with, nil
 	}
 	for _, a := range with.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
-		if core.LinkType(a.Value.Field(core.TagLinkType).Uint()) == core.LinkTypePrivateKeyLink {
-			return k.load(a.Value.Field(core.TagLinkedObjectIdentifier).Text)
+		if l := core.LinkOf(a.Value); l.Type == core.LinkTypePrivateKeyLink {
+			return k.load(l.ID)
 		}
 	}
 	return nil, core.Errorf(core.IllegalOperation, "the wrapping key %s is a public key without a Link to its private key, which unwraps", with.ID)

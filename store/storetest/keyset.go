@@ -37,8 +37,8 @@ func keySets(t *testing.T, s core.Store) {
 // A set only leaves pending: a node that is late must not bring back one that
 // another has given up, and of two nodes that begin one set a single one may go on.
 func keyStates(t *testing.T, s core.Store) {
-	states := []string{core.KeySetPending, core.KeySetActive, core.KeySetRetired}
-	checks := map[string][]byte{core.KeySetActive: []byte("c")}
+	states := []core.KeySetState{core.KeySetPending, core.KeySetActive, core.KeySetRetired}
+	checks := map[core.KeySetState][]byte{core.KeySetActive: []byte("c")}
 	for from, a := range states {
 		for to, b := range states {
 			n := 1 + from*3 + to
@@ -47,7 +47,7 @@ func keyStates(t *testing.T, s core.Store) {
 			k.State, k.Checks = b, checks[b]
 			err := s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k}))
 			if a != core.KeySetPending || b == a {
-				wantCode(t, a+" to "+b, err, core.Conflict)
+				wantCode(t, string(a+" to "+b), err, core.Conflict)
 			} else if err != nil {
 				t.Errorf("%s to %s: %v", a, b, err)
 			}
