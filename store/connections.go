@@ -22,7 +22,7 @@ type connections struct {
 	searches *fair.Slots
 }
 
-// newPlaces makes connections for as many reads and searches at once. One tenant gets
+// newConnections allows so many reads and searches at once. One tenant gets
 // readsEach of the reads, and half of the searches, at most.
 func newConnections(reads, readsEach, searches int) connections {
 	return connections{

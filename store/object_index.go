@@ -40,7 +40,7 @@ const maxIndexed = 200
 // searchRow is one line of the search table.
 type searchRow struct{ name, val string }
 
-// searched says which standard attributes are in the search table, and of
+// searchFields says which standard attributes are in the search table, and of
 // structures which fields. The others are asked for by typed columns, or by
 // reading on.
 var searchFields = map[core.Tag][]core.Tag{

@@ -110,7 +110,7 @@ func commitOutcome(err error) error {
 	return unknownOutcome(err)
 }
 
-// pgError keeps our codes and makes everything else StoreUnavailable.
+// postgresError turns every error without a code of ours into StoreUnavailable.
 func postgresError(err error, what string) error {
 	if err == nil || core.CodeOf(err) != core.Internal {
 		return err

@@ -66,7 +66,7 @@ func (s *sqlBuilder) add(text string, values ...any) {
 	}
 }
 
-// rowsOf are the parameters of n rows of VALUES, from $first on.
+// valueRows are the parameters of n rows of VALUES, from $first on.
 func valueRows(first, n, columns int) string {
 	rows := make([]string, n)
 	for i := range rows {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -88,20 +87,11 @@ func notFound(err error, id string) error {
 	return err
 }
 
-// printable keeps what a client sent fit for a one-line message in ASCII.
-func printable(s string) string {
-	const maxShown = 64
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-	if len(s) > maxShown {
-		s = s[:maxShown] + "..."
-	}
-	return s
-}
+// maxShown bounds what a message shows of a text that a client sent, in bytes.
+const maxShown = 67
+
+// printable makes a text that a client sent fit for a message.
+func printable(s string) string { return core.Printable(s, maxShown) }
 
 // object finds the object that a request names and asks the policy whether the
 // operation may touch it.

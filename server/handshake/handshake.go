@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -75,12 +74,12 @@ func Failed(door core.Door, address string, err error) core.Record {
 // Refused is the record of a client that was not let in: why, and the subject,
 // serial number and fingerprint of its certificate.
 func Refused(door core.Door, address string, sent []*x509.Certificate, why string) core.Record {
-	r := core.Record{Door: door, Address: address, Detail: clean(why, maxWhy)}
+	r := core.Record{Door: door, Address: address, Detail: core.Printable(why, maxWhy)}
 	if len(sent) > 0 {
 		sum := sha256.Sum256(sent[0].Raw)
-		subject := clean(authn.NameText(sent[0].RawSubject), maxSubject)
+		subject := core.Printable(authn.NameText(sent[0].RawSubject), maxSubject)
 		r.Fingerprint, r.ClientRef = hex.EncodeToString(sum[:]), subject
-		r.Detail += fmt.Sprintf(" (certificate: subject %s, serial %s, issuer %s, sha256 %s)", subject, clean(sent[0].SerialNumber.Text(16), maxSerial), clean(authn.NameText(sent[0].RawIssuer), maxSubject), r.Fingerprint)
+		r.Detail += fmt.Sprintf(" (certificate: subject %s, serial %s, issuer %s, sha256 %s)", subject, core.Printable(sent[0].SerialNumber.Text(16), maxSerial), core.Printable(authn.NameText(sent[0].RawIssuer), maxSubject), r.Fingerprint)
 	}
 	return r
 }
@@ -92,16 +91,3 @@ const (
 	maxSubject = 200
 	maxSerial  = 64
 )
-
-// clean keeps a text in one line of ASCII and bounded.
-func clean(s string, most int) string {
-	if len(s) > most {
-		s = s[:most-3] + "..."
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-}

@@ -2,7 +2,6 @@ package message
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -181,16 +180,5 @@ func (b *batch) reason(op core.Operation, err error) (core.ResultReason, string)
 // maxMessage bounds a Result Message, in bytes.
 const maxMessage = 400
 
-// printable keeps a message in one line of ASCII: some clients read no more.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-	if len(s) > maxMessage {
-		s = s[:maxMessage-3] + "..."
-	}
-	return s
-}
+// printable bounds a Result Message. It is one line of ASCII: some clients read no more.
+func printable(s string) string { return core.Printable(s, maxMessage) }
