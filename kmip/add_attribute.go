@@ -32,6 +32,6 @@ func addAttributeRequest(c *coder, in *core.AddAttributeInput) {
 	c.identifier(&in.ID)
 	c.attribute(core.TagNewAttribute, &in.Attribute, true)
 	if c.reading && in.Attribute.Index != 0 {
-		c.fail(core.Errorf(core.InvalidField, "a new instance of an attribute has no Attribute Index yet: the answer to Add Attribute has one"))
+		c.fail(core.Errorf(core.InvalidField, "Add Attribute has an Attribute Index; leave it out: the server assigns it"))
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// style1 reports whether attributes travel as Attribute structures with a name
+// isV1 reports whether attributes travel as Attribute structures with a name
 // (KMIP 1.x) and not as fields of their own (2.x).
-func (c *coder) style1() bool { return c.v < core.V2_0 }
+func (c *coder) isV1() bool { return c.version < core.V2_0 }
 
 // templateTags gives the tag of a set of attributes in both styles.
 type templateTags struct{ style1, style2 core.Tag }
@@ -24,23 +24,23 @@ var (
 // template is the set of attributes for a new object: Template-Attribute, which
 // may also name Templates (KMIP 1.4 §2.1.8), or Attributes (2.1 §5.1).
 func (c *coder) template(tags templateTags, as *core.Attributes, names *[]string, must bool) {
-	if !c.style1() {
-		c.attributes2(tags.style2, as, must)
+	if !c.isV1() {
+		c.attributesV2(tags.style2, as, must)
 		return
 	}
 	if !c.reading && !must && len(*as) == 0 && (names == nil || len(*names) == 0) {
 		return
 	}
-	c.within(tags.style1, must, func() {
+	c.structure(tags.style1, must, func() {
 		c.templateNames(names)
-		c.attributes1(as)
+		c.attributesV1(as)
 	})
 }
 
 // templateNames reads the Names of Templates inside a Template-Attribute.
 func (c *coder) templateNames(names *[]string) {
 	if c.reading {
-		c.each(core.TagName, MaxTemplateNames, func(it item) {
+		c.eachField(core.TagName, MaxTemplateNames, func(it item) {
 			v := it.valueOf().Field(core.TagNameValue)
 			if v.Kind != core.KindTextString || names == nil {
 				c.fail(core.Errorf(core.InvalidMessage, "a Template is named by a Name with a Name Value"))
@@ -58,40 +58,40 @@ func (c *coder) templateNames(names *[]string) {
 	}
 }
 
-// attributes1 is a run of Attribute structures (KMIP 1.4 §2.1.1).
-func (c *coder) attributes1(as *core.Attributes) {
+// attributesV1 is a run of Attribute structures (KMIP 1.4 §2.1.1).
+func (c *coder) attributesV1(as *core.Attributes) {
 	if c.reading {
-		*as = slices.Grow(*as, min(count(c.frame.rest), MaxAttributes))
-		c.each(core.TagAttribute, MaxAttributes, func(it item) {
+		*as = slices.Grow(*as, min(countItems(c.frame.rest), MaxAttributes))
+		c.eachField(core.TagAttribute, MaxAttributes, func(it item) {
 			var a core.Attribute
-			c.readAttribute1(it, &a, nil)
+			c.readAttributeV1(it, &a, nil)
 			*as = append(*as, a)
 		})
 		return
 	}
 	for i := range *as {
-		c.writeAttribute1(&(*as)[i])
+		c.writeAttributeV1(&(*as)[i])
 	}
 }
 
-// attributes2 is a structure whose fields are attributes (KMIP 2.1 §5.1).
-func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
+// attributesV2 is a structure whose fields are attributes (KMIP 2.1 §5.1).
+func (c *coder) attributesV2(t core.Tag, as *core.Attributes, must bool) {
 	if c.reading {
-		it, ok := c.field(t, core.KindStructure, must)
+		it, ok := c.takeField(t, core.KindStructure, must)
 		if !ok {
 			return
 		}
-		*as = slices.Grow(*as, min(count(it.value), MaxAttributes))
+		*as = slices.Grow(*as, min(countItems(it.value), MaxAttributes))
 		n := 0
 		for b := it.value; len(b) > 0 && c.err == nil; {
 			var f item
-			f, b = next(b)
+			f, b = nextItem(b)
 			if n++; n > MaxAttributes && !c.client {
 				c.fail(core.Errorf(core.InvalidField, "%v has more than %d attributes", t, MaxAttributes))
 				return
 			}
 			var a core.Attribute
-			c.readAttribute2(f, &a)
+			c.readAttributeV2(f, &a)
 			*as = append(*as, a)
 		}
 		return
@@ -102,7 +102,7 @@ func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
 	var at int
 	c.out, at = openStructure(c.out, t)
 	for i := range *as {
-		c.writeAttribute2(&(*as)[i])
+		c.writeAttributeV2(&(*as)[i])
 	}
 	closeStructure(c.out, at)
 }
@@ -110,37 +110,37 @@ func (c *coder) attributes2(t core.Tag, as *core.Attributes, must bool) {
 // attribute is one attribute that a payload holds: an Attribute structure, or a
 // structure of the given tag around the attribute's own field.
 func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (present bool) {
-	if c.style1() {
+	if c.isV1() {
 		if c.reading {
-			it, ok := c.field(core.TagAttribute, core.KindStructure, must)
+			it, ok := c.takeField(core.TagAttribute, core.KindStructure, must)
 			if ok {
-				c.readAttribute1(it, a, nil)
+				c.readAttributeV1(it, a, nil)
 			}
 			return ok
 		}
-		c.writeAttribute1(a)
+		c.writeAttributeV1(a)
 		return true
 	}
 	if !c.reading {
 		var at int
 		c.out, at = openStructure(c.out, style2)
-		c.writeAttribute2(a)
+		c.writeAttributeV2(a)
 		closeStructure(c.out, at)
 		return true
 	}
-	it, ok := c.field(style2, core.KindStructure, must)
+	it, ok := c.takeField(style2, core.KindStructure, must)
 	if !ok {
 		return false
 	}
 	held := 0
 	for b := it.value; len(b) > 0 && c.err == nil; {
 		var f item
-		f, b = next(b)
+		f, b = nextItem(b)
 		if held++; held > 1 {
 			c.fail(core.Errorf(core.InvalidField, "%v holds more than one attribute", style2))
 			return false
 		}
-		c.readAttribute2(f, a)
+		c.readAttributeV2(f, a)
 	}
 	if held == 0 {
 		c.fail(core.Errorf(core.InvalidMessage, "%v holds no attribute", style2))
@@ -148,15 +148,15 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 	return c.err == nil
 }
 
-// readAttribute1 reads an Attribute structure; indexed tells whether an index
+// readAttributeV1 reads an Attribute structure; indexed tells whether an index
 // was given. Some clients put the index before the value and some behind it.
-func (c *coder) readAttribute1(it item, a *core.Attribute, indexed *bool) {
-	c.inside(it, func() {
+func (c *coder) readAttributeV1(it item, a *core.Attribute, indexed *bool) {
+	c.readStructure(it, func() {
 		var name string
 		var index *int32
-		c.text(core.TagAttributeName, &name, true)
-		number(c, core.TagAttributeIndex, core.KindInteger, &index)
-		n, err := nameFrom1(name, c.v)
+		c.textField(core.TagAttributeName, &name, true)
+		numberField(c, core.TagAttributeIndex, core.KindInteger, &index)
+		n, err := nameFromV1(name, c.version)
 		if err != nil {
 			c.fail(err)
 			return
@@ -171,7 +171,7 @@ func (c *coder) readAttribute1(it item, a *core.Attribute, indexed *bool) {
 		if indexed != nil {
 			*indexed = index != nil
 		}
-		if f, ok := c.field(core.TagAttributeValue, core.KindAny, false); ok {
+		if f, ok := c.takeField(core.TagAttributeValue, core.KindAny, false); ok {
 			a.Value = c.attributeValue(a.Ref(), f)
 		}
 	})
@@ -180,7 +180,7 @@ func (c *coder) readAttribute1(it item, a *core.Attribute, indexed *bool) {
 // attributeValue checks a value against its attribute's type and keeps it.
 func (c *coder) attributeValue(n core.AttributeName, it item) core.Value {
 	if have := len(it.value); have > MaxAttributeBytes && !c.client {
-		c.fail(core.Errorf(core.InvalidField, "the value of an attribute has %d bytes; at most %d are taken", have, MaxAttributeBytes))
+		c.fail(core.Errorf(core.InvalidField, "the value of an attribute has %d bytes; the limit is %d", have, MaxAttributeBytes))
 		return core.Value{}
 	}
 	if n.Tag != 0 {
@@ -194,8 +194,8 @@ func (c *coder) attributeValue(n core.AttributeName, it item) core.Value {
 	return it.valueOf()
 }
 
-// nameFrom1 finds the attribute that a KMIP 1.x name means.
-func nameFrom1(name string, v core.Version) (core.AttributeName, error) {
+// nameFromV1 finds the attribute that a KMIP 1.x name means.
+func nameFromV1(name string, v core.Version) (core.AttributeName, error) {
 	if r := core.RuleByName(name); r != nil {
 		if !v.Within(r.Since, r.Until) {
 			return core.AttributeName{}, core.Errorf(core.InvalidField, "KMIP %v has no attribute %s", v, r.Name)
@@ -206,12 +206,12 @@ func nameFrom1(name string, v core.Version) (core.AttributeName, error) {
 		return core.AttributeName{Vendor: vendor, Name: own}, nil
 	}
 	const maxShown = 64
-	return core.AttributeName{}, core.Errorf(core.InvalidField, "there is no attribute %.*q; custom ones begin with x-", maxShown, name)
+	return core.AttributeName{}, core.Errorf(core.InvalidField, "there is no attribute %.*q; the names of custom attributes begin with x-", maxShown, name)
 }
 
-// nameTo1 is the reverse. What only 2.x can name, a vendor other than x and y,
+// nameToV1 is the reverse. What only 2.x can name, a vendor other than x and y,
 // has no name in 1.x.
-func nameTo1(n core.AttributeName, v core.Version) (string, bool) {
+func nameToV1(n core.AttributeName, v core.Version) (string, bool) {
 	if n.Tag == 0 {
 		return n.Vendor + "-" + n.Name, n.Vendor == "x" || n.Vendor == "y"
 	}
@@ -219,11 +219,11 @@ func nameTo1(n core.AttributeName, v core.Version) (string, bool) {
 	return n.Tag.String(), r != nil && v.Within(r.Since, r.Until)
 }
 
-// writeAttribute1 leaves out what the version does not have. Index 0, which is
+// writeAttributeV1 leaves out what the version does not have. Index 0, which is
 // meant where there is none, is written in answers where there could be others:
 // PyKMIP reads it there.
-func (c *coder) writeAttribute1(a *core.Attribute) {
-	name, ok := nameTo1(a.Ref(), c.v)
+func (c *coder) writeAttributeV1(a *core.Attribute) {
+	name, ok := nameToV1(a.Ref(), c.version)
 	if !ok {
 		return
 	}
@@ -253,7 +253,7 @@ var joined = map[[2]core.Tag]core.Version{
 func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
 	strange := func(f core.Field) bool {
 		info := f.Tag.Info()
-		return c.v < joined[[2]core.Tag{t, f.Tag}] || (info != nil && !c.v.Within(info.Since, info.Until))
+		return c.version < joined[[2]core.Tag{t, f.Tag}] || (info != nil && !c.version.Within(info.Since, info.Until))
 	}
 	nested := func(f core.Field) bool { return f.Value.Kind == core.KindStructure }
 	if t == 0 || !slices.ContainsFunc(v.Fields, func(f core.Field) bool { return strange(f) || nested(f) }) {
@@ -266,31 +266,31 @@ func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
 	return v
 }
 
-// readAttribute2 reads a field that is an attribute, or an Attribute structure
+// readAttributeV2 reads a field that is an attribute, or an Attribute structure
 // that holds a vendor's (KMIP 2.1 §4.60).
-func (c *coder) readAttribute2(f item, a *core.Attribute) {
+func (c *coder) readAttributeV2(f item, a *core.Attribute) {
 	if f.tag != core.TagAttribute {
 		r := core.RuleOf(f.tag)
-		if r == nil || !c.v.Within(r.Since, r.Until) {
-			c.fail(core.Errorf(core.InvalidField, "KMIP %v has no attribute %v", c.v, f.tag))
+		if r == nil || !c.version.Within(r.Since, r.Until) {
+			c.fail(core.Errorf(core.InvalidField, "KMIP %v has no attribute %v", c.version, f.tag))
 			return
 		}
 		a.Tag = f.tag
 		a.Value = c.attributeValue(a.Ref(), f)
 		return
 	}
-	c.inside(f, func() {
-		c.text(core.TagVendorIdentification, &a.Vendor, true)
-		c.text(core.TagAttributeName, &a.Name, true)
-		if v, ok := c.field(core.TagAttributeValue, core.KindAny, true); ok {
+	c.readStructure(f, func() {
+		c.textField(core.TagVendorIdentification, &a.Vendor, true)
+		c.textField(core.TagAttributeName, &a.Name, true)
+		if v, ok := c.takeField(core.TagAttributeValue, core.KindAny, true); ok {
 			a.Value = c.attributeValue(core.AttributeName{Vendor: a.Vendor, Name: a.Name}, v)
 		}
 	})
 }
 
-func (c *coder) writeAttribute2(a *core.Attribute) {
+func (c *coder) writeAttributeV2(a *core.Attribute) {
 	if a.Tag != 0 {
-		if r := core.RuleOf(a.Tag); r != nil && c.v.Within(r.Since, r.Until) {
+		if r := core.RuleOf(a.Tag); r != nil && c.version.Within(r.Since, r.Until) {
 			c.out = appendValue(c.out, a.Tag, c.ofVersion(a.Tag, a.Value))
 		}
 		return
@@ -298,35 +298,35 @@ func (c *coder) writeAttribute2(a *core.Attribute) {
 	c.out = appendValue(c.out, core.TagAttribute, a.Structure())
 }
 
-// names is a list of attributes by name: Attribute Name in 1.x, Attribute
+// attributeReferences is a list of attributes by name: Attribute Name in 1.x, Attribute
 // Reference in 2.x (KMIP 2.1 §5.5).
-func (c *coder) names(p *[]core.AttributeName) {
+func (c *coder) attributeReferences(p *[]core.AttributeName) {
 	if !c.reading {
 		for _, n := range *p {
-			c.writeName(n)
+			c.writeReference(n)
 		}
 		return
 	}
 	t := core.TagAttributeReference
-	if c.style1() {
+	if c.isV1() {
 		t = core.TagAttributeName
 	}
-	c.each(t, MaxAttributes, func(it item) {
-		if n, ok := c.readName(it); ok {
+	c.eachField(t, MaxAttributes, func(it item) {
+		if n, ok := c.readReference(it); ok {
 			*p = append(*p, n)
 		}
 	})
 }
 
-func (c *coder) writeName(n core.AttributeName) {
-	if c.style1() {
-		if name, ok := nameTo1(n, c.v); ok {
+func (c *coder) writeReference(n core.AttributeName) {
+	if c.isV1() {
+		if name, ok := nameToV1(n, c.version); ok {
 			c.out = appendPadded(c.out, core.TagAttributeName, core.KindTextString, name)
 		}
 		return
 	}
 	if n.Tag != 0 {
-		if r := core.RuleOf(n.Tag); r != nil && c.v.Within(r.Since, r.Until) {
+		if r := core.RuleOf(n.Tag); r != nil && c.version.Within(r.Since, r.Until) {
 			c.out = append4(c.out, core.TagAttributeReference, core.KindEnumeration, uint32(n.Tag))
 		}
 		return
@@ -336,24 +336,24 @@ func (c *coder) writeName(n core.AttributeName) {
 		core.Field{Tag: core.TagAttributeName, Value: core.Text(n.Name)}))
 }
 
-// readName reads one name. A name that the version does not know is an
+// readReference reads one name. A name that the version does not know is an
 // attribute that no object has: Get Attributes answers without it.
-func (c *coder) readName(it item) (n core.AttributeName, ok bool) {
+func (c *coder) readReference(it item) (n core.AttributeName, ok bool) {
 	switch {
-	case it.kind == core.KindTextString && !c.fits(it, MaxTextBytes):
+	case it.kind == core.KindTextString && !c.checkLength(it, MaxTextBytes):
 		return n, false
-	case c.style1() && it.kind == core.KindTextString:
-		found, err := nameFrom1(string(it.value), c.v)
+	case c.isV1() && it.kind == core.KindTextString:
+		found, err := nameFromV1(string(it.value), c.version)
 		if err != nil {
 			return core.AttributeName{Name: string(it.value)}, true
 		}
 		return found, true
-	case !c.style1() && it.kind == core.KindEnumeration:
-		return core.AttributeName{Tag: core.Tag(it.num())}, true
-	case !c.style1() && it.kind == core.KindStructure:
-		c.inside(it, func() {
-			c.text(core.TagVendorIdentification, &n.Vendor, true)
-			c.text(core.TagAttributeName, &n.Name, true)
+	case !c.isV1() && it.kind == core.KindEnumeration:
+		return core.AttributeName{Tag: core.Tag(it.number())}, true
+	case !c.isV1() && it.kind == core.KindStructure:
+		c.readStructure(it, func() {
+			c.textField(core.TagVendorIdentification, &n.Vendor, true)
+			c.textField(core.TagAttributeName, &n.Name, true)
 		})
 		return n, c.err == nil
 	}
@@ -361,20 +361,20 @@ func (c *coder) readName(it item) (n core.AttributeName, ok bool) {
 	return n, false
 }
 
-// reference is the one attribute that Delete Attribute names.
-func (c *coder) reference(n *core.AttributeName, must bool) bool {
+// attributeReference is the one attribute that Delete Attribute names.
+func (c *coder) attributeReference(n *core.AttributeName, must bool) bool {
 	t := core.TagAttributeReference
-	if c.style1() {
+	if c.isV1() {
 		t = core.TagAttributeName
 	}
 	if !c.reading {
-		c.writeName(*n)
+		c.writeReference(*n)
 		return true
 	}
-	it, ok := c.field(t, core.KindAny, must)
+	it, ok := c.takeField(t, core.KindAny, must)
 	if !ok {
 		return false
 	}
-	*n, ok = c.readName(it)
+	*n, ok = c.readReference(it)
 	return ok
 }

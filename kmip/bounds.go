@@ -2,8 +2,8 @@ package kmip
 
 import "github.com/keyreeve/keyreeve/core"
 
-// Bounds on a message. Those of bytes, depth and items hold for the message as a
-// whole, before anything is done with it: it is refused with Invalid Message.
+// Bounds on a message. A message beyond those of bytes, depth and items is refused
+// as a whole with Invalid Message, before anything else is done with it.
 // OASIS' own messages need depth 8, 147 items and 5,448 bytes.
 const (
 	MaxMessageBytes = 1 << 20
@@ -14,8 +14,8 @@ const (
 	MaxAnswerItems  = 100_000 // of an answer, which clients read
 )
 
-// Bounds on what a request may repeat. A list is refused when it is read, before
-// the rest of it is looked at; then its batch item fails with Invalid Field.
+// Bounds on lists in a request. Reading stops at the bound, and the batch item
+// fails with Invalid Field.
 const (
 	MaxAttributes    = 256 // of one object, or asked for by name
 	MaxLocateFilters = 32  // attributes that Locate compares with objects: each is a question to the store
@@ -35,10 +35,10 @@ const (
 
 // tooMany refuses a list that has more than most values.
 func tooMany(t core.Tag, most int) error {
-	return core.Errorf(core.InvalidField, "%v is given more than %d times; that is the most in one list", t, most)
+	return core.Errorf(core.InvalidField, "%v is given more than %d times; that is the limit of one list", t, most)
 }
 
 // tooLong refuses a text that has more than most bytes.
 func tooLong(t core.Tag, have, most int) error {
-	return core.Errorf(core.InvalidField, "%v has %d bytes; at most %d are taken", t, have, most)
+	return core.Errorf(core.InvalidField, "%v has %d bytes; the limit is %d", t, have, most)
 }

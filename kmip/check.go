@@ -30,14 +30,14 @@ var Check = define(Operation[core.CheckInput, core.CheckOutput]{
 
 func checkRequest(c *coder, in *core.CheckInput) {
 	c.identifier(&in.ID)
-	number(c, core.TagUsageLimitsCount, core.KindLongInteger, &in.UsageLimitsCount)
-	number(c, core.TagCryptographicUsageMask, core.KindInteger, &in.Mask)
-	number(c, core.TagLeaseTime, core.KindInterval, &in.LeaseTime)
+	numberField(c, core.TagUsageLimitsCount, core.KindLongInteger, &in.UsageLimitsCount)
+	numberField(c, core.TagCryptographicUsageMask, core.KindInteger, &in.Mask)
+	numberField(c, core.TagLeaseTime, core.KindInterval, &in.LeaseTime)
 }
 
 func checkResponse(c *coder, out *core.CheckOutput) {
-	c.text(core.TagUniqueIdentifier, &out.ID, false)
-	number(c, core.TagUsageLimitsCount, core.KindLongInteger, &out.UsageLimitsCount)
-	number(c, core.TagCryptographicUsageMask, core.KindInteger, &out.Mask)
-	number(c, core.TagLeaseTime, core.KindInterval, &out.LeaseTime)
+	c.textField(core.TagUniqueIdentifier, &out.ID, false)
+	numberField(c, core.TagUsageLimitsCount, core.KindLongInteger, &out.UsageLimitsCount)
+	numberField(c, core.TagCryptographicUsageMask, core.KindInteger, &out.Mask)
+	numberField(c, core.TagLeaseTime, core.KindInterval, &out.LeaseTime)
 }

@@ -22,13 +22,13 @@ type ClientItem struct {
 func AppendRequest(dst []byte, v core.Version, o RequestOptions, items ...ClientItem) ([]byte, error) {
 	dst, msg := openStructure(dst, core.TagRequestMessage)
 	dst, h := openStructure(dst, core.TagRequestHeader)
-	c := coder{v: v, out: dst}
+	c := coder{version: v, out: dst}
 	c.protocolVersion(&v)
-	c.int32(core.TagMaximumResponseSize, &o.MaximumResponseSize, false)
-	c.text(core.TagClientCorrelationValue, &o.ClientCorrelation, false)
-	enum(&c, core.TagBatchErrorContinuationOption, &o.ErrorOption, false)
+	c.int32Field(core.TagMaximumResponseSize, &o.MaximumResponseSize, false)
+	c.textField(core.TagClientCorrelationValue, &o.ClientCorrelation, false)
+	enumField(&c, core.TagBatchErrorContinuationOption, &o.ErrorOption, false)
 	count := int32(len(items))
-	c.int32(core.TagBatchCount, &count, true)
+	c.int32Field(core.TagBatchCount, &count, true)
 	dst = c.out
 	closeStructure(dst, h)
 	for _, i := range items {
@@ -72,25 +72,25 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 	if err := Validate(msg); err != nil {
 		return r, err
 	}
-	top, _ := next(msg)
+	top, _ := nextItem(msg)
 	if top.tag != core.TagResponseMessage {
 		return r, malformed("the message is a %v, not a Response Message", top.tag)
 	}
-	c := coder{v: core.V2_1, lenient: true, reading: true, client: true}
+	c := coder{version: core.V2_1, lenient: true, reading: true, client: true}
 	var count int32
-	c.inside(top, func() {
-		c.within(core.TagResponseHeader, true, func() {
+	c.readStructure(top, func() {
+		c.structure(core.TagResponseHeader, true, func() {
 			c.protocolVersion(&r.Version)
-			if it, ok := c.field(core.TagTimeStamp, core.KindDateTime, true); ok {
-				r.TimeStamp = it.num()
+			if it, ok := c.takeField(core.TagTimeStamp, core.KindDateTime, true); ok {
+				r.TimeStamp = it.number()
 			}
-			c.each(core.TagAttestationType, MaxListed, func(item) {})
-			c.text(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
-			c.int32(core.TagBatchCount, &count, true)
+			c.eachField(core.TagAttestationType, MaxListed, func(item) {})
+			c.textField(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
+			c.int32Field(core.TagBatchCount, &count, true)
 		})
-		c.each(core.TagBatchItem, MaxBatchItems, func(it item) {
+		c.eachField(core.TagBatchItem, MaxBatchItems, func(it item) {
 			var ri ResponseItem
-			c.inside(it, func() { c.responseItem(&ri) })
+			c.readStructure(it, func() { c.responseItem(&ri) })
 			r.Items = append(r.Items, ri)
 		})
 	})
@@ -101,12 +101,12 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 }
 
 func (c *coder) responseItem(ri *ResponseItem) {
-	enum(c, core.TagOperation, &ri.Operation, false)
-	c.bytes(core.TagUniqueBatchItemID, &ri.BatchID, false)
-	if it, ok := c.field(core.TagResultStatus, core.KindEnumeration, true); ok {
-		ri.Status = core.ResultStatus(it.num())
+	enumField(c, core.TagOperation, &ri.Operation, false)
+	c.bytesField(core.TagUniqueBatchItemID, &ri.BatchID, false)
+	if it, ok := c.takeField(core.TagResultStatus, core.KindEnumeration, true); ok {
+		ri.Status = core.ResultStatus(it.number())
 	}
-	enum(c, core.TagResultReason, &ri.Reason, false)
-	c.text(core.TagResultMessage, &ri.Message, false)
-	ri.Payload = c.raw(core.TagResponsePayload)
+	enumField(c, core.TagResultReason, &ri.Reason, false)
+	c.textField(core.TagResultMessage, &ri.Message, false)
+	ri.Payload = c.rawField(core.TagResponsePayload)
 }

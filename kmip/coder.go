@@ -12,7 +12,7 @@ import (
 // writes, what is absent (zero, nil) is left out unless it is required. The
 // first error stays and stops the rest. One goroutine at a time.
 type coder struct {
-	v       core.Version
+	version core.Version
 	lenient bool // ignore unknown fields when reading
 	exact   bool // refuse vendor fields when reading, where they could be a filter
 	reading bool
@@ -32,7 +32,7 @@ var coders = sync.Pool{New: func() any { return new(coder) }}
 // by way of a table, which would cost an allocation each.
 func borrow(v core.Version) *coder {
 	c := coders.Get().(*coder)
-	*c = coder{v: v, many: c.many[:0]}
+	*c = coder{version: v, many: c.many[:0]}
 	return c
 }
 
@@ -59,15 +59,15 @@ func (c *coder) fail(err error) {
 
 // find takes the first field with a tag.
 func (f *frame) find(t core.Tag) (item, bool) {
-	if len(f.rest) > 0 && tagAt(f.rest) == t {
+	if len(f.rest) > 0 && leadingTag(f.rest) == t {
 		var it item
-		it, f.rest = next(f.rest)
+		it, f.rest = nextItem(f.rest)
 		f.taken++
 		return it, true
 	}
 	for b := f.body; len(b) > 0; {
 		var it item
-		if it, b = next(b); it.tag == t {
+		if it, b = nextItem(b); it.tag == t {
 			f.rest = b
 			f.taken++
 			return it, true
@@ -76,8 +76,8 @@ func (f *frame) find(t core.Tag) (item, bool) {
 	return item{}, false
 }
 
-// field finds a field for reading and checks its type. KindAny takes any.
-func (c *coder) field(t core.Tag, k core.Kind, must bool) (item, bool) {
+// takeField finds a field for reading and checks its type. KindAny takes any.
+func (c *coder) takeField(t core.Tag, k core.Kind, must bool) (item, bool) {
 	if c.err != nil {
 		return item{}, false
 	}
@@ -98,20 +98,20 @@ func (c *coder) field(t core.Tag, k core.Kind, must bool) (item, bool) {
 	return it, true
 }
 
-// done refuses fields that nobody asked for: one that stands twice and has one
-// value, or one that the version does not have (KMIP 1.2 §11.1).
-// again reads the structure once more, to name such a field.
-func (c *coder) done(again func()) {
+// refuseLeftovers refuses fields that nobody asked for: a repeated field that may
+// have one value, or a field that the version does not have (KMIP 1.2 §11.1). It
+// calls again to read the structure again and name such a field.
+func (c *coder) refuseLeftovers(again func()) {
 	if c.err != nil {
 		return
 	}
-	if count(c.frame.body) == c.frame.taken {
+	if countItems(c.frame.body) == c.frame.taken {
 		return
 	}
 	seen := map[core.Tag]bool{}
 	for b := c.frame.body; len(b) > 0; {
 		var it item
-		it, b = next(b)
+		it, b = nextItem(b)
 		if it.tag>>16 == 0x54 {
 			continue
 		}
@@ -122,33 +122,33 @@ func (c *coder) done(again func()) {
 		seen[it.tag] = true
 	}
 	if !c.lenient {
-		c.fail(core.Errorf(core.InvalidField, "%v has the field %v, which KMIP %v does not know there", c.frame.tag, c.unknown(again), c.v))
+		c.fail(core.Errorf(core.InvalidField, "%v has the field %v, which KMIP %v does not have there", c.frame.tag, c.unknownField(again), c.version))
 	}
 }
 
-// unknown names the first field of the structure that again, which reads the
+// unknownField names the first field of the structure that again, which reads the
 // structure once more, does not ask for. What the first reading filled in is
 // dropped with the error.
-func (c *coder) unknown(again func()) core.Tag {
+func (c *coder) unknownField(again func()) core.Tag {
 	var asked []core.Tag
 	body := c.frame.body
-	c.enter(item{tag: c.frame.tag, kind: core.KindStructure, value: body})
+	c.enterStructure(item{tag: c.frame.tag, kind: core.KindStructure, value: body})
 	c.asked = &asked
 	again()
 	c.asked, c.err = nil, nil
 	for len(body) > 0 {
 		var f item
-		if f, body = next(body); f.tag>>16 != 0x54 && !slices.Contains(asked, f.tag) {
+		if f, body = nextItem(body); f.tag>>16 != 0x54 && !slices.Contains(asked, f.tag) {
 			return f.tag
 		}
 	}
 	return 0
 }
 
-// within reads or writes a structure's fields by f; when it is absent in
+// structure reads or writes a structure's fields by f; when it is absent in
 // reading, f is not called and the result is false. Extension tags (54xxxx)
 // are left out of account.
-func (c *coder) within(t core.Tag, must bool, f func()) bool {
+func (c *coder) structure(t core.Tag, must bool, f func()) bool {
 	if c.err != nil {
 		return false
 	}
@@ -159,31 +159,31 @@ func (c *coder) within(t core.Tag, must bool, f func()) bool {
 		closeStructure(c.out, at)
 		return true
 	}
-	it, ok := c.field(t, core.KindStructure, must)
+	it, ok := c.takeField(t, core.KindStructure, must)
 	if !ok {
 		return false
 	}
-	c.inside(it, f)
+	c.readStructure(it, f)
 	return true
 }
 
-// inside reads the fields of an item already found, which must be a structure.
-func (c *coder) inside(it item, f func()) {
+// readStructure reads the fields of an item already found, which must be a structure.
+func (c *coder) readStructure(it item, f func()) {
 	if it.kind != core.KindStructure {
 		c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Structure", it.tag, it.kind))
 		return
 	}
 	outer, asked := c.frame, c.asked
 	c.asked = nil // the fields of an inner structure are not the outer one's
-	c.enter(it)
+	c.enterStructure(it)
 	f()
-	c.done(f)
+	c.refuseLeftovers(f)
 	c.many = c.many[:c.frame.many]
 	c.frame, c.asked = outer, asked
 }
 
-// enter makes an item the structure whose fields are asked for.
-func (c *coder) enter(it item) {
+// enterStructure makes an item the structure whose fields are asked for.
+func (c *coder) enterStructure(it item) {
 	c.frame = frame{tag: it.tag, body: it.value, rest: it.value, many: len(c.many)}
 	c.skipExtensions()
 }
@@ -192,18 +192,18 @@ func (c *coder) enter(it item) {
 func (c *coder) skipExtensions() {
 	for b := c.frame.body; len(b) > 0; {
 		var it item
-		if it, b = next(b); it.tag.IsVendor() {
+		if it, b = nextItem(b); it.tag.IsVendor() {
 			c.frame.taken++
 			if c.exact && c.err == nil {
-				c.fail(core.Errorf(core.InvalidField, "%v has the vendor field %v, which is no filter here; leave it out", c.frame.tag, it.tag))
+				c.fail(core.Errorf(core.InvalidField, "%v has the vendor field %v, which is not a search filter; leave it out", c.frame.tag, it.tag))
 			}
 		}
 	}
 }
 
-// each calls f for every field with a tag, when reading. A request may have at
+// eachField calls f for every field with a tag, when reading. A request may have at
 // most so many.
-func (c *coder) each(t core.Tag, most int, f func(item)) {
+func (c *coder) eachField(t core.Tag, most int, f func(item)) {
 	if c.err != nil {
 		return
 	}
@@ -214,7 +214,7 @@ func (c *coder) each(t core.Tag, most int, f func(item)) {
 	n := 0
 	for b := c.frame.body; len(b) > 0 && c.err == nil; {
 		var it item
-		if it, b = next(b); it.tag == t {
+		if it, b = nextItem(b); it.tag == t {
 			if n++; n > most && !c.client {
 				c.fail(tooMany(t, most))
 				return
@@ -226,13 +226,13 @@ func (c *coder) each(t core.Tag, most int, f func(item)) {
 	}
 }
 
-// has says whether the version lies in a range; fields outside are neither
+// atLeast says whether the version lies in a range; fields outside are neither
 // written nor taken.
-func (c *coder) has(since core.Version) bool { return c.v >= since }
+func (c *coder) atLeast(since core.Version) bool { return c.version >= since }
 
-func (c *coder) text(t core.Tag, p *string, must bool) {
+func (c *coder) textField(t core.Tag, p *string, must bool) {
 	if c.reading {
-		if it, ok := c.field(t, core.KindTextString, must); ok && c.fits(it, MaxTextBytes) {
+		if it, ok := c.takeField(t, core.KindTextString, must); ok && c.checkLength(it, MaxTextBytes) {
 			*p = string(it.value)
 		}
 	} else if must || *p != "" {
@@ -240,8 +240,8 @@ func (c *coder) text(t core.Tag, p *string, must bool) {
 	}
 }
 
-// fits refuses a text of a request that has more than most bytes.
-func (c *coder) fits(it item, most int) bool {
+// checkLength refuses a text of a request that has more than most bytes.
+func (c *coder) checkLength(it item, most int) bool {
 	if len(it.value) > most && !c.client {
 		c.fail(tooLong(it.tag, len(it.value), most))
 		return false
@@ -251,9 +251,9 @@ func (c *coder) fits(it item, most int) bool {
 
 // bytes aliases the message when reading. A byte string that is there but empty
 // is not nil.
-func (c *coder) bytes(t core.Tag, p *[]byte, must bool) {
+func (c *coder) bytesField(t core.Tag, p *[]byte, must bool) {
 	if c.reading {
-		if it, ok := c.field(t, core.KindByteString, must); ok {
+		if it, ok := c.takeField(t, core.KindByteString, must); ok {
 			*p = it.value
 		}
 	} else if must || *p != nil {
@@ -261,21 +261,21 @@ func (c *coder) bytes(t core.Tag, p *[]byte, must bool) {
 	}
 }
 
-func (c *coder) int32(t core.Tag, p *int32, must bool) {
+func (c *coder) int32Field(t core.Tag, p *int32, must bool) {
 	if c.reading {
-		if it, ok := c.field(t, core.KindInteger, must); ok {
-			*p = int32(it.num())
+		if it, ok := c.takeField(t, core.KindInteger, must); ok {
+			*p = int32(it.number())
 		}
 	} else if must || *p != 0 {
 		c.out = append4(c.out, t, core.KindInteger, uint32(*p))
 	}
 }
 
-// number reads or writes an optional number of any numeric type.
-func number[N ~int32 | ~int64 | ~uint32](c *coder, t core.Tag, k core.Kind, p **N) {
+// numberField reads or writes an optional number of any numeric type.
+func numberField[N ~int32 | ~int64 | ~uint32](c *coder, t core.Tag, k core.Kind, p **N) {
 	if c.reading {
-		if it, ok := c.field(t, k, false); ok {
-			n := N(it.num())
+		if it, ok := c.takeField(t, k, false); ok {
+			n := N(it.number())
 			*p = &n
 		}
 	} else if *p != nil {
@@ -283,10 +283,10 @@ func number[N ~int32 | ~int64 | ~uint32](c *coder, t core.Tag, k core.Kind, p **
 	}
 }
 
-func (c *coder) bool(t core.Tag, p **bool) {
+func (c *coder) boolField(t core.Tag, p **bool) {
 	if c.reading {
-		if it, ok := c.field(t, core.KindBoolean, false); ok {
-			b := it.num() != 0
+		if it, ok := c.takeField(t, core.KindBoolean, false); ok {
+			b := it.number() != 0
 			*p = &b
 		}
 	} else if *p != nil {
@@ -294,12 +294,12 @@ func (c *coder) bool(t core.Tag, p **bool) {
 	}
 }
 
-// enum reads or writes an enumeration; 0 stands for absent. A value that the
+// enumField reads or writes an enumeration; 0 stands for absent. A value that the
 // standard does not list, and that is no extension (8xxxxxxx), is refused.
-func enum[E ~uint32](c *coder, t core.Tag, p *E, must bool) {
+func enumField[E ~uint32](c *coder, t core.Tag, p *E, must bool) {
 	if c.reading {
-		if it, ok := c.field(t, core.KindEnumeration, must); ok {
-			*p = E(c.known(it))
+		if it, ok := c.takeField(t, core.KindEnumeration, must); ok {
+			*p = E(c.knownEnum(it))
 		}
 	} else if must || *p != 0 {
 		c.out = append4(c.out, t, core.KindEnumeration, uint32(*p))
@@ -307,8 +307,8 @@ func enum[E ~uint32](c *coder, t core.Tag, p *E, must bool) {
 }
 
 // known checks an enumeration's value against the table of its tag.
-func (c *coder) known(it item) uint32 {
-	v := uint32(it.num())
+func (c *coder) knownEnum(it item) uint32 {
+	v := uint32(it.number())
 	if err := checkEnum(it.tag, v); err != nil {
 		c.fail(err)
 	}
@@ -323,15 +323,15 @@ func checkEnum(t core.Tag, v uint32) error {
 	return core.Errorf(core.InvalidField, "%v has no value 0x%08X", t, v)
 }
 
-// enums is a repeated enumeration.
-func enums[E ~uint32](c *coder, t core.Tag, p *[]E) {
+// enumList is a repeated enumeration.
+func enumList[E ~uint32](c *coder, t core.Tag, p *[]E) {
 	if c.reading {
-		c.each(t, MaxListed, func(it item) {
+		c.eachField(t, MaxListed, func(it item) {
 			if it.kind != core.KindEnumeration {
 				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not an Enumeration", t, it.kind))
 				return
 			}
-			*p = append(*p, E(c.known(it)))
+			*p = append(*p, E(c.knownEnum(it)))
 		})
 		return
 	}
@@ -340,15 +340,15 @@ func enums[E ~uint32](c *coder, t core.Tag, p *[]E) {
 	}
 }
 
-// texts is a repeated text.
-func (c *coder) texts(t core.Tag, most int, p *[]string) {
+// textList is a repeated text.
+func (c *coder) textList(t core.Tag, most int, p *[]string) {
 	if c.reading {
-		c.each(t, most, func(it item) {
+		c.eachField(t, most, func(it item) {
 			if it.kind != core.KindTextString {
 				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Text String", t, it.kind))
 				return
 			}
-			if c.fits(it, MaxTextBytes) {
+			if c.checkLength(it, MaxTextBytes) {
 				*p = append(*p, string(it.value))
 			}
 		})
@@ -359,10 +359,10 @@ func (c *coder) texts(t core.Tag, most int, p *[]string) {
 	}
 }
 
-// fields is a repeated structure kept as it is.
-func (c *coder) fields(t core.Tag, p *[]core.Field) {
+// structureList is a repeated structure kept as it is.
+func (c *coder) structureList(t core.Tag, p *[]core.Field) {
 	if c.reading {
-		c.each(t, MaxListed, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
+		c.eachField(t, MaxListed, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
 		return
 	}
 	for _, f := range *p {
@@ -384,16 +384,16 @@ func (c *coder) identifier(p *core.Identifier) {
 		}
 		return
 	}
-	it, ok := c.field(core.TagUniqueIdentifier, core.KindAny, false)
+	it, ok := c.takeField(core.TagUniqueIdentifier, core.KindAny, false)
 	switch {
 	case !ok:
-	case it.kind == core.KindTextString && !c.fits(it, MaxIdentifierBytes):
+	case it.kind == core.KindTextString && !c.checkLength(it, MaxIdentifierBytes):
 	case it.kind == core.KindTextString:
 		p.Text = intern(it.value)
-	case it.kind == core.KindEnumeration && c.v >= core.V2_0:
-		p.Enum = core.UniqueIdentifierEnum(it.num())
-	case it.kind == core.KindInteger && c.v >= core.V2_0:
-		n := int32(it.num())
+	case it.kind == core.KindEnumeration && c.version >= core.V2_0:
+		p.Enum = core.UniqueIdentifierEnum(it.number())
+	case it.kind == core.KindInteger && c.version >= core.V2_0:
+		n := int32(it.number())
 		p.Nth = &n
 	default:
 		c.fail(core.Errorf(core.InvalidMessage, "Unique Identifier is a %v, not a Text String", it.kind))
@@ -408,7 +408,7 @@ func (c *coder) parameters(p **core.CryptographicParameters) {
 		}
 		return
 	}
-	it, ok := c.field(core.TagCryptographicParameters, core.KindStructure, false)
+	it, ok := c.takeField(core.TagCryptographicParameters, core.KindStructure, false)
 	if !ok {
 		return
 	}
@@ -417,7 +417,7 @@ func (c *coder) parameters(p **core.CryptographicParameters) {
 	n := 0
 	for b := it.value; len(b) > 0; {
 		var f item
-		f, b = next(b)
+		f, b = nextItem(b)
 		if slices.Contains(taken[:n], f.tag) {
 			c.fail(core.Errorf(core.InvalidMessage, "Cryptographic Parameters have %v twice", f.tag))
 			return
@@ -442,16 +442,16 @@ func checkTyped(it item) error {
 	if info == nil {
 		return nil
 	}
-	if info.Kind != core.KindAny && info.Kind != it.kind && !varies(it) {
+	if info.Kind != core.KindAny && info.Kind != it.kind && !mayRefer(it) {
 		return core.Errorf(core.InvalidMessage, "%v is a %v, not a %v", it.tag, it.kind, info.Kind)
 	}
 	if it.kind == core.KindEnumeration {
-		return checkEnum(it.tag, uint32(it.num()))
+		return checkEnum(it.tag, uint32(it.number()))
 	}
 	if it.kind == core.KindStructure {
 		for b := it.value; len(b) > 0; {
 			var f item
-			f, b = next(b)
+			f, b = nextItem(b)
 			if err := checkTyped(f); err != nil {
 				return err
 			}
@@ -460,7 +460,7 @@ func checkTyped(it item) error {
 	return nil
 }
 
-// varies lists the fields that KMIP 2.x lets be something else than text.
-func varies(it item) bool {
+// mayRefer lists the fields that KMIP 2.x lets be something else than text.
+func mayRefer(it item) bool {
 	return (it.tag == core.TagLinkedObjectIdentifier || it.tag == core.TagUniqueIdentifier) && (it.kind == core.KindEnumeration || it.kind == core.KindInteger)
 }

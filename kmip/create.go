@@ -29,13 +29,13 @@ var Create = define(Operation[core.CreateInput, core.CreateOutput]{
 })
 
 func createRequest(c *coder, in *core.CreateInput) {
-	enum(c, core.TagObjectType, &in.ObjectType, true)
+	enumField(c, core.TagObjectType, &in.ObjectType, true)
 	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, true)
-	c.protection(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+	c.protectionMasks(core.TagProtectionStorageMasks, &in.ProtectionMasks)
 }
 
 func createResponse(c *coder, out *core.CreateOutput) {
-	enum(c, core.TagObjectType, &out.ObjectType, true)
-	c.id(&out.ID)
-	c.implied(&out.Attributes)
+	enumField(c, core.TagObjectType, &out.ObjectType, true)
+	c.uniqueIdentifier(&out.ID)
+	c.impliedAttributes(&out.Attributes)
 }

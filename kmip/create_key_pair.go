@@ -41,12 +41,12 @@ func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {
 	c.template(commonTemplate, &in.Common, &in.CommonTemplates, false)
 	c.template(privateTemplate, &in.Private, &in.PrivateTemplates, false)
 	c.template(publicTemplate, &in.Public, &in.PublicTemplates, false)
-	c.protection(core.TagCommonProtectionStorageMasks, &in.CommonProtection)
-	c.protection(core.TagPrivateProtectionStorageMasks, &in.PrivateProtection)
-	c.protection(core.TagPublicProtectionStorageMasks, &in.PublicProtection)
+	c.protectionMasks(core.TagCommonProtectionStorageMasks, &in.CommonProtection)
+	c.protectionMasks(core.TagPrivateProtectionStorageMasks, &in.PrivateProtection)
+	c.protectionMasks(core.TagPublicProtectionStorageMasks, &in.PublicProtection)
 }
 
 func createKeyPairResponse(c *coder, out *core.CreateKeyPairOutput) {
-	c.text(core.TagPrivateKeyUniqueIdentifier, &out.PrivateID, true)
-	c.text(core.TagPublicKeyUniqueIdentifier, &out.PublicID, true)
+	c.textField(core.TagPrivateKeyUniqueIdentifier, &out.PrivateID, true)
+	c.textField(core.TagPublicKeyUniqueIdentifier, &out.PublicID, true)
 }

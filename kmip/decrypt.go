@@ -30,17 +30,17 @@ var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
 func decryptRequest(c *coder, in *core.DecryptInput) {
 	c.identifier(&in.ID)
 	c.parameters(&in.Parameters)
-	c.data(&in.Data)
-	c.bytes(core.TagIVCounterNonce, &in.IV, false)
-	c.stream(&in.Correlation, &in.Init, &in.Final)
-	if c.has(core.V1_4) {
-		c.bytes(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
-		c.bytes(core.TagAuthenticatedEncryptionTag, &in.Tag, false)
+	c.dataField(&in.Data)
+	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	if c.atLeast(core.V1_4) {
+		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
+		c.bytesField(core.TagAuthenticatedEncryptionTag, &in.Tag, false)
 	}
 }
 
 func decryptResponse(c *coder, out *core.DecryptOutput) {
-	c.id(&out.ID)
-	c.bytes(core.TagData, &out.Data, false)
-	c.correlation(&out.Correlation)
+	c.uniqueIdentifier(&out.ID)
+	c.bytesField(core.TagData, &out.Data, false)
+	c.correlationValue(&out.Correlation)
 }

@@ -32,10 +32,10 @@ var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.Attribute
 
 func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
 	c.identifier(&in.ID)
-	if c.style1() {
-		c.reference(&in.Name, true)
+	if c.isV1() {
+		c.attributeReference(&in.Name, true)
 		index := int32(in.Name.Index)
-		c.int32(core.TagAttributeIndex, &index, false)
+		c.int32Field(core.TagAttributeIndex, &index, false)
 		if c.reading {
 			in.Name.Index, in.Name.Indexed = int(index), true
 		}
@@ -48,7 +48,7 @@ func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
 	if (c.reading || in.CurrentValue != nil) && c.attribute(core.TagCurrentAttribute, &current, false) && c.reading {
 		in.Name, in.CurrentValue = current.Ref(), &current.Value
 	}
-	if (c.reading || in.CurrentValue == nil) && !c.reference(&in.Name, false) && in.CurrentValue == nil {
+	if (c.reading || in.CurrentValue == nil) && !c.attributeReference(&in.Name, false) && in.CurrentValue == nil {
 		c.fail(core.Errorf(core.InvalidMessage, "Delete Attribute names no attribute"))
 	}
 	if c.reading && in.CurrentValue != nil && in.Name != current.Ref() {

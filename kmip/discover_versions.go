@@ -26,9 +26,9 @@ func discoverVersionsResponse(c *coder, out *core.DiscoverVersionsOutput) { c.ve
 
 func (c *coder) versions(p *[]core.Version) {
 	if c.reading {
-		c.each(core.TagProtocolVersion, MaxListed, func(it item) {
+		c.eachField(core.TagProtocolVersion, MaxListed, func(it item) {
 			var v core.Version
-			c.inside(it, func() { c.versionFields(&v) })
+			c.readStructure(it, func() { c.versionFields(&v) })
 			*p = append(*p, v)
 		})
 		return

@@ -4,9 +4,9 @@
 // Bytes from the network are validated in one linear pass with bounds on size,
 // depth and number of items before anything else looks at them; decoding then
 // aliases the message and uses no reflection. Each payload is described once,
-// in the order of the standard's tables, and that description both reads and
-// writes, so that server and client cannot disagree. Versions differ at this
-// edge alone: behind it there is one attribute model.
+// in the order of the standard's tables. That description both reads and writes,
+// so that server and client cannot disagree. Only this package knows how versions
+// differ: behind it there is one attribute model.
 //
 // github.com/gemalto/kmip-go gives names and the debug rendering of bytes
 // already validated, and is an oracle of the tests. It never parses what comes

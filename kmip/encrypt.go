@@ -30,26 +30,26 @@ var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
 func encryptRequest(c *coder, in *core.EncryptInput) {
 	c.identifier(&in.ID)
 	c.parameters(&in.Parameters)
-	c.data(&in.Data)
-	c.bytes(core.TagIVCounterNonce, &in.IV, false)
-	c.stream(&in.Correlation, &in.Init, &in.Final)
-	if c.has(core.V1_4) {
-		c.bytes(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
+	c.dataField(&in.Data)
+	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	if c.atLeast(core.V1_4) {
+		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
 	}
 }
 
 // encryptResponse appends the tag to the data for versions that have no field for it.
 func encryptResponse(c *coder, out *core.EncryptOutput) {
-	c.id(&out.ID)
+	c.uniqueIdentifier(&out.ID)
 	data := out.Data
-	if !c.reading && !c.has(core.V1_4) && out.Tag != nil {
+	if !c.reading && !c.atLeast(core.V1_4) && out.Tag != nil {
 		data = append(data[:len(data):len(data)], out.Tag...)
 	}
-	c.bytes(core.TagData, &data, false)
+	c.bytesField(core.TagData, &data, false)
 	out.Data = data
-	c.bytes(core.TagIVCounterNonce, &out.IV, false)
-	c.correlation(&out.Correlation)
-	if c.has(core.V1_4) {
-		c.bytes(core.TagAuthenticatedEncryptionTag, &out.Tag, false)
+	c.bytesField(core.TagIVCounterNonce, &out.IV, false)
+	c.correlationValue(&out.Correlation)
+	if c.atLeast(core.V1_4) {
+		c.bytesField(core.TagAuthenticatedEncryptionTag, &out.Tag, false)
 	}
 }

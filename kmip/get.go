@@ -31,16 +31,16 @@ var Get = define(Operation[core.GetInput, core.GetOutput]{
 
 func getRequest(c *coder, in *core.GetInput) {
 	c.identifier(&in.ID)
-	enum(c, core.TagKeyFormatType, &in.Format, false)
-	if c.has(core.V1_4) {
-		enum(c, core.TagKeyWrapType, &in.WrapType, false)
+	enumField(c, core.TagKeyFormatType, &in.Format, false)
+	if c.atLeast(core.V1_4) {
+		enumField(c, core.TagKeyWrapType, &in.WrapType, false)
 	}
-	enum(c, core.TagKeyCompressionType, &in.Compression, false)
+	enumField(c, core.TagKeyCompressionType, &in.Compression, false)
 	c.wrappingSpecification(&in.Specification)
 }
 
 func getResponse(c *coder, out *core.GetOutput) {
-	enum(c, core.TagObjectType, &out.ObjectType, true)
-	c.id(&out.ID)
-	c.object(&out.Object)
+	enumField(c, core.TagObjectType, &out.ObjectType, true)
+	c.uniqueIdentifier(&out.ID)
+	c.managedObject(&out.Object)
 }

@@ -25,6 +25,6 @@ var GetAttributeList = define(Operation[core.GetAttributeListInput, core.GetAttr
 func getAttributeListRequest(c *coder, in *core.GetAttributeListInput) { c.identifier(&in.ID) }
 
 func getAttributeListResponse(c *coder, out *core.GetAttributeListOutput) {
-	c.id(&out.ID)
-	c.names(&out.Names)
+	c.uniqueIdentifier(&out.ID)
+	c.attributeReferences(&out.Names)
 }

@@ -24,14 +24,14 @@ var GetAttributes = define(Operation[core.GetAttributesInput, core.GetAttributes
 
 func getAttributesRequest(c *coder, in *core.GetAttributesInput) {
 	c.identifier(&in.ID)
-	c.names(&in.Names)
+	c.attributeReferences(&in.Names)
 }
 
 func getAttributesResponse(c *coder, out *core.GetAttributesOutput) {
-	c.id(&out.ID)
-	if c.style1() {
-		c.attributes1(&out.Attributes)
+	c.uniqueIdentifier(&out.ID)
+	if c.isV1() {
+		c.attributesV1(&out.Attributes)
 	} else {
-		c.attributes2(core.TagAttributes, &out.Attributes, true)
+		c.attributesV2(core.TagAttributes, &out.Attributes, true)
 	}
 }

@@ -22,11 +22,11 @@ var Hash = define(Operation[core.HashInput, core.HashOutput]{
 
 func hashRequest(c *coder, in *core.HashInput) {
 	c.parameters(&in.Parameters)
-	c.data(&in.Data)
-	c.stream(&in.Correlation, &in.Init, &in.Final)
+	c.dataField(&in.Data)
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
 }
 
 func hashResponse(c *coder, out *core.HashOutput) {
-	c.bytes(core.TagData, &out.Data, false)
-	c.correlation(&out.Correlation)
+	c.bytesField(core.TagData, &out.Data, false)
+	c.correlationValue(&out.Correlation)
 }

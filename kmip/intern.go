@@ -8,8 +8,8 @@ const (
 	maxInternedBytes = 64
 )
 
-// interned makes texts of Unique Identifiers once: clients use few keys, again
-// and again. A full table begins anew.
+// interned keeps one copy of each Unique Identifier: clients use few keys, again
+// and again. A full table is cleared.
 var interned = struct {
 	sync.RWMutex
 	m map[string]string

@@ -39,24 +39,24 @@ func locateRequest(c *coder, in *core.LocateInput) {
 		c.exact, c.lenient = true, false
 		c.skipExtensions()
 	}
-	c.maximum(&in.MaximumItems)
-	if c.has(core.V1_3) || c.reading {
-		c.int32(core.TagOffsetItems, &in.OffsetItems, false)
+	c.maximumItems(&in.MaximumItems)
+	if c.atLeast(core.V1_3) || c.reading {
+		c.int32Field(core.TagOffsetItems, &in.OffsetItems, false)
 	}
 	c.storageStatus(&in.StorageStatus)
-	if c.has(core.V1_1) {
-		enum(c, core.TagObjectGroupMember, &in.GroupMember, false)
+	if c.atLeast(core.V1_1) {
+		enumField(c, core.TagObjectGroupMember, &in.GroupMember, false)
 	}
-	if !c.style1() {
-		c.attributes2(core.TagAttributes, &in.Attributes, false)
+	if !c.isV1() {
+		c.attributesV2(core.TagAttributes, &in.Attributes, false)
 	} else {
 		if c.reading {
 			c.template(plainTemplate, &in.Attributes, nil, false)
 		}
-		c.attributes1(&in.Attributes)
+		c.attributesV1(&in.Attributes)
 	}
 	if n := len(in.Attributes); c.reading && n > MaxLocateFilters {
-		c.fail(core.Errorf(core.InvalidField, "Locate has %d attributes to compare with; %d is the most", n, MaxLocateFilters))
+		c.fail(core.Errorf(core.InvalidField, "Locate has %d attributes to compare with; the limit is %d", n, MaxLocateFilters))
 	}
 }
 
@@ -64,16 +64,16 @@ func locateResponse(c *coder, out *core.LocateOutput) {
 	if c.reading {
 		out.Located = -1
 	}
-	if c.has(core.V1_3) {
+	if c.atLeast(core.V1_3) {
 		if c.reading {
-			if it, ok := c.field(core.TagLocatedItems, core.KindInteger, false); ok {
-				out.Located = int32(it.num())
+			if it, ok := c.takeField(core.TagLocatedItems, core.KindInteger, false); ok {
+				out.Located = int32(it.number())
 			}
 		} else if out.Located >= 0 {
 			c.out = append4(c.out, core.TagLocatedItems, core.KindInteger, uint32(out.Located))
 		}
 	}
-	c.texts(core.TagUniqueIdentifier, MaxListed, &out.IDs)
+	c.textList(core.TagUniqueIdentifier, MaxListed, &out.IDs)
 }
 
 // storageStatus is the Storage Status Mask, 0 when absent. A mask that is given
@@ -81,9 +81,9 @@ func locateResponse(c *coder, out *core.LocateOutput) {
 func (c *coder) storageStatus(p *uint32) {
 	status := int32(*p)
 	if c.reading {
-		it, ok := c.field(core.TagStorageStatusMask, core.KindInteger, false)
-		if status = int32(it.num()); ok && status == 0 {
-			c.fail(core.Errorf(core.InvalidField, "the Storage Status Mask is 0, which asks for no storage; leave it out to search on-line storage"))
+		it, ok := c.takeField(core.TagStorageStatusMask, core.KindInteger, false)
+		if status = int32(it.number()); ok && status == 0 {
+			c.fail(core.Errorf(core.InvalidField, "the Storage Status Mask is 0 and selects no storage; leave it out to search on-line storage"))
 		}
 		*p = uint32(status)
 	} else if status != 0 {
@@ -91,11 +91,11 @@ func (c *coder) storageStatus(p *uint32) {
 	}
 }
 
-// maximum is Maximum Items, negative when absent.
-func (c *coder) maximum(p *int32) {
+// maximumItems is Maximum Items, negative when absent.
+func (c *coder) maximumItems(p *int32) {
 	if c.reading {
-		if it, ok := c.field(core.TagMaximumItems, core.KindInteger, false); ok {
-			if *p = int32(it.num()); *p < 0 {
+		if it, ok := c.takeField(core.TagMaximumItems, core.KindInteger, false); ok {
+			if *p = int32(it.number()); *p < 0 {
 				c.fail(core.Errorf(core.InvalidField, "Maximum Items is negative"))
 			}
 		}

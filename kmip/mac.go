@@ -28,12 +28,12 @@ var MAC = define(Operation[core.MACInput, core.MACOutput]{
 func macRequest(c *coder, in *core.MACInput) {
 	c.identifier(&in.ID)
 	c.parameters(&in.Parameters)
-	c.data(&in.Data)
-	c.stream(&in.Correlation, &in.Init, &in.Final)
+	c.dataField(&in.Data)
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
 }
 
 func macResponse(c *coder, out *core.MACOutput) {
-	c.id(&out.ID)
-	c.bytes(core.TagMACData, &out.MAC, false)
-	c.correlation(&out.Correlation)
+	c.uniqueIdentifier(&out.ID)
+	c.bytesField(core.TagMACData, &out.MAC, false)
+	c.correlationValue(&out.Correlation)
 }

@@ -30,13 +30,13 @@ var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
 func macVerifyRequest(c *coder, in *core.MACVerifyInput) {
 	c.identifier(&in.ID)
 	c.parameters(&in.Parameters)
-	c.bytes(core.TagData, &in.Data, false)
-	c.bytes(core.TagMACData, &in.MAC, !c.has(core.V1_3))
-	c.stream(&in.Correlation, &in.Init, &in.Final)
+	c.bytesField(core.TagData, &in.Data, false)
+	c.bytesField(core.TagMACData, &in.MAC, !c.atLeast(core.V1_3))
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
 }
 
 func macVerifyResponse(c *coder, out *core.MACVerifyOutput) {
-	c.id(&out.ID)
-	enum(c, core.TagValidityIndicator, &out.Validity, false)
-	c.correlation(&out.Correlation)
+	c.uniqueIdentifier(&out.ID)
+	enumField(c, core.TagValidityIndicator, &out.Validity, false)
+	c.correlationValue(&out.Correlation)
 }

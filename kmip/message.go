@@ -44,23 +44,23 @@ type RequestItem struct {
 	Critical  bool   // carries a Message Extension that must be understood
 }
 
-// ParseRequest validates a message and reads header and frames. An error is for
-// the whole message; its code says why. The version, where it could be read, is
-// in the result even then, so that the answer can be given in it.
+// ParseRequest validates a message and reads header and frames. An error concerns
+// the whole message; its code says why. The result holds the version even then, if
+// it could be read, so that the answer can use it.
 func ParseRequest(msg []byte) (Request, error) {
 	var r Request
 	err := r.Parse(msg)
 	return r, err
 }
 
-// Parse is ParseRequest into a Request whose room is used again.
+// Parse is ParseRequest into a Request whose memory is reused.
 func (r *Request) Parse(msg []byte) error {
 	*r = Request{Items: r.Items[:0]}
 	var err error
 	if r.Decoded, err = validate(msg, MaxItems, MaxFields); err != nil {
 		return err
 	}
-	top, _ := next(msg)
+	top, _ := nextItem(msg)
 	if top.tag != core.TagRequestMessage || top.kind != core.KindStructure {
 		return malformed("the message is a %v, not a Request Message", top.tag)
 	}
@@ -70,21 +70,21 @@ func (r *Request) Parse(msg []byte) error {
 	if len(top.value) == 0 {
 		return malformed("the message is empty")
 	}
-	header, items := next(top.value)
+	header, items := nextItem(top.value)
 	if header.tag != core.TagRequestHeader || header.kind != core.KindStructure {
 		return malformed("the message does not begin with a Request Header")
 	}
-	c.header(header, &r.Header)
+	c.requestHeader(header, &r.Header)
 	if c.err != nil {
 		return c.err
 	}
 	if !Known(r.Header.Version) {
-		return core.Errorf(core.InvalidMessage, "KMIP %v is not spoken here; Discover Versions tells what is", r.Header.Version)
+		return core.Errorf(core.InvalidMessage, "the server does not support KMIP %v; Discover Versions lists the versions it supports", r.Header.Version)
 	}
 	return r.items(items)
 }
 
-// Known reports whether a version is spoken.
+// Known reports whether the server supports a version.
 func Known(v core.Version) bool {
 	for _, k := range core.Versions {
 		if k == v {
@@ -95,13 +95,13 @@ func Known(v core.Version) bool {
 }
 
 func (c *coder) protocolVersion(v *core.Version) {
-	c.within(core.TagProtocolVersion, true, func() { c.versionFields(v) })
+	c.structure(core.TagProtocolVersion, true, func() { c.versionFields(v) })
 }
 
 func (c *coder) versionFields(v *core.Version) {
 	major, minor := int32(v.Major()), int32(v.Minor())
-	c.int32(core.TagProtocolVersionMajor, &major, true)
-	c.int32(core.TagProtocolVersionMinor, &minor, true)
+	c.int32Field(core.TagProtocolVersionMajor, &major, true)
+	c.int32Field(core.TagProtocolVersionMinor, &minor, true)
 	if c.reading && c.err == nil {
 		if major < 0 || major > 255 || minor < 0 || minor > 255 {
 			c.fail(core.Errorf(core.InvalidMessage, "there is no protocol version %d.%d", major, minor))
@@ -110,49 +110,49 @@ func (c *coder) versionFields(v *core.Version) {
 	}
 }
 
-func (c *coder) header(it item, h *Header) {
-	c.inside(it, func() {
+func (c *coder) requestHeader(it item, h *Header) {
+	c.readStructure(it, func() {
 		c.protocolVersion(&h.Version)
-		c.v = h.Version
-		number(c, core.TagMaximumResponseSize, core.KindInteger, &h.MaximumResponseSize)
-		c.text(core.TagClientCorrelationValue, &h.ClientCorrelation, false)
-		c.text(core.TagServerCorrelationValue, &h.ServerCorrelation, false)
+		c.version = h.Version
+		numberField(c, core.TagMaximumResponseSize, core.KindInteger, &h.MaximumResponseSize)
+		c.textField(core.TagClientCorrelationValue, &h.ClientCorrelation, false)
+		c.textField(core.TagServerCorrelationValue, &h.ServerCorrelation, false)
 		c.asynchronous(h)
 		c.authentication(h)
-		enum(c, core.TagBatchErrorContinuationOption, &h.ErrorOption, false)
+		enumField(c, core.TagBatchErrorContinuationOption, &h.ErrorOption, false)
 		var ignored *bool
-		c.bool(core.TagAttestationCapableIndicator, &ignored)
-		c.each(core.TagAttestationType, MaxListed, func(item) {})
-		c.bool(core.TagBatchOrderOption, &ignored)
-		number(c, core.TagTimeStamp, core.KindDateTime, &h.TimeStamp)
-		c.int32(core.TagBatchCount, &h.BatchCount, true)
+		c.boolField(core.TagAttestationCapableIndicator, &ignored)
+		c.eachField(core.TagAttestationType, MaxListed, func(item) {})
+		c.boolField(core.TagBatchOrderOption, &ignored)
+		numberField(c, core.TagTimeStamp, core.KindDateTime, &h.TimeStamp)
+		c.int32Field(core.TagBatchCount, &h.BatchCount, true)
 	})
 }
 
 // asynchronous is a Boolean in 1.x and an enumeration in 2.x. True and
 // Optional leave the choice to the server, which answers at once.
 func (c *coder) asynchronous(h *Header) {
-	it, ok := c.field(core.TagAsynchronousIndicator, core.KindAny, false)
-	if ok && it.kind == core.KindEnumeration && c.v >= core.V2_0 {
-		h.AsynchronousMandatory = core.AsynchronousIndicator(c.known(it)) == core.AsynchronousIndicatorMandatory
+	it, ok := c.takeField(core.TagAsynchronousIndicator, core.KindAny, false)
+	if ok && it.kind == core.KindEnumeration && c.version >= core.V2_0 {
+		h.AsynchronousMandatory = core.AsynchronousIndicator(c.knownEnum(it)) == core.AsynchronousIndicatorMandatory
 	} else if ok && it.kind != core.KindBoolean {
 		c.fail(malformed("Asynchronous Indicator is a %v", it.kind))
 	}
 }
 
 func (c *coder) authentication(h *Header) {
-	c.within(core.TagAuthentication, false, func() {
-		c.each(core.TagCredential, MaxCredentials, func(it item) {
+	c.structure(core.TagAuthentication, false, func() {
+		c.eachField(core.TagCredential, MaxCredentials, func(it item) {
 			var cred Credential
-			c.inside(it, func() { c.credential(&cred) })
+			c.readStructure(it, func() { c.credential(&cred) })
 			h.Credentials = append(h.Credentials, cred)
 		})
 	})
 }
 
 func (c *coder) credential(p *Credential) {
-	enum(c, core.TagCredentialType, &p.Type, true)
-	v, ok := c.field(core.TagCredentialValue, core.KindStructure, true)
+	enumField(c, core.TagCredentialType, &p.Type, true)
+	v, ok := c.takeField(core.TagCredentialValue, core.KindStructure, true)
 	if !ok {
 		return
 	}
@@ -160,9 +160,9 @@ func (c *coder) credential(p *Credential) {
 		p.Value = v.valueOf().Fields
 		return
 	}
-	c.inside(v, func() {
-		c.text(core.TagUsername, &p.Username, true)
-		if it, ok := c.field(core.TagPassword, core.KindTextString, false); ok {
+	c.readStructure(v, func() {
+		c.textField(core.TagUsername, &p.Username, true)
+		if it, ok := c.takeField(core.TagPassword, core.KindTextString, false); ok {
 			p.Password = it.value
 		}
 	})
@@ -178,11 +178,11 @@ func (r *Request) items(body []byte) error {
 	}
 	for len(body) > 0 {
 		var it item
-		if it, body = next(body); it.tag>>16 == 0x54 {
+		if it, body = nextItem(body); it.tag>>16 == 0x54 {
 			continue // a vendor's, which may be ignored
 		}
 		if it.tag != core.TagBatchItem {
-			return malformed("%v stands among the Batch Items", it.tag)
+			return malformed("%v is not a Batch Item", it.tag)
 		}
 		if len(r.Items) == int(r.Header.BatchCount) {
 			return malformed("the message has more items than its Batch Count of %d", r.Header.BatchCount)
@@ -204,38 +204,38 @@ func (r *Request) item(it item) error {
 	c.lenient, c.reading = true, true
 	r.Items = append(r.Items, RequestItem{})
 	ri := &r.Items[len(r.Items)-1]
-	c.inside(it, func() { c.requestItem(ri) })
+	c.readStructure(it, func() { c.requestItem(ri) })
 	return c.err
 }
 
 func (c *coder) requestItem(ri *RequestItem) {
-	if it, ok := c.field(core.TagOperation, core.KindEnumeration, true); ok {
-		ri.Operation = core.Operation(it.num())
+	if it, ok := c.takeField(core.TagOperation, core.KindEnumeration, true); ok {
+		ri.Operation = core.Operation(it.number())
 	}
 	var ephemeral *bool
-	c.bool(core.TagEphemeral, &ephemeral)
+	c.boolField(core.TagEphemeral, &ephemeral)
 	ri.Ephemeral = ephemeral != nil && *ephemeral
-	c.bytes(core.TagUniqueBatchItemID, &ri.BatchID, false)
+	c.bytesField(core.TagUniqueBatchItemID, &ri.BatchID, false)
 	if n := len(ri.BatchID); n > MaxBatchIDBytes {
-		c.fail(malformed("a Unique Batch Item ID has %d bytes; at most %d are taken", n, MaxBatchIDBytes))
+		c.fail(malformed("a Unique Batch Item ID has %d bytes; the limit is %d", n, MaxBatchIDBytes))
 	}
-	ri.Payload = c.raw(core.TagRequestPayload)
-	c.each(core.TagMessageExtension, MaxExtensions, func(it item) { // since 2.0 there may be several
-		c.inside(it, func() {
+	ri.Payload = c.rawField(core.TagRequestPayload)
+	c.eachField(core.TagMessageExtension, MaxExtensions, func(it item) { // since 2.0 there may be several
+		c.readStructure(it, func() {
 			var vendor string
 			var critical *bool
-			c.text(core.TagVendorIdentification, &vendor, true)
-			c.bool(core.TagCriticalityIndicator, &critical)
+			c.textField(core.TagVendorIdentification, &vendor, true)
+			c.boolField(core.TagCriticalityIndicator, &critical)
 			ri.Critical = ri.Critical || (critical != nil && *critical) // none is known here
-			c.field(core.TagVendorExtension, core.KindStructure, false)
+			c.takeField(core.TagVendorExtension, core.KindStructure, false)
 		})
 	})
 }
 
-// raw takes a field as the whole item, header included.
-func (c *coder) raw(t core.Tag) []byte {
+// rawField takes a field as the whole item, header included.
+func (c *coder) rawField(t core.Tag) []byte {
 	for b := c.frame.body; len(b) > 0; {
-		it, rest := next(b)
+		it, rest := nextItem(b)
 		if it.tag == t {
 			c.frame.taken++
 			return b[:len(b)-len(rest)]
@@ -246,7 +246,7 @@ func (c *coder) raw(t core.Tag) []byte {
 }
 
 // Response builds a response message item by item (KMIP 1.4 §7.1, 2.1 §8.4).
-// Mark and Truncate take an item back that came out too large.
+// Mark and Truncate remove an item that became too large.
 type Response struct {
 	buf     []byte
 	version core.Version
@@ -273,13 +273,13 @@ func (r *Response) Begin(buf []byte, v core.Version, now int64, correlation stri
 	*r = Response{buf: b, version: v, header: count}
 }
 
-// Size is the message's size in bytes as it stands.
+// Size returns the size of the message so far, in bytes.
 func (r *Response) Size() int { return len(r.buf) }
 
-// Mark remembers where the message stands, for Truncate.
+// Mark returns the current end of the message, for Truncate and Undo.
 func (r *Response) Mark() (mark, count int) { return len(r.buf), r.count }
 
-// Truncate takes back what was appended since Mark, and zeroes it.
+// Truncate removes what was appended since Mark, and zeroes it.
 func (r *Response) Truncate(mark, count int) {
 	clear(r.buf[mark:])
 	r.buf, r.count = r.buf[:mark], count
@@ -295,8 +295,8 @@ func Succeed[I, O any](r *Response, id []byte, op *Operation[I, O], out *O) (err
 	return err
 }
 
-// Failure appends an item that failed; it has no payload, and always reason and
-// message (clients depend on both). Operation 0 is left out.
+// Failure appends an item that failed. It has no payload. It always has a reason
+// and a message, since clients depend on both. Operation 0 is omitted.
 func (r *Response) Failure(op core.Operation, id []byte, status core.ResultStatus, reason core.ResultReason, message string) {
 	at := r.open(op, id)
 	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(status))
@@ -307,16 +307,15 @@ func (r *Response) Failure(op core.Operation, id []byte, status core.ResultStatu
 	closeStructure(r.buf, at)
 }
 
-// Undo turns the items since Mark into ones that were undone. Their payloads stay:
-// the standard leaves a Response Payload out of failures alone, and what was undone
-// has not failed (KMIP 1.4 §7.2, §11.1, 2.1 §8.6).
+// Undo marks the items since Mark as undone. Their payloads stay: the standard
+// omits a Response Payload only from failures, and an undone item has not failed (KMIP 1.4 §7.2, §11.1, 2.1 §8.6).
 func (r *Response) Undo(mark int) {
 	for b := r.buf[mark:]; len(b) > 0; {
 		var it item
-		it, b = next(b)
+		it, b = nextItem(b)
 		for fields := it.value; len(fields) > 0; {
 			var f item
-			if f, fields = next(fields); f.tag == core.TagResultStatus {
+			if f, fields = nextItem(fields); f.tag == core.TagResultStatus {
 				f.value[3] = byte(core.StatusOperationUndone)
 			}
 		}

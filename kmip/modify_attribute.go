@@ -34,8 +34,8 @@ var ModifyAttribute = define(Operation[core.ModifyAttributeInput, core.Attribute
 // value in 2.x.
 func modifyAttributeRequest(c *coder, in *core.ModifyAttributeInput) {
 	c.identifier(&in.ID)
-	if c.style1() {
-		c.modifyAttribute1(in)
+	if c.isV1() {
+		c.modifyAttributeV1(in)
 		return
 	}
 	var current core.Attribute
@@ -54,13 +54,13 @@ func modifyAttributeRequest(c *coder, in *core.ModifyAttributeInput) {
 	}
 }
 
-func (c *coder) modifyAttribute1(in *core.ModifyAttributeInput) {
+func (c *coder) modifyAttributeV1(in *core.ModifyAttributeInput) {
 	if !c.reading {
-		c.writeAttribute1(&in.New)
+		c.writeAttributeV1(&in.New)
 		return
 	}
-	if it, ok := c.field(core.TagAttribute, core.KindStructure, true); ok {
-		c.readAttribute1(it, &in.New, nil)
+	if it, ok := c.takeField(core.TagAttribute, core.KindStructure, true); ok {
+		c.readAttributeV1(it, &in.New, nil)
 		in.Name = in.New.Ref()
 		in.Name.Index, in.Name.Indexed = in.New.Index, true
 	}

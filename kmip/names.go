@@ -2,8 +2,10 @@ package kmip
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/xml"
 	"io"
+	"strconv"
 
 	"github.com/gemalto/kmip-go/ttlv"
 
@@ -78,7 +80,7 @@ func depthOf(b []byte) int {
 	deepest := 0
 	for len(b) > 0 {
 		var it item
-		if it, b = next(b); it.kind == core.KindStructure {
+		if it, b = nextItem(b); it.kind == core.KindStructure {
 			deepest = max(deepest, depthOf(it.value))
 		}
 	}
@@ -88,18 +90,18 @@ func depthOf(b []byte) int {
 func printTree(w io.Writer, b []byte, indent string) error {
 	for len(b) > 0 {
 		var it item
-		it, b = next(b)
+		it, b = nextItem(b)
 		line := indent + ttlv.DefaultRegistry.FormatTag(ttlv.Tag(it.tag))
 		switch it.kind {
 		case core.KindStructure:
 		case core.KindTextString:
-			line += ": " + quoted(string(it.value))
+			line += ": " + strconv.Quote(string(it.value))
 		case core.KindByteString, core.KindBigInteger:
-			line += ": " + hexOf(it.value)
+			line += ": " + hex.EncodeToString(it.value)
 		case core.KindEnumeration:
-			line += ": " + ttlv.DefaultRegistry.FormatEnum(ttlv.Tag(it.tag), uint32(it.num()))
+			line += ": " + ttlv.DefaultRegistry.FormatEnum(ttlv.Tag(it.tag), uint32(it.number()))
 		default:
-			line += ": " + number64(it.num())
+			line += ": " + strconv.FormatInt(it.number(), 10)
 		}
 		if _, err := io.WriteString(w, line+"\n"); err != nil {
 			return err

@@ -20,44 +20,44 @@ var objectOrder = []core.ObjectType{core.ObjectTypeSymmetricKey, core.ObjectType
 	core.ObjectTypePublicKey, core.ObjectTypeCertificate, core.ObjectTypeOpaqueObject, core.ObjectTypeTemplate,
 	core.ObjectTypeSplitKey, core.ObjectTypePGPKey}
 
-// object is the Managed Object in Register and Get. When reading, whichever
-// object is there is taken and body.Type says which.
-func (c *coder) object(body *core.ObjectBody) {
+// managedObject is the Managed Object in Register and Get. When reading, whichever
+// managedObject is there is taken and body.Type says which.
+func (c *coder) managedObject(body *core.ObjectBody) {
 	if !c.reading {
 		if t, ok := objectTags[body.Type]; ok {
-			c.within(t, true, func() { c.objectFields(body) })
+			c.structure(t, true, func() { c.objectFields(body) })
 		}
 		return
 	}
 	for _, t := range objectOrder {
-		if it, ok := c.field(objectTags[t], core.KindStructure, false); ok {
+		if it, ok := c.takeField(objectTags[t], core.KindStructure, false); ok {
 			body.Type = t
-			c.inside(it, func() { c.objectFields(body) })
+			c.readStructure(it, func() { c.objectFields(body) })
 			return
 		}
 	}
-	c.fail(core.Errorf(core.InvalidMessage, "%v holds no object that is known", c.frame.tag))
+	c.fail(core.Errorf(core.InvalidMessage, "%v holds no object of a known type", c.frame.tag))
 }
 
 func (c *coder) objectFields(o *core.ObjectBody) {
 	switch o.Type {
 	case core.ObjectTypeCertificate:
-		enum(c, core.TagCertificateType, &o.CertificateType, true)
-		c.bytes(core.TagCertificateValue, &o.CertificateValue, true)
+		enumField(c, core.TagCertificateType, &o.CertificateType, true)
+		c.bytesField(core.TagCertificateValue, &o.CertificateValue, true)
 		return
 	case core.ObjectTypeOpaqueObject:
-		enum(c, core.TagOpaqueDataType, &o.OpaqueDataType, true)
-		c.bytes(core.TagOpaqueDataValue, &o.OpaqueData, true)
+		enumField(c, core.TagOpaqueDataType, &o.OpaqueDataType, true)
+		c.bytesField(core.TagOpaqueDataValue, &o.OpaqueData, true)
 		return
 	case core.ObjectTypeTemplate:
-		c.attributes1(&o.Template)
+		c.attributesV1(&o.Template)
 		return
 	case core.ObjectTypeSecretData:
-		enum(c, core.TagSecretDataType, &o.SecretDataType, true)
+		enumField(c, core.TagSecretDataType, &o.SecretDataType, true)
 	case core.ObjectTypeSplitKey:
 		c.splitKey(o)
 	case core.ObjectTypePGPKey:
-		c.int32(core.TagPGPKeyVersion, &o.PGPKeyVersion, true)
+		c.int32Field(core.TagPGPKeyVersion, &o.PGPKeyVersion, true)
 	}
 	c.keyBlock(&o.KeyBlock)
 }
@@ -67,12 +67,12 @@ func (c *coder) splitKey(o *core.ObjectBody) {
 		o.Split = new(core.SplitKey)
 	}
 	s := o.Split
-	c.int32(core.TagSplitKeyParts, &s.Parts, true)
-	c.int32(core.TagKeyPartIdentifier, &s.Identifier, true)
-	c.int32(core.TagSplitKeyThreshold, &s.Threshold, true)
-	enum(c, core.TagSplitKeyMethod, &s.Method, true)
+	c.int32Field(core.TagSplitKeyParts, &s.Parts, true)
+	c.int32Field(core.TagKeyPartIdentifier, &s.Identifier, true)
+	c.int32Field(core.TagSplitKeyThreshold, &s.Threshold, true)
+	enumField(c, core.TagSplitKeyMethod, &s.Method, true)
 	if c.reading {
-		if it, ok := c.field(core.TagPrimeFieldSize, core.KindBigInteger, false); ok {
+		if it, ok := c.takeField(core.TagPrimeFieldSize, core.KindBigInteger, false); ok {
 			s.PrimeField = it.value
 		}
 	} else if s.PrimeField != nil {
@@ -82,12 +82,12 @@ func (c *coder) splitKey(o *core.ObjectBody) {
 
 // keyBlock is KMIP 1.4 §2.1.3.
 func (c *coder) keyBlock(k *core.KeyBlock) {
-	c.within(core.TagKeyBlock, true, func() {
-		enum(c, core.TagKeyFormatType, &k.Format, true)
-		enum(c, core.TagKeyCompressionType, &k.Compression, false)
+	c.structure(core.TagKeyBlock, true, func() {
+		enumField(c, core.TagKeyFormatType, &k.Format, true)
+		enumField(c, core.TagKeyCompressionType, &k.Compression, false)
 		c.keyValue(k)
-		enum(c, core.TagCryptographicAlgorithm, &k.Algorithm, false)
-		c.int32(core.TagCryptographicLength, &k.Length, false)
+		enumField(c, core.TagCryptographicAlgorithm, &k.Algorithm, false)
+		c.int32Field(core.TagCryptographicLength, &k.Length, false)
 		c.wrappingData(&k.Wrapping)
 	})
 }
@@ -99,20 +99,20 @@ func (c *coder) keyValue(k *core.KeyBlock) {
 		c.writeKeyValue(k)
 		return
 	}
-	it, ok := c.field(core.TagKeyValue, core.KindAny, false)
+	it, ok := c.takeField(core.TagKeyValue, core.KindAny, false)
 	switch {
 	case !ok:
 	case it.kind == core.KindByteString:
 		k.Wrapped = it.value
 	case it.kind == core.KindStructure:
-		c.inside(it, func() { c.readKeyValue(k) })
+		c.readStructure(it, func() { c.readKeyValue(k) })
 	default:
 		c.fail(core.Errorf(core.InvalidMessage, "Key Value is a %v, not a Structure or Byte String", it.kind))
 	}
 }
 
 func (c *coder) readKeyValue(k *core.KeyBlock) {
-	m, ok := c.field(core.TagKeyMaterial, core.KindAny, true)
+	m, ok := c.takeField(core.TagKeyMaterial, core.KindAny, true)
 	switch {
 	case !ok:
 		return
@@ -123,15 +123,15 @@ func (c *coder) readKeyValue(k *core.KeyBlock) {
 			c.fail(err)
 			return
 		}
-		k.Transparent = m.lent().Fields
+		k.Transparent = m.borrowedValue().Fields
 	default:
 		c.fail(core.Errorf(core.InvalidMessage, "Key Material is a %v, not a Structure or Byte String", m.kind))
 		return
 	}
-	if c.style1() {
-		c.attributes1(&k.Attributes)
+	if c.isV1() {
+		c.attributesV1(&k.Attributes)
 	} else {
-		c.attributes2(core.TagAttributes, &k.Attributes, false)
+		c.attributesV2(core.TagAttributes, &k.Attributes, false)
 	}
 }
 
@@ -150,10 +150,10 @@ func (c *coder) writeKeyValue(k *core.KeyBlock) {
 	} else {
 		c.out = appendPadded(c.out, core.TagKeyMaterial, core.KindByteString, k.Material)
 	}
-	if c.style1() {
-		c.attributes1(&k.Attributes)
+	if c.isV1() {
+		c.attributesV1(&k.Attributes)
 	} else {
-		c.attributes2(core.TagAttributes, &k.Attributes, false)
+		c.attributesV2(core.TagAttributes, &k.Attributes, false)
 	}
 	closeStructure(c.out, at)
 }
@@ -164,7 +164,7 @@ func AppendKeyValue(dst []byte, k *core.KeyBlock, v core.Version) ([]byte, error
 	if v == 0 {
 		v = core.V2_1
 	}
-	c := coder{v: v, out: slices.Grow(dst, keyValueRoom(k))} // append would leave what it outgrows
+	c := coder{version: v, out: slices.Grow(dst, keyValueRoom(k))} // append would leave what it outgrows
 	c.writeKeyValue(k)
 	return c.out, c.err
 }
@@ -183,17 +183,17 @@ func keyValueRoom(k *core.KeyBlock) int {
 // bytes come from a client by way of the token and are held to every bound.
 func ReadKeyValue(ttlv []byte, k *core.KeyBlock, v core.Version) error {
 	if _, err := validate(ttlv, MaxItems, MaxFields); err != nil {
-		return core.Wrap(core.InvalidField, err, "what was wrapped is no TTLV-encoded Key Value")
+		return core.Wrap(core.InvalidField, err, "the unwrapped bytes are not a TTLV-encoded Key Value")
 	}
-	it, _ := next(ttlv)
+	it, _ := nextItem(ttlv)
 	if it.tag != core.TagKeyValue || it.kind != core.KindStructure {
-		return core.Errorf(core.InvalidField, "what was wrapped is a %v, not a Key Value; Encoding Option No Encoding is for key bytes alone", it.tag)
+		return core.Errorf(core.InvalidField, "the unwrapped item is a %v, not a Key Value; use Encoding Option No Encoding for key bytes without a structure", it.tag)
 	}
 	if v == 0 {
 		v = core.V2_1
 	}
-	c := coder{v: v, reading: true}
-	c.inside(it, func() { c.readKeyValue(k) })
+	c := coder{version: v, reading: true}
+	c.readStructure(it, func() { c.readKeyValue(k) })
 	return c.err
 }
 
@@ -206,14 +206,14 @@ func (c *coder) wrappingData(p **core.KeyWrappingData) {
 	if w == nil {
 		w = new(core.KeyWrappingData)
 	}
-	if c.within(core.TagKeyWrappingData, false, func() {
-		enum(c, core.TagWrappingMethod, &w.Method, true)
+	if c.structure(core.TagKeyWrappingData, false, func() {
+		enumField(c, core.TagWrappingMethod, &w.Method, true)
 		c.wrappingKey(core.TagEncryptionKeyInformation, &w.Encryption)
 		c.wrappingKey(core.TagMACSignatureKeyInformation, &w.MACSignature)
-		c.bytes(core.TagMACSignature, &w.MAC, false)
-		c.bytes(core.TagIVCounterNonce, &w.IV, false)
-		if c.has(core.V1_1) {
-			enum(c, core.TagEncodingOption, &w.Encoding, false)
+		c.bytesField(core.TagMACSignature, &w.MAC, false)
+		c.bytesField(core.TagIVCounterNonce, &w.IV, false)
+		if c.atLeast(core.V1_1) {
+			enumField(c, core.TagEncodingOption, &w.Encoding, false)
 		}
 	}) {
 		*p = w
@@ -228,8 +228,8 @@ func (c *coder) wrappingKey(t core.Tag, p **core.WrappingKeyInfo) {
 	if k == nil {
 		k = new(core.WrappingKeyInfo)
 	}
-	if c.within(t, false, func() {
-		c.text(core.TagUniqueIdentifier, &k.ID, true)
+	if c.structure(t, false, func() {
+		c.textField(core.TagUniqueIdentifier, &k.ID, true)
 		c.parameters(&k.Parameters)
 	}) {
 		*p = k
@@ -240,24 +240,24 @@ func (c *coder) wrappingKey(t core.Tag, p **core.WrappingKeyInfo) {
 func (c *coder) wrappingSpecification(p **core.KeyWrappingSpecification) {
 	if !c.reading {
 		if *p != nil {
-			c.within(core.TagKeyWrappingSpecification, false, func() { c.specificationFields(*p) })
+			c.structure(core.TagKeyWrappingSpecification, false, func() { c.specificationFields(*p) })
 		}
 		return
 	}
-	if it, ok := c.field(core.TagKeyWrappingSpecification, core.KindStructure, false); ok {
+	if it, ok := c.takeField(core.TagKeyWrappingSpecification, core.KindStructure, false); ok {
 		w := new(core.KeyWrappingSpecification)
-		c.inside(it, func() { c.specificationFields(w) })
+		c.readStructure(it, func() { c.specificationFields(w) })
 		*p = w
 	}
 }
 
 func (c *coder) specificationFields(w *core.KeyWrappingSpecification) {
-	enum(c, core.TagWrappingMethod, &w.Method, true)
+	enumField(c, core.TagWrappingMethod, &w.Method, true)
 	c.wrappingKey(core.TagEncryptionKeyInformation, &w.Encryption)
 	c.wrappingKey(core.TagMACSignatureKeyInformation, &w.MACSignature)
 	c.attributeNames(&w.AttributeNames)
-	if c.has(core.V1_1) {
-		enum(c, core.TagEncodingOption, &w.Encoding, false)
+	if c.atLeast(core.V1_1) {
+		enumField(c, core.TagEncodingOption, &w.Encoding, false)
 	}
 }
 
@@ -270,10 +270,10 @@ func (c *coder) attributeNames(p *[]core.AttributeName) {
 			list = append(list, n.String())
 		}
 	}
-	c.texts(core.TagAttributeName, MaxAttributes, &list)
+	c.textList(core.TagAttributeName, MaxAttributes, &list)
 	if c.reading {
 		for _, s := range list {
-			n, err := nameFrom1(s, c.v)
+			n, err := nameFromV1(s, c.version)
 			if err != nil {
 				c.fail(err)
 				return

@@ -139,18 +139,18 @@ func (r *Row) In(v core.Version) bool { return v.Within(r.Since, r.Until) }
 // DecodeRequest reads a request payload: the item as the batch item holds it,
 // nil if there is none. Byte strings of in alias it.
 func (op *Operation[I, O]) DecodeRequest(payload []byte, v core.Version, lenient bool, in *I) error {
-	return decode(payload, core.TagRequestPayload, coder{v: v, lenient: lenient}, op.request, in)
+	return decode(payload, core.TagRequestPayload, coder{version: v, lenient: lenient}, op.request, in)
 }
 
 // DecodeResponse is for clients.
 func (op *Operation[I, O]) DecodeResponse(payload []byte, v core.Version, out *O) error {
-	return decode(payload, core.TagResponsePayload, coder{v: v, lenient: true, client: true}, op.response, out)
+	return decode(payload, core.TagResponsePayload, coder{version: v, lenient: true, client: true}, op.response, out)
 }
 
 // AppendRequest is for clients.
 func (op *Operation[I, O]) AppendRequest(dst []byte, v core.Version, in *I) ([]byte, error) {
-	c := coder{v: v, out: dst}
-	c.within(core.TagRequestPayload, true, func() { op.request(&c, in) })
+	c := coder{version: v, out: dst}
+	c.structure(core.TagRequestPayload, true, func() { op.request(&c, in) })
 	return c.out, c.err
 }
 
@@ -170,16 +170,16 @@ func (op *Operation[I, O]) AppendResponse(dst []byte, v core.Version, out *O) ([
 func decode[P any](payload []byte, t core.Tag, how coder, fields func(*coder, *P), p *P) error {
 	it := item{tag: t, kind: core.KindStructure}
 	if len(payload) > 0 {
-		it, _ = next(payload)
+		it, _ = nextItem(payload)
 	}
 	if it.tag != t || it.kind != core.KindStructure {
 		return core.Errorf(core.InvalidMessage, "the batch item holds %v where its payload should be", it.tag)
 	}
-	c := borrow(how.v)
+	c := borrow(how.version)
 	defer c.giveBack()
 	c.lenient, c.client, c.reading = how.lenient, how.client, true
-	c.enter(it)
+	c.enterStructure(it)
 	fields(c, p)
-	c.done(func() { fields(c, p) })
+	c.refuseLeftovers(func() { fields(c, p) })
 	return c.err
 }

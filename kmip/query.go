@@ -26,37 +26,37 @@ var Query = define(Operation[core.QueryInput, core.QueryOutput]{
 })
 
 func queryRequest(c *coder, in *core.QueryInput) {
-	enums(c, core.TagQueryFunction, &in.Functions)
+	enumList(c, core.TagQueryFunction, &in.Functions)
 	if c.reading && c.err == nil && len(in.Functions) == 0 {
-		c.fail(core.Errorf(core.InvalidMessage, "Query asks for nothing: it lacks Query Function"))
+		c.fail(core.Errorf(core.InvalidMessage, "the Query has no Query Function"))
 	}
-	if c.has(core.V2_1) && (c.reading || in.ObjectGroups != nil) {
-		c.within(core.TagObjectGroups, false, func() { c.texts(core.TagObjectGroup, MaxListed, &in.ObjectGroups) })
+	if c.atLeast(core.V2_1) && (c.reading || in.ObjectGroups != nil) {
+		c.structure(core.TagObjectGroups, false, func() { c.textList(core.TagObjectGroup, MaxListed, &in.ObjectGroups) })
 	}
 }
 
 func queryResponse(c *coder, out *core.QueryOutput) {
-	enums(c, core.TagOperation, &out.Operations)
-	enums(c, core.TagObjectType, &out.ObjectTypes)
-	c.text(core.TagVendorIdentification, &out.VendorIdentification, false)
+	enumList(c, core.TagOperation, &out.Operations)
+	enumList(c, core.TagObjectType, &out.ObjectTypes)
+	c.textField(core.TagVendorIdentification, &out.VendorIdentification, false)
 	c.serverInformation(&out.ServerInformation)
-	c.texts(core.TagApplicationNamespace, MaxListed, &out.ApplicationNamespaces)
-	if c.has(core.V1_1) {
-		c.fields(core.TagExtensionInformation, &out.Extensions)
+	c.textList(core.TagApplicationNamespace, MaxListed, &out.ApplicationNamespaces)
+	if c.atLeast(core.V1_1) {
+		c.structureList(core.TagExtensionInformation, &out.Extensions)
 	}
-	if c.has(core.V1_2) {
-		enums(c, core.TagAttestationType, &out.AttestationTypes)
+	if c.atLeast(core.V1_2) {
+		enumList(c, core.TagAttestationType, &out.AttestationTypes)
 	}
-	if c.has(core.V1_3) {
-		c.fields(core.TagRNGParameters, &out.RNGs)
-		c.fields(core.TagProfileInformation, &out.Profiles)
-		c.fields(core.TagValidationInformation, &out.Validations)
-		c.fields(core.TagCapabilityInformation, &out.Capabilities)
-		enums(c, core.TagClientRegistrationMethod, &out.ClientRegistration)
+	if c.atLeast(core.V1_3) {
+		c.structureList(core.TagRNGParameters, &out.RNGs)
+		c.structureList(core.TagProfileInformation, &out.Profiles)
+		c.structureList(core.TagValidationInformation, &out.Validations)
+		c.structureList(core.TagCapabilityInformation, &out.Capabilities)
+		enumList(c, core.TagClientRegistrationMethod, &out.ClientRegistration)
 	}
-	if c.has(core.V2_0) {
-		c.fields(core.TagDefaultsInformation, &out.Defaults)
-		c.protection(core.TagProtectionStorageMasks, &out.StorageProtectionMasks)
+	if c.atLeast(core.V2_0) {
+		c.structureList(core.TagDefaultsInformation, &out.Defaults)
+		c.protectionMasks(core.TagProtectionStorageMasks, &out.StorageProtectionMasks)
 	}
 }
 
@@ -64,7 +64,7 @@ func queryResponse(c *coder, out *core.QueryOutput) {
 // has tags for them.
 func (c *coder) serverInformation(p *[]core.Field) {
 	if c.reading {
-		if it, ok := c.field(core.TagServerInformation, core.KindStructure, false); ok {
+		if it, ok := c.takeField(core.TagServerInformation, core.KindStructure, false); ok {
 			*p = it.valueOf().Fields
 		}
 	} else if *p != nil {

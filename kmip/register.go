@@ -30,13 +30,13 @@ var Register = define(Operation[core.RegisterInput, core.RegisterOutput]{
 })
 
 func registerRequest(c *coder, in *core.RegisterInput) {
-	enum(c, core.TagObjectType, &in.ObjectType, true)
+	enumField(c, core.TagObjectType, &in.ObjectType, true)
 	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, true)
-	c.object(&in.Object)
-	c.protection(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+	c.managedObject(&in.Object)
+	c.protectionMasks(core.TagProtectionStorageMasks, &in.ProtectionMasks)
 }
 
 func registerResponse(c *coder, out *core.RegisterOutput) {
-	c.id(&out.ID)
-	c.implied(&out.Attributes)
+	c.uniqueIdentifier(&out.ID)
+	c.impliedAttributes(&out.Attributes)
 }

@@ -30,13 +30,13 @@ var ReKey = define(Operation[core.RekeyInput, core.CreateOutput]{
 
 func rekeyRequest(c *coder, in *core.RekeyInput) {
 	c.identifier(&in.ID)
-	number(c, core.TagOffset, core.KindInterval, &in.Offset)
+	numberField(c, core.TagOffset, core.KindInterval, &in.Offset)
 	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, false)
-	c.protection(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+	c.protectionMasks(core.TagProtectionStorageMasks, &in.ProtectionMasks)
 }
 
 // rekeyResponse has no Object Type, unlike that of Create.
 func rekeyResponse(c *coder, out *core.CreateOutput) {
-	c.id(&out.ID)
-	c.implied(&out.Attributes)
+	c.uniqueIdentifier(&out.ID)
+	c.impliedAttributes(&out.Attributes)
 }

@@ -22,9 +22,9 @@ var Revoke = define(Operation[core.RevokeInput, core.IDOutput]{
 
 func revokeRequest(c *coder, in *core.RevokeInput) {
 	c.identifier(&in.ID)
-	c.within(core.TagRevocationReason, true, func() {
-		enum(c, core.TagRevocationReasonCode, &in.Code, true)
-		c.text(core.TagRevocationMessage, &in.Message, false)
+	c.structure(core.TagRevocationReason, true, func() {
+		enumField(c, core.TagRevocationReasonCode, &in.Code, true)
+		c.textField(core.TagRevocationMessage, &in.Message, false)
 	})
-	number(c, core.TagCompromiseOccurrenceDate, core.KindDateTime, &in.CompromiseOccurrence)
+	numberField(c, core.TagCompromiseOccurrenceDate, core.KindDateTime, &in.CompromiseOccurrence)
 }

@@ -21,9 +21,9 @@ var RNGRetrieve = define(Operation[core.RNGRetrieveInput, core.RNGRetrieveOutput
 })
 
 func rngRetrieveRequest(c *coder, in *core.RNGRetrieveInput) {
-	c.int32(core.TagDataLength, &in.Length, true)
+	c.int32Field(core.TagDataLength, &in.Length, true)
 }
 
 func rngRetrieveResponse(c *coder, out *core.RNGRetrieveOutput) {
-	c.bytes(core.TagData, &out.Data, true)
+	c.bytesField(core.TagData, &out.Data, true)
 }

@@ -20,8 +20,8 @@ var RNGSeed = define(Operation[core.RNGSeedInput, core.RNGSeedOutput]{
 	NextPlaceholder: noPlaceholder[core.RNGSeedOutput],
 })
 
-func rngSeedRequest(c *coder, in *core.RNGSeedInput) { c.bytes(core.TagData, &in.Data, true) }
+func rngSeedRequest(c *coder, in *core.RNGSeedInput) { c.bytesField(core.TagData, &in.Data, true) }
 
 func rngSeedResponse(c *coder, out *core.RNGSeedOutput) {
-	c.int32(core.TagDataLength, &out.Amount, true)
+	c.int32Field(core.TagDataLength, &out.Amount, true)
 }

@@ -28,12 +28,12 @@ var Sign = define(Operation[core.SignInput, core.SignOutput]{
 func signRequest(c *coder, in *core.SignInput) {
 	c.identifier(&in.ID)
 	c.parameters(&in.Parameters)
-	c.digested(&in.Data, &in.Digested)
-	c.stream(&in.Correlation, &in.Init, &in.Final)
+	c.digestedData(&in.Data, &in.Digested)
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
 }
 
 func signResponse(c *coder, out *core.SignOutput) {
-	c.id(&out.ID)
-	c.bytes(core.TagSignatureData, &out.Signature, false)
-	c.correlation(&out.Correlation)
+	c.uniqueIdentifier(&out.ID)
+	c.bytesField(core.TagSignatureData, &out.Signature, false)
+	c.correlationValue(&out.Correlation)
 }

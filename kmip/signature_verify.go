@@ -30,17 +30,17 @@ var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.Signature
 func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
 	c.identifier(&in.ID)
 	c.parameters(&in.Parameters)
-	c.bytes(core.TagData, &in.Data, false)
-	if c.has(core.V1_4) {
-		c.bytes(core.TagDigestedData, &in.Digested, false)
+	c.bytesField(core.TagData, &in.Data, false)
+	if c.atLeast(core.V1_4) {
+		c.bytesField(core.TagDigestedData, &in.Digested, false)
 	}
-	c.bytes(core.TagSignatureData, &in.Signature, !c.has(core.V1_3))
-	c.stream(&in.Correlation, &in.Init, &in.Final)
+	c.bytesField(core.TagSignatureData, &in.Signature, !c.atLeast(core.V1_3))
+	c.streamFields(&in.Correlation, &in.Init, &in.Final)
 }
 
 func signatureVerifyResponse(c *coder, out *core.SignatureVerifyOutput) {
-	c.id(&out.ID)
-	enum(c, core.TagValidityIndicator, &out.Validity, false) // not before the last part of a stream
-	c.bytes(core.TagData, &out.Data, false)
-	c.correlation(&out.Correlation)
+	c.uniqueIdentifier(&out.ID)
+	enumField(c, core.TagValidityIndicator, &out.Validity, false) // not before the last part of a stream
+	c.bytesField(core.TagData, &out.Data, false)
+	c.correlationValue(&out.Correlation)
 }

@@ -26,17 +26,17 @@ var fixedLength = [...]int{core.KindInteger: 4, core.KindLongInteger: 8, core.Ki
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // FrameLength returns the whole length in bytes of the message whose first 8
-// bytes are given, so that a reader can refuse it before it makes room.
+// bytesField are given, so that a reader can refuse it before it makes room.
 func FrameLength(header []byte, maxBytes int) (int, error) {
 	if len(header) < headerBytes {
 		return 0, malformed("a message has at least 8 bytes")
 	}
 	n := uint64(binary.BigEndian.Uint32(header[4:])) + headerBytes
 	if header[0] != 0x42 || core.Kind(header[3]) != core.KindStructure || n%8 != 0 {
-		return 0, malformed("this is no TTLV message")
+		return 0, malformed("the message is not TTLV")
 	}
 	if n > uint64(maxBytes) {
-		return 0, core.Errorf(core.InvalidMessage, "the message has %d bytes; at most %d are taken", n, maxBytes)
+		return 0, core.Errorf(core.InvalidMessage, "the message has %d bytes; the limit is %d", n, maxBytes)
 	}
 	return int(n), nil
 }
@@ -46,9 +46,9 @@ func malformed(format string, args ...any) error {
 }
 
 // Validate checks every item of a message of exactly one item: types and their
-// lengths, padding, nesting, Booleans, UTF-8. It takes time linear in the
-// message and no memory beside it. Afterwards next cannot fail. It has the bounds
-// of an answer; requests are held to more.
+// lengths, padding, nesting, Booleans, UTF-8. It takes time linear in the message
+// and no memory. Afterwards nextItem cannot fail. The limits are those of an answer;
+// requests have lower ones.
 func Validate(msg []byte) error {
 	_, err := validate(msg, MaxAnswerItems, MaxAnswerItems)
 	return err
@@ -63,7 +63,7 @@ const itemBytes = 160
 // structure.
 func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 	if len(msg) > MaxMessageBytes {
-		return 0, malformed("the message has %d bytes; at most %d are taken", len(msg), MaxMessageBytes)
+		return 0, malformed("the message has %d bytes; the limit is %d", len(msg), MaxMessageBytes)
 	}
 	var open [MaxDepth]struct {
 		end    int // where the structure ends
@@ -82,7 +82,7 @@ func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 			in := &open[depth-1]
 			end = in.end
 			if in.fields++; in.fields > maxFields {
-				return 0, malformed("a structure has more than %d fields, the last of them %v", maxFields, tagAt(msg[at:]))
+				return 0, malformed("a structure has more than %d fields, the last of them %v", maxFields, leadingTag(msg[at:]))
 			}
 		} else if at > 0 {
 			return 0, malformed("%d bytes follow the message", len(msg)-at)
@@ -117,66 +117,65 @@ func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 // checkHeader reads the header at the start of b, which ends where its parent does.
 func checkHeader(b []byte) (core.Kind, int, error) {
 	if len(b) < headerBytes {
-		return 0, 0, malformed("%d bytes at the end of a structure are no item", len(b))
+		return 0, 0, malformed("%d bytes at the end of a structure are too few for an item", len(b))
 	}
-	tag, kind, length := tagAt(b), core.Kind(b[3]), uint64(binary.BigEndian.Uint32(b[4:]))
+	tag, kind, length := leadingTag(b), core.Kind(b[3]), uint64(binary.BigEndian.Uint32(b[4:]))
 	switch {
 	case b[0] != 0x42 && b[0] != 0x54:
-		return 0, 0, malformed("0x%06X is no tag", uint32(tag))
+		return 0, 0, malformed("0x%06X is not a tag", uint32(tag))
 	case kind < core.KindStructure || kind > core.KindDateTimeExtended:
-		return 0, 0, malformed("%v has %v, which does not exist", tag, kind)
+		return 0, 0, malformed("%v has type %v, which does not exist", tag, kind)
 	case int(kind) < len(fixedLength) && fixedLength[kind] != 0 && int(length) != fixedLength[kind]:
 		return 0, 0, malformed("%v is a %v of %d bytes; it has %d", tag, kind, length, fixedLength[kind])
 	case (kind == core.KindStructure || kind == core.KindBigInteger) && length%8 != 0:
-		return 0, 0, malformed("%v is a %v of %d bytes, which is no multiple of 8", tag, kind, length)
+		return 0, 0, malformed("%v is a %v of %d bytes, which is not a multiple of 8", tag, kind, length)
 	case kind == core.KindBigInteger && length == 0:
 		return 0, 0, malformed("%v is a Big Integer without bytes", tag)
 	case (length+7)&^7 > uint64(len(b)-headerBytes):
-		return 0, 0, malformed("%v is longer than what holds it", tag)
+		return 0, 0, malformed("%v is longer than the structure around it", tag)
 	}
 	return kind, int(length), nil
 }
 
-// checkValue looks at a padded value; whole starts with its header, for the message.
+// checkValue checks a padded value. whole begins with its header, for the message.
 func checkValue(kind core.Kind, b []byte, length int, whole []byte) error {
 	for _, p := range b[length:] {
 		if p != 0 {
-			return malformed("%v is padded with other bytes than zero", tagAt(whole))
+			return malformed("the padding of %v is not zero", leadingTag(whole))
 		}
 	}
 	switch kind {
 	case core.KindBoolean:
 		if binary.BigEndian.Uint64(b) > 1 {
-			return malformed("%v is a Boolean that is neither 0 nor 1", tagAt(whole))
+			return malformed("%v is a Boolean that is neither 0 nor 1", leadingTag(whole))
 		}
 	case core.KindTextString:
 		if !utf8.Valid(b[:length]) {
-			return malformed("%v is text that is not UTF-8", tagAt(whole))
+			return malformed("%v is text that is not UTF-8", leadingTag(whole))
 		}
 	}
 	return nil
 }
 
-func tagAt(b []byte) core.Tag { return core.Tag(b[0])<<16 | core.Tag(b[1])<<8 | core.Tag(b[2]) }
+func leadingTag(b []byte) core.Tag { return core.Tag(b[0])<<16 | core.Tag(b[1])<<8 | core.Tag(b[2]) }
 
-// next splits the first item off validated bytes.
-func next(b []byte) (item, []byte) {
+// nextItem splits the first item off validated bytes.
+func nextItem(b []byte) (item, []byte) {
 	n := int(binary.BigEndian.Uint32(b[4:]))
-	return item{tagAt(b), core.Kind(b[3]), b[headerBytes : headerBytes+n : headerBytes+n]}, b[headerBytes+padded(n):]
+	return item{leadingTag(b), core.Kind(b[3]), b[headerBytes : headerBytes+n : headerBytes+n]}, b[headerBytes+padded(n):]
 }
 
-// count is how many items stand in validated bytes. A slice is made with that
-// room at once: growing it takes several times as much, and small items make
-// large values anyway.
-func count(b []byte) (n int) {
+// countItems returns the number of items in validated bytes. Slices are allocated
+// with that capacity: growing them would take several times as much memory.
+func countItems(b []byte) (n int) {
 	for ; len(b) > 0; n++ {
-		_, b = next(b)
+		_, b = nextItem(b)
 	}
 	return n
 }
 
-// num is the number in an item of a numeric type.
-func (it item) num() int64 {
+// number returns the number in an item of a numeric type.
+func (it item) number() int64 {
 	switch it.kind {
 	case core.KindInteger:
 		return int64(int32(binary.BigEndian.Uint32(it.value)))
@@ -255,38 +254,38 @@ func appendBig(dst []byte, t core.Tag, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// valueOf makes an item a value of the data model. Text is copied, bytes are
-// too: values outlive the message.
+// valueOf returns an item as a value of the data model. It copies text and bytes:
+// values outlive the message.
 func (it item) valueOf() core.Value {
-	v := it.lent()
-	own(&v)
+	v := it.borrowedValue()
+	cloneBytes(&v)
 	return v
 }
 
-func own(v *core.Value) {
+func cloneBytes(v *core.Value) {
 	v.Bytes = bytes.Clone(v.Bytes)
 	for i := range v.Fields {
-		own(&v.Fields[i].Value)
+		cloneBytes(&v.Fields[i].Value)
 	}
 }
 
-// lent is valueOf for keys, whose bytes alias the message and are zeroed with it.
-func (it item) lent() core.Value {
+// borrowedValue is valueOf for keys: bytes alias the message and are zeroed with it.
+func (it item) borrowedValue() core.Value {
 	v := core.Value{Kind: it.kind}
 	switch it.kind {
 	case core.KindStructure:
-		v.Fields = make([]core.Field, 0, count(it.value))
+		v.Fields = make([]core.Field, 0, countItems(it.value))
 		for b := it.value; len(b) > 0; {
 			var f item
-			f, b = next(b)
-			v.Fields = append(v.Fields, core.Field{Tag: f.tag, Value: f.lent()})
+			f, b = nextItem(b)
+			v.Fields = append(v.Fields, core.Field{Tag: f.tag, Value: f.borrowedValue()})
 		}
 	case core.KindTextString:
 		v.Text = string(it.value)
 	case core.KindByteString, core.KindBigInteger:
 		v.Bytes = it.value
 	default:
-		v.Num = it.num()
+		v.Num = it.number()
 	}
 	return v
 }

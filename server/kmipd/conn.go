@@ -16,24 +16,24 @@ import (
 	"github.com/keyreeve/keyreeve/server/message"
 )
 
-// conn is one connection. It is served by one goroutine; requests that arrive
-// while one is being answered wait in the socket and are answered in order.
+// conn is one connection. One goroutine serves it. Requests that arrive while one
+// is being answered wait in the socket and are answered in order.
 type conn struct {
-	server   *Server
-	tls      *tls.Conn
-	wire     *wire          // what tls reads from
-	origin   message.Origin // principal and refusal: as identify said before the current message
-	identify func() (*core.Principal, error)
-	idle     atomic.Bool // waiting for a message's first byte
-	ending   atomic.Bool // the client is nobody any more, and the wait has been cut short
-	wrote    time.Time   // when the last answer went out
-	slot     *bounds.Slot
-	account  *bounds.Account    // of the principal's memory
-	held     bounds.Hold        // the memory of the message that is worked on
-	turn     fair.Turn          // of its requests to compute
-	answered chan bool          // from the worker: whether the connection goes on
-	task     task               // what the worker does
-	leave    context.CancelFunc // ends the work that is done for the connection
+	server     *Server
+	tls        *tls.Conn
+	wire       *wire          // what tls reads from
+	origin     message.Origin // principal and refusal: as identify said before the current message
+	identify   func() (*core.Principal, error)
+	idle       atomic.Bool // waiting for a message's first byte
+	ending     atomic.Bool // the client was refused since it connected, and the wait was cut short
+	wrote      time.Time   // when the last answer went out
+	slot       *bounds.Slot
+	account    *bounds.Account    // of the principal's memory
+	held       bounds.Hold        // the memory of the message that is worked on
+	turn       fair.Turn          // of its requests to compute
+	answered   chan bool          // from the worker: whether the connection goes on
+	task       task               // what the worker does
+	cancelWork context.CancelFunc // ends the work that is done for the connection
 }
 
 // buffers hold messages while they are worked on; an idle connection holds none.
@@ -42,8 +42,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b 
 // keepBuffer is the largest buffer, in bytes, that goes back to the pool.
 const keepBuffer = 64 * 1024
 
-// putBuffer retires what was used before others may have it: requests and
-// answers carry keys.
+// putBuffer retires a buffer before it is used again: requests and answers carry
+// keys.
 func putBuffer(b *[]byte) {
 	if core.Retire((*b)[:cap(*b)]) && cap(*b) <= keepBuffer {
 		*b = (*b)[:0]
@@ -51,25 +51,26 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// wake ends the wait for a next message.
-func (c *conn) wake() {
+// endIdleWait ends the wait for a next message.
+func (c *conn) endIdleWait() {
 	if c.idle.Load() {
 		c.tls.SetReadDeadline(past)
 	}
 }
 
-// serve answers messages until the client leaves, errs or falls silent.
+// serve answers messages until the client leaves, breaks the rules or is idle for
+// too long.
 func (c *conn) serve(ctx context.Context) {
-	ctx, c.leave = context.WithCancel(fair.WithTurn(ctx, &c.turn))
-	defer c.leave()
-	defer c.server.forget(c)
+	ctx, c.cancelWork = context.WithCancel(fair.WithTurn(ctx, &c.turn))
+	defer c.cancelWork()
+	defer c.server.endConn(c)
 	defer func() {
 		if p := recover(); p != nil {
 			c.server.Log.Error("connection", "peer", c.origin.Address, "panic", p)
 		}
 	}()
 	behalf := core.OnBehalfOf(ctx, c.origin.Principal)
-	for c.one(behalf) {
+	for c.answerNext(behalf) {
 		if core.PrincipalOf(behalf) != c.origin.Principal { // with other groups or roles
 			behalf = core.OnBehalfOf(ctx, c.origin.Principal)
 		}
@@ -77,10 +78,10 @@ func (c *conn) serve(ctx context.Context) {
 	c.linger()
 }
 
-// one reads a message and answers it; false ends the connection.
-func (c *conn) one(ctx context.Context) bool {
+// answerNext reads a message and answers it; false ends the connection.
+func (c *conn) answerNext(ctx context.Context) bool {
 	var header [8]byte
-	if !c.await(&header) {
+	if !c.awaitMessage(&header) {
 		return false
 	}
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Read))
@@ -89,12 +90,12 @@ func (c *conn) one(ctx context.Context) bool {
 	}
 	n, err := kmip.FrameLength(header[:], c.server.Limits.MessageBytes)
 	if err != nil {
-		c.server.workers.do(job{ctx: ctx, conn: c, err: err}) // framing is lost: answer, then close
+		c.server.workers.answer(job{ctx: ctx, conn: c, err: err}) // framing is lost: answer, then close
 		return false
 	}
 	if err := c.held.Reserve(ctx, n); err != nil {
-		c.server.refused("memory")
-		c.server.workers.do(job{ctx: ctx, conn: c, err: err}) // what follows is not read: answer, then close
+		c.server.countRefused("memory")
+		c.server.workers.answer(job{ctx: ctx, conn: c, err: err}) // what follows is not read: answer, then close
 		return false
 	}
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Read))
@@ -105,7 +106,7 @@ func (c *conn) one(ctx context.Context) bool {
 		return false
 	}
 	c.identifyAgain()
-	return c.server.workers.do(job{ctx: ctx, conn: c, msg: in}) && c.origin.Refusal == nil
+	return c.server.workers.answer(job{ctx: ctx, conn: c, msg: in}) && c.origin.Refusal == nil
 }
 
 // identifyAgain asks before each message who the client is: certificates,
@@ -125,10 +126,10 @@ func (c *conn) identifyAgain() {
 // past is a deadline that is over.
 var past = time.Unix(1, 0)
 
-// await waits for the first byte of a message, holding no buffer meanwhile. While
-// the server is stopping, what has been read of a client already is answered,
-// which its TLS record may hold more of, and nothing else is waited for.
-func (c *conn) await(header *[8]byte) bool {
+// awaitMessage waits for the first byte of a message and holds no buffer meanwhile.
+// While the server is stopping it waits for nothing: only messages that TLS has
+// read already are answered.
+func (c *conn) awaitMessage(header *[8]byte) bool {
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Idle))
 	c.idle.Store(true)
 	if since := c.server.stoppingFor(); since > stopRead {
@@ -147,8 +148,8 @@ const (
 	lingerTime = time.Second // how long after an answer the client is heard out
 )
 
-// linger says that no more comes and hears the client out: to close while it is
-// sending would reset the connection, and the last answers with it.
+// linger closes the sending side and reads what the client still sends. Closing
+// while it sends would reset the connection and lose the last answers.
 func (c *conn) linger() {
 	if time.Since(c.wrote) > lingerTime {
 		return
@@ -161,8 +162,8 @@ func (c *conn) linger() {
 // readChunk is how much room a message is given ahead of what has arrived.
 const readChunk = 64 * 1024
 
-// readBody reads the rest of a message in growing steps: a length alone makes
-// nobody reserve a megabyte.
+// readBody reads the rest of a message in growing steps, so that a length alone
+// does not allocate a megabyte.
 func (c *conn) readBody(in *[]byte, header []byte, n int) bool {
 	b := append((*in)[:0], header...)
 	for len(b) < n {
@@ -184,8 +185,8 @@ func (c *conn) readBody(in *[]byte, header []byte, n int) bool {
 	return true
 }
 
-// close ends the connection. TLS gives away first what it still has of requests:
-// it has then done with all of its buffer, and wire has seen where that begins.
+// close ends the connection. It first reads what TLS still holds of requests: TLS
+// is then done with all of its buffer, and wire has seen where it begins.
 func (c *conn) close() {
 	if c.tls.ConnectionState().HandshakeComplete {
 		var rest [512]byte
@@ -198,7 +199,7 @@ func (c *conn) close() {
 		clear(rest[:])
 	}
 	c.tls.Close()
-	c.wire.end()
+	c.wire.zeroAll()
 }
 
 // answer works on a message, or on the error that reading it gave, and writes
@@ -215,7 +216,7 @@ func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	} else {
 		*out = c.server.messages.AnswerUnread(ctx, &c.origin, err, (*out)[:0])
 	}
-	if !c.task.done() {
+	if !c.task.claimAnswer() {
 		return false
 	}
 	c.wrote = time.Now()

@@ -13,12 +13,12 @@ import (
 // The work for a connection ends with the connection: its context is cancelled
 // when the client has gone, and when an operation has lasted too long.
 //
-// A call into the HSM cannot be ended from outside, and one that hangs keeps the
-// worker that made it. Its client is answered all the same: the connection, which
-// waits for the worker, answers in its place when an operation lasts too long, and
-// closes. What the worker does afterwards reaches nobody; its record is stored.
+// A call into the HSM cannot be ended from outside, and one that hangs keeps its
+// worker. The client still gets an answer: if an operation lasts too long, the
+// connection answers instead of the worker and closes. What the worker does
+// afterwards is recorded and sent to nobody.
 
-// task is what a worker does for a connection. It is worked on by both.
+// task is what a worker does for a connection. Worker and connection share it.
 type task struct {
 	state   atomic.Int32
 	began   atomic.Int64  // when the current operation began, in Unix nanoseconds
@@ -31,11 +31,11 @@ type task struct {
 const (
 	working   int32 = iota
 	answering       // the worker writes
-	left            // the connection answers instead
+	abandoned       // the connection answers instead
 )
 
-// begin is called before a worker has the message.
-func (t *task) begin(msg *[]byte) {
+// beginMessage is called before a worker has the message.
+func (t *task) beginMessage(msg *[]byte) {
 	t.version = core.V1_0
 	if msg != nil {
 		t.version = message.VersionOf(*msg)
@@ -45,22 +45,22 @@ func (t *task) begin(msg *[]byte) {
 	t.began.Store(time.Now().UnixNano())
 }
 
-// next is called by the worker with each operation. The first began with the task.
-func (t *task) next(i int, op core.Operation) {
+// beginOperation is called by the worker with each operation. The first began with the task.
+func (t *task) beginOperation(i int, op core.Operation) {
 	t.doing.Store(uint32(op))
 	if i > 0 {
 		t.began.Store(time.Now().UnixNano())
 	}
 }
 
-// done is called by the worker when the answer is ready, and tells whether it may
+// claimAnswer is called by the worker when the answer is ready, and tells whether it may
 // still be written.
-func (t *task) done() bool { return t.state.CompareAndSwap(working, answering) }
+func (t *task) claimAnswer() bool { return t.state.CompareAndSwap(working, answering) }
 
-// wait waits for the worker, or answers in its place and ends the connection. If
-// the client goes away meanwhile, it cancels the work and goes on waiting: the
+// awaitWorker waits for the worker, or answers in its place and ends the connection.
+// If the client leaves meanwhile, it cancels the work and goes on waiting: a
 // connection keeps its slot for as long as it causes work.
-func (c *conn) wait(ctx context.Context) bool {
+func (c *conn) awaitWorker(ctx context.Context) bool {
 	t := &c.task
 	first := min(c.server.Limits.Operation, bounds.WatchEvery)
 	if t.timer == nil {
@@ -76,12 +76,12 @@ func (c *conn) wait(ctx context.Context) bool {
 		case <-t.timer.C:
 		}
 		if ctx.Err() == nil && bounds.Gone(c.wire.Conn) {
-			c.leave()
+			c.cancelWork()
 		}
 		over := c.server.Limits.Operation - time.Since(time.Unix(0, t.began.Load()))
-		if over <= 0 && t.state.CompareAndSwap(working, left) {
+		if over <= 0 && t.state.CompareAndSwap(working, abandoned) {
 			c.answerInPlace(context.WithoutCancel(ctx))
-			c.leave()
+			c.cancelWork()
 			return false
 		}
 		t.timer.Reset(min(max(over, time.Millisecond*10), bounds.WatchEvery))

@@ -8,16 +8,17 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// A client whose certificate TLS has let in, and that is nobody here, gets an
-// answer to its first message: with a closed connection alone its operator would
-// look for a fault of the network.
+// If TLS accepts a certificate that names no principal, the client gets an answer
+// to its first message. If the connection were only closed, its operator would look
+// for a fault of the network.
 
 // refusedBytes is how much of a refused client's message is read, in bytes. The
 // rest is read and thrown away.
 const refusedBytes = 4096
 
-// answerRefused answers the first message with why and hears the client out. The
-// caller closes the connection. Nothing is recorded here: the handshake was.
+// answerRefused answers the first message with the reason for the refusal and reads
+// what the client still sends. The caller closes the connection. It records nothing:
+// the handshake was recorded.
 func (c *conn) answerRefused(ctx context.Context) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -51,14 +52,14 @@ func (c *conn) answerRefused(ctx context.Context) {
 	}
 }
 
-// How idle connections end whose client is nobody any more.
+// Times for ending idle connections whose clients are not accepted any more.
 const (
 	identifyEvery = 500 * time.Millisecond
 	refusedGrace  = 5 * time.Second // for one more message, whose answer says why
 )
 
-// watchIdentities ends idle connections of clients that were somebody and are
-// nobody any more. A message that comes within refusedGrace gets an answer.
+// watchIdentities ends idle connections of clients that are not accepted any more. A
+// message that comes within refusedGrace gets an answer.
 func (s *Server) watchIdentities(ctx context.Context) {
 	tick := time.NewTicker(identifyEvery)
 	defer tick.Stop()

@@ -128,17 +128,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// admit counts a connection in, or refuses it, and leaves the handshake to a
-// goroutine that ends with it: its stack is large, and idle ones would keep it.
+// admit counts a connection or refuses it. The handshake gets a goroutine that ends
+// with it: its stack is large, and idle connections would keep it.
 func (s *Server) admit(ctx context.Context, nc net.Conn) {
 	c := newConn(s, nc)
 	var why string
 	c.slot, why = s.slots.Enter(nc.RemoteAddr(), func() { nc.Close() })
 	if why == "" {
-		why = s.keep(c)
+		why = s.trackConn(c)
 	}
 	if why != "" {
-		s.refused(why)
+		s.countRefused(why)
 		nc.Close()
 		return
 	}
@@ -146,13 +146,13 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 		s.Watch.Opened()
 	}
 	go func() {
-		if !s.shake(ctx, c) {
-			s.forget(c)
+		if !s.shakeHands(ctx, c) {
+			s.endConn(c)
 			return
 		}
 		if c.origin.Refusal != nil {
 			c.answerRefused(ctx)
-			s.forget(c)
+			s.endConn(c)
 			return
 		}
 		go c.serve(context.WithoutCancel(ctx)) // what has begun is answered, also while stopping
@@ -163,13 +163,13 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 func newConn(s *Server, nc net.Conn) *conn {
 	w := &wire{Conn: nc}
 	c := &conn{server: s, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
-	c.origin = message.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.next,
+	c.origin = message.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.beginOperation,
 		Memory: message.Memory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
 	return c
 }
 
-// keep notes a connection for Shutdown, unless that has begun.
-func (s *Server) keep(c *conn) (why string) {
+// trackConn notes a connection for Shutdown, unless that has begun.
+func (s *Server) trackConn(c *conn) (why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
@@ -181,40 +181,40 @@ func (s *Server) keep(c *conn) (why string) {
 	return ""
 }
 
-func (s *Server) refused(why string) {
+func (s *Server) countRefused(why string) {
 	if s.Watch.Refused != nil {
 		s.Watch.Refused(why)
 	}
 }
 
-// shake ends with a known principal, with a refusal that the client is to be
-// told, or with a failed handshake; the latter two leave a record.
-func (s *Server) shake(ctx context.Context, c *conn) bool {
+// shakeHands shakes hands and identifies the client. It returns false if the
+// connection must close at once. A failed handshake and a refusal are recorded.
+func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 	if err := handshake.Do(ctx, c.tls, s.Limits.Handshake); err != nil {
 		if c.slot.Dropped() { // a flood is counted, and neither logged nor recorded one by one
-			s.refused("waiting")
+			s.countRefused("waiting")
 			return false
 		}
-		s.refused("handshake")
+		s.countRefused("handshake")
 		s.Log.Info("handshake", "peer", c.origin.Address, "error", err)
-		s.login(ctx, handshake.Failed(core.DoorKMIP, c.origin.Address, err))
+		s.recordLogin(ctx, handshake.Failed(core.DoorKMIP, c.origin.Address, err))
 		return false
 	}
 	state := c.tls.ConnectionState()
 	c.identify = s.Auth.Identify(&state)
 	if c.origin.Principal, c.origin.Refusal = c.identify(); c.origin.Refusal != nil {
-		s.refused("identity")
+		s.countRefused("identity")
 		s.Log.Info("authenticate", "peer", c.origin.Address, "error", c.origin.Refusal)
-		s.login(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, c.origin.Refusal.Error()))
+		s.recordLogin(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, c.origin.Refusal.Error()))
 	}
 	p := c.origin.Principal
 	if p == nil {
 		return true
 	}
 	if why := c.slot.Pass(p.Tenant, p.ID); why != "" {
-		s.refused(why)
+		s.countRefused(why)
 		s.Log.Info("connections", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "full", why)
-		s.login(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, "too many connections: those of "+why+" are taken"))
+		s.recordLogin(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, "too many connections of the "+why))
 		return false
 	}
 	if s.Memory != nil {
@@ -229,15 +229,15 @@ func (s *Server) shake(ctx context.Context, c *conn) bool {
 	return true
 }
 
-// login records an authentication that failed. Failures to record only reach
+// recordLogin records an authentication that failed. Failures to record only reach
 // the log: there is no answer to hold back.
-func (s *Server) login(ctx context.Context, r core.Record) {
+func (s *Server) recordLogin(ctx context.Context, r core.Record) {
 	if err := s.Engine.RecordLogin(context.WithoutCancel(ctx), r); err != nil {
 		s.Log.Error("audit", "operation", "Login", "error", err)
 	}
 }
 
-func (s *Server) forget(c *conn) {
+func (s *Server) endConn(c *conn) {
 	c.close()
 	c.turn.Close()
 	if c.account != nil {
@@ -253,14 +253,14 @@ func (s *Server) forget(c *conn) {
 	s.done.Done()
 }
 
-// Shutdown accepts no more, lets requests under way be answered, closes what is
-// idle, and returns when all is done or ctx ends, after which it cuts.
+// Shutdown stops accepting, closes idle connections and lets requests under way be
+// answered. It returns when all are, or closes all connections when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping, s.stopped = true, time.Now()
 	stop := s.stop
 	for c := range s.conns {
-		c.wake()
+		c.endIdleWait()
 	}
 	s.mu.Unlock()
 	if stop != nil {
@@ -281,7 +281,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// stoppingFor is how long the server has been stopping; 0 while it serves.
+// stoppingFor returns how long the server has been stopping, 0 while it serves.
 func (s *Server) stoppingFor() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -82,25 +82,25 @@ const recordHeader = 5
 // The rest of a record is read without what follows, so that a buffer grown
 // for it is seen from its first byte when the next one begins.
 func (w *wire) Read(p []byte) (int, error) {
-	w.forget(p)
+	w.zeroUsed(p)
 	part := p
 	if w.left > 0 {
 		part = p[:min(len(p), w.left)]
 	}
 	n, err := w.Conn.Read(part)
 	w.used = len(w.room) - len(p) + n
-	w.count(part[:n])
+	w.followRecords(part[:n])
 	return n, err
 }
 
-// forget zeroes the buffer that p is the end of, but for the part of a record
+// zeroUsed zeroes the buffer that p is the end of, but for the part of a record
 // before p; one that TLS has left for a larger one it zeroes whole.
-func (w *wire) forget(p []byte) {
+func (w *wire) zeroUsed(p []byte) {
 	if len(p) == 0 {
 		return
 	}
 	if len(w.room) == 0 || &w.room[len(w.room)-1] != &p[len(p)-1] {
-		w.end()
+		w.zeroAll()
 		w.room = p
 	}
 	if before := len(p) - len(w.room); before > 0 {
@@ -111,8 +111,8 @@ func (w *wire) forget(p []byte) {
 	clear(w.room[at:max(at, w.used)])
 }
 
-// count follows the records in what was read.
-func (w *wire) count(b []byte) {
+// followRecords follows the records in what was read.
+func (w *wire) followRecords(b []byte) {
 	for len(b) > 0 {
 		n := min(len(b), w.left)
 		if w.have < recordHeader {
@@ -130,8 +130,8 @@ func (w *wire) count(b []byte) {
 	}
 }
 
-// end zeroes what is left when nobody reads any more.
-func (w *wire) end() {
+// zeroAll zeroes what is left when nobody reads any more.
+func (w *wire) zeroAll() {
 	clear(w.room[:w.used])
 	w.room, w.used = nil, 0
 }

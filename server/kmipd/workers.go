@@ -23,23 +23,23 @@ type workers struct{ jobs chan job }
 
 func newWorkers() *workers { return &workers{jobs: make(chan job)} }
 
-// do has a job answered and returns whether the connection goes on.
-func (w *workers) do(j job) bool {
-	j.conn.task.begin(j.msg)
+// answer has a job answered and returns whether the connection goes on.
+func (w *workers) answer(j job) bool {
+	j.conn.task.beginMessage(j.msg)
 	select {
 	case w.jobs <- j:
 	default:
-		go w.run(j)
+		go w.runJobs(j)
 	}
-	return j.conn.wait(j.ctx)
+	return j.conn.awaitWorker(j.ctx)
 }
 
-// run answers a job, then those that come while it is waiting.
-func (w *workers) run(j job) {
+// runJobs answers a job, then those that come while it is waiting.
+func (w *workers) runJobs(j job) {
 	timer := time.NewTimer(workerIdle)
 	defer timer.Stop()
 	for {
-		j.conn.answered <- j.conn.safely(j)
+		j.conn.answered <- j.conn.answerJob(j)
 		timer.Reset(workerIdle)
 		select {
 		case j = <-w.jobs:
@@ -49,8 +49,8 @@ func (w *workers) run(j job) {
 	}
 }
 
-// safely answers a job; a panic ends the connection and nothing else.
-func (c *conn) safely(j job) (keep bool) {
+// answerJob answers a job; a panic ends the connection and nothing else.
+func (c *conn) answerJob(j job) (keep bool) {
 	defer c.held.Release()
 	var msg []byte
 	if j.msg != nil {

@@ -81,7 +81,7 @@ func (b *batch) requestID() string {
 // reserveAnswer reserves memory for so many bytes of an answer, as values and in the
 // message. It is [core.Caller.Room].
 func (b *batch) reserveAnswer(bytes int) error {
-	err := b.origin.Memory.reserve(b.ctx, 2*bytes)
+	err := b.origin.Memory.reserveBytes(b.ctx, 2*bytes)
 	if err == nil && 2*bytes > b.origin.Memory.FreeBytes {
 		b.countedBytes += bytes
 	}
@@ -91,7 +91,7 @@ func (b *batch) reserveAnswer(bytes int) error {
 // countAnswer counts what many small answers have made of the message.
 func (b *batch) countAnswer() {
 	if more := b.response.Size() - b.countedBytes; more > b.origin.Memory.FreeBytes {
-		b.origin.Memory.count(more)
+		b.origin.Memory.countBytes(more)
 		b.countedBytes += more
 	}
 }

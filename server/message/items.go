@@ -8,7 +8,8 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// answerItems runs the batch: Stop is the default; Continue goes on; Undo takes back.
+// answerItems runs the batch. After a failure it stops, unless the option is
+// Continue; the option Undo undoes the items before it.
 func (b *batch) answerItems() {
 	undo := b.request.Header.ErrorOption == core.BatchErrorContinuationOptionUndo
 	if undo {
@@ -53,7 +54,7 @@ func (b *batch) refuseIfEnded() error {
 	if b.ctx.Err() == nil {
 		return nil
 	}
-	return b.refuse(core.Errorf(core.Busy, "the connection ended before this item was begun; nothing was done"))
+	return b.refuse(core.Errorf(core.Busy, "the connection ended before this item began; nothing was done"))
 }
 
 // answerItem answers the current item. How large an attribute is that the answer
@@ -90,7 +91,7 @@ func (b *batch) answerSafely() (err error) {
 	}()
 	op, ok := operations[b.item.Operation]
 	if !ok || !op.row.In(b.caller.Version) {
-		return b.refuse(core.Errorf(core.OperationNotSupported, "KMIP %v has no operation %v here", b.caller.Version, b.item.Operation))
+		return b.refuse(core.Errorf(core.OperationNotSupported, "the server has no operation %v in KMIP %v", b.item.Operation, b.caller.Version))
 	}
 	if op.row.Change != kmip.ChangesNothing && b.response.Size()+b.largestAnswer(op.row) > b.limit {
 		return b.refuse(core.Errorf(core.ResponseTooLarge, "the answer could be larger than the Maximum Response Size of %d bytes, so nothing was done", b.limit))
@@ -101,16 +102,16 @@ func (b *batch) answerSafely() (err error) {
 	return op.answer(b)
 }
 
-// smallestAnswer is what the answer of an operation that changes something
-// takes, in bytes, with its item around it but without what is echoed.
+// smallestAnswer is the size of the answer of an operation that changes something,
+// in bytes, with its batch item but without what is echoed.
 const smallestAnswer = 320
 
-// longID is a Unique Batch Item ID, in bytes, that no client needs: the first
-// failure is answered with a shorter one even where it does not fit.
+// longID is the length of a Unique Batch Item ID, in bytes, that no client needs.
+// The first failure is answered with a shorter one even if it does not fit.
 const longID = 64
 
-// largestAnswer is what the answer of the current item, which changes something, takes
-// at most, in bytes: it must be there before the change is made.
+// largestAnswer returns the largest size of the answer of the current item, in bytes,
+// if the item changes something. It must fit before the change is made.
 func (b *batch) largestAnswer(row *kmip.Row) int {
 	n := smallestAnswer + len(b.item.BatchID)
 	if b.caller.Version < core.V2_0 && row.Change == kmip.ChangesAndRepeats {
@@ -119,14 +120,14 @@ func (b *batch) largestAnswer(row *kmip.Row) int {
 	return n
 }
 
-// answerFailure answers item i with an error, and those before it with Operation
-// Undone where that was asked for. When not even that fits, it says so without
-// the item's operation and id, and the answer is full.
+// answerFailure answers item i with an error. With the option Undo it undoes the
+// items before it and marks them as undone. If the answer does not fit, it says so
+// without the item's operation and ID, and returns true: the answer is full.
 func (b *batch) answerFailure(err error, undo bool, i, start, count int) (full bool) {
 	if row := kmip.RowOf(b.item.Operation); row != nil && row.Placeholder != kmip.KeepsPlaceholder {
 		b.placeholder = "" // so that a later item cannot hit an older object
 	}
-	reason, text := b.reason(b.item.Operation, err)
+	reason, text := b.reasonAndText(b.item.Operation, err)
 	if undo && len(b.caller.Undo.Steps) > 0 {
 		if uerr := b.processor.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
 			b.processor.Log.Error("undo", "request", b.caller.RequestID, "error", uerr)

@@ -49,14 +49,14 @@ type Memory struct {
 	Count     func(bytes int)                            // counts memory that is in use already
 }
 
-func (m *Memory) reserve(ctx context.Context, bytes int) error {
+func (m *Memory) reserveBytes(ctx context.Context, bytes int) error {
 	if m.Reserve == nil {
 		return nil
 	}
 	return m.Reserve(ctx, bytes)
 }
 
-func (m *Memory) count(bytes int) {
+func (m *Memory) countBytes(bytes int) {
 	if m.Count != nil {
 		m.Count(bytes)
 	}
@@ -103,7 +103,7 @@ func (p *Processor) AnswerLate(ctx context.Context, o *Origin, v core.Version, o
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.caller.Version = v
-	reason, text := b.reason(operation, p.Engine.Leave(ctx, &b.caller, core.ActionOf(operation), after))
+	reason, text := b.reasonAndText(operation, p.Engine.Leave(ctx, &b.caller, core.ActionOf(operation), after))
 	b.response.Begin(nil, v, time.Now().Unix(), "")
 	b.response.Failure(operation, nil, core.StatusOperationFailed, reason, text)
 	out := b.response.End()

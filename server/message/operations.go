@@ -18,10 +18,10 @@ type binding struct {
 
 var operations = map[core.Operation]binding{}
 
-// bind adds the binding of an operation; the compiler checks that the method takes
+// bindOperation adds the binding of an operation; the compiler checks that the method takes
 // and returns what the payloads hold. adjust may change the answer before it is
 // written.
-func bind[I, O any](op *kmip.Operation[I, O], do func(*engine.Engine, context.Context, *core.Caller, *I) (O, error), adjust ...func(*batch, *I, *O)) {
+func bindOperation[I, O any](op *kmip.Operation[I, O], do func(*engine.Engine, context.Context, *core.Caller, *I) (O, error), adjust ...func(*batch, *I, *O)) {
 	operations[op.Code] = binding{&op.Row, func(b *batch) error { return answer(b, op, do, new(I), new(O), adjust...) }}
 }
 
@@ -51,7 +51,7 @@ func decode[I, O any](b *batch, op *kmip.Operation[I, O], in *I) error {
 		return err
 	}
 	if id := op.Target(in); id != nil {
-		if err := b.resolve(id); err != nil {
+		if err := b.resolveIdentifier(id); err != nil {
 			return err
 		}
 	}
@@ -62,33 +62,33 @@ func decode[I, O any](b *batch, op *kmip.Operation[I, O], in *I) error {
 }
 
 func init() {
-	bind(&kmip.DiscoverVersions, (*engine.Engine).DiscoverVersions)
-	bind(&kmip.Query, (*engine.Engine).Query, listOperations)
-	bind(&kmip.Create, (*engine.Engine).Create)
-	bind(&kmip.CreateKeyPair, (*engine.Engine).CreateKeyPair)
-	bind(&kmip.Register, (*engine.Engine).Register)
-	bind(&kmip.ReKey, (*engine.Engine).ReKey)
-	bind(&kmip.Locate, (*engine.Engine).Locate)
-	bind(&kmip.Check, (*engine.Engine).Check)
+	bindOperation(&kmip.DiscoverVersions, (*engine.Engine).DiscoverVersions)
+	bindOperation(&kmip.Query, (*engine.Engine).Query, listOperations)
+	bindOperation(&kmip.Create, (*engine.Engine).Create)
+	bindOperation(&kmip.CreateKeyPair, (*engine.Engine).CreateKeyPair)
+	bindOperation(&kmip.Register, (*engine.Engine).Register)
+	bindOperation(&kmip.ReKey, (*engine.Engine).ReKey)
+	bindOperation(&kmip.Locate, (*engine.Engine).Locate)
+	bindOperation(&kmip.Check, (*engine.Engine).Check)
 	operations[core.OperationGet] = binding{&kmip.Get.Row, answerGet}
-	bind(&kmip.GetAttributes, (*engine.Engine).GetAttributes, omitAttributes)
-	bind(&kmip.GetAttributeList, (*engine.Engine).GetAttributeList)
-	bind(&kmip.AddAttribute, (*engine.Engine).AddAttribute)
-	bind(&kmip.ModifyAttribute, (*engine.Engine).ModifyAttribute)
-	bind(&kmip.SetAttribute, (*engine.Engine).SetAttribute)
-	bind(&kmip.DeleteAttribute, (*engine.Engine).DeleteAttribute)
-	bind(&kmip.Activate, (*engine.Engine).Activate)
-	bind(&kmip.Revoke, (*engine.Engine).Revoke)
-	bind(&kmip.Destroy, (*engine.Engine).Destroy)
-	bind(&kmip.Encrypt, (*engine.Engine).Encrypt)
-	bind(&kmip.Decrypt, (*engine.Engine).Decrypt)
-	bind(&kmip.Sign, (*engine.Engine).Sign)
-	bind(&kmip.SignatureVerify, (*engine.Engine).SignatureVerify)
-	bind(&kmip.MAC, (*engine.Engine).MAC)
-	bind(&kmip.MACVerify, (*engine.Engine).MACVerify)
-	bind(&kmip.Hash, (*engine.Engine).Hash)
-	bind(&kmip.RNGRetrieve, (*engine.Engine).RNGRetrieve)
-	bind(&kmip.RNGSeed, (*engine.Engine).RNGSeed)
+	bindOperation(&kmip.GetAttributes, (*engine.Engine).GetAttributes, omitAttributes)
+	bindOperation(&kmip.GetAttributeList, (*engine.Engine).GetAttributeList)
+	bindOperation(&kmip.AddAttribute, (*engine.Engine).AddAttribute)
+	bindOperation(&kmip.ModifyAttribute, (*engine.Engine).ModifyAttribute)
+	bindOperation(&kmip.SetAttribute, (*engine.Engine).SetAttribute)
+	bindOperation(&kmip.DeleteAttribute, (*engine.Engine).DeleteAttribute)
+	bindOperation(&kmip.Activate, (*engine.Engine).Activate)
+	bindOperation(&kmip.Revoke, (*engine.Engine).Revoke)
+	bindOperation(&kmip.Destroy, (*engine.Engine).Destroy)
+	bindOperation(&kmip.Encrypt, (*engine.Engine).Encrypt)
+	bindOperation(&kmip.Decrypt, (*engine.Engine).Decrypt)
+	bindOperation(&kmip.Sign, (*engine.Engine).Sign)
+	bindOperation(&kmip.SignatureVerify, (*engine.Engine).SignatureVerify)
+	bindOperation(&kmip.MAC, (*engine.Engine).MAC)
+	bindOperation(&kmip.MACVerify, (*engine.Engine).MACVerify)
+	bindOperation(&kmip.Hash, (*engine.Engine).Hash)
+	bindOperation(&kmip.RNGRetrieve, (*engine.Engine).RNGRetrieve)
+	bindOperation(&kmip.RNGSeed, (*engine.Engine).RNGSeed)
 }
 
 // answerGet answers Get. Input and output have their room in the batch. The key

@@ -72,8 +72,8 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.Tampered:                           {core.ReasonCryptographicFailure, core.ReasonCryptographicFailure},
 }
 
-// broader is what is answered instead of a reason that an operation of KMIP 2.x
-// does not list. A chain of them ends with a general one.
+// broader maps a reason that an operation of KMIP 2.x does not list to the one that
+// is answered instead. Every chain ends with a general reason.
 var broader = map[core.ResultReason]core.ResultReason{
 	core.ReasonApplicationNamespaceNotSupported:    core.ReasonInvalidAttributeValue,
 	core.ReasonAttributeInstanceNotFound:           core.ReasonAttributeNotFound,
@@ -118,14 +118,14 @@ var broader = map[core.ResultReason]core.ResultReason{
 	core.ReasonWrongKeyLifecycleState:              core.ReasonPermissionDenied,
 }
 
-// older is what a client too old for a reason gets instead.
+// older maps a reason to the one for clients that are too old for it.
 var older = map[core.ResultReason]core.ResultReason{
 	core.ReasonSensitive: core.ReasonPermissionDenied, core.ReasonNotExtractable: core.ReasonPermissionDenied,
 	core.ReasonObjectAlreadyExists: core.ReasonIllegalOperation, core.ReasonKeyValueNotPresent: core.ReasonItemNotFound,
 	core.ReasonEncodingOptionError: core.ReasonFeatureNotSupported,
 }
 
-// reasonOf finds the reason for a code in an operation (0: none) and a version.
+// reasonOf returns the Result Reason of a code in an operation (0: none) and a version.
 func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason {
 	at := reasons[c]
 	if row := kmip.RowOf(op); row != nil {
@@ -137,7 +137,7 @@ func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason 
 	}
 	r := at.v1
 	if v >= core.V2_0 {
-		r = asListed(op, at.v2, v)
+		r = listedReason(op, at.v2, v)
 	}
 	row := core.TagResultReason.Info().Enum.Lookup(uint32(r))
 	if row != nil && v.Within(row.Since, row.Until) {
@@ -149,9 +149,9 @@ func reasonOf(op core.Operation, c core.Code, v core.Version) core.ResultReason 
 	return core.ReasonGeneralFailure
 }
 
-// asListed is r, or the nearest broader reason that the operation lists. A whole
-// message and an operation that is not known here have no list.
-func asListed(op core.Operation, r core.ResultReason, v core.Version) core.ResultReason {
+// listedReason returns r, or the nearest broader reason that the operation lists. A
+// whole message and an unknown operation have no list.
+func listedReason(op core.Operation, r core.ResultReason, v core.Version) core.ResultReason {
 	row := kmip.RowOf(op)
 	if row == nil {
 		return r
@@ -166,9 +166,9 @@ func asListed(op core.Operation, r core.ResultReason, v core.Version) core.Resul
 	return r
 }
 
-// reason gives reason and message of an error in an operation. What carries no
-// code says only where to look: its text stays in the log.
-func (b *batch) reason(op core.Operation, err error) (core.ResultReason, string) {
+// reasonAndText returns the Result Reason and the Result Message of an error in an
+// operation. The text of an error without a code stays in the log.
+func (b *batch) reasonAndText(op core.Operation, err error) (core.ResultReason, string) {
 	c := core.CodeOf(err)
 	e, ok := errors.AsType[*core.Error](err)
 	if !ok || c == core.Internal {
@@ -180,5 +180,5 @@ func (b *batch) reason(op core.Operation, err error) (core.ResultReason, string)
 // maxMessage bounds a Result Message, in bytes.
 const maxMessage = 400
 
-// printable bounds a Result Message. It is one line of ASCII: some clients read no more.
+// printable bounds a Result Message. It is one line of ASCII: some clients read nothing else.
 func printable(s string) string { return core.Printable(s, maxMessage) }

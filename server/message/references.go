@@ -22,23 +22,23 @@ type reference struct {
 	which     int // as in [kmip.Reference]
 }
 
-// resolve turns a reference into the batch into a Unique Identifier.
-func (b *batch) resolve(id *core.Identifier) (err error) {
+// resolveIdentifier turns a reference into the batch into a Unique Identifier.
+func (b *batch) resolveIdentifier(id *core.Identifier) (err error) {
 	switch {
 	case id.Text != "":
 	case id.Nth != nil:
-		id.Text, err = b.nth(int(*id.Nth))
+		id.Text, err = b.nthIdentifier(int(*id.Nth))
 	case id.Enum != 0 && id.Enum != core.UniqueIDPlaceholder:
-		id.Text, err = b.byOperation(id.Enum)
+		id.Text, err = b.lastAnswerOf(id.Enum)
 	default:
 		id.Text = b.placeholder
 	}
 	return err
 }
 
-// nth finds the nth Unique Identifier of the answer so far, from 0 on; negative
-// ones count backwards from this item (KMIP 2.1 §4.58).
-func (b *batch) nth(n int) (string, error) {
+// nthIdentifier returns the nth Unique Identifier of the answer so far, from 0 on.
+// Negative numbers count backwards from this item (KMIP 2.1 §4.58).
+func (b *batch) nthIdentifier(n int) (string, error) {
 	at := n
 	if n < 0 {
 		at = len(b.answeredIDs) + n
@@ -49,10 +49,10 @@ func (b *batch) nth(n int) (string, error) {
 	return b.answeredIDs[at], nil
 }
 
-// byOperation finds what the last item of the operation that an enumeration
-// names has answered. The standard repeats an operation for each of several
-// identifiers; here there must be one.
-func (b *batch) byOperation(e core.UniqueIdentifierEnum) (string, error) {
+// lastAnswerOf returns the identifier that the last item of an operation answered.
+// The enumeration names the operation. The standard repeats an operation for each
+// of several identifiers; the server supports one.
+func (b *batch) lastAnswerOf(e core.UniqueIdentifierEnum) (string, error) {
 	want, ok := references[e]
 	for i := len(b.answeredEnds) - 1; ok && i >= 0; i-- {
 		start := 0
@@ -65,17 +65,16 @@ func (b *batch) byOperation(e core.UniqueIdentifierEnum) (string, error) {
 		case want.which != kmip.EveryID:
 			return ids[want.which-1], nil
 		case len(ids) > 1:
-			return "", core.Errorf(core.FeatureNotSupported, "%v stands for %d objects here; an operation is not repeated for several, so name each", e, len(ids))
+			return "", core.Errorf(core.FeatureNotSupported, "%v refers to %d objects, and the server does not repeat an operation; name each object", e, len(ids))
 		default:
 			return ids[0], nil
 		}
 	}
-	return "", core.Errorf(core.InvalidField, "no earlier item of the batch is %v", e)
+	return "", core.Errorf(core.InvalidField, "%v refers to no earlier item of the batch", e)
 }
 
-// resolveLinks makes Linked Object Identifiers, which may be references likewise
-// (KMIP 2.1 §4.31), Unique Identifiers. The values are the decoder's own, which
-// nobody else has yet.
+// resolveLinks replaces references in Linked Object Identifiers by Unique
+// Identifiers (KMIP 2.1 §4.31). It changes the decoded values in place.
 func (b *batch) resolveLinks(attributes core.Attributes) error {
 	for _, a := range attributes {
 		if a.Tag != core.TagLink {
@@ -97,11 +96,11 @@ func (b *batch) resolveLink(v *core.Value) error {
 	if v.Kind == core.KindInteger {
 		id = core.Identifier{Nth: &n}
 	}
-	if err := b.resolve(&id); err != nil {
+	if err := b.resolveIdentifier(&id); err != nil {
 		return err
 	}
 	if id.Text == "" {
-		return core.Errorf(core.InvalidField, "a Linked Object Identifier is the ID Placeholder, which is empty")
+		return core.Errorf(core.InvalidField, "a Linked Object Identifier refers to the ID Placeholder, which is empty")
 	}
 	*v = core.Text(id.Text)
 	return nil

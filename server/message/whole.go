@@ -14,7 +14,7 @@ import (
 func (b *batch) answerMessage(err error, buf []byte) []byte {
 	b.setCaller()
 	if err == nil {
-		err = b.origin.Memory.reserve(b.ctx, b.request.Decoded)
+		err = b.origin.Memory.reserveBytes(b.ctx, b.request.Decoded)
 	}
 	b.caller.Version = b.answerVersion()
 	b.limit = kmip.MaxMessageBytes * 4
@@ -75,13 +75,13 @@ func (b *batch) checkMessage() error {
 		b.limit = min(b.limit, int(*h.MaximumResponseSize))
 	}
 	if h.AsynchronousMandatory {
-		return core.Errorf(core.FeatureNotSupported, "operations are answered at once here; Asynchronous Indicator Mandatory cannot be met")
+		return core.Errorf(core.FeatureNotSupported, "the server answers synchronously; it does not support Asynchronous Indicator Mandatory")
 	}
 	b.noteCredentials()
 	for i := range b.request.Items {
 		it := &b.request.Items[i]
 		if it.Critical {
-			return core.Errorf(core.UnknownMessageExtension, "a Message Extension is marked critical and none is known here")
+			return core.Errorf(core.UnknownMessageExtension, "a Message Extension is marked critical, and the server supports none")
 		}
 		for j := range i {
 			if it.BatchID != nil && bytes.Equal(it.BatchID, b.request.Items[j].BatchID) {
@@ -107,7 +107,7 @@ func (b *batch) noteCredentials() {
 // its Operation (KMIP 1.4 Table 285, 2.1 §8.6). If there are none, because the
 // message cannot be read or breaks the rules, one item without Operation answers.
 func (b *batch) answerWhole(err error, items []kmip.RequestItem) {
-	reason, text := b.reason(0, err)
+	reason, text := b.reasonAndText(0, err)
 	start, count := b.response.Mark()
 	for i := range items {
 		b.response.Failure(items[i].Operation, items[i].BatchID, core.StatusOperationFailed, reason, text)
