@@ -51,25 +51,29 @@ const (
 	adminWrite = time.Minute
 )
 
-func (s *Server) openAdmin() error {
+func (s *Server) openAdmin(context.Context) (stopper, error) {
 	path := s.cfg.AdminSocket()
 	if err := s.cfg.checkDir(); err != nil {
-		return err
+		return nil, err
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
-		return fmt.Errorf("another server answers at %s; stop it, or take another dir", path)
+		return nil, fmt.Errorf("another server answers at %s; stop it, or take another dir", path)
 	}
 	os.Remove(path)
 	old := unix.Umask(0o177)
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)
 	if err != nil {
-		return fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
+		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	s.admin = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
-	s.goServe(func() error { return s.admin.Serve(l) }, http.ErrServerClosed)
-	return nil
+	admin := &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
+	ended := s.serving("admin socket", func() error { return admin.Serve(l) }, http.ErrServerClosed)
+	return func(ctx context.Context) error {
+		err := admin.Shutdown(ctx)
+		<-ended
+		return err
+	}, nil
 }
 
 func (s *Server) adminHandler() http.Handler {

@@ -59,13 +59,13 @@ func (c *Config) trustOf() trust {
 }
 
 // recordStart records the settings and the trust that a server starts with.
-func (s *Server) recordStart(ctx context.Context) error {
+func (s *Server) recordStart(ctx context.Context) (stopper, error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%+v", s.cfg))
 	r := core.Record{Action: core.ActionStart, Outcome: core.Allowed, Detail: "version " + Version + ", settings sha256 " + hex.EncodeToString(sum[:])}
 	if err := s.engine.RecordEvent(ctx, r); err != nil {
-		return err
+		return nil, err
 	}
-	return s.recordTrust(ctx, s.cfg.trustOf(), "at start")
+	return nil, s.recordTrust(ctx, s.cfg.trustOf(), "at start")
 }
 
 // recordTrust records each certificate that is trusted now and was not, and each

@@ -65,12 +65,12 @@ func newInstallation(ctx context.Context, token *custody.Custody, s core.Committ
 
 // openInstallation finds the installation that database and token belong to. A
 // development server on an empty folder makes one.
-func (s *Server) openInstallation(ctx context.Context) error {
+func (s *Server) openInstallation(ctx context.Context) (stopper, error) {
 	err := belongs(ctx, s.token, s.store)
 	if core.CodeOf(err) != core.ItemNotFound || s.cfg.dev == nil {
-		return err
+		return nil, err
 	}
-	return s.cfg.devInstallation(ctx, s.token, s.store, err)
+	return nil, s.cfg.devInstallation(ctx, s.token, s.store, err)
 }
 
 // belongs loads the system set that the database's installation names, and

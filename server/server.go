@@ -1,23 +1,20 @@
-// Package server puts a keyreeve server together: token, store, policy,
-// journal, engine and doors, in this order, and takes it apart in the reverse.
+// Package server puts a keyreeve server together: a list of parts that are started in
+// order and stopped in reverse. See parts.go for the list.
 //
-// A server that lacks anything it needs does not start, and says in a sentence
-// which setting to mend. It decides nothing. Start at [Start].
+// If a part is missing or faulty, the server does not start. The error names the part
+// and the setting to change. The package decides nothing. Start at [Start].
 package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +34,6 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
-	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 	"github.com/keyreeve/keyreeve/server/metrics"
@@ -46,9 +42,6 @@ import (
 
 // Version is the product's.
 const Version = "0.1.0"
-
-// reconcileEvery is how often what a crash left is cleaned up while serving.
-const reconcileEvery = time.Minute
 
 // Server is a running server.
 type Server struct {
@@ -64,13 +57,11 @@ type Server struct {
 	engine *engine.Engine
 	kmip   *kmipd.Server
 	https  *http.Server
-	admin  *http.Server
 
 	// KMIPAddr and HTTPSAddr are where it listens.
 	KMIPAddr, HTTPSAddr string
 
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
+	started []startedPart
 	fail    chan error
 	trustMu sync.Mutex
 	trusted trust // as recorded last
@@ -94,40 +85,28 @@ func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) er
 	return kmip.ReadKeyValue(ttlv, kb, v)
 }
 
-// Start starts a server; it serves until Stop.
-func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
-	s := &Server{cfg: cfg, log: log, fail: make(chan error, 3)}
-	for _, step := range []func(context.Context) error{s.harden, s.openToken, s.openStore, s.openInstallation, s.openPolicy, s.openEngine, s.openDoors} {
-		if err := step(ctx); err != nil {
-			s.Stop(context.Background())
-			return nil, err
-		}
-	}
-	return s, nil
-}
-
 // harden forbids core dumps, and debuggers and readers of memory other than root's.
-func (s *Server) harden(context.Context) error {
+func (s *Server) harden(context.Context) (stopper, error) {
 	if err := errors.Join(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}), unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)); err != nil {
-		return fmt.Errorf("core dumps, which would hold keys, cannot be turned off: %w", err)
+		return nil, fmt.Errorf("core dumps, which would hold keys, cannot be turned off: %w", err)
 	}
-	return nil
+	return nil, nil
 }
 
-func (s *Server) openToken(ctx context.Context) (err error) {
+func (s *Server) openToken(ctx context.Context) (_ stopper, err error) {
 	if s.token, s.module, err = openHSM(ctx, s.cfg.token(), s.log); err != nil {
-		return err
+		return nil, err
 	}
 	for _, r := range s.token.Health(ctx).Refusals {
 		s.log.Warn("hsm", "refusal", r)
 	}
-	return nil
+	return s.token.Close, nil
 }
 
-func (s *Server) openStore(ctx context.Context) error {
+func (s *Server) openStore(ctx context.Context) (stopper, error) {
 	url, err := s.cfg.storeURL()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.sealer = engine.NewRowSealer(s.token)
 	open := store.Open
@@ -135,14 +114,17 @@ func (s *Server) openStore(ctx context.Context) error {
 		open = store.Create
 	}
 	if s.store, err = open(ctx, url, s.sealer); core.CodeOf(err) == core.ItemNotFound {
-		return alsoToken(ctx, s.token, err)
+		return nil, alsoToken(ctx, s.token, err)
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return func(context.Context) error { return s.store.Close() }, nil
 }
 
-func (s *Server) openPolicy(ctx context.Context) (err error) {
+func (s *Server) openPolicy(ctx context.Context) (_ stopper, err error) {
 	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Names: s.cfg.policyNames(), Changing: s.policyChanges})
-	return err
+	return nil, err
 }
 
 // policyChanges records a policy before it is in force. The first one is
@@ -208,7 +190,7 @@ func readPolicy(path string) (string, error) {
 	return string(b), err
 }
 
-func (s *Server) openEngine(ctx context.Context) error {
+func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) }, func() int { return s.auth.Health(time.Now(), soon).Stale })
 	memory := s.cfg.memory()
 	m.WatchMemory(func() metrics.MemoryFigures {
@@ -221,20 +203,20 @@ func (s *Server) openEngine(ctx context.Context) error {
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.sealer.Serve(s.engine)
 	if err := s.openTenants(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.reconcile(ctx, true); err != nil {
-		return err
+		return nil, err
 	}
 	compute := fair.NewProcessors(runtime.NumCPU() / 2)
 	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
 	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s}, Health: s.healthNow, Ready: s.isReady, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)
-	return nil
+	return s.recordLogins, nil
 }
 
 // node is this node's name in audit records.
@@ -279,20 +261,6 @@ func (s *Server) openTenants(ctx context.Context) error {
 	return err
 }
 
-// reconcile runs the reconciler. A row that was changed behind the server does
-// not keep it from starting: it is shown in health, and not used.
-func (s *Server) reconcile(ctx context.Context, atStart bool) error {
-	n, err := s.engine.Reconcile(ctx, atStart)
-	if n.Finished+n.Removed+n.Orphans > 0 {
-		s.log.Info("reconcile", "finished", n.Finished, "removed", n.Removed, "unexplained", n.Orphans)
-	}
-	if atStart && err != nil && core.CodeOf(err) == core.Tampered {
-		s.log.Error("reconcile", "error", err)
-		return nil
-	}
-	return err
-}
-
 // notes are what an operator should look at while the server is ready.
 func (s *Server) notes() (out []string) {
 	if n := s.engine.PendingDestroys(); n > 0 {
@@ -307,50 +275,6 @@ func (s *Server) notes() (out []string) {
 	return out
 }
 
-func (s *Server) openDoors(ctx context.Context) error {
-	var err error
-	if s.auth, err = authn.New(s.cfg.authnSettings(), s.listLoaded); err != nil {
-		return err
-	}
-	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
-		return err
-	}
-	run, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
-	s.kmip.Auth, s.kmip.TLS = declaredOnly{s}, s.tls.config(tls.RequireAndVerifyClientCert)
-	s.kmip.Limits = s.cfg.limits()
-	s.kmip.Compat = s.cfg.compat()
-	kl, err := net.Listen("tcp", s.cfg.KMIP)
-	if err != nil {
-		return fmt.Errorf("the KMIP door cannot be opened; see kmip (--kmip): %w", err)
-	}
-	s.KMIPAddr = kl.Addr().String()
-	s.goServe(func() error { return s.kmip.Serve(run, kl) }, kmipd.ErrStopped)
-	if s.cfg.HTTPS != "" {
-		hl, err := net.Listen("tcp", s.cfg.HTTPS)
-		if err != nil {
-			return fmt.Errorf("the REST door cannot be opened; see https (--http): %w", err)
-		}
-		s.HTTPSAddr = hl.Addr().String()
-		// Health without details is for everybody: httpd demands the certificate.
-		shaken := handshake.Listen(httpd.Bounded(hl, s.cfg.slots()), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-		s.goServe(func() error { return s.https.Serve(shaken) }, http.ErrServerClosed)
-	}
-	if err := s.recordStart(ctx); err != nil {
-		return err
-	}
-	if err := s.openAdmin(); err != nil {
-		return err
-	}
-	if err := s.declareDevTenants(ctx); err != nil {
-		return err
-	}
-	s.wg.Go(func() { s.housekeep(run) })
-	s.wg.Go(func() { s.checkTenants(run) })
-	s.wg.Go(func() { s.auth.Watch(run) })
-	return nil
-}
-
 func (c *Config) compat() map[string]core.TagSet {
 	out := map[string]core.TagSet{}
 	for who, names := range c.Compat {
@@ -361,64 +285,6 @@ func (c *Config) compat() map[string]core.TagSet {
 	}
 	return out
 }
-
-// goServe runs a door until it stops; any other end is the server's.
-func (s *Server) goServe(serve func() error, normal error) {
-	s.wg.Go(func() {
-		if err := serve(); err != nil && !errors.Is(err, normal) {
-			s.fail <- err
-		}
-	})
-}
-
-func (s *Server) housekeep(ctx context.Context) {
-	tick := time.NewTicker(reconcileEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := s.reconcile(ctx, false); err != nil {
-				s.log.Error("reconcile", "error", err)
-			}
-			if err := s.engine.RecordReachedDates(ctx); err != nil {
-				s.log.Error("record dates", "error", err)
-			}
-			s.recordLogins()
-		}
-	}
-}
-
-// recordLogins ends a period of counted failed logins.
-func (s *Server) recordLogins() {
-	if err := s.engine.RecordCountedLogins(context.Background()); err != nil {
-		s.log.Error("audit", "operation", "Login", "error", err)
-	}
-}
-
-// restLog takes what net/http has to say into the log.
-type restLog struct{ *slog.Logger }
-
-func (l restLog) Write(line []byte) (int, error) {
-	l.Info("rest", "said", strings.TrimSpace(string(line)))
-	return len(line), nil
-}
-
-// restShook records a TLS handshake that failed at the REST door.
-func (s *Server) restShook(c net.Conn, err error) {
-	if errors.Is(err, net.ErrClosed) {
-		return // dropped in a flood, which is not recorded one by one
-	}
-	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-	s.log.Info("rest", "peer", host, "handshake", err)
-	if err := s.engine.RecordLogin(context.Background(), handshake.Failed(core.DoorREST, host, err)); err != nil {
-		s.log.Error("audit", "operation", "Login", "error", err)
-	}
-}
-
-// Failed tells when a door has ended by itself.
-func (s *Server) Failed() <-chan error { return s.fail }
 
 // Reload reads policy, client authorities and what they may name, revocation
 // lists and the server's certificate again, and the PIN if the token refused the
@@ -438,34 +304,6 @@ func (s *Server) Reload(ctx context.Context) error {
 	}
 	s.log.Info("reload", "policy", s.policy.Hash())
 	return nil
-}
-
-// Stop answers what is under way, closes the doors, then the hands.
-func (s *Server) Stop(ctx context.Context) error {
-	var errs []error
-	if s.kmip != nil {
-		errs = append(errs, s.kmip.Shutdown(ctx))
-	}
-	if s.https != nil {
-		errs = append(errs, s.https.Shutdown(ctx))
-	}
-	if s.admin != nil {
-		errs = append(errs, s.admin.Shutdown(ctx))
-	}
-	if s.stop != nil {
-		s.stop()
-	}
-	s.wg.Wait()
-	if s.engine != nil && s.store != nil {
-		s.recordLogins()
-	}
-	if s.store != nil {
-		errs = append(errs, s.store.Close())
-	}
-	if s.token != nil {
-		errs = append(errs, s.token.Close(ctx))
-	}
-	return errors.Join(errs...)
 }
 
 // healthNow asks every part how it is.

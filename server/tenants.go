@@ -154,13 +154,13 @@ func noteDevTenant(dir, tenant string) error {
 }
 
 // declareDevTenants declares the tenants in the file of a development folder.
-func (s *Server) declareDevTenants(ctx context.Context) error {
+func (s *Server) declareDevTenants(ctx context.Context) (stopper, error) {
 	if s.cfg.dev == nil {
-		return nil
+		return nil, nil
 	}
 	text, err := os.ReadFile(filepath.Join(s.cfg.Dir, devTenants))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	for _, tenant := range strings.Fields(string(text)) {
 		err = errors.Join(err, checkTenantName(tenant))
@@ -169,7 +169,7 @@ func (s *Server) declareDevTenants(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("the tenants of %s cannot be declared: %w", filepath.Join(s.cfg.Dir, devTenants), err)
+		return nil, fmt.Errorf("the tenants of %s cannot be declared: %w", filepath.Join(s.cfg.Dir, devTenants), err)
 	}
-	return nil
+	return nil, nil
 }
