@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"audit":              {"core"},
 	"certs":              {"certs/pemfile"},
 	"certs/pemfile":      {},
-	"server/authn":       {"certs/pemfile", "core"},
+	"server/authn":       {"certs", "certs/pemfile", "core"},
 	"server/bounds":      {"core"},
 	"server/handshake":   {"core", "server/authn"},
 	"server/metrics":     {"core", "core/engine"},

@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,9 @@ func Issue(dir string, r Request) error {
 	return sign(filepath.Join(dir, "certs"), r.Name, leaf)
 }
 
+// scheme is that of the URIs that name principals.
+const scheme = "keyreeve"
+
 // Identity is the URI that names a principal.
 func Identity(r Request) *url.URL {
 	q := url.Values{}
@@ -125,7 +129,40 @@ func Identity(r Request) *url.URL {
 	if len(r.Roles) > 0 {
 		q["role"] = r.Roles
 	}
-	return &url.URL{Scheme: "keyreeve", Host: r.Tenant, Path: "/" + r.Name, RawQuery: q.Encode()}
+	return &url.URL{Scheme: scheme, Host: r.Tenant, Path: "/" + r.Name, RawQuery: q.Encode()}
+}
+
+// maxNamed bounds the groups and roles of an identity.
+const maxNamed = 64
+
+// ReadIdentity returns the principal that the URI of a certificate names. It returns
+// false if there is no such URI, more than one, or one that [Identity] does not make.
+func ReadIdentity(c *x509.Certificate) (r Request, ok bool) {
+	var found *url.URL
+	for _, u := range c.URIs {
+		if strings.EqualFold(u.Scheme, scheme) {
+			if found != nil {
+				return r, false
+			}
+			found = u
+		}
+	}
+	if found == nil || found.User != nil || found.Fragment != "" {
+		return r, false
+	}
+	q, err := url.ParseQuery(found.RawQuery)
+	r = Request{Tenant: found.Host, Name: strings.TrimPrefix(found.Path, "/"), Groups: q["group"], Roles: q["role"]}
+	for key := range q {
+		if key != "group" && key != "role" {
+			return r, false
+		}
+	}
+	return r, err == nil && r.wellFormed() && len(r.Groups) <= maxNamed && len(r.Roles) <= maxNamed
+}
+
+// wellFormed reports whether all names of a request are valid.
+func (r *Request) wellFormed() bool {
+	return !slices.ContainsFunc(slices.Concat([]string{r.Tenant, r.Name}, r.Groups, r.Roles), func(s string) bool { return !Valid(s) })
 }
 
 func template(cn string, life time.Duration) *x509.Certificate {

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -438,7 +439,7 @@ func FuzzPrincipal(f *testing.F) {
 			return
 		}
 		for _, s := range append(append([]string{p.Tenant, p.ID}, p.Groups...), p.Roles...) {
-			if !nameForm.MatchString(s) {
+			if !certs.Valid(s) {
 				t.Errorf("%q names %q", u, s)
 			}
 		}

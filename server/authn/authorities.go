@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
@@ -107,7 +107,7 @@ func (e *Authority) Check() error {
 		names []string
 	}{{"tenants", e.Tenants}, {"groups", e.Groups}, {"roles", e.Roles}} {
 		for _, n := range list.names {
-			if n != everyName && !nameForm.MatchString(n) {
+			if n != everyName && !certs.Valid(n) {
 				return fmt.Errorf(".%s: %q cannot be a name; use letters, digits, '.', '_' and '-', at most 64, or \"*\" for every name", list.kind, n)
 			}
 		}
@@ -223,6 +223,3 @@ func (as *authorities) allowedBy(chain []*x509.Certificate, n *named) string {
 	}
 	return ""
 }
-
-// nameForm is what a tenant, principal, group or role may look like.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

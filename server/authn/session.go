@@ -6,13 +6,12 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"reflect"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -198,35 +197,11 @@ func hasClientAuth(c *x509.Certificate) bool {
 	return slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// maxNamed bounds the groups and roles of a URI.
-const maxNamed = 64
-
-// fromURI reads the one URI keyreeve://TENANT/NAME?group=G&role=R. Two of them,
-// or anything else in one, name nobody.
+// fromURI returns who the URI of a certificate names, or nil.
 func fromURI(c *x509.Certificate) *named {
-	var found *url.URL
-	for _, u := range c.URIs {
-		if strings.EqualFold(u.Scheme, "keyreeve") {
-			if found != nil {
-				return nil
-			}
-			found = u
-		}
-	}
-	if found == nil || found.User != nil || found.Fragment != "" || !nameForm.MatchString(found.Host) {
+	r, ok := certs.ReadIdentity(c)
+	if !ok {
 		return nil
 	}
-	name := strings.TrimPrefix(found.Path, "/")
-	q, err := url.ParseQuery(found.RawQuery)
-	if err != nil || !nameForm.MatchString(name) {
-		return nil
-	}
-	for key, values := range q {
-		for _, v := range values {
-			if (key != "group" && key != "role") || len(values) > maxNamed || !nameForm.MatchString(v) {
-				return nil
-			}
-		}
-	}
-	return &named{tenant: found.Host, name: name, groups: q["group"], roles: q["role"]}
+	return &named{tenant: r.Tenant, name: r.Name, groups: r.Groups, roles: r.Roles}
 }

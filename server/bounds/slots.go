@@ -34,14 +34,18 @@ type SlotLimits struct {
 	PerTenant     int // authenticated, of one tenant; at most seven eighths of Connections
 }
 
-// WithDefaults puts the defaults in place of what is 0.
-func (l SlotLimits) WithDefaults() SlotLimits {
-	for _, d := range []struct {
-		p *int
-		v int
-	}{{&l.Connections, 10_000}, {&l.PerPeer, 256}, {&l.Waiting, 2000}, {&l.WaitingPerNet, 500}, {&l.PerPrincipal, 2000}, {&l.PerTenant, 7500}} {
-		if *d.p <= 0 {
-			*d.p = d.v
+// DefaultSlots are the limits of a server whose settings say nothing.
+var DefaultSlots = SlotLimits{Connections: 10_000, PerPeer: 256, Waiting: 2000, WaitingPerNet: 500, PerPrincipal: 2000, PerTenant: 7500}
+
+// withDefaults puts the defaults in place of what is 0.
+func (l SlotLimits) withDefaults() SlotLimits {
+	d := DefaultSlots
+	for _, limit := range []struct {
+		p     *int
+		usual int
+	}{{&l.Connections, d.Connections}, {&l.PerPeer, d.PerPeer}, {&l.Waiting, d.Waiting}, {&l.WaitingPerNet, d.WaitingPerNet}, {&l.PerPrincipal, d.PerPrincipal}, {&l.PerTenant, d.PerTenant}} {
+		if *limit.p <= 0 {
+			*limit.p = limit.usual
 		}
 	}
 	return l
@@ -80,7 +84,7 @@ type Slot struct {
 
 // NewSlots makes the slots of a door.
 func NewSlots(l SlotLimits) *Slots {
-	l = l.WithDefaults()
+	l = l.withDefaults()
 	l.PerTenant = max(1, min(l.PerTenant, l.Connections-max(1, l.Connections/keptSlots)))
 	l.PerPrincipal = min(l.PerPrincipal, l.PerTenant)
 	return &Slots{limits: l, peers: map[netip.Addr]*peerSlots{}, nets: map[netip.Prefix]*netSlots{}, tenants: map[string]int{}, owners: map[accountName]int{}}

@@ -44,7 +44,6 @@ func (l Limits) withDefaults() Limits {
 	}
 	set(&l.MessageBytes, kmip.MaxMessageBytes)
 	l.MessageBytes = min(l.MessageBytes, kmip.MaxMessageBytes)
-	l.Slots = l.Slots.WithDefaults()
 	for _, d := range []struct {
 		p *time.Duration
 		v time.Duration

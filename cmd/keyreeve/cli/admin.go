@@ -13,6 +13,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -207,11 +208,9 @@ func identity(dir, as string, q url.Values) {
 	if err != nil {
 		return
 	}
-	for _, u := range cert.URIs {
-		if u.Scheme == "keyreeve" && (as == name || as == u.Host+u.Path) {
-			q.Set("as", u.Host+u.Path)
-			q["group"], q["role"] = u.Query()["group"], u.Query()["role"]
-		}
+	if r, ok := certs.ReadIdentity(cert); ok && (as == name || as == r.Tenant+"/"+r.Name) {
+		q.Set("as", r.Tenant+"/"+r.Name)
+		q["group"], q["role"] = r.Groups, r.Roles
 	}
 }
 
