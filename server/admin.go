@@ -83,7 +83,7 @@ func (s *Server) adminHandler() http.Handler {
 			ctx, cancel := context.WithTimeout(r.Context(), adminWork)
 			defer cancel()
 			out, err := s.answerAdmin(ctx, &route, r.URL.Query())
-			reply(w, out, err)
+			writeAnswer(w, out, err)
 		})
 	}
 	return ownUser(mux)
@@ -163,9 +163,9 @@ func ownUser(h http.Handler) http.Handler {
 	})
 }
 
-// reply writes an answer, or an error with all its causes: anyone who can ask here
+// writeAnswer writes an answer, or an error with all its causes: anyone who can ask here
 // can read the log too.
-func reply(w http.ResponseWriter, v any, err error) {
+func writeAnswer(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		w.WriteHeader(httpd.StatusOf(err))

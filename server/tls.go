@@ -100,7 +100,7 @@ func (s *Server) reloadAuthn(announce func(authn.Changes) error) error {
 func (s *Server) tlsHealth(now time.Time) httpd.Part {
 	h := s.auth.Health(now, soon)
 	p := httpd.Part{Ready: true, Problem: h.Problem, Notes: h.Notes}
-	if err := valid(s.tls.certificate(), now); err != nil {
+	if err := checkPeriod(s.tls.certificate(), now); err != nil {
 		p.Ready, p.Problem = false, err.Error()
 	} else if end := s.tls.certificate().NotAfter; end.Sub(now) < soon {
 		p.Notes = append(p.Notes, fmt.Sprintf("the server certificate ends on %s; renew tls.certificate", end.Format(time.DateOnly)))
@@ -109,9 +109,9 @@ func (s *Server) tlsHealth(now time.Time) httpd.Part {
 	return p
 }
 
-// valid refuses a server certificate that no client would take: it would look
+// checkPeriod refuses a server certificate that no client would take: it would look
 // as if every client were misconfigured.
-func valid(c *x509.Certificate, now time.Time) error {
+func checkPeriod(c *x509.Certificate, now time.Time) error {
 	if now.After(c.NotAfter) {
 		return fmt.Errorf("the server's certificate %s has ended on %s; renew tls.certificate", authn.NameText(c.RawSubject), c.NotAfter.Format(time.RFC3339))
 	}
@@ -130,7 +130,7 @@ func (c *Config) keyPair() (tls.Certificate, error) {
 	}
 	var text []byte
 	for _, cert := range chain {
-		if err := valid(cert, time.Now()); err != nil {
+		if err := checkPeriod(cert, time.Now()); err != nil {
 			return tls.Certificate{}, err
 		}
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)

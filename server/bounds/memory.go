@@ -156,7 +156,7 @@ func (a *Account) TryReserve(bytes int64) error {
 	return nil
 }
 
-// giveUp ends a wait in vain, unless the bytes have been granted meanwhile.
+// giveUp ends a wait that got nothing, unless the bytes have been granted meanwhile.
 func (a *Account) giveUp(w *waiter) error {
 	m := a.memory
 	m.mu.Lock()

@@ -9,7 +9,7 @@ import (
 
 // Slots bounds the connections of one door. Before a connection has proven who it
 // is for, it has a slot of its own kind, so that silent ones take nothing from
-// clients that work: if those slots are full, one of whoever has most of them is
+// clients that work: if those slots are full, one of the client that has most of them is
 // dropped. Afterwards it counts for its principal and its tenant.
 // Safe for concurrent use.
 type Slots struct {

@@ -109,7 +109,7 @@ func New(o Options) http.Handler {
 	}
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, callerOf(r).RequestID, core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, shown(r.URL.Path)))
+		writeProblem(w, callerOf(r).RequestID, core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, shown(r.URL.Path)))
 	})
 	return s.openOr(s.authenticated(mux))
 }
@@ -156,11 +156,11 @@ func (s *service) authenticated(next http.Handler) http.Handler {
 		if err != nil {
 			s.recordStranger(r, err)
 			w.Header().Set("Connection", "close")
-			fail(w, id, err)
+			writeProblem(w, id, err)
 			return
 		}
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clip(r.Header.Get("X-Request-Id"))}
+		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clipRequestID(r.Header.Get("X-Request-Id"))}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }
@@ -195,18 +195,18 @@ func (s *service) wrap(to route) http.Handler {
 		c := callerOf(r)
 		err := to.checkInput(r)
 		if err != nil {
-			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
+			writeProblem(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
 			return
 		}
 		m, err := s.reserve(c, r)
 		if err != nil {
-			fail(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
+			writeProblem(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
 			return
 		}
 		defer m.free()
 		out, err := s.within(to, c, r, m)
 		if err != nil {
-			fail(w, c.RequestID, err)
+			writeProblem(w, c.RequestID, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -292,7 +292,7 @@ func isJSON(r *http.Request) error {
 	return core.Errorf(core.InvalidMessage, "the Content-Type must be application/json")
 }
 
-func clip(s string) string {
+func clipRequestID(s string) string {
 	const most = 64
 	if len(s) > most {
 		return s[:most]
@@ -356,7 +356,7 @@ func (s *service) health(c *core.Caller, r *http.Request) (Health, error) {
 func (s *service) metrics(w http.ResponseWriter, r *http.Request) {
 	c := callerOf(r)
 	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadMetrics); err != nil {
-		fail(w, c.RequestID, err)
+		writeProblem(w, c.RequestID, err)
 		return
 	}
 	s.Metrics.ServeHTTP(w, r)

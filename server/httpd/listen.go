@@ -7,7 +7,7 @@ import (
 )
 
 // Bounded makes l take connections within limits: net/http has no such bound, and
-// whoever uses up the file descriptors here takes them from the KMIP door too. What
+// a client that uses up the file descriptors here takes them from the KMIP door too. What
 // is above is closed at once. A connection waits until a request on it has shown who
 // it is for; see [service.principal].
 func Bounded(l net.Listener, limits bounds.SlotLimits) net.Listener {

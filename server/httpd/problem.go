@@ -43,8 +43,8 @@ type problem struct {
 // refused because something was busy or away.
 const retryAfter = "1"
 
-// fail writes an error; the text of one without a code stays in the log.
-func fail(w http.ResponseWriter, request string, err error) {
+// writeProblem writes an error; the text of one without a code stays in the log.
+func writeProblem(w http.ResponseWriter, request string, err error) {
 	c := core.CodeOf(err)
 	p := problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), Request: request}
 	if errors.Is(err, errTooLarge) {

@@ -76,7 +76,7 @@ func FuzzDecode(f *testing.F) {
 func TestRetryAfter(t *testing.T) {
 	for _, code := range core.Codes() {
 		w := httptest.NewRecorder()
-		fail(w, "r", core.Errorf(code, "x"))
+		writeProblem(w, "r", core.Errorf(code, "x"))
 		again := w.Code == http.StatusServiceUnavailable || w.Code == http.StatusTooManyRequests
 		if got := w.Header().Get("Retry-After"); (got != "") != again {
 			t.Errorf("%v is %d with Retry-After %q", code, w.Code, got)

@@ -32,7 +32,7 @@ func decode(r io.Reader, v any) error {
 		return errTooLarge
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	if err := walk(d, reflect.TypeOf(v).Elem(), 0); err != nil {
+	if err := checkNames(d, reflect.TypeOf(v).Elem(), 0); err != nil {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
@@ -50,8 +50,8 @@ func decode(r io.Reader, v any) error {
 
 var errTooLarge = core.Errorf(core.InvalidMessage, "the body is larger than %d bytes", maxBody)
 
-// walk checks the names of one value's members against a type.
-func walk(d *json.Decoder, t reflect.Type, depth int) error {
+// checkNames checks the names of one value's members against a type.
+func checkNames(d *json.Decoder, t reflect.Type, depth int) error {
 	tok, err := d.Token()
 	if err != nil {
 		return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
@@ -94,7 +94,7 @@ func walk(d *json.Decoder, t reflect.Type, depth int) error {
 		} else {
 			inner = t
 		}
-		if err := walk(d, inner, depth+1); err != nil {
+		if err := checkNames(d, inner, depth+1); err != nil {
 			return err
 		}
 	}

@@ -137,7 +137,7 @@ func (b *bench) end() {
 	p.Wait()
 }
 
-// spawn starts this program anew and returns the first line it prints.
+// spawn starts this program again and returns the first line it prints.
 func (b *bench) spawn(env []string, args ...string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -8,6 +8,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -52,6 +53,15 @@ func (w *where) load() (server.Config, error) {
 		return c, nil
 	}
 	return server.Config{}, fmt.Errorf("--dir or --config must say which server is meant")
+}
+
+// call asks a running server over its admin socket.
+func (w *where) call(method, path string, q url.Values, out any) error {
+	cfg, err := w.load()
+	if err != nil {
+		return err
+	}
+	return server.Ask(cfg.AdminSocket(), method, path, q, out)
 }
 
 type verCmd struct{}

@@ -78,6 +78,6 @@ func printJSON(v any) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(escaped(string(b)))
+	fmt.Println(escapeForTerminal(string(b)))
 	return nil
 }

@@ -15,7 +15,7 @@ func TestAuditLine(t *testing.T) {
 		"t denied  rest from 10.0.0.1 Login | AuthenticationNotSuccessful": {Time: "t", Outcome: "denied", Door: "rest", Address: "10.0.0.1", Operation: "Login", Code: "AuthenticationNotSuccessful"},
 		"t failed  kmip a/b Get ?[2J?x | a?b":                              {Time: "t", Outcome: "failed", Door: "kmip", Tenant: "a", Principal: "b", Operation: "Get", Object: "\x1b[2J\u202ex", Detail: "a\nb"},
 	} {
-		if got := line(e); got != want {
+		if got := recordLine(e); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
 	}
@@ -25,7 +25,7 @@ func TestAuditLine(t *testing.T) {
 func TestEscapedJSON(t *testing.T) {
 	const text = "a\u202eb\u009bc\U000e0001 ä"
 	in, _ := json.Marshal(text)
-	out := escaped(string(in))
+	out := escapeForTerminal(string(in))
 	var back string
 	if err := json.Unmarshal([]byte(out), &back); err != nil || back != text {
 		t.Errorf("%s reads as %q, %v", out, back, err)
