@@ -354,6 +354,7 @@ func FuzzPrivateKey(f *testing.F) {
 		for _, kb := range blocks(key) {
 			if i := slices.Index(formats, kb.Format); i >= 0 {
 				f.Add(kb.Material, uint8(i))
+				f.Add(bytes.ReplaceAll(kb.Material, prime256v1, prime239v3), uint8(i)) // a curve that Go lacks
 			}
 		}
 	}
@@ -378,11 +379,23 @@ func FuzzPrivateKey(f *testing.F) {
 		if err != nil && core.CodeOf(err) != core.InvalidField && core.CodeOf(err) != core.KeyValueNotPresent {
 			t.Errorf("the error is %v", err)
 		}
-		if _, err := normalize(kb, core.ClassC); err == nil && wantErr != nil {
+		n, err = normalize(kb, core.ClassC)
+		switch {
+		case err == nil && n.Kind == core.KeyData: // not read here, such as one on a curve that Go lacks
+			if !bytes.Equal(n.Bytes, der) {
+				t.Errorf("a key that is not read is kept as %x", n.Bytes)
+			}
+		case err == nil && wantErr != nil:
 			t.Errorf("taken for class C, and crypto/x509 says %v", wantErr)
 		}
 	})
 }
+
+// Object identifiers of two curves of ANSI X9.62.
+var (
+	prime256v1 = []byte{0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07}
+	prime239v3 = []byte{0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x06}
+)
 
 // readByGo reads a key by crypto/x509 and writes it again.
 func readByGo(kb core.KeyBlock) (key interface{ Equal(crypto.PrivateKey) bool }, der []byte, err error) {
