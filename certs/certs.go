@@ -23,13 +23,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
@@ -48,13 +47,6 @@ type Request struct {
 	Roles  []string
 	TTL    time.Duration // 0: a year
 }
-
-// nameForm is what a name, tenant, group or role may look like: nothing that a
-// path, a URI or a log could misread.
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-// Valid reports whether s may be a name, tenant, group or role.
-func Valid(s string) bool { return nameForm.MatchString(s) }
 
 // Init makes dir/certs with an authority and a server certificate for the
 // loopback, if they are not there yet.
@@ -98,7 +90,7 @@ func initServer(certs string) error {
 // Issue makes dir/certs/NAME.pem and NAME-key.pem.
 func Issue(dir string, r Request) error {
 	for _, s := range append(append([]string{r.Name, r.Tenant}, r.Groups...), r.Roles...) {
-		if !Valid(s) {
+		if !identity.ValidName(s) {
 			return fmt.Errorf("%q cannot be a name, tenant, group or role: letters, digits, '.', '_' and '-', 64 at most", s)
 		}
 	}
@@ -112,57 +104,9 @@ func Issue(dir string, r Request) error {
 		r.TTL = leafLife
 	}
 	leaf := template(r.Name, r.TTL)
-	leaf.URIs = []*url.URL{Identity(r)}
+	leaf.URIs = []*url.URL{identity.Principal{Tenant: r.Tenant, Name: r.Name, Groups: r.Groups, Roles: r.Roles}.URI()}
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	return sign(filepath.Join(dir, "certs"), r.Name, leaf)
-}
-
-// scheme is that of the URIs that name principals.
-const scheme = "keyreeve"
-
-// Identity is the URI that names a principal.
-func Identity(r Request) *url.URL {
-	q := url.Values{}
-	if len(r.Groups) > 0 {
-		q["group"] = r.Groups
-	}
-	if len(r.Roles) > 0 {
-		q["role"] = r.Roles
-	}
-	return &url.URL{Scheme: scheme, Host: r.Tenant, Path: "/" + r.Name, RawQuery: q.Encode()}
-}
-
-// maxNamed bounds the groups and roles of an identity.
-const maxNamed = 64
-
-// ReadIdentity returns the principal that the URI of a certificate names. It returns
-// false if there is no such URI, more than one, or one that [Identity] does not make.
-func ReadIdentity(c *x509.Certificate) (r Request, ok bool) {
-	var found *url.URL
-	for _, u := range c.URIs {
-		if strings.EqualFold(u.Scheme, scheme) {
-			if found != nil {
-				return r, false
-			}
-			found = u
-		}
-	}
-	if found == nil || found.User != nil || found.Fragment != "" {
-		return r, false
-	}
-	q, err := url.ParseQuery(found.RawQuery)
-	r = Request{Tenant: found.Host, Name: strings.TrimPrefix(found.Path, "/"), Groups: q["group"], Roles: q["role"]}
-	for key := range q {
-		if key != "group" && key != "role" {
-			return r, false
-		}
-	}
-	return r, err == nil && r.wellFormed() && len(r.Groups) <= maxNamed && len(r.Roles) <= maxNamed
-}
-
-// wellFormed reports whether all names of a request are valid.
-func (r *Request) wellFormed() bool {
-	return !slices.ContainsFunc(slices.Concat([]string{r.Tenant, r.Name}, r.Groups, r.Roles), func(s string) bool { return !Valid(s) })
 }
 
 func template(cn string, life time.Duration) *x509.Certificate {
@@ -272,7 +216,7 @@ func readCertificate(path string) (*x509.Certificate, error) {
 // dir/certs/crl.pem, which the server reads again when it changes.
 func Revoke(dir, name string) error {
 	certs := filepath.Join(dir, "certs")
-	if !Valid(name) {
+	if !identity.ValidName(name) {
 		return fmt.Errorf("%q is no name of a certificate", name)
 	}
 	leaf, err := readCertificate(filepath.Join(certs, name+".pem"))

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -100,7 +100,7 @@ func (s *Server) createTenant(ctx context.Context, c *core.Caller, q url.Values)
 
 // checkTenantName refuses what no certificate can name as its tenant.
 func checkTenantName(name string) error {
-	if !certs.Valid(name) {
+	if !identity.ValidName(name) {
 		return core.Errorf(core.InvalidField, "%q cannot be a tenant; use letters, digits, '.', '_' and '-', at most 64", name)
 	}
 	if name == core.SystemTenant {

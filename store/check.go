@@ -1,6 +1,9 @@
 package store
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
+)
 
 // Bounds on what one Commit may hold. The doors bound requests long before; a
 // breach here is a fault of a caller inside.
@@ -19,7 +22,7 @@ func checkName(what, s string, emptyAllowed bool) error {
 		return core.Errorf(core.InvalidField, "the %s is empty", what)
 	case len(s) > maxNameBytes:
 		return core.Errorf(core.InvalidField, "the %s has %d bytes; at most %d are allowed", what, len(s), maxNameBytes)
-	case !isStorable(s):
+	case !document.IsStorable(s):
 		return core.Errorf(core.InvalidField, "the %s is not UTF-8 text without NUL", what)
 	}
 	return nil

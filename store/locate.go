@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // selectCandidates begins the SELECT of candidates, whose blobs are not read.
@@ -86,7 +87,7 @@ func (s *sqlBuilder) state(wanted core.State, now int64) {
 // owned narrows to what the owner or the groups of f have.
 func (s *sqlBuilder) owned(f *core.Filter) {
 	s.add(" AND (1 = 0")
-	if isStorable(f.Owner) {
+	if document.IsStorable(f.Owner) {
 		s.add(" OR o.owner = ", f.Owner)
 	}
 	if groups := groupsOf(f); len(groups) > 0 {
@@ -100,7 +101,7 @@ func (s *sqlBuilder) owned(f *core.Filter) {
 // without a name.
 func groupsOf(f *core.Filter) (out []any) {
 	for _, g := range f.Groups {
-		if g != "" && isStorable(g) {
+		if g != "" && document.IsStorable(g) {
 			out = append(out, g)
 		}
 	}
@@ -112,14 +113,14 @@ func groupsOf(f *core.Filter) (out []any) {
 func canMatch(tenant string, f *core.Filter) bool {
 	for i := range f.Attributes {
 		a := &f.Attributes[i]
-		if a.Tag == core.TagUniqueIdentifier && (!isStorable(a.Value.Text) || a.Value.Kind != core.KindTextString) {
+		if a.Tag == core.TagUniqueIdentifier && (!document.IsStorable(a.Value.Text) || a.Value.Kind != core.KindTextString) {
 			return false
 		}
 		if c := columnOf[a.Tag]; c != "" && c != "id" && a.Value.Kind == core.KindTextString {
 			return false
 		}
 	}
-	return isStorable(tenant)
+	return document.IsStorable(tenant)
 }
 
 // maxJoined bounds the search rows that one query looks at; the engine checks

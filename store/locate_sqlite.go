@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // SQLite has no statistics of our rows, so each way to the candidates is counted
@@ -121,7 +122,7 @@ func ownersOf(f *core.Filter) (out []ownerColumn) {
 	if f.Everyone {
 		return nil
 	}
-	if isStorable(f.Owner) {
+	if document.IsStorable(f.Owner) {
 		out = append(out, ownerColumn{"owner", f.Owner})
 	}
 	for _, g := range groupsOf(f) {

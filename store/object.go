@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // objectWeight is the weight of an object's row and its lines of the search table.
@@ -100,7 +101,7 @@ const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode
 
 // changedValues are the columns that an update writes, the row's seal included.
 func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
-	doc, err := appendDocument(nil, o.Attributes)
+	doc, err := document.Append(nil, o.Attributes)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func checkObject(o *core.ManagedObject) error {
 			len(m.Blob), len(m.TTLV), len(m.Token), len(m.MAC), maxBlobBytes, maxTokenBytes)
 	}
 	for _, name := range [...]string{string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
-		if strings.ContainsRune(name, ',') || !isStorable(name) {
+		if strings.ContainsRune(name, ',') || !document.IsStorable(name) {
 			return core.Errorf(core.Internal, "the material of object %s has the name %q, which has a comma or is no text", o.ID, name)
 		}
 	}

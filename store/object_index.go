@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 const deleteIndexRows = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
@@ -94,7 +95,7 @@ func appendRow(out []searchRow, name string, v core.Value) []searchRow {
 }
 
 func indexValue(s string) string {
-	if len(s) <= maxIndexed && isStorable(s) {
+	if len(s) <= maxIndexed && document.IsStorable(s) {
 		return s
 	}
 	sum := sha256.Sum256([]byte(s))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // objectColumns are the columns that are read of every object, without key material.
@@ -68,7 +69,7 @@ func (s seals) openObject(row *readObject) (*core.ManagedObject, error) {
 		return nil, err
 	}
 	var err error
-	if o.Attributes, err = readDocument(row.doc); err != nil {
+	if o.Attributes, err = document.Read(row.doc); err != nil {
 		return nil, err
 	}
 	if row.search != searchOf(o) || (m.MAC == nil && (m.Blob != nil || m.TTLV != nil)) {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // objectRow is a row of the table object as it is sealed. The search columns
@@ -38,7 +39,7 @@ func (s seals) checkObject(o *objectRow, seal []byte) error {
 // RowHash returns the SHA-256 of what the seal of a version covers, except Seq,
 // which an object gets only when it is stored. It implements [core.Store].
 func (seals) RowHash(o *core.ManagedObject) ([]byte, error) {
-	doc, err := appendDocument(nil, o.Attributes)
+	doc, err := document.Append(nil, o.Attributes)
 	if err != nil {
 		return nil, err
 	}

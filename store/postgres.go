@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // postgresStore is the store that several nodes share. Changes are transactions of
@@ -227,7 +228,7 @@ func (s *postgresStore) commitGroup(batch []*pending) {
 }
 
 func (s *postgresStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
-	if !isStorable(tenant) || !isStorable(id) {
+	if !document.IsStorable(tenant) || !document.IsStorable(id) {
 		return nil, itemNotFound(id)
 	}
 	ctx, cancel := context.WithTimeout(ctx, postgresTimeout)

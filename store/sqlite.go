@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/store/document"
 )
 
 // sqliteStore is the embedded store: one writing connection, some for reading.
@@ -320,7 +321,7 @@ func isSQLiteDuplicate(err error) bool {
 }
 
 func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
-	if !isStorable(tenant) || !isStorable(id) {
+	if !document.IsStorable(tenant) || !document.IsStorable(id) {
 		return nil, itemNotFound(id)
 	}
 	place, err := s.connections.reads.Acquire(ctx)

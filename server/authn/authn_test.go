@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -439,7 +439,7 @@ func FuzzPrincipal(f *testing.F) {
 			return
 		}
 		for _, s := range append(append([]string{p.Tenant, p.ID}, p.Groups...), p.Roles...) {
-			if !certs.Valid(s) {
+			if !identity.ValidName(s) {
 				t.Errorf("%q names %q", u, s)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
@@ -107,7 +107,7 @@ func (e *Authority) Check() error {
 		names []string
 	}{{"tenants", e.Tenants}, {"groups", e.Groups}, {"roles", e.Roles}} {
 		for _, n := range list.names {
-			if n != everyName && !certs.Valid(n) {
+			if n != everyName && !identity.ValidName(n) {
 				return fmt.Errorf(".%s: %q cannot be a name; use letters, digits, '.', '_' and '-', at most 64, or \"*\" for every name", list.kind, n)
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -74,7 +74,7 @@ func (e *Mapping) criteria() (m mapping, err error) {
 		return m, errors.New("issuer and subject must be given together")
 	}
 	for what, n := range map[string]string{"tenant": e.Tenant, "name": e.Name} {
-		if !certs.Valid(n) {
+		if !identity.ValidName(n) {
 			return m, fmt.Errorf("it needs a %s of letters, digits, '.', '_' and '-', at most 64, not %q", what, n)
 		}
 	}
@@ -82,7 +82,7 @@ func (e *Mapping) criteria() (m mapping, err error) {
 		return m, fmt.Errorf("tenant %q is the server's own; choose another", e.Tenant)
 	}
 	for _, n := range slices.Concat(e.Groups, e.Roles) {
-		if !certs.Valid(n) {
+		if !identity.ValidName(n) {
 			return m, fmt.Errorf("%q cannot be a group or role; use letters, digits, '.', '_' and '-', at most 64", n)
 		}
 	}

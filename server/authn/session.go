@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -199,7 +199,7 @@ func hasClientAuth(c *x509.Certificate) bool {
 
 // fromURI returns who the URI of a certificate names, or nil.
 func fromURI(c *x509.Certificate) *named {
-	r, ok := certs.ReadIdentity(c)
+	r, ok := identity.Of(c)
 	if !ok {
 		return nil
 	}

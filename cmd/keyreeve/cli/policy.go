@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server"
 )
@@ -58,7 +58,7 @@ func addIdentity(dir, as string, q url.Values) {
 	if err != nil {
 		return
 	}
-	if r, ok := certs.ReadIdentity(cert); ok && (as == name || as == r.Tenant+"/"+r.Name) {
+	if r, ok := identity.Of(cert); ok && (as == name || as == r.Tenant+"/"+r.Name) {
 		q.Set("as", r.Tenant+"/"+r.Name)
 		q["group"], q["role"] = r.Groups, r.Roles
 	}

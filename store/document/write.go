@@ -1,4 +1,16 @@
-package store
+// Package document writes and reads the document column of an object's row: all
+// attributes as JSON, always the same text for the same attributes.
+//
+//	[{"t":"420057","E":2},{"n":["x","Site"],"i":1,"T":"Oslo"}, ...]
+//
+// "t" is the tag in hexadecimal, "n" vendor and name of a custom attribute (in
+// base64 under "m" if they are not clean text), "i" the index unless it is 0.
+// The value follows under a letter that says its type: see kindLetters. It is
+// not the wire's JSON: it never changes with a version of the protocol.
+//
+// The row's seal covers the text, so a change of the form breaks every row.
+// Start at [Append] and [Read].
+package document
 
 import (
 	"encoding/base64"
@@ -8,16 +20,6 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 )
-
-// The document column holds all attributes of an object as JSON, always the
-// same text for the same attributes:
-//
-//	[{"t":"420057","E":2},{"n":["x","Site"],"i":1,"T":"Oslo"}, ...]
-//
-// "t" is the tag in hexadecimal, "n" vendor and name of a custom attribute (in
-// base64 under "m" where they are no clean text), "i" the index unless it is 0.
-// The value follows under a letter that says its type: see kindLetters. It is
-// not the wire's JSON: it never changes with a version of the protocol.
 
 // maxDepth bounds structures within structures, in a document read or written.
 const maxDepth = 32
@@ -53,9 +55,9 @@ var kindOfLetter = func() (k [256]core.Kind) {
 // documentBase64 is the base64 of documents: standard alphabet, no padding, strict.
 var documentBase64 = base64.RawStdEncoding.Strict()
 
-// appendDocument writes attributes. The error is InvalidField for a value that
+// Append writes attributes. The error is InvalidField for a value that
 // has no form here: an unknown item type or structures nested too deep.
-func appendDocument(dst []byte, as core.Attributes) ([]byte, error) {
+func Append(dst []byte, as core.Attributes) ([]byte, error) {
 	dst = append(dst, '[')
 	var err error
 	for i := range as {
@@ -80,7 +82,7 @@ func appendName(dst []byte, a *core.Attribute) []byte {
 		return appendTag(dst, a.Tag)
 	}
 	key, put := `"n":[`, appendText
-	if !isStorable(a.Vendor) || !isStorable(a.Name) {
+	if !IsStorable(a.Vendor) || !IsStorable(a.Name) {
 		key, put = `"m":[`, appendBase64[string]
 	}
 	dst = append(put(append(dst, key...), a.Vendor), ',')
@@ -102,7 +104,7 @@ func appendValue(dst []byte, v *core.Value, depth int) ([]byte, error) {
 		return dst, core.Errorf(core.InvalidField, "an attribute has a value of %v nested %d deep; the store takes the standard's types, nested at most %d deep", v.Kind, depth, maxDepth)
 	}
 	letter := kindLetters[v.Kind]
-	if v.Kind == core.KindTextString && !isStorable(v.Text) {
+	if v.Kind == core.KindTextString && !IsStorable(v.Text) {
 		letter = rawText
 	}
 	dst = append(dst, '"', letter, '"', ':')
@@ -161,7 +163,7 @@ func appendText(dst []byte, s string) []byte {
 	return append(append(dst, s[from:]...), '"')
 }
 
-// isStorable reports whether both databases keep s as text: UTF-8 without NUL.
-func isStorable(s string) bool {
+// IsStorable reports whether both databases keep s as text: UTF-8 without NUL.
+func IsStorable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }

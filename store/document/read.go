@@ -1,4 +1,4 @@
-package store
+package document
 
 import (
 	"strconv"
@@ -7,11 +7,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// readDocument reads what appendDocument wrote, and nothing else: a document
+// Read reads what Append wrote, and nothing else: a document
 // that is not in that form was not written by keyreeve.
 // The strings of the result share s.
-func readDocument(s string) (core.Attributes, error) {
-	r := docReader{s: s}
+func Read(s string) (core.Attributes, error) {
+	r := reader{s: s}
 	r.expect("[")
 	as := make(core.Attributes, 0, min(len(s)/48+1, 64))
 	for more := !r.skip("]"); more && r.err == nil; more = r.more() {
@@ -23,21 +23,21 @@ func readDocument(s string) (core.Attributes, error) {
 	return as, r.err
 }
 
-// docReader walks over a document; after the first error it stands still.
-type docReader struct {
+// reader walks over a document; after the first error it stands still.
+type reader struct {
 	s   string
 	at  int
 	err error
 }
 
-func (r *docReader) fail(want string) {
+func (r *reader) fail(want string) {
 	if r.err == nil {
 		r.err = core.Errorf(core.Internal, "the document of an object has something else than %s at byte %d: the database was changed by another program; restore it from a backup", want, r.at)
 	}
 }
 
 // skip steps over lit if it comes next.
-func (r *docReader) skip(lit string) bool {
+func (r *reader) skip(lit string) bool {
 	if r.err != nil || !strings.HasPrefix(r.s[r.at:], lit) {
 		return false
 	}
@@ -45,14 +45,14 @@ func (r *docReader) skip(lit string) bool {
 	return true
 }
 
-func (r *docReader) expect(lit string) {
+func (r *reader) expect(lit string) {
 	if !r.skip(lit) {
 		r.fail(lit)
 	}
 }
 
 // more stands behind a member of a list: true when another follows.
-func (r *docReader) more() bool {
+func (r *reader) more() bool {
 	if r.skip(",") {
 		return true
 	}
@@ -60,7 +60,7 @@ func (r *docReader) more() bool {
 	return false
 }
 
-func (r *docReader) attribute() (a core.Attribute) {
+func (r *reader) attribute() (a core.Attribute) {
 	r.expect(`{"`)
 	switch {
 	case r.skip(`t":"`):
@@ -80,7 +80,7 @@ func (r *docReader) attribute() (a core.Attribute) {
 	return a
 }
 
-func (r *docReader) pair(read func() string) (string, string) {
+func (r *reader) pair(read func() string) (string, string) {
 	first := read()
 	r.expect(",")
 	second := read()
@@ -89,7 +89,7 @@ func (r *docReader) pair(read func() string) (string, string) {
 }
 
 // tag reads six hexadecimal digits and the quote behind them.
-func (r *docReader) tag() (t core.Tag) {
+func (r *reader) tag() (t core.Tag) {
 	for range 6 {
 		if r.at >= len(r.s) {
 			r.fail("a tag")
@@ -107,7 +107,7 @@ func (r *docReader) tag() (t core.Tag) {
 	return t
 }
 
-func (r *docReader) value(depth int) (v core.Value) {
+func (r *reader) value(depth int) (v core.Value) {
 	r.expect(`,"`)
 	if r.err != nil || r.at >= len(r.s) || depth > maxDepth {
 		r.fail("a value")
@@ -136,7 +136,7 @@ func (r *docReader) value(depth int) (v core.Value) {
 	return v
 }
 
-func (r *docReader) fields(depth int) (out []core.Field) {
+func (r *reader) fields(depth int) (out []core.Field) {
 	r.expect("[")
 	for more := !r.skip("]"); more && r.err == nil; more = r.more() {
 		r.expect(`{"t":"`)
@@ -148,7 +148,7 @@ func (r *docReader) fields(depth int) (out []core.Field) {
 	return out
 }
 
-func (r *docReader) number() int64 {
+func (r *reader) number() int64 {
 	end := r.at
 	for end < len(r.s) && (r.s[end] == '-' || (r.s[end] >= '0' && r.s[end] <= '9')) {
 		end++
@@ -162,9 +162,9 @@ func (r *docReader) number() int64 {
 	return n
 }
 
-func (r *docReader) raw() string { return string(r.bytes()) }
+func (r *reader) raw() string { return string(r.bytes()) }
 
-func (r *docReader) bytes() []byte {
+func (r *reader) bytes() []byte {
 	r.expect(`"`)
 	n := strings.IndexByte(r.s[r.at:], '"')
 	if r.err != nil || n < 0 {
@@ -181,7 +181,7 @@ func (r *docReader) bytes() []byte {
 }
 
 // text reads a JSON string; one without escapes is not copied.
-func (r *docReader) text() string {
+func (r *reader) text() string {
 	r.expect(`"`)
 	from := r.at
 	for r.err == nil && r.at < len(r.s) {
@@ -202,7 +202,7 @@ func (r *docReader) text() string {
 }
 
 // escaped goes on where text met its first escape.
-func (r *docReader) escaped(from int) string {
+func (r *reader) escaped(from int) string {
 	out := []byte(r.s[from:r.at])
 	for r.err == nil && r.at < len(r.s) {
 		c := r.s[r.at]
@@ -224,7 +224,7 @@ func (r *docReader) escaped(from int) string {
 }
 
 // escape reads one of the three forms that appendText writes.
-func (r *docReader) escape() byte {
+func (r *reader) escape() byte {
 	switch {
 	case r.skip(`\"`):
 		return '"'

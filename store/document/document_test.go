@@ -1,4 +1,4 @@
-package store
+package document
 
 import (
 	"reflect"
@@ -21,15 +21,15 @@ func everyKind() core.Attributes {
 
 func TestDocumentKeepsEverything(t *testing.T) {
 	want := everyKind()
-	doc, err := appendDocument(nil, want)
+	doc, err := Append(nil, want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readDocument(string(doc))
+	got, err := Read(string(doc))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("wrote %s, read\n%+v, %v, want\n%+v", doc, got, err, want)
 	}
-	if none, err := appendDocument(nil, nil); err != nil || string(none) != "[]" {
+	if none, err := Append(nil, nil); err != nil || string(none) != "[]" {
 		t.Errorf("no attributes are %s, %v", none, err)
 	}
 }
@@ -39,18 +39,18 @@ func TestDocumentBoundsDepth(t *testing.T) {
 	for range maxDepth {
 		v = core.Structure(core.Field{Tag: core.TagNameValue, Value: v})
 	}
-	doc, err := appendDocument(nil, core.Attributes{{Vendor: "x", Name: "deep", Value: v}})
+	doc, err := Append(nil, core.Attributes{{Vendor: "x", Name: "deep", Value: v}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readDocument(string(doc)); err != nil {
+	if _, err := Read(string(doc)); err != nil {
 		t.Errorf("what was written at the bound is not read: %v", err)
 	}
 	v = core.Structure(core.Field{Tag: core.TagNameValue, Value: v})
-	if _, err := appendDocument(nil, core.Attributes{{Vendor: "x", Name: "deep", Value: v}}); core.CodeOf(err) != core.InvalidField {
+	if _, err := Append(nil, core.Attributes{{Vendor: "x", Name: "deep", Value: v}}); core.CodeOf(err) != core.InvalidField {
 		t.Errorf("one level more: got %v, want InvalidField", err)
 	}
-	if _, err := readDocument(`[{"n":["x","d"],` + strings.Repeat(`"S":[{"t":"420055",`, 1_000_000)); err == nil {
+	if _, err := Read(`[{"n":["x","d"],` + strings.Repeat(`"S":[{"t":"420055",`, 1_000_000)); err == nil {
 		t.Error("a million levels were read")
 	}
 }
@@ -58,44 +58,44 @@ func TestDocumentBoundsDepth(t *testing.T) {
 // A document that keyreeve did not write is refused, and every prefix of one
 // that it did write.
 func TestDocumentRefuses(t *testing.T) {
-	doc, _ := appendDocument(nil, everyKind())
+	doc, _ := Append(nil, everyKind())
 	for n := range doc {
-		if _, err := readDocument(string(doc[:n])); err == nil {
+		if _, err := Read(string(doc[:n])); err == nil {
 			t.Errorf("%q was read", doc[:n])
 		}
 	}
 	for _, s := range []string{"null", "{}", "[] ", "[{}]", `[{"t":"42005G","I":1}]`, `[{"t":"420055","Q":1}]`, `[{"t":"420055","I":}]`,
 		`[{"t":"420055","I":99999999999999999999}]`, `[{"t":"420055","T":"\x"}]`, `[{"t":"420055","Y":"="}]`, `[{"t":"420055","T":"\u0041"}]`} {
-		if as, err := readDocument(s); err == nil {
+		if as, err := Read(s); err == nil {
 			t.Errorf("%q was read as %v", s, as)
 		}
 	}
 }
 
 func FuzzReadDocument(f *testing.F) {
-	doc, _ := appendDocument(nil, everyKind())
+	doc, _ := Append(nil, everyKind())
 	f.Add(string(doc))
 	f.Fuzz(func(t *testing.T, s string) {
-		as, err := readDocument(s)
+		as, err := Read(s)
 		if err != nil {
 			return
 		}
-		again, err := appendDocument(nil, as)
+		again, err := Append(nil, as)
 		if err != nil {
 			t.Fatalf("%q was read and cannot be written: %v", s, err)
 		}
-		if back, err := readDocument(string(again)); err != nil || !reflect.DeepEqual(back, as) {
+		if back, err := Read(string(again)); err != nil || !reflect.DeepEqual(back, as) {
 			t.Errorf("%q became %s, which reads otherwise: %v", s, again, err)
 		}
 	})
 }
 
 func BenchmarkReadDocument(b *testing.B) {
-	doc, _ := appendDocument(nil, everyKind())
+	doc, _ := Append(nil, everyKind())
 	s := string(doc)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readDocument(s); err != nil {
+		if _, err := Read(s); err != nil {
 			b.Fatal(err)
 		}
 	}
