@@ -5,11 +5,12 @@ import "slices"
 // Principal is who asks. It is made once per connection where possible, never
 // changes, and may be shared by goroutines.
 type Principal struct {
-	Tenant string
-	ID     string // unique in the tenant, "dev"
-	Groups []string
-	Roles  []string // "admin", "auditor"
-	Method string   // how it proved itself, one of Methods
+	Tenant   string
+	ID       string // unique in the tenant, "dev"
+	Groups   []string
+	Roles    []string // "admin", "auditor"
+	Method   string   // how it proved itself, one of Methods
+	Strength Strength // of that proof
 
 	// The channel's own identity, beside the effective one above.
 	Subject     string // subject of the client certificate

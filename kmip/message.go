@@ -20,19 +20,10 @@ type Header struct {
 	ClientCorrelation     string
 	ServerCorrelation     string
 	AsynchronousMandatory bool
-	Credentials           []Credential
+	Credentials           []core.Credential
 	ErrorOption           core.BatchErrorContinuationOption // 0: absent, which means Stop
 	TimeStamp             *int64
 	BatchCount            int32
-}
-
-// Credential is one of the Authentication's (KMIP 1.4 §2.1.2). Only Username
-// and Password is read further; the fields of the others stay in Value.
-type Credential struct {
-	Type     core.CredentialType
-	Username string
-	Password []byte
-	Value    []core.Field
 }
 
 // RequestItem is one batch item.
@@ -143,14 +134,14 @@ func (c *coder) asynchronous(h *Header) {
 func (c *coder) authentication(h *Header) {
 	c.structure(core.TagAuthentication, false, func() {
 		c.eachField(core.TagCredential, MaxCredentials, func(it item) {
-			var cred Credential
+			var cred core.Credential
 			c.readStructure(it, func() { c.credential(&cred) })
 			h.Credentials = append(h.Credentials, cred)
 		})
 	})
 }
 
-func (c *coder) credential(p *Credential) {
+func (c *coder) credential(p *core.Credential) {
 	enumField(c, core.TagCredentialType, &p.Type, true)
 	v, ok := c.takeField(core.TagCredentialValue, core.KindStructure, true)
 	if !ok {

@@ -120,7 +120,7 @@ func (c *Config) checkDir() error {
 
 // socketPrincipal is who asks over the admin socket. No certificate makes it: its
 // method is another.
-var socketPrincipal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: "system"}
+var socketPrincipal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: "system", Strength: core.StrengthSystem}
 
 // socketCaller is a request over the admin socket, as the policy sees it.
 func socketCaller(ctx context.Context) *core.Caller {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,8 +29,8 @@ const declaredWait = 5 * time.Second
 
 // Identify returns a function that tells who a connection is. The tenant is looked up
 // again only when the principal has changed.
-func (d declaredOnly) Identify(t *tls.ConnectionState) func() (*core.Principal, error) {
-	identify := d.auth.Identify(t)
+func (d declaredOnly) Identify(e core.Evidence) func() (*core.Principal, error) {
+	identify := d.auth.Identify(e)
 	var admitted atomic.Pointer[core.Principal]
 	return func() (*core.Principal, error) {
 		p, err := identify()

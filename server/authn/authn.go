@@ -13,7 +13,6 @@ package authn
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -178,13 +177,14 @@ func (a *Authenticator) Watch(ctx context.Context) {
 // Pool holds all certificates of the client authorities, for the TLS handshake.
 func (a *Authenticator) Pool() *x509.CertPool { return a.trust.Load().authorities.all }
 
-// Identify returns a function that tells who a connection is now. It is cheap
-// while nothing changes, and evaluates the certificate again when an authority,
-// a grant, a mapping or a revocation list has changed, and when a certificate
-// of the chain expires. Errors have code AuthenticationNotSuccessful. The
-// function may be called by several goroutines at once.
-func (a *Authenticator) Identify(state *tls.ConnectionState) func() (*core.Principal, error) {
-	s := &session{auth: a, peer: state.PeerCertificates}
+var _ core.Authenticator = (*Authenticator)(nil)
+
+// Identify is part of core.Authenticator. Its function is cheap while nothing
+// changes. It judges the certificate again when an authority, a grant, a mapping or
+// a revocation list has changed, and when a certificate of the chain expires.
+// Credentials and bearer tokens prove nothing yet.
+func (a *Authenticator) Identify(e core.Evidence) func() (*core.Principal, error) {
+	s := &session{auth: a, peer: e.Certificates}
 	return s.principal
 }
 

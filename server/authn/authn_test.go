@@ -157,12 +157,34 @@ func authenticator(t testing.TB, s Settings) *Authenticator {
 }
 
 // who asks a who a connection is.
-func who(a *Authenticator, s *tls.ConnectionState) (*core.Principal, error) { return a.Identify(s)() }
+func who(a *Authenticator, s *tls.ConnectionState) (*core.Principal, error) {
+	return a.Identify(evidenceOf(s))()
+}
+
+func evidenceOf(s *tls.ConnectionState) core.Evidence {
+	return core.Evidence{Certificates: s.PeerCertificates}
+}
 
 func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState) {
 	t.Helper()
 	if p, err := who(a, s); core.CodeOf(err) != core.AuthenticationNotSuccessful || p != nil {
 		t.Errorf("%s: %+v, %v; want AuthenticationNotSuccessful", what, p, err)
+	}
+}
+
+// What a message claims beside the certificate changes nothing, and alone it names
+// nobody. A principal says how strong its proof was.
+func TestEvidence(t *testing.T) {
+	c := newCA(t, "ca", nil)
+	a := authenticator(t, trusting(t, c))
+	claims := core.Evidence{Credentials: []core.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: "root", Password: []byte("p")}}, BearerToken: "root"}
+	if p, err := a.Identify(claims)(); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
+		t.Errorf("claims alone: %+v, %v", p, err)
+	}
+	claims.Certificates = state(c.leaf(uri("keyreeve://acme/dev")), c.cert).PeerCertificates
+	p, err := a.Identify(claims)()
+	if err != nil || p.ID != "dev" || p.Strength != core.StrengthCertificate || p.Expires == 0 {
+		t.Errorf("claims beside a certificate: %+v, %v", p, err)
 	}
 }
 
@@ -340,7 +362,7 @@ func TestReloadCountsOnOpenConnections(t *testing.T) {
 	c, other := newCA(t, "ca", nil), newCA(t, "other", nil)
 	s := trusting(t, c, other)
 	a := authenticator(t, s)
-	open := a.Identify(state(c.leaf(uri("keyreeve://acme/dev?group=g"))))
+	open := a.Identify(evidenceOf(state(c.leaf(uri("keyreeve://acme/dev?group=g")))))
 	first, err := open()
 	if err != nil {
 		t.Fatal(err)
@@ -401,7 +423,7 @@ func TestChainExpires(t *testing.T) {
 	tmpl.NotAfter = time.Now().Add(1500 * time.Millisecond)
 	middle.cert = root.sign(&tmpl, &middle.key.PublicKey)
 	a := authenticator(t, trusting(t, root))
-	open := a.Identify(state(middle.leaf(uri("keyreeve://acme/dev")), middle.cert))
+	open := a.Identify(evidenceOf(state(middle.leaf(uri("keyreeve://acme/dev")), middle.cert)))
 	p, err := open()
 	if err != nil {
 		t.Skip("this machine was busy for longer than the certificate lasts:", err)

@@ -30,7 +30,7 @@ func TestRevocation(t *testing.T) {
 	s := trusting(t, c, other)
 	s.CRLFile, s.CRLMayLack = filepath.Join(t.TempDir(), "crl.pem"), true // not there yet
 	a := authenticator(t, s)
-	open := a.Identify(state(gone))
+	open := a.Identify(evidenceOf(state(gone)))
 	if _, err := open(); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestStaleList(t *testing.T) {
 	strict := s
 	strict.RefuseStale = true
 	b := authenticator(t, strict)
-	served, ends := a.Identify(state(c.leaf(uri("keyreeve://acme/dev")))), b.Identify(state(c.leaf(uri("keyreeve://acme/dev"))))
+	served, ends := a.Identify(evidenceOf(state(c.leaf(uri("keyreeve://acme/dev"))))), b.Identify(evidenceOf(state(c.leaf(uri("keyreeve://acme/dev")))))
 	_, err := ends()
 	for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		_, err = ends()
@@ -273,7 +273,7 @@ func TestRevokedIntermediate(t *testing.T) {
 		}
 		s.CRLFile, s.CRLMayLack = filepath.Join(t.TempDir(), "crl.pem"), true
 		a := authenticator(t, s)
-		open := a.Identify(sent)
+		open := a.Identify(evidenceOf(sent))
 		if _, err := open(); err != nil {
 			t.Fatal(err)
 		}

@@ -71,7 +71,7 @@ func (t *trust) identify(peer []*x509.Certificate, now time.Time) (*core.Princip
 	}
 	sum := sha256.Sum256(leaf.Raw)
 	until := t.until(chain, now)
-	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: "mtls",
+	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: "mtls", Strength: core.StrengthCertificate,
 		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix()}, until, nil
 }
 

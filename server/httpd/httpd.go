@@ -27,17 +27,10 @@ import (
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
-// Authenticator tells who a verified connection is; see package authn.
-type Authenticator interface {
-	// Identify returns a function that tells who the connection is at the time of
-	// the call.
-	Identify(*tls.ConnectionState) func() (*core.Principal, error)
-}
-
 // Options are what the door is made of.
 type Options struct {
 	Engine  *engine.Engine
-	Auth    Authenticator
+	Auth    core.Authenticator
 	Health  func(context.Context) Health
 	Ready   func(context.Context) bool // for everybody; cheap when asked often
 	Metrics http.Handler
@@ -311,7 +304,7 @@ func (s *service) principal(r *http.Request) (*core.Principal, error) {
 		c = &connection{}
 	}
 	if c.identify == nil {
-		c.identify = s.Auth.Identify(r.TLS)
+		c.identify = s.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
 	}
 	p, err := c.identify()
 	if err != nil {

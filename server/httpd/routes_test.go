@@ -19,7 +19,7 @@ import (
 // strangers is an authenticator that knows nobody.
 type strangers struct{}
 
-func (strangers) Identify(*tls.ConnectionState) func() (*core.Principal, error) {
+func (strangers) Identify(core.Evidence) func() (*core.Principal, error) {
 	return func() (*core.Principal, error) {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "no client certificate came with the connection")
 	}

@@ -55,13 +55,6 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Authenticator tells who a verified connection is; see package authn.
-type Authenticator interface {
-	// Identify returns a function that tells who the connection is at the time of
-	// the call. It is cheap, and safe for concurrent use.
-	Identify(*tls.ConnectionState) func() (*core.Principal, error)
-}
-
 // Watcher sees what happens at the door, for metrics. Nil methods are not called.
 type Watcher struct {
 	Opened, Closed func()
@@ -71,7 +64,7 @@ type Watcher struct {
 // Server is the KMIP door. Make it with its exported fields, then Serve.
 type Server struct {
 	Engine  *engine.Engine
-	Auth    Authenticator
+	Auth    core.Authenticator
 	TLS     *tls.Config
 	Limits  Limits
 	Log     *slog.Logger
@@ -200,7 +193,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 		return false
 	}
 	state := c.tls.ConnectionState()
-	c.identify = s.Auth.Identify(&state)
+	c.identify = s.Auth.Identify(core.Evidence{Certificates: state.PeerCertificates})
 	if c.origin.Principal, c.origin.Refusal = c.identify(); c.origin.Refusal != nil {
 		s.countRefused("identity")
 		s.Log.Info("authenticate", "peer", c.origin.Address, "error", c.origin.Refusal)
