@@ -104,6 +104,16 @@ var steps = []struct {
 	{"Destroy registered", func(w *worker) error { return w.destroy("registered resident") }},
 }
 
+// notDone lists the kinds of steps that no client has been told to be done.
+func (l *ledger) notDone() (missing []string) {
+	for _, step := range steps {
+		if l.acts[step.what] == 0 {
+			missing = append(missing, step.what)
+		}
+	}
+	return missing
+}
+
 // work does the steps, from another one each time, until an answer does not come
 // or says no.
 func (l *ledger) work(t *testing.T, s *servertest.Server, from int) {
