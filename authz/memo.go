@@ -11,7 +11,7 @@ import (
 const (
 	memoShards    = 16   // each with its own lock
 	memoShardSize = 4096 // answers; a shard that is full forgets them all
-	memoPeople    = 4096 // principals; a full list is begun anew
+	memoPeople    = 4096 // principals; a full list is begun again
 )
 
 // memo keeps the answers of a policy that reads neither time nor address. Its
@@ -48,7 +48,7 @@ func (m *memo) key(q question) question {
 }
 
 // identity numbers a principal by what the policy can see of it, so that a new
-// connection, or each request of a door that makes its principals anew, finds
+// connection, or each request of a door that makes its principals again, finds
 // the answers that the last one left. It is exact: no two share a number.
 func (m *memo) identity(p *core.Principal) uint64 {
 	var room [512]byte // so that the usual principal costs no allocation

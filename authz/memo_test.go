@@ -119,7 +119,7 @@ func TestMemoIsBounded(t *testing.T) {
 	}
 }
 
-// A principal made anew for each request finds what the last one left, and
+// A principal made again for each request finds what the last one left, and
 // principals that look alike when run together are not one.
 func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
@@ -129,7 +129,7 @@ func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 	people[1] = people[0]
 	i := 0
 	if n := testing.AllocsPerRun(100, func() { i++; r.Principal = &people[i%2]; a.Decide(ctx, r) }); n > 0 {
-		t.Errorf("a principal made anew costs %v allocations, want 0: its answers were not found", n)
+		t.Errorf("a principal made again costs %v allocations, want 0: its answers were not found", n)
 	}
 	for _, c := range []struct {
 		p     core.Principal

@@ -146,7 +146,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 	first := certificate(t, dir, "dev")
 	if err := Issue(dir, request); err == nil || !certificate(t, dir, "dev").Equal(first) {
-		t.Errorf("the certificate was made anew: %v", err)
+		t.Errorf("the certificate was made again: %v", err)
 	}
 	key := filepath.Join(dir, "certs", "dev-key.pem")
 	if err := os.Remove(key); err != nil {
@@ -160,7 +160,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 	ca := certificate(t, dir, "ca")
 	if err := Init(dir); err != nil || !certificate(t, dir, "ca").Equal(ca) {
-		t.Errorf("the authority was made anew: %v", err)
+		t.Errorf("the authority was made again: %v", err)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// What stands in the files comes from whoever can write them: a PEM file is
+// What stands in the files comes from anyone who can write them: a PEM file is
 // read or refused.
 func FuzzAuthority(f *testing.F) {
 	dir := f.TempDir()

@@ -55,7 +55,7 @@ type HSM interface {
 	Import(ctx context.Context, k Key, s KeySpec, clear []byte) (Material, KeyFacts, error)
 	// ImportWrapped takes a key that a client wrapped (No Encoding) under key with.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
-	// Reclass wraps a key anew for a stricter class, from C to X or N, or from X
+	// Reclass wraps a key again for a stricter class, from C to X or N, or from X
 	// to N. A token object and a public key keep theirs: IllegalOperation.
 	Reclass(ctx context.Context, k Key, to Class) (Material, error)
 

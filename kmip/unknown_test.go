@@ -16,7 +16,7 @@ func tlv(t core.Tag, kind core.Kind, value []byte) []byte {
 }
 
 // insertInto puts an item at the end of every structure with a tag, the outermost
-// included, by writing the message anew.
+// included, by writing the message again.
 func insertInto(b []byte, into core.Tag, extra []byte) (out []byte) {
 	for len(b) > 0 {
 		t := core.Tag(uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2]))

@@ -143,7 +143,7 @@ func TestForeignDatabase(t *testing.T) {
 }
 
 // A development server makes an installation in an empty folder alone: when its
-// database is lost it does not start anew beside the keys of the old one. One that
+// database is lost it does not start again beside the keys of the old one. One that
 // was killed at its first start is finished by the next.
 func TestDevelopmentInstallation(t *testing.T) {
 	s := servertest.Start(t)

@@ -133,7 +133,7 @@ func ownersOf(f *core.Filter) (out []ownerColumn) {
 
 // byOwners starts from what the owner and the groups have, merged in the
 // order wanted. LIMIT -1 is no limit: with it SQLite keeps to the order that the
-// merge has, where it would sort all anew for descending ones.
+// merge has, where it would sort all again for descending ones.
 func (s *sqlBuilder) byOwners(tenant string, f *core.Filter, all []ownerColumn, beyond int64) {
 	s.add(selectCandidates + " FROM (")
 	for i, m := range all {

@@ -44,7 +44,7 @@ func remains(t *testing.T, path string, needles [][]byte) (n int) {
 	return n
 }
 
-// What was destroyed, wrapped anew or taken back is soon in no file of the
+// What was destroyed, wrapped again or taken back is soon in no file of the
 // database: many rows of many lengths are changed before, so that SQLite moves
 // them between its pages.
 func TestDestroyedBlobsAreWiped(t *testing.T) {

@@ -174,7 +174,7 @@ func (k *call) checkChanged(o, next *core.ManagedObject, ref core.AttributeName)
 var strictness = map[core.Class]int{core.ClassC: 1, core.ClassX: 2, core.ClassN: 3}
 
 // changeCustody follows a change of Sensitive or Extractable. A key may be kept
-// more strictly than it was: it is wrapped anew, and what was so always or never
+// more strictly than it was: it is wrapped again, and what was so always or never
 // is so no more where that changed (KMIP 1.4 §3.48 to §3.51). The standard lets
 // a client loosen both, too; here what was promised not to leave does not leave
 // later.

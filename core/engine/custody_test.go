@@ -7,7 +7,7 @@ import (
 )
 
 // From every pair of Sensitive and Extractable to every other, one attribute
-// after the other: what makes it stricter is done and wrapped anew, what would
+// after the other: what makes it stricter is done and wrapped again, what would
 // loosen it is refused and changes nothing, and the history tells the truth.
 func TestCustodyChanges(t *testing.T) {
 	type pair struct{ sensitive, extractable bool }

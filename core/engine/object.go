@@ -166,7 +166,7 @@ func exists(o *core.ManagedObject, now int64) error {
 	return nil
 }
 
-// stillGranted asks anew, of the store and of the policy, when an operation took
+// stillGranted asks again, of the store and of the policy, when an operation took
 // so long that the key may have been revoked, or forbidden, while it waited for
 // the HSM. What has not left yet then does not.
 func (k *call) stillGranted() error {

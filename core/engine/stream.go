@@ -32,7 +32,7 @@ func yes(b *bool) bool { return b != nil && *b }
 // until its record is durable, and a part that fails, or whose record does, ends
 // it: who sends that part again must not have it counted twice.
 //
-// What is kept is data and never key: each part asks for the key anew, and with
+// What is kept is data and never key: each part asks for the key again, and with
 // it for policy, state, dates and mask, so that what is forbidden or destroyed
 // between two parts stops the stream.
 type stream struct {

@@ -202,7 +202,7 @@ func counterAfter(iv []byte, n uint64) []byte {
 	return out
 }
 
-// again does all parts so far anew and gives what is new of the outcome; the
+// again does all parts so far once more and gives what is new of the outcome; the
 // tag comes with the last part alone.
 func (k *call) again(s *stream, c *core.Cipher, do cipherer) (core.Ciphered, error) {
 	if len(s.data)+len(c.Data) > maxAgain {

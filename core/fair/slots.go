@@ -74,7 +74,7 @@ type account struct {
 }
 
 // group is the accounts that compete with each other. clock is the account of
-// whoever was served last: a newcomer starts there, neither ahead nor behind.
+// the one that was served last: a newcomer starts there, neither ahead nor behind.
 type group struct {
 	clock  int64
 	byName map[string]*account

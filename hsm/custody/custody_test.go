@@ -681,7 +681,7 @@ func TestReadsTogether(t *testing.T) {
 	}
 }
 
-// A key that is wrapped anew for a stricter class works as before, shows no
+// A key that is wrapped again for a stricter class works as before, shows no
 // more than its class does, and its old row is another one.
 func TestReclass(t *testing.T) {
 	token := hsmtest.Open(t, hsmtest.Config(t), "default")

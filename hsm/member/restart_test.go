@@ -7,7 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// A handle is dropped while the library is started anew: the number it had is
+// A handle is dropped while the library is started again: the number it had is
 // another object's now, which must stay.
 func TestDroppedHandlesSpareTheNewLibrary(t *testing.T) {
 	s, _ := newTenantSite(t)

@@ -368,7 +368,7 @@ func TestReloadCountsOnOpenConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again, _ := open(); again != first {
-		t.Error("the principal is made anew each time")
+		t.Error("the principal is made again each time")
 	}
 	reload := func(what string, s Settings, ok bool) (p *core.Principal, err error) {
 		t.Helper()

@@ -17,7 +17,7 @@ func from(a, b, c byte) net.Addr { return &net.TCPAddr{IP: net.IPv4(127, a, b, c
 var slotLimits = bounds.SlotLimits{Connections: 16, PerPeer: 6, Waiting: 12, WaitingPerNet: 8, PerPrincipal: 4, PerTenant: 100}
 
 // Silent connections take no slot from clients that work: if the slots before
-// authentication are full, the oldest of whoever has most of them is dropped.
+// authentication are full, the oldest of the one that has most of them is dropped.
 func TestSilentConnectionsAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bounds.NewSlots(slotLimits)

@@ -112,7 +112,7 @@ func foreignSeq(t *testing.T, s core.Store) {
 	}
 }
 
-// A row's hash is that of its version and content, whoever computes it and
+// A row's hash is that of its version and content, no matter who computes it and
 // whether it is stored yet or not.
 func rowHashes(t *testing.T, s core.Store) {
 	o := Object("hash", "one")
