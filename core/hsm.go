@@ -10,7 +10,7 @@ type KeySpec struct {
 	Bits   int              // of a symmetric key, or an RSA modulus
 	Curve  RecommendedCurve // EC
 	Format KeyFormatType    // of the clear bytes given to Import
-	Token  []byte           // CKA_ID for Mode resident, named in an intent before
+	CKAID  []byte           // CKA_ID for Mode resident, named in an intent before
 	TTLV   []byte           // Import of class X: the TTLV Key Value to keep as a second blob; nil: none
 
 	// Registered is, for Import, what the Digest is made of where that is another

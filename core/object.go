@@ -88,7 +88,7 @@ type Material struct {
 	Kind   KeyKind       // what the clear bytes are
 	Format KeyFormatType // how the clear bytes are encoded: Raw, PKCS_8, X_509 (SubjectPublicKeyInfo is X_509), Opaque ...
 	Length int           // true length of the clear bytes; 0 where only the token knows it
-	Token  []byte        // CKA_ID of a resident object
+	CKAID  []byte        // CKA_ID of a resident object
 	Blob   []byte
 	TTLV   []byte // second blob: the TTLV Key Value of a registered class X key, under KEK-X
 	MAC    []byte // over identity, type, algorithm, mask and blob
@@ -126,7 +126,7 @@ type Key struct {
 // by which its label is made, and its CKA_ID.
 type TokenObject struct {
 	Tenant, ID string
-	Token      []byte
+	CKAID      []byte
 }
 
 // KeyPurposes are the keys of a set, in the order in which they are made: one

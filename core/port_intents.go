@@ -17,7 +17,7 @@ type Intent struct {
 	ID      string // of the token object: its CKA_ID in hexadecimal
 	Tenant  string
 	Kind    IntentKind
-	Token   []byte // CKA_ID
+	CKAID   []byte // CKA_ID
 	Object  string // Unique Identifier
 	Label   string // CKA_LABEL of the token object
 	Time    int64  // Unix seconds

@@ -172,10 +172,10 @@ func tokenAgrees(t *testing.T, s *servertest.Server, database string) {
 	have := tokenObjects(t, s, db)
 	orphans := 0
 	for _, o := range have {
-		if !named[string(o.Token)] && !explained[string(o.Token)] {
+		if !named[string(o.CKAID)] && !explained[string(o.CKAID)] {
 			orphans++
 		}
-		delete(named, string(o.Token))
+		delete(named, string(o.CKAID))
 	}
 	if orphans > 0 || len(named) > 0 {
 		t.Errorf("of %d objects in the token %d are named by no row and no intent, and %d that rows name are not there", len(have), orphans, len(named))

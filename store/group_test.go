@@ -206,7 +206,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	stored := 0
 	for {
-		c := core.ChangeOf(record(3000), core.BeginIntent{Intent: core.Intent{ID: strings.Repeat("i", stored+1), Tenant: "t", Token: []byte("t")}})
+		c := core.ChangeOf(record(3000), core.BeginIntent{Intent: core.Intent{ID: strings.Repeat("i", stored+1), Tenant: "t", CKAID: []byte("t")}})
 		if err = s.Commit(ctx, c); err != nil || stored > 200 {
 			break
 		}

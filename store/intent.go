@@ -24,7 +24,7 @@ func (beginIntent) weight() int { return 2 }
 func (w beginIntent) lay(l *layout) error {
 	i := &w.Intent
 	seal, err := l.sealSystem(intentRow(i))
-	l.add(step{text: upsertIntent, args: []any{i.ID, i.Tenant, string(i.Kind), i.Token, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: exactlyOne(notStored("intent")), doing: "write an intent"})
+	l.add(step{text: upsertIntent, args: []any{i.ID, i.Tenant, string(i.Kind), i.CKAID, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: exactlyOne(notStored("intent")), doing: "write an intent"})
 	return err
 }
 
@@ -50,8 +50,8 @@ func intentNotOpen(intent string) error {
 }
 
 func checkIntent(i *core.Intent) error {
-	if len(i.Token) == 0 || len(i.Token) > maxTokenBytes {
-		return core.Errorf(core.Internal, "an intent names a CKA_ID of %d bytes; it must have 1 to %d", len(i.Token), maxTokenBytes)
+	if len(i.CKAID) == 0 || len(i.CKAID) > maxTokenBytes {
+		return core.Errorf(core.Internal, "an intent names a CKA_ID of %d bytes; it must have 1 to %d", len(i.CKAID), maxTokenBytes)
 	}
 	if err := checkName("id of an intent", i.ID, false); err != nil {
 		return err
@@ -71,7 +71,7 @@ func checkIntent(i *core.Intent) error {
 }
 
 func intentRow(i *core.Intent) *row {
-	return newRow("intent", i.ID, i.Tenant).text(string(i.Kind)).bytes(i.Token).text(i.Object).text(i.Label).number(i.Time).text(i.Process).text(i.Nonce)
+	return newRow("intent", i.ID, i.Tenant).text(string(i.Kind)).bytes(i.CKAID).text(i.Object).text(i.Label).number(i.Time).text(i.Process).text(i.Nonce)
 }
 
 // Intents implements [core.IntentTable].
@@ -88,7 +88,7 @@ func (s seals) scanIntent(sound *[]core.Intent, tampered *[]string) func(scanner
 	return func(r scanner) error {
 		var i core.Intent
 		var seal []byte
-		if err := r.Scan(&i.ID, &i.Tenant, (*string)(&i.Kind), &i.Token, &i.Object, &i.Label, &i.Time, &i.Process, &i.Nonce, &seal); err != nil {
+		if err := r.Scan(&i.ID, &i.Tenant, (*string)(&i.Kind), &i.CKAID, &i.Object, &i.Label, &i.Time, &i.Process, &i.Nonce, &seal); err != nil {
 			var row [10]any // SQLite keeps a text in a column of numbers
 			if r.Scan(&row[0], &row[1], &row[2], &row[3], &row[4], &row[5], &row[6], &row[7], &row[8], &row[9]) != nil {
 				return err

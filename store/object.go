@@ -114,7 +114,7 @@ func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
 	values := make([]any, 0, 32)
 	values = append(values, o.Version, o.Owner, o.Group, int64(o.Algorithm()), o.Attributes.Num(core.TagCryptographicLength),
 		o.Attributes.Num(core.TagState), row.doc, string(m.Mode), string(m.Class), int64(m.Epoch), m.Wrap,
-		string(m.Kind), int64(m.Format), int64(m.Length), nullable(m.Token), nullable(m.Blob), nullable(m.TTLV), nullable(m.MAC), seal)
+		string(m.Kind), int64(m.Format), int64(m.Length), nullable(m.CKAID), nullable(m.Blob), nullable(m.TTLV), nullable(m.MAC), seal)
 	for _, d := range dateColumns {
 		values = append(values, dateColumn(o, d.tag))
 	}
@@ -132,9 +132,9 @@ func dateColumn(o *core.ManagedObject, t core.Tag) any {
 
 func checkObject(o *core.ManagedObject) error {
 	m := &o.Material
-	if max(len(m.Blob), len(m.TTLV)) > maxBlobBytes || max(len(m.Token), len(m.MAC)) > maxTokenBytes {
+	if max(len(m.Blob), len(m.TTLV)) > maxBlobBytes || max(len(m.CKAID), len(m.MAC)) > maxTokenBytes {
 		return core.Errorf(core.InvalidField, "the material of an object has blobs of %d and %d bytes, a CKA_ID of %d, a MAC of %d; at most %d and %d fit",
-			len(m.Blob), len(m.TTLV), len(m.Token), len(m.MAC), maxBlobBytes, maxTokenBytes)
+			len(m.Blob), len(m.TTLV), len(m.CKAID), len(m.MAC), maxBlobBytes, maxTokenBytes)
 	}
 	for _, name := range [...]string{string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
 		if strings.ContainsRune(name, ',') || !document.IsStorable(name) {

@@ -34,7 +34,7 @@ func scanObject(r scanner, material bool) (*readObject, error) {
 	row := &readObject{objectRow: objectRow{object: o}, withMaterial: material}
 	var typ, format int64
 	m := &o.Material
-	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &row.doc, &m.Token, &m.MAC, &row.seal, &row.search}
+	dest := []any{&o.Tenant, &o.ID, &o.Seq, &o.Version, &typ, &o.Owner, &o.Group, &row.doc, &m.CKAID, &m.MAC, &row.seal, &row.search}
 	if material {
 		dest = append(dest, (*string)(&m.Mode), (*string)(&m.Class), &m.Epoch, &m.Wrap, (*string)(&m.Kind), &format, &m.Length, &m.Blob, &m.TTLV)
 	} else {

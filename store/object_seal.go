@@ -21,7 +21,7 @@ type objectRow struct {
 func (o *objectRow) input() (r *row, hashed int) {
 	m := &o.object.Material
 	r = newRow("object", o.object.Tenant, o.object.ID).number(o.object.Version).number(int64(o.object.Type)).
-		text(o.object.Owner).text(o.object.Group).text(o.doc).text(o.custody).bytes(m.Token).bytes(m.MAC)
+		text(o.object.Owner).text(o.object.Group).text(o.doc).text(o.custody).bytes(m.CKAID).bytes(m.MAC)
 	hashed = len(r.b)
 	return r.number(o.object.Seq), hashed
 }

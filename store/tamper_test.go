@@ -122,7 +122,7 @@ func TestEveryColumnIsBound(t *testing.T) {
 		for _, d := range dateColumns {
 			o.Attributes = o.Attributes.Set(d.tag, core.Date(1_700_000_001))
 		}
-		o.Material.Token = []byte("0123456789abcdef")
+		o.Material.CKAID = []byte("0123456789abcdef")
 		a.commit(core.ChangeOf(core.InsertObject{Object: o}))
 		tried := 0
 		for _, c := range a.columns("object") {
@@ -177,7 +177,7 @@ func TestTriggersMakeNoFalseSuccess(t *testing.T) {
 			{"UPDATE", "object", core.ChangeOf(core.UpdateObject{Object: &next}, record)},
 			{"INSERT", "audit_entry", core.ChangeOf(record)},
 			{"INSERT", "audit_entry", core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "new")}, record)},
-			{"INSERT", "intent", core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "i", Tenant: "alpha", Kind: "create-token-object", Token: []byte("t"), Object: "new", Time: 1, Process: "p"}})},
+			{"INSERT", "intent", core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "i", Tenant: "alpha", Kind: "create-token-object", CKAID: []byte("t"), Object: "new", Time: 1, Process: "p"}})},
 		} {
 			drop := a.addTrigger(c.event, c.table)
 			if err := a.Commit(bg, c.change); err == nil {
@@ -310,7 +310,7 @@ func TestRowsDoNotMix(t *testing.T) {
 		next.Version, next.Owner, next.Group = 2, "bob", "h"
 		next.Attributes = o.Attributes.Set(core.TagState, core.Enum(core.Compromised)).Set(core.TagCompromiseDate, core.Date(9)).
 			Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES3)).Set(core.TagCryptographicLength, core.Int(168))
-		next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Kind: core.KeyDES3, Epoch: 4, Format: core.KeyFormatTypeOpaque, Length: 21, Token: []byte("t"), MAC: []byte{1}}
+		next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Kind: core.KeyDES3, Epoch: 4, Format: core.KeyFormatTypeOpaque, Length: 21, CKAID: []byte("t"), MAC: []byte{1}}
 		a.commit(core.ChangeOf(core.UpdateObject{Object: &next}))
 		a.exec("CREATE TABLE present AS SELECT * FROM object WHERE id = 'victim'")
 		refused := func(what, tenant, id string) {
@@ -385,7 +385,7 @@ func BenchmarkSeal(b *testing.B) {
 // Every column of an intent is changed likewise.
 func TestIntentsAreBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
-		a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "abc", Tenant: "alpha", Kind: "k", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}))
+		a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "abc", Tenant: "alpha", Kind: "k", CKAID: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}))
 		if sound, tampered, err := a.Intents(bg); err != nil || len(sound) != 1 || len(tampered) != 0 {
 			t.Fatalf("as it was written: %v, %v, %v", sound, tampered, err)
 		}
@@ -411,7 +411,7 @@ func TestIntentsAreBound(t *testing.T) {
 func TestTamperedIntentHidesNoOther(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		for _, id := range []string{"abc", "def"} {
-			a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: id, Tenant: "alpha", Kind: "k", Token: []byte(id), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: id}}))
+			a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: id, Tenant: "alpha", Kind: "k", CKAID: []byte(id), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: id}}))
 		}
 		for _, edit := range []string{"kind = 'other'", "began = 'soon'", "seal = ''"} {
 			if _, err := a.db.Exec("UPDATE intent SET " + edit + " WHERE id = 'abc'"); err != nil {

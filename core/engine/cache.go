@@ -25,7 +25,7 @@ const snapshotBytes = 512
 
 func snapshotSize(o *core.ManagedObject) int {
 	m := &o.Material
-	return snapshotBytes + roomOf(o) + len(m.Blob) + len(m.TTLV) + len(m.Token) + len(m.MAC)
+	return snapshotBytes + roomOf(o) + len(m.Blob) + len(m.TTLV) + len(m.CKAID) + len(m.MAC)
 }
 
 // cache keeps immutable object snapshots. A snapshot is never replaced by an

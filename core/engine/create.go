@@ -216,8 +216,8 @@ func (k *call) intend(o *core.ManagedObject, s *core.KeySpec) error {
 	if err := k.hold(k.held.Add(core.Usage{ResidentKeys: 1})); err != nil {
 		return err
 	}
-	s.Token = newToken()
-	ch := core.ChangeOf(core.BeginIntent{Intent: k.engine.newIntent(core.IntentCreateObject, o.Tenant, o.ID, s.Token, k.now)})
+	s.CKAID = newToken()
+	ch := core.ChangeOf(core.BeginIntent{Intent: k.engine.newIntent(core.IntentCreateObject, o.Tenant, o.ID, s.CKAID, k.now)})
 	k.engine.own.begin(ch, k.ports.Clock.Mono(), true)
 	return k.ports.Store.Commit(k.ctx, ch)
 }
@@ -235,6 +235,6 @@ func (k *call) bear(ch *core.Change) error {
 // under. If the reconciler was faster, the key is gone and the change must fail.
 func finishBirth(ch *core.Change, o *core.ManagedObject) {
 	if o.Material.Mode == core.ModeResident {
-		ch.Add(core.FinishIntent{ID: tokenIntent(o.Material.Token), MustBeOpen: true})
+		ch.Add(core.FinishIntent{ID: tokenIntent(o.Material.CKAID), MustBeOpen: true})
 	}
 }

@@ -43,10 +43,10 @@ func (h *memHSM) make(k core.Key, s core.KeySpec, b []byte) (core.Material, core
 	if s.Registered != nil {
 		sum = sha256.Sum256(s.Registered)
 	}
-	m := core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Blob: bytes.Clone(b), Token: s.Token, TTLV: s.TTLV}
-	if s.Token != nil {
-		h.tokens[string(s.Token)] = true
-		h.of[string(s.Token)] = core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: s.Token}
+	m := core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(b), Blob: bytes.Clone(b), CKAID: s.CKAID, TTLV: s.TTLV}
+	if s.CKAID != nil {
+		h.tokens[string(s.CKAID)] = true
+		h.of[string(s.CKAID)] = core.TokenObject{Tenant: k.Tenant, ID: k.ID, CKAID: s.CKAID}
 		if h.made != nil {
 			h.made()
 		}
@@ -168,11 +168,11 @@ func (h *memHSM) DestroyObject(_ context.Context, o core.TokenObject) error {
 	if h.fail != nil {
 		return h.fail
 	}
-	if is := h.of[string(o.Token)]; h.tokens[string(o.Token)] && (is.Tenant != o.Tenant || is.ID != o.ID) {
+	if is := h.of[string(o.CKAID)]; h.tokens[string(o.CKAID)] && (is.Tenant != o.Tenant || is.ID != o.ID) {
 		return nil // its label is another's
 	}
-	delete(h.tokens, string(o.Token))
-	h.destroyed = append(h.destroyed, o.Token)
+	delete(h.tokens, string(o.CKAID))
+	h.destroyed = append(h.destroyed, o.CKAID)
 	return nil
 }
 
@@ -181,7 +181,7 @@ func (h *memHSM) Objects(context.Context) (out []core.TokenObject, err error) {
 	defer h.mu.Unlock()
 	for t := range h.tokens {
 		o := h.of[t]
-		o.Token = []byte(t)
+		o.CKAID = []byte(t)
 		out = append(out, o)
 	}
 	return out, nil

@@ -554,7 +554,7 @@ func TestUndoOfDestroyedResident(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, _ := w.store.Object(ctx, "default", out.ID)
-		token := string(o.Material.Token)
+		token := string(o.Material.CKAID)
 		c := *w.alice
 		c.Undo = &core.Undo{}
 		if err := w.step(&c, "destroy", out.ID); err != nil {
@@ -585,7 +585,7 @@ func TestReconcilerAndSlowCreation(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := newToken()
-	late := &core.ManagedObject{Tenant: "default", ID: "late", Owner: "alice", Version: 1, Material: core.Material{Mode: core.ModeResident, Token: token}}
+	late := &core.ManagedObject{Tenant: "default", ID: "late", Owner: "alice", Version: 1, Material: core.Material{Mode: core.ModeResident, CKAID: token}}
 	w.hsm.tokens[string(token)] = true
 	w.hsm.of[string(token)] = core.TokenObject{Tenant: "default", ID: "late"}
 	intent := w.newIntent(core.IntentCreateObject, "default", late.ID, token, w.clock.now)

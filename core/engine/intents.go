@@ -43,7 +43,7 @@ func randomHex() string { return hex.EncodeToString(newToken()) }
 
 // newIntent makes an intent of this process about the token object of o.
 func (e *Engine) newIntent(kind core.IntentKind, tenant, id string, token []byte, now int64) core.Intent {
-	return core.Intent{ID: tokenIntent(token), Tenant: tenant, Kind: kind, Token: token, Object: id, Label: e.ports.HSM.ObjectLabel(tenant, id), Time: now,
+	return core.Intent{ID: tokenIntent(token), Tenant: tenant, Kind: kind, CKAID: token, Object: id, Label: e.ports.HSM.ObjectLabel(tenant, id), Time: now,
 		Process: e.own.process, Nonce: rand.Text()}
 }
 
@@ -116,5 +116,5 @@ func (e *Engine) PendingDestroys() int {
 
 // tokenObject is what an intent is about.
 func tokenObject(i *core.Intent) core.TokenObject {
-	return core.TokenObject{Tenant: i.Tenant, ID: i.Object, Token: i.Token}
+	return core.TokenObject{Tenant: i.Tenant, ID: i.Object, CKAID: i.CKAID}
 }

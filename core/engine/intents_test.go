@@ -34,7 +34,7 @@ func (w *world) createResident() (core.CreateOutput, error) {
 
 // leave puts an intent into the database as another process, or an attacker, does.
 func (w *world) leave(kind core.IntentKind, o *core.ManagedObject) core.Intent {
-	i := w.newIntent(kind, o.Tenant, o.ID, o.Material.Token, 1)
+	i := w.newIntent(kind, o.Tenant, o.ID, o.Material.CKAID, 1)
 	i.Process = "another"
 	w.store.intents[i.ID] = i
 	return i
@@ -45,7 +45,7 @@ func (w *world) strange(id string) *core.ManagedObject {
 	token := newToken()
 	w.hsm.tokens[string(token)] = true
 	w.hsm.of[string(token)] = core.TokenObject{Tenant: "default", ID: id}
-	return &core.ManagedObject{Tenant: "default", ID: id, Material: core.Material{Token: token}}
+	return &core.ManagedObject{Tenant: "default", ID: id, Material: core.Material{CKAID: token}}
 }
 
 // Whatever intents and rows the database holds, nothing that this process did not
@@ -59,13 +59,13 @@ func TestRowsDestroyNothing(t *testing.T) {
 	w.leave(core.IntentDestroyObject, deleted)
 	delete(w.store.objects, objectKey{"default", deleted.ID})
 	destroyed := successor(gone)
-	destroyed.Material.Token, destroyed.Attributes = nil, gone.Attributes.Set(core.TagState, core.Enum(core.Destroyed))
+	destroyed.Material.CKAID, destroyed.Attributes = nil, gone.Attributes.Set(core.TagState, core.Enum(core.Destroyed))
 	w.store.objects[objectKey{"default", gone.ID}] = destroyed
 	w.leave(core.IntentDestroyObject, gone)
 	died := w.strange("died")
 	w.leave(core.IntentCreateObject, died)
 	w.strange("stranger")
-	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{Token: newToken()}}
+	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{CKAID: newToken()}}
 	w.leave(core.IntentCreateObject, absent)
 	for _, atStart := range []bool{true, false, false} {
 		n, err := w.Reconcile(ctx, atStart)
@@ -75,7 +75,7 @@ func TestRowsDestroyNothing(t *testing.T) {
 		w.clock.now += 2 * intentAgeSeconds
 	}
 	for _, o := range []*core.ManagedObject{inUse, restored, absent} {
-		if _, open := w.store.intents[tokenIntent(o.Material.Token)]; open {
+		if _, open := w.store.intents[tokenIntent(o.Material.CKAID)]; open {
 			t.Errorf("the intent about %s is open; a row names its object, or the token has none", o.ID)
 		}
 	}
@@ -153,15 +153,15 @@ func TestPurge(t *testing.T) {
 	w.leave(core.IntentCreateObject, orphan)
 	w.store.forged = forged.ID
 	changed := successor(forged)
-	changed.Material.Token = nil // so that no search by CKA_ID finds the row
+	changed.Material.CKAID = nil // so that no search by CKA_ID finds the row
 	w.store.objects[objectKey{"default", forged.ID}] = changed
-	for what, id := range map[string]string{"a key in use": tokenIntent(inUse.Material.Token), "a key whose row was changed": tokenIntent(forged.Material.Token), "nothing": "00", "no id": ""} {
+	for what, id := range map[string]string{"a key in use": tokenIntent(inUse.Material.CKAID), "a key whose row was changed": tokenIntent(forged.Material.CKAID), "nothing": "00", "no id": ""} {
 		if out, err := w.Purge(ctx, socket, []string{id}, "user 0"); err == nil || len(out) > 0 || len(w.hsm.destroyed) > 0 {
 			t.Errorf("%s was purged: %+v, %v", what, out, err)
 		}
 	}
-	out, err := w.Purge(ctx, socket, []string{tokenIntent(orphan.Material.Token)}, "user 0")
-	if err != nil || len(out) != 1 || len(w.hsm.destroyed) != 1 || !bytes.Equal(w.hsm.destroyed[0], orphan.Material.Token) || len(w.store.intents) != 0 {
+	out, err := w.Purge(ctx, socket, []string{tokenIntent(orphan.Material.CKAID)}, "user 0")
+	if err != nil || len(out) != 1 || len(w.hsm.destroyed) != 1 || !bytes.Equal(w.hsm.destroyed[0], orphan.Material.CKAID) || len(w.store.intents) != 0 {
 		t.Errorf("purged %+v, %v; destroyed %x; %d intents are open", out, err, w.hsm.destroyed, len(w.store.intents))
 	}
 	var records []string
@@ -174,7 +174,7 @@ func TestPurge(t *testing.T) {
 		t.Errorf("the records are %q", records)
 	}
 	w.store.refuse = errors.New("no room for a record")
-	if _, err := w.Purge(ctx, socket, []string{tokenIntent(other.Material.Token)}, "user 0"); core.CodeOf(err) != core.AuditUnavailable || len(w.hsm.destroyed) != 1 {
+	if _, err := w.Purge(ctx, socket, []string{tokenIntent(other.Material.CKAID)}, "user 0"); core.CodeOf(err) != core.AuditUnavailable || len(w.hsm.destroyed) != 1 {
 		t.Errorf("without a record: %v", err)
 	}
 }
@@ -206,7 +206,7 @@ func TestTamperedIntentBlocksOnlyItself(t *testing.T) {
 	held, other := w.strange("held"), w.strange("other")
 	w.store.forgedIntent = w.leave(core.IntentDestroyObject, held).ID
 	w.leave(core.IntentDestroyObject, other)
-	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{Token: newToken()}}
+	absent := &core.ManagedObject{Tenant: "default", ID: "absent", Material: core.Material{CKAID: newToken()}}
 	w.leave(core.IntentCreateObject, absent)
 	w.clock.now += 2 * intentAgeSeconds
 	if _, err := w.Reconcile(ctx, false); core.CodeOf(err) != core.Tampered {
@@ -215,7 +215,7 @@ func TestTamperedIntentBlocksOnlyItself(t *testing.T) {
 	if n, last := w.Tampered(); n != 1 || !strings.Contains(last, "hsm orphans list") {
 		t.Errorf("%d rows were found changed, the last: %s", n, last)
 	}
-	if _, open := w.store.intents[tokenIntent(absent.Material.Token)]; open {
+	if _, open := w.store.intents[tokenIntent(absent.Material.CKAID)]; open {
 		t.Error("a finished intent is open, because the row of another was changed")
 	}
 	list := func() map[string]Orphan {
@@ -236,7 +236,7 @@ func TestTamperedIntentBlocksOnlyItself(t *testing.T) {
 	if o := orphans["other"]; len(orphans) != 2 || !o.Purgeable {
 		t.Errorf("the others: %+v", orphans)
 	}
-	id := func(o *core.ManagedObject) []string { return []string{tokenIntent(o.Material.Token)} }
+	id := func(o *core.ManagedObject) []string { return []string{tokenIntent(o.Material.CKAID)} }
 	if purged, err := w.Purge(ctx, socket, id(held), "user 0"); err == nil || len(purged) > 0 || !strings.Contains(err.Error(), id(held)[0]) {
 		t.Errorf("purge of the object of a changed row: %v, %v; want a refusal that names it", purged, err)
 	}
@@ -254,7 +254,7 @@ func TestPurgeAsksThePolicy(t *testing.T) {
 	for what, policy := range map[string]core.Policy{"denies": nobody{}, "fails": rules{fail: errors.New("broken")}} {
 		w := newWorld(t)
 		w.aesKey()
-		id := tokenIntent(w.strange("orphan").Material.Token)
+		id := tokenIntent(w.strange("orphan").Material.CKAID)
 		w.ports.Policy = policy
 		w.store.entries = nil
 		if purged, err := w.Purge(ctx, socket, []string{id}, "user 0"); err == nil || len(purged) > 0 || len(w.hsm.destroyed) > 0 {

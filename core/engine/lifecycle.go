@@ -64,7 +64,7 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 	out, err := k.move(in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
 		token = nil
 		if next.Material.Mode == core.ModeResident {
-			token = next.Material.Token
+			token = next.Material.CKAID
 			ch.Add(core.BeginIntent{Intent: k.engine.newIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.now)})
 		}
 		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
@@ -78,7 +78,7 @@ func (k *call) destroy(in *core.DestroyInput) (core.IDOutput, error) {
 	// In a batch that may be undone the token object stays until its end: see
 	// Keep. After a crash it is an orphan, which an operator can purge.
 	if token != nil && k.caller.Undo == nil {
-		k.engine.finishDestroy(k.ctx, core.TokenObject{Tenant: k.caller.Principal.Tenant, ID: out.ID, Token: token})
+		k.engine.finishDestroy(k.ctx, core.TokenObject{Tenant: k.caller.Principal.Tenant, ID: out.ID, CKAID: token})
 	}
 	return out, nil
 }

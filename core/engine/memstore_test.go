@@ -271,7 +271,7 @@ func (m *memStore) Residents(_ context.Context, tokens [][]byte) (map[string]boo
 	out := map[string]bool{}
 	for _, o := range m.objects {
 		for _, t := range tokens {
-			if bytes.Equal(o.Material.Token, t) && !core.State(o.Attributes.Num(core.TagState)).Gone() {
+			if bytes.Equal(o.Material.CKAID, t) && !core.State(o.Attributes.Num(core.TagState)).Gone() {
 				out[string(t)] = true
 			}
 		}

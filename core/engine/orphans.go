@@ -36,11 +36,11 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	}
 	byToken := make(map[string]*core.Intent, len(intents))
 	for i := range intents {
-		byToken[string(intents[i].Token)] = &intents[i]
+		byToken[string(intents[i].CKAID)] = &intents[i]
 	}
 	tokens := make([][]byte, len(have))
 	for i := range have {
-		tokens[i] = have[i].Token
+		tokens[i] = have[i].CKAID
 	}
 	named, err := e.ports.Store.Residents(ctx, tokens)
 	if err != nil {
@@ -48,12 +48,12 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	}
 	out := tamperedOrphans(tampered, have)
 	for _, t := range have {
-		if slices.Contains(tampered, tokenIntent(t.Token)) {
+		if slices.Contains(tampered, tokenIntent(t.CKAID)) {
 			continue // in the list already
 		}
-		intent := byToken[string(t.Token)]
-		delete(byToken, string(t.Token))
-		if named[string(t.Token)] {
+		intent := byToken[string(t.CKAID)]
+		delete(byToken, string(t.CKAID))
+		if named[string(t.CKAID)] {
 			continue
 		}
 		o, orphan, err := e.orphan(ctx, t, intent)
@@ -65,7 +65,7 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 		}
 	}
 	for i := range intents {
-		if intent := &intents[i]; byToken[string(intent.Token)] == intent && intent.Process != e.own.process {
+		if intent := &intents[i]; byToken[string(intent.CKAID)] == intent && intent.Process != e.own.process {
 			o := e.describe(tokenObject(intent), intent)
 			o.InToken, o.Why = false, "the intent is open, and the token does not hold the object"
 			out = append(out, o)
@@ -80,7 +80,7 @@ func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
 	for _, id := range ids {
 		o := Orphan{TokenObject: printable(id), Why: "the row of its intent was changed behind the server: find out who can write the database, then delete the row " + printable(id) + " of the table intent"}
 		for _, t := range have {
-			if tokenIntent(t.Token) == id {
+			if tokenIntent(t.CKAID) == id {
 				o.TokenObject, o.Tenant, o.ID, o.InToken = id, t.Tenant, t.ID, true
 			}
 		}
@@ -90,7 +90,7 @@ func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
 }
 
 func (e *Engine) describe(t core.TokenObject, intent *core.Intent) Orphan {
-	o := Orphan{TokenObject: hex.EncodeToString(t.Token), Tenant: t.Tenant, ID: t.ID, Label: e.ports.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
+	o := Orphan{TokenObject: hex.EncodeToString(t.CKAID), Tenant: t.Tenant, ID: t.ID, Label: e.ports.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
 	if intent != nil {
 		o.Kind, o.Began = string(intent.Kind), intent.Time
 	}
@@ -112,7 +112,7 @@ func (e *Engine) orphan(ctx context.Context, t core.TokenObject, intent *core.In
 		o.Why = "no row has its Unique Identifier"
 	case row.StateAt(e.ports.Clock.Now()).Gone():
 		o.Why = "its object is destroyed"
-	case bytes.Equal(row.Material.Token, t.Token):
+	case bytes.Equal(row.Material.CKAID, t.CKAID):
 		return o, false, nil
 	default:
 		o.Why = "the row of its object names another token object"
@@ -199,7 +199,7 @@ func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.R
 	}
 	token, err := hex.DecodeString(o.TokenObject)
 	if err == nil {
-		err = e.ports.HSM.DestroyObject(ctx, core.TokenObject{Tenant: o.Tenant, ID: o.ID, Token: token})
+		err = e.ports.HSM.DestroyObject(ctx, core.TokenObject{Tenant: o.Tenant, ID: o.ID, CKAID: token})
 	}
 	ch := core.Change{}
 	r := e.purgeRecord(o, by+": destroyed")
@@ -221,7 +221,7 @@ func (e *Engine) purge(ctx context.Context, o Orphan, by string, allowed *core.R
 func (e *Engine) intentsOf(ctx context.Context, token []byte) (ids []string) {
 	all, _, _ := e.ports.Store.Intents(ctx) // those that stay open are closed by the reconciler
 	for i := range all {
-		if bytes.Equal(all[i].Token, token) {
+		if bytes.Equal(all[i].CKAID, token) {
 			ids = append(ids, all[i].ID)
 		}
 	}

@@ -91,7 +91,7 @@ func (q *quotas) bucket(k bucketKey, perSecond int64) *rate.Limiter {
 // usageOf is what one object counts for. A destroyed one still has its row.
 func usageOf(o *core.ManagedObject) core.Usage {
 	u := core.Usage{Objects: 1, Bytes: rowBytes + int64(sizeOf(o.Attributes)+len(o.Material.Blob)+len(o.Material.TTLV))}
-	if o.Material.Mode == core.ModeResident && o.Material.Token != nil {
+	if o.Material.Mode == core.ModeResident && o.Material.CKAID != nil {
 		u.ResidentKeys = 1
 	}
 	return u

@@ -104,7 +104,7 @@ func (e *Engine) heldObjects(ctx context.Context) (map[string]bool, error) {
 	have, err := e.ports.HSM.Objects(ctx)
 	held := make(map[string]bool, len(have))
 	for _, o := range have {
-		held[string(o.Token)] = true
+		held[string(o.CKAID)] = true
 	}
 	return held, err
 }
@@ -115,13 +115,13 @@ func (e *Engine) heldObjects(ctx context.Context) (map[string]bool, error) {
 func (e *Engine) settle(ctx context.Context, i *ownIntent, held map[string]bool, n *Reconciled) (bool, error) {
 	o, err := e.ports.Store.Object(ctx, i.Tenant, i.Object)
 	switch {
-	case err == nil && bytes.Equal(o.Material.Token, i.Token):
+	case err == nil && bytes.Equal(o.Material.CKAID, i.CKAID):
 		return true, nil
 	case err == nil && o.StateAt(e.ports.Clock.Now()).Gone(), err != nil && core.CodeOf(err) == core.ItemNotFound && i.birth:
 	default:
 		return false, err
 	}
-	if i.birth && !i.failed && !held[string(i.Token)] {
+	if i.birth && !i.failed && !held[string(i.CKAID)] {
 		return true, nil // the token never made it
 	}
 	if err := e.ports.HSM.DestroyObject(ctx, tokenObject(&i.Intent)); err != nil {
@@ -168,7 +168,7 @@ func (e *Engine) closeSound(ctx context.Context, intents []core.Intent, anyAge b
 	for chunk := range slices.Chunk(due, settleChunk) {
 		var ch core.Change
 		for i := range chunk {
-			if held[string(chunk[i].Token)] && !e.named(ctx, &chunk[i]) {
+			if held[string(chunk[i].CKAID)] && !e.named(ctx, &chunk[i]) {
 				others++
 				continue
 			}
@@ -185,7 +185,7 @@ func (e *Engine) closeSound(ctx context.Context, intents []core.Intent, anyAge b
 // named reports whether a row of an object that lives names the token object.
 func (e *Engine) named(ctx context.Context, i *core.Intent) bool {
 	o, err := e.ports.Store.Object(ctx, i.Tenant, i.Object)
-	return err == nil && bytes.Equal(o.Material.Token, i.Token) && !o.StateAt(e.ports.Clock.Now()).Gone()
+	return err == nil && bytes.Equal(o.Material.CKAID, i.CKAID) && !o.StateAt(e.ports.Clock.Now()).Gone()
 }
 
 func (e *Engine) closeIntents(ctx context.Context, ch *core.Change, n *Reconciled) error {
@@ -227,7 +227,7 @@ func (e *Engine) countOrphans(ctx context.Context, n *Reconciled) error {
 // row, which decides whether the key can be used, is destroyed already.
 func (e *Engine) finishDestroy(ctx context.Context, o core.TokenObject) {
 	ctx = context.WithoutCancel(ctx)
-	id := tokenIntent(o.Token)
+	id := tokenIntent(o.CKAID)
 	if !e.own.has(id) {
 		return
 	}
@@ -237,6 +237,6 @@ func (e *Engine) finishDestroy(ctx context.Context, o core.TokenObject) {
 	}
 	if err != nil {
 		e.own.fail(id)
-		e.ports.Log.Error("destroy token object", "token_object", hex.EncodeToString(o.Token), "object", o.ID, "error", err)
+		e.ports.Log.Error("destroy token object", "token_object", hex.EncodeToString(o.CKAID), "object", o.ID, "error", err)
 	}
 }

@@ -35,16 +35,16 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 		if was == nil {
 			ch.Add(core.DeleteObject{Object: now}, core.AddUsage{Tenant: now.Tenant, Usage: core.Usage{}.Sub(usageOf(now))})
 			if now.Material.Mode == core.ModeResident {
-				tokens = append(tokens, core.TokenObject{Tenant: now.Tenant, ID: id, Token: now.Material.Token})
-				ch.Add(core.BeginIntent{Intent: e.newIntent(core.IntentDestroyObject, now.Tenant, id, now.Material.Token, e.ports.Clock.Now())})
+				tokens = append(tokens, core.TokenObject{Tenant: now.Tenant, ID: id, CKAID: now.Material.CKAID})
+				ch.Add(core.BeginIntent{Intent: e.newIntent(core.IntentDestroyObject, now.Tenant, id, now.Material.CKAID, e.ports.Clock.Now())})
 			}
 			continue
 		}
-		if was.Material.Token != nil && e.ports.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.Token == nil {
+		if was.Material.CKAID != nil && e.ports.Clock.Now()-now.Attributes.Num(core.TagDestroyDate) >= undoSeconds && now.Material.CKAID == nil {
 			late = core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
 		}
-		if was.Material.Token != nil && now.Material.Token == nil {
-			ch.Add(core.FinishIntent{ID: tokenIntent(was.Material.Token)}) // its destroy will not be carried out
+		if was.Material.CKAID != nil && now.Material.CKAID == nil {
+			ch.Add(core.FinishIntent{ID: tokenIntent(was.Material.CKAID)}) // its destroy will not be carried out
 		}
 		back := successor(was)
 		back.Version = now.Version + 1
@@ -57,8 +57,8 @@ func (e *Engine) Undo(ctx context.Context, c *core.Caller, u *core.Undo) error {
 // destroyed, which Undo would have needed, go now.
 func (e *Engine) Keep(ctx context.Context, u *core.Undo) {
 	for _, s := range u.Steps {
-		if s.Before != nil && s.Before.Material.Token != nil && s.After.Material.Token == nil {
-			e.finishDestroy(ctx, core.TokenObject{Tenant: s.Before.Tenant, ID: s.Before.ID, Token: s.Before.Material.Token})
+		if s.Before != nil && s.Before.Material.CKAID != nil && s.After.Material.CKAID == nil {
+			e.finishDestroy(ctx, core.TokenObject{Tenant: s.Before.Tenant, ID: s.Before.ID, CKAID: s.Before.Material.CKAID})
 		}
 	}
 }

@@ -45,8 +45,8 @@ func keep(t *testing.T, k core.Key, m core.Material, err error) core.Key {
 func spec(kind core.KeyKind, class core.Class, mode core.Mode, bits int) core.KeySpec {
 	s := core.KeySpec{Kind: kind, Class: class, Mode: mode, Bits: bits, Format: core.KeyFormatTypeRaw}
 	if mode == core.ModeResident {
-		s.Token = make([]byte, 16)
-		rand.Read(s.Token)
+		s.CKAID = make([]byte, 16)
+		rand.Read(s.CKAID)
 	}
 	return s
 }
@@ -357,7 +357,7 @@ func TestWrapOutHMAC(t *testing.T) {
 				k := core.Key{Tenant: "default", ID: fmt.Sprint("hmac ", mode, class, n), Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmHMACSHA256, Mask: core.MaskMACGenerate}
 				s := spec(core.KeyGeneric, class, mode, 8*n)
 				if mode == core.ModeResident {
-					s.Token = []byte(k.ID)
+					s.CKAID = []byte(k.ID)
 				}
 				m, _, err := token.Import(ctx, k, s, secret)
 				k = keep(t, k, m, err)

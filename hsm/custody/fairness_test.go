@@ -143,7 +143,7 @@ func TestLongGenerationHoldsNobodyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		if mode == core.ModeResident {
-			if err := f.DestroyObject(quiet, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: k.Material.Token}); err != nil {
+			if err := f.DestroyObject(quiet, core.TokenObject{Tenant: k.Tenant, ID: k.ID, CKAID: k.Material.CKAID}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -279,7 +279,7 @@ func TestPairsAreMadeBesideOtherChanges(t *testing.T) {
 					t.Errorf("a resident key does not work: %v", err)
 				}
 				token.Forget(k.Tenant, k.ID)
-				if err := token.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: k.Material.Token}); err != nil {
+				if err := token.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, CKAID: k.Material.CKAID}); err != nil {
 					t.Errorf("destroy: %v", err)
 				}
 			}

@@ -264,12 +264,12 @@ func TestDestroyLooksAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Rule("C_DestroyObject 0x82 0")
-	if err := f.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: m.Token}); core.CodeOf(err) != core.TokenUnavailable {
+	if err := f.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, CKAID: m.CKAID}); core.CodeOf(err) != core.TokenUnavailable {
 		t.Errorf("an object that stays is said to be destroyed: %v", err)
 	}
 	f.Rule()
 	if err := soon(func() error {
-		return f.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: m.Token})
+		return f.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, CKAID: m.CKAID})
 	}); err != nil {
 		t.Error(err)
 	}

@@ -33,12 +33,12 @@ func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []b
 		return m, facts, core.Errorf(core.InvalidField, "%d bytes that are not Extractable cannot be kept; the HSM takes multiples of 8 bytes, at least 16", len(b))
 	}
 	if !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN && !isStayingSecret(s, &k)) {
-		m.Mode, m.Token = core.ModeData, nil
+		m.Mode, m.CKAID = core.ModeData, nil
 		err = c.sealData(ctx, k, &m, b)
 		return m, facts, err
 	}
 	if s.Kind == core.KeyData {
-		m.Mode, m.Token = core.ModeWrapped, nil // bytes that must not leave in clear go under a KEK, not D
+		m.Mode, m.CKAID = core.ModeWrapped, nil // bytes that must not leave in clear go under a KEK, not D
 	}
 	err = c.importBytes(ctx, k, s, &m, carried)
 	return m, facts, err

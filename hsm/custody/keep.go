@@ -26,7 +26,7 @@ var curveOIDs = map[core.RecommendedCurve]asn1.ObjectIdentifier{core.Recommended
 
 // newMaterial is what is known of a key before it is made.
 func newMaterial(s core.KeySpec, length int) core.Material {
-	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: length, Token: s.Token}
+	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: length, CKAID: s.CKAID}
 }
 
 // makeKey carries out an order for the material of a row and binds the row. A key

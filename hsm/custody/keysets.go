@@ -191,7 +191,7 @@ func (i *Installation) Objects(ctx context.Context) (out []core.TokenObject, err
 	all, err := i.member.Objects(ctx, objectLabels(i.id))
 	for _, a := range all {
 		if o, ok := objectOf(i.id, a.Label); ok {
-			o.Token = a.CKAID
+			o.CKAID = a.CKAID
 			out = append(out, o)
 		}
 	}
@@ -203,5 +203,5 @@ func (i *Installation) DestroyObject(ctx context.Context, o core.TokenObject) er
 	if err := i.checkOpen(); err != nil {
 		return err
 	}
-	return i.member.Destroy(ctx, hsm.Object{Label: i.ObjectLabel(o.Tenant, o.ID), CKAID: o.Token})
+	return i.member.Destroy(ctx, hsm.Object{Label: i.ObjectLabel(o.Tenant, o.ID), CKAID: o.CKAID})
 }

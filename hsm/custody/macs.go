@@ -79,7 +79,7 @@ func (s *macState) writeMaterial(k *core.Key) {
 	for _, v := range [...]uint64{uint64(m.Epoch), uint64(k.Type), uint64(k.Algorithm), uint64(k.Mask), uint64(m.Length), uint64(m.Format)} {
 		b = binary.BigEndian.AppendUint64(appendLength(b, 8), v)
 	}
-	b = append(appendLength(b, len(m.Token)), m.Token...)
+	b = append(appendLength(b, len(m.CKAID)), m.CKAID...)
 	s.buf = appendLength(b, len(m.Blob))
 	s.hash.Write(s.buf)
 	s.hash.Write(m.Blob)

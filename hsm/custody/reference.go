@@ -28,7 +28,7 @@ func (i *Installation) referTo(n *tenantKeys, k core.Key, blob []byte, t hsm.Tem
 	m := k.Material
 	ref = hsm.Key{Tenant: k.Tenant, ID: k.ID, Template: t}
 	if m.Mode == core.ModeResident {
-		ref.Label, ref.CKAID = i.ObjectLabel(k.Tenant, k.ID), m.Token
+		ref.Label, ref.CKAID = i.ObjectLabel(k.Tenant, k.ID), m.CKAID
 		return ref, nil
 	}
 	if len(blob) == 0 {
@@ -46,7 +46,7 @@ func (i *Installation) newKeyTemplate(k *core.Key, s core.KeySpec, length int) h
 	if s.Mode == core.ModeResident {
 		t.Sensitive, t.Extractable = s.Class != core.ClassC, s.Class != core.ClassN
 		t.Uses = usesOf(k.Mask, t.Type.IsPrivate())
-		t.Label, t.CKAID = i.ObjectLabel(k.Tenant, k.ID), s.Token
+		t.Label, t.CKAID = i.ObjectLabel(k.Tenant, k.ID), s.CKAID
 	}
 	return t
 }

@@ -40,13 +40,13 @@ func TestRowsDoNotReachKEKs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.Material = &core.Material{Mode: core.ModeResident, Class: core.ClassN, Kind: core.KeyAES, Length: 32, Token: key.CKAID}
+		k.Material = &core.Material{Mode: core.ModeResident, Class: core.ClassN, Kind: core.KeyAES, Length: 32, CKAID: key.CKAID}
 		n.bind(k, k.Material)
 		cipher := &core.Cipher{Parameters: core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmAES, BlockCipherMode: core.BlockCipherModeGCM}, Data: []byte("x")}
 		if _, err := c.Encrypt(ctx, k, cipher); core.CodeOf(err) != core.TokenUnavailable || !strings.Contains(err.Error(), "0 objects") {
 			t.Errorf("%s as a client's resident key: %v", key.Label, err)
 		}
-		c.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, Token: key.CKAID}) // all are counted below
+		c.DestroyObject(ctx, core.TokenObject{Tenant: k.Tenant, ID: k.ID, CKAID: key.CKAID}) // all are counted below
 	}
 	if after := labels(); !slices.Equal(before, after) {
 		t.Errorf("of %d objects %d are left", len(before), len(after))

@@ -20,10 +20,10 @@ func newResidents(t *testing.T, ids ...string) (*testSite, map[string]core.Token
 	for i, id := range ids {
 		k := core.Key{Tenant: "default", ID: id, Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmAES, Mask: core.MaskEncrypt}
 		token := append([]byte("resident-object"), byte(i))
-		if _, _, err := s.Generate(bg, k, core.KeySpec{Kind: core.KeyAES, Class: core.ClassN, Mode: core.ModeResident, Bits: 256, Format: core.KeyFormatTypeRaw, Token: token}); err != nil {
+		if _, _, err := s.Generate(bg, k, core.KeySpec{Kind: core.KeyAES, Class: core.ClassN, Mode: core.ModeResident, Bits: 256, Format: core.KeyFormatTypeRaw, CKAID: token}); err != nil {
 			t.Fatal(err)
 		}
-		made[id] = core.TokenObject{Tenant: "default", ID: id, Token: token}
+		made[id] = core.TokenObject{Tenant: "default", ID: id, CKAID: token}
 	}
 	return s, made
 }
@@ -127,15 +127,15 @@ func TestDestroyObjectNeedsLabelAndID(t *testing.T) {
 			continue
 		}
 		for _, o := range []core.TokenObject{{Tenant: "default", ID: "victim"}, {Tenant: "", ID: "1/N"}, {Tenant: "../1", ID: "N"}, {}} {
-			if o.Token = found.CKAID; site.DestroyObject(bg, o) == nil && objectFiles(t) != before {
+			if o.CKAID = found.CKAID; site.DestroyObject(bg, o) == nil && objectFiles(t) != before {
 				t.Fatalf("the key %s was destroyed as %+v", found.Label, o)
 			}
 		}
 	}
 	for _, o := range []core.TokenObject{
-		{Tenant: "default", ID: "victim", Token: made["other"].Token}, {Tenant: "default", ID: "other", Token: made["victim"].Token},
-		{Tenant: "another", ID: "victim", Token: made["victim"].Token}, {Tenant: "default/a", ID: "b", Token: made["a/b"].Token},
-		{Tenant: "default", ID: "victim"}, {Tenant: "default", ID: "victim", Token: []byte{}},
+		{Tenant: "default", ID: "victim", CKAID: made["other"].CKAID}, {Tenant: "default", ID: "other", CKAID: made["victim"].CKAID},
+		{Tenant: "another", ID: "victim", CKAID: made["victim"].CKAID}, {Tenant: "default/a", ID: "b", CKAID: made["a/b"].CKAID},
+		{Tenant: "default", ID: "victim"}, {Tenant: "default", ID: "victim", CKAID: []byte{}},
 	} {
 		site.DestroyObject(bg, o)
 		if n := objectFiles(t); n != before {
@@ -148,7 +148,7 @@ func TestDestroyObjectNeedsLabelAndID(t *testing.T) {
 		t.Errorf("Objects lists %+v, %v", objects, err)
 	}
 	for _, o := range objects {
-		if want := made[o.ID]; o.Tenant != "default" || string(want.Token) != string(o.Token) {
+		if want := made[o.ID]; o.Tenant != "default" || string(want.CKAID) != string(o.CKAID) {
 			t.Errorf("Objects lists %+v, want %+v", o, want)
 		}
 		if err := site.DestroyObject(bg, o); err != nil {

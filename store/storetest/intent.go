@@ -9,7 +9,7 @@ import (
 
 // An intent is listed, whole, until it is finished.
 func intents(t *testing.T, s core.Store) {
-	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", Token: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
+	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", CKAID: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
 	must(t, s.Commit(ctx, core.ChangeOf(core.BeginIntent{Intent: i})))
 	open, _, err := s.Intents(ctx)
 	must(t, err)

@@ -40,16 +40,16 @@ func roundTrip(t *testing.T, s core.Store) {
 	}
 	next := *o
 	next.Version, next.Attributes = 2, o.Attributes.Set(core.TagState, core.Enum(core.Active))
-	next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, Token: []byte("0123456789abcdef")}
+	next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, CKAID: []byte("0123456789abcdef")}
 	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
 	got, err = s.Object(ctx, "t", "round")
 	must(t, err)
 	if !reflect.DeepEqual(got, &next) {
 		t.Errorf("changed to\n%+v\nread\n%+v", &next, got)
 	}
-	named, err := s.Residents(ctx, [][]byte{next.Material.Token, []byte("nobody")})
+	named, err := s.Residents(ctx, [][]byte{next.Material.CKAID, []byte("nobody")})
 	must(t, err)
-	if !named[string(next.Material.Token)] || named["nobody"] {
+	if !named[string(next.Material.CKAID)] || named["nobody"] {
 		t.Errorf("Residents says %v", named)
 	}
 }
@@ -148,7 +148,7 @@ func destroyedResidents(t *testing.T, s core.Store) {
 	for i, state := range []core.State{core.PreActive, core.Destroyed, core.DestroyedCompromised} {
 		o := Object("res", fmt.Sprintf("r%d", i))
 		o.Attributes = o.Attributes.Set(core.TagState, core.Enum(state))
-		o.Material = core.Material{Mode: core.ModeResident, Token: fmt.Appendf(nil, "res-token-%d", i)}
+		o.Material = core.Material{Mode: core.ModeResident, CKAID: fmt.Appendf(nil, "res-token-%d", i)}
 		insert(t, s, o)
 	}
 	named, err := s.Residents(ctx, [][]byte{[]byte("res-token-0"), []byte("res-token-1"), []byte("res-token-2")})

@@ -66,7 +66,7 @@ func allOrNothing(t *testing.T, s core.Store) {
 	for i := range 30 {
 		wg.Go(func() {
 			id := fmt.Sprintf("atomic %d", i)
-			c := core.ChangeOf(core.InsertObject{Object: Object("t", id)}, core.BeginIntent{Intent: core.Intent{ID: id, Tenant: "t", Token: []byte(id)}}, core.AppendEntry{Entry: &core.Entry{Tenant: "atomic", Time: int64(i + 1), Body: []byte(id)}})
+			c := core.ChangeOf(core.InsertObject{Object: Object("t", id)}, core.BeginIntent{Intent: core.Intent{ID: id, Tenant: "t", CKAID: []byte(id)}}, core.AppendEntry{Entry: &core.Entry{Tenant: "atomic", Time: int64(i + 1), Body: []byte(id)}})
 			if i%3 == 0 {
 				c.Add(core.InsertObject{Object: Object("t", "taken")})
 			}
