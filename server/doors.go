@@ -57,7 +57,6 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 	s.KMIPAddr = l.Addr().String()
 	s.kmip.Auth, s.kmip.TLS = declaredOnly{s}, s.tls.config(tls.RequireAndVerifyClientCert)
 	s.kmip.Limits = s.cfg.limits()
-	s.kmip.Compat = s.cfg.compat()
 	run, cancel := context.WithCancel(context.Background())
 	ended := s.serving("KMIP door", func() error { return s.kmip.Serve(run, l) }, kmipd.ErrStopped)
 	return func(ctx context.Context) error {

@@ -36,6 +36,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/server/kmipd"
+	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/metrics"
 	"github.com/keyreeve/keyreeve/store"
 )
@@ -212,7 +213,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		return nil, err
 	}
 	compute := fair.NewProcessors(runtime.NumCPU() / 2)
-	s.kmip = &kmipd.Server{Engine: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
+	s.kmip = &kmipd.Server{Messages: &message.Processor{Engine: s.engine, Log: s.log, Omit: s.cfg.compat()}, Logins: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
 	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
 	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s}, Health: s.healthNow, Ready: s.isReady, Metrics: m.Handler()})
 	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)

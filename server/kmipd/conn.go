@@ -13,7 +13,6 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
-	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // conn is one connection. One goroutine serves it. Requests that arrive while one
@@ -21,8 +20,8 @@ import (
 type conn struct {
 	server     *Server
 	tls        *tls.Conn
-	wire       *wire          // what tls reads from
-	origin     message.Origin // principal and refusal: as identify said before the current message
+	wire       *wire       // what tls reads from
+	origin     core.Origin // principal and refusal: as identify said before the current message
 	identify   func() (*core.Principal, error)
 	idle       atomic.Bool // waiting for a message's first byte
 	ending     atomic.Bool // the client was refused since it connected, and the wait was cut short
@@ -212,9 +211,9 @@ func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	}
 	defer c.turn.End()
 	if err == nil {
-		*out = c.server.messages.Answer(ctx, &c.origin, msg, (*out)[:0])
+		*out = c.server.Messages.Answer(ctx, &c.origin, msg, (*out)[:0])
 	} else {
-		*out = c.server.messages.AnswerUnread(ctx, &c.origin, err, (*out)[:0])
+		*out = c.server.Messages.AnswerUnread(ctx, &c.origin, err, (*out)[:0])
 	}
 	if !c.task.claimAnswer() {
 		return false

@@ -7,7 +7,6 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/bounds"
-	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // The work for a connection ends with the connection: its context is cancelled
@@ -35,11 +34,8 @@ const (
 )
 
 // beginMessage is called before a worker has the message.
-func (t *task) beginMessage(msg *[]byte) {
-	t.version = core.V1_0
-	if msg != nil {
-		t.version = message.VersionOf(*msg)
-	}
+func (t *task) beginMessage(version core.Version) {
+	t.version = version
 	t.state.Store(working)
 	t.doing.Store(0)
 	t.began.Store(time.Now().UnixNano())
@@ -90,7 +86,7 @@ func (c *conn) awaitWorker(ctx context.Context) bool {
 
 // answerInPlace answers for a worker that does not come back.
 func (c *conn) answerInPlace(ctx context.Context) {
-	out := c.server.messages.AnswerLate(ctx, &c.origin, c.task.version, core.Operation(c.task.doing.Load()), c.server.Limits.Operation)
+	out := c.server.Messages.AnswerLate(ctx, &c.origin, c.task.version, core.Operation(c.task.doing.Load()), c.server.Limits.Operation)
 	c.wrote = time.Now()
 	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
 	c.tls.Write(out) // if nobody reads it, the connection ends anyway

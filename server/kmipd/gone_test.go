@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
 )
 
@@ -22,6 +23,12 @@ type everyone struct{ who *core.Principal }
 
 func (e everyone) Identify(core.Evidence) func() (*core.Principal, error) {
 	return func() (*core.Principal, error) { return e.who, nil }
+}
+
+// newServer returns a door to the engine of w.
+func newServer(w messagetest.World) *Server {
+	log := slog.New(slog.DiscardHandler)
+	return &Server{Messages: &message.Processor{Engine: w.Engine, Log: log}, Logins: w.Engine, Auth: everyone{w.Principal}, Log: log}
 }
 
 // listen serves a door over TLS on the loopback, for clients with the returned settings.
@@ -79,9 +86,10 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	get := w.Get
 	hsm := waiting{began: make(chan bool, 100), ended: make(chan bool, 100)}
 	w.HSM.HSM = hsm
-	srv := &Server{Engine: w.Engine, Auth: everyone{w.Principal}, Log: slog.New(slog.DiscardHandler)}
+	srv := newServer(w)
 	addr, with := listen(t, srv)
-	short := &Server{Engine: w.Engine, Auth: everyone{w.Principal}, Log: slog.New(slog.DiscardHandler), Limits: Limits{Operation: 300 * time.Millisecond}}
+	short := newServer(w)
+	short.Limits.Operation = 300 * time.Millisecond
 	shortAddr, shortWith := listen(t, short)
 	noAlert := func(k *kmiptest.Client, linger int) {
 		raw := k.Conn.(*tls.Conn).NetConn().(*net.TCPConn)

@@ -44,7 +44,7 @@ func (c *conn) answerRefused(ctx context.Context) {
 			return
 		}
 	}
-	out := c.server.messages.AnswerRefused(ctx, &c.origin, msg)
+	out := c.server.Messages.AnswerRefused(ctx, &c.origin, msg)
 	c.wrote = time.Now()
 	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
 	if _, err := c.tls.Write(out); err == nil {

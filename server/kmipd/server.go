@@ -1,5 +1,5 @@
 // Package kmipd is the KMIP door: it takes TLS connections, reads request
-// messages, has package message answer them and writes the answers.
+// messages, has them answered and writes the answers.
 //
 // It never decides: authentication is given to it, policy and state are the
 // engine's. Everything from outside has a bound. Whatever a client sends, it gets
@@ -17,12 +17,10 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
-	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // Limits bound what clients may do. Zero values are safe defaults.
@@ -61,20 +59,40 @@ type Watcher struct {
 	Refused        func(why string) // "connections", "tenant", "principal", "peer", "waiting", "handshake", "identity", "memory"
 }
 
+// Messages answers request messages, each with the bytes of one response message.
+// A door that cannot read or finish a message has that answered too. It is safe for
+// concurrent use. Package message has one.
+type Messages interface {
+	// Answer appends the answer to a message to buf. msg and o are used until it returns.
+	Answer(ctx context.Context, o *core.Origin, msg, buf []byte) []byte
+	// AnswerUnread appends the answer to a message that was not read; err says why.
+	AnswerUnread(ctx context.Context, o *core.Origin, err error, buf []byte) []byte
+	// AnswerRefused returns the answer to a sender who was refused before. msg may
+	// be the beginning of a message.
+	AnswerRefused(ctx context.Context, o *core.Origin, msg []byte) []byte
+	// AnswerLate returns the answer to an operation that has not ended after so long.
+	AnswerLate(ctx context.Context, o *core.Origin, v core.Version, operation core.Operation, after time.Duration) []byte
+	// VersionOf returns the version of a message, as far as it can be seen.
+	VersionOf(msg []byte) core.Version
+}
+
+// Logins records authentications that failed. The engine does.
+type Logins interface {
+	RecordLogin(ctx context.Context, r core.Record) error
+}
+
 // Server is the KMIP door. Make it with its exported fields, then Serve.
 type Server struct {
-	Engine  *engine.Engine
-	Auth    core.Authenticator
-	TLS     *tls.Config
-	Limits  Limits
-	Log     *slog.Logger
-	Watch   Watcher
-	Memory  *bounds.Memory         // shared by the doors; nil: without bound, for tests
-	Compute *fair.Processors       // shared by the doors; nil: without bound, for tests
-	Lenient bool                   // ignore unknown fields of requests
-	Compat  map[string]core.TagSet // by principal: attributes left out when all are asked for
+	Messages Messages
+	Logins   Logins
+	Auth     core.Authenticator
+	TLS      *tls.Config
+	Limits   Limits
+	Log      *slog.Logger
+	Watch    Watcher
+	Memory   *bounds.Memory   // shared by the doors; nil: without bound, for tests
+	Compute  *fair.Processors // shared by the doors; nil: without bound, for tests
 
-	messages *message.Processor
 	workers  *workers
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -94,7 +112,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	s.mu.Lock()
 	s.Limits = s.Limits.withDefaults()
-	s.messages = &message.Processor{Engine: s.Engine, Log: s.Log, Lenient: s.Lenient, Omit: s.Compat}
 	s.workers = newWorkers()
 	s.conns, s.slots, s.stop = map[*conn]struct{}{}, bounds.NewSlots(s.Limits.Slots), cancel
 	s.mu.Unlock()
@@ -155,8 +172,8 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 func newConn(s *Server, nc net.Conn) *conn {
 	w := &wire{Conn: nc}
 	c := &conn{server: s, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
-	c.origin = message.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.beginOperation,
-		Memory: message.Memory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
+	c.origin = core.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.beginOperation,
+		Memory: core.MessageMemory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
 	return c
 }
 
@@ -224,7 +241,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 // recordLogin records an authentication that failed. Failures to record only reach
 // the log: there is no answer to hold back.
 func (s *Server) recordLogin(ctx context.Context, r core.Record) {
-	if err := s.Engine.RecordLogin(context.WithoutCancel(ctx), r); err != nil {
+	if err := s.Logins.RecordLogin(context.WithoutCancel(ctx), r); err != nil {
 		s.Log.Error("audit", "operation", "Login", "error", err)
 	}
 }

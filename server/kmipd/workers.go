@@ -25,7 +25,11 @@ func newWorkers() *workers { return &workers{jobs: make(chan job)} }
 
 // answer has a job answered and returns whether the connection goes on.
 func (w *workers) answer(j job) bool {
-	j.conn.task.beginMessage(j.msg)
+	var msg []byte
+	if j.msg != nil {
+		msg = *j.msg
+	}
+	j.conn.task.beginMessage(j.conn.server.Messages.VersionOf(msg))
 	select {
 	case w.jobs <- j:
 	default:

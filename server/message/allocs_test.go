@@ -34,14 +34,14 @@ func (unsealed) Seal(*core.Record) core.Entry {
 // door drives a processor as a door does, without a connection.
 type door struct {
 	processor *Processor
-	origin    Origin
+	origin    core.Origin
 	hsm       *messagetest.Exchange
 }
 
 // newDoor returns a door and the request of a Get.
 func newDoor(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (*door, []byte) {
 	w := messagetest.New(t, wrapStore, j)
-	return &door{&Processor{Engine: w.Engine, Log: slog.New(slog.DiscardHandler)}, Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}, w.Get
+	return &door{&Processor{Engine: w.Engine, Log: slog.New(slog.DiscardHandler)}, core.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}, w.Get
 }
 
 func (d *door) answer(ctx context.Context, msg, buf []byte) []byte {

@@ -14,7 +14,7 @@ import (
 // batch is one request message while it is answered (KMIP 1.4 §4, §6, §7; 2.1 §6, §9).
 type batch struct {
 	processor *Processor
-	origin    *Origin
+	origin    *core.Origin
 	ctx       context.Context
 	caller    core.Caller
 	request   kmip.Request
@@ -43,7 +43,7 @@ var batches = sync.Pool{New: func() any {
 }}
 
 // borrow lends a batch until giveBack.
-func (p *Processor) borrow(ctx context.Context, o *Origin) *batch {
+func (p *Processor) borrow(ctx context.Context, o *core.Origin) *batch {
 	b := batches.Get().(*batch)
 	b.processor, b.origin, b.ctx = p, o, ctx
 	return b
@@ -81,7 +81,7 @@ func (b *batch) requestID() string {
 // reserveAnswer reserves memory for so many bytes of an answer, as values and in the
 // message. It is [core.Caller.Room].
 func (b *batch) reserveAnswer(bytes int) error {
-	err := b.origin.Memory.reserveBytes(b.ctx, 2*bytes)
+	err := b.origin.Memory.ReserveBytes(b.ctx, 2*bytes)
 	if err == nil && 2*bytes > b.origin.Memory.FreeBytes {
 		b.countedBytes += bytes
 	}
@@ -91,7 +91,7 @@ func (b *batch) reserveAnswer(bytes int) error {
 // countAnswer counts what many small answers have made of the message.
 func (b *batch) countAnswer() {
 	if more := b.response.Size() - b.countedBytes; more > b.origin.Memory.FreeBytes {
-		b.origin.Memory.countBytes(more)
+		b.origin.Memory.CountBytes(more)
 		b.countedBytes += more
 	}
 }

@@ -3,7 +3,7 @@
 // It decodes a message, holds it to the rules of messages and batches (KMIP 1.4
 // §6 and §7, 2.1 §8 and §9), hands each batch item to the engine and appends the
 // answer. It knows no connection, no TLS and no deadline and starts no goroutine,
-// so that any door can drive it. What a door gives, it gives as an [Origin].
+// so that any door can drive it. What a door gives, it gives as a [core.Origin].
 // Start at [Processor.Answer].
 package message
 
@@ -26,45 +26,9 @@ type Processor struct {
 	Omit    map[string]core.TagSet // by principal: attributes left out if all are asked for
 }
 
-// Origin is what a door knows of a message besides its bytes. The door may change
-// it between messages.
-type Origin struct {
-	Door      core.Door
-	Address   string // of the peer, without port
-	Principal *core.Principal
-	Refusal   error // not nil: why the sender may send no messages any more
-	Memory    Memory
-
-	// Yield gives way to the requests of others before each item but the first. It
-	// may wait. nil: it does not.
-	Yield func(context.Context) error
-	// Begin is called before each item, with its place in the batch. nil: it is not.
-	Begin func(place int, operation core.Operation)
-}
-
-// Memory bounds what messages take. The zero Memory has no bound.
-type Memory struct {
-	FreeBytes int                                        // up to so many bytes are not counted
-	Reserve   func(ctx context.Context, bytes int) error // takes memory before it is used; it may wait
-	Count     func(bytes int)                            // counts memory that is in use already
-}
-
-func (m *Memory) reserveBytes(ctx context.Context, bytes int) error {
-	if m.Reserve == nil {
-		return nil
-	}
-	return m.Reserve(ctx, bytes)
-}
-
-func (m *Memory) countBytes(bytes int) {
-	if m.Count != nil {
-		m.Count(bytes)
-	}
-}
-
 // Answer appends the answer to a message to buf. msg and what o holds are used
 // until it returns and not longer.
-func (p *Processor) Answer(ctx context.Context, o *Origin, msg, buf []byte) []byte {
+func (p *Processor) Answer(ctx context.Context, o *core.Origin, msg, buf []byte) []byte {
 	b := p.borrow(ctx, o)
 	out := b.answerMessage(b.request.Parse(msg), buf)
 	b.giveBack()
@@ -73,7 +37,7 @@ func (p *Processor) Answer(ctx context.Context, o *Origin, msg, buf []byte) []by
 
 // AnswerUnread appends the answer to a message that the door could not read, or
 // has no room or time for. err says why; it is recorded.
-func (p *Processor) AnswerUnread(ctx context.Context, o *Origin, err error, buf []byte) []byte {
+func (p *Processor) AnswerUnread(ctx context.Context, o *core.Origin, err error, buf []byte) []byte {
 	b := p.borrow(ctx, o)
 	out := b.answerMessage(err, buf)
 	b.giveBack()
@@ -82,12 +46,12 @@ func (p *Processor) AnswerUnread(ctx context.Context, o *Origin, err error, buf 
 
 // AnswerRefused returns the answer to a message of a sender who was refused
 // before, and recorded then. msg may be the beginning of a message.
-func (p *Processor) AnswerRefused(ctx context.Context, o *Origin, msg []byte) []byte {
+func (p *Processor) AnswerRefused(ctx context.Context, o *core.Origin, msg []byte) []byte {
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.limit = kmip.MaxMessageBytes
 	if err := b.request.Parse(msg); err != nil {
-		b.request.Header.Version, b.request.Items = VersionOf(msg), nil
+		b.request.Header.Version, b.request.Items = p.VersionOf(msg), nil
 	}
 	b.caller.Version = b.answerVersion()
 	b.response.Begin(nil, b.caller.Version, time.Now().Unix(), "")
@@ -99,7 +63,7 @@ func (p *Processor) AnswerRefused(ctx context.Context, o *Origin, msg []byte) []
 
 // AnswerLate returns the answer to an operation that has not ended after so long.
 // It is recorded that its outcome is not known.
-func (p *Processor) AnswerLate(ctx context.Context, o *Origin, v core.Version, operation core.Operation, after time.Duration) []byte {
+func (p *Processor) AnswerLate(ctx context.Context, o *core.Origin, v core.Version, operation core.Operation, after time.Duration) []byte {
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.caller.Version = v
@@ -121,7 +85,7 @@ const (
 // VersionOf returns the version of a message that may not have been read as a
 // whole. If there is none that the server speaks, it returns 1.0, which every
 // client reads.
-func VersionOf(msg []byte) core.Version {
+func (p *Processor) VersionOf(msg []byte) core.Version {
 	if len(msg) < minorAt+4 {
 		return core.V1_0
 	}

@@ -14,7 +14,7 @@ import (
 func (b *batch) answerMessage(err error, buf []byte) []byte {
 	b.setCaller()
 	if err == nil {
-		err = b.origin.Memory.reserveBytes(b.ctx, b.request.Decoded)
+		err = b.origin.Memory.ReserveBytes(b.ctx, b.request.Decoded)
 	}
 	b.caller.Version = b.answerVersion()
 	b.limit = kmip.MaxMessageBytes * 4
