@@ -41,6 +41,11 @@ func DevToken(dir string) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
+	if _, err := os.Stat(filepath.Join(dir, "pin")); err != nil {
+		if err := emptyTokens(dir); err != nil {
+			return cfg, err
+		}
+	}
 	tokens := filepath.Join(dir, "tokens")
 	if err := os.MkdirAll(tokens, 0o700); err != nil {
 		return cfg, err
@@ -55,6 +60,25 @@ func DevToken(dir string) (Config, error) {
 	return cfg, initToken(cfg.Module, dir)
 }
 
+// newPIN is the name of the PIN's file while its token is being made. It is renamed
+// to "pin" when the token is complete, and no session is opened before. A token
+// beside it was left by a process that was killed, and holds no key.
+const newPIN = "pin.new"
+
+// emptyTokens removes a token that was never completed. A token whose PIN is lost is
+// left alone: there may be keys in it.
+func emptyTokens(dir string) error {
+	tokens := filepath.Join(dir, "tokens")
+	left, err := os.ReadDir(tokens)
+	if err != nil || len(left) == 0 { // no folder yet
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, newPIN)); err != nil {
+		return core.Errorf(core.TokenUnavailable, "the folder %s holds a token, and the file with its PIN, %s, is missing; restore it, or use an empty folder", tokens, filepath.Join(dir, "pin"))
+	}
+	return os.RemoveAll(tokens)
+}
+
 func softHSMConf(dir string) string { return filepath.Join(dir, "softhsm2.conf") }
 
 // FindDevToken names the token that DevToken made on dir. It makes nothing. It
@@ -67,7 +91,8 @@ func FindDevToken(dir string) (Config, error) {
 	return Config{Module: module, Label: devLabel, PIN: PINFile(filepath.Join(dir, "pin"))}, os.Setenv("SOFTHSM2_CONF", softHSMConf(dir))
 }
 
-// initToken makes the token; the PIN file, written last, says that it is whole.
+// initToken makes the token. The PIN's file gets its name last: then the token is
+// complete.
 func initToken(module, dir string) error {
 	lib := p11.New(module)
 	if lib == nil {
@@ -88,13 +113,15 @@ func initToken(module, dir string) error {
 		if err != nil || info.Flags&p11.CKF_TOKEN_INITIALIZED != 0 {
 			continue
 		}
+		for name, text := range map[string]string{"so-pin": so, newPIN: pin} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600); err != nil {
+				return err
+			}
+		}
 		if err := initSlot(lib, s, so, pin); err != nil {
 			return fmt.Errorf("make the token: %w", err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "so-pin"), []byte(so+"\n"), 0o600); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, "pin"), []byte(pin+"\n"), 0o600)
+		return os.Rename(filepath.Join(dir, newPIN), filepath.Join(dir, "pin"))
 	}
 	return core.Errorf(core.TokenUnavailable, "SoftHSM2 has no free slot")
 }
