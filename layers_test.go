@@ -56,6 +56,7 @@ var layers = map[string][]string{
 	"cmd/keyreeve/bench": {"core", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	// for tests alone
+	"keys/keystest":              {},
 	"server/message/messagetest": {".", "authz", "core", "core/engine", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
 }
 

@@ -95,7 +95,7 @@ func TestUnusualRSAKeysAreCompleted(t *testing.T) {
 			for what, kb := range map[string]core.KeyBlock{"N, d, e": parts(tagN, n, tagD, d, tagE, big.NewInt(e)), "N, P, Q, e": parts(tagN, n, tagP, p, tagQ, q, tagE, big.NewInt(e))} {
 				k, err := readPrivate(&kb)
 				if err == nil {
-					err = k.complete()
+					err = k.completeRSA()
 				}
 				if err != nil {
 					t.Errorf("primes of %v bits, e of %d by %s: %v", sizes, e, what, err)
@@ -107,7 +107,7 @@ func TestUnusualRSAKeysAreCompleted(t *testing.T) {
 				if what == "N, P, Q, e" && new(big.Int).SetBytes(k.rsa[privateExponent]).Cmp(d) != 0 {
 					t.Errorf("primes of %v bits, e of %d: the Private Exponent is %x, not %x", sizes, e, k.rsa[privateExponent], d)
 				}
-				k.forget()
+				k.forgetMade()
 				for _, b := range k.made {
 					if anyByte(b) {
 						t.Error("a computed number is left")
@@ -215,13 +215,13 @@ func FuzzRSANumbers(f *testing.F) {
 		if len(n) > 128 {
 			return
 		}
-		k := &private{kind: core.KeyRSA}
+		k := &privateKey{kind: core.KeyRSA}
 		k.rsa[modulus], k.rsa[privateExponent], k.rsa[prime1], k.rsa[prime2] = trimZeros(n), trimZeros(d), trimZeros(p), trimZeros(q)
 		k.rsa[publicExponent] = trimZeros(binary.BigEndian.AppendUint32(nil, e))
 		if k.rsa[modulus] == nil || k.rsa[publicExponent] == nil || (k.rsa[privateExponent] == nil && k.rsa[prime1] == nil && k.rsa[prime2] == nil) {
 			return
 		}
-		refused := k.complete()
+		refused := k.completeRSA()
 		if refused == nil {
 			d, p, q = k.rsa[privateExponent], k.rsa[prime1], k.rsa[prime2]
 		}
@@ -262,7 +262,7 @@ func BenchmarkCompleteRSA(b *testing.B) {
 			b.Run(fmt.Sprint(size, " ", what), func(b *testing.B) {
 				for b.Loop() {
 					k := must(readPrivate(&kb))
-					if err := k.complete(); err != nil {
+					if err := k.completeRSA(); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -20,8 +20,8 @@ const MaxKeyBytes = 512 * 1024
 // SubjectPublicKeyInfo, both in DER. All other bytes are stored as they came.
 type Formats struct{}
 
-// Normalize checks what a client registers and brings it to the stored form.
-// Format stays the one it was registered in, which Get answers by default.
+// Normalize checks the Key Block that a client registers and converts it to the stored
+// form. Format stays the registered one: Get returns the key in it by default.
 func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
 	n := core.Normalized{Format: kb.Format, Algorithm: kb.Algorithm}
 	if kb.Compression != 0 && kb.Compression != core.KeyCompressionTypeECPublicKeyTypeUncompressed {
@@ -42,9 +42,9 @@ func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class)
 	return normalizeSymmetric(n, t, kb)
 }
 
-// symmetricKinds lists the algorithms whose bytes are a key, and the lengths in
-// bytes that such a key may have; nil: any. Bytes of other lengths are kept as data
-// (a 1,024-bit "AES" key is a disk's secret).
+// symmetricKinds lists the algorithms whose bytes become a key of the HSM, and the
+// lengths in bytes that such a key may have; nil: any. Bytes of other lengths are kept
+// as data (a 1,024-bit "AES" key is the secret of a disk).
 var symmetricKinds = map[core.CryptographicAlgorithm]struct {
 	kind    core.KeyKind
 	lengths []int
@@ -73,7 +73,7 @@ func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock)
 	case core.KeyFormatTypeRaw, core.KeyFormatTypeOpaque:
 		n.Bytes = append(make([]byte, 0, len(kb.Material)), kb.Material...)
 	default:
-		return n, core.Errorf(core.KeyFormatTypeNotSupported, "a %v is not kept as %v; Raw, Opaque and Transparent Symmetric Key are", t, kb.Format)
+		return n, core.Errorf(core.KeyFormatTypeNotSupported, "a %v cannot be registered as %v; use Raw, Opaque or Transparent Symmetric Key", t, kb.Format)
 	}
 	if len(n.Bytes) == 0 {
 		return n, core.Errorf(core.InvalidField, "the key has no bytes")
@@ -101,26 +101,26 @@ func normalizePublic(n core.Normalized, kb *core.KeyBlock) (core.Normalized, err
 		return n, err
 	}
 	if n.Bytes, err = x509.MarshalPKIXPublicKey(pub); err != nil {
-		return n, core.Wrap(core.InvalidField, err, "the public key cannot be kept")
+		return n, core.Wrap(core.InvalidField, err, "the public key cannot be stored")
 	}
 	n.Kind = core.KeyPublic
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		if err = checkRSA(k); err == nil {
-			err = agrees(kb.Algorithm, core.AlgorithmRSA)
+			err = checkAlgorithm(kb.Algorithm, core.AlgorithmRSA)
 		}
 		n.Algorithm, n.Length = core.AlgorithmRSA, k.N.BitLen()
 	case *ecdsa.PublicKey:
-		err = agrees(kb.Algorithm, core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH)
+		err = checkAlgorithm(kb.Algorithm, core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH)
 		n.Length, n.Curve = k.Curve.Params().BitSize, curveName(k.Curve)
 		if n.Algorithm == 0 {
 			n.Algorithm = core.AlgorithmEC
 		}
 	case ed25519.PublicKey:
-		err = agrees(kb.Algorithm, core.AlgorithmEd25519, core.AlgorithmEC) // 1.x has no name for it
+		err = checkAlgorithm(kb.Algorithm, core.AlgorithmEd25519, core.AlgorithmEC) // 1.x has no name for Ed25519
 		n.Algorithm, n.Length, n.Curve = core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
 	default:
-		err = core.Errorf(core.InvalidField, "public keys of this kind are not kept")
+		err = core.Errorf(core.InvalidField, "public keys of this kind are not supported; use RSA, EC or Ed25519")
 	}
 	return n, err
 }
@@ -143,19 +143,19 @@ func parsePublic(kb *core.KeyBlock) (any, error) {
 	case core.KeyFormatTypeTransparentECPublicKey, core.KeyFormatTypeTransparentECDSAPublicKey:
 		c := curveNamed(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))
 		if c == nil {
-			return nil, core.Errorf(core.InvalidField, "the Recommended Curve is none of P-224, P-256, P-384 and P-521")
+			return nil, core.Errorf(core.InvalidField, "the Recommended Curve is not supported; use P-224, P-256, P-384 or P-521")
 		}
 		pub, err = ecdsa.ParseUncompressedPublicKey(c.curve, v.Field(core.TagQString).Bytes)
 	default:
-		return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Public Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
+		return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Public Key cannot be registered as %v; see docs/KMIP.md for the formats", kb.Format)
 	}
 	if err != nil {
-		return nil, core.Wrap(core.InvalidField, err, "the Key Material is no public key in format %v", kb.Format)
+		return nil, core.Wrap(core.InvalidField, err, "the Key Material is not a public key in format %v", kb.Format)
 	}
 	return pub, nil
 }
 
-// Render lays stored bytes out in the format wanted.
+// Render writes stored bytes in the wanted format into a Key Block.
 func (Formats) Render(clear []byte, m *core.Material, alg core.CryptographicAlgorithm, want core.KeyFormatType, kb *core.KeyBlock) error {
 	kb.Format = want
 	switch m.Kind {
@@ -180,13 +180,13 @@ func (Formats) Render(clear []byte, m *core.Material, alg core.CryptographicAlgo
 	return unrenderable(want)
 }
 
-// symmetricFormat reports whether a format holds bytes that may also be given as Raw.
+// symmetricFormat reports whether a format holds bytes that may also be returned as Raw.
 func symmetricFormat(f core.KeyFormatType) bool {
 	return f == core.KeyFormatTypeRaw || f == core.KeyFormatTypeOpaque || f == core.KeyFormatTypeTransparentSymmetricKey
 }
 
 func unrenderable(want core.KeyFormatType) error {
-	return core.Errorf(core.KeyFormatTypeNotSupported, "the object cannot be given as %v; leave Key Format Type out to get it as it was registered", want)
+	return core.Errorf(core.KeyFormatTypeNotSupported, "the object cannot be returned as %v; leave out Key Format Type to get it as it was registered", want)
 }
 
 func renderPrivate(pkcs8 []byte, want core.KeyFormatType, kb *core.KeyBlock) error {
@@ -227,7 +227,7 @@ func renderEC(k *ecdsa.PrivateKey, want core.KeyFormatType, kb *core.KeyBlock) (
 	return unrenderable(want)
 }
 
-// positive puts a zero byte before one whose top bit would make it negative.
+// positive puts a zero byte before a number whose top bit would make it negative.
 func positive(b []byte) []byte {
 	if len(b) == 0 || b[0]&0x80 != 0 {
 		return append([]byte{0}, b...)

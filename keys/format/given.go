@@ -9,35 +9,35 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// firstExtension is the first value of an enumeration that is a vendor's own.
+// firstExtension is the first value of an enumeration that vendors may define.
 const firstExtension = 0x8000_0000
 
-// keptAsGiven lists the formats in which the bytes of a key pair are not looked at.
+// keptAsGiven reports whether the bytes of a key pair are stored unread in a format.
 func keptAsGiven(f core.KeyFormatType) bool {
 	return f == core.KeyFormatTypeRaw || f == core.KeyFormatTypeOpaque || f == core.KeyFormatTypePKCS12 || f >= firstExtension
 }
 
-// asGiven keeps key bytes that are not read here as they came: as data, which no
-// operation uses and Get gives back in the same format alone. Only class C can be
-// promised for them. why says what is not read; nil: the format.
+// asGiven stores key bytes that cannot be read here unchanged, as data. No operation
+// uses them, and Get returns them only in the same format. They can only have class C.
+// why says what cannot be read; nil: the format.
 func asGiven(n core.Normalized, kb *core.KeyBlock, class core.Class, why error) (core.Normalized, error) {
 	if !keptAsGiven(kb.Format) && why != errPassword && (kb.Algorithm == core.AlgorithmRSA || kb.Algorithm == core.AlgorithmEd25519) {
-		return n, core.Errorf(core.InvalidField, "the Cryptographic Algorithm is given as %v and the key is of another", kb.Algorithm)
+		return n, core.Errorf(core.InvalidField, "the Cryptographic Algorithm is %v, but the key has another one", kb.Algorithm)
 	}
 	switch {
 	case len(kb.Material) == 0 && kb.Transparent == nil:
-		return n, core.Errorf(core.InvalidField, "the Key Material is not a Byte String with at least one byte")
+		return n, core.Errorf(core.InvalidField, "the Key Material is empty or not a Byte String")
 	case class != core.ClassC && why != nil:
-		return n, core.Errorf(core.InvalidField, "the key is kept as it comes, because %v; register it with Sensitive False and Extractable True", why)
+		return n, core.Errorf(core.InvalidField, "the key can only be stored unread, because %v; register it with Sensitive False and Extractable True", why)
 	case class != core.ClassC:
-		return n, core.Errorf(core.InvalidField, "a key in format %v is kept as it comes; register it with Sensitive False and Extractable True", kb.Format)
+		return n, core.Errorf(core.InvalidField, "a key in format %v can only be stored unread; register it with Sensitive False and Extractable True", kb.Format)
 	}
 	n.Kind, n.Bytes = core.KeyData, bytes.Clone(kb.Material)
 	return n, nil
 }
 
-// transparentFormat is one whose Key Material is a structure that is not read here, or
-// not on every curve (KMIP 1.4 §2.1.7, 2.1 §3.1).
+// transparentFormat is a format whose Key Material is a structure that is never read
+// here, or only on some curves (KMIP 1.4 §2.1.7, 2.1 §3.1).
 type transparentFormat struct {
 	private    bool
 	fields     []core.Tag // that it must have
@@ -65,7 +65,8 @@ var (
 	}
 )
 
-// readTransparent reports whether the structures of a format are read, on our curves.
+// readTransparent reports whether the structures of a format are read if they are on a
+// supported curve.
 func readTransparent(f core.KeyFormatType) bool {
 	switch f {
 	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECPublicKey, core.KeyFormatTypeTransparentECDSAPrivateKey, core.KeyFormatTypeTransparentECDSAPublicKey:
@@ -74,8 +75,8 @@ func readTransparent(f core.KeyFormatType) bool {
 	return false
 }
 
-// transparentAsGiven keeps a structure that is not read here as it came. The caller
-// encodes it: Bytes is nil. It reports whether the key is such a one.
+// transparentAsGiven stores a structure that cannot be read here unchanged. The caller
+// encodes it: Bytes is nil. It reports whether the key is such a structure.
 func transparentAsGiven(n core.Normalized, kb *core.KeyBlock, private bool, class core.Class) (core.Normalized, bool, error) {
 	f, found := transparentFormats[kb.Format]
 	v := core.Structure(kb.Transparent...)
@@ -85,10 +86,10 @@ func transparentAsGiven(n core.Normalized, kb *core.KeyBlock, private bool, clas
 	}
 	for _, tag := range f.fields {
 		if v.Field(tag).IsZero() {
-			return n, true, invalid("the Key Material is no key in format %v: it has no %v", kb.Format, tag)
+			return n, true, invalid("the Key Material is not a key in format %v: %v is missing", kb.Format, tag)
 		}
 	}
-	if err := agrees(kb.Algorithm, f.algorithms...); err != nil {
+	if err := checkAlgorithm(kb.Algorithm, f.algorithms...); err != nil {
 		return n, true, err
 	}
 	if n.Algorithm == 0 {
@@ -103,8 +104,8 @@ func transparentAsGiven(n core.Normalized, kb *core.KeyBlock, private bool, clas
 	return n, true, err
 }
 
-// unreadPublic reports whether der is a SubjectPublicKeyInfo of an algorithm or a
-// curve that is not read here.
+// unreadPublic reports whether der is a SubjectPublicKeyInfo whose algorithm or curve is
+// not supported here.
 func unreadPublic(der cryptobyte.String) bool {
 	var seq, alg, oid, curve, key cryptobyte.String
 	if !der.ReadASN1(&seq, asn1.SEQUENCE) || !der.Empty() || !seq.ReadASN1(&alg, asn1.SEQUENCE) || !alg.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) ||

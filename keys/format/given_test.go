@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
 // Key bytes that are not read here are kept as they came, in class C alone, as
@@ -58,7 +59,7 @@ func TestUnreadKeysAreKeptAsGiven(t *testing.T) {
 		"PKCS#12":                        {core.ObjectTypePrivateKey, core.KeyFormatTypePKCS12, 0, []byte("a file")},
 		"an opaque private key":          {core.ObjectTypePrivateKey, core.KeyFormatTypeOpaque, core.AlgorithmRSA, []byte("opaque")},
 		"a vendor's private key":         {core.ObjectTypePrivateKey, 0x8000_0001, core.AlgorithmEC, []byte("vendor")},
-		"SubjectPublicKeyInfo of X25519": {core.ObjectTypePublicKey, core.KeyFormatTypeX509, 0, spki(t, x25519.PublicKey())},
+		"SubjectPublicKeyInfo of X25519": {core.ObjectTypePublicKey, core.KeyFormatTypeX509, 0, keystest.SPKI(t, x25519.PublicKey())},
 		"SubjectPublicKeyInfo on secp256k1": {core.ObjectTypePublicKey, core.KeyFormatTypeX509, core.AlgorithmECDSA, der(struct {
 			Algorithm algorithm
 			Key       asn1.BitString

@@ -6,53 +6,53 @@ import (
 )
 
 // limbs is a number that is not negative: 64-bit words, the lowest first. Its length
-// is part of its type and does not depend on its value.
+// does not depend on its value.
 //
-// What is computed with limbs takes a time, and reads memory at addresses, that
-// depend on the lengths of the numbers alone, unless the doc comment says otherwise.
-// math/big is not used for secret numbers: it keeps copies that nobody can zero.
+// The time of each computation, and the memory addresses that it reads, depend only on
+// the lengths of the numbers, unless the doc comment says otherwise. math/big is not
+// used for secret numbers: it keeps copies that nobody can zero.
 type limbs []uint64
 
 const limbBits = 64
 
-// arena makes numbers and zeroes all of them at once. Only the words in registers
-// and on the stack escape it, one or two of a number at a time.
+// arena makes numbers and zeroes all of them at once. It cannot zero the one or two
+// words of a number that are in registers or on the stack.
 type arena struct{ made []limbs }
 
-func (a *arena) make(n int) limbs {
+func (a *arena) newNumber(n int) limbs {
 	x := make(limbs, n)
 	a.made = append(a.made, x)
 	return x
 }
 
-func (a *arena) wipe() {
+func (a *arena) zeroAll() {
 	for _, x := range a.made {
 		clear(x)
 	}
 }
 
-// limbsFor is how many words hold b.
+// limbsFor returns how many words hold b.
 func limbsFor(b []byte) int { return (len(b) + 7) / 8 }
 
-// read makes a number of n words from big-endian bytes, which must fit.
-func (a *arena) read(b []byte, n int) limbs {
-	x := a.make(n)
+// readNumber makes a number of n words from big-endian bytes, which must fit.
+func (a *arena) readNumber(b []byte, n int) limbs {
+	x := a.newNumber(n)
 	for i := range b {
 		x[i/8] |= uint64(b[len(b)-1-i]) << (i % 8 * 8)
 	}
 	return x
 }
 
-// word is a number of n words that is small.
-func (a *arena) word(v uint64, n int) limbs {
-	x := a.make(n)
+// smallNumber makes a number of n words with the value v.
+func (a *arena) smallNumber(v uint64, n int) limbs {
+	x := a.newNumber(n)
 	x[0] = v
 	return x
 }
 
-// bytes writes x as big-endian bytes without leading zeros. The caller zeroes them.
-// The time tells the length.
-func (x limbs) bytes() []byte {
+// bigEndian writes x as big-endian bytes without leading zeros. The caller zeroes them.
+// The time depends on the number of leading zeros.
+func (x limbs) bigEndian() []byte {
 	b := make([]byte, 8*len(x))
 	for i, w := range x {
 		binary.BigEndian.PutUint64(b[8*(len(x)-1-i):], w)
@@ -60,14 +60,14 @@ func (x limbs) bytes() []byte {
 	return trimZeros(b)
 }
 
-// mask is all ones if bit is 1, and 0 if it is 0.
-func mask(bit uint64) uint64 { return -bit }
+// maskOf returns all ones if bit is 1, and 0 if it is 0.
+func maskOf(bit uint64) uint64 { return -bit }
 
-// isZero is 1 for a word that is 0, and 0 for others.
+// isZero returns 1 for a word that is 0, and 0 for others.
 func isZero(w uint64) uint64 { return 1 ^ (w|-w)>>(limbBits-1) }
 
-// equal is 1 if x and y, of equal lengths, are the same number.
-func (x limbs) equal(y limbs) uint64 {
+// isEqual returns 1 if x and y are the same number. They have equal lengths.
+func (x limbs) isEqual(y limbs) uint64 {
 	var differ uint64
 	for i := range x {
 		differ |= x[i] ^ y[i]
@@ -75,7 +75,7 @@ func (x limbs) equal(y limbs) uint64 {
 	return isZero(differ)
 }
 
-// isWord is 1 if x is the word v.
+// isWord returns 1 if x is the word v.
 func (x limbs) isWord(v uint64) uint64 {
 	differ := x[0] ^ v
 	for _, w := range x[1:] {
@@ -84,9 +84,9 @@ func (x limbs) isWord(v uint64) uint64 {
 	return isZero(differ)
 }
 
-// add adds y, or nothing if on is 0, and returns the carry. y may be shorter.
-func (x limbs) add(y limbs, on uint64) (carry uint64) {
-	m := mask(on)
+// conditionalAdd adds y, or nothing if on is 0, and returns the carry. y may be shorter.
+func (x limbs) conditionalAdd(y limbs, on uint64) (carry uint64) {
+	m := maskOf(on)
 	for i := range x {
 		var w uint64
 		if i < len(y) {
@@ -97,9 +97,9 @@ func (x limbs) add(y limbs, on uint64) (carry uint64) {
 	return carry
 }
 
-// sub subtracts y, or nothing if on is 0, and returns the borrow. y may be shorter.
-func (x limbs) sub(y limbs, on uint64) (borrow uint64) {
-	m := mask(on)
+// conditionalSubtract subtracts y, or nothing if on is 0, and returns the borrow. y may be shorter.
+func (x limbs) conditionalSubtract(y limbs, on uint64) (borrow uint64) {
+	m := maskOf(on)
 	for i := range x {
 		var w uint64
 		if i < len(y) {
@@ -110,17 +110,17 @@ func (x limbs) sub(y limbs, on uint64) (borrow uint64) {
 	return borrow
 }
 
-// less is 1 if x < y, of equal lengths.
-func (x limbs) less(y limbs) (borrow uint64) {
+// isLess returns 1 if x < y. They have equal lengths.
+func (x limbs) isLess(y limbs) (borrow uint64) {
 	for i := range x {
 		_, borrow = bits.Sub64(x[i], y[i], borrow)
 	}
 	return borrow
 }
 
-// swap exchanges x and y, of equal lengths, if on is 1.
-func (x limbs) swap(y limbs, on uint64) {
-	m := mask(on)
+// conditionalSwap exchanges x and y if on is 1. They have equal lengths.
+func (x limbs) conditionalSwap(y limbs, on uint64) {
+	m := maskOf(on)
 	for i := range x {
 		d := (x[i] ^ y[i]) & m
 		x[i] ^= d
@@ -128,8 +128,8 @@ func (x limbs) swap(y limbs, on uint64) {
 	}
 }
 
-// half shifts x right by one bit, with top as its new highest bit.
-func (x limbs) half(top uint64) {
+// shiftRight shifts x right by one bit, with top as its new highest bit.
+func (x limbs) shiftRight(top uint64) {
 	for i := len(x) - 1; i >= 0; i-- {
 		low := x[i] & 1
 		x[i] = x[i]>>1 | top<<(limbBits-1)
@@ -137,16 +137,16 @@ func (x limbs) half(top uint64) {
 	}
 }
 
-// product is x times y.
+// product returns x times y.
 func (a *arena) product(x, y limbs) limbs {
-	z := a.make(len(x) + len(y))
+	z := a.newNumber(len(x) + len(y))
 	for i, w := range x {
 		z[i+len(y)] = multiplyAdd(z[i:i+len(y)], y, w)
 	}
 	return z
 }
 
-// multiplyAdd adds y times w to z, of equal lengths, and returns the carry.
+// multiplyAdd adds y times w to z and returns the carry. z and y have equal lengths.
 func multiplyAdd(z, y limbs, w uint64) (carry uint64) {
 	for i := range y {
 		high, low := bits.Mul64(y[i], w)
@@ -159,10 +159,10 @@ func multiplyAdd(z, y limbs, w uint64) (carry uint64) {
 	return carry
 }
 
-// divide is x by m, bit by bit, and what remains. m is not zero.
+// divide divides x by m, bit by bit. m is not zero.
 func (a *arena) divide(x, m limbs) (quotient, rest limbs) {
-	quotient, rest = a.make(len(x)), a.make(len(m)+1) // one word more, since rest < 2m before it is reduced
-	reduced := a.make(len(rest))
+	quotient, rest = a.newNumber(len(x)), a.newNumber(len(m)+1) // one word more, since rest < 2m before it is reduced
+	reduced := a.newNumber(len(rest))
 	for i := len(x)*limbBits - 1; i >= 0; i-- {
 		in := x[i/limbBits] >> (i % limbBits) & 1
 		for j, w := range rest {
@@ -170,30 +170,30 @@ func (a *arena) divide(x, m limbs) (quotient, rest limbs) {
 			in = w >> (limbBits - 1)
 		}
 		copy(reduced, rest)
-		fits := 1 ^ reduced.sub(m, 1)
-		rest.swap(reduced, fits)
+		fits := 1 ^ reduced.conditionalSubtract(m, 1)
+		rest.conditionalSwap(reduced, fits)
 		quotient[i/limbBits] |= fits << (i % limbBits)
 	}
 	return quotient, rest[:len(m)]
 }
 
-// invert returns the greatest common divisor of x and the odd number m, and, where
-// that is 1, the inverse of x modulo m. x is below m and has as many words.
+// invert returns the greatest common divisor of x and the odd number m. If that is 1, it
+// also returns the inverse of x modulo m. x is below m and has as many words.
 func (a *arena) invert(x, m limbs) (divisor, inverse limbs) {
 	n := len(m)
-	u, v := a.make(n), a.make(n)
+	u, v := a.newNumber(n), a.newNumber(n)
 	copy(u, x)
 	copy(v, m)
-	s, t := a.word(1, n), a.make(n) // u = s·x and v = t·x modulo m
-	for range 2 * n * limbBits {    // each round takes a bit from u or v
+	s, t := a.smallNumber(1, n), a.newNumber(n) // u = s·x and v = t·x modulo m
+	for range 2 * n * limbBits {                // each round takes a bit from u or v
 		odd := u[0] & 1
-		exchange := odd & u.less(v)
-		u.swap(v, exchange)
-		s.swap(t, exchange)
-		u.sub(v, odd)
-		s.add(m, s.sub(t, odd))
-		u.half(0)
-		s.half(s.add(m, s[0]&1))
+		exchange := odd & u.isLess(v)
+		u.conditionalSwap(v, exchange)
+		s.conditionalSwap(t, exchange)
+		u.conditionalSubtract(v, odd)
+		s.conditionalAdd(m, s.conditionalSubtract(t, odd))
+		u.shiftRight(0)
+		s.shiftRight(s.conditionalAdd(m, s[0]&1))
 	}
 	return v, t
 }
@@ -208,14 +208,14 @@ type montgomery struct {
 }
 
 func (a *arena) montgomery(m limbs) *montgomery {
-	inverse := m[0] // right to 3 bits; each step doubles them
+	inverse := m[0] // correct to 3 bits; each step doubles them
 	for range 5 {
 		inverse *= 2 - m[0]*inverse
 	}
-	r := a.make(2*len(m) + 1)
+	r := a.newNumber(2*len(m) + 1)
 	r[2*len(m)] = 1
 	_, square := a.divide(r, m)
-	return &montgomery{a, m, -inverse, square, a.make(len(m) + 1)}
+	return &montgomery{a, m, -inverse, square, a.newNumber(len(m) + 1)}
 }
 
 // multiply sets z to x·y/R modulo m. z may be x or y.
@@ -231,32 +231,32 @@ func (g *montgomery) multiply(z, x, y limbs) {
 		g.sum[n-1], g.sum[n] = top, over+more
 	}
 	copy(z, g.sum[:n])
-	above := g.sum[n] | (1 ^ z.less(g.m))
-	z.sub(g.m, above)
+	above := g.sum[n] | (1 ^ z.isLess(g.m))
+	z.conditionalSubtract(g.m, above)
 }
 
-// in and out bring a number into Montgomery's form and back.
-func (g *montgomery) in(x limbs) limbs {
+// toMontgomery and fromMontgomery convert a number in place and return it.
+func (g *montgomery) toMontgomery(x limbs) limbs {
 	g.multiply(x, x, g.square)
 	return x
 }
 
-func (g *montgomery) out(x limbs) limbs {
-	g.multiply(x, x, g.arena.word(1, len(g.m)))
+func (g *montgomery) fromMontgomery(x limbs) limbs {
+	g.multiply(x, x, g.arena.smallNumber(1, len(g.m)))
 	return x
 }
 
-// power is base to the exponent, over windows of four bits.
-func (g *montgomery) power(base uint64, exponent limbs) limbs {
+// exponentiate returns base to the exponent, over windows of four bits.
+func (g *montgomery) exponentiate(base uint64, exponent limbs) limbs {
 	const window, size = 4, 1 << 4
 	a, n := g.arena, len(g.m)
 	table := make([]limbs, size)
-	table[0], table[1] = g.in(a.word(1, n)), g.in(a.word(base, n))
+	table[0], table[1] = g.toMontgomery(a.smallNumber(1, n)), g.toMontgomery(a.smallNumber(base, n))
 	for i := 2; i < size; i++ {
-		table[i] = a.make(n)
+		table[i] = a.newNumber(n)
 		g.multiply(table[i], table[i-1], table[1])
 	}
-	z, chosen := a.make(n), a.make(n)
+	z, chosen := a.newNumber(n), a.newNumber(n)
 	copy(z, table[0])
 	for i := len(exponent)*limbBits - window; i >= 0; i -= window {
 		for range window {
@@ -264,13 +264,13 @@ func (g *montgomery) power(base uint64, exponent limbs) limbs {
 		}
 		digit := exponent[i/limbBits] >> (i % limbBits) & (size - 1)
 		clear(chosen)
-		for j, entry := range table { // all of them, since an address tells the digit
-			on := mask(isZero(uint64(j) ^ digit))
+		for j, entry := range table { // read all of them: a single address would tell the digit
+			on := maskOf(isZero(uint64(j) ^ digit))
 			for l := range chosen {
 				chosen[l] |= entry[l] & on
 			}
 		}
 		g.multiply(z, z, chosen)
 	}
-	return g.out(z)
+	return g.fromMontgomery(z)
 }

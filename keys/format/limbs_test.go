@@ -21,7 +21,7 @@ func randomNumber(n int) *big.Int {
 	return new(big.Int).SetBytes(b)
 }
 
-func (x limbs) big() *big.Int { return new(big.Int).SetBytes(x.bytes()) }
+func (x limbs) big() *big.Int { return new(big.Int).SetBytes(x.bigEndian()) }
 
 // Every operation answers what math/big answers.
 func TestLimbsComputeAsMathBig(t *testing.T) {
@@ -31,7 +31,7 @@ func TestLimbsComputeAsMathBig(t *testing.T) {
 		x, y, m := randomNumber(words), randomNumber(words), randomNumber(words)
 		m.SetBit(m, 0, 1)
 		a := &arena{}
-		X, Y, M := a.read(x.Bytes(), words), a.read(y.Bytes(), words), a.read(m.Bytes(), limbsFor(m.Bytes()))
+		X, Y, M := a.readNumber(x.Bytes(), words), a.readNumber(y.Bytes(), words), a.readNumber(m.Bytes(), limbsFor(m.Bytes()))
 		check := func(what string, got limbs, want *big.Int) {
 			t.Helper()
 			if got.big().Cmp(want) != 0 {
@@ -44,7 +44,7 @@ func TestLimbsComputeAsMathBig(t *testing.T) {
 		check("the quotient", quotient, new(big.Int).Quo(x, m))
 		check("the rest", rest, new(big.Int).Rem(x, m))
 		reduced := new(big.Int).Rem(x, m)
-		divisor, inverse := a.invert(a.read(reduced.Bytes(), len(M)), M)
+		divisor, inverse := a.invert(a.readNumber(reduced.Bytes(), len(M)), M)
 		gcd := new(big.Int).GCD(nil, nil, reduced, m)
 		check("the divisor", divisor, gcd)
 		if gcd.Cmp(one) == 0 && m.Cmp(one) != 0 {
@@ -55,13 +55,13 @@ func TestLimbsComputeAsMathBig(t *testing.T) {
 			if len(M) == 1 {
 				base %= m.Uint64()
 			}
-			check("the power", a.montgomery(M).power(base, X), new(big.Int).Exp(new(big.Int).SetUint64(base), x, m))
+			check("the power", a.montgomery(M).exponentiate(base, X), new(big.Int).Exp(new(big.Int).SetUint64(base), x, m))
 		}
-		if X.less(Y) != truth(x.Cmp(y) < 0) || X.equal(Y) != truth(x.Cmp(y) == 0) || X.equal(X) != 1 || X.isWord(7) != truth(x.Cmp(big.NewInt(7)) == 0) ||
+		if X.isLess(Y) != truth(x.Cmp(y) < 0) || X.isEqual(Y) != truth(x.Cmp(y) == 0) || X.isEqual(X) != 1 || X.isWord(7) != truth(x.Cmp(big.NewInt(7)) == 0) ||
 			X.isWord(x.Uint64()) != truth(x.IsUint64()) {
 			t.Fatalf("%x and %x are compared wrongly", x, y)
 		}
-		a.wipe()
+		a.zeroAll()
 		for _, made := range a.made {
 			if made.isWord(0) != 1 {
 				t.Fatal("a number is left")

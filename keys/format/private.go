@@ -16,20 +16,21 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// private is a private key taken apart where it lies: its slices alias what it
-// was read from. Nothing here copies a secret, or gives one to a package that
-// would: crypto/x509, crypto/rsa and math/big leave copies for the collector.
-// What can be seen of the form is checked. That the numbers of an RSA key belong
-// together is what complete checks; that a point is the key's shows when the token
-// signs with it, and for class C by crypto/x509.
-type private struct {
-	kind  core.KeyKind
-	rsa   [rsaNumbers][]byte // without leading zeros; some may be missing until complete
-	curve *namedCurve        // EC
-	d     []byte             // EC, without leading zeros, and Ed25519
-	point []byte             // the public point, EC and Ed25519; nil where it did not come
-	exact bool               // it came as the PKCS#8 that it is kept as
-	made  [][]byte           // numbers that did not come; see complete
+// privateKey is a parsed private key. Its slices alias the bytes that it was read from.
+// Nothing here copies a secret, or passes one to a package that would: crypto/x509,
+// crypto/rsa and math/big leave copies for the collector.
+//
+// Reading checks the form. completeRSA checks that the numbers of an RSA key belong
+// together. Whether a public point belongs to the key is checked when the HSM signs
+// with it, and for class C by crypto/x509.
+type privateKey struct {
+	kind         core.KeyKind
+	rsa          [rsaNumbers][]byte // without leading zeros; some may be missing until completeRSA
+	curve        *namedCurve        // EC
+	d            []byte             // EC, without leading zeros, and Ed25519
+	point        []byte             // the public point, EC and Ed25519; nil if it is missing
+	isStoredForm bool               // it came as the PKCS#8 that it is kept as
+	made         [][]byte           // numbers that did not come; see complete
 }
 
 // The numbers of an RSA private key in the order of RFC 8017 §A.1.2.
@@ -52,7 +53,7 @@ const (
 	maxExponent = 31
 )
 
-// namedCurve is a curve whose keys are kept.
+// namedCurve is a supported curve.
 type namedCurve struct {
 	name  core.RecommendedCurve
 	curve elliptic.Curve
@@ -88,7 +89,7 @@ func curveNamed(name core.RecommendedCurve) *namedCurve {
 	return findCurve(func(c *namedCurve) bool { return c.name == name })
 }
 
-// curveName is the name of a curve of ours.
+// curveName returns the name of a supported curve.
 func curveName(curve elliptic.Curve) core.RecommendedCurve {
 	return findCurve(func(c *namedCurve) bool { return c.curve == curve }).name
 }
@@ -104,29 +105,29 @@ func invalid(format string, args ...any) error {
 	return core.Errorf(core.InvalidField, format, args...)
 }
 
-// unread is an error of key bytes that have a form, but one that is not read here:
-// encrypted, on another curve or of another algorithm. They are kept as they came.
-type unread struct{ error }
+// unreadForm is the error for key bytes whose form is valid but not supported here:
+// encrypted, on another curve or of another algorithm. They are stored unread.
+type unreadForm struct{ error }
 
-func (u unread) Unwrap() error { return u.error }
+func (u unreadForm) Unwrap() error { return u.error }
 
 func isUnread(err error) bool {
-	_, ok := errors.AsType[unread](err)
+	_, ok := errors.AsType[unreadForm](err)
 	return ok
 }
 
 var (
-	errNoDER    = invalid("it is no DER of that form, or something follows it")
-	errCurve    = unread{invalid("its curve is none of P-224, P-256, P-384 and P-521")}
+	errNoDER    = invalid("it is not DER of that form, or more bytes follow it")
+	errCurve    = unreadForm{invalid("its curve is not P-224, P-256, P-384 or P-521")}
 	errNoCurve  = invalid("it names no curve")
-	errPassword = unread{invalid("it is encrypted under a password")}
-	errKind     = unread{invalid("its algorithm is none of RSA, EC and Ed25519")}
-	errMulti    = invalid("RSA keys of more than two primes are not kept")
+	errPassword = unreadForm{invalid("it is encrypted under a password")}
+	errKind     = unreadForm{invalid("its algorithm is not RSA, EC or Ed25519")}
+	errMulti    = invalid("RSA keys of more than two primes are not supported")
 	errTogether = invalid("its numbers do not belong together")
 )
 
-// readPrivate takes a key apart that a client sent.
-func readPrivate(kb *core.KeyBlock) (*private, error) {
+// readPrivate parses a private key that a client sent.
+func readPrivate(kb *core.KeyBlock) (*privateKey, error) {
 	der, fields := cryptobyte.String(kb.Material), core.Structure(kb.Transparent...)
 	switch kb.Format {
 	case core.KeyFormatTypePKCS1:
@@ -140,12 +141,12 @@ func readPrivate(kb *core.KeyBlock) (*private, error) {
 	case core.KeyFormatTypeTransparentECPrivateKey, core.KeyFormatTypeTransparentECDSAPrivateKey:
 		return ecFromFields(fields)
 	}
-	return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Private Key is not taken as %v; see docs/KMIP.md for the formats", kb.Format)
+	return nil, core.Errorf(core.KeyFormatTypeNotSupported, "a Private Key cannot be registered as %v; see docs/KMIP.md for the formats", kb.Format)
 }
 
-// readPKCS1 is RSAPrivateKey (RFC 8017 §A.1.2). The last three numbers may be
-// left out, which the RFC does not allow and some do.
-func readPKCS1(der cryptobyte.String) (*private, error) {
+// readPKCS1 reads an RSAPrivateKey (RFC 8017 §A.1.2). The last three numbers may be
+// missing: the RFC does not allow it, but some clients do it.
+func readPKCS1(der cryptobyte.String) (*privateKey, error) {
 	var seq cryptobyte.String
 	var version int
 	if !der.ReadASN1(&seq, asn1.SEQUENCE) || !der.Empty() || !seq.ReadASN1Integer(&version) {
@@ -154,7 +155,7 @@ func readPKCS1(der cryptobyte.String) (*private, error) {
 	if version == 1 {
 		return nil, errMulti
 	}
-	k := &private{kind: core.KeyRSA}
+	k := &privateKey{kind: core.KeyRSA}
 	for i := range k.rsa {
 		if i >= exponent1 && seq.Empty() {
 			break
@@ -169,9 +170,9 @@ func readPKCS1(der cryptobyte.String) (*private, error) {
 	return k, k.checkRSA()
 }
 
-// readPKCS8 is PrivateKeyInfo (RFC 5208 §5) and OneAsymmetricKey (RFC 5958 §2),
-// whose attributes and public key are not kept.
-func readPKCS8(der cryptobyte.String) (*private, error) {
+// readPKCS8 reads a PrivateKeyInfo (RFC 5208 §5) or a OneAsymmetricKey (RFC 5958 §2).
+// Attributes are ignored, and so is the public key, except that of Ed25519.
+func readPKCS8(der cryptobyte.String) (*privateKey, error) {
 	var seq, alg, oid, key, ignored, rest cryptobyte.String
 	var version int
 	var attributes, public bool
@@ -188,7 +189,7 @@ func readPKCS8(der cryptobyte.String) (*private, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.exact = k.exact && version == 0 && !attributes && !public
+	k.isStoredForm = k.isStoredForm && version == 0 && !attributes && !public
 	if public && k.kind == core.KeyEd25519 {
 		if len(rest) != 1+ed25519.PublicKeySize || rest[0] != 0 {
 			return nil, errNoDER
@@ -205,9 +206,9 @@ func encryptedPKCS8(der cryptobyte.String) bool {
 		seq.ReadASN1(&data, asn1.OCTET_STRING) && len(data) > 0 && seq.Empty()
 }
 
-// readInner reads a key by its algorithm's identifier and parameters; exact is
-// whether those are as we write them.
-func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
+// readInner reads a key by the identifier and the parameters of its algorithm. It sets
+// isStoredForm if those are as marshalPKCS8 writes them.
+func readInner(oid, parameters, key cryptobyte.String) (k *privateKey, err error) {
 	switch {
 	case bytes.Equal(oid, oidRSA):
 		var null cryptobyte.String
@@ -216,7 +217,7 @@ func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
 			return nil, errNoDER
 		}
 		if k, err = readPKCS1(key); err == nil {
-			k.exact = given && k.rsa[coefficient] != nil
+			k.isStoredForm = given && k.rsa[coefficient] != nil
 		}
 	case bytes.Equal(oid, oidEC):
 		var name cryptobyte.String
@@ -233,16 +234,16 @@ func readInner(oid, parameters, key cryptobyte.String) (k *private, err error) {
 		if !parameters.Empty() || !key.ReadASN1(&seed, asn1.OCTET_STRING) || !key.Empty() || len(seed) != ed25519.SeedSize {
 			return nil, errNoDER
 		}
-		k = &private{kind: core.KeyEd25519, d: seed, exact: true}
+		k = &privateKey{kind: core.KeyEd25519, d: seed, isStoredForm: true}
 	default:
 		return nil, errKind
 	}
 	return k, err
 }
 
-// readSEC1 is ECPrivateKey (RFC 5915 §3). The curve may be named outside; one
-// named inside too must be the same.
-func readSEC1(der cryptobyte.String, outer *namedCurve) (*private, error) {
+// readSEC1 reads an ECPrivateKey (RFC 5915 §3). outer is the curve that is named outside
+// it, if any; a curve that is named inside must be the same.
+func readSEC1(der cryptobyte.String, outer *namedCurve) (*privateKey, error) {
 	var seq, d, inside, name, public cryptobyte.String
 	var version int
 	var named, pointed bool
@@ -251,7 +252,7 @@ func readSEC1(der cryptobyte.String, outer *namedCurve) (*private, error) {
 		!seq.ReadOptionalASN1(&public, &pointed, asn1.Tag(1).ContextSpecific().Constructed()) || !seq.Empty() {
 		return nil, errNoDER
 	}
-	k := &private{kind: core.KeyEC, curve: outer, d: d}
+	k := &privateKey{kind: core.KeyEC, curve: outer, d: d}
 	if named {
 		if !inside.ReadASN1(&name, asn1.OBJECT_IDENTIFIER) || !inside.Empty() {
 			return nil, errNoCurve
@@ -273,19 +274,19 @@ func readSEC1(der cryptobyte.String, outer *namedCurve) (*private, error) {
 		}
 		k.point = bits[1:]
 	}
-	k.exact = outer != nil && len(d) == len(k.curve.order)
+	k.isStoredForm = outer != nil && len(d) == len(k.curve.order)
 	return k, k.checkEC()
 }
 
-// rsaTags is where the numbers are in a Transparent RSA Private Key (KMIP 1.4
+// rsaTags are the fields of the numbers in a Transparent RSA Private Key (KMIP 1.4
 // §2.1.7.4, 2.1 §3.1.2).
 var rsaTags = [rsaNumbers]core.Tag{core.TagModulus, core.TagPublicExponent, core.TagPrivateExponent, core.TagP, core.TagQ,
 	core.TagPrimeExponentP, core.TagPrimeExponentQ, core.TagCRTCoefficient}
 
-// rsaFromFields takes numbers as unsigned, whatever their first bit: some
-// clients leave out the zero byte before them, and none of them is negative.
-func rsaFromFields(v core.Value) (*private, error) {
-	k := &private{kind: core.KeyRSA}
+// rsaFromFields reads the numbers as unsigned, whatever their first bit: some clients
+// leave out the leading zero byte, and no number is negative.
+func rsaFromFields(v core.Value) (*privateKey, error) {
+	k := &privateKey{kind: core.KeyRSA}
 	for i, t := range rsaTags {
 		k.rsa[i] = trimZeros(v.Field(t).Bytes)
 	}
@@ -295,18 +296,18 @@ func rsaFromFields(v core.Value) (*private, error) {
 	if k.rsa[modulus] == nil || (k.rsa[privateExponent] == nil && k.rsa[prime1] == nil && k.rsa[prime2] == nil) {
 		return nil, invalid("a Transparent RSA Private Key needs the Modulus, and the Private Exponent, P or Q")
 	}
-	return k, nil // see complete
+	return k, nil // completeRSA checks it
 }
 
-func ecFromFields(v core.Value) (*private, error) {
-	k := &private{kind: core.KeyEC, d: v.Field(core.TagD).Bytes, curve: curveNamed(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))}
+func ecFromFields(v core.Value) (*privateKey, error) {
+	k := &privateKey{kind: core.KeyEC, d: v.Field(core.TagD).Bytes, curve: curveNamed(core.RecommendedCurve(v.Field(core.TagRecommendedCurve).Uint()))}
 	if k.curve == nil {
 		return nil, errCurve
 	}
 	return k, k.checkEC()
 }
 
-// trimZeros cuts leading zero bytes off; nil is what is zero.
+// trimZeros cuts off leading zero bytes. It returns nil for zero.
 func trimZeros(b []byte) []byte {
 	for len(b) > 0 && b[0] == 0 {
 		b = b[1:]
@@ -317,7 +318,7 @@ func trimZeros(b []byte) []byte {
 	return b
 }
 
-// bitLen is the length of a number in bits.
+// bitLen returns the length of a number in bits.
 func bitLen(b []byte) int {
 	if b = trimZeros(b); b == nil {
 		return 0
@@ -325,9 +326,9 @@ func bitLen(b []byte) int {
 	return 8*(len(b)-1) + bits.Len8(b[0])
 }
 
-// less reports a < b of big-endian numbers in a time that depends on their
-// lengths alone.
-func less(a, b []byte) bool {
+// isLessBigEndian reports whether a < b, of big-endian numbers. The time depends only on
+// their lengths.
+func isLessBigEndian(a, b []byte) bool {
 	a, b = trimZeros(a), trimZeros(b)
 	if len(a) != len(b) {
 		return len(a) < len(b)
@@ -339,7 +340,7 @@ func less(a, b []byte) bool {
 	return borrow == 1
 }
 
-// lowWord is a number modulo 2⁶⁴.
+// lowWord returns a number modulo 2⁶⁴.
 func lowWord(b []byte) (w uint64) {
 	for _, c := range b[max(0, len(b)-8):] {
 		w = w<<8 | uint64(c)
@@ -347,10 +348,10 @@ func lowWord(b []byte) (w uint64) {
 	return w
 }
 
-func (k *private) checkRSA() error {
+func (k *privateKey) checkRSA() error {
 	for i, b := range k.rsa {
 		if k.rsa[i] = trimZeros(b); k.rsa[i] == nil && i < exponent1 {
-			return invalid("it lacks a number, or has one that is zero")
+			return invalid("one of its numbers is missing or zero")
 		}
 	}
 	n, e, p, q := k.rsa[modulus], k.rsa[publicExponent], k.rsa[prime1], k.rsa[prime2]
@@ -362,31 +363,32 @@ func (k *private) checkRSA() error {
 	}
 	over := bitLen(p) + bitLen(q) - bitLen(n) // 0 or 1 for a product
 	odd := n[len(n)-1] & e[len(e)-1] & p[len(p)-1] & q[len(q)-1] & 1
-	if odd == 0 || over < 0 || over > 1 || lowWord(p)*lowWord(q) != lowWord(n) || !less(k.rsa[privateExponent], n) {
+	if odd == 0 || over < 0 || over > 1 || lowWord(p)*lowWord(q) != lowWord(n) || !isLessBigEndian(k.rsa[privateExponent], n) {
 		return errTogether
 	}
 	return k.checkCRT()
 }
 
-// checkCRT holds the last three numbers, all there or none, below the primes.
-func (k *private) checkCRT() error {
+// checkCRT checks the last three numbers: all or none are there, and each is below its
+// prime.
+func (k *privateKey) checkCRT() error {
 	given := 0
 	for i, below := range [...]int{exponent1: prime1, exponent2: prime2, coefficient: prime1} {
 		if i < exponent1 || k.rsa[i] == nil {
 			continue
 		}
-		if given++; !less(k.rsa[i], k.rsa[below]) {
+		if given++; !isLessBigEndian(k.rsa[i], k.rsa[below]) {
 			return errTogether
 		}
 	}
 	if given != 0 && given != 3 {
-		return invalid("of Prime Exponent P, Prime Exponent Q and CRT Coefficient it has some and not all")
+		return invalid("Prime Exponent P, Prime Exponent Q and CRT Coefficient must be given together")
 	}
 	return nil
 }
 
-func (k *private) checkEC() error {
-	if k.d = trimZeros(k.d); k.d == nil || !less(k.d, k.curve.order) {
+func (k *privateKey) checkEC() error {
+	if k.d = trimZeros(k.d); k.d == nil || !isLessBigEndian(k.d, k.curve.order) {
 		return invalid("D is not between 1 and the order of the curve")
 	}
 	if k.point == nil {
@@ -398,9 +400,8 @@ func (k *private) checkEC() error {
 	return nil
 }
 
-// ecPublic is the public key that came along, compressed or not; nil where there
-// is none.
-func (k *private) ecPublic() *ecdsa.PublicKey {
+// ecPublic returns the public key from the point, compressed or not; nil if it is none.
+func (k *privateKey) ecPublic() *ecdsa.PublicKey {
 	if x, y := elliptic.UnmarshalCompressed(k.curve.curve, k.point); x != nil {
 		return &ecdsa.PublicKey{Curve: k.curve.curve, X: x, Y: y}
 	}
@@ -411,8 +412,8 @@ func (k *private) ecPublic() *ecdsa.PublicKey {
 	return pub
 }
 
-// public is the public half as far as it came along; nil where it did not.
-func (k *private) public() any {
+// public returns the public half, or nil if it did not come with the key.
+func (k *privateKey) public() any {
 	switch {
 	case k.kind == core.KeyRSA:
 		e := new(big.Int).SetBytes(k.rsa[publicExponent])
@@ -425,9 +426,9 @@ func (k *private) public() any {
 	return ed25519.PublicKey(k.point)
 }
 
-// PublicOf returns the public half of a private key in PKCS#8 as far as it names
-// one: *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey, or nil. It makes no
-// copy of a secret.
+// PublicOf returns the public half of a private key in PKCS#8: *rsa.PublicKey,
+// *ecdsa.PublicKey, ed25519.PublicKey, or nil if the key does not contain one. It makes
+// no copy of a secret.
 func PublicOf(pkcs8 []byte) (any, error) {
 	k, err := readPKCS8(pkcs8)
 	if err != nil {
@@ -443,28 +444,28 @@ func SeedOf(pkcs8 []byte) ([]byte, error) {
 		return nil, err
 	}
 	if k.kind != core.KeyEd25519 {
-		return nil, invalid("the Key Material is no Ed25519 private key")
+		return nil, invalid("the Key Material is not an Ed25519 private key")
 	}
 	return k.d, nil
 }
 
-// describe fills in what is known of the key. The algorithm that the Key Block gave
-// must be one of the key's.
-func (k *private) describe(n *core.Normalized) (err error) {
+// describe fills in kind, algorithm, length and curve. It refuses an algorithm in the
+// Key Block that does not fit the key.
+func (k *privateKey) describe(n *core.Normalized) (err error) {
 	given := n.Algorithm
 	n.Kind = k.kind
 	switch k.kind {
 	case core.KeyRSA:
-		err = agrees(given, core.AlgorithmRSA)
+		err = checkAlgorithm(given, core.AlgorithmRSA)
 		n.Algorithm, n.Length = core.AlgorithmRSA, bitLen(k.rsa[modulus])
 	case core.KeyEC:
-		err = agrees(given, core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH)
+		err = checkAlgorithm(given, core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH)
 		n.Length, n.Curve = k.curve.curve.Params().BitSize, k.curve.name
 		if given == 0 {
 			n.Algorithm = core.AlgorithmEC
 		}
 	case core.KeyEd25519:
-		err = agrees(given, core.AlgorithmEd25519, core.AlgorithmEC) // 1.x has no name for it
+		err = checkAlgorithm(given, core.AlgorithmEd25519, core.AlgorithmEC) // 1.x has no name for Ed25519
 		n.Algorithm, n.Length, n.Curve = core.AlgorithmEd25519, 256, core.RecommendedCurveCURVE25519
 	}
 	return err

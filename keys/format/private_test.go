@@ -331,7 +331,7 @@ func TestLess(t *testing.T) {
 		if mod(3) == 0 {
 			a = append(make([]byte, mod(3)), a...)
 		}
-		if got, want := less(a, b), new(big.Int).SetBytes(a).Cmp(new(big.Int).SetBytes(b)) < 0; got != want {
+		if got, want := isLessBigEndian(a, b), new(big.Int).SetBytes(a).Cmp(new(big.Int).SetBytes(b)) < 0; got != want {
 			t.Fatalf("%x < %x: %v", a, b, got)
 		}
 		if got, want := bitLen(a), new(big.Int).SetBytes(a).BitLen(); got != want {

@@ -13,13 +13,14 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
 // Each public key comes back from each format that it is given out in as the
 // same stored bytes.
 func TestPublicFormats(t *testing.T) {
-	keys := map[core.CryptographicAlgorithm]any{core.AlgorithmRSA: &rsaKey(2048).PublicKey}
+	keys := map[core.CryptographicAlgorithm]any{core.AlgorithmRSA: &keystest.RSAKey(2048).PublicKey}
 	formats := map[core.CryptographicAlgorithm][]core.KeyFormatType{
 		core.AlgorithmRSA:     {core.KeyFormatTypePKCS1, core.KeyFormatTypeX509, core.KeyFormatTypePKCS8, core.KeyFormatTypeTransparentRSAPublicKey},
 		core.AlgorithmEC:      {core.KeyFormatTypeX509, core.KeyFormatTypeTransparentECPublicKey, core.KeyFormatTypeTransparentECDSAPublicKey},
@@ -33,7 +34,7 @@ func TestPublicFormats(t *testing.T) {
 		}
 		keys[core.AlgorithmEC] = &k.PublicKey
 		for alg, key := range keys {
-			stored := spki(t, key)
+			stored := keystest.SPKI(t, key)
 			for _, f := range formats[alg] {
 				var kb core.KeyBlock
 				m := core.Material{Kind: core.KeyPublic, Format: core.KeyFormatTypeX509}
@@ -59,16 +60,16 @@ func TestPublicKeysThatAreRefused(t *testing.T) {
 	}
 	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	x25519, _ := ecdh.X25519().GenerateKey(rand.Reader)
-	k := rsaKey(2048)
+	k := keystest.RSAKey(2048)
 	huge := new(big.Int).SetBit(big.NewInt(1), 16384, 1)
 	point := func(b []byte) core.KeyBlock {
 		return core.KeyBlock{Format: core.KeyFormatTypeTransparentECPublicKey, Transparent: []core.Field{{Tag: core.TagRecommendedCurve, Value: core.Enum(core.RecommendedCurveP256)}, {Tag: core.TagQString, Value: core.Bytes(b)}}}
 	}
 	for what, kb := range map[string]core.KeyBlock{
-		"an EC key called RSA":      block(core.KeyFormatTypeX509, core.AlgorithmRSA, spki(t, &ec.PublicKey)),
-		"an EC key called Ed25519":  block(core.KeyFormatTypeX509, core.AlgorithmEd25519, spki(t, &ec.PublicKey)),
+		"an EC key called RSA":      block(core.KeyFormatTypeX509, core.AlgorithmRSA, keystest.SPKI(t, &ec.PublicKey)),
+		"an EC key called Ed25519":  block(core.KeyFormatTypeX509, core.AlgorithmEd25519, keystest.SPKI(t, &ec.PublicKey)),
 		"an RSA key called AES":     block(core.KeyFormatTypePKCS1, core.AlgorithmAES, x509.MarshalPKCS1PublicKey(&k.PublicKey)),
-		"an X25519 key called RSA":  block(core.KeyFormatTypeX509, core.AlgorithmRSA, spki(t, x25519.PublicKey())),
+		"an X25519 key called RSA":  block(core.KeyFormatTypeX509, core.AlgorithmRSA, keystest.SPKI(t, x25519.PublicKey())),
 		"a modulus of 1":            transparent(big.NewInt(1), big.NewInt(3)),
 		"a modulus of 16,385 bits":  transparent(huge, big.NewInt(65537)),
 		"the same as PKCS_1":        block(core.KeyFormatTypePKCS1, 0, x509.MarshalPKCS1PublicKey(&rsa.PublicKey{N: huge, E: 65537})),
@@ -78,13 +79,13 @@ func TestPublicKeysThatAreRefused(t *testing.T) {
 		"an exponent of 33 bits":    transparent(k.N, new(big.Int).Lsh(big.NewInt(1), 32)),
 		"no modulus":                transparent(new(big.Int), big.NewInt(3)),
 		"nothing":                   block(core.KeyFormatTypeX509, 0, []byte{}),
-		"bytes behind the key":      block(core.KeyFormatTypeX509, 0, append(spki(t, &ec.PublicKey), 0)),
+		"bytes behind the key":      block(core.KeyFormatTypeX509, 0, append(keystest.SPKI(t, &ec.PublicKey), 0)),
 		"bytes behind PKCS_1":       block(core.KeyFormatTypePKCS1, 0, append(x509.MarshalPKCS1PublicKey(&k.PublicKey), 0)),
 		"a point off its curve":     point(append([]byte{4}, make([]byte, 64)...)),
 		"the point at infinity":     point([]byte{0}),
 		"a compressed point":        point(append([]byte{2}, make([]byte, 32)...)),
 		"a format of private keys":  block(core.KeyFormatTypeTransparentRSAPrivateKey, 0, []byte{1}),
-		"material as a certificate": block(core.KeyFormatTypePKCS12, 0, spki(t, &ec.PublicKey)),
+		"material as a certificate": block(core.KeyFormatTypePKCS12, 0, keystest.SPKI(t, &ec.PublicKey)),
 	} {
 		if n, err := (Formats{}).Normalize(core.ObjectTypePublicKey, &kb, core.ClassC); err == nil {
 			t.Errorf("%s is kept: %+v", what, n)
@@ -136,8 +137,8 @@ func TestSymmetricFormats(t *testing.T) {
 func FuzzPublicKey(f *testing.F) {
 	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ed, _, _ := ed25519.GenerateKey(rand.Reader)
-	k := rsaKey(1024)
-	for _, b := range [][]byte{spki(f, &k.PublicKey), spki(f, &ec.PublicKey), spki(f, ed)} {
+	k := keystest.RSAKey(1024)
+	for _, b := range [][]byte{keystest.SPKI(f, &k.PublicKey), keystest.SPKI(f, &ec.PublicKey), keystest.SPKI(f, ed)} {
 		f.Add(uint32(core.KeyFormatTypeX509), uint32(0), b, []byte{})
 	}
 	f.Add(uint32(core.KeyFormatTypePKCS1), uint32(core.AlgorithmRSA), x509.MarshalPKCS1PublicKey(&k.PublicKey), []byte{})

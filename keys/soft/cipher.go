@@ -21,17 +21,17 @@ const (
 	maxGCMTag = 16
 )
 
-// Plan is what one Encrypt or Decrypt comes down to.
+// Plan is one Encrypt or Decrypt with every parameter decided.
 type Plan struct {
 	Mode      core.BlockCipherMode // 0 for stream ciphers
 	Algorithm core.CryptographicAlgorithm
 	Block     int  // bytes
 	IV        int  // bytes the mode takes; 0: none
-	MakeIV    bool // Encrypt: none was given, so one must be made and returned
+	MakeIV    bool // Encrypt: the request has no IV, so one is made and returned
 	Tag       int  // bytes, AEAD modes
 	Pad       bool // PKCS5 padding
 
-	nonce int  // bytes of the IV that is used
+	nonce int  // bytes of the IV in use
 	anyIV bool // GCM takes IVs of other lengths too (NIST SP 800-38D §5.2.1.1)
 }
 
@@ -43,9 +43,9 @@ func (p *Plan) String() string {
 	return p.Algorithm.String() + " in mode " + p.Mode.String()
 }
 
-// CheckCipher settles mode, IV, tag and padding, for tokens and software
-// alike, and refuses what is unsafe or cannot be meant: a GCM tag under 12
-// bytes, data that fills no block without padding, Decrypt without its IV.
+// CheckCipher decides mode, IV, tag and padding, for tokens and for software. It refuses
+// parameters that are unsafe or do not fit together, such as a GCM tag under 12 bytes,
+// a part of a block without padding, or Decrypt without its IV.
 func CheckCipher(c *core.Cipher, encrypt bool) (Plan, error) {
 	p := Plan{Algorithm: c.Parameters.CryptographicAlgorithm, Mode: c.Parameters.BlockCipherMode}
 	switch p.Algorithm {
@@ -54,14 +54,14 @@ func CheckCipher(c *core.Cipher, encrypt bool) (Plan, error) {
 	case core.AlgorithmDES3:
 		p.Block = des.BlockSize
 	case core.AlgorithmChaCha20, core.AlgorithmChaCha20Poly1305:
-		return p.stream(c, encrypt)
+		return p.resolveStreamCipher(c, encrypt)
 	default:
-		return p, core.Errorf(core.InvalidField, "%v is no cipher that Encrypt and Decrypt know", p.Algorithm)
+		return p, core.Errorf(core.InvalidField, "Encrypt and Decrypt do not support %v", p.Algorithm)
 	}
-	return p.block(c, encrypt)
+	return p.resolveBlockCipher(c, encrypt)
 }
 
-func (p Plan) stream(c *core.Cipher, encrypt bool) (Plan, error) {
+func (p Plan) resolveStreamCipher(c *core.Cipher, encrypt bool) (Plan, error) {
 	p.Mode, p.IV = 0, chacha20.NonceSize
 	if p.Algorithm == core.AlgorithmChaCha20 && len(c.IV) == djbNonce {
 		p.IV = djbNonce
@@ -69,13 +69,13 @@ func (p Plan) stream(c *core.Cipher, encrypt bool) (Plan, error) {
 	if p.Algorithm == core.AlgorithmChaCha20Poly1305 {
 		p.Tag = chacha20poly1305.Overhead
 	}
-	if err := p.iv(c, encrypt); err != nil {
+	if err := p.checkIV(c, encrypt); err != nil {
 		return p, err
 	}
-	return p, p.tag(c, encrypt)
+	return p, p.checkTag(c, encrypt)
 }
 
-func (p Plan) block(c *core.Cipher, encrypt bool) (Plan, error) {
+func (p Plan) resolveBlockCipher(c *core.Cipher, encrypt bool) (Plan, error) {
 	switch p.Mode {
 	case core.BlockCipherModeECB:
 	case core.BlockCipherModeCBC, core.BlockCipherModeCTR:
@@ -87,27 +87,27 @@ func (p Plan) block(c *core.Cipher, encrypt bool) (Plan, error) {
 		}
 		p.IV, p.Tag = gcmIV, maxGCMTag
 	case 0:
-		return p, core.Errorf(core.BadCryptographicParameters, "no Block Cipher Mode is given, neither in the request nor with the key")
+		return p, core.Errorf(core.BadCryptographicParameters, "the Block Cipher Mode is missing: neither the request nor the key gives one")
 	default:
-		return p, core.Errorf(core.UnsupportedByHSM, "Block Cipher Mode %v is not supported; ECB, CBC, CTR and GCM are", p.Mode)
+		return p, core.Errorf(core.UnsupportedByHSM, "Block Cipher Mode %v is not supported; use ECB, CBC, CTR or GCM", p.Mode)
 	}
-	if err := p.iv(c, encrypt); err != nil {
+	if err := p.checkIV(c, encrypt); err != nil {
 		return p, err
 	}
-	if err := p.tag(c, encrypt); err != nil {
+	if err := p.checkTag(c, encrypt); err != nil {
 		return p, err
 	}
-	return p, p.padding(c, encrypt)
+	return p, p.checkPadding(c, encrypt)
 }
 
-// iv checks the IV that is given, or plans to make one.
-func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
+// checkIV checks the IV of the request, or plans to make one.
+func (p *Plan) checkIV(c *core.Cipher, encrypt bool) error {
 	random := c.Parameters.RandomIV
 	switch {
 	case p.IV == 0:
 		return nil
 	case random != nil && *random && encrypt && len(c.IV) > 0:
-		return core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
+		return core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, but the request has one")
 	case len(c.IV) == p.IV, p.anyIV && len(c.IV) >= core.MinGCMIV && len(c.IV) <= core.MaxGCMIV:
 		return nil
 	case len(c.IV) > 0:
@@ -115,7 +115,7 @@ func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
 	case !encrypt:
 		return core.Errorf(core.InvalidMessage, "Decrypt needs the IV/Counter/Nonce that Encrypt used")
 	case random != nil && !*random:
-		return core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV forbids to make one")
+		return core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV False forbids the server to make one")
 	}
 	p.MakeIV = true
 	var err error
@@ -123,20 +123,20 @@ func (p *Plan) iv(c *core.Cipher, encrypt bool) error {
 	return err
 }
 
-// tag checks the length of an AEAD tag; at Decrypt it may stand at the end of
-// the data, from where it is taken.
-func (p *Plan) tag(c *core.Cipher, encrypt bool) error {
+// checkTag checks the length of an AEAD tag. At Decrypt the tag may be at the end of the
+// data; then it is split off.
+func (p *Plan) checkTag(c *core.Cipher, encrypt bool) error {
 	if p.Tag == 0 {
 		return nil
 	}
 	least := minGCMTag
 	if n := c.Parameters.TagLength; n != nil {
 		if *n < minGCMTag || int(*n) > p.Tag {
-			return core.Errorf(core.GeneralFailure, "the tag is asked for with %d bytes; %d to %d are given", *n, minGCMTag, p.Tag)
+			return core.Errorf(core.GeneralFailure, "the Tag Length is %d bytes; it must be %d to %d", *n, minGCMTag, p.Tag)
 		}
 		p.Tag = int(*n)
 	} else if p.Mode != core.BlockCipherModeGCM {
-		least = p.Tag // Poly1305's is cut only for who asks for it (RFC 8439 §2.8)
+		least = p.Tag // a tag of Poly1305 is cut only on request (RFC 8439 §2.8)
 	}
 	if encrypt {
 		return nil
@@ -149,23 +149,23 @@ func (p *Plan) tag(c *core.Cipher, encrypt bool) error {
 		c.Data, c.Tag = c.Data[:at:at], c.Data[at:]
 	}
 	if len(c.Tag) < least || len(c.Tag) > p.Tag && c.Parameters.TagLength == nil || len(c.Tag) > maxGCMTag {
-		return core.Errorf(core.CryptographicFailure, "the tag has %d bytes; %d to %d are taken", len(c.Tag), least, maxGCMTag)
+		return core.Errorf(core.CryptographicFailure, "the tag has %d bytes; it must have %d to %d", len(c.Tag), least, maxGCMTag)
 	}
 	p.Tag = len(c.Tag)
 	return nil
 }
 
-func (p *Plan) padding(c *core.Cipher, encrypt bool) error {
+func (p *Plan) checkPadding(c *core.Cipher, encrypt bool) error {
 	blocks := p.Mode == core.BlockCipherModeECB || p.Mode == core.BlockCipherModeCBC
 	switch c.Parameters.PaddingMethod {
 	case 0, core.PaddingMethodNone:
 	case core.PaddingMethodPKCS5:
 		p.Pad = blocks
 	default:
-		return core.Errorf(core.UnsupportedByHSM, "Padding Method %v is not supported with %v; None and PKCS5 are", c.Parameters.PaddingMethod, p.Mode)
+		return core.Errorf(core.UnsupportedByHSM, "Padding Method %v is not supported with %v; use None or PKCS5", c.Parameters.PaddingMethod, p.Mode)
 	}
 	if blocks && len(c.Data)%p.Block != 0 && (!p.Pad || !encrypt) {
-		return core.Errorf(core.CryptographicFailure, "the data has %d bytes, which is no multiple of %d; ask for PKCS5 padding", len(c.Data), p.Block)
+		return core.Errorf(core.CryptographicFailure, "the data has %d bytes, which is not a multiple of %d; use PKCS5 padding", len(c.Data), p.Block)
 	}
 	if blocks && p.Pad && !encrypt && len(c.Data) == 0 {
 		return core.Errorf(core.CryptographicFailure, "there is no data to decrypt")
@@ -183,8 +183,8 @@ func Pad(data []byte, block int) []byte {
 	return out
 }
 
-// Unpad takes PKCS5 padding off, in time that does not depend on it. When it is
-// wrong, data is zeroed: it may be what was encrypted all the same.
+// Unpad removes PKCS5 padding. Its time does not depend on the padding. If the padding
+// is wrong, data is zeroed, since it may be the plaintext all the same.
 func Unpad(data []byte, block int) ([]byte, error) {
 	if len(data) == 0 || len(data)%block != 0 {
 		clear(data)
@@ -205,7 +205,7 @@ func Unpad(data []byte, block int) ([]byte, error) {
 }
 
 func wrongPadding() error {
-	return core.Errorf(core.CryptographicFailure, "the data does not decrypt: key, IV or data are wrong")
+	return core.Errorf(core.CryptographicFailure, "decryption failed: the key, the IV or the data is wrong")
 }
 
 // BlockOf makes the keyed cipher of AES or 3DES; a 16-byte 3DES key is
@@ -222,10 +222,10 @@ func BlockOf(alg core.CryptographicAlgorithm, key []byte) (cipher.Block, error) 
 		}
 		return des.NewTripleDESCipher(key)
 	}
-	return nil, core.Errorf(core.InvalidField, "%v is no block cipher", alg)
+	return nil, core.Errorf(core.InvalidField, "%v is not a block cipher", alg)
 }
 
-// Encrypt encrypts under a key in memory. Random fills in an IV.
+// Encrypt encrypts under a key in memory. random fills in an IV.
 func Encrypt(key []byte, c *core.Cipher, random func([]byte) error) (core.Ciphered, error) {
 	p, err := CheckCipher(c, true)
 	if err != nil {
@@ -241,7 +241,7 @@ func Encrypt(key []byte, c *core.Cipher, random func([]byte) error) (core.Cipher
 		out.IV = iv
 	}
 	p.nonce = len(iv)
-	aead, block, err := p.open(key)
+	aead, block, err := p.newCipher(key)
 	if err != nil {
 		return out, err
 	}
@@ -257,17 +257,17 @@ func Encrypt(key []byte, c *core.Cipher, random func([]byte) error) (core.Cipher
 		defer clear(data)
 	}
 	out.Data = make([]byte, len(data))
-	return out, p.apply(key, block, iv, out.Data, data, true)
+	return out, p.runMode(key, block, iv, out.Data, data, true)
 }
 
-// Decrypt is the reverse.
+// Decrypt decrypts under a key in memory.
 func Decrypt(key []byte, c *core.Cipher) ([]byte, error) {
 	p, err := CheckCipher(c, false)
 	if err != nil {
 		return nil, err
 	}
 	p.nonce = len(c.IV)
-	aead, block, err := p.open(key)
+	aead, block, err := p.newCipher(key)
 	if err != nil {
 		return nil, err
 	}
@@ -275,15 +275,15 @@ func Decrypt(key []byte, c *core.Cipher) ([]byte, error) {
 		return openAEAD(aead, c)
 	}
 	out := make([]byte, len(c.Data))
-	if err := p.apply(key, block, c.IV, out, c.Data, false); err != nil || !p.Pad {
+	if err := p.runMode(key, block, c.IV, out, c.Data, false); err != nil || !p.Pad {
 		return out, err
 	}
 	return Unpad(out, p.Block)
 }
 
-// open makes the AEAD or the block cipher that the plan needs; neither for
-// ChaCha20.
-func (p *Plan) open(key []byte) (cipher.AEAD, cipher.Block, error) {
+// newCipher makes the AEAD or the block cipher that the plan needs. ChaCha20 needs
+// neither.
+func (p *Plan) newCipher(key []byte) (cipher.AEAD, cipher.Block, error) {
 	switch p.Algorithm {
 	case core.AlgorithmChaCha20Poly1305:
 		a, err := chacha20poly1305.New(key)
@@ -299,9 +299,9 @@ func (p *Plan) open(key []byte) (cipher.AEAD, cipher.Block, error) {
 	return a, b, err
 }
 
-// openAEAD checks a tag that may have been cut short: a short tag is the
-// beginning of the full one, which Go makes but does not compare so. Sealing
-// the ciphertext gives the plaintext, whose seal gives the full tag.
+// openAEAD decrypts and compares a tag that may be shorter than the full one, of which
+// it is then the beginning. Go makes the full tag but does not compare a part of it.
+// Sealing the ciphertext gives the plaintext; sealing that gives the full tag.
 func openAEAD(a cipher.AEAD, c *core.Cipher) ([]byte, error) {
 	n := len(c.Data)
 	plain := a.Seal(nil, c.IV, c.Data, c.AAD)[:n:n]
@@ -309,17 +309,17 @@ func openAEAD(a cipher.AEAD, c *core.Cipher) ([]byte, error) {
 	defer clear(full)
 	if subtle.ConstantTimeCompare(full[n:n+len(c.Tag)], c.Tag) != 1 {
 		clear(plain)
-		return nil, core.Errorf(core.CryptographicFailure, "the data does not decrypt: key, IV, tag, additional data or data are wrong")
+		return nil, core.Errorf(core.CryptographicFailure, "decryption failed: the key, the IV, the tag, the additional data or the data is wrong")
 	}
 	return plain, nil
 }
 
-// apply runs a mode without a tag.
-func (p *Plan) apply(key []byte, b cipher.Block, iv, dst, src []byte, encrypt bool) error {
+// runMode runs a mode without a tag.
+func (p *Plan) runMode(key []byte, b cipher.Block, iv, dst, src []byte, encrypt bool) error {
 	switch {
 	case p.Algorithm == core.AlgorithmChaCha20:
-		// The older form's counter fills what is the first third of the nonce
-		// today; within one message, 1 MiB at most, that third stays zero.
+		// The older form has a longer counter, where the first third of the nonce
+		// is today. Within one message, 1 MiB at most, that third stays zero.
 		nonce := append(make([]byte, chacha20.NonceSize-len(iv), chacha20.NonceSize), iv...)
 		s, err := chacha20.NewUnauthenticatedCipher(key, nonce)
 		if err != nil {
@@ -344,7 +344,7 @@ func (p *Plan) apply(key []byte, b cipher.Block, iv, dst, src []byte, encrypt bo
 	return nil
 }
 
-// MAC makes an HMAC, or with a block cipher's algorithm a CMAC.
+// MAC makes an HMAC.
 func MAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 	h, err := HMACHash(alg)
 	if err != nil {
@@ -355,7 +355,7 @@ func MAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 	return m.Sum(nil), nil
 }
 
-// CMAC is NIST SP 800-38B over a block cipher.
+// CMAC makes the MAC of NIST SP 800-38B with a block cipher.
 func CMAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 	b, err := BlockOf(alg, key)
 	if err != nil {
@@ -364,7 +364,7 @@ func CMAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 	n := b.BlockSize()
 	k1 := make([]byte, n)
 	b.Encrypt(k1, k1)
-	double(k1)
+	doubleInField(k1)
 	last := make([]byte, n)
 	full := (len(data) - 1) / n * n // bytes before the last block
 	if len(data) == 0 {
@@ -373,7 +373,7 @@ func CMAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 	tail := copy(last, data[full:])
 	if tail < n {
 		last[tail] = 0x80
-		double(k1)
+		doubleInField(k1)
 	}
 	subtle.XORBytes(last, last, k1)
 	x := make([]byte, n)
@@ -386,8 +386,8 @@ func CMAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 	return x, nil
 }
 
-// double multiplies by x in GF(2^n), n 64 or 128.
-func double(k []byte) {
+// doubleInField multiplies by x in GF(2^n), n 64 or 128.
+func doubleInField(k []byte) {
 	poly := byte(0x87)
 	if len(k) == 8 {
 		poly = 0x1b

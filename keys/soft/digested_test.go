@@ -4,39 +4,29 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
 // KMIP 1.4 §4.31: Digested Data may come without the name of its hash. It is
 // signed as it is, unless it has the length of the default's.
 func TestDigestedDataWithoutAHash(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := keystest.RSAKey(2048)
 	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256([]byte("data"))
 	for alg, key := range map[core.CryptographicAlgorithm]any{core.AlgorithmRSA: rsaKey, core.AlgorithmEC: ecKey} {
-		private, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		private := keystest.PKCS8(t, key)
 		var public any = &rsaKey.PublicKey
 		if alg == core.AlgorithmEC {
 			public = &ecKey.PublicKey
 		}
-		spki, err := x509.MarshalPKIXPublicKey(public)
-		if err != nil {
-			t.Fatal(err)
-		}
+		spki := keystest.SPKI(t, public)
 		var none core.CryptographicParameters
 		for _, n := range []int{1, 16, 20, 32, 48, 64} {
 			data := append(digest[:], digest[:]...)[:n]

@@ -3,6 +3,6 @@
 // that a token leaves to its user (padding, hashing, encodings).
 //
 // It relies on Go's crypto packages, keeps no key bytes and knows no token.
-// The rules for parameters stand here once and hold for tokens too: see
+// The rules for parameters are in one place and apply to tokens too: see
 // [CheckCipher], [ResolveSignature] and [ResolveEncryption].
 package soft

@@ -16,7 +16,7 @@ var hashes = map[core.HashingAlgorithm]crypto.Hash{core.HashMD5: crypto.MD5, cor
 	core.HashSHA512_224: crypto.SHA512_224, core.HashSHA512_256: crypto.SHA512_256,
 	core.HashSHA3_224: crypto.SHA3_224, core.HashSHA3_256: crypto.SHA3_256, core.HashSHA3_384: crypto.SHA3_384, core.HashSHA3_512: crypto.SHA3_512}
 
-// HashOf finds Go's name of a Hashing Algorithm.
+// HashOf returns Go's number of a Hashing Algorithm.
 func HashOf(h core.HashingAlgorithm) (crypto.Hash, error) {
 	if c, ok := hashes[h]; ok && c.Available() {
 		return c, nil
@@ -39,15 +39,15 @@ var hmacHashes = map[core.CryptographicAlgorithm]crypto.Hash{core.AlgorithmHMACM
 	core.AlgorithmHMACSHA224: crypto.SHA224, core.AlgorithmHMACSHA256: crypto.SHA256, core.AlgorithmHMACSHA384: crypto.SHA384,
 	core.AlgorithmHMACSHA512: crypto.SHA512}
 
-// HMACHash finds the hash of an HMAC algorithm.
+// HMACHash returns the hash of an HMAC algorithm.
 func HMACHash(alg core.CryptographicAlgorithm) (crypto.Hash, error) {
 	if h, ok := hmacHashes[alg]; ok {
 		return h, nil
 	}
-	return 0, core.Errorf(core.BadCryptographicParameters, "%v is no HMAC that is supported", alg)
+	return 0, core.Errorf(core.BadCryptographicParameters, "%v is not a supported HMAC", alg)
 }
 
-// HMACOf is the HMAC algorithm that a key of unspecific algorithm makes with a hash.
+// HMACOf returns the HMAC algorithm that uses a hash; 0 if there is none.
 func HMACOf(h core.HashingAlgorithm) core.CryptographicAlgorithm {
 	for alg, c := range hmacHashes {
 		if hashes[h] == c && c != 0 {

@@ -19,14 +19,14 @@ type EncryptionPlan struct {
 	Label []byte
 }
 
-// ResolveEncryption settles the padding of an RSA key.
+// ResolveEncryption decides how an RSA key encrypts.
 func ResolveEncryption(p core.CryptographicParameters) (EncryptionPlan, error) {
 	switch p.PaddingMethod {
 	case core.PaddingMethodPKCS1V1_5:
 		return EncryptionPlan{}, nil
 	case core.PaddingMethodOAEP, 0:
 	default:
-		return EncryptionPlan{}, core.Errorf(core.InvalidField, "Padding Method %v does not go with RSA encryption; OAEP and PKCS1 v1.5 do", p.PaddingMethod)
+		return EncryptionPlan{}, core.Errorf(core.InvalidField, "RSA does not encrypt with Padding Method %v; use OAEP or PKCS1 v1.5", p.PaddingMethod)
 	}
 	if p.MaskGenerator != 0 && p.MaskGenerator != core.MaskGeneratorMFG1 {
 		return EncryptionPlan{}, core.Errorf(core.InvalidField, "Mask Generator %v is not supported; MGF1 is", p.MaskGenerator)
@@ -38,9 +38,9 @@ func ResolveEncryption(p core.CryptographicParameters) (EncryptionPlan, error) {
 			return e, err
 		}
 	} else if p.PaddingMethod == 0 {
-		return e, core.Errorf(core.BadCryptographicParameters, "no Padding Method is given, neither in the request nor with the key")
+		return e, core.Errorf(core.BadCryptographicParameters, "the Padding Method is missing: neither the request nor the key gives one")
 	}
-	// KMIP 1.4 §3.6: MGF1 uses SHA-1 where no hash is named for it.
+	// KMIP 1.4 §3.6: MGF1 uses SHA-1 if no hash is named for it.
 	e.MGF = crypto.SHA1
 	if p.MaskGeneratorHashing != 0 {
 		e.MGF, err = HashOf(p.MaskGeneratorHashing)
@@ -50,11 +50,11 @@ func ResolveEncryption(p core.CryptographicParameters) (EncryptionPlan, error) {
 
 // EncryptPublic encrypts under a SubjectPublicKeyInfo.
 func EncryptPublic(spki []byte, e EncryptionPlan, data []byte) ([]byte, error) {
-	pub, err := x509.ParsePKIXPublicKey(spki)
+	public, err := parsePublic(spki)
 	if err != nil {
-		return nil, core.Wrap(core.CryptographicFailure, err, "the public key cannot be read")
+		return nil, err
 	}
-	k, ok := pub.(*rsa.PublicKey)
+	k, ok := public.(*rsa.PublicKey)
 	if !ok {
 		return nil, core.Errorf(core.InvalidField, "only RSA public keys encrypt")
 	}
@@ -65,16 +65,34 @@ func EncryptPublic(spki []byte, e EncryptionPlan, data []byte) ([]byte, error) {
 		out, err = rsa.EncryptPKCS1v15(rand.Reader, k, data)
 	}
 	if err != nil {
-		return nil, core.Wrap(core.CryptographicFailure, err, "the data cannot be encrypted: %d bytes are too many for this key and padding", len(data))
+		return nil, core.Wrap(core.CryptographicFailure, err, "encryption failed: %d bytes of data are too many for this key and padding", len(data))
 	}
 	return out, nil
 }
 
-// DecryptPrivate decrypts with a PKCS#8 key in memory.
-func DecryptPrivate(pkcs8 []byte, e EncryptionPlan, data []byte) ([]byte, error) {
+// parsePublic reads a SubjectPublicKeyInfo.
+func parsePublic(spki []byte) (any, error) {
+	public, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return nil, core.Wrap(core.CryptographicFailure, err, "the public key cannot be read")
+	}
+	return public, nil
+}
+
+// parsePrivate reads a private key in PKCS#8.
+func parsePrivate(pkcs8 []byte) (any, error) {
 	key, err := x509.ParsePKCS8PrivateKey(pkcs8)
 	if err != nil {
 		return nil, core.Wrap(core.CryptographicFailure, err, "the private key cannot be read")
+	}
+	return key, nil
+}
+
+// DecryptPrivate decrypts with a PKCS#8 key in memory.
+func DecryptPrivate(pkcs8 []byte, e EncryptionPlan, data []byte) ([]byte, error) {
+	key, err := parsePrivate(pkcs8)
+	if err != nil {
+		return nil, err
 	}
 	k, ok := key.(*rsa.PrivateKey)
 	if !ok {
@@ -92,8 +110,8 @@ func DecryptPrivate(pkcs8 []byte, e EncryptionPlan, data []byte) ([]byte, error)
 	return out, nil
 }
 
-// DecodeOAEP takes OAEP padding off what a token's raw RSA gave, in time that
-// does not depend on the content (RFC 8017 §7.1.2).
+// DecodeOAEP removes OAEP padding from the output of a token's raw RSA (RFC 8017
+// §7.1.2). Its time does not depend on the content.
 func DecodeOAEP(e EncryptionPlan, em []byte) ([]byte, error) {
 	h := e.Hash.New()
 	h.Write(e.Label)
@@ -134,8 +152,8 @@ func mgf1XOR(out []byte, hash crypto.Hash, seed []byte) {
 	}
 }
 
-// EncodePSS is EMSA-PSS-ENCODE (RFC 8017 §9.1.1) for tokens whose PSS takes
-// other parameters only; bits is the modulus' length.
+// EncodePSS is EMSA-PSS-ENCODE (RFC 8017 §9.1.1), for tokens whose own PSS does not take
+// the wanted parameters. bits is the length of the modulus.
 func EncodePSS(s *SignaturePlan, digest []byte, bits int) ([]byte, error) {
 	size, n := (bits-1+7)/8, s.Hash.Size()
 	if size < n+s.Salt+2 {

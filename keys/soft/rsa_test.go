@@ -8,55 +8,17 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/asn1"
 	"math/big"
-	"sync"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
-
-// rsaKey makes a key once a test process. 1,025 bits make a PSS encoding one
-// byte shorter than the modulus.
-var rsaKey = func() func(bits int) *rsa.PrivateKey {
-	var mu sync.Mutex
-	keys := map[int]*rsa.PrivateKey{}
-	return func(bits int) *rsa.PrivateKey {
-		mu.Lock()
-		defer mu.Unlock()
-		if keys[bits] == nil {
-			k, err := rsa.GenerateKey(rand.Reader, bits)
-			if err != nil {
-				panic(err)
-			}
-			keys[bits] = k
-		}
-		return keys[bits]
-	}
-}()
 
 // rawRSA is what a token's CKM_RSA_X_509 gives.
 func rawRSA(k *rsa.PrivateKey, in []byte) []byte {
 	return new(big.Int).Exp(new(big.Int).SetBytes(in), k.D, k.N).FillBytes(make([]byte, k.Size()))
-}
-
-func pkcs8(t testing.TB, key any) []byte {
-	t.Helper()
-	b, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func spki(t testing.TB, key any) []byte {
-	t.Helper()
-	b, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 var oaepHashes = []core.HashingAlgorithm{core.HashSHA1, core.HashSHA224, core.HashSHA256, core.HashSHA384, core.HashSHA512}
@@ -64,7 +26,7 @@ var oaepHashes = []core.HashingAlgorithm{core.HashSHA1, core.HashSHA224, core.Ha
 // OAEP by each pair of hashes: crypto/rsa encrypts and DecodeOAEP reads, and
 // what EncryptPublic made DecryptPrivate reads, with labels and without.
 func TestOAEP(t *testing.T) {
-	k := rsaKey(2048)
+	k := keystest.RSAKey(2048)
 	for _, h := range oaepHashes {
 		for _, mgf := range oaepHashes {
 			for _, label := range [][]byte{nil, []byte("label")} {
@@ -76,7 +38,7 @@ func TestOAEP(t *testing.T) {
 				most := k.Size() - 2*plan.Hash.Size() - 2
 				for _, n := range []int{0, 1, most} {
 					data := bytes.Repeat([]byte{byte(n)}, n)
-					sealed, err := EncryptPublic(spki(t, &k.PublicKey), plan, data)
+					sealed, err := EncryptPublic(keystest.SPKI(t, &k.PublicKey), plan, data)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -84,18 +46,18 @@ func TestOAEP(t *testing.T) {
 						t.Errorf("%v, MGF1 %v, %d bytes: %x, %v", h, mgf, n, got, err)
 					}
 				}
-				if _, err := EncryptPublic(spki(t, &k.PublicKey), plan, make([]byte, most+1)); core.CodeOf(err) != core.CryptographicFailure {
+				if _, err := EncryptPublic(keystest.SPKI(t, &k.PublicKey), plan, make([]byte, most+1)); core.CodeOf(err) != core.CryptographicFailure {
 					t.Errorf("%d bytes are encrypted: %v", most+1, err)
 				}
 			}
 		}
 	}
 	plan, _ := ResolveEncryption(core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256})
-	sealed, err := EncryptPublic(spki(t, &k.PublicKey), plan, []byte("data"))
+	sealed, err := EncryptPublic(keystest.SPKI(t, &k.PublicKey), plan, []byte("data"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := DecryptPrivate(pkcs8(t, k), plan, sealed); err != nil || string(got) != "data" {
+	if got, err := DecryptPrivate(keystest.PKCS8(t, k), plan, sealed); err != nil || string(got) != "data" {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -103,9 +65,9 @@ func TestOAEP(t *testing.T) {
 // A changed byte of the encoded message, another label or hash and lengths that
 // cannot be are all the same answer.
 func TestOAEPRefuses(t *testing.T) {
-	k := rsaKey(2048)
+	k := keystest.RSAKey(2048)
 	plan, _ := ResolveEncryption(core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256, PSource: []byte("l")})
-	sealed, err := EncryptPublic(spki(t, &k.PublicKey), plan, []byte("data"))
+	sealed, err := EncryptPublic(keystest.SPKI(t, &k.PublicKey), plan, []byte("data"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +106,7 @@ func TestOAEPRefuses(t *testing.T) {
 // raw, VerifyPublic takes, and crypto/rsa too where it can.
 func TestPSS(t *testing.T) {
 	for _, bits := range []int{2048, 1025, 1026} {
-		k := rsaKey(bits)
+		k := keystest.RSAKey(bits)
 		for _, h := range oaepHashes[:4] {
 			for _, mgf := range oaepHashes {
 				for _, salt := range []int32{0, 1, 20, 32} {
@@ -159,7 +121,7 @@ func TestPSS(t *testing.T) {
 						t.Fatal(err)
 					}
 					sig := rawRSA(k, em)
-					if ok, err := VerifyPublic(spki(t, &k.PublicKey), p, core.AlgorithmRSA, []byte("data"), false, sig); !ok || err != nil {
+					if ok, err := VerifyPublic(keystest.SPKI(t, &k.PublicKey), p, core.AlgorithmRSA, []byte("data"), false, sig); !ok || err != nil {
 						t.Errorf("%d bits, %v, MGF1 %v, salt %d: %v, %v", bits, h, mgf, salt, ok, err)
 					}
 					if h == mgf {
@@ -168,7 +130,7 @@ func TestPSS(t *testing.T) {
 						}
 					}
 					sig[len(sig)/2] ^= 1
-					if ok, _ := VerifyPublic(spki(t, &k.PublicKey), p, core.AlgorithmRSA, []byte("data"), false, sig); ok {
+					if ok, _ := VerifyPublic(keystest.SPKI(t, &k.PublicKey), p, core.AlgorithmRSA, []byte("data"), false, sig); ok {
 						t.Errorf("a changed signature was taken")
 					}
 				}
@@ -183,7 +145,7 @@ func TestPSS(t *testing.T) {
 // An encoded message has no bit above its length (RFC 8017 §8.1.2), which
 // differs from the modulus' by a byte when that has 8n+1 bits.
 func TestPSSIntegerTooLarge(t *testing.T) {
-	k := rsaKey(1025)
+	k := keystest.RSAKey(1025)
 	salt := int32(0)
 	p := core.CryptographicParameters{PaddingMethod: core.PaddingMethodPSS, HashingAlgorithm: core.HashSHA256, MaskGeneratorHashing: core.HashSHA256, SaltLength: &salt}
 	plan, _ := ResolveSignature(p, core.AlgorithmRSA)
@@ -199,7 +161,7 @@ func TestPSSIntegerTooLarge(t *testing.T) {
 		if m.Cmp(k.N) >= 0 {
 			continue
 		}
-		if ok, err := VerifyPublic(spki(t, &k.PublicKey), p, core.AlgorithmRSA, data, false, rawRSA(k, m.Bytes())); ok || err != nil {
+		if ok, err := VerifyPublic(keystest.SPKI(t, &k.PublicKey), p, core.AlgorithmRSA, data, false, rawRSA(k, m.Bytes())); ok || err != nil {
 			t.Errorf("a signature whose message has a bit too many: %v, %v", ok, err)
 		}
 		return
@@ -218,7 +180,7 @@ func TestSignAndVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := rsaKey(2048)
+	k := keystest.RSAKey(2048)
 	for what, c := range map[string]struct {
 		private, public any
 		alg             core.CryptographicAlgorithm
@@ -230,12 +192,12 @@ func TestSignAndVerify(t *testing.T) {
 		"Ed25519": {ed, pub, core.AlgorithmEd25519, core.CryptographicParameters{}},
 	} {
 		data := []byte("data")
-		sig, err := SignPrivate(pkcs8(t, c.private), c.p, c.alg, data, false)
+		sig, err := SignPrivate(keystest.PKCS8(t, c.private), c.p, c.alg, data, false)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		verify := func(data, sig []byte, digested bool) bool {
-			ok, _ := VerifyPublic(spki(t, c.public), c.p, c.alg, data, digested, sig)
+			ok, _ := VerifyPublic(keystest.SPKI(t, c.public), c.p, c.alg, data, digested, sig)
 			return ok
 		}
 		if !verify(data, sig, false) || verify([]byte("Data"), sig, false) || verify(data, nil, false) || verify(data, append(sig, 0), false) {

@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/asn1"
 	"math/big"
 
@@ -25,15 +24,15 @@ const (
 	EdDSA
 )
 
-// SignaturePlan is what the parameters of Sign and Signature Verify come down to.
+// SignaturePlan is one Sign or Signature Verify with every parameter decided.
 type SignaturePlan struct {
 	Scheme Scheme
 	Hash   crypto.Hash
 	MGF    crypto.Hash // PSS
 	Salt   int         // PSS, bytes
 
-	anySalt bool // verifying: no length was asked for, so any is taken
-	unnamed bool // no hash was named: Hash is the default
+	anySalt bool // the request has no Salt Length: verifying accepts any
+	unnamed bool // the request names no hash: Hash is the default
 }
 
 type signing struct {
@@ -55,9 +54,9 @@ var signatures = map[core.DigitalSignatureAlgorithm]signing{
 	core.DigitalSignatureAlgorithmECDSAWithSHA512:         {ECDSA, core.HashSHA512},
 }
 
-// ResolveSignature settles scheme and hash from the Digital Signature
-// Algorithm, or from padding, hash and the key's algorithm; where both are
-// given they must agree (KMIP 1.4 §3.6).
+// ResolveSignature decides scheme and hash by the Digital Signature Algorithm, or by
+// padding, hash and the algorithm of the key. If both are given, they must agree (KMIP
+// 1.4 §3.6).
 func ResolveSignature(p core.CryptographicParameters, key core.CryptographicAlgorithm) (SignaturePlan, error) {
 	s := signing{hash: p.HashingAlgorithm}
 	if p.DigitalSignatureAlgorithm != 0 {
@@ -66,16 +65,16 @@ func ResolveSignature(p core.CryptographicParameters, key core.CryptographicAlgo
 			return SignaturePlan{}, core.Errorf(core.InvalidField, "Digital Signature Algorithm %v is not supported", p.DigitalSignatureAlgorithm)
 		}
 		if s.hash != 0 && found.hash != 0 && s.hash != found.hash {
-			return SignaturePlan{}, core.Errorf(core.InvalidField, "%v does not go with Hashing Algorithm %v", p.DigitalSignatureAlgorithm, s.hash)
+			return SignaturePlan{}, core.Errorf(core.InvalidField, "%v does not use Hashing Algorithm %v", p.DigitalSignatureAlgorithm, s.hash)
 		}
 		if s.scheme = found.scheme; found.hash != 0 {
 			s.hash = found.hash
 		}
 	}
-	return s.forKey(p, key)
+	return s.resolveForKey(p, key)
 }
 
-func (s signing) forKey(p core.CryptographicParameters, key core.CryptographicAlgorithm) (SignaturePlan, error) {
+func (s signing) resolveForKey(p core.CryptographicParameters, key core.CryptographicAlgorithm) (SignaturePlan, error) {
 	want := s.scheme
 	switch key {
 	case core.AlgorithmRSA:
@@ -109,11 +108,11 @@ func (s signing) forKey(p core.CryptographicParameters, key core.CryptographicAl
 		return SignaturePlan{}, err
 	}
 	plan := SignaturePlan{Scheme: want, Hash: h, unnamed: unnamed}
-	return plan, plan.pss(p)
+	return plan, plan.resolvePSS(p)
 }
 
-// pss reads what only PSS has.
-func (s *SignaturePlan) pss(p core.CryptographicParameters) error {
+// resolvePSS reads the parameters that only PSS has.
+func (s *SignaturePlan) resolvePSS(p core.CryptographicParameters) error {
 	if s.Scheme != PSS {
 		return nil
 	}
@@ -123,8 +122,8 @@ func (s *SignaturePlan) pss(p core.CryptographicParameters) error {
 	if p.TrailerField != nil && *p.TrailerField != 1 {
 		return core.Errorf(core.InvalidField, "Trailer Field %d is not supported; 1 is", *p.TrailerField)
 	}
-	// KMIP 1.4 Table 65: the hash of MGF1 is SHA-1 where none is named, and the
-	// salt is as long as that hash.
+	// KMIP 1.4 Table 65: the hash of MGF1 is SHA-1 if none is named, and the salt is
+	// as long as that hash.
 	s.MGF = crypto.SHA1
 	if p.MaskGeneratorHashing != 0 {
 		var err error
@@ -134,20 +133,23 @@ func (s *SignaturePlan) pss(p core.CryptographicParameters) error {
 	}
 	s.Salt, s.anySalt = s.MGF.Size(), p.SaltLength == nil
 	if p.SaltLength != nil {
-		if s.Salt = int(*p.SaltLength); s.Salt < 0 || s.Salt > 512 {
-			return core.Errorf(core.InvalidField, "a salt of %d bytes cannot be", s.Salt)
+		if s.Salt = int(*p.SaltLength); s.Salt < 0 || s.Salt > maxSalt {
+			return core.Errorf(core.InvalidField, "the Salt Length is %d bytes; it must be 0 to %d", s.Salt, maxSalt)
 		}
 	}
 	return nil
 }
 
-// maxDigest bounds a digest whose hash nobody named, in bytes.
-const maxDigest = 64
+// Bounds in bytes.
+const (
+	maxSalt   = 512
+	maxDigest = 64 // of Digested Data if the request names no hash
+)
 
-// Message is what is signed: the digest, or for EdDSA the data itself. Digested
-// Data whose hash is not named (KMIP 1.4 §4.31, 2.1 §6.1.55) is taken for SHA-256, the default here, if
-// it has that length. Any other is signed as it is, by PKCS#1 v1.5 without the
-// name of a hash; the plan's Hash is then 0.
+// Message returns the bytes to sign: the digest, or for EdDSA the data itself. If the
+// request names no hash (KMIP 1.4 §4.31, 2.1 §6.1.55), Digested Data of 32 bytes counts as
+// SHA-256, the default here. Other lengths are signed as they are; PKCS#1 v1.5 then names
+// no hash, and the plan's Hash is 0.
 func (s *SignaturePlan) Message(data []byte, digested bool) ([]byte, error) {
 	switch {
 	case s.Scheme == EdDSA && digested:
@@ -158,7 +160,7 @@ func (s *SignaturePlan) Message(data []byte, digested bool) ([]byte, error) {
 		s.Hash = 0
 		return data, nil
 	case digested && len(data) != s.Hash.Size():
-		return nil, core.Errorf(core.InvalidField, "the Digested Data has %d bytes and the hash %d", len(data), s.Hash.Size())
+		return nil, core.Errorf(core.InvalidField, "the Digested Data has %d bytes, but the hash has %d", len(data), s.Hash.Size())
 	case digested:
 		return data, nil
 	}
@@ -175,14 +177,14 @@ var digestInfo = map[crypto.Hash][]byte{
 	crypto.SHA512: {0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04, 0x40},
 }
 
-// DigestInfo is the DER that PKCS#1 v1.5 signs, for tokens that only pad.
+// DigestInfo returns the DER that PKCS#1 v1.5 signs, for tokens that only pad.
 func DigestInfo(h crypto.Hash, digest []byte) ([]byte, error) {
 	prefix, ok := digestInfo[h]
 	if h == 0 { // see Message
 		return digest, nil
 	}
 	if !ok {
-		return nil, core.Errorf(core.InvalidField, "hash %v does not go with PKCS#1 v1.5", h)
+		return nil, core.Errorf(core.InvalidField, "PKCS#1 v1.5 does not sign with hash %v", h)
 	}
 	return append(append(make([]byte, 0, len(prefix)+len(digest)), prefix...), digest...), nil
 }
@@ -197,17 +199,17 @@ func VerifyPublic(spki []byte, p core.CryptographicParameters, alg core.Cryptogr
 	if err != nil {
 		return false, err
 	}
-	pub, err := x509.ParsePKIXPublicKey(spki)
+	public, err := parsePublic(spki)
 	if err != nil {
-		return false, core.Wrap(core.CryptographicFailure, err, "the public key cannot be read")
+		return false, err
 	}
-	switch k := pub.(type) {
+	switch k := public.(type) {
 	case *rsa.PublicKey:
 		if plan.Scheme == PSS {
 			ok := verifyPSS(k, &plan, msg, sig)
 			if !ok && p.MaskGeneratorHashing == 0 {
-				// Where no hash is named for MGF1, SHA-1 is the standard's, and
-				// the message's own is what most software took.
+				// If no hash is named for MGF1, the standard says SHA-1, but
+				// most software uses the hash of the message.
 				plan.MGF = plan.Hash
 				ok = verifyPSS(k, &plan, msg, sig)
 			}
@@ -219,11 +221,11 @@ func VerifyPublic(spki []byte, p core.CryptographicParameters, alg core.Cryptogr
 	case ed25519.PublicKey:
 		return ed25519.Verify(k, msg, sig), nil
 	}
-	return false, core.Errorf(core.InvalidField, "public keys of this kind do not verify")
+	return false, core.Errorf(core.InvalidField, "public keys of this kind do not verify signatures")
 }
 
-// verifyPSS is EMSA-PSS-VERIFY (RFC 8017 §9.1.2), since Go takes no other hash
-// for MGF1 than the message's. Nothing in it is secret.
+// verifyPSS is EMSA-PSS-VERIFY (RFC 8017 §9.1.2). Go requires the same hash for MGF1 and
+// for the message. Nothing in it is secret.
 func verifyPSS(k *rsa.PublicKey, plan *SignaturePlan, digest, sig []byte) bool {
 	s := new(big.Int).SetBytes(sig)
 	if len(sig) != k.Size() || s.Cmp(k.N) >= 0 {
@@ -268,16 +270,16 @@ func SignPrivate(pkcs8 []byte, p core.CryptographicParameters, alg core.Cryptogr
 	if err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	key, err := parsePrivate(pkcs8)
 	if err != nil {
-		return nil, core.Wrap(core.CryptographicFailure, err, "the private key cannot be read")
+		return nil, err
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, core.Errorf(core.InvalidField, "private keys of this kind do not sign")
 	}
 	if plan.Scheme == PSS && plan.MGF != plan.Hash {
-		return nil, core.Errorf(core.UnsupportedByHSM, "PSS with another hash for MGF1 is made by the HSM alone")
+		return nil, core.Errorf(core.UnsupportedByHSM, "only the HSM signs by PSS with a different hash for MGF1")
 	}
 	var opts crypto.SignerOpts = plan.Hash
 	if plan.Scheme == PSS {
@@ -288,11 +290,11 @@ func SignPrivate(pkcs8 []byte, p core.CryptographicParameters, alg core.Cryptogr
 
 type ecdsaSignature struct{ R, S *big.Int }
 
-// ECDSAToDER makes the token's r|s an ECDSA-Sig-Value, which KMIP carries.
+// ECDSAToDER turns the token's r|s into an ECDSA-Sig-Value, which KMIP carries.
 func ECDSAToDER(raw []byte) ([]byte, error) {
 	n := len(raw) / 2
 	if n == 0 || len(raw)%2 != 0 {
-		return nil, core.Errorf(core.CryptographicFailure, "the HSM made an ECDSA signature of %d bytes", len(raw))
+		return nil, core.Errorf(core.CryptographicFailure, "the HSM returned an ECDSA signature of %d bytes, which is not r and s", len(raw))
 	}
 	return asn1.Marshal(ecdsaSignature{new(big.Int).SetBytes(raw[:n]), new(big.Int).SetBytes(raw[n:])})
 }

@@ -1,0 +1,50 @@
+// Package keystest gives tests RSA keys, which take long to make, and their encodings.
+package keystest
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"sync"
+	"testing"
+)
+
+var (
+	mu      sync.Mutex
+	rsaKeys = map[int]*rsa.PrivateKey{}
+)
+
+// RSAKey returns the one key of a length in bits that this test process has. With 1,025
+// bits a PSS encoding is one byte shorter than the modulus.
+func RSAKey(bits int) *rsa.PrivateKey {
+	mu.Lock()
+	defer mu.Unlock()
+	if rsaKeys[bits] == nil {
+		k, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			panic(err)
+		}
+		rsaKeys[bits] = k
+	}
+	return rsaKeys[bits]
+}
+
+// SPKI returns a public key as SubjectPublicKeyInfo.
+func SPKI(t testing.TB, key any) []byte {
+	t.Helper()
+	b, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// PKCS8 returns a private key as PKCS#8.
+func PKCS8(t testing.TB, key any) []byte {
+	t.Helper()
+	b, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
