@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,35 +14,47 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
-// The admin socket is a door for the commands of the same machine: HTTP and JSON over
-// a Unix socket that only the server's own user can open. Like the other doors it
+// adminDoor is the door for the commands of the same machine: HTTP and JSON over a
+// Unix socket that only the server's own user can open. Like the other doors it
 // decides nothing: the policy is asked for the action of each route.
+type adminDoor struct {
+	engine     *engine.Engine
+	store      core.Store
+	policy     *authz.Authorizer
+	log        *slog.Logger
+	principals []authn.Mapping // tls.principals, for simulations
+	addresses  map[string]string
+	health     *healthCheck
+	reloads    *reloader
+}
 
 // adminRoute is one question or order that the admin socket takes.
 type adminRoute struct {
 	pattern string
 	action  core.Action
 	decided bool // answer asks the policy and leaves the record; else the door asks
-	answer  func(s *Server, ctx context.Context, c *core.Caller, q url.Values) (any, error)
+	answer  func(d *adminDoor, ctx context.Context, c *core.Caller, q url.Values) (any, error)
 }
 
 var adminRoutes = []adminRoute{
-	{"GET /audit", core.ActionReadRecords, false, (*Server).listRecords},
-	{"GET /doors", core.ActionReadHealth, false, (*Server).listDoors},
-	{"GET /health", core.ActionReadHealth, false, (*Server).tellHealth},
-	{"GET /certificates/damaged", core.ActionReadHealth, false, (*Server).listDamaged},
-	{"GET /policy/simulate", core.ActionSimulatePolicy, false, (*Server).simulate},
-	{"POST /policy/reload", core.ActionReload, false, (*Server).reloadPolicy},
-	{"GET /hsm/orphans", core.ActionListTokenObjects, false, (*Server).listOrphans},
-	{"GET /hsm/keys", core.ActionListTokenObjects, false, (*Server).listKeySets},
-	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, true, (*Server).purgeOrphans},
-	{"GET /tenants", core.ActionListTenants, true, (*Server).listTenants},
-	{"POST /tenants", core.ActionCreateTenant, true, (*Server).createTenant},
+	{"GET /audit", core.ActionReadRecords, false, (*adminDoor).listRecords},
+	{"GET /doors", core.ActionReadHealth, false, (*adminDoor).listDoors},
+	{"GET /health", core.ActionReadHealth, false, (*adminDoor).tellHealth},
+	{"GET /certificates/damaged", core.ActionReadHealth, false, (*adminDoor).listDamaged},
+	{"GET /policy/simulate", core.ActionSimulatePolicy, false, (*adminDoor).simulate},
+	{"POST /policy/reload", core.ActionReload, false, (*adminDoor).reloadPolicy},
+	{"GET /hsm/orphans", core.ActionListTokenObjects, false, (*adminDoor).listOrphans},
+	{"GET /hsm/keys", core.ActionListTokenObjects, false, (*adminDoor).listKeySets},
+	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, true, (*adminDoor).purgeOrphans},
+	{"GET /tenants", core.ActionListTenants, true, (*adminDoor).listTenants},
+	{"POST /tenants", core.ActionCreateTenant, true, (*adminDoor).createTenant},
 }
 
 // Times of one request over the admin socket. The token may have many objects.
@@ -67,7 +80,9 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	admin := &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
+	d := &adminDoor{engine: s.engine, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
+	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	ended := s.serving("admin socket", func() error { return admin.Serve(l) }, http.ErrServerClosed)
 	return func(ctx context.Context) error {
 		err := admin.Shutdown(ctx)
@@ -76,27 +91,27 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	}, nil
 }
 
-func (s *Server) adminHandler() http.Handler {
+func (d *adminDoor) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range adminRoutes {
 		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), adminWork)
 			defer cancel()
-			out, err := s.answerAdmin(ctx, &route, r.URL.Query())
+			out, err := d.answerRoute(ctx, &route, r.URL.Query())
 			writeAnswer(w, out, err)
 		})
 	}
 	return ownUser(mux)
 }
 
-func (s *Server) answerAdmin(ctx context.Context, route *adminRoute, q url.Values) (any, error) {
+func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q url.Values) (any, error) {
 	c := socketCaller(ctx)
 	if !route.decided {
-		if err := s.engine.MayInspect(ctx, c, route.action); err != nil {
+		if err := d.engine.MayInspect(ctx, c, route.action); err != nil {
 			return nil, err
 		}
 	}
-	return route.answer(s, ctx, c, q)
+	return route.answer(d, ctx, c, q)
 }
 
 // maxSocketPath is what a Unix socket's path may have, in bytes.
@@ -175,21 +190,21 @@ func writeAnswer(w http.ResponseWriter, v any, err error) {
 }
 
 // listDoors tells where the server listens.
-func (s *Server) listDoors(context.Context, *core.Caller, url.Values) (any, error) {
-	return map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, nil
+func (d *adminDoor) listDoors(context.Context, *core.Caller, url.Values) (any, error) {
+	return d.addresses, nil
 }
 
-func (s *Server) tellHealth(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return s.healthNow(ctx), nil
+func (d *adminDoor) tellHealth(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+	return d.health.look(ctx), nil
 }
 
 // listDamaged lists the stored certificates that are damaged.
-func (s *Server) listDamaged(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return engine.DamagedCertificates(ctx, s.store)
+func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+	return engine.DamagedCertificates(ctx, d.store)
 }
 
 // reloadPolicy returns the hash of the policy that is in force now.
-func (s *Server) reloadPolicy(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	err := s.Reload(ctx)
-	return map[string]string{"policy": s.policy.Hash()}, err
+func (d *adminDoor) reloadPolicy(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+	err := d.reloads.reload(ctx)
+	return map[string]string{"policy": d.policy.Hash()}, err
 }

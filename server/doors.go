@@ -5,16 +5,21 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/server/kmipd"
+	"github.com/keyreeve/keyreeve/server/message"
 )
 
 // openIdentities reads what decides who clients are, and watches the revocation lists.
@@ -27,6 +32,8 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return nil, err
 	}
+	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
+	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, reloads: s.reloads}
 	return inBackground(s.auth.Watch), nil
 }
 
@@ -41,9 +48,11 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands the certificate.
 	shaken := handshake.Listen(httpd.Bounded(l, s.cfg.slots()), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	ended := s.serving("REST door", func() error { return s.https.Serve(shaken) }, http.ErrServerClosed)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s.auth, s.engine}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
+	ended := s.serving("REST door", func() error { return rest.Serve(shaken) }, http.ErrServerClosed)
 	return func(ctx context.Context) error {
-		err := s.https.Shutdown(ctx)
+		err := rest.Shutdown(ctx)
 		<-ended
 		return err
 	}, nil
@@ -55,12 +64,14 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 		return nil, fmt.Errorf("the port cannot be opened; see kmip (--kmip): %w", err)
 	}
 	s.KMIPAddr = l.Addr().String()
-	s.kmip.Auth, s.kmip.TLS = declaredOnly{s}, s.tls.config(tls.RequireAndVerifyClientCert)
-	s.kmip.Limits = s.cfg.limits()
+	door := &kmipd.Server{Messages: &message.Processor{Engine: s.engine, Log: s.log, Omit: s.cfg.compat()}, Logins: s.engine,
+		Auth: declaredOnly{s.auth, s.engine}, TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
+		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
+		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
 	run, cancel := context.WithCancel(context.Background())
-	ended := s.serving("KMIP door", func() error { return s.kmip.Serve(run, l) }, kmipd.ErrStopped)
+	ended := s.serving("KMIP door", func() error { return door.Serve(run, l) }, kmipd.ErrStopped)
 	return func(ctx context.Context) error {
-		err := s.kmip.Shutdown(ctx)
+		err := door.Shutdown(ctx)
 		cancel()
 		<-ended
 		return err
@@ -85,4 +96,16 @@ func (s *Server) restShook(c net.Conn, err error) {
 	if err := s.engine.RecordLogin(context.Background(), handshake.Failed(core.DoorREST, host, err)); err != nil {
 		s.log.Error("audit", "operation", "Login", "error", err)
 	}
+}
+
+// slots bounds the connections of each door.
+func (c *Config) slots() bounds.SlotLimits {
+	l := c.Limits
+	return bounds.SlotLimits{Connections: l.Connections, PerPeer: l.PerPeer, Waiting: l.Waiting, WaitingPerNet: l.WaitingPerNet, PerPrincipal: l.PerPrincipal, PerTenant: l.PerTenant}
+}
+
+// limits are those of the KMIP door.
+func (c *Config) limits() kmipd.Limits {
+	l := c.Limits
+	return kmipd.Limits{Slots: c.slots(), Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
 }

@@ -12,13 +12,13 @@ import (
 const maxPurge = 1000
 
 // listOrphans lists what the command hsm orphans list shows.
-func (s *Server) listOrphans(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return s.engine.Orphans(ctx)
+func (d *adminDoor) listOrphans(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+	return d.engine.Orphans(ctx)
 }
 
 // listKeySets lists what the command hsm keys shows.
-func (s *Server) listKeySets(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return s.engine.KeySets(ctx)
+func (d *adminDoor) listKeySets(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+	return d.engine.KeySets(ctx)
 }
 
 // Purged is the answer of the command hsm orphans purge.
@@ -28,16 +28,16 @@ type Purged struct {
 }
 
 // purgeOrphans destroys the token objects that are named by their CKA_IDs.
-func (s *Server) purgeOrphans(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
+func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
 	ids := q["id"]
 	if len(ids) == 0 || len(ids) > maxPurge {
 		return nil, core.Errorf(core.InvalidField, "name 1 to %d token objects by their CKA_IDs, as hsm orphans list shows them", maxPurge)
 	}
 	var out Purged
 	var err error
-	if out.Purged, err = s.engine.Purge(ctx, c, ids, c.ClientRef); err != nil {
+	if out.Purged, err = d.engine.Purge(ctx, c, ids, c.ClientRef); err != nil {
 		out.Problem = detail(err)
-		s.log.Error("purge orphans", "error", err)
+		d.log.Error("purge orphans", "error", err)
 	}
 	return out, nil
 }

@@ -25,14 +25,14 @@ const (
 )
 
 // listRecords reads records back until the page is full.
-func (s *Server) listRecords(ctx context.Context, _ *core.Caller, q url.Values) (any, error) {
+func (d *adminDoor) listRecords(ctx context.Context, _ *core.Caller, q url.Values) (any, error) {
 	rq, want, err := auditQuery(q)
 	if err != nil {
 		return nil, err
 	}
 	var page AuditPage
 	for range adminPages {
-		stored, err := s.store.Records(ctx, rq)
+		stored, err := d.store.Records(ctx, rq)
 		if err != nil {
 			return nil, err
 		}

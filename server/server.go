@@ -9,14 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
-	"net/http"
 	"os"
-	"runtime"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +20,6 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/engine"
-	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/keys/format"
@@ -34,9 +27,6 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
-	"github.com/keyreeve/keyreeve/server/httpd"
-	"github.com/keyreeve/keyreeve/server/kmipd"
-	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/metrics"
 	"github.com/keyreeve/keyreeve/store"
 )
@@ -53,22 +43,21 @@ type Server struct {
 	store  core.Store
 	sealer *engine.RowSealer
 	policy *authz.Authorizer
+	engine *engine.Engine
 	auth   *authn.Authenticator
 	tls    *doorTLS
-	engine *engine.Engine
-	kmip   *kmipd.Server
-	https  *http.Server
+
+	memory  *bounds.Memory // of the messages and answers of both doors
+	metrics *metrics.Metrics
+	upkeep  *upkeep
+	reloads *reloader
+	health  *healthCheck
 
 	// KMIPAddr and HTTPSAddr are where it listens.
 	KMIPAddr, HTTPSAddr string
 
 	started []startedPart
 	fail    chan error
-	trustMu sync.Mutex
-	trusted trust // as recorded last
-
-	stale atomic.Bool // the last Reload could not use what it read
-	ready readiness
 }
 
 // formats implements [core.Formats] by three packages.
@@ -209,15 +198,12 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
 		return nil, err
 	}
-	if err := s.reconcile(ctx, true); err != nil {
+	s.upkeep = &upkeep{engine: s.engine, log: s.log}
+	if err := s.upkeep.reconcile(ctx, true); err != nil {
 		return nil, err
 	}
-	compute := fair.NewProcessors(runtime.NumCPU() / 2)
-	s.kmip = &kmipd.Server{Messages: &message.Processor{Engine: s.engine, Log: s.log, Omit: s.cfg.compat()}, Logins: s.engine, Log: s.log, Memory: memory, Compute: compute, Watch: kmipd.Watcher{Opened: m.Opened, Closed: m.Closed, Refused: m.Refused}}
-	s.https = httpd.Server(nil, nil, s.cfg.Limits.Operation)
-	s.https.Handler = httpd.New(httpd.Options{Engine: s.engine, Memory: memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s}, Health: s.healthNow, Ready: s.isReady, Metrics: m.Handler()})
-	s.https.ErrorLog = log.New(restLog{s.log}, "", 0)
-	return s.recordLogins, nil
+	s.memory, s.metrics = memory, m
+	return s.upkeep.recordLogins, nil
 }
 
 // node is this node's name in audit records.
@@ -240,18 +226,6 @@ func (c *Config) defaults() engine.Defaults {
 	return d
 }
 
-// limits are those of the KMIP door.
-// slots bounds the connections of each door.
-func (c *Config) slots() bounds.SlotLimits {
-	l := c.Limits
-	return bounds.SlotLimits{Connections: l.Connections, PerPeer: l.PerPeer, Waiting: l.Waiting, WaitingPerNet: l.WaitingPerNet, PerPrincipal: l.PerPrincipal, PerTenant: l.PerTenant}
-}
-
-func (c *Config) limits() kmipd.Limits {
-	l := c.Limits
-	return kmipd.Limits{Slots: c.slots(), Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
-}
-
 // openTenants finds out which tenants are declared, and declares the tenant default
 // if it is not.
 func (s *Server) openTenants(ctx context.Context) error {
@@ -262,19 +236,10 @@ func (s *Server) openTenants(ctx context.Context) error {
 	return err
 }
 
-// notes are what an operator should look at while the server is ready.
-func (s *Server) notes() (out []string) {
-	if n := s.engine.PendingDestroys(); n > 0 {
-		out = append(out, fmt.Sprintf("%d token objects of destroyed or unfinished keys are still in the HSM; see keyreeve hsm orphans list", n))
-	}
-	if n, last := s.engine.Tampered(); n > 0 {
-		out = append(out, fmt.Sprintf("rows of the database were changed behind the server, found %d times since the start; the last time: %s", n, last))
-	}
-	if n := s.engine.UncheckedTenants(); n > 0 {
-		out = append(out, fmt.Sprintf("the keys of %d tenants have not been checked since the start", n))
-	}
-	return out
-}
+// Reload reads policy, client authorities and what they may name, revocation lists
+// and the server's certificate again, and the PIN if the token refused the last.
+// What cannot be used leaves the old in force.
+func (s *Server) Reload(ctx context.Context) error { return s.reloads.reload(ctx) }
 
 func (c *Config) compat() map[string]core.TagSet {
 	out := map[string]core.TagSet{}
@@ -283,56 +248,6 @@ func (c *Config) compat() map[string]core.TagSet {
 		for _, n := range names {
 			out[who][core.RuleByName(n).Tag] = true
 		}
-	}
-	return out
-}
-
-// Reload reads policy, client authorities and what they may name, revocation
-// lists and the server's certificate again, and the PIN if the token refused the
-// last; what cannot be used leaves the old in force. Of policy, authorities and
-// lists there is a record.
-func (s *Server) Reload(ctx context.Context) error {
-	err := s.policy.Reload(ctx)
-	if err != nil {
-		r := core.Record{Action: core.ActionLoadPolicy, Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: s.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
-		err = errors.Join(err, s.engine.RecordEvent(ctx, r))
-	}
-	err = errors.Join(err, s.reloadTrust(ctx), s.retryPIN(ctx))
-	s.stale.Store(err != nil)
-	if err != nil {
-		s.log.Error("reload", "error", err)
-		return err
-	}
-	s.log.Info("reload", "policy", s.policy.Hash())
-	return nil
-}
-
-// healthNow asks every part how it is.
-func (s *Server) healthNow(ctx context.Context) httpd.Health {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	h := s.token.Health(ctx)
-	damaged := s.damagedTenants()
-	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: h.Ready, Degraded: len(damaged) > 0, Problem: h.Problem, Notes: slices.Concat(h.Refusals, damaged, s.notes())}}}
-	part := func(name string, err error) {
-		p := httpd.Part{Ready: err == nil}
-		if err != nil {
-			p.Problem = detail(err)
-		}
-		out.Parts[name] = p
-	}
-	err := s.store.Health(ctx)
-	part("store", err)
-	part("audit", err)
-	part("policy", s.policy.Health(ctx))
-	if p := out.Parts["policy"]; s.stale.Load() {
-		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
-		out.Parts["policy"] = p
-	}
-	out.Parts["tls"] = s.tlsHealth(time.Now())
-	for _, p := range out.Parts {
-		out.Ready = out.Ready && p.Ready
-		out.Degraded = out.Degraded || p.Degraded || !p.Ready
 	}
 	return out
 }

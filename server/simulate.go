@@ -19,9 +19,9 @@ type Simulated struct {
 	Policy  string   `json:"policy"`
 }
 
-// mapped gives p the groups and roles that tls.principals gives it.
-func (s *Server) mapped(p *core.Principal) {
-	for _, m := range s.cfg.TLS.Principals {
+// addMappedRoles gives p the groups and roles that tls.principals gives it.
+func (d *adminDoor) addMappedRoles(p *core.Principal) {
+	for _, m := range d.principals {
 		if m.Tenant == p.Tenant && m.Name == p.ID {
 			p.Groups, p.Roles = m.Groups, m.Roles
 			return
@@ -49,7 +49,7 @@ func whoAsks(q url.Values) (tenant, name string, err error) {
 
 // simulate asks the policy without doing anything. The principal is given as
 // TENANT/NAME with groups and roles, since certificates name them.
-func (s *Server) simulate(ctx context.Context, _ *core.Caller, q url.Values) (any, error) {
+func (d *adminDoor) simulate(ctx context.Context, _ *core.Caller, q url.Values) (any, error) {
 	tenant, name, err := whoAsks(q)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (s *Server) simulate(ctx context.Context, _ *core.Caller, q url.Values) (an
 	}
 	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: "mtls"}
 	if len(p.Groups)+len(p.Roles) == 0 {
-		s.mapped(p)
+		d.addMappedRoles(p)
 	}
 	req := core.AccessRequest{Action: action, Door: core.DoorKMIP, Address: from, Now: time.Now().Unix(), Principal: p}
 	if tenant == socketPrincipal.Tenant && name == socketPrincipal.ID {
@@ -78,7 +78,7 @@ func (s *Server) simulate(ctx context.Context, _ *core.Caller, q url.Values) (an
 		req.Now = t.Unix()
 	}
 	if id := q.Get("object"); id != "" {
-		o, err := s.store.Object(ctx, tenant, id)
+		o, err := d.store.Object(ctx, tenant, id)
 		if core.CodeOf(err) == core.ItemNotFound {
 			return nil, core.Errorf(core.ItemNotFound, "for tenant %s there is no object %q: the answer would be Item Not Found", tenant, id)
 		}
@@ -87,21 +87,21 @@ func (s *Server) simulate(ctx context.Context, _ *core.Caller, q url.Values) (an
 		}
 		req.Object, req.State = o, o.StateAt(req.Now)
 	}
-	d, err := s.policy.Decide(ctx, &req)
+	decision, err := d.policy.Decide(ctx, &req)
 	if err != nil {
 		return nil, fmt.Errorf("the policy did not decide, so the request would be refused: %w", err)
 	}
-	if !d.Allow && req.Object == nil && s.dependsOnObject(ctx, req) {
+	if !decision.Allow && req.Object == nil && d.dependsOnObject(ctx, req) {
 		return nil, core.Errorf(core.MissingData, "whether %s may %s depends on the object: name one with --object", name, req.Action)
 	}
-	return &Simulated{Allow: d.Allow, Reasons: d.Reasons, Policy: d.PolicyHash}, nil
+	return &Simulated{Allow: decision.Allow, Reasons: decision.Reasons, Policy: decision.PolicyHash}, nil
 }
 
 // dependsOnObject reports whether a request that is denied without an object is
 // allowed for an active key of the one who asks.
-func (s *Server) dependsOnObject(ctx context.Context, req core.AccessRequest) bool {
+func (d *adminDoor) dependsOnObject(ctx context.Context, req core.AccessRequest) bool {
 	req.Object = &core.ManagedObject{Tenant: req.Principal.Tenant, ID: "any", Owner: req.Principal.ID, Type: core.ObjectTypeSymmetricKey}
 	req.State = core.Active
-	d, err := s.policy.Decide(ctx, &req)
-	return err == nil && d.Allow
+	decision, err := d.policy.Decide(ctx, &req)
+	return err == nil && decision.Allow
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
 )
 
 // defaultTenant is declared at start: an installation has at least this tenant.
@@ -22,7 +23,10 @@ const defaultTenant = "default"
 
 // declaredOnly is the authenticator of both doors. A certificate that names a tenant
 // which is not declared names nobody.
-type declaredOnly struct{ *Server }
+type declaredOnly struct {
+	auth   core.Authenticator
+	engine *engine.Engine
+}
 
 // declaredWait bounds the look for a tenant's row.
 const declaredWait = 5 * time.Second
@@ -47,40 +51,6 @@ func (d declaredOnly) Identify(e core.Evidence) func() (*core.Principal, error) 
 	}
 }
 
-// Times of the check of tenants' keys: the first is after requests have been served
-// for a while, and others get the token after each tenant.
-const (
-	checkTenantsAfter = 2 * time.Second
-	checkTenantsEvery = time.Minute
-	checkTenantsPause = 100 * time.Millisecond
-)
-
-// checkTenants checks the keys of every tenant in the background.
-func (s *Server) checkTenants(ctx context.Context) {
-	for wait := checkTenantsAfter; ; wait = checkTenantsEvery {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		if err := s.engine.CheckTenants(ctx, checkTenantsPause); err != nil {
-			s.log.Error("check tenants", "error", err)
-		}
-	}
-}
-
-// maxDamaged bounds the tenants that health names.
-const maxDamaged = 16
-
-// damagedTenants returns what health says of tenants whose keys cannot be used.
-func (s *Server) damagedTenants() []string {
-	all := s.engine.DamagedTenants()
-	if more := len(all) - maxDamaged; more > 0 {
-		all = append(all[:maxDamaged], fmt.Sprintf("and the keys of %d more tenants", more))
-	}
-	return all
-}
-
 // CreatedTenant is the answer of the command tenant create.
 type CreatedTenant struct {
 	Tenant  string `json:"tenant"`
@@ -88,12 +58,12 @@ type CreatedTenant struct {
 }
 
 // createTenant declares the tenant that is named.
-func (s *Server) createTenant(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
+func (d *adminDoor) createTenant(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
 	name := q.Get("name")
 	if err := checkTenantName(name); err != nil {
 		return nil, err
 	}
-	made, err := s.engine.CreateTenant(ctx, c, name)
+	made, err := d.engine.CreateTenant(ctx, c, name)
 	return CreatedTenant{Tenant: name, Created: made}, err
 }
 
@@ -109,8 +79,8 @@ func checkTenantName(name string) error {
 }
 
 // listTenants lists what the command tenant list shows.
-func (s *Server) listTenants(ctx context.Context, c *core.Caller, _ url.Values) (any, error) {
-	return s.engine.ListTenants(ctx, c)
+func (d *adminDoor) listTenants(ctx context.Context, c *core.Caller, _ url.Values) (any, error) {
+	return d.engine.ListTenants(ctx, c)
 }
 
 // devTenants is a file in a development folder: the tenants that keyreeve cert issue

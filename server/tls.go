@@ -11,7 +11,6 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server/authn"
-	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
 // doorTLS is what both doors shake hands with. Its files are read again by
@@ -75,38 +74,6 @@ type doorConfig struct{ madeFrom, config *tls.Config }
 func (c *Config) authnSettings() authn.Settings {
 	return authn.Settings{ClientCA: c.TLS.ClientCA, Authorities: c.TLS.Authorities, Mappings: c.TLS.Principals, RequireEKU: c.TLS.RequireEKU,
 		CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RefuseStale: c.TLS.CRLStale == staleRefuse}
-}
-
-// reloadAuthn reads the configuration file again and takes from it what decides
-// who clients are. Other settings need a new start. announce is called before
-// authorities change.
-func (s *Server) reloadAuthn(announce func(authn.Changes) error) error {
-	cfg := s.cfg
-	if s.cfg.file != "" {
-		var err error
-		if cfg, err = LoadConfig(s.cfg.file); err != nil {
-			return fmt.Errorf("the configuration is not taken: %w", err)
-		}
-	}
-	err := s.auth.Reload(cfg.authnSettings(), announce)
-	if err != nil {
-		return fmt.Errorf("who clients are could not be read again: %w", err)
-	}
-	return nil
-}
-
-// tlsHealth tells about certificates and revocation lists. Without a server
-// certificate that is valid no client connects, so the server is not ready.
-func (s *Server) tlsHealth(now time.Time) httpd.Part {
-	h := s.auth.Health(now, soon)
-	p := httpd.Part{Ready: true, Problem: h.Problem, Notes: h.Notes}
-	if err := checkPeriod(s.tls.certificate(), now); err != nil {
-		p.Ready, p.Problem = false, err.Error()
-	} else if end := s.tls.certificate().NotAfter; end.Sub(now) < soon {
-		p.Notes = append(p.Notes, fmt.Sprintf("the server certificate ends on %s; renew tls.certificate", end.Format(time.DateOnly)))
-	}
-	p.Degraded = p.Problem != "" || len(p.Notes) > 0
-	return p
 }
 
 // checkPeriod refuses a server certificate that no client would take: it would look

@@ -2,20 +2,28 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
 )
 
 // reconcileEvery is how often what a crash left is cleaned up while serving.
 const reconcileEvery = time.Minute
 
-func (s *Server) startUpkeep(context.Context) (stopper, error) {
-	return inBackground(s.housekeep, s.checkTenants), nil
+// upkeep does what no request does.
+type upkeep struct {
+	engine *engine.Engine
+	log    *slog.Logger
 }
 
-// housekeep does once a minute what no request does.
-func (s *Server) housekeep(ctx context.Context) {
+func (s *Server) startUpkeep(context.Context) (stopper, error) {
+	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants), nil
+}
+
+// housekeep does once a minute what is due.
+func (u *upkeep) housekeep(ctx context.Context) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	for {
@@ -23,36 +31,58 @@ func (s *Server) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := s.reconcile(ctx, false); err != nil {
-				s.log.Error("reconcile", "error", err)
+			if err := u.reconcile(ctx, false); err != nil {
+				u.log.Error("reconcile", "error", err)
 			}
-			if err := s.engine.RecordReachedDates(ctx); err != nil {
-				s.log.Error("record dates", "error", err)
+			if err := u.engine.RecordReachedDates(ctx); err != nil {
+				u.log.Error("record dates", "error", err)
 			}
-			s.recordLogins(ctx) // says in the log what it could not do
+			u.recordLogins(ctx) // says in the log what it could not do
 		}
 	}
 }
 
 // recordLogins ends a period of counted failed logins.
-func (s *Server) recordLogins(ctx context.Context) error {
-	err := s.engine.RecordCountedLogins(ctx)
+func (u *upkeep) recordLogins(ctx context.Context) error {
+	err := u.engine.RecordCountedLogins(ctx)
 	if err != nil {
-		s.log.Error("audit", "operation", "Login", "error", err)
+		u.log.Error("audit", "operation", "Login", "error", err)
 	}
 	return err
 }
 
 // reconcile runs the reconciler. A row that was changed behind the server does
 // not keep it from starting: it is shown in health, and not used.
-func (s *Server) reconcile(ctx context.Context, atStart bool) error {
-	n, err := s.engine.Reconcile(ctx, atStart)
+func (u *upkeep) reconcile(ctx context.Context, atStart bool) error {
+	n, err := u.engine.Reconcile(ctx, atStart)
 	if n.Finished+n.Removed+n.Orphans > 0 {
-		s.log.Info("reconcile", "finished", n.Finished, "removed", n.Removed, "unexplained", n.Orphans)
+		u.log.Info("reconcile", "finished", n.Finished, "removed", n.Removed, "unexplained", n.Orphans)
 	}
 	if atStart && err != nil && core.CodeOf(err) == core.Tampered {
-		s.log.Error("reconcile", "error", err)
+		u.log.Error("reconcile", "error", err)
 		return nil
 	}
 	return err
+}
+
+// Times of the check of tenants' keys: the first is after requests have been served
+// for a while, and others get the token after each tenant.
+const (
+	checkTenantsAfter = 2 * time.Second
+	checkTenantsEvery = time.Minute
+	checkTenantsPause = 100 * time.Millisecond
+)
+
+// checkTenants checks the keys of every tenant in the background.
+func (u *upkeep) checkTenants(ctx context.Context) {
+	for wait := checkTenantsAfter; ; wait = checkTenantsEvery {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if err := u.engine.CheckTenants(ctx, checkTenantsPause); err != nil {
+			u.log.Error("check tenants", "error", err)
+		}
+	}
 }

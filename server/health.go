@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/hsm/custody"
+	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/httpd"
+)
+
+// healthCheck asks the parts of a server how they are. Safe for concurrent use.
+type healthCheck struct {
+	token   *custody.Custody
+	store   core.Store
+	policy  *authz.Authorizer
+	engine  *engine.Engine
+	auth    *authn.Authenticator
+	tls     *doorTLS
+	reloads *reloader
+
+	mu    sync.Mutex
+	until time.Time // up to when ready holds
+	ready bool
+}
+
+// look asks every part how it is.
+func (h *healthCheck) look(ctx context.Context) httpd.Health {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	token := h.token.Health(ctx)
+	damaged := h.damagedTenants()
+	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: token.Ready, Degraded: len(damaged) > 0, Problem: token.Problem, Notes: slices.Concat(token.Refusals, damaged, h.notes())}}}
+	part := func(name string, err error) {
+		p := httpd.Part{Ready: err == nil}
+		if err != nil {
+			p.Problem = detail(err)
+		}
+		out.Parts[name] = p
+	}
+	err := h.store.Health(ctx)
+	part("store", err)
+	part("audit", err)
+	part("policy", h.policy.Health(ctx))
+	if p := out.Parts["policy"]; h.reloads.stale.Load() {
+		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
+		out.Parts["policy"] = p
+	}
+	out.Parts["tls"] = h.tlsPart(time.Now())
+	for _, p := range out.Parts {
+		out.Ready = out.Ready && p.Ready
+		out.Degraded = out.Degraded || p.Degraded || !p.Ready
+	}
+	return out
+}
+
+// notes are what an operator should look at while the server is ready.
+func (h *healthCheck) notes() (out []string) {
+	if n := h.engine.PendingDestroys(); n > 0 {
+		out = append(out, fmt.Sprintf("%d token objects of destroyed or unfinished keys are still in the HSM; see keyreeve hsm orphans list", n))
+	}
+	if n, last := h.engine.Tampered(); n > 0 {
+		out = append(out, fmt.Sprintf("rows of the database were changed behind the server, found %d times since the start; the last time: %s", n, last))
+	}
+	if n := h.engine.UncheckedTenants(); n > 0 {
+		out = append(out, fmt.Sprintf("the keys of %d tenants have not been checked since the start", n))
+	}
+	return out
+}
+
+// maxDamaged bounds the tenants that health names.
+const maxDamaged = 16
+
+// damagedTenants returns what health says of tenants whose keys cannot be used.
+func (h *healthCheck) damagedTenants() []string {
+	all := h.engine.DamagedTenants()
+	if more := len(all) - maxDamaged; more > 0 {
+		all = append(all[:maxDamaged], fmt.Sprintf("and the keys of %d more tenants", more))
+	}
+	return all
+}
+
+// tlsPart tells about certificates and revocation lists. Without a server
+// certificate that is valid no client connects, so the server is not ready.
+func (h *healthCheck) tlsPart(now time.Time) httpd.Part {
+	identities := h.auth.Health(now, soon)
+	p := httpd.Part{Ready: true, Problem: identities.Problem, Notes: identities.Notes}
+	if err := checkPeriod(h.tls.certificate(), now); err != nil {
+		p.Ready, p.Problem = false, err.Error()
+	} else if end := h.tls.certificate().NotAfter; end.Sub(now) < soon {
+		p.Notes = append(p.Notes, fmt.Sprintf("the server certificate ends on %s; renew tls.certificate", end.Format(time.DateOnly)))
+	}
+	p.Degraded = p.Problem != "" || len(p.Notes) > 0
+	return p
+}
+
+// readyFor is how long an answer about readiness holds. Everybody may ask, so
+// asking must cost nothing.
+const readyFor = time.Second
+
+// isReady reports whether all parts of the server are ready. Many callers share
+// one look at the parts, which does not end with the caller that began it.
+func (h *healthCheck) isReady(ctx context.Context) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Now().After(h.until) {
+		h.ready = h.look(context.WithoutCancel(ctx)).Ready
+		h.until = time.Now().Add(readyFor)
+	}
+	return h.ready
+}
