@@ -58,7 +58,7 @@ var _ core.Policy = (*Authorizer)(nil)
 // no server.
 func New(ctx context.Context, o Options) (*Authorizer, error) {
 	if o.Timeout <= 0 {
-		o.Timeout = backstop
+		o.Timeout = maxDecisionTime
 	}
 	a := &Authorizer{opts: o}
 	if err := a.Reload(ctx); err != nil {
@@ -81,15 +81,15 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 	if len(text) > maxPolicyBytes || len(tests) > maxPolicyBytes {
 		return core.Errorf(core.PolicyUnavailable, "the policy or its tests are larger than %d bytes", maxPolicyBytes)
 	}
-	p, err := compile(ctx, text, tests, a.opts.Names.orDefault())
+	p, err := compilePolicy(ctx, text, tests, a.opts.Names.orDefault())
 	if err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}
-	p.late = a.opts.Timeout
-	if err := canaries(ctx, p); err != nil {
+	p.timeout = a.opts.Timeout
+	if err := runCanaries(ctx, p); err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}
-	if p.steady && !a.opts.Forget {
+	if p.ignoresTimeAndAddress && !a.opts.Forget {
 		p.memo = newMemo()
 	}
 	if a.opts.Changing != nil {

@@ -40,12 +40,12 @@ var members = []struct {
 
 var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock, core.DoorAdmin}
 
-// canaries are questions whose answers no policy may change, questions that
+// runCanaries are questions whose answers no policy may change, questions that
 // every policy must answer in full form, and traps that an evaluator must not
 // fall into. They run at every load: at start, after a reload, after an upgrade
 // of OPA.
-func canaries(ctx context.Context, p *policy) error {
-	if err := springAll(ctx); err != nil {
+func runCanaries(ctx context.Context, p *policy) error {
+	if err := checkEvaluator(ctx); err != nil {
 		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
 	}
 	for _, action := range askableActions {
@@ -53,17 +53,17 @@ func canaries(ctx context.Context, p *policy) error {
 			return err
 		}
 	}
-	if err := nothingToGet(ctx, p); err != nil {
+	if err := getNeedsAnObject(ctx, p); err != nil {
 		return err
 	}
-	permits, err := everyMember(ctx, p)
+	permits, err := askForEveryMember(ctx, p)
 	if err != nil {
 		return err
 	}
 	return somethingIsPermitted(ctx, p, permits)
 }
 
-func canaryObject(q question) question {
+func withCanaryObject(q question) question {
 	q.present, q.tenant, q.object, q.owner, q.group = true, "canary-a", "canary", "canary", "canary"
 	q.kind, q.state, q.algorithm = core.ObjectTypeSymmetricKey, core.Active, core.AlgorithmAES
 	return q
@@ -72,7 +72,7 @@ func canaryObject(q question) question {
 // tenantsStayApart asks whether the insider may touch an object of the owner
 // and group of the same name in another tenant.
 func tenantsStayApart(ctx context.Context, p *policy, action core.Action) error {
-	q := canaryObject(question{principal: insider, action: action, door: core.DoorKMIP})
+	q := withCanaryObject(question{principal: insider, action: action, door: core.DoorKMIP})
 	q.tenant = "canary-b"
 	d, err := p.evaluate(ctx, q, canaryTime, canaryAddress)
 	if err != nil {
@@ -84,7 +84,7 @@ func tenantsStayApart(ctx context.Context, p *policy, action core.Action) error 
 	return nil
 }
 
-func nothingToGet(ctx context.Context, p *policy) error {
+func getNeedsAnObject(ctx context.Context, p *policy) error {
 	d, err := p.evaluate(ctx, question{principal: insider, action: core.ActionGet, door: core.DoorKMIP}, canaryTime, canaryAddress)
 	if err != nil {
 		return fmt.Errorf("it does not decide Get without an object: %w", err)
@@ -95,15 +95,15 @@ func nothingToGet(ctx context.Context, p *policy) error {
 	return nil
 }
 
-// everyMember asks for every operation by everybody, with and without an object.
+// askForEveryMember asks for every operation by everybody, with and without an object.
 // Every answer must have the full form, a permit's too. It returns how many
 // operations on an object are permitted.
-func everyMember(ctx context.Context, p *policy) (permits int, err error) {
+func askForEveryMember(ctx context.Context, p *policy) (permits int, err error) {
 	denied := false
 	for i, action := range askableActions {
 		for j, m := range members {
 			bare := question{principal: m.p, action: action, door: doors[(i+j)%len(doors)]}
-			for _, q := range []question{bare, canaryObject(bare)} {
+			for _, q := range []question{bare, withCanaryObject(bare)} {
 				d, err := p.evaluate(ctx, q, canaryTime, canaryAddress)
 				if err != nil {
 					return 0, fmt.Errorf("it does not decide %v by %s, object present: %v, door %s: %w", q.action, m.who, q.present, q.door, err)
@@ -190,8 +190,8 @@ func newGuesser(hints map[*field][]*ast.Term, literals []ast.Value) *guesser {
 	return g
 }
 
-// one picks a name that the policy compares a field with, or another.
-func (g *guesser) one(path string, others ...string) string {
+// pickName picks a name that the policy compares a field with, or another.
+func (g *guesser) pickName(path string, others ...string) string {
 	list := g.hints[path]
 	switch n := g.r.IntN(8); {
 	case n < 5 && len(list) > 0:
@@ -202,8 +202,8 @@ func (g *guesser) one(path string, others ...string) string {
 	return others[g.r.IntN(len(others))]
 }
 
-// some picks all of the names that a policy looks for in a set, one, or none.
-func (g *guesser) some(path string, other string) []string {
+// pickNames picks all of the names that a policy looks for in a set, one, or none.
+func (g *guesser) pickNames(path string, other string) []string {
 	list := append([]string{other}, g.hints[path]...)
 	switch g.r.IntN(4) {
 	case 0:
@@ -218,21 +218,21 @@ func (g *guesser) some(path string, other string) []string {
 }
 
 func (g *guesser) question() (question, int64, string) {
-	p := &core.Principal{Tenant: g.one("input.principal.tenant", "canary-a"), ID: g.one("input.principal.id", "canary"), Method: g.fixed("input.principal.method", core.Methods)}
-	p.Groups, p.Roles = g.some("input.principal.groups", "canary"), g.some("input.principal.roles", "admin")
-	q := question{principal: p, action: g.action(), door: core.Door(g.fixed("input.door", []string{"kmip", "rest"}))}
+	p := &core.Principal{Tenant: g.pickName("input.principal.tenant", "canary-a"), ID: g.pickName("input.principal.id", "canary"), Method: g.pickOf("input.principal.method", core.Methods)}
+	p.Groups, p.Roles = g.pickNames("input.principal.groups", "canary"), g.pickNames("input.principal.roles", "admin")
+	q := question{principal: p, action: g.pickAction(), door: core.Door(g.pickOf("input.door", []string{"kmip", "rest"}))}
 	if g.r.IntN(6) > 0 {
-		q.present, q.tenant, q.object = true, p.Tenant, g.one("input.object.id", "canary")
-		q.owner, q.group = g.one("input.object.owner", p.ID, p.ID, "canary"), g.one("input.object.group", append(p.Groups, "", "canary")...)
-		q.kind, q.state = core.ObjectType(g.enum("input.object.type", core.TagObjectType)), core.State(g.enum("input.object.state", core.TagState))
-		q.algorithm = core.CryptographicAlgorithm(g.enum("input.object.algorithm", core.TagCryptographicAlgorithm))
+		q.present, q.tenant, q.object = true, p.Tenant, g.pickName("input.object.id", "canary")
+		q.owner, q.group = g.pickName("input.object.owner", p.ID, p.ID, "canary"), g.pickName("input.object.group", append(p.Groups, "", "canary")...)
+		q.kind, q.state = core.ObjectType(g.pickEnum("input.object.type", core.TagObjectType)), core.State(g.pickEnum("input.object.state", core.TagState))
+		q.algorithm = core.CryptographicAlgorithm(g.pickEnum("input.object.algorithm", core.TagCryptographicAlgorithm))
 	}
 	return q, g.times[g.r.IntN(len(g.times))], g.addresses[g.r.IntN(len(g.addresses))]
 }
 
-// action picks an action that the policy names, or one of a kind that it names.
-func (g *guesser) action() core.Action {
-	if a, ok := core.ActionByName(g.fixed("input.operation", []string{""})); ok && a.Askable() {
+// pickAction picks an action that the policy names, or one of a kind that it names.
+func (g *guesser) pickAction() core.Action {
+	if a, ok := core.ActionByName(g.pickOf("input.operation", []string{""})); ok && a.Askable() {
 		return a
 	}
 	of := askableActions
@@ -243,16 +243,16 @@ func (g *guesser) action() core.Action {
 	return of[g.r.IntN(len(of))]
 }
 
-func (g *guesser) fixed(path string, all []string) string {
+func (g *guesser) pickOf(path string, all []string) string {
 	if list := g.hints[path]; len(list) > 0 && g.r.IntN(4) > 0 {
 		return list[g.r.IntN(len(list))]
 	}
 	return all[g.r.IntN(len(all))]
 }
 
-func (g *guesser) enum(path string, tag core.Tag) uint32 {
+func (g *guesser) pickEnum(path string, tag core.Tag) uint32 {
 	info := tag.Info().Enum
-	if v, ok := info.ByName(g.fixed(path, []string{""})); ok {
+	if v, ok := info.ByName(g.pickOf(path, []string{""})); ok {
 		return v
 	}
 	return info.Values[g.r.IntN(len(info.Values))].Value

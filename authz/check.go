@@ -25,13 +25,13 @@ const (
 // OPA's own schemas were tried: they know names, not values, and lose both in
 // functions.
 type checker struct {
-	rules map[string][]*ast.Rule
-	done  map[string]domain
-	hints map[*field][]*ast.Term // what the policy compares each field with
-	at    *ast.Location
-	steps int
-	depth int
-	found []string
+	rules       map[string][]*ast.Rule
+	ruleDomains map[string]domain
+	hints       map[*field][]*ast.Term // what the policy compares each field with
+	location    *ast.Location
+	steps       int
+	depth       int
+	problems    []string
 }
 
 type env map[ast.Var]domain
@@ -39,30 +39,30 @@ type env map[ast.Var]domain
 // checkModule checks a compiled module. It returns what the policy compares the
 // fields of the input with, which canaries use.
 func checkModule(m *ast.Module) (map[*field][]*ast.Term, error) {
-	c := &checker{rules: map[string][]*ast.Rule{}, done: map[string]domain{}, hints: map[*field][]*ast.Term{}}
+	c := &checker{rules: map[string][]*ast.Rule{}, ruleDomains: map[string]domain{}, hints: map[*field][]*ast.Term{}}
 	for _, r := range m.Rules {
 		name := ruleName(r)
 		c.rules[name] = append(c.rules[name], r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.rules)) {
 		if len(c.rules[name][0].Head.Args) == 0 {
-			c.rule(name)
+			c.ruleValue(name)
 		}
 	}
-	if d, ok := c.done["decision"]; ok {
-		c.at = nil
-		c.decision(d)
+	if d, ok := c.ruleDomains["decision"]; ok {
+		c.location = nil
+		c.checkDecision(d)
 	}
 	if c.steps > maxCheckSteps {
 		c.refuse("the policy is too large or its functions too deep to be checked")
 	}
-	if len(c.found) == 0 {
+	if len(c.problems) == 0 {
 		return c.hints, nil
 	}
-	if more := len(c.found) - maxCheckProblems; more > 0 {
-		c.found = append(c.found[:maxCheckProblems], fmt.Sprintf("and %d more", more))
+	if more := len(c.problems) - maxCheckProblems; more > 0 {
+		c.problems = append(c.problems[:maxCheckProblems], fmt.Sprintf("and %d more", more))
 	}
-	return nil, errors.New(strings.Join(c.found, "\n"))
+	return nil, errors.New(strings.Join(c.problems, "\n"))
 }
 
 // ruleName is the first part of a rule's name.
@@ -75,94 +75,94 @@ func ruleName(r *ast.Rule) string {
 
 func (c *checker) refuse(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
-	if c.at != nil {
-		s = fmt.Sprintf("%s:%d: %s", c.at.File, c.at.Row, s)
+	if c.location != nil {
+		s = fmt.Sprintf("%s:%d: %s", c.location.File, c.location.Row, s)
 	}
-	if !slices.Contains(c.found, s) {
-		c.found = append(c.found, s)
+	if !slices.Contains(c.problems, s) {
+		c.problems = append(c.problems, s)
 	}
 }
 
-// rule returns what the value of a rule can be.
-func (c *checker) rule(name string) domain {
-	if d, ok := c.done[name]; ok {
+// ruleValue returns what the value of a rule can be.
+func (c *checker) ruleValue(name string) domain {
+	if d, ok := c.ruleDomains[name]; ok {
 		return d
 	}
-	c.done[name] = domain{unknown: true} // a rule cannot use itself; the compiler sees to it
+	c.ruleDomains[name] = domain{unknown: true} // a rule cannot use itself; the compiler sees to it
 	var all []domain
 	for _, r := range c.rules[name] {
 		for ; r != nil; r = r.Else {
 			e := env{}
-			c.body(r.Body, e)
-			c.at = r.Loc()
-			all = append(all, c.head(r, e))
+			c.checkBody(r.Body, e)
+			c.location = r.Loc()
+			all = append(all, c.headValue(r, e))
 		}
 	}
 	d := joined(all...)
-	c.done[name] = d
+	c.ruleDomains[name] = d
 	return d
 }
 
-// head is the value of one rule, in the collections that its name puts it in.
-func (c *checker) head(r *ast.Rule, e env) domain {
+// headValue is the value of one rule, in the collections that its name puts it in.
+func (c *checker) headValue(r *ast.Rule, e env) domain {
 	var v domain
 	switch {
 	case r.Head.Value != nil:
-		v = c.term(r.Head.Value, e)
+		v = c.termDomain(r.Head.Value, e)
 	case r.Head.Key != nil:
-		k := c.term(r.Head.Key, e)
+		k := c.termDomain(r.Head.Key, e)
 		v = domain{entries: []entry{{k, k}}}
 	default:
 		v = constant(yes)
 	}
 	ref := r.Head.Ref()
 	for i := len(ref) - 1; i > 0; i-- {
-		v = domain{entries: []entry{{c.term(ref[i], e), v}}}
+		v = domain{entries: []entry{{c.termDomain(ref[i], e), v}}}
 	}
 	return v
 }
 
-func (c *checker) body(b ast.Body, e env) {
+func (c *checker) checkBody(b ast.Body, e env) {
 	for _, x := range b {
 		if c.steps++; c.steps > maxCheckSteps {
 			return
 		}
 		if x.Location != nil {
-			c.at = x.Location
+			c.location = x.Location
 		}
-		c.expression(x, e)
+		c.checkExpression(x, e)
 	}
 }
 
-func (c *checker) expression(x *ast.Expr, e env) {
+func (c *checker) checkExpression(x *ast.Expr, e env) {
 	if len(x.With) > 0 {
 		c.refuse("\"with\" changes what the policy is asked, so it is for tests alone; write a function")
 		return
 	}
 	switch t := x.Terms.(type) {
 	case *ast.Term:
-		d := c.term(t, e)
+		d := c.termDomain(t, e)
 		if d.finite() && d.from != nil && !slices.ContainsFunc(d.values, func(v *ast.Term) bool { return !v.Equal(no) }) {
 			c.refuse("%v can never be true", t)
 		}
 	case []*ast.Term:
-		c.call(t, e)
+		c.checkCall(t, e)
 	case *ast.Not:
-		c.body(t.Body, maps.Clone(e))
+		c.checkBody(t.Body, maps.Clone(e))
 	case *ast.LogicalAnd:
-		c.body(t.Lhs, e)
-		c.body(t.Rhs, e)
+		c.checkBody(t.Lhs, e)
+		c.checkBody(t.Rhs, e)
 	case *ast.LogicalOr:
-		c.body(t.Lhs, maps.Clone(e))
-		c.body(t.Rhs, maps.Clone(e))
+		c.checkBody(t.Lhs, maps.Clone(e))
+		c.checkBody(t.Rhs, maps.Clone(e))
 	case *ast.Every:
-		keys, values := c.children(c.term(t.Domain, e))
+		keys, values := c.children(c.termDomain(t.Domain, e))
 		inner := maps.Clone(e)
 		if t.Key != nil {
-			c.bind(t.Key, keys, inner)
+			c.bindTerm(t.Key, keys, inner)
 		}
-		c.bind(t.Value, values, inner)
-		c.body(t.Body, inner)
+		c.bindTerm(t.Value, values, inner)
+		c.checkBody(t.Body, inner)
 	case *ast.SomeDecl:
 	default:
 		c.refuse("%v cannot be checked; write it in another way", x)
@@ -179,8 +179,8 @@ func (c *checker) children(d domain) (keys, values domain) {
 	return d.children()
 }
 
-// free reports a variable that has no value yet.
-func free(t *ast.Term, e env) (ast.Var, bool) {
+// freeVariable reports a variable that has no value yet.
+func freeVariable(t *ast.Term, e env) (ast.Var, bool) {
 	v, ok := t.Value.(ast.Var)
 	if !ok {
 		return "", false
@@ -189,8 +189,8 @@ func free(t *ast.Term, e env) (ast.Var, bool) {
 	return v, !bound
 }
 
-// term returns what a term can be. A variable without a value can be anything.
-func (c *checker) term(t *ast.Term, e env) domain {
+// termDomain returns what a term can be. A variable without a value can be anything.
+func (c *checker) termDomain(t *ast.Term, e env) domain {
 	if ast.IsConstant(t.Value) {
 		return constant(t)
 	}
@@ -201,40 +201,40 @@ func (c *checker) term(t *ast.Term, e env) domain {
 		}
 		e[v] = domain{unknown: true}
 	case ast.Ref:
-		return c.reference(v, e)
+		return c.referenceDomain(v, e)
 	case *ast.Array:
 		var d domain
 		for i := range v.Len() {
-			d.entries = append(d.entries, entry{constant(ast.InternedTerm(i)), c.term(v.Elem(i), e)})
+			d.entries = append(d.entries, entry{constant(ast.InternedTerm(i)), c.termDomain(v.Elem(i), e)})
 		}
 		return d
 	case ast.Set:
 		var d domain
-		v.Foreach(func(x *ast.Term) { m := c.term(x, e); d.entries = append(d.entries, entry{m, m}) })
+		v.Foreach(func(x *ast.Term) { m := c.termDomain(x, e); d.entries = append(d.entries, entry{m, m}) })
 		return d
 	case ast.Object:
 		var d domain
-		v.Foreach(func(k, x *ast.Term) { d.entries = append(d.entries, entry{c.term(k, e), c.term(x, e)}) })
+		v.Foreach(func(k, x *ast.Term) { d.entries = append(d.entries, entry{c.termDomain(k, e), c.termDomain(x, e)}) })
 		return d
 	case *ast.ArrayComprehension:
 		inner := maps.Clone(e)
-		c.body(v.Body, inner)
-		return domain{entries: []entry{{domain{unknown: true}, c.term(v.Term, inner)}}}
+		c.checkBody(v.Body, inner)
+		return domain{entries: []entry{{domain{unknown: true}, c.termDomain(v.Term, inner)}}}
 	case *ast.SetComprehension:
 		inner := maps.Clone(e)
-		c.body(v.Body, inner)
-		m := c.term(v.Term, inner)
+		c.checkBody(v.Body, inner)
+		m := c.termDomain(v.Term, inner)
 		return domain{entries: []entry{{m, m}}}
 	case *ast.ObjectComprehension:
 		inner := maps.Clone(e)
-		c.body(v.Body, inner)
-		return domain{entries: []entry{{c.term(v.Key, inner), c.term(v.Value, inner)}}}
+		c.checkBody(v.Body, inner)
+		return domain{entries: []entry{{c.termDomain(v.Key, inner), c.termDomain(v.Value, inner)}}}
 	}
 	return domain{unknown: true}
 }
 
-// reference follows a reference from its head, member by member.
-func (c *checker) reference(r ast.Ref, e env) domain {
+// referenceDomain follows a reference from its head, member by member.
+func (c *checker) referenceDomain(r ast.Ref, e env) domain {
 	var d domain
 	rest := r[1:]
 	switch {
@@ -249,14 +249,14 @@ func (c *checker) reference(r ast.Ref, e env) domain {
 		if len(c.rules[name][0].Head.Args) > 0 {
 			return domain{unknown: true}
 		}
-		at := c.at
-		d, rest = c.rule(name), r[len(policyPackage)+1:]
-		c.at = at
+		at := c.location
+		d, rest = c.ruleValue(name), r[len(policyPackage)+1:]
+		c.location = at
 	default:
-		d = c.term(r[0], e)
+		d = c.termDomain(r[0], e)
 	}
 	for _, k := range rest {
-		d = c.step(d, k, e)
+		d = c.memberAt(d, k, e)
 	}
 	return d
 }
@@ -272,34 +272,34 @@ func ownRule(r ast.Ref) (string, bool) {
 	return string(name), ok
 }
 
-// step takes a member of a collection.
-func (c *checker) step(d domain, k *ast.Term, e env) domain {
-	if v, ok := free(k, e); ok {
+// memberAt takes a member of a collection.
+func (c *checker) memberAt(d domain, k *ast.Term, e env) domain {
+	if v, ok := freeVariable(k, e); ok {
 		keys, values := c.children(d)
 		e[v] = keys
 		return values
 	}
-	return c.member(d, c.term(k, e))
+	return c.memberDomain(d, c.termDomain(k, e))
 }
 
-func (c *checker) member(d, key domain) domain {
+func (c *checker) memberDomain(d, key domain) domain {
 	var out []domain
 	named := false // some part of the input has that name
 	for _, f := range d.fields {
 		switch f.form {
 		case structureForm:
-			parts, ok := c.parts(f, key)
+			parts, ok := c.namedParts(f, key)
 			named = named || ok
 			out = append(out, parts...)
 		case namesForm:
-			c.name(f, key)
+			c.noteName(f, key)
 			named = true
 			out = append(out, domain{values: []*ast.Term{yes}, from: f})
 		}
 	}
 	single := d.from != nil && len(d.values) > 0 && d.from.form != namesForm && !slices.ContainsFunc(d.values, func(v *ast.Term) bool { _, ok := membersOf(v); return ok })
 	if d.fromInput() && !named && !d.unknown && (len(d.fields) > 0 || single) {
-		c.refuse("%s has no member %s; policies.rego describes the input", d.describe(), show(key))
+		c.refuse("%s has no member %s; policies.rego describes the input", d.describe(), showValues(key))
 		return domain{unknown: true}
 	}
 	all := d.entries
@@ -309,9 +309,9 @@ func (c *checker) member(d, key domain) domain {
 	}
 	for _, x := range all {
 		if key.fromInput() || !x.key.finite() || !key.finite() {
-			c.meet(x.key, key)
+			c.compare(x.key, key)
 			out = append(out, x.value)
-		} else if slices.ContainsFunc(key.values, func(v *ast.Term) bool { return holds(x.key.values, v) }) {
+		} else if slices.ContainsFunc(key.values, func(v *ast.Term) bool { return containsTerm(x.key.values, v) }) {
 			out = append(out, x.value)
 		}
 	}
@@ -321,40 +321,40 @@ func (c *checker) member(d, key domain) domain {
 	return joined(out...)
 }
 
-// parts finds the parts of a structure that a key names. A key that comes from
+// namedParts finds the parts of a structure that a key names. A key that comes from
 // elsewhere than the policy's own text is refused.
-func (c *checker) parts(f *field, key domain) (out []domain, ok bool) {
+func (c *checker) namedParts(f *field, key domain) (out []domain, ok bool) {
 	if !key.finite() || (key.from != nil && key.from.form != structureForm) {
 		c.refuse("the name of a field of %s is computed, so it cannot be checked; write the name", f.path)
 		return nil, true
 	}
 	for _, v := range key.values {
 		name, _ := v.Value.(ast.String)
-		if p := f.part(string(name)); p != nil {
+		if p := f.partNamed(string(name)); p != nil {
 			out = append(out, domainOf(p))
 		}
 	}
 	return out, len(out) > 0
 }
 
-// name notes a group or role that the policy names. Nobody has the empty one.
-func (c *checker) name(f *field, key domain) {
+// noteName notes a group or role that the policy names. Nobody has the empty one.
+func (c *checker) noteName(f *field, key domain) {
 	for _, v := range key.values {
 		if s, ok := v.Value.(ast.String); !ok || s == "" {
 			c.refuse("%s never has the member %v: names are texts, and the empty one is nobody's", f.path, v)
 			continue
 		}
-		c.hint(f, v)
+		c.noteLiteral(f, v)
 	}
 }
 
-func (c *checker) hint(f *field, v *ast.Term) {
-	if !holds(c.hints[f], v) {
+func (c *checker) noteLiteral(f *field, v *ast.Term) {
+	if !containsTerm(c.hints[f], v) {
 		c.hints[f] = append(c.hints[f], v)
 	}
 }
 
-func show(d domain) string {
+func showValues(d domain) string {
 	var all []string
 	for _, v := range d.values {
 		all = append(all, v.String())
@@ -365,8 +365,8 @@ func show(d domain) string {
 	return strings.Join(all, " or ")
 }
 
-// decision checks the form of every decision that the policy writes out.
-func (c *checker) decision(d domain) {
+// checkDecision checks the form of every decision that the policy writes out.
+func (c *checker) checkDecision(d domain) {
 	const form = "the decision is not {allow, reasons, scope} as policies.rego describes it: "
 	shapes := [][]entry{}
 	for _, v := range d.values {
@@ -379,7 +379,7 @@ func (c *checker) decision(d domain) {
 	want := map[string]func(*ast.Term) bool{
 		`"allow"`:   func(t *ast.Term) bool { _, ok := t.Value.(ast.Boolean); return ok },
 		`"reasons"`: func(t *ast.Term) bool { _, ok := membersOf(t); return ok },
-		`"scope"`:   func(t *ast.Term) bool { return t.Equal(text("own")) || t.Equal(text("tenant")) },
+		`"scope"`:   func(t *ast.Term) bool { return t.Equal(textTerm("own")) || t.Equal(textTerm("tenant")) },
 	}
 	for _, s := range shapes {
 		for _, x := range s {

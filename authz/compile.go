@@ -28,12 +28,12 @@ const (
 // policy is one compiled policy. Immutable but for its memo, which is safe for
 // concurrent use.
 type policy struct {
-	hash   string // SHA-256 of the text, hex
-	query  rego.PreparedEvalQuery
-	module *ast.Module // compiled
-	late   time.Duration
-	steady bool  // reads neither time nor address: an answer holds for its whole question
-	memo   *memo // nil: every question is evaluated
+	hash                  string // SHA-256 of the text, hex
+	query                 rego.PreparedEvalQuery
+	module                *ast.Module // compiled
+	timeout               time.Duration
+	ignoresTimeAndAddress bool  // reads neither time nor address: an answer holds for its whole question
+	memo                  *memo // nil: every question is evaluated
 
 	// For the canaries.
 	hints    map[*field][]*ast.Term
@@ -54,20 +54,20 @@ func capabilities() *ast.Capabilities {
 	return c
 }
 
-// compile makes a policy of its text, which must pass its own tests.
-func compile(ctx context.Context, text, tests string, names FileNames) (*policy, error) {
-	m, err := parse(names.Policy, text)
+// compilePolicy makes a policy of its text, which must pass its own tests.
+func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*policy, error) {
+	m, err := parseModule(names.Policy, text)
 	if err != nil {
 		return nil, err
 	}
-	t, err := parse(names.Tests, tests)
+	t, err := parseModule(names.Tests, tests)
 	if err != nil {
 		return nil, err
 	}
 	if t.Package.Equal(m.Package) {
 		return nil, fmt.Errorf("%s: the tests need a package of their own, such as keyreeve.authz_test; a rule that they added to the policy's would hold in the tests alone", names.Tests)
 	}
-	p, err := prepare(ctx, m)
+	p, err := compileModule(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +83,11 @@ func compile(ctx context.Context, text, tests string, names FileNames) (*policy,
 	return p, nil
 }
 
-// prepare compiles one module under the fence: no builtin that looks outside,
+// compileModule compiles one module under the fence: no builtin that looks outside,
 // and an error in a builtin is an error, not an "undefined" that lets a denial
 // fall silent. Partial evaluation was measured and is no gain here: rules that
 // gather reasons in sets are not folded by it.
-func prepare(ctx context.Context, m *ast.Module) (*policy, error) {
+func compileModule(ctx context.Context, m *ast.Module) (*policy, error) {
 	const name = "policy" // messages show the module's own
 	c := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
 	c.Compile(map[string]*ast.Module{name: m})
@@ -99,13 +99,13 @@ func prepare(ctx context.Context, m *ast.Module) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{query: q, module: c.Modules[name], late: backstop, steady: steady(m) && steady(c.Modules[name])}, nil
+	return &policy{query: q, module: c.Modules[name], timeout: maxDecisionTime, ignoresTimeAndAddress: ignoresTimeAndAddress(m) && ignoresTimeAndAddress(c.Modules[name])}, nil
 }
 
-// parse demands Rego v2, whose "not" and strictness close fail-open holes that
+// parseModule demands Rego v2, whose "not" and strictness close fail-open holes that
 // older semantics have. It demands the import too, so that the file means the
 // same to anyone who tries it with another program.
-func parse(name, src string) (*ast.Module, error) {
+func parseModule(name, src string) (*ast.Module, error) {
 	m, err := ast.ParseModuleWithOpts(name, src, ast.ParserOptions{Capabilities: capabilities(), RegoVersion: ast.RegoV2})
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func runTests(ctx context.Context, modules map[string]*ast.Module) ([]ast.Value,
 	for r := range ch {
 		n++
 		if !r.Pass() {
-			failed = append(failed, failure(r))
+			failed = append(failed, testFailure(r))
 		}
 	}
 	switch {
@@ -181,7 +181,7 @@ func (q *questions) TraceEvent(e topdown.Event) {
 	}
 }
 
-func failure(r *tester.Result) string {
+func testFailure(r *tester.Result) string {
 	if r.Error != nil {
 		return fmt.Sprintf("%s (%v)", r.Name, r.Error)
 	}

@@ -25,8 +25,8 @@ func constant(t *ast.Term) domain { return domain{values: []*ast.Term{t}} }
 
 // domainOf is the domain of a field.
 func domainOf(f *field) domain {
-	if f.fixed != nil {
-		return domain{values: f.fixed, from: f}
+	if f.allValues != nil {
+		return domain{values: f.allValues, from: f}
 	}
 	return domain{fields: []*field{f}}
 }
@@ -34,7 +34,7 @@ func domainOf(f *field) domain {
 // fromInput reports whether the input alone decides which of the members it is.
 func (d *domain) fromInput() bool { return d.from != nil || len(d.fields) > 0 }
 
-func (d *domain) empty() bool {
+func (d *domain) isEmpty() bool {
 	return len(d.values)+len(d.fields)+len(d.entries) == 0 && !d.unknown
 }
 
@@ -66,7 +66,7 @@ func joined(all ...domain) (out domain) {
 	return out
 }
 
-func holds(list []*ast.Term, t *ast.Term) bool {
+func containsTerm(list []*ast.Term, t *ast.Term) bool {
 	return slices.ContainsFunc(list, func(x *ast.Term) bool { return x.Equal(t) })
 }
 
@@ -148,8 +148,8 @@ func (d *domain) describe() string {
 	return strings.Join(names, " or ")
 }
 
-// nearest suggests what a literal was meant to be.
-func (d *domain) nearest(t *ast.Term) string {
+// suggestion suggests what a literal was meant to be.
+func (d *domain) suggestion(t *ast.Term) string {
 	s, ok := t.Value.(ast.String)
 	fold := func(s string) string {
 		return strings.Map(func(r rune) rune {

@@ -18,27 +18,27 @@ const (
 
 // decide gives the remembered answer, or asks the policy.
 func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
-	if err := complete(r); err != nil {
+	if err := checkComplete(r); err != nil {
 		return core.Decision{PolicyHash: p.hash}, err
 	}
 	q := questionOf(r)
 	if p.memo == nil {
 		return p.evaluate(ctx, q, r.Now, r.Address)
 	}
-	key := p.memo.key(q)
-	if d, ok := p.memo.get(&key); ok {
+	key := p.memo.keyFor(q)
+	if d, ok := p.memo.recall(&key); ok {
 		return d, nil
 	}
 	d, err := p.evaluate(ctx, q, r.Now, r.Address)
 	if err == nil {
-		p.memo.put(&key, d)
+		p.memo.remember(&key, d)
 	}
 	return d, err
 }
 
 // evaluate asks the policy. Its work is bounded, not its time: see [budget].
 func (p *policy) evaluate(ctx context.Context, q question, now int64, address string) (core.Decision, error) {
-	return p.answer(ctx, input(&q, now, address))
+	return p.answer(ctx, makeInput(&q, now, address))
 }
 
 // answer asks the policy with an input that is already made.
@@ -47,10 +47,10 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 	if err := ctx.Err(); err != nil {
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the request ended before the policy was asked")
 	}
-	work := newBudget(ctx, p.late)
+	work := newBudget(ctx, p.timeout)
 	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(in), rego.EvalExternalCancel(work))
 	switch {
-	case topdown.IsCancel(err) && work.spent:
+	case topdown.IsCancel(err) && work.outOfSteps:
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide within %d steps; make its rules search less", maxSteps)
 	case topdown.IsCancel(err):
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide in time, because the server is overloaded or the request has ended; try again")
@@ -59,7 +59,7 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 	case len(rs) != 1:
 		return deny, core.Errorf(core.PolicyUnavailable, "the policy has no decision")
 	}
-	d, ok := read(rs[0].Bindings["x"])
+	d, ok := parseDecision(rs[0].Bindings["x"])
 	if !ok {
 		return deny, core.Errorf(core.PolicyUnavailable, "the policy's decision is not {allow, reasons, scope} as policies.rego describes it")
 	}
@@ -67,9 +67,9 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 	return d, nil
 }
 
-// read takes exactly the form that policies.rego promises: three fields, allow
+// parseDecision takes exactly the form that policies.rego promises: three fields, allow
 // true or false, a bounded number of reasons and one at least, a known scope.
-func read(x any) (core.Decision, bool) {
+func parseDecision(x any) (core.Decision, bool) {
 	m, _ := x.(map[string]any)
 	allow, isBool := m["allow"].(bool)
 	list, isList := m["reasons"].([]any)

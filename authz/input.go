@@ -12,23 +12,23 @@ import (
 // that it is the memo's key as well: what the policy can see is in the key by
 // construction.
 type question struct {
-	principal *core.Principal // nil in a key: there who stands for it
-	who       uint64          // see memo.identity
-	action    core.Action
-	door      core.Door
-	present   bool // there is an object
-	tenant    string
-	object    string // Unique Identifier
-	owner     string
-	group     string
-	kind      core.ObjectType
-	state     core.State // at the time of asking
-	algorithm core.CryptographicAlgorithm
+	principal       *core.Principal // nil in a key: there who stands for it
+	principalNumber uint64          // see memo.principalNumber
+	action          core.Action
+	door            core.Door
+	present         bool // there is an object
+	tenant          string
+	object          string // Unique Identifier
+	owner           string
+	group           string
+	kind            core.ObjectType
+	state           core.State // at the time of asking
+	algorithm       core.CryptographicAlgorithm
 }
 
-// complete refuses a question that lacks what no rule may have to do without:
+// checkComplete refuses a question that lacks what no rule may have to do without:
 // two empty tenants would be equal.
-func complete(r *core.AccessRequest) error {
+func checkComplete(r *core.AccessRequest) error {
 	p, o := r.Principal, r.Object
 	switch {
 	case p == nil || p.Tenant == "" || p.ID == "":
@@ -57,14 +57,14 @@ func questionOf(r *core.AccessRequest) question {
 // The table below is the only list of the input's fields. Both the input and the
 // check of a policy's references and literals are made of it.
 type field struct {
-	name  string
-	fixed []*ast.Term // every value that the field can have; nil: any
-	form  form        // of the value, if it is not one of fixed
-	parts []field     // of a structure
+	name      string
+	allValues []*ast.Term // every value that the field can have; nil: any
+	form      form        // of the value, if it is not one of fixed
+	parts     []field     // of a structure
 
-	make func(q *question, now int64, address string) *ast.Term // nil for a structure
-	key  *ast.Term                                              // name, as a term
-	path string                                                 // "input.object.state"
+	makeValue func(q *question, now int64, address string) *ast.Term // nil for a structure
+	key       *ast.Term                                              // name, as a term
+	path      string                                                 // "input.object.state"
 }
 
 // form is what a value looks like that is none of a fixed list.
@@ -82,44 +82,44 @@ const (
 var askableActions = slices.DeleteFunc(core.Actions(), func(a core.Action) bool { return !a.Askable() })
 
 // inputFields describes the whole input. policies.rego describes it to people.
-var inputFields = keyed("", field{name: "input", form: structureForm, parts: []field{
-	{name: "operation", fixed: termsOf(askableActions, core.Action.String), make: of(func(q *question) string { return q.action.String() })},
-	{name: "kind", fixed: termsOf(core.ActionKinds, kindName), make: of(func(q *question) string { return kindName(q.action.Kind()) })},
-	{name: "now", form: numberForm, make: func(_ *question, now int64, _ string) *ast.Term { return ast.IntNumberTerm(int(now)) }},
-	{name: "address", form: addressForm, make: func(_ *question, _ int64, address string) *ast.Term { return text(address) }},
-	{name: "door", fixed: texts(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock), string(core.DoorAdmin)), make: of(func(q *question) string { return string(q.door) })},
+var inputFields = withPaths("", field{name: "input", form: structureForm, parts: []field{
+	{name: "operation", allValues: termsOf(askableActions, core.Action.String), makeValue: makeText(func(q *question) string { return q.action.String() })},
+	{name: "kind", allValues: termsOf(core.ActionKinds, kindName), makeValue: makeText(func(q *question) string { return kindName(q.action.Kind()) })},
+	{name: "now", form: numberForm, makeValue: func(_ *question, now int64, _ string) *ast.Term { return ast.IntNumberTerm(int(now)) }},
+	{name: "address", form: addressForm, makeValue: func(_ *question, _ int64, address string) *ast.Term { return textTerm(address) }},
+	{name: "door", allValues: textTerms(string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock), string(core.DoorAdmin)), makeValue: makeText(func(q *question) string { return string(q.door) })},
 	{name: "principal", form: structureForm, parts: []field{
-		{name: "tenant", make: of(func(q *question) string { return q.principal.Tenant })},
-		{name: "id", make: of(func(q *question) string { return q.principal.ID })},
-		{name: "groups", form: namesForm, make: func(q *question, _ int64, _ string) *ast.Term { return setOf(q.principal.Groups) }},
-		{name: "roles", form: namesForm, make: func(q *question, _ int64, _ string) *ast.Term { return setOf(q.principal.Roles) }},
-		{name: "method", fixed: texts(core.Methods...), make: of(func(q *question) string { return q.principal.Method })},
+		{name: "tenant", makeValue: makeText(func(q *question) string { return q.principal.Tenant })},
+		{name: "id", makeValue: makeText(func(q *question) string { return q.principal.ID })},
+		{name: "groups", form: namesForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return nameSet(q.principal.Groups) }},
+		{name: "roles", form: namesForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return nameSet(q.principal.Roles) }},
+		{name: "method", allValues: textTerms(core.Methods...), makeValue: makeText(func(q *question) string { return q.principal.Method })},
 	}},
 	{name: "object", form: structureForm, parts: []field{
-		{name: "present", fixed: []*ast.Term{yes, no}, make: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.present) }},
-		{name: "tenant", make: of(func(q *question) string { return q.tenant })},
-		{name: "id", make: of(func(q *question) string { return q.object })},
-		{name: "owner", make: of(func(q *question) string { return q.owner })},
-		{name: "group", make: of(func(q *question) string { return q.group })},
-		{name: "type", fixed: orNone(core.TagObjectType), make: of(func(q *question) string { return named(q.kind) })},
-		{name: "state", fixed: orNone(core.TagState), make: of(func(q *question) string { return named(q.state) })},
-		{name: "algorithm", fixed: orNone(core.TagCryptographicAlgorithm), make: of(func(q *question) string { return named(q.algorithm) })},
+		{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.present) }},
+		{name: "tenant", makeValue: makeText(func(q *question) string { return q.tenant })},
+		{name: "id", makeValue: makeText(func(q *question) string { return q.object })},
+		{name: "owner", makeValue: makeText(func(q *question) string { return q.owner })},
+		{name: "group", makeValue: makeText(func(q *question) string { return q.group })},
+		{name: "type", allValues: orNone(core.TagObjectType), makeValue: makeText(func(q *question) string { return enumName(q.kind) })},
+		{name: "state", allValues: orNone(core.TagState), makeValue: makeText(func(q *question) string { return enumName(q.state) })},
+		{name: "algorithm", allValues: orNone(core.TagCryptographicAlgorithm), makeValue: makeText(func(q *question) string { return enumName(q.algorithm) })},
 	}},
 }})
 
 var yes, no = ast.BooleanTerm(true), ast.BooleanTerm(false)
 
-// keyed fills in what follows from the names.
-func keyed(above string, f field) *field {
-	f.key, f.path = text(f.name), above+f.name
+// withPaths fills in what follows from the names.
+func withPaths(above string, f field) *field {
+	f.key, f.path = textTerm(f.name), above+f.name
 	for i := range f.parts {
-		f.parts[i] = *keyed(f.path+".", f.parts[i])
+		f.parts[i] = *withPaths(f.path+".", f.parts[i])
 	}
 	return &f
 }
 
-// part returns a part of a structure by its name; nil if there is none.
-func (f *field) part(name string) *field {
+// partNamed returns a part of a structure by its name; nil if there is none.
+func (f *field) partNamed(name string) *field {
 	for i := range f.parts {
 		if f.parts[i].name == name {
 			return &f.parts[i]
@@ -128,35 +128,35 @@ func (f *field) part(name string) *field {
 	return nil
 }
 
-// input makes the policy's input: the one place where it is made, and every
+// makeInput makes the policy's input: the one place where it is made, and every
 // field is always there.
-func input(q *question, now int64, address string) ast.Value {
-	return inputFields.term(q, now, address).Value
+func makeInput(q *question, now int64, address string) ast.Value {
+	return inputFields.makeTerm(q, now, address).Value
 }
 
-func (f *field) term(q *question, now int64, address string) *ast.Term {
-	if f.make != nil {
-		return f.make(q, now, address)
+func (f *field) makeTerm(q *question, now int64, address string) *ast.Term {
+	if f.makeValue != nil {
+		return f.makeValue(q, now, address)
 	}
 	items := make([][2]*ast.Term, len(f.parts))
 	for i := range f.parts {
-		items[i] = ast.Item(f.parts[i].key, f.parts[i].term(q, now, address))
+		items[i] = ast.Item(f.parts[i].key, f.parts[i].makeTerm(q, now, address))
 	}
 	return ast.ObjectTerm(items...)
 }
 
-func text(s string) *ast.Term { return ast.StringTerm(s) }
+func textTerm(s string) *ast.Term { return ast.StringTerm(s) }
 
-func texts(all ...string) (out []*ast.Term) {
+func textTerms(all ...string) (out []*ast.Term) {
 	for _, s := range all {
-		out = append(out, text(s))
+		out = append(out, textTerm(s))
 	}
 	return out
 }
 
-// of makes a text field.
-func of(get func(*question) string) func(*question, int64, string) *ast.Term {
-	return func(q *question, _ int64, _ string) *ast.Term { return text(get(q)) }
+// makeText makes a text field.
+func makeText(get func(*question) string) func(*question, int64, string) *ast.Term {
+	return func(q *question, _ int64, _ string) *ast.Term { return textTerm(get(q)) }
 }
 
 // namesOf lists the names of an enumeration of the standard.
@@ -167,7 +167,7 @@ func namesOf(tag core.Tag) []*ast.Term {
 // termsOf lists the names of values as terms.
 func termsOf[T any](values []T, name func(T) string) (out []*ast.Term) {
 	for _, v := range values {
-		out = append(out, text(name(v)))
+		out = append(out, textTerm(name(v)))
 	}
 	return out
 }
@@ -175,10 +175,10 @@ func termsOf[T any](values []T, name func(T) string) (out []*ast.Term) {
 func kindName(k core.ActionKind) string { return string(k) }
 
 // orNone is namesOf, and "" for no object and for an object without the attribute.
-func orNone(tag core.Tag) []*ast.Term { return append(namesOf(tag), text("")) }
+func orNone(tag core.Tag) []*ast.Term { return append(namesOf(tag), textTerm("")) }
 
-// named returns the name of a value of an enumeration; "" for 0.
-func named[E interface {
+// enumName returns the name of a value of an enumeration; "" for 0.
+func enumName[E interface {
 	~uint32
 	String() string
 }](v E) string {
@@ -188,13 +188,13 @@ func named[E interface {
 	return v.String()
 }
 
-// setOf is {"a": true, "b": true}: membership by look-up. The empty name is
+// nameSet is {"a": true, "b": true}: membership by look-up. The empty name is
 // nobody's group and nobody's role.
-func setOf(names []string) *ast.Term {
+func nameSet(names []string) *ast.Term {
 	items := make([][2]*ast.Term, 0, len(names))
 	for _, n := range names {
 		if n != "" {
-			items = append(items, ast.Item(text(n), yes))
+			items = append(items, ast.Item(textTerm(n), yes))
 		}
 	}
 	return ast.ObjectTerm(items...)

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	memoShards    = 16   // each with its own lock
-	memoShardSize = 4096 // answers; a shard that is full forgets them all
-	memoPeople    = 4096 // principals; a full list is begun again
+	memoShards     = 16   // each with its own lock
+	memoShardSize  = 4096 // answers; a shard that is full forgets them all
+	memoPrincipals = 4096 // principals; a full list is begun again
 )
 
 // memo keeps the answers of a policy that reads neither time nor address. Its
@@ -22,54 +22,54 @@ type memo struct {
 	seed   maphash.Seed
 	shards [memoShards]memoShard
 
-	mu     sync.RWMutex
-	people map[string]uint64 // what the policy can see of a principal, numbered
-	last   uint64            // number given; never given again
+	mu         sync.RWMutex
+	principals map[string]uint64 // what the policy can see of a principal, numbered
+	lastNumber uint64            // number given; never given again
 }
 
 type memoShard struct {
-	mu sync.RWMutex
-	m  map[question]core.Decision
-	_  [32]byte // keeps two locks off one cache line
+	mu      sync.RWMutex
+	answers map[question]core.Decision
+	_       [32]byte // keeps two locks off one cache line
 }
 
 func newMemo() *memo {
-	m := &memo{seed: maphash.MakeSeed(), people: map[string]uint64{}}
+	m := &memo{seed: maphash.MakeSeed(), principals: map[string]uint64{}}
 	for i := range m.shards {
-		m.shards[i].m = map[question]core.Decision{}
+		m.shards[i].answers = map[question]core.Decision{}
 	}
 	return m
 }
 
-// key is the question with a number in place of its principal.
-func (m *memo) key(q question) question {
-	q.who, q.principal = m.identity(q.principal), nil
+// keyFor is the question with a number in place of its principal.
+func (m *memo) keyFor(q question) question {
+	q.principalNumber, q.principal = m.principalNumber(q.principal), nil
 	return q
 }
 
-// identity numbers a principal by what the policy can see of it, so that a new
+// principalNumber numbers a principal by what the policy can see of it, so that a new
 // connection, or each request of a door that makes its principals again, finds
 // the answers that the last one left. It is exact: no two share a number.
-func (m *memo) identity(p *core.Principal) uint64 {
+func (m *memo) principalNumber(p *core.Principal) uint64 {
 	var room [512]byte // so that the usual principal costs no allocation
 	b := appendPrincipal(room[:0], p)
 	m.mu.RLock()
-	n, ok := m.people[string(b)]
+	n, ok := m.principals[string(b)]
 	m.mu.RUnlock()
 	if ok {
 		return n
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n, ok := m.people[string(b)]; ok {
+	if n, ok := m.principals[string(b)]; ok {
 		return n
 	}
-	if len(m.people) >= memoPeople {
-		clear(m.people)
+	if len(m.principals) >= memoPrincipals {
+		clear(m.principals)
 	}
-	m.last++
-	m.people[string(b)] = m.last
-	return m.last
+	m.lastNumber++
+	m.principals[string(b)] = m.lastNumber
+	return m.lastNumber
 }
 
 // appendPrincipal writes every field that input reads, each with its length.
@@ -88,24 +88,24 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func (m *memo) shard(q *question) *memoShard {
+func (m *memo) shardOf(q *question) *memoShard {
 	return &m.shards[(maphash.String(m.seed, q.object)^uint64(q.action))%memoShards]
 }
 
-func (m *memo) get(q *question) (core.Decision, bool) {
-	s := m.shard(q)
+func (m *memo) recall(q *question) (core.Decision, bool) {
+	s := m.shardOf(q)
 	s.mu.RLock()
-	d, ok := s.m[*q]
+	d, ok := s.answers[*q]
 	s.mu.RUnlock()
 	return d, ok
 }
 
-func (m *memo) put(q *question, d core.Decision) {
-	s := m.shard(q)
+func (m *memo) remember(q *question, d core.Decision) {
+	s := m.shardOf(q)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.m) >= memoShardSize {
-		clear(s.m)
+	if len(s.answers) >= memoShardSize {
+		clear(s.answers)
 	}
-	s.m[*q] = d
+	s.answers[*q] = d
 }

@@ -34,8 +34,8 @@ var traps = []trap{
 }`, true},
 }
 
-// fenced are calls that must not compile.
-var fenced = []string{`http.send({"method": "get", "url": "http://127.0.0.1/"})`, `time.now_ns()`, `opa.runtime()`, `rand.intn("x", 2)`,
+// forbiddenCalls are calls that must not compile.
+var forbiddenCalls = []string{`http.send({"method": "get", "url": "http://127.0.0.1/"})`, `time.now_ns()`, `opa.runtime()`, `rand.intn("x", 2)`,
 	`net.lookup_ip_addr("localhost")`, `uuid.rfc4122("x")`,
 	`crypto.x509.parse_and_verify_certificates("x")`, `io.jwt.decode_verify("x", {})`}
 
@@ -53,31 +53,31 @@ else := {"allow": false, "reasons": {"deny"}, "scope": "own"}
 
 `
 
-// springAll springs every trap. The first policy has none and must allow, else
+// checkEvaluator springs every trap. The first policy has none and must allow, else
 // the traps would prove nothing.
-func springAll(ctx context.Context) error {
-	if d, err := spring(ctx, trap{name: "no trap"}); err != nil || !d.Allow {
+func checkEvaluator(ctx context.Context) error {
+	if d, err := decideTrap(ctx, trap{name: "no trap"}); err != nil || !d.Allow {
 		return fmt.Errorf("a policy that allows does not: %v", err)
 	}
 	for _, t := range traps {
-		if d, err := spring(ctx, t); d.Allow || (err != nil) != t.fails {
+		if d, err := decideTrap(ctx, t); d.Allow || (err != nil) != t.fails {
 			return fmt.Errorf("%s: allow %v, error %v", t.name, d.Allow, err)
 		}
 	}
-	for _, call := range fenced {
-		if _, err := spring(ctx, trap{name: call, rules: "deny if " + call}); err == nil || !strings.Contains(err.Error(), "undefined function") {
+	for _, call := range forbiddenCalls {
+		if _, err := decideTrap(ctx, trap{name: call, rules: "deny if " + call}); err == nil || !strings.Contains(err.Error(), "undefined function") {
 			return fmt.Errorf("a policy can call %s: %v", call, err)
 		}
 	}
 	return nil
 }
 
-func spring(ctx context.Context, t trap) (core.Decision, error) {
-	m, err := parse(t.name, trapHead+t.rules+"\n")
+func decideTrap(ctx context.Context, t trap) (core.Decision, error) {
+	m, err := parseModule(t.name, trapHead+t.rules+"\n")
 	if err != nil {
 		return core.Decision{}, err
 	}
-	p, err := prepare(ctx, m)
+	p, err := compileModule(ctx, m)
 	if err != nil {
 		return core.Decision{}, err
 	}

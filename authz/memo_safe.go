@@ -2,7 +2,7 @@ package authz
 
 import "github.com/open-policy-agent/opa/v1/ast"
 
-// steady reports whether nothing in a module can read the time or the address.
+// ignoresTimeAndAddress reports whether nothing in a module can read the time or the address.
 // Reading the input as a whole, or a field whose name is computed, counts as
 // reading everything. It errs towards false: a mention in a rule that is never
 // reached is enough.
@@ -11,7 +11,7 @@ import "github.com/open-policy-agent/opa/v1/ast"
 // address unknown, was tried: OPA leaves every set of reasons standing as a
 // residue as soon as one of its rules reads an unknown, so the proof succeeds
 // exactly where this one does, at ten times the cost of an evaluation.
-func steady(m *ast.Module) bool {
+func ignoresTimeAndAddress(m *ast.Module) bool {
 	ok := true
 	heads := map[*ast.Term]bool{} // input as the head of a reference to a named field
 	ast.WalkRefs(m, func(r ast.Ref) bool {
