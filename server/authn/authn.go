@@ -38,10 +38,10 @@ type Settings struct {
 
 // Authenticator turns certificates into principals.
 type Authenticator struct {
-	loaded func(revoked int, err error)
-	mu     sync.Mutex // one change at a time
-	trust  atomic.Pointer[trust]
-	looked atomic.Int64 // when the file of revocation lists was last looked at, in Unix milliseconds
+	onListsLoaded func(revoked int, err error)
+	mu            sync.Mutex // one change at a time
+	trust         atomic.Pointer[trust]
+	lastLook      atomic.Int64 // when the file of revocation lists was last looked at, in Unix milliseconds
 }
 
 // trust is everything that decides who a certificate is. It never changes; a
@@ -50,7 +50,7 @@ type trust struct {
 	Settings
 	authorities *authorities
 	mappings    []mapping
-	lists       *revocations
+	revocations *revocations
 }
 
 // New makes one. Whatever is wrong with the settings or their files is an error:
@@ -61,19 +61,19 @@ func New(s Settings, loaded func(revoked int, err error)) (*Authenticator, error
 	if loaded == nil {
 		loaded = func(int, error) {}
 	}
-	a := &Authenticator{loaded: loaded}
+	a := &Authenticator{onListsLoaded: loaded}
 	t, err := newTrust(s)
 	if err != nil {
 		return nil, err
 	}
-	t.lists = readFile(t, &revocations{})
-	a.looked.Store(time.Now().UnixMilli())
-	if t.lists.problem != nil {
-		return nil, t.lists.problem
+	t.revocations = readFile(t, &revocations{})
+	a.lastLook.Store(time.Now().UnixMilli())
+	if t.revocations.problem != nil {
+		return nil, t.revocations.problem
 	}
 	a.trust.Store(t)
-	if t.lists.file != nil {
-		loaded(len(t.lists.revoked), nil)
+	if t.revocations.file != nil {
+		loaded(len(t.revocations.revoked), nil)
 	}
 	return a, nil
 }
@@ -109,13 +109,13 @@ func (a *Authenticator) Reload(s Settings, announce func(Changes) error) error {
 	if err != nil {
 		return errors.Join(err, a.readLists())
 	}
-	t.lists = readFile(t, old.lists.of(t.authorities))
+	t.revocations = readFile(t, old.revocations.onlyOf(t.authorities))
 	a.replace(t)
-	return t.lists.problem
+	return t.revocations.problem
 }
 
 func announceChanges(old, next *trust, announce func(Changes) error) error {
-	c := Changes{Added: next.authorities.beyond(old.authorities), Removed: old.authorities.beyond(next.authorities),
+	c := Changes{Added: next.authorities.missingFrom(old.authorities), Removed: old.authorities.missingFrom(next.authorities),
 		Grants: !reflect.DeepEqual(old.Authorities, next.Authorities) || !reflect.DeepEqual(old.Mappings, next.Mappings)}
 	if announce == nil || (len(c.Added)+len(c.Removed) == 0 && !c.Grants) {
 		return nil
@@ -125,13 +125,13 @@ func announceChanges(old, next *trust, announce func(Changes) error) error {
 
 // replace puts t in force and tells about lists that have changed.
 func (a *Authenticator) replace(t *trust) {
-	old := a.trust.Load().lists
+	old := a.trust.Load().revocations
 	a.trust.Store(t)
-	switch now := t.lists; {
+	switch now := t.revocations; {
 	case now.problem != nil && (old.problem == nil || old.problem.Error() != now.problem.Error()):
-		a.loaded(len(now.revoked), now.problem)
+		a.onListsLoaded(len(now.revoked), now.problem)
 	case now.problem == nil && now.file != nil && (old.problem != nil || old.file == nil || !sameContent(now.file, old.file)):
-		a.loaded(len(now.revoked), nil)
+		a.onListsLoaded(len(now.revoked), nil)
 	}
 }
 
@@ -139,11 +139,11 @@ func (a *Authenticator) replace(t *trust) {
 // that cannot be used leave the old ones in force and are an error.
 func (a *Authenticator) readLists() error {
 	old := a.trust.Load()
-	lists := readFile(old, old.lists)
-	a.looked.Store(time.Now().UnixMilli())
-	if lists != old.lists {
+	lists := readFile(old, old.revocations)
+	a.lastLook.Store(time.Now().UnixMilli())
+	if lists != old.revocations {
 		t := *old
-		t.lists = lists
+		t.revocations = lists
 		a.replace(&t)
 	}
 	return lists.problem
@@ -156,13 +156,13 @@ func (a *Authenticator) Look() error {
 	return a.readLists()
 }
 
-// lookEvery is how often the file of revocation lists is looked at, so that a
+// lookInterval is how often the file of revocation lists is looked at, so that a
 // revocation counts within a second.
-const lookEvery = 400 * time.Millisecond
+const lookInterval = 400 * time.Millisecond
 
 // Watch looks at the file of revocation lists until ctx ends.
 func (a *Authenticator) Watch(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -184,7 +184,7 @@ var _ core.Authenticator = (*Authenticator)(nil)
 // a revocation list has changed, and when a certificate of the chain expires.
 // Credentials and bearer tokens prove nothing yet.
 func (a *Authenticator) Identify(e core.Evidence) func() (*core.Principal, error) {
-	s := &session{auth: a, peer: e.Certificates}
+	s := &connectionIdentity{auth: a, peer: e.Certificates}
 	return s.principal
 }
 
@@ -203,14 +203,14 @@ const maxNotes = 16
 func (a *Authenticator) Health(now time.Time, soon time.Duration) Health {
 	t := a.trust.Load()
 	var h Health
-	if t.lists.problem != nil {
-		h.Problem = "the revocation lists were not loaded, the old ones stay in force: " + t.lists.problem.Error()
+	if t.revocations.problem != nil {
+		h.Problem = "the revocation lists were not loaded, the old ones stay in force: " + t.revocations.problem.Error()
 	}
-	if since := now.Sub(time.UnixMilli(a.looked.Load())); t.CRLFile != "" && since > 10*lookEvery {
+	if since := now.Sub(time.UnixMilli(a.lastLook.Load())); t.CRLFile != "" && since > 10*lookInterval {
 		h.Notes = append(h.Notes, fmt.Sprintf("the file of tls.client_crl has not been looked at for %v; does its file system hang?", since.Round(time.Second)))
 	}
-	for _, l := range t.lists.lists {
-		if l.stale(now) {
+	for _, l := range t.revocations.lists {
+		if l.isStale(now) {
 			h.Stale++
 			h.Notes = append(h.Notes, fmt.Sprintf("the revocation list of %s is past its Next Update of %s; fetch a new one into tls.client_crl", l.issuer.name, l.next.Format(time.RFC3339)))
 		}

@@ -34,13 +34,13 @@ type authority struct {
 
 // authorities are the certificates of client_ca with what they may name.
 type authorities struct {
-	list                []*authority
-	all, roots, between *x509.CertPool
-	grants              map[[sha256.Size]byte]*Authority // by public key, so that a renewed certificate keeps its grant
+	list                      []*authority
+	all, roots, intermediates *x509.CertPool
+	grants                    map[[sha256.Size]byte]*Authority // by public key, so that a renewed certificate keeps its grant
 }
 
-// keyOf identifies an authority by its subject and public key.
-func keyOf(c *x509.Certificate) [sha256.Size]byte {
+// authorityKey identifies an authority by its subject and public key.
+func authorityKey(c *x509.Certificate) [sha256.Size]byte {
 	subject := sha256.Sum256(c.RawSubject)
 	return sha256.Sum256(append(subject[:], c.RawSubjectPublicKeyInfo...))
 }
@@ -50,9 +50,9 @@ func loadAuthorities(file string, entries []Authority) (*authorities, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tls.client_ca cannot be used: %w", err)
 	}
-	as := &authorities{all: x509.NewCertPool(), roots: x509.NewCertPool(), between: x509.NewCertPool(), grants: map[[sha256.Size]byte]*Authority{}}
+	as := &authorities{all: x509.NewCertPool(), roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), grants: map[[sha256.Size]byte]*Authority{}}
 	for _, c := range certs {
-		as.list = append(as.list, &authority{cert: c, name: NameText(c.RawSubject), key: keyOf(c), anchor: !below(c, certs)})
+		as.list = append(as.list, &authority{cert: c, name: NameText(c.RawSubject), key: authorityKey(c), anchor: !issuedWithin(c, certs)})
 		as.all.AddCert(c)
 	}
 	if !slices.ContainsFunc(as.list, func(a *authority) bool { return a.anchor }) {
@@ -62,27 +62,27 @@ func loadAuthorities(file string, entries []Authority) (*authorities, error) {
 		if a.anchor {
 			as.roots.AddCert(a.cert)
 		} else {
-			as.between.AddCert(a.cert)
+			as.intermediates.AddCert(a.cert)
 		}
 	}
-	return as, as.grant(entries)
+	return as, as.applyGrants(entries)
 }
 
-// below reports whether another certificate of the bundle has issued c.
-func below(c *x509.Certificate, bundle []*x509.Certificate) bool {
+// issuedWithin reports whether another certificate of the bundle has issued c.
+func issuedWithin(c *x509.Certificate, bundle []*x509.Certificate) bool {
 	return slices.ContainsFunc(bundle, func(by *x509.Certificate) bool {
-		return keyOf(by) != keyOf(c) && by.IsCA && string(by.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(by) == nil
+		return authorityKey(by) != authorityKey(c) && by.IsCA && string(by.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(by) == nil
 	})
 }
 
-func (as *authorities) grant(entries []Authority) error {
+func (as *authorities) applyGrants(entries []Authority) error {
 	for i := range entries {
 		e := entries[i]
 		what := fmt.Sprintf("tls.authorities[%d]", i)
 		if err := e.Check(); err != nil {
 			return fmt.Errorf("%s%w", what, err)
 		}
-		a, err := as.find(e.File, e.Fingerprint)
+		a, err := as.findAuthority(e.File, e.Fingerprint)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -118,8 +118,8 @@ func (e *Authority) Check() error {
 // everyName stands for every name in a grant.
 const everyName = "*"
 
-// find returns the authority that a file or a fingerprint names.
-func (as *authorities) find(file, fingerprint string) (*authority, error) {
+// findAuthority returns the authority that a file or a fingerprint names.
+func (as *authorities) findAuthority(file, fingerprint string) (*authority, error) {
 	if file != "" {
 		all, err := pemfile.Certificates(file)
 		if err != nil {
@@ -129,7 +129,7 @@ func (as *authorities) find(file, fingerprint string) (*authority, error) {
 			return nil, fmt.Errorf("%s holds %d certificates; name a file with the authority's alone", file, len(all))
 		}
 		for _, a := range as.list {
-			if a.key == keyOf(all[0]) {
+			if a.key == authorityKey(all[0]) {
 				return a, nil
 			}
 		}
@@ -175,8 +175,8 @@ func (as *authorities) anchors() (out []*authority) {
 	return out
 }
 
-// beyond lists what as has and others has not.
-func (as *authorities) beyond(others *authorities) (out []*x509.Certificate) {
+// missingFrom lists what as has and others has not.
+func (as *authorities) missingFrom(others *authorities) (out []*x509.Certificate) {
 	for _, a := range as.list {
 		if !slices.ContainsFunc(others.list, func(o *authority) bool { return o.cert.Equal(a.cert) }) {
 			out = append(out, a.cert)
@@ -185,28 +185,28 @@ func (as *authorities) beyond(others *authorities) (out []*x509.Certificate) {
 	return out
 }
 
-// allows says why the authorities of a chain may not name p's tenant, groups and
+// grantRefusal says why the authorities of a chain may not name p's tenant, groups and
 // roles; "" if they may. The anchor must have a grant; one below it that has an
 // entry too only narrows it.
-func (as *authorities) allows(chain []*x509.Certificate, n *named) string {
+func (as *authorities) grantRefusal(chain []*x509.Certificate, n *principalNames) string {
 	anchor := chain[len(chain)-1]
-	if as.grants[keyOf(anchor)] == nil {
+	if as.grants[authorityKey(anchor)] == nil {
 		return fmt.Sprintf("the authority %s may name nobody; give it an entry in tls.authorities, or map the certificate in tls.principals", NameText(anchor.RawSubject))
 	}
-	return as.allowedBy(chain, n)
+	return as.refusalBy(chain, n)
 }
 
-// narrows says why an authority below the anchor may not have issued a
+// limitRefusal says why an authority below the anchor may not have issued a
 // certificate for p, which tls.principals names: the entry there stands for the
 // anchor's grant, and not for the limits of those below it.
-func (as *authorities) narrows(chain []*x509.Certificate, n *named) string {
-	return as.allowedBy(chain[:len(chain)-1], n)
+func (as *authorities) limitRefusal(chain []*x509.Certificate, n *principalNames) string {
+	return as.refusalBy(chain[:len(chain)-1], n)
 }
 
-// allowedBy asks each entry of the authorities given.
-func (as *authorities) allowedBy(chain []*x509.Certificate, n *named) string {
+// refusalBy asks each entry of the authorities given.
+func (as *authorities) refusalBy(chain []*x509.Certificate, n *principalNames) string {
 	for _, c := range chain {
-		g := as.grants[keyOf(c)]
+		g := as.grants[authorityKey(c)]
 		if g == nil {
 			continue
 		}

@@ -15,8 +15,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// session is one connection's identity. Safe for concurrent use.
-type session struct {
+// connectionIdentity is one connection's identity. Safe for concurrent use.
+type connectionIdentity struct {
 	auth *Authenticator
 	peer []*x509.Certificate // as the client sent them
 	last atomic.Pointer[verdict]
@@ -24,17 +24,17 @@ type session struct {
 
 // verdict is what a chain was worth under one trust.
 type verdict struct {
-	trust     *trust
-	principal *core.Principal
-	err       error
-	until     time.Time // the verdict is void afterwards; zero: never
+	trust      *trust
+	principal  *core.Principal
+	err        error
+	validUntil time.Time // the verdict is void afterwards; zero: never
 }
 
-func (s *session) principal() (*core.Principal, error) {
+func (s *connectionIdentity) principal() (*core.Principal, error) {
 	t, now := s.auth.trust.Load(), time.Now()
 	v := s.last.Load()
-	if v == nil || v.trust != t || (!v.until.IsZero() && now.After(v.until)) {
-		next := t.judge(s.peer, now)
+	if v == nil || v.trust != t || (!v.validUntil.IsZero() && now.After(v.validUntil)) {
+		next := t.judgeChain(s.peer, now)
 		if v != nil && reflect.DeepEqual(v.principal, next.principal) {
 			next.principal = v.principal // what is remembered by it stays good
 		}
@@ -44,16 +44,16 @@ func (s *session) principal() (*core.Principal, error) {
 	return v.principal, v.err
 }
 
-// judge decides who sent a chain of certificates.
-func (t *trust) judge(peer []*x509.Certificate, now time.Time) *verdict {
-	p, until, err := t.identify(peer, now)
+// judgeChain decides who sent a chain of certificates.
+func (t *trust) judgeChain(peer []*x509.Certificate, now time.Time) *verdict {
+	p, until, err := t.identifyChain(peer, now)
 	if err != nil {
 		return &verdict{trust: t, err: err}
 	}
-	return &verdict{trust: t, principal: p, until: until}
+	return &verdict{trust: t, principal: p, validUntil: until}
 }
 
-func (t *trust) identify(peer []*x509.Certificate, now time.Time) (*core.Principal, time.Time, error) {
+func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Principal, time.Time, error) {
 	if len(peer) == 0 {
 		return nil, now, refuse("no client certificate came with the connection")
 	}
@@ -61,23 +61,23 @@ func (t *trust) identify(peer []*x509.Certificate, now time.Time) (*core.Princip
 	if t.RequireEKU && !hasClientAuth(leaf) {
 		return nil, now, refuse("the client certificate lacks the Extended Key Usage clientAuth")
 	}
-	chains, err := t.chains(peer, now)
+	chains, err := t.usableChains(peer, now)
 	if err != nil {
 		return nil, now, err
 	}
-	chain, who, err := t.who(chains)
+	chain, who, err := t.findPrincipal(chains)
 	if err != nil {
 		return nil, now, err
 	}
 	sum := sha256.Sum256(leaf.Raw)
-	until := t.until(chain, now)
+	until := t.validUntil(chain, now)
 	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: "mtls", Strength: core.StrengthCertificate,
 		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix()}, until, nil
 }
 
-// chains returns the chains that verify and of which nothing is revoked.
-func (t *trust) chains(peer []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
-	between := t.authorities.between.Clone()
+// usableChains returns the chains that verify and of which nothing is revoked.
+func (t *trust) usableChains(peer []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
+	between := t.authorities.intermediates.Clone()
 	for _, c := range peer[1:] {
 		between.AddCert(c)
 	}
@@ -88,7 +88,7 @@ func (t *trust) chains(peer []*x509.Certificate, now time.Time) ([][]*x509.Certi
 	var good [][]*x509.Certificate
 	why := ""
 	for _, chain := range all {
-		if flaw := t.flaw(chain, now); flaw != "" {
+		if flaw := t.chainFlaw(chain, now); flaw != "" {
 			why = flaw
 			continue
 		}
@@ -100,20 +100,20 @@ func (t *trust) chains(peer []*x509.Certificate, now time.Time) ([][]*x509.Certi
 	return good, nil
 }
 
-// flaw says why a chain that verifies must not be used; "" if it may.
-func (t *trust) flaw(chain []*x509.Certificate, now time.Time) string {
+// chainFlaw says why a chain that verifies must not be used; "" if it may.
+func (t *trust) chainFlaw(chain []*x509.Certificate, now time.Time) string {
 	for i, c := range chain {
 		switch {
-		case t.lists.has(c) && i == 0:
+		case t.revocations.revokes(c) && i == 0:
 			return "the client certificate has been revoked"
-		case t.lists.has(c):
+		case t.revocations.revokes(c):
 			return fmt.Sprintf("the client certificate was issued under %s, which has been revoked", NameText(c.RawSubject))
-		case weak(c) && (i == 0 || i < len(chain)-1):
+		case hasWeakKey(c) && (i == 0 || i < len(chain)-1):
 			return fmt.Sprintf("the RSA key of %s has fewer than %d bits; issue a certificate with a longer key", NameText(c.RawSubject), minRSABits)
 		}
 	}
 	for _, l := range t.listsOf(chain) {
-		if t.RefuseStale && l.stale(now) {
+		if t.RefuseStale && l.isStale(now) {
 			return fmt.Sprintf("the revocation list of %s is past its Next Update, and tls.crl_stale says refuse", l.issuer.name)
 		}
 	}
@@ -122,8 +122,8 @@ func (t *trust) flaw(chain []*x509.Certificate, now time.Time) string {
 
 // listsOf returns the lists of the authorities of a chain.
 func (t *trust) listsOf(chain []*x509.Certificate) (out []*revocationList) {
-	for _, l := range t.lists.lists {
-		if slices.ContainsFunc(chain[min(1, len(chain)-1):], func(c *x509.Certificate) bool { return keyOf(c) == l.issuer.key }) {
+	for _, l := range t.revocations.lists {
+		if slices.ContainsFunc(chain[min(1, len(chain)-1):], func(c *x509.Certificate) bool { return authorityKey(c) == l.issuer.key }) {
 			out = append(out, l)
 		}
 	}
@@ -135,8 +135,8 @@ func lastsUntil(chain []*x509.Certificate) time.Time {
 	return slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
 }
 
-// until is when a good verdict about a chain is void.
-func (t *trust) until(chain []*x509.Certificate, now time.Time) time.Time {
+// validUntil is when a good verdict about a chain is void.
+func (t *trust) validUntil(chain []*x509.Certificate, now time.Time) time.Time {
 	until := lastsUntil(chain)
 	for _, l := range t.listsOf(chain) {
 		if t.RefuseStale && l.next.Before(until) {
@@ -146,26 +146,26 @@ func (t *trust) until(chain []*x509.Certificate, now time.Time) time.Time {
 	return until
 }
 
-// who finds the principal that a chain names: by tls.principals first, then by
+// findPrincipal finds the principal that a chain names: by tls.principals first, then by
 // the certificate's URI, as far as its authorities may name it. The first entry
 // of tls.principals that fits decides: if an authority below the anchor is not
 // allowed to name it, the certificate is refused, unless the entry gives its
 // fingerprint, which no authority can issue again. Of several
 // chains the first that names somebody counts, the one that lasts longest first.
-func (t *trust) who(chains [][]*x509.Certificate) ([]*x509.Certificate, *named, error) {
+func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate, *principalNames, error) {
 	slices.SortStableFunc(chains, func(a, b []*x509.Certificate) int { return lastsUntil(b).Compare(lastsUntil(a)) })
 	for i := range t.mappings {
 		m, why := &t.mappings[i], ""
 		for _, chain := range chains {
-			if !m.fits(chain) {
+			if !m.matches(chain) {
 				continue
 			}
-			if why = t.authorities.narrows(chain, &m.who); why == "" || m.fingerprint != "" {
-				return chain, &m.who, nil
+			if why = t.authorities.limitRefusal(chain, &m.principal); why == "" || m.fingerprint != "" {
+				return chain, &m.principal, nil
 			}
 		}
 		if why != "" {
-			return nil, nil, refuse("tls.principals[%d] names %s/%s, and %s", i, m.who.tenant, m.who.name, why)
+			return nil, nil, refuse("tls.principals[%d] names %s/%s, and %s", i, m.principal.tenant, m.principal.name, why)
 		}
 	}
 	who := fromURI(chains[0][0])
@@ -177,7 +177,7 @@ func (t *trust) who(chains [][]*x509.Certificate) ([]*x509.Certificate, *named, 
 	}
 	why := ""
 	for _, chain := range chains {
-		if why = t.authorities.allows(chain, who); why == "" {
+		if why = t.authorities.grantRefusal(chain, who); why == "" {
 			return chain, who, nil
 		}
 	}
@@ -188,7 +188,7 @@ func (t *trust) who(chains [][]*x509.Certificate) ([]*x509.Certificate, *named, 
 // crypto/tls itself takes 1,024.
 const minRSABits = 2048
 
-func weak(c *x509.Certificate) bool {
+func hasWeakKey(c *x509.Certificate) bool {
 	k, ok := c.PublicKey.(*rsa.PublicKey)
 	return ok && k.N.BitLen() < minRSABits
 }
@@ -198,10 +198,10 @@ func hasClientAuth(c *x509.Certificate) bool {
 }
 
 // fromURI returns who the URI of a certificate names, or nil.
-func fromURI(c *x509.Certificate) *named {
+func fromURI(c *x509.Certificate) *principalNames {
 	r, ok := identity.Of(c)
 	if !ok {
 		return nil
 	}
-	return &named{tenant: r.Tenant, name: r.Name, groups: r.Groups, roles: r.Roles}
+	return &principalNames{tenant: r.Tenant, name: r.Name, groups: r.Groups, roles: r.Roles}
 }

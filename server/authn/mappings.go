@@ -29,8 +29,8 @@ type Mapping struct {
 	Roles       []string `yaml:"roles"`
 }
 
-// named is who a certificate names.
-type named struct {
+// principalNames is who a certificate names.
+type principalNames struct {
 	tenant, name  string
 	groups, roles []string
 }
@@ -41,14 +41,14 @@ type mapping struct {
 	san             string
 	issuer, subject string
 	authority       string // key of an authority that must be in the chain, as raw bytes
-	who             named
+	principal       principalNames
 }
 
 // compileMappings refuses entries that can never match.
 func compileMappings(entries []Mapping, as *authorities) ([]mapping, error) {
 	var out []mapping
 	for i, e := range entries {
-		m, err := e.compile(as)
+		m, err := e.resolve(as)
 		if err != nil {
 			return nil, fmt.Errorf("tls.principals[%d]: %w", i, err)
 		}
@@ -86,7 +86,7 @@ func (e *Mapping) criteria() (m mapping, err error) {
 			return m, fmt.Errorf("%q cannot be a group or role; use letters, digits, '.', '_' and '-', at most 64", n)
 		}
 	}
-	m.who = named{tenant: e.Tenant, name: e.Name, groups: e.Groups, roles: e.Roles}
+	m.principal = principalNames{tenant: e.Tenant, name: e.Name, groups: e.Groups, roles: e.Roles}
 	if e.Fingerprint != "" {
 		sum, err := parseFingerprint(e.Fingerprint)
 		if err != nil {
@@ -110,7 +110,7 @@ func (e *Mapping) criteria() (m mapping, err error) {
 	return m, nil
 }
 
-func (e *Mapping) compile(as *authorities) (mapping, error) {
+func (e *Mapping) resolve(as *authorities) (mapping, error) {
 	m, err := e.criteria()
 	if err != nil {
 		return m, err
@@ -129,9 +129,9 @@ func (e *Mapping) compile(as *authorities) (mapping, error) {
 func (e *Mapping) issuedUnder(as *authorities, issuer string) (*authority, error) {
 	if e.Authority != "" {
 		if _, err := parseFingerprint(e.Authority); err == nil {
-			return as.find("", e.Authority)
+			return as.findAuthority("", e.Authority)
 		}
-		return as.find(e.Authority, "")
+		return as.findAuthority(e.Authority, "")
 	}
 	if anchors := as.anchors(); len(anchors) == 1 {
 		return anchors[0], nil
@@ -161,8 +161,8 @@ func (m *mapping) covers(o *mapping) bool {
 	return true
 }
 
-// fits reports whether a verified chain matches.
-func (m *mapping) fits(chain []*x509.Certificate) bool {
+// matches reports whether a verified chain matches.
+func (m *mapping) matches(chain []*x509.Certificate) bool {
 	leaf := chain[0]
 	if sum := sha256.Sum256(leaf.Raw); m.fingerprint != "" && m.fingerprint != string(sum[:]) {
 		return false
@@ -174,7 +174,7 @@ func (m *mapping) fits(chain []*x509.Certificate) bool {
 		return false
 	}
 	return m.authority == "" || slices.ContainsFunc(chain[min(1, len(chain)-1):], func(c *x509.Certificate) bool {
-		key := keyOf(c)
+		key := authorityKey(c)
 		return string(key[:]) == m.authority
 	})
 }

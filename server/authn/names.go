@@ -30,8 +30,8 @@ type nameAttribute struct {
 // by the end of the type's name.
 type relativeNameSET []nameAttribute
 
-// maxName bounds the text of a name in the configuration, in bytes.
-const maxName = 4096
+// maxNameBytes bounds the text of a name in the configuration, in bytes.
+const maxNameBytes = 4096
 
 // NameText is the RFC 4514 text of a DER name, in the order of the certificate:
 // an operator can copy it into tls.principals.
@@ -73,11 +73,11 @@ func canonicalAttribute(typ asn1.ObjectIdentifier, v asn1.RawValue) string {
 	return typ.String() + "=#" + hex.EncodeToString(v.FullBytes)
 }
 
-var fold = cases.Fold()
+var foldCase = cases.Fold()
 
 // canonicalText folds case and runs of spaces, as RFC 4518 does for comparing.
 func canonicalText(typ asn1.ObjectIdentifier, s string) string {
-	s = norm.NFKC.String(fold.String(norm.NFKC.String(s)))
+	s = norm.NFKC.String(foldCase.String(norm.NFKC.String(s)))
 	return typ.String() + "=" + strconv.Quote(strings.Join(strings.Fields(s), " "))
 }
 
@@ -138,19 +138,19 @@ var attributeTypes = map[string]asn1.ObjectIdentifier{
 // parseName returns the canonical text of a name written as in RFC 4514, the
 // last relative name first. Spaces around ',', '+' and '=' mean nothing.
 func parseName(text string) (string, error) {
-	if len(text) > maxName || !utf8.ValidString(text) {
-		return "", fmt.Errorf("a distinguished name must be UTF-8 text of at most %d bytes", maxName)
+	if len(text) > maxNameBytes || !utf8.ValidString(text) {
+		return "", fmt.Errorf("a distinguished name must be UTF-8 text of at most %d bytes", maxNameBytes)
 	}
 	if strings.TrimSpace(text) == "" {
 		return "", errors.New("the distinguished name is empty")
 	}
-	rdns, err := split(text, ',')
+	rdns, err := splitUnescaped(text, ',')
 	if err != nil {
 		return "", err
 	}
 	out := make([]string, 0, len(rdns))
 	for _, rdn := range rdns {
-		pieces, err := split(rdn, '+')
+		pieces, err := splitUnescaped(rdn, '+')
 		if err != nil {
 			return "", err
 		}
@@ -168,8 +168,8 @@ func parseName(text string) (string, error) {
 	return strings.Join(out, ","), nil
 }
 
-// split cuts a text at a separator that is not escaped.
-func split(text string, at byte) (parts []string, err error) {
+// splitUnescaped cuts a text at a separator that is not escaped.
+func splitUnescaped(text string, at byte) (parts []string, err error) {
 	from := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {

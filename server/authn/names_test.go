@@ -65,7 +65,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", " ", "CN", "CN=", "=x", "CN=a,", ",CN=a", "CN=a,,O=b", "CN=a+", "CN=a;O=b", `CN="a"`, "CN=a<b", `CN=a\`, `CN=a\q`, `CN=a\f`, `CN=\ff`, `CN=\00`, "CN=#", "CN=#zz", "CN=#0c01", "CN=#0c016105",
-		"FOO=a", "1=a", "3.1=a", "1.40=a", "2.5.04.3=a", "2.5.4.=a", "OID.=a", "/CN=a/O=b", "CN=\xff", "CN=" + strings.Repeat("a", maxName)} {
+		"FOO=a", "1=a", "3.1=a", "1.40=a", "2.5.04.3=a", "2.5.4.=a", "OID.=a", "/CN=a/O=b", "CN=\xff", "CN=" + strings.Repeat("a", maxNameBytes)} {
 		if got, err := parseName(bad); err == nil {
 			t.Errorf("%q is taken for %s", bad, got)
 		}

@@ -32,7 +32,7 @@ type revocationList struct {
 	next   time.Time
 }
 
-func (l *revocationList) stale(now time.Time) bool { return now.After(l.next) }
+func (l *revocationList) isStale(now time.Time) bool { return now.After(l.next) }
 
 // readFile reads the lists of a trust's file if it has changed since before. It
 // returns before itself if there is nothing new, and the old lists with a
@@ -40,7 +40,7 @@ func (l *revocationList) stale(now time.Time) bool { return now.After(l.next) }
 func readFile(t *trust, before *revocations) *revocations {
 	if t.CRLFile == "" {
 		if len(before.lists) > 0 {
-			return before.keep(nil, errors.New("tls.client_crl is no longer set; its lists stay in force until the server is started again"))
+			return before.keepWithProblem(nil, errors.New("tls.client_crl is no longer set; its lists stay in force until the server is started again"))
 		}
 		return before
 	}
@@ -49,19 +49,19 @@ func readFile(t *trust, before *revocations) *revocations {
 	case errors.Is(err, fs.ErrNotExist) && t.CRLMayLack && before.file == nil && before.problem == nil && len(before.lists) == 0:
 		return before // it has never been there
 	case err != nil:
-		return before.keep(nil, fmt.Errorf("tls.client_crl cannot be read: %w", err))
+		return before.keepWithProblem(nil, fmt.Errorf("tls.client_crl cannot be read: %w", err))
 	case before.file != nil && sameContent(before.file, info):
 		return before
 	}
 	lists, err := readLists(t.CRLFile, t.authorities)
 	if err == nil {
-		err = before.replaceable(lists)
+		err = before.checkReplaceable(lists)
 	}
-	if errors.Is(err, errFuture) {
+	if errors.Is(err, errListFromFuture) {
 		info = nil // so that the file is read again, also if it does not change
 	}
 	if err != nil {
-		return before.keep(info, fmt.Errorf("tls.client_crl: %w", err))
+		return before.keepWithProblem(info, fmt.Errorf("tls.client_crl: %w", err))
 	}
 	return newRevocations(lists, info)
 }
@@ -71,9 +71,9 @@ func sameContent(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// keep returns the lists of r with a problem of the file as it is now; r itself
+// keepWithProblem returns the lists of r with a problem of the file as it is now; r itself
 // if nothing is new. info is nil if the file could not be looked at.
-func (r *revocations) keep(info fs.FileInfo, problem error) *revocations {
+func (r *revocations) keepWithProblem(info fs.FileInfo, problem error) *revocations {
 	if r.problem != nil && r.problem.Error() == problem.Error() && info == nil && r.file == nil {
 		return r
 	}
@@ -90,9 +90,9 @@ func newRevocations(lists []*revocationList, info fs.FileInfo) *revocations {
 	return r
 }
 
-// of returns the lists of the authorities that are still there. The file is read
+// onlyOf returns the lists of the authorities that are still there. The file is read
 // again by the next readFile: its lists may have become known or unknown.
-func (r *revocations) of(as *authorities) *revocations {
+func (r *revocations) onlyOf(as *authorities) *revocations {
 	var lists []*revocationList
 	for _, l := range r.lists {
 		if i := slices.IndexFunc(as.list, func(a *authority) bool { return a.key == l.issuer.key }); i >= 0 {
@@ -115,18 +115,18 @@ func revokedKey(issuer []byte, serial *big.Int) string {
 	return serial.Text(16) + "/" + name
 }
 
-// has reports whether a list in force revokes a certificate. Lists count by the
+// revokes reports whether a list in force revokes a certificate. Lists count by the
 // issuer's name, as in RFC 5280: an authority that has renewed its key revokes
 // what it issued under the old one.
-func (r *revocations) has(c *x509.Certificate) bool {
+func (r *revocations) revokes(c *x509.Certificate) bool {
 	return r.revoked[revokedKey(c.RawIssuer, c.SerialNumber)]
 }
 
-// maxAhead is how far a list's This Update may lie in the future.
-const maxAhead = 10 * time.Minute
+// maxListAhead is how far a list's This Update may lie in the future.
+const maxListAhead = 10 * time.Minute
 
-// errFuture is why a list is not taken yet.
-var errFuture = errors.New("check this machine's clock")
+// errListFromFuture is why a list is not taken yet.
+var errListFromFuture = errors.New("check this machine's clock")
 
 // readLists reads and verifies the lists of a file: each is whole, signed by an
 // authority of client_ca that may sign lists, and says only what is understood
@@ -162,10 +162,10 @@ func readList(der []byte, as *authorities) (*revocationList, error) {
 	switch {
 	case l.next.IsZero():
 		return nil, fmt.Errorf("the revocation list of %s has no Next Update", l.issuer.name)
-	case time.Until(l.ThisUpdate) > maxAhead:
-		return nil, fmt.Errorf("the revocation list of %s is from the future, %s; %w", l.issuer.name, l.ThisUpdate.Format(time.RFC3339), errFuture)
+	case time.Until(l.ThisUpdate) > maxListAhead:
+		return nil, fmt.Errorf("the revocation list of %s is from the future, %s; %w", l.issuer.name, l.ThisUpdate.Format(time.RFC3339), errListFromFuture)
 	}
-	return l, l.understood()
+	return l, l.checkUnderstood()
 }
 
 // issuerOf finds the authority whose signature a list has.
@@ -191,9 +191,9 @@ func issuerOf(l *x509.RevocationList, as *authorities) (*authority, error) {
 
 // Extensions that change what a list says (RFC 5280 §5.2).
 var (
-	oidDelta    = asn1.ObjectIdentifier{2, 5, 29, 27}
-	oidPoint    = asn1.ObjectIdentifier{2, 5, 29, 28}
-	oidOfIssuer = asn1.ObjectIdentifier{2, 5, 29, 29} // of an entry
+	oidDeltaList         = asn1.ObjectIdentifier{2, 5, 29, 27}
+	oidDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+	oidEntryIssuer       = asn1.ObjectIdentifier{2, 5, 29, 29} // of an entry
 )
 
 // distributionPoint is the extension that tells which certificates a list speaks
@@ -207,13 +207,13 @@ type distributionPoint struct {
 	OnlyAttributes bool           `asn1:"optional,tag:5"`
 }
 
-// understood refuses delta and indirect lists and unknown critical extensions.
-func (l *revocationList) understood() error {
+// checkUnderstood refuses delta and indirect lists and unknown critical extensions.
+func (l *revocationList) checkUnderstood() error {
 	for _, e := range l.Extensions {
 		switch {
-		case e.Id.Equal(oidDelta):
+		case e.Id.Equal(oidDeltaList):
 			return fmt.Errorf("the revocation list of %s is a delta list; only full lists can be used", l.issuer.name)
-		case e.Id.Equal(oidPoint):
+		case e.Id.Equal(oidDistributionPoint):
 			var p distributionPoint
 			if rest, err := asn1.Unmarshal(e.Value, &p); err != nil || len(rest) > 0 {
 				return fmt.Errorf("the Issuing Distribution Point of the revocation list of %s cannot be read", l.issuer.name)
@@ -227,7 +227,7 @@ func (l *revocationList) understood() error {
 		}
 	}
 	for _, e := range l.RevokedCertificateEntries {
-		if slices.ContainsFunc(e.Extensions, func(x pkix.Extension) bool { return x.Critical || x.Id.Equal(oidOfIssuer) }) {
+		if slices.ContainsFunc(e.Extensions, func(x pkix.Extension) bool { return x.Critical || x.Id.Equal(oidEntryIssuer) }) {
 			return fmt.Errorf("the revocation list of %s: the entry of serial number %x has an extension that is not understood", l.issuer.name, e.SerialNumber)
 		}
 	}
@@ -238,24 +238,24 @@ func (l *revocationList) sameSource(o *revocationList) bool {
 	return l.issuer.key == o.issuer.key && l.scope == o.scope
 }
 
-// replaceable says why new lists must not take the place of those in force: one
+// checkReplaceable says why new lists must not take the place of those in force: one
 // is missing or older. Otherwise a file put back would let revoked clients in.
-func (r *revocations) replaceable(lists []*revocationList) error {
+func (r *revocations) checkReplaceable(lists []*revocationList) error {
 	for _, old := range r.lists {
 		i := slices.IndexFunc(lists, old.sameSource)
 		if i < 0 {
 			return fmt.Errorf("the list of %s has disappeared from the file; put it back, or remove the authority from tls.client_ca", old.issuer.name)
 		}
-		if err := lists[i].newerThan(old); err != nil {
+		if err := lists[i].checkNewerThan(old); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// newerThan refuses a list that is older than one before, by CRL Number or by
+// checkNewerThan refuses a list that is older than one before, by CRL Number or by
 // This Update, or that has the same of both and revokes less.
-func (l *revocationList) newerThan(old *revocationList) error {
+func (l *revocationList) checkNewerThan(old *revocationList) error {
 	if bytes.Equal(l.Raw, old.Raw) {
 		return nil
 	}

@@ -17,7 +17,9 @@ import (
 )
 
 // revoked reports whether a list in force revokes a certificate.
-func revoked(a *Authenticator, c *x509.Certificate) bool { return a.trust.Load().lists.has(c) }
+func revoked(a *Authenticator, c *x509.Certificate) bool {
+	return a.trust.Load().revocations.revokes(c)
+}
 
 func critical(id ...int) []pkix.Extension {
 	return []pkix.Extension{{Id: id, Critical: true, Value: []byte{0x30, 0}}}
@@ -75,13 +77,13 @@ func TestRevocation(t *testing.T) {
 		}, gone),
 		"the same number and less": c.crl(func(l *x509.RevocationList) {
 			l.Number = big.NewInt(1)
-			l.ThisUpdate = a.trust.Load().lists.lists[0].ThisUpdate
+			l.ThisUpdate = a.trust.Load().revocations.lists[0].ThisUpdate
 		}),
 		"a delta list": c.crl(func(l *x509.RevocationList) {
 			l.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}}
 		}),
 		"an indirect list": c.crl(func(l *x509.RevocationList) {
-			l.ExtraExtensions = []pkix.Extension{{Id: oidPoint, Critical: true, Value: []byte{0x30, 3, 0x84, 1, 0xff}}}
+			l.ExtraExtensions = []pkix.Extension{{Id: oidDistributionPoint, Critical: true, Value: []byte{0x30, 3, 0x84, 1, 0xff}}}
 		}, gone),
 		"an unknown extension": c.crl(func(l *x509.RevocationList) { l.ExtraExtensions = critical(1, 2, 3) }, gone),
 		"an entry of another issuer": c.crl(func(l *x509.RevocationList) {
@@ -109,7 +111,7 @@ func TestRevocation(t *testing.T) {
 
 	// Lists of two authorities in one file both count, one of part of the certificates too.
 	part := func(l *x509.RevocationList) {
-		l.ExtraExtensions = []pkix.Extension{{Id: oidPoint, Critical: true, Value: []byte{0x30, 3, 0x82, 1, 0xff}}}
+		l.ExtraExtensions = []pkix.Extension{{Id: oidDistributionPoint, Critical: true, Value: []byte{0x30, 3, 0x82, 1, 0xff}}}
 	}
 	write(t, s.CRLFile, bytes.Join([][]byte{[]byte("# lists\n"), good(other, twin), good(c, gone), c.crl(part)}, nil))
 	if err := a.Look(); err != nil || !revoked(a, gone) || !revoked(a, twin) || revoked(a, still) {
@@ -337,7 +339,7 @@ func TestListFromTheFutureComesIntoForce(t *testing.T) {
 	s.CRLFile = filepath.Join(t.TempDir(), "crl.pem")
 	write(t, s.CRLFile, c.crl(nil))
 	a := authenticator(t, s)
-	write(t, s.CRLFile, c.crl(func(l *x509.RevocationList) { l.ThisUpdate = time.Now().Add(maxAhead + 2*time.Second) }, gone))
+	write(t, s.CRLFile, c.crl(func(l *x509.RevocationList) { l.ThisUpdate = time.Now().Add(maxListAhead + 2*time.Second) }, gone))
 	for range 2 {
 		if err := a.Look(); err == nil || revoked(a, gone) {
 			t.Fatalf("a list from the future: %v", err)
