@@ -21,9 +21,9 @@ const turnWait = 10 * time.Second
 // processor behind everything that another tenant has running. A tenant that is
 // alone is not bounded. Safe for concurrent use.
 type Processors struct {
-	each   int32                 // requests of one tenant
-	latest atomic.Pointer[Share] // of the tenant that asked last
-	rivals atomic.Int64          // when two tenants last asked one after the other; 0: never
+	perTenant  int32                 // requests of one tenant
+	lastServed atomic.Pointer[Share] // of the tenant that asked last
+	rivalsSeen atomic.Int64          // when two tenants last asked one after the other; 0: never
 
 	mu     sync.Mutex
 	shares map[string]*Share
@@ -31,7 +31,7 @@ type Processors struct {
 
 // NewProcessors bounds the requests of one tenant that compute at once.
 func NewProcessors(each int) *Processors {
-	return &Processors{each: int32(max(1, each)), shares: map[string]*Share{}}
+	return &Processors{perTenant: int32(max(1, each)), shares: map[string]*Share{}}
 }
 
 // Share is what one tenant uses of the processors.
@@ -100,7 +100,7 @@ func (t *Turn) Close() {
 	defer p.mu.Unlock()
 	if s.users--; s.users == 0 && p.shares[s.tenant] == s {
 		delete(p.shares, s.tenant)
-		p.latest.CompareAndSwap(s, nil)
+		p.lastServed.CompareAndSwap(s, nil)
 	}
 }
 
@@ -113,14 +113,14 @@ func (t *Turn) Begin(ctx context.Context) error {
 		return nil
 	}
 	p := s.processors
-	if last := p.latest.Load(); last != s {
-		if p.latest.Store(s); last != nil {
-			p.rivals.Store(now())
+	if last := p.lastServed.Load(); last != s {
+		if p.lastServed.Store(s); last != nil {
+			p.rivalsSeen.Store(monotonicNow())
 		}
 	}
-	if s.running.Add(1) > p.each && p.contended() {
+	if s.running.Add(1) > p.perTenant && p.contended() {
 		s.running.Add(-1)
-		if err := s.await(ctx, t.principal); err != nil {
+		if err := s.awaitTurn(ctx, t.principal); err != nil {
 			return err
 		}
 	}
@@ -132,17 +132,17 @@ func (t *Turn) Begin(ctx context.Context) error {
 
 // contended reports whether more than one tenant has been served lately.
 func (p *Processors) contended() bool {
-	at := p.rivals.Load()
-	return at != 0 && now()-at < int64(rivalTime)
+	at := p.rivalsSeen.Load()
+	return at != 0 && monotonicNow()-at < int64(rivalTime)
 }
 
-func (s *Share) await(ctx context.Context, principal string) error {
+func (s *Share) awaitTurn(ctx context.Context, principal string) error {
 	w := &turnWaiter{ready: make(chan struct{})}
 	s.mu.Lock()
 	s.queue.Push(s.tenant, principal, w)
 	s.waiting.Add(1)
 	s.mu.Unlock()
-	s.grant() // a turn may have ended before there was a waiter
+	s.grantTurns() // a turn may have ended before there was a waiter
 	timer := time.NewTimer(turnWait)
 	defer timer.Stop()
 	var cause error
@@ -163,11 +163,11 @@ func (s *Share) await(ctx context.Context, principal string) error {
 // release ends the counting of one request, and lets the next one begin.
 func (s *Share) release() {
 	s.running.Add(-1)
-	s.grant()
+	s.grantTurns()
 }
 
-// grant lets requests begin that wait, as far as the share reaches.
-func (s *Share) grant() {
+// grantTurns lets requests begin that wait, as far as the share reaches.
+func (s *Share) grantTurns() {
 	for s.waiting.Load() > 0 && s.mayRun() {
 		s.mu.Lock()
 		if !s.mayRun() {
@@ -188,7 +188,7 @@ func (s *Share) grant() {
 
 // mayRun reports whether one more request may compute.
 func (s *Share) mayRun() bool {
-	return s.running.Load() < s.processors.each || !s.processors.contended()
+	return s.running.Load() < s.processors.perTenant || !s.processors.contended()
 }
 
 // End says that the request is answered.

@@ -35,7 +35,7 @@ type Slots struct {
 	free    int
 	waiting int
 	refused int64
-	tenants group
+	tenants accountGroup
 }
 
 // New makes Slots. The bounds are raised to 1 where they would let nobody in.
@@ -62,9 +62,9 @@ type Lease struct {
 // account is what one tenant, or one principal of a tenant, has used and has now.
 type account struct {
 	name    string
-	above   *account // a principal's tenant
-	members group    // of a tenant: its principals
-	first   *waiter  // of a principal: callers in the order of their arrival
+	above   *account     // a principal's tenant
+	members accountGroup // of a tenant: its principals
+	first   *waiter      // of a principal: callers in the order of their arrival
 	last    *waiter
 
 	used    int64 // nanoseconds of places, on the clock of its group
@@ -73,9 +73,9 @@ type account struct {
 	waiting int
 }
 
-// group is the accounts that compete with each other. clock is the account of
+// accountGroup is the accounts that compete with each other. clock is the account of
 // the one that was served last: a newcomer starts there, neither ahead nor behind.
-type group struct {
+type accountGroup struct {
 	clock  int64
 	byName map[string]*account
 	asking []*account // those for which somebody waits
@@ -89,24 +89,24 @@ type waiter struct {
 	ready      chan struct{}
 }
 
-var epoch = time.Now()
+var monotonicStart = time.Now()
 
-func now() int64 { return int64(time.Since(epoch)) }
+func monotonicNow() int64 { return int64(time.Since(monotonicStart)) }
 
 // Acquire lends a place to whom ctx names, and waits until ctx ends or the time
 // to wait is over. Then, and at once if too many wait already, the error has the
 // code Busy.
 func (s *Slots) Acquire(ctx context.Context) (Lease, error) {
 	if err := ctx.Err(); err != nil {
-		return Lease{}, s.given(err)
+		return Lease{}, s.gaveUpError(err)
 	}
 	tenant, name := core.ShareOf(ctx)
 	s.mu.Lock()
-	p := s.account(tenant, name)
-	if s.free > 0 && s.allowed(p) {
-		s.tenants.arrive(p.above)
-		p.above.members.arrive(p)
-		l := s.lend(p, now())
+	p := s.accountOf(tenant, name)
+	if s.free > 0 && s.mayBorrow(p) {
+		s.tenants.catchUp(p.above)
+		p.above.members.catchUp(p)
+		l := s.lendTo(p, monotonicNow())
 		s.mu.Unlock()
 		return l, nil
 	}
@@ -118,10 +118,10 @@ func (s *Slots) Acquire(ctx context.Context) (Lease, error) {
 	w := &waiter{principal: p, ready: make(chan struct{})}
 	s.enqueue(w)
 	s.mu.Unlock()
-	return s.await(ctx, w)
+	return s.awaitLease(ctx, w)
 }
 
-func (s *Slots) await(ctx context.Context, w *waiter) (Lease, error) {
+func (s *Slots) awaitLease(ctx context.Context, w *waiter) (Lease, error) {
 	var over <-chan time.Time
 	if s.cfg.Wait > 0 {
 		t := time.NewTimer(s.cfg.Wait)
@@ -141,13 +141,13 @@ func (s *Slots) await(ctx context.Context, w *waiter) (Lease, error) {
 	defer s.mu.Unlock()
 	if cause != nil && !w.granted {
 		s.dequeue(w)
-		return Lease{}, s.given(cause)
+		return Lease{}, s.gaveUpError(cause)
 	}
 	return Lease{slots: s, principal: w.principal, began: w.began}, nil
 }
 
-// given is the answer to a caller that gave up.
-func (s *Slots) given(cause error) error {
+// gaveUpError is the answer to a caller that gave up.
+func (s *Slots) gaveUpError(cause error) error {
 	return core.Wrap(core.Busy, cause, "all %s were busy with other calls until the time of this one was over; try again", s.cfg.Name)
 }
 
@@ -157,102 +157,102 @@ func (l Lease) Release() {
 	if s == nil {
 		return
 	}
-	at := now()
+	at := monotonicNow()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.principal.above.members.settle(l.principal, l.began, at)
-	s.tenants.settle(l.principal.above, l.began, at)
+	l.principal.above.members.chargeReturned(l.principal, l.began, at)
+	s.tenants.chargeReturned(l.principal.above, l.began, at)
 	s.free++
-	s.serve(at)
+	s.lendToWaiting(at)
 }
 
-// serve lends free places to those who wait and may have one.
-func (s *Slots) serve(at int64) {
+// lendToWaiting lends free places to those who wait and may have one.
+func (s *Slots) lendToWaiting(at int64) {
 	for s.free > 0 && s.waiting > 0 {
-		p := s.next(at)
+		p := s.nextPrincipal(at)
 		if p == nil {
 			return
 		}
 		w := p.first
 		s.dequeue(w)
-		w.granted, w.began = true, s.lend(p, at).began
+		w.granted, w.began = true, s.lendTo(p, at).began
 		close(w.ready)
 	}
 }
 
-// next chooses the tenant that has used least, and of it the principal; nil if
+// nextPrincipal chooses the tenant that has used least, and of it the principal; nil if
 // all who wait have as many places as they may have.
-func (s *Slots) next(at int64) (best *account) {
+func (s *Slots) nextPrincipal(at int64) (best *account) {
 	for _, t := range s.tenants.asking {
-		if !s.below(t, s.cfg.PerTenant) || (best != nil && best.above.spent(at) <= t.spent(at)) {
+		if !s.mayHaveMore(t, s.cfg.PerTenant) || (best != nil && best.above.timeUsed(at) <= t.timeUsed(at)) {
 			continue
 		}
-		if p := s.nextOf(t, at); p != nil {
+		if p := s.nextOfTenant(t, at); p != nil {
 			best = p
 		}
 	}
 	return best
 }
 
-func (s *Slots) nextOf(t *account, at int64) (best *account) {
+func (s *Slots) nextOfTenant(t *account, at int64) (best *account) {
 	for _, p := range t.members.asking {
-		if s.below(p, s.cfg.PerPrincipal) && (best == nil || p.spent(at) < best.spent(at)) {
+		if s.mayHaveMore(p, s.cfg.PerPrincipal) && (best == nil || p.timeUsed(at) < best.timeUsed(at)) {
 			best = p
 		}
 	}
 	return best
 }
 
-// spent is what an account has used, with what it is using.
-func (a *account) spent(at int64) int64 { return a.used + int64(a.inUse)*at - a.began }
+// timeUsed is what an account has used, with what it is using.
+func (a *account) timeUsed(at int64) int64 { return a.used + int64(a.inUse)*at - a.began }
 
-// below reports whether an account may have one more place of n.
-func (s *Slots) below(a *account, n int) bool {
+// mayHaveMore reports whether an account may have one more place of n.
+func (s *Slots) mayHaveMore(a *account, n int) bool {
 	if a.name == core.OwnWork && (a.above == nil || a.above.name == core.OwnWork) {
 		return true
 	}
 	return a.inUse < n
 }
 
-func (s *Slots) allowed(p *account) bool {
-	return s.below(p.above, s.cfg.PerTenant) && s.below(p, s.cfg.PerPrincipal)
+func (s *Slots) mayBorrow(p *account) bool {
+	return s.mayHaveMore(p.above, s.cfg.PerTenant) && s.mayHaveMore(p, s.cfg.PerPrincipal)
 }
 
-// lend counts a place as lent to p.
-func (s *Slots) lend(p *account, at int64) Lease {
+// lendTo counts a place as lent to p.
+func (s *Slots) lendTo(p *account, at int64) Lease {
 	s.free--
-	s.tenants.begin(p.above, at)
-	p.above.members.begin(p, at)
+	s.tenants.countLent(p.above, at)
+	p.above.members.countLent(p, at)
 	return Lease{slots: s, principal: p, began: at}
 }
 
-// arrive advances an account that had nothing and waited for nothing to the clock
+// catchUp advances an account that had nothing and waited for nothing to the clock
 // of its group: time in which it did not ask is not owed to it.
-func (g *group) arrive(a *account) {
+func (g *accountGroup) catchUp(a *account) {
 	if a.inUse == 0 && a.waiting == 0 {
 		a.used = max(a.used, g.clock)
 	}
 }
 
-func (g *group) begin(a *account, at int64) {
+func (g *accountGroup) countLent(a *account, at int64) {
 	g.clock = max(g.clock, a.used)
 	a.inUse++
 	a.began += at
 }
 
-// settle charges an account for a place.
-func (g *group) settle(a *account, began, at int64) {
+// chargeReturned charges an account for a place.
+func (g *accountGroup) chargeReturned(a *account, began, at int64) {
 	a.inUse--
 	a.began -= began
 	a.used = min(a.used+at-began, max(a.used, g.clock+maxDebt))
 }
 
-func (s *Slots) account(tenant, principal string) *account {
-	t := s.tenants.account(tenant, nil)
-	return t.members.account(principal, t)
+func (s *Slots) accountOf(tenant, principal string) *account {
+	t := s.tenants.accountOf(tenant, nil)
+	return t.members.accountOf(principal, t)
 }
 
-func (g *group) account(name string, above *account) *account {
+func (g *accountGroup) accountOf(name string, above *account) *account {
 	if a, ok := g.byName[name]; ok {
 		return a
 	}
@@ -260,14 +260,14 @@ func (g *group) account(name string, above *account) *account {
 		g.byName = map[string]*account{}
 	}
 	if len(g.byName) >= maxIdle {
-		g.forget()
+		g.forgetIdle()
 	}
 	a := &account{name: name, above: above, used: g.clock}
 	g.byName[name] = a
 	return a
 }
 
-func (g *group) forget() {
+func (g *accountGroup) forgetIdle() {
 	for name, a := range g.byName {
 		if a.inUse == 0 && a.waiting == 0 {
 			delete(g.byName, name)
@@ -284,8 +284,8 @@ func (s *Slots) enqueue(w *waiter) {
 	}
 	p.last = w
 	s.waiting++
-	p.above.members.asks(p)
-	s.tenants.asks(p.above)
+	p.above.members.addAsking(p)
+	s.tenants.addAsking(p.above)
 }
 
 func (s *Slots) dequeue(w *waiter) {
@@ -302,19 +302,19 @@ func (s *Slots) dequeue(w *waiter) {
 	}
 	w.prev, w.next = nil, nil
 	s.waiting--
-	p.above.members.leaves(p)
-	s.tenants.leaves(p.above)
+	p.above.members.removeAsking(p)
+	s.tenants.removeAsking(p.above)
 }
 
-func (g *group) asks(a *account) {
-	g.arrive(a)
+func (g *accountGroup) addAsking(a *account) {
+	g.catchUp(a)
 	if a.waiting++; a.waiting > 1 {
 		return
 	}
 	g.asking = append(g.asking, a)
 }
 
-func (g *group) leaves(a *account) {
+func (g *accountGroup) removeAsking(a *account) {
 	if a.waiting--; a.waiting > 0 {
 		return
 	}
