@@ -5,11 +5,11 @@ import "github.com/keyreeve/keyreeve/core"
 // rowWrite is a write of a change as the store carries it out.
 type rowWrite interface {
 	// check refuses what one of the databases could not keep.
-	check() error
+	validate() error
 	// weight is about how long the database takes, in audit records.
 	weight() int
 	// lay appends the statements, with the seals of their rows.
-	lay(l *layout) error
+	appendStatements(l *layout) error
 }
 
 // rowWriteOf finds how a write is carried out: each kind in the file of its table.
@@ -45,42 +45,42 @@ func rowWriteOf(w core.Write) rowWrite {
 // unknownWrite is a write that the store has no table for.
 type unknownWrite struct{ core.Write }
 
-func (w unknownWrite) check() error {
+func (w unknownWrite) validate() error {
 	return core.Errorf(core.Internal, "the store does not know the write %T", w.Write)
 }
 
 func (unknownWrite) weight() int { return 0 }
 
-func (w unknownWrite) lay(*layout) error { return w.check() }
+func (w unknownWrite) appendStatements(*layout) error { return w.validate() }
 
 // layout is a change as statements, all but its audit entries.
 type layout struct {
 	seals
-	seqs  []int64 // of the objects that are yet to be inserted
-	steps []step
-	usage []core.AddUsage
+	seqs       []int64 // of the objects that are yet to be inserted
+	statements []statement
+	usage      []core.AddUsage
 }
 
-func (l *layout) add(s ...step) { l.steps = append(l.steps, s...) }
+func (l *layout) addStatements(s ...statement) { l.statements = append(l.statements, s...) }
 
-// steps lays a change out. The objects that it inserts are given the Seq of seqs: a
+// statementsOf lays a change out. The objects that it inserts are given the Seq of seqs: a
 // seal covers Seq, so the database must not choose it.
-func (s seals) steps(c *core.Change, seqs []int64) ([]step, error) {
+func (s seals) statementsOf(c *core.Change, seqs []int64) ([]statement, error) {
 	l := layout{seals: s, seqs: seqs}
 	for _, w := range c.Writes {
-		if err := rowWriteOf(w).lay(&l); err != nil {
+		if err := rowWriteOf(w).appendStatements(&l); err != nil {
 			return nil, err
 		}
 	}
-	l.count()
-	return l.steps, nil
+	l.addUsageStatements()
+	return l.statements, nil
 }
 
 // checkChange refuses, before a change joins a group, what one of the databases
 // could not keep: in the group it would fail the others too.
 func checkChange(c *core.Change) error {
 	for _, w := range c.Writes {
-		if err := rowWriteOf(w).check(); err != nil {
+		if err := rowWriteOf(w).validate(); err != nil {
 			return err
 		}
 	}

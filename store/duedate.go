@@ -15,24 +15,24 @@ const (
 
 type addDueDate core.AddDueDate
 
-func (addDueDate) check() error { return nil }
+func (addDueDate) validate() error { return nil }
 
 func (addDueDate) weight() int { return 1 }
 
-func (w addDueDate) lay(l *layout) error {
-	l.add(step{text: insertDueDate, args: dueDateArgs(&w.DueDate), doing: "write a date"})
+func (w addDueDate) appendStatements(l *layout) error {
+	l.addStatements(statement{text: insertDueDate, args: dueDateArgs(&w.DueDate), doing: "write a date"})
 	return nil
 }
 
 type noteDueDate core.NoteDueDate
 
-func (noteDueDate) check() error { return nil }
+func (noteDueDate) validate() error { return nil }
 
 func (noteDueDate) weight() int { return 1 }
 
-func (w noteDueDate) lay(l *layout) error {
+func (w noteDueDate) appendStatements(l *layout) error {
 	noted := core.Errorf(core.Conflict, "the %v of object %s has been noted already", w.DueDate.Tag, w.DueDate.ID)
-	l.add(step{text: updateDueDate, args: dueDateArgs(&w.DueDate), rows: exactlyOne(noted), doing: "note a date"})
+	l.addStatements(statement{text: updateDueDate, args: dueDateArgs(&w.DueDate), rows: exactlyOne(noted), doing: "note a date"})
 	return nil
 }
 

@@ -20,10 +20,10 @@ func heavy(tenant string) *core.Change {
 // A tenant with hundreds of changes that wait does not fill a transaction: the
 // change of another tenant is in the next, and all are decided in the end.
 func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
-	var g group
+	var g groupCommitter
 	gate := make(chan struct{})
 	var batches [][]string
-	g.init(func(all []*pending) {
+	g.init(func(all []*pendingChange) {
 		var tenants []string
 		for _, p := range all {
 			p.seqs = append(p.seqs, 1)
@@ -35,7 +35,7 @@ func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
 	var wg sync.WaitGroup
 	commit := func(tenant string) {
 		wg.Go(func() {
-			if err := g.do(context.Background(), heavy(tenant)); err != nil {
+			if err := g.commitWithOthers(context.Background(), heavy(tenant)); err != nil {
 				t.Errorf("%s: %v", tenant, err)
 			}
 		})
@@ -81,7 +81,7 @@ func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
 	}
 }
 
-func (g *group) leads() bool {
+func (g *groupCommitter) leads() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.leading
@@ -95,18 +95,18 @@ func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 		return core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: tenant}})
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.do(context.Background(), record("flood")) })
+	wg.Go(func() { s.commitWithOthers(context.Background(), record("flood")) })
 	<-s.begun
 	ctx, cancel := context.WithCancel(context.Background())
 	for range maxTenant {
-		wg.Go(func() { s.do(ctx, record("flood")) })
+		wg.Go(func() { s.commitWithOthers(ctx, record("flood")) })
 	}
 	s.waiting(t, maxTenant)
-	if err := s.do(context.Background(), record("flood")); core.CodeOf(err) != core.Busy {
+	if err := s.commitWithOthers(context.Background(), record("flood")); core.CodeOf(err) != core.Busy {
 		t.Errorf("one more of the tenant: %v", err)
 	}
 	done := make(chan error)
-	go func() { done <- s.do(context.Background(), record("quiet")) }()
+	go func() { done <- s.commitWithOthers(context.Background(), record("quiet")) }()
 	s.waiting(t, maxTenant+1)
 	cancel() // those of the flood leave the queue
 	close(s.gate)

@@ -15,37 +15,37 @@ import (
 
 // Bounds of the group committer.
 const (
-	maxWaiting  = 4096             // commits that wait for their turn; one more is refused
-	commitWait  = 10 * time.Second // for the turn, and again for the turn itself
-	maxTenant   = maxWaiting / 2   // of them, commits of one tenant
-	maxBatch    = 256              // weight of the changes in one transaction, unless one alone has more
-	groupYields = 3                // times a leader lets others run before it takes its batch
-	troubleKept = 5 * time.Second  // how long a commit that the database failed counts as ill health
+	maxWaiting    = 4096             // commits that wait for their turn; one more is refused
+	commitWait    = 10 * time.Second // for the turn, and again for the turn itself
+	maxTenant     = maxWaiting / 2   // of them, commits of one tenant
+	maxBatch      = 256              // weight of the changes in one transaction, unless one alone has more
+	groupYields   = 3                // times a leader lets others run before it takes its batch
+	troubleCounts = 5 * time.Second  // how long a commit that the database failed counts as ill health
 )
 
-// group lets many callers share one transaction and its sync. A caller who finds nobody
+// groupCommitter lets many callers share one transaction and its sync. A caller who finds nobody
 // committing is the leader and commits at once. The changes that arrive meanwhile are
 // the next batch, and one of their callers leads it. A single caller needs no switch
 // of goroutines. Safe for concurrent use.
-type group struct {
-	commit func([]*pending) // decides every change given; never called twice at once
-	wait   time.Duration    // commitWait but in tests
+type groupCommitter struct {
+	commit func([]*pendingChange) // decides every change given; never called twice at once
+	wait   time.Duration          // commitWait but in tests
 
-	mu      sync.Mutex
-	leading bool
-	since   time.Time // when the batch under way began
-	closed  bool
-	next    *batch
-	todo    []*pending // room for the batch under way, the leader's
-	last    int        // changes in the last batch
-	idle    sync.Cond  // told when leading ends
-	trouble error      // of the last batch, if the database failed it
-	failed  time.Time  // when
+	mu         sync.Mutex
+	leading    bool
+	batchBegan time.Time // when the batch under way began
+	closed     bool
+	next       *batch
+	underWay   []*pendingChange // room for the batch under way, the leader's
+	lastSize   int              // changes in the last batch
+	idle       sync.Cond        // told when leading ends
+	trouble    error            // of the last batch, if the database failed it
+	troubleAt  time.Time        // when
 }
 
 // batch is what gathers while another is under way.
 type batch struct {
-	all     []*pending
+	all     []*pendingChange
 	weight  int            // of all
 	tenants map[string]int // commits of each tenant; kept only when there are many
 	live    int            // those that nobody withdrew
@@ -54,9 +54,9 @@ type batch struct {
 	done    chan struct{}  // closed when all are decided
 }
 
-// pending is one caller's change. Once its turn has begun it belongs to the
+// pendingChange is one caller's change. Once its turn has begun it belongs to the
 // leader until the batch is done.
-type pending struct {
+type pendingChange struct {
 	change    *core.Change
 	batch     atomic.Pointer[batch] // that it is in; nil: its caller leads
 	seqs      []int64               // of the objects that change inserts
@@ -64,88 +64,88 @@ type pending struct {
 	withdrawn bool
 }
 
-func (g *group) init(commit func([]*pending)) {
+func (g *groupCommitter) init(commit func([]*pendingChange)) {
 	g.commit, g.wait = commit, commitWait
 	g.idle.L = &g.mu
 }
 
-// do commits c together with the other changes that wait; nil means durable. An error
+// commitWithOthers commits c together with the other changes that wait; nil means durable. An error
 // means that nothing of c is stored, unless it is that of [unknownOutcome]. If ctx ends
 // while c waits for its turn, c is withdrawn. From the beginning of its turn on ctx is
 // ignored, so that the answer is true.
-func (g *group) do(ctx context.Context, c *core.Change) error {
+func (g *groupCommitter) commitWithOthers(ctx context.Context, c *core.Change) error {
 	if err := ctx.Err(); err != nil {
 		return notCommitted(err)
 	}
-	p := pendings.Get().(*pending)
+	p := pendingPool.Get().(*pendingChange)
 	p.change = c
-	if err := g.enter(ctx, p); err != nil {
+	if err := g.submit(ctx, p); err != nil {
 		return err // p is not used again: its leader may still have it
 	}
 	giveSeqs(c, p.seqs)
-	p.reset()
-	pendings.Put(p)
+	p.clearForReuse()
+	pendingPool.Put(p)
 	return nil
 }
 
-func (p *pending) reset() {
+func (p *pendingChange) clearForReuse() {
 	p.change, p.seqs, p.err, p.withdrawn = nil, p.seqs[:0], nil, false
 	p.batch.Store(nil)
 }
 
-var pendings = sync.Pool{New: func() any { return new(pending) }}
+var pendingPool = sync.Pool{New: func() any { return new(pendingChange) }}
 
-func (g *group) enter(ctx context.Context, p *pending) error {
+func (g *groupCommitter) submit(ctx context.Context, p *pendingChange) error {
 	g.mu.Lock()
-	if err := g.refuse(); err != nil {
+	if err := g.refusal(); err != nil {
 		g.mu.Unlock()
 		return err
 	}
 	if g.leading {
-		err := g.join(p)
+		err := g.joinNextBatch(p)
 		g.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		return g.await(ctx, p)
+		return g.awaitDecision(ctx, p)
 	}
 	g.leading = true
-	g.gather()
-	g.run(p)
+	g.letOthersJoin()
+	g.leadBatch(p)
 	return p.err
 }
 
-// refuse returns an error if no further change may wait. The caller holds mu.
-func (g *group) refuse() error {
+// refusal returns an error if no further change may wait. The caller holds mu.
+func (g *groupCommitter) refusal() error {
 	switch {
 	case g.closed:
 		return core.Errorf(core.StoreUnavailable, "the store is closed")
 	case g.next != nil && g.next.live >= maxWaiting:
 		return core.Errorf(core.StoreUnavailable, "%d commits are waiting for the database, which is the limit; it is too slow for the load", maxWaiting)
-	case g.leading && time.Since(g.since) > g.wait:
+	case g.leading && time.Since(g.batchBegan) > g.wait:
 		return core.Errorf(core.StoreUnavailable, "the database has not ended a commit for more than %v; look at its disk or its connection", g.wait)
 	}
 	return nil
 }
 
-// join adds p to the batch that gathers, unless its tenant has too many there. The
+// joinNextBatch adds p to the batch that gathers, unless its tenant has too many there. The
 // caller holds mu.
-func (g *group) join(p *pending) error {
+func (g *groupCommitter) joinNextBatch(p *pendingChange) error {
 	if g.next == nil {
 		g.next = newBatch()
 	}
-	if !g.next.room(p) {
+	if !g.next.hasRoomFor(p) {
 		return core.Errorf(core.Busy, "%d changes of this tenant are waiting for the database, which is the limit; try again later", maxTenant)
 	}
-	g.next.add(p)
+	g.next.addPending(p)
 	return nil
 }
 
 func newBatch() *batch { return &batch{lead: make(chan struct{}, 1), done: make(chan struct{})} }
 
-// room reports whether one more change of a tenant is taken. Tenants are counted
+// hasRoomFor reports whether one more change of a tenant is taken. Tenants are counted
 // only when there are so many changes that one of them can have too many.
-func (b *batch) room(p *pending) bool {
+func (b *batch) hasRoomFor(p *pendingChange) bool {
 	if len(b.all) < maxTenant || p.change.ForTenant() == core.OwnWork {
 		return true
 	}
@@ -158,7 +158,7 @@ func (b *batch) room(p *pending) bool {
 	return b.tenants[p.change.ForTenant()] < maxTenant
 }
 
-func (b *batch) add(p *pending) {
+func (b *batch) addPending(p *pendingChange) {
 	p.batch.Store(b)
 	b.all = append(b.all, p)
 	b.weight += weightOf(p.change)
@@ -168,11 +168,11 @@ func (b *batch) add(p *pending) {
 	}
 }
 
-// gather lets other callers join, if the last batch had several. The caller leads and
+// letOthersJoin lets other callers join, if the last batch had several. The caller leads and
 // holds mu.
-func (g *group) gather() {
-	g.since = time.Now()
-	if g.last <= 1 {
+func (g *groupCommitter) letOthersJoin() {
+	g.batchBegan = time.Now()
+	if g.lastSize <= 1 {
 		return
 	}
 	g.mu.Unlock()
@@ -182,32 +182,32 @@ func (g *group) gather() {
 	g.mu.Lock()
 }
 
-// run commits what has gathered and, unless it is nil, own; then it passes the
+// leadBatch commits what has gathered and, unless it is nil, own; then it passes the
 // lead on. Of more than a batch may have it takes some of each tenant, and the rest
 // is the beginning of the next. The caller leads and holds mu, which is released.
-func (g *group) run(own *pending) {
+func (g *groupCommitter) leadBatch(own *pendingChange) {
 	b := g.next
 	g.next = nil
-	todo := g.todo[:0]
+	todo := g.underWay[:0]
 	if b != nil {
 		b.started = true
 		if b.weight > maxBatch {
-			todo = g.share(b, todo)
+			todo = g.takeInTurns(b, todo)
 		} else {
-			todo = b.rest(todo)
+			todo = b.appendLive(todo)
 		}
 	}
 	if own != nil {
 		todo = append(todo, own)
 	}
-	g.since, g.todo = time.Now(), todo
+	g.batchBegan, g.underWay = time.Now(), todo
 	g.mu.Unlock()
-	defer g.end(b, todo)
+	defer g.finishBatch(b, todo)
 	g.commit(todo)
 }
 
-// rest appends what nobody withdrew.
-func (b *batch) rest(todo []*pending) []*pending {
+// appendLive appends what nobody withdrew.
+func (b *batch) appendLive(todo []*pendingChange) []*pendingChange {
 	for _, p := range b.all {
 		if !p.withdrawn {
 			todo = append(todo, p)
@@ -216,10 +216,10 @@ func (b *batch) rest(todo []*pending) []*pending {
 	return todo
 }
 
-// share takes changes of a batch in turns, one of each tenant, until they have the
+// takeInTurns takes changes of a batch in turns, one of each tenant, until they have the
 // weight of a batch, and moves the others to the next. The caller holds mu.
-func (g *group) share(b *batch, todo []*pending) []*pending {
-	var turns fair.Queue[*pending]
+func (g *groupCommitter) takeInTurns(b *batch, todo []*pendingChange) []*pendingChange {
+	var turns fair.Queue[*pendingChange]
 	for _, p := range b.all {
 		if !p.withdrawn {
 			turns.Push(p.change.ForTenant(), "", p)
@@ -231,7 +231,7 @@ func (g *group) share(b *batch, todo []*pending) []*pending {
 			if g.next == nil {
 				g.next = newBatch()
 			}
-			g.next.add(p)
+			g.next.addPending(p)
 			continue
 		}
 		todo = append(todo, p)
@@ -239,9 +239,9 @@ func (g *group) share(b *batch, todo []*pending) []*pending {
 	return todo
 }
 
-// end wakes the batch's callers and lets the next begin. It runs also when the
+// finishBatch wakes the batch's callers and lets the next begin. It runs also when the
 // commit panics: nobody may take that for success, nor wait for ever.
-func (g *group) end(b *batch, todo []*pending) {
+func (g *groupCommitter) finishBatch(b *batch, todo []*pendingChange) {
 	r := recover()
 	if r != nil {
 		for _, p := range todo {
@@ -250,29 +250,29 @@ func (g *group) end(b *batch, todo []*pending) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = len(todo)
-	g.remember(todo)
+	g.lastSize = len(todo)
+	g.noteTrouble(todo)
 	clear(todo)
 	if b != nil {
 		close(b.done) // from here on the changes are their callers' again
 	}
-	g.pass()
+	g.passLead()
 }
 
-// remember keeps what the database failed with, for its health. The caller holds mu.
-func (g *group) remember(todo []*pending) {
+// noteTrouble keeps what the database failed with, for its health. The caller holds mu.
+func (g *groupCommitter) noteTrouble(todo []*pendingChange) {
 	g.trouble = nil
 	for _, p := range todo {
 		if core.CodeOf(p.err) == core.StoreUnavailable {
-			g.trouble, g.failed = p.err, time.Now()
+			g.trouble, g.troubleAt = p.err, time.Now()
 		}
 	}
 }
 
-// pass gives the lead to one of those who wait, or ends it. The caller holds mu.
-func (g *group) pass() {
+// passLead gives the lead to one of those who wait, or ends it. The caller holds mu.
+func (g *groupCommitter) passLead() {
 	if g.next != nil && g.next.live > 0 {
-		g.since = time.Now()
+		g.batchBegan = time.Now()
 		g.next.lead <- struct{}{}
 		return
 	}
@@ -280,12 +280,12 @@ func (g *group) pass() {
 	g.idle.Broadcast()
 }
 
-var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+var timerPool = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
-// await sits until p is decided, until it is p who must lead, or until time is up.
-func (g *group) await(ctx context.Context, p *pending) error {
-	t := timers.Get().(*time.Timer)
-	defer timers.Put(t)
+// awaitDecision sits until p is decided, until it is p who must lead, or until time is up.
+func (g *groupCommitter) awaitDecision(ctx context.Context, p *pendingChange) error {
+	t := timerPool.Get().(*time.Timer)
+	defer timerPool.Put(t)
 	defer t.Stop()
 	t.Reset(g.wait)
 	cancelled := ctx.Done()
@@ -298,8 +298,8 @@ func (g *group) await(ctx context.Context, p *pending) error {
 			}
 		case <-b.lead:
 			g.mu.Lock()
-			g.gather()
-			g.run(nil)
+			g.letOthersJoin()
+			g.leadBatch(nil)
 			if b = p.movedFrom(b); b == nil {
 				return p.err
 			}
@@ -323,7 +323,7 @@ func (g *group) await(ctx context.Context, p *pending) error {
 
 // movedFrom is the batch that p was moved to because b was full; nil if b has
 // decided p.
-func (p *pending) movedFrom(b *batch) *batch {
+func (p *pendingChange) movedFrom(b *batch) *batch {
 	if now := p.batch.Load(); now != b {
 		return now
 	}
@@ -331,7 +331,7 @@ func (p *pending) movedFrom(b *batch) *batch {
 }
 
 // withdraw takes p out of a batch that has not begun; false if it has.
-func (g *group) withdraw(p *pending) bool {
+func (g *groupCommitter) withdraw(p *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := p.batch.Load()
@@ -343,7 +343,7 @@ func (g *group) withdraw(p *pending) bool {
 	b.weight -= weightOf(p.change)
 	select {
 	case <-b.lead: // nobody has taken the lead yet, and p will not
-		g.pass()
+		g.passLead()
 	default:
 	}
 	return true
@@ -359,8 +359,8 @@ func unknownOutcome(cause error) error {
 	return core.Wrap(core.StoreUnavailable, cause, "the database went away in the middle of a commit, so it is not known whether the change is stored; read the object again")
 }
 
-// close refuses new changes and waits, within its bound, for the batch under way.
-func (g *group) close() {
+// closeAndWait refuses new changes and waits, within its bound, for the batch under way.
+func (g *groupCommitter) closeAndWait() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
@@ -375,11 +375,11 @@ func (g *group) close() {
 // health is the error of a store that is stuck or closed, or that has just
 // failed a commit: a full disk still answers questions. Whoever asks only when
 // the answer is yes would never learn that it is mended, so it is forgotten soon.
-func (g *group) health() error {
+func (g *groupCommitter) health() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.trouble != nil && time.Since(g.failed) < troubleKept {
+	if g.trouble != nil && time.Since(g.troubleAt) < troubleCounts {
 		return g.trouble
 	}
-	return g.refuse()
+	return g.refusal()
 }

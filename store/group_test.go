@@ -15,7 +15,7 @@ import (
 
 // slowGroup commits when gate lets it, and counts what it was given.
 type slowGroup struct {
-	group
+	groupCommitter
 	gate    chan struct{}
 	begun   chan struct{}
 	decided atomic.Int64
@@ -23,7 +23,7 @@ type slowGroup struct {
 
 func newSlowGroup(wait time.Duration) *slowGroup {
 	s := &slowGroup{gate: make(chan struct{}), begun: make(chan struct{}, 100)}
-	s.init(func(all []*pending) {
+	s.init(func(all []*pendingChange) {
 		s.begun <- struct{}{}
 		<-s.gate
 		s.decided.Add(int64(len(all)))
@@ -62,20 +62,22 @@ func TestWithdrawnIsNotStored(t *testing.T) {
 	s := newSlowGroup(10 * time.Second)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.do(context.Background(), &core.Change{}); err != nil {
+		if err := s.commitWithOthers(context.Background(), &core.Change{}); err != nil {
 			t.Error(err)
 		}
 	})
 	<-s.begun
 	ctx, cancel := context.WithCancel(context.Background())
 	for range 5 {
-		wg.Go(func() { wantUnavailable(t, "a withdrawn change", s.do(ctx, &core.Change{}), "is not stored") })
+		wg.Go(func() {
+			wantUnavailable(t, "a withdrawn change", s.commitWithOthers(ctx, &core.Change{}), "is not stored")
+		})
 	}
 	s.waiting(t, 5)
 	cancel()
 	s.waiting(t, 0)
 	wg.Go(func() {
-		if err := s.do(context.Background(), &core.Change{}); err != nil {
+		if err := s.commitWithOthers(context.Background(), &core.Change{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -85,7 +87,7 @@ func TestWithdrawnIsNotStored(t *testing.T) {
 	if n := s.decided.Load(); n != 2 {
 		t.Errorf("%d changes were committed, want 2", n)
 	}
-	wantUnavailable(t, "a context that has ended", s.do(ctx, &core.Change{}), "is not stored")
+	wantUnavailable(t, "a context that has ended", s.commitWithOthers(ctx, &core.Change{}), "is not stored")
 	if s.leading || s.decided.Load() != 2 {
 		t.Error("somebody still leads")
 	}
@@ -97,10 +99,10 @@ func TestBegunIsTold(t *testing.T) {
 	s := newSlowGroup(10 * time.Second)
 	ctx, cancel := context.WithCancel(context.Background())
 	told := make(chan error, 2)
-	go func() { told <- s.do(context.Background(), &core.Change{}) }()
+	go func() { told <- s.commitWithOthers(context.Background(), &core.Change{}) }()
 	<-s.begun
-	go func() { told <- s.do(ctx, &core.Change{}) }()
-	go func() { told <- s.do(ctx, &core.Change{}) }()
+	go func() { told <- s.commitWithOthers(ctx, &core.Change{}) }()
+	go func() { told <- s.commitWithOthers(ctx, &core.Change{}) }()
 	s.waiting(t, 2)
 	s.gate <- struct{}{}
 	<-s.begun
@@ -119,12 +121,12 @@ func TestBegunIsTold(t *testing.T) {
 func TestStuckDatabase(t *testing.T) {
 	s := newSlowGroup(60 * time.Millisecond)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.do(context.Background(), &core.Change{}) })
+	wg.Go(func() { s.commitWithOthers(context.Background(), &core.Change{}) })
 	<-s.begun
-	wantUnavailable(t, "no turn", s.do(context.Background(), &core.Change{}), "is not stored")
+	wantUnavailable(t, "no turn", s.commitWithOthers(context.Background(), &core.Change{}), "is not stored")
 	time.Sleep(70 * time.Millisecond)
 	began := time.Now()
-	wantUnavailable(t, "refused", s.do(context.Background(), &core.Change{}), "has not ended a commit")
+	wantUnavailable(t, "refused", s.commitWithOthers(context.Background(), &core.Change{}), "has not ended a commit")
 	wantUnavailable(t, "health", s.health(), "has not ended a commit")
 	if d := time.Since(began); d > 50*time.Millisecond {
 		t.Errorf("refusing took %v", d)
@@ -135,7 +137,7 @@ func TestStuckDatabase(t *testing.T) {
 		t.Errorf("when the database is back: %v", err)
 	}
 	close(s.gate)
-	if err := s.do(context.Background(), &core.Change{}); err != nil {
+	if err := s.commitWithOthers(context.Background(), &core.Change{}); err != nil {
 		t.Errorf("when the database is back: %v", err)
 	}
 }
@@ -143,10 +145,10 @@ func TestStuckDatabase(t *testing.T) {
 func TestUnknownOutcomeIsSaid(t *testing.T) {
 	s := newSlowGroup(60 * time.Millisecond)
 	told := make(chan error, 3)
-	go func() { s.do(context.Background(), &core.Change{}); told <- nil }()
+	go func() { s.commitWithOthers(context.Background(), &core.Change{}); told <- nil }()
 	<-s.begun
 	for range 2 { // one leads and stays with its batch, the other is told
-		go func() { told <- s.do(context.Background(), &core.Change{}) }()
+		go func() { told <- s.commitWithOthers(context.Background(), &core.Change{}) }()
 	}
 	s.waiting(t, 2)
 	s.gate <- struct{}{}
@@ -159,29 +161,29 @@ func TestUnknownOutcomeIsSaid(t *testing.T) {
 
 // A panic is nobody's success and stops nobody for ever.
 func TestPanicIsNoSuccess(t *testing.T) {
-	var g group
-	g.init(func([]*pending) { panic("disk on fire") })
+	var g groupCommitter
+	g.init(func([]*pendingChange) { panic("disk on fire") })
 	for range 2 {
-		wantUnavailable(t, "a panic", g.do(context.Background(), &core.Change{}), "not known")
+		wantUnavailable(t, "a panic", g.commitWithOthers(context.Background(), &core.Change{}), "not known")
 	}
-	g.close()
-	wantUnavailable(t, "closed", g.do(context.Background(), &core.Change{}), "closed")
+	g.closeAndWait()
+	wantUnavailable(t, "closed", g.commitWithOthers(context.Background(), &core.Change{}), "closed")
 }
 
 func TestQueueIsBounded(t *testing.T) {
 	s := newSlowGroup(10 * time.Second)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.do(context.Background(), &core.Change{}) })
+	wg.Go(func() { s.commitWithOthers(context.Background(), &core.Change{}) })
 	<-s.begun
 	for range maxWaiting {
 		wg.Go(func() {
-			if err := s.do(context.Background(), &core.Change{}); err != nil {
+			if err := s.commitWithOthers(context.Background(), &core.Change{}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	s.waiting(t, maxWaiting)
-	wantUnavailable(t, "one more", s.do(context.Background(), &core.Change{}), "4096")
+	wantUnavailable(t, "one more", s.commitWithOthers(context.Background(), &core.Change{}), "4096")
 	close(s.gate)
 	wg.Wait()
 	if n := s.decided.Load(); n != maxWaiting+1 {
@@ -198,7 +200,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	defer opened.Close()
 	s := opened.(*sqliteStore)
-	if _, err := s.conn.ExecContext(ctx, "PRAGMA max_page_count = 60"); err != nil {
+	if _, err := s.writeConn.ExecContext(ctx, "PRAGMA max_page_count = 60"); err != nil {
 		t.Fatal(err)
 	}
 	record := func(n int) core.AppendEntry {
@@ -221,7 +223,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%d %s are there, %v; %d were acknowledged", n, what, err, stored)
 		}
 	}
-	if _, err := s.conn.ExecContext(ctx, "PRAGMA max_page_count = 6000"); err != nil {
+	if _, err := s.writeConn.ExecContext(ctx, "PRAGMA max_page_count = 6000"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Commit(ctx, core.ChangeOf(record(9000))); err != nil {
@@ -243,14 +245,14 @@ func TestOneOfABatchFails(t *testing.T) {
 		return &core.ManagedObject{Tenant: "t", ID: id, Version: 1, Type: core.ObjectTypeSymmetricKey,
 			Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of " + id)}}}
 	}
-	birth := func(record string, ids ...string) *pending {
+	birth := func(record string, ids ...string) *pendingChange {
 		c := core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "t", Time: 1, Body: []byte(record)}})
 		for _, id := range ids {
 			c.Add(core.InsertObject{Object: object(id)})
 		}
-		return &pending{change: c}
+		return &pendingChange{change: c}
 	}
-	batch := []*pending{birth("1", "a"), birth("2", "b", "a"), birth("3", "c"), {change: core.ChangeOf(core.UpdateObject{Object: object("c")})}, birth("5", "d")}
+	batch := []*pendingChange{birth("1", "a"), birth("2", "b", "a"), birth("3", "c"), {change: core.ChangeOf(core.UpdateObject{Object: object("c")})}, birth("5", "d")}
 	s.commitGroup(batch)
 	for i, want := range []core.Code{0, core.ObjectAlreadyExists, 0, core.Conflict, 0} {
 		if got := core.CodeOf(batch[i].err); (batch[i].err == nil) != (want == 0) || (want != 0 && got != want) {

@@ -13,14 +13,14 @@ const (
 
 type insertInstallation core.InsertInstallation
 
-func (insertInstallation) check() error { return nil }
+func (insertInstallation) validate() error { return nil }
 
 func (insertInstallation) weight() int { return 1 }
 
-func (w insertInstallation) lay(l *layout) error {
+func (w insertInstallation) appendStatements(l *layout) error {
 	i := &w.Installation
 	seal, err := l.sealSystem(installationRow(i))
-	l.add(step{text: insertInstallationRow, args: []any{i.ID, i.Created, i.Checks, seal}, rows: exactlyOne(notStored("installation")), refused: secondInstallation(), doing: "write the installation"})
+	l.addStatements(statement{text: insertInstallationRow, args: []any{i.ID, i.Created, i.Checks, seal}, rows: exactlyOne(notStored("installation")), duplicate: secondInstallation(), doing: "write the installation"})
 	return err
 }
 
@@ -28,8 +28,8 @@ func secondInstallation() error {
 	return core.Errorf(core.Conflict, "the database has an installation already")
 }
 
-func installationRow(i *core.Installation) *row {
-	return newRow("installation", i.ID).number(i.Created).bytes(i.Checks)
+func installationRow(i *core.Installation) *sealInput {
+	return newSealInput("installation", i.ID).addNumber(i.Created).addBytes(i.Checks)
 }
 
 // sealedInstallation is a row of installation as it was read.

@@ -17,29 +17,29 @@ const (
 
 type beginIntent core.BeginIntent
 
-func (w beginIntent) check() error { return checkIntent(&w.Intent) }
+func (w beginIntent) validate() error { return checkIntent(&w.Intent) }
 
 func (beginIntent) weight() int { return 2 }
 
-func (w beginIntent) lay(l *layout) error {
+func (w beginIntent) appendStatements(l *layout) error {
 	i := &w.Intent
 	seal, err := l.sealSystem(intentRow(i))
-	l.add(step{text: upsertIntent, args: []any{i.ID, i.Tenant, string(i.Kind), i.CKAID, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: exactlyOne(notStored("intent")), doing: "write an intent"})
+	l.addStatements(statement{text: upsertIntent, args: []any{i.ID, i.Tenant, string(i.Kind), i.CKAID, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: exactlyOne(notStored("intent")), doing: "write an intent"})
 	return err
 }
 
 type finishIntent core.FinishIntent
 
-func (finishIntent) check() error { return nil }
+func (finishIntent) validate() error { return nil }
 
 func (finishIntent) weight() int { return 2 }
 
-func (w finishIntent) lay(l *layout) error {
-	s := step{text: deleteIntent, args: []any{w.ID}, doing: "finish an intent"}
+func (w finishIntent) appendStatements(l *layout) error {
+	s := statement{text: deleteIntent, args: []any{w.ID}, doing: "finish an intent"}
 	if w.MustBeOpen {
 		s.rows = exactlyOne(intentNotOpen(w.ID))
 	}
-	l.add(s)
+	l.addStatements(s)
 	return nil
 }
 
@@ -70,8 +70,8 @@ func checkIntent(i *core.Intent) error {
 	return checkName("object", i.Object, true)
 }
 
-func intentRow(i *core.Intent) *row {
-	return newRow("intent", i.ID, i.Tenant).text(string(i.Kind)).bytes(i.CKAID).text(i.Object).text(i.Label).number(i.Time).text(i.Process).text(i.Nonce)
+func intentRow(i *core.Intent) *sealInput {
+	return newSealInput("intent", i.ID, i.Tenant).addText(string(i.Kind)).addBytes(i.CKAID).addText(i.Object).addText(i.Label).addNumber(i.Time).addText(i.Process).addText(i.Nonce)
 }
 
 // Intents implements [core.IntentTable].

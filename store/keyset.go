@@ -15,14 +15,14 @@ const (
 
 type saveKeySet core.SaveKeySet
 
-func (w saveKeySet) check() error { return checkKeySet(&w.KeySet) }
+func (w saveKeySet) validate() error { return checkKeySet(&w.KeySet) }
 
 func (saveKeySet) weight() int { return 2 }
 
-func (w saveKeySet) lay(l *layout) error {
+func (w saveKeySet) appendStatements(l *layout) error {
 	k := &w.KeySet
 	seal, err := l.sealSystem(keySetRow(k))
-	l.add(step{text: upsertKeySet, args: []any{k.Number, k.Tenant, k.Epoch, string(k.State), nullable(k.Checks), seal}, rows: exactlyOne(keySetTaken(*k)), refused: keySetTaken(*k), doing: "write a set of keys"})
+	l.addStatements(statement{text: upsertKeySet, args: []any{k.Number, k.Tenant, k.Epoch, string(k.State), nullable(k.Checks), seal}, rows: exactlyOne(keySetTaken(*k)), duplicate: keySetTaken(*k), doing: "write a set of keys"})
 	return err
 }
 
@@ -38,8 +38,8 @@ func checkKeySet(k *core.KeySet) error {
 	return checkName("tenant", k.Tenant, false)
 }
 
-func keySetRow(k *core.KeySet) *row {
-	return newRow("tenant_key", k.Tenant).number(k.Number).number(int64(k.Epoch)).text(string(k.State)).bytes(k.Checks)
+func keySetRow(k *core.KeySet) *sealInput {
+	return newSealInput("tenant_key", k.Tenant).addNumber(k.Number).addNumber(int64(k.Epoch)).addText(string(k.State)).addBytes(k.Checks)
 }
 
 // KeySets implements [core.KeySetTable].

@@ -51,50 +51,50 @@ func conditions(f *core.Filter) (out []condition) {
 	return out
 }
 
-// where writes what columns, dates fallen due, owner and groups demand.
-func (s *sqlBuilder) where(f *core.Filter, cs []condition) {
+// appendConditions writes what columns, dates fallen due, owner and groups demand.
+func (s *sqlBuilder) appendConditions(f *core.Filter, cs []condition) {
 	for _, c := range cs {
 		if c.dates {
-			s.add(" AND o."+c.column+" >= ", c.low)
-			s.add(" AND o."+c.column+" <= ", c.high)
+			s.appendSQL(" AND o."+c.column+" >= ", c.low)
+			s.appendSQL(" AND o."+c.column+" <= ", c.high)
 			continue
 		}
-		s.add(" AND o."+c.column+" = ", c.low)
+		s.appendSQL(" AND o."+c.column+" = ", c.low)
 	}
 	for i := range f.Attributes {
 		if f.Attributes[i].Tag == core.TagState {
-			s.state(core.State(f.Attributes[i].Value.Uint()), f.Now)
+			s.appendStateCondition(core.State(f.Attributes[i].Value.Uint()), f.Now)
 		}
 	}
 	if !f.Everyone {
-		s.owned(f)
+		s.appendOwnerCondition(f)
 	}
 }
 
-// state asks for the two states that a date alone can lead to: what is stored
+// appendStateCondition asks for the two states that a date alone can lead to: what is stored
 // may be older than the dates that have fallen due since.
-func (s *sqlBuilder) state(wanted core.State, now int64) {
+func (s *sqlBuilder) appendStateCondition(wanted core.State, now int64) {
 	switch wanted {
 	case core.Active:
-		s.add(fmt.Sprintf(" AND (o.state = %d OR o.state = %d AND o.activation_date <= ", core.Active, core.PreActive), now)
-		s.add(")")
+		s.appendSQL(fmt.Sprintf(" AND (o.state = %d OR o.state = %d AND o.activation_date <= ", core.Active, core.PreActive), now)
+		s.appendSQL(")")
 	case core.Deactivated:
-		s.add(fmt.Sprintf(" AND (o.state = %d OR o.state IN (%d, %d) AND o.deactivation_date <= ", core.Deactivated, core.PreActive, core.Active), now)
-		s.add(")")
+		s.appendSQL(fmt.Sprintf(" AND (o.state = %d OR o.state IN (%d, %d) AND o.deactivation_date <= ", core.Deactivated, core.PreActive, core.Active), now)
+		s.appendSQL(")")
 	}
 }
 
-// owned narrows to what the owner or the groups of f have.
-func (s *sqlBuilder) owned(f *core.Filter) {
-	s.add(" AND (1 = 0")
+// appendOwnerCondition narrows to what the owner or the groups of f have.
+func (s *sqlBuilder) appendOwnerCondition(f *core.Filter) {
+	s.appendSQL(" AND (1 = 0")
 	if document.IsStorable(f.Owner) {
-		s.add(" OR o.owner = ", f.Owner)
+		s.appendSQL(" OR o.owner = ", f.Owner)
 	}
 	if groups := groupsOf(f); len(groups) > 0 {
-		s.add(" OR o.grp IN (", groups...)
-		s.add(")")
+		s.appendSQL(" OR o.grp IN (", groups...)
+		s.appendSQL(")")
 	}
-	s.add(")")
+	s.appendSQL(")")
 }
 
 // groupsOf are the groups that a row can have; nobody is a member of the group
@@ -127,38 +127,38 @@ func canMatch(tenant string, f *core.Filter) bool {
 // the rest.
 const maxJoined = 8
 
-// page asks for what comes beyond a Seq in the order that f wants.
-func (s *sqlBuilder) page(f *core.Filter, column string, beyond int64) {
+// appendPage asks for what comes beyond a Seq in the order that f wants.
+func (s *sqlBuilder) appendPage(f *core.Filter, column string, beyond int64) {
 	switch {
 	case f.OldestFirst:
-		s.add(" AND "+column+" > ", beyond)
+		s.appendSQL(" AND "+column+" > ", beyond)
 	case beyond != 0:
-		s.add(" AND "+column+" < ", beyond)
+		s.appendSQL(" AND "+column+" < ", beyond)
 	}
 }
 
-// order ends a query with the order that f wants.
-func (s *sqlBuilder) order(f *core.Filter, column string) {
-	s.add(" ORDER BY " + column)
+// appendOrder ends a query with the order that f wants.
+func (s *sqlBuilder) appendOrder(f *core.Filter, column string) {
+	s.appendSQL(" ORDER BY " + column)
 	if !f.OldestFirst {
-		s.add(" DESC")
+		s.appendSQL(" DESC")
 	}
 }
 
-// byRows starts from the first of keys, which the caller has made the most
+// selectBySearchRows starts from the first of keys, which the caller has made the most
 // selective one. CROSS JOIN keeps SQLite from turning the order round.
-func (s *sqlBuilder) byRows(tenant string, f *core.Filter, keys []searchRow, beyond int64) {
-	s.add(selectCandidates+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
-	s.add(" AND a.name = ", keys[0].name)
-	s.add(" AND a.val = ", keys[0].val)
-	s.page(f, "a.seq", beyond)
+func (s *sqlBuilder) selectBySearchRows(tenant string, f *core.Filter, keys []searchRow, beyond int64) {
+	s.appendSQL(selectCandidates+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
+	s.appendSQL(" AND a.name = ", keys[0].name)
+	s.appendSQL(" AND a.val = ", keys[0].val)
+	s.appendPage(f, "a.seq", beyond)
 	for _, k := range keys[1:min(len(keys), maxJoined)] {
-		s.add(" AND EXISTS (SELECT 1 FROM object_attr b WHERE b.tenant = ", tenant)
-		s.add(" AND b.name = ", k.name)
-		s.add(" AND b.val = ", k.val)
-		s.add(" AND b.seq = a.seq)")
+		s.appendSQL(" AND EXISTS (SELECT 1 FROM object_attr b WHERE b.tenant = ", tenant)
+		s.appendSQL(" AND b.name = ", k.name)
+		s.appendSQL(" AND b.val = ", k.val)
+		s.appendSQL(" AND b.seq = a.seq)")
 	}
-	s.add(" AND o.tenant = ", tenant)
+	s.appendSQL(" AND o.tenant = ", tenant)
 }
 
 // postgresCandidates leaves the way to PostgreSQL's planner, which has
@@ -166,14 +166,14 @@ func (s *sqlBuilder) byRows(tenant string, f *core.Filter, keys []searchRow, bey
 func postgresCandidates(tenant string, f *core.Filter, beyond int64, limit int) (string, []any) {
 	s, order := &sqlBuilder{}, "o.seq"
 	if keys := searchRows(f.Attributes); len(keys) > 0 {
-		s.byRows(tenant, f, keys, beyond)
+		s.selectBySearchRows(tenant, f, keys, beyond)
 		order = "a.seq"
 	} else {
-		s.add(selectCandidates+" FROM object o WHERE o.tenant = ", tenant)
-		s.page(f, "o.seq", beyond)
+		s.appendSQL(selectCandidates+" FROM object o WHERE o.tenant = ", tenant)
+		s.appendPage(f, "o.seq", beyond)
 	}
-	s.where(f, conditions(f))
-	s.order(f, order)
-	s.add(" LIMIT ", limit)
+	s.appendConditions(f, conditions(f))
+	s.appendOrder(f, order)
+	s.appendSQL(" LIMIT ", limit)
 	return s.text.String(), s.args
 }

@@ -29,7 +29,7 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 		return nil, err
 	}
 	defer place.Release()
-	text, args, err := s.plan(ctx, tenant, &f, beyond, limit)
+	text, args, err := s.planSearch(ctx, tenant, &f, beyond, limit)
 	if err != nil || text == "" {
 		return nil, err
 	}
@@ -40,15 +40,15 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 	return s.openObjects(rows)
 }
 
-// plan writes the SELECT of a page; "" when there is nothing.
-func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, beyond int64, limit int) (string, []any, error) {
+// planSearch writes the SELECT of a page; "" when there is nothing.
+func (s *sqliteStore) planSearch(ctx context.Context, tenant string, f *core.Filter, beyond int64, limit int) (string, []any, error) {
 	b, order, cs := &sqlBuilder{}, "o.seq", conditions(f)
 	if keys := searchRows(f.Attributes); len(keys) > 0 {
 		some, err := s.rarestFirst(ctx, tenant, keys)
 		if err != nil || !some {
 			return "", nil, err
 		}
-		b.byRows(tenant, f, keys, beyond)
+		b.selectBySearchRows(tenant, f, keys, beyond)
 		order = "a.seq"
 	} else {
 		index, rows, err := s.shortest(ctx, tenant, cs)
@@ -56,16 +56,16 @@ func (s *sqliteStore) plan(ctx context.Context, tenant string, f *core.Filter, b
 			return "", nil, err
 		}
 		if mine := ownersOf(f); rows >= probeRows && len(mine) > 0 && len(mine) <= maxOwners {
-			b.byOwners(tenant, f, mine, beyond)
+			b.selectByOwners(tenant, f, mine, beyond)
 			order = "m.seq"
 		} else {
-			b.add(selectCandidates+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
-			b.page(f, "o.seq", beyond)
+			b.appendSQL(selectCandidates+" FROM object o INDEXED BY "+index+" WHERE o.tenant = ", tenant)
+			b.appendPage(f, "o.seq", beyond)
 		}
 	}
-	b.where(f, cs)
-	b.order(f, order)
-	b.add(" LIMIT ", limit)
+	b.appendConditions(f, cs)
+	b.appendOrder(f, order)
+	b.appendSQL(" LIMIT ", limit)
 	return b.text.String(), b.args, nil
 }
 
@@ -76,7 +76,7 @@ func (s *sqliteStore) rarestFirst(ctx context.Context, tenant string, keys []sea
 	}
 	counts := map[searchRow]int{}
 	for _, k := range keys {
-		n, err := s.count(ctx, probeRows, "object_attr WHERE tenant = $1 AND name = $2 AND val = $3", tenant, k.name, k.val)
+		n, err := s.countRows(ctx, probeRows, "object_attr WHERE tenant = $1 AND name = $2 AND val = $3", tenant, k.name, k.val)
 		if err != nil || n == 0 {
 			return false, err
 		}
@@ -98,9 +98,9 @@ func (s *sqliteStore) shortest(ctx context.Context, tenant string, cs []conditio
 		case c.column == "id":
 			return "sqlite_autoindex_object_1", 1, nil
 		case c.dates:
-			n, err = s.count(ctx, probeDates, "object INDEXED BY "+name+" WHERE tenant = $1 AND "+c.column+" >= $2 AND "+c.column+" <= $3", tenant, c.low, c.high)
+			n, err = s.countRows(ctx, probeDates, "object INDEXED BY "+name+" WHERE tenant = $1 AND "+c.column+" >= $2 AND "+c.column+" <= $3", tenant, c.low, c.high)
 		default:
-			n, err = s.count(ctx, probeRows, "object INDEXED BY "+name+" WHERE tenant = $1 AND "+c.column+" = $2", tenant, c.low)
+			n, err = s.countRows(ctx, probeRows, "object INDEXED BY "+name+" WHERE tenant = $1 AND "+c.column+" = $2", tenant, c.low)
 		}
 		if err != nil {
 			return "", 0, err
@@ -131,26 +131,26 @@ func ownersOf(f *core.Filter) (out []ownerColumn) {
 	return out
 }
 
-// byOwners starts from what the owner and the groups have, merged in the
+// selectByOwners starts from what the owner and the groups have, merged in the
 // order wanted. LIMIT -1 is no limit: with it SQLite keeps to the order that the
 // merge has, where it would sort all again for descending ones.
-func (s *sqlBuilder) byOwners(tenant string, f *core.Filter, all []ownerColumn, beyond int64) {
-	s.add(selectCandidates + " FROM (")
+func (s *sqlBuilder) selectByOwners(tenant string, f *core.Filter, all []ownerColumn, beyond int64) {
+	s.appendSQL(selectCandidates + " FROM (")
 	for i, m := range all {
-		s.add(strings.Repeat(" UNION ", min(i, 1))+"SELECT seq FROM object INDEXED BY object_"+m.column+" WHERE tenant = ", tenant)
-		s.add(" AND "+m.column+" = ", m.value)
-		s.page(f, "seq", beyond)
+		s.appendSQL(strings.Repeat(" UNION ", min(i, 1))+"SELECT seq FROM object INDEXED BY object_"+m.column+" WHERE tenant = ", tenant)
+		s.appendSQL(" AND "+m.column+" = ", m.value)
+		s.appendPage(f, "seq", beyond)
 	}
-	s.order(f, "seq")
-	s.add(" LIMIT -1) m CROSS JOIN object o WHERE o.seq = m.seq AND o.tenant = ", tenant)
+	s.appendOrder(f, "seq")
+	s.appendSQL(" LIMIT -1) m CROSS JOIN object o WHERE o.seq = m.seq AND o.tenant = ", tenant)
 }
 
-// count counts rows, at most limit.
-func (s *sqliteStore) count(ctx context.Context, limit int, from string, args ...any) (n int, err error) {
+// countRows counts rows, at most limit.
+func (s *sqliteStore) countRows(ctx context.Context, limit int, from string, args ...any) (n int, err error) {
 	b := sqlBuilder{args: args}
-	b.add("SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ", limit)
-	b.add(")")
-	if err = s.long.QueryRowContext(ctx, b.text.String(), b.args...).Scan(&n); err != nil {
+	b.appendSQL("SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ", limit)
+	b.appendSQL(")")
+	if err = s.searchDB.QueryRowContext(ctx, b.text.String(), b.args...).Scan(&n); err != nil {
 		return 0, unavailable(err, "search")
 	}
 	return n, nil

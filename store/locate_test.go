@@ -64,11 +64,11 @@ func TestSQLiteLocatesByIndex(t *testing.T) {
 		}
 		for _, beyond := range []int64{0, 5_000} {
 			for _, w.filter.OldestFirst = range []bool{false, true} {
-				text, args, err := s.plan(bg, "t", &w.filter, beyond, 100)
+				text, args, err := s.planSearch(bg, "t", &w.filter, beyond, 100)
 				if err != nil {
 					t.Fatal(err)
 				}
-				plan := lines(t, s.read, "EXPLAIN QUERY PLAN "+text, args)
+				plan := lines(t, s.readDB, "EXPLAIN QUERY PLAN "+text, args)
 				if text == "" || strings.Contains(plan, "SCAN o") || !strings.Contains(plan, w.index) {
 					t.Errorf("%s: the plan is\n%s; want %s and no scan", what, plan, w.index)
 				}
@@ -78,7 +78,7 @@ func TestSQLiteLocatesByIndex(t *testing.T) {
 			}
 		}
 	}
-	text, args, _ := s.plan(bg, "t", &core.Filter{Attributes: core.Attributes{x("SystemID", "sys3"), x("ResourceID", "res77")}, Everyone: true}, 0, 100)
+	text, args, _ := s.planSearch(bg, "t", &core.Filter{Attributes: core.Attributes{x("SystemID", "sys3"), x("ResourceID", "res77")}, Everyone: true}, 0, 100)
 	if !strings.Contains(text, "a.val = $3") || args[2] != "res77" {
 		t.Errorf("of two attributes the one that 20 objects have comes first, not %v", args[2])
 	}
@@ -172,7 +172,7 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.(*sqliteStore).conn.ExecContext(bg, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
+	if _, err := s.(*sqliteStore).writeConn.ExecContext(bg, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()

@@ -13,19 +13,19 @@ const objectWeight = 8
 
 type insertObject core.InsertObject
 
-func (w insertObject) check() error { return checkObject(w.Object) }
+func (w insertObject) validate() error { return checkObject(w.Object) }
 
 func (insertObject) weight() int { return objectWeight }
 
-func (w insertObject) lay(l *layout) error {
+func (w insertObject) appendStatements(l *layout) error {
 	o := *w.Object // others may read it before the change is stored
 	o.Seq, l.seqs = l.seqs[0], l.seqs[1:]
 	values, err := l.changedValues(&o)
 	if err != nil {
 		return err
 	}
-	l.add(step{text: insertObjectRow, args: append([]any{o.Tenant, o.ID, int64(o.Type), o.Seq}, values...), rows: exactlyOne(notStored("object")), refused: objectExists(&o), doing: "write an object"})
-	l.index(&o)
+	l.addStatements(statement{text: insertObjectRow, args: append([]any{o.Tenant, o.ID, int64(o.Type), o.Seq}, values...), rows: exactlyOne(notStored("object")), duplicate: objectExists(&o), doing: "write an object"})
+	l.addIndexRows(&o)
 	return nil
 }
 
@@ -40,36 +40,36 @@ func giveSeqs(c *core.Change, seqs []int64) {
 
 type updateObject core.UpdateObject
 
-func (w updateObject) check() error { return checkObject(w.Object) }
+func (w updateObject) validate() error { return checkObject(w.Object) }
 
 func (updateObject) weight() int { return objectWeight }
 
-func (w updateObject) lay(l *layout) error {
+func (w updateObject) appendStatements(l *layout) error {
 	o := w.Object
 	values, err := l.changedValues(o)
 	if err != nil {
 		return err
 	}
-	l.add(step{text: updateObjectRow, args: append(values, o.Tenant, o.ID, o.Version-1, o.Seq), rows: exactlyOne(objectConflict(o)), doing: "change an object"},
-		step{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "change an object"})
-	l.index(o)
+	l.addStatements(statement{text: updateObjectRow, args: append(values, o.Tenant, o.ID, o.Version-1, o.Seq), rows: exactlyOne(objectConflict(o)), doing: "change an object"},
+		statement{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "change an object"})
+	l.addIndexRows(o)
 	return nil
 }
 
 type deleteObject core.DeleteObject
 
-func (w deleteObject) check() error { return checkObject(w.Object) }
+func (w deleteObject) validate() error { return checkObject(w.Object) }
 
 func (deleteObject) weight() int { return objectWeight }
 
-// lay locks the row at its version first: the row must not go on without its search
+// appendStatements locks the row at its version first: the row must not go on without its search
 // lines.
-func (w deleteObject) lay(l *layout) error {
+func (w deleteObject) appendStatements(l *layout) error {
 	o := w.Object
-	l.add(step{text: lockObjectRow, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"},
-		step{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
-		step{text: deleteDueDates, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
-		step{text: deleteObjectRow, args: []any{o.Tenant, o.ID, o.Version}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"})
+	l.addStatements(statement{text: lockObjectRow, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"},
+		statement{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},
+		statement{text: deleteDueDates, args: []any{o.Tenant, o.ID}, doing: "delete an object"},
+		statement{text: deleteObjectRow, args: []any{o.Tenant, o.ID, o.Version}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"})
 	return nil
 }
 

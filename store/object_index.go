@@ -23,14 +23,14 @@ var indexTexts = func() (texts [maxIndexRows + 1]string) {
 	return texts
 }()
 
-// index writes the search table's lines of an object, several in a statement.
-func (l *layout) index(o *core.ManagedObject) {
+// addIndexRows writes the search table's lines of an object, several in a statement.
+func (l *layout) addIndexRows(o *core.ManagedObject) {
 	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
 		args := make([]any, 0, 4*len(part))
 		for _, r := range part {
 			args = append(args, o.Tenant, r.name, r.val, o.Seq)
 		}
-		l.add(step{text: indexTexts[len(part)], args: args, doing: "index an object"})
+		l.addStatements(statement{text: indexTexts[len(part)], args: args, doing: "index an object"})
 	}
 }
 

@@ -16,24 +16,24 @@ type objectRow struct {
 	custody string
 }
 
-// input returns what the seal of an object covers. Seq comes last: [seals.RowHash]
+// sealInput returns what the seal of an object covers. Seq comes last: [seals.RowHash]
 // hashes what stands before it.
-func (o *objectRow) input() (r *row, hashed int) {
+func (o *objectRow) sealInput() (r *sealInput, hashed int) {
 	m := &o.object.Material
-	r = newRow("object", o.object.Tenant, o.object.ID).number(o.object.Version).number(int64(o.object.Type)).
-		text(o.object.Owner).text(o.object.Group).text(o.doc).text(o.custody).bytes(m.CKAID).bytes(m.MAC)
+	r = newSealInput("object", o.object.Tenant, o.object.ID).addNumber(o.object.Version).addNumber(int64(o.object.Type)).
+		addText(o.object.Owner).addText(o.object.Group).addText(o.doc).addText(o.custody).addBytes(m.CKAID).addBytes(m.MAC)
 	hashed = len(r.b)
-	return r.number(o.object.Seq), hashed
+	return r.addNumber(o.object.Seq), hashed
 }
 
 func (s seals) sealObject(o *objectRow) ([]byte, error) {
-	r, _ := o.input()
-	return s.seal(o.object.Tenant, r)
+	r, _ := o.sealInput()
+	return s.sealRow(o.object.Tenant, r)
 }
 
 func (s seals) checkObject(o *objectRow, seal []byte) error {
-	r, _ := o.input()
-	return s.check(o.object.Tenant, r, seal, func() error { return tamperedObject(o.object.ID) })
+	r, _ := o.sealInput()
+	return s.checkRow(o.object.Tenant, r, seal, func() error { return tamperedObject(o.object.ID) })
 }
 
 // RowHash returns the SHA-256 of what the seal of a version covers, except Seq,
@@ -44,8 +44,8 @@ func (seals) RowHash(o *core.ManagedObject) ([]byte, error) {
 		return nil, err
 	}
 	row := objectRow{object: o, doc: string(doc), custody: custodyOf(&o.Material)}
-	r, hashed := row.input()
-	defer r.free()
+	r, hashed := row.sealInput()
+	defer r.recycle()
 	sum := sha256.Sum256(r.b[:hashed])
 	return sum[:], nil
 }

@@ -22,7 +22,7 @@ type postgresStore struct {
 	tables
 	pool        *pgxpool.Pool
 	connections connections
-	group       group
+	group       groupCommitter
 
 	writers writers
 
@@ -44,7 +44,7 @@ func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bo
 		return nil, err
 	}
 	if err := migratePostgres(ctx, cfg.ConnConfig, create); err != nil {
-		return nil, unreached(err)
+		return nil, cannotOpen(err)
 	}
 	return poolOf(ctx, cfg, sealer)
 }
@@ -62,11 +62,11 @@ func parsePostgres(url string) (*pgxpool.Config, error) {
 func poolOf(ctx context.Context, cfg *pgxpool.Config, sealer core.Sealer) (core.Store, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, unreached(err)
+		return nil, cannotOpen(err)
 	}
 	if err := notPooled(ctx, pool); err != nil {
 		pool.Close()
-		return nil, unreached(err)
+		return nil, cannotOpen(err)
 	}
 	conns := int(pool.Config().MaxConns)
 	s := &postgresStore{pool: pool, connections: newConnections(conns, conns, max(2, conns/2))}
@@ -104,7 +104,7 @@ func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 	}
 	defer fair.Waits(ctx).Over()
 	if entriesOnly(c) {
-		return s.group.do(ctx, c)
+		return s.group.commitWithOthers(ctx, c)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postgresTimeout)
 	defer cancel()
@@ -115,7 +115,7 @@ func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 	defer place.Release()
 	var seqs []int64
 	entries := appendEntries(nil, c)
-	err = s.writers.commit(entries, func(w *counts) (err error) {
+	err = s.writers.commitNumbered(entries, func(w *entryCounts) (err error) {
 		seqs, err = s.transact(ctx, c, entries, w)
 		return err
 	})
@@ -129,7 +129,7 @@ func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 // transact takes two round trips: everything up to COMMIT, and COMMIT, which
 // must not be on its way before all answers are there. Objects that are born
 // take one more, before these, for their Seq.
-func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries []core.Entry, w *counts) (seqs []int64, err error) {
+func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries []core.Entry, w *entryCounts) (seqs []int64, err error) {
 	err = s.withConnection(ctx, func(c *pgxpool.Conn) (err error) {
 		if err := numberEntries(ctx, c, entries, w); err != nil {
 			return err
@@ -137,11 +137,11 @@ func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries [
 		if seqs, err = nextSeqs(ctx, c, len(core.WritesOf[core.InsertObject](ch))); err != nil {
 			return err
 		}
-		all, err := s.steps(ch, seqs)
+		all, err := s.statementsOf(ch, seqs)
 		if err != nil {
 			return err
 		}
-		if err := pipeline(ctx, c, all, entries, w); err != nil {
+		if err := sendTransaction(ctx, c, all, entries, w); err != nil {
 			if c.Conn().PgConn().TxStatus() != 'I' {
 				c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
 			}
@@ -168,8 +168,8 @@ func nextSeqs(ctx context.Context, c *pgxpool.Conn, n int) ([]int64, error) {
 	return pgx.CollectRows(r, pgx.RowTo[int64])
 }
 
-// pipeline sends a transaction but its COMMIT, and judges the answers.
-func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, entries []core.Entry, w *counts) error {
+// sendTransaction sends a transaction but its COMMIT, and judges the answers.
+func sendTransaction(ctx context.Context, c *pgxpool.Conn, all []statement, entries []core.Entry, w *entryCounts) error {
 	b := &pgx.Batch{}
 	b.Queue("BEGIN")
 	for i := range all {
@@ -179,17 +179,17 @@ func pipeline(ctx context.Context, c *pgxpool.Conn, all []step, entries []core.E
 		b.Queue(insertEntries, entryColumns(entries, w)...)
 	}
 	r := c.SendBatch(ctx, b)
-	err := answers(r, all, len(entries))
+	err := readAnswers(r, all, len(entries))
 	return errors.Join(err, r.Close())
 }
 
-func answers(r pgx.BatchResults, all []step, entries int) error {
+func readAnswers(r pgx.BatchResults, all []statement, entries int) error {
 	if _, err := r.Exec(); err != nil {
 		return err
 	}
 	for i := range all {
 		tag, err := r.Exec()
-		if err := all[i].judge(tag.RowsAffected(), err, isPostgresDuplicate); err != nil {
+		if err := all[i].outcome(tag.RowsAffected(), err, isPostgresDuplicate); err != nil {
 			return err
 		}
 	}
@@ -203,14 +203,14 @@ func answers(r pgx.BatchResults, all []step, entries int) error {
 	return storedEntries(tag.RowsAffected(), entries)
 }
 
-func (s *postgresStore) commitGroup(batch []*pending) {
+func (s *postgresStore) commitGroup(batch []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), postgresTimeout)
 	defer cancel()
 	var entries []core.Entry
 	for _, p := range batch {
 		entries = appendEntries(entries, p.change)
 	}
-	err := s.writers.commit(entries, func(w *counts) error {
+	err := s.writers.commitNumbered(entries, func(w *entryCounts) error {
 		return s.withConnection(ctx, func(c *pgxpool.Conn) error {
 			if err := numberEntries(ctx, c, entries, w); err != nil {
 				return err
@@ -304,7 +304,7 @@ func (s *postgresStore) Residents(ctx context.Context, tokens [][]byte) (map[str
 func (s *postgresStore) Shared() bool { return true }
 
 func (s *postgresStore) Close() error {
-	s.group.close()
+	s.group.closeAndWait()
 	s.pool.Close()
 	return nil
 }

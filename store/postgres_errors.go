@@ -118,9 +118,9 @@ func postgresError(err error, what string) error {
 	return unavailable(err, what)
 }
 
-// unreached explains why the database cannot be opened. The driver names address, role
+// cannotOpen explains why the database cannot be opened. The driver names address, role
 // and database, and never the password.
-func unreached(err error) error {
+func cannotOpen(err error) error {
 	if core.CodeOf(err) != core.Internal {
 		return err
 	}

@@ -56,7 +56,7 @@ func openSQLiteReadOnly(ctx context.Context, path string, sealer core.Sealer) (c
 	}
 	s := &sqliteStore{file: &sqliteFile{path: path, lock: lock}, connections: newConnections(readers(), readers()/2, readers())}
 	s.tables = tables{seals{sealer}, s.queryRows}
-	s.group.init(func(all []*pending) { failAll(all, errReadOnly) })
+	s.group.init(func(all []*pendingChange) { failAll(all, errReadOnly) })
 	if err := s.openToLook(ctx); err != nil {
 		s.Close()
 		return nil, unavailable(err, "be read")
@@ -71,15 +71,15 @@ func (s *sqliteStore) openToLook(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.read, err = sql.Open("sqlite3", dsn); err != nil {
+	if s.readDB, err = sql.Open("sqlite3", dsn); err != nil {
 		return err
 	}
-	s.read.SetMaxOpenConns(readers())
-	s.long = s.read
-	if err := currentSchema(ctx, s.read, goose.DialectSQLite3, "sqlite"); err != nil {
+	s.readDB.SetMaxOpenConns(readers())
+	s.searchDB = s.readDB
+	if err := currentSchema(ctx, s.readDB, goose.DialectSQLite3, "sqlite"); err != nil {
 		return err
 	}
-	s.object, err = s.read.PrepareContext(ctx, selectObject)
+	s.selectObject, err = s.readDB.PrepareContext(ctx, selectObject)
 	return err
 }
 
@@ -140,7 +140,7 @@ func openPostgresReadOnly(ctx context.Context, url string, sealer core.Sealer) (
 	db := stdlib.OpenDB(*cfg.ConnConfig, stdlib.OptionAfterConnect(readOnlySession))
 	defer db.Close()
 	if err := currentSchema(ctx, db, goose.DialectPostgres, "postgres"); err != nil {
-		return nil, unreached(err)
+		return nil, cannotOpen(err)
 	}
 	return poolOf(ctx, cfg, sealer)
 }

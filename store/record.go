@@ -10,11 +10,11 @@ import (
 // together, so it has no statement of its own.
 type appendEntry core.AppendEntry
 
-func (w appendEntry) check() error { return checkEntry(w.Entry) }
+func (w appendEntry) validate() error { return checkEntry(w.Entry) }
 
 func (appendEntry) weight() int { return 1 }
 
-func (appendEntry) lay(*layout) error { return nil }
+func (appendEntry) appendStatements(*layout) error { return nil }
 
 // appendEntries appends the audit records of a change.
 func appendEntries(all []core.Entry, c *core.Change) []core.Entry {
@@ -72,23 +72,23 @@ const maxRecords = 1000
 // recordsQuery builds the SQL for records, newest first.
 func recordsQuery(q core.RecordQuery) (string, []any) {
 	s := &sqlBuilder{}
-	s.add("SELECT number, tenant, at, body, node, writer, count FROM audit_entry WHERE 1 = 1")
+	s.appendSQL("SELECT number, tenant, at, body, node, writer, count FROM audit_entry WHERE 1 = 1")
 	if q.Tenant != "" {
-		s.add(" AND tenant = ", q.Tenant)
+		s.appendSQL(" AND tenant = ", q.Tenant)
 	}
 	if q.Since != 0 {
-		s.add(" AND at >= ", q.Since)
+		s.appendSQL(" AND at >= ", q.Since)
 	}
 	if q.Until != 0 {
-		s.add(" AND at < ", q.Until)
+		s.appendSQL(" AND at < ", q.Until)
 	}
 	if q.Before != 0 {
-		s.add(" AND number < ", q.Before)
+		s.appendSQL(" AND number < ", q.Before)
 	}
 	limit := q.Limit
 	if limit <= 0 || limit > maxRecords {
 		limit = maxRecords
 	}
-	s.add(" ORDER BY number DESC LIMIT ", limit)
+	s.appendSQL(" ORDER BY number DESC LIMIT ", limit)
 	return s.text.String(), s.args
 }

@@ -15,12 +15,12 @@ import (
 const insertEntries = `INSERT INTO audit_entry (tenant, at, body, node, count, writer) SELECT *, $6::bigint FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])`
 
 // entryColumns are the arguments of insertEntries.
-func entryColumns(entries []core.Entry, w *counts) []any {
+func entryColumns(entries []core.Entry, w *entryCounts) []any {
 	tenants, nodes, times, bodies := make([]string, len(entries)), make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
 	for i, x := range entries {
 		tenants[i], nodes[i], times[i], bodies[i] = x.Tenant, x.Node, x.Time, x.Body
 	}
-	return []any{tenants, times, bodies, nodes, w.given, w.writer}
+	return []any{tenants, times, bodies, nodes, w.assigned, w.writer}
 }
 
 // writers numbers the records of a node's transactions. Each transaction that is
@@ -28,49 +28,49 @@ func entryColumns(entries []core.Entry, w *counts) []any {
 // fails leaves no gap. Safe for concurrent use.
 type writers struct {
 	mu   sync.Mutex
-	free []*counts
+	idle []*entryCounts
 	made int64
 }
 
-func (w *writers) take() *counts {
+func (w *writers) takeWriter() *entryCounts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n := len(w.free); n > 0 {
-		c := w.free[n-1]
-		w.free = w.free[:n-1]
+	if n := len(w.idle); n > 0 {
+		c := w.idle[n-1]
+		w.idle = w.idle[:n-1]
 		return c
 	}
 	w.made++
-	return &counts{writer: w.made - 1}
+	return &entryCounts{writer: w.made - 1}
 }
 
-func (w *writers) put(c *counts) {
+func (w *writers) returnWriter(c *entryCounts) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.free = append(w.free, c)
+	w.idle = append(w.idle, c)
 }
 
 // countTries is how often a commit is tried whose counts are taken.
 const countTries = 5
 
-// commit lends a writer to a commit of entries. If another process with the name
+// commitNumbered lends a writer to a commit of entries. If another process with the name
 // of this node has given the same counts, the writer takes another number, and the
 // commit is tried again. A writer whose transaction may still be under way in the
 // database is not used again: the next transaction would wait for that one.
-func (w *writers) commit(entries []core.Entry, transact func(*counts) error) error {
+func (w *writers) commitNumbered(entries []core.Entry, transact func(*entryCounts) error) error {
 	for try := 1; ; try++ {
-		c := w.take()
+		c := w.takeWriter()
 		err := transact(c)
 		switch code := core.CodeOf(err); {
 		case err == nil:
-			c.stored(entries)
+			c.noteStored(entries)
 		case countTaken(err):
 			c.writer = rand.Int64N(1 << 31)
 			c.forget()
 		case code == core.StoreUnavailable, code == core.Internal:
 			return err
 		}
-		w.put(c)
+		w.returnWriter(c)
 		if !countTaken(err) || try == countTries {
 			return err
 		}
@@ -85,12 +85,12 @@ func countTaken(err error) bool {
 
 // numberEntries gives entries their counts. It asks the database only for what w does not
 // know.
-func numberEntries(ctx context.Context, c *pgxpool.Conn, entries []core.Entry, w *counts) error {
-	err := w.read(entries, func(node string) (n int64, err error) {
+func numberEntries(ctx context.Context, c *pgxpool.Conn, entries []core.Entry, w *entryCounts) error {
+	err := w.readMissing(entries, func(node string) (n int64, err error) {
 		return n, c.QueryRow(ctx, selectCount, node, w.writer).Scan(&n)
 	})
 	if err == nil {
-		w.give(entries)
+		w.assign(entries)
 	}
 	return err
 }

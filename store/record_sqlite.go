@@ -29,26 +29,26 @@ var entriesText = func() (texts []string) {
 // insertEntries inserts what was gathered, in as few and as large statements as
 // powers of two allow.
 func (s *sqliteStore) insertEntries(ctx context.Context) error {
-	entries := s.gathered
-	err := s.counts.read(entries, func(node string) (n int64, err error) {
-		return n, s.conn.QueryRowContext(ctx, selectCount, node, s.counts.writer).Scan(&n)
+	entries := s.batchEntries
+	err := s.counts.readMissing(entries, func(node string) (n int64, err error) {
+		return n, s.writeConn.QueryRowContext(ctx, selectCount, node, s.counts.writer).Scan(&n)
 	})
 	if err != nil {
 		return unavailable(err, "read the count of the audit records")
 	}
-	s.counts.give(entries)
-	for given := s.counts.given; len(entries) > 0; {
+	s.counts.assign(entries)
+	for given := s.counts.assigned; len(entries) > 0; {
 		n := 1
 		for n*2 <= len(entries) && n*2 <= largestInsert && oneNode(entries[:n*2]) {
 			n *= 2
 		}
-		s.args = append(s.args[:0], s.name(entries[0].Node), given[0])
+		s.entryArguments = append(s.entryArguments[:0], s.nameArgument(entries[0].Node), given[0])
 		for i := range entries[:n] {
 			e := &entries[i]
-			s.args = append(s.args, s.name(e.Tenant), e.Time, e.Body)
+			s.entryArguments = append(s.entryArguments, s.nameArgument(e.Tenant), e.Time, e.Body)
 		}
-		stored, err := s.exec(ctx, entriesText[bits.TrailingZeros(uint(n))], s.args...)
-		clear(s.args)
+		stored, err := s.execPrepared(ctx, entriesText[bits.TrailingZeros(uint(n))], s.entryArguments...)
+		clear(s.entryArguments)
 		if err == nil {
 			rows, _ := stored.RowsAffected() // SQLite knows the number without an error
 			err = storedEntries(rows, n)

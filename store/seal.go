@@ -22,33 +22,33 @@ const sealVersion = 1
 // that decide about tenants.
 const systemSet = ""
 
-// row is what a seal covers. Every field has its length in front of it, so that
+// sealInput is what a seal covers. Every field has its length in front of it, so that
 // bytes cannot move from one column to the next.
-type row struct{ b []byte }
+type sealInput struct{ b []byte }
 
-var rows = sync.Pool{New: func() any { return &row{b: make([]byte, 0, 4096)} }}
+var sealInputPool = sync.Pool{New: func() any { return &sealInput{b: make([]byte, 0, 4096)} }}
 
-// newRow begins a row with the table, the version of the form and the key.
-func newRow(table string, key ...string) *row {
-	r := rows.Get().(*row)
+// newSealInput begins a row with the table, the version of the form and the key.
+func newSealInput(table string, key ...string) *sealInput {
+	r := sealInputPool.Get().(*sealInput)
 	r.b = r.b[:0]
-	r.text(table).number(sealVersion)
+	r.addText(table).addNumber(sealVersion)
 	for _, k := range key {
-		r.text(k)
+		r.addText(k)
 	}
 	return r
 }
 
-// maxPooledRow bounds, in bytes, the buffers that are kept for the next row.
-const maxPooledRow = 64 << 10
+// maxPooledInput bounds, in bytes, the buffers that are kept for the next row.
+const maxPooledInput = 64 << 10
 
-func (r *row) free() {
-	if cap(r.b) <= maxPooledRow {
-		rows.Put(r)
+func (r *sealInput) recycle() {
+	if cap(r.b) <= maxPooledInput {
+		sealInputPool.Put(r)
 	}
 }
 
-func (r *row) text(s string) *row {
+func (r *sealInput) addText(s string) *sealInput {
 	r.b = append(binary.BigEndian.AppendUint32(r.b, uint32(len(s))), s...)
 	return r
 }
@@ -56,8 +56,8 @@ func (r *row) text(s string) *row {
 // null is the length of a column that is NULL, which no text or bytes can have.
 const null = 0xffff_ffff
 
-// bytes tells NULL from no bytes.
-func (r *row) bytes(b []byte) *row {
+// addBytes tells NULL from no bytes.
+func (r *sealInput) addBytes(b []byte) *sealInput {
 	if b == nil {
 		r.b = binary.BigEndian.AppendUint32(r.b, null)
 		return r
@@ -66,7 +66,7 @@ func (r *row) bytes(b []byte) *row {
 	return r
 }
 
-func (r *row) number(n int64) *row {
+func (r *sealInput) addNumber(n int64) *sealInput {
 	r.b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(r.b, 8), uint64(n))
 	return r
 }
@@ -74,17 +74,17 @@ func (r *row) number(n int64) *row {
 // seals makes and checks the seals of all tables.
 type seals struct{ sealer core.Sealer }
 
-// seal returns the seal of a row and frees the row.
-func (s seals) seal(tenant string, r *row) ([]byte, error) {
-	defer r.free()
+// sealRow returns the seal of a row and frees the row.
+func (s seals) sealRow(tenant string, r *sealInput) ([]byte, error) {
+	defer r.recycle()
 	return s.sealer.Seal(tenant, r.b)
 }
 
-// check frees the row. A wrong seal is reported as what, which names the row.
+// checkRow frees the row. A wrong seal is reported as what, which names the row.
 // Other errors pass as they are: a seal that could not be checked, because the
 // token or the database did not answer, says nothing about the row.
-func (s seals) check(tenant string, r *row, seal []byte, what func() error) error {
-	defer r.free()
+func (s seals) checkRow(tenant string, r *sealInput, seal []byte, what func() error) error {
+	defer r.recycle()
 	err := s.sealer.CheckSeal(tenant, r.b, seal)
 	if core.CodeOf(err) == core.CryptographicFailure {
 		return what()
@@ -93,12 +93,12 @@ func (s seals) check(tenant string, r *row, seal []byte, what func() error) erro
 }
 
 // sealSystem and checkSystem are seal and check of the system set.
-func (s seals) sealSystem(r *row) ([]byte, error) {
-	return s.seal(systemSet, r)
+func (s seals) sealSystem(r *sealInput) ([]byte, error) {
+	return s.sealRow(systemSet, r)
 }
 
-func (s seals) checkSystem(r *row, seal []byte, what func() error) error {
-	return s.check(systemSet, r, seal, what)
+func (s seals) checkSystem(r *sealInput, seal []byte, what func() error) error {
+	return s.checkRow(systemSet, r, seal, what)
 }
 
 // quoteName is a name of the database, bounded and quoted, since anyone may have

@@ -17,26 +17,26 @@ import (
 // sqliteStore is the embedded store: one writing connection, some for reading.
 type sqliteStore struct {
 	tables
-	file  *sqliteFile
-	read  *sql.DB // single objects, and what is short
-	long  *sql.DB // searches and lists
-	write *sql.DB
-	conn  *sql.Conn // the one that writes
-	wiper *wiper
-	group group
+	file      *sqliteFile
+	readDB    *sql.DB // single objects, and what is short
+	searchDB  *sql.DB // searches and lists
+	writeDB   *sql.DB
+	writeConn *sql.Conn // the one that writes
+	wiper     *wiper
+	group     groupCommitter
 
 	connections connections
 
 	inTransaction bool  // the leader's
 	lastSeq       int64 // of an object; the leader's
 
-	object *sql.Stmt
-	stmts  map[string]*sql.Stmt // of the writing connection by their text, of which there are few; the leader's
+	selectObject   *sql.Stmt
+	preparedByText map[string]*sql.Stmt // of the writing connection by their text, of which there are few; the leader's
 
-	counts   counts         // the leader's
-	gathered []core.Entry   // a batch's entries; the leader's
-	args     []any          // room for the arguments of their INSERT; the leader's
-	names    map[string]any // tenants and nodes as arguments, so that each is allocated once; the leader's
+	counts         entryCounts    // the leader's
+	batchEntries   []core.Entry   // a batch's entries; the leader's
+	entryArguments []any          // room for the arguments of their INSERT; the leader's
+	nameArguments  map[string]any // tenants and nodes as arguments, so that each is allocated once; the leader's
 }
 
 // maxNames bounds the names that are kept as arguments.
@@ -64,35 +64,35 @@ func openSQLite(ctx context.Context, path string, sealer core.Sealer, create boo
 	if err != nil {
 		return nil, err
 	}
-	s := &sqliteStore{file: file, stmts: map[string]*sql.Stmt{}, names: map[string]any{}}
+	s := &sqliteStore{file: file, preparedByText: map[string]*sql.Stmt{}, nameArguments: map[string]any{}}
 	s.tables = tables{seals{sealer}, s.queryRows}
 	s.group.init(s.commitGroup)
-	if err := s.open(ctx, create); err != nil {
+	if err := s.openConnections(ctx, create); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *sqliteStore) open(ctx context.Context, create bool) (err error) {
-	if s.write, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_txlock=immediate")); err != nil {
+func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err error) {
+	if s.writeDB, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_txlock=immediate")); err != nil {
 		return unavailable(err, "be opened")
 	}
-	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write, goose.DialectSQLite3, "sqlite", create); err != nil {
+	s.writeDB.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.writeDB, goose.DialectSQLite3, "sqlite", create); err != nil {
 		return unavailable(err, "be brought up to date")
 	}
-	if s.read, err = s.openReader(); err != nil {
+	if s.readDB, err = s.openReader(); err != nil {
 		return err
 	}
-	if s.long, err = s.openReader(); err != nil {
+	if s.searchDB, err = s.openReader(); err != nil {
 		return err
 	}
 	s.connections = newConnections(readers(), readers()/2, readers()) // reading computes here: half of the readers keep the processors busy
-	if err := s.prepare(ctx); err != nil {
+	if err := s.prepareStatements(ctx); err != nil {
 		return unavailable(err, "prepare its statements")
 	}
-	if err := s.file.remember(); err != nil {
+	if err := s.file.rememberFiles(); err != nil {
 		return unavailable(err, "be found where it was opened")
 	}
 	if s.wiper, err = openWiper(ctx, s.file.path); err != nil {
@@ -115,37 +115,37 @@ func (s *sqliteStore) openReader() (*sql.DB, error) {
 	return db, nil
 }
 
-func (s *sqliteStore) prepare(ctx context.Context) (err error) {
-	if s.conn, err = s.write.Conn(ctx); err != nil {
+func (s *sqliteStore) prepareStatements(ctx context.Context) (err error) {
+	if s.writeConn, err = s.writeDB.Conn(ctx); err != nil {
 		return err
 	}
 	for _, text := range []string{begin, commitTx, rollback} { // so that trouble shows now
-		if _, err := s.stmt(ctx, text); err != nil {
+		if _, err := s.prepared(ctx, text); err != nil {
 			return err
 		}
 	}
-	if s.object, err = s.read.PrepareContext(ctx, selectObject); err != nil {
+	if s.selectObject, err = s.readDB.PrepareContext(ctx, selectObject); err != nil {
 		return err
 	}
-	return s.conn.QueryRowContext(ctx, selectLastSeq).Scan(&s.lastSeq)
+	return s.writeConn.QueryRowContext(ctx, selectLastSeq).Scan(&s.lastSeq)
 }
 
 // selectLastSeq is the highest Seq that an object has or had: none is given twice.
 const selectLastSeq = `SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), 0), coalesce((SELECT max(seq) FROM object), 0))`
 
-// stmt prepares a statement of the writing connection once: SQLite takes longer
+// prepared prepares a statement of the writing connection once: SQLite takes longer
 // to read one with 28 columns than to carry it out.
-func (s *sqliteStore) stmt(ctx context.Context, text string) (st *sql.Stmt, err error) {
-	if st = s.stmts[text]; st == nil {
-		if st, err = s.conn.PrepareContext(ctx, text); err == nil {
-			s.stmts[text] = st
+func (s *sqliteStore) prepared(ctx context.Context, text string) (st *sql.Stmt, err error) {
+	if st = s.preparedByText[text]; st == nil {
+		if st, err = s.writeConn.PrepareContext(ctx, text); err == nil {
+			s.preparedByText[text] = st
 		}
 	}
 	return st, err
 }
 
-func (s *sqliteStore) exec(ctx context.Context, text string, args ...any) (sql.Result, error) {
-	st, err := s.stmt(ctx, text)
+func (s *sqliteStore) execPrepared(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	st, err := s.prepared(ctx, text)
 	if err != nil {
 		return nil, err
 	}
@@ -157,74 +157,74 @@ func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
 		return err
 	}
 	defer fair.Waits(ctx).Over()
-	return s.group.do(ctx, c)
+	return s.group.commitWithOthers(ctx, c)
 }
 
 // commitGroup is one transaction for many callers, after which the file must
 // still be there. It cleans up first if the last one panicked.
-func (s *sqliteStore) commitGroup(batch []*pending) {
+func (s *sqliteStore) commitGroup(batch []*pendingChange) {
 	if s.inTransaction {
-		s.exec(context.Background(), rollback)
+		s.execPrepared(context.Background(), rollback)
 		s.counts.forget()
 	}
 	s.inTransaction = true
 	s.commitAll(context.Background(), batch)
 	s.inTransaction = false
-	clear(s.gathered)
-	if err := s.file.present(); err != nil {
+	clear(s.batchEntries)
+	if err := s.file.checkPresent(); err != nil {
 		failAll(batch, err)
 		s.counts.forget()
 	}
-	if wipes(batch) {
-		s.wiper.note()
+	if storedKeyRemoval(batch) {
+		s.wiper.requestWipe()
 	}
 }
 
 // commitAll takes a change that fails back alone; trouble with the transaction
 // itself fails all. Changes hardly ever fail, so all are tried first without a
 // savepoint around each; when one fails, all is taken back and done again with.
-func (s *sqliteStore) commitAll(ctx context.Context, batch []*pending) {
+func (s *sqliteStore) commitAll(ctx context.Context, batch []*pendingChange) {
 	if len(batch) == 1 && len(batch[0].change.Writes) == 1 && entriesOnly(batch[0].change) {
-		s.gathered = appendEntries(s.gathered[:0], batch[0].change)
+		s.batchEntries = appendEntries(s.batchEntries[:0], batch[0].change)
 		if batch[0].err = s.insertEntries(ctx); batch[0].err == nil {
-			s.counts.stored(s.gathered)
+			s.counts.noteStored(s.batchEntries)
 		}
 		return
 	}
-	err := s.transact(ctx, batch, false)
+	err := s.commitTransaction(ctx, batch, false)
 	if errors.Is(err, errOneFailed) {
 		for _, p := range batch {
 			p.err, p.seqs = nil, p.seqs[:0]
 		}
-		err = s.transact(ctx, batch, true)
+		err = s.commitTransaction(ctx, batch, true)
 	}
 	if err != nil {
 		failAll(batch, err)
 	}
 }
 
-// transact is one transaction for a batch; it is rolled back on any error.
-func (s *sqliteStore) transact(ctx context.Context, batch []*pending, each bool) error {
-	if _, err := s.exec(ctx, begin); err != nil {
+// commitTransaction is one transaction for a batch; it is rolled back on any error.
+func (s *sqliteStore) commitTransaction(ctx context.Context, batch []*pendingChange, each bool) error {
+	if _, err := s.execPrepared(ctx, begin); err != nil {
 		return unavailable(err, "begin")
 	}
 	if err := s.applyAll(ctx, batch, each); err != nil {
-		s.exec(ctx, rollback)
+		s.execPrepared(ctx, rollback)
 		return err
 	}
-	if _, err := s.exec(ctx, commitTx); err != nil {
-		s.exec(ctx, rollback)
+	if _, err := s.execPrepared(ctx, commitTx); err != nil {
+		s.execPrepared(ctx, rollback)
 		if isUncertain(err) {
 			err = unknownOutcome(err)
 		}
 		s.counts.forget()
 		return unavailable(err, "commit")
 	}
-	s.counts.stored(s.gathered)
+	s.counts.noteStored(s.batchEntries)
 	return nil
 }
 
-func failAll(batch []*pending, err error) {
+func failAll(batch []*pendingChange, err error) {
 	for _, p := range batch {
 		if p.err == nil {
 			p.err = err
@@ -237,20 +237,20 @@ func failAll(batch []*pending, err error) {
 var errOneFailed = errors.New("store: one change of a batch failed")
 
 // applyAll carries a batch out, each change inside a savepoint where asked.
-func (s *sqliteStore) applyAll(ctx context.Context, batch []*pending, each bool) error {
-	s.gathered = s.gathered[:0]
+func (s *sqliteStore) applyAll(ctx context.Context, batch []*pendingChange, each bool) error {
+	s.batchEntries = s.batchEntries[:0]
 	for _, p := range batch {
 		if err := s.applyOne(ctx, p, each); err != nil {
 			return err
 		}
 		if p.err == nil {
-			s.gathered = appendEntries(s.gathered, p.change)
+			s.batchEntries = appendEntries(s.batchEntries, p.change)
 		}
 	}
 	return s.insertEntries(ctx)
 }
 
-func (s *sqliteStore) applyOne(ctx context.Context, p *pending, saved bool) error {
+func (s *sqliteStore) applyOne(ctx context.Context, p *pendingChange, saved bool) error {
 	if entriesOnly(p.change) {
 		return nil
 	}
@@ -260,55 +260,55 @@ func (s *sqliteStore) applyOne(ctx context.Context, p *pending, saved bool) erro
 		}
 		return nil
 	}
-	if _, err := s.exec(ctx, savepoint); err != nil {
+	if _, err := s.execPrepared(ctx, savepoint); err != nil {
 		return unavailable(err, "set a savepoint")
 	}
 	if p.err = s.applyChange(ctx, p); p.err != nil {
-		if _, err := s.exec(ctx, rollbackSave); err != nil {
+		if _, err := s.execPrepared(ctx, rollbackSave); err != nil {
 			return unavailable(err, "take a change back")
 		}
 	}
-	if _, err := s.exec(ctx, releaseSave); err != nil {
+	if _, err := s.execPrepared(ctx, releaseSave); err != nil {
 		return unavailable(err, "release a savepoint")
 	}
 	return nil
 }
 
-// name returns a tenant or node as an argument.
-func (s *sqliteStore) name(text string) any {
-	kept, ok := s.names[text]
+// nameArgument returns a tenant or node as an argument.
+func (s *sqliteStore) nameArgument(text string) any {
+	kept, ok := s.nameArguments[text]
 	if !ok {
-		if len(s.names) >= maxNames {
-			clear(s.names)
+		if len(s.nameArguments) >= maxNames {
+			clear(s.nameArguments)
 		}
 		kept = text
-		s.names[text] = kept
+		s.nameArguments[text] = kept
 	}
 	return kept
 }
 
 // applyChange does all of a change but its entries.
-func (s *sqliteStore) applyChange(ctx context.Context, p *pending) error {
+func (s *sqliteStore) applyChange(ctx context.Context, p *pendingChange) error {
 	for range core.WritesOf[core.InsertObject](p.change) {
 		s.lastSeq++
 		p.seqs = append(p.seqs, s.lastSeq)
 	}
-	all, err := s.steps(p.change, p.seqs)
+	all, err := s.statementsOf(p.change, p.seqs)
 	if err != nil {
 		return err
 	}
 	for i := range all {
-		n, err := s.step(ctx, &all[i])
-		if err := all[i].judge(n, err, isSQLiteDuplicate); err != nil {
+		n, err := s.runStatement(ctx, &all[i])
+		if err := all[i].outcome(n, err, isSQLiteDuplicate); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// step carries one out and returns how many rows it touched.
-func (s *sqliteStore) step(ctx context.Context, st *step) (n int64, err error) {
-	r, err := s.exec(ctx, st.text, st.args...)
+// runStatement carries one out and returns how many rows it touched.
+func (s *sqliteStore) runStatement(ctx context.Context, st *statement) (n int64, err error) {
+	r, err := s.execPrepared(ctx, st.text, st.args...)
 	if err != nil {
 		return 0, err
 	}
@@ -329,7 +329,7 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 		return nil, err
 	}
 	defer place.Release()
-	row, err := scanObject(s.object.QueryRowContext(ctx, tenant, id), true)
+	row, err := scanObject(s.selectObject.QueryRowContext(ctx, tenant, id), true)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, itemNotFound(id)
 	}
@@ -340,7 +340,7 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 }
 
 func (s *sqliteStore) queryRows(ctx context.Context, f func(scanner) error, text string, args ...any) error {
-	rows, err := s.long.QueryContext(ctx, text, args...)
+	rows, err := s.searchDB.QueryContext(ctx, text, args...)
 	if err != nil {
 		return unavailable(err, "read")
 	}
@@ -373,39 +373,39 @@ func (s *sqliteStore) Health(ctx context.Context) error {
 	if err := s.group.health(); err != nil {
 		return err
 	}
-	if err := s.file.present(); err != nil {
+	if err := s.file.checkPresent(); err != nil {
 		return err
 	}
 	var n int
-	if err := s.read.QueryRowContext(ctx, "SELECT count(*) FROM tenant_key").Scan(&n); err != nil {
+	if err := s.readDB.QueryRowContext(ctx, "SELECT count(*) FROM tenant_key").Scan(&n); err != nil {
 		return unavailable(err, "answer")
 	}
 	return nil
 }
 
 func (s *sqliteStore) Close() error {
-	s.group.close()
+	s.group.closeAndWait()
 	var errs []error
 	if s.wiper != nil {
-		errs = append(errs, s.wiper.close())
+		errs = append(errs, s.wiper.closeWiper())
 	}
-	for _, st := range s.stmts { // a connection with a statement stays open after its Close
+	for _, st := range s.preparedByText { // a connection with a statement stays open after its Close
 		errs = append(errs, st.Close())
 	}
-	if s.object != nil {
-		errs = append(errs, s.object.Close())
+	if s.selectObject != nil {
+		errs = append(errs, s.selectObject.Close())
 	}
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
+	if s.writeConn != nil {
+		errs = append(errs, s.writeConn.Close())
 	}
-	if s.write != nil {
-		errs = append(errs, s.write.Close())
+	if s.writeDB != nil {
+		errs = append(errs, s.writeDB.Close())
 	}
-	for _, db := range []*sql.DB{s.read, s.long} {
+	for _, db := range []*sql.DB{s.readDB, s.searchDB} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
 	}
-	errs = append(errs, s.file.close()) // last: the next process may come
+	errs = append(errs, s.file.unlock()) // last: the next process may come
 	return errors.Join(errs...)
 }

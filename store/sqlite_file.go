@@ -56,8 +56,8 @@ func otherProcess(path string, err error) error {
 	return core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
 }
 
-// remember notes which files are open; the WAL is there once a connection is.
-func (f *sqliteFile) remember() (err error) {
+// rememberFiles notes which files are open; the WAL is there once a connection is.
+func (f *sqliteFile) rememberFiles() (err error) {
 	for i, path := range [...]string{f.path, f.path + "-wal"} {
 		if f.files[i], err = identify(path); err != nil {
 			return err
@@ -66,9 +66,9 @@ func (f *sqliteFile) remember() (err error) {
 	return nil
 }
 
-// present reports that database and WAL are where they were. Writing to a file
+// checkPresent reports that database and WAL are where they were. Writing to a file
 // that somebody removed succeeds, and everything acknowledged then is lost.
-func (f *sqliteFile) present() error {
+func (f *sqliteFile) checkPresent() error {
 	for i := range f.files {
 		was := &f.files[i]
 		if is, err := identify(was.path); err != nil || is != *was {
@@ -78,7 +78,7 @@ func (f *sqliteFile) present() error {
 	return nil
 }
 
-func (f *sqliteFile) close() error {
+func (f *sqliteFile) unlock() error {
 	if f.lock == nil { // see shareLock
 		return nil
 	}

@@ -40,20 +40,20 @@ func openWiper(ctx context.Context, path string) (*wiper, error) {
 	}
 	w := &wiper{db: db, conn: conn, due: make(chan struct{}, 1)}
 	ctx, w.stop = context.WithCancel(context.Background())
-	w.note() // a process that was killed may have left something
-	w.done.Go(func() { w.run(ctx) })
+	w.requestWipe() // a process that was killed may have left something
+	w.done.Go(func() { w.wipeWhenDue(ctx) })
 	return w, nil
 }
 
-// note asks for a checkpoint soon.
-func (w *wiper) note() {
+// requestWipe asks for a checkpoint soon.
+func (w *wiper) requestWipe() {
 	select {
 	case w.due <- struct{}{}:
 	default:
 	}
 }
 
-func (w *wiper) run(ctx context.Context) {
+func (w *wiper) wipeWhenDue(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -61,7 +61,7 @@ func (w *wiper) run(ctx context.Context) {
 		case <-w.due:
 		}
 		if !w.checkpoint(ctx) {
-			w.note()
+			w.requestWipe()
 		}
 		select {
 		case <-ctx.Done():
@@ -83,14 +83,14 @@ func (w *wiper) checkpoint(ctx context.Context) bool {
 	return busy == 0 && frames == 0
 }
 
-func (w *wiper) close() error {
+func (w *wiper) closeWiper() error {
 	w.stop()
 	w.done.Wait()
 	return errors.Join(w.conn.Close(), w.db.Close())
 }
 
-// wipes reports whether a batch stored a change that removed key material.
-func wipes(batch []*pending) bool {
+// storedKeyRemoval reports whether a batch stored a change that removed key material.
+func storedKeyRemoval(batch []*pendingChange) bool {
 	for _, p := range batch {
 		if p.err == nil && removesKey(p.change) {
 			return true

@@ -7,23 +7,23 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// step is one statement of a change. SQLite carries them out one by one, PostgreSQL
+// statement is one statement of a change. SQLite carries them out one by one, PostgreSQL
 // all in one round trip, so no statement may depend on the answer to another.
-type step struct {
+type statement struct {
 	text string
 	args []any
 	// rows judges how many rows were touched; nil: any number is right.
 	rows func(n int64) error
 	// refused is the error if the row is there already; nil: the database's.
-	refused error
-	doing   string // what failed, for an error of the database
+	duplicate error
+	doing     string // what failed, for an error of the database
 }
 
-// judge returns the outcome of a step.
-func (s *step) judge(n int64, err error, duplicate func(error) bool) error {
+// outcome returns the outcome of a step.
+func (s *statement) outcome(n int64, err error, duplicate func(error) bool) error {
 	switch {
-	case err != nil && s.refused != nil && duplicate(err):
-		return s.refused
+	case err != nil && s.duplicate != nil && duplicate(err):
+		return s.duplicate
 	case err != nil:
 		return unavailable(err, s.doing)
 	case s.rows != nil:
@@ -54,8 +54,8 @@ type sqlBuilder struct {
 	args []any
 }
 
-// add appends text and, behind it, one parameter for each value.
-func (s *sqlBuilder) add(text string, values ...any) {
+// appendSQL appends text and, behind it, one parameter for each value.
+func (s *sqlBuilder) appendSQL(text string, values ...any) {
 	s.text.WriteString(text)
 	for i, v := range values {
 		if i > 0 {

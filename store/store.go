@@ -20,15 +20,15 @@ import (
 // mistyped URL must not start an empty system. The sealer seals every row that
 // decides something, and checks it when it is read.
 func Open(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
-	return open(ctx, url, sealer, false)
+	return openURL(ctx, url, sealer, false)
 }
 
 // Create opens a store as [Open] does, and makes the database if there is none.
 func Create(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
-	return open(ctx, url, sealer, true)
+	return openURL(ctx, url, sealer, true)
 }
 
-func open(ctx context.Context, url string, sealer core.Sealer, create bool) (core.Store, error) {
+func openURL(ctx context.Context, url string, sealer core.Sealer, create bool) (core.Store, error) {
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(ctx, path, sealer, create)
 	}

@@ -19,12 +19,12 @@ const selectUsage = `SELECT CAST(coalesce(sum(objects), 0) AS BIGINT), CAST(coal
 
 type addUsage core.AddUsage
 
-func (w addUsage) check() error { return checkName("tenant", w.Tenant, false) }
+func (w addUsage) validate() error { return checkName("tenant", w.Tenant, false) }
 
 func (addUsage) weight() int { return 0 }
 
-// lay gathers what a change counts: see [layout.count].
-func (w addUsage) lay(l *layout) error {
+// appendStatements gathers what a change counts: see [layout.addUsageStatements].
+func (w addUsage) appendStatements(l *layout) error {
 	for i := range l.usage {
 		if l.usage[i].Tenant == w.Tenant {
 			l.usage[i].Usage = l.usage[i].Usage.Add(w.Usage)
@@ -35,12 +35,12 @@ func (w addUsage) lay(l *layout) error {
 	return nil
 }
 
-// count comes after all else: other changes that count in the same row wait until
+// addUsageStatements comes after all else: other changes that count in the same row wait until
 // the transaction ends.
-func (l *layout) count() {
+func (l *layout) addUsageStatements() {
 	for _, u := range l.usage {
 		if u.Usage != (core.Usage{}) {
-			l.add(step{text: upsertUsage, args: []any{u.Tenant, rand.IntN(usageStripes), u.Usage.Objects, u.Usage.ResidentKeys, u.Usage.Bytes}, doing: "count an object"})
+			l.addStatements(statement{text: upsertUsage, args: []any{u.Tenant, rand.IntN(usageStripes), u.Usage.Objects, u.Usage.ResidentKeys, u.Usage.Bytes}, doing: "count an object"})
 		}
 	}
 }

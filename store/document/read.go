@@ -11,232 +11,232 @@ import (
 // that is not in that form was not written by keyreeve.
 // The strings of the result share s.
 func Read(s string) (core.Attributes, error) {
-	r := reader{s: s}
-	r.expect("[")
+	r := documentReader{text: s}
+	r.expectLiteral("[")
 	as := make(core.Attributes, 0, min(len(s)/48+1, 64))
-	for more := !r.skip("]"); more && r.err == nil; more = r.more() {
-		as = append(as, r.attribute())
+	for more := !r.skipLiteral("]"); more && r.err == nil; more = r.hasMore() {
+		as = append(as, r.readAttribute())
 	}
-	if r.err == nil && r.at != len(s) {
-		r.fail("the end")
+	if r.err == nil && r.offset != len(s) {
+		r.failExpecting("the end")
 	}
 	return as, r.err
 }
 
-// reader walks over a document; after the first error it stands still.
-type reader struct {
-	s   string
-	at  int
-	err error
+// documentReader walks over a document; after the first error it stands still.
+type documentReader struct {
+	text   string
+	offset int
+	err    error
 }
 
-func (r *reader) fail(want string) {
+func (r *documentReader) failExpecting(want string) {
 	if r.err == nil {
-		r.err = core.Errorf(core.Internal, "the document of an object has something else than %s at byte %d: the database was changed by another program; restore it from a backup", want, r.at)
+		r.err = core.Errorf(core.Internal, "the document of an object has something else than %s at byte %d: the database was changed by another program; restore it from a backup", want, r.offset)
 	}
 }
 
-// skip steps over lit if it comes next.
-func (r *reader) skip(lit string) bool {
-	if r.err != nil || !strings.HasPrefix(r.s[r.at:], lit) {
+// skipLiteral steps over lit if it comes next.
+func (r *documentReader) skipLiteral(lit string) bool {
+	if r.err != nil || !strings.HasPrefix(r.text[r.offset:], lit) {
 		return false
 	}
-	r.at += len(lit)
+	r.offset += len(lit)
 	return true
 }
 
-func (r *reader) expect(lit string) {
-	if !r.skip(lit) {
-		r.fail(lit)
+func (r *documentReader) expectLiteral(lit string) {
+	if !r.skipLiteral(lit) {
+		r.failExpecting(lit)
 	}
 }
 
-// more stands behind a member of a list: true when another follows.
-func (r *reader) more() bool {
-	if r.skip(",") {
+// hasMore stands behind a member of a list: true when another follows.
+func (r *documentReader) hasMore() bool {
+	if r.skipLiteral(",") {
 		return true
 	}
-	r.expect("]")
+	r.expectLiteral("]")
 	return false
 }
 
-func (r *reader) attribute() (a core.Attribute) {
-	r.expect(`{"`)
+func (r *documentReader) readAttribute() (a core.Attribute) {
+	r.expectLiteral(`{"`)
 	switch {
-	case r.skip(`t":"`):
-		a.Tag = r.tag()
-	case r.skip(`n":[`):
-		a.Vendor, a.Name = r.pair(r.text)
-	case r.skip(`m":[`):
-		a.Vendor, a.Name = r.pair(r.raw)
+	case r.skipLiteral(`t":"`):
+		a.Tag = r.readTag()
+	case r.skipLiteral(`n":[`):
+		a.Vendor, a.Name = r.readPair(r.readText)
+	case r.skipLiteral(`m":[`):
+		a.Vendor, a.Name = r.readPair(r.readBase64Text)
 	default:
-		r.fail("a name")
+		r.failExpecting("a name")
 	}
-	if r.skip(`,"i":`) {
-		a.Index = int(r.number())
+	if r.skipLiteral(`,"i":`) {
+		a.Index = int(r.readNumber())
 	}
-	a.Value = r.value(0)
-	r.expect("}")
+	a.Value = r.readValue(0)
+	r.expectLiteral("}")
 	return a
 }
 
-func (r *reader) pair(read func() string) (string, string) {
+func (r *documentReader) readPair(read func() string) (string, string) {
 	first := read()
-	r.expect(",")
+	r.expectLiteral(",")
 	second := read()
-	r.expect("]")
+	r.expectLiteral("]")
 	return first, second
 }
 
-// tag reads six hexadecimal digits and the quote behind them.
-func (r *reader) tag() (t core.Tag) {
+// readTag reads six hexadecimal digits and the quote behind them.
+func (r *documentReader) readTag() (t core.Tag) {
 	for range 6 {
-		if r.at >= len(r.s) {
-			r.fail("a tag")
+		if r.offset >= len(r.text) {
+			r.failExpecting("a tag")
 			return 0
 		}
-		d := strings.IndexByte(hexDigits, r.s[r.at])
+		d := strings.IndexByte(hexDigits, r.text[r.offset])
 		if d < 0 {
-			r.fail("a tag")
+			r.failExpecting("a tag")
 			return 0
 		}
 		t = t<<4 | core.Tag(d)
-		r.at++
+		r.offset++
 	}
-	r.expect(`"`)
+	r.expectLiteral(`"`)
 	return t
 }
 
-func (r *reader) value(depth int) (v core.Value) {
-	r.expect(`,"`)
-	if r.err != nil || r.at >= len(r.s) || depth > maxDepth {
-		r.fail("a value")
+func (r *documentReader) readValue(depth int) (v core.Value) {
+	r.expectLiteral(`,"`)
+	if r.err != nil || r.offset >= len(r.text) || depth > maxDepth {
+		r.failExpecting("a value")
 		return v
 	}
-	letter := r.s[r.at]
-	v.Kind = kindOfLetter[letter]
+	letter := r.text[r.offset]
+	v.Kind = kindByLetter[letter]
 	if v.Kind == core.KindAny && letter != 'A' {
-		r.fail("a type")
+		r.failExpecting("a type")
 		return v
 	}
-	r.at++
-	r.expect(`":`)
+	r.offset++
+	r.expectLiteral(`":`)
 	switch {
-	case letter == rawText:
-		v.Text = r.raw()
+	case letter == base64TextLetter:
+		v.Text = r.readBase64Text()
 	case v.Kind == core.KindTextString:
-		v.Text = r.text()
+		v.Text = r.readText()
 	case v.Kind == core.KindStructure:
-		v.Fields = r.fields(depth)
+		v.Fields = r.readFields(depth)
 	case v.Kind == core.KindByteString, v.Kind == core.KindBigInteger:
-		v.Bytes = r.bytes()
+		v.Bytes = r.readBytes()
 	default:
-		v.Num = r.number()
+		v.Num = r.readNumber()
 	}
 	return v
 }
 
-func (r *reader) fields(depth int) (out []core.Field) {
-	r.expect("[")
-	for more := !r.skip("]"); more && r.err == nil; more = r.more() {
-		r.expect(`{"t":"`)
-		f := core.Field{Tag: r.tag()}
-		f.Value = r.value(depth + 1)
-		r.expect("}")
+func (r *documentReader) readFields(depth int) (out []core.Field) {
+	r.expectLiteral("[")
+	for more := !r.skipLiteral("]"); more && r.err == nil; more = r.hasMore() {
+		r.expectLiteral(`{"t":"`)
+		f := core.Field{Tag: r.readTag()}
+		f.Value = r.readValue(depth + 1)
+		r.expectLiteral("}")
 		out = append(out, f)
 	}
 	return out
 }
 
-func (r *reader) number() int64 {
-	end := r.at
-	for end < len(r.s) && (r.s[end] == '-' || (r.s[end] >= '0' && r.s[end] <= '9')) {
+func (r *documentReader) readNumber() int64 {
+	end := r.offset
+	for end < len(r.text) && (r.text[end] == '-' || (r.text[end] >= '0' && r.text[end] <= '9')) {
 		end++
 	}
-	n, err := strconv.ParseInt(r.s[r.at:end], 10, 64)
+	n, err := strconv.ParseInt(r.text[r.offset:end], 10, 64)
 	if err != nil {
-		r.fail("a number")
+		r.failExpecting("a number")
 		return 0
 	}
-	r.at = end
+	r.offset = end
 	return n
 }
 
-func (r *reader) raw() string { return string(r.bytes()) }
+func (r *documentReader) readBase64Text() string { return string(r.readBytes()) }
 
-func (r *reader) bytes() []byte {
-	r.expect(`"`)
-	n := strings.IndexByte(r.s[r.at:], '"')
+func (r *documentReader) readBytes() []byte {
+	r.expectLiteral(`"`)
+	n := strings.IndexByte(r.text[r.offset:], '"')
 	if r.err != nil || n < 0 {
-		r.fail("base64")
+		r.failExpecting("base64")
 		return nil
 	}
-	b, err := documentBase64.DecodeString(r.s[r.at : r.at+n])
+	b, err := documentBase64.DecodeString(r.text[r.offset : r.offset+n])
 	if err != nil {
-		r.fail("base64")
+		r.failExpecting("base64")
 		return nil
 	}
-	r.at += n + 1
+	r.offset += n + 1
 	return b
 }
 
-// text reads a JSON string; one without escapes is not copied.
-func (r *reader) text() string {
-	r.expect(`"`)
-	from := r.at
-	for r.err == nil && r.at < len(r.s) {
-		switch c := r.s[r.at]; {
+// readText reads a JSON string; one without escapes is not copied.
+func (r *documentReader) readText() string {
+	r.expectLiteral(`"`)
+	from := r.offset
+	for r.err == nil && r.offset < len(r.text) {
+		switch c := r.text[r.offset]; {
 		case c == '"':
-			r.at++
-			return r.s[from : r.at-1]
+			r.offset++
+			return r.text[from : r.offset-1]
 		case c == '\\':
-			return r.escaped(from)
+			return r.readEscapedText(from)
 		case c < 0x20:
-			r.fail("text")
+			r.failExpecting("text")
 		default:
-			r.at++
+			r.offset++
 		}
 	}
-	r.fail("text")
+	r.failExpecting("text")
 	return ""
 }
 
-// escaped goes on where text met its first escape.
-func (r *reader) escaped(from int) string {
-	out := []byte(r.s[from:r.at])
-	for r.err == nil && r.at < len(r.s) {
-		c := r.s[r.at]
+// readEscapedText goes on where text met its first escape.
+func (r *documentReader) readEscapedText(from int) string {
+	out := []byte(r.text[from:r.offset])
+	for r.err == nil && r.offset < len(r.text) {
+		c := r.text[r.offset]
 		switch {
 		case c == '"':
-			r.at++
+			r.offset++
 			return string(out)
 		case c == '\\':
-			out = append(out, r.escape())
+			out = append(out, r.readEscape())
 			continue
 		case c < 0x20:
-			r.fail("text")
+			r.failExpecting("text")
 		}
 		out = append(out, c)
-		r.at++
+		r.offset++
 	}
-	r.fail("text")
+	r.failExpecting("text")
 	return ""
 }
 
-// escape reads one of the three forms that appendText writes.
-func (r *reader) escape() byte {
+// readEscape reads one of the three forms that appendText writes.
+func (r *documentReader) readEscape() byte {
 	switch {
-	case r.skip(`\"`):
+	case r.skipLiteral(`\"`):
 		return '"'
-	case r.skip(`\\`):
+	case r.skipLiteral(`\\`):
 		return '\\'
-	case r.skip(`\u00`) && r.at+2 <= len(r.s):
-		n, err := strconv.ParseUint(r.s[r.at:r.at+2], 16, 8)
+	case r.skipLiteral(`\u00`) && r.offset+2 <= len(r.text):
+		n, err := strconv.ParseUint(r.text[r.offset:r.offset+2], 16, 8)
 		if err == nil && n < 0x20 {
-			r.at += 2
+			r.offset += 2
 			return byte(n)
 		}
 	}
-	r.fail("an escape")
+	r.failExpecting("an escape")
 	return 0
 }

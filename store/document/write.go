@@ -41,14 +41,14 @@ var kindLetters = [...]byte{
 	core.KindDateTimeExtended: 'X',
 }
 
-const rawText = 'U'
+const base64TextLetter = 'U'
 
-// kindOfLetter is kindLetters read backwards.
-var kindOfLetter = func() (k [256]core.Kind) {
+// kindByLetter is kindLetters read backwards.
+var kindByLetter = func() (k [256]core.Kind) {
 	for kind, letter := range kindLetters {
 		k[letter] = core.Kind(kind)
 	}
-	k[rawText] = core.KindTextString
+	k[base64TextLetter] = core.KindTextString
 	return k
 }()
 
@@ -105,14 +105,14 @@ func appendValue(dst []byte, v *core.Value, depth int) ([]byte, error) {
 	}
 	letter := kindLetters[v.Kind]
 	if v.Kind == core.KindTextString && !IsStorable(v.Text) {
-		letter = rawText
+		letter = base64TextLetter
 	}
 	dst = append(dst, '"', letter, '"', ':')
 	switch v.Kind {
 	case core.KindStructure:
 		return appendFields(dst, v.Fields, depth)
 	case core.KindTextString:
-		if letter == rawText {
+		if letter == base64TextLetter {
 			return appendBase64(dst, v.Text), nil
 		}
 		return appendText(dst, v.Text), nil

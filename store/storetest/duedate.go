@@ -17,11 +17,11 @@ func dueDates(t *testing.T, s core.Store) {
 	}
 	a, b, later := due("a", 10), due("b", 10), due("a", 20)
 	o := Object("due", "b")
-	must(t, s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("due", "a")}, core.InsertObject{Object: o}, core.AddDueDate{DueDate: b}, core.AddDueDate{DueDate: later}, core.AddDueDate{DueDate: a})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("due", "a")}, core.InsertObject{Object: o}, core.AddDueDate{DueDate: b}, core.AddDueDate{DueDate: later}, core.AddDueDate{DueDate: a})))
 	list := func(until int64, after core.DueDate, limit int, want ...core.DueDate) {
 		t.Helper()
 		got, err := s.DueDates(ctx, until, after, limit)
-		must(t, err)
+		mustSucceed(t, err)
 		if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 			t.Errorf("until %d after %v there are %v; want %v", until, after, got, want)
 		}
@@ -48,12 +48,12 @@ func dueDates(t *testing.T, s core.Store) {
 	}
 	all.Wait()
 	records, err := s.Records(ctx, core.RecordQuery{Tenant: "due"})
-	must(t, err)
+	mustSucceed(t, err)
 	if noted != 1 || len(records) != 1 {
 		t.Errorf("%d noted one date, with %d records; want 1", noted, len(records))
 	}
-	must(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: a}))) // by a node whose clock is behind
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: a}))) // by a node whose clock is behind
 	list(10, first, 10, b)
-	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})))
 	list(30, first, 10, later)
 }

@@ -12,7 +12,7 @@ func installation(t *testing.T, s core.Store) {
 	wantCode(t, "an id before there is one", second(s.InstallationID(ctx)), core.ItemNotFound)
 	wantCode(t, "the installation before there is one", second(s.Installation(ctx)), core.ItemNotFound)
 	i := core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")}
-	must(t, s.Commit(ctx, core.ChangeOf(core.InsertInstallation{Installation: i})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.InsertInstallation{Installation: i})))
 	if got, err := s.Installation(ctx); err != nil || !reflect.DeepEqual(got, i) {
 		t.Errorf("the installation is %+v, %v", got, err)
 	}

@@ -10,13 +10,13 @@ import (
 // An intent is listed, whole, until it is finished.
 func intents(t *testing.T, s core.Store) {
 	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", CKAID: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
-	must(t, s.Commit(ctx, core.ChangeOf(core.BeginIntent{Intent: i})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.BeginIntent{Intent: i})))
 	open, _, err := s.Intents(ctx)
-	must(t, err)
+	mustSucceed(t, err)
 	if !contains(open, i) {
 		t.Errorf("open intents are %+v", open)
 	}
-	must(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "abc"})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "abc"})))
 	if open, _, _ = s.Intents(ctx); contains(open, i) {
 		t.Error("the intent is still open")
 	}
@@ -37,5 +37,5 @@ func lateBirth(t *testing.T, s core.Store) {
 	c := core.ChangeOf(core.InsertObject{Object: Object("late", "late")}, core.FinishIntent{ID: "closed", MustBeOpen: true})
 	wantCode(t, "a birth after its intent was closed", s.Commit(ctx, c), core.Conflict)
 	wantCode(t, "the object", second(s.Object(ctx, "late", "late")), core.ItemNotFound)
-	must(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "closed"})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "closed"})))
 }

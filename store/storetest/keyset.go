@@ -10,9 +10,9 @@ import (
 // A set of keys is stored once for its number and its epoch.
 func keySets(t *testing.T, s core.Store) {
 	k := core.KeySet{Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetPending}
-	must(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 	k.State, k.Checks = core.KeySetActive, []byte("check values")
-	must(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 	for what, rival := range map[string]core.KeySet{
 		"the set for another tenant":          {Number: 7, Tenant: "rival", Epoch: 1, State: core.KeySetPending},
 		"the set for another epoch":           {Number: 7, Tenant: "kt", Epoch: 2, State: core.KeySetPending},
@@ -23,12 +23,12 @@ func keySets(t *testing.T, s core.Store) {
 		wantCode(t, what, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: rival})), core.Conflict)
 	}
 	got, err := s.KeySets(ctx, "kt")
-	must(t, err)
+	mustSucceed(t, err)
 	if len(got) != 1 || !reflect.DeepEqual(got[0], k) {
 		t.Errorf("sets are %+v", got)
 	}
 	all, err := s.KeySets(ctx, "")
-	must(t, err)
+	mustSucceed(t, err)
 	if len(all) == 0 {
 		t.Error("the sets of all tenants are none")
 	}
@@ -43,7 +43,7 @@ func keyStates(t *testing.T, s core.Store) {
 		for to, b := range states {
 			n := 1 + from*3 + to
 			k := core.KeySet{Number: int64(100 + n), Tenant: "states", Epoch: n, State: a, Checks: checks[a]}
-			must(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
+			mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 			k.State, k.Checks = b, checks[b]
 			err := s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k}))
 			if a != core.KeySetPending || b == a {

@@ -37,10 +37,10 @@ func locate(t *testing.T, s core.Store) {
 		"quotes in text": {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob' OR '1'='1")})}, 0},
 	} {
 		found, err := s.Candidates(ctx, "loc", c.f, 0, 100)
-		must(t, err)
+		mustSucceed(t, err)
 		c.f.OldestFirst = true
 		oldest, err := s.Candidates(ctx, "loc", c.f, 0, 100)
-		must(t, err)
+		mustSucceed(t, err)
 		slices.Reverse(oldest)
 		if !slices.EqualFunc(found, oldest, func(a, b *core.ManagedObject) bool { return a.ID == b.ID }) {
 			t.Errorf("%s: oldest first it is not the same turned round", what)
@@ -68,7 +68,7 @@ func paging(t *testing.T, s core.Store) {
 		var ids []string
 		for beyond := int64(0); ; {
 			page, err := s.Candidates(ctx, "page", f, beyond, 10)
-			must(t, err)
+			mustSucceed(t, err)
 			for _, o := range page {
 				ids = append(ids, o.ID)
 				beyond = o.Seq
@@ -115,7 +115,7 @@ func superset(t *testing.T, s core.Store) {
 		if a.Tag != core.TagState {
 			next.Attributes = next.Attributes.Add(a)
 		}
-		must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
+		mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
 		all[i] = &next
 	}
 	matched := 0
@@ -150,7 +150,7 @@ func idsOf(t *testing.T, s core.Store, f core.Filter, limit int) map[string]bool
 	out := map[string]bool{}
 	for beyond := int64(0); ; {
 		page, err := s.Candidates(ctx, "superset", f, beyond, limit)
-		must(t, err)
+		mustSucceed(t, err)
 		for _, o := range page {
 			if out[o.ID] || (beyond != 0 && o.Seq >= beyond) {
 				t.Errorf("%s comes twice or out of order for %+v", o.ID, f)

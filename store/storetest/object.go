@@ -34,21 +34,21 @@ func roundTrip(t *testing.T, s core.Store) {
 	o := Object("t", "round")
 	insert(t, s, o)
 	got, err := s.Object(ctx, "t", "round")
-	must(t, err)
+	mustSucceed(t, err)
 	if !reflect.DeepEqual(got, o) {
 		t.Errorf("stored\n%+v\nread\n%+v", o, got)
 	}
 	next := *o
 	next.Version, next.Attributes = 2, o.Attributes.Set(core.TagState, core.Enum(core.Active))
 	next.Material = core.Material{Mode: core.ModeResident, Class: core.ClassN, CKAID: []byte("0123456789abcdef")}
-	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})))
 	got, err = s.Object(ctx, "t", "round")
-	must(t, err)
+	mustSucceed(t, err)
 	if !reflect.DeepEqual(got, &next) {
 		t.Errorf("changed to\n%+v\nread\n%+v", &next, got)
 	}
 	named, err := s.Residents(ctx, [][]byte{next.Material.CKAID, []byte("nobody")})
-	must(t, err)
+	mustSucceed(t, err)
 	if !named[string(next.Material.CKAID)] || named["nobody"] {
 		t.Errorf("Residents says %v", named)
 	}
@@ -58,16 +58,16 @@ func tenants(t *testing.T, s core.Store) {
 	insert(t, s, Object("a", "same"), Object("b", "same"))
 	wantCode(t, "another tenant's object", second(s.Object(ctx, "c", "same")), core.ItemNotFound)
 	found, err := s.Candidates(ctx, "a", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}, 0, 10)
-	must(t, err)
+	mustSucceed(t, err)
 	if len(found) != 1 || found[0].Tenant != "a" {
 		t.Errorf("a search in tenant a found %d rows", len(found))
 	}
 	foreign := Object("b", "same")
 	foreign.Tenant, foreign.Version = "c", 2
 	wantCode(t, "a change under another tenant", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: foreign})), core.Conflict)
-	must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "a", Time: 1, Body: []byte("of a")}})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "a", Time: 1, Body: []byte("of a")}})))
 	records, err := s.Records(ctx, core.RecordQuery{Tenant: "b"})
-	must(t, err)
+	mustSucceed(t, err)
 	for _, r := range records {
 		if r.Tenant != "b" {
 			t.Errorf("tenant b sees a record of %s", r.Tenant)
@@ -81,13 +81,13 @@ func conflicts(t *testing.T, s core.Store) {
 	wantCode(t, "the same id again", s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("conf", "contested")})), core.ObjectAlreadyExists)
 	a, b := *o, *o
 	a.Version, b.Version = 2, 2
-	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &a})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &a})))
 	wantCode(t, "a change of an old version", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &b})), core.Conflict)
 	wantCode(t, "deleting an old version", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})), core.Conflict)
-	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &a})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &a})))
 	wantCode(t, "what was deleted", second(s.Object(ctx, "conf", "contested")), core.ItemNotFound)
 	found, err := s.Candidates(ctx, "conf", core.Filter{Everyone: true, Attributes: core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("Basel")}}}, 0, 10)
-	must(t, err)
+	mustSucceed(t, err)
 	if len(found) != 0 {
 		t.Error("the search table still has what was deleted")
 	}
@@ -105,7 +105,7 @@ func foreignSeq(t *testing.T, s core.Store) {
 	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}
 	for _, tenant := range []string{"seq a", "seq b"} {
 		found, err := s.Candidates(ctx, tenant, f, 0, 10)
-		must(t, err)
+		mustSucceed(t, err)
 		if len(found) != 1 {
 			t.Errorf("%s finds %d objects by name, want 1", tenant, len(found))
 		}
@@ -117,12 +117,12 @@ func foreignSeq(t *testing.T, s core.Store) {
 func rowHashes(t *testing.T, s core.Store) {
 	o := Object("hash", "one")
 	before, err := s.RowHash(o)
-	must(t, err)
+	mustSucceed(t, err)
 	insert(t, s, o)
 	stored, err := s.Object(ctx, "hash", "one")
-	must(t, err)
+	mustSucceed(t, err)
 	after, err := s.RowHash(stored)
-	must(t, err)
+	mustSucceed(t, err)
 	if len(before) != sha256.Size || !bytes.Equal(before, after) {
 		t.Errorf("the hash was %x before the row was stored and is %x now", before, after)
 	}
@@ -136,7 +136,7 @@ func rowHashes(t *testing.T, s core.Store) {
 		changed := *stored
 		edit(&changed)
 		h, err := s.RowHash(&changed)
-		must(t, err)
+		mustSucceed(t, err)
 		if other, twice := seen[string(h)]; twice {
 			t.Errorf("another %s has the hash of %s", what, other)
 		}
@@ -152,7 +152,7 @@ func destroyedResidents(t *testing.T, s core.Store) {
 		insert(t, s, o)
 	}
 	named, err := s.Residents(ctx, [][]byte{[]byte("res-token-0"), []byte("res-token-1"), []byte("res-token-2")})
-	must(t, err)
+	mustSucceed(t, err)
 	if len(named) != 1 || !named["res-token-0"] {
 		t.Errorf("Residents says %v; only res-token-0 belongs to an object that is not destroyed", named)
 	}

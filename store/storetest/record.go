@@ -10,15 +10,15 @@ import (
 
 func records(t *testing.T, s core.Store) {
 	for i := range 7 {
-		must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "rec", Time: int64(100 + i), Body: fmt.Appendf(nil, "r%d", i)}})))
+		mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "rec", Time: int64(100 + i), Body: fmt.Appendf(nil, "r%d", i)}})))
 	}
 	page, err := s.Records(ctx, core.RecordQuery{Tenant: "rec", Since: 101, Limit: 3})
-	must(t, err)
+	mustSucceed(t, err)
 	if len(page) != 3 || string(page[0].Body) != "r6" {
 		t.Fatalf("the newest page is %v", page)
 	}
 	rest, err := s.Records(ctx, core.RecordQuery{Tenant: "rec", Since: 101, Before: page[2].Number})
-	must(t, err)
+	mustSucceed(t, err)
 	if len(rest) != 3 || string(rest[2].Body) != "r1" {
 		t.Errorf("the rest is %v", rest)
 	}
@@ -32,7 +32,7 @@ func manyWriters(t *testing.T, s core.Store) {
 	for w := range 32 {
 		wg.Go(func() {
 			for i := range 10 {
-				must(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "many", Time: int64(w*10 + i + 1), Body: []byte{byte(w), byte(i)}}})))
+				mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "many", Time: int64(w*10 + i + 1), Body: []byte{byte(w), byte(i)}}})))
 			}
 			for {
 				now, err := s.Object(ctx, "many", "counter")
@@ -53,12 +53,12 @@ func manyWriters(t *testing.T, s core.Store) {
 	}
 	wg.Wait()
 	now, err := s.Object(ctx, "many", "counter")
-	must(t, err)
+	mustSucceed(t, err)
 	if now.Version != 33 {
 		t.Errorf("32 changes made version %d, want 33", now.Version)
 	}
 	got, err := s.Records(ctx, core.RecordQuery{Tenant: "many"})
-	must(t, err)
+	mustSucceed(t, err)
 	if len(got) != 320 {
 		t.Errorf("%d records are there, want 320", len(got))
 	}

@@ -88,7 +88,7 @@ func countedRecords(t *testing.T, open func(t *testing.T) core.Store) {
 	if got := Counts(t, s)["one"]; got != want {
 		t.Errorf("%d records are counted, want %d", got, want)
 	}
-	must(t, s.Close())
+	mustSucceed(t, s.Close())
 	s = open(t)
 	defer s.Close()
 	want += hammer(t, s, "one", "second")

@@ -22,7 +22,7 @@ var _ core.Sealer = (*Sealer)(nil)
 
 // Seal implements [core.Sealer].
 func (s *Sealer) Seal(tenant string, row []byte) ([]byte, error) {
-	return s.sum(tenant, uint16(1+s.Epoch.Load()), row)
+	return s.sealOf(tenant, uint16(1+s.Epoch.Load()), row)
 }
 
 // CheckSeal implements [core.Sealer].
@@ -30,14 +30,14 @@ func (s *Sealer) CheckSeal(tenant string, row, seal []byte) error {
 	if len(seal) < 2 {
 		return core.Errorf(core.CryptographicFailure, "the seal has %d bytes", len(seal))
 	}
-	want, err := s.sum(tenant, binary.BigEndian.Uint16(seal), row)
+	want, err := s.sealOf(tenant, binary.BigEndian.Uint16(seal), row)
 	if err == nil && !hmac.Equal(want, seal) {
 		err = core.Errorf(core.CryptographicFailure, "the seal is wrong")
 	}
 	return err
 }
 
-func (s *Sealer) sum(tenant string, epoch uint16, row []byte) ([]byte, error) {
+func (s *Sealer) sealOf(tenant string, epoch uint16, row []byte) ([]byte, error) {
 	if missing := s.Missing.Load(); missing != nil && *missing == tenant {
 		return nil, core.Errorf(core.TokenUnavailable, "the keys of tenant %q are not loaded", tenant)
 	}

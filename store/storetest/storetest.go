@@ -15,7 +15,7 @@ import (
 // Run holds a store to the contract. open opens it, the same each time within
 // one test function's life, so that what was stored is still there.
 func Run(t *testing.T, open func(t *testing.T) core.Store) {
-	for name, f := range map[string]func(*testing.T, core.Store){"usage": usage,
+	for name, f := range map[string]func(*testing.T, core.Store){"usage": usageAddsUp,
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
 		"key sets": keySets, "intents": intents, "installation": installation, "records": records, "many writers": manyWriters,
 		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "due dates": dueDates, "superset": superset, "destroyed residents": destroyedResidents,
@@ -29,7 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store) {
 
 var ctx = context.Background()
 
-func must(t *testing.T, err error) {
+func mustSucceed(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func insertions(objects ...*core.ManagedObject) *core.Change {
 
 func insert(t *testing.T, s core.Store, objects ...*core.ManagedObject) {
 	t.Helper()
-	must(t, s.Commit(ctx, insertions(objects...)))
+	mustSucceed(t, s.Commit(ctx, insertions(objects...)))
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -83,9 +83,9 @@ func allOrNothing(t *testing.T, s core.Store) {
 		}
 	}
 	records, err := s.Records(ctx, core.RecordQuery{Tenant: "atomic"})
-	must(t, err)
+	mustSucceed(t, err)
 	intents, _, err := s.Intents(ctx)
-	must(t, err)
+	mustSucceed(t, err)
 	if len(records) != 20 || len(intents) != 20 {
 		t.Errorf("%d records and %d intents are there, want 20 each", len(records), len(intents))
 	}
@@ -94,13 +94,13 @@ func allOrNothing(t *testing.T, s core.Store) {
 func reopen(t *testing.T, open func(t *testing.T) core.Store) {
 	s := open(t)
 	insert(t, s, Object("again", "kept"))
-	must(t, s.Close())
+	mustSucceed(t, s.Close())
 	s = open(t)
 	defer s.Close()
 	if _, err := s.Object(ctx, "again", "kept"); err != nil {
 		t.Errorf("after closing and opening: %v", err)
 	}
-	must(t, s.Health(ctx))
+	mustSucceed(t, s.Health(ctx))
 }
 
 // Whatever bytes a client sends are kept as they are, or found by nobody; they
@@ -112,14 +112,14 @@ func hostileBytes(t *testing.T, s core.Store) {
 			Add(core.Attribute{Vendor: "x", Name: "Raw", Value: core.Bytes([]byte(x))}).Add(core.Attribute{Vendor: "x" + x, Name: x, Value: core.Int(1)})
 		insert(t, s, o)
 		got, err := s.Object(ctx, "hostile", o.ID)
-		must(t, err)
+		mustSucceed(t, err)
 		if !reflect.DeepEqual(got, o) {
 			t.Errorf("%q: stored\n%+v\nread\n%+v", x, o.Attributes, got.Attributes)
 		}
 		for _, a := range o.Attributes[len(o.Attributes)-3:] {
 			f := core.Filter{Everyone: true, Attributes: core.Attributes{a}}
 			found, err := s.Candidates(ctx, "hostile", f, 0, 10)
-			must(t, err)
+			mustSucceed(t, err)
 			if len(found) != 1 || !f.Matches(found[0]) {
 				t.Errorf("%q in %v finds %d objects, want 1", x, a.Ref(), len(found))
 			}

@@ -8,9 +8,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// usage is the sum of what stored changes counted: not of refused ones, not of
+// usageAddsUp is the sum of what stored changes counted: not of refused ones, not of
 // other tenants, and none of many writers' gets lost.
-func usage(t *testing.T, s core.Store) {
+func usageAddsUp(t *testing.T, s core.Store) {
 	born := func(tenant, id string) *core.Change {
 		o := Object(tenant, id)
 		return core.ChangeOf(core.InsertObject{Object: o}, core.AddUsage{Tenant: o.Tenant, Usage: core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100}})
@@ -31,16 +31,16 @@ func usage(t *testing.T, s core.Store) {
 		})
 	}
 	all.Wait()
-	must(t, s.Commit(ctx, born("usage too", "u0")))
+	mustSucceed(t, s.Commit(ctx, born("usage too", "u0")))
 	wantCode(t, "an id that is there", s.Commit(ctx, born("usage", "u0")), core.ObjectAlreadyExists)
 	has("usage", core.Usage{Objects: 50, ResidentKeys: 50, Bytes: 5000})
 	has("usage too", core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100})
 	o, err := s.Object(ctx, "usage", "u1")
-	must(t, err)
+	mustSucceed(t, err)
 	next := *o
 	next.Version++
-	must(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{ResidentKeys: -1, Bytes: -40}})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{ResidentKeys: -1, Bytes: -40}})))
 	wantCode(t, "an old version", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{Bytes: -40}})), core.Conflict)
-	must(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{Objects: -1, Bytes: -60}})))
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &next}, core.AddUsage{Tenant: next.Tenant, Usage: core.Usage{Objects: -1, Bytes: -60}})))
 	has("usage", core.Usage{Objects: 49, ResidentKeys: 49, Bytes: 4900})
 }
