@@ -55,13 +55,13 @@ func Init(dir string) error {
 	if err := os.MkdirAll(certs, 0o700); err != nil {
 		return err
 	}
-	if err := ifAbsent(filepath.Join(certs, "ca.pem"), func() error { return initCA(certs) }); err != nil {
+	if err := makeIfAbsent(filepath.Join(certs, "ca.pem"), func() error { return initCA(certs) }); err != nil {
 		return err
 	}
-	return ifAbsent(filepath.Join(certs, "server.pem"), func() error { return initServer(certs) })
+	return makeIfAbsent(filepath.Join(certs, "server.pem"), func() error { return initServer(certs) })
 }
 
-func ifAbsent(path string, f func() error) error {
+func makeIfAbsent(path string, f func() error) error {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -73,18 +73,18 @@ func initCA(certs string) error {
 	if err != nil {
 		return err
 	}
-	ca := template("keyreeve development CA", caLife)
+	ca := certificateTemplate("keyreeve development CA", caLife)
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	ca.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	return write(certs, "ca", ca, ca, key, key)
+	return writeKeyAndCertificate(certs, "ca", ca, ca, key, key)
 }
 
 func initServer(certs string) error {
-	server := template("localhost", leafLife)
+	server := certificateTemplate("localhost", leafLife)
 	server.DNSNames = []string{"localhost"}
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	return sign(certs, "server", server)
+	return issueCertificate(certs, "server", server)
 }
 
 // Issue makes dir/certs/NAME.pem and NAME-key.pem.
@@ -103,13 +103,13 @@ func Issue(dir string, r Request) error {
 	if r.TTL == 0 {
 		r.TTL = leafLife
 	}
-	leaf := template(r.Name, r.TTL)
+	leaf := certificateTemplate(r.Name, r.TTL)
 	leaf.URIs = []*url.URL{identity.Principal{Tenant: r.Tenant, Name: r.Name, Groups: r.Groups, Roles: r.Roles}.URI()}
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return sign(filepath.Join(dir, "certs"), r.Name, leaf)
+	return issueCertificate(filepath.Join(dir, "certs"), r.Name, leaf)
 }
 
-func template(cn string, life time.Duration) *x509.Certificate {
+func certificateTemplate(cn string, life time.Duration) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		panic(err) // the system has no randomness
@@ -119,8 +119,8 @@ func template(cn string, life time.Duration) *x509.Certificate {
 		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true}
 }
 
-// sign makes a key and a certificate of the authority in a folder.
-func sign(certs, name string, leaf *x509.Certificate) error {
+// issueCertificate makes a key and a certificate of the authority in a folder.
+func issueCertificate(certs, name string, leaf *x509.Certificate) error {
 	ca, caKey, err := authority(certs)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func sign(certs, name string, leaf *x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	return write(certs, name, leaf, ca, key, caKey)
+	return writeKeyAndCertificate(certs, name, leaf, ca, key, caKey)
 }
 
 // Fingerprint returns the SHA-256 of the authority's certificate in dir/certs, in
@@ -170,7 +170,7 @@ func authority(certs string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	return nil, nil, errors.New("ca-key.pem is not the key of a certificate in ca.pem")
 }
 
-func write(certs, name string, leaf, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) error {
+func writeKeyAndCertificate(certs, name string, leaf, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) error {
 	der, err := x509.CreateCertificate(rand.Reader, leaf, parent, &key.PublicKey, parentKey)
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func Revoke(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(certs)
+	unlock, err := lockFolder(certs)
 	if err != nil {
 		return err
 	}
@@ -282,9 +282,9 @@ func nextList(path string, ca *x509.Certificate) (*x509.RevocationList, error) {
 	return next, nil
 }
 
-// lock keeps two revocations from losing one another, until unlock or the end
+// lockFolder keeps two revocations from losing one another, until unlock or the end
 // of the process.
-func lock(certs string) (unlock func() error, err error) {
+func lockFolder(certs string) (unlock func() error, err error) {
 	d, err := os.Open(certs)
 	if err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func readFile(path string) ([]byte, error) {
 func Parse(text []byte, types ...string) ([]Block, error) {
 	p := parser{rest: bytes.TrimPrefix(text, []byte("\ufeff"))}
 	var blocks []Block
-	for p.next() {
+	for p.nextLine() {
 		if len(p.text) == 0 || p.text[0] == '#' {
 			continue
 		}
@@ -112,12 +112,12 @@ func Parse(text []byte, types ...string) ([]Block, error) {
 			return nil, fmt.Errorf("line %d: text outside of a PEM block; only empty lines and lines that begin with '#' may stand there", p.line)
 		}
 		if !slices.Contains(types, typ) {
-			return nil, fmt.Errorf("line %d: a PEM block of type %q; this file may hold %q", p.line, clip(typ), types)
+			return nil, fmt.Errorf("line %d: a PEM block of type %q; this file may hold %q", p.line, shortened(typ), types)
 		}
 		if len(blocks) == MaxBlocks {
 			return nil, fmt.Errorf("line %d: more than %d PEM blocks", p.line, MaxBlocks)
 		}
-		b, err := p.block(typ)
+		b, err := p.readBlock(typ)
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +136,7 @@ type parser struct {
 	line int
 }
 
-func (p *parser) next() bool {
+func (p *parser) nextLine() bool {
 	if len(p.rest) == 0 {
 		return false
 	}
@@ -147,12 +147,12 @@ func (p *parser) next() bool {
 	return true
 }
 
-// block reads up to the END line that belongs to the current BEGIN line.
-func (p *parser) block(typ string) (Block, error) {
+// readBlock reads up to the END line that belongs to the current BEGIN line.
+func (p *parser) readBlock(typ string) (Block, error) {
 	b := Block{Type: typ, Line: p.line}
 	var encoded []byte
 	defer func() { clear(encoded) }()
-	for p.next() {
+	for p.nextLine() {
 		end, isEnd := marker(p.text, "-----END ")
 		switch {
 		case isEnd && end == typ:
@@ -197,8 +197,8 @@ func marker(line []byte, begin string) (string, bool) {
 	return string(typ), ok
 }
 
-// clip keeps an error about a strange file short.
-func clip(s string) string {
+// shortened keeps an error about a strange file short.
+func shortened(s string) string {
 	const most = 40
 	if len(s) > most {
 		return s[:most] + "..."

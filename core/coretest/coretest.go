@@ -19,7 +19,7 @@ import (
 // JSON reads a file of facts into v; where there are none it skips the test.
 func JSON(t testing.TB, name string, v any) {
 	t.Helper()
-	if err := json.Unmarshal(read(t, name), v); err != nil {
+	if err := json.Unmarshal(readFacts(t, name), v); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 }
@@ -27,7 +27,7 @@ func JSON(t testing.TB, name string, v any) {
 // CSV reads a table of facts, each row by the names in the first one.
 func CSV(t testing.TB, name string) (rows []map[string]string) {
 	t.Helper()
-	all, err := csv.NewReader(bytes.NewReader(read(t, name))).ReadAll()
+	all, err := csv.NewReader(bytes.NewReader(readFacts(t, name))).ReadAll()
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -51,7 +51,7 @@ func Version(text string) core.Version {
 	return 0
 }
 
-func read(t testing.TB, name string) []byte {
+func readFacts(t testing.TB, name string) []byte {
 	t.Helper()
 	shared := os.Getenv("KEYREEVE_SHARED")
 	if shared == "" {

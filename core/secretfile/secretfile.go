@@ -20,7 +20,7 @@ const MaxBytes = 4096
 // fails for a file that is not regular or too long, for a second line, for
 // characters that cannot be printed, and for white space around the line.
 func Line(path string) (string, error) {
-	b, err := read(path)
+	b, err := readSmallFile(path)
 	if err != nil {
 		return "", err
 	}
@@ -39,7 +39,7 @@ func Line(path string) (string, error) {
 	return s, nil
 }
 
-func read(path string) ([]byte, error) {
+func readSmallFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
