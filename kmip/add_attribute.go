@@ -30,7 +30,7 @@ var AddAttribute = define(Operation[core.AddAttributeInput, core.AttributeOutput
 
 func addAttributeRequest(c *coder, in *core.AddAttributeInput) {
 	c.identifier(&in.ID)
-	c.attribute(core.TagNewAttribute, &in.Attribute, true)
+	attribute(c, core.TagNewAttribute, &in.Attribute, true)
 	if c.reading && in.Attribute.Index != 0 {
 		c.fail(core.Errorf(core.InvalidField, "Add Attribute has an Attribute Index; leave it out: the server assigns it"))
 	}

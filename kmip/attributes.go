@@ -23,24 +23,24 @@ var (
 
 // template is the set of attributes for a new object: Template-Attribute, which
 // may also name Templates (KMIP 1.4 §2.1.8), or Attributes (2.1 §5.1).
-func (c *coder) template(tags templateTags, as *core.Attributes, names *[]string, must bool) {
+func template(c *coder, tags templateTags, as *core.Attributes, names *[]string, must bool) {
 	if !c.isV1() {
-		c.attributesV2(tags.style2, as, must)
+		attributesV2(c, tags.style2, as, must)
 		return
 	}
 	if !c.reading && !must && len(*as) == 0 && (names == nil || len(*names) == 0) {
 		return
 	}
 	c.structure(tags.style1, must, func() {
-		c.templateNames(names)
-		c.attributesV1(as)
+		templateNames(c, names)
+		attributesV1(c, as)
 	})
 }
 
 // templateNames reads the Names of Templates inside a Template-Attribute.
-func (c *coder) templateNames(names *[]string) {
+func templateNames(c *coder, names *[]string) {
 	if c.reading {
-		c.eachField(core.TagName, MaxTemplateNames, func(it item) {
+		c.eachField(core.TagName, core.KindStructure, MaxTemplateNames, func(it item) {
 			v := it.valueOf().Field(core.TagNameValue)
 			if v.Kind != core.KindTextString || names == nil {
 				c.fail(core.Errorf(core.InvalidMessage, "a Template is named by a Name with a Name Value"))
@@ -58,24 +58,34 @@ func (c *coder) templateNames(names *[]string) {
 	}
 }
 
+// attributeSet is the attributes of an object: in 1.x a run of Attribute structures,
+// in 2.x one structure, which may be required.
+func attributeSet(c *coder, as *core.Attributes, must bool) {
+	if c.isV1() {
+		attributesV1(c, as)
+	} else {
+		attributesV2(c, core.TagAttributes, as, must)
+	}
+}
+
 // attributesV1 is a run of Attribute structures (KMIP 1.4 §2.1.1).
-func (c *coder) attributesV1(as *core.Attributes) {
+func attributesV1(c *coder, as *core.Attributes) {
 	if c.reading {
 		*as = slices.Grow(*as, min(countItems(c.frame.rest), MaxAttributes))
-		c.eachField(core.TagAttribute, MaxAttributes, func(it item) {
+		c.eachField(core.TagAttribute, core.KindStructure, MaxAttributes, func(it item) {
 			var a core.Attribute
-			c.readAttributeV1(it, &a, nil)
+			readAttributeV1(c, it, &a)
 			*as = append(*as, a)
 		})
 		return
 	}
 	for i := range *as {
-		c.writeAttributeV1(&(*as)[i])
+		writeAttributeV1(c, &(*as)[i])
 	}
 }
 
 // attributesV2 is a structure whose fields are attributes (KMIP 2.1 §5.1).
-func (c *coder) attributesV2(t core.Tag, as *core.Attributes, must bool) {
+func attributesV2(c *coder, t core.Tag, as *core.Attributes, must bool) {
 	if c.reading {
 		it, ok := c.takeField(t, core.KindStructure, must)
 		if !ok {
@@ -91,7 +101,7 @@ func (c *coder) attributesV2(t core.Tag, as *core.Attributes, must bool) {
 				return
 			}
 			var a core.Attribute
-			c.readAttributeV2(f, &a)
+			readAttributeV2(c, f, &a)
 			*as = append(*as, a)
 		}
 		return
@@ -102,31 +112,27 @@ func (c *coder) attributesV2(t core.Tag, as *core.Attributes, must bool) {
 	var at int
 	c.out, at = openStructure(c.out, t)
 	for i := range *as {
-		c.writeAttributeV2(&(*as)[i])
+		writeAttributeV2(c, &(*as)[i])
 	}
 	closeStructure(c.out, at)
 }
 
 // attribute is one attribute that a payload holds: an Attribute structure, or a
 // structure of the given tag around the attribute's own field.
-func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (present bool) {
+func attribute(c *coder, style2 core.Tag, a *core.Attribute, must bool) (present bool) {
 	if c.isV1() {
 		if c.reading {
 			it, ok := c.takeField(core.TagAttribute, core.KindStructure, must)
 			if ok {
-				c.readAttributeV1(it, a, nil)
+				readAttributeV1(c, it, a)
 			}
 			return ok
 		}
-		c.writeAttributeV1(a)
+		writeAttributeV1(c, a)
 		return true
 	}
 	if !c.reading {
-		var at int
-		c.out, at = openStructure(c.out, style2)
-		c.writeAttributeV2(a)
-		closeStructure(c.out, at)
-		return true
+		return c.structure(style2, true, func() { writeAttributeV2(c, a) })
 	}
 	it, ok := c.takeField(style2, core.KindStructure, must)
 	if !ok {
@@ -140,7 +146,7 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 			c.fail(core.Errorf(core.InvalidField, "%v holds more than one attribute", style2))
 			return false
 		}
-		c.readAttributeV2(f, a)
+		readAttributeV2(c, f, a)
 	}
 	if held == 0 {
 		c.fail(core.Errorf(core.InvalidMessage, "%v holds no attribute", style2))
@@ -148,9 +154,9 @@ func (c *coder) attribute(style2 core.Tag, a *core.Attribute, must bool) (presen
 	return c.err == nil
 }
 
-// readAttributeV1 reads an Attribute structure; indexed tells whether an index
-// was given. Some clients put the index before the value and some behind it.
-func (c *coder) readAttributeV1(it item, a *core.Attribute, indexed *bool) {
+// readAttributeV1 reads an Attribute structure. Some clients put the index before the
+// value and some after it.
+func readAttributeV1(c *coder, it item, a *core.Attribute) {
 	c.readStructure(it, func() {
 		var name string
 		var index *int32
@@ -168,17 +174,14 @@ func (c *coder) readAttributeV1(it item, a *core.Attribute, indexed *bool) {
 				c.fail(core.Errorf(core.InvalidField, "the Attribute Index of %s is negative", name))
 			}
 		}
-		if indexed != nil {
-			*indexed = index != nil
-		}
 		if f, ok := c.takeField(core.TagAttributeValue, core.KindAny, false); ok {
-			a.Value = c.attributeValue(a.Ref(), f)
+			a.Value = attributeValue(c, a.Ref(), f)
 		}
 	})
 }
 
 // attributeValue checks a value against its attribute's type and keeps it.
-func (c *coder) attributeValue(n core.AttributeName, it item) core.Value {
+func attributeValue(c *coder, n core.AttributeName, it item) core.Value {
 	if have := len(it.value); have > MaxAttributeBytes && !c.client {
 		c.fail(core.Errorf(core.InvalidField, "the value of an attribute has %d bytes; the limit is %d", have, MaxAttributeBytes))
 		return core.Value{}
@@ -215,14 +218,19 @@ func nameToV1(n core.AttributeName, v core.Version) (string, bool) {
 	if n.Tag == 0 {
 		return n.Vendor + "-" + n.Name, n.Vendor == "x" || n.Vendor == "y"
 	}
-	r := core.RuleOf(n.Tag)
-	return n.Tag.String(), r != nil && v.Within(r.Since, r.Until)
+	return n.Tag.String(), hasAttribute(v, n.Tag)
+}
+
+// hasAttribute reports whether a version has an attribute.
+func hasAttribute(v core.Version, t core.Tag) bool {
+	r := core.RuleOf(t)
+	return r != nil && v.Within(r.Since, r.Until)
 }
 
 // writeAttributeV1 leaves out what the version does not have. Index 0, which is
 // meant where there is none, is written in answers where there could be others:
 // PyKMIP reads it there.
-func (c *coder) writeAttributeV1(a *core.Attribute) {
+func writeAttributeV1(c *coder, a *core.Attribute) {
 	name, ok := nameToV1(a.Ref(), c.version)
 	if !ok {
 		return
@@ -268,77 +276,77 @@ func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
 
 // readAttributeV2 reads a field that is an attribute, or an Attribute structure
 // that holds a vendor's (KMIP 2.1 §4.60).
-func (c *coder) readAttributeV2(f item, a *core.Attribute) {
+func readAttributeV2(c *coder, f item, a *core.Attribute) {
 	if f.tag != core.TagAttribute {
-		r := core.RuleOf(f.tag)
-		if r == nil || !c.version.Within(r.Since, r.Until) {
+		if !hasAttribute(c.version, f.tag) {
 			c.fail(core.Errorf(core.InvalidField, "KMIP %v has no attribute %v", c.version, f.tag))
 			return
 		}
 		a.Tag = f.tag
-		a.Value = c.attributeValue(a.Ref(), f)
+		a.Value = attributeValue(c, a.Ref(), f)
 		return
 	}
 	c.readStructure(f, func() {
-		c.textField(core.TagVendorIdentification, &a.Vendor, true)
-		c.textField(core.TagAttributeName, &a.Name, true)
+		vendorName(c, &a.Vendor, &a.Name)
 		if v, ok := c.takeField(core.TagAttributeValue, core.KindAny, true); ok {
-			a.Value = c.attributeValue(core.AttributeName{Vendor: a.Vendor, Name: a.Name}, v)
+			a.Value = attributeValue(c, core.AttributeName{Vendor: a.Vendor, Name: a.Name}, v)
 		}
 	})
 }
 
-func (c *coder) writeAttributeV2(a *core.Attribute) {
-	if a.Tag != 0 {
-		if r := core.RuleOf(a.Tag); r != nil && c.version.Within(r.Since, r.Until) {
-			c.out = appendValue(c.out, a.Tag, c.ofVersion(a.Tag, a.Value))
-		}
-		return
+func writeAttributeV2(c *coder, a *core.Attribute) {
+	if a.Tag == 0 {
+		c.out = appendValue(c.out, core.TagAttribute, a.Structure())
+	} else if hasAttribute(c.version, a.Tag) {
+		c.out = appendValue(c.out, a.Tag, c.ofVersion(a.Tag, a.Value))
 	}
-	c.out = appendValue(c.out, core.TagAttribute, a.Structure())
 }
 
 // attributeReferences is a list of attributes by name: Attribute Name in 1.x, Attribute
 // Reference in 2.x (KMIP 2.1 §5.5).
-func (c *coder) attributeReferences(p *[]core.AttributeName) {
+func attributeReferences(c *coder, p *[]core.AttributeName) {
 	if !c.reading {
 		for _, n := range *p {
-			c.writeReference(n)
+			writeReference(c, n)
 		}
 		return
 	}
-	t := core.TagAttributeReference
-	if c.isV1() {
-		t = core.TagAttributeName
-	}
-	c.eachField(t, MaxAttributes, func(it item) {
-		if n, ok := c.readReference(it); ok {
+	c.eachField(referenceTag(c), core.KindAny, MaxAttributes, func(it item) {
+		if n, ok := readReference(c, it); ok {
 			*p = append(*p, n)
 		}
 	})
 }
 
-func (c *coder) writeReference(n core.AttributeName) {
+func referenceTag(c *coder) core.Tag {
 	if c.isV1() {
+		return core.TagAttributeName
+	}
+	return core.TagAttributeReference
+}
+
+func writeReference(c *coder, n core.AttributeName) {
+	switch {
+	case c.isV1():
 		if name, ok := nameToV1(n, c.version); ok {
-			c.out = appendPadded(c.out, core.TagAttributeName, core.KindTextString, name)
+			c.textField(core.TagAttributeName, &name, true)
 		}
-		return
+	case n.Tag == 0:
+		c.structure(core.TagAttributeReference, true, func() { vendorName(c, &n.Vendor, &n.Name) })
+	case hasAttribute(c.version, n.Tag):
+		enumField(c, core.TagAttributeReference, &n.Tag, true)
 	}
-	if n.Tag != 0 {
-		if r := core.RuleOf(n.Tag); r != nil && c.version.Within(r.Since, r.Until) {
-			c.out = append4(c.out, core.TagAttributeReference, core.KindEnumeration, uint32(n.Tag))
-		}
-		return
-	}
-	c.out = appendValue(c.out, core.TagAttributeReference, core.Structure(
-		core.Field{Tag: core.TagVendorIdentification, Value: core.Text(n.Vendor)},
-		core.Field{Tag: core.TagAttributeName, Value: core.Text(n.Name)}))
+}
+
+// vendorName is the two fields that name a vendor's attribute in 2.x.
+func vendorName(c *coder, vendor, name *string) {
+	c.textField(core.TagVendorIdentification, vendor, true)
+	c.textField(core.TagAttributeName, name, true)
 }
 
 // readReference reads one name. A name that the version does not know is an
 // attribute that no object has: Get Attributes answers without it.
-func (c *coder) readReference(it item) (n core.AttributeName, ok bool) {
+func readReference(c *coder, it item) (n core.AttributeName, ok bool) {
 	switch {
 	case it.kind == core.KindTextString && !c.checkLength(it, MaxTextBytes):
 		return n, false
@@ -351,10 +359,7 @@ func (c *coder) readReference(it item) (n core.AttributeName, ok bool) {
 	case !c.isV1() && it.kind == core.KindEnumeration:
 		return core.AttributeName{Tag: core.Tag(it.number())}, true
 	case !c.isV1() && it.kind == core.KindStructure:
-		c.readStructure(it, func() {
-			c.textField(core.TagVendorIdentification, &n.Vendor, true)
-			c.textField(core.TagAttributeName, &n.Name, true)
-		})
+		c.readStructure(it, func() { vendorName(c, &n.Vendor, &n.Name) })
 		return n, c.err == nil
 	}
 	c.fail(core.Errorf(core.InvalidMessage, "%v is a %v", it.tag, it.kind))
@@ -362,19 +367,15 @@ func (c *coder) readReference(it item) (n core.AttributeName, ok bool) {
 }
 
 // attributeReference is the one attribute that Delete Attribute names.
-func (c *coder) attributeReference(n *core.AttributeName, must bool) bool {
-	t := core.TagAttributeReference
-	if c.isV1() {
-		t = core.TagAttributeName
-	}
+func attributeReference(c *coder, n *core.AttributeName, must bool) bool {
 	if !c.reading {
-		c.writeReference(*n)
+		writeReference(c, *n)
 		return true
 	}
-	it, ok := c.takeField(t, core.KindAny, must)
+	it, ok := c.takeField(referenceTag(c), core.KindAny, must)
 	if !ok {
 		return false
 	}
-	*n, ok = c.readReference(it)
+	*n, ok = readReference(c, it)
 	return ok
 }

@@ -23,7 +23,7 @@ func AppendRequest(dst []byte, v core.Version, o RequestOptions, items ...Client
 	dst, msg := openStructure(dst, core.TagRequestMessage)
 	dst, h := openStructure(dst, core.TagRequestHeader)
 	c := coder{version: v, out: dst}
-	c.protocolVersion(&v)
+	protocolVersion(&c, &v)
 	c.int32Field(core.TagMaximumResponseSize, &o.MaximumResponseSize, false)
 	c.textField(core.TagClientCorrelationValue, &o.ClientCorrelation, false)
 	enumField(&c, core.TagBatchErrorContinuationOption, &o.ErrorOption, false)
@@ -80,17 +80,17 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 	var count int32
 	c.readStructure(top, func() {
 		c.structure(core.TagResponseHeader, true, func() {
-			c.protocolVersion(&r.Version)
+			protocolVersion(&c, &r.Version)
 			if it, ok := c.takeField(core.TagTimeStamp, core.KindDateTime, true); ok {
 				r.TimeStamp = it.number()
 			}
-			c.eachField(core.TagAttestationType, MaxListed, func(item) {})
+			c.eachField(core.TagAttestationType, core.KindAny, MaxListed, func(item) {})
 			c.textField(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
 			c.int32Field(core.TagBatchCount, &count, true)
 		})
-		c.eachField(core.TagBatchItem, MaxBatchItems, func(it item) {
+		c.eachField(core.TagBatchItem, core.KindStructure, MaxBatchItems, func(it item) {
 			var ri ResponseItem
-			c.readStructure(it, func() { c.responseItem(&ri) })
+			c.readStructure(it, func() { responseItem(&c, &ri) })
 			r.Items = append(r.Items, ri)
 		})
 	})
@@ -100,7 +100,7 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 	return r, c.err
 }
 
-func (c *coder) responseItem(ri *ResponseItem) {
+func responseItem(c *coder, ri *ResponseItem) {
 	enumField(c, core.TagOperation, &ri.Operation, false)
 	c.bytesField(core.TagUniqueBatchItemID, &ri.BatchID, false)
 	if it, ok := c.takeField(core.TagResultStatus, core.KindEnumeration, true); ok {

@@ -7,10 +7,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// coder reads or writes one payload: its methods name a field once and do
-// either. When it reads, fields may come in any order, each once; when it
-// writes, what is absent (zero, nil) is left out unless it is required. The
-// first error stays and stops the rest. One goroutine at a time.
+// coder reads or writes one payload. Its methods take one field of a kind, whichever
+// of the two it does; functions that take a coder describe the structures of the
+// standard with them, each once. When it reads, fields may come in any order, each
+// once. When it writes, absent fields (zero, nil) are left out unless they are
+// required. The first error stays and stops the rest. One goroutine at a time.
 type coder struct {
 	version core.Version
 	lenient bool // ignore unknown fields when reading
@@ -91,11 +92,20 @@ func (c *coder) takeField(t core.Tag, k core.Kind, must bool) (item, bool) {
 		}
 		return it, false
 	}
+	return it, c.checkKind(it, k)
+}
+
+// checkKind refuses an item of another kind than k. KindAny allows all.
+func (c *coder) checkKind(it item, k core.Kind) bool {
 	if k != core.KindAny && it.kind != k {
-		c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a %v", t, it.kind, k))
-		return it, false
+		c.fail(wrongKind(it, k))
+		return false
 	}
-	return it, true
+	return true
+}
+
+func wrongKind(it item, want core.Kind) error {
+	return core.Errorf(core.InvalidMessage, "%v has type %v, not %v", it.tag, it.kind, want)
 }
 
 // refuseLeftovers refuses fields that nobody asked for: a repeated field that may
@@ -169,8 +179,7 @@ func (c *coder) structure(t core.Tag, must bool, f func()) bool {
 
 // readStructure reads the fields of an item already found, which must be a structure.
 func (c *coder) readStructure(it item, f func()) {
-	if it.kind != core.KindStructure {
-		c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Structure", it.tag, it.kind))
+	if !c.checkKind(it, core.KindStructure) {
 		return
 	}
 	outer, asked := c.frame, c.asked
@@ -201,9 +210,9 @@ func (c *coder) skipExtensions() {
 	}
 }
 
-// eachField calls f for every field with a tag, when reading. A request may have at
-// most so many.
-func (c *coder) eachField(t core.Tag, most int, f func(item)) {
+// eachField calls f for every field with a tag, when reading, and checks their kind.
+// A request may have at most so many.
+func (c *coder) eachField(t core.Tag, k core.Kind, most int, f func(item)) {
 	if c.err != nil {
 		return
 	}
@@ -221,13 +230,29 @@ func (c *coder) eachField(t core.Tag, most int, f func(item)) {
 			}
 			c.frame.taken++
 			c.frame.rest = b
-			f(it)
+			if c.checkKind(it, k) {
+				f(it)
+			}
 		}
 	}
 }
 
-// atLeast says whether the version lies in a range; fields outside are neither
-// written nor taken.
+// optionalStructure reads or writes a structure that may be absent (nil).
+func optionalStructure[T any](c *coder, t core.Tag, p **T, fields func(*coder, *T)) {
+	if !c.reading {
+		if *p != nil {
+			c.structure(t, false, func() { fields(c, *p) })
+		}
+		return
+	}
+	if it, ok := c.takeField(t, core.KindStructure, false); ok {
+		*p = new(T)
+		c.readStructure(it, func() { fields(c, *p) })
+	}
+}
+
+// atLeast reports whether the version has a field that exists since a version.
+// Other fields are neither written nor taken.
 func (c *coder) atLeast(since core.Version) bool { return c.version >= since }
 
 func (c *coder) textField(t core.Tag, p *string, must bool) {
@@ -249,8 +274,8 @@ func (c *coder) checkLength(it item, most int) bool {
 	return true
 }
 
-// bytes aliases the message when reading. A byte string that is there but empty
-// is not nil.
+// bytesField aliases the message when reading. A byte string that is present but
+// empty is not nil.
 func (c *coder) bytesField(t core.Tag, p *[]byte, must bool) {
 	if c.reading {
 		if it, ok := c.takeField(t, core.KindByteString, must); ok {
@@ -306,7 +331,7 @@ func enumField[E ~uint32](c *coder, t core.Tag, p *E, must bool) {
 	}
 }
 
-// known checks an enumeration's value against the table of its tag.
+// knownEnum returns an enumeration's value, checked against the table of its tag.
 func (c *coder) knownEnum(it item) uint32 {
 	v := uint32(it.number())
 	if err := checkEnum(it.tag, v); err != nil {
@@ -323,31 +348,21 @@ func checkEnum(t core.Tag, v uint32) error {
 	return core.Errorf(core.InvalidField, "%v has no value 0x%08X", t, v)
 }
 
-// enumList is a repeated enumeration.
-func enumList[E ~uint32](c *coder, t core.Tag, p *[]E) {
+// numberList is a repeated Integer or Enumeration.
+func numberList[N ~int32 | ~uint32](c *coder, t core.Tag, k core.Kind, p *[]N) {
 	if c.reading {
-		c.eachField(t, MaxListed, func(it item) {
-			if it.kind != core.KindEnumeration {
-				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not an Enumeration", t, it.kind))
-				return
-			}
-			*p = append(*p, E(c.knownEnum(it)))
-		})
+		c.eachField(t, k, MaxListed, func(it item) { *p = append(*p, N(c.knownEnum(it))) })
 		return
 	}
 	for _, v := range *p {
-		c.out = append4(c.out, t, core.KindEnumeration, uint32(v))
+		c.out = append4(c.out, t, k, uint32(v))
 	}
 }
 
 // textList is a repeated text.
 func (c *coder) textList(t core.Tag, most int, p *[]string) {
 	if c.reading {
-		c.eachField(t, most, func(it item) {
-			if it.kind != core.KindTextString {
-				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not a Text String", t, it.kind))
-				return
-			}
+		c.eachField(t, core.KindTextString, most, func(it item) {
 			if c.checkLength(it, MaxTextBytes) {
 				*p = append(*p, string(it.value))
 			}
@@ -362,7 +377,7 @@ func (c *coder) textList(t core.Tag, most int, p *[]string) {
 // structureList is a repeated structure kept as it is.
 func (c *coder) structureList(t core.Tag, p *[]core.Field) {
 	if c.reading {
-		c.eachField(t, MaxListed, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
+		c.eachField(t, core.KindAny, MaxListed, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })
 		return
 	}
 	for _, f := range *p {
@@ -396,54 +411,18 @@ func (c *coder) identifier(p *core.Identifier) {
 		n := int32(it.number())
 		p.Nth = &n
 	default:
-		c.fail(core.Errorf(core.InvalidMessage, "Unique Identifier is a %v, not a Text String", it.kind))
+		c.fail(wrongKind(it, core.KindTextString))
 	}
 }
 
-// parameters is Cryptographic Parameters.
-func (c *coder) parameters(p **core.CryptographicParameters) {
-	if !c.reading {
-		if *p != nil {
-			c.out = appendValue(c.out, core.TagCryptographicParameters, c.ofVersion(core.TagCryptographicParameters, core.Structure((*p).Fields()...)))
-		}
-		return
-	}
-	it, ok := c.takeField(core.TagCryptographicParameters, core.KindStructure, false)
-	if !ok {
-		return
-	}
-	*p = new(core.CryptographicParameters)
-	var taken [32]core.Tag // of those that there are
-	n := 0
-	for b := it.value; len(b) > 0; {
-		var f item
-		f, b = nextItem(b)
-		if slices.Contains(taken[:n], f.tag) {
-			c.fail(core.Errorf(core.InvalidMessage, "Cryptographic Parameters have %v twice", f.tag))
-			return
-		}
-		if err := checkTyped(f); err != nil {
-			c.fail(err)
-			return
-		}
-		if (*p).SetField(f.tag, f.valueOf()) {
-			taken[n] = f.tag
-			n++
-		} else if f.tag>>16 != 0x54 && !c.lenient {
-			c.fail(core.Errorf(core.InvalidField, "Cryptographic Parameters have no %v", f.tag))
-			return
-		}
-	}
-}
-
-// checkTyped holds an item, and all within it, to the types of the table.
+// checkTyped compares the types of an item and of all items within it with the table.
 func checkTyped(it item) error {
 	info := it.tag.Info()
 	if info == nil {
 		return nil
 	}
 	if info.Kind != core.KindAny && info.Kind != it.kind && !mayRefer(it) {
-		return core.Errorf(core.InvalidMessage, "%v is a %v, not a %v", it.tag, it.kind, info.Kind)
+		return wrongKind(it, info.Kind)
 	}
 	if it.kind == core.KindEnumeration {
 		return checkEnum(it.tag, uint32(it.number()))
@@ -460,7 +439,8 @@ func checkTyped(it item) error {
 	return nil
 }
 
-// mayRefer lists the fields that KMIP 2.x lets be something else than text.
+// mayRefer reports whether an item is a reference into the batch, which KMIP 2.x
+// allows instead of text.
 func mayRefer(it item) bool {
 	return (it.tag == core.TagLinkedObjectIdentifier || it.tag == core.TagUniqueIdentifier) && (it.kind == core.KindEnumeration || it.kind == core.KindInteger)
 }

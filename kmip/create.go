@@ -30,12 +30,12 @@ var Create = define(Operation[core.CreateInput, core.CreateOutput]{
 
 func createRequest(c *coder, in *core.CreateInput) {
 	enumField(c, core.TagObjectType, &in.ObjectType, true)
-	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, true)
-	c.protectionMasks(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+	template(c, plainTemplate, &in.Attributes, &in.TemplateNames, true)
+	protectionMasks(c, core.TagProtectionStorageMasks, &in.ProtectionMasks)
 }
 
 func createResponse(c *coder, out *core.CreateOutput) {
 	enumField(c, core.TagObjectType, &out.ObjectType, true)
 	c.uniqueIdentifier(&out.ID)
-	c.impliedAttributes(&out.Attributes)
+	impliedAttributes(c, &out.Attributes)
 }

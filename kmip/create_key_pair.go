@@ -38,12 +38,12 @@ var CreateKeyPair = define(Operation[core.CreateKeyPairInput, core.CreateKeyPair
 })
 
 func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {
-	c.template(commonTemplate, &in.Common, &in.CommonTemplates, false)
-	c.template(privateTemplate, &in.Private, &in.PrivateTemplates, false)
-	c.template(publicTemplate, &in.Public, &in.PublicTemplates, false)
-	c.protectionMasks(core.TagCommonProtectionStorageMasks, &in.CommonProtection)
-	c.protectionMasks(core.TagPrivateProtectionStorageMasks, &in.PrivateProtection)
-	c.protectionMasks(core.TagPublicProtectionStorageMasks, &in.PublicProtection)
+	template(c, commonTemplate, &in.Common, &in.CommonTemplates, false)
+	template(c, privateTemplate, &in.Private, &in.PrivateTemplates, false)
+	template(c, publicTemplate, &in.Public, &in.PublicTemplates, false)
+	protectionMasks(c, core.TagCommonProtectionStorageMasks, &in.CommonProtection)
+	protectionMasks(c, core.TagPrivateProtectionStorageMasks, &in.PrivateProtection)
+	protectionMasks(c, core.TagPublicProtectionStorageMasks, &in.PublicProtection)
 }
 
 func createKeyPairResponse(c *coder, out *core.CreateKeyPairOutput) {

@@ -29,10 +29,10 @@ var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
 
 func decryptRequest(c *coder, in *core.DecryptInput) {
 	c.identifier(&in.ID)
-	c.parameters(&in.Parameters)
-	c.dataField(&in.Data)
+	parameters(c, &in.Parameters)
+	dataField(c, &in.Data)
 	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 	if c.atLeast(core.V1_4) {
 		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
 		c.bytesField(core.TagAuthenticatedEncryptionTag, &in.Tag, false)
@@ -42,5 +42,5 @@ func decryptRequest(c *coder, in *core.DecryptInput) {
 func decryptResponse(c *coder, out *core.DecryptOutput) {
 	c.uniqueIdentifier(&out.ID)
 	c.bytesField(core.TagData, &out.Data, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 }

@@ -22,7 +22,7 @@ var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.Attribute
 	response: attributeResponse,
 	Target:   func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID },
 	Links: func(in *core.DeleteAttributeInput) core.Attributes {
-		return currentAttribute(in.Name, in.CurrentValue)
+		return namedValue(in.Name, in.CurrentValue)
 	},
 	AnsweredIDs: func(list []string, in *core.DeleteAttributeInput, _ *core.AttributeOutput) []string {
 		return append(list, in.ID.Text)
@@ -33,7 +33,7 @@ var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.Attribute
 func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
 	c.identifier(&in.ID)
 	if c.isV1() {
-		c.attributeReference(&in.Name, true)
+		attributeReference(c, &in.Name, true)
 		index := int32(in.Name.Index)
 		c.int32Field(core.TagAttributeIndex, &index, false)
 		if c.reading {
@@ -41,17 +41,12 @@ func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
 		}
 		return
 	}
-	var current core.Attribute
-	if in.CurrentValue != nil {
-		current = currentAttribute(in.Name, in.CurrentValue)[0]
-	}
-	if (c.reading || in.CurrentValue != nil) && c.attribute(core.TagCurrentAttribute, &current, false) && c.reading {
-		in.Name, in.CurrentValue = current.Ref(), &current.Value
-	}
-	if (c.reading || in.CurrentValue == nil) && !c.attributeReference(&in.Name, false) && in.CurrentValue == nil {
+	currentAttribute(c, &in.Name, &in.CurrentValue)
+	current := in.Name
+	if (c.reading || in.CurrentValue == nil) && !attributeReference(c, &in.Name, false) && in.CurrentValue == nil {
 		c.fail(core.Errorf(core.InvalidMessage, "Delete Attribute names no attribute"))
 	}
-	if c.reading && in.CurrentValue != nil && in.Name != current.Ref() {
+	if c.reading && in.CurrentValue != nil && in.Name != current {
 		c.fail(core.Errorf(core.InvalidField, "Current Attribute and Attribute Reference are different attributes"))
 	}
 }

@@ -20,20 +20,20 @@ var DiscoverVersions = define(Operation[core.DiscoverVersionsInput, core.Discove
 	NextPlaceholder: noPlaceholder[core.DiscoverVersionsOutput],
 })
 
-func discoverVersionsRequest(c *coder, in *core.DiscoverVersionsInput) { c.versions(&in.Versions) }
+func discoverVersionsRequest(c *coder, in *core.DiscoverVersionsInput) { versions(c, &in.Versions) }
 
-func discoverVersionsResponse(c *coder, out *core.DiscoverVersionsOutput) { c.versions(&out.Versions) }
+func discoverVersionsResponse(c *coder, out *core.DiscoverVersionsOutput) { versions(c, &out.Versions) }
 
-func (c *coder) versions(p *[]core.Version) {
+func versions(c *coder, p *[]core.Version) {
 	if c.reading {
-		c.eachField(core.TagProtocolVersion, MaxListed, func(it item) {
+		c.eachField(core.TagProtocolVersion, core.KindStructure, MaxListed, func(it item) {
 			var v core.Version
-			c.readStructure(it, func() { c.versionFields(&v) })
+			c.readStructure(it, func() { versionFields(c, &v) })
 			*p = append(*p, v)
 		})
 		return
 	}
 	for i := range *p {
-		c.protocolVersion(&(*p)[i])
+		protocolVersion(c, &(*p)[i])
 	}
 }

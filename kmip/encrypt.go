@@ -29,10 +29,10 @@ var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
 
 func encryptRequest(c *coder, in *core.EncryptInput) {
 	c.identifier(&in.ID)
-	c.parameters(&in.Parameters)
-	c.dataField(&in.Data)
+	parameters(c, &in.Parameters)
+	dataField(c, &in.Data)
 	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 	if c.atLeast(core.V1_4) {
 		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
 	}
@@ -48,7 +48,7 @@ func encryptResponse(c *coder, out *core.EncryptOutput) {
 	c.bytesField(core.TagData, &data, false)
 	out.Data = data
 	c.bytesField(core.TagIVCounterNonce, &out.IV, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 	if c.atLeast(core.V1_4) {
 		c.bytesField(core.TagAuthenticatedEncryptionTag, &out.Tag, false)
 	}

@@ -36,11 +36,11 @@ func getRequest(c *coder, in *core.GetInput) {
 		enumField(c, core.TagKeyWrapType, &in.WrapType, false)
 	}
 	enumField(c, core.TagKeyCompressionType, &in.Compression, false)
-	c.wrappingSpecification(&in.Specification)
+	optionalStructure(c, core.TagKeyWrappingSpecification, &in.Specification, wrappingSpecification)
 }
 
 func getResponse(c *coder, out *core.GetOutput) {
 	enumField(c, core.TagObjectType, &out.ObjectType, true)
 	c.uniqueIdentifier(&out.ID)
-	c.managedObject(&out.Object)
+	managedObject(c, &out.Object)
 }

@@ -26,5 +26,5 @@ func getAttributeListRequest(c *coder, in *core.GetAttributeListInput) { c.ident
 
 func getAttributeListResponse(c *coder, out *core.GetAttributeListOutput) {
 	c.uniqueIdentifier(&out.ID)
-	c.attributeReferences(&out.Names)
+	attributeReferences(c, &out.Names)
 }

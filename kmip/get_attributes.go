@@ -24,14 +24,10 @@ var GetAttributes = define(Operation[core.GetAttributesInput, core.GetAttributes
 
 func getAttributesRequest(c *coder, in *core.GetAttributesInput) {
 	c.identifier(&in.ID)
-	c.attributeReferences(&in.Names)
+	attributeReferences(c, &in.Names)
 }
 
 func getAttributesResponse(c *coder, out *core.GetAttributesOutput) {
 	c.uniqueIdentifier(&out.ID)
-	if c.isV1() {
-		c.attributesV1(&out.Attributes)
-	} else {
-		c.attributesV2(core.TagAttributes, &out.Attributes, true)
-	}
+	attributeSet(c, &out.Attributes, true)
 }

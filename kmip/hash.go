@@ -21,12 +21,12 @@ var Hash = define(Operation[core.HashInput, core.HashOutput]{
 })
 
 func hashRequest(c *coder, in *core.HashInput) {
-	c.parameters(&in.Parameters)
-	c.dataField(&in.Data)
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	parameters(c, &in.Parameters)
+	dataField(c, &in.Data)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }
 
 func hashResponse(c *coder, out *core.HashOutput) {
 	c.bytesField(core.TagData, &out.Data, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 }

@@ -29,32 +29,27 @@ var Locate = define(Operation[core.LocateInput, core.LocateOutput]{
 	},
 })
 
-// locateRequest takes its filters as Attribute structures, from some clients
-// inside a Template-Attribute, and in 2.x as Attributes.
-// A field that is not understood could be a filter. Leaving it out would find
-// more than was asked for, so it is refused.
+// locateRequest reads the filters from Attribute structures, which some clients put
+// inside a Template-Attribute, and in 2.x from Attributes. An unknown field could be
+// a filter. Ignoring it would find more than was asked for, so it is refused.
 func locateRequest(c *coder, in *core.LocateInput) {
 	if c.reading {
 		in.MaximumItems = -1
 		c.exact, c.lenient = true, false
 		c.skipExtensions()
 	}
-	c.maximumItems(&in.MaximumItems)
+	optionalCount(c, core.TagMaximumItems, &in.MaximumItems)
 	if c.atLeast(core.V1_3) || c.reading {
 		c.int32Field(core.TagOffsetItems, &in.OffsetItems, false)
 	}
-	c.storageStatus(&in.StorageStatus)
+	storageStatus(c, &in.StorageStatus)
 	if c.atLeast(core.V1_1) {
 		enumField(c, core.TagObjectGroupMember, &in.GroupMember, false)
 	}
-	if !c.isV1() {
-		c.attributesV2(core.TagAttributes, &in.Attributes, false)
-	} else {
-		if c.reading {
-			c.template(plainTemplate, &in.Attributes, nil, false)
-		}
-		c.attributesV1(&in.Attributes)
+	if c.isV1() && c.reading {
+		template(c, plainTemplate, &in.Attributes, nil, false)
 	}
+	attributeSet(c, &in.Attributes, false)
 	if n := len(in.Attributes); c.reading && n > MaxLocateFilters {
 		c.fail(core.Errorf(core.InvalidField, "Locate has %d attributes to compare with; the limit is %d", n, MaxLocateFilters))
 	}
@@ -65,20 +60,14 @@ func locateResponse(c *coder, out *core.LocateOutput) {
 		out.Located = -1
 	}
 	if c.atLeast(core.V1_3) {
-		if c.reading {
-			if it, ok := c.takeField(core.TagLocatedItems, core.KindInteger, false); ok {
-				out.Located = int32(it.number())
-			}
-		} else if out.Located >= 0 {
-			c.out = append4(c.out, core.TagLocatedItems, core.KindInteger, uint32(out.Located))
-		}
+		optionalCount(c, core.TagLocatedItems, &out.Located)
 	}
 	c.textList(core.TagUniqueIdentifier, MaxListed, &out.IDs)
 }
 
-// storageStatus is the Storage Status Mask, 0 when absent. A mask that is given
-// and asks for no storage would look like an absent one, so it is refused.
-func (c *coder) storageStatus(p *uint32) {
+// storageStatus is the Storage Status Mask, 0 if it is absent. A mask of 0 would
+// look like an absent one, so it is refused.
+func storageStatus(c *coder, p *uint32) {
 	status := int32(*p)
 	if c.reading {
 		it, ok := c.takeField(core.TagStorageStatusMask, core.KindInteger, false)
@@ -86,20 +75,22 @@ func (c *coder) storageStatus(p *uint32) {
 			c.fail(core.Errorf(core.InvalidField, "the Storage Status Mask is 0 and selects no storage; leave it out to search on-line storage"))
 		}
 		*p = uint32(status)
-	} else if status != 0 {
-		c.out = append4(c.out, core.TagStorageStatusMask, core.KindInteger, uint32(status))
+	} else {
+		c.int32Field(core.TagStorageStatusMask, &status, false)
 	}
 }
 
-// maximumItems is Maximum Items, negative when absent.
-func (c *coder) maximumItems(p *int32) {
-	if c.reading {
-		if it, ok := c.takeField(core.TagMaximumItems, core.KindInteger, false); ok {
-			if *p = int32(it.number()); *p < 0 {
-				c.fail(core.Errorf(core.InvalidField, "Maximum Items is negative"))
-			}
+// optionalCount is a number of items, negative if it is absent.
+func optionalCount(c *coder, t core.Tag, p *int32) {
+	if !c.reading {
+		if *p >= 0 {
+			c.int32Field(t, p, true)
 		}
-	} else if *p >= 0 {
-		c.out = append4(c.out, core.TagMaximumItems, core.KindInteger, uint32(*p))
+		return
+	}
+	if it, ok := c.takeField(t, core.KindInteger, false); ok {
+		if *p = int32(it.number()); *p < 0 {
+			c.fail(core.Errorf(core.InvalidField, "%v is negative", t))
+		}
 	}
 }

@@ -27,13 +27,13 @@ var MAC = define(Operation[core.MACInput, core.MACOutput]{
 
 func macRequest(c *coder, in *core.MACInput) {
 	c.identifier(&in.ID)
-	c.parameters(&in.Parameters)
-	c.dataField(&in.Data)
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	parameters(c, &in.Parameters)
+	dataField(c, &in.Data)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }
 
 func macResponse(c *coder, out *core.MACOutput) {
 	c.uniqueIdentifier(&out.ID)
 	c.bytesField(core.TagMACData, &out.MAC, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 }

@@ -29,14 +29,14 @@ var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
 
 func macVerifyRequest(c *coder, in *core.MACVerifyInput) {
 	c.identifier(&in.ID)
-	c.parameters(&in.Parameters)
+	parameters(c, &in.Parameters)
 	c.bytesField(core.TagData, &in.Data, false)
 	c.bytesField(core.TagMACData, &in.MAC, !c.atLeast(core.V1_3))
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }
 
 func macVerifyResponse(c *coder, out *core.MACVerifyOutput) {
 	c.uniqueIdentifier(&out.ID)
 	enumField(c, core.TagValidityIndicator, &out.Validity, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 }

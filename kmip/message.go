@@ -65,7 +65,7 @@ func (r *Request) Parse(msg []byte) error {
 	if header.tag != core.TagRequestHeader || header.kind != core.KindStructure {
 		return malformed("the message does not begin with a Request Header")
 	}
-	c.requestHeader(header, &r.Header)
+	requestHeader(c, header, &r.Header)
 	if c.err != nil {
 		return c.err
 	}
@@ -85,11 +85,11 @@ func Known(v core.Version) bool {
 	return false
 }
 
-func (c *coder) protocolVersion(v *core.Version) {
-	c.structure(core.TagProtocolVersion, true, func() { c.versionFields(v) })
+func protocolVersion(c *coder, v *core.Version) {
+	c.structure(core.TagProtocolVersion, true, func() { versionFields(c, v) })
 }
 
-func (c *coder) versionFields(v *core.Version) {
+func versionFields(c *coder, v *core.Version) {
 	major, minor := int32(v.Major()), int32(v.Minor())
 	c.int32Field(core.TagProtocolVersionMajor, &major, true)
 	c.int32Field(core.TagProtocolVersionMinor, &minor, true)
@@ -101,19 +101,19 @@ func (c *coder) versionFields(v *core.Version) {
 	}
 }
 
-func (c *coder) requestHeader(it item, h *Header) {
+func requestHeader(c *coder, it item, h *Header) {
 	c.readStructure(it, func() {
-		c.protocolVersion(&h.Version)
+		protocolVersion(c, &h.Version)
 		c.version = h.Version
 		numberField(c, core.TagMaximumResponseSize, core.KindInteger, &h.MaximumResponseSize)
 		c.textField(core.TagClientCorrelationValue, &h.ClientCorrelation, false)
 		c.textField(core.TagServerCorrelationValue, &h.ServerCorrelation, false)
-		c.asynchronous(h)
-		c.authentication(h)
+		asynchronous(c, h)
+		authentication(c, h)
 		enumField(c, core.TagBatchErrorContinuationOption, &h.ErrorOption, false)
 		var ignored *bool
 		c.boolField(core.TagAttestationCapableIndicator, &ignored)
-		c.eachField(core.TagAttestationType, MaxListed, func(item) {})
+		c.eachField(core.TagAttestationType, core.KindAny, MaxListed, func(item) {})
 		c.boolField(core.TagBatchOrderOption, &ignored)
 		numberField(c, core.TagTimeStamp, core.KindDateTime, &h.TimeStamp)
 		c.int32Field(core.TagBatchCount, &h.BatchCount, true)
@@ -122,7 +122,7 @@ func (c *coder) requestHeader(it item, h *Header) {
 
 // asynchronous is a Boolean in 1.x and an enumeration in 2.x. True and
 // Optional leave the choice to the server, which answers at once.
-func (c *coder) asynchronous(h *Header) {
+func asynchronous(c *coder, h *Header) {
 	it, ok := c.takeField(core.TagAsynchronousIndicator, core.KindAny, false)
 	if ok && it.kind == core.KindEnumeration && c.version >= core.V2_0 {
 		h.AsynchronousMandatory = core.AsynchronousIndicator(c.knownEnum(it)) == core.AsynchronousIndicatorMandatory
@@ -131,17 +131,17 @@ func (c *coder) asynchronous(h *Header) {
 	}
 }
 
-func (c *coder) authentication(h *Header) {
+func authentication(c *coder, h *Header) {
 	c.structure(core.TagAuthentication, false, func() {
-		c.eachField(core.TagCredential, MaxCredentials, func(it item) {
+		c.eachField(core.TagCredential, core.KindStructure, MaxCredentials, func(it item) {
 			var cred core.Credential
-			c.readStructure(it, func() { c.credential(&cred) })
+			c.readStructure(it, func() { credential(c, &cred) })
 			h.Credentials = append(h.Credentials, cred)
 		})
 	})
 }
 
-func (c *coder) credential(p *core.Credential) {
+func credential(c *coder, p *core.Credential) {
 	enumField(c, core.TagCredentialType, &p.Type, true)
 	v, ok := c.takeField(core.TagCredentialValue, core.KindStructure, true)
 	if !ok {
@@ -195,11 +195,11 @@ func (r *Request) item(it item) error {
 	c.lenient, c.reading = true, true
 	r.Items = append(r.Items, RequestItem{})
 	ri := &r.Items[len(r.Items)-1]
-	c.readStructure(it, func() { c.requestItem(ri) })
+	c.readStructure(it, func() { requestItem(c, ri) })
 	return c.err
 }
 
-func (c *coder) requestItem(ri *RequestItem) {
+func requestItem(c *coder, ri *RequestItem) {
 	if it, ok := c.takeField(core.TagOperation, core.KindEnumeration, true); ok {
 		ri.Operation = core.Operation(it.number())
 	}
@@ -211,7 +211,7 @@ func (c *coder) requestItem(ri *RequestItem) {
 		c.fail(malformed("a Unique Batch Item ID has %d bytes; the limit is %d", n, MaxBatchIDBytes))
 	}
 	ri.Payload = c.rawField(core.TagRequestPayload)
-	c.eachField(core.TagMessageExtension, MaxExtensions, func(it item) { // since 2.0 there may be several
+	c.eachField(core.TagMessageExtension, core.KindStructure, MaxExtensions, func(it item) { // since 2.0 there may be several
 		c.readStructure(it, func() {
 			var vendor string
 			var critical *bool

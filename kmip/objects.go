@@ -22,24 +22,24 @@ var objectOrder = []core.ObjectType{core.ObjectTypeSymmetricKey, core.ObjectType
 
 // managedObject is the Managed Object in Register and Get. When reading, whichever
 // managedObject is there is taken and body.Type says which.
-func (c *coder) managedObject(body *core.ObjectBody) {
+func managedObject(c *coder, body *core.ObjectBody) {
 	if !c.reading {
 		if t, ok := objectTags[body.Type]; ok {
-			c.structure(t, true, func() { c.objectFields(body) })
+			c.structure(t, true, func() { objectFields(c, body) })
 		}
 		return
 	}
 	for _, t := range objectOrder {
 		if it, ok := c.takeField(objectTags[t], core.KindStructure, false); ok {
 			body.Type = t
-			c.readStructure(it, func() { c.objectFields(body) })
+			c.readStructure(it, func() { objectFields(c, body) })
 			return
 		}
 	}
 	c.fail(core.Errorf(core.InvalidMessage, "%v holds no object of a known type", c.frame.tag))
 }
 
-func (c *coder) objectFields(o *core.ObjectBody) {
+func objectFields(c *coder, o *core.ObjectBody) {
 	switch o.Type {
 	case core.ObjectTypeCertificate:
 		enumField(c, core.TagCertificateType, &o.CertificateType, true)
@@ -50,19 +50,19 @@ func (c *coder) objectFields(o *core.ObjectBody) {
 		c.bytesField(core.TagOpaqueDataValue, &o.OpaqueData, true)
 		return
 	case core.ObjectTypeTemplate:
-		c.attributesV1(&o.Template)
+		attributesV1(c, &o.Template)
 		return
 	case core.ObjectTypeSecretData:
 		enumField(c, core.TagSecretDataType, &o.SecretDataType, true)
 	case core.ObjectTypeSplitKey:
-		c.splitKey(o)
+		splitKey(c, o)
 	case core.ObjectTypePGPKey:
 		c.int32Field(core.TagPGPKeyVersion, &o.PGPKeyVersion, true)
 	}
-	c.keyBlock(&o.KeyBlock)
+	keyBlock(c, &o.KeyBlock)
 }
 
-func (c *coder) splitKey(o *core.ObjectBody) {
+func splitKey(c *coder, o *core.ObjectBody) {
 	if o.Split == nil {
 		o.Split = new(core.SplitKey)
 	}
@@ -81,22 +81,22 @@ func (c *coder) splitKey(o *core.ObjectBody) {
 }
 
 // keyBlock is KMIP 1.4 §2.1.3.
-func (c *coder) keyBlock(k *core.KeyBlock) {
+func keyBlock(c *coder, k *core.KeyBlock) {
 	c.structure(core.TagKeyBlock, true, func() {
 		enumField(c, core.TagKeyFormatType, &k.Format, true)
 		enumField(c, core.TagKeyCompressionType, &k.Compression, false)
-		c.keyValue(k)
+		keyValue(c, k)
 		enumField(c, core.TagCryptographicAlgorithm, &k.Algorithm, false)
 		c.int32Field(core.TagCryptographicLength, &k.Length, false)
-		c.wrappingData(&k.Wrapping)
+		optionalStructure(c, core.TagKeyWrappingData, &k.Wrapping, wrappingData)
 	})
 }
 
-// keyValue is a structure, or a Byte String when it is wrapped (KMIP 1.4
-// §2.1.4). It may be absent: the key is kept elsewhere.
-func (c *coder) keyValue(k *core.KeyBlock) {
+// keyValue is a structure, or a Byte String if it is wrapped (KMIP 1.4 §2.1.4). It
+// may be absent: the key is kept elsewhere.
+func keyValue(c *coder, k *core.KeyBlock) {
 	if !c.reading {
-		c.writeKeyValue(k)
+		writeKeyValue(c, k)
 		return
 	}
 	it, ok := c.takeField(core.TagKeyValue, core.KindAny, false)
@@ -104,58 +104,44 @@ func (c *coder) keyValue(k *core.KeyBlock) {
 	case !ok:
 	case it.kind == core.KindByteString:
 		k.Wrapped = it.value
-	case it.kind == core.KindStructure:
-		c.readStructure(it, func() { c.readKeyValue(k) })
 	default:
-		c.fail(core.Errorf(core.InvalidMessage, "Key Value is a %v, not a Structure or Byte String", it.kind))
+		c.readStructure(it, func() { keyValueFields(c, k) })
 	}
 }
 
-func (c *coder) readKeyValue(k *core.KeyBlock) {
-	m, ok := c.takeField(core.TagKeyMaterial, core.KindAny, true)
-	switch {
-	case !ok:
+func writeKeyValue(c *coder, k *core.KeyBlock) {
+	if k.Wrapped != nil {
+		c.bytesField(core.TagKeyValue, &k.Wrapped, true)
+	} else if k.Material != nil || k.Transparent != nil {
+		c.structure(core.TagKeyValue, true, func() { keyValueFields(c, k) })
+	}
+}
+
+func keyValueFields(c *coder, k *core.KeyBlock) {
+	keyMaterial(c, k)
+	attributeSet(c, &k.Attributes, false)
+}
+
+// keyMaterial is a Byte String, or a structure in the transparent formats.
+func keyMaterial(c *coder, k *core.KeyBlock) {
+	if !c.reading && k.Transparent == nil {
+		c.bytesField(core.TagKeyMaterial, &k.Material, true)
 		return
-	case m.kind == core.KindByteString:
+	}
+	if !c.reading {
+		c.out = appendValue(c.out, core.TagKeyMaterial, core.Structure(k.Transparent...))
+		return
+	}
+	m, ok := c.takeField(core.TagKeyMaterial, core.KindAny, true)
+	if ok && m.kind == core.KindByteString {
 		k.Material = m.value
-	case m.kind == core.KindStructure:
-		if err := checkTyped(item{core.TagKeyMaterial, m.kind, m.value}); err != nil {
+	} else if ok && c.checkKind(m, core.KindStructure) {
+		if err := checkTyped(m); err != nil {
 			c.fail(err)
 			return
 		}
 		k.Transparent = m.borrowedValue().Fields
-	default:
-		c.fail(core.Errorf(core.InvalidMessage, "Key Material is a %v, not a Structure or Byte String", m.kind))
-		return
 	}
-	if c.isV1() {
-		c.attributesV1(&k.Attributes)
-	} else {
-		c.attributesV2(core.TagAttributes, &k.Attributes, false)
-	}
-}
-
-func (c *coder) writeKeyValue(k *core.KeyBlock) {
-	if k.Wrapped != nil {
-		c.out = appendPadded(c.out, core.TagKeyValue, core.KindByteString, k.Wrapped)
-		return
-	}
-	if k.Material == nil && k.Transparent == nil {
-		return
-	}
-	var at int
-	c.out, at = openStructure(c.out, core.TagKeyValue)
-	if k.Transparent != nil {
-		c.out = appendValue(c.out, core.TagKeyMaterial, core.Structure(k.Transparent...))
-	} else {
-		c.out = appendPadded(c.out, core.TagKeyMaterial, core.KindByteString, k.Material)
-	}
-	if c.isV1() {
-		c.attributesV1(&k.Attributes)
-	} else {
-		c.attributesV2(core.TagAttributes, &k.Attributes, false)
-	}
-	closeStructure(c.out, at)
 }
 
 // AppendKeyValue appends the Key Value of k as a TTLV structure in the style of
@@ -165,7 +151,7 @@ func AppendKeyValue(dst []byte, k *core.KeyBlock, v core.Version) ([]byte, error
 		v = core.V2_1
 	}
 	c := coder{version: v, out: slices.Grow(dst, keyValueRoom(k))} // append would leave what it outgrows
-	c.writeKeyValue(k)
+	writeKeyValue(&c, k)
 	return c.out, c.err
 }
 
@@ -193,77 +179,46 @@ func ReadKeyValue(ttlv []byte, k *core.KeyBlock, v core.Version) error {
 		v = core.V2_1
 	}
 	c := coder{version: v, reading: true}
-	c.readStructure(it, func() { c.readKeyValue(k) })
+	c.readStructure(it, func() { keyValueFields(&c, k) })
 	return c.err
 }
 
-// wrappingData is KMIP 1.4 §2.1.5.
-func (c *coder) wrappingData(p **core.KeyWrappingData) {
-	if !c.reading && *p == nil {
-		return
-	}
-	w := *p
-	if w == nil {
-		w = new(core.KeyWrappingData)
-	}
-	if c.structure(core.TagKeyWrappingData, false, func() {
-		enumField(c, core.TagWrappingMethod, &w.Method, true)
-		c.wrappingKey(core.TagEncryptionKeyInformation, &w.Encryption)
-		c.wrappingKey(core.TagMACSignatureKeyInformation, &w.MACSignature)
-		c.bytesField(core.TagMACSignature, &w.MAC, false)
-		c.bytesField(core.TagIVCounterNonce, &w.IV, false)
-		if c.atLeast(core.V1_1) {
-			enumField(c, core.TagEncodingOption, &w.Encoding, false)
-		}
-	}) {
-		*p = w
-	}
-}
-
-func (c *coder) wrappingKey(t core.Tag, p **core.WrappingKeyInfo) {
-	if !c.reading && *p == nil {
-		return
-	}
-	k := *p
-	if k == nil {
-		k = new(core.WrappingKeyInfo)
-	}
-	if c.structure(t, false, func() {
-		c.textField(core.TagUniqueIdentifier, &k.ID, true)
-		c.parameters(&k.Parameters)
-	}) {
-		*p = k
-	}
-}
-
-// wrappingSpecification is KMIP 1.4 §2.1.6.
-func (c *coder) wrappingSpecification(p **core.KeyWrappingSpecification) {
-	if !c.reading {
-		if *p != nil {
-			c.structure(core.TagKeyWrappingSpecification, false, func() { c.specificationFields(*p) })
-		}
-		return
-	}
-	if it, ok := c.takeField(core.TagKeyWrappingSpecification, core.KindStructure, false); ok {
-		w := new(core.KeyWrappingSpecification)
-		c.readStructure(it, func() { c.specificationFields(w) })
-		*p = w
-	}
-}
-
-func (c *coder) specificationFields(w *core.KeyWrappingSpecification) {
+// wrappingData is the Key Wrapping Data (KMIP 1.4 §2.1.5).
+func wrappingData(c *coder, w *core.KeyWrappingData) {
 	enumField(c, core.TagWrappingMethod, &w.Method, true)
-	c.wrappingKey(core.TagEncryptionKeyInformation, &w.Encryption)
-	c.wrappingKey(core.TagMACSignatureKeyInformation, &w.MACSignature)
-	c.attributeNames(&w.AttributeNames)
+	wrappingKeys(c, &w.Encryption, &w.MACSignature)
+	c.bytesField(core.TagMACSignature, &w.MAC, false)
+	c.bytesField(core.TagIVCounterNonce, &w.IV, false)
+	encodingOption(c, &w.Encoding)
+}
+
+// wrappingSpecification is the Key Wrapping Specification (KMIP 1.4 §2.1.6).
+func wrappingSpecification(c *coder, w *core.KeyWrappingSpecification) {
+	enumField(c, core.TagWrappingMethod, &w.Method, true)
+	wrappingKeys(c, &w.Encryption, &w.MACSignature)
+	attributeNames(c, &w.AttributeNames)
+	encodingOption(c, &w.Encoding)
+}
+
+func wrappingKeys(c *coder, encryption, macSignature **core.WrappingKeyInfo) {
+	optionalStructure(c, core.TagEncryptionKeyInformation, encryption, wrappingKey)
+	optionalStructure(c, core.TagMACSignatureKeyInformation, macSignature, wrappingKey)
+}
+
+func wrappingKey(c *coder, k *core.WrappingKeyInfo) {
+	c.uniqueIdentifier(&k.ID)
+	parameters(c, &k.Parameters)
+}
+
+func encodingOption(c *coder, p *core.EncodingOption) {
 	if c.atLeast(core.V1_1) {
-		enumField(c, core.TagEncodingOption, &w.Encoding, false)
+		enumField(c, core.TagEncodingOption, p, false)
 	}
 }
 
 // attributeNames is Attribute Name as text in every version: the Key Wrapping
 // Specification of 2.x still names attributes so.
-func (c *coder) attributeNames(p *[]core.AttributeName) {
+func attributeNames(c *coder, p *[]core.AttributeName) {
 	var list []string
 	if !c.reading {
 		for _, n := range *p {

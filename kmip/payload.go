@@ -1,6 +1,10 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // What several payloads have in common. A field of a payload is described once,
 // for reading and writing and for all versions.
@@ -8,34 +12,17 @@ import "github.com/keyreeve/keyreeve/core"
 func (c *coder) uniqueIdentifier(p *string) { c.textField(core.TagUniqueIdentifier, p, true) }
 
 // protectionMasks is the Protection Storage Masks structure of 2.x.
-func (c *coder) protectionMasks(t core.Tag, masks *[]int32) {
+func protectionMasks(c *coder, t core.Tag, masks *[]int32) {
 	if !c.atLeast(core.V2_0) || (!c.reading && *masks == nil) {
 		return
 	}
-	c.structure(t, false, func() { c.integerList(core.TagProtectionStorageMask, masks) })
-}
-
-// integerList is a repeated Integer.
-func (c *coder) integerList(t core.Tag, p *[]int32) {
-	if c.reading {
-		c.eachField(t, MaxListed, func(it item) {
-			if it.kind != core.KindInteger {
-				c.fail(core.Errorf(core.InvalidMessage, "%v is a %v, not an Integer", t, it.kind))
-				return
-			}
-			*p = append(*p, int32(it.number()))
-		})
-		return
-	}
-	for _, v := range *p {
-		c.out = append4(c.out, t, core.KindInteger, uint32(v))
-	}
+	c.structure(t, false, func() { numberList(c, core.TagProtectionStorageMask, core.KindInteger, masks) })
 }
 
 // impliedAttributes is the optional list of attributes that the server set by itself.
-func (c *coder) impliedAttributes(as *core.Attributes) {
+func impliedAttributes(c *coder, as *core.Attributes) {
 	if c.isV1() {
-		c.template(plainTemplate, as, nil, false)
+		template(c, plainTemplate, as, nil, false)
 	}
 }
 
@@ -44,14 +31,14 @@ func (c *coder) impliedAttributes(as *core.Attributes) {
 func attributeResponse(c *coder, out *core.AttributeOutput) {
 	c.uniqueIdentifier(&out.ID)
 	if c.isV1() {
-		c.attribute(0, &out.Attribute, true)
+		attribute(c, 0, &out.Attribute, true)
 	}
 }
 
 func idResponse(c *coder, out *core.IDOutput) { c.uniqueIdentifier(&out.ID) }
 
 // streamFields is how data in parts is marked, since 1.3.
-func (c *coder) streamFields(correlation *[]byte, first, last **bool) {
+func streamFields(c *coder, correlation *[]byte, first, last **bool) {
 	if !c.atLeast(core.V1_3) {
 		return
 	}
@@ -60,26 +47,77 @@ func (c *coder) streamFields(correlation *[]byte, first, last **bool) {
 	c.boolField(core.TagFinalIndicator, last)
 }
 
-func (c *coder) correlationValue(p *[]byte) {
+func correlationValue(c *coder, p *[]byte) {
 	if c.atLeast(core.V1_3) {
 		c.bytesField(core.TagCorrelationValue, p, false)
 	}
 }
 
 // dataField must be there until 1.2; later a part of a stream may lack it.
-func (c *coder) dataField(p *[]byte) { c.bytesField(core.TagData, p, !c.atLeast(core.V1_3)) }
+func dataField(c *coder, p *[]byte) { c.bytesField(core.TagData, p, !c.atLeast(core.V1_3)) }
 
 // digestedData is Digested Data, since 1.4, which replaces Data.
-func (c *coder) digestedData(data, digested *[]byte) {
+func digestedData(c *coder, data, digested *[]byte) {
 	c.bytesField(core.TagData, data, !c.atLeast(core.V1_3))
 	if c.atLeast(core.V1_4) {
 		c.bytesField(core.TagDigestedData, digested, false)
 	}
 }
 
-// currentAttribute returns the Current Attribute of a request of KMIP 2.x, which
-// may be absent. It shares the fields of value.
-func currentAttribute(name core.AttributeName, value *core.Value) core.Attributes {
+// parameters is Cryptographic Parameters, which may be absent.
+func parameters(c *coder, p **core.CryptographicParameters) {
+	if !c.reading {
+		if *p != nil {
+			c.out = appendValue(c.out, core.TagCryptographicParameters, c.ofVersion(core.TagCryptographicParameters, core.Structure((*p).Fields()...)))
+		}
+		return
+	}
+	it, ok := c.takeField(core.TagCryptographicParameters, core.KindStructure, false)
+	if !ok {
+		return
+	}
+	*p = new(core.CryptographicParameters)
+	var taken [32]core.Tag // of those that there are
+	n := 0
+	for b := it.value; len(b) > 0; {
+		var f item
+		f, b = nextItem(b)
+		if slices.Contains(taken[:n], f.tag) {
+			c.fail(core.Errorf(core.InvalidMessage, "Cryptographic Parameters have %v twice", f.tag))
+			return
+		}
+		if err := checkTyped(f); err != nil {
+			c.fail(err)
+			return
+		}
+		if (*p).SetField(f.tag, f.valueOf()) {
+			taken[n] = f.tag
+			n++
+		} else if f.tag>>16 != 0x54 && !c.lenient {
+			c.fail(core.Errorf(core.InvalidField, "Cryptographic Parameters have no %v", f.tag))
+			return
+		}
+	}
+}
+
+// currentAttribute is the Current Attribute of a request of KMIP 2.x, which may be
+// absent.
+func currentAttribute(c *coder, name *core.AttributeName, value **core.Value) {
+	if !c.reading && *value == nil {
+		return
+	}
+	var current core.Attribute
+	if *value != nil {
+		current = namedValue(*name, *value)[0]
+	}
+	if attribute(c, core.TagCurrentAttribute, &current, false) && c.reading {
+		*name, *value = current.Ref(), &current.Value
+	}
+}
+
+// namedValue returns a value, which may be absent, as an attribute. It shares the
+// fields of value.
+func namedValue(name core.AttributeName, value *core.Value) core.Attributes {
 	if value == nil {
 		return nil
 	}

@@ -26,7 +26,7 @@ var Query = define(Operation[core.QueryInput, core.QueryOutput]{
 })
 
 func queryRequest(c *coder, in *core.QueryInput) {
-	enumList(c, core.TagQueryFunction, &in.Functions)
+	numberList(c, core.TagQueryFunction, core.KindEnumeration, &in.Functions)
 	if c.reading && c.err == nil && len(in.Functions) == 0 {
 		c.fail(core.Errorf(core.InvalidMessage, "the Query has no Query Function"))
 	}
@@ -36,33 +36,33 @@ func queryRequest(c *coder, in *core.QueryInput) {
 }
 
 func queryResponse(c *coder, out *core.QueryOutput) {
-	enumList(c, core.TagOperation, &out.Operations)
-	enumList(c, core.TagObjectType, &out.ObjectTypes)
+	numberList(c, core.TagOperation, core.KindEnumeration, &out.Operations)
+	numberList(c, core.TagObjectType, core.KindEnumeration, &out.ObjectTypes)
 	c.textField(core.TagVendorIdentification, &out.VendorIdentification, false)
-	c.serverInformation(&out.ServerInformation)
+	serverInformation(c, &out.ServerInformation)
 	c.textList(core.TagApplicationNamespace, MaxListed, &out.ApplicationNamespaces)
 	if c.atLeast(core.V1_1) {
 		c.structureList(core.TagExtensionInformation, &out.Extensions)
 	}
 	if c.atLeast(core.V1_2) {
-		enumList(c, core.TagAttestationType, &out.AttestationTypes)
+		numberList(c, core.TagAttestationType, core.KindEnumeration, &out.AttestationTypes)
 	}
 	if c.atLeast(core.V1_3) {
 		c.structureList(core.TagRNGParameters, &out.RNGs)
 		c.structureList(core.TagProfileInformation, &out.Profiles)
 		c.structureList(core.TagValidationInformation, &out.Validations)
 		c.structureList(core.TagCapabilityInformation, &out.Capabilities)
-		enumList(c, core.TagClientRegistrationMethod, &out.ClientRegistration)
+		numberList(c, core.TagClientRegistrationMethod, core.KindEnumeration, &out.ClientRegistration)
 	}
 	if c.atLeast(core.V2_0) {
 		c.structureList(core.TagDefaultsInformation, &out.Defaults)
-		c.protectionMasks(core.TagProtectionStorageMasks, &out.StorageProtectionMasks)
+		protectionMasks(c, core.TagProtectionStorageMasks, &out.StorageProtectionMasks)
 	}
 }
 
 // serverInformation keeps the structure's fields, which are the vendor's; 2.0
 // has tags for them.
-func (c *coder) serverInformation(p *[]core.Field) {
+func serverInformation(c *coder, p *[]core.Field) {
 	if c.reading {
 		if it, ok := c.takeField(core.TagServerInformation, core.KindStructure, false); ok {
 			*p = it.valueOf().Fields

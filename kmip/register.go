@@ -31,12 +31,12 @@ var Register = define(Operation[core.RegisterInput, core.RegisterOutput]{
 
 func registerRequest(c *coder, in *core.RegisterInput) {
 	enumField(c, core.TagObjectType, &in.ObjectType, true)
-	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, true)
-	c.managedObject(&in.Object)
-	c.protectionMasks(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+	template(c, plainTemplate, &in.Attributes, &in.TemplateNames, true)
+	managedObject(c, &in.Object)
+	protectionMasks(c, core.TagProtectionStorageMasks, &in.ProtectionMasks)
 }
 
 func registerResponse(c *coder, out *core.RegisterOutput) {
 	c.uniqueIdentifier(&out.ID)
-	c.impliedAttributes(&out.Attributes)
+	impliedAttributes(c, &out.Attributes)
 }

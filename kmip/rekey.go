@@ -31,12 +31,12 @@ var ReKey = define(Operation[core.RekeyInput, core.CreateOutput]{
 func rekeyRequest(c *coder, in *core.RekeyInput) {
 	c.identifier(&in.ID)
 	numberField(c, core.TagOffset, core.KindInterval, &in.Offset)
-	c.template(plainTemplate, &in.Attributes, &in.TemplateNames, false)
-	c.protectionMasks(core.TagProtectionStorageMasks, &in.ProtectionMasks)
+	template(c, plainTemplate, &in.Attributes, &in.TemplateNames, false)
+	protectionMasks(c, core.TagProtectionStorageMasks, &in.ProtectionMasks)
 }
 
 // rekeyResponse has no Object Type, unlike that of Create.
 func rekeyResponse(c *coder, out *core.CreateOutput) {
 	c.uniqueIdentifier(&out.ID)
-	c.impliedAttributes(&out.Attributes)
+	impliedAttributes(c, &out.Attributes)
 }

@@ -31,5 +31,5 @@ var SetAttribute = define(Operation[core.SetAttributeInput, core.AttributeOutput
 
 func setAttributeRequest(c *coder, in *core.SetAttributeInput) {
 	c.identifier(&in.ID)
-	c.attribute(core.TagNewAttribute, &in.Attribute, true)
+	attribute(c, core.TagNewAttribute, &in.Attribute, true)
 }

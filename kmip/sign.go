@@ -27,13 +27,13 @@ var Sign = define(Operation[core.SignInput, core.SignOutput]{
 
 func signRequest(c *coder, in *core.SignInput) {
 	c.identifier(&in.ID)
-	c.parameters(&in.Parameters)
-	c.digestedData(&in.Data, &in.Digested)
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	parameters(c, &in.Parameters)
+	digestedData(c, &in.Data, &in.Digested)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }
 
 func signResponse(c *coder, out *core.SignOutput) {
 	c.uniqueIdentifier(&out.ID)
 	c.bytesField(core.TagSignatureData, &out.Signature, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 }

@@ -29,18 +29,18 @@ var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.Signature
 
 func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
 	c.identifier(&in.ID)
-	c.parameters(&in.Parameters)
+	parameters(c, &in.Parameters)
 	c.bytesField(core.TagData, &in.Data, false)
 	if c.atLeast(core.V1_4) {
 		c.bytesField(core.TagDigestedData, &in.Digested, false)
 	}
 	c.bytesField(core.TagSignatureData, &in.Signature, !c.atLeast(core.V1_3))
-	c.streamFields(&in.Correlation, &in.Init, &in.Final)
+	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }
 
 func signatureVerifyResponse(c *coder, out *core.SignatureVerifyOutput) {
 	c.uniqueIdentifier(&out.ID)
 	enumField(c, core.TagValidityIndicator, &out.Validity, false) // not before the last part of a stream
 	c.bytesField(core.TagData, &out.Data, false)
-	c.correlationValue(&out.Correlation)
+	correlationValue(c, &out.Correlation)
 }
