@@ -12,14 +12,9 @@ var Activate = define(Operation[core.ActivateInput, core.IDOutput]{
 		References:  noReferences,
 		Reasons:     onlyListed(stateReasons...),
 	},
-	request:  activateRequest,
-	response: idResponse,
-	Target:   func(in *core.ActivateInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.ActivateInput],
-	AnsweredIDs: func(list []string, in *core.ActivateInput, _ *core.IDOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.IDOutput],
+	Identifiers: repeatsTarget[core.IDOutput](func(in *core.ActivateInput) *core.Identifier { return &in.ID }),
+	request:     activateRequest,
+	response:    idResponse,
 })
 
 func activateRequest(c *coder, in *core.ActivateInput) { c.identifier(&in.ID) }

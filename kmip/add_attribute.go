@@ -18,14 +18,10 @@ var AddAttribute = define(Operation[core.AddAttributeInput, core.AttributeOutput
 			Special:  []SpecialReason{{core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute}, {core.InvalidAttribute, core.ReasonPermissionDenied, core.ReasonInvalidAttribute}},
 		},
 	},
+	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.AddAttributeInput) *core.Identifier { return &in.ID }).
+		withLinks(func(in *core.AddAttributeInput) core.Attributes { return core.Attributes{in.Attribute} }),
 	request:  addAttributeRequest,
 	response: attributeResponse,
-	Target:   func(in *core.AddAttributeInput) *core.Identifier { return &in.ID },
-	Links:    func(in *core.AddAttributeInput) core.Attributes { return core.Attributes{in.Attribute} },
-	AnsweredIDs: func(list []string, in *core.AddAttributeInput, _ *core.AttributeOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.AttributeOutput],
 })
 
 func addAttributeRequest(c *coder, in *core.AddAttributeInput) {

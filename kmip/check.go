@@ -11,21 +11,14 @@ var Check = define(Operation[core.CheckInput, core.CheckOutput]{
 		Stream:      OnePart,
 		Placeholder: EmptiesPlaceholderOnFailure,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   []core.ResultReason{core.ReasonIllegalObjectType, core.ReasonIncompatibleCryptographicUsageMask, core.ReasonObjectNotFound, core.ReasonUsageLimitExceeded},
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  []SpecialReason{{core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonIllegalObjectType}, {core.UsageLimitExceeded, core.ReasonPermissionDenied, core.ReasonUsageLimitExceeded}},
-		},
+		Reasons: onlyListed(core.ReasonIllegalObjectType, core.ReasonIncompatibleCryptographicUsageMask, core.ReasonObjectNotFound,
+			core.ReasonUsageLimitExceeded).
+			withSpecial(SpecialReason{core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonIllegalObjectType},
+				SpecialReason{core.UsageLimitExceeded, core.ReasonPermissionDenied, core.ReasonUsageLimitExceeded}),
 	},
-	request:  checkRequest,
-	response: checkResponse,
-	Target:   func(in *core.CheckInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.CheckInput],
-	AnsweredIDs: func(list []string, in *core.CheckInput, _ *core.CheckOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.CheckOutput],
+	Identifiers: repeatsTarget[core.CheckOutput](func(in *core.CheckInput) *core.Identifier { return &in.ID }),
+	request:     checkRequest,
+	response:    checkResponse,
 })
 
 func checkRequest(c *coder, in *core.CheckInput) {

@@ -122,7 +122,7 @@ func (c *coder) refuseLeftovers(again func()) {
 	for b := c.frame.body; len(b) > 0; {
 		var it item
 		it, b = nextItem(b)
-		if it.tag>>16 == 0x54 {
+		if it.tag.IsVendor() {
 			continue
 		}
 		if seen[it.tag] && !slices.Contains(c.many[c.frame.many:], it.tag) {
@@ -148,7 +148,7 @@ func (c *coder) unknownField(again func()) core.Tag {
 	c.asked, c.err = nil, nil
 	for len(body) > 0 {
 		var f item
-		if f, body = nextItem(body); f.tag>>16 != 0x54 && !slices.Contains(asked, f.tag) {
+		if f, body = nextItem(body); !f.tag.IsVendor() && !slices.Contains(asked, f.tag) {
 			return f.tag
 		}
 	}

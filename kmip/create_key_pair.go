@@ -15,26 +15,24 @@ var CreateKeyPair = define(Operation[core.CreateKeyPairInput, core.CreateKeyPair
 		Stream:      OnePart,
 		Placeholder: SetsPlaceholder,
 		References:  []Reference{{core.UniqueCreateKeyPair, EveryID}, {core.UniqueCreateKeyPairPrivateKey, 1}, {core.UniqueCreateKeyPairPublicKey, 2}},
-		Reasons: Reasons{
-			Listed: []core.ResultReason{core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonCryptographicFailure,
-				core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonNonUniqueNameAttribute,
-				core.ReasonPrivateProtectionStorageUnavailable, core.ReasonPublicProtectionStorageUnavailable,
-				core.ReasonServerLimitExceeded},
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  append([]SpecialReason{{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}}, creationSpecials...),
+		Reasons: onlyListed(core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonCryptographicFailure,
+			core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonNonUniqueNameAttribute,
+			core.ReasonPrivateProtectionStorageUnavailable, core.ReasonPublicProtectionStorageUnavailable,
+			core.ReasonServerLimitExceeded).
+			withSpecial(append([]SpecialReason{{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}}, creationSpecials...)...),
+	},
+	Identifiers: Identifiers[core.CreateKeyPairInput, core.CreateKeyPairOutput]{
+		Target: noTarget[core.CreateKeyPairInput],
+		Links: func(in *core.CreateKeyPairInput) core.Attributes {
+			return slices.Concat(in.Common, in.Private, in.Public)
 		},
+		AnsweredIDs: func(list []string, _ *core.CreateKeyPairInput, out *core.CreateKeyPairOutput) []string {
+			return append(list, out.PrivateID, out.PublicID)
+		},
+		NextPlaceholder: func(out *core.CreateKeyPairOutput) string { return out.PrivateID },
 	},
 	request:  createKeyPairRequest,
 	response: createKeyPairResponse,
-	Target:   noTarget[core.CreateKeyPairInput],
-	Links: func(in *core.CreateKeyPairInput) core.Attributes {
-		return slices.Concat(in.Common, in.Private, in.Public)
-	},
-	AnsweredIDs: func(list []string, _ *core.CreateKeyPairInput, out *core.CreateKeyPairOutput) []string {
-		return append(list, out.PrivateID, out.PublicID)
-	},
-	NextPlaceholder: func(out *core.CreateKeyPairOutput) string { return out.PrivateID },
 })
 
 func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {

@@ -10,21 +10,11 @@ var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
 		Stream:      ManyParts,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   cipherReasons,
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  useSpecials,
-		},
+		Reasons:     onlyListed(cipherReasons...).withSpecial(useSpecials...),
 	},
-	request:  decryptRequest,
-	response: decryptResponse,
-	Target:   func(in *core.DecryptInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.DecryptInput],
-	AnsweredIDs: func(list []string, in *core.DecryptInput, _ *core.DecryptOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.DecryptOutput],
+	Identifiers: repeatsTarget[core.DecryptOutput](func(in *core.DecryptInput) *core.Identifier { return &in.ID }),
+	request:     decryptRequest,
+	response:    decryptResponse,
 })
 
 func decryptRequest(c *coder, in *core.DecryptInput) {

@@ -18,16 +18,12 @@ var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.Attribute
 			Special:  noSpecialReasons,
 		},
 	},
+	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID }).
+		withLinks(func(in *core.DeleteAttributeInput) core.Attributes {
+			return namedValue(in.Name, in.CurrentValue)
+		}),
 	request:  deleteAttributeRequest,
 	response: attributeResponse,
-	Target:   func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID },
-	Links: func(in *core.DeleteAttributeInput) core.Attributes {
-		return namedValue(in.Name, in.CurrentValue)
-	},
-	AnsweredIDs: func(list []string, in *core.DeleteAttributeInput, _ *core.AttributeOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.AttributeOutput],
 })
 
 func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {

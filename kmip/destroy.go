@@ -10,19 +10,12 @@ var Destroy = define(Operation[core.DestroyInput, core.IDOutput]{
 		Stream:      OnePart,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   []core.ResultReason{core.ReasonObjectDestroyed, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  []SpecialReason{{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed}},
-		},
+		Reasons: onlyListed(core.ReasonObjectDestroyed, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState).
+			withSpecial(SpecialReason{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed}),
 	},
-	request:         destroyRequest,
-	response:        idResponse,
-	Target:          func(in *core.DestroyInput) *core.Identifier { return &in.ID },
-	Links:           noLinks[core.DestroyInput],
-	AnsweredIDs:     func(list []string, in *core.DestroyInput, _ *core.IDOutput) []string { return append(list, in.ID.Text) },
-	NextPlaceholder: noPlaceholder[core.IDOutput],
+	Identifiers: repeatsTarget[core.IDOutput](func(in *core.DestroyInput) *core.Identifier { return &in.ID }),
+	request:     destroyRequest,
+	response:    idResponse,
 })
 
 func destroyRequest(c *coder, in *core.DestroyInput) { c.identifier(&in.ID) }

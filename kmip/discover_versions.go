@@ -12,12 +12,9 @@ var DiscoverVersions = define(Operation[core.DiscoverVersionsInput, core.Discove
 		References:  noReferences,
 		Reasons:     onlyListed(),
 	},
-	request:         discoverVersionsRequest,
-	response:        discoverVersionsResponse,
-	Target:          noTarget[core.DiscoverVersionsInput],
-	Links:           noLinks[core.DiscoverVersionsInput],
-	AnsweredIDs:     noAnsweredIDs[core.DiscoverVersionsInput, core.DiscoverVersionsOutput],
-	NextPlaceholder: noPlaceholder[core.DiscoverVersionsOutput],
+	Identifiers: noIdentifiers[core.DiscoverVersionsInput, core.DiscoverVersionsOutput](),
+	request:     discoverVersionsRequest,
+	response:    discoverVersionsResponse,
 })
 
 func discoverVersionsRequest(c *coder, in *core.DiscoverVersionsInput) { versions(c, &in.Versions) }

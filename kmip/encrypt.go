@@ -10,21 +10,11 @@ var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
 		Stream:      ManyParts,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   append([]core.ResultReason{core.ReasonUsageLimitExceeded}, cipherReasons...),
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  useSpecials,
-		},
+		Reasons:     onlyListed(append([]core.ResultReason{core.ReasonUsageLimitExceeded}, cipherReasons...)...).withSpecial(useSpecials...),
 	},
-	request:  encryptRequest,
-	response: encryptResponse,
-	Target:   func(in *core.EncryptInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.EncryptInput],
-	AnsweredIDs: func(list []string, in *core.EncryptInput, _ *core.EncryptOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.EncryptOutput],
+	Identifiers: repeatsTarget[core.EncryptOutput](func(in *core.EncryptInput) *core.Identifier { return &in.ID }),
+	request:     encryptRequest,
+	response:    encryptResponse,
 })
 
 func encryptRequest(c *coder, in *core.EncryptInput) {

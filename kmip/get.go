@@ -21,12 +21,9 @@ var Get = define(Operation[core.GetInput, core.GetOutput]{
 			Special:  []SpecialReason{{core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters}},
 		},
 	},
-	request:         getRequest,
-	response:        getResponse,
-	Target:          func(in *core.GetInput) *core.Identifier { return &in.ID },
-	Links:           noLinks[core.GetInput],
-	AnsweredIDs:     func(list []string, in *core.GetInput, _ *core.GetOutput) []string { return append(list, in.ID.Text) },
-	NextPlaceholder: noPlaceholder[core.GetOutput],
+	Identifiers: repeatsTarget[core.GetOutput](func(in *core.GetInput) *core.Identifier { return &in.ID }),
+	request:     getRequest,
+	response:    getResponse,
 })
 
 func getRequest(c *coder, in *core.GetInput) {

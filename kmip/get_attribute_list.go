@@ -12,14 +12,9 @@ var GetAttributeList = define(Operation[core.GetAttributeListInput, core.GetAttr
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonObjectNotFound),
 	},
-	request:  getAttributeListRequest,
-	response: getAttributeListResponse,
-	Target:   func(in *core.GetAttributeListInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.GetAttributeListInput],
-	AnsweredIDs: func(list []string, in *core.GetAttributeListInput, _ *core.GetAttributeListOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.GetAttributeListOutput],
+	Identifiers: repeatsTarget[core.GetAttributeListOutput](func(in *core.GetAttributeListInput) *core.Identifier { return &in.ID }),
+	request:     getAttributeListRequest,
+	response:    getAttributeListResponse,
 })
 
 func getAttributeListRequest(c *coder, in *core.GetAttributeListInput) { c.identifier(&in.ID) }

@@ -12,14 +12,9 @@ var GetAttributes = define(Operation[core.GetAttributesInput, core.GetAttributes
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonInvalidAttribute, core.ReasonObjectNotFound),
 	},
-	request:  getAttributesRequest,
-	response: getAttributesResponse,
-	Target:   func(in *core.GetAttributesInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.GetAttributesInput],
-	AnsweredIDs: func(list []string, in *core.GetAttributesInput, _ *core.GetAttributesOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.GetAttributesOutput],
+	Identifiers: repeatsTarget[core.GetAttributesOutput](func(in *core.GetAttributesInput) *core.Identifier { return &in.ID }),
+	request:     getAttributesRequest,
+	response:    getAttributesResponse,
 })
 
 func getAttributesRequest(c *coder, in *core.GetAttributesInput) {

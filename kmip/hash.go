@@ -12,12 +12,9 @@ var Hash = define(Operation[core.HashInput, core.HashOutput]{
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonCryptographicFailure, core.ReasonInvalidCorrelationValue),
 	},
-	request:         hashRequest,
-	response:        hashResponse,
-	Target:          noTarget[core.HashInput],
-	Links:           noLinks[core.HashInput],
-	AnsweredIDs:     noAnsweredIDs[core.HashInput, core.HashOutput],
-	NextPlaceholder: noPlaceholder[core.HashOutput],
+	Identifiers: noIdentifiers[core.HashInput, core.HashOutput](),
+	request:     hashRequest,
+	response:    hashResponse,
 })
 
 func hashRequest(c *coder, in *core.HashInput) {

@@ -14,19 +14,21 @@ var Locate = define(Operation[core.LocateInput, core.LocateOutput]{
 		References:  []Reference{{core.UniqueLocate, EveryID}},
 		Reasons:     onlyListed(core.ReasonInvalidAttribute),
 	},
+	Identifiers: Identifiers[core.LocateInput, core.LocateOutput]{
+		Target: noTarget[core.LocateInput],
+		Links:  func(in *core.LocateInput) core.Attributes { return in.Attributes },
+		AnsweredIDs: func(list []string, _ *core.LocateInput, out *core.LocateOutput) []string {
+			return append(list, out.IDs...)
+		},
+		NextPlaceholder: func(out *core.LocateOutput) string {
+			if len(out.IDs) == 1 {
+				return out.IDs[0]
+			}
+			return ""
+		},
+	},
 	request:  locateRequest,
 	response: locateResponse,
-	Target:   noTarget[core.LocateInput],
-	Links:    func(in *core.LocateInput) core.Attributes { return in.Attributes },
-	AnsweredIDs: func(list []string, _ *core.LocateInput, out *core.LocateOutput) []string {
-		return append(list, out.IDs...)
-	},
-	NextPlaceholder: func(out *core.LocateOutput) string {
-		if len(out.IDs) == 1 {
-			return out.IDs[0]
-		}
-		return ""
-	},
 })
 
 // locateRequest reads the filters from Attribute structures, which some clients put

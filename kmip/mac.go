@@ -10,19 +10,11 @@ var MAC = define(Operation[core.MACInput, core.MACOutput]{
 		Stream:      ManyParts,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   append([]core.ResultReason{core.ReasonUsageLimitExceeded}, useReasons...),
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  useSpecials,
-		},
+		Reasons:     onlyListed(append([]core.ResultReason{core.ReasonUsageLimitExceeded}, useReasons...)...).withSpecial(useSpecials...),
 	},
-	request:         macRequest,
-	response:        macResponse,
-	Target:          func(in *core.MACInput) *core.Identifier { return &in.ID },
-	Links:           noLinks[core.MACInput],
-	AnsweredIDs:     func(list []string, in *core.MACInput, _ *core.MACOutput) []string { return append(list, in.ID.Text) },
-	NextPlaceholder: noPlaceholder[core.MACOutput],
+	Identifiers: repeatsTarget[core.MACOutput](func(in *core.MACInput) *core.Identifier { return &in.ID }),
+	request:     macRequest,
+	response:    macResponse,
 })
 
 func macRequest(c *coder, in *core.MACInput) {

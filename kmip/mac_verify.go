@@ -10,21 +10,11 @@ var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
 		Stream:      ManyParts,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   useReasons,
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  useSpecials,
-		},
+		Reasons:     onlyListed(useReasons...).withSpecial(useSpecials...),
 	},
-	request:  macVerifyRequest,
-	response: macVerifyResponse,
-	Target:   func(in *core.MACVerifyInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.MACVerifyInput],
-	AnsweredIDs: func(list []string, in *core.MACVerifyInput, _ *core.MACVerifyOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.MACVerifyOutput],
+	Identifiers: repeatsTarget[core.MACVerifyOutput](func(in *core.MACVerifyInput) *core.Identifier { return &in.ID }),
+	request:     macVerifyRequest,
+	response:    macVerifyResponse,
 })
 
 func macVerifyRequest(c *coder, in *core.MACVerifyInput) {

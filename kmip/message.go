@@ -169,7 +169,7 @@ func (r *Request) items(body []byte) error {
 	}
 	for len(body) > 0 {
 		var it item
-		if it, body = nextItem(body); it.tag>>16 == 0x54 {
+		if it, body = nextItem(body); it.tag.IsVendor() {
 			continue // a vendor's, which may be ignored
 		}
 		if it.tag != core.TagBatchItem {

@@ -18,16 +18,12 @@ var ModifyAttribute = define(Operation[core.ModifyAttributeInput, core.Attribute
 			Special:  []SpecialReason{{core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound}},
 		},
 	},
+	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.ModifyAttributeInput) *core.Identifier { return &in.ID }).
+		withLinks(func(in *core.ModifyAttributeInput) core.Attributes {
+			return append(namedValue(in.Name, in.CurrentValue), in.New)
+		}),
 	request:  modifyAttributeRequest,
 	response: attributeResponse,
-	Target:   func(in *core.ModifyAttributeInput) *core.Identifier { return &in.ID },
-	Links: func(in *core.ModifyAttributeInput) core.Attributes {
-		return append(namedValue(in.Name, in.CurrentValue), in.New)
-	},
-	AnsweredIDs: func(list []string, in *core.ModifyAttributeInput, _ *core.AttributeOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.AttributeOutput],
 })
 
 // modifyAttributeRequest names the instance by its index in 1.x, by its present

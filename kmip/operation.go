@@ -13,10 +13,14 @@ import (
 // by a value whose name begins with "no".
 type Operation[I, O any] struct {
 	Row
+	Identifiers[I, O]
 
 	request  func(*coder, *I)
 	response func(*coder, *O)
+}
 
+// Identifiers says where the identifiers are in the payloads of an operation.
+type Identifiers[I, O any] struct {
 	// Target returns where the request names its object, nil if it names none.
 	Target func(*I) *core.Identifier
 	// Links returns the attributes of the request. Since 2.0 their Links may refer
@@ -98,6 +102,28 @@ func noTarget[I any](*I) *core.Identifier                        { return nil }
 func noLinks[I any](*I) core.Attributes                          { return nil }
 func noAnsweredIDs[I, O any](list []string, _ *I, _ *O) []string { return list }
 func noPlaceholder[O any](*O) string                             { return "" }
+
+func noIdentifiers[I, O any]() Identifiers[I, O] {
+	return Identifiers[I, O]{noTarget[I], noLinks[I], noAnsweredIDs[I, O], noPlaceholder[O]}
+}
+
+// repeatsTarget returns the Identifiers of an operation that names one object and
+// answers with its identifier.
+func repeatsTarget[O, I any](target func(*I) *core.Identifier) Identifiers[I, O] {
+	answered := func(list []string, in *I, _ *O) []string { return append(list, target(in).Text) }
+	return Identifiers[I, O]{target, noLinks[I], answered, noPlaceholder[O]}
+}
+
+func (ids Identifiers[I, O]) withLinks(links func(*I) core.Attributes) Identifiers[I, O] {
+	ids.Links = links
+	return ids
+}
+
+// makesObject returns the Identifiers of an operation that answers with a new object.
+func makesObject[I, O any](target func(*I) *core.Identifier, links func(*I) core.Attributes, made func(*O) string) Identifiers[I, O] {
+	answered := func(list []string, _ *I, out *O) []string { return append(list, made(out)) }
+	return Identifiers[I, O]{target, links, answered, made}
+}
 
 // definition is an Operation without the types of its payloads.
 type definition interface{ row() *Row }

@@ -93,7 +93,7 @@ func parameters(c *coder, p **core.CryptographicParameters) {
 		if (*p).SetField(f.tag, f.valueOf()) {
 			taken[n] = f.tag
 			n++
-		} else if f.tag>>16 != 0x54 && !c.lenient {
+		} else if !f.tag.IsVendor() && !c.lenient {
 			c.fail(core.Errorf(core.InvalidField, "Cryptographic Parameters have no %v", f.tag))
 			return
 		}

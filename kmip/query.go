@@ -17,12 +17,9 @@ var Query = define(Operation[core.QueryInput, core.QueryOutput]{
 			Special:  noSpecialReasons,
 		},
 	},
-	request:         queryRequest,
-	response:        queryResponse,
-	Target:          noTarget[core.QueryInput],
-	Links:           noLinks[core.QueryInput],
-	AnsweredIDs:     noAnsweredIDs[core.QueryInput, core.QueryOutput],
-	NextPlaceholder: noPlaceholder[core.QueryOutput],
+	Identifiers: noIdentifiers[core.QueryInput, core.QueryOutput](),
+	request:     queryRequest,
+	response:    queryResponse,
 })
 
 func queryRequest(c *coder, in *core.QueryInput) {

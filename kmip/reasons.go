@@ -71,3 +71,8 @@ func (r *Reasons) MayAnswer(reason core.ResultReason, v core.Version) bool {
 func onlyListed(reasons ...core.ResultReason) Reasons {
 	return Reasons{Listed: append([]core.ResultReason{}, reasons...), Since21: noReasons, Unlisted: noReasons, Special: noSpecialReasons}
 }
+
+func (r Reasons) withSpecial(special ...SpecialReason) Reasons {
+	r.Special = special
+	return r
+}

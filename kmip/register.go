@@ -10,23 +10,16 @@ var Register = define(Operation[core.RegisterInput, core.RegisterOutput]{
 		Stream:      OnePart,
 		Placeholder: SetsPlaceholder,
 		References:  []Reference{{core.UniqueRegister, EveryID}},
-		Reasons: Reasons{
-			Listed: []core.ResultReason{core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonBadPassword,
-				core.ReasonEncodingOptionError, core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonInvalidObjectType,
-				core.ReasonNonUniqueNameAttribute, core.ReasonProtectionStorageUnavailable, core.ReasonServerLimitExceeded},
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  append([]SpecialReason{{core.CryptographicFailure, core.ReasonCryptographicFailure, core.ReasonInvalidField}}, creationSpecials...),
-		},
+		Reasons: onlyListed(core.ReasonAttributeReadOnly, core.ReasonAttributeSingleValued, core.ReasonBadPassword,
+			core.ReasonEncodingOptionError, core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonInvalidObjectType,
+			core.ReasonNonUniqueNameAttribute, core.ReasonProtectionStorageUnavailable, core.ReasonServerLimitExceeded).
+			withSpecial(append([]SpecialReason{{core.CryptographicFailure, core.ReasonCryptographicFailure, core.ReasonInvalidField}}, creationSpecials...)...),
 	},
+	Identifiers: makesObject(noTarget[core.RegisterInput],
+		func(in *core.RegisterInput) core.Attributes { return in.Attributes },
+		func(out *core.RegisterOutput) string { return out.ID }),
 	request:  registerRequest,
 	response: registerResponse,
-	Target:   noTarget[core.RegisterInput],
-	Links:    func(in *core.RegisterInput) core.Attributes { return in.Attributes },
-	AnsweredIDs: func(list []string, _ *core.RegisterInput, out *core.RegisterOutput) []string {
-		return append(list, out.ID)
-	},
-	NextPlaceholder: func(out *core.RegisterOutput) string { return out.ID },
 })
 
 func registerRequest(c *coder, in *core.RegisterInput) {

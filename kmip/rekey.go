@@ -20,12 +20,11 @@ var ReKey = define(Operation[core.RekeyInput, core.CreateOutput]{
 					core.ReasonIllegalOperation, core.ReasonInvalidField}},
 		},
 	},
-	request:         rekeyRequest,
-	response:        rekeyResponse,
-	Target:          func(in *core.RekeyInput) *core.Identifier { return &in.ID },
-	Links:           func(in *core.RekeyInput) core.Attributes { return in.Attributes },
-	AnsweredIDs:     func(list []string, _ *core.RekeyInput, out *core.CreateOutput) []string { return append(list, out.ID) },
-	NextPlaceholder: func(out *core.CreateOutput) string { return out.ID },
+	Identifiers: makesObject(func(in *core.RekeyInput) *core.Identifier { return &in.ID },
+		func(in *core.RekeyInput) core.Attributes { return in.Attributes },
+		func(out *core.CreateOutput) string { return out.ID }),
+	request:  rekeyRequest,
+	response: rekeyResponse,
 })
 
 func rekeyRequest(c *coder, in *core.RekeyInput) {

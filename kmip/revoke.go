@@ -12,12 +12,9 @@ var Revoke = define(Operation[core.RevokeInput, core.IDOutput]{
 		References:  noReferences,
 		Reasons:     onlyListed(stateReasons...),
 	},
-	request:         revokeRequest,
-	response:        idResponse,
-	Target:          func(in *core.RevokeInput) *core.Identifier { return &in.ID },
-	Links:           noLinks[core.RevokeInput],
-	AnsweredIDs:     func(list []string, in *core.RevokeInput, _ *core.IDOutput) []string { return append(list, in.ID.Text) },
-	NextPlaceholder: noPlaceholder[core.IDOutput],
+	Identifiers: repeatsTarget[core.IDOutput](func(in *core.RevokeInput) *core.Identifier { return &in.ID }),
+	request:     revokeRequest,
+	response:    idResponse,
 })
 
 func revokeRequest(c *coder, in *core.RevokeInput) {

@@ -12,12 +12,9 @@ var RNGRetrieve = define(Operation[core.RNGRetrieveInput, core.RNGRetrieveOutput
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonCryptographicFailure),
 	},
-	request:         rngRetrieveRequest,
-	response:        rngRetrieveResponse,
-	Target:          noTarget[core.RNGRetrieveInput],
-	Links:           noLinks[core.RNGRetrieveInput],
-	AnsweredIDs:     noAnsweredIDs[core.RNGRetrieveInput, core.RNGRetrieveOutput],
-	NextPlaceholder: noPlaceholder[core.RNGRetrieveOutput],
+	Identifiers: noIdentifiers[core.RNGRetrieveInput, core.RNGRetrieveOutput](),
+	request:     rngRetrieveRequest,
+	response:    rngRetrieveResponse,
 })
 
 func rngRetrieveRequest(c *coder, in *core.RNGRetrieveInput) {

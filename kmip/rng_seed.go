@@ -12,12 +12,9 @@ var RNGSeed = define(Operation[core.RNGSeedInput, core.RNGSeedOutput]{
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonCryptographicFailure),
 	},
-	request:         rngSeedRequest,
-	response:        rngSeedResponse,
-	Target:          noTarget[core.RNGSeedInput],
-	Links:           noLinks[core.RNGSeedInput],
-	AnsweredIDs:     noAnsweredIDs[core.RNGSeedInput, core.RNGSeedOutput],
-	NextPlaceholder: noPlaceholder[core.RNGSeedOutput],
+	Identifiers: noIdentifiers[core.RNGSeedInput, core.RNGSeedOutput](),
+	request:     rngSeedRequest,
+	response:    rngSeedResponse,
 })
 
 func rngSeedRequest(c *coder, in *core.RNGSeedInput) { c.bytesField(core.TagData, &in.Data, true) }

@@ -19,14 +19,10 @@ var SetAttribute = define(Operation[core.SetAttributeInput, core.AttributeOutput
 			Special:  []SpecialReason{{core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute}},
 		},
 	},
+	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.SetAttributeInput) *core.Identifier { return &in.ID }).
+		withLinks(func(in *core.SetAttributeInput) core.Attributes { return core.Attributes{in.Attribute} }),
 	request:  setAttributeRequest,
 	response: attributeResponse,
-	Target:   func(in *core.SetAttributeInput) *core.Identifier { return &in.ID },
-	Links:    func(in *core.SetAttributeInput) core.Attributes { return core.Attributes{in.Attribute} },
-	AnsweredIDs: func(list []string, in *core.SetAttributeInput, _ *core.AttributeOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.AttributeOutput],
 })
 
 func setAttributeRequest(c *coder, in *core.SetAttributeInput) {

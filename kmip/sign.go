@@ -10,19 +10,12 @@ var Sign = define(Operation[core.SignInput, core.SignOutput]{
 		Stream:      ManyParts,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded}, useReasons...),
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  useSpecials,
-		},
+		Reasons: onlyListed(append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded}, useReasons...)...).
+			withSpecial(useSpecials...),
 	},
-	request:         signRequest,
-	response:        signResponse,
-	Target:          func(in *core.SignInput) *core.Identifier { return &in.ID },
-	Links:           noLinks[core.SignInput],
-	AnsweredIDs:     func(list []string, in *core.SignInput, _ *core.SignOutput) []string { return append(list, in.ID.Text) },
-	NextPlaceholder: noPlaceholder[core.SignOutput],
+	Identifiers: repeatsTarget[core.SignOutput](func(in *core.SignInput) *core.Identifier { return &in.ID }),
+	request:     signRequest,
+	response:    signResponse,
 })
 
 func signRequest(c *coder, in *core.SignInput) {

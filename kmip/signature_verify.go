@@ -10,21 +10,11 @@ var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.Signature
 		Stream:      ManyParts,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons: Reasons{
-			Listed:   append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters}, useReasons...),
-			Since21:  noReasons,
-			Unlisted: noReasons,
-			Special:  useSpecials,
-		},
+		Reasons:     onlyListed(append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters}, useReasons...)...).withSpecial(useSpecials...),
 	},
-	request:  signatureVerifyRequest,
-	response: signatureVerifyResponse,
-	Target:   func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID },
-	Links:    noLinks[core.SignatureVerifyInput],
-	AnsweredIDs: func(list []string, in *core.SignatureVerifyInput, _ *core.SignatureVerifyOutput) []string {
-		return append(list, in.ID.Text)
-	},
-	NextPlaceholder: noPlaceholder[core.SignatureVerifyOutput],
+	Identifiers: repeatsTarget[core.SignatureVerifyOutput](func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID }),
+	request:     signatureVerifyRequest,
+	response:    signatureVerifyResponse,
 })
 
 func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
