@@ -58,8 +58,8 @@ func (c *coder) fail(err error) {
 	}
 }
 
-// find takes the first field with a tag.
-func (f *frame) find(t core.Tag) (item, bool) {
+// takeFirst takes the first field with a tag.
+func (f *frame) takeFirst(t core.Tag) (item, bool) {
 	if len(f.rest) > 0 && leadingTag(f.rest) == t {
 		var it item
 		it, f.rest = nextItem(f.rest)
@@ -85,7 +85,7 @@ func (c *coder) takeField(t core.Tag, k core.Kind, must bool) (item, bool) {
 	if c.asked != nil {
 		*c.asked = append(*c.asked, t)
 	}
-	it, ok := c.frame.find(t)
+	it, ok := c.frame.takeFirst(t)
 	if !ok {
 		if must {
 			c.fail(core.Errorf(core.InvalidMessage, "%v lacks %v", c.frame.tag, t))

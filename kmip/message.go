@@ -1,6 +1,8 @@
 package kmip
 
 import (
+	"slices"
+
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -72,18 +74,11 @@ func (r *Request) Parse(msg []byte) error {
 	if !Known(r.Header.Version) {
 		return core.Errorf(core.InvalidMessage, "the server does not support KMIP %v; Discover Versions lists the versions it supports", r.Header.Version)
 	}
-	return r.items(items)
+	return r.readItems(items)
 }
 
 // Known reports whether the server supports a version.
-func Known(v core.Version) bool {
-	for _, k := range core.Versions {
-		if k == v {
-			return true
-		}
-	}
-	return false
-}
+func Known(v core.Version) bool { return slices.Contains(core.Versions, v) }
 
 func protocolVersion(c *coder, v *core.Version) {
 	c.structure(core.TagProtocolVersion, true, func() { versionFields(c, v) })
@@ -159,8 +154,8 @@ func credential(c *coder, p *core.Credential) {
 	})
 }
 
-// items reads the frames of the batch items.
-func (r *Request) items(body []byte) error {
+// readItems reads the frames of the batch items.
+func (r *Request) readItems(body []byte) error {
 	if n := r.Header.BatchCount; n < 1 || n > MaxBatchItems {
 		return malformed("the Batch Count is %d; a message has 1 to %d items", n, MaxBatchItems)
 	}
@@ -178,7 +173,7 @@ func (r *Request) items(body []byte) error {
 		if len(r.Items) == int(r.Header.BatchCount) {
 			return malformed("the message has more items than its Batch Count of %d", r.Header.BatchCount)
 		}
-		if err := r.item(it); err != nil {
+		if err := r.readItem(it); err != nil {
 			return err
 		}
 	}
@@ -188,8 +183,8 @@ func (r *Request) items(body []byte) error {
 	return nil
 }
 
-// item reads the frame of one batch item.
-func (r *Request) item(it item) error {
+// readItem reads the frame of one batch item.
+func (r *Request) readItem(it item) error {
 	c := borrow(r.Header.Version)
 	defer c.giveBack()
 	c.lenient, c.reading = true, true
@@ -278,7 +273,7 @@ func (r *Response) Truncate(mark, count int) {
 
 // Succeed appends an item with its payload.
 func Succeed[I, O any](r *Response, id []byte, op *Operation[I, O], out *O) (err error) {
-	at := r.open(op.Code, id)
+	at := r.openItem(op.Code, id)
 	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(core.StatusSuccess))
 	if r.buf, err = op.AppendResponse(r.buf, r.version, out); err == nil {
 		closeStructure(r.buf, at)
@@ -289,7 +284,7 @@ func Succeed[I, O any](r *Response, id []byte, op *Operation[I, O], out *O) (err
 // Failure appends an item that failed. It has no payload. It always has a reason
 // and a message, since clients depend on both. Operation 0 is omitted.
 func (r *Response) Failure(op core.Operation, id []byte, status core.ResultStatus, reason core.ResultReason, message string) {
-	at := r.open(op, id)
+	at := r.openItem(op, id)
 	r.buf = append4(r.buf, core.TagResultStatus, core.KindEnumeration, uint32(status))
 	if status == core.StatusOperationFailed {
 		r.buf = append4(r.buf, core.TagResultReason, core.KindEnumeration, uint32(reason))
@@ -313,7 +308,7 @@ func (r *Response) Undo(mark int) {
 	}
 }
 
-func (r *Response) open(op core.Operation, id []byte) int {
+func (r *Response) openItem(op core.Operation, id []byte) int {
 	r.count++
 	var at int
 	r.buf, at = openStructure(r.buf, core.TagBatchItem)
