@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"os"
@@ -85,8 +86,8 @@ func TestAuthoritiesByReload(t *testing.T) {
 	}
 }
 
-// With a configuration file, SIGHUP takes new grants from it, and they count on
-// open connections.
+// With a configuration file, SIGHUP takes new grants and new names of clients from
+// it, and they count on open connections.
 func TestGrantsByReload(t *testing.T) {
 	s := servertest.Start(t)
 	s.Kill()
@@ -120,6 +121,19 @@ func TestGrantsByReload(t *testing.T) {
 	}
 	if err := discover(dev); err != nil {
 		t.Errorf("a client whose authority kept its grant: %v", err)
+	}
+	own, err = os.ReadFile(filepath.Join(s.Certs, "dev.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapping := fmt.Sprintf("{fingerprint: %x, authority: %s/ca.pem, tenant: default, name: renamed, groups: [dev]}", sha256.Sum256(pemCertificate(t, own).Raw), s.Certs)
+	write(t, file, strings.Replace(devConfig(t, s, bundle, mine), "tls: {", "tls: {principals: ["+mapping+"], ", 1))
+	hangUp(t, n, "level=INFO msg=reload")
+	if _, err := kmiptest.Do(dev, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)); err != nil {
+		t.Errorf("a client that a reload gave another name: %v", err)
+	}
+	if out, err := n.Command("audit", "list", "--dir", n.Dir, "--principal", "renamed", "--limit", "0"); err != nil || !strings.Contains(out, "Create") {
+		t.Errorf("what it does has no record under the new name: %v\n%s", err, out)
 	}
 	write(t, bundle, string(other))
 	configure(fmt.Sprintf(`{file: %s, tenants: ["*"], groups: ["*"], roles: ["*"]}`, theirs))

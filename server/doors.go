@@ -48,7 +48,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands the certificate.
 	shaken := handshake.Listen(httpd.Bounded(l, s.cfg.slots()), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: declaredOnly{s.auth, s.engine}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	ended := s.serving("REST door", func() error { return rest.Serve(shaken) }, http.ErrServerClosed)
 	return func(ctx context.Context) error {
@@ -65,7 +65,7 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 	}
 	s.KMIPAddr = l.Addr().String()
 	door := &kmipd.Server{Messages: &message.Processor{Engine: s.engine, Log: s.log, Omit: s.cfg.compat()}, Logins: s.engine,
-		Auth: declaredOnly{s.auth, s.engine}, TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
+		Auth: admission{s.auth, s.engine}, TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
 		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
 		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
 	run, cancel := context.WithCancel(context.Background())

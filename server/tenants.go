@@ -15,35 +15,42 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
 )
 
 // defaultTenant is declared at start: an installation has at least this tenant.
 const defaultTenant = "default"
 
-// declaredOnly is the authenticator of both doors. A certificate that names a tenant
-// which is not declared names nobody.
-type declaredOnly struct {
-	auth   core.Authenticator
-	engine *engine.Engine
+// admission is the authenticator of both doors. It refuses principals that have
+// expired, and those of tenants that are not declared.
+type admission struct {
+	auth    core.Authenticator
+	tenants interface {
+		RequireDeclared(ctx context.Context, tenant string) error
+	}
 }
 
 // declaredWait bounds the look for a tenant's row.
 const declaredWait = 5 * time.Second
 
-// Identify returns a function that tells who a connection is. The tenant is looked up
-// again only when the principal has changed.
-func (d declaredOnly) Identify(e core.Evidence) func() (*core.Principal, error) {
-	identify := d.auth.Identify(e)
+// Identify returns a function that tells who a connection is, for each message. The
+// tenant is looked up again only when the principal has changed.
+func (a admission) Identify(e core.Evidence) func() (*core.Principal, error) {
+	identify := a.auth.Identify(e)
 	var admitted atomic.Pointer[core.Principal]
 	return func() (*core.Principal, error) {
 		p, err := identify()
-		if err != nil || p == admitted.Load() {
-			return p, err
+		if err != nil {
+			return nil, err
+		}
+		if p.Expires != 0 && time.Now().Unix() > p.Expires {
+			return nil, core.Errorf(core.AuthenticationNotSuccessful, "what proved that the client is %s/%s has expired; authenticate again", p.Tenant, p.ID)
+		}
+		if p == admitted.Load() {
+			return p, nil
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), declaredWait)
 		defer cancel()
-		if err := d.engine.RequireDeclared(ctx, p.Tenant); err != nil {
+		if err := a.tenants.RequireDeclared(ctx, p.Tenant); err != nil {
 			return nil, err
 		}
 		admitted.Store(p)

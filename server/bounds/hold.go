@@ -16,8 +16,15 @@ type Hold struct {
 	bytes   atomic.Int64
 }
 
-// For names the account that the hold reserves from.
-func (h *Hold) For(a *Account) { h.account = a }
+// For names the account that the hold reserves from. What it has reserved moves
+// there, whether that account has room or not.
+func (h *Hold) For(a *Account) {
+	if bytes := h.bytes.Load(); bytes != 0 {
+		a.Take(bytes)
+		h.account.Release(bytes)
+	}
+	h.account = a
+}
 
 // Reserve takes more bytes, as [Account.Reserve] does. Up to FreeBytes are free.
 func (h *Hold) Reserve(ctx context.Context, bytes int) error {

@@ -164,6 +164,30 @@ func TestFirstRequestOfAnotherTenantDoesNotWait(t *testing.T) {
 	}
 }
 
+// What a request holds moves with it to the account of another principal.
+func TestHoldMoves(t *testing.T) {
+	m := bounds.NewMemory(64*mib, 16*mib)
+	a, b := m.Open("t", "a"), m.Open("t", "b")
+	var h bounds.Hold
+	h.For(a)
+	if err := h.Reserve(context.Background(), 16*mib); err != nil {
+		t.Fatal(err)
+	}
+	h.For(b)
+	a.Close()
+	if u := m.Usage(); u.Used != 16*mib || u.Principals != 1 {
+		t.Errorf("afterwards: %+v", u)
+	}
+	if err := b.TryReserve(1); core.CodeOf(err) != core.Busy {
+		t.Errorf("the new account has room: %v", err)
+	}
+	h.Release()
+	b.Close()
+	if u := m.Usage(); u.Used != 0 || u.Principals != 0 {
+		t.Errorf("at the end: %+v", u)
+	}
+}
+
 // TryReserve never waits and never takes more than Reserve would grant.
 func TestTryReserve(t *testing.T) {
 	m := bounds.NewMemory(64*mib, 16*mib)

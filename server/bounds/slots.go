@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // Slots bounds the connections of one door. Before a connection has proven who it
@@ -173,9 +175,7 @@ func (s *Slots) remove(slot *Slot) {
 	p := s.peers[slot.peer]
 	p.all--
 	if slot.open {
-		s.open--
-		subtract(s.tenants, slot.owner.tenant)
-		subtract(s.owners, slot.owner)
+		s.uncountOwner(slot.owner)
 	} else {
 		s.unwait(slot, p)
 	}
@@ -213,6 +213,8 @@ func subtract[K comparable](counts map[K]int, k K) {
 // Pass counts an authenticated connection for its principal. It returns what is
 // full, "" if it is in: "connections", "tenant", "principal", or "waiting" if the
 // connection has been dropped meanwhile. Passing again as the same changes nothing.
+// A connection that passes as another principal counts for that one, or, if
+// something is full, for the old one as before.
 func (slot *Slot) Pass(tenant, principal string) (full string) {
 	s := slot.slots
 	s.mu.Lock()
@@ -221,21 +223,51 @@ func (slot *Slot) Pass(tenant, principal string) (full string) {
 	switch {
 	case slot.left:
 		return "waiting"
-	case slot.open:
-		return ""
+	case !slot.open:
+		if full = s.fullFor(owner); full == "" {
+			s.unwait(slot, s.peers[slot.peer])
+			slot.open, slot.owner, slot.drop = true, owner, nil
+			s.countOwner(owner)
+		}
+	case slot.owner != owner:
+		s.uncountOwner(slot.owner)
+		if full = s.fullFor(owner); full == "" {
+			slot.owner = owner
+		}
+		s.countOwner(slot.owner)
+	}
+	return full
+}
+
+// FullError returns the error for a client whose connection found full what Pass
+// named.
+func FullError(full string) error {
+	return core.Errorf(core.Busy, "too many connections of the %s (see limits in the server's settings); use fewer, or try again", full)
+}
+
+// fullFor returns what has no room for one more connection of a principal.
+func (s *Slots) fullFor(owner accountName) (full string) {
+	switch {
 	case s.open >= s.limits.Connections:
 		return "connections"
-	case s.tenants[tenant] >= s.limits.PerTenant:
+	case s.tenants[owner.tenant] >= s.limits.PerTenant:
 		return "tenant"
 	case s.owners[owner] >= s.limits.PerPrincipal:
 		return "principal"
 	}
-	s.unwait(slot, s.peers[slot.peer])
-	slot.open, slot.owner, slot.drop = true, owner, nil
-	s.open++
-	s.tenants[tenant]++
-	s.owners[owner]++
 	return ""
+}
+
+func (s *Slots) countOwner(owner accountName) {
+	s.open++
+	s.tenants[owner.tenant]++
+	s.owners[owner]++
+}
+
+func (s *Slots) uncountOwner(owner accountName) {
+	s.open--
+	subtract(s.tenants, owner.tenant)
+	subtract(s.owners, owner)
 }
 
 // Leave gives the slot back. It may be called more than once.

@@ -106,6 +106,35 @@ func TestSlotsOfPrincipalsAndTenants(t *testing.T) {
 	}
 }
 
+// A connection whose principal changes counts for the new one, and for the old one
+// as before if the new one may have no more.
+func TestSlotOfAnotherPrincipal(t *testing.T) {
+	s := bounds.NewSlots(bounds.SlotLimits{PerPrincipal: 1})
+	enter := func(host byte) *bounds.Slot {
+		slot, full := s.Enter(from(1, host, 1), func() {})
+		if full != "" {
+			t.Fatal(full)
+		}
+		return slot
+	}
+	first, second := enter(1), enter(2)
+	expect := func(slot *bounds.Slot, principal, want string) {
+		t.Helper()
+		if full := slot.Pass("t", principal); full != want {
+			t.Errorf("passing as %s: %q, want %q", principal, full, want)
+		}
+	}
+	expect(first, "a", "")
+	expect(second, "a", "principal")
+	expect(first, "b", "")
+	expect(second, "a", "")
+	expect(second, "b", "principal")
+	first.Leave()
+	expect(enter(3), "a", "principal") // it still counts as a
+	expect(second, "b", "")
+	expect(enter(4), "a", "")
+}
+
 // Whatever connections do, the counts balance: afterwards all slots are free.
 func TestSlotsBalance(t *testing.T) {
 	s := bounds.NewSlots(slotLimits)
@@ -119,7 +148,9 @@ func TestSlotsBalance(t *testing.T) {
 					continue
 				}
 				if r.IntN(2) == 0 {
-					slot.Pass(fmt.Sprint(r.IntN(2)), fmt.Sprint(r.IntN(9)))
+					for range 1 + r.IntN(2) {
+						slot.Pass(fmt.Sprint(r.IntN(2)), fmt.Sprint(r.IntN(9)))
+					}
 				}
 				slot.Leave()
 				slot.Leave()

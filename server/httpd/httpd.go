@@ -175,6 +175,7 @@ type connectionKey struct{}
 type connection struct {
 	net.Conn
 	identify func() (*core.Principal, error) // nil before the first request
+	counted  *core.Principal                 // the one that the connection counts for
 }
 
 // withConnection lets a handler look at its connection.
@@ -293,8 +294,10 @@ func clipRequestID(s string) string {
 	return s
 }
 
-// principal names the caller, at each request of a connection again. The first
-// time it counts the connection for the caller.
+// principal names the caller, at each request of a connection again: certificates
+// expire, and a reload can change who they name. If it is another principal than
+// before, the connection counts for that one from now on. The evidence of a request
+// is that of its connection; a bearer token would be added here.
 func (s *service) principal(r *http.Request) (*core.Principal, error) {
 	if r.TLS == nil {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS with a client certificate")
@@ -307,14 +310,15 @@ func (s *service) principal(r *http.Request) (*core.Principal, error) {
 		c.identify = s.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
 	}
 	p, err := c.identify()
-	if err != nil {
-		return nil, err
+	if err != nil || p == c.counted {
+		return p, err
 	}
 	if slot := slotOf(c.Conn); slot != nil {
 		if full := slot.Pass(p.Tenant, p.ID); full != "" {
-			return nil, core.Errorf(core.Busy, "too many connections: those of %s are taken; use fewer, or try again", full)
+			return nil, bounds.FullError(full)
 		}
 	}
+	c.counted = p
 	return p, nil
 }
 

@@ -23,9 +23,10 @@ type conn struct {
 	wire       *wire       // what tls reads from
 	origin     core.Origin // principal and refusal: as identify said before the current message
 	identify   func() (*core.Principal, error)
-	idle       atomic.Bool // waiting for a message's first byte
-	ending     atomic.Bool // the client was refused since it connected, and the wait was cut short
-	wrote      time.Time   // when the last answer went out
+	behalf     context.Context // of the work for the principal
+	idle       atomic.Bool     // waiting for a message's first byte
+	ending     atomic.Bool     // the client was refused since it connected, and the wait was cut short
+	wrote      time.Time       // when the last answer went out
 	slot       *bounds.Slot
 	account    *bounds.Account    // of the principal's memory
 	held       bounds.Hold        // the memory of the message that is worked on
@@ -68,13 +69,18 @@ func (c *conn) serve(ctx context.Context) {
 			c.server.Log.Error("connection", "peer", c.origin.Address, "panic", p)
 		}
 	}()
-	behalf := core.OnBehalfOf(ctx, c.origin.Principal)
-	for c.answerNext(behalf) {
-		if core.PrincipalOf(behalf) != c.origin.Principal { // with other groups or roles
-			behalf = core.OnBehalfOf(ctx, c.origin.Principal)
-		}
+	for c.answerNext(ctx) {
 	}
 	c.linger()
+}
+
+// onBehalf returns ctx for work that is done for the principal. It makes a context
+// only if the principal has changed.
+func (c *conn) onBehalf(ctx context.Context) context.Context {
+	if c.behalf == nil || core.PrincipalOf(c.behalf) != c.origin.Principal {
+		c.behalf = core.OnBehalfOf(ctx, c.origin.Principal)
+	}
+	return c.behalf
 }
 
 // answerNext reads a message and answers it; false ends the connection.
@@ -89,12 +95,12 @@ func (c *conn) answerNext(ctx context.Context) bool {
 	}
 	n, err := kmip.FrameLength(header[:], c.server.Limits.MessageBytes)
 	if err != nil {
-		c.server.workers.answer(job{ctx: ctx, conn: c, err: err}) // framing is lost: answer, then close
+		c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // framing is lost: answer, then close
 		return false
 	}
 	if err := c.held.Reserve(ctx, n); err != nil {
 		c.server.countRefused("memory")
-		c.server.workers.answer(job{ctx: ctx, conn: c, err: err}) // what follows is not read: answer, then close
+		c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // what follows is not read: answer, then close
 		return false
 	}
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Read))
@@ -105,21 +111,56 @@ func (c *conn) answerNext(ctx context.Context) bool {
 		return false
 	}
 	c.identifyAgain()
-	return c.server.workers.answer(job{ctx: ctx, conn: c, msg: in}) && c.origin.Refusal == nil
+	return c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, msg: in}) && c.origin.Refusal == nil
 }
 
-// identifyAgain asks before each message who the client is: certificates,
-// authorities and revocation lists change while connections are open.
+// identifyAgain asks before each message who the client is: certificates expire,
+// and authorities, revocation lists and mappings change while connections are open.
 func (c *conn) identifyAgain() {
 	p, err := c.identify()
-	switch {
-	case err != nil:
-		c.origin.Refusal = err
-	case p.Tenant != c.origin.Principal.Tenant || p.ID != c.origin.Principal.ID:
-		c.origin.Refusal = core.Errorf(core.AuthenticationNotSuccessful, "the client certificate names another principal now than when it connected; connect again")
-	default:
-		c.origin.Principal = p // groups and roles may have changed
+	if err == nil && p == c.origin.Principal {
+		return
 	}
+	if err == nil && (p.Tenant != c.origin.Principal.Tenant || p.ID != c.origin.Principal.ID) {
+		err = c.countForAnother(p)
+	}
+	if err != nil {
+		c.origin.Refusal = err
+		return
+	}
+	c.origin.Principal = p // with other groups or roles, or another one
+}
+
+// countForAnother counts the connection for a principal that it did not have before.
+func (c *conn) countForAnother(p *core.Principal) error {
+	if full := c.countFor(p); full != "" {
+		c.server.countRefused(full)
+		return bounds.FullError(full)
+	}
+	c.server.Log.Info("principal changed", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "before", c.origin.Principal.ID)
+	return nil
+}
+
+// countFor counts the connection, its memory and its work for a principal. It is
+// called while no message is answered. It returns what is full, "" if nothing is.
+func (c *conn) countFor(p *core.Principal) (full string) {
+	if full = c.slot.Pass(p.Tenant, p.ID); full != "" {
+		return full
+	}
+	if memory := c.server.Memory; memory != nil {
+		before := c.account
+		c.account = memory.Open(p.Tenant, p.ID)
+		c.held.For(c.account)
+		if before != nil {
+			before.Close()
+		}
+	}
+	if c.server.Compute != nil {
+		c.turn.Close()
+		c.turn = fair.Turn{}
+		c.server.Compute.Open(&c.turn, p.Tenant, p.ID)
+	}
+	return ""
 }
 
 // past is a deadline that is over.

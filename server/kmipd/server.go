@@ -220,18 +220,13 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 	if p == nil {
 		return true
 	}
-	if why := c.slot.Pass(p.Tenant, p.ID); why != "" {
+	if why := c.countFor(p); why != "" {
 		s.countRefused(why)
 		s.Log.Info("connections", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "full", why)
 		s.recordLogin(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, "too many connections of the "+why))
 		return false
 	}
-	if s.Memory != nil {
-		c.account = s.Memory.Open(p.Tenant, p.ID)
-		c.held.For(c.account)
-	}
 	if s.Compute != nil {
-		s.Compute.Open(&c.turn, p.Tenant, p.ID)
 		c.origin.Yield = c.turn.Yield
 		c.wire.turn = &c.turn
 	}

@@ -94,7 +94,8 @@ func (b *batch) checkMessage() error {
 
 // noteCredentials notes credentials beside the certificate in the record. Many
 // products send them. They give no rights: the caller is who the certificate names
-// (docs/KMIP.md).
+// (docs/KMIP.md). Credentials that prove something would become core.Evidence here,
+// before any item is answered.
 func (b *batch) noteCredentials() {
 	for _, c := range b.request.Header.Credentials {
 		if c.Username != "" || len(c.Password) > 0 || c.Value != nil {

@@ -1,0 +1,98 @@
+package kmipd
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/message/messagetest"
+)
+
+// changing is an authenticator whose principal a test changes while connections are
+// open. nil: the evidence has expired.
+type changing struct {
+	now atomic.Pointer[core.Principal]
+}
+
+func (a *changing) Identify(core.Evidence) func() (*core.Principal, error) {
+	return func() (*core.Principal, error) {
+		if p := a.now.Load(); p != nil {
+			return p, nil
+		}
+		return nil, core.Errorf(core.AuthenticationNotSuccessful, "the evidence has expired")
+	}
+}
+
+// Who a client is can change between two messages of one connection. The next
+// message is the new principal's, and so are the slot, the memory and the turn.
+func TestPrincipalChangesBetweenMessages(t *testing.T) {
+	w := messagetest.New(t, messagetest.SameStore, audit.New("n"))
+	auth := &changing{}
+	dev, other := w.Principal, &core.Principal{Tenant: w.Principal.Tenant, ID: "other", Method: "mtls"}
+	auth.now.Store(dev)
+	srv := newServer(w)
+	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
+	srv.Limits.Slots.PerPrincipal = 1
+	addr, client := listen(t, srv)
+	dial := func() *kmiptest.Client {
+		t.Helper()
+		c, err := kmiptest.Dial(addr, client, core.V1_4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	get := func(c *kmiptest.Client) core.ResultReason {
+		t.Helper()
+		raw, err := c.Send(w.Get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := kmip.ParseResponse(raw)
+		if err != nil || len(r.Items) != 1 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		return r.Items[0].Reason
+	}
+	first := dial()
+	if r := get(first); r != 0 {
+		t.Fatalf("dev's Get of its own key: %v", r)
+	}
+	auth.now.Store(other)
+	if r := get(first); r != core.ReasonPermissionDenied {
+		t.Errorf("another principal's Get of the key: %v", r)
+	}
+	if u := srv.Memory.Usage(); u.Principals != 1 {
+		t.Errorf("%d principals have accounts of one connection", u.Principals)
+	}
+	auth.now.Store(dev) // whose only slot a second connection takes
+	second := dial()
+	if r := get(second); r != 0 {
+		t.Errorf("dev's second connection: %v", r)
+	}
+	if r := get(first); r != core.ReasonGeneralFailure {
+		t.Errorf("a connection of a principal that has no slot left: %v", r)
+	}
+	if _, err := first.Send(w.Get); err == nil {
+		t.Error("a connection that was refused stays open")
+	}
+	auth.now.Store(nil)
+	if r := get(second); r != core.ReasonAuthenticationNotSuccessful {
+		t.Errorf("evidence that has expired: %v", r)
+	}
+	if _, err := second.Send(w.Get); err == nil {
+		t.Error("a connection whose evidence has expired stays open")
+	}
+	for end := time.Now().Add(10 * time.Second); srv.Memory.Usage().Principals > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("afterwards: %+v", srv.Memory.Usage())
+		}
+	}
+}
