@@ -21,6 +21,7 @@ const module = "github.com/keyreeve/keyreeve"
 var layers = map[string][]string{
 	".":                  {},
 	"core":               {},
+	"core/cache":         {},
 	"core/fair":          {"core"},
 	"core/secretfile":    {},
 	"core/tables":        {},
@@ -29,8 +30,8 @@ var layers = map[string][]string{
 	"kmip":               {"core"},
 	"kmip/kmiptest":      {"core", "kmip"},
 	"hsm":                {"core"},
-	"hsm/member":         {"core", "core/fair", "core/secretfile", "hsm"},
-	"hsm/custody":        {"core", "hsm", "keys/format", "keys/soft"},
+	"hsm/member":         {"core", "core/cache", "core/fair", "core/secretfile", "hsm"},
+	"hsm/custody":        {"core", "core/cache", "hsm", "keys/format", "keys/soft"},
 	"keys/format":        {"core"},
 	"keys/soft":          {"core"},
 	"hsm/hsmtest":        {"core", "hsm/custody", "hsm/member"},

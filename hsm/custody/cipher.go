@@ -46,7 +46,7 @@ func (c *keyUser) Encrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 		return c.encryptInToken(ctx, k, in, plan)
 	}
 	err = c.withClear(ctx, k, func(b []byte) (err error) {
-		out, err = soft.Encrypt(b, in, func(iv []byte) error { return c.ivs.fill(ctx, iv) })
+		out, err = soft.Encrypt(b, in, func(iv []byte) error { return c.ivs.fillIV(ctx, iv) })
 		return err
 	})
 	out.Where = where
@@ -57,7 +57,7 @@ func (c *keyUser) encryptInToken(ctx context.Context, k core.Key, in *core.Ciphe
 	iv := in.IV
 	if plan.MakeIV {
 		iv = make([]byte, plan.IV)
-		if err := c.ivs.fill(ctx, iv); err != nil {
+		if err := c.ivs.fillIV(ctx, iv); err != nil {
 			return out, err
 		}
 		out.IV = iv

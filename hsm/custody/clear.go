@@ -32,7 +32,7 @@ const (
 // copy where there is one. The caller zeroes them.
 func (c *clearText) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, error) {
 	if k.Material.Class == core.ClassC {
-		if out, ok := c.copies.get(&k, dst); ok {
+		if out, ok := c.copies.appendCopy(&k, dst); ok {
 			return out, nil
 		}
 	}
@@ -45,7 +45,7 @@ func (c *clearText) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, 
 	}
 	buf := make([]byte, min(maxClear, clearRoom(k.Material)))
 	defer clear(buf)
-	size, err := c.read(ctx, n, k, buf)
+	size, err := c.readVerified(ctx, n, k, buf)
 	if err != nil {
 		return dst, err
 	}
@@ -54,7 +54,7 @@ func (c *clearText) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, 
 		return dst, err
 	}
 	if k.Material.Class == core.ClassC {
-		c.copies.put(&k, b)
+		c.copies.remember(&k, b)
 	}
 	return append(dst, b...), nil
 }
@@ -75,8 +75,8 @@ func (c *clearText) withClear(ctx context.Context, k core.Key, f func(b []byte) 
 // is in it, and a token object's value not longer than its DER.
 func clearRoom(m *core.Material) int { return max(len(m.Blob), m.Length) + 64 }
 
-// read reads the bytes of a row that has been checked into buf.
-func (c *clearText) read(ctx context.Context, n *tenantKeys, k core.Key, buf []byte) (int, error) {
+// readVerified reads the bytes of a row that has been checked into buf.
+func (c *clearText) readVerified(ctx context.Context, n *tenantKeys, k core.Key, buf []byte) (int, error) {
 	switch k.Material.Mode {
 	case core.ModeData:
 		return c.openData(ctx, n, k, buf)
@@ -117,7 +117,7 @@ func (c *clearText) openData(ctx context.Context, n *tenantKeys, k core.Key, buf
 	if len(blob) < gcmIVBytes+gcmTagBytes {
 		return 0, errTampered(k.ID)
 	}
-	label, err := n.label(purposeData, k.Material.Epoch)
+	label, err := n.keyLabel(purposeData, k.Material.Epoch)
 	if err != nil {
 		return 0, err
 	}
@@ -133,7 +133,7 @@ func (c *clearText) sealData(ctx context.Context, k core.Key, m *core.Material, 
 		return err
 	}
 	m.Wrap, m.Epoch = formatGCM, n.newest[purposeData]
-	label, err := n.label(purposeData, m.Epoch)
+	label, err := n.keyLabel(purposeData, m.Epoch)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (c *clearText) sealData(ctx context.Context, k core.Key, m *core.Material, 
 		return err
 	}
 	m.Blob = append(append(make([]byte, 0, gcmIVBytes+len(used.Data)), used.IV...), used.Data...)
-	n.bind(k, m)
+	n.bindMaterial(k, m)
 	return nil
 }
 

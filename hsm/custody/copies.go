@@ -8,36 +8,30 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/cache"
 )
 
-// copyBytes is the room of one copy: longer keys are read from the token each time.
+// copyBytes is the room of one copy: longer keys are read from the HSM each time.
 const copyBytes = 128
 
 // clearCopies keeps class C keys in locked memory that is never swapped or dumped,
 // for a limited time. A nil *clearCopies keeps nothing. Safe for concurrent use.
 type clearCopies struct {
-	mu     sync.RWMutex
-	ttl    time.Duration
-	arena  []byte
-	free   []int
-	slots  map[keyName]copySlot
-	size   int            // slots there are
-	counts map[string]int // slots of each tenant
+	mu    sync.RWMutex
+	arena []byte
+	free  []int // where arena has room
+	slots *cache.Bounded[copySlot]
 }
 
-// keyName names a key across its rows.
-type keyName struct{ tenant, id string }
-
-// copySlot remembers the row that it was filled from: a hit must have the same one.
+// copySlot is a copy in the arena. It is used only for the row that it was read from.
 type copySlot struct {
-	at, n   int
-	row     keyRow
-	expires time.Time
+	at, length int
+	row        boundRow
 }
 
-// keyRow is what a row says of a key, by its material MAC. The other fields are bound
-// by the MAC; they are compared because the MAC of a hit is not computed.
-type keyRow struct {
+// boundRow is the material MAC of a row, with the fields that the MAC binds. The fields
+// are compared too, since the MAC of a row that has a copy is not computed again.
+type boundRow struct {
 	mac                 [sealBytes]byte
 	typ                 core.ObjectType
 	algorithm           core.CryptographicAlgorithm
@@ -50,9 +44,10 @@ type keyRow struct {
 	length, epoch, blob int
 }
 
-func rowOf(k *core.Key) keyRow {
+// boundFields returns the fields of a key's row.
+func boundFields(k *core.Key) boundRow {
 	m := k.Material
-	r := keyRow{typ: k.Type, algorithm: k.Algorithm, mask: k.Mask, mode: m.Mode, class: m.Class, kind: m.Kind, format: m.Format, wrap: m.Wrap, length: m.Length, epoch: m.Epoch, blob: len(m.Blob)}
+	r := boundRow{typ: k.Type, algorithm: k.Algorithm, mask: k.Mask, mode: m.Mode, class: m.Class, kind: m.Kind, format: m.Format, wrap: m.Wrap, length: m.Length, epoch: m.Epoch, blob: len(m.Blob)}
 	copy(r.mac[:], m.MAC)
 	return r
 }
@@ -70,110 +65,92 @@ func newClearCopies(n int, ttl time.Duration) (*clearCopies, error) {
 		return nil, errors.New("their memory cannot be locked (" + err.Error() + "); raise the limit of locked memory (ulimit -l) or lower hsm.copies")
 	}
 	_ = unix.Madvise(arena, unix.MADV_DONTDUMP) // dumps are off anyway; old kernels refuse
-	c := &clearCopies{ttl: ttl, arena: arena, slots: make(map[keyName]copySlot, n), size: n, counts: map[string]int{}}
+	c := &clearCopies{arena: arena}
+	c.slots = cache.New(n, ttl, c.freeSlot)
 	for i := range n {
 		c.free = append(c.free, i*copyBytes)
 	}
 	return c, nil
 }
 
-// get appends the key's bytes to dst. It allocates nothing where dst has room.
-func (c *clearCopies) get(k *core.Key, dst []byte) ([]byte, bool) {
+// freeSlot zeroes a copy that leaves the cache.
+func (c *clearCopies) freeSlot(s copySlot) {
+	clear(c.arena[s.at : s.at+copyBytes])
+	c.free = append(c.free, s.at)
+}
+
+// appendCopy appends the bytes of a key to dst, if there is a copy of its row. It
+// allocates nothing if dst has room.
+func (c *clearCopies) appendCopy(k *core.Key, dst []byte) ([]byte, bool) {
 	if c == nil {
 		return dst, false
 	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	s, ok := c.slots[keyName{k.Tenant, k.ID}]
-	if !ok || len(k.Material.MAC) != sealBytes || s.row != rowOf(k) || time.Now().After(s.expires) {
+	s, ok := c.slots.Get(k.Tenant, k.ID)
+	if !ok || len(k.Material.MAC) != sealBytes || s.row != boundFields(k) {
 		return dst, false
 	}
-	return append(dst, c.arena[s.at:s.at+s.n]...), true
+	return append(dst, c.arena[s.at:s.at+s.length]...), true
 }
 
-// put keeps a verified class C key's bytes.
-func (c *clearCopies) put(k *core.Key, b []byte) {
+// remember keeps the bytes of a class C key whose row has been verified.
+func (c *clearCopies) remember(k *core.Key, b []byte) {
 	if c == nil || len(b) > copyBytes {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	name := keyName{k.Tenant, k.ID}
-	c.dropLocked(name)
-	if len(c.free) == 0 {
-		c.evictLocked()
+	c.slots.MakeRoom(k.Tenant, k.ID)
+	last := len(c.free) - 1
+	if last < 0 { // the copies have been zeroed for good
+		return
 	}
-	at := c.free[len(c.free)-1]
-	c.free = c.free[:len(c.free)-1]
+	at := c.free[last]
+	c.free = c.free[:last]
 	copy(c.arena[at:], b)
-	c.counts[name.tenant]++
-	c.slots[name] = copySlot{at, len(b), rowOf(k), time.Now().Add(c.ttl)}
+	c.slots.Put(k.Tenant, k.ID, copySlot{at, len(b), boundFields(k)})
 }
 
-// evictLocked drops a copy of a tenant that has at least its share, so that a
-// tenant with very many keys drives out its own. Map order is random enough.
-func (c *clearCopies) evictLocked() {
-	share := c.size / max(1, len(c.counts))
-	for victim := range c.slots {
-		if c.counts[victim.tenant] >= share {
-			c.dropLocked(victim)
-			return
-		}
-	}
-}
-
-func (c *clearCopies) drop(tenant, id string) {
+// forget zeroes the copy of a key.
+func (c *clearCopies) forget(tenant, id string) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dropLocked(keyName{tenant, id})
+	c.slots.Drop(tenant, id)
 }
 
-func (c *clearCopies) dropLocked(name keyName) {
-	if s, ok := c.slots[name]; ok {
-		clear(c.arena[s.at : s.at+copyBytes])
-		c.free = append(c.free, s.at)
-		delete(c.slots, name)
-		if c.counts[name.tenant]--; c.counts[name.tenant] <= 0 {
-			delete(c.counts, name.tenant)
-		}
-	}
-}
-
-// expire zeroes what is too old; [Custody] calls it every few seconds, so that
-// a copy that nobody asks for ends too.
+// expire zeroes the copies whose time is over. [Custody] calls it every few seconds, so
+// that a copy that nobody asks for ends too.
 func (c *clearCopies) expire(now time.Time) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, s := range c.slots {
-		if now.After(s.expires) {
-			c.dropLocked(name)
-		}
-	}
+	c.slots.Expire(now)
 }
 
-func (c *clearCopies) count() int {
+// length returns how many copies there are.
+func (c *clearCopies) length() int {
 	if c == nil {
 		return 0
 	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return len(c.slots)
+	return c.slots.Len()
 }
 
-func (c *clearCopies) close() {
+// unmapArena zeroes all copies and gives their memory back.
+func (c *clearCopies) unmapArena() {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.arena)
-	c.slots = map[keyName]copySlot{}
+	c.slots.Clear()
 	unix.Munmap(c.arena)
 	c.arena, c.free = nil, nil
 }

@@ -17,7 +17,7 @@ type Custody struct {
 
 // Forget drops what is kept of an object outside its row.
 func (c *Custody) Forget(tenant, id string) {
-	c.copies.drop(tenant, id)
+	c.copies.forget(tenant, id)
 	c.member.Forget(tenant, id)
 }
 
@@ -25,7 +25,7 @@ func (c *Custody) Forget(tenant, id string) {
 func (c *Custody) Health(ctx context.Context) core.HSMHealth {
 	h := c.member.Health(ctx)
 	h.Refusals = append(append([]string{}, c.refusals...), h.Refusals...)
-	h.CachedCopies = c.copies.count()
+	h.CachedCopies = c.copies.length()
 	return h
 }
 
@@ -39,7 +39,7 @@ func (c *Custody) Close(ctx context.Context) error {
 	case <-c.stop:
 	default:
 		close(c.stop)
-		c.copies.close()
+		c.copies.unmapArena()
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []b
 	if !ok && s.Class == core.ClassN {
 		return m, facts, core.Errorf(core.InvalidField, "%d bytes that are not Extractable cannot be kept; the HSM takes multiples of 8 bytes, at least 16", len(b))
 	}
-	if !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN && !isStayingSecret(s, &k)) {
+	if !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN && !isWrappedSecretData(s, &k)) {
 		m.Mode, m.CKAID = core.ModeData, nil
 		err = c.sealData(ctx, k, &m, b)
 		return m, facts, err
@@ -50,7 +50,7 @@ func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []b
 func carriedBytes(s core.KeySpec, k *core.Key, b []byte) ([]byte, bool) {
 	n := len(b)
 	switch {
-	case isPrivate(s.Kind), s.TTLV != nil && isStayingSecret(s, k):
+	case isPrivate(s.Kind), s.TTLV != nil && isWrappedSecretData(s, k):
 		n = max(16, (n+7)&^7)
 	case s.Kind == core.KeyGeneric:
 		n = carriedHMAC(s.Class, k.Algorithm, n)
@@ -61,11 +61,11 @@ func carriedBytes(s core.KeySpec, k *core.Key, b []byte) ([]byte, bool) {
 	return append(make([]byte, 0, n), b...)[:n], true
 }
 
-// isStayingSecret reports whether s is Secret Data of class X, which is kept as a key
+// isWrappedSecretData reports whether s is Secret Data of class X, which is kept as a key
 // is: no use of it brings its bytes into this process again. If RFC 3394 cannot wrap
 // its length, it has zeros behind it and leaves only as its TTLV, which always has
 // such a length; without that it is sealed under D.
-func isStayingSecret(s core.KeySpec, k *core.Key) bool {
+func isWrappedSecretData(s core.KeySpec, k *core.Key) bool {
 	return s.Kind == core.KeyData && s.Class == core.ClassX && k.Type == core.ObjectTypeSecretData
 }
 

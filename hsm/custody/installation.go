@@ -35,7 +35,7 @@ func (i *Installation) keysOf(tenant string) (*tenantKeys, error) {
 func (i *Installation) checkRow(k core.Key) (*tenantKeys, error) {
 	n, err := i.keysOf(k.Tenant)
 	if err == nil {
-		err = n.verify(k)
+		err = n.verifyMaterial(k)
 	}
 	return n, err
 }

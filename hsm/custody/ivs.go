@@ -21,8 +21,8 @@ type ivSource struct {
 	kept []byte
 }
 
-// take moves len(iv) bytes to iv; false if there are too few.
-func (v *ivSource) take(iv []byte) bool {
+// takeKept moves len(iv) bytes to iv; false if there are too few.
+func (v *ivSource) takeKept(iv []byte) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	rest := len(v.kept) - len(iv)
@@ -35,19 +35,19 @@ func (v *ivSource) take(iv []byte) bool {
 	return true
 }
 
-// put keeps fresh bytes in place of what is left.
-func (v *ivSource) put(fresh []byte) {
+// replaceKept keeps fresh bytes in place of what is left.
+func (v *ivSource) replaceKept(fresh []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	clear(v.kept)
 	v.kept = fresh
 }
 
-// fill fills iv with random bytes of the HSM that nobody was given before, mixed
+// fillIV fills iv with random bytes of the HSM that nobody was given before, mixed
 // with random bytes of the operating system. If a snapshot of this machine's memory is
 // put back, the bytes that are kept come again, and those of a system that notices the
 // snapshot do not: an IV that came again would break AES-GCM.
-func (v *ivSource) fill(ctx context.Context, iv []byte) error {
+func (v *ivSource) fillIV(ctx context.Context, iv []byte) error {
 	if err := v.fillFromKept(ctx, iv); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (v *ivSource) fillFromKept(ctx context.Context, iv []byte) error {
 	if len(iv) > ivRoom/16 {
 		return v.random(ctx, iv)
 	}
-	if v.take(iv) {
+	if v.takeKept(iv) {
 		return nil
 	}
 	fresh := make([]byte, ivRoom)
@@ -72,6 +72,6 @@ func (v *ivSource) fillFromKept(ctx context.Context, iv []byte) error {
 	rest := ivRoom - len(iv)
 	copy(iv, fresh[rest:])
 	clear(fresh[rest:])
-	v.put(fresh[:rest])
+	v.replaceKept(fresh[:rest])
 	return nil
 }

@@ -17,7 +17,7 @@ func TestIVsAreGivenOnce(t *testing.T) {
 	}
 	backing := fresh
 	var v ivSource
-	v.put(fresh)
+	v.replaceKept(fresh)
 	var mu sync.Mutex
 	seen := map[[size]byte]bool{}
 	var wg sync.WaitGroup
@@ -25,7 +25,7 @@ func TestIVsAreGivenOnce(t *testing.T) {
 		wg.Go(func() {
 			for range each {
 				var iv [size]byte
-				if !v.take(iv[:]) {
+				if !v.takeKept(iv[:]) {
 					t.Error("the bytes ended early")
 					return
 				}
@@ -39,7 +39,7 @@ func TestIVsAreGivenOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if v.take(make([]byte, 1)) {
+	if v.takeKept(make([]byte, 1)) {
 		t.Error("there was more than was put in")
 	}
 	if !bytes.Equal(backing, make([]byte, len(backing))) {
@@ -53,10 +53,10 @@ func TestIVsDoNotComeAgain(t *testing.T) {
 	var v ivSource
 	seen := map[string]bool{}
 	for range 3 {
-		v.put(make([]byte, 24))
+		v.replaceKept(make([]byte, 24))
 		for range 2 {
 			iv := make([]byte, 12)
-			if err := v.fill(context.Background(), iv); err != nil {
+			if err := v.fillIV(context.Background(), iv); err != nil {
 				t.Fatal(err)
 			}
 			if seen[string(iv)] {

@@ -46,7 +46,7 @@ func (c *keyMaker) makeKey(ctx context.Context, k core.Key, m *core.Material, o 
 		return made, err
 	}
 	m.Blob = made.Blob
-	n.bind(k, m)
+	n.bindMaterial(k, m)
 	return made, nil
 }
 

@@ -39,7 +39,7 @@ func checkNumbers(s core.KeySet) error {
 func (i *Installation) setExists(ctx context.Context, installation string, number int64) (bool, error) {
 	all, err := i.member.Objects(ctx, setLabel(installation, number, ""))
 	for _, o := range all {
-		if _, _, _, ok := setOf(o.Label); ok {
+		if _, _, _, ok := parseSetLabel(o.Label); ok {
 			return true, err
 		}
 	}
@@ -76,11 +76,11 @@ func (i *Installation) LoadKeySets(ctx context.Context, sets []core.KeySet) erro
 			return core.Errorf(core.TokenUnavailable, "set %d of tenant %q is %s with %d bytes of check values; only active sets are loaded", s.Number, s.Tenant, s.State, len(s.Checks))
 		}
 	}
-	return i.load(ctx, sets)
+	return i.loadSets(ctx, sets)
 }
 
-// load loads the sets of several tenants. If one fails, those before it are loaded.
-func (i *Installation) load(ctx context.Context, sets []core.KeySet) error {
+// loadSets loads the sets of several tenants. If one fails, those before it are loaded.
+func (i *Installation) loadSets(ctx context.Context, sets []core.KeySet) error {
 	tenants, err := i.groupByTenant(sets)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (i *Installation) KeySets(ctx context.Context) (out []core.TokenKeySet, err
 	}
 	at := map[string]int{}
 	for _, o := range all {
-		installation, number, purpose, ok := setOf(o.Label)
+		installation, number, purpose, ok := parseSetLabel(o.Label)
 		if !ok {
 			continue
 		}
@@ -190,7 +190,7 @@ func (i *Installation) Objects(ctx context.Context) (out []core.TokenObject, err
 	}
 	all, err := i.member.Objects(ctx, objectLabels(i.id))
 	for _, a := range all {
-		if o, ok := objectOf(i.id, a.Label); ok {
+		if o, ok := parseObjectLabel(i.id, a.Label); ok {
 			o.CKAID = a.CKAID
 			out = append(out, o)
 		}

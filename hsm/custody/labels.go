@@ -36,16 +36,16 @@ func objectLabel(installation, tenant, id string) string {
 	return objectLabels(installation) + url.PathEscape(tenant) + "/" + url.PathEscape(id)
 }
 
-// systemSetOf returns the installation whose system set has a key of this label.
-func systemSetOf(label string) (string, bool) {
+// parseSystemSetLabel returns the installation whose system set has a key of this label.
+func parseSystemSetLabel(label string) (string, bool) {
 	rest, ok := strings.CutPrefix(label, labelPrefix)
 	id, key, _ := strings.Cut(rest, "/")
 	set, _, _ := strings.Cut(key, "/")
 	return id, ok && set == "0" && installationID.MatchString(id)
 }
 
-// setOf returns the set whose key has a label, and the key's purpose.
-func setOf(label string) (installation string, number int64, purpose string, ok bool) {
+// parseSetLabel returns the set whose key has a label, and the key's purpose.
+func parseSetLabel(label string) (installation string, number int64, purpose string, ok bool) {
 	parts := strings.Split(label, "/")
 	if len(parts) != 4 {
 		return "", 0, "", false
@@ -56,8 +56,8 @@ func setOf(label string) (installation string, number int64, purpose string, ok 
 	return installation, number, purpose, ok
 }
 
-// objectOf reads the label of a resident object of an installation.
-func objectOf(installation, label string) (o core.TokenObject, ok bool) {
+// parseObjectLabel reads the label of a resident object of an installation.
+func parseObjectLabel(installation, label string) (o core.TokenObject, ok bool) {
 	rest, ok := strings.CutPrefix(label, objectLabels(installation))
 	tenant, id, _ := strings.Cut(rest, "/")
 	var err, err2 error

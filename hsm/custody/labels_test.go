@@ -29,7 +29,7 @@ func TestLabelsCannotBeForged(t *testing.T) {
 				t.Errorf("%q and %q make one label %q", was, tenant+"|"+object, l)
 			}
 			seen[l] = tenant + "|" + object
-			if _, ok := systemSetOf(l); ok {
+			if _, ok := parseSystemSetLabel(l); ok {
 				t.Errorf("%q is taken for a system set", l)
 			}
 		}

@@ -42,8 +42,8 @@ func newMACKey(key []byte) macKey {
 	return macKey{&sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, key)} }}}
 }
 
-// sum appends the MAC of what write hashes to dst.
-func (k macKey) sum(dst []byte, write func(*macState)) []byte {
+// appendMAC appends the MAC of what write hashes to dst.
+func (k macKey) appendMAC(dst []byte, write func(*macState)) []byte {
 	s := k.states.Get().(*macState)
 	defer k.states.Put(s)
 	s.hash.Reset()

@@ -28,10 +28,10 @@ type pkcs1Count struct {
 	n     int
 }
 
-// guard runs unwrap if the setting and the key allow it: the key's mask must be
+// guardUnwrap runs unwrap if the setting and the key allow it: the key's mask must be
 // Unwrap Key alone, so that Decrypt is no second oracle. Every try counts as a
 // failure until it has succeeded.
-func (o *pkcs1Oracle) guard(ctx context.Context, allowed bool, with core.Key, unwrap func() error) error {
+func (o *pkcs1Oracle) guardUnwrap(ctx context.Context, allowed bool, with core.Key, unwrap func() error) error {
 	if !allowed {
 		return core.Errorf(core.UnsupportedByHSM, "keys wrapped by PKCS#1 v1.5 are not unwrapped here; use OAEP, or have hsm.unwrap_pkcs1 turned on")
 	}
@@ -39,12 +39,12 @@ func (o *pkcs1Oracle) guard(ctx context.Context, allowed bool, with core.Key, un
 		return core.Errorf(core.IncompatibleUsageMask, "PKCS#1 v1.5 unwraps under keys whose Cryptographic Usage Mask is Unwrap Key alone; that of object %s is %v", with.ID, with.Mask)
 	}
 	start := time.Now()
-	if err := o.charge(with, start); err != nil {
+	if err := o.chargeTry(with, start); err != nil {
 		return err
 	}
 	err := unwrap()
 	if core.CodeOf(err) != core.CryptographicFailure {
-		o.refund(with)
+		o.refundTry(with)
 	}
 	wait := time.NewTimer(pkcs1Answer - time.Since(start)%pkcs1Answer)
 	defer wait.Stop()
@@ -55,7 +55,7 @@ func (o *pkcs1Oracle) guard(ctx context.Context, allowed bool, with core.Key, un
 	return err
 }
 
-func (o *pkcs1Oracle) charge(with core.Key, now time.Time) error {
+func (o *pkcs1Oracle) chargeTry(with core.Key, now time.Time) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	key := [2]string{with.Tenant, with.ID}
@@ -84,7 +84,7 @@ func (o *pkcs1Oracle) charge(with core.Key, now time.Time) error {
 	return nil
 }
 
-func (o *pkcs1Oracle) refund(with core.Key) {
+func (o *pkcs1Oracle) refundTry(with core.Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if c := o.failures[[2]string{with.Tenant, with.ID}]; c != nil && c.n > 0 {

@@ -35,7 +35,7 @@ func (i *Installation) referTo(n *tenantKeys, k core.Key, blob []byte, t hsm.Tem
 		return ref, core.Errorf(core.CryptographicFailure, "object %s has no key material", k.ID)
 	}
 	ref.Blob = blob
-	ref.KEK, err = n.label(string(m.Class), m.Epoch)
+	ref.KEK, err = n.keyLabel(string(m.Class), m.Epoch)
 	return ref, err
 }
 

@@ -43,7 +43,7 @@ func (c *keyMaker) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpe
 	if plan.OAEP {
 		return m, facts, unwrap()
 	}
-	return m, facts, c.oracle.guard(ctx, c.options.UnwrapPKCS1, with, unwrap)
+	return m, facts, c.oracle.guardUnwrap(ctx, c.options.UnwrapPKCS1, with, unwrap)
 }
 
 // errUnwrap is the one answer to wrapped bytes that are wrong in any way.

@@ -17,9 +17,9 @@ func (i *Installation) Seal(tenant string, row []byte) ([]byte, error) {
 	epoch := n.newest[purposeSeal]
 	keys, ok := n.rowKeys[epoch]
 	if !ok {
-		return nil, noRowKeys(tenant, epoch)
+		return nil, errNoRowKeys(tenant, epoch)
 	}
-	return keys.row.sum(withEpoch(epoch), func(s *macState) { s.hash.Write(row) }), nil
+	return keys.row.appendMAC(withEpoch(epoch), func(s *macState) { s.hash.Write(row) }), nil
 }
 
 // CheckSeal returns an error unless seal is the seal of row. The error has the
@@ -30,23 +30,23 @@ func (i *Installation) CheckSeal(tenant string, row, seal []byte) error {
 		return err
 	}
 	if len(seal) != sealBytes {
-		return errSeal()
+		return errWrongSeal()
 	}
 	epoch := int(binary.BigEndian.Uint16(seal))
 	keys, ok := n.rowKeys[epoch]
 	if !ok {
-		return noRowKeys(tenant, epoch)
+		return errNoRowKeys(tenant, epoch)
 	}
-	if !hmac.Equal(keys.row.sum(withEpoch(epoch), func(s *macState) { s.hash.Write(row) }), seal) {
-		return errSeal()
+	if !hmac.Equal(keys.row.appendMAC(withEpoch(epoch), func(s *macState) { s.hash.Write(row) }), seal) {
+		return errWrongSeal()
 	}
 	return nil
 }
 
-func noRowKeys(tenant string, epoch int) error {
+func errNoRowKeys(tenant string, epoch int) error {
 	return core.Errorf(core.TokenUnavailable, "no key R of epoch %d of tenant %q is loaded from the token", epoch, tenant)
 }
 
-func errSeal() error {
+func errWrongSeal() error {
 	return core.Errorf(core.CryptographicFailure, "a row of the database does not match its seal; restore it from a backup and find out who can write the database")
 }

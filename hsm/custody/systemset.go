@@ -38,16 +38,16 @@ func (i *Installation) OpenInstallation(ctx context.Context, id string) error {
 	}
 	if exists, err := i.setExists(ctx, id, 0); err != nil || !exists {
 		if err == nil {
-			err = i.noInstallation(ctx, id)
+			err = i.errOtherInstallation(ctx, id)
 		}
 		return err
 	}
 	i.id = id
-	return i.load(ctx, []core.KeySet{systemSet(nil)})
+	return i.loadSets(ctx, []core.KeySet{systemSet(nil)})
 }
 
-// noInstallation names the installation of the database and those of the token.
-func (i *Installation) noInstallation(ctx context.Context, id string) error {
+// errOtherInstallation names the installation of the database and those of the token.
+func (i *Installation) errOtherInstallation(ctx context.Context, id string) error {
 	found, err := i.Installations(ctx)
 	if err != nil {
 		return err
@@ -66,14 +66,14 @@ func (i *Installation) ConfirmInstallation(ctx context.Context, row core.Install
 	if len(row.Checks) == 0 {
 		return core.Errorf(core.TokenUnavailable, "the database has no check values of installation %s; restore it from a backup", row.ID)
 	}
-	return i.load(ctx, []core.KeySet{systemSet(row.Checks)})
+	return i.loadSets(ctx, []core.KeySet{systemSet(row.Checks)})
 }
 
 // Installations lists the installations whose system set the token has.
 func (i *Installation) Installations(ctx context.Context) (ids []string, err error) {
 	all, err := i.member.Objects(ctx, labelPrefix)
 	for _, o := range all {
-		if id, ok := systemSetOf(o.Label); ok && !slices.Contains(ids, id) {
+		if id, ok := parseSystemSetLabel(o.Label); ok && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}

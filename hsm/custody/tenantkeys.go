@@ -20,8 +20,8 @@ type tenantKeys struct {
 	rowKeys map[int]rowKeys // by epoch of R
 }
 
-// label returns the label of a tenant's key.
-func (n *tenantKeys) label(purpose string, epoch int) (string, error) {
+// keyLabel returns the label of a tenant's key.
+func (n *tenantKeys) keyLabel(purpose string, epoch int) (string, error) {
 	if l, ok := n.labels[purpose][epoch]; ok {
 		return l, nil
 	}
@@ -32,12 +32,12 @@ func (n *tenantKeys) label(purpose string, epoch int) (string, error) {
 // wrapped under.
 func (n *tenantKeys) newestKEK(c core.Class) (label string, epoch int, err error) {
 	epoch = n.newest[string(c)]
-	label, err = n.label(string(c), epoch)
+	label, err = n.keyLabel(string(c), epoch)
 	return label, epoch, err
 }
 
-// bind puts the MAC of a row with the material m, under the newest row key, into m.
-func (n *tenantKeys) bind(k core.Key, m *core.Material) {
+// bindMaterial puts the MAC of a row with the material m, under the newest row key, into m.
+func (n *tenantKeys) bindMaterial(k core.Key, m *core.Material) {
 	k.Material = m
 	m.MAC = n.materialMAC(&k, n.newest[purposeSeal])
 }
@@ -45,11 +45,11 @@ func (n *tenantKeys) bind(k core.Key, m *core.Material) {
 // materialMAC is HMAC-SHA256 over length-prefixed fields; its first two bytes are the
 // row key's epoch.
 func (n *tenantKeys) materialMAC(k *core.Key, epoch int) []byte {
-	return n.rowKeys[epoch].material.sum(withEpoch(epoch), func(s *macState) { s.writeMaterial(k) })
+	return n.rowKeys[epoch].material.appendMAC(withEpoch(epoch), func(s *macState) { s.writeMaterial(k) })
 }
 
-// verify refuses a row that is not as it was sealed.
-func (n *tenantKeys) verify(k core.Key) error {
+// verifyMaterial refuses a row that is not as it was sealed.
+func (n *tenantKeys) verifyMaterial(k core.Key) error {
 	if k.Material == nil || len(k.Material.MAC) != sealBytes {
 		return errTampered(k.ID)
 	}

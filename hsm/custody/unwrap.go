@@ -11,7 +11,7 @@ import (
 // ImportWrapped takes a key that a client wrapped: unwrapped in the HSM
 // under the client's key, wrapped again under the class KEK, never clear.
 func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
-	if isRSA(with) {
+	if isRSAKey(with) {
 		return c.unwrapUnderRSA(ctx, k, s, with, p, wrapped)
 	}
 	mechanism, err := c.wrapMechanism(with, p)

@@ -13,7 +13,7 @@ func (c *keyUser) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptogr
 	if err != nil {
 		return nil, err
 	}
-	if isRSA(with) {
+	if isRSAKey(with) {
 		return c.wrapUnderRSA(ctx, n, k, with, p, ttlv)
 	}
 	mechanism, err := c.wrapMechanism(with, p)

@@ -26,8 +26,8 @@ func (c *keyBase) wrapMechanism(with core.Key, p core.CryptographicParameters) (
 	return m, nil
 }
 
-// isRSA reports whether a client's wrapping key is half of an RSA pair.
-func isRSA(with core.Key) bool {
+// isRSAKey reports whether a client's wrapping key is half of an RSA pair.
+func isRSAKey(with core.Key) bool {
 	return with.Material.Kind == core.KeyRSA || (with.Material.Kind == core.KeyPublic && with.Algorithm == core.AlgorithmRSA)
 }
 

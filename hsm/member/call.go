@@ -54,7 +54,7 @@ func (m *caller) attempt(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	defer m.handles.unpin(v)
+	defer m.handles.releasePin(v)
 	return m.conn.inSession(ctx, func(s p11.SessionHandle) error {
 		if v.start != m.conn.starts.Load() { // its number may be another key's by now
 			return p11.Error(p11.CKR_KEY_HANDLE_INVALID)
@@ -79,7 +79,7 @@ func isSetKey(k *hsm.Key) bool { return k.Blob == nil && k.CKAID == nil }
 // pinHandle pins the handle of a wrapped or resident key. If none is kept, it unwraps
 // or finds the key.
 func (m *caller) pinHandle(ctx context.Context, k *hsm.Key) (*handle, error) {
-	if v := m.handles.pin(k); v != nil {
+	if v := m.handles.pinKept(k); v != nil {
 		return v, nil
 	}
 	var object p11.ObjectHandle
@@ -100,7 +100,7 @@ func (m *caller) pinHandle(ctx context.Context, k *hsm.Key) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.handles.add(k, object, start, k.Blob != nil), nil
+	return m.handles.addPinned(k, object, start, k.Blob != nil), nil
 }
 
 func (m *caller) findResident(s p11.SessionHandle, k *hsm.Key) (p11.ObjectHandle, error) {

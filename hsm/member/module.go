@@ -20,7 +20,7 @@ type Module struct {
 var _ hsm.Member = (*Module)(nil)
 
 // Forget implements [hsm.Member].
-func (m *Module) Forget(tenant, id string) { m.handles.drop(tenant, id) }
+func (m *Module) Forget(tenant, id string) { m.handles.forget(tenant, id) }
 
 // Has implements [hsm.Member].
 func (m *Module) Has(mechanism hsm.MechanismType, use hsm.Uses) bool {

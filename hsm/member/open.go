@@ -72,7 +72,7 @@ func (m *Module) Close(context.Context) error {
 func (m *Module) Health(ctx context.Context) core.HSMHealth {
 	c := m.conn
 	h := core.HSMHealth{Label: c.cfg.Label, Serial: c.info.SerialNumber, Module: c.cfg.Module, Refusals: m.notes,
-		Sessions: int(c.sessions.open.Load()), InUse: int(c.sessions.inUse.Load()), Stuck: c.sessions.countStuck(), CachedHandles: m.handles.count(), Waiting: c.slots.Usage().Waiting}
+		Sessions: int(c.sessions.open.Load()), InUse: int(c.sessions.inUse.Load()), Stuck: c.sessions.countStuck(), CachedHandles: m.handles.length(), Waiting: c.slots.Usage().Waiting}
 	err := m.perform(ctx, call{doing: "be tried", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error { return c.probe(s) }})
 	if h.Ready = err == nil; err != nil {
 		h.Problem = err.Error()

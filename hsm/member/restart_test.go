@@ -31,7 +31,7 @@ func TestDroppedHandlesSpareTheNewLibrary(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.handles.unpin(v)
+		m.handles.releasePin(v)
 	}
 	for n, tenant := range []string{"second", "third"} {
 		if err := s.LoadKeySets(bg, []core.KeySet{s.makeSet(t, int64(n+2), tenant)}); err != nil {
