@@ -7,9 +7,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// encodeChecks writes the check values of a set, which are in the order of
-// core.KeyPurposes: for each purpose its letter,
-// the length in two bytes and the value.
+// encodeChecks writes the check values of a set, in the order of core.KeyPurposes: for
+// each purpose its letter, the length in two bytes and the value.
 func encodeChecks(values [][]byte) (b []byte) {
 	for i, p := range core.KeyPurposes {
 		b = append(b, p[0])
@@ -19,8 +18,8 @@ func encodeChecks(values [][]byte) (b []byte) {
 	return b
 }
 
-// decodeChecks is the reverse. Nil gives none, which only the system set may
-// have until the row of the installation is verified.
+// decodeChecks reads them again. nil gives no check values: only the system set has none,
+// until the row of the installation is verified.
 func decodeChecks(b []byte) (map[string][]byte, error) {
 	values := map[string][]byte{}
 	if b == nil {
@@ -28,11 +27,11 @@ func decodeChecks(b []byte) (map[string][]byte, error) {
 	}
 	for _, p := range core.KeyPurposes {
 		if len(b) < 3 || b[0] != p[0] {
-			return nil, fmt.Errorf("there is none of key %s", p)
+			return nil, fmt.Errorf("the check value of key %s is missing", p)
 		}
 		n := int(binary.BigEndian.Uint16(b[1:]))
 		if b = b[3:]; n == 0 || n > len(b) {
-			return nil, fmt.Errorf("that of key %s is cut off", p)
+			return nil, fmt.Errorf("the check value of key %s is cut off", p)
 		}
 		values[p], b = b[:n], b[n:]
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// symmetricAlgorithm is the cipher that is asked for; 0 for the halves of a pair.
+// symmetricAlgorithm returns the cipher that the request names; 0 for half of a pair.
 func symmetricAlgorithm(k core.Key, c *core.Cipher) core.CryptographicAlgorithm {
 	if k.Material.Kind == core.KeyPublic || isPrivate(k.Material.Kind) {
 		return 0
@@ -24,21 +24,29 @@ func (c *keyUser) Encrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 	}
 	switch {
 	case k.Material.Kind == core.KeyPublic:
-		plan, err := soft.ResolveEncryption(in.Parameters)
-		if err != nil {
-			return out, err
-		}
-		err = c.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.EncryptPublic(b, plan, in.Data); return err })
-		out.Where = inSoftware
-		return out, err
+		return c.encryptPublic(ctx, k, in)
 	case isPrivate(k.Material.Kind):
 		return out, core.Errorf(core.IllegalOperation, "a private key does not encrypt; use its public key")
 	}
+	return c.encryptSymmetric(ctx, k, in)
+}
+
+func (c *keyUser) encryptPublic(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
+	plan, err := soft.ResolveEncryption(in.Parameters)
+	if err != nil {
+		return out, err
+	}
+	err = c.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.EncryptPublic(b, plan, in.Data); return err })
+	out.Where = inSoftware
+	return out, err
+}
+
+func (c *keyUser) encryptSymmetric(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	plan, err := soft.CheckCipher(in, true)
 	if err != nil {
 		return out, err
 	}
-	where, refused := c.whereInGo(&k, cipherMechanism(plan.Algorithm, plan.Mode), hsm.Encrypt)
+	where, refused := c.whereInGo(&k, cipherMechanism(&plan), hsm.Encrypt)
 	switch {
 	case refused:
 		return out, errNoSoftware("encrypt by " + plan.String())
@@ -53,14 +61,11 @@ func (c *keyUser) Encrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 	return out, err
 }
 
+// encryptInToken encrypts in the HSM. Padding is done here; see planMechanism.
 func (c *keyUser) encryptInToken(ctx context.Context, k core.Key, in *core.Cipher, plan soft.Plan) (out core.Ciphered, err error) {
-	iv := in.IV
-	if plan.MakeIV {
-		iv = make([]byte, plan.IV)
-		if err := c.ivs.fillIV(ctx, iv); err != nil {
-			return out, err
-		}
-		out.IV = iv
+	iv, err := c.chooseIV(ctx, in, &plan)
+	if err != nil {
+		return out, err
 	}
 	data := in.Data
 	if plan.Pad {
@@ -72,13 +77,11 @@ func (c *keyUser) encryptInToken(ctx context.Context, k core.Key, in *core.Ciphe
 		return out, err
 	}
 	used, err := c.useKey(ctx, k, hsm.Use{Operation: hsm.Encrypt, Mechanism: mechanism, Data: data})
-	switch {
-	case err != nil:
+	if err == nil {
+		out.IV, err = ivToReturn(&plan, iv, used.IV)
+	}
+	if err != nil {
 		return out, err
-	case used.IV != nil && plan.MakeIV:
-		out.IV = used.IV
-	case used.IV != nil && !bytes.Equal(used.IV, iv):
-		return out, core.Errorf(core.UnsupportedByHSM, "this HSM makes the IVs of AES-GCM itself, so it takes none; leave the IV out and keep the one that is returned")
 	}
 	at := len(used.Data) - plan.Tag
 	out.Data, out.Where = used.Data[:at:at], inToken
@@ -88,17 +91,40 @@ func (c *keyUser) encryptInToken(ctx context.Context, k core.Key, in *core.Ciphe
 	return out, nil
 }
 
-// planMechanism is the mechanism of a plan. Padding is ours, since what tokens say of
-// wrong padding differs.
+// chooseIV returns the IV of the request, or makes one.
+func (c *keyUser) chooseIV(ctx context.Context, in *core.Cipher, plan *soft.Plan) ([]byte, error) {
+	if !plan.MakeIV {
+		return in.IV, nil
+	}
+	iv := make([]byte, plan.IV)
+	return iv, c.ivs.fillIV(ctx, iv)
+}
+
+// ivToReturn returns the IV that the client must be told; nil if the client chose it.
+// used is the IV that the HSM reports; nil if it reports none.
+func ivToReturn(plan *soft.Plan, chosen, used []byte) ([]byte, error) {
+	switch {
+	case plan.MakeIV && used != nil:
+		return used, nil
+	case plan.MakeIV:
+		return chosen, nil
+	case used != nil && !bytes.Equal(used, chosen):
+		return nil, core.Errorf(core.UnsupportedByHSM, "this HSM makes the IVs of AES-GCM itself and takes none; leave out the IV and keep the one that is returned")
+	}
+	return nil, nil
+}
+
+// planMechanism returns the mechanism of a plan. Padding is done here, since HSMs report
+// wrong padding in different ways.
 func (c *keyUser) planMechanism(p *soft.Plan, iv, aad []byte, use hsm.Uses) (hsm.Mechanism, error) {
-	m := cipherMechanism(p.Algorithm, p.Mode)
+	m := cipherMechanism(p)
 	if m == 0 || !c.member.Has(m, use) {
-		return hsm.Mechanism{}, core.Errorf(core.UnsupportedByHSM, "this HSM does not do %s", p)
+		return hsm.Mechanism{}, core.Errorf(core.UnsupportedByHSM, "this HSM does not support %s", p)
 	}
 	return hsm.Mechanism{Type: m, IV: iv, AAD: aad, TagBits: p.Tag * 8}, nil
 }
 
-// Decrypt is the reverse.
+// Decrypt decrypts with a symmetric key, or with a private one.
 func (c *keyUser) Decrypt(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	if err := c.checkFit(k, symmetricAlgorithm(k, in)); err != nil {
 		return out, err
@@ -109,11 +135,15 @@ func (c *keyUser) Decrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 	case isPrivate(k.Material.Kind):
 		return c.decryptRSA(ctx, k, in)
 	}
+	return c.decryptSymmetric(ctx, k, in)
+}
+
+func (c *keyUser) decryptSymmetric(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	plan, err := soft.CheckCipher(in, false)
 	if err != nil {
 		return out, err
 	}
-	where, refused := c.whereInGo(&k, cipherMechanism(plan.Algorithm, plan.Mode), hsm.Decrypt)
+	where, refused := c.whereInGo(&k, cipherMechanism(&plan), hsm.Decrypt)
 	if refused {
 		return out, errNoSoftware("decrypt by " + plan.String())
 	}
@@ -135,8 +165,8 @@ func (c *keyUser) Decrypt(ctx context.Context, k core.Key, in *core.Cipher) (out
 	return out, err
 }
 
-// decryptInToken decrypts into a buffer of ours. Whatever the HSM says of the data is
-// one answer: the wrong key, data or tag.
+// decryptInToken decrypts into a buffer of ours. All errors of the HSM about the data
+// become one answer: the key, the data or the tag is wrong.
 func (c *keyUser) decryptInToken(ctx context.Context, k core.Key, mechanism hsm.Mechanism, data []byte) ([]byte, error) {
 	buf := make([]byte, len(data)+2048)
 	used, err := c.useKey(ctx, k, hsm.Use{Operation: hsm.Decrypt, Mechanism: mechanism, Data: data, Into: buf})
@@ -148,8 +178,8 @@ func (c *keyUser) decryptInToken(ctx context.Context, k core.Key, mechanism hsm.
 	return used.Data[:n:n], nil
 }
 
-// decryptRSA does PKCS#1 v1.5 and OAEP with SHA-1 in the HSM; other hashes
-// are taken off here, in constant time, from what raw RSA gives.
+// decryptRSA decrypts PKCS#1 v1.5 in the HSM. For OAEP the HSM does raw RSA, and the
+// padding is removed here in constant time: so all hashes work.
 func (c *keyUser) decryptRSA(ctx context.Context, k core.Key, in *core.Cipher) (out core.Ciphered, err error) {
 	if k.Material.Kind != core.KeyRSA {
 		return out, core.Errorf(core.IllegalOperation, "only RSA private keys decrypt")
@@ -163,7 +193,7 @@ func (c *keyUser) decryptRSA(ctx context.Context, k core.Key, in *core.Cipher) (
 		m = hsm.RSAPKCS
 	}
 	if !c.member.Has(m, hsm.Decrypt) {
-		return out, core.Errorf(core.UnsupportedByHSM, "this HSM does not decrypt by RSA in the way asked for")
+		return out, core.Errorf(core.UnsupportedByHSM, "this HSM does not decrypt by RSA with this padding")
 	}
 	out.Where = inToken
 	raw, err := c.decryptInToken(ctx, k, hsm.Mechanism{Type: m}, nonEmpty(in.Data))
@@ -174,7 +204,7 @@ func (c *keyUser) decryptRSA(ctx context.Context, k core.Key, in *core.Cipher) (
 	defer clear(raw)
 	em := make([]byte, max(len(in.Data), len(raw)))
 	defer clear(em)
-	copy(em[len(em)-len(raw):], raw) // raw RSA may leave leading zeros out
+	copy(em[len(em)-len(raw):], raw) // raw RSA may leave out leading zeros
 	out.Data, err = soft.DecodeOAEP(plan, em)
 	return out, err
 }

@@ -11,25 +11,25 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// clearText reads keys that may leave the HSM in clear, and keeps bytes that are no
-// key of the HSM under the tenant's key D.
+// clearText reads keys that may leave the HSM in clear. Bytes that are not a key of the
+// HSM are encrypted under the tenant's key D.
 type clearText struct {
 	keys   *Installation
 	member hsm.Member
 	copies *clearCopies
 }
 
-// maxClear bounds the bytes of one object; the engine takes no more in.
+// maxClear bounds the bytes of one object; the engine accepts no more.
 const maxClear = 1 << 20
 
-// Sizes of AES-GCM in bytes, as it is used with D.
+// Sizes of AES-GCM with D, in bytes.
 const (
 	gcmIVBytes  = 12
 	gcmTagBytes = 16
 )
 
-// Clear appends the bytes of a class C key, or of data, to dst, from the locked
-// copy where there is one. The caller zeroes them.
+// Clear appends the bytes of a class C key, or of data, to dst. It reads them from the
+// locked copy if there is one. The caller zeroes them.
 func (c *clearText) Clear(ctx context.Context, k core.Key, dst []byte) ([]byte, error) {
 	if k.Material.Class == core.ClassC {
 		if out, ok := c.copies.appendCopy(&k, dst); ok {
@@ -71,11 +71,11 @@ func (c *clearText) withClear(ctx context.Context, k core.Key, f func(b []byte) 
 	return f(b)
 }
 
-// clearRoom is no less than the clear bytes can be: a blob is longer than what
-// is in it, and a token object's value not longer than its DER.
+// clearRoom returns a length that the clear bytes do not exceed: a blob is longer than
+// its content, and the value of a token object is not longer than its DER.
 func clearRoom(m *core.Material) int { return max(len(m.Blob), m.Length) + 64 }
 
-// readVerified reads the bytes of a row that has been checked into buf.
+// readVerified reads the bytes of a row into buf. The row has been checked.
 func (c *clearText) readVerified(ctx context.Context, n *tenantKeys, k core.Key, buf []byte) (int, error) {
 	switch k.Material.Mode {
 	case core.ModeData:
@@ -94,19 +94,19 @@ func (c *clearText) readVerified(ctx context.Context, n *tenantKeys, k core.Key,
 	return c.member.Read(ctx, &ref, buf)
 }
 
-// cutFill takes off what the key wrap had to add: zeros behind a symmetric key's
-// true length, or behind the DER of a private one.
+// cutFill removes the zeros that were added for the key wrap: after the true length of a
+// symmetric key, or after the DER of a private one.
 func cutFill(m *core.Material, b []byte) ([]byte, error) {
 	if !isPrivate(m.Kind) {
 		if len(b) < m.Length {
-			return nil, core.Errorf(core.CryptographicFailure, "the HSM gave %d bytes of a key of %d", len(b), m.Length)
+			return nil, core.Errorf(core.CryptographicFailure, "the HSM returned %d bytes of a key of %d", len(b), m.Length)
 		}
 		return b[:m.Length], nil
 	}
 	var der asn1.RawValue
 	rest, err := asn1.Unmarshal(b, &der)
 	if err != nil {
-		return nil, core.Wrap(core.CryptographicFailure, err, "the private key is no PKCS#8")
+		return nil, core.Wrap(core.CryptographicFailure, err, "the private key from the HSM is not PKCS#8")
 	}
 	return b[:len(b)-len(rest)], nil
 }
@@ -125,8 +125,8 @@ func (c *clearText) openData(ctx context.Context, n *tenantKeys, k core.Key, buf
 	return len(used.Data), err
 }
 
-// sealData encrypts bytes that are no key of the HSM under D; the row's identity is
-// bound as additional data and by the material MAC.
+// sealData encrypts bytes that are not a key of the HSM under D. The identity of the row
+// is bound as additional data and by the material MAC.
 func (c *clearText) sealData(ctx context.Context, k core.Key, m *core.Material, b []byte) error {
 	n, err := c.keys.keysOf(k.Tenant)
 	if err != nil {
@@ -148,8 +148,8 @@ func (c *clearText) sealData(ctx context.Context, k core.Key, m *core.Material, 
 	return nil
 }
 
-// nonEmpty stands in for data of no bytes, which the binding cannot pass: one
-// zero byte, cut off again by the true length.
+// nonEmpty returns b, or one zero byte if b is empty: the binding cannot pass empty data.
+// The true length cuts it off again.
 func nonEmpty(b []byte) []byte {
 	if len(b) == 0 {
 		return []byte{0}
@@ -157,10 +157,13 @@ func nonEmpty(b []byte) []byte {
 	return b
 }
 
+// dataMechanism returns the mechanism that encrypts a row under D.
 func dataMechanism(k core.Key, m *core.Material, iv []byte) hsm.Mechanism {
 	return hsm.Mechanism{Type: hsm.AESGCM, IV: iv, AAD: dataIdentity(k, m), TagBits: 8 * gcmTagBytes}
 }
 
+// dataIdentity returns the additional data of a row: its identity, each field with its
+// length.
 func dataIdentity(k core.Key, m *core.Material) []byte {
 	var b []byte
 	for _, s := range []string{"keyreeve data v1", k.Tenant, k.ID, string(m.Class)} {
@@ -171,9 +174,9 @@ func dataIdentity(k core.Key, m *core.Material) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(m.Length))
 }
 
-// digest is the SHA-256 of clear bytes. Go's leaves the last block of its data
-// in its state, which is the whole of a short key: so the HSM makes it, unless the
-// bytes may leave in clear. nil: the HSM cannot make it.
+// digest returns the SHA-256 of clear bytes. Go's hash keeps the last block of its data
+// in its state, and a short key is only one block. So the HSM makes the digest, unless
+// the bytes may leave in clear. nil: the HSM cannot make it.
 func (c *clearText) digest(ctx context.Context, class core.Class, b []byte) []byte {
 	if class == core.ClassC {
 		sum := sha256.Sum256(b)

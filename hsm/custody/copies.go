@@ -62,7 +62,7 @@ func newClearCopies(n int, ttl time.Duration) (*clearCopies, error) {
 	}
 	if err := unix.Mlock(arena); err != nil {
 		unix.Munmap(arena)
-		return nil, errors.New("their memory cannot be locked (" + err.Error() + "); raise the limit of locked memory (ulimit -l) or lower hsm.copies")
+		return nil, errors.New("the memory cannot be locked (" + err.Error() + "); raise the limit of locked memory (ulimit -l) or lower hsm.copies")
 	}
 	_ = unix.Madvise(arena, unix.MADV_DONTDUMP) // dumps are off anyway; old kernels refuse
 	c := &clearCopies{arena: arena}

@@ -15,7 +15,7 @@ type Custody struct {
 	stop chan struct{} // ends the expiry of copies
 }
 
-// Forget drops what is kept of an object outside its row.
+// Forget drops the copy and the handle of an object.
 func (c *Custody) Forget(tenant, id string) {
 	c.copies.forget(tenant, id)
 	c.member.Forget(tenant, id)
@@ -44,10 +44,10 @@ func (c *Custody) Close(ctx context.Context) error {
 	return nil
 }
 
-// expireEvery is how often copies that nobody asks for are ended.
+// expireEvery is how often old copies are dropped that nobody asks for.
 const expireEvery = 5 * time.Second
 
-// expireCopies ends what is too old, until the custody is closed.
+// expireCopies drops old copies until the custody is closed.
 func (c *Custody) expireCopies() {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()

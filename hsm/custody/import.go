@@ -9,7 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// Import takes clear bytes into the HSM's keeping.
+// Import takes a key that is in clear, and protects it as its class says.
 func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []byte) (m core.Material, facts core.KeyFacts, err error) {
 	if err := c.refuseClass(s); err != nil {
 		return m, facts, err
@@ -20,33 +20,34 @@ func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []b
 	}
 	facts = core.KeyFacts{SHA256: c.digest(ctx, s.Class, registered), Where: inToken}
 	m = newMaterial(s, len(b))
-	carried, ok := carriedBytes(s, &k, b)
-	defer core.Retire(carried)
-	defer func() {
-		if err != nil { // what was wrapped of a key that is not kept
-			core.Retire(m.Blob)
-			core.Retire(m.TTLV)
-			m.Blob, m.TTLV = nil, nil
-		}
-	}()
-	if !ok && s.Class == core.ClassN {
-		return m, facts, core.Errorf(core.InvalidField, "%d bytes that are not Extractable cannot be kept; the HSM takes multiples of 8 bytes, at least 16", len(b))
+	if err = c.protectBytes(ctx, k, s, &m, b); err != nil { // parts of the key may be wrapped already
+		core.Retire(m.Blob)
+		core.Retire(m.TTLV)
+		m.Blob, m.TTLV = nil, nil
 	}
-	if !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN && !isWrappedSecretData(s, &k)) {
-		m.Mode, m.CKAID = core.ModeData, nil
-		err = c.sealData(ctx, k, &m, b)
-		return m, facts, err
-	}
-	if s.Kind == core.KeyData {
-		m.Mode, m.CKAID = core.ModeWrapped, nil // bytes that must not leave in clear go under a KEK, not D
-	}
-	err = c.importBytes(ctx, k, s, &m, carried)
 	return m, facts, err
 }
 
-// carriedBytes is what goes through the key wrap: private keys with zeros
-// behind their DER, HMAC keys filled up with zeros where that is needed. A copy;
-// the caller zeroes it.
+// protectBytes puts a key under the KEK of its class, or into the HSM. Bytes that are not
+// a key of the HSM go under D.
+func (c *keyMaker) protectBytes(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, b []byte) error {
+	carried, ok := carriedBytes(s, &k, b)
+	defer core.Retire(carried)
+	switch {
+	case !ok && s.Class == core.ClassN:
+		return core.Errorf(core.InvalidField, "a key of %d bytes that is not Extractable cannot be protected; the HSM takes multiples of 8 bytes, at least 16", len(b))
+	case !ok || s.Kind == core.KeyPublic || (s.Kind == core.KeyData && s.Class != core.ClassN && !isWrappedSecretData(s, &k)):
+		m.Mode, m.CKAID = core.ModeData, nil
+		return c.sealData(ctx, k, m, b)
+	case s.Kind == core.KeyData:
+		m.Mode, m.CKAID = core.ModeWrapped, nil // bytes that must not leave in clear go under a KEK, not D
+	}
+	return c.importBytes(ctx, k, s, m, carried)
+}
+
+// carriedBytes returns a copy of the bytes that go through the key wrap: private keys
+// with zeros after their DER, HMAC keys with zeros if they need them. It reports false if
+// the key wrap cannot carry them. The caller zeroes the copy.
 func carriedBytes(s core.KeySpec, k *core.Key, b []byte) ([]byte, bool) {
 	n := len(b)
 	switch {
@@ -61,22 +62,22 @@ func carriedBytes(s core.KeySpec, k *core.Key, b []byte) ([]byte, bool) {
 	return append(make([]byte, 0, n), b...)[:n], true
 }
 
-// isWrappedSecretData reports whether s is Secret Data of class X, which is kept as a key
-// is: no use of it brings its bytes into this process again. If RFC 3394 cannot wrap
-// its length, it has zeros behind it and leaves only as its TTLV, which always has
-// such a length; without that it is sealed under D.
+// isWrappedSecretData reports whether s is Secret Data of class X. It is wrapped like a
+// key: no use brings its bytes into this process again. If RFC 3394 cannot wrap its
+// length, zeros are added, and it leaves only as its TTLV, whose length always fits.
+// Without a TTLV it is sealed under D.
 func isWrappedSecretData(s core.KeySpec, k *core.Key) bool {
 	return s.Kind == core.KeyData && s.Class == core.ClassX && k.Type == core.ObjectTypeSecretData
 }
 
-// hmacBlock is the smallest block of a hash in bytes. HMAC fills its key up to the
-// block with zeros itself, so zeros behind a shorter one change no MAC.
+// hmacBlock is the smallest block of a hash, in bytes. HMAC itself fills its key with
+// zeros up to the block, so zeros after a shorter key change no MAC.
 const hmacBlock = 64
 
-// carriedHMAC is how long an HMAC key of n bytes is carried: filled up, since
-// tokens refuse keys shorter than the digest, and so that it serves every hash.
-// A class X key that can do without goes as it is: it leaves wrapped by the HSM,
-// which would wrap the zeros too.
+// carriedHMAC returns the length of an HMAC key of n bytes in the key wrap. It is filled
+// up, since HSMs refuse keys shorter than the digest; a filled key serves every hash. A
+// class X key that is long enough is not filled: the HSM would wrap the zeros too when it
+// leaves.
 func carriedHMAC(class core.Class, alg core.CryptographicAlgorithm, n int) int {
 	h, err := soft.HMACHash(alg)
 	if n > hmacBlock || (class == core.ClassX && isWrappable(n) && err == nil && n >= h.Size()) {
@@ -85,7 +86,7 @@ func carriedHMAC(class core.Class, alg core.CryptographicAlgorithm, n int) int {
 	return hmacBlock
 }
 
-// isFilledUp reports whether the HSM has a symmetric key with zeros behind it.
+// isFilledUp reports whether the HSM has a symmetric key with zeros after it.
 func isFilledUp(k core.Key) bool {
 	m := k.Material
 	switch {
@@ -97,8 +98,8 @@ func isFilledUp(k core.Key) bool {
 	return m.Kind == core.KeyGeneric && carriedHMAC(m.Class, k.Algorithm, m.Length) != m.Length
 }
 
-// importBytes makes a key of the bytes that are carried. A private key of class N or
-// X must prove itself before it is kept.
+// importBytes makes a key of the carried bytes. A private key of class N or X must sign
+// first; see proveBlob.
 func (c *keyMaker) importBytes(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, carried []byte) (err error) {
 	if m.Mode == core.ModeResident && isPrivate(s.Kind) {
 		return c.importResidentPrivate(ctx, k, s, m, carried)
@@ -120,15 +121,11 @@ func (c *keyMaker) importBytes(ctx context.Context, k core.Key, s core.KeySpec, 
 	return c.proveBlob(ctx, k, m.Class, m.Blob, carried[:m.Length])
 }
 
-// wrapBytes wraps bytes under the newest KEK of a class: the TTLV Key Value of a
-// registered class X key, so that Get can wrap it with TTLV Encoding without ever
-// seeing it again, or a private key on its way into the HSM.
+// wrapBytes wraps bytes under the newest KEK of a class. They are a private key on its
+// way into the HSM, or the TTLV Key Value of a registered class X key: Get can then wrap
+// that with TTLV Encoding and never sees it again.
 func (c *keyMaker) wrapBytes(ctx context.Context, k core.Key, class core.Class, b []byte) ([]byte, error) {
-	n, err := c.keysOf(k.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	kek, _, err := n.newestKEK(class)
+	kek, err := c.newestKEKOf(k.Tenant, class)
 	if err != nil {
 		return nil, err
 	}
@@ -136,10 +133,9 @@ func (c *keyMaker) wrapBytes(ctx context.Context, k core.Key, class core.Class, 
 	return made.Blob, err
 }
 
-// importResidentPrivate brings a private key into the HSM: wrapped under the class
-// KEK as bytes and unwrapped as a key, so that no component is parsed here. It is
-// wrapped under the key of its own class, so that the HSM gives it away no more easily
-// while it passes than afterwards.
+// importResidentPrivate brings a private key into the HSM. It is wrapped as bytes and
+// unwrapped as a key, so nothing of it is parsed here. It is wrapped under the KEK of its
+// own class: on its way the HSM protects it as well as afterwards.
 func (c *keyMaker) importResidentPrivate(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material, carried []byte) error {
 	if s.Kind == core.KeyEd25519 {
 		return c.importResidentEd25519(ctx, k, s, m, carried[:m.Length])
@@ -154,11 +150,7 @@ func (c *keyMaker) importResidentPrivate(ctx context.Context, k core.Key, s core
 			return err
 		}
 	}
-	n, err := c.keysOf(k.Tenant)
-	if err != nil {
-		return err
-	}
-	kek, _, err := n.newestKEK(s.Class)
+	kek, err := c.newestKEKOf(k.Tenant, s.Class)
 	if err != nil {
 		return err
 	}

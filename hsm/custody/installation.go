@@ -7,7 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// Installation has the sets of keys that one installation of keyreeve has in the HSM.
+// Installation has the sets of keys of one installation of keyreeve in the HSM.
 // It implements [core.Sealer]. Safe for concurrent use.
 type Installation struct {
 	member hsm.Member
@@ -15,7 +15,7 @@ type Installation struct {
 
 	mu      sync.RWMutex
 	tenants map[string]*tenantKeys
-	sets    map[string][]core.KeySet // that are loaded, by tenant
+	sets    map[string][]core.KeySet // the loaded ones, by tenant
 }
 
 var _ core.Sealer = (*Installation)(nil)
@@ -28,10 +28,21 @@ func (i *Installation) keysOf(tenant string) (*tenantKeys, error) {
 	if n := i.tenants[tenant]; n != nil {
 		return n, nil
 	}
-	return nil, core.Errorf(core.TokenUnavailable, "the keys of tenant %q are not loaded from the token", tenant)
+	return nil, core.Errorf(core.TokenUnavailable, "the keys of tenant %q are not loaded from the HSM", tenant)
 }
 
-// checkRow returns the keys of a row's tenant, if the row's material MAC is right.
+// newestKEKOf returns the label of the KEK that new keys of a tenant and class are wrapped
+// under.
+func (i *Installation) newestKEKOf(tenant string, class core.Class) (label string, err error) {
+	n, err := i.keysOf(tenant)
+	if err == nil {
+		label, _, err = n.newestKEK(class)
+	}
+	return label, err
+}
+
+// checkRow returns the keys of the row's tenant. It fails unless the material MAC of the
+// row is right.
 func (i *Installation) checkRow(k core.Key) (*tenantKeys, error) {
 	n, err := i.keysOf(k.Tenant)
 	if err == nil {
@@ -40,7 +51,7 @@ func (i *Installation) checkRow(k core.Key) (*tenantKeys, error) {
 	return n, err
 }
 
-// checkOpen refuses what needs the installation's name before there is one.
+// checkOpen fails until an installation is open.
 func (i *Installation) checkOpen() error {
 	if i.id == "" {
 		return core.Errorf(core.TokenUnavailable, "no installation is open; see keyreeve init")

@@ -7,13 +7,12 @@ import (
 	"sync"
 )
 
-// ivRoom is how many of the token's random bytes are kept for IVs.
+// ivRoom is how many random bytes of the HSM are kept for IVs.
 const ivRoom = 4096
 
-// ivSource keeps random bytes of the HSM from which IVs are made, so that an
-// encryption in memory does not wait for a session each time. An IV is no secret, but
-// nobody may foresee it, so what was given out is zeroed. Keys are never made of it.
-// Safe for concurrent use.
+// ivSource keeps random bytes of the HSM to make IVs of, so that an encryption in memory
+// does not wait for a session each time. An IV is not secret, but nobody may predict it,
+// so used bytes are zeroed. Keys are never made of these bytes. Safe for concurrent use.
 type ivSource struct {
 	random func(ctx context.Context, dst []byte) error // of the HSM
 
@@ -21,7 +20,7 @@ type ivSource struct {
 	kept []byte
 }
 
-// takeKept moves len(iv) bytes to iv; false if there are too few.
+// takeKept moves len(iv) kept bytes to iv. It reports false if there are too few.
 func (v *ivSource) takeKept(iv []byte) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -35,7 +34,7 @@ func (v *ivSource) takeKept(iv []byte) bool {
 	return true
 }
 
-// replaceKept keeps fresh bytes in place of what is left.
+// replaceKept keeps fresh bytes in place of the remaining ones.
 func (v *ivSource) replaceKept(fresh []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -43,10 +42,10 @@ func (v *ivSource) replaceKept(fresh []byte) {
 	v.kept = fresh
 }
 
-// fillIV fills iv with random bytes of the HSM that nobody was given before, mixed
-// with random bytes of the operating system. If a snapshot of this machine's memory is
-// put back, the bytes that are kept come again, and those of a system that notices the
-// snapshot do not: an IV that came again would break AES-GCM.
+// fillIV fills iv with random bytes of the HSM, each used once, mixed with random bytes of
+// the operating system. If a snapshot of this machine is restored, the kept bytes come
+// again. The bytes of an operating system that notices the restore are new, so no IV comes
+// again, which would break AES-GCM.
 func (v *ivSource) fillIV(ctx context.Context, iv []byte) error {
 	if err := v.fillFromKept(ctx, iv); err != nil {
 		return err
@@ -57,7 +56,7 @@ func (v *ivSource) fillIV(ctx context.Context, iv []byte) error {
 	return nil
 }
 
-// fillFromKept fills iv with bytes that are kept, or gets more of them.
+// fillFromKept fills iv with kept bytes, and gets more from the HSM if there are too few.
 func (v *ivSource) fillFromKept(ctx context.Context, iv []byte) error {
 	if len(iv) > ivRoom/16 {
 		return v.random(ctx, iv)

@@ -9,8 +9,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// MakeKeySet makes the keys of a tenant's set that the token lacks, so a set
-// that a crash left half made is finished by it.
+// MakeKeySet makes the keys of a tenant's set that the HSM lacks. So it also completes a
+// set that a crash left incomplete.
 func (i *Installation) MakeKeySet(ctx context.Context, set core.KeySet) ([]byte, error) {
 	if err := i.checkOpen(); err != nil {
 		return nil, err
@@ -21,7 +21,7 @@ func (i *Installation) MakeKeySet(ctx context.Context, set core.KeySet) ([]byte,
 	return i.makeSet(ctx, i.id, set)
 }
 
-// KeySetExists reports whether the token has a key of a set of this installation.
+// KeySetExists reports whether the HSM has a key of a set of this installation.
 func (i *Installation) KeySetExists(ctx context.Context, number int64) (bool, error) {
 	if err := i.checkOpen(); err != nil {
 		return false, err
@@ -31,7 +31,7 @@ func (i *Installation) KeySetExists(ctx context.Context, number int64) (bool, er
 
 func checkNumbers(s core.KeySet) error {
 	if s.Tenant == "" || s.Number < 1 || s.Epoch < 1 || s.Epoch > core.MaxKeyEpoch {
-		return core.Errorf(core.Internal, "set %d of tenant %q and epoch %d cannot be: numbers and epochs begin at 1, and epochs end at %d", s.Number, s.Tenant, s.Epoch, core.MaxKeyEpoch)
+		return core.Errorf(core.Internal, "set %d of tenant %q with epoch %d is invalid: numbers and epochs start at 1, and the last epoch is %d", s.Number, s.Tenant, s.Epoch, core.MaxKeyEpoch)
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func (i *Installation) makeSet(ctx context.Context, installation string, set cor
 	return encodeChecks(checks), nil
 }
 
-// setKeys names the keys of a set, in the order of core.KeyPurposes.
+// setKeys returns the keys of a set, in the order of core.KeyPurposes.
 func setKeys(installation string, number int64, checks map[string][]byte) (keys []hsm.SetKey) {
 	for _, p := range core.KeyPurposes {
 		keys = append(keys, hsm.SetKey{Label: setLabel(installation, number, p), Template: SetTemplate(p), Check: checks[p], Probe: number == 0 && p == purposeProbe})
@@ -62,8 +62,8 @@ func setKeys(installation string, number int64, checks map[string][]byte) (keys 
 	return keys
 }
 
-// LoadKeySets finds the active sets of tenants and derives the keys of their
-// MACs. All sets of a tenant must be given: those loaded before are replaced.
+// LoadKeySets finds the active sets of tenants in the HSM and derives the keys of their
+// MACs. It needs all sets of a tenant, since it replaces those that were loaded before.
 func (i *Installation) LoadKeySets(ctx context.Context, sets []core.KeySet) error {
 	if err := i.checkOpen(); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (i *Installation) LoadKeySets(ctx context.Context, sets []core.KeySet) erro
 			return err
 		}
 		if s.State != core.KeySetActive || len(s.Checks) == 0 {
-			return core.Errorf(core.TokenUnavailable, "set %d of tenant %q is %s with %d bytes of check values; only active sets are loaded", s.Number, s.Tenant, s.State, len(s.Checks))
+			return core.Errorf(core.TokenUnavailable, "set %d of tenant %q cannot be loaded: it is %s and has %d bytes of check values; it must be active and have some", s.Number, s.Tenant, s.State, len(s.Checks))
 		}
 	}
 	return i.loadSets(ctx, sets)
@@ -105,7 +105,7 @@ func (i *Installation) loadSets(ctx context.Context, sets []core.KeySet) error {
 	return err
 }
 
-// addTenant replaces what is known of a tenant by its sets, which the HSM has loaded.
+// addTenant replaces the keys of a tenant by those of its sets, which the HSM has loaded.
 func (i *Installation) addTenant(ctx context.Context, sets []core.KeySet) (err error) {
 	n := &tenantKeys{labels: map[string]map[int]string{}, newest: map[string]int{}, rowKeys: map[int]rowKeys{}}
 	for _, p := range core.KeyPurposes {
@@ -126,23 +126,26 @@ func (i *Installation) addTenant(ctx context.Context, sets []core.KeySet) (err e
 	return nil
 }
 
-// groupByTenant groups sets by tenant, and refuses a number or an epoch that occurs
-// twice, also among the sets that are loaded: a set belongs to one tenant for good.
-func (i *Installation) groupByTenant(sets []core.KeySet) ([][]core.KeySet, error) {
+// numberOwners returns the tenant of each loaded set by its number.
+func (i *Installation) numberOwners() map[int64]string {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	at := map[string]int{}
-	var out [][]core.KeySet
-	owner := map[int64]string{}
-	for tenant, known := range i.sets {
-		for _, k := range known {
-			owner[k.Number] = tenant
+	owners := map[int64]string{}
+	for tenant, sets := range i.sets {
+		for _, s := range sets {
+			owners[s.Number] = tenant
 		}
 	}
-	given := map[int64]bool{}
+	return owners
+}
+
+// groupByTenant groups sets by tenant. It refuses a number or an epoch that occurs twice,
+// also among the loaded sets: a set always belongs to the same tenant.
+func (i *Installation) groupByTenant(sets []core.KeySet) (out [][]core.KeySet, err error) {
+	owners, given, at := i.numberOwners(), map[int64]bool{}, map[string]int{}
 	for _, s := range sets {
-		if other, ok := owner[s.Number]; given[s.Number] || ok && other != s.Tenant {
-			return nil, core.Errorf(core.TokenUnavailable, "set %d is named for tenant %q and for another one; restore the table tenant_key from a backup and find out who can write the database", s.Number, s.Tenant)
+		if owner, ok := owners[s.Number]; given[s.Number] || ok && owner != s.Tenant {
+			return nil, core.Errorf(core.TokenUnavailable, "the database names set %d for tenant %q and again; restore the table tenant_key from a backup and find out who can write the database", s.Number, s.Tenant)
 		}
 		given[s.Number] = true
 		n, ok := at[s.Tenant]
@@ -151,14 +154,14 @@ func (i *Installation) groupByTenant(sets []core.KeySet) ([][]core.KeySet, error
 			at[s.Tenant], out = n, append(out, nil)
 		}
 		if slices.ContainsFunc(out[n], func(o core.KeySet) bool { return o.Epoch == s.Epoch }) {
-			return nil, core.Errorf(core.TokenUnavailable, "two sets are named for epoch %d of tenant %q; restore the table tenant_key from a backup and find out who can write the database", s.Epoch, s.Tenant)
+			return nil, core.Errorf(core.TokenUnavailable, "the database names two sets for epoch %d of tenant %q; restore the table tenant_key from a backup and find out who can write the database", s.Epoch, s.Tenant)
 		}
 		out[n] = append(out[n], s)
 	}
 	return out, nil
 }
 
-// KeySets lists the sets of keys in the token by the labels of their keys.
+// KeySets lists the sets of keys in the HSM by the labels of their keys.
 func (i *Installation) KeySets(ctx context.Context) (out []core.TokenKeySet, err error) {
 	if err := i.checkOpen(); err != nil {
 		return nil, err

@@ -11,15 +11,14 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Labels of token objects. The server alone sets them, and MODIFIABLE=0 keeps
-// them: what a key is for is known by its label, never by a row.
+// Labels of token objects. Only the server sets them, and CKA_MODIFIABLE=0 keeps them.
+// The label says what a key is for, never a row.
 //
 //	keyreeve/INSTALLATION/SET/PURPOSE       a key of a set; SET is a number, 0 the system set
 //	keyreeve/INSTALLATION/object/TENANT/ID  a resident object of a client
 //
-// TENANT and ID are path-escaped, so no name can hold a slash and pass for
-// another one. The word object is no number, so no client's key has the label of
-// a set.
+// TENANT and ID are path-escaped, so no name can contain a slash and look like another
+// one. The word object is not a number, so no client's key has the label of a set.
 const labelPrefix = "keyreeve/"
 
 // installationID is the form of an installation's id.
@@ -29,7 +28,7 @@ func setLabel(installation string, set int64, purpose string) string {
 	return fmt.Sprintf("%s%s/%d/%s", labelPrefix, installation, set, purpose)
 }
 
-// objectLabels is the start of the labels of all resident objects.
+// objectLabels returns the start of the labels of all resident objects.
 func objectLabels(installation string) string { return labelPrefix + installation + "/object/" }
 
 func objectLabel(installation, tenant, id string) string {
@@ -56,7 +55,7 @@ func parseSetLabel(label string) (installation string, number int64, purpose str
 	return installation, number, purpose, ok
 }
 
-// parseObjectLabel reads the label of a resident object of an installation.
+// parseObjectLabel returns the resident object of an installation that has a label.
 func parseObjectLabel(installation, label string) (o core.TokenObject, ok bool) {
 	rest, ok := strings.CutPrefix(label, objectLabels(installation))
 	tenant, id, _ := strings.Cut(rest, "/")
@@ -66,7 +65,7 @@ func parseObjectLabel(installation, label string) (o core.TokenObject, ok bool) 
 	return o, ok && err == nil && err2 == nil && objectLabel(installation, o.Tenant, o.ID) == label
 }
 
-// DescribeInstallations lists ids for a sentence.
+// DescribeInstallations lists ids as a part of a sentence.
 func DescribeInstallations(ids []string) string {
 	if len(ids) == 0 {
 		return "no installation"

@@ -12,9 +12,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// The fixed texts that a key R signs. Each gives one key of this process, so a
-// MAC of one use is never valid for another. R never signs anything else: no
-// byte of a caller reaches it.
+// The fixed texts that a key R signs. Each gives one key of this process, so a MAC of one
+// use is never valid for another. R signs nothing else: no byte of a caller reaches it.
 const (
 	materialMACText = "keyreeve material mac v1"
 	rowSealText     = "keyreeve row seal v1"
@@ -23,16 +22,16 @@ const (
 // sealBytes is the length of a seal: the epoch of R, then HMAC-SHA256.
 const sealBytes = 2 + sha256.Size
 
-// rowKeys are the HMAC keys that one epoch of R gives.
+// rowKeys are the HMAC keys that are derived from one epoch of R.
 type rowKeys struct {
-	material macKey // of the material MAC: see materialmac.go
+	material macKey // of the material MAC
 	row      macKey // of row seals
 }
 
 // macKey makes HMAC-SHA256 values. Safe for concurrent use.
 type macKey struct{ states *sync.Pool }
 
-// macState is an HMAC under way, with room for what is hashed.
+// macState is an HMAC that is being computed, with a buffer for its input.
 type macState struct {
 	hash hash.Hash
 	buf  []byte
@@ -42,7 +41,7 @@ func newMACKey(key []byte) macKey {
 	return macKey{&sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, key)} }}}
 }
 
-// appendMAC appends the MAC of what write hashes to dst.
+// appendMAC appends a MAC to dst. write writes its input.
 func (k macKey) appendMAC(dst []byte, write func(*macState)) []byte {
 	s := k.states.Get().(*macState)
 	defer k.states.Put(s)
@@ -51,12 +50,12 @@ func (k macKey) appendMAC(dst []byte, write func(*macState)) []byte {
 	return s.hash.Sum(dst)
 }
 
-// withEpoch is the start of a MAC that names the epoch of its key.
+// withEpoch returns the start of a MAC, which names the epoch of its key.
 func withEpoch(epoch int) []byte {
 	return binary.BigEndian.AppendUint16(make([]byte, 0, sealBytes), uint16(epoch))
 }
 
-// deriveRowKeys has the HSM derive the keys of MACs by HMAC of fixed texts.
+// deriveRowKeys derives the keys of MACs in the HSM, by HMAC of fixed texts.
 func deriveRowKeys(ctx context.Context, member hsm.Member, label string) (k rowKeys, err error) {
 	for _, d := range []struct {
 		text string
@@ -71,6 +70,8 @@ func deriveRowKeys(ctx context.Context, member hsm.Member, label string) (k rowK
 	return k, nil
 }
 
+// writeMaterial writes the fields of a row that the material MAC binds, each with its
+// length.
 func (s *macState) writeMaterial(k *core.Key) {
 	m, b := k.Material, s.buf[:0]
 	for _, text := range [...]string{"v1", k.Tenant, k.ID, string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {

@@ -15,7 +15,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// Generate makes a symmetric key in the HSM. Its bytes never reach us.
+// Generate makes a symmetric key in the HSM. Its bytes do not reach this process, except
+// for lengths that the key wrap cannot carry.
 func (c *keyMaker) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m core.Material, facts core.KeyFacts, err error) {
 	length := keyBytes(s.Kind, s.Bits)
 	if err := c.refuseClass(s); err != nil {
@@ -33,11 +34,11 @@ func (c *keyMaker) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m 
 	return m, core.KeyFacts{SHA256: made.SHA256, Where: inToken}, err
 }
 
-// generateOdd makes a secret whose length RFC 3394 cannot wrap, of the HSM's random
-// bytes; they pass through our memory, so class N cannot be made so.
+// generateOdd makes a secret whose length RFC 3394 cannot wrap, of random bytes of the
+// HSM. They pass through our memory, so class N is refused.
 func (c *keyMaker) generateOdd(ctx context.Context, k core.Key, s core.KeySpec, length int) (core.Material, core.KeyFacts, error) {
 	if s.Class == core.ClassN {
-		return core.Material{}, core.KeyFacts{}, core.Errorf(core.InvalidField, "a key of %d bits that is not Extractable cannot be kept; take a multiple of 64 bits, at least 128", s.Bits)
+		return core.Material{}, core.KeyFacts{}, core.Errorf(core.InvalidField, "a key of %d bits that is not Extractable cannot be protected; use a multiple of 64 bits, at least 128", s.Bits)
 	}
 	b := make([]byte, length)
 	defer clear(b)
@@ -47,7 +48,7 @@ func (c *keyMaker) generateOdd(ctx context.Context, k core.Key, s core.KeySpec, 
 	return c.Import(ctx, k, s, b)
 }
 
-// publicSpec is how the public half of a pair is kept.
+// publicSpec says how the public half of a pair is stored.
 var publicSpec = core.KeySpec{Kind: core.KeyPublic, Class: core.ClassC, Mode: core.ModeData, Format: core.KeyFormatTypeX509}
 
 // GeneratePair makes a key pair in the HSM.
@@ -67,7 +68,7 @@ func (c *keyMaker) GeneratePair(ctx context.Context, k, public core.Key, s core.
 	}
 	facts.Where = inToken
 	if s.Class == core.ClassC && s.Mode == core.ModeWrapped {
-		// The HSM digests no private keys; one that may be read is read for it.
+		// The HSM does not digest private keys, but this one may be read.
 		k.Material = &priv
 		err = c.withClear(ctx, k, func(b []byte) error { sum := sha256.Sum256(b); facts.SHA256 = sum[:]; return nil })
 		if err != nil {
@@ -78,7 +79,7 @@ func (c *keyMaker) GeneratePair(ctx context.Context, k, public core.Key, s core.
 	return priv, pub, spki, facts, err
 }
 
-// makePair makes a pair and returns its public half.
+// makePair makes a pair and returns its public half as SubjectPublicKeyInfo.
 func (c *keyMaker) makePair(ctx context.Context, k core.Key, s core.KeySpec, m *core.Material) (spki []byte, err error) {
 	o := hsm.Order{Template: c.newKeyTemplate(&k, s, 0), Generate: true, ModulusBits: s.Bits}
 	switch s.Kind {
@@ -88,7 +89,7 @@ func (c *keyMaker) makePair(ctx context.Context, k core.Key, s core.KeySpec, m *
 	case core.KeyEd25519:
 		o.Template.Curve, err = edwardsCurve()
 	default:
-		err = core.Errorf(core.InvalidField, "no key pair is of kind %s", s.Kind)
+		err = core.Errorf(core.InvalidField, "a key pair cannot be of kind %s", s.Kind)
 	}
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func (c *keyMaker) makePair(ctx context.Context, k core.Key, s core.KeySpec, m *
 	return marshalPublic(&made.Public, s)
 }
 
-// marshalPublic writes what the HSM shows of a pair as SubjectPublicKeyInfo.
+// marshalPublic writes the public parts of a pair as SubjectPublicKeyInfo.
 func marshalPublic(p *hsm.PublicParts, s core.KeySpec) ([]byte, error) {
 	if s.Kind == core.KeyRSA {
 		e := new(big.Int).SetBytes(p.RSA.Exponent)
@@ -109,7 +110,7 @@ func marshalPublic(p *hsm.PublicParts, s core.KeySpec) ([]byte, error) {
 	point := p.Point
 	var inner []byte
 	if rest, err := asn1.Unmarshal(point, &inner); err == nil && len(rest) == 0 {
-		point = inner // DER-wrapped by some tokens, bare on others
+		point = inner // some HSMs wrap the point in DER, others do not
 	}
 	if s.Kind == core.KeyEd25519 {
 		return x509.MarshalPKIXPublicKey(ed25519.PublicKey(point))
@@ -122,8 +123,8 @@ func marshalPublic(p *hsm.PublicParts, s core.KeySpec) ([]byte, error) {
 	return x509.MarshalPKIXPublicKey(public)
 }
 
-// generateEd25519InGo makes a class C Ed25519 pair: the HSM cannot wrap one, and a
-// class C key may be seen, so the seed is drawn from the HSM's random bytes.
+// generateEd25519InGo makes a class C Ed25519 pair of random bytes of the HSM: the HSM
+// cannot wrap such a key, and a class C key may be in clear.
 func (c *keyMaker) generateEd25519InGo(ctx context.Context, k, public core.Key, s core.KeySpec) (priv, pub core.Material, spki []byte, facts core.KeyFacts, err error) {
 	seed := make([]byte, ed25519.SeedSize)
 	defer clear(seed)

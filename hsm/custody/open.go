@@ -9,9 +9,9 @@ import (
 
 var _ core.HSM = (*Custody)(nil)
 
-// Open tests an HSM and begins to keep keys in it. An HSM that does not enforce the
-// templates of class N and X gets no such keys in mode wrapped; Health says why.
-// Close closes the member too; if Open fails, it is the caller's.
+// Open tests an HSM and returns the custody over it. If the HSM does not enforce the
+// templates of classes N and X, such keys are refused in mode wrapped; Health says why.
+// Close closes the member too. If Open fails, the caller closes the member.
 func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
 	o = o.withDefaults()
 	breaches, err := member.SelfTest(ctx, SetTemplate(purposeData), []hsm.KeyTemplate{SetTemplate("N"), SetTemplate("X")})
@@ -26,7 +26,7 @@ func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
 		c.refusals = append(c.refusals, notEnforced+b)
 	}
 	if c.copies, err = newClearCopies(o.Copies, o.CopyTTL); err != nil {
-		c.refusals = append(c.refusals, "class C keys are not kept in memory: "+err.Error())
+		c.refusals = append(c.refusals, "no copies of class C keys are kept in memory: "+err.Error())
 	}
 	go c.expireCopies()
 	return c, nil

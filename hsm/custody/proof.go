@@ -12,24 +12,20 @@ import (
 	"github.com/keyreeve/keyreeve/keys/format"
 )
 
-// proofBytes is the length of the random message that a key signs to prove
-// itself: not longer than the order of any curve.
+// proofBytes is the length of the random message that a key signs as a proof: not longer
+// than the order of any curve.
 const proofBytes = 28
 
-// proveBlob has a private key sign something new, as the HSM unwraps it from a blob
-// under the newest KEK of a class, and verifies that with the public half in der. It
-// is how a key of class N or X is tried: crypto/rsa and crypto/ecdsa would leave
-// copies of it.
+// proveBlob fails unless a private key belongs to the public half in der. The HSM unwraps
+// the blob under the newest KEK of a class and signs a random message, and the public
+// half verifies the signature. It is for classes N and X: crypto/rsa and crypto/ecdsa
+// would leave copies of the key.
 func (c *keyMaker) proveBlob(ctx context.Context, k core.Key, class core.Class, blob, der []byte) error {
 	public, err := format.PublicOf(der)
 	if err != nil {
 		return err
 	}
-	n, err := c.keysOf(k.Tenant)
-	if err != nil {
-		return err
-	}
-	kek, _, err := n.newestKEK(class)
+	kek, err := c.newestKEKOf(k.Tenant, class)
 	if err != nil {
 		return err
 	}
@@ -38,14 +34,14 @@ func (c *keyMaker) proveBlob(ctx context.Context, k core.Key, class core.Class, 
 		kind, mechanism = core.KeyRSA, hsm.RSAPKCS
 	}
 	if !c.member.Has(mechanism, hsm.Sign) {
-		return core.Errorf(core.UnsupportedByHSM, "this HSM does not sign with keys of kind %s, so one that is registered cannot be tried", kind)
+		return core.Errorf(core.UnsupportedByHSM, "this HSM does not sign with keys of kind %s, so a registered one cannot be checked", kind)
 	}
 	message := make([]byte, proofBytes)
 	rand.Read(message)
 	ref := hsm.Key{Tenant: k.Tenant, ID: k.ID, KEK: kek, Blob: blob, Template: hsm.Template{Type: keyTypeOf(kind, 0), Sensitive: true, Uses: hsm.Sign}}
 	used, err := c.member.Use(ctx, &ref, hsm.Use{Operation: hsm.Sign, Mechanism: hsm.Mechanism{Type: mechanism}, Data: message})
 	if core.CodeOf(err) == core.CryptographicFailure {
-		return core.Wrap(core.InvalidField, err, "the HSM cannot sign with the private key: its numbers do not belong together, or the HSM has not its curve")
+		return core.Wrap(core.InvalidField, err, "the HSM cannot sign with the private key: its numbers do not belong together, or the HSM does not support its curve")
 	}
 	if err == nil && !verifiesProof(public, message, used.Data) {
 		err = core.Errorf(core.InvalidField, "the private key does not belong to the public key inside it")
@@ -53,10 +49,9 @@ func (c *keyMaker) proveBlob(ctx context.Context, k core.Key, class core.Class, 
 	return err
 }
 
-// verifiesProof verifies PKCS #1 v1.5 without a hash's name (RFC 8017 §9.2, T being
-// the message), or ECDSA as PKCS#11 writes it. A key without a public half has
-// nothing that it could contradict. crypto/rsa refuses short moduli, which are
-// taken here.
+// verifiesProof verifies a signature by PKCS #1 v1.5 without the name of a hash (RFC 8017
+// §9.2, T is the message), or by ECDSA as PKCS#11 writes it. It accepts a key without a
+// public half. crypto/rsa refuses short moduli, which are allowed here.
 func verifiesProof(public any, message, sig []byte) bool {
 	switch p := public.(type) {
 	case *rsa.PublicKey:

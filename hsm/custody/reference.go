@@ -5,8 +5,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// Reference returns how the HSM is told of a client's key, to be used as its mask
-// says and never extractable. The material MAC is checked first.
+// Reference returns the name of a client's key for the HSM. The key may be used as its
+// mask says, and is never extractable. The material MAC is checked first.
 func (i *Installation) Reference(k core.Key) (ref hsm.Key, err error) {
 	n, err := i.checkRow(k)
 	if err != nil {
@@ -14,7 +14,7 @@ func (i *Installation) Reference(k core.Key) (ref hsm.Key, err error) {
 	}
 	m := k.Material
 	if m.Mode == core.ModeData {
-		return ref, core.Errorf(core.IllegalOperation, "object %s is kept as data and is no key that the HSM can use", k.ID)
+		return ref, core.Errorf(core.IllegalOperation, "object %s is stored as data, which the HSM cannot use as a key", k.ID)
 	}
 	typ := keyTypeOf(m.Kind, m.Length)
 	ref, err = i.referTo(n, k, m.Blob, hsm.Template{Type: typ, Sensitive: true, Uses: usesOf(k.Mask, typ.IsPrivate()), Unmodifiable: true})
@@ -22,8 +22,8 @@ func (i *Installation) Reference(k core.Key) (ref hsm.Key, err error) {
 	return ref, err
 }
 
-// referTo names a client's key that is unwrapped from a blob of its row, by another
-// template than that of its use. The row has been checked. No handle is kept.
+// referTo returns the name of a client's key with a blob of its row and a template of the
+// caller. The row has been checked. No handle is kept.
 func (i *Installation) referTo(n *tenantKeys, k core.Key, blob []byte, t hsm.Template) (ref hsm.Key, err error) {
 	m := k.Material
 	ref = hsm.Key{Tenant: k.Tenant, ID: k.ID, Template: t}
@@ -39,8 +39,8 @@ func (i *Installation) referTo(n *tenantKeys, k core.Key, blob []byte, t hsm.Tem
 	return ref, err
 }
 
-// newKeyTemplate is the template of a session object that is about to be wrapped, or
-// copied into the HSM with its final flags.
+// newKeyTemplate returns the template of a new key: of a session object that will be
+// wrapped, or of a token object with its final flags.
 func (i *Installation) newKeyTemplate(k *core.Key, s core.KeySpec, length int) hsm.Template {
 	t := hsm.Template{Type: keyTypeOf(s.Kind, length), Sensitive: true, Extractable: true}
 	if s.Mode == core.ModeResident {

@@ -9,25 +9,17 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// unwrapUnderRSA takes a key that a client wrapped under the public half of with. The
-// HSM unwraps it straight into an object of its class; it is never clear here.
-// Whatever is wrong with the wrapped bytes has one answer. More than one would let
-// anyone decrypt what others sent (Manger for OAEP, Bleichenbacher for PKCS#1 v1.5).
+// unwrapUnderRSA imports a key that a client wrapped under the public half of with. The
+// HSM unwraps it directly into an object of its class; it is never in clear here. All
+// faults of the wrapped bytes get the same answer. Different answers would let anyone
+// decrypt the keys of others (Manger for OAEP, Bleichenbacher for PKCS#1 v1.5).
 func (c *keyMaker) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
 	plan, err := soft.ResolveEncryption(p)
 	if err != nil {
 		return m, facts, err
 	}
-	length := keyBytes(s.Kind, s.Bits)
-	switch {
-	case with.Material.Kind != core.KeyRSA:
-		return m, facts, core.Errorf(core.IllegalOperation, "object %s is a public key, which does not unwrap", with.ID)
-	case isPrivate(s.Kind):
-		return m, facts, core.Errorf(core.KeyWrapTypeNotSupported, "RSA unwraps no private keys here; wrap it under an AES key")
-	case len(wrapped) != (with.Bits+7)/8:
-		return m, facts, core.Errorf(core.InvalidField, "%d wrapped bytes do not come from an RSA key of %d bits", len(wrapped), with.Bits)
-	case length != 0 && !isWrappable(length):
-		return m, facts, core.Errorf(core.InvalidField, "a wrapped key of %d bits cannot be kept; the HSM takes multiples of 64 bits, at least 128", s.Bits)
+	if err := checkUnwrapUnderRSA(s, with, wrapped); err != nil {
+		return m, facts, err
 	}
 	if err := c.refuseClass(s); err != nil {
 		return m, facts, err
@@ -46,12 +38,28 @@ func (c *keyMaker) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpe
 	return m, facts, c.oracle.guardUnwrap(ctx, c.options.UnwrapPKCS1, with, unwrap)
 }
 
-// errUnwrap is the one answer to wrapped bytes that are wrong in any way.
-func errUnwrap() error {
-	return core.Errorf(core.CryptographicFailure, "the wrapped key cannot be unwrapped: wrapping key, padding, hash or length are wrong")
+// checkUnwrapUnderRSA refuses requests that no wrapped bytes can fulfil.
+func checkUnwrapUnderRSA(s core.KeySpec, with core.Key, wrapped []byte) error {
+	length := keyBytes(s.Kind, s.Bits)
+	switch {
+	case with.Material.Kind != core.KeyRSA:
+		return core.Errorf(core.IllegalOperation, "object %s is a public key, which does not unwrap; use its private key", with.ID)
+	case isPrivate(s.Kind):
+		return core.Errorf(core.KeyWrapTypeNotSupported, "private keys are not unwrapped under RSA keys; wrap it under an AES key")
+	case len(wrapped) != (with.Bits+7)/8:
+		return core.Errorf(core.InvalidField, "%d wrapped bytes do not come from an RSA key of %d bits", len(wrapped), with.Bits)
+	case length != 0 && !isWrappable(length):
+		return core.Errorf(core.InvalidField, "a wrapped key of %d bits cannot be imported; the HSM takes multiples of 64 bits, at least 128", s.Bits)
+	}
+	return nil
 }
 
-// unwrapMeasured unwraps a key after it has found out its true length.
+// errUnwrap is the one answer to all faults of wrapped bytes.
+func errUnwrap() error {
+	return core.Errorf(core.CryptographicFailure, "the wrapped key cannot be unwrapped: the wrapping key, the padding, the hash or the length is wrong")
+}
+
+// unwrapMeasured finds out the true length of a wrapped key, then unwraps it.
 func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, mechanism hsm.Mechanism, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
 	facts.Where = inToken
 	defer func() {
@@ -77,16 +85,13 @@ func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpe
 	return m, facts, err
 }
 
-// unwrappedLength is the true length, in bytes, of a wrapped key: RSA unwraps what
-// there is, whatever was said of it. SoftHSM2 does not tell CKA_VALUE_LEN of such an
-// object. Wrapped under the class KEK it fills up whole blocks of 8 bytes, so a key
-// that comes back with another digest was no multiple of 8 bytes.
+// unwrappedLength returns the true length of a wrapped key in bytes: RSA unwraps a key of
+// any length, whatever the client says. SoftHSM2 does not tell CKA_VALUE_LEN of such an
+// object. Instead the key is wrapped under the class KEK, which fills it up to blocks of
+// 8 bytes, and unwrapped. If its digest is then different, its length was not a multiple
+// of 8 bytes.
 func (c *keyMaker) unwrappedLength(ctx context.Context, k core.Key, class core.Class, from *hsm.Wrapped) (int, error) {
-	keys, err := c.keysOf(k.Tenant)
-	if err != nil {
-		return 0, err
-	}
-	kek, _, err := keys.newestKEK(class)
+	kek, err := c.newestKEKOf(k.Tenant, class)
 	if err != nil {
 		return 0, err
 	}
@@ -95,13 +100,13 @@ func (c *keyMaker) unwrappedLength(ctx context.Context, k core.Key, class core.C
 		return before.Bytes, err
 	}
 	asKept := wrappableSecret
-	asKept.Extractable = class != core.ClassN // as the KEK's template demands
+	asKept.Extractable = class != core.ClassN // the template of the KEK demands it
 	after, err := c.member.Make(ctx, hsm.Order{Template: asKept, Unwrap: &hsm.Wrapped{Under: &hsm.Key{Label: kek}, Mechanism: keyWrap, Blob: before.Blob}, Digest: true})
 	if err != nil {
 		return 0, err
 	}
 	if before.SHA256 == nil || after.SHA256 == nil {
-		return 0, core.Errorf(core.UnsupportedByHSM, "this HSM does not tell the length of an unwrapped key, nor its digest, so it cannot be checked")
+		return 0, core.Errorf(core.UnsupportedByHSM, "this HSM tells neither the length nor the digest of an unwrapped key, so its length cannot be checked")
 	}
 	if !bytes.Equal(before.SHA256, after.SHA256) {
 		return 0, errUnwrap()

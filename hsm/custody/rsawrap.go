@@ -12,12 +12,12 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// wrapUnderRSA wraps k under an RSA public key (KMIP 1.4 §2.1.6). What may leave in
-// clear is encrypted here, with every hash; a class X key by the HSM, in which the
-// public key is an object for that one call. The row of k has been checked.
+// wrapUnderRSA wraps k under an RSA public key (KMIP 1.4 §2.1.6). Bytes that may leave in
+// clear are encrypted here, with every hash. A class X key is wrapped by the HSM, in which
+// the public key is an object for that one call. The row of k has been checked.
 func (c *keyUser) wrapUnderRSA(ctx context.Context, n *tenantKeys, k, with core.Key, p core.CryptographicParameters, ttlv []byte) ([]byte, error) {
 	if with.Material.Kind != core.KeyPublic {
-		return nil, core.Errorf(core.IllegalOperation, "keys are wrapped under public keys; object %s is a private key, which unwraps", with.ID)
+		return nil, core.Errorf(core.IllegalOperation, "object %s is a private key, which does not wrap; use its public key", with.ID)
 	}
 	plan, err := soft.ResolveEncryption(p)
 	if err != nil {
@@ -43,7 +43,7 @@ func (c *keyUser) wrapUnderRSA(ctx context.Context, n *tenantKeys, k, with core.
 }
 
 func errTooLongForRSA(k core.Key) error {
-	return core.Errorf(core.KeyWrapTypeNotSupported, "object %s is too long to be wrapped under this RSA key; take a longer one, or an AES key", k.ID)
+	return core.Errorf(core.KeyWrapTypeNotSupported, "object %s is too long to be wrapped under this RSA key; use a longer one, or an AES key", k.ID)
 }
 
 func (c *keyUser) wrapUnderRSAInToken(ctx context.Context, n *tenantKeys, k core.Key, spki []byte, plan soft.EncryptionPlan, ttlv []byte) ([]byte, error) {
@@ -54,7 +54,7 @@ func (c *keyUser) wrapUnderRSAInToken(ctx context.Context, n *tenantKeys, k core
 	key, err := x509.ParsePKIXPublicKey(spki)
 	public, ok := key.(*rsa.PublicKey)
 	if err != nil || !ok {
-		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the wrapping key is no RSA public key")
+		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the wrapping key is not an RSA public key")
 	}
 	ref, err := c.keyToWrap(n, k, ttlv)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Seal returns the seal of a row under the newest R of a tenant's keys. The
-// tenant "" is the system set. It implements [core.Sealer].
+// Seal implements [core.Sealer]. It returns the seal of a row under the newest R of a
+// tenant; the tenant "" has the system set.
 func (i *Installation) Seal(tenant string, row []byte) ([]byte, error) {
 	n, err := i.keysOf(tenant)
 	if err != nil {
@@ -22,8 +22,8 @@ func (i *Installation) Seal(tenant string, row []byte) ([]byte, error) {
 	return keys.row.appendMAC(withEpoch(epoch), func(s *macState) { s.hash.Write(row) }), nil
 }
 
-// CheckSeal returns an error unless seal is the seal of row. The error has the
-// code TokenUnavailable if the keys of the seal's epoch are not loaded.
+// CheckSeal implements [core.Sealer]. It fails unless seal is the seal of row. The code is
+// TokenUnavailable if the keys of the seal's epoch are not loaded.
 func (i *Installation) CheckSeal(tenant string, row, seal []byte) error {
 	n, err := i.keysOf(tenant)
 	if err != nil {
@@ -44,7 +44,7 @@ func (i *Installation) CheckSeal(tenant string, row, seal []byte) error {
 }
 
 func errNoRowKeys(tenant string, epoch int) error {
-	return core.Errorf(core.TokenUnavailable, "no key R of epoch %d of tenant %q is loaded from the token", epoch, tenant)
+	return core.Errorf(core.TokenUnavailable, "key R of epoch %d of tenant %q is not loaded from the HSM", epoch, tenant)
 }
 
 func errWrongSeal() error {

@@ -9,14 +9,14 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// Sign signs with a private key in the HSM; class C Ed25519 keys, which the
-// HSM cannot unwrap, in memory.
+// Sign signs with a private key in the HSM. It signs in memory with class C Ed25519 keys,
+// which the HSM cannot unwrap.
 func (c *keyUser) Sign(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool) (sig []byte, where string, err error) {
 	if err := c.checkFit(k, 0); err != nil {
 		return nil, "", err
 	}
 	if !isPrivate(k.Material.Kind) {
-		return nil, "", core.Errorf(core.IllegalOperation, "only private keys sign; object %s is none (a symmetric key makes a MAC)", k.ID)
+		return nil, "", core.Errorf(core.IllegalOperation, "only private keys sign, and object %s is not one (a symmetric key makes a MAC)", k.ID)
 	}
 	plan, err := soft.ResolveSignature(p, k.Algorithm)
 	if err != nil {
@@ -33,19 +33,25 @@ func (c *keyUser) Sign(ctx context.Context, k core.Key, p core.CryptographicPara
 		err = c.withClear(ctx, k, func(b []byte) (err error) { sig, err = soft.SignPrivate(b, p, k.Algorithm, data, digested); return err })
 		return sig, inSoftware, err
 	}
-	mechanism, msg, err := c.signMechanism(&plan, msg, k.Bits)
-	if err != nil {
-		return nil, "", err
-	}
-	used, err := c.useKey(ctx, k, hsm.Use{Operation: hsm.Sign, Mechanism: mechanism, Data: msg})
-	if sig = used.Data; err == nil && plan.Scheme == soft.ECDSA {
-		sig, err = soft.ECDSAToDER(sig)
-	}
+	sig, err = c.signInToken(ctx, k, &plan, msg)
 	return sig, inToken, err
 }
 
-// signMechanism hashes and pads here and has the HSM do the rest: fewer
-// mechanisms are asked of it, and all HSMs answer alike.
+// signInToken signs a message of a plan.
+func (c *keyUser) signInToken(ctx context.Context, k core.Key, plan *soft.SignaturePlan, msg []byte) ([]byte, error) {
+	mechanism, msg, err := c.signMechanism(plan, msg, k.Bits)
+	if err != nil {
+		return nil, err
+	}
+	used, err := c.useKey(ctx, k, hsm.Use{Operation: hsm.Sign, Mechanism: mechanism, Data: msg})
+	if err == nil && plan.Scheme == soft.ECDSA {
+		return soft.ECDSAToDER(used.Data)
+	}
+	return used.Data, err
+}
+
+// signMechanism hashes and pads the message here and returns the mechanism for the rest.
+// So the HSM needs fewer mechanisms, and all HSMs answer alike.
 func (c *keyUser) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) (m hsm.Mechanism, padded []byte, err error) {
 	switch p.Scheme {
 	case soft.PKCS1:
@@ -54,8 +60,8 @@ func (c *keyUser) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) (m 
 			return m, nil, err
 		}
 	case soft.PSS:
-		// Encoded here and signed raw: tokens differ in which pairs of hashes
-		// they take.
+		// Encoded here and signed raw: HSMs differ in the pairs of hashes that
+		// they support.
 		em, err := soft.EncodePSS(p, msg, bits)
 		if err != nil {
 			return m, nil, err
@@ -67,18 +73,18 @@ func (c *keyUser) signMechanism(p *soft.SignaturePlan, msg []byte, bits int) (m 
 		m.Type = hsm.EdDSA
 	}
 	if !c.member.Has(m.Type, hsm.Sign) {
-		return m, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not sign in the way asked for")
+		return m, nil, core.Errorf(core.UnsupportedByHSM, "this HSM does not support the mechanism of this signature")
 	}
 	return m, msg, nil
 }
 
-// Verify checks a signature with a public key, in Go: nothing about it is secret.
+// Verify verifies a signature with a public key, in Go: nothing about it is secret.
 func (c *keyUser) Verify(ctx context.Context, k core.Key, p core.CryptographicParameters, data []byte, digested bool, sig []byte) (ok bool, where string, err error) {
 	if err := c.checkFit(k, 0); err != nil {
 		return false, "", err
 	}
 	if k.Material.Kind != core.KeyPublic {
-		return false, "", core.Errorf(core.IllegalOperation, "signatures are verified by public keys; object %s is none", k.ID)
+		return false, "", core.Errorf(core.IllegalOperation, "only public keys verify signatures, and object %s is not one", k.ID)
 	}
 	err = c.withClear(ctx, k, func(b []byte) (err error) {
 		ok, err = soft.VerifyPublic(b, p, k.Algorithm, data, digested, sig)
@@ -87,8 +93,8 @@ func (c *keyUser) Verify(ctx context.Context, k core.Key, p core.CryptographicPa
 	return ok, inSoftware, err
 }
 
-// macAlgorithm is the kind of MAC that a key makes: what is asked for, else by the
-// hash, else the key's own; a block cipher's key makes a CMAC.
+// macAlgorithm returns the algorithm of a MAC: the requested one, else by the requested
+// hash, else that of the key. The key of a block cipher makes a CMAC.
 func macAlgorithm(k core.Key, p core.CryptographicParameters) core.CryptographicAlgorithm {
 	if _, ok := hmacMechanisms[p.CryptographicAlgorithm]; ok {
 		return p.CryptographicAlgorithm
@@ -104,7 +110,7 @@ func (c *keyUser) MAC(ctx context.Context, k core.Key, p core.CryptographicParam
 	alg := macAlgorithm(k, p)
 	block := alg == core.AlgorithmAES || alg == core.AlgorithmDES3
 	if _, hmac := hmacMechanisms[alg]; !hmac && !block {
-		return nil, "", core.Errorf(core.BadCryptographicParameters, "a key of algorithm %v makes no MAC by %v", k.Algorithm, alg)
+		return nil, "", core.Errorf(core.BadCryptographicParameters, "%v is not a MAC; the algorithm of the key is %v", alg, k.Algorithm)
 	}
 	if err := c.checkFit(k, alg); err != nil {
 		return nil, "", err
@@ -131,27 +137,27 @@ func (c *keyUser) MAC(ctx context.Context, k core.Key, p core.CryptographicParam
 	return used.Data, inToken, err
 }
 
-// checkMAC refuses the MACs that the HSM makes not, or wrong.
+// checkMAC refuses MACs that the HSM does not make, or makes wrong.
 func (c *keyUser) checkMAC(k core.Key, alg core.CryptographicAlgorithm) error {
 	if !c.member.Has(macMechanism(alg), hsm.Sign) {
-		return core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v", alg)
+		return core.Errorf(core.UnsupportedByHSM, "this HSM does not make a MAC by %v", alg)
 	}
 	if _, hmac := hmacMechanisms[alg]; !hmac {
 		return nil
 	}
 	if k.Material.Kind != core.KeyGeneric {
-		return core.Errorf(core.UnsupportedByHSM, "the HSM makes a MAC by %v with a key of such an algorithm alone; object %s is for %v", alg, k.ID, k.Algorithm)
+		return core.Errorf(core.UnsupportedByHSM, "the HSM makes a MAC by %v only with a key of an HMAC algorithm; object %s is for %v", alg, k.ID, k.Algorithm)
 	}
 	if k.Material.Length > hmacBlock && k.Material.Length%8 != 0 {
 		return core.Errorf(core.UnsupportedByHSM, "this HSM makes wrong MACs with keys of %d bytes", k.Material.Length)
 	}
 	if h, err := soft.HMACHash(alg); err == nil && k.Material.Length < h.Size() && !isFilledUp(k) {
-		return core.Errorf(core.UnsupportedByHSM, "this HSM makes no MAC by %v with a key of %d bytes, which is shorter than the digest", alg, k.Material.Length)
+		return core.Errorf(core.UnsupportedByHSM, "this HSM does not make a MAC by %v with a key of %d bytes, which is shorter than the digest", alg, k.Material.Length)
 	}
 	return nil
 }
 
-// MACVerify makes the MAC again and compares in constant time.
+// MACVerify makes the MAC again and compares it in constant time.
 func (c *keyUser) MACVerify(ctx context.Context, k core.Key, p core.CryptographicParameters, data, mac []byte) (bool, string, error) {
 	want, where, err := c.MAC(ctx, k, p, data)
 	if err != nil {

@@ -7,21 +7,21 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// systemSet is the set that is found by its label alone.
+// systemSet returns the system set, which is found only by its label.
 func systemSet(checks []byte) core.KeySet {
 	return core.KeySet{Number: 0, Epoch: 1, State: core.KeySetActive, Checks: checks}
 }
 
-// MakeSystemSet makes the system set of a new installation in the token and
-// returns its check values. It refuses an installation that the token has a key
-// of already. OpenInstallation must follow.
+// MakeSystemSet makes the system set of a new installation in the HSM and returns its
+// check values. It fails if the HSM already has a key of the installation. The caller then
+// calls OpenInstallation.
 func (i *Installation) MakeSystemSet(ctx context.Context, installation string) (checks []byte, err error) {
 	if !installationID.MatchString(installation) {
 		return nil, core.Errorf(core.InvalidField, "the id of an installation is 32 hex digits, not %q", installation)
 	}
 	exists, err := i.setExists(ctx, installation, 0)
 	if err == nil && exists {
-		err = core.Errorf(core.ObjectAlreadyExists, "token %q has keys of the installation %s already", i.member.Health(ctx).Label, installation)
+		err = core.Errorf(core.ObjectAlreadyExists, "token %q already has keys of the installation %s", i.member.Health(ctx).Label, installation)
 	}
 	if err != nil {
 		return nil, err
@@ -29,12 +29,11 @@ func (i *Installation) MakeSystemSet(ctx context.Context, installation string) (
 	return i.makeSet(ctx, installation, systemSet(nil))
 }
 
-// OpenInstallation names the installation that this process serves and loads its
-// system set, which is found by its label alone. Until ConfirmInstallation the
-// check values of the set are not compared.
+// OpenInstallation sets the installation that this process serves, and loads its system
+// set. The check values of the set are not compared until ConfirmInstallation.
 func (i *Installation) OpenInstallation(ctx context.Context, id string) error {
 	if !installationID.MatchString(id) {
-		return core.Errorf(core.TokenUnavailable, "the database says that its installation is %q, which is no id; see store.url", id)
+		return core.Errorf(core.TokenUnavailable, "the database says that its installation is %q, but an id is 32 hex digits; see store.url", id)
 	}
 	if exists, err := i.setExists(ctx, id, 0); err != nil || !exists {
 		if err == nil {
@@ -46,7 +45,7 @@ func (i *Installation) OpenInstallation(ctx context.Context, id string) error {
 	return i.loadSets(ctx, []core.KeySet{systemSet(nil)})
 }
 
-// errOtherInstallation names the installation of the database and those of the token.
+// errOtherInstallation names the installation of the database and those in the HSM.
 func (i *Installation) errOtherInstallation(ctx context.Context, id string) error {
 	found, err := i.Installations(ctx)
 	if err != nil {
@@ -57,11 +56,11 @@ func (i *Installation) errOtherInstallation(ctx context.Context, id string) erro
 		id, h.Label, h.Serial, DescribeInstallations(found))
 }
 
-// ConfirmInstallation compares the keys of the system set with the check values
-// of the database's row, once the row's seal is verified.
+// ConfirmInstallation compares the keys of the system set with the check values in the
+// row of the database. The caller has verified the seal of the row.
 func (i *Installation) ConfirmInstallation(ctx context.Context, row core.Installation) error {
 	if row.ID != i.id {
-		return core.Errorf(core.TokenUnavailable, "the database belongs to installation %q, and the keys of %q are loaded; see store.url", row.ID, i.id)
+		return core.Errorf(core.TokenUnavailable, "the database belongs to installation %q, but the keys of %q are loaded; see store.url", row.ID, i.id)
 	}
 	if len(row.Checks) == 0 {
 		return core.Errorf(core.TokenUnavailable, "the database has no check values of installation %s; restore it from a backup", row.ID)
@@ -69,7 +68,7 @@ func (i *Installation) ConfirmInstallation(ctx context.Context, row core.Install
 	return i.loadSets(ctx, []core.KeySet{systemSet(row.Checks)})
 }
 
-// Installations lists the installations whose system set the token has.
+// Installations lists the installations whose system set is in the HSM.
 func (i *Installation) Installations(ctx context.Context) (ids []string, err error) {
 	all, err := i.member.Objects(ctx, labelPrefix)
 	for _, o := range all {

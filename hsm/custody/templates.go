@@ -13,22 +13,21 @@ const (
 
 // Purposes of the keys of a set. The KEK of a class is named as its class is.
 const (
-	purposeData  = "D" // encrypts what is no key of the HSM
-	purposeSeal  = "R" // seals rows; the keys of MACs are derived by it
-	purposeProbe = "S" // the HSM is tried with that of the system set
+	purposeData  = "D" // encrypts bytes that are not a key of the HSM
+	purposeSeal  = "R" // the keys of MACs and seals are derived from it
+	purposeProbe = "S" // the one of the system set shows that the HSM works
 )
 
-// keyWrap is the mechanism under which keys are kept.
+// keyWrap is the mechanism that wraps keys under KEKs.
 var keyWrap = hsm.Mechanism{Type: hsm.AESKeyWrap}
 
-// wrappableSecret is the template of a secret that is good for nothing but to be
-// wrapped.
+// wrappableSecret is the template of a secret that can only be wrapped.
 var wrappableSecret = hsm.Template{Type: hsm.GenericSecret, Sensitive: true, Extractable: true}
 
 const wrapAndUnwrap = hsm.Wrap | hsm.Unwrap
 
-// setTemplates say what the keys of a set may do. The HSM enforces here what class N
-// and X promise; see hsm.Member's SelfTest.
+// setTemplates say what the keys of a set may do. By them the HSM enforces the promises of
+// classes N and X; see SelfTest of hsm.Member.
 var setTemplates = map[string]hsm.KeyTemplate{
 	"N": {Type: hsm.AES, Uses: wrapAndUnwrap, Mechanism: hsm.AESKeyWrap, Wraps: []hsm.Flag{{Attribute: hsm.Sensitive, Value: true}},
 		Unwraps: []hsm.Flag{{Attribute: hsm.Private, Value: true}, {Attribute: hsm.Sensitive, Value: true}, {Attribute: hsm.Extractable, Value: false}}},
@@ -48,7 +47,7 @@ func SetTemplate(purpose string) hsm.KeyTemplate {
 	return t
 }
 
-// keyTypeOf is the type that a key of a kind and a length in bytes has in the HSM.
+// keyTypeOf returns the type of a key in the HSM by its kind and its length in bytes.
 func keyTypeOf(kind core.KeyKind, length int) hsm.KeyType {
 	switch kind {
 	case core.KeyAES:
@@ -72,16 +71,16 @@ func isPrivate(kind core.KeyKind) bool {
 	return kind == core.KeyRSA || kind == core.KeyEC || kind == core.KeyEd25519
 }
 
-// usesOf translates a Cryptographic Usage Mask into the uses of an object.
+// usesOf returns the uses of an object by its Cryptographic Usage Mask.
 func usesOf(m core.UsageMask, private bool) (u hsm.Uses) {
 	for _, c := range []struct {
 		mask   core.UsageMask
 		use    hsm.Uses
-		secret bool // of secret keys alone
+		secret bool // only of secret keys
 	}{
 		{core.MaskDecrypt, hsm.Decrypt, false}, {core.MaskSign | core.MaskMACGenerate, hsm.Sign, false}, {core.MaskUnwrapKey, hsm.Unwrap, false}, {core.MaskDeriveKey, hsm.Derive, false},
 		{core.MaskEncrypt, hsm.Encrypt, true}, {core.MaskVerify | core.MaskMACVerify, hsm.Verify, true}, {core.MaskWrapKey, hsm.Wrap, true},
-		// A MAC is verified by making it again, so that the comparison is ours.
+		// A MAC is verified by making it again and comparing it here.
 		{core.MaskMACVerify, hsm.Sign, true},
 	} {
 		if m&c.mask != 0 && !(c.secret && private) {
@@ -95,11 +94,11 @@ func usesOf(m core.UsageMask, private bool) (u hsm.Uses) {
 // Tokens silently pad other lengths.
 func isWrappable(n int) bool { return n >= 16 && n%8 == 0 }
 
-// wrapOverhead is how much longer a blob is than what is in it, in bytes (RFC 3394).
+// wrapOverhead is how much longer a blob is than its content, in bytes (RFC 3394).
 const wrapOverhead = 8
 
-// keyBytes is the length of a symmetric key. A 3DES length counts 56 of 64 bits, or
-// the parity bits too.
+// keyBytes returns the length of a symmetric key in bytes. The bits of a 3DES key may
+// count its parity bits or not.
 func keyBytes(kind core.KeyKind, bits int) int {
 	if kind == core.KeyDES3 && (bits == 112 || bits == 168) {
 		return bits / 7

@@ -11,9 +11,9 @@ import (
 // writes the database can neither swap blobs between rows nor widen a key's mask.
 // AES key wrap has no place for such data.
 
-// tenantKeys is what the HSM holds for one tenant: the labels of its keys by purpose
-// and epoch, and the keys of its MACs, which are derived in the HSM. The tenant "" has
-// the system set.
+// tenantKeys are the keys of one tenant: the labels of those in the HSM by purpose and
+// epoch, and the keys of its MACs, which are derived in the HSM. The tenant "" has the
+// system set.
 type tenantKeys struct {
 	labels  map[string]map[int]string // purpose -> epoch -> label
 	newest  map[string]int
@@ -25,7 +25,7 @@ func (n *tenantKeys) keyLabel(purpose string, epoch int) (string, error) {
 	if l, ok := n.labels[purpose][epoch]; ok {
 		return l, nil
 	}
-	return "", core.Errorf(core.TokenUnavailable, "the token has no key %s of epoch %d for this tenant", purpose, epoch)
+	return "", core.Errorf(core.TokenUnavailable, "key %s of epoch %d of this tenant is not loaded from the HSM", purpose, epoch)
 }
 
 // newestKEK returns the label and the epoch of the KEK that new keys of a class are
@@ -36,7 +36,7 @@ func (n *tenantKeys) newestKEK(c core.Class) (label string, epoch int, err error
 	return label, epoch, err
 }
 
-// bindMaterial puts the MAC of a row with the material m, under the newest row key, into m.
+// bindMaterial sets the MAC in m: of a row with the material m, under the newest row key.
 func (n *tenantKeys) bindMaterial(k core.Key, m *core.Material) {
 	k.Material = m
 	m.MAC = n.materialMAC(&k, n.newest[purposeSeal])
@@ -48,7 +48,7 @@ func (n *tenantKeys) materialMAC(k *core.Key, epoch int) []byte {
 	return n.rowKeys[epoch].material.appendMAC(withEpoch(epoch), func(s *macState) { s.writeMaterial(k) })
 }
 
-// verifyMaterial refuses a row that is not as it was sealed.
+// verifyMaterial fails unless the material MAC of a row is right.
 func (n *tenantKeys) verifyMaterial(k core.Key) error {
 	if k.Material == nil || len(k.Material.MAC) != sealBytes {
 		return errTampered(k.ID)
@@ -61,5 +61,5 @@ func (n *tenantKeys) verifyMaterial(k core.Key) error {
 }
 
 func errTampered(id string) error {
-	return core.Errorf(core.Tampered, "the key material of object %q is not as keyreeve wrote it: its MAC is wrong; it is not used. Restore the row from a backup, and find out who can write the database", id)
+	return core.Errorf(core.Tampered, "the key material of object %q was changed outside keyreeve: its MAC is wrong, so it is not used. Restore the row from a backup, and find out who can write the database", id)
 }

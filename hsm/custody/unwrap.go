@@ -8,8 +8,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// ImportWrapped takes a key that a client wrapped: unwrapped in the HSM
-// under the client's key, wrapped again under the class KEK, never clear.
+// ImportWrapped imports a key that a client wrapped. The HSM unwraps it under the client's
+// key and wraps it under the class KEK; it is never in clear here.
 func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, p core.CryptographicParameters, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
 	if isRSAKey(with) {
 		return c.unwrapUnderRSA(ctx, k, s, with, p, wrapped)
@@ -23,7 +23,7 @@ func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec
 	}
 	length := keyBytes(s.Kind, s.Bits)
 	if len(wrapped) < 24 || (!isPrivate(s.Kind) && (len(wrapped) != length+wrapOverhead || !isWrappable(length))) {
-		return m, facts, core.Errorf(core.InvalidField, "%d wrapped bytes are no key of %d bits", len(wrapped), s.Bits)
+		return m, facts, core.Errorf(core.InvalidField, "%d wrapped bytes are not a key of %d bits", len(wrapped), s.Bits)
 	}
 	under, err := c.Reference(with)
 	if err != nil {
@@ -38,8 +38,8 @@ func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec
 	return m, core.KeyFacts{SHA256: made.SHA256, Where: inToken}, err
 }
 
-// claimedParts is what a client said of a private key that it wrapped; nil if the HSM
-// cannot show it.
+// claimedParts returns the parts of a wrapped private key that the client claims; nil if
+// the HSM cannot show them.
 func claimedParts(s core.KeySpec) (*hsm.PublicParts, error) {
 	switch s.Kind {
 	case core.KeyRSA:
@@ -51,8 +51,8 @@ func claimedParts(s core.KeySpec) (*hsm.PublicParts, error) {
 	return nil, nil
 }
 
-// Reclass wraps a key again, under the KEK of a stricter class. Bytes that are
-// kept as data are read and taken in again; keys never leave the HSM.
+// Reclass wraps a key again under the KEK of a stricter class. Bytes that are stored as
+// data are read and imported again. Keys do not leave the HSM.
 func (c *keyMaker) Reclass(ctx context.Context, k core.Key, to core.Class) (m core.Material, err error) {
 	n, err := c.checkRow(k)
 	if err != nil {
@@ -64,9 +64,9 @@ func (c *keyMaker) Reclass(ctx context.Context, k core.Key, to core.Class) (m co
 	}
 	switch {
 	case k.Material.Mode == core.ModeResident:
-		return m, core.Errorf(core.IllegalOperation, "object %s is an object of the HSM, which keeps it as it was made; create or register it in the class it should have", k.ID)
+		return m, core.Errorf(core.IllegalOperation, "object %s is a resident key, whose class cannot change; create or register it again in the wanted class", k.ID)
 	case k.Material.Kind == core.KeyPublic:
-		return m, core.Errorf(core.IllegalOperation, "object %s is public", k.ID)
+		return m, core.Errorf(core.IllegalOperation, "object %s is a public key, which has no stricter class", k.ID)
 	case k.Material.Mode == core.ModeData:
 		err = c.withClear(ctx, k, func(b []byte) (err error) { m, _, err = c.Import(ctx, k, s, b); return err })
 		return m, err

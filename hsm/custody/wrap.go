@@ -7,7 +7,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// WrapOut wraps k under with, in the HSM.
+// WrapOut wraps k under with, in the HSM. If ttlv is not nil, it wraps the TTLV Key Value
+// instead of the key: ttlv, or the stored one if ttlv is empty.
 func (c *keyUser) WrapOut(ctx context.Context, k, with core.Key, p core.CryptographicParameters, ttlv []byte) (out []byte, err error) {
 	n, err := c.checkRow(k)
 	if err != nil {
@@ -20,27 +21,30 @@ func (c *keyUser) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptogr
 	if err != nil {
 		return nil, err
 	}
-	var raw []byte
-	if len(ttlv) > 0 {
-		raw = ttlv
-	} else if ttlv == nil {
-		if raw, err = c.bytesToWrap(ctx, k); err != nil {
-			return nil, err
-		}
-		defer clear(raw)
+	raw, err := c.bytesToWrap(ctx, k, ttlv)
+	if err != nil {
+		return nil, err
 	}
-	if size := wrapLength(k, raw, ttlv); mechanism.Type == hsm.AESKeyWrap && !isWrappable(size) {
-		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "NIST key wrap carries multiples of 8 bytes, at least 16; object %s has %d", k.ID, size)
+	defer clear(raw)
+	if err := checkWrapLength(mechanism, k, raw, ttlv); err != nil {
+		return nil, err
 	}
+	return c.wrapUnderAES(ctx, n, k, with, mechanism, raw, ttlv)
+}
+
+// wrapUnderAES wraps the raw bytes under an AES key, or if they are nil the object that
+// the HSM has.
+func (c *keyUser) wrapUnderAES(ctx context.Context, n *tenantKeys, k, with core.Key, mechanism hsm.Mechanism, raw, ttlv []byte) ([]byte, error) {
 	under, err := c.Reference(with)
 	if err != nil {
 		return nil, err
 	}
 	w := hsm.Wrapping{Under: &under, Mechanism: mechanism, Bytes: raw}
 	if raw == nil {
-		if w.Key, err = c.keyToWrap(n, k, ttlv); err != nil {
-			return nil, err
-		}
+		w.Key, err = c.keyToWrap(n, k, ttlv)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return c.member.Wrap(ctx, w)
 }

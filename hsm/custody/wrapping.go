@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -8,11 +9,11 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
-// wrapMechanism finds the mechanism for a client's wrapping key.
+// wrapMechanism returns the mechanism for a client's AES wrapping key.
 func (c *keyBase) wrapMechanism(with core.Key, p core.CryptographicParameters) (m hsm.Mechanism, err error) {
 	switch {
 	case with.Material.Kind != core.KeyAES:
-		return m, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped under AES and RSA keys; %s is none", with.ID)
+		return m, core.Errorf(core.KeyWrapTypeNotSupported, "keys are wrapped under AES and RSA keys, and object %s is not one", with.ID)
 	case p.BlockCipherMode == core.BlockCipherModeNISTKeyWrap:
 		m.Type = hsm.AESKeyWrap
 	case p.BlockCipherMode == core.BlockCipherModeAESKeyWrapPadding:
@@ -31,56 +32,62 @@ func isRSAKey(with core.Key) bool {
 	return with.Material.Kind == core.KeyRSA || (with.Material.Kind == core.KeyPublic && with.Algorithm == core.AlgorithmRSA)
 }
 
-// rsaMechanism is the mechanism of a plan. Raw RSA is never used to wrap.
+// rsaMechanism returns the mechanism that wraps by a plan. Raw RSA never wraps.
 func (c *keyBase) rsaMechanism(plan soft.EncryptionPlan, use hsm.Uses) (hsm.Mechanism, error) {
 	m := hsm.Mechanism{Type: hsm.RSAPKCS}
 	if plan.OAEP {
 		m = hsm.Mechanism{Type: hsm.RSAOAEP, OAEP: hsm.OAEP{Hash: plan.Hash, MGF: plan.MGF, Label: plan.Label}}
 	}
 	if !c.member.Has(m.Type, use) {
-		return m, core.Errorf(core.UnsupportedByHSM, "this HSM lacks the mechanism to wrap under RSA in the way asked for")
+		return m, core.Errorf(core.UnsupportedByHSM, "this HSM does not wrap under RSA keys with this padding")
 	}
 	return m, nil
 }
 
-// clearToWrap is what may be wrapped here: a given Key Value, or the bytes of a
-// class C key. nil: only the HSM may wrap it.
+// clearToWrap returns the bytes that may be wrapped here: a given Key Value, or a class C
+// key. nil: only the HSM may wrap the key. The caller zeroes them.
 func (c *keyBase) clearToWrap(ctx context.Context, k core.Key, ttlv []byte) ([]byte, error) {
-	switch {
-	case len(ttlv) > 0:
-		return append([]byte{}, ttlv...), nil
-	case ttlv != nil:
-		return nil, nil
-	case k.Material.Class == core.ClassC:
+	if ttlv == nil && k.Material.Class == core.ClassC {
 		return c.Clear(ctx, k, nil)
 	}
-	return c.bytesToWrap(ctx, k)
+	return c.bytesToWrap(ctx, k, ttlv)
 }
 
-// bytesToWrap are the clear bytes to be wrapped if the HSM has no object of
-// just these; nil if it has. Clear refuses what may not be seen.
-func (c *keyBase) bytesToWrap(ctx context.Context, k core.Key) ([]byte, error) {
+// bytesToWrap returns the bytes to be wrapped: a given Key Value, or a key that the HSM
+// does not have in just these bytes. nil: the HSM has an object to wrap. Clear refuses
+// keys that may not be in clear. The caller zeroes the bytes.
+func (c *keyBase) bytesToWrap(ctx context.Context, k core.Key, ttlv []byte) ([]byte, error) {
 	switch {
+	case len(ttlv) > 0:
+		return bytes.Clone(ttlv), nil
+	case ttlv != nil:
+		return nil, nil
 	case k.Material.Mode == core.ModeData && k.Material.Class != core.ClassN, isFilledUp(k) && k.Material.Class == core.ClassC:
 		return c.Clear(ctx, k, nil)
 	case isFilledUp(k):
-		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the HSM keeps the %d bytes of object %s with zeros behind them and would wrap those too; ask with Encoding Option TTLV Encoding if they were registered", k.Material.Length, k.ID)
+		return nil, core.Errorf(core.KeyWrapTypeNotSupported, "the HSM has the %d bytes of object %s with zeros after them, and would wrap the zeros too; if the key was registered, ask with Encoding Option TTLV Encoding", k.Material.Length, k.ID)
 	}
 	return nil, nil
 }
 
-func wrapLength(k core.Key, raw, ttlv []byte) int {
+// checkWrapLength refuses bytes that NIST key wrap cannot carry. A stored TTLV and a
+// private key were padded at their import.
+func checkWrapLength(mechanism hsm.Mechanism, k core.Key, raw, ttlv []byte) error {
+	size := k.Material.Length
 	switch {
 	case raw != nil:
-		return len(raw)
+		size = len(raw)
 	case ttlv != nil || isPrivate(k.Material.Kind):
-		return 16 // padded when it was taken in
+		return nil
 	}
-	return k.Material.Length
+	if mechanism.Type == hsm.AESKeyWrap && !isWrappable(size) {
+		return core.Errorf(core.KeyWrapTypeNotSupported, "NIST key wrap carries multiples of 8 bytes, at least 16; object %s has %d", k.ID, size)
+	}
+	return nil
 }
 
-// keyToWrap is what the HSM wraps: the TTLV that was kept beside a key if ttlv is not
-// nil, else the key itself, extractable for this one call.
+// keyToWrap returns the name of the object that the HSM wraps: the stored TTLV of a key if
+// ttlv is not nil, else the key itself, which is extractable only for this one call.
 func (c *keyBase) keyToWrap(n *tenantKeys, k core.Key, ttlv []byte) (*hsm.Key, error) {
 	blob, t := k.Material.Blob, hsm.Template{Type: keyTypeOf(k.Material.Kind, k.Material.Length), Sensitive: true, Extractable: true}
 	if ttlv != nil {
