@@ -126,9 +126,8 @@ func Defaults() Config {
 	c.HSM.MaxTenants = 1000
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.TLS.CRLStale = staleServe
-	slots := bounds.DefaultSlots
-	c.Limits.Connections, c.Limits.PerPeer = slots.Connections, slots.PerPeer
-	c.Limits.PerPrincipal, c.Limits.PerTenant, c.Limits.Waiting, c.Limits.WaitingPerNet = slots.PerPrincipal, slots.PerTenant, slots.Waiting, slots.WaitingPerNet
+	c.Limits.Connections, c.Limits.PerPeer, c.Limits.PerPrincipal, c.Limits.PerTenant = 10_000, 256, 2000, 7500
+	c.Limits.Waiting, c.Limits.WaitingPerNet = 2000, 500
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second
 	c.Limits.MemoryTotalMiB, c.Limits.MemoryPerPrincipalMiB = 256, 64

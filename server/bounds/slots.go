@@ -26,7 +26,7 @@ type Slots struct {
 	owners  map[accountName]int
 }
 
-// SlotLimits are numbers of connections. Zero values are safe defaults.
+// SlotLimits are numbers of connections. Their defaults are those of the settings.
 type SlotLimits struct {
 	Connections   int // authenticated ones
 	PerPeer       int // of one address, authenticated or not
@@ -34,23 +34,6 @@ type SlotLimits struct {
 	WaitingPerNet int // of them from one network: /24, or /64 of IPv6
 	PerPrincipal  int // authenticated, of one principal
 	PerTenant     int // authenticated, of one tenant; at most seven eighths of Connections
-}
-
-// DefaultSlots are the limits of a server whose settings say nothing.
-var DefaultSlots = SlotLimits{Connections: 10_000, PerPeer: 256, Waiting: 2000, WaitingPerNet: 500, PerPrincipal: 2000, PerTenant: 7500}
-
-// withDefaults puts the defaults in place of what is 0.
-func (l SlotLimits) withDefaults() SlotLimits {
-	d := DefaultSlots
-	for _, limit := range []struct {
-		p     *int
-		usual int
-	}{{&l.Connections, d.Connections}, {&l.PerPeer, d.PerPeer}, {&l.Waiting, d.Waiting}, {&l.WaitingPerNet, d.WaitingPerNet}, {&l.PerPrincipal, d.PerPrincipal}, {&l.PerTenant, d.PerTenant}} {
-		if *limit.p <= 0 {
-			*limit.p = limit.usual
-		}
-	}
-	return l
 }
 
 // keptSlots is the part of Connections that no tenant can take alone.
@@ -86,7 +69,6 @@ type Slot struct {
 
 // NewSlots makes the slots of a door.
 func NewSlots(l SlotLimits) *Slots {
-	l = l.withDefaults()
 	l.PerTenant = max(1, min(l.PerTenant, l.Connections-max(1, l.Connections/keptSlots)))
 	l.PerPrincipal = min(l.PerPrincipal, l.PerTenant)
 	return &Slots{limits: l, peers: map[netip.Addr]*peerSlots{}, nets: map[netip.Prefix]*netSlots{}, tenants: map[string]int{}, owners: map[accountName]int{}}

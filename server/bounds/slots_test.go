@@ -109,7 +109,7 @@ func TestSlotsOfPrincipalsAndTenants(t *testing.T) {
 // A connection whose principal changes counts for the new one, and for the old one
 // as before if the new one may have no more.
 func TestSlotOfAnotherPrincipal(t *testing.T) {
-	s := bounds.NewSlots(bounds.SlotLimits{PerPrincipal: 1})
+	s := bounds.NewSlots(bounds.SlotLimits{Connections: 16, PerPeer: 6, Waiting: 12, WaitingPerNet: 8, PerPrincipal: 1, PerTenant: 10})
 	enter := func(host byte) *bounds.Slot {
 		slot, full := s.Enter(from(1, host, 1), func() {})
 		if full != "" {

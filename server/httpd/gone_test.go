@@ -19,6 +19,8 @@ func (everyone) Identify(core.Evidence) func() (*core.Principal, error) {
 	return func() (*core.Principal, error) { return &core.Principal{Tenant: "default", ID: "dev"}, nil }
 }
 
+var slotLimits = bounds.SlotLimits{Connections: 100, PerPeer: 100, Waiting: 100, WaitingPerNet: 100, PerPrincipal: 50, PerTenant: 50}
+
 // Work ends when its client has gone, however it went and whatever it sent before.
 func TestWorkEndsWithItsConnection(t *testing.T) {
 	began, ended := make(chan bool, 100), make(chan bool, 100)
@@ -35,7 +37,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	}}
 	h := httptest.NewUnstartedServer(nil)
 	h.Config = Server(s.authenticated(s.wrap(slow)), nil, time.Minute)
-	h.Listener = Bounded(h.Listener, bounds.SlotLimits{})
+	h.Listener = Bounded(h.Listener, slotLimits)
 	h.StartTLS()
 	defer h.Close()
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"

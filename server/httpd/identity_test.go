@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // changing is an authenticator whose principal a test changes while connections are
@@ -34,7 +33,9 @@ func TestPrincipalChangesBetweenRequests(t *testing.T) {
 	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Who", callerOf(r).Principal.ID) })
 	h := httptest.NewUnstartedServer(nil)
 	h.Config = Server(s.authenticated(who), nil, time.Minute)
-	h.Listener = Bounded(h.Listener, bounds.SlotLimits{PerPrincipal: 1})
+	one := slotLimits
+	one.PerPrincipal = 1
+	h.Listener = Bounded(h.Listener, one)
 	h.StartTLS()
 	defer h.Close()
 	dial := func() func() string {

@@ -93,7 +93,7 @@ func (c *conn) answerNext(ctx context.Context) bool {
 	if _, err := io.ReadFull(c.tls, header[1:]); err != nil {
 		return false
 	}
-	n, err := kmip.FrameLength(header[:], c.server.Limits.MessageBytes)
+	n, err := kmip.FrameLength(header[:], kmip.MaxMessageBytes)
 	if err != nil {
 		c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // framing is lost: answer, then close
 		return false

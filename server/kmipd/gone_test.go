@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
 )
@@ -28,7 +29,9 @@ func (e everyone) Identify(core.Evidence) func() (*core.Principal, error) {
 // newServer returns a door to the engine of w.
 func newServer(w messagetest.World) *Server {
 	log := slog.New(slog.DiscardHandler)
-	return &Server{Messages: &message.Processor{Engine: w.Engine, Log: log}, Logins: w.Engine, Auth: everyone{w.Principal}, Log: log}
+	limits := Limits{Slots: bounds.SlotLimits{Connections: 100, PerPeer: 100, Waiting: 100, WaitingPerNet: 100, PerPrincipal: 50, PerTenant: 50},
+		Handshake: time.Minute, Read: time.Minute, Idle: time.Minute, Write: time.Minute, Operation: time.Minute}
+	return &Server{Messages: &message.Processor{Engine: w.Engine, Log: log}, Logins: w.Engine, Auth: everyone{w.Principal}, Limits: limits, Log: log}
 }
 
 // listen serves a door over TLS on the loopback, for clients with the returned settings.

@@ -37,7 +37,7 @@ func (c *conn) answerRefused(ctx context.Context) {
 	}
 	c.idle.Store(false)
 	msg := buf[:8]
-	total, err := kmip.FrameLength(msg, c.server.Limits.MessageBytes)
+	total, err := kmip.FrameLength(msg, kmip.MaxMessageBytes)
 	if err == nil {
 		msg = buf[:min(total, len(buf))]
 		if _, err := io.ReadFull(c.tls, msg[8:]); err != nil {

@@ -18,39 +18,18 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
-	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
-// Limits bound what clients may do. Zero values are safe defaults.
+// Limits bound what clients may do. Their defaults are those of the settings.
 type Limits struct {
-	MessageBytes int // of one request; 0: 1 MiB, which is also the most
-	Slots        bounds.SlotLimits
-	Handshake    time.Duration // 0: 5 s
-	Read         time.Duration // from a message's first byte to its last; 0: 10 s
-	Idle         time.Duration // between messages; 0: 10 min
-	Write        time.Duration // of one answer; 0: 10 s
-	Operation    time.Duration // until its client is told that the outcome is not known; 0: 30 s
-}
-
-func (l Limits) withDefaults() Limits {
-	set := func(p *int, v int) {
-		if *p <= 0 {
-			*p = v
-		}
-	}
-	set(&l.MessageBytes, kmip.MaxMessageBytes)
-	l.MessageBytes = min(l.MessageBytes, kmip.MaxMessageBytes)
-	for _, d := range []struct {
-		p *time.Duration
-		v time.Duration
-	}{{&l.Handshake, 5 * time.Second}, {&l.Read, 10 * time.Second}, {&l.Idle, 10 * time.Minute}, {&l.Write, 10 * time.Second}, {&l.Operation, 30 * time.Second}} {
-		if *d.p <= 0 {
-			*d.p = d.v
-		}
-	}
-	return l
+	Slots     bounds.SlotLimits
+	Handshake time.Duration
+	Read      time.Duration // from a message's first byte to its last
+	Idle      time.Duration // between messages
+	Write     time.Duration // of one answer
+	Operation time.Duration // until its client is told that the outcome is not known
 }
 
 // Watcher sees what happens at the door, for metrics. Nil methods are not called.
@@ -111,7 +90,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	s.Limits = s.Limits.withDefaults()
 	s.workers = newWorkers()
 	s.conns, s.slots, s.stop = map[*conn]struct{}{}, bounds.NewSlots(s.Limits.Slots), cancel
 	s.mu.Unlock()
