@@ -47,7 +47,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	}
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands the certificate.
-	shaken := handshake.Listen(httpd.Bounded(l, s.cfg.slots()), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
+	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
 	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	ended := s.serving("REST door", func() error { return rest.Serve(shaken) }, http.ErrServerClosed)

@@ -17,10 +17,9 @@ const WatchEvery = 100 * time.Millisecond
 // still unread. A client that closes its sending side before it has its answer is
 // taken as gone, as net/http does: TCP does not tell the two apart.
 //
-// c may be wrapped; wrappers have a method NetConn, as that of crypto/tls. It
-// reports false for what is no TCP connection.
+// c may be wrapped. It reports false for what is no TCP connection.
 func Gone(c net.Conn) bool {
-	raw := rawOf(c)
+	raw := RawConn(c)
 	if raw == nil {
 		return false
 	}
@@ -33,20 +32,16 @@ func Gone(c net.Conn) bool {
 	return gone || err != nil // an error: this side has closed it
 }
 
-func rawOf(c net.Conn) syscall.RawConn {
-	for c != nil {
-		if t, ok := c.(*net.TCPConn); ok {
-			raw, err := t.SyscallConn()
-			if err != nil {
-				return nil
-			}
-			return raw
-		}
-		wrapper, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil
-		}
-		c = wrapper.NetConn()
+// RawConn returns the socket below a connection that may be wrapped. It returns nil
+// if that is no TCP connection.
+func RawConn(c net.Conn) syscall.RawConn {
+	t := unwrap[*net.TCPConn](c)
+	if t == nil {
+		return nil
 	}
-	return nil
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
 }

@@ -267,9 +267,6 @@ func (slot *Slot) Dropped() bool {
 	return slot.dropped
 }
 
-// Limits returns the limits as they apply.
-func (s *Slots) Limits() SlotLimits { return s.limits }
-
 // addressOf is the address of a peer without port; IPv4 in IPv6 is IPv4.
 func addressOf(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {

@@ -37,7 +37,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	}}
 	h := httptest.NewUnstartedServer(nil)
 	h.Config = Server(s.authenticated(s.wrap(slow)), nil, time.Minute)
-	h.Listener = Bounded(h.Listener, slotLimits)
+	h.Listener = bounds.Listen(h.Listener, slotLimits, nil)
 	h.StartTLS()
 	defer h.Close()
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -313,7 +313,7 @@ func (s *service) principal(r *http.Request) (*core.Principal, error) {
 	if err != nil || p == c.counted {
 		return p, err
 	}
-	if slot := slotOf(c.Conn); slot != nil {
+	if slot := bounds.SlotOf(c.Conn); slot != nil {
 		if full := slot.Pass(p.Tenant, p.ID); full != "" {
 			return nil, bounds.FullError(full)
 		}

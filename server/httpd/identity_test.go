@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // changing is an authenticator whose principal a test changes while connections are
@@ -35,7 +36,7 @@ func TestPrincipalChangesBetweenRequests(t *testing.T) {
 	h.Config = Server(s.authenticated(who), nil, time.Minute)
 	one := slotLimits
 	one.PerPrincipal = 1
-	h.Listener = Bounded(h.Listener, one)
+	h.Listener = bounds.Listen(h.Listener, one, nil)
 	h.StartTLS()
 	defer h.Close()
 	dial := func() func() string {

@@ -75,7 +75,6 @@ type Server struct {
 	workers  *workers
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	slots    *bounds.Slots
 	stopping bool
 	stopped  time.Time // when that began
 	stop     context.CancelFunc
@@ -91,8 +90,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	s.mu.Lock()
 	s.workers = newWorkers()
-	s.conns, s.slots, s.stop = map[*conn]struct{}{}, bounds.NewSlots(s.Limits.Slots), cancel
+	s.conns, s.stop = map[*conn]struct{}{}, cancel
 	s.mu.Unlock()
+	l = bounds.Listen(l, s.Limits.Slots, s.countRefused)
 	context.AfterFunc(ctx, func() { l.Close() })
 	go s.watchIdentities(ctx)
 	for delay := time.Duration(0); ; {
@@ -115,17 +115,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// admit counts a connection or refuses it. The handshake gets a goroutine that ends
-// with it: its stack is large, and idle connections would keep it.
+// admit begins with a connection, unless the server is stopping. The handshake gets a
+// goroutine that ends with it: its stack is large, and idle connections would keep it.
 func (s *Server) admit(ctx context.Context, nc net.Conn) {
 	c := newConn(s, nc)
-	var why string
-	c.slot, why = s.slots.Enter(nc.RemoteAddr(), func() { nc.Close() })
-	if why == "" {
-		why = s.trackConn(c)
-	}
-	if why != "" {
-		s.countRefused(why)
+	if !s.trackConn(c) {
+		s.countRefused("stopping")
 		nc.Close()
 		return
 	}
@@ -148,24 +143,23 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) {
 
 // newConn returns a connection that has not shaken hands yet.
 func newConn(s *Server, nc net.Conn) *conn {
-	w := &wire{Conn: nc}
-	c := &conn{server: s, wire: w, tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
+	w := &wire{Conn: nc, raw: bounds.RawConn(nc)}
+	c := &conn{server: s, wire: w, slot: bounds.SlotOf(nc), tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
 	c.origin = core.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.beginOperation,
 		Memory: core.MessageMemory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
 	return c
 }
 
-// trackConn notes a connection for Shutdown, unless that has begun.
-func (s *Server) trackConn(c *conn) (why string) {
+// trackConn notes a connection for Shutdown. It returns false if that has begun.
+func (s *Server) trackConn(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		c.slot.Leave()
-		return "stopping"
+		return false
 	}
 	s.conns[c] = struct{}{}
 	s.done.Add(1)
-	return ""
+	return true
 }
 
 func (s *Server) countRefused(why string) {
@@ -228,7 +222,6 @@ func (s *Server) endConn(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	c.slot.Leave()
 	if s.Watch.Closed != nil {
 		s.Watch.Closed()
 	}

@@ -2,6 +2,7 @@ package kmipd
 
 import (
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -22,9 +23,10 @@ import (
 // It is used by one reader at a time, as TLS does.
 type wire struct {
 	net.Conn
-	turn   *fair.Turn // of the request that is answered; nil before there is one
-	room   []byte     // TLS' buffer, as far as it has been handed to Read; always to its end
-	used   int        // of room: what lies behind has not been written to
+	raw    syscall.RawConn // of Conn; nil: not a TCP connection, so Write does without
+	turn   *fair.Turn      // of the request that is answered; nil before there is one
+	room   []byte          // TLS' buffer, as far as it has been handed to Read; always to its end
+	used   int             // of room: what lies behind has not been written to
 	header [recordHeader]byte
 	have   int // bytes read of the record under way
 	left   int // bytes to come of it, when its header is whole
@@ -33,17 +35,12 @@ type wire struct {
 // Write writes to the connection. While the client does not read, the turn of its
 // request pauses, so that it keeps no processor from others.
 func (w *wire) Write(p []byte) (n int, err error) {
-	t, ok := w.Conn.(*net.TCPConn)
-	if !ok || w.turn == nil {
+	if w.raw == nil || w.turn == nil {
 		return w.Conn.Write(p)
-	}
-	raw, err := t.SyscallConn()
-	if err != nil {
-		return 0, err
 	}
 	var failed error
 	paused := false
-	err = raw.Write(func(fd uintptr) bool {
+	err = w.raw.Write(func(fd uintptr) bool {
 		if paused {
 			w.turn.Resume()
 		}
