@@ -3,14 +3,9 @@ package bounds
 import (
 	"net"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// WatchEvery is how often a door looks whether the client of a request that is
-// being worked on is still there. Requests that take less time pay nothing.
-const WatchEvery = 100 * time.Millisecond
 
 // Gone reports whether the client of a TCP connection has closed its sending side
 // or reset the connection. It sees that also while requests that have arrived are

@@ -198,7 +198,7 @@ func (s *service) wrap(to route) http.Handler {
 			return
 		}
 		defer m.free()
-		out, err := s.within(to, c, r, m)
+		out, err := s.answerWithin(to, c, r, m)
 		if err != nil {
 			writeProblem(w, c.RequestID, err)
 			return
@@ -209,17 +209,25 @@ func (s *service) wrap(to route) http.Handler {
 	})
 }
 
-// within does what a route is for, or answers that it has not come back: a call
-// into the HSM cannot be ended from outside. The work's context ends with the
-// connection: net/http does not see a client go away that has sent something
-// behind its request.
-func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (any, error) {
+// answerWithin does what a route is for, or answers that it has not come back: see
+// [bounds.Work]. The work's context ends with the connection: net/http does not see a
+// client go away that has sent something behind its request.
+func (s *service) answerWithin(to route, c *core.Caller, r *http.Request, m *memory) (any, error) {
 	type result struct {
 		out any
 		err error
 	}
 	ctx, leave := context.WithCancel(r.Context())
 	defer leave()
+	began, plain := time.Now(), *c
+	var late error
+	work := bounds.Work{Limit: s.Operation, Began: func() time.Time { return began }, Cancel: leave, Answer: func(ctx context.Context) bool {
+		late = s.Engine.Leave(ctx, &plain, to.action, s.Operation)
+		return true
+	}}
+	if conn, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		work.Conn = conn.Conn
+	}
 	back := make(chan result, 1)
 	go func() {
 		defer m.free()
@@ -232,23 +240,10 @@ func (s *service) within(to route, c *core.Caller, r *http.Request, m *memory) (
 		out, err := to.answer(s, c, r.WithContext(ctx))
 		back <- result{out, err}
 	}()
-	timer, tick := time.NewTimer(s.Operation), time.NewTicker(bounds.WatchEvery)
-	defer timer.Stop()
-	defer tick.Stop()
-	conn, _ := ctx.Value(connectionKey{}).(*connection)
-	for {
-		select {
-		case r := <-back:
-			return r.out, r.err
-		case <-tick.C:
-			if conn != nil && bounds.Gone(conn.Conn) {
-				leave()
-			}
-		case <-timer.C:
-			plain := *c
-			return nil, s.Engine.Leave(context.WithoutCancel(ctx), &plain, to.action, s.Operation)
-		}
+	if done, ended := bounds.Await(ctx, &work, back); ended {
+		return done.out, done.err
 	}
+	return nil, late
 }
 
 // checkInput refuses a query or a body that the route does not read, because a client

@@ -33,6 +33,7 @@ type conn struct {
 	turn       fair.Turn          // of its requests to compute
 	answered   chan bool          // from the worker: whether the connection goes on
 	task       task               // what the worker does
+	work       bounds.Work        // how the connection waits for it
 	cancelWork context.CancelFunc // ends the work that is done for the connection
 }
 
@@ -63,6 +64,7 @@ func (c *conn) endIdleWait() {
 func (c *conn) serve(ctx context.Context) {
 	ctx, c.cancelWork = context.WithCancel(fair.WithTurn(ctx, &c.turn))
 	defer c.cancelWork()
+	c.work = bounds.Work{Conn: c.wire.Conn, Limit: c.server.Limits.Operation, Began: c.task.currentBegan, Cancel: c.cancelWork, Answer: c.answerInPlace}
 	defer c.server.endConn(c)
 	defer func() {
 		if p := recover(); p != nil {
