@@ -8,7 +8,5 @@
 // so that server and client cannot disagree. Only this package knows how versions
 // differ: behind it there is one attribute model.
 //
-// github.com/gemalto/kmip-go gives names and the debug rendering of bytes
-// already validated, and is an oracle of the tests. It never parses what comes
-// from outside. Start at [ParseRequest], then [Operation] and create.go.
+// Start at [Request.Parse], then [Operation] and create.go.
 package kmip

@@ -37,16 +37,9 @@ type RequestItem struct {
 	Critical  bool   // carries a Message Extension that must be understood
 }
 
-// ParseRequest validates a message and reads header and frames. An error concerns
-// the whole message; its code says why. The result holds the version even then, if
-// it could be read, so that the answer can use it.
-func ParseRequest(msg []byte) (Request, error) {
-	var r Request
-	err := r.Parse(msg)
-	return r, err
-}
-
-// Parse is ParseRequest into a Request whose memory is reused.
+// Parse validates a message and reads its header and frames. It reuses the memory of
+// r. An error concerns the whole message; its code says why. If the version could be
+// read, r has it even then, so that the answer can use it.
 func (r *Request) Parse(msg []byte) error {
 	*r = Request{Items: r.Items[:0]}
 	var err error

@@ -12,8 +12,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// The library's encodings take their names from its one global table, so that
-// is where core's go.
+// The library's encodings take their names from its one global table, so core's
+// names go there.
 func init() { register(&ttlv.DefaultRegistry) }
 
 func register(r *ttlv.Registry) {
@@ -33,13 +33,12 @@ func register(r *ttlv.Registry) {
 	}
 }
 
-// maxPrintDepth bounds what is given to the library, whose walk takes time
-// exponential in the depth.
+// maxPrintDepth bounds the messages that are given to the library: its walk takes
+// time exponential in the depth.
 const maxPrintDepth = 12
 
-// Print writes a message for people, as an indented tree of names and values.
-// It shows key bytes: it is for tests and tools, never for logs. The message is
-// validated first.
+// Print writes a message for people, as an indented tree of names and values. The
+// message is validated first.
 func Print(w io.Writer, msg []byte) error {
 	if err := printable(msg); err != nil {
 		return err
