@@ -23,10 +23,10 @@ type CryptographicParameters struct {
 	TrailerField              *int32
 }
 
-// SetField takes one field of the structure; false means that the structure
-// has no such field. It serves the codec and [ParametersOf] alike.
+// SetField sets one field. It returns false if the structure has no such field. The
+// codec and [ParametersOf] use it.
 func (p *CryptographicParameters) SetField(t Tag, v Value) bool {
-	n := int32(v.Num)
+	number := func() *int32 { n := int32(v.Num); return &n }
 	switch t {
 	case TagBlockCipherMode:
 		p.BlockCipherMode = BlockCipherMode(v.Uint())
@@ -44,19 +44,19 @@ func (p *CryptographicParameters) SetField(t Tag, v Value) bool {
 		b := v.Num != 0
 		p.RandomIV = &b
 	case TagIVLength:
-		p.IVLength = &n
+		p.IVLength = number()
 	case TagTagLength:
-		p.TagLength = &n
+		p.TagLength = number()
 	case TagFixedFieldLength:
-		p.FixedFieldLength = &n
+		p.FixedFieldLength = number()
 	case TagInvocationFieldLength:
-		p.InvocationFieldLength = &n
+		p.InvocationFieldLength = number()
 	case TagCounterLength:
-		p.CounterLength = &n
+		p.CounterLength = number()
 	case TagInitialCounterValue:
-		p.InitialCounterValue = &n
+		p.InitialCounterValue = number()
 	case TagSaltLength:
-		p.SaltLength = &n
+		p.SaltLength = number()
 	case TagMaskGenerator:
 		p.MaskGenerator = MaskGenerator(v.Uint())
 	case TagMaskGeneratorHashingAlgorithm:
@@ -64,7 +64,7 @@ func (p *CryptographicParameters) SetField(t Tag, v Value) bool {
 	case TagPSource:
 		p.PSource = v.Bytes
 	case TagTrailerField:
-		p.TrailerField = &n
+		p.TrailerField = number()
 	default:
 		return false
 	}
@@ -77,8 +77,8 @@ const (
 	MaxGCMIV = 64
 )
 
-// IVBytes is how long an IV is made, in bytes: usual, unless IV Length says
-// something else, which GCM alone allows.
+// IVBytes returns the length in bytes of an IV that the server makes: usual, unless
+// IV Length gives another one, which only GCM allows (any).
 func (p *CryptographicParameters) IVBytes(usual int, any bool) (int, error) {
 	if p.IVLength == nil || int64(*p.IVLength) == 8*int64(usual) {
 		return usual, nil
@@ -98,7 +98,7 @@ func ParametersOf(v Value) CryptographicParameters {
 	return p
 }
 
-// Fields lists what is given, in the standard's order.
+// Fields lists the given fields in the standard's order.
 func (p *CryptographicParameters) Fields() []Field {
 	var fs []Field
 	enum := func(t Tag, v uint32) {
