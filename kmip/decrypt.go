@@ -18,8 +18,7 @@ var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
 })
 
 func decryptRequest(c *coder, in *core.DecryptInput) {
-	c.identifier(&in.ID)
-	parameters(c, &in.Parameters)
+	keyAndParameters(c, &in.ID, &in.Parameters)
 	dataField(c, &in.Data)
 	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)

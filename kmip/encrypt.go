@@ -18,8 +18,7 @@ var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
 })
 
 func encryptRequest(c *coder, in *core.EncryptInput) {
-	c.identifier(&in.ID)
-	parameters(c, &in.Parameters)
+	keyAndParameters(c, &in.ID, &in.Parameters)
 	dataField(c, &in.Data)
 	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)

@@ -94,11 +94,16 @@ func (g *gen) ovhRequest(t *testing.T, version ovh.ProtocolVersion, like ovh.Ope
 			t.Errorf("the credential is read as %+v", h.Credentials)
 		}
 	}
-	again, err := p.readRequest(r.Items[0].Payload, g.v)
+	g.readAlike(t, p.readRequest, r.Items[0].Payload, b)
+}
+
+// readAlike fails if a payload of msg is not the same when it is read and written again.
+func (g *gen) readAlike(t *testing.T, read func(payload []byte, v core.Version) ([]byte, error), payload, msg []byte) {
+	again, err := read(payload, g.v)
 	if err != nil {
-		t.Fatalf("%v %v: %v\n%s", p.op, g.v, err, tree(b))
+		t.Fatalf("%v: %v\n%s", g.v, err, tree(msg))
 	}
-	differ(t, full(again), full(r.Items[0].Payload))
+	differ(t, full(again), full(payload))
 }
 
 func (g *gen) ovhResponse(t *testing.T, version ovh.ProtocolVersion, like ovh.OperationPayload) {
@@ -118,11 +123,7 @@ func (g *gen) ovhResponse(t *testing.T, version ovh.ProtocolVersion, like ovh.Op
 	if err != nil || len(r.Items) != 1 || r.TimeStamp != msg.Header.TimeStamp.Unix() {
 		t.Fatalf("%v %v: %+v %v\n%s", p.op, g.v, r, err, tree(b))
 	}
-	again, err := p.readResponse(r.Items[0].Payload, g.v)
-	if err != nil {
-		t.Fatalf("%v %v: %v\n%s", p.op, g.v, err, tree(b))
-	}
-	differ(t, full(again), full(r.Items[0].Payload))
+	g.readAlike(t, p.readResponse, r.Items[0].Payload, b)
 }
 
 func tree(msg []byte) string {

@@ -18,8 +18,7 @@ var MAC = define(Operation[core.MACInput, core.MACOutput]{
 })
 
 func macRequest(c *coder, in *core.MACInput) {
-	c.identifier(&in.ID)
-	parameters(c, &in.Parameters)
+	keyAndParameters(c, &in.ID, &in.Parameters)
 	dataField(c, &in.Data)
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }

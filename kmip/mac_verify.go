@@ -18,8 +18,7 @@ var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
 })
 
 func macVerifyRequest(c *coder, in *core.MACVerifyInput) {
-	c.identifier(&in.ID)
-	parameters(c, &in.Parameters)
+	keyAndParameters(c, &in.ID, &in.Parameters)
 	c.bytesField(core.TagData, &in.Data, false)
 	c.bytesField(core.TagMACData, &in.MAC, !c.atLeast(core.V1_3))
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)

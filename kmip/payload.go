@@ -64,6 +64,12 @@ func digestedData(c *coder, data, digested *[]byte) {
 	}
 }
 
+// keyAndParameters is the key of a cryptographic operation and how to use it.
+func keyAndParameters(c *coder, id *core.Identifier, p **core.CryptographicParameters) {
+	c.identifier(id)
+	parameters(c, p)
+}
+
 // parameters is Cryptographic Parameters, which may be absent.
 func parameters(c *coder, p **core.CryptographicParameters) {
 	if !c.reading {

@@ -19,8 +19,7 @@ var Sign = define(Operation[core.SignInput, core.SignOutput]{
 })
 
 func signRequest(c *coder, in *core.SignInput) {
-	c.identifier(&in.ID)
-	parameters(c, &in.Parameters)
+	keyAndParameters(c, &in.ID, &in.Parameters)
 	digestedData(c, &in.Data, &in.Digested)
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }

@@ -18,8 +18,7 @@ var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.Signature
 })
 
 func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
-	c.identifier(&in.ID)
-	parameters(c, &in.Parameters)
+	keyAndParameters(c, &in.ID, &in.Parameters)
 	c.bytesField(core.TagData, &in.Data, false)
 	if c.atLeast(core.V1_4) {
 		c.bytesField(core.TagDigestedData, &in.Digested, false)
