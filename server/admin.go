@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -39,22 +40,31 @@ type adminDoor struct {
 type adminRoute struct {
 	pattern string
 	action  core.Action
-	decided bool // answer asks the policy and leaves the record; else the door asks
+	checked adminCheck
 	answer  func(d *adminDoor, ctx context.Context, c *core.Caller, q url.Values) (any, error)
 }
 
+// adminCheck says where the policy is asked for a route, and what leaves a record.
+type adminCheck uint8
+
+const (
+	asked            adminCheck = iota // here; a refusal leaves a record
+	askedAndRecorded                   // here; an answer leaves a record too, before it is given
+	askedByEngine                      // by the engine, which leaves the record
+)
+
 var adminRoutes = []adminRoute{
-	{"GET /audit", core.ActionReadRecords, false, (*adminDoor).listRecords},
-	{"GET /doors", core.ActionReadHealth, false, (*adminDoor).listDoors},
-	{"GET /health", core.ActionReadHealth, false, (*adminDoor).tellHealth},
-	{"GET /certificates/damaged", core.ActionReadHealth, false, (*adminDoor).listDamaged},
-	{"GET /policy/simulate", core.ActionSimulatePolicy, false, (*adminDoor).simulate},
-	{"POST /policy/reload", core.ActionReload, false, (*adminDoor).reloadPolicy},
-	{"GET /hsm/orphans", core.ActionListTokenObjects, false, (*adminDoor).listOrphans},
-	{"GET /hsm/keys", core.ActionListTokenObjects, false, (*adminDoor).listKeySets},
-	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, true, (*adminDoor).purgeOrphans},
-	{"GET /tenants", core.ActionListTenants, true, (*adminDoor).listTenants},
-	{"POST /tenants", core.ActionCreateTenant, true, (*adminDoor).createTenant},
+	{"GET /audit", core.ActionReadRecords, askedAndRecorded, (*adminDoor).listRecords},
+	{"GET /doors", core.ActionReadHealth, asked, (*adminDoor).listDoors},
+	{"GET /health", core.ActionReadHealth, asked, (*adminDoor).tellHealth},
+	{"GET /certificates/damaged", core.ActionReadHealth, asked, (*adminDoor).listDamaged},
+	{"GET /policy/simulate", core.ActionSimulatePolicy, asked, (*adminDoor).simulate},
+	{"POST /policy/reload", core.ActionReload, asked, (*adminDoor).reloadPolicy},
+	{"GET /hsm/orphans", core.ActionListTokenObjects, askedAndRecorded, (*adminDoor).listOrphans},
+	{"GET /hsm/keys", core.ActionListTokenObjects, askedAndRecorded, (*adminDoor).listKeySets},
+	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, askedByEngine, (*adminDoor).purgeOrphans},
+	{"GET /tenants", core.ActionListTenants, askedByEngine, (*adminDoor).listTenants},
+	{"POST /tenants", core.ActionCreateTenant, askedByEngine, (*adminDoor).createTenant},
 }
 
 // Times of one request over the admin socket. The token may have many objects.
@@ -106,12 +116,35 @@ func (d *adminDoor) handler() http.Handler {
 
 func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q url.Values) (any, error) {
 	c := socketCaller(ctx)
-	if !route.decided {
+	if route.checked != askedByEngine {
 		if err := d.engine.MayInspect(ctx, c, route.action); err != nil {
 			return nil, err
 		}
 	}
-	return route.answer(d, ctx, c, q)
+	out, err := route.answer(d, ctx, c, q)
+	if route.checked == askedAndRecorded {
+		if rerr := d.recordRead(ctx, route, q, err); rerr != nil {
+			return nil, errors.Join(err, rerr)
+		}
+	}
+	return out, err
+}
+
+// maxQuestion bounds what a record tells of a question, in bytes.
+const maxQuestion = 400
+
+// recordRead records that something was read: the route, with what was asked for.
+func (d *adminDoor) recordRead(ctx context.Context, route *adminRoute, q url.Values, err error) error {
+	for name, values := range q {
+		if len(values) == 1 && values[0] == "" {
+			delete(q, name) // the command line sends the filters that are not set too
+		}
+	}
+	r := core.Record{Action: route.action, Outcome: core.Allowed, Detail: core.Printable(strings.TrimSuffix(route.pattern+"?"+q.Encode(), "?"), maxQuestion) + askedBy(ctx)}
+	if err != nil {
+		r.Outcome, r.Code = core.Failed, core.CodeOf(err)
+	}
+	return d.engine.RecordEvent(ctx, r)
 }
 
 // maxSocketPath is what a Unix socket's path may have, in bytes.

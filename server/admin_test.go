@@ -36,7 +36,8 @@ func records(t *testing.T, s *servertest.Server, operation string, more ...strin
 }
 
 // What an administrator does to the server is recorded: which policy is in
-// force since when, and whom the revocation list refuses, by command or signal.
+// force since when, whom the revocation list refuses, by command or signal, and who
+// read the records or looked into the HSM.
 func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 	s := servertest.Start(t)
 	policies := func(want int, says string) {
@@ -52,6 +53,18 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 		}
 	}
 	policies(1, "at start")
+	if out, err := s.Command("hsm", "keys", "--dir", s.Dir); err != nil {
+		t.Fatal(err, out)
+	}
+	for operation, says := range map[string]string{
+		"Read Records":       "GET /audit?limit=1000&operation=Load+Policy",
+		"List Token Objects": "GET /hsm/keys",
+	} {
+		says += fmt.Sprintf(", asked by user %d", os.Getuid())
+		if got := records(t, s, operation); len(got) == 0 || !strings.Contains(got[len(got)-1], " allowed admin keyreeve "+operation+" | "+says) {
+			t.Errorf("the records of %s are %q; want one that says %q", operation, got, says)
+		}
+	}
 	if out, err := s.Command("policy", "reload", "--dir", s.Dir); err != nil {
 		t.Fatal(err, out)
 	}
