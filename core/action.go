@@ -7,7 +7,7 @@ import (
 
 // Action is one thing that can be asked of the server, or that the server does by
 // itself. Policy, records and metrics speak of actions; only the KMIP door speaks
-// of operations. The zero Action is none.
+// of operations. The zero Action means no action.
 //
 // A request for an operation that no version of KMIP has still leaves a record.
 // Its Action has no row in the table and holds the number of the operation.
@@ -28,8 +28,8 @@ func ActionOf(op Operation) Action {
 	return unknownOperation | Action(op)
 }
 
-// ActionByName finds an action by the name that records have, or by its XML form,
-// in any letter case.
+// ActionByName finds an action by its name in records or by its XML form, in any
+// letter case.
 func ActionByName(name string) (Action, bool) {
 	name = strings.ToLower(name)
 	if number, ok := strings.CutPrefix(name, "0x"); ok {
@@ -71,8 +71,8 @@ func (a Action) Kind() ActionKind {
 	return ""
 }
 
-// String returns the name in the table. Of an operation that KMIP does not have it
-// returns the number.
+// String returns the name in the table, or the number of an operation that KMIP does
+// not have.
 func (a Action) String() string {
 	switch row := a.Info(); {
 	case row != nil:
@@ -88,11 +88,11 @@ type ActionKind string
 
 // The kinds of actions.
 const (
-	UseAction        ActionKind = "use"        // works with the value of a key, or gives it away
+	UseAction        ActionKind = "use"        // uses the value of a key, or reveals it
 	ManageAction     ActionKind = "manage"     // makes, changes or ends an object or a session
-	ReadAction       ActionKind = "read"       // only tells: of attributes, of the server, of tenants
+	ReadAction       ActionKind = "read"       // only reads: attributes, the server, tenants
 	AdministerAction ActionKind = "administer" // changes the server itself, its HSM or its tenants
-	ServerEvent      ActionKind = "event"      // nobody asks for it: the server does it, and records it
+	ServerEvent      ActionKind = "event"      // the server does it by itself and records it
 )
 
 // ActionKinds lists the kinds that a policy can meet.
@@ -101,17 +101,17 @@ var ActionKinds = []ActionKind{UseAction, ManageAction, ReadAction, AdministerAc
 // ActionObjects says for which objects the policy is asked.
 type ActionObjects uint8
 
-// What an action touches.
+// How many objects the policy is asked about.
 const (
 	NoObject    ActionObjects = iota // the policy is asked once, without an object
 	OneObject                        // the policy is asked about the object that the request names
-	ManyObjects                      // both: without an object, then about each object that is found
+	ManyObjects                      // the policy is asked without an object, then about each object that is found
 )
 
 // ActionInfo is a row of the table of actions.
 type ActionInfo struct {
 	Name      string    // the standard's, if it is an operation of KMIP
-	Operation Operation // 0: it is none of KMIP
+	Operation Operation // 0: not an operation of KMIP
 	Kind      ActionKind
 	Objects   ActionObjects
 }
@@ -124,7 +124,7 @@ func (i *ActionInfo) XML() string {
 	return strings.ReplaceAll(i.Name, " ", "")
 }
 
-// The actions. A comment stands where the name does not tell.
+// The actions, with a comment if the name does not explain itself.
 const (
 	_ Action = iota
 
@@ -189,7 +189,7 @@ const (
 	ActionProcess
 	ActionPing
 
-	// What else can be asked of the server.
+	// Other requests to the server.
 	ActionReadHealth       // the state of every part of the server
 	ActionReadMetrics      // its figures
 	ActionListTokenObjects // orphans and sets of keys in the HSM
@@ -197,12 +197,12 @@ const (
 	ActionCreateTenant
 	ActionListTenants
 	ActionReadRecords    // the audit records of all tenants
-	ActionSimulatePolicy // what the policy would say, of any principal
+	ActionSimulatePolicy // what the policy would decide for any principal
 	ActionReload         // of policy, authorities, certificates and PIN
 
-	// What the server records beside.
+	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
-	ActionUndo    // a batch was taken back
+	ActionUndo    // a batch was undone
 	ActionStart
 	ActionCreateInstallation
 	ActionCreateTenantKeys
@@ -218,9 +218,9 @@ const (
 	ActionDistrustCertificate
 )
 
-// actionTable is the list of all actions. A new one is a constant above and a row
-// here; policies.rego then says who may ask for it. Kinds follow from what a
-// permit gives away: Get is a use because it reveals the key, and Re-key is
+// actionTable is the list of all actions. A new action needs a constant above and a
+// row here; policies.rego then says who may ask for it. The kind follows from what a
+// permission gives away: Get is a use because it reveals the key, and Re-key is
 // management because its new key belongs to the owner of the old one.
 var actionTable = [...]ActionInfo{
 	ActionCreate:                    {"Create", OperationCreate, ManageAction, NoObject},

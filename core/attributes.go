@@ -15,8 +15,7 @@ type Attribute struct {
 	Value  Value
 }
 
-// AttributeName names an attribute without a value, and without index unless
-// Indexed says so.
+// AttributeName names an attribute. It has an index only if Indexed is set.
 type AttributeName struct {
 	Tag     Tag
 	Vendor  string
@@ -25,12 +24,12 @@ type AttributeName struct {
 	Indexed bool
 }
 
-// Ref is the attribute's name without its index.
+// Ref returns the attribute's name without its index.
 func (a *Attribute) Ref() AttributeName {
 	return AttributeName{Tag: a.Tag, Vendor: a.Vendor, Name: a.Name}
 }
 
-// String gives the name as KMIP 1.x writes it: "Activation Date", "x-Site".
+// String returns the name as KMIP 1.x writes it: "Activation Date", "x-Site".
 func (n AttributeName) String() string {
 	if n.Tag != 0 {
 		return n.Tag.String()
@@ -38,16 +37,15 @@ func (n AttributeName) String() string {
 	return n.Vendor + "-" + n.Name
 }
 
-// Names reports whether n names attribute a; an index is compared only where n
-// carries one.
+// Names reports whether n names attribute a; the index is compared only if n
+// has one.
 func (n AttributeName) Names(a *Attribute) bool {
 	return n.Tag == a.Tag && n.Vendor == a.Vendor && n.Name == a.Name && (!n.Indexed || n.Index == a.Index)
 }
 
-// Attributes is the one attribute model: an ordered list, instances of one
-// attribute beside each other in ascending index. Methods with a value
-// receiver never change it; Set and friends return the changed list and leave
-// the receiver's elements alone, so that snapshots stay valid.
+// Attributes is an ordered list. The instances of one attribute are adjacent, in
+// ascending order of their indexes. No method changes the list: Set, Add and the
+// like return a changed copy, so that snapshots stay valid.
 type Attributes []Attribute
 
 // Get returns the first instance of the standard attribute t.
@@ -63,13 +61,13 @@ func (as Attributes) Get(t Tag) (Value, bool) {
 // Has reports whether the standard attribute t has a value.
 func (as Attributes) Has(t Tag) bool { _, ok := as.Get(t); return ok }
 
-// Num returns the number in t's first instance: 0 when it has none.
+// Num returns the number in t's first instance, 0 if there is none.
 func (as Attributes) Num(t Tag) int64 { v, _ := as.Get(t); return v.Num }
 
-// Bool returns t as a truth value: false when it has none.
+// Bool returns the Boolean in t's first instance, false if there is none.
 func (as Attributes) Bool(t Tag) bool { return as.Num(t) != 0 }
 
-// Text returns the text in t's first instance: "" when it has none.
+// Text returns the text in t's first instance, "" if there is none.
 func (as Attributes) Text(t Tag) string { v, _ := as.Get(t); return v.Text }
 
 // All returns every instance that n names.
@@ -83,18 +81,17 @@ func (as Attributes) All(n AttributeName) []Attribute {
 	return out
 }
 
-// Find returns the place of the first instance that n names, or -1.
+// Find returns the position in the list of the first instance that n names, or -1.
 func (as Attributes) Find(n AttributeName) int {
 	return slices.IndexFunc(as, func(a Attribute) bool { return n.Names(&a) })
 }
 
-// Set gives the single-valued standard attribute t the value v, in place of
-// all that it had.
+// Set replaces all values of the standard attribute t by the value v.
 func (as Attributes) Set(t Tag, v Value) Attributes {
 	return as.Without(AttributeName{Tag: t}).Add(Attribute{Tag: t, Value: v})
 }
 
-// Add appends an instance behind its siblings and gives it the next free index.
+// Add inserts an instance after the last one of the same name, with the next index.
 func (as Attributes) Add(a Attribute) Attributes {
 	at, index := len(as), 0
 	ref := a.Ref()
@@ -107,14 +104,14 @@ func (as Attributes) Add(a Attribute) Attributes {
 	return slices.Insert(slices.Clone(as), at, a)
 }
 
-// Replace gives the instance at place i (see Find) the value v.
+// Replace sets the value of the instance at position i of the list (see Find).
 func (as Attributes) Replace(i int, v Value) Attributes {
 	out := slices.Clone(as)
 	out[i].Value = v
 	return out
 }
 
-// Without drops every instance that n names.
+// Without removes every instance that n names.
 func (as Attributes) Without(n AttributeName) Attributes {
 	return slices.DeleteFunc(slices.Clone(as), func(a Attribute) bool { return n.Names(&a) })
 }
@@ -122,16 +119,16 @@ func (as Attributes) Without(n AttributeName) Attributes {
 // Modify says when a client may change an attribute.
 type Modify uint8
 
-// The answers that the standard's rule tables give.
+// The times in the standard's tables of rules.
 const (
 	ModifyNever        Modify = iota
 	ModifyAlways              // at any time
 	ModifyPreActive           // only while Pre-Active
-	ModifyUntilReached        // while Pre-Active or Active, and the date itself lies ahead
+	ModifyUntilReached        // while Pre-Active or Active, until the date itself is reached
 )
 
-// AttributeRule is what the standard says of one attribute: the "Attribute
-// Rules" table of its section (KMIP 1.4 §3, 2.1 §4).
+// AttributeRule holds the standard's rules for one attribute: the table "Attribute
+// Rules" of its section (KMIP 1.4 §3, 2.1 §4).
 type AttributeRule struct {
 	Tag           Tag
 	Name          string // as KMIP 1.x spells it in Attribute Name
@@ -145,11 +142,11 @@ type AttributeRule struct {
 // AttributeRules lists every standard attribute. Do not change it.
 func AttributeRules() []AttributeRule { return attributeTable }
 
-// vendorRule is the rule of attributes that a client names by a vendor's own tag,
-// which KMIP 2.x can.
+// vendorRule is the rule of attributes that have a vendor's own tag, which KMIP 2.x
+// allows.
 var vendorRule = AttributeRule{Name: "Vendor Extension", ClientSets: true, ClientChanges: ModifyAlways, ClientDeletes: true, Multiple: true, Since: V2_0}
 
-// RuleOf returns the rule of an attribute that t names, or nil when t names none.
+// RuleOf returns the rule of the attribute t, or nil if t is no attribute.
 func RuleOf(t Tag) *AttributeRule {
 	if t.IsVendor() {
 		return &vendorRule
@@ -157,8 +154,8 @@ func RuleOf(t Tag) *AttributeRule {
 	return ruleByTag[t]
 }
 
-// Several reports whether an object may have more than one value of an attribute;
-// of vendor attributes it may (KMIP 1.4 §3.39).
+// Several reports whether an object may have more than one value of the attribute.
+// Vendor attributes always may (KMIP 1.4 §3.39).
 func (n AttributeName) Several() bool {
 	r := RuleOf(n.Tag)
 	return n.Tag == 0 || (r != nil && r.Multiple)

@@ -1,14 +1,14 @@
 package core
 
-// Change is one atomic step of the store: its writes are carried out in order, in
-// one transaction, or none of them is. Audit entries and usage come last, wherever
-// they stand: other transactions wait for the rows that they count in.
+// Change is one transaction of the store: all its writes are done, in order, or none.
+// Audit entries and usage are written last, whatever their place in the list, because
+// other transactions wait for the rows that count them.
 type Change struct{ Writes []Write }
 
-// Write is one row of a [Change]. Each kind stands beside the port of its table.
+// Write is one row of a [Change]. Each kind is declared beside the port of its table.
 type Write interface {
 	// ForTenant returns the tenant in whose share of the store the write is done:
-	// [OwnWork] for what the server does for itself.
+	// [OwnWork] for the server's own work.
 	ForTenant() string
 }
 
@@ -18,7 +18,7 @@ func ChangeOf(writes ...Write) *Change { return &Change{Writes: writes} }
 // Add appends writes.
 func (c *Change) Add(writes ...Write) { c.Writes = append(c.Writes, writes...) }
 
-// ForTenant returns the tenant of the first write that is made for one.
+// ForTenant returns the tenant of the first write that belongs to one, or [OwnWork].
 func (c *Change) ForTenant() string {
 	for _, w := range c.Writes {
 		if t := w.ForTenant(); t != OwnWork {
@@ -61,7 +61,7 @@ func (c *Change) Objects() []*ManagedObject {
 	return all
 }
 
-// Usage returns the sum of what the change counts.
+// Usage returns the sum of all usage in the change.
 func (c *Change) Usage() (sum Usage) {
 	for _, w := range WritesOf[AddUsage](c) {
 		sum = sum.Add(w.Usage)

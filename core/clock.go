@@ -1,6 +1,6 @@
 package core
 
-// Clock tells the time, so that tests can.
+// Clock tells the time. Tests have clocks of their own.
 type Clock interface {
 	Now() int64      // Unix seconds
 	NowMicro() int64 // Unix microseconds

@@ -1,6 +1,6 @@
 package core
 
-// codeNames are the names that records and problem documents carry.
+// codeNames are the names in records and problem documents.
 var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", "ObjectArchived", "PermissionDenied", "WrongState",
 	"AuthenticationNotSuccessful", "InvalidMessage", "InvalidField", "MissingData", "OperationNotSupported", "FeatureNotSupported",
 	"CryptographicFailure", "IllegalOperation", "IndexOutOfBounds", "InvalidAttribute", "InvalidAttributeValue", "AttributeNotFound",

@@ -1,12 +1,12 @@
-// Package core holds keyreeve's nouns: what a Managed Object, an attribute, a
-// state, a principal, a decision and an audit record ARE, and the small ports
-// behind which the outside world stands.
+// Package core defines keyreeve's nouns: Managed Objects, attributes, states,
+// principals, decisions and audit records. It also declares the ports, small
+// interfaces to the HSM, the store, the policy and the journal.
 //
 // The vocabulary is the standard's own. Tags, enumerations and the rules of
 // attributes are generated from the tables in tables/ (KMIP 1.0 to 2.1), so
 // that the codec, the engine and REST cannot disagree about a name. Nothing
-// here knows bytes on a wire, a JSON field, a clock or a database: values come
-// in, values go out. It relies on the standard library alone.
+// here depends on a wire format, on JSON, on a clock or on a database. It
+// imports the standard library only.
 //
 // Start at [ManagedObject], then [Attributes], [State.Next] and [Store].
 package core

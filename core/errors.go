@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// Code says what went wrong, for programs. Each door has one table that turns
-// codes into its own answers (KMIP Result Reason by version; problem+json).
+// Code says what went wrong, for programs. Each door has one table that turns codes
+// into its own answers (KMIP Result Reason by version; problem+json).
 type Code uint8
 
-// The codes. Internal is also the code of every error that carries none.
+// The codes. Internal is also the code of every error without a code.
 const (
 	Internal Code = iota
 	ItemNotFound
 	ObjectDestroyed
 	ObjectArchived
-	PermissionDenied // the policy, or a rule that is no lifecycle rule, forbids it
+	PermissionDenied // the policy forbids it, or a rule that does not concern the lifecycle
 	WrongState       // the object's state or dates forbid it
 	AuthenticationNotSuccessful
 	InvalidMessage // cannot be read, or lacks what the standard requires
@@ -49,31 +49,31 @@ const (
 	WrappingObjectDestroyed
 	WrongKeyWrappingState
 	NotSensitive   // reserved: no operation answers it
-	Sensitive      // may not leave in clear
-	NotExtractable // may not leave at all
+	Sensitive      // the key may not leave in clear
+	NotExtractable // the key may not leave at all
 	ObjectAlreadyExists
 	ResponseTooLarge
 	UnsupportedByHSM // the token lacks the mechanism and no substitute is allowed
 	GeneralFailure   // refused for a reason that has no code of its own
-	TokenUnavailable // HSM away, busy beyond the deadline, or no session
+	TokenUnavailable // the HSM is unavailable, busy beyond the deadline, or has no free session
 	StoreUnavailable
 	AuditUnavailable
-	PolicyUnavailable // broken, slow or absent: nothing is allowed; a client may try again
+	PolicyUnavailable // missing, faulty or too slow: every request is denied; a client may try again
 	Conflict          // somebody else changed the object first; retry
 	Busy
-	InvalidCorrelationValue            // no stream of the caller has it
+	InvalidCorrelationValue            // the caller has no such stream
 	UnknownMessageExtension            // marked critical
-	MultiValuedAttribute               // may have several values, and the operation gives one
-	ProtectionStorageUnavailable       // no Protection Storage Mask that is asked for can be had
-	PublicProtectionStorageUnavailable // nor for the public half of a key pair
-	NamespaceNotSupported              // no Application Data can be made for an Application Namespace
-	Tampered                           // a row of the database is not as keyreeve wrote it
-	QuotaExceeded                      // the tenant has as much as it may have
-	TooManyRequests                    // of the tenant or principal within a second; try again
+	MultiValuedAttribute               // the attribute may have several values, but the operation sets only one
+	ProtectionStorageUnavailable       // none of the requested Protection Storage Masks is possible
+	PublicProtectionStorageUnavailable // the same for the public half of a key pair
+	NamespaceNotSupported              // the server cannot make Application Data for this Application Namespace
+	Tampered                           // a row of the database was changed, but not by keyreeve
+	QuotaExceeded                      // the tenant has reached a quota
+	TooManyRequests                    // from the tenant or principal within a second; try again
 	numCodes
 )
 
-// Codes lists every code, for tests that demand an answer to each.
+// Codes lists every code. Tests demand an answer to each.
 func Codes() []Code {
 	out := make([]Code, numCodes)
 	for i := range out {
@@ -82,8 +82,8 @@ func Codes() []Code {
 	return out
 }
 
-// Error is an error with a code for programs and a sentence for people, which
-// says what to mend. Detail reaches the client; Err stays in the log.
+// Error is an error with a code for programs and a sentence for people that says
+// what to fix. Detail reaches the client; Err stays in the log.
 type Error struct {
 	Code   Code
 	Detail string

@@ -1,10 +1,15 @@
 package core
 
-// Matches reports whether o satisfies every attribute of f, which is what
-// Locate asks (KMIP 1.4 §4.9, 2.1 §6.1.28): an attribute that o lacks never
-// matches; two instances of one date are a range, ends included; a Usage Mask
-// matches when all its bits are set, Usage Limits when there are as many or more;
-// the fields given of a structure must all be equal. Owner and groups are the store's and the policy's business.
+// Matches reports whether o has every attribute of f, as Locate compares them (KMIP
+// 1.4 §4.9, 2.1 §6.1.28):
+//
+//   - An attribute that o lacks never matches.
+//   - Two instances of one date are a range, which includes its ends.
+//   - A Usage Mask matches if o has all its bits.
+//   - Usage Limits match if o has as many or more.
+//   - Of a structure only the given fields are compared. All of them must be equal.
+//
+// It does not look at Owner and Groups: the store and the policy do.
 func (f *Filter) Matches(o *ManagedObject) bool {
 	for i := range f.Attributes {
 		if !f.matchesOne(&f.Attributes[i], o) {
@@ -60,8 +65,7 @@ func (f *Filter) matchesDate(t Tag, o *ManagedObject) bool {
 	return low <= have.Num && have.Num <= high
 }
 
-// suffices reports whether Usage Limits have the total and the count that are
-// asked for, or more.
+// suffices reports whether Usage Limits have at least the wanted total and count.
 func suffices(have, want Value) bool {
 	for _, w := range want.Fields {
 		switch h := have.Field(w.Tag); w.Tag {
@@ -78,8 +82,8 @@ func suffices(have, want Value) bool {
 	return true
 }
 
-// covers reports whether have holds all that want asks for: equality, or for
-// structures equality of each field that want names.
+// covers reports whether have is equal to want. Of structures only the fields of want
+// are compared.
 func covers(have, want Value) bool {
 	if want.Kind != KindStructure || have.Kind != KindStructure {
 		return have.Equal(want)

@@ -2,7 +2,7 @@ package core
 
 import "context"
 
-// KeySpec says what key to make or import.
+// KeySpec describes a key to make or import.
 type KeySpec struct {
 	Kind   KeyKind
 	Class  Class
@@ -10,17 +10,17 @@ type KeySpec struct {
 	Bits   int              // of a symmetric key, or an RSA modulus
 	Curve  RecommendedCurve // EC
 	Format KeyFormatType    // of the clear bytes given to Import
-	CKAID  []byte           // CKA_ID for Mode resident, named in an intent before
+	CKAID  []byte           // CKA_ID for Mode resident; an intent names it before
 	TTLV   []byte           // Import of class X: the TTLV Key Value to keep as a second blob; nil: none
 
-	// Registered is, for Import, what the Digest is made of where that is another
-	// form than the bytes; nil: the bytes.
+	// Registered is what Import hashes for the Digest, if that is not the form of the
+	// clear bytes. nil: the clear bytes.
 	Registered []byte
 }
 
-// KeyFacts is what the token tells of a key it made or took.
+// KeyFacts is what the HSM tells about a key that it made or imported.
 type KeyFacts struct {
-	SHA256 []byte // of the clear bytes; nil where nobody may know
+	SHA256 []byte // of the clear bytes; nil if it must stay unknown
 	Where  string
 }
 
@@ -29,41 +29,46 @@ type KeyFacts struct {
 type Cipher struct {
 	Parameters CryptographicParameters
 	Data       []byte
-	IV         []byte // empty at Encrypt with a mode that needs one: make it
+	IV         []byte // if it is empty at Encrypt and the mode needs one, the HSM makes it
 	AAD        []byte
 	Tag        []byte // Decrypt, AEAD
 }
 
-// Ciphered is the answer: IV only where it was made here, Tag for AEAD modes.
+// Ciphered is the result of a [Cipher]. IV is set only if the HSM made it, Tag only in
+// AEAD modes.
 type Ciphered struct {
 	Data, IV, Tag []byte
 	Where         string
 }
 
-// HSM is the token, or group of tokens, that makes, keeps and uses keys. Only
-// class C bytes and data leave it, and only through Clear. Every method checks
-// the row MAC of a Key with material before it is used; a wrong one is Tampered. Errors carry TokenUnavailable, UnsupportedByHSM,
-// CryptographicFailure, BadCryptographicParameters, InvalidField, Sensitive or
-// NotExtractable. Safe for concurrent use.
+// HSM is the token, or group of tokens, that makes, keeps and uses keys. Only the
+// bytes of class C and data leave it, and only through Clear. Every method checks the
+// row MAC of a Key with material before it uses the key; a wrong one is Tampered.
+// Other errors have the code TokenUnavailable, UnsupportedByHSM, CryptographicFailure,
+// BadCryptographicParameters, InvalidField, Sensitive or NotExtractable. Safe for
+// concurrent use.
 type HSM interface {
 	Generate(ctx context.Context, k Key, s KeySpec) (Material, KeyFacts, error)
-	// GeneratePair makes a private key for k and returns beside it the public
-	// half as SubjectPublicKeyInfo, sealed for the key public.
+	// GeneratePair makes a private key for k. It also returns the public half, as
+	// SubjectPublicKeyInfo and as material that is sealed for the key public.
 	GeneratePair(ctx context.Context, k, public Key, s KeySpec) (private, pub Material, spki []byte, facts KeyFacts, err error)
-	// Import takes clear bytes: a key, or data for D. It does not keep clear. A
-	// private key of class N or X that does not work is InvalidField.
+	// Import takes the clear bytes of a key, or data that D seals. It does not keep
+	// clear. A private key of class N or X that does not work is InvalidField.
 	Import(ctx context.Context, k Key, s KeySpec, clear []byte) (Material, KeyFacts, error)
-	// ImportWrapped takes a key that a client wrapped (No Encoding) under key with.
+	// ImportWrapped takes a key that a client wrapped under the key with, in the
+	// encoding No Encoding.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
 	// Reclass wraps a key again for a stricter class, from C to X or N, or from X
-	// to N. A token object and a public key keep theirs: IllegalOperation.
+	// to N. The class of a token object or a public key cannot change:
+	// IllegalOperation.
 	Reclass(ctx context.Context, k Key, to Class) (Material, error)
 
 	// Clear appends the clear bytes of a class C key or of data to dst. The
 	// caller zeroes them.
 	Clear(ctx context.Context, k Key, dst []byte) ([]byte, error)
-	// WrapOut wraps k under with: its raw bytes (No Encoding), or the given TTLV
-	// Key Value of a class C key, or with ttlv empty and not nil its stored TTLV blob.
+	// WrapOut wraps k under with. If ttlv is nil, it wraps the raw bytes (No Encoding);
+	// if ttlv is empty, the stored TTLV blob of k; otherwise ttlv, which is the TTLV
+	// Key Value of a class C key.
 	WrapOut(ctx context.Context, k, with Key, p CryptographicParameters, ttlv []byte) ([]byte, error)
 
 	Encrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)
@@ -80,25 +85,25 @@ type HSM interface {
 
 	// MakeKeySet makes the keys of a set that the token lacks, and returns the
 	// check values of all. It destroys nothing. The code is ObjectAlreadyExists if
-	// the token has an object in the place of a key that is not as it was made.
+	// the token has an object in the place of a key, but with other attributes.
 	MakeKeySet(ctx context.Context, s KeySet) (checks []byte, err error)
 	// KeySetExists reports whether the token has a key of the set with this number.
 	KeySetExists(ctx context.Context, number int64) (bool, error)
-	// KeySets lists all sets of keys of keyreeve in the token, those of other
-	// installations included, by what the labels of token objects say.
+	// KeySets lists all of keyreeve's sets of keys in the token, including those of
+	// other installations. It relies on the labels of the token objects.
 	KeySets(ctx context.Context) ([]TokenKeySet, error)
 	// LoadKeySets finds all active sets of one or more tenants in the token and
-	// compares attributes and check values of every key. Without it no other method
-	// works for a tenant.
+	// compares attributes and check values of every key. Until it has succeeded, no
+	// other method works for a tenant.
 	LoadKeySets(ctx context.Context, sets []KeySet) error
 	// DestroyObject removes the token object of a resident key: the one whose label
-	// and CKA_ID are those of o, and nothing else, in particular no tenant key. nil
-	// means that it is certain not to be in the token: a module that has failed to
-	// remove it is not believed until it has read its objects again.
+	// and CKA_ID are those of o. It removes nothing else, in particular no tenant key.
+	// nil means that the object is certainly not in the token. A module that has failed
+	// to remove it must read its objects again before it may say so.
 	DestroyObject(ctx context.Context, o TokenObject) error
 	// Objects lists the token objects of resident keys of this installation.
 	Objects(ctx context.Context) ([]TokenObject, error)
-	// ObjectLabel is the label of the token object of a resident key.
+	// ObjectLabel returns the label of the token object of a resident key.
 	ObjectLabel(tenant, id string) string
 
 	Health(ctx context.Context) HSMHealth
@@ -113,7 +118,7 @@ type HSMHealth struct {
 	Module                                       string
 	Refusals                                     []string // classes and mechanisms refused by the self-test, each with its reason
 	Problem                                      string   // a sentence; "" when ready
-	Stuck                                        int      // calls that have not come back for too long
+	Stuck                                        int      // calls that have not returned for too long
 	Sessions, InUse, CachedHandles, CachedCopies int
 	Waiting                                      int // calls that wait for a session
 }

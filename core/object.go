@@ -1,19 +1,19 @@
 package core
 
-// ManagedObject is one object with everything known of it but its key bytes
-// (KMIP 1.4 §2.2, 2.1 §2). Snapshots are immutable: a change makes a new one
+// ManagedObject is one object with everything that is known about it, except its key
+// bytes (KMIP 1.4 §2.2, 2.1 §2). Snapshots are immutable: a change makes a new one
 // with Version+1.
 type ManagedObject struct {
 	Tenant  string
 	ID      string // Unique Identifier
 	Type    ObjectType
-	Owner   string // Principal.ID of who made it
-	Group   string // whose members may use it besides the owner; "" nobody. Not the Object Group attribute
-	Version int64  // 1 at birth; every stored change adds one
-	Seq     int64  // order of birth within the store; Locate answers in the reverse
+	Owner   string // Principal.ID of its creator
+	Group   string // its members may use the object too; "": none. Not the attribute Object Group
+	Version int64  // 1 at creation; every stored change adds one
+	Seq     int64  // order of creation in the store; Locate lists the newest object first
 
-	// Attributes holds all of them, those included that the store also keeps
-	// in columns of their own.
+	// Attributes holds all attributes, including those that the store also keeps in
+	// columns of their own.
 	Attributes Attributes
 	Material   Material
 }
@@ -32,32 +32,32 @@ func (o *ManagedObject) OperationPolicyName() (string, bool) {
 	return DefaultOperationPolicy, o.Type != ObjectTypeTemplate
 }
 
-// Algorithm is the Cryptographic Algorithm attribute, 0 when absent.
+// Algorithm returns the Cryptographic Algorithm, 0 if there is none.
 func (o *ManagedObject) Algorithm() CryptographicAlgorithm {
 	return CryptographicAlgorithm(o.Attributes.Num(TagCryptographicAlgorithm))
 }
 
-// Mask is the Cryptographic Usage Mask attribute, 0 when absent.
+// Mask returns the Cryptographic Usage Mask, 0 if there is none.
 func (o *ManagedObject) Mask() UsageMask {
 	return UsageMask(uint32(o.Attributes.Num(TagCryptographicUsageMask)))
 }
 
-// Key names the object to the HSM.
+// Key identifies the object to the HSM.
 func (o *ManagedObject) Key() Key {
 	return Key{Tenant: o.Tenant, ID: o.ID, Type: o.Type, Algorithm: o.Algorithm(), Mask: o.Mask(), Bits: int(o.Attributes.Num(TagCryptographicLength)), Material: &o.Material}
 }
 
-// Class says how far key material may go (docs/DESIGN.md, Custody).
+// Class says whether key material may leave the token (docs/DESIGN.md, Custody).
 type Class string
 
 // The three classes; KMIP's Extractable and Sensitive choose.
 const (
 	ClassN Class = "N" // never leaves the token
-	ClassX Class = "X" // leaves wrapped only
+	ClassX Class = "X" // leaves only wrapped
 	ClassC Class = "C" // may leave in clear
 )
 
-// ClassOf returns the class that the attributes Sensitive and Extractable name.
+// ClassOf returns the class for the attributes Sensitive and Extractable.
 func ClassOf(sensitive, extractable bool) Class {
 	switch {
 	case !extractable:
@@ -68,18 +68,18 @@ func ClassOf(sensitive, extractable bool) Class {
 	return ClassC
 }
 
-// Mode says where material lies.
+// Mode says where key material is stored.
 type Mode string
 
 // The modes. A public key, a certificate, an opaque object or a secret that is
-// no key the token knows is ModeData: sealed by AES-GCM under the tenant's D.
+// not a key for the token is ModeData: sealed by AES-GCM under the tenant's D.
 const (
 	ModeWrapped  Mode = "wrapped"  // blob under the class's KEK, in the database
 	ModeResident Mode = "resident" // object in the token
 	ModeData     Mode = "data"     // blob under D, in the database
 )
 
-// Material is a row's custody part. The blob is never clear.
+// Material is the part of a row that holds the key material. Blob is never in clear.
 type Material struct {
 	Mode   Mode
 	Class  Class
@@ -87,21 +87,21 @@ type Material struct {
 	Wrap   string        // format of Blob: "aes-kw", "aes-gcm", "" for resident
 	Kind   KeyKind       // what the clear bytes are
 	Format KeyFormatType // how the clear bytes are encoded: Raw, PKCS_8, X_509 (SubjectPublicKeyInfo is X_509), Opaque ...
-	Length int           // true length of the clear bytes; 0 where only the token knows it
+	Length int           // true length of the clear bytes; 0 if only the token knows it
 	CKAID  []byte        // CKA_ID of a resident object
 	Blob   []byte
 	TTLV   []byte // second blob: the TTLV Key Value of a registered class X key, under KEK-X
 	MAC    []byte // over identity, type, algorithm, mask and blob
 }
 
-// KeyKind is what a token takes a key for.
+// KeyKind is the kind that a key has for the token.
 type KeyKind string
 
 // The kinds. KindData never becomes a key in the token.
 const (
 	KeyAES     KeyKind = "aes"
 	KeyDES3    KeyKind = "des3"
-	KeyGeneric KeyKind = "generic" // HMAC keys, and secrets only stored and derived from
+	KeyGeneric KeyKind = "generic" // HMAC keys, and secrets that are only stored or derived from
 	KeyRSA     KeyKind = "rsa"     // private, PKCS#8
 	KeyEC      KeyKind = "ec"      // private, PKCS#8
 	KeyEd25519 KeyKind = "ed25519" // private, PKCS#8
@@ -109,9 +109,9 @@ const (
 	KeyData    KeyKind = "data"
 )
 
-// Key names a key to the HSM: identity, what the row MAC binds, and material.
-// Handle and memory caches are keyed by (Tenant, ID) and hold the row MAC they
-// were filled under, so that a changed row never meets an old handle.
+// Key identifies a key to the HSM: its identity, the fields that the row MAC covers,
+// and its material. The caches of handles and plaintexts are keyed by (Tenant, ID).
+// Their entries hold the row MAC, so that a changed row never uses an old handle.
 type Key struct {
 	Tenant    string
 	ID        string
@@ -122,8 +122,8 @@ type Key struct {
 	Material  *Material
 }
 
-// TokenObject names the token object of a resident key: an object of its tenant,
-// by which its label is made, and its CKA_ID.
+// TokenObject identifies the token object of a resident key: by tenant and object,
+// from which its label is made, and by its CKA_ID.
 type TokenObject struct {
 	Tenant, ID string
 	CKAID      []byte
@@ -147,17 +147,16 @@ const (
 // MaxKeyEpoch is the largest epoch of a tenant's keys: seals have two bytes for it.
 const MaxKeyEpoch = 1<<16 - 1
 
-// KeySet is a set of seven keys in the token that belongs to one tenant for
-// good. Its number is in the labels of its keys.
+// KeySet is a set of seven keys in the token that belongs to one tenant forever. Its number is in the labels of its keys.
 type KeySet struct {
-	Number int64 // from 1; number 0 is the system set, which no row names
+	Number int64 // from 1; number 0 is the system set, which has no row
 	Tenant string
 	Epoch  int // from 1, within the tenant
 	State  KeySetState
 	Checks []byte // check values of the keys; the HSM makes and compares them; nil while pending
 }
 
-// TokenKeySet is a set of keys as it lies in the token.
+// TokenKeySet is a set of keys as the token has it.
 type TokenKeySet struct {
 	Label   string // what the labels of its keys begin with
 	Own     bool   // it belongs to the installation that is served
@@ -165,7 +164,8 @@ type TokenKeySet struct {
 	Objects map[string]int // by purpose, how many objects have the label
 }
 
-// Installation is one keyreeve: its database and its token bear the same ID.
+// Installation is one installation of keyreeve. Its database and its token have the
+// same ID.
 type Installation struct {
 	ID      string // 32 hex digits, random
 	Created int64  // Unix seconds

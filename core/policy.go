@@ -2,8 +2,8 @@ package core
 
 import "context"
 
-// AccessRequest is all that a decision may depend on. Object nil is a declared
-// "no object" (Create, Query, Locate itself).
+// AccessRequest is everything that a decision may depend on. Object is nil if the
+// action has none (Create, Query), or before objects are found (Locate).
 type AccessRequest struct {
 	Action    Action
 	Principal *Principal
@@ -15,7 +15,7 @@ type AccessRequest struct {
 }
 
 // Decision is the policy's answer. Scope is filled for Locate without object:
-// how far the principal may see, "tenant" or "own" (its own and its groups').
+// which objects the principal may see, "tenant" or "own" (its own and its groups').
 type Decision struct {
 	Allow      bool
 	Reasons    []string // rules that allowed or denied
@@ -23,8 +23,8 @@ type Decision struct {
 	Scope      string
 }
 
-// Policy decides every operation. An error means deny; it never comes with
-// Allow. Safe for concurrent use.
+// Policy decides every action. An error means that the request is denied; Allow is
+// then false. Safe for concurrent use.
 type Policy interface {
 	Decide(ctx context.Context, r *AccessRequest) (Decision, error)
 	Health(ctx context.Context) error

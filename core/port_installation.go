@@ -4,8 +4,8 @@ import "context"
 
 // InstallationTable reads the row of the installation.
 type InstallationTable interface {
-	// InstallationID returns the id that the database has. Nothing proves it: the key
-	// that could is found by it. ItemNotFound if keyreeve init has not been run on the
+	// InstallationID returns the ID in the database. Nothing proves it: the key that
+	// could prove it is found by this ID. ItemNotFound if keyreeve init has not been run on the
 	// database.
 	InstallationID(ctx context.Context) (string, error)
 

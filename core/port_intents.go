@@ -4,9 +4,9 @@ import "context"
 
 // IntentTable reads the intents.
 type IntentTable interface {
-	// Intents lists what was begun and not finished, and the ids of rows that were
-	// changed behind the server. Nothing else of such a row is returned, and it does
-	// not hide the others.
+	// Intents lists the intents that are not finished, and the IDs of rows that were
+	// tampered with. Nothing else of such a row is returned, and it does not hide the
+	// others.
 	Intents(ctx context.Context) (sound []Intent, tampered []string, err error)
 }
 
@@ -25,7 +25,7 @@ type Intent struct {
 	Nonce   string // random; of this intent
 }
 
-// IntentKind is what an intent is about to do.
+// IntentKind is the effect that an intent announces.
 type IntentKind string
 
 // The kinds of intents.
@@ -44,8 +44,8 @@ func (w BeginIntent) ForTenant() string { return w.Intent.Tenant }
 type FinishIntent struct {
 	ID string
 
-	// MustBeOpen makes the change fail with Conflict if the intent is not there any
-	// more.
+	// MustBeOpen makes the change fail with Conflict if the intent is no longer
+	// there.
 	MustBeOpen bool
 }
 

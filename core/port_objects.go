@@ -23,9 +23,10 @@ type ObjectTable interface {
 	RowHash(o *ManagedObject) ([]byte, error)
 }
 
-// Filter narrows Locate for the store. The engine checks each candidate again.
+// Filter tells the store what Locate searches for. The engine checks each candidate
+// again.
 type Filter struct {
-	Now         int64      // for states that dates have moved on
+	Now         int64      // for states that dates have changed since
 	Attributes  Attributes // the request's; see Matches
 	Owner       string     // with Groups: only objects of this owner or these groups
 	Groups      []string
@@ -45,8 +46,8 @@ func (w InsertObject) ForTenant() string { return w.Object.Tenant }
 type UpdateObject struct {
 	Object *ManagedObject
 
-	// RemovesKey says that the row had key material that it no longer has. It must
-	// soon be gone from the files of an embedded database too.
+	// RemovesKey says that the row loses its key material. The material must soon be
+	// gone from the files of an embedded database too.
 	RemovesKey bool
 }
 

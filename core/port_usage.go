@@ -2,13 +2,13 @@ package core
 
 import "context"
 
-// UsageTable reads what tenants have.
+// UsageTable reads the usage of tenants.
 type UsageTable interface {
-	// Usage returns what a tenant has, as the stored changes counted it.
+	// Usage returns the usage of a tenant, as the stored changes counted it.
 	Usage(ctx context.Context, tenant string) (Usage, error)
 }
 
-// AddUsage counts what a tenant has more, or less, with the change.
+// AddUsage adds to the usage of a tenant. Negative numbers subtract.
 type AddUsage struct {
 	Tenant string
 	Usage  Usage

@@ -2,29 +2,29 @@ package core
 
 import "slices"
 
-// Principal is who asks. It is made once per connection where possible, never
-// changes, and may be shared by goroutines.
+// Principal is the sender of a request, whose identity is proved. It is made once per
+// connection if possible, never changes, and may be shared by goroutines.
 type Principal struct {
 	Tenant   string
 	ID       string // unique in the tenant, "dev"
 	Groups   []string
 	Roles    []string // "admin", "auditor"
-	Method   string   // how it proved itself, one of Methods
+	Method   string   // how its identity was proved, one of Methods
 	Strength Strength // of that proof
 
-	// The channel's own identity, beside the effective one above.
+	// The identity of the connection. The one above is effective.
 	Subject     string // subject of the client certificate
 	Serial      string // its serial number, hex
 	Fingerprint string // SHA-256 of the certificate, hex
-	Expires     int64  // Unix seconds after which it is nobody
+	Expires     int64  // Unix seconds; after that the principal is not valid
 }
 
-// SystemTenant is the tenant of the server itself. No client belongs to it: the
-// records of a client could be taken for those of the server's administrator.
+// SystemTenant is the tenant of the server itself. No client belongs to it: its
+// records could be mistaken for those of the server's administrator.
 const SystemTenant = "system"
 
-// Methods lists how a principal can have proved itself. A policy that names
-// another is refused.
+// Methods lists the ways to prove an identity. A policy that names another one is
+// rejected.
 var Methods = []string{"mtls", "system"}
 
 // HasRole reports whether p holds a role.
@@ -36,8 +36,8 @@ func (p *Principal) InGroup(g string) bool { return g != "" && slices.Contains(p
 // Door is how a request arrived.
 type Door string
 
-// The doors. What an administrator does to the server itself comes by the
-// machine's own, a socket or a signal. No operation of KMIP comes that way.
+// The doors. DoorAdmin is on the server's own machine, a socket or a signal, for what
+// an administrator does to the server itself. No operation of KMIP arrives there.
 const (
 	DoorKMIP  Door = "kmip"
 	DoorREST  Door = "rest"
@@ -45,9 +45,9 @@ const (
 	DoorAdmin Door = "admin"
 )
 
-// Caller is all that the engine knows of one request: who, through which door,
-// from where. Version is the client's KMIP version, zero at other doors; it
-// only chooses between rules that the standard itself changed.
+// Caller is everything that the engine knows about the origin of a request: the
+// principal, the door and the address. Version is the client's KMIP version, zero at
+// other doors. It only chooses between rules that the standard itself changed.
 type Caller struct {
 	Principal *Principal
 	Door      Door
@@ -57,7 +57,7 @@ type Caller struct {
 	ClientRef string // Client Correlation Value or REST request header, for the record only
 	Undo      *Undo  // not nil: the batch may have to be undone, so remember how
 
-	// Room asks the door for memory before so many bytes of an answer are made; it
-	// may wait. nil: there is room.
+	// Room reserves memory for so many bytes of an answer before they are made. It may
+	// wait. nil: there is no bound.
 	Room func(bytes int) error
 }

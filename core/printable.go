@@ -2,8 +2,8 @@ package core
 
 import "strings"
 
-// Printable returns one line of ASCII, at most so many bytes long, of a text that
-// somebody sent. Other characters become question marks; what is cut off becomes dots.
+// Printable turns a received text into one line of ASCII that has at most so many
+// bytes. Other characters become question marks. A text that was cut ends in dots.
 func Printable(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -1,12 +1,12 @@
 package core
 
-// Usage is what one tenant has. It is counted in the transaction that changes it.
-// The row of the count has no seal: someone who can write the database can lift
-// a quota, and gains nothing else by it.
+// Usage counts what one tenant has stored. The transaction that changes it counts it.
+// The row of the count has no seal: anyone who can write to the database can lift a
+// quota, but gains nothing else.
 type Usage struct {
 	Objects      int64 // rows, those of destroyed objects included
 	ResidentKeys int64 // token objects of keys that are not destroyed
-	Bytes        int64 // attributes and sealed key material, about
+	Bytes        int64 // of attributes and sealed key material, approximately
 }
 
 // Add returns the sum of both.
@@ -19,7 +19,8 @@ func (u Usage) Sub(v Usage) Usage {
 	return Usage{u.Objects - v.Objects, u.ResidentKeys - v.ResidentKeys, u.Bytes - v.Bytes}
 }
 
-// Quota bounds what one tenant may have, and ask for in a second. 0 is no bound.
+// Quota limits what one tenant may store, and ask for within a second. 0 means no
+// limit.
 type Quota struct {
 	Objects           int64
 	ResidentKeys      int64

@@ -1,6 +1,6 @@
 package core
 
-// Outcome is how an operation ended.
+// Outcome is how an action ended.
 type Outcome string
 
 // The outcomes.
@@ -10,10 +10,10 @@ const (
 	Failed  Outcome = "failed"  // allowed, but it could not be done
 )
 
-// Record is the audit record of one operation. It never holds key bytes,
+// Record is the audit record of one action. It never holds key bytes,
 // plaintext, PINs or tokens.
 type Record struct {
-	Time        int64 // Unix microseconds, when the operation began
+	Time        int64 // Unix microseconds, when the action began
 	Tenant      string
 	Principal   string
 	Fingerprint string // of the client certificate
@@ -32,34 +32,34 @@ type Record struct {
 	DurationUS  int64
 	Detail      string // a short fact for people: "state Active -> Deactivated"
 
-	// Changes are the object rows that were stored with the record, so that a row
-	// that is put back later can be told from the newest one.
+	// Changes are the object rows that were stored with the record. With them an old
+	// row that someone put back later can be recognized.
 	Changes []RowChange
 }
 
-// ObjectRole says what an object was to an action.
+// ObjectRole is the part that an object had in an action.
 type ObjectRole string
 
 // The roles of objects.
 const (
-	RoleTarget      ObjectRole = "target"       // the request names it, or makes it first
+	RoleTarget      ObjectRole = "target"       // the request names it, or it is the first object that the request makes
 	RoleWrappingKey ObjectRole = "wrapping key" // it wraps or unwraps the target
 	RoleSource      ObjectRole = "source"       // its attributes or value went into the target
 	RoleReplacement ObjectRole = "replacement"  // Re-key made it in place of the target
 	RoleMade        ObjectRole = "made"         // made beside the target, such as the other half of a pair
 	RoleChanged     ObjectRole = "changed"      // changed beside the target
-	RoleRemoved     ObjectRole = "removed"      // taken back by Undo
-	RoleLinked      ObjectRole = "linked"       // a Link names it that was added, removed or asked for
+	RoleRemoved     ObjectRole = "removed"      // removed by Undo
+	RoleLinked      ObjectRole = "linked"       // named by a Link that was added, removed or searched for
 )
 
-// InvolvedObject is an object that an action had to do with.
+// InvolvedObject is an object that was part of an action.
 type InvolvedObject struct {
 	ID   string // Unique Identifier
 	Role ObjectRole
 }
 
-// RowChange is one version of an object's row: what a log holds against the
-// database.
+// RowChange is one version of an object's row. With it the log can be compared with
+// the database.
 type RowChange struct {
 	Object  string // Unique Identifier
 	Version int64
@@ -79,7 +79,7 @@ type Entry struct {
 type RecordQuery struct {
 	Tenant       string
 	Since, Until int64 // Unix microseconds; 0: open
-	Before       int64 // page on: only records with a smaller number
+	Before       int64 // for paging: only records with a smaller number
 	Limit        int   // at most 1000
 }
 

@@ -14,11 +14,11 @@ var secrets = sync.Pool{New: func() any { return &Secret{buf: make([]byte, 0, 12
 // NewSecret lends an empty buffer.
 func NewSecret() *Secret { return secrets.Get().(*Secret) }
 
-// Bytes is the content; it is valid until Release.
+// Bytes returns the content, which is valid until Release.
 func (s *Secret) Bytes() []byte { return s.buf }
 
-// Set makes b the content. b must be the result of appending to Bytes()[:0];
-// a buffer that had to be left behind is zeroed.
+// Set makes b the content. b must be the result of appending to Bytes()[:0]. If that
+// made a new buffer, Set zeroes the old one.
 func (s *Secret) Set(b []byte) {
 	if cap(s.buf) > 0 && (cap(b) == 0 || &s.buf[:1][0] != &b[:1][0]) {
 		Retire(s.buf[:cap(s.buf)])

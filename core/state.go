@@ -3,14 +3,13 @@ package core
 // Event is what moves an object from one [State] to another.
 type Event uint8
 
-// The events of KMIP 2.1 §4.57 and 1.4 §3.22. A date that falls due is the
-// same event as the operation that a client could have sent.
+// The events of KMIP 2.1 §4.57 and 1.4 §3.22. A date that is reached is the same
+// event as the operation with that effect.
 const (
 	Activate   Event = iota + 1 // Activate, or the Activation Date is reached
 	Deactivate                  // Revoke without compromise, or the Deactivation Date is reached
 	Compromise                  // Revoke with reason Key Compromise or CA Compromise
 	Destroy                     // Destroy
-	numEvents
 )
 
 var eventNames = [...]string{"", "Activate", "Deactivate", "Compromise", "Destroy"}
@@ -38,9 +37,8 @@ var transitions = map[transition]State{
 // Next returns the state that an object in state s enters on event e.
 //
 // It is the whole of KMIP 1.4 §3.22 "State" and touches neither clock nor
-// database; see [ManagedObject.StateAt] for dates. A pair that the
-// specification does not draw returns an error whose code is [WrongState];
-// s itself is then still the object's state.
+// database; see [ManagedObject.StateAt] for dates. A transition that the
+// specification does not have returns s and an error of code [WrongState].
 func (s State) Next(e Event) (State, error) {
 	if to, ok := transitions[transition{s, e}]; ok {
 		return to, nil
@@ -51,8 +49,8 @@ func (s State) Next(e Event) (State, error) {
 // Gone reports whether the object's material has been destroyed.
 func (s State) Gone() bool { return s == Destroyed || s == DestroyedCompromised }
 
-// StateAt returns the object's state at a time (Unix seconds): what is stored,
-// moved on by an Activation Date or Deactivation Date that has fallen due since.
+// StateAt returns the object's state at a time (Unix seconds): the stored state,
+// changed by an Activation Date or Deactivation Date that has been reached since.
 func (o *ManagedObject) StateAt(now int64) State {
 	s := State(o.Attributes.Num(TagState))
 	if date, ok := o.Attributes.Date(TagActivationDate); ok && s == PreActive && date <= now {
@@ -64,7 +62,7 @@ func (o *ManagedObject) StateAt(now int64) State {
 	return s
 }
 
-// CheckUse returns nil when an object may protect (encrypt, sign, wrap, make a
+// CheckUse returns nil if an object may protect (encrypt, sign, wrap, make a
 // MAC) or process (decrypt, verify, unwrap) at a time: protecting needs Active
 // and Process Start Date <= now < Protect Stop Date; processing is allowed also
 // when Deactivated or Compromised (KMIP 1.4 §3.22, §3.26, §3.27). Otherwise the

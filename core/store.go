@@ -2,12 +2,11 @@ package core
 
 import "context"
 
-// Store keeps metadata: all tables of one database. Who calls it asks for the tables
-// that it uses. The implementations behave alike, which storetest proves. All methods
-// are safe for concurrent use. Errors carry the codes ItemNotFound,
-// ObjectAlreadyExists, Conflict or StoreUnavailable. A row that was changed behind the
-// server is Tampered, and nothing of it is returned; TokenUnavailable if the key of
-// its seal is not there.
+// Store is all tables of one database. Callers ask only for the tables that they use.
+// The implementations behave alike; storetest checks that. All methods are safe for
+// concurrent use. Errors have the code ItemNotFound, ObjectAlreadyExists, Conflict or
+// StoreUnavailable. If a row was tampered with, the code is Tampered, and nothing of
+// the row is returned. If the key of its seal is not loaded, it is TokenUnavailable.
 type Store interface {
 	Committer
 	ObjectTable
@@ -41,8 +40,8 @@ const SnapshotLeaseMS = 800
 // seals is in the token; tenant "" names the system set, which seals the rows
 // that decide about tenants or belong to none. The caller writes a row in one
 // canonical form, with the table's name in it, so that a row of one table is
-// never valid in another. Errors carry TokenUnavailable when the tenant's keys
-// are not loaded, CryptographicFailure when the seal is wrong. Safe for
+// never valid in another. The code is TokenUnavailable if the tenant's keys are
+// not loaded, CryptographicFailure if the seal is wrong. Safe for
 // concurrent use.
 type Sealer interface {
 	// Seal returns the seal of a row under the newest key R: two bytes of its

@@ -6,7 +6,7 @@ import "fmt"
 type Tag uint32
 
 // Kind is the item type of a value (KMIP 2.1 §10.1.3); its numbers are the
-// standard's. KindAny stands in tables for a field whose type varies.
+// standard's. In tables KindAny means that the type of a field varies.
 type Kind uint8
 
 // The item types of KMIP 1.0 to 2.1.
@@ -38,8 +38,8 @@ func (k Kind) String() string {
 // IsVendor reports whether t is a vendor's own tag (KMIP 2.1 §10.1.2: 540000 to 54FFFF).
 func (t Tag) IsVendor() bool { return t>>16 == 0x54 }
 
-// TagInfo is a row of the table of tags. Kind is KindAny where the type varies
-// by version or place; Enum is nil unless the values are named.
+// TagInfo is a row of the table of tags. Kind is KindAny if the type varies by version
+// or place. Enum is nil unless the values have names.
 type TagInfo struct {
 	Tag          Tag
 	Name, XML    string
@@ -54,7 +54,7 @@ func Tags() []TagInfo { return tagTable }
 // Info returns the tag's row, or nil for a tag the standard does not list.
 func (t Tag) Info() *TagInfo { return tagByNumber[t] }
 
-// String gives the standard's name, or the number of an unknown tag.
+// String returns the standard's name, or the number of an unknown tag.
 func (t Tag) String() string {
 	if i := t.Info(); i != nil {
 		return i.Name
@@ -121,8 +121,8 @@ func (e *EnumInfo) ByName(name string) (uint32, bool) {
 	return v, ok
 }
 
-// NameOf gives the display name of v; bits of a mask are joined by "|", and an
-// unknown value is its number.
+// NameOf returns the display name of v. Bits of a mask are joined by "|". An unknown
+// value is shown as its number.
 func (e *EnumInfo) NameOf(v uint32) string {
 	if r := e.byValue[v]; r != nil {
 		return r.Name

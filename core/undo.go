@@ -1,8 +1,9 @@
 package core
 
-// Undo remembers how to take back what a batch has done. The engine fills it;
-// [Engine.Undo] uses it. Not safe for concurrent use.
+// Undo remembers the changes of a batch, so that they can be undone. The engine fills
+// it; [Engine.Undo] uses it. Not safe for concurrent use.
 type Undo struct{ Steps []UndoStep }
 
-// UndoStep is one change taken back: Made is deleted, or After goes back to Before.
+// UndoStep is one change of an object. If Before is nil, the object was made and is
+// deleted again. Otherwise After is replaced by Before.
 type UndoStep struct{ Before, After *ManagedObject }

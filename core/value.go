@@ -29,11 +29,10 @@ type Field struct {
 	Value Value
 }
 
-// Constructors, one a type.
+// Constructors, one for each type.
 func Int(n int32) Value               { return Value{Kind: KindInteger, Num: int64(n)} }
 func Long(n int64) Value              { return Value{Kind: KindLongInteger, Num: n} }
 func Enum[E ~uint32](e E) Value       { return Value{Kind: KindEnumeration, Num: int64(uint32(e))} }
-func Bool(b bool) Value               { return Value{Kind: KindBoolean, Num: b2i(b)} }
 func Text(s string) Value             { return Value{Kind: KindTextString, Text: s} }
 func Bytes(b []byte) Value            { return Value{Kind: KindByteString, Bytes: b} }
 func BigInt(b []byte) Value           { return Value{Kind: KindBigInteger, Bytes: b} }
@@ -42,14 +41,15 @@ func Interval(seconds uint32) Value   { return Value{Kind: KindInterval, Num: in
 func Structure(fields ...Field) Value { return Value{Kind: KindStructure, Fields: fields} }
 func Mask[E ~uint32](e E) Value       { return Value{Kind: KindInteger, Num: int64(int32(e))} }
 
-func b2i(b bool) int64 {
+// Bool returns a Boolean.
+func Bool(b bool) Value {
 	if b {
-		return 1
+		return Value{Kind: KindBoolean, Num: 1}
 	}
-	return 0
+	return Value{Kind: KindBoolean}
 }
 
-// Field returns the first field with tag t; the zero Value when there is none.
+// Field returns the first field with tag t, the zero Value if there is none.
 func (v Value) Field(t Tag) Value {
 	for i := range v.Fields {
 		if v.Fields[i].Tag == t {
@@ -59,7 +59,7 @@ func (v Value) Field(t Tag) Value {
 	return Value{}
 }
 
-// Uint is Num as an enumeration's or mask's 32 bits.
+// Uint returns Num as the 32 bits of an enumeration or a mask.
 func (v Value) Uint() uint32 { return uint32(v.Num) }
 
 // IsZero reports whether v is no value at all.

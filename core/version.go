@@ -22,10 +22,10 @@ const (
 // Versions answers (KMIP 2.1 §6.1.16).
 var Versions = []Version{V2_1, V2_0, V1_4, V1_3, V1_2, V1_1, V1_0}
 
-// Major is the version's major number.
+// Major returns the version's major number.
 func (v Version) Major() int { return int(v >> 8) }
 
-// Minor is the version's minor number.
+// Minor returns the version's minor number.
 func (v Version) Minor() int { return int(v & 0xff) }
 
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major(), v.Minor()) }

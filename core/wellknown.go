@@ -14,7 +14,7 @@ func (as Attributes) Date(t Tag) (unix int64, ok bool) {
 // Name is a Name (§3.2).
 type Name struct {
 	Text string
-	Type NameType // 0: none, in a search by any type
+	Type NameType // 0: none; in a search, any type
 }
 
 // PlainName returns a Name of the type Uninterpreted Text String.
