@@ -116,8 +116,8 @@ type ActionInfo struct {
 	Objects   ActionObjects
 }
 
-// XML returns the name without spaces, which is the XML form of an operation.
-func (i *ActionInfo) XML() string {
+// xmlName returns the name without spaces, which is the XML form of an operation.
+func (i *ActionInfo) xmlName() string {
 	if row := enumOperation.Lookup(uint32(i.Operation)); row != nil {
 		return row.XML
 	}
@@ -319,7 +319,7 @@ func indexActions() (map[Operation]Action, map[string]Action) {
 		if row.Operation != 0 {
 			operations[row.Operation] = a
 		}
-		names[strings.ToLower(row.Name)], names[strings.ToLower(row.XML())] = a, a
+		names[strings.ToLower(row.Name)], names[strings.ToLower(row.xmlName())] = a, a
 	}
 	return operations, names
 }

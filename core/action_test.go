@@ -14,7 +14,7 @@ func TestActionsAreTheOperations(t *testing.T) {
 		if row.Name == "" || row.Kind == "" || a.String() != row.Name {
 			t.Errorf("action %d has the row %+v", a, row)
 		}
-		for _, name := range []string{row.Name, row.XML()} {
+		for _, name := range []string{row.Name, row.xmlName()} {
 			name = strings.ToLower(name)
 			if other, taken := names[name]; taken && other != a {
 				t.Errorf("%v and %v are both named %s", other, a, name)

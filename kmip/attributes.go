@@ -182,8 +182,8 @@ func readAttributeV1(c *coder, it item, a *core.Attribute) {
 
 // attributeValue checks a value against its attribute's type and keeps it.
 func attributeValue(c *coder, n core.AttributeName, it item) core.Value {
-	if have := len(it.value); have > MaxAttributeBytes && !c.client {
-		c.fail(core.Errorf(core.InvalidField, "the value of an attribute has %d bytes; the limit is %d", have, MaxAttributeBytes))
+	if have := len(it.value); have > maxAttributeBytes && !c.client {
+		c.fail(core.Errorf(core.InvalidField, "the value of an attribute has %d bytes; the limit is %d", have, maxAttributeBytes))
 		return core.Value{}
 	}
 	if n.Tag != 0 {

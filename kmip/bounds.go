@@ -7,11 +7,11 @@ import "github.com/keyreeve/keyreeve/core"
 // OASIS' own messages need depth 8, 147 items and 5,448 bytes.
 const (
 	MaxMessageBytes = 1 << 20
-	MaxDepth        = 24
+	maxDepth        = 24
 	MaxBatchItems   = 64
 	MaxItems        = 16_384  // of a request, in all structures together
 	MaxFields       = 1024    // of a request, directly in one structure
-	MaxAnswerItems  = 100_000 // of an answer, which clients read
+	maxAnswerItems  = 100_000 // of an answer, which clients read
 )
 
 // Bounds on lists in a request. Reading stops at the bound, and the batch item
@@ -27,7 +27,7 @@ const (
 
 // Bounds on lengths in bytes. Byte strings are bounded by the message alone.
 const (
-	MaxAttributeBytes  = 66 * 1024 // of an attribute's value as it is sent; the engine takes 64 KiB
+	maxAttributeBytes  = 66 * 1024 // of an attribute's value as it is sent; the engine takes 64 KiB
 	MaxTextBytes       = 64 * 1024 // of a text that is a field of its own; those in attributes have the engine's bound
 	MaxIdentifierBytes = 2048      // of a Unique Identifier
 	MaxBatchIDBytes    = 2048      // of a Unique Batch Item ID, which is echoed

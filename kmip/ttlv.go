@@ -50,7 +50,7 @@ func malformed(format string, args ...any) error {
 // and no memory. Afterwards nextItem cannot fail. The limits are those of an answer;
 // requests have lower ones.
 func Validate(msg []byte) error {
-	_, err := validate(msg, MaxAnswerItems, MaxAnswerItems)
+	_, err := validate(msg, maxAnswerItems, maxAnswerItems)
 	return err
 }
 
@@ -65,7 +65,7 @@ func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 	if len(msg) > MaxMessageBytes {
 		return 0, malformed("the message has %d bytes; the limit is %d", len(msg), MaxMessageBytes)
 	}
-	var open [MaxDepth]struct {
+	var open [maxDepth]struct {
 		end    int // where the structure ends
 		fields int // it has so far
 	}
@@ -95,8 +95,8 @@ func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 			return 0, err
 		}
 		if kind == core.KindStructure {
-			if depth == MaxDepth {
-				return 0, malformed("the message is nested more than %d deep", MaxDepth)
+			if depth == maxDepth {
+				return 0, malformed("the message is nested more than %d deep", maxDepth)
 			}
 			at += headerBytes
 			open[depth].end, open[depth].fields = at+length, 0

@@ -12,8 +12,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// MaxKeyBytes bounds the material of one object.
-const MaxKeyBytes = 512 * 1024
+// maxKeyBytes bounds the material of one object.
+const maxKeyBytes = 512 * 1024
 
 // Formats implements Normalize and Render of [core.Formats]. Each kind of key is
 // stored in one form: symmetric keys raw, private keys as PKCS#8, public keys as
@@ -27,8 +27,8 @@ func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class)
 	if kb.Compression != 0 && kb.Compression != core.KeyCompressionTypeECPublicKeyTypeUncompressed {
 		return n, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported; register the public key uncompressed", kb.Compression)
 	}
-	if len(kb.Material) > MaxKeyBytes {
-		return n, core.Errorf(core.InvalidField, "the Key Material has %d bytes; at most %d are kept", len(kb.Material), MaxKeyBytes)
+	if len(kb.Material) > maxKeyBytes {
+		return n, core.Errorf(core.InvalidField, "the Key Material has %d bytes; at most %d are kept", len(kb.Material), maxKeyBytes)
 	}
 	if kb.Material == nil && kb.Transparent == nil {
 		return n, core.Errorf(core.KeyValueNotPresent, "the Key Block has no Key Value")
@@ -66,8 +66,8 @@ func normalizeSymmetric(n core.Normalized, t core.ObjectType, kb *core.KeyBlock)
 		if key.Kind != core.KindByteString {
 			return n, core.Errorf(core.InvalidField, "the Transparent Symmetric Key has no Key")
 		}
-		if len(key.Bytes) > MaxKeyBytes {
-			return n, core.Errorf(core.InvalidField, "the Key has %d bytes; at most %d are kept", len(key.Bytes), MaxKeyBytes)
+		if len(key.Bytes) > maxKeyBytes {
+			return n, core.Errorf(core.InvalidField, "the Key has %d bytes; at most %d are kept", len(key.Bytes), maxKeyBytes)
 		}
 		n.Bytes = bytes.Clone(key.Bytes)
 	case core.KeyFormatTypeRaw, core.KeyFormatTypeOpaque:

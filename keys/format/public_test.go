@@ -120,7 +120,7 @@ func TestSymmetricFormats(t *testing.T) {
 			}
 		}
 	}
-	big := make([]byte, MaxKeyBytes+1)
+	big := make([]byte, maxKeyBytes+1)
 	for _, kb := range []core.KeyBlock{{Format: core.KeyFormatTypeRaw, Material: big}, {Format: core.KeyFormatTypeRaw, Material: []byte{}}, {Format: core.KeyFormatTypeRaw},
 		{Format: core.KeyFormatTypeTransparentSymmetricKey, Transparent: []core.Field{{Tag: core.TagKey, Value: core.Bytes(big)}}},
 		{Format: core.KeyFormatTypeTransparentSymmetricKey, Transparent: []core.Field{{Tag: core.TagKey, Value: core.Text("text")}}},

@@ -208,9 +208,9 @@ func wrongPadding() error {
 	return core.Errorf(core.CryptographicFailure, "decryption failed: the key, the IV or the data is wrong")
 }
 
-// BlockOf makes the keyed cipher of AES or 3DES; a 16-byte 3DES key is
+// blockOf makes the keyed cipher of AES or 3DES; a 16-byte 3DES key is
 // two-key 3DES.
-func BlockOf(alg core.CryptographicAlgorithm, key []byte) (cipher.Block, error) {
+func blockOf(alg core.CryptographicAlgorithm, key []byte) (cipher.Block, error) {
 	switch alg {
 	case core.AlgorithmAES:
 		return aes.NewCipher(key)
@@ -291,7 +291,7 @@ func (p *Plan) newCipher(key []byte) (cipher.AEAD, cipher.Block, error) {
 	case core.AlgorithmChaCha20:
 		return nil, nil, nil
 	}
-	b, err := BlockOf(p.Algorithm, key)
+	b, err := blockOf(p.Algorithm, key)
 	if err != nil || p.Mode != core.BlockCipherModeGCM {
 		return nil, b, err
 	}
@@ -357,7 +357,7 @@ func MAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
 
 // CMAC makes the MAC of NIST SP 800-38B with a block cipher.
 func CMAC(alg core.CryptographicAlgorithm, key, data []byte) ([]byte, error) {
-	b, err := BlockOf(alg, key)
+	b, err := blockOf(alg, key)
 	if err != nil {
 		return nil, err
 	}

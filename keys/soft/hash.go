@@ -16,8 +16,8 @@ var hashes = map[core.HashingAlgorithm]crypto.Hash{core.HashMD5: crypto.MD5, cor
 	core.HashSHA512_224: crypto.SHA512_224, core.HashSHA512_256: crypto.SHA512_256,
 	core.HashSHA3_224: crypto.SHA3_224, core.HashSHA3_256: crypto.SHA3_256, core.HashSHA3_384: crypto.SHA3_384, core.HashSHA3_512: crypto.SHA3_512}
 
-// HashOf returns Go's number of a Hashing Algorithm.
-func HashOf(h core.HashingAlgorithm) (crypto.Hash, error) {
+// hashOf returns Go's number of a Hashing Algorithm.
+func hashOf(h core.HashingAlgorithm) (crypto.Hash, error) {
 	if c, ok := hashes[h]; ok && c.Available() {
 		return c, nil
 	}
@@ -26,7 +26,7 @@ func HashOf(h core.HashingAlgorithm) (crypto.Hash, error) {
 
 // Digest hashes data.
 func Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
-	c, err := HashOf(h)
+	c, err := hashOf(h)
 	if err != nil {
 		return nil, err
 	}

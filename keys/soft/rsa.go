@@ -34,7 +34,7 @@ func ResolveEncryption(p core.CryptographicParameters) (EncryptionPlan, error) {
 	e := EncryptionPlan{OAEP: true, Hash: crypto.SHA1, Label: p.PSource}
 	var err error
 	if p.HashingAlgorithm != 0 {
-		if e.Hash, err = HashOf(p.HashingAlgorithm); err != nil {
+		if e.Hash, err = hashOf(p.HashingAlgorithm); err != nil {
 			return e, err
 		}
 	} else if p.PaddingMethod == 0 {
@@ -43,7 +43,7 @@ func ResolveEncryption(p core.CryptographicParameters) (EncryptionPlan, error) {
 	// KMIP 1.4 §3.6: MGF1 uses SHA-1 if no hash is named for it.
 	e.MGF = crypto.SHA1
 	if p.MaskGeneratorHashing != 0 {
-		e.MGF, err = HashOf(p.MaskGeneratorHashing)
+		e.MGF, err = hashOf(p.MaskGeneratorHashing)
 	}
 	return e, err
 }

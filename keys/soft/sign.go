@@ -103,7 +103,7 @@ func (s signing) resolveForKey(p core.CryptographicParameters, key core.Cryptogr
 	if unnamed {
 		s.hash = core.HashSHA256
 	}
-	h, err := HashOf(s.hash)
+	h, err := hashOf(s.hash)
 	if err != nil {
 		return SignaturePlan{}, err
 	}
@@ -127,7 +127,7 @@ func (s *SignaturePlan) resolvePSS(p core.CryptographicParameters) error {
 	s.MGF = crypto.SHA1
 	if p.MaskGeneratorHashing != 0 {
 		var err error
-		if s.MGF, err = HashOf(p.MaskGeneratorHashing); err != nil {
+		if s.MGF, err = hashOf(p.MaskGeneratorHashing); err != nil {
 			return err
 		}
 	}

@@ -20,8 +20,8 @@ const (
 	tiny        = 512 << 10 // bytes that a principal may have whatever its tenant holds
 )
 
-// MemoryWait is how long a request waits for memory before it is refused.
-const MemoryWait = 5 * time.Second
+// memoryWait is how long a request waits for memory before it is refused.
+const memoryWait = 5 * time.Second
 
 // Memory shares out the bytes that messages and answers may take while they are
 // worked on: in all, to each tenant and to each principal. Those that wait are
@@ -110,7 +110,7 @@ func (a *Account) tidy() {
 	}
 }
 
-// Reserve takes bytes, and waits for them until ctx ends or [MemoryWait] is over:
+// Reserve takes bytes, and waits for them until ctx ends or [memoryWait] is over:
 // then the code is Busy. More than a principal may ever hold is refused at once.
 // What is reserved must be given back by Release.
 func (a *Account) Reserve(ctx context.Context, bytes int64) error {
@@ -131,7 +131,7 @@ func (a *Account) Reserve(ctx context.Context, bytes int64) error {
 		m.waiting = append(m.waiting, a)
 	}
 	m.mu.Unlock()
-	timer := time.NewTimer(MemoryWait)
+	timer := time.NewTimer(memoryWait)
 	defer timer.Stop()
 	select {
 	case <-w.granted:
@@ -175,7 +175,7 @@ func (a *Account) giveUp(w *waiter) error {
 	m.refused++
 	m.serve() // those behind it may fit
 	a.tidy()
-	return core.Errorf(core.Busy, "%d KiB of memory were not free within %v: this principal has %d KiB of %d, all together have %d of %d; read answers as they come, and send less at once", w.bytes>>10, MemoryWait, a.used>>10, m.each>>10, m.used>>10, m.total>>10)
+	return core.Errorf(core.Busy, "%d KiB of memory were not free within %v: this principal has %d KiB of %d, all together have %d of %d; read answers as they come, and send less at once", w.bytes>>10, memoryWait, a.used>>10, m.each>>10, m.used>>10, m.total>>10)
 }
 
 // Take takes bytes whether they are free or not: for what is there already and
