@@ -24,6 +24,7 @@ var layers = map[string][]string{
 	"core/cache":         {},
 	"core/fair":          {"core"},
 	"core/secretfile":    {},
+	"core/jsontext":      {},
 	"core/tables":        {},
 	"core/coretest":      {"core"},
 	"core/engine":        {"core", "core/fair"},
@@ -37,9 +38,9 @@ var layers = map[string][]string{
 	"hsm/hsmtest":        {"core", "hsm/custody", "hsm/member"},
 	"authz":              {"core"},
 	"store":              {"core", "core/fair", "store/document"},
-	"store/document":     {"core"},
+	"store/document":     {"core", "core/jsontext"},
 	"store/storetest":    {"core"},
-	"audit":              {"core"},
+	"audit":              {"core", "core/jsontext"},
 	"certs":              {"certs/identity", "certs/pemfile"},
 	"certs/identity":     {},
 	"certs/pemfile":      {},
@@ -53,7 +54,7 @@ var layers = map[string][]string{
 	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/engine", "core/fair", "core/secretfile", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
-	"cmd/keyreeve/cli":   {"audit", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "core/engine", "server", "server/httpd"},
+	"cmd/keyreeve/cli":   {"audit", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "core/engine", "core/jsontext", "server", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	// for tests alone

@@ -17,9 +17,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/jsontext"
 )
 
 // version is that of the entry's form.
@@ -133,34 +133,10 @@ func appendList(b []byte, name string, list []string) []byte {
 	return append(b, ']')
 }
 
-const hexDigits = "0123456789abcdef"
-
-// appendQuoted writes a JSON string whatever s holds: bytes that are no UTF-8
-// become U+FFFD, so that two readers cannot see two entries.
+// appendQuoted appends a JSON string of at most maxText bytes of s. DEL is
+// escaped, because a terminal that shows the entry could act on it.
 func appendQuoted(b []byte, s string) []byte {
-	if len(s) > maxText {
-		s = s[:maxText]
-	}
-	b = append(b, '"')
-	for len(s) > 0 {
-		c := s[0]
-		if c < utf8.RuneSelf {
-			switch {
-			case c == '"' || c == '\\':
-				b = append(b, '\\', c)
-			case c < 0x20 || c == 0x7f:
-				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			default:
-				b = append(b, c)
-			}
-			s = s[1:]
-			continue
-		}
-		r, n := utf8.DecodeRuneInString(s)
-		b = utf8.AppendRune(b, r) // RuneError for a bad byte
-		s = s[n:]
-	}
-	return append(b, '"')
+	return jsontext.AppendString(b, s[:min(len(s), maxText)], jsontext.EscapeDEL)
 }
 
 // Entry is an entry read back, for people and tools.

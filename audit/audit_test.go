@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -88,4 +89,76 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%s comes back as %+v, %v", b, got, err)
 		}
 	})
+}
+
+// fullRecord has a value in each field.
+func fullRecord() *core.Record {
+	return &core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f0", Address: "127.0.0.1", Door: core.DoorKMIP, RequestID: "r", ClientRef: "c",
+		Action: core.ActionGet, Object: "o", Involved: []core.InvolvedObject{{ID: "kek", Role: core.RoleWrappingKey}, {ID: "s", Role: core.RoleSource}}, Outcome: core.Denied, Code: core.PermissionDenied,
+		Reasons: []string{"a", "b\""}, PolicyHash: "h", Where: "token", DurationUS: 7, Detail: "d", Changes: []core.RowChange{{Object: "o", Version: 2, Hash: []byte{0xab}}, {Object: "q", Version: 3}}}
+}
+
+// Entries will be hashed, so their bytes never change.
+func TestEntryBytes(t *testing.T) {
+	const full = `{"v":1,"time":"2023-11-14T22:13:20.123456Z","tenant":"t","principal":"p","fingerprint":"f0","address":"127.0.0.1","door":"kmip","request":"r","client_ref":"c","operation":"Get","object":"o",` +
+		`"involved":[{"object":"kek","role":"wrapping key"},{"object":"s","role":"source"}],"outcome":"denied","code":"PermissionDenied","reasons":["a","b\""],"policy":"h","where":"token","us":7,"detail":"d",` +
+		`"changes":[{"object":"o","version":2,"sha256":"ab"},{"object":"q","version":3}]}`
+	const head = `{"v":1,"time":"1970-01-01T00:00:00.000000Z","client_ref":"`
+	const tail = `","operation":"Get","outcome":"allowed","us":0}`
+	for want, r := range map[string]*core.Record{
+		full: fullRecord(),
+		head + `\"\\/\u0000\u000a\u001f\u007f` + "<&>\u00e9\u2028\U0001f511\ufffd\ufffdz" + tail: {ClientRef: "\"\\/\x00\n\x1f\x7f<&>\u00e9\u2028\U0001f511\xff\xc3z", Action: core.ActionGet, Outcome: core.Allowed},
+		head + strings.Repeat("x", 510) + "\ufffd\ufffd" + tail:                                  {ClientRef: strings.Repeat("x", 510) + "\u4e16", Action: core.ActionGet, Outcome: core.Allowed},
+	} {
+		if got := audit.New("n").Seal(r).Body; string(got) != want {
+			t.Errorf("sealed\n%q, want\n%q", got, want)
+		}
+	}
+}
+
+// Each field of a record reaches the entry, and each member of an entry is read
+// back, in the order of Entry's fields.
+func TestEveryFieldIsKept(t *testing.T) {
+	r := reflect.ValueOf(fullRecord()).Elem()
+	whole := audit.New("n").Seal(fullRecord()).Body
+	for i := range r.NumField() {
+		if r.Field(i).IsZero() {
+			t.Errorf("fullRecord lacks %s", r.Type().Field(i).Name)
+		}
+		less := fullRecord()
+		reflect.ValueOf(less).Elem().Field(i).SetZero()
+		if string(audit.New("n").Seal(less).Body) == string(whole) {
+			t.Errorf("an entry does not show %s", r.Type().Field(i).Name)
+		}
+	}
+	got, err := decode(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for e, i := reflect.ValueOf(got), 0; i < e.NumField(); i++ {
+		name, _, _ := strings.Cut(e.Type().Field(i).Tag.Get("json"), ",")
+		if name == "node" || name == "writer" || name == "count" { // the row's
+			continue
+		}
+		next := strings.Index(string(whole[at:]), `"`+name+`":`)
+		if next < 0 || e.Field(i).IsZero() {
+			t.Errorf("member %q is missing, not in the order of Entry, or not read back", name)
+			continue
+		}
+		at += next
+	}
+	strict := json.NewDecoder(bytes.NewReader(whole))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&audit.Entry{}); err != nil {
+		t.Errorf("an entry has a member that is not read back: %v", err)
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	j, r := audit.New("n"), fullRecord()
+	b.ReportAllocs()
+	for b.Loop() {
+		j.Seal(r)
+	}
 }

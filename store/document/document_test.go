@@ -100,3 +100,17 @@ func BenchmarkReadDocument(b *testing.B) {
 		}
 	}
 }
+
+// The bytes of a document are sealed, so they never change: neither the escapes
+// nor the characters that stand as they are, such as DEL.
+func TestDocumentBytes(t *testing.T) {
+	for want, as := range map[string]core.Attributes{
+		`[{"t":"420055","T":"\"\\/\u0001\u000a\u001f` + "\x7f<&>\u00e9\u2028\U0001f511\ufffd" + `"}]`: {{Tag: core.TagNameValue, Value: core.Text("\"\\/\x01\n\x1f\x7f<&>\u00e9\u2028\U0001f511\ufffd")}},
+		`[{"n":["x` + "\x7f" + `","a\u001bb"],"i":2,"E":5}]`:                                          {{Vendor: "x\x7f", Name: "a\x1bb", Index: 2, Value: core.Value{Kind: core.KindEnumeration, Num: 5}}},
+		`[{"m":["eAA","/g"],"U":"/w"}]`:                                                               {{Vendor: "x\x00", Name: "\xfe", Value: core.Text("\xff")}},
+	} {
+		if got, err := Append(nil, as); err != nil || string(got) != want {
+			t.Errorf("wrote %q, %v; want %q", got, err, want)
+		}
+	}
+}

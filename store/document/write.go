@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/jsontext"
 )
 
 // maxDepth bounds structures within structures, in a document read or written.
@@ -142,25 +143,9 @@ func appendBase64[B string | []byte](dst []byte, b B) []byte {
 	return append(documentBase64.AppendEncode(append(dst, '"'), []byte(b)), '"')
 }
 
-// appendText writes clean text as a JSON string. Nothing is escaped but what
-// JSON demands.
+// appendText appends clean text as a JSON string.
 func appendText(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	from := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[from:i]...)
-		from = i + 1
-		if c >= 0x20 {
-			dst = append(dst, '\\', c)
-			continue
-		}
-		dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-	}
-	return append(append(dst, s[from:]...), '"')
+	return jsontext.AppendString(dst, s, jsontext.KeepDEL)
 }
 
 // IsStorable reports whether both databases keep s as text: UTF-8 without NUL.

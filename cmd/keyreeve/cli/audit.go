@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf16"
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/server"
@@ -129,20 +128,4 @@ func recordLine(e audit.Entry) string {
 		}
 		return r
 	}, s)
-}
-
-// escapeForTerminal writes what a terminal would act on, such as a change of direction, as
-// JSON escapes: the same JSON to programs, harmless to people.
-func escapeForTerminal(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, u := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&b, `\u%04x`, u)
-		}
-	}
-	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/core/jsontext"
 	"github.com/keyreeve/keyreeve/server"
 )
 
@@ -78,6 +79,6 @@ func printJSON(v any) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(escapeForTerminal(string(b)))
+	fmt.Println(jsontext.ForTerminal(string(b)))
 	return nil
 }
