@@ -1,11 +1,11 @@
-// Package audit makes of each operation's record the bytes that are kept, and
-// reads them back.
+// Package audit turns the record of an operation into the bytes that are stored,
+// and reads them back.
 //
-// An entry is one line of JSON with a version and its fields in fixed order. Its
-// node, and the count that the store gives it when it is committed, stand beside
-// it in the row. The Merkle log that will make the entries impossible to change
-// quietly will hash all of these; it will stand in this package. Nothing here
-// stores: see core.Store. It never sees a key byte, plaintext or PIN.
+// An entry is one line of JSON: a version, then its fields in fixed order. The
+// row of the entry also has the node that made it and the count that the store
+// gave it. The Merkle log will hash all of these; it will be part of this package.
+// The package stores nothing: see core.Store. It never sees a key byte, plaintext
+// or PIN. Start at [Journal.Seal] and [Decode].
 package audit
 
 import (
@@ -22,16 +22,16 @@ import (
 	"github.com/keyreeve/keyreeve/core/jsontext"
 )
 
-// version is that of the entry's form.
+// version is the version of the form of entries.
 const version = 1
 
-// Journal is core.Journal. Safe for concurrent use.
+// Journal implements [core.Journal]. Safe for concurrent use.
 type Journal struct{ node string }
 
-// New makes the journal of a node.
+// New returns the journal of a node.
 func New(node string) *Journal { return &Journal{node: node} }
 
-// Seal writes a record as an entry.
+// Seal returns the entry of a record.
 func (j *Journal) Seal(r *core.Record) core.Entry {
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
@@ -48,17 +48,17 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "client_ref", r.ClientRef)
 	b = appendText(b, "operation", r.Action.String())
 	b = appendText(b, "object", r.Object)
-	b = appendInvolved(b, r.Involved)
+	b = appendList(b, "involved", r.Involved, appendInvolved)
 	b = appendText(b, "outcome", string(r.Outcome))
 	if r.Outcome != core.Allowed {
 		b = appendText(b, "code", r.Code.String())
 	}
-	b = appendList(b, "reasons", r.Reasons)
+	b = appendList(b, "reasons", r.Reasons, appendReason)
 	b = appendText(b, "policy", r.PolicyHash)
 	b = appendText(b, "where", r.Where)
 	b = strconv.AppendInt(append(b, `,"us":`...), r.DurationUS, 10)
 	b = appendText(b, "detail", r.Detail)
-	b = appendChanges(b, r.Changes)
+	b = appendList(b, "changes", r.Changes, appendChange)
 	b = append(b, '}')
 	body := append(make([]byte, 0, len(b)), b...)
 	if *buf = b; core.Retire(b) {
@@ -69,41 +69,24 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 
-// appendInvolved appends the objects of a record beside its target.
-func appendInvolved(b []byte, objects []core.InvolvedObject) []byte {
-	if len(objects) == 0 {
-		return b
-	}
-	b = append(b, `,"involved":[`...)
-	for i := range objects {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendQuoted(append(b, `{"object":`...), objects[i].ID)
-		b = appendQuoted(append(b, `,"role":`...), string(objects[i].Role))
-		b = append(b, '}')
-	}
-	return append(b, ']')
+// appendObject begins an object of a list with the Unique Identifier that it names.
+func appendObject(b []byte, id string) []byte {
+	return appendQuoted(append(b, `{"object":`...), id)
 }
 
-// appendChanges appends the versions of rows that a record was stored with.
-func appendChanges(b []byte, changes []core.RowChange) []byte {
-	if len(changes) == 0 {
-		return b
+func appendReason(b []byte, reason *string) []byte { return appendQuoted(b, *reason) }
+
+func appendInvolved(b []byte, o *core.InvolvedObject) []byte {
+	b = appendQuoted(append(appendObject(b, o.ID), `,"role":`...), string(o.Role))
+	return append(b, '}')
+}
+
+func appendChange(b []byte, c *core.RowChange) []byte {
+	b = strconv.AppendInt(append(appendObject(b, c.Object), `,"version":`...), c.Version, 10)
+	if c.Hash != nil {
+		b = append(hex.AppendEncode(append(b, `,"sha256":"`...), c.Hash), '"')
 	}
-	b = append(b, `,"changes":[`...)
-	for i := range changes {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendQuoted(append(b, `{"object":`...), changes[i].Object)
-		b = strconv.AppendInt(append(b, `,"version":`...), changes[i].Version, 10)
-		if h := changes[i].Hash; h != nil {
-			b = append(hex.AppendEncode(append(b, `,"sha256":"`...), h), '"')
-		}
-		b = append(b, '}')
-	}
-	return append(b, ']')
+	return append(b, '}')
 }
 
 // maxText bounds one text in an entry, in bytes.
@@ -118,17 +101,17 @@ func appendText(b []byte, name, s string) []byte {
 	return appendQuoted(b, s)
 }
 
-// appendList appends a member; an empty list is left out.
-func appendList(b []byte, name string, list []string) []byte {
+// appendList appends a member whose value is a list; an empty list is left out.
+func appendList[T any](b []byte, name string, list []T, appendItem func(b []byte, item *T) []byte) []byte {
 	if len(list) == 0 {
 		return b
 	}
 	b = append(append(append(b, `,"`...), name...), `":[`...)
-	for i, s := range list {
+	for i := range list {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendQuoted(b, s)
+		b = appendItem(b, &list[i])
 	}
 	return append(b, ']')
 }
@@ -139,7 +122,7 @@ func appendQuoted(b []byte, s string) []byte {
 	return jsontext.AppendString(b, s[:min(len(s), maxText)], jsontext.EscapeDEL)
 }
 
-// Entry is an entry read back, for people and tools.
+// Entry is an entry that was read back, for people and tools.
 type Entry struct {
 	Version     int        `json:"v"`
 	Node        string     `json:"node"`
@@ -166,26 +149,26 @@ type Entry struct {
 	Changes     []Change   `json:"changes"`
 }
 
-// Change is a version of an object's row. Without SHA256 the row was deleted.
+// Change is a version of an object's row. SHA256 is empty if the row was deleted.
 type Change struct {
 	Object  string `json:"object"`
 	Version int64  `json:"version"`
 	SHA256  string `json:"sha256"`
 }
 
-// Involved is an object beside the target, and what it was to the action.
+// Involved is an object other than the target, and its role in the action.
 type Involved struct {
 	Object string `json:"object"`
 	Role   string `json:"role"`
 }
 
-// Names reports whether an entry is about an object, as its target or beside it.
+// Names reports whether an entry names an object, as its target or as an involved one.
 func (e *Entry) Names(object string) bool {
 	return strings.EqualFold(e.Object, object) || slices.ContainsFunc(e.Involved, func(i Involved) bool { return i.Object == object })
 }
 
-// Decode reads an entry back. Node, Writer and Count are the row's, whatever the
-// body says.
+// Decode reads an entry back. It takes Node, Writer and Count from the row, even if
+// the body has members of these names.
 func Decode(row core.StoredEntry) (Entry, error) {
 	var e Entry
 	if err := json.Unmarshal(row.Body, &e); err != nil {
