@@ -2,18 +2,18 @@ package store
 
 import "github.com/keyreeve/keyreeve/core"
 
-// rowWrite is a write of a change as the store carries it out.
+// rowWrite is a write of a change, with what the store needs to carry it out.
 type rowWrite interface {
-	// check refuses what one of the databases could not keep.
+	// validate fails if one of the databases could not store the write.
 	validate() error
-	// weight is about how long the database takes, in audit records.
+	// weight estimates how long the database takes; an audit record has the weight 1.
 	weight() int
-	// lay appends the statements, with the seals of their rows.
+	// appendStatements seals the rows of the write and appends its statements.
 	appendStatements(l *layout) error
 }
 
-// rowWriteOf finds how a write is carried out: each kind in the file of its table.
-// Nothing is allocated for an audit record.
+// rowWriteOf returns the rowWrite of a write. Each kind is in the file of its table.
+// It allocates nothing for an audit record.
 func rowWriteOf(w core.Write) rowWrite {
 	switch w := w.(type) {
 	case core.AppendEntry:
@@ -53,18 +53,18 @@ func (unknownWrite) weight() int { return 0 }
 
 func (w unknownWrite) appendStatements(*layout) error { return w.validate() }
 
-// layout is a change as statements, all but its audit entries.
+// layout collects the statements of a change, except those of its audit entries.
 type layout struct {
 	seals
-	seqs       []int64 // of the objects that are yet to be inserted
+	seqs       []int64 // for the objects whose statements are not here yet
 	statements []statement
 	usage      []core.AddUsage
 }
 
 func (l *layout) addStatements(s ...statement) { l.statements = append(l.statements, s...) }
 
-// statementsOf lays a change out. The objects that it inserts are given the Seq of seqs: a
-// seal covers Seq, so the database must not choose it.
+// statementsOf returns the statements of a change. The objects that it inserts get
+// their Seq from seqs: a seal covers Seq, so the database must not choose it.
 func (s seals) statementsOf(c *core.Change, seqs []int64) ([]statement, error) {
 	l := layout{seals: s, seqs: seqs}
 	for _, w := range c.Writes {
@@ -76,8 +76,8 @@ func (s seals) statementsOf(c *core.Change, seqs []int64) ([]statement, error) {
 	return l.statements, nil
 }
 
-// checkChange refuses, before a change joins a group, what one of the databases
-// could not keep: in the group it would fail the others too.
+// checkChange fails if one of the databases could not store a change. In a batch,
+// such a change would make the others fail too.
 func checkChange(c *core.Change) error {
 	for _, w := range c.Writes {
 		if err := rowWriteOf(w).validate(); err != nil {
@@ -87,7 +87,7 @@ func checkChange(c *core.Change) error {
 	return nil
 }
 
-// weightOf is about how long the database takes for a change, in audit records.
+// weightOf returns the sum of the weights of the writes.
 func weightOf(c *core.Change) (sum int) {
 	for _, w := range c.Writes {
 		sum += rowWriteOf(w).weight()

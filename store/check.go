@@ -5,11 +5,11 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// Bounds on what one Commit may hold. The doors bound requests long before; a
-// breach here is a fault of a caller inside.
+// Bounds of one Commit. The doors refuse larger requests before, so a change that is
+// over a bound here shows a fault in the server.
 const (
 	maxNameBytes  = 512      // tenant, Unique Identifier, owner, group, id of an intent
-	maxBlobBytes  = 64 << 20 // sealed material of one object, each of its blobs
+	maxBlobBytes  = 64 << 20 // each blob of the sealed material of one object
 	maxTokenBytes = 255      // a CKA_ID
 	maxEntryBytes = 1 << 20  // body of one audit entry
 

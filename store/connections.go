@@ -8,7 +8,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 )
 
-// Bounds of waiting for a connection to the database.
+// Bounds of the wait for a connection to the database.
 const (
 	maxWaitingReads    = 4096 // calls of one tenant
 	maxWaitingSearches = 256
@@ -22,8 +22,8 @@ type connections struct {
 	searches *fair.Slots
 }
 
-// newConnections allows so many reads and searches at once. One tenant gets
-// readsEach of the reads, and half of the searches, at most.
+// newConnections returns connections for so many reads and searches at once. One
+// tenant may have readsEach reads and half of the searches.
 func newConnections(reads, readsEach, searches int) connections {
 	return connections{
 		reads:    fair.New(fair.Config{Name: "connections to the database", Slots: reads, PerTenant: readsEach, Waiting: maxWaitingReads, Wait: connectionWait}),
@@ -31,8 +31,8 @@ func newConnections(reads, readsEach, searches int) connections {
 	}
 }
 
-// forTenant names in a context the tenant that a change is made for. The context of a
-// commit names nobody, because it does not end with its request.
+// forTenant returns a context for work on behalf of a tenant. The context of a commit
+// names no tenant, because a commit does not end with its request.
 func forTenant(ctx context.Context, tenant string) context.Context {
 	if tenant == core.OwnWork {
 		return ctx

@@ -31,7 +31,7 @@ func (noteDueDate) validate() error { return nil }
 func (noteDueDate) weight() int { return 1 }
 
 func (w noteDueDate) appendStatements(l *layout) error {
-	noted := core.Errorf(core.Conflict, "the %v of object %s has been noted already", w.DueDate.Tag, w.DueDate.ID)
+	noted := core.Errorf(core.Conflict, "the %v of object %s was noted before", w.DueDate.Tag, w.DueDate.ID)
 	l.addStatements(statement{text: updateDueDate, args: dueDateArgs(&w.DueDate), rows: exactlyOne(noted), doing: "note a date"})
 	return nil
 }

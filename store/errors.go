@@ -10,14 +10,14 @@ import (
 )
 
 // unavailable turns an error of a database into StoreUnavailable, with a sentence that
-// says what to do; the log gets the cause. An error that has a code of ours stays as
-// it is.
+// says what to do. The log gets the cause. An error that already has a code is
+// returned as it is.
 func unavailable(err error, what string) error {
 	if coded, ok := errors.AsType[*core.Error](err); ok {
 		return coded
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return core.Wrap(core.StoreUnavailable, err, "the database was asked to %s and had no time to answer", what)
+		return core.Wrap(core.StoreUnavailable, err, "the database could not %s in time", what)
 	}
 	if e, ok := errors.AsType[sqlite3.Error](err); ok && sqliteSentences[e.Code] != "" {
 		return core.Wrap(core.StoreUnavailable, err, "%s", sqliteSentences[e.Code])
@@ -25,24 +25,24 @@ func unavailable(err error, what string) error {
 	if s := postgresSentence(err); s != "" {
 		return core.Wrap(core.StoreUnavailable, err, "%s", s)
 	}
-	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its own log and the disk it lies on", what)
+	return core.Wrap(core.StoreUnavailable, err, "the database could not %s; see its log, and check its disk", what)
 }
 
-// sqliteSentences say what to do, by primary result code.
+// sqliteSentences say what to do, for each primary result code.
 var sqliteSentences = map[sqlite3.ErrNo]string{
-	sqlite3.ErrFull:     "the disk of the database is full; free space, and it goes on by itself",
-	sqlite3.ErrIoErr:    "the database cannot be read or written; look at its disk",
+	sqlite3.ErrFull:     "the disk of the database is full; free space, and keyreeve continues by itself",
+	sqlite3.ErrIoErr:    "the database cannot be read or written; check its disk",
 	sqlite3.ErrReadonly: "the database cannot be written; check the permissions of the file and its folder",
 	sqlite3.ErrPerm:     "the database cannot be written; check the permissions of the file and its folder",
 	sqlite3.ErrCantOpen: "the database cannot be opened; check that its folder exists and belongs to keyreeve's user (store.url)",
-	sqlite3.ErrNotADB:   "the file is no SQLite database; check store.url, or restore it from a backup",
+	sqlite3.ErrNotADB:   "the file is not a SQLite database; check store.url, or restore the file from a backup",
 	sqlite3.ErrCorrupt:  "the database is damaged; stop keyreeve and restore it from a backup",
 	sqlite3.ErrBusy:     "another program holds a lock on the database; let it finish or stop it",
 	sqlite3.ErrLocked:   "another program holds a lock on the database; let it finish or stop it",
 }
 
-// isUncertain reports whether a change may be stored although its COMMIT failed: the
-// last frame can be in the WAL without having been synced.
+// isUncertain reports whether a change may be stored although its COMMIT failed. The
+// last frame can be in the WAL although the sync failed.
 func isUncertain(err error) bool {
 	e, ok := errors.AsType[sqlite3.Error](err)
 	return ok && e.Code == sqlite3.ErrIoErr

@@ -15,51 +15,51 @@ import (
 
 // Bounds of the group committer.
 const (
-	maxWaiting    = 4096             // commits that wait for their turn; one more is refused
-	commitWait    = 10 * time.Second // for the turn, and again for the turn itself
-	maxTenant     = maxWaiting / 2   // of them, commits of one tenant
-	maxBatch      = 256              // weight of the changes in one transaction, unless one alone has more
-	groupYields   = 3                // times a leader lets others run before it takes its batch
-	troubleCounts = 5 * time.Second  // how long a commit that the database failed counts as ill health
+	maxWaiting    = 4096             // commits that wait for their batch; one more is refused
+	commitWait    = 10 * time.Second // until the batch begins, and again until it ends
+	maxTenant     = maxWaiting / 2   // waiting commits of one tenant
+	maxBatch      = 256              // weight of the changes in one transaction; a heavier change goes alone
+	groupYields   = 3                // times that a leader lets other goroutines run before it takes its batch
+	troubleCounts = 5 * time.Second  // how long a commit that the database failed makes the store unhealthy
 )
 
-// groupCommitter lets many callers share one transaction and its sync. A caller who finds nobody
-// committing is the leader and commits at once. The changes that arrive meanwhile are
-// the next batch, and one of their callers leads it. A single caller needs no switch
-// of goroutines. Safe for concurrent use.
+// groupCommitter lets many callers share one transaction and its sync. If nobody is
+// committing, the caller leads and commits at once. The changes that arrive meanwhile
+// form the next batch, and one of their callers leads it. A single caller needs no
+// switch of goroutines. Both databases use it. Safe for concurrent use.
 type groupCommitter struct {
-	commit func([]*pendingChange) // decides every change given; never called twice at once
-	wait   time.Duration          // commitWait but in tests
+	commit func([]*pendingChange) // sets the error of each change; one call at a time
+	wait   time.Duration          // commitWait, except in tests
 
 	mu         sync.Mutex
 	leading    bool
-	batchBegan time.Time // when the batch under way began
+	batchBegan time.Time // when the batch that is under way began
 	closed     bool
 	next       *batch
-	underWay   []*pendingChange // room for the batch under way, the leader's
+	underWay   []*pendingChange // the batch that is under way; only its leader uses it
 	lastSize   int              // changes in the last batch
-	idle       sync.Cond        // told when leading ends
-	trouble    error            // of the last batch, if the database failed it
-	troubleAt  time.Time        // when
+	idle       sync.Cond        // signalled when leading ends
+	trouble    error            // error of the last batch, if the database failed it
+	troubleAt  time.Time        // when trouble was set
 }
 
-// batch is what gathers while another is under way.
+// batch holds the changes that wait while another batch is under way.
 type batch struct {
 	all     []*pendingChange
-	weight  int            // of all
+	weight  int            // sum of all
 	tenants map[string]int // commits of each tenant; kept only when there are many
-	live    int            // those that nobody withdrew
+	live    int            // changes that were not withdrawn
 	started bool           // its leader has taken it
-	lead    chan struct{}  // holds a token for the one who is to lead it
-	done    chan struct{}  // closed when all are decided
+	lead    chan struct{}  // holds a token for the caller that must lead it
+	done    chan struct{}  // closed when each change has its outcome
 }
 
-// pendingChange is one caller's change. Once its turn has begun it belongs to the
-// leader until the batch is done.
+// pendingChange is the change of one caller. From the beginning of its batch to the
+// end, it belongs to the leader.
 type pendingChange struct {
 	change    *core.Change
-	batch     atomic.Pointer[batch] // that it is in; nil: its caller leads
-	seqs      []int64               // of the objects that change inserts
+	batch     atomic.Pointer[batch] // the batch that it is in; nil: its caller leads
+	seqs      []int64               // Seq of each object that change inserts
 	err       error
 	withdrawn bool
 }
@@ -69,10 +69,10 @@ func (g *groupCommitter) init(commit func([]*pendingChange)) {
 	g.idle.L = &g.mu
 }
 
-// commitWithOthers commits c together with the other changes that wait; nil means durable. An error
-// means that nothing of c is stored, unless it is that of [unknownOutcome]. If ctx ends
-// while c waits for its turn, c is withdrawn. From the beginning of its turn on ctx is
-// ignored, so that the answer is true.
+// commitWithOthers commits c together with the other changes that wait. It returns nil
+// when c is durable. An error means that nothing of c is stored, unless it is the one
+// of [unknownOutcome]. If ctx ends before the batch of c begins, c is withdrawn. After
+// that ctx is ignored, so that the answer is true.
 func (g *groupCommitter) commitWithOthers(ctx context.Context, c *core.Change) error {
 	if err := ctx.Err(); err != nil {
 		return notCommitted(err)
@@ -80,7 +80,7 @@ func (g *groupCommitter) commitWithOthers(ctx context.Context, c *core.Change) e
 	p := pendingPool.Get().(*pendingChange)
 	p.change = c
 	if err := g.submit(ctx, p); err != nil {
-		return err // p is not used again: its leader may still have it
+		return err // p is not used again: the leader of its batch may still use it
 	}
 	giveSeqs(c, p.seqs)
 	p.clearForReuse()
@@ -115,21 +115,21 @@ func (g *groupCommitter) submit(ctx context.Context, p *pendingChange) error {
 	return p.err
 }
 
-// refusal returns an error if no further change may wait. The caller holds mu.
+// refusal returns an error if no more changes may wait. The caller holds mu.
 func (g *groupCommitter) refusal() error {
 	switch {
 	case g.closed:
 		return core.Errorf(core.StoreUnavailable, "the store is closed")
 	case g.next != nil && g.next.live >= maxWaiting:
-		return core.Errorf(core.StoreUnavailable, "%d commits are waiting for the database, which is the limit; it is too slow for the load", maxWaiting)
+		return core.Errorf(core.StoreUnavailable, "%d commits are waiting for the database, which is the limit; the database is too slow for the load", maxWaiting)
 	case g.leading && time.Since(g.batchBegan) > g.wait:
-		return core.Errorf(core.StoreUnavailable, "the database has not ended a commit for more than %v; look at its disk or its connection", g.wait)
+		return core.Errorf(core.StoreUnavailable, "the database has not finished a commit for more than %v; check its disk and its connection", g.wait)
 	}
 	return nil
 }
 
-// joinNextBatch adds p to the batch that gathers, unless its tenant has too many there. The
-// caller holds mu.
+// joinNextBatch adds p to the next batch, unless its tenant has too many changes there.
+// The caller holds mu.
 func (g *groupCommitter) joinNextBatch(p *pendingChange) error {
 	if g.next == nil {
 		g.next = newBatch()
@@ -143,8 +143,8 @@ func (g *groupCommitter) joinNextBatch(p *pendingChange) error {
 
 func newBatch() *batch { return &batch{lead: make(chan struct{}, 1), done: make(chan struct{})} }
 
-// hasRoomFor reports whether one more change of a tenant is taken. Tenants are counted
-// only when there are so many changes that one of them can have too many.
+// hasRoomFor reports whether the tenant of p may add a change. The changes of each
+// tenant are counted only when there are so many that one tenant could have too many.
 func (b *batch) hasRoomFor(p *pendingChange) bool {
 	if len(b.all) < maxTenant || p.change.ForTenant() == core.OwnWork {
 		return true
@@ -168,8 +168,8 @@ func (b *batch) addPending(p *pendingChange) {
 	}
 }
 
-// letOthersJoin lets other callers join, if the last batch had several. The caller leads and
-// holds mu.
+// letOthersJoin gives other callers time to join, if the last batch had several changes.
+// The caller leads and holds mu.
 func (g *groupCommitter) letOthersJoin() {
 	g.batchBegan = time.Now()
 	if g.lastSize <= 1 {
@@ -182,9 +182,9 @@ func (g *groupCommitter) letOthersJoin() {
 	g.mu.Lock()
 }
 
-// leadBatch commits what has gathered and, unless it is nil, own; then it passes the
-// lead on. Of more than a batch may have it takes some of each tenant, and the rest
-// is the beginning of the next. The caller leads and holds mu, which is released.
+// leadBatch commits the next batch, together with own unless it is nil, and passes the
+// lead on. If the batch is too heavy, it takes some changes of each tenant and leaves
+// the rest to the batch after it. The caller leads and holds mu; leadBatch releases mu.
 func (g *groupCommitter) leadBatch(own *pendingChange) {
 	b := g.next
 	g.next = nil
@@ -206,7 +206,7 @@ func (g *groupCommitter) leadBatch(own *pendingChange) {
 	g.commit(todo)
 }
 
-// appendLive appends what nobody withdrew.
+// appendLive appends the changes that were not withdrawn.
 func (b *batch) appendLive(todo []*pendingChange) []*pendingChange {
 	for _, p := range b.all {
 		if !p.withdrawn {
@@ -216,8 +216,8 @@ func (b *batch) appendLive(todo []*pendingChange) []*pendingChange {
 	return todo
 }
 
-// takeInTurns takes changes of a batch in turns, one of each tenant, until they have the
-// weight of a batch, and moves the others to the next. The caller holds mu.
+// takeInTurns appends changes of a batch, one of each tenant in turn, up to the weight
+// of a batch. It moves the others to the next batch. The caller holds mu.
 func (g *groupCommitter) takeInTurns(b *batch, todo []*pendingChange) []*pendingChange {
 	var turns fair.Queue[*pendingChange]
 	for _, p := range b.all {
@@ -239,8 +239,8 @@ func (g *groupCommitter) takeInTurns(b *batch, todo []*pendingChange) []*pending
 	return todo
 }
 
-// finishBatch wakes the batch's callers and lets the next begin. It runs also when the
-// commit panics: nobody may take that for success, nor wait for ever.
+// finishBatch wakes the callers of a batch and lets the next batch begin. It runs even
+// if the commit panics: no caller may take that for success, or wait forever.
 func (g *groupCommitter) finishBatch(b *batch, todo []*pendingChange) {
 	r := recover()
 	if r != nil {
@@ -254,12 +254,13 @@ func (g *groupCommitter) finishBatch(b *batch, todo []*pendingChange) {
 	g.noteTrouble(todo)
 	clear(todo)
 	if b != nil {
-		close(b.done) // from here on the changes are their callers' again
+		close(b.done) // from here on the changes belong to their callers again
 	}
 	g.passLead()
 }
 
-// noteTrouble keeps what the database failed with, for its health. The caller holds mu.
+// noteTrouble keeps the error with which the database failed a batch, for its health.
+// The caller holds mu.
 func (g *groupCommitter) noteTrouble(todo []*pendingChange) {
 	g.trouble = nil
 	for _, p := range todo {
@@ -269,7 +270,8 @@ func (g *groupCommitter) noteTrouble(todo []*pendingChange) {
 	}
 }
 
-// passLead gives the lead to one of those who wait, or ends it. The caller holds mu.
+// passLead gives the lead to a caller that waits, or ends it if nobody waits. The
+// caller holds mu.
 func (g *groupCommitter) passLead() {
 	if g.next != nil && g.next.live > 0 {
 		g.batchBegan = time.Now()
@@ -282,7 +284,8 @@ func (g *groupCommitter) passLead() {
 
 var timerPool = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
-// awaitDecision sits until p is decided, until it is p who must lead, or until time is up.
+// awaitDecision waits until p is stored or refused, or the time is up. If p must lead
+// meanwhile, it does.
 func (g *groupCommitter) awaitDecision(ctx context.Context, p *pendingChange) error {
 	t := timerPool.Get().(*time.Timer)
 	defer timerPool.Put(t)
@@ -321,8 +324,8 @@ func (g *groupCommitter) awaitDecision(ctx context.Context, p *pendingChange) er
 	}
 }
 
-// movedFrom is the batch that p was moved to because b was full; nil if b has
-// decided p.
+// movedFrom returns the batch that p was moved to because b was full. It returns nil
+// if p stayed in b, so its outcome is there.
 func (p *pendingChange) movedFrom(b *batch) *batch {
 	if now := p.batch.Load(); now != b {
 		return now
@@ -330,7 +333,7 @@ func (p *pendingChange) movedFrom(b *batch) *batch {
 	return nil
 }
 
-// withdraw takes p out of a batch that has not begun; false if it has.
+// withdraw takes p out of its batch. It returns false if the batch has begun.
 func (g *groupCommitter) withdraw(p *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -342,24 +345,25 @@ func (g *groupCommitter) withdraw(p *pendingChange) bool {
 	b.live--
 	b.weight -= weightOf(p.change)
 	select {
-	case <-b.lead: // nobody has taken the lead yet, and p will not
+	case <-b.lead: // nobody has taken the lead, and p will not take it
 		g.passLead()
 	default:
 	}
 	return true
 }
 
-// notCommitted is the error for a change whose turn never came.
+// notCommitted is the error for a change that was withdrawn before its batch began.
 func notCommitted(cause error) error {
-	return core.Wrap(core.StoreUnavailable, cause, "the change was withdrawn before its turn and is not stored; the database is slow, or the request was given up")
+	return core.Wrap(core.StoreUnavailable, cause, "the change is not stored: it was withdrawn before its turn, because the database is slow or the request ended")
 }
 
-// unknownOutcome is the only error that leaves open whether a change is stored.
+// unknownOutcome is the only error after which a change may be stored.
 func unknownOutcome(cause error) error {
-	return core.Wrap(core.StoreUnavailable, cause, "the database went away in the middle of a commit, so it is not known whether the change is stored; read the object again")
+	return core.Wrap(core.StoreUnavailable, cause, "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
 }
 
-// closeAndWait refuses new changes and waits, within its bound, for the batch under way.
+// closeAndWait refuses new changes and waits, for a bounded time, for the batch that is
+// under way.
 func (g *groupCommitter) closeAndWait() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -372,9 +376,9 @@ func (g *groupCommitter) closeAndWait() {
 	}
 }
 
-// health is the error of a store that is stuck or closed, or that has just
-// failed a commit: a full disk still answers questions. Whoever asks only when
-// the answer is yes would never learn that it is mended, so it is forgotten soon.
+// health returns an error if the store is stuck or closed, or if the database has just
+// failed a commit: with a full disk it still answers queries. A failed commit is
+// forgotten soon, because callers that wait for good health commit nothing meanwhile.
 func (g *groupCommitter) health() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

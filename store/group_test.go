@@ -126,8 +126,8 @@ func TestStuckDatabase(t *testing.T) {
 	wantUnavailable(t, "no turn", s.commitWithOthers(context.Background(), &core.Change{}), "is not stored")
 	time.Sleep(70 * time.Millisecond)
 	began := time.Now()
-	wantUnavailable(t, "refused", s.commitWithOthers(context.Background(), &core.Change{}), "has not ended a commit")
-	wantUnavailable(t, "health", s.health(), "has not ended a commit")
+	wantUnavailable(t, "refused", s.commitWithOthers(context.Background(), &core.Change{}), "has not finished a commit")
+	wantUnavailable(t, "health", s.health(), "has not finished a commit")
 	if d := time.Since(began); d > 50*time.Millisecond {
 		t.Errorf("refusing took %v", d)
 	}

@@ -32,13 +32,13 @@ func installationRow(i *core.Installation) *sealInput {
 	return newSealInput("installation", i.ID).addNumber(i.Created).addBytes(i.Checks)
 }
 
-// sealedInstallation is a row of installation as it was read.
+// sealedInstallation is a row of installation whose seal is not checked yet.
 type sealedInstallation struct {
 	core.Installation
 	seal []byte
 }
 
-// installations reads the rows, of which there is one at most, without checking them.
+// installations reads the row, of which there is at most one. It does not check the seal.
 func (t *tables) installations(ctx context.Context) (all []sealedInstallation, err error) {
 	err = t.query(ctx, func(r scanner) error {
 		var i sealedInstallation
@@ -52,8 +52,8 @@ func (t *tables) installations(ctx context.Context) (all []sealedInstallation, e
 	return all, err
 }
 
-// InstallationID implements [core.InstallationTable]. The id is not checked: the key of
-// its seal is found by it.
+// InstallationID implements [core.InstallationTable]. It does not check the seal: the
+// key of the seal is found by the id.
 func (t *tables) InstallationID(ctx context.Context) (string, error) {
 	all, err := t.installations(ctx)
 	if err != nil {
@@ -75,9 +75,9 @@ func (t *tables) Installation(ctx context.Context) (core.Installation, error) {
 	return *i, nil
 }
 
-// noInstallation is said of a database that keyreeve has not made.
+// noInstallation is the error for a database that keyreeve did not create.
 func noInstallation() error {
-	return core.Errorf(core.ItemNotFound, "the database has no keyreeve installation: look at store.url, or run keyreeve init to make a new one")
+	return core.Errorf(core.ItemNotFound, "the database has no keyreeve installation: check store.url, or run keyreeve init to create one")
 }
 
 func tamperedInstallation(i *core.Installation) error {

@@ -43,10 +43,10 @@ func (w finishIntent) appendStatements(l *layout) error {
 	return nil
 }
 
-// intentNotOpen is the error if the reconciler has closed an intent meanwhile. It has
-// also removed the token object, so the new row would name a lost key.
+// intentNotOpen is the error if the reconciler has closed an intent. It has also
+// removed the token object, so the new row would name a lost key.
 func intentNotOpen(intent string) error {
-	return core.Errorf(core.Conflict, "the intent %s is not open any more, so the token object that it was for is gone; make the object again", intent)
+	return core.Errorf(core.Conflict, "the intent %s is no longer open, so its token object is gone; create the object again", intent)
 }
 
 func checkIntent(i *core.Intent) error {
@@ -82,14 +82,14 @@ func (t *tables) Intents(ctx context.Context) (sound []core.Intent, tampered []s
 	return sound, tampered, nil
 }
 
-// scanIntent reads one row of intent and checks it. A row whose seal does not fit
-// goes to tampered, by its id alone.
+// scanIntent reads one row of intent and checks its seal. If the seal is wrong, only
+// the id is kept, in tampered.
 func (s seals) scanIntent(sound *[]core.Intent, tampered *[]string) func(scanner) error {
 	return func(r scanner) error {
 		var i core.Intent
 		var seal []byte
 		if err := r.Scan(&i.ID, &i.Tenant, (*string)(&i.Kind), &i.CKAID, &i.Object, &i.Label, &i.Time, &i.Process, &i.Nonce, &seal); err != nil {
-			var row [10]any // SQLite keeps a text in a column of numbers
+			var row [10]any // SQLite stores a text in a column of numbers
 			if r.Scan(&row[0], &row[1], &row[2], &row[3], &row[4], &row[5], &row[6], &row[7], &row[8], &row[9]) != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func (w saveKeySet) appendStatements(l *layout) error {
 }
 
 func keySetTaken(k core.KeySet) error {
-	return core.Errorf(core.Conflict, "set %d or epoch %d of tenant %s is another one's, or is further on: another node made it", k.Number, k.Epoch, k.Tenant)
+	return core.Errorf(core.Conflict, "another node made set %d or epoch %d of tenant %s, or has already changed its state", k.Number, k.Epoch, k.Tenant)
 }
 
 func checkKeySet(k *core.KeySet) error {
@@ -51,8 +51,8 @@ func (t *tables) KeySets(ctx context.Context, tenant string) (sets []core.KeySet
 	return sets, errors.Join(tampered...)
 }
 
-// scanKeySet reads a set of keys. Of a row that was changed behind the server, only the
-// error is kept, in tampered, so that it does not hide the other rows.
+// scanKeySet reads a set of keys. If the row was tampered with, its error goes to
+// tampered, so that the other rows can still be read.
 func (s seals) scanKeySet(out *[]core.KeySet, tampered *[]error) func(scanner) error {
 	return func(r scanner) error {
 		var k core.KeySet
@@ -72,7 +72,7 @@ func (s seals) scanKeySet(out *[]core.KeySet, tampered *[]error) func(scanner) e
 	}
 }
 
-// maxTamperedKeySets bounds the rows of changed sets that are named.
+// maxTamperedKeySets bounds the errors about tampered rows.
 const maxTamperedKeySets = 100
 
 func tamperedKeySet(k *core.KeySet) error {

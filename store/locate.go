@@ -7,24 +7,24 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// selectCandidates begins the SELECT of candidates, whose blobs are not read.
+// selectCandidates is the beginning of the SELECT of candidates. It reads no blobs.
 var selectCandidates = "SELECT " + objectColumns + ", " + custodyColumns
 
-// columnOf gives the typed column of an attribute that Locate compares for
-// equality; each has an index named after it that goes on by seq, but length.
+// columnOf has the typed column of each attribute that Locate compares for equality.
+// Each column except length has an index named after it, which is also ordered by seq.
 var columnOf = map[core.Tag]string{core.TagUniqueIdentifier: "id", core.TagObjectType: "type", core.TagCryptographicAlgorithm: "algorithm",
 	core.TagCryptographicLength: "length"}
 
-// condition is what a filter demands of one column: equal to low, or from low
-// to high.
+// condition is what a filter demands of one column: that it equals low, or that it is
+// a date from low to high.
 type condition struct {
 	column    string
 	dates     bool
 	low, high any
 }
 
-// conditions lists what the typed columns can tell of a filter. The rest is
-// left to the engine, which checks each candidate again.
+// conditions returns what a filter demands of the typed columns. The engine checks each
+// candidate again, with all attributes.
 func conditions(f *core.Filter) (out []condition) {
 	for i := range f.Attributes {
 		a := &f.Attributes[i]
@@ -36,7 +36,7 @@ func conditions(f *core.Filter) (out []condition) {
 			out = append(out, condition{column: c, low: low})
 		}
 		if s := core.State(a.Value.Uint()); a.Tag == core.TagState && s != core.Active && s != core.Deactivated {
-			out = append(out, condition{column: "state", low: int64(s)}) // no date leads here
+			out = append(out, condition{column: "state", low: int64(s)}) // no date changes an object to s
 		}
 	}
 	for _, d := range dateColumns {
@@ -51,7 +51,7 @@ func conditions(f *core.Filter) (out []condition) {
 	return out
 }
 
-// appendConditions writes what columns, dates fallen due, owner and groups demand.
+// appendConditions adds the conditions on columns, reached dates, owner and groups.
 func (s *sqlBuilder) appendConditions(f *core.Filter, cs []condition) {
 	for _, c := range cs {
 		if c.dates {
@@ -71,8 +71,8 @@ func (s *sqlBuilder) appendConditions(f *core.Filter, cs []condition) {
 	}
 }
 
-// appendStateCondition asks for the two states that a date alone can lead to: what is stored
-// may be older than the dates that have fallen due since.
+// appendStateCondition adds the condition for the two states that an object reaches by
+// a date alone. The stored state may be older than a date that was reached since.
 func (s *sqlBuilder) appendStateCondition(wanted core.State, now int64) {
 	switch wanted {
 	case core.Active:
@@ -84,7 +84,7 @@ func (s *sqlBuilder) appendStateCondition(wanted core.State, now int64) {
 	}
 }
 
-// appendOwnerCondition narrows to what the owner or the groups of f have.
+// appendOwnerCondition limits the search to objects of the owner or the groups of f.
 func (s *sqlBuilder) appendOwnerCondition(f *core.Filter) {
 	s.appendSQL(" AND (1 = 0")
 	if document.IsStorable(f.Owner) {
@@ -97,8 +97,7 @@ func (s *sqlBuilder) appendOwnerCondition(f *core.Filter) {
 	s.appendSQL(")")
 }
 
-// groupsOf are the groups that a row can have; nobody is a member of the group
-// without a name.
+// groupsOf returns the groups of f that a row can have. The empty name is no group.
 func groupsOf(f *core.Filter) (out []any) {
 	for _, g := range f.Groups {
 		if g != "" && document.IsStorable(g) {
@@ -108,8 +107,8 @@ func groupsOf(f *core.Filter) (out []any) {
 	return out
 }
 
-// canMatch is false when nothing can match: no row has a name that a database
-// cannot hold, and PostgreSQL would call the question an error.
+// canMatch reports whether any row can match. No row has a name that a database cannot
+// store, and PostgreSQL would reject a query with such a name.
 func canMatch(tenant string, f *core.Filter) bool {
 	for i := range f.Attributes {
 		a := &f.Attributes[i]
@@ -123,11 +122,11 @@ func canMatch(tenant string, f *core.Filter) bool {
 	return document.IsStorable(tenant)
 }
 
-// maxJoined bounds the search rows that one query looks at; the engine checks
-// the rest.
+// maxJoined bounds the rows of the search table that one query demands. The engine
+// checks the others.
 const maxJoined = 8
 
-// appendPage asks for what comes beyond a Seq in the order that f wants.
+// appendPage adds the condition for rows after the Seq beyond, in the order of f.
 func (s *sqlBuilder) appendPage(f *core.Filter, column string, beyond int64) {
 	switch {
 	case f.OldestFirst:
@@ -137,7 +136,7 @@ func (s *sqlBuilder) appendPage(f *core.Filter, column string, beyond int64) {
 	}
 }
 
-// appendOrder ends a query with the order that f wants.
+// appendOrder adds the order of f.
 func (s *sqlBuilder) appendOrder(f *core.Filter, column string) {
 	s.appendSQL(" ORDER BY " + column)
 	if !f.OldestFirst {
@@ -145,8 +144,8 @@ func (s *sqlBuilder) appendOrder(f *core.Filter, column string) {
 	}
 }
 
-// selectBySearchRows starts from the first of keys, which the caller has made the most
-// selective one. CROSS JOIN keeps SQLite from turning the order round.
+// selectBySearchRows searches by the first of keys, which should be the rarest, and
+// demands the others. CROSS JOIN keeps SQLite from changing the order of the tables.
 func (s *sqlBuilder) selectBySearchRows(tenant string, f *core.Filter, keys []searchRow, beyond int64) {
 	s.appendSQL(selectCandidates+" FROM object_attr a CROSS JOIN object o WHERE o.seq = a.seq AND a.tenant = ", tenant)
 	s.appendSQL(" AND a.name = ", keys[0].name)
@@ -161,8 +160,8 @@ func (s *sqlBuilder) selectBySearchRows(tenant string, f *core.Filter, keys []se
 	s.appendSQL(" AND o.tenant = ", tenant)
 }
 
-// postgresCandidates leaves the way to PostgreSQL's planner, which has
-// statistics.
+// postgresCandidates returns the SELECT of a page. The planner of PostgreSQL chooses
+// the index, because it has statistics.
 func postgresCandidates(tenant string, f *core.Filter, beyond int64, limit int) (string, []any) {
 	s, order := &sqlBuilder{}, "o.seq"
 	if keys := searchRows(f.Attributes); len(keys) > 0 {

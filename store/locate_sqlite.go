@@ -9,17 +9,17 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// SQLite has no statistics of our rows, so each way to the candidates is counted
-// before one is taken: some index entries, against reading the wrong half of a
-// table. A way whose index goes on by seq may be long; a range of dates must be
-// sorted for every page, so it must be known to be short.
+// SQLite has no statistics of our rows. So the entries of each usable index are counted
+// before one is chosen: that is cheaper than to read half of the table in vain. An
+// index that is also ordered by seq may have many matches. Matches of a range of dates
+// must be sorted for each page, so there must be few.
 const (
 	probeRows  = 1_000
 	probeDates = 10_000
-	maxOwners  = 32 // owner and groups that are merged by their indexes; more are read past
+	maxOwners  = 32 // owner and groups whose indexes are merged; if there are more, each row is checked
 )
 
-// Candidates implements core.Store.
+// Candidates implements [core.Store].
 func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
 	if !canMatch(tenant, &f) {
 		return nil, nil
@@ -40,7 +40,7 @@ func (s *sqliteStore) Candidates(ctx context.Context, tenant string, f core.Filt
 	return s.openObjects(rows)
 }
 
-// planSearch writes the SELECT of a page; "" when there is nothing.
+// planSearch returns the SELECT of a page, or "" if there are no candidates.
 func (s *sqliteStore) planSearch(ctx context.Context, tenant string, f *core.Filter, beyond int64, limit int) (string, []any, error) {
 	b, order, cs := &sqlBuilder{}, "o.seq", conditions(f)
 	if keys := searchRows(f.Attributes); len(keys) > 0 {
@@ -69,7 +69,7 @@ func (s *sqliteStore) planSearch(ctx context.Context, tenant string, f *core.Fil
 	return b.text.String(), b.args, nil
 }
 
-// rarestFirst puts the key with the fewest rows first; false when one has none.
+// rarestFirst sorts keys by their number of rows. It returns false if a key has none.
 func (s *sqliteStore) rarestFirst(ctx context.Context, tenant string, keys []searchRow) (bool, error) {
 	if len(keys) == 1 {
 		return true, nil
@@ -86,8 +86,8 @@ func (s *sqliteStore) rarestFirst(ctx context.Context, tenant string, keys []sea
 	return true, nil
 }
 
-// shortest returns the index of the columns' condition that fewest rows meet,
-// and how many that are as far as counted; without one, all.
+// shortest returns the index of the condition that the fewest rows meet, and their
+// number as far as it was counted. Without conditions, it returns the index of all rows.
 func (s *sqliteStore) shortest(ctx context.Context, tenant string, cs []condition) (index string, rows int, err error) {
 	index, rows = "object_tenant", probeDates
 	for _, c := range cs {
@@ -112,7 +112,7 @@ func (s *sqliteStore) shortest(ctx context.Context, tenant string, cs []conditio
 	return index, rows, nil
 }
 
-// ownerColumn is one of the conditions of which any makes an object the caller's.
+// ownerColumn is a condition: an object that meets one of them is the caller's.
 type ownerColumn struct {
 	column string
 	value  any
@@ -131,9 +131,9 @@ func ownersOf(f *core.Filter) (out []ownerColumn) {
 	return out
 }
 
-// selectByOwners starts from what the owner and the groups have, merged in the
-// order wanted. LIMIT -1 is no limit: with it SQLite keeps to the order that the
-// merge has, where it would sort all again for descending ones.
+// selectByOwners merges the objects of the owner and of the groups, in the order of f.
+// LIMIT -1 is no limit: with it, SQLite keeps the order of the merge. Without it, SQLite
+// would sort everything again for a descending order.
 func (s *sqlBuilder) selectByOwners(tenant string, f *core.Filter, all []ownerColumn, beyond int64) {
 	s.appendSQL(selectCandidates + " FROM (")
 	for i, m := range all {
@@ -145,7 +145,7 @@ func (s *sqlBuilder) selectByOwners(tenant string, f *core.Filter, all []ownerCo
 	s.appendSQL(" LIMIT -1) m CROSS JOIN object o WHERE o.seq = m.seq AND o.tenant = ", tenant)
 }
 
-// countRows counts rows, at most limit.
+// countRows counts rows, up to limit.
 func (s *sqliteStore) countRows(ctx context.Context, limit int, from string, args ...any) (n int, err error) {
 	b := sqlBuilder{args: args}
 	b.appendSQL("SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ", limit)

@@ -8,7 +8,7 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// objectWeight is the weight of an object's row and its lines of the search table.
+// objectWeight is the weight of the row of an object with its rows of the search table.
 const objectWeight = 8
 
 type insertObject core.InsertObject
@@ -18,7 +18,7 @@ func (w insertObject) validate() error { return checkObject(w.Object) }
 func (insertObject) weight() int { return objectWeight }
 
 func (w insertObject) appendStatements(l *layout) error {
-	o := *w.Object // others may read it before the change is stored
+	o := *w.Object // a copy: others may read the object before the change is stored
 	o.Seq, l.seqs = l.seqs[0], l.seqs[1:]
 	values, err := l.changedValues(&o)
 	if err != nil {
@@ -62,8 +62,8 @@ func (w deleteObject) validate() error { return checkObject(w.Object) }
 
 func (deleteObject) weight() int { return objectWeight }
 
-// appendStatements locks the row at its version first: the row must not go on without its search
-// lines.
+// appendStatements first locks the row at its version, so that the row cannot stay
+// without its rows of the search table.
 func (w deleteObject) appendStatements(l *layout) error {
 	o := w.Object
 	l.addStatements(statement{text: lockObjectRow, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"},
@@ -84,7 +84,7 @@ func removesKey(c *core.Change) bool {
 	})
 }
 
-// The statements of the table object; both dialects take $n in ascending order.
+// The statements of the table object. Both dialects need $n in ascending order.
 var (
 	insertObjectRow = `INSERT INTO object (tenant, id, type, seq, ` + changedColumns + `) VALUES (` + parameters(1, 30) + `)`
 	updateObjectRow = `UPDATE object SET (` + changedColumns + `) = (` + parameters(1, 26) + `) WHERE tenant = $27 AND id = $28 AND version = $29 AND seq = $30`
@@ -99,7 +99,7 @@ const (
 const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac, seal, ` +
 	`initial_date, activation_date, process_start_date, protect_stop_date, deactivation_date, destroy_date, compromise_date`
 
-// changedValues are the columns that an update writes, the row's seal included.
+// changedValues returns the values of changedColumns, with the seal of the row.
 func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
 	doc, err := document.Append(nil, o.Attributes)
 	if err != nil {
@@ -121,8 +121,8 @@ func (s seals) changedValues(o *core.ManagedObject) ([]any, error) {
 	return values, nil
 }
 
-// dateColumn is a date's column: NULL where the object lacks it, so that no range
-// finds it.
+// dateColumn returns the value of a date's column. It is NULL if the object lacks the
+// date, so that no range finds it.
 func dateColumn(o *core.ManagedObject, t core.Tag) any {
 	if unix, ok := o.Attributes.Date(t); ok {
 		return unix
@@ -138,11 +138,11 @@ func checkObject(o *core.ManagedObject) error {
 	}
 	for _, name := range [...]string{string(m.Mode), string(m.Class), m.Wrap, string(m.Kind)} {
 		if strings.ContainsRune(name, ',') || !document.IsStorable(name) {
-			return core.Errorf(core.Internal, "the material of object %s has the name %q, which has a comma or is no text", o.ID, name)
+			return core.Errorf(core.Internal, "the material of object %s has the name %q, which has a comma or is not UTF-8 text without NUL", o.ID, name)
 		}
 	}
 	if m.MAC == nil && (m.Blob != nil || m.TTLV != nil) {
-		return core.Errorf(core.Internal, "the material of object %s has a blob and no MAC that binds it", o.ID)
+		return core.Errorf(core.Internal, "the material of object %s has a blob but no MAC", o.ID)
 	}
 	if err := checkName("Unique Identifier", o.ID, false); err != nil {
 		return err
@@ -157,9 +157,9 @@ func checkObject(o *core.ManagedObject) error {
 }
 
 func objectConflict(o *core.ManagedObject) error {
-	return core.Errorf(core.Conflict, "object %s was changed by somebody else meanwhile; try again", o.ID)
+	return core.Errorf(core.Conflict, "another request changed object %s at the same time; try again", o.ID)
 }
 
 func objectExists(o *core.ManagedObject) error {
-	return core.Errorf(core.ObjectAlreadyExists, "an object has the Unique Identifier %s already", o.ID)
+	return core.Errorf(core.ObjectAlreadyExists, "an object with the Unique Identifier %s exists already", o.ID)
 }

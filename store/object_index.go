@@ -12,10 +12,10 @@ import (
 
 const deleteIndexRows = `DELETE FROM object_attr WHERE tenant = $1 AND seq = $2`
 
-// maxIndexRows is the most lines of the search table in one statement.
+// maxIndexRows is the largest number of rows of the search table in one statement.
 const maxIndexRows = 8
 
-// indexTexts are the INSERTs of 1, 2 ... maxIndexRows lines.
+// indexTexts holds the INSERTs of 1, 2 ... maxIndexRows rows.
 var indexTexts = func() (texts [maxIndexRows + 1]string) {
 	for n := 1; n <= maxIndexRows; n++ {
 		texts[n] = "INSERT INTO object_attr (tenant, name, val, seq) VALUES " + valueRows(1, n, 4) + " ON CONFLICT DO NOTHING"
@@ -23,7 +23,7 @@ var indexTexts = func() (texts [maxIndexRows + 1]string) {
 	return texts
 }()
 
-// addIndexRows writes the search table's lines of an object, several in a statement.
+// addIndexRows adds the statements for an object's rows of the search table.
 func (l *layout) addIndexRows(o *core.ManagedObject) {
 	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
 		args := make([]any, 0, 4*len(part))
@@ -34,16 +34,16 @@ func (l *layout) addIndexRows(o *core.ManagedObject) {
 	}
 }
 
-// maxIndexed is the longest value, in bytes, that the search table holds as it
-// is; a longer one is there by its hash.
+// maxIndexed is the longest value, in bytes, that the search table holds as it is. Of a
+// longer value it holds the hash.
 const maxIndexed = 200
 
-// searchRow is one line of the search table.
+// searchRow is one row of the search table.
 type searchRow struct{ name, val string }
 
-// searchFields says which standard attributes are in the search table, and of
-// structures which fields. The others are asked for by typed columns, or by
-// reading on.
+// searchFields lists the standard attributes that are in the search table, and which
+// fields of structures. Other attributes have typed columns, or the engine checks each
+// candidate.
 var searchFields = map[core.Tag][]core.Tag{
 	core.TagName:                           {core.TagNameValue},
 	core.TagAlternativeName:                {core.TagAlternativeNameValue},
@@ -57,8 +57,8 @@ var searchFields = map[core.Tag][]core.Tag{
 	core.TagShortUniqueIdentifier:          nil,
 }
 
-// searchRows lists what an object can be found by, beside its columns; of a
-// filter's attributes, what the search table can answer.
+// searchRows returns the rows of the search table for the attributes of an object. For
+// the attributes of a filter, it returns the rows that a match must have.
 func searchRows(as core.Attributes) []searchRow {
 	var out []searchRow
 	for i := range as {

@@ -7,18 +7,18 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// objectColumns are the columns that are read of every object, without key material.
+// objectColumns are the columns that are read for each object, without key material.
 var objectColumns = `o.tenant, o.id, o.seq, o.version, o.type, o.owner, o.grp, o.doc, o.token, o.mac, o.seal, ` + searchColumns
 
 // materialColumns are the columns of key material.
 const materialColumns = `o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.bytes, o.blob, o.ttlv`
 
-// notDestroyed is the condition that an object still has its token object.
+// notDestroyed is the condition for an object that still has its token object.
 var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.DestroyedCompromised)
 
 var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
 
-// readObject is a row of object that was read and not checked yet.
+// readObject is a row of object whose seal is not checked yet.
 type readObject struct {
 	objectRow
 	seal         []byte
@@ -26,9 +26,9 @@ type readObject struct {
 	withMaterial bool
 }
 
-// scanObject reads one row. With material, the row has materialColumns at the
-// end, otherwise custodyColumns. The result is checked by openObject when the
-// connection is free again: to load the keys of a seal takes another one.
+// scanObject reads one row, which ends with materialColumns if material is true, else
+// with custodyColumns. openObject checks the result after the connection is released:
+// it may need another connection to load the keys of the seal.
 func scanObject(r scanner, material bool) (*readObject, error) {
 	o := &core.ManagedObject{}
 	row := &readObject{objectRow: objectRow{object: o}, withMaterial: material}
@@ -53,7 +53,7 @@ func scanObject(r scanner, material bool) (*readObject, error) {
 	return row, nil
 }
 
-// scanCandidate reads one row of object without material.
+// scanCandidate reads rows of object without key material and appends them to out.
 func scanCandidate(out *[]*readObject) func(scanner) error {
 	return func(r scanner) error {
 		o, err := scanObject(r, false)
@@ -90,12 +90,12 @@ func (s seals) openObjects(rows []*readObject) ([]*core.ManagedObject, error) {
 			return nil, err
 		}
 		out[i] = o
-		rows[i] = nil // its document is not needed any more
+		rows[i] = nil // frees its document
 	}
 	return out, nil
 }
 
-// itemNotFound quotes at most as many bytes as an identifier can have.
+// itemNotFound quotes no more bytes than an identifier can have.
 func itemNotFound(id string) error {
 	return core.Errorf(core.ItemNotFound, "no row has the id %q", id[:min(len(id), maxNameBytes)])
 }

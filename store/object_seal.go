@@ -8,16 +8,16 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// objectRow is a row of the table object as it is sealed. The search columns
-// are left out: they are compared with the document, which is sealed.
+// objectRow is a row of the table object, as far as it is sealed. The search columns
+// are not: they are compared with the document, which is sealed.
 type objectRow struct {
 	object  *core.ManagedObject
 	doc     string
 	custody string
 }
 
-// sealInput returns what the seal of an object covers. Seq comes last: [seals.RowHash]
-// hashes what stands before it.
+// sealInput returns what the seal of an object covers. Seq is the last part:
+// [seals.RowHash] hashes the parts before it, of the length hashed.
 func (o *objectRow) sealInput() (r *sealInput, hashed int) {
 	m := &o.object.Material
 	r = newSealInput("object", o.object.Tenant, o.object.ID).addNumber(o.object.Version).addNumber(int64(o.object.Type)).
@@ -36,8 +36,8 @@ func (s seals) checkObject(o *objectRow, seal []byte) error {
 	return s.checkRow(o.object.Tenant, r, seal, func() error { return tamperedObject(o.object.ID) })
 }
 
-// RowHash returns the SHA-256 of what the seal of a version covers, except Seq,
-// which an object gets only when it is stored. It implements [core.Store].
+// RowHash implements [core.Store]. It returns the SHA-256 of what the seal of a version
+// covers, except Seq, because an object gets its Seq when it is stored.
 func (seals) RowHash(o *core.ManagedObject) ([]byte, error) {
 	doc, err := document.Append(nil, o.Attributes)
 	if err != nil {
@@ -50,9 +50,9 @@ func (seals) RowHash(o *core.ManagedObject) ([]byte, error) {
 	return sum[:], nil
 }
 
-// custodyOf returns the custody columns in one text, as custodyColumns builds it in the
-// database. No name in it has a comma (see checkObject), so the text is unambiguous. It
-// says of each blob only whether it is there: the MAC binds the bytes.
+// custodyOf returns the custody columns in one text, the same as custodyColumns in the
+// database. No name has a comma (see checkObject), so the text is unambiguous. A blob
+// is only present or absent in it, because the MAC binds the bytes.
 func custodyOf(m *core.Material) string {
 	b := make([]byte, 0, 64)
 	for _, n := range [...]int64{int64(m.Epoch), int64(m.Format), int64(m.Length), presence(m.Blob), presence(m.TTLV)} {
@@ -78,8 +78,8 @@ func presence(b []byte) int64 {
 const custodyColumns = `concat(o.epoch, ',', o.format, ',', o.bytes, ',', CASE WHEN o.blob IS NULL THEN 0 ELSE 1 END, ',', CASE WHEN o.ttlv IS NULL THEN 0 ELSE 1 END, ',', ` +
 	`o.mode, ',', o.class, ',', o.wrap, ',', o.kind)`
 
-// searchOf returns what the typed search columns of an object must have, as
-// searchColumns builds it in the database: numbers, and nothing for NULL.
+// searchOf returns the typed search columns that an object must have in one text, the
+// same as searchColumns in the database: numbers, and nothing for NULL.
 func searchOf(o *core.ManagedObject) string {
 	b := make([]byte, 0, 64)
 	for _, t := range [...]core.Tag{core.TagCryptographicAlgorithm, core.TagCryptographicLength, core.TagState} {
@@ -103,7 +103,7 @@ var searchColumns = func() string {
 	return s + `)`
 }()
 
-// dateColumns are the dates that have a column and an index of their own.
+// dateColumns are the dates that have their own column and index.
 var dateColumns = []struct {
 	tag    core.Tag
 	column string

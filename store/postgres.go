@@ -16,8 +16,8 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// postgresStore is the store that several nodes share. Changes are transactions of
-// their own; audit entries without a change go through one committer a node.
+// postgresStore is the store that several nodes share. Each change is a transaction.
+// Changes that are only audit entries go through the group committer of the node.
 type postgresStore struct {
 	tables
 	pool        *pgxpool.Pool
@@ -26,14 +26,14 @@ type postgresStore struct {
 
 	writers writers
 
-	emptied atomic.Int64 // when the pool was emptied last, Unix nanoseconds
+	emptied atomic.Int64 // when the pool was last emptied, in Unix nanoseconds
 }
 
-// postgresTimeout bounds one transaction or one question: a database that stands still,
-// or a network that swallows everything, must not hold up callers.
+// postgresTimeout bounds one transaction or one query: a database that hangs, or a
+// network that drops everything, must not block callers.
 const postgresTimeout = 5 * time.Second
 
-// OpenPostgres connects and brings the schema up to date, or makes it.
+// OpenPostgres connects to a database and creates its schema, or brings it up to date.
 func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	return openPostgres(ctx, url, sealer, true)
 }
@@ -52,13 +52,13 @@ func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bo
 func parsePostgres(url string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, core.Errorf(core.StoreUnavailable, "store.url is no PostgreSQL address") // err repeats the password
+		return nil, core.Errorf(core.StoreUnavailable, "store.url is not a PostgreSQL address") // err repeats the password
 	}
 	prepareConfig(cfg)
 	return cfg, nil
 }
 
-// poolOf opens the pool of a database whose schema is there.
+// poolOf opens the connections to a database that has its schema.
 func poolOf(ctx context.Context, cfg *pgxpool.Config, sealer core.Sealer) (core.Store, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -75,8 +75,9 @@ func poolOf(ctx context.Context, cfg *pgxpool.Config, sealer core.Sealer) (core.
 	return s, nil
 }
 
-// Nodes that start together race for the first migration. The losers' is rolled
-// back whole, so they look again; no advisory locks, which are not everywhere.
+// Nodes that start together race for the first migration. The migration of a loser is
+// rolled back whole, so it tries again. Advisory locks would do, but some poolers and
+// compatible databases lack them.
 const (
 	migrateTries = 10
 	migratePause = 200 * time.Millisecond
@@ -85,15 +86,23 @@ const (
 func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig, create bool) error {
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
-	for try := 1; ; try++ {
-		err := migrate(ctx, db, goose.DialectPostgres, "postgres", create)
-		if err == nil || try == migrateTries || !isMigrationRace(err) {
+	return retryLostRace(ctx, migrateTries, migratePause, isMigrationRace, func() error {
+		return migrate(ctx, db, goose.DialectPostgres, "postgres", create)
+	})
+}
+
+// retryLostRace calls try, up to so many times, until it does not lose a race against
+// another node. It pauses before it calls try again.
+func retryLostRace(ctx context.Context, tries int, pause time.Duration, isLostRace func(error) bool, try func() error) error {
+	for ; ; tries-- {
+		err := try()
+		if err == nil || tries <= 1 || !isLostRace(err) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(migratePause):
+			return err
+		case <-time.After(pause):
 		}
 	}
 }
@@ -115,7 +124,7 @@ func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 	defer place.Release()
 	var seqs []int64
 	entries := appendEntries(nil, c)
-	err = s.writers.commitNumbered(entries, func(w *entryCounts) (err error) {
+	err = s.writers.commitNumbered(ctx, entries, func(w *entryCounts) (err error) {
 		seqs, err = s.transact(ctx, c, entries, w)
 		return err
 	})
@@ -126,9 +135,9 @@ func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 	return nil
 }
 
-// transact takes two round trips: everything up to COMMIT, and COMMIT, which
-// must not be on its way before all answers are there. Objects that are born
-// take one more, before these, for their Seq.
+// transact takes two round trips: everything up to COMMIT, then COMMIT, which must not
+// be sent before all results are there. Objects that are inserted take another one,
+// before these, for their Seq.
 func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries []core.Entry, w *entryCounts) (seqs []int64, err error) {
 	err = s.withConnection(ctx, func(c *pgxpool.Conn) (err error) {
 		if err := numberEntries(ctx, c, entries, w); err != nil {
@@ -143,12 +152,12 @@ func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries [
 		}
 		if err := sendTransaction(ctx, c, all, entries, w); err != nil {
 			if c.Conn().PgConn().TxStatus() != 'I' {
-				c.Exec(ctx, "ROLLBACK") // a connection that cannot, or has no time left, is not used again
+				c.Exec(ctx, "ROLLBACK") // if it fails, the connection is discarded
 			}
 			return err
 		}
 		tag, err := c.Exec(ctx, "COMMIT")
-		if err == nil && tag.String() != "COMMIT" { // a transaction that failed answers ROLLBACK
+		if err == nil && tag.String() != "COMMIT" { // the tag is ROLLBACK if the transaction failed
 			err = pgx.ErrTxCommitRollback
 		}
 		return commitOutcome(err)
@@ -156,7 +165,7 @@ func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries [
 	return seqs, err
 }
 
-// nextSeqs takes n numbers for objects that are about to be inserted.
+// nextSeqs reserves the Seq of n objects that will be inserted.
 func nextSeqs(ctx context.Context, c *pgxpool.Conn, n int) ([]int64, error) {
 	if n == 0 {
 		return nil, nil
@@ -168,7 +177,7 @@ func nextSeqs(ctx context.Context, c *pgxpool.Conn, n int) ([]int64, error) {
 	return pgx.CollectRows(r, pgx.RowTo[int64])
 }
 
-// sendTransaction sends a transaction but its COMMIT, and judges the answers.
+// sendTransaction sends a transaction without its COMMIT, and checks the results.
 func sendTransaction(ctx context.Context, c *pgxpool.Conn, all []statement, entries []core.Entry, w *entryCounts) error {
 	b := &pgx.Batch{}
 	b.Queue("BEGIN")
@@ -210,7 +219,7 @@ func (s *postgresStore) commitGroup(batch []*pendingChange) {
 	for _, p := range batch {
 		entries = appendEntries(entries, p.change)
 	}
-	err := s.writers.commitNumbered(entries, func(w *entryCounts) error {
+	err := s.writers.commitNumbered(ctx, entries, func(w *entryCounts) error {
 		return s.withConnection(ctx, func(c *pgxpool.Conn) error {
 			if err := numberEntries(ctx, c, entries, w); err != nil {
 				return err
@@ -274,7 +283,7 @@ func (s *postgresStore) Candidates(ctx context.Context, tenant string, f core.Fi
 	if !canMatch(tenant, &f) {
 		return nil, nil
 	}
-	for _, slots := range []*fair.Slots{s.connections.searches, s.connections.reads} { // a search has one of the connections, and not all may search
+	for _, slots := range []*fair.Slots{s.connections.searches, s.connections.reads} { // a search uses a connection too, but not all connections may search
 		place, err := slots.Acquire(ctx)
 		if err != nil {
 			return nil, err
@@ -300,7 +309,7 @@ func (s *postgresStore) Residents(ctx context.Context, tokens [][]byte) (map[str
 	return out, err
 }
 
-// Shared is true: other nodes write too.
+// Shared returns true: other nodes write too.
 func (s *postgresStore) Shared() bool { return true }
 
 func (s *postgresStore) Close() error {

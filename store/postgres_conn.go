@@ -16,22 +16,21 @@ import (
 )
 
 const (
-	connLifetime = 5 * time.Minute  // then a connection is opened again, so that it follows the primary
-	connIdle     = time.Minute      // of a connection that nobody uses
-	closeTime    = 15 * time.Second // of closing a condemned connection, aside
+	connLifetime = 5 * time.Minute  // longest use of a connection, so that new ones follow the primary
+	connIdle     = time.Minute      // longest time that a connection is unused
+	closeTime    = 15 * time.Second // to close a discarded connection, in the background
 	emptyEvery   = int64(time.Second)
 )
 
-// prepareConfig sets what a pool needs to survive a failover. It prefers the
-// server that takes writes, and gives each host its part of the time of a
-// question.
+// prepareConfig sets what a pool needs to survive a failover. The pool prefers the
+// server that accepts writes, and each host gets its part of the time of a query.
 func prepareConfig(cfg *pgxpool.Config) {
 	c := cfg.ConnConfig
 	hosts := map[string]bool{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))): true}
 	for _, f := range c.Fallbacks {
 		hosts[net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port)))] = true
 	}
-	if most := postgresTimeout / time.Duration(len(hosts)+1); c.ConnectTimeout <= 0 || c.ConnectTimeout > most { // the driver's own is minutes
+	if most := postgresTimeout / time.Duration(len(hosts)+1); c.ConnectTimeout <= 0 || c.ConnectTimeout > most { // the driver's default is minutes
 		c.ConnectTimeout = most
 	}
 	if c.ValidateConnect == nil {
@@ -41,16 +40,17 @@ func prepareConfig(cfg *pgxpool.Config) {
 	cfg.MaxConnIdleTime = min(cfg.MaxConnIdleTime, connIdle)
 }
 
-// withConnection lends a connection. A connection that an error spoiled leaves the pool
-// at once and is closed in the background: the driver takes up to 15 s to close a
-// connection whose server does not answer, and would occupy the pool until then.
+// withConnection calls use with a connection of the pool. If an error makes the
+// connection unusable, it leaves the pool at once and is closed in the background: the
+// driver takes up to 15 s to close a connection whose server does not answer, and the
+// connection would occupy the pool until then.
 func (s *postgresStore) withConnection(ctx context.Context, use func(*pgxpool.Conn) error) error {
 	defer fair.Waits(ctx).Over()
 	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	lent := true // until it is back or gone
+	lent := true // not yet released or discarded
 	defer func() {
 		if lent { // a panic
 			s.discard(c)
@@ -76,8 +76,8 @@ func (s *postgresStore) discard(c *pgxpool.Conn) {
 	}()
 }
 
-// emptyPool drops the other connections too if an error says that the server is
-// no longer the one to write to: they lead to the same place.
+// emptyPool closes the other connections too if an error says that the server no
+// longer accepts writes: they lead to the same server.
 func (s *postgresStore) emptyPool(err error) {
 	if e, ok := errors.AsType[*pgconn.PgError](err); !ok || !isFailover(e.Code) {
 		return
@@ -88,9 +88,9 @@ func (s *postgresStore) emptyPool(err error) {
 	}
 }
 
-// notPooled refuses a connection pooler between us and PostgreSQL if statements
-// would be prepared: in its transaction mode they fail by the hundred, and which
-// mode it has cannot be asked. A pooler tells a process id of its own.
+// notPooled fails if there is a connection pooler in front of PostgreSQL and statements
+// would be prepared: prepared statements fail if the pooler is in transaction mode, and
+// nothing tells its mode. A pooler reports a process id that is not the server's.
 func notPooled(ctx context.Context, pool *pgxpool.Pool) error {
 	switch pool.Config().ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
@@ -111,8 +111,8 @@ func notPooled(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
-// searchMode is how a search is sent: with a plan for its values, not for any;
-// or as store.url says, where a pooler is in between.
+// searchMode returns how a search is sent: with a plan for its values, not one for all
+// values. If store.url sets a mode for poolers, it returns that.
 func (s *postgresStore) searchMode() pgx.QueryExecMode {
 	if m := s.pool.Config().ConnConfig.DefaultQueryExecMode; m == pgx.QueryExecModeExec || m == pgx.QueryExecModeSimpleProtocol {
 		return m
@@ -120,7 +120,7 @@ func (s *postgresStore) searchMode() pgx.QueryExecMode {
 	return pgx.QueryExecModeCacheDescribe
 }
 
-// Health asks on a connection of the pool whether writes would be taken.
+// Health asks the server, on a connection of the pool, whether it accepts writes.
 func (s *postgresStore) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -130,7 +130,7 @@ func (s *postgresStore) Health(ctx context.Context) error {
 			return err
 		}
 		if readOnly {
-			return &pgconn.PgError{Severity: "ERROR", Code: "25006", Message: "the server takes no writes"}
+			return &pgconn.PgError{Severity: "ERROR", Code: "25006", Message: "the server does not accept writes"}
 		}
 		return nil
 	})

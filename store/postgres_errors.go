@@ -13,50 +13,50 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// postgresSentences say what to do, by SQLSTATE.
+// postgresSentences say what to do, for each SQLSTATE.
 var postgresSentences = map[string]string{
-	"25006": "the database takes no writes: this PostgreSQL is a standby or read-only; name every host in store.url, the primary among them",
+	"25006": "the database does not accept writes: this PostgreSQL is a standby or read-only; name all hosts, also the primary, in store.url",
 	"26000": pooled,
 	"42P05": pooled,
-	"28000": "PostgreSQL does not let this role in; check user and password in store.url, and pg_hba.conf",
-	"28P01": "PostgreSQL does not let this role in; check user and password in store.url, and pg_hba.conf",
+	"28000": "PostgreSQL rejects this role; check user and password in store.url, and pg_hba.conf",
+	"28P01": "PostgreSQL rejects this role; check user and password in store.url, and pg_hba.conf",
 	"3D000": "the database that store.url names does not exist",
 	"42501": "the role in store.url may not do this; grant it the rights of the tables' owner",
-	"42P01": "a table is missing; restart keyreeve, and if it was not you who replaced the database, restore it from a backup",
-	"53100": "the disk of PostgreSQL is full; free space, and it goes on by itself",
+	"42P01": "a table is missing; restart keyreeve, or restore the database from a backup if nobody replaced it on purpose",
+	"53100": "the disk of PostgreSQL is full; free space, and keyreeve continues by itself",
 	"53200": "PostgreSQL is out of memory",
 	"53300": "PostgreSQL has no connection left; raise its max_connections, or lower pool_max_conns in store.url",
-	"57014": "PostgreSQL cancelled the question; look for a statement_timeout",
-	"57P01": "PostgreSQL is shutting down; it is asked again when it is back",
-	"57P02": "PostgreSQL is restarting after a crash; it is asked again when it is back",
-	"57P03": "PostgreSQL is starting up; it is asked again when it is ready",
-	"57P05": "PostgreSQL ended a connection that was idle; it is opened again",
+	"57014": "PostgreSQL cancelled the query; check its statement_timeout",
+	"57P01": "PostgreSQL is shutting down; keyreeve connects again when it is back",
+	"57P02": "PostgreSQL is restarting after a crash; keyreeve connects again when it is back",
+	"57P03": "PostgreSQL is starting up; keyreeve connects again when it is ready",
+	"57P05": "PostgreSQL closed an idle connection; keyreeve connects again",
 }
 
-const pooled = "a connection pooler such as PgBouncer hands each transaction to another session; add default_query_exec_mode=exec to store.url"
+const pooled = "a connection pooler such as PgBouncer gives each transaction another session; add default_query_exec_mode=exec to store.url"
 
-// postgresSentence returns what an operator should know of an error of PostgreSQL, with
-// its SQLSTATE.
+// postgresSentence returns what an operator must know about an error of PostgreSQL,
+// with its SQLSTATE. It returns "" for other errors.
 func postgresSentence(err error) string {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); !connecting {
 			return ""
 		}
-		if !strings.Contains(err.Error(), "read only connection") { // the driver has no value for it
-			return "the database cannot be reached: no PostgreSQL of store.url answers; see whether one runs there and lets this role in"
+		if !strings.Contains(err.Error(), "read only connection") { // the driver has no value for this error
+			return "the database cannot be reached: no PostgreSQL of store.url answers; check that one runs there and accepts this role"
 		}
 		e = &pgconn.PgError{Code: "25006"}
 	}
 	s := postgresSentences[e.Code]
 	if s == "" {
-		s = "PostgreSQL refused it; see its log"
+		s = "PostgreSQL reported an error; see its log"
 	}
 	return s + " (SQLSTATE " + e.Code + ")"
 }
 
-// isFailover reports whether a SQLSTATE says that the server takes no writes or is going
-// down.
+// isFailover reports whether a SQLSTATE says that the server does not accept writes or
+// is shutting down.
 func isFailover(sqlState string) bool {
 	switch sqlState {
 	case "25006", "57P01", "57P02", "57P03", "57P05":
@@ -80,10 +80,10 @@ func mustDiscard(c *pgx.Conn, err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &network)
 }
 
-// mustDiscardAfter reports whether a connection is of no use after a SQLSTATE:
-// connection exceptions, a server that takes no writes or is going down, too little
-// memory, prepared statements that the session does not have, and errors inside the
-// server.
+// mustDiscardAfter reports whether a connection must not be used again after a
+// SQLSTATE: connection exceptions, a server that does not accept writes or is shutting
+// down, too little memory, prepared statements that the session does not have, and
+// errors inside the server.
 func mustDiscardAfter(code string) bool {
 	switch {
 	case isFailover(code), code == "26000", code == "42P05", code == "0A000", code == "53200", code == "53300":
@@ -97,11 +97,11 @@ func isPostgresDuplicate(err error) bool {
 	return ok && e.Code == "23505" // unique_violation
 }
 
-// commitOutcome returns the error of a COMMIT as it is if the commit is known to have
-// failed, and [unknownOutcome] otherwise. Only an ERROR of the server proves it. A FATAL
-// one (the server is shutting down) can follow a commit that took place. pgx answers
-// "conn closed", which it takes for safe to retry, also if the connection broke while
-// the answer was awaited.
+// commitOutcome returns the error of a COMMIT as it is if the commit certainly failed,
+// and [unknownOutcome] otherwise. Only an ERROR of the server is certain. A FATAL error
+// (the server is shutting down) can follow a commit that succeeded. pgx returns "conn
+// closed" and calls it safe to retry, even if the connection broke after COMMIT was
+// sent.
 func commitOutcome(err error) error {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) || ok && e.SeverityUnlocalized == "ERROR" && e.Code != "40003" { // statement completion unknown
@@ -110,7 +110,7 @@ func commitOutcome(err error) error {
 	return unknownOutcome(err)
 }
 
-// postgresError turns every error without a code of ours into StoreUnavailable.
+// postgresError turns an error that has no code into StoreUnavailable.
 func postgresError(err error, what string) error {
 	if err == nil || core.CodeOf(err) != core.Internal {
 		return err
@@ -118,16 +118,16 @@ func postgresError(err error, what string) error {
 	return unavailable(err, what)
 }
 
-// cannotOpen explains why the database cannot be opened. The driver names address, role
-// and database, and never the password.
+// cannotOpen is the error if a database cannot be opened. The driver's error names
+// address, role and database, but never the password.
 func cannotOpen(err error) error {
 	if core.CodeOf(err) != core.Internal {
 		return err
 	}
-	return core.Wrap(core.StoreUnavailable, err, "PostgreSQL cannot be reached or brought up to date; see store.url, and whether it runs there and lets this role in")
+	return core.Wrap(core.StoreUnavailable, err, "PostgreSQL cannot be reached or brought up to date; check store.url, and that PostgreSQL runs there and accepts this role")
 }
 
-// isMigrationRace reports whether another node's migration explains an error: unique
+// isMigrationRace reports whether the migration of another node explains an error: unique
 // violation, duplicate table, column or object, a catalog row that was just
 // changed, serialization, deadlock.
 func isMigrationRace(err error) bool {

@@ -16,18 +16,17 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// readOnlyStore is a store that was opened to look at it.
+// readOnlyStore is a store that was opened only for reading.
 type readOnlyStore struct{ core.Store }
 
 // Commit fails: see [OpenReadOnly].
 func (readOnlyStore) Commit(context.Context, *core.Change) error {
-	return core.Errorf(core.IllegalOperation, "the database was opened for reading only, so nothing is committed")
+	return core.Errorf(core.IllegalOperation, "the database was opened only for reading, so nothing can be committed")
 }
 
-// OpenReadOnly opens a database to look at it. It makes, migrates and writes
-// nothing, neither in the database nor beside it. A schema that is older or newer
-// than that of this program is refused, and so is a SQLite database that another
-// process has open.
+// OpenReadOnly opens a database only for reading. It creates, migrates and writes
+// nothing, neither in the database nor beside it. It fails if the schema is older or
+// newer than this program's, or if another process has the SQLite database open.
 func OpenReadOnly(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	var s core.Store
 	var err error
@@ -44,8 +43,8 @@ func OpenReadOnly(ctx context.Context, url string, sealer core.Sealer) (core.Sto
 	return readOnlyStore{s}, nil
 }
 
-// openSQLiteReadOnly holds the lock of the database, if there is one, so that no
-// server starts to write meanwhile.
+// openSQLiteReadOnly locks the database, if there is a lock file, so that no server
+// starts to write meanwhile.
 func openSQLiteReadOnly(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
 	if err := databaseFile(path); err != nil {
 		return nil, err
@@ -83,30 +82,30 @@ func (s *sqliteStore) openToLook(ctx context.Context) (err error) {
 	return err
 }
 
-// databaseFile refuses a path that leads to no file.
+// databaseFile fails unless the path names a file.
 func databaseFile(path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return noFile(path)
 	}
 	if err != nil {
-		return core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be looked at; see store.url", path)
+		return core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be examined; check store.url", path)
 	}
 	if !info.Mode().IsRegular() {
-		return core.Errorf(core.StoreUnavailable, "the database %s is not a file; see store.url", path)
+		return core.Errorf(core.StoreUnavailable, "the database %s is not a file; check store.url", path)
 	}
 	return nil
 }
 
-// shareLock takes the lock of a database for reading. It returns nil if there is
-// no lock file: then no server has had the database open.
+// shareLock locks a database for reading. It returns nil if there is no lock file:
+// then no server has ever had the database open.
 func shareLock(path string) (*os.File, error) {
 	lock, err := os.Open(path + "-lock")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, core.Wrap(core.StoreUnavailable, err, "the lock file of the database %s cannot be opened; see store.url, and whether this is keyreeve's user", path)
+		return nil, core.Wrap(core.StoreUnavailable, err, "the lock file of the database %s cannot be opened; check store.url, and run this as keyreeve's user", path)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
 		lock.Close()
@@ -115,10 +114,10 @@ func shareLock(path string) (*os.File, error) {
 	return lock, nil
 }
 
-// readOnlyDSN names a database that nobody writes to the driver. SQLite leaves a
-// WAL and its index beside a database that it only reads, unless the database is
-// immutable. Then it ignores a WAL that is there. So a database with a WAL, whose
-// server was killed, is opened without locks and with the index in memory.
+// readOnlyDSN returns the name, for the driver, of a database that nobody writes.
+// SQLite creates a WAL and its index even beside a database that it only reads, unless
+// the database is immutable; but then it ignores an existing WAL. So a database with a
+// WAL, whose server was killed, is opened without locks and with the index in memory.
 func readOnlyDSN(path string) (string, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_query_only=on"
 	wal, err := os.Stat(path + "-wal")
@@ -128,8 +127,8 @@ func readOnlyDSN(path string) (string, error) {
 	return dsn + "&vfs=unix-none&_locking_mode=EXCLUSIVE", err
 }
 
-// openPostgresReadOnly opens connections whose transactions are read-only. A
-// standby serves as well as a primary.
+// openPostgresReadOnly opens connections whose transactions are read-only. The server
+// may be a standby.
 func openPostgresReadOnly(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	cfg, err := parsePostgres(url)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// appendEntry is an audit record. Those of all changes of a batch are stored
-// together, so it has no statement of its own.
+// appendEntry is an audit record. The records of all changes of a batch are stored by
+// one statement, so it has no statement of its own.
 type appendEntry core.AppendEntry
 
 func (w appendEntry) validate() error { return checkEntry(w.Entry) }
@@ -26,7 +26,7 @@ func appendEntries(all []core.Entry, c *core.Change) []core.Entry {
 	return all
 }
 
-// entriesOnly reports whether a change consists of audit records.
+// entriesOnly reports whether all writes of a change are audit records.
 func entriesOnly(c *core.Change) bool {
 	for _, w := range c.Writes {
 		if _, ok := w.(core.AppendEntry); !ok {
@@ -46,7 +46,7 @@ func checkEntry(e *core.Entry) error {
 	return checkName("node", e.Node, true)
 }
 
-// storedEntries checks that an INSERT stored all of its audit records.
+// storedEntries fails if an INSERT did not store all of its audit records.
 func storedEntries(stored int64, entries int) error {
 	if stored != int64(entries) {
 		return notStored("audit_entry")
@@ -69,7 +69,7 @@ func (t *tables) Records(ctx context.Context, q core.RecordQuery) (records []cor
 // maxRecords bounds one page of Records.
 const maxRecords = 1000
 
-// recordsQuery builds the SQL for records, newest first.
+// recordsQuery returns the SELECT of a page of records, newest first.
 func recordsQuery(q core.RecordQuery) (string, []any) {
 	s := &sqlBuilder{}
 	s.appendSQL("SELECT number, tenant, at, body, node, writer, count FROM audit_entry WHERE 1 = 1")

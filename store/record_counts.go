@@ -6,15 +6,15 @@ import "github.com/keyreeve/keyreeve/core"
 const selectCount = `SELECT coalesce(max(count), 0) FROM audit_entry WHERE node = $1 AND writer = $2`
 
 // entryCounts numbers the entries of one writer: 1, 2, 3 ... for each node. A count
-// that was not stored is given to the next entry, so the stored ones have no gap.
-// This holds because one transaction at a time uses it.
+// that was not stored is assigned again, so the stored counts have no gap. For that,
+// only one transaction at a time may use it.
 type entryCounts struct {
 	writer   int64
-	last     map[string]int64 // stored last, by node; a node that is missing must be read first
-	assigned []int64          // to the entries of the transaction under way
+	last     map[string]int64 // last stored count of each node; a missing node must be read first
+	assigned []int64          // to the entries of the transaction that is under way
 }
 
-// readMissing asks for the last count of each node of the entries that is not known.
+// readMissing reads the last count of each node of the entries, unless it is known.
 func (c *entryCounts) readMissing(entries []core.Entry, last func(node string) (int64, error)) error {
 	for i := range entries {
 		node := entries[i].Node
@@ -33,7 +33,7 @@ func (c *entryCounts) readMissing(entries []core.Entry, last func(node string) (
 	return nil
 }
 
-// assign fills in given. What it gives counts only once it is stored.
+// assign sets assigned. The counts become used when the entries are stored.
 func (c *entryCounts) assign(entries []core.Entry) {
 	c.assigned = c.assigned[:0]
 	for i := range entries {
@@ -48,12 +48,12 @@ func (c *entryCounts) assign(entries []core.Entry) {
 	}
 }
 
-// noteStored notes that the entries, with what was given to them, are durable.
+// noteStored notes that the entries with their assigned counts are durable.
 func (c *entryCounts) noteStored(entries []core.Entry) {
 	for i := range entries {
 		c.last[entries[i].Node] = c.assigned[i]
 	}
 }
 
-// forget makes the next transaction read the last counts again.
+// forget drops the last counts, so that the next transaction reads them again.
 func (c *entryCounts) forget() { clear(c.last) }

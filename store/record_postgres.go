@@ -14,7 +14,7 @@ import (
 
 const insertEntries = `INSERT INTO audit_entry (tenant, at, body, node, count, writer) SELECT *, $6::bigint FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])`
 
-// entryColumns are the arguments of insertEntries.
+// entryColumns returns the arguments of insertEntries.
 func entryColumns(entries []core.Entry, w *entryCounts) []any {
 	tenants, nodes, times, bodies := make([]string, len(entries)), make([]string, len(entries)), make([]int64, len(entries)), make([][]byte, len(entries))
 	for i, x := range entries {
@@ -23,9 +23,9 @@ func entryColumns(entries []core.Entry, w *entryCounts) []any {
 	return []any{tenants, times, bodies, nodes, w.assigned, w.writer}
 }
 
-// writers numbers the records of a node's transactions. Each transaction that is
-// under way has a writer of its own, so that none waits for another and one that
-// fails leaves no gap. Safe for concurrent use.
+// writers numbers the records of a node. Each transaction that is under way has its
+// own writer, so that no transaction waits for another, and a failed one leaves no
+// gap. Safe for concurrent use.
 type writers struct {
 	mu   sync.Mutex
 	idle []*entryCounts
@@ -50,41 +50,43 @@ func (w *writers) returnWriter(c *entryCounts) {
 	w.idle = append(w.idle, c)
 }
 
-// countTries is how often a commit is tried whose counts are taken.
+// countTries is how often a commit is tried whose counts another process has used.
 const countTries = 5
 
-// commitNumbered lends a writer to a commit of entries. If another process with the name
-// of this node has given the same counts, the writer takes another number, and the
-// commit is tried again. A writer whose transaction may still be under way in the
-// database is not used again: the next transaction would wait for that one.
-func (w *writers) commitNumbered(entries []core.Entry, transact func(*entryCounts) error) error {
-	for try := 1; ; try++ {
-		c := w.takeWriter()
-		err := transact(c)
-		switch code := core.CodeOf(err); {
-		case err == nil:
-			c.noteStored(entries)
-		case countTaken(err):
-			c.writer = rand.Int64N(1 << 31)
-			c.forget()
-		case code == core.StoreUnavailable, code == core.Internal:
-			return err
-		}
-		w.returnWriter(c)
-		if !countTaken(err) || try == countTries {
-			return err
-		}
-	}
+// commitNumbered lends a writer to a commit of entries. If another process with the
+// name of this node has used the same counts, the commit is tried again.
+func (w *writers) commitNumbered(ctx context.Context, entries []core.Entry, transact func(*entryCounts) error) error {
+	return retryLostRace(ctx, countTries, 0, isCountTaken, func() error { return w.tryCommit(entries, transact) })
 }
 
-// countTaken reports that nothing was stored because a count is in use.
-func countTaken(err error) bool {
+// tryCommit gives the writer another number if its counts are taken. A writer whose
+// transaction may still be under way in the database is not used again: the next
+// transaction would wait for that one.
+func (w *writers) tryCommit(entries []core.Entry, transact func(*entryCounts) error) error {
+	c := w.takeWriter()
+	err := transact(c)
+	switch code := core.CodeOf(err); {
+	case err == nil:
+		c.noteStored(entries)
+	case isCountTaken(err):
+		c.writer = rand.Int64N(1 << 31)
+		c.forget()
+	case code == core.StoreUnavailable, code == core.Internal:
+		return err
+	}
+	w.returnWriter(c)
+	return err
+}
+
+// isCountTaken reports whether nothing was stored because another process has used a
+// count.
+func isCountTaken(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && e.Code == "23505" && e.ConstraintName == "audit_entry_count"
 }
 
-// numberEntries gives entries their counts. It asks the database only for what w does not
-// know.
+// numberEntries assigns counts to entries. It asks the database only for the last
+// counts that w does not know.
 func numberEntries(ctx context.Context, c *pgxpool.Conn, entries []core.Entry, w *entryCounts) error {
 	err := w.readMissing(entries, func(node string) (n int64, err error) {
 		return n, c.QueryRow(ctx, selectCount, node, w.writer).Scan(&n)

@@ -12,8 +12,8 @@ import (
 // largestInsert is the most audit entries in one statement.
 const largestInsert = 128
 
-// entriesText are the INSERTs of 1, 2, 4 ... largestInsert entries of one node,
-// with consecutive counts. Its one writer has the number 0.
+// entriesText holds the INSERTs of 1, 2, 4 ... largestInsert entries of one node, with
+// consecutive counts. SQLite has one writer, with the number 0.
 var entriesText = func() (texts []string) {
 	for n := 1; n <= largestInsert; n *= 2 {
 		rows := make([]string, n)
@@ -26,8 +26,8 @@ var entriesText = func() (texts []string) {
 	return texts
 }()
 
-// insertEntries inserts what was gathered, in as few and as large statements as
-// powers of two allow.
+// insertEntries inserts the entries of the batch, in as few statements as powers of
+// two allow.
 func (s *sqliteStore) insertEntries(ctx context.Context) error {
 	entries := s.batchEntries
 	err := s.counts.readMissing(entries, func(node string) (n int64, err error) {

@@ -22,7 +22,7 @@ func provider(db *sql.DB, dialect goose.Dialect, folder string) (*goose.Provider
 	return goose.NewProvider(dialect, db, sub, goose.WithDisableGlobalRegistry(true))
 }
 
-// hasTable reports whether the database has a table. It makes nothing.
+// hasTable reports whether the database has a table.
 func hasTable(ctx context.Context, db *sql.DB, dialect goose.Dialect, table string) (bool, error) {
 	q := `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1`
 	if dialect == goose.DialectPostgres {
@@ -33,9 +33,8 @@ func hasTable(ctx context.Context, db *sql.DB, dialect goose.Dialect, table stri
 	return n > 0, err
 }
 
-// migrate brings a schema up to date. Migrations only go forward, and each must
-// run while the previous release still serves. Without create there must be a
-// schema already.
+// migrate brings a schema up to date. Migrations only go forward, and the previous
+// release must be able to serve while one runs. Without create, the schema must exist.
 func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, create bool) error {
 	if made, err := hasTable(ctx, db, dialect, "object"); err != nil || !made && !create {
 		if err == nil {
@@ -61,18 +60,18 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 }
 
 func newerSchema(is, knows int64) error {
-	return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release knows %d; start the release that made it, or a newer one", is, knows)
+	return core.Errorf(core.StoreUnavailable, "the database has schema %d, and this release knows only %d; start the release that created it, or a newer one", is, knows)
 }
 
-// sealedSchema refuses a database that was made before rows had seals, or before
-// there were installations: no release made one.
+// sealedSchema refuses a database from before rows had seals, or before there were
+// installations. No release created such a database.
 func sealedSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect) error {
 	made, err := hasTable(ctx, db, dialect, "installation")
 	if err != nil {
 		return err
 	}
 	if !made {
-		return core.Errorf(core.StoreUnavailable, "the database was made by a keyreeve from before the first release, which had no installation id; start with an empty database (a development server: with an empty folder)")
+		return core.Errorf(core.StoreUnavailable, "the database was created by keyreeve before the first release, which had no installation id; start with an empty database (a development server: with an empty folder)")
 	}
 	for query, lacks := range map[string]string{"SELECT seal FROM object LIMIT 0": "whose rows have no seals", "SELECT count FROM audit_entry LIMIT 0": "which did not count audit records in the database"} {
 		r, err := db.QueryContext(ctx, query)
@@ -80,7 +79,7 @@ func sealedSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect) error 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return core.Wrap(core.StoreUnavailable, err, "the database was made by a keyreeve from before the first release, %s; start with an empty database (a development server: with an empty folder)", lacks)
+			return core.Wrap(core.StoreUnavailable, err, "the database was created by keyreeve before the first release, %s; start with an empty database (a development server: with an empty folder)", lacks)
 		}
 		if err := r.Close(); err != nil {
 			return err
@@ -89,8 +88,8 @@ func sealedSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect) error 
 	return nil
 }
 
-// currentSchema refuses a database whose schema is not that of this program. It
-// reads the table of goose itself: goose makes that table if it is missing.
+// currentSchema fails unless the schema is exactly that of this program. It reads the
+// table of goose itself, because goose would create a missing table.
 func currentSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
 	for _, table := range []string{"object", goose.DefaultTablename} {
 		if made, err := hasTable(ctx, db, dialect, table); err != nil || !made {
@@ -118,7 +117,7 @@ func currentSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect, folde
 		return newerSchema(is, knows)
 	}
 	if is < knows {
-		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release needs %d; back the database up and start keyreeve serve, which brings it up to date. Nothing was changed", is, knows)
+		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release needs %d; back up the database and start keyreeve serve, which brings it up to date. Nothing was changed", is, knows)
 	}
 	return nil
 }

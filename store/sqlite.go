@@ -14,35 +14,36 @@ import (
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
-// sqliteStore is the embedded store: one writing connection, some for reading.
+// sqliteStore is the embedded store: one connection writes, several read.
 type sqliteStore struct {
 	tables
 	file      *sqliteFile
-	readDB    *sql.DB // single objects, and what is short
-	searchDB  *sql.DB // searches and lists
+	readDB    *sql.DB // for single objects and short queries
+	searchDB  *sql.DB // for searches and lists
 	writeDB   *sql.DB
-	writeConn *sql.Conn // the one that writes
+	writeConn *sql.Conn // the only one that writes
 	wiper     *wiper
 	group     groupCommitter
 
-	connections connections
+	connections  connections
+	selectObject *sql.Stmt
 
-	inTransaction bool  // the leader's
-	lastSeq       int64 // of an object; the leader's
+	// The fields below belong to the leader of the group.
 
-	selectObject   *sql.Stmt
-	preparedByText map[string]*sql.Stmt // of the writing connection by their text, of which there are few; the leader's
+	inTransaction bool
+	lastSeq       int64 // of an object
 
-	counts         entryCounts    // the leader's
-	batchEntries   []core.Entry   // a batch's entries; the leader's
-	entryArguments []any          // room for the arguments of their INSERT; the leader's
-	nameArguments  map[string]any // tenants and nodes as arguments, so that each is allocated once; the leader's
+	preparedByText map[string]*sql.Stmt // of writeConn; there are few
+	counts         entryCounts
+	batchEntries   []core.Entry   // of the batch that is under way
+	entryArguments []any          // arguments of the INSERT of batchEntries
+	nameArguments  map[string]any // tenants and nodes as arguments, so that each is allocated once
 }
 
-// maxNames bounds the names that are kept as arguments.
+// maxNames bounds nameArguments.
 const maxNames = 1024
 
-// What frames a change, each prepared once as all statements are.
+// The statements around a change.
 const (
 	begin        = "BEGIN IMMEDIATE"
 	commitTx     = "COMMIT"
@@ -52,9 +53,9 @@ const (
 	rollbackSave = "ROLLBACK TO one"
 )
 
-// OpenSQLite opens or makes a database file. synchronous=FULL: what is
-// committed survives a power cut. The WAL is truncated only after a change that
-// removed key material: overwriting it costs half of growing it.
+// OpenSQLite opens or creates a database file. synchronous=FULL: what is committed
+// survives a power cut. The WAL is truncated only after a change that removed key
+// material: to overwrite a WAL costs half as much as to grow it.
 func OpenSQLite(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
 	return openSQLite(ctx, path, sealer, true)
 }
@@ -88,12 +89,12 @@ func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err err
 	if s.searchDB, err = s.openReader(); err != nil {
 		return err
 	}
-	s.connections = newConnections(readers(), readers()/2, readers()) // reading computes here: half of the readers keep the processors busy
+	s.connections = newConnections(readers(), readers()/2, readers()) // a read needs a processor: half of the readers keep all processors busy
 	if err := s.prepareStatements(ctx); err != nil {
 		return unavailable(err, "prepare its statements")
 	}
 	if err := s.file.rememberFiles(); err != nil {
-		return unavailable(err, "be found where it was opened")
+		return unavailable(err, "be found in its place")
 	}
 	if s.wiper, err = openWiper(ctx, s.file.path); err != nil {
 		return unavailable(err, "be opened")
@@ -119,7 +120,7 @@ func (s *sqliteStore) prepareStatements(ctx context.Context) (err error) {
 	if s.writeConn, err = s.writeDB.Conn(ctx); err != nil {
 		return err
 	}
-	for _, text := range []string{begin, commitTx, rollback} { // so that trouble shows now
+	for _, text := range []string{begin, commitTx, rollback} { // so that a failure shows now
 		if _, err := s.prepared(ctx, text); err != nil {
 			return err
 		}
@@ -130,11 +131,11 @@ func (s *sqliteStore) prepareStatements(ctx context.Context) (err error) {
 	return s.writeConn.QueryRowContext(ctx, selectLastSeq).Scan(&s.lastSeq)
 }
 
-// selectLastSeq is the highest Seq that an object has or had: none is given twice.
+// selectLastSeq returns the highest Seq that an object has or had. No Seq is given twice.
 const selectLastSeq = `SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'object'), 0), coalesce((SELECT max(seq) FROM object), 0))`
 
-// prepared prepares a statement of the writing connection once: SQLite takes longer
-// to read one with 28 columns than to carry it out.
+// prepared returns a statement of the writing connection, prepared once: SQLite takes
+// longer to parse a statement with 28 columns than to run it.
 func (s *sqliteStore) prepared(ctx context.Context, text string) (st *sql.Stmt, err error) {
 	if st = s.preparedByText[text]; st == nil {
 		if st, err = s.writeConn.PrepareContext(ctx, text); err == nil {
@@ -160,8 +161,8 @@ func (s *sqliteStore) Commit(ctx context.Context, c *core.Change) error {
 	return s.group.commitWithOthers(ctx, c)
 }
 
-// commitGroup is one transaction for many callers, after which the file must
-// still be there. It cleans up first if the last one panicked.
+// commitGroup commits one transaction for many callers. Afterwards the file must still
+// be in its place. If the last call panicked, it rolls back that transaction first.
 func (s *sqliteStore) commitGroup(batch []*pendingChange) {
 	if s.inTransaction {
 		s.execPrepared(context.Background(), rollback)
@@ -180,9 +181,10 @@ func (s *sqliteStore) commitGroup(batch []*pendingChange) {
 	}
 }
 
-// commitAll takes a change that fails back alone; trouble with the transaction
-// itself fails all. Changes hardly ever fail, so all are tried first without a
-// savepoint around each; when one fails, all is taken back and done again with.
+// commitAll commits the changes of a batch that succeed. Changes seldom fail, so the
+// first try has no savepoints. If a change fails, everything is rolled back and tried
+// again with a savepoint around each change, so that only the failed ones are lost.
+// If the transaction itself fails, all changes fail.
 func (s *sqliteStore) commitAll(ctx context.Context, batch []*pendingChange) {
 	if len(batch) == 1 && len(batch[0].change.Writes) == 1 && entriesOnly(batch[0].change) {
 		s.batchEntries = appendEntries(s.batchEntries[:0], batch[0].change)
@@ -203,7 +205,7 @@ func (s *sqliteStore) commitAll(ctx context.Context, batch []*pendingChange) {
 	}
 }
 
-// commitTransaction is one transaction for a batch; it is rolled back on any error.
+// commitTransaction runs one transaction for a batch, and rolls it back on any error.
 func (s *sqliteStore) commitTransaction(ctx context.Context, batch []*pendingChange, each bool) error {
 	if _, err := s.execPrepared(ctx, begin); err != nil {
 		return unavailable(err, "begin")
@@ -232,11 +234,10 @@ func failAll(batch []*pendingChange, err error) {
 	}
 }
 
-// errOneFailed ends a transaction in which a change failed that has no
-// savepoint to go back to.
+// errOneFailed ends a transaction in which a change failed that had no savepoint.
 var errOneFailed = errors.New("store: one change of a batch failed")
 
-// applyAll carries a batch out, each change inside a savepoint where asked.
+// applyAll runs the changes of a batch, with a savepoint around each if asked to.
 func (s *sqliteStore) applyAll(ctx context.Context, batch []*pendingChange, each bool) error {
 	s.batchEntries = s.batchEntries[:0]
 	for _, p := range batch {
@@ -274,7 +275,8 @@ func (s *sqliteStore) applyOne(ctx context.Context, p *pendingChange, saved bool
 	return nil
 }
 
-// nameArgument returns a tenant or node as an argument.
+// nameArgument returns a tenant or a node as an argument that was allocated before, if
+// it can.
 func (s *sqliteStore) nameArgument(text string) any {
 	kept, ok := s.nameArguments[text]
 	if !ok {
@@ -287,7 +289,7 @@ func (s *sqliteStore) nameArgument(text string) any {
 	return kept
 }
 
-// applyChange does all of a change but its entries.
+// applyChange runs a change, except its audit entries.
 func (s *sqliteStore) applyChange(ctx context.Context, p *pendingChange) error {
 	for range core.WritesOf[core.InsertObject](p.change) {
 		s.lastSeq++
@@ -306,7 +308,7 @@ func (s *sqliteStore) applyChange(ctx context.Context, p *pendingChange) error {
 	return nil
 }
 
-// runStatement carries one out and returns how many rows it touched.
+// runStatement runs a statement and returns how many rows it changed.
 func (s *sqliteStore) runStatement(ctx context.Context, st *statement) (n int64, err error) {
 	r, err := s.execPrepared(ctx, st.text, st.args...)
 	if err != nil {
@@ -366,7 +368,7 @@ func (s *sqliteStore) Residents(ctx context.Context, tokens [][]byte) (map[strin
 	return out, nil
 }
 
-// Shared is false: SQLite has one writing process.
+// Shared returns false: only one process writes to SQLite.
 func (s *sqliteStore) Shared() bool { return false }
 
 func (s *sqliteStore) Health(ctx context.Context) error {

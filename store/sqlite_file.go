@@ -9,32 +9,32 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// sqliteDSN names a database to the driver, with more settings that win over
-// these. synchronous=FULL syncs the WAL at every commit; NORMAL would lose the
-// last ones at a power cut. secure_delete overwrites what is deleted.
+// sqliteDSN returns the name of a database for the driver. The settings in more have
+// priority. synchronous=FULL syncs the WAL at each commit; with NORMAL, a power cut
+// would lose the last commits. secure_delete overwrites what is deleted.
 func sqliteDSN(path, more string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_foreign_keys=on" + more + "&_journal_mode=WAL&_synchronous=FULL&_secure_delete=on&_busy_timeout=5000&_stmt_cache_size=64"
 }
 
-// sqliteFile is the database file as this process opened it.
+// sqliteFile is the database file that this process has open.
 type sqliteFile struct {
 	path  string
 	lock  *os.File
 	files [2]fileID // database and WAL
 }
 
-// openFile takes the file for this process; with create it makes one that is not
-// there, readable by its owner alone. A second process would write past the snapshots
-// that this one trusts (Shared is false), and revoked keys would stay in use.
-// The lock is a file beside it, as SQLite's own locks must not be disturbed; it
-// ends with the process, however that ends.
+// openFile locks the file for this process. With create, it creates a missing file,
+// which only its owner can read. A second process would change rows that this one has
+// in its cache (Shared is false), and revoked keys would stay in use. The lock is a
+// file beside the database, so that it does not disturb the locks of SQLite. It ends
+// with the process, even if that is killed.
 func openFile(path string, create bool) (*sqliteFile, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !create {
 		return nil, noFile(path)
 	}
 	lock, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened or made; see store.url, and whether its folder exists and both belong to keyreeve's user", path)
+		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened or created; check store.url, and that its folder exists and both belong to keyreeve's user", path)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
@@ -43,20 +43,20 @@ func openFile(path string, create bool) (*sqliteFile, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		lock.Close()
-		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened; see store.url, and whether it belongs to keyreeve's user", path)
+		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened; check store.url, and that the file belongs to keyreeve's user", path)
 	}
 	return &sqliteFile{path: path, lock: lock}, f.Close()
 }
 
 func noFile(path string) error {
-	return core.Errorf(core.ItemNotFound, "there is no database file %s: look at store.url, or run keyreeve init to make a new installation", path)
+	return core.Errorf(core.ItemNotFound, "the database file %s does not exist: check store.url, or run keyreeve init to create a new installation", path)
 }
 
 func otherProcess(path string, err error) error {
 	return core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
 }
 
-// rememberFiles notes which files are open; the WAL is there once a connection is.
+// rememberFiles notes which files are open. A connection creates the WAL.
 func (f *sqliteFile) rememberFiles() (err error) {
 	for i, path := range [...]string{f.path, f.path + "-wal"} {
 		if f.files[i], err = identify(path); err != nil {
@@ -66,8 +66,8 @@ func (f *sqliteFile) rememberFiles() (err error) {
 	return nil
 }
 
-// checkPresent reports that database and WAL are where they were. Writing to a file
-// that somebody removed succeeds, and everything acknowledged then is lost.
+// checkPresent fails if the database or its WAL is no longer in its place. A write to
+// a file that was removed succeeds, and everything that was acknowledged is lost.
 func (f *sqliteFile) checkPresent() error {
 	for i := range f.files {
 		was := &f.files[i]
@@ -85,7 +85,7 @@ func (f *sqliteFile) unlock() error {
 	return f.lock.Close()
 }
 
-// fileID tells whether a path still names the same file.
+// fileID identifies a file, to see whether a path still names it.
 type fileID struct {
 	path     string
 	dev, ino uint64

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// Key material that a change removed is overwritten on disk too. secure_delete
-// has SQLite write zeros over what is deleted. These zeros, and what was there
-// before them, lie in the WAL: a checkpoint brings the zeros into the database
-// and truncates the WAL. Truncating makes the WAL grow again, which costs more
-// than overwriting it, so it happens only after such changes.
+// Key material that a change removes is overwritten on disk too. With secure_delete,
+// SQLite writes zeros over what is deleted. At first both the zeros and the old bytes
+// are in the WAL. A checkpoint copies the zeros into the database and truncates the
+// WAL. A truncated WAL grows again, which costs more than to overwrite it, so this
+// happens only after such changes.
 const (
-	wipeEvery = 2 * time.Second        // at most one checkpoint in this time
-	wipeBusy  = 100 * time.Millisecond // writers wait at most this long for one
+	wipeEvery = 2 * time.Second        // shortest time between checkpoints
+	wipeBusy  = 100 * time.Millisecond // longest time that writers wait for one
 )
 
 // wiper checkpoints in the background. Its goroutine ends with close.
 type wiper struct {
 	db   *sql.DB
-	conn *sql.Conn     // kept: a later one would open whatever file is in the place by then
-	due  chan struct{} // holds a token while there is something to wipe
+	conn *sql.Conn     // kept open: a later connection could open another file that was put there
+	due  chan struct{} // holds a token while a checkpoint is wanted
 	stop context.CancelFunc
 	done sync.WaitGroup
 }
@@ -40,12 +40,12 @@ func openWiper(ctx context.Context, path string) (*wiper, error) {
 	}
 	w := &wiper{db: db, conn: conn, due: make(chan struct{}, 1)}
 	ctx, w.stop = context.WithCancel(context.Background())
-	w.requestWipe() // a process that was killed may have left something
+	w.requestWipe() // a process that was killed may have left key material
 	w.done.Go(func() { w.wipeWhenDue(ctx) })
 	return w, nil
 }
 
-// requestWipe asks for a checkpoint soon.
+// requestWipe requests a checkpoint soon.
 func (w *wiper) requestWipe() {
 	select {
 	case w.due <- struct{}{}:
@@ -71,8 +71,8 @@ func (w *wiper) wipeWhenDue(ctx context.Context) {
 	}
 }
 
-// checkpoint reports whether the WAL is empty now. The first one works beside
-// readers and writers; the second waits for them, and has little left to do.
+// checkpoint runs two checkpoints and reports whether the WAL is empty. The first does
+// not stop readers and writers. The second waits for them, and has little left to do.
 func (w *wiper) checkpoint(ctx context.Context) bool {
 	var busy, frames, done int
 	for _, mode := range []string{"PASSIVE", "TRUNCATE"} {
@@ -89,7 +89,7 @@ func (w *wiper) closeWiper() error {
 	return errors.Join(w.conn.Close(), w.db.Close())
 }
 
-// storedKeyRemoval reports whether a batch stored a change that removed key material.
+// storedKeyRemoval reports whether a stored change of a batch removed key material.
 func storedKeyRemoval(batch []*pendingChange) bool {
 	for _, p := range batch {
 		if p.err == nil && removesKey(p.change) {

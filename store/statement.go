@@ -7,22 +7,22 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// statement is one statement of a change. SQLite carries them out one by one, PostgreSQL
-// all in one round trip, so no statement may depend on the answer to another.
+// statement is one statement of a change. SQLite runs them one by one, PostgreSQL all
+// in one round trip, so no statement may depend on the result of another.
 type statement struct {
 	text string
 	args []any
-	// rows judges how many rows were touched; nil: any number is right.
+	// rows returns an error if the number of rows is wrong; nil: any number is right.
 	rows func(n int64) error
-	// refused is the error if the row is there already; nil: the database's.
+	// duplicate is the error if the row exists; nil: the error of the database.
 	duplicate error
-	doing     string // what failed, for an error of the database
+	doing     string // for an error of the database: it "could not write an object"
 }
 
-// outcome returns the outcome of a step.
-func (s *statement) outcome(n int64, err error, duplicate func(error) bool) error {
+// outcome returns the error of a statement that was run.
+func (s *statement) outcome(n int64, err error, isDuplicate func(error) bool) error {
 	switch {
-	case err != nil && s.duplicate != nil && duplicate(err):
+	case err != nil && s.duplicate != nil && isDuplicate(err):
 		return s.duplicate
 	case err != nil:
 		return unavailable(err, s.doing)
@@ -32,7 +32,7 @@ func (s *statement) outcome(n int64, err error, duplicate func(error) bool) erro
 	return nil
 }
 
-// exactlyOne returns otherwise unless one row was touched.
+// exactlyOne fails with otherwise unless the statement changed one row.
 func exactlyOne(otherwise error) func(int64) error {
 	return func(n int64) error {
 		if n != 1 {
@@ -42,7 +42,7 @@ func exactlyOne(otherwise error) func(int64) error {
 	}
 }
 
-// notStored is the error if a database reports success for an INSERT and stored no row.
+// notStored is the error if a database reports success for an INSERT but stored no row.
 // A trigger or a rule that somebody added can do that.
 func notStored(table string) error {
 	return core.Errorf(core.StoreUnavailable, "the database accepted a row of table %s and did not store it; remove the triggers and rules of that table, and find out who can write the database", table)
@@ -54,7 +54,7 @@ type sqlBuilder struct {
 	args []any
 }
 
-// appendSQL appends text and, behind it, one parameter for each value.
+// appendSQL appends text, then one parameter for each value.
 func (s *sqlBuilder) appendSQL(text string, values ...any) {
 	s.text.WriteString(text)
 	for i, v := range values {
@@ -66,7 +66,7 @@ func (s *sqlBuilder) appendSQL(text string, values ...any) {
 	}
 }
 
-// valueRows are the parameters of n rows of VALUES, from $first on.
+// valueRows returns the parameters of n rows of VALUES, starting at $first.
 func valueRows(first, n, columns int) string {
 	rows := make([]string, n)
 	for i := range rows {
@@ -86,7 +86,7 @@ func parameters(from, to int) string {
 	return b.String()
 }
 
-// nullable keeps an absent byte string absent.
+// nullable turns nil into NULL. The driver would store nil bytes as empty ones.
 func nullable(b []byte) any {
 	if b == nil {
 		return nil

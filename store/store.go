@@ -1,11 +1,12 @@
-// Package store keeps keyreeve's metadata in SQLite, embedded, or PostgreSQL,
-// shared by several nodes, behind core.Store.
+// Package store implements [core.Store]: it keeps keyreeve's metadata in SQLite,
+// embedded in one server, or in PostgreSQL, shared by several nodes.
 //
-// Both keep the same rows: typed columns for what is searched often, one
+// Both databases have the same rows: typed columns for what is searched often, one
 // document with all attributes, and a search table for names, links, groups and
-// vendor attributes. A commit is durable when it returns; those of many callers
-// share one sync. It never sees a key byte in clear, and decides nothing.
-// The suite in storetest holds both to one contract. Start at [Open].
+// vendor attributes. A commit is durable when it returns, and the commits of many
+// callers share one sync. The package never sees a key byte in clear, and decides
+// nothing. The suite in storetest holds both databases to one contract.
+// Start at [Open].
 package store
 
 import (
@@ -16,14 +17,14 @@ import (
 )
 
 // Open opens the store that a URL names, sqlite:PATH or postgres://..., and
-// brings its schema up to date. It makes no database where there is none: a
-// mistyped URL must not start an empty system. The sealer seals every row that
-// decides something, and checks it when it is read.
+// brings its schema up to date. It fails if the database does not exist: a
+// mistyped URL must not start an empty system. The sealer seals each row that
+// decides something, and checks the seal when the row is read.
 func Open(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	return openURL(ctx, url, sealer, false)
 }
 
-// Create opens a store as [Open] does, and makes the database if there is none.
+// Create opens a store as [Open] does, and creates the database if it does not exist.
 func Create(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
 	return openURL(ctx, url, sealer, true)
 }
@@ -43,5 +44,5 @@ func isPostgres(url string) bool {
 }
 
 func noSuchStore() error {
-	return core.Errorf(core.StoreUnavailable, "the store must be sqlite:PATH or postgres://USER@HOST/DATABASE; see store.url")
+	return core.Errorf(core.StoreUnavailable, "store.url must be sqlite:PATH or postgres://USER@HOST/DATABASE")
 }

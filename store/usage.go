@@ -7,11 +7,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// usageStripes is the number of rows in which a tenant's usage is counted: changes
-// of one tenant at the same time then seldom wait for each other.
+// usageStripes is the number of rows that count the usage of a tenant, so that
+// simultaneous changes of one tenant seldom wait for each other.
 const usageStripes = 16
 
-// upsertUsage counts; the tenant's usage is the sum of its rows.
+// upsertUsage adds to one row. The usage of a tenant is the sum of its rows.
 const upsertUsage = `INSERT INTO tenant_usage (tenant, stripe, objects, resident_keys, bytes) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, stripe) DO UPDATE ` +
 	`SET objects = tenant_usage.objects + excluded.objects, resident_keys = tenant_usage.resident_keys + excluded.resident_keys, bytes = tenant_usage.bytes + excluded.bytes`
 
@@ -23,7 +23,7 @@ func (w addUsage) validate() error { return checkName("tenant", w.Tenant, false)
 
 func (addUsage) weight() int { return 0 }
 
-// appendStatements gathers what a change counts: see [layout.addUsageStatements].
+// appendStatements only adds up usage: see [layout.addUsageStatements].
 func (w addUsage) appendStatements(l *layout) error {
 	for i := range l.usage {
 		if l.usage[i].Tenant == w.Tenant {
@@ -35,8 +35,8 @@ func (w addUsage) appendStatements(l *layout) error {
 	return nil
 }
 
-// addUsageStatements comes after all else: other changes that count in the same row wait until
-// the transaction ends.
+// addUsageStatements adds the statements that count. They are the last ones, because
+// they lock a row that other changes of the tenant may wait for.
 func (l *layout) addUsageStatements() {
 	for _, u := range l.usage {
 		if u.Usage != (core.Usage{}) {

@@ -7,9 +7,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Read reads what Append wrote, and nothing else: a document
-// that is not in that form was not written by keyreeve.
-// The strings of the result share s.
+// Read reads a document that [Append] wrote. It refuses any other form: keyreeve did
+// not write it. The strings of the result share memory with s.
 func Read(s string) (core.Attributes, error) {
 	r := documentReader{text: s}
 	r.expectLiteral("[")
@@ -23,7 +22,8 @@ func Read(s string) (core.Attributes, error) {
 	return as, r.err
 }
 
-// documentReader walks over a document; after the first error it stands still.
+// documentReader reads a document from the beginning to the end. After the first error,
+// it does not move.
 type documentReader struct {
 	text   string
 	offset int
@@ -32,11 +32,11 @@ type documentReader struct {
 
 func (r *documentReader) failExpecting(want string) {
 	if r.err == nil {
-		r.err = core.Errorf(core.Internal, "the document of an object has something else than %s at byte %d: the database was changed by another program; restore it from a backup", want, r.offset)
+		r.err = core.Errorf(core.Internal, "the document of an object does not have %s at byte %d: something other than keyreeve changed the database; restore it from a backup", want, r.offset)
 	}
 }
 
-// skipLiteral steps over lit if it comes next.
+// skipLiteral steps over lit and returns true, if lit comes next.
 func (r *documentReader) skipLiteral(lit string) bool {
 	if r.err != nil || !strings.HasPrefix(r.text[r.offset:], lit) {
 		return false
@@ -51,7 +51,7 @@ func (r *documentReader) expectLiteral(lit string) {
 	}
 }
 
-// hasMore stands behind a member of a list: true when another follows.
+// hasMore reads the end of an item of a list. It reports whether another one follows.
 func (r *documentReader) hasMore() bool {
 	if r.skipLiteral(",") {
 		return true
@@ -88,7 +88,7 @@ func (r *documentReader) readPair(read func() string) (string, string) {
 	return first, second
 }
 
-// readTag reads six hexadecimal digits and the quote behind them.
+// readTag reads six hexadecimal digits and the quote after them.
 func (r *documentReader) readTag() (t core.Tag) {
 	for range 6 {
 		if r.offset >= len(r.text) {
@@ -180,7 +180,7 @@ func (r *documentReader) readBytes() []byte {
 	return b
 }
 
-// readText reads a JSON string; one without escapes is not copied.
+// readText reads a JSON string. A string without escapes is not copied.
 func (r *documentReader) readText() string {
 	r.expectLiteral(`"`)
 	from := r.offset
@@ -201,7 +201,7 @@ func (r *documentReader) readText() string {
 	return ""
 }
 
-// readEscapedText goes on where text met its first escape.
+// readEscapedText reads the rest of a string, from its first escape on.
 func (r *documentReader) readEscapedText(from int) string {
 	out := []byte(r.text[from:r.offset])
 	for r.err == nil && r.offset < len(r.text) {
@@ -223,7 +223,7 @@ func (r *documentReader) readEscapedText(from int) string {
 	return ""
 }
 
-// readEscape reads one of the three forms that appendText writes.
+// readEscape reads one of the three escapes that appendText writes.
 func (r *documentReader) readEscape() byte {
 	switch {
 	case r.skipLiteral(`\"`):

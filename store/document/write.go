@@ -1,14 +1,14 @@
-// Package document writes and reads the document column of an object's row: all
-// attributes as JSON, always the same text for the same attributes.
+// Package document writes and reads the document of an object's row: all attributes as
+// JSON, always the same text for the same attributes.
 //
 //	[{"t":"420057","E":2},{"n":["x","Site"],"i":1,"T":"Oslo"}, ...]
 //
-// "t" is the tag in hexadecimal, "n" vendor and name of a custom attribute (in
-// base64 under "m" if they are not clean text), "i" the index unless it is 0.
-// The value follows under a letter that says its type: see kindLetters. It is
-// not the wire's JSON: it never changes with a version of the protocol.
+// "t" is the tag in hexadecimal. "n" is vendor and name of a custom attribute; "m" is
+// the same in base64, if they are not clean text. "i" is the index, unless it is 0. The
+// last member is the value, under a letter for its type: see kindLetters. This is not
+// the JSON of the protocol, so it does not change with a version of the protocol.
 //
-// The row's seal covers the text, so a change of the form breaks every row.
+// The seal of the row covers the text, so a change of the form breaks all rows.
 // Start at [Append] and [Read].
 package document
 
@@ -22,11 +22,11 @@ import (
 	"github.com/keyreeve/keyreeve/core/jsontext"
 )
 
-// maxDepth bounds structures within structures, in a document read or written.
+// maxDepth bounds the depth of structures, when documents are read and written.
 const maxDepth = 32
 
-// kindLetters gives each item type its letter; 'U' is a Text String that is no
-// clean text and therefore stands in base64.
+// kindLetters has the letter of each item type. A Text String that is not clean text is
+// in base64, under the letter base64TextLetter.
 var kindLetters = [...]byte{
 	core.KindAny:              'A',
 	core.KindStructure:        'S',
@@ -44,7 +44,7 @@ var kindLetters = [...]byte{
 
 const base64TextLetter = 'U'
 
-// kindByLetter is kindLetters read backwards.
+// kindByLetter is the inverse of kindLetters.
 var kindByLetter = func() (k [256]core.Kind) {
 	for kind, letter := range kindLetters {
 		k[letter] = core.Kind(kind)
@@ -56,8 +56,8 @@ var kindByLetter = func() (k [256]core.Kind) {
 // documentBase64 is the base64 of documents: standard alphabet, no padding, strict.
 var documentBase64 = base64.RawStdEncoding.Strict()
 
-// Append writes attributes. The error is InvalidField for a value that
-// has no form here: an unknown item type or structures nested too deep.
+// Append appends the document of attributes to dst. It fails with InvalidField for an
+// unknown item type, or if structures are nested too deep.
 func Append(dst []byte, as core.Attributes) ([]byte, error) {
 	dst = append(dst, '[')
 	var err error
@@ -102,7 +102,7 @@ func appendTag(dst []byte, t core.Tag) []byte {
 
 func appendValue(dst []byte, v *core.Value, depth int) ([]byte, error) {
 	if int(v.Kind) >= len(kindLetters) || depth > maxDepth {
-		return dst, core.Errorf(core.InvalidField, "an attribute has a value of %v nested %d deep; the store takes the standard's types, nested at most %d deep", v.Kind, depth, maxDepth)
+		return dst, core.Errorf(core.InvalidField, "an attribute has a value of type %v at depth %d; only the types of the standard can be stored, and structures up to depth %d", v.Kind, depth, maxDepth)
 	}
 	letter := kindLetters[v.Kind]
 	if v.Kind == core.KindTextString && !IsStorable(v.Text) {
@@ -143,12 +143,13 @@ func appendBase64[B string | []byte](dst []byte, b B) []byte {
 	return append(documentBase64.AppendEncode(append(dst, '"'), []byte(b)), '"')
 }
 
-// appendText appends clean text as a JSON string.
+// appendText appends clean text as a JSON string. DEL is not escaped: documents that
+// have it are sealed.
 func appendText(dst []byte, s string) []byte {
 	return jsontext.AppendString(dst, s, jsontext.KeepDEL)
 }
 
-// IsStorable reports whether both databases keep s as text: UTF-8 without NUL.
+// IsStorable reports whether both databases can store s as text: UTF-8 without NUL.
 func IsStorable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
