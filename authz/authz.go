@@ -1,11 +1,10 @@
-// Package authz decides every operation by a Rego policy, inside the process.
+// Package authz decides about each operation by a Rego policy, inside the process.
 //
-// A policy becomes active only when it compiles under Rego v2 with the builtins
-// that touch neither network nor clock, when its own tests pass, and when the
-// canaries do: questions whose answers no policy may change. The input is made
-// by one constructor and always complete. Whatever goes wrong is a deny. It
-// fetches nothing and never falls back to an allow. Only this package imports
-// OPA. Start at [New] and [Authorizer.Decide].
+// A policy becomes active only if it compiles under Rego v2 with the builtins that use
+// neither network nor clock, if its own tests pass, and if the canaries pass: questions
+// whose answers no policy may change. One constructor makes the input, which is always
+// complete. If anything goes wrong, the request is denied. The package fetches nothing.
+// It is the only one that imports OPA. Start at [New] and [Authorizer.Decide].
 package authz
 
 import (
@@ -19,27 +18,27 @@ import (
 )
 
 const (
-	loadTimeout    = 60 * time.Second // of compiling, testing and trying one policy
-	maxPolicyBytes = 1 << 20          // of the policy, and of its tests
+	loadTimeout    = 60 * time.Second // to compile and test one policy, with its canaries
+	maxPolicyBytes = 1 << 20          // of the policy, and again of its tests
 )
 
-// Options say where the policy comes from and how it is asked.
+// Options say where the policy comes from and how it is evaluated.
 type Options struct {
-	Load    func() (policy, tests string, err error) // asked at start and at each Reload
+	Load    func() (policy, tests string, err error) // called by New and by each Reload
 	Names   FileNames
-	Timeout time.Duration // of one decision, whose work is bounded besides; 0: 10 s
-	Forget  bool          // evaluate each question, remember no answer
+	Timeout time.Duration // of one decision, beside the bound of its steps; 0: 10 s
+	Forget  bool          // evaluate each question, keep no answers
 
-	// Changing is told, by their hashes, which policy is about to take another's
-	// place; an error leaves the old one. Nil: nobody is.
+	// Changing is called with the hashes of the old and the next policy before the
+	// next one becomes active. If it fails, the old one stays. It may be nil.
 	Changing func(ctx context.Context, old, next string) error
 }
 
-// FileNames are the names by which messages call the policy and its tests; "": those
-// of the default policy.
+// FileNames are the names of the policy and its tests in messages. An empty name stands
+// for the one of the default policy.
 type FileNames struct{ Policy, Tests string }
 
-// orDefault replaces names that are missing.
+// orDefault replaces empty names.
 func (n FileNames) orDefault() FileNames {
 	return FileNames{Policy: cmp.Or(n.Policy, "policies.rego"), Tests: cmp.Or(n.Tests, "policies_test.rego")}
 }
@@ -47,15 +46,14 @@ func (n FileNames) orDefault() FileNames {
 // Authorizer is [core.Policy]. Safe for concurrent use.
 type Authorizer struct {
 	opts    Options
-	loading sync.Mutex // one Reload at a time, so that the last one asked for wins
+	loading sync.Mutex // one Reload at a time, so that the last caller wins
 	active  atomic.Pointer[policy]
 }
 
 var _ core.Policy = (*Authorizer)(nil)
 
-// New loads, tests and activates the policy. An error has code
-// PolicyUnavailable, and then there is no Authorizer: without a policy there is
-// no server.
+// New loads, tests and activates the policy. It fails with PolicyUnavailable and returns
+// no Authorizer then: without a policy there is no server.
 func New(ctx context.Context, o Options) (*Authorizer, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = maxDecisionTime
@@ -67,8 +65,8 @@ func New(ctx context.Context, o Options) (*Authorizer, error) {
 	return a, nil
 }
 
-// Reload activates the policy as it is now. If anything is wrong with it, the
-// active one stays and the error, of code PolicyUnavailable, says what.
+// Reload activates the policy as it is now. If anything is wrong with it, the active
+// policy stays, and the error has the code PolicyUnavailable.
 func (a *Authorizer) Reload(ctx context.Context) error {
 	a.loading.Lock()
 	defer a.loading.Unlock()
@@ -94,14 +92,15 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 	}
 	if a.opts.Changing != nil {
 		if err := a.opts.Changing(ctx, a.Hash(), p.hash); err != nil {
-			return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated, because that could not be recorded")
+			return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated, because the change could not be recorded")
 		}
 	}
 	a.active.Store(p)
 	return nil
 }
 
-// Hash is the SHA-256 of the active policy's text, in hex; "" when none is.
+// Hash returns the SHA-256 of the text of the active policy in hex, or "" if none is
+// active.
 func (a *Authorizer) Hash() string {
 	if p := a.active.Load(); p != nil {
 		return p.hash
@@ -109,8 +108,7 @@ func (a *Authorizer) Hash() string {
 	return ""
 }
 
-// Health is an error when no policy is active or the active one does not come
-// to decisions.
+// Health returns an error if no policy is active, or if the active one does not decide.
 func (a *Authorizer) Health(ctx context.Context) error {
 	p := a.active.Load()
 	if p == nil {
@@ -122,9 +120,9 @@ func (a *Authorizer) Health(ctx context.Context) error {
 	return nil
 }
 
-// Decide answers one question. An error has code PermissionDenied when the
-// question is incomplete, else PolicyUnavailable, and its decision denies. The
-// answer's Reasons are shared: read them, do not change them.
+// Decide answers one question. It fails with PermissionDenied if the question is
+// incomplete, else with PolicyUnavailable; the decision denies then. The Reasons of a
+// decision are shared, so callers must not change them.
 func (a *Authorizer) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
 	p := a.active.Load()
 	if p == nil {

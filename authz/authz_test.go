@@ -168,7 +168,7 @@ func TestIncompleteQuestionsAreDenied(t *testing.T) {
 		"an ownerless object":  ask(alice, core.ActionGet, object("", "g")),
 		"a nameless object":    ask(alice, core.ActionGet, &core.ManagedObject{Tenant: "t", Owner: "alice"}),
 		"no tenant's object":   ask(alice, core.ActionGet, &core.ManagedObject{ID: "o", Owner: "alice"}),
-		"no door":              {Action: core.ActionGet, Principal: alice, Object: object("alice", "")},
+		"unknown door":         {Action: core.ActionGet, Principal: alice, Object: object("alice", "")},
 		"an unknown door":      {Action: core.ActionGet, Principal: alice, Object: object("alice", ""), Door: "window"},
 	} {
 		d, err := a.Decide(ctx, r)
@@ -215,7 +215,7 @@ func TestBadPoliciesAreNotActivated(t *testing.T) {
 		"tests without rego.v2":            {own, "package p_test\ntest_ok if true\n", "rego.v2"},
 		"another package":                  {strings.Replace(own, "keyreeve.authz", "keyreeve.other", 1), goodTest, "decision"},
 		"no tests":                         {own, test(""), "no tests"},
-		"tests in the policy's package":    {own, head + "test_ok if decision.allow == false\nhelper := 1\n", "package of their own"},
+		"tests in the policy's package":    {own, head + "test_ok if decision.allow == false\nhelper := 1\n", "their own package"},
 		"a failing test":                   {own, test("test_bad if false"), "test_bad"},
 		"a skipped test":                   {own, test("todo_test_later if true"), "test_later"},
 		"a test that meets an error":       {own, test(`test_bad if not net.cidr_contains("x", "127.0.0.1")`), "test_bad"},

@@ -8,29 +8,29 @@ import (
 )
 
 const (
-	maxSteps = 100_000 // of one decision; the default policy takes a few hundred
+	maxSteps = 100_000 // of one decision; the default policy needs a few hundred
 
-	// backstop ends a decision whose steps are slow. It is long, because a busy
-	// machine must not turn a good policy into a refusal.
+	// maxDecisionTime ends a decision whose steps are slow. It is long, so that a busy
+	// machine does not make a good policy deny.
 	maxDecisionTime = 10 * time.Second
-	stepsPerLook    = 1024 // steps between two looks at clock and request
+	stepsPerLook    = 1024 // steps between two looks at the clock and the request
 )
 
-// budget bounds the work of one evaluation. OPA asks it before each step whether
-// to go on, so the bound is the same on an idle machine and on a busy one.
-// Used by one goroutine.
+// budget bounds the steps of one evaluation. OPA asks it before each step whether to
+// stop, so the bound is the same on an idle and on a busy machine. Not safe for
+// concurrent use.
 type budget struct {
 	ctx        context.Context // nil: none
 	stepsLeft  int
 	deadline   time.Time
-	outOfSteps bool // out of steps
-	timedOut   bool // the backstop, or the request, ended
+	outOfSteps bool
+	timedOut   bool // maxDecisionTime is over, or the request has ended
 }
 
 var _ topdown.Cancel = (*budget)(nil)
 
-func newBudget(ctx context.Context, late time.Duration) *budget {
-	return &budget{ctx: ctx, stepsLeft: maxSteps, deadline: time.Now().Add(late)}
+func newBudget(ctx context.Context, timeout time.Duration) *budget {
+	return &budget{ctx: ctx, stepsLeft: maxSteps, deadline: time.Now().Add(timeout)}
 }
 
 // Cancel is part of [topdown.Cancel].

@@ -18,14 +18,14 @@ const (
 	canaryTime    = 1700000000 // Unix seconds
 	canaryAddress = "127.0.0.1"
 
-	triedAlways = 150  // questions made at random of what the policy names
-	triedAtMost = 3000 // of them while nothing is permitted
+	triedAlways = 150  // random questions made of the names in the policy
+	triedAtMost = 3000 // of them if nothing is permitted
 )
 
-// insider is somebody with every right that a tenant can give.
+// insider is a principal with every right that a tenant can give.
 var insider = &core.Principal{Tenant: "canary-a", ID: "canary", Groups: []string{"canary", "dev"}, Roles: []string{"admin", "canary"}, Method: "mtls"}
 
-// members are those who can stand in a relation to an object of canary-a.
+// members are principals in each relation to an object of canary-a.
 var members = []struct {
 	who string
 	p   *core.Principal
@@ -34,16 +34,16 @@ var members = []struct {
 	{"a member of its group", &core.Principal{Tenant: "canary-a", ID: "member", Groups: []string{"canary"}, Method: "mtls"}},
 	{"an admin", &core.Principal{Tenant: "canary-a", ID: "root", Roles: []string{"admin"}, Method: "mtls"}},
 	{"an auditor", &core.Principal{Tenant: "canary-a", ID: "ann", Roles: []string{"auditor"}, Method: "mtls"}},
-	{"somebody else of the tenant", &core.Principal{Tenant: "canary-a", ID: "stranger", Groups: []string{"other"}, Method: "mtls"}},
+	{"another principal of the tenant", &core.Principal{Tenant: "canary-a", ID: "stranger", Groups: []string{"other"}, Method: "mtls"}},
 	{"an owner with every role", insider},
 }
 
 var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock, core.DoorAdmin}
 
-// runCanaries are questions whose answers no policy may change, questions that
-// every policy must answer in full form, and traps that an evaluator must not
-// fall into. They run at every load: at start, after a reload, after an upgrade
-// of OPA.
+// runCanaries asks a policy questions whose answers no policy may change, and questions
+// that each policy must answer in full form. It also asks the evaluator to decide
+// policies that have failed open elsewhere. It runs at each load: at start, after a
+// reload, after an upgrade of OPA.
 func runCanaries(ctx context.Context, p *policy) error {
 	if err := checkEvaluator(ctx); err != nil {
 		return fmt.Errorf("this build's policy evaluator cannot be trusted: %w", err)
@@ -69,8 +69,8 @@ func withCanaryObject(q question) question {
 	return q
 }
 
-// tenantsStayApart asks whether the insider may touch an object of the owner
-// and group of the same name in another tenant.
+// tenantsStayApart fails if the insider may do something with an object of another
+// tenant, where owner and group have the same names.
 func tenantsStayApart(ctx context.Context, p *policy, action core.Action) error {
 	q := withCanaryObject(question{principal: insider, action: action, door: core.DoorKMIP})
 	q.tenant = "canary-b"
@@ -95,9 +95,9 @@ func getNeedsAnObject(ctx context.Context, p *policy) error {
 	return nil
 }
 
-// askForEveryMember asks for every operation by everybody, with and without an object.
-// Every answer must have the full form, a permit's too. It returns how many
-// operations on an object are permitted.
+// askForEveryMember asks for each operation by each member, with and without an object.
+// Each answer must have the full form. It returns how many operations on an object are
+// permitted.
 func askForEveryMember(ctx context.Context, p *policy) (permits int, err error) {
 	denied := false
 	for i, action := range askableActions {
@@ -121,10 +121,9 @@ func askForEveryMember(ctx context.Context, p *policy) (permits int, err error) 
 	return permits, nil
 }
 
-// somethingIsPermitted asks questions made of the names that the policy compares
-// the input with, and those of its tests: a policy for one principal only knows
-// no canary. One that permits nothing is a mistake, such as a permit with a
-// field too many.
+// somethingIsPermitted asks questions made of the names in the policy, and the questions
+// of its tests: a policy for one principal permits nothing to the canaries. A policy
+// that permits nothing has a mistake, such as a condition too many.
 func somethingIsPermitted(ctx context.Context, p *policy, permits int) error {
 	g := newGuesser(p.hints, p.literals)
 	for i := range triedAtMost {
@@ -145,13 +144,13 @@ func somethingIsPermitted(ctx context.Context, p *policy, permits int) error {
 			return nil
 		}
 	}
-	return errors.New("it permits nothing: no canary was allowed, and no question of its own tests; if it permits something after all, add a test with that question")
+	return errors.New("it permits nothing: neither a canary nor a question of its own tests; if it does permit something, add a test that asks for it")
 }
 
-// guesser makes questions of what a policy names. It is seeded alike each time.
+// guesser makes random questions of the names in a policy, the same each time.
 type guesser struct {
 	r         *rand.Rand
-	hints     map[string][]string // by path of the field
+	hints     map[string][]string // names that the policy compares a field with, by its path
 	texts     []string            // all literals of the policy
 	addresses []string
 	times     []int64
@@ -190,7 +189,7 @@ func newGuesser(hints map[*field][]*ast.Term, literals []ast.Value) *guesser {
 	return g
 }
 
-// pickName picks a name that the policy compares a field with, or another.
+// pickName returns a name that the policy compares a field with, or another name.
 func (g *guesser) pickName(path string, others ...string) string {
 	list := g.hints[path]
 	switch n := g.r.IntN(8); {
@@ -202,7 +201,7 @@ func (g *guesser) pickName(path string, others ...string) string {
 	return others[g.r.IntN(len(others))]
 }
 
-// pickNames picks all of the names that a policy looks for in a set, one, or none.
+// pickNames returns all, some, one or none of the names that the policy looks for in a set.
 func (g *guesser) pickNames(path string, other string) []string {
 	list := append([]string{other}, g.hints[path]...)
 	switch g.r.IntN(4) {
@@ -230,7 +229,7 @@ func (g *guesser) question() (question, int64, string) {
 	return q, g.times[g.r.IntN(len(g.times))], g.addresses[g.r.IntN(len(g.addresses))]
 }
 
-// pickAction picks an action that the policy names, or one of a kind that it names.
+// pickAction returns an action that the policy names, or one of a kind that it names.
 func (g *guesser) pickAction() core.Action {
 	if a, ok := core.ActionByName(g.pickOf("input.operation", []string{""})); ok && a.Askable() {
 		return a
@@ -258,7 +257,7 @@ func (g *guesser) pickEnum(path string, tag core.Tag) uint32 {
 	return info.Values[g.r.IntN(len(info.Values))].Value
 }
 
-// literalsOf lists the texts and numbers that a module is written with.
+// literalsOf returns the texts and numbers in the source of a module.
 func literalsOf(m *ast.Module) (out []ast.Value) {
 	ast.WalkTerms(m, func(t *ast.Term) bool {
 		switch v := t.Value.(type) {

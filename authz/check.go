@@ -16,18 +16,17 @@ const (
 	maxCheckProblems = 10      // named in one refusal
 )
 
-// checker follows what every term of a compiled policy can be, and refuses
-// references to fields that the input does not have, and comparisons that can
-// hold for no input. It refuses too what it cannot follow: a literal compared
-// with something computed from a field that has few values.
+// checker follows which values each term of a compiled policy can have. It finds
+// references to fields that the input does not have, and comparisons that are true for
+// no input. It also finds comparisons that it cannot follow: of a literal with something
+// that is computed from a field with few values.
 //
-// A rule with a mistake of this kind loads and never fires, or always does.
-// OPA's own schemas were tried: they know names, not values, and lose both in
-// functions.
+// OPA would load a rule with such a mistake, and the rule would never apply, or always.
+// OPA's schemas were tried: they know names but not values, and neither in functions.
 type checker struct {
 	rules       map[string][]*ast.Rule
 	ruleDomains map[string]domain
-	hints       map[*field][]*ast.Term // what the policy compares each field with
+	hints       map[*field][]*ast.Term // literals that the policy compares each field with
 	location    *ast.Location
 	steps       int
 	depth       int
@@ -36,8 +35,8 @@ type checker struct {
 
 type env map[ast.Var]domain
 
-// checkModule checks a compiled module. It returns what the policy compares the
-// fields of the input with, which canaries use.
+// checkModule checks a compiled module. It returns the literals that the policy compares
+// each field with, for the canaries.
 func checkModule(m *ast.Module) (map[*field][]*ast.Term, error) {
 	c := &checker{rules: map[string][]*ast.Rule{}, ruleDomains: map[string]domain{}, hints: map[*field][]*ast.Term{}}
 	for _, r := range m.Rules {
@@ -65,7 +64,7 @@ func checkModule(m *ast.Module) (map[*field][]*ast.Term, error) {
 	return nil, errors.New(strings.Join(c.problems, "\n"))
 }
 
-// ruleName is the first part of a rule's name.
+// ruleName returns the first part of the name of a rule.
 func ruleName(r *ast.Rule) string {
 	if v, ok := r.Head.Ref()[0].Value.(ast.Var); ok {
 		return string(v)
@@ -83,12 +82,12 @@ func (c *checker) refuse(format string, args ...any) {
 	}
 }
 
-// ruleValue returns what the value of a rule can be.
+// ruleValue returns the domain of the value of a rule.
 func (c *checker) ruleValue(name string) domain {
 	if d, ok := c.ruleDomains[name]; ok {
 		return d
 	}
-	c.ruleDomains[name] = domain{unknown: true} // a rule cannot use itself; the compiler sees to it
+	c.ruleDomains[name] = domain{unknown: true} // the compiler refuses a rule that uses itself
 	var all []domain
 	for _, r := range c.rules[name] {
 		for ; r != nil; r = r.Else {
@@ -103,7 +102,8 @@ func (c *checker) ruleValue(name string) domain {
 	return d
 }
 
-// headValue is the value of one rule, in the collections that its name puts it in.
+// headValue returns the domain of the head of one rule: its value, inside of the
+// collections that its name defines.
 func (c *checker) headValue(r *ast.Rule, e env) domain {
 	var v domain
 	switch {
@@ -136,7 +136,7 @@ func (c *checker) checkBody(b ast.Body, e env) {
 
 func (c *checker) checkExpression(x *ast.Expr, e env) {
 	if len(x.With) > 0 {
-		c.refuse("\"with\" changes what the policy is asked, so it is for tests alone; write a function")
+		c.refuse("\"with\" replaces the input, so only tests may use it; write a function")
 		return
 	}
 	switch t := x.Terms.(type) {
@@ -165,11 +165,11 @@ func (c *checker) checkExpression(x *ast.Expr, e env) {
 		c.checkBody(t.Body, inner)
 	case *ast.SomeDecl:
 	default:
-		c.refuse("%v cannot be checked; write it in another way", x)
+		c.refuse("%v cannot be checked; write it another way", x)
 	}
 }
 
-// children is [domain.children], which a single value of the input lacks.
+// children returns [domain.children], and refuses a single value of the input.
 func (c *checker) children(d domain) (keys, values domain) {
 	if d.from != nil && !d.unknown && len(d.values) > 0 {
 		if _, ok := membersOf(d.values[0]); !ok {
@@ -179,7 +179,7 @@ func (c *checker) children(d domain) (keys, values domain) {
 	return d.children()
 }
 
-// freeVariable reports a variable that has no value yet.
+// freeVariable returns the variable that a term is, and true if it has no value yet.
 func freeVariable(t *ast.Term, e env) (ast.Var, bool) {
 	v, ok := t.Value.(ast.Var)
 	if !ok {
@@ -189,7 +189,7 @@ func freeVariable(t *ast.Term, e env) (ast.Var, bool) {
 	return v, !bound
 }
 
-// termDomain returns what a term can be. A variable without a value can be anything.
+// termDomain returns the domain of a term. A variable without a value can be anything.
 func (c *checker) termDomain(t *ast.Term, e env) domain {
 	if ast.IsConstant(t.Value) {
 		return constant(t)
@@ -243,7 +243,7 @@ func (c *checker) referenceDomain(r ast.Ref, e env) domain {
 	case r[0].Equal(ast.DefaultRootDocument):
 		name, ok := ownRule(r)
 		if !ok || c.rules[name] == nil {
-			c.refuse("%v does not exist: a policy has its own rules and the input, and no other data", r)
+			c.refuse("%v does not exist: a policy can use its own rules and the input, and no other data", r)
 			return domain{unknown: true}
 		}
 		if len(c.rules[name][0].Head.Args) > 0 {
@@ -263,7 +263,7 @@ func (c *checker) referenceDomain(r ast.Ref, e env) domain {
 
 var policyPackage = ast.MustParseRef("data.keyreeve.authz")
 
-// ownRule is the name of the policy's rule that a reference begins with.
+// ownRule returns the name of the policy's rule that a reference begins with.
 func ownRule(r ast.Ref) (string, bool) {
 	if !r.HasPrefix(policyPackage) || len(r) <= len(policyPackage) {
 		return "", false
@@ -272,7 +272,8 @@ func ownRule(r ast.Ref) (string, bool) {
 	return string(name), ok
 }
 
-// memberAt takes a member of a collection.
+// memberAt returns the domain of a member of a collection. A free variable as its key
+// becomes bound.
 func (c *checker) memberAt(d domain, k *ast.Term, e env) domain {
 	if v, ok := freeVariable(k, e); ok {
 		keys, values := c.children(d)
@@ -284,7 +285,7 @@ func (c *checker) memberAt(d domain, k *ast.Term, e env) domain {
 
 func (c *checker) memberDomain(d, key domain) domain {
 	var out []domain
-	named := false // some part of the input has that name
+	named := false // a part of the input has that name
 	for _, f := range d.fields {
 		switch f.form {
 		case structureForm:
@@ -321,8 +322,8 @@ func (c *checker) memberDomain(d, key domain) domain {
 	return joined(out...)
 }
 
-// namedParts finds the parts of a structure that a key names. A key that comes from
-// elsewhere than the policy's own text is refused.
+// namedParts returns the parts of a structure that a key names. It refuses a key that
+// is not written out in the policy.
 func (c *checker) namedParts(f *field, key domain) (out []domain, ok bool) {
 	if !key.finite() || (key.from != nil && key.from.form != structureForm) {
 		c.refuse("the name of a field of %s is computed, so it cannot be checked; write the name", f.path)
@@ -337,11 +338,11 @@ func (c *checker) namedParts(f *field, key domain) (out []domain, ok bool) {
 	return out, len(out) > 0
 }
 
-// noteName notes a group or role that the policy names. Nobody has the empty one.
+// noteName notes a group or role that the policy names. It refuses the empty one.
 func (c *checker) noteName(f *field, key domain) {
 	for _, v := range key.values {
 		if s, ok := v.Value.(ast.String); !ok || s == "" {
-			c.refuse("%s never has the member %v: names are texts, and the empty one is nobody's", f.path, v)
+			c.refuse("%s never has the member %v: names are texts that are not empty", f.path, v)
 			continue
 		}
 		c.noteLiteral(f, v)
@@ -365,7 +366,7 @@ func showValues(d domain) string {
 	return strings.Join(all, " or ")
 }
 
-// checkDecision checks the form of every decision that the policy writes out.
+// checkDecision checks the form of each decision that is written out in the policy.
 func (c *checker) checkDecision(d domain) {
 	const form = "the decision is not {allow, reasons, scope} as policies.rego describes it: "
 	shapes := [][]entry{}
@@ -384,7 +385,7 @@ func (c *checker) checkDecision(d domain) {
 	for _, s := range shapes {
 		for _, x := range s {
 			if !x.key.finite() || len(x.key.values) != 1 {
-				continue // the canaries meet it
+				continue // the canaries check it
 			}
 			name := x.key.values[0].String()
 			if want[name] == nil {

@@ -8,8 +8,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// compare checks a comparison: every literal in it must be possible on the other
-// side.
+// compare checks a comparison: each literal must be a possible value of the other side.
 func (c *checker) compare(x, y domain) {
 	c.checkLiterals(x, y)
 	c.checkLiterals(y, x)
@@ -25,14 +24,14 @@ func (c *checker) compare(x, y domain) {
 	}
 }
 
-// checkLiterals checks the literals of y against x.
+// checkLiterals checks that x can have the literals of y.
 func (c *checker) checkLiterals(x, y domain) {
 	if x.from != nil && y.unknown && x.finite() {
-		c.refuse("%s is compared with something that cannot be followed, so a mistake in it could not be found; compare it with values that are written out", x.describe())
+		c.refuse("%s is compared with a value that cannot be checked, so a mistake would not be found; compare it with values that are written out", x.describe())
 	}
 	for _, v := range y.values {
 		if y.from != nil && x.from != nil {
-			continue // both vary
+			continue // neither side is a literal
 		}
 		if x.fromInput() && !c.isPossible(x, v) {
 			c.refuse("%s is never %v%s", x.describe(), v, x.suggestion(v))
@@ -48,7 +47,7 @@ func (c *checker) checkLiterals(x, y domain) {
 	}
 }
 
-// isPossible reports whether x can be a constant, and notes it.
+// isPossible reports whether x can be the constant v. It notes v as a literal.
 func (c *checker) isPossible(x domain, v *ast.Term) bool {
 	if containsTerm(x.values, v) {
 		if x.from != nil {
@@ -80,8 +79,8 @@ func (c *checker) isPossible(x domain, v *ast.Term) bool {
 	return x.unknown
 }
 
-// compareWithStructure checks an object that is written out against a structure of the input:
-// it must have every part, for the input has.
+// compareWithStructure compares an object that is written out with a structure of the
+// input. The object must have each part, because the input has.
 func (c *checker) compareWithStructure(f *field, members []entry) {
 	have := map[string]bool{}
 	for _, m := range members {
@@ -105,8 +104,7 @@ func (c *checker) compareWithStructure(f *field, members []entry) {
 	}
 }
 
-// unifyTerms is "=" and ":=": it gives free variables their values, and compares the
-// rest.
+// unifyTerms checks "=" and ":=". It binds free variables, and compares other terms.
 func (c *checker) unifyTerms(a, b *ast.Term, e env) {
 	if _, ok := freeVariable(b, e); ok {
 		a, b = b, a
@@ -129,7 +127,7 @@ func (c *checker) unifyTerms(a, b *ast.Term, e env) {
 	c.bindTerm(a, c.termDomain(b, e), e)
 }
 
-// pattern reports a collection with variables in it.
+// pattern reports whether a term is a collection with variables in it.
 func pattern(t *ast.Term) bool {
 	switch t.Value.(type) {
 	case *ast.Array, ast.Object:
@@ -138,7 +136,8 @@ func pattern(t *ast.Term) bool {
 	return false
 }
 
-// bindTerm gives a term that may have free variables in it its value.
+// bindTerm gives the free variables of a term their domains, and compares the rest of
+// the term with d.
 func (c *checker) bindTerm(t *ast.Term, d domain, e env) {
 	if v, ok := freeVariable(t, e); ok {
 		if d.isEmpty() {
@@ -161,7 +160,7 @@ func (c *checker) bindTerm(t *ast.Term, d domain, e env) {
 	}
 }
 
-// checkCall checks a call of a builtin or of the policy's own function.
+// checkCall checks a call of a builtin or of a function of the policy.
 func (c *checker) checkCall(terms []*ast.Term, e env) {
 	op, args := terms[0].Value.(ast.Ref), terms[1:]
 	if name, ok := ownRule(op); ok {
@@ -191,40 +190,40 @@ func (c *checker) checkCall(terms []*ast.Term, e env) {
 	}
 }
 
-// compareWithMembers compares a term with the members of a collection. One without any is
-// a list that is empty so far.
+// compareWithMembers compares a term with the members of a collection. A collection
+// without members is a list that is empty so far.
 func (c *checker) compareWithMembers(x, members domain) {
 	if !members.isEmpty() {
 		c.compare(x, members)
 	}
 }
 
-// checkOrder checks an order between two terms, which must be of one kind: across
-// kinds it is the same for every input.
+// checkOrder checks a comparison of order. Both terms must be of one kind: between two
+// kinds, the order is the same for each input.
 func (c *checker) checkOrder(x, y domain) {
 	for _, p := range [][2]domain{{x, y}, {y, x}} {
 		for _, v := range p[1].values {
 			_, isNumber := v.Value.(ast.Number)
 			alike := func(f *field) bool { return isNumber == (f.form == numberForm) }
 			if len(p[0].fields) > 0 && !slices.ContainsFunc(p[0].fields, alike) {
-				c.refuse("%s and %v are of different kinds, so their order says nothing", p[0].describe(), v)
+				c.refuse("%s and %v have different types, so their order means nothing", p[0].describe(), v)
 			}
 		}
 	}
 }
 
-// bindOutput gives the result of a call to where it goes, if anywhere.
+// bindOutput binds the result of a call, if the call has an output.
 func (c *checker) bindOutput(out []*ast.Term, d domain, e env) {
 	if len(out) > 0 {
 		c.bindTerm(out[0], d, e)
 	}
 }
 
-// checkFunction checks the policy's own function with the arguments of one call.
+// checkFunction checks a function of the policy with the arguments of one call.
 func (c *checker) checkFunction(name string, args []*ast.Term, e env) {
 	rules := c.rules[name]
 	if len(rules) == 0 || c.depth >= maxCheckDepth {
-		c.refuse("the function %s cannot be followed", name)
+		c.refuse("the function %s cannot be checked", name)
 		return
 	}
 	n := min(len(rules[0].Head.Args), len(args))
@@ -251,12 +250,12 @@ func (c *checker) checkFunction(name string, args []*ast.Term, e env) {
 	c.bindOutput(args[n:], joined(all...), e)
 }
 
-// takesStructures are the builtins that may take a structure or the names of the
-// input as a whole, because what they answer does not depend on a name in it.
+// takesStructures are the builtins that may take a structure or the names of the input
+// as a whole, because their result does not depend on a name in it.
 var takesStructures = []string{"count", "object.keys", "is_object", "type_name"}
 
-// checkBuiltin checks a call of a builtin: what it answers is computed if its
-// arguments can have few values.
+// checkBuiltin checks a call of a builtin. It computes the results if the arguments can
+// have only few values.
 func (c *checker) checkBuiltin(name string, args []*ast.Term, e env) {
 	b := ast.BuiltinMap[name]
 	if b == nil {
@@ -299,7 +298,7 @@ func (c *checker) checkBuiltin(name string, args []*ast.Term, e env) {
 	c.bindOutput(args[n:], d, e)
 }
 
-// followPath is object.get's: one key, or a list of them.
+// followPath returns the result of object.get for one key, or for a list of keys.
 func (c *checker) followPath(d, keys domain) domain {
 	if keys.finite() && len(keys.values) == 1 {
 		if list, ok := keys.values[0].Value.(*ast.Array); ok {
@@ -312,7 +311,7 @@ func (c *checker) followPath(d, keys domain) domain {
 	return c.memberDomain(d, keys)
 }
 
-// structureIn finds a structure or a list of names in a domain.
+// structureIn returns a structure or names of the input that a domain can be.
 func structureIn(d domain) *field {
 	for _, f := range d.fields {
 		if f.form == structureForm || f.form == namesForm {
@@ -327,20 +326,19 @@ func structureIn(d domain) *field {
 	return nil
 }
 
-// maxComputed bounds the combinations of arguments that a builtin is tried with.
+// maxComputed bounds the combinations of arguments for which a builtin is computed.
 const maxComputed = 1024
 
-// samples stand for the values of an open field: enough to see that a builtin
-// fails whatever it is given.
+// samples stand for the values of a field that can have any value. They show whether a
+// builtin fails for each of them.
 var samples = map[form][]*ast.Term{
 	textForm:    textTerms("a", "7", "a:b", "127.0.0.1", "10.0.0.0/8", "2026-01-31T12:00:00Z"),
 	numberForm:  {ast.IntNumberTerm(0), ast.IntNumberTerm(1700000000)},
 	addressForm: textTerms("127.0.0.1", "2001:db8::1"),
 }
 
-// computedDomain is what a builtin answers for all that its arguments can be. A
-// condition that holds for none of them is refused, and so is a call that fails
-// for all of them.
+// computedDomain returns the results of a builtin for all values of its arguments. It
+// refuses a condition that is true for none of them, and a call that fails for all.
 func (c *checker) computedDomain(name string, in []domain, condition bool) domain {
 	lists, exact, varies := make([][]*ast.Term, len(in)), true, false
 	n := 1
@@ -376,9 +374,9 @@ func (c *checker) computedDomain(name string, in []domain, condition bool) domai
 	}
 	switch {
 	case fails:
-		c.refuse("%s fails whatever it is given here: %s", name, strings.TrimSpace(failure.Error()))
+		c.refuse("%s always fails here: %s", name, strings.TrimSpace(failure.Error()))
 	case exact && varies && condition && !holdsOnce:
-		c.refuse("%s(%s) never holds", name, describeAll(in))
+		c.refuse("%s(%s) is never true", name, describeAll(in))
 	}
 	if !exact || d.isEmpty() {
 		return domain{unknown: true}

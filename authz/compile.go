@@ -20,20 +20,20 @@ import (
 
 const (
 	decisionQuery = "x = data.keyreeve.authz.decision"
-	testTimeout   = 5 * time.Second // of one test of a policy
-	maxTested     = 500             // questions of a policy's tests that are kept
-	maxNamed      = 5               // tests that fail, by name
+	testTimeout   = 5 * time.Second // of one test
+	maxTested     = 500             // inputs of tests that are kept
+	maxNamed      = 5               // failed tests that are named
 )
 
-// policy is one compiled policy. Immutable but for its memo, which is safe for
-// concurrent use.
+// policy is one compiled policy. Only its memo changes, which is safe for concurrent
+// use.
 type policy struct {
 	hash                  string // SHA-256 of the text, hex
 	query                 rego.PreparedEvalQuery
 	module                *ast.Module // compiled
 	timeout               time.Duration
-	ignoresTimeAndAddress bool  // reads neither time nor address: an answer holds for its whole question
-	memo                  *memo // nil: every question is evaluated
+	ignoresTimeAndAddress bool  // so that answers can be kept in memo
+	memo                  *memo // nil: each question is evaluated
 
 	// For the canaries.
 	hints    map[*field][]*ast.Term
@@ -41,20 +41,20 @@ type policy struct {
 	tested   []ast.Value
 }
 
-// capabilities leaves out every builtin whose answer depends on something
-// outside the input: network, clock, randomness, environment. The list is
-// OPA's own mark plus names, in case an upgrade forgets a mark.
+// capabilities lacks each builtin whose answer depends on something outside of the
+// input: network, clock, randomness, environment. It goes by OPA's own mark, and by
+// names in case an upgrade forgets a mark.
 func capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion(ast.CapabilitiesRegoVersion(ast.RegoV2))
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
-		return b.IsNondeterministic() || b.Name == "time.now_ns" || b.Name == "opa.runtime" || strings.HasPrefix(b.Name, "crypto.x509.parse_and_verify") || // as of now
+		return b.IsNondeterministic() || b.Name == "time.now_ns" || b.Name == "opa.runtime" || strings.HasPrefix(b.Name, "crypto.x509.parse_and_verify") || // uses the clock
 			strings.HasPrefix(b.Name, "http.") || strings.HasPrefix(b.Name, "net.lookup") || strings.HasPrefix(b.Name, "rand.")
 	})
 	c.AllowNet = []string{}
 	return c
 }
 
-// compilePolicy makes a policy of its text, which must pass its own tests.
+// compilePolicy returns the policy of a text, which must pass its own tests.
 func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*policy, error) {
 	m, err := parseModule(names.Policy, text)
 	if err != nil {
@@ -65,7 +65,7 @@ func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*p
 		return nil, err
 	}
 	if t.Package.Equal(m.Package) {
-		return nil, fmt.Errorf("%s: the tests need a package of their own, such as keyreeve.authz_test; a rule that they added to the policy's would hold in the tests alone", names.Tests)
+		return nil, fmt.Errorf("%s: the tests need their own package, such as keyreeve.authz_test; otherwise a rule of the tests could change the policy only while it is tested", names.Tests)
 	}
 	p, err := compileModule(ctx, m)
 	if err != nil {
@@ -83,12 +83,11 @@ func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*p
 	return p, nil
 }
 
-// compileModule compiles one module under the fence: no builtin that looks outside,
-// and an error in a builtin is an error, not an "undefined" that lets a denial
-// fall silent. Partial evaluation was measured and is no gain here: rules that
-// gather reasons in sets are not folded by it.
+// compileModule compiles one module with [capabilities]. A builtin that fails is an
+// error: if it were "undefined", a denial would not apply. Partial evaluation was
+// measured and is not faster: it does not fold rules that collect reasons in sets.
 func compileModule(ctx context.Context, m *ast.Module) (*policy, error) {
-	const name = "policy" // messages show the module's own
+	const name = "policy" // messages show the name of the file
 	c := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
 	c.Compile(map[string]*ast.Module{name: m})
 	if c.Failed() {
@@ -102,9 +101,9 @@ func compileModule(ctx context.Context, m *ast.Module) (*policy, error) {
 	return &policy{query: q, module: c.Modules[name], timeout: maxDecisionTime, ignoresTimeAndAddress: ignoresTimeAndAddress(m) && ignoresTimeAndAddress(c.Modules[name])}, nil
 }
 
-// parseModule demands Rego v2, whose "not" and strictness close fail-open holes that
-// older semantics have. It demands the import too, so that the file means the
-// same to anyone who tries it with another program.
+// parseModule accepts only Rego v2, whose "not" and strictness close holes of older
+// versions that fail open. The module must also import rego.v2, so that other programs
+// read it the same way.
 func parseModule(name, src string) (*ast.Module, error) {
 	m, err := ast.ParseModuleWithOpts(name, src, ast.ParserOptions{Capabilities: capabilities(), RegoVersion: ast.RegoV2})
 	if err != nil {
@@ -114,13 +113,13 @@ func parseModule(name, src string) (*ast.Module, error) {
 		return nil, fmt.Errorf("%s is empty", name)
 	}
 	if !slices.ContainsFunc(m.Imports, func(i *ast.Import) bool { return ast.RegoV2CompatibleRef.Equal(i.Path.Value) }) {
-		return nil, fmt.Errorf("%s: it lacks the line \"import rego.v2\", without which some denials do not fire", name)
+		return nil, fmt.Errorf("%s: it lacks the line \"import rego.v2\", without which some denials do not apply", name)
 	}
 	return m, nil
 }
 
-// runTests runs the policy's own tests; none is as bad as one that fails. It
-// returns the questions that they ask.
+// runTests runs the policy's own tests. It fails if there are none. It returns the
+// inputs for which the tests ask.
 func runTests(ctx context.Context, modules map[string]*ast.Module) ([]ast.Value, error) {
 	asked := &questions{seen: map[*ast.Term]bool{}}
 	ch, err := tester.NewRunner().SetCompiler(ast.NewCompiler().WithCapabilities(capabilities())).SetStore(inmem.New()).SetCoverageQueryTracer(asked).
@@ -143,15 +142,15 @@ func runTests(ctx context.Context, modules map[string]*ast.Module) ([]ast.Value,
 	case len(failed) > 0:
 		return nil, fmt.Errorf("its own tests fail or are skipped: %s", strings.Join(failed, ", "))
 	case ctx.Err() != nil: // the runner stops early and reports nothing
-		return nil, fmt.Errorf("its own tests did not end in time: %w", ctx.Err())
+		return nil, fmt.Errorf("its own tests did not finish in time: %w", ctx.Err())
 	case n == 0:
-		return nil, errors.New("it has no tests; a rule that nobody tried is not activated")
+		return nil, errors.New("it has no tests; a policy without tests is not activated")
 	}
 	return asked.list, nil
 }
 
-// questions keeps the inputs that a policy's tests give the decision. Safe for
-// concurrent use.
+// questions collects the inputs for which a policy's tests evaluate the decision. Safe
+// for concurrent use.
 type questions struct {
 	mu   sync.Mutex
 	seen map[*ast.Term]bool

@@ -8,14 +8,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// domain is what a term of a policy can be, as far as its text tells: the union
-// of its members.
+// domain is the set of values that a term of a policy can have, as far as its text
+// tells: the union of all fields below.
 type domain struct {
 	values  []*ast.Term // constants
-	from    *field      // the values are all that this field of the input can have
-	fields  []*field    // fields of the input that can have other values than these
+	from    *field      // values are all values of this field of the input
+	fields  []*field    // fields of the input that can have any value
 	entries []entry     // members of a collection that the policy builds
-	unknown bool        // anything else too
+	unknown bool        // any other value too
 }
 
 // entry is one member of a collection. In a set, key and value are the same.
@@ -23,7 +23,7 @@ type entry struct{ key, value domain }
 
 func constant(t *ast.Term) domain { return domain{values: []*ast.Term{t}} }
 
-// domainOf is the domain of a field.
+// domainOf returns the domain of a field.
 func domainOf(f *field) domain {
 	if f.allValues != nil {
 		return domain{values: f.allValues, from: f}
@@ -31,20 +31,21 @@ func domainOf(f *field) domain {
 	return domain{fields: []*field{f}}
 }
 
-// fromInput reports whether the input alone decides which of the members it is.
+// fromInput reports whether the value comes from the input alone.
 func (d *domain) fromInput() bool { return d.from != nil || len(d.fields) > 0 }
 
 func (d *domain) isEmpty() bool {
 	return len(d.values)+len(d.fields)+len(d.entries) == 0 && !d.unknown
 }
 
-// finite reports whether the values are all there is.
+// finite reports whether d is nothing but its values.
 func (d *domain) finite() bool {
 	return len(d.fields)+len(d.entries) == 0 && !d.unknown
 }
 
+// joined returns the union of domains.
 func joined(all ...domain) (out domain) {
-	seen := ast.NewSet() // a table of a policy can have thousands of members
+	seen := ast.NewSet() // a table in a policy can have thousands of members
 	for _, d := range all {
 		for _, v := range d.values {
 			if !seen.Contains(v) {
@@ -70,8 +71,8 @@ func containsTerm(list []*ast.Term, t *ast.Term) bool {
 	return slices.ContainsFunc(list, func(x *ast.Term) bool { return x.Equal(t) })
 }
 
-// membersOf lists the members of a constant collection; ok is false for a
-// constant that has none.
+// membersOf returns the members of a constant collection. ok is false for a constant
+// that is no collection.
 func membersOf(t *ast.Term) (out []entry, ok bool) {
 	switch v := t.Value.(type) {
 	case *ast.Array:
@@ -88,7 +89,7 @@ func membersOf(t *ast.Term) (out []entry, ok bool) {
 	return out, true
 }
 
-// children returns the keys and the values of everything in a collection.
+// children returns the domains of the keys and of the values of all members.
 func (d *domain) children() (keys, values domain) {
 	var ks, vs []domain
 	all := d.entries
@@ -115,8 +116,8 @@ func (d *domain) children() (keys, values domain) {
 	return joined(ks...), joined(vs...)
 }
 
-// accepts reports whether a constant can be the value of an open field. The
-// parts of structures and names are compared by the checker.
+// accepts reports whether a field that can have any value can have a constant. The
+// checker compares the parts of structures and the names.
 func (f *field) accepts(t *ast.Term) bool {
 	switch v := t.Value.(type) {
 	case ast.String:
@@ -133,7 +134,7 @@ func (f *field) accepts(t *ast.Term) bool {
 	return false
 }
 
-// describe names the fields of the input that a domain comes from.
+// describe returns the paths of the fields of the input that a domain comes from.
 func (d *domain) describe() string {
 	var names []string
 	if d.from != nil {
@@ -148,7 +149,7 @@ func (d *domain) describe() string {
 	return strings.Join(names, " or ")
 }
 
-// suggestion suggests what a literal was meant to be.
+// suggestion returns the end of a message: what the literal was probably meant to be.
 func (d *domain) suggestion(t *ast.Term) string {
 	s, ok := t.Value.(ast.String)
 	fold := func(s string) string {

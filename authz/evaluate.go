@@ -16,7 +16,7 @@ const (
 	maxReasonBytes = 256 // of one reason
 )
 
-// decide gives the remembered answer, or asks the policy.
+// decide returns the answer in the memo, or evaluates the policy.
 func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
 	if err := checkComplete(r); err != nil {
 		return core.Decision{PolicyHash: p.hash}, err
@@ -36,16 +36,16 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 	return d, err
 }
 
-// evaluate asks the policy. Its work is bounded, not its time: see [budget].
+// evaluate makes the input of a question and evaluates the policy. [budget] bounds it.
 func (p *policy) evaluate(ctx context.Context, q question, now int64, address string) (core.Decision, error) {
 	return p.answer(ctx, makeInput(&q, now, address))
 }
 
-// answer asks the policy with an input that is already made.
+// answer evaluates the policy for an input.
 func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error) {
 	deny := core.Decision{PolicyHash: p.hash}
 	if err := ctx.Err(); err != nil {
-		return deny, core.Wrap(core.PolicyUnavailable, err, "the request ended before the policy was asked")
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the request ended before the policy was evaluated")
 	}
 	work := newBudget(ctx, p.timeout)
 	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(in), rego.EvalExternalCancel(work))
@@ -55,7 +55,7 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 	case topdown.IsCancel(err):
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide in time, because the server is overloaded or the request has ended; try again")
 	case err != nil:
-		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not come to a decision")
+		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy failed and made no decision")
 	case len(rs) != 1:
 		return deny, core.Errorf(core.PolicyUnavailable, "the policy has no decision")
 	}
@@ -67,8 +67,9 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 	return d, nil
 }
 
-// parseDecision takes exactly the form that policies.rego promises: three fields, allow
-// true or false, a bounded number of reasons and one at least, a known scope.
+// parseDecision returns the decision in a result. It accepts only the form that
+// policies.rego describes: three fields, allow as true or false, from 1 to maxReasons
+// reasons, and a known scope.
 func parseDecision(x any) (core.Decision, bool) {
 	m, _ := x.(map[string]any)
 	allow, isBool := m["allow"].(bool)

@@ -8,42 +8,41 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// question is everything that the input is made of but time and address, so
-// that it is the memo's key as well: what the policy can see is in the key by
-// construction.
+// question is everything that the input is made of, except time and address. It is also
+// the key of the memo, so that the key has everything that the policy can see.
 type question struct {
-	principal       *core.Principal // nil in a key: there who stands for it
-	principalNumber uint64          // see memo.principalNumber
+	principal       *core.Principal // nil in a key of the memo, which has principalNumber
+	principalNumber uint64          // only in a key: see memo.principalNumber
 	action          core.Action
 	door            core.Door
-	present         bool // there is an object
+	present         bool // whether there is an object
 	tenant          string
 	object          string // Unique Identifier
 	owner           string
 	group           string
 	kind            core.ObjectType
-	state           core.State // at the time of asking
+	state           core.State // at the time of the request
 	algorithm       core.CryptographicAlgorithm
 }
 
-// checkComplete refuses a question that lacks what no rule may have to do without:
-// two empty tenants would be equal.
+// checkComplete refuses a question that lacks what each rule relies on: two empty
+// tenants would be equal.
 func checkComplete(r *core.AccessRequest) error {
 	p, o := r.Principal, r.Object
 	switch {
 	case p == nil || p.Tenant == "" || p.ID == "":
-		return core.Errorf(core.PermissionDenied, "nobody is asking: the principal has no tenant or no id")
+		return core.Errorf(core.PermissionDenied, "the principal has no tenant or no id")
 	case !slices.Contains(doors, r.Door):
-		return core.Errorf(core.PermissionDenied, "the request came through no door that is known")
+		return core.Errorf(core.PermissionDenied, "the request came through an unknown door")
 	case !r.Action.Askable():
-		return core.Errorf(core.PermissionDenied, "the policy cannot be asked for this operation")
+		return core.Errorf(core.PermissionDenied, "the policy does not decide about this operation")
 	case o != nil && (o.Tenant == "" || o.ID == "" || o.Owner == ""):
 		return core.Errorf(core.PermissionDenied, "the object has no tenant, id or owner")
 	}
 	return nil
 }
 
-// questionOf takes from a complete request what the policy may see.
+// questionOf returns what the policy can see of a complete request.
 func questionOf(r *core.AccessRequest) question {
 	q := question{principal: r.Principal, action: r.Action, door: r.Door}
 	if o := r.Object; o != nil {
@@ -53,35 +52,35 @@ func questionOf(r *core.AccessRequest) question {
 	return q
 }
 
-// field is one field of the input: how its value is made, and what it can be.
-// The table below is the only list of the input's fields. Both the input and the
-// check of a policy's references and literals are made of it.
+// field is one field of the input: how its value is made, and which values it can have.
+// The table below is the only list of the fields. Both the input and the check of a
+// policy's references and literals use it.
 type field struct {
 	name      string
-	allValues []*ast.Term // every value that the field can have; nil: any
-	form      form        // of the value, if it is not one of fixed
+	allValues []*ast.Term // all values that the field can have; nil: any
+	form      form        // of the value, if allValues is nil
 	parts     []field     // of a structure
 
 	makeValue func(q *question, now int64, address string) *ast.Term // nil for a structure
-	key       *ast.Term                                              // name, as a term
+	key       *ast.Term                                              // the name as a term
 	path      string                                                 // "input.object.state"
 }
 
-// form is what a value looks like that is none of a fixed list.
+// form is the form of the values of a field that can have any value.
 type form uint8
 
 const (
 	textForm   form = iota
 	numberForm      // seconds
 	addressForm
-	namesForm     // {"name": true}: membership by look-up
-	structureForm // it has parts
+	namesForm     // {"name": true}, so that membership is a look-up
+	structureForm // an object with parts
 )
 
-// askableActions are the actions that a policy can be asked for.
+// askableActions are the actions about which a policy decides.
 var askableActions = slices.DeleteFunc(core.Actions(), func(a core.Action) bool { return !a.Askable() })
 
-// inputFields describes the whole input. policies.rego describes it to people.
+// inputFields describes the whole input. policies.rego describes it for people.
 var inputFields = withPaths("", field{name: "input", form: structureForm, parts: []field{
 	{name: "operation", allValues: termsOf(askableActions, core.Action.String), makeValue: makeText(func(q *question) string { return q.action.String() })},
 	{name: "kind", allValues: termsOf(core.ActionKinds, kindName), makeValue: makeText(func(q *question) string { return kindName(q.action.Kind()) })},
@@ -109,7 +108,7 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 
 var yes, no = ast.BooleanTerm(true), ast.BooleanTerm(false)
 
-// withPaths fills in what follows from the names.
+// withPaths returns f with the keys and paths of all fields in it.
 func withPaths(above string, f field) *field {
 	f.key, f.path = textTerm(f.name), above+f.name
 	for i := range f.parts {
@@ -118,7 +117,7 @@ func withPaths(above string, f field) *field {
 	return &f
 }
 
-// partNamed returns a part of a structure by its name; nil if there is none.
+// partNamed returns the part of a structure that has a name, or nil.
 func (f *field) partNamed(name string) *field {
 	for i := range f.parts {
 		if f.parts[i].name == name {
@@ -128,8 +127,8 @@ func (f *field) partNamed(name string) *field {
 	return nil
 }
 
-// makeInput makes the policy's input: the one place where it is made, and every
-// field is always there.
+// makeInput returns the input of the policy. It is the only function that makes one, and
+// the input always has all fields.
 func makeInput(q *question, now int64, address string) ast.Value {
 	return inputFields.makeTerm(q, now, address).Value
 }
@@ -154,17 +153,17 @@ func textTerms(all ...string) (out []*ast.Term) {
 	return out
 }
 
-// makeText makes a text field.
+// makeText returns a function that makes a text field.
 func makeText(get func(*question) string) func(*question, int64, string) *ast.Term {
 	return func(q *question, _ int64, _ string) *ast.Term { return textTerm(get(q)) }
 }
 
-// namesOf lists the names of an enumeration of the standard.
+// namesOf returns the names of an enumeration of the standard.
 func namesOf(tag core.Tag) []*ast.Term {
 	return termsOf(tag.Info().Enum.Values, func(v core.EnumValue) string { return v.Name })
 }
 
-// termsOf lists the names of values as terms.
+// termsOf returns the names of values as terms.
 func termsOf[T any](values []T, name func(T) string) (out []*ast.Term) {
 	for _, v := range values {
 		out = append(out, textTerm(name(v)))
@@ -174,10 +173,11 @@ func termsOf[T any](values []T, name func(T) string) (out []*ast.Term) {
 
 func kindName(k core.ActionKind) string { return string(k) }
 
-// orNone is namesOf, and "" for no object and for an object without the attribute.
+// orNone returns namesOf and "", which stands for no object and for an object without
+// the attribute.
 func orNone(tag core.Tag) []*ast.Term { return append(namesOf(tag), textTerm("")) }
 
-// enumName returns the name of a value of an enumeration; "" for 0.
+// enumName returns the name of a value of an enumeration, or "" for 0.
 func enumName[E interface {
 	~uint32
 	String() string
@@ -188,8 +188,7 @@ func enumName[E interface {
 	return v.String()
 }
 
-// nameSet is {"a": true, "b": true}: membership by look-up. The empty name is
-// nobody's group and nobody's role.
+// nameSet returns {"a": true, "b": true}. The empty name is neither a group nor a role.
 func nameSet(names []string) *ast.Term {
 	items := make([][2]*ast.Term, 0, len(names))
 	for _, n := range names {

@@ -10,21 +10,21 @@ import (
 
 const (
 	memoShards     = 16   // each with its own lock
-	memoShardSize  = 4096 // answers; a shard that is full forgets them all
-	memoPrincipals = 4096 // principals; a full list is begun again
+	memoShardSize  = 4096 // answers; a full shard is cleared
+	memoPrincipals = 4096 // principals; a full map is cleared
 )
 
-// memo keeps the answers of a policy that reads neither time nor address. Its
-// key is the whole of the rest of the input, so an answer never outlives what
-// it was given for; nothing has to be invalidated, and a new policy has a new
-// memo. Errors are not kept. Safe for concurrent use.
+// memo keeps the answers of a policy that reads neither time nor address. Its key is
+// the rest of the input, whole, so an answer is never used for another question and
+// nothing must be invalidated. A new policy has a new memo. Errors are not kept. Safe
+// for concurrent use.
 type memo struct {
 	seed   maphash.Seed
 	shards [memoShards]memoShard
 
 	mu         sync.RWMutex
-	principals map[string]uint64 // what the policy can see of a principal, numbered
-	lastNumber uint64            // number given; never given again
+	principals map[string]uint64 // number of each principal, by appendPrincipal
+	lastNumber uint64            // last number; no number is used twice
 }
 
 type memoShard struct {
@@ -41,17 +41,17 @@ func newMemo() *memo {
 	return m
 }
 
-// keyFor is the question with a number in place of its principal.
+// keyFor returns the question with a number in place of its principal.
 func (m *memo) keyFor(q question) question {
 	q.principalNumber, q.principal = m.principalNumber(q.principal), nil
 	return q
 }
 
-// principalNumber numbers a principal by what the policy can see of it, so that a new
-// connection, or each request of a door that makes its principals again, finds
-// the answers that the last one left. It is exact: no two share a number.
+// principalNumber returns the number of all principals that look the same to the
+// policy. So a new connection, or the next request of a door that makes a principal for
+// each, finds the answers of the last one. Principals that differ never share a number.
 func (m *memo) principalNumber(p *core.Principal) uint64 {
-	var room [512]byte // so that the usual principal costs no allocation
+	var room [512]byte // so that a usual principal allocates nothing
 	b := appendPrincipal(room[:0], p)
 	m.mu.RLock()
 	n, ok := m.principals[string(b)]
@@ -72,7 +72,7 @@ func (m *memo) principalNumber(p *core.Principal) uint64 {
 	return m.lastNumber
 }
 
-// appendPrincipal writes every field that input reads, each with its length.
+// appendPrincipal appends each field that the input has, with its length.
 func appendPrincipal(b []byte, p *core.Principal) []byte {
 	b = appendText(appendText(appendText(b, p.Tenant), p.ID), p.Method)
 	for _, names := range [...][]string{p.Groups, p.Roles} {

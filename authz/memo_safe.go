@@ -2,18 +2,18 @@ package authz
 
 import "github.com/open-policy-agent/opa/v1/ast"
 
-// ignoresTimeAndAddress reports whether nothing in a module can read the time or the address.
-// Reading the input as a whole, or a field whose name is computed, counts as
-// reading everything. It errs towards false: a mention in a rule that is never
-// reached is enough.
+// ignoresTimeAndAddress reports whether nothing in a module can read the time or the
+// address, so that its answers may be kept in a [memo]. A module that reads the input as
+// a whole, or a field whose name is computed, may read everything. The result may be
+// false for a module that ignores both: a mention in an unused rule is enough.
 //
-// Proving it question by question, by partial evaluation with only time and
-// address unknown, was tried: OPA leaves every set of reasons standing as a
-// residue as soon as one of its rules reads an unknown, so the proof succeeds
-// exactly where this one does, at ten times the cost of an evaluation.
+// A proof for each question was tried: partial evaluation with only time and address
+// unknown. But OPA does not evaluate a set of reasons if one of its rules reads an
+// unknown. So that proof succeeds for the same policies as this one, at ten times the
+// cost of an evaluation.
 func ignoresTimeAndAddress(m *ast.Module) bool {
 	ok := true
-	heads := map[*ast.Term]bool{} // input as the head of a reference to a named field
+	heads := map[*ast.Term]bool{} // terms "input" that begin a reference to a named field
 	ast.WalkRefs(m, func(r ast.Ref) bool {
 		if len(r) > 0 && isInput(r[0]) {
 			heads[r[0]] = true

@@ -8,9 +8,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// trap is a small policy in a form that has been seen to fail open somewhere.
-// The insider must be denied, by an error only where fails says so: a trap that
-// no longer compiles proves nothing.
+// trap is a small policy of a form that has failed open in some evaluator. It must deny
+// the insider. Only if fails is true may the evaluator return an error: a trap that no
+// longer compiles proves nothing.
 type trap struct {
 	name, rules string
 	fails       bool
@@ -34,7 +34,7 @@ var traps = []trap{
 }`, true},
 }
 
-// forbiddenCalls are calls that must not compile.
+// forbiddenCalls are calls of builtins with which a policy must not compile.
 var forbiddenCalls = []string{`http.send({"method": "get", "url": "http://127.0.0.1/"})`, `time.now_ns()`, `opa.runtime()`, `rand.intn("x", 2)`,
 	`net.lookup_ip_addr("localhost")`, `uuid.rfc4122("x")`,
 	`crypto.x509.parse_and_verify_certificates("x")`, `io.jwt.decode_verify("x", {})`}
@@ -53,8 +53,8 @@ else := {"allow": false, "reasons": {"deny"}, "scope": "own"}
 
 `
 
-// checkEvaluator springs every trap. The first policy has none and must allow, else
-// the traps would prove nothing.
+// checkEvaluator decides each trap. A policy without a trap must allow, or else the
+// traps would prove nothing.
 func checkEvaluator(ctx context.Context) error {
 	if d, err := decideTrap(ctx, trap{name: "no trap"}); err != nil || !d.Allow {
 		return fmt.Errorf("a policy that allows does not: %v", err)
