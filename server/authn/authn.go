@@ -1,13 +1,11 @@
-// Package authn tells who asks: it turns the client certificate of a TLS
-// connection into a core.Principal, and keeps doing so while the connection is
-// open.
+// Package authn turns the client certificate of a TLS connection into a
+// [core.Principal], again and again while the connection is open.
 //
-// It relies on TLS only for the proof that the client holds the key. Chains,
-// revocation lists and names are checked here, for new, resumed and open
-// connections by the same function. What an authority may name is granted to it
-// in tls.authorities; without a grant it names nobody. The common name alone
-// names nobody. Credentials in a KMIP header give no rights here: see
-// docs/KMIP.md. Safe for concurrent use. Start at [New] and
+// It relies on TLS only for the proof that the client has the key. One function checks
+// chains, revocation lists and names, for new, resumed and open connections. The grants
+// in tls.authorities say which principals an authority may name; without a grant, it
+// may name none. A common name alone names no principal. Credentials in a KMIP header
+// give no rights: see docs/KMIP.md. Safe for concurrent use. Start at [New] and
 // [Authenticator.Identify].
 package authn
 
@@ -29,11 +27,11 @@ type Settings struct {
 	ClientCA    string      // PEM file with the certificates of the client authorities
 	Authorities []Authority // what each of them may name
 	Mappings    []Mapping   // principals of certificates without a keyreeve URI
-	RequireEKU  bool        // demand Extended Key Usage clientAuth, which some arrays' certificates lack
+	RequireEKU  bool        // demand Extended Key Usage clientAuth; the certificates of some arrays lack it
 
 	CRLFile     string // PEM file with revocation lists of the client authorities; "": none
-	CRLMayLack  bool   // the file need not be there; it counts when it comes
-	RefuseStale bool   // refuse clients of an authority whose list is past its Next Update
+	CRLMayLack  bool   // the file may be missing; it is used as soon as it exists
+	RefuseStale bool   // refuse the clients of an authority if its list is past its Next Update
 }
 
 // Authenticator turns certificates into principals.
@@ -41,11 +39,11 @@ type Authenticator struct {
 	onListsLoaded func(revoked int, err error)
 	mu            sync.Mutex // one change at a time
 	trust         atomic.Pointer[trust]
-	lastLook      atomic.Int64 // when the file of revocation lists was last looked at, in Unix milliseconds
+	lastLook      atomic.Int64 // when the file of revocation lists was last checked, in Unix milliseconds
 }
 
-// trust is everything that decides who a certificate is. It never changes; a
-// reload replaces it.
+// trust is everything that decides which principal a certificate names. It never
+// changes; a reload replaces it.
 type trust struct {
 	Settings
 	authorities *authorities
@@ -53,15 +51,15 @@ type trust struct {
 	revocations *revocations
 }
 
-// New makes one. Whatever is wrong with the settings or their files is an error:
-// a revocation list that is looked for in the wrong place revokes nobody. loaded
-// is told when the file of revocation lists has changed: how many certificates
-// are revoked, or why the file cannot be used. Nil: nobody is.
-func New(s Settings, loaded func(revoked int, err error)) (*Authenticator, error) {
-	if loaded == nil {
-		loaded = func(int, error) {}
+// New returns an Authenticator. It fails if anything is wrong with the settings or their
+// files: a revocation list in the wrong place would revoke nothing. onListsLoaded is
+// called when the file of revocation lists has changed, with the number of revoked
+// certificates, or with the reason why the file cannot be used. It may be nil.
+func New(s Settings, onListsLoaded func(revoked int, err error)) (*Authenticator, error) {
+	if onListsLoaded == nil {
+		onListsLoaded = func(int, error) {}
 	}
-	a := &Authenticator{onListsLoaded: loaded}
+	a := &Authenticator{onListsLoaded: onListsLoaded}
 	t, err := newTrust(s)
 	if err != nil {
 		return nil, err
@@ -73,7 +71,7 @@ func New(s Settings, loaded func(revoked int, err error)) (*Authenticator, error
 	}
 	a.trust.Store(t)
 	if t.revocations.file != nil {
-		loaded(len(t.revocations.revoked), nil)
+		onListsLoaded(len(t.revocations.revoked), nil)
 	}
 	return a, nil
 }
@@ -88,16 +86,16 @@ func newTrust(s Settings) (*trust, error) {
 	return t, err
 }
 
-// Changes tells what a reload does to the authorities.
+// Changes is what a reload changes in the authorities.
 type Changes struct {
 	Added, Removed []*x509.Certificate
 	Grants         bool // tls.authorities or tls.principals changed
 }
 
-// Reload takes new settings and reads all files again. If the authorities,
-// grants or mappings cannot be used, the old ones stay. If the revocation lists
-// cannot be used, the old lists stay, of the authorities that are still there.
-// announce is called before authorities change; its error leaves the old ones.
+// Reload applies new settings and reads all files again. If the authorities, grants or
+// mappings cannot be used, the old ones stay. If the revocation lists cannot be used,
+// the old lists stay, except those of removed authorities. announce is called before
+// authorities change; if it fails, the old ones stay.
 func (a *Authenticator) Reload(s Settings, announce func(Changes) error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -123,7 +121,7 @@ func announceChanges(old, next *trust, announce func(Changes) error) error {
 	return announce(c)
 }
 
-// replace puts t in force and tells about lists that have changed.
+// replace puts t into force, and calls onListsLoaded if the lists have changed.
 func (a *Authenticator) replace(t *trust) {
 	old := a.trust.Load().revocations
 	a.trust.Store(t)
@@ -135,8 +133,8 @@ func (a *Authenticator) replace(t *trust) {
 	}
 }
 
-// readLists reads the revocation lists again if their file has changed. Lists
-// that cannot be used leave the old ones in force and are an error.
+// readLists reads the revocation lists again if their file has changed. If they cannot
+// be used, it fails, and the old lists stay in force.
 func (a *Authenticator) readLists() error {
 	old := a.trust.Load()
 	lists := readFile(old, old.revocations)
@@ -156,11 +154,11 @@ func (a *Authenticator) Look() error {
 	return a.readLists()
 }
 
-// lookInterval is how often the file of revocation lists is looked at, so that a
-// revocation counts within a second.
+// lookInterval is how often the file of revocation lists is checked, so that a
+// revocation takes effect within a second.
 const lookInterval = 400 * time.Millisecond
 
-// Watch looks at the file of revocation lists until ctx ends.
+// Watch calls Look again and again until ctx ends.
 func (a *Authenticator) Watch(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
@@ -169,37 +167,37 @@ func (a *Authenticator) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = a.Look() // loaded was told why
+			_ = a.Look() // onListsLoaded gets the error
 		}
 	}
 }
 
-// Pool holds all certificates of the client authorities, for the TLS handshake.
+// Pool returns the certificates of the client authorities, for the TLS handshake.
 func (a *Authenticator) Pool() *x509.CertPool { return a.trust.Load().authorities.all }
 
 var _ core.Authenticator = (*Authenticator)(nil)
 
-// Identify is part of core.Authenticator. Its function is cheap while nothing
-// changes. It judges the certificate again when an authority, a grant, a mapping or
-// a revocation list has changed, and when a certificate of the chain expires.
+// Identify implements [core.Authenticator]. The function that it returns is cheap while
+// nothing changes. It checks the certificate again when an authority, a grant, a mapping
+// or a revocation list has changed, and when a certificate of the chain has expired.
 // Credentials and bearer tokens prove nothing yet.
 func (a *Authenticator) Identify(e core.Evidence) func() (*core.Principal, error) {
 	s := &connectionIdentity{auth: a, peer: e.Certificates}
 	return s.principal
 }
 
-// Health tells what an operator must know about authorities and lists.
+// Health is what an operator must know about authorities and revocation lists.
 type Health struct {
 	Problem string   // why the newest revocation lists are not in force
 	Notes   []string // lists past their Next Update, authorities that expire
 	Stale   int      // number of lists past their Next Update
 }
 
-// maxNotes bounds the notes of an answer about health.
+// maxNotes bounds Health.Notes.
 const maxNotes = 16
 
-// Health judges the state at a time; soon is how long before its end a
-// certificate is pointed out.
+// Health returns the state at a time. It has a note about each authority whose
+// certificate expires within soon.
 func (a *Authenticator) Health(now time.Time, soon time.Duration) Health {
 	t := a.trust.Load()
 	var h Health
@@ -207,7 +205,7 @@ func (a *Authenticator) Health(now time.Time, soon time.Duration) Health {
 		h.Problem = "the revocation lists were not loaded, the old ones stay in force: " + t.revocations.problem.Error()
 	}
 	if since := now.Sub(time.UnixMilli(a.lastLook.Load())); t.CRLFile != "" && since > 10*lookInterval {
-		h.Notes = append(h.Notes, fmt.Sprintf("the file of tls.client_crl has not been looked at for %v; does its file system hang?", since.Round(time.Second)))
+		h.Notes = append(h.Notes, fmt.Sprintf("the file of tls.client_crl has not been checked for %v; check whether its file system hangs", since.Round(time.Second)))
 	}
 	for _, l := range t.revocations.lists {
 		if l.isStale(now) {
@@ -217,7 +215,7 @@ func (a *Authenticator) Health(now time.Time, soon time.Duration) Health {
 	}
 	for _, auth := range t.authorities.list {
 		if end := auth.cert.NotAfter; now.After(end.Add(-soon)) {
-			h.Notes = append(h.Notes, fmt.Sprintf("the client authority %s ends on %s; see tls.client_ca", auth.name, end.Format(time.DateOnly)))
+			h.Notes = append(h.Notes, fmt.Sprintf("the certificate of the client authority %s expires on %s; see tls.client_ca", auth.name, end.Format(time.DateOnly)))
 		}
 	}
 	if more := len(h.Notes) - maxNotes; more > 0 {

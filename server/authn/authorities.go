@@ -13,9 +13,9 @@ import (
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
-// Authority says what the certificates of one authority of client_ca may name in
-// their keyreeve URI. "*" stands for every name. An authority without an entry
-// names nobody; its clients can still be mapped by tls.principals.
+// Authority says what the certificates of one authority of client_ca may name in their
+// keyreeve URI. "*" stands for each name. An authority without an entry may name no
+// principal, but tls.principals can still map its clients.
 type Authority struct {
 	File        string   `yaml:"file"`        // PEM file with its certificate
 	Fingerprint string   `yaml:"fingerprint"` // or SHA-256 of the certificate, hex
@@ -27,19 +27,19 @@ type Authority struct {
 // authority is one certificate of client_ca.
 type authority struct {
 	cert   *x509.Certificate
-	name   string // its subject, for people
+	name   string // its subject, for messages
 	key    [sha256.Size]byte
-	anchor bool // chains end here; otherwise it is below another one of client_ca
+	anchor bool // chains end here; otherwise another authority of client_ca issued it
 }
 
-// authorities are the certificates of client_ca with what they may name.
+// authorities are the certificates of client_ca, with their grants.
 type authorities struct {
 	list                      []*authority
 	all, roots, intermediates *x509.CertPool
 	grants                    map[[sha256.Size]byte]*Authority // by public key, so that a renewed certificate keeps its grant
 }
 
-// authorityKey identifies an authority by its subject and public key.
+// authorityKey returns what identifies an authority: its subject and public key.
 func authorityKey(c *x509.Certificate) [sha256.Size]byte {
 	subject := sha256.Sum256(c.RawSubject)
 	return sha256.Sum256(append(subject[:], c.RawSubjectPublicKeyInfo...))
@@ -56,7 +56,7 @@ func loadAuthorities(file string, entries []Authority) (*authorities, error) {
 		as.all.AddCert(c)
 	}
 	if !slices.ContainsFunc(as.list, func(a *authority) bool { return a.anchor }) {
-		return nil, fmt.Errorf("tls.client_ca: the certificates of %s are all issued by one another; add the root", file)
+		return nil, fmt.Errorf("tls.client_ca: each certificate of %s was issued by another one of them; add the root", file)
 	}
 	for _, a := range as.list {
 		if a.anchor {
@@ -68,7 +68,7 @@ func loadAuthorities(file string, entries []Authority) (*authorities, error) {
 	return as, as.applyGrants(entries)
 }
 
-// issuedWithin reports whether another certificate of the bundle has issued c.
+// issuedWithin reports whether another certificate of the bundle issued c.
 func issuedWithin(c *x509.Certificate, bundle []*x509.Certificate) bool {
 	return slices.ContainsFunc(bundle, func(by *x509.Certificate) bool {
 		return authorityKey(by) != authorityKey(c) && by.IsCA && string(by.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(by) == nil
@@ -87,14 +87,14 @@ func (as *authorities) applyGrants(entries []Authority) error {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		if as.grants[a.key] != nil {
-			return fmt.Errorf("%s: %s has an entry already; put all that it may name into one", what, a.name)
+			return fmt.Errorf("%s: %s has another entry; combine them", what, a.name)
 		}
 		as.grants[a.key] = &e
 	}
 	return nil
 }
 
-// Check says what is wrong with an entry by itself, without the authorities.
+// Check fails if anything is wrong with an entry by itself, without the authorities.
 func (e *Authority) Check() error {
 	if (e.File == "") == (e.Fingerprint == "") {
 		return errors.New(" must have exactly one of file and fingerprint")
@@ -108,17 +108,17 @@ func (e *Authority) Check() error {
 	}{{"tenants", e.Tenants}, {"groups", e.Groups}, {"roles", e.Roles}} {
 		for _, n := range list.names {
 			if n != everyName && !identity.ValidName(n) {
-				return fmt.Errorf(".%s: %q cannot be a name; use letters, digits, '.', '_' and '-', at most 64, or \"*\" for every name", list.kind, n)
+				return fmt.Errorf(".%s: %q cannot be a name; use letters, digits, '.', '_' and '-', at most 64, or \"*\" for each name", list.kind, n)
 			}
 		}
 	}
 	return nil
 }
 
-// everyName stands for every name in a grant.
+// everyName stands for each name in a grant.
 const everyName = "*"
 
-// findAuthority returns the authority that a file or a fingerprint names.
+// findAuthority returns the authority that a file or a fingerprint identifies.
 func (as *authorities) findAuthority(file, fingerprint string) (*authority, error) {
 	if file != "" {
 		all, err := pemfile.Certificates(file)
@@ -126,7 +126,7 @@ func (as *authorities) findAuthority(file, fingerprint string) (*authority, erro
 			return nil, err
 		}
 		if len(all) > 1 {
-			return nil, fmt.Errorf("%s holds %d certificates; name a file with the authority's alone", file, len(all))
+			return nil, fmt.Errorf("%s has %d certificates; use a file with only the one of the authority", file, len(all))
 		}
 		for _, a := range as.list {
 			if a.key == authorityKey(all[0]) {
@@ -147,8 +147,8 @@ func (as *authorities) findAuthority(file, fingerprint string) (*authority, erro
 	return nil, fmt.Errorf("no certificate of tls.client_ca has the fingerprint %s", fingerprint)
 }
 
-// parseFingerprint reads a SHA-256 fingerprint: 64 hex digits of either case,
-// also in pairs with colons between, as openssl prints them.
+// parseFingerprint reads a SHA-256 fingerprint: 64 hex digits in either case, with or
+// without a colon between pairs, as openssl prints them.
 func parseFingerprint(s string) (sum [sha256.Size]byte, err error) {
 	digits := s
 	if strings.Contains(s, ":") {
@@ -165,7 +165,7 @@ func parseFingerprint(s string) (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(b), nil
 }
 
-// anchors are the authorities that chains end at.
+// anchors returns the authorities at which chains end.
 func (as *authorities) anchors() (out []*authority) {
 	for _, a := range as.list {
 		if a.anchor {
@@ -175,7 +175,7 @@ func (as *authorities) anchors() (out []*authority) {
 	return out
 }
 
-// missingFrom lists what as has and others has not.
+// missingFrom returns the certificates of as that others lacks.
 func (as *authorities) missingFrom(others *authorities) (out []*x509.Certificate) {
 	for _, a := range as.list {
 		if !slices.ContainsFunc(others.list, func(o *authority) bool { return o.cert.Equal(a.cert) }) {
@@ -185,9 +185,8 @@ func (as *authorities) missingFrom(others *authorities) (out []*x509.Certificate
 	return out
 }
 
-// grantRefusal says why the authorities of a chain may not name p's tenant, groups and
-// roles; "" if they may. The anchor must have a grant; one below it that has an
-// entry too only narrows it.
+// grantRefusal returns why the authorities of a chain may not name n, or "" if they may.
+// The anchor must have a grant. The grants of authorities below it only limit it.
 func (as *authorities) grantRefusal(chain []*x509.Certificate, n *principalNames) string {
 	anchor := chain[len(chain)-1]
 	if as.grants[authorityKey(anchor)] == nil {
@@ -196,14 +195,14 @@ func (as *authorities) grantRefusal(chain []*x509.Certificate, n *principalNames
 	return as.refusalBy(chain, n)
 }
 
-// limitRefusal says why an authority below the anchor may not have issued a
-// certificate for p, which tls.principals names: the entry there stands for the
-// anchor's grant, and not for the limits of those below it.
+// limitRefusal returns why an authority below the anchor may not name n, or "" if all
+// may. It is for a principal of tls.principals: the entry there replaces the grant of the
+// anchor, but not the limits of the authorities below it.
 func (as *authorities) limitRefusal(chain []*x509.Certificate, n *principalNames) string {
 	return as.refusalBy(chain[:len(chain)-1], n)
 }
 
-// refusalBy asks each entry of the authorities given.
+// refusalBy returns why the grant of one of the authorities forbids n, or "".
 func (as *authorities) refusalBy(chain []*x509.Certificate, n *principalNames) string {
 	for _, c := range chain {
 		g := as.grants[authorityKey(c)]

@@ -15,19 +15,19 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// connectionIdentity is one connection's identity. Safe for concurrent use.
+// connectionIdentity is the identity of one connection. Safe for concurrent use.
 type connectionIdentity struct {
 	auth *Authenticator
-	peer []*x509.Certificate // as the client sent them
+	peer []*x509.Certificate // the chain as the client sent it
 	last atomic.Pointer[verdict]
 }
 
-// verdict is what a chain was worth under one trust.
+// verdict is the result of a check of a chain under one trust.
 type verdict struct {
 	trust      *trust
 	principal  *core.Principal
 	err        error
-	validUntil time.Time // the verdict is void afterwards; zero: never
+	validUntil time.Time // end of the verdict; zero: no end
 }
 
 func (s *connectionIdentity) principal() (*core.Principal, error) {
@@ -36,7 +36,7 @@ func (s *connectionIdentity) principal() (*core.Principal, error) {
 	if v == nil || v.trust != t || (!v.validUntil.IsZero() && now.After(v.validUntil)) {
 		next := t.judgeChain(s.peer, now)
 		if v != nil && reflect.DeepEqual(v.principal, next.principal) {
-			next.principal = v.principal // what is remembered by it stays good
+			next.principal = v.principal // so that caches keyed by it stay valid
 		}
 		v = next
 		s.last.Store(v)
@@ -44,7 +44,7 @@ func (s *connectionIdentity) principal() (*core.Principal, error) {
 	return v.principal, v.err
 }
 
-// judgeChain decides who sent a chain of certificates.
+// judgeChain returns the verdict about a chain of certificates.
 func (t *trust) judgeChain(peer []*x509.Certificate, now time.Time) *verdict {
 	p, until, err := t.identifyChain(peer, now)
 	if err != nil {
@@ -75,7 +75,7 @@ func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Pr
 		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix()}, until, nil
 }
 
-// usableChains returns the chains that verify and of which nothing is revoked.
+// usableChains returns the chains that verify and that have no flaw.
 func (t *trust) usableChains(peer []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
 	between := t.authorities.intermediates.Clone()
 	for _, c := range peer[1:] {
@@ -100,7 +100,7 @@ func (t *trust) usableChains(peer []*x509.Certificate, now time.Time) ([][]*x509
 	return good, nil
 }
 
-// chainFlaw says why a chain that verifies must not be used; "" if it may.
+// chainFlaw returns why a chain that verifies must not be used, or "" if it may.
 func (t *trust) chainFlaw(chain []*x509.Certificate, now time.Time) string {
 	for i, c := range chain {
 		switch {
@@ -130,12 +130,12 @@ func (t *trust) listsOf(chain []*x509.Certificate) (out []*revocationList) {
 	return out
 }
 
-// lastsUntil is when the first certificate of a chain expires.
+// lastsUntil returns when the first certificate of a chain expires.
 func lastsUntil(chain []*x509.Certificate) time.Time {
 	return slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
 }
 
-// validUntil is when a good verdict about a chain is void.
+// validUntil returns when a good verdict about a chain ends.
 func (t *trust) validUntil(chain []*x509.Certificate, now time.Time) time.Time {
 	until := lastsUntil(chain)
 	for _, l := range t.listsOf(chain) {
@@ -146,12 +146,12 @@ func (t *trust) validUntil(chain []*x509.Certificate, now time.Time) time.Time {
 	return until
 }
 
-// findPrincipal finds the principal that a chain names: by tls.principals first, then by
-// the certificate's URI, as far as its authorities may name it. The first entry
-// of tls.principals that fits decides: if an authority below the anchor is not
-// allowed to name it, the certificate is refused, unless the entry gives its
-// fingerprint, which no authority can issue again. Of several
-// chains the first that names somebody counts, the one that lasts longest first.
+// findPrincipal returns the principal that a certificate names, with the chain that
+// allows it. The first entry of tls.principals that matches decides. If an authority
+// below the anchor may not name its principal, the certificate is refused, unless the
+// entry has its fingerprint, because no authority can issue that again. If no entry
+// matches, the URI of the certificate decides, as far as the authorities may name it.
+// Chains that last longer are tried first.
 func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate, *principalNames, error) {
 	slices.SortStableFunc(chains, func(a, b []*x509.Certificate) int { return lastsUntil(b).Compare(lastsUntil(a)) })
 	for i := range t.mappings {
@@ -170,10 +170,10 @@ func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate
 	}
 	who := fromURI(chains[0][0])
 	if who == nil {
-		return nil, nil, refuse("the client certificate names no principal: it has no keyreeve URI and no entry of tls.principals fits it")
+		return nil, nil, refuse("the client certificate names no principal: it has no keyreeve URI, and no entry of tls.principals matches it")
 	}
 	if who.tenant == core.SystemTenant {
-		return nil, nil, refuse("the client certificate names tenant %q, which is the server's own; issue one for another tenant", who.tenant)
+		return nil, nil, refuse("the client certificate names tenant %q, which is reserved for the server; issue one for another tenant", who.tenant)
 	}
 	why := ""
 	for _, chain := range chains {
@@ -184,8 +184,8 @@ func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate
 	return nil, nil, refuse("the client certificate names %s/%s, and %s", who.tenant, who.name, why)
 }
 
-// minRSABits is the least modulus of an RSA key (NIST SP 800-131A rev. 2 §3);
-// crypto/tls itself takes 1,024.
+// minRSABits is the shortest modulus of an RSA key (NIST SP 800-131A rev. 2 §3).
+// crypto/tls accepts 1,024 bits.
 const minRSABits = 2048
 
 func hasWeakKey(c *x509.Certificate) bool {
@@ -197,7 +197,7 @@ func hasClientAuth(c *x509.Certificate) bool {
 	return slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// fromURI returns who the URI of a certificate names, or nil.
+// fromURI returns the principal that the URI of a certificate names, or nil.
 func fromURI(c *x509.Certificate) *principalNames {
 	r, ok := identity.Of(c)
 	if !ok {

@@ -15,8 +15,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Mapping names the principal of a certificate that has no keyreeve URI. All
-// fields given under match must fit; Fingerprint alone is enough.
+// Mapping names the principal of a certificate that has no keyreeve URI. The certificate
+// must match each criterion that is given. Fingerprint alone is enough.
 type Mapping struct {
 	Fingerprint string   `yaml:"fingerprint"` // SHA-256 of the certificate, hex
 	SAN         string   `yaml:"san"`         // a DNS name, URI, IP or mail address of the certificate
@@ -29,13 +29,13 @@ type Mapping struct {
 	Roles       []string `yaml:"roles"`
 }
 
-// principalNames is who a certificate names.
+// principalNames is the principal that a certificate names.
 type principalNames struct {
 	tenant, name  string
 	groups, roles []string
 }
 
-// mapping is a Mapping that can be compared. Empty fields match everything.
+// mapping is a Mapping in a form that can be compared. Empty fields match everything.
 type mapping struct {
 	fingerprint     string // as raw bytes
 	san             string
@@ -44,7 +44,8 @@ type mapping struct {
 	principal       principalNames
 }
 
-// compileMappings refuses entries that can never match.
+// compileMappings returns the mappings of entries. It refuses an entry that can never
+// match.
 func compileMappings(entries []Mapping, as *authorities) ([]mapping, error) {
 	var out []mapping
 	for i, e := range entries {
@@ -53,14 +54,14 @@ func compileMappings(entries []Mapping, as *authorities) ([]mapping, error) {
 			return nil, fmt.Errorf("tls.principals[%d]: %w", i, err)
 		}
 		if j := slices.IndexFunc(out, func(earlier mapping) bool { return earlier.covers(&m) }); j >= 0 {
-			return nil, fmt.Errorf("tls.principals[%d] can never match: every certificate that fits it fits tls.principals[%d]", i, j)
+			return nil, fmt.Errorf("tls.principals[%d] can never match: each certificate that matches it matches tls.principals[%d] first", i, j)
 		}
 		out = append(out, m)
 	}
 	return out, nil
 }
 
-// Check says what is wrong with an entry by itself, without the authorities.
+// Check fails if anything is wrong with an entry by itself, without the authorities.
 func (e *Mapping) Check() error {
 	_, err := e.criteria()
 	return err
@@ -79,7 +80,7 @@ func (e *Mapping) criteria() (m mapping, err error) {
 		}
 	}
 	if e.Tenant == core.SystemTenant {
-		return m, fmt.Errorf("tenant %q is the server's own; choose another", e.Tenant)
+		return m, fmt.Errorf("tenant %q is reserved for the server; choose another", e.Tenant)
 	}
 	for _, n := range slices.Concat(e.Groups, e.Roles) {
 		if !identity.ValidName(n) {
@@ -122,10 +123,10 @@ func (e *Mapping) resolve(as *authorities) (mapping, error) {
 	return m, err
 }
 
-// issuedUnder finds the authority that an entry's certificates must come from.
-// Other authorities of client_ca could issue a certificate with the same names,
-// so an entry that goes by names needs one: the one it gives, the one whose name
-// is its issuer, or the only one there is.
+// issuedUnder returns the authority that must have issued the certificates of an entry.
+// Other authorities of client_ca could issue a certificate with the same names. So an
+// entry without a fingerprint needs one: the one that it gives, the one whose subject is
+// its issuer, or the only one of client_ca.
 func (e *Mapping) issuedUnder(as *authorities, issuer string) (*authority, error) {
 	if e.Authority != "" {
 		if _, err := parseFingerprint(e.Authority); err == nil {
@@ -146,7 +147,7 @@ func (e *Mapping) issuedUnder(as *authorities, issuer string) (*authority, error
 		}
 	}
 	if len(found) != 1 {
-		return nil, errors.New("tls.client_ca holds several authorities, and each could issue a certificate with these names; set authority to the file or fingerprint of the one that does")
+		return nil, errors.New("tls.client_ca has several authorities, and each could issue a certificate with these names; set authority to the file or fingerprint of the right one")
 	}
 	return found[0], nil
 }
@@ -161,7 +162,7 @@ func (m *mapping) covers(o *mapping) bool {
 	return true
 }
 
-// matches reports whether a verified chain matches.
+// matches reports whether a verified chain meets all criteria.
 func (m *mapping) matches(chain []*x509.Certificate) bool {
 	leaf := chain[0]
 	if sum := sha256.Sum256(leaf.Raw); m.fingerprint != "" && m.fingerprint != string(sum[:]) {
@@ -186,7 +187,7 @@ func isName(raw []byte, canonical string) bool {
 
 var dnsForm = regexp.MustCompile(`^(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
 
-// parseSAN reads a Subject Alternative Name of any of the four kinds.
+// parseSAN reads a Subject Alternative Name: a DNS name, URI, IP or mail address.
 func parseSAN(s string) (string, error) {
 	if kind, _, ok := strings.Cut(strings.ToLower(s), ":"); ok && slices.Contains([]string{"dns", "uri", "ip", "ip address", "email"}, kind) {
 		return "", fmt.Errorf("san: write %q without %q", s, s[:len(kind)+1])
@@ -206,7 +207,7 @@ func parseSAN(s string) (string, error) {
 	return "", fmt.Errorf("san: %q can be neither a DNS name nor a URI, IP or mail address of a certificate", s)
 }
 
-// sansOf lists a certificate's Subject Alternative Names in parseSAN's form.
+// sansOf returns the Subject Alternative Names of a certificate, as parseSAN does.
 func sansOf(c *x509.Certificate) (out []string) {
 	for _, d := range c.DNSNames {
 		out = append(out, "dns "+strings.ToLower(d))
@@ -226,7 +227,7 @@ func sansOf(c *x509.Certificate) (out []string) {
 	return out
 }
 
-// uriText is a URI with its scheme and host in lower case (RFC 3986 §6.2.2.1).
+// uriText returns a URI with its scheme and host in lower case (RFC 3986 §6.2.2.1).
 func uriText(u *url.URL) string {
 	lower := *u
 	lower.Scheme, lower.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Distinguished names are compared as sequences of relative names (RFC 5280
-// §7.1), whatever the spelling of their text (RFC 4514) and whatever string
-// types the certificate has. Both become one canonical text.
+// Distinguished names are compared as sequences of relative names (RFC 5280 §7.1). The
+// spelling of their text (RFC 4514) and the string types in the certificate do not
+// matter: both become one canonical text.
 
 // nameAttribute is one type and value of a relative distinguished name.
 type nameAttribute struct {
@@ -26,15 +26,15 @@ type nameAttribute struct {
 	Value asn1.RawValue
 }
 
-// relativeNameSET is one relative distinguished name. Package asn1 knows a set
-// by the end of the type's name.
+// relativeNameSET is one relative distinguished name. Package asn1 reads it as a set
+// because the name of the type ends with SET.
 type relativeNameSET []nameAttribute
 
 // maxNameBytes bounds the text of a name in the configuration, in bytes.
 const maxNameBytes = 4096
 
-// NameText is the RFC 4514 text of a DER name, in the order of the certificate:
-// an operator can copy it into tls.principals.
+// NameText returns the text of a DER name (RFC 4514), in the order of the certificate.
+// An operator can copy it into tls.principals.
 func NameText(raw []byte) string {
 	var seq pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(raw, &seq); err != nil || len(rest) > 0 {
@@ -43,7 +43,7 @@ func NameText(raw []byte) string {
 	return seq.String()
 }
 
-// canonicalName is the canonical text of a DER name.
+// canonicalName returns the canonical text of a DER name.
 func canonicalName(raw []byte) (string, error) {
 	var seq []relativeNameSET
 	if rest, err := asn1.Unmarshal(raw, &seq); err != nil || len(rest) > 0 {
@@ -60,7 +60,7 @@ func canonicalName(raw []byte) (string, error) {
 	return strings.Join(rdns, ","), nil
 }
 
-// canonicalRDN joins the parts of a relative name, whose order means nothing.
+// canonicalRDN joins the parts of a relative name. Their order means nothing.
 func canonicalRDN(parts []string) string {
 	slices.Sort(parts)
 	return strings.Join(parts, "+")
@@ -87,7 +87,7 @@ const (
 	tagUniversalString = 28
 )
 
-// stringOf is the text of a value of a string type.
+// stringOf returns the text of a value, and false if its type is no string type.
 func stringOf(v asn1.RawValue) (string, bool) {
 	if v.Class != asn1.ClassUniversal || v.IsCompound {
 		return "", false
@@ -124,7 +124,7 @@ func stringOf(v asn1.RawValue) (string, bool) {
 	return s, utf8.ValidString(s) && !strings.ContainsRune(s, utf8.RuneError) && !strings.ContainsRune(s, 0)
 }
 
-// attributeTypes are the keywords of RFC 4514 and those in common use.
+// attributeTypes has the keywords of RFC 4514 and others in common use.
 var attributeTypes = map[string]asn1.ObjectIdentifier{
 	"CN": {2, 5, 4, 3}, "COMMONNAME": {2, 5, 4, 3}, "SN": {2, 5, 4, 4}, "SURNAME": {2, 5, 4, 4}, "SERIALNUMBER": {2, 5, 4, 5}, "C": {2, 5, 4, 6}, "COUNTRYNAME": {2, 5, 4, 6},
 	"L": {2, 5, 4, 7}, "LOCALITYNAME": {2, 5, 4, 7}, "ST": {2, 5, 4, 8}, "S": {2, 5, 4, 8}, "STATEORPROVINCENAME": {2, 5, 4, 8}, "STREET": {2, 5, 4, 9}, "STREETADDRESS": {2, 5, 4, 9},
@@ -135,8 +135,8 @@ var attributeTypes = map[string]asn1.ObjectIdentifier{
 	"E": {1, 2, 840, 113549, 1, 9, 1}, "EMAIL": {1, 2, 840, 113549, 1, 9, 1}, "EMAILADDRESS": {1, 2, 840, 113549, 1, 9, 1}, "UNSTRUCTUREDNAME": {1, 2, 840, 113549, 1, 9, 2},
 }
 
-// parseName returns the canonical text of a name written as in RFC 4514, the
-// last relative name first. Spaces around ',', '+' and '=' mean nothing.
+// parseName returns the canonical text of a name that is written as in RFC 4514, with
+// the last relative name first. It ignores spaces around ',', '+' and '='.
 func parseName(text string) (string, error) {
 	if len(text) > maxNameBytes || !utf8.ValidString(text) {
 		return "", fmt.Errorf("a distinguished name must be UTF-8 text of at most %d bytes", maxNameBytes)
@@ -168,7 +168,7 @@ func parseName(text string) (string, error) {
 	return strings.Join(out, ","), nil
 }
 
-// splitUnescaped cuts a text at a separator that is not escaped.
+// splitUnescaped splits a text at each separator that is not escaped.
 func splitUnescaped(text string, at byte) (parts []string, err error) {
 	from := 0
 	for i := 0; i < len(text); i++ {
@@ -232,7 +232,7 @@ func attributeType(s string) (asn1.ObjectIdentifier, error) {
 	for _, part := range strings.Split(digits, ".") {
 		n, err := strconv.ParseUint(part, 10, 31)
 		if err != nil || (len(part) > 1 && part[0] == '0') {
-			return nil, fmt.Errorf("%q is not an attribute type that is known; write its object identifier", s)
+			return nil, fmt.Errorf("%q is an unknown attribute type; write its object identifier", s)
 		}
 		typ = append(typ, int(n))
 	}
@@ -242,7 +242,7 @@ func attributeType(s string) (asn1.ObjectIdentifier, error) {
 	return typ, nil
 }
 
-// trimUnescaped takes away spaces around a value, but not one that is escaped.
+// trimUnescaped removes the spaces around a value, except an escaped one.
 func trimUnescaped(s string) string {
 	s = strings.TrimLeft(s, " \t")
 	for strings.HasSuffix(s, " ") || strings.HasSuffix(s, "\t") {
@@ -255,7 +255,8 @@ func trimUnescaped(s string) string {
 	return s
 }
 
-// unescape reads "\," and the like, and "\C3\A9", which is a byte each.
+// unescape replaces escapes: a backslash before a character, such as "\,", or before two
+// hex digits, such as "\C3\A9" for two bytes.
 func unescape(s string) (string, error) {
 	var out []byte
 	for i := 0; i < len(s); i++ {

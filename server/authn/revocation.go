@@ -16,38 +16,38 @@ import (
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
-// revocations are the lists in force. They never change.
+// revocations are the revocation lists in force. They never change.
 type revocations struct {
 	lists   []*revocationList
 	revoked map[string]bool // see revokedKey
-	file    fs.FileInfo     // the file as it was when it was last read; nil: never
-	problem error           // why what the file holds now is not in force
+	file    fs.FileInfo     // the file when it was last read; nil: it was never read
+	problem error           // why the present content of the file is not in force
 }
 
 // revocationList is one verified list of an authority.
 type revocationList struct {
 	*x509.RevocationList
 	issuer *authority
-	scope  string // which of the authority's certificates it speaks of; "": all
+	scope  string // to which of the authority's certificates it applies; "": all
 	next   time.Time
 }
 
 func (l *revocationList) isStale(now time.Time) bool { return now.After(l.next) }
 
-// readFile reads the lists of a trust's file if it has changed since before. It
-// returns before itself if there is nothing new, and the old lists with a
-// problem if the new ones cannot be used: a list that goes away revokes as before.
+// readFile reads the file of revocation lists if it has changed. It returns before itself
+// if nothing is new. If the new lists cannot be used, it returns the old lists with a
+// problem: a list that disappears still revokes.
 func readFile(t *trust, before *revocations) *revocations {
 	if t.CRLFile == "" {
 		if len(before.lists) > 0 {
-			return before.keepWithProblem(nil, errors.New("tls.client_crl is no longer set; its lists stay in force until the server is started again"))
+			return before.keepWithProblem(nil, errors.New("tls.client_crl is no longer set; its lists stay in force until the server is restarted"))
 		}
 		return before
 	}
 	info, err := os.Stat(t.CRLFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && t.CRLMayLack && before.file == nil && before.problem == nil && len(before.lists) == 0:
-		return before // it has never been there
+		return before // it has never existed
 	case err != nil:
 		return before.keepWithProblem(nil, fmt.Errorf("tls.client_crl cannot be read: %w", err))
 	case before.file != nil && sameContent(before.file, info):
@@ -58,7 +58,7 @@ func readFile(t *trust, before *revocations) *revocations {
 		err = before.checkReplaceable(lists)
 	}
 	if errors.Is(err, errListFromFuture) {
-		info = nil // so that the file is read again, also if it does not change
+		info = nil // so that the file is read again even if it does not change
 	}
 	if err != nil {
 		return before.keepWithProblem(info, fmt.Errorf("tls.client_crl: %w", err))
@@ -71,8 +71,8 @@ func sameContent(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// keepWithProblem returns the lists of r with a problem of the file as it is now; r itself
-// if nothing is new. info is nil if the file could not be looked at.
+// keepWithProblem returns the lists of r with a problem of the present file, or r itself
+// if nothing is new. info is nil if the file could not be examined.
 func (r *revocations) keepWithProblem(info fs.FileInfo, problem error) *revocations {
 	if r.problem != nil && r.problem.Error() == problem.Error() && info == nil && r.file == nil {
 		return r
@@ -90,8 +90,8 @@ func newRevocations(lists []*revocationList, info fs.FileInfo) *revocations {
 	return r
 }
 
-// onlyOf returns the lists of the authorities that are still there. The file is read
-// again by the next readFile: its lists may have become known or unknown.
+// onlyOf returns the lists of authorities that as has. The next readFile reads the file
+// again, because the issuers of its lists may have been added or removed.
 func (r *revocations) onlyOf(as *authorities) *revocations {
 	var lists []*revocationList
 	for _, l := range r.lists {
@@ -106,7 +106,7 @@ func (r *revocations) onlyOf(as *authorities) *revocations {
 	return kept
 }
 
-// revokedKey names a certificate by its issuer and serial number.
+// revokedKey identifies a certificate by its issuer and serial number.
 func revokedKey(issuer []byte, serial *big.Int) string {
 	name, err := canonicalName(issuer)
 	if err != nil {
@@ -115,22 +115,22 @@ func revokedKey(issuer []byte, serial *big.Int) string {
 	return serial.Text(16) + "/" + name
 }
 
-// revokes reports whether a list in force revokes a certificate. Lists count by the
-// issuer's name, as in RFC 5280: an authority that has renewed its key revokes
-// what it issued under the old one.
+// revokes reports whether a list in force revokes a certificate. Only the issuer's name
+// counts, as in RFC 5280: an authority with a new key can revoke what it issued under
+// the old one.
 func (r *revocations) revokes(c *x509.Certificate) bool {
 	return r.revoked[revokedKey(c.RawIssuer, c.SerialNumber)]
 }
 
-// maxListAhead is how far a list's This Update may lie in the future.
+// maxListAhead is how far in the future the This Update of a list may be.
 const maxListAhead = 10 * time.Minute
 
-// errListFromFuture is why a list is not taken yet.
+// errListFromFuture is part of the error about a list that is not valid yet.
 var errListFromFuture = errors.New("check this machine's clock")
 
-// readLists reads and verifies the lists of a file: each is whole, signed by an
-// authority of client_ca that may sign lists, and says only what is understood
-// here. What is not understood could mean that a certificate is revoked.
+// readLists reads and verifies the lists of a file. Each list must be whole, signed by an
+// authority of client_ca that may sign lists, and have no unknown critical content:
+// that could mean that a certificate is revoked.
 func readLists(file string, as *authorities) ([]*revocationList, error) {
 	blocks, err := pemfile.Read(file, "X509 CRL")
 	if err != nil {
@@ -143,7 +143,7 @@ func readLists(file string, as *authorities) ([]*revocationList, error) {
 			return nil, fmt.Errorf("%s: line %d: %w", file, b.Line, err)
 		}
 		if slices.ContainsFunc(lists, l.sameSource) {
-			return nil, fmt.Errorf("%s: line %d: a second list of %s; keep the newest", file, b.Line, l.issuer.name)
+			return nil, fmt.Errorf("%s: line %d: a second list of %s; keep only the newest", file, b.Line, l.issuer.name)
 		}
 		lists = append(lists, l)
 	}
@@ -168,14 +168,14 @@ func readList(der []byte, as *authorities) (*revocationList, error) {
 	return l, l.checkUnderstood()
 }
 
-// issuerOf finds the authority whose signature a list has.
+// issuerOf returns the authority that signed a list.
 func issuerOf(l *x509.RevocationList, as *authorities) (*authority, error) {
 	issuer, err := canonicalName(l.RawIssuer)
 	if err != nil {
 		return nil, fmt.Errorf("the issuer of the revocation list cannot be read: %w", err)
 	}
 	text := NameText(l.RawIssuer)
-	why := fmt.Errorf("the revocation list is of %s, which is not in tls.client_ca; add the authority's certificate there", text)
+	why := fmt.Errorf("the issuer of the revocation list, %s, is not in tls.client_ca; add its certificate there", text)
 	for _, a := range as.list {
 		if name, err := canonicalName(a.cert.RawSubject); err != nil || name != issuer {
 			continue
@@ -196,8 +196,8 @@ var (
 	oidEntryIssuer       = asn1.ObjectIdentifier{2, 5, 29, 29} // of an entry
 )
 
-// distributionPoint is the extension that tells which certificates a list speaks
-// of. Its entries are revoked all the same.
+// distributionPoint is the extension that says to which certificates a list applies. Its
+// entries revoke in any case.
 type distributionPoint struct {
 	Name           asn1.RawValue  `asn1:"optional,tag:0"`
 	OnlyUsers      bool           `asn1:"optional,tag:1"`
@@ -207,7 +207,7 @@ type distributionPoint struct {
 	OnlyAttributes bool           `asn1:"optional,tag:5"`
 }
 
-// checkUnderstood refuses delta and indirect lists and unknown critical extensions.
+// checkUnderstood refuses delta lists, indirect lists and unknown critical extensions.
 func (l *revocationList) checkUnderstood() error {
 	for _, e := range l.Extensions {
 		switch {
@@ -219,7 +219,7 @@ func (l *revocationList) checkUnderstood() error {
 				return fmt.Errorf("the Issuing Distribution Point of the revocation list of %s cannot be read", l.issuer.name)
 			}
 			if p.Indirect || p.OnlyAttributes {
-				return fmt.Errorf("the revocation list of %s is an indirect list or one of attribute certificates; neither can be used", l.issuer.name)
+				return fmt.Errorf("the revocation list of %s is an indirect list, or is for attribute certificates; neither can be used", l.issuer.name)
 			}
 			l.scope = string(e.Value)
 		case e.Critical:
@@ -238,13 +238,13 @@ func (l *revocationList) sameSource(o *revocationList) bool {
 	return l.issuer.key == o.issuer.key && l.scope == o.scope
 }
 
-// checkReplaceable says why new lists must not take the place of those in force: one
-// is missing or older. Otherwise a file put back would let revoked clients in.
+// checkReplaceable fails if new lists must not replace those in force, because one is
+// missing or older. Otherwise an old file would let revoked clients in.
 func (r *revocations) checkReplaceable(lists []*revocationList) error {
 	for _, old := range r.lists {
 		i := slices.IndexFunc(lists, old.sameSource)
 		if i < 0 {
-			return fmt.Errorf("the list of %s has disappeared from the file; put it back, or remove the authority from tls.client_ca", old.issuer.name)
+			return fmt.Errorf("the list of %s is no longer in the file; add it again, or remove the authority from tls.client_ca", old.issuer.name)
 		}
 		if err := lists[i].checkNewerThan(old); err != nil {
 			return err
@@ -253,8 +253,8 @@ func (r *revocations) checkReplaceable(lists []*revocationList) error {
 	return nil
 }
 
-// checkNewerThan refuses a list that is older than one before, by CRL Number or by
-// This Update, or that has the same of both and revokes less.
+// checkNewerThan fails if a list is older than old, by CRL Number or by This Update, or
+// if it has the same of both but revokes less.
 func (l *revocationList) checkNewerThan(old *revocationList) error {
 	if bytes.Equal(l.Raw, old.Raw) {
 		return nil
@@ -275,7 +275,7 @@ func (l *revocationList) checkNewerThan(old *revocationList) error {
 	}
 	for _, e := range old.RevokedCertificateEntries {
 		if !have[e.SerialNumber.String()] {
-			return fmt.Errorf("the list of %s has the CRL Number and This Update of the one in force and no longer revokes serial number %x", l.issuer.name, e.SerialNumber)
+			return fmt.Errorf("the list of %s has the CRL Number and This Update of the one in force, but no longer revokes serial number %x", l.issuer.name, e.SerialNumber)
 		}
 	}
 	return nil
