@@ -1,9 +1,8 @@
-// Package certs makes a throw-away certificate authority, and certificates of
-// servers and clients, for development, tests and small installations.
+// Package certs creates a simple certificate authority, and certificates of servers and
+// clients, for development, tests and small installations.
 //
-// A client certificate names its principal in a URI: keyreeve://TENANT/NAME
-// with groups and roles as its query. Keys are ECDSA P-256; key files can be
-// read by their owner alone, and nothing that is there is overwritten.
+// A client certificate names its principal in a URI: see package identity. Keys are
+// ECDSA P-256. Only the owner can read key files. Existing files are never overwritten.
 // Start at [Init] and [Issue].
 package certs
 
@@ -48,8 +47,8 @@ type Request struct {
 	TTL    time.Duration // 0: a year
 }
 
-// Init makes dir/certs with an authority and a server certificate for the
-// loopback, if they are not there yet.
+// Init creates dir/certs with an authority and a server certificate for the loopback
+// addresses, unless they exist.
 func Init(dir string) error {
 	certs := filepath.Join(dir, "certs")
 	if err := os.MkdirAll(certs, 0o700); err != nil {
@@ -87,18 +86,18 @@ func initServer(certs string) error {
 	return issueCertificate(certs, "server", server)
 }
 
-// Issue makes dir/certs/NAME.pem and NAME-key.pem.
+// Issue creates dir/certs/NAME.pem and NAME-key.pem.
 func Issue(dir string, r Request) error {
 	for _, s := range append(append([]string{r.Name, r.Tenant}, r.Groups...), r.Roles...) {
 		if !identity.ValidName(s) {
-			return fmt.Errorf("%q cannot be a name, tenant, group or role: letters, digits, '.', '_' and '-', 64 at most", s)
+			return fmt.Errorf("%q cannot be a name, tenant, group or role: use letters, digits, '.', '_' and '-', at most 64", s)
 		}
 	}
 	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" || strings.HasSuffix(r.Name, "-key") {
-		return fmt.Errorf("the name %s is taken: its files are others' or look so", r.Name)
+		return fmt.Errorf("the name %s cannot be used: its files would have the names of other files", r.Name)
 	}
 	if r.Tenant == "system" { // core.SystemTenant; the server refuses such a certificate
-		return fmt.Errorf("tenant %q is the server's own; choose another", r.Tenant)
+		return fmt.Errorf("tenant %q is reserved for the server; choose another", r.Tenant)
 	}
 	if r.TTL == 0 {
 		r.TTL = leafLife
@@ -132,9 +131,9 @@ func issueCertificate(certs, name string, leaf *x509.Certificate) error {
 	return writeKeyAndCertificate(certs, name, leaf, ca, key, caKey)
 }
 
-// Fingerprint returns the SHA-256 of the authority's certificate in dir/certs, in
-// hex. It is the certificate of ca.pem that ca-key.pem belongs to: others may
-// have been added to the file, for clients of other authorities.
+// Fingerprint returns the SHA-256 of the authority's certificate in dir/certs, in hex: of
+// the certificate in ca.pem that ca-key.pem belongs to. Certificates of other
+// authorities may have been added to the file.
 func Fingerprint(dir string) (string, error) {
 	ca, _, err := authority(filepath.Join(dir, "certs"))
 	if err != nil {
@@ -185,18 +184,18 @@ func writeKeyAndCertificate(certs, name string, leaf, parent *x509.Certificate, 
 		return err
 	}
 	if err := writePEM(filepath.Join(certs, name+".pem"), "CERTIFICATE", der, 0o644); err != nil {
-		os.Remove(keyFile) // made just now, and of no use
+		os.Remove(keyFile) // useless without the certificate
 		return err
 	}
 	return nil
 }
 
-// writePEM never overwrites: a certificate in use must not vanish.
+// writePEM writes a new file. It never overwrites one, because it may be in use.
 func writePEM(path, typ string, der []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s is there already; remove it or take another name", path)
+			return fmt.Errorf("%s exists already; remove it, or choose another name", path)
 		}
 		return err
 	}
@@ -212,12 +211,12 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// Revoke puts the certificate dir/certs/NAME.pem on the authority's list,
-// dir/certs/crl.pem, which the server reads again when it changes.
+// Revoke adds the certificate dir/certs/NAME.pem to the revocation list of the
+// authority, dir/certs/crl.pem. The server reads the file again when it changes.
 func Revoke(dir, name string) error {
 	certs := filepath.Join(dir, "certs")
 	if !identity.ValidName(name) {
-		return fmt.Errorf("%q is no name of a certificate", name)
+		return fmt.Errorf("%q cannot be the name of a certificate", name)
 	}
 	leaf, err := readCertificate(filepath.Join(certs, name+".pem"))
 	if err != nil {
@@ -242,19 +241,18 @@ func Revoke(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	// Written beside and renamed, so that the server never reads half a list.
+	// A new file is renamed, so that the server never reads half a list.
 	tmp := path + ".new"
-	os.Remove(tmp) // of a revocation that was killed
+	os.Remove(tmp) // left by a killed process
 	if err := writePEM(tmp, "X509 CRL", crl, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
 }
 
-// nextList is a list that holds what the list at path holds and that servers
-// take for newer, also where the clock went back. A list that is there must be
-// whole and the authority's own: a new one in its place would let everybody on
-// it in again.
+// nextList returns a list with the entries of the list at path, which servers accept as
+// newer even if the clock went back. An existing list must be whole and signed by the
+// authority: a new one in its place would let all revoked clients in again.
 func nextList(path string, ca *x509.Certificate) (*x509.RevocationList, error) {
 	now := time.Now()
 	next := &x509.RevocationList{Number: big.NewInt(now.UnixNano()), ThisUpdate: now.Add(-backdate), NextUpdate: now.Add(caLife)}
@@ -263,14 +261,14 @@ func nextList(path string, ca *x509.Certificate) (*x509.RevocationList, error) {
 		return next, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the revocation list is damaged (%w); put a copy of the last good one in its place", err)
+		return nil, fmt.Errorf("the revocation list is damaged (%w); replace it by a copy of the last good one", err)
 	}
 	old, err := x509.ParseRevocationList(block.Bytes)
 	if err == nil {
 		err = old.CheckSignatureFrom(ca)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a revocation list of this authority (%w); put a copy of the last good one in its place", path, err)
+		return nil, fmt.Errorf("%s is not a revocation list of this authority (%w); replace it by a copy of the last good one", path, err)
 	}
 	if old.Number != nil && old.Number.Cmp(next.Number) >= 0 {
 		next.Number = new(big.Int).Add(old.Number, big.NewInt(1))
@@ -282,8 +280,8 @@ func nextList(path string, ca *x509.Certificate) (*x509.RevocationList, error) {
 	return next, nil
 }
 
-// lockFolder keeps two revocations from losing one another, until unlock or the end
-// of the process.
+// lockFolder locks the folder until unlock or the end of the process, so that no entry is
+// lost if two processes revoke at once.
 func lockFolder(certs string) (unlock func() error, err error) {
 	d, err := os.Open(certs)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package identity writes and reads the URI by which a client certificate names
-// its principal: keyreeve://TENANT/NAME, with groups and roles as its query.
+// Package identity writes and reads the URI in a client certificate that names its
+// principal: keyreeve://TENANT/NAME, with groups and roles as its query.
 //
-// It decides nothing: whether an authority may name a tenant or a role is for the
-// server to say. Start at [Of].
+// It decides nothing: the server decides which tenants and roles an authority may name.
+// Start at [Of].
 package identity
 
 import (
@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Principal is what a URI names.
+// Principal is the principal that a URI names.
 type Principal struct {
 	Tenant string
 	Name   string
@@ -21,14 +21,14 @@ type Principal struct {
 	Roles  []string
 }
 
-// scheme is that of the URIs that name principals.
+// scheme is the scheme of the URIs.
 const scheme = "keyreeve"
 
-// maxNamed bounds the groups and the roles of a principal.
+// maxNamed bounds the groups of a principal, and its roles.
 const maxNamed = 64
 
-// nameForm is what a name, tenant, group or role may look like: nothing that a
-// path, a URI or a log could misread.
+// nameForm is the form of names, tenants, groups and roles. They have no special meaning
+// in a path, a URI or a log.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // ValidName reports whether s may be a name, tenant, group or role.

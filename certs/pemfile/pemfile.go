@@ -1,9 +1,9 @@
-// Package pemfile reads PEM files whole or not at all.
+// Package pemfile reads PEM files completely, or fails.
 //
-// encoding/pem skips everything that it cannot read. A list of authorities or
-// of revoked certificates that was cut off would then silently be a shorter
-// list. Here every line of a file must belong to a whole block, be empty, or
-// begin with '#'. Anything else is an error that names the file and the line.
+// encoding/pem skips everything that it cannot read. A truncated list of authorities or
+// of revoked certificates would silently become a shorter list. Here each line of a file
+// must be part of a whole block, be empty, or begin with '#'. Otherwise the error names
+// the file and the line.
 // Start at [Read].
 package pemfile
 
@@ -46,20 +46,19 @@ func Read(path string, types ...string) ([]Block, error) {
 	return blocks, nil
 }
 
-// One returns the block of a file that holds a single one.
+// One returns the only block of a file.
 func One(path string, types ...string) (Block, error) {
 	blocks, err := Read(path, types...)
 	if err != nil {
 		return Block{}, err
 	}
 	if len(blocks) > 1 {
-		return Block{}, fmt.Errorf("%s: line %d: a second PEM block; the file may hold one", path, blocks[1].Line)
+		return Block{}, fmt.Errorf("%s: line %d: a second PEM block; the file may have only one", path, blocks[1].Line)
 	}
 	return blocks[0], nil
 }
 
-// Certificates returns the certificates of a file, at least one. One that stands
-// twice is returned once.
+// Certificates returns the certificates of a file, at least one, without duplicates.
 func Certificates(path string) ([]*x509.Certificate, error) {
 	blocks, err := Read(path, "CERTIFICATE")
 	if err != nil {
@@ -78,7 +77,7 @@ func Certificates(path string) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// readFile looks at the file before it opens it: opening a pipe would wait.
+// readFile checks what the file is before it opens it: to open a pipe would block.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -109,10 +108,10 @@ func Parse(text []byte, types ...string) ([]Block, error) {
 		}
 		typ, ok := marker(p.text, "-----BEGIN ")
 		if !ok {
-			return nil, fmt.Errorf("line %d: text outside of a PEM block; only empty lines and lines that begin with '#' may stand there", p.line)
+			return nil, fmt.Errorf("line %d: text outside of a PEM block; only empty lines and lines that begin with '#' are allowed there", p.line)
 		}
 		if !slices.Contains(types, typ) {
-			return nil, fmt.Errorf("line %d: a PEM block of type %q; this file may hold %q", p.line, shortened(typ), types)
+			return nil, fmt.Errorf("line %d: a PEM block of type %q; this file may have only %q", p.line, shortened(typ), types)
 		}
 		if len(blocks) == MaxBlocks {
 			return nil, fmt.Errorf("line %d: more than %d PEM blocks", p.line, MaxBlocks)
@@ -124,15 +123,15 @@ func Parse(text []byte, types ...string) ([]Block, error) {
 		blocks = append(blocks, b)
 	}
 	if len(blocks) == 0 {
-		return nil, fmt.Errorf("no PEM block is in it; it must hold %q", types)
+		return nil, fmt.Errorf("it has no PEM block; it must have %q", types)
 	}
 	return blocks, nil
 }
 
-// parser walks through lines.
+// parser reads a text line by line.
 type parser struct {
 	rest []byte
-	text []byte // the current line without surrounding space
+	text []byte // the current line, without white space around it
 	line int
 }
 
@@ -147,7 +146,7 @@ func (p *parser) nextLine() bool {
 	return true
 }
 
-// readBlock reads up to the END line that belongs to the current BEGIN line.
+// readBlock reads the block of the current BEGIN line, up to its END line.
 func (p *parser) readBlock(typ string) (Block, error) {
 	b := Block{Type: typ, Line: p.line}
 	var encoded []byte
@@ -158,9 +157,9 @@ func (p *parser) readBlock(typ string) (Block, error) {
 		case isEnd && end == typ:
 			return b, b.decode(encoded)
 		case isEnd || bytes.HasPrefix(p.text, []byte("-----")):
-			return b, fmt.Errorf("line %d: the PEM block that begins at line %d has not ended; is the file cut off or damaged?", p.line, b.Line)
+			return b, fmt.Errorf("line %d: the PEM block that begins at line %d has no END line; the file is truncated or damaged", p.line, b.Line)
 		case bytes.IndexByte(p.text, ':') >= 0:
-			return b, fmt.Errorf("line %d: a PEM header; a key must not be encrypted, and nothing else has headers", p.line)
+			return b, fmt.Errorf("line %d: a PEM header; keys must not be encrypted, and other blocks have no headers", p.line)
 		}
 		if grown := len(encoded) + len(p.text); grown > cap(encoded) {
 			larger := make([]byte, len(encoded), 2*grown)
@@ -170,7 +169,7 @@ func (p *parser) readBlock(typ string) (Block, error) {
 		}
 		encoded = append(encoded, p.text...)
 	}
-	return b, fmt.Errorf("line %d: the PEM block that begins here has no END line; is the file cut off?", b.Line)
+	return b, fmt.Errorf("line %d: the PEM block that begins here has no END line; the file is truncated", b.Line)
 }
 
 func (b *Block) decode(encoded []byte) error {
@@ -182,7 +181,7 @@ func (b *Block) decode(encoded []byte) error {
 	b.Bytes = b.Bytes[:n]
 	var whole asn1.RawValue
 	if rest, err := asn1.Unmarshal(b.Bytes, &whole); err != nil || len(rest) > 0 {
-		return fmt.Errorf("line %d: the PEM block that begins here does not hold exactly one DER value", b.Line)
+		return fmt.Errorf("line %d: the PEM block that begins here is not exactly one DER value", b.Line)
 	}
 	return nil
 }
@@ -197,7 +196,7 @@ func marker(line []byte, begin string) (string, bool) {
 	return string(typ), ok
 }
 
-// shortened keeps an error about a strange file short.
+// shortened returns the beginning of a text for an error.
 func shortened(s string) string {
 	const most = 40
 	if len(s) > most {

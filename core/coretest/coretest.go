@@ -1,6 +1,6 @@
-// Package coretest gives tests the facts of the OASIS standard in machine-readable
-// form, against which our own tables are held. They lie beside the project, made
-// from the published texts by somebody else, and nothing but tests reads them.
+// Package coretest gives tests the facts of the OASIS standard in machine-readable form,
+// to compare our tables with. The files are not part of the project: they were made
+// independently, from the published texts. Only tests read them.
 package coretest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// JSON reads a file of facts into v; where there are none it skips the test.
+// JSON reads a file of facts into v. It skips the test if there is no such file.
 func JSON(t testing.TB, name string, v any) {
 	t.Helper()
 	if err := json.Unmarshal(readFacts(t, name), v); err != nil {
@@ -24,7 +24,7 @@ func JSON(t testing.TB, name string, v any) {
 	}
 }
 
-// CSV reads a table of facts, each row by the names in the first one.
+// CSV reads a table of facts. The keys of each row are the names in the first row.
 func CSV(t testing.TB, name string) (rows []map[string]string) {
 	t.Helper()
 	all, err := csv.NewReader(bytes.NewReader(readFacts(t, name))).ReadAll()
@@ -41,7 +41,7 @@ func CSV(t testing.TB, name string) (rows []map[string]string) {
 	return rows
 }
 
-// Version finds the version that the facts call "1.4", or 0.
+// Version returns the version that the facts call "1.4", or 0 for an unknown one.
 func Version(text string) core.Version {
 	for _, v := range core.Versions {
 		if v.String() == text {
@@ -65,7 +65,7 @@ func readFacts(t testing.TB, name string) []byte {
 	return b
 }
 
-// Retired reports whether nothing is left in b but what core.Retire leaves.
+// Retired reports whether b has only the bytes that core.Retire leaves.
 func Retired(b []byte) bool {
 	left := byte(0)
 	if core.Poison {

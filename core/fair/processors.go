@@ -9,32 +9,32 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// rivalTime is how long after a request of another tenant the bound of
-// [Processors] applies.
+// rivalTime is how long the bound of [Processors] applies after a request of another
+// tenant.
 const rivalTime = 5 * time.Second
 
-// turnWait is how long a request waits for its turn to compute.
+// turnWait is the longest time that a request waits for its turn to compute.
 const turnWait = 10 * time.Second
 
-// Processors bounds how many requests of one tenant compute at once while other
-// tenants are served too. Otherwise the short request of one tenant waits for a
-// processor behind everything that another tenant has running. A tenant that is
-// alone is not bounded. Safe for concurrent use.
+// Processors bounds how many requests of one tenant compute at once while other tenants
+// are served too. Without it, a short request of one tenant would wait for a processor
+// behind all running requests of another tenant. There is no bound for a tenant that is
+// alone. Safe for concurrent use.
 type Processors struct {
 	perTenant  int32                 // requests of one tenant
-	lastServed atomic.Pointer[Share] // of the tenant that asked last
-	rivalsSeen atomic.Int64          // when two tenants last asked one after the other; 0: never
+	lastServed atomic.Pointer[Share] // of the tenant of the last request
+	rivalsSeen atomic.Int64          // when the tenant of the last request last changed; 0: never
 
 	mu     sync.Mutex
 	shares map[string]*Share
 }
 
-// NewProcessors bounds the requests of one tenant that compute at once.
+// NewProcessors returns Processors for so many requests of one tenant at once.
 func NewProcessors(each int) *Processors {
 	return &Processors{perTenant: int32(max(1, each)), shares: map[string]*Share{}}
 }
 
-// Share is what one tenant uses of the processors.
+// Share is the use of the processors by one tenant.
 type Share struct {
 	processors *Processors
 	tenant     string
@@ -57,8 +57,8 @@ const (
 	waiterGone
 )
 
-// Turn is the right of one connection's requests to compute, one after the other.
-// The zero Turn is never bounded.
+// Turn lets the requests of one connection compute, one after the other. The zero Turn
+// has no bound.
 type Turn struct {
 	share     *Share
 	principal string
@@ -68,12 +68,12 @@ type Turn struct {
 // States of a turn.
 const (
 	turnIdle    int32 = iota
-	turnRuns          // it counts as running
-	turnPaused        // its request waits for something else than a processor
-	turnGivenUp       // its request does not come back; nothing changes this
+	turnRuns          // its request counts as running
+	turnPaused        // its request waits for something other than a processor
+	turnGivenUp       // closed; this is final
 )
 
-// Open makes t a turn of a principal. Close must follow.
+// Open makes t a turn of a principal. The caller must call Close.
 func (p *Processors) Open(t *Turn, tenant, principal string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +86,7 @@ func (p *Processors) Open(t *Turn, tenant, principal string) {
 	t.share, t.principal = s, principal
 }
 
-// Close ends a turn for good, whether its request has come back or not.
+// Close ends a turn for good, even if its request has not ended.
 func (t *Turn) Close() {
 	s := t.share
 	if s == nil {
@@ -104,9 +104,9 @@ func (t *Turn) Close() {
 	}
 }
 
-// Begin waits until the request may compute, which is at once unless the tenant
-// has rivals and its share in use. If ctx or the time to wait ends first, the
-// error has the code Busy.
+// Begin waits until the request may compute. That is at once, unless other tenants are
+// served too and the tenant's share is in use. It fails with Busy if ctx ends, or the
+// time to wait is over.
 func (t *Turn) Begin(ctx context.Context) error {
 	s := t.share
 	if s == nil {
@@ -130,7 +130,7 @@ func (t *Turn) Begin(ctx context.Context) error {
 	return nil
 }
 
-// contended reports whether more than one tenant has been served lately.
+// contended reports whether more than one tenant was served lately.
 func (p *Processors) contended() bool {
 	at := p.rivalsSeen.Load()
 	return at != 0 && monotonicNow()-at < int64(rivalTime)
@@ -142,7 +142,7 @@ func (s *Share) awaitTurn(ctx context.Context, principal string) error {
 	s.queue.Push(s.tenant, principal, w)
 	s.waiting.Add(1)
 	s.mu.Unlock()
-	s.grantTurns() // a turn may have ended before there was a waiter
+	s.grantTurns() // a turn may have ended before w was in the queue
 	timer := time.NewTimer(turnWait)
 	defer timer.Stop()
 	var cause error
@@ -157,16 +157,16 @@ func (s *Share) awaitTurn(ctx context.Context, principal string) error {
 	if !w.state.CompareAndSwap(waiterWaits, waiterGone) {
 		return nil
 	}
-	return core.Wrap(core.Busy, cause, "other requests of this tenant used its share of the processors for too long; send fewer at once, and try again")
+	return core.Wrap(core.Busy, cause, "other requests of this tenant use its share of the processors; send fewer requests at once, and try again")
 }
 
-// release ends the counting of one request, and lets the next one begin.
+// release counts one request less and lets the next one begin.
 func (s *Share) release() {
 	s.running.Add(-1)
 	s.grantTurns()
 }
 
-// grantTurns lets requests begin that wait, as far as the share reaches.
+// grantTurns lets waiting requests begin, within the share.
 func (s *Share) grantTurns() {
 	for s.waiting.Load() > 0 && s.mayRun() {
 		s.mu.Lock()
@@ -186,20 +186,21 @@ func (s *Share) grantTurns() {
 	}
 }
 
-// mayRun reports whether one more request may compute.
+// mayRun reports whether another request may compute.
 func (s *Share) mayRun() bool {
 	return s.running.Load() < s.processors.perTenant || !s.processors.contended()
 }
 
-// End says that the request is answered.
+// End ends the computing of a request that is answered.
 func (t *Turn) End() {
 	if t.state.CompareAndSwap(turnRuns, turnIdle) {
 		t.share.release()
 	}
 }
 
-// Pause says that the request waits for something else than a processor. It
-// returns false if the turn is not counted now; else Resume must follow.
+// Pause is called when the request waits for something other than a processor. If it
+// returns true, the caller must call Resume. It returns false if the request does not
+// count as running.
 func (t *Turn) Pause() bool {
 	if t == nil || !t.state.CompareAndSwap(turnRuns, turnPaused) {
 		return false
@@ -208,8 +209,8 @@ func (t *Turn) Pause() bool {
 	return true
 }
 
-// Resume says that the request goes on. It never waits, because the request may
-// hold what others wait for, and is close to its end: those that have not begun
+// Resume is called when the request computes again. It never waits: the request may hold
+// something that others wait for, and is close to its end. Requests that have not begun
 // wait instead.
 func (t *Turn) Resume() {
 	if t.state.CompareAndSwap(turnPaused, turnRuns) {
@@ -217,8 +218,8 @@ func (t *Turn) Resume() {
 	}
 }
 
-// Yield lets another request of the tenant go first, if one waits. The caller
-// must hold nothing that such a request could wait for.
+// Yield lets a waiting request of the tenant go first. The caller must hold nothing that
+// such a request could wait for.
 func (t *Turn) Yield(ctx context.Context) error {
 	if t == nil || t.share == nil || t.share.waiting.Load() == 0 {
 		return nil
@@ -229,18 +230,18 @@ func (t *Turn) Yield(ctx context.Context) error {
 
 type turnKey struct{}
 
-// WithTurn returns a context for the work that t is the turn of.
+// WithTurn returns a context for the work of a turn.
 func WithTurn(ctx context.Context, t *Turn) context.Context {
 	return context.WithValue(ctx, turnKey{}, t)
 }
 
-// TurnOf returns the turn of the work under ctx; nil if it has none.
+// TurnOf returns the turn of the work under ctx, or nil.
 func TurnOf(ctx context.Context) *Turn {
 	t, _ := ctx.Value(turnKey{}).(*Turn)
 	return t
 }
 
-// Waits pauses the turn of the work under ctx, and returns what ends the pause.
+// Waits pauses the turn of the work under ctx. Over ends the pause.
 //
 //	defer fair.Waits(ctx).Over()
 func Waits(ctx context.Context) Waited {

@@ -1,8 +1,8 @@
 package fair
 
-// Queue holds items that cost about the same, and gives them out in turns: one of
-// each tenant, and of a tenant one of each principal. Items of one principal keep
-// their order. The zero Queue is empty. It is not safe for concurrent use.
+// Queue holds items that cost about the same. Pop takes one item of each tenant in turn,
+// and within a tenant one of each principal in turn. Items of one principal keep their
+// order. The zero Queue is empty. Not safe for concurrent use.
 type Queue[T any] struct {
 	n      int
 	ring   []*tenantLine[T]
@@ -22,7 +22,7 @@ type line[T any] struct {
 	items []T
 }
 
-// Len is the number of items.
+// Len returns the number of items.
 func (q *Queue[T]) Len() int { return q.n }
 
 // Push adds an item at the end of its principal's line.
@@ -46,8 +46,8 @@ func (q *Queue[T]) Push(tenant, principal string, item T) {
 	q.n++
 }
 
-// Pop takes the item whose turn it is; false if there is none. A line that is
-// empty is forgotten.
+// Pop removes and returns the item whose turn it is. It returns false if the queue is
+// empty.
 func (q *Queue[T]) Pop() (item T, ok bool) {
 	if q.n == 0 {
 		return item, false

@@ -8,26 +8,26 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Config says how many places there are. Bounds of 0 mean Slots, or no end.
+// Config says how many places there are. A bound of 0 means Slots, or no bound.
 type Config struct {
-	Name         string        // of the places, for the error: "sessions of the HSM"
-	Slots        int           // lent at once
-	PerTenant    int           // of them, to one tenant
-	PerPrincipal int           // of those, to one principal
-	Waiting      int           // callers of one tenant that may wait; one more is refused at once
-	Wait         time.Duration // for a place
+	Name         string        // of the places, for errors: "sessions of the HSM"
+	Slots        int           // places, all lent at once at most
+	PerTenant    int           // places lent to one tenant
+	PerPrincipal int           // places lent to one principal
+	Waiting      int           // callers of one tenant that may wait; another one is refused at once
+	Wait         time.Duration // longest wait for a place
 }
 
-// maxDebt bounds how far a tenant's account can run ahead of the others': after
-// one very long call it is not made to wait for longer than this.
+// maxDebt bounds how much more time than the others a tenant can have on its account. So
+// after one very long call, the tenant waits no longer than this.
 const maxDebt = int64(500 * time.Millisecond)
 
-// maxIdle is the number of accounts that are kept without being in use. More are
-// forgotten, and with them the time that they had used.
+// maxIdle is the number of accounts at which unused ones are forgotten, with the time
+// that they have used.
 const maxIdle = 1024
 
-// Slots lends places. The server's own work (see [core.OwnWork]) is bounded by
-// the number of places alone. Safe for concurrent use.
+// Slots lends places. Only the number of places bounds the server's own work (see
+// [core.OwnWork]). Safe for concurrent use.
 type Slots struct {
 	cfg Config
 
@@ -38,7 +38,7 @@ type Slots struct {
 	tenants accountGroup
 }
 
-// New makes Slots. The bounds are raised to 1 where they would let nobody in.
+// New returns Slots. A bound under which nobody could have a place is raised to 1.
 func New(c Config) *Slots {
 	c.Slots = max(1, c.Slots)
 	bound := func(n int) int {
@@ -52,40 +52,41 @@ func New(c Config) *Slots {
 	return &Slots{cfg: c, free: c.Slots}
 }
 
-// Lease is one place that is lent. Release gives it back, once.
+// Lease is one place that is lent. Call Release once.
 type Lease struct {
 	slots     *Slots
 	principal *account
 	began     int64
 }
 
-// account is what one tenant, or one principal of a tenant, has used and has now.
+// account counts what one tenant, or one principal of a tenant, has used and uses now.
 type account struct {
 	name    string
-	above   *account     // a principal's tenant
+	above   *account     // of a principal: its tenant
 	members accountGroup // of a tenant: its principals
-	first   *waiter      // of a principal: callers in the order of their arrival
+	first   *waiter      // of a principal: its first caller in the order of arrival
 	last    *waiter
 
-	used    int64 // nanoseconds of places, on the clock of its group
+	used    int64 // nanoseconds of places, in the time of its group
 	inUse   int
-	began   int64 // sum of the times at which the places in use were lent
+	began   int64 // sum of the times when the places in use were lent
 	waiting int
 }
 
-// accountGroup is the accounts that compete with each other. clock is the account of
-// the one that was served last: a newcomer starts there, neither ahead nor behind.
+// accountGroup holds the accounts that compete with each other. clock is the used time
+// of the account that was served last. A new account begins with it, so that it is
+// neither ahead nor behind.
 type accountGroup struct {
 	clock  int64
 	byName map[string]*account
-	asking []*account // those for which somebody waits
+	asking []*account // accounts for which callers wait
 }
 
 type waiter struct {
 	principal  *account
 	prev, next *waiter
 	granted    bool
-	began      int64 // when it was granted
+	began      int64 // when the place was lent
 	ready      chan struct{}
 }
 
@@ -93,9 +94,9 @@ var monotonicStart = time.Now()
 
 func monotonicNow() int64 { return int64(time.Since(monotonicStart)) }
 
-// Acquire lends a place to whom ctx names, and waits until ctx ends or the time
-// to wait is over. Then, and at once if too many wait already, the error has the
-// code Busy.
+// Acquire lends a place to the tenant and principal of ctx. It waits until ctx ends or
+// the time to wait is over; then it fails with Busy. It fails with Busy at once if too
+// many callers of the tenant wait.
 func (s *Slots) Acquire(ctx context.Context) (Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return Lease{}, s.gaveUpError(err)
@@ -113,7 +114,7 @@ func (s *Slots) Acquire(ctx context.Context) (Lease, error) {
 	if s.cfg.Waiting > 0 && p.above.waiting >= s.cfg.Waiting {
 		s.refused++
 		s.mu.Unlock()
-		return Lease{}, core.Errorf(core.Busy, "%d calls of this tenant wait for the %s, which is the limit; try again later", s.cfg.Waiting, s.cfg.Name)
+		return Lease{}, core.Errorf(core.Busy, "%d calls of this tenant are waiting for %s, which is the limit; try again later", s.cfg.Waiting, s.cfg.Name)
 	}
 	w := &waiter{principal: p, ready: make(chan struct{})}
 	s.enqueue(w)
@@ -146,12 +147,12 @@ func (s *Slots) awaitLease(ctx context.Context, w *waiter) (Lease, error) {
 	return Lease{slots: s, principal: w.principal, began: w.began}, nil
 }
 
-// gaveUpError is the answer to a caller that gave up.
+// gaveUpError is the error for a caller whose time is over.
 func (s *Slots) gaveUpError(cause error) error {
-	return core.Wrap(core.Busy, cause, "all %s were busy with other calls until the time of this one was over; try again", s.cfg.Name)
+	return core.Wrap(core.Busy, cause, "other calls used all %s until the time of this call was over; try again", s.cfg.Name)
 }
 
-// Release gives the place back and lends it to the next caller.
+// Release returns the place and lends it to the next caller.
 func (l Lease) Release() {
 	s := l.slots
 	if s == nil {
@@ -166,7 +167,7 @@ func (l Lease) Release() {
 	s.lendToWaiting(at)
 }
 
-// lendToWaiting lends free places to those who wait and may have one.
+// lendToWaiting lends free places to callers that wait and may have one.
 func (s *Slots) lendToWaiting(at int64) {
 	for s.free > 0 && s.waiting > 0 {
 		p := s.nextPrincipal(at)
@@ -180,8 +181,8 @@ func (s *Slots) lendToWaiting(at int64) {
 	}
 }
 
-// nextPrincipal chooses the tenant that has used least, and of it the principal; nil if
-// all who wait have as many places as they may have.
+// nextPrincipal returns the principal that has used the least time, of the tenant that
+// has used the least time. It returns nil if no waiting caller may have another place.
 func (s *Slots) nextPrincipal(at int64) (best *account) {
 	for _, t := range s.tenants.asking {
 		if !s.mayHaveMore(t, s.cfg.PerTenant) || (best != nil && best.above.timeUsed(at) <= t.timeUsed(at)) {
@@ -203,10 +204,10 @@ func (s *Slots) nextOfTenant(t *account, at int64) (best *account) {
 	return best
 }
 
-// timeUsed is what an account has used, with what it is using.
+// timeUsed returns the time that an account has used until now.
 func (a *account) timeUsed(at int64) int64 { return a.used + int64(a.inUse)*at - a.began }
 
-// mayHaveMore reports whether an account may have one more place of n.
+// mayHaveMore reports whether an account has fewer than n places, or is the server's own.
 func (s *Slots) mayHaveMore(a *account, n int) bool {
 	if a.name == core.OwnWork && (a.above == nil || a.above.name == core.OwnWork) {
 		return true
@@ -218,7 +219,7 @@ func (s *Slots) mayBorrow(p *account) bool {
 	return s.mayHaveMore(p.above, s.cfg.PerTenant) && s.mayHaveMore(p, s.cfg.PerPrincipal)
 }
 
-// lendTo counts a place as lent to p.
+// lendTo lends a place to p.
 func (s *Slots) lendTo(p *account, at int64) Lease {
 	s.free--
 	s.tenants.countLent(p.above, at)
@@ -226,8 +227,8 @@ func (s *Slots) lendTo(p *account, at int64) Lease {
 	return Lease{slots: s, principal: p, began: at}
 }
 
-// catchUp advances an account that had nothing and waited for nothing to the clock
-// of its group: time in which it did not ask is not owed to it.
+// catchUp advances an account that had no place and did not wait to the clock of its
+// group: an account gets no credit for time in which it asked for nothing.
 func (g *accountGroup) catchUp(a *account) {
 	if a.inUse == 0 && a.waiting == 0 {
 		a.used = max(a.used, g.clock)
@@ -240,7 +241,7 @@ func (g *accountGroup) countLent(a *account, at int64) {
 	a.began += at
 }
 
-// chargeReturned charges an account for a place.
+// chargeReturned charges an account for a place that it returns.
 func (g *accountGroup) chargeReturned(a *account, began, at int64) {
 	a.inUse--
 	a.began -= began
@@ -328,13 +329,13 @@ func (g *accountGroup) removeAsking(a *account) {
 	}
 }
 
-// Usage is what Slots are doing, for health, metrics and tests.
+// Usage is the use of Slots, for health, metrics and tests.
 type Usage struct {
 	Slots, InUse, Waiting int
-	Refused               int64 // since the start, because too many waited
+	Refused               int64 // callers refused since the start, because too many waited
 }
 
-// Usage tells what is lent and who waits.
+// Usage returns how many places are lent and how many callers wait.
 func (s *Slots) Usage() Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package secretfile reads a secret of one line, such as a PIN, from a file. The
-// whole file must be that line: nothing of it is cut off or left out. Errors never
-// hold anything of the content. Start at [Line].
+// Package secretfile reads a secret of one line, such as a PIN, from a file. The file
+// must have only that line, which is returned whole. Errors never show any of the
+// content. Start at [Line].
 package secretfile
 
 import (
@@ -13,12 +13,12 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBytes bounds the file.
+// MaxBytes bounds the size of the file.
 const MaxBytes = 4096
 
-// Line returns the only line of a file, without the line break that may end it. It
-// fails for a file that is not regular or too long, for a second line, for
-// characters that cannot be printed, and for white space around the line.
+// Line returns the only line of a file, without a line break at its end. It fails if the
+// file is not regular or too long, has a second line or characters that cannot be
+// printed, or has white space around the line.
 func Line(path string) (string, error) {
 	b, err := readSmallFile(path)
 	if err != nil {
