@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +30,6 @@ const (
 type proxy struct {
 	URL    string
 	target string
-	l      net.Listener
 
 	mu    sync.Mutex
 	ease  sync.Cond // told when harm changes
@@ -45,28 +43,10 @@ type proxy struct {
 
 func proxied(t *testing.T, database string) *proxy {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{target: u.Host, l: l, conns: map[net.Conn]bool{}}
+	p := &proxy{target: storetest.Address(t, database), conns: map[net.Conn]bool{}}
 	p.ease.L = &p.mu
-	u.Host = l.Addr().String()
-	p.URL = u.String()
-	t.Cleanup(func() { l.Close(); p.set(refuse) })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(c)
-		}
-	}()
+	p.URL = storetest.Redirect(t, database, p.serve)
+	t.Cleanup(func() { p.set(refuse) })
 	return p
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/store"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
@@ -17,10 +16,7 @@ import (
 func TestCountOfALostTransaction(t *testing.T) {
 	t.Parallel()
 	url := storetest.Postgres(t)
-	s, err := store.Create(ctx, url, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := created(t, url)
 	defer s.Close()
 	if err := s.Commit(ctx, entry()); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package store_test
 import (
 	"io"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -23,30 +22,15 @@ type way struct {
 	hung   chan struct{} // closed: what is open hands nothing on any more
 }
 
-// wayTo opens a way and returns it with the URL that leads over it.
-func wayTo(t *testing.T, database string) (*way, string) {
+// overWay opens a way to a database, and the store over it.
+func overWay(t *testing.T, database string) (*way, core.Store) {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &way{target: u.Host, hung: make(chan struct{})}
-	t.Cleanup(func() { l.Close(); w.cut() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			w.join(c)
-		}
-	}()
-	u.Host = l.Addr().String()
-	return w, u.String()
+	w := &way{hung: make(chan struct{})}
+	w.lead(t, database)
+	t.Cleanup(w.cut)
+	s := created(t, storetest.Redirect(t, database, w.join))
+	t.Cleanup(func() { s.Close() })
+	return w, s
 }
 
 func (w *way) join(c net.Conn) {
@@ -81,13 +65,9 @@ func (w *way) join(c net.Conn) {
 
 // lead sends new connections elsewhere.
 func (w *way) lead(t *testing.T, database string) {
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.target = u.Host
+	w.target = storetest.Address(t, database)
 }
 
 // cut closes what is open.
@@ -130,18 +110,14 @@ func comesBack(t *testing.T, s core.Store) {
 func TestStandbyIsLeft(t *testing.T) {
 	t.Parallel()
 	primary := storetest.StartPostgres(t)
-	w, address := wayTo(t, primary.URL)
-	s, err := store.Create(ctx, address, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	w, s := overWay(t, primary.URL)
 	if err := s.Commit(ctx, entry()); err != nil {
 		t.Fatal(err)
 	}
 	standby := primary.Standby()
 	w.lead(t, standby.URL)
 	w.cut()
+	var err error
 	for range 3 { // the first may meet the connection that was cut
 		err = s.Health(ctx)
 	}
@@ -163,20 +139,12 @@ func TestStandbyIsLeft(t *testing.T) {
 func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Parallel()
 	first := storetest.StartPostgres(t)
-	w, address := wayTo(t, first.URL)
-	s, err := store.Create(ctx, address, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	w, s := overWay(t, first.URL)
 	second := storetest.StartPostgres(t)
-	if x, err := store.Create(ctx, second.URL, new(storetest.Sealer)); err != nil { // brings up its schema
-		t.Fatal(err)
-	} else {
-		x.Close()
-	}
+	created(t, second.URL).Close() // with its schema
 	first.Run("ALTER SYSTEM SET default_transaction_read_only = on")
 	first.Run("SELECT pg_reload_conf()")
+	var err error
 	for range 100 {
 		if err = s.Commit(ctx, entry()); err != nil {
 			break
@@ -194,12 +162,7 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 // connection made afterwards serves at once.
 func TestHungConnectionsLeaveThePool(t *testing.T) {
 	t.Parallel()
-	w, address := wayTo(t, storetest.StartPostgres(t).URL)
-	s, err := store.Create(ctx, address+"&pool_max_conns=4", new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	w, s := overWay(t, storetest.StartPostgres(t).URL+"&pool_max_conns=4")
 	all := func() (errs []error) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -237,11 +200,7 @@ func TestPgBouncer(t *testing.T) {
 		t.Errorf("without the setting: %v, %v; want a refusal that names it", s, err)
 	}
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := store.Create(ctx, address+"&default_query_exec_mode=exec", new(storetest.Sealer))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return created(t, address+"&default_query_exec_mode=exec")
 	})
 }
 
@@ -249,10 +208,7 @@ func TestPgBouncer(t *testing.T) {
 func TestErrorsNameTheirState(t *testing.T) {
 	t.Parallel()
 	p := storetest.StartPostgres(t)
-	s, err := store.Create(ctx, p.URL, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := created(t, p.URL)
 	defer s.Close()
 	p.Run("ALTER TABLE audit_entry RENAME TO elsewhere")
 	if err := s.Commit(ctx, entry()); core.CodeOf(err) != core.StoreUnavailable || !strings.Contains(err.Error(), "SQLSTATE 42P01") {

@@ -40,20 +40,6 @@ func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
 			}
 		})
 	}
-	waiting := func(n int) {
-		for {
-			g.mu.Lock()
-			now := 0
-			if g.next != nil {
-				now = g.next.live
-			}
-			g.mu.Unlock()
-			if now == n {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
 	commit("flood") // this one holds the lead
 	for g.leads() == false {
 		time.Sleep(time.Millisecond)
@@ -61,9 +47,9 @@ func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
 	for range 300 {
 		commit("flood")
 	}
-	waiting(300)
+	g.awaitWaiting(t, 300)
 	commit("quiet")
-	waiting(301)
+	g.awaitWaiting(t, 301)
 	close(gate)
 	wg.Wait()
 	total, quietIn := 0, -1
@@ -101,13 +87,13 @@ func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 	for range maxTenant {
 		wg.Go(func() { s.commitWithOthers(ctx, record("flood")) })
 	}
-	s.waiting(t, maxTenant)
+	s.awaitWaiting(t, maxTenant)
 	if err := s.commitWithOthers(context.Background(), record("flood")); core.CodeOf(err) != core.Busy {
 		t.Errorf("one more of the tenant: %v", err)
 	}
 	done := make(chan error)
 	go func() { done <- s.commitWithOthers(context.Background(), record("quiet")) }()
-	s.waiting(t, maxTenant+1)
+	s.awaitWaiting(t, maxTenant+1)
 	cancel() // those of the flood leave the queue
 	close(s.gate)
 	if err := <-done; err != nil {

@@ -39,16 +39,16 @@ func wantUnavailable(t *testing.T, what string, err error, sentence string) {
 	}
 }
 
-// waiting spins until n changes wait for the next batch.
-func (s *slowGroup) waiting(t *testing.T, n int) {
+// awaitWaiting waits until n changes wait for the next batch.
+func (g *groupCommitter) awaitWaiting(t *testing.T, n int) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		s.mu.Lock()
+		g.mu.Lock()
 		now := 0
-		if s.next != nil {
-			now = s.next.live
+		if g.next != nil {
+			now = g.next.live
 		}
-		s.mu.Unlock()
+		g.mu.Unlock()
 		if now == n {
 			return
 		}
@@ -73,15 +73,15 @@ func TestWithdrawnIsNotStored(t *testing.T) {
 			wantUnavailable(t, "a withdrawn change", s.commitWithOthers(ctx, &core.Change{}), "is not stored")
 		})
 	}
-	s.waiting(t, 5)
+	s.awaitWaiting(t, 5)
 	cancel()
-	s.waiting(t, 0)
+	s.awaitWaiting(t, 0)
 	wg.Go(func() {
 		if err := s.commitWithOthers(context.Background(), &core.Change{}); err != nil {
 			t.Error(err)
 		}
 	})
-	s.waiting(t, 1)
+	s.awaitWaiting(t, 1)
 	close(s.gate)
 	wg.Wait()
 	if n := s.decided.Load(); n != 2 {
@@ -103,7 +103,7 @@ func TestBegunIsTold(t *testing.T) {
 	<-s.begun
 	go func() { told <- s.commitWithOthers(ctx, &core.Change{}) }()
 	go func() { told <- s.commitWithOthers(ctx, &core.Change{}) }()
-	s.waiting(t, 2)
+	s.awaitWaiting(t, 2)
 	s.gate <- struct{}{}
 	<-s.begun
 	cancel()
@@ -150,7 +150,7 @@ func TestUnknownOutcomeIsSaid(t *testing.T) {
 	for range 2 { // one leads and stays with its batch, the other is told
 		go func() { told <- s.commitWithOthers(context.Background(), &core.Change{}) }()
 	}
-	s.waiting(t, 2)
+	s.awaitWaiting(t, 2)
 	s.gate <- struct{}{}
 	<-told
 	<-s.begun
@@ -182,7 +182,7 @@ func TestQueueIsBounded(t *testing.T) {
 			}
 		})
 	}
-	s.waiting(t, maxWaiting)
+	s.awaitWaiting(t, maxWaiting)
 	wantUnavailable(t, "one more", s.commitWithOthers(context.Background(), &core.Change{}), "4096")
 	close(s.gate)
 	wg.Wait()

@@ -36,10 +36,7 @@ func readBack(t *testing.T, url, id string) {
 
 func withOneObject(t *testing.T, url string) core.Store {
 	t.Helper()
-	s, err := store.Create(ctx, url, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := created(t, url)
 	if err := s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("look", "one")})); err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"net/url"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/store"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
@@ -18,10 +16,7 @@ import (
 // the reason that it was.
 func TestRollbackEnds(t *testing.T) {
 	t.Parallel()
-	s, err := store.Create(ctx, silentAt(t, storetest.Postgres(t), "ROLLBACK\x00"), new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := created(t, silentAt(t, storetest.Postgres(t), "ROLLBACK\x00"))
 	birth := func() error {
 		return s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: storetest.Object("rollback", "twice")}))
 	}
@@ -44,37 +39,20 @@ func TestRollbackEnds(t *testing.T) {
 	s.Close() // not where a caller waits without end: it would wait for that one
 }
 
-// silentAt is the URL of a way to a database on which nothing gets through any
-// more once the client has said word.
+// silentAt returns the URL of a way to a database that hands on nothing any more once
+// the client has said word.
 func silentAt(t *testing.T, database, word string) string {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	target := u.Host
-	u.Host = l.Addr().String()
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", target)
-			if err != nil {
-				client.Close()
-				return
-			}
-			go io.Copy(client, server)
-			go until(client, server, []byte(word))
+	target := storetest.Address(t, database)
+	return storetest.Redirect(t, database, func(client net.Conn) {
+		server, err := net.Dial("tcp", target)
+		if err != nil {
+			client.Close()
+			return
 		}
-	}()
-	return u.String()
+		go io.Copy(client, server)
+		until(client, server, []byte(word))
+	})
 }
 
 // until hands on what a client says, up to a word; then it listens alone, until

@@ -19,25 +19,27 @@ import (
 
 var ctx = context.Background()
 
+// created returns the store of a new database.
+func created(t testing.TB, url string) core.Store {
+	t.Helper()
+	s, err := store.Create(ctx, url, new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestSQLite(t *testing.T) {
 	dir := t.TempDir()
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := store.Create(ctx, "sqlite:"+filepath.Join(dir, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+".db"), new(storetest.Sealer))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return created(t, "sqlite:"+filepath.Join(dir, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+".db"))
 	})
 }
 
 func TestPostgres(t *testing.T) {
 	url := storetest.Postgres(t)
 	storetest.Run(t, func(t *testing.T) core.Store {
-		s, err := store.Create(ctx, url, new(storetest.Sealer))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return created(t, url)
 	})
 }
 
@@ -77,10 +79,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 		if len(ids) > 0 && len(ids[len(ids)-1]) < 5 {
 			ids = ids[:len(ids)-1] // a torn line says nothing
 		}
-		s, err := store.Create(ctx, "sqlite:"+path, new(storetest.Sealer))
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := created(t, "sqlite:"+path)
 		for _, id := range ids {
 			if _, err := s.Object(ctx, "t", id); err != nil {
 				t.Fatalf("round %d: %s was acknowledged and is gone: %v", round, id, err)
@@ -125,10 +124,7 @@ func TestOpenSaysWhatToMend(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	open, err := store.Create(ctx, "sqlite:"+dir+"/open ? 50% #1.db", new(storetest.Sealer)) // a name that must not end the URI
-	if err != nil {
-		t.Fatal(err)
-	}
+	open := created(t, "sqlite:"+dir+"/open ? 50% #1.db") // a name that must not end the URI
 	defer open.Close()
 	for url, want := range map[string]string{"mysql://x": "store.url", "sqlite:/nowhere/at/all.db": "store.url", "postgres://127.0.0.1:1/none?connect_timeout=1": "reached",
 		"sqlite:" + dir: "store.url", "sqlite:" + dir + "/text.db": "backup", "sqlite:" + dir + "/cut.db": "backup", "sqlite:" + dir + "/open ? 50% #1.db": "another process"} {
@@ -142,10 +138,7 @@ func TestOpenSaysWhatToMend(t *testing.T) {
 // nothing.
 func TestRemovedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gone.db")
-	s, err := store.Create(ctx, "sqlite:"+path, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := created(t, "sqlite:"+path)
 	defer s.Close()
 	if err := s.Health(ctx); err != nil {
 		t.Fatal(err)
@@ -197,10 +190,7 @@ func TestNodesStartTogether(t *testing.T) {
 // acknowledged is there, what was refused is not, and nobody restarts anything.
 func TestPostgresGoneAndBack(t *testing.T) {
 	server := storetest.StartPostgres(t)
-	s, err := store.Create(ctx, server.URL, new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := created(t, server.URL)
 	defer s.Close()
 	fate := map[string]error{}
 	var mu sync.Mutex
@@ -276,10 +266,7 @@ func TestPostgresGoneAndBack(t *testing.T) {
 }
 
 func BenchmarkEntries(b *testing.B) {
-	s, err := store.Create(ctx, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"), new(storetest.Sealer))
-	if err != nil {
-		b.Fatal(err)
-	}
+	s := created(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"))
 	defer s.Close()
 	body := make([]byte, 230)
 	for _, n := range []int{1, 16, 64} {
@@ -301,10 +288,7 @@ func BenchmarkEntries(b *testing.B) {
 func BenchmarkBirths(b *testing.B) {
 	var next atomic.Int64
 	for _, url := range []string{"sqlite:" + filepath.Join(b.TempDir(), "bench.db"), storetest.Postgres(b)} {
-		s, err := store.Create(ctx, url, new(storetest.Sealer))
-		if err != nil {
-			b.Fatal(err)
-		}
+		s := created(b, url)
 		defer s.Close()
 		name, _, _ := strings.Cut(url, ":")
 		for _, n := range []int{1, 16, 64} {
