@@ -20,7 +20,7 @@ const (
 	ckkEdwardsEC     = 0x40
 )
 
-var keyWrap = []*p11.Mechanism{p11.NewMechanism(ckmAESKeyWrap, nil)}
+var keyWrap = oneMechanism(ckmAESKeyWrap, nil)
 
 // attributes are CKA_... that take a Boolean, and mechanismFlags CKF_..., by use.
 var (
@@ -134,7 +134,7 @@ func setKeyAttributes(t hsm.KeyTemplate) []*p11.Attribute {
 
 // generatorOf is the mechanism that makes a secret key of a type.
 func generatorOf(t hsm.KeyType) []*p11.Mechanism {
-	return []*p11.Mechanism{p11.NewMechanism(keyTypes[t].generator, nil)}
+	return oneMechanism(keyTypes[t].generator, nil)
 }
 
 // publicAttributes is the template of an RSA public key that wraps and does nothing
@@ -171,7 +171,7 @@ func mechanismOf(m *hsm.Mechanism) ([]*p11.Mechanism, *p11.GCMParams, error) {
 		parameter = append(binary.NativeEndian.AppendUint64(nil, 128), m.IV...)
 	case hsm.AESGCM:
 		gcm := p11.NewGCMParams(m.IV, m.AAD, m.TagBits)
-		return []*p11.Mechanism{p11.NewMechanism(uint(m.Type), gcm)}, gcm, nil
+		return oneMechanism(uint(m.Type), gcm), gcm, nil
 	case hsm.RSAOAEP:
 		hash, known := oaepHashes[m.OAEP.Hash]
 		mgf, knownMGF := oaepHashes[m.OAEP.MGF]
@@ -180,7 +180,41 @@ func mechanismOf(m *hsm.Mechanism) ([]*p11.Mechanism, *p11.GCMParams, error) {
 		}
 		parameter = p11.NewOAEPParams(hash.hash, mgf.mgf, p11.CKZ_DATA_SPECIFIED, m.OAEP.Label)
 	}
-	return []*p11.Mechanism{p11.NewMechanism(uint(m.Type), parameter)}, nil, nil
+	return oneMechanism(uint(m.Type), parameter), nil, nil
+}
+
+// oneMechanism is a mechanism as the binding takes it.
+func oneMechanism(typ uint, parameter any) []*p11.Mechanism {
+	return []*p11.Mechanism{p11.NewMechanism(typ, parameter)}
+}
+
+// readAttributes returns the values of an object's attributes.
+func (l *library) readAttributes(s p11.SessionHandle, o p11.ObjectHandle, types ...uint) ([][]byte, error) {
+	ask := make([]*p11.Attribute, len(types))
+	for i, typ := range types {
+		ask[i] = p11.NewAttribute(typ, nil)
+	}
+	got, err := l.ctx.GetAttributeValue(s, o, ask)
+	if err != nil {
+		return nil, err
+	}
+	values := make([][]byte, len(got))
+	for i, a := range got {
+		values[i] = a.Value
+	}
+	return values, nil
+}
+
+// maxValueBytes bounds a CKA_VALUE_LEN that is believed.
+const maxValueBytes = 1 << 20
+
+// readLength returns CKA_VALUE_LEN in bytes; 0 if the token does not tell it.
+func (l *library) readLength(s p11.SessionHandle, o p11.ObjectHandle) (int, error) {
+	values, err := l.readAttributes(s, o, p11.CKA_VALUE_LEN)
+	if err != nil || len(values[0]) != 8 {
+		return 0, unlessAway(err)
+	}
+	return int(min(binary.NativeEndian.Uint64(values[0]), maxValueBytes)), nil
 }
 
 // withoutAttribute is a template without one of its lines.

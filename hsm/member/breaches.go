@@ -121,7 +121,7 @@ func useAttempts() (list []attempt) {
 		mech uint
 		arg  any
 	}{{"ECB", p11.CKM_AES_ECB, nil}, {"CBC", p11.CKM_AES_CBC, iv}, {"CTR", p11.CKM_AES_CTR, append([]byte{128, 0, 0, 0, 0, 0, 0, 0}, iv...)}} {
-		mech := []*p11.Mechanism{p11.NewMechanism(m.mech, m.arg)}
+		mech := oneMechanism(m.mech, m.arg)
 		list = append(list,
 			attempt{"lets the KEK encrypt by " + m.name, func(w *trial) error { return w.ctx.EncryptInit(w.s, mech, w.kek) }},
 			attempt{"lets the KEK decrypt by " + m.name, func(w *trial) error { return w.ctx.DecryptInit(w.s, mech, w.kek) }})
@@ -130,7 +130,7 @@ func useAttempts() (list []attempt) {
 		return func(w *trial) error {
 			params := p11.NewGCMParams(iv[:12], nil, 128)
 			defer params.Free()
-			return init(w)(w.s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, w.kek)
+			return init(w)(w.s, oneMechanism(p11.CKM_AES_GCM, params), w.kek)
 		}
 	}
 	type starter = func(p11.SessionHandle, []*p11.Mechanism, p11.ObjectHandle) error
@@ -138,16 +138,16 @@ func useAttempts() (list []attempt) {
 		attempt{"lets the KEK encrypt by GCM", gcm(func(w *trial) starter { return w.ctx.EncryptInit })},
 		attempt{"lets the KEK decrypt by GCM", gcm(func(w *trial) starter { return w.ctx.DecryptInit })},
 		attempt{"lets the KEK make a CMAC", func(w *trial) error {
-			return w.ctx.SignInit(w.s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_CMAC, nil)}, w.kek)
+			return w.ctx.SignInit(w.s, oneMechanism(p11.CKM_AES_CMAC, nil), w.kek)
 		}},
 		attempt{"derives a key from the KEK", func(w *trial) error {
 			data, free := derivationData(iv)
 			defer free()
-			_, err := w.ctx.DeriveKey(w.s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_ECB_ENCRYPT_DATA, data)}, w.kek,
+			_, err := w.ctx.DeriveKey(w.s, oneMechanism(p11.CKM_AES_ECB_ENCRYPT_DATA, data), w.kek,
 				append(aesKey(false, true), p11.NewAttribute(p11.CKA_VALUE_LEN, 16)))
 			return err
 		}},
-		attempt{"lets the KEK be read", func(w *trial) error { return w.read(w.kek) }})
+		attempt{"lets the KEK be read", func(w *trial) error { return w.readValue(w.kek) }})
 }
 
 // wrapAttempts: no KEK leaves, and none wraps otherwise than it was made for.
@@ -155,7 +155,7 @@ func wrapAttempts() []attempt {
 	wrap := func(mech uint, arg any, pick func(*trial) (with, key p11.ObjectHandle)) func(*trial) error {
 		return func(w *trial) error {
 			with, key := pick(w)
-			_, err := w.ctx.WrapKey(w.s, []*p11.Mechanism{p11.NewMechanism(mech, arg)}, with, key)
+			_, err := w.ctx.WrapKey(w.s, oneMechanism(mech, arg), with, key)
 			return err
 		}
 	}
@@ -191,7 +191,7 @@ func changeAttempts() (list []attempt) {
 			attempt{"lets CKA_" + c.name + " of the KEK be changed", func(w *trial) error {
 				return w.ctx.SetAttributeValue(w.s, w.kek, []*p11.Attribute{c.make()})
 			}},
-			attempt{"copies the KEK with another CKA_" + c.name, func(w *trial) error { return w.copy(w.kek, c.make()) }})
+			attempt{"copies the KEK with another CKA_" + c.name, func(w *trial) error { return w.copyWith(w.kek, c.make()) }})
 	}
 	return list
 }
@@ -241,7 +241,7 @@ func keptAttempts() []attempt {
 		}
 	}
 	return []attempt{
-		{"does not unwrap its own blob, or lets such a key be read", kept(func(w *trial, h p11.ObjectHandle) error { return w.read(h) })},
+		{"does not unwrap its own blob, or lets such a key be read", kept(func(w *trial, h p11.ObjectHandle) error { return w.readValue(h) })},
 		{"wraps an unwrapped key that is not extractable", kept(func(w *trial, h p11.ObjectHandle) error {
 			_, err := w.ctx.WrapKey(w.s, keyWrap, w.peer, h)
 			return err
@@ -249,12 +249,14 @@ func keptAttempts() []attempt {
 		{"lets an unwrapped key become extractable", kept(change(p11.CKA_EXTRACTABLE, true))},
 		{"lets an unwrapped key become readable", kept(change(p11.CKA_SENSITIVE, false))},
 		{"copies an unwrapped key extractable", kept(func(w *trial, h p11.ObjectHandle) error {
-			return w.copy(h, p11.NewAttribute(p11.CKA_EXTRACTABLE, true))
+			return w.copyWith(h, p11.NewAttribute(p11.CKA_EXTRACTABLE, true))
 		})},
-		{"copies an unwrapped key readable", kept(func(w *trial, h p11.ObjectHandle) error { return w.copy(h, p11.NewAttribute(p11.CKA_SENSITIVE, false)) })},
+		{"copies an unwrapped key readable", kept(func(w *trial, h p11.ObjectHandle) error {
+			return w.copyWith(h, p11.NewAttribute(p11.CKA_SENSITIVE, false))
+		})},
 		{"ignores CKA_SENSITIVE or CKA_EXTRACTABLE when it unwraps", kept(func(w *trial, h p11.ObjectHandle) error {
-			got, err := w.ctx.GetAttributeValue(w.s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_SENSITIVE, nil), p11.NewAttribute(p11.CKA_EXTRACTABLE, nil)})
-			if err == nil && string(got[0].Value) == "\x01" && string(got[1].Value) == "\x00" {
+			got, err := w.readAttributes(w.s, h, p11.CKA_SENSITIVE, p11.CKA_EXTRACTABLE)
+			if err == nil && string(got[0]) == "\x01" && string(got[1]) == "\x00" {
 				return errAsPromised
 			}
 			return nil
@@ -278,16 +280,16 @@ func unwrapAs(tmpl []*p11.Attribute) func(*trial) error {
 }
 
 func (w *trial) unwrap(blob []byte, mech uint, arg any, tmpl []*p11.Attribute) error {
-	_, err := w.ctx.UnwrapKey(w.s, []*p11.Mechanism{p11.NewMechanism(mech, arg)}, w.kek, blob, tmpl)
+	_, err := w.ctx.UnwrapKey(w.s, oneMechanism(mech, arg), w.kek, blob, tmpl)
 	return err
 }
 
-func (w *trial) copy(h p11.ObjectHandle, a *p11.Attribute) error {
+func (w *trial) copyWith(h p11.ObjectHandle, a *p11.Attribute) error {
 	_, err := w.ctx.CopyObject(w.s, h, []*p11.Attribute{a})
 	return err
 }
 
-func (w *trial) read(h p11.ObjectHandle) error {
-	_, err := w.ctx.GetAttributeValue(w.s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_VALUE, nil)})
+func (w *trial) readValue(h p11.ObjectHandle) error {
+	_, err := w.readAttributes(w.s, h, p11.CKA_VALUE)
 	return err
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// caller makes calls in sessions, each with the handle of the key that it is for.
+// caller makes calls in sessions, each with the handle of its key.
 type caller struct {
 	conn    *connection
 	keys    *keyRing
@@ -18,16 +18,16 @@ type caller struct {
 
 // call is one operation in a session.
 type call struct {
-	doing string   // what the HSM cannot do if it fails, such as "make a key"
-	key   *hsm.Key // whose handle run gets; nil: none
+	doing string   // names the call in errors, such as "make a key"
+	key   *hsm.Key // run gets its handle; nil: none
 	turn  bool     // run has the turn to change objects
-	once  bool     // not made a second time, since it leaves an object in the token
+	once  bool     // never repeated, since it leaves an object in the token
 	run   func(s p11.SessionHandle, key p11.ObjectHandle) error
 }
 
-// perform makes a call. If a session, a handle or the token was lost, it is restored
-// and the call is made again. run must be repeatable unless the call says once, and
-// must ask for other handles each time: they change.
+// perform makes a call. If a session, a handle or the token was lost, it is restored and
+// the call is made again. run must be repeatable, unless the call says once. If it needs
+// other handles, it must ask for them each time: they change.
 func (m *caller) perform(ctx context.Context, c call) error {
 	err := m.attempt(ctx, &c)
 	if err != nil && m.conn.recoverFrom(err) && !c.once {
@@ -42,7 +42,7 @@ func (m *caller) attempt(ctx context.Context, c *call) error {
 		return m.conn.inSession(ctx, func(s p11.SessionHandle) (err error) {
 			var h p11.ObjectHandle
 			if c.key != nil {
-				h, err = m.keys.handle(c.key.Label)
+				h, err = m.keys.handleOf(c.key.Label)
 			}
 			if err != nil {
 				return err
@@ -56,7 +56,7 @@ func (m *caller) attempt(ctx context.Context, c *call) error {
 	}
 	defer m.handles.releasePin(v)
 	return m.conn.inSession(ctx, func(s p11.SessionHandle) error {
-		if v.start != m.conn.starts.Load() { // its number may be another key's by now
+		if v.start != m.conn.starts.Load() { // its number may belong to another key now
 			return p11.Error(p11.CKR_KEY_HANDLE_INVALID)
 		}
 		return m.runInTurn(ctx, c, s, v.object)
@@ -65,10 +65,10 @@ func (m *caller) attempt(ctx context.Context, c *call) error {
 
 func (m *caller) runInTurn(ctx context.Context, c *call, s p11.SessionHandle, key p11.ObjectHandle) error {
 	if c.turn {
-		if err := m.conn.turn.take(ctx); err != nil {
+		if err := m.conn.turn.takeTurn(ctx); err != nil {
 			return err
 		}
-		defer m.conn.turn.give()
+		defer m.conn.turn.giveTurn()
 	}
 	return c.run(s, key)
 }
@@ -109,19 +109,24 @@ func (m *caller) findResident(s p11.SessionHandle, k *hsm.Key) (p11.ObjectHandle
 		return 0, err
 	}
 	if len(found) != 1 {
-		return 0, core.Errorf(core.TokenUnavailable, "the HSM has %d objects for key %s, not one; was it restored from a backup, or is this not its token?", len(found), k.ID)
+		return 0, core.Errorf(core.TokenUnavailable, "the HSM has %d objects for key %s, not one; check that hsm.token and hsm.serial name the right token, and whether it was restored from a backup", len(found), k.ID)
 	}
 	return found[0], nil
 }
 
-// unwrapBlob makes a session object of a wrapped key.
-func (m *caller) unwrapBlob(s p11.SessionHandle, k *hsm.Key) (p11.ObjectHandle, error) {
-	kek, err := m.keys.handle(k.KEK)
-	if err != nil {
-		return 0, err
-	}
+// kekOf returns the handle of the KEK of a wrapped key. It changes with a reconnect.
+func (m *caller) kekOf(k *hsm.Key) (p11.ObjectHandle, error) {
 	if len(k.Blob) == 0 { // the binding panics on it
 		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", k.ID)
+	}
+	return m.keys.handleOf(k.KEK)
+}
+
+// unwrapBlob makes a session object of a wrapped key.
+func (m *caller) unwrapBlob(s p11.SessionHandle, k *hsm.Key) (p11.ObjectHandle, error) {
+	kek, err := m.kekOf(k)
+	if err != nil {
+		return 0, err
 	}
 	return m.conn.ctx.UnwrapKey(s, keyWrap, kek, k.Blob, attributesOf(k.Template))
 }

@@ -58,10 +58,10 @@ func (c *connection) connect() error {
 	if err := c.checkSameToken(); err != nil {
 		return err
 	}
-	if err := c.refused.login(c.library, c.keeper); err != nil {
+	if err := c.refused.logIn(c.library, c.keeper); err != nil {
 		return err
 	}
-	c.sessions.reset()
+	c.sessions.forgetSessions()
 	return c.listMechanisms()
 }
 
@@ -79,14 +79,14 @@ func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) 
 	if !c.computesHere() {
 		defer fair.Waits(ctx).Over()
 	}
-	if err := c.enter(); err != nil {
+	if err := c.enterGate(); err != nil {
 		return err
 	}
-	defer c.gate.leave()
+	defer c.gate.leaveGate()
 	if c.broken.Load() {
 		return p11.Error(p11.CKR_TOKEN_NOT_PRESENT)
 	}
-	s, err := c.sessions.take()
+	s, err := c.sessions.lendSession()
 	if err != nil {
 		return err
 	}
@@ -99,18 +99,18 @@ func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) 
 		}
 		s.began.Store(0)
 		c.sessions.inUse.Add(-1)
-		c.sessions.giveBack(s, err)
+		c.sessions.takeBack(s, err)
 	}()
 	return c.sessions.explainBusy(c.blameToken(f(s.handle)))
 }
 
-// enter lets a call in, unless the connection was closed. The caller leaves the gate.
-func (c *connection) enter() error {
-	if err := c.gate.enter(c.cfg.Wait); err != nil {
+// enterGate lets a call in, unless the connection was closed. The caller leaves the gate.
+func (c *connection) enterGate() error {
+	if err := c.gate.enterWithin(c.cfg.Wait); err != nil {
 		return err
 	}
 	if c.closed {
-		c.gate.leave()
+		c.gate.leaveGate()
 		return errClosed()
 	}
 	return nil
@@ -143,12 +143,12 @@ func (c *connection) isPresent() bool {
 		return classify(err) == busyFault
 	}
 	defer c.ctx.CloseSession(s)
-	return c.probe(s) == nil
+	return c.probeToken(s) == nil
 }
 
-// probe tries a real operation, and one with a key that the token keeps: a token
+// probeToken tries a real operation, and one with a key that the token keeps: a token
 // whose files have gone still makes random numbers.
-func (c *connection) probe(s p11.SessionHandle) error {
+func (c *connection) probeToken(s p11.SessionHandle) error {
 	if _, err := c.ctx.GenerateRandom(s, 16); err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (c *connection) probe(s p11.SessionHandle) error {
 	if key == 0 {
 		return nil // no set is loaded yet
 	}
-	if err := c.ctx.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, key); err != nil {
+	if err := c.ctx.SignInit(s, oneMechanism(p11.CKM_SHA256_HMAC, nil), key); err != nil {
 		return err
 	}
 	_, err := c.ctx.Sign(s, []byte("keyreeve probe"))

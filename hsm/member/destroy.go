@@ -24,7 +24,7 @@ func (m *Module) Destroy(ctx context.Context, o hsm.Object) error {
 	}
 	switch {
 	case err == nil:
-		m.doubts.remove(o.Label)
+		m.doubts.removeObject(o.Label)
 	case errors.Is(err, errDoubtful) || core.CodeOf(err) == core.CryptographicFailure:
 		err = core.Wrap(core.TokenUnavailable, err, "the HSM did not remove the token object %q, or cannot show that it did; it is tried again. Look at the room and the permissions that the HSM has for its objects", o.Label)
 	}
@@ -37,16 +37,16 @@ func (m *Module) Destroy(ctx context.Context, o hsm.Object) error {
 func (m *Module) destroyOnce(ctx context.Context, o hsm.Object) error {
 	return m.perform(ctx, call{doing: "destroy a token object", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
 		// The turn is the server's own, since the tenant may have a queue.
-		if err := m.conn.turn.take(context.Background()); err != nil {
+		if err := m.conn.turn.takeTurn(context.Background()); err != nil {
 			return err
 		}
-		defer m.conn.turn.give()
+		defer m.conn.turn.giveTurn()
 		found, err := m.conn.findObject(s, o.Label, o.CKAID)
 		if err != nil {
 			return err
 		}
 		if len(found) == 0 {
-			if m.doubts.contains(o.Label, m.conn.starts.Load()) {
+			if m.doubts.containsObject(o.Label, m.conn.starts.Load()) {
 				return errDoubtful
 			}
 			return nil
@@ -65,13 +65,13 @@ func (m *Module) destroyOnce(ctx context.Context, o hsm.Object) error {
 
 // destroyFound destroys an object that a search found, if it has the label.
 func (m *Module) destroyFound(s p11.SessionHandle, h p11.ObjectHandle, label string) error {
-	as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_LABEL, nil)})
+	as, err := m.conn.readAttributes(s, h, p11.CKA_LABEL)
 	if err != nil {
 		return err
 	}
-	if label == "" || string(as[0].Value) != label {
-		return core.Errorf(core.PermissionDenied, "a token object with the label %q was found in place of %q, so it is not destroyed", as[0].Value, label)
+	if label == "" || string(as[0]) != label {
+		return core.Errorf(core.PermissionDenied, "a token object with the label %q was found in place of %q, so it is not destroyed", as[0], label)
 	}
-	m.doubts.add(label, m.conn.starts.Load())
+	m.doubts.addObject(label, m.conn.starts.Load())
 	return m.conn.ctx.DestroyObject(s, h)
 }

@@ -16,7 +16,7 @@ type doubtfulObjects struct {
 	wait  time.Duration     // after the next start
 }
 
-func (d *doubtfulObjects) add(label string, start uint64) {
+func (d *doubtfulObjects) addObject(label string, start uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.since == nil {
@@ -25,7 +25,7 @@ func (d *doubtfulObjects) add(label string, start uint64) {
 	d.since[label] = start
 }
 
-func (d *doubtfulObjects) remove(label string) {
+func (d *doubtfulObjects) removeObject(label string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.since, label)
@@ -34,9 +34,9 @@ func (d *doubtfulObjects) remove(label string) {
 	}
 }
 
-// contains reports whether the library failed to destroy the object since it last
+// containsObject reports whether the library failed to destroy the object since it last
 // read its objects.
-func (d *doubtfulObjects) contains(label string, start uint64) bool {
+func (d *doubtfulObjects) containsObject(label string, start uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	since, ok := d.since[label]

@@ -22,8 +22,8 @@ type callGate struct {
 // pollEvery is how often a bounded wait tries again.
 const pollEvery = time.Millisecond
 
-// enter lets a call in. It fails if the gate stays closed for wait.
-func (g *callGate) enter(wait time.Duration) error {
+// enterWithin lets a call in. It fails if the gate stays closed for wait.
+func (g *callGate) enterWithin(wait time.Duration) error {
 	for end := time.Now().Add(wait); g.closing.Load() || !g.mu.TryRLock(); time.Sleep(pollEvery) {
 		if time.Now().After(end) {
 			return core.Errorf(core.TokenUnavailable, "the connection to the HSM is being restored; try again later")
@@ -32,11 +32,11 @@ func (g *callGate) enter(wait time.Duration) error {
 	return nil
 }
 
-func (g *callGate) leave() { g.mu.RUnlock() }
+func (g *callGate) leaveGate() { g.mu.RUnlock() }
 
-// shut waits until no call is inside. It takes no place in a queue, where it would
+// closeWithin waits until no call is inside. It takes no place in a queue, where it would
 // keep new calls out behind one that hangs.
-func (g *callGate) shut(wait time.Duration) error {
+func (g *callGate) closeWithin(wait time.Duration) error {
 	g.closing.Store(true)
 	defer g.closing.Store(false)
 	for end := time.Now().Add(wait); !g.mu.TryLock(); time.Sleep(pollEvery) {

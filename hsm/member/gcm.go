@@ -24,7 +24,7 @@ func usedIV(gcm *p11.GCMParams, given []byte) ([]byte, error) {
 func sealGCM(ctx *p11.Ctx, s p11.SessionHandle, key p11.ObjectHandle, iv, aad, data []byte) ([]byte, error) {
 	params := p11.NewGCMParams(iv, aad, 128)
 	defer params.Free()
-	if err := ctx.EncryptInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, key); err != nil {
+	if err := ctx.EncryptInit(s, oneMechanism(p11.CKM_AES_GCM, params), key); err != nil {
 		return nil, err
 	}
 	ct, err := ctx.Encrypt(s, data)
@@ -43,7 +43,7 @@ func sealGCM(ctx *p11.Ctx, s p11.SessionHandle, key p11.ObjectHandle, iv, aad, d
 func openGCM(ctx *p11.Ctx, s p11.SessionHandle, key p11.ObjectHandle, sealed, aad []byte) ([]byte, error) {
 	params := p11.NewGCMParams(sealed[:gcmIVBytes], aad, 128)
 	defer params.Free()
-	if err := ctx.DecryptInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_GCM, params)}, key); err != nil {
+	if err := ctx.DecryptInit(s, oneMechanism(p11.CKM_AES_GCM, params), key); err != nil {
 		return nil, err
 	}
 	return ctx.Decrypt(s, sealed[gcmIVBytes:])

@@ -118,17 +118,17 @@ func (h *handleCache) destroyDoomed() {
 // they are gone, and their numbers may be keys of sets by now.
 func (h *handleCache) destroyAll(objects []doomedObject) error {
 	c := h.conn
-	if err := c.gate.enter(c.cfg.Wait); err != nil {
+	if err := c.gate.enterWithin(c.cfg.Wait); err != nil {
 		return err
 	}
-	defer c.gate.leave()
+	defer c.gate.leaveGate()
 	if c.closed {
 		return nil
 	}
-	if err := c.turn.take(context.Background()); err != nil {
+	if err := c.turn.takeTurn(context.Background()); err != nil {
 		return err
 	}
-	defer c.turn.give()
+	defer c.turn.giveTurn()
 	for _, o := range objects {
 		if o.start == c.starts.Load() {
 			c.ctx.DestroyObject(c.keeper, o.object)

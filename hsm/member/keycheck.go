@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/binary"
+
 	"fmt"
 	"maps"
 
@@ -15,30 +15,30 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// A key of a set is used only if it is the key that was made: the one object of
-// its label, with every attribute as its template has it, and with the check value
-// that was taken when it was made. A key gives its check value by doing what it is
-// for, since it may do nothing else: a KEK wraps a known key, a data key opens a
-// known text, the others sign one.
+// A key of a set is used only if it is the key that was made. It must be the only object
+// with its label, have every attribute of its template, and give the check value that it
+// gave when it was made. A key gives its check value by its own purpose, since it may do
+// nothing else: a KEK wraps a known key, a data key decrypts a known text, the others
+// sign one.
 //
-// CKA_LOCAL, CKA_NEVER_EXTRACTABLE and CKA_ALWAYS_SENSITIVE are not compared:
-// a key that came into the token wrapped has none of them.
+// CKA_LOCAL, CKA_NEVER_EXTRACTABLE and CKA_ALWAYS_SENSITIVE are not compared: a key that
+// came into the token wrapped has none of them.
 
-// checkText is what data keys encrypt and HMAC keys sign for a check value. No key is
-// derived from it.
+// checkText is the text that data keys encrypt and HMAC keys sign for a check value. No
+// key is derived from it.
 const checkText = "keyreeve check value v1"
 
-// checkKeyValue is the key that KEKs wrap for their check value. It is public.
+// checkKeyValue is the key that KEKs wrap for a check value. It is public.
 var checkKeyValue = sha256.Sum256([]byte("keyreeve check key v1"))
 
 // checker checks keys in one session.
 type checker struct {
 	*connection
 	s        p11.SessionHandle
-	inPlace  bool             // keys of sets are made in the token; see maker
-	code     core.Code        // of a key that is not as it was made
+	inPlace  bool             // keys of sets are made in the token; see generateKey
+	code     core.Code        // of the error if a key is not as it was made
 	known    p11.ObjectHandle // the key that KEKs wrap
-	readable p11.ObjectHandle // one that is not sensitive, which some KEKs must refuse
+	readable p11.ObjectHandle // a key that is not sensitive: some KEKs must not wrap it
 }
 
 func newChecker(conn *connection, s p11.SessionHandle, inPlace bool, code core.Code) (c *checker, err error) {
@@ -59,8 +59,8 @@ func (c *checker) destroyKeys() {
 	c.ctx.DestroyObject(c.s, c.readable)
 }
 
-// check refuses a key that is not as it was made, and returns its check value.
-func (c *checker) check(h p11.ObjectHandle, k *hsm.SetKey) ([]byte, error) {
+// checkKey fails unless a key is as it was made, and returns its check value.
+func (c *checker) checkKey(h p11.ObjectHandle, k *hsm.SetKey) ([]byte, error) {
 	for _, f := range []func(p11.ObjectHandle, *hsm.KeyTemplate) (string, error){c.compareAttributes, c.compareLength, c.compareMechanisms, c.compareTemplates} {
 		why, err := f(h, &k.Template)
 		if err != nil {
@@ -78,7 +78,7 @@ func (c *checker) check(h p11.ObjectHandle, k *hsm.SetKey) ([]byte, error) {
 }
 
 func (c *checker) refuse(label, why string) error {
-	return core.Wrap(c.code, hsm.ErrNotAsMade, "key %s in token %q is not as keyreeve made it: %s. Find out who can write the token, and restore it from a backup", label, c.cfg.Label, why)
+	return core.Wrap(c.code, hsm.ErrNotAsMade, "key %s in token %q is not as keyreeve made it: %s. Find out who can write the token, and restore the token from a backup", label, c.cfg.Label, why)
 }
 
 // compareAttributes compares every attribute that has a simple value.
@@ -87,45 +87,42 @@ func (c *checker) compareAttributes(h p11.ObjectHandle, t *hsm.KeyTemplate) (str
 	if c.inPlace {
 		want = append(want, p11.NewAttribute(p11.CKA_COPYABLE, false))
 	}
-	ask := make([]*p11.Attribute, len(want))
+	types := make([]uint, len(want))
 	for i, a := range want {
-		ask[i] = p11.NewAttribute(a.Type, nil)
+		types[i] = a.Type
 		if a.Type == p11.CKA_TOKEN {
 			a.Value = []byte{1}
 		}
 	}
-	got, err := c.ctx.GetAttributeValue(c.s, h, ask)
+	got, err := c.readAttributes(c.s, h, types...)
 	if err != nil {
 		return "", err
 	}
-	for i, a := range got {
-		if !bytes.Equal(a.Value, want[i].Value) {
-			return fmt.Sprintf("attribute %#x is %x, not %x", a.Type, a.Value, want[i].Value), nil
+	for i, value := range got {
+		if !bytes.Equal(value, want[i].Value) {
+			return fmt.Sprintf("attribute %#x is %x, not %x", types[i], value, want[i].Value), nil
 		}
 	}
 	return "", nil
 }
 
-// compareLength compares CKA_VALUE_LEN where the token knows it: SoftHSM2 says 0 of a
-// key that came in wrapped.
+// compareLength compares CKA_VALUE_LEN if the token tells it: SoftHSM2 says 0 for a key
+// that came into the token wrapped.
 func (c *checker) compareLength(h p11.ObjectHandle, _ *hsm.KeyTemplate) (string, error) {
-	got, err := c.ctx.GetAttributeValue(c.s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_VALUE_LEN, nil)})
-	if err != nil || len(got[0].Value) != 8 {
-		return "", unlessAway(err)
+	n, err := c.readLength(c.s, h)
+	if err != nil || n == 0 || n == hsm.SetKeyBytes {
+		return "", err
 	}
-	if n := binary.NativeEndian.Uint64(got[0].Value); n != 0 && n != hsm.SetKeyBytes {
-		return fmt.Sprintf("its length is %d bytes, not %d", n, hsm.SetKeyBytes), nil
-	}
-	return "", nil
+	return fmt.Sprintf("its length is %d bytes, not %d", n, hsm.SetKeyBytes), nil
 }
 
-// compareMechanisms compares CKA_ALLOWED_MECHANISMS. Where a token does not show it,
-// the mechanism that is nearest to the right one is tried, and must be refused.
+// compareMechanisms compares CKA_ALLOWED_MECHANISMS. If the token does not show it, a
+// similar mechanism is tried, which the token must refuse.
 func (c *checker) compareMechanisms(h p11.ObjectHandle, t *hsm.KeyTemplate) (string, error) {
-	got, err := c.ctx.GetAttributeValue(c.s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_ALLOWED_MECHANISMS, nil)})
+	got, err := c.readAttributes(c.s, h, p11.CKA_ALLOWED_MECHANISMS)
 	if err == nil {
-		if want := mechanismList(uint64(t.Mechanism)).Value; !bytes.Equal(got[0].Value, want) {
-			return fmt.Sprintf("its CKA_ALLOWED_MECHANISMS is %x, not %x", got[0].Value, want), nil
+		if want := mechanismList(uint64(t.Mechanism)).Value; !bytes.Equal(got[0], want) {
+			return fmt.Sprintf("its CKA_ALLOWED_MECHANISMS is %x, not %x", got[0], want), nil
 		}
 		return "", nil
 	}
@@ -136,27 +133,27 @@ func (c *checker) compareMechanisms(h p11.ObjectHandle, t *hsm.KeyTemplate) (str
 	if err != nil {
 		return "", err
 	}
-	defer c.ctx.CloseSession(s2) // with what was let through still open in it
+	defer c.ctx.CloseSession(s2) // ends an operation that was allowed
 	if c.useWrongly(s2, h, t) == nil {
-		return "it can be used by a mechanism that it is not for", nil
+		return "it can be used by another mechanism than its own", nil
 	}
 	return "", nil
 }
 
-// useWrongly uses a key by a mechanism that it is not for.
+// useWrongly uses a key by another mechanism than its own.
 func (c *checker) useWrongly(s p11.SessionHandle, h p11.ObjectHandle, t *hsm.KeyTemplate) error {
 	switch t.Mechanism {
 	case hsm.AESKeyWrap:
-		_, err := c.ctx.WrapKey(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_CBC_PAD, make([]byte, 16))}, h, c.known)
+		_, err := c.ctx.WrapKey(s, oneMechanism(p11.CKM_AES_CBC_PAD, make([]byte, 16)), h, c.known)
 		return err
 	case hsm.AESGCM:
-		return c.ctx.EncryptInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_AES_ECB, nil)}, h)
+		return c.ctx.EncryptInit(s, oneMechanism(p11.CKM_AES_ECB, nil), h)
 	}
-	return c.ctx.SignInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA512_HMAC, nil)}, h)
+	return c.ctx.SignInit(s, oneMechanism(p11.CKM_SHA512_HMAC, nil), h)
 }
 
-// unlessAway is nil for an attribute that the token does not show, and the error if
-// the token is away.
+// unlessAway returns the error if the token is away, and nil if it only does not show an
+// attribute.
 func unlessAway(err error) error {
 	if classify(err) >= goneFault {
 		return err
@@ -164,8 +161,8 @@ func unlessAway(err error) error {
 	return nil
 }
 
-// compareTemplates compares the templates inside the template. tryKey tries them as
-// well: a token that does not show them is judged by that alone.
+// compareTemplates compares the templates inside the template. tryKey tries them too: if
+// the token does not show them, only that counts.
 func (c *checker) compareTemplates(h p11.ObjectHandle, t *hsm.KeyTemplate) (string, error) {
 	for _, a := range []struct {
 		name string
@@ -190,7 +187,7 @@ func (c *checker) compareTemplates(h p11.ObjectHandle, t *hsm.KeyTemplate) (stri
 	return "", nil
 }
 
-// tryKey has a key do what it is for, and compares its check value.
+// tryKey uses a key for its purpose, and compares its check value.
 func (c *checker) tryKey(h p11.ObjectHandle, k *hsm.SetKey) (value []byte, why string, err error) {
 	switch k.Template.Mechanism {
 	case hsm.AESKeyWrap:
@@ -198,7 +195,7 @@ func (c *checker) tryKey(h p11.ObjectHandle, k *hsm.SetKey) (value []byte, why s
 	case hsm.AESGCM:
 		return c.tryDataKey(h, k.Check)
 	default:
-		if err = c.ctx.SignInit(c.s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256_HMAC, nil)}, h); err == nil {
+		if err = c.ctx.SignInit(c.s, oneMechanism(p11.CKM_SHA256_HMAC, nil), h); err == nil {
 			value, err = c.ctx.Sign(c.s, []byte(checkText))
 		}
 	}
@@ -206,21 +203,22 @@ func (c *checker) tryKey(h p11.ObjectHandle, k *hsm.SetKey) (value []byte, why s
 		return nil, reasonOf(&err, why), err
 	}
 	if k.Check != nil && subtle.ConstantTimeCompare(value, k.Check) != 1 {
-		return nil, "its check value is another one", nil
+		return nil, "its check value is wrong", nil
 	}
 	return value, "", nil
 }
 
-// reasonOf turns an error of a key that does not do what it is for into a reason.
+// reasonOf turns the error of a key that does not serve its purpose into a reason. An
+// error of a token that is away stays.
 func reasonOf(err *error, why string) string {
 	if *err != nil && classify(*err) < goneFault {
-		why = fmt.Sprintf("it does not do what it is for (%v)", *err)
+		why = fmt.Sprintf("it cannot be used for its purpose (%v)", *err)
 		*err = nil
 	}
 	return why
 }
 
-// tryKEK wraps the known key, and tries what the templates must refuse.
+// tryKEK wraps the known key, and tries what the templates must forbid.
 func (c *checker) tryKEK(h p11.ObjectHandle, t *hsm.KeyTemplate) (value []byte, why string, err error) {
 	blob, err := c.ctx.WrapKey(c.s, keyWrap, h, c.known)
 	if err != nil {
@@ -233,7 +231,7 @@ func (c *checker) tryKEK(h p11.ObjectHandle, t *hsm.KeyTemplate) (value []byte, 
 	}
 	for _, f := range flagsOf(t.Unwraps) {
 		if f.attribute == p11.CKA_PRIVATE {
-			continue // a token may refuse public objects of itself; readTemplate has it
+			continue // a token may refuse all public objects; readTemplate compares it
 		}
 		if why := c.unwrapAgainst(h, blob, f); why != "" {
 			return nil, why, nil
@@ -243,8 +241,8 @@ func (c *checker) tryKEK(h p11.ObjectHandle, t *hsm.KeyTemplate) (value []byte, 
 	return sum[:], "", nil
 }
 
-// unwrapAgainst asks for the contrary of a line of an unwrap template. A token may
-// refuse, or keep to the template and ignore what is asked.
+// unwrapAgainst asks for the contrary of a line of an unwrap template. The token may
+// refuse, or follow the template and ignore the request.
 func (c *checker) unwrapAgainst(h p11.ObjectHandle, blob []byte, f flag) string {
 	as := aesKey(true, false)
 	for _, a := range as {
@@ -257,15 +255,15 @@ func (c *checker) unwrapAgainst(h p11.ObjectHandle, blob []byte, f flag) string 
 		return ""
 	}
 	defer c.ctx.DestroyObject(c.s, o)
-	got, err := c.ctx.GetAttributeValue(c.s, o, []*p11.Attribute{p11.NewAttribute(f.attribute, nil)})
-	if err == nil && bytes.Equal(got[0].Value, p11.NewAttribute(f.attribute, f.value).Value) {
+	got, err := c.readAttributes(c.s, o, f.attribute)
+	if err == nil && bytes.Equal(got[0], p11.NewAttribute(f.attribute, f.value).Value) {
 		return ""
 	}
 	return fmt.Sprintf("it unwraps a key with attribute %#x against its template", f.attribute)
 }
 
-// tryDataKey has a data key open a text that it encrypted when it was made: a token that makes
-// IVs itself encrypts to something else each time.
+// tryDataKey decrypts a text that the data key encrypted when it was made. It does not
+// encrypt the text again: a token that makes IVs itself gives another ciphertext each time.
 func (c *checker) tryDataKey(h p11.ObjectHandle, want []byte) (value []byte, why string, err error) {
 	if want == nil {
 		if want, err = c.sealText(h); err != nil {
@@ -273,14 +271,14 @@ func (c *checker) tryDataKey(h p11.ObjectHandle, want []byte) (value []byte, why
 		}
 	}
 	if len(want) != gcmIVBytes+len(checkText)+16 {
-		return nil, "its check value is another one", nil
+		return nil, "its check value is wrong", nil
 	}
 	text, err := openGCM(c.ctx, c.s, h, want, []byte(checkText))
 	if err != nil {
 		return nil, reasonOf(&err, ""), err
 	}
 	if string(text) != checkText {
-		return nil, "its check value is another one", nil
+		return nil, "its check value is wrong", nil
 	}
 	return want, "", nil
 }

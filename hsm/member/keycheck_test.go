@@ -64,7 +64,7 @@ func TestEveryLineOfATemplateIsCompared(t *testing.T) {
 				return ferr
 			}
 			defer site.module.conn.ctx.DestroyObject(s, found[0]) // the next search is quicker
-			_, err = c.check(found[0], &k)
+			_, err = c.checkKey(found[0], &k)
 			return nil
 		})
 		if taken != (err == nil) || (!taken && !errors.Is(err, hsm.ErrNotAsMade)) {

@@ -27,8 +27,8 @@ func newKeyRing(c *connection) *keyRing {
 	return &keyRing{conn: c, groups: map[string]hsm.SetKeys{}, handles: map[string]p11.ObjectHandle{}}
 }
 
-// handle returns the handle of a loaded key. It changes with a reconnect.
-func (r *keyRing) handle(label string) (p11.ObjectHandle, error) {
+// handleOf returns the handle of a loaded key. It changes with a reconnect.
+func (r *keyRing) handleOf(label string) (p11.ObjectHandle, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if h, ok := r.handles[label]; ok {
@@ -37,8 +37,8 @@ func (r *keyRing) handle(label string) (p11.ObjectHandle, error) {
 	return 0, core.Errorf(core.TokenUnavailable, "the key %q is not loaded from the token", label)
 }
 
-// make makes the keys that the token lacks, and returns the check values of all.
-func (r *keyRing) make(s p11.SessionHandle, keys []hsm.SetKey) (checks [][]byte, err error) {
+// makeKeys makes the keys that the token lacks, and returns the check values of all.
+func (r *keyRing) makeKeys(s p11.SessionHandle, keys []hsm.SetKey) (checks [][]byte, err error) {
 	c, err := newChecker(r.conn, s, r.inPlace, core.ObjectAlreadyExists)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (r *keyRing) make(s p11.SessionHandle, keys []hsm.SetKey) (checks [][]byte,
 		if err != nil {
 			return nil, err
 		}
-		check, err := c.check(h, &keys[i])
+		check, err := c.checkKey(h, &keys[i])
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (c *connection) copyIntoToken(s p11.SessionHandle, h p11.ObjectHandle) erro
 		return err
 	}
 	if err == nil {
-		if _, err = c.ctx.GetAttributeValue(s, copied, []*p11.Attribute{p11.NewAttribute(p11.CKA_ID, nil)}); err == nil {
+		if _, err = c.readAttributes(s, copied, p11.CKA_ID); err == nil {
 			return nil
 		}
 		c.ctx.DestroyObject(s, copied) // as far as that is possible
@@ -132,9 +132,9 @@ func (c *connection) copyIntoToken(s p11.SessionHandle, h p11.ObjectHandle) erro
 	return core.Wrap(core.TokenUnavailable, cause, "the HSM did not keep the key and seems to have no room; remove keys that are not needed, or look at the disk that it lies on")
 }
 
-// load replaces what is loaded of a group, if every key is as it was made. The
+// loadGroup replaces what is loaded of a group, if every key is as it was made. The
 // caller has the turn to change objects.
-func (r *keyRing) load(s p11.SessionHandle, g hsm.SetKeys, index *labelIndex) error {
+func (r *keyRing) loadGroup(s p11.SessionHandle, g hsm.SetKeys, index *labelIndex) error {
 	c, err := newChecker(r.conn, s, r.inPlace, core.TokenUnavailable)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (r *keyRing) findKey(c *checker, k *hsm.SetKey, index *labelIndex) (p11.Obj
 	if len(found) != 1 {
 		return 0, core.Errorf(core.TokenUnavailable, "token %q has %d objects with the label %s, not one; is this the token that belongs to the database? See hsm.token and store.url", r.conn.cfg.Label, len(found), k.Label)
 	}
-	_, err = c.check(found[0], k)
+	_, err = c.checkKey(found[0], k)
 	return found[0], err
 }
 
@@ -184,17 +184,17 @@ func (r *keyRing) reload() error {
 	if len(groups) == 0 {
 		return nil
 	}
-	if err := r.conn.turn.take(context.Background()); err != nil {
+	if err := r.conn.turn.takeTurn(context.Background()); err != nil {
 		return err
 	}
-	defer r.conn.turn.give()
+	defer r.conn.turn.giveTurn()
 	all, err := r.conn.listObjects(r.conn.keeper)
 	if err != nil {
 		return describe(err, "load the keys of tenants")
 	}
 	index := r.conn.newLabelIndex(all)
 	for _, g := range groups {
-		if err := r.load(r.conn.keeper, g, index); err != nil {
+		if err := r.loadGroup(r.conn.keeper, g, index); err != nil {
 			return describe(err, "load a tenant's keys")
 		}
 	}

@@ -73,7 +73,7 @@ func (l *library) findSlot() error {
 	}
 	switch len(serials) {
 	case 0:
-		return l.noToken(serial, others)
+		return l.errNoToken(serial, others)
 	case 1:
 		return nil
 	}
@@ -81,8 +81,8 @@ func (l *library) findSlot() error {
 	return core.Errorf(core.TokenUnavailable, "%d tokens are labelled %q, with the serials %s; set hsm.serial to the one that is meant. No PIN was tried", len(serials), l.cfg.Label, strings.Join(serials, " and "))
 }
 
-// noToken says which token was looked for, and which others were found.
-func (l *library) noToken(serial string, others []string) error {
+// errNoToken says which token was looked for, and which others were found.
+func (l *library) errNoToken(serial string, others []string) error {
 	asked, see := fmt.Sprintf("%q", l.cfg.Label), "hsm.token"
 	if serial != "" {
 		asked, see = asked+" with serial "+serial, "hsm.token and hsm.serial"

@@ -20,9 +20,9 @@ type refusedPIN struct {
 // pinRefusals are answers to a wrong PIN: tokens count them, and lock after a few.
 var pinRefusals = map[p11.Error]bool{p11.CKR_PIN_INCORRECT: true, p11.CKR_PIN_LEN_RANGE: true, p11.CKR_PIN_INVALID: true, p11.CKR_PIN_EXPIRED: true, p11.CKR_PIN_LOCKED: true}
 
-// login logs a session in. It tries a PIN once and never again by itself: see
+// logIn logs a session in. It tries a PIN once and never again by itself: see
 // [Module.TryPINAgain].
-func (r *refusedPIN) login(l *library, s p11.SessionHandle) error {
+func (r *refusedPIN) logIn(l *library, s p11.SessionHandle) error {
 	if r.known {
 		return core.Errorf(core.TokenUnavailable, "token %q refused the PIN before, so it is not tried again: correct hsm.pin_file and send SIGHUP, or correct hsm.pin_env and restart keyreeve", l.cfg.Label)
 	}

@@ -3,7 +3,7 @@ package member
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
+
 	"math/big"
 
 	p11 "github.com/miekg/pkcs11"
@@ -25,7 +25,7 @@ func (m *Module) Make(ctx context.Context, o hsm.Order) (made hsm.Made, err erro
 	case o.Unwrap != nil:
 		c.doing, c.key = "unwrap a key", o.Unwrap.Under
 	default:
-		c.doing = "take a key in"
+		c.doing = "import a key"
 	}
 	c.run = func(s p11.SessionHandle, under p11.ObjectHandle) error {
 		made = hsm.Made{}
@@ -37,7 +37,7 @@ func (m *Module) Make(ctx context.Context, o hsm.Order) (made hsm.Made, err erro
 			return err
 		}
 		defer m.conn.ctx.DestroyObject(s, h)
-		return m.keep(s, h, &o, &made)
+		return m.keepMade(s, h, &o, &made)
 	}
 	if pair && o.Template.Type == hsm.RSA {
 		place, err := m.conn.long.Acquire(ctx)
@@ -60,7 +60,7 @@ func (m *caller) makeObject(s p11.SessionHandle, under p11.ObjectHandle, o *hsm.
 		return m.conn.glue.createSecret(s, attributesOf(o.Template), o.Bytes)
 	}
 	if len(o.Unwrap.Blob) == 0 { // the binding panics on it
-		return 0, core.Errorf(core.CryptographicFailure, "there are no wrapped bytes")
+		return 0, core.Errorf(core.CryptographicFailure, "the wrapped key is empty")
 	}
 	mech, _, err := mechanismOf(&o.Unwrap.Mechanism)
 	if err != nil {
@@ -70,24 +70,25 @@ func (m *caller) makeObject(s p11.SessionHandle, under p11.ObjectHandle, o *hsm.
 	return h, explainOAEP(err, &o.Unwrap.Mechanism)
 }
 
-// keep reads what was asked of a fresh session object, and keeps it.
-func (m *caller) keep(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order, made *hsm.Made) (err error) {
+// keepMade reads the facts that an order asks for from its new session object, and keeps
+// the object as the order says.
+func (m *caller) keepMade(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order, made *hsm.Made) (err error) {
 	if o.Expect != nil {
 		if err := m.compareParts(s, h, o); err != nil {
 			return err
 		}
 	}
 	if o.Measure {
-		made.Bytes = m.valueLength(s, h)
+		made.Bytes, _ = m.conn.readLength(s, h)
 	}
 	if o.Digest {
 		if made.SHA256, err = m.digestKey(s, h); err != nil {
-			made.SHA256 = nil // some tokens refuse it
+			made.SHA256 = nil // some tokens refuse to digest a key
 		}
 	}
 	switch {
 	case o.KEK != "":
-		kek, err := m.keys.handle(o.KEK)
+		kek, err := m.keys.handleOf(o.KEK)
 		if err != nil {
 			return err
 		}
@@ -99,86 +100,73 @@ func (m *caller) keep(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order, mad
 	return nil
 }
 
-// makePair makes the two session objects, then takes the turn to change objects and
-// keeps the private one. The making itself has no turn: that of an RSA key takes
-// seconds, in which nobody else could make, unwrap or destroy anything. SoftHSM2 does
-// it safely beside all of these; objects that an error leaves behind go with the
-// session.
+// makePair makes the two session objects. Then it takes the turn to change objects and
+// keeps the private one. Making the objects needs no turn: an RSA pair takes seconds, in
+// which nobody else could make, unwrap or destroy anything. SoftHSM2 makes pairs safely
+// beside other changes. Objects that an error leaves behind end with the session.
 func (m *caller) makePair(ctx context.Context, s p11.SessionHandle, o *hsm.Order, made *hsm.Made) error {
 	private := o.Template
-	private.Curve = nil // the public half has it
+	private.Curve = nil // it belongs to the template of the public half
 	public, secret, err := m.conn.ctx.GenerateKeyPair(s, generatorOf(private.Type), pairAttributes(o), attributesOf(private))
 	if err != nil {
 		return err
 	}
-	if err := m.conn.turn.take(ctx); err != nil {
+	if err := m.conn.turn.takeTurn(ctx); err != nil {
 		return err
 	}
-	defer m.conn.turn.give()
+	defer m.conn.turn.giveTurn()
 	defer m.conn.ctx.DestroyObject(s, secret)
 	defer m.conn.ctx.DestroyObject(s, public)
 	if err := m.readPublic(s, public, private.Type, &made.Public); err != nil {
 		return err
 	}
-	return m.keep(s, secret, o, made)
+	return m.keepMade(s, secret, o, made)
 }
 
 // readPublic reads the parts of a public key object.
 func (m *caller) readPublic(s p11.SessionHandle, h p11.ObjectHandle, t hsm.KeyType, parts *hsm.PublicParts) error {
 	if t == hsm.RSA {
-		as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_MODULUS, nil), p11.NewAttribute(p11.CKA_PUBLIC_EXPONENT, nil)})
+		as, err := m.conn.readAttributes(s, h, p11.CKA_MODULUS, p11.CKA_PUBLIC_EXPONENT)
 		if err == nil {
-			parts.RSA = hsm.RSAPublicKey{Modulus: as[0].Value, Exponent: as[1].Value}
+			parts.RSA = hsm.RSAPublicKey{Modulus: as[0], Exponent: as[1]}
 		}
 		return err
 	}
-	as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_EC_POINT, nil)})
+	as, err := m.conn.readAttributes(s, h, p11.CKA_EC_POINT)
 	if err == nil {
-		parts.Point = as[0].Value
+		parts.Point = as[0]
 	}
 	return err
 }
 
-// compareParts compares what a client said of a private key that it wrapped with the
-// public parts that the token shows of it.
+// compareParts fails unless the public parts of an unwrapped private key are those that
+// the order expects.
 func (m *caller) compareParts(s p11.SessionHandle, h p11.ObjectHandle, o *hsm.Order) error {
 	part := uint(p11.CKA_EC_PARAMS)
 	if o.Template.Type == hsm.RSA {
 		part = p11.CKA_MODULUS
 	}
-	as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(part, nil)})
+	as, err := m.conn.readAttributes(s, h, part)
 	if err != nil {
 		return err
 	}
-	value := as[0].Value
+	value := as[0]
 	if bits := o.Expect.ModulusBits; bits != 0 && new(big.Int).SetBytes(value).BitLen() != bits {
-		return core.Errorf(core.InvalidField, "the Cryptographic Length is given as %d and the unwrapped RSA key has another", bits)
+		return core.Errorf(core.InvalidField, "the Cryptographic Length is given as %d, but the unwrapped RSA key has another", bits)
 	}
 	if curve := o.Expect.Curve; curve != nil && !bytes.Equal(value, curve) {
-		return core.Errorf(core.InvalidField, "the unwrapped key is not on the curve that is said of it")
+		return core.Errorf(core.InvalidField, "the unwrapped key is not on the curve that the request names")
 	}
 	return nil
 }
 
-// digestKey is the SHA-256 of a secret key. The token digests no private keys.
+// digestKey returns the SHA-256 of a secret key. Tokens do not digest private keys.
 func (m *caller) digestKey(s p11.SessionHandle, h p11.ObjectHandle) ([]byte, error) {
-	if err := m.conn.ctx.DigestInit(s, []*p11.Mechanism{p11.NewMechanism(p11.CKM_SHA256, nil)}); err != nil {
+	if err := m.conn.ctx.DigestInit(s, oneMechanism(p11.CKM_SHA256, nil)); err != nil {
 		return nil, err
 	}
 	if err := m.conn.ctx.DigestKey(s, h); err != nil {
 		return nil, err
 	}
 	return m.conn.ctx.DigestFinal(s)
-}
-
-// maxValueBytes bounds a CKA_VALUE_LEN that is believed.
-const maxValueBytes = 1 << 20
-
-// valueLength is CKA_VALUE_LEN; 0 where the token does not tell it.
-func (m *caller) valueLength(s p11.SessionHandle, h p11.ObjectHandle) int {
-	as, err := m.conn.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_VALUE_LEN, nil)})
-	if err != nil || len(as) != 1 || len(as[0].Value) != 8 {
-		return 0
-	}
-	return int(min(binary.NativeEndian.Uint64(as[0].Value), maxValueBytes))
 }

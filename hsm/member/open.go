@@ -56,7 +56,7 @@ func (m *Module) expireHandles() {
 
 // Close waits for calls under way, within a bound, then logs out and unloads.
 func (m *Module) Close(context.Context) error {
-	if err := m.conn.close(); err != nil {
+	if err := m.conn.shutDown(); err != nil {
 		return err
 	}
 	select {
@@ -73,7 +73,7 @@ func (m *Module) Health(ctx context.Context) core.HSMHealth {
 	c := m.conn
 	h := core.HSMHealth{Label: c.cfg.Label, Serial: c.info.SerialNumber, Module: c.cfg.Module, Refusals: m.notes,
 		Sessions: int(c.sessions.open.Load()), InUse: int(c.sessions.inUse.Load()), Stuck: c.sessions.countStuck(), CachedHandles: m.handles.length(), Waiting: c.slots.Usage().Waiting}
-	err := m.perform(ctx, call{doing: "be tried", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error { return c.probe(s) }})
+	err := m.perform(ctx, call{doing: "be tried", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error { return c.probeToken(s) }})
 	if h.Ready = err == nil; err != nil {
 		h.Problem = err.Error()
 		if why := c.problem.Load(); why != nil { // it says more than that the HSM is unavailable

@@ -64,8 +64,8 @@ func newChangeTurn(wait time.Duration) *changeTurn {
 	return &changeTurn{slots: fair.New(fair.Config{Name: "turns to change the HSM's objects", Slots: 1, Waiting: maxWaitingCalls, Wait: wait})}
 }
 
-// take waits for the turn on behalf of the principal in ctx.
-func (t *changeTurn) take(ctx context.Context) error {
+// takeTurn waits for the turn on behalf of the principal in ctx.
+func (t *changeTurn) takeTurn(ctx context.Context) error {
 	l, err := t.slots.Acquire(ctx)
 	if err == nil {
 		t.lease = l
@@ -73,7 +73,7 @@ func (t *changeTurn) take(ctx context.Context) error {
 	return err
 }
 
-func (t *changeTurn) give() {
+func (t *changeTurn) giveTurn() {
 	l := t.lease
 	t.lease = fair.Lease{}
 	l.Release()

@@ -14,18 +14,18 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// maxReads bounds how many keys are read in one turn, so that others who wait
-// for the turn to change objects get theirs.
+// maxReads bounds how many keys are read in one turn, so that other callers get the turn
+// to change objects.
 const maxReads = 16
 
 // maxWaitingReads bounds the keys that wait to be read, of all tenants together.
 const maxWaitingReads = 8192
 
 // readQueue has the keys that wait to be unwrapped and read. One caller reads for
-// everyone who is waiting, and a goroutine goes on while there is something to read.
-// SoftHSM2 does one such call at a time in any case, and callers that compete for
-// their turn get a third fewer of them done. A turn takes one of each tenant, and of
-// each of its principals, before it takes a second.
+// everyone who is waiting, and a goroutine continues while there is something to read.
+// SoftHSM2 does one such call at a time in any case; callers that compete for the turn
+// get a third fewer reads done. A turn takes one key of each tenant, and of each of its
+// principals, before it takes a second.
 type readQueue struct {
 	*caller
 
@@ -40,20 +40,19 @@ type pendingRead struct {
 	buf       []byte
 	n         int
 	err       error
-	abandoned atomic.Bool // its caller has left
+	abandoned atomic.Bool // its caller no longer waits
 	done      chan struct{}
 }
 
 var errUnread = errors.New("not read")
 
-// readWrapped waits for its turn to have a blob read. A caller whose ctx ends leaves
-// without it.
+// readWrapped reads a blob when its turn comes. If ctx ends first, it fails.
 func (q *readQueue) readWrapped(ctx context.Context, k *hsm.Key, dst []byte) (int, error) {
 	if err := q.conn.sessions.checkStuck(); err != nil {
 		return 0, err
 	}
 	r := &pendingRead{key: k, buf: make([]byte, len(dst)), done: make(chan struct{})}
-	lead, err := q.push(ctx, r)
+	lead, err := q.enqueue(ctx, r)
 	if err != nil {
 		return 0, err
 	}
@@ -65,20 +64,20 @@ func (q *readQueue) readWrapped(ctx context.Context, k *hsm.Key, dst []byte) (in
 	}
 	if err := q.awaitRead(ctx, r); err != nil {
 		r.abandoned.Store(true)
-		go func() { <-r.done; clear(r.buf) }() // the reader still has it
+		go func() { <-r.done; clear(r.buf) }() // the reader still uses it
 		return 0, err
 	}
 	defer clear(r.buf)
 	return copy(dst, r.buf[:r.n]), r.err
 }
 
-// push puts a read into the queue, and reports whether its caller is to read.
-func (q *readQueue) push(ctx context.Context, r *pendingRead) (lead bool, err error) {
+// enqueue puts a read into the queue, and reports whether its caller must read for all.
+func (q *readQueue) enqueue(ctx context.Context, r *pendingRead) (lead bool, err error) {
 	tenant, principal := core.ShareOf(ctx)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.waiting.Len() >= maxWaitingReads {
-		return false, core.Errorf(core.Busy, "%d keys wait to be read from the HSM, which is the limit; try again later", maxWaitingReads)
+		return false, core.Errorf(core.Busy, "%d keys are waiting to be read from the HSM, which is the limit; try again later", maxWaitingReads)
 	}
 	q.waiting.Push(tenant, principal, r)
 	lead = !q.running
@@ -104,15 +103,15 @@ func (q *readQueue) nextTurn() (turn []*pendingRead) {
 	return turn
 }
 
-// more reports whether reads have come meanwhile; if not, nobody reads from now on.
-func (q *readQueue) more() bool {
+// hasMore reports whether more reads have come. If not, the reader ends.
+func (q *readQueue) hasMore() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running = q.waiting.Len() > 0
 	return q.running
 }
 
-// awaitRead waits for the reader no longer than a call may last.
+// awaitRead waits until the key is read, but no longer than a call may last.
 func (q *readQueue) awaitRead(ctx context.Context, r *pendingRead) error {
 	select {
 	case <-r.done:
@@ -131,12 +130,12 @@ func (q *readQueue) awaitRead(ctx context.Context, r *pendingRead) error {
 	}
 }
 
-// readSome reads for those who wait, and reports whether more have come meanwhile.
+// readSome reads the keys of one turn, and reports whether more have come meanwhile.
 func (q *readQueue) readSome() bool {
 	if turn := q.nextTurn(); len(turn) > 0 {
 		q.readTurn(turn)
 	}
-	return q.more()
+	return q.hasMore()
 }
 
 func (q *readQueue) readTurn(turn []*pendingRead) {
@@ -146,7 +145,7 @@ func (q *readQueue) readTurn(turn []*pendingRead) {
 	err := q.perform(context.Background(), call{doing: "read a key", turn: true, run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
 		for _, r := range turn {
 			if r.n, r.err = q.readBlob(s, r); classify(r.err) >= goneFault {
-				return r.err // session or token is restored, and all are read again
+				return r.err // perform restores session or token; then all are read again
 			}
 		}
 		return nil
@@ -160,14 +159,11 @@ func (q *readQueue) readTurn(turn []*pendingRead) {
 	}
 }
 
-// readBlob asks for the KEK each time: its handle may have changed.
+// readBlob reads one key. It asks for the KEK each time, since its handle may change.
 func (q *readQueue) readBlob(s p11.SessionHandle, r *pendingRead) (int, error) {
-	kek, err := q.keys.handle(r.key.KEK)
+	kek, err := q.kekOf(r.key)
 	if err != nil {
 		return 0, err
-	}
-	if len(r.key.Blob) == 0 {
-		return 0, core.Errorf(core.CryptographicFailure, "object %s has no key material", r.key.ID)
 	}
 	return q.conn.glue.readWrapped(s, kek, r.key.Blob, r.buf)
 }

@@ -15,11 +15,11 @@ func (c *connection) recoverFrom(err error) bool {
 	switch classify(err) {
 	case goneFault:
 		c.releaseHandles()
-		if c.gate.enter(c.cfg.Wait) != nil {
+		if c.gate.enterWithin(c.cfg.Wait) != nil {
 			return false
 		}
 		reloaded := !c.closed && c.reload() == nil
-		c.gate.leave()
+		c.gate.leaveGate()
 		return reloaded || c.reconnect() == nil
 	case sessionFault, deviceFault:
 		return c.reconnect() == nil
@@ -58,7 +58,7 @@ func (c *connection) withoutCalls(f func() error) error {
 	if n := c.sessions.countStuck(); n > 0 {
 		return core.Errorf(core.TokenUnavailable, "the connection to the HSM cannot be restored: %d calls have not come back for over %v; if they stay, restart keyreeve", n, c.cfg.Stuck)
 	}
-	if err := c.gate.shut(c.cfg.Wait); err != nil {
+	if err := c.gate.closeWithin(c.cfg.Wait); err != nil {
 		return err
 	}
 	defer c.gate.reopen()
@@ -123,10 +123,10 @@ func (c *connection) tryPINAgain() error {
 	return c.reconnect()
 }
 
-// close waits for calls under way, within a bound, then logs out and unloads the
+// shutDown waits for calls under way, within a bound, then logs out and unloads the
 // library. A library that hangs in a call is left as it is: the process ends anyway.
-func (c *connection) close() error {
-	if err := c.gate.shut(c.cfg.Stuck); err != nil {
+func (c *connection) shutDown() error {
+	if err := c.gate.closeWithin(c.cfg.Stuck); err != nil {
 		return err
 	}
 	defer c.gate.reopen()

@@ -39,7 +39,7 @@ func TestDroppedHandlesSpareTheNewLibrary(t *testing.T) {
 		}
 	}
 	// As reconnect does, with the drops arriving while it works.
-	if err := m.conn.gate.shut(time.Second); err != nil {
+	if err := m.conn.gate.closeWithin(time.Second); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan bool)

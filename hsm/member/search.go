@@ -9,15 +9,15 @@ import (
 // maxListed bounds the token objects that are listed.
 const maxListed = 1_000_000
 
-// find lists the token objects with given attributes, such as a label. That there
+// findTokenObjects lists the token objects with given attributes, such as a label. That there
 // are none is believed only of a token that works, after a second search.
-func (c *connection) find(s p11.SessionHandle, as ...*p11.Attribute) ([]p11.ObjectHandle, error) {
+func (c *connection) findTokenObjects(s p11.SessionHandle, as ...*p11.Attribute) ([]p11.ObjectHandle, error) {
 	ours := append([]*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true)}, as...)
 	found, err := c.search(s, ours, 8)
 	if err != nil || len(found) > 0 {
 		return found, err
 	}
-	if c.probe(s) != nil {
+	if c.probeToken(s) != nil {
 		return nil, p11.Error(p11.CKR_DEVICE_ERROR)
 	}
 	return c.search(s, ours, 8)
@@ -26,7 +26,7 @@ func (c *connection) find(s p11.SessionHandle, as ...*p11.Attribute) ([]p11.Obje
 // findObject lists the token objects that have both the label and the CKA_ID, so
 // that no row of a client's key names a key of a set.
 func (c *connection) findObject(s p11.SessionHandle, label string, ckaid []byte) ([]p11.ObjectHandle, error) {
-	return c.find(s, p11.NewAttribute(p11.CKA_ID, ckaid), p11.NewAttribute(p11.CKA_LABEL, label))
+	return c.findTokenObjects(s, p11.NewAttribute(p11.CKA_ID, ckaid), p11.NewAttribute(p11.CKA_LABEL, label))
 }
 
 func (c *connection) search(s p11.SessionHandle, tmpl []*p11.Attribute, most int) ([]p11.ObjectHandle, error) {
@@ -62,11 +62,11 @@ func (c *connection) listObjects(s p11.SessionHandle) (out []foundObject, err er
 		return nil, err
 	}
 	for _, h := range all {
-		as, err := c.ctx.GetAttributeValue(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_ID, nil), p11.NewAttribute(p11.CKA_LABEL, nil)})
+		as, err := c.readAttributes(s, h, p11.CKA_ID, p11.CKA_LABEL)
 		if err != nil {
 			continue // half-made objects have neither
 		}
-		out = append(out, foundObject{hsm.Object{Label: string(as[1].Value), CKAID: as[0].Value}, h})
+		out = append(out, foundObject{hsm.Object{Label: string(as[1]), CKAID: as[0]}, h})
 	}
 	return out, nil
 }
@@ -75,12 +75,12 @@ func (c *connection) listObjects(s p11.SessionHandle) (out []foundObject, err er
 // token does not work before and after: its files may be away, and what is missing
 // is there.
 func (c *connection) listWhole(s p11.SessionHandle) ([]foundObject, error) {
-	if err := c.probe(s); err != nil {
+	if err := c.probeToken(s); err != nil {
 		return nil, err
 	}
 	all, err := c.listObjects(s)
 	if err == nil {
-		err = c.probe(s)
+		err = c.probeToken(s)
 	}
 	return all, err
 }
@@ -105,5 +105,5 @@ func (c *connection) findLabel(s p11.SessionHandle, label string, index *labelIn
 	if index != nil && index.start == c.starts.Load() && len(index.byLabel[label]) > 0 {
 		return index.byLabel[label], nil
 	}
-	return c.find(s, p11.NewAttribute(p11.CKA_LABEL, label))
+	return c.findTokenObjects(s, p11.NewAttribute(p11.CKA_LABEL, label))
 }

@@ -27,16 +27,16 @@ func (m *Module) SelfTest(ctx context.Context, data hsm.KeyTemplate, keks []hsm.
 		if err := m.testGCM(s, data); err != nil {
 			return err
 		}
-		breaches = m.keys.chooseBirth(s, keks)
+		breaches = m.keys.chooseInPlace(s, keks)
 		return nil
 	}})
 	return breaches, err
 }
 
-// chooseBirth decides how keys of sets come into the token, and returns what it
+// chooseInPlace decides how keys of sets come into the token, and returns what it
 // does not enforce. They are copied into it, unless that is what breaks the
 // promise and making them in place does not.
-func (r *keyRing) chooseBirth(s p11.SessionHandle, keks []hsm.KeyTemplate) []string {
+func (r *keyRing) chooseInPlace(s p11.SessionHandle, keks []hsm.KeyTemplate) []string {
 	copied := r.findAllBreaches(s, keks)
 	if len(copied) == 0 {
 		return nil

@@ -30,15 +30,15 @@ type sessionPool struct {
 	stuck atomic.Int64 // as last counted
 }
 
-// reset begins a new library, which has no sessions.
-func (p *sessionPool) reset() {
+// forgetSessions begins a new library, which has no sessions.
+func (p *sessionPool) forgetSessions() {
 	p.idle = make(chan *session, p.library.cfg.Sessions)
 	p.open.Store(0)
 }
 
-// take returns an idle session or opens one. The caller has a place among the
+// lendSession returns an idle session or opens one. The caller has a place among the
 // session slots, of which there are as many as sessions.
-func (p *sessionPool) take() (*session, error) {
+func (p *sessionPool) lendSession() (*session, error) {
 	select {
 	case s := <-p.idle:
 		return s, nil
@@ -59,9 +59,9 @@ func (p *sessionPool) take() (*session, error) {
 	return s, nil
 }
 
-// giveBack takes a session back. One that saw an error may be inside an operation,
+// takeBack takes a session back. One that saw an error may be inside an operation,
 // so it is closed.
-func (p *sessionPool) giveBack(s *session, err error) {
+func (p *sessionPool) takeBack(s *session, err error) {
 	if err == nil {
 		select {
 		case p.idle <- s:

@@ -12,7 +12,7 @@ import (
 // MakeKeys implements [hsm.Member].
 func (m *Module) MakeKeys(ctx context.Context, keys []hsm.SetKey) (checks [][]byte, err error) {
 	err = m.perform(ctx, call{doing: "make a set of keys", turn: true, run: func(s p11.SessionHandle, _ p11.ObjectHandle) (err error) {
-		checks, err = m.keys.make(s, keys)
+		checks, err = m.keys.makeKeys(s, keys)
 		return err
 	}})
 	return checks, err
@@ -31,7 +31,7 @@ func (m *Module) LoadKeys(ctx context.Context, groups []hsm.SetKeys) (loaded int
 				}
 				index = m.conn.newLabelIndex(all)
 			}
-			return m.keys.load(s, g, index)
+			return m.keys.loadGroup(s, g, index)
 		}})
 		if err != nil {
 			return loaded, err
