@@ -35,7 +35,7 @@ var layers = map[string][]string{
 	"hsm/custody":        {"core", "core/cache", "hsm", "keys/format", "keys/soft"},
 	"keys/format":        {"core"},
 	"keys/soft":          {"core"},
-	"hsm/hsmtest":        {"core", "hsm/custody", "hsm/member"},
+	"hsm/hsmtest":        {"core", "hsm", "hsm/custody", "hsm/member"},
 	"authz":              {"core"},
 	"store":              {"core", "core/fair", "store/document"},
 	"store/document":     {"core", "core/jsontext"},

@@ -1,10 +1,10 @@
 package hsm
 
-// Uses are what an object may do (CKA_ENCRYPT, CKA_SIGN and so on), or what a
-// mechanism is for (CKF_ENCRYPT and so on).
+// Uses are the uses of an object (CKA_ENCRYPT, CKA_SIGN and so on), or of a mechanism
+// (CKF_ENCRYPT and so on).
 type Uses uint16
 
-// The uses. Generate and Digest are of mechanisms alone.
+// The uses. Only mechanisms have Generate and Digest.
 const (
 	Encrypt Uses = 1 << iota
 	Decrypt
@@ -34,8 +34,8 @@ const (
 // IsPrivate reports whether t is a private key and not a secret key.
 func (t KeyType) IsPrivate() bool { return t >= RSA }
 
-// Template says what an object of the HSM is and may do. It is applied in full:
-// every use that is not named is forbidden.
+// Template is the type of an object of the HSM with its protection and its uses. It is
+// applied in full: every use that it does not name is forbidden.
 type Template struct {
 	Type         KeyType
 	Sensitive    bool
@@ -44,13 +44,13 @@ type Template struct {
 	Unmodifiable bool
 	Bytes        int    // CKA_VALUE_LEN of a key to be generated; 0: left out
 	Curve        []byte // CKA_EC_PARAMS, in DER; nil: left out
-	Label        string // of an object that stays in the HSM; "": none
-	CKAID        []byte // of the same
+	Label        string // of an object that stays in the HSM; "": it does not stay
+	CKAID        []byte // of an object that stays in the HSM
 }
 
-// Key names a key. A key of a set has a label alone, and is loaded by LoadKeys. A
-// resident key has a label and a CKA_ID. A wrapped key has a blob, the label of its
-// KEK, and the template that it is unwrapped by.
+// Key names a key. A key of a set has only a label, and is loaded by LoadKeys. A resident
+// key has a label and a CKA_ID. A wrapped key has a blob, the label of its KEK, and the
+// template that it is unwrapped by.
 type Key struct {
 	Label    string
 	CKAID    []byte
@@ -60,20 +60,20 @@ type Key struct {
 
 	// Tenant and ID name the object that the key belongs to; see Forget.
 	Tenant, ID string
-	// MAC stands for everything above: a handle that is kept is used for this MAC
-	// alone. nil: no handle is kept.
+	// MAC stands for all fields above: a kept handle is only used for the MAC that it
+	// was made for. nil: no handle is kept.
 	MAC []byte
 }
 
-// KeyTemplate says what a key of a set may do. The HSM enforces by it what the
-// classes promise.
+// KeyTemplate says what a key of a set may do. By it the HSM enforces the promises of the
+// classes.
 type KeyTemplate struct {
-	Purpose   string // for sentences
+	Purpose   string // for messages
 	Type      KeyType
 	Uses      Uses
-	Mechanism MechanismType // the only one that it may be used by
-	Wraps     []Flag        // what a key must have to be wrapped under it
-	Unwraps   []Flag        // what a key has that was unwrapped under it
+	Mechanism MechanismType // the only one that may use it
+	Wraps     []Flag        // a key must have these to be wrapped under it
+	Unwraps   []Flag        // a key that is unwrapped under it has these
 }
 
 // Flag is a line of a template inside a template.
@@ -100,10 +100,10 @@ type SetKey struct {
 	Label    string
 	Template KeyTemplate
 	Check    []byte // the value that it must have; nil takes any
-	Probe    bool   // the HSM is tried with it from now on
+	Probe    bool   // from now on it is used to probe the HSM
 }
 
-// SetKeys are the keys that are loaded together, such as those of one tenant.
+// SetKeys are keys that are loaded together, such as those of one tenant.
 type SetKeys struct {
 	Name string
 	Keys []SetKey

@@ -7,20 +7,20 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Member is an HSM that is asked for whole operations. Errors are of type
-// [core.Error]: TokenUnavailable if the HSM is away, CryptographicFailure if it
-// refuses key, parameters or data, PermissionDenied if a template forbids the call.
-// An operation that can be repeated is made again once after the connection was
-// restored. Safe for concurrent use.
+// Member is an HSM that executes whole operations. Every implementation passes
+// hsmtest.RunMember. Errors are of type [core.Error]: TokenUnavailable if the HSM is
+// unavailable, CryptographicFailure if it refuses key, parameters or data,
+// PermissionDenied if a template forbids the call. After the connection was restored, an
+// operation that can be repeated is made once more. Safe for concurrent use.
 type Member interface {
 	// Has reports whether the HSM has a mechanism for a use.
 	Has(m MechanismType, use Uses) bool
 	// SelfTest tries AES-GCM with a throw-away key made by the template data, and
-	// attacks throw-away keys made by the templates keks. It returns what the HSM
-	// wrongly allowed, and fails if no key could be kept safely.
+	// attacks throw-away keys made by the templates keks. It returns the attacks that
+	// the HSM allowed, and fails if no key could be kept safely.
 	SelfTest(ctx context.Context, data KeyTemplate, keks []KeyTemplate) (breaches []string, err error)
 
-	// Use encrypts, decrypts, signs or digests. Digest takes no key.
+	// Use encrypts, decrypts, signs or digests. Digest needs no key.
 	Use(ctx context.Context, k *Key, u Use) (Used, error)
 	// Read reads the value of a key that may leave in clear into dst, and returns its
 	// length in bytes. The caller zeroes dst.
@@ -34,28 +34,31 @@ type Member interface {
 	// Seed adds to the random pool of the HSM.
 	Seed(ctx context.Context, seed []byte) error
 
-	// MakeKeys makes the keys of a set that the HSM lacks, and returns the check
-	// value of each. It destroys nothing. The code is ObjectAlreadyExists if an object
-	// has the label of a key and is not as its template says.
+	// MakeKeys makes the keys of a set that the HSM lacks, and returns the check value
+	// of every key. It destroys nothing. The code is ObjectAlreadyExists if another
+	// object has the label of a key.
 	MakeKeys(ctx context.Context, keys []SetKey) (checks [][]byte, err error)
-	// LoadKeys finds the keys of sets by their labels and compares template and check
-	// value of each. A group that was loaded before is replaced. It returns how many
-	// groups were loaded before an error.
+	// LoadKeys finds the keys of sets by their labels, and compares the template and the
+	// check value of each. It replaces a group that was loaded before. It returns how
+	// many groups were loaded before an error.
 	LoadKeys(ctx context.Context, groups []SetKeys) (loaded int, err error)
 	// Objects lists the token objects whose labels begin with prefix.
 	Objects(ctx context.Context, prefix string) ([]Object, error)
-	// Destroy removes the token object that has both label and CKA_ID of o. nil means
-	// that it is certain not to be in the HSM.
+	// Destroy removes the token object that has both the label and the CKA_ID of o. nil
+	// means that the object is certainly not in the HSM.
 	Destroy(ctx context.Context, o Object) error
 	// Forget drops the kept handle of a key.
 	Forget(tenant, id string)
 
+	// Health reports the state of the HSM by real operations.
 	Health(ctx context.Context) core.HSMHealth
+	// Close ends the connection. Later calls fail with TokenUnavailable.
 	Close(ctx context.Context) error
 }
 
-// ErrNotAsMade is why a key of a set is refused: it is not the key that was made.
+// ErrNotAsMade is the cause if an object is refused because it is not the key of a set
+// that was made.
 var ErrNotAsMade = errors.New("not as it was made")
 
-// ErrTooLong is why Wrap fails with a key that is too long for an RSA public key.
+// ErrTooLong is the cause if Wrap fails because a key is too long for an RSA public key.
 var ErrTooLong = errors.New("too long to be wrapped under this RSA key")

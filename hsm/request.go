@@ -11,25 +11,24 @@ type Use struct {
 // Used is the answer to a Use.
 type Used struct {
 	Data []byte
-	IV   []byte // AES-GCM: the IV that was used, which some HSMs choose themselves
+	IV   []byte // AES-GCM: the IV in use; some HSMs choose it themselves
 }
 
 // Wrapping wraps Key, or Bytes if Key is nil.
 type Wrapping struct {
 	Under     *Key          // nil: PublicKey
-	PublicKey *RSAPublicKey // becomes an object for this one call
+	PublicKey *RSAPublicKey // becomes an object for this call only
 	Mechanism Mechanism
-	Key       *Key // unwrapped by its Template for this one call
+	Key       *Key // unwrapped by its Template for this call only
 	Bytes     []byte
 }
 
 // RSAPublicKey is an RSA public key, both numbers big-endian.
 type RSAPublicKey struct{ Modulus, Exponent []byte }
 
-// Order makes one key, from one of Generate, Bytes and Unwrap. It is kept as a blob
-// if KEK is given, as a token object if the template has a label, else not at all. An
-// order that leaves a token object is never made a second time after an error: the
-// object may be there.
+// Order makes one key, by one of Generate, Bytes and Unwrap. The key is kept as a blob if
+// KEK is given, as a token object if the template has a label, else not at all. An order
+// that leaves a token object is never repeated after an error: the object may be there.
 type Order struct {
 	Template Template
 
@@ -38,21 +37,21 @@ type Order struct {
 	Bytes       []byte   // CKA_VALUE of a new object; the caller zeroes it
 	Unwrap      *Wrapped // an object from wrapped bytes
 
-	Expect  *PublicParts // what an unwrapped private key must have, else InvalidField
-	Digest  bool         // SHA-256 of a secret key, where the HSM makes it
-	Measure bool         // CKA_VALUE_LEN, where the HSM tells it
-	KEK     string       // the label of the key of a set that it is wrapped under
+	Expect  *PublicParts // of an unwrapped private key; else the code is InvalidField
+	Digest  bool         // asks for the SHA-256 of a secret key, if the HSM can make it
+	Measure bool         // asks for CKA_VALUE_LEN, if the HSM tells it
+	KEK     string       // the label of the KEK that the key is wrapped under
 }
 
-// Wrapped names wrapped bytes and what they are wrapped under.
+// Wrapped is wrapped bytes with the key that they are wrapped under.
 type Wrapped struct {
 	Under     *Key
 	Mechanism Mechanism
 	Blob      []byte
 }
 
-// PublicParts is what an HSM shows of a pair. In an Order, ModulusBits and Curve
-// are compared, each if it is given.
+// PublicParts are the parts of a pair that an HSM shows. In an Order, ModulusBits and
+// Curve are compared, each if it is given.
 type PublicParts struct {
 	RSA         RSAPublicKey
 	Point       []byte // CKA_EC_POINT
@@ -60,10 +59,10 @@ type PublicParts struct {
 	Curve       []byte // CKA_EC_PARAMS
 }
 
-// Made is what came of an Order.
+// Made is the result of an Order.
 type Made struct {
 	Blob   []byte
-	SHA256 []byte // nil: not asked for, or not made by this HSM
-	Bytes  int    // 0: not asked for, or not told by this HSM
+	SHA256 []byte // nil: not asked for, or this HSM cannot make it
+	Bytes  int    // 0: not asked for, or this HSM does not tell it
 	Public PublicParts
 }

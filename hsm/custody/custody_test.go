@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/aes"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
@@ -315,12 +314,12 @@ func TestWrapOutAndIn(t *testing.T) {
 		m, _, err := token.Import(ctx, k, s, secret)
 		k = keep(t, k, m, err)
 		blob, err := token.WrapOut(ctx, k, with, p, nil)
-		if err != nil || !bytes.Equal(unwrap3394(t, kek, blob), secret) {
+		if err != nil || !bytes.Equal(hsmtest.UnwrapRFC3394(t, kek, blob), secret) {
 			t.Fatalf("class %s: the wrapped key is not the key: %v", class, err)
 		}
 		if class == core.ClassX {
 			blob, err := token.WrapOut(ctx, k, with, p, []byte{})
-			if err != nil || !bytes.Equal(unwrap3394(t, kek, blob), s.TTLV) {
+			if err != nil || !bytes.Equal(hsmtest.UnwrapRFC3394(t, kek, blob), s.TTLV) {
 				t.Errorf("class X with TTLV: %v", err)
 			}
 		}
@@ -374,37 +373,12 @@ func TestWrapOutHMAC(t *testing.T) {
 					}
 					continue
 				}
-				if err != nil || !bytes.Equal(unwrap3394(t, kek, blob), secret) {
+				if err != nil || !bytes.Equal(hsmtest.UnwrapRFC3394(t, kek, blob), secret) {
 					t.Errorf("%s: %d bytes are wrapped, %v; want those of the key", k.ID, len(blob), err)
 				}
 			}
 		}
 	}
-}
-
-// unwrap3394 is RFC 3394 by Go's AES.
-func unwrap3394(t *testing.T, kek, in []byte) []byte {
-	t.Helper()
-	b, _ := aes.NewCipher(kek)
-	a, r := bytes.Clone(in[:8]), bytes.Clone(in[8:])
-	n := len(r) / 8
-	buf := make([]byte, 16)
-	for j := 5; j >= 0; j-- {
-		for i := n; i >= 1; i-- {
-			copy(buf, a)
-			for x, v := 0, n*j+i; x < 4; x, v = x+1, v>>8 {
-				buf[7-x] ^= byte(v)
-			}
-			copy(buf[8:], r[(i-1)*8:i*8])
-			b.Decrypt(buf, buf)
-			copy(a, buf[:8])
-			copy(r[(i-1)*8:], buf[8:])
-		}
-	}
-	if !bytes.Equal(a, bytes.Repeat([]byte{0xA6}, 8)) {
-		t.Fatal("the wrapped bytes have no RFC 3394 integrity")
-	}
-	return r
 }
 
 func TestWrongPINIsTriedOnce(t *testing.T) {

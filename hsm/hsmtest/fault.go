@@ -19,8 +19,9 @@ type Faults struct {
 	rules  string
 }
 
-// FaultModule builds the module for this process and those that it starts; it
-// skips the test where it cannot be built. Its source says what it can do.
+// FaultModule builds the module for this process and the processes that it starts. It
+// skips the test if the module cannot be built. The source, testdata/fault.c, says what
+// the module can do.
 func FaultModule(t testing.TB) *Faults {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
@@ -51,8 +52,8 @@ func (f *Faults) Logins() int {
 }
 
 // Rule makes functions answer a code after a delay in milliseconds, such as
-// "C_Sign 0x30 0"; "*" is every function, and "C_Sign+" the function after its
-// effect. None heals them.
+// "C_Sign 0x30 0". "*" is every function; "C_Sign+" fails after the function had its
+// effect. Rule without lines removes all faults.
 func (f *Faults) Rule(lines ...string) {
 	f.t.Helper()
 	if err := os.WriteFile(f.rules+".new", []byte(strings.Join(append(lines, ""), "\n")), 0o600); err != nil {

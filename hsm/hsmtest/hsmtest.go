@@ -1,5 +1,6 @@
-// Package hsmtest gives tests a token of their own. SoftHSM2 knows one
-// configuration a process, so tests that use it do not run in parallel.
+// Package hsmtest has the suite that every [hsm.Member] must pass, and gives tests a token
+// of their own. SoftHSM2 has one configuration for a process, so tests that use it do not
+// run in parallel. Start at [RunMember] and [Open].
 package hsmtest
 
 import (
@@ -12,8 +13,8 @@ import (
 	"github.com/keyreeve/keyreeve/hsm/member"
 )
 
-// Dir makes a folder that goes with the test, in memory where there is such a
-// place: SoftHSM2 writes a lot of small files.
+// Dir makes a folder that is removed after the test. It is in memory if the system has
+// such a place: SoftHSM2 writes a lot of small files.
 func Dir(t testing.TB) string {
 	t.Helper()
 	if _, err := os.Stat("/dev/shm"); err != nil {
@@ -27,7 +28,7 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// Settings are those of a token and of the custody over it.
+// Settings are the settings of a token and of the custody over it.
 type Settings struct {
 	member.Config
 	custody.Options
@@ -39,7 +40,7 @@ type Token struct {
 	Member *member.Module
 }
 
-// Config makes a fresh SoftHSM2 token, or skips the test when there is none.
+// Config makes a fresh SoftHSM2 token. It skips the test if SoftHSM2 is not installed.
 func Config(t testing.TB) Settings {
 	t.Helper()
 	if _, err := member.SoftHSM(); err != nil {
@@ -66,11 +67,11 @@ func Start(ctx context.Context, s Settings) (*Token, error) {
 	return &Token{c, m}, nil
 }
 
-// Installation is the id of the installation that Open makes.
+// Installation is the id of the installation that [Open] makes.
 const Installation = "00112233445566778899aabbccddeeff"
 
-// Open opens a token with the keys of tenants, makes those that it lacks, and
-// closes it with the test. The sets of the tenants are 1, 2, 3 and so on.
+// Open opens a token with the keys of tenants, and makes the missing ones. It closes the
+// token after the test. The sets of the tenants are 1, 2, 3 and so on.
 func Open(t testing.TB, s Settings, tenants ...string) *Token {
 	t.Helper()
 	ctx := context.Background()
@@ -93,7 +94,7 @@ func Open(t testing.TB, s Settings, tenants ...string) *Token {
 	return token
 }
 
-// KeySet makes the keys of a tenant's first epoch that the token lacks.
+// KeySet makes the missing keys of a tenant's first epoch.
 func KeySet(t testing.TB, token *Token, number int64, tenant string) core.KeySet {
 	t.Helper()
 	s := core.KeySet{Number: number, Tenant: tenant, Epoch: 1, State: core.KeySetActive}
@@ -104,8 +105,8 @@ func KeySet(t testing.TB, token *Token, number int64, tenant string) core.KeySet
 	return s
 }
 
-// Labels lists the labels of all token objects of the installation, those of
-// the sets' keys included.
+// Labels lists the labels of all token objects of the installation, including the keys of
+// sets.
 func (t *Token) Labels(ctx context.Context) (labels []string, err error) {
 	all, err := t.Member.Objects(ctx, "keyreeve/"+Installation+"/")
 	for _, o := range all {

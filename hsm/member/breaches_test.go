@@ -52,19 +52,3 @@ func TestAttemptsFindWeakKEKs(t *testing.T) {
 		})
 	}
 }
-
-// With the templates that are used every attempt fails.
-func TestTenantTemplatesHold(t *testing.T) {
-	site := newSite(t)
-	site.inSession(t, func(sh p11.SessionHandle) error {
-		for _, purpose := range []string{"N", "X"} {
-			if got := site.module.keys.findBreaches(sh, custody.SetTemplate(purpose)); len(got) > 0 {
-				t.Errorf("class %s: the token %q", purpose, got)
-			}
-		}
-		return nil
-	})
-	if h := site.Health(bg); len(h.Refusals) > 0 {
-		t.Errorf("refusals %q", h.Refusals)
-	}
-}

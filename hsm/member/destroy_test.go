@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -110,52 +109,5 @@ func TestDestroyOnReadOnlyFolder(t *testing.T) {
 	left, err := site.Objects(bg)
 	if err != nil || len(left) != 1 || left[0].ID != "other" {
 		t.Errorf("left are %+v, %v", left, err)
-	}
-}
-
-// Only the object whose label and CKA_ID are both those that are named is
-// destroyed, and never a key of a set.
-func TestDestroyObjectNeedsLabelAndID(t *testing.T) {
-	site, made := newResidents(t, "victim", "other", "a/b")
-	before := objectFiles(t)
-	all, err := site.module.Objects(bg, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, found := range all {
-		if strings.Contains(found.Label, "/object/") {
-			continue
-		}
-		for _, o := range []core.TokenObject{{Tenant: "default", ID: "victim"}, {Tenant: "", ID: "1/N"}, {Tenant: "../1", ID: "N"}, {}} {
-			if o.CKAID = found.CKAID; site.DestroyObject(bg, o) == nil && objectFiles(t) != before {
-				t.Fatalf("the key %s was destroyed as %+v", found.Label, o)
-			}
-		}
-	}
-	for _, o := range []core.TokenObject{
-		{Tenant: "default", ID: "victim", CKAID: made["other"].CKAID}, {Tenant: "default", ID: "other", CKAID: made["victim"].CKAID},
-		{Tenant: "another", ID: "victim", CKAID: made["victim"].CKAID}, {Tenant: "default/a", ID: "b", CKAID: made["a/b"].CKAID},
-		{Tenant: "default", ID: "victim"}, {Tenant: "default", ID: "victim", CKAID: []byte{}},
-	} {
-		site.DestroyObject(bg, o)
-		if n := objectFiles(t); n != before {
-			t.Errorf("%+v destroyed something: %d objects are there, want %d", o, n, before)
-			before = n
-		}
-	}
-	objects, err := site.Objects(bg)
-	if err != nil || len(objects) != 3 {
-		t.Errorf("Objects lists %+v, %v", objects, err)
-	}
-	for _, o := range objects {
-		if want := made[o.ID]; o.Tenant != "default" || string(want.CKAID) != string(o.CKAID) {
-			t.Errorf("Objects lists %+v, want %+v", o, want)
-		}
-		if err := site.DestroyObject(bg, o); err != nil {
-			t.Error(err)
-		}
-	}
-	if n := objectFiles(t); n != before-3 {
-		t.Errorf("%d objects are there in the end, want %d", n, before-3)
 	}
 }

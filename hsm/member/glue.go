@@ -179,20 +179,26 @@ func (g *glue) createSecret(s p11.SessionHandle, template []*p11.Attribute, valu
 func (g *glue) readValue(s p11.SessionHandle, o p11.ObjectHandle, buf []byte) (int, error) {
 	n := C.ulong_t(len(buf))
 	err := returned(C.readValue(g.list, C.ulong_t(s), C.ulong_t(o), (*C.uchar)(&buf[0]), &n))
-	if err == nil && int(n) > len(buf) {
+	return bytesRead(n, buf, err)
+}
+
+// bytesRead returns how many bytes a call has put into buf: none if it failed, whatever
+// length it then reports.
+func bytesRead(n C.ulong_t, buf []byte, err error) (int, error) {
+	switch {
+	case err != nil:
+		return 0, err
+	case n > C.ulong_t(len(buf)):
 		return 0, p11.Error(p11.CKR_BUFFER_TOO_SMALL)
 	}
-	return int(n), err
+	return int(n), nil
 }
 
 // readWrapped reads the secret in a blob into buf and returns how many bytes it is.
 func (g *glue) readWrapped(s p11.SessionHandle, kek p11.ObjectHandle, blob, buf []byte) (int, error) {
 	n := C.ulong_t(len(buf))
 	err := returned(C.readWrapped(g.list, C.ulong_t(s), C.ulong_t(kek), (*C.uchar)(&blob[0]), C.ulong_t(len(blob)), (*C.uchar)(&buf[0]), &n))
-	if err == nil && int(n) > len(buf) {
-		return 0, p11.Error(p11.CKR_BUFFER_TOO_SMALL)
-	}
-	return int(n), err
+	return bytesRead(n, buf, err)
 }
 
 // decrypt finishes what C_DecryptInit began, into buf.
@@ -203,7 +209,7 @@ func (g *glue) decrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
 	}
 	n := C.ulong_t(len(buf))
 	err := returned(C.decrypt(g.list, C.ulong_t(s), in, C.ulong_t(len(data)), (*C.uchar)(&buf[0]), &n))
-	return int(n), err
+	return bytesRead(n, buf, err)
 }
 
 // random fills buf.

@@ -180,50 +180,6 @@ func TestRowsDoNotChooseKeys(t *testing.T) {
 	}
 }
 
-// A set that a crash left half made is finished by the keys that it lacks, and no key
-// is made a second time.
-func TestHalfMadeSetIsFinished(t *testing.T) {
-	site, _ := newTenantSite(t)
-	whole := site.makeSet(t, 30, "half")
-	labels := func() (ids map[string]string) {
-		ids = map[string]string{}
-		objects, err := site.module.Objects(bg, setKey("30", "").Label)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range objects {
-			ids[o.Label] = string(o.CKAID)
-		}
-		return ids
-	}
-	before := labels()
-	site.inSession(t, func(s p11.SessionHandle) error {
-		for _, p := range []string{"R", "V", "S"} {
-			found, err := site.module.conn.findLabel(s, setKey("30", p).Label, nil)
-			if err != nil {
-				return err
-			}
-			if err := site.module.conn.ctx.DestroyObject(s, found[0]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err := site.LoadKeySets(bg, []core.KeySet{whole}); err == nil {
-		t.Error("a set that lacks three keys was loaded")
-	}
-	again := site.makeSet(t, 30, "half")
-	if err := site.LoadKeySets(bg, []core.KeySet{again}); err != nil {
-		t.Error(err)
-	}
-	after := labels()
-	for label, id := range before {
-		if kept := after[label] == id; kept == strings.ContainsAny(label[len(label)-1:], "RVS") {
-			t.Errorf("key %s was kept: %v", label, kept)
-		}
-	}
-}
-
 // A token that copies KEKs with changes gets them made in place, not copyable,
 // and they are held to that.
 func TestKeysMadeInPlace(t *testing.T) {
