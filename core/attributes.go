@@ -175,3 +175,24 @@ func init() {
 		ruleByTag[r.Tag], ruleByName[r.Name] = r, r
 	}
 }
+
+// fieldBytes is what a value takes beside its text or bytes.
+const fieldBytes = 32
+
+// Size is about what attributes take in memory and in the store, in bytes; the
+// content of a Template counts too.
+func (as Attributes) Size() int {
+	n := 0
+	for i := range as {
+		n += len(as[i].Vendor) + len(as[i].Name) + as[i].Value.size()
+	}
+	return n
+}
+
+func (v *Value) size() int {
+	n := fieldBytes + len(v.Text) + len(v.Bytes)
+	for i := range v.Fields {
+		n += v.Fields[i].Value.size()
+	}
+	return n
+}

@@ -79,6 +79,12 @@ const (
 	ModeData     Mode = "data"     // blob under D, in the database
 )
 
+// Successor returns a copy of o that is to be changed and stored in its place.
+func (o *ManagedObject) Successor() *ManagedObject {
+	next := *o
+	return &next
+}
+
 // Material is the part of a row that holds the key material. Blob is never in clear.
 type Material struct {
 	Mode   Mode

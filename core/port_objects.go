@@ -2,6 +2,10 @@ package core
 
 import "context"
 
+// CandidatePage is how many objects a search reads at once. Each can have 64 KiB of
+// attributes, which take twice as much when they are read.
+const CandidatePage = 200
+
 // ObjectTable reads the objects.
 type ObjectTable interface {
 	// Object returns a snapshot with its Material.

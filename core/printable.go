@@ -16,3 +16,9 @@ func Printable(s string, most int) string {
 	}
 	return s
 }
+
+// maxClientText bounds what a message shows of a text that a client sent, in bytes.
+const maxClientText = 67
+
+// ClientText returns a text that a client sent in a form that is fit for a message.
+func ClientText(s string) string { return Printable(s, maxClientText) }

@@ -17,7 +17,9 @@ import (
 
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
@@ -27,6 +29,8 @@ import (
 // decides nothing: the policy is asked for the action of each route.
 type adminDoor struct {
 	engine     *engine.Engine
+	admin      *admin.Verbs
+	upkeep     *upkeep.Verbs
 	store      core.Store
 	policy     *authz.Authorizer
 	log        *slog.Logger
@@ -90,7 +94,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	d := &adminDoor{engine: s.engine, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: admin.New(s.engine), upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	ended := s.serving("admin socket", func() error { return admin.Serve(l) }, http.ErrServerClosed)
@@ -233,7 +237,7 @@ func (d *adminDoor) tellHealth(ctx context.Context, _ *core.Caller, _ url.Values
 
 // listDamaged lists the stored certificates that are damaged.
 func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return engine.DamagedCertificates(ctx, d.store)
+	return upkeep.DamagedCertificates(ctx, d.store)
 }
 
 // reloadPolicy returns the hash of the policy that is in force now.

@@ -13,8 +13,8 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/secretfile"
+	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"

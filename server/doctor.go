@@ -15,7 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -115,7 +115,7 @@ func doctorRunning(cfg Config, say func(string, error, string)) {
 			say(name, nil, "note: "+n)
 		}
 	}
-	var damaged []engine.DamagedCertificate
+	var damaged []upkeep.DamagedCertificate
 	err := Ask(cfg.AdminSocket(), http.MethodGet, "/certificates/damaged", nil, &damaged)
 	sayDamaged(damaged, err, say)
 }
@@ -159,13 +159,13 @@ func lookAtStore(ctx context.Context, cfg Config, say func(string, error, string
 	if installation, err = s.InstallationID(ctx); err != nil {
 		return "", err
 	}
-	damaged, err := engine.DamagedCertificates(ctx, s)
+	damaged, err := upkeep.DamagedCertificates(ctx, s)
 	sayDamaged(damaged, err, say)
 	return installation, nil
 }
 
 // sayDamaged says which stored certificates are damaged, and what to do.
-func sayDamaged(damaged []engine.DamagedCertificate, err error, say func(string, error, string)) {
+func sayDamaged(damaged []upkeep.DamagedCertificate, err error, say func(string, error, string)) {
 	for _, d := range damaged {
 		say("certificates", errors.New(d.String()), "")
 	}

@@ -48,7 +48,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands the certificate.
 	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	ended := s.serving("REST door", func() error { return rest.Serve(shaken) }, http.ErrServerClosed)
 	return func(ctx context.Context) error {
@@ -64,8 +64,8 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 		return nil, fmt.Errorf("the port cannot be opened; see kmip (--kmip): %w", err)
 	}
 	s.KMIPAddr = l.Addr().String()
-	door := &kmipd.Server{Messages: &message.Processor{Engine: s.engine, Log: s.log, Omit: s.cfg.compat()}, Logins: s.engine,
-		Auth: admission{s.auth, s.engine}, TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
+	door := &kmipd.Server{Messages: message.New(s.verbs, message.Settings{Log: s.log, Omit: s.cfg.compat()}), Logins: s.engine,
+		Auth: admission{s.auth, s.engine.Tenants}, TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
 		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
 		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
 	run, cancel := context.WithCancel(context.Background())

@@ -9,7 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -68,7 +68,7 @@ func (h *healthCheck) notes() (out []string) {
 	if n, last := h.engine.Tampered(); n > 0 {
 		out = append(out, fmt.Sprintf("rows of the database were changed behind the server, found %d times since the start; the last time: %s", n, last))
 	}
-	if n := h.engine.UncheckedTenants(); n > 0 {
+	if n := h.engine.Tenants.Unchecked(); n > 0 {
 		out = append(out, fmt.Sprintf("the keys of %d tenants have not been checked since the start", n))
 	}
 	return out
@@ -79,7 +79,7 @@ const maxDamaged = 16
 
 // damagedTenants returns what health says of tenants whose keys cannot be used.
 func (h *healthCheck) damagedTenants() []string {
-	all := h.engine.DamagedTenants()
+	all := h.engine.Tenants.Damaged()
 	if more := len(all) - maxDamaged; more > 0 {
 		all = append(all[:maxDamaged], fmt.Sprintf("and the keys of %d more tenants", more))
 	}

@@ -5,7 +5,7 @@ import (
 	"net/url"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
 )
 
 // maxPurge bounds the token objects of one command.
@@ -13,17 +13,17 @@ const maxPurge = 1000
 
 // listOrphans lists what the command hsm orphans list shows.
 func (d *adminDoor) listOrphans(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return d.engine.Orphans(ctx)
+	return d.upkeep.Orphans(ctx)
 }
 
 // listKeySets lists what the command hsm keys shows.
 func (d *adminDoor) listKeySets(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return d.engine.KeySets(ctx)
+	return d.upkeep.KeySets(ctx)
 }
 
 // Purged is the answer of the command hsm orphans purge.
 type Purged struct {
-	Purged  []engine.Orphan `json:"purged"`
+	Purged  []upkeep.Orphan `json:"purged"`
 	Problem string          `json:"problem,omitempty"` // why the others are still there
 }
 
@@ -35,7 +35,7 @@ func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q url.Valu
 	}
 	var out Purged
 	var err error
-	if out.Purged, err = d.engine.Purge(ctx, c, ids, c.ClientRef); err != nil {
+	if out.Purged, err = d.upkeep.Purge(ctx, c, ids, c.ClientRef); err != nil {
 		out.Problem = detail(err)
 		d.log.Error("purge orphans", "error", err)
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/keys/format"
@@ -27,6 +28,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/metrics"
 	"github.com/keyreeve/keyreeve/store"
 )
@@ -44,12 +46,13 @@ type Server struct {
 	sealer *engine.RowSealer
 	policy *authz.Authorizer
 	engine *engine.Engine
+	verbs  message.Verbs
 	auth   *authn.Authenticator
 	tls    *doorTLS
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
-	upkeep  *upkeep
+	upkeep  *upkeepLoop
 	reloads *reloader
 	health  *healthCheck
 
@@ -191,6 +194,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
+	s.verbs = message.VerbsOf(s.engine)
 	s.sealer.Serve(s.engine)
 	if err := s.openTenants(ctx); err != nil {
 		return nil, err
@@ -198,7 +202,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
 		return nil, err
 	}
-	s.upkeep = &upkeep{engine: s.engine, log: s.log}
+	s.upkeep = &upkeepLoop{engine: s.engine, verbs: upkeep.New(s.engine), log: s.log}
 	if err := s.upkeep.reconcile(ctx, true); err != nil {
 		return nil, err
 	}
@@ -229,10 +233,10 @@ func (c *Config) defaults() engine.Defaults {
 // openTenants finds out which tenants are declared, and declares the tenant default
 // if it is not.
 func (s *Server) openTenants(ctx context.Context) error {
-	if err := s.engine.OpenTenants(ctx); err != nil {
+	if err := s.engine.Tenants.Open(ctx); err != nil {
 		return err
 	}
-	_, err := s.engine.DeclareTenant(ctx, defaultTenant)
+	_, err := s.engine.Tenants.Declare(ctx, defaultTenant)
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
@@ -217,7 +217,7 @@ func TestEverySettingIsRead(t *testing.T) {
 // in its package.
 func TestPartsUseTheirOptions(t *testing.T) {
 	for dir, options := range map[string]reflect.Type{
-		"../hsm/member": reflect.TypeFor[member.Config](), "../hsm/custody": reflect.TypeFor[custody.Options](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../core/engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Settings](),
+		"../hsm/member": reflect.TypeFor[member.Config](), "../hsm/custody": reflect.TypeFor[custody.Options](), "kmipd": reflect.TypeFor[kmipd.Limits](), "../engine": reflect.TypeFor[engine.Defaults](), "authn": reflect.TypeFor[authn.Settings](),
 	} {
 		used := map[string]bool{}
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))

@@ -70,7 +70,7 @@ func (d *adminDoor) createTenant(ctx context.Context, c *core.Caller, q url.Valu
 	if err := checkTenantName(name); err != nil {
 		return nil, err
 	}
-	made, err := d.engine.CreateTenant(ctx, c, name)
+	made, err := d.admin.CreateTenant(ctx, c, name)
 	return CreatedTenant{Tenant: name, Created: made}, err
 }
 
@@ -87,7 +87,7 @@ func checkTenantName(name string) error {
 
 // listTenants lists what the command tenant list shows.
 func (d *adminDoor) listTenants(ctx context.Context, c *core.Caller, _ url.Values) (any, error) {
-	return d.engine.ListTenants(ctx, c)
+	return d.admin.ListTenants(ctx, c)
 }
 
 // devTenants is a file in a development folder: the tenants that keyreeve cert issue
@@ -141,7 +141,7 @@ func (s *Server) declareDevTenants(ctx context.Context) (stopper, error) {
 	for _, tenant := range strings.Fields(string(text)) {
 		err = errors.Join(err, checkTenantName(tenant))
 		if err == nil {
-			_, err = s.engine.DeclareTenant(ctx, tenant)
+			_, err = s.engine.Tenants.Declare(ctx, tenant)
 		}
 	}
 	if err != nil {

@@ -6,15 +6,17 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
 )
 
 // reconcileEvery is how often what a crash left is cleaned up while serving.
 const reconcileEvery = time.Minute
 
-// upkeep does what no request does.
-type upkeep struct {
+// upkeepLoop does what no request does.
+type upkeepLoop struct {
 	engine *engine.Engine
+	verbs  *upkeep.Verbs
 	log    *slog.Logger
 }
 
@@ -23,7 +25,7 @@ func (s *Server) startUpkeep(context.Context) (stopper, error) {
 }
 
 // housekeep does once a minute what is due.
-func (u *upkeep) housekeep(ctx context.Context) {
+func (u *upkeepLoop) housekeep(ctx context.Context) {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	for {
@@ -34,7 +36,7 @@ func (u *upkeep) housekeep(ctx context.Context) {
 			if err := u.reconcile(ctx, false); err != nil {
 				u.log.Error("reconcile", "error", err)
 			}
-			if err := u.engine.RecordReachedDates(ctx); err != nil {
+			if err := u.verbs.RecordReachedDates(ctx); err != nil {
 				u.log.Error("record dates", "error", err)
 			}
 			u.recordLogins(ctx) // says in the log what it could not do
@@ -43,7 +45,7 @@ func (u *upkeep) housekeep(ctx context.Context) {
 }
 
 // recordLogins ends a period of counted failed logins.
-func (u *upkeep) recordLogins(ctx context.Context) error {
+func (u *upkeepLoop) recordLogins(ctx context.Context) error {
 	err := u.engine.RecordCountedLogins(ctx)
 	if err != nil {
 		u.log.Error("audit", "operation", "Login", "error", err)
@@ -53,8 +55,8 @@ func (u *upkeep) recordLogins(ctx context.Context) error {
 
 // reconcile runs the reconciler. A row that was changed behind the server does
 // not keep it from starting: it is shown in health, and not used.
-func (u *upkeep) reconcile(ctx context.Context, atStart bool) error {
-	n, err := u.engine.Reconcile(ctx, atStart)
+func (u *upkeepLoop) reconcile(ctx context.Context, atStart bool) error {
+	n, err := u.verbs.Reconcile(ctx, atStart)
 	if n.Finished+n.Removed+n.Orphans > 0 {
 		u.log.Info("reconcile", "finished", n.Finished, "removed", n.Removed, "unexplained", n.Orphans)
 	}
@@ -74,14 +76,14 @@ const (
 )
 
 // checkTenants checks the keys of every tenant in the background.
-func (u *upkeep) checkTenants(ctx context.Context) {
+func (u *upkeepLoop) checkTenants(ctx context.Context) {
 	for wait := checkTenantsAfter; ; wait = checkTenantsEvery {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		if err := u.engine.CheckTenants(ctx, checkTenantsPause); err != nil {
+		if err := u.engine.Tenants.Check(ctx, checkTenantsPause); err != nil {
 			u.log.Error("check tenants", "error", err)
 		}
 	}

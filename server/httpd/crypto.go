@@ -62,9 +62,9 @@ func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error
 		err = core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
 	}
 	if err != nil {
-		return encryptAnswer{}, s.Engine.Refuse(r.Context(), c, core.ActionEncrypt, err)
+		return encryptAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionEncrypt, err)
 	}
-	out, err := s.Engine.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
+	out, err := s.Uses.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
 	clear(in.Plaintext)
 	if err != nil {
 		return encryptAnswer{}, err
@@ -83,9 +83,9 @@ func (s *service) decrypt(c *core.Caller, r *http.Request) (decryptAnswer, error
 		err = core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
 	}
 	if err != nil {
-		return decryptAnswer{}, s.Engine.Refuse(r.Context(), c, core.ActionDecrypt, err)
+		return decryptAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionDecrypt, err)
 	}
-	out, err := s.Engine.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
+	out, err := s.Uses.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
 	if err != nil {
 		return decryptAnswer{}, err
 	}

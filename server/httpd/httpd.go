@@ -22,14 +22,21 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/objects"
+	"github.com/keyreeve/keyreeve/engine/uses"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
 // Options are what the door is made of.
 type Options struct {
-	Engine  *engine.Engine
+	Engine     *engine.Engine
+	Objects    *objects.Verbs
+	Uses       *uses.Verbs
+	Attributes *attributes.Verbs
+
 	Auth    core.Authenticator
 	Health  func(context.Context) Health
 	Ready   func(context.Context) bool // for everybody; cheap when asked often
@@ -189,12 +196,12 @@ func (s *service) wrap(to route) http.Handler {
 		c := callerOf(r)
 		err := to.checkInput(r)
 		if err != nil {
-			writeProblem(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
+			writeProblem(w, c.RequestID, s.Engine.RecordRefused(r.Context(), c, to.action, err))
 			return
 		}
 		m, err := s.reserve(c, r)
 		if err != nil {
-			writeProblem(w, c.RequestID, s.Engine.Refuse(r.Context(), c, to.action, err))
+			writeProblem(w, c.RequestID, s.Engine.RecordRefused(r.Context(), c, to.action, err))
 			return
 		}
 		defer m.free()
@@ -222,7 +229,7 @@ func (s *service) answerWithin(to route, c *core.Caller, r *http.Request, m *mem
 	began, plain := time.Now(), *c
 	var late error
 	work := bounds.Work{Limit: s.Operation, Began: func() time.Time { return began }, Cancel: leave, Answer: func(ctx context.Context) bool {
-		late = s.Engine.Leave(ctx, &plain, to.action, s.Operation)
+		late = s.Engine.RecordUnfinished(ctx, &plain, to.action, s.Operation)
 		return true
 	}}
 	if conn, ok := ctx.Value(connectionKey{}).(*connection); ok {

@@ -52,13 +52,13 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (key, error) {
 		as, private, public, err = in.attributes()
 	}
 	if err != nil {
-		return key{}, s.Engine.Refuse(r.Context(), c, action, err)
+		return key{}, s.Engine.RecordRefused(r.Context(), c, action, err)
 	}
 	if in.Type == "pair" {
-		out, err := s.Engine.CreateKeyPair(r.Context(), c, &core.CreateKeyPairInput{Common: as, Private: private, Public: public})
+		out, err := s.Objects.CreateKeyPair(r.Context(), c, &core.CreateKeyPairInput{Common: as, Private: private, Public: public})
 		return key{ID: out.PrivateID, PublicID: out.PublicID}, err
 	}
-	out, err := s.Engine.Create(r.Context(), c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
+	out, err := s.Objects.Create(r.Context(), c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
 	if err != nil {
 		return key{}, err
 	}
@@ -130,7 +130,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 
 func (s *service) getKey(c *core.Caller, r *http.Request) (key, error) {
 	id := r.PathValue("id")
-	out, err := s.Engine.GetAttributes(r.Context(), c, &core.GetAttributesInput{ID: core.ID(id)})
+	out, err := s.Attributes.GetAttributes(r.Context(), c, &core.GetAttributesInput{ID: core.ID(id)})
 	if err != nil {
 		return key{}, err
 	}
@@ -183,9 +183,9 @@ type keyPage struct {
 func (s *service) listKeys(c *core.Caller, r *http.Request) (keyPage, error) {
 	in, err := locateInput(r.URL.RawQuery)
 	if err != nil {
-		return keyPage{}, s.Engine.Refuse(r.Context(), c, core.ActionLocate, err)
+		return keyPage{}, s.Engine.RecordRefused(r.Context(), c, core.ActionLocate, err)
 	}
-	out, err := s.Engine.Locate(r.Context(), c, in)
+	out, err := s.Attributes.Locate(r.Context(), c, in)
 	if err != nil {
 		return keyPage{}, err
 	}

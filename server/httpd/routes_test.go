@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
 )
 
 // strangers is an authenticator that knows nobody.

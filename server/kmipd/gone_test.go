@@ -31,7 +31,7 @@ func newServer(w messagetest.World) *Server {
 	log := slog.New(slog.DiscardHandler)
 	limits := Limits{Slots: bounds.SlotLimits{Connections: 100, PerPeer: 100, Waiting: 100, WaitingPerNet: 100, PerPrincipal: 50, PerTenant: 50},
 		Handshake: time.Minute, Read: time.Minute, Idle: time.Minute, Write: time.Minute, Operation: time.Minute}
-	return &Server{Messages: &message.Processor{Engine: w.Engine, Log: log}, Logins: w.Engine, Auth: everyone{w.Principal}, Limits: limits, Log: log}
+	return &Server{Messages: message.New(message.VerbsOf(w.Engine), message.Settings{Log: log}), Logins: w.Engine, Auth: everyone{w.Principal}, Limits: limits, Log: log}
 }
 
 // listen serves a door over TLS on the loopback, for clients with the returned settings.

@@ -41,7 +41,7 @@ type door struct {
 // newDoor returns a door and the request of a Get.
 func newDoor(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (*door, []byte) {
 	w := messagetest.New(t, wrapStore, j)
-	return &door{&Processor{Engine: w.Engine, Log: slog.New(slog.DiscardHandler)}, core.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}, w.Get
+	return &door{New(VerbsOf(w.Engine), Settings{Log: slog.New(slog.DiscardHandler)}), core.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}, w.Get
 }
 
 func (d *door) answer(ctx context.Context, msg, buf []byte) []byte {

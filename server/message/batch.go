@@ -98,5 +98,5 @@ func (b *batch) countAnswer() {
 
 // refuse records an item that never reached the engine.
 func (b *batch) refuse(err error) error {
-	return b.processor.Engine.Refuse(b.ctx, &b.caller, core.ActionOf(b.item.Operation), err)
+	return b.processor.engine.RecordRefused(b.ctx, &b.caller, core.ActionOf(b.item.Operation), err)
 }

@@ -45,7 +45,7 @@ func (b *batch) answerItems() {
 		}
 	}
 	if undo {
-		b.processor.Engine.Keep(b.ctx, b.caller.Undo)
+		b.processor.engine.FinishBatch(b.ctx, b.caller.Undo)
 	}
 }
 
@@ -71,7 +71,7 @@ func (b *batch) answerItem() error {
 		return err
 	}
 	if alone {
-		if err := b.processor.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); err != nil {
+		if err := b.processor.engine.UndoBatch(b.ctx, &b.caller, b.caller.Undo); err != nil {
 			return err
 		}
 	}
@@ -84,12 +84,12 @@ func (b *batch) answerSafely() (err error) {
 		if p := recover(); p != nil {
 			b.processor.Log.Error("operation", "operation", b.item.Operation, "request", b.caller.RequestID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
-			if rerr := b.processor.Engine.Refuse(b.ctx, &b.caller, core.ActionOf(b.item.Operation), err); rerr != nil {
+			if rerr := b.processor.engine.RecordRefused(b.ctx, &b.caller, core.ActionOf(b.item.Operation), err); rerr != nil {
 				err = rerr
 			}
 		}
 	}()
-	op, ok := operations[b.item.Operation]
+	op, ok := b.processor.operations[b.item.Operation]
 	if !ok || !op.row.In(b.caller.Version) {
 		return b.refuse(core.Errorf(core.OperationNotSupported, "the server has no operation %v in KMIP %v", b.item.Operation, b.caller.Version))
 	}
@@ -129,7 +129,7 @@ func (b *batch) answerFailure(err error, undo bool, i, start, count int) (full b
 	}
 	reason, text := b.reasonAndText(b.item.Operation, err)
 	if undo && len(b.caller.Undo.Steps) > 0 {
-		if uerr := b.processor.Engine.Undo(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
+		if uerr := b.processor.engine.UndoBatch(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
 			b.processor.Log.Error("undo", "request", b.caller.RequestID, "error", uerr)
 			text += "; the items before it could not be undone"
 			undo = false

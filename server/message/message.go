@@ -14,16 +14,47 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/about"
+	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/objects"
+	"github.com/keyreeve/keyreeve/engine/uses"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// Processor answers messages. It is safe for concurrent use.
-type Processor struct {
-	Engine  *engine.Engine
+// Verbs are what messages have done.
+type Verbs struct {
+	Engine     *engine.Engine
+	Objects    *objects.Verbs
+	Uses       *uses.Verbs
+	Attributes *attributes.Verbs
+	About      *about.Verbs
+}
+
+// VerbsOf returns the verbs of an engine. Doors that share them share their bounds.
+func VerbsOf(e *engine.Engine) Verbs {
+	return Verbs{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e)}
+}
+
+// Settings are what an operator chooses.
+type Settings struct {
 	Log     *slog.Logger
 	Lenient bool                   // ignore unknown fields of requests
 	Omit    map[string]core.TagSet // by principal: attributes left out if all are asked for
+}
+
+// Processor answers messages. It is safe for concurrent use.
+type Processor struct {
+	Settings
+	engine     *engine.Engine
+	operations map[core.Operation]binding
+}
+
+// New returns a Processor.
+func New(v Verbs, s Settings) *Processor {
+	p := &Processor{Settings: s, engine: v.Engine, operations: map[core.Operation]binding{}}
+	p.bindOperations(&v)
+	return p
 }
 
 // Answer appends the answer to a message to buf. msg and what o holds are used
@@ -67,7 +98,7 @@ func (p *Processor) AnswerLate(ctx context.Context, o *core.Origin, v core.Versi
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.caller.Version = v
-	reason, text := b.reasonAndText(operation, p.Engine.Leave(ctx, &b.caller, core.ActionOf(operation), after))
+	reason, text := b.reasonAndText(operation, p.engine.RecordUnfinished(ctx, &b.caller, core.ActionOf(operation), after))
 	b.response.Begin(nil, v, time.Now().Unix(), "")
 	b.response.Failure(operation, nil, core.StatusOperationFailed, reason, text)
 	out := b.response.End()

@@ -5,34 +5,31 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// binding ties an operation's row to the engine's method. What answer returns as
+// binding ties an operation's row to the engine's verb. What answer returns as
 // an error is recorded already.
 type binding struct {
 	row    *kmip.Row
 	answer func(b *batch) error
 }
 
-var operations = map[core.Operation]binding{}
-
 // bindOperation adds the binding of an operation; the compiler checks that the method takes
 // and returns what the payloads hold. adjust may change the answer before it is
 // written.
-func bindOperation[I, O any](op *kmip.Operation[I, O], do func(*engine.Engine, context.Context, *core.Caller, *I) (O, error), adjust ...func(*batch, *I, *O)) {
-	operations[op.Code] = binding{&op.Row, func(b *batch) error { return answer(b, op, do, new(I), new(O), adjust...) }}
+func bindOperation[I, O any](p *Processor, op *kmip.Operation[I, O], do func(context.Context, *core.Caller, *I) (O, error), adjust ...func(*batch, *I, *O)) {
+	p.operations[op.Code] = binding{&op.Row, func(b *batch) error { return answer(b, op, do, new(I), new(O), adjust...) }}
 }
 
-// answer decodes the request of the batch's current item, lets the engine do it
+// answer decodes the request of the batch's current item, has the verb do it
 // and appends the answer. in and out are where both have their room.
-func answer[I, O any](b *batch, op *kmip.Operation[I, O], do func(*engine.Engine, context.Context, *core.Caller, *I) (O, error), in *I, out *O, adjust ...func(*batch, *I, *O)) error {
+func answer[I, O any](b *batch, op *kmip.Operation[I, O], do func(context.Context, *core.Caller, *I) (O, error), in *I, out *O, adjust ...func(*batch, *I, *O)) error {
 	if err := decode(b, op, in); err != nil {
 		return b.refuse(err)
 	}
 	var err error
-	if *out, err = do(b.processor.Engine, b.ctx, &b.caller, in); err != nil {
+	if *out, err = do(b.ctx, &b.caller, in); err != nil {
 		return err
 	}
 	if op.Placeholder == kmip.SetsPlaceholder {
@@ -61,43 +58,45 @@ func decode[I, O any](b *batch, op *kmip.Operation[I, O], in *I) error {
 	return b.resolveLinks(op.Links(in))
 }
 
-func init() {
-	bindOperation(&kmip.DiscoverVersions, (*engine.Engine).DiscoverVersions)
-	bindOperation(&kmip.Query, (*engine.Engine).Query, listOperations)
-	bindOperation(&kmip.Create, (*engine.Engine).Create)
-	bindOperation(&kmip.CreateKeyPair, (*engine.Engine).CreateKeyPair)
-	bindOperation(&kmip.Register, (*engine.Engine).Register)
-	bindOperation(&kmip.ReKey, (*engine.Engine).ReKey)
-	bindOperation(&kmip.Locate, (*engine.Engine).Locate)
-	bindOperation(&kmip.Check, (*engine.Engine).Check)
-	operations[core.OperationGet] = binding{&kmip.Get.Row, answerGet}
-	bindOperation(&kmip.GetAttributes, (*engine.Engine).GetAttributes, omitAttributes)
-	bindOperation(&kmip.GetAttributeList, (*engine.Engine).GetAttributeList)
-	bindOperation(&kmip.AddAttribute, (*engine.Engine).AddAttribute)
-	bindOperation(&kmip.ModifyAttribute, (*engine.Engine).ModifyAttribute)
-	bindOperation(&kmip.SetAttribute, (*engine.Engine).SetAttribute)
-	bindOperation(&kmip.DeleteAttribute, (*engine.Engine).DeleteAttribute)
-	bindOperation(&kmip.Activate, (*engine.Engine).Activate)
-	bindOperation(&kmip.Revoke, (*engine.Engine).Revoke)
-	bindOperation(&kmip.Destroy, (*engine.Engine).Destroy)
-	bindOperation(&kmip.Encrypt, (*engine.Engine).Encrypt)
-	bindOperation(&kmip.Decrypt, (*engine.Engine).Decrypt)
-	bindOperation(&kmip.Sign, (*engine.Engine).Sign)
-	bindOperation(&kmip.SignatureVerify, (*engine.Engine).SignatureVerify)
-	bindOperation(&kmip.MAC, (*engine.Engine).MAC)
-	bindOperation(&kmip.MACVerify, (*engine.Engine).MACVerify)
-	bindOperation(&kmip.Hash, (*engine.Engine).Hash)
-	bindOperation(&kmip.RNGRetrieve, (*engine.Engine).RNGRetrieve)
-	bindOperation(&kmip.RNGSeed, (*engine.Engine).RNGSeed)
+// bindOperations binds every operation that has a row.
+func (p *Processor) bindOperations(v *Verbs) {
+	bindOperation(p, &kmip.DiscoverVersions, v.About.DiscoverVersions)
+	bindOperation(p, &kmip.Query, v.About.Query, listOperations)
+	bindOperation(p, &kmip.Create, v.Objects.Create)
+	bindOperation(p, &kmip.CreateKeyPair, v.Objects.CreateKeyPair)
+	bindOperation(p, &kmip.Register, v.Objects.Register)
+	bindOperation(p, &kmip.ReKey, v.Objects.ReKey)
+	bindOperation(p, &kmip.Locate, v.Attributes.Locate)
+	bindOperation(p, &kmip.Check, v.Uses.Check)
+	get := v.Objects.Get
+	p.operations[core.OperationGet] = binding{&kmip.Get.Row, func(b *batch) error { return answerGet(b, get) }}
+	bindOperation(p, &kmip.GetAttributes, v.Attributes.GetAttributes, omitAttributes)
+	bindOperation(p, &kmip.GetAttributeList, v.Attributes.GetAttributeList)
+	bindOperation(p, &kmip.AddAttribute, v.Attributes.AddAttribute)
+	bindOperation(p, &kmip.ModifyAttribute, v.Attributes.ModifyAttribute)
+	bindOperation(p, &kmip.SetAttribute, v.Attributes.SetAttribute)
+	bindOperation(p, &kmip.DeleteAttribute, v.Attributes.DeleteAttribute)
+	bindOperation(p, &kmip.Activate, v.Objects.Activate)
+	bindOperation(p, &kmip.Revoke, v.Objects.Revoke)
+	bindOperation(p, &kmip.Destroy, v.Objects.Destroy)
+	bindOperation(p, &kmip.Encrypt, v.Uses.Encrypt)
+	bindOperation(p, &kmip.Decrypt, v.Uses.Decrypt)
+	bindOperation(p, &kmip.Sign, v.Uses.Sign)
+	bindOperation(p, &kmip.SignatureVerify, v.Uses.SignatureVerify)
+	bindOperation(p, &kmip.MAC, v.Uses.MAC)
+	bindOperation(p, &kmip.MACVerify, v.Uses.MACVerify)
+	bindOperation(p, &kmip.Hash, v.Uses.Hash)
+	bindOperation(p, &kmip.RNGRetrieve, v.Uses.RNGRetrieve)
+	bindOperation(p, &kmip.RNGSeed, v.Uses.RNGSeed)
 }
 
 // answerGet answers Get. Input and output have their room in the batch. The key
 // bytes are zeroed as soon as they are in the message, which is zeroed when it has
 // been written.
-func answerGet(b *batch) error {
+func answerGet(b *batch, get func(context.Context, *core.Caller, *core.GetInput) (core.GetOutput, error)) error {
 	b.getInput, b.getOutput = core.GetInput{}, core.GetOutput{}
 	defer func() { b.getOutput.Secret.Release() }()
-	return answer(b, &kmip.Get, (*engine.Engine).Get, &b.getInput, &b.getOutput)
+	return answer(b, &kmip.Get, get, &b.getInput, &b.getOutput)
 }
 
 // listOperations adds the operations that the client's version has to the answer of

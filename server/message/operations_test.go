@@ -9,6 +9,9 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
+// operations are those that a Processor answers.
+var operations = New(Verbs{}, Settings{}).operations
+
 // Every operation of the protocol is bound to the engine.
 func TestEveryOperationIsBound(t *testing.T) {
 	var want []core.Operation

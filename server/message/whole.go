@@ -26,7 +26,7 @@ func (b *batch) answerMessage(err error, buf []byte) []byte {
 		}
 	}
 	if err != nil {
-		b.answerWhole(b.processor.Engine.Refuse(b.ctx, &b.caller, core.ActionMessage, err), answered)
+		b.answerWhole(b.processor.engine.RecordRefused(b.ctx, &b.caller, core.ActionMessage, err), answered)
 		return b.response.End()
 	}
 	b.answerItems()

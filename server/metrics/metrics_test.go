@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
 )
 
 func scrape(t *testing.T, m *Metrics) string {

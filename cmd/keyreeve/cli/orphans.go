@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server"
 )
 
@@ -27,7 +27,7 @@ type keysCmd struct {
 }
 
 func (c *keysCmd) Run() error {
-	var all []engine.KeySetSeen
+	var all []upkeep.KeySetSeen
 	if err := c.call("GET", "/hsm/keys", nil, &all); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (c *keysCmd) Run() error {
 }
 
 // keySetLine shows one to people.
-func keySetLine(s engine.KeySetSeen) string {
+func keySetLine(s upkeep.KeySetSeen) string {
 	state := s.State
 	if s.Tenant != "" {
 		state += fmt.Sprintf(", tenant %s, epoch %d", s.Tenant, s.Epoch)
@@ -62,7 +62,7 @@ type orphansListCmd struct {
 	JSON bool `help:"One JSON object a line."`
 }
 
-func (w *where) orphans() (out []engine.Orphan, err error) {
+func (w *where) orphans() (out []upkeep.Orphan, err error) {
 	err = w.call("GET", "/hsm/orphans", nil, &out)
 	return out, err
 }
@@ -88,7 +88,7 @@ func (c *orphansListCmd) Run() error {
 }
 
 // orphanLine shows one to people.
-func orphanLine(o engine.Orphan) string {
+func orphanLine(o upkeep.Orphan) string {
 	age := "of unknown age"
 	if o.Began != 0 {
 		age = "since " + time.Unix(o.Began, 0).UTC().Format(time.RFC3339)

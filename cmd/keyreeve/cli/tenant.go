@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/url"
 
-	"github.com/keyreeve/keyreeve/core/engine"
 	"github.com/keyreeve/keyreeve/core/jsontext"
+	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server"
 )
 

@@ -14,7 +14,8 @@ import (
 	"github.com/keyreeve/keyreeve"
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/engine"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/keys/format"
 	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -94,10 +95,10 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 	hsm := &Exchange{HSM{Key: bytes.Repeat([]byte{7}, 32)}}
 	e := engine.New(engine.Ports{Store: wrapStore(s), HSM: hsm, Policy: policy, Journal: j, Formats: formats{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{})
 	p := &core.Principal{Tenant: "default", ID: "dev", Groups: []string{"dev"}, Method: "mtls", Fingerprint: "f"}
-	if _, err := e.DeclareTenant(ctx, p.Tenant); err != nil {
+	if _, err := e.Tenants.Declare(ctx, p.Tenant); err != nil {
 		t.Fatal(err)
 	}
-	made, err := e.Create(ctx, &core.Caller{Principal: p, Door: core.DoorKMIP, Version: core.V1_4}, kmiptest.AESKey(256, core.MaskEncrypt))
+	made, err := objects.New(e).Create(ctx, &core.Caller{Principal: p, Door: core.DoorKMIP, Version: core.V1_4}, kmiptest.AESKey(256, core.MaskEncrypt))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,53 @@
+package rules
+
+import "github.com/keyreeve/keyreeve/core"
+
+// CheckFilter refuses a Locate that asks for something in a form that would not
+// narrow the search: a client that gets more than it asked for acts on the wrong
+// objects.
+func CheckFilter(in *core.LocateInput) error {
+	const storages = core.StorageStatusMaskOnLineStorage | core.StorageStatusMaskArchivalStorage | core.StorageStatusMaskDestroyedStorage
+	switch {
+	case in.OffsetItems < 0:
+		return core.Errorf(core.InvalidField, "Offset Items is negative")
+	case core.StorageStatusMask(in.StorageStatus)&^storages != 0:
+		return core.Errorf(core.InvalidField, "the Storage Status Mask 0x%08X has bits that are not known", in.StorageStatus)
+	case in.GroupMember != 0 && in.GroupMember != core.ObjectGroupMemberGroupMemberFresh && in.GroupMember != core.ObjectGroupMemberGroupMemberDefault:
+		return core.Errorf(core.InvalidField, "the Object Group Member 0x%08X is not known", uint32(in.GroupMember))
+	}
+	dates := map[core.Tag]int{}
+	for i := range in.Attributes {
+		a := &in.Attributes[i]
+		if err := checkSought(a); err != nil {
+			return err
+		}
+		if a.Value.Kind != core.KindDateTime || a.Tag == 0 {
+			continue
+		}
+		if dates[a.Tag]++; dates[a.Tag] > 2 {
+			return core.Errorf(core.InvalidField, "%v is given more than twice; two of them are the ends of a range", a.Tag)
+		}
+	}
+	return nil
+}
+
+// checkSought checks one attribute that objects shall have.
+func checkSought(a *core.Attribute) error {
+	name := core.ClientText(a.Ref().String())
+	switch {
+	case a.Tag == 0 && (a.Vendor == "" || a.Name == ""):
+		return core.Errorf(core.InvalidField, "a vendor attribute needs a vendor and a name")
+	case a.Tag != 0 && core.RuleOf(a.Tag) == nil:
+		return core.Errorf(core.InvalidAttribute, "%v is no attribute, so no object can be found by it", a.Tag)
+	case a.Value.IsZero():
+		return core.Errorf(core.InvalidField, "%s has no value to compare with", name)
+	case a.Value.Kind == core.KindStructure && len(a.Value.Fields) == 0:
+		return core.Errorf(core.InvalidField, "%s has no field to compare with", name)
+	case a.Tag == core.TagCryptographicUsageMask && a.Value.Num == 0:
+		return core.Errorf(core.InvalidField, "the Cryptographic Usage Mask asks for no use; leave it out to find keys of any use")
+	}
+	if a.Tag == 0 {
+		return nil
+	}
+	return checkKind(a)
+}

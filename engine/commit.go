@@ -1,0 +1,72 @@
+package engine
+
+import "github.com/keyreeve/keyreeve/core"
+
+// Commit stores a change with the operation's record in one transaction, then
+// tells the cache and the batch's Undo.
+func (k *Call) Commit(ch *core.Change) error {
+	if err := k.stillGranted(); err != nil {
+		return err
+	}
+	release, err := k.holdClaims(ch)
+	defer release()
+	if err != nil {
+		return err
+	}
+	if err := k.Engine.Tenants.Load(lastingContext(), k.Record.Tenant); err != nil { // whose keys seal the rows
+		return err
+	}
+	if err := k.hashRows(ch); err != nil {
+		return err
+	}
+	inserted := core.WritesOf[core.InsertObject](ch)
+	for _, w := range inserted {
+		ch.Add(core.AddUsage{Tenant: w.Object.Tenant, Usage: usageOf(w.Object)})
+	}
+	if len(inserted) > 0 || growing[k.Action] { // whatever else: nobody is kept from revoking or destroying a key
+		if err := k.holdUsage(ch.Usage()); err != nil {
+			return err
+		}
+	}
+	k.closeRecord(nil)
+	k.involveWritten(ch)
+	for _, w := range inserted {
+		k.involveLinks(nil, w.Object)
+	}
+	addDueDates(ch, k.Now)
+	ch.Add(k.Ports.RecordWrite(&k.Record))
+	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
+	if err := k.Ports.Store.Commit(lastingContext(), ch); err != nil {
+		k.Record.Changes = k.Record.Changes[:0]
+		k.Engine.objects.forgetAll(ch)
+		k.releaseUsage(core.Usage{}, core.CodeOf(err) == core.Conflict)
+		return err
+	}
+	k.releaseUsage(ch.Usage(), true)
+	k.Engine.Intents.Finish(ch)
+	k.recorded = true
+	k.rememberStored(ch)
+	return nil
+}
+
+// rememberStored puts the snapshots of a stored change in the place of the old ones.
+func (k *Call) rememberStored(ch *core.Change) {
+	for _, w := range ch.Writes {
+		switch w := w.(type) {
+		case core.InsertObject:
+			k.Engine.objects.putStored(w.Object)
+			k.NoteUndo(nil, w.Object)
+		case core.UpdateObject:
+			k.Engine.objects.putStored(w.Object)
+		case core.DeleteObject:
+			k.Engine.objects.forget(w.Object.Tenant, w.Object.ID)
+		}
+	}
+}
+
+// NoteUndo notes a stored change for the batch's Undo; before is nil for a birth.
+func (k *Call) NoteUndo(before, after *core.ManagedObject) {
+	if k.Caller.Undo != nil {
+		k.Caller.Undo.Steps = append(k.Caller.Undo.Steps, core.UndoStep{Before: before, After: after})
+	}
+}

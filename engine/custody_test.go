@@ -1,0 +1,138 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+)
+
+// From every pair of Sensitive and Extractable to every other, one attribute
+// after the other: what makes it stricter is done and wrapped again, what would
+// loosen it is refused and changes nothing, and the history tells the truth.
+func TestCustodyChanges(t *testing.T) {
+	type pair struct{ sensitive, extractable bool }
+	pairs := []pair{{false, false}, {false, true}, {true, false}, {true, true}}
+	for _, v := range []core.Version{core.V1_4, core.V2_1} {
+		for _, from := range pairs {
+			for _, to := range pairs {
+				w := newWorld(t)
+				who := *w.alice
+				who.Version = v
+				id := w.aesKey(core.TagSensitive, core.Bool(from.sensitive), core.TagExtractable, core.Bool(from.extractable))
+				now, always, never := from, from.sensitive, !from.extractable
+				for _, step := range []struct {
+					tag core.Tag
+					to  pair
+				}{{core.TagSensitive, pair{to.sensitive, from.extractable}}, {core.TagExtractable, to}} {
+					value := step.to.sensitive
+					if step.tag == core.TagExtractable {
+						value = step.to.extractable
+						step.to.sensitive = now.sensitive
+					}
+					_, err := w.ModifyAttribute(ctx, &who, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: step.tag}, New: core.Attribute{Tag: step.tag, Value: core.Bool(value)}})
+					was, is := core.ClassOf(now.sensitive, now.extractable), core.ClassOf(step.to.sensitive, step.to.extractable)
+					loosens := rules.Strictness[is] < rules.Strictness[was]
+					if (core.CodeOf(err) == core.PermissionDenied) != loosens || (err != nil && !loosens) {
+						t.Errorf("%+v to %+v: %v", now, step.to, err)
+					}
+					if err == nil {
+						now, always, never = step.to, always && step.to.sensitive, never && !step.to.extractable
+					}
+				}
+				o, _ := w.store.Object(ctx, "default", id)
+				got := pair{o.Attributes.Bool(core.TagSensitive), o.Attributes.Bool(core.TagExtractable)}
+				if got != now || o.Material.Class != core.ClassOf(now.sensitive, now.extractable) {
+					t.Errorf("%+v to %+v: now %+v in class %s", from, to, got, o.Material.Class)
+				}
+				if a, n := o.Attributes.Bool(core.TagAlwaysSensitive), o.Attributes.Bool(core.TagNeverExtractable); a != always || n != never {
+					t.Errorf("%+v to %+v: Always Sensitive %v, Never Extractable %v; want %v, %v", from, to, a, n, always, never)
+				}
+			}
+		}
+	}
+}
+
+func TestCustodyChangeIsRefused(t *testing.T) {
+	w := newWorld(t)
+	sensitive := func(c *core.Caller, id string) error {
+		_, err := w.ModifyAttribute(ctx, c, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: core.TagSensitive}, New: core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}})
+		return err
+	}
+	if err := sensitive(w.eve, w.aesKey()); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("by a stranger: %v", err)
+	}
+	if err := sensitive(w.alice, w.inState(core.Destroyed)); core.CodeOf(err) != core.ObjectDestroyed {
+		t.Errorf("of a destroyed key: %v", err)
+	}
+	id := w.aesKey()
+	w.hsm.fail = core.Errorf(core.TokenUnavailable, "away")
+	if err := sensitive(w.alice, id); core.CodeOf(err) != core.TokenUnavailable {
+		t.Errorf("without the token: %v", err)
+	}
+	w.hsm.fail = nil
+	if o, _ := w.store.Object(ctx, "default", id); o.Material.Class != core.ClassC || o.Attributes.Bool(core.TagSensitive) {
+		t.Error("a change that failed has changed the object")
+	}
+	w.Settings.Defaults.ForbidClasses = []core.Class{core.ClassX}
+	if err := sensitive(w.alice, id); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("to a class that is forbidden: %v", err)
+	}
+}
+
+// KMIP 2.1 §7.33: of the Protection Storage Masks that a client accepts one is
+// satisfied in its entirety, or nothing is made. Where the client says nothing of
+// Sensitive, the masks decide it.
+func TestProtectionStorage(t *testing.T) {
+	const software, hardware = int32(core.ProtectionStorageMaskSoftware), int32(core.ProtectionStorageMaskHardware)
+	yes, no := core.Bool(true), core.Bool(false)
+	for _, c := range []struct {
+		masks []int32
+		more  []any
+		want  core.Class // "": refused
+	}{
+		{nil, nil, core.ClassC},
+		{[]int32{software}, nil, core.ClassC},
+		{[]int32{hardware}, nil, core.ClassX},
+		{[]int32{hardware, software}, nil, core.ClassC},
+		{[]int32{software | hardware}, nil, ""},
+		{[]int32{software | hardware, hardware}, nil, core.ClassX},
+		{[]int32{int32(core.ProtectionStorageMaskOffSystem)}, nil, ""},
+		{[]int32{hardware}, []any{core.TagSensitive, no}, ""},
+		{[]int32{hardware}, []any{core.TagExtractable, no}, core.ClassN},
+		{[]int32{software}, []any{core.TagSensitive, yes}, ""},
+		{[]int32{software}, []any{core.TagExtractable, no}, ""},
+	} {
+		w := newWorld(t)
+		as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)}, c.more...)...)
+		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, ProtectionMasks: c.masks})
+		if c.want == "" {
+			if core.CodeOf(err) != core.ProtectionStorageUnavailable || len(w.store.objects) != 0 {
+				t.Errorf("masks %v, %v: %v", c.masks, c.more, err)
+			}
+			continue
+		}
+		o, _ := w.store.Object(ctx, "default", out.ID)
+		if err != nil || o.Material.Class != c.want || core.ProtectionStorageMask(o.Attributes.Num(core.TagProtectionStorageMask)) != rules.ProtectionOf(c.want) {
+			t.Errorf("masks %v, %v: %v; want class %s", c.masks, c.more, err, c.want)
+		}
+	}
+	w := newWorld(t)
+	pair := func(common, private, public []int32) error {
+		_, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{CommonProtection: common, PrivateProtection: private, PublicProtection: public,
+			Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))})
+		return err
+	}
+	if err := pair([]int32{software}, []int32{hardware}, nil); err != nil {
+		t.Errorf("a private key in hardware and a public one in software: %v", err)
+	}
+	if err := pair([]int32{hardware}, nil, nil); core.CodeOf(err) != core.PublicProtectionStorageUnavailable {
+		t.Errorf("both in hardware: %v", err)
+	}
+	if err := pair(nil, []int32{software | hardware}, nil); core.CodeOf(err) != core.ProtectionStorageUnavailable {
+		t.Errorf("a private key in both: %v", err)
+	}
+	if w.store.order[0].Material.Class != core.ClassX || len(w.store.order) != 2 {
+		t.Errorf("%d objects, the private key in class %s", len(w.store.order), w.store.order[0].Material.Class)
+	}
+}

@@ -1,0 +1,57 @@
+package engine
+
+import "github.com/keyreeve/keyreeve/core"
+
+// What the tests of all rooms look at inside the engine.
+const (
+	LoginSources   = loginSources
+	LoginsEach     = loginsEach
+	MaxHeld        = maxHeld
+	MaxHeldInAll   = maxHeldInAll
+	MaxStreamsEach = maxStreamsEach
+	UndoSeconds    = undoSeconds
+)
+
+// UsageOf is what an object counts for in its tenant's quota.
+var UsageOf = usageOf
+
+// StreamsLeft counts the streams under way, those between two parts, and the bytes
+// that they hold.
+func (e *Engine) StreamsLeft() (all, idle, held int) {
+	return e.streams.all, len(e.streams.idle), e.streams.held
+}
+
+// IdleStreams lists the streams between two parts by their Correlation Values.
+func (e *Engine) IdleStreams() map[string]*Stream { return e.streams.idle }
+
+// ExpireStream is what happens when nobody goes on with a stream.
+func (e *Engine) ExpireStream(s *Stream) { e.streams.expireIdle(s) }
+
+// ObjectID is the object of a stream.
+func (s *Stream) ObjectID() string { return s.object }
+
+// CountStreamsIn sets where the memory of streams counts.
+func (e *Engine) CountStreamsIn(open func(tenant, principal string) Account) { e.streams.open = open }
+
+// ForgetSnapshot drops an object from the cache.
+func (e *Engine) ForgetSnapshot(tenant, id string) { e.objects.forget(tenant, id) }
+
+// PlantSnapshot puts an old snapshot into the cache.
+func (e *Engine) PlantSnapshot(o *core.ManagedObject) {
+	e.objects.forget(o.Tenant, o.ID)
+	_, generation := e.objects.lookUp(o.Tenant, o.ID, 0)
+	e.objects.fillFromStore(o, generation, 0)
+}
+
+// TakeTurn takes the turn of loading a tenant's keys, for ever.
+func (t *Tenants) TakeTurn(tenant string) {
+	busy := make(chan struct{}, 1)
+	busy <- struct{}{}
+	t.turns.Store(tenant, busy)
+}
+
+// StillGranted asks again for what an operation relies on.
+func (k *Call) StillGranted() error { return k.stillGranted() }
+
+// ForgetGrants makes an operation rely on nothing.
+func (k *Call) ForgetGrants() { k.grants = k.grantRoom[:0] }

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"strconv"
+	"sync"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds of the records of failed logins: anybody who reaches a door can cause
+// one, and each costs a sync of the disk and a row for ever.
+const (
+	loginsEach   = 10   // of one address recorded one by one in a period
+	loginSources = 4096 // addresses counted apart in a period; the rest together
+)
+
+// logins counts the failed logins of a period by address. Safe for concurrent use.
+type logins struct {
+	mu   sync.Mutex
+	seen map[string]int
+	rest map[string]*core.Record // what was counted and not recorded, the last as a sample
+}
+
+// elsewhere stands for the addresses beyond loginSources.
+const elsewhere = "other addresses"
+
+// RecordLogin records an authentication that failed, which no operation
+// follows. Of one address's the first of a period are recorded one by one, and
+// what comes on top is counted in one record, by [Engine.RecordCountedLogins].
+func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
+	r.Time, r.Action, r.Outcome, r.Code = e.Ports.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
+	if !e.logins.recordsAlone(r) {
+		return nil
+	}
+	return e.Ports.Store.Commit(ctx, core.ChangeOf(e.Ports.RecordWrite(&r)))
+}
+
+// recordsAlone counts a failed login and tells whether it gets a record of its own.
+func (l *logins) recordsAlone(r core.Record) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := r.Address
+	if _, known := l.seen[from]; !known && len(l.seen) >= loginSources {
+		from = elsewhere
+	}
+	if l.seen == nil {
+		l.seen, l.rest = map[string]int{}, map[string]*core.Record{}
+	}
+	if l.seen[from]++; l.seen[from] <= loginsEach {
+		return true
+	}
+	r.Address = from
+	l.rest[from] = &r
+	return false
+}
+
+// RecordCountedLogins ends a period: it records how many failed logins were
+// only counted, address by address. It is called once a minute, and at the end.
+func (e *Engine) RecordCountedLogins(ctx context.Context) error {
+	e.logins.mu.Lock()
+	seen, rest := e.logins.seen, e.logins.rest
+	e.logins.seen, e.logins.rest = nil, nil
+	e.logins.mu.Unlock()
+	var ch core.Change
+	for from, r := range rest {
+		counted := *r
+		counted.Detail = strconv.Itoa(seen[from]-loginsEach) + " more failed logins in this period; the last: " + r.Detail
+		ch.Add(e.Ports.RecordWrite(&counted))
+	}
+	if len(ch.Writes) == 0 {
+		return nil
+	}
+	err := e.Ports.Store.Commit(ctx, &ch)
+	if err != nil {
+		e.logins.putBack(seen, rest)
+	}
+	return err
+}
+
+// putBack adds what could not be recorded to the period that has begun.
+func (l *logins) putBack(seen map[string]int, rest map[string]*core.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen == nil {
+		l.seen, l.rest = map[string]int{}, map[string]*core.Record{}
+	}
+	for from, r := range rest {
+		l.seen[from] = max(l.seen[from], loginsEach) + seen[from] - loginsEach
+		if l.rest[from] == nil {
+			l.rest[from] = r
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package objects
+
+import (
+	"crypto/sha256"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// leaseSeconds is the Lease Time that objects show: how long a client may use
+// a copy before it should ask again (KMIP 1.4 §3.20).
+const leaseSeconds = 3600
+
+// newObject makes the object that a Create or Register of the caller brings
+// forth, with every attribute that does not depend on key bytes.
+func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
+	if len(given) > rules.MaxAttributes {
+		return nil, rules.TooMany(len(given))
+	}
+	if size := given.Size(); size > rules.MaxAttributeBytes {
+		return nil, rules.TooLarge(size)
+	}
+	p := k.Caller.Principal
+	if err := k.HoldObject(); err != nil {
+		return nil, err
+	}
+	o := &core.ManagedObject{Tenant: p.Tenant, ID: engine.NewID(), Type: t, Owner: p.ID, Group: groupOfNew(p, given), Version: 1}
+	now := core.Date(k.Now)
+	short := sha256.Sum256([]byte(o.ID)) // KMIP 2.1 §4.56
+	as := core.Attributes{
+		{Tag: core.TagUniqueIdentifier, Value: core.Text(o.ID)},
+		{Tag: core.TagObjectType, Value: core.Enum(t)},
+		{Tag: core.TagInitialDate, Value: now},
+		{Tag: core.TagLastChangeDate, Value: now},
+		{Tag: core.TagOriginalCreationDate, Value: now},
+		{Tag: core.TagShortUniqueIdentifier, Value: core.Bytes(short[:])},
+	}
+	for _, a := range given {
+		if a.Tag == core.TagOriginalCreationDate {
+			as = as.Set(a.Tag, a.Value)
+			continue
+		}
+		as = append(as, a)
+	}
+	if t != core.ObjectTypeTemplate {
+		as = append(as, core.Attribute{Tag: core.TagState, Value: core.Enum(core.PreActive)},
+			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)})
+		if k.Action != core.ActionRegister || !as.Has(core.TagFresh) { // only what is registered can be known to somebody
+			as = as.Set(core.TagFresh, core.Bool(true))
+		}
+	}
+	o.Attributes = as
+	if err := rules.CheckDates(o); err != nil {
+		return nil, err
+	}
+	k.ClaimNames(given)
+	o.Attributes = o.Attributes.Set(core.TagState, core.Enum(o.StateAt(k.Now)))
+	if t == core.ObjectTypeTemplate {
+		o.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagState})
+	}
+	o.Attributes = rules.InitUsageLimits(o.Attributes)
+	return o, nil
+}
+
+// groupOfNew chooses whose members may use the object besides its owner: the
+// Object Group that it is given, where that is a group of the caller's, and
+// the caller's first group otherwise.
+func groupOfNew(p *core.Principal, given core.Attributes) string {
+	for _, a := range given.All(core.AttributeName{Tag: core.TagObjectGroup}) {
+		if p.InGroup(a.Value.Text) {
+			return a.Value.Text
+		}
+	}
+	if len(p.Groups) > 0 {
+		return p.Groups[0]
+	}
+	return ""
+}
+
+// chooseCustody decides the class of new key material from what the client asked and
+// the server's defaults, and writes the four attributes that tell it.
+func chooseCustody(k *engine.Call, o *core.ManagedObject, born bool) (class core.Class, err error) {
+	sensitive, extractable := k.Settings.Defaults.Sensitive, !k.Settings.Defaults.NotExtractable
+	if v, ok := o.Attributes.Get(core.TagSensitive); ok {
+		sensitive = v.Num != 0
+	}
+	if v, ok := o.Attributes.Get(core.TagExtractable); ok {
+		extractable = v.Num != 0
+	}
+	if sensitive, err = chooseSensitive(k, o, sensitive, extractable); err != nil {
+		return "", err
+	}
+	class = core.ClassOf(sensitive, extractable)
+	if slices.Contains(k.Settings.Defaults.ForbidClasses, class) {
+		return "", core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
+	}
+	// Registered bytes have been outside: they were not always sensitive, and
+	// they have been extractable (KMIP 1.4 §3.48, §3.50).
+	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(sensitive)).Set(core.TagExtractable, core.Bool(extractable)).
+		Set(core.TagAlwaysSensitive, core.Bool(born && sensitive)).Set(core.TagNeverExtractable, core.Bool(born && !extractable))
+	rules.SetProtection(o, class)
+	return class, nil
+}
+
+// chooseSensitive makes an object Sensitive, or not, where the client leaves that open and
+// the Protection Storage Masks that it accepts call for it.
+func chooseSensitive(k *engine.Call, o *core.ManagedObject, sensitive, extractable bool) (bool, error) {
+	switch {
+	case rules.PermitsClass(k.StorageMasks, core.ClassOf(sensitive, extractable)):
+		return sensitive, nil
+	case !o.Attributes.Has(core.TagSensitive) && rules.PermitsClass(k.StorageMasks, core.ClassOf(!sensitive, extractable)):
+		return !sensitive, nil
+	}
+	return sensitive, core.Errorf(core.ProtectionStorageUnavailable, "with Sensitive %v and Extractable %v the storage is %v, which no Protection Storage Mask of the request allows",
+		sensitive, extractable, rules.ProtectionOf(core.ClassOf(sensitive, extractable)))
+}
+
+// setDigest writes the SHA-256 Digest where it is known and somebody may know it
+// (see mayKnowDigest): not of class N, and of Secret Data only of class C.
+func setDigest(o *core.ManagedObject, sha256 []byte) {
+	if sha256 == nil || o.Material.Class == core.ClassN || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
+		return
+	}
+	o.Attributes = o.Attributes.Add(core.Attribute{Tag: core.TagDigest, Value: core.Digest{Hash: core.HashSHA256, Sum: sha256, Format: o.Material.Format}.Value()})
+}
+
+// setGenerator writes how the server's random bytes came about (KMIP 1.4 §3.44).
+func setGenerator(o *core.ManagedObject) {
+	o.Attributes = o.Attributes.Set(core.TagRandomNumberGenerator, core.RandomNumberGenerator(core.RNGAlgorithmUnspecified))
+}
+
+// linkTo makes a Link attribute (KMIP 1.4 §3.35).
+func linkTo(t core.LinkType, id string) core.Attribute {
+	return core.Attribute{Tag: core.TagLink, Value: core.Link{Type: t, ID: id}.Value()}
+}

@@ -1,0 +1,239 @@
+package objects
+
+import (
+	"context"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// Register keeps an object that the client brings (KMIP 1.4 §4.3, 2.1 §6.1.43).
+func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionRegister, in, register)
+}
+
+func register(k *engine.Call, in *core.RegisterInput) (out core.RegisterOutput, err error) {
+	if _, err := k.Decide(k.Action, nil); err != nil {
+		return out, err
+	}
+	k.StorageMasks = in.ProtectionMasks
+	opened, err := openKeyValue(k, in)
+	defer func() { core.Retire(opened) }()
+	if err != nil {
+		return out, err
+	}
+	given, err := mergeRegistered(k, in)
+	if err != nil {
+		return out, err
+	}
+	o, err := newObject(k, in.ObjectType, given)
+	if err != nil {
+		return out, err
+	}
+	k.Record.Object = o.ID
+	if err := takeObject(k, o, in); err != nil {
+		return out, err
+	}
+	if opened != nil && o.Material.Class != core.ClassC { // as the attributes inside ask
+		return out, core.Errorf(core.EncodingOptionError, errNotOpened)
+	}
+	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
+		return out, err
+	}
+	return core.RegisterOutput{ID: o.ID}, nil
+}
+
+// mergeRegistered checks the request's attributes. Before KMIP 1.2 those of a Template
+// are its content too.
+func mergeRegistered(k *engine.Call, in *core.RegisterInput) (core.Attributes, error) {
+	if in.Object.Type != in.ObjectType {
+		return nil, core.Errorf(core.InvalidField, "the Object Type is %v and the object is a %v", in.ObjectType, in.Object.Type)
+	}
+	given := in.Attributes
+	if in.ObjectType == core.ObjectTypeTemplate && k.Caller.Version < core.V1_2 {
+		given = append(append(core.Attributes{}, given...), in.Object.Template...)
+	}
+	given, err := mergeKeyValueAttributes(given, in.Object.KeyBlock.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	return mergeTemplates(k, given, in.TemplateNames)
+}
+
+// mergeKeyValueAttributes adds the attributes that stand in the Key Value to those of the
+// request (KMIP 1.4 §2.1.4). Where both give an attribute that has one value, they
+// must say the same: a key that is Sensitive inside must not become one that
+// leaves in clear.
+func mergeKeyValueAttributes(given, inside core.Attributes) (core.Attributes, error) {
+	out := given[:len(given):len(given)]
+	for _, a := range inside {
+		same := out.All(a.Ref())
+		switch {
+		case slices.ContainsFunc(same, func(b core.Attribute) bool { return b.Value.Equal(a.Value) }):
+		case len(same) > 0 && !rules.HasSeveral(a.Ref()):
+			return nil, core.Errorf(core.InvalidField, "the attribute %s in the Key Value differs from that of the request; give it once, or the same", core.ClientText(a.Ref().String()))
+		default:
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+// takeObject fills in what the object's own kind brings: attributes and material.
+func takeObject(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) error {
+	switch in.ObjectType {
+	case core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey, core.ObjectTypePrivateKey, core.ObjectTypeSecretData:
+		return takeKey(k, o, in)
+	case core.ObjectTypeCertificate:
+		return takeCertificate(k, o, &in.Object)
+	case core.ObjectTypeOpaqueObject:
+		if in.Object.OpaqueData == nil {
+			return core.Errorf(core.InvalidField, "the Opaque Object has no Opaque Data Value")
+		}
+		o.Attributes = o.Attributes.Set(core.TagOpaqueDataType, core.Enum(in.Object.OpaqueDataType))
+		return takeData(k, o, in.Object.OpaqueData, core.KeyFormatTypeOpaque)
+	case core.ObjectTypeTemplate:
+		if k.Caller.Version >= core.V2_0 {
+			return core.Errorf(core.InvalidObjectType, "KMIP 2 has no Templates")
+		}
+		if k.Caller.Version >= core.V1_2 {
+			return keepContent(o, in.Object.Template)
+		}
+		return nil
+	}
+	return core.Errorf(core.InvalidObjectType, "%v objects cannot be registered here; see docs/KMIP.md for those that can", in.ObjectType)
+}
+
+// takeKey keeps a key or Secret Data that comes in a key block.
+func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) error {
+	if in.ObjectType != core.ObjectTypeSecretData && !o.Attributes.Has(core.TagCryptographicUsageMask) {
+		return core.Errorf(core.InvalidField, "Register of a key needs a Cryptographic Usage Mask")
+	}
+	if in.ObjectType == core.ObjectTypeSecretData {
+		o.Attributes = o.Attributes.Set(core.TagSecretDataType, core.Enum(in.Object.SecretDataType))
+	}
+	kb := &in.Object.KeyBlock
+	if kb.Wrapping != nil {
+		return takeWrapped(k, o, kb)
+	}
+	class, err := classOfRegistered(k, o)
+	if err != nil {
+		return err
+	}
+	said := *kb
+	if said.Algorithm == 0 { // which may stand in the attributes alone
+		said.Algorithm = o.Algorithm()
+	}
+	n, err := normalize(k, in.ObjectType, &said, class)
+	if err != nil {
+		return err
+	}
+	defer core.Retire(n.Bytes)
+	if err := rules.AgreeKey(o, &n, kb); err != nil {
+		return err
+	}
+	spec := core.KeySpec{Kind: n.Kind, Class: class, Bits: n.Length, Curve: n.Curve, Format: n.Format}
+	if spec.Registered, err = asRegistered(k, kb); err != nil {
+		return err
+	}
+	if kb.Transparent != nil {
+		defer core.Retire(spec.Registered)
+	}
+	if err := chooseMode(k, o, &spec); err != nil {
+		return err
+	}
+	if spec.Class == core.ClassX && (spec.Mode == core.ModeWrapped || o.Type == core.ObjectTypeSecretData) {
+		plain := *kb
+		plain.Attributes = nil
+		if spec.TTLV, err = k.Ports.Formats.EncodeKeyValue(nil, &plain, k.Caller.Version); err != nil {
+			return err
+		}
+		defer core.Retire(spec.TTLV)
+	}
+	var facts core.KeyFacts
+	if o.Material, facts, err = k.Ports.HSM.Import(k.Ctx, o.Key(), spec, n.Bytes); err != nil {
+		return err
+	}
+	k.Record.Where = facts.Where
+	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
+	setDigest(o, facts.SHA256)
+	return nil
+}
+
+// normalize brings key material to the form that is kept. A structure that is not read
+// here is kept as its Key Value in TTLV; see shape.
+func normalize(k *engine.Call, t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
+	n, err := k.Ports.Formats.Normalize(t, kb, class)
+	if err == nil && n.Bytes == nil && keptAsStructure(n.Kind, n.Format) {
+		n.Bytes, err = k.Ports.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.Caller.Version)
+	}
+	return n, err
+}
+
+// keptAsStructure reports whether what is kept is a Key Value whose Key Material is a
+// structure: a Transparent key pair that is not read here.
+func keptAsStructure(kind core.KeyKind, f core.KeyFormatType) bool {
+	return kind == core.KeyData && f > core.KeyFormatTypeTransparentSymmetricKey && f <= core.KeyFormatTypeTransparentECPublicKey
+}
+
+// asRegistered is the Key Material of a key block: its bytes, or its TTLV where it
+// is a structure, in a buffer of its own that the caller zeroes (KMIP 1.4 §3.17).
+func asRegistered(k *engine.Call, kb *core.KeyBlock) ([]byte, error) {
+	if kb.Transparent == nil {
+		return kb.Material, nil
+	}
+	const header = 8 // bytes, of the Key Value around the Key Material
+	value, err := k.Ports.Formats.EncodeKeyValue(nil, &core.KeyBlock{Transparent: kb.Transparent}, k.Caller.Version)
+	if err != nil {
+		clear(value)
+		return nil, err
+	}
+	return value[header:], nil
+}
+
+// classOfRegistered is custody for what comes from outside; a public key is
+// public whatever is asked.
+func classOfRegistered(k *engine.Call, o *core.ManagedObject) (core.Class, error) {
+	if o.Type != core.ObjectTypePublicKey {
+		return chooseCustody(k, o, false)
+	}
+	if err := requireReadable(o.Attributes); err != nil {
+		return "", err
+	}
+	if !rules.PermitsClass(k.StorageMasks, core.ClassC) {
+		return "", core.Errorf(core.ProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", rules.ProtectionOf(core.ClassC))
+	}
+	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
+		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
+	rules.SetProtection(o, core.ClassC)
+	return core.ClassC, nil
+}
+
+// requireReadable refuses attributes of a public key that would keep it from being read.
+func requireReadable(as core.Attributes) error {
+	if as.Bool(core.TagSensitive) || (as.Has(core.TagExtractable) && !as.Bool(core.TagExtractable)) {
+		return core.Errorf(core.InvalidField, "a public key is kept so that it can be read, so Sensitive and not Extractable have no effect; leave them out")
+	}
+	return nil
+}
+
+// takeData seals bytes that are no key under the tenant's D.
+func takeData(k *engine.Call, o *core.ManagedObject, data []byte, f core.KeyFormatType) error {
+	class, err := chooseCustody(k, o, false)
+	if err != nil {
+		return err
+	}
+	spec := core.KeySpec{Kind: core.KeyData, Class: class, Format: f}
+	if err := chooseMode(k, o, &spec); err != nil {
+		return err
+	}
+	var facts core.KeyFacts
+	if o.Material, facts, err = k.Ports.HSM.Import(k.Ctx, o.Key(), spec, data); err != nil {
+		return err
+	}
+	k.Record.Where = facts.Where
+	setDigest(o, facts.SHA256)
+	return nil
+}

@@ -1,0 +1,52 @@
+package objects
+
+import (
+	"bytes"
+	"crypto/sha256"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// maxCertificateBytes bounds a Certificate Value: to write a name of many parts as
+// text takes time with their square.
+const maxCertificateBytes = 64 * 1024
+
+// takeCertificate keeps a certificate and reads from an X.509 one the
+// attributes that the standard derives (KMIP 1.4 §3.8 to §3.15, 2.1 §4.6 to §4.8).
+func takeCertificate(k *engine.Call, o *core.ManagedObject, body *core.ObjectBody) error {
+	switch n := len(body.CertificateValue); {
+	case n == 0:
+		return core.Errorf(core.InvalidField, "the Certificate has no Certificate Value")
+	case n > maxCertificateBytes:
+		return core.Errorf(core.InvalidField, "the Certificate Value has %d bytes; at most %d are taken", n, maxCertificateBytes)
+	}
+	if err := rules.AgreeCertificateBody(o, body); err != nil {
+		return err
+	}
+	o.Attributes = o.Attributes.Set(core.TagCertificateType, core.Enum(body.CertificateType)).
+		Set(core.TagCertificateLength, core.Int(int32(len(body.CertificateValue))))
+	if body.CertificateType == core.CertificateTypeX509 {
+		// A copy is parsed: the parser's result keeps slices of what it read, and
+		// the value is lent for the time of the request.
+		c, key, err := rules.ReadCertificate(bytes.Clone(body.CertificateValue))
+		if err != nil {
+			return err
+		}
+		if err := rules.AgreeCertificate(o, key); err != nil {
+			return err
+		}
+		rules.DescribeCertificate(o, c, key)
+		if size := o.Attributes.Size(); size > rules.MaxAttributeBytes {
+			return rules.TooLarge(size)
+		}
+	}
+	if err := takeData(k, o, body.CertificateValue, core.KeyFormatTypeX509); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(body.CertificateValue)
+	o.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagDigest})
+	setDigest(o, sum[:])
+	return nil
+}

@@ -1,0 +1,114 @@
+package objects
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// errNotOpened is why TTLV Encoding is for class C alone.
+const errNotOpened = "a wrapped key that shall be Sensitive or not Extractable can be registered with Encoding Option No Encoding alone: the HSM unwraps key bytes, not a structure around them"
+
+// openKeyValue unwraps a Key Value that came with TTLV Encoding, the default, and fills
+// the key block from it, attributes included; the block aliases what is
+// returned. The token unwraps it as bytes, so it is clear here, and only class C
+// may be that. What comes in another way is left as it is.
+func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
+	kb := &in.Object.KeyBlock
+	w := kb.Wrapping
+	if w != nil && (len(w.IV) > 0 || len(w.MAC) > 0) {
+		return nil, core.Errorf(core.InvalidField, "the Key Wrapping Data has an IV/Counter/Nonce or a MAC/Signature, which keys are unwrapped without here; leave it out")
+	}
+	if w != nil && kb.Wrapped == nil {
+		// Some clients put the wrapped bytes into a Key Value structure, where the
+		// standard has a Byte String. Under No Encoding there is no doubt what they are.
+		if w.Encoding != core.EncodingOptionNoEncoding || kb.Material == nil {
+			return nil, core.Errorf(core.InvalidField, "a wrapped Key Value is a Byte String")
+		}
+		kb.Wrapped, kb.Material = kb.Material, nil
+	}
+	if w == nil || w.Encoding == core.EncodingOptionNoEncoding {
+		return nil, nil
+	}
+	const overhead = 8 // bytes, of RFC 3394
+	with, p, err := wrappingKey(k, w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
+	if err != nil {
+		return nil, err
+	}
+	class, err := chooseCustody(k, &core.ManagedObject{Attributes: in.Attributes}, false)
+	if err != nil {
+		return nil, err
+	}
+	if class != core.ClassC {
+		return nil, core.Errorf(core.EncodingOptionError, errNotOpened)
+	}
+	bits := 8 * max(0, len(kb.Wrapped)-overhead)
+	if with.Type == core.ObjectTypePrivateKey {
+		bits = 0 // RSA does not tell
+		if p.PaddingMethod == core.PaddingMethodPKCS1V1_5 {
+			return nil, core.Errorf(core.EncodingOptionError, "PKCS#1 v1.5 unwraps with Encoding Option No Encoding alone")
+		}
+	}
+	tenant := k.Caller.Principal.Tenant
+	if err := k.Engine.Tenants.Load(k.Ctx, tenant); err != nil {
+		return nil, err
+	}
+	passing := core.Key{Tenant: tenant, ID: engine.NewID(), Type: core.ObjectTypeSymmetricKey}
+	m, _, err := k.Ports.HSM.ImportWrapped(k.Ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
+		Bits: bits}, with.Key(), p, kb.Wrapped)
+	if err != nil {
+		return nil, err
+	}
+	defer core.Retire(m.Blob) // under a key of the token, and nobody needs it again
+	passing.Material = &m
+	defer k.Ports.HSM.Forget(tenant, passing.ID)
+	ttlv, err := k.Ports.HSM.Clear(k.Ctx, passing, make([]byte, 0, len(kb.Wrapped)))
+	if err != nil {
+		return ttlv, err
+	}
+	kb.Wrapping, kb.Wrapped = nil, nil
+	return ttlv, k.Ports.Formats.DecodeKeyValue(ttlv, kb, k.Caller.Version)
+}
+
+// takeWrapped keeps a key that comes wrapped under another key of the server;
+// it is never clear on the way.
+func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error {
+	w := kb.Wrapping
+	with, p, err := wrappingKey(k, w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
+	if err != nil {
+		return err
+	}
+	spec, err := wrappedSpec(o, kb)
+	if err != nil {
+		return err
+	}
+	if spec.Class, err = chooseCustody(k, o, false); err != nil {
+		return err
+	}
+	if err := chooseMode(k, o, &spec); err != nil {
+		return err
+	}
+	var facts core.KeyFacts
+	if o.Material, facts, err = k.Ports.HSM.ImportWrapped(k.Ctx, o.Key(), spec, with.Key(), p, kb.Wrapped); err != nil {
+		return err
+	}
+	k.Record.Where = facts.Where
+	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
+	setDigest(o, facts.SHA256)
+	return nil
+}
+
+// wrappedSpec must take algorithm and length from what the client says: the
+// bytes cannot be looked at.
+func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error) {
+	if err := rules.AgreeKey(o, &core.Normalized{}, kb); err != nil {
+		return core.KeySpec{}, err
+	}
+	if !o.Attributes.Has(core.TagCryptographicLength) {
+		return core.KeySpec{}, core.Errorf(core.InvalidField, "a wrapped key needs its Cryptographic Length")
+	}
+	if o.Type == core.ObjectTypePrivateKey {
+		return rules.PairSpec(o)
+	}
+	return rules.SymmetricSpec(o)
+}

@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"sync"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// tamperedRows remembers that rows were found changed behind the server. Safe for
+// concurrent use.
+type tamperedRows struct {
+	mu    sync.Mutex
+	found int64
+	last  string
+}
+
+// noteError counts an error if it says that a row was changed.
+func (t *tamperedRows) noteError(err error) {
+	if err == nil || core.CodeOf(err) != core.Tampered {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.found++
+	t.last = err.Error()
+}
+
+// NoteTampered counts an error if it says that a row was changed.
+func (e *Engine) NoteTampered(err error) { e.tampered.noteError(err) }
+
+// Tampered returns how often a row was found changed behind the server since the
+// start, and the sentence of the last time.
+func (e *Engine) Tampered() (int64, string) {
+	e.tampered.mu.Lock()
+	defer e.tampered.mu.Unlock()
+	return e.tampered.found, e.tampered.last
+}

@@ -1,0 +1,89 @@
+package upkeep
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// reachedByClock says what becomes of an object when the clock reaches a date of it.
+var reachedByClock = map[core.Tag]string{
+	core.TagActivationDate:   "it is Active, if it was Pre-Active",
+	core.TagProcessStartDate: "it may be used",
+	core.TagProtectStopDate:  "it no longer encrypts, signs or wraps",
+	core.TagDeactivationDate: "it is Deactivated",
+}
+
+// Bounds of one run of RecordReachedDates; what is left is recorded by the next.
+const (
+	reachedPage  = 100
+	reachedPages = 50
+)
+
+// RecordReachedDates records the dates of objects that the clock has reached since
+// it was called last, here or on another node: each once. It is called every minute.
+func (v *Verbs) RecordReachedDates(ctx context.Context) error {
+	var failed error
+	after := core.DueDate{At: -1 << 62}
+	for range reachedPages {
+		now := v.engine.Ports.Clock.Now()
+		due, err := v.engine.Ports.Store.DueDates(ctx, now, after, reachedPage)
+		if err != nil {
+			return errors.Join(failed, err)
+		}
+		failed = errors.Join(failed, v.recordReached(ctx, due))
+		if len(due) < reachedPage {
+			break
+		}
+		after = due[len(due)-1]
+	}
+	return failed
+}
+
+// recordReached records dates in one commit. The sealed row of the object says
+// whether a date is real; a row that was changed behind the server leaves its date
+// open.
+func (v *Verbs) recordReached(ctx context.Context, due []core.DueDate) error {
+	var ch core.Change
+	var failed error
+	for _, d := range due {
+		o, err := v.engine.Ports.Store.Object(ctx, d.Tenant, d.ID)
+		switch {
+		case err != nil && core.CodeOf(err) == core.Tampered:
+			v.engine.NoteTampered(err)
+			failed = errors.Join(failed, err)
+			continue
+		case err != nil && core.CodeOf(err) != core.ItemNotFound:
+			return errors.Join(failed, err)
+		case err == nil && takesEffect(o, d):
+			ch.Add(v.engine.Ports.RecordWrite(&core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: d.Tenant, Principal: "keyreeve", Door: core.DoorClock,
+				Action: core.ActionDateReached, Object: d.ID, Outcome: core.Allowed,
+				Detail: d.Tag.String() + " " + time.Unix(d.At, 0).UTC().Format(time.RFC3339) + ": " + reachedByClock[d.Tag]}))
+		}
+		ch.Add(core.NoteDueDate{DueDate: d})
+	}
+	if len(ch.Writes) == 0 {
+		return failed
+	}
+	err := v.engine.Ports.Store.Commit(ctx, &ch)
+	if core.CodeOf(err) == core.Conflict { // another node was faster
+		err = nil
+	}
+	return errors.Join(failed, err)
+}
+
+// takesEffect reports whether a date is the object's, and came before the object was
+// destroyed or compromised.
+func takesEffect(o *core.ManagedObject, d core.DueDate) bool {
+	if date, ok := o.Attributes.Date(d.Tag); !ok || date != d.At || reachedByClock[d.Tag] == "" {
+		return false
+	}
+	for _, t := range []core.Tag{core.TagDestroyDate, core.TagCompromiseDate} {
+		if date, ok := o.Attributes.Date(t); ok && date < d.At {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,178 @@
+package uses
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// keyUse is what distinguishes one use of a key from another.
+type keyUse struct {
+	mask     core.UsageMask
+	protects bool   // it makes what others rely on: State, dates and Usage Limits must allow it
+	signs    bool   // it takes Data or Digested Data
+	proof    string // the field that is verified; "" if nothing is
+
+	scheme  func(*core.ManagedObject, *core.CryptographicParameters) *rules.Scheme
+	execute func(*engine.Call, *keyUse, *engine.Stream, *core.ManagedObject, *request) (result, error)
+}
+
+var (
+	encryptUse         = keyUse{mask: core.MaskEncrypt, protects: true, scheme: rules.CipherScheme, execute: encryptOrDecrypt}
+	decryptUse         = keyUse{mask: core.MaskDecrypt, scheme: rules.CipherScheme, execute: encryptOrDecrypt}
+	signUse            = keyUse{mask: core.MaskSign, protects: true, signs: true, scheme: rules.SignScheme, execute: proveOrVerify}
+	signatureVerifyUse = keyUse{mask: core.MaskVerify, signs: true, proof: "Signature Data", scheme: rules.SignScheme, execute: proveOrVerify}
+	macUse             = keyUse{mask: core.MaskMACGenerate, protects: true, scheme: rules.MACScheme, execute: proveOrVerify}
+	macVerifyUse       = keyUse{mask: core.MaskMACVerify, proof: "MAC Data", scheme: rules.MACScheme, execute: proveOrVerify}
+)
+
+// request is what a client gives for one use of a key.
+type request struct {
+	id       core.Identifier
+	position engine.StreamPosition
+	asked    *core.CryptographicParameters
+	core.Cipher
+	digest   []byte // Digested Data
+	isDigest bool   // Data is Digested Data
+	proof    []byte // a signature or MAC to be verified
+}
+
+// result is what comes of it. Data is ciphertext, plaintext, a signature or a MAC.
+type result struct {
+	id string
+	core.Ciphered
+	validity    core.ValidityIndicator
+	correlation []byte // not nil: more parts are to come
+}
+
+// useKey is what all uses of a key have in common. The policy is asked before the
+// object's mask, state and dates are looked at, and Usage Limits are drawn upon
+// before the key is used.
+func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
+	s, err := k.StreamPart(&r.id, r.position, r.asked)
+	if err != nil {
+		return out, err
+	}
+	defer s.Release()
+	if u.signs {
+		if r.Data, r.isDigest, err = dataOrDigest(r.Data, r.digest, s); err != nil {
+			return out, err
+		}
+	}
+	o, err := findForUse(k, r.id, u)
+	if err != nil {
+		return out, err
+	}
+	r.asked = s.ParametersOfFirst(r.asked)
+	if err := u.settleParameters(o, r); err != nil {
+		return out, err
+	}
+	if u.protects {
+		if err := k.Consume(o, len(r.Data), s); err != nil {
+			return out, err
+		}
+	}
+	out, err = u.execute(k, u, s, o, r)
+	out.id = o.ID
+	return out, err
+}
+
+// findForUse finds an object for a use of its key: the policy first, then state and
+// dates, then the mask.
+func findForUse(k *engine.Call, id core.Identifier, u *keyUse) (*core.ManagedObject, error) {
+	o, err := k.Object(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Require(o, k.UseCheck(u.protects)); err != nil {
+		return nil, err
+	}
+	if err := rules.CheckMask(o, u.mask); err != nil {
+		return nil, err
+	}
+	return o, k.LoadKeysOf(o)
+}
+
+// settleParameters completes the parameters of a use, and refuses those of the
+// request that would have no effect.
+func (u *keyUse) settleParameters(o *core.ManagedObject, r *request) error {
+	r.Parameters = rules.CompleteParameters(r.asked, o)
+	scheme := u.scheme(o, &r.Parameters)
+	if err := scheme.CheckAsked(r.asked, o); err != nil {
+		return err
+	}
+	return scheme.CheckInputs(&r.Cipher)
+}
+
+// encryptOrDecrypt executes Encrypt and Decrypt.
+func encryptOrDecrypt(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedObject, r *request) (out result, err error) {
+	out.Ciphered, out.correlation, err = cipherStream(k, s, o, &r.Cipher, u.protects)
+	return out, err
+}
+
+// proveOrVerify executes the uses that answer when all data is there: signatures and
+// MACs, and their verification.
+func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedObject, r *request) (out result, err error) {
+	if u.proof != "" {
+		if err := s.RememberOnce(&s.OrEmpty().Proof, &r.proof, u.proof); err != nil {
+			return out, err
+		}
+	}
+	ready := false
+	if ready, out.correlation, err = s.IsComplete(o.ID, &r.Data); !ready {
+		return out, err
+	}
+	if u.proof == "" {
+		out.Data, k.Record.Where, err = u.prove(k, o, r)
+		return out, err
+	}
+	if r.proof == nil {
+		return out, core.Errorf(core.InvalidMessage, "%v has no %s", k.Action, u.proof)
+	}
+	good := false
+	if good, k.Record.Where, err = u.verify(k, o, r); err != nil {
+		return out, err
+	}
+	out.validity = validityOf(good)
+	k.Record.Detail = out.validity.String()
+	return out, nil
+}
+
+func (u *keyUse) prove(k *engine.Call, o *core.ManagedObject, r *request) ([]byte, string, error) {
+	if u.signs {
+		return k.Ports.HSM.Sign(k.Ctx, o.Key(), r.Parameters, r.Data, r.isDigest)
+	}
+	return k.Ports.HSM.MAC(k.Ctx, o.Key(), rules.MACParameters(r.asked, r.Parameters), r.Data)
+}
+
+func (u *keyUse) verify(k *engine.Call, o *core.ManagedObject, r *request) (bool, string, error) {
+	if u.signs {
+		return k.Ports.HSM.Verify(k.Ctx, o.Key(), r.Parameters, r.Data, r.isDigest, r.proof)
+	}
+	return k.Ports.HSM.MACVerify(k.Ctx, o.Key(), rules.MACParameters(r.asked, r.Parameters), r.Data, r.proof)
+}
+
+func validityOf(ok bool) core.ValidityIndicator {
+	if ok {
+		return core.ValidityIndicatorValid
+	}
+	return core.ValidityIndicatorInvalid
+}
+
+// dataOrDigest takes Data or Digested Data, of which there must be exactly one; in
+// parts comes Data alone.
+func dataOrDigest(data, digested []byte, s *engine.Stream) ([]byte, bool, error) {
+	if s != nil && digested == nil {
+		return data, false, nil
+	}
+	if s != nil {
+		return nil, false, core.Errorf(core.InvalidField, "a digest does not come in parts: give the Data, or the Digested Data at once")
+	}
+	if (data == nil) == (digested == nil) {
+		return nil, false, core.Errorf(core.InvalidMessage, "exactly one of Data and Digested Data must be given")
+	}
+	if digested != nil {
+		return digested, true, nil
+	}
+	return data, false, nil
+}

@@ -1,0 +1,221 @@
+package uses
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// maxAgain bounds, in bytes, a stream whose data is worked on again from the
+// start with every part: that takes time with the square of its length.
+const maxAgain = 1 << 20
+
+// cipherFunc is Encrypt or Decrypt of the HSM.
+type cipherFunc func(*core.Cipher) (core.Ciphered, error)
+
+// cipherStream encrypts or decrypts what is whole, or a part of a stream.
+func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt bool) (r core.Ciphered, correlation []byte, err error) {
+	do := func(c *core.Cipher) (core.Ciphered, error) {
+		act := k.Ports.HSM.Decrypt
+		if encrypt {
+			act = k.Ports.HSM.Encrypt
+		}
+		r, err := act(k.Ctx, o.Key(), c)
+		k.Record.Where = r.Where
+		return r, err
+	}
+	held := len(c.Data)
+	if s != nil {
+		held += len(s.Data)
+	}
+	if err := k.ReserveMemory(held); err != nil {
+		return r, nil, err
+	}
+	if s == nil {
+		r, err = do(c)
+		return r, nil, err
+	}
+	made, err := startIV(k, s, c, encrypt)
+	if err == nil {
+		err = s.RememberOnce(&s.AAD, &c.AAD, "Additional Data")
+	}
+	if err == nil {
+		err = s.RememberOnce(&s.Tag, &c.Tag, "Tag")
+	}
+	if err != nil {
+		return r, nil, err
+	}
+	c.Parameters.RandomIV = nil // settled
+	if r, err = cipherPart(k, s, o, c, encrypt, do); err != nil {
+		return r, nil, err
+	}
+	if r.IV = made; !s.IsLast {
+		correlation = s.ContinueLater(o.ID)
+	}
+	return r, correlation, nil
+}
+
+// cipherPart answers one part of an Encrypt or Decrypt. No operation stays open in
+// the HSM between two parts: block modes are chained by the last block of
+// ciphertext, CTR by its counter, and GCM and ChaCha20, whose output for a
+// beginning is the beginning of their output, are done again from the start.
+// What authenticates is decrypted when all of it is there and its tag holds,
+// and RSA has one block anyway.
+func cipherPart(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt bool, do cipherFunc) (core.Ciphered, error) {
+	if c.Data == nil && s.IsLaterPart && !s.IsLast {
+		return core.Ciphered{}, core.Errorf(core.InvalidMessage, "a part between the first and the last has Data")
+	}
+	block := blockBytes[c.Parameters.CryptographicAlgorithm]
+	mode := c.Parameters.BlockCipherMode
+	symmetric := o.Type == core.ObjectTypeSymmetricKey || o.Type == core.ObjectTypeSecretData
+	switch {
+	case symmetric && block > 0 && (mode == core.BlockCipherModeECB || mode == core.BlockCipherModeCBC):
+		return cipherChained(s, c, encrypt, block, do)
+	case symmetric && block > 0 && mode == core.BlockCipherModeCTR:
+		return cipherCounted(s, c, block, do)
+	case symmetric && (encrypt || c.Parameters.CryptographicAlgorithm == core.AlgorithmChaCha20):
+		return cipherFromStart(s, c, do)
+	}
+	if err := s.HoldBack(c.Data); err != nil || !s.IsLast {
+		return core.Ciphered{}, err
+	}
+	c.Data = s.Data
+	return do(c)
+}
+
+var blockBytes = map[core.CryptographicAlgorithm]int{core.AlgorithmAES: 16, core.AlgorithmDES3: 8}
+
+// startIV settles the IV of a stream with its first part: one that is given,
+// or one made here, which the answer tells. The IV of a later part is the stream's.
+func startIV(k *engine.Call, s *engine.Stream, c *core.Cipher, encrypt bool) (made []byte, err error) {
+	if s.IsLaterPart {
+		if len(c.IV) > 0 && string(c.IV) != string(s.GivenIV) {
+			return nil, core.Errorf(core.InvalidField, "the IV/Counter/Nonce of a stream is given with its first part")
+		}
+		c.IV = s.IV
+		return nil, nil
+	}
+	p := &c.Parameters
+	size, err := ivBytes(p)
+	switch {
+	case err != nil:
+		return nil, err
+	case size == 0, len(c.IV) > 0 && !engine.IsTrue(p.RandomIV):
+	case len(c.IV) > 0:
+		return nil, core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
+	case !encrypt:
+		return nil, core.Errorf(core.InvalidMessage, "Decrypt needs the IV/Counter/Nonce that Encrypt used")
+	case p.RandomIV != nil && !*p.RandomIV:
+		return nil, core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV forbids to make one")
+	default:
+		made = make([]byte, size)
+		if err := k.Ports.HSM.Random(k.Ctx, made); err != nil {
+			return nil, err
+		}
+		c.IV = made
+	}
+	s.IV = append([]byte(nil), c.IV...)
+	s.GivenIV = append([]byte(nil), c.IV...)
+	return made, nil
+}
+
+// ivBytes is how long an IV is made for the parameters; 0 for none.
+func ivBytes(p *core.CryptographicParameters) (int, error) {
+	switch {
+	case p.CryptographicAlgorithm == core.AlgorithmChaCha20, p.CryptographicAlgorithm == core.AlgorithmChaCha20Poly1305:
+		return p.IVBytes(12, false)
+	case p.BlockCipherMode == core.BlockCipherModeGCM:
+		return p.IVBytes(12, true)
+	case p.BlockCipherMode == core.BlockCipherModeCBC, p.BlockCipherMode == core.BlockCipherModeCTR:
+		return p.IVBytes(blockBytes[p.CryptographicAlgorithm], false)
+	}
+	return 0, nil
+}
+
+// cipherChained works on whole blocks and holds back what fills none. Padding that
+// must come off is in the last block, so that one is held back too.
+func cipherChained(s *engine.Stream, c *core.Cipher, encrypt bool, block int, do cipherFunc) (core.Ciphered, error) {
+	if err := s.HoldBack(c.Data); err != nil {
+		return core.Ciphered{}, err
+	}
+	padded := c.Parameters.PaddingMethod == core.PaddingMethodPKCS5
+	now := len(s.Data) / block * block
+	switch {
+	case s.IsLast:
+		now = len(s.Data)
+	case !encrypt && padded && now == len(s.Data) && now > 0:
+		now -= block
+	}
+	if now == 0 && !(s.IsLast && padded) {
+		return core.Ciphered{}, nil
+	}
+	if !s.IsLast {
+		c.Parameters.PaddingMethod = core.PaddingMethodNone
+	}
+	c.Data = s.Data[:now]
+	before := append([]byte(nil), c.Data[max(0, now-block):]...)
+	r, err := do(c)
+	if err != nil {
+		return r, err
+	}
+	if c.Parameters.BlockCipherMode == core.BlockCipherModeCBC && !s.IsLast {
+		if s.IV = before; encrypt {
+			s.IV = append([]byte(nil), r.Data[now-block:]...)
+		}
+	}
+	s.DropFirst(now)
+	return r, nil
+}
+
+// cipherCounted goes on inside a block: CTR is entered at the block where the part
+// begins, and what belongs to the part before is cut off.
+func cipherCounted(s *engine.Stream, c *core.Cipher, block int, do cipherFunc) (core.Ciphered, error) {
+	if len(c.Data) == 0 {
+		return core.Ciphered{}, nil
+	}
+	skip := int(s.Done % int64(block))
+	c.IV = counterAfter(s.IV, uint64(s.Done/int64(block)))
+	data := append(make([]byte, skip, skip+len(c.Data)), c.Data...)
+	defer clear(data)
+	s.Done += int64(len(c.Data))
+	c.Data = data
+	r, err := do(c)
+	if err == nil {
+		r.Data = r.Data[skip:]
+	}
+	return r, err
+}
+
+// counterAfter adds n to a big-endian counter, which wraps.
+func counterAfter(iv []byte, n uint64) []byte {
+	out := append([]byte(nil), iv...)
+	for i := len(out) - 1; i >= 0 && n > 0; i-- {
+		n += uint64(out[i])
+		out[i] = byte(n)
+		n >>= 8
+	}
+	return out
+}
+
+// cipherFromStart does all parts so far once more and gives what is new of the outcome; the
+// tag comes with the last part alone.
+func cipherFromStart(s *engine.Stream, c *core.Cipher, do cipherFunc) (core.Ciphered, error) {
+	if len(s.Data)+len(c.Data) > maxAgain {
+		return core.Ciphered{}, core.Errorf(core.InvalidField, "the parts together have more than %d bytes, which is the most in this mode", maxAgain)
+	}
+	before := len(s.Data)
+	if err := s.HoldBack(c.Data); err != nil {
+		return core.Ciphered{}, err
+	}
+	if len(c.Data) == 0 && !s.IsLast {
+		return core.Ciphered{}, nil
+	}
+	c.Data = s.Data
+	r, err := do(c)
+	if err != nil {
+		return r, err
+	}
+	if r.Data = r.Data[before:]; !s.IsLast {
+		r.Tag = nil
+	}
+	return r, nil
+}

@@ -1,0 +1,66 @@
+package engine
+
+import "github.com/keyreeve/keyreeve/core"
+
+// AttributeBytes is what an attribute takes in memory beside its values.
+const AttributeBytes = 128
+
+// AnswerBytes is about what the attributes of o take in an answer.
+func AnswerBytes(o *core.ManagedObject) int {
+	return o.Attributes.Size() + AttributeBytes*len(o.Attributes)
+}
+
+// ShownAttributes lists o's attributes as of now: the state as dates have moved it, and
+// nothing that is kept for the server's own use, or that the caller may not know.
+func (k *Call) ShownAttributes(o *core.ManagedObject) (core.Attributes, error) {
+	out := make(core.Attributes, 0, len(o.Attributes))
+	for _, a := range o.Attributes {
+		if a.Tag != 0 && core.RuleOf(a.Tag) == nil {
+			continue
+		}
+		switch a.Tag {
+		case core.TagDigest:
+			if ok, err := k.MayKnowDigest(o); err != nil {
+				return nil, err
+			} else if !ok {
+				continue
+			}
+		case core.TagState:
+			a.Value = core.Enum(o.StateAt(k.Now))
+		}
+		out = append(out, a)
+	}
+	if name, ok := o.OperationPolicyName(); ok && k.SpeaksKMIP1() && !out.Has(core.TagOperationPolicyName) {
+		out = append(out, core.Attribute{Tag: core.TagOperationPolicyName, Value: core.Text(name)})
+	}
+	return out, nil
+}
+
+// MayKnowDigest reports whether the caller may know the Digest of o. Nobody may
+// know that of class N, whose value nobody may read. The Digest of Secret Data
+// lets a password be guessed, by an auditor too, so it is for callers who may Get o.
+func (k *Call) MayKnowDigest(o *core.ManagedObject) (bool, error) {
+	switch {
+	case o.Material.Class == core.ClassN, o.Attributes.Has(core.TagExtractable) && !o.Attributes.Bool(core.TagExtractable): // a search reads no Material
+		return false, nil
+	case o.Type != core.ObjectTypeSecretData:
+		return true, nil
+	}
+	return k.Permits(core.ActionGet, o)
+}
+
+// NamedAttributes lists the instances of the attributes named, in the order of the names.
+func (k *Call) NamedAttributes(o *core.ManagedObject, names []core.AttributeName) (out core.Attributes, err error) {
+	all, err := k.ShownAttributes(o)
+	if err != nil {
+		return nil, err
+	}
+	groups := map[core.AttributeName]core.Attributes{}
+	for _, a := range all {
+		groups[a.Ref()] = append(groups[a.Ref()], a)
+	}
+	for _, n := range names {
+		out = append(out, groups[n]...)
+	}
+	return out, nil
+}
