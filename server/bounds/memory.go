@@ -95,11 +95,11 @@ func (a *Account) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a.users--
-	a.tidy()
+	a.forgetUnused()
 }
 
-// tidy drops an account that nobody uses and that holds nothing.
-func (a *Account) tidy() {
+// forgetUnused drops an account that nobody uses and that holds nothing.
+func (a *Account) forgetUnused() {
 	m := a.memory
 	if a.users > 0 || a.used > 0 || len(a.queue) > 0 || m.accounts[a.name] != a {
 		return
@@ -121,8 +121,8 @@ func (a *Account) Reserve(ctx context.Context, bytes int64) error {
 		m.mu.Unlock()
 		return core.Errorf(core.Busy, "the request takes %d KiB of memory; a principal may have %d KiB (limits.memory_per_principal_mib)", bytes>>10, m.each>>10)
 	}
-	if len(a.queue) == 0 && a.fits(bytes) {
-		a.take(bytes)
+	if len(a.queue) == 0 && a.hasRoomFor(bytes) {
+		a.addUsed(bytes)
 		m.mu.Unlock()
 		return nil
 	}
@@ -148,11 +148,11 @@ func (a *Account) TryReserve(bytes int64) error {
 	m := a.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(a.queue) > 0 || !a.fits(bytes) {
+	if len(a.queue) > 0 || !a.hasRoomFor(bytes) {
 		m.refused++
 		return core.Errorf(core.Busy, "%d KiB of memory are not free: this principal has %d KiB of %d, all together have %d of %d; end streams that are under way, read answers, and try again", bytes>>10, a.used>>10, m.each>>10, m.used>>10, m.total>>10)
 	}
-	a.take(bytes)
+	a.addUsed(bytes)
 	return nil
 }
 
@@ -173,8 +173,8 @@ func (a *Account) giveUp(w *waiter) error {
 		}
 	}
 	m.refused++
-	m.serve() // those behind it may fit
-	a.tidy()
+	m.grantWaiting() // those behind it may fit
+	a.forgetUnused()
 	return core.Errorf(core.Busy, "%d KiB of memory were not free within %v: this principal has %d KiB of %d, all together have %d of %d; read answers as they come, and send less at once", w.bytes>>10, memoryWait, a.used>>10, m.each>>10, m.used>>10, m.total>>10)
 }
 
@@ -183,7 +183,7 @@ func (a *Account) giveUp(w *waiter) error {
 func (a *Account) Take(bytes int64) {
 	a.memory.mu.Lock()
 	defer a.memory.mu.Unlock()
-	a.take(bytes)
+	a.addUsed(bytes)
 }
 
 // Release gives bytes back.
@@ -194,19 +194,20 @@ func (a *Account) Release(bytes int64) {
 	m := a.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a.take(-bytes)
-	m.serve()
-	a.tidy()
+	a.addUsed(-bytes)
+	m.grantWaiting()
+	a.forgetUnused()
 }
 
-func (a *Account) take(bytes int64) {
+// addUsed counts bytes as used, or as free if they are negative.
+func (a *Account) addUsed(bytes int64) {
 	a.memory.used += bytes
 	a.tenant.used += bytes
 	a.used += bytes
 }
 
-// fits reports whether a may take bytes now.
-func (a *Account) fits(bytes int64) bool {
+// hasRoomFor reports whether a may take bytes now.
+func (a *Account) hasRoomFor(bytes int64) bool {
 	m := a.memory
 	free, mine, tenants := m.total-m.used-bytes, a.used+bytes, a.tenant.used+bytes
 	if free < 0 || mine > m.each {
@@ -219,16 +220,16 @@ func (a *Account) fits(bytes int64) bool {
 	return mine <= min(free, tenantShare*free-tenants)
 }
 
-// serve grants what fits, to one waiter of each account in turn.
-func (m *Memory) serve() {
+// grantWaiting grants what fits, to one waiter of each account in turn.
+func (m *Memory) grantWaiting() {
 	for stuck := 0; stuck < len(m.waiting); {
 		a := m.waiting[0]
 		m.waiting = m.waiting[1:]
 		if len(a.queue) == 0 { // they have given up
 			continue
 		}
-		if w := a.queue[0]; a.fits(w.bytes) {
-			a.take(w.bytes)
+		if w := a.queue[0]; a.hasRoomFor(w.bytes) {
+			a.addUsed(w.bytes)
 			a.queue = a.queue[1:]
 			close(w.granted)
 			stuck = 0

@@ -15,8 +15,8 @@ import (
 
 const mib = 1 << 20
 
-// take reserves one MiB after the other until it is refused at once, and returns how many.
-func take(a *bounds.Account) (n int64) {
+// reserveAll reserves one MiB after the other until it is refused at once, and returns how many.
+func reserveAll(a *bounds.Account) (n int64) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	for a.Reserve(ended, mib) == nil {
@@ -32,7 +32,7 @@ func TestLateComersFindMemory(t *testing.T) {
 		m := bounds.NewMemory(256*mib, 64*mib)
 		for i := range c.tenants {
 			for j := range c.principals {
-				n := take(m.Open(fmt.Sprint("t", i), fmt.Sprint("p", j)))
+				n := reserveAll(m.Open(fmt.Sprint("t", i), fmt.Sprint("p", j)))
 				if n > 64 {
 					t.Errorf("%+v: a principal has %d MiB", c, n)
 				}

@@ -81,16 +81,16 @@ func (s *Slots) Enter(from net.Addr, drop func()) (slot *Slot, full string) {
 	slot = &Slot{slots: s, peer: addressOf(from), since: now, drop: drop}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.peer(slot.peer)
+	p := s.slotsOfPeer(slot.peer)
 	if p.all >= s.limits.PerPeer {
 		if len(p.waiting) == 0 || now.Sub(p.waiting[0].since) < grace {
-			s.tidy(slot.peer, p)
+			s.forgetUnused(slot.peer, p)
 			return nil, "peer"
 		}
-		s.evict(p)
+		s.dropOldest(p)
 	}
 	if p.net.waiting >= s.limits.WaitingPerNet {
-		s.evict(largest(p.net))
+		s.dropOldest(largest(p.net))
 	}
 	if s.waiting >= s.limits.Waiting {
 		var most *netSlots
@@ -99,9 +99,9 @@ func (s *Slots) Enter(from net.Addr, drop func()) (slot *Slot, full string) {
 				most = n
 			}
 		}
-		s.evict(largest(most))
+		s.dropOldest(largest(most))
 	}
-	p = s.peer(slot.peer) // it may have been tidied away meanwhile
+	p = s.slotsOfPeer(slot.peer) // dropOldest may have forgotten it
 	p.all++
 	p.waiting = append(p.waiting, slot)
 	p.net.waiting++
@@ -109,8 +109,8 @@ func (s *Slots) Enter(from net.Addr, drop func()) (slot *Slot, full string) {
 	return slot, ""
 }
 
-// peer finds or makes what is known of an address.
-func (s *Slots) peer(a netip.Addr) *peerSlots {
+// slotsOfPeer returns the slots of an address. It makes them if there are none.
+func (s *Slots) slotsOfPeer(a netip.Addr) *peerSlots {
 	if p := s.peers[a]; p != nil {
 		return p
 	}
@@ -129,7 +129,7 @@ func (s *Slots) peer(a netip.Addr) *peerSlots {
 	return p
 }
 
-// largest is the address of a network with most connections that wait.
+// largest returns the address of a network that has most waiting connections.
 func largest(n *netSlots) *peerSlots {
 	var most *peerSlots
 	for _, p := range n.peers {
@@ -140,8 +140,8 @@ func largest(n *netSlots) *peerSlots {
 	return most
 }
 
-// evict drops the oldest connection of an address that waits.
-func (s *Slots) evict(p *peerSlots) {
+// dropOldest drops the oldest waiting connection of an address.
+func (s *Slots) dropOldest(p *peerSlots) {
 	oldest := p.waiting[0]
 	oldest.dropped = true
 	s.remove(oldest)
@@ -159,12 +159,13 @@ func (s *Slots) remove(slot *Slot) {
 	if slot.open {
 		s.uncountOwner(slot.owner)
 	} else {
-		s.unwait(slot, p)
+		s.leaveWaiting(slot, p)
 	}
-	s.tidy(slot.peer, p)
+	s.forgetUnused(slot.peer, p)
 }
 
-func (s *Slots) unwait(slot *Slot, p *peerSlots) {
+// leaveWaiting takes a slot out of the waiting ones.
+func (s *Slots) leaveWaiting(slot *Slot, p *peerSlots) {
 	for i, w := range p.waiting {
 		if w == slot {
 			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
@@ -175,7 +176,9 @@ func (s *Slots) unwait(slot *Slot, p *peerSlots) {
 	s.waiting--
 }
 
-func (s *Slots) tidy(a netip.Addr, p *peerSlots) {
+// forgetUnused drops an address that has no connection, and its network if that was
+// the last one.
+func (s *Slots) forgetUnused(a netip.Addr, p *peerSlots) {
 	if p.all > 0 {
 		return
 	}
@@ -207,7 +210,7 @@ func (slot *Slot) Pass(tenant, principal string) (full string) {
 		return "waiting"
 	case !slot.open:
 		if full = s.fullFor(owner); full == "" {
-			s.unwait(slot, s.peers[slot.peer])
+			s.leaveWaiting(slot, s.peers[slot.peer])
 			slot.open, slot.owner, slot.drop = true, owner, nil
 			s.countOwner(owner)
 		}

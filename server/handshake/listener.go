@@ -37,7 +37,7 @@ func Listen(inner net.Listener, c *tls.Config, within time.Duration, failed func
 
 // Accept returns the next connection that TLS has let in.
 func (l *Listener) Accept() (net.Conn, error) {
-	l.start.Do(func() { l.all.Go(l.accept) })
+	l.start.Do(func() { l.all.Go(l.acceptAll) })
 	select {
 	case c := <-l.ready:
 		return c, nil
@@ -48,9 +48,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// accept takes connections until the listener is closed. Other errors of inner
+// acceptAll takes connections until the listener is closed. Other errors of inner
 // go to the caller of Accept, who waits before it asks again.
-func (l *Listener) accept() {
+func (l *Listener) acceptAll() {
 	for {
 		c, err := l.inner.Accept()
 		if err != nil {
@@ -64,11 +64,11 @@ func (l *Listener) accept() {
 			}
 			continue
 		}
-		l.all.Go(func() { l.shake(c) })
+		l.all.Go(func() { l.shakeHands(c) })
 	}
 }
 
-func (l *Listener) shake(c net.Conn) {
+func (l *Listener) shakeHands(c net.Conn) {
 	t := tls.Server(c, l.config)
 	if err := Do(l.ctx, t, l.within); err != nil {
 		if l.ctx.Err() == nil {

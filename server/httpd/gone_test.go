@@ -36,7 +36,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 		return nil, core.Errorf(core.Busy, "the test gave up")
 	}}
 	h := httptest.NewUnstartedServer(nil)
-	h.Config = Server(s.authenticated(s.wrap(slow)), nil, time.Minute)
+	h.Config = Server(s.authenticated(s.routeHandler(slow)), nil, time.Minute)
 	h.Listener = bounds.Listen(h.Listener, slotLimits, nil)
 	h.StartTLS()
 	defer h.Close()

@@ -82,18 +82,18 @@ const (
 )
 
 var routes = []route{
-	{"POST", "/v1/keys", core.ActionCreate, takesBody, http.StatusCreated, typed((*service).createKey)},
-	{"GET", "/v1/keys", core.ActionLocate, takesQuery, http.StatusOK, typed((*service).listKeys)},
-	{"GET", "/v1/keys/{id}", core.ActionGetAttributes, takesNothing, http.StatusOK, typed((*service).getKey)},
-	{"POST", "/v1/encrypt", core.ActionEncrypt, takesBody, http.StatusOK, typed((*service).encrypt)},
-	{"POST", "/v1/decrypt", core.ActionDecrypt, takesBody, http.StatusOK, typed((*service).decrypt)},
-	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typed((*service).health)},
+	{"POST", "/v1/keys", core.ActionCreate, takesBody, http.StatusCreated, typedAnswer((*service).createKey)},
+	{"GET", "/v1/keys", core.ActionLocate, takesQuery, http.StatusOK, typedAnswer((*service).listKeys)},
+	{"GET", "/v1/keys/{id}", core.ActionGetAttributes, takesNothing, http.StatusOK, typedAnswer((*service).getKey)},
+	{"POST", "/v1/encrypt", core.ActionEncrypt, takesBody, http.StatusOK, typedAnswer((*service).encrypt)},
+	{"POST", "/v1/decrypt", core.ActionDecrypt, takesBody, http.StatusOK, typedAnswer((*service).decrypt)},
+	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typedAnswer((*service).health)},
 }
 
 func (to *route) pattern() string { return to.method + " " + to.path }
 
-// typed turns a handler whose answer has a type of its own into that of a row.
-func typed[A any](answer func(*service, *core.Caller, *http.Request) (A, error)) func(*service, *core.Caller, *http.Request) (any, error) {
+// typedAnswer turns a handler whose answer has a type of its own into that of a row.
+func typedAnswer[A any](answer func(*service, *core.Caller, *http.Request) (A, error)) func(*service, *core.Caller, *http.Request) (any, error) {
 	return func(s *service, c *core.Caller, r *http.Request) (any, error) { return answer(s, c, r) }
 }
 
@@ -105,11 +105,11 @@ func New(o Options) http.Handler {
 	s := &service{o}
 	mux := http.NewServeMux()
 	for _, r := range routes {
-		mux.Handle(r.pattern(), s.wrap(r))
+		mux.Handle(r.pattern(), s.routeHandler(r))
 	}
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, callerOf(r).RequestID, core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, shown(r.URL.Path)))
+		writeProblem(w, callerOf(r).RequestID, core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, quotable(r.URL.Path)))
 	})
 	return s.openOr(s.authenticated(mux))
 }
@@ -190,8 +190,8 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, &connection{Conn: c})
 }
 
-// wrap is what all routes have in common.
-func (s *service) wrap(to route) http.Handler {
+// routeHandler is what all routes have in common.
+func (s *service) routeHandler(to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := callerOf(r)
 		err := to.checkInput(r)
@@ -204,7 +204,7 @@ func (s *service) wrap(to route) http.Handler {
 			writeProblem(w, c.RequestID, s.Engine.RecordRefused(r.Context(), c, to.action, err))
 			return
 		}
-		defer m.free()
+		defer m.release()
 		out, err := s.answerWithin(to, c, r, m)
 		if err != nil {
 			writeProblem(w, c.RequestID, err)
@@ -237,7 +237,7 @@ func (s *service) answerWithin(to route, c *core.Caller, r *http.Request, m *mem
 	}
 	back := make(chan result, 1)
 	go func() {
-		defer m.free()
+		defer m.release()
 		defer func() {
 			if p := recover(); p != nil {
 				slog.Error("rest", "request", c.RequestID, "panic", p)
@@ -258,7 +258,7 @@ func (s *service) answerWithin(to route, c *core.Caller, r *http.Request, m *mem
 func (to *route) checkInput(r *http.Request) error {
 	switch {
 	case r.URL.RawQuery != "" && to.takes != takesQuery:
-		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern(), shown(r.URL.RawQuery))
+		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern(), quotable(r.URL.RawQuery))
 	case to.takes != takesBody && r.ContentLength != 0:
 		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.pattern())
 	case to.takes == takesBody:
@@ -272,7 +272,7 @@ func (to *route) checkInput(r *http.Request) error {
 func isJSON(r *http.Request) error {
 	types, codings := r.Header.Values("Content-Type"), r.Header.Values("Content-Encoding")
 	if len(codings) > 0 && (len(codings) > 1 || !strings.EqualFold(codings[0], "identity")) {
-		return core.Errorf(core.InvalidMessage, "the Content-Encoding %q is not supported; send the body as it is", shown(strings.Join(codings, ", ")))
+		return core.Errorf(core.InvalidMessage, "the Content-Encoding %q is not supported; send the body as it is", quotable(strings.Join(codings, ", ")))
 	}
 	if len(types) == 1 {
 		kind, parameters, err := mime.ParseMediaType(types[0])
@@ -280,7 +280,7 @@ func isJSON(r *http.Request) error {
 		switch {
 		case err != nil || kind != "application/json":
 		case given && !strings.EqualFold(charset, "utf-8"):
-			return core.Errorf(core.InvalidMessage, "the charset %q is not supported; use UTF-8", shown(charset))
+			return core.Errorf(core.InvalidMessage, "the charset %q is not supported; use UTF-8", quotable(charset))
 		default:
 			return nil
 		}

@@ -81,7 +81,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	}
 	alg, ok := core.TagCryptographicAlgorithm.Info().Enum.ByName(in.Algorithm)
 	if !ok {
-		return nil, nil, nil, core.Errorf(core.InvalidField, `"algorithm" %q is none that is known; "AES", "RSA" and "EC" are some`, shown(in.Algorithm))
+		return nil, nil, nil, core.Errorf(core.InvalidField, `"algorithm" %q is none that is known; "AES", "RSA" and "EC" are some`, quotable(in.Algorithm))
 	}
 	if len(in.Usage) == 0 {
 		return nil, nil, nil, core.Errorf(core.InvalidField, `"usage" must list at least one use`)
@@ -113,7 +113,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	for _, u := range in.Usage {
 		use, ok := usages[u]
 		if !ok {
-			return nil, nil, nil, core.Errorf(core.InvalidField, `"usage" %q is none that is known`, shown(u))
+			return nil, nil, nil, core.Errorf(core.InvalidField, `"usage" %q is none that is known`, quotable(u))
 		}
 		if in.Type == "pair" && use.public {
 			masks[1] |= use.mask
@@ -212,7 +212,7 @@ func locateInput(raw string) (*core.LocateInput, error) {
 	in := &core.LocateInput{MaximumItems: defaultPage}
 	for name, values := range q {
 		if len(values) != 1 {
-			return nil, core.Errorf(core.InvalidField, "%q is given more than once", shown(name))
+			return nil, core.Errorf(core.InvalidField, "%q is given more than once", quotable(name))
 		}
 		v := values[0]
 		switch name {
@@ -222,7 +222,7 @@ func locateInput(raw string) (*core.LocateInput, error) {
 			t := map[string]core.Tag{"algorithm": core.TagCryptographicAlgorithm, "state": core.TagState, "object_type": core.TagObjectType}[name]
 			n, ok := t.Info().Enum.ByName(v)
 			if !ok {
-				return nil, core.Errorf(core.InvalidField, "%q has no value %q", name, shown(v))
+				return nil, core.Errorf(core.InvalidField, "%q has no value %q", name, quotable(v))
 			}
 			in.Attributes = in.Attributes.Add(core.Attribute{Tag: t, Value: core.Enum(n)})
 		case "offset", "limit":
@@ -236,7 +236,7 @@ func locateInput(raw string) (*core.LocateInput, error) {
 				in.MaximumItems = int32(n)
 			}
 		default:
-			return nil, core.Errorf(core.InvalidField, "%q is no filter; name, algorithm, state, object_type, offset and limit are", shown(name))
+			return nil, core.Errorf(core.InvalidField, "%q is no filter; name, algorithm, state, object_type, offset and limit are", quotable(name))
 		}
 	}
 	return in, nil

@@ -45,7 +45,7 @@ func (s *service) reserve(c *core.Caller, r *http.Request) (*memory, error) {
 	return m, nil
 }
 
-func (m *memory) free() {
+func (m *memory) release() {
 	if m.users.Add(-1) == 0 && m.account != nil {
 		m.hold.Release()
 		m.account.Close()

@@ -85,11 +85,11 @@ func checkNames(d *json.Decoder, t reflect.Type, depth int) error {
 			}
 			name := key.(string)
 			if seen[name] {
-				return core.Errorf(core.InvalidMessage, "%q stands twice", shown(name))
+				return core.Errorf(core.InvalidMessage, "%q stands twice", quotable(name))
 			}
 			seen[name] = true
 			if inner, ok = memberType(t, name); !ok {
-				return core.Errorf(core.InvalidField, "%q is no member that is known here", shown(name))
+				return core.Errorf(core.InvalidField, "%q is no member that is known here", quotable(name))
 			}
 		} else {
 			inner = t
@@ -135,8 +135,9 @@ func memberType(t reflect.Type, name string) (reflect.Type, bool) {
 	return nil, false
 }
 
-func shown(s string) string {
-	const most = 40
+// quotable returns what an error quotes of a text that a client sent.
+func quotable(s string) string {
+	const most = 40 // bytes
 	if len(s) > most {
 		return s[:most] + "..."
 	}

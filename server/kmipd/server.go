@@ -111,13 +111,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		delay = 0
-		s.admit(ctx, c)
+		s.beginConn(ctx, c)
 	}
 }
 
-// admit begins with a connection, unless the server is stopping. The handshake gets a
+// beginConn begins with a connection, unless the server is stopping. The handshake gets a
 // goroutine that ends with it: its stack is large, and idle connections would keep it.
-func (s *Server) admit(ctx context.Context, nc net.Conn) {
+func (s *Server) beginConn(ctx context.Context, nc net.Conn) {
 	c := newConn(s, nc)
 	if !s.trackConn(c) {
 		s.countRefused("stopping")

@@ -31,23 +31,23 @@ func New(hsm func() core.HSMHealth, staleLists func() int) *Metrics {
 		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keyreeve_kmip_refused_total", Help: "KMIP connections that were refused, by why."}, []string{"why"}),
 	}
 	m.registry.MustRegister(m.operations, m.connections, m.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		gauge("keyreeve_hsm_ready", "1 while the HSM answers.", func() float64 {
+		newGauge("keyreeve_hsm_ready", "1 while the HSM answers.", func() float64 {
 			if hsm().Ready {
 				return 1
 			}
 			return 0
 		}),
-		gauge("keyreeve_revocation_lists_stale", "Revocation lists that are past their Next Update.", func() float64 { return float64(staleLists()) }),
-		gauge("keyreeve_hsm_sessions", "Sessions that are open at the HSM.", func() float64 { return float64(hsm().Sessions) }),
-		gauge("keyreeve_hsm_sessions_in_use", "Sessions that are in a call.", func() float64 { return float64(hsm().InUse) }),
-		gauge("keyreeve_hsm_waiting", "Calls that wait for a session.", func() float64 { return float64(hsm().Waiting) }),
-		gauge("keyreeve_hsm_stuck", "Calls into the HSM that have not come back for too long.", func() float64 { return float64(hsm().Stuck) }),
-		gauge("keyreeve_hsm_cached_handles", "Keys that are unwrapped in the HSM.", func() float64 { return float64(hsm().CachedHandles) }),
-		gauge("keyreeve_hsm_cached_copies", "Class C keys in locked memory.", func() float64 { return float64(hsm().CachedCopies) }))
+		newGauge("keyreeve_revocation_lists_stale", "Revocation lists that are past their Next Update.", func() float64 { return float64(staleLists()) }),
+		newGauge("keyreeve_hsm_sessions", "Sessions that are open at the HSM.", func() float64 { return float64(hsm().Sessions) }),
+		newGauge("keyreeve_hsm_sessions_in_use", "Sessions that are in a call.", func() float64 { return float64(hsm().InUse) }),
+		newGauge("keyreeve_hsm_waiting", "Calls that wait for a session.", func() float64 { return float64(hsm().Waiting) }),
+		newGauge("keyreeve_hsm_stuck", "Calls into the HSM that have not come back for too long.", func() float64 { return float64(hsm().Stuck) }),
+		newGauge("keyreeve_hsm_cached_handles", "Keys that are unwrapped in the HSM.", func() float64 { return float64(hsm().CachedHandles) }),
+		newGauge("keyreeve_hsm_cached_copies", "Class C keys in locked memory.", func() float64 { return float64(hsm().CachedCopies) }))
 	return m
 }
 
-func gauge(name, help string, f func() float64) prometheus.Collector {
+func newGauge(name, help string, f func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 }
 
@@ -63,10 +63,10 @@ func (m *Metrics) WatchMemory(figures func() MemoryFigures) {
 		return func() float64 { return float64(pick(figures())) }
 	}
 	m.registry.MustRegister(
-		gauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on, and that streams hold.", figure(func(f MemoryFigures) int64 { return f.Used })),
-		gauge("keyreeve_memory_limit_bytes", "What they may take in all.", figure(func(f MemoryFigures) int64 { return f.Limit })),
-		gauge("keyreeve_memory_principal_limit_bytes", "What those of one principal may take.", figure(func(f MemoryFigures) int64 { return f.PrincipalLimit })),
-		gauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(f MemoryFigures) int64 { return f.Waiting })),
+		newGauge("keyreeve_memory_bytes", "Memory that messages and answers take while they are worked on, and that streams hold.", figure(func(f MemoryFigures) int64 { return f.Used })),
+		newGauge("keyreeve_memory_limit_bytes", "What they may take in all.", figure(func(f MemoryFigures) int64 { return f.Limit })),
+		newGauge("keyreeve_memory_principal_limit_bytes", "What those of one principal may take.", figure(func(f MemoryFigures) int64 { return f.PrincipalLimit })),
+		newGauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(f MemoryFigures) int64 { return f.Waiting })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_memory_refused_total", Help: "Requests that were refused because no memory was free for them."},
 			figure(func(f MemoryFigures) int64 { return f.Refused })))
 }
@@ -74,7 +74,7 @@ func (m *Metrics) WatchMemory(figures func() MemoryFigures) {
 // WatchRows has each scrape ask for engine.Engine.PendingDestroys and Tampered.
 func (m *Metrics) WatchRows(pending func() int, tampered func() int64) {
 	m.registry.MustRegister(
-		gauge("keyreeve_pending_destroys", "Token objects of destroyed or unfinished keys that are still in the HSM.", func() float64 { return float64(pending()) }),
+		newGauge("keyreeve_pending_destroys", "Token objects of destroyed or unfinished keys that are still in the HSM.", func() float64 { return float64(pending()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_tampered_rows_total", Help: "Times that a row of the database was found changed behind the server."},
 			func() float64 { return float64(tampered()) }))
 }

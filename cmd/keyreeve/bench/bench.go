@@ -55,12 +55,12 @@ func (c *Command) Run() error {
 	}
 	b := &bench{Command: c, version: v, limits: map[string]result{}}
 	slices.Sort(c.Objects)
-	if err := c.check(b); err != nil { // before minutes are spent
+	if err := c.checkFlags(b); err != nil { // before minutes are spent
 		return err
 	}
-	defer b.close()
+	defer b.stopAll()
 	if c.Self {
-		if err := b.serve(); err != nil {
+		if err := b.startMeasured(); err != nil {
 			return err
 		}
 	} else if c.Dir == "" {
@@ -69,12 +69,12 @@ func (c *Command) Run() error {
 		return fmt.Errorf("%s is not the folder of a development server: it has no certs/dev.pem; give --dir the folder of keyreeve serve --dev, or give --self", c.Dir)
 	}
 	fmt.Printf("%s, %d CPUs, %v a measurement, KMIP %s; client and server share the machine\n", runtime.Version(), runtime.NumCPU(), c.Duration, c.Version)
-	return b.all()
+	return b.measureAll()
 }
 
-func (c *Command) check(b *bench) error {
+func (c *Command) checkFlags(b *bench) error {
 	for _, op := range c.Operation {
-		if _, err := b.message(op); err != nil {
+		if _, err := b.requestOf(op); err != nil {
 			return err
 		}
 	}
@@ -102,43 +102,43 @@ type bench struct {
 	signer  string // a P-256 private key
 }
 
-func (b *bench) close() {
+func (b *bench) stopAll() {
 	for len(b.procs) > 0 {
-		b.end()
+		b.stopLast()
 	}
 	if b.temp != "" {
 		os.RemoveAll(b.temp)
 	}
 }
 
-// serve starts a server on the disk, so that its syncs are real ones.
-func (b *bench) serve() (err error) {
+// startMeasured starts a server on the disk, so that its syncs are real ones.
+func (b *bench) startMeasured() (err error) {
 	if b.temp, err = os.MkdirTemp("", "keyreeve-bench-"); err != nil {
 		return err
 	}
 	b.Dir = filepath.Join(b.temp, "dev")
-	b.KMIP, err = b.start(b.Dir)
+	b.KMIP, err = b.startServer(b.Dir)
 	return err
 }
 
-func (b *bench) start(dir string, env ...string) (string, error) {
-	line, err := b.spawn(env, "serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
+func (b *bench) startServer(dir string, env ...string) (string, error) {
+	line, err := b.startProcess(env, "serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	return strings.TrimPrefix(strings.Fields(line + " x")[1], "kmip="), nil
 }
 
-// end ends the process that was started last.
-func (b *bench) end() {
+// stopLast ends the process that was started last.
+func (b *bench) stopLast() {
 	p := b.procs[len(b.procs)-1]
 	b.procs = b.procs[:len(b.procs)-1]
 	p.Process.Signal(syscall.SIGTERM)
 	p.Wait()
 }
 
-// spawn starts this program again and returns the first line it prints.
-func (b *bench) spawn(env []string, args ...string) (string, error) {
+// startProcess starts this program again and returns the first line it prints.
+func (b *bench) startProcess(env []string, args ...string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -161,12 +161,12 @@ func (b *bench) spawn(env []string, args ...string) (string, error) {
 	return strings.TrimSpace(line), nil
 }
 
-func (b *bench) all() error {
+func (b *bench) measureAll() error {
 	b.certs = filepath.Join(b.Dir, "certs")
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	if err := b.idle(); err != nil { // first: load leaves memory that it would find room in
+	if err := b.measureIdle(); err != nil { // first: load leaves memory that it would find room in
 		return err
 	}
 	if b.Limits {
@@ -183,33 +183,33 @@ func (b *bench) all() error {
 		}
 	}
 	if b.Self && b.Limits && slices.Contains(b.Operation, "get") {
-		if err := b.uncached(); err != nil {
+		if err := b.measureUncached(); err != nil {
 			return err
 		}
 	}
 	if !slices.Contains(b.Operation, "locate") {
 		return nil
 	}
-	return b.locate()
+	return b.measureLocate()
 }
 
 // measure runs one operation on each number of connections.
 func (b *bench) measure(op, as string) error {
 	for _, n := range b.Connections {
-		r, err := b.operation(op, b.KMIP, n)
+		r, err := b.runOperation(op, b.KMIP, n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
-		fmt.Printf("%-16s c=%-4d %v%s\n", as, n, r, b.ratios(as, n, r))
+		fmt.Printf("%-16s c=%-4d %v%s\n", as, n, r, b.describeRatios(as, n, r))
 		b.limits[fmt.Sprint(as, n)] = r
 	}
 	return nil
 }
 
-// locate looks for one object by its name among more and more.
-func (b *bench) locate() error {
+// measureLocate looks for one object by its name among more and more.
+func (b *bench) measureLocate() error {
 	for _, n := range b.Objects {
-		if err := b.fill(n); err != nil {
+		if err := b.makeObjects(n); err != nil {
 			return err
 		}
 		if err := b.measure("locate", fmt.Sprint("locate in ", n)); err != nil {
@@ -219,7 +219,7 @@ func (b *bench) locate() error {
 	return nil
 }
 
-func (b *bench) ratios(as string, n int, r result) string {
+func (b *bench) describeRatios(as string, n int, r result) string {
 	s := ""
 	if few, ok := b.limits[fmt.Sprint("locate in ", b.Objects[0], n)]; ok && strings.HasPrefix(as, "locate") {
 		s += fmt.Sprintf("  p99 %.1f of that in %d", float64(r.p99)/float64(few.p99), b.Objects[0])
@@ -241,7 +241,7 @@ func (b *bench) ratios(as string, n int, r result) string {
 
 // prepare makes what the operations need.
 func (b *bench) prepare() error {
-	c, err := b.dial(b.KMIP)
+	c, err := b.dialClient(b.KMIP)
 	if err != nil {
 		return err
 	}
@@ -262,22 +262,22 @@ func (b *bench) prepare() error {
 	return nil
 }
 
-// fill makes named objects on several connections, until there are n, and says
+// makeObjects makes named objects on several connections, until there are n, and says
 // how far it is.
-func (b *bench) fill(n int) error {
+func (b *bench) makeObjects(n int) error {
 	const makers = 16
 	var wg sync.WaitGroup
 	errs := make([]error, makers)
 	for w := range makers {
-		wg.Go(func() { errs[w] = b.fillFrom(b.made+w, n, makers) })
+		wg.Go(func() { errs[w] = b.makeObjectsFrom(b.made+w, n, makers) })
 	}
 	wg.Wait()
 	b.made = n
 	return errors.Join(errs...)
 }
 
-func (b *bench) fillFrom(first, n, step int) error {
-	c, err := b.dial(b.KMIP)
+func (b *bench) makeObjectsFrom(first, n, step int) error {
+	c, err := b.dialClient(b.KMIP)
 	if err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func (b *bench) fillFrom(first, n, step int) error {
 	return nil
 }
 
-func (b *bench) dial(addr string) (*kmiptest.Client, error) {
+func (b *bench) dialClient(addr string) (*kmiptest.Client, error) {
 	cfg, err := kmiptest.Config(b.certs, "dev")
 	if err != nil {
 		return nil, err
@@ -301,8 +301,8 @@ func (b *bench) dial(addr string) (*kmiptest.Client, error) {
 	return kmiptest.Dial(addr, cfg, b.version)
 }
 
-// message makes the request of an operation, which is sent again and again.
-func (b *bench) message(op string) ([]byte, error) {
+// requestOf makes the request of an operation, which is sent again and again.
+func (b *bench) requestOf(op string) ([]byte, error) {
 	var item kmip.ClientItem
 	switch op {
 	case "get":
@@ -324,8 +324,8 @@ func (b *bench) message(op string) ([]byte, error) {
 	return kmip.AppendRequest(nil, b.version, kmip.RequestOptions{}, item)
 }
 
-func (b *bench) operation(op, addr string, n int) (result, error) {
-	msg, err := b.message(op)
+func (b *bench) runOperation(op, addr string, n int) (result, error) {
+	msg, err := b.requestOf(op)
 	if err != nil {
 		return result{}, err
 	}
@@ -336,15 +336,15 @@ func (b *bench) operation(op, addr string, n int) (result, error) {
 		}
 		return err
 	}
-	return b.loop(addr, n, msg, check)
+	return b.runLoop(addr, n, msg, check)
 }
 
-// loop sends msg on n connections for the duration, each waiting for its
+// runLoop sends msg on n connections for the duration, each waiting for its
 // answer. The first answer of each connection is checked and not counted.
-func (b *bench) loop(addr string, n int, msg []byte, check func([]byte) error) (result, error) {
+func (b *bench) runLoop(addr string, n int, msg []byte, check func([]byte) error) (result, error) {
 	clients := make([]*kmiptest.Client, n)
 	for i := range clients {
-		c, err := b.dial(addr)
+		c, err := b.dialClient(addr)
 		if err != nil {
 			return result{}, err
 		}

@@ -31,7 +31,7 @@ const recordBytes = 230
 
 // measureLimits measures what the machine can do at best with the bytes of a Get.
 func (b *bench) measureLimits() error {
-	msg, err := b.message("get")
+	msg, err := b.requestOf("get")
 	if err != nil {
 		return err
 	}
@@ -55,19 +55,19 @@ func (b *bench) measureLimits() error {
 // measureLimit measures an echo, in a process of its own that ends with it.
 func (b *bench) measureLimit(l string, msg []byte) error {
 	more := map[string][]string{"L3": {"--commit", filepath.Join(b.Dir, "echo.log")}, "insert": {"--insert", filepath.Join(b.Dir, "insert.db")}}[l]
-	addr, err := b.spawn(nil, append([]string{"bench-echo", "--certs", b.certs}, more...)...)
+	addr, err := b.startProcess(nil, append([]string{"bench-echo", "--certs", b.certs}, more...)...)
 	if err != nil {
 		return err
 	}
 	for _, n := range b.Connections {
-		r, err := b.loop(addr, n, msg, nil)
+		r, err := b.runLoop(addr, n, msg, nil)
 		if err != nil {
 			return err
 		}
 		b.limits[fmt.Sprint(l, n)] = r
 		fmt.Printf("%-16s c=%-4d %v\n", l, n, r)
 	}
-	b.end()
+	b.stopLast()
 	return nil
 }
 
@@ -96,8 +96,8 @@ func syncTime(dir string) (result, error) {
 	return result{1 / p50.Seconds(), p50, times[len(times)*99/100]}, nil
 }
 
-// uncached measures Get of a class C key that is not in memory, beside L2.
-func (b *bench) uncached() error {
+// measureUncached measures Get of a class C key that is not in memory, beside L2.
+func (b *bench) measureUncached() error {
 	l2, err := b.rawGets()
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (b *bench) uncached() error {
 	for _, n := range rawSessions {
 		fmt.Printf("%-16s s=%-4d %9.0f ops/s\n", "L2 raw PKCS#11", n, l2[n])
 	}
-	addr, err := b.start(b.Dir+"-uncached", "KEYREEVE_DEV_COPIES=none")
+	addr, err := b.startServer(b.Dir+"-uncached", "KEYREEVE_DEV_COPIES=none")
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (b *bench) uncached() error {
 		return err
 	}
 	for _, n := range b.Connections {
-		r, err := b.operation("get", addr, n)
+		r, err := b.runOperation("get", addr, n)
 		if err != nil {
 			return err
 		}
@@ -191,10 +191,10 @@ func benchTenant(ctx context.Context, t *custody.Custody) error {
 // perAddress is how many connections one address may have, with room to spare.
 const perAddress = 200
 
-// idle measures what connections cost that have shaken hands and been answered
+// measureIdle measures what connections cost that have shaken hands and been answered
 // once, in the server's resident memory, as the runtime leaves it. The first half
 // of the connections fills the room that the start has left; the second is measured.
-func (b *bench) idle() error {
+func (b *bench) measureIdle() error {
 	if !b.Self || b.Idle == 0 {
 		return nil
 	}
@@ -202,14 +202,14 @@ func (b *bench) idle() error {
 	if err != nil {
 		return err
 	}
-	msg, err := b.message("discover")
+	msg, err := b.requestOf("discover")
 	if err != nil {
 		return err
 	}
 	var before int
 	for i := range b.Idle {
 		if i == b.Idle/2 {
-			if before, err = resident(b.procs[0].Process.Pid); err != nil {
+			if before, err = residentBytes(b.procs[0].Process.Pid); err != nil {
 				return err
 			}
 		}
@@ -223,13 +223,13 @@ func (b *bench) idle() error {
 			return err
 		}
 	}
-	after, err := resident(b.procs[0].Process.Pid)
+	after, err := residentBytes(b.procs[0].Process.Pid)
 	fmt.Printf("%-16s n=%-4d %9.1f KiB each\n", "idle connection", b.Idle, float64(after-before)/1024/float64(b.Idle-b.Idle/2))
 	return err
 }
 
-// resident is a process's resident memory in bytes.
-func resident(pid int) (int, error) {
+// residentBytes is a process's resident memory in bytes.
+func residentBytes(pid int) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0, err
@@ -269,7 +269,7 @@ func (c *EchoCommand) Run() error {
 		if err != nil {
 			return err
 		}
-		commit = (&committer{file: f}).do
+		commit = (&committer{file: f}).commitRecord
 	}
 	if c.Insert != "" {
 		s, err := store.OpenSQLite(context.Background(), c.Insert, unsealed{})
@@ -284,7 +284,7 @@ func (c *EchoCommand) Run() error {
 		if err != nil {
 			return err
 		}
-		go echo(conn, commit)
+		go echoMessages(conn, commit)
 	}
 }
 
@@ -294,8 +294,8 @@ type unsealed struct{}
 func (unsealed) Seal(string, []byte) ([]byte, error)    { return []byte{}, nil }
 func (unsealed) CheckSeal(string, []byte, []byte) error { return nil }
 
-// echo answers each message with itself, as long as the answer of a Get is.
-func echo(conn net.Conn, commit func() error) {
+// echoMessages answers each message with itself, as long as the answer of a Get is.
+func echoMessages(conn net.Conn, commit func() error) {
 	defer conn.Close()
 	const answer = 312
 	buf := make([]byte, 64*1024)
@@ -346,7 +346,7 @@ type committer struct {
 	busy    bool
 }
 
-func (c *committer) do() error {
+func (c *committer) commitRecord() error {
 	me := make(chan error, 1)
 	c.mu.Lock()
 	c.waiting = append(c.waiting, me)

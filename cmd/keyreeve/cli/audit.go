@@ -30,7 +30,7 @@ type auditListCmd struct {
 }
 
 func (c *auditListCmd) Run() error {
-	tenant, name, err := c.who()
+	tenant, name, err := c.principalFilter()
 	if err != nil {
 		return err
 	}
@@ -57,10 +57,10 @@ func (c *auditListCmd) Run() error {
 		}
 		q.Set("limit", fmt.Sprint(ask))
 		var got server.AuditPage
-		if err := c.call("GET", "/audit", q, &got); err != nil {
+		if err := c.askServer("GET", "/audit", q, &got); err != nil {
 			return err
 		}
-		if err := c.print(got.Entries); err != nil {
+		if err := c.printEntries(got.Entries); err != nil {
 			return err
 		}
 		left, found = left-len(got.Entries), found+len(got.Entries)
@@ -73,9 +73,9 @@ func (c *auditListCmd) Run() error {
 	return nil
 }
 
-// who returns the tenant and the name that --tenant and --principal ask for. A
+// principalFilter returns the tenant and the name that --tenant and --principal ask for. A
 // principal may be written as list shows it, TENANT/NAME.
-func (c *auditListCmd) who() (tenant, name string, err error) {
+func (c *auditListCmd) principalFilter() (tenant, name string, err error) {
 	tenant, name, both := strings.Cut(c.Principal, "/")
 	switch {
 	case !both:
@@ -86,7 +86,7 @@ func (c *auditListCmd) who() (tenant, name string, err error) {
 	return tenant, name, nil
 }
 
-func (c *auditListCmd) print(entries []audit.Entry) error {
+func (c *auditListCmd) printEntries(entries []audit.Entry) error {
 	for _, e := range entries {
 		if c.JSON {
 			if err := printJSON(e); err != nil {

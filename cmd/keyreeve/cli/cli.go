@@ -42,8 +42,8 @@ type where struct {
 	Config string `help:"Configuration file of a server." type:"path" xor:"where"`
 }
 
-// load finds the settings.
-func (w *where) load() (server.Config, error) {
+// loadSettings finds the settings.
+func (w *where) loadSettings() (server.Config, error) {
 	switch {
 	case w.Config != "":
 		return server.LoadConfig(w.Config)
@@ -55,9 +55,9 @@ func (w *where) load() (server.Config, error) {
 	return server.Config{}, fmt.Errorf("--dir or --config must say which server is meant")
 }
 
-// call asks a running server over its admin socket.
-func (w *where) call(method, path string, q url.Values, out any) error {
-	cfg, err := w.load()
+// askServer asks a running server over its admin socket.
+func (w *where) askServer(method, path string, q url.Values, out any) error {
+	cfg, err := w.loadSettings()
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ const maxSentence = 600
 func oneLine(s string) string {
 	var lines []string
 	for line := range strings.Lines(s) {
-		if line = strings.TrimSpace(strings.Map(shown, line)); line != "" && !slices.Contains(lines, line) {
+		if line = strings.TrimSpace(strings.Map(printableRune, line)); line != "" && !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
 	}
@@ -123,8 +123,8 @@ func oneLine(s string) string {
 	return s
 }
 
-// shown is a rune, or for one that a terminal would act on a space.
-func shown(r rune) rune {
+// printableRune is a rune, or for one that a terminal would act on a space.
+func printableRune(r rune) rune {
 	if !unicode.IsPrint(r) {
 		return ' '
 	}

@@ -44,5 +44,5 @@ func (c *doctorCmd) settings() (server.Config, error) {
 		}
 		return server.FindDev(c.Dir, "127.0.0.1:0", "127.0.0.1:0")
 	}
-	return c.load()
+	return c.loadSettings()
 }

@@ -12,7 +12,7 @@ type healthCmd struct{ where }
 
 func (c *healthCmd) Run() error {
 	var out httpd.Health
-	if err := c.call("GET", "/health", nil, &out); err != nil {
+	if err := c.askServer("GET", "/health", nil, &out); err != nil {
 		return err
 	}
 	names := make([]string, 0, len(out.Parts))

@@ -28,7 +28,7 @@ type keysCmd struct {
 
 func (c *keysCmd) Run() error {
 	var all []upkeep.KeySetSeen
-	if err := c.call("GET", "/hsm/keys", nil, &all); err != nil {
+	if err := c.askServer("GET", "/hsm/keys", nil, &all); err != nil {
 		return err
 	}
 	for _, s := range all {
@@ -63,7 +63,7 @@ type orphansListCmd struct {
 }
 
 func (w *where) orphans() (out []upkeep.Orphan, err error) {
-	err = w.call("GET", "/hsm/orphans", nil, &out)
+	err = w.askServer("GET", "/hsm/orphans", nil, &out)
 	return out, err
 }
 
@@ -139,7 +139,7 @@ func (c *orphansPurgeCmd) Run() error {
 		}
 	}
 	var out server.Purged
-	if err := c.call("POST", "/hsm/orphans/purge", q, &out); err != nil {
+	if err := c.askServer("POST", "/hsm/orphans/purge", q, &out); err != nil {
 		return err
 	}
 	fmt.Printf("%d token objects destroyed\n", len(out.Purged))

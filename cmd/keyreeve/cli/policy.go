@@ -34,7 +34,7 @@ func (c *simulateCmd) Run() error {
 		addIdentity(c.Dir, c.As, q)
 	}
 	var out server.Simulated
-	if err := c.call("GET", "/policy/simulate", q, &out); err != nil {
+	if err := c.askServer("GET", "/policy/simulate", q, &out); err != nil {
 		return err
 	}
 	fmt.Println(map[bool]string{true: "allow", false: "deny"}[out.Allow])
@@ -68,7 +68,7 @@ type reloadCmd struct{ where }
 
 func (c *reloadCmd) Run() error {
 	var out struct{ Policy string }
-	if err := c.call("POST", "/policy/reload", nil, &out); err != nil {
+	if err := c.askServer("POST", "/policy/reload", nil, &out); err != nil {
 		return err
 	}
 	fmt.Println("policy", out.Policy)

@@ -52,7 +52,7 @@ func (c *serveCmd) Run() error {
 	}
 	log.Info("memory", "runtime_limit_mib", debug.SetMemoryLimit(-1)>>20, "from", limitedBy)
 	fmt.Printf("ready kmip=%s https=%s dir=%s\n", s.KMIPAddr, s.HTTPSAddr, cfg.Dir)
-	return wait(ctx, s)
+	return serveUntilSignal(ctx, s)
 }
 
 // sparePerCore is how many goroutines may run at once for each processor.
@@ -97,8 +97,8 @@ func (c *serveCmd) config() (server.Config, error) {
 	return server.Config{}, fmt.Errorf("serve needs --dev for a first try, or --config FILE")
 }
 
-// wait serves until SIGTERM; SIGHUP reloads.
-func wait(ctx context.Context, s *server.Server) error {
+// serveUntilSignal serves until SIGTERM; SIGHUP reloads.
+func serveUntilSignal(ctx context.Context, s *server.Server) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

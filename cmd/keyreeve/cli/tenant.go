@@ -24,7 +24,7 @@ type tenantCreateCmd struct {
 // Run succeeds if the tenant is declared, also if it was declared before.
 func (c *tenantCreateCmd) Run() error {
 	var out server.CreatedTenant
-	if err := c.call("POST", "/tenants", url.Values{"name": {c.Name}}, &out); err != nil {
+	if err := c.askServer("POST", "/tenants", url.Values{"name": {c.Name}}, &out); err != nil {
 		return err
 	}
 	switch {
@@ -45,7 +45,7 @@ type tenantListCmd struct {
 
 func (c *tenantListCmd) Run() error {
 	var all []engine.TenantSeen
-	if err := c.call("GET", "/tenants", nil, &all); err != nil {
+	if err := c.askServer("GET", "/tenants", nil, &all); err != nil {
 		return err
 	}
 	for _, t := range all {
