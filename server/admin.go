@@ -97,12 +97,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	d := &adminDoor{engine: s.engine, admin: admin.New(s.engine), upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
-	ended := s.serving("admin socket", func() error { return admin.Serve(l) }, http.ErrServerClosed)
-	return func(ctx context.Context) error {
-		err := admin.Shutdown(ctx)
-		<-ended
-		return err
-	}, nil
+	return s.servingHTTP("admin socket", admin, l), nil
 }
 
 func (d *adminDoor) handler() http.Handler {

@@ -86,11 +86,11 @@ func killUnderLoad(t *testing.T, postgres string) {
 	noGaps(t, s, postgres)
 }
 
-// noGaps demands that no record of a server that has ended is missing. Several of
-// its writers may have counted.
-func noGaps(t *testing.T, s *servertest.Server, postgres string) {
+// openDatabase opens the database of a server that has ended: the file, unless
+// postgres has a URL.
+func openDatabase(t *testing.T, file, postgres string) *sql.DB {
 	t.Helper()
-	driver, source := "sqlite3", filepath.Join(s.Dir, "keyreeve.db")
+	driver, source := "sqlite3", file
 	if postgres != "" {
 		driver, source = "pgx", postgres
 	}
@@ -98,7 +98,15 @@ func noGaps(t *testing.T, s *servertest.Server, postgres string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// noGaps demands that no record of a server that has ended is missing. Several of
+// its writers may have counted.
+func noGaps(t *testing.T, s *servertest.Server, postgres string) {
+	t.Helper()
+	db := openDatabase(t, filepath.Join(s.Dir, "keyreeve.db"), postgres)
 	var records, gaps int
 	if err := db.QueryRow("SELECT count(*) FROM audit_entry WHERE node = 'dev'").Scan(&records); err != nil {
 		t.Fatal(err)
@@ -156,15 +164,7 @@ func tokenAgrees(t *testing.T, s *servertest.Server, database string) {
 		}
 	}
 	s.Kill()
-	driver, source := "sqlite3", file
-	if postgres != "" {
-		driver, source = "pgx", postgres
-	}
-	db, err := sql.Open(driver, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openDatabase(t, file, postgres)
 	named, explained := tokens(t, db, "SELECT token FROM object WHERE token IS NOT NULL"), tokens(t, db, "SELECT token FROM intent")
 	if postgres == "" && len(explained) > 0 {
 		t.Errorf("%d intents are open after the purge", len(explained))

@@ -8,7 +8,6 @@ import (
 	"log"
 	"log/slog"
 	"net"
-	"net/http"
 	"runtime"
 	"strings"
 
@@ -50,12 +49,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
 	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
-	ended := s.serving("REST door", func() error { return rest.Serve(shaken) }, http.ErrServerClosed)
-	return func(ctx context.Context) error {
-		err := rest.Shutdown(ctx)
-		<-ended
-		return err
-	}, nil
+	return s.servingHTTP("REST door", rest, shaken), nil
 }
 
 func (s *Server) openKMIP(context.Context) (stopper, error) {

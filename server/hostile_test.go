@@ -64,14 +64,19 @@ func named(s string) []byte {
 	return attribute1("Name", core.KindStructure, rawItem(core.TagNameValue, core.KindTextString, []byte(s)), rawItem(core.TagNameType, core.KindEnumeration, word(1)))
 }
 
+// onBothDatabases runs a test on a server of each database.
+func onBothDatabases(t *testing.T, test func(*testing.T, *servertest.Server)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, servertest.Start(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		p := storetest.StartPostgres(t)
+		test(t, servertest.Start(t, "KEYREEVE_DEV_STORE="+p.URL))
+	})
+}
+
 // Each message is well framed and means harm; each gets an answer within
 // seconds that says no, unless taken is set: then yes does no harm.
 func TestHostilePayloads(t *testing.T) {
-	t.Run("SQLite", func(t *testing.T) { hostilePayloads(t, servertest.Start(t)) })
-	t.Run("PostgreSQL", func(t *testing.T) {
-		p := storetest.StartPostgres(t)
-		hostilePayloads(t, servertest.Start(t, "KEYREEVE_DEV_STORE="+p.URL))
-	})
+	onBothDatabases(t, hostilePayloads)
 }
 
 func hostilePayloads(t *testing.T, s *servertest.Server) {
@@ -269,11 +274,7 @@ func restRaw(t *testing.T, s *servertest.Server, request string) string {
 
 // Bodies and requests that mean harm at the REST door, and their status.
 func TestHostileREST(t *testing.T) {
-	t.Run("SQLite", func(t *testing.T) { hostileREST(t, servertest.Start(t)) })
-	t.Run("PostgreSQL", func(t *testing.T) {
-		p := storetest.StartPostgres(t)
-		hostileREST(t, servertest.Start(t, "KEYREEVE_DEV_STORE="+p.URL))
-	})
+	onBothDatabases(t, hostileREST)
 }
 
 func hostileREST(t *testing.T, s *servertest.Server) {

@@ -13,7 +13,6 @@ import (
 	ovh "github.com/ovh/kmip-go"
 	"github.com/ovh/kmip-go/kmipclient"
 
-	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
@@ -116,16 +115,7 @@ func (c *gemaltoClient) do(op kmip14.Operation, payload, out any) {
 
 func TestGemaltoClient(t *testing.T) {
 	s := servertest.Start(t)
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := tls.Dial("tcp", s.KMIP, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	c := &gemaltoClient{t, conn}
+	c := &gemaltoClient{t, dialTLS(t, s, "dev")}
 	attr := func(name string, v any) gemalto.Attribute {
 		return gemalto.Attribute{AttributeName: name, AttributeValue: v}
 	}

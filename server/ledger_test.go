@@ -180,11 +180,9 @@ func (w *worker) create(what string, more ...core.Attribute) error {
 	return w.used(&kept{what: what, id: made.ID}, core.OperationCreate, len(more) == 0)
 }
 
-// used enters a new AES key, then uses it: what is encrypted now must be
-// decrypted later.
-func (w *worker) used(k *kept, op core.Operation, clear bool) error {
-	w.keep(k, op)
-	text := []byte("sealed with " + k.id)
+// encryptUnder encrypts a text under a key that must decrypt it later.
+func (w *worker) encryptUnder(k *kept, plain string) error {
+	text := []byte(plain)
 	sealed, err := kmiptest.Do(w.c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(k.id), Parameters: &gcmMode, Data: text})
 	if err != nil {
 		return err
@@ -192,8 +190,15 @@ func (w *worker) used(k *kept, op core.Operation, clear bool) error {
 	out := core.EncryptOutput{Data: bytes.Clone(sealed.Data), IV: bytes.Clone(sealed.IV), Tag: bytes.Clone(sealed.Tag)}
 	w.note(core.OperationEncrypt, k.id)
 	k.set(func(c *kmiptest.Client) error { return opens(c, k.id, &out, text) })
-	if !clear {
-		return nil
+	return nil
+}
+
+// used enters a new AES key, then uses it: what is encrypted now must be
+// decrypted later.
+func (w *worker) used(k *kept, op core.Operation, clear bool) error {
+	w.keep(k, op)
+	if err := w.encryptUnder(k, "sealed with "+k.id); err != nil || !clear {
+		return err
 	}
 	got, err := kmiptest.Do(w.c, &kmip.Get, &core.GetInput{ID: core.ID(k.id)})
 	if err != nil {
@@ -306,15 +311,7 @@ func (w *worker) rekey(what string) error {
 	w.mu.Lock()
 	w.alive[k.id], w.fresh[k.id] = k, true
 	w.mu.Unlock()
-	text := []byte("sealed with the replacement " + k.id)
-	sealed, err := kmiptest.Do(w.c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(k.id), Parameters: &gcmMode, Data: text})
-	if err != nil {
-		return err
-	}
-	out := core.EncryptOutput{Data: bytes.Clone(sealed.Data), IV: bytes.Clone(sealed.IV), Tag: bytes.Clone(sealed.Tag)}
-	w.note(core.OperationEncrypt, k.id)
-	k.set(func(c *kmiptest.Client) error { return opens(c, k.id, &out, text) })
-	return nil
+	return w.encryptUnder(k, "sealed with the replacement "+k.id)
 }
 
 // seal moves a key of class C to class X.

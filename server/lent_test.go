@@ -42,22 +42,11 @@ type lentWorld struct {
 	t    *testing.T
 	s    *Server
 	dir  string
-	log  lockedBuffer
+	log  logLines
 	c    *kmiptest.Client
 	v    core.Version
 	done map[core.Operation]map[core.Version]int // successes
 	material
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
 }
 
 func newLentWorld(t *testing.T, change func(*Config)) *lentWorld {
@@ -167,7 +156,7 @@ func (w *lentWorld) end() {
 	if values < 10_000 {
 		w.t.Errorf("%d values were looked at in the server; it has more", values)
 	}
-	if hit := poisoned(w.log.b.Bytes()); hit != "" {
+	if hit := poisoned(w.log.lines.Bytes()); hit != "" {
 		w.t.Errorf("the log shows retired memory: %s", hit)
 	}
 	files := 0

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"time"
 )
 
@@ -102,6 +104,17 @@ func (s *Server) serving(name string, serve func() error, normal error) (ended <
 		}
 	}()
 	return done
+}
+
+// servingHTTP runs an HTTP door in the background. The stopper lets it answer what is
+// under way.
+func (s *Server) servingHTTP(name string, door *http.Server, l net.Listener) stopper {
+	ended := s.serving(name, func() error { return door.Serve(l) }, http.ErrServerClosed)
+	return func(ctx context.Context) error {
+		err := door.Shutdown(ctx)
+		<-ended
+		return err
+	}
 }
 
 // inBackground runs tasks until the stopper is called, which waits for their end.

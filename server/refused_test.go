@@ -79,13 +79,10 @@ func TestRefusedClientIsAnswered(t *testing.T) {
 	}
 }
 
-// An idle connection of a client that is nobody any more is ended.
-func TestIdleConnectionEnds(t *testing.T) {
-	s := servertest.Start(t)
-	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default"}); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := kmiptest.Config(s.Certs, "thief")
+// dialTLS connects to the KMIP door with the certificate of a client.
+func dialTLS(t *testing.T, s *servertest.Server, name string) *tls.Conn {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +90,17 @@ func TestIdleConnectionEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// An idle connection of a client that is nobody any more is ended.
+func TestIdleConnectionEnds(t *testing.T) {
+	s := servertest.Start(t)
+	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	conn := dialTLS(t, s, "thief")
 	keep := dial(t, s, "dev", core.V1_4)
 	if out, err := s.Command("cert", "revoke", "--dir", s.Dir, "--name", "thief"); err != nil {
 		t.Fatal(err, out)

@@ -30,12 +30,7 @@ func TestGetWrappedUnderTheClientsRSAKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := aesKey(t, c)
-		clear, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := bytes.Clone(clear.Object.KeyBlock.Material)
+		key, want := clearKey(t, c)
 		for _, padding := range []core.PaddingMethod{core.PaddingMethodOAEP, core.PaddingMethodPKCS1V1_5} {
 			parameters := &core.CryptographicParameters{PaddingMethod: padding}
 			if padding == core.PaddingMethodOAEP { // the other has no hash
@@ -58,6 +53,17 @@ func TestGetWrappedUnderTheClientsRSAKey(t *testing.T) {
 	}
 }
 
+// clearKey makes an AES key and returns its identifier and its bytes.
+func clearKey(t *testing.T, c *kmiptest.Client) (id string, material []byte) {
+	t.Helper()
+	id = aesKey(t, c)
+	clear, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, bytes.Clone(clear.Object.KeyBlock.Material)
+}
+
 // A key that comes wrapped under a pair of the server's is kept, whichever half the
 // client names, and with attributes inside.
 func TestRegisterWrappedUnderRSA(t *testing.T) {
@@ -72,12 +78,7 @@ func TestRegisterWrappedUnderRSA(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := aesKey(t, c)
-		clear, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := bytes.Clone(clear.Object.KeyBlock.Material)
+		key, want := clearKey(t, c)
 		for _, encoding := range []core.EncodingOption{core.EncodingOptionNoEncoding, core.EncodingOptionTTLVEncoding} {
 			info := &core.WrappingKeyInfo{ID: pair.PublicID, Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA1}}
 			got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: encoding, Encryption: info}})

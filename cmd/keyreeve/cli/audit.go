@@ -60,7 +60,7 @@ func (c *auditListCmd) Run() error {
 		if err := c.askServer("GET", "/audit", q, &got); err != nil {
 			return err
 		}
-		if err := c.printEntries(got.Entries); err != nil {
+		if err := printLines(got.Entries, c.JSON, recordLine); err != nil {
 			return err
 		}
 		left, found = left-len(got.Entries), found+len(got.Entries)
@@ -84,19 +84,6 @@ func (c *auditListCmd) principalFilter() (tenant, name string, err error) {
 		return "", "", fmt.Errorf("--principal %s is of tenant %q, and --tenant asks for %q; leave one out", c.Principal, tenant, c.Tenant)
 	}
 	return tenant, name, nil
-}
-
-func (c *auditListCmd) printEntries(entries []audit.Entry) error {
-	for _, e := range entries {
-		if c.JSON {
-			if err := printJSON(e); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Println(recordLine(e))
-	}
-	return nil
 }
 
 // recordLine shows an entry to people. Who is not known is shown by address; what a

@@ -31,16 +31,7 @@ func (c *keysCmd) Run() error {
 	if err := c.askServer("GET", "/hsm/keys", nil, &all); err != nil {
 		return err
 	}
-	for _, s := range all {
-		if c.JSON {
-			if err := printJSON(s); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Println(keySetLine(s))
-	}
-	return nil
+	return printLines(all, c.JSON, keySetLine)
 }
 
 // keySetLine shows one to people.
@@ -75,16 +66,7 @@ func (c *orphansListCmd) Run() error {
 	if len(all) == 0 {
 		fmt.Fprintln(os.Stderr, "no orphans")
 	}
-	for _, o := range all {
-		if c.JSON {
-			if err := printJSON(o); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Println(orphanLine(o))
-	}
-	return nil
+	return printLines(all, c.JSON, orphanLine)
 }
 
 // orphanLine shows one to people.

@@ -48,16 +48,7 @@ func (c *tenantListCmd) Run() error {
 	if err := c.askServer("GET", "/tenants", nil, &all); err != nil {
 		return err
 	}
-	for _, t := range all {
-		if c.JSON {
-			if err := printJSON(t); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Println(tenantLine(t))
-	}
-	return nil
+	return printLines(all, c.JSON, tenantLine)
 }
 
 // tenantLine shows one to people.
@@ -71,6 +62,18 @@ func tenantLine(t engine.TenantSeen) string {
 		line += " | PROBLEM " + t.Problem
 	}
 	return oneLine(line)
+}
+
+// printLines prints a line for each of a list: as JSON, or as people read it.
+func printLines[T any](all []T, asJSON bool, line func(T) string) error {
+	for _, one := range all {
+		if !asJSON {
+			fmt.Println(line(one))
+		} else if err := printJSON(one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printJSON prints a value as one line that is harmless to a terminal.
