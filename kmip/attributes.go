@@ -11,7 +11,7 @@ import (
 // (KMIP 1.x) and not as fields of their own (2.x).
 func (c *coder) isV1() bool { return c.version < core.V2_0 }
 
-// templateTags gives the tag of a set of attributes in both styles.
+// templateTags are the tags of a set of attributes in both styles.
 type templateTags struct{ style1, style2 core.Tag }
 
 var (
@@ -197,7 +197,7 @@ func attributeValue(c *coder, n core.AttributeName, it item) core.Value {
 	return it.valueOf()
 }
 
-// nameFromV1 finds the attribute that a KMIP 1.x name means.
+// nameFromV1 returns the attribute that has a name in KMIP 1.x.
 func nameFromV1(name string, v core.Version) (core.AttributeName, error) {
 	if r := core.RuleByName(name); r != nil {
 		if !v.Within(r.Since, r.Until) {
@@ -212,8 +212,8 @@ func nameFromV1(name string, v core.Version) (core.AttributeName, error) {
 	return core.AttributeName{}, core.Errorf(core.InvalidField, "there is no attribute %.*q; the names of custom attributes begin with x-", maxShown, name)
 }
 
-// nameToV1 is the reverse. What only 2.x can name, a vendor other than x and y,
-// has no name in 1.x.
+// nameToV1 is the reverse. Attributes of vendors other than x and y have no name in
+// 1.x: only 2.x can name them.
 func nameToV1(n core.AttributeName, v core.Version) (string, bool) {
 	if n.Tag == 0 {
 		return n.Vendor + "-" + n.Name, n.Vendor == "x" || n.Vendor == "y"
@@ -227,9 +227,9 @@ func hasAttribute(v core.Version, t core.Tag) bool {
 	return r != nil && v.Within(r.Since, r.Until)
 }
 
-// writeAttributeV1 leaves out what the version does not have. Index 0, which is
-// meant where there is none, is written in answers where there could be others:
-// PyKMIP reads it there.
+// writeAttributeV1 leaves out attributes that the version does not have. No index
+// means index 0. Answers have index 0 nevertheless if the attribute may have several
+// values, because PyKMIP needs it there.
 func writeAttributeV1(c *coder, a *core.Attribute) {
 	name, ok := nameToV1(a.Ref(), c.version)
 	if !ok {
@@ -247,17 +247,17 @@ func writeAttributeV1(c *coder, a *core.Attribute) {
 	closeStructure(c.out, at)
 }
 
-// joined lists fields that joined a structure after both of them had been in
-// the standard (KMIP 1.1 §3.17, 1.2 §3.6).
+// joined lists fields that are in a structure since a later version than field and
+// structure themselves (KMIP 1.1 §3.17, 1.2 §3.6).
 var joined = map[[2]core.Tag]core.Version{
 	{core.TagDigest, core.TagKeyFormatType}:                              core.V1_1,
 	{core.TagCryptographicParameters, core.TagDigitalSignatureAlgorithm}: core.V1_2,
 	{core.TagCryptographicParameters, core.TagCryptographicAlgorithm}:    core.V1_2,
 }
 
-// ofVersion is v without the fields that the version does not have in structure
-// t, or within: what a client of another version stored must not reach one that
-// would not read the whole answer.
+// ofVersion returns v without the fields that structure t, or a structure within it,
+// does not have in the version. A client that meets an unknown field may not read the
+// answer, even if a client of another version stored it.
 func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
 	strange := func(f core.Field) bool {
 		info := f.Tag.Info()
@@ -274,8 +274,8 @@ func (c *coder) ofVersion(t core.Tag, v core.Value) core.Value {
 	return v
 }
 
-// readAttributeV2 reads a field that is an attribute, or an Attribute structure
-// that holds a vendor's (KMIP 2.1 §4.60).
+// readAttributeV2 reads a field that is an attribute, or an Attribute structure with
+// a vendor's attribute (KMIP 2.1 §4.60).
 func readAttributeV2(c *coder, f item, a *core.Attribute) {
 	if f.tag != core.TagAttribute {
 		if !hasAttribute(c.version, f.tag) {
@@ -344,7 +344,7 @@ func vendorName(c *coder, vendor, name *string) {
 	c.textField(core.TagAttributeName, name, true)
 }
 
-// readReference reads one name. A name that the version does not know is an
+// readReference reads one name. A name that the version does not have stands for an
 // attribute that no object has: Get Attributes answers without it.
 func readReference(c *coder, it item) (n core.AttributeName, ok bool) {
 	switch {
@@ -362,7 +362,7 @@ func readReference(c *coder, it item) (n core.AttributeName, ok bool) {
 		c.readStructure(it, func() { vendorName(c, &n.Vendor, &n.Name) })
 		return n, c.err == nil
 	}
-	c.fail(core.Errorf(core.InvalidMessage, "%v is a %v", it.tag, it.kind))
+	c.fail(core.Errorf(core.InvalidMessage, "%v has type %v, which KMIP %v does not allow there", it.tag, it.kind, c.version))
 	return n, false
 }
 

@@ -2,8 +2,8 @@ package kmip
 
 import "github.com/keyreeve/keyreeve/core"
 
-// Bounds on a message. A message beyond those of bytes, depth and items is refused
-// as a whole with Invalid Message, before anything else is done with it.
+// Bounds on a message. A message beyond those of bytes, depth or items is refused
+// as a whole with Invalid Message, before it is processed.
 // OASIS' own messages need depth 8, 147 items and 5,448 bytes.
 const (
 	MaxMessageBytes = 1 << 20
@@ -18,7 +18,7 @@ const (
 // fails with Invalid Field.
 const (
 	MaxAttributes    = 256 // of one object, or asked for by name
-	MaxLocateFilters = 32  // attributes that Locate compares with objects: each is a question to the store
+	MaxLocateFilters = 32  // attributes that Locate compares with: each is a query to the store
 	MaxTemplateNames = 16
 	MaxListed        = 64 // values of any other list: versions, query functions, masks
 	MaxCredentials   = 16
@@ -27,8 +27,8 @@ const (
 
 // Bounds on lengths in bytes. Byte strings are bounded by the message alone.
 const (
-	maxAttributeBytes  = 66 * 1024 // of an attribute's value as it is sent; the engine takes 64 KiB
-	MaxTextBytes       = 64 * 1024 // of a text that is a field of its own; those in attributes have the engine's bound
+	maxAttributeBytes  = 66 * 1024 // of an attribute's value as it is sent; the engine allows 64 KiB
+	MaxTextBytes       = 64 * 1024 // of a text that is a field; the engine bounds texts in attributes
 	MaxIdentifierBytes = 2048      // of a Unique Identifier
 	MaxBatchIDBytes    = 2048      // of a Unique Batch Item ID, which is echoed
 )

@@ -11,7 +11,7 @@ type RequestOptions struct {
 	ErrorOption         core.BatchErrorContinuationOption
 }
 
-// ClientItem is one operation to be sent: its payload is appended by Payload.
+// ClientItem is one operation to send. Payload appends its payload.
 type ClientItem struct {
 	Operation core.Operation
 	BatchID   []byte

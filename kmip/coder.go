@@ -7,9 +7,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// coder reads or writes one payload. Its methods take one field of a kind, whichever
-// of the two it does; functions that take a coder describe the structures of the
-// standard with them, each once. When it reads, fields may come in any order, each
+// coder reads or writes one payload. Its methods read or write one field of a kind.
+// Functions that take a coder describe the structures of the standard, each once for
+// reading and writing. When it reads, fields may come in any order, each
 // once. When it writes, absent fields (zero, nil) are left out unless they are
 // required. The first error stays and stops the rest. One goroutine at a time.
 type coder struct {
@@ -17,20 +17,20 @@ type coder struct {
 	lenient bool // ignore unknown fields when reading
 	exact   bool // refuse vendor fields when reading, where they could be a filter
 	reading bool
-	answer  bool // what is written is the server's
-	client  bool // what is read is the server's: lists are as long as it made them
+	answer  bool // the server writes
+	client  bool // a client reads: lists are as long as the server made them
 	err     error
 
-	frame frame       // reading: the structure whose fields are asked for
-	many  []core.Tag  // reading: the fields that were asked for by each
-	asked *[]core.Tag // reading again, to name an unknown field: the fields that are asked for
+	frame frame       // reading: the structure whose fields are read
+	many  []core.Tag  // reading: the fields that may be repeated
+	asked *[]core.Tag // reading again, to name an unknown field: the known fields
 	out   []byte      // writing: appended to
 }
 
 var coders = sync.Pool{New: func() any { return new(coder) }}
 
-// borrow lends a coder until giveBack: the functions of the operations take it
-// by way of a table, which would cost an allocation each.
+// borrow lends a coder until giveBack. A new one would cost an allocation each time,
+// because the operations' functions are called by way of a table.
 func borrow(v core.Version) *coder {
 	c := coders.Get().(*coder)
 	*c = coder{version: v, many: c.many[:0]}
@@ -42,8 +42,8 @@ func (c *coder) giveBack() {
 	coders.Put(c)
 }
 
-// frame is a structure being read: a cursor for fields in order, and a count
-// of those taken, so that leftovers show at the end.
+// frame is a structure that is being read: a cursor for fields in order, and the
+// number of fields taken, which shows at the end whether there are others.
 type frame struct {
 	tag   core.Tag
 	body  []byte
@@ -77,7 +77,7 @@ func (f *frame) takeFirst(t core.Tag) (item, bool) {
 	return item{}, false
 }
 
-// takeField finds a field for reading and checks its type. KindAny takes any.
+// takeField finds a field for reading and checks its kind. KindAny allows all.
 func (c *coder) takeField(t core.Tag, k core.Kind, must bool) (item, bool) {
 	if c.err != nil {
 		return item{}, false
@@ -108,9 +108,9 @@ func wrongKind(it item, want core.Kind) error {
 	return core.Errorf(core.InvalidMessage, "%v has type %v, not %v", it.tag, it.kind, want)
 }
 
-// refuseLeftovers refuses fields that nobody asked for: a repeated field that may
-// have one value, or a field that the version does not have (KMIP 1.2 §11.1). It
-// calls again to read the structure again and name such a field.
+// refuseLeftovers refuses fields that were not taken: a repeated field that may have
+// one value only, or a field that the version does not have (KMIP 1.2 §11.1). To name
+// such a field it calls again, which reads the structure once more.
 func (c *coder) refuseLeftovers(again func()) {
 	if c.err != nil {
 		return
@@ -136,9 +136,9 @@ func (c *coder) refuseLeftovers(again func()) {
 	}
 }
 
-// unknownField names the first field of the structure that again, which reads the
-// structure once more, does not ask for. What the first reading filled in is
-// dropped with the error.
+// unknownField returns the first field of the structure that again does not ask for
+// when it reads the structure once more. The results of the first reading are dropped
+// with the error.
 func (c *coder) unknownField(again func()) core.Tag {
 	var asked []core.Tag
 	body := c.frame.body
@@ -155,9 +155,8 @@ func (c *coder) unknownField(again func()) core.Tag {
 	return 0
 }
 
-// structure reads or writes a structure's fields by f; when it is absent in
-// reading, f is not called and the result is false. Extension tags (54xxxx)
-// are left out of account.
+// structure reads or writes a structure, whose fields f reads or writes. If there is
+// none to read, it does not call f and returns false. Vendor tags (54xxxx) are ignored.
 func (c *coder) structure(t core.Tag, must bool, f func()) bool {
 	if c.err != nil {
 		return false
@@ -191,13 +190,13 @@ func (c *coder) readStructure(it item, f func()) {
 	c.frame, c.asked = outer, asked
 }
 
-// enterStructure makes an item the structure whose fields are asked for.
+// enterStructure makes an item the structure whose fields are read.
 func (c *coder) enterStructure(it item) {
 	c.frame = frame{tag: it.tag, body: it.value, rest: it.value, many: len(c.many)}
 	c.skipExtensions()
 }
 
-// skipExtensions counts vendor fields as taken: unknown ones are ignored.
+// skipExtensions counts vendor fields as taken, so that they are ignored.
 func (c *coder) skipExtensions() {
 	for b := c.frame.body; len(b) > 0; {
 		var it item
@@ -374,7 +373,7 @@ func (c *coder) textList(t core.Tag, most int, p *[]string) {
 	}
 }
 
-// structureList is a repeated structure kept as it is.
+// structureList is a repeated structure, which is kept unchanged.
 func (c *coder) structureList(t core.Tag, p *[]core.Field) {
 	if c.reading {
 		c.eachField(t, core.KindAny, MaxListed, func(it item) { *p = append(*p, core.Field{Tag: t, Value: it.valueOf()}) })

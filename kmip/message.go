@@ -6,9 +6,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Request is a request message taken apart as far as its batch items: their
-// payloads are read one by one later, so that a bad one fails its own item
-// alone (KMIP 1.2 §11.1). Everything in it aliases the message.
+// Request is a request message that is read down to its batch items. Their payloads
+// are read later, one by one, so that a bad payload fails only its own item (KMIP 1.2
+// §11.1). Everything in it aliases the message.
 type Request struct {
 	Header  Header
 	Items   []RequestItem
@@ -108,14 +108,14 @@ func requestHeader(c *coder, it item, h *Header) {
 	})
 }
 
-// asynchronous is a Boolean in 1.x and an enumeration in 2.x. True and
-// Optional leave the choice to the server, which answers at once.
+// asynchronous is the Asynchronous Indicator, a Boolean in 1.x and an enumeration in
+// 2.x. With True and Optional the server may choose; it answers at once.
 func asynchronous(c *coder, h *Header) {
 	it, ok := c.takeField(core.TagAsynchronousIndicator, core.KindAny, false)
 	if ok && it.kind == core.KindEnumeration && c.version >= core.V2_0 {
 		h.AsynchronousMandatory = core.AsynchronousIndicator(c.knownEnum(it)) == core.AsynchronousIndicatorMandatory
 	} else if ok && it.kind != core.KindBoolean {
-		c.fail(malformed("Asynchronous Indicator is a %v", it.kind))
+		c.fail(wrongKind(it, core.KindBoolean))
 	}
 }
 
@@ -158,7 +158,7 @@ func (r *Request) readItems(body []byte) error {
 	for len(body) > 0 {
 		var it item
 		if it, body = nextItem(body); it.tag.IsVendor() {
-			continue // a vendor's, which may be ignored
+			continue // vendor fields may be ignored
 		}
 		if it.tag != core.TagBatchItem {
 			return malformed("%v is not a Batch Item", it.tag)
@@ -205,13 +205,13 @@ func requestItem(c *coder, ri *RequestItem) {
 			var critical *bool
 			c.textField(core.TagVendorIdentification, &vendor, true)
 			c.boolField(core.TagCriticalityIndicator, &critical)
-			ri.Critical = ri.Critical || (critical != nil && *critical) // none is known here
+			ri.Critical = ri.Critical || (critical != nil && *critical) // keyreeve knows no extension
 			c.takeField(core.TagVendorExtension, core.KindStructure, false)
 		})
 	})
 }
 
-// rawField takes a field as the whole item, header included.
+// rawField takes a field as the bytes of the whole item, with its header.
 func (c *coder) rawField(t core.Tag) []byte {
 	for b := c.frame.body; len(b) > 0; {
 		it, rest := nextItem(b)
@@ -230,7 +230,7 @@ type Response struct {
 	buf     []byte
 	version core.Version
 	count   int
-	header  int // where the Batch Count's value stands
+	header  int // where the value of the Batch Count is
 }
 
 // Begin starts a message in buf[:0]: header with version, time stamp (Unix
@@ -286,8 +286,9 @@ func (r *Response) Failure(op core.Operation, id []byte, status core.ResultStatu
 	closeStructure(r.buf, at)
 }
 
-// Undo marks the items since Mark as undone. Their payloads stay: the standard
-// omits a Response Payload only from failures, and an undone item has not failed (KMIP 1.4 §7.2, §11.1, 2.1 §8.6).
+// Undo marks the items since Mark as undone. Their payloads stay: the standard omits
+// a Response Payload only from failures, and an undone item has not failed (KMIP 1.4
+// §7.2, §11.1, 2.1 §8.6).
 func (r *Response) Undo(mark int) {
 	for b := r.buf[mark:]; len(b) > 0; {
 		var it item

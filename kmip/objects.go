@@ -6,7 +6,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// objectTags gives the tag under which an object of a type travels (KMIP 1.4 §2.2).
+// objectTags are the tags of the types of objects (KMIP 1.4 §2.2).
 var objectTags = map[core.ObjectType]core.Tag{
 	core.ObjectTypeCertificate: core.TagCertificate, core.ObjectTypeSymmetricKey: core.TagSymmetricKey,
 	core.ObjectTypePublicKey: core.TagPublicKey, core.ObjectTypePrivateKey: core.TagPrivateKey,
@@ -20,8 +20,8 @@ var objectOrder = []core.ObjectType{core.ObjectTypeSymmetricKey, core.ObjectType
 	core.ObjectTypePublicKey, core.ObjectTypeCertificate, core.ObjectTypeOpaqueObject, core.ObjectTypeTemplate,
 	core.ObjectTypeSplitKey, core.ObjectTypePGPKey}
 
-// managedObject is the Managed Object in Register and Get. When reading, whichever
-// managedObject is there is taken and body.Type says which.
+// managedObject is the Managed Object in Register and Get. When reading, it takes the
+// object that is present and sets body.Type.
 func managedObject(c *coder, body *core.ObjectBody) {
 	if !c.reading {
 		if t, ok := objectTags[body.Type]; ok {
@@ -145,18 +145,18 @@ func keyMaterial(c *coder, k *core.KeyBlock) {
 }
 
 // AppendKeyValue appends the Key Value of k as a TTLV structure in the style of
-// a version: what is wrapped under TTLV Encoding (KMIP 1.4 §2.1.6).
+// a version. TTLV Encoding wraps these bytes (KMIP 1.4 §2.1.6).
 func AppendKeyValue(dst []byte, k *core.KeyBlock, v core.Version) ([]byte, error) {
 	if v == 0 {
 		v = core.V2_1
 	}
-	c := coder{version: v, out: slices.Grow(dst, keyValueRoom(k))} // append would leave what it outgrows
+	c := coder{version: v, out: slices.Grow(dst, keyValueRoom(k))} // if append had to grow it, key bytes would stay in the old one
 	writeKeyValue(&c, k)
 	return c.out, c.err
 }
 
-// keyValueRoom is at least what the material of k takes, with all that stands
-// before it, in bytes.
+// keyValueRoom returns an upper bound of the bytes that a Key Value takes up to the
+// end of its material.
 func keyValueRoom(k *core.KeyBlock) int {
 	room := 4*headerBytes + len(k.Material)
 	for _, f := range k.Transparent {
@@ -165,8 +165,8 @@ func keyValueRoom(k *core.KeyBlock) int {
 	return room
 }
 
-// ReadKeyValue is the reverse: what an unwrapped key is under TTLV Encoding. The
-// bytes come from a client by way of the token and are held to every bound.
+// ReadKeyValue is the reverse: it reads the bytes of a key that was unwrapped with
+// TTLV Encoding. They come from a client by way of the token, so every bound applies.
 func ReadKeyValue(ttlv []byte, k *core.KeyBlock, v core.Version) error {
 	if _, err := validate(ttlv, MaxItems, MaxFields); err != nil {
 		return core.Wrap(core.InvalidField, err, "the unwrapped bytes are not a TTLV-encoded Key Value")
@@ -216,8 +216,8 @@ func encodingOption(c *coder, p *core.EncodingOption) {
 	}
 }
 
-// attributeNames is Attribute Name as text in every version: the Key Wrapping
-// Specification of 2.x still names attributes so.
+// attributeNames is a list of Attribute Names, as text in every version: the Key
+// Wrapping Specification of 2.x still has it.
 func attributeNames(c *coder, p *[]core.AttributeName) {
 	var list []string
 	if !c.reading {

@@ -7,10 +7,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Operation is everything the protocol says about one operation, written once:
-// its row, its two payloads and where the identifiers are in them. Each one has
-// a file of its own. A test demands every field; what an operation lacks is said
-// by a value whose name begins with "no".
+// Operation holds everything that the protocol says about one operation: its row, its
+// two payloads, and where the identifiers are in them. Each operation has its own
+// file. A test demands every field; if an operation has none, the field has a value
+// whose name begins with "no".
 type Operation[I, O any] struct {
 	Row
 	Identifiers[I, O]
@@ -34,7 +34,7 @@ type Identifiers[I, O any] struct {
 	NextPlaceholder func(*O) string
 }
 
-// Row is what the server must know of an operation whatever its payloads are.
+// Row holds the facts about an operation that do not depend on its payloads.
 type Row struct {
 	Code        core.Operation
 	Since       core.Version // [define] takes it and Until from core's table
@@ -46,15 +46,15 @@ type Row struct {
 	Reasons     Reasons
 }
 
-// Change says whether an operation changes objects, and so what its answer may
-// take: nothing is changed if the answer would not fit (2.1 §9.12).
+// Change says whether an operation changes objects, and so how large its answer can
+// be: nothing is changed if the answer would not fit (2.1 §9.12).
 type Change uint8
 
 // The kinds of change. The attribute operations of 1.x answer with the attribute.
 const (
 	_                 Change = iota
 	ChangesNothing           // at most a use is counted
-	ChangesAndNames          // the answer holds identifiers only
+	ChangesAndNames          // the answer holds only identifiers
 	ChangesAndRepeats        // in 1.x the answer repeats the attribute of the request
 	ChangesAndShows          // in 1.x the answer shows an attribute that the request does not hold
 )
@@ -85,13 +85,13 @@ const (
 // (2.1 §11.58).
 type Reference struct {
 	Enum  core.UniqueIdentifierEnum
-	Which int // EveryID, or the place of one identifier in the answer, from 1 on
+	Which int // EveryID, or the position of one identifier in the answer, starting at 1
 }
 
 // EveryID is a Reference to all identifiers of an answer.
 const EveryID = 0
 
-// Values that say that an operation has none.
+// Values for operations that have none.
 var (
 	noReferences     = []Reference{}
 	noReasons        = []core.ResultReason{}

@@ -6,8 +6,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// What several payloads have in common. A field of a payload is described once,
-// for reading and writing and for all versions.
+// Parts of several payloads. Each field is described once, for reading and writing
+// and for all versions.
 
 func (c *coder) uniqueIdentifier(p *string) { c.textField(core.TagUniqueIdentifier, p, true) }
 
@@ -26,7 +26,7 @@ func impliedAttributes(c *coder, as *core.Attributes) {
 	}
 }
 
-// attributeResponse is that of Add, Modify, Set and Delete Attribute: 1.x
+// attributeResponse is the response of Add, Modify, Set and Delete Attribute. 1.x
 // repeats the attribute, 2.x does not.
 func attributeResponse(c *coder, out *core.AttributeOutput) {
 	c.uniqueIdentifier(&out.ID)
@@ -37,7 +37,7 @@ func attributeResponse(c *coder, out *core.AttributeOutput) {
 
 func idResponse(c *coder, out *core.IDOutput) { c.uniqueIdentifier(&out.ID) }
 
-// streamFields is how data in parts is marked, since 1.3.
+// streamFields are the fields that mark a part of a stream, since 1.3.
 func streamFields(c *coder, correlation *[]byte, first, last **bool) {
 	if !c.atLeast(core.V1_3) {
 		return
@@ -53,7 +53,7 @@ func correlationValue(c *coder, p *[]byte) {
 	}
 }
 
-// dataField must be there until 1.2; later a part of a stream may lack it.
+// dataField is Data. It is required until 1.2; later a part of a stream may lack it.
 func dataField(c *coder, p *[]byte) { c.bytesField(core.TagData, p, !c.atLeast(core.V1_3)) }
 
 // digestedData is Digested Data, since 1.4, which replaces Data.
@@ -83,7 +83,7 @@ func parameters(c *coder, p **core.CryptographicParameters) {
 		return
 	}
 	*p = new(core.CryptographicParameters)
-	var taken [32]core.Tag // of those that there are
+	var taken [32]core.Tag // there are fewer fields
 	n := 0
 	for b := it.value; len(b) > 0; {
 		var f item

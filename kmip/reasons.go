@@ -8,15 +8,15 @@ import (
 
 // Reasons says what an operation may answer if it fails.
 type Reasons struct {
-	// Listed are the reasons that KMIP 2.1 lists for the operation beside the
+	// Listed are the reasons that KMIP 2.1 lists for the operation besides the
 	// [GeneralReasons] (§6.1, "Error Handling").
 	Listed []core.ResultReason
 	// Since21 are those of Listed that KMIP 2.0 does not list.
 	Since21 []core.ResultReason
 	// Unlisted are answered although the standard does not list them: its own test
-	// cases want them, or no listed reason says as much.
+	// cases expect them, or no listed reason is as exact.
 	Unlisted []core.ResultReason
-	// Special are the codes that the operation answers differently from others.
+	// Special are the codes that this operation answers in another way than most.
 	Special []SpecialReason
 }
 
@@ -67,7 +67,7 @@ func (r *Reasons) MayAnswer(reason core.ResultReason, v core.Version) bool {
 }
 
 // onlyListed returns the Reasons of an operation that answers every code as most
-// operations do, and in 2.0 as in 2.1.
+// operations do, with the same reasons in 2.0 and 2.1.
 func onlyListed(reasons ...core.ResultReason) Reasons {
 	return Reasons{Listed: append([]core.ResultReason{}, reasons...), Since21: noReasons, Unlisted: noReasons, Special: noSpecialReasons}
 }

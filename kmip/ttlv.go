@@ -25,8 +25,8 @@ var fixedLength = [...]int{core.KindInteger: 4, core.KindLongInteger: 8, core.Ki
 
 func padded(n int) int { return (n + 7) &^ 7 }
 
-// FrameLength returns the whole length in bytes of the message whose first 8
-// bytesField are given, so that a reader can refuse it before it makes room.
+// FrameLength returns the length in bytes of a whole message from its first 8 bytes,
+// so that a reader can refuse the message before it allocates memory.
 func FrameLength(header []byte, maxBytes int) (int, error) {
 	if len(header) < headerBytes {
 		return 0, malformed("a message has at least 8 bytes")
@@ -126,9 +126,9 @@ func checkHeader(b []byte) (core.Kind, int, error) {
 	case kind < core.KindStructure || kind > core.KindDateTimeExtended:
 		return 0, 0, malformed("%v has type %v, which does not exist", tag, kind)
 	case int(kind) < len(fixedLength) && fixedLength[kind] != 0 && int(length) != fixedLength[kind]:
-		return 0, 0, malformed("%v is a %v of %d bytes; it has %d", tag, kind, length, fixedLength[kind])
+		return 0, 0, malformed("%v has %d bytes; an item of type %v has %d", tag, length, kind, fixedLength[kind])
 	case (kind == core.KindStructure || kind == core.KindBigInteger) && length%8 != 0:
-		return 0, 0, malformed("%v is a %v of %d bytes, which is not a multiple of 8", tag, kind, length)
+		return 0, 0, malformed("%v has type %v and %d bytes, which is not a multiple of 8", tag, kind, length)
 	case kind == core.KindBigInteger && length == 0:
 		return 0, 0, malformed("%v is a Big Integer without bytes", tag)
 	case (length+7)&^7 > uint64(len(b)-headerBytes):
@@ -165,8 +165,8 @@ func nextItem(b []byte) (item, []byte) {
 	return item{leadingTag(b), core.Kind(b[3]), b[headerBytes : headerBytes+n : headerBytes+n]}, b[headerBytes+padded(n):]
 }
 
-// countItems returns the number of items in validated bytes. Slices are allocated
-// with that capacity: growing them would take several times as much memory.
+// countItems returns the number of items in validated bytes. Slices are made with
+// that capacity, because growing them would take several times the memory.
 func countItems(b []byte) (n int) {
 	for ; len(b) > 0; n++ {
 		_, b = nextItem(b)

@@ -1,6 +1,6 @@
 // Package kmiptest is a small KMIP client for tests, the load generator and
 // tools: one connection, one request at a time, any version. It relies on
-// package kmip alone and keeps nothing. Start at [Dial].
+// core and kmip. Start at [Dial].
 package kmiptest
 
 import (
@@ -26,7 +26,7 @@ type Client struct {
 	buf     []byte
 }
 
-// Failure is an answer that says no.
+// Failure is an answer without success.
 type Failure struct {
 	Operation core.Operation
 	Status    core.ResultStatus
@@ -76,8 +76,8 @@ func Dial(addr string, c *tls.Config, v core.Version) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() error { return c.Conn.Close() }
 
-// Send writes a message as it is and reads the answer's bytes, which are valid
-// until the next call.
+// Send writes a message unchanged and returns the bytes of the answer, which are
+// valid until the next call.
 func (c *Client) Send(msg []byte) ([]byte, error) {
 	if _, err := c.Conn.Write(msg); err != nil {
 		return nil, err
@@ -141,14 +141,14 @@ func Do[I, O any](c *Client, op *kmip.Operation[I, O], in *I) (out O, err error)
 	return out, op.DecodeResponse(i.Payload, c.Version, &out)
 }
 
-// AESKey is what a Create of an AES key asks for.
+// AESKey returns the input of a Create of an AES key.
 func AESKey(bits int32, mask core.UsageMask, more ...core.Attribute) *core.CreateInput {
 	as := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(bits)},
 		{Tag: core.TagCryptographicUsageMask, Value: core.Mask(mask)}}
 	return &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(as, more...)}
 }
 
-// Name makes a Name attribute.
+// Name returns the attribute Name.
 func Name(s string) core.Attribute {
 	return core.Attribute{Tag: core.TagName, Value: core.PlainName(s).Value()}
 }
