@@ -19,13 +19,10 @@ var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
 
 func decryptRequest(c *coder, in *core.DecryptInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)
-	dataField(c, &in.Data)
-	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
+	cipherData(c, &in.Data, &in.IV)
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)
-	if c.atLeast(core.V1_4) {
-		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
-		c.bytesField(core.TagAuthenticatedEncryptionTag, &in.Tag, false)
-	}
+	additionalData(c, &in.AAD)
+	authenticationTag(c, &in.Tag)
 }
 
 func decryptResponse(c *coder, out *core.DecryptOutput) {

@@ -19,12 +19,9 @@ var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
 
 func encryptRequest(c *coder, in *core.EncryptInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)
-	dataField(c, &in.Data)
-	c.bytesField(core.TagIVCounterNonce, &in.IV, false)
+	cipherData(c, &in.Data, &in.IV)
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)
-	if c.atLeast(core.V1_4) {
-		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, &in.AAD, false)
-	}
+	additionalData(c, &in.AAD)
 }
 
 // encryptResponse appends the tag to the data for versions that have no field for it.
@@ -38,7 +35,5 @@ func encryptResponse(c *coder, out *core.EncryptOutput) {
 	out.Data = data
 	c.bytesField(core.TagIVCounterNonce, &out.IV, false)
 	correlationValue(c, &out.Correlation)
-	if c.atLeast(core.V1_4) {
-		c.bytesField(core.TagAuthenticatedEncryptionTag, &out.Tag, false)
-	}
+	authenticationTag(c, &out.Tag)
 }

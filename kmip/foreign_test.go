@@ -56,13 +56,21 @@ func operationNamed(t *testing.T, op ovh.Operation) produced {
 	return produced{}
 }
 
+// ovhPayload fills a payload of like's type. ok is false if the version lacks it.
+func (g *gen) ovhPayload(t *testing.T, like ovh.OperationPayload) (p produced, payload reflect.Value, ok bool) {
+	p = operationNamed(t, like.Operation())
+	payload = reflect.New(reflect.TypeOf(like).Elem())
+	if p.since <= g.v {
+		g.fill(payload.Elem())
+	}
+	return p, payload, p.since <= g.v
+}
+
 func (g *gen) ovhRequest(t *testing.T, version ovh.ProtocolVersion, like ovh.OperationPayload) {
-	p := operationNamed(t, like.Operation())
-	if p.since > g.v {
+	p, payload, ok := g.ovhPayload(t, like)
+	if !ok {
 		return
 	}
-	payload := reflect.New(reflect.TypeOf(like).Elem())
-	g.fill(payload.Elem())
 	if q, ok := payload.Interface().(*payloads.QueryRequestPayload); ok {
 		q.QueryFunction = append(q.QueryFunction, ovh.QueryFunctionOperations) // one must be there
 	}
@@ -107,12 +115,10 @@ func (g *gen) readAlike(t *testing.T, read func(payload []byte, v core.Version) 
 }
 
 func (g *gen) ovhResponse(t *testing.T, version ovh.ProtocolVersion, like ovh.OperationPayload) {
-	p := operationNamed(t, like.Operation())
-	if p.since > g.v {
+	p, payload, ok := g.ovhPayload(t, like)
+	if !ok {
 		return
 	}
-	payload := reflect.New(reflect.TypeOf(like).Elem())
-	g.fill(payload.Elem())
 	msg := ovh.ResponseMessage{Header: ovh.ResponseHeader{ProtocolVersion: version, TimeStamp: time.Unix(g.date(), 0), BatchCount: 1},
 		BatchItem: []ovh.ResponseBatchItem{{Operation: like.Operation(), UniqueBatchItemID: g.optBlob(), ResponsePayload: payload.Interface().(ovh.OperationPayload)}}}
 	if g.v >= core.V1_2 {

@@ -56,6 +56,26 @@ func correlationValue(c *coder, p *[]byte) {
 // dataField is Data. It is required until 1.2; later a part of a stream may lack it.
 func dataField(c *coder, p *[]byte) { c.bytesField(core.TagData, p, !c.atLeast(core.V1_3)) }
 
+// cipherData is what Encrypt and Decrypt work on.
+func cipherData(c *coder, data, iv *[]byte) {
+	dataField(c, data)
+	c.bytesField(core.TagIVCounterNonce, iv, false)
+}
+
+// additionalData is Authenticated Encryption Additional Data, since 1.4.
+func additionalData(c *coder, p *[]byte) {
+	if c.atLeast(core.V1_4) {
+		c.bytesField(core.TagAuthenticatedEncryptionAdditionalData, p, false)
+	}
+}
+
+// authenticationTag is Authenticated Encryption Tag, since 1.4.
+func authenticationTag(c *coder, p *[]byte) {
+	if c.atLeast(core.V1_4) {
+		c.bytesField(core.TagAuthenticatedEncryptionTag, p, false)
+	}
+}
+
 // digestedData is Digested Data, since 1.4, which replaces Data.
 func digestedData(c *coder, data, digested *[]byte) {
 	c.bytesField(core.TagData, data, !c.atLeast(core.V1_3))
