@@ -9,8 +9,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Dates to come are listed when they are reached, page by page, until they are
-// noted. Of many who note one, one succeeds, with its record.
+// Dates are listed from the time when they are reached until they are noted, page by
+// page. If many callers note a date at once, one succeeds, and its record is stored.
 func dueDates(t *testing.T, s core.Store) {
 	due := func(id string, at int64) core.DueDate {
 		return core.DueDate{Tenant: "due", ID: id, Tag: core.TagDeactivationDate, At: at}
@@ -52,7 +52,7 @@ func dueDates(t *testing.T, s core.Store) {
 	if noted != 1 || len(records) != 1 {
 		t.Errorf("%d noted one date, with %d records; want 1", noted, len(records))
 	}
-	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: a}))) // by a node whose clock is behind
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: a}))) // from a node whose clock is behind
 	list(10, first, 10, b)
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})))
 	list(30, first, 10, later)

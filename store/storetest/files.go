@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Files describes every file of a folder: mode, owner, size and content, and with
-// times also when it was changed.
+// Files describes each file of a folder: its mode, owner, size and content, and with
+// times also its time of modification.
 func Files(t *testing.T, dir string, times bool) map[string]string {
 	t.Helper()
 	out := map[string]string{}

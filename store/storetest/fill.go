@@ -7,12 +7,12 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Fill stores n objects of a tenant, in large commits: each with a Name of its
-// own, one of 1,000 x-ResourceIDs, one of 7 x-SystemIDs, an Initial Date a
-// second after the last, and one in 1,000 of them Compromised.
+// Fill stores n objects of a tenant, in large commits. Each object has a unique Name, one
+// of 1,000 x-ResourceIDs, one of 7 x-SystemIDs, and an Initial Date one second after the
+// last. One object in 1,000 is Compromised.
 func Fill(t testing.TB, s core.Store, tenant string, n int) {
 	t.Helper()
-	const atOnce = 200 // so that one transaction ends in time on a busy machine, too
+	const atOnce = 200 // so that one transaction ends in time on a busy machine
 	for from := 0; from < n; from += atOnce {
 		var c core.Change
 		for i := from; i < min(from+atOnce, n); i++ {

@@ -7,7 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// A database has one installation, which is written once.
+// A database has one installation, which is stored once.
 func installation(t *testing.T, s core.Store) {
 	wantCode(t, "an id before there is one", second(s.InstallationID(ctx)), core.ItemNotFound)
 	wantCode(t, "the installation before there is one", second(s.Installation(ctx)), core.ItemNotFound)

@@ -7,7 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// An intent is listed, whole, until it is finished.
+// An intent is listed with all fields until it is finished.
 func intents(t *testing.T, s core.Store) {
 	i := core.Intent{ID: "abc", Tenant: "kt", Kind: "create-token-object", CKAID: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.BeginIntent{Intent: i})))
@@ -31,11 +31,11 @@ func contains(list []core.Intent, want core.Intent) bool {
 	return false
 }
 
-// An object whose intent the reconciler has closed must not be born: its token
+// An object must not be inserted after the reconciler has closed its intent: its token
 // object is gone.
-func lateBirth(t *testing.T, s core.Store) {
+func closedIntent(t *testing.T, s core.Store) {
 	c := core.ChangeOf(core.InsertObject{Object: Object("late", "late")}, core.FinishIntent{ID: "closed", MustBeOpen: true})
-	wantCode(t, "a birth after its intent was closed", s.Commit(ctx, c), core.Conflict)
+	wantCode(t, "an insertion after its intent was closed", s.Commit(ctx, c), core.Conflict)
 	wantCode(t, "the object", second(s.Object(ctx, "late", "late")), core.ItemNotFound)
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.FinishIntent{ID: "closed"})))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// A set of keys is stored once for its number and its epoch.
+// A number, and an epoch of a tenant, can have only one set of keys.
 func keySets(t *testing.T, s core.Store) {
 	k := core.KeySet{Number: 7, Tenant: "kt", Epoch: 1, State: core.KeySetPending}
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
@@ -34,8 +34,9 @@ func keySets(t *testing.T, s core.Store) {
 	}
 }
 
-// A set only leaves pending: a node that is late must not bring back one that
-// another has given up, and of two nodes that begin one set a single one may go on.
+// A set can change only from pending to another state. A node that is late must not
+// bring back a set that another node has given up, and if two nodes begin a set, only
+// one may continue.
 func keyStates(t *testing.T, s core.Store) {
 	states := []core.KeySetState{core.KeySetPending, core.KeySetActive, core.KeySetRetired}
 	checks := map[core.KeySetState][]byte{core.KeySetActive: []byte("c")}

@@ -43,7 +43,7 @@ func locate(t *testing.T, s core.Store) {
 		mustSucceed(t, err)
 		slices.Reverse(oldest)
 		if !slices.EqualFunc(found, oldest, func(a, b *core.ManagedObject) bool { return a.ID == b.ID }) {
-			t.Errorf("%s: oldest first it is not the same turned round", what)
+			t.Errorf("%s: oldest first is not the reverse of newest first", what)
 		}
 		n := 0
 		for i, o := range found {
@@ -91,8 +91,8 @@ func paging(t *testing.T, s core.Store) {
 	}
 }
 
-// Every object that matches a filter is among its candidates: tried with filters
-// made at random from what the objects have, over pages of random length.
+// Each object that matches a filter is among its candidates. The test tries random
+// filters, made of attributes of the objects, with pages of random length.
 func superset(t *testing.T, s core.Store) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var all []*core.ManagedObject

@@ -10,7 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Object makes an object with one attribute of every kind.
+// Object returns an object with an attribute of each kind.
 func Object(tenant, id string) *core.ManagedObject {
 	return &core.ManagedObject{Tenant: tenant, ID: id, Type: core.ObjectTypeSymmetricKey, Owner: "alice", Group: "g", Version: 1,
 		Attributes: core.Attributes{
@@ -93,8 +93,8 @@ func conflicts(t *testing.T, s core.Store) {
 	}
 }
 
-// A change names the row by its Seq too: another's would change another's search
-// rows, and the seal would bind it.
+// A change must name the Seq of its row. With the Seq of another row, it would change the
+// search rows of the other object, and the seal would cover the wrong Seq.
 func foreignSeq(t *testing.T, s core.Store) {
 	mine, theirs := Object("seq a", "mine"), Object("seq b", "theirs")
 	insert(t, s, mine, theirs)
@@ -112,8 +112,8 @@ func foreignSeq(t *testing.T, s core.Store) {
 	}
 }
 
-// A row's hash is that of its version and content, no matter who computes it and
-// whether it is stored yet or not.
+// The hash of a row depends only on its version and content. It is the same before and
+// after the row is stored.
 func rowHashes(t *testing.T, s core.Store) {
 	o := Object("hash", "one")
 	before, err := s.RowHash(o)

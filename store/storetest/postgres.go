@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Postgres starts a real PostgreSQL in a folder of its own, on a free port of
-// the loopback, as an unprivileged user, and stops it with the test. It returns
-// the URL of an empty database. KEYREEVE_TEST_POSTGRES may name one instead.
+// Postgres starts a real PostgreSQL in a new folder, on a free port of the loopback
+// address, as an unprivileged user. It stops the server with the test. It returns the
+// URL of an empty database, or the one in KEYREEVE_TEST_POSTGRES if that is set.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	if url := os.Getenv("KEYREEVE_TEST_POSTGRES"); url != "" {
@@ -26,7 +26,7 @@ func Postgres(t testing.TB) string {
 	return StartPostgres(t).URL
 }
 
-// StartPostgres is Postgres for tests that stop the server and start it again.
+// StartPostgres starts a server as [Postgres] does, for tests that stop or crash it.
 func StartPostgres(t testing.TB) *Server {
 	t.Helper()
 	bin := postgresBin()
@@ -43,7 +43,7 @@ func StartPostgres(t testing.TB) *Server {
 	}
 	cred, err := unprivileged(dir)
 	if err != nil {
-		t.Skipf("PostgreSQL does not run as root, and no other user is there: %v", err)
+		t.Skipf("PostgreSQL does not run as root, and there is no other user: %v", err)
 	}
 	p := &Server{t: t, bin: bin, dir: dir, cred: cred, port: freePort(t)}
 	p.URL = fmt.Sprintf("postgres://keyreeve@127.0.0.1:%d/postgres?sslmode=disable", p.port)
@@ -55,7 +55,7 @@ func StartPostgres(t testing.TB) *Server {
 	return p
 }
 
-// Server is a PostgreSQL of one test.
+// Server is the PostgreSQL of one test.
 type Server struct {
 	URL      string
 	t        testing.TB
@@ -84,7 +84,7 @@ func versionOf(path string) int {
 	return n
 }
 
-// unprivileged gives dir to the user postgres, or nobody, when we are root.
+// unprivileged makes the user postgres, or else nobody, the owner of dir if we are root.
 func unprivileged(dir string) (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -130,7 +130,7 @@ func (p *Server) Start() {
 	p.t.Fatalf("PostgreSQL does not answer:\n%s", out)
 }
 
-// Standby makes and starts a hot standby of the server.
+// Standby starts a hot standby of the server.
 func (p *Server) Standby() *Server {
 	p.t.Helper()
 	dir, err := os.MkdirTemp(filepath.Dir(p.dir), "keyreeve-pg-")
@@ -152,7 +152,7 @@ func (p *Server) Standby() *Server {
 	return s
 }
 
-// Run carries out one statement, as the owner.
+// Run executes one statement, as the owner of the database.
 func (p *Server) Run(statement string) {
 	p.t.Helper()
 	if out, err := p.command("psql", "-X", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "keyreeve", "-d", "postgres", "-c", statement).CombinedOutput(); err != nil {
@@ -203,27 +203,27 @@ func (p *Server) Pooler() string {
 	return ""
 }
 
-// Crash ends the server at once: clients lose their connections in the middle,
-// and the next start recovers from the log.
+// Crash stops the server at once. Clients lose their connections, and the next start
+// recovers from the log.
 func (p *Server) Crash() {
 	p.server.Process.Signal(syscall.SIGQUIT)
 	p.server.Wait()
 	p.server = nil
 }
 
-// Pause stops the server and all its processes where they are, as a machine that
-// hangs would; Resume lets them go on.
+// Pause suspends all processes of the server, as if its machine hung. Resume continues
+// them.
 func (p *Server) Pause()  { p.signalAll(syscall.SIGSTOP) }
 func (p *Server) Resume() { p.signalAll(syscall.SIGCONT) }
 
-// signalAll reaches the server and its children, by their own ids.
+// signalAll sends a signal to the server and its children, each by its id.
 func (p *Server) signalAll(sig syscall.Signal) {
 	p.t.Helper()
 	own := p.server.Process.Pid
-	syscall.Kill(own, sig) // first: it starts no more
+	syscall.Kill(own, sig) // first, so that it starts no more children
 	all, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(all) == 0 {
-		p.t.Skip("processes are found in /proc, on Linux alone")
+		p.t.Skip("this test needs /proc, which only Linux has")
 	}
 	for _, path := range all {
 		b, _ := os.ReadFile(path)
@@ -235,7 +235,7 @@ func (p *Server) signalAll(sig syscall.Signal) {
 	}
 }
 
-// remove ends the server by its own id and removes its folder.
+// remove stops the server by its id and removes its folder.
 func (p *Server) remove() {
 	if p.server != nil && p.server.Process != nil {
 		p.Resume()

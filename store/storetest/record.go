@@ -24,7 +24,7 @@ func records(t *testing.T, s core.Store) {
 	}
 }
 
-// What many write at once is all there, and each version is counted once.
+// If many callers write at once, everything is stored, and no version is used twice.
 func manyWriters(t *testing.T, s core.Store) {
 	o := Object("many", "counter")
 	insert(t, s, o)
@@ -60,6 +60,6 @@ func manyWriters(t *testing.T, s core.Store) {
 	got, err := s.Records(ctx, core.RecordQuery{Tenant: "many"})
 	mustSucceed(t, err)
 	if len(got) != 320 {
-		t.Errorf("%d records are there, want 320", len(got))
+		t.Errorf("%d records are stored, want 320", len(got))
 	}
 }

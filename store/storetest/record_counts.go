@@ -8,14 +8,14 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// writer is one of those that count records.
+// writer identifies a series of counts.
 type writer struct {
 	node   string
 	number int64
 }
 
-// Counts demands that the records in a store are counted without a gap, and
-// returns how many each node has.
+// Counts tests that the counts of the records in a store have no gap, and returns the
+// number of records of each node.
 func Counts(t testing.TB, s core.Store) map[string]int64 {
 	t.Helper()
 	seen := map[writer]map[int64]bool{}
@@ -52,13 +52,13 @@ func Counts(t testing.TB, s core.Store) map[string]int64 {
 	return all
 }
 
-// recordOf is an entry of a node.
+// recordOf returns an entry of a node.
 func recordOf(node string) core.Entry {
 	return core.Entry{Node: node, Tenant: "counts", Time: 1, Body: []byte("{}")}
 }
 
-// hammer commits records of a node from many callers, alone and with changes, some
-// of which are refused, and returns how many records were stored.
+// hammer commits records of a node from many callers: alone, with changes that succeed,
+// and with changes that are refused. It returns how many records were stored.
 func hammer(t *testing.T, s core.Store, node, run string) int64 {
 	t.Helper()
 	const callers, rounds = 12, 9
@@ -80,8 +80,8 @@ func hammer(t *testing.T, s core.Store, node, run string) int64 {
 	return callers * rounds * 2 * 2 / 3
 }
 
-// Records are counted when they are committed: one that is refused leaves no gap,
-// and the count goes on when the store is opened again.
+// Records get their counts when they are committed. A refused record leaves no gap, and
+// the counts continue when the store is opened again.
 func countedRecords(t *testing.T, open func(t *testing.T) core.Store) {
 	s := open(t)
 	want := hammer(t, s, "one", "first")
@@ -97,8 +97,8 @@ func countedRecords(t *testing.T, open func(t *testing.T) core.Store) {
 	}
 }
 
-// Two nodes on one database count each for itself, and two with the same name do
-// not give a count twice.
+// Two nodes on one database have separate counts. Two nodes with the same name do not
+// use a count twice.
 func countingNodes(t *testing.T, open func(t *testing.T) core.Store) {
 	a := open(t)
 	defer a.Close()
@@ -114,7 +114,7 @@ func countingNodes(t *testing.T, open func(t *testing.T) core.Store) {
 		all.Go(func() { twins[i] = hammer(t, s, "twin", fmt.Sprint("of ", i)) })
 	}
 	all.Wait()
-	for i, s := range []core.Store{b, a} { // the other one goes on
+	for i, s := range []core.Store{b, a} { // on the other store
 		right[i] = hammer(t, s, fmt.Sprint("node ", i), "second")
 	}
 	counts := Counts(t, a)

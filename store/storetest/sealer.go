@@ -9,12 +9,12 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Sealer seals rows in Go, as the token does. The zero value has keys for every
-// tenant; stores opened with one Sealer, or with two, read each other's rows.
+// Sealer seals rows in Go, as the token does. The zero value has keys for each tenant. A
+// store can read rows that were sealed by another Sealer.
 type Sealer struct {
 	// Missing, if not empty, names a tenant whose keys are not loaded.
 	Missing atomic.Pointer[string]
-	// Epoch is added to the newest epoch, which is 1.
+	// Epoch is added to the epoch of new seals, which is 1.
 	Epoch atomic.Int32
 }
 

@@ -1,5 +1,5 @@
-// Package storetest is the contract of core.Store as a test suite, and starts
-// the PostgreSQL that tests need.
+// Package storetest has the contract of [core.Store] as a test suite, and starts the
+// PostgreSQL that tests need. Start at [Run] and [Postgres].
 package storetest
 
 import (
@@ -12,13 +12,13 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Run holds a store to the contract. open opens it, the same each time within
-// one test function's life, so that what was stored is still there.
+// Run tests that a store keeps the contract. Each call of open within one test must open
+// the same database, so that everything that was stored is still in it.
 func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){"usage": usageAddsUp,
 		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
 		"key sets": keySets, "intents": intents, "installation": installation, "records": records, "many writers": manyWriters,
-		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "late birth": lateBirth, "due dates": dueDates, "superset": superset, "destroyed residents": destroyedResidents,
+		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "closed intent": closedIntent, "due dates": dueDates, "superset": superset, "destroyed residents": destroyedResidents,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}
@@ -43,7 +43,7 @@ func wantCode(t *testing.T, what string, err error, c core.Code) {
 	}
 }
 
-// insertions is a change that inserts objects.
+// insertions returns a change that inserts objects.
 func insertions(objects ...*core.ManagedObject) *core.Change {
 	c := &core.Change{}
 	for _, o := range objects {
@@ -59,7 +59,7 @@ func insert(t *testing.T, s core.Store, objects ...*core.ManagedObject) {
 
 func second[T any](_ T, err error) error { return err }
 
-// A change that fails leaves nothing of itself, and takes nobody else with it.
+// A change that fails stores nothing, and does not make other changes fail.
 func allOrNothing(t *testing.T, s core.Store) {
 	insert(t, s, Object("t", "taken"))
 	var wg sync.WaitGroup
@@ -87,7 +87,7 @@ func allOrNothing(t *testing.T, s core.Store) {
 	intents, _, err := s.Intents(ctx)
 	mustSucceed(t, err)
 	if len(records) != 20 || len(intents) != 20 {
-		t.Errorf("%d records and %d intents are there, want 20 each", len(records), len(intents))
+		t.Errorf("%d records and %d intents are stored, want 20 each", len(records), len(intents))
 	}
 }
 
@@ -103,8 +103,8 @@ func reopen(t *testing.T, open func(t *testing.T) core.Store) {
 	mustSucceed(t, s.Health(ctx))
 }
 
-// Whatever bytes a client sends are kept as they are, or found by nobody; they
-// never are an error of the database.
+// Any bytes that a client sends are stored as they are, or match nothing. They never
+// cause an error of the database.
 func hostileBytes(t *testing.T, s core.Store) {
 	for i, x := range []string{"\xff\xfe", "a\x00b", "\xc3(", "\u0000", "quote\"back\\slash\n\x1f\x7f", "\u2028\U0001f511"} {
 		o := Object("hostile", fmt.Sprintf("h%d", i))

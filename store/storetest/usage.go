@@ -8,8 +8,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// usageAddsUp is the sum of what stored changes counted: not of refused ones, not of
-// other tenants, and none of many writers' gets lost.
+// The usage of a tenant is the sum over its stored changes. It has nothing of refused
+// changes or of other tenants, and if many callers write at once, none is lost.
 func usageAddsUp(t *testing.T, s core.Store) {
 	born := func(tenant, id string) *core.Change {
 		o := Object(tenant, id)
@@ -32,7 +32,7 @@ func usageAddsUp(t *testing.T, s core.Store) {
 	}
 	all.Wait()
 	mustSucceed(t, s.Commit(ctx, born("usage too", "u0")))
-	wantCode(t, "an id that is there", s.Commit(ctx, born("usage", "u0")), core.ObjectAlreadyExists)
+	wantCode(t, "an id that exists", s.Commit(ctx, born("usage", "u0")), core.ObjectAlreadyExists)
 	has("usage", core.Usage{Objects: 50, ResidentKeys: 50, Bytes: 5000})
 	has("usage too", core.Usage{Objects: 1, ResidentKeys: 1, Bytes: 100})
 	o, err := s.Object(ctx, "usage", "u1")
