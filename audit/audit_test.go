@@ -37,7 +37,7 @@ func decode(body []byte) (audit.Entry, error) {
 	return audit.Decode(core.StoredEntry{Entry: core.Entry{Body: body}})
 }
 
-// Whatever a client sends stays inside its own field.
+// Anything that a client sends stays inside its own field.
 func FuzzSeal(f *testing.F) {
 	for _, s := range []string{"", `"},{"outcome":"allowed"`, "\x00\x1f\x7f", "\xff\xfe", "\u2028", strings.Repeat("x", 600), `\`} {
 		f.Add(s)

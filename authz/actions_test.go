@@ -12,8 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// mayBeIn says which sets of policies.rego may have an action of a kind. Within
-// them the policy chooses by name.
+// mayBeIn has the sets of policies.rego that may name an action of each kind.
 var mayBeIn = map[core.ActionKind][]string{
 	core.UseAction:        {"open_operations", "use_operations"},
 	core.ManageAction:     {"open_operations", "use_operations", "admin_operations"},
@@ -21,12 +20,12 @@ var mayBeIn = map[core.ActionKind][]string{
 	core.AdministerAction: {"socket_operations"},
 }
 
-// withoutObject are the sets whose permits need a question without an object.
+// withoutObject has the sets whose permits are for questions without an object.
 var withoutObject = []string{"open_operations", "server_operations", "monitor_operations", "socket_operations"}
 
-// The table of actions beside policies.rego: what the server offers is named in the
-// sets that its kind may have, what it does not offer is named in none and so denied
-// to all, and no set names anything else.
+// The table of actions agrees with policies.rego. An action that the server offers is only in
+// sets of its kind. An action that it does not offer is in no set, and so denied to all. No
+// set has anything else.
 func TestPolicyNamesEveryAction(t *testing.T) {
 	sets, member := regexp.MustCompile(`(?s)\n(\w+_operations) := \{(.*?)\}`), regexp.MustCompile(`"([^"]+)"`)
 	named := map[core.Action][]string{}
@@ -53,7 +52,7 @@ func TestPolicyNamesEveryAction(t *testing.T) {
 	}
 }
 
-// A policy can speak of kinds, and of no kind that there is not.
+// A policy can use kinds, and is refused if it uses an unknown one.
 func TestPolicyCanSpeakOfKinds(t *testing.T) {
 	a := open(t, allowIf(`input.kind == "read"`), goodTest)
 	alice := someone("t", "alice", "")

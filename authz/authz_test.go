@@ -18,12 +18,12 @@ import (
 
 var ctx = context.Background()
 
-// with is the Options of a policy that is always the same.
+// with returns Options with a policy that never changes.
 func with(policy, tests string) authz.Options {
 	return authz.Options{Load: func() (string, string, error) { return policy, tests, nil }}
 }
 
-// open activates a policy, with time enough on a busy machine.
+// open activates a policy, with enough time on a busy machine.
 func open(t testing.TB, policy, tests string) *authz.Authorizer {
 	t.Helper()
 	o := with(policy, tests)
@@ -51,7 +51,7 @@ func ask(p *core.Principal, action core.Action, o *core.ManagedObject) *core.Acc
 	return &core.AccessRequest{Action: action, Principal: p, Object: o, State: core.Active, Door: core.DoorKMIP, Address: "127.0.0.1", Now: 1}
 }
 
-// right is what an operation asks of a principal.
+// right is what an operation requires of a principal.
 type right uint8
 
 const (
@@ -66,8 +66,8 @@ const (
 	use
 )
 
-// rights is the default policy's intent for every action, written down a second
-// time, without Rego. An action without an entry is denied to everybody.
+// rights is the intent of the default policy for each action, written a second time, without
+// Rego. An action without an entry is denied to all.
 var rights = map[core.Action]right{
 	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine,
 	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
@@ -86,7 +86,7 @@ func askable() []core.Action {
 	return slices.DeleteFunc(core.Actions(), func(a core.Action) bool { return !a.Askable() })
 }
 
-// allowed is the default policy in Go: the reference of the two tests below.
+// allowed is the default policy in Go, for the two tests below.
 func allowed(p *core.Principal, action core.Action, o *core.ManagedObject) bool {
 	r, auditor := rights[action], p.HasRole("auditor")
 	if o == nil {
@@ -98,9 +98,8 @@ func allowed(p *core.Principal, action core.Action, o *core.ManagedObject) bool 
 	return o.Owner == p.ID || p.InGroup(o.Group) || (p.HasRole("admin") && r < use) || auditor
 }
 
-// Every action, operations that the server lacks included, by everybody who can
-// stand in a relation to an object. Each is asked twice, because the second answer
-// is a remembered one.
+// Each action, even one that the server lacks, by a principal in each relation to an object.
+// Each question is asked twice, because the second answer comes from the memo.
 func TestEveryActionByEveryRelation(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	who := map[string]*core.Principal{
@@ -128,8 +127,7 @@ func TestEveryActionByEveryRelation(t *testing.T) {
 	}
 }
 
-// The same against principals and objects made at random out of few names, so
-// that they often meet.
+// The same with random principals and objects, made of few names, so that they often match.
 func TestAgainstTheReference(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -190,10 +188,10 @@ const (
 	endless  = "count([1 | some x in numbers.range(1, 9000); some y in numbers.range(1, 9000); x * y == -1]) == 0"
 )
 
-// answer is a policy whose decision is one expression.
+// answer returns a policy whose decision is one expression.
 func answer(expression string) string { return head + "decision := " + expression + "\n" }
 
-// allowIf is a policy that allows its own tenant under a condition.
+// allowIf returns a policy that allows its own tenant under a condition.
 func allowIf(condition string) string {
 	return head + `default decision := {"allow": false, "reasons": {"closed"}, "scope": "own"}
 decision := {"allow": true, "reasons": {"open"}, "scope": "own"} if {
@@ -201,10 +199,10 @@ decision := {"allow": true, "reasons": {"open"}, "scope": "own"} if {
 	` + condition + "\n}\n"
 }
 
-// test is a file of tests with one rule.
+// test returns a file of tests with one rule.
 func test(rule string) string { return "package p_test\nimport rego.v2\n" + rule + "\n" }
 
-// Every way in which a policy has been seen to fail open is refused at load.
+// Each way in which a policy is known to fail open is refused at load.
 func TestBadPoliciesAreNotActivated(t *testing.T) {
 	open(t, own, goodTest) // what the bad ones vary is good
 	open(t, allowIf("true"), goodTest)
@@ -255,9 +253,9 @@ func TestBadPoliciesAreNotActivated(t *testing.T) {
 	}
 }
 
-// A policy that fails for its own tenant is refused at load. What no canary
-// meets, because it needs a name that the policy itself puts together, the
-// decision meets: a denial with an error, which is not remembered as an answer.
+// A policy that fails for its own tenant is refused at load. If it fails only for a name that
+// it computes, no canary finds that. Then the decision denies with an error, which is not
+// kept in the memo.
 func TestFailuresDeny(t *testing.T) {
 	const byAlice = `input.object.tenant == input.principal.tenant
 	startswith(input.principal.id, concat("", ["ali", "ce"]))`
@@ -333,8 +331,8 @@ func TestReloadKeepsTheOldPolicy(t *testing.T) {
 	}
 }
 
-// Many ask while the policy changes to and fro: every answer is that of the
-// policy whose hash it bears.
+// Many callers ask while the policy changes again and again. Each answer is the one of the
+// policy whose hash it has.
 func TestReloadUnderLoad(t *testing.T) {
 	var loads int
 	closed := keyreeve.Policy + "\ndenials contains \"closed\" if input.principal.id == \"mallory\"\n"

@@ -10,9 +10,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// A rule that no input can make true, or that every input does, is a mistake
-// that a test of the policy cannot see: such a policy is refused, and the
-// message names the line and the mistake.
+// A rule that is true for no input, or for each input, is a mistake that the policy's own tests
+// cannot find. Such a policy is refused, and the message names the line and the mistake.
 func TestRulesThatCanNeverFire(t *testing.T) {
 	const object = `"tenant": "t", "id": "o", "owner": "a", "group": "", "type": "", "state": "", "algorithm": ""`
 	for what, c := range map[string]struct{ condition, says string }{
@@ -117,7 +116,7 @@ func refusedAtLoad(t *testing.T, what, policy, says string) {
 	}
 }
 
-// What can fire is not refused.
+// A rule that can be true is not refused.
 func TestRulesThatCanFire(t *testing.T) {
 	for what, rules := range map[string]string{
 		"a literal that is one":      `deny if input.operation == "Destroy"`,
@@ -150,8 +149,8 @@ func TestRulesThatCanFire(t *testing.T) {
 	}
 }
 
-// A policy for few, whom no canary is, is tried with the names that it gives, or
-// with the questions of its tests.
+// A policy that permits nothing to the canaries is tried with the names in it, or with the
+// questions of its tests.
 func TestPolicyForOneIsActivated(t *testing.T) {
 	for what, condition := range map[string]string{
 		"a principal":           `input.principal.id == "array7"`,
@@ -178,8 +177,8 @@ func TestPolicyForOneIsActivated(t *testing.T) {
 	}
 }
 
-// The work of a decision is bounded, not its time: the same question gets the
-// same answer on a machine that is busy.
+// The steps of a decision are bounded, not its time: a question gets the same answer on a busy
+// machine.
 func TestSearchIsBoundedByWork(t *testing.T) {
 	search := func(n int) string {
 		return allowIf(fmt.Sprintf("count([1 | some x in numbers.range(1, %d); some y in numbers.range(1, 100); x * y == -1]) == 0", n))

@@ -9,8 +9,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Every way of reading the clock or the address is noticed: a policy that does
-// is asked each time. A remembered answer would show here as the wrong one.
+// Each way to read the time or the address is noticed: such a policy is evaluated each time. An
+// answer of the memo would be wrong here.
 func TestOnlySteadyAnswersAreKept(t *testing.T) {
 	policies := map[string]string{
 		"imported":        strings.Replace(allowIf(`n < 100`), "import rego.v2\n", "import rego.v2\nimport input.now as n\n", 1),
@@ -47,8 +47,7 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 	}
 }
 
-// Whatever else of the question changes, the answer is that of the changed
-// question, not the remembered one.
+// If anything else of the question changes, the answer is the one for the changed question.
 func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 	a := open(t, allowIf(`input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls"}
 	input.operation == "Get"
@@ -100,7 +99,7 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 	}
 }
 
-// More objects than the memo holds: it forgets, and answers rightly.
+// With more objects than the memo holds, it is cleared, and the answers are right.
 func TestMemoIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds; run without -short")
@@ -119,8 +118,8 @@ func TestMemoIsBounded(t *testing.T) {
 	}
 }
 
-// A principal made again for each request finds what the last one left, and
-// principals that look alike when run together are not one.
+// A principal that is made for each request gets the answers of the last one. Principals whose
+// fields only look the same when joined are different.
 func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	o := object("alice", "g")
@@ -172,8 +171,7 @@ func TestRememberedAnswerIsFree(t *testing.T) {
 	}
 }
 
-// A caller that appends to the reasons of an answer does not change the
-// remembered one.
+// A caller that appends to the reasons of an answer does not change the answer in the memo.
 func TestReasonsAreNotShared(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	r := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))

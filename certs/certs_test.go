@@ -54,8 +54,8 @@ func serials(t *testing.T, dir string) map[string]int {
 	return n
 }
 
-// What is issued verifies under the authority, for what it is and nothing else,
-// and names its principal in the URI.
+// An issued certificate verifies under the authority, for its own purpose only, and names
+// its principal in the URI.
 func TestIssue(t *testing.T) {
 	dir := initialised(t)
 	if err := Issue(dir, Request{Name: "dev", Tenant: "acme", Groups: []string{"a", "b"}, Roles: []string{"operator"}, TTL: time.Hour}); err != nil {
@@ -92,7 +92,7 @@ func TestIssue(t *testing.T) {
 	}
 }
 
-// Key files can be read by their owner alone, whatever the umask.
+// Only the owner can read key files, whatever the umask is.
 func TestKeyFiles(t *testing.T) {
 	dir := initialised(t)
 	files, _ := filepath.Glob(filepath.Join(dir, "certs", "*-key.pem"))
@@ -109,7 +109,7 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-// Names that a path, a URI or a log could misread make nothing.
+// Names that could mislead in a path, a URI or a log are refused.
 func TestNamesThatAreRefused(t *testing.T) {
 	dir := initialised(t)
 	before, _ := filepath.Glob(filepath.Join(dir, "*", "*"))
@@ -137,7 +137,7 @@ func TestNamesThatAreRefused(t *testing.T) {
 	}
 }
 
-// Nothing that is there is overwritten, and nothing half-made stays.
+// No file is overwritten, and no incomplete pair of files stays.
 func TestNothingIsOverwritten(t *testing.T) {
 	dir := initialised(t)
 	request := Request{Name: "dev", Tenant: "acme"}
@@ -164,8 +164,8 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
-// A first start that was killed between the authority and the server's
-// certificate is gone on with.
+// If the first start was killed between the authority and the server's certificate, the next
+// one continues.
 func TestInitGoesOn(t *testing.T) {
 	dir := initialised(t)
 	for _, f := range []string{"server.pem", "server-key.pem"} {
@@ -179,8 +179,8 @@ func TestInitGoesOn(t *testing.T) {
 	certificate(t, dir, "server")
 }
 
-// Revocations add up, also when many are made at once; a list that cannot be
-// read is no reason to let those on it in again.
+// No revocation is lost, even if many are made at once. A list that cannot be read is not
+// replaced, because its certificates would be valid again.
 func TestRevoke(t *testing.T) {
 	dir := initialised(t)
 	const n = 8
@@ -240,8 +240,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// What stands in the files comes from anyone who can write them: a PEM file is
-// read or refused.
+// Anyone who can write the files may have changed them: a PEM file is read or refused.
 func FuzzAuthority(f *testing.F) {
 	dir := f.TempDir()
 	if err := Init(dir); err != nil {

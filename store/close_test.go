@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Close ends all connections: the last one brings the WAL into the database and
-// removes it, so that a copy of the database's file is whole.
+// Close closes all connections. The last one copies the WAL into the database and removes
+// it, so that a copy of the file is complete.
 func TestCloseLeavesNoWAL(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	if err := withOneObject(t, "sqlite:"+path).Close(); err != nil {

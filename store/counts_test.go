@@ -10,9 +10,9 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// A transaction that nobody hears of any more holds a count. The commit that
-// meets it fails in time, the next one does not wait, and there is no gap when the
-// old transaction ends.
+// A transaction whose node is gone still holds a count. The commit that needs the count
+// fails in time, the next one does not wait, and there is no gap when the old transaction
+// ends.
 func TestCountOfALostTransaction(t *testing.T) {
 	t.Parallel()
 	url := storetest.Postgres(t)

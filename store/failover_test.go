@@ -13,8 +13,8 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// way is an address that leads to one server after another, as a virtual address
-// does that follows the primary.
+// way is an address that leads to one server after another, like a virtual address that
+// follows the primary.
 type way struct {
 	mu     sync.Mutex
 	target string
@@ -63,14 +63,14 @@ func (w *way) join(c net.Conn) {
 	}
 }
 
-// lead sends new connections elsewhere.
+// lead sends new connections to another server.
 func (w *way) lead(t *testing.T, database string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.target = storetest.Address(t, database)
 }
 
-// cut closes what is open.
+// cut closes the open connections.
 func (w *way) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,7 +80,7 @@ func (w *way) cut() {
 	w.conns = nil
 }
 
-// hang lets what is open hand nothing on; new connections work.
+// hang makes the open connections forward nothing. New connections work.
 func (w *way) hang() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,8 +105,8 @@ func comesBack(t *testing.T, s core.Store) {
 	t.Fatalf("the store does not come back: %v; health %v", err, s.Health(ctx))
 }
 
-// An address leads to a standby for a while, then to the primary again: health
-// names the state, and the store goes on without a restart.
+// An address leads to a standby for some time, then to the primary again. Health names
+// the state, and the store works again without a restart.
 func TestStandbyIsLeft(t *testing.T) {
 	t.Parallel()
 	primary := storetest.StartPostgres(t)
@@ -134,8 +134,8 @@ func TestStandbyIsLeft(t *testing.T) {
 	}
 }
 
-// A server that takes no writes any more, while connections stay open, is left
-// for the one that does.
+// If a server stops accepting writes while its connections stay open, the store connects
+// to the server that accepts them.
 func TestReadOnlyServerIsLeft(t *testing.T) {
 	t.Parallel()
 	first := storetest.StartPostgres(t)
@@ -158,8 +158,8 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	comesBack(t, s)
 }
 
-// A database that hangs holds no place in the pool beyond a question's time: a
-// connection made afterwards serves at once.
+// Connections to a database that hangs leave the pool when the time of a query is over. A
+// new connection works at once.
 func TestHungConnectionsLeaveThePool(t *testing.T) {
 	t.Parallel()
 	w, s := overWay(t, storetest.StartPostgres(t).URL+"&pool_max_conns=4")
@@ -191,8 +191,8 @@ func TestHungConnectionsLeaveThePool(t *testing.T) {
 	}
 }
 
-// Behind PgBouncer in transaction mode statements cannot be prepared: the start
-// says what to add, and with it the whole contract holds.
+// Behind PgBouncer in transaction mode, statements cannot be prepared. The error at the
+// start says what to add to the URL; with that, the store keeps the whole contract.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	address := storetest.StartPostgres(t).Pooler()
@@ -204,7 +204,7 @@ func TestPgBouncer(t *testing.T) {
 	})
 }
 
-// What PostgreSQL refuses is said with its SQLSTATE and what to do.
+// An error of PostgreSQL is reported with its SQLSTATE and what to do.
 func TestErrorsNameTheirState(t *testing.T) {
 	t.Parallel()
 	p := storetest.StartPostgres(t)

@@ -17,8 +17,8 @@ func heavy(tenant string) *core.Change {
 	return core.ChangeOf(core.InsertObject{Object: &core.ManagedObject{Tenant: tenant}}, core.AppendEntry{Entry: &core.Entry{Tenant: tenant}})
 }
 
-// A tenant with hundreds of changes that wait does not fill a transaction: the
-// change of another tenant is in the next, and all are decided in the end.
+// A tenant with hundreds of waiting changes does not fill the transactions: the change of
+// another tenant is in the next one, and all changes are decided in the end.
 func TestOneTenantDoesNotFillTheBatch(t *testing.T) {
 	var g groupCommitter
 	gate := make(chan struct{})
@@ -73,8 +73,8 @@ func (g *groupCommitter) leads() bool {
 	return g.leading
 }
 
-// One tenant cannot take all the turns: it is told so at once,
-// and another tenant's change is still taken.
+// One tenant cannot fill the queue. Its next change is refused at once, and the change of
+// another tenant is accepted.
 func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 	s := newSlowGroup(time.Minute)
 	record := func(tenant string) *core.Change {
@@ -102,8 +102,8 @@ func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 	wg.Wait()
 }
 
-// A search that its request has left ends inside the database, and searches of one
-// tenant leave room for those of another and for reads of single objects.
+// If a request ends, its search ends inside the database. Searches of one tenant leave
+// room for the searches of another, and for reads of single objects.
 func TestSearchesEndAndLeaveRoom(t *testing.T) {
 	opened, err := OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fair.db"), new(storetest.Sealer))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// slowGroup commits when gate lets it, and counts what it was given.
+// slowGroup commits when gate opens, and counts the changes.
 type slowGroup struct {
 	groupCommitter
 	gate    chan struct{}
@@ -56,8 +56,8 @@ func (g *groupCommitter) awaitWaiting(t *testing.T, n int) {
 	t.Fatalf("%d changes never waited", n)
 }
 
-// A change whose caller left before its turn is not committed afterwards, and
-// the lead does not get lost with it.
+// If a caller leaves before its turn, its change is not committed, and another caller gets
+// the lead.
 func TestWithdrawnIsNotStored(t *testing.T) {
 	s := newSlowGroup(10 * time.Second)
 	var wg sync.WaitGroup
@@ -93,8 +93,8 @@ func TestWithdrawnIsNotStored(t *testing.T) {
 	}
 }
 
-// Once its turn has begun a change's caller hears the truth, whatever becomes of
-// its context.
+// Once the turn of a change has begun, its caller gets the true outcome, even if its
+// context ends.
 func TestBegunIsTold(t *testing.T) {
 	s := newSlowGroup(10 * time.Second)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -116,8 +116,8 @@ func TestBegunIsTold(t *testing.T) {
 	}
 }
 
-// A database that does not answer: who waits for a turn is sent away, who has
-// begun is told that nobody knows, who comes then is refused at once.
+// If a database does not answer, a waiting change is withdrawn, a change that has begun
+// has an unknown outcome, and a later one is refused at once.
 func TestStuckDatabase(t *testing.T) {
 	s := newSlowGroup(60 * time.Millisecond)
 	var wg sync.WaitGroup
@@ -159,7 +159,7 @@ func TestUnknownOutcomeIsSaid(t *testing.T) {
 	<-told
 }
 
-// A panic is nobody's success and stops nobody for ever.
+// After a panic, no caller gets success, and later commits work.
 func TestPanicIsNoSuccess(t *testing.T) {
 	var g groupCommitter
 	g.init(func([]*pendingChange) { panic("disk on fire") })
@@ -191,7 +191,8 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// A full disk fails whole commits, with a sentence, and ends with the fullness.
+// With a full disk, commits fail as a whole, with a sentence. They work again when there is
+// space.
 func TestFullDisk(t *testing.T) {
 	ctx := context.Background()
 	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "full.db"), new(storetest.Sealer))
@@ -231,8 +232,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// In a batch, a change that fails takes back itself alone, what it had done
-// before it failed included, and the others get their own rows' numbers.
+// If one change of a batch fails, it is rolled back as a whole, and the others are stored
+// with the Seq of their own rows.
 func TestOneOfABatchFails(t *testing.T) {
 	ctx := context.Background()
 	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "batch.db"), new(storetest.Sealer))

@@ -17,8 +17,7 @@ import (
 
 var bg = context.Background()
 
-// ways are filters of the objects of storetest.Fill, with the index that each
-// must go by.
+// ways are filters for the objects of storetest.Fill, with the index that each must use.
 var ways = map[string]struct {
 	filter core.Filter
 	index  string
@@ -46,8 +45,8 @@ func date(second int64) core.Attribute {
 	return core.Attribute{Tag: core.TagInitialDate, Value: core.Date(storetest.FillBegan + second)}
 }
 
-// filled is how many objects the plans are made for: enough that a scan costs
-// more than an index.
+// filled is the number of objects for which plans are made: enough that a scan costs more
+// than an index.
 const filled = 20_000
 
 func TestSQLiteLocatesByIndex(t *testing.T) {
@@ -142,7 +141,7 @@ func lines(t *testing.T, db *sql.DB, query string, args []any) string {
 	return b.String()
 }
 
-// A database from before rows had seals is refused, and left as it is.
+// A database from before rows had seals is refused and not changed.
 func TestUnsealedDatabaseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "old.db")
 	db, err := sql.Open("sqlite3", sqliteDSN(path, ""))

@@ -15,7 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// readBack looks at a database that holds one object, by its id.
+// readBack opens a database only for reading and reads its object.
 func readBack(t *testing.T, url, id string) {
 	t.Helper()
 	s, err := store.OpenReadOnly(ctx, url, new(storetest.Sealer))
@@ -43,8 +43,8 @@ func withOneObject(t *testing.T, url string) core.Store {
 	return s
 }
 
-// Looking at a SQLite database leaves its folder as it was, whether its server
-// stopped or was killed, which leaves a WAL with commits in it.
+// To open a SQLite database only for reading changes nothing in its folder. That is so
+// even if the server was killed, which leaves a WAL with commits in it.
 func TestReadOnlyLeavesTheFolderAlone(t *testing.T) {
 	dir, killed := t.TempDir(), t.TempDir()
 	path := filepath.Join(dir, "db")
@@ -98,7 +98,7 @@ func TestReadOnlyLeavesTheFolderAlone(t *testing.T) {
 	}
 }
 
-// schemaCase is a database in a state that a look refuses.
+// schemaCase is a database that OpenReadOnly refuses.
 type schemaCase struct {
 	what, statement, says string
 	code                  core.Code
@@ -111,7 +111,7 @@ var schemaCases = []schemaCase{
 	{"without tables", "DROP TABLE object", "keyreeve init", core.ItemNotFound},
 }
 
-// A look refuses a database of another schema, says which, and changes nothing.
+// OpenReadOnly refuses a database with another schema, says which, and changes nothing.
 func TestReadOnlyBringsNothingUpToDate(t *testing.T) {
 	for _, c := range schemaCases {
 		t.Run("sqlite "+c.what, func(t *testing.T) {

@@ -11,9 +11,8 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// A database that stands still when a refused change is to be rolled back holds
-// its caller no longer than any other question, and the change is refused for
-// the reason that it was.
+// If a database hangs when a refused change is rolled back, the caller waits no longer than
+// for any other query. It gets the error for which the change was refused.
 func TestRollbackEnds(t *testing.T) {
 	t.Parallel()
 	s := created(t, silentAt(t, storetest.Postgres(t), "ROLLBACK\x00"))
@@ -39,8 +38,8 @@ func TestRollbackEnds(t *testing.T) {
 	s.Close() // not where a caller waits without end: it would wait for that one
 }
 
-// silentAt returns the URL of a way to a database that hands on nothing any more once
-// the client has said word.
+// silentAt returns the URL of a way to a database that forwards nothing after the client
+// has sent word.
 func silentAt(t *testing.T, database, word string) string {
 	t.Helper()
 	target := storetest.Address(t, database)
@@ -55,8 +54,8 @@ func silentAt(t *testing.T, database, word string) string {
 	})
 }
 
-// until hands on what a client says, up to a word; then it listens alone, until
-// the client has gone.
+// until forwards the bytes of a client up to a word. Then it only reads until the client
+// closes its connection.
 func until(client, server net.Conn, word []byte) {
 	defer client.Close()
 	defer server.Close()

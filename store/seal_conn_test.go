@@ -27,9 +27,8 @@ func (s *askingSealer) CheckSeal(tenant string, row, seal []byte) error {
 	return s.Sealer.CheckSeal(tenant, row, seal)
 }
 
-// A seal is checked when the row's connection is free again. Otherwise all
-// connections could be held by reads that wait for one more, each for the keys of
-// its tenant.
+// A seal is checked after the connection of the row is released. Otherwise reads could hold
+// all connections while each waits for another one, for the keys of its tenant.
 func TestSealsAreCheckedWithoutConnection(t *testing.T) {
 	url := storetest.Postgres(t) + "&pool_max_conns=1"
 	sealer := &askingSealer{}
@@ -61,7 +60,7 @@ func (s *busySealer) CheckSeal(string, []byte, []byte) error {
 	return core.Errorf(core.StoreUnavailable, "the sets of keys cannot be read")
 }
 
-// A seal that could not be checked is no sign that somebody changed the row.
+// A row whose seal could not be checked is not reported as tampered.
 func TestUncheckedSealIsNoTampering(t *testing.T) {
 	s, err := Create(bg, "sqlite:"+filepath.Join(t.TempDir(), "busy.db"), &busySealer{})
 	if err != nil {

@@ -43,8 +43,8 @@ func TestPostgres(t *testing.T) {
 	})
 }
 
-// A child commits in a loop and is killed in the middle; what it said it had
-// committed is there, and the file is whole.
+// A child process commits in a loop and is killed. Everything that it acknowledged is
+// stored, and the file is intact.
 func TestKilledWriterLosesNothing(t *testing.T) {
 	if path := os.Getenv("KEYREEVE_STORE_CHILD"); path != "" {
 		writeForever(path)
@@ -134,8 +134,8 @@ func TestOpenSaysWhatToMend(t *testing.T) {
 	}
 }
 
-// Who removes the file of a running server must not make it acknowledge into
-// nothing.
+// If the file of a running server is removed, the server must not acknowledge commits that
+// are lost.
 func TestRemovedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gone.db")
 	s := created(t, "sqlite:"+path)
@@ -169,7 +169,7 @@ func TestRemovedFile(t *testing.T) {
 	}
 }
 
-// Nodes that start at the same moment on an empty database all come up.
+// Nodes that start at the same time on an empty database all start.
 func TestNodesStartTogether(t *testing.T) {
 	url := storetest.Postgres(t)
 	var wg sync.WaitGroup
@@ -186,8 +186,8 @@ func TestNodesStartTogether(t *testing.T) {
 	wg.Wait()
 }
 
-// PostgreSQL dies in the middle of commits and comes back, three times: what was
-// acknowledged is there, what was refused is not, and nobody restarts anything.
+// PostgreSQL crashes during commits and starts again, three times. What was acknowledged is
+// stored, what was refused is not, and the store is not restarted.
 func TestPostgresGoneAndBack(t *testing.T) {
 	server := storetest.StartPostgres(t)
 	s := created(t, server.URL)
@@ -284,7 +284,7 @@ func BenchmarkEntries(b *testing.B) {
 	}
 }
 
-// BenchmarkBirths stores objects as Create does: row, search lines and record.
+// BenchmarkBirths stores objects as Create does: row, search rows and record.
 func BenchmarkBirths(b *testing.B) {
 	var next atomic.Int64
 	for _, url := range []string{"sqlite:" + filepath.Join(b.TempDir(), "bench.db"), storetest.Postgres(b)} {

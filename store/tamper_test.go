@@ -12,8 +12,8 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// attacked is a store with a second way to its database, as an attacker has who
-// can write it.
+// attacked is a store with a second connection to its database, like that of an attacker
+// who can write it.
 type attacked struct {
 	core.Store
 	t      *testing.T
@@ -69,10 +69,10 @@ func (a *attacked) commit(c *core.Change) {
 // column is one column of a table, with its type as the database names it.
 type column struct{ name, kind string }
 
-// columns reads them from the database, so that a new one is tried too.
+// columns reads them from the database, so that new ones are tested too.
 func (a *attacked) columns(table string) []column { return a.tableColumns(table, 6) }
 
-// tableColumns reads the columns of a table that has at least so many.
+// tableColumns returns the columns of a table. It fails if there are fewer than expected.
 func (a *attacked) tableColumns(table string, least int) (out []column) {
 	a.t.Helper()
 	query := `SELECT name, type FROM pragma_table_info($1)`
@@ -108,14 +108,14 @@ func (c column) edits() []string {
 	return []string{"NULL", "CAST('forged' AS " + c.kind + ")", "CAST('' AS " + c.kind + ")"}
 }
 
-// sameRow is what no seal needs to bind: the material MAC binds what the blobs
-// hold, and a Key with a wrong one is refused by the HSM (hsm/custody/materialmac.go).
+// sameRow has the columns that no seal needs to cover: the MAC of the material covers the
+// blobs, and the HSM refuses a key with a wrong MAC (hsm/custody).
 func sameRow(table, column, edit string) bool {
 	return table == "object" && (column == "blob" || column == "ttlv") && edit != "NULL"
 }
 
-// Every column of every sealed table is changed behind the server in several
-// ways. The row is then never read, nor is any search or list that it is in.
+// Each column of each sealed table is changed behind the server, in several ways. Then the
+// row is refused, and so is each search or list that it is in.
 func TestEveryColumnIsBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		o := storetest.Object("alpha", "victim")
@@ -138,7 +138,7 @@ func TestEveryColumnIsBound(t *testing.T) {
 	})
 }
 
-// Every column of the rows that name token keys is changed likewise.
+// The same for each column of the rows that name token keys.
 func TestRowsOfKeysAreBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		a.commit(core.ChangeOf(core.InsertInstallation{Installation: core.Installation{ID: "0123456789abcdef0123456789abcdef", Created: 5, Checks: []byte("checks")}}, core.SaveKeySet{KeySet: core.KeySet{Number: 3, Tenant: "alpha", Epoch: 1, State: core.KeySetActive, Checks: []byte("of alpha")}}))
@@ -156,8 +156,8 @@ func TestRowsOfKeysAreBound(t *testing.T) {
 	})
 }
 
-// Somebody adds triggers that drop what is about to be written. A change then fails
-// as a whole: the client is not told that it was stored.
+// Someone adds triggers that drop the rows to be written. Then a change fails as a whole:
+// the client is not told that it was stored.
 func TestTriggersMakeNoFalseSuccess(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		record := core.AppendEntry{Entry: &core.Entry{Tenant: "alpha", Time: 1, Body: []byte("record")}}
@@ -193,7 +193,7 @@ func TestTriggersMakeNoFalseSuccess(t *testing.T) {
 	})
 }
 
-// addTrigger adds a trigger that drops rows, and returns what removes it.
+// addTrigger adds a trigger that drops rows, and returns a function that removes it.
 func (a *attacked) addTrigger(event, table string) (drop func()) {
 	text, remove := "CREATE TRIGGER planted BEFORE %s ON %s BEGIN SELECT RAISE(IGNORE); END", "DROP TRIGGER planted"
 	if !a.lite {
@@ -204,8 +204,8 @@ func (a *attacked) addTrigger(event, table string) (drop func()) {
 	return func() { a.exec(remove) }
 }
 
-// readsSets says how a set is read after a change. A tenant without a set, as it
-// looks when the row names another one, is what no seal shows.
+// readsSets returns how a set is read after a change. No seal can show that a tenant has no
+// set, which is how it looks if the row names another tenant.
 func (a *attacked) readsSets(c column) string {
 	for _, tenant := range []string{"alpha", "xalpha", "ALPHA", ""} {
 		sets, err := a.KeySets(bg, tenant)
@@ -223,8 +223,8 @@ func (a *attacked) readsInstallation(c column) string {
 	return ""
 }
 
-// Rows of sets do not pass for one another: a tenant gets no other one's set, and
-// an old row is not read beside a newer one of the same number.
+// A row of a set is not accepted in place of another: a tenant never gets the set of another
+// tenant, and an old row is not read beside a newer one of the same number.
 func TestSetsDoNotMix(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		for i, tenant := range []string{"alpha", "beta"} {
@@ -260,8 +260,8 @@ func TestSetsDoNotMix(t *testing.T) {
 	})
 }
 
-// readsObject says how the object is read after a change; "" when it is refused
-// as it should be.
+// readsObject returns how the object is read after a change, or "" if it is refused as it
+// should be.
 func (a *attacked) readsObject(c column) string {
 	_, err := a.Object(bg, "alpha", "victim")
 	gone := c.name == "tenant" || c.name == "id" // then it is absent, which no seal shows
@@ -277,7 +277,7 @@ func (a *attacked) readsObject(c column) string {
 	return ""
 }
 
-// try changes a column in one row, if the database takes that, and puts it back.
+// try changes a column in one row, if the database allows it, and restores it.
 func (a *attacked) try(table string, c column, edit string, reads func(column) string) int {
 	a.t.Helper()
 	if sameRow(table, c.name, edit) {
@@ -298,8 +298,8 @@ func (a *attacked) try(table string, c column, edit string, reads func(column) s
 	return 1
 }
 
-// Columns of two versions of a row, of two rows or of two tenants do not mix, and
-// a whole row is valid in its own place alone.
+// Columns of two versions of a row, of two rows or of two tenants cannot be mixed, and a row
+// is valid only in its own place.
 func TestRowsDoNotMix(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		o, other := storetest.Object("alpha", "victim"), storetest.Object("beta", "mine")
@@ -347,8 +347,8 @@ func TestRowsDoNotMix(t *testing.T) {
 	})
 }
 
-// A row whose key is missing is not called tampered, and one whose key is of a
-// newer epoch is.
+// A row whose key is missing is not reported as tampered. A row whose key has a newer epoch
+// is.
 func TestKeysOfSeals(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		a.commit(core.ChangeOf(core.InsertObject{Object: storetest.Object("alpha", "first")}))
@@ -382,7 +382,7 @@ func BenchmarkSeal(b *testing.B) {
 	}
 }
 
-// Every column of an intent is changed likewise.
+// The same for each column of an intent.
 func TestIntentsAreBound(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		a.commit(core.ChangeOf(core.BeginIntent{Intent: core.Intent{ID: "abc", Tenant: "alpha", Kind: "k", CKAID: []byte("t"), Object: "o", Label: "l", Time: 5, Process: "p", Nonce: "n"}}))
@@ -407,7 +407,7 @@ func TestIntentsAreBound(t *testing.T) {
 	})
 }
 
-// One changed row of an intent hides no other, whatever stands in it.
+// A changed row of an intent does not hide other rows, whatever it contains.
 func TestTamperedIntentHidesNoOther(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, a *attacked) {
 		for _, id := range []string{"abc", "def"} {

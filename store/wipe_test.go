@@ -14,15 +14,14 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// needle is a blob that is found in a file wherever a whole part of it is.
+// needle is a blob of which each part can be found in a file.
 func needle(n int) []byte {
 	b := make([]byte, n)
 	rand.Read(b)
 	return b
 }
 
-// remains counts the needles of which some part of 16 bytes is in a file of the
-// database.
+// remains counts the needles of which a part of 16 bytes is in a file of the database.
 func remains(t *testing.T, path string, needles [][]byte) (n int) {
 	t.Helper()
 	var all []byte
@@ -44,9 +43,9 @@ func remains(t *testing.T, path string, needles [][]byte) (n int) {
 	return n
 }
 
-// What was destroyed, wrapped again or taken back is soon in no file of the
-// database: many rows of many lengths are changed before, so that SQLite moves
-// them between its pages.
+// Key material that was destroyed, wrapped again or taken back is soon in no file of the
+// database. The test first changes many rows of many lengths, so that SQLite moves them
+// between its pages.
 func TestDestroyedBlobsAreWiped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wiped.db")
 	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
@@ -109,8 +108,7 @@ func TestDestroyedBlobsAreWiped(t *testing.T) {
 	t.Errorf("%d of %d blobs are still in the files", left, len(needles))
 }
 
-// A process that was killed just after a Destroy leaves the WAL, which the next
-// start wipes.
+// If a process is killed just after a Destroy, the next start wipes the WAL.
 func TestWipedAtStart(t *testing.T) {
 	dir := t.TempDir()
 	path, copied := filepath.Join(dir, "first.db"), filepath.Join(dir, "copied.db")

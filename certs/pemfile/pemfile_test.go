@@ -32,8 +32,8 @@ func certificate(t testing.TB, serial int64) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// A file is whole or refused: whatever is cut off at any byte, and whatever
-// stands before, between or behind, is an error that names a line.
+// A file is complete or refused. A file that is cut off at any byte, or with text before,
+// between or after its blocks, is an error that names a line.
 func TestWholeOrRefused(t *testing.T) {
 	a, b := certificate(t, 1), certificate(t, 2)
 	both := append(bytes.Clone(a), b...)
@@ -50,7 +50,7 @@ func TestWholeOrRefused(t *testing.T) {
 			t.Errorf("%s: not read", what)
 		}
 	}
-	// The last byte is the line end, which may lack.
+	// The last byte is the line break, which may be missing.
 	for n := range len(both) - 1 {
 		want := 0
 		if n == len(a) || n == len(a)-1 {
@@ -80,7 +80,7 @@ func TestWholeOrRefused(t *testing.T) {
 	}
 }
 
-// Only a regular file of reasonable size is read: a pipe would wait for ever.
+// Only a regular file of limited size is read: a pipe would block forever.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	pipe, large, good, twice := filepath.Join(dir, "pipe"), filepath.Join(dir, "large"), filepath.Join(dir, "good"), filepath.Join(dir, "twice")
@@ -108,7 +108,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// FuzzParse: what is read is all that is in the text.
+// FuzzParse tests that Parse reads everything that is in the text.
 func FuzzParse(f *testing.F) {
 	c := certificate(f, 1)
 	f.Add(c)

@@ -27,8 +27,8 @@ func take(t *testing.T, s *fair.Slots, ctx context.Context) fair.Lease {
 	return l
 }
 
-// One tenant gets no more than its places however many it asks for, nor one of
-// its principals more than its own; the rest stays for others.
+// A tenant never has more places than its bound, and a principal never more than its own.
+// The other places stay free for others.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fair.New(fair.Config{Name: "places", Slots: 8, PerTenant: 6, PerPrincipal: 5, Wait: time.Second})
@@ -64,7 +64,7 @@ func TestBounds(t *testing.T) {
 	take(t, s, as("t", "other"))
 }
 
-// A full queue refuses at once and says so; other tenants still may wait.
+// A full queue refuses at once. Callers of other tenants may still wait.
 func TestFullQueueRefusesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fair.New(fair.Config{Name: "places", Slots: 1, Waiting: 3, Wait: time.Minute})
@@ -100,7 +100,7 @@ func TestFullQueueRefusesAtOnce(t *testing.T) {
 	})
 }
 
-// A caller whose request ends leaves the queue, and takes no place with it.
+// If a request ends, its caller leaves the queue and no place is lost.
 func TestEndedRequestLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fair.New(fair.Config{Name: "places", Slots: 1})
@@ -121,9 +121,9 @@ func TestEndedRequestLeaves(t *testing.T) {
 	})
 }
 
-// A tenant that comes while another keeps everything busy is served next, not
-// behind all that wait. Two hundred callers against one: in between two calls of
-// the one there is at most one of the others.
+// If one tenant uses all places, a call of another tenant is served next, not after all
+// waiting callers. With 200 callers against one, at most one call of the others is between
+// two calls of the one.
 func TestNewcomerIsServedNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fair.New(fair.Config{Name: "places", Slots: 2, PerTenant: 2})
@@ -166,8 +166,8 @@ func TestNewcomerIsServedNext(t *testing.T) {
 	})
 }
 
-// Time counts, not calls: a tenant whose calls last ten times as long gets a
-// tenth of the calls.
+// Time counts, not calls: a tenant whose calls take ten times as long gets a tenth of the
+// calls.
 func TestTimeCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fair.New(fair.Config{Name: "places", Slots: 1})
@@ -199,7 +199,7 @@ func TestTimeCounts(t *testing.T) {
 	})
 }
 
-// Within a tenant its principals are shared for in the same way.
+// Principals of one tenant share in the same way.
 func TestPrincipalsOfOneTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fair.New(fair.Config{Name: "places", Slots: 1})
@@ -229,8 +229,8 @@ func TestPrincipalsOfOneTenant(t *testing.T) {
 	})
 }
 
-// A place that nobody wants costs no memory that grows, and nothing is allocated
-// while nobody waits.
+// Unused accounts do not use more and more memory, and Acquire allocates nothing if no
+// caller waits.
 func TestUncontendedIsFree(t *testing.T) {
 	s := fair.New(fair.Config{Name: "places", Slots: 4})
 	ctx := as("t", "p")
@@ -251,8 +251,8 @@ func TestUncontendedIsFree(t *testing.T) {
 	}
 }
 
-// A queue gives one of each tenant in turn, and of a tenant one of each
-// principal, and keeps the order of each.
+// A queue returns one item of each tenant in turn, within a tenant one of each principal in
+// turn, and keeps the order of a principal.
 func TestQueue(t *testing.T) {
 	var q fair.Queue[string]
 	for i := range 4 {

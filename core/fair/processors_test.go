@@ -12,8 +12,8 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 )
 
-// computing runs requests of one tenant one after the other until stop, and keeps
-// the most that it has seen at once.
+// computing runs requests of one tenant one after the other until stop, and notes the
+// largest number that it has seen at once.
 type computing struct{ now, most atomic.Int64 }
 
 func (c *computing) request(t *testing.T, turn *fair.Turn, lasts time.Duration) {
@@ -29,8 +29,8 @@ func (c *computing) request(t *testing.T, turn *fair.Turn, lasts time.Duration) 
 	turn.End()
 }
 
-// A tenant that is alone computes as much at once as it likes. Beside another
-// tenant it is bounded, and the other one does not wait.
+// There is no bound for a tenant that is alone. If there is another tenant, the first one is
+// bounded, and the other one does not wait.
 func TestProcessorsBoundATenantWithRivals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fair.NewProcessors(2)
@@ -78,7 +78,7 @@ func TestProcessorsBoundATenantWithRivals(t *testing.T) {
 	})
 }
 
-// rivals makes p bound tenants, and returns an open turn of a tenant.
+// rivals makes p apply its bound, and returns an open turn of a tenant.
 func rivals(t *testing.T, p *fair.Processors) func() *fair.Turn {
 	t.Helper()
 	open := func(tenant string) *fair.Turn {
@@ -97,8 +97,8 @@ func rivals(t *testing.T, p *fair.Processors) func() *fair.Turn {
 	return func() *fair.Turn { return open("tenant") }
 }
 
-// A request that waits for something else lets another one compute, and goes on
-// without waiting.
+// While a request waits for something else, another one computes. Then the first one
+// continues without waiting.
 func TestTurnPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := rivals(t, fair.NewProcessors(1))
@@ -127,8 +127,8 @@ func TestTurnPauses(t *testing.T) {
 	})
 }
 
-// A waiting request ends with its context, or after a bounded time, with the code
-// Busy; a turn that is closed while its request computes is free again.
+// A waiting request fails with Busy when its context ends, or after a bounded time. If a turn
+// is closed while its request computes, its place becomes free.
 func TestTurnEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := rivals(t, fair.NewProcessors(1))

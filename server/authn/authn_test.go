@@ -27,7 +27,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// ca is an authority of a test.
+// ca is an authority for tests.
 type ca struct {
 	t           testing.TB
 	cert        *x509.Certificate
@@ -66,7 +66,7 @@ func (c *ca) sign(tmpl *x509.Certificate, pub crypto.PublicKey) *x509.Certificat
 	return cert
 }
 
-// leaf issues a client certificate; change may make it an odd one.
+// leaf issues a client certificate, which change may modify.
 func (c *ca) leaf(change func(*x509.Certificate)) *x509.Certificate {
 	c.t.Helper()
 	c.last++
@@ -116,7 +116,7 @@ func bundle(t testing.TB, cas ...*ca) string {
 	return write(t, filepath.Join(t.TempDir(), "ca.pem"), text)
 }
 
-// write puts a file in the place of another at once.
+// write replaces a file atomically.
 func write(t testing.TB, file string, text []byte) string {
 	t.Helper()
 	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
@@ -133,12 +133,12 @@ func fingerprint(c *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// everything grants an authority all names.
+// everything grants all names to an authority.
 func everything(c *ca) Authority {
 	return Authority{Fingerprint: fingerprint(c.cert), Tenants: []string{"*"}, Groups: []string{"*"}, Roles: []string{"*"}}
 }
 
-// trusting are settings under which the given authorities may name everything.
+// trusting returns settings under which the authorities may name everything.
 func trusting(t testing.TB, cas ...*ca) Settings {
 	s := Settings{ClientCA: bundle(t, cas...)}
 	for _, c := range cas {
@@ -172,8 +172,8 @@ func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState
 	}
 }
 
-// What a message claims beside the certificate changes nothing, and alone it names
-// nobody. A principal says how strong its proof was.
+// Credentials in a message change nothing beside a certificate, and without one they name no
+// principal. A principal has the strength of its proof.
 func TestEvidence(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	a := authenticator(t, trusting(t, c))
@@ -209,7 +209,7 @@ func TestPrincipalFromURI(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		// Some of these no authority of Go's would sign, so the certificate is not a real one.
+		// Go would not sign some of these, so the certificate is not a real one.
 		cert := *leaf
 		cert.URIs = []*url.URL{u}
 		refused(t, bad, a, state(&cert, c.cert))
@@ -220,7 +220,7 @@ func TestPrincipalFromURI(t *testing.T) {
 	}
 }
 
-// A name in the subject names nobody, and nothing but a verified chain counts.
+// A name in the subject names no principal, and only a verified chain counts.
 func TestNobody(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	a := authenticator(t, trusting(t, c))
@@ -270,8 +270,8 @@ func TestExtendedKeyUsage(t *testing.T) {
 	}
 }
 
-// What an authority may name is bounded by its grant, and an authority below it
-// never widens it.
+// The grant of an authority bounds the names that it may use. An authority below it never has
+// more.
 func TestGrants(t *testing.T) {
 	root, other := newCA(t, "root", nil), newCA(t, "other", nil)
 	middle := newCA(t, "middle", root)
@@ -310,14 +310,14 @@ func TestGrants(t *testing.T) {
 			}
 		}
 	}
-	// The same authority under a certificate of another serial number is narrowed too.
+	// The same authority with another serial number has the same limits.
 	again := &ca{t: t, key: middle.key}
 	tmpl := *middle.cert
 	tmpl.SerialNumber = big.NewInt(serials.Add(1))
 	again.cert = root.sign(&tmpl, &middle.key.PublicKey)
 	a := authenticator(t, Settings{ClientCA: bundle(t, root, middle), Authorities: []Authority{everything(root), {Fingerprint: fingerprint(middle.cert), Tenants: []string{"acme"}}}})
 	refused(t, "another certificate of a narrowed authority", a, state(again.leaf(uri("keyreeve://bmce/dev")), again.cert))
-	// An authority below alone in the bundle is an anchor with a grant of its own.
+	// An intermediate that is alone in the bundle is an anchor with its own grant.
 	a = authenticator(t, Settings{ClientCA: bundle(t, middle), Authorities: []Authority{everything(middle)}})
 	if _, err := who(a, state(middle.leaf(uri("keyreeve://acme/dev")), middle.cert)); err != nil {
 		t.Error(err)
@@ -325,7 +325,7 @@ func TestGrants(t *testing.T) {
 	refused(t, "a leaf of the root above the anchor", a, state(root.leaf(uri("keyreeve://acme/dev")), root.cert))
 }
 
-// Entries that can mean nothing are errors.
+// Entries without a meaning are errors.
 func TestGrantsThatAreRefused(t *testing.T) {
 	c, stranger := newCA(t, "ca", nil), newCA(t, "stranger", nil)
 	file := bundle(t, c)
@@ -356,8 +356,8 @@ func TestGrantsThatAreRefused(t *testing.T) {
 	}
 }
 
-// What a reload changes counts for connections that are open, in both
-// directions; what cannot be used changes nothing.
+// A reload applies to open connections too: it can refuse them or accept them. Settings that
+// cannot be used change nothing.
 func TestReloadCountsOnOpenConnections(t *testing.T) {
 	c, other := newCA(t, "ca", nil), newCA(t, "other", nil)
 	s := trusting(t, c, other)
@@ -439,7 +439,7 @@ func TestChainExpires(t *testing.T) {
 	}
 }
 
-// Whatever a certificate says, who it names has a name of the plain form.
+// Whatever a certificate contains, its principal has only valid names.
 func FuzzPrincipal(f *testing.F) {
 	for _, s := range []string{"keyreeve://acme/dev?group=a&role=b", "keyreeve:acme/dev", "keyreeve://acme/dev#", "keyreeve://u:p@acme:1/../x?group=%00", "https://x"} {
 		f.Add(s, "dns.example")

@@ -55,7 +55,7 @@ func TestMappings(t *testing.T) {
 			t.Errorf("%s: mapped %v, want %v (%q against %q)", what, got, w.ok, NameText(w.cert.RawSubject), w.m.Subject)
 		}
 	}
-	// A mapping goes before the certificate's own URI, and needs no grant.
+	// A mapping has priority over the URI of the certificate, and needs no grant.
 	own := c.leaf(func(l *x509.Certificate) { uri("keyreeve://acme/own")(l); l.DNSNames = []string{"array.example"} })
 	if got := mapped(Mapping{SAN: "array.example"}, own); got != "acme/array" {
 		t.Errorf("mapped to %q", got)
@@ -66,8 +66,8 @@ func cn(s string) pkix.AttributeTypeAndValue {
 	return pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: s}
 }
 
-// Names are bound to the authority that may issue them: another one of the
-// bundle cannot take them, not even through an authority of the same name below it.
+// Names belong to one authority. Another authority of the bundle cannot use them, not even
+// through an intermediate of the same name.
 func TestMappingsBelongToAnAuthority(t *testing.T) {
 	c, rival := newCA(t, "ca", nil), newCA(t, "rival", nil)
 	posing := newCA(t, "ca", rival)
@@ -95,8 +95,8 @@ func TestMappingsBelongToAnAuthority(t *testing.T) {
 	}
 }
 
-// An intermediate with an entry in tls.authorities can name nobody else through
-// tls.principals either, unless the entry there gives the very certificate.
+// The limits of an intermediate in tls.authorities apply to tls.principals too, unless the entry
+// there has the fingerprint of the certificate.
 func TestMappingsAreNarrowedBelowTheAnchor(t *testing.T) {
 	root := newCA(t, "root", nil)
 	partner, house := newCA(t, "partner", root), newCA(t, "house", root)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// rawName makes a name of relative names, each of type, tag and text.
+// rawName returns a name of relative names, each with type, tag and text.
 func rawName(t testing.TB, rdns ...[]nameAttribute) []byte {
 	t.Helper()
 	var seq []relativeNameSET
@@ -32,7 +32,7 @@ func one(key string, tag int, text string) []nameAttribute {
 	return []nameAttribute{attr(key, tag, text)}
 }
 
-// One name in many spellings and string types is one name; another is not.
+// A name is the same in each spelling and string type. Other names differ.
 func TestNames(t *testing.T) {
 	const u, p, ia5, t61, bmp, universal = asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String, asn1.TagT61String, asn1.TagBMPString, tagUniversalString
 	name := rawName(t, one("C", p, "DE"), one("O", u, "Acme  Storage, Inc."), []nameAttribute{attr("OU", u, "b"), attr("CN", u, "Array\u00e9 9")}, one("E", ia5, "x@y.example"))
@@ -72,7 +72,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// wide is a text in four bytes a letter.
+// wide returns a text with four bytes for each letter.
 func wide(s string) string {
 	var out []byte
 	for _, r := range s {
@@ -81,7 +81,7 @@ func wide(s string) string {
 	return string(out)
 }
 
-// FuzzName: whatever a certificate's name is, its text in a record names it.
+// FuzzName tests that the text of any name, as in a record, is read as the same name.
 func FuzzName(f *testing.F) {
 	f.Add("array", "Acme, Inc.", true)
 	f.Add(" # \\ ", "a+b=c", false)

@@ -109,7 +109,7 @@ func TestRevocation(t *testing.T) {
 		}
 	}
 
-	// Lists of two authorities in one file both count, one of part of the certificates too.
+	// The lists of two authorities in one file both apply, even one for some of the certificates.
 	part := func(l *x509.RevocationList) {
 		l.ExtraExtensions = []pkix.Extension{{Id: oidDistributionPoint, Critical: true, Value: []byte{0x30, 3, 0x82, 1, 0xff}}}
 	}
@@ -131,7 +131,7 @@ func TestRevocation(t *testing.T) {
 	if err := a.Reload(none, nil); err == nil || !revoked(a, gone) {
 		t.Errorf("a setting that was removed: %v, revoked %v", err, revoked(a, gone))
 	}
-	// An authority that goes takes its list with it.
+	// The list of a removed authority is removed too.
 	write(t, s.CRLFile, good(other, twin))
 	only := trusting(t, other)
 	only.CRLFile = s.CRLFile
@@ -152,7 +152,7 @@ func changed(der []byte) []byte {
 	return out
 }
 
-// An authority that may sign certificates and no lists (cRLSign) signs no list.
+// A list is refused if its authority may not sign lists (cRLSign).
 func TestListOfOneThatMayNotSign(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	signing := *c.cert
@@ -167,8 +167,7 @@ func TestListOfOneThatMayNotSign(t *testing.T) {
 	}
 }
 
-// An authority may go although its list is still in the file: to remove it must
-// not wait for somebody who tidies up.
+// An authority can be removed while its list is still in the file.
 func TestAuthorityGoesBeforeItsList(t *testing.T) {
 	c, other := newCA(t, "ca", nil), newCA(t, "other", nil)
 	gone := c.leaf(uri("keyreeve://acme/gone"))
@@ -188,8 +187,8 @@ func TestAuthorityGoesBeforeItsList(t *testing.T) {
 	}
 }
 
-// A list that is looked for in the wrong place is an error at the start, and of
-// one that changes later somebody is told, once, also when it cannot be used.
+// A missing list is an error at the start. The callback is called once for each change of the
+// file, even if the new lists cannot be used.
 func TestListIsToldOf(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	s := trusting(t, c)
@@ -230,8 +229,8 @@ func TestListIsToldOf(t *testing.T) {
 	}
 }
 
-// A list past its Next Update is served and pointed out, or its authority's
-// clients are refused, also those that are connected.
+// A list past its Next Update is still used and has a note; or the clients of its authority are
+// refused, even connected ones.
 func TestStaleList(t *testing.T) {
 	c, other := newCA(t, "ca", nil), newCA(t, "other", nil)
 	s := trusting(t, c, other)
@@ -261,8 +260,8 @@ func TestStaleList(t *testing.T) {
 	}
 }
 
-// A certificate under a revoked intermediate authority is worth nothing, on open
-// connections too, whether the client or the bundle has the intermediate.
+// A certificate of a revoked intermediate is refused, even on open connections, and no matter
+// whether the client or the bundle has the intermediate.
 func TestRevokedIntermediate(t *testing.T) {
 	root := newCA(t, "root", nil)
 	middle := newCA(t, "middle", root)
@@ -288,7 +287,7 @@ func TestRevokedIntermediate(t *testing.T) {
 		}
 		refused(t, "a revoked intermediate", a, sent)
 	}
-	// Another chain that is not revoked counts.
+	// Another chain that is not revoked is accepted.
 	s := trusting(t, root, newCA(t, "x", nil))
 	cross := newCA(t, "cross", nil)
 	twin := &ca{t: t, key: middle.key}
@@ -300,14 +299,14 @@ func TestRevokedIntermediate(t *testing.T) {
 	if _, err := who(a, state(leaf, middle.cert, twin.cert)); err != nil {
 		t.Errorf("another chain is not revoked: %v", err)
 	}
-	// A list of the intermediate counts when the bundle has it.
+	// A list of the intermediate applies if the bundle has the intermediate.
 	s = trusting(t, root)
 	s.ClientCA = bundle(t, root, middle)
 	s.CRLFile = write(t, filepath.Join(t.TempDir(), "crl.pem"), middle.crl(nil, leaf))
 	refused(t, "revoked by the intermediate", authenticator(t, s), state(leaf))
 }
 
-// FuzzRevocationList: a list is read whole or not at all.
+// FuzzRevocationList tests that a list is read completely or refused.
 func FuzzRevocationList(f *testing.F) {
 	c := newCA(f, "ca", nil)
 	one := c.leaf(func(*x509.Certificate) {})
@@ -329,8 +328,8 @@ func FuzzRevocationList(f *testing.F) {
 	})
 }
 
-// A list that was too far in the future counts when its time has come, though its
-// file has not changed since.
+// A list that was too far in the future is used when its time has come, even if the file has not
+// changed.
 func TestListFromTheFutureComesIntoForce(t *testing.T) {
 	t.Parallel()
 	c := newCA(t, "ca", nil)
