@@ -105,7 +105,7 @@ func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 // If a request ends, its search ends inside the database. Searches of one tenant leave
 // room for the searches of another, and for reads of single objects.
 func TestSearchesEndAndLeaveRoom(t *testing.T) {
-	opened, err := OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "fair.db"), new(storetest.Sealer))
+	opened, err := Create(context.Background(), "sqlite:"+filepath.Join(t.TempDir(), "fair.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

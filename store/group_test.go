@@ -195,7 +195,7 @@ func TestQueueIsBounded(t *testing.T) {
 // space.
 func TestFullDisk(t *testing.T) {
 	ctx := context.Background()
-	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "full.db"), new(storetest.Sealer))
+	opened, err := Create(ctx, "sqlite:"+filepath.Join(t.TempDir(), "full.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestFullDisk(t *testing.T) {
 // with the Seq of their own rows.
 func TestOneOfABatchFails(t *testing.T) {
 	ctx := context.Background()
-	opened, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "batch.db"), new(storetest.Sealer))
+	opened, err := Create(ctx, "sqlite:"+filepath.Join(t.TempDir(), "batch.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func date(second int64) core.Attribute {
 const filled = 20_000
 
 func TestSQLiteLocatesByIndex(t *testing.T) {
-	opened, err := OpenSQLite(bg, filepath.Join(t.TempDir(), "plan.db"), new(storetest.Sealer))
+	opened, err := Create(bg, "sqlite:"+filepath.Join(t.TempDir(), "plan.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestSQLiteLocatesByIndex(t *testing.T) {
 
 func TestPostgresLocatesByIndex(t *testing.T) {
 	url := storetest.Postgres(t)
-	s, err := OpenPostgres(bg, url, new(storetest.Sealer))
+	s, err := Create(bg, url, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestUnsealedDatabaseIsRefused(t *testing.T) {
 
 func TestNewerDatabaseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "newer.db")
-	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
+	s, err := Create(bg, "sqlite:"+path, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,14 +175,14 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	_, err = OpenSQLite(bg, path, new(storetest.Sealer))
+	_, err = Create(bg, "sqlite:"+path, new(storetest.Sealer))
 	wantUnavailable(t, "a database of a newer release", err, "schema 99")
 }
 
 func BenchmarkLocateByName(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s, err := OpenSQLite(bg, filepath.Join(b.TempDir(), "bench.db"), new(storetest.Sealer))
+			s, err := Create(bg, "sqlite:"+filepath.Join(b.TempDir(), "bench.db"), new(storetest.Sealer))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -33,11 +33,6 @@ type postgresStore struct {
 // network that drops everything, must not block callers.
 const postgresTimeout = 5 * time.Second
 
-// OpenPostgres connects to a database and creates its schema, or brings it up to date.
-func OpenPostgres(ctx context.Context, url string, sealer core.Sealer) (core.Store, error) {
-	return openPostgres(ctx, url, sealer, true)
-}
-
 func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bool) (core.Store, error) {
 	cfg, err := parsePostgres(url)
 	if err != nil {

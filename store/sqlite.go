@@ -53,13 +53,9 @@ const (
 	rollbackSave = "ROLLBACK TO one"
 )
 
-// OpenSQLite opens or creates a database file. synchronous=FULL: what is committed
-// survives a power cut. The WAL is truncated only after a change that removed key
-// material: to overwrite a WAL costs half as much as to grow it.
-func OpenSQLite(ctx context.Context, path string, sealer core.Sealer) (core.Store, error) {
-	return openSQLite(ctx, path, sealer, true)
-}
-
+// openSQLite opens a database file. synchronous=FULL: what is committed survives a power
+// cut. The WAL is truncated only after a change that removed key material: to overwrite a
+// WAL costs half as much as to grow it.
 func openSQLite(ctx context.Context, path string, sealer core.Sealer, create bool) (core.Store, error) {
 	file, err := openFile(path, create)
 	if err != nil {

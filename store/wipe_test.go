@@ -48,7 +48,7 @@ func remains(t *testing.T, path string, needles [][]byte) (n int) {
 // between its pages.
 func TestDestroyedBlobsAreWiped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "wiped.db")
-	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
+	s, err := Create(bg, "sqlite:"+path, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestDestroyedBlobsAreWiped(t *testing.T) {
 func TestWipedAtStart(t *testing.T) {
 	dir := t.TempDir()
 	path, copied := filepath.Join(dir, "first.db"), filepath.Join(dir, "copied.db")
-	s, err := OpenSQLite(bg, path, new(storetest.Sealer))
+	s, err := Create(bg, "sqlite:"+path, new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestWipedAtStart(t *testing.T) {
 	if remains(t, copied, needles) != 1 {
 		t.Fatal("the blob is gone already, so the test shows nothing")
 	}
-	if s, err = OpenSQLite(bg, copied, new(storetest.Sealer)); err != nil {
+	if s, err = Create(bg, "sqlite:"+copied, new(storetest.Sealer)); err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()

@@ -105,7 +105,7 @@ func (a *Authenticator) Reload(s Settings, announce func(Changes) error) error {
 		err = announceChanges(old, t, announce)
 	}
 	if err != nil {
-		return errors.Join(err, a.readLists())
+		return errors.Join(err, a.rereadLists())
 	}
 	t.revocations = readFile(t, old.revocations.onlyOf(t.authorities))
 	a.replace(t)
@@ -133,9 +133,9 @@ func (a *Authenticator) replace(t *trust) {
 	}
 }
 
-// readLists reads the revocation lists again if their file has changed. If they cannot
+// rereadLists reads the revocation lists again if their file has changed. If they cannot
 // be used, it fails, and the old lists stay in force.
-func (a *Authenticator) readLists() error {
+func (a *Authenticator) rereadLists() error {
 	old := a.trust.Load()
 	lists := readFile(old, old.revocations)
 	a.lastLook.Store(time.Now().UnixMilli())
@@ -147,18 +147,18 @@ func (a *Authenticator) readLists() error {
 	return lists.problem
 }
 
-// Look reads the revocation lists again if their file has changed.
-func (a *Authenticator) Look() error {
+// checkLists reads the revocation lists again if their file has changed.
+func (a *Authenticator) checkLists() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.readLists()
+	return a.rereadLists()
 }
 
 // lookInterval is how often the file of revocation lists is checked, so that a
 // revocation takes effect within a second.
 const lookInterval = 400 * time.Millisecond
 
-// Watch calls Look again and again until ctx ends.
+// Watch calls checkLists again and again until ctx ends.
 func (a *Authenticator) Watch(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
@@ -167,7 +167,7 @@ func (a *Authenticator) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = a.Look() // onListsLoaded gets the error
+			_ = a.checkLists() // onListsLoaded gets the error
 		}
 	}
 }

@@ -90,7 +90,7 @@ func TestRevocation(t *testing.T) {
 			l.RevokedCertificateEntries[0].ExtraExtensions = critical(2, 5, 29, 29)
 		}, gone)} {
 		write(t, s.CRLFile, text)
-		if err := a.Look(); err == nil {
+		if err := a.checkLists(); err == nil {
 			t.Errorf("%s is taken for a revocation list", what)
 		}
 		if !revoked(a, gone) {
@@ -114,7 +114,7 @@ func TestRevocation(t *testing.T) {
 		l.ExtraExtensions = []pkix.Extension{{Id: oidDistributionPoint, Critical: true, Value: []byte{0x30, 3, 0x82, 1, 0xff}}}
 	}
 	write(t, s.CRLFile, bytes.Join([][]byte{[]byte("# lists\n"), good(other, twin), good(c, gone), c.crl(part)}, nil))
-	if err := a.Look(); err != nil || !revoked(a, gone) || !revoked(a, twin) || revoked(a, still) {
+	if err := a.checkLists(); err != nil || !revoked(a, gone) || !revoked(a, twin) || revoked(a, still) {
 		t.Errorf("two lists: %v; revoked %v %v %v", err, revoked(a, gone), revoked(a, twin), revoked(a, still))
 	}
 	if a.Health(time.Now(), 0).Problem != "" {
@@ -123,7 +123,7 @@ func TestRevocation(t *testing.T) {
 	if err := os.Remove(s.CRLFile); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Look(); err == nil || !revoked(a, gone) {
+	if err := a.checkLists(); err == nil || !revoked(a, gone) {
 		t.Errorf("a list that was removed: %v, revoked %v; it must stay in force, and be an error", err, revoked(a, gone))
 	}
 	none := s
@@ -182,7 +182,7 @@ func TestAuthorityGoesBeforeItsList(t *testing.T) {
 	refused(t, "a client of the authority that was removed", a, state(other.leaf(uri("keyreeve://acme/x"))))
 	refused(t, "a revoked client", a, state(gone))
 	write(t, s.CRLFile, c.crl(nil, gone))
-	if err := a.Look(); err != nil || a.Health(time.Now(), 0).Problem != "" {
+	if err := a.checkLists(); err != nil || a.Health(time.Now(), 0).Problem != "" {
 		t.Errorf("after the list is gone too: %v", err)
 	}
 }
@@ -210,19 +210,19 @@ func TestListIsToldOf(t *testing.T) {
 	for _, b := range [][]byte{c.crl(nil, c.leaf(uri("keyreeve://acme/a")), c.leaf(uri("keyreeve://acme/b"))), []byte("half a li")} {
 		write(t, s.CRLFile, b)
 		for range 3 {
-			a.Look()
+			a.checkLists()
 		}
 	}
-	if err := a.Look(); err == nil {
+	if err := a.checkLists(); err == nil {
 		t.Error("a list that is spoilt is an error once only")
 	}
 	os.Remove(s.CRLFile)
 	for range 3 {
-		a.Look()
+		a.checkLists()
 	}
 	write(t, s.CRLFile, c.crl(nil))
 	for range 3 {
-		a.Look()
+		a.checkLists()
 	}
 	if len(told) != 4 || told[0] != 2 || told[1] != 2 || told[2] != 2 || told[3] != 0 || wrong != 2 {
 		t.Errorf("told %v, %d of them wrong; want two certificates, twice that they stay revoked, and none", told, wrong)
@@ -279,7 +279,7 @@ func TestRevokedIntermediate(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, s.CRLFile, root.crl(nil, middle.cert))
-		if err := a.Look(); err != nil {
+		if err := a.checkLists(); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := open(); err == nil || !strings.Contains(err.Error(), "middle") {
@@ -340,12 +340,12 @@ func TestListFromTheFutureComesIntoForce(t *testing.T) {
 	a := authenticator(t, s)
 	write(t, s.CRLFile, c.crl(func(l *x509.RevocationList) { l.ThisUpdate = time.Now().Add(maxListAhead + 2*time.Second) }, gone))
 	for range 2 {
-		if err := a.Look(); err == nil || revoked(a, gone) {
+		if err := a.checkLists(); err == nil || revoked(a, gone) {
 			t.Fatalf("a list from the future: %v", err)
 		}
 	}
 	time.Sleep(3 * time.Second)
-	if err := a.Look(); err != nil || !revoked(a, gone) {
+	if err := a.checkLists(); err != nil || !revoked(a, gone) {
 		t.Errorf("the list whose time has come: %v, revoked %v", err, revoked(a, gone))
 	}
 }

@@ -272,7 +272,7 @@ func (c *EchoCommand) Run() error {
 		commit = (&committer{file: f}).commitRecord
 	}
 	if c.Insert != "" {
-		s, err := store.OpenSQLite(context.Background(), c.Insert, unsealed{})
+		s, err := store.Create(context.Background(), "sqlite:"+c.Insert, unsealed{})
 		if err != nil {
 			return err
 		}
