@@ -55,7 +55,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	}
 	b = appendList(b, "reasons", r.Reasons, appendReason)
 	b = appendText(b, "policy", r.PolicyHash)
-	b = appendText(b, "where", r.Where)
+	b = appendText(b, "where", r.ExecutedIn)
 	b = strconv.AppendInt(append(b, `,"us":`...), r.DurationUS, 10)
 	b = appendText(b, "detail", r.Detail)
 	b = appendList(b, "changes", r.Changes, appendChange)
@@ -143,7 +143,7 @@ type Entry struct {
 	Code        string     `json:"code"`
 	Reasons     []string   `json:"reasons"`
 	Policy      string     `json:"policy"`
-	Where       string     `json:"where"`
+	ExecutedIn  string     `json:"where"`
 	DurationUS  int64      `json:"us"`
 	Detail      string     `json:"detail"`
 	Changes     []Change   `json:"changes"`

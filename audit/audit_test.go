@@ -95,7 +95,7 @@ func FuzzDecode(f *testing.F) {
 func fullRecord() *core.Record {
 	return &core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f0", Address: "127.0.0.1", Door: core.DoorKMIP, RequestID: "r", ClientRef: "c",
 		Action: core.ActionGet, Object: "o", Involved: []core.InvolvedObject{{ID: "kek", Role: core.RoleWrappingKey}, {ID: "s", Role: core.RoleSource}}, Outcome: core.Denied, Code: core.PermissionDenied,
-		Reasons: []string{"a", "b\""}, PolicyHash: "h", Where: "token", DurationUS: 7, Detail: "d", Changes: []core.RowChange{{Object: "o", Version: 2, Hash: []byte{0xab}}, {Object: "q", Version: 3}}}
+		Reasons: []string{"a", "b\""}, PolicyHash: "h", ExecutedIn: "token", DurationUS: 7, Detail: "d", Changes: []core.RowChange{{Object: "o", Version: 2, Hash: []byte{0xab}}, {Object: "q", Version: 3}}}
 }
 
 // Entries will be hashed, so their bytes never change.

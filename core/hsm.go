@@ -20,8 +20,8 @@ type KeySpec struct {
 
 // KeyFacts is what the HSM tells about a key that it made or imported.
 type KeyFacts struct {
-	SHA256 []byte // of the clear bytes; nil if it must stay unknown
-	Where  string
+	SHA256     []byte // of the clear bytes; nil if it must stay unknown
+	ExecutedIn string
 }
 
 // Cipher is one Encrypt or Decrypt. Parameters are complete: the engine has
@@ -38,7 +38,7 @@ type Cipher struct {
 // AEAD modes.
 type Ciphered struct {
 	Data, IV, Tag []byte
-	Where         string
+	ExecutedIn    string
 }
 
 // HSM is the token, or group of tokens, that makes, keeps and uses keys. Only the

@@ -34,7 +34,7 @@ type Filter struct {
 	Attributes  Attributes // the request's; see Matches
 	Owner       string     // with Groups: only objects of this owner or these groups
 	Groups      []string
-	Everyone    bool // ignore Owner and Groups: the policy lets the principal see the tenant
+	WholeTenant bool // ignore Owner and Groups: the policy lets the principal see the tenant
 	OldestFirst bool
 }
 

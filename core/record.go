@@ -28,7 +28,7 @@ type Record struct {
 	Code        Code     // of the error; Internal with Outcome Allowed means none
 	Reasons     []string // what in the policy decided
 	PolicyHash  string
-	Where       string // where cryptography ran: "token", "memory", "software", ""
+	ExecutedIn  string // where cryptography ran: "token", "memory", "software", ""
 	DurationUS  int64
 	Detail      string // a short fact for people: "state Active -> Deactivated"
 

@@ -58,7 +58,7 @@ func (h *memHSM) make(k core.Key, s core.KeySpec, b []byte) (core.Material, core
 			h.made()
 		}
 	}
-	return m, core.KeyFacts{SHA256: sum[:], Where: "token"}, nil
+	return m, core.KeyFacts{SHA256: sum[:], ExecutedIn: "token"}, nil
 }
 
 func (h *memHSM) Generate(_ context.Context, k core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
@@ -108,7 +108,7 @@ func (h *memHSM) Encrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ci
 	if h.slow != nil {
 		h.slow()
 	}
-	return core.Ciphered{Data: h.aead(k).Seal(nil, make([]byte, 12), c.Data, c.AAD), Where: "token"}, nil
+	return core.Ciphered{Data: h.aead(k).Seal(nil, make([]byte, 12), c.Data, c.AAD), ExecutedIn: "token"}, nil
 }
 
 func (h *memHSM) Decrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
@@ -116,7 +116,7 @@ func (h *memHSM) Decrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ci
 	if err != nil {
 		return core.Ciphered{}, core.Errorf(core.CryptographicFailure, "wrong tag")
 	}
-	return core.Ciphered{Data: b, Where: "token"}, nil
+	return core.Ciphered{Data: b, ExecutedIn: "token"}, nil
 }
 
 func (h *memHSM) Sign(context.Context, core.Key, core.CryptographicParameters, []byte, bool) ([]byte, string, error) {

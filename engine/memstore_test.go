@@ -84,7 +84,7 @@ func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, b
 		if now == nil || now.Seq != o.Seq || o.Tenant != tenant || len(out) >= limit || !f.Matches(now) {
 			continue
 		}
-		mine := f.Everyone || now.Owner == f.Owner || (now.Group != "" && slices.Contains(f.Groups, now.Group))
+		mine := f.WholeTenant || now.Owner == f.Owner || (now.Group != "" && slices.Contains(f.Groups, now.Group))
 		if mine && (beyond == 0 || ((now.Seq > beyond) == f.OldestFirst && now.Seq != beyond)) {
 			out = append(out, now)
 		}

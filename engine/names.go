@@ -66,7 +66,7 @@ func (n *naming) lockNames(tenant string, names []string) (release func()) {
 // requireFreeName looks whether an object that is no part of the change has a Name; one
 // that is destroyed has given its Names up.
 func (k *Call) requireFreeName(name string, ch *core.Change) error {
-	f := core.Filter{Now: k.Now, Everyone: true, OldestFirst: true, Attributes: core.Attributes{
+	f := core.Filter{Now: k.Now, WholeTenant: true, OldestFirst: true, Attributes: core.Attributes{
 		{Tag: core.TagName, Value: core.Name{Text: name}.Value()}}}
 	changed := ch.Stored()
 	ours := func(o *core.ManagedObject) bool {

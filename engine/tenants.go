@@ -295,7 +295,7 @@ func (t *Tenants) retireSet(ctx context.Context, s core.KeySet) error {
 
 func (t *Tenants) changeSet(ctx context.Context, s core.KeySet, action core.Action) error {
 	r := core.Record{Time: t.ports.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Action: action,
-		Outcome: core.Allowed, Where: "token", Detail: fmt.Sprintf("set %d, epoch %d", s.Number, s.Epoch)}
+		Outcome: core.Allowed, ExecutedIn: "token", Detail: fmt.Sprintf("set %d, epoch %d", s.Number, s.Epoch)}
 	return t.ports.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s}, t.ports.RecordWrite(&r)))
 }
 

@@ -59,7 +59,7 @@ func newInstallation(ctx context.Context, token *custody.Custody, s core.Committ
 	}
 	h := token.Health(ctx)
 	r := core.Record{Time: time.Now().UnixMicro(), Principal: "keyreeve", Door: core.DoorClock, Action: core.ActionCreateInstallation, Object: i.ID,
-		Outcome: core.Allowed, Where: "token", Detail: fmt.Sprintf("installation %s in token %q with serial %s", i.ID, h.Label, h.Serial)}
+		Outcome: core.Allowed, ExecutedIn: "token", Detail: fmt.Sprintf("installation %s in token %q with serial %s", i.ID, h.Label, h.Serial)}
 	return i.ID, s.Commit(ctx, core.ChangeOf(core.InsertInstallation{Installation: i}, core.AppendEntry{Entry: new(audit.New(node).Seal(&r))}))
 }
 

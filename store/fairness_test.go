@@ -142,12 +142,12 @@ func TestSearchesEndAndLeaveRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Candidates(as("quiet"), "quiet", core.Filter{Everyone: true}, 0, 10); err != nil {
+	if _, err := s.Candidates(as("quiet"), "quiet", core.Filter{WholeTenant: true}, 0, 10); err != nil {
 		t.Errorf("another tenant's search: %v", err)
 	}
 	short, stop := context.WithTimeout(as("flood"), 20*time.Millisecond)
 	defer stop()
-	if _, err := s.Candidates(short, "flood", core.Filter{Everyone: true}, 0, 10); core.CodeOf(err) != core.Busy {
+	if _, err := s.Candidates(short, "flood", core.Filter{WholeTenant: true}, 0, 10); core.CodeOf(err) != core.Busy {
 		t.Errorf("one more search of a tenant that has its part: %v", err)
 	}
 }

@@ -269,7 +269,7 @@ func TestOneOfABatchFails(t *testing.T) {
 	if _, err := s.Object(ctx, "t", "b"); core.CodeOf(err) != core.ItemNotFound {
 		t.Errorf("b was born with a change that failed: %v", err)
 	}
-	found, err := s.Candidates(ctx, "t", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of b")}}}, 0, 9)
+	found, err := s.Candidates(ctx, "t", core.Filter{WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of b")}}}, 0, 9)
 	if err != nil || len(found) != 0 {
 		t.Errorf("b can be found: %v, %v", found, err)
 	}

@@ -66,7 +66,7 @@ func (s *sqlBuilder) appendConditions(f *core.Filter, cs []condition) {
 			s.appendStateCondition(core.State(f.Attributes[i].Value.Uint()), f.Now)
 		}
 	}
-	if !f.Everyone {
+	if !f.WholeTenant {
 		s.appendOwnerCondition(f)
 	}
 }

@@ -119,7 +119,7 @@ type ownerColumn struct {
 }
 
 func ownersOf(f *core.Filter) (out []ownerColumn) {
-	if f.Everyone {
+	if f.WholeTenant {
 		return nil
 	}
 	if document.IsStorable(f.Owner) {

@@ -34,7 +34,7 @@ var ways = map[string]struct {
 }
 
 func everyone(as ...core.Attribute) core.Filter {
-	return core.Filter{Everyone: true, Attributes: as, Now: storetest.FillBegan}
+	return core.Filter{WholeTenant: true, Attributes: as, Now: storetest.FillBegan}
 }
 
 func x(name, value string) core.Attribute {
@@ -77,7 +77,7 @@ func TestSQLiteLocatesByIndex(t *testing.T) {
 			}
 		}
 	}
-	text, args, _ := s.planSearch(bg, "t", &core.Filter{Attributes: core.Attributes{x("SystemID", "sys3"), x("ResourceID", "res77")}, Everyone: true}, 0, 100)
+	text, args, _ := s.planSearch(bg, "t", &core.Filter{Attributes: core.Attributes{x("SystemID", "sys3"), x("ResourceID", "res77")}, WholeTenant: true}, 0, 100)
 	if !strings.Contains(text, "a.val = $3") || args[2] != "res77" {
 		t.Errorf("of two attributes the one that 20 objects have comes first, not %v", args[2])
 	}

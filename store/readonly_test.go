@@ -26,7 +26,7 @@ func readBack(t *testing.T, url, id string) {
 	if o, err := s.Object(ctx, "look", id); err != nil || o.ID != id {
 		t.Errorf("the object: %v", err)
 	}
-	if found, err := s.Candidates(ctx, "look", core.Filter{Everyone: true}, 0, 10); err != nil || len(found) != 1 {
+	if found, err := s.Candidates(ctx, "look", core.Filter{WholeTenant: true}, 0, 10); err != nil || len(found) != 1 {
 		t.Errorf("%d objects, %v; want 1", len(found), err)
 	}
 	if err := s.Commit(ctx, core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: "look", Time: 1, Body: []byte("{}")}})); core.CodeOf(err) != core.IllegalOperation {

@@ -45,7 +45,7 @@ func TestSealsAreCheckedWithoutConnection(t *testing.T) {
 	if _, err := s.Object(bg, "t", o.ID); err != nil {
 		t.Errorf("read an object: %v", err)
 	}
-	if found, err := s.Candidates(bg, "t", core.Filter{Everyone: true}, 0, 10); err != nil || len(found) != 1 {
+	if found, err := s.Candidates(bg, "t", core.Filter{WholeTenant: true}, 0, 10); err != nil || len(found) != 1 {
 		t.Errorf("search: %d objects, %v", len(found), err)
 	}
 	if sealer.asked.Load() != 2 {
@@ -73,7 +73,7 @@ func TestUncheckedSealIsNoTampering(t *testing.T) {
 	if _, err := s.Object(bg, "t", "an-object"); core.CodeOf(err) != core.StoreUnavailable {
 		t.Errorf("read an object: %v", err)
 	}
-	if _, err := s.Candidates(bg, "t", core.Filter{Everyone: true}, 0, 10); core.CodeOf(err) != core.StoreUnavailable {
+	if _, err := s.Candidates(bg, "t", core.Filter{WholeTenant: true}, 0, 10); core.CodeOf(err) != core.StoreUnavailable {
 		t.Errorf("search: %v", err)
 	}
 }

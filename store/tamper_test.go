@@ -269,7 +269,7 @@ func (a *attacked) readsObject(c column) string {
 		return fmt.Sprintf("Object answers %v", err)
 	}
 	for _, tenant := range []string{"alpha", "xalpha", "ALPHA", ""} {
-		found, err := a.Candidates(bg, tenant, core.Filter{Everyone: true}, 0, 10)
+		found, err := a.Candidates(bg, tenant, core.Filter{WholeTenant: true}, 0, 10)
 		if len(found) > 0 || (err != nil && core.CodeOf(err) != core.Tampered) || (err == nil && tenant == "alpha" && c.name != "tenant") {
 			return fmt.Sprintf("Candidates of tenant %q answers %d objects, %v", tenant, len(found), err)
 		}
@@ -318,7 +318,7 @@ func TestRowsDoNotMix(t *testing.T) {
 			if _, err := a.Object(bg, tenant, id); core.CodeOf(err) != core.Tampered {
 				t.Errorf("%s: got %v, want Tampered", what, err)
 			}
-			if found, err := a.Candidates(bg, tenant, core.Filter{Everyone: true}, 0, 9); core.CodeOf(err) != core.Tampered || len(found) > 0 {
+			if found, err := a.Candidates(bg, tenant, core.Filter{WholeTenant: true}, 0, 9); core.CodeOf(err) != core.Tampered || len(found) > 0 {
 				t.Errorf("%s: a search answers %d objects, %v; want Tampered", what, len(found), err)
 			}
 		}

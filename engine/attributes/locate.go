@@ -49,7 +49,7 @@ func (v *Verbs) locate(k *engine.Call, in *core.LocateInput) (out core.LocateOut
 		return out, err
 	}
 	s := search{call: k, pages: v.pages, in: in, skip: int(in.OffsetItems), limit: maxLocated, filter: core.Filter{Now: k.Now, Attributes: in.Attributes,
-		Owner: k.Caller.Principal.ID, Groups: k.Caller.Principal.Groups, Everyone: d.Scope == "tenant", OldestFirst: in.GroupMember != 0}}
+		Owner: k.Caller.Principal.ID, Groups: k.Caller.Principal.Groups, WholeTenant: d.Scope == "tenant", OldestFirst: in.GroupMember != 0}}
 	if in.MaximumItems >= 0 {
 		s.limit = min(s.limit, int(in.MaximumItems))
 	}

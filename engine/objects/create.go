@@ -63,7 +63,7 @@ func generateKey(k *engine.Call, t core.ObjectType, given core.Attributes) (*cor
 	if o.Material, facts, err = k.Ports.HSM.Generate(k.Ctx, o.Key(), spec); err != nil {
 		return nil, err
 	}
-	k.Record.Where = facts.Where
+	k.Record.ExecutedIn = facts.ExecutedIn
 	o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(int32(spec.Bits))).Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 	setDigest(o, facts.SHA256)
 	setGenerator(o)

@@ -115,7 +115,7 @@ func makePair(k *engine.Call, private, public *core.ManagedObject, spec core.Key
 	if err != nil {
 		return err
 	}
-	k.Record.Where = facts.Where
+	k.Record.ExecutedIn = facts.ExecutedIn
 	for _, o := range []*core.ManagedObject{private, public} {
 		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(int32(spec.Bits))).
 			Set(core.TagKeyFormatType, core.Enum(o.Material.Format))

@@ -156,7 +156,7 @@ func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) erro
 	if o.Material, facts, err = k.Ports.HSM.Import(k.Ctx, o.Key(), spec, n.Bytes); err != nil {
 		return err
 	}
-	k.Record.Where = facts.Where
+	k.Record.ExecutedIn = facts.ExecutedIn
 	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 	setDigest(o, facts.SHA256)
 	return nil
@@ -233,7 +233,7 @@ func takeData(k *engine.Call, o *core.ManagedObject, data []byte, f core.KeyForm
 	if o.Material, facts, err = k.Ports.HSM.Import(k.Ctx, o.Key(), spec, data); err != nil {
 		return err
 	}
-	k.Record.Where = facts.Where
+	k.Record.ExecutedIn = facts.ExecutedIn
 	setDigest(o, facts.SHA256)
 	return nil
 }

@@ -92,7 +92,7 @@ func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error
 	if o.Material, facts, err = k.Ports.HSM.ImportWrapped(k.Ctx, o.Key(), spec, with.Key(), p, kb.Wrapped); err != nil {
 		return err
 	}
-	k.Record.Where = facts.Where
+	k.Record.ExecutedIn = facts.ExecutedIn
 	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 	setDigest(o, facts.SHA256)
 	return nil

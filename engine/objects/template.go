@@ -60,7 +60,7 @@ func keepContent(o *core.ManagedObject, content core.Attributes) error {
 // findTemplate finds the one Template of the tenant with a Name that the
 // caller may read.
 func findTemplate(k *engine.Call, name string) (*core.ManagedObject, error) {
-	f := core.Filter{Now: k.Now, Everyone: true, Attributes: core.Attributes{
+	f := core.Filter{Now: k.Now, WholeTenant: true, Attributes: core.Attributes{
 		{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeTemplate)},
 		{Tag: core.TagName, Value: core.Name{Text: name}.Value()}}}
 	found, err := k.Ports.Store.Candidates(k.Ctx, k.Caller.Principal.Tenant, f, 0, core.CandidatePage)

@@ -42,9 +42,9 @@ func getWrapped(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *c
 	kb.Material, kb.Transparent, kb.Attributes = nil, nil, nil
 	kb.Algorithm, kb.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
 	kb.Wrapping = &core.KeyWrappingData{Method: spec.Method, Encryption: spec.Encryption, Encoding: spec.Encoding}
-	k.Record.Where = "token"
+	k.Record.ExecutedIn = "token"
 	if with.Type == core.ObjectTypePublicKey && o.Material.Class == core.ClassC {
-		k.Record.Where = "memory" // see HSM.WrapOut
+		k.Record.ExecutedIn = "memory" // see HSM.WrapOut
 	}
 	k.Record.Detail = "wrapped under " + with.ID
 	return nil

@@ -40,7 +40,7 @@ func DamagedCertificates(ctx context.Context, s core.Store) (out []DamagedCertif
 	for _, k := range sets {
 		tenants[k.Tenant] = true
 	}
-	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeCertificate)}}}
+	f := core.Filter{WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeCertificate)}}}
 	for tenant := range tenants {
 		for beyond := int64(0); len(out) < maxDamaged; {
 			page, err := s.Candidates(ctx, tenant, f, beyond, core.CandidatePage)

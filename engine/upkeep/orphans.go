@@ -188,7 +188,7 @@ func (v *Verbs) refusePurge(ctx context.Context, o Orphan, by string) error {
 
 func (v *Verbs) purgeRecord(o Orphan, detail string) *core.Record {
 	return &core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
-		Outcome: core.Allowed, Where: "token", Detail: "token object " + o.TokenObject + ", " + detail}
+		Outcome: core.Allowed, ExecutedIn: "token", Detail: "token object " + o.TokenObject + ", " + detail}
 }
 
 // purgeRecorded destroys one. Without the record of its beginning nothing happens.

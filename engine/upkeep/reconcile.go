@@ -196,7 +196,7 @@ func (v *Verbs) closeCounted(ctx context.Context, ch *core.Change, n *Reconciled
 
 func (v *Verbs) settledRecord(i *core.Intent) core.AppendEntry {
 	return v.engine.Ports.RecordWrite(&core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
-		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, Where: "token", Detail: string(i.Kind)})
+		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, ExecutedIn: "token", Detail: string(i.Kind)})
 }
 
 // countOrphans counts and logs the token objects of ours that nothing explains:

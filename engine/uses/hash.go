@@ -38,7 +38,7 @@ func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err erro
 	if ready, correlation, err := s.IsComplete("", &in.Data); !ready {
 		return core.HashOutput{Correlation: correlation}, err
 	}
-	k.Record.Where = "software"
+	k.Record.ExecutedIn = "software"
 	out.Data, err = k.Ports.Formats.Digest(in.Parameters.HashingAlgorithm, in.Data)
 	return out, err
 }
@@ -56,7 +56,7 @@ func rngRetrieve(k *engine.Call, in *core.RNGRetrieveInput) (out core.RNGRetriev
 		return out, core.Errorf(core.InvalidField, "Data Length is %d; RNG Retrieve gives 1 to %d bytes", in.Length, maxRandom)
 	}
 	out.Data = make([]byte, in.Length)
-	k.Record.Where = "token"
+	k.Record.ExecutedIn = "token"
 	return out, k.Ports.HSM.Random(k.Ctx, out.Data)
 }
 
@@ -73,7 +73,7 @@ func rngSeed(k *engine.Call, in *core.RNGSeedInput) (out core.RNGSeedOutput, err
 	if len(in.Data) == 0 || len(in.Data) > maxSeed {
 		return out, core.Errorf(core.InvalidField, "the seed has %d bytes; RNG Seed takes 1 to %d", len(in.Data), maxSeed)
 	}
-	k.Record.Where = "token"
+	k.Record.ExecutedIn = "token"
 	if err := k.Ports.HSM.Seed(k.Ctx, in.Data); err != nil {
 		return out, err
 	}

@@ -123,14 +123,14 @@ func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedO
 		return out, err
 	}
 	if u.proof == "" {
-		out.Data, k.Record.Where, err = u.prove(k, o, r)
+		out.Data, k.Record.ExecutedIn, err = u.prove(k, o, r)
 		return out, err
 	}
 	if r.proof == nil {
 		return out, core.Errorf(core.InvalidMessage, "%v has no %s", k.Action, u.proof)
 	}
 	good := false
-	if good, k.Record.Where, err = u.verify(k, o, r); err != nil {
+	if good, k.Record.ExecutedIn, err = u.verify(k, o, r); err != nil {
 		return out, err
 	}
 	out.validity = validityOf(good)

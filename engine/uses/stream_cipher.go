@@ -20,7 +20,7 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 			act = k.Ports.HSM.Encrypt
 		}
 		r, err := act(k.Ctx, o.Key(), c)
-		k.Record.Where = r.Where
+		k.Record.ExecutedIn = r.ExecutedIn
 		return r, err
 	}
 	held := len(c.Data)

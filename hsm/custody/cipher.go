@@ -37,7 +37,7 @@ func (c *keyUser) encryptPublic(ctx context.Context, k core.Key, in *core.Cipher
 		return out, err
 	}
 	err = c.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.EncryptPublic(b, plan, in.Data); return err })
-	out.Where = inSoftware
+	out.ExecutedIn = inSoftware
 	return out, err
 }
 
@@ -57,7 +57,7 @@ func (c *keyUser) encryptSymmetric(ctx context.Context, k core.Key, in *core.Cip
 		out, err = soft.Encrypt(b, in, func(iv []byte) error { return c.ivs.fillIV(ctx, iv) })
 		return err
 	})
-	out.Where = where
+	out.ExecutedIn = where
 	return out, err
 }
 
@@ -84,7 +84,7 @@ func (c *keyUser) encryptInToken(ctx context.Context, k core.Key, in *core.Ciphe
 		return out, err
 	}
 	at := len(used.Data) - plan.Tag
-	out.Data, out.Where = used.Data[:at:at], inToken
+	out.Data, out.ExecutedIn = used.Data[:at:at], inToken
 	if plan.Tag > 0 {
 		out.Tag = used.Data[at:]
 	}
@@ -149,7 +149,7 @@ func (c *keyUser) decryptSymmetric(ctx context.Context, k core.Key, in *core.Cip
 	}
 	if where != "" {
 		err = c.withClear(ctx, k, func(b []byte) (err error) { out.Data, err = soft.Decrypt(b, in); return err })
-		out.Where = where
+		out.ExecutedIn = where
 		return out, err
 	}
 	mechanism, err := c.planMechanism(&plan, in.IV, in.AAD, hsm.Decrypt)
@@ -158,7 +158,7 @@ func (c *keyUser) decryptSymmetric(ctx context.Context, k core.Key, in *core.Cip
 	}
 	data := append(append(make([]byte, 0, len(in.Data)+len(in.Tag)), in.Data...), in.Tag...)
 	out.Data, err = c.decryptInToken(ctx, k, mechanism, data)
-	out.Where = inToken
+	out.ExecutedIn = inToken
 	if err == nil && plan.Pad {
 		out.Data, err = soft.Unpad(out.Data, plan.Block)
 	}
@@ -195,7 +195,7 @@ func (c *keyUser) decryptRSA(ctx context.Context, k core.Key, in *core.Cipher) (
 	if !c.member.Has(m, hsm.Decrypt) {
 		return out, core.Errorf(core.UnsupportedByHSM, "this HSM does not decrypt by RSA with this padding")
 	}
-	out.Where = inToken
+	out.ExecutedIn = inToken
 	raw, err := c.decryptInToken(ctx, k, hsm.Mechanism{Type: m}, nonEmpty(in.Data))
 	if err != nil || !plan.OAEP {
 		out.Data = raw

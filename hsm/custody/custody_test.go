@@ -70,8 +70,8 @@ func TestSymmetricByClassAndMode(t *testing.T) {
 				t.Errorf("%s: Encrypt: %v", name, err)
 				continue
 			}
-			if want := map[bool]string{true: "memory", false: "token"}[class == core.ClassC]; sealed.Where != want {
-				t.Errorf("%s: ran in %s, want %s", name, sealed.Where, want)
+			if want := map[bool]string{true: "memory", false: "token"}[class == core.ClassC]; sealed.ExecutedIn != want {
+				t.Errorf("%s: ran in %s, want %s", name, sealed.ExecutedIn, want)
 			}
 			open := gcm(sealed.Data)
 			open.IV, open.Tag = sealed.IV, sealed.Tag

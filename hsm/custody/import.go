@@ -18,7 +18,7 @@ func (c *keyMaker) Import(ctx context.Context, k core.Key, s core.KeySpec, b []b
 	if registered == nil {
 		registered = b
 	}
-	facts = core.KeyFacts{SHA256: c.digest(ctx, s.Class, registered), Where: inToken}
+	facts = core.KeyFacts{SHA256: c.digest(ctx, s.Class, registered), ExecutedIn: inToken}
 	m = newMaterial(s, len(b))
 	if err = c.protectBytes(ctx, k, s, &m, b); err != nil { // parts of the key may be wrapped already
 		core.Retire(m.Blob)

@@ -31,7 +31,7 @@ func (c *keyMaker) Generate(ctx context.Context, k core.Key, s core.KeySpec) (m 
 		t.Bytes = length
 	}
 	made, err := c.makeKey(ctx, k, &m, hsm.Order{Template: t, Generate: true, Digest: true})
-	return m, core.KeyFacts{SHA256: made.SHA256, Where: inToken}, err
+	return m, core.KeyFacts{SHA256: made.SHA256, ExecutedIn: inToken}, err
 }
 
 // generateOdd makes a secret whose length RFC 3394 cannot wrap, of random bytes of the
@@ -66,7 +66,7 @@ func (c *keyMaker) GeneratePair(ctx context.Context, k, public core.Key, s core.
 	if spki, err = c.makePair(ctx, k, s, &priv); err != nil {
 		return priv, pub, nil, facts, err
 	}
-	facts.Where = inToken
+	facts.ExecutedIn = inToken
 	if s.Class == core.ClassC && s.Mode == core.ModeWrapped {
 		// The HSM does not digest private keys, but this one may be read.
 		k.Material = &priv

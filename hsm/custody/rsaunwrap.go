@@ -61,7 +61,7 @@ func errUnwrap() error {
 
 // unwrapMeasured finds out the true length of a wrapped key, then unwraps it.
 func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, mechanism hsm.Mechanism, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
-	facts.Where = inToken
+	facts.ExecutedIn = inToken
 	defer func() {
 		if core.CodeOf(err) == core.CryptographicFailure {
 			err = errUnwrap()

@@ -35,8 +35,8 @@ func TestAllowSoftware(t *testing.T) {
 				}
 				stream, block := make("c", core.AlgorithmChaCha20Poly1305, core.KeyGeneric, core.ClassC), make("a", core.AlgorithmAES, core.KeyAES, core.ClassC)
 				out, err := token.Encrypt(ctx, stream, &core.Cipher{Parameters: chacha, Data: []byte("data"), AAD: []byte("a")})
-				if allow && (err != nil || out.Where != "software") {
-					t.Errorf("copies %d, allowed: %v, %q", copies, err, out.Where)
+				if allow && (err != nil || out.ExecutedIn != "software") {
+					t.Errorf("copies %d, allowed: %v, %q", copies, err, out.ExecutedIn)
 				}
 				if !allow && (core.CodeOf(err) != core.UnsupportedByHSM || !strings.Contains(err.Error(), "hsm.allow_software")) {
 					t.Errorf("copies %d, not allowed: %v", copies, err)
@@ -45,8 +45,8 @@ func TestAllowSoftware(t *testing.T) {
 				if allow && (err != nil || string(back.Data) != "data") {
 					t.Errorf("copies %d, allowed: %q, %v", copies, back.Data, err)
 				}
-				if e, err := token.Encrypt(ctx, block, &core.Cipher{Parameters: gcm, Data: []byte("data")}); err != nil || e.Where != map[int]string{-1: "token", 16: "memory"}[copies] {
-					t.Errorf("allow %v, copies %d, what the token does: %v, %q", allow, copies, err, e.Where)
+				if e, err := token.Encrypt(ctx, block, &core.Cipher{Parameters: gcm, Data: []byte("data")}); err != nil || e.ExecutedIn != map[int]string{-1: "token", 16: "memory"}[copies] {
+					t.Errorf("allow %v, copies %d, what the token does: %v, %q", allow, copies, err, e.ExecutedIn)
 				}
 				for _, class := range []core.Class{core.ClassX, core.ClassN} {
 					if _, err := token.Encrypt(ctx, make("k"+string(class), core.AlgorithmChaCha20Poly1305, core.KeyGeneric, class), &core.Cipher{Parameters: chacha, Data: []byte("data")}); core.CodeOf(err) != core.UnsupportedByHSM {

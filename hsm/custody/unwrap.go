@@ -35,7 +35,7 @@ func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec
 	}
 	m = newMaterial(s, length)
 	made, err := c.makeKey(ctx, k, &m, o)
-	return m, core.KeyFacts{SHA256: made.SHA256, Where: inToken}, err
+	return m, core.KeyFacts{SHA256: made.SHA256, ExecutedIn: inToken}, err
 }
 
 // claimedParts returns the parts of a wrapped private key that the client claims; nil if

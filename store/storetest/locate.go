@@ -23,18 +23,18 @@ func locate(t *testing.T, s core.Store) {
 		f    core.Filter
 		want int
 	}{
-		"everything":     {core.Filter{Everyone: true}, 20},
-		"a name":         {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: core.PlainName("first").Value()})}, 20},
-		"no such name":   {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: core.PlainName("none").Value()})}, 0},
-		"an x text":      {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")})}, 10},
-		"an x number":    {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(0)})}, 7},
-		"two of them":    {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")}, core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(1)})}, 4},
-		"an algorithm":   {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmDES3)})}, 0},
-		"an identifier":  {core.Filter{Everyone: true, Attributes: by(core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("o07")})}, 1},
+		"everything":     {core.Filter{WholeTenant: true}, 20},
+		"a name":         {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: core.PlainName("first").Value()})}, 20},
+		"no such name":   {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Tag: core.TagName, Value: core.PlainName("none").Value()})}, 0},
+		"an x text":      {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")})}, 10},
+		"an x number":    {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(0)})}, 7},
+		"two of them":    {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob")}, core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(1)})}, 4},
+		"an algorithm":   {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmDES3)})}, 0},
+		"an identifier":  {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Tag: core.TagUniqueIdentifier, Value: core.Text("o07")})}, 1},
 		"bob's":          {core.Filter{Owner: "bob"}, 10},
 		"bob's or h's":   {core.Filter{Owner: "bob", Groups: []string{"h"}}, 13},
 		"nobody's":       {core.Filter{Owner: "carol", Groups: []string{"z"}}, 0},
-		"quotes in text": {core.Filter{Everyone: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob' OR '1'='1")})}, 0},
+		"quotes in text": {core.Filter{WholeTenant: true, Attributes: by(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text("bob' OR '1'='1")})}, 0},
 	} {
 		found, err := s.Candidates(ctx, "loc", c.f, 0, 100)
 		mustSucceed(t, err)
@@ -64,7 +64,7 @@ func paging(t *testing.T, s core.Store) {
 	for i := range 25 {
 		insert(t, s, Object("page", fmt.Sprintf("p%02d", i)))
 	}
-	for _, f := range []core.Filter{{Everyone: true}, {Everyone: true, OldestFirst: true}, {Owner: "alice"}, {Owner: "alice", OldestFirst: true}} {
+	for _, f := range []core.Filter{{WholeTenant: true}, {WholeTenant: true, OldestFirst: true}, {Owner: "alice"}, {Owner: "alice", OldestFirst: true}} {
 		var ids []string
 		for beyond := int64(0); ; {
 			page, err := s.Candidates(ctx, "page", f, beyond, 10)
@@ -120,7 +120,7 @@ func superset(t *testing.T, s core.Store) {
 	}
 	matched := 0
 	for range 600 {
-		f := core.Filter{Now: int64(r.IntN(12)), Owner: fmt.Sprint("o", r.IntN(4)), Groups: []string{"g", ""}[:r.IntN(3)], Everyone: r.IntN(2) == 0}
+		f := core.Filter{Now: int64(r.IntN(12)), Owner: fmt.Sprint("o", r.IntN(4)), Groups: []string{"g", ""}[:r.IntN(3)], WholeTenant: r.IntN(2) == 0}
 		for range r.IntN(4) {
 			f.Attributes = append(f.Attributes, randomAttribute(r))
 		}
@@ -129,8 +129,8 @@ func superset(t *testing.T, s core.Store) {
 		}
 		got := idsOf(t, s, f, 1+r.IntN(200))
 		for _, o := range all {
-			mine := f.Everyone || o.Owner == f.Owner || (o.Group != "" && slices.Contains(f.Groups, o.Group))
-			if !f.Everyone && !mine && got[o.ID] {
+			mine := f.WholeTenant || o.Owner == f.Owner || (o.Group != "" && slices.Contains(f.Groups, o.Group))
+			if !f.WholeTenant && !mine && got[o.ID] {
 				t.Errorf("%s is neither the owner's nor the groups' and was given away by %+v", o.ID, f)
 			}
 			if mine && f.Matches(o) {

@@ -57,7 +57,7 @@ func roundTrip(t *testing.T, s core.Store) {
 func tenants(t *testing.T, s core.Store) {
 	insert(t, s, Object("a", "same"), Object("b", "same"))
 	wantCode(t, "another tenant's object", second(s.Object(ctx, "c", "same")), core.ItemNotFound)
-	found, err := s.Candidates(ctx, "a", core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}, 0, 10)
+	found, err := s.Candidates(ctx, "a", core.Filter{WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}, 0, 10)
 	mustSucceed(t, err)
 	if len(found) != 1 || found[0].Tenant != "a" {
 		t.Errorf("a search in tenant a found %d rows", len(found))
@@ -86,7 +86,7 @@ func conflicts(t *testing.T, s core.Store) {
 	wantCode(t, "deleting an old version", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})), core.Conflict)
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &a})))
 	wantCode(t, "what was deleted", second(s.Object(ctx, "conf", "contested")), core.ItemNotFound)
-	found, err := s.Candidates(ctx, "conf", core.Filter{Everyone: true, Attributes: core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("Basel")}}}, 0, 10)
+	found, err := s.Candidates(ctx, "conf", core.Filter{WholeTenant: true, Attributes: core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("Basel")}}}, 0, 10)
 	mustSucceed(t, err)
 	if len(found) != 0 {
 		t.Error("the search table still has what was deleted")
@@ -102,7 +102,7 @@ func foreignSeq(t *testing.T, s core.Store) {
 	next.Version, next.Seq, gone.Seq = 2, theirs.Seq, theirs.Seq
 	wantCode(t, "a change under another row's Seq", s.Commit(ctx, core.ChangeOf(core.UpdateObject{Object: &next})), core.Conflict)
 	wantCode(t, "a deletion under another row's Seq", s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: &gone})), core.Conflict)
-	f := core.Filter{Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}
+	f := core.Filter{WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName("first").Value()}}}
 	for _, tenant := range []string{"seq a", "seq b"} {
 		found, err := s.Candidates(ctx, tenant, f, 0, 10)
 		mustSucceed(t, err)

@@ -117,7 +117,7 @@ func hostileBytes(t *testing.T, s core.Store) {
 			t.Errorf("%q: stored\n%+v\nread\n%+v", x, o.Attributes, got.Attributes)
 		}
 		for _, a := range o.Attributes[len(o.Attributes)-3:] {
-			f := core.Filter{Everyone: true, Attributes: core.Attributes{a}}
+			f := core.Filter{WholeTenant: true, Attributes: core.Attributes{a}}
 			found, err := s.Candidates(ctx, "hostile", f, 0, 10)
 			mustSucceed(t, err)
 			if len(found) != 1 || !f.Matches(found[0]) {
@@ -129,8 +129,8 @@ func hostileBytes(t *testing.T, s core.Store) {
 		wantCode(t, "a hostile identifier", second(s.Object(ctx, "hostile", x)), core.ItemNotFound)
 		wantCode(t, "a hostile tenant", second(s.Object(ctx, x, "h0")), core.ItemNotFound)
 		for what, f := range map[string]core.Filter{
-			"name":       {Everyone: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName(x).Value()}}},
-			"identifier": {Everyone: true, Attributes: core.Attributes{{Tag: core.TagUniqueIdentifier, Value: core.Text(x)}}},
+			"name":       {WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagName, Value: core.PlainName(x).Value()}}},
+			"identifier": {WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagUniqueIdentifier, Value: core.Text(x)}}},
 			"owner":      {Owner: x, Groups: []string{x, ""}},
 		} {
 			if found, err := s.Candidates(ctx, "hostile", f, 0, 10); err != nil || len(found) != 0 {

@@ -104,7 +104,7 @@ func recordLine(e audit.Entry) string {
 		}
 		s += sep + o.Role + " " + o.Object
 	}
-	for _, more := range []string{e.Code, e.Where, strings.Join(e.Reasons, ", "), e.Detail} {
+	for _, more := range []string{e.Code, e.ExecutedIn, strings.Join(e.Reasons, ", "), e.Detail} {
 		if more != "" {
 			s += " | " + more
 		}

@@ -9,7 +9,7 @@ import (
 // What somebody put into a name or a certificate does not reach a terminal.
 func TestAuditLine(t *testing.T) {
 	for want, e := range map[string]audit.Entry{
-		"t allowed kmip a/b Get id | memory | owner":                       {Time: "t", Outcome: "allowed", Door: "kmip", Tenant: "a", Principal: "b", Operation: "Get", Object: "id", Where: "memory", Reasons: []string{"owner"}},
+		"t allowed kmip a/b Get id | memory | owner":                       {Time: "t", Outcome: "allowed", Door: "kmip", Tenant: "a", Principal: "b", Operation: "Get", Object: "id", ExecutedIn: "memory", Reasons: []string{"owner"}},
 		"t denied  rest from 10.0.0.1 Login | AuthenticationNotSuccessful": {Time: "t", Outcome: "denied", Door: "rest", Address: "10.0.0.1", Operation: "Login", Code: "AuthenticationNotSuccessful"},
 		"t failed  kmip a/b Get ?[2J?x | a?b":                              {Time: "t", Outcome: "failed", Door: "kmip", Tenant: "a", Principal: "b", Operation: "Get", Object: "\x1b[2J\u202ex", Detail: "a\nb"},
 	} {
