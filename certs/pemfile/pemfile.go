@@ -20,8 +20,8 @@ import (
 
 // Bounds of a file.
 const (
-	MaxBytes  = 64 << 20
-	MaxBlocks = 10_000
+	maxBytes  = 64 << 20
+	maxBlocks = 10_000
 )
 
 // Block is one PEM block. Its Bytes are exactly one DER value.
@@ -32,7 +32,7 @@ type Block struct {
 }
 
 // Read returns the blocks of a file, at least one, all of the given types.
-// The file must be a regular file of at most [MaxBytes].
+// The file must be a regular file of at most [maxBytes].
 func Read(path string, types ...string) ([]Block, error) {
 	text, err := readFile(path)
 	if err != nil {
@@ -83,17 +83,17 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > MaxBytes {
-		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", path, MaxBytes)
+	if !info.Mode().IsRegular() || info.Size() > maxBytes {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", path, maxBytes)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
-	if err == nil && len(text) > MaxBytes {
-		err = fmt.Errorf("%s is larger than %d bytes", path, MaxBytes)
+	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && len(text) > maxBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxBytes)
 	}
 	return text, err
 }
@@ -113,8 +113,8 @@ func Parse(text []byte, types ...string) ([]Block, error) {
 		if !slices.Contains(types, typ) {
 			return nil, fmt.Errorf("line %d: a PEM block of type %q; this file may have only %q", p.line, shortened(typ), types)
 		}
-		if len(blocks) == MaxBlocks {
-			return nil, fmt.Errorf("line %d: more than %d PEM blocks", p.line, MaxBlocks)
+		if len(blocks) == maxBlocks {
+			return nil, fmt.Errorf("line %d: more than %d PEM blocks", p.line, maxBlocks)
 		}
 		b, err := p.readBlock(typ)
 		if err != nil {

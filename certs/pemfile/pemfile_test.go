@@ -93,7 +93,7 @@ func TestFiles(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := os.Create(large); err != nil || f.Truncate(MaxBytes+1) != nil || f.Close() != nil {
+	if f, err := os.Create(large); err != nil || f.Truncate(maxBytes+1) != nil || f.Close() != nil {
 		t.Fatal("the large file cannot be made")
 	}
 	for path, ok := range map[string]bool{good: true, twice: true, pipe: false, large: false, dir: false, "/dev/zero": false, filepath.Join(dir, "none"): false} {

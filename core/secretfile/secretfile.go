@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBytes bounds the size of the file.
-const MaxBytes = 4096
+// maxBytes bounds the size of the file.
+const maxBytes = 4096
 
 // Line returns the only line of a file, without a line break at its end. It fails if the
 // file is not regular or too long, has a second line or characters that cannot be
@@ -48,10 +48,10 @@ func readSmallFile(path string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
-	if err == nil && len(b) > MaxBytes {
+	b, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && len(b) > maxBytes {
 		clear(b)
-		return nil, fmt.Errorf("the file %s has more than %d bytes", path, MaxBytes)
+		return nil, fmt.Errorf("the file %s has more than %d bytes", path, maxBytes)
 	}
 	return b, err
 }

@@ -15,7 +15,7 @@ func TestLine(t *testing.T) {
 		"s3cret\nsecond": {refused: "more than one line"}, "s3cret\n\n": {refused: "more than one line"}, "\ns3cret": {refused: "more than one line"}, "s3\rcret": {refused: "more than one line"},
 		"s3\x00cret": {refused: "cannot be printed"}, "s3\tcret": {refused: "cannot be printed"}, "s3\xffcret": {refused: "cannot be printed"}, "s3cret\u202e": {refused: "cannot be printed"},
 		" s3cret": {refused: "white space"}, "s3cret \n": {refused: "white space"},
-		strings.Repeat("x", MaxBytes): {line: strings.Repeat("x", MaxBytes)}, strings.Repeat("x", MaxBytes+1): {refused: "more than 4096 bytes"},
+		strings.Repeat("x", maxBytes): {line: strings.Repeat("x", maxBytes)}, strings.Repeat("x", maxBytes+1): {refused: "more than 4096 bytes"},
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
