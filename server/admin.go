@@ -165,8 +165,8 @@ func (c *Config) checkDir() error {
 	return nil
 }
 
-// socketPrincipal is who asks over the admin socket. No certificate makes it: its
-// method is another.
+// socketPrincipal is the principal of requests over the admin socket. No certificate
+// can name it, because its method is another.
 var socketPrincipal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: "system", Strength: core.StrengthSystem}
 
 // socketCaller is a request over the admin socket, as the policy sees it.
@@ -227,7 +227,7 @@ func (d *adminDoor) listDoors(context.Context, *core.Caller, url.Values) (any, e
 }
 
 func (d *adminDoor) tellHealth(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
-	return d.health.look(ctx), nil
+	return d.health.askParts(ctx), nil
 }
 
 // listDamaged lists the stored certificates that are damaged.

@@ -162,8 +162,8 @@ func (c *Config) revokedKeysOf() map[string]engine.RevokedKeys {
 	return out
 }
 
-// quota is what each tenant may have.
-func (c *Config) quota() core.Quota {
+// tenantQuota is what each tenant may have.
+func (c *Config) tenantQuota() core.Quota {
 	return core.Quota{Objects: c.Quotas.Objects, ResidentKeys: c.Quotas.ResidentKeys, Bytes: c.Quotas.Bytes,
 		TenantRequests: c.Quotas.TenantRequests, PrincipalRequests: c.Quotas.PrincipalRequests}
 }
@@ -185,7 +185,7 @@ func LoadConfig(path string) (Config, error) {
 	return c, c.check()
 }
 
-// mistakes says by line what is wrong in a file, without the names of our types.
+// mistakes lists the errors of a file by line, without the names of our types.
 func mistakes(err error) error {
 	all, ok := errors.AsType[*yaml.LoadErrors](err)
 	if !ok {
@@ -238,12 +238,12 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// memory is what the doors share for messages and answers.
+// memory is shared by the doors, for messages and answers.
 func (c *Config) memory() *bounds.Memory {
 	return bounds.NewMemory(int64(c.Limits.MemoryTotalMiB)<<20, int64(c.Limits.MemoryPerPrincipalMiB)<<20)
 }
 
-// runtimeBase is what the program takes beside messages and answers: itself, caches,
+// runtimeBase is the memory that the program needs beside messages and answers: itself, caches,
 // parts of streams, and connections, 24 KiB each.
 const runtimeBase = 192 << 20
 
@@ -272,8 +272,8 @@ func (c *Config) storeURL() (string, error) {
 	return line, nil
 }
 
-// token is the HSM's part.
-func (c *Config) token() hsmSettings {
+// tokenSettings is the HSM's part.
+func (c *Config) tokenSettings() hsmSettings {
 	t := hsmSettings{Config: member.Config{Module: c.HSM.Module, Label: c.HSM.Token, Serial: c.HSM.Serial}}
 	if c.dev != nil {
 		t.Config = *c.dev

@@ -22,7 +22,7 @@ import (
 	"github.com/keyreeve/keyreeve/store"
 )
 
-// Finding is what the doctor says of one part. A Problem says what to do.
+// Finding is the doctor's result about one part. A Problem says what to do.
 type Finding struct{ Part, Problem, Note string }
 
 // Doctor looks at every part that Start would use. It changes nothing: it makes
@@ -68,7 +68,7 @@ func doctorToken(cfg Config, say func(string, error, string)) {
 		say("hsm", err, "")
 		return
 	}
-	found, err := member.Inspect(cfg.token().Config)
+	found, err := member.Inspect(cfg.tokenSettings().Config)
 	say("hsm", err, fmt.Sprintf("token %q, serial %s", found.Label, found.Serial))
 	for _, n := range found.Notes {
 		say("hsm", nil, "note: "+n)

@@ -46,8 +46,8 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	}
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands the certificate.
-	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.look, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slotLimits(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }
@@ -92,8 +92,8 @@ func (s *Server) restShook(c net.Conn, err error) {
 	}
 }
 
-// slots bounds the connections of each door.
-func (c *Config) slots() bounds.SlotLimits {
+// slotLimits bounds the connections of each door.
+func (c *Config) slotLimits() bounds.SlotLimits {
 	l := c.Limits
 	return bounds.SlotLimits{Connections: l.Connections, PerPeer: l.PerPeer, Waiting: l.Waiting, WaitingPerNet: l.WaitingPerNet, PerPrincipal: l.PerPrincipal, PerTenant: l.PerTenant}
 }
@@ -101,5 +101,5 @@ func (c *Config) slots() bounds.SlotLimits {
 // limits are those of the KMIP door.
 func (c *Config) limits() kmipd.Limits {
 	l := c.Limits
-	return kmipd.Limits{Slots: c.slots(), Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
+	return kmipd.Limits{Slots: c.slotLimits(), Handshake: l.Handshake, Read: l.Read, Idle: l.Idle, Write: l.Write, Operation: l.Operation}
 }

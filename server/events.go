@@ -13,14 +13,14 @@ import (
 	"github.com/keyreeve/keyreeve/server/authn"
 )
 
-// Records of what decides who may do what: the settings that a server starts
-// with, the authorities that it trusts, and its own certificate.
+// Records about the settings that a server starts with, the authorities that it
+// trusts, and its own certificate. They decide which clients may do what.
 
 // maxTrusted bounds the certificates of a file that are recorded one by one.
 const maxTrusted = 200
 
-// trust is what the files of tls.client_ca and tls.certificate hold: a
-// description by fingerprint.
+// trust describes the certificates in the files of tls.client_ca and tls.certificate,
+// by fingerprint.
 type trust map[string]string
 
 // What a certificate is trusted as.
@@ -29,8 +29,9 @@ const (
 	serverCertificate = "server certificate"
 )
 
-// keep puts what was trusted as before into t, because the new cannot be used.
-func (t trust) keep(before trust, what string) {
+// keepBefore puts the certificates that were trusted before into t, because the new
+// ones cannot be used.
+func (t trust) keepBefore(before trust, what string) {
 	maps.DeleteFunc(t, func(key, _ string) bool { return strings.HasPrefix(key, what) })
 	for key, text := range before {
 		if strings.HasPrefix(key, what) {

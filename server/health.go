@@ -30,13 +30,13 @@ type healthCheck struct {
 	ready bool
 }
 
-// look asks every part how it is.
-func (h *healthCheck) look(ctx context.Context) httpd.Health {
+// askParts asks every part how it is.
+func (h *healthCheck) askParts(ctx context.Context) httpd.Health {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	token := h.token.Health(ctx)
 	damaged := h.damagedTenants()
-	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: token.Ready, Degraded: len(damaged) > 0, Problem: token.Problem, Notes: slices.Concat(token.Refusals, damaged, h.notes())}}}
+	out := httpd.Health{Live: true, Ready: true, Parts: map[string]httpd.Part{"hsm": {Ready: token.Ready, Degraded: len(damaged) > 0, Problem: token.Problem, Notes: slices.Concat(token.Refusals, damaged, h.operatorNotes())}}}
 	part := func(name string, err error) {
 		p := httpd.Part{Ready: err == nil}
 		if err != nil {
@@ -60,8 +60,8 @@ func (h *healthCheck) look(ctx context.Context) httpd.Health {
 	return out
 }
 
-// notes are what an operator should look at while the server is ready.
-func (h *healthCheck) notes() (out []string) {
+// operatorNotes are what an operator should look at while the server is ready.
+func (h *healthCheck) operatorNotes() (out []string) {
 	if n := h.engine.PendingDestroys(); n > 0 {
 		out = append(out, fmt.Sprintf("%d token objects of destroyed or unfinished keys are still in the HSM; see keyreeve hsm orphans list", n))
 	}
@@ -110,7 +110,7 @@ func (h *healthCheck) isReady(ctx context.Context) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if time.Now().After(h.until) {
-		h.ready = h.look(context.WithoutCancel(ctx)).Ready
+		h.ready = h.askParts(context.WithoutCancel(ctx)).Ready
 		h.until = time.Now().Add(readyFor)
 	}
 	return h.ready

@@ -25,7 +25,7 @@ func Init(ctx context.Context, cfg Config, log *slog.Logger) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token, _, err := openHSM(ctx, cfg.token(), log)
+	token, _, err := openHSM(ctx, cfg.tokenSettings(), log)
 	if err != nil {
 		return "", err
 	}
@@ -41,7 +41,7 @@ func Init(ctx context.Context, cfg Config, log *slog.Logger) (string, error) {
 	case core.CodeOf(err) != core.ItemNotFound:
 		return "", err
 	}
-	return newInstallation(ctx, token, s, cfg.node())
+	return newInstallation(ctx, token, s, cfg.nodeName())
 }
 
 // newInstallation makes the keys first: a crash before the row is written leaves
@@ -93,7 +93,8 @@ func belongs(ctx context.Context, token *custody.Custody, s core.InstallationTab
 	return token.ConfirmInstallation(ctx, i)
 }
 
-// alsoToken adds to what the database lacks which installations the token has.
+// alsoToken adds the installations that the token has to an error about a database
+// without one.
 func alsoToken(ctx context.Context, token *custody.Custody, none error) error {
 	there, err := token.Installations(ctx)
 	if err != nil {
@@ -121,7 +122,7 @@ func (c *Config) devInstallation(ctx context.Context, token *custody.Custody, s 
 	if err := os.WriteFile(mark, nil, 0o600); err != nil {
 		return err
 	}
-	if _, err := newInstallation(ctx, token, s, c.node()); err != nil {
+	if _, err := newInstallation(ctx, token, s, c.nodeName()); err != nil {
 		return err
 	}
 	if err := os.Remove(mark); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -46,7 +46,7 @@ func BoundLog(h slog.Handler) slog.Handler {
 
 // Handle is part of [slog.Handler].
 func (b *boundedLog) Handle(ctx context.Context, r slog.Record) error {
-	if !b.counts.alone(ctx, lineKind{r.Level, r.Message}) {
+	if !b.counts.isWritten(ctx, lineKind{r.Level, r.Message}) {
 		return nil
 	}
 	return b.Handler.Handle(ctx, r)
@@ -62,10 +62,10 @@ func (b *boundedLog) WithGroup(name string) slog.Handler {
 	return &boundedLog{b.Handler.WithGroup(name), b.counts}
 }
 
-// alone counts a line and reports whether it is written. The first line of a period
+// isWritten counts a line and reports whether it is written. The first line of a period
 // ends the one before, and the first line that is left out sees to it that the
 // period is ended even if no line follows.
-func (c *lineCounts) alone(ctx context.Context, k lineKind) bool {
+func (c *lineCounts) isWritten(ctx context.Context, k lineKind) bool {
 	c.endPeriod(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 	"github.com/keyreeve/keyreeve/server/authn"
 )
 
-// reloader reads again, while the server serves, what decides who may do what. Safe
-// for concurrent use.
+// reloader reads policy and trust again while the server serves. Safe for concurrent
+// use.
 type reloader struct {
 	cfg    Config
 	log    *slog.Logger
@@ -30,7 +30,7 @@ type reloader struct {
 
 	mu      sync.Mutex
 	trusted trust       // as recorded last
-	stale   atomic.Bool // the last reload could not use what it read
+	stale   atomic.Bool // the last reload could not use all that it read
 }
 
 // reload reads policy, client authorities and what they may name, revocation
@@ -78,7 +78,7 @@ func (r *reloader) reloadTrust(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, err := r.cfg.serverTLS(); err != nil {
-		now.keep(r.trusted, serverCertificate)
+		now.keepBefore(r.trusted, serverCertificate)
 		if rerr := r.recordKept(ctx, core.ActionLoadCertificates, err); rerr != nil {
 			return errors.Join(err, rerr)
 		}
@@ -92,7 +92,7 @@ func (r *reloader) reloadTrust(ctx context.Context) error {
 		err = errors.Join(err, r.recordKept(ctx, core.ActionLoadCertificates, err))
 	}
 	if !recorded {
-		now.keep(r.trusted, clientAuthority) // they are the same, or cannot be used
+		now.keepBefore(r.trusted, clientAuthority) // they are the same, or cannot be used
 		if rerr := r.recordTrust(ctx, now, "by a reload"); rerr != nil {
 			return errors.Join(err, rerr)
 		}

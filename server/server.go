@@ -87,7 +87,7 @@ func (s *Server) harden(context.Context) (stopper, error) {
 }
 
 func (s *Server) openToken(ctx context.Context) (_ stopper, err error) {
-	if s.token, s.module, err = openHSM(ctx, s.cfg.token(), s.log); err != nil {
+	if s.token, s.module, err = openHSM(ctx, s.cfg.tokenSettings(), s.log); err != nil {
 		return nil, err
 	}
 	for _, r := range s.token.Health(ctx).Refusals {
@@ -190,9 +190,9 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		u := memory.Usage()
 		return metrics.MemoryFigures{Used: u.Used, Limit: u.Total, PrincipalLimit: u.PrincipalTotal, Waiting: u.Waiting, Refused: u.Refusals}
 	})
-	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.node()), Formats: formats{}, Log: s.log, Observe: m.Observe,
+	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.nodeName()), Formats: formats{}, Log: s.log, Observe: m.Observe,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
-		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.quota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
 	s.sealer.Serve(s.engine)
@@ -210,8 +210,8 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	return s.upkeep.recordLogins, nil
 }
 
-// node is this node's name in audit records.
-func (c *Config) node() string {
+// nodeName is this node's name in audit records.
+func (c *Config) nodeName() string {
 	if c.Node != "" {
 		return c.Node
 	}

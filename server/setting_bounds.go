@@ -36,7 +36,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"classes":     func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
-	"stale":       func(v reflect.Value) error { return stale(v.String()) },
+	"stale":       func(v reflect.Value) error { return checkStale(v.String()) },
 	"tenants":     func(v reflect.Value) error { return tenantsOf(v.Interface().(map[string]map[string]bool)) },
 	"compat":      func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
 }
@@ -221,7 +221,7 @@ func authorities(all []authn.Authority) error {
 	return nil
 }
 
-func stale(s string) error {
+func checkStale(s string) error {
 	if s != staleServe && s != staleRefuse {
 		return fmt.Errorf("must be %s or %s, not %q", staleServe, staleRefuse, s)
 	}

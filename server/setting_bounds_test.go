@@ -137,7 +137,7 @@ type parts struct {
 }
 
 func partsOf(c *Config) string {
-	p := parts{token: c.token(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, quota: c.quota()}
+	p := parts{token: c.tokenSettings(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, quota: c.tenantQuota()}
 	pin, err := p.token.PIN()
 	p.pin, p.pinErr = pin, fmt.Sprint(err)
 	p.token.PIN = nil
@@ -154,7 +154,7 @@ func partsOf(c *Config) string {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
 	p.memory = fmt.Sprint(c.memory().Bounds())
-	p.rest = fmt.Sprint(c.AdminSocket(), c.node(), c.KMIP, c.HTTPS, c.HSM.MaxTenants)
+	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants)
 	return fmt.Sprintf("%+v", p)
 }
 

@@ -98,7 +98,7 @@ func (d *adminDoor) simulate(ctx context.Context, _ *core.Caller, q url.Values) 
 }
 
 // dependsOnObject reports whether a request that is denied without an object is
-// allowed for an active key of the one who asks.
+// allowed for an active key of the caller.
 func (d *adminDoor) dependsOnObject(ctx context.Context, req core.AccessRequest) bool {
 	req.Object = &core.ManagedObject{Tenant: req.Principal.Tenant, ID: "any", Owner: req.Principal.ID, Type: core.ObjectTypeSymmetricKey}
 	req.State = core.Active

@@ -70,7 +70,7 @@ func (d *doorTLS) config(clients tls.ClientAuthType, protos ...string) *tls.Conf
 // from. Each connection keeps the one that it shook hands with, so they share it.
 type doorConfig struct{ madeFrom, config *tls.Config }
 
-// authnSettings is what decides who clients are.
+// authnSettings are the settings that decide which principal a certificate names.
 func (c *Config) authnSettings() authn.Settings {
 	return authn.Settings{ClientCA: c.TLS.ClientCA, Authorities: c.TLS.Authorities, Mappings: c.TLS.Principals, RequireEKU: c.TLS.RequireEKU,
 		CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RefuseStale: c.TLS.CRLStale == staleRefuse}

@@ -12,7 +12,7 @@ import (
 // still unread. A client that closes its sending side before it has its answer is
 // taken as gone, as net/http does: TCP does not tell the two apart.
 //
-// c may be wrapped. It reports false for what is no TCP connection.
+// c may be wrapped. It reports false if c is not a TCP connection.
 func Gone(c net.Conn) bool {
 	raw := RawConn(c)
 	if raw == nil {

@@ -11,8 +11,8 @@ type Listener struct {
 	refused func(full string)
 }
 
-// Listen bounds the connections of l. refused is told what was full for each
-// connection that is closed at once; nil: nobody is.
+// Listen bounds the connections of l. It calls refused for each connection that it
+// closes at once, with the limit that was reached, such as "peer". refused may be nil.
 func Listen(l net.Listener, limits SlotLimits, refused func(full string)) *Listener {
 	return &Listener{Listener: l, slots: NewSlots(limits), refused: refused}
 }

@@ -10,7 +10,7 @@ import (
 
 // Shares of the memory that is free. A tenant may hold three times as much as it
 // leaves free, and a principal as much as it leaves to its tenant: so one that
-// comes late finds some free however many hold theirs, and one that is alone is
+// comes late finds some free however many others hold theirs, and one that is alone is
 // not kept small. An eighth of all is kept for tenants that hold little.
 const (
 	tenantShare = 3
@@ -60,7 +60,7 @@ type waiter struct {
 	granted chan struct{}
 }
 
-// NewMemory shares total bytes, of which each principal may hold at most each.
+// NewMemory shares total bytes. One principal may hold at most each of them.
 func NewMemory(total, each int64) *Memory {
 	return &Memory{total: total, each: min(each, total), tenants: map[string]*tenantMemory{}, accounts: map[accountName]*Account{}}
 }
@@ -88,7 +88,7 @@ func (m *Memory) Open(tenant, principal string) *Account {
 	return a
 }
 
-// Close says that one user of the account is gone. What it has reserved must be
+// Close says that one user of the account is gone. Memory that it has reserved must be
 // released all the same, before or after.
 func (a *Account) Close() {
 	m := a.memory
@@ -178,7 +178,7 @@ func (a *Account) giveUp(w *waiter) error {
 	return core.Errorf(core.Busy, "%d KiB of memory were not free within %v: this principal has %d KiB of %d, all together have %d of %d; read answers as they come, and send less at once", w.bytes>>10, memoryWait, a.used>>10, m.each>>10, m.used>>10, m.total>>10)
 }
 
-// Take takes bytes whether they are free or not: for what is there already and
+// Take takes bytes whether they are free or not: for memory that is in use already and
 // cannot be taken back.
 func (a *Account) Take(bytes int64) {
 	a.memory.mu.Lock()

@@ -9,10 +9,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Slots bounds the connections of one door. Before a connection has proven who it
-// is for, it has a slot of its own kind, so that silent ones take nothing from
-// clients that work: if those slots are full, one of the client that has most of them is
-// dropped. Afterwards it counts for its principal and its tenant.
+// Slots bounds the connections of one door. Until a connection has authenticated, it
+// has a waiting slot, so that silent connections take nothing from clients that work.
+// If the waiting slots are full, the client that has most of them loses one. An
+// authenticated connection counts for its principal and its tenant.
 // Safe for concurrent use.
 type Slots struct {
 	limits SlotLimits
@@ -74,7 +74,7 @@ func NewSlots(l SlotLimits) *Slots {
 	return &Slots{limits: l, peers: map[netip.Addr]*peerSlots{}, nets: map[netip.Prefix]*netSlots{}, tenants: map[string]int{}, owners: map[accountName]int{}}
 }
 
-// Enter gives a new connection a slot, or says what is full: "peer". drop must end
+// Enter gives a new connection a slot, or returns the limit that is full: "peer". drop must end
 // the connection; it may be called, once, until the slot is passed or left.
 func (s *Slots) Enter(from net.Addr, drop func()) (slot *Slot, full string) {
 	now := time.Now()
@@ -195,9 +195,9 @@ func subtract[K comparable](counts map[K]int, k K) {
 	}
 }
 
-// Pass counts an authenticated connection for its principal. It returns what is
-// full, "" if it is in: "connections", "tenant", "principal", or "waiting" if the
-// connection has been dropped meanwhile. Passing again as the same changes nothing.
+// Pass counts an authenticated connection for its principal. It returns the limit that
+// is full: "connections", "tenant" or "principal", or "waiting" if the connection has
+// been dropped meanwhile. "" means success. Passing again as the same changes nothing.
 // A connection that passes as another principal counts for that one, or, if
 // something is full, for the old one as before.
 func (slot *Slot) Pass(tenant, principal string) (full string) {
@@ -230,7 +230,7 @@ func FullError(full string) error {
 	return core.Errorf(core.Busy, "too many connections of the %s (see limits in the server's settings); use fewer, or try again", full)
 }
 
-// fullFor returns what has no room for one more connection of a principal.
+// fullFor returns the limit that one more connection of a principal would exceed.
 func (s *Slots) fullFor(owner accountName) (full string) {
 	switch {
 	case s.open >= s.limits.Connections:

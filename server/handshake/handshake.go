@@ -1,5 +1,5 @@
-// Package handshake lets clients hear why they are not let in. Both doors share
-// it.
+// Package handshake shakes hands so that a refused client learns the reason. Both
+// doors share it.
 //
 // TCP resets a connection that is closed with unread data, and a reset destroys
 // what was sent before: a TLS alert or a refusal would get lost. So connections
@@ -41,8 +41,8 @@ func Do(ctx context.Context, c *tls.Conn, within time.Duration) error {
 	return err
 }
 
-// HearOut says that no more comes and reads what the client still sends, within
-// a bound. c may be wrapped; wrappers have a method NetConn.
+// HearOut closes the sending side and reads, within a bound, whatever the client still
+// sends. c may be wrapped; wrappers have a method NetConn.
 func HearOut(c net.Conn) {
 	for c != nil {
 		if half, ok := c.(interface{ CloseWrite() error }); ok {
@@ -61,7 +61,7 @@ func HearOut(c net.Conn) {
 	}
 }
 
-// Failed is the record of a handshake that failed, with the certificate that the
+// Failed returns the record of a handshake that failed, with the certificate that the
 // client sent, if it sent one.
 func Failed(door core.Door, address string, err error) core.Record {
 	var sent []*x509.Certificate
@@ -71,7 +71,7 @@ func Failed(door core.Door, address string, err error) core.Record {
 	return Refused(door, address, sent, "TLS: "+err.Error())
 }
 
-// Refused is the record of a client that was not let in: why, and the subject,
+// Refused returns the record of a client that was refused: the reason, and subject,
 // serial number and fingerprint of its certificate.
 func Refused(door core.Door, address string, sent []*x509.Certificate, why string) core.Record {
 	r := core.Record{Door: door, Address: address, Detail: core.Printable(why, maxWhy)}

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Listener shakes hands with each connection before it hands it out, in
-// goroutines of its own: net/http would tell nobody which certificate it has
-// refused, and would close before the client has read the alert. inner must
-// bound the number of connections.
+// Listener shakes hands with each connection before Accept returns it, in goroutines
+// of its own. net/http would not report which certificate it has refused, and would
+// close before the client has read the alert. inner must bound the number of
+// connections.
 type Listener struct {
 	inner  net.Listener
 	config *tls.Config
@@ -27,8 +27,8 @@ type Listener struct {
 	all    sync.WaitGroup
 }
 
-// Listen makes a listener over inner. failed is told of each handshake that
-// fails, before its connection is closed.
+// Listen makes a listener over inner. It calls failed for each handshake that fails,
+// before it closes the connection.
 func Listen(inner net.Listener, c *tls.Config, within time.Duration, failed func(net.Conn, error)) *Listener {
 	l := &Listener{inner: inner, config: c, within: within, failed: failed, ready: make(chan net.Conn), errs: make(chan error)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
@@ -49,7 +49,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 }
 
 // acceptAll takes connections until the listener is closed. Other errors of inner
-// go to the caller of Accept, who waits before it asks again.
+// go to the caller of Accept, which waits before it tries again.
 func (l *Listener) acceptAll() {
 	for {
 		c, err := l.inner.Accept()

@@ -30,7 +30,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
 
-// Options are what the door is made of.
+// Options are the parts that the door uses.
 type Options struct {
 	Engine     *engine.Engine
 	Objects    *objects.Verbs
@@ -55,7 +55,7 @@ type Health struct {
 	Parts    map[string]Part `json:"parts"` // hsm, store, policy, audit, tls
 }
 
-// Part is the state of one hand.
+// Part is the state of one part of the server, such as the HSM.
 type Part struct {
 	Ready    bool     `json:"ready"`
 	Degraded bool     `json:"degraded,omitempty"`
@@ -66,7 +66,7 @@ type Part struct {
 // route is one row of the REST API, beside the table in docs/REST.md.
 type route struct {
 	method, path string
-	action       core.Action // what is recorded of a request that is refused before its answer is made
+	action       core.Action // recorded if the request is refused before the handler runs
 	takes        input
 	status       int // of a success
 	answer       func(s *service, c *core.Caller, r *http.Request) (any, error)
@@ -99,7 +99,7 @@ func typedAnswer[A any](answer func(*service, *core.Caller, *http.Request) (A, e
 
 type service struct{ Options }
 
-// New makes the handler. Who asks is known before a route is looked for, so that
+// New makes the handler. It identifies the caller before it looks for a route, so that
 // a route that is added later is closed to strangers too.
 func New(o Options) http.Handler {
 	s := &service{o}
@@ -115,7 +115,7 @@ func New(o Options) http.Handler {
 }
 
 // openOr answers the two routes that need no certificate, for load balancers and
-// supervisors, and hands on all others. They tell one fact and no detail.
+// supervisors, and passes on all others. Their answer is one fact without detail.
 func (s *service) openOr(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var name string
@@ -142,11 +142,11 @@ func (s *service) openOr(next http.Handler) http.Handler {
 
 type callerKey struct{}
 
-// callerOf is who authenticated has let in.
+// callerOf returns the caller that authenticated has let in.
 func callerOf(r *http.Request) *core.Caller { return r.Context().Value(callerKey{}).(*core.Caller) }
 
-// authenticated hands on the requests of clients whose certificate names a
-// principal at the time of the request. All others get 401.
+// authenticated passes on requests of clients whose certificate names a principal at
+// the time of the request. All others get 401.
 func (s *service) authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := requestID()
@@ -267,8 +267,8 @@ func (to *route) checkInput(r *http.Request) error {
 	return nil
 }
 
-// isJSON refuses headers that say that the body is something else than JSON in
-// UTF-8, because the body is read as that.
+// isJSON refuses headers that declare anything but JSON in UTF-8, because the body is
+// read as that.
 func isJSON(r *http.Request) error {
 	types, codings := r.Header.Values("Content-Type"), r.Header.Values("Content-Encoding")
 	if len(codings) > 0 && (len(codings) > 1 || !strings.EqualFold(codings[0], "identity")) {
@@ -324,8 +324,8 @@ func (s *service) principal(r *http.Request) (*core.Principal, error) {
 	return p, nil
 }
 
-// recordStranger records who was not let in. A failure to record only reaches
-// the log: there is no answer to hold back.
+// recordStranger records a client that was refused. If that fails, only the log says
+// so: there is no answer to hold back.
 func (s *service) recordStranger(r *http.Request, why error) {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	var sent []*x509.Certificate
@@ -343,7 +343,7 @@ func requestID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// health tells the state of every part to whom the policy allows it.
+// health answers with the state of every part, if the policy allows it.
 func (s *service) health(c *core.Caller, r *http.Request) (Health, error) {
 	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadHealth); err != nil {
 		return Health{}, err
@@ -351,7 +351,7 @@ func (s *service) health(c *core.Caller, r *http.Request) (Health, error) {
 	return s.Health(r.Context()), nil
 }
 
-// metrics gives the figures to whom the policy allows it.
+// metrics answers with the metrics, if the policy allows it.
 func (s *service) metrics(w http.ResponseWriter, r *http.Request) {
 	c := callerOf(r)
 	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadMetrics); err != nil {

@@ -25,7 +25,7 @@ type newKey struct {
 	Activate    *bool    `json:"activate"` // left out: true
 }
 
-// key is what is told of an object.
+// key is the answer about an object.
 type key struct {
 	ID          string   `json:"id"`
 	PublicID    string   `json:"public_id,omitempty"`

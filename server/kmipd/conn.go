@@ -144,7 +144,7 @@ func (c *conn) countForAnother(p *core.Principal) error {
 }
 
 // countFor counts the connection, its memory and its work for a principal. It is
-// called while no message is answered. It returns what is full, "" if nothing is.
+// called while no message is answered. It returns the limit that is full, "" if none is.
 func (c *conn) countFor(p *core.Principal) (full string) {
 	if full = c.slot.Pass(p.Tenant, p.ID); full != "" {
 		return full
@@ -201,7 +201,7 @@ func (c *conn) linger() {
 	}
 }
 
-// readChunk is how much room a message is given ahead of what has arrived.
+// readChunk is how much memory a message gets ahead of the bytes that have arrived.
 const readChunk = 64 * 1024
 
 // readBody reads the rest of a message in growing steps, so that a length alone

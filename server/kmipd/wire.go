@@ -75,9 +75,9 @@ const writePiece = 64 << 10
 // the length of the rest (RFC 8446 §5.1).
 const recordHeader = 5
 
-// Read reads from the connection, after it has zeroed what the reader had before.
-// The rest of a record is read without what follows, so that a buffer grown
-// for it is seen from its first byte when the next one begins.
+// Read first zeroes the bytes that the reader had before, then reads from the
+// connection. It never reads past the end of a record, so that a buffer that was grown
+// for the record is seen from its first byte when the next one begins.
 func (w *wire) Read(p []byte) (int, error) {
 	w.zeroUsed(p)
 	part := p
@@ -90,8 +90,8 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// zeroUsed zeroes the buffer that p is the end of, but for the part of a record
-// before p; one that TLS has left for a larger one it zeroes whole.
+// zeroUsed zeroes the buffer that p is the end of, except the part of a record before
+// p. If TLS has replaced the buffer by a larger one, it zeroes all of the old one.
 func (w *wire) zeroUsed(p []byte) {
 	if len(p) == 0 {
 		return
@@ -127,7 +127,7 @@ func (w *wire) followRecords(b []byte) {
 	}
 }
 
-// zeroAll zeroes what is left when nobody reads any more.
+// zeroAll zeroes the rest of the buffer once nobody reads any more.
 func (w *wire) zeroAll() {
 	clear(w.room[:w.used])
 	w.room, w.used = nil, 0

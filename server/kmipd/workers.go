@@ -23,7 +23,7 @@ type workers struct{ jobs chan job }
 
 func newWorkers() *workers { return &workers{jobs: make(chan job)} }
 
-// answer has a job answered and returns whether the connection goes on.
+// answer lets a worker answer a job and returns whether the connection goes on.
 func (w *workers) answer(j job) bool {
 	var msg []byte
 	if j.msg != nil {

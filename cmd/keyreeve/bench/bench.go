@@ -51,7 +51,7 @@ func (r result) String() string {
 func (c *Command) Run() error {
 	v, ok := map[string]core.Version{"1.0": core.V1_0, "1.1": core.V1_1, "1.2": core.V1_2, "1.3": core.V1_3, "1.4": core.V1_4, "2.0": core.V2_0, "2.1": core.V2_1}[c.Version]
 	if !ok {
-		return fmt.Errorf("--version %s is none that is spoken", c.Version)
+		return fmt.Errorf("--version %s is not supported; use 1.0 to 1.4, 2.0 or 2.1", c.Version)
 	}
 	b := &bench{Command: c, version: v, limits: map[string]result{}}
 	slices.Sort(c.Objects)
@@ -239,7 +239,7 @@ func (b *bench) describeRatios(as string, n int, r result) string {
 	return s
 }
 
-// prepare makes what the operations need.
+// prepare makes the keys that the operations need.
 func (b *bench) prepare() error {
 	c, err := b.dialClient(b.KMIP)
 	if err != nil {
@@ -262,8 +262,8 @@ func (b *bench) prepare() error {
 	return nil
 }
 
-// makeObjects makes named objects on several connections, until there are n, and says
-// how far it is.
+// makeObjects makes named objects on several connections, until there are n, and
+// prints its progress.
 func (b *bench) makeObjects(n int) error {
 	const makers = 16
 	var wg sync.WaitGroup
@@ -319,7 +319,7 @@ func (b *bench) requestOf(op string) ([]byte, error) {
 	case "discover":
 		item = kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
 	default:
-		return nil, fmt.Errorf("--operation %s is none that is known", op)
+		return nil, fmt.Errorf("--operation %s is unknown; use get, create, locate, encrypt, sign or discover", op)
 	}
 	return kmip.AppendRequest(nil, b.version, kmip.RequestOptions{}, item)
 }

@@ -29,7 +29,7 @@ import (
 // recordBytes is the size of the record that L3 commits: that of an audit entry.
 const recordBytes = 230
 
-// measureLimits measures what the machine can do at best with the bytes of a Get.
+// measureLimits measures the best that the machine can do with the bytes of a Get.
 func (b *bench) measureLimits() error {
 	msg, err := b.requestOf("get")
 	if err != nil {
@@ -337,8 +337,8 @@ func bareRows() *core.Change {
 	return core.ChangeOf(core.InsertObject{Object: o}, core.AppendEntry{Entry: &core.Entry{Tenant: "default", Time: now.UnixMicro(), Body: make([]byte, recordBytes)}})
 }
 
-// committer writes records in groups, one fdatasync a group; the caller that
-// finds nobody writing writes for all that gathered.
+// committer writes records in groups, with one fdatasync for each group: one caller
+// writes for everyone who is waiting.
 type committer struct {
 	file    *os.File
 	mu      sync.Mutex

@@ -86,8 +86,8 @@ func (c *auditListCmd) principalFilter() (tenant, name string, err error) {
 	return tenant, name, nil
 }
 
-// recordLine shows an entry to people. Who is not known is shown by address; what a
-// terminal would act on is shown as a question mark.
+// recordLine shows an entry to people. A client that is not known is shown by its
+// address. Characters that a terminal would act on become question marks.
 func recordLine(e audit.Entry) string {
 	who := e.Tenant + "/" + e.Principal
 	switch {

@@ -52,7 +52,7 @@ func (w *where) loadSettings() (server.Config, error) {
 		c.Dir = w.Dir
 		return c, nil
 	}
-	return server.Config{}, fmt.Errorf("--dir or --config must say which server is meant")
+	return server.Config{}, fmt.Errorf("give --dir or --config to say which server you mean")
 }
 
 // askServer asks a running server over its admin socket.
@@ -71,7 +71,7 @@ func (verCmd) Run() error {
 	return nil
 }
 
-// exitStatus ends a command that has said what it found.
+// exitStatus ends a command that has printed its result.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
@@ -105,11 +105,11 @@ func Main(args []string) int {
 	return 0
 }
 
-// maxSentence bounds what is said of an error, in bytes.
+// maxSentence bounds the text of an error, in bytes.
 const maxSentence = 600
 
-// oneLine makes one line of several, each said once: drivers and parsers like to
-// draw, to quote what they were given, and to try twice.
+// oneLine joins the lines of a text and leaves out repeated ones: errors of drivers and
+// parsers have several lines, quote their input and repeat themselves.
 func oneLine(s string) string {
 	var lines []string
 	for line := range strings.Lines(s) {
@@ -123,7 +123,7 @@ func oneLine(s string) string {
 	return s
 }
 
-// printableRune is a rune, or for one that a terminal would act on a space.
+// printableRune returns a rune, or a space if a terminal would act on the rune.
 func printableRune(r rune) rune {
 	if !unicode.IsPrint(r) {
 		return ' '

@@ -71,7 +71,7 @@ func spareProcessors() {
 
 // limitMemory sets how much memory the Go runtime may take before it collects garbage
 // more often, unless GOMEMLIMIT sets it. Without a limit, garbage may take as much again
-// as what is in use. It returns the name of what says how much.
+// as the memory in use. It returns the name of the setting that sets the limit.
 func limitMemory(cfg server.Config) (from string) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return "GOMEMLIMIT"
