@@ -9,7 +9,7 @@ type rowWrite interface {
 	// weight estimates how long the database takes; an audit record has the weight 1.
 	weight() int
 	// appendStatements seals the rows of the write and appends its statements.
-	appendStatements(l *layout) error
+	appendStatements(l *statementCollector) error
 }
 
 // rowWriteOf returns the rowWrite of a write. Each kind is in the file of its table.
@@ -51,22 +51,22 @@ func (w unknownWrite) validate() error {
 
 func (unknownWrite) weight() int { return 0 }
 
-func (w unknownWrite) appendStatements(*layout) error { return w.validate() }
+func (w unknownWrite) appendStatements(*statementCollector) error { return w.validate() }
 
-// layout collects the statements of a change, except those of its audit entries.
-type layout struct {
+// statementCollector collects the statements of a change, except those of its audit entries.
+type statementCollector struct {
 	seals
 	seqs       []int64 // for the objects whose statements are not here yet
 	statements []statement
 	usage      []core.AddUsage
 }
 
-func (l *layout) addStatements(s ...statement) { l.statements = append(l.statements, s...) }
+func (l *statementCollector) addStatements(s ...statement) { l.statements = append(l.statements, s...) }
 
 // statementsOf returns the statements of a change. The objects that it inserts get
 // their Seq from seqs: a seal covers Seq, so the database must not choose it.
 func (s seals) statementsOf(c *core.Change, seqs []int64) ([]statement, error) {
-	l := layout{seals: s, seqs: seqs}
+	l := statementCollector{seals: s, seqs: seqs}
 	for _, w := range c.Writes {
 		if err := rowWriteOf(w).appendStatements(&l); err != nil {
 			return nil, err

@@ -19,7 +19,7 @@ func (addDueDate) validate() error { return nil }
 
 func (addDueDate) weight() int { return 1 }
 
-func (w addDueDate) appendStatements(l *layout) error {
+func (w addDueDate) appendStatements(l *statementCollector) error {
 	l.addStatements(statement{text: insertDueDate, args: dueDateArgs(&w.DueDate), doing: "write a date"})
 	return nil
 }
@@ -30,7 +30,7 @@ func (noteDueDate) validate() error { return nil }
 
 func (noteDueDate) weight() int { return 1 }
 
-func (w noteDueDate) appendStatements(l *layout) error {
+func (w noteDueDate) appendStatements(l *statementCollector) error {
 	noted := core.Errorf(core.Conflict, "the %v of object %s was noted before", w.DueDate.Tag, w.DueDate.ID)
 	l.addStatements(statement{text: updateDueDate, args: dueDateArgs(&w.DueDate), rows: exactlyOne(noted), doing: "note a date"})
 	return nil

@@ -17,7 +17,7 @@ func (insertInstallation) validate() error { return nil }
 
 func (insertInstallation) weight() int { return 1 }
 
-func (w insertInstallation) appendStatements(l *layout) error {
+func (w insertInstallation) appendStatements(l *statementCollector) error {
 	i := &w.Installation
 	seal, err := l.sealSystem(installationRow(i))
 	l.addStatements(statement{text: insertInstallationRow, args: []any{i.ID, i.Created, i.Checks, seal}, rows: exactlyOne(notStored("installation")), duplicate: secondInstallation(), doing: "write the installation"})

@@ -21,7 +21,7 @@ func (w beginIntent) validate() error { return checkIntent(&w.Intent) }
 
 func (beginIntent) weight() int { return 2 }
 
-func (w beginIntent) appendStatements(l *layout) error {
+func (w beginIntent) appendStatements(l *statementCollector) error {
 	i := &w.Intent
 	seal, err := l.sealSystem(intentRow(i))
 	l.addStatements(statement{text: upsertIntent, args: []any{i.ID, i.Tenant, string(i.Kind), i.CKAID, i.Object, i.Label, i.Time, i.Process, i.Nonce, seal}, rows: exactlyOne(notStored("intent")), doing: "write an intent"})
@@ -34,7 +34,7 @@ func (finishIntent) validate() error { return nil }
 
 func (finishIntent) weight() int { return 2 }
 
-func (w finishIntent) appendStatements(l *layout) error {
+func (w finishIntent) appendStatements(l *statementCollector) error {
 	s := statement{text: deleteIntent, args: []any{w.ID}, doing: "finish an intent"}
 	if w.MustBeOpen {
 		s.rows = exactlyOne(intentNotOpen(w.ID))

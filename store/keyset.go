@@ -19,7 +19,7 @@ func (w saveKeySet) validate() error { return checkKeySet(&w.KeySet) }
 
 func (saveKeySet) weight() int { return 2 }
 
-func (w saveKeySet) appendStatements(l *layout) error {
+func (w saveKeySet) appendStatements(l *statementCollector) error {
 	k := &w.KeySet
 	seal, err := l.sealSystem(keySetRow(k))
 	l.addStatements(statement{text: upsertKeySet, args: []any{k.Number, k.Tenant, k.Epoch, string(k.State), nullable(k.Checks), seal}, rows: exactlyOne(keySetTaken(*k)), duplicate: keySetTaken(*k), doing: "write a set of keys"})

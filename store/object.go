@@ -17,7 +17,7 @@ func (w insertObject) validate() error { return checkObject(w.Object) }
 
 func (insertObject) weight() int { return objectWeight }
 
-func (w insertObject) appendStatements(l *layout) error {
+func (w insertObject) appendStatements(l *statementCollector) error {
 	o := *w.Object // a copy: others may read the object before the change is stored
 	o.Seq, l.seqs = l.seqs[0], l.seqs[1:]
 	values, err := l.changedValues(&o)
@@ -44,7 +44,7 @@ func (w updateObject) validate() error { return checkObject(w.Object) }
 
 func (updateObject) weight() int { return objectWeight }
 
-func (w updateObject) appendStatements(l *layout) error {
+func (w updateObject) appendStatements(l *statementCollector) error {
 	o := w.Object
 	values, err := l.changedValues(o)
 	if err != nil {
@@ -64,7 +64,7 @@ func (deleteObject) weight() int { return objectWeight }
 
 // appendStatements first locks the row at its version, so that the row cannot stay
 // without its rows of the search table.
-func (w deleteObject) appendStatements(l *layout) error {
+func (w deleteObject) appendStatements(l *statementCollector) error {
 	o := w.Object
 	l.addStatements(statement{text: lockObjectRow, args: []any{o.Tenant, o.ID, o.Version, o.Seq}, rows: exactlyOne(objectConflict(o)), doing: "delete an object"},
 		statement{text: deleteIndexRows, args: []any{o.Tenant, o.Seq}, doing: "delete an object"},

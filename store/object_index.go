@@ -24,7 +24,7 @@ var indexTexts = func() (texts [maxIndexRows + 1]string) {
 }()
 
 // addIndexRows adds the statements for an object's rows of the search table.
-func (l *layout) addIndexRows(o *core.ManagedObject) {
+func (l *statementCollector) addIndexRows(o *core.ManagedObject) {
 	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
 		args := make([]any, 0, 4*len(part))
 		for _, r := range part {

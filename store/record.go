@@ -14,7 +14,7 @@ func (w appendEntry) validate() error { return checkEntry(w.Entry) }
 
 func (appendEntry) weight() int { return 1 }
 
-func (appendEntry) appendStatements(*layout) error { return nil }
+func (appendEntry) appendStatements(*statementCollector) error { return nil }
 
 // appendEntries appends the audit records of a change.
 func appendEntries(all []core.Entry, c *core.Change) []core.Entry {

@@ -23,8 +23,8 @@ func (w addUsage) validate() error { return checkName("tenant", w.Tenant, false)
 
 func (addUsage) weight() int { return 0 }
 
-// appendStatements only adds up usage: see [layout.addUsageStatements].
-func (w addUsage) appendStatements(l *layout) error {
+// appendStatements only adds up usage: see [statementCollector.addUsageStatements].
+func (w addUsage) appendStatements(l *statementCollector) error {
 	for i := range l.usage {
 		if l.usage[i].Tenant == w.Tenant {
 			l.usage[i].Usage = l.usage[i].Usage.Add(w.Usage)
@@ -37,7 +37,7 @@ func (w addUsage) appendStatements(l *layout) error {
 
 // addUsageStatements adds the statements that count. They are the last ones, because
 // they lock a row that other changes of the tenant may wait for.
-func (l *layout) addUsageStatements() {
+func (l *statementCollector) addUsageStatements() {
 	for _, u := range l.usage {
 		if u.Usage != (core.Usage{}) {
 			l.addStatements(statement{text: upsertUsage, args: []any{u.Tenant, rand.IntN(usageStripes), u.Usage.Objects, u.Usage.ResidentKeys, u.Usage.Bytes}, doing: "count an object"})
