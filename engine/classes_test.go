@@ -38,7 +38,7 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 				}
 				objects := len(w.store.objects)
 				out, err := w.ReKey(ctx, caller, &core.RekeyInput{ID: core.ID(old), Attributes: attrs(asked...)})
-				allowed := was == to || (!admin && rules.Strictness[to] > rules.Strictness[was])
+				allowed := was == to || (!admin && rules.Stricter(to, was))
 				if allowed != (err == nil) || (err != nil && core.CodeOf(err) != core.PermissionDenied) {
 					t.Errorf("administrator %v, from %s to %s: %v", admin, was, to, err)
 				}

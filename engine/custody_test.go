@@ -32,7 +32,7 @@ func TestCustodyChanges(t *testing.T) {
 					}
 					_, err := w.ModifyAttribute(ctx, &who, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: step.tag}, New: core.Attribute{Tag: step.tag, Value: core.Bool(value)}})
 					was, is := core.ClassOf(now.sensitive, now.extractable), core.ClassOf(step.to.sensitive, step.to.extractable)
-					loosens := rules.Strictness[is] < rules.Strictness[was]
+					loosens := rules.Stricter(was, is)
 					if (core.CodeOf(err) == core.PermissionDenied) != loosens || (err != nil && !loosens) {
 						t.Errorf("%+v to %+v: %v", now, step.to, err)
 					}
@@ -113,7 +113,7 @@ func TestProtectionStorage(t *testing.T) {
 			continue
 		}
 		o, _ := w.store.Object(ctx, "default", out.ID)
-		if err != nil || o.Material.Class != c.want || core.ProtectionStorageMask(o.Attributes.Num(core.TagProtectionStorageMask)) != rules.ProtectionOf(c.want) {
+		if err != nil || o.Material.Class != c.want || core.ProtectionStorageMask(o.Attributes.Num(core.TagProtectionStorageMask)) != rules.StorageOf(c.want) {
 			t.Errorf("masks %v, %v: %v; want class %s", c.masks, c.more, err, c.want)
 		}
 	}

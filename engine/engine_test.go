@@ -120,7 +120,7 @@ func TestTemplateIsChecked(t *testing.T) {
 		"the server's own vendor": {base.Add(core.Attribute{Vendor: "y", Name: "a", Value: core.Text("b")}), core.AttributeReadOnly},
 		"an empty name":           {with(core.TagName, name("")), core.InvalidField},
 		"the same name twice":     {with(core.TagName, name("a")).Add(core.Attribute{Tag: core.TagName, Value: name("a")}), core.NonUniqueNameAttribute},
-		"huge text":               {with(core.TagContactInformation, core.Text(string(make([]byte, rules.MaxAttributeText+1)))), core.InvalidField},
+		"huge text":               {with(core.TagContactInformation, core.Text(string(make([]byte, rules.MaxTextBytes+1)))), core.InvalidField},
 		"dates crossed":           {with(core.TagActivationDate, core.Date(20)).Add(core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(10)}), core.InvalidField},
 		"no algorithm":            {attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},
 		"single DES":              {attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.InvalidField},

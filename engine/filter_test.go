@@ -235,7 +235,7 @@ func TestVendorTagsAreAttributes(t *testing.T) {
 		t.Errorf("Delete Attribute: %v, %s", err, shown(has))
 	}
 	if _, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
-		core.TagCryptographicUsageMask, core.Mask(allUses), tag, core.Text(string(make([]byte, rules.MaxAttributeText+1))))}); core.CodeOf(err) != core.InvalidField {
+		core.TagCryptographicUsageMask, core.Mask(allUses), tag, core.Text(string(make([]byte, rules.MaxTextBytes+1))))}); core.CodeOf(err) != core.InvalidField {
 		t.Errorf("a value that is too long: %v", err)
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// DamageOf returns the first attribute of a certificate that is wrong, and why.
-func DamageOf(o *core.ManagedObject) (attribute, why string) {
+// CertificateDamage returns the first attribute of an X.509 certificate that is
+// wrong, and the reason. Both are "" if none is wrong, or o is no such certificate.
+func CertificateDamage(o *core.ManagedObject) (attribute, why string) {
 	as := o.Attributes
 	if o.Type != core.ObjectTypeCertificate || core.CertificateType(as.Num(core.TagCertificateType)) != core.CertificateTypeX509 {
 		return "", ""
@@ -22,7 +23,7 @@ func DamageOf(o *core.ManagedObject) (attribute, why string) {
 		{core.TagX509CertificateSubject, core.TagSubjectDistinguishedName, core.TagCertificateSubject, core.TagCertificateSubjectDistinguishedName},
 		{core.TagX509CertificateIdentifier, core.TagIssuerDistinguishedName, core.TagCertificateIdentifier, core.TagIssuer},
 	} {
-		if why := wrongName(value(n.attribute, n.der).Bytes, value(n.text, n.textField).Text); why != "" {
+		if why := compareNames(value(n.attribute, n.der).Bytes, value(n.text, n.textField).Text); why != "" {
 			return n.attribute.String(), why
 		}
 	}
@@ -32,9 +33,9 @@ func DamageOf(o *core.ManagedObject) (attribute, why string) {
 	return "", ""
 }
 
-// wrongName compares a name in DER with the same name as text. A name with texts
-// that are read in another way here is only held to be a name.
-func wrongName(der []byte, text string) string {
+// compareNames compares a name in DER with the same name as text, and returns how
+// they differ. If this program cannot read the name's texts, only its form is checked.
+func compareNames(der []byte, text string) string {
 	var rdns pkix.RDNSequence
 	rest, err := asn1.Unmarshal(der, &rdns)
 	if err == nil && len(rest) == 0 {

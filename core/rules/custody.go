@@ -6,31 +6,38 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Strictness orders the classes: what a class forbids, those above it forbid too.
-var Strictness = map[core.Class]int{core.ClassC: 1, core.ClassX: 2, core.ClassN: 3}
+// strictness orders the classes: a class forbids everything that a lower one forbids.
+var strictness = map[core.Class]int{core.ClassC: 1, core.ClassX: 2, core.ClassN: 3}
 
-// ProtectionOf is where the value of an object may be (KMIP 2.1 §4.44): of class C
-// also in this server's memory, of N and X in the HSM alone.
-func ProtectionOf(class core.Class) core.ProtectionStorageMask {
+// Stricter reports whether class a forbids more than class b.
+func Stricter(a, b core.Class) bool { return strictness[a] > strictness[b] }
+
+// StorageOf returns where the value of an object may be (KMIP 2.1 §4.44). The value
+// of a class C object may be in this server's memory too; that of class N and X is
+// in the HSM only.
+func StorageOf(class core.Class) core.ProtectionStorageMask {
 	if class == core.ClassC {
 		return core.ProtectionStorageMaskSoftware
 	}
 	return core.ProtectionStorageMaskHardware
 }
 
-func SetProtection(o *core.ManagedObject, class core.Class) {
-	o.Attributes = o.Attributes.Set(core.TagProtectionStorageMask, core.Mask(ProtectionOf(class)))
+// SetStorage gives an object the Protection Storage Mask of its class (KMIP 2.1 §4.44).
+func SetStorage(o *core.ManagedObject, class core.Class) {
+	o.Attributes = o.Attributes.Set(core.TagProtectionStorageMask, core.Mask(StorageOf(class)))
 }
 
-// PermitsClass reports whether one of the masks that a client accepts is satisfied by
-// a class, all its bits (KMIP 2.1 §7.33).
+// PermitsClass reports whether a class satisfies all bits of one of the Protection
+// Storage Masks that a client accepts (KMIP 2.1 §7.33). No mask at all permits every
+// class.
 func PermitsClass(masks []int32, class core.Class) bool {
-	return len(masks) == 0 || slices.ContainsFunc(masks, func(m int32) bool { return uint32(m)&^uint32(ProtectionOf(class)) == 0 })
+	return len(masks) == 0 || slices.ContainsFunc(masks, func(m int32) bool { return uint32(m)&^uint32(StorageOf(class)) == 0 })
 }
 
-// MayLeave answers for the class of o before the token is asked: the token
-// would refuse N and X too, but less politely.
-func MayLeave(o *core.ManagedObject, wrapped bool) error {
+// CheckMayLeave refuses to hand out the value of o if its class forbids it. Class N
+// never leaves the HSM, class X only wrapped. The token would refuse too, but with a
+// less helpful error.
+func CheckMayLeave(o *core.ManagedObject, wrapped bool) error {
 	switch {
 	case o.Material.Class == core.ClassN:
 		return core.Errorf(core.NotExtractable, "object %s is not Extractable: its value never leaves the HSM", o.ID)

@@ -2,8 +2,8 @@ package rules
 
 import "github.com/keyreeve/keyreeve/core"
 
-// CheckDates refuses dates that contradict one another (KMIP 1.4 §3.24 to
-// §3.27). An Activation Date in the past is the object's at once.
+// CheckDates refuses dates that contradict one another (KMIP 1.4 §3.24 to §3.27).
+// An Activation Date in the past is allowed; the object is then Active at once.
 func CheckDates(o *core.ManagedObject) error {
 	for _, pair := range [][2]core.Tag{{core.TagActivationDate, core.TagDeactivationDate}, {core.TagActivationDate, core.TagProcessStartDate},
 		{core.TagProtectStopDate, core.TagDeactivationDate}} {

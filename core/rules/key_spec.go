@@ -2,8 +2,9 @@ package rules
 
 import "github.com/keyreeve/keyreeve/core"
 
-// ImpliedMask allows what keys of the algorithm are there for, and neither wrapping
-// nor derivation, which can carry other keys away.
+// ImpliedMask returns the Cryptographic Usage Mask of a new key whose client gave
+// none. It allows the usual uses of the algorithm. It never allows wrapping or
+// derivation, because both can carry other keys away.
 func ImpliedMask(t core.ObjectType, alg core.CryptographicAlgorithm) core.UsageMask {
 	rsa := alg == core.AlgorithmRSA
 	switch {
@@ -23,9 +24,9 @@ func ImpliedMask(t core.ObjectType, alg core.CryptographicAlgorithm) core.UsageM
 	return core.MaskEncrypt | core.MaskDecrypt
 }
 
-// symmetricSizes lists, per algorithm the token can make keys for, the kind,
-// the lengths in bits that are keys, and the length that is taken when none is
-// asked for. An empty list means any whole number of bytes up to maxGeneric.
+// symmetricSizes lists the algorithms that the token can make keys for. bits are the
+// allowed lengths; nil allows every whole number of bytes from minGeneric to
+// maxGeneric bits. usual is the length if the client gives none.
 var symmetricSizes = map[core.CryptographicAlgorithm]struct {
 	kind  core.KeyKind
 	bits  []int64
@@ -49,10 +50,13 @@ const (
 	maxGeneric = 4096
 )
 
-// quantumSafeBits is what a symmetric key needs to be Quantum Safe (KMIP 2.1
-// §4.45): search by a quantum computer halves its strength.
+// quantumSafeBits is the least length of a symmetric key that is Quantum Safe (KMIP
+// 2.1 §4.45), because a search by a quantum computer halves its strength.
 const quantumSafeBits = 256
 
+// SymmetricSpec returns kind, length and format of the symmetric key or Secret Data
+// that the attributes of o describe. An algorithm or a length that cannot be made is
+// an error of code InvalidField.
 func SymmetricSpec(o *core.ManagedObject) (core.KeySpec, error) {
 	alg, bits := o.Algorithm(), o.Attributes.Num(core.TagCryptographicLength)
 	size, ok := symmetricSizes[alg]
@@ -65,13 +69,14 @@ func SymmetricSpec(o *core.ManagedObject) (core.KeySpec, error) {
 	if o.Attributes.Bool(core.TagQuantumSafe) && bits < quantumSafeBits {
 		return core.KeySpec{}, core.Errorf(core.GeneralFailure, "a key of %d bits is not Quantum Safe; ask for %d", bits, quantumSafeBits)
 	}
-	if !validLength(size.bits, bits) {
+	if !isKeyLength(size.bits, bits) {
 		return core.KeySpec{}, core.Errorf(core.InvalidField, "%d bits is no length of a key for %v", bits, alg)
 	}
 	return core.KeySpec{Kind: size.kind, Bits: int(bits), Format: core.KeyFormatTypeRaw}, nil
 }
 
-func validLength(allowed []int64, bits int64) bool {
+// isKeyLength reports whether keys may have a length, in bits; see symmetricSizes.
+func isKeyLength(allowed []int64, bits int64) bool {
 	for _, b := range allowed {
 		if b == bits {
 			return true
@@ -80,7 +85,8 @@ func validLength(allowed []int64, bits int64) bool {
 	return len(allowed) == 0 && bits%8 == 0 && bits >= minGeneric && bits <= maxGeneric
 }
 
-// curveOfLength is the curve that a length names when no Recommended Curve does.
+// curveOfLength maps a length in bits to the curve that is used if the client gives
+// no Recommended Curve.
 var curveOfLength = map[int64]core.RecommendedCurve{
 	256: core.RecommendedCurveP256, 384: core.RecommendedCurveP384, 521: core.RecommendedCurveP521}
 
@@ -88,13 +94,16 @@ var curveOfLength = map[int64]core.RecommendedCurve{
 var lengthOfCurve = map[core.RecommendedCurve]int{
 	core.RecommendedCurveP256: 256, core.RecommendedCurveP384: 384, core.RecommendedCurveP521: 521}
 
-// minRSABits and maxRSABits bound generated RSA keys; tokens take far smaller
-// ones, which nobody should use, and larger ones block the token for minutes.
+// minRSABits and maxRSABits bound generated RSA keys. Tokens accept far smaller keys,
+// which are not safe. Larger keys keep a token busy for minutes.
 const (
 	minRSABits = 2048
 	maxRSABits = 4096
 )
 
+// PairSpec returns kind, length, curve and format of the key pair that the attributes
+// of its private key describe. An algorithm, length or curve that cannot be made is
+// an error of code InvalidField.
 func PairSpec(o *core.ManagedObject) (core.KeySpec, error) {
 	if o.Attributes.Bool(core.TagQuantumSafe) {
 		return core.KeySpec{}, core.Errorf(core.GeneralFailure, "no key pair that can be made here is Quantum Safe")
@@ -111,7 +120,7 @@ func PairSpec(o *core.ManagedObject) (core.KeySpec, error) {
 		}
 		s.Kind = core.KeyRSA
 	case core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH:
-		return s, curveSpec(o, bits, &s)
+		return s, setCurve(o, bits, &s)
 	case core.AlgorithmEd25519:
 		s.Kind, s.Curve, s.Bits = core.KeyEd25519, core.RecommendedCurveCURVE25519, 256
 	default:
@@ -120,9 +129,9 @@ func PairSpec(o *core.ManagedObject) (core.KeySpec, error) {
 	return s, nil
 }
 
-// curveSpec takes the curve from Cryptographic Domain Parameters, else from
+// setCurve chooses the curve from the Cryptographic Domain Parameters, or else from
 // the length.
-func curveSpec(o *core.ManagedObject, bits int64, s *core.KeySpec) error {
+func setCurve(o *core.ManagedObject, bits int64, s *core.KeySpec) error {
 	if v, ok := o.Attributes.Get(core.TagCryptographicDomainParameters); ok {
 		s.Curve = core.DomainParametersOf(v).Curve
 	} else if s.Curve = curveOfLength[bits]; bits == 0 {

@@ -2,8 +2,8 @@ package rules
 
 import "github.com/keyreeve/keyreeve/core"
 
-// InitUsageLimits sets the remaining count of new Usage Limits to their total,
-// whatever the client wrote there (KMIP 1.4 §3.21).
+// InitUsageLimits sets the Usage Limits Count of new Usage Limits to their total. The
+// count that the client gave is ignored (KMIP 1.4 §3.21).
 func InitUsageLimits(as core.Attributes) core.Attributes {
 	i := as.Find(core.AttributeName{Tag: core.TagUsageLimits})
 	if i < 0 {
@@ -12,14 +12,14 @@ func InitUsageLimits(as core.Attributes) core.Attributes {
 	return as.Replace(i, unusedLimits(as[i].Value))
 }
 
-// unusedLimits returns Usage Limits of which nothing has been drawn.
+// unusedLimits returns Usage Limits whose count is their total.
 func unusedLimits(limits core.Value) core.Value {
 	u := core.UsageLimitsOf(limits)
 	u.Count = u.Total
 	return u.Value()
 }
 
-// checkUsageLimits refuses limits that say nothing.
+// checkUsageLimits refuses limits without a total or a known unit.
 func checkUsageLimits(v core.Value) error {
 	total := v.Field(core.TagUsageLimitsTotal)
 	switch u := core.UsageLimitsOf(v).Unit; {
@@ -31,17 +31,17 @@ func checkUsageLimits(v core.Value) error {
 	return nil
 }
 
-// RequireUnused refuses to change or delete Usage Limits that have been drawn upon
-// (KMIP 1.4 §3.21): who has used them up could go on without end.
-func RequireUnused(v core.Value) error {
+// RequireUnusedLimits refuses Usage Limits that have been drawn upon: they may not be
+// changed or deleted, or a client could use the key without end (KMIP 1.4 §3.21).
+func RequireUnusedLimits(v core.Value) error {
 	if u := core.UsageLimitsOf(v); u.Count != u.Total {
 		return core.Errorf(core.PermissionDenied, "the Usage Limits have been drawn upon and cannot be changed any more")
 	}
 	return nil
 }
 
-// CorrectUsageLimits is Modify Attribute of Usage Limits: allowed until the
-// first unit has been used, and the count follows the total.
-func CorrectUsageLimits(old, new core.Value) (core.Value, error) {
-	return unusedLimits(new), RequireUnused(old)
+// ReplaceUsageLimits returns the new Usage Limits, with the count set to the total.
+// It refuses if the old ones have been drawn upon.
+func ReplaceUsageLimits(old, new core.Value) (core.Value, error) {
+	return unusedLimits(new), RequireUnusedLimits(old)
 }

@@ -58,7 +58,7 @@ func queryServer(k *engine.Call, in *core.QueryInput) (out core.QueryOutput, err
 		case core.QueryFunctionQueryRNGs:
 			out.RNGs = []core.Field{{Tag: core.TagRNGParameters, Value: core.RandomNumberGenerator(core.RNGAlgorithmUnspecified)}}
 		case core.QueryFunctionQueryStorageProtectionMasks:
-			out.StorageProtectionMasks = []int32{int32(rules.ProtectionOf(core.ClassC)), int32(rules.ProtectionOf(core.ClassX))}
+			out.StorageProtectionMasks = []int32{int32(rules.StorageOf(core.ClassC)), int32(rules.StorageOf(core.ClassX))}
 		case core.QueryFunctionQueryCapabilities:
 			out.Capabilities = []core.Field{{Tag: core.TagCapabilityInformation, Value: core.Structure(
 				core.Field{Tag: core.TagStreamingCapability, Value: core.Bool(true)},

@@ -27,7 +27,7 @@ func addAttribute(k *engine.Call, in *core.AddAttributeInput) (core.AttributeOut
 
 // addInstance gives an object one more instance of an attribute.
 func addInstance(k *engine.Call, o *core.ManagedObject, a core.Attribute) (core.Attributes, core.Attribute, error) {
-	if err := rules.CheckNew(&a); err != nil {
+	if err := rules.CheckNewAttribute(&a); err != nil {
 		return nil, core.Attribute{}, err
 	}
 	if err := requireInTime(k, o, a.Tag); err != nil {
@@ -107,7 +107,7 @@ func deleteAttribute(k *engine.Call, in *core.DeleteAttributeInput) (core.Attrib
 		}
 		gone := o.Attributes[i]
 		if ref.Tag == core.TagUsageLimits {
-			if err := rules.RequireUnused(gone.Value); err != nil {
+			if err := rules.RequireUnusedLimits(gone.Value); err != nil {
 				return nil, core.Attribute{}, err
 			}
 		}
@@ -157,8 +157,10 @@ func checkChanged(k *engine.Call, o, next *core.ManagedObject, ref core.Attribut
 	if ref == rules.CustodyAttribute && o.Type != core.ObjectTypeTemplate {
 		return core.Errorf(core.AttributeReadOnly, "%s is chosen when an object is made", ref)
 	}
-	if size := next.Attributes.Size(); size > rules.MaxAttributeBytes && size > o.Attributes.Size() {
-		return rules.TooLarge(size)
+	if next.Attributes.Size() > o.Attributes.Size() {
+		if err := rules.CheckTotalSize(next.Attributes); err != nil {
+			return err
+		}
 	}
 	switch ref.Tag {
 	case core.TagName:
@@ -188,7 +190,7 @@ func changeCustody(k *engine.Call, o, next *core.ManagedObject) error {
 		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
 	case was == to || o.Material.Mode == "":
 		return nil
-	case rules.Strictness[to] < rules.Strictness[was]:
+	case rules.Stricter(was, to):
 		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s and cannot be kept in class %s, which is less strict; create or register it so", o.ID, was, to)
 	case slices.Contains(k.Settings.Defaults.ForbidClasses, to):
 		return core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
@@ -201,7 +203,7 @@ func changeCustody(k *engine.Call, o, next *core.ManagedObject) error {
 		return err
 	}
 	next.Material = m
-	rules.SetProtection(next, to)
+	rules.SetStorage(next, to)
 	if o.Type == core.ObjectTypeSecretData || to == core.ClassN { // see setDigest
 		next.Attributes = next.Attributes.Without(core.AttributeName{Tag: core.TagDigest})
 	}
@@ -216,7 +218,7 @@ func replaceInstance(k *engine.Call, o *core.ManagedObject, i int, a *core.Attri
 	v := a.Value
 	if a.Tag == core.TagUsageLimits {
 		var err error
-		if v, err = rules.CorrectUsageLimits(o.Attributes[i].Value, v); err != nil {
+		if v, err = rules.ReplaceUsageLimits(o.Attributes[i].Value, v); err != nil {
 			return nil, core.Attribute{}, err
 		}
 	}
@@ -226,7 +228,7 @@ func replaceInstance(k *engine.Call, o *core.ManagedObject, i int, a *core.Attri
 
 func mayModify(k *engine.Call, o *core.ManagedObject, a *core.Attribute) error {
 	if a.Tag == 0 {
-		return rules.CheckCustom(a)
+		return rules.CheckVendorAttribute(a)
 	}
 	r := core.RuleOf(a.Tag)
 	if r == nil {

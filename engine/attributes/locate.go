@@ -45,7 +45,7 @@ func (v *Verbs) locate(k *engine.Call, in *core.LocateInput) (out core.LocateOut
 	if err != nil {
 		return out, err
 	}
-	if err := rules.CheckFilter(in); err != nil {
+	if err := rules.CheckLocate(in); err != nil {
 		return out, err
 	}
 	s := search{call: k, pages: v.pages, in: in, skip: int(in.OffsetItems), limit: maxLocated, filter: core.Filter{Now: k.Now, Attributes: in.Attributes,

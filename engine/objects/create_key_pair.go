@@ -24,7 +24,7 @@ func createKeyPair(k *engine.Call, in *core.CreateKeyPairInput) (out core.Create
 	}
 	k.StorageMasks = ownOrCommon(in.PrivateProtection, in.CommonProtection)
 	if !rules.PermitsClass(ownOrCommon(in.PublicProtection, in.CommonProtection), core.ClassC) {
-		return out, core.Errorf(core.PublicProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", rules.ProtectionOf(core.ClassC))
+		return out, core.Errorf(core.PublicProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", rules.StorageOf(core.ClassC))
 	}
 	spec, err := rules.PairSpec(private)
 	if err != nil {
@@ -71,7 +71,7 @@ func makeHalves(k *engine.Call, in *core.CreateKeyPairInput) (private, public *c
 	public.Attributes = public.Attributes.Add(linkTo(core.LinkTypePrivateKeyLink, private.ID)).
 		Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
-	rules.SetProtection(public, core.ClassC)
+	rules.SetStorage(public, core.ClassC)
 	return private, public, nil
 }
 
@@ -87,8 +87,8 @@ func makeHalf(k *engine.Call, t core.ObjectType, own core.Attributes, templates 
 	if err != nil {
 		return nil, err
 	}
-	given = rules.Overlay(shared, given, rules.HasSeveral)
-	if err := rules.CheckTemplate(given); err != nil {
+	given = rules.Overlay(shared, given, rules.MayHaveSeveral)
+	if err := rules.CheckNewAttributes(given); err != nil {
 		return nil, err
 	}
 	if err := requireForPair(k, given); err != nil {

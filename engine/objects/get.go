@@ -73,7 +73,7 @@ func getClear(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *cor
 		out.Object.Template = rules.TemplateContent(o)
 		return nil
 	}
-	if err := rules.MayLeave(o, false); err != nil {
+	if err := rules.CheckMayLeave(o, false); err != nil {
 		return err
 	}
 	if err := revealClear(k, o, out); err != nil {

@@ -36,7 +36,7 @@ func revoke(k *engine.Call, in *core.RevokeInput) (core.IDOutput, error) {
 	}
 	return moveState(k, in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
 		a := core.Attribute{Tag: core.TagRevocationReason, Value: core.RevocationReason{Code: in.Code, Message: in.Message}.Value()}
-		if err := rules.CheckSize(a.Ref(), a.Value); err != nil {
+		if err := rules.CheckText(a.Ref(), a.Value); err != nil {
 			return err
 		}
 		next.Attributes = next.Attributes.Set(a.Tag, a.Value)

@@ -16,11 +16,11 @@ const leaseSeconds = 3600
 // newObject makes the object that a Create or Register of the caller brings
 // forth, with every attribute that does not depend on key bytes.
 func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
-	if len(given) > rules.MaxAttributes {
-		return nil, rules.TooMany(len(given))
+	if err := rules.CheckCount(given); err != nil {
+		return nil, err
 	}
-	if size := given.Size(); size > rules.MaxAttributeBytes {
-		return nil, rules.TooLarge(size)
+	if err := rules.CheckTotalSize(given); err != nil {
+		return nil, err
 	}
 	p := k.Caller.Principal
 	if err := k.HoldObject(); err != nil {
@@ -100,7 +100,7 @@ func chooseCustody(k *engine.Call, o *core.ManagedObject, born bool) (class core
 	// they have been extractable (KMIP 1.4 §3.48, §3.50).
 	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(sensitive)).Set(core.TagExtractable, core.Bool(extractable)).
 		Set(core.TagAlwaysSensitive, core.Bool(born && sensitive)).Set(core.TagNeverExtractable, core.Bool(born && !extractable))
-	rules.SetProtection(o, class)
+	rules.SetStorage(o, class)
 	return class, nil
 }
 
@@ -114,7 +114,7 @@ func chooseSensitive(k *engine.Call, o *core.ManagedObject, sensitive, extractab
 		return !sensitive, nil
 	}
 	return sensitive, core.Errorf(core.ProtectionStorageUnavailable, "with Sensitive %v and Extractable %v the storage is %v, which no Protection Storage Mask of the request allows",
-		sensitive, extractable, rules.ProtectionOf(core.ClassOf(sensitive, extractable)))
+		sensitive, extractable, rules.StorageOf(core.ClassOf(sensitive, extractable)))
 }
 
 // setDigest writes the SHA-256 Digest where it is known and somebody may know it

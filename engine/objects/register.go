@@ -72,7 +72,7 @@ func mergeKeyValueAttributes(given, inside core.Attributes) (core.Attributes, er
 		same := out.All(a.Ref())
 		switch {
 		case slices.ContainsFunc(same, func(b core.Attribute) bool { return b.Value.Equal(a.Value) }):
-		case len(same) > 0 && !rules.HasSeveral(a.Ref()):
+		case len(same) > 0 && !rules.MayHaveSeveral(a.Ref()):
 			return nil, core.Errorf(core.InvalidField, "the attribute %s in the Key Value differs from that of the request; give it once, or the same", core.ClientText(a.Ref().String()))
 		default:
 			out = append(out, a)
@@ -131,7 +131,7 @@ func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) erro
 		return err
 	}
 	defer core.Retire(n.Bytes)
-	if err := rules.AgreeKey(o, &n, kb); err != nil {
+	if err := rules.MatchKey(o, &n, kb); err != nil {
 		return err
 	}
 	spec := core.KeySpec{Kind: n.Kind, Class: class, Bits: n.Length, Curve: n.Curve, Format: n.Format}
@@ -203,11 +203,11 @@ func classOfRegistered(k *engine.Call, o *core.ManagedObject) (core.Class, error
 		return "", err
 	}
 	if !rules.PermitsClass(k.StorageMasks, core.ClassC) {
-		return "", core.Errorf(core.ProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", rules.ProtectionOf(core.ClassC))
+		return "", core.Errorf(core.ProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", rules.StorageOf(core.ClassC))
 	}
 	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(false)).Set(core.TagExtractable, core.Bool(true)).
 		Set(core.TagAlwaysSensitive, core.Bool(false)).Set(core.TagNeverExtractable, core.Bool(false))
-	rules.SetProtection(o, core.ClassC)
+	rules.SetStorage(o, core.ClassC)
 	return core.ClassC, nil
 }
 

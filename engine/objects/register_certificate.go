@@ -1,7 +1,6 @@
 package objects
 
 import (
-	"bytes"
 	"crypto/sha256"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -22,24 +21,14 @@ func takeCertificate(k *engine.Call, o *core.ManagedObject, body *core.ObjectBod
 	case n > maxCertificateBytes:
 		return core.Errorf(core.InvalidField, "the Certificate Value has %d bytes; at most %d are taken", n, maxCertificateBytes)
 	}
-	if err := rules.AgreeCertificateBody(o, body); err != nil {
+	if err := rules.MatchCertificateType(o, body); err != nil {
 		return err
 	}
 	o.Attributes = o.Attributes.Set(core.TagCertificateType, core.Enum(body.CertificateType)).
 		Set(core.TagCertificateLength, core.Int(int32(len(body.CertificateValue))))
 	if body.CertificateType == core.CertificateTypeX509 {
-		// A copy is parsed: the parser's result keeps slices of what it read, and
-		// the value is lent for the time of the request.
-		c, key, err := rules.ReadCertificate(bytes.Clone(body.CertificateValue))
-		if err != nil {
+		if err := rules.DescribeCertificate(o, body.CertificateValue); err != nil {
 			return err
-		}
-		if err := rules.AgreeCertificate(o, key); err != nil {
-			return err
-		}
-		rules.DescribeCertificate(o, c, key)
-		if size := o.Attributes.Size(); size > rules.MaxAttributeBytes {
-			return rules.TooLarge(size)
 		}
 	}
 	if err := takeData(k, o, body.CertificateValue, core.KeyFormatTypeX509); err != nil {

@@ -101,7 +101,7 @@ func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error
 // wrappedSpec must take algorithm and length from what the client says: the
 // bytes cannot be looked at.
 func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error) {
-	if err := rules.AgreeKey(o, &core.Normalized{}, kb); err != nil {
+	if err := rules.MatchKey(o, &core.Normalized{}, kb); err != nil {
 		return core.KeySpec{}, err
 	}
 	if !o.Attributes.Has(core.TagCryptographicLength) {

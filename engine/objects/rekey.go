@@ -69,7 +69,7 @@ func isForeign(k *engine.Call, o *core.ManagedObject) bool {
 // else's key changes nothing about its class.
 func keepsClass(k *engine.Call, o *core.ManagedObject, to core.Class) error {
 	was := o.Material.Class
-	if rules.Strictness[to] < rules.Strictness[was] || (to != was && isForeign(k, o)) {
+	if rules.Stricter(was, to) || (to != was && isForeign(k, o)) {
 		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s, and its replacement cannot be kept in class %s; leave Sensitive and Extractable out", o.ID, was, to)
 	}
 	return nil

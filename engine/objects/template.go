@@ -10,14 +10,14 @@ import (
 // over those of the Templates that it names (KMIP 1.x), the last of which has
 // the last word (KMIP 1.4 §4).
 func mergeTemplates(k *engine.Call, given core.Attributes, names []string) (core.Attributes, error) {
-	if err := rules.CheckTemplate(given); err != nil {
+	if err := rules.CheckNewAttributes(given); err != nil {
 		return nil, err
 	}
 	if len(names) > rules.MaxTemplates {
 		return nil, core.Errorf(core.InvalidField, "%d Templates are named; a request may name %d", len(names), rules.MaxTemplates)
 	}
 	if len(names) == 0 {
-		return rules.Overlay(nil, given, rules.HasSeveral), nil
+		return rules.Overlay(nil, given, rules.MayHaveSeveral), nil
 	}
 	var out core.Attributes
 	for _, n := range names {
@@ -25,18 +25,18 @@ func mergeTemplates(k *engine.Call, given core.Attributes, names []string) (core
 		if err != nil {
 			return nil, err
 		}
-		out = rules.Overlay(out, rules.TemplateContent(t).Without(core.AttributeName{Tag: core.TagName}), rules.HasSeveral)
-		if len(out) > rules.MaxAttributes { // each round, since joining takes time with their square
-			return nil, rules.TooMany(len(out))
+		out = rules.Overlay(out, rules.TemplateContent(t).Without(core.AttributeName{Tag: core.TagName}), rules.MayHaveSeveral)
+		if err := rules.CheckCount(out); err != nil { // in each round, because merging takes quadratic time
+			return nil, err
 		}
 	}
-	out = rules.Overlay(out, given, rules.HasSeveral)
-	return out, rules.CheckTemplate(out)
+	out = rules.Overlay(out, given, rules.MayHaveSeveral)
+	return out, rules.CheckNewAttributes(out)
 }
 
 // keepContent is the reverse of contentOf, for a Template that is registered.
 func keepContent(o *core.ManagedObject, content core.Attributes) error {
-	if err := rules.CheckTemplate(content); err != nil {
+	if err := rules.CheckNewAttributes(content); err != nil {
 		return err
 	}
 	var fields []core.Field
@@ -51,10 +51,7 @@ func keepContent(o *core.ManagedObject, content core.Attributes) error {
 		}
 	}
 	o.Attributes = o.Attributes.Set(core.TagTemplate, core.Structure(fields...))
-	if size := o.Attributes.Size(); size > rules.MaxAttributeBytes {
-		return rules.TooLarge(size)
-	}
-	return nil
+	return rules.CheckTotalSize(o.Attributes)
 }
 
 // findTemplate finds the one Template of the tenant with a Name that the

@@ -14,7 +14,7 @@ func getWrapped(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *c
 	if !canWrap(o) {
 		return core.Errorf(core.IllegalOperation, "a %v is not wrapped by Get; leave the Key Wrapping Specification out", o.Type)
 	}
-	if err := rules.MayLeave(o, true); err != nil {
+	if err := rules.CheckMayLeave(o, true); err != nil {
 		return err
 	}
 	with, p, err := wrappingKey(k, spec.Method, spec.Encryption, spec.MACSignature, core.MaskWrapKey, true)

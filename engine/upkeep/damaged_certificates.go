@@ -48,7 +48,7 @@ func DamagedCertificates(ctx context.Context, s core.Store) (out []DamagedCertif
 				return nil, err
 			}
 			for _, o := range page {
-				if attribute, why := rules.DamageOf(o); why != "" && len(out) < maxDamaged {
+				if attribute, why := rules.CertificateDamage(o); why != "" && len(out) < maxDamaged {
 					out = append(out, DamagedCertificate{o.Tenant, o.ID, attribute, why, o.Attributes.Num(core.TagLastChangeDate)})
 				}
 			}

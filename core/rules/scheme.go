@@ -6,8 +6,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// CompleteParameters completes what a request says by what the key's own Cryptographic
-// Parameters say: the request wins where it gives any (KMIP 1.4 §4.29).
+// CompleteParameters returns the parameters of a request, or those of the key if the
+// request has none (KMIP 1.4 §4.29). The algorithm is the key's unless they name one.
 func CompleteParameters(asked *core.CryptographicParameters, o *core.ManagedObject) core.CryptographicParameters {
 	var p core.CryptographicParameters
 	if asked != nil {
@@ -21,9 +21,9 @@ func CompleteParameters(asked *core.CryptographicParameters, o *core.ManagedObje
 	return p
 }
 
-// Scheme is what a use of a key comes down to, as far as it decides which fields of
-// a request have an effect. Every other field is refused: a client that asks for
-// something and is not told that it was left out relies on it.
+// Scheme lists which fields of a request have an effect on one way to use a key.
+// All other fields are refused. If they were ignored, the client would rely on a
+// protection that it does not get. A nil Scheme accepts every field.
 type Scheme struct {
 	name          string
 	takes         []core.Tag // fields of Cryptographic Parameters, beside Cryptographic Algorithm
@@ -52,8 +52,8 @@ var (
 	SchemeHash    = Scheme{name: "Hash", takes: []core.Tag{core.TagHashingAlgorithm}}
 )
 
-// CipherScheme is that of Encrypt or Decrypt with o by p. The zero scheme takes
-// everything: the HSM refuses what it does not know.
+// CipherScheme returns the scheme of Encrypt and Decrypt with key o and parameters p.
+// It is nil if the block cipher mode is unknown here; the HSM then refuses the mode.
 func CipherScheme(o *core.ManagedObject, p *core.CryptographicParameters) *Scheme {
 	switch {
 	case (o.Type == core.ObjectTypePublicKey || o.Type == core.ObjectTypePrivateKey) && p.PaddingMethod == core.PaddingMethodPKCS1V1_5:
@@ -78,7 +78,7 @@ func CipherScheme(o *core.ManagedObject, p *core.CryptographicParameters) *Schem
 	return nil
 }
 
-// SignScheme is that of Sign or Signature Verify.
+// SignScheme returns the scheme of Sign and Signature Verify with key o, or nil.
 func SignScheme(o *core.ManagedObject, p *core.CryptographicParameters) *Scheme {
 	switch o.Algorithm() {
 	case core.AlgorithmRSA:
@@ -94,7 +94,7 @@ func SignScheme(o *core.ManagedObject, p *core.CryptographicParameters) *Scheme 
 	return nil
 }
 
-// MACScheme is that of MAC or MAC Verify.
+// MACScheme returns the scheme of MAC and MAC Verify with key o.
 func MACScheme(o *core.ManagedObject, p *core.CryptographicParameters) *Scheme {
 	block := func(a core.CryptographicAlgorithm) bool { return a == core.AlgorithmAES || a == core.AlgorithmDES3 }
 	if p.HashingAlgorithm == 0 && block(o.Algorithm()) && block(p.CryptographicAlgorithm) {
@@ -103,15 +103,15 @@ func MACScheme(o *core.ManagedObject, p *core.CryptographicParameters) *Scheme {
 	return &schemeHMAC
 }
 
-// CheckAsked refuses fields of a request's parameters that have no effect in a
-// scheme, and values that are none of it. Those that a key has of its own are not
-// looked at: they serve all its uses.
+// CheckAsked refuses fields of a request's parameters that have no effect in the
+// scheme, and values that do not fit it. The key's own parameters are not checked,
+// because they serve all uses of the key.
 func (s *Scheme) CheckAsked(asked *core.CryptographicParameters, o *core.ManagedObject) error {
 	if s == nil || asked == nil {
 		return nil
 	}
 	for _, f := range asked.Fields() {
-		none := f.Tag == core.TagPaddingMethod && asked.PaddingMethod == core.PaddingMethodNone // what pads nothing does so
+		none := f.Tag == core.TagPaddingMethod && asked.PaddingMethod == core.PaddingMethodNone // every scheme without padding does this
 		if f.Tag != core.TagCryptographicAlgorithm && !none && !slices.Contains(s.takes, f.Tag) {
 			return core.Errorf(core.BadCryptographicParameters, "%v has no effect with %s; leave it out", f.Tag, s.name)
 		}
@@ -119,6 +119,7 @@ func (s *Scheme) CheckAsked(asked *core.CryptographicParameters, o *core.Managed
 	return s.checkValues(asked, o)
 }
 
+// checkValues refuses values that contradict the scheme or the key.
 func (s *Scheme) checkValues(p *core.CryptographicParameters, o *core.ManagedObject) error {
 	bad := func(format string, args ...any) error {
 		return core.Errorf(core.BadCryptographicParameters, format, args...)
@@ -149,7 +150,7 @@ func (s *Scheme) checkValues(p *core.CryptographicParameters, o *core.ManagedObj
 	return nil
 }
 
-// counterBits is how many bits of the IV CTR counts in: the whole block of AES.
+// counterBits is the length of the counter in CTR: the whole block of AES.
 const counterBits = 128
 
 var hmacOfHash = map[core.HashingAlgorithm]core.CryptographicAlgorithm{core.HashMD5: core.AlgorithmHMACMD5, core.HashSHA1: core.AlgorithmHMACSHA1,
@@ -164,9 +165,9 @@ func isHMAC(a core.CryptographicAlgorithm) bool {
 	return false
 }
 
-// CheckInputs refuses an IV, Additional Data or a Tag where the scheme has none,
-// and an IV of another length than the parameters say. Data that was encrypted
-// without Additional Data is not protected by any, whatever the client believes.
+// CheckInputs refuses an IV, Additional Data or a Tag if the scheme has none, and an
+// IV whose length differs from the IV Length of the parameters. If Additional Data
+// were ignored, the client would believe that it is protected.
 func (s *Scheme) CheckInputs(c *core.Cipher) error {
 	if s == nil {
 		return nil
@@ -185,7 +186,7 @@ func (s *Scheme) CheckInputs(c *core.Cipher) error {
 	return nil
 }
 
-// CheckMask refuses a use that the Cryptographic Usage Mask does not list.
+// CheckMask refuses a use that the Cryptographic Usage Mask of o does not allow.
 func CheckMask(o *core.ManagedObject, need core.UsageMask) error {
 	if o.Mask()&need != need {
 		return core.Errorf(core.IncompatibleUsageMask, "the Cryptographic Usage Mask of object %s does not allow %v", o.ID, need)
@@ -193,8 +194,8 @@ func CheckMask(o *core.ManagedObject, need core.UsageMask) error {
 	return nil
 }
 
-// MACParameters returns the parameters of MAC and MAC Verify. A hash that the request
-// names counts for more than the one in the name of the key's algorithm.
+// MACParameters returns the parameters of MAC and MAC Verify. A Hashing Algorithm of
+// the request replaces the one in the name of the key's algorithm.
 func MACParameters(asked *core.CryptographicParameters, p core.CryptographicParameters) core.CryptographicParameters {
 	if asked != nil && asked.HashingAlgorithm != 0 && asked.CryptographicAlgorithm == 0 {
 		p.CryptographicAlgorithm = hmacOfHash[asked.HashingAlgorithm]

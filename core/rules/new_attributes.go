@@ -12,26 +12,23 @@ import (
 // x-keyreeve-custody = "resident".
 var CustodyAttribute = core.AttributeName{Vendor: "x", Name: "keyreeve-custody"}
 
-// Bounds on what one object may carry.
+// Bounds of the attributes that clients give to one object.
 const (
 	MaxAttributes     = 256       // instances that clients give
 	MaxAttributeBytes = 64 * 1024 // of all attributes together: Locate reads many objects at once
-	MaxAttributeText  = 64 * 1024 // bytes of one text or byte string
-	maxAttributeName  = 1024      // bytes of a vendor attribute's name, and of its vendor's; it is part of an index
+	MaxTextBytes      = 64 * 1024 // bytes of one text or byte string
+	maxNameBytes      = 1024      // bytes of a vendor attribute's name, and of its vendor's; it is part of an index
 	MaxTemplates      = 16        // named in one request
 )
 
-func TooLarge(size int) error {
-	return core.Errorf(core.InvalidField, "the attributes of the object would take %d bytes; %d is the most", size, MaxAttributeBytes)
-}
+// MayHaveSeveral reports whether an object may have several values of an attribute.
+// The vendor attribute x-keyreeve-custody has one: a key is kept in one place.
+func MayHaveSeveral(n core.AttributeName) bool { return n != CustodyAttribute && n.Several() }
 
-// HasSeveral reports whether an object may have more than one value of an attribute;
-// it is kept in one place.
-func HasSeveral(n core.AttributeName) bool { return n != CustodyAttribute && n.Several() }
-
-// Overlay joins two lists: of an attribute that has one value the upper list's
-// counts, of one that may have several the union. Instances of one attribute come
-// to stand beside each other, with new indexes.
+// Overlay merges two lists of attributes. Of an attribute with one value, the upper
+// list's value replaces the other. Of an attribute for which several returns true,
+// the result has the values of both lists. The instances of one attribute are
+// adjacent in the result and have new indexes.
 func Overlay(under, upper core.Attributes, several func(core.AttributeName) bool) core.Attributes {
 	given := map[core.AttributeName]bool{}
 	for i := range upper {
@@ -66,10 +63,10 @@ func Overlay(under, upper core.Attributes, several func(core.AttributeName) bool
 	return out
 }
 
-// TemplateContent lists the attributes that a Template gives to what is made of it.
-// Since KMIP 1.2 they are apart from the Template's own (1.2 §2.2.6) and kept
-// under the tag Template, which is no attribute and so never shown; before,
-// they are those that a client can set.
+// TemplateContent lists the attributes that a Template gives to objects made from it.
+// Since KMIP 1.2 they are separate from the Template's own attributes (1.2 §2.2.6).
+// They are stored under the tag Template, which is no attribute and so never shown.
+// Before KMIP 1.2 they are all attributes of the Template that a client can set.
 func TemplateContent(t *core.ManagedObject) core.Attributes {
 	var content core.Attributes
 	if v, ok := t.Attributes.Get(core.TagTemplate); ok {
@@ -87,24 +84,36 @@ func TemplateContent(t *core.ManagedObject) core.Attributes {
 			}
 		}
 	}
-	return Overlay(content, nil, HasSeveral)
+	return Overlay(content, nil, MayHaveSeveral)
 }
 
-func TooMany(n int) error {
-	return core.Errorf(core.IndexOutOfBounds, "%d attributes are given; an object has at most %d", n, MaxAttributes)
-}
-
-// CheckTemplate refuses what a client may not give a new object.
-func CheckTemplate(as core.Attributes) error {
+// CheckCount refuses more than [MaxAttributes] attributes.
+func CheckCount(as core.Attributes) error {
 	if len(as) > MaxAttributes {
-		return TooMany(len(as))
+		return core.Errorf(core.IndexOutOfBounds, "%d attributes are given; an object has at most %d", len(as), MaxAttributes)
 	}
+	return nil
+}
+
+// CheckTotalSize refuses attributes that take more than [MaxAttributeBytes] together.
+func CheckTotalSize(as core.Attributes) error {
 	if size := as.Size(); size > MaxAttributeBytes {
-		return TooLarge(size)
+		return core.Errorf(core.InvalidField, "the attributes of the object would take %d bytes; %d is the most", size, MaxAttributeBytes)
+	}
+	return nil
+}
+
+// CheckNewAttributes refuses attributes that a client may not give to a new object.
+func CheckNewAttributes(as core.Attributes) error {
+	if err := CheckCount(as); err != nil {
+		return err
+	}
+	if err := CheckTotalSize(as); err != nil {
+		return err
 	}
 	given := map[core.Tag]bool{}
 	for i := range as {
-		if err := CheckNew(&as[i]); err != nil {
+		if err := CheckNewAttribute(&as[i]); err != nil {
 			return err
 		}
 		if r := core.RuleOf(as[i].Tag); r != nil && !r.Multiple && given[r.Tag] {
@@ -115,11 +124,11 @@ func CheckTemplate(as core.Attributes) error {
 	return CheckNames(as)
 }
 
-// CheckNew refuses an attribute that no client may set, or whose value is not
-// of its type.
-func CheckNew(a *core.Attribute) error {
+// CheckNewAttribute refuses an attribute that only the server sets, and a value that
+// the attribute cannot have.
+func CheckNewAttribute(a *core.Attribute) error {
 	if a.Tag == 0 {
-		return CheckCustom(a)
+		return CheckVendorAttribute(a)
 	}
 	r := core.RuleOf(a.Tag)
 	switch {
@@ -131,24 +140,26 @@ func CheckNew(a *core.Attribute) error {
 	return CheckValue(a)
 }
 
-func CheckCustom(a *core.Attribute) error {
+// CheckVendorAttribute refuses a vendor attribute without a name or a value, with a
+// name that is too long, or of vendor y, which is the server's.
+func CheckVendorAttribute(a *core.Attribute) error {
 	switch {
 	case a.Vendor == "y":
 		return core.Errorf(core.AttributeReadOnly, "attributes of vendor y are set by the server alone")
 	case a.Vendor == "" || a.Name == "":
 		return core.Errorf(core.InvalidField, "a vendor attribute needs a vendor and a name")
-	case len(a.Vendor) > maxAttributeName || len(a.Name) > maxAttributeName:
-		return core.Errorf(core.InvalidField, "the name of a vendor attribute is longer than %d bytes", maxAttributeName)
+	case len(a.Vendor) > maxNameBytes || len(a.Name) > maxNameBytes:
+		return core.Errorf(core.InvalidField, "the name of a vendor attribute is longer than %d bytes", maxNameBytes)
 	case !plainText(a.Vendor) || !plainText(a.Name):
 		return core.Errorf(core.InvalidField, "the name of a vendor attribute is not UTF-8 text without NUL")
 	case a.Value.IsZero():
 		return core.Errorf(core.InvalidField, "%s has no value", core.ClientText(a.Ref().String()))
 	}
-	return CheckSize(a.Ref(), a.Value)
+	return CheckText(a.Ref(), a.Value)
 }
 
-// requiredFields lists the fields that an attribute's structure must have (KMIP 1.4 §3); a
-// client leaves the Usage Limits Count to the server.
+// requiredFields lists the fields that an attribute's structure must have (KMIP 1.4
+// §3). The Usage Limits Count is not among them, because the server sets it.
 var requiredFields = map[core.Tag][]core.Tag{
 	core.TagName:                           {core.TagNameValue, core.TagNameType},
 	core.TagAlternativeName:                {core.TagAlternativeNameValue, core.TagAlternativeNameType},
@@ -160,6 +171,8 @@ var requiredFields = map[core.Tag][]core.Tag{
 	core.TagRandomNumberGenerator:          {core.TagRNGAlgorithm},
 }
 
+// CheckValue refuses a value that an attribute of the standard cannot have: of another
+// type, without a required field, too long, or contradictory in itself.
 func CheckValue(a *core.Attribute) error {
 	if a.Value.IsZero() {
 		return core.Errorf(core.InvalidField, "%v has no value", a.Tag)
@@ -182,10 +195,10 @@ func CheckValue(a *core.Attribute) error {
 	case a.Tag == core.TagUsageLimits:
 		return checkUsageLimits(a.Value)
 	}
-	return CheckSize(a.Ref(), a.Value)
+	return CheckText(a.Ref(), a.Value)
 }
 
-// checkKind refuses a value of another type than its attribute's.
+// checkKind refuses a value whose type is not that of its attribute.
 func checkKind(a *core.Attribute) error {
 	info := a.Tag.Info() // nil: a vendor's own tag, which may have any type
 	if info != nil && info.Kind != core.KindAny && a.Value.Kind != info.Kind {
@@ -194,17 +207,20 @@ func checkKind(a *core.Attribute) error {
 	return nil
 }
 
+// plainText reports whether s is UTF-8 without NUL, which databases cannot store.
 func plainText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
-func CheckSize(n core.AttributeName, v core.Value) error {
-	if len(v.Text) > MaxAttributeText || len(v.Bytes) > MaxAttributeText {
-		return core.Errorf(core.InvalidField, "%s is longer than %d bytes", core.ClientText(n.String()), MaxAttributeText)
+// CheckText refuses a value with a text or byte string over [MaxTextBytes], or with a
+// text that is not UTF-8. It looks into structures too.
+func CheckText(n core.AttributeName, v core.Value) error {
+	if len(v.Text) > MaxTextBytes || len(v.Bytes) > MaxTextBytes {
+		return core.Errorf(core.InvalidField, "%s is longer than %d bytes", core.ClientText(n.String()), MaxTextBytes)
 	}
 	if !plainText(v.Text) {
 		return core.Errorf(core.InvalidField, "%s is not UTF-8 text without NUL", core.ClientText(n.String()))
 	}
 	for _, f := range v.Fields {
-		if err := CheckSize(n, f.Value); err != nil {
+		if err := CheckText(n, f.Value); err != nil {
 			return err
 		}
 	}

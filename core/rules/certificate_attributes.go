@@ -14,8 +14,37 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// DescribeCertificate fills in what the certificate says of itself.
-func DescribeCertificate(o *core.ManagedObject, c *x509.Certificate, key publicKeyFacts) {
+// DescribeCertificate reads an X.509 certificate in DER and adds the attributes that
+// the standard derives from it (KMIP 1.4 §3.8 to §3.15, 2.1 §4.6 to §4.8). Bytes that
+// are no certificate, and attributes that contradict it, are an error of code
+// InvalidField. The caller keeps der.
+func DescribeCertificate(o *core.ManagedObject, der []byte) error {
+	c, key, err := readCertificate(bytes.Clone(der)) // the parser's result keeps slices of its input
+	if err != nil {
+		return err
+	}
+	if err := matchCertificate(o, key); err != nil {
+		return err
+	}
+	addCertificateFacts(o, c, key)
+	return CheckTotalSize(o.Attributes)
+}
+
+// matchCertificate refuses attributes that contradict the certificate.
+func matchCertificate(o *core.ManagedObject, key publicKeyFacts) error {
+	given := o.Algorithm()
+	if given != 0 && key.algorithm != 0 && !sameAlgorithm(given, key.algorithm) {
+		return core.Errorf(core.InvalidField, "the Cryptographic Algorithm is given as %v and the certificate's key is for %v", given, key.algorithm)
+	}
+	if n := int(o.Attributes.Num(core.TagCryptographicLength)); n != 0 && key.bits != 0 && n != key.bits {
+		return core.Errorf(core.InvalidField, "the Cryptographic Length is given as %d and the certificate's key has %d bits", n, key.bits)
+	}
+	return nil
+}
+
+// addCertificateFacts adds the attributes of a certificate that was read. Algorithm
+// and length that the client gave stay as they are.
+func addCertificateFacts(o *core.ManagedObject, c *x509.Certificate, key publicKeyFacts) {
 	as := o.Attributes
 	if key.algorithm != 0 && !as.Has(core.TagCryptographicAlgorithm) {
 		as = as.Set(core.TagCryptographicAlgorithm, core.Enum(key.algorithm))
@@ -28,7 +57,7 @@ func DescribeCertificate(o *core.ManagedObject, c *x509.Certificate, key publicK
 		serial = []byte{0}
 	}
 	issuer, subject := bytes.Clone(c.RawIssuer), bytes.Clone(c.RawSubject) // so that they do not hold the whole certificate in memory
-	der, _ := asn1.Marshal(c.SerialNumber)                                 // as in the certificate, like the names; an integer has a form
+	der, _ := asn1.Marshal(c.SerialNumber)                                 // the same bytes as in the certificate: DER has one form of an integer
 	names := core.CertificateNames{Issuer: c.Issuer.String(), Subject: c.Subject.String(), Serial: strings.ToUpper(hex.EncodeToString(serial)),
 		IssuerDER: issuer, SubjectDER: subject, SerialDER: der}
 	as = names.AddTo(as)
@@ -52,9 +81,9 @@ var (
 		"2.5.4.12": core.TagCertificateIssuerTitle, "0.9.2342.19200300.100.1.25": core.TagCertificateIssuerDC, "2.5.4.46": core.TagCertificateIssuerDNQualifier}
 )
 
-// appendName adds the parts of a name that are attributes of their own. A part
-// that is no plain text, or too long for an attribute, is left out: it is still in
-// the Distinguished Name.
+// appendName adds the parts of a name that are attributes of their own. A part that is
+// no plain text, or too long for an attribute, is left out; the Distinguished Name
+// still has it.
 func appendName(as core.Attributes, tags map[string]core.Tag, n *pkix.Name) core.Attributes {
 	for _, part := range n.Names {
 		text, ok := part.Value.(string)
@@ -66,19 +95,20 @@ func appendName(as core.Attributes, tags map[string]core.Tag, n *pkix.Name) core
 	return as
 }
 
-func publicKeyOf(c *x509.Certificate) (core.CryptographicAlgorithm, int) {
+// publicKeyFactsOf returns the facts about a key that crypto/x509 has parsed.
+func publicKeyFactsOf(c *x509.Certificate) publicKeyFacts {
 	switch pub := c.PublicKey.(type) {
 	case *rsa.PublicKey:
-		return core.AlgorithmRSA, pub.N.BitLen()
+		return publicKeyFacts{core.AlgorithmRSA, pub.N.BitLen()}
 	case *ecdsa.PublicKey:
-		return core.AlgorithmEC, pub.Curve.Params().BitSize
+		return publicKeyFacts{core.AlgorithmEC, pub.Curve.Params().BitSize}
 	case ed25519.PublicKey:
-		return core.AlgorithmEd25519, 256
+		return publicKeyFacts{core.AlgorithmEd25519, 256}
 	}
-	return 0, 0
+	return publicKeyFacts{}
 }
 
-// signatureOf maps what Go calls the certificate's signature to the standard's name.
+// signatureOf maps Go's names of signature algorithms to those of the standard.
 var signatureOf = map[x509.SignatureAlgorithm]core.DigitalSignatureAlgorithm{
 	x509.MD5WithRSA:       core.DigitalSignatureAlgorithmMD5WithRSAEncryption,
 	x509.SHA1WithRSA:      core.DigitalSignatureAlgorithmSHA1WithRSAEncryption,
@@ -94,4 +124,22 @@ var signatureOf = map[x509.SignatureAlgorithm]core.DigitalSignatureAlgorithm{
 	x509.ECDSAWithSHA256:  core.DigitalSignatureAlgorithmECDSAWithSHA256,
 	x509.ECDSAWithSHA384:  core.DigitalSignatureAlgorithmECDSAWithSHA384,
 	x509.ECDSAWithSHA512:  core.DigitalSignatureAlgorithmECDSAWithSHA512,
+}
+
+// MatchCertificateType refuses a Certificate Type that the attributes or the value
+// contradict.
+func MatchCertificateType(o *core.ManagedObject, body *core.ObjectBody) error {
+	if v, ok := o.Attributes.Get(core.TagCertificateType); ok && core.CertificateType(v.Uint()) != body.CertificateType {
+		return core.Errorf(core.InvalidField, "the Certificate Type is %v in the attributes and %v in the Certificate", core.CertificateType(v.Uint()), body.CertificateType)
+	}
+	if body.CertificateType == core.CertificateTypePGP && !looksLikePGP(body.CertificateValue) {
+		return core.Errorf(core.InvalidField, "the Certificate Type is PGP and the Certificate Value does not begin as a PGP packet")
+	}
+	return nil
+}
+
+// looksLikePGP reports whether a value can be a PGP certificate: a packet, whose first
+// bit is set, or armored text (RFC 9580 §4.2, §6.2).
+func looksLikePGP(b []byte) bool {
+	return b[0]&0x80 != 0 || len(b) > 14 && string(b[:15]) == "-----BEGIN PGP "
 }

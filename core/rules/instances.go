@@ -2,7 +2,8 @@ package rules
 
 import "github.com/keyreeve/keyreeve/core"
 
-// FindInstance finds what a request means: by value (2.x), by index, or the first.
+// FindInstance returns the position of the attribute instance that a request names:
+// by value (KMIP 2.x), by index, or else the first one.
 func FindInstance(o *core.ManagedObject, n core.AttributeName, value *core.Value) (int, error) {
 	if r := core.RuleOf(n.Tag); n.Tag != 0 && r == nil {
 		return 0, core.Errorf(core.InvalidAttribute, "%v is no attribute", n.Tag)
@@ -30,7 +31,7 @@ func FindInstance(o *core.ManagedObject, n core.AttributeName, value *core.Value
 	return i, nil
 }
 
-// CheckNames refuses the same Name twice on one object, and a Name without a value.
+// CheckNames refuses two equal Names on one object, and a Name without a value.
 func CheckNames(as core.Attributes) error {
 	taken := map[string]bool{}
 	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {

@@ -2,12 +2,12 @@ package rules
 
 import "github.com/keyreeve/keyreeve/core"
 
-// AgreeKey holds what attributes and Key Block say of a key against each other and
-// against its bytes, and completes the attributes. A contradiction is InvalidField:
-// nothing is corrected (KMIP 1.4 §2.1.3, §4.3). What n leaves 0 the bytes do not
-// tell.
-func AgreeKey(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
-	for _, rule := range []func(*core.ManagedObject, *core.Normalized, *core.KeyBlock) error{agreeAlgorithm, agreeLength, agreeCurve} {
+// MatchKey compares the attributes of a key, its Key Block and its bytes, and adds
+// the attributes that are missing. A contradiction is an error of code InvalidField;
+// nothing is corrected (KMIP 1.4 §2.1.3, §4.3). n has the facts that the bytes show;
+// a field of n that is 0 is not known.
+func MatchKey(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
+	for _, rule := range []func(*core.ManagedObject, *core.Normalized, *core.KeyBlock) error{matchAlgorithm, matchLength, matchCurve} {
 		if err := rule(o, n, kb); err != nil {
 			return err
 		}
@@ -15,7 +15,7 @@ func AgreeKey(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) erro
 	return nil
 }
 
-func agreeAlgorithm(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
+func matchAlgorithm(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
 	attribute := o.Algorithm()
 	if attribute != 0 && kb.Algorithm != 0 && !sameAlgorithm(attribute, kb.Algorithm) {
 		return core.Errorf(core.InvalidField, "the Cryptographic Algorithm is %v in the attributes and %v in the Key Block", attribute, kb.Algorithm)
@@ -33,7 +33,8 @@ func agreeAlgorithm(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock
 	return nil
 }
 
-// sameAlgorithm lets the three names of elliptic curve keys stand for one another.
+// sameAlgorithm reports whether two names mean one algorithm. Elliptic curve keys
+// have three names.
 func sameAlgorithm(a, b core.CryptographicAlgorithm) bool {
 	ec := func(x core.CryptographicAlgorithm) bool {
 		return x == core.AlgorithmEC || x == core.AlgorithmECDSA || x == core.AlgorithmECDH
@@ -41,8 +42,9 @@ func sameAlgorithm(a, b core.CryptographicAlgorithm) bool {
 	return a == b || (ec(a) && ec(b))
 }
 
-// agreeLength keeps the Cryptographic Length as it came.
-func agreeLength(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
+// matchLength compares lengths and keeps the Cryptographic Length as the client
+// gave it, with or without parity bits.
+func matchLength(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) error {
 	attribute, block := int(o.Attributes.Num(core.TagCryptographicLength)), int(kb.Length)
 	if block < 0 {
 		return core.Errorf(core.InvalidField, "the Cryptographic Length in the Key Block is negative")
@@ -67,15 +69,15 @@ func agreeLength(o *core.ManagedObject, n *core.Normalized, kb *core.KeyBlock) e
 	return nil
 }
 
-// desBits are the lengths of DES and 3DES keys without and with their parity bits;
-// both are in use.
+// desBits maps the lengths of DES and 3DES keys without parity bits to those with
+// parity bits. Clients use both.
 var desBits = map[int]int{56: 64, 112: 128, 168: 192}
 
 func hasParity(alg core.CryptographicAlgorithm) bool {
 	return alg == core.AlgorithmDES3 || alg == core.AlgorithmDES
 }
 
-// withParity is the length of a key's bytes in bits.
+// withParity returns the length in bits of a key's bytes, parity bits included.
 func withParity(alg core.CryptographicAlgorithm, bits int) int {
 	if full, ok := desBits[bits]; ok && hasParity(alg) {
 		return full
@@ -83,7 +85,7 @@ func withParity(alg core.CryptographicAlgorithm, bits int) int {
 	return bits
 }
 
-// withoutParity is the Cryptographic Length of a key whose client gave none.
+// withoutParity returns the Cryptographic Length of a key whose client gave none.
 func withoutParity(alg core.CryptographicAlgorithm, full int) int {
 	for bits, f := range desBits {
 		if f == full && hasParity(alg) {
@@ -93,8 +95,8 @@ func withoutParity(alg core.CryptographicAlgorithm, full int) int {
 	return full
 }
 
-// agreeCurve holds the Cryptographic Domain Parameters against the key.
-func agreeCurve(o *core.ManagedObject, n *core.Normalized, _ *core.KeyBlock) error {
+// matchCurve compares the Cryptographic Domain Parameters with the key.
+func matchCurve(o *core.ManagedObject, n *core.Normalized, _ *core.KeyBlock) error {
 	v, ok := o.Attributes.Get(core.TagCryptographicDomainParameters)
 	if !ok || n.Kind == "" || n.Kind == core.KeyData {
 		return nil

@@ -2,10 +2,9 @@ package rules
 
 import "github.com/keyreeve/keyreeve/core"
 
-// CheckFilter refuses a Locate that asks for something in a form that would not
-// narrow the search: a client that gets more than it asked for acts on the wrong
-// objects.
-func CheckFilter(in *core.LocateInput) error {
+// CheckLocate refuses a Locate with a condition that could not narrow the search. A
+// client that gets more objects than it asked for would act on the wrong ones.
+func CheckLocate(in *core.LocateInput) error {
 	const storages = core.StorageStatusMaskOnLineStorage | core.StorageStatusMaskArchivalStorage | core.StorageStatusMaskDestroyedStorage
 	switch {
 	case in.OffsetItems < 0:
@@ -18,7 +17,7 @@ func CheckFilter(in *core.LocateInput) error {
 	dates := map[core.Tag]int{}
 	for i := range in.Attributes {
 		a := &in.Attributes[i]
-		if err := checkSought(a); err != nil {
+		if err := checkSoughtAttribute(a); err != nil {
 			return err
 		}
 		if a.Value.Kind != core.KindDateTime || a.Tag == 0 {
@@ -31,8 +30,8 @@ func CheckFilter(in *core.LocateInput) error {
 	return nil
 }
 
-// checkSought checks one attribute that objects shall have.
-func checkSought(a *core.Attribute) error {
+// checkSoughtAttribute checks one attribute that the objects to be found must have.
+func checkSoughtAttribute(a *core.Attribute) error {
 	name := core.ClientText(a.Ref().String())
 	switch {
 	case a.Tag == 0 && (a.Vendor == "" || a.Name == ""):
