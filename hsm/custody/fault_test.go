@@ -189,13 +189,13 @@ func TestHangingCalls(t *testing.T) {
 	f.Rule() // those inside stay inside; new calls would be quick
 	began := time.Now()
 	err := f.Random(ctx, make([]byte, 16))
-	if core.CodeOf(err) != core.TokenUnavailable || !strings.Contains(err.Error(), "not come back") {
+	if core.CodeOf(err) != core.TokenUnavailable || !strings.Contains(err.Error(), "not returned") {
 		t.Errorf("while most sessions hang: %v", err)
 	}
 	if _, err := f.Clear(ctx, c, nil); core.CodeOf(err) != core.TokenUnavailable {
 		t.Errorf("a read while most sessions hang: %v", err)
 	}
-	if h := f.Health(ctx); h.Ready || h.Stuck == 0 || !strings.Contains(h.Problem, "not come back") {
+	if h := f.Health(ctx); h.Ready || h.Stuck == 0 || !strings.Contains(h.Problem, "not returned") {
 		t.Errorf("health while calls hang: %+v", h)
 	}
 	if took := time.Since(began); took > 2*time.Second {

@@ -22,7 +22,7 @@ const (
 
 var keyWrap = oneMechanism(ckmAESKeyWrap, nil)
 
-// attributes are CKA_... that take a Boolean, and mechanismFlags CKF_..., by use.
+// useAttributes are CKA_... and mechanismFlags are CKF_..., by use.
 var (
 	useAttributes = map[hsm.Uses]uint{hsm.Encrypt: p11.CKA_ENCRYPT, hsm.Decrypt: p11.CKA_DECRYPT, hsm.Sign: p11.CKA_SIGN, hsm.Verify: p11.CKA_VERIFY,
 		hsm.Wrap: p11.CKA_WRAP, hsm.Unwrap: p11.CKA_UNWRAP, hsm.Derive: p11.CKA_DERIVE}
@@ -30,8 +30,8 @@ var (
 		hsm.Unwrap: p11.CKF_UNWRAP, hsm.Generate: p11.CKF_GENERATE, hsm.Digest: p11.CKF_DIGEST}
 )
 
-// secretUses and privateUses are the uses that each template states, in the order
-// that it has. SIGN_RECOVER of a private key stays off.
+// secretUses and privateUses are the uses that each template states, in its order.
+// SIGN_RECOVER of a private key is always off.
 var (
 	secretUses  = []hsm.Uses{hsm.Encrypt, hsm.Decrypt, hsm.Sign, hsm.Verify, hsm.Wrap, hsm.Unwrap, hsm.Derive}
 	privateUses = []hsm.Uses{hsm.Decrypt, hsm.Sign, hsm.Unwrap, hsm.Derive}
@@ -48,8 +48,8 @@ var keyTypes = map[hsm.KeyType]struct{ class, key, generator uint }{
 	hsm.EdwardsEC:     {p11.CKO_PRIVATE_KEY, ckkEdwardsEC, ckmEdwardsGen},
 }
 
-// attributesOf writes a template in full: tokens' defaults allow all. What must come
-// last does, since tokens apply attributes in order.
+// attributesOf writes a template in full, since the defaults of tokens allow everything.
+// Tokens apply attributes in order, so unmodifiable is the last.
 func attributesOf(t hsm.Template) []*p11.Attribute {
 	typ := keyTypes[t.Type]
 	as := []*p11.Attribute{
@@ -80,19 +80,19 @@ func attributesOf(t hsm.Template) []*p11.Attribute {
 	return as
 }
 
-// readable and opaque are templates of secrets that are good for nothing but to be
-// read or wrapped.
+// wrappableSecret and readableSecret are templates of secrets that can only be wrapped, or
+// only be read or wrapped.
 var (
 	wrappableSecret = hsm.Template{Type: hsm.GenericSecret, Sensitive: true, Extractable: true}
 	readableSecret  = hsm.Template{Type: hsm.GenericSecret, Extractable: true}
 )
 
-// aesKey is the template of an AES key without a use.
+// aesKey returns the template of an AES key without a use.
 func aesKey(sensitive, extractable bool) []*p11.Attribute {
 	return attributesOf(hsm.Template{Type: hsm.AES, Sensitive: sensitive, Extractable: extractable})
 }
 
-// unmodifiable must come last: the token applies attributes in order.
+// unmodifiable must be the last attribute: tokens apply attributes in order.
 func unmodifiable() *p11.Attribute { return p11.NewAttribute(p11.CKA_MODIFIABLE, false) }
 
 func mechanismList(ms ...uint64) *p11.Attribute {
@@ -112,13 +112,13 @@ func flagsOf(lines []hsm.Flag) (flags []flag) {
 	return flags
 }
 
-// setKeyTemplate is the part of a set key's template that has simple values.
+// setKeyTemplate returns the part of a set key's template that has simple values.
 func setKeyTemplate(t hsm.KeyTemplate) hsm.Template {
 	return hsm.Template{Type: t.Type, Sensitive: true, Uses: t.Uses}
 }
 
-// setKeyAttributes returns the attributes to make a key of a set in a session. It
-// becomes unmodifiable when it is kept.
+// setKeyAttributes returns the attributes to make a key of a set in a session. The key
+// becomes unmodifiable when it is copied into the token.
 func setKeyAttributes(t hsm.KeyTemplate) []*p11.Attribute {
 	simple := setKeyTemplate(t)
 	simple.Bytes = hsm.SetKeyBytes
@@ -132,13 +132,12 @@ func setKeyAttributes(t hsm.KeyTemplate) []*p11.Attribute {
 	return as
 }
 
-// generatorOf is the mechanism that makes a secret key of a type.
+// generatorOf returns the mechanism that makes keys of a type.
 func generatorOf(t hsm.KeyType) []*p11.Mechanism {
 	return oneMechanism(keyTypes[t].generator, nil)
 }
 
-// publicAttributes is the template of an RSA public key that wraps and does nothing
-// else.
+// publicAttributes returns the template of an RSA public key that can only wrap.
 func publicAttributes(k *hsm.RSAPublicKey) []*p11.Attribute {
 	return []*p11.Attribute{p11.NewAttribute(p11.CKA_CLASS, p11.CKO_PUBLIC_KEY), p11.NewAttribute(p11.CKA_KEY_TYPE, p11.CKK_RSA),
 		p11.NewAttribute(p11.CKA_TOKEN, false), p11.NewAttribute(p11.CKA_PRIVATE, false), p11.NewAttribute(p11.CKA_WRAP, true),
@@ -146,8 +145,8 @@ func publicAttributes(k *hsm.RSAPublicKey) []*p11.Attribute {
 		p11.NewAttribute(p11.CKA_MODULUS, k.Modulus), p11.NewAttribute(p11.CKA_PUBLIC_EXPONENT, k.Exponent)}
 }
 
-// pairAttributes is the template of the public half of a pair, with the parameters
-// of both halves.
+// pairAttributes returns the template of the public half of a pair, with the parameters of
+// both halves.
 func pairAttributes(o *hsm.Order) []*p11.Attribute {
 	public := []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, false), p11.NewAttribute(p11.CKA_PRIVATE, false), p11.NewAttribute(p11.CKA_VERIFY, true)}
 	if o.Template.Type == hsm.RSA {
@@ -156,12 +155,11 @@ func pairAttributes(o *hsm.Order) []*p11.Attribute {
 	return append(public, p11.NewAttribute(p11.CKA_EC_PARAMS, o.Template.Curve))
 }
 
-// oaepHashes are the names that PKCS#11 has for a hash, alone and in MGF1.
+// oaepHashes are the numbers that PKCS#11 has for a hash, alone and in MGF1.
 var oaepHashes = map[crypto.Hash]struct{ hash, mgf uint }{crypto.SHA1: {p11.CKM_SHA_1, p11.CKG_MGF1_SHA1}, crypto.SHA224: {p11.CKM_SHA224, p11.CKG_MGF1_SHA224},
 	crypto.SHA256: {p11.CKM_SHA256, p11.CKG_MGF1_SHA256}, crypto.SHA384: {p11.CKM_SHA384, p11.CKG_MGF1_SHA384}, crypto.SHA512: {p11.CKM_SHA512, p11.CKG_MGF1_SHA512}}
 
-// mechanismOf builds a mechanism, and the parameters of AES-GCM, which the caller
-// frees.
+// mechanismOf returns a mechanism, and the parameters of AES-GCM, which the caller frees.
 func mechanismOf(m *hsm.Mechanism) ([]*p11.Mechanism, *p11.GCMParams, error) {
 	var parameter any
 	switch m.Type {
@@ -176,14 +174,14 @@ func mechanismOf(m *hsm.Mechanism) ([]*p11.Mechanism, *p11.GCMParams, error) {
 		hash, known := oaepHashes[m.OAEP.Hash]
 		mgf, knownMGF := oaepHashes[m.OAEP.MGF]
 		if !known || !knownMGF {
-			return nil, nil, core.Errorf(core.UnsupportedByHSM, "PKCS#11 has no name for OAEP with %v and %v", m.OAEP.Hash, m.OAEP.MGF)
+			return nil, nil, core.Errorf(core.UnsupportedByHSM, "PKCS#11 does not support OAEP with %v and MGF1 with %v", m.OAEP.Hash, m.OAEP.MGF)
 		}
 		parameter = p11.NewOAEPParams(hash.hash, mgf.mgf, p11.CKZ_DATA_SPECIFIED, m.OAEP.Label)
 	}
 	return oneMechanism(uint(m.Type), parameter), nil, nil
 }
 
-// oneMechanism is a mechanism as the binding takes it.
+// oneMechanism returns a mechanism in the form that the binding takes.
 func oneMechanism(typ uint, parameter any) []*p11.Mechanism {
 	return []*p11.Mechanism{p11.NewMechanism(typ, parameter)}
 }
@@ -205,7 +203,7 @@ func (l *library) readAttributes(s p11.SessionHandle, o p11.ObjectHandle, types 
 	return values, nil
 }
 
-// maxValueBytes bounds a CKA_VALUE_LEN that is believed.
+// maxValueBytes bounds the CKA_VALUE_LEN that a token may tell.
 const maxValueBytes = 1 << 20
 
 // readLength returns CKA_VALUE_LEN in bytes; 0 if the token does not tell it.
@@ -217,17 +215,17 @@ func (l *library) readLength(s p11.SessionHandle, o p11.ObjectHandle) (int, erro
 	return int(min(binary.NativeEndian.Uint64(values[0]), maxValueBytes)), nil
 }
 
-// withoutAttribute is a template without one of its lines.
+// withoutAttribute returns a template without one of its attributes.
 func withoutAttribute(as []*p11.Attribute, typ uint) []*p11.Attribute {
 	return slices.DeleteFunc(slices.Clone(as), func(a *p11.Attribute) bool { return a.Type == typ })
 }
 
-// explainOAEP makes what a token says of OAEP parameters that it does not have an
-// UnsupportedByHSM that names them.
+// explainOAEP turns a token's error about OAEP parameters into an UnsupportedByHSM that
+// names them.
 func explainOAEP(err error, m *hsm.Mechanism) error {
 	e, ok := errors.AsType[p11.Error](err)
 	if ok && m.Type == hsm.RSAOAEP && (e == p11.CKR_MECHANISM_PARAM_INVALID || e == p11.CKR_ARGUMENTS_BAD || e == p11.CKR_MECHANISM_INVALID) {
-		return core.Errorf(core.UnsupportedByHSM, "this HSM does not wrap by OAEP with %v, MGF1 with %v and a label of %d bytes; ask for SHA-1 without a label", m.OAEP.Hash, m.OAEP.MGF, len(m.OAEP.Label))
+		return core.Errorf(core.UnsupportedByHSM, "this HSM does not wrap by OAEP with %v, MGF1 with %v and a label of %d bytes; use SHA-1 without a label", m.OAEP.Hash, m.OAEP.MGF, len(m.OAEP.Label))
 	}
 	return err
 }

@@ -11,10 +11,9 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// MeasureReads is the limit that a Get of a key not in memory is measured by: the
-// bare calls C_UnwrapKey, C_GetAttributeValue and C_DestroyObject on a class C
-// key, in a loop on as many sessions, with nothing around them. It returns how
-// many were done.
+// MeasureReads measures the limit for a Get of a key that is not in memory: only the calls
+// C_UnwrapKey, C_GetAttributeValue and C_DestroyObject on a class C key, in a loop in each
+// of the sessions. It returns how many reads were done.
 func (m *Module) MeasureReads(ctx context.Context, k hsm.Key, sessions int, d time.Duration) (int64, error) {
 	var done atomic.Int64
 	var wg sync.WaitGroup

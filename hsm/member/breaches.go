@@ -10,10 +10,10 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// trial is a KEK under test with what is needed to attack it.
+// trial is a KEK under test with the keys to attack it.
 type trial struct {
 	*connection
-	s        p11.SessionHandle // of one attempt alone: an operation let through stays open in it
+	s        p11.SessionHandle // of only one attempt: an allowed operation stays open in it
 	kek      p11.ObjectHandle
 	peer     p11.ObjectHandle // an AES key that may wrap and unwrap anything
 	key      p11.ObjectHandle // sensitive and extractable
@@ -22,27 +22,27 @@ type trial struct {
 	foreign  []byte // key under peer
 }
 
-// attempt is something that a token must refuse; try returns nil when it does not.
+// attempt is an attack that a token must refuse. try returns nil if the token allows it.
 type attempt struct {
-	breach string // what the token then does, to follow "the token"
+	breach string // completes "the token ..." if the token allows it
 	try    func(*trial) error
 }
 
-// findBreaches makes a KEK with the very template of a set's, and returns what the
-// token wrongly allowed. The key is made as keyRing makes it, but in the session.
+// findBreaches makes a KEK with the template of a set's KEK, and returns the attacks that
+// the token allowed. The key is made as in makeKeys, but in the session.
 func (r *keyRing) findBreaches(s p11.SessionHandle, t hsm.KeyTemplate) []string {
 	ctx, as := r.conn.ctx, setKeyAttributes(t)
 	if r.inPlace {
 		kek, err := generateSealed(r.conn, s, t.Type, as, false)
 		if err != nil {
-			return []string{fmt.Sprintf("does not take the KEK's template with CKA_COPYABLE=0 (%v)", err)}
+			return []string{fmt.Sprintf("does not accept the KEK's template with CKA_COPYABLE=0 (%v)", err)}
 		}
 		defer ctx.DestroyObject(s, kek)
 		return attackKEK(r.conn, s, t, kek)
 	}
 	first, err := ctx.GenerateKey(s, generatorOf(t.Type), as)
 	if err != nil {
-		return []string{fmt.Sprintf("does not take the KEK's template (%v)", err)}
+		return []string{fmt.Sprintf("does not accept the KEK's template (%v)", err)}
 	}
 	defer ctx.DestroyObject(s, first)
 	kek, err := ctx.CopyObject(s, first, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, false), unmodifiable()})
@@ -53,8 +53,7 @@ func (r *keyRing) findBreaches(s p11.SessionHandle, t hsm.KeyTemplate) []string 
 	return attackKEK(r.conn, s, t, kek)
 }
 
-// attackKEK makes every attempt on a KEK, each in a session of its own, and looks
-// at what comes out of it when it is used as it should be.
+// attackKEK makes every attempt on a KEK, each in a session of its own.
 func attackKEK(c *connection, sh p11.SessionHandle, t hsm.KeyTemplate, kek p11.ObjectHandle) []string {
 	w := &trial{connection: c, kek: kek}
 	defer w.destroyKeys(sh)
@@ -103,8 +102,7 @@ func (w *trial) destroyKeys(sh p11.SessionHandle) {
 	}
 }
 
-// attemptsOn lists what nobody may do with a KEK of such a template, or with a key
-// that comes out of its blob.
+// attemptsOn lists the attacks on a KEK with a template, and on keys that it unwraps.
 func attemptsOn(t hsm.KeyTemplate) []attempt {
 	list := useAttempts()
 	list = append(list, wrapAttempts()...)
@@ -113,7 +111,7 @@ func attemptsOn(t hsm.KeyTemplate) []attempt {
 	return append(list, keptAttempts()...)
 }
 
-// useAttempts: a KEK wraps and unwraps and does nothing else.
+// useAttempts are uses of a KEK, which may only wrap and unwrap.
 func useAttempts() (list []attempt) {
 	iv := make([]byte, 16)
 	for _, m := range []struct {
@@ -150,7 +148,7 @@ func useAttempts() (list []attempt) {
 		attempt{"lets the KEK be read", func(w *trial) error { return w.readValue(w.kek) }})
 }
 
-// wrapAttempts: no KEK leaves, and none wraps otherwise than it was made for.
+// wrapAttempts wrap the KEK, or wrap under it against its template.
 func wrapAttempts() []attempt {
 	wrap := func(mech uint, arg any, pick func(*trial) (with, key p11.ObjectHandle)) func(*trial) error {
 		return func(w *trial) error {
@@ -169,7 +167,7 @@ func wrapAttempts() []attempt {
 	}
 }
 
-// changeAttempts: the KEK stays as it is, and so does every copy.
+// changeAttempts change the KEK, or copy it with a change.
 func changeAttempts() (list []attempt) {
 	for _, c := range []struct {
 		name string
@@ -196,7 +194,7 @@ func changeAttempts() (list []attempt) {
 	return list
 }
 
-// unwrapAttempts: a blob comes back as its class promises or not at all.
+// unwrapAttempts unwrap a blob against the promises of its class.
 func unwrapAttempts(t hsm.KeyTemplate) []attempt {
 	without := func(drop uint) []*p11.Attribute { return withoutAttribute(aesKey(true, false), drop) }
 	public := append(without(p11.CKA_PRIVATE), p11.NewAttribute(p11.CKA_PRIVATE, false))
@@ -223,14 +221,14 @@ func unwrapAttempts(t hsm.KeyTemplate) []attempt {
 	return list
 }
 
-// keptAttempts: a key that is unwrapped as it should be stays so. Some tokens
-// take the template and ignore it.
+// keptAttempts change a key after it was unwrapped correctly. Some tokens accept the
+// template and ignore it.
 func keptAttempts() []attempt {
 	kept := func(f func(*trial, p11.ObjectHandle) error) func(*trial) error {
 		return func(w *trial) error {
 			h, err := w.ctx.UnwrapKey(w.s, keyWrap, w.kek, w.blob, append(aesKey(true, false), unmodifiable()))
 			if err != nil {
-				return nil // its own blob: no token may refuse it
+				return nil // a breach too: no token may refuse its own blob
 			}
 			return f(w, h) // the object ends with the attempt's session
 		}
@@ -266,8 +264,8 @@ func keptAttempts() []attempt {
 
 var errAsPromised = errors.New("as promised")
 
-// asMechanism takes no other refusal than one of the mechanism: the blob was
-// not made by it, so that a token which tries it fails too.
+// asMechanism accepts only a refusal of the mechanism. The blob was not made by it, so a
+// token that tries to unwrap it fails too.
 func asMechanism(err error) error {
 	if errors.Is(err, p11.Error(p11.CKR_MECHANISM_INVALID)) || classify(err) == policyFault {
 		return err

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// DefaultSessions is the number of logged-in sessions where none is asked for.
+// DefaultSessions is the number of logged-in sessions if the configuration has none.
 const DefaultSessions = 8
 
 // Config names one token and says how to use it.
 type Config struct {
 	Module string // path of the PKCS#11 library
 	Label  string // token label
-	Serial string // token serial number; "" if only one token has the label
+	Serial string // token serial number; may be "" if only one token has the label
 	PIN    func() (string, error)
 
 	Sessions  int           // logged-in sessions in the pool; 0: DefaultSessions
 	Wait      time.Duration // for a session, or for the turn to change objects; 0: 5 s
-	Stuck     time.Duration // a call that lasts longer hangs; 0: 10 s
+	Stuck     time.Duration // a longer call counts as hanging; 0: 10 s
 	Handles   int           // unwrapped keys kept in the token; 0: 4096
 	HandleTTL time.Duration // 0: 10 min
 	Log       *slog.Logger

@@ -19,26 +19,26 @@ type connection struct {
 	*library
 	gate     callGate
 	sessions sessionPool
-	slots    *fair.Slots       // who may have a session
-	long     *fair.Slots       // who may have one for a call of seconds
+	slots    *fair.Slots       // one for each call in a session
+	long     *fair.Slots       // one for each call that lasts seconds
 	turn     *changeTurn       // one create, destroy, find or unwrap at a time
 	keeper   p11.SessionHandle // logged in; it owns the unwrapped keys
 	closed   bool              // the gate guards it
 
-	broken   atomic.Bool   // finalized, or not connected to the end
-	starts   atomic.Uint64 // of the library: a handle is a number of one of them, and another object's in the next
-	probeKey atomic.Uint64 // handle of a key that the token keeps, to try it with; 0: none yet
+	broken   atomic.Bool   // the library is finalized, or connecting failed
+	starts   atomic.Uint64 // of the library; after each start a handle may be the number of another object
+	probeKey atomic.Uint64 // handle of a token object that probes use; 0: none yet
 	finds    atomic.Int64  // C_FindObjects calls
 	problem  atomic.Pointer[string]
 
 	recovery sync.Mutex // one at a time; it guards the following
 	refused  refusedPIN
-	tried    time.Time // when connecting failed last
-	lastErr  error     // and why
+	tried    time.Time // the last time that connecting failed
+	lastErr  error     // the reason
 
-	// What those who keep handles do: releaseHandles when a handle is no longer
-	// valid, loseHandles when the library has forgotten them all, reload when the
-	// keys of sets are to be found again.
+	// Set by Open. releaseHandles is called if a handle is no longer valid,
+	// loseHandles if the library has forgotten them all, and reload to find the keys
+	// of sets again.
 	releaseHandles, loseHandles func()
 	reload                      func() error
 }
@@ -65,8 +65,8 @@ func (c *connection) connect() error {
 	return c.listMechanisms()
 }
 
-// inSession runs f in a session, once. A caller waits for its session before it
-// counts as a call under way: recovery waits for calls, and need not wait for a queue.
+// inSession runs f once in a session. A caller waits for its session before it enters the
+// gate: recovery waits for the calls inside, but not for a queue.
 func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) error) (err error) {
 	if err := c.sessions.checkStuck(); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) 
 	if err != nil {
 		return c.sessions.explainBusy(err)
 	}
-	defer lease.Release() // when the session is back
+	defer lease.Release() // after the session is given back
 	if !c.computesHere() {
 		defer fair.Waits(ctx).Over()
 	}
@@ -93,7 +93,7 @@ func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) 
 	s.began.Store(time.Now().UnixNano())
 	c.sessions.inUse.Add(1)
 	defer func() {
-		// The binding panics on some empty inputs; that must not stop the server.
+		// The binding panics on some empty inputs. That must not stop the server.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the PKCS#11 binding panicked: %v", p)
 		}
@@ -104,7 +104,7 @@ func (c *connection) inSession(ctx context.Context, f func(s p11.SessionHandle) 
 	return c.sessions.explainBusy(c.blameToken(f(s.handle)))
 }
 
-// enterGate lets a call in, unless the connection was closed. The caller leaves the gate.
+// enterGate enters the gate, unless the connection was closed. The caller leaves it.
 func (c *connection) enterGate() error {
 	if err := c.gate.enterWithin(c.cfg.Wait); err != nil {
 		return err
@@ -135,8 +135,8 @@ func (c *connection) isAlive() bool {
 	return err == nil && info.State == p11.CKS_RW_USER_FUNCTIONS && c.isPresent()
 }
 
-// isPresent tries the token in a fresh session. A token that has no more sessions
-// just now is present.
+// isPresent tries the token in a fresh session. A token without a free session is present
+// too.
 func (c *connection) isPresent() bool {
 	s, err := c.openSession()
 	if err != nil {
@@ -146,8 +146,8 @@ func (c *connection) isPresent() bool {
 	return c.probeToken(s) == nil
 }
 
-// probeToken tries a real operation, and one with a key that the token keeps: a token
-// whose files have gone still makes random numbers.
+// probeToken makes random bytes, and signs with a token object: a token whose files are
+// missing still makes random bytes.
 func (c *connection) probeToken(s p11.SessionHandle) error {
 	if _, err := c.ctx.GenerateRandom(s, 16); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// errDoubtful says that an object was not found by a library that is not believed.
+// errDoubtful says that an object was not found, but its file may still be there.
 var errDoubtful = errors.New("not found by a library that failed to destroy it")
 
 // Destroy implements [hsm.Member].
@@ -26,17 +26,16 @@ func (m *Module) Destroy(ctx context.Context, o hsm.Object) error {
 	case err == nil:
 		m.doubts.removeObject(o.Label)
 	case errors.Is(err, errDoubtful) || core.CodeOf(err) == core.CryptographicFailure:
-		err = core.Wrap(core.TokenUnavailable, err, "the HSM did not remove the token object %q, or cannot show that it did; it is tried again. Look at the room and the permissions that the HSM has for its objects", o.Label)
+		err = core.Wrap(core.TokenUnavailable, err, "the HSM did not remove the token object %q, or cannot show that it did; keyreeve tries again. Check the disk space and the permissions that the HSM has for its objects", o.Label)
 	}
 	return err
 }
 
-// destroyOnce destroys the objects that have both label and CKA_ID, and looks for them
-// again. It notes before the call that the outcome is in doubt: the call may not
-// return.
+// destroyOnce destroys the objects that have both label and CKA_ID, and searches for them
+// again. It marks the object as doubtful before the call, since the call may not return.
 func (m *Module) destroyOnce(ctx context.Context, o hsm.Object) error {
 	return m.perform(ctx, call{doing: "destroy a token object", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error {
-		// The turn is the server's own, since the tenant may have a queue.
+		// The turn counts for the server, since the tenant may have a queue.
 		if err := m.conn.turn.takeTurn(context.Background()); err != nil {
 			return err
 		}
@@ -57,7 +56,7 @@ func (m *Module) destroyOnce(ctx context.Context, o hsm.Object) error {
 			}
 		}
 		if found, err = m.conn.findObject(s, o.Label, o.CKAID); err == nil && len(found) > 0 {
-			err = p11.Error(p11.CKR_FUNCTION_FAILED) // the call has reported success
+			err = p11.Error(p11.CKR_FUNCTION_FAILED) // although the call reported success
 		}
 		return err
 	}})

@@ -14,7 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/secretfile"
 )
 
-// softHSMPaths is where distributions put SoftHSM2.
+// softHSMPaths are the places where distributions install SoftHSM2.
 var softHSMPaths = []string{"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
 	"/usr/lib64/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so"}
 
@@ -25,7 +25,7 @@ func SoftHSM() (string, error) {
 			return p, nil
 		}
 	}
-	return "", core.Wrap(core.TokenUnavailable, errNoSoftHSM, "SoftHSM2 is not installed: install the package softhsm2, or name a PKCS#11 library in hsm.module")
+	return "", core.Wrap(core.TokenUnavailable, errNoSoftHSM, "SoftHSM2 is not installed: install the package softhsm2, or set hsm.module to a PKCS#11 library")
 }
 
 var errNoSoftHSM = errors.New("the library libsofthsm2.so was not found")
@@ -33,9 +33,9 @@ var errNoSoftHSM = errors.New("the library libsofthsm2.so was not found")
 // devLabel is the label of the token that DevToken makes.
 const devLabel = "keyreeve"
 
-// DevToken makes, on an empty dir, a SoftHSM2 token with random PINs, or finds
-// the one it made before. It sets SOFTHSM2_CONF for this process. For
-// development and tests: the PIN lies in a file beside the token.
+// DevToken makes a SoftHSM2 token with random PINs in an empty dir, or finds the one that
+// it made before. It sets SOFTHSM2_CONF for this process. It is for development and tests:
+// the PIN is in a file beside the token.
 func DevToken(dir string) (Config, error) {
 	cfg, err := FindDevToken(dir)
 	if err != nil {
@@ -81,8 +81,8 @@ func emptyTokens(dir string) error {
 
 func softHSMConf(dir string) string { return filepath.Join(dir, "softhsm2.conf") }
 
-// FindDevToken names the token that DevToken made on dir. It makes nothing. It
-// sets SOFTHSM2_CONF for this process.
+// FindDevToken returns the configuration of the token that DevToken made in dir. It makes
+// nothing. It sets SOFTHSM2_CONF for this process.
 func FindDevToken(dir string) (Config, error) {
 	module, err := SoftHSM()
 	if err != nil {

@@ -6,14 +6,13 @@ import (
 )
 
 // doubtfulObjects are the token objects that the library failed to destroy. SoftHSM2 drops
-// such an object from its memory while the file stays: "not found" says nothing
-// of it until the library is started again and has read its files. Safe for
-// concurrent use.
+// such an object from its memory while the file stays. So "not found" proves nothing until
+// the library is started again and has read its files. Safe for concurrent use.
 type doubtfulObjects struct {
 	mu    sync.Mutex
 	since map[string]uint64 // label -> start of the library in which it failed
-	next  time.Time         // before this the library is not started again for it
-	wait  time.Duration     // after the next start
+	next  time.Time         // the earliest time to start the library again for it
+	wait  time.Duration     // from that start to the next
 }
 
 func (d *doubtfulObjects) addObject(label string, start uint64) {
@@ -34,8 +33,8 @@ func (d *doubtfulObjects) removeObject(label string) {
 	}
 }
 
-// containsObject reports whether the library failed to destroy the object since it last
-// read its objects.
+// containsObject reports whether the library failed to destroy the object after it last
+// read the token's files.
 func (d *doubtfulObjects) containsObject(label string, start uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -43,8 +42,8 @@ func (d *doubtfulObjects) containsObject(label string, start uint64) bool {
 	return ok && since == start
 }
 
-// mayReadAgain reports whether it is time to start the library again, and if so plans
-// the next time.
+// mayReadAgain reports whether the library may be started again now. If so, it plans the
+// next time.
 func (d *doubtfulObjects) mayReadAgain(now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,8 +55,8 @@ func (d *doubtfulObjects) mayReadAgain(now time.Time) bool {
 	return true
 }
 
-// Bounds of starting the library again only to read its objects: that stops all calls
-// for a moment and drops all handles.
+// Bounds of starting the library again only to read the token's files: a start stops all
+// calls for a moment and drops all handles.
 const (
 	firstWait   = time.Minute
 	longestWait = time.Hour

@@ -8,8 +8,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// faultClass is what a PKCS#11 error means for the caller. Those from goneFault on
-// are the token's own.
+// faultClass is the meaning of a PKCS#11 error for the caller. The classes from goneFault
+// on are faults of the token.
 type faultClass uint8
 
 const (
@@ -17,8 +17,8 @@ const (
 	policyFault                    // the token forbids it
 	goneFault                      // the handle is no longer valid
 	sessionFault                   // the session is no longer valid
-	busyFault                      // there is no room just now
-	deviceFault                    // the token is away
+	busyFault                      // the token has no room at the moment
+	deviceFault                    // the token is unavailable
 )
 
 var faultClasses = map[p11.Error]faultClass{
@@ -33,7 +33,7 @@ var faultClasses = map[p11.Error]faultClass{
 	p11.CKR_TOKEN_NOT_RECOGNIZED: deviceFault, p11.CKR_CRYPTOKI_NOT_INITIALIZED: deviceFault,
 }
 
-// classify returns the class of an error. An ambiguous one is the caller's; see
+// classify returns the class of an error. An ambiguous error is a callerFault; see
 // blameToken.
 func classify(err error) faultClass {
 	if e, ok := errors.AsType[p11.Error](err); ok {
@@ -42,19 +42,19 @@ func classify(err error) faultClass {
 	return callerFault
 }
 
-// isAmbiguous reports whether SoftHSM2 answers an error both to corrupt data and to
-// the loss of its files: a probe tells which it was.
+// isAmbiguous reports whether SoftHSM2 answers an error for corrupt data and for the loss
+// of its files alike. A probe finds out which it was.
 func isAmbiguous(err error) bool {
 	e, ok := errors.AsType[p11.Error](err)
 	return ok && (e == p11.CKR_GENERAL_ERROR || e == p11.CKR_FUNCTION_FAILED)
 }
 
-// vendorDefined is the first of the codes that only the token's maker can
-// explain (CKR_VENDOR_DEFINED). They are not blamed on the client's data.
+// vendorDefined is the first of the codes that vendors define (CKR_VENDOR_DEFINED). They
+// are not blamed on the client's data.
 const vendorDefined p11.Error = 0x8000_0000
 
-// describe gives an error of the token its code and a sentence that names the call,
-// never its data.
+// describe turns an error of the token into one with a code and a sentence that names the
+// call, never its data.
 func describe(err error, doing string) error {
 	if err == nil {
 		return nil
@@ -63,15 +63,15 @@ func describe(err error, doing string) error {
 		return err
 	}
 	if e, ok := errors.AsType[p11.Error](err); ok && e >= vendorDefined {
-		return core.Wrap(core.TokenUnavailable, err, "the HSM cannot %s: it answers an error that only its maker defines; see its log", doing)
+		return core.Wrap(core.TokenUnavailable, err, "the HSM cannot %s: it answers an error that only its vendor can explain; see its log", doing)
 	}
 	switch classify(err) {
 	case policyFault:
 		return core.Wrap(core.PermissionDenied, err, "the HSM does not allow to %s with this key", doing)
 	case busyFault:
-		return core.Wrap(core.TokenUnavailable, err, "the HSM has no room to %s just now; try again", doing)
+		return core.Wrap(core.TokenUnavailable, err, "the HSM has no room to %s at the moment; try again", doing)
 	case goneFault, sessionFault, deviceFault:
 		return core.Wrap(core.TokenUnavailable, err, "the HSM is unavailable: cannot %s (see `keyreeve health`)", doing)
 	}
-	return core.Wrap(core.CryptographicFailure, err, "the HSM could not %s: key, parameters or data are wrong", doing)
+	return core.Wrap(core.CryptographicFailure, err, "the HSM could not %s: the key, the parameters or the data is wrong", doing)
 }

@@ -8,11 +8,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// A call into the library cannot be ended from outside. Everything that waits for
-// the calls of others therefore waits for a limited time: a call that hangs must hold
-// up itself alone.
+// A call into the library cannot be cancelled. So every wait for the calls of others is
+// limited: a call that hangs must not block others.
 
-// callGate lets calls in, and closes while the library is finalized: a call would
+// callGate lets calls in. It is closed while the library is finalized, since a call would
 // crash then.
 type callGate struct {
 	mu      sync.RWMutex
@@ -22,7 +21,7 @@ type callGate struct {
 // pollEvery is how often a bounded wait tries again.
 const pollEvery = time.Millisecond
 
-// enterWithin lets a call in. It fails if the gate stays closed for wait.
+// enterWithin enters the gate. It fails if the gate stays closed for wait.
 func (g *callGate) enterWithin(wait time.Duration) error {
 	for end := time.Now().Add(wait); g.closing.Load() || !g.mu.TryRLock(); time.Sleep(pollEvery) {
 		if time.Now().After(end) {
@@ -34,14 +33,14 @@ func (g *callGate) enterWithin(wait time.Duration) error {
 
 func (g *callGate) leaveGate() { g.mu.RUnlock() }
 
-// closeWithin waits until no call is inside. It takes no place in a queue, where it would
-// keep new calls out behind one that hangs.
+// closeWithin waits until no call is inside, and closes the gate. It does not use Lock,
+// which would keep new calls out while it waits for one that hangs.
 func (g *callGate) closeWithin(wait time.Duration) error {
 	g.closing.Store(true)
 	defer g.closing.Store(false)
 	for end := time.Now().Add(wait); !g.mu.TryLock(); time.Sleep(pollEvery) {
 		if time.Now().After(end) {
-			return core.Errorf(core.TokenUnavailable, "calls into the HSM do not return, so the connection cannot be restored; if they stay, restart keyreeve")
+			return core.Errorf(core.TokenUnavailable, "calls into the HSM do not return, so the connection cannot be restored; restart keyreeve if this continues")
 		}
 	}
 	return nil

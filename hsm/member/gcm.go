@@ -9,12 +9,12 @@ import (
 // gcmIVBytes is the length of the IV of AES-GCM where we choose it.
 const gcmIVBytes = 12
 
-// usedIV returns the IV of an encryption that has ended: some tokens ignore the
-// one that they are given and write their own into the parameters.
+// usedIV returns the IV of a finished encryption: some tokens ignore the given IV and
+// write their own into the parameters.
 func usedIV(gcm *p11.GCMParams, given []byte) ([]byte, error) {
 	used := gcm.IV()
 	if len(used) != len(given) {
-		return nil, core.Errorf(core.UnsupportedByHSM, "this HSM used an IV of %d bytes where %d were asked for", len(used), len(given))
+		return nil, core.Errorf(core.UnsupportedByHSM, "this HSM used an IV of %d bytes instead of %d", len(used), len(given))
 	}
 	return used, nil
 }
@@ -38,7 +38,7 @@ func sealGCM(ctx *p11.Ctx, s p11.SessionHandle, key p11.ObjectHandle, iv, aad, d
 	return append(append(make([]byte, 0, len(iv)+len(ct)), used...), ct...), nil
 }
 
-// openGCM decrypts what sealGCM made. It is for texts of our own: the binding
+// openGCM decrypts the output of sealGCM. It is only for texts of our own: the binding
 // leaves a copy of the plaintext in the C heap.
 func openGCM(ctx *p11.Ctx, s p11.SessionHandle, key p11.ObjectHandle, sealed, aad []byte) ([]byte, error) {
 	params := p11.NewGCMParams(sealed[:gcmIVBytes], aad, 128)

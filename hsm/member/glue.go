@@ -24,9 +24,9 @@ static functions_t *load(const char *path) {
 	return get && get(&f) == 0 ? f : 0;
 }
 
-// create makes an object of n plain attributes and, last but one, CKA_VALUE
-// from a buffer that stays the caller's. The attributes' values lie one behind
-// the other in packed, with their lengths beside them.
+// create makes an object of n plain attributes and CKA_VALUE. The buffer of the value
+// belongs to the caller. The values of the attributes are one after another in packed,
+// and lengths has their lengths.
 static ulong_t create(functions_t *f, ulong_t session, ulong_t n, ulong_t *types, ulong_t *lengths, unsigned char *packed,
 		unsigned char *value, ulong_t valueLength, ulong_t *handle) {
 	attribute_t a[24];
@@ -47,9 +47,9 @@ static ulong_t readValue(functions_t *f, ulong_t session, ulong_t object, unsign
 	return rv;
 }
 
-// readWrapped unwraps a blob by AES key wrap as a secret that may be read, and is
-// good for nothing else, reads it and destroys it: three calls of the token in
-// one of ours, since each crossing costs as much as the token's own work.
+// readWrapped unwraps a blob by AES key wrap as a secret that can only be read, reads it
+// and destroys it. These are three calls of the token in one call from Go, since each
+// call from Go costs as much as the work of the token.
 static ulong_t readWrapped(functions_t *f, ulong_t session, ulong_t kek, unsigned char *blob, ulong_t n, unsigned char *out, ulong_t *length) {
 	ulong_t secret = 4, generic = 0x10, object = 0; // CKO_SECRET_KEY, CKK_GENERIC_SECRET
 	unsigned char yes = 1, no = 0;
@@ -76,12 +76,12 @@ static ulong_t randomBytes(functions_t *f, ulong_t session, unsigned char *out, 
 	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t))f->fn[fnGenerateRandom])(session, out, n);
 }
 
-// maxNested bounds the attributes of a template inside a template, maxNestedValue
-// the bytes of each.
+// maxNested bounds the attributes of a template inside a template, and maxNestedValue the
+// bytes of each.
 enum { maxNested = 16, maxNestedValue = 8 };
 
-// readNested reads a template inside a template: which attributes, then their
-// lengths, then their values, one behind the other in steps of maxNestedValue.
+// readNested reads a template inside a template: the types of its attributes, their
+// lengths, and their values, which are one after another in steps of maxNestedValue.
 static ulong_t readNested(functions_t *f, ulong_t session, ulong_t object, ulong_t type, ulong_t *n, ulong_t *types, ulong_t *lengths, unsigned char *values) {
 	ulong_t (*get)(ulong_t, ulong_t, attribute_t *, ulong_t) = (ulong_t (*)(ulong_t, ulong_t, attribute_t *, ulong_t))f->fn[fnGetAttributeValue];
 	attribute_t inner[maxNested], a = { type, 0, 0 };
@@ -108,8 +108,8 @@ static ulong_t readNested(functions_t *f, ulong_t session, ulong_t object, ulong
 	return 0;
 }
 
-// nested builds an array of attributes, each one byte or none, for templates
-// inside templates. It stays in C memory for as long as the process lives.
+// nested builds an array of attributes of one byte each, for a template inside a
+// template. It stays in C memory until the process ends.
 static attribute_t *nested(ulong_t n, ulong_t *types, unsigned char *values) {
 	attribute_t *a = calloc(n, sizeof *a);
 	unsigned char *v = malloc(n);
@@ -144,11 +144,11 @@ func loadGlue(module string) (*glue, error) {
 	return &glue{list}, nil
 }
 
-// freedIsZeroed tells whether the token's library, where it is software in this
-// process, leaves no key in memory that it frees.
+// freedIsZeroed reports whether freed C memory is zeroed, so that a token that is software
+// in this process leaves no key there.
 func freedIsZeroed() bool { return C.freedIsZeroed() != 0 }
 
-// returned is the error of a return value.
+// returned returns the error of a return value.
 func returned(code C.ulong_t) error {
 	if code == 0 {
 		return nil
@@ -182,8 +182,8 @@ func (g *glue) readValue(s p11.SessionHandle, o p11.ObjectHandle, buf []byte) (i
 	return bytesRead(n, buf, err)
 }
 
-// bytesRead returns how many bytes a call has put into buf: none if it failed, whatever
-// length it then reports.
+// bytesRead returns how many bytes a call has written into buf: none if it failed,
+// whatever length it reports then.
 func bytesRead(n C.ulong_t, buf []byte, err error) (int, error) {
 	switch {
 	case err != nil:
@@ -201,7 +201,7 @@ func (g *glue) readWrapped(s p11.SessionHandle, kek p11.ObjectHandle, blob, buf 
 	return bytesRead(n, buf, err)
 }
 
-// decrypt finishes what C_DecryptInit began, into buf.
+// decrypt finishes a decryption that C_DecryptInit began. It writes into buf.
 func (g *glue) decrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
 	var in *C.uchar
 	if len(data) > 0 {
@@ -212,7 +212,7 @@ func (g *glue) decrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
 	return bytesRead(n, buf, err)
 }
 
-// random fills buf.
+// random fills buf with random bytes.
 func (g *glue) random(s p11.SessionHandle, buf []byte) error {
 	if len(buf) == 0 {
 		return nil
@@ -220,8 +220,8 @@ func (g *glue) random(s p11.SessionHandle, buf []byte) error {
 	return returned(C.randomBytes(g.list, C.ulong_t(s), (*C.uchar)(&buf[0]), C.ulong_t(len(buf))))
 }
 
-// readTemplate reads CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE, of which the
-// binding returns pointers. Absent and empty are the same.
+// readTemplate reads CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE; the binding returns only
+// pointers for them. An absent template is the same as an empty one.
 func (g *glue) readTemplate(s p11.SessionHandle, o p11.ObjectHandle, attribute uint) (map[uint][]byte, error) {
 	var n C.ulong_t
 	var types, lengths [C.maxNested]C.ulong_t
@@ -237,8 +237,8 @@ func (g *glue) readTemplate(s p11.SessionHandle, o p11.ObjectHandle, attribute u
 	return out, nil
 }
 
-// nestedTemplate is the value of CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE: an
-// array of Boolean attributes in C memory. Few are ever made, so none is freed.
+// nestedTemplate returns the value of CKA_UNWRAP_TEMPLATE or CKA_WRAP_TEMPLATE: an array
+// of Boolean attributes in C memory. It is never freed, since few are made.
 func nestedTemplate(flags ...flag) []byte {
 	n := len(flags)
 	types, values := make([]C.ulong_t, n), make([]byte, n)
@@ -255,7 +255,7 @@ func nestedTemplate(flags ...flag) []byte {
 	return C.GoBytes(unsafe.Pointer(a), C.int(n)*C.int(unsafe.Sizeof(*a)))
 }
 
-// derivationData is a CK_KEY_DERIVATION_STRING_DATA that points to a copy of b.
+// derivationData returns a CK_KEY_DERIVATION_STRING_DATA that points to a copy of b.
 func derivationData(b []byte) (param []byte, free func()) {
 	p := C.CBytes(b)
 	param = binary.NativeEndian.AppendUint64(nil, uint64(uintptr(p)))

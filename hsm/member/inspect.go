@@ -6,16 +6,15 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Inspection is what a token shows without its PIN.
+// Inspection is the facts that a token shows without its PIN.
 type Inspection struct {
 	Label, Serial string
-	Notes         []string // what an operator should know
+	Notes         []string // for the operator
 }
 
-// Inspect finds the token that cfg names, and checks what can be checked without a
-// login: library, slot, label, serial number, mechanisms, that a PIN can be read,
-// and how many tries the token still allows. It never calls C_Login and opens no
-// session, so no try of the PIN is spent.
+// Inspect finds the token that cfg names. It checks library, slot, label, serial number
+// and mechanisms, that the PIN can be read, and how many tries the token still allows. It
+// opens no session and never calls C_Login, so it spends no try of the PIN.
 func Inspect(cfg Config) (Inspection, error) {
 	l, err := loadLibrary(cfg.withDefaults())
 	if err != nil {
@@ -46,19 +45,19 @@ func Inspect(cfg Config) (Inspection, error) {
 	return i, err
 }
 
-// pinState reads the flags of a token about its user PIN.
+// pinState explains the flags of a token about its user PIN.
 func pinState(label string, flags uint) (notes []string, err error) {
 	switch {
 	case flags&p11.CKF_USER_PIN_INITIALIZED == 0:
-		return nil, core.Errorf(core.TokenUnavailable, "token %q has no user PIN yet; set one with the tool of its maker, see hsm.token", label)
+		return nil, core.Errorf(core.TokenUnavailable, "token %q has no user PIN yet; set one with the vendor's tool, see hsm.token", label)
 	case flags&p11.CKF_USER_PIN_LOCKED != 0:
-		return nil, core.Errorf(core.TokenUnavailable, "the user PIN of token %q is locked; unlock it with the tool of its maker", label)
+		return nil, core.Errorf(core.TokenUnavailable, "the user PIN of token %q is locked; unlock it with the vendor's tool", label)
 	case flags&p11.CKF_USER_PIN_FINAL_TRY != 0:
-		return nil, core.Errorf(core.TokenUnavailable, "one more wrong PIN locks token %q; make sure that hsm.pin_file or hsm.pin_env has the right one before keyreeve is started", label)
+		return nil, core.Errorf(core.TokenUnavailable, "one more wrong PIN locks token %q; make sure that hsm.pin_file or hsm.pin_env has the right one before you start keyreeve", label)
 	case flags&p11.CKF_USER_PIN_TO_BE_CHANGED != 0:
-		return nil, core.Errorf(core.TokenUnavailable, "the user PIN of token %q must be changed first; use the tool of its maker", label)
+		return nil, core.Errorf(core.TokenUnavailable, "the user PIN of token %q must be changed first; use the vendor's tool", label)
 	case flags&p11.CKF_USER_PIN_COUNT_LOW != 0:
-		notes = append(notes, "a wrong PIN was tried on the token since the last login")
+		notes = append(notes, "a wrong PIN was tried on the token after the last login")
 	}
 	return notes, nil
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// keyRing makes the keys of sets and knows the handles of those that are loaded.
-// Safe for concurrent use, except for inPlace, which the self-test sets.
+// keyRing makes the keys of sets and has the handles of the loaded ones. Safe for
+// concurrent use, except for inPlace, which the self-test sets.
 type keyRing struct {
 	conn    *connection
 	inPlace bool // keys are made in the token, not copied into it: see generateKey
 
 	mu      sync.RWMutex
-	groups  map[string]hsm.SetKeys // to be loaded again after a reconnect
+	groups  map[string]hsm.SetKeys // for loading them again after a reconnect
 	handles map[string]p11.ObjectHandle
 }
 
@@ -27,17 +27,17 @@ func newKeyRing(c *connection) *keyRing {
 	return &keyRing{conn: c, groups: map[string]hsm.SetKeys{}, handles: map[string]p11.ObjectHandle{}}
 }
 
-// handleOf returns the handle of a loaded key. It changes with a reconnect.
+// handleOf returns the handle of a loaded key. The handle changes with a reconnect.
 func (r *keyRing) handleOf(label string) (p11.ObjectHandle, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if h, ok := r.handles[label]; ok {
 		return h, nil
 	}
-	return 0, core.Errorf(core.TokenUnavailable, "the key %q is not loaded from the token", label)
+	return 0, core.Errorf(core.TokenUnavailable, "the key %q is not loaded from the HSM", label)
 }
 
-// makeKeys makes the keys that the token lacks, and returns the check values of all.
+// makeKeys makes the keys that the token lacks. It returns the check values of all keys.
 func (r *keyRing) makeKeys(s p11.SessionHandle, keys []hsm.SetKey) (checks [][]byte, err error) {
 	c, err := newChecker(r.conn, s, r.inPlace, core.ObjectAlreadyExists)
 	if err != nil {
@@ -81,13 +81,15 @@ func (r *keyRing) makeKey(s p11.SessionHandle, k *hsm.SetKey, index *labelIndex)
 	return found[0], nil
 }
 
-// generateKey makes a key in a session and copies it into the token: one write,
-// so that a crash leaves no half-made key. SoftHSM2 makes a key directly in the
-// token by two writes; a kill between them leaves one without a value (1 of 955
-// in 40 kills, and 1 of 894 by C_UnwrapKey). No copy can have COPYABLE=0, which
-// SoftHSM2 does not need: it copies what is MODIFIABLE=0 without a change or not
-// at all. A token that the self-test found to copy such a key with changes gets
-// it made in place, with COPYABLE=0; the checker then finds what a crash left.
+// generateKey makes a key in a session and copies it into the token. The copy is one
+// write, so a crash leaves no incomplete key. SoftHSM2 makes a key directly in the token
+// by two writes; a kill between them leaves a key without a value (1 of 955 in 40 kills,
+// and 1 of 894 by C_UnwrapKey).
+//
+// A copy cannot have COPYABLE=0. SoftHSM2 does not need it: it copies a key that has
+// MODIFIABLE=0 only without a change. If the self-test found that a token copies such a
+// key with changes, the key is made in place, with COPYABLE=0. The checker then finds the
+// incomplete key that a crash leaves.
 func (r *keyRing) generateKey(s p11.SessionHandle, k *hsm.SetKey) error {
 	id := make([]byte, 16)
 	rand.Read(id)
@@ -104,16 +106,16 @@ func (r *keyRing) generateKey(s p11.SessionHandle, k *hsm.SetKey) error {
 	return r.conn.copyIntoToken(s, h)
 }
 
-// generateSealed makes a key that can neither be copied nor changed, in the
-// token or, for the self-test, in the session.
+// generateSealed makes a key that can neither be copied nor changed: in the token, or for
+// the self-test in the session.
 func generateSealed(c *connection, s p11.SessionHandle, t hsm.KeyType, as []*p11.Attribute, inToken bool) (p11.ObjectHandle, error) {
 	as = append(withoutAttribute(as, p11.CKA_TOKEN), p11.NewAttribute(p11.CKA_TOKEN, inToken), p11.NewAttribute(p11.CKA_COPYABLE, false), unmodifiable())
 	return c.ctx.GenerateKey(s, generatorOf(t), as)
 }
 
-// copyIntoToken copies a session object into the token, in one write so that a
-// crash leaves no half-made key, and reads the copy: SoftHSM2 reports success when
-// the disk has taken nothing, and the key is gone with the process.
+// copyIntoToken copies a session object into the token, and reads the copy. The copy is
+// one write, so a crash leaves no incomplete key. The copy is read because SoftHSM2 reports
+// success even if nothing was written to the disk; the key would end with the process.
 func (c *connection) copyIntoToken(s p11.SessionHandle, h p11.ObjectHandle) error {
 	copied, err := c.ctx.CopyObject(s, h, []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true), unmodifiable()})
 	if _, ours := errors.AsType[p11.Error](err); ours && !isAmbiguous(err) {
@@ -123,17 +125,17 @@ func (c *connection) copyIntoToken(s p11.SessionHandle, h p11.ObjectHandle) erro
 		if _, err = c.readAttributes(s, copied, p11.CKA_ID); err == nil {
 			return nil
 		}
-		c.ctx.DestroyObject(s, copied) // as far as that is possible
+		c.ctx.DestroyObject(s, copied) // if that is possible
 	}
 	if !c.isPresent() {
 		return p11.Error(p11.CKR_DEVICE_ERROR)
 	}
-	cause := errors.New(err.Error()) // its code would be taken for a lost handle
-	return core.Wrap(core.TokenUnavailable, cause, "the HSM did not keep the key and seems to have no room; remove keys that are not needed, or look at the disk that it lies on")
+	cause := errors.New(err.Error()) // its own code may look like that of a lost handle
+	return core.Wrap(core.TokenUnavailable, cause, "the HSM did not store the key and seems to have no room; remove keys that are not needed, or check the disk of the token")
 }
 
-// loadGroup replaces what is loaded of a group, if every key is as it was made. The
-// caller has the turn to change objects.
+// loadGroup replaces the loaded keys of a group. It fails unless every key is as it was
+// made. The caller has the turn to change objects.
 func (r *keyRing) loadGroup(s p11.SessionHandle, g hsm.SetKeys, index *labelIndex) error {
 	c, err := newChecker(r.conn, s, r.inPlace, core.TokenUnavailable)
 	if err != nil {
@@ -161,13 +163,14 @@ func (r *keyRing) loadGroup(s p11.SessionHandle, g hsm.SetKeys, index *labelInde
 	return nil
 }
 
+// findKey returns the handle of a key, if it is as it was made.
 func (r *keyRing) findKey(c *checker, k *hsm.SetKey, index *labelIndex) (p11.ObjectHandle, error) {
 	found, err := r.conn.findLabel(c.s, k.Label, index)
 	if err != nil {
 		return 0, err
 	}
 	if len(found) != 1 {
-		return 0, core.Errorf(core.TokenUnavailable, "token %q has %d objects with the label %s, not one; is this the token that belongs to the database? See hsm.token and store.url", r.conn.cfg.Label, len(found), k.Label)
+		return 0, core.Errorf(core.TokenUnavailable, "token %q has %d objects with the label %s, not one; check that the token belongs to the database: see hsm.token and store.url", r.conn.cfg.Label, len(found), k.Label)
 	}
 	_, err = c.checkKey(found[0], k)
 	return found[0], err

@@ -26,7 +26,7 @@ type library struct {
 func loadLibrary(cfg Config) (*library, error) {
 	l := &library{cfg: cfg}
 	if l.ctx = p11.New(cfg.Module); l.ctx == nil {
-		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2 install the package softhsm2)", cfg.Module)
+		return nil, core.Errorf(core.TokenUnavailable, "the PKCS#11 library %s cannot be loaded; see hsm.module (for SoftHSM2, install the package softhsm2)", cfg.Module)
 	}
 	var err error
 	if l.glue, err = loadGlue(cfg.Module); err != nil {
@@ -35,22 +35,21 @@ func loadLibrary(cfg Config) (*library, error) {
 	return l, nil
 }
 
-// initialize starts the library, and reports false if this process has it
-// started already.
+// initialize starts the library. It reports false if this process has already started it.
 func (l *library) initialize() (started bool, err error) {
 	err = l.ctx.Initialize()
 	if errors.Is(err, p11.Error(p11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
 		return false, nil
 	}
 	if err != nil {
-		return false, core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library %s does not start; see its own configuration (SoftHSM2: SOFTHSM2_CONF)", l.cfg.Module)
+		return false, core.Wrap(core.TokenUnavailable, err, "the PKCS#11 library %s does not start; check its own configuration (SoftHSM2: SOFTHSM2_CONF)", l.cfg.Module)
 	}
 	return true, nil
 }
 
-// findSlot finds the token by label and serial: slot numbers change. Without a
-// serial there must be only one of the label, since no PIN is tried on a token
-// that was not meant. After the first time the serial is that of the first time.
+// findSlot finds the token by label and serial, since slot numbers change. Without a
+// serial only one token may have the label: no PIN is tried on a wrong token. After the
+// first time the serial of the first time is required.
 func (l *library) findSlot() error {
 	slots, err := l.ctx.GetSlotList(true)
 	if err != nil {
@@ -78,7 +77,7 @@ func (l *library) findSlot() error {
 		return nil
 	}
 	l.info = p11.TokenInfo{}
-	return core.Errorf(core.TokenUnavailable, "%d tokens are labelled %q, with the serials %s; set hsm.serial to the one that is meant. No PIN was tried", len(serials), l.cfg.Label, strings.Join(serials, " and "))
+	return core.Errorf(core.TokenUnavailable, "%d tokens are labelled %q, with the serials %s; set hsm.serial to one of them. No PIN was tried", len(serials), l.cfg.Label, strings.Join(serials, " and "))
 }
 
 // errNoToken says which token was looked for, and which others were found.
@@ -90,22 +89,22 @@ func (l *library) errNoToken(serial string, others []string) error {
 	if others == nil {
 		others = []string{"none"}
 	}
-	return core.Errorf(core.TokenUnavailable, "no token is labelled %s; there is: %s; see %s, and the configuration of %s", asked, strings.Join(others, ", "), see, l.cfg.Module)
+	return core.Errorf(core.TokenUnavailable, "no token is labelled %s; the tokens are: %s; see %s, and the configuration of %s", asked, strings.Join(others, ", "), see, l.cfg.Module)
 }
 
-// checkSameToken refuses a slot whose token was exchanged after it was found.
+// checkSameToken fails if the slot now has another token than the one that was found.
 func (l *library) checkSameToken() error {
 	info, err := l.ctx.GetTokenInfo(l.slot)
 	if err != nil {
 		return core.Wrap(core.TokenUnavailable, err, "token %q cannot be read again; no PIN was tried", l.cfg.Label)
 	}
 	if info.Label != l.info.Label || info.SerialNumber != l.info.SerialNumber {
-		return core.Errorf(core.TokenUnavailable, "the token in slot %d is %q with serial %s now, not %q with serial %s; no PIN was tried", l.slot, info.Label, info.SerialNumber, l.info.Label, l.info.SerialNumber)
+		return core.Errorf(core.TokenUnavailable, "the token in slot %d is now %q with serial %s, not %q with serial %s; no PIN was tried", l.slot, info.Label, info.SerialNumber, l.info.Label, l.info.SerialNumber)
 	}
 	return nil
 }
 
-// listMechanisms asks what the token can do.
+// listMechanisms reads the mechanisms of the token.
 func (l *library) listMechanisms() error {
 	list, err := l.ctx.GetMechanismList(l.slot)
 	if err != nil {
@@ -131,7 +130,7 @@ func (l *library) hasMechanism(mechanism, flag uint) bool {
 	return ok && info.Flags&flag != 0
 }
 
-// checkMechanisms names a mechanism without which no key can be kept.
+// checkMechanisms fails if the token lacks a mechanism that every key needs.
 func (l *library) checkMechanisms() error {
 	for _, m := range []struct {
 		mechanism, flag uint
@@ -139,7 +138,7 @@ func (l *library) checkMechanisms() error {
 	}{{ckmAESKeyWrap, p11.CKF_WRAP, "CKM_AES_KEY_WRAP (0x2109)"}, {ckmAESKeyWrap, p11.CKF_UNWRAP, "CKM_AES_KEY_WRAP (0x2109)"}, {p11.CKM_AES_GCM, p11.CKF_ENCRYPT, "CKM_AES_GCM"},
 		{p11.CKM_SHA256_HMAC, p11.CKF_SIGN, "CKM_SHA256_HMAC"}, {p11.CKM_AES_KEY_GEN, p11.CKF_GENERATE, "CKM_AES_KEY_GEN"}} {
 		if !l.hasMechanism(m.mechanism, m.flag) {
-			return core.Errorf(core.TokenUnavailable, "token %q lacks the mechanism %s, without which keys cannot be kept; see docs/DESIGN.md, Custody", l.cfg.Label, m.name)
+			return core.Errorf(core.TokenUnavailable, "token %q lacks the mechanism %s, which keyreeve needs to protect keys; see docs/DESIGN.md, Custody", l.cfg.Label, m.name)
 		}
 	}
 	return nil
@@ -156,12 +155,12 @@ func (l *library) readPIN() (string, error) {
 	if err != nil {
 		return "", core.Wrap(core.TokenUnavailable, err, "the PIN cannot be read; see hsm.pin_file or hsm.pin_env")
 	}
-	if pin == "" { // means "ask at the token's own pad" to some
+	if pin == "" { // some tokens then ask at their own PIN pad
 		return "", core.Errorf(core.TokenUnavailable, "the PIN is empty; see hsm.pin_file or hsm.pin_env")
 	}
 	return pin, nil
 }
 
-// computesHere reports whether the token is software: its calls then use the
-// processors of this process.
+// computesHere reports whether the token is software. Its calls then use the processors
+// of this process.
 func (l *library) computesHere() bool { return strings.HasPrefix(l.info.ManufacturerID, "SoftHSM") }

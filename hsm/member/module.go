@@ -14,7 +14,7 @@ type Module struct {
 	reads  readQueue
 	doubts doubtfulObjects
 	stop   chan struct{} // ends the expiry of handles
-	notes  []string      // what an operator should know of the platform
+	notes  []string      // about the platform, for the operator
 }
 
 var _ hsm.Member = (*Module)(nil)

@@ -30,16 +30,16 @@ func Open(cfg Config) (*Module, error) {
 	m.reads.caller = m.caller
 	c.releaseHandles, c.loseHandles, c.reload = m.handles.dropAll, m.handles.loseAll, m.keys.reload
 	if !freedIsZeroed() {
-		m.notes = append(m.notes, "C memory that is freed is not zeroed on this platform: a token that is software leaves copies of keys there")
+		m.notes = append(m.notes, "this platform does not zero C memory that is freed: a token that is software leaves copies of keys there")
 	}
 	go m.expireHandles()
 	return m, nil
 }
 
-// expireEvery is how often handles that nobody asks for are ended.
+// expireEvery is how often old handles are dropped that nobody asks for.
 const expireEvery = 5 * time.Second
 
-// expireHandles ends what is too old, until the module is closed.
+// expireHandles drops old handles until the module is closed.
 func (m *Module) expireHandles() {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
@@ -54,7 +54,8 @@ func (m *Module) expireHandles() {
 	}
 }
 
-// Close waits for calls under way, within a bound, then logs out and unloads.
+// Close implements [hsm.Member]. It waits a limited time for running calls, then logs out
+// and unloads the library.
 func (m *Module) Close(context.Context) error {
 	if err := m.conn.shutDown(); err != nil {
 		return err
@@ -67,8 +68,7 @@ func (m *Module) Close(context.Context) error {
 	return nil
 }
 
-// Health implements [hsm.Member]. It reports the state of the token by real
-// operations.
+// Health implements [hsm.Member].
 func (m *Module) Health(ctx context.Context) core.HSMHealth {
 	c := m.conn
 	h := core.HSMHealth{Label: c.cfg.Label, Serial: c.info.SerialNumber, Module: c.cfg.Module, Refusals: m.notes,
@@ -76,18 +76,18 @@ func (m *Module) Health(ctx context.Context) core.HSMHealth {
 	err := m.perform(ctx, call{doing: "be tried", run: func(s p11.SessionHandle, _ p11.ObjectHandle) error { return c.probeToken(s) }})
 	if h.Ready = err == nil; err != nil {
 		h.Problem = err.Error()
-		if why := c.problem.Load(); why != nil { // it says more than that the HSM is unavailable
+		if why := c.problem.Load(); why != nil { // it says why the HSM is unavailable
 			h.Problem = *why
 		}
 	}
 	return h
 }
 
-// TryPINAgain has another PIN tried where the token refused one.
+// TryPINAgain connects again if the token refused a PIN and the PIN was changed since.
 func (m *Module) TryPINAgain() error { return m.conn.tryPINAgain() }
 
-// Usage returns how many sessions are lent and how many calls wait for one.
+// Usage returns how many sessions are in use and how many calls wait for one.
 func (m *Module) Usage() fair.Usage { return m.conn.slots.Usage() }
 
-// Finds counts the C_FindObjects calls so far; in steady state it stands still.
+// Finds returns the number of C_FindObjects calls so far. Serving requests adds none.
 func (m *Module) Finds() int64 { return m.conn.finds.Load() }

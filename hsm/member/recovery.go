@@ -6,11 +6,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// reconnectEvery is how long a connect that failed is not tried again.
+// reconnectEvery is the wait after a failed connect.
 const reconnectEvery = 250 * time.Millisecond
 
-// recoverFrom does what an error asks for before the call is made again, and reports
-// whether that makes sense.
+// recoverFrom restores what an error shows to be lost. It reports whether the call can be
+// made again.
 func (c *connection) recoverFrom(err error) bool {
 	switch classify(err) {
 	case goneFault:
@@ -27,10 +27,10 @@ func (c *connection) recoverFrom(err error) bool {
 	return false
 }
 
-// reconnect restores a lost connection. If a probe in a fresh session works, only
-// the session was at fault. Otherwise the library is finalized, with no call under
-// way, and started again. Until that has succeeded the connection is broken, and
-// every caller tries this first.
+// reconnect restores a lost connection. If a probe in a fresh session works, only the
+// session was lost. Otherwise the library is finalized while no call is running, and
+// started again. Until that succeeds the connection is broken, and every caller tries this
+// first.
 func (c *connection) reconnect() error {
 	c.recovery.Lock()
 	defer c.recovery.Unlock()
@@ -45,18 +45,18 @@ func (c *connection) reconnect() error {
 	})
 }
 
-// readObjectsAgain starts the library again, so that it reads the token's objects.
+// readObjectsAgain starts the library again, which then reads the token's files.
 func (c *connection) readObjectsAgain() error {
 	c.recovery.Lock()
 	defer c.recovery.Unlock()
 	return c.withoutCalls(c.restart)
 }
 
-// withoutCalls runs f while no call is under way and no idle session is open. It
-// fails at once if calls hang: to wait for them would keep all others out.
+// withoutCalls runs f while no call is running and no idle session is open. It fails at
+// once if calls hang: waiting for them would keep out all others.
 func (c *connection) withoutCalls(f func() error) error {
 	if n := c.sessions.countStuck(); n > 0 {
-		return core.Errorf(core.TokenUnavailable, "the connection to the HSM cannot be restored: %d calls have not come back for over %v; if they stay, restart keyreeve", n, c.cfg.Stuck)
+		return core.Errorf(core.TokenUnavailable, "the connection to the HSM cannot be restored: %d calls have not returned for over %v; restart keyreeve if this continues", n, c.cfg.Stuck)
 	}
 	if err := c.gate.closeWithin(c.cfg.Wait); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (c *connection) withoutCalls(f func() error) error {
 	return f()
 }
 
-// restart finalizes the library and connects again, with no call under way.
+// restart finalizes the library and connects again. No call is running.
 func (c *connection) restart() error {
 	if !c.broken.Load() {
 		c.cfg.Log.Warn("reconnect token", "label", c.cfg.Label)
@@ -89,8 +89,7 @@ func (c *connection) restart() error {
 	return err
 }
 
-// logOutcome logs why the token cannot be connected, once for each cause, and that
-// it is connected again.
+// logOutcome logs that the token is connected again, or why not, once for each cause.
 func (c *connection) logOutcome(err error) {
 	before := c.lastErr
 	c.lastErr = err
@@ -106,7 +105,7 @@ func (c *connection) logOutcome(err error) {
 	}
 }
 
-// tryPINAgain connects with another PIN than the one that the token refused.
+// tryPINAgain connects again if the PIN is not the one that the token refused.
 func (c *connection) tryPINAgain() error {
 	if !c.broken.Load() {
 		return nil
@@ -123,8 +122,8 @@ func (c *connection) tryPINAgain() error {
 	return c.reconnect()
 }
 
-// shutDown waits for calls under way, within a bound, then logs out and unloads the
-// library. A library that hangs in a call is left as it is: the process ends anyway.
+// shutDown waits a limited time for running calls, then logs out and unloads the library.
+// It leaves a library that hangs in a call as it is: the process ends anyway.
 func (c *connection) shutDown() error {
 	if err := c.gate.closeWithin(c.cfg.Stuck); err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 // maxListed bounds the token objects that are listed.
 const maxListed = 1_000_000
 
-// findTokenObjects lists the token objects with given attributes, such as a label. That there
-// are none is believed only of a token that works, after a second search.
+// findTokenObjects lists the token objects with the given attributes. If it finds none, it
+// probes the token and searches again: a token that does not work finds nothing either.
 func (c *connection) findTokenObjects(s p11.SessionHandle, as ...*p11.Attribute) ([]p11.ObjectHandle, error) {
 	ours := append([]*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true)}, as...)
 	found, err := c.search(s, ours, 8)
@@ -23,8 +23,8 @@ func (c *connection) findTokenObjects(s p11.SessionHandle, as ...*p11.Attribute)
 	return c.search(s, ours, 8)
 }
 
-// findObject lists the token objects that have both the label and the CKA_ID, so
-// that no row of a client's key names a key of a set.
+// findObject lists the token objects that have both the label and the CKA_ID. So the row
+// of a client's key cannot name a key of a set.
 func (c *connection) findObject(s p11.SessionHandle, label string, ckaid []byte) ([]p11.ObjectHandle, error) {
 	return c.findTokenObjects(s, p11.NewAttribute(p11.CKA_ID, ckaid), p11.NewAttribute(p11.CKA_LABEL, label))
 }
@@ -64,16 +64,15 @@ func (c *connection) listObjects(s p11.SessionHandle) (out []foundObject, err er
 	for _, h := range all {
 		as, err := c.readAttributes(s, h, p11.CKA_ID, p11.CKA_LABEL)
 		if err != nil {
-			continue // half-made objects have neither
+			continue // incomplete objects have neither
 		}
 		out = append(out, foundObject{hsm.Object{Label: string(as[1]), CKAID: as[0]}, h})
 	}
 	return out, nil
 }
 
-// listWhole is listObjects for callers that act on what is missing. It fails if the
-// token does not work before and after: its files may be away, and what is missing
-// is there.
+// listWhole is listObjects for callers that act on missing objects. It probes the token
+// before and after, since objects whose files are unavailable look missing.
 func (c *connection) listWhole(s p11.SessionHandle) ([]foundObject, error) {
 	if err := c.probeToken(s); err != nil {
 		return nil, err
@@ -85,10 +84,10 @@ func (c *connection) listWhole(s p11.SessionHandle) ([]foundObject, error) {
 	return all, err
 }
 
-// labelIndex is all token objects by their label. A search for each key of many
-// tenants would compare each label with all of them.
+// labelIndex is all token objects by their label. Without it, the search for each key of
+// many tenants would compare every object.
 type labelIndex struct {
-	start   uint64 // of the library that the handles are numbers of
+	start   uint64 // of the library: the handles are numbers of this start only
 	byLabel map[string][]p11.ObjectHandle
 }
 
@@ -100,7 +99,7 @@ func (c *connection) newLabelIndex(all []foundObject) *labelIndex {
 	return index
 }
 
-// findLabel lists the token objects with a label, from the index if it has any.
+// findLabel lists the token objects with a label. It uses the index if that has some.
 func (c *connection) findLabel(s p11.SessionHandle, label string, index *labelIndex) ([]p11.ObjectHandle, error) {
 	if index != nil && index.start == c.starts.Load() && len(index.byLabel[label]) > 0 {
 		return index.byLabel[label], nil

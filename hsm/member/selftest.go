@@ -13,9 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// SelfTest implements [hsm.Member]. It makes throw-away keys with the very templates
-// that are given, and tries what they promise that nobody can do. It fails only where
-// nothing at all could be kept safely.
+// SelfTest implements [hsm.Member].
 func (m *Module) SelfTest(ctx context.Context, data hsm.KeyTemplate, keks []hsm.KeyTemplate) (breaches []string, err error) {
 	if err := m.conn.checkMechanisms(); err != nil {
 		return nil, err
@@ -33,9 +31,8 @@ func (m *Module) SelfTest(ctx context.Context, data hsm.KeyTemplate, keks []hsm.
 	return breaches, err
 }
 
-// chooseInPlace decides how keys of sets come into the token, and returns what it
-// does not enforce. They are copied into it, unless that is what breaks the
-// promise and making them in place does not.
+// chooseInPlace decides how keys of sets come into the token, and returns the breaches.
+// The keys are copied into it. They are made in place if only copies have breaches.
 func (r *keyRing) chooseInPlace(s p11.SessionHandle, keks []hsm.KeyTemplate) []string {
 	copied := r.findAllBreaches(s, keks)
 	if len(copied) == 0 {
@@ -78,21 +75,22 @@ func (m *caller) testKeyWrap(s p11.SessionHandle) error {
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return core.Errorf(core.TokenUnavailable, "token %q wraps keys in another way than RFC 3394, so its blobs could not be moved", m.conn.cfg.Label)
+		return core.Errorf(core.TokenUnavailable, "token %q does not wrap keys by RFC 3394, so its blobs could not be moved to another HSM; it is not used", m.conn.cfg.Label)
 	}
 	return nil
 }
 
-// testGCM encrypts under a throw-away data key, and decrypts by what would be stored. A token that makes IVs itself and does not tell which would seal
-// data for good; one that takes other associated data would let rows be swapped.
+// testGCM encrypts under a throw-away data key, and decrypts only with the data that would
+// be stored. If a token makes IVs itself and does not tell them, nothing could be decrypted
+// again. If a token accepts other associated data, rows could be swapped.
 func (m *caller) testGCM(s p11.SessionHandle, data hsm.KeyTemplate) error {
 	d, err := m.conn.ctx.GenerateKey(s, generatorOf(data.Type), setKeyAttributes(data))
 	if err != nil {
 		return err
 	}
 	defer m.conn.ctx.DestroyObject(s, d)
-	refuse := func(what string) error {
-		return core.Errorf(core.TokenUnavailable, "token %q fails the test of AES-GCM: %s; data that it encrypts could be lost or forged, so it is not used. See hsm.module and the firmware of the HSM", m.conn.cfg.Label, what)
+	refuse := func(why string) error {
+		return core.Errorf(core.TokenUnavailable, "token %q fails the test of AES-GCM: %s; data that it encrypts could be lost or forged, so it is not used. See hsm.module and the firmware of the HSM", m.conn.cfg.Label, why)
 	}
 	text, aad := []byte("keyreeve self-test"), []byte("bound to a row")
 	var sealed [2][]byte
@@ -104,11 +102,11 @@ func (m *caller) testGCM(s p11.SessionHandle, data hsm.KeyTemplate) error {
 		}
 		got, err := openGCM(m.conn.ctx, s, d, sealed[i], aad)
 		if err != nil || !bytes.Equal(got, text) {
-			return refuse(fmt.Sprintf("what it encrypted does not decrypt with the IV that it says it used (%v)", err))
+			return refuse(fmt.Sprintf("its ciphertext does not decrypt with the IV that it reports (%v)", err))
 		}
 	}
 	if bytes.Equal(sealed[0][:gcmIVBytes], sealed[1][:gcmIVBytes]) {
-		return refuse("it used one IV twice")
+		return refuse("it uses one IV twice")
 	}
 	broken := bytes.Clone(sealed[0])
 	broken[len(broken)-1] ^= 1

@@ -10,15 +10,15 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// session is one of the pool. began is when the call that has it began, in Unix
-// nanoseconds; 0 while no call has it.
+// session is a session of the pool. began is the start of the call that uses it, in Unix
+// nanoseconds; 0 while no call uses it.
 type session struct {
 	handle p11.SessionHandle
 	began  atomic.Int64
 }
 
-// sessionPool opens the logged-in sessions that calls are made in, and knows which
-// calls hang. Safe for concurrent use, except for reset.
+// sessionPool opens the logged-in sessions for calls, and knows which calls hang. Safe for
+// concurrent use, except for forgetSessions.
 type sessionPool struct {
 	library *library
 	idle    chan *session
@@ -30,14 +30,14 @@ type sessionPool struct {
 	stuck atomic.Int64 // as last counted
 }
 
-// forgetSessions begins a new library, which has no sessions.
+// forgetSessions follows a start of the library, which then has no sessions.
 func (p *sessionPool) forgetSessions() {
 	p.idle = make(chan *session, p.library.cfg.Sessions)
 	p.open.Store(0)
 }
 
-// lendSession returns an idle session or opens one. The caller has a place among the
-// session slots, of which there are as many as sessions.
+// lendSession returns an idle session, or opens one. The caller has a session slot; there
+// are as many slots as sessions.
 func (p *sessionPool) lendSession() (*session, error) {
 	select {
 	case s := <-p.idle:
@@ -59,8 +59,8 @@ func (p *sessionPool) lendSession() (*session, error) {
 	return s, nil
 }
 
-// takeBack takes a session back. One that saw an error may be inside an operation,
-// so it is closed.
+// takeBack takes a session back. After an error it closes the session, which may be inside
+// an operation.
 func (p *sessionPool) takeBack(s *session, err error) {
 	if err == nil {
 		select {
@@ -106,8 +106,8 @@ func (p *sessionPool) countStuck() int {
 	return n
 }
 
-// checkStuck refuses new calls while at least half of the sessions hang: they would
-// hang too, one after the other, each with its caller.
+// checkStuck refuses new calls while at least half of the sessions hang: the new calls
+// would hang too, each with its caller.
 func (p *sessionPool) checkStuck() error {
 	most := p.library.cfg.Sessions
 	if p.stuck.Load()*2 < int64(most) {
@@ -117,11 +117,11 @@ func (p *sessionPool) checkStuck() error {
 	if n*2 < most {
 		return nil
 	}
-	return core.Errorf(core.TokenUnavailable, "%d calls into the HSM have not come back for over %v; look at the HSM and its connection, and restart keyreeve if they stay", n, p.library.cfg.Stuck)
+	return core.Errorf(core.TokenUnavailable, "%d calls into the HSM have not returned for over %v; check the HSM and its connection, and restart keyreeve if this continues", n, p.library.cfg.Stuck)
 }
 
-// explainBusy says that the HSM hangs rather than that it is busy, if calls have
-// not come back for too long.
+// explainBusy turns Busy into the error that the HSM hangs, if calls have not returned for
+// too long.
 func (p *sessionPool) explainBusy(err error) error {
 	if core.CodeOf(err) != core.Busy {
 		return err
@@ -130,7 +130,7 @@ func (p *sessionPool) explainBusy(err error) error {
 		if stuck := p.checkStuck(); stuck != nil {
 			return stuck
 		}
-		return core.Wrap(core.TokenUnavailable, err, "the HSM is busy, and %d of its calls have not come back for over %v; look at the HSM and its connection", n, p.library.cfg.Stuck)
+		return core.Wrap(core.TokenUnavailable, err, "the HSM is busy, and %d of its calls have not returned for over %v; check the HSM and its connection", n, p.library.cfg.Stuck)
 	}
 	return err
 }

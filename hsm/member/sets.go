@@ -18,8 +18,8 @@ func (m *Module) MakeKeys(ctx context.Context, keys []hsm.SetKey) (checks [][]by
 	return checks, err
 }
 
-// LoadKeys implements [hsm.Member]. It takes a turn for each group, so that others get
-// their turn between.
+// LoadKeys implements [hsm.Member]. It takes a turn for each group, so that other callers
+// get the turn between them.
 func (m *Module) LoadKeys(ctx context.Context, groups []hsm.SetKeys) (loaded int, err error) {
 	var index *labelIndex
 	for _, g := range groups {

@@ -9,7 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
-// useSentences is how errors name the operations.
+// useSentences name the operations in errors.
 var useSentences = map[hsm.Uses]string{hsm.Encrypt: "encrypt", hsm.Decrypt: "decrypt", hsm.Sign: "sign", hsm.Digest: "digest"}
 
 // Use implements [hsm.Member].
@@ -34,14 +34,14 @@ func (m *Module) Use(ctx context.Context, k *hsm.Key, u hsm.Use) (used hsm.Used,
 				used.Data, err = m.conn.ctx.Digest(s, u.Data)
 			}
 		default:
-			err = core.Errorf(core.Internal, "use %d of a key is none", u.Operation)
+			err = core.Errorf(core.Internal, "use %d of a key is not known", u.Operation)
 		}
 		return err
 	}})
 	return used, err
 }
 
-// encrypt encrypts nothing to nothing, which tokens refuse, unless there is a tag.
+// encrypt encrypts. Tokens refuse empty data, so without a tag it becomes empty data here.
 func (m *caller) encrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, mech []*p11.Mechanism, gcm *p11.GCMParams) (used hsm.Used, err error) {
 	if len(u.Data) == 0 && gcm == nil {
 		return hsm.Used{Data: []byte{}}, nil

@@ -37,8 +37,8 @@ func (m *Module) Wrap(ctx context.Context, w hsm.Wrapping) (out []byte, err erro
 	return out, err
 }
 
-// objectToWrap is the object that goes into the wrap: given bytes, a resident key, or
-// a key that is unwrapped for this one call. mine says that it is to be destroyed.
+// objectToWrap returns the object to be wrapped: of given bytes, a resident key, or a key
+// that is unwrapped for this call only. mine says that the caller must destroy it.
 func (m *caller) objectToWrap(s p11.SessionHandle, w *hsm.Wrapping) (h p11.ObjectHandle, mine bool, err error) {
 	switch {
 	case w.Key == nil:
@@ -52,8 +52,8 @@ func (m *caller) objectToWrap(s p11.SessionHandle, w *hsm.Wrapping) (h p11.Objec
 	return h, true, err
 }
 
-// explainLength makes what a token says of a key that is too long for an RSA public
-// key an [hsm.ErrTooLong].
+// explainLength turns a token's error about a key that is too long for an RSA public key
+// into an [hsm.ErrTooLong].
 func explainLength(err error, w *hsm.Wrapping) error {
 	if e, ok := errors.AsType[p11.Error](err); ok && w.PublicKey != nil && (e == p11.CKR_KEY_SIZE_RANGE || e == p11.CKR_DATA_LEN_RANGE) {
 		return core.Wrap(core.KeyWrapTypeNotSupported, hsm.ErrTooLong, "the key is too long to be wrapped under this RSA key")
