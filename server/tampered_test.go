@@ -62,7 +62,7 @@ func TestTamperedRows(t *testing.T) {
 	c = dial(t, s, "dev", core.V2_1)
 	refused := func(what string, err error) {
 		t.Helper()
-		if kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "not as keyreeve wrote it") { // 2.x lists no closer reason for these
+		if kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "changed outside keyreeve") { // 2.x lists no closer reason for these
 			t.Errorf("%s: %v; want General Failure and a sentence that says why", what, err)
 		}
 	}

@@ -81,5 +81,5 @@ func noInstallation() error {
 }
 
 func tamperedInstallation(i *core.Installation) error {
-	return core.Errorf(core.Tampered, "the database row of installation %s is not as keyreeve wrote it. Restore the row from a backup, and find out who can write the database", quoteName(i.ID))
+	return core.Errorf(core.Tampered, "the database row of installation %s was changed outside keyreeve. Restore the row from a backup, and find out who can write the database", quoteName(i.ID))
 }

@@ -108,5 +108,5 @@ func (s seals) scanIntent(sound *[]core.Intent, tampered *[]string) func(scanner
 }
 
 func tamperedIntent(i *core.Intent) error {
-	return core.Errorf(core.Tampered, "the database row of intent %s is not as keyreeve wrote it; it is not used. Restore the row from a backup, and find out who can write the database", quoteName(i.ID))
+	return core.Errorf(core.Tampered, "the database row of intent %s was changed outside keyreeve, so it is not used. Restore the row from a backup, and find out who can write the database", quoteName(i.ID))
 }

@@ -76,6 +76,6 @@ func (s seals) scanKeySet(out *[]core.KeySet, tampered *[]error) func(scanner) e
 const maxTamperedKeySets = 100
 
 func tamperedKeySet(k *core.KeySet) error {
-	return core.Errorf(core.Tampered, "the database row of set %d of tenant %s is not as keyreeve wrote it, so its keys are not used. Restore the row from a backup, and find out who can write the database",
+	return core.Errorf(core.Tampered, "the database row of set %d of tenant %s was changed outside keyreeve, so its keys are not used. Restore the row from a backup, and find out who can write the database",
 		k.Number, quoteName(k.Tenant))
 }

@@ -118,5 +118,5 @@ var dateColumns = []struct {
 }
 
 func tamperedObject(id string) error {
-	return core.Errorf(core.Tampered, "the database row of object %s is not as keyreeve wrote it; it is not used. Restore the row from a backup, and find out who can write the database", quoteName(id))
+	return core.Errorf(core.Tampered, "the database row of object %s was changed outside keyreeve, so it is not used. Restore the row from a backup, and find out who can write the database", quoteName(id))
 }

@@ -32,7 +32,7 @@ type documentReader struct {
 
 func (r *documentReader) failExpecting(want string) {
 	if r.err == nil {
-		r.err = core.Errorf(core.Internal, "the document of an object does not have %s at byte %d: something other than keyreeve changed the database; restore it from a backup", want, r.offset)
+		r.err = core.Errorf(core.Internal, "the document of an object does not have %s at byte %d: the database was changed outside keyreeve; restore it from a backup", want, r.offset)
 	}
 }
 
