@@ -20,7 +20,7 @@ type clearCopies struct {
 	mu    sync.RWMutex
 	arena []byte
 	free  []int // where arena has room
-	slots *cache.Bounded[copySlot]
+	slots *cache.Bounded[*copySlot]
 }
 
 // copySlot is a copy in the arena. It is used only for the row that it was read from.
@@ -74,7 +74,7 @@ func newClearCopies(n int, ttl time.Duration) (*clearCopies, error) {
 }
 
 // freeSlot zeroes a copy that leaves the cache.
-func (c *clearCopies) freeSlot(s copySlot) {
+func (c *clearCopies) freeSlot(s *copySlot) {
 	clear(c.arena[s.at : s.at+copyBytes])
 	c.free = append(c.free, s.at)
 }
@@ -109,7 +109,7 @@ func (c *clearCopies) remember(k *core.Key, b []byte) {
 	at := c.free[last]
 	c.free = c.free[:last]
 	copy(c.arena[at:], b)
-	c.slots.Put(k.Tenant, k.ID, copySlot{at, len(b), boundFields(k)})
+	c.slots.Put(k.Tenant, k.ID, &copySlot{at, len(b), boundFields(k)})
 }
 
 // forget zeroes the copy of a key.
