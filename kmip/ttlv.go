@@ -106,12 +106,15 @@ func validate(msg []byte, maxItems, maxFields int) (decoded int, err error) {
 		if err := checkValue(kind, msg[at+headerBytes:at+headerBytes+padded(length)], length, msg[at:]); err != nil {
 			return 0, err
 		}
+		if kind == core.KindTextString {
+			decoded += length // text is copied; bytes stay in the message
+		}
 		at += headerBytes + padded(length)
 	}
 	if len(msg) == 0 {
 		return 0, malformed("the message is empty")
 	}
-	return 0, nil
+	return decoded + items*itemBytes, nil
 }
 
 // checkHeader reads the header at the start of b, which ends where its parent does.
