@@ -2,7 +2,7 @@ package engine
 
 import "github.com/keyreeve/keyreeve/core"
 
-// What the tests of all rooms look at inside the engine.
+// Bounds that the tests of all rooms need.
 const (
 	LoginSources   = loginSources
 	LoginsEach     = loginsEach
@@ -12,8 +12,11 @@ const (
 	UndoSeconds    = undoSeconds
 )
 
-// UsageOf is what an object counts for in its tenant's quota.
+// UsageOf returns what an object counts for in its tenant's quota.
 var UsageOf = usageOf
+
+// NewCKAID returns a new CKA_ID.
+var NewCKAID = newCKAID
 
 // StreamsLeft counts the streams under way, those between two parts, and the bytes
 // that they hold.
@@ -24,10 +27,10 @@ func (e *Engine) StreamsLeft() (all, idle, held int) {
 // IdleStreams lists the streams between two parts by their Correlation Values.
 func (e *Engine) IdleStreams() map[string]*Stream { return e.streams.idle }
 
-// ExpireStream is what happens when nobody goes on with a stream.
+// ExpireStream ends a stream as if its next part had not come in time.
 func (e *Engine) ExpireStream(s *Stream) { e.streams.expireIdle(s) }
 
-// ObjectID is the object of a stream.
+// ObjectID returns the object of a stream.
 func (s *Stream) ObjectID() string { return s.object }
 
 // CountStreamsIn sets where the memory of streams counts.
@@ -43,15 +46,15 @@ func (e *Engine) PlantSnapshot(o *core.ManagedObject) {
 	e.objects.fillFromStore(o, generation, 0)
 }
 
-// TakeTurn takes the turn of loading a tenant's keys, for ever.
+// TakeTurn takes the turn of loading a tenant's keys and never gives it back.
 func (t *Tenants) TakeTurn(tenant string) {
 	busy := make(chan struct{}, 1)
 	busy <- struct{}{}
 	t.turns.Store(tenant, busy)
 }
 
-// StillGranted asks again for what an operation relies on.
+// StillGranted checks the grants of an operation again.
 func (k *Call) StillGranted() error { return k.stillGranted() }
 
-// ForgetGrants makes an operation rely on nothing.
+// ForgetGrants removes all grants of an operation.
 func (k *Call) ForgetGrants() { k.grants = k.grantRoom[:0] }

@@ -40,7 +40,7 @@ func newOwnIntents() *OwnIntents {
 	return &OwnIntents{Process: RandomHex(), open: map[string]*OwnIntent{}}
 }
 
-func RandomHex() string { return hex.EncodeToString(NewCKAID()) }
+func RandomHex() string { return hex.EncodeToString(newCKAID()) }
 
 // NewIntent makes an intent of this process about the token object of o.
 func (e *Engine) NewIntent(kind core.IntentKind, tenant, id string, token []byte, now int64) core.Intent {
@@ -53,7 +53,7 @@ func (k *Call) IntendTokenObject(o *core.ManagedObject, s *core.KeySpec) error {
 	if err := k.holdUsage(k.held.Add(core.Usage{ResidentKeys: 1})); err != nil {
 		return err
 	}
-	s.CKAID = NewCKAID()
+	s.CKAID = newCKAID()
 	ch := core.ChangeOf(core.BeginIntent{Intent: k.Engine.NewIntent(core.IntentCreateObject, o.Tenant, o.ID, s.CKAID, k.Now)})
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), true)
 	return k.Ports.Store.Commit(k.Ctx, ch)

@@ -42,8 +42,8 @@ func TestEmptyIVIsNone(t *testing.T) {
 			continue
 		}
 		for _, s := range w.IdleStreams() {
-			if s.ObjectID() == id && !bytes.Equal(s.GivenIV, out.IV) {
-				t.Errorf("%v: the stream has IV %x and the client was told %x", mode, s.GivenIV, out.IV)
+			if s.ObjectID() == id && !bytes.Equal(s.FirstIV, out.IV) {
+				t.Errorf("%v: the stream has IV %x and the client was told %x", mode, s.FirstIV, out.IV)
 			}
 		}
 		if _, err := w.Decrypt(ctx, w.alice, &core.DecryptInput{ID: core.ID(id), Parameters: p, Data: make([]byte, 16), IV: []byte{}, Init: &yes}); core.CodeOf(err) != core.InvalidMessage {

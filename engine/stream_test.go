@@ -38,7 +38,7 @@ func TestStreamBounds(t *testing.T) {
 		t.Errorf("after a part that was refused: %v", err)
 	}
 	s := w.IdleStreams()[string(open[1])]
-	held := s.Data[:cap(s.Data)]
+	held := s.Held[:cap(s.Held)]
 	w.ExpireStream(s)
 	w.ExpireStream(s) // a timer that comes late
 	if !coretest.Retired(held) {

@@ -41,14 +41,14 @@ func newTenants(p *Ports, most int, tampered *tamperedRows) *Tenants {
 // Bounds of waiting for another node that is making a tenant's keys.
 const (
 	keysPause = 50 * time.Millisecond
-	keysTries = 100 // pauses after which a set that is still pending is a crash's
+	keysTries = 100 // pauses after which a pending set is taken for one that a crash left
 )
 
 // loadWait bounds the loading of one tenant's keys, the wait for its turn included.
 const loadWait = 10 * time.Second
 
-// Open reads which tenants are declared. It loads none of their keys: that
-// is done at a tenant's first use. An error of code Tampered says that rows about
+// Open reads which tenants are declared. It loads no keys; those of a tenant are
+// loaded at its first operation. An error of code Tampered means that rows about
 // tenants were changed behind the server.
 func (t *Tenants) Open(ctx context.Context) error {
 	_, err := t.declaredSets(ctx)
@@ -88,14 +88,14 @@ func (t *Tenants) RequireDeclared(ctx context.Context, tenant string) error {
 	return nil
 }
 
+// notDeclared returns the error about a tenant that is not declared.
 func notDeclared(tenant string) error {
 	return core.Errorf(core.AuthenticationNotSuccessful, "tenant %q is not declared; an administrator of the server declares it with keyreeve tenant create %s", core.ClientText(tenant), core.ClientText(tenant))
 }
 
 // Declare makes a set of keys for a tenant that has none, and reports whether
-// it did. The set has its row before the token is asked, so that a crash leaves a
-// row to finish and never a key that nobody knows of. No key of a set is ever
-// destroyed here.
+// it did. The row of the set is stored before the token makes a key, so that a crash
+// leaves a row to finish and never an unknown key. It destroys no key of a set.
 func (t *Tenants) Declare(ctx context.Context, tenant string) (made bool, err error) {
 	err = t.RequireDeclared(ctx, tenant)
 	if err == nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
@@ -113,12 +113,14 @@ func (t *Tenants) Declare(ctx context.Context, tenant string) (made bool, err er
 	return true, nil
 }
 
-// Load loads the keys of a declared tenant if they are not loaded. Callers of
-// one tenant wait for each other and not for those of others.
+// Load loads the keys of a declared tenant if they are not loaded. Callers wait for
+// other callers of the same tenant only. It fails with TokenUnavailable if the keys
+// are not loaded within loadWait.
 func (t *Tenants) Load(ctx context.Context, tenant string) error {
 	return t.loadEpoch(ctx, tenant, 0)
 }
 
+// loadEpoch loads the keys of a tenant if no set of at least this epoch is loaded.
 func (t *Tenants) loadEpoch(ctx context.Context, tenant string, epoch int) error {
 	return t.loadUnless(ctx, tenant, func() bool {
 		newest, ok := t.loaded.Load(tenant)
@@ -126,8 +128,8 @@ func (t *Tenants) loadEpoch(ctx context.Context, tenant string, epoch int) error
 	})
 }
 
-// loadUnless loads the keys of a tenant unless loaded returns true, which it asks
-// again when it is the caller's turn.
+// loadUnless loads the keys of a tenant unless loaded returns true. It calls loaded a
+// second time when the caller's turn has come.
 func (t *Tenants) loadUnless(ctx context.Context, tenant string, loaded func() bool) error {
 	if loaded() {
 		return nil
@@ -148,8 +150,8 @@ func (t *Tenants) loadUnless(ctx context.Context, tenant string, loaded func() b
 	return t.loadKeys(ctx, tenant)
 }
 
-// loadKeys loads all active sets of a tenant and remembers how that ended. It makes
-// none: a row that is read must not call keys into being.
+// loadKeys loads all active sets of a tenant and remembers the outcome. It makes no
+// keys, because reading a row must not create any.
 func (t *Tenants) loadKeys(ctx context.Context, tenant string) error {
 	sets, err := t.ports.Store.KeySets(ctx, tenant)
 	if err != nil {
@@ -173,9 +175,9 @@ func (t *Tenants) loadKeys(ctx context.Context, tenant string) error {
 	return nil
 }
 
-// makeActiveSet makes the active set of a tenant that has none, unless another node
-// is making it: two nodes that made sets of their own could not open each other's
-// objects.
+// makeActiveSet makes the active set of a tenant that has none, or waits for another
+// node that is making it. If two nodes each made a set, they could not open each
+// other's objects.
 func (t *Tenants) makeActiveSet(ctx context.Context, tenant string) error {
 	for try := 1; ; try++ {
 		sets, err := t.ports.Store.KeySets(ctx, tenant)
@@ -208,11 +210,12 @@ func (t *Tenants) makeProgress(ctx context.Context, tenant string, sets []core.K
 	case try < keysTries:
 		return pauseForKeys(ctx, keysPause)
 	}
-	// The node that began it is gone, or stands still and may go on at any moment.
-	// Two nodes that finished one set could make a key twice, so it is given up.
+	// The node that began the set has stopped, or hangs and may continue at any time.
+	// If two nodes finished one set, they could make a key twice, so it is retired.
 	return t.retireSet(ctx, s)
 }
 
+// inKeyState returns the sets that are in a state.
 func inKeyState(sets []core.KeySet, state core.KeySetState) (out []core.KeySet) {
 	for _, s := range sets {
 		if s.State == state {
@@ -222,6 +225,7 @@ func inKeyState(sets []core.KeySet, state core.KeySetState) (out []core.KeySet) 
 	return out
 }
 
+// pauseForKeys waits while another node makes keys. It fails if the request ends.
 func pauseForKeys(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -231,12 +235,12 @@ func pauseForKeys(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// defaultMaxTenants bounds the tenants where the settings say nothing.
+// defaultMaxTenants bounds the tenants if the settings give no bound.
 const defaultMaxTenants = 1000
 
-// beginSet writes the row of a new set. Its number is one that no row names and
-// that the token has no key of: a restored database may lack rows of sets that
-// tenants' objects are sealed under, and no set ever serves a second tenant.
+// beginSet stores the row of a new set. No row and no key in the token has its number:
+// a restored database may lack rows of sets that are in use, and a set never serves
+// a second tenant.
 func (t *Tenants) beginSet(ctx context.Context, tenant string, own []core.KeySet) error {
 	all, err := t.ports.Store.KeySets(ctx, "")
 	if err != nil {
@@ -271,8 +275,8 @@ func (t *Tenants) beginSet(ctx context.Context, tenant string, own []core.KeySet
 	return nil
 }
 
-// finishSet makes the keys that a pending set lacks. A set that cannot be
-// finished, since a crash left a key in it that is not whole, is given up.
+// finishSet makes the missing keys of a pending set. If a crash left an incomplete key
+// in the set, the set cannot be finished and is retired.
 func (t *Tenants) finishSet(ctx context.Context, s core.KeySet) error {
 	checks, err := t.ports.HSM.MakeKeySet(ctx, s)
 	if core.CodeOf(err) == core.ObjectAlreadyExists {
@@ -286,25 +290,26 @@ func (t *Tenants) finishSet(ctx context.Context, s core.KeySet) error {
 	return t.changeSet(ctx, s, core.ActionCreateTenantKeys)
 }
 
-// retireSet gives up a pending set. Nothing is sealed under it; its keys stay in
-// the token, and its number is not used again.
+// retireSet retires a pending set. Nothing is sealed under it. Its keys stay in the
+// token, and its number is not used again.
 func (t *Tenants) retireSet(ctx context.Context, s core.KeySet) error {
 	s.State = core.KeySetRetired
 	return t.changeSet(ctx, s, core.ActionRetireTenantKeys)
 }
 
+// changeSet stores a set with a record of the change.
 func (t *Tenants) changeSet(ctx context.Context, s core.KeySet, action core.Action) error {
 	r := core.Record{Time: t.ports.Clock.NowMicro(), Tenant: s.Tenant, Principal: "keyreeve", Door: core.DoorClock, Action: action,
 		Outcome: core.Allowed, ExecutedIn: "token", Detail: fmt.Sprintf("set %d, epoch %d", s.Number, s.Epoch)}
 	return t.ports.Store.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: s}, t.ports.RecordWrite(&r)))
 }
 
-// NewCKAID makes a CKA_ID: 16 random bytes.
-func NewCKAID() []byte {
+// newCKAID returns a new CKA_ID: 16 random bytes.
+func newCKAID() []byte {
 	b := make([]byte, 16)
 	rand.Read(b) // never fails since Go 1.24
 	return b
 }
 
-// NewID makes a Unique Identifier: random, so that nobody guesses one.
+// NewID returns a new Unique Identifier, which is random so that it cannot be guessed.
 func NewID() string { return uuid.NewString() }

@@ -23,19 +23,19 @@ func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err erro
 	if _, err := k.Decide(k.Action, nil); err != nil {
 		return out, err
 	}
-	s, err := k.StreamPart(nil, engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, in.Parameters)
+	s, err := k.JoinStream(nil, engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, in.Parameters)
 	if err != nil {
 		return out, err
 	}
 	defer s.Release()
-	in.Parameters = s.ParametersOfFirst(in.Parameters)
+	in.Parameters = s.FirstParameters(in.Parameters)
 	if in.Parameters == nil || in.Parameters.HashingAlgorithm == 0 {
 		return out, core.Errorf(core.InvalidMessage, "Hash needs Cryptographic Parameters with a Hashing Algorithm")
 	}
 	if err := rules.SchemeHash.CheckAsked(in.Parameters, nil); err != nil {
 		return out, err
 	}
-	if ready, correlation, err := s.IsComplete("", &in.Data); !ready {
+	if ready, correlation, err := s.Collect("", &in.Data); !ready {
 		return core.HashOutput{Correlation: correlation}, err
 	}
 	k.Record.ExecutedIn = "software"

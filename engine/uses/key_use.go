@@ -49,7 +49,7 @@ type result struct {
 // object's mask, state and dates are looked at, and Usage Limits are drawn upon
 // before the key is used.
 func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
-	s, err := k.StreamPart(&r.id, r.position, r.asked)
+	s, err := k.JoinStream(&r.id, r.position, r.asked)
 	if err != nil {
 		return out, err
 	}
@@ -63,7 +63,7 @@ func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 	if err != nil {
 		return out, err
 	}
-	r.asked = s.ParametersOfFirst(r.asked)
+	r.asked = s.FirstParameters(r.asked)
 	if err := u.settleParameters(o, r); err != nil {
 		return out, err
 	}
@@ -113,13 +113,13 @@ func encryptOrDecrypt(k *engine.Call, u *keyUse, s *engine.Stream, o *core.Manag
 // proveOrVerify executes the uses that answer when all data is there: signatures and
 // MACs, and their verification.
 func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedObject, r *request) (out result, err error) {
-	if u.proof != "" {
-		if err := s.RememberOnce(&s.OrEmpty().Proof, &r.proof, u.proof); err != nil {
+	if u.proof != "" && s != nil {
+		if err := s.RememberOnce(&s.Proof, &r.proof, u.proof); err != nil {
 			return out, err
 		}
 	}
 	ready := false
-	if ready, out.correlation, err = s.IsComplete(o.ID, &r.Data); !ready {
+	if ready, out.correlation, err = s.Collect(o.ID, &r.Data); !ready {
 		return out, err
 	}
 	if u.proof == "" {

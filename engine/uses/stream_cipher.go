@@ -25,7 +25,7 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 	}
 	held := len(c.Data)
 	if s != nil {
-		held += len(s.Data)
+		held += len(s.Held)
 	}
 	if err := k.ReserveMemory(held); err != nil {
 		return r, nil, err
@@ -45,11 +45,11 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 		return r, nil, err
 	}
 	c.Parameters.RandomIV = nil // settled
-	if r, err = cipherPart(k, s, o, c, encrypt, do); err != nil {
+	if r, err = cipherPart(s, o, c, encrypt, do); err != nil {
 		return r, nil, err
 	}
 	if r.IV = made; !s.IsLast {
-		correlation = s.ContinueLater(o.ID)
+		correlation = s.Suspend(o.ID)
 	}
 	return r, correlation, nil
 }
@@ -60,7 +60,7 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 // beginning is the beginning of their output, are done again from the start.
 // What authenticates is decrypted when all of it is there and its tag holds,
 // and RSA has one block anyway.
-func cipherPart(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt bool, do cipherFunc) (core.Ciphered, error) {
+func cipherPart(s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt bool, do cipherFunc) (core.Ciphered, error) {
 	if c.Data == nil && s.IsLaterPart && !s.IsLast {
 		return core.Ciphered{}, core.Errorf(core.InvalidMessage, "a part between the first and the last has Data")
 	}
@@ -78,7 +78,7 @@ func cipherPart(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *core
 	if err := s.HoldBack(c.Data); err != nil || !s.IsLast {
 		return core.Ciphered{}, err
 	}
-	c.Data = s.Data
+	c.Data = s.Held
 	return do(c)
 }
 
@@ -88,18 +88,19 @@ var blockBytes = map[core.CryptographicAlgorithm]int{core.AlgorithmAES: 16, core
 // or one made here, which the answer tells. The IV of a later part is the stream's.
 func startIV(k *engine.Call, s *engine.Stream, c *core.Cipher, encrypt bool) (made []byte, err error) {
 	if s.IsLaterPart {
-		if len(c.IV) > 0 && string(c.IV) != string(s.GivenIV) {
+		if len(c.IV) > 0 && string(c.IV) != string(s.FirstIV) {
 			return nil, core.Errorf(core.InvalidField, "the IV/Counter/Nonce of a stream is given with its first part")
 		}
-		c.IV = s.IV
+		c.IV = s.NextIV
 		return nil, nil
 	}
 	p := &c.Parameters
 	size, err := ivBytes(p)
+	randomIV := p.RandomIV != nil && *p.RandomIV
 	switch {
 	case err != nil:
 		return nil, err
-	case size == 0, len(c.IV) > 0 && !engine.IsTrue(p.RandomIV):
+	case size == 0, len(c.IV) > 0 && !randomIV:
 	case len(c.IV) > 0:
 		return nil, core.Errorf(core.InvalidField, "Random IV asks the server to make the IV, and one is given")
 	case !encrypt:
@@ -113,8 +114,8 @@ func startIV(k *engine.Call, s *engine.Stream, c *core.Cipher, encrypt bool) (ma
 		}
 		c.IV = made
 	}
-	s.IV = append([]byte(nil), c.IV...)
-	s.GivenIV = append([]byte(nil), c.IV...)
+	s.NextIV = append([]byte(nil), c.IV...)
+	s.FirstIV = append([]byte(nil), c.IV...)
 	return made, nil
 }
 
@@ -138,11 +139,11 @@ func cipherChained(s *engine.Stream, c *core.Cipher, encrypt bool, block int, do
 		return core.Ciphered{}, err
 	}
 	padded := c.Parameters.PaddingMethod == core.PaddingMethodPKCS5
-	now := len(s.Data) / block * block
+	now := len(s.Held) / block * block
 	switch {
 	case s.IsLast:
-		now = len(s.Data)
-	case !encrypt && padded && now == len(s.Data) && now > 0:
+		now = len(s.Held)
+	case !encrypt && padded && now == len(s.Held) && now > 0:
 		now -= block
 	}
 	if now == 0 && !(s.IsLast && padded) {
@@ -151,18 +152,18 @@ func cipherChained(s *engine.Stream, c *core.Cipher, encrypt bool, block int, do
 	if !s.IsLast {
 		c.Parameters.PaddingMethod = core.PaddingMethodNone
 	}
-	c.Data = s.Data[:now]
+	c.Data = s.Held[:now]
 	before := append([]byte(nil), c.Data[max(0, now-block):]...)
 	r, err := do(c)
 	if err != nil {
 		return r, err
 	}
 	if c.Parameters.BlockCipherMode == core.BlockCipherModeCBC && !s.IsLast {
-		if s.IV = before; encrypt {
-			s.IV = append([]byte(nil), r.Data[now-block:]...)
+		if s.NextIV = before; encrypt {
+			s.NextIV = append([]byte(nil), r.Data[now-block:]...)
 		}
 	}
-	s.DropFirst(now)
+	s.Discard(now)
 	return r, nil
 }
 
@@ -172,11 +173,11 @@ func cipherCounted(s *engine.Stream, c *core.Cipher, block int, do cipherFunc) (
 	if len(c.Data) == 0 {
 		return core.Ciphered{}, nil
 	}
-	skip := int(s.Done % int64(block))
-	c.IV = counterAfter(s.IV, uint64(s.Done/int64(block)))
+	skip := int(s.Processed % int64(block))
+	c.IV = counterAfter(s.NextIV, uint64(s.Processed/int64(block)))
 	data := append(make([]byte, skip, skip+len(c.Data)), c.Data...)
 	defer clear(data)
-	s.Done += int64(len(c.Data))
+	s.Processed += int64(len(c.Data))
 	c.Data = data
 	r, err := do(c)
 	if err == nil {
@@ -199,17 +200,17 @@ func counterAfter(iv []byte, n uint64) []byte {
 // cipherFromStart does all parts so far once more and gives what is new of the outcome; the
 // tag comes with the last part alone.
 func cipherFromStart(s *engine.Stream, c *core.Cipher, do cipherFunc) (core.Ciphered, error) {
-	if len(s.Data)+len(c.Data) > maxAgain {
+	if len(s.Held)+len(c.Data) > maxAgain {
 		return core.Ciphered{}, core.Errorf(core.InvalidField, "the parts together have more than %d bytes, which is the most in this mode", maxAgain)
 	}
-	before := len(s.Data)
+	before := len(s.Held)
 	if err := s.HoldBack(c.Data); err != nil {
 		return core.Ciphered{}, err
 	}
 	if len(c.Data) == 0 && !s.IsLast {
 		return core.Ciphered{}, nil
 	}
-	c.Data = s.Data
+	c.Data = s.Held
 	r, err := do(c)
 	if err != nil {
 		return r, err
