@@ -7,7 +7,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Decide asks the policy for an action on o; nil means no object.
+// Decide asks the policy whether the caller may do an action on o; nil means no object.
+// The record gets the reasons. A denial is an error of code PermissionDenied, and a
+// policy that fails is one of code PolicyUnavailable.
 func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision, error) {
 	k.access = core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now}
 	if o != nil {
@@ -15,7 +17,7 @@ func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision,
 	}
 	d, err := k.Ports.Policy.Decide(k.Ctx, &k.access)
 	k.Record.PolicyHash = d.PolicyHash
-	for _, r := range d.Reasons { // of several decisions, each reason once
+	for _, r := range d.Reasons { // each reason once, also if there are several decisions
 		if !slices.Contains(k.Record.Reasons, r) {
 			k.Record.Reasons = append(k.Record.Reasons, r)
 		}
@@ -29,13 +31,13 @@ func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision,
 	return d, nil
 }
 
-// undecided is the answer where the policy has failed.
+// undecided returns the error to answer if the policy has failed.
 func undecided(err error) error {
-	return core.Wrap(core.PolicyUnavailable, err, "the policy could not decide, so the answer is no; see the policy's health")
+	return core.Wrap(core.PolicyUnavailable, err, "the policy could not decide, so the request is denied; see the policy's health")
 }
 
-// Permits asks the policy beside the operation's own decision, whose reasons alone
-// are recorded. An error means that the policy did not decide.
+// Permits asks the policy an additional question, whose reasons are not recorded. An
+// error means that the policy did not decide.
 func (k *Call) Permits(action core.Action, o *core.ManagedObject) (bool, error) {
 	d, err := k.Ports.Policy.Decide(k.Ctx, &core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now),
 		Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now})
@@ -45,10 +47,10 @@ func (k *Call) Permits(action core.Action, o *core.ManagedObject) (bool, error) 
 	return d.Allow, nil
 }
 
-// MayInspect asks the policy whether a caller may do an action on the server
-// itself, such as [core.ActionReadHealth]. A refusal is recorded. A permit is
-// not: monitors ask every few seconds, and health must be there when the store,
-// which would take the record, is not.
+// MayInspect asks the policy whether a caller may read facts about the server, by an
+// action such as [core.ActionReadHealth]. A denial is recorded and returned. A permit
+// is not recorded: monitors ask every few seconds, and health must be readable while
+// the store, which keeps the records, is unavailable.
 func (e *Engine) MayInspect(ctx context.Context, c *core.Caller, action core.Action) error {
 	k := e.Begin(ctx, c, action)
 	if _, err := k.Decide(action, nil); err != nil {
@@ -57,25 +59,27 @@ func (e *Engine) MayInspect(ctx context.Context, c *core.Caller, action core.Act
 	return nil
 }
 
-// slowMicro is how long, in microseconds, an operation may rely on what it
-// decided at its beginning: with the lease of a snapshot it makes the second
-// after which a revoked key is used no more (promise 5).
+// slowMicro is how long, in microseconds, an operation may rely on its first decisions.
+// Together with the lease of a snapshot this is one second, after which a revoked key
+// is no longer used (promise 5).
 const slowMicro = 1_000_000 - core.SnapshotLeaseMS*1000
 
-// grant is a decision that an operation relies on until it is answered.
+// grant is a decision of the policy that an operation relies on until it is answered.
 type grant struct {
 	action core.Action
 	id     string
 	role   core.ObjectRole
-	check  func(o *core.ManagedObject, now int64) error // what state and dates must allow; nil: any
+	check  func(o *core.ManagedObject, now int64) error // of state and dates; nil: none
 }
 
+// AddGrant notes a decision of the policy about object id. An operation that takes long
+// asks for it again before it is answered, and runs check again unless it is nil.
 func (k *Call) AddGrant(role core.ObjectRole, action core.Action, id string, check func(*core.ManagedObject, int64) error) {
 	k.grants = append(k.grants, grant{action, id, role, check})
 }
 
-// Require adds to the grant of the target what the object's state and dates must
-// allow, and checks it now.
+// Require checks the state and dates of the target now, and adds the check to the
+// target's grant.
 func (k *Call) Require(o *core.ManagedObject, check func(*core.ManagedObject, int64) error) error {
 	for i := range k.grants {
 		if g := &k.grants[i]; g.role == core.RoleTarget && g.id == o.ID {
@@ -85,21 +89,22 @@ func (k *Call) Require(o *core.ManagedObject, check func(*core.ManagedObject, in
 	return check(o, k.Now)
 }
 
-// UseCheck returns what must allow a use of a key: one that protects data, or one that
-// processes what is protected.
+// UseCheck returns the check of state and dates for a use of a key. protect is true for
+// uses that protect data, such as Encrypt, and false for uses that process protected
+// data, such as Decrypt.
 func (k *Call) UseCheck(protect bool) func(o *core.ManagedObject, now int64) error {
 	if protect {
 		return mayProtect
 	}
-	return k.Engine.processes
+	return k.Engine.processCheck
 }
 
-// mayProtect, exists and Engine.mayProcess are the checks of grants.
+// mayProtect is the check of uses that protect data.
 func mayProtect(o *core.ManagedObject, now int64) error { return o.CheckUse(true, now) }
 
-// mayProcess is the check of decrypting, verifying and unwrapping. The standard
-// lets Deactivated and Compromised keys process (KMIP 1.4 §3.22); settings
-// forbid it, for the server or for one tenant.
+// mayProcess is the check of decrypting, verifying and unwrapping. The standard lets
+// Deactivated and Compromised keys process data (KMIP 1.4 §3.22). Settings can forbid
+// this, for the whole server or for one tenant.
 func (e *Engine) mayProcess(o *core.ManagedObject, now int64) error {
 	revoked, own := e.Settings.Defaults.RevokedKeysOf[o.Tenant]
 	if !own {
@@ -114,6 +119,8 @@ func (e *Engine) mayProcess(o *core.ManagedObject, now int64) error {
 	return o.CheckUse(false, now)
 }
 
+// NotDestroyed is the check of operations that read the value of an object. A destroyed
+// object is an error of code ObjectDestroyed.
 func NotDestroyed(o *core.ManagedObject, now int64) error {
 	if o.StateAt(now).Gone() {
 		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed; its attributes are still there", o.ID)
@@ -121,9 +128,9 @@ func NotDestroyed(o *core.ManagedObject, now int64) error {
 	return nil
 }
 
-// stillGranted asks again, of the store and of the policy, when an operation took
-// so long that the key may have been revoked, or forbidden, while it waited for
-// the HSM. What has not left yet then does not.
+// stillGranted repeats all checks of an operation that has taken longer than
+// slowMicro: while it waited for the HSM, a key may have been revoked or the policy
+// changed. If a check fails, the operation fails and its answer is not sent.
 func (k *Call) stillGranted() error {
 	if k.Ports.Clock.Mono()-k.start < slowMicro {
 		return nil
@@ -131,7 +138,7 @@ func (k *Call) stillGranted() error {
 	k.Now = k.Ports.Clock.Now()
 	for _, g := range k.grants {
 		k.Engine.objects.forget(k.Caller.Principal.Tenant, g.id)
-		o, err := k.Load(g.id)
+		o, err := k.LoadObject(g.id)
 		if err == nil {
 			_, err = k.Decide(g.action, o)
 		}

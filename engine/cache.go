@@ -13,36 +13,38 @@ const (
 	shardCapacity = 256
 )
 
-// Bounds of the cache in bytes: of one snapshot, attributes and sealed material
-// together, and of all those of one shard. A larger one is read again for each use.
+// Bounds of the cache in bytes: of one snapshot with attributes and sealed material,
+// and of all snapshots of one shard. A larger object is read again for each use.
 const (
 	maxSnapshot = 32 * 1024
 	shardBytes  = 1 << 20
 )
 
-// snapshotBytes is what a snapshot takes beside its attributes and its material.
+// snapshotBytes is the size of a snapshot without its attributes and material.
 const snapshotBytes = 512
 
+// snapshotSize returns about how many bytes a snapshot of o takes.
 func snapshotSize(o *core.ManagedObject) int {
 	m := &o.Material
 	return snapshotBytes + AnswerBytes(o) + len(m.Blob) + len(m.TTLV) + len(m.CKAID) + len(m.MAC)
 }
 
-// cache keeps immutable object snapshots. A snapshot is never replaced by an
-// older one, and one read from the store before a change is not kept after it.
+// cache keeps immutable snapshots of objects. A snapshot is never replaced by an older
+// one. A snapshot that was read before a change is not stored after it. Safe for
+// concurrent use.
 type cache struct {
-	lease  int64 // microseconds a snapshot may be used; 0: until changed
+	lease  int64 // how long a snapshot may be used, in microseconds; 0: until it is changed
 	seed   maphash.Seed
 	shards [cacheShards]shard
 }
 
 type shard struct {
-	mu      sync.Mutex
-	drawing sync.Mutex // held while Usage Limits of an object here are drawn upon
-	gen     uint64     // counts changes, so that a slow reader does not put back what a writer dropped
-	objects map[objectKey]snapshot
-	counts  map[string]int // snapshots of each tenant
-	bytes   int            // of all
+	mu        sync.Mutex
+	usageTurn sync.Mutex // held while the Usage Limits of an object of this shard are drawn upon
+	gen       uint64     // counts changes, so that a slow reader does not store an outdated snapshot
+	objects   map[objectKey]snapshot
+	perTenant map[string]int // number of snapshots
+	bytes     int            // of all
 }
 
 type objectKey struct{ tenant, id string }
@@ -56,7 +58,7 @@ type snapshot struct {
 func newCache(leaseMicro int64) *cache {
 	c := &cache{lease: leaseMicro, seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].objects, c.shards[i].counts = map[objectKey]snapshot{}, map[string]int{}
+		c.shards[i].objects, c.shards[i].perTenant = map[objectKey]snapshot{}, map[string]int{}
 	}
 	return c
 }
@@ -65,7 +67,7 @@ func (c *cache) shardOf(id string) *shard {
 	return &c.shards[maphash.String(c.seed, id)%cacheShards]
 }
 
-// lookUp returns the snapshot, or nil and the generation to give to fill.
+// lookUp returns the snapshot, or nil and the generation to pass to fillFromStore.
 func (c *cache) lookUp(tenant, id string, nowMicro int64) (*core.ManagedObject, uint64) {
 	s := c.shardOf(id)
 	s.mu.Lock()
@@ -76,8 +78,9 @@ func (c *cache) lookUp(tenant, id string, nowMicro int64) (*core.ManagedObject, 
 	return nil, s.gen
 }
 
-// fillFromStore keeps what was read from the store, unless the shard has changed since
-// get gave gen. readMicro is the time BEFORE the read: a lease runs from there.
+// fillFromStore keeps an object that was read from the store, unless the shard has
+// changed since lookUp returned gen. readMicro is the time BEFORE the read, when the
+// lease begins.
 func (c *cache) fillFromStore(o *core.ManagedObject, gen uint64, readMicro int64) {
 	s := c.shardOf(o.ID)
 	s.mu.Lock()
@@ -87,8 +90,8 @@ func (c *cache) fillFromStore(o *core.ManagedObject, gen uint64, readMicro int64
 	}
 }
 
-// putStored keeps what was just committed. On a shared store it is dropped instead:
-// when the lease began is not known here.
+// putStored keeps an object that was just committed. On a shared store it removes the
+// snapshot instead, because the beginning of the lease is not known here.
 func (c *cache) putStored(o *core.ManagedObject) {
 	s := c.shardOf(o.ID)
 	s.mu.Lock()
@@ -102,6 +105,7 @@ func (c *cache) putStored(o *core.ManagedObject) {
 	}
 }
 
+// forget removes the snapshot of an object.
 func (c *cache) forget(tenant, id string) {
 	s := c.shardOf(id)
 	s.mu.Lock()
@@ -110,6 +114,7 @@ func (c *cache) forget(tenant, id string) {
 	s.removeSnapshot(objectKey{tenant, id})
 }
 
+// leaseEnd returns when a snapshot expires that was read at a time; 0: never.
 func (c *cache) leaseEnd(readMicro int64) int64 {
 	if c.lease == 0 {
 		return 0
@@ -117,7 +122,7 @@ func (c *cache) leaseEnd(readMicro int64) int64 {
 	return readMicro + c.lease
 }
 
-// setSnapshot evicts objects when the shard is full.
+// setSnapshot stores a snapshot and evicts others if the shard is full.
 func (s *shard) setSnapshot(o *core.ManagedObject, until int64) {
 	key := objectKey{o.Tenant, o.ID}
 	s.removeSnapshot(key)
@@ -129,16 +134,16 @@ func (s *shard) setSnapshot(o *core.ManagedObject, until int64) {
 		s.evictSome()
 	}
 	s.objects[key] = snapshot{o, until, size}
-	s.counts[o.Tenant]++
+	s.perTenant[o.Tenant]++
 	s.bytes += size
 }
 
-// evictSome drops an object of a tenant that has at least its share here, so that a
-// tenant with very many objects drives out its own. Map order is random enough.
+// evictSome removes one snapshot of a tenant that has at least its share of the shard,
+// so that a tenant with very many objects evicts its own. Map order is random enough.
 func (s *shard) evictSome() {
-	share := min(shardCapacity, len(s.objects)) / max(1, len(s.counts))
+	share := min(shardCapacity, len(s.objects)) / max(1, len(s.perTenant))
 	for k := range s.objects {
-		if s.counts[k.tenant] >= share {
+		if s.perTenant[k.tenant] >= share {
 			s.removeSnapshot(k)
 			return
 		}
@@ -152,14 +157,14 @@ func (s *shard) removeSnapshot(k objectKey) {
 	}
 	delete(s.objects, k)
 	s.bytes -= old.bytes
-	if s.counts[k.tenant]--; s.counts[k.tenant] <= 0 {
-		delete(s.counts, k.tenant)
+	if s.perTenant[k.tenant]--; s.perTenant[k.tenant] <= 0 {
+		delete(s.perTenant, k.tenant)
 	}
 }
 
-// forgetAll drops what a failed commit touched. Nobody knows whether it took effect,
-// so nobody may go on with an old snapshot.
-func (c *cache) forgetAll(ch *core.Change) {
+// forgetChanged removes the snapshots of all objects of a failed commit. It is not known
+// whether the commit took effect, so the snapshots may be outdated.
+func (c *cache) forgetChanged(ch *core.Change) {
 	for _, o := range ch.Objects() {
 		c.forget(o.Tenant, o.ID)
 	}

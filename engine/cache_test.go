@@ -32,7 +32,7 @@ func TestCacheIsBoundedInBytes(t *testing.T) {
 		for _, e := range s.objects {
 			sum += snapshotSize(e.object)
 		}
-		for _, n := range s.counts {
+		for _, n := range s.perTenant {
 			counted += n
 		}
 		if sum != s.bytes || sum > shardBytes || counted != len(s.objects) {
@@ -70,7 +70,7 @@ func TestSnapshotsAreShared(t *testing.T) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		total += len(s.objects)
-		if sum := s.counts["quiet"] + s.counts["flood"]; sum != len(s.objects) || len(s.objects) > shardCapacity {
+		if sum := s.perTenant["quiet"] + s.perTenant["flood"]; sum != len(s.objects) || len(s.objects) > shardCapacity {
 			t.Errorf("shard %d has %d snapshots and counts %d", i, len(s.objects), sum)
 		}
 	}
@@ -81,7 +81,7 @@ func TestSnapshotsAreShared(t *testing.T) {
 		c.forget("quiet", id)
 	}
 	for i := range c.shards {
-		if n, there := c.shards[i].counts["quiet"]; there {
+		if n, there := c.shards[i].perTenant["quiet"]; there {
 			t.Errorf("shard %d counts %d of a tenant that has none", i, n)
 		}
 	}

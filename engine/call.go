@@ -11,7 +11,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Call is one operation under way. It is used by one goroutine and pooled.
+// Call is one operation under way. It is used by one goroutine, and is pooled: nothing
+// may keep it after [Call.End].
 type Call struct {
 	Engine   *Engine
 	Ports    *Ports
@@ -22,30 +23,32 @@ type Call struct {
 	Now      int64 // Unix seconds
 	start    int64 // by Clock.Mono
 	Record   core.Record
-	recorded bool         // the record went out with a change
-	Secret   *core.Secret // what must not leave if the operation fails after all
+	recorded bool         // the record was stored with a change
+	secret   *core.Secret // the answer's; zeroed if the operation fails
 
-	part *Stream // the stream that the operation is a part of
+	stream *Stream // that the operation is a part of; nil: none
 
-	held   core.Usage // set aside of the tenant's quota
-	claims []string   // Names that must be nobody else's; see names.go
+	heldUsage    core.Usage // reserved in the tenant's quota
+	claimedNames []string   // Names that no other object may have; see unique_names.go
 
-	grants    []grant  // what was decided and is relied on
-	grantRoom [2]grant // for as many grants as usual
+	grants    []grant  // decisions that the operation relies on
+	grantRoom [2]grant // memory for the usual number of grants
 
-	StorageMasks []int32 // the Protection Storage Masks that a new object may have; nil: any
+	StorageMasks []int32 // the Protection Storage Masks that the client accepts for a new object; nil: any
 
-	// Room for what is handed on by reference, so that a use allocates nothing.
+	// Memory for values that are passed by reference, so that a use allocates nothing.
 	access    core.AccessRequest
-	GetOutput core.GetOutput
-	stored    core.Change
+	GetOutput core.GetOutput // for the answer of Get
+	closing   core.Change    // stores entry, as its only write
 	writes    [1]core.Write
 	entry     core.Entry
 }
 
 var calls = sync.Pool{New: func() any { return new(Call) }}
 
-// Run is the one road that every operation takes.
+// Run runs a verb as an operation of a caller: it checks the quota of requests, runs
+// the verb, and closes the record. It returns the verb's output only if the record is
+// durable. The verb asks the policy itself, by [Call.FindObject] or [Call.Decide].
 func Run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.Action, in *I, verb func(*Call, *I) (O, error)) (O, error) {
 	k := e.Begin(ctx, c, action)
 	var out O
@@ -54,7 +57,7 @@ func Run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.A
 		out, err = runVerb(k, in, verb)
 	}
 	if err == nil && !k.recorded {
-		err = k.stillGranted() // a change has asked before it was stored
+		err = k.stillGranted() // a change has checked this before it was stored
 	}
 	if err = k.End(err); err != nil {
 		var none O
@@ -63,8 +66,7 @@ func Run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.A
 	return out, nil
 }
 
-// runVerb makes a panic in a verb an error, so that it is recorded whichever
-// door the request came through.
+// runVerb turns a panic in a verb into an error, so that it is recorded for every door.
 func runVerb[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error)) (out O, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -75,6 +77,8 @@ func runVerb[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error)) (out O, 
 	return verb(k, in)
 }
 
+// Begin starts an operation and its record. The caller must call [Call.End]. [Run] does
+// both; only operations without a verb of a room call it directly.
 func (e *Engine) Begin(ctx context.Context, c *core.Caller, action core.Action) *Call {
 	k := calls.Get().(*Call)
 	reasons, involved := k.Record.Reasons[:0], k.Record.Involved[:0]
@@ -88,26 +92,27 @@ func (e *Engine) Begin(ctx context.Context, c *core.Caller, action core.Action) 
 	return k
 }
 
-// End closes the record. An operation whose record cannot be stored fails, and
-// what it would have given away is zeroed.
+// End stores the record, unless a change has stored it, and returns the error to answer.
+// If the record cannot be stored, the operation fails with AuditUnavailable and the
+// secret of its answer is zeroed. The call must not be used afterwards.
 func (k *Call) End(err error) error {
 	k.releaseUsage(core.Usage{}, true)
 	k.closeRecord(err)
-	decided := true // whether the store is done with what it was given
+	decided := true // whether the store no longer uses the entry
 	if !k.recorded || err != nil {
 		k.entry = k.Ports.Journal.Seal(&k.Record)
 		k.writes[0] = core.AppendEntry{Entry: &k.entry}
-		k.stored.Writes = k.writes[:]
-		if rerr := k.Ports.Store.Commit(lastingContext(), &k.stored); rerr != nil {
+		k.closing.Writes = k.writes[:]
+		if rerr := k.Ports.Store.Commit(lastingContext(), &k.closing); rerr != nil {
 			decided = false
 			k.Ports.Log.Error("audit", "operation", k.Record.Action, "request", k.Record.RequestID, "error", rerr)
 			err = Unrecorded(rerr, err)
 		}
 	}
 	if err != nil {
-		k.Secret.Release()
+		k.secret.Release()
 	}
-	k.part.endPart(err)
+	k.stream.endPart(err)
 	k.Ports.Observe(Observation{Action: k.Action, Door: k.Caller.Door, Outcome: k.Record.Outcome, Code: k.Record.Code,
 		Duration: time.Duration(k.Record.DurationUS) * time.Microsecond})
 	if decided && !core.Poison {
@@ -117,7 +122,15 @@ func (k *Call) End(err error) error {
 	return err
 }
 
-// ReserveMemory asks for memory before so many bytes of the answer are made.
+// NewSecret returns a secret for the bytes of an answer. It is zeroed if the operation
+// fails.
+func (k *Call) NewSecret() *core.Secret {
+	k.secret = core.NewSecret()
+	return k.secret
+}
+
+// ReserveMemory reserves memory of the caller before an answer of so many bytes is
+// made. It fails with the door's error if there is none.
 func (k *Call) ReserveMemory(bytes int) error {
 	if k.Caller.Room == nil {
 		return nil
@@ -125,14 +138,14 @@ func (k *Call) ReserveMemory(bytes int) error {
 	return k.Caller.Room(bytes)
 }
 
-// lastingContext is a context that does not end with the request: what has been done
-// is recorded, even if the client has gone. It is not derived from the
-// request's, because that would be an allocation for each use of a key, and no
-// port reads a context's values.
+// lastingContext returns a context that does not end with the request, so that the
+// record is stored even if the client has gone. It is not derived from the request's
+// context, because that would cost one allocation for each use of a key. No port
+// reads values of a context.
 func lastingContext() context.Context { return context.Background() }
 
-// Unrecorded is the answer to an operation whose record could not be stored. It
-// says why as the store does.
+// Unrecorded returns the error to answer if a record could not be stored: code
+// AuditUnavailable, with the reason of the store. err is the operation's own error.
 func Unrecorded(why, err error) error {
 	cause := "see the store's health"
 	if e, ok := errors.AsType[*core.Error](why); ok {
@@ -141,7 +154,7 @@ func Unrecorded(why, err error) error {
 	return core.Wrap(core.AuditUnavailable, errors.Join(why, err), "the audit record could not be stored, so the operation is not answered: %s", cause)
 }
 
-// closeRecord fills in how the operation ended.
+// closeRecord writes duration, outcome and code into the record.
 func (k *Call) closeRecord(err error) {
 	k.Record.DurationUS = k.Ports.Clock.Mono() - k.start
 	k.Record.Outcome, k.Record.Code = core.Allowed, core.Internal

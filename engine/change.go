@@ -8,15 +8,15 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Bounds of starting a change over after somebody else changed the object
-// first: many may want to change one object at once, here or on other nodes.
+// Bounds of repeating a change because the object was changed in the meantime. Many
+// callers may want to change one object at once, here or on other nodes.
 const (
 	maxChangeTries = 200
-	changePause    = 4 * time.Millisecond // at most, before all but the first tries
+	changePause    = 4 * time.Millisecond // the longest pause before a try; none before the first ones
 )
 
-// shouldStartOver reports whether a change that failed should start over, and gives those
-// who are at it a moment.
+// shouldStartOver reports whether a failed change should be tried again. It first sleeps
+// for a moment, so that other callers can finish.
 func shouldStartOver(err error, try int) bool {
 	if core.CodeOf(err) != core.Conflict || try >= maxChangeTries {
 		return false
@@ -27,12 +27,12 @@ func shouldStartOver(err error, try int) bool {
 	return true
 }
 
-// Change finds an object, lets edit make its successor and commits it,
-// starting over when somebody else was faster. edit may be called again and
-// must not keep what it did. It returns the stored successor.
+// Change finds an object, calls edit to make its successor, commits the successor and
+// returns it. If the object was changed in the meantime, all of this is repeated, so
+// edit may be called several times and must not keep state between calls.
 func (k *Call) Change(id core.Identifier, edit func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	for try := 1; ; try++ {
-		o, err := k.Object(id)
+		o, err := k.FindObject(id)
 		if err != nil {
 			return nil, err
 		}
@@ -45,9 +45,10 @@ func (k *Call) Change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 	}
 }
 
+// changeOnce is one try of Change.
 func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, *core.Change) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	var ch core.Change
-	k.claims = nil
+	k.claimedNames = nil
 	next, err := edit(o, &ch)
 	if err != nil {
 		return nil, err
@@ -62,19 +63,19 @@ func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	return next, nil
 }
 
-// addUpdate adds the write of a successor to a change, and what it counts.
+// addUpdate adds the write of a successor to a change, and the difference in usage.
 func addUpdate(ch *core.Change, old, next *core.ManagedObject) {
 	ch.Add(core.UpdateObject{Object: next, RemovesKey: removesKey(old, next)},
 		core.AddUsage{Tenant: next.Tenant, Usage: usageOf(next).Sub(usageOf(old))})
 }
 
-// removesKey reports whether key material of old is not in next any more.
+// removesKey reports whether next lacks key material that old has.
 func removesKey(old, next *core.ManagedObject) bool {
 	return !bytes.Equal(old.Material.Blob, next.Material.Blob) || !bytes.Equal(old.Material.TTLV, next.Material.TTLV)
 }
 
-// stampChange gives the successor of old its version, its Last Change Date and the
-// state that its dates have brought about.
+// stampChange sets the version of old's successor, its Last Change Date, and its State
+// as of now.
 func stampChange(next, old *core.ManagedObject, now int64) {
 	next.Version = old.Version + 1
 	next.Attributes = next.Attributes.Set(core.TagLastChangeDate, core.Date(now))

@@ -2,8 +2,9 @@ package engine
 
 import "github.com/keyreeve/keyreeve/core"
 
-// Commit stores a change with the operation's record in one transaction, then
-// tells the cache and the batch's Undo.
+// Commit stores a change with the operation's record in one transaction, then updates
+// the cache and the batch's Undo. It fails without storing if a grant has ended, a
+// Name is taken or a quota would be exceeded.
 func (k *Call) Commit(ch *core.Change) error {
 	if err := k.stillGranted(); err != nil {
 		return err
@@ -13,7 +14,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := k.Engine.Tenants.Load(lastingContext(), k.Record.Tenant); err != nil { // whose keys seal the rows
+	if err := k.Engine.Tenants.Load(lastingContext(), k.Record.Tenant); err != nil { // its keys seal the rows
 		return err
 	}
 	if err := k.hashRows(ch); err != nil {
@@ -23,7 +24,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	for _, w := range inserted {
 		ch.Add(core.AddUsage{Tenant: w.Object.Tenant, Usage: usageOf(w.Object)})
 	}
-	if len(inserted) > 0 || growing[k.Action] { // whatever else: nobody is kept from revoking or destroying a key
+	if len(inserted) > 0 || growingActions[k.Action] { // no quota prevents Revoke or Destroy
 		if err := k.holdUsage(ch.Usage()); err != nil {
 			return err
 		}
@@ -38,7 +39,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
 	if err := k.Ports.Store.Commit(lastingContext(), ch); err != nil {
 		k.Record.Changes = k.Record.Changes[:0]
-		k.Engine.objects.forgetAll(ch)
+		k.Engine.objects.forgetChanged(ch)
 		k.releaseUsage(core.Usage{}, core.CodeOf(err) == core.Conflict)
 		return err
 	}
@@ -49,7 +50,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	return nil
 }
 
-// rememberStored puts the snapshots of a stored change in the place of the old ones.
+// rememberStored replaces the snapshots of the objects that a change has stored.
 func (k *Call) rememberStored(ch *core.Change) {
 	for _, w := range ch.Writes {
 		switch w := w.(type) {
@@ -64,7 +65,7 @@ func (k *Call) rememberStored(ch *core.Change) {
 	}
 }
 
-// NoteUndo notes a stored change for the batch's Undo; before is nil for a birth.
+// NoteUndo notes a stored change for the batch's Undo. before is nil for a new object.
 func (k *Call) NoteUndo(before, after *core.ManagedObject) {
 	if k.Caller.Undo != nil {
 		k.Caller.Undo.Steps = append(k.Caller.Undo.Steps, core.UndoStep{Before: before, After: after})

@@ -2,11 +2,11 @@ package engine
 
 import "github.com/keyreeve/keyreeve/core"
 
-// ScheduledDates are the dates that change how an object may be used when the clock reaches them.
+// ScheduledDates are the dates at which the permitted use of an object changes.
 var ScheduledDates = []core.Tag{core.TagActivationDate, core.TagProcessStartDate, core.TagProtectStopDate, core.TagDeactivationDate}
 
-// addDueDates adds the dates to come of the objects that a change stores. The record
-// of the operation tells of dates in the past.
+// addDueDates adds the future dates of the objects that a change stores, so that each is
+// recorded when it is reached. Past dates are in the record of the operation itself.
 func addDueDates(ch *core.Change, now int64) {
 	for _, o := range ch.Stored() {
 		for _, t := range ScheduledDates {

@@ -1,15 +1,15 @@
-// Package engine holds keyreeve's verbs: what can be done to a Managed Object,
-// each written once for every door.
+// Package engine is the road that every operation of every door takes, whatever it
+// does: clock, quota, policy, audit record and timing. The verbs are in its rooms:
+// objects, uses, attributes, about, admin and upkeep.
 //
-// An operation decides, does and records, in that order, and all of them pass
-// [run]: clock, audit record, policy, timing. A verb asks the ports of package
-// core for effects and never touches a wire, a database or a token itself. No
-// operation returns success before its record is durable; state changes carry
-// their record in the same transaction.
+// An operation decides, acts and records, in that order. No operation returns success
+// before its record is durable. A change of objects carries its record in the same
+// transaction. The policy is asked before the state of an object is looked at, so
+// that a caller without permission learns only that permission was denied. An object
+// of another tenant is answered with Item Not Found.
 //
-// The policy is asked before the object's state is looked at, so that who may
-// not use an object learns nothing of it but that it may not; an object of
-// another tenant is Item Not Found. Start at [Engine.Create] or call.go.
+// The engine relies on the ports of package core for all effects. It never touches a
+// wire, a database or a token itself. Start at [Run], then [Call].
 package engine
 
 import (
@@ -19,38 +19,38 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Ports are what an engine has its effects done by. Those without a remark are
-// required.
+// Ports are the interfaces through which an engine has all its effects. Those without
+// a comment are required.
 type Ports struct {
 	Store   core.Store
 	HSM     core.HSM
 	Policy  core.Policy
 	Journal core.Journal
 	Formats core.Formats
-	Clock   core.Clock                             // nil: the system's
+	Clock   core.Clock                             // nil: the system's clock
 	Log     *slog.Logger                           // nil: slog.Default
-	Observe func(Observation)                      // nil: nobody watches
-	Account func(tenant, principal string) Account // of what streams hold; nil: only their own bounds
+	Observe func(Observation)                      // called after each operation; nil: not called
+	Account func(tenant, principal string) Account // returns the account that the memory of streams counts in; nil: only the bounds of streams apply
 }
 
-// Settings are what an operator chooses. Zero values are safe.
+// Settings are the operator's choices. Zero values are safe.
 type Settings struct {
 	Defaults   Defaults
 	Server     ServerInfo
-	MaxTenants int // sets of keys that the token may hold; 0: 1,000
+	MaxTenants int // key sets that the token may hold; 0: 1,000
 
 	Quota      core.Quota    // of each tenant; zero: no bounds
-	SearchTime time.Duration // of one Locate, after which it ends with an error; 0: 10 s
+	SearchTime time.Duration // the most for one Locate, which then fails with Busy; 0: 10 s
 }
 
-// Defaults are the answers where a client leaves a choice to the server.
+// Defaults are the server's choices where a client makes none.
 type Defaults struct {
-	Sensitive      bool // new objects are Sensitive unless asked otherwise
-	NotExtractable bool // new objects are not Extractable unless asked otherwise
-	ForbidClasses  []core.Class
-	UniqueNames    bool // refuse a Name that another object of the tenant has; two nodes at the same moment can still give one
+	Sensitive      bool         // new objects are Sensitive unless the client says otherwise
+	NotExtractable bool         // new objects are not Extractable unless the client says otherwise
+	ForbidClasses  []core.Class // no object of these classes is kept
+	UniqueNames    bool         // refuse a Name that another object of the tenant has; two nodes can still give one Name at the same moment
 
-	RevokedKeys                          // of every tenant but those in RevokedKeysOf
+	RevokedKeys                          // of all tenants that are not in RevokedKeysOf
 	RevokedKeysOf map[string]RevokedKeys // by tenant
 }
 
@@ -60,7 +60,7 @@ type RevokedKeys struct {
 	CompromisedRefused bool
 }
 
-// ServerInfo is what Query tells of the server.
+// ServerInfo is what Query answers about the server.
 type ServerInfo struct{ Vendor, Product, Version string }
 
 // Observation is one finished operation, for metrics.
@@ -72,7 +72,7 @@ type Observation struct {
 	Duration time.Duration
 }
 
-// Engine is safe for concurrent use.
+// Engine runs the operations of all doors. It is safe for concurrent use.
 type Engine struct {
 	Tenants *Tenants
 
@@ -84,14 +84,14 @@ type Engine struct {
 	quotas   *quotas
 	streams  *streams
 	logins   logins
-	Intents  *OwnIntents
+	Intents  *OwnIntents // of token objects; see [Engine.NewIntent]
 	tampered tamperedRows
 
-	processes func(o *core.ManagedObject, now int64) error // mayProcess, bound once: a use allocates nothing
+	processCheck func(o *core.ManagedObject, now int64) error // mayProcess, bound once so that a use allocates nothing
 }
 
-// New makes an engine. A tenant must be declared before it can be served; its first
-// operation loads its keys.
+// New returns an engine. A tenant must be declared before its operations are served.
+// Its first operation loads its keys.
 func New(p Ports, s Settings) *Engine {
 	if p.Clock == nil {
 		p.Clock = systemClock{}
@@ -111,7 +111,7 @@ func New(p Ports, s Settings) *Engine {
 	}
 	e := &Engine{Ports: p, Settings: s, objects: newCache(lease), streams: newStreams(p.Account), naming: newNaming(), quotas: newQuotas(s.Quota), Intents: newOwnIntents()}
 	e.Tenants = newTenants(&e.Ports, s.MaxTenants, &e.tampered)
-	e.processes = e.mayProcess
+	e.processCheck = e.mayProcess
 	return e
 }
 

@@ -196,7 +196,7 @@ func TestGrantsKeepTheirChecks(t *testing.T) {
 	w := newWorld(t)
 	k := w.Begin(ctx, w.alice, core.ActionGet)
 	ids := []string{w.inState(core.Active), w.inState(core.Active), w.inState(core.Active), w.inState(core.Active)}
-	target, err := k.Object(core.ID(ids[0]))
+	target, err := k.FindObject(core.ID(ids[0]))
 	if err != nil {
 		t.Fatal(err)
 	}

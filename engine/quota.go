@@ -9,22 +9,22 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// usageAge is how long, in microseconds, the usage that a shared store told is
-// reckoned with: other nodes count too. That of a store of our own is kept up to
-// date here.
+// usageAge is how long, in microseconds, the usage that a shared store returned is used,
+// because other nodes change it too. The usage of an unshared store is kept up to date
+// here.
 const usageAge = 1_000_000
 
-// rowBytes is what a row takes beside its attributes and blobs, about.
+// rowBytes is about the size of a row without attributes and blobs.
 const rowBytes = 512
 
-// maxBuckets bounds the request buckets that are kept; more start again, full.
+// maxBuckets bounds the request buckets. If there are more, all start again, full.
 const maxBuckets = 8192
 
-// quotas holds tenants to what they may have and ask for. Safe for concurrent use.
+// quotas enforces the quotas of tenants and the request rates. Safe for concurrent use.
 //
-// What is about to be stored is held first, so that operations at the same time do
-// not pass a quota together. Several nodes can, by what each stores within a
-// second.
+// An operation reserves usage before it stores, so that concurrent operations do not
+// exceed a quota together. Several nodes can exceed it, by as much as each stores
+// within a second.
 type quotas struct {
 	core.Quota
 
@@ -36,18 +36,19 @@ type quotas struct {
 type tenantUsage struct {
 	mu     sync.Mutex
 	stored core.Usage
-	held   core.Usage // by operations under way
+	held   core.Usage // reserved by operations under way
 	known  bool
 	asOf   int64 // by Clock.Mono
 }
 
-// bucketKey names a principal's bucket, or with principal "" a tenant's.
+// bucketKey names the bucket of a principal, or of the whole tenant if principal is "".
 type bucketKey struct{ tenant, principal string }
 
 func newQuotas(q core.Quota) *quotas {
 	return &quotas{Quota: q, tenants: map[string]*tenantUsage{}, buckets: map[bucketKey]*rate.Limiter{}}
 }
 
+// usageOfTenant returns the usage of a tenant, which it adds if there is none.
 func (q *quotas) usageOfTenant(tenant string) *tenantUsage {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -59,8 +60,8 @@ func (q *quotas) usageOfTenant(tenant string) *tenantUsage {
 	return u
 }
 
-// admitRequest refuses an operation of a tenant or principal that has asked for too many
-// within a second.
+// admitRequest fails with TooManyRequests if the tenant or the principal has made too
+// many requests within a second.
 func (q *quotas) admitRequest(p *core.Principal) error {
 	if p == nil || (q.TenantRequests == 0 && q.PrincipalRequests == 0) {
 		return nil
@@ -74,6 +75,7 @@ func (q *quotas) admitRequest(p *core.Principal) error {
 	return nil
 }
 
+// requestBucket returns the bucket of a principal or a tenant.
 func (q *quotas) requestBucket(k bucketKey, perSecond int64) *rate.Limiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -88,7 +90,7 @@ func (q *quotas) requestBucket(k bucketKey, perSecond int64) *rate.Limiter {
 	return b
 }
 
-// usageOf is what one object counts for. A destroyed one still has its row.
+// usageOf returns what one object counts for. A destroyed object still has its row.
 func usageOf(o *core.ManagedObject) core.Usage {
 	u := core.Usage{Objects: 1, Bytes: rowBytes + int64(o.Attributes.Size()+len(o.Material.Blob)+len(o.Material.TTLV))}
 	if o.Material.Mode == core.ModeResident && o.Material.CKAID != nil {
@@ -97,14 +99,13 @@ func usageOf(o *core.ManagedObject) core.Usage {
 	return u
 }
 
-// growing are the operations beside births that can make an object larger, by as
-// much as the client likes.
-var growing = map[core.Action]bool{core.ActionAddAttribute: true, core.ActionModifyAttribute: true, core.ActionSetAttribute: true}
+// growingActions are the operations that can make an existing object much larger.
+var growingActions = map[core.Action]bool{core.ActionAddAttribute: true, core.ActionModifyAttribute: true, core.ActionSetAttribute: true}
 
-// holdUsage sets aside what the operation is about to store, or refuses it. What it
-// held before counts: only the rest is asked for.
+// holdUsage reserves usage until the operation has reserved wanted in all. It fails with
+// QuotaExceeded if a quota would be exceeded.
 func (k *Call) holdUsage(wanted core.Usage) error {
-	more := wanted.Sub(k.held)
+	more := wanted.Sub(k.heldUsage)
 	more = core.Usage{Objects: max(0, more.Objects), ResidentKeys: max(0, more.ResidentKeys), Bytes: max(0, more.Bytes)}
 	if more == (core.Usage{}) {
 		return nil
@@ -118,16 +119,17 @@ func (k *Call) holdUsage(wanted core.Usage) error {
 	if err := k.Engine.quotas.checkQuota(u.stored.Add(u.held), more); err != nil {
 		return err
 	}
-	u.held, k.held = u.held.Add(more), k.held.Add(more)
+	u.held, k.heldUsage = u.held.Add(more), k.heldUsage.Add(more)
 	return nil
 }
 
-// HoldObject asks for one more object before anything is made in the token.
+// HoldObject reserves usage for one more object, before anything is made in the token.
+// It fails with QuotaExceeded.
 func (k *Call) HoldObject() error {
-	return k.holdUsage(k.held.Add(core.Usage{Objects: 1, Bytes: rowBytes}))
+	return k.holdUsage(k.heldUsage.Add(core.Usage{Objects: 1, Bytes: rowBytes}))
 }
 
-// refreshUsage asks the store for the tenant's usage, if what is known is too old.
+// refreshUsage reads the tenant's usage from the store if the known one is too old.
 func (k *Call) refreshUsage(u *tenantUsage) error {
 	now := k.Ports.Clock.Mono()
 	if u.known && (!k.Ports.Store.Shared() || now-u.asOf < usageAge) {
@@ -141,7 +143,7 @@ func (k *Call) refreshUsage(u *tenantUsage) error {
 	return nil
 }
 
-// checkQuota refuses what would exceed a quota.
+// checkQuota fails with QuotaExceeded if more usage would exceed a quota.
 func (q *quotas) checkQuota(has, more core.Usage) error {
 	for _, c := range []struct {
 		what             string
@@ -158,16 +160,17 @@ func (q *quotas) checkQuota(has, more core.Usage) error {
 	return nil
 }
 
-// releaseUsage gives back what the operation held; stored is what of it, more or less,
-// the store has now. An outcome that is not known makes the store be asked again.
+// releaseUsage ends the operation's reservation. stored is the change of usage that the
+// store now has. known is false if the outcome is not known; the next operation then
+// reads the usage again.
 func (k *Call) releaseUsage(stored core.Usage, known bool) {
-	if k.Caller == nil || k.Caller.Principal == nil || (k.held == (core.Usage{}) && stored == (core.Usage{}) && known) {
+	if k.Caller == nil || k.Caller.Principal == nil || (k.heldUsage == (core.Usage{}) && stored == (core.Usage{}) && known) {
 		return
 	}
 	u := k.Engine.quotas.usageOfTenant(k.Caller.Principal.Tenant)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.held, u.stored = u.held.Sub(k.held), u.stored.Add(stored)
+	u.held, u.stored = u.held.Sub(k.heldUsage), u.stored.Add(stored)
 	u.known = u.known && known
-	k.held = core.Usage{}
+	k.heldUsage = core.Usage{}
 }

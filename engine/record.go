@@ -79,7 +79,7 @@ func linked(o *core.ManagedObject) map[string]bool {
 	return ids
 }
 
-// hashRows puts the rows of a change into its record.
+// hashRows adds the hashes of the rows of a change to the record.
 func (k *Call) hashRows(ch *core.Change) error {
 	k.Record.Changes = k.Record.Changes[:0]
 	for _, o := range ch.Stored() {
@@ -95,20 +95,21 @@ func (k *Call) hashRows(ch *core.Change) error {
 	return nil
 }
 
-// RecordEvent records what was done to the server itself, such as another policy
-// being put in force; r says what, and how it ended.
+// RecordEvent records an event of the server itself, such as a change of the policy. r
+// has the action and its outcome.
 func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
 	r.Time, r.Principal, r.Door = e.Ports.Clock.NowMicro(), "keyreeve", core.DoorAdmin
 	return e.Ports.Store.Commit(context.WithoutCancel(ctx), core.ChangeOf(e.Ports.RecordWrite(&r)))
 }
 
-// RecordWrite is the write of a record.
+// RecordWrite returns the write that stores a record.
 func (p *Ports) RecordWrite(r *core.Record) core.AppendEntry {
 	return core.AppendEntry{Entry: new(p.Journal.Seal(r))}
 }
 
-// RecordUnfinished records an operation whose caller is answered before it has come back,
-// and returns the error to answer. When it comes back it leaves another record.
+// RecordUnfinished records an operation whose caller is answered before the operation has
+// ended, and returns the error to answer. The operation leaves another record when it
+// ends.
 func (e *Engine) RecordUnfinished(ctx context.Context, c *core.Caller, action core.Action, after time.Duration) error {
 	k := e.Begin(ctx, c, action)
 	k.Record.Detail = "left behind: whether it takes effect is not known"

@@ -87,7 +87,7 @@ func TestUnknownEpochLoadsOnce(t *testing.T) {
 		if err := s.CheckSeal("default", nil, nil); core.CodeOf(err) != core.TokenUnavailable {
 			t.Errorf("before there is an engine: %v", err)
 		}
-		s.Serve(w.Engine)
+		s.UseEngine(w.Engine)
 		if err := s.CheckSeal("default", nil, nil); (err == nil) != (code == 0) || (err != nil && core.CodeOf(err) != code) || loads != 1 {
 			t.Errorf("after %d loads: %v; want the code %v after 1", loads, err, code)
 		}

@@ -56,13 +56,13 @@ func (k *Call) JoinStream(id *core.Identifier, p StreamPosition, asked *core.Cry
 		return nil, core.Errorf(core.InvalidField, "the first part of a stream has no Correlation Value yet: the answer to it has one")
 	case p.Correlation != nil:
 		s, err := k.nextPart(id, p, asked)
-		k.part = s
+		k.stream = s
 		return s, err
 	case isTrue(p.Last) && !isTrue(p.First):
 		return nil, core.Errorf(core.InvalidField, "the last part of a stream needs the Correlation Value that the first one was answered with")
 	case isTrue(p.First) && !isTrue(p.Last):
 		s, err := k.Engine.streams.beginStream(&Stream{owner: k.streamOwner(), action: k.Action, parameters: asked})
-		k.part = s
+		k.stream = s
 		return s, err
 	}
 	return nil, nil

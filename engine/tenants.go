@@ -19,7 +19,7 @@ import (
 // It is safe for concurrent use.
 type Tenants struct {
 	ports    *Ports
-	most     int // sets of keys that the token may hold
+	maxSets  int // sets of keys that the token may hold
 	tampered *tamperedRows
 
 	declared sync.Map // tenant -> nil; nothing takes a declaration back
@@ -35,7 +35,7 @@ func newTenants(p *Ports, most int, tampered *tamperedRows) *Tenants {
 	if most <= 0 {
 		most = defaultMaxTenants
 	}
-	return &Tenants{ports: p, most: most, tampered: tampered}
+	return &Tenants{ports: p, maxSets: most, tampered: tampered}
 }
 
 // Bounds of waiting for another node that is making a tenant's keys.
@@ -246,7 +246,7 @@ func (t *Tenants) beginSet(ctx context.Context, tenant string, own []core.KeySet
 	if err != nil {
 		return err
 	}
-	if len(all) >= t.most {
+	if len(all) >= t.maxSets {
 		return core.Errorf(core.PermissionDenied, "tenant %q has no keys yet, and the token holds %d sets of keys, as many as hsm.max_tenants allows; raise it if the HSM has room for 7 keys more for each tenant", tenant, len(all))
 	}
 	s := core.KeySet{Number: 1, Tenant: tenant, Epoch: 1, State: core.KeySetPending}

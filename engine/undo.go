@@ -8,18 +8,18 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// undoSeconds is how long a destroyed token object is sure to be there: the
-// reconciler, here or on a node whose clock is ahead, must not have begun.
+// undoSeconds is how long a destroyed token object certainly still exists: until then
+// no reconciler has begun to remove it, not even on a node whose clock is ahead.
 const undoSeconds = IntentAgeSeconds / 2
 
-// UndoBatch takes back what a batch did, in one transaction: objects that it made
-// disappear, those that it changed are as they were (KMIP 1.4 §6.13, Batch
-// Error Continuation Option Undo). Somebody else's change in between makes it
-// fail with Conflict and nothing is taken back.
+// UndoBatch undoes a batch in one transaction: new objects are deleted, and changed
+// objects get their old state back (KMIP 1.4 §6.13, Batch Error Continuation Option
+// Undo). If an object was changed by another caller in between, it fails with Conflict
+// and undoes nothing.
 func (e *Engine) UndoBatch(ctx context.Context, c *core.Caller, u *core.Undo) error {
 	var ch core.Change
 	last := map[string]*core.ManagedObject{}  // as stored now
-	first := map[string]*core.ManagedObject{} // as it was; nil: not there
+	first := map[string]*core.ManagedObject{} // before the batch; nil: did not exist
 	var order []string
 	for _, s := range u.Steps {
 		id := s.After.ID
@@ -45,7 +45,7 @@ func (e *Engine) UndoBatch(ctx context.Context, c *core.Caller, u *core.Undo) er
 			late = core.Errorf(core.IllegalOperation, "object %s was destroyed more than %d seconds ago, and its key may be gone from the HSM", id, undoSeconds)
 		}
 		if was.Material.CKAID != nil && now.Material.CKAID == nil {
-			ch.Add(core.FinishIntent{ID: IntentID(was.Material.CKAID)}) // its destroy will not be carried out
+			ch.Add(core.FinishIntent{ID: IntentID(was.Material.CKAID)}) // the token object will not be destroyed
 		}
 		back := was.Successor()
 		back.Version = now.Version + 1
@@ -54,8 +54,8 @@ func (e *Engine) UndoBatch(ctx context.Context, c *core.Caller, u *core.Undo) er
 	return e.takeBack(ctx, c, &ch, tokens, late)
 }
 
-// FinishBatch ends a batch that will not be undone: the token objects of what it has
-// destroyed, which Undo would have needed, go now.
+// FinishBatch ends a batch that will not be undone. It removes the token objects of the
+// objects that the batch has destroyed, which were kept for Undo.
 func (e *Engine) FinishBatch(ctx context.Context, u *core.Undo) {
 	for _, s := range u.Steps {
 		if s.Before != nil && s.Before.Material.CKAID != nil && s.After.Material.CKAID == nil {
@@ -64,6 +64,8 @@ func (e *Engine) FinishBatch(ctx context.Context, u *core.Undo) {
 	}
 }
 
+// takeBack commits the reverse change with its record, then removes the token objects
+// of the deleted objects. If err is not nil, it only records that error.
 func (e *Engine) takeBack(ctx context.Context, c *core.Caller, ch *core.Change, tokens []core.TokenObject, err error) error {
 	plain := *c
 	plain.Undo = nil

@@ -2,19 +2,20 @@ package engine
 
 import "github.com/keyreeve/keyreeve/core"
 
-// Consume takes what one protecting use of n bytes costs from the object's
-// Usage Limits, durably, before the use; without limits it does nothing. A
-// stream is one use, and as many bytes as its parts have. Draws on one object
-// take turns here, so that only another node's is met as a conflict.
+// Consume subtracts the cost of one protecting use of n bytes from the Usage Limits of
+// an object, durably, before the use (KMIP 1.4 §3.21). Without limits it does nothing.
+// A stream counts as one use, and as the bytes of all its parts. If too little is left,
+// it fails with UsageLimitExceeded. Callers take turns for one object, so that only
+// other nodes cause conflicts.
 func (k *Call) Consume(o *core.ManagedObject, n int, s *Stream) error {
 	if !mustCount(o, s) {
 		return nil
 	}
-	turn := &k.Engine.objects.shardOf(o.ID).drawing
+	turn := &k.Engine.objects.shardOf(o.ID).usageTurn
 	turn.Lock()
 	defer turn.Unlock()
 	for try := 1; ; try++ {
-		now, err := k.Load(o.ID)
+		now, err := k.LoadObject(o.ID)
 		if err != nil {
 			return err
 		}
@@ -37,14 +38,14 @@ func (k *Call) Consume(o *core.ManagedObject, n int, s *Stream) error {
 	}
 }
 
-// mustCount reports whether a use has to be paid for: a later part of a stream
-// only where bytes are counted.
+// mustCount reports whether a use counts: a later part of a stream counts only if the
+// unit is Byte.
 func mustCount(o *core.ManagedObject, s *Stream) bool {
 	v, ok := o.Attributes.Get(core.TagUsageLimits)
 	return ok && (s == nil || !s.IsLaterPart || core.UsageLimitsOf(v).Unit == core.UsageLimitsUnitByte)
 }
 
-// withDraw is o after a use.
+// withDraw returns the successor of o after a use of so many bytes.
 func withDraw(o *core.ManagedObject, bytes int64) (*core.ManagedObject, error) {
 	v, _ := o.Attributes.Get(core.TagUsageLimits)
 	u, cost := core.UsageLimitsOf(v), int64(1)

@@ -8,9 +8,9 @@ import (
 )
 
 // ListTenants lists the tenants for a caller whom the policy allows it.
-func (v *Verbs) ListTenants(ctx context.Context, c *core.Caller) (out []engine.TenantSeen, err error) {
+func (v *Verbs) ListTenants(ctx context.Context, c *core.Caller) (out []engine.TenantStatus, err error) {
 	err = v.administer(ctx, c, core.ActionListTenants, "", func() (err error) {
-		out, err = v.engine.Tenants.Seen(ctx)
+		out, err = v.engine.Tenants.List(ctx)
 		return err
 	})
 	return out, err

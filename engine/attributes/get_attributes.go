@@ -14,7 +14,7 @@ func (v *Verbs) GetAttributes(ctx context.Context, c *core.Caller, in *core.GetA
 }
 
 func getAttributes(k *engine.Call, in *core.GetAttributesInput) (out core.GetAttributesOutput, err error) {
-	o, err := k.Object(in.ID)
+	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
 	}
@@ -44,7 +44,7 @@ func (v *Verbs) GetAttributeList(ctx context.Context, c *core.Caller, in *core.G
 }
 
 func getAttributeList(k *engine.Call, in *core.GetAttributeListInput) (out core.GetAttributeListOutput, err error) {
-	o, err := k.Object(in.ID)
+	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
 	}

@@ -15,7 +15,7 @@ func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (cor
 }
 
 func get(k *engine.Call, in *core.GetInput) (core.GetOutput, error) {
-	o, err := k.Object(in.ID)
+	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return core.GetOutput{}, err
 	}
@@ -90,8 +90,8 @@ func revealClear(k *engine.Call, o *core.ManagedObject, out *core.GetOutput) err
 	if err := k.ReserveMemory(max(o.Material.Length, len(o.Material.Blob), len(o.Material.TTLV))); err != nil {
 		return err
 	}
-	s := core.NewSecret()
-	k.Secret, out.Secret = s, s
+	s := k.NewSecret()
+	out.Secret = s
 	b, err := k.Ports.HSM.Clear(k.Ctx, o.Key(), s.Bytes()[:0])
 	if err != nil {
 		return err

@@ -128,7 +128,7 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 		return nil, p, core.Errorf(core.InvalidField, "the Encryption Key Information names no wrapping key")
 	}
 	k.Involve(core.ClientText(info.ID), core.RoleWrappingKey)
-	with, err := k.Load(info.ID)
+	with, err := k.LoadObject(info.ID)
 	if err != nil {
 		if core.CodeOf(err) == core.ItemNotFound {
 			err = core.Errorf(core.WrappingObjectNotFound, "no object has the Unique Identifier %s of the wrapping key", core.ClientText(info.ID))
@@ -186,7 +186,7 @@ func privateHalf(k *engine.Call, with *core.ManagedObject) (*core.ManagedObject,
 	}
 	for _, a := range with.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
 		if l := core.LinkOf(a.Value); l.Type == core.LinkTypePrivateKeyLink {
-			return k.Load(l.ID)
+			return k.LoadObject(l.ID)
 		}
 	}
 	return nil, core.Errorf(core.IllegalOperation, "the wrapping key %s is a public key without a Link to its private key, which unwraps", with.ID)

@@ -10,9 +10,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// KeySetSeen is one set of keys in the token, or one that a row names and the
+// KeySetStatus is one set of keys in the token, or one that a row names and the
 // token lacks.
-type KeySetSeen struct {
+type KeySetStatus struct {
 	Label  string `json:"label"` // what the labels of its keys begin with
 	State  string `json:"state"`
 	Tenant string `json:"tenant,omitempty"`
@@ -21,7 +21,7 @@ type KeySetSeen struct {
 	Note   string `json:"note,omitempty"`
 }
 
-// The states of a KeySetSeen.
+// The states of a KeySetStatus.
 const (
 	setSystem     = "system"               // seals the rows of the installation
 	setActive     = "in use"               // by its tenant
@@ -36,7 +36,7 @@ const (
 // KeySets lists the sets of keys in the token beside the rows that name them. It
 // changes nothing. The token is read before the rows: the row of a set is written
 // before its keys are made.
-func (v *Verbs) KeySets(ctx context.Context) ([]KeySetSeen, error) {
+func (v *Verbs) KeySets(ctx context.Context) ([]KeySetStatus, error) {
 	have, err := v.engine.Ports.HSM.KeySets(ctx)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (v *Verbs) KeySets(ctx context.Context) ([]KeySetSeen, error) {
 	for _, r := range rows {
 		byNumber[r.Number] = r
 	}
-	out := make([]KeySetSeen, 0, len(have))
+	out := make([]KeySetStatus, 0, len(have))
 	for _, s := range have {
 		row, named := byNumber[s.Number]
 		if s.Own {
@@ -63,20 +63,20 @@ func (v *Verbs) KeySets(ctx context.Context) ([]KeySetSeen, error) {
 	}
 	if tampered != nil {
 		for text := range strings.Lines(tampered.Error()) {
-			out = append(out, KeySetSeen{Label: "row of the table tenant_key", State: setTampered, Note: strings.TrimSpace(text)})
+			out = append(out, KeySetStatus{Label: "row of the table tenant_key", State: setTampered, Note: strings.TrimSpace(text)})
 		}
 	}
 	for _, row := range byNumber {
-		out = append(out, KeySetSeen{Label: fmt.Sprint("set ", row.Number), State: setMissing, Tenant: row.Tenant, Epoch: row.Epoch, Note: "a row names it as " + string(row.State) + ", and the token has none of its keys"})
+		out = append(out, KeySetStatus{Label: fmt.Sprint("set ", row.Number), State: setMissing, Tenant: row.Tenant, Epoch: row.Epoch, Note: "a row names it as " + string(row.State) + ", and the token has none of its keys"})
 	}
-	slices.SortFunc(out, func(a, b KeySetSeen) int {
+	slices.SortFunc(out, func(a, b KeySetStatus) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Label, b.Label))
 	})
 	return out, nil
 }
 
-func describeSet(s core.TokenKeySet, row core.KeySet, named bool) KeySetSeen {
-	out := KeySetSeen{Label: s.Label, State: setNoRow, Note: "left by a creation that was not completed, or its database was restored to before it"}
+func describeSet(s core.TokenKeySet, row core.KeySet, named bool) KeySetStatus {
+	out := KeySetStatus{Label: s.Label, State: setNoRow, Note: "left by a creation that was not completed, or its database was restored to before it"}
 	switch {
 	case !s.Own:
 		out.State, out.Note = setForeign, "left by an init that was not completed, or the keys of another database: look before you do anything about it"

@@ -114,11 +114,11 @@ func (v *Verbs) settleIntent(ctx context.Context, i *engine.OwnIntent, held map[
 	switch {
 	case err == nil && bytes.Equal(o.Material.CKAID, i.CKAID):
 		return true, nil
-	case err == nil && o.StateAt(v.engine.Ports.Clock.Now()).Gone(), err != nil && core.CodeOf(err) == core.ItemNotFound && i.Birth:
+	case err == nil && o.StateAt(v.engine.Ports.Clock.Now()).Gone(), err != nil && core.CodeOf(err) == core.ItemNotFound && i.Unacknowledged:
 	default:
 		return false, err
 	}
-	if i.Birth && !i.Failed && !held[string(i.CKAID)] {
+	if i.Unacknowledged && !i.DestroyFailed && !held[string(i.CKAID)] {
 		return true, nil // the token never made it
 	}
 	if err := v.engine.Ports.HSM.DestroyObject(ctx, engine.TokenObjectOf(&i.Intent)); err != nil {
@@ -154,7 +154,7 @@ func (v *Verbs) closeSound(ctx context.Context, intents []core.Intent, anyAge bo
 		return i.Process == v.engine.Intents.Process || (!anyAge && v.engine.Ports.Clock.Now()-i.Time < engine.IntentAgeSeconds)
 	})
 	if len(due) == 0 {
-		v.engine.Intents.SetOthers(0)
+		v.engine.Intents.SetForeign(0)
 		return nil
 	}
 	held, err := v.heldObjects(ctx)
@@ -175,7 +175,7 @@ func (v *Verbs) closeSound(ctx context.Context, intents []core.Intent, anyAge bo
 			return err
 		}
 	}
-	v.engine.Intents.SetOthers(others)
+	v.engine.Intents.SetForeign(others)
 	return nil
 }
 

@@ -15,7 +15,7 @@ func (v *Verbs) Check(ctx context.Context, c *core.Caller, in *core.CheckInput) 
 }
 
 func checkUse(k *engine.Call, in *core.CheckInput) (out core.CheckOutput, err error) {
-	o, err := k.Object(in.ID)
+	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
 	}

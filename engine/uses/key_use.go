@@ -80,7 +80,7 @@ func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 // findForUse finds an object for a use of its key: the policy first, then state and
 // dates, then the mask.
 func findForUse(k *engine.Call, id core.Identifier, u *keyUse) (*core.ManagedObject, error) {
-	o, err := k.Object(id)
+	o, err := k.FindObject(id)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type keysCmd struct {
 }
 
 func (c *keysCmd) Run() error {
-	var all []upkeep.KeySetSeen
+	var all []upkeep.KeySetStatus
 	if err := c.askServer("GET", "/hsm/keys", nil, &all); err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (c *keysCmd) Run() error {
 }
 
 // keySetLine shows one to people.
-func keySetLine(s upkeep.KeySetSeen) string {
+func keySetLine(s upkeep.KeySetStatus) string {
 	state := s.State
 	if s.Tenant != "" {
 		state += fmt.Sprintf(", tenant %s, epoch %d", s.Tenant, s.Epoch)

@@ -44,7 +44,7 @@ type tenantListCmd struct {
 }
 
 func (c *tenantListCmd) Run() error {
-	var all []engine.TenantSeen
+	var all []engine.TenantStatus
 	if err := c.askServer("GET", "/tenants", nil, &all); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (c *tenantListCmd) Run() error {
 }
 
 // tenantLine shows one to people.
-func tenantLine(t engine.TenantSeen) string {
+func tenantLine(t engine.TenantStatus) string {
 	keys := "keys not loaded yet"
 	if t.Loaded {
 		keys = "keys loaded"

@@ -8,11 +8,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Where the operator wants Names to be unique in a tenant, a change claims
-// those that it gives. Whether they are free is looked at right before the
-// change is stored, and who wants the same Name waits for that long.
+// If the operator wants unique Names in a tenant, a change claims the Names that it
+// gives. They are checked right before the change is stored. Other changes that give
+// the same Name wait until then.
 
-// naming has the locks that Names are claimed under, by a hash of the Name.
+// naming has the locks for claimed Names, by a hash of the Name.
 type naming struct {
 	seed  maphash.Seed
 	locks *[64]sync.Mutex
@@ -20,24 +20,24 @@ type naming struct {
 
 func newNaming() naming { return naming{maphash.MakeSeed(), new([64]sync.Mutex)} }
 
-// ClaimNames notes the Names among attributes, where they have to be unique.
+// ClaimNames notes the Names among attributes, if Names must be unique.
 func (k *Call) ClaimNames(as core.Attributes) {
 	if !k.Settings.Defaults.UniqueNames {
 		return
 	}
 	for _, a := range as.All(core.AttributeName{Tag: core.TagName}) {
-		k.claims = append(k.claims, core.NameOf(a.Value).Text)
+		k.claimedNames = append(k.claimedNames, core.NameOf(a.Value).Text)
 	}
 }
 
-// holdClaims refuses a change whose Names another object has. release must be
-// called when the change is stored or given up.
+// holdClaims fails with NonUniqueNameAttribute if another object has a Name of the
+// change. The caller must call release when the change is stored or abandoned.
 func (k *Call) holdClaims(ch *core.Change) (release func(), err error) {
-	if len(k.claims) == 0 {
+	if len(k.claimedNames) == 0 {
 		return func() {}, nil
 	}
-	release = k.Engine.naming.lockNames(k.Caller.Principal.Tenant, k.claims)
-	for _, name := range k.claims {
+	release = k.Engine.naming.lockNames(k.Caller.Principal.Tenant, k.claimedNames)
+	for _, name := range k.claimedNames {
 		if err := k.requireFreeName(name, ch); err != nil {
 			return release, err
 		}
@@ -45,7 +45,7 @@ func (k *Call) holdClaims(ch *core.Change) (release func(), err error) {
 	return release, nil
 }
 
-// lockNames takes the locks in one order, so that nobody waits for ever.
+// lockNames takes the locks always in the same order, so that there is no deadlock.
 func (n *naming) lockNames(tenant string, names []string) (release func()) {
 	var places []int
 	for _, name := range names {
@@ -63,8 +63,8 @@ func (n *naming) lockNames(tenant string, names []string) (release func()) {
 	}
 }
 
-// requireFreeName looks whether an object that is no part of the change has a Name; one
-// that is destroyed has given its Names up.
+// requireFreeName fails if an object that is not part of the change has a Name. A
+// destroyed object does not count.
 func (k *Call) requireFreeName(name string, ch *core.Change) error {
 	f := core.Filter{Now: k.Now, WholeTenant: true, OldestFirst: true, Attributes: core.Attributes{
 		{Tag: core.TagName, Value: core.Name{Text: name}.Value()}}}

@@ -2,16 +2,16 @@ package engine
 
 import "github.com/keyreeve/keyreeve/core"
 
-// AttributeBytes is what an attribute takes in memory beside its values.
+// AttributeBytes is about how many bytes an attribute takes in memory beside its value.
 const AttributeBytes = 128
 
-// AnswerBytes is about what the attributes of o take in an answer.
+// AnswerBytes returns about how many bytes the attributes of o take in an answer.
 func AnswerBytes(o *core.ManagedObject) int {
 	return o.Attributes.Size() + AttributeBytes*len(o.Attributes)
 }
 
-// ShownAttributes lists o's attributes as of now: the state as dates have moved it, and
-// nothing that is kept for the server's own use, or that the caller may not know.
+// ShownAttributes lists the attributes of o that the caller may know, with the State as
+// of now. Attributes for the server's own use are left out.
 func (k *Call) ShownAttributes(o *core.ManagedObject) (core.Attributes, error) {
 	out := make(core.Attributes, 0, len(o.Attributes))
 	for _, a := range o.Attributes {
@@ -36,9 +36,9 @@ func (k *Call) ShownAttributes(o *core.ManagedObject) (core.Attributes, error) {
 	return out, nil
 }
 
-// MayKnowDigest reports whether the caller may know the Digest of o. Nobody may
-// know that of class N, whose value nobody may read. The Digest of Secret Data
-// lets a password be guessed, by an auditor too, so it is for callers who may Get o.
+// MayKnowDigest reports whether the caller may know the Digest of o. No caller may know
+// that of class N, whose value no caller may read. The Digest of Secret Data makes it
+// possible to guess a password, so only callers that may Get o may know it.
 func (k *Call) MayKnowDigest(o *core.ManagedObject) (bool, error) {
 	switch {
 	case o.Material.Class == core.ClassN, o.Attributes.Has(core.TagExtractable) && !o.Attributes.Bool(core.TagExtractable): // a search reads no Material
@@ -49,7 +49,8 @@ func (k *Call) MayKnowDigest(o *core.ManagedObject) (bool, error) {
 	return k.Permits(core.ActionGet, o)
 }
 
-// NamedAttributes lists the instances of the attributes named, in the order of the names.
+// NamedAttributes lists the instances of the named attributes, in the order of the names.
+// Attributes that the caller may not know are left out.
 func (k *Call) NamedAttributes(o *core.ManagedObject, names []core.AttributeName) (out core.Attributes, err error) {
 	all, err := k.ShownAttributes(o)
 	if err != nil {

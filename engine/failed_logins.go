@@ -8,26 +8,26 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Bounds of the records of failed logins: anybody who reaches a door can cause
-// one, and each costs a sync of the disk and a row for ever.
+// Bounds of the records of failed logins. Anyone who reaches a door can cause such a
+// record, and each costs a sync of the disk and a row that is never deleted.
 const (
-	loginsEach   = 10   // of one address recorded one by one in a period
-	loginSources = 4096 // addresses counted apart in a period; the rest together
+	loginsEach   = 10   // of one address that get a record of their own in a period
+	loginSources = 4096 // addresses that are counted separately in a period
 )
 
 // logins counts the failed logins of a period by address. Safe for concurrent use.
 type logins struct {
 	mu   sync.Mutex
 	seen map[string]int
-	rest map[string]*core.Record // what was counted and not recorded, the last as a sample
+	rest map[string]*core.Record // the last login that was counted and not recorded
 }
 
 // elsewhere stands for the addresses beyond loginSources.
 const elsewhere = "other addresses"
 
-// RecordLogin records an authentication that failed, which no operation
-// follows. Of one address's the first of a period are recorded one by one, and
-// what comes on top is counted in one record, by [Engine.RecordCountedLogins].
+// RecordLogin records a failed authentication. The first ones of an address in a period
+// get a record each. The others are counted, and [Engine.RecordCountedLogins] records
+// their number.
 func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
 	r.Time, r.Action, r.Outcome, r.Code = e.Ports.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
 	if !e.logins.recordsAlone(r) {
@@ -36,7 +36,7 @@ func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
 	return e.Ports.Store.Commit(ctx, core.ChangeOf(e.Ports.RecordWrite(&r)))
 }
 
-// recordsAlone counts a failed login and tells whether it gets a record of its own.
+// recordsAlone counts a failed login and reports whether it gets its own record.
 func (l *logins) recordsAlone(r core.Record) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,8 +55,8 @@ func (l *logins) recordsAlone(r core.Record) bool {
 	return false
 }
 
-// RecordCountedLogins ends a period: it records how many failed logins were
-// only counted, address by address. It is called once a minute, and at the end.
+// RecordCountedLogins ends a period: it records for each address how many failed logins
+// were only counted. The server calls it once a minute and before it stops.
 func (e *Engine) RecordCountedLogins(ctx context.Context) error {
 	e.logins.mu.Lock()
 	seen, rest := e.logins.seen, e.logins.rest
@@ -78,7 +78,7 @@ func (e *Engine) RecordCountedLogins(ctx context.Context) error {
 	return err
 }
 
-// putBack adds what could not be recorded to the period that has begun.
+// putBack adds counts that could not be recorded to the new period.
 func (l *logins) putBack(seen map[string]int, rest map[string]*core.Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// tamperedRows remembers that rows were found changed behind the server. Safe for
+// tamperedRows counts errors about rows that were changed behind the server. Safe for
 // concurrent use.
 type tamperedRows struct {
 	mu    sync.Mutex
@@ -28,8 +28,8 @@ func (t *tamperedRows) noteError(err error) {
 // NoteTampered counts an error if it says that a row was changed.
 func (e *Engine) NoteTampered(err error) { e.tampered.noteError(err) }
 
-// Tampered returns how often a row was found changed behind the server since the
-// start, and the sentence of the last time.
+// Tampered returns how often the server has found a row changed behind it since the
+// start, and the text of the last error.
 func (e *Engine) Tampered() (int64, string) {
 	e.tampered.mu.Lock()
 	defer e.tampered.mu.Unlock()

@@ -10,25 +10,26 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// keyCheck is how the last loading of a tenant's keys ended. Loading finds every key
-// in the token and compares its attributes and its check value.
+// keyCheck is the outcome of the last loading of a tenant's keys. Loading finds every
+// key in the token and compares its attributes and its check value.
 type keyCheck struct {
 	at  int64 // Unix seconds
 	err error
 }
 
-// checkKeysEvery is how often the keys of each tenant are checked, in seconds. Those
-// that had a problem are checked at each call of [Tenants.Check].
+// checkKeysEvery is the time between two checks of a tenant's keys, in seconds. Keys that
+// had a problem are checked at each call of [Tenants.Check].
 const checkKeysEvery = 3600
 
+// checkDue reports whether the keys of a tenant should be checked now.
 func (t *Tenants) checkDue(tenant string) bool {
 	last, ok := t.checks.Load(tenant)
 	return !ok || last.(keyCheck).err != nil || t.ports.Clock.Now()-last.(keyCheck).at >= checkKeysEvery
 }
 
-// Check checks the keys of the tenants whose check is due, so that keys which
-// are lost or damaged are noticed before a tenant needs them. It pauses after each
-// tenant, and stops when ctx ends.
+// Check checks the keys of the tenants whose check is due, so that lost or damaged keys
+// are noticed before a tenant needs them. It pauses after each tenant, and stops
+// without an error when ctx ends.
 func (t *Tenants) Check(ctx context.Context, pauseEach time.Duration) error {
 	sets, err := t.declaredSets(ctx)
 	if err != nil {
@@ -52,6 +53,7 @@ func (t *Tenants) Check(ctx context.Context, pauseEach time.Duration) error {
 	return errors.Join(errs...)
 }
 
+// tenantsOf lists the tenants of key sets, sorted, each once.
 func tenantsOf(sets []core.KeySet) (names []string) {
 	for _, s := range sets {
 		names = append(names, s.Tenant)
@@ -60,8 +62,8 @@ func tenantsOf(sets []core.KeySet) (names []string) {
 	return slices.Compact(names)
 }
 
-// Damaged returns a sentence for each tenant whose keys could not be loaded
-// when they were last needed or checked.
+// Damaged returns one sentence for each tenant whose keys could not be loaded when they
+// were last used or checked.
 func (t *Tenants) Damaged() (out []string) {
 	t.checks.Range(func(tenant, last any) bool {
 		if err := last.(keyCheck).err; err != nil {
@@ -73,8 +75,7 @@ func (t *Tenants) Damaged() (out []string) {
 	return out
 }
 
-// Unchecked counts the tenants that are known to be declared and whose keys
-// were not loaded since the start.
+// Unchecked counts the declared tenants whose keys were not loaded since the start.
 func (t *Tenants) Unchecked() (n int) {
 	t.declared.Range(func(tenant, _ any) bool {
 		if _, ok := t.checks.Load(tenant); !ok {
@@ -85,7 +86,7 @@ func (t *Tenants) Unchecked() (n int) {
 	return n
 }
 
-// detailOf is the sentence of an error without its cause.
+// detailOf returns the sentence of an error without its cause.
 func detailOf(err error) string {
 	if e, ok := errors.AsType[*core.Error](err); ok {
 		return e.Detail
@@ -93,23 +94,24 @@ func detailOf(err error) string {
 	return "see the log"
 }
 
-// TenantSeen is a tenant that is declared, or whose declaration was not completed.
-type TenantSeen struct {
+// TenantStatus describes a tenant that is declared, or whose declaration was not
+// completed.
+type TenantStatus struct {
 	Name    string `json:"name"`
 	State   string `json:"state"`             // "declared" or "unfinished"
 	Loaded  bool   `json:"loaded"`            // whether this server has loaded its keys
 	Problem string `json:"problem,omitempty"` // why the keys cannot be used
 }
 
-// Seen lists the tenants that have keys, or whose declaration was not completed.
-func (t *Tenants) Seen(ctx context.Context) (out []TenantSeen, err error) {
+// List lists the tenants that have keys, or whose declaration was not completed.
+func (t *Tenants) List(ctx context.Context) (out []TenantStatus, err error) {
 	sets, err := t.ports.Store.KeySets(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	active := tenantsOf(inKeyState(sets, core.KeySetActive))
 	for _, tenant := range tenantsOf(sets) {
-		seen := TenantSeen{Name: tenant, State: "unfinished"}
+		seen := TenantStatus{Name: tenant, State: "unfinished"}
 		if slices.Contains(active, tenant) {
 			seen.State = "declared"
 		}

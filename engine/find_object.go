@@ -1,0 +1,62 @@
+package engine
+
+import "github.com/keyreeve/keyreeve/core"
+
+// FindObject loads the object that a request names and asks the policy whether the
+// caller may do the operation on it. The object becomes the target of the record. An
+// object that does not exist, or is another tenant's, is an error of code ItemNotFound.
+func (k *Call) FindObject(id core.Identifier) (*core.ManagedObject, error) {
+	if id.Text == "" {
+		return nil, core.Errorf(core.ItemNotFound, "%s names no Unique Identifier and the ID Placeholder is empty", k.Action)
+	}
+	k.Record.Object = core.ClientText(id.Text)
+	o, err := k.LoadObject(id.Text)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := k.Decide(k.Action, o); err != nil {
+		return nil, err
+	}
+	k.AddGrant(core.RoleTarget, k.Action, o.ID, nil)
+	return o, nil
+}
+
+// LoadObject reads an object of the caller's tenant, from the cache if possible. It does
+// not ask the policy.
+func (k *Call) LoadObject(id string) (*core.ManagedObject, error) {
+	tenant := k.Caller.Principal.Tenant
+	o, gen := k.Engine.objects.lookUp(tenant, id, k.leaseTime())
+	if o != nil {
+		return o, nil
+	}
+	read := k.leaseTime()
+	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
+	if err != nil {
+		return nil, withIdentifier(err, id)
+	}
+	k.Engine.objects.fillFromStore(o, gen, read)
+	return o, nil
+}
+
+// LoadKeysOf loads the tenant's keys that seal an object, if they are not loaded. Another
+// node may have made them since.
+func (k *Call) LoadKeysOf(o *core.ManagedObject) error {
+	return k.Engine.Tenants.loadEpoch(k.Ctx, o.Tenant, o.Material.Epoch)
+}
+
+// leaseTime returns the time by which leases of snapshots are measured. It is not the
+// wall clock, because that may be set back, which would make leases longer.
+func (k *Call) leaseTime() int64 {
+	if k.Engine.objects.lease == 0 {
+		return 0
+	}
+	return k.Ports.Clock.Mono()
+}
+
+// withIdentifier adds the identifier to an error of code ItemNotFound.
+func withIdentifier(err error, id string) error {
+	if core.CodeOf(err) == core.ItemNotFound {
+		return core.Errorf(core.ItemNotFound, "no object has the Unique Identifier %s", core.ClientText(id))
+	}
+	return err
+}
