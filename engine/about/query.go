@@ -9,12 +9,13 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// objectTypes lists what can be kept.
+// objectTypes lists the types of objects that the server stores.
 var objectTypes = []core.ObjectType{core.ObjectTypeCertificate, core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey,
 	core.ObjectTypePrivateKey, core.ObjectTypeTemplate, core.ObjectTypeSecretData, core.ObjectTypeOpaqueObject}
 
-// DiscoverVersions answers which versions are spoken, the most preferred
-// first: those of the request that we speak, or all (KMIP 1.4 §4.26, 2.1 §6.1.16).
+// DiscoverVersions returns the protocol versions that the server supports, the preferred
+// ones first (KMIP 1.4 §4.26, 2.1 §6.1.16). If the request lists versions, only those
+// are returned, in the order of the request.
 func (v *Verbs) DiscoverVersions(ctx context.Context, c *core.Caller, in *core.DiscoverVersionsInput) (core.DiscoverVersionsOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDiscoverVersions, in, discoverVersions)
 }
@@ -34,8 +35,8 @@ func discoverVersions(k *engine.Call, in *core.DiscoverVersionsInput) (out core.
 	return out, nil
 }
 
-// Query tells what the server can do, in the client's version (KMIP 1.4 §4.25,
-// 2.1 §6.1.40). The door, which knows the operations, adds their list.
+// Query returns what the server supports in the client's version (KMIP 1.4 §4.25, 2.1
+// §6.1.40). The door adds the list of operations.
 func (v *Verbs) Query(ctx context.Context, c *core.Caller, in *core.QueryInput) (core.QueryOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionQuery, in, queryServer)
 }
@@ -71,8 +72,8 @@ func queryServer(k *engine.Call, in *core.QueryInput) (out core.QueryOutput, err
 	return out, nil
 }
 
-// Vendor tags in the Server Information of KMIP 1.x, whose content is the
-// vendor's (1.4 §4.25). KMIP 2.0 has tags of its own for both.
+// Vendor tags in the Server Information of KMIP 1.x, whose content the vendor defines
+// (1.4 §4.25). KMIP 2.0 has its own tags for both.
 const (
 	tagVendorServerName    core.Tag = 0x540001
 	tagVendorServerVersion core.Tag = 0x540002
@@ -83,6 +84,7 @@ var vendorTags = []struct {
 	name string
 }{{tagVendorServerName, "Server Name"}, {tagVendorServerVersion, "Server Version"}}
 
+// serverInformation returns the Server Information in the client's version.
 func serverInformation(k *engine.Call) []core.Field {
 	name, version := core.TagServerName, core.TagServerVersion
 	if k.SpeaksKMIP1() {
@@ -91,8 +93,8 @@ func serverInformation(k *engine.Call) []core.Field {
 	return []core.Field{{Tag: name, Value: core.Text(k.Settings.Server.Product)}, {Tag: version, Value: core.Text(k.Settings.Server.Version)}}
 }
 
-// extensions lists the vendor tags, in the map with number and type as well
-// (KMIP 1.4 §2.1.9, 2.1 §7.15).
+// extensions lists the vendor tags, with number and type if withTags (KMIP 1.4 §2.1.9,
+// 2.1 §7.15).
 func extensions(withTags bool) (out []core.Field) {
 	for _, t := range vendorTags {
 		fields := []core.Field{{Tag: core.TagExtensionName, Value: core.Text(t.name)}}
@@ -105,8 +107,8 @@ func extensions(withTags bool) (out []core.Field) {
 	return out
 }
 
-// objectTypesFor leaves Template to the clients of KMIP 1.x, which expect it in
-// 1.4 too, though it is deprecated since 1.3.
+// objectTypesFor returns the object types for the client's version. Template is listed
+// for KMIP 1.x only. Clients of 1.4 expect it, although it is deprecated since 1.3.
 func objectTypesFor(k *engine.Call) []core.ObjectType {
 	if k.SpeaksKMIP1() {
 		return objectTypes

@@ -1,10 +1,12 @@
-// Package admin holds the verbs of administrators: what they do to the server and not
-// to an object. The policy is asked for each, and each leaves a record.
+// Package admin has the operations of administrators on the server itself.
+//
+// It relies on package engine. Each operation asks the policy and leaves a record; none
+// touches an object. Start at [Verbs.CreateTenant].
 package admin
 
 import "github.com/keyreeve/keyreeve/engine"
 
-// Verbs is safe for concurrent use.
+// Verbs has one method for each operation. It is safe for concurrent use.
 type Verbs struct{ engine *engine.Engine }
 
 // New returns the verbs of an engine.

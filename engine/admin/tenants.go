@@ -7,7 +7,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// ListTenants lists the tenants for a caller whom the policy allows it.
+// ListTenants lists the tenants, if the policy allows it to the caller.
 func (v *Verbs) ListTenants(ctx context.Context, c *core.Caller) (out []engine.TenantStatus, err error) {
 	err = v.administer(ctx, c, core.ActionListTenants, "", func() (err error) {
 		out, err = v.engine.Tenants.List(ctx)
@@ -16,8 +16,8 @@ func (v *Verbs) ListTenants(ctx context.Context, c *core.Caller) (out []engine.T
 	return out, err
 }
 
-// CreateTenant declares a tenant for a caller whom the policy allows it. It reports
-// whether the tenant is new: a tenant that is declared already stays as it is.
+// CreateTenant declares a tenant, if the policy allows it to the caller. It reports
+// whether the tenant is new. A tenant that is declared already is not changed.
 func (v *Verbs) CreateTenant(ctx context.Context, c *core.Caller, tenant string) (made bool, err error) {
 	err = v.administer(ctx, c, core.ActionCreateTenant, "tenant "+core.ClientText(tenant), func() (err error) {
 		made, err = v.engine.Tenants.Declare(context.WithoutCancel(ctx), tenant)
@@ -26,8 +26,8 @@ func (v *Verbs) CreateTenant(ctx context.Context, c *core.Caller, tenant string)
 	return made, err
 }
 
-// administer runs an operation on the server itself: it asks the policy and leaves a
-// record with a detail for people.
+// administer asks the policy, runs an operation on the server itself and records it.
+// detail is text for the record.
 func (v *Verbs) administer(ctx context.Context, c *core.Caller, action core.Action, detail string, verb func() error) error {
 	k := v.engine.Begin(ctx, c, action)
 	k.Record.Detail = detail

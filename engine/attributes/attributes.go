@@ -1,6 +1,8 @@
-// Package attributes holds the verbs on attributes, and Locate, which finds objects by
-// them. Nothing of an object that the caller may not see is shown or counted.
-// Start at [Verbs.GetAttributes] or [Verbs.Locate].
+// Package attributes has the operations on attributes: Get Attributes, Get Attribute
+// List, Add, Modify, Set and Delete Attribute, and Locate, which finds objects by them.
+//
+// They run on the road of package engine. An object that the caller may not see is
+// neither shown nor counted. Start at [Verbs.GetAttributes] or [Verbs.Locate].
 package attributes
 
 import (
@@ -8,7 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Verbs is safe for concurrent use.
+// Verbs has one method for each operation. It is safe for concurrent use.
 type Verbs struct {
 	engine *engine.Engine
 	pages  *fair.Slots // of Locate, in memory

@@ -9,7 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// AddAttribute adds an instance (KMIP 1.4 §4.14, 2.1 §6.1.2).
+// AddAttribute adds an attribute instance (KMIP 1.4 §4.14, 2.1 §6.1.2).
 func (v *Verbs) AddAttribute(ctx context.Context, c *core.Caller, in *core.AddAttributeInput) (core.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionAddAttribute, in, addAttribute)
 }
@@ -25,7 +25,7 @@ func addAttribute(k *engine.Call, in *core.AddAttributeInput) (core.AttributeOut
 	})
 }
 
-// addInstance gives an object one more instance of an attribute.
+// addInstance returns the attributes of o with one more instance, and the instance.
 func addInstance(k *engine.Call, o *core.ManagedObject, a core.Attribute) (core.Attributes, core.Attribute, error) {
 	if err := rules.CheckNewAttribute(&a); err != nil {
 		return nil, core.Attribute{}, err
@@ -44,7 +44,7 @@ func addInstance(k *engine.Call, o *core.ManagedObject, a core.Attribute) (core.
 	return next, all[len(all)-1], nil
 }
 
-// ModifyAttribute changes an instance (KMIP 1.4 §4.15, 2.1 §6.1.34).
+// ModifyAttribute changes an attribute instance (KMIP 1.4 §4.15, 2.1 §6.1.34).
 func (v *Verbs) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionModifyAttribute, in, modifyAttribute)
 }
@@ -84,8 +84,8 @@ func setAttribute(k *engine.Call, in *core.SetAttributeInput) (core.AttributeOut
 	})
 }
 
-// DeleteAttribute takes an instance away; without index or value the first one
-// of KMIP 1.x, and all of KMIP 2.x (KMIP 1.4 §4.16, 2.1 §6.1.13).
+// DeleteAttribute removes an attribute instance (KMIP 1.4 §4.16, 2.1 §6.1.13). Without
+// index or value, KMIP 1.x removes the first instance and KMIP 2.x removes all.
 func (v *Verbs) DeleteAttribute(ctx context.Context, c *core.Caller, in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDeleteAttribute, in, deleteAttribute)
 }
@@ -103,7 +103,7 @@ func deleteAttribute(k *engine.Call, in *core.DeleteAttributeInput) (core.Attrib
 			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "%s cannot be deleted by a client", r.Name)
 		}
 		if ref.Tag == 0 && ref.Vendor == "y" {
-			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "attributes of vendor y are the server's")
+			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "attributes of vendor y are set by the server and cannot be deleted")
 		}
 		gone := o.Attributes[i]
 		if ref.Tag == core.TagUsageLimits {
@@ -118,8 +118,9 @@ func deleteAttribute(k *engine.Call, in *core.DeleteAttributeInput) (core.Attrib
 	})
 }
 
-// changeAttribute is what the four have in common: find, ask, edit, check the
-// whole again, commit. An object that is destroyed still has its attributes.
+// changeAttribute is common to the four operations: it finds the object, asks the
+// policy, edits, checks the changed object and commits. It also works on destroyed
+// objects, which still have attributes.
 func changeAttribute(k *engine.Call, id core.Identifier, ref core.AttributeName, edit func(*core.ManagedObject) (core.Attributes, core.Attribute, error)) (out core.AttributeOutput, err error) {
 	next, err := k.Change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) {
 		as, a, err := edit(o)
@@ -138,18 +139,18 @@ func changeAttribute(k *engine.Call, id core.Identifier, ref core.AttributeName,
 		return core.AttributeOutput{}, err
 	}
 	if ref.Tag == core.TagSensitive || ref.Tag == core.TagExtractable {
-		k.Ports.HSM.Forget(next.Tenant, next.ID) // what was kept of it under the old class
+		k.Ports.HSM.Forget(next.Tenant, next.ID) // cached copies of the old class
 	}
 	out.ID = next.ID
 	return out, nil
 }
 
-// fixedAtCreation lists what an object has from its birth or never: what its key is does
-// not change, and its material is sealed together with some of it.
+// fixedAtCreation lists attributes that an object has from its creation or never: they
+// describe the key, and some are sealed with its material.
 var fixedAtCreation = map[core.Tag]bool{core.TagCryptographicAlgorithm: true, core.TagCryptographicLength: true, core.TagCryptographicDomainParameters: true,
 	core.TagCryptographicUsageMask: true, core.TagCertificateType: true}
 
-// checkChanged looks at the object as it would be.
+// checkChanged refuses a changed object that breaks a rule.
 func checkChanged(k *engine.Call, o, next *core.ManagedObject, ref core.AttributeName) error {
 	if fixedAtCreation[ref.Tag] && o.Type != core.ObjectTypeTemplate {
 		return core.Errorf(core.AttributeReadOnly, "%v is given when an object is made, and not added later", ref.Tag)
@@ -174,11 +175,10 @@ func checkChanged(k *engine.Call, o, next *core.ManagedObject, ref core.Attribut
 	return nil
 }
 
-// changeCustody follows a change of Sensitive or Extractable. A key may be kept
-// more strictly than it was: it is wrapped again, and what was so always or never
-// is so no more where that changed (KMIP 1.4 §3.48 to §3.51). The standard lets
-// a client loosen both, too; here what was promised not to leave does not leave
-// later.
+// changeCustody applies a change of Sensitive or Extractable. If the new class is
+// stricter, the material is wrapped again. Always Sensitive and Never Extractable are
+// adjusted (KMIP 1.4 §3.48 to §3.51). The standard also allows a less strict class;
+// this server refuses it, because a value that could not leave must not leave later.
 func changeCustody(k *engine.Call, o, next *core.ManagedObject) error {
 	sensitive, extractable := next.Attributes.Bool(core.TagSensitive), next.Attributes.Bool(core.TagExtractable)
 	next.Attributes = next.Attributes.
@@ -210,7 +210,8 @@ func changeCustody(k *engine.Call, o, next *core.ManagedObject) error {
 	return nil
 }
 
-// replaceInstance gives instance i a new value, if its rule lets a client do so now.
+// replaceInstance returns the attributes of o with a new value of instance i, and the
+// instance.
 func replaceInstance(k *engine.Call, o *core.ManagedObject, i int, a *core.Attribute) (core.Attributes, core.Attribute, error) {
 	if err := mayModify(k, o, a); err != nil {
 		return nil, core.Attribute{}, err
@@ -226,6 +227,7 @@ func replaceInstance(k *engine.Call, o *core.ManagedObject, i int, a *core.Attri
 	return next, next[i], nil
 }
 
+// mayModify refuses a change that the rule of the attribute forbids to clients now.
 func mayModify(k *engine.Call, o *core.ManagedObject, a *core.Attribute) error {
 	if a.Tag == 0 {
 		return rules.CheckVendorAttribute(a)
@@ -243,8 +245,8 @@ func mayModify(k *engine.Call, o *core.ManagedObject, a *core.Attribute) error {
 	return rules.CheckValue(a)
 }
 
-// requireInTime refuses to give an object a date when its state has passed it by; a
-// Template, which has none, takes any.
+// requireInTime refuses a date that the state of the object no longer allows. A Template
+// has no State and accepts every date.
 func requireInTime(k *engine.Call, o *core.ManagedObject, t core.Tag) error {
 	r, s := core.RuleOf(t), o.StateAt(k.Now)
 	switch {

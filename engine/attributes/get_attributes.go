@@ -7,8 +7,8 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// GetAttributes returns the attributes named, or all (KMIP 1.4 §4.12, 2.1
-// §6.1.20). A name that the object has no value for is left out.
+// GetAttributes returns the named attributes, or all (KMIP 1.4 §4.12, 2.1 §6.1.20). An
+// attribute that the object lacks is left out.
 func (v *Verbs) GetAttributes(ctx context.Context, c *core.Caller, in *core.GetAttributesInput) (core.GetAttributesOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionGetAttributes, in, getAttributes)
 }
@@ -37,8 +37,8 @@ func getAttributes(k *engine.Call, in *core.GetAttributesInput) (out core.GetAtt
 	return out, err
 }
 
-// GetAttributeList names the attributes that an object has (KMIP 1.4 §4.13,
-// 2.1 §6.1.21).
+// GetAttributeList returns the names of an object's attributes (KMIP 1.4 §4.13, 2.1
+// §6.1.21).
 func (v *Verbs) GetAttributeList(ctx context.Context, c *core.Caller, in *core.GetAttributeListInput) (core.GetAttributeListOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionGetAttributeList, in, getAttributeList)
 }

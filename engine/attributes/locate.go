@@ -10,32 +10,31 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Bounds of Locate: identifiers in one answer, and
-// candidates looked at for one question; and for how many more, when the answer
-// is complete, the matches are counted that Located Items tells.
+// Bounds of Locate.
 const (
-	maxLocated    = 100_000
-	maxCandidates = 1_000_000
-	maxCounted    = 10_000
-	maxPages      = 8   // pages in memory at once: each can be a whole object's attributes times core.CandidatePage
-	maxSearches   = 256 // searches of one tenant that wait for their next page
+	maxLocated    = 100_000   // identifiers in one answer
+	maxCandidates = 1_000_000 // objects that one search looks at
+	maxCounted    = 10_000    // objects looked at only to count Located Items, after the answer is complete
+	maxPages      = 8         // pages in memory at once, each of core.CandidatePage objects with all attributes
+	maxSearches   = 256       // searches of one tenant that wait for their next page
 )
 
-// Memory is asked for as an answer grows, for so many identifiers at a time.
+// Memory is reserved as an answer grows, for memoryStep identifiers at a time.
 const (
-	roomStep     = 512
-	locatedBytes = 64
+	memoryStep   = 512
+	locatedBytes = 64 // of one identifier
 )
 
-// newPages shares the pages of all searches among tenants; one gets half of them. A
-// long search waits for its turn again for each page.
+// newPages returns the slots for pages of all searches. One tenant gets at most half of
+// them. A long search waits for its turn again for each page.
 func newPages() *fair.Slots {
 	return fair.New(fair.Config{Name: "places for searches", Slots: maxPages, PerTenant: maxPages / 2, PerPrincipal: maxPages/2 - 1, Waiting: maxSearches})
 }
 
-// Locate finds objects by their attributes, newest first, members of an Object
-// Group oldest first (KMIP 1.4 §4.9, 2.1 §6.1.28). It shows what the policy lets
-// the caller see and nothing else, not even in its count.
+// Locate finds objects by their attributes (KMIP 1.4 §4.9, 2.1 §6.1.28), newest first,
+// or oldest first if an Object Group Member is asked for. Objects that the policy hides
+// from the caller are neither returned nor counted. A search that takes longer than
+// Settings.SearchTime fails with Busy.
 func (v *Verbs) Locate(ctx context.Context, c *core.Caller, in *core.LocateInput) (core.LocateOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionLocate, in, v.locate)
 }
@@ -62,6 +61,7 @@ func (v *Verbs) locate(k *engine.Call, in *core.LocateInput) (out core.LocateOut
 	return core.LocateOutput{Located: s.countLocated(), IDs: s.ids}, nil
 }
 
+// countOfObjects writes a number of objects for the record.
 func countOfObjects(n int) string {
 	if n == 1 {
 		return "1 object"
@@ -77,25 +77,27 @@ type search struct {
 	filter      core.Filter
 	skip, limit int
 	matched     int
-	counted     int // looked at since the answer was complete
+	counted     int // objects looked at since the answer was complete
 	ids         []string
-	chosen      *core.ManagedObject // of Group Member Default, so far
+	chosen      *core.ManagedObject // the default member of the group, so far
 	exhausted   bool
 }
 
+// runWithin runs the search within the time that settings allow.
 func (s *search) runWithin() error {
-	whole := s.call.Ctx
-	ctx, cancel := context.WithTimeout(whole, s.call.Settings.SearchTime)
+	outer := s.call.Ctx
+	ctx, cancel := context.WithTimeout(outer, s.call.Settings.SearchTime)
 	defer cancel()
-	s.call.Ctx = ctx // the verb's call has it back when the search ends
-	defer func() { s.call.Ctx = whole }()
+	s.call.Ctx = ctx // until the search ends
+	defer func() { s.call.Ctx = outer }()
 	err := s.pagesInTurn()
-	if err != nil && ctx.Err() != nil && whole.Err() == nil {
+	if err != nil && ctx.Err() != nil && outer.Err() == nil {
 		return core.Wrap(core.Busy, err, "the search did not end within %v; name a more selective attribute, or ask for fewer items", s.call.Settings.SearchTime)
 	}
 	return err
 }
 
+// pagesInTurn reads pages until the search ends.
 func (s *search) pagesInTurn() error {
 	for beyond, seen := int64(0), 0; ; seen += core.CandidatePage {
 		if seen >= maxCandidates {
@@ -108,8 +110,8 @@ func (s *search) pagesInTurn() error {
 	}
 }
 
-// readPage looks at one page of candidates and returns where the next one begins,
-// or 0. Those who search take turns at having a page in memory.
+// readPage looks at one page of candidates and returns where the next page begins, or 0
+// if the search has ended. Searches take turns in having a page in memory.
 func (s *search) readPage(beyond int64) (int64, error) {
 	if err := fair.TurnOf(s.call.Ctx).Yield(s.call.Ctx); err != nil {
 		return 0, err
@@ -145,8 +147,7 @@ func (s *search) readPage(beyond int64) (int64, error) {
 	return page[len(page)-1].Seq, nil
 }
 
-// isFull reports whether the answer is complete, and its matches need not be
-// counted, or have been for long enough.
+// isFull reports whether the answer is complete and no more matches must be counted.
 func (s *search) isFull() bool {
 	if len(s.ids) < s.limit {
 		return false
@@ -155,8 +156,9 @@ func (s *search) isFull() bool {
 	return s.skip == 0 || s.counted > maxCounted
 }
 
-// considerCandidate looks whether o matches and may be seen. A policy that cannot decide
-// ends the search: a client that is told that there is no such object makes another.
+// considerCandidate takes o if it matches and the caller may see it. If the policy cannot
+// decide, the search fails: if it answered that there is no such object, the client
+// would make another.
 func (s *search) considerCandidate(o *core.ManagedObject) error {
 	if !s.isStored(o) || !s.isMember(o) || !s.filter.Matches(o) {
 		return nil
@@ -174,8 +176,8 @@ func (s *search) considerCandidate(o *core.ManagedObject) error {
 	}
 	had := len(s.ids)
 	s.takeMatch(o)
-	if n := len(s.ids); n > had && n%roomStep == 0 {
-		return s.call.ReserveMemory(roomStep * locatedBytes)
+	if n := len(s.ids); n > had && n%memoryStep == 0 {
+		return s.call.ReserveMemory(memoryStep * locatedBytes)
 	}
 	return nil
 }
@@ -187,9 +189,9 @@ func (s *search) takeMatch(o *core.ManagedObject) {
 	}
 }
 
-// chooseDefault is our policy for the default member of an Object Group, which the
-// standard leaves to the server (KMIP 1.2 §4.9): the oldest that nobody has got
-// yet, or the oldest when all have been handed out.
+// chooseDefault chooses the default member of an Object Group, which the standard leaves
+// to the server (KMIP 1.2 §4.9): the oldest object that no client has got yet, or the
+// oldest object if clients have got all.
 func (s *search) chooseDefault(o *core.ManagedObject) {
 	if s.chosen == nil || o.Attributes.Bool(core.TagFresh) {
 		s.chosen = o
@@ -199,7 +201,8 @@ func (s *search) chooseDefault(o *core.ManagedObject) {
 // isSettled reports whether the default member is found.
 func (s *search) isSettled() bool { return s.chosen != nil && s.chosen.Attributes.Bool(core.TagFresh) }
 
-// endSearch is when all candidates have been looked at.
+// endSearch is called when all candidates have been looked at. It takes the default
+// member.
 func (s *search) endSearch() {
 	s.exhausted = true
 	if s.chosen != nil {
@@ -207,8 +210,8 @@ func (s *search) endSearch() {
 	}
 }
 
-// isStored applies the Storage Status Mask; without one, what is destroyed is
-// not found unless its State is asked for (KMIP 2.1 §6.1.28, §12.3).
+// isStored applies the Storage Status Mask. Without one, a destroyed object is found only
+// if the request has a State (KMIP 2.1 §6.1.28, §12.3).
 func (s *search) isStored(o *core.ManagedObject) bool {
 	gone := o.Attributes.Has(core.TagState) && o.StateAt(s.call.Now).Gone()
 	if m := core.StorageStatusMask(s.in.StorageStatus); m != 0 {
@@ -217,8 +220,8 @@ func (s *search) isStored(o *core.ManagedObject) bool {
 	return !gone || s.in.Attributes.Has(core.TagState)
 }
 
-// isMember applies the Object Group Member: a fresh one is as it was made, and a
-// default one may still be used.
+// isMember applies the Object Group Member: a fresh member is one that no client has got,
+// and a default member is Pre-Active or Active.
 func (s *search) isMember(o *core.ManagedObject) bool {
 	switch s.in.GroupMember {
 	case core.ObjectGroupMemberGroupMemberFresh:
@@ -230,13 +233,13 @@ func (s *search) isMember(o *core.ManagedObject) bool {
 	return true
 }
 
-// isVisible asks the policy for each match. Its reasons are those of the Locate
-// itself, so they are not repeated in the record.
+// isVisible asks the policy whether the caller may see a match. The reasons are those of
+// the Locate itself, so they are not recorded again.
 func (s *search) isVisible(o *core.ManagedObject) (bool, error) {
 	return s.call.Permits(core.ActionLocate, o)
 }
 
-// countLocated is the number of all matches where it is known.
+// countLocated returns the number of all matches, or -1 if it is not known.
 func (s *search) countLocated() int32 {
 	if !s.exhausted {
 		return -1

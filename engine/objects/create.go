@@ -8,8 +8,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Create makes a symmetric key, or Secret Data, inside the token (KMIP 1.4
-// §4.1, 2.1 §6.1.8).
+// Create makes a symmetric key or Secret Data in the token (KMIP 1.4 §4.1, 2.1 §6.1.8).
 func (v *Verbs) Create(ctx context.Context, c *core.Caller, in *core.CreateInput) (core.CreateOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionCreate, in, create)
 }
@@ -37,7 +36,7 @@ func create(k *engine.Call, in *core.CreateInput) (out core.CreateOutput, err er
 	return core.CreateOutput{ObjectType: o.Type, ID: o.ID}, nil
 }
 
-// generateKey makes a symmetric object with fresh material; nothing is stored yet.
+// generateKey makes a symmetric key or Secret Data with new material. It stores nothing.
 func generateKey(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
 	if err := requireForKey(k, t, given); err != nil {
 		return nil, err
@@ -70,8 +69,8 @@ func generateKey(k *engine.Call, t core.ObjectType, given core.Attributes) (*cor
 	return o, nil
 }
 
-// requireForKey demands what KMIP 1.4 Table 165 demands. KMIP 2.x demands no
-// Cryptographic Usage Mask of Create and Create Key Pair: see impliedMask.
+// requireForKey refuses a request without the attributes that KMIP 1.4 Table 165
+// requires. KMIP 2.x requires no Cryptographic Usage Mask; see withMask.
 func requireForKey(k *engine.Call, t core.ObjectType, given core.Attributes) error {
 	if t == core.ObjectTypeSymmetricKey && !given.Has(core.TagCryptographicAlgorithm) {
 		return core.Errorf(core.InvalidField, "%s needs a Cryptographic Algorithm", k.Action)
@@ -82,8 +81,8 @@ func requireForKey(k *engine.Call, t core.ObjectType, given core.Attributes) err
 	return nil
 }
 
-// withMask adds the mask that the server sets if a client of KMIP 2.x gives none:
-// every object that is made has one, and the server may set it (2.1 §4.17).
+// withMask adds a Cryptographic Usage Mask if a client of KMIP 2.x gives none. Every new
+// object has one, and the server may set it (2.1 §4.17).
 func withMask(k *engine.Call, t core.ObjectType, given core.Attributes) core.Attributes {
 	if k.Caller.Version < core.V2_0 || given.Has(core.TagCryptographicUsageMask) {
 		return given
@@ -92,8 +91,8 @@ func withMask(k *engine.Call, t core.ObjectType, given core.Attributes) core.Att
 	return given.Set(core.TagCryptographicUsageMask, core.Mask(rules.ImpliedMask(t, core.CryptographicAlgorithm(v.Uint()))))
 }
 
-// chooseMode chooses the mode, reserves a CKA_ID for a token object, and makes sure
-// that the tenant has its keys.
+// chooseMode sets the mode in s and loads the tenant's keys. For a token object it also
+// stores the intent and sets the CKA_ID.
 func chooseMode(k *engine.Call, o *core.ManagedObject, s *core.KeySpec) error {
 	s.Mode = core.ModeWrapped
 	for _, a := range o.Attributes.All(rules.CustodyAttribute) {
@@ -126,8 +125,8 @@ func chooseMode(k *engine.Call, o *core.ManagedObject, s *core.KeySpec) error {
 	return nil
 }
 
-// insertNew commits newborn objects; the intents of token objects end with it. If
-// it fails, the reconciler removes what the token then has in vain.
+// insertNew stores new objects and finishes their intents in one transaction. If it
+// fails, the reconciler removes the orphaned token objects.
 func insertNew(k *engine.Call, ch *core.Change) error {
 	for _, w := range core.WritesOf[core.InsertObject](ch) {
 		closeCreateIntent(ch, w.Object)
@@ -135,8 +134,8 @@ func insertNew(k *engine.Call, ch *core.Change) error {
 	return k.Commit(ch)
 }
 
-// closeCreateIntent closes the intent that the token object of a new resident key was made
-// under. If the reconciler was faster, the key is gone and the change must fail.
+// closeCreateIntent finishes the intent of a new resident key. If the reconciler has
+// finished it already, the key is removed and the change must fail.
 func closeCreateIntent(ch *core.Change, o *core.ManagedObject) {
 	if o.Material.Mode == core.ModeResident {
 		ch.Add(core.FinishIntent{ID: engine.IntentID(o.Material.CKAID), MustBeOpen: true})

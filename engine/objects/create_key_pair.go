@@ -8,8 +8,8 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// CreateKeyPair makes a private and a public key inside the token, linked to
-// each other (KMIP 1.4 §4.2, 2.1 §6.1.9).
+// CreateKeyPair makes a private key and a public key in the token and links them to each
+// other (KMIP 1.4 §4.2, 2.1 §6.1.9).
 func (v *Verbs) CreateKeyPair(ctx context.Context, c *core.Caller, in *core.CreateKeyPairInput) (core.CreateKeyPairOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionCreateKeyPair, in, createKeyPair)
 }
@@ -47,7 +47,7 @@ func createKeyPair(k *engine.Call, in *core.CreateKeyPairInput) (out core.Create
 	return core.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil
 }
 
-// ownOrCommon is what is said of one half, or else what is said of both.
+// ownOrCommon returns the masks of one half, or those of both halves if it has none.
 func ownOrCommon(own, common []int32) []int32 {
 	if len(own) > 0 {
 		return own
@@ -55,8 +55,9 @@ func ownOrCommon(own, common []int32) []int32 {
 	return common
 }
 
-// makeHalves makes both newborns; what is common goes to both. What one half says of
-// itself overrides it, or is added where an attribute may have several values.
+// makeHalves makes both objects, without material. Common attributes apply to both.
+// The attributes of one half replace them, or are added if an attribute may have
+// several values.
 func makeHalves(k *engine.Call, in *core.CreateKeyPairInput) (private, public *core.ManagedObject, err error) {
 	if private, err = makeHalf(k, core.ObjectTypePrivateKey, in.Private, in.PrivateTemplates, in); err != nil {
 		return nil, nil, err
@@ -75,6 +76,7 @@ func makeHalves(k *engine.Call, in *core.CreateKeyPairInput) (private, public *c
 	return private, public, nil
 }
 
+// makeHalf makes the object of one half.
 func makeHalf(k *engine.Call, t core.ObjectType, own core.Attributes, templates []string, in *core.CreateKeyPairInput) (*core.ManagedObject, error) {
 	given, err := mergeTemplates(k, own, templates)
 	if err == nil && t == core.ObjectTypePublicKey {
@@ -97,6 +99,7 @@ func makeHalf(k *engine.Call, t core.ObjectType, own core.Attributes, templates 
 	return newObject(k, t, withMask(k, t, given))
 }
 
+// requireForPair refuses a half without the attributes that KMIP 1.4 §4.2 requires.
 func requireForPair(k *engine.Call, given core.Attributes) error {
 	for _, t := range []core.Tag{core.TagCryptographicAlgorithm, core.TagCryptographicUsageMask} {
 		if !given.Has(t) && (t == core.TagCryptographicAlgorithm || k.Caller.Version < core.V2_0) {
@@ -106,7 +109,8 @@ func requireForPair(k *engine.Call, given core.Attributes) error {
 	return nil
 }
 
-// makePair has the token make both halves and completes their attributes.
+// makePair makes the material of both halves in the token and adds the attributes that
+// depend on it.
 func makePair(k *engine.Call, private, public *core.ManagedObject, spec core.KeySpec) error {
 	var facts core.KeyFacts
 	var spki []byte

@@ -8,8 +8,9 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.19). Of class
-// N nothing leaves, of class X only what a Key Wrapping Specification wraps.
+// Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.19). The value of a
+// class N object is never returned. That of a class X object is returned only wrapped,
+// as a Key Wrapping Specification asks.
 func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (core.GetOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionGet, in, get)
 }
@@ -42,12 +43,12 @@ func get(k *engine.Call, in *core.GetInput) (core.GetOutput, error) {
 	if err != nil {
 		return core.GetOutput{}, err
 	}
-	noLongerFresh(k, o)
+	clearFresh(k, o)
 	return *out, nil
 }
 
-// hasFormat reports whether a Key Format Type can mean something for o: what is no
-// key has none, but an X.509 certificate is one.
+// hasFormat reports whether the value of o can have a Key Format Type. Only keys have
+// one, and X.509 certificates, whose format is X.509.
 func hasFormat(o *core.ManagedObject, f core.KeyFormatType) bool {
 	switch o.Type {
 	case core.ObjectTypeOpaqueObject, core.ObjectTypeTemplate:
@@ -58,13 +59,13 @@ func hasFormat(o *core.ManagedObject, f core.KeyFormatType) bool {
 	return true
 }
 
-// isCompressed reports whether a Key Compression Type asks for anything but the
-// default, the uncompressed public key (KMIP 1.4 §2.1.3, 2.1 §3.1).
+// isCompressed reports whether a Key Compression Type asks for a compressed public key.
+// The default is uncompressed (KMIP 1.4 §2.1.3, 2.1 §3.1).
 func isCompressed(t core.KeyCompressionType) bool {
 	return t != 0 && t != core.KeyCompressionTypeECPublicKeyTypeUncompressed
 }
 
-// getClear fills the answer with clear bytes, which out.Secret owns.
+// getClear writes the clear value into the answer. out.Secret owns the bytes.
 func getClear(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
 	if o.Type == core.ObjectTypeTemplate {
 		if err := k.ReserveMemory(engine.AnswerBytes(o)); err != nil {
@@ -82,7 +83,8 @@ func getClear(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *cor
 	return shapeAnswer(k, o, in.Format, out)
 }
 
-// revealClear puts the clear bytes into a secret that dies with a failed operation.
+// revealClear puts the clear bytes into out.Secret, which is zeroed if the operation
+// fails.
 func revealClear(k *engine.Call, o *core.ManagedObject, out *core.GetOutput) error {
 	if err := k.LoadKeysOf(o); err != nil {
 		return err
@@ -100,7 +102,8 @@ func revealClear(k *engine.Call, o *core.ManagedObject, out *core.GetOutput) err
 	return nil
 }
 
-// shapeAnswer lays the clear bytes out as the object's type wants them.
+// shapeAnswer puts the clear bytes into the fields of the object's type, in the format
+// that the client asks for; 0 is the format that is stored.
 func shapeAnswer(k *engine.Call, o *core.ManagedObject, format core.KeyFormatType, out *core.GetOutput) error {
 	value, body := out.Secret.Bytes(), &out.Object
 	switch o.Type {
@@ -116,8 +119,8 @@ func shapeAnswer(k *engine.Call, o *core.ManagedObject, format core.KeyFormatTyp
 	if format == 0 {
 		format = o.Material.Format
 	}
-	// Algorithm and length of Secret Data are none of its key block's business
-	// (KMIP 1.4 §2.1.3: they may be left out where the value tells).
+	// The key block of Secret Data has no algorithm and length (KMIP 1.4 §2.1.3: they
+	// may be left out if the value shows them).
 	if o.Type != core.ObjectTypeSecretData {
 		body.KeyBlock.Algorithm, body.KeyBlock.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
 	}
@@ -128,10 +131,9 @@ func shapeAnswer(k *engine.Call, o *core.ManagedObject, format core.KeyFormatTyp
 	return k.Ports.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
 }
 
-// noLongerFresh takes the Fresh mark off an object that has been handed out.
-// It is no reason to fail a Get that somebody else changed the object
-// meanwhile: the next Get tries again.
-func noLongerFresh(k *engine.Call, o *core.ManagedObject) {
+// clearFresh sets Fresh to false, because the object has been returned to a client. If
+// the object was changed in the meantime, Get does not fail: the next Get tries again.
+func clearFresh(k *engine.Call, o *core.ManagedObject) {
 	if !o.Attributes.Bool(core.TagFresh) {
 		return
 	}

@@ -20,8 +20,8 @@ func activate(k *engine.Call, in *core.ActivateInput) (core.IDOutput, error) {
 	})
 }
 
-// Revoke deactivates an object or marks it compromised, by its reason (KMIP
-// 1.4 §4.20, 2.1 §6.1.44).
+// Revoke makes an object Deactivated or Compromised, depending on the reason (KMIP 1.4
+// §4.20, 2.1 §6.1.44).
 func (v *Verbs) Revoke(ctx context.Context, c *core.Caller, in *core.RevokeInput) (core.IDOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionRevoke, in, revoke)
 }
@@ -53,10 +53,10 @@ func revoke(k *engine.Call, in *core.RevokeInput) (core.IDOutput, error) {
 	})
 }
 
-// Destroy wipes an object's key material and keeps its attributes (KMIP 1.4
-// §4.21, 2.1 §6.1.15). Only a failing batch with Undo brings it back. Success
-// means that the key can never be used again. If the token cannot remove a
-// resident key now, its object is a pending destroy: health and metrics show it.
+// Destroy removes the key material of an object and keeps its attributes (KMIP 1.4
+// §4.21, 2.1 §6.1.15). After success the key can never be used again, unless the batch
+// fails and is undone. If the token cannot remove a resident key now, its token object
+// is a pending destroy, which health and metrics show.
 func (v *Verbs) Destroy(ctx context.Context, c *core.Caller, in *core.DestroyInput) (core.IDOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDestroy, in, destroy)
 }
@@ -77,18 +77,18 @@ func destroy(k *engine.Call, in *core.DestroyInput) (core.IDOutput, error) {
 		return out, err
 	}
 	k.Ports.HSM.Forget(k.Caller.Principal.Tenant, out.ID)
-	// In a batch that may be undone the token object stays until its end: see
-	// Keep. After a crash it is an orphan, which an operator can purge.
+	// In a batch that may be undone, the token object stays until the end of the batch:
+	// see FinishBatch. After a crash it is an orphan, which an operator can purge.
 	if token != nil && k.Caller.Undo == nil {
 		k.Engine.FinishDestroy(k.Ctx, core.TokenObject{Tenant: k.Caller.Principal.Tenant, ID: out.ID, CKAID: token})
 	}
 	return out, nil
 }
 
-// moveState takes an object over one arrow of the state table. Templates have no
-// state and can only be destroyed (KMIP 1.4 §11.20, §11.21). In KMIP 1.x only
-// Cryptographic Objects are activated, which an Opaque Object is not (1.4 §2.2,
-// §4.19); in 2.x every Managed Object is (2.1 §6.1.1).
+// moveState changes the state of an object by an event; fill sets the attributes that
+// belong to the event. Templates have no State and can only be destroyed (KMIP 1.4
+// §11.20, §11.21). KMIP 1.x activates Cryptographic Objects only, and so no Opaque
+// Object (1.4 §2.2, §4.19). KMIP 2.x activates every Managed Object (2.1 §6.1.1).
 func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (core.IDOutput, error) {
 	next, err := k.Change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		from := o.StateAt(k.Now)

@@ -9,12 +9,12 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// leaseSeconds is the Lease Time that objects show: how long a client may use
-// a copy before it should ask again (KMIP 1.4 §3.20).
+// leaseSeconds is the Lease Time of all objects: how long a client may use a copy before
+// it should ask again (KMIP 1.4 §3.20).
 const leaseSeconds = 3600
 
-// newObject makes the object that a Create or Register of the caller brings
-// forth, with every attribute that does not depend on key bytes.
+// newObject returns a new object of the caller with all attributes that do not depend on
+// key bytes. It reserves quota and stores nothing.
 func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.ManagedObject, error) {
 	if err := rules.CheckCount(given); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.
 	if t != core.ObjectTypeTemplate {
 		as = append(as, core.Attribute{Tag: core.TagState, Value: core.Enum(core.PreActive)},
 			core.Attribute{Tag: core.TagLeaseTime, Value: core.Interval(leaseSeconds)})
-		if k.Action != core.ActionRegister || !as.Has(core.TagFresh) { // only what is registered can be known to somebody
+		if k.Action != core.ActionRegister || !as.Has(core.TagFresh) { // only a registered object can have been seen by a client
 			as = as.Set(core.TagFresh, core.Bool(true))
 		}
 	}
@@ -64,9 +64,8 @@ func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.
 	return o, nil
 }
 
-// groupOfNew chooses whose members may use the object besides its owner: the
-// Object Group that it is given, where that is a group of the caller's, and
-// the caller's first group otherwise.
+// groupOfNew returns the group whose members may use the object besides its owner: a
+// given Object Group that is a group of the caller, or else the caller's first group.
 func groupOfNew(p *core.Principal, given core.Attributes) string {
 	for _, a := range given.All(core.AttributeName{Tag: core.TagObjectGroup}) {
 		if p.InGroup(a.Value.Text) {
@@ -79,9 +78,10 @@ func groupOfNew(p *core.Principal, given core.Attributes) string {
 	return ""
 }
 
-// chooseCustody decides the class of new key material from what the client asked and
-// the server's defaults, and writes the four attributes that tell it.
-func chooseCustody(k *engine.Call, o *core.ManagedObject, born bool) (class core.Class, err error) {
+// chooseCustody chooses the class of new key material from the request and the server's
+// defaults, and sets the attributes that depend on the class. generated is true if the
+// server makes the material.
+func chooseCustody(k *engine.Call, o *core.ManagedObject, generated bool) (class core.Class, err error) {
 	sensitive, extractable := k.Settings.Defaults.Sensitive, !k.Settings.Defaults.NotExtractable
 	if v, ok := o.Attributes.Get(core.TagSensitive); ok {
 		sensitive = v.Num != 0
@@ -96,16 +96,16 @@ func chooseCustody(k *engine.Call, o *core.ManagedObject, born bool) (class core
 	if slices.Contains(k.Settings.Defaults.ForbidClasses, class) {
 		return "", core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
-	// Registered bytes have been outside: they were not always sensitive, and
-	// they have been extractable (KMIP 1.4 §3.48, §3.50).
+	// Registered bytes have been outside: they were not always Sensitive, and they have
+	// been Extractable (KMIP 1.4 §3.48, §3.50).
 	o.Attributes = o.Attributes.Set(core.TagSensitive, core.Bool(sensitive)).Set(core.TagExtractable, core.Bool(extractable)).
-		Set(core.TagAlwaysSensitive, core.Bool(born && sensitive)).Set(core.TagNeverExtractable, core.Bool(born && !extractable))
+		Set(core.TagAlwaysSensitive, core.Bool(generated && sensitive)).Set(core.TagNeverExtractable, core.Bool(generated && !extractable))
 	rules.SetStorage(o, class)
 	return class, nil
 }
 
-// chooseSensitive makes an object Sensitive, or not, where the client leaves that open and
-// the Protection Storage Masks that it accepts call for it.
+// chooseSensitive returns whether an object is Sensitive. If the client does not say,
+// the value is changed if only that satisfies the client's Protection Storage Masks.
 func chooseSensitive(k *engine.Call, o *core.ManagedObject, sensitive, extractable bool) (bool, error) {
 	switch {
 	case rules.PermitsClass(k.StorageMasks, core.ClassOf(sensitive, extractable)):
@@ -117,8 +117,8 @@ func chooseSensitive(k *engine.Call, o *core.ManagedObject, sensitive, extractab
 		sensitive, extractable, rules.StorageOf(core.ClassOf(sensitive, extractable)))
 }
 
-// setDigest writes the SHA-256 Digest where it is known and somebody may know it
-// (see mayKnowDigest): not of class N, and of Secret Data only of class C.
+// setDigest sets the SHA-256 Digest if it is known and a client may know it (see
+// [engine.Call.MayKnowDigest]): not for class N, and for Secret Data only in class C.
 func setDigest(o *core.ManagedObject, sha256 []byte) {
 	if sha256 == nil || o.Material.Class == core.ClassN || (o.Type == core.ObjectTypeSecretData && o.Material.Class != core.ClassC) {
 		return
@@ -126,12 +126,12 @@ func setDigest(o *core.ManagedObject, sha256 []byte) {
 	o.Attributes = o.Attributes.Add(core.Attribute{Tag: core.TagDigest, Value: core.Digest{Hash: core.HashSHA256, Sum: sha256, Format: o.Material.Format}.Value()})
 }
 
-// setGenerator writes how the server's random bytes came about (KMIP 1.4 §3.44).
+// setGenerator sets the Random Number Generator attribute (KMIP 1.4 §3.44).
 func setGenerator(o *core.ManagedObject) {
 	o.Attributes = o.Attributes.Set(core.TagRandomNumberGenerator, core.RandomNumberGenerator(core.RNGAlgorithmUnspecified))
 }
 
-// linkTo makes a Link attribute (KMIP 1.4 §3.35).
+// linkTo returns a Link attribute (KMIP 1.4 §3.35).
 func linkTo(t core.LinkType, id string) core.Attribute {
 	return core.Attribute{Tag: core.TagLink, Value: core.Link{Type: t, ID: id}.Value()}
 }

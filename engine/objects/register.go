@@ -9,7 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Register keeps an object that the client brings (KMIP 1.4 §4.3, 2.1 §6.1.43).
+// Register stores an object that the client sends (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionRegister, in, register)
 }
@@ -36,8 +36,8 @@ func register(k *engine.Call, in *core.RegisterInput) (out core.RegisterOutput, 
 	if err := takeObject(k, o, in); err != nil {
 		return out, err
 	}
-	if opened != nil && o.Material.Class != core.ClassC { // as the attributes inside ask
-		return out, core.Errorf(core.EncodingOptionError, errNotOpened)
+	if opened != nil && o.Material.Class != core.ClassC { // because of attributes in the Key Value
+		return out, core.Errorf(core.EncodingOptionError, ttlvNeedsClassC)
 	}
 	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		return out, err
@@ -45,8 +45,8 @@ func register(k *engine.Call, in *core.RegisterInput) (out core.RegisterOutput, 
 	return core.RegisterOutput{ID: o.ID}, nil
 }
 
-// mergeRegistered checks the request's attributes. Before KMIP 1.2 those of a Template
-// are its content too.
+// mergeRegistered returns the attributes of the request, of the Key Value and of the
+// named Templates. Before KMIP 1.2 the content of a Template is among its attributes.
 func mergeRegistered(k *engine.Call, in *core.RegisterInput) (core.Attributes, error) {
 	if in.Object.Type != in.ObjectType {
 		return nil, core.Errorf(core.InvalidField, "the Object Type is %v and the object is a %v", in.ObjectType, in.Object.Type)
@@ -62,10 +62,9 @@ func mergeRegistered(k *engine.Call, in *core.RegisterInput) (core.Attributes, e
 	return mergeTemplates(k, given, in.TemplateNames)
 }
 
-// mergeKeyValueAttributes adds the attributes that stand in the Key Value to those of the
-// request (KMIP 1.4 §2.1.4). Where both give an attribute that has one value, they
-// must say the same: a key that is Sensitive inside must not become one that
-// leaves in clear.
+// mergeKeyValueAttributes adds the attributes in the Key Value to those of the request
+// (KMIP 1.4 §2.1.4). If both give an attribute that has one value, the values must be
+// equal: a key that is Sensitive in its Key Value must not be returned in clear later.
 func mergeKeyValueAttributes(given, inside core.Attributes) (core.Attributes, error) {
 	out := given[:len(given):len(given)]
 	for _, a := range inside {
@@ -81,7 +80,8 @@ func mergeKeyValueAttributes(given, inside core.Attributes) (core.Attributes, er
 	return out, nil
 }
 
-// takeObject fills in what the object's own kind brings: attributes and material.
+// takeObject stores the value of the object in the token or under its keys, and sets the
+// attributes that depend on the value.
 func takeObject(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) error {
 	switch in.ObjectType {
 	case core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey, core.ObjectTypePrivateKey, core.ObjectTypeSecretData:
@@ -99,14 +99,14 @@ func takeObject(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) e
 			return core.Errorf(core.InvalidObjectType, "KMIP 2 has no Templates")
 		}
 		if k.Caller.Version >= core.V1_2 {
-			return keepContent(o, in.Object.Template)
+			return setContent(o, in.Object.Template)
 		}
 		return nil
 	}
 	return core.Errorf(core.InvalidObjectType, "%v objects cannot be registered here; see docs/KMIP.md for those that can", in.ObjectType)
 }
 
-// takeKey keeps a key or Secret Data that comes in a key block.
+// takeKey takes a key or Secret Data in a key block.
 func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) error {
 	if in.ObjectType != core.ObjectTypeSecretData && !o.Attributes.Has(core.TagCryptographicUsageMask) {
 		return core.Errorf(core.InvalidField, "Register of a key needs a Cryptographic Usage Mask")
@@ -123,7 +123,7 @@ func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) erro
 		return err
 	}
 	said := *kb
-	if said.Algorithm == 0 { // which may stand in the attributes alone
+	if said.Algorithm == 0 { // it may be in the attributes only
 		said.Algorithm = o.Algorithm()
 	}
 	n, err := normalize(k, in.ObjectType, &said, class)
@@ -162,8 +162,8 @@ func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) erro
 	return nil
 }
 
-// normalize brings key material to the form that is kept. A structure that is not read
-// here is kept as its Key Value in TTLV; see shape.
+// normalize returns key material in the form that is stored. A structure that is not read
+// here is stored as its Key Value in TTLV; see keptAsStructure.
 func normalize(k *engine.Call, t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {
 	n, err := k.Ports.Formats.Normalize(t, kb, class)
 	if err == nil && n.Bytes == nil && keptAsStructure(n.Kind, n.Format) {
@@ -172,14 +172,15 @@ func normalize(k *engine.Call, t core.ObjectType, kb *core.KeyBlock, class core.
 	return n, err
 }
 
-// keptAsStructure reports whether what is kept is a Key Value whose Key Material is a
-// structure: a Transparent key pair that is not read here.
+// keptAsStructure reports whether the stored value is a Key Value whose Key Material is a
+// structure: one half of a Transparent key pair that is not read here.
 func keptAsStructure(kind core.KeyKind, f core.KeyFormatType) bool {
 	return kind == core.KeyData && f > core.KeyFormatTypeTransparentSymmetricKey && f <= core.KeyFormatTypeTransparentECPublicKey
 }
 
-// asRegistered is the Key Material of a key block: its bytes, or its TTLV where it
-// is a structure, in a buffer of its own that the caller zeroes (KMIP 1.4 §3.17).
+// asRegistered returns the Key Material of a key block, for its Digest (KMIP 1.4 §3.17).
+// If the Key Material is a structure, it returns TTLV in a buffer that the caller must
+// zero.
 func asRegistered(k *engine.Call, kb *core.KeyBlock) ([]byte, error) {
 	if kb.Transparent == nil {
 		return kb.Material, nil
@@ -193,8 +194,8 @@ func asRegistered(k *engine.Call, kb *core.KeyBlock) ([]byte, error) {
 	return value[header:], nil
 }
 
-// classOfRegistered is custody for what comes from outside; a public key is
-// public whatever is asked.
+// classOfRegistered chooses the class of a registered key. A public key is always of
+// class C.
 func classOfRegistered(k *engine.Call, o *core.ManagedObject) (core.Class, error) {
 	if o.Type != core.ObjectTypePublicKey {
 		return chooseCustody(k, o, false)
@@ -211,7 +212,7 @@ func classOfRegistered(k *engine.Call, o *core.ManagedObject) (core.Class, error
 	return core.ClassC, nil
 }
 
-// requireReadable refuses attributes of a public key that would keep it from being read.
+// requireReadable refuses attributes that would make a public key unreadable.
 func requireReadable(as core.Attributes) error {
 	if as.Bool(core.TagSensitive) || (as.Has(core.TagExtractable) && !as.Bool(core.TagExtractable)) {
 		return core.Errorf(core.InvalidField, "a public key is kept so that it can be read, so Sensitive and not Extractable have no effect; leave them out")
@@ -219,7 +220,7 @@ func requireReadable(as core.Attributes) error {
 	return nil
 }
 
-// takeData seals bytes that are no key under the tenant's D.
+// takeData seals bytes that are no key with the tenant's key D.
 func takeData(k *engine.Call, o *core.ManagedObject, data []byte, f core.KeyFormatType) error {
 	class, err := chooseCustody(k, o, false)
 	if err != nil {

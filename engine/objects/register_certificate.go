@@ -8,12 +8,12 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// maxCertificateBytes bounds a Certificate Value: to write a name of many parts as
-// text takes time with their square.
+// maxCertificateBytes bounds a Certificate Value, because writing a name with many parts
+// as text takes quadratic time.
 const maxCertificateBytes = 64 * 1024
 
-// takeCertificate keeps a certificate and reads from an X.509 one the
-// attributes that the standard derives (KMIP 1.4 §3.8 to §3.15, 2.1 §4.6 to §4.8).
+// takeCertificate takes a certificate. From an X.509 certificate it derives attributes
+// (KMIP 1.4 §3.8 to §3.15, 2.1 §4.6 to §4.8).
 func takeCertificate(k *engine.Call, o *core.ManagedObject, body *core.ObjectBody) error {
 	switch n := len(body.CertificateValue); {
 	case n == 0:

@@ -6,13 +6,13 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// errNotOpened is why TTLV Encoding is for class C alone.
-const errNotOpened = "a wrapped key that shall be Sensitive or not Extractable can be registered with Encoding Option No Encoding alone: the HSM unwraps key bytes, not a structure around them"
+// ttlvNeedsClassC says why only a class C key may come with TTLV Encoding.
+const ttlvNeedsClassC = "a wrapped key that shall be Sensitive or not Extractable can be registered with Encoding Option No Encoding alone: the HSM unwraps key bytes, not a structure around them"
 
-// openKeyValue unwraps a Key Value that came with TTLV Encoding, the default, and fills
-// the key block from it, attributes included; the block aliases what is
-// returned. The token unwraps it as bytes, so it is clear here, and only class C
-// may be that. What comes in another way is left as it is.
+// openKeyValue unwraps a Key Value with TTLV Encoding, the default, and writes it into
+// the key block, attributes included. It returns the clear bytes, which the key block
+// refers to and the caller must retire. They are clear in this process, so only class C
+// is allowed. It does nothing for a Key Value without TTLV Encoding.
 func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
 	kb := &in.Object.KeyBlock
 	w := kb.Wrapping
@@ -20,8 +20,8 @@ func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
 		return nil, core.Errorf(core.InvalidField, "the Key Wrapping Data has an IV/Counter/Nonce or a MAC/Signature, which keys are unwrapped without here; leave it out")
 	}
 	if w != nil && kb.Wrapped == nil {
-		// Some clients put the wrapped bytes into a Key Value structure, where the
-		// standard has a Byte String. Under No Encoding there is no doubt what they are.
+		// Some clients put the wrapped bytes into a Key Value structure instead of a Byte
+		// String. With No Encoding they can only be the wrapped key.
 		if w.Encoding != core.EncodingOptionNoEncoding || kb.Material == nil {
 			return nil, core.Errorf(core.InvalidField, "a wrapped Key Value is a Byte String")
 		}
@@ -40,11 +40,11 @@ func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
 		return nil, err
 	}
 	if class != core.ClassC {
-		return nil, core.Errorf(core.EncodingOptionError, errNotOpened)
+		return nil, core.Errorf(core.EncodingOptionError, ttlvNeedsClassC)
 	}
 	bits := 8 * max(0, len(kb.Wrapped)-overhead)
 	if with.Type == core.ObjectTypePrivateKey {
-		bits = 0 // RSA does not tell
+		bits = 0 // not known for RSA
 		if p.PaddingMethod == core.PaddingMethodPKCS1V1_5 {
 			return nil, core.Errorf(core.EncodingOptionError, "PKCS#1 v1.5 unwraps with Encoding Option No Encoding alone")
 		}
@@ -59,7 +59,7 @@ func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer core.Retire(m.Blob) // under a key of the token, and nobody needs it again
+	defer core.Retire(m.Blob) // it is sealed, and not needed again
 	passing.Material = &m
 	defer k.Ports.HSM.Forget(tenant, passing.ID)
 	ttlv, err := k.Ports.HSM.Clear(k.Ctx, passing, make([]byte, 0, len(kb.Wrapped)))
@@ -70,8 +70,8 @@ func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
 	return ttlv, k.Ports.Formats.DecodeKeyValue(ttlv, kb, k.Caller.Version)
 }
 
-// takeWrapped keeps a key that comes wrapped under another key of the server;
-// it is never clear on the way.
+// takeWrapped takes a key that is wrapped under another key of the server. The key is
+// never clear in this process.
 func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error {
 	w := kb.Wrapping
 	with, p, err := wrappingKey(k, w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
@@ -98,8 +98,8 @@ func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error
 	return nil
 }
 
-// wrappedSpec must take algorithm and length from what the client says: the
-// bytes cannot be looked at.
+// wrappedSpec returns the specification of a wrapped key. Algorithm and length are those
+// that the client gives, because the bytes cannot be read.
 func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error) {
 	if err := rules.MatchKey(o, &core.Normalized{}, kb); err != nil {
 		return core.KeySpec{}, err

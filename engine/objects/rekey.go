@@ -29,17 +29,17 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 		if err != nil {
 			return nil, err
 		}
-		if err := keepsCustody(k, o, given); err != nil {
+		if err := checkNewCustody(k, o, given); err != nil {
 			return nil, err
 		}
 		if fresh, err = generateKey(k, o.Type, given); err != nil {
 			return nil, err
 		}
-		if err := keepsClass(k, o, fresh.Material.Class); err != nil {
+		if err := checkNewClass(k, o, fresh.Material.Class); err != nil {
 			return nil, err
 		}
-		// The replacement is whose the old key was: who re-keys for somebody else
-		// does not thereby come to own it.
+		// The owner of the old key owns the replacement, also if another principal
+		// re-keys it.
 		fresh.Owner, fresh.Group = o.Owner, o.Group
 		fresh.Attributes = fresh.Attributes.Add(linkTo(core.LinkTypeReplacedObjectLink, o.ID))
 		ch.Add(core.InsertObject{Object: fresh})
@@ -57,17 +57,17 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 	return core.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
 }
 
-// isForeign reports whether o is neither the caller's nor of a group of the caller's:
-// the caller re-keys it as an administrator.
+// isForeign reports whether o belongs neither to the caller nor to a group of the caller,
+// who then re-keys it as an administrator.
 func isForeign(k *engine.Call, o *core.ManagedObject) bool {
 	p := k.Caller.Principal
 	return o.Owner != p.ID && !p.InGroup(o.Group)
 }
 
-// keepsClass refuses a replacement that is kept less strictly than the old key: what
-// was promised not to leave would leave under another name. Whoever re-keys somebody
-// else's key changes nothing about its class.
-func keepsClass(k *engine.Call, o *core.ManagedObject, to core.Class) error {
+// checkNewClass refuses a replacement in a less strict class than the old key, because
+// its value could then leave although the old one could not. The class of another
+// principal's key may not change at all.
+func checkNewClass(k *engine.Call, o *core.ManagedObject, to core.Class) error {
 	was := o.Material.Class
 	if rules.Stricter(was, to) || (to != was && isForeign(k, o)) {
 		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s, and its replacement cannot be kept in class %s; leave Sensitive and Extractable out", o.ID, was, to)
@@ -75,18 +75,18 @@ func keepsClass(k *engine.Call, o *core.ManagedObject, to core.Class) error {
 	return nil
 }
 
-// keepsCustody does the same before anything is made, from what the attributes say,
-// and for where the key is kept.
-func keepsCustody(k *engine.Call, o *core.ManagedObject, given core.Attributes) error {
+// checkNewCustody makes the same check from the attributes, before a key is made. It also
+// checks the mode.
+func checkNewCustody(k *engine.Call, o *core.ManagedObject, given core.Attributes) error {
 	sensitive, extractable := given.Bool(core.TagSensitive), given.Bool(core.TagExtractable)
 	if given.Has(core.TagSensitive) && given.Has(core.TagExtractable) {
-		if err := keepsClass(k, o, core.ClassOf(sensitive, extractable)); err != nil {
+		if err := checkNewClass(k, o, core.ClassOf(sensitive, extractable)); err != nil {
 			return err
 		}
 	}
 	for _, t := range []core.Tag{core.TagSensitive, core.TagExtractable} {
 		if isForeign(k, o) && given.Bool(t) != o.Attributes.Bool(t) {
-			return core.Errorf(core.PermissionDenied, "object %s is somebody else's, and its replacement keeps its %v; leave the attribute out", o.ID, t)
+			return core.Errorf(core.PermissionDenied, "object %s belongs to another principal, so its replacement keeps its %v; leave the attribute out", o.ID, t)
 		}
 	}
 	mode := func(as core.Attributes) string {
@@ -101,14 +101,14 @@ func keepsCustody(k *engine.Call, o *core.ManagedObject, given core.Attributes) 
 	return nil
 }
 
-// notInherited lists what KMIP 1.4 Table 173 does not copy to a replacement,
-// beside what the server alone sets.
+// notInherited lists attributes that a replacement does not inherit (KMIP 1.4 Table 173),
+// besides those that only the server sets.
 var notInherited = map[core.Tag]bool{core.TagLink: true, core.TagOriginalCreationDate: true, core.TagRandomNumberGenerator: true,
 	core.TagFresh: true}
 
-// inheritAttributes is what the replacement starts from: the old key's attributes that
-// a client could have set, moved by the Offset, and the request's. What has one
-// value has the request's; names and the like come on top of the old key's.
+// inheritAttributes returns the attributes of the replacement: those of the old key that
+// a client can set, and those of the request. Of an attribute with one value, the
+// request's value wins. With an Offset, dates are moved.
 func inheritAttributes(k *engine.Call, o *core.ManagedObject, in *core.RekeyInput) (core.Attributes, error) {
 	asked, err := mergeTemplates(k, in.Attributes, in.TemplateNames)
 	if err != nil {
@@ -132,15 +132,15 @@ func inheritAttributes(k *engine.Call, o *core.ManagedObject, in *core.RekeyInpu
 	return moveDates(o, out, k.Now+*in.Offset), nil
 }
 
-// checkOffset refuses an Offset beside dates, and one that dates of the old key
-// cannot be moved by (KMIP 1.4 §11.5).
+// checkOffset refuses an Offset together with dates, and an Offset that cannot move the
+// old key's dates (KMIP 1.4 §11.5).
 func checkOffset(o *core.ManagedObject, asked core.Attributes, offset int64) error {
 	if offset < 0 {
 		return core.Errorf(core.InvalidField, "the Offset is negative")
 	}
 	for _, t := range engine.ScheduledDates {
 		if asked.Has(t) {
-			return core.Errorf(core.InvalidMessage, "an Offset and the %v are given; one of them says when", t)
+			return core.Errorf(core.InvalidMessage, "an Offset and the %v are given; give one of them", t)
 		}
 		if o.Attributes.Has(t) && !o.Attributes.Has(core.TagActivationDate) {
 			return core.Errorf(core.IllegalOperation, "object %s has a %v and no Activation Date that an Offset could move it by", o.ID, t)
@@ -149,8 +149,8 @@ func checkOffset(o *core.ManagedObject, asked core.Attributes, offset int64) err
 	return nil
 }
 
-// moveDates is KMIP 1.4 Table 172: the Activation Date becomes activation, the
-// others keep their distance from it.
+// moveDates sets the Activation Date to activation and moves the other dates by the same
+// time (KMIP 1.4 Table 172).
 func moveDates(o *core.ManagedObject, as core.Attributes, activation int64) core.Attributes {
 	old, _ := o.Attributes.Get(core.TagActivationDate)
 	for _, t := range engine.ScheduledDates {

@@ -6,9 +6,9 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// mergeTemplates checks the attributes that a client gives a new object and lays them
-// over those of the Templates that it names (KMIP 1.x), the last of which has
-// the last word (KMIP 1.4 §4).
+// mergeTemplates checks the attributes that a client gives to a new object and merges
+// them with those of the Templates that it names (KMIP 1.x). Later Templates replace
+// earlier ones, and given attributes replace those of Templates (KMIP 1.4 §4).
 func mergeTemplates(k *engine.Call, given core.Attributes, names []string) (core.Attributes, error) {
 	if err := rules.CheckNewAttributes(given); err != nil {
 		return nil, err
@@ -34,8 +34,8 @@ func mergeTemplates(k *engine.Call, given core.Attributes, names []string) (core
 	return out, rules.CheckNewAttributes(out)
 }
 
-// keepContent is the reverse of contentOf, for a Template that is registered.
-func keepContent(o *core.ManagedObject, content core.Attributes) error {
+// setContent stores the content of a registered Template; see [rules.TemplateContent].
+func setContent(o *core.ManagedObject, content core.Attributes) error {
 	if err := rules.CheckNewAttributes(content); err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func keepContent(o *core.ManagedObject, content core.Attributes) error {
 	return rules.CheckTotalSize(o.Attributes)
 }
 
-// findTemplate finds the one Template of the tenant with a Name that the
-// caller may read.
+// findTemplate returns the first Template of the tenant that has a Name and that the
+// caller may read. If there is none, it fails with ItemNotFound.
 func findTemplate(k *engine.Call, name string) (*core.ManagedObject, error) {
 	f := core.Filter{Now: k.Now, WholeTenant: true, Attributes: core.Attributes{
 		{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeTemplate)},
@@ -74,7 +74,7 @@ func findTemplate(k *engine.Call, name string) (*core.ManagedObject, error) {
 			return o, nil
 		}
 		if core.CodeOf(err) != core.PermissionDenied {
-			return nil, err // else the object would be made without the Template's attributes, or not be found
+			return nil, err // the policy has failed, so it is not known which Template is meant
 		}
 	}
 	return nil, core.Errorf(core.ItemNotFound, "no Template is named %s", core.ClientText(name))

@@ -6,9 +6,9 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// getWrapped fills the answer with the object wrapped under another key of the
-// server (KMIP 1.4 §2.1.6). TTLV Encoding, the default, is possible for class
-// C and for registered class X keys; else the answer is Encoding Option Error.
+// getWrapped writes the object into the answer, wrapped under another key of the server
+// (KMIP 1.4 §2.1.6). TTLV Encoding, the default, is possible for class C and for
+// registered class X keys. For others it fails with EncodingOptionError.
 func getWrapped(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
 	spec := in.Specification
 	if !canWrap(o) {
@@ -50,6 +50,7 @@ func getWrapped(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *c
 	return nil
 }
 
+// canWrap reports whether Get wraps objects of this type.
 func canWrap(o *core.ManagedObject) bool {
 	return o.Type == core.ObjectTypeSymmetricKey || o.Type == core.ObjectTypePrivateKey || o.Type == core.ObjectTypeSecretData || o.Type == core.ObjectTypePublicKey
 }
@@ -57,7 +58,7 @@ func canWrap(o *core.ManagedObject) bool {
 // wrapBytes wraps the bytes of the key itself (No Encoding).
 func wrapBytes(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *core.GetInput, kb *core.KeyBlock) (err error) {
 	if len(in.Specification.AttributeNames) > 0 {
-		return core.Errorf(core.EncodingOptionError, "attributes can be wrapped with Encoding Option TTLV Encoding alone")
+		return core.Errorf(core.EncodingOptionError, "attributes can be wrapped with Encoding Option TTLV Encoding only")
 	}
 	if keptAsStructure(o.Material.Kind, o.Material.Format) {
 		return core.Errorf(core.EncodingOptionError, "object %s is a structure; ask for it with Encoding Option TTLV Encoding", o.ID)
@@ -73,8 +74,8 @@ func wrapBytes(k *engine.Call, o, with *core.ManagedObject, p core.Cryptographic
 	return err
 }
 
-// wrappedLength is how many bytes of o a wrapping key protects, as far as they
-// are known outside the token.
+// wrappedLength returns how many bytes of o a wrapping key protects, as far as this is
+// known outside the token.
 func wrappedLength(o *core.ManagedObject) int {
 	return max(o.Material.Length, int(o.Attributes.Num(core.TagCryptographicLength)+7)/8)
 }
@@ -116,9 +117,9 @@ func wrapTTLV(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicP
 	return err
 }
 
-// wrappingKey finds and checks the key that wraps or unwraps: the caller must
-// be allowed to use it as it would for Encrypt or Decrypt, its mask and state
-// must allow it, and the method must be one that the token can do.
+// wrappingKey returns the key that wraps (protect) or unwraps, and its parameters. The
+// policy must allow the caller to Encrypt or Decrypt with it, its mask and state must
+// allow the use, and the token must support the method.
 func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.WrappingKeyInfo, mask core.UsageMask, protect bool) (*core.ManagedObject, core.CryptographicParameters, error) {
 	var p core.CryptographicParameters
 	if m != core.WrappingMethodEncrypt || mac != nil {
@@ -178,8 +179,8 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 	return with, p, nil
 }
 
-// privateHalf is the private key that unwraps where a client names the public key
-// that it wrapped under; any other key is itself.
+// privateHalf returns the private key of a public key, because clients name the public
+// key that they wrapped with. Any other key is returned as it is.
 func privateHalf(k *engine.Call, with *core.ManagedObject) (*core.ManagedObject, error) {
 	if with.Type != core.ObjectTypePublicKey {
 		return with, nil
@@ -192,9 +193,9 @@ func privateHalf(k *engine.Call, with *core.ManagedObject) (*core.ManagedObject,
 	return nil, core.Errorf(core.IllegalOperation, "the wrapping key %s is a public key without a Link to its private key, which unwraps", with.ID)
 }
 
-// offersParameters reports whether the wrapping key has the Cryptographic Parameters that
-// are asked for (KMIP 1.4 §2.1.6). A key that has none is taken at the client's
-// word, since many clients give their wrapping keys none.
+// offersParameters reports whether a wrapping key has the Cryptographic Parameters of the
+// request (KMIP 1.4 §2.1.6). A key without parameters accepts all, because many clients
+// give none to their wrapping keys.
 func offersParameters(o *core.ManagedObject, asked *core.CryptographicParameters) bool {
 	if asked == nil || !o.Attributes.Has(core.TagCryptographicParameters) {
 		return true

@@ -17,7 +17,7 @@ type DamagedCertificate struct {
 	Changed    int64 // the Last Change Date, Unix seconds
 }
 
-// String says what is wrong and what to do.
+// String returns a text that says what is wrong and what to do.
 func (d DamagedCertificate) String() string {
 	return fmt.Sprintf("the %s of certificate %s (tenant %s) is damaged: %s. It may hold parts of other requests, keys among them. "+
 		"Get the certificate and register it again, destroy this object, and replace keys that clients sent before %s.",

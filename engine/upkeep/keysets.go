@@ -10,8 +10,8 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// KeySetStatus is one set of keys in the token, or one that a row names and the
-// token lacks.
+// KeySetStatus describes a key set in the token, or one that a row names and the token
+// lacks.
 type KeySetStatus struct {
 	Label  string `json:"label"` // what the labels of its keys begin with
 	State  string `json:"state"`
@@ -23,19 +23,19 @@ type KeySetStatus struct {
 
 // The states of a KeySetStatus.
 const (
-	setSystem     = "system"               // seals the rows of the installation
-	setActive     = "in use"               // by its tenant
+	setSystem     = "system"               // it seals the rows of the installation
+	setActive     = "in use"               // its tenant uses it
 	setRetired    = "retired"              // its tenant has a newer one
-	setUnfinished = "unfinished"           // its making was not completed
+	setUnfinished = "unfinished"           // it was not completed
 	setNoRow      = "no row"               // no row of the database names it
 	setMissing    = "missing"              // a row names it, and the token has none of its keys
 	setTampered   = "tampered"             // its row was changed behind the server
 	setForeign    = "another installation" // this database knows nothing about it
 )
 
-// KeySets lists the sets of keys in the token beside the rows that name them. It
-// changes nothing. The token is read before the rows: the row of a set is written
-// before its keys are made.
+// KeySets lists the key sets in the token with the rows that name them, and changes
+// nothing. It reads the token before the rows, because the row of a set is stored before
+// its keys are made.
 func (v *Verbs) KeySets(ctx context.Context) ([]KeySetStatus, error) {
 	have, err := v.engine.Ports.HSM.KeySets(ctx)
 	if err != nil {
@@ -75,6 +75,7 @@ func (v *Verbs) KeySets(ctx context.Context) ([]KeySetStatus, error) {
 	return out, nil
 }
 
+// describeSet returns the status of a set in the token. named is true if row names it.
 func describeSet(s core.TokenKeySet, row core.KeySet, named bool) KeySetStatus {
 	out := KeySetStatus{Label: s.Label, State: setNoRow, Note: "left by a creation that was not completed, or its database was restored to before it"}
 	switch {

@@ -10,8 +10,8 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Orphan is a token object of this installation that no row of a living object
-// names, or an intent of another process that is still open.
+// Orphan is a token object of this installation that no row of a usable object names, or
+// an open intent of another process.
 type Orphan struct {
 	TokenObject string `json:"token_object"` // CKA_ID in hexadecimal
 	Tenant      string `json:"tenant"`
@@ -24,8 +24,9 @@ type Orphan struct {
 	Purgeable   bool   `json:"purgeable"`
 }
 
-// Orphans lists them. Token objects are read before intents, and intents before
-// rows: an object that is just being made then has one or the other.
+// Orphans lists the orphans and changes nothing. It reads token objects before intents,
+// and intents before rows, so that an object that is just being made has at least one
+// of them.
 func (v *Verbs) Orphans(ctx context.Context) ([]Orphan, error) {
 	have, err := v.engine.Ports.HSM.Objects(ctx)
 	if err != nil {
@@ -75,8 +76,8 @@ func (v *Verbs) Orphans(ctx context.Context) ([]Orphan, error) {
 	return out, nil
 }
 
-// tamperedOrphans lists the rows of intents that were changed behind the server.
-// Nothing of them is believed, so their token objects are not purged.
+// tamperedOrphans lists the intents whose rows were changed behind the server. Their
+// content cannot be trusted, so their token objects are not purged.
 func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
 	for _, id := range ids {
 		o := Orphan{TokenObject: core.ClientText(id), Why: "the row of its intent was changed behind the server: find out who can write the database, then delete the row " + core.ClientText(id) + " of the table intent"}
@@ -90,6 +91,8 @@ func tamperedOrphans(ids []string, have []core.TokenObject) (out []Orphan) {
 	return out
 }
 
+// describeTokenObject returns an orphan with the facts about a token object. intent may
+// be nil.
 func (v *Verbs) describeTokenObject(t core.TokenObject, intent *core.Intent) Orphan {
 	o := Orphan{TokenObject: hex.EncodeToString(t.CKAID), Tenant: t.Tenant, ID: t.ID, Label: v.engine.Ports.HSM.ObjectLabel(t.Tenant, t.ID), InToken: true}
 	if intent != nil {
@@ -98,8 +101,9 @@ func (v *Verbs) describeTokenObject(t core.TokenObject, intent *core.Intent) Orp
 	return o
 }
 
-// judgeTokenObject says whether a token object is one, and whether it may be purged. A row
-// that was changed behind the server may be that of a key in use.
+// judgeTokenObject reports whether a token object is an orphan, and sets why and whether
+// it may be purged. A row that was changed behind the server may be that of a key in
+// use, so its token object may not be purged.
 func (v *Verbs) judgeTokenObject(ctx context.Context, t core.TokenObject, intent *core.Intent) (Orphan, bool, error) {
 	o := v.describeTokenObject(t, intent)
 	row, err := v.engine.Ports.Store.Object(ctx, t.Tenant, t.ID)
@@ -129,10 +133,10 @@ func (v *Verbs) judgeTokenObject(ctx context.Context, t core.TokenObject, intent
 	return o, true, nil
 }
 
-// Purge destroys orphans in the token, by their CKA_IDs in hexadecimal. For each
-// the policy is asked whether c may, and it is looked at again just before, and
-// recorded before and after. by says who asked. It stops at the first that may not
-// be purged or that the token does not let go.
+// Purge destroys orphans in the token, by their CKA_IDs in hexadecimal. For each of them
+// it asks the policy, checks again that it is an orphan, and records before and after.
+// by names the person who asked. It stops at the first that may not be purged or that
+// the token does not destroy, and returns those that were purged.
 func (v *Verbs) Purge(ctx context.Context, c *core.Caller, ids []string, by string) (purged []Orphan, err error) {
 	for _, id := range ids {
 		o, err := v.purgeOne(context.WithoutCancel(ctx), c, id, by)
@@ -144,8 +148,8 @@ func (v *Verbs) Purge(ctx context.Context, c *core.Caller, ids []string, by stri
 	return purged, nil
 }
 
-// mayPurge asks the policy, and returns who allowed it for the record. A refusal is
-// recorded.
+// mayPurge asks the policy, and returns a record with the policy's hash and reasons. A
+// denial is recorded.
 func (v *Verbs) mayPurge(ctx context.Context, c *core.Caller, id, by string) (*core.Record, error) {
 	k := v.engine.Begin(ctx, c, core.ActionPurgeTokenObject)
 	k.Record.Object, k.Record.ClientRef = core.ClientText(id), by
@@ -155,6 +159,7 @@ func (v *Verbs) mayPurge(ctx context.Context, c *core.Caller, id, by string) (*c
 	return &core.Record{PolicyHash: k.Record.PolicyHash, Reasons: slices.Clone(k.Record.Reasons)}, nil
 }
 
+// purgeOne purges one orphan.
 func (v *Verbs) purgeOne(ctx context.Context, c *core.Caller, id, by string) (Orphan, error) {
 	allowed, err := v.mayPurge(ctx, c, id, by)
 	if err != nil {
@@ -176,6 +181,7 @@ func (v *Verbs) purgeOne(ctx context.Context, c *core.Caller, id, by string) (Or
 	return Orphan{}, core.Errorf(core.ItemNotFound, "%s is no orphan of this installation in the token; see keyreeve hsm orphans list", core.ClientText(id))
 }
 
+// refusePurge records that an orphan may not be purged, and returns the error.
 func (v *Verbs) refusePurge(ctx context.Context, o Orphan, by string) error {
 	err := core.Errorf(core.IllegalOperation, "token object %s may not be purged: %s", o.TokenObject, o.Why)
 	r := v.purgeRecord(o, by+": "+o.Why)
@@ -186,12 +192,14 @@ func (v *Verbs) refusePurge(ctx context.Context, o Orphan, by string) error {
 	return err
 }
 
+// purgeRecord returns the record of a purge.
 func (v *Verbs) purgeRecord(o Orphan, detail string) *core.Record {
 	return &core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
 		Outcome: core.Allowed, ExecutedIn: "token", Detail: "token object " + o.TokenObject + ", " + detail}
 }
 
-// purgeRecorded destroys one. Without the record of its beginning nothing happens.
+// purgeRecorded destroys one orphan. If the record of its beginning cannot be stored,
+// nothing is destroyed.
 func (v *Verbs) purgeRecorded(ctx context.Context, o Orphan, by string, allowed *core.Record) error {
 	begins := v.purgeRecord(o, by+": begins, since "+o.Why)
 	begins.PolicyHash, begins.Reasons = allowed.PolicyHash, allowed.Reasons

@@ -8,7 +8,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// reachedByClock says what becomes of an object when the clock reaches a date of it.
+// reachedByClock has the text that describes what changes when the clock reaches a date.
 var reachedByClock = map[core.Tag]string{
 	core.TagActivationDate:   "it is Active, if it was Pre-Active",
 	core.TagProcessStartDate: "it may be used",
@@ -16,14 +16,14 @@ var reachedByClock = map[core.Tag]string{
 	core.TagDeactivationDate: "it is Deactivated",
 }
 
-// Bounds of one run of RecordReachedDates; what is left is recorded by the next.
+// Bounds of one run of RecordReachedDates. The next run records the rest.
 const (
 	reachedPage  = 100
 	reachedPages = 50
 )
 
-// RecordReachedDates records the dates of objects that the clock has reached since
-// it was called last, here or on another node: each once. It is called every minute.
+// RecordReachedDates records each date of an object that the clock has reached, once for
+// all nodes. The server calls it every minute.
 func (v *Verbs) RecordReachedDates(ctx context.Context) error {
 	var failed error
 	after := core.DueDate{At: -1 << 62}
@@ -42,9 +42,8 @@ func (v *Verbs) RecordReachedDates(ctx context.Context) error {
 	return failed
 }
 
-// recordReached records dates in one commit. The sealed row of the object says
-// whether a date is real; a row that was changed behind the server leaves its date
-// open.
+// recordReached records dates in one commit. A date counts only if the sealed row of the
+// object has it. If the row was changed behind the server, the date is not recorded yet.
 func (v *Verbs) recordReached(ctx context.Context, due []core.DueDate) error {
 	var ch core.Change
 	var failed error
@@ -74,8 +73,8 @@ func (v *Verbs) recordReached(ctx context.Context, due []core.DueDate) error {
 	return errors.Join(failed, err)
 }
 
-// takesEffect reports whether a date is the object's, and came before the object was
-// destroyed or compromised.
+// takesEffect reports whether the object has this date, and was not destroyed or
+// compromised before it.
 func takesEffect(o *core.ManagedObject, d core.DueDate) bool {
 	if date, ok := o.Attributes.Date(d.Tag); !ok || date != d.At || reachedByClock[d.Tag] == "" {
 		return false

@@ -10,15 +10,14 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Reconciled counts what a run of the reconciler did: intents that it closed,
-// token objects of this process that it removed, and token objects that no row
-// names, which it leaves alone.
+// Reconciled has the counts of one run of the reconciler: intents that it closed, token
+// objects of this process that it removed, and orphans, which it does not touch.
 type Reconciled struct{ Finished, Removed, Orphans int }
 
-// Reconcile finishes what operations of this process left behind, and closes
-// intents of other processes that are provably finished. It destroys no token
-// object because a row says so: see docs/decisions/0020.
-// atStart says that no operation can be under way, so that age does not matter.
+// Reconcile finishes the intents that operations of this process left open, and closes
+// intents of other processes that are certainly finished. It destroys no token object
+// on the evidence of a row alone (docs/decisions/0020). atStart is true if no operation
+// can be under way, so that the age of an intent does not matter.
 func (v *Verbs) Reconcile(ctx context.Context, atStart bool) (Reconciled, error) {
 	var n Reconciled
 	err := errors.Join(v.settleOwn(ctx, &n), v.closeFinished(ctx, atStart && !v.engine.Ports.Store.Shared(), &n))
@@ -29,16 +28,15 @@ func (v *Verbs) Reconcile(ctx context.Context, atStart bool) (Reconciled, error)
 	return n, err
 }
 
-// settleChunk is how many intents are closed in one commit, maxAway how many may
-// find the token away before the rest waits for the next run.
+// Bounds of one run.
 const (
-	settleChunk = 200
-	maxAway     = 3
+	settleChunk = 200 // intents that are closed in one commit
+	maxAway     = 3   // intents of a chunk that may find the token unavailable; the others then wait for the next run
 )
 
-// settleOwn ends this process's intents whose operation is over. The token is
-// asked once what it holds: while it is away thousands of creations may fail, and
-// each question takes as long as the token has objects.
+// settleOwn finishes this process's intents whose operation has ended. It lists the
+// token's objects only once: thousands of creations may fail while the token is
+// unavailable, and each listing takes time for every object in the token.
 func (v *Verbs) settleOwn(ctx context.Context, n *Reconciled) error {
 	due := v.engine.Intents.Due(v.engine.Ports.Clock.Mono())
 	if len(due) == 0 {
@@ -73,9 +71,9 @@ func (v *Verbs) settleOwn(ctx context.Context, n *Reconciled) error {
 	return nil
 }
 
-// takeOver gives the intents of creations another id: a creation that was only
-// slow then finds its intent gone, and does not acknowledge a key whose removal
-// has begun.
+// takeOver replaces the intents of creations by intents with new IDs. A creation that was
+// only slow then fails to finish its intent, and does not acknowledge a key that is
+// being removed.
 func (v *Verbs) takeOver(ctx context.Context, due []engine.OwnIntent) error {
 	var ch core.Change
 	for i := range due {
@@ -96,7 +94,7 @@ func (v *Verbs) takeOver(ctx context.Context, due []engine.OwnIntent) error {
 	return nil
 }
 
-// heldObjects lists what the token holds, by CKA_ID.
+// heldObjects returns the CKA_IDs of all objects in the token.
 func (v *Verbs) heldObjects(ctx context.Context) (map[string]bool, error) {
 	have, err := v.engine.Ports.HSM.Objects(ctx)
 	held := make(map[string]bool, len(have))
@@ -106,9 +104,9 @@ func (v *Verbs) heldObjects(ctx context.Context) (map[string]bool, error) {
 	return held, err
 }
 
-// settleIntent ends one intent of this process and reports whether it can be closed.
-// The sealed row has the last word: an object that it names stays, and one that
-// was acknowledged goes only if the row says that it was destroyed.
+// settleIntent handles one intent of this process and reports whether it can be closed.
+// The sealed row decides: a token object that it names stays. The token object of an
+// acknowledged creation is removed only if the row says that it was destroyed.
 func (v *Verbs) settleIntent(ctx context.Context, i *engine.OwnIntent, held map[string]bool, n *Reconciled) (bool, error) {
 	o, err := v.engine.Ports.Store.Object(ctx, i.Tenant, i.Object)
 	switch {
@@ -129,9 +127,8 @@ func (v *Verbs) settleIntent(ctx context.Context, i *engine.OwnIntent, held map[
 	return true, nil
 }
 
-// closeFinished closes the intents that other processes left, if the token does
-// not hold their object any more, or if a row names it. The others stay open, for
-// an operator to look at.
+// closeFinished closes intents of other processes if their object is not in the token,
+// or if a row names it. The others stay open for an operator to check.
 func (v *Verbs) closeFinished(ctx context.Context, anyAge bool, n *Reconciled) error {
 	intents, tampered, err := v.engine.Ports.Store.Intents(ctx)
 	if err != nil {
@@ -140,8 +137,8 @@ func (v *Verbs) closeFinished(ctx context.Context, anyAge bool, n *Reconciled) e
 	return errors.Join(v.closeSound(ctx, intents, anyAge, n), tamperedIntents(tampered))
 }
 
-// tamperedIntents is the error about rows of intents that were changed; nil if
-// there is none.
+// tamperedIntents returns the error about rows of intents that were changed behind the
+// server; nil if there are none.
 func tamperedIntents(ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -149,6 +146,8 @@ func tamperedIntents(ids []string) error {
 	return core.Errorf(core.Tampered, "%d database rows of intents, that of %s first, are not as keyreeve wrote them; they are not used. See keyreeve hsm orphans list, and find out who can write the database", len(ids), core.ClientText(ids[0]))
 }
 
+// closeSound does the work of closeFinished for the rows that are as the server wrote
+// them. anyAge closes young intents too.
 func (v *Verbs) closeSound(ctx context.Context, intents []core.Intent, anyAge bool, n *Reconciled) error {
 	due := slices.DeleteFunc(intents, func(i core.Intent) bool {
 		return i.Process == v.engine.Intents.Process || (!anyAge && v.engine.Ports.Clock.Now()-i.Time < engine.IntentAgeSeconds)
@@ -179,7 +178,8 @@ func (v *Verbs) closeSound(ctx context.Context, intents []core.Intent, anyAge bo
 	return nil
 }
 
-// isNamed reports whether a row of an object that lives names the token object.
+// isNamed reports whether the row of an object that is not destroyed names the token
+// object of an intent.
 func (v *Verbs) isNamed(ctx context.Context, i *core.Intent) bool {
 	o, err := v.engine.Ports.Store.Object(ctx, i.Tenant, i.Object)
 	return err == nil && bytes.Equal(o.Material.CKAID, i.CKAID) && !o.StateAt(v.engine.Ports.Clock.Now()).Gone()
@@ -194,14 +194,15 @@ func (v *Verbs) closeCounted(ctx context.Context, ch *core.Change, n *Reconciled
 	return err
 }
 
+// settledRecord returns the record of an intent that is closed.
 func (v *Verbs) settledRecord(i *core.Intent) core.AppendEntry {
 	return v.engine.Ports.RecordWrite(&core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: i.Tenant, Principal: "keyreeve", Door: core.DoorClock,
 		Action: core.ActionReconcile, Object: i.Object, Outcome: core.Allowed, ExecutedIn: "token", Detail: string(i.Kind)})
 }
 
-// countOrphans counts and logs the token objects of ours that nothing explains:
-// most likely the database is not the one that belongs to this token, or was
-// restored from an old backup, and then they are the only copy of somebody's keys.
+// countOrphans counts and logs the token objects that no row names. Most likely the
+// database does not belong to this token, or was restored from an old backup. Then they
+// are the only copy of keys in use.
 func (v *Verbs) countOrphans(ctx context.Context, n *Reconciled) error {
 	orphans, err := v.Orphans(ctx)
 	if err != nil {

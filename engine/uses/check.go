@@ -8,8 +8,8 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// Check says whether the caller may use an object as the request describes
-// (KMIP 1.4 §4.10, 2.1 §6.1.7).
+// Check fails if the caller may not use an object as the request describes (KMIP 1.4
+// §4.10, 2.1 §6.1.7).
 func (v *Verbs) Check(ctx context.Context, c *core.Caller, in *core.CheckInput) (core.CheckOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionCheck, in, checkUse)
 }
@@ -20,7 +20,7 @@ func checkUse(k *engine.Call, in *core.CheckInput) (out core.CheckOutput, err er
 		return out, err
 	}
 	if o.Type == core.ObjectTypeTemplate {
-		return out, core.Errorf(core.IllegalOperation, "object %s is a Template, which is not used as Check means it", o.ID)
+		return out, core.Errorf(core.IllegalOperation, "object %s is a Template, which Check does not apply to", o.ID)
 	}
 	if o.StateAt(k.Now).Gone() {
 		return out, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)

@@ -21,7 +21,7 @@ func encrypt(k *engine.Call, in *core.EncryptInput) (core.EncryptOutput, error) 
 	return core.EncryptOutput{ID: r.id, Data: r.Data, IV: r.IV, Tag: r.Tag, Correlation: r.correlation}, nil
 }
 
-// Decrypt is the reverse (KMIP 1.4 §4.30, 2.1 §6.1.11).
+// Decrypt returns the data that Encrypt protected (KMIP 1.4 §4.30, 2.1 §6.1.11).
 func (v *Verbs) Decrypt(ctx context.Context, c *core.Caller, in *core.DecryptInput) (core.DecryptOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDecrypt, in, decrypt)
 }
@@ -49,7 +49,8 @@ func sign(k *engine.Call, in *core.SignInput) (core.SignOutput, error) {
 	return core.SignOutput{ID: r.id, Signature: r.Data, Correlation: r.correlation}, nil
 }
 
-// SignatureVerify tells whether a signature is good (KMIP 1.4 §4.32, 2.1 §6.1.56).
+// SignatureVerify returns whether a signature is valid (KMIP 1.4 §4.32, 2.1 §6.1.56). An
+// invalid one is an answer and not an error.
 func (v *Verbs) SignatureVerify(ctx context.Context, c *core.Caller, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionSignatureVerify, in, signatureVerify)
 }
@@ -77,7 +78,8 @@ func makeMAC(k *engine.Call, in *core.MACInput) (core.MACOutput, error) {
 	return core.MACOutput{ID: r.id, MAC: r.Data, Correlation: r.correlation}, nil
 }
 
-// MACVerify tells whether a code is good (KMIP 1.4 §4.34, 2.1 §6.1.33).
+// MACVerify returns whether a message authentication code is valid (KMIP 1.4 §4.34, 2.1
+// §6.1.33). An invalid one is an answer and not an error.
 func (v *Verbs) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionMACVerify, in, macVerify)
 }

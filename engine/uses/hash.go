@@ -14,7 +14,7 @@ const (
 	maxSeed   = 64 * 1024
 )
 
-// Hash hashes data, in software: there is no secret in it (KMIP 1.4 §4.37, 2.1 §6.1.24).
+// Hash hashes data in software, because no key is involved (KMIP 1.4 §4.37, 2.1 §6.1.24).
 func (v *Verbs) Hash(ctx context.Context, c *core.Caller, in *core.HashInput) (core.HashOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionHash, in, hashData)
 }
@@ -43,7 +43,7 @@ func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err erro
 	return out, err
 }
 
-// RNGRetrieve gives random bytes of the token (KMIP 1.4 §4.35, 2.1 §6.1.49).
+// RNGRetrieve returns random bytes of the token (KMIP 1.4 §4.35, 2.1 §6.1.49).
 func (v *Verbs) RNGRetrieve(ctx context.Context, c *core.Caller, in *core.RNGRetrieveInput) (core.RNGRetrieveOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionRNGRetrieve, in, rngRetrieve)
 }
@@ -61,7 +61,7 @@ func rngRetrieve(k *engine.Call, in *core.RNGRetrieveInput) (out core.RNGRetriev
 }
 
 // RNGSeed adds the client's bytes to the token's random pool (KMIP 1.4 §4.36,
-// 2.1 §6.1.50). It answers how many bytes were taken: all.
+// 2.1 §6.1.50). It returns the number of bytes that were used, which is all of them.
 func (v *Verbs) RNGSeed(ctx context.Context, c *core.Caller, in *core.RNGSeedInput) (core.RNGSeedOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionRNGSeed, in, rngSeed)
 }

@@ -6,12 +6,12 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// keyUse is what distinguishes one use of a key from another.
+// keyUse describes one way to use a key.
 type keyUse struct {
 	mask     core.UsageMask
-	protects bool   // it makes what others rely on: State, dates and Usage Limits must allow it
+	protects bool   // it protects data: State, dates and Usage Limits must allow it
 	signs    bool   // it takes Data or Digested Data
-	proof    string // the field that is verified; "" if nothing is
+	proof    string // the name of the field that is verified; "" if none is
 
 	scheme  func(*core.ManagedObject, *core.CryptographicParameters) *rules.Scheme
 	execute func(*engine.Call, *keyUse, *engine.Stream, *core.ManagedObject, *request) (result, error)
@@ -26,7 +26,7 @@ var (
 	macVerifyUse       = keyUse{mask: core.MaskMACVerify, proof: "MAC Data", scheme: rules.MACScheme, execute: proveOrVerify}
 )
 
-// request is what a client gives for one use of a key.
+// request has the input of one use of a key.
 type request struct {
 	id       core.Identifier
 	position engine.StreamPosition
@@ -37,7 +37,7 @@ type request struct {
 	proof    []byte // a signature or MAC to be verified
 }
 
-// result is what comes of it. Data is ciphertext, plaintext, a signature or a MAC.
+// result has the output of one use of a key. Data is ciphertext, plaintext, a signature or a MAC.
 type result struct {
 	id string
 	core.Ciphered
@@ -45,9 +45,8 @@ type result struct {
 	correlation []byte // not nil: more parts are to come
 }
 
-// useKey is what all uses of a key have in common. The policy is asked before the
-// object's mask, state and dates are looked at, and Usage Limits are drawn upon
-// before the key is used.
+// useKey does one use of a key, or one part of it. The policy is asked before mask, state
+// and dates are checked. Usage Limits are drawn upon before the key is used.
 func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 	s, err := k.JoinStream(&r.id, r.position, r.asked)
 	if err != nil {
@@ -77,8 +76,8 @@ func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 	return out, err
 }
 
-// findForUse finds an object for a use of its key: the policy first, then state and
-// dates, then the mask.
+// findForUse returns the object whose key is used. It checks the policy first, then state
+// and dates, then the mask, and loads the tenant's keys.
 func findForUse(k *engine.Call, id core.Identifier, u *keyUse) (*core.ManagedObject, error) {
 	o, err := k.FindObject(id)
 	if err != nil {
@@ -93,8 +92,8 @@ func findForUse(k *engine.Call, id core.Identifier, u *keyUse) (*core.ManagedObj
 	return o, k.LoadKeysOf(o)
 }
 
-// settleParameters completes the parameters of a use, and refuses those of the
-// request that would have no effect.
+// settleParameters completes the parameters of a use. It refuses fields of the request
+// that would have no effect.
 func (u *keyUse) settleParameters(o *core.ManagedObject, r *request) error {
 	r.Parameters = rules.CompleteParameters(r.asked, o)
 	scheme := u.scheme(o, &r.Parameters)
@@ -110,8 +109,8 @@ func encryptOrDecrypt(k *engine.Call, u *keyUse, s *engine.Stream, o *core.Manag
 	return out, err
 }
 
-// proveOrVerify executes the uses that answer when all data is there: signatures and
-// MACs, and their verification.
+// proveOrVerify executes the uses that answer when all data is there: Sign, MAC and their
+// verification.
 func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedObject, r *request) (out result, err error) {
 	if u.proof != "" && s != nil {
 		if err := s.RememberOnce(&s.Proof, &r.proof, u.proof); err != nil {
@@ -123,28 +122,30 @@ func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedO
 		return out, err
 	}
 	if u.proof == "" {
-		out.Data, k.Record.ExecutedIn, err = u.prove(k, o, r)
+		out.Data, k.Record.ExecutedIn, err = u.makeProof(k, o, r)
 		return out, err
 	}
 	if r.proof == nil {
 		return out, core.Errorf(core.InvalidMessage, "%v has no %s", k.Action, u.proof)
 	}
-	good := false
-	if good, k.Record.ExecutedIn, err = u.verify(k, o, r); err != nil {
+	valid := false
+	if valid, k.Record.ExecutedIn, err = u.verify(k, o, r); err != nil {
 		return out, err
 	}
-	out.validity = validityOf(good)
+	out.validity = validityOf(valid)
 	k.Record.Detail = out.validity.String()
 	return out, nil
 }
 
-func (u *keyUse) prove(k *engine.Call, o *core.ManagedObject, r *request) ([]byte, string, error) {
+// makeProof makes a signature or a MAC, and returns where it was made.
+func (u *keyUse) makeProof(k *engine.Call, o *core.ManagedObject, r *request) ([]byte, string, error) {
 	if u.signs {
 		return k.Ports.HSM.Sign(k.Ctx, o.Key(), r.Parameters, r.Data, r.isDigest)
 	}
 	return k.Ports.HSM.MAC(k.Ctx, o.Key(), rules.MACParameters(r.asked, r.Parameters), r.Data)
 }
 
+// verify checks a signature or a MAC, and returns where it was checked.
 func (u *keyUse) verify(k *engine.Call, o *core.ManagedObject, r *request) (bool, string, error) {
 	if u.signs {
 		return k.Ports.HSM.Verify(k.Ctx, o.Key(), r.Parameters, r.Data, r.isDigest, r.proof)
@@ -159,8 +160,8 @@ func validityOf(ok bool) core.ValidityIndicator {
 	return core.ValidityIndicatorInvalid
 }
 
-// dataOrDigest takes Data or Digested Data, of which there must be exactly one; in
-// parts comes Data alone.
+// dataOrDigest returns Data or Digested Data, and whether it is Digested Data. Exactly one
+// of them must be given. A stream has Data only.
 func dataOrDigest(data, digested []byte, s *engine.Stream) ([]byte, bool, error) {
 	if s != nil && digested == nil {
 		return data, false, nil

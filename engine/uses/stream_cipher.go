@@ -5,14 +5,15 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// maxAgain bounds, in bytes, a stream whose data is worked on again from the
-// start with every part: that takes time with the square of its length.
-const maxAgain = 1 << 20
+// maxRestarted bounds, in bytes, a stream whose data is processed again from the start
+// with every part, because that takes quadratic time.
+const maxRestarted = 1 << 20
 
-// cipherFunc is Encrypt or Decrypt of the HSM.
+// cipherFunc calls Encrypt or Decrypt of the HSM.
 type cipherFunc func(*core.Cipher) (core.Ciphered, error)
 
-// cipherStream encrypts or decrypts what is whole, or a part of a stream.
+// cipherStream encrypts or decrypts all data of a request without a stream, or one part
+// of a stream.
 func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt bool) (r core.Ciphered, correlation []byte, err error) {
 	do := func(c *core.Cipher) (core.Ciphered, error) {
 		act := k.Ports.HSM.Decrypt
@@ -44,7 +45,7 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 	if err != nil {
 		return r, nil, err
 	}
-	c.Parameters.RandomIV = nil // settled
+	c.Parameters.RandomIV = nil // startIV has made the IV
 	if r, err = cipherPart(s, o, c, encrypt, do); err != nil {
 		return r, nil, err
 	}
@@ -54,12 +55,13 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 	return r, correlation, nil
 }
 
-// cipherPart answers one part of an Encrypt or Decrypt. No operation stays open in
-// the HSM between two parts: block modes are chained by the last block of
-// ciphertext, CTR by its counter, and GCM and ChaCha20, whose output for a
-// beginning is the beginning of their output, are done again from the start.
-// What authenticates is decrypted when all of it is there and its tag holds,
-// and RSA has one block anyway.
+// cipherPart processes one part of an Encrypt or Decrypt. No operation stays open in the
+// HSM between two parts:
+//   - ECB and CBC continue with the last block of ciphertext, CTR with its counter.
+//   - Encrypt by GCM and ChaCha20 is repeated from the start with each part: the output
+//     for the first bytes does not depend on later ones.
+//   - Decrypt with authentication is done when all data is there, because the tag must
+//     be checked first. RSA has only one block.
 func cipherPart(s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt bool, do cipherFunc) (core.Ciphered, error) {
 	if c.Data == nil && s.IsLaterPart && !s.IsLast {
 		return core.Ciphered{}, core.Errorf(core.InvalidMessage, "a part between the first and the last has Data")
@@ -84,8 +86,8 @@ func cipherPart(s *engine.Stream, o *core.ManagedObject, c *core.Cipher, encrypt
 
 var blockBytes = map[core.CryptographicAlgorithm]int{core.AlgorithmAES: 16, core.AlgorithmDES3: 8}
 
-// startIV settles the IV of a stream with its first part: one that is given,
-// or one made here, which the answer tells. The IV of a later part is the stream's.
+// startIV sets the IV of the stream with its first part: the given one, or one made here,
+// which is returned for the answer. Later parts use the IV of the stream.
 func startIV(k *engine.Call, s *engine.Stream, c *core.Cipher, encrypt bool) (made []byte, err error) {
 	if s.IsLaterPart {
 		if len(c.IV) > 0 && string(c.IV) != string(s.FirstIV) {
@@ -106,7 +108,7 @@ func startIV(k *engine.Call, s *engine.Stream, c *core.Cipher, encrypt bool) (ma
 	case !encrypt:
 		return nil, core.Errorf(core.InvalidMessage, "Decrypt needs the IV/Counter/Nonce that Encrypt used")
 	case p.RandomIV != nil && !*p.RandomIV:
-		return nil, core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV forbids to make one")
+		return nil, core.Errorf(core.InvalidMessage, "the IV/Counter/Nonce is missing, and Random IV is false, so the server makes none")
 	default:
 		made = make([]byte, size)
 		if err := k.Ports.HSM.Random(k.Ctx, made); err != nil {
@@ -119,7 +121,7 @@ func startIV(k *engine.Call, s *engine.Stream, c *core.Cipher, encrypt bool) (ma
 	return made, nil
 }
 
-// ivBytes is how long an IV is made for the parameters; 0 for none.
+// ivBytes returns the length of the IV that is made for the parameters; 0 for none.
 func ivBytes(p *core.CryptographicParameters) (int, error) {
 	switch {
 	case p.CryptographicAlgorithm == core.AlgorithmChaCha20, p.CryptographicAlgorithm == core.AlgorithmChaCha20Poly1305:
@@ -132,8 +134,8 @@ func ivBytes(p *core.CryptographicParameters) (int, error) {
 	return 0, nil
 }
 
-// cipherChained works on whole blocks and holds back what fills none. Padding that
-// must come off is in the last block, so that one is held back too.
+// cipherChained processes whole blocks and holds back an incomplete one. Decrypt also
+// holds back the last block, because it may have the padding to be removed.
 func cipherChained(s *engine.Stream, c *core.Cipher, encrypt bool, block int, do cipherFunc) (core.Ciphered, error) {
 	if err := s.HoldBack(c.Data); err != nil {
 		return core.Ciphered{}, err
@@ -167,8 +169,8 @@ func cipherChained(s *engine.Stream, c *core.Cipher, encrypt bool, block int, do
 	return r, nil
 }
 
-// cipherCounted goes on inside a block: CTR is entered at the block where the part
-// begins, and what belongs to the part before is cut off.
+// cipherCounted processes a part in mode CTR. It starts at the beginning of the block
+// where the part begins, and removes the output that belongs to the previous part.
 func cipherCounted(s *engine.Stream, c *core.Cipher, block int, do cipherFunc) (core.Ciphered, error) {
 	if len(c.Data) == 0 {
 		return core.Ciphered{}, nil
@@ -186,7 +188,7 @@ func cipherCounted(s *engine.Stream, c *core.Cipher, block int, do cipherFunc) (
 	return r, err
 }
 
-// counterAfter adds n to a big-endian counter, which wraps.
+// counterAfter returns a big-endian counter plus n, with wrap-around.
 func counterAfter(iv []byte, n uint64) []byte {
 	out := append([]byte(nil), iv...)
 	for i := len(out) - 1; i >= 0 && n > 0; i-- {
@@ -197,11 +199,11 @@ func counterAfter(iv []byte, n uint64) []byte {
 	return out
 }
 
-// cipherFromStart does all parts so far once more and gives what is new of the outcome; the
-// tag comes with the last part alone.
+// cipherFromStart processes all parts so far again and returns the new output. Only the
+// last part returns the tag.
 func cipherFromStart(s *engine.Stream, c *core.Cipher, do cipherFunc) (core.Ciphered, error) {
-	if len(s.Held)+len(c.Data) > maxAgain {
-		return core.Ciphered{}, core.Errorf(core.InvalidField, "the parts together have more than %d bytes, which is the most in this mode", maxAgain)
+	if len(s.Held)+len(c.Data) > maxRestarted {
+		return core.Ciphered{}, core.Errorf(core.InvalidField, "the parts together have more than %d bytes, which is the most in this mode", maxRestarted)
 	}
 	before := len(s.Held)
 	if err := s.HoldBack(c.Data); err != nil {

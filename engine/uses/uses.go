@@ -1,13 +1,14 @@
-// Package uses holds the verbs that use a key or random bytes: Encrypt, Decrypt, Sign,
+// Package uses has the operations that use keys or random bytes: Encrypt, Decrypt, Sign,
 // Signature Verify, MAC, MAC Verify, Hash, RNG Retrieve, RNG Seed and Check.
 //
-// The policy is asked first, then the usage mask, the state and the dates of the key
-// count, then its Usage Limits. Start at [Verbs.Encrypt].
+// They run on the road of package engine, and never see key bytes: the HSM port uses
+// the key. A use first asks the policy, then checks the key's state, dates and usage
+// mask, then draws on its Usage Limits. Start at [Verbs.Encrypt].
 package uses
 
 import "github.com/keyreeve/keyreeve/engine"
 
-// Verbs is safe for concurrent use.
+// Verbs has one method for each operation. It is safe for concurrent use.
 type Verbs struct{ engine *engine.Engine }
 
 // New returns the verbs of an engine.
