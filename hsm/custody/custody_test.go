@@ -21,6 +21,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
 var ctx = context.Background()
@@ -227,10 +228,7 @@ func TestKeyPairs(t *testing.T) {
 
 func TestRSAEncryption(t *testing.T) {
 	token := hsmtest.Open(t, hsmtest.Config(t), "default")
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := keystest.RSAKey(2048)
 	der, _ := x509.MarshalPKCS8PrivateKey(rsaKey)
 	spki, _ := x509.MarshalPKIXPublicKey(&rsaKey.PublicKey)
 	for _, class := range []core.Class{core.ClassN, core.ClassX, core.ClassC} {
@@ -659,10 +657,7 @@ func TestReadsTogether(t *testing.T) {
 // more than its class does, and its old row is another one.
 func TestReclass(t *testing.T) {
 	token := hsmtest.Open(t, hsmtest.Config(t), "default")
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rsaKey := keystest.RSAKey(2048)
 	der, _ := x509.MarshalPKCS8PrivateKey(rsaKey)
 	secret := bytes.Repeat([]byte{9}, 32)
 	for what, c := range map[string]struct {
