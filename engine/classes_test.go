@@ -10,8 +10,8 @@ import (
 	"github.com/keyreeve/keyreeve/core/rules"
 )
 
-// keeper is a policy that lets its administrator re-key what is somebody else's, and
-// read nothing of it.
+// keeper is a policy that lets its administrator re-key objects of other principals, but
+// not read them.
 type keeper struct{ tenantPolicy }
 
 func (p keeper) Decide(ctx context.Context, a *core.AccessRequest) (core.Decision, error) {
@@ -21,9 +21,8 @@ func (p keeper) Decide(ctx context.Context, a *core.AccessRequest) (core.Decisio
 	return p.tenantPolicy.Decide(ctx, a)
 }
 
-// Nobody gets by Re-key a key that is kept less strictly than the old one, and who
-// re-keys somebody else's key changes nothing about how it is kept, and cannot read
-// the new one.
+// Re-key never makes a key of a less strict class than the old one. A caller that
+// re-keys another principal's key can neither change its class nor read the new key.
 func TestReKeyKeepsTheClass(t *testing.T) {
 	classes := map[core.Class][]any{core.ClassC: {core.TagSensitive, core.Bool(false), core.TagExtractable, core.Bool(true)},
 		core.ClassX: {core.TagSensitive, core.Bool(true), core.TagExtractable, core.Bool(true)}, core.ClassN: {core.TagSensitive, core.Bool(true), core.TagExtractable, core.Bool(false)}}
@@ -69,8 +68,8 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 	}
 }
 
-// The Digest of a key of class N is told to nobody: it is in no row, in no answer,
-// and finds nothing, however the key came to be of class N.
+// The Digest of a class N key is in no row and in no answer, and Locate does not find
+// the key by it, however the key became class N.
 func TestDigestOfClassNIsShownToNobody(t *testing.T) {
 	w := newWorld(t)
 	never := []any{core.TagExtractable, core.Bool(false)}

@@ -21,8 +21,8 @@ func TestUncompressedKeysMayBeAskedFor(t *testing.T) {
 	}
 }
 
-// KMIP 1.4 §3.18: the name that the server implies is shown and found, a client may
-// add one once, and nobody changes or deletes it.
+// KMIP 1.4 §3.18: the name that the server implies is shown and found. A client may add
+// one once, and no client can change or delete it.
 func TestOperationPolicyNameCanBeAdded(t *testing.T) {
 	w := newWorld(t)
 	v14 := in1(w.alice, core.V1_4)

@@ -21,7 +21,8 @@ import (
 	"github.com/keyreeve/keyreeve/engine/uses"
 )
 
-// memHSM keeps clear bytes in its blobs: it is here to try who may reach them.
+// memHSM is an HSM whose blobs have the clear bytes. The tests try which callers can
+// reach them.
 type memHSM struct {
 	mu        sync.Mutex
 	tokens    map[string]bool

@@ -80,7 +80,7 @@ func TestSearchesEnd(t *testing.T) {
 	}
 }
 
-// One tenant that searches without a pause has half of the places at most.
+// One tenant that searches without a pause has at most half of the places.
 func TestSearchesOfOneTenantLeavePlaces(t *testing.T) {
 	w := newWorld(t)
 	w.Ports.Store, w.Settings.SearchTime = endlessStore{w.store}, 200*time.Millisecond

@@ -321,8 +321,8 @@ func TestTemplateHasNoState(t *testing.T) {
 	}
 }
 
-// The Object Group attribute is a label: changing it gives nobody an object and
-// takes it from nobody, or else a member could hand a key over.
+// The Object Group attribute is a label. Changing it gives no access and takes none
+// away, or a member of a group could pass a key on.
 func TestObjectGroupGivesNoRight(t *testing.T) {
 	w := newWorld(t)
 	id := w.inState(core.Active)
@@ -377,7 +377,7 @@ func TestOtherTenantsDoNotExist(t *testing.T) {
 	none := core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text("nobody")})
 	for _, l := range []core.Value{link, none} {
 		if _, err := w.AddAttribute(ctx, w.out, &core.AddAttributeInput{ID: core.ID(mine), Attribute: core.Attribute{Tag: core.TagLink, Value: l}}); err != nil {
-			t.Errorf("a Link to what is not there, or is another's, must be answered alike: %v", err)
+			t.Errorf("a Link to a missing object and one to another tenant's object must get the same answer: %v", err)
 		}
 	}
 	text := func(id string) string {
