@@ -1,6 +1,6 @@
 // Package messagetest makes an engine for tests of messages and of the doors that
-// bring them. Its HSM keeps keys in memory. It relies on the store and the policy
-// as they are, and writes to a folder that ends with the test. Start at [New].
+// bring them. Its HSM keeps keys in memory. Store and policy
+// are the real ones, in a folder that is removed after the test. Start at [New].
 package messagetest
 
 import (
