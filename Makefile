@@ -34,7 +34,8 @@ check: ## formatting, vet, layers, generated files, modules, short fuzz
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	go vet ./...
 	go vet -tags poison ./...
-	go test -count=1 -run 'TestLayers|TestPackageComments|TestLinks|TestModules' .
+	go test -count=1 .
+	go mod verify
 	@testdata/generated.sh
 	@testdata/fuzz.sh 2s
 

@@ -93,11 +93,20 @@ func TestSearchesOfOneTenantLeavePlaces(t *testing.T) {
 			})
 		}
 	}
+	ended := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(ended)
+	}()
 	most := 0
-	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		most = max(most, w.SearchPages().InUse)
+	for searching := true; searching; {
+		select {
+		case <-ended:
+			searching = false
+		case <-time.After(time.Millisecond):
+			most = max(most, w.SearchPages().InUse)
+		}
 	}
-	all.Wait()
 	if most != searchPages/2 {
 		t.Errorf("one tenant had %d of %d places, want half", most, searchPages)
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -113,37 +112,35 @@ func (d *adminDoor) handler() http.Handler {
 	return ownUser(mux)
 }
 
-func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q url.Values) (any, error) {
+func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q url.Values) (out any, err error) {
 	c := socketCaller(ctx)
-	if route.checked != askedByEngine {
+	switch route.checked {
+	case askedAndRecorded:
+		err = d.admin.Administer(ctx, c, route.action, route.question(q)+askedBy(ctx), func() (err error) {
+			out, err = route.answer(d, ctx, c, q)
+			return err
+		})
+		return out, err
+	case askedByEngine:
+	default:
 		if err := d.engine.MayInspect(ctx, c, route.action); err != nil {
 			return nil, err
 		}
 	}
-	out, err := route.answer(d, ctx, c, q)
-	if route.checked == askedAndRecorded {
-		if rerr := d.recordRead(ctx, route, q, err); rerr != nil {
-			return nil, errors.Join(err, rerr)
-		}
-	}
-	return out, err
+	return route.answer(d, ctx, c, q)
 }
 
 // maxQuestion bounds what a record tells of a question, in bytes.
 const maxQuestion = 400
 
-// recordRead records that something was read: the route, with what was asked for.
-func (d *adminDoor) recordRead(ctx context.Context, route *adminRoute, q url.Values, err error) error {
+// question returns the route with what is asked for, for a record.
+func (route *adminRoute) question(q url.Values) string {
 	for name, values := range q {
 		if len(values) == 1 && values[0] == "" {
 			delete(q, name) // the command line sends the filters that are not set too
 		}
 	}
-	r := core.Record{Action: route.action, Outcome: core.Allowed, Detail: core.Printable(strings.TrimSuffix(route.pattern+"?"+q.Encode(), "?"), maxQuestion) + askedBy(ctx)}
-	if err != nil {
-		r.Outcome, r.Code = core.Failed, core.CodeOf(err)
-	}
-	return d.engine.RecordEvent(ctx, r)
+	return core.Printable(strings.TrimSuffix(route.pattern+"?"+q.Encode(), "?"), maxQuestion)
 }
 
 // maxSocketPath is what a Unix socket's path may have, in bytes.

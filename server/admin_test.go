@@ -61,7 +61,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 		"List Token Objects": "GET /hsm/keys",
 	} {
 		says += fmt.Sprintf(", asked by user %d", os.Getuid())
-		if got := records(t, s, operation); len(got) == 0 || !strings.Contains(got[len(got)-1], " allowed admin keyreeve "+operation+" | "+says) {
+		if got := records(t, s, operation); len(got) == 0 || !strings.Contains(got[len(got)-1], " allowed admin system/socket "+operation+" | ") || !strings.HasSuffix(got[len(got)-1], says) {
 			t.Errorf("the records of %s are %q; want one that says %q", operation, got, says)
 		}
 	}

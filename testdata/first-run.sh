@@ -3,11 +3,12 @@
 set -euo pipefail
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
-bin/keyreeve serve --dev --dir "$dir" | while IFS= read -r line; do
-  echo "$line"
-  case $line in
-    "ready "*)
-      cat <<EOF
+show() {
+  while IFS= read -r line; do
+    echo "$line"
+    case $line in
+      "ready "*)
+        cat <<EOF
 
 Three commands to paste into another terminal, in this folder:
 
@@ -18,6 +19,19 @@ Three commands to paste into another terminal, in this folder:
   bin/keyreeve audit list --dir $1 --limit 5
 
 EOF
-      ;;
-  esac
+        ;;
+    esac
+  done
+}
+
+# A signal that stops this script stops the server, and the script ends after it.
+bin/keyreeve serve --dev --dir "$dir" > >(show "$1") &
+server=$!
+trap 'kill -TERM "$server" 2>/dev/null' INT TERM HUP
+status=0
+wait "$server" || status=$?
+while kill -0 "$server" 2>/dev/null; do
+  status=0
+  wait "$server" || status=$?
 done
+exit "$status"

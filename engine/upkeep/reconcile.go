@@ -143,7 +143,7 @@ func tamperedIntents(ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	return core.Errorf(core.Tampered, "%d database rows of intents, that of %s first, are not as keyreeve wrote them; they are not used. See keyreeve hsm orphans list, and find out who can write the database", len(ids), core.ClientText(ids[0]))
+	return core.Errorf(core.Tampered, "%d database rows of intents, that of %s first, were changed outside keyreeve and are not used. See keyreeve hsm orphans list, and find out who can write the database", len(ids), core.ClientText(ids[0]))
 }
 
 // closeSound does the work of closeFinished for the rows that are as the server wrote
