@@ -224,6 +224,11 @@ func TestPartsUseTheirOptions(t *testing.T) {
 		if err != nil || len(files) == 0 {
 			t.Fatal(dir, err)
 		}
+		below, err := filepath.Glob(filepath.Join(dir, "*", "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, below...)
 		files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
 		for _, f := range files {
 			reads(t, f, used)
