@@ -13,7 +13,7 @@ func (v *Verbs) Encrypt(ctx context.Context, c *core.Caller, in *core.EncryptInp
 }
 
 func encrypt(k *engine.Call, in *core.EncryptInput) (core.EncryptOutput, error) {
-	r, err := useKey(k, &encryptUse, &request{id: in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
+	r, err := useKey(k, &encryptUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD}})
 	if err != nil {
 		return core.EncryptOutput{}, err
@@ -27,7 +27,7 @@ func (v *Verbs) Decrypt(ctx context.Context, c *core.Caller, in *core.DecryptInp
 }
 
 func decrypt(k *engine.Call, in *core.DecryptInput) (core.DecryptOutput, error) {
-	r, err := useKey(k, &decryptUse, &request{id: in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
+	r, err := useKey(k, &decryptUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag}})
 	if err != nil {
 		return core.DecryptOutput{}, err
@@ -41,7 +41,7 @@ func (v *Verbs) Sign(ctx context.Context, c *core.Caller, in *core.SignInput) (c
 }
 
 func sign(k *engine.Call, in *core.SignInput) (core.SignOutput, error) {
-	r, err := useKey(k, &signUse, &request{id: in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
+	r, err := useKey(k, &signUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}, digest: in.Digested})
 	if err != nil {
 		return core.SignOutput{}, err
@@ -56,7 +56,7 @@ func (v *Verbs) SignatureVerify(ctx context.Context, c *core.Caller, in *core.Si
 }
 
 func signatureVerify(k *engine.Call, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
-	r, err := useKey(k, &signatureVerifyUse, &request{id: in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
+	r, err := useKey(k, &signatureVerifyUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}, digest: in.Digested, proof: in.Signature})
 	if err != nil {
 		return core.SignatureVerifyOutput{}, err
@@ -70,7 +70,7 @@ func (v *Verbs) MAC(ctx context.Context, c *core.Caller, in *core.MACInput) (cor
 }
 
 func makeMAC(k *engine.Call, in *core.MACInput) (core.MACOutput, error) {
-	r, err := useKey(k, &macUse, &request{id: in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
+	r, err := useKey(k, &macUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}})
 	if err != nil {
 		return core.MACOutput{}, err
@@ -85,7 +85,7 @@ func (v *Verbs) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVerif
 }
 
 func macVerify(k *engine.Call, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
-	r, err := useKey(k, &macVerifyUse, &request{id: in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
+	r, err := useKey(k, &macVerifyUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}, proof: in.MAC})
 	if err != nil {
 		return core.MACVerifyOutput{}, err

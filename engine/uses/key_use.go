@@ -28,7 +28,7 @@ var (
 
 // request has the input of one use of a key.
 type request struct {
-	id       core.Identifier
+	id       *core.Identifier
 	position engine.StreamPosition
 	asked    *core.CryptographicParameters
 	core.Cipher
@@ -48,7 +48,7 @@ type result struct {
 // useKey does one use of a key, or one part of it. The policy is asked before mask, state
 // and dates are checked. Usage Limits are drawn upon before the key is used.
 func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
-	s, err := k.JoinStream(&r.id, r.position, r.asked)
+	s, err := k.JoinStream(r.id, r.position, r.asked)
 	if err != nil {
 		return out, err
 	}
@@ -58,7 +58,7 @@ func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 			return out, err
 		}
 	}
-	o, err := findForUse(k, r.id, u)
+	o, err := findForUse(k, *r.id, u)
 	if err != nil {
 		return out, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -41,6 +42,11 @@ func DevToken(dir string) (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
+	unlock, err := lockFolder(dir)
+	if err != nil {
+		return cfg, err
+	}
+	defer unlock()
 	if _, err := os.Stat(filepath.Join(dir, "pin")); err != nil {
 		if err := emptyTokens(dir); err != nil {
 			return cfg, err
@@ -58,6 +64,19 @@ func DevToken(dir string) (Config, error) {
 		return cfg, nil
 	}
 	return cfg, initToken(cfg.Module, dir)
+}
+
+// lockFolder waits for other processes that make a token in dir.
+func lockFolder(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return func() { d.Close() }, nil
 }
 
 // newPIN is the name of the PIN's file while its token is being made. It is renamed

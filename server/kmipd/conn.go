@@ -123,19 +123,21 @@ func (c *conn) identifyAgain() {
 	if err == nil && p == c.origin.Principal {
 		return
 	}
-	if err == nil && (p.Tenant != c.origin.Principal.Tenant || p.ID != c.origin.Principal.ID) {
-		err = c.countForAnother(p)
+	if err == nil {
+		if p.Tenant != c.origin.Principal.Tenant || p.ID != c.origin.Principal.ID {
+			err = c.countForAnother(p)
+		}
+		c.origin.Principal = p // with other groups or roles, or another one, whom the record of a refusal names too
 	}
 	if err != nil {
 		c.origin.Refusal = err
-		return
 	}
-	c.origin.Principal = p // with other groups or roles, or another one
 }
 
 // countForAnother counts the connection for a principal that it did not have before.
 func (c *conn) countForAnother(p *core.Principal) error {
 	if full := c.countFor(p); full != "" {
+		c.server.Log.Info("connections", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "full", full)
 		c.server.countRefused(full)
 		return bounds.FullError(full)
 	}

@@ -1,6 +1,9 @@
 package kmipd
 
 import (
+	"context"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,5 +97,71 @@ func TestPrincipalChangesBetweenMessages(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("afterwards: %+v", srv.Memory.Usage())
 		}
+	}
+}
+
+// keptEntries is a store whose records a test reads.
+type keptEntries struct {
+	core.Store
+	mu   *sync.Mutex
+	last *[]string
+}
+
+func (k keptEntries) Commit(ctx context.Context, c *core.Change) error {
+	k.mu.Lock()
+	for _, w := range c.Writes {
+		if a, ok := w.(core.AppendEntry); ok {
+			*k.last = append(*k.last, string(a.Entry.Body))
+		}
+	}
+	k.mu.Unlock()
+	return k.Store.Commit(ctx, c)
+}
+
+// If a connection belongs to another principal now, and that principal has no slot left,
+// the message is refused and recorded as the new principal's.
+func TestRefusedChangeNamesTheNewPrincipal(t *testing.T) {
+	var mu sync.Mutex
+	var last []string
+	w := messagetest.New(t, func(s core.Store) core.Store { return keptEntries{s, &mu, &last} }, audit.New("n"))
+	auth := &changing{}
+	dev, other := w.Principal, &core.Principal{Tenant: w.Principal.Tenant, ID: "other", Method: "mtls"}
+	auth.now.Store(dev)
+	srv := newServer(w)
+	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
+	srv.Limits.Slots.PerPrincipal = 1
+	addr, client := listen(t, srv)
+	dial := func() *kmiptest.Client {
+		c, err := kmiptest.Dial(addr, client, core.V1_4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	first := dial()
+	if _, err := first.Send(w.Get); err != nil {
+		t.Fatal(err)
+	}
+	auth.now.Store(other)
+	second := dial()
+	if _, err := second.Send(w.Get); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	last = nil
+	mu.Unlock()
+	if _, err := first.Send(w.Get); err != nil { // is other's now, who has a connection
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, e := range last {
+		if strings.Contains(e, `"principal":"dev"`) {
+			t.Error("the record names dev, who the client is not any more")
+		}
+	}
+	if len(last) == 0 {
+		t.Error("the refusal left no record")
 	}
 }

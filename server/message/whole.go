@@ -14,7 +14,7 @@ import (
 func (b *batch) answerMessage(err error, buf []byte) []byte {
 	b.setCaller()
 	if err == nil {
-		err = b.origin.Memory.ReserveBytes(b.ctx, b.request.Decoded)
+		b.origin.Memory.CountBytes(b.request.Decoded) // without waiting, because the message holds memory already
 	}
 	b.caller.Version = b.answerVersion()
 	b.limit = kmip.MaxMessageBytes * 4
