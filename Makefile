@@ -28,7 +28,7 @@ test: ## everything that must pass
 	@$(MAKE) --no-print-directory lent
 
 lent: ## search the server for references to the memory of requests that are over
-	go test -count=1 -tags poison -run Lent ./core/... ./kmip ./server/...
+	go test -count=1 -tags poison -run Lent ./core/... ./engine/... ./kmip ./server/...
 
 check: ## formatting, vet, layers, generated files, modules, short fuzz
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
