@@ -593,7 +593,7 @@ func TestNoCoreDump(t *testing.T) {
 	if !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
 		t.Errorf("cores may be written:\n%s", limits)
 	}
-	// Whoever is not root can read nothing of a process that is not dumpable.
+	// Users other than root can read nothing of a process that is not dumpable.
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/mem", s.PID()))
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func treatments(c *kmiptest.Client, p patients) map[string]func() error {
 }
 
 // sick demands that operations fail as they should in both version families: with
-// General Failure and a sentence that names what to mend; and at the REST door.
+// General Failure and a sentence that names what to fix; and at the REST door.
 // Health says it too, in words of its own.
 func sick(t *testing.T, s *servertest.Server, p patients, says string, names ...string) {
 	t.Helper()

@@ -165,7 +165,7 @@ func TestHostileProcess(t *testing.T) {
 	fmt.Printf("unread %d, pairs %d, searches %d, signatures %d, messages of 1 MB %d, silent %d\n", sums[0], sums[1], sums[2], sums[3], sums[4], sums[5])
 }
 
-// prepare fills the hostile tenant with objects to search in vain.
+// prepare fills the hostile tenant with objects that its searches read and do not find.
 func (h *hostileClient) prepare(t *testing.T) {
 	objects := 1000
 	if soaking() > 0 {

@@ -98,7 +98,7 @@ func program(t *testing.T, env []string, args ...string) ran {
 	return ran{out.String(), serr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// oneSentence demands status 1 and one line on standard error that names what to mend.
+// oneSentence demands status 1 and one line on standard error that names what to fix.
 func oneSentence(t *testing.T, r ran, names ...string) {
 	t.Helper()
 	if r.status != 1 || strings.Count(r.err, "\n") != 1 || !strings.HasPrefix(r.err, "keyreeve: ") || len(r.err) > 700 {
@@ -148,7 +148,7 @@ func expired(t *testing.T, dir string, from, to time.Duration) (cert, key string
 }
 
 // Whatever a server lacks, serve ends with status 1 and one sentence on standard
-// error that names the setting to mend, and doctor says the same of that part.
+// error that names the setting to fix, and doctor says the same of that part.
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	dir, fresh := installed(t)
 	conf := "SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")

@@ -41,8 +41,8 @@ func TestTokenFolderGone(t *testing.T) {
 }
 
 // A PIN that has become wrong is tried once at the next reconnect, and never
-// again by itself: tokens lock after a few. Everything says what to mend, and
-// when it is mended SIGHUP has it tried once more, without a restart.
+// again by itself: tokens lock after a few. Everything says what to fix, and
+// when it is fixed SIGHUP has it tried once more, without a restart.
 func TestWrongPINIsTriedOnce(t *testing.T) {
 	faults := hsmtest.FaultModule(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_MODULE="+faults.Module, "KEYREEVE_DEV_COPIES=none")

@@ -10,7 +10,7 @@ import (
 )
 
 // SQLite has no statistics of our rows. So the entries of each usable index are counted
-// before one is chosen: that is cheaper than to read half of the table in vain. An
+// before one is chosen: counting is cheaper than reading half of the table for nothing. An
 // index that is also ordered by seq may have many matches. Matches of a range of dates
 // must be sorted for each page, so there must be few.
 const (

@@ -1,7 +1,7 @@
 // Package cache bounds what is kept in memory about the objects of tenants.
 //
-// There is one rule for all caches: if one is full, a tenant that has at least its
-// share of it loses an entry. So a tenant with very many objects drives out its own.
+// Its caches have one rule: if a cache is full, a tenant that has at least its share
+// of it loses an entry. So a tenant with very many objects drives out its own.
 // The package relies on nothing. Start at [Bounded].
 package cache
 

@@ -2,6 +2,7 @@ package kmipd
 
 import (
 	"context"
+	"crypto/tls"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,7 +33,18 @@ func (a *changing) Identify(core.Evidence) func() (*core.Principal, error) {
 	}
 }
 
-// Who a client is can change between two messages of one connection. The next
+// connected opens a connection that ends with the test.
+func connected(t *testing.T, addr string, client *tls.Config) *kmiptest.Client {
+	t.Helper()
+	c, err := kmiptest.Dial(addr, client, core.V1_4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// The principal of a client can change between two messages of one connection. The next
 // message is the new principal's, and so are the slot, the memory and the turn.
 func TestPrincipalChangesBetweenMessages(t *testing.T) {
 	w := messagetest.New(t, messagetest.SameStore, audit.New("n"))
@@ -43,15 +55,7 @@ func TestPrincipalChangesBetweenMessages(t *testing.T) {
 	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
 	srv.Limits.Slots.PerPrincipal = 1
 	addr, client := listen(t, srv)
-	dial := func() *kmiptest.Client {
-		t.Helper()
-		c, err := kmiptest.Dial(addr, client, core.V1_4)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
+	dial := func() *kmiptest.Client { return connected(t, addr, client) }
 	get := func(c *kmiptest.Client) core.ResultReason {
 		t.Helper()
 		raw, err := c.Send(w.Get)
@@ -131,14 +135,7 @@ func TestRefusedChangeNamesTheNewPrincipal(t *testing.T) {
 	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
 	srv.Limits.Slots.PerPrincipal = 1
 	addr, client := listen(t, srv)
-	dial := func() *kmiptest.Client {
-		c, err := kmiptest.Dial(addr, client, core.V1_4)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
+	dial := func() *kmiptest.Client { return connected(t, addr, client) }
 	first := dial()
 	if _, err := first.Send(w.Get); err != nil {
 		t.Fatal(err)
