@@ -4,14 +4,7 @@ import "github.com/keyreeve/keyreeve/core"
 
 // Decrypt is KMIP 1.4 §4.30, 2.1 §6.1.11.
 var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
-	Row: Row{
-		Code:        core.OperationDecrypt,
-		Change:      ChangesNothing,
-		Stream:      ManyParts,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons:     onlyListed(cipherReasons...).withSpecial(useSpecials...),
-	},
+	Row:         keyUseRow(core.OperationDecrypt, cipherReasons),
 	Identifiers: repeatsTarget[core.DecryptOutput](func(in *core.DecryptInput) *core.Identifier { return &in.ID }),
 	request:     decryptRequest,
 	response:    decryptResponse,

@@ -4,20 +4,9 @@ import "github.com/keyreeve/keyreeve/core"
 
 // DeleteAttribute is KMIP 1.4 §4.16, 2.1 §6.1.13.
 var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.AttributeOutput]{
-	Row: Row{
-		Code:        core.OperationDeleteAttribute,
-		Change:      ChangesAndShows,
-		Stream:      OnePart,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons: Reasons{
-			Listed: []core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
-				core.ReasonInvalidAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
-			Since21:  stateForbidsChange,
-			Unlisted: noReasons,
-			Special:  noSpecialReasons,
-		},
-	},
+	Row: attributeChangeRow(core.OperationDeleteAttribute, ChangesAndShows,
+		[]core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
+			core.ReasonInvalidAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState}),
 	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID }).
 		withLinks(func(in *core.DeleteAttributeInput) core.Attributes {
 			return namedValue(in.Name, in.CurrentValue)

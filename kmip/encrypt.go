@@ -4,14 +4,7 @@ import "github.com/keyreeve/keyreeve/core"
 
 // Encrypt is KMIP 1.4 §4.29, 2.1 §6.1.17.
 var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
-	Row: Row{
-		Code:        core.OperationEncrypt,
-		Change:      ChangesNothing,
-		Stream:      ManyParts,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons:     onlyListed(append([]core.ResultReason{core.ReasonUsageLimitExceeded}, cipherReasons...)...).withSpecial(useSpecials...),
-	},
+	Row:         keyUseRow(core.OperationEncrypt, cipherReasons, core.ReasonUsageLimitExceeded),
 	Identifiers: repeatsTarget[core.EncryptOutput](func(in *core.EncryptInput) *core.Identifier { return &in.ID }),
 	request:     encryptRequest,
 	response:    encryptResponse,

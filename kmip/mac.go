@@ -4,14 +4,7 @@ import "github.com/keyreeve/keyreeve/core"
 
 // MAC is KMIP 1.4 §4.33, 2.1 §6.1.32.
 var MAC = define(Operation[core.MACInput, core.MACOutput]{
-	Row: Row{
-		Code:        core.OperationMAC,
-		Change:      ChangesNothing,
-		Stream:      ManyParts,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons:     onlyListed(append([]core.ResultReason{core.ReasonUsageLimitExceeded}, useReasons...)...).withSpecial(useSpecials...),
-	},
+	Row:         keyUseRow(core.OperationMAC, useReasons, core.ReasonUsageLimitExceeded),
 	Identifiers: repeatsTarget[core.MACOutput](func(in *core.MACInput) *core.Identifier { return &in.ID }),
 	request:     macRequest,
 	response:    macResponse,

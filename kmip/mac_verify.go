@@ -4,14 +4,7 @@ import "github.com/keyreeve/keyreeve/core"
 
 // MACVerify is KMIP 1.4 §4.34, 2.1 §6.1.33.
 var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
-	Row: Row{
-		Code:        core.OperationMACVerify,
-		Change:      ChangesNothing,
-		Stream:      ManyParts,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons:     onlyListed(useReasons...).withSpecial(useSpecials...),
-	},
+	Row:         keyUseRow(core.OperationMACVerify, useReasons),
 	Identifiers: repeatsTarget[core.MACVerifyOutput](func(in *core.MACVerifyInput) *core.Identifier { return &in.ID }),
 	request:     macVerifyRequest,
 	response:    macVerifyResponse,

@@ -4,20 +4,10 @@ import "github.com/keyreeve/keyreeve/core"
 
 // ModifyAttribute is KMIP 1.4 §4.15, 2.1 §6.1.34.
 var ModifyAttribute = define(Operation[core.ModifyAttributeInput, core.AttributeOutput]{
-	Row: Row{
-		Code:        core.OperationModifyAttribute,
-		Change:      ChangesAndRepeats,
-		Stream:      OnePart,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons: Reasons{
-			Listed: []core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
-				core.ReasonNonUniqueNameAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
-			Since21:  stateForbidsChange,
-			Unlisted: noReasons,
-			Special:  []SpecialReason{{core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound}},
-		},
-	},
+	Row: attributeChangeRow(core.OperationModifyAttribute, ChangesAndRepeats,
+		[]core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
+			core.ReasonNonUniqueNameAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
+		SpecialReason{core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound}),
 	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.ModifyAttributeInput) *core.Identifier { return &in.ID }).
 		withLinks(func(in *core.ModifyAttributeInput) core.Attributes {
 			return append(namedValue(in.Name, in.CurrentValue), in.New)

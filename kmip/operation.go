@@ -98,6 +98,31 @@ var (
 	noSpecialReasons = []SpecialReason{}
 )
 
+// keyUseRow returns the row of an operation that uses one key on data, which may come in
+// parts. It may answer the reasons of both lists.
+func keyUseRow(code core.Operation, shared []core.ResultReason, own ...core.ResultReason) Row {
+	return Row{
+		Code:        code,
+		Change:      ChangesNothing,
+		Stream:      ManyParts,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     onlyListed(append(own, shared...)...).withSpecial(useSpecials...),
+	}
+}
+
+// attributeChangeRow returns the row of an operation that changes one attribute.
+func attributeChangeRow(code core.Operation, change Change, listed []core.ResultReason, special ...SpecialReason) Row {
+	return Row{
+		Code:        code,
+		Change:      change,
+		Stream:      OnePart,
+		Placeholder: KeepsPlaceholder,
+		References:  noReferences,
+		Reasons:     Reasons{Listed: listed, Since21: stateForbidsChange, Unlisted: noReasons, Special: append(noSpecialReasons, special...)},
+	}
+}
+
 func noTarget[I any](*I) *core.Identifier                        { return nil }
 func noLinks[I any](*I) core.Attributes                          { return nil }
 func noAnsweredIDs[I, O any](list []string, _ *I, _ *O) []string { return list }

@@ -4,15 +4,7 @@ import "github.com/keyreeve/keyreeve/core"
 
 // Sign is KMIP 1.4 §4.31, 2.1 §6.1.55.
 var Sign = define(Operation[core.SignInput, core.SignOutput]{
-	Row: Row{
-		Code:        core.OperationSign,
-		Change:      ChangesNothing,
-		Stream:      ManyParts,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons: onlyListed(append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded}, useReasons...)...).
-			withSpecial(useSpecials...),
-	},
+	Row:         keyUseRow(core.OperationSign, useReasons, core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded),
 	Identifiers: repeatsTarget[core.SignOutput](func(in *core.SignInput) *core.Identifier { return &in.ID }),
 	request:     signRequest,
 	response:    signResponse,

@@ -4,14 +4,7 @@ import "github.com/keyreeve/keyreeve/core"
 
 // SignatureVerify is KMIP 1.4 §4.32, 2.1 §6.1.56.
 var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.SignatureVerifyOutput]{
-	Row: Row{
-		Code:        core.OperationSignatureVerify,
-		Change:      ChangesNothing,
-		Stream:      ManyParts,
-		Placeholder: KeepsPlaceholder,
-		References:  noReferences,
-		Reasons:     onlyListed(append([]core.ResultReason{core.ReasonUnsupportedCryptographicParameters}, useReasons...)...).withSpecial(useSpecials...),
-	},
+	Row:         keyUseRow(core.OperationSignatureVerify, useReasons, core.ReasonUnsupportedCryptographicParameters),
 	Identifiers: repeatsTarget[core.SignatureVerifyOutput](func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID }),
 	request:     signatureVerifyRequest,
 	response:    signatureVerifyResponse,
