@@ -84,15 +84,19 @@ func (x limbs) isWord(v uint64) uint64 {
 	return isZero(differ)
 }
 
+// wordAt returns word i, or 0 if x is shorter. Lengths are not secret.
+func (x limbs) wordAt(i int) uint64 {
+	if i < len(x) {
+		return x[i]
+	}
+	return 0
+}
+
 // conditionalAdd adds y, or nothing if on is 0, and returns the carry. y may be shorter.
 func (x limbs) conditionalAdd(y limbs, on uint64) (carry uint64) {
 	m := maskOf(on)
 	for i := range x {
-		var w uint64
-		if i < len(y) {
-			w = y[i] & m
-		}
-		x[i], carry = bits.Add64(x[i], w, carry)
+		x[i], carry = bits.Add64(x[i], y.wordAt(i)&m, carry)
 	}
 	return carry
 }
@@ -101,11 +105,7 @@ func (x limbs) conditionalAdd(y limbs, on uint64) (carry uint64) {
 func (x limbs) conditionalSubtract(y limbs, on uint64) (borrow uint64) {
 	m := maskOf(on)
 	for i := range x {
-		var w uint64
-		if i < len(y) {
-			w = y[i] & m
-		}
-		x[i], borrow = bits.Sub64(x[i], w, borrow)
+		x[i], borrow = bits.Sub64(x[i], y.wordAt(i)&m, borrow)
 	}
 	return borrow
 }

@@ -8,7 +8,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -53,15 +52,6 @@ func (w *where) loadSettings() (server.Config, error) {
 		return c, nil
 	}
 	return server.Config{}, fmt.Errorf("give --dir or --config to say which server you mean")
-}
-
-// askServer asks a running server over its admin socket.
-func (w *where) askServer(method, path string, q url.Values, out any) error {
-	cfg, err := w.loadSettings()
-	if err != nil {
-		return err
-	}
-	return server.Ask(cfg.AdminSocket(), method, path, q, out)
 }
 
 type verCmd struct{}

@@ -1,0 +1,437 @@
+package cli
+
+import (
+	"bufio"
+	"cmp"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keyreeve/keyreeve/audit"
+	"github.com/keyreeve/keyreeve/certs/identity"
+	"github.com/keyreeve/keyreeve/certs/pemfile"
+	"github.com/keyreeve/keyreeve/core/jsontext"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/upkeep"
+	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/httpd"
+)
+
+// askServer asks a running server over its admin socket.
+func (w *where) askServer(method, path string, q url.Values, out any) error {
+	cfg, err := w.loadSettings()
+	if err != nil {
+		return err
+	}
+	return server.Ask(cfg.AdminSocket(), method, path, q, out)
+}
+
+// listing is a command that lists what a running server has.
+type listing struct {
+	where
+	JSON bool `help:"One JSON object a line."`
+}
+
+// printList asks for a list and prints it.
+func printList[T any](l *listing, path string, line func(T) string) error {
+	var all []T
+	if err := l.askServer("GET", path, nil, &all); err != nil {
+		return err
+	}
+	return printLines(all, l.JSON, line)
+}
+
+// printLines prints a line for each of a list: as JSON, or as people read it.
+func printLines[T any](all []T, asJSON bool, line func(T) string) error {
+	for _, one := range all {
+		if !asJSON {
+			fmt.Println(line(one))
+		} else if err := printJSON(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printJSON prints a value as one line that is harmless to a terminal.
+func printJSON(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	fmt.Println(jsontext.ForTerminal(string(b)))
+	return nil
+}
+
+type tenantCmd struct {
+	Create tenantCreateCmd `cmd:"" help:"Declare a tenant: makes its keys in the HSM. Until then a certificate that names it is refused."`
+	List   tenantListCmd   `cmd:"" help:"List the tenants."`
+}
+
+type tenantCreateCmd struct {
+	where
+	Name string `arg:"" help:"Name of the tenant, as certificates name it."`
+	JSON bool   `help:"Print a JSON object."`
+}
+
+// Run succeeds if the tenant is declared, also if it was declared before.
+func (c *tenantCreateCmd) Run() error {
+	var out server.CreatedTenant
+	if err := c.askServer("POST", "/tenants", url.Values{"name": {c.Name}}, &out); err != nil {
+		return err
+	}
+	switch {
+	case c.JSON:
+		return printJSON(out)
+	case out.Created:
+		fmt.Println("tenant", out.Tenant, "is declared")
+	default:
+		fmt.Println("tenant", out.Tenant, "was declared before")
+	}
+	return nil
+}
+
+type tenantListCmd struct{ listing }
+
+func (c *tenantListCmd) Run() error { return printList(&c.listing, "/tenants", tenantLine) }
+
+// tenantLine shows one to people.
+func tenantLine(t engine.TenantStatus) string {
+	keys := "keys not loaded yet"
+	if t.Loaded {
+		keys = "keys loaded"
+	}
+	line := fmt.Sprintf("%s | %s | %s", t.Name, t.State, keys)
+	if t.Problem != "" {
+		line += " | PROBLEM " + t.Problem
+	}
+	return oneLine(line)
+}
+
+type policyCmd struct {
+	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
+	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
+}
+
+type simulateCmd struct {
+	where
+	As     string   `help:"Who asks: NAME, or TENANT/NAME." required:""`
+	Do     string   `help:"The operation, such as Get." required:""`
+	Object string   `help:"Unique Identifier of the object, where there is one."`
+	From   string   `help:"Address it is asked from." default:"127.0.0.1"`
+	At     string   `help:"Time it is asked at, such as 2026-01-31T12:00:00Z; left out: now."`
+	Group  []string `help:"A group of the principal, where its certificate is not in DIR/certs."`
+	Role   []string `help:"A role of it."`
+}
+
+func (c *simulateCmd) Run() error {
+	q := url.Values{"as": {c.As}, "do": {c.Do}, "object": {c.Object}, "from": {c.From}, "at": {c.At}, "group": c.Group, "role": c.Role}
+	if c.Dir != "" && len(c.Group)+len(c.Role) == 0 {
+		addIdentity(c.Dir, c.As, q)
+	}
+	var out server.Simulated
+	if err := c.askServer("GET", "/policy/simulate", q, &out); err != nil {
+		return err
+	}
+	fmt.Println(map[bool]string{true: "allow", false: "deny"}[out.Allow])
+	for _, r := range out.Reasons {
+		fmt.Println(" ", r)
+	}
+	if !out.Allow {
+		return exitStatus(denied)
+	}
+	return nil
+}
+
+// addIdentity takes tenant, groups and roles from the principal's certificate.
+func addIdentity(dir, as string, q url.Values) {
+	name := as[strings.LastIndex(as, "/")+1:]
+	block, err := pemfile.One(filepath.Join(dir, "certs", filepath.Base(name)+".pem"), "CERTIFICATE")
+	if err != nil {
+		return
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return
+	}
+	if r, ok := identity.Of(cert); ok && (as == name || as == r.Tenant+"/"+r.Name) {
+		q.Set("as", r.Tenant+"/"+r.Name)
+		q["group"], q["role"] = r.Groups, r.Roles
+	}
+}
+
+type reloadCmd struct{ where }
+
+func (c *reloadCmd) Run() error {
+	var out struct{ Policy string }
+	if err := c.askServer("POST", "/policy/reload", nil, &out); err != nil {
+		return err
+	}
+	fmt.Println("policy", out.Policy)
+	return nil
+}
+
+type healthCmd struct{ where }
+
+func (c *healthCmd) Run() error {
+	var out httpd.Health
+	if err := c.askServer("GET", "/health", nil, &out); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(out.Parts))
+	for n := range out.Parts {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		p := out.Parts[n]
+		fmt.Println(strings.TrimRight(fmt.Sprintf("%-7s %s %s", n, condition(p), strings.Join(append(p.Notes, p.Problem), " ")), " "))
+	}
+	if !out.Ready {
+		return fmt.Errorf("the server is not ready")
+	}
+	return nil
+}
+
+// condition is a part's state in a word.
+func condition(p httpd.Part) string {
+	switch {
+	case !p.Ready:
+		return "PROBLEM"
+	case p.Degraded:
+		return "degraded"
+	}
+	return "ok"
+}
+
+type hsmCmd struct {
+	Orphans orphansCmd `cmd:"" help:"Token objects that no living object needs."`
+	Keys    keysCmd    `cmd:"" help:"List the sets of keys in the HSM: whose each is, and whether it is in use. Changes nothing."`
+}
+
+type keysCmd struct{ listing }
+
+func (c *keysCmd) Run() error { return printList(&c.listing, "/hsm/keys", keySetLine) }
+
+// keySetLine shows one to people.
+func keySetLine(s upkeep.KeySetStatus) string {
+	state := s.State
+	if s.Tenant != "" {
+		state += fmt.Sprintf(", tenant %s, epoch %d", s.Tenant, s.Epoch)
+	}
+	return oneLine(strings.TrimSuffix(fmt.Sprintf("%s | %s | %d keys | %s", s.Label, state, s.Keys, s.Note), " | "))
+}
+
+type orphansCmd struct {
+	List  orphansListCmd  `cmd:"" help:"List token objects that no row of a living object names, and open intents of earlier processes."`
+	Purge orphansPurgeCmd `cmd:"" help:"Destroy token objects for good."`
+}
+
+type orphansListCmd struct{ listing }
+
+func (w *where) orphans() (out []upkeep.Orphan, err error) {
+	err = w.askServer("GET", "/hsm/orphans", nil, &out)
+	return out, err
+}
+
+func (c *orphansListCmd) Run() error {
+	all, err := c.orphans()
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(os.Stderr, "no orphans")
+	}
+	return printLines(all, c.JSON, orphanLine)
+}
+
+// orphanLine shows one to people.
+func orphanLine(o upkeep.Orphan) string {
+	age := "of unknown age"
+	if o.Began != 0 {
+		age = "since " + time.Unix(o.Began, 0).UTC().Format(time.RFC3339)
+	}
+	can := "purgeable"
+	if !o.Purgeable {
+		can = "not purgeable"
+	}
+	return oneLine(fmt.Sprintf("%s %s/%s | %s | %s, %s | %s | %s", o.TokenObject, o.Tenant, o.ID, o.Label, cmp.Or(o.Kind, "no intent"), age, o.Why, can))
+}
+
+type orphansPurgeCmd struct {
+	where
+	IDs []string `arg:"" optional:"" name:"id" help:"CKA_IDs in hexadecimal, as list shows them."`
+	All bool     `help:"All that list calls purgeable."`
+	Yes bool     `help:"Do not ask for a confirmation."`
+}
+
+func (c *orphansPurgeCmd) Run() error {
+	if c.All == (len(c.IDs) > 0) {
+		return fmt.Errorf("name the token objects by their CKA_IDs, or give --all")
+	}
+	all, err := c.orphans()
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	for _, o := range all {
+		if slices.Contains(c.IDs, o.TokenObject) || (c.All && o.Purgeable) {
+			fmt.Println(orphanLine(o))
+			q.Add("id", o.TokenObject)
+		} else if c.All {
+			fmt.Println("left alone:", orphanLine(o))
+		}
+	}
+	for _, id := range c.IDs {
+		if !slices.Contains(q["id"], id) {
+			return fmt.Errorf("%q is the CKA_ID of no orphan in the HSM, so nothing was destroyed; see keyreeve hsm orphans list", id)
+		}
+	}
+	if len(q["id"]) == 0 {
+		fmt.Fprintln(os.Stderr, "no orphan is purgeable; nothing was destroyed")
+		return nil
+	}
+	if !c.Yes {
+		if err := confirm(len(q["id"])); err != nil {
+			return err
+		}
+	}
+	var out server.Purged
+	if err := c.askServer("POST", "/hsm/orphans/purge", q, &out); err != nil {
+		return err
+	}
+	fmt.Printf("%d token objects destroyed\n", len(out.Purged))
+	if out.Problem != "" {
+		return fmt.Errorf("%d token objects were not destroyed: %s", len(q["id"])-len(out.Purged), out.Problem)
+	}
+	return nil
+}
+
+// confirm asks for words that nobody types by accident. It asks a person at a
+// terminal only: what a pipe holds was written before the question.
+func confirm(n int) error {
+	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
+		return fmt.Errorf("nothing was destroyed: standard input is not a terminal, so nobody can be asked; give --yes")
+	}
+	want := fmt.Sprintf("destroy %d", n)
+	fmt.Printf("These keys cannot be brought back. Type %q to go on: ", want)
+	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	if strings.TrimSpace(line) != want {
+		return fmt.Errorf("nothing was destroyed")
+	}
+	return nil
+}
+
+type auditCmd struct {
+	List auditListCmd `cmd:"" help:"List records, newest first."`
+}
+
+type auditListCmd struct {
+	where
+	Tenant    string `help:"Only this tenant's."`
+	Principal string `help:"Only this principal's: NAME, or TENANT/NAME."`
+	Object    string `help:"Only those of this Unique Identifier."`
+	Operation string `help:"Only this operation's, such as Get."`
+	Outcome   string `help:"Only allowed, denied or failed ones."`
+	Since     string `help:"Only later ones, such as 2026-01-31T12:00:00Z."`
+	Until     string `help:"Only earlier ones, such as 2026-01-31T12:00:00Z."`
+	Limit     int    `help:"How many; 0: all." default:"20"`
+	JSON      bool   `help:"One JSON object a line."`
+}
+
+func (c *auditListCmd) Run() error {
+	tenant, name, err := c.principalFilter()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"tenant": {tenant}, "principal": {name}, "object": {c.Object}, "operation": {c.Operation}, "outcome": {c.Outcome}}
+	for name, at := range map[string]string{"since": c.Since, "until": c.Until} {
+		if at == "" {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			return fmt.Errorf("--%s must be a time such as 2026-01-31T12:00:00Z", name)
+		}
+		q.Set(name, fmt.Sprint(t.UnixMicro()))
+	}
+	if c.Limit < 0 {
+		return fmt.Errorf("--limit must be a number of records, or 0 for all")
+	}
+	const page = 1000 // records asked for at once
+	found := 0
+	for left, more := c.Limit, true; more; {
+		ask := page
+		if c.Limit > 0 {
+			ask = min(page, left)
+		}
+		q.Set("limit", fmt.Sprint(ask))
+		var got server.AuditPage
+		if err := c.askServer("GET", "/audit", q, &got); err != nil {
+			return err
+		}
+		if err := printLines(got.Entries, c.JSON, recordLine); err != nil {
+			return err
+		}
+		left, found = left-len(got.Entries), found+len(got.Entries)
+		q.Set("before", fmt.Sprint(got.Before))
+		more = got.Before != 0 && (c.Limit == 0 || left > 0)
+	}
+	if found == 0 {
+		fmt.Fprintln(os.Stderr, "no record fits")
+	}
+	return nil
+}
+
+// principalFilter returns the tenant and the name that --tenant and --principal ask for. A
+// principal may be written as list shows it, TENANT/NAME.
+func (c *auditListCmd) principalFilter() (tenant, name string, err error) {
+	tenant, name, both := strings.Cut(c.Principal, "/")
+	switch {
+	case !both:
+		return c.Tenant, c.Principal, nil
+	case c.Tenant != "" && c.Tenant != tenant:
+		return "", "", fmt.Errorf("--principal %s is of tenant %q, and --tenant asks for %q; leave one out", c.Principal, tenant, c.Tenant)
+	}
+	return tenant, name, nil
+}
+
+// recordLine shows an entry to people. A client that is not known is shown by its
+// address. Characters that a terminal would act on become question marks.
+func recordLine(e audit.Entry) string {
+	who := e.Tenant + "/" + e.Principal
+	switch {
+	case e.Principal == "":
+		who = "from " + e.Address
+	case e.Tenant == "":
+		who = e.Principal
+	}
+	s := strings.TrimRight(fmt.Sprintf("%s %-7s %-4s %s %s %s", e.Time, e.Outcome, e.Door, who, e.Operation, e.Object), " ")
+	for i, o := range e.Involved {
+		sep := ", "
+		if i == 0 {
+			sep = " | with "
+		}
+		s += sep + o.Role + " " + o.Object
+	}
+	for _, more := range []string{e.Code, e.ExecutedIn, strings.Join(e.Reasons, ", "), e.Detail} {
+		if more != "" {
+			s += " | " + more
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
