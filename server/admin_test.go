@@ -1,9 +1,17 @@
 package server_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,11 +23,15 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // records are the audit records of one operation, newest first.
@@ -296,4 +308,448 @@ func statusOf(err error) int {
 		return -1
 	}
 	return 0
+}
+
+// What decides who may do what leaves a record when it changes: the settings at
+// start, an authority that is added or taken away, and a file that was refused.
+func TestTrustIsRecorded(t *testing.T) {
+	s := servertest.Start(t)
+	if got := records(t, s, "Start"); len(got) != 1 || !strings.Contains(got[0], "settings sha256 ") {
+		t.Errorf("the start: %q", got)
+	}
+	start := len(records(t, s, "Trust Certificate"))
+	if start < 2 { // the authority and the server's own
+		t.Errorf("%d certificates were recorded at start", start)
+	}
+	other := t.TempDir()
+	if err := certs.Init(other); err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(s.Certs, "ca.pem")
+	own, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, err := os.ReadFile(filepath.Join(other, "certs", "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reload := func(content []byte, works bool) {
+		t.Helper()
+		if err := os.WriteFile(ca, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := s.Command("policy", "reload", "--dir", s.Dir); (err == nil) != works {
+			t.Errorf("reload: %v %s", err, out)
+		}
+	}
+	names := "client authority " + certificateNames(pemCertificate(t, added))
+	reload(append(append([]byte{}, own...), added...), true)
+	if got := records(t, s, "Trust Certificate"); len(got) != start+1 || !strings.Contains(got[0], names) {
+		t.Errorf("an authority that was added: %q; want %q", got, names)
+	}
+	reload(own, true)
+	if got := records(t, s, "Distrust Certificate"); len(got) != 1 || !strings.Contains(got[0], names) {
+		t.Errorf("an authority that was taken away: %q; want %q", got, names)
+	}
+	reload([]byte("nonsense"), false)
+	if got := records(t, s, "Load Certificates"); len(got) != 1 || !strings.Contains(got[0], "failed") {
+		t.Errorf("a file that was refused: %q", got)
+	}
+	reload(own, true)
+	if got := records(t, s, "Trust Certificate"); len(got) != start+1 {
+		t.Errorf("a reload that changed nothing: %d records", len(got)-start-1)
+	}
+}
+
+// A record is found by every object that was involved: who wrapped with a key,
+// and what a key was replaced by.
+func TestRecordsAreFoundByEveryObject(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s, "dev", core.V1_4)
+	key := aesKey(t, c)
+	kek, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskWrapKey, activeNow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapping := kek.ID
+	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+		Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: wrapping}}}); err != nil {
+		t.Fatal(err)
+	}
+	next, err := kmiptest.Do(c, &kmip.ReKey, &core.RekeyInput{ID: core.ID(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{key, next.ID} {
+		if got := records(t, s, "Re-key", "--object", id); len(got) != 1 {
+			t.Errorf("the Re-key by %s: %q", id, got)
+		}
+	}
+	got := records(t, s, "Get", "--object", wrapping)
+	if len(got) != 1 || !strings.Contains(got[0], key) || !strings.Contains(got[0], "with wrapping key "+wrapping) {
+		t.Errorf("who wrapped with it: %q", got)
+	}
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+		Common:  core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
+		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, public := pairByREST(t, s)
+	for _, id := range []string{pair.PrivateID, pair.PublicID, private, public} {
+		if got := records(t, s, "Create Key Pair", "--object", id); len(got) != 1 {
+			t.Errorf("the Create Key Pair by %s: %q", id, got)
+		}
+	}
+}
+
+// A running server records by itself that a date of a key was reached.
+func TestARunningServerRecordsReachedDates(t *testing.T) {
+	t.Parallel() // it waits for the loop, which comes round once a minute
+	s := servertest.Start(t)
+	ends := core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(time.Now().Add(2 * time.Second).Unix())}
+	made, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, activeNow, ends))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(90 * time.Second); ; time.Sleep(time.Second) {
+		got := records(t, s, "Date Reached", "--object", made.ID)
+		if slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "Deactivation Date ") }) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the records are %q", got)
+		}
+	}
+}
+
+// pairByREST makes a key pair at the REST door and returns its two halves.
+func pairByREST(t *testing.T, s *servertest.Server) (private, public string) {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 20 * time.Second}
+	res, err := rest.Post("https://"+s.HTTPS+"/v1/keys", "application/json", strings.NewReader(`{"type":"pair","algorithm":"EC","length":256,"usage":["sign","verify"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var made struct {
+		ID       string `json:"id"`
+		PublicID string `json:"public_id"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&made); err != nil || made.ID == "" || made.PublicID == "" {
+		t.Fatal(res.Status, err, made)
+	}
+	return made.ID, made.PublicID
+}
+
+// pemCertificate reads the certificate in a PEM file.
+func pemCertificate(t *testing.T, file []byte) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(file)
+	if block == nil {
+		t.Fatal("no PEM block")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// certificateNames is how a record names a certificate: subject, serial, what else it
+// says, and fingerprint.
+func certificateNames(cert *x509.Certificate, more ...string) string {
+	names := append([]string{"CN=" + cert.Subject.CommonName, "serial " + cert.SerialNumber.Text(16)}, more...)
+	return strings.Join(append(names, fmt.Sprintf("sha256 %x", sha256.Sum256(cert.Raw))), ", ")
+}
+
+// changed lists what differs between two states of a folder.
+func changed(before, after map[string]string) (out []string) {
+	for path := range maps.Keys(after) {
+		if before[path] != after[path] {
+			out = append(out, path+": "+before[path]+" -> "+after[path])
+		}
+	}
+	for path := range maps.Keys(before) {
+		if after[path] == "" {
+			out = append(out, path+" is gone")
+		}
+	}
+	return out
+}
+
+// The doctor never logs in, whatever the PIN in the settings is, and leaves every
+// file as it was: beside a server that runs, that stopped, and that was killed.
+func TestDoctorLeavesNoTrace(t *testing.T) {
+	faults := hsmtest.FaultModule(t)
+	dir, fresh := installed(t)
+	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	right, wrong := fresh(t), fresh(t)
+	wrong.set("hsm", "pin_file", write(t, filepath.Join(t.TempDir(), "pin"), "s3cret-wrong\n"))
+	for _, s := range []settings{right, wrong} {
+		s.set("hsm", "module", faults.Module)
+		s["store"] = map[string]any{"url": "sqlite:" + filepath.Join(dir, "keyreeve.db")}
+	}
+	files := map[string]string{"right": saved(t, right), "wrong": saved(t, wrong)}
+	look := func(state string, says ...string) {
+		t.Helper()
+		for pin, file := range files {
+			// without times: SoftHSM2 writes a file of its token again, with the same content
+			logins, before := faults.Logins(), storetest.Files(t, dir, false)
+			r := program(t, env, "doctor", "--config", file)
+			if r.status != 0 || strings.Contains(r.out+r.err, "s3cret") {
+				t.Errorf("%s, %s PIN: %+v", state, pin, r)
+			}
+			for _, want := range says {
+				if !strings.Contains(r.out, want) {
+					t.Errorf("%s, %s PIN: the doctor does not say %q: %s", state, pin, want, r.out)
+				}
+			}
+			if n := faults.Logins(); n != logins {
+				t.Errorf("%s, %s PIN: %d logins", state, pin, n-logins)
+			}
+			after := storetest.Files(t, dir, false)
+			if shm := filepath.Join(dir, "keyreeve.db-shm"); state == "running" {
+				before[shm] = after[shm] // the server itself keeps it in motion
+			}
+			if diff := changed(before, after); len(diff) > 0 {
+				t.Errorf("%s, %s PIN: %q", state, pin, diff)
+			}
+		}
+	}
+	look("stopped", "note: not logged in", "installation ")
+	served := servertest.StartConfig(t, files["right"], dir, filepath.Join(dir, "certs"), env...)
+	if faults.Logins() == 0 {
+		t.Fatal("the server's login was not counted, so the test counts nothing")
+	}
+	look("running", "in use by the running server", "token \"keyreeve\"")
+	if out, err := served.Command("audit", "list", "--dir", dir); err != nil { // its record is in the WAL, which the server empties from time to time
+		t.Fatal(err, out)
+	}
+	served.Kill()
+	if wal, err := os.Stat(filepath.Join(dir, "keyreeve.db-wal")); err != nil || wal.Size() == 0 {
+		t.Fatalf("the killed server left no WAL: %v", err)
+	}
+	os.Remove(filepath.Join(dir, "admin.sock"))
+	look("killed", "note: not logged in", "installation ")
+}
+
+// So it is for the folder of a development server.
+func TestDoctorOfDevelopmentFolder(t *testing.T) {
+	s := servertest.Start(t)
+	s.Signal(syscall.SIGTERM)
+	if err := s.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	before := storetest.Files(t, s.Dir, false)
+	if out, err := s.Command("doctor", "--dir", s.Dir); err != nil || strings.Contains(out, "PROBLEM") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if diff := changed(before, storetest.Files(t, s.Dir, false)); len(diff) > 0 {
+		t.Errorf("%q", diff)
+	}
+}
+
+// A database of an older schema is reported with both versions and stays as it is.
+func TestDoctorMigratesNothing(t *testing.T) {
+	dir, fresh := installed(t)
+	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	pg := storetest.StartPostgres(t)
+	for name, url := range map[string]string{"sqlite": "", "postgres": pg.URL} {
+		s := fresh(t)
+		if url == "" {
+			url = s["store"].(map[string]any)["url"].(string)
+			statement(t, strings.TrimPrefix(url, "sqlite:"), "DELETE FROM goose_db_version WHERE version_id > 0")
+		} else {
+			s["store"] = map[string]any{"url": url}
+			if r := program(t, env, "init", "--config", saved(t, s)); r.status != 0 {
+				t.Fatal(r)
+			}
+			pg.Run("DELETE FROM goose_db_version WHERE version_id > 0")
+		}
+		keys := tokenFiles(t, dir)
+		for range 2 { // the first changed nothing that the second sees
+			r := program(t, env, "doctor", "--config", saved(t, s))
+			if said := problem(r.out, "store"); r.status != 1 || !strings.Contains(said, "has schema 0 and this release needs 2") || !strings.Contains(said, "keyreeve serve") {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
+		if n := tokenFiles(t, dir); n != keys {
+			t.Errorf("%s: the token had %d objects and has %d", name, keys, n)
+		}
+	}
+}
+
+// atTerminal runs a command whose standard input is a terminal at which somebody
+// types a line.
+func atTerminal(t *testing.T, line string, args ...string) (string, error) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminal can be made: %v", err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Skipf("no terminal can be made: %v", err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminal can be made: %v", err)
+	}
+	defer slave.Close()
+	if _, err := master.WriteString(line + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(servertest.Binary(t), args...)
+	cmd.Stdin = slave
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// orphaned makes keys in the token and takes the rows of them away, as a restore
+// of an old database does. It returns the CKA_IDs. The row of an intent about the
+// first is planted.
+func orphaned(t *testing.T, s *servertest.Server, n int) (ids []string) {
+	t.Helper()
+	c := dial(t, s, "dev", core.V1_4)
+	var keys []string
+	for range n {
+		in := kmiptest.AESKey(256, core.MaskEncrypt)
+		in.Attributes = append(in.Attributes, core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})
+		out, err := kmiptest.Do(c, &kmip.Create, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, out.ID)
+	}
+	s.Kill()
+	db, err := sql.Open("sqlite3", filepath.Join(s.Dir, "keyreeve.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, key := range keys {
+		var token []byte
+		if err := db.QueryRow("SELECT token FROM object WHERE id = $1", key).Scan(&token); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, hex.EncodeToString(token))
+		if _, err := db.Exec("DELETE FROM object WHERE id = $1", key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Exec("INSERT INTO intent VALUES ($1, 'default', 'destroy-token-object', x'00', 'x', 'x', 0, 'x', 'x', zeroblob(34))", ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	s.Run()
+	return ids
+}
+
+// Token objects are destroyed after somebody at a terminal typed what they were
+// asked to type, or by --yes, and not otherwise. One whose intent was changed stays
+// and is named. Records say who allowed it.
+func TestPurgeCommand(t *testing.T) {
+	s := servertest.Start(t)
+	ids := orphaned(t, s, 4)
+	left := func(want int, when string) {
+		t.Helper()
+		out, err := s.Command("hsm", "orphans", "list", "--dir", s.Dir)
+		if n := strings.Count(out, "\n"); err != nil || n != want || !strings.Contains(out, ids[0]) {
+			t.Fatalf("%s %d orphans are listed, want %d: %v\n%s", when, n, want, err, out)
+		}
+	}
+	left(4, "before")
+	purge := []string{"hsm", "orphans", "purge", "--dir", s.Dir, "--all"}
+	cmd := exec.Command(servertest.Binary(t), purge...)
+	cmd.Stdin = bytes.NewBufferString("destroy 3\n")
+	if out, err := cmd.CombinedOutput(); statusOf(err) != 1 || !strings.Contains(string(out), "not a terminal") || !strings.Contains(string(out), "--yes") {
+		t.Errorf("from a pipe: %v\n%s", err, out)
+	}
+	left(4, "after a pipe")
+	for _, line := range []string{"no", "", "yes", "destroy", "destroy 4", "destroy 33"} {
+		out, err := atTerminal(t, line, purge...)
+		if statusOf(err) != 1 || !strings.Contains(out, `cannot be brought back. Type "destroy 3" to go on`) || !strings.Contains(out, "nothing was destroyed") {
+			t.Errorf("%q: %v\n%s", line, err, out)
+		}
+	}
+	left(4, "after no")
+	if out, err := atTerminal(t, "destroy 1", "hsm", "orphans", "purge", "--dir", s.Dir, ids[1]); err != nil || !strings.Contains(out, "1 token objects destroyed") || strings.Contains(out, ids[2]) {
+		t.Errorf("by its CKA_ID: %v\n%s", err, out)
+	}
+	left(3, "after one")
+	if out, err := s.Command("hsm", "orphans", "purge", "--dir", s.Dir, "--yes", ids[0]); statusOf(err) != 1 || !strings.Contains(out, ids[0]+" may not be purged") || !strings.Contains(out, "changed behind the server") {
+		t.Errorf("of a changed row: %v\n%s", err, out)
+	}
+	if out, err := s.Command(append(purge, "--yes")...); err != nil || !strings.Contains(out, "2 token objects destroyed") || !strings.Contains(out, "left alone: "+ids[0]) {
+		t.Errorf("all: %v\n%s", err, out)
+	}
+	left(1, "at last")
+	got := records(t, s, "Purge Token Object")
+	allowed := 0
+	for _, r := range got {
+		if strings.Contains(r, "begins") && strings.Contains(r, "administrator on the server's machine") && strings.Contains(r, fmt.Sprintf("asked by user %d", os.Getuid())) {
+			allowed++
+		}
+	}
+	if allowed != 3 || len(got) != 7 { // two of each, and one refusal
+		t.Errorf("%d records, %d of them of a beginning that the policy allowed; want 7 and 3: %q", len(got), allowed, got)
+	}
+	for _, as := range []string{"system/socket", "system/other"} {
+		out, err := s.Command("policy", "simulate", "--dir", s.Dir, "--as", as, "--do", "Purge Token Object", "--role", "system")
+		if want := map[string]int{"system/socket": 0, "system/other": 2}[as]; statusOf(err) != want {
+			t.Errorf("%s: %v, %s", as, err, out)
+		}
+	}
+}
+
+// hsm keys shows every set of the token, also one that no other command shows: that
+// of a database that was lost, one that was retired, and one that was not finished.
+func TestKeysCommand(t *testing.T) {
+	dir, fresh := installed(t)
+	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	lost := fresh(t)
+	lost["store"] = map[string]any{"url": "sqlite:" + filepath.Join(t.TempDir(), "lost.db")}
+	r := program(t, env, "init", "--config", saved(t, lost))
+	if r.status != 0 {
+		t.Fatal(r)
+	}
+	other := strings.Fields(r.out)[1]
+	s := fresh(t)
+	path := saved(t, s)
+	served := servertest.StartConfig(t, path, dir, filepath.Join(dir, "certs"), env...)
+	before := storetest.Files(t, filepath.Join(dir, "tokens"), false)
+	out, err := served.Command("hsm", "keys", "--config", path)
+	if err != nil || strings.Count(out, "\n") != 3 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"/0 | system | 7 keys\n", "/1 | in use, tenant default, epoch 1 | 7 keys\n", "keyreeve/" + other + "/0 | another installation | 7 keys | left by an init"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if js, err := served.Command("hsm", "keys", "--config", path, "--json"); err != nil || strings.Count(js, `"keys":7`) != 3 {
+		t.Errorf("%v\n%s", err, js)
+	}
+	if diff := changed(before, storetest.Files(t, filepath.Join(dir, "tokens"), false)); len(diff) > 0 {
+		t.Errorf("the token was changed: %q", diff)
+	}
+
+	// A row that was changed behind the server is shown as such, and hides no other.
+	url, _ := s["store"].(map[string]any)["url"].(string)
+	statement(t, strings.TrimPrefix(url, "sqlite:"), "UPDATE tenant_key SET epoch = 7")
+	out, err = served.Command("hsm", "keys", "--config", path)
+	for _, want := range []string{"row of the table tenant_key | tampered | 0 keys | the database row of set 1 of tenant", "/1 | no row | 7 keys | its row may be one that was changed", "/0 | system | 7 keys\n"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %q is not in\n%s", err, want, out)
+		}
+	}
 }

@@ -3,9 +3,11 @@ package server_test
 import (
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -14,6 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/member"
+	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
@@ -119,4 +125,263 @@ func hangUp(t *testing.T, s *servertest.Server, want string) {
 	}
 	log, _ := os.ReadFile(s.Log)
 	t.Fatalf("after SIGHUP the log does not say %q:\n%s", want, log)
+}
+
+// A policy that cannot be used leaves the old one in force, at SIGHUP and at the
+// command alike; log, health and command say so. A good one is then taken.
+func TestReloadOfWhatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	dir, fresh := installed(t)
+	root := servertest.Root()
+	text, err := os.ReadFile(filepath.Join(root, "policies.rego"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := os.ReadFile(filepath.Join(root, "policies_test.rego"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, beside := filepath.Join(dir, "policies.rego"), filepath.Join(dir, "policies_test.rego")
+	write(t, policy, string(text))
+	write(t, beside, string(tests))
+	s := fresh(t)
+	s.set("policy", "file", policy)
+	s.set("policy", "tests", beside)
+	on := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, s)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	id := aesKey(t, dial(t, on, "dev", core.V1_4))
+	get := func() error {
+		_, err := kmiptest.Do(dial(t, on, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		return err
+	}
+	// says waits for the log to grow by a line with all of these.
+	says := func(what string, from int, words ...string) {
+		t.Helper()
+		for range 100 {
+			log, _ := os.ReadFile(on.Log)
+			for line := range strings.Lines(string(log[from:])) {
+				all := true
+				for _, w := range words {
+					all = all && strings.Contains(line, w)
+				}
+				if all {
+					return
+				}
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		log, _ := os.ReadFile(on.Log)
+		t.Errorf("%s: the log says nothing of %q:\n%s", what, words, log[from:])
+	}
+	lax := strings.Replace(string(text), "default decision", "default  decision", 1)
+	for what, harm := range map[string]func(){
+		"broken":             func() { write(t, policy, string(text)+"\nallow if {") },
+		"not compiling":      func() { write(t, policy, string(text)+"\nallow contains x if y == 1\n") },
+		"empty":              func() { write(t, policy, "") },
+		"a file of zeros":    func() { write(t, policy, string(make([]byte, 4096))) },
+		"of another package": func() { write(t, policy, "package other\n\nimport rego.v2\n\ndecision := {\"allow\": true}\n") },
+		"gone":               func() { os.Remove(policy) },
+		"a folder":           func() { os.Remove(policy); os.Mkdir(policy, 0o700) },
+		"too large":          func() { write(t, policy, string(text)+strings.Repeat("# more\n", 200_000)) },
+		"asking the network": func() {
+			write(t, policy, lax+"\nx := http.send({\"url\": \"http://localhost\", \"method\": \"get\"})\n")
+		},
+		"letting everybody": func() {
+			write(t, policy, "package keyreeve.authz\n\nimport rego.v2\n\ndecision := {\"allow\": true, \"reasons\": [\"all\"], \"scope\": \"tenant\"}\n")
+		},
+		"without tests":          func() { os.Remove(beside) },
+		"with a test that fails": func() { write(t, beside, string(tests)+"\ntest_fails if false\n") },
+		"with empty tests":       func() { write(t, beside, "package keyreeve.authz_test\n\nimport rego.v2\n") },
+	} {
+		harm()
+		log, _ := os.ReadFile(on.Log)
+		on.Signal(syscall.SIGHUP)
+		says(what, len(log), "level=ERROR", "reload", "policy")
+		if err := get(); err != nil {
+			t.Errorf("a policy %s is not taken, and the old one is not in force: %v", what, err)
+		}
+		if out, err := on.Command("health", "--dir", dir); err != nil || !strings.Contains(out, "the last reload failed") {
+			t.Errorf("a policy %s: health says %v\n%s", what, err, out)
+		}
+		if r := program(t, nil, "policy", "reload", "--dir", dir); true {
+			oneSentence(t, r, "policy")
+		}
+		os.Remove(policy) // the folder
+		write(t, policy, string(text))
+		write(t, beside, string(tests))
+	}
+	// A good one, which lets nobody Get.
+	write(t, policy, strings.Replace(string(text), `"Get", "Get Attributes"`, `"Get Attributes"`, 1))
+	write(t, beside, "package keyreeve.authz_test\n\nimport rego.v2\n\ntest_one if true\n")
+	log, _ := os.ReadFile(on.Log)
+	on.Signal(syscall.SIGHUP)
+	says("a good policy", len(log), "level=INFO", "reload")
+	if err := get(); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("the new policy is not in force: %v", err)
+	}
+	if out, err := on.Command("health", "--dir", dir); err != nil || strings.Contains(out, "reload") {
+		t.Errorf("afterwards health says %v\n%s", err, out)
+	}
+	// The command prints the policy that it put in force, not the one before.
+	write(t, policy, string(text))
+	write(t, beside, string(tests))
+	if out, err := on.Command("policy", "reload", "--dir", dir); err != nil || out != fmt.Sprintf("policy %x\n", sha256.Sum256(text)) {
+		t.Errorf("policy reload: %v %q; want the hash of the new policy, %x", err, out, sha256.Sum256(text))
+	}
+}
+
+// anotherAuthority makes an authority with a client whose certificate says that
+// it is dev, an admin of every tenant's.
+func anotherAuthority(t *testing.T, s *servertest.Server) (ca []byte, client *tls.Config) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := certs.Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := certs.Issue(dir, certs.Request{Name: "dev", Tenant: "default", Groups: []string{"dev"}, Roles: []string{"admin"}}); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err = kmiptest.Config(filepath.Join(dir, "certs"), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.RootCAs = ours.RootCAs
+	if ca, err = os.ReadFile(filepath.Join(dir, "certs", "ca.pem")); err != nil {
+		t.Fatal(err)
+	}
+	return ca, client
+}
+
+func discover(c *kmiptest.Client) error {
+	_, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+	return err
+}
+
+// An authority that is added by SIGHUP may name nobody, which is recorded, and
+// serves no purpose until it is mapped; one that is removed takes its clients'
+// open connections with it. A bundle that is cut off changes nothing.
+func TestAuthoritiesByReload(t *testing.T) {
+	s := servertest.Start(t)
+	ca := filepath.Join(s.Certs, "ca.pem")
+	own, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, client := anotherAuthority(t, s)
+	write(t, ca, string(own)+string(other[:len(other)/2]))
+	hangUp(t, s, "level=ERROR msg=reload")
+	write(t, ca, string(own)+string(other))
+	hangUp(t, s, "level=INFO msg=reload")
+	if c, err := kmiptest.Dial(s.KMIP, client, core.V1_4); err == nil {
+		if err := discover(c); err == nil {
+			t.Error("an authority without a grant named a principal")
+		}
+		c.Close()
+	}
+	out, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "0")
+	if err != nil || !strings.Contains(out, "Trust Certificate | client authority "+certificateNames(pemCertificate(t, other))) || !strings.Contains(out, "may name nobody") {
+		t.Errorf("the records do not tell of the authority and the client that was refused: %v\n%s", err, out)
+	}
+
+	// The server's own authority goes; its client is connected.
+	open := dial(t, s, "dev", core.V1_4)
+	if err := discover(open); err != nil {
+		t.Fatal(err)
+	}
+	write(t, ca, string(other))
+	hangUp(t, s, "level=ERROR msg=reload") // the grant of --dev names the authority that is gone
+	if err := discover(open); err != nil {
+		t.Errorf("a reload that failed ended a connection: %v", err)
+	}
+}
+
+// With a configuration file, SIGHUP takes new grants and new names of clients from
+// it, and they count on open connections.
+func TestGrantsByReload(t *testing.T) {
+	s := servertest.Start(t)
+	s.Kill()
+	other, client := anotherAuthority(t, s)
+	bundle := filepath.Join(s.Dir, "bundle.pem")
+	own, err := os.ReadFile(filepath.Join(s.Certs, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := filepath.Join(s.Dir, "theirs.pem")
+	write(t, theirs, string(other))
+	write(t, bundle, string(own)+string(other))
+	file := filepath.Join(s.Dir, "keyreeve.yaml")
+	configure := func(authorities string) {
+		t.Helper()
+		write(t, file, devConfig(t, s, bundle, authorities))
+	}
+	mine := fmt.Sprintf(`{file: %s/ca.pem, tenants: [default], groups: ["*"], roles: [monitor]}`, s.Certs)
+	configure(mine + fmt.Sprintf(`, {file: %s, tenants: [default], groups: [dev], roles: [admin]}`, theirs))
+	n := servertest.StartConfig(t, file, s.Dir, s.Certs, "SOFTHSM2_CONF="+filepath.Join(s.Dir, "softhsm2.conf"))
+	dev, guest := dial(t, n, "dev", core.V1_4), mustDial(t, n, client)
+	for _, c := range []*kmiptest.Client{dev, guest} {
+		if err := discover(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure(mine + fmt.Sprintf(`, {file: %s, tenants: [default], groups: [dev], roles: []}`, theirs))
+	hangUp(t, n, "level=INFO msg=reload")
+	if err := discover(guest); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
+		t.Errorf("a client whose authority may no longer name its role: %v", err)
+	}
+	if err := discover(dev); err != nil {
+		t.Errorf("a client whose authority kept its grant: %v", err)
+	}
+	own, err = os.ReadFile(filepath.Join(s.Certs, "dev.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapping := fmt.Sprintf("{fingerprint: %x, authority: %s/ca.pem, tenant: default, name: renamed, groups: [dev]}", sha256.Sum256(pemCertificate(t, own).Raw), s.Certs)
+	write(t, file, strings.Replace(devConfig(t, s, bundle, mine), "tls: {", "tls: {principals: ["+mapping+"], ", 1))
+	hangUp(t, n, "level=INFO msg=reload")
+	if _, err := kmiptest.Do(dev, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)); err != nil {
+		t.Errorf("a client that a reload gave another name: %v", err)
+	}
+	if out, err := n.Command("audit", "list", "--dir", n.Dir, "--principal", "renamed", "--limit", "0"); err != nil || !strings.Contains(out, "Create") {
+		t.Errorf("what it does has no record under the new name: %v\n%s", err, out)
+	}
+	write(t, bundle, string(other))
+	configure(fmt.Sprintf(`{file: %s, tenants: ["*"], groups: ["*"], roles: ["*"]}`, theirs))
+	hangUp(t, n, "level=INFO msg=reload")
+	if err := discover(dev); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
+		t.Errorf("a client whose authority is gone: %v", err)
+	}
+	if err := discover(mustDial(t, n, client)); err != nil {
+		t.Errorf("a client whose authority has a grant again: %v", err)
+	}
+}
+
+// devConfig is a configuration of a development server's parts, with another
+// bundle of client authorities.
+func devConfig(t *testing.T, s *servertest.Server, bundle, authorities string) string {
+	t.Helper()
+	module, err := member.SoftHSM()
+	if err != nil {
+		t.Skip(err)
+	}
+	return fmt.Sprintf(`
+dir: %[1]s
+kmip: 127.0.0.1:0
+https: 127.0.0.1:0
+tls: {certificate: %[1]s/certs/server.pem, key: %[1]s/certs/server-key.pem, client_ca: %[2]s, authorities: [%[3]s]}
+hsm: {module: %[4]s, token: keyreeve, pin_file: %[1]s/pin}
+store: {url: "sqlite:%[1]s/keyreeve.db"}
+`, s.Dir, bundle, authorities, module)
+}
+
+func mustDial(t *testing.T, s *servertest.Server, cfg *tls.Config) *kmiptest.Client {
+	t.Helper()
+	c, err := kmiptest.Dial(s.KMIP, cfg, core.V1_4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }

@@ -11,12 +11,16 @@ import (
 	"database/sql"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,11 +28,20 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 	yaml "go.yaml.in/yaml/v4"
 
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/hsm/member"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	servertest.RemoveBinary()
+	os.Exit(code)
+}
 
 // settings are a configuration file in the making, by section.
 type settings map[string]any
@@ -369,5 +382,334 @@ func TestWhatDevLacksIsNamed(t *testing.T) {
 	}
 	for _, dir := range []string{readOnly, filepath.Join(readOnly, "below")} {
 		oneSentence(t, program(t, nil, dev(dir)...), "--dir", dir)
+	}
+}
+
+// saved writes settings into a file.
+func saved(t *testing.T, s settings) string {
+	t.Helper()
+	b, err := yaml.Marshal(map[string]any(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, filepath.Join(t.TempDir(), "keyreeve.yaml"), string(b))
+}
+
+// tokenFiles counts the files of the token's objects.
+func tokenFiles(t *testing.T, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(dir, "tokens"), func(path string, _ os.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".object") {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A mistyped store.url starts nothing: no file, no table and no key is made, and
+// one sentence says what to do. keyreeve init makes an installation, once.
+func TestInit(t *testing.T) {
+	dir, fresh := installed(t)
+	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	databases := map[string]func(*testing.T) (url, file string){
+		"sqlite": func(t *testing.T) (string, string) {
+			f := filepath.Join(t.TempDir(), "new.db")
+			return "sqlite:" + f, f
+		},
+		"postgres": func(t *testing.T) (string, string) { return storetest.Postgres(t), "" },
+	}
+	for name, database := range databases {
+		t.Run(name, func(t *testing.T) {
+			s := fresh(t)
+			url, file := database(t)
+			s["store"] = map[string]any{"url_file": write(t, filepath.Join(t.TempDir(), "url"), url)}
+			path := saved(t, s)
+			keys := tokenFiles(t, dir)
+			oneSentence(t, program(t, env, "serve", "--config", path), "keyreeve init", "store.url", "has installation ")
+			if file != "" {
+				if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
+					t.Errorf("serve left %v", left)
+				}
+			}
+			if n := tokenFiles(t, dir); n != keys {
+				t.Errorf("the token had %d objects and has %d", keys, n)
+			}
+			r := program(t, env, "init", "--config", path)
+			if !regexp.MustCompile(`^installation [0-9a-f]{32}\n$`).MatchString(r.out) || r.status != 0 {
+				t.Fatalf("init: %+v", r)
+			}
+			id := strings.Fields(r.out)[1]
+			if n := tokenFiles(t, dir); n != keys+7 {
+				t.Errorf("init made %d keys, want 7", n-keys)
+			}
+			oneSentence(t, program(t, env, "init", "--config", path), id, "already")
+			served := servertest.StartConfig(t, path, s["dir"].(string), filepath.Join(dir, "certs"), env...)
+			served.Signal(syscall.SIGTERM)
+			if err := served.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A database and a token that do not belong together are refused by serve, naming
+// both, and so is a database whose rows about keys were written by somebody else.
+func TestForeignDatabase(t *testing.T) {
+	dir, fresh := installed(t)
+	other, _ := installed(t)
+	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	idOf := func(dir string) (id string) {
+		db, err := sql.Open("sqlite3", filepath.Join(dir, "keyreeve.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if err := db.QueryRow("SELECT id FROM installation").Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	mine, theirs := idOf(dir), idOf(other)
+	foreign := fresh(t)
+	foreign["store"] = map[string]any{"url": "sqlite:" + filepath.Join(other, "keyreeve.db")}
+	oneSentence(t, program(t, env, "serve", "--config", saved(t, foreign)), mine, theirs, "store.url", "hsm.token")
+
+	keys := tokenFiles(t, dir)
+	for what, c := range map[string]struct{ edit, says string }{
+		"another id":                 {"UPDATE installation SET id = '" + theirs + "'", theirs},
+		"check values":               {"UPDATE installation SET checks = X'00'", "installation"},
+		"a time":                     {"UPDATE installation SET created = created + 1", "installation"},
+		"no installation":            {"DELETE FROM installation", mine},
+		"a set of another tenant":    {"UPDATE tenant_key SET tenant = 'eve'", "set 1"},
+		"a set that was inserted":    {"INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) SELECT 9, 'eve', 1, 'active', checks, seal FROM tenant_key", "set 9"},
+		"an active set made pending": {"UPDATE tenant_key SET state = 'pending', checks = NULL", "set 1"},
+		"a set that was retired":     {"UPDATE tenant_key SET state = 'retired'", "set 1"},
+		"another number":             {"UPDATE tenant_key SET number = 2", "set 2"},
+		"forged check values":        {"UPDATE tenant_key SET checks = X'4E000141'", "set 1"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := fresh(t)
+			statement(t, strings.TrimPrefix(s["store"].(map[string]any)["url"].(string), "sqlite:"), c.edit)
+			oneSentence(t, program(t, env, "serve", "--config", saved(t, s)), c.says)
+			if n := tokenFiles(t, dir); n != keys {
+				t.Errorf("the token had %d objects and has %d", keys, n)
+			}
+		})
+	}
+	// An untouched copy serves.
+	s := fresh(t)
+	served := servertest.StartConfig(t, saved(t, s), s["dir"].(string), filepath.Join(dir, "certs"), env...)
+	served.Signal(syscall.SIGTERM)
+	if err := served.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A development server makes an installation in an empty folder alone: when its
+// database is lost it does not start again beside the keys of the old one. One that
+// was killed at its first start is finished by the next.
+func TestDevelopmentInstallation(t *testing.T) {
+	s := servertest.Start(t)
+	s.Kill()
+	for _, f := range []string{"keyreeve.db", "keyreeve.db-wal", "keyreeve.db-shm"} {
+		os.Remove(filepath.Join(s.Dir, f))
+	}
+	oneSentence(t, program(t, nil, "serve", "--dev", "--dir", s.Dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0"), "installation", "store.url")
+	write(t, filepath.Join(s.Dir, "installing"), "")
+	s.Run()
+	if _, err := os.Stat(filepath.Join(s.Dir, "installing")); err == nil {
+		t.Error("the mark of a first start is left")
+	}
+
+	base := servertest.Start(t) // a folder that ends with the test
+	base.Kill()
+	for round := range 6 {
+		dir := filepath.Join(base.Dir, "first"+string(rune('a'+round)))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		killed := interrupted(t, dir, time.Duration(30+40*round)*time.Millisecond)
+		base.Move(dir)
+		base.Run()
+		base.Kill()
+		if !killed {
+			break // it was ready before the kill, and later kills come later still
+		}
+	}
+}
+
+// interrupted kills a first start after a time, and reports whether it was not
+// ready by then.
+func interrupted(t *testing.T, dir string, after time.Duration) bool {
+	t.Helper()
+	cmd := exec.Command(servertest.Binary(t), "serve", "--dev", "--dir", dir, "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after)
+	cmd.Process.Kill()
+	cmd.Wait()
+	return out.Len() == 0
+}
+
+// SIGTERM comes while clients have many requests on the way. What was done was
+// answered, the answers arrive though the clients go on sending, no connection is
+// reset, and the exit status is 0; a second SIGTERM changes nothing.
+func TestStopAnswersWhatItRead(t *testing.T) {
+	t.Parallel()
+	end := time.Now().Add(lasting(0))
+	for round := 0; round < 3 || time.Now().Before(end); round++ {
+		s := servertest.Start(t)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		answered := map[string]bool{}
+		for w := range 6 {
+			c := narrow(t, s)
+			sent := make(chan bool)
+			go func() { // sends as long as it can, whole batches of requests at once
+				defer close(sent)
+				for i := 0; i < 200; i++ {
+					var all []byte
+					for j := range 10 {
+						msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, usesOfAES, kmiptest.Name(fmt.Sprintf("%d.%d.%d", w, i, j)))))
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						all = append(all, msg...)
+					}
+					if _, err := c.Conn.Write(all); err != nil {
+						return
+					}
+				}
+			}()
+			wg.Go(func() {
+				if w%2 == 1 {
+					time.Sleep(500 * time.Millisecond) // and reads late
+				}
+				for {
+					raw, err := c.Receive()
+					if err != nil {
+						if !errors.Is(err, io.EOF) {
+							t.Errorf("round %d: the connection ends with %v", round, err)
+						}
+						break
+					}
+					r, err := kmip.ParseResponse(raw)
+					if err != nil || len(r.Items) != 1 || r.Items[0].Status != core.StatusSuccess {
+						t.Errorf("round %d: %+v, %v", round, r, err)
+						break
+					}
+					var out core.CreateOutput
+					if err := kmip.Create.DecodeResponse(r.Items[0].Payload, core.V1_4, &out); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					answered[out.ID] = true
+					mu.Unlock()
+				}
+				<-sent
+			})
+		}
+		time.Sleep(time.Duration(50+50*(round%5)) * time.Millisecond)
+		s.Signal(syscall.SIGTERM)
+		if round%2 == 1 {
+			s.Signal(syscall.SIGTERM)
+		}
+		if err := s.Wait(); err != nil {
+			log, _ := os.ReadFile(s.Log)
+			t.Errorf("round %d: after SIGTERM: %v\n%s", round, err, log)
+		}
+		wg.Wait()
+		made := idsIn(t, filepath.Join(s.Dir, "keyreeve.db"))
+		lost := 0
+		for _, id := range made {
+			if !answered[id] {
+				lost++
+			}
+		}
+		if lost > 0 || len(made) != len(answered) || len(made) == 0 {
+			t.Errorf("round %d: %d were made, %d answered; %d were made without an answer", round, len(made), len(answered), lost)
+		}
+	}
+}
+
+// narrow is a client that has little room for answers, so that the server keeps
+// what is not read.
+func narrow(t *testing.T, s *servertest.Server) *kmiptest.Client {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+	}}
+	raw, err := d.Dial("tcp", s.KMIP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { raw.Close() })
+	return &kmiptest.Client{Conn: tls.Client(raw, cfg), Version: core.V1_4}
+}
+
+func idsIn(t *testing.T, file string) (ids []string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT id FROM object")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// SIGTERM while the database is away, and while it stands still: requests are
+// answered, and the server ends with status 0 within its time.
+func TestStopWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	for what, away := range map[string]func(*storetest.Server){"gone": (*storetest.Server).Crash, "standing still": (*storetest.Server).Pause} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			pg := storetest.StartPostgres(t)
+			s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+			c := dial(t, s, "dev", core.V1_4)
+			id := aesKey(t, c)
+			away(pg)
+			told := make(chan error, 1)
+			go func() {
+				_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+				told <- err
+			}()
+			time.Sleep(100 * time.Millisecond)
+			began := time.Now()
+			s.Signal(syscall.SIGTERM)
+			err := s.Wait()
+			log, _ := os.ReadFile(s.Log)
+			if took := time.Since(began); err != nil || took > 25*time.Second || strings.Contains(string(log), "panic") {
+				t.Errorf("after SIGTERM: %v in %v\n%s", err, took, log)
+			}
+			if err := <-told; kmiptest.Reason(err) != core.ReasonGeneralFailure {
+				t.Errorf("what was under way is answered %v", err)
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -8,11 +9,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -391,5 +394,294 @@ func comesToRest(t *testing.T, s *servertest.Server, before map[string]float64, 
 	}
 	for _, name := range []string{"keyreeve_hsm_sessions_in_use", "keyreeve_hsm_waiting", "keyreeve_hsm_stuck", "keyreeve_kmip_connections", "go_goroutines"} {
 		t.Errorf("%v after the hostile clients left, %s is %v, %v before", time.Since(ended), name, now[name], before[name])
+	}
+}
+
+// unread is a connection of a client that sends and never reads.
+func unread(with *tls.Config, addr string, host byte) (*tls.Conn, error) {
+	d := &net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 7, host)}, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+	}}
+	return tls.DialWithDialer(d, "tcp", addr, with)
+}
+
+func batchOf(t *testing.T, n int, item kmip.ClientItem) []byte {
+	t.Helper()
+	items := make([]kmip.ClientItem, n)
+	for i := range items {
+		items[i] = item
+	}
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{ErrorOption: core.BatchErrorContinuationOptionContinue}, items...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
+}
+
+// Clients of one principal ask for as much as they can and read none of it, or send
+// the largest messages there are, slowly. Memory stays bounded, and another principal
+// of the same tenant is served.
+func TestMemoryOfUnreadAnswers(t *testing.T) {
+	s := servertest.Start(t)
+	dev := dial(t, s, "dev", core.V1_4)
+	var large core.Attributes
+	for i := range 15 {
+		large = append(large, core.Attribute{Vendor: "x", Name: fmt.Sprint("large", i), Value: core.Text(strings.Repeat("a", 4<<10))})
+	}
+	rich := aesKey(t, dev, large...)
+	opaque, err := kmiptest.Do(dev, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject,
+		OpaqueDataType: 0x80000001, OpaqueData: make([]byte, 900<<10)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := kmiptest.Item(&kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 1<<20-4096)})
+	floods := [][]byte{
+		batchOf(t, 64, kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(rich)})),
+		batchOf(t, 4, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(opaque.ID)})),
+		batchOf(t, 64, kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1})),
+		batchOf(t, 1, hash), // sent without its end
+	}
+	victim := dial(t, s, "dev2", core.V1_4)
+	id := aesKey(t, victim)
+	stop := make(chan bool)
+	var wg sync.WaitGroup
+	for i := range 240 {
+		wg.Go(func() {
+			for msg := floods[i%len(floods)]; ; {
+				c, err := unread(with, s.KMIP, byte(1+i%200))
+				if err == nil {
+					if i%len(floods) == 3 {
+						c.Write(msg[:len(msg)-100])
+					} else {
+						c.SetWriteDeadline(time.Now().Add(3 * time.Second))
+						c.Write(bytes.Repeat(msg, 20))
+					}
+				}
+				select {
+				case <-stop:
+				case <-time.After(3 * time.Second):
+				}
+				if c != nil {
+					c.Close()
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	most, served, slowest := 0, 0, time.Duration(0)
+	for end := time.Now().Add(lasting(12 * time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		began := time.Now()
+		if _, err := kmiptest.Do(victim, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+			t.Errorf("the client that works: %v", err)
+			break
+		}
+		served++
+		slowest = max(slowest, time.Since(began))
+		most = max(most, s.Resident(t))
+	}
+	close(stop)
+	wg.Wait()
+	t.Logf("%d MiB of memory at most; another client was served %d times, slowest %v", most>>10, served, slowest)
+	if most > 512<<10 {
+		t.Errorf("the server has taken %d MiB of memory; 512 is the bound", most>>10)
+	}
+	still(t, s)
+}
+
+// The Go runtime has a limit: the budget of the doors and a base, or what GOMEMLIMIT says.
+func TestRuntimeMemoryLimit(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"GOMEMLIMIT="}, "runtime_limit_mib=448 from=limits.memory_total_mib"},
+		{[]string{"GOMEMLIMIT=600MiB"}, "runtime_limit_mib=600 from=GOMEMLIMIT"},
+	} {
+		s := servertest.Start(t, c.env...)
+		if log, err := os.ReadFile(s.Log); err != nil || !bytes.Contains(log, []byte(c.want)) {
+			t.Errorf("with %v the log does not have %q: %s %v", c.env, c.want, log, err)
+		}
+	}
+}
+
+// What a stream holds is in the figures of memory until it ends.
+func TestHeldPartsAreInTheMemoryFigures(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s, "dev", core.V1_4)
+	part := &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 900<<10), Init: &truth}
+	out, err := kmiptest.Do(c, &kmip.Hash, part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := figures(t, s)["keyreeve_memory_bytes"]; n < 900<<10 {
+		t.Errorf("a stream that holds 900 KiB counts %v bytes", n)
+	}
+	part = &core.HashInput{Parameters: part.Parameters, Correlation: bytes.Clone(out.Correlation), Data: []byte("x"), Final: &truth}
+	if _, err := kmiptest.Do(c, &kmip.Hash, part); err != nil {
+		t.Fatal(err)
+	}
+	if n := figures(t, s)["keyreeve_memory_bytes"]; n > 64<<10 {
+		t.Errorf("after its end %v bytes are counted", n)
+	}
+}
+
+// restFlood is 200 clients of one tenant that send large bodies to the REST door.
+type restFlood struct {
+	with     *tls.Config
+	addr     string
+	stop     chan bool
+	refused  atomic.Int64 // answers 503 that say when to try again
+	puzzling atomic.Value // another answer
+}
+
+// slowBody sends all of the largest body but its end, and reads the answer, if any
+// comes.
+func (f *restFlood) slowBody(host byte) {
+	c, err := unread(f.with, f.addr, host)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(7 * time.Second))
+	fmt.Fprintf(c, "POST /v1/encrypt HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", 1<<20)
+	go c.Write(bytes.Repeat([]byte(" "), 1<<20-1))
+	answer := make([]byte, 4096)
+	n, _ := c.Read(answer)
+	switch text := string(answer[:n]); {
+	case strings.HasPrefix(text, "HTTP/1.1 503") && strings.Contains(text, "Retry-After:"):
+		f.refused.Add(1)
+	case n > 0:
+		f.puzzling.Store(text)
+	}
+}
+
+// unreadAnswer asks for a large answer and reads none of it.
+func (f *restFlood) unreadAnswer(host byte, body string) {
+	c, err := unread(f.with, f.addr, host)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	c.SetWriteDeadline(time.Now().Add(3 * time.Second))
+	fmt.Fprintf(c, "POST /v1/encrypt HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	select {
+	case <-f.stop:
+	case <-time.After(3 * time.Second):
+	}
+}
+
+func (f *restFlood) run(wg *sync.WaitGroup, body string) {
+	for i := range 200 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-f.stop:
+					return
+				default:
+				}
+				if i%4 == 0 {
+					f.unreadAnswer(byte(1+i), body)
+				} else {
+					f.slowBody(byte(1 + i))
+				}
+			}
+		})
+	}
+}
+
+// Clients of one tenant send large bodies slowly to the REST door and read no
+// answers. Memory stays bounded, what does not fit is refused with a time to try
+// again, and another tenant is served at both doors.
+func TestMemoryOfSlowBodies(t *testing.T) {
+	s := servertest.Start(t)
+	s.Issue(certs.Request{Name: "hostile", Tenant: "hostile", Groups: []string{"h"}})
+	hostile := dial(t, s, "hostile", core.V1_4)
+	theirs := aesKey(t, hostile, activeNow)
+	victim := dial(t, s, "dev", core.V1_4)
+	id := aesKey(t, victim, activeNow)
+	with, err := kmiptest.Config(s.Certs, "hostile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := kmiptest.Config(s.Certs, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: ours}, Timeout: 20 * time.Second}
+	flood := &restFlood{with: with, addr: s.HTTPS, stop: make(chan bool)}
+	var wg sync.WaitGroup
+	flood.run(&wg, fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, theirs, strings.Repeat("AAAA", 170_000)))
+
+	most, served, slowest := 0, 0, time.Duration(0)
+	for end := time.Now().Add(lasting(8 * time.Second)); time.Now().Before(end) && !t.Failed(); time.Sleep(20 * time.Millisecond) {
+		began := time.Now()
+		if _, err := kmiptest.Do(victim, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+			t.Errorf("the other tenant's Get: %v", err)
+		}
+		res, err := rest.Post("https://"+s.HTTPS+"/v1/encrypt", "application/json", strings.NewReader(fmt.Sprintf(`{"key_id":%q,"plaintext":"AAAA"}`, id)))
+		if err != nil {
+			t.Fatalf("the other tenant's encrypt: %v", err)
+		}
+		if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
+			t.Errorf("the other tenant's encrypt: %s %s", res.Status, text)
+		}
+		res.Body.Close()
+		served++
+		slowest = max(slowest, time.Since(began))
+		most = max(most, s.Resident(t))
+	}
+	close(flood.stop)
+	wg.Wait()
+	t.Logf("%d MiB of memory at most; another tenant was served %d times, slowest %v; %d bodies were refused", most>>10, served, slowest, flood.refused.Load())
+	if most > 512<<10 {
+		t.Errorf("the server has taken %d MiB of memory; 512 is the bound", most>>10)
+	}
+	if flood.refused.Load() == 0 {
+		t.Errorf("no body was refused with 503 and a time to try again; another answer: %v", flood.puzzling.Load())
+	}
+	still(t, s)
+}
+
+// A tenant's quota holds at both doors and after a kill, and each says so in its
+// own words; keys that are there are still used and destroyed.
+func TestQuotasHold(t *testing.T) {
+	dir, fresh := installed(t)
+	conf := fresh(t)
+	conf["quotas"] = map[string]any{"objects": 3}
+	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	c := dial(t, s, "dev", core.V1_4)
+	id := aesKey(t, c)
+	for range 2 {
+		aesKey(t, c)
+	}
+	for round := range 2 {
+		for v, want := range map[core.Version]core.ResultReason{core.V1_4: core.ReasonGeneralFailure, core.V2_1: core.ReasonServerLimitExceeded} {
+			_, err := kmiptest.Do(dial(t, s, "dev", v), &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+			if kmiptest.Reason(err) != want || !strings.Contains(err.Error(), "quota of 3") {
+				t.Errorf("round %d, KMIP %v: %v", round, v, err)
+			}
+		}
+		if status, body := post(t, s, "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`); status != 403 || !strings.Contains(body, "QuotaExceeded") {
+			t.Errorf("round %d, REST: %d %s", round, status, body)
+		}
+		if round == 0 {
+			s.Kill()
+			s.Run()
+		}
+	}
+	c = dial(t, s, "dev", core.V1_4)
+	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+		t.Errorf("a key of a tenant at its quota: %v", err)
+	}
+	if _, err := kmiptest.Do(c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); err != nil {
+		t.Errorf("destroying at the quota: %v", err)
 	}
 }
