@@ -42,11 +42,11 @@ var layers = map[string][]string{
 	"hsm/custody":        {"core", "core/cache", "hsm", "keys/format", "keys/soft"},
 	"keys/format":        {"core"},
 	"keys/soft":          {"core"},
-	"hsm/hsmtest":        {"core", "hsm", "hsm/custody", "hsm/member"},
+	"hsm/hsmtest":        {"core", "core/coretest", "hsm", "hsm/custody", "hsm/member"},
 	"authz":              {"core"},
 	"store":              {"core", "core/fair", "store/document"},
 	"store/document":     {"core", "core/jsontext"},
-	"store/storetest":    {"core"},
+	"store/storetest":    {"core", "core/coretest"},
 	"audit":              {"core", "core/jsontext"},
 	"certs":              {"certs/identity", "certs/pemfile"},
 	"certs/identity":     {},
@@ -59,14 +59,14 @@ var layers = map[string][]string{
 	"server/kmipd":       {"core", "core/fair", "kmip", "server/bounds", "server/handshake"},
 	"server/httpd":       {"core", "engine", "engine/attributes", "engine/objects", "engine/uses", "server/bounds", "server/handshake"},
 	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
-	"server/servertest":  {"certs"},
+	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "core/jsontext", "engine", "engine/upkeep", "server", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	// for tests alone
 	"keys/keystest":              {},
-	"server/message/messagetest": {".", "authz", "core", "engine", "engine/objects", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
+	"server/message/messagetest": {".", "authz", "core", "core/coretest", "engine", "engine/objects", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.

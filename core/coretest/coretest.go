@@ -1,6 +1,7 @@
 // Package coretest gives tests the facts of the OASIS standard in machine-readable form,
 // to compare our tables with. The files are not part of the project: they were made
-// independently, from the published texts. Only tests read them.
+// independently, from the published texts. It also has doubles and places that tests of
+// several packages need. Only tests use it.
 package coretest
 
 import (

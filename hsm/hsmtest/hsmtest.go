@@ -5,27 +5,18 @@ package hsmtest
 
 import (
 	"context"
-	"os"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 )
 
-// Dir makes a folder that is removed after the test. It is in memory if the system has
-// such a place: SoftHSM2 writes a lot of small files.
+// Dir makes a folder that is removed after the test, in memory if the system can.
 func Dir(t testing.TB) string {
 	t.Helper()
-	if _, err := os.Stat("/dev/shm"); err != nil {
-		return t.TempDir()
-	}
-	dir, err := os.MkdirTemp("/dev/shm", "keyreeve-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
+	return coretest.MemoryDir(t)
 }
 
 // Settings are the settings of a token and of the custody over it.

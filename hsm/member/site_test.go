@@ -2,13 +2,13 @@ package member
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/hsm"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 )
@@ -30,16 +30,7 @@ func tokenDir(t *testing.T) string {
 	if _, err := SoftHSM(); err != nil {
 		t.Skipf("%v (Debian: apt-get install softhsm2)", err)
 	}
-	base := "/dev/shm"
-	if _, err := os.Stat(base); err != nil {
-		base = t.TempDir()
-	}
-	dir, err := os.MkdirTemp(base, "keyreeve-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
+	return coretest.MemoryDir(t)
 }
 
 // newSite opens a fresh token without an installation.

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 )
 
 var allClasses = []core.Class{core.ClassN, core.ClassX, core.ClassC}
@@ -175,27 +175,16 @@ func TestNumbersThatAreNoRSAKey(t *testing.T) {
 		"PKCS#1 with another's d":    pkcs1Of(key, other.D),
 	} {
 		for _, class := range allClasses {
-			start := processorTime(t)
+			start := coretest.ProcessorTime(t)
 			got, err := normalize(kb, class)
 			if core.CodeOf(err) != core.InvalidField || got.Bytes != nil && anyByte(got.Bytes) {
 				t.Errorf("%s in class %s: %v; want Invalid Field", what, class, err)
 			}
-			if took := processorTime(t) - start; took > 5*time.Second {
+			if took := coretest.ProcessorTime(t) - start; took > 5*time.Second {
 				t.Errorf("%s took %v of a processor", what, took)
 			}
 		}
 	}
-}
-
-// processorTime returns what this process has used so far: a busy machine does not
-// make it longer, as it does the time on the wall.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var used unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func pkcs1Of(k *rsa.PrivateKey, d *big.Int) core.KeyBlock {

@@ -10,21 +10,16 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
-
-type everyone struct{}
-
-func (everyone) Identify(core.Evidence) func() (*core.Principal, error) {
-	return func() (*core.Principal, error) { return &core.Principal{Tenant: "default", ID: "dev"}, nil }
-}
 
 var slotLimits = bounds.SlotLimits{Connections: 100, PerPeer: 100, Waiting: 100, WaitingPerNet: 100, PerPrincipal: 50, PerTenant: 50}
 
 // Work ends when its client has gone, however it went and whatever it sent before.
 func TestWorkEndsWithItsConnection(t *testing.T) {
 	began, ended := make(chan bool, 100), make(chan bool, 100)
-	s := &service{Options{Auth: everyone{}, Operation: time.Minute}}
+	s := &service{Options{Auth: coretest.Always(&core.Principal{Tenant: "default", ID: "dev"}), Operation: time.Minute}}
 	slow := route{answer: func(_ *service, _ *core.Caller, r *http.Request) (any, error) {
 		began <- true
 		select {

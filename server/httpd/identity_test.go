@@ -6,30 +6,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
-
-// changing is an authenticator whose principal a test changes while connections are
-// open.
-type changing struct {
-	now atomic.Pointer[core.Principal]
-}
-
-func (a *changing) Identify(core.Evidence) func() (*core.Principal, error) {
-	return func() (*core.Principal, error) { return a.now.Load(), nil }
-}
 
 // Who a client is can change between two requests of one connection. The next
 // request is the new principal's, and so is the connection's slot.
 func TestPrincipalChangesBetweenRequests(t *testing.T) {
 	a, b := &core.Principal{Tenant: "default", ID: "a"}, &core.Principal{Tenant: "default", ID: "b"}
-	auth := &changing{}
-	auth.now.Store(a)
+	auth := coretest.Always(a)
 	s := &service{Options{Auth: auth, Operation: time.Minute}}
 	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Who", callerOf(r).Principal.ID) })
 	h := httptest.NewUnstartedServer(nil)
@@ -63,7 +52,7 @@ func TestPrincipalChangesBetweenRequests(t *testing.T) {
 		as   *core.Principal
 		want string
 	}{{first, a, "a"}, {first, b, "b"}, {second, a, "a"}} {
-		auth.now.Store(next.as)
+		auth.Store(next.as)
 		if got := next.ask(); got != next.want {
 			t.Errorf("as %s the request is %q's", next.want, got)
 		}

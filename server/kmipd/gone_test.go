@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -19,19 +20,12 @@ import (
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
 )
 
-// everyone is an authenticator that takes every certificate for one principal.
-type everyone struct{ who *core.Principal }
-
-func (e everyone) Identify(core.Evidence) func() (*core.Principal, error) {
-	return func() (*core.Principal, error) { return e.who, nil }
-}
-
 // newServer returns a door to the engine of w.
 func newServer(w messagetest.World) *Server {
 	log := slog.New(slog.DiscardHandler)
 	limits := Limits{Slots: bounds.SlotLimits{Connections: 100, PerPeer: 100, Waiting: 100, WaitingPerNet: 100, PerPrincipal: 50, PerTenant: 50},
 		Handshake: time.Minute, Read: time.Minute, Idle: time.Minute, Write: time.Minute, Operation: time.Minute}
-	return &Server{Messages: message.New(message.VerbsOf(w.Engine), message.Settings{Log: log}), Logins: w.Engine, Auth: everyone{w.Principal}, Limits: limits, Log: log}
+	return &Server{Messages: message.New(message.VerbsOf(w.Engine), message.Settings{Log: log}), Logins: w.Engine, Auth: coretest.Always(w.Principal), Limits: limits, Log: log}
 }
 
 // listen serves a door over TLS on the loopback, for clients with the returned settings.

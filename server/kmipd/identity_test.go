@@ -5,33 +5,18 @@ import (
 	"crypto/tls"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
 )
-
-// changing is an authenticator whose principal a test changes while connections are
-// open. nil: the evidence has expired.
-type changing struct {
-	now atomic.Pointer[core.Principal]
-}
-
-func (a *changing) Identify(core.Evidence) func() (*core.Principal, error) {
-	return func() (*core.Principal, error) {
-		if p := a.now.Load(); p != nil {
-			return p, nil
-		}
-		return nil, core.Errorf(core.AuthenticationNotSuccessful, "the evidence has expired")
-	}
-}
 
 // connected opens a connection that ends with the test.
 func connected(t *testing.T, addr string, client *tls.Config) *kmiptest.Client {
@@ -44,18 +29,28 @@ func connected(t *testing.T, addr string, client *tls.Config) *kmiptest.Client {
 	return c
 }
 
+// serveOneSlot serves a door at which each principal has one slot. auth takes every client
+// for the principal of w, until a test stores another one.
+func serveOneSlot(t *testing.T, w messagetest.World) (auth *coretest.Authenticator, srv *Server, dial func() *kmiptest.Client) {
+	t.Helper()
+	auth, srv = coretest.Always(w.Principal), newServer(w)
+	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
+	srv.Limits.Slots.PerPrincipal = 1
+	addr, client := listen(t, srv)
+	return auth, srv, func() *kmiptest.Client { return connected(t, addr, client) }
+}
+
+// otherPrincipal is another principal of the tenant of w.
+func otherPrincipal(w messagetest.World) *core.Principal {
+	return &core.Principal{Tenant: w.Principal.Tenant, ID: "other", Method: "mtls"}
+}
+
 // The principal of a client can change between two messages of one connection. The next
 // message is the new principal's, and so are the slot, the memory and the turn.
 func TestPrincipalChangesBetweenMessages(t *testing.T) {
 	w := messagetest.New(t, messagetest.SameStore, audit.New("n"))
-	auth := &changing{}
-	dev, other := w.Principal, &core.Principal{Tenant: w.Principal.Tenant, ID: "other", Method: "mtls"}
-	auth.now.Store(dev)
-	srv := newServer(w)
-	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
-	srv.Limits.Slots.PerPrincipal = 1
-	addr, client := listen(t, srv)
-	dial := func() *kmiptest.Client { return connected(t, addr, client) }
+	dev, other := w.Principal, otherPrincipal(w)
+	auth, srv, dial := serveOneSlot(t, w)
 	get := func(c *kmiptest.Client) core.ResultReason {
 		t.Helper()
 		raw, err := c.Send(w.Get)
@@ -72,14 +67,14 @@ func TestPrincipalChangesBetweenMessages(t *testing.T) {
 	if r := get(first); r != 0 {
 		t.Fatalf("dev's Get of its own key: %v", r)
 	}
-	auth.now.Store(other)
+	auth.Store(other)
 	if r := get(first); r != core.ReasonPermissionDenied {
 		t.Errorf("another principal's Get of the key: %v", r)
 	}
 	if u := srv.Memory.Usage(); u.Principals != 1 {
 		t.Errorf("%d principals have accounts of one connection", u.Principals)
 	}
-	auth.now.Store(dev) // whose only slot a second connection takes
+	auth.Store(dev) // whose only slot a second connection takes
 	second := dial()
 	if r := get(second); r != 0 {
 		t.Errorf("dev's second connection: %v", r)
@@ -90,7 +85,7 @@ func TestPrincipalChangesBetweenMessages(t *testing.T) {
 	if _, err := first.Send(w.Get); err == nil {
 		t.Error("a connection that was refused stays open")
 	}
-	auth.now.Store(nil)
+	auth.Store(nil)
 	if r := get(second); r != core.ReasonAuthenticationNotSuccessful {
 		t.Errorf("evidence that has expired: %v", r)
 	}
@@ -128,19 +123,12 @@ func TestRefusedChangeNamesTheNewPrincipal(t *testing.T) {
 	var mu sync.Mutex
 	var last []string
 	w := messagetest.New(t, func(s core.Store) core.Store { return keptEntries{s, &mu, &last} }, audit.New("n"))
-	auth := &changing{}
-	dev, other := w.Principal, &core.Principal{Tenant: w.Principal.Tenant, ID: "other", Method: "mtls"}
-	auth.now.Store(dev)
-	srv := newServer(w)
-	srv.Auth, srv.Memory, srv.Compute = auth, bounds.NewMemory(64<<20, 16<<20), fair.NewProcessors(1)
-	srv.Limits.Slots.PerPrincipal = 1
-	addr, client := listen(t, srv)
-	dial := func() *kmiptest.Client { return connected(t, addr, client) }
+	auth, _, dial := serveOneSlot(t, w)
 	first := dial()
 	if _, err := first.Send(w.Get); err != nil {
 		t.Fatal(err)
 	}
-	auth.now.Store(other)
+	auth.Store(otherPrincipal(w))
 	second := dial()
 	if _, err := second.Send(w.Get); err != nil {
 		t.Fatal(err)

@@ -7,22 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
-
-// processCPU is the work of all processors for this process so far.
-func processCPU(t *testing.T) time.Duration {
-	t.Helper()
-	var used unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
 
 func vendors(n int, value core.Value) (as core.Attributes) {
 	for i := range n {
@@ -64,9 +53,9 @@ func TestFullMessagesAreCheap(t *testing.T) {
 		}
 		least := time.Hour
 		for range 3 {
-			began := processCPU(t)
+			began := coretest.ProcessorTime(t)
 			c.door.answer(context.Background(), msg, nil)
-			least = min(least, processCPU(t)-began)
+			least = min(least, coretest.ProcessorTime(t)-began)
 		}
 		return least
 	}

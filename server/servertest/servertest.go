@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core/coretest"
 )
 
 // Server is a running keyreeve.
@@ -82,17 +83,10 @@ func Start(t testing.TB, env ...string) *Server {
 	if len(found)+len(more) == 0 {
 		t.Skip("SoftHSM2 is not installed (Debian: apt-get install softhsm2)")
 	}
-	base := "/dev/shm"
-	if _, err := os.Stat(base); err != nil {
-		base = os.TempDir()
-	}
-	dir, err := os.MkdirTemp(base, "keyreeve-server-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := coretest.MemoryDir(t)
 	s := &Server{t: t, Dir: dir, Certs: filepath.Join(dir, "certs"), Log: filepath.Join(dir, "log"), env: env}
 	s.args = devArgs(dir)
-	t.Cleanup(func() { s.Kill(); os.RemoveAll(dir) })
+	t.Cleanup(s.Kill)
 	s.Run()
 	return s
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/keyreeve/keyreeve/core/coretest"
 )
 
 // Postgres starts a real PostgreSQL in a new folder, on a free port of the loopback
@@ -33,21 +35,14 @@ func StartPostgres(t testing.TB) *Server {
 	if bin == "" {
 		t.Skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
 	}
-	base := "/dev/shm"
-	if _, err := os.Stat(base); err != nil {
-		base = os.TempDir()
-	}
-	dir, err := os.MkdirTemp(base, "keyreeve-pg-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := coretest.MemoryDir(t)
 	cred, err := unprivileged(dir)
 	if err != nil {
 		t.Skipf("PostgreSQL does not run as root, and there is no other user: %v", err)
 	}
 	p := &Server{t: t, bin: bin, dir: dir, cred: cred, port: freePort(t)}
 	p.URL = fmt.Sprintf("postgres://keyreeve@127.0.0.1:%d/postgres?sslmode=disable", p.port)
-	t.Cleanup(p.remove)
+	t.Cleanup(p.stop)
 	if out, err := p.command("initdb", "-D", p.data(), "-U", "keyreeve", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C").CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
@@ -133,12 +128,9 @@ func (p *Server) Start() {
 // Standby starts a hot standby of the server.
 func (p *Server) Standby() *Server {
 	p.t.Helper()
-	dir, err := os.MkdirTemp(filepath.Dir(p.dir), "keyreeve-pg-")
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	dir := coretest.MemoryDir(p.t)
 	s := &Server{t: p.t, bin: p.bin, dir: dir, cred: p.cred, port: freePort(p.t)}
-	p.t.Cleanup(s.remove)
+	p.t.Cleanup(s.stop)
 	if p.cred != nil {
 		if err := os.Chown(dir, int(p.cred.Uid), int(p.cred.Gid)); err != nil {
 			p.t.Fatal(err)
@@ -235,14 +227,13 @@ func (p *Server) signalAll(sig syscall.Signal) {
 	}
 }
 
-// remove stops the server by its id and removes its folder.
-func (p *Server) remove() {
+// stop stops the server by its id.
+func (p *Server) stop() {
 	if p.server != nil && p.server.Process != nil {
 		p.Resume()
 		p.server.Process.Signal(syscall.SIGINT)
 		p.server.Wait()
 	}
-	os.RemoveAll(p.dir)
 }
 
 func freePort(t testing.TB) int {

@@ -7,13 +7,13 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/keyreeve/keyreeve"
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/keys/format"
@@ -75,15 +75,8 @@ func SameStore(s core.Store) core.Store { return s }
 // store that wrapStore returns.
 func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) World {
 	t.Helper()
-	dir := t.TempDir()
-	if _, err := os.Stat("/dev/shm"); err == nil {
-		if dir, err = os.MkdirTemp("/dev/shm", "keyreeve-message-"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-	}
 	ctx := context.Background()
-	s, err := store.Create(ctx, "sqlite:"+filepath.Join(dir, "k.db"), new(storetest.Sealer))
+	s, err := store.Create(ctx, "sqlite:"+filepath.Join(coretest.MemoryDir(t), "k.db"), new(storetest.Sealer))
 	if err != nil {
 		t.Fatal(err)
 	}
