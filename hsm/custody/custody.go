@@ -2,7 +2,6 @@ package custody
 
 import (
 	"context"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -42,21 +41,4 @@ func (c *Custody) Close(ctx context.Context) error {
 		c.copies.unmapArena()
 	}
 	return nil
-}
-
-// expireEvery is how often old copies are dropped that nobody asks for.
-const expireEvery = 5 * time.Second
-
-// expireCopies drops old copies until the custody is closed.
-func (c *Custody) expireCopies() {
-	tick := time.NewTicker(expireEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.stop:
-			return
-		case now := <-tick.C:
-			c.copies.expire(now)
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/cache"
 	"github.com/keyreeve/keyreeve/hsm"
 )
 
@@ -28,6 +29,6 @@ func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
 	if c.copies, err = newClearCopies(o.Copies, o.CopyTTL); err != nil {
 		c.refusals = append(c.refusals, "no copies of class C keys are kept in memory: "+err.Error())
 	}
-	go c.expireCopies()
+	go cache.ExpireUntil(c.stop, c.copies.expire)
 	return c, nil
 }

@@ -7,6 +7,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/cache"
 	"github.com/keyreeve/keyreeve/core/fair"
 )
 
@@ -32,26 +33,14 @@ func Open(cfg Config) (*Module, error) {
 	if !freedIsZeroed() {
 		m.notes = append(m.notes, "this platform does not zero C memory that is freed: a token that is software leaves copies of keys there")
 	}
-	go m.expireHandles()
+	go cache.ExpireUntil(m.stop, m.expireHandles)
 	return m, nil
 }
 
-// expireEvery is how often old handles are dropped that nobody asks for.
-const expireEvery = 5 * time.Second
-
-// expireHandles drops old handles until the module is closed.
-func (m *Module) expireHandles() {
-	tick := time.NewTicker(expireEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-m.stop:
-			return
-		case now := <-tick.C:
-			m.conn.sessions.countStuck()
-			m.handles.expire(now)
-		}
-	}
+// expireHandles drops old handles that nobody asks for, and counts stuck sessions.
+func (m *Module) expireHandles(now time.Time) {
+	m.conn.sessions.countStuck()
+	m.handles.expire(now)
 }
 
 // Close implements [hsm.Member]. It waits a limited time for running calls, then logs out

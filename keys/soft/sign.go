@@ -189,13 +189,18 @@ func DigestInfo(h crypto.Hash, digest []byte) ([]byte, error) {
 	return append(append(make([]byte, 0, len(prefix)+len(digest)), prefix...), digest...), nil
 }
 
+// planMessage returns how to sign data, and the message that the private key signs.
+func planMessage(p core.CryptographicParameters, alg core.CryptographicAlgorithm, data []byte, digested bool) (plan SignaturePlan, msg []byte, err error) {
+	if plan, err = ResolveSignature(p, alg); err != nil {
+		return plan, nil, err
+	}
+	msg, err = plan.Message(data, digested)
+	return plan, msg, err
+}
+
 // VerifyPublic checks a signature against a SubjectPublicKeyInfo.
 func VerifyPublic(spki []byte, p core.CryptographicParameters, alg core.CryptographicAlgorithm, data []byte, digested bool, sig []byte) (bool, error) {
-	plan, err := ResolveSignature(p, alg)
-	if err != nil {
-		return false, err
-	}
-	msg, err := plan.Message(data, digested)
+	plan, msg, err := planMessage(p, alg, data, digested)
 	if err != nil {
 		return false, err
 	}
@@ -262,11 +267,7 @@ func verifyPSS(k *rsa.PublicKey, plan *SignaturePlan, digest, sig []byte) bool {
 
 // SignPrivate signs with a PKCS#8 key in memory.
 func SignPrivate(pkcs8 []byte, p core.CryptographicParameters, alg core.CryptographicAlgorithm, data []byte, digested bool) ([]byte, error) {
-	plan, err := ResolveSignature(p, alg)
-	if err != nil {
-		return nil, err
-	}
-	msg, err := plan.Message(data, digested)
+	plan, msg, err := planMessage(p, alg, data, digested)
 	if err != nil {
 		return nil, err
 	}

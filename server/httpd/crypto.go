@@ -51,13 +51,17 @@ func modeOf(s string) (*core.CryptographicParameters, error) {
 	return p, nil
 }
 
+// readCipherBody decodes a body into in, and then reads its mode, which is a field of in.
+func readCipherBody(r *http.Request, in any, mode *string) (*core.CryptographicParameters, error) {
+	if err := decode(r.Body, in); err != nil {
+		return nil, err
+	}
+	return modeOf(*mode)
+}
+
 func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error) {
 	var in encryptBody
-	err := decode(r.Body, &in)
-	var p *core.CryptographicParameters
-	if err == nil {
-		p, err = modeOf(in.Mode)
-	}
+	p, err := readCipherBody(r, &in, &in.Mode)
 	if err == nil && (in.KeyID == "" || in.Plaintext == nil) {
 		err = core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
 	}
@@ -74,11 +78,7 @@ func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error
 
 func (s *service) decrypt(c *core.Caller, r *http.Request) (decryptAnswer, error) {
 	var in decryptBody
-	err := decode(r.Body, &in)
-	var p *core.CryptographicParameters
-	if err == nil {
-		p, err = modeOf(in.Mode)
-	}
+	p, err := readCipherBody(r, &in, &in.Mode)
 	if err == nil && (in.KeyID == "" || in.Ciphertext == nil) {
 		err = core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
 	}
