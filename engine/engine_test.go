@@ -428,9 +428,7 @@ func TestUndoOfUses(t *testing.T) {
 // away only delays it.
 func TestDestroyResident(t *testing.T) {
 	w := newWorld(t)
-	out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
-		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
-		core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
+	out, err := w.createResident()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,9 +523,7 @@ func TestLocateByUsageLimits(t *testing.T) {
 func TestUndoComesTooLate(t *testing.T) {
 	for seconds, want := range map[int64]bool{engine.UndoSeconds - 1: true, engine.UndoSeconds: false} {
 		w := newWorld(t)
-		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
-			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
-			core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
+		out, err := w.createResident()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -551,9 +547,7 @@ func TestUndoComesTooLate(t *testing.T) {
 func TestUndoOfDestroyedResident(t *testing.T) {
 	for _, undone := range []bool{false, true} {
 		w := newWorld(t)
-		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
-			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
-			core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
+		out, err := w.createResident()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,14 +3,12 @@ package store
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 func heavy(tenant string) *core.Change {
@@ -105,12 +103,7 @@ func TestOneTenantDoesNotFillTheQueue(t *testing.T) {
 // If a request ends, its search ends inside the database. Searches of one tenant leave
 // room for the searches of another, and for reads of single objects.
 func TestSearchesEndAndLeaveRoom(t *testing.T) {
-	opened, err := Create(context.Background(), "sqlite:"+filepath.Join(t.TempDir(), "fair.db"), new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer opened.Close()
-	s := opened.(*sqliteStore)
+	s := newSQLite(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	endless := func(ctx context.Context) error {
 		return s.queryRows(ctx, func(scanner) error { return nil }, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")

@@ -191,17 +191,24 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// newSQLite makes a database that is closed and removed after the test.
+func newSQLite(t *testing.T) *sqliteStore {
+	t.Helper()
+	opened, err := Create(context.Background(), "sqlite:"+filepath.Join(t.TempDir(), "k.db"), new(storetest.Sealer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { opened.Close() })
+	return opened.(*sqliteStore)
+}
+
 // With a full disk, commits fail as a whole, with a sentence. They work again when there is
 // space.
 func TestFullDisk(t *testing.T) {
 	ctx := context.Background()
-	opened, err := Create(ctx, "sqlite:"+filepath.Join(t.TempDir(), "full.db"), new(storetest.Sealer))
+	s := newSQLite(t)
+	_, err := s.writeConn.ExecContext(ctx, "PRAGMA max_page_count = 60")
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer opened.Close()
-	s := opened.(*sqliteStore)
-	if _, err := s.writeConn.ExecContext(ctx, "PRAGMA max_page_count = 60"); err != nil {
 		t.Fatal(err)
 	}
 	record := func(n int) core.AppendEntry {
@@ -236,12 +243,7 @@ func TestFullDisk(t *testing.T) {
 // with the Seq of their own rows.
 func TestOneOfABatchFails(t *testing.T) {
 	ctx := context.Background()
-	opened, err := Create(ctx, "sqlite:"+filepath.Join(t.TempDir(), "batch.db"), new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer opened.Close()
-	s := opened.(*sqliteStore)
+	s := newSQLite(t)
 	object := func(id string) *core.ManagedObject {
 		return &core.ManagedObject{Tenant: "t", ID: id, Version: 1, Type: core.ObjectTypeSymmetricKey,
 			Attributes: core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("of " + id)}}}

@@ -50,12 +50,7 @@ func date(second int64) core.Attribute {
 const filled = 20_000
 
 func TestSQLiteLocatesByIndex(t *testing.T) {
-	opened, err := Create(bg, "sqlite:"+filepath.Join(t.TempDir(), "plan.db"), new(storetest.Sealer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer opened.Close()
-	s := opened.(*sqliteStore)
+	s := newSQLite(t)
 	storetest.Fill(t, s, "t", filled)
 	for what, w := range ways {
 		if w.index == "object_attr" {

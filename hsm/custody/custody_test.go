@@ -295,13 +295,19 @@ func TestTamperedRowsAreRefused(t *testing.T) {
 	}
 }
 
+// clientKEK imports an AES key that a client knows, and returns it with its bytes.
+func clientKEK(t *testing.T, token *hsmtest.Token) (with core.Key, kek []byte) {
+	t.Helper()
+	kek = make([]byte, 32)
+	rand.Read(kek)
+	with = aesKey("client kek")
+	m, _, err := token.Import(ctx, with, spec(core.KeyAES, core.ClassC, core.ModeWrapped, 256), kek)
+	return keep(t, with, m, err), kek
+}
+
 func TestWrapOutAndIn(t *testing.T) {
 	token := hsmtest.Open(t, hsmtest.Config(t), "default")
-	kek := make([]byte, 32)
-	rand.Read(kek)
-	with := aesKey("client kek")
-	m, _, err := token.Import(ctx, with, spec(core.KeyAES, core.ClassC, core.ModeWrapped, 256), kek)
-	with = keep(t, with, m, err)
+	with, kek := clientKEK(t, token)
 	p := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeNISTKeyWrap}
 	secret := make([]byte, 32)
 	rand.Read(secret)
@@ -329,7 +335,7 @@ func TestWrapOutAndIn(t *testing.T) {
 		}
 	}
 	n := aesKey("never")
-	m, _, err = token.Generate(ctx, n, spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256))
+	m, _, err := token.Generate(ctx, n, spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256))
 	n = keep(t, n, m, err)
 	if _, err := token.WrapOut(ctx, n, with, p, nil); err == nil {
 		t.Error("the token wrapped a class N key for a client")
@@ -340,11 +346,7 @@ func TestWrapOutAndIn(t *testing.T) {
 // the token may need behind it; it makes the same MACs all the while.
 func TestWrapOutHMAC(t *testing.T) {
 	token := hsmtest.Open(t, hsmtest.Config(t), "default")
-	kek := make([]byte, 32)
-	rand.Read(kek)
-	with := aesKey("kek of HMAC keys")
-	m, _, err := token.Import(ctx, with, spec(core.KeyAES, core.ClassC, core.ModeWrapped, 256), kek)
-	with = keep(t, with, m, err)
+	with, kek := clientKEK(t, token)
 	p := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeNISTKeyWrap}
 	for _, mode := range []core.Mode{core.ModeWrapped, core.ModeResident} {
 		for _, class := range []core.Class{core.ClassX, core.ClassC} {

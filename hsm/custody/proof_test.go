@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
 // rsaNumbers is RSAPrivateKey (RFC 8017 §A.1.2), with numbers that need be no key's.
@@ -141,10 +142,7 @@ func TestProofUnderFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := keystest.PKCS8(t, key)
 	take := func() error {
 		k := core.Key{Tenant: "default", ID: "proven", Type: core.ObjectTypePrivateKey, Mask: core.MaskSign, Algorithm: core.AlgorithmEC}
 		_, _, err := f.Import(ctx, k, spec(core.KeyEC, core.ClassN, core.ModeWrapped, 256), der)

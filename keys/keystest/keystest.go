@@ -32,19 +32,20 @@ func RSAKey(bits int) *rsa.PrivateKey {
 // SPKI returns a public key as SubjectPublicKeyInfo.
 func SPKI(t testing.TB, key any) []byte {
 	t.Helper()
-	b, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return encoded(t, x509.MarshalPKIXPublicKey, key)
 }
 
 // PKCS8 returns a private key as PKCS#8.
 func PKCS8(t testing.TB, key any) []byte {
 	t.Helper()
-	b, err := x509.MarshalPKCS8PrivateKey(key)
+	return encoded(t, x509.MarshalPKCS8PrivateKey, key)
+}
+
+func encoded(t testing.TB, encode func(any) ([]byte, error), key any) []byte {
+	t.Helper()
+	der, err := encode(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return der
 }
