@@ -10,42 +10,35 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
 
-// ttlvItem makes one item, padded.
-func ttlvItem(t core.Tag, k core.Kind, value ...[]byte) []byte {
-	body := bytes.Join(value, nil)
-	b := binary.BigEndian.AppendUint32(nil, uint32(t)<<8|uint32(k))
-	b = append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...)
-	return append(b, make([]byte, -len(body)&7)...)
-}
-
-func text(t core.Tag, s string) []byte { return ttlvItem(t, core.KindTextString, []byte(s)) }
+func text(t core.Tag, s string) []byte { return kmiptest.RawItem(t, core.KindTextString, []byte(s)) }
 func num(t core.Tag, k core.Kind, n uint32) []byte {
-	return ttlvItem(t, k, binary.BigEndian.AppendUint32(nil, n))
+	return kmiptest.RawItem(t, k, binary.BigEndian.AppendUint32(nil, n))
 }
 
 // structured makes a structure of one field n times.
 func structured(t core.Tag, field []byte, n int) []byte {
-	return ttlvItem(t, core.KindStructure, bytes.Repeat(field, n))
+	return kmiptest.RawItem(t, core.KindStructure, bytes.Repeat(field, n))
 }
 
 // Each bound of a request is met exactly: its last value is read, the next is
 // refused with an error that quotes it.
 func TestBoundsOfRequests(t *testing.T) {
-	attribute1 := ttlvItem(core.TagAttribute, core.KindStructure, text(core.TagAttributeName, "x-a"), num(core.TagAttributeValue, core.KindInteger, 1))
-	attribute2 := ttlvItem(core.TagAttribute, core.KindStructure, text(core.TagVendorIdentification, "x"), text(core.TagAttributeName, "a"), num(core.TagAttributeValue, core.KindInteger, 1))
-	template := ttlvItem(core.TagName, core.KindStructure, text(core.TagNameValue, "a"))
-	version := ttlvItem(core.TagProtocolVersion, core.KindStructure, num(core.TagProtocolVersionMajor, core.KindInteger, 1), num(core.TagProtocolVersionMinor, core.KindInteger, 4))
+	attribute1 := kmiptest.RawItem(core.TagAttribute, core.KindStructure, text(core.TagAttributeName, "x-a"), num(core.TagAttributeValue, core.KindInteger, 1))
+	attribute2 := kmiptest.RawItem(core.TagAttribute, core.KindStructure, text(core.TagVendorIdentification, "x"), text(core.TagAttributeName, "a"), num(core.TagAttributeValue, core.KindInteger, 1))
+	template := kmiptest.RawItem(core.TagName, core.KindStructure, text(core.TagNameValue, "a"))
+	version := kmiptest.RawItem(core.TagProtocolVersion, core.KindStructure, num(core.TagProtocolVersionMajor, core.KindInteger, 1), num(core.TagProtocolVersionMinor, core.KindInteger, 4))
 	reference := num(core.TagAttributeReference, core.KindEnumeration, uint32(core.TagState))
 	objectType := num(core.TagObjectType, core.KindEnumeration, 2)
 	keyed := func(inside []byte) [][]byte {
-		material := ttlvItem(core.TagKeyMaterial, core.KindByteString, make([]byte, 16))
-		return [][]byte{objectType, ttlvItem(core.TagTemplateAttribute, core.KindStructure), ttlvItem(core.TagSymmetricKey, core.KindStructure,
-			ttlvItem(core.TagKeyBlock, core.KindStructure, num(core.TagKeyFormatType, core.KindEnumeration, 1), ttlvItem(core.TagKeyValue, core.KindStructure, material, inside)))}
+		material := kmiptest.RawItem(core.TagKeyMaterial, core.KindByteString, make([]byte, 16))
+		return [][]byte{objectType, kmiptest.RawItem(core.TagTemplateAttribute, core.KindStructure), kmiptest.RawItem(core.TagSymmetricKey, core.KindStructure,
+			kmiptest.RawItem(core.TagKeyBlock, core.KindStructure, num(core.TagKeyFormatType, core.KindEnumeration, 1), kmiptest.RawItem(core.TagKeyValue, core.KindStructure, material, inside)))}
 	}
 	specified := func(inside []byte) [][]byte {
-		return [][]byte{ttlvItem(core.TagKeyWrappingSpecification, core.KindStructure, num(core.TagWrappingMethod, core.KindEnumeration, 1), inside)}
+		return [][]byte{kmiptest.RawItem(core.TagKeyWrappingSpecification, core.KindStructure, num(core.TagWrappingMethod, core.KindEnumeration, 1), inside)}
 	}
 	for what, c := range map[string]struct {
 		op   core.Operation
@@ -61,7 +54,7 @@ func TestBoundsOfRequests(t *testing.T) {
 		"attributes of a Re-key":    {core.OperationReKey, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{structured(core.TagTemplateAttribute, attribute1, n)} }},
 		"attributes in a Key Value": {core.OperationRegister, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return keyed(bytes.Repeat(attribute1, n)) }},
 		"attributes of a Template": {core.OperationRegister, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte {
-			return [][]byte{objectType, ttlvItem(core.TagTemplateAttribute, core.KindStructure), structured(core.TagTemplate, attribute1, n)}
+			return [][]byte{objectType, kmiptest.RawItem(core.TagTemplateAttribute, core.KindStructure), structured(core.TagTemplate, attribute1, n)}
 		}},
 		"filters": {core.OperationLocate, core.V1_4, kmip.MaxLocateFilters, func(n int) [][]byte { return [][]byte{bytes.Repeat(attribute1, n)} }},
 		"filters in a Template-Attribute": {core.OperationLocate, core.V1_4, kmip.MaxLocateFilters, func(n int) [][]byte {
@@ -80,20 +73,20 @@ func TestBoundsOfRequests(t *testing.T) {
 			return [][]byte{num(core.TagQueryFunction, core.KindEnumeration, 1), structured(core.TagObjectGroups, text(core.TagObjectGroup, "a"), n)}
 		}},
 		"storage masks": {core.OperationCreate, core.V2_1, kmip.MaxListed, func(n int) [][]byte {
-			return [][]byte{objectType, ttlvItem(core.TagAttributes, core.KindStructure), structured(core.TagProtectionStorageMasks, num(core.TagProtectionStorageMask, core.KindInteger, 1), n)}
+			return [][]byte{objectType, kmiptest.RawItem(core.TagAttributes, core.KindStructure), structured(core.TagProtectionStorageMasks, num(core.TagProtectionStorageMask, core.KindInteger, 1), n)}
 		}},
 		"bytes of an identifier": {core.OperationGet, core.V1_4, kmip.MaxIdentifierBytes, func(n int) [][]byte { return [][]byte{text(core.TagUniqueIdentifier, strings.Repeat("a", n))} }},
 		"bytes of a name":        {core.OperationGetAttributes, core.V1_4, kmip.MaxTextBytes, func(n int) [][]byte { return [][]byte{text(core.TagAttributeName, strings.Repeat("a", n))} }},
 		"bytes of a Revocation Message": {core.OperationRevoke, core.V1_4, kmip.MaxTextBytes, func(n int) [][]byte {
-			return [][]byte{ttlvItem(core.TagRevocationReason, core.KindStructure, num(core.TagRevocationReasonCode, core.KindEnumeration, 1), text(core.TagRevocationMessage, strings.Repeat("a", n)))}
+			return [][]byte{kmiptest.RawItem(core.TagRevocationReason, core.KindStructure, num(core.TagRevocationReasonCode, core.KindEnumeration, 1), text(core.TagRevocationMessage, strings.Repeat("a", n)))}
 		}},
 		"bytes of a wrapping key's name": {core.OperationGet, core.V1_4, kmip.MaxTextBytes, func(n int) [][]byte {
-			return specified(ttlvItem(core.TagEncryptionKeyInformation, core.KindStructure, text(core.TagUniqueIdentifier, strings.Repeat("a", n))))
+			return specified(kmiptest.RawItem(core.TagEncryptionKeyInformation, core.KindStructure, text(core.TagUniqueIdentifier, strings.Repeat("a", n))))
 		}},
 	} {
 		read := everyOperation[slices.IndexFunc(everyOperation, func(p produced) bool { return p.op == c.op })].readRequest
 		for n := c.most; n <= c.most+1; n++ {
-			payload := ttlvItem(core.TagRequestPayload, core.KindStructure, c.make(n)...)
+			payload := kmiptest.RawItem(core.TagRequestPayload, core.KindStructure, c.make(n)...)
 			if err := kmip.Validate(payload); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
@@ -110,16 +103,18 @@ func TestBoundsOfRequests(t *testing.T) {
 
 // Bounds of the whole message, which nothing in it is looked at beyond.
 func TestBoundsOfMessages(t *testing.T) {
-	version := ttlvItem(core.TagProtocolVersion, core.KindStructure, num(core.TagProtocolVersionMajor, core.KindInteger, 1), num(core.TagProtocolVersionMinor, core.KindInteger, 4))
-	credential := ttlvItem(core.TagCredential, core.KindStructure, num(core.TagCredentialType, core.KindEnumeration, 2), ttlvItem(core.TagCredentialValue, core.KindStructure))
-	extension := ttlvItem(core.TagMessageExtension, core.KindStructure, text(core.TagVendorIdentification, "a"))
+	version := kmiptest.RawItem(core.TagProtocolVersion, core.KindStructure, num(core.TagProtocolVersionMajor, core.KindInteger, 1), num(core.TagProtocolVersionMinor, core.KindInteger, 4))
+	credential := kmiptest.RawItem(core.TagCredential, core.KindStructure, num(core.TagCredentialType, core.KindEnumeration, 2), kmiptest.RawItem(core.TagCredentialValue, core.KindStructure))
+	extension := kmiptest.RawItem(core.TagMessageExtension, core.KindStructure, text(core.TagVendorIdentification, "a"))
 	vendor := num(0x540001, core.KindInteger, 1)
 	message := func(header, item []byte, items int) []byte {
-		h := ttlvItem(core.TagRequestHeader, core.KindStructure, version, header, num(core.TagBatchCount, core.KindInteger, uint32(items)))
-		one := ttlvItem(core.TagBatchItem, core.KindStructure, num(core.TagOperation, core.KindEnumeration, uint32(core.OperationGet)), item)
-		return ttlvItem(core.TagRequestMessage, core.KindStructure, h, bytes.Repeat(one, items))
+		h := kmiptest.RawItem(core.TagRequestHeader, core.KindStructure, version, header, num(core.TagBatchCount, core.KindInteger, uint32(items)))
+		one := kmiptest.RawItem(core.TagBatchItem, core.KindStructure, num(core.TagOperation, core.KindEnumeration, uint32(core.OperationGet)), item)
+		return kmiptest.RawItem(core.TagRequestMessage, core.KindStructure, h, bytes.Repeat(one, items))
 	}
-	payload := func(inside []byte) []byte { return ttlvItem(core.TagRequestPayload, core.KindStructure, inside) }
+	payload := func(inside []byte) []byte {
+		return kmiptest.RawItem(core.TagRequestPayload, core.KindStructure, inside)
+	}
 	const around = 8 // items of a message without a payload's
 	for what, c := range map[string]struct {
 		most int
@@ -132,7 +127,7 @@ func TestBoundsOfMessages(t *testing.T) {
 		"fields":              {kmip.MaxFields, func(n int) []byte { return message(nil, payload(bytes.Repeat(vendor, n)), 1) }, core.InvalidMessage},
 		"fields further down": {kmip.MaxFields, func(n int) []byte { return message(nil, payload(structured(0x540002, vendor, n)), 1) }, core.InvalidMessage},
 		"bytes of a batch id": {kmip.MaxBatchIDBytes, func(n int) []byte {
-			return message(nil, append(ttlvItem(core.TagUniqueBatchItemID, core.KindByteString, make([]byte, n)), payload(nil)...), 1)
+			return message(nil, append(kmiptest.RawItem(core.TagUniqueBatchItemID, core.KindByteString, make([]byte, n)), payload(nil)...), 1)
 		}, core.InvalidMessage},
 		"bytes of a correlation value": {kmip.MaxTextBytes, func(n int) []byte {
 			return message(text(core.TagClientCorrelationValue, strings.Repeat("a", n)), payload(nil), 1)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -98,9 +97,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 			}
 		}
 	}
-	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default"}); err != nil {
-		t.Fatal(err)
-	}
+	s.Certify(certs.Request{Name: "thief", Tenant: "default"})
 	if out, err := s.Command("cert", "revoke", "--dir", s.Dir, "--name", "thief"); err != nil {
 		t.Fatal(err, out)
 	}
@@ -488,7 +485,7 @@ func changed(before, after map[string]string) (out []string) {
 func TestDoctorLeavesNoTrace(t *testing.T) {
 	faults := hsmtest.FaultModule(t)
 	dir, fresh := installed(t)
-	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	env := []string{softHSMOf(dir)}
 	right, wrong := fresh(t), fresh(t)
 	wrong.set("hsm", "pin_file", write(t, filepath.Join(t.TempDir(), "pin"), "s3cret-wrong\n"))
 	for _, s := range []settings{right, wrong} {
@@ -558,7 +555,7 @@ func TestDoctorOfDevelopmentFolder(t *testing.T) {
 // A database of an older schema is reported with both versions and stays as it is.
 func TestDoctorMigratesNothing(t *testing.T) {
 	dir, fresh := installed(t)
-	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	env := []string{softHSMOf(dir)}
 	pg := storetest.StartPostgres(t)
 	for name, url := range map[string]string{"sqlite": "", "postgres": pg.URL} {
 		s := fresh(t)
@@ -632,10 +629,7 @@ func orphaned(t *testing.T, s *servertest.Server, n int) (ids []string) {
 		keys = append(keys, out.ID)
 	}
 	s.Kill()
-	db, err := sql.Open("sqlite3", filepath.Join(s.Dir, "keyreeve.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openDatabase(t, filepath.Join(s.Dir, "keyreeve.db"), "")
 	defer db.Close()
 	for _, key := range keys {
 		var token []byte
@@ -715,7 +709,7 @@ func TestPurgeCommand(t *testing.T) {
 // of a database that was lost, one that was retired, and one that was not finished.
 func TestKeysCommand(t *testing.T) {
 	dir, fresh := installed(t)
-	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	env := []string{softHSMOf(dir)}
 	lost := fresh(t)
 	lost["store"] = map[string]any{"url": "sqlite:" + filepath.Join(t.TempDir(), "lost.db")}
 	r := program(t, env, "init", "--config", saved(t, lost))

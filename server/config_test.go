@@ -260,7 +260,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	dir, fresh := installed(t)
 	serve := func(s settings) *servertest.Server {
 		s["hsm"].(map[string]any)["allow_software"] = true // as the development server that made the token
-		return servertest.StartConfig(t, saved(t, s), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+		return startInstalled(t, dir, s)
 	}
 	for _, path := range slices.Sorted(maps.Keys(settingEffects)) {
 		e := settingEffects[path]
@@ -551,9 +551,7 @@ func logged(t *testing.T, s *servertest.Server) string {
 func createsForAnotherTenant(t *testing.T, s *servertest.Server) string {
 	const name = "another"
 	if _, err := os.Stat(filepath.Join(s.Certs, name+".pem")); err != nil {
-		if err := certs.Issue(s.Dir, certs.Request{Name: name, Tenant: name}); err != nil {
-			t.Fatal(err)
-		}
+		s.Certify(certs.Request{Name: name, Tenant: name})
 	}
 	if out, err := s.Command("tenant", "create", name, "--dir", s.Dir); err != nil {
 		return "refused: " + out

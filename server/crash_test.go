@@ -732,10 +732,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	if err := os.MkdirAll(restored, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.Dir, "keyreeve.db")+"?_busy_timeout=5000")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openDatabase(t, "file:"+filepath.Join(s.Dir, "keyreeve.db")+"?_busy_timeout=5000", "")
 	if _, err := db.Exec("VACUUM INTO ?", filepath.Join(restored, "keyreeve.db")); err != nil {
 		t.Fatal(err)
 	}

@@ -59,12 +59,8 @@ func TestWhoMayNotEnter(t *testing.T) {
 	if err := certs.Issue(foreign, certs.Request{Name: "dev", Tenant: "default"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := certs.Issue(s.Dir, certs.Request{Name: "old", Tenant: "default", TTL: time.Second}); err != nil {
-		t.Fatal(err)
-	}
-	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}}); err != nil {
-		t.Fatal(err)
-	}
+	s.Certify(certs.Request{Name: "old", Tenant: "default", TTL: time.Second})
+	s.Certify(certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}})
 	ours, _ := kmiptest.Config(s.Certs, "dev")
 	theirs, _ := kmiptest.Config(filepath.Join(foreign, "certs"), "dev")
 	theirs.RootCAs = ours.RootCAs
@@ -320,8 +316,8 @@ func TestMessageExtensions(t *testing.T) {
 		create.Payload = func(dst []byte, v core.Version) ([]byte, error) {
 			dst, err := plain(dst, v)
 			for _, c := range critical {
-				dst = append(dst, rawItem(core.TagMessageExtension, core.KindStructure, rawItem(core.TagVendorIdentification, core.KindTextString, []byte("Acme")),
-					rawItem(core.TagCriticalityIndicator, core.KindBoolean, []byte{0, 0, 0, 0, 0, 0, 0, c}), rawItem(core.TagVendorExtension, core.KindStructure))...)
+				dst = append(dst, kmiptest.RawItem(core.TagMessageExtension, core.KindStructure, kmiptest.RawItem(core.TagVendorIdentification, core.KindTextString, []byte("Acme")),
+					kmiptest.RawItem(core.TagCriticalityIndicator, core.KindBoolean, []byte{0, 0, 0, 0, 0, 0, 0, c}), kmiptest.RawItem(core.TagVendorExtension, core.KindStructure))...)
 			}
 			return dst, err
 		}
@@ -543,9 +539,7 @@ func TestIdleAndSlow(t *testing.T) {
 // then the end of the connection; a resumed session does not help.
 func TestRefusedClientIsAnswered(t *testing.T) {
 	s := servertest.Start(t)
-	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}}); err != nil {
-		t.Fatal(err)
-	}
+	s.Certify(certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}})
 	cfg, err := kmiptest.Config(s.Certs, "thief")
 	if err != nil {
 		t.Fatal(err)
@@ -615,9 +609,7 @@ func dialTLS(t *testing.T, s *servertest.Server, name string) *tls.Conn {
 // An idle connection of a client that is nobody any more is ended.
 func TestIdleConnectionEnds(t *testing.T) {
 	s := servertest.Start(t)
-	if err := certs.Issue(s.Dir, certs.Request{Name: "thief", Tenant: "default"}); err != nil {
-		t.Fatal(err)
-	}
+	s.Certify(certs.Request{Name: "thief", Tenant: "default"})
 	conn := dialTLS(t, s, "thief")
 	keep := dial(t, s, "dev", core.V1_4)
 	if out, err := s.Command("cert", "revoke", "--dir", s.Dir, "--name", "thief"); err != nil {
@@ -667,9 +659,7 @@ func TestAlertsArrive(t *testing.T) {
 func TestWhoReadsHealth(t *testing.T) {
 	s := servertest.Start(t)
 	for name, roles := range map[string][]string{"nosy": nil, "prometheus": {"monitor"}, "auditor": {"auditor"}, "admin": {"admin"}} {
-		if err := certs.Issue(s.Dir, certs.Request{Name: name, Tenant: "default", Roles: roles}); err != nil {
-			t.Fatal(err)
-		}
+		s.Certify(certs.Request{Name: name, Tenant: "default", Roles: roles})
 	}
 	_, strange := anotherAuthority(t, s)
 	client := func(cfg *tls.Config) *http.Client {

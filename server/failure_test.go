@@ -2,11 +2,9 @@ package server_test
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,22 +25,12 @@ import (
 // health asks the REST door and returns the whole answer.
 func health(t *testing.T, s *servertest.Server) (ready bool, text string) {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, Timeout: 20 * time.Second}
-	res, err := rest.Get("https://" + s.HTTPS + "/v1/health")
-	if err != nil {
-		t.Fatalf("the REST door does not answer: %v", err)
-	}
-	defer res.Body.Close()
-	b, _ := io.ReadAll(res.Body)
+	_, text = askREST(t, s, "dev", http.MethodGet, "/v1/health", "")
 	var h struct{ Ready bool }
-	if err := json.Unmarshal(b, &h); err != nil {
-		t.Fatalf("health answers %s", b)
+	if err := json.Unmarshal([]byte(text), &h); err != nil {
+		t.Fatalf("health answers %s", text)
 	}
-	return h.Ready, string(b)
+	return h.Ready, text
 }
 
 // patients are keys that need the token in different ways.
@@ -133,21 +121,10 @@ func sick(t *testing.T, s *servertest.Server, p patients, says string, names ...
 	}
 }
 
-// post sends one request to the REST door.
+// post sends JSON to the REST door as the client dev.
 func post(t *testing.T, s *servertest.Server, path, body string) (int, string) {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, Timeout: 30 * time.Second}
-	res, err := rest.Post("https://"+s.HTTPS+path, "application/json", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, _ := io.ReadAll(res.Body)
-	return res.StatusCode, string(b)
+	return askREST(t, s, "dev", http.MethodPost, path, body)
 }
 
 // well waits until the server, without a restart, does everything again.
@@ -179,6 +156,17 @@ func well(t *testing.T, s *servertest.Server, p patients) {
 	}
 	_, text := health(t, s)
 	t.Errorf("the server works and says that it is not ready: %s", text)
+}
+
+// underLoad does harm to a server while workers make and destroy objects. Afterwards all
+// that they were told must be true, and the token must agree with the database.
+func underLoad(t *testing.T, s *servertest.Server, database string, harm func(p patients)) *ledger {
+	t.Helper()
+	p, l := admitted(t, s), newLedger()
+	loaded(t, s, l, func() { harm(p) })
+	l.check(t, s, "afterwards", true)
+	tokenAgrees(t, s, database)
+	return l
 }
 
 // loaded runs workers that make and destroy objects while f does its harm, and
@@ -219,10 +207,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE=sqlite:"+filepath.Join(disk, "keyreeve.db"))
-	p := admitted(t, s)
 	filler := filepath.Join(disk, "filler")
-	l := newLedger()
-	loaded(t, s, l, func() {
+	underLoad(t, s, "sqlite:"+filepath.Join(disk, "keyreeve.db"), func(p patients) {
 		fill(t, filler)
 		full := false
 		c := dial(t, s, "dev", core.V1_4)
@@ -241,8 +227,6 @@ func TestDiskFull(t *testing.T) {
 		}
 		well(t, s, p)
 	})
-	l.check(t, s, "afterwards", true)
-	tokenAgrees(t, s, "sqlite:"+filepath.Join(disk, "keyreeve.db"))
 }
 
 // fill takes all the room that is left.
@@ -265,9 +249,7 @@ func fill(t *testing.T, path string) {
 func TestTokenGone(t *testing.T) {
 	faults := hsmtest.FaultModule(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_MODULE="+faults.Module, "KEYREEVE_DEV_COPIES=none")
-	p := admitted(t, s)
-	l := newLedger()
-	loaded(t, s, l, func() {
+	underLoad(t, s, "", func(p patients) {
 		for _, rule := range []string{"* 0x30 0", "* 0x32 0", "C_WrapKey 0x30 0", "* 0x190 0"} {
 			faults.Rule(rule)
 			if rule[0] == '*' {
@@ -280,33 +262,25 @@ func TestTokenGone(t *testing.T) {
 			well(t, s, p)
 		}
 	})
-	l.check(t, s, "afterwards", true)
-	tokenAgrees(t, s, "")
 }
 
 // PostgreSQL goes away under load and comes back.
 func TestDatabaseGone(t *testing.T) {
 	pg := storetest.StartPostgres(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
-	p := admitted(t, s)
-	l := newLedger()
-	loaded(t, s, l, func() {
+	underLoad(t, s, pg.URL, func(p patients) {
 		pg.Crash()
 		sick(t, s, p, "database", "database")
 		pg.Start()
 		well(t, s, p)
 	})
-	l.check(t, s, "afterwards", true)
-	tokenAgrees(t, s, pg.URL)
 }
 
 // The folder with the token's files goes away under load, and comes back.
 func TestTokenFolderGone(t *testing.T) {
 	s := servertest.Start(t, "KEYREEVE_DEV_COPIES=none")
-	p := admitted(t, s)
-	l := newLedger()
 	tokens := filepath.Join(s.Dir, "tokens")
-	loaded(t, s, l, func() {
+	underLoad(t, s, "", func(p patients) {
 		end := time.Now().Add(lasting(0))
 		for round := 0; round < 2 || time.Now().Before(end); round++ {
 			if err := os.Rename(tokens, tokens+".away"); err != nil {
@@ -320,8 +294,6 @@ func TestTokenFolderGone(t *testing.T) {
 			well(t, s, p)
 		}
 	})
-	l.check(t, s, "afterwards", true)
-	tokenAgrees(t, s, "")
 }
 
 // A PIN that has become wrong is tried once at the next reconnect, and never
@@ -468,7 +440,7 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 	cfg := fresh(t)
 	cfg.set("hsm", "module", faults.Module)
 	cfg["limits"] = map[string]any{"operation": "700ms"}
-	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "late.yaml"), wholeConfig(t, cfg)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	s := startInstalled(t, dir, cfg)
 	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
 	kept := core.Attribute{Tag: core.TagExtractable, Value: core.Bool(false)}
 	c := dial(t, s, "dev", core.V1_4)
@@ -562,11 +534,7 @@ func TestTamperedRows(t *testing.T) {
 		ids[what] = create()
 	}
 	s.Kill()
-	db, err := sql.Open("sqlite3", filepath.Join(s.Dir, "keyreeve.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := openDatabase(t, filepath.Join(s.Dir, "keyreeve.db"), "")
 	for what, change := range changes {
 		r, err := db.Exec(change, ids[what])
 		if err != nil {
@@ -596,7 +564,7 @@ func TestTamperedRows(t *testing.T) {
 			refused("Get Attributes after a change of "+what, err)
 		}
 	}
-	_, err = kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1})
+	_, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1})
 	refused("Locate", err)
 	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(good)}); err != nil {
 		t.Errorf("the key whose row is as it was: %v", err)

@@ -33,26 +33,18 @@ import (
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
-// rawItem makes one item, padded, with whatever length its value has.
-func rawItem(t core.Tag, k core.Kind, value ...[]byte) []byte {
-	body := bytes.Join(value, nil)
-	b := binary.BigEndian.AppendUint32(nil, uint32(t)<<8|uint32(k))
-	b = append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...)
-	return append(b, make([]byte, (8-len(body)%8)%8)...)
-}
-
 func word(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 func long(n int64) []byte  { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
 // attribute1 is an Attribute structure of KMIP 1.x (1.4 §2.1.1).
 func attribute1(name string, k core.Kind, value ...[]byte) []byte {
-	return rawItem(core.TagAttribute, core.KindStructure, rawItem(core.TagAttributeName, core.KindTextString, []byte(name)), rawItem(core.TagAttributeValue, k, value...))
+	return kmiptest.RawItem(core.TagAttribute, core.KindStructure, kmiptest.RawItem(core.TagAttributeName, core.KindTextString, []byte(name)), kmiptest.RawItem(core.TagAttributeValue, k, value...))
 }
 
 // hostileItem is a batch item whose payload holds the given items.
 func hostileItem(op core.Operation, fields ...[]byte) kmip.ClientItem {
 	return kmip.ClientItem{Operation: op, Payload: func(dst []byte, _ core.Version) ([]byte, error) {
-		return append(dst, rawItem(core.TagRequestPayload, core.KindStructure, fields...)...), nil
+		return append(dst, kmiptest.RawItem(core.TagRequestPayload, core.KindStructure, fields...)...), nil
 	}}
 }
 
@@ -60,11 +52,11 @@ func hostileItem(op core.Operation, fields ...[]byte) kmip.ClientItem {
 func hostileCreate(more ...[]byte) kmip.ClientItem {
 	as := append([][]byte{attribute1("Cryptographic Algorithm", core.KindEnumeration, word(3)), attribute1("Cryptographic Length", core.KindInteger, word(256)),
 		attribute1("Cryptographic Usage Mask", core.KindInteger, word(12))}, more...)
-	return hostileItem(core.OperationCreate, rawItem(core.TagObjectType, core.KindEnumeration, word(2)), rawItem(core.TagTemplateAttribute, core.KindStructure, as...))
+	return hostileItem(core.OperationCreate, kmiptest.RawItem(core.TagObjectType, core.KindEnumeration, word(2)), kmiptest.RawItem(core.TagTemplateAttribute, core.KindStructure, as...))
 }
 
 func named(s string) []byte {
-	return attribute1("Name", core.KindStructure, rawItem(core.TagNameValue, core.KindTextString, []byte(s)), rawItem(core.TagNameType, core.KindEnumeration, word(1)))
+	return attribute1("Name", core.KindStructure, kmiptest.RawItem(core.TagNameValue, core.KindTextString, []byte(s)), kmiptest.RawItem(core.TagNameType, core.KindEnumeration, word(1)))
 }
 
 // onBothDatabases runs a test on a server of each database.
@@ -83,7 +75,9 @@ func TestHostilePayloads(t *testing.T) {
 }
 
 func hostilePayloads(t *testing.T, s *servertest.Server) {
-	uid := func(v string) []byte { return rawItem(core.TagUniqueIdentifier, core.KindTextString, []byte(v)) }
+	uid := func(v string) []byte {
+		return kmiptest.RawItem(core.TagUniqueIdentifier, core.KindTextString, []byte(v))
+	}
 	many := make([][]byte, 20_000)
 	for i := range many {
 		many[i] = attribute1("x-"+strconv.Itoa(i), core.KindInteger, word(1))
@@ -97,7 +91,7 @@ func hostilePayloads(t *testing.T, s *servertest.Server) {
 		"a Name of 900 KiB":               {hostileCreate(named(strings.Repeat("n", 900<<10))), false},
 		"20,000 attributes":               {hostileCreate(many...), false},
 		"two Unique Identifiers":          {hostileItem(core.OperationGet, uid("a"), uid("b")), false},
-		"an Integer as Unique Identifier": {hostileItem(core.OperationGet, rawItem(core.TagUniqueIdentifier, core.KindInteger, word(1))), false},
+		"an Integer as Unique Identifier": {hostileItem(core.OperationGet, kmiptest.RawItem(core.TagUniqueIdentifier, core.KindInteger, word(1))), false},
 		"SQL as Unique Identifier":        {hostileItem(core.OperationGet, uid(`' OR '1'='1'; DROP TABLE objects; --`)), false},
 		"JSON as Unique Identifier":       {hostileItem(core.OperationGet, uid("\"},{\"outcome\":\"allowed\"}\n{")), false},
 		"NUL in a Unique Identifier":      {hostileItem(core.OperationGet, uid("a\x00b")), false},
@@ -106,18 +100,18 @@ func hostilePayloads(t *testing.T, s *servertest.Server) {
 		"NUL in a Name":                   {hostileCreate(named("a\x00b")), false},
 		"Locate of a Name with NUL":       {hostileItem(core.OperationLocate, named("a\x00b")), true},
 		"Locate of an attribute with NUL": {hostileItem(core.OperationLocate, attribute1("x-a\x00b", core.KindTextString, []byte("c\x00d"))), true},
-		"NUL in a wanted attribute":       {hostileItem(core.OperationGetAttributes, uid("none"), rawItem(core.TagAttributeName, core.KindTextString, []byte("x-\x00"))), false},
+		"NUL in a wanted attribute":       {hostileItem(core.OperationGetAttributes, uid("none"), kmiptest.RawItem(core.TagAttributeName, core.KindTextString, []byte("x-\x00"))), false},
 		"a Name of 60,000 bytes":          {hostileCreate(named(rand.Text() + strings.Repeat("n", 60_000) + rand.Text())), true},
 		"a Name that is no UTF-8":         {hostileCreate(named("a\xff\xfe")), false},
 		"an Activation Date before time":  {hostileCreate(attribute1("Activation Date", core.KindDateTime, long(math.MinInt64))), true},
 		"an Activation Date after time":   {hostileCreate(attribute1("Activation Date", core.KindDateTime, long(math.MaxInt64))), true},
-		"a length of -1":                  {hostileItem(core.OperationCreate, rawItem(core.TagObjectType, core.KindEnumeration, word(2)), rawItem(core.TagTemplateAttribute, core.KindStructure, attribute1("Cryptographic Algorithm", core.KindEnumeration, word(3)), attribute1("Cryptographic Length", core.KindInteger, word(math.MaxUint32)), attribute1("Cryptographic Usage Mask", core.KindInteger, word(12)))), false},
+		"a length of -1":                  {hostileItem(core.OperationCreate, kmiptest.RawItem(core.TagObjectType, core.KindEnumeration, word(2)), kmiptest.RawItem(core.TagTemplateAttribute, core.KindStructure, attribute1("Cryptographic Algorithm", core.KindEnumeration, word(3)), attribute1("Cryptographic Length", core.KindInteger, word(math.MaxUint32)), attribute1("Cryptographic Usage Mask", core.KindInteger, word(12)))), false},
 		"all bits of the usage mask":      {hostileCreate(attribute1("Cryptographic Usage Mask", core.KindInteger, word(math.MaxUint32))), false},
-		"Locate of -1 items":              {hostileItem(core.OperationLocate, rawItem(core.TagMaximumItems, core.KindInteger, word(math.MaxUint32))), false},
-		"Locate of 2^31-1 items":          {hostileItem(core.OperationLocate, rawItem(core.TagMaximumItems, core.KindInteger, word(math.MaxInt32)), rawItem(core.TagOffsetItems, core.KindInteger, word(math.MaxInt32))), true},
-		"Locate from -1":                  {hostileItem(core.OperationLocate, rawItem(core.TagOffsetItems, core.KindInteger, word(math.MaxUint32))), false},
-		"2^31-1 random bytes":             {hostileItem(core.OperationRNGRetrieve, rawItem(core.TagDataLength, core.KindInteger, word(math.MaxInt32))), false},
-		"-1 random bytes":                 {hostileItem(core.OperationRNGRetrieve, rawItem(core.TagDataLength, core.KindInteger, word(math.MaxUint32))), false},
+		"Locate of -1 items":              {hostileItem(core.OperationLocate, kmiptest.RawItem(core.TagMaximumItems, core.KindInteger, word(math.MaxUint32))), false},
+		"Locate of 2^31-1 items":          {hostileItem(core.OperationLocate, kmiptest.RawItem(core.TagMaximumItems, core.KindInteger, word(math.MaxInt32)), kmiptest.RawItem(core.TagOffsetItems, core.KindInteger, word(math.MaxInt32))), true},
+		"Locate from -1":                  {hostileItem(core.OperationLocate, kmiptest.RawItem(core.TagOffsetItems, core.KindInteger, word(math.MaxUint32))), false},
+		"2^31-1 random bytes":             {hostileItem(core.OperationRNGRetrieve, kmiptest.RawItem(core.TagDataLength, core.KindInteger, word(math.MaxInt32))), false},
+		"-1 random bytes":                 {hostileItem(core.OperationRNGRetrieve, kmiptest.RawItem(core.TagDataLength, core.KindInteger, word(math.MaxUint32))), false},
 		"no payload at all":               {kmip.ClientItem{Operation: core.OperationGet, Payload: func(dst []byte, _ core.Version) ([]byte, error) { return dst, nil }}, false},
 	} {
 		conn := dial(t, s, "dev", core.V1_4)
@@ -208,7 +202,7 @@ func TestHostileText(t *testing.T) {
 // Lengths that lie, as a whole and inside.
 func TestHostileLengths(t *testing.T) {
 	s := servertest.Start(t)
-	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, hostileItem(core.OperationGet, rawItem(core.TagUniqueIdentifier, core.KindTextString, []byte("12345678"))))
+	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, hostileItem(core.OperationGet, kmiptest.RawItem(core.TagUniqueIdentifier, core.KindTextString, []byte("12345678"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -686,7 +680,7 @@ func TestConnectionBounds(t *testing.T) {
 	dir, fresh := installed(t)
 	conf := fresh(t)
 	conf["limits"] = map[string]any{"connections": 30, "per_peer": 20, "waiting": 40, "waiting_per_net": 30}
-	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	s := startInstalled(t, dir, conf)
 	works := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, works)
 	with, err := kmiptest.Config(s.Certs, "dev")
@@ -712,10 +706,7 @@ func TestConnectionBounds(t *testing.T) {
 	if in["71"] != 20 || in["72"] != 6 || in["73"] != 0 {
 		t.Errorf("taken are %v of 25 each; want 20, 6 and none: 20 of one address, 27 of one tenant, and one is there", in)
 	}
-	if err := certs.Issue(dir, certs.Request{Name: "other", Tenant: "elsewhere"}); err != nil {
-		t.Fatal(err)
-	}
-	s.DeclareTenant("elsewhere")
+	s.Issue(certs.Request{Name: "other", Tenant: "elsewhere"})
 	other := dial(t, s, "other", core.V1_4)
 	if _, err := kmiptest.Do(other, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
 		t.Errorf("a client of another tenant finds no slot: %v", err)
@@ -732,7 +723,7 @@ func TestSilentConnectionsFromManyAddresses(t *testing.T) {
 	dir, fresh := installed(t)
 	conf := fresh(t)
 	conf["limits"] = map[string]any{"connections": 60, "per_peer": 20, "waiting": 100, "waiting_per_net": 40, "handshake": "30s"}
-	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	s := startInstalled(t, dir, conf)
 	works := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, works)
 	get := func(c *kmiptest.Client) error {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -90,9 +89,9 @@ var worst = []func(h *hostileClient, c *kmiptest.Client) error{
 	},
 	func(h *hostileClient, c *kmiptest.Client) error { // messages of 1 MB
 		names := make([][]byte, 0, 30_000)
-		names = append(names, rawItem(core.TagUniqueIdentifier, core.KindTextString, []byte(h.large)))
+		names = append(names, kmiptest.RawItem(core.TagUniqueIdentifier, core.KindTextString, []byte(h.large)))
 		for i := range cap(names) - 1 {
-			names = append(names, rawItem(core.TagAttributeName, core.KindTextString, []byte("x-"+strconv.Itoa(i))))
+			names = append(names, kmiptest.RawItem(core.TagAttributeName, core.KindTextString, []byte("x-"+strconv.Itoa(i))))
 		}
 		_, err := c.Batch(hostileItem(core.OperationGetAttributes, names...))
 		return err
@@ -356,19 +355,9 @@ func lines(r io.Reader) <-chan string {
 // figures are some of the server's metrics.
 func figures(t *testing.T, s *servertest.Server) map[string]float64 {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, Timeout: 20 * time.Second}
-	res, err := rest.Get("https://" + s.HTTPS + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, _ := io.ReadAll(res.Body)
+	_, text := askREST(t, s, "dev", http.MethodGet, "/metrics", "")
 	out := map[string]float64{}
-	for _, line := range strings.Split(string(b), "\n") {
+	for _, line := range strings.Split(text, "\n") {
 		name, value, ok := strings.Cut(line, " ")
 		if f, err := strconv.ParseFloat(value, 64); ok && err == nil {
 			out[name] = f
@@ -656,7 +645,7 @@ func TestQuotasHold(t *testing.T) {
 	dir, fresh := installed(t)
 	conf := fresh(t)
 	conf["quotas"] = map[string]any{"objects": 3}
-	s := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, conf)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	s := startInstalled(t, dir, conf)
 	c := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, c)
 	for range 2 {

@@ -1,13 +1,10 @@
 package server_test
 
 import (
-	"bufio"
 	"bytes"
-	"database/sql"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -208,15 +205,9 @@ func TestBackendsTerminated(t *testing.T) {
 	t.Parallel()
 	pg := storetest.StartPostgres(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
-	p := admitted(t, s)
-	db, err := sql.Open("pgx", pg.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	l := newLedger()
+	db := openDatabase(t, "", pg.URL)
 	ended := 0
-	loaded(t, s, l, func() {
+	l := underLoad(t, s, pg.URL, func(p patients) {
 		for end := time.Now().Add(lasting(time.Second)); time.Now().Before(end); {
 			var n int
 			if err := db.QueryRow("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'keyreeve' AND backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&n); err != nil {
@@ -227,7 +218,6 @@ func TestBackendsTerminated(t *testing.T) {
 		}
 		well(t, s, p)
 	})
-	l.check(t, s, "afterwards", true)
 	t.Logf("%d connections ended; done: %s; refused: %v", ended, listed(l.acts), l.no)
 	for what, answer := range l.no {
 		if !strings.Contains(answer, core.ReasonGeneralFailure.String()) {
@@ -237,7 +227,6 @@ func TestBackendsTerminated(t *testing.T) {
 	if ended == 0 {
 		t.Error("no connection was ended, so nothing was tried")
 	}
-	tokenAgrees(t, s, pg.URL)
 }
 
 // A database that stands still: operations end in time with a sentence, and when
@@ -246,9 +235,7 @@ func TestDatabaseStandsStill(t *testing.T) {
 	t.Parallel()
 	pg := storetest.StartPostgres(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
-	p := admitted(t, s)
-	l := newLedger()
-	loaded(t, s, l, func() {
+	underLoad(t, s, pg.URL, func(p patients) {
 		pg.Pause()
 		began := time.Now()
 		var wg sync.WaitGroup
@@ -271,8 +258,6 @@ func TestDatabaseStandsStill(t *testing.T) {
 		pg.Resume()
 		well(t, s, p)
 	})
-	l.check(t, s, "afterwards", true)
-	tokenAgrees(t, s, pg.URL)
 }
 
 // What one node revokes or destroys no other uses a second later, also where that
@@ -358,29 +343,12 @@ tls: {certificate: %[2]s/server.pem, key: %[2]s/server-key.pem, client_ca: %[2]s
 hsm: {module: %s, token: keyreeve, pin_file: %s/pin}
 store: {url_file: %s}
 `, dir, first.Certs, module, first.Dir, file("url", url)))
-	cmd := exec.Command(servertest.Binary(t), "serve", "--config", config)
-	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+filepath.Join(first.Dir, "softhsm2.conf"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var log strings.Builder
-	cmd.Stderr = &log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s := &servertest.Server{Dir: dir, Certs: first.Certs}
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	if n, _ := fmt.Sscanf(line, "ready kmip=%s https=%s", &s.KMIP, &s.HTTPS); n != 2 {
-		cmd.Process.Kill()
-		cmd.Wait()
-		t.Fatalf("the second node said %q:\n%s", line, log.String())
-	}
+	s := servertest.StartConfig(t, config, dir, first.Certs, softHSMOf(first.Dir))
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the second node ended with %v:\n%s", err, log.String())
+		s.Signal(syscall.SIGTERM)
+		if err := s.Wait(); err != nil {
+			log, _ := os.ReadFile(s.Log)
+			t.Errorf("the second node ended with %v:\n%s", err, log)
 		}
 	})
 	return s

@@ -147,7 +147,7 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 	s := fresh(t)
 	s.set("policy", "file", policy)
 	s.set("policy", "tests", beside)
-	on := servertest.StartConfig(t, write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, s)), dir, filepath.Join(dir, "certs"), "SOFTHSM2_CONF="+filepath.Join(dir, "softhsm2.conf"))
+	on := startInstalled(t, dir, s)
 	id := aesKey(t, dial(t, on, "dev", core.V1_4))
 	get := func() error {
 		_, err := kmiptest.Do(dial(t, on, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)})
@@ -319,7 +319,7 @@ func TestGrantsByReload(t *testing.T) {
 	}
 	mine := fmt.Sprintf(`{file: %s/ca.pem, tenants: [default], groups: ["*"], roles: [monitor]}`, s.Certs)
 	configure(mine + fmt.Sprintf(`, {file: %s, tenants: [default], groups: [dev], roles: [admin]}`, theirs))
-	n := servertest.StartConfig(t, file, s.Dir, s.Certs, "SOFTHSM2_CONF="+filepath.Join(s.Dir, "softhsm2.conf"))
+	n := servertest.StartConfig(t, file, s.Dir, s.Certs, softHSMOf(s.Dir))
 	dev, guest := dial(t, n, "dev", core.V1_4), mustDial(t, n, client)
 	for _, c := range []*kmiptest.Client{dev, guest} {
 		if err := discover(c); err != nil {

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"database/sql"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -76,6 +75,16 @@ func installed(t *testing.T) (dir string, fresh func(*testing.T) settings) {
 			"policy": map[string]any{},
 		}
 	}
+}
+
+// softHSMOf is the setting by which SoftHSM2 finds the token below dir.
+func softHSMOf(dir string) string { return "SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf") }
+
+// startInstalled starts a server by a configuration on what installed made in dir.
+func startInstalled(t *testing.T, dir string, s settings) *servertest.Server {
+	t.Helper()
+	config := write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, s))
+	return servertest.StartConfig(t, config, dir, filepath.Join(dir, "certs"), softHSMOf(dir))
 }
 
 // write makes a file for a test.
@@ -164,7 +173,7 @@ func expired(t *testing.T, dir string, from, to time.Duration) (cert, key string
 // error that names the setting to fix, and doctor says the same of that part.
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	dir, fresh := installed(t)
-	conf := "SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")
+	conf := softHSMOf(dir)
 	tmp := t.TempDir()
 	other, _ := installed(t)
 	empty := t.TempDir()
@@ -323,10 +332,7 @@ func libm(t *testing.T) string {
 // statement does one thing to a database that nobody has open.
 func statement(t *testing.T, file, text string) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openDatabase(t, file, "")
 	defer db.Close()
 	if _, err := db.Exec(text); err != nil {
 		t.Fatal(err)
@@ -388,11 +394,7 @@ func TestWhatDevLacksIsNamed(t *testing.T) {
 // saved writes settings into a file.
 func saved(t *testing.T, s settings) string {
 	t.Helper()
-	b, err := yaml.Marshal(map[string]any(s))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return write(t, filepath.Join(t.TempDir(), "keyreeve.yaml"), string(b))
+	return write(t, filepath.Join(t.TempDir(), "keyreeve.yaml"), wholeConfig(t, s))
 }
 
 // tokenFiles counts the files of the token's objects.
@@ -414,7 +416,7 @@ func tokenFiles(t *testing.T, dir string) (n int) {
 // one sentence says what to do. keyreeve init makes an installation, once.
 func TestInit(t *testing.T) {
 	dir, fresh := installed(t)
-	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	env := []string{softHSMOf(dir)}
 	databases := map[string]func(*testing.T) (url, file string){
 		"sqlite": func(t *testing.T) (string, string) {
 			f := filepath.Join(t.TempDir(), "new.db")
@@ -461,12 +463,9 @@ func TestInit(t *testing.T) {
 func TestForeignDatabase(t *testing.T) {
 	dir, fresh := installed(t)
 	other, _ := installed(t)
-	env := []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf")}
+	env := []string{softHSMOf(dir)}
 	idOf := func(dir string) (id string) {
-		db, err := sql.Open("sqlite3", filepath.Join(dir, "keyreeve.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openDatabase(t, filepath.Join(dir, "keyreeve.db"), "")
 		defer db.Close()
 		if err := db.QueryRow("SELECT id FROM installation").Scan(&id); err != nil {
 			t.Fatal(err)
@@ -662,10 +661,7 @@ func narrow(t *testing.T, s *servertest.Server) *kmiptest.Client {
 
 func idsIn(t *testing.T, file string) (ids []string) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openDatabase(t, file, "")
 	defer db.Close()
 	rows, err := db.Query("SELECT id FROM object")
 	if err != nil {

@@ -22,33 +22,35 @@ import (
 // strangers makes a certificate of a tenant that nobody has declared.
 func strangers(t *testing.T, s *servertest.Server, tenant string) {
 	t.Helper()
-	if err := certs.Issue(s.Dir, certs.Request{Name: tenant, Tenant: tenant}); err != nil {
-		t.Fatal(err)
-	}
+	s.Certify(certs.Request{Name: tenant, Tenant: tenant})
 }
 
-// restAs sends a request to the REST door with the certificate of a client.
-func restAs(t *testing.T, s *servertest.Server, name, method, path string) (int, string) {
+// askREST sends one request to the REST door with the certificate of a client, on a
+// connection of its own. It returns the status and the answer.
+func askREST(t *testing.T, s *servertest.Server, client, method, path, body string) (int, string) {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, name)
+	cfg, err := kmiptest.Config(s.Certs, client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
-	req, err := http.NewRequest(method, "https://"+s.HTTPS+path, nil)
+	req, err := http.NewRequest(method, "https://"+s.HTTPS+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
 	res, err := c.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the REST door does not answer: %v", err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.StatusCode, string(body)
+	return res.StatusCode, string(answer)
 }
 
 // A certificate of a tenant that is not declared is refused at both doors, with a
@@ -63,7 +65,7 @@ func TestUndeclaredTenantIsRefused(t *testing.T) {
 		if err := discover(dial(t, s, "acme", core.V1_4)); err == nil || !strings.Contains(err.Error(), "keyreeve tenant create acme") {
 			t.Errorf("KMIP: %v", err)
 		}
-		if status, body := restAs(t, s, "acme", http.MethodGet, "/v1/keys"); status != http.StatusUnauthorized || !strings.Contains(body, "keyreeve tenant create acme") {
+		if status, body := askREST(t, s, "acme", http.MethodGet, "/v1/keys", ""); status != http.StatusUnauthorized || !strings.Contains(body, "keyreeve tenant create acme") {
 			t.Errorf("REST: %d %s", status, body)
 		}
 	}
@@ -83,7 +85,7 @@ func TestUndeclaredTenantIsRefused(t *testing.T) {
 		t.Errorf("the token had %d objects and has %d, want 7 more", keys, n)
 	}
 	id := aesKey(t, dial(t, s, "acme", core.V1_4))
-	if status, body := restAs(t, s, "acme", http.MethodGet, "/v1/keys/"+id); status != http.StatusOK {
+	if status, body := askREST(t, s, "acme", http.MethodGet, "/v1/keys/"+id, ""); status != http.StatusOK {
 		t.Errorf("REST: %d %s", status, body)
 	}
 	if out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Create Tenant", "--limit", "1"); err != nil || !strings.Contains(out, "system/socket Create Tenant") || !strings.Contains(out, "tenant acme") {
@@ -94,7 +96,7 @@ func TestUndeclaredTenantIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 	s.Run()
-	if status, body := restAs(t, s, "acme", http.MethodGet, "/v1/keys/"+id); status != http.StatusOK {
+	if status, body := askREST(t, s, "acme", http.MethodGet, "/v1/keys/"+id, ""); status != http.StatusOK {
 		t.Errorf("after a restart, REST: %d %s", status, body)
 	}
 	for _, name := range []string{"system", "a/b", ""} {
@@ -136,7 +138,7 @@ func TestForgedTenantIsRefused(t *testing.T) {
 	if err := discover(dial(t, s, "eve", core.V1_4)); err == nil {
 		t.Error("KMIP lets a forged tenant in")
 	}
-	if status, body := restAs(t, s, "eve", http.MethodGet, "/v1/keys"); status < 400 {
+	if status, body := askREST(t, s, "eve", http.MethodGet, "/v1/keys", ""); status < 400 {
 		t.Errorf("REST: %d %s", status, body)
 	}
 	if out, err := s.Command("health", "--dir", s.Dir); !strings.Contains(out, "changed behind the server") {

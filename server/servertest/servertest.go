@@ -178,13 +178,20 @@ func (s *Server) Command(args ...string) (string, error) {
 	return string(out), err
 }
 
-// Issue makes a client certificate in the folder of a running development server, as
-// the command cert issue does, and declares its tenant.
-func (s *Server) Issue(r certs.Request) {
+// Certify makes a client certificate in the folder of the server. It does not declare
+// the tenant.
+func (s *Server) Certify(r certs.Request) {
 	s.t.Helper()
 	if err := certs.Issue(s.Dir, r); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// Issue makes a client certificate in the folder of a running development server, as
+// the command cert issue does, and declares its tenant.
+func (s *Server) Issue(r certs.Request) {
+	s.t.Helper()
+	s.Certify(r)
 	s.DeclareTenant(r.Tenant)
 }
 
