@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -52,13 +53,6 @@ func TestPartsAreNamed(t *testing.T) {
 	}
 }
 
-// proven is an authenticator that always names the same principal.
-type proven struct{ principal *core.Principal }
-
-func (a proven) Identify(core.Evidence) func() (*core.Principal, error) {
-	return func() (*core.Principal, error) { return a.principal, nil }
-}
-
 type declaredTenants struct{ asked int }
 
 func (d *declaredTenants) RequireDeclared(context.Context, string) error { d.asked++; return nil }
@@ -69,7 +63,7 @@ func (d *declaredTenants) RequireDeclared(context.Context, string) error { d.ask
 func TestAdmission(t *testing.T) {
 	p := &core.Principal{Tenant: "acme", ID: "dev", Expires: time.Now().Add(time.Hour).Unix()}
 	tenants := &declaredTenants{}
-	identify := admission{auth: proven{p}, tenants: tenants}.Identify(core.Evidence{})
+	identify := admission{auth: coretest.Always(p), tenants: tenants}.Identify(core.Evidence{})
 	if n := testing.AllocsPerRun(100, func() {
 		if got, err := identify(); err != nil || got != p {
 			t.Fatalf("%+v, %v", got, err)
