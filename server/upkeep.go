@@ -26,22 +26,15 @@ func (s *Server) startUpkeep(context.Context) (stopper, error) {
 
 // housekeep does once a minute what is due.
 func (u *upkeepLoop) housekeep(ctx context.Context) {
-	tick := time.NewTicker(reconcileEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := u.reconcile(ctx, false); err != nil {
-				u.log.Error("reconcile", "error", err)
-			}
-			if err := u.verbs.RecordReachedDates(ctx); err != nil {
-				u.log.Error("record dates", "error", err)
-			}
-			u.recordLogins(ctx) // says in the log what it could not do
+	core.Every(ctx, reconcileEvery, func() {
+		if err := u.reconcile(ctx, false); err != nil {
+			u.log.Error("reconcile", "error", err)
 		}
-	}
+		if err := u.verbs.RecordReachedDates(ctx); err != nil {
+			u.log.Error("record dates", "error", err)
+		}
+		u.recordLogins(ctx) // says in the log what it could not do
+	})
 }
 
 // recordLogins ends a period of counted failed logins.

@@ -160,16 +160,7 @@ const lookInterval = 400 * time.Millisecond
 
 // Watch calls checkLists again and again until ctx ends.
 func (a *Authenticator) Watch(ctx context.Context) {
-	tick := time.NewTicker(lookInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			_ = a.checkLists() // onListsLoaded gets the error
-		}
-	}
+	core.Every(ctx, lookInterval, func() { _ = a.checkLists() }) // onListsLoaded gets the error
 }
 
 // Pool returns the certificates of the client authorities, for the TLS handshake.

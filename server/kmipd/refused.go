@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -61,28 +62,26 @@ const (
 // watchIdentities ends idle connections of clients that are not accepted any more. A
 // message that comes within refusedGrace gets an answer.
 func (s *Server) watchIdentities(ctx context.Context) {
-	tick := time.NewTicker(identifyEvery)
-	defer tick.Stop()
 	var idle []*conn
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		s.mu.Lock()
-		for c := range s.conns {
-			if c.idle.Load() && !c.ending.Load() && c.identify != nil {
-				idle = append(idle, c)
-			}
-		}
-		s.mu.Unlock()
+	core.Every(ctx, identifyEvery, func() {
+		idle = s.appendIdle(idle[:0])
 		for _, c := range idle {
 			if _, err := c.identify(); err != nil && c.ending.CompareAndSwap(false, true) {
 				c.tls.SetReadDeadline(time.Now().Add(refusedGrace))
 			}
 		}
 		clear(idle)
-		idle = idle[:0]
+	})
+}
+
+// appendIdle appends the connections that wait for a message to idle.
+func (s *Server) appendIdle(idle []*conn) []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.idle.Load() && !c.ending.Load() && c.identify != nil {
+			idle = append(idle, c)
+		}
 	}
+	return idle
 }
