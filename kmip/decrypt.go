@@ -3,12 +3,8 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // Decrypt is KMIP 1.4 §4.30, 2.1 §6.1.11.
-var Decrypt = define(Operation[core.DecryptInput, core.DecryptOutput]{
-	Row:         keyUseRow(core.OperationDecrypt, cipherReasons),
-	Identifiers: repeatsTarget[core.DecryptOutput](func(in *core.DecryptInput) *core.Identifier { return &in.ID }),
-	request:     decryptRequest,
-	response:    decryptResponse,
-})
+var Decrypt = defineKeyUse(keyUseRow(core.OperationDecrypt, cipherReasons),
+	func(in *core.DecryptInput) *core.Identifier { return &in.ID }, decryptRequest, decryptResponse)
 
 func decryptRequest(c *coder, in *core.DecryptInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)

@@ -3,12 +3,8 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // Encrypt is KMIP 1.4 §4.29, 2.1 §6.1.17.
-var Encrypt = define(Operation[core.EncryptInput, core.EncryptOutput]{
-	Row:         keyUseRow(core.OperationEncrypt, cipherReasons, core.ReasonUsageLimitExceeded),
-	Identifiers: repeatsTarget[core.EncryptOutput](func(in *core.EncryptInput) *core.Identifier { return &in.ID }),
-	request:     encryptRequest,
-	response:    encryptResponse,
-})
+var Encrypt = defineKeyUse(keyUseRow(core.OperationEncrypt, cipherReasons, core.ReasonUsageLimitExceeded),
+	func(in *core.EncryptInput) *core.Identifier { return &in.ID }, encryptRequest, encryptResponse)
 
 func encryptRequest(c *coder, in *core.EncryptInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)

@@ -3,12 +3,8 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // MAC is KMIP 1.4 §4.33, 2.1 §6.1.32.
-var MAC = define(Operation[core.MACInput, core.MACOutput]{
-	Row:         keyUseRow(core.OperationMAC, useReasons, core.ReasonUsageLimitExceeded),
-	Identifiers: repeatsTarget[core.MACOutput](func(in *core.MACInput) *core.Identifier { return &in.ID }),
-	request:     macRequest,
-	response:    macResponse,
-})
+var MAC = defineKeyUse(keyUseRow(core.OperationMAC, useReasons, core.ReasonUsageLimitExceeded),
+	func(in *core.MACInput) *core.Identifier { return &in.ID }, macRequest, macResponse)
 
 func macRequest(c *coder, in *core.MACInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)

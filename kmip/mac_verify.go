@@ -3,12 +3,8 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // MACVerify is KMIP 1.4 §4.34, 2.1 §6.1.33.
-var MACVerify = define(Operation[core.MACVerifyInput, core.MACVerifyOutput]{
-	Row:         keyUseRow(core.OperationMACVerify, useReasons),
-	Identifiers: repeatsTarget[core.MACVerifyOutput](func(in *core.MACVerifyInput) *core.Identifier { return &in.ID }),
-	request:     macVerifyRequest,
-	response:    macVerifyResponse,
-})
+var MACVerify = defineKeyUse(keyUseRow(core.OperationMACVerify, useReasons),
+	func(in *core.MACVerifyInput) *core.Identifier { return &in.ID }, macVerifyRequest, macVerifyResponse)
 
 func macVerifyRequest(c *coder, in *core.MACVerifyInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)

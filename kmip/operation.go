@@ -111,6 +111,11 @@ func keyUseRow(code core.Operation, shared []core.ResultReason, own ...core.Resu
 	}
 }
 
+// defineKeyUse adds an operation whose request names its key by target.
+func defineKeyUse[I, O any](row Row, target func(*I) *core.Identifier, request func(*coder, *I), response func(*coder, *O)) Operation[I, O] {
+	return define(Operation[I, O]{Row: row, Identifiers: repeatsTarget[O](target), request: request, response: response})
+}
+
 // attributeChangeRow returns the row of an operation that changes one attribute.
 func attributeChangeRow(code core.Operation, change Change, listed []core.ResultReason, special ...SpecialReason) Row {
 	return Row{

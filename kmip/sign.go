@@ -3,12 +3,8 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // Sign is KMIP 1.4 §4.31, 2.1 §6.1.55.
-var Sign = define(Operation[core.SignInput, core.SignOutput]{
-	Row:         keyUseRow(core.OperationSign, useReasons, core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded),
-	Identifiers: repeatsTarget[core.SignOutput](func(in *core.SignInput) *core.Identifier { return &in.ID }),
-	request:     signRequest,
-	response:    signResponse,
-})
+var Sign = defineKeyUse(keyUseRow(core.OperationSign, useReasons, core.ReasonUnsupportedCryptographicParameters, core.ReasonUsageLimitExceeded),
+	func(in *core.SignInput) *core.Identifier { return &in.ID }, signRequest, signResponse)
 
 func signRequest(c *coder, in *core.SignInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)

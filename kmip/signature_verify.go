@@ -3,12 +3,8 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // SignatureVerify is KMIP 1.4 §4.32, 2.1 §6.1.56.
-var SignatureVerify = define(Operation[core.SignatureVerifyInput, core.SignatureVerifyOutput]{
-	Row:         keyUseRow(core.OperationSignatureVerify, useReasons, core.ReasonUnsupportedCryptographicParameters),
-	Identifiers: repeatsTarget[core.SignatureVerifyOutput](func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID }),
-	request:     signatureVerifyRequest,
-	response:    signatureVerifyResponse,
-})
+var SignatureVerify = defineKeyUse(keyUseRow(core.OperationSignatureVerify, useReasons, core.ReasonUnsupportedCryptographicParameters),
+	func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID }, signatureVerifyRequest, signatureVerifyResponse)
 
 func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)
