@@ -50,11 +50,19 @@ var calls = sync.Pool{New: func() any { return new(Call) }}
 // the verb, and closes the record. It returns the verb's output only if the record is
 // durable. The verb asks the policy itself, by [Call.FindObject] or [Call.Decide].
 func Run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.Action, in *I, verb func(*Call, *I) (O, error)) (O, error) {
-	k := e.Begin(ctx, c, action)
-	var out O
-	err := e.quotas.admitRequest(c.Principal)
+	return runCall(e.Begin(ctx, c, action), in, verb, false)
+}
+
+// RunPermitted is [Run] for a verb that works on no existing object: it asks the policy
+// before the verb.
+func RunPermitted[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.Action, in *I, verb func(*Call, *I) (O, error)) (O, error) {
+	return runCall(e.Begin(ctx, c, action), in, verb, true)
+}
+
+func runCall[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst bool) (out O, err error) {
+	err = k.Engine.quotas.admitRequest(k.Caller.Principal)
 	if err == nil {
-		out, err = runVerb(k, in, verb)
+		out, err = runVerb(k, in, verb, askFirst)
 	}
 	if err == nil && !k.recorded {
 		err = k.stillGranted() // a change has checked this before it was stored
@@ -67,13 +75,18 @@ func Run[I, O any](e *Engine, ctx context.Context, c *core.Caller, action core.A
 }
 
 // runVerb turns a panic in a verb into an error, so that it is recorded for every door.
-func runVerb[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error)) (out O, err error) {
+func runVerb[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst bool) (out O, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.Ports.Log.Error("operation", "operation", k.Action, "request", k.Record.RequestID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
+	if askFirst {
+		if _, err := k.Decide(k.Action, nil); err != nil {
+			return out, err
+		}
+	}
 	return verb(k, in)
 }
 

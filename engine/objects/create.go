@@ -10,13 +10,10 @@ import (
 
 // Create makes a symmetric key or Secret Data in the token (KMIP 1.4 §4.1, 2.1 §6.1.8).
 func (v *Verbs) Create(ctx context.Context, c *core.Caller, in *core.CreateInput) (core.CreateOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionCreate, in, create)
+	return engine.RunPermitted(v.engine, ctx, c, core.ActionCreate, in, create)
 }
 
 func create(k *engine.Call, in *core.CreateInput) (out core.CreateOutput, err error) {
-	if _, err := k.Decide(k.Action, nil); err != nil {
-		return out, err
-	}
 	if in.ObjectType != core.ObjectTypeSymmetricKey && in.ObjectType != core.ObjectTypeSecretData {
 		return out, core.Errorf(core.InvalidObjectType, "Create makes Symmetric Keys and Secret Data; %v come by another operation", in.ObjectType)
 	}
@@ -145,13 +142,10 @@ func closeCreateIntent(ch *core.Change, o *core.ManagedObject) {
 // CreateKeyPair makes a private key and a public key in the token and links them to each
 // other (KMIP 1.4 §4.2, 2.1 §6.1.9).
 func (v *Verbs) CreateKeyPair(ctx context.Context, c *core.Caller, in *core.CreateKeyPairInput) (core.CreateKeyPairOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionCreateKeyPair, in, createKeyPair)
+	return engine.RunPermitted(v.engine, ctx, c, core.ActionCreateKeyPair, in, createKeyPair)
 }
 
 func createKeyPair(k *engine.Call, in *core.CreateKeyPairInput) (out core.CreateKeyPairOutput, err error) {
-	if _, err := k.Decide(k.Action, nil); err != nil {
-		return out, err
-	}
 	private, public, err := makeHalves(k, in)
 	if err != nil {
 		return out, err

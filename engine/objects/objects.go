@@ -132,3 +132,338 @@ func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(n
 	}
 	return core.IDOutput{ID: next.ID}, nil
 }
+
+// Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.19). The value of a
+// class N object is never returned. That of a class X object is returned only wrapped,
+// as a Key Wrapping Specification asks.
+func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (core.GetOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionGet, in, get)
+}
+
+func get(k *engine.Call, in *core.GetInput) (core.GetOutput, error) {
+	o, err := k.FindObject(in.ID)
+	if err != nil {
+		return core.GetOutput{}, err
+	}
+	if err := k.Require(o, engine.NotDestroyed); err != nil {
+		return core.GetOutput{}, err
+	}
+	if isCompressed(in.Compression) {
+		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported: public keys are returned uncompressed; leave the field out", in.Compression)
+	}
+	if in.Format != 0 && !hasFormat(o, in.Format) {
+		return core.GetOutput{}, core.Errorf(core.KeyFormatTypeNotSupported, "a %v has no Key Format Type %v; leave the field out", o.Type, in.Format)
+	}
+	if in.WrapType == core.KeyWrapTypeAsRegistered {
+		return core.GetOutput{}, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
+	}
+	out := &k.GetOutput
+	*out = core.GetOutput{ObjectType: o.Type, ID: o.ID}
+	out.Object.Type = o.Type
+	if in.Specification != nil {
+		err = getWrapped(k, o, in, out)
+	} else {
+		err = getClear(k, o, in, out)
+	}
+	if err != nil {
+		return core.GetOutput{}, err
+	}
+	clearFresh(k, o)
+	return *out, nil
+}
+
+// hasFormat reports whether the value of o can have a Key Format Type. Only keys have
+// one, and X.509 certificates, whose format is X.509.
+func hasFormat(o *core.ManagedObject, f core.KeyFormatType) bool {
+	switch o.Type {
+	case core.ObjectTypeOpaqueObject, core.ObjectTypeTemplate:
+		return false
+	case core.ObjectTypeCertificate:
+		return f == core.KeyFormatTypeX509 && core.CertificateType(o.Attributes.Num(core.TagCertificateType)) == core.CertificateTypeX509
+	}
+	return true
+}
+
+// isCompressed reports whether a Key Compression Type asks for a compressed public key.
+// The default is uncompressed (KMIP 1.4 §2.1.3, 2.1 §3.1).
+func isCompressed(t core.KeyCompressionType) bool {
+	return t != 0 && t != core.KeyCompressionTypeECPublicKeyTypeUncompressed
+}
+
+// getClear writes the clear value into the answer. out.Secret owns the bytes.
+func getClear(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
+	if o.Type == core.ObjectTypeTemplate {
+		if err := k.ReserveMemory(engine.AnswerBytes(o)); err != nil {
+			return err
+		}
+		out.Object.Template = rules.TemplateContent(o)
+		return nil
+	}
+	if err := rules.CheckMayLeave(o, false); err != nil {
+		return err
+	}
+	if err := revealClear(k, o, out); err != nil {
+		return err
+	}
+	return shapeAnswer(k, o, in.Format, out)
+}
+
+// revealClear puts the clear bytes into out.Secret, which is zeroed if the operation
+// fails.
+func revealClear(k *engine.Call, o *core.ManagedObject, out *core.GetOutput) error {
+	if err := k.LoadKeysOf(o); err != nil {
+		return err
+	}
+	if err := k.ReserveMemory(max(o.Material.Length, len(o.Material.Blob), len(o.Material.TTLV))); err != nil {
+		return err
+	}
+	s := k.NewSecret()
+	out.Secret = s
+	b, err := k.Ports.HSM.Clear(k.Ctx, o.Key(), s.Bytes()[:0])
+	if err != nil {
+		return err
+	}
+	s.Set(b)
+	return nil
+}
+
+// shapeAnswer puts the clear bytes into the fields of the object's type, in the format
+// that the client asks for; 0 is the format that is stored.
+func shapeAnswer(k *engine.Call, o *core.ManagedObject, format core.KeyFormatType, out *core.GetOutput) error {
+	value, body := out.Secret.Bytes(), &out.Object
+	switch o.Type {
+	case core.ObjectTypeOpaqueObject:
+		body.OpaqueDataType, body.OpaqueData = uint32(o.Attributes.Num(core.TagOpaqueDataType)), value
+		return nil
+	case core.ObjectTypeCertificate:
+		body.CertificateType, body.CertificateValue = core.CertificateType(o.Attributes.Num(core.TagCertificateType)), value
+		return nil
+	case core.ObjectTypeSecretData:
+		body.SecretDataType = core.SecretDataType(o.Attributes.Num(core.TagSecretDataType))
+	}
+	if format == 0 {
+		format = o.Material.Format
+	}
+	// The key block of Secret Data has no algorithm and length (KMIP 1.4 §2.1.3: they
+	// may be left out if the value shows them).
+	if o.Type != core.ObjectTypeSecretData {
+		body.KeyBlock.Algorithm, body.KeyBlock.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
+	}
+	if keptAsStructure(o.Material.Kind, o.Material.Format) && format == o.Material.Format {
+		body.KeyBlock.Format = format
+		return k.Ports.Formats.DecodeKeyValue(value, &body.KeyBlock, k.Caller.Version)
+	}
+	return k.Ports.Formats.Render(value, &o.Material, o.Algorithm(), format, &body.KeyBlock)
+}
+
+// clearFresh sets Fresh to false, because the object has been returned to a client. If
+// the object was changed in the meantime, Get does not fail: the next Get tries again.
+func clearFresh(k *engine.Call, o *core.ManagedObject) {
+	if !o.Attributes.Bool(core.TagFresh) {
+		return
+	}
+	next := o.Successor()
+	next.Version++
+	next.Attributes = o.Attributes.Set(core.TagFresh, core.Bool(false))
+	if k.Commit(core.ChangeOf(core.UpdateObject{Object: next})) == nil {
+		k.NoteUndo(o, next)
+	}
+}
+
+// getWrapped writes the object into the answer, wrapped under another key of the server
+// (KMIP 1.4 §2.1.6). TTLV Encoding, the default, is possible for class C and for
+// registered class X keys. For others it fails with EncodingOptionError.
+func getWrapped(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
+	spec := in.Specification
+	if !canWrap(o) {
+		return core.Errorf(core.IllegalOperation, "a %v is not wrapped by Get; leave the Key Wrapping Specification out", o.Type)
+	}
+	if err := rules.CheckMayLeave(o, true); err != nil {
+		return err
+	}
+	with, p, err := wrappingKey(k, spec.Method, spec.Encryption, spec.MACSignature, core.MaskWrapKey, true)
+	if err != nil {
+		return err
+	}
+	if err := k.LoadKeysOf(o); err != nil {
+		return err
+	}
+	if err := k.ReserveMemory(max(o.Material.Length, len(o.Material.Blob), len(o.Material.TTLV))); err != nil {
+		return err
+	}
+	kb := &out.Object.KeyBlock
+	if spec.Encoding == core.EncodingOptionNoEncoding {
+		err = wrapBytes(k, o, with, p, in, kb)
+	} else {
+		err = wrapTTLV(k, o, with, p, in, out)
+	}
+	if err != nil {
+		return err
+	}
+	if o.Type == core.ObjectTypeSecretData {
+		out.Object.SecretDataType = core.SecretDataType(o.Attributes.Num(core.TagSecretDataType))
+	}
+	kb.Material, kb.Transparent, kb.Attributes = nil, nil, nil
+	kb.Algorithm, kb.Length = o.Algorithm(), int32(o.Attributes.Num(core.TagCryptographicLength))
+	kb.Wrapping = &core.KeyWrappingData{Method: spec.Method, Encryption: spec.Encryption, Encoding: spec.Encoding}
+	k.Record.ExecutedIn = "token"
+	if with.Type == core.ObjectTypePublicKey && o.Material.Class == core.ClassC {
+		k.Record.ExecutedIn = "memory" // see HSM.WrapOut
+	}
+	k.Record.Detail = "wrapped under " + with.ID
+	return nil
+}
+
+// canWrap reports whether Get wraps objects of this type.
+func canWrap(o *core.ManagedObject) bool {
+	return o.Type == core.ObjectTypeSymmetricKey || o.Type == core.ObjectTypePrivateKey || o.Type == core.ObjectTypeSecretData || o.Type == core.ObjectTypePublicKey
+}
+
+// wrapBytes wraps the bytes of the key itself (No Encoding).
+func wrapBytes(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *core.GetInput, kb *core.KeyBlock) (err error) {
+	if len(in.Specification.AttributeNames) > 0 {
+		return core.Errorf(core.EncodingOptionError, "attributes can be wrapped with Encoding Option TTLV Encoding only")
+	}
+	if keptAsStructure(o.Material.Kind, o.Material.Format) {
+		return core.Errorf(core.EncodingOptionError, "object %s is a structure; ask for it with Encoding Option TTLV Encoding", o.ID)
+	}
+	if in.Format != 0 && in.Format != o.Material.Format {
+		return core.Errorf(core.KeyFormatTypeNotSupported, "object %s is wrapped as %v, the format it is kept in", o.ID, o.Material.Format)
+	}
+	if err := k.Consume(with, wrappedLength(o), nil); err != nil {
+		return err
+	}
+	kb.Format = o.Material.Format
+	kb.Wrapped, err = k.Ports.HSM.WrapOut(k.Ctx, o.Key(), with.Key(), p, nil)
+	return err
+}
+
+// wrappedLength returns how many bytes of o a wrapping key protects, as far as this is
+// known outside the token.
+func wrappedLength(o *core.ManagedObject) int {
+	return max(o.Material.Length, int(o.Attributes.Num(core.TagCryptographicLength)+7)/8)
+}
+
+// wrapTTLV wraps the Key Value as a TTLV structure.
+func wrapTTLV(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *core.GetInput, out *core.GetOutput) error {
+	kb := &out.Object.KeyBlock
+	if o.Material.Class == core.ClassX {
+		if o.Material.TTLV == nil || len(in.Specification.AttributeNames) > 0 || (in.Format != 0 && in.Format != o.Material.Format) {
+			return core.Errorf(core.EncodingOptionError, "object %s is Sensitive and was made in the HSM, which wraps key bytes alone; ask with Encoding Option No Encoding", o.ID)
+		}
+		if err := k.Consume(with, wrappedLength(o), nil); err != nil {
+			return err
+		}
+		kb.Format = o.Material.Format
+		var err error
+		kb.Wrapped, err = k.Ports.HSM.WrapOut(k.Ctx, o.Key(), with.Key(), p, []byte{})
+		return err
+	}
+	if err := revealClear(k, o, out); err != nil {
+		return err
+	}
+	if err := shapeAnswer(k, o, in.Format, out); err != nil {
+		return err
+	}
+	var err error
+	if kb.Attributes, err = k.NamedAttributes(o, in.Specification.AttributeNames); err != nil {
+		return err
+	}
+	value, err := k.Ports.Formats.EncodeKeyValue(nil, kb, k.Caller.Version)
+	if err != nil {
+		return err
+	}
+	defer clear(value)
+	if err := k.Consume(with, len(value), nil); err != nil {
+		return err
+	}
+	kb.Wrapped, err = k.Ports.HSM.WrapOut(k.Ctx, o.Key(), with.Key(), p, value)
+	return err
+}
+
+// wrappingKey returns the key that wraps (protect) or unwraps, and its parameters. The
+// policy must allow the caller to Encrypt or Decrypt with it, its mask and state must
+// allow the use, and the token must support the method.
+func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.WrappingKeyInfo, mask core.UsageMask, protect bool) (*core.ManagedObject, core.CryptographicParameters, error) {
+	var p core.CryptographicParameters
+	if m != core.WrappingMethodEncrypt || mac != nil {
+		return nil, p, core.Errorf(core.FeatureNotSupported, "keys are wrapped by Wrapping Method Encrypt alone, without MAC or signature")
+	}
+	if info == nil || info.ID == "" {
+		return nil, p, core.Errorf(core.InvalidField, "the Encryption Key Information names no wrapping key")
+	}
+	k.Involve(core.ClientText(info.ID), core.RoleWrappingKey)
+	with, err := k.LoadObject(info.ID)
+	if err != nil {
+		if core.CodeOf(err) == core.ItemNotFound {
+			err = core.Errorf(core.WrappingObjectNotFound, "no object has the Unique Identifier %s of the wrapping key", core.ClientText(info.ID))
+		}
+		return nil, p, err
+	}
+	if !protect {
+		if with, err = privateHalf(k, with); err != nil {
+			return nil, p, err
+		}
+		k.Involve(with.ID, core.RoleWrappingKey)
+	}
+	action, check := core.ActionEncrypt, k.UseCheck(protect)
+	if !protect {
+		action = core.ActionDecrypt
+	}
+	if _, err := k.Decide(action, with); err != nil {
+		return nil, p, err
+	}
+	if err := rules.CheckMask(with, mask); err != nil {
+		return nil, p, err
+	}
+	if with.StateAt(k.Now).Gone() {
+		return nil, p, core.Errorf(core.WrappingObjectDestroyed, "the wrapping key %s is destroyed", with.ID)
+	}
+	if err := check(with, k.Now); err != nil {
+		return nil, p, err
+	}
+	if protect && !offersParameters(with, info.Parameters) {
+		return nil, p, core.Errorf(core.BadCryptographicParameters, "the wrapping key %s has Cryptographic Parameters, and none of them are those of the Key Wrapping Specification", with.ID)
+	}
+	if err := k.LoadKeysOf(with); err != nil {
+		return nil, p, err
+	}
+	k.AddGrant(core.RoleWrappingKey, action, with.ID, check)
+	p = rules.CompleteParameters(info.Parameters, with)
+	s := &rules.SchemeKeyWrap
+	if with.Type != core.ObjectTypeSymmetricKey {
+		s = rules.CipherScheme(with, &p)
+	}
+	if err := s.CheckAsked(info.Parameters, with); err != nil {
+		return nil, p, err
+	}
+	if p.BlockCipherMode == 0 && with.Type == core.ObjectTypeSymmetricKey {
+		p.BlockCipherMode = core.BlockCipherModeNISTKeyWrap
+	}
+	return with, p, nil
+}
+
+// privateHalf returns the private key of a public key, because clients name the public
+// key that they wrapped with. Any other key is returned as it is.
+func privateHalf(k *engine.Call, with *core.ManagedObject) (*core.ManagedObject, error) {
+	if with.Type != core.ObjectTypePublicKey {
+		return with, nil
+	}
+	for _, a := range with.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
+		if l := core.LinkOf(a.Value); l.Type == core.LinkTypePrivateKeyLink {
+			return k.LoadObject(l.ID)
+		}
+	}
+	return nil, core.Errorf(core.IllegalOperation, "the wrapping key %s is a public key without a Link to its private key, which unwraps", with.ID)
+}
+
+// offersParameters reports whether a wrapping key has the Cryptographic Parameters of the
+// request (KMIP 1.4 §2.1.6). A key without parameters accepts all, because many clients
+// give none to their wrapping keys.
+func offersParameters(o *core.ManagedObject, asked *core.CryptographicParameters) bool {
+	if asked == nil || !o.Attributes.Has(core.TagCryptographicParameters) {
+		return true
+	}
+	f := core.Filter{Attributes: core.Attributes{{Tag: core.TagCryptographicParameters, Value: core.Structure(asked.Fields()...)}}}
+	return f.Matches(o)
+}

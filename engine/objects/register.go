@@ -12,13 +12,10 @@ import (
 
 // Register stores an object that the client sends (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionRegister, in, register)
+	return engine.RunPermitted(v.engine, ctx, c, core.ActionRegister, in, register)
 }
 
 func register(k *engine.Call, in *core.RegisterInput) (out core.RegisterOutput, err error) {
-	if _, err := k.Decide(k.Action, nil); err != nil {
-		return out, err
-	}
 	k.StorageMasks = in.ProtectionMasks
 	opened, err := openKeyValue(k, in)
 	defer func() { core.Retire(opened) }()
