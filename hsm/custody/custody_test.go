@@ -579,14 +579,21 @@ func TestEd25519Import(t *testing.T) {
 	}
 }
 
-func BenchmarkClearCached(b *testing.B) {
-	token := hsmtest.Open(b, hsmtest.Config(b), "default")
+// benchKey makes an AES key of a class.
+func benchKey(b *testing.B, token *hsmtest.Token, class core.Class) core.Key {
+	b.Helper()
 	k := aesKey("bench")
-	m, _, err := token.Generate(ctx, k, spec(core.KeyAES, core.ClassC, core.ModeWrapped, 256))
+	m, _, err := token.Generate(ctx, k, spec(core.KeyAES, class, core.ModeWrapped, 256))
 	if err != nil {
 		b.Fatal(err)
 	}
 	k.Material = &m
+	return k
+}
+
+func BenchmarkClearCached(b *testing.B) {
+	token := hsmtest.Open(b, hsmtest.Config(b), "default")
+	k := benchKey(b, token, core.ClassC)
 	buf := make([]byte, 0, 64)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -598,12 +605,7 @@ func BenchmarkClearCached(b *testing.B) {
 
 func BenchmarkEncryptToken(b *testing.B) {
 	token := hsmtest.Open(b, hsmtest.Config(b), "default")
-	k := aesKey("bench")
-	m, _, err := token.Generate(ctx, k, spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256))
-	if err != nil {
-		b.Fatal(err)
-	}
-	k.Material = &m
+	k := benchKey(b, token, core.ClassN)
 	b.ReportAllocs()
 	data := make([]byte, 1024)
 	for b.Loop() {

@@ -3,17 +3,14 @@ package custody_test
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
 // outcome is what a caller sees of one operation.
@@ -213,23 +210,14 @@ func pairAlike(t *testing.T, token *hsmtest.Token, what string, kind core.KeyKin
 func pairsAlike(t *testing.T, token *hsmtest.Token) (all []pair) {
 	t.Helper()
 	for _, bits := range []int{1024, 2048} {
-		k, err := rsa.GenerateKey(rand.Reader, bits)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := keystest.RSAKey(bits)
 		all = append(all, pairAlike(t, token, fmt.Sprint("RSA-", bits), core.KeyRSA, core.AlgorithmRSA, bits, k))
 	}
 	for _, c := range []elliptic.Curve{elliptic.P224(), elliptic.P256(), elliptic.P384(), elliptic.P521()} {
-		k, err := ecdsa.GenerateKey(c, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := keystest.ECKey(t, c)
 		all = append(all, pairAlike(t, token, c.Params().Name, core.KeyEC, core.AlgorithmECDSA, c.Params().BitSize, k))
 	}
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ed := keystest.Ed25519Key(t)
 	return append(all, pairAlike(t, token, "Ed25519", core.KeyEd25519, core.AlgorithmEd25519, 256, ed))
 }
 

@@ -1,10 +1,7 @@
 package custody_test
 
 import (
-	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
@@ -61,10 +58,7 @@ func TestImportedPrivateKeysProveThemselves(t *testing.T) {
 		return der
 	}
 	for _, bits := range []int{1024, 2048} {
-		k, err := rsa.GenerateKey(rand.Reader, bits)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := keystest.RSAKey(bits)
 		all[fmt.Sprint("RSA-", bits)] = imported{core.KeyRSA, marshal(k), true}
 		two := big.NewInt(2)
 		for name, change := range map[string]func(n *rsaNumbers) bool{
@@ -83,14 +77,8 @@ func TestImportedPrivateKeysProveThemselves(t *testing.T) {
 		}
 	}
 	for _, c := range []elliptic.Curve{elliptic.P224(), elliptic.P256(), elliptic.P384(), elliptic.P521()} {
-		k, err := ecdsa.GenerateKey(c, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		other, err := ecdsa.GenerateKey(c, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := keystest.ECKey(t, c)
+		other := keystest.ECKey(t, c)
 		good := marshal(k)
 		mine, _ := k.PublicKey.Bytes()
 		theirs, _ := other.PublicKey.Bytes()
@@ -138,10 +126,7 @@ func TestImportedPrivateKeysProveThemselves(t *testing.T) {
 // A fault of the token's own while a key proves itself is not blamed on the key.
 func TestProofUnderFaults(t *testing.T) {
 	f := openFaulty(t, func(*hsmtest.Settings) {})
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := keystest.ECKey(t, elliptic.P256())
 	der := keystest.PKCS8(t, key)
 	take := func() error {
 		k := core.Key{Tenant: "default", ID: "proven", Type: core.ObjectTypePrivateKey, Mask: core.MaskSign, Algorithm: core.AlgorithmEC}

@@ -33,16 +33,10 @@ func testKeys(t testing.TB) (keys []any) {
 	}
 	keys = append(keys, k)
 	for _, c := range namedCurves {
-		k, err := ecdsa.GenerateKey(c.curve, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := keystest.ECKey(t, c.curve)
 		keys = append(keys, k)
 	}
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ed := keystest.Ed25519Key(t)
 	return append(keys, ed)
 }
 
@@ -152,7 +146,7 @@ func TestUnusualPrivateKeys(t *testing.T) {
 	compressed := elliptic.MarshalCompressed(elliptic.P256(), ec.X, ec.Y)
 	short := ecdsa.PrivateKey{}
 	for short.D == nil || len(short.D.Bytes()) == 32 { // one whose first byte is zero
-		short = *must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+		short = *keystest.ECKey(t, elliptic.P256())
 	}
 	sparse := transparent(r)
 	sparse.Transparent = slices.DeleteFunc(slices.Clone(sparse.Transparent), func(f core.Field) bool { return f.Tag == core.TagPublicExponent })
@@ -312,7 +306,7 @@ func TestPrivateKeysAreRefused(t *testing.T) {
 		}
 	}
 	// A point that is another key's is found for class C here, for others by the token.
-	foreign := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	foreign := keystest.ECKey(t, elliptic.P256())
 	kb := core.KeyBlock{Format: ecKey, Material: sec1(1, d, p256, must(foreign.PublicKey.Bytes()))}
 	if _, err := normalize(kb, core.ClassC); core.CodeOf(err) != core.InvalidField {
 		t.Errorf("another's point: %v", err)
@@ -452,10 +446,7 @@ func TestPublicFormats(t *testing.T) {
 	}
 	keys[core.AlgorithmEd25519], _, _ = ed25519.GenerateKey(rand.Reader)
 	for _, curve := range []elliptic.Curve{elliptic.P224(), elliptic.P256(), elliptic.P384(), elliptic.P521()} {
-		k, err := ecdsa.GenerateKey(curve, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := keystest.ECKey(t, curve)
 		keys[core.AlgorithmEC] = &k.PublicKey
 		for alg, key := range keys {
 			stored := keystest.SPKI(t, key)
@@ -482,7 +473,7 @@ func TestPublicKeysThatAreRefused(t *testing.T) {
 	transparent := func(n, e *big.Int) core.KeyBlock {
 		return core.KeyBlock{Format: core.KeyFormatTypeTransparentRSAPublicKey, Transparent: []core.Field{{Tag: core.TagModulus, Value: core.BigInt(positive(n.Bytes()))}, {Tag: core.TagPublicExponent, Value: core.BigInt(positive(e.Bytes()))}}}
 	}
-	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ec := keystest.ECKey(t, elliptic.P256())
 	x25519, _ := ecdh.X25519().GenerateKey(rand.Reader)
 	k := keystest.RSAKey(2048)
 	huge := new(big.Int).SetBit(big.NewInt(1), 16384, 1)
@@ -559,7 +550,7 @@ func TestSymmetricFormats(t *testing.T) {
 // Whatever public key is taken is stored as one that can be read, used and
 // given out again; nothing takes long.
 func FuzzPublicKey(f *testing.F) {
-	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ec := keystest.ECKey(f, elliptic.P256())
 	ed, _, _ := ed25519.GenerateKey(rand.Reader)
 	k := keystest.RSAKey(1024)
 	for _, b := range [][]byte{keystest.SPKI(f, &k.PublicKey), keystest.SPKI(f, &ec.PublicKey), keystest.SPKI(f, ed)} {

@@ -1,7 +1,11 @@
-// Package keystest gives tests RSA keys, which take long to make, and their encodings.
+// Package keystest gives tests keys and their encodings. RSA keys, which take long to
+// make, are made once.
 package keystest
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -27,6 +31,26 @@ func RSAKey(bits int) *rsa.PrivateKey {
 		rsaKeys[bits] = k
 	}
 	return rsaKeys[bits]
+}
+
+// ECKey makes a key on a curve.
+func ECKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// Ed25519Key makes a key for Ed25519.
+func Ed25519Key(t testing.TB) ed25519.PrivateKey {
+	t.Helper()
+	_, k, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // SPKI returns a public key as SubjectPublicKeyInfo.

@@ -1,9 +1,7 @@
 package soft
 
 import (
-	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"testing"
 
@@ -15,10 +13,7 @@ import (
 // signed as it is, unless it has the length of the default's.
 func TestDigestedDataWithoutAHash(t *testing.T) {
 	rsaKey := keystest.RSAKey(2048)
-	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ecKey := keystest.ECKey(t, elliptic.P256())
 	digest := sha256.Sum256([]byte("data"))
 	for alg, key := range map[core.CryptographicAlgorithm]any{core.AlgorithmRSA: rsaKey, core.AlgorithmEC: ecKey} {
 		private := keystest.PKCS8(t, key)

@@ -3,10 +3,7 @@ package soft
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"encoding/asn1"
 	"math/big"
@@ -172,14 +169,9 @@ func TestPSSIntegerTooLarge(t *testing.T) {
 // What SignPrivate makes VerifyPublic takes, by each scheme, over data and its
 // digest; another key, data or scheme it does not take.
 func TestSignAndVerify(t *testing.T) {
-	ec, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pub, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ec := keystest.ECKey(t, elliptic.P384())
+	ed := keystest.Ed25519Key(t)
+	pub := ed.Public()
 	k := keystest.RSAKey(2048)
 	for what, c := range map[string]struct {
 		private, public any
