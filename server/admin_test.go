@@ -318,16 +318,9 @@ func TestTrustIsRecorded(t *testing.T) {
 	if start < 2 { // the authority and the server's own
 		t.Errorf("%d certificates were recorded at start", start)
 	}
-	other := t.TempDir()
-	if err := certs.Init(other); err != nil {
-		t.Fatal(err)
-	}
+	added, _ := anotherAuthority(t, s)
 	ca := filepath.Join(s.Certs, "ca.pem")
 	own, err := os.ReadFile(ca)
-	if err != nil {
-		t.Fatal(err)
-	}
-	added, err := os.ReadFile(filepath.Join(other, "certs", "ca.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -621,7 +614,7 @@ func orphaned(t *testing.T, s *servertest.Server, n int) (ids []string) {
 	var keys []string
 	for range n {
 		in := kmiptest.AESKey(256, core.MaskEncrypt)
-		in.Attributes = append(in.Attributes, core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})
+		in.Attributes = append(in.Attributes, resident)
 		out, err := kmiptest.Do(c, &kmip.Create, in)
 		if err != nil {
 			t.Fatal(err)

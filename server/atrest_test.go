@@ -163,7 +163,7 @@ func residents(t *testing.T) (all []material) {
 	for _, m := range materials(t) {
 		if m.name == "AES-256" || strings.HasSuffix(m.name, "in PKCS_8") {
 			m.name += ", resident"
-			m.more = core.Attributes{{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}}
+			m.more = core.Attributes{resident}
 			all = append(all, m)
 		}
 	}

@@ -74,7 +74,7 @@ func TestDigestIsOfWhatWasRegistered(t *testing.T) {
 		} {
 			var more core.Attributes
 			if r.ot != core.ObjectTypeSecretData && r.ot != core.ObjectTypePublicKey && v >= core.V1_4 { // whose Digest the token makes
-				more = core.Attributes{{Tag: core.TagSensitive, Value: core.Bool(true)}}
+				more = core.Attributes{sensitive}
 			}
 			as := attributesOf(t, c, register(t, c, r.ot, r.kb, more...), tag(core.TagDigest))
 			if len(as) != 1 {

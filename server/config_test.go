@@ -213,7 +213,7 @@ var settingEffects = map[string]effect{
 	"keys.tenants":                 {map[string]any{"default": map[string]any{"compromised_may_process": false}}, decryptsAfter(core.RevocationReasonCodeKeyCompromise), "compromised_may_process"},
 	"compat":                       {map[string]any{"dev": []string{"Object Type"}}, newKeyOf, "no Object Type"},
 	"quotas.objects":               {1, creates(2), "refused"},
-	"quotas.resident_keys":         {1, creates(2, core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}), "refused"},
+	"quotas.resident_keys":         {1, creates(2, resident), "refused"},
 	"quotas.bytes":                 {1, creates(2), "refused"},
 	"quotas.tenant_requests":       {1, creates(30), "refused"},
 	"quotas.principal_requests":    {1, creates(30), "refused"},
@@ -454,9 +454,8 @@ func idles(t *testing.T, s *servertest.Server) string {
 func figureOf(name string) func(*testing.T, *servertest.Server) string {
 	return func(t *testing.T, s *servertest.Server) string {
 		c := dial(t, s, "dev", core.V2_1)
-		sensitive := core.Attribute{Tag: core.TagExtractable, Value: core.Bool(false)}
 		for i := range 6 {
-			id := core.ID(aesKey(t, c, []core.Attribute{sensitive}[:i%2]...))
+			id := core.ID(aesKey(t, c, []core.Attribute{locked}[:i%2]...))
 			if _, err := kmiptest.Do(c, &kmip.Activate, &core.ActivateInput{ID: id}); err != nil {
 				t.Fatal(err)
 			}

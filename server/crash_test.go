@@ -295,6 +295,7 @@ type worker struct {
 }
 
 var (
+	activeNow = core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
 	resident  = core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}
 	sensitive = core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}
 	locked    = core.Attribute{Tag: core.TagExtractable, Value: core.Bool(false)}
@@ -724,7 +725,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	sealed := map[string]core.EncryptOutput{}
 	c := dial(t, s, "dev", core.V1_4)
 	for i := range 24 {
-		id := aesKey(t, c, append(classes(i, i/3), core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)})...)
+		id := aesKey(t, c, append(classes(i, i/3), activeNow)...)
 		sealed[id] = encrypted(t, c, id)
 	}
 
@@ -779,7 +780,7 @@ func TestBackupUnderLoad(t *testing.T) {
 func classes(class, custody int) []core.Attribute {
 	as := []core.Attribute{{Tag: core.TagSensitive, Value: core.Bool(class%3 > 0)}, {Tag: core.TagExtractable, Value: core.Bool(class%3 < 2)}}
 	if custody%4 == 0 && class%3 > 0 {
-		as = append(as, core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})
+		as = append(as, resident)
 	}
 	return as
 }

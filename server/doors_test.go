@@ -52,18 +52,10 @@ func aesKey(t *testing.T, c *kmiptest.Client, more ...core.Attribute) string {
 // revoked certificates; each is recorded, and the server goes on.
 func TestWhoMayNotEnter(t *testing.T) {
 	s := servertest.Start(t)
-	foreign := t.TempDir()
-	if err := certs.Init(foreign); err != nil {
-		t.Fatal(err)
-	}
-	if err := certs.Issue(foreign, certs.Request{Name: "dev", Tenant: "default"}); err != nil {
-		t.Fatal(err)
-	}
+	_, theirs := anotherAuthority(t, s)
 	s.Certify(certs.Request{Name: "old", Tenant: "default", TTL: time.Second})
 	s.Certify(certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}})
 	ours, _ := kmiptest.Config(s.Certs, "dev")
-	theirs, _ := kmiptest.Config(filepath.Join(foreign, "certs"), "dev")
-	theirs.RootCAs = ours.RootCAs
 	nobody := ours.Clone()
 	nobody.Certificates = nil
 	expired, _ := kmiptest.Config(s.Certs, "old")
@@ -421,7 +413,7 @@ func TestTwoDoors(t *testing.T) {
 		return res.StatusCode, m
 	}
 	c := dial(t, s, "dev", core.V1_4)
-	id := aesKey(t, c, core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)})
+	id := aesKey(t, c, activeNow)
 	status, sealed := call("POST", "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"plaintext":"YXR0YWNr"}`, id))
 	if status != 200 {
 		t.Fatalf("encrypt: %d %v", status, sealed)

@@ -441,10 +441,8 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 	cfg.set("hsm", "module", faults.Module)
 	cfg["limits"] = map[string]any{"operation": "700ms"}
 	s := startInstalled(t, dir, cfg)
-	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
-	kept := core.Attribute{Tag: core.TagExtractable, Value: core.Bool(false)}
 	c := dial(t, s, "dev", core.V1_4)
-	inToken, inMemory := aesKey(t, c, active, kept), aesKey(t, c, active)
+	inToken, inMemory := aesKey(t, c, activeNow, locked), aesKey(t, c, activeNow)
 	encrypt := func(c *kmiptest.Client, id string) error {
 		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: []byte("x"), Parameters: &gcmMode})
 		return err

@@ -109,7 +109,7 @@ var worst = []func(h *hostileClient, c *kmiptest.Client) error{
 func pairOf(bits int32) *core.CreateKeyPairInput {
 	return &core.CreateKeyPairInput{
 		Common:  core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmRSA)}, {Tag: core.TagCryptographicLength, Value: core.Int(bits)}},
-		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}, {Tag: core.TagActivationDate, Value: core.Date(1)}, {Tag: core.TagExtractable, Value: core.Bool(false)}},
+		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}, activeNow, locked},
 		Public:  core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}}
 }
 

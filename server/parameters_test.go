@@ -141,8 +141,6 @@ func TestNoParameterIsIgnored(t *testing.T) {
 	}
 }
 
-var usable = core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
-
 func leaving(extractable bool) core.Attribute {
 	return core.Attribute{Tag: core.TagExtractable, Value: core.Bool(extractable)}
 }
@@ -150,7 +148,7 @@ func leaving(extractable bool) core.Attribute {
 // made is a symmetric key of an algorithm.
 func made(t *testing.T, c *kmiptest.Client, alg core.CryptographicAlgorithm, bits int32, extractable bool) core.Identifier {
 	t.Helper()
-	in := kmiptest.AESKey(bits, core.MaskEncrypt|core.MaskDecrypt|core.MaskMACGenerate|core.MaskMACVerify, usable, leaving(extractable))
+	in := kmiptest.AESKey(bits, core.MaskEncrypt|core.MaskDecrypt|core.MaskMACGenerate|core.MaskMACVerify, activeNow, leaving(extractable))
 	in.Attributes[0].Value = core.Enum(alg)
 	out, err := kmiptest.Do(c, &kmip.Create, in)
 	if err != nil {
@@ -219,7 +217,7 @@ func cipherWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) 
 
 func madePair(t *testing.T, c *kmiptest.Client, alg core.CryptographicAlgorithm, bits int32, extractable bool, private, public core.UsageMask) (core.Identifier, core.Identifier) {
 	t.Helper()
-	common := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(alg)}, usable}
+	common := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(alg)}, activeNow}
 	if bits > 0 {
 		common = append(common, core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(bits)})
 	}
@@ -323,7 +321,7 @@ func signWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
 // The other door refuses as well what it would have to ignore.
 func TestNoParameterOfRESTIsIgnored(t *testing.T) {
 	s := servertest.Start(t)
-	id := aesKey(t, dial(t, s, "dev", core.V1_4), usable)
+	id := aesKey(t, dial(t, s, "dev", core.V1_4), activeNow)
 	b64 := base64.StdEncoding.EncodeToString
 	for _, mode := range []string{"CBC", "CTR"} {
 		encrypt := func(more string) (int, string) {
@@ -484,8 +482,6 @@ func doorsAgree(t *testing.T, c *kmiptest.Client, rest *http.Client, s *serverte
 }
 
 var truth = true
-
-var activeNow = core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
 
 // cut splits data at random places into one part or more, some of them empty.
 func cut(r *rand.Rand, data []byte) [][]byte {

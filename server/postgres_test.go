@@ -362,7 +362,6 @@ func TestTwoNodes(t *testing.T) {
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	nodes := [2]*servertest.Server{one, secondNode(t, one, url)}
 	one.Issue(certs.Request{Name: "new", Tenant: "fresh", Groups: []string{"g"}})
-	active := core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)}
 	encrypt := func(c *kmiptest.Client, id string) error {
 		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: make([]byte, 16), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}})
 		return err
@@ -372,7 +371,7 @@ func TestTwoNodes(t *testing.T) {
 	var both sync.WaitGroup
 	for i, s := range nodes {
 		c := dial(t, s, "new", core.V1_4)
-		both.Go(func() { ids[i] = aesKey(t, c, active) })
+		both.Go(func() { ids[i] = aesKey(t, c, activeNow) })
 	}
 	both.Wait()
 	for i, s := range nodes {
@@ -395,7 +394,7 @@ func TestTwoNodes(t *testing.T) {
 		},
 	} {
 		here, there := dial(t, nodes[0], "dev", core.V1_4), dial(t, nodes[1], "dev", core.V1_4)
-		id := aesKey(t, here, active)
+		id := aesKey(t, here, activeNow)
 		if err := encrypt(there, id); err != nil {
 			t.Fatal(err)
 		}
@@ -432,7 +431,7 @@ func TestTwoNodes(t *testing.T) {
 
 	const total, asked = 40, 60
 	limits := core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)}, core.Field{Tag: core.TagUsageLimitsUnit, Value: core.Enum(core.UsageLimitsUnitObject)})
-	id := aesKey(t, dial(t, one, "dev", core.V1_4), active, core.Attribute{Tag: core.TagUsageLimits, Value: limits})
+	id := aesKey(t, dial(t, one, "dev", core.V1_4), activeNow, core.Attribute{Tag: core.TagUsageLimits, Value: limits})
 	var used, refused atomic.Int32
 	var all sync.WaitGroup
 	for i := range asked {

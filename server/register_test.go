@@ -385,7 +385,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 		// is not kept as one that is not.
 		if v >= core.V1_4 {
 			plain := get(key, nil)
-			plain.Attributes = core.Attributes{{Tag: core.TagSensitive, Value: core.Bool(true)}}
+			plain.Attributes = core.Attributes{sensitive}
 			value, err := kmip.AppendKeyValue(nil, &plain, v)
 			if err != nil {
 				t.Fatal(err)
@@ -422,7 +422,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 			}
 		}
 		if v >= core.V1_4 {
-			if _, err := register(wrapped(0), 0, core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}); kmiptest.Reason(err) != core.ReasonEncodingOptionError {
+			if _, err := register(wrapped(0), 0, sensitive); kmiptest.Reason(err) != core.ReasonEncodingOptionError {
 				t.Errorf("KMIP %v, Sensitive: %v", v, err)
 			}
 		}
