@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/rules"
@@ -394,33 +391,6 @@ func TestOtherTenantsDoNotExist(t *testing.T) {
 	}
 }
 
-// What may not be seen counts neither against Maximum Items nor as an offset,
-// nor in Located Items.
-func TestLocateCountsWhatItShows(t *testing.T) {
-	w := newWorld(t)
-	var mine []string
-	for i := range 6 {
-		mine = append(mine, w.aesKey())
-		if i%2 == 0 {
-			if _, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
-				core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	slices.Reverse(mine) // the newest comes first
-	for _, c := range []struct {
-		max, offset int32
-		ids         []string
-		located     int32
-	}{{-1, 0, mine, 6}, {10, 0, mine, 6}, {-1, 4, mine[4:], 6}, {10, 6, nil, 6}, {10, 60, nil, 6}, {2, 1, mine[1:3], 6}, {2, 0, mine[:2], -1}, {0, 0, nil, -1}} {
-		out, err := w.Locate(ctx, w.bob, &core.LocateInput{MaximumItems: c.max, OffsetItems: c.offset})
-		if err != nil || !slices.Equal(out.IDs, c.ids) || out.Located != c.located {
-			t.Errorf("at most %d after %d: %+v, %v; want %v and %d", c.max, c.offset, out, err, c.ids, c.located)
-		}
-	}
-}
-
 // readers lets everybody of the tenant read attributes, as auditors do, and only
 // the owner Get.
 type readers struct{ tenantPolicy }
@@ -455,41 +425,5 @@ func TestDigestOfASecretIsForReaders(t *testing.T) {
 		if err != nil || len(found.IDs) != want {
 			t.Errorf("%s finds %v by the Digest, want %d (%v)", c.Principal.ID, found.IDs, want, err)
 		}
-	}
-}
-
-// countingStore counts who reads candidates at once.
-type countingStore struct {
-	*memStore
-	now, most *atomic.Int32
-}
-
-func (s countingStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
-	n := s.now.Add(1)
-	defer s.now.Add(-1)
-	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
-	}
-	time.Sleep(time.Millisecond)
-	return s.memStore.Candidates(ctx, tenant, f, beyond, limit)
-}
-
-// However many search at once, few pages are in memory, and all are answered.
-func TestSearchesTakeTurns(t *testing.T) {
-	w := newWorld(t)
-	id := w.aesKey()
-	s := countingStore{w.store, new(atomic.Int32), new(atomic.Int32)}
-	w.Ports.Store = s
-	w.serve(newNode(engine.New(w.Ports, w.Settings)))
-	var all sync.WaitGroup
-	for range 100 {
-		all.Go(func() {
-			if out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(out.IDs, []string{id}) {
-				t.Errorf("%+v, %v", out, err)
-			}
-		})
-	}
-	all.Wait()
-	if n := s.most.Load(); n > searchPages || n < 2 {
-		t.Errorf("%d pages were read at once, want at most %d", n, searchPages)
 	}
 }

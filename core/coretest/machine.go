@@ -1,6 +1,8 @@
 package coretest
 
 import (
+	"crypto/tls"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -32,4 +34,12 @@ func ProcessorTime(t testing.TB) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// CloseBeneath closes the TCP connection beneath one of TLS, so that TLS' alert is not
+// sent. linger is that of [net.TCPConn.SetLinger]: with 0 the peer gets a reset.
+func CloseBeneath(c *tls.Conn, linger int) {
+	raw := c.NetConn().(*net.TCPConn)
+	raw.SetLinger(linger)
+	raw.Close()
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -37,15 +36,10 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	h.StartTLS()
 	defer h.Close()
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-	reset := func(c *tls.Conn, linger int) {
-		raw := c.NetConn().(*net.TCPConn)
-		raw.SetLinger(linger)
-		raw.Close()
-	}
 	for what, leave := range map[string]func(*tls.Conn){
 		"close":                        func(c *tls.Conn) { c.Close() },
-		"close without TLS' alert":     func(c *tls.Conn) { reset(c, -1) },
-		"reset":                        func(c *tls.Conn) { reset(c, 0) },
+		"close without TLS' alert":     func(c *tls.Conn) { coretest.CloseBeneath(c, -1) },
+		"reset":                        func(c *tls.Conn) { coretest.CloseBeneath(c, 0) },
 		"close behind another request": func(c *tls.Conn) { fmt.Fprint(c, request); c.Close() },
 		"close in another request":     func(c *tls.Conn) { fmt.Fprint(c, "G"); c.Close() },
 	} {

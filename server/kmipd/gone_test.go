@@ -88,11 +88,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 	short := newServer(w)
 	short.Limits.Operation = 300 * time.Millisecond
 	shortAddr, shortWith := listen(t, short)
-	noAlert := func(k *kmiptest.Client, linger int) {
-		raw := k.Conn.(*tls.Conn).NetConn().(*net.TCPConn)
-		raw.SetLinger(linger)
-		raw.Close()
-	}
+	noAlert := func(k *kmiptest.Client, linger int) { coretest.CloseBeneath(k.Conn.(*tls.Conn), linger) }
 	for what, leave := range map[string]func(*kmiptest.Client){
 		"close":                       func(k *kmiptest.Client) { k.Close() },
 		"close without TLS' alert":    func(k *kmiptest.Client) { noAlert(k, -1) },
