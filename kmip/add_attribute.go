@@ -3,17 +3,15 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // AddAttribute is KMIP 1.4 §4.14, 2.1 §6.1.2.
-var AddAttribute = define(Operation[core.AddAttributeInput, core.AttributeOutput]{
-	Row: attributeChangeRow(core.OperationAddAttribute, ChangesAndRepeats,
+var AddAttribute = defineAttributeChange(
+	attributeChangeRow(core.OperationAddAttribute, ChangesAndRepeats,
 		[]core.ResultReason{core.ReasonAttributeSingleValued, core.ReasonInvalidAttribute, core.ReasonNonUniqueNameAttribute,
 			core.ReasonObjectNotFound, core.ReasonReadOnlyAttribute, core.ReasonServerLimitExceeded, core.ReasonWrongKeyLifecycleState},
 		SpecialReason{core.AttributeReadOnly, core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute},
 		SpecialReason{core.InvalidAttribute, core.ReasonPermissionDenied, core.ReasonInvalidAttribute}),
-	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.AddAttributeInput) *core.Identifier { return &in.ID }).
-		withLinks(func(in *core.AddAttributeInput) core.Attributes { return core.Attributes{in.Attribute} }),
-	request:  addAttributeRequest,
-	response: attributeResponse,
-})
+	func(in *core.AddAttributeInput) *core.Identifier { return &in.ID },
+	func(in *core.AddAttributeInput) core.Attributes { return core.Attributes{in.Attribute} },
+	addAttributeRequest)
 
 func addAttributeRequest(c *coder, in *core.AddAttributeInput) {
 	c.identifier(&in.ID)

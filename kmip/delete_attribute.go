@@ -3,17 +3,15 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // DeleteAttribute is KMIP 1.4 §4.16, 2.1 §6.1.13.
-var DeleteAttribute = define(Operation[core.DeleteAttributeInput, core.AttributeOutput]{
-	Row: attributeChangeRow(core.OperationDeleteAttribute, ChangesAndShows,
+var DeleteAttribute = defineAttributeChange(
+	attributeChangeRow(core.OperationDeleteAttribute, ChangesAndShows,
 		[]core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
 			core.ReasonInvalidAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState}),
-	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID }).
-		withLinks(func(in *core.DeleteAttributeInput) core.Attributes {
-			return namedValue(in.Name, in.CurrentValue)
-		}),
-	request:  deleteAttributeRequest,
-	response: attributeResponse,
-})
+	func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID },
+	func(in *core.DeleteAttributeInput) core.Attributes {
+		return namedValue(in.Name, in.CurrentValue)
+	},
+	deleteAttributeRequest)
 
 func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
 	c.identifier(&in.ID)

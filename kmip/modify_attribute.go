@@ -3,18 +3,16 @@ package kmip
 import "github.com/keyreeve/keyreeve/core"
 
 // ModifyAttribute is KMIP 1.4 §4.15, 2.1 §6.1.34.
-var ModifyAttribute = define(Operation[core.ModifyAttributeInput, core.AttributeOutput]{
-	Row: attributeChangeRow(core.OperationModifyAttribute, ChangesAndRepeats,
+var ModifyAttribute = defineAttributeChange(
+	attributeChangeRow(core.OperationModifyAttribute, ChangesAndRepeats,
 		[]core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
 			core.ReasonNonUniqueNameAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
 		SpecialReason{core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound}),
-	Identifiers: repeatsTarget[core.AttributeOutput](func(in *core.ModifyAttributeInput) *core.Identifier { return &in.ID }).
-		withLinks(func(in *core.ModifyAttributeInput) core.Attributes {
-			return append(namedValue(in.Name, in.CurrentValue), in.New)
-		}),
-	request:  modifyAttributeRequest,
-	response: attributeResponse,
-})
+	func(in *core.ModifyAttributeInput) *core.Identifier { return &in.ID },
+	func(in *core.ModifyAttributeInput) core.Attributes {
+		return append(namedValue(in.Name, in.CurrentValue), in.New)
+	},
+	modifyAttributeRequest)
 
 // modifyAttributeRequest names the instance by its index in 1.x, by its present
 // value in 2.x.

@@ -128,6 +128,13 @@ func attributeChangeRow(code core.Operation, change Change, listed []core.Result
 	}
 }
 
+// defineAttributeChange adds an operation that changes one attribute of the object that
+// target names. links returns the attributes of the request.
+func defineAttributeChange[I any](row Row, target func(*I) *core.Identifier, links func(*I) core.Attributes, request func(*coder, *I)) Operation[I, core.AttributeOutput] {
+	return define(Operation[I, core.AttributeOutput]{Row: row, Identifiers: repeatsTarget[core.AttributeOutput](target).withLinks(links),
+		request: request, response: attributeResponse})
+}
+
 func noTarget[I any](*I) *core.Identifier                        { return nil }
 func noLinks[I any](*I) core.Attributes                          { return nil }
 func noAnsweredIDs[I, O any](list []string, _ *I, _ *O) []string { return list }
