@@ -63,21 +63,6 @@ type Server struct {
 	fail    chan error
 }
 
-// formats implements [core.Formats] by three packages.
-type formats struct{ format.Formats }
-
-func (formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
-	return soft.Digest(h, data)
-}
-
-func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
-	return kmip.AppendKeyValue(dst, kb, v)
-}
-
-func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) error {
-	return kmip.ReadKeyValue(ttlv, kb, v)
-}
-
 // harden forbids core dumps, and debuggers and readers of memory other than root's.
 func (s *Server) harden(context.Context) (stopper, error) {
 	if err := errors.Join(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}), unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)); err != nil {
@@ -190,7 +175,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		u := memory.Usage()
 		return metrics.MemoryFigures{Used: u.Used, Limit: u.Total, PrincipalLimit: u.PrincipalTotal, Waiting: u.Waiting, Refused: u.Refusals}
 	})
-	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.nodeName()), Formats: formats{}, Log: s.log, Observe: m.Observe,
+	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })

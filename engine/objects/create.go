@@ -49,10 +49,7 @@ func generateKey(k *engine.Call, t core.ObjectType, given core.Attributes) (*cor
 	if err != nil {
 		return nil, err
 	}
-	if spec.Class, err = chooseCustody(k, o, true); err != nil {
-		return nil, err
-	}
-	if err := chooseMode(k, o, &spec); err != nil {
+	if err := placeKey(k, o, &spec, true); err != nil {
 		return nil, err
 	}
 	var facts core.KeyFacts
@@ -86,6 +83,15 @@ func withMask(k *engine.Call, t core.ObjectType, given core.Attributes) core.Att
 	}
 	v, _ := given.Get(core.TagCryptographicAlgorithm)
 	return given.Set(core.TagCryptographicUsageMask, core.Mask(rules.ImpliedMask(t, core.CryptographicAlgorithm(v.Uint()))))
+}
+
+// placeKey chooses where a new key is kept: its class and its mode. generated means that
+// the server makes the material.
+func placeKey(k *engine.Call, o *core.ManagedObject, s *core.KeySpec, generated bool) (err error) {
+	if s.Class, err = chooseCustody(k, o, generated); err != nil {
+		return err
+	}
+	return chooseMode(k, o, s)
 }
 
 // chooseMode sets the mode in s and loads the tenant's keys. For a token object it also
@@ -158,10 +164,7 @@ func createKeyPair(k *engine.Call, in *core.CreateKeyPairInput) (out core.Create
 	if err != nil {
 		return out, err
 	}
-	if spec.Class, err = chooseCustody(k, private, true); err != nil {
-		return out, err
-	}
-	if err := chooseMode(k, private, &spec); err != nil {
+	if err := placeKey(k, private, &spec, true); err != nil {
 		return out, err
 	}
 	if err := makePair(k, private, public, spec); err != nil {

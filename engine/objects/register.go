@@ -10,6 +10,10 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
+// maxCertificateBytes bounds a Certificate Value, because writing a name with many parts
+// as text takes quadratic time.
+const maxCertificateBytes = 64 * 1024
+
 // Register stores an object that the client sends (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionRegister, in, register)
@@ -220,15 +224,12 @@ func requireReadable(as core.Attributes) error {
 
 // takeData seals bytes that are no key with the tenant's key D.
 func takeData(k *engine.Call, o *core.ManagedObject, data []byte, f core.KeyFormatType) error {
-	class, err := chooseCustody(k, o, false)
-	if err != nil {
-		return err
-	}
-	spec := core.KeySpec{Kind: core.KeyData, Class: class, Format: f}
-	if err := chooseMode(k, o, &spec); err != nil {
+	spec := core.KeySpec{Kind: core.KeyData, Format: f}
+	if err := placeKey(k, o, &spec, false); err != nil {
 		return err
 	}
 	var facts core.KeyFacts
+	var err error
 	if o.Material, facts, err = k.Ports.HSM.Import(k.Ctx, o.Key(), spec, data); err != nil {
 		return err
 	}
@@ -236,10 +237,6 @@ func takeData(k *engine.Call, o *core.ManagedObject, data []byte, f core.KeyForm
 	setDigest(o, facts.SHA256)
 	return nil
 }
-
-// maxCertificateBytes bounds a Certificate Value, because writing a name with many parts
-// as text takes quadratic time.
-const maxCertificateBytes = 64 * 1024
 
 // takeCertificate takes a certificate. From an X.509 certificate it derives attributes
 // (KMIP 1.4 §3.8 to §3.15, 2.1 §4.6 to §4.8).
@@ -345,10 +342,7 @@ func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error
 	if err != nil {
 		return err
 	}
-	if spec.Class, err = chooseCustody(k, o, false); err != nil {
-		return err
-	}
-	if err := chooseMode(k, o, &spec); err != nil {
+	if err := placeKey(k, o, &spec, false); err != nil {
 		return err
 	}
 	var facts core.KeyFacts

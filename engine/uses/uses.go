@@ -14,6 +14,12 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
+// Bounds of the random operations, in bytes.
+const (
+	maxRandom = 64 * 1024
+	maxSeed   = 64 * 1024
+)
+
 // Verbs has one method for each operation. It is safe for concurrent use.
 type Verbs struct{ engine *engine.Engine }
 
@@ -138,12 +144,6 @@ func checkUse(k *engine.Call, in *core.CheckInput) (out core.CheckOutput, err er
 	}
 	return core.CheckOutput{ID: o.ID}, nil
 }
-
-// Bounds of the random operations, in bytes.
-const (
-	maxRandom = 64 * 1024
-	maxSeed   = 64 * 1024
-)
 
 // Hash hashes data in software, because no key is involved (KMIP 1.4 §4.37, 2.1 §6.1.24).
 func (v *Verbs) Hash(ctx context.Context, c *core.Caller, in *core.HashInput) (core.HashOutput, error) {

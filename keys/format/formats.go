@@ -20,6 +20,38 @@ const maxKeyBytes = 512 * 1024
 // SubjectPublicKeyInfo, both in DER. All other bytes are stored as they came.
 type Formats struct{}
 
+// Complete implements the whole of [core.Formats], with the hashes and the Key Value in
+// TTLV of other packages. Make it with [With].
+type Complete struct {
+	Formats
+	digest         func(core.HashingAlgorithm, []byte) ([]byte, error)
+	encodeKeyValue func([]byte, *core.KeyBlock, core.Version) ([]byte, error)
+	decodeKeyValue func([]byte, *core.KeyBlock, core.Version) error
+}
+
+var _ core.Formats = Complete{}
+
+// With returns the Formats that hash by digest, and write and read the Key Value by the
+// other two; see [core.Formats] for what each must do.
+func With(digest func(core.HashingAlgorithm, []byte) ([]byte, error), encodeKeyValue func([]byte, *core.KeyBlock, core.Version) ([]byte, error), decodeKeyValue func([]byte, *core.KeyBlock, core.Version) error) Complete {
+	return Complete{Formats{}, digest, encodeKeyValue, decodeKeyValue}
+}
+
+// Digest hashes data.
+func (c Complete) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
+	return c.digest(h, data)
+}
+
+// EncodeKeyValue appends the Key Value of kb as a TTLV structure.
+func (c Complete) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
+	return c.encodeKeyValue(dst, kb, v)
+}
+
+// DecodeKeyValue fills kb from a TTLV Key Value.
+func (c Complete) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) error {
+	return c.decodeKeyValue(ttlv, kb, v)
+}
+
 // Normalize checks the Key Block that a client registers and converts it to the stored
 // form. Format stays the registered one: Get returns the key in it by default.
 func (Formats) Normalize(t core.ObjectType, kb *core.KeyBlock, class core.Class) (core.Normalized, error) {

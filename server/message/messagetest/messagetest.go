@@ -43,20 +43,6 @@ func (h HSM) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Mater
 	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(h.Key), Blob: h.Key, MAC: []byte("m"), Wrap: "aes-kw", Epoch: 1}, core.KeyFacts{}, nil
 }
 
-type formats struct{ format.Formats }
-
-func (formats) Digest(h core.HashingAlgorithm, data []byte) ([]byte, error) {
-	return soft.Digest(h, data)
-}
-
-func (formats) EncodeKeyValue(dst []byte, kb *core.KeyBlock, v core.Version) ([]byte, error) {
-	return kmip.AppendKeyValue(dst, kb, v)
-}
-
-func (formats) DecodeKeyValue(ttlv []byte, kb *core.KeyBlock, v core.Version) error {
-	return kmip.ReadKeyValue(ttlv, kb, v)
-}
-
 // World is an engine with one key, and what a client needs to ask for it.
 type World struct {
 	Engine    *engine.Engine
@@ -86,7 +72,7 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 		t.Fatal(err)
 	}
 	hsm := &Exchange{HSM{Key: bytes.Repeat([]byte{7}, 32)}}
-	e := engine.New(engine.Ports{Store: wrapStore(s), HSM: hsm, Policy: policy, Journal: j, Formats: formats{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{})
+	e := engine.New(engine.Ports{Store: wrapStore(s), HSM: hsm, Policy: policy, Journal: j, Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: slog.New(slog.DiscardHandler)}, engine.Settings{})
 	p := &core.Principal{Tenant: "default", ID: "dev", Groups: []string{"dev"}, Method: "mtls", Fingerprint: "f"}
 	if _, err := e.Tenants.Declare(ctx, p.Tenant); err != nil {
 		t.Fatal(err)
