@@ -106,10 +106,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	lists(2, "the old list stays in force")
-	thief, err := kmiptest.Config(s.Certs, "thief")
-	if err != nil {
-		t.Fatal(err)
-	}
+	thief := clientTLS(t, s, "thief")
 	if c, err := kmiptest.Dial(s.KMIP, thief, core.V1_4); err == nil {
 		if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err == nil {
 			t.Error("a spoilt list lets in who stood on the old one")
@@ -417,10 +414,7 @@ func TestARunningServerRecordsReachedDates(t *testing.T) {
 // pairByREST makes a key pair at the REST door and returns its two halves.
 func pairByREST(t *testing.T, s *servertest.Server) (private, public string) {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, "dev")
 	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 20 * time.Second}
 	res, err := rest.Post("https://"+s.HTTPS+"/v1/keys", "application/json", strings.NewReader(`{"type":"pair","algorithm":"EC","length":256,"usage":["sign","verify"]}`))
 	if err != nil {

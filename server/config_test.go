@@ -383,10 +383,7 @@ func decryptsAfter(why core.RevocationReasonCode) func(*testing.T, *servertest.S
 // connects opens connections of one client and tells whether all were served.
 func connects(n int) func(*testing.T, *servertest.Server) string {
 	return func(t *testing.T, s *servertest.Server) string {
-		with, err := kmiptest.Config(s.Certs, "dev")
-		if err != nil {
-			t.Fatal(err)
-		}
+		with := clientTLS(t, s, "dev")
 		for range n {
 			c, err := kmiptest.Dial(s.KMIP, with, core.V1_4)
 			if err != nil {
@@ -412,10 +409,7 @@ func silent(begin bool) func(*testing.T, *servertest.Server) string {
 		defer raw.Close()
 		conn := raw
 		if begin {
-			with, err := kmiptest.Config(s.Certs, "dev")
-			if err != nil {
-				t.Fatal(err)
-			}
+			with := clientTLS(t, s, "dev")
 			shaken := tls.Client(raw, with)
 			if _, err := shaken.Write([]byte{0x42, 0, 0x78, 1}); err != nil {
 				t.Fatal(err)
@@ -518,10 +512,7 @@ func busySessions(t *testing.T, s *servertest.Server) string {
 func readsNothing(t *testing.T, s *servertest.Server) string {
 	c := dial(t, s, "dev", core.V1_4)
 	id := core.ID(aesKey(t, c, largeAttributes()...))
-	with, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	with := clientTLS(t, s, "dev")
 	raw, err := unread(with, s.KMIP, 1)
 	if err != nil {
 		t.Fatal(err)

@@ -27,16 +27,28 @@ import (
 
 func dial(t *testing.T, s *servertest.Server, name string, v core.Version) *kmiptest.Client {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return dialWith(t, s, clientTLS(t, s, name), v)
+}
+
+// dialWith connects to the KMIP door by TLS settings of the caller.
+func dialWith(t *testing.T, s *servertest.Server, cfg *tls.Config, v core.Version) *kmiptest.Client {
+	t.Helper()
 	c, err := kmiptest.Dial(s.KMIP, cfg, v)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// clientTLS returns the TLS settings of a client whose certificate the server's folder has.
+func clientTLS(t *testing.T, s *servertest.Server, name string) *tls.Config {
+	t.Helper()
+	cfg, err := kmiptest.Config(s.Certs, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
 func aesKey(t *testing.T, c *kmiptest.Client, more ...core.Attribute) string {
@@ -372,10 +384,7 @@ func TestTenantsAndGroups(t *testing.T) {
 func TestResumption(t *testing.T) {
 	s := servertest.Start(t)
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		cfg, err := kmiptest.Config(s.Certs, "dev")
-		if err != nil {
-			t.Fatal(err)
-		}
+		cfg := clientTLS(t, s, "dev")
 		cfg.MinVersion, cfg.MaxVersion, cfg.ClientSessionCache = v, v, tls.NewLRUClientSessionCache(4)
 		for i := range 2 {
 			c, err := kmiptest.Dial(s.KMIP, cfg, core.V1_4)
@@ -532,10 +541,7 @@ func TestIdleAndSlow(t *testing.T) {
 func TestRefusedClientIsAnswered(t *testing.T) {
 	s := servertest.Start(t)
 	s.Certify(certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}})
-	cfg, err := kmiptest.Config(s.Certs, "thief")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, "thief")
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(8)
 	shake(t, s.KMIP, cfg)
 	if out, err := s.Command("cert", "revoke", "--dir", s.Dir, "--name", "thief"); err != nil {
@@ -586,10 +592,7 @@ func TestRefusedClientIsAnswered(t *testing.T) {
 // dialTLS connects to the KMIP door with the certificate of a client.
 func dialTLS(t *testing.T, s *servertest.Server, name string) *tls.Conn {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, name)
 	conn, err := tls.Dial("tcp", s.KMIP, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -667,10 +670,7 @@ func TestWhoReadsHealth(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		return res.StatusCode, string(b)
 	}
-	anyone, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	anyone := clientTLS(t, s, "dev")
 	anyone.Certificates = nil
 	nobody := client(anyone)
 	for path, want := range map[string]int{"/v1/health/live": 200, "/v1/health/ready": 200, "/v1/health": 401, "/metrics": 401, "/v1/keys": 401, "/nothing": 401} {
@@ -682,10 +682,7 @@ func TestWhoReadsHealth(t *testing.T) {
 		t.Errorf("a certificate that is no good: %d %s", got, body)
 	}
 	for name, want := range map[string]int{"nosy": 403, "prometheus": 200, "auditor": 200, "admin": 200, "dev": 200} {
-		cfg, err := kmiptest.Config(s.Certs, name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		cfg := clientTLS(t, s, name)
 		for _, path := range []string{"/v1/health", "/metrics"} {
 			if got, body := get(client(cfg), path); got != want {
 				t.Errorf("%s by %s: %d %s, want %d", path, name, got, body, want)

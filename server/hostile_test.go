@@ -262,10 +262,7 @@ func TestHostileBatches(t *testing.T) {
 // restRaw sends bytes to the REST door and returns all that comes back.
 func restRaw(t *testing.T, s *servertest.Server, request string) string {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, "dev")
 	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", s.HTTPS, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -584,10 +581,7 @@ func TestFlood(t *testing.T) {
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, c)
-	with, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	with := clientTLS(t, s, "dev")
 	hostile := with.Clone()
 	from := &net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 66)}}
 	if l, err := from.Dial("tcp", s.KMIP); err != nil {
@@ -683,10 +677,7 @@ func TestConnectionBounds(t *testing.T) {
 	s := startInstalled(t, dir, conf)
 	works := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, works)
-	with, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	with := clientTLS(t, s, "dev")
 	in := map[string]int{}
 	for _, host := range []byte{71, 72, 73} {
 		from := &net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}}

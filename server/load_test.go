@@ -423,10 +423,7 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	with := clientTLS(t, s, "dev")
 	hash := kmiptest.Item(&kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 1<<20-4096)})
 	floods := [][]byte{
 		batchOf(t, 64, kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(rich)})),
@@ -596,14 +593,8 @@ func TestMemoryOfSlowBodies(t *testing.T) {
 	theirs := aesKey(t, hostile, activeNow)
 	victim := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, victim, activeNow)
-	with, err := kmiptest.Config(s.Certs, "hostile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	with := clientTLS(t, s, "hostile")
+	ours := clientTLS(t, s, "dev")
 	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: ours}, Timeout: 20 * time.Second}
 	flood := &restFlood{with: with, addr: s.HTTPS, stop: make(chan bool)}
 	var wg sync.WaitGroup

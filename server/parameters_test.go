@@ -374,10 +374,7 @@ type restCipher struct {
 // restClient keeps its connection.
 func restClient(t *testing.T, s *servertest.Server) *http.Client {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, "dev")
 	c := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 30 * time.Second}
 	t.Cleanup(c.CloseIdleConnections)
 	return c

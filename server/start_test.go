@@ -644,10 +644,7 @@ func TestStopAnswersWhatItRead(t *testing.T) {
 // what is not read.
 func narrow(t *testing.T, s *servertest.Server) *kmiptest.Client {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, "dev")
 	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}

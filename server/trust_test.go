@@ -32,10 +32,7 @@ import (
 // before it are still resumed; one that cannot be used leaves the old in force.
 func TestReloadCertificate(t *testing.T) {
 	s := servertest.Start(t)
-	cfg, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, "dev")
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	old := shake(t, s.KMIP, cfg).PeerCertificates[0].SerialNumber
 
@@ -244,11 +241,8 @@ func anotherAuthority(t *testing.T, s *servertest.Server) (ca []byte, client *tl
 	if err := certs.Issue(dir, certs.Request{Name: "dev", Tenant: "default", Groups: []string{"dev"}, Roles: []string{"admin"}}); err != nil {
 		t.Fatal(err)
 	}
-	ours, err := kmiptest.Config(s.Certs, "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err = kmiptest.Config(filepath.Join(dir, "certs"), "dev")
+	ours := clientTLS(t, s, "dev")
+	client, err := kmiptest.Config(filepath.Join(dir, "certs"), "dev")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +318,7 @@ func TestGrantsByReload(t *testing.T) {
 	mine := fmt.Sprintf(`{file: %s/ca.pem, tenants: [default], groups: ["*"], roles: [monitor]}`, s.Certs)
 	configure(mine + fmt.Sprintf(`, {file: %s, tenants: [default], groups: [dev], roles: [admin]}`, theirs))
 	n := servertest.StartConfig(t, file, s.Dir, s.Certs, softHSMOf(s.Dir))
-	dev, guest := dial(t, n, "dev", core.V1_4), mustDial(t, n, client)
+	dev, guest := dial(t, n, "dev", core.V1_4), dialWith(t, n, client, core.V1_4)
 	for _, c := range []*kmiptest.Client{dev, guest} {
 		if err := discover(c); err != nil {
 			t.Fatal(err)
@@ -357,7 +351,7 @@ func TestGrantsByReload(t *testing.T) {
 	if err := discover(dev); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
 		t.Errorf("a client whose authority is gone: %v", err)
 	}
-	if err := discover(mustDial(t, n, client)); err != nil {
+	if err := discover(dialWith(t, n, client, core.V1_4)); err != nil {
 		t.Errorf("a client whose authority has a grant again: %v", err)
 	}
 }
@@ -380,16 +374,6 @@ store: {url: "sqlite:%[1]s/keyreeve.db"}
 `, s.Dir, bundle, authorities, module)
 }
 
-func mustDial(t *testing.T, s *servertest.Server, cfg *tls.Config) *kmiptest.Client {
-	t.Helper()
-	c, err := kmiptest.Dial(s.KMIP, cfg, core.V1_4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
 // strangers makes a certificate of a tenant that nobody has declared.
 func strangers(t *testing.T, s *servertest.Server, tenant string) {
 	t.Helper()
@@ -400,10 +384,7 @@ func strangers(t *testing.T, s *servertest.Server, tenant string) {
 // connection of its own. It returns the status and the answer.
 func askREST(t *testing.T, s *servertest.Server, client, method, path, body string) (int, string) {
 	t.Helper()
-	cfg, err := kmiptest.Config(s.Certs, client)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := clientTLS(t, s, client)
 	req, err := http.NewRequest(method, "https://"+s.HTTPS+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
