@@ -95,19 +95,5 @@ func (b *Bounded[V]) Clear() {
 // Len returns how many values are kept.
 func (b *Bounded[V]) Len() int { return len(b.entries) }
 
-// expireEvery is how often old values are dropped that nobody asks for.
-const expireEvery = 5 * time.Second
-
-// ExpireUntil calls expire with the time every few seconds until stop is closed.
-func ExpireUntil(stop <-chan struct{}, expire func(now time.Time)) {
-	tick := time.NewTicker(expireEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case now := <-tick.C:
-			expire(now)
-		}
-	}
-}
+// ExpireInterval is how often an owner drops old values that nobody asks for.
+const ExpireInterval = 5 * time.Second

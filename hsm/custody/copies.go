@@ -151,6 +151,6 @@ func (c *clearCopies) unmapArena() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.slots.Clear()
-	unix.Munmap(c.arena)
+	unix.Munmap(c.arena) // nil the second time, which it refuses
 	c.arena, c.free = nil, nil
 }

@@ -11,7 +11,7 @@ type Custody struct {
 	*keyBase
 	*keyMaker
 	*keyUser
-	stop chan struct{} // ends the expiry of copies
+	stop context.CancelFunc // ends the expiry of copies
 }
 
 // Forget drops the copy and the handle of an object.
@@ -34,11 +34,7 @@ func (c *Custody) Close(ctx context.Context) error {
 	if err := c.member.Close(ctx); err != nil {
 		return err
 	}
-	select {
-	case <-c.stop:
-	default:
-		close(c.stop)
-		c.copies.unmapArena()
-	}
+	c.stop()
+	c.copies.unmapArena()
 	return nil
 }

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/cache"
@@ -21,7 +22,7 @@ func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
 	}
 	keys := &Installation{member: member, tenants: map[string]*tenantKeys{}, sets: map[string][]core.KeySet{}}
 	base := &keyBase{Installation: keys, clearText: &clearText{keys: keys, member: member}, options: o, member: member}
-	c := &Custody{keyBase: base, keyMaker: &keyMaker{keyBase: base}, keyUser: &keyUser{keyBase: base}, stop: make(chan struct{})}
+	c := &Custody{keyBase: base, keyMaker: &keyMaker{keyBase: base}, keyUser: &keyUser{keyBase: base}}
 	c.ivs.random = member.Random
 	for _, b := range breaches {
 		c.refusals = append(c.refusals, notEnforced+b)
@@ -29,6 +30,8 @@ func Open(ctx context.Context, member hsm.Member, o Options) (*Custody, error) {
 	if c.copies, err = newClearCopies(o.Copies, o.CopyTTL); err != nil {
 		c.refusals = append(c.refusals, "no copies of class C keys are kept in memory: "+err.Error())
 	}
-	go cache.ExpireUntil(c.stop, c.copies.expire)
+	running, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	go core.Every(running, cache.ExpireInterval, func() { c.copies.expire(time.Now()) })
 	return c, nil
 }

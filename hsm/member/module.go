@@ -13,8 +13,8 @@ type Module struct {
 	*caller
 	reads  readQueue
 	doubts doubtfulObjects
-	stop   chan struct{} // ends the expiry of handles
-	notes  []string      // about the platform, for the operator
+	stop   context.CancelFunc // ends the expiry of handles
+	notes  []string           // about the platform, for the operator
 }
 
 var _ hsm.Member = (*Module)(nil)

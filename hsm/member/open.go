@@ -27,20 +27,22 @@ func Open(cfg Config) (*Module, error) {
 	}
 	calls := callsAtOnce(cfg.Sessions, c.computesHere())
 	c.slots, c.long = newSessionSlots(calls, cfg.Wait), newLongSlots(calls)
-	m := &Module{caller: &caller{c, newKeyRing(c), newHandleCache(c, cfg.Handles, cfg.HandleTTL)}, stop: make(chan struct{})}
+	m := &Module{caller: &caller{c, newKeyRing(c), newHandleCache(c, cfg.Handles, cfg.HandleTTL)}}
 	m.reads.caller = m.caller
 	c.releaseHandles, c.loseHandles, c.reload = m.handles.dropAll, m.handles.loseAll, m.keys.reload
 	if !freedIsZeroed() {
 		m.notes = append(m.notes, "this platform does not zero C memory that is freed: a token that is software leaves copies of keys there")
 	}
-	go cache.ExpireUntil(m.stop, m.expireHandles)
+	running, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	go core.Every(running, cache.ExpireInterval, m.expireHandles)
 	return m, nil
 }
 
 // expireHandles drops old handles that nobody asks for, and counts stuck sessions.
-func (m *Module) expireHandles(now time.Time) {
+func (m *Module) expireHandles() {
 	m.conn.sessions.countStuck()
-	m.handles.expire(now)
+	m.handles.expire(time.Now())
 }
 
 // Close implements [hsm.Member]. It waits a limited time for running calls, then logs out
@@ -49,11 +51,7 @@ func (m *Module) Close(context.Context) error {
 	if err := m.conn.shutDown(); err != nil {
 		return err
 	}
-	select {
-	case <-m.stop:
-	default:
-		close(m.stop)
-	}
+	m.stop()
 	return nil
 }
 
