@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/sqlitefile"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
@@ -139,7 +140,7 @@ func lines(t *testing.T, db *sql.DB, query string, args []any) string {
 // A database from before rows had seals is refused and not changed.
 func TestUnsealedDatabaseIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "old.db")
-	db, err := sql.Open("sqlite3", sqliteDSN(path, ""))
+	db, err := sql.Open("sqlite3", sqlitefile.DSN(path, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,17 +12,18 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/store/document"
+	"github.com/keyreeve/keyreeve/store/sqlitefile"
 )
 
 // sqliteStore is the embedded store: one connection writes, several read.
 type sqliteStore struct {
 	tables
-	file      *sqliteFile
+	file      *sqlitefile.File
 	readDB    *sql.DB // for single objects and short queries
 	searchDB  *sql.DB // for searches and lists
 	writeDB   *sql.DB
 	writeConn *sql.Conn // the only one that writes
-	wiper     *wiper
+	wiper     *sqlitefile.Wiper
 	group     groupCommitter
 
 	connections  connections
@@ -57,7 +58,7 @@ const (
 // cut. The WAL is truncated only after a change that removed key material: to overwrite a
 // WAL costs half as much as to grow it.
 func openSQLite(ctx context.Context, path string, sealer core.Sealer, create bool) (core.Store, error) {
-	file, err := openFile(path, create)
+	file, err := sqlitefile.Open(path, create)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func openSQLite(ctx context.Context, path string, sealer core.Sealer, create boo
 }
 
 func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err error) {
-	if s.writeDB, err = sql.Open("sqlite3", sqliteDSN(s.file.path, "&_txlock=immediate")); err != nil {
+	if s.writeDB, err = sql.Open("sqlite3", sqlitefile.DSN(s.file.Path, "&_txlock=immediate")); err != nil {
 		return unavailable(err, "be opened")
 	}
 	s.writeDB.SetMaxOpenConns(1)
@@ -89,10 +90,10 @@ func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err err
 	if err := s.prepareStatements(ctx); err != nil {
 		return unavailable(err, "prepare its statements")
 	}
-	if err := s.file.rememberFiles(); err != nil {
+	if err := s.file.Remember(); err != nil {
 		return unavailable(err, "be found in its place")
 	}
-	if s.wiper, err = openWiper(ctx, s.file.path); err != nil {
+	if s.wiper, err = sqlitefile.OpenWiper(ctx, s.file.Path); err != nil {
 		return unavailable(err, "be opened")
 	}
 	return nil
@@ -103,7 +104,7 @@ func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err err
 func readers() int { return max(4, runtime.NumCPU()) }
 
 func (s *sqliteStore) openReader() (*sql.DB, error) {
-	db, err := sql.Open("sqlite3", sqliteDSN(s.file.path, "&_query_only=on"))
+	db, err := sql.Open("sqlite3", sqlitefile.DSN(s.file.Path, "&_query_only=on"))
 	if err != nil {
 		return nil, unavailable(err, "be opened")
 	}
@@ -168,12 +169,12 @@ func (s *sqliteStore) commitGroup(batch []*pendingChange) {
 	s.commitAll(context.Background(), batch)
 	s.inTransaction = false
 	clear(s.batchEntries)
-	if err := s.file.checkPresent(); err != nil {
+	if err := s.file.CheckPresent(); err != nil {
 		failAll(batch, err)
 		s.counts.forget()
 	}
 	if storedKeyRemoval(batch) {
-		s.wiper.requestWipe()
+		s.wiper.Request()
 	}
 }
 
@@ -371,7 +372,7 @@ func (s *sqliteStore) Health(ctx context.Context) error {
 	if err := s.group.health(); err != nil {
 		return err
 	}
-	if err := s.file.checkPresent(); err != nil {
+	if err := s.file.CheckPresent(); err != nil {
 		return err
 	}
 	var n int
@@ -385,7 +386,7 @@ func (s *sqliteStore) Close() error {
 	s.group.closeAndWait()
 	var errs []error
 	if s.wiper != nil {
-		errs = append(errs, s.wiper.closeWiper())
+		errs = append(errs, s.wiper.Close())
 	}
 	for _, st := range s.preparedByText { // a connection with a statement stays open after its Close
 		errs = append(errs, st.Close())
@@ -404,6 +405,16 @@ func (s *sqliteStore) Close() error {
 			errs = append(errs, db.Close())
 		}
 	}
-	errs = append(errs, s.file.unlock()) // last: the next process may come
+	errs = append(errs, s.file.Unlock()) // last: the next process may come
 	return errors.Join(errs...)
+}
+
+// storedKeyRemoval reports whether a stored change of a batch removed key material.
+func storedKeyRemoval(batch []*pendingChange) bool {
+	for _, p := range batch {
+		if p.err == nil && removesKey(p.change) {
+			return true
+		}
+	}
+	return false
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/sqlitefile"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
@@ -35,7 +36,7 @@ func eachDatabase(t *testing.T, f func(t *testing.T, a *attacked)) {
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "attacked.db")
-		db, err := sql.Open("sqlite3", sqliteDSN(path, ""))
+		db, err := sql.Open("sqlite3", sqlitefile.DSN(path, ""))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package store
+package sqlitefile
 
 import (
 	"context"
@@ -19,8 +19,8 @@ const (
 	wipeBusy  = 100 * time.Millisecond // longest time that writers wait for one
 )
 
-// wiper checkpoints in the background. Its goroutine ends with close.
-type wiper struct {
+// Wiper checkpoints in the background. Its goroutine ends with Close.
+type Wiper struct {
 	db   *sql.DB
 	conn *sql.Conn     // kept open: a later connection could open another file that was put there
 	due  chan struct{} // holds a token while a checkpoint is wanted
@@ -28,8 +28,9 @@ type wiper struct {
 	done sync.WaitGroup
 }
 
-func openWiper(ctx context.Context, path string) (*wiper, error) {
-	db, err := sql.Open("sqlite3", sqliteDSN(path, fmt.Sprintf("&_busy_timeout=%d", wipeBusy.Milliseconds())))
+// OpenWiper opens a connection of its own to the database. Close ends it.
+func OpenWiper(ctx context.Context, path string) (*Wiper, error) {
+	db, err := sql.Open("sqlite3", DSN(path, fmt.Sprintf("&_busy_timeout=%d", wipeBusy.Milliseconds())))
 	if err != nil {
 		return nil, err
 	}
@@ -38,22 +39,22 @@ func openWiper(ctx context.Context, path string) (*wiper, error) {
 		db.Close()
 		return nil, err
 	}
-	w := &wiper{db: db, conn: conn, due: make(chan struct{}, 1)}
+	w := &Wiper{db: db, conn: conn, due: make(chan struct{}, 1)}
 	ctx, w.stop = context.WithCancel(context.Background())
-	w.requestWipe() // a process that was killed may have left key material
+	w.Request() // a process that was killed may have left key material
 	w.done.Go(func() { w.wipeWhenDue(ctx) })
 	return w, nil
 }
 
-// requestWipe requests a checkpoint soon.
-func (w *wiper) requestWipe() {
+// Request asks for a checkpoint soon. It does not wait.
+func (w *Wiper) Request() {
 	select {
 	case w.due <- struct{}{}:
 	default:
 	}
 }
 
-func (w *wiper) wipeWhenDue(ctx context.Context) {
+func (w *Wiper) wipeWhenDue(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -61,7 +62,7 @@ func (w *wiper) wipeWhenDue(ctx context.Context) {
 		case <-w.due:
 		}
 		if !w.checkpoint(ctx) {
-			w.requestWipe()
+			w.Request()
 		}
 		select {
 		case <-ctx.Done():
@@ -73,7 +74,7 @@ func (w *wiper) wipeWhenDue(ctx context.Context) {
 
 // checkpoint runs two checkpoints and reports whether the WAL is empty. The first does
 // not stop readers and writers. The second waits for them, and has little left to do.
-func (w *wiper) checkpoint(ctx context.Context) bool {
+func (w *Wiper) checkpoint(ctx context.Context) bool {
 	var busy, frames, done int
 	for _, mode := range []string{"PASSIVE", "TRUNCATE"} {
 		if err := w.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &done); err != nil {
@@ -83,18 +84,9 @@ func (w *wiper) checkpoint(ctx context.Context) bool {
 	return busy == 0 && frames == 0
 }
 
-func (w *wiper) closeWiper() error {
+// Close waits for the end of a checkpoint that is under way.
+func (w *Wiper) Close() error {
 	w.stop()
 	w.done.Wait()
 	return errors.Join(w.conn.Close(), w.db.Close())
-}
-
-// storedKeyRemoval reports whether a stored change of a batch removed key material.
-func storedKeyRemoval(batch []*pendingChange) bool {
-	for _, p := range batch {
-		if p.err == nil && removesKey(p.change) {
-			return true
-		}
-	}
-	return false
 }

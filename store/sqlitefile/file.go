@@ -1,4 +1,9 @@
-package store
+// Package sqlitefile keeps the file of a SQLite database for one process: it locks the
+// file, notices if someone removes it, and overwrites deleted key material on disk.
+//
+// It runs no statement of the store. It relies on the SQLite driver that package store
+// registers. Start at [Open].
+package sqlitefile
 
 import (
 	"errors"
@@ -9,26 +14,26 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// sqliteDSN returns the name of a database for the driver. The settings in more have
+// DSN returns the name of a database for the driver. The settings in more have
 // priority. synchronous=FULL syncs the WAL at each commit; with NORMAL, a power cut
 // would lose the last commits. secure_delete overwrites what is deleted.
-func sqliteDSN(path, more string) string {
+func DSN(path, more string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_foreign_keys=on" + more + "&_journal_mode=WAL&_synchronous=FULL&_secure_delete=on&_busy_timeout=5000&_stmt_cache_size=64"
 }
 
-// sqliteFile is the database file that this process has open.
-type sqliteFile struct {
-	path  string
-	lock  *os.File
+// File is the database file that this process has open.
+type File struct {
+	Path  string
+	lock  *os.File  // nil if there is no lock file
 	files [2]fileID // database and WAL
 }
 
-// openFile locks the file for this process. With create, it creates a missing file,
+// Open locks the file for this process. With create, it creates a missing file,
 // which only its owner can read. A second process would change rows that this one has
 // in its cache (Shared is false), and revoked keys would stay in use. The lock is a
 // file beside the database, so that it does not disturb the locks of SQLite. It ends
 // with the process, even if that is killed.
-func openFile(path string, create bool) (*sqliteFile, error) {
+func Open(path string, create bool) (*File, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && !create {
 		return nil, noFile(path)
 	}
@@ -45,7 +50,7 @@ func openFile(path string, create bool) (*sqliteFile, error) {
 		lock.Close()
 		return nil, core.Wrap(core.StoreUnavailable, err, "the database file %s cannot be opened; check store.url, and that the file belongs to keyreeve's user", path)
 	}
-	return &sqliteFile{path: path, lock: lock}, f.Close()
+	return &File{Path: path, lock: lock}, f.Close()
 }
 
 func noFile(path string) error {
@@ -56,9 +61,9 @@ func otherProcess(path string, err error) error {
 	return core.Wrap(core.StoreUnavailable, err, "another process has the database %s open; stop it first, or use PostgreSQL for several nodes", path)
 }
 
-// rememberFiles notes which files are open. A connection creates the WAL.
-func (f *sqliteFile) rememberFiles() (err error) {
-	for i, path := range [...]string{f.path, f.path + "-wal"} {
+// Remember notes which files are open. A connection creates the WAL.
+func (f *File) Remember() (err error) {
+	for i, path := range [...]string{f.Path, f.Path + "-wal"} {
 		if f.files[i], err = identify(path); err != nil {
 			return err
 		}
@@ -66,9 +71,9 @@ func (f *sqliteFile) rememberFiles() (err error) {
 	return nil
 }
 
-// checkPresent fails if the database or its WAL is no longer in its place. A write to
+// CheckPresent fails if the database or its WAL is no longer in its place. A write to
 // a file that was removed succeeds, and everything that was acknowledged is lost.
-func (f *sqliteFile) checkPresent() error {
+func (f *File) CheckPresent() error {
 	for i := range f.files {
 		was := &f.files[i]
 		if is, err := identify(was.path); err != nil || is != *was {
@@ -78,8 +83,9 @@ func (f *sqliteFile) checkPresent() error {
 	return nil
 }
 
-func (f *sqliteFile) unlock() error {
-	if f.lock == nil { // see shareLock
+// Unlock lets another process open the database.
+func (f *File) Unlock() error {
+	if f.lock == nil {
 		return nil
 	}
 	return f.lock.Close()
