@@ -16,6 +16,7 @@ type Store interface {
 	DueDateTable
 	UsageTable
 	RecordTable
+	DirectoryTable
 
 	// Shared reports whether other processes may change rows, so that snapshots
 	// must not be used for longer than SnapshotLeaseMS.
@@ -49,4 +50,16 @@ type Sealer interface {
 	Seal(tenant string, row []byte) ([]byte, error)
 	// CheckSeal returns an error unless seal is the seal of row.
 	CheckSeal(tenant string, row, seal []byte) error
+
+	// EncryptBody encrypts a body of the directory under a key of the system set. The
+	// result is BodyOverhead bytes longer than the body and is bound to name, which is
+	// the caller's canonical form of what the body belongs to.
+	EncryptBody(name, body []byte) ([]byte, error)
+	// DecryptBody reverses EncryptBody. The code is CryptographicFailure if the result
+	// was changed or belongs to another name.
+	DecryptBody(name, encrypted []byte) ([]byte, error)
 }
+
+// BodyOverhead is the length of what EncryptBody adds, in bytes: two of the epoch of the
+// key, 12 of the IV, 16 of the tag.
+const BodyOverhead = 2 + 12 + 16

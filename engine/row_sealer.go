@@ -57,3 +57,18 @@ func (s *RowSealer) checkSystem(err error) error {
 	}
 	return core.Wrap(core.CryptographicFailure, err, "the seal names a key that the system set does not have")
 }
+
+// EncryptBody implements [core.Sealer].
+func (s *RowSealer) EncryptBody(name, body []byte) ([]byte, error) {
+	return s.token.EncryptBody(name, body)
+}
+
+// DecryptBody implements [core.Sealer]. The keys of the system set are loaded at start, so
+// if a body names another epoch, the row was changed.
+func (s *RowSealer) DecryptBody(name, encrypted []byte) ([]byte, error) {
+	body, err := s.token.DecryptBody(name, encrypted)
+	if err != nil && core.CodeOf(err) == core.TokenUnavailable {
+		return nil, s.checkSystem(err)
+	}
+	return body, err
+}

@@ -58,6 +58,7 @@ func TestRecordsNameRowVersions(t *testing.T) {
 
 // keylessSealer knows an epoch only once the tenant's keys have been loaded.
 type keylessSealer struct {
+	core.Sealer
 	loads func() int
 	known int // loads after which the epoch is known; -1: never
 }

@@ -183,6 +183,13 @@ func (unchecked) Seal(string, []byte) ([]byte, error) {
 
 func (unchecked) CheckSeal(string, []byte, []byte) error { return nil }
 
+func (unchecked) EncryptBody(_, _ []byte) ([]byte, error) { return nil, errDoctorReadsNoBody() }
+func (unchecked) DecryptBody(_, _ []byte) ([]byte, error) { return nil, errDoctorReadsNoBody() }
+
+func errDoctorReadsNoBody() error {
+	return core.Errorf(core.Internal, "the doctor reads no body of the directory")
+}
+
 // soon is how long before its end a certificate is pointed out.
 const soon = 30 * 24 * time.Hour
 

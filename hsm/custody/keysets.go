@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"crypto/cipher"
 	"slices"
 	"strings"
 
@@ -107,7 +108,7 @@ func (i *Installation) loadSets(ctx context.Context, sets []core.KeySet) error {
 
 // addTenant replaces the keys of a tenant by those of its sets, which the HSM has loaded.
 func (i *Installation) addTenant(ctx context.Context, sets []core.KeySet) (err error) {
-	n := &tenantKeys{labels: map[string]map[int]string{}, newest: map[string]int{}, rowKeys: map[int]rowKeys{}}
+	n := &tenantKeys{labels: map[string]map[int]string{}, newest: map[string]int{}, rowKeys: map[int]rowKeys{}, bodyKeys: map[int]cipher.AEAD{}}
 	for _, p := range core.KeyPurposes {
 		n.labels[p] = map[int]string{}
 		for _, set := range sets {
@@ -118,6 +119,11 @@ func (i *Installation) addTenant(ctx context.Context, sets []core.KeySet) (err e
 	for epoch, label := range n.labels[purposeSeal] {
 		if n.rowKeys[epoch], err = deriveRowKeys(ctx, i.member, label); err != nil {
 			return err
+		}
+		if sets[0].Tenant == "" {
+			if n.bodyKeys[epoch], err = deriveBodyKey(ctx, i.member, n.labels[purposeDerive][epoch]); err != nil {
+				return err
+			}
 		}
 	}
 	i.mu.Lock()

@@ -13,9 +13,10 @@ const (
 
 // Purposes of the keys of a set. The KEK of a class is named as its class is.
 const (
-	purposeData  = "D" // encrypts bytes that are not a key of the HSM
-	purposeSeal  = "R" // the keys of MACs and seals are derived from it
-	purposeProbe = "S" // the one of the system set shows that the HSM works
+	purposeData   = "D" // encrypts bytes that are not a key of the HSM
+	purposeSeal   = "R" // the keys of MACs and seals are derived from it
+	purposeDerive = "V" // the key of directory bodies is derived from it
+	purposeProbe  = "S" // the one of the system set shows that the HSM works
 )
 
 // keyWrap is the mechanism that wraps keys under KEKs.
@@ -33,11 +34,11 @@ var setTemplates = map[string]hsm.KeyTemplate{
 		Unwraps: []hsm.Flag{{Attribute: hsm.Private, Value: true}, {Attribute: hsm.Sensitive, Value: true}, {Attribute: hsm.Extractable, Value: false}}},
 	"X": {Type: hsm.AES, Uses: wrapAndUnwrap, Mechanism: hsm.AESKeyWrap, Wraps: []hsm.Flag{{Attribute: hsm.Sensitive, Value: true}},
 		Unwraps: []hsm.Flag{{Attribute: hsm.Private, Value: true}, {Attribute: hsm.Sensitive, Value: true}}},
-	"C":          {Type: hsm.AES, Uses: wrapAndUnwrap, Mechanism: hsm.AESKeyWrap},
-	purposeData:  {Type: hsm.AES, Uses: hsm.Encrypt | hsm.Decrypt, Mechanism: hsm.AESGCM},
-	purposeSeal:  {Type: hsm.GenericSecret, Uses: hsm.Sign, Mechanism: hsm.SHA256HMAC},
-	"V":          {Type: hsm.GenericSecret, Uses: hsm.Sign, Mechanism: hsm.SHA256HMAC},
-	purposeProbe: {Type: hsm.GenericSecret, Uses: hsm.Sign, Mechanism: hsm.SHA256HMAC},
+	"C":           {Type: hsm.AES, Uses: wrapAndUnwrap, Mechanism: hsm.AESKeyWrap},
+	purposeData:   {Type: hsm.AES, Uses: hsm.Encrypt | hsm.Decrypt, Mechanism: hsm.AESGCM},
+	purposeSeal:   {Type: hsm.GenericSecret, Uses: hsm.Sign, Mechanism: hsm.SHA256HMAC},
+	purposeDerive: {Type: hsm.GenericSecret, Uses: hsm.Sign, Mechanism: hsm.SHA256HMAC},
+	purposeProbe:  {Type: hsm.GenericSecret, Uses: hsm.Sign, Mechanism: hsm.SHA256HMAC},
 }
 
 // SetTemplate returns the template of the keys of a purpose.

@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"crypto/cipher"
 	"crypto/hmac"
 	"encoding/binary"
 
@@ -18,6 +19,8 @@ type tenantKeys struct {
 	labels  map[string]map[int]string // purpose -> epoch -> label
 	newest  map[string]int
 	rowKeys map[int]rowKeys // by epoch of R
+
+	bodyKeys map[int]cipher.AEAD // by epoch of V; only in the system set
 }
 
 // keyLabel returns the label of a tenant's key.

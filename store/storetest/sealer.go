@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -44,4 +46,41 @@ func (s *Sealer) sealOf(tenant string, epoch uint16, row []byte) ([]byte, error)
 	h := hmac.New(sha256.New, binary.BigEndian.AppendUint16([]byte("storetest "+tenant), epoch))
 	h.Write(row)
 	return h.Sum(binary.BigEndian.AppendUint16(nil, epoch)), nil
+}
+
+// EncryptBody implements [core.Sealer].
+func (s *Sealer) EncryptBody(name, body []byte) ([]byte, error) {
+	key, err := s.bodyKey(uint16(1 + s.Epoch.Load()))
+	if err != nil {
+		return nil, err
+	}
+	return key.Seal(binary.BigEndian.AppendUint16(nil, uint16(1+s.Epoch.Load())), nil, body, name), nil
+}
+
+// DecryptBody implements [core.Sealer].
+func (s *Sealer) DecryptBody(name, encrypted []byte) ([]byte, error) {
+	if len(encrypted) < core.BodyOverhead {
+		return nil, core.Errorf(core.CryptographicFailure, "the body has %d bytes", len(encrypted))
+	}
+	key, err := s.bodyKey(binary.BigEndian.Uint16(encrypted))
+	if err != nil {
+		return nil, err
+	}
+	body, err := key.Open(nil, nil, encrypted[2:], name)
+	if err != nil {
+		return nil, core.Errorf(core.CryptographicFailure, "the body was changed")
+	}
+	return body, nil
+}
+
+func (s *Sealer) bodyKey(epoch uint16) (cipher.AEAD, error) {
+	key, err := s.sealOf("", epoch, []byte("bodies"))
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key[2:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }

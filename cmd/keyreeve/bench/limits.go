@@ -291,8 +291,10 @@ func (c *EchoCommand) Run() error {
 // unsealed seals nothing: the limit is what the database can do by itself.
 type unsealed struct{}
 
-func (unsealed) Seal(string, []byte) ([]byte, error)    { return []byte{}, nil }
-func (unsealed) CheckSeal(string, []byte, []byte) error { return nil }
+func (unsealed) Seal(string, []byte) ([]byte, error)        { return []byte{}, nil }
+func (unsealed) CheckSeal(string, []byte, []byte) error     { return nil }
+func (unsealed) EncryptBody(_, body []byte) ([]byte, error) { return body, nil }
+func (unsealed) DecryptBody(_, body []byte) ([]byte, error) { return body, nil }
 
 // echoMessages answers each message with itself, as long as the answer of a Get is.
 func echoMessages(conn net.Conn, commit func() error) {
