@@ -46,6 +46,7 @@ type memStore struct {
 	counts       map[string]int64      // of the records of a node
 	due          map[core.DueDate]bool // whether it has been noted
 	usage        map[string]core.Usage
+	directory    memDirectory
 	refuse       error  // answer of the next commits
 	forged       string // the object whose row does not match its seal
 	forgedIntent string // id of an intent whose row was changed
@@ -109,14 +110,18 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	if m.refuse != nil {
 		return m.refuse
 	}
-	born := map[storedKey]bool{}
+	born, saved := map[storedKey]bool{}, map[core.DirectoryName]int64{}
 	for _, w := range c.Writes {
 		if err := m.check(w, born); err != nil {
+			return err
+		}
+		if err := m.directory.check(w, saved); err != nil {
 			return err
 		}
 	}
 	for _, w := range c.Writes {
 		m.write(w)
+		m.directory.write(w)
 	}
 	return nil
 }

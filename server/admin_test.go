@@ -559,7 +559,7 @@ func TestDoctorMigratesNothing(t *testing.T) {
 		keys := tokenFiles(t, dir)
 		for range 2 { // the first changed nothing that the second sees
 			r := program(t, env, "doctor", "--config", saved(t, s))
-			if said := problem(r.out, "store"); r.status != 1 || !strings.Contains(said, "has schema 0 and this release needs 2") || !strings.Contains(said, "keyreeve serve") {
+			if said := problem(r.out, "store"); r.status != 1 || !strings.Contains(said, "has schema 0 and this release needs 3") || !strings.Contains(said, "keyreeve serve") {
 				t.Errorf("%s: %+v", name, r)
 			}
 		}

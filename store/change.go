@@ -38,6 +38,10 @@ func rowWriteOf(w core.Write) rowWrite {
 		return noteDueDate(w)
 	case core.AddUsage:
 		return addUsage(w)
+	case core.SaveDirectoryEntry:
+		return saveDirectoryEntry(w)
+	case core.PruneDirectoryEntry:
+		return pruneDirectoryEntry(w)
 	}
 	return unknownWrite{w}
 }

@@ -1,0 +1,74 @@
+package core
+
+// The directory keeps everything about policies and people: entries, each with all its
+// versions. A version is never changed. To change an entry is to store its next version.
+
+// Bounds of a directory entry, in bytes.
+const (
+	MaxDirectoryBody   = 1 << 20
+	MaxDirectoryID     = 256
+	MaxDirectoryAuthor = 512
+	MaxDirectoryReason = 1 << 10
+)
+
+// EntryKind is what a directory entry describes. It decides the form of the body.
+type EntryKind string
+
+// The kinds of directory entries.
+const (
+	EntryPolicy     EntryKind = "policy"
+	EntryUser       EntryKind = "user"
+	EntryRole       EntryKind = "role"
+	EntryGroup      EntryKind = "group"
+	EntryToken      EntryKind = "token"
+	EntryTenant     EntryKind = "tenant"
+	EntryApproval   EntryKind = "approval"
+	EntryAttachment EntryKind = "attachment" // its ID names the holder, such as "role:admin"
+)
+
+// entryKinds lists the kinds, and which of them may be pruned.
+var entryKinds = map[EntryKind]bool{EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
+	EntryToken: true, EntryTenant: false, EntryApproval: true, EntryAttachment: false}
+
+// Known reports whether the kind exists.
+func (k EntryKind) Known() bool {
+	_, ok := entryKinds[k]
+	return ok
+}
+
+// Prunable reports whether entries of the kind may be removed with all their versions.
+// If a row of such an entry is missing, that only takes rights away.
+func (k EntryKind) Prunable() bool { return entryKinds[k] }
+
+// DirectoryName names a directory entry.
+type DirectoryName struct {
+	Tenant string
+	Kind   EntryKind
+	ID     string
+}
+
+// DirectoryEntry is one version of a directory entry. Everything except Body is stored
+// in clear; the row is sealed as a whole. Nobody changes an entry that the directory
+// has returned.
+type DirectoryEntry struct {
+	Kind    EntryKind
+	Tenant  string // "" for an entry of the whole server
+	ID      string
+	Version int64  // 1, 2, 3 ... without a gap
+	At      int64  // Unix seconds; when this version was stored
+	Author  string // the principal that stored it, as TENANT/ID
+	Reason  string // why, in the author's words
+	Deleted bool   // this version ends the entry; a later one can begin it again
+	Body    []byte // JSON; its form is that of the kind
+}
+
+// Name returns the name of the entry.
+func (e *DirectoryEntry) Name() DirectoryName {
+	return DirectoryName{Tenant: e.Tenant, Kind: e.Kind, ID: e.ID}
+}
+
+// DirectoryVersion is the number of one version of an entry.
+type DirectoryVersion struct {
+	Name    DirectoryName
+	Version int64
+}
