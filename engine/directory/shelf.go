@@ -1,0 +1,83 @@
+package directory
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"sync/atomic"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// shelf keeps entries by name. Readers take no lock: a slot is a sorted list that is never
+// changed, only replaced by another one. A list costs 8 bytes for each entry, a map would
+// cost ten times as much. One writer at a time.
+type shelf struct {
+	seed  maphash.Seed
+	slots []atomic.Pointer[[]*heldEntry]
+}
+
+// slotCount makes lists of 25 entries when there are 100,000.
+const slotCount = 4096
+
+func newShelf() shelf {
+	return shelf{maphash.MakeSeed(), make([]atomic.Pointer[[]*heldEntry], slotCount)}
+}
+
+func (s *shelf) slotOf(name core.DirectoryName) *atomic.Pointer[[]*heldEntry] {
+	return &s.slots[maphash.Comparable(s.seed, name)%slotCount]
+}
+
+// locate returns the list of a slot, and where the name is or would be.
+func locate(slot *atomic.Pointer[[]*heldEntry], name core.DirectoryName) (list []*heldEntry, at int, found bool) {
+	if p := slot.Load(); p != nil {
+		list = *p
+	}
+	at, found = slices.BinarySearchFunc(list, name, func(h *heldEntry, name core.DirectoryName) int {
+		return cmp.Or(cmp.Compare(h.entry.ID, name.ID), cmp.Compare(h.entry.Kind, name.Kind), cmp.Compare(h.entry.Tenant, name.Tenant))
+	})
+	return list, at, found
+}
+
+func (s *shelf) find(name core.DirectoryName) *heldEntry {
+	if list, at, found := locate(s.slotOf(name), name); found {
+		return list[at]
+	}
+	return nil
+}
+
+// put adds an entry, or replaces the one with its name.
+func (s *shelf) put(h *heldEntry) {
+	slot := s.slotOf(h.entry.Name())
+	list, at, found := locate(slot, h.entry.Name())
+	room := 1
+	if found {
+		room = 0
+	}
+	next := append(make([]*heldEntry, 0, len(list)+room), list[:at]...)
+	next = append(append(next, h), list[at+1-room:]...)
+	slot.Store(&next)
+}
+
+func (s *shelf) remove(name core.DirectoryName) {
+	slot := s.slotOf(name)
+	if list, at, found := locate(slot, name); found {
+		next := append(slices.Clone(list[:at]), list[at+1:]...)
+		slot.Store(&next)
+	}
+}
+
+// all yields the entries in no order.
+func (s *shelf) all(yield func(*heldEntry) bool) {
+	for i := range s.slots {
+		list := s.slots[i].Load()
+		if list == nil {
+			continue
+		}
+		for _, h := range *list {
+			if !yield(h) {
+				return
+			}
+		}
+	}
+}
