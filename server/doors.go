@@ -32,7 +32,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 		return nil, err
 	}
 	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
-	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, reloads: s.reloads}
+	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, auth: s.auth, tls: s.tls, reloads: s.reloads}
 	return inBackground(s.auth.Watch), nil
 }
 

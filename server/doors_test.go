@@ -699,7 +699,7 @@ func TestWhoReadsHealth(t *testing.T) {
 		Parts map[string]struct{ Ready bool }
 	}
 	cfg, _ := kmiptest.Config(s.Certs, "prometheus")
-	if _, body := get(client(cfg), "/v1/health"); json.Unmarshal([]byte(body), &h) != nil || !h.Ready || !h.Parts["tls"].Ready {
+	if _, body := get(client(cfg), "/v1/health"); json.Unmarshal([]byte(body), &h) != nil || !h.Ready || !h.Parts["tls"].Ready || !h.Parts["directory"].Ready {
 		t.Errorf("%s", body)
 	}
 

@@ -10,6 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -17,13 +18,14 @@ import (
 
 // healthCheck asks the parts of a server how they are. Safe for concurrent use.
 type healthCheck struct {
-	token   *custody.Custody
-	store   core.Store
-	policy  *authz.Authorizer
-	engine  *engine.Engine
-	auth    *authn.Authenticator
-	tls     *doorTLS
-	reloads *reloader
+	token     *custody.Custody
+	store     core.Store
+	policy    *authz.Authorizer
+	engine    *engine.Engine
+	directory *directory.Directory
+	auth      *authn.Authenticator
+	tls       *doorTLS
+	reloads   *reloader
 
 	mu    sync.Mutex
 	until time.Time // up to when ready holds
@@ -52,6 +54,7 @@ func (h *healthCheck) askParts(ctx context.Context) httpd.Health {
 		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
 		out.Parts["policy"] = p
 	}
+	out.Parts["directory"] = h.directoryPart()
 	out.Parts["tls"] = h.tlsPart(time.Now())
 	for _, p := range out.Parts {
 		out.Ready = out.Ready && p.Ready
@@ -84,6 +87,20 @@ func (h *healthCheck) damagedTenants() []string {
 		all = append(all[:maxDamaged], fmt.Sprintf("and the keys of %d more tenants", more))
 	}
 	return all
+}
+
+// directoryPart tells whether policies and people can be asked about. Entries that are
+// refused do not keep the others from being used.
+func (h *healthCheck) directoryPart() httpd.Part {
+	p := httpd.Part{Ready: true}
+	if err := h.directory.Fresh(); err != nil {
+		p.Ready, p.Problem = false, detail(err)
+	}
+	if n, last := h.directory.Refused(); n > 0 {
+		p.Degraded = true
+		p.Notes = append(p.Notes, fmt.Sprintf("%d entries are refused, because their rows were changed behind the server; the last one: %s", n, last))
+	}
+	return p
 }
 
 // tlsPart tells about certificates and revocation lists. Without a server

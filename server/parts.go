@@ -35,6 +35,7 @@ func (s *Server) parts() []part {
 		{"installation", s.openInstallation, 0},
 		{"policy", s.openPolicy, 0},
 		{"engine", s.openEngine, closeWait}, // its stop records the logins that were only counted
+		{"directory", s.openDirectory, closeWait},
 		{"client identities", s.openIdentities, closeWait},
 		{"REST door", s.openREST, drainWait},
 		{"KMIP door", s.openKMIP, drainWait},

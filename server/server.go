@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
@@ -49,6 +50,8 @@ type Server struct {
 	verbs  message.Verbs
 	auth   *authn.Authenticator
 	tls    *doorTLS
+
+	directory *directory.Directory // of policies and people
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
@@ -193,6 +196,15 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	}
 	s.memory, s.metrics = memory, m
 	return s.upkeep.recordLogins, nil
+}
+
+// openDirectory loads policies and people, and follows what other nodes change.
+func (s *Server) openDirectory(ctx context.Context) (stopper, error) {
+	s.directory = directory.New(directory.Ports{Store: s.store, Clock: s.engine.Ports.Clock, Log: s.log, Tampered: s.engine.NoteTampered})
+	if err := s.directory.Open(ctx); err != nil {
+		return nil, err
+	}
+	return inBackground(s.directory.Follow), nil
 }
 
 // nodeName is this node's name in audit records.
