@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -279,6 +280,59 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// Two nodes on one PostgreSQL: one sees what the other stores, both refuse when the server
+// is gone, and both answer again when it is back, with what was stored.
+func TestNodesOnPostgres(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	sealer, clock := new(storetest.Sealer), &handClock{}
+	var nodes [2]*Directory
+	for i := range nodes {
+		s, err := store.Create(ctx, server.URL, sealer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		nodes[i] = New(Ports{Store: s, Clock: clock, Log: slog.New(slog.DiscardHandler)})
+		if err := nodes[i].Open(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(id string, code core.Code, n int64) {
+		t.Helper()
+		for i, d := range nodes {
+			if e, err := d.Get(core.EntryPolicy, "alpha", id); err == nil && (code != 0 || e.Version != n) || err != nil && core.CodeOf(err) != code {
+				t.Errorf("node %d answers %+v, %v; want version %d, code %v", i, e, err, n, code)
+			}
+		}
+	}
+	read := func() (err error) {
+		for _, d := range nodes {
+			err = errors.Join(err, d.readChanges(ctx))
+		}
+		return err
+	}
+	for n := int64(1); n <= 3; n++ {
+		if err := nodes[n%2].Save(ctx, version("p", n)); err != nil {
+			t.Fatal(err)
+		}
+		if err := read(); err != nil {
+			t.Fatal(err)
+		}
+		want("p", 0, n)
+	}
+	server.Crash()
+	clock.mono.Add(core.SnapshotLeaseMS*1000 + 1)
+	if err := read(); core.CodeOf(err) != core.StoreUnavailable {
+		t.Errorf("a read without a server: %v", err)
+	}
+	want("p", core.StoreUnavailable, 0)
+	server.Start()
+	for tries := 0; read() != nil && tries < 100; tries++ {
+		time.Sleep(50 * time.Millisecond) // the pools connect again
+	}
+	want("p", 0, 3)
+}
+
 // A directory that is not open refuses.
 func TestUnopenedRefuses(t *testing.T) {
 	for _, shared := range []bool{true, false} {
@@ -535,4 +589,40 @@ func BenchmarkUnpack(b *testing.B) {
 		h.whole.Store(nil)
 		h.wholeEntry()
 	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	const entries = 10_000
+	s, err := store.Create(ctx, "sqlite:"+filepath.Join(b.TempDir(), "open.db"), new(storetest.Sealer))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for from := 0; from < entries; from += 100 {
+		var change core.Change
+		for i := range 100 {
+			e := version(fmt.Sprint("p", from+i), 1)
+			e.Body = largeBody(from + i)
+			change.Add(core.SaveDirectoryEntry{Entry: e})
+		}
+		if err := s.Commit(ctx, &change); err != nil {
+			b.Fatal(err)
+		}
+	}
+	d := New(Ports{Store: s, Clock: &handClock{}, Log: slog.New(slog.DiscardHandler)})
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			d = New(Ports{Store: s, Clock: &handClock{}, Log: slog.New(slog.DiscardHandler)})
+			if err := d.Open(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("compare", func(b *testing.B) {
+		for b.Loop() {
+			if err := d.compareAll(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
