@@ -130,7 +130,7 @@ func (d *Directory) Get(kind core.EntryKind, tenant, id string) (*core.Directory
 	if err := d.Fresh(); err != nil {
 		return nil, err
 	}
-	h := d.entries.find(core.DirectoryName{Tenant: tenant, Kind: kind, ID: id})
+	h := d.entries.findHeld(core.DirectoryName{Tenant: tenant, Kind: kind, ID: id})
 	switch {
 	case h == nil:
 		return nil, errAbsent
@@ -151,7 +151,7 @@ func (d *Directory) List(kind core.EntryKind, tenant, after string, limit int) (
 	}
 	var found []*heldEntry
 	var refusal error
-	for h := range d.entries.all {
+	for h := range d.entries.eachHeld {
 		if e := &h.entry; e.Kind != kind || e.Tenant != tenant || e.ID <= after || (e.Deleted && h.refusal == nil) {
 			continue
 		}
@@ -175,7 +175,7 @@ func (d *Directory) List(kind core.EntryKind, tenant, after string, limit int) (
 // NextVersion returns the version that comes after the newest one of an entry, also of a
 // deleted one.
 func (d *Directory) NextVersion(kind core.EntryKind, tenant, id string) int64 {
-	if h := d.entries.find(core.DirectoryName{Tenant: tenant, Kind: kind, ID: id}); h != nil {
+	if h := d.entries.findHeld(core.DirectoryName{Tenant: tenant, Kind: kind, ID: id}); h != nil {
 		return h.entry.Version + 1
 	}
 	return 1

@@ -210,6 +210,28 @@ func TestFollowReadsByItself(t *testing.T) {
 	<-ended
 }
 
+// A watcher gets each version once: what Open loads, what this node stores, and what others
+// store.
+func TestWatchersGetEachVersionOnce(t *testing.T) {
+	s := newSite(t, true)
+	one, two := s.node(), s.unopened()
+	s.save(one, version("p", 1))
+	var seen []string
+	two.Watch(core.EntryPolicy, func(e *core.DirectoryEntry) { seen = append(seen, fmt.Sprint(e.ID, e.Version)) })
+	if err := two.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.save(two, version("p", 2), storetest.DirectoryEntry(core.EntryRole, "alpha", "role", 1))
+	s.save(one, version("q", 1))
+	for range 2 {
+		s.read(two)
+		s.compare(two)
+	}
+	if want := []string{"p1", "p2", "q1"}; !reflect.DeepEqual(seen, want) {
+		t.Errorf("a watcher saw %v, want %v", seen, want)
+	}
+}
+
 // If two nodes store the same version, one gets Conflict and has the other's version then.
 func TestLostRaces(t *testing.T) {
 	s := newSite(t, true)
@@ -227,7 +249,11 @@ func TestLostRaces(t *testing.T) {
 	for range 4 {
 		for _, d := range []*Directory{one, two} {
 			all.Go(func() {
-				for stored := 0; stored < 5; {
+				for stored, tries := 0, 0; stored < 5; tries++ {
+					if tries > 1000 {
+						t.Error("each of 1,000 versions was lost to somebody else")
+						return
+					}
 					err := d.Save(ctx, version("p", d.NextVersion(core.EntryPolicy, "alpha", "p")))
 					if err == nil {
 						stored++

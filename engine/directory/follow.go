@@ -19,13 +19,13 @@ const (
 // table from time to time.
 func (d *Directory) Follow(ctx context.Context) {
 	var both sync.WaitGroup
-	both.Go(func() { d.repeat(ctx, readEvery, "read the directory", d.readChanges) })
-	both.Go(func() { d.repeat(ctx, compareEvery, "compare the directory", d.compareAll) })
+	both.Go(func() { d.repeatUntilEnd(ctx, readEvery, "read the directory", d.readChanges) })
+	both.Go(func() { d.repeatUntilEnd(ctx, compareEvery, "compare the directory", d.compareAll) })
 	both.Wait()
 }
 
-// repeat calls f until ctx ends. It logs an error if the call before it succeeded.
-func (d *Directory) repeat(ctx context.Context, every time.Duration, doing string, f func(context.Context) error) {
+// repeatUntilEnd calls f until ctx ends. It logs an error if the call before it succeeded.
+func (d *Directory) repeatUntilEnd(ctx context.Context, every time.Duration, doing string, f func(context.Context) error) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	failed := false
@@ -69,21 +69,21 @@ func (d *Directory) readChanges(ctx context.Context) error {
 // known one, the entry is refused.
 func (d *Directory) readAgain(ctx context.Context, name core.DirectoryName) error {
 	var known int64
-	if h := d.entries.find(name); h != nil {
+	if h := d.entries.findHeld(name); h != nil {
 		known = h.entry.Version // before the row is read: versions only grow
 	}
 	newest, err := d.ports.Store.DirectoryHistory(ctx, name, 0, 1)
 	switch {
 	case core.CodeOf(err) == core.Tampered:
-		d.refuse(name, err)
+		d.refuseEntry(name, err)
 	case err != nil:
 		return err
 	case len(newest) == 0 && name.Kind.Prunable():
-		d.forget(name)
+		d.forgetEntry(name)
 	case len(newest) == 0 && known > 0:
-		d.refuse(name, loweredEntry(name, known, "none"))
+		d.refuseEntry(name, loweredEntry(name, known, "none"))
 	case len(newest) > 0 && newest[0].Version < known:
-		d.refuse(name, loweredEntry(name, known, "only older ones"))
+		d.refuseEntry(name, loweredEntry(name, known, "only older ones"))
 	default:
 		d.acceptAll(newest)
 	}
@@ -160,7 +160,7 @@ func (d *Directory) beginSweep() uint32 {
 func (d *Directory) noteRow(v core.DirectoryVersion, sweep uint32) (known, differs bool) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	h := d.entries.find(v.Name)
+	h := d.entries.findHeld(v.Name)
 	if h == nil {
 		return false, true
 	}
@@ -181,7 +181,7 @@ func (d *Directory) readMissing(ctx context.Context, sweep uint32) error {
 func (d *Directory) namesNotIn(sweep uint32) (names []core.DirectoryName) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	for h := range d.entries.all {
+	for h := range d.entries.eachHeld {
 		if h.swept != sweep {
 			names = append(names, h.entry.Name())
 		}

@@ -38,8 +38,8 @@ func holdEntry(e *core.DirectoryEntry) *heldEntry {
 	return h
 }
 
-// refuse returns the same entry with a refusal.
-func (h *heldEntry) refuse(why error) *heldEntry {
+// withRefusal returns the same entry with a refusal.
+func (h *heldEntry) withRefusal(why error) *heldEntry {
 	return &heldEntry{entry: h.entry, packed: h.packed, length: h.length, refusal: why, swept: h.swept}
 }
 

@@ -37,7 +37,7 @@ func (d *Directory) ShowStored(change *core.Change) {
 		case core.SaveDirectoryEntry:
 			d.acceptAll([]*core.DirectoryEntry{w.Entry})
 		case core.PruneDirectoryEntry:
-			d.forget(w.Name)
+			d.forgetEntry(w.Name)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func (d *Directory) acceptAll(entries []*core.DirectoryEntry) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	for _, e := range entries {
-		old := d.entries.find(e.Name())
+		old := d.entries.findHeld(e.Name())
 		if old != nil && (e.Version < old.entry.Version || e.Version == old.entry.Version && old.refusal == nil) {
 			continue
 		}
@@ -57,39 +57,39 @@ func (d *Directory) acceptAll(entries []*core.DirectoryEntry) {
 		if old != nil && old.refusal != nil {
 			d.refused.Add(-1)
 		}
-		d.entries.put(next)
+		d.entries.putHeld(next)
 		for _, f := range d.watchers[e.Kind] {
 			f(e)
 		}
 	}
 }
 
-// forget drops an entry whose versions were pruned.
-func (d *Directory) forget(name core.DirectoryName) {
+// forgetEntry drops an entry whose versions were pruned.
+func (d *Directory) forgetEntry(name core.DirectoryName) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	if h := d.entries.find(name); h != nil {
+	if h := d.entries.findHeld(name); h != nil {
 		if h.refusal != nil {
 			d.refused.Add(-1)
 		}
-		d.entries.remove(name)
+		d.entries.removeHeld(name)
 	}
 }
 
-// refuse notes that a row was tampered with. If the entry is known, it is refused until a
+// refuseEntry notes that a row was tampered with. If the entry is known, it is refused until a
 // sound row of at least the same version is found. An unknown entry stays absent.
-func (d *Directory) refuse(name core.DirectoryName, why error) {
+func (d *Directory) refuseEntry(name core.DirectoryName, why error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	d.trouble.Store(new(why.Error()))
-	h := d.entries.find(name)
+	h := d.entries.findHeld(name)
 	if h != nil && h.refusal != nil {
 		return // noted before
 	}
 	d.ports.Tampered(why)
 	d.ports.Log.Error("directory", "kind", core.ClientText(string(name.Kind)), "tenant", core.ClientText(name.Tenant), "id", core.ClientText(name.ID), "error", why)
 	if h != nil {
-		d.entries.put(h.refuse(why))
+		d.entries.putHeld(h.withRefusal(why))
 		d.refused.Add(1)
 	}
 }

@@ -28,8 +28,8 @@ func (s *shelf) slotOf(name core.DirectoryName) *atomic.Pointer[[]*heldEntry] {
 	return &s.slots[maphash.Comparable(s.seed, name)%slotCount]
 }
 
-// locate returns the list of a slot, and where the name is or would be.
-func locate(slot *atomic.Pointer[[]*heldEntry], name core.DirectoryName) (list []*heldEntry, at int, found bool) {
+// locateHeld returns the list of a slot, and where the name is or would be.
+func locateHeld(slot *atomic.Pointer[[]*heldEntry], name core.DirectoryName) (list []*heldEntry, at int, found bool) {
 	if p := slot.Load(); p != nil {
 		list = *p
 	}
@@ -39,17 +39,17 @@ func locate(slot *atomic.Pointer[[]*heldEntry], name core.DirectoryName) (list [
 	return list, at, found
 }
 
-func (s *shelf) find(name core.DirectoryName) *heldEntry {
-	if list, at, found := locate(s.slotOf(name), name); found {
+func (s *shelf) findHeld(name core.DirectoryName) *heldEntry {
+	if list, at, found := locateHeld(s.slotOf(name), name); found {
 		return list[at]
 	}
 	return nil
 }
 
-// put adds an entry, or replaces the one with its name.
-func (s *shelf) put(h *heldEntry) {
+// putHeld adds an entry, or replaces the one with its name.
+func (s *shelf) putHeld(h *heldEntry) {
 	slot := s.slotOf(h.entry.Name())
-	list, at, found := locate(slot, h.entry.Name())
+	list, at, found := locateHeld(slot, h.entry.Name())
 	room := 1
 	if found {
 		room = 0
@@ -59,16 +59,16 @@ func (s *shelf) put(h *heldEntry) {
 	slot.Store(&next)
 }
 
-func (s *shelf) remove(name core.DirectoryName) {
+func (s *shelf) removeHeld(name core.DirectoryName) {
 	slot := s.slotOf(name)
-	if list, at, found := locate(slot, name); found {
+	if list, at, found := locateHeld(slot, name); found {
 		next := append(slices.Clone(list[:at]), list[at+1:]...)
 		slot.Store(&next)
 	}
 }
 
-// all yields the entries in no order.
-func (s *shelf) all(yield func(*heldEntry) bool) {
+// eachHeld yields the entries in no order.
+func (s *shelf) eachHeld(yield func(*heldEntry) bool) {
 	for i := range s.slots {
 		list := s.slots[i].Load()
 		if list == nil {
