@@ -44,7 +44,8 @@ var layers = map[string][]string{
 	"keys/format":        {"core"},
 	"keys/soft":          {"core"},
 	"hsm/hsmtest":        {"core", "core/coretest", "hsm", "hsm/custody", "hsm/member"},
-	"authz":              {"core"},
+	"authz":              {"authz/fence", "core"},
+	"authz/fence":        {},
 	"store":              {"core", "core/fair", "store/document", "store/sqlitefile"},
 	"store/sqlitefile":   {"core"},
 	"store/document":     {"core", "core/jsontext"},
@@ -77,7 +78,7 @@ var owners = map[string][]string{
 	"github.com/miekg/pkcs11":          {"hsm/member"},
 	"github.com/jackc/pgx/v5":          {"store"},
 	"github.com/mattn/go-sqlite3":      {"store"},
-	"github.com/open-policy-agent/opa": {"authz"},
+	"github.com/open-policy-agent/opa": {"authz", "authz/fence"},
 	"C":                                {"hsm/member"},
 }
 

@@ -4,7 +4,7 @@
 // neither network nor clock, if its own tests pass, and if the canaries pass: questions
 // whose answers no policy may change. One constructor makes the input, which is always
 // complete. If anything goes wrong, the request is denied. The package fetches nothing.
-// It is the only one that imports OPA. Start at [New] and [Authorizer.Decide].
+// It and the packages below it are the only ones that import OPA. Start at [New] and [Authorizer.Decide].
 package authz
 
 import (
@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keyreeve/keyreeve/authz/fence"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -56,7 +57,7 @@ var _ core.Policy = (*Authorizer)(nil)
 // no Authorizer then: without a policy there is no server.
 func New(ctx context.Context, o Options) (*Authorizer, error) {
 	if o.Timeout <= 0 {
-		o.Timeout = maxDecisionTime
+		o.Timeout = fence.MaxTime
 	}
 	a := &Authorizer{opts: o}
 	if err := a.Reload(ctx); err != nil {

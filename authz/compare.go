@@ -6,6 +6,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/keyreeve/keyreeve/authz/fence"
 )
 
 // compare checks a comparison: each literal must be a possible value of the other side.
@@ -361,7 +363,7 @@ func (c *checker) computedDomain(name string, in []domain, condition bool) domai
 		for j := range lists {
 			args[j], i = lists[j][i%len(lists[j])], i/len(lists[j])
 		}
-		err := topdown.GetBuiltin(name)(topdown.BuiltinContext{Cancel: newBudget(nil, maxDecisionTime)}, args, func(t *ast.Term) error {
+		err := topdown.GetBuiltin(name)(topdown.BuiltinContext{Cancel: fence.NewBudget(nil, maxSteps, fence.MaxTime)}, args, func(t *ast.Term) error {
 			d = joined(d, constant(t))
 			holdsOnce = holdsOnce || !t.Equal(no)
 			return nil

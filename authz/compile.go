@@ -16,6 +16,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/keyreeve/keyreeve/authz/fence"
 )
 
 const (
@@ -41,26 +43,13 @@ type policy struct {
 	tested   []ast.Value
 }
 
-// capabilities lacks each builtin whose answer depends on something outside of the
-// input: network, clock, randomness, environment. It goes by OPA's own mark, and by
-// names in case an upgrade forgets a mark.
-func capabilities() *ast.Capabilities {
-	c := ast.CapabilitiesForThisVersion(ast.CapabilitiesRegoVersion(ast.RegoV2))
-	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
-		return b.IsNondeterministic() || b.Name == "time.now_ns" || b.Name == "opa.runtime" || strings.HasPrefix(b.Name, "crypto.x509.parse_and_verify") || // uses the clock
-			strings.HasPrefix(b.Name, "http.") || strings.HasPrefix(b.Name, "net.lookup") || strings.HasPrefix(b.Name, "rand.")
-	})
-	c.AllowNet = []string{}
-	return c
-}
-
 // compilePolicy returns the policy of a text, which must pass its own tests.
 func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*policy, error) {
-	m, err := parseModule(names.Policy, text)
+	m, err := fence.ParseModule(names.Policy, text)
 	if err != nil {
 		return nil, err
 	}
-	t, err := parseModule(names.Tests, tests)
+	t, err := fence.ParseModule(names.Tests, tests)
 	if err != nil {
 		return nil, err
 	}
@@ -83,46 +72,29 @@ func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*p
 	return p, nil
 }
 
-// compileModule compiles one module with [capabilities]. A builtin that fails is an
+// compileModule compiles one module with [fence.Capabilities]. A builtin that fails is an
 // error: if it were "undefined", a denial would not apply. Partial evaluation was
 // measured and is not faster: it does not fold rules that collect reasons in sets.
 func compileModule(ctx context.Context, m *ast.Module) (*policy, error) {
 	const name = "policy" // messages show the name of the file
-	c := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
+	c := ast.NewCompiler().WithCapabilities(fence.Capabilities()).WithStrict(true)
 	c.Compile(map[string]*ast.Module{name: m})
 	if c.Failed() {
 		return nil, c.Errors
 	}
-	q, err := rego.New(rego.Query(decisionQuery), rego.Compiler(c), rego.SetRegoVersion(ast.RegoV2), rego.Capabilities(capabilities()),
+	q, err := rego.New(rego.Query(decisionQuery), rego.Compiler(c), rego.SetRegoVersion(ast.RegoV2), rego.Capabilities(fence.Capabilities()),
 		rego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &policy{query: q, module: c.Modules[name], timeout: maxDecisionTime, ignoresTimeAndAddress: ignoresTimeAndAddress(m) && ignoresTimeAndAddress(c.Modules[name])}, nil
-}
-
-// parseModule accepts only Rego v2, whose "not" and strictness close holes of older
-// versions that fail open. The module must also import rego.v2, so that other programs
-// read it the same way.
-func parseModule(name, src string) (*ast.Module, error) {
-	m, err := ast.ParseModuleWithOpts(name, src, ast.ParserOptions{Capabilities: capabilities(), RegoVersion: ast.RegoV2})
-	if err != nil {
-		return nil, err
-	}
-	if m == nil {
-		return nil, fmt.Errorf("%s is empty", name)
-	}
-	if !slices.ContainsFunc(m.Imports, func(i *ast.Import) bool { return ast.RegoV2CompatibleRef.Equal(i.Path.Value) }) {
-		return nil, fmt.Errorf("%s: it lacks the line \"import rego.v2\", without which some denials do not apply", name)
-	}
-	return m, nil
+	return &policy{query: q, module: c.Modules[name], timeout: fence.MaxTime, ignoresTimeAndAddress: ignoresTimeAndAddress(m) && ignoresTimeAndAddress(c.Modules[name])}, nil
 }
 
 // runTests runs the policy's own tests. It fails if there are none. It returns the
 // inputs for which the tests ask.
 func runTests(ctx context.Context, modules map[string]*ast.Module) ([]ast.Value, error) {
 	asked := &questions{seen: map[*ast.Term]bool{}}
-	ch, err := tester.NewRunner().SetCompiler(ast.NewCompiler().WithCapabilities(capabilities())).SetStore(inmem.New()).SetCoverageQueryTracer(asked).
+	ch, err := tester.NewRunner().SetCompiler(ast.NewCompiler().WithCapabilities(fence.Capabilities())).SetStore(inmem.New()).SetCoverageQueryTracer(asked).
 		SetDefaultRegoVersion(ast.RegoV2).RaiseBuiltinErrors(true).SetTimeout(testTimeout).SetModules(modules).RunTests(ctx, nil)
 	if err != nil {
 		return nil, err

@@ -8,12 +8,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
+	"github.com/keyreeve/keyreeve/authz/fence"
 	"github.com/keyreeve/keyreeve/core"
 )
 
 const (
-	maxReasons     = 32  // of one decision
-	maxReasonBytes = 256 // of one reason
+	maxSteps       = 100_000 // of one decision; the default policy needs a few hundred
+	maxReasons     = 32      // of one decision
+	maxReasonBytes = 256     // of one reason
 )
 
 // decide returns the answer in the memo, or evaluates the policy.
@@ -36,7 +38,7 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 	return d, err
 }
 
-// evaluate makes the input of a question and evaluates the policy. [budget] bounds it.
+// evaluate makes the input of a question and evaluates the policy. [fence.Budget] bounds it.
 func (p *policy) evaluate(ctx context.Context, q question, now int64, address string) (core.Decision, error) {
 	return p.answer(ctx, makeInput(&q, now, address))
 }
@@ -47,10 +49,10 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 	if err := ctx.Err(); err != nil {
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the request ended before the policy was evaluated")
 	}
-	work := newBudget(ctx, p.timeout)
+	work := fence.NewBudget(ctx, maxSteps, p.timeout)
 	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(in), rego.EvalExternalCancel(work))
 	switch {
-	case topdown.IsCancel(err) && work.outOfSteps:
+	case topdown.IsCancel(err) && work.OutOfSteps():
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide within %d steps; make its rules search less", maxSteps)
 	case topdown.IsCancel(err):
 		return deny, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide in time, because the server is overloaded or the request has ended; try again")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/authz/fence"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -73,7 +74,7 @@ func checkEvaluator(ctx context.Context) error {
 }
 
 func decideTrap(ctx context.Context, t trap) (core.Decision, error) {
-	m, err := parseModule(t.name, trapHead+t.rules+"\n")
+	m, err := fence.ParseModule(t.name, trapHead+t.rules+"\n")
 	if err != nil {
 		return core.Decision{}, err
 	}
