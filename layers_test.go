@@ -70,6 +70,9 @@ var layers = map[string][]string{
 	// for tests alone
 	"keys/keystest":              {},
 	"server/message/messagetest": {".", "authz", "core", "core/coretest", "engine", "engine/objects", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
+
+	"authz/keypolicy":        {"authz/fence", "authz/keypolicy/format", "core", "core/cache"},
+	"authz/keypolicy/format": {"core", "core/jsontext"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.
@@ -78,7 +81,7 @@ var owners = map[string][]string{
 	"github.com/miekg/pkcs11":          {"hsm/member"},
 	"github.com/jackc/pgx/v5":          {"store"},
 	"github.com/mattn/go-sqlite3":      {"store"},
-	"github.com/open-policy-agent/opa": {"authz", "authz/fence"},
+	"github.com/open-policy-agent/opa": {"authz", "authz/fence", "authz/keypolicy"},
 	"C":                                {"hsm/member"},
 }
 

@@ -1,0 +1,137 @@
+package format
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// laterConditions are not offered yet. They are refused, because a condition that is
+// overlooked would allow too much.
+var laterConditions = []string{"rate", "totalUse", "approvals"}
+
+var factMembers = []string{"door", "strength", "tags", "object", "principal", "parameters"}
+
+func (r *reader) conditions(n node) (c Conditions) {
+	for _, name := range laterConditions {
+		if m, ok := n.members[name]; ok {
+			r.refuse(m, "this condition is not offered yet; leave it out")
+		}
+	}
+	get := r.object(n, append([]string{"ipAddress", "time", "region"}, factMembers...)...)
+	c.Facts = r.facts(get)
+	if m := get("ipAddress"); m.kind != missingNode {
+		c.IPAddress = list(r, m, r.addressRange)
+	}
+	if m := get("time"); m.kind != missingNode {
+		c.Time = r.time(m)
+	}
+	if m := get("region"); m.kind != missingNode {
+		c.Region = r.names(m)
+	}
+	if len(n.members) == 0 {
+		r.refuse(n, "it has no condition; leave it out")
+	}
+	if count := c.count(); count > maxConditions {
+		r.refuse(n, "it has %d conditions; at most %d", count, maxConditions)
+	}
+	return c
+}
+
+// count returns how many conditions must hold.
+func (c *Conditions) count() int {
+	return len(c.Tags) + len(c.Object) + len(c.Principal) + len(c.Parameters) + 7 // the others, at most one each
+}
+
+func (r *reader) facts(get func(string) node) (f Facts) {
+	if m := get("door"); m.kind != missingNode {
+		f.Door = list(r, m, func(n node) string { return r.choice(n, doors) })
+	}
+	if m := get("strength"); m.kind != missingNode {
+		f.Strength = strengths[r.choice(m, sortedKeys(strengths))]
+	}
+	f.Tags = r.openFields(get("tags"))
+	f.Principal = r.openFields(get("principal"))
+	f.Object = r.closedFields(get("object"), objectFields)
+	f.Parameters = r.closedFields(get("parameters"), parameterFields)
+	return f
+}
+
+// openFields reads {name: value or list of values} with any names.
+func (r *reader) openFields(n node) map[string][]string {
+	if n.kind == missingNode || !r.expect(n, objectNode) {
+		return nil
+	}
+	out := map[string][]string{}
+	for _, name := range sortedKeys(n.members) {
+		m := n.members[name]
+		r.name(node{path: m.path, kind: textNode, text: name}, maxNameBytes)
+		out[name] = r.names(m)
+	}
+	r.refuseEmpty(n)
+	return out
+}
+
+// closedFields reads the same with known names and, where they are known, values.
+func (r *reader) closedFields(n node, fields []namedValues) map[string][]string {
+	if n.kind == missingNode {
+		return nil
+	}
+	get, out := r.object(n, fieldNames(fields)...), map[string][]string{}
+	for _, f := range fields {
+		m := get(f.name)
+		switch {
+		case m.kind == missingNode:
+		case f.name == wrappedParameter:
+			out[f.name] = []string{"false"}
+			if r.flagOf(m) {
+				out[f.name] = []string{"true"}
+			}
+		case f.values == nil:
+			out[f.name] = r.names(m)
+		default:
+			out[f.name] = list(r, m, func(n node) string { return r.choice(n, f.values) })
+		}
+	}
+	r.refuseEmpty(n)
+	return out
+}
+
+func (r *reader) refuseEmpty(n node) {
+	if len(n.members) == 0 {
+		r.refuse(n, "it is empty; leave it out, or name something")
+	}
+}
+
+// addressRange reads an address or a range in CIDR form.
+func (r *reader) addressRange(n node) netip.Prefix {
+	s := r.name(n, maxNameBytes)
+	p, err := ParseRange(s)
+	if r.fault == nil && err != nil {
+		r.refuse(n, "%s", err)
+	}
+	return p
+}
+
+// ParseRange parses an address or a range of addresses in CIDR form, such as
+// 192.168.1.0/24. It fails with InvalidField if the range has bits behind its length, a
+// zone, or is an IPv4 address in IPv6 form, which no request has.
+func ParseRange(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && !strings.Contains(s, "/") {
+		if addr.Zone() != "" || addr.Is4In6() {
+			return netip.Prefix{}, core.Errorf(core.InvalidField, "%q has a zone or is an IPv4 address in IPv6 form; write the plain address", core.ClientText(s))
+		}
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, core.Errorf(core.InvalidField, "%q is neither an address nor a range such as 192.168.1.0/24", core.ClientText(s))
+	case p.Addr().Is4In6():
+		return netip.Prefix{}, core.Errorf(core.InvalidField, "%q is an IPv4 range in IPv6 form; write the IPv4 range", core.ClientText(s))
+	case p.Masked() != p:
+		return netip.Prefix{}, core.Errorf(core.InvalidField, "%q has bits behind its length; write %s", core.ClientText(s), p.Masked())
+	}
+	return p, nil
+}

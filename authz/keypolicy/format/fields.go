@@ -1,0 +1,94 @@
+package format
+
+import (
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Names of the fields that conditions look at. Those of tags and of attributes of the
+// principal are a prefix and the name of the attribute.
+const (
+	DoorField       = "door"
+	TagPrefix       = "tags."
+	ObjectPrefix    = "object."
+	PrincipalPrefix = "principal."
+	ParameterPrefix = "parameters."
+)
+
+// namedValues is a member whose values are known, or any if values is nil.
+type namedValues struct {
+	name   string
+	values []string
+}
+
+// objectFields are the members of the condition object. Types, algorithms and states are
+// spelled as in the standard.
+var objectFields = []namedValues{
+	{"type", enumNames(core.TagObjectType)},
+	{"state", enumNames(core.TagState)},
+	{"algorithm", enumNames(core.TagCryptographicAlgorithm)},
+	{"class", []string{string(core.ClassN), string(core.ClassX), string(core.ClassC)}},
+	{"objectGroup", nil},
+	{"owner", nil},
+	{"group", nil},
+}
+
+// wrappedParameter says whether Get or Export wraps the key. No other action has it.
+const wrappedParameter = "wrapped"
+
+// parameterFields are the members of the condition parameters: what the request asks for,
+// or what the key's own parameters say if the request leaves it open.
+var parameterFields = []namedValues{
+	{"algorithm", enumNames(core.TagCryptographicAlgorithm)},
+	{"mode", enumNames(core.TagBlockCipherMode)},
+	{"padding", enumNames(core.TagPaddingMethod)},
+	{"hash", enumNames(core.TagHashingAlgorithm)},
+	{"signature", enumNames(core.TagDigitalSignatureAlgorithm)},
+	{wrappedParameter, []string{"true", "false"}},
+}
+
+// FixedFields lists the fields whose names are known: all but tags and attributes of the
+// principal.
+func FixedFields() []string {
+	all := []string{DoorField}
+	for _, f := range objectFields {
+		all = append(all, ObjectPrefix+f.name)
+	}
+	for _, f := range parameterFields {
+		all = append(all, ParameterPrefix+f.name)
+	}
+	return all
+}
+
+var doors = []string{string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock), string(core.DoorAdmin)}
+
+var strengths = map[string]core.Strength{
+	"password": core.StrengthPassword, "token": core.StrengthToken, "certificate": core.StrengthCertificate,
+}
+
+func enumNames(t core.Tag) (names []string) {
+	for _, v := range t.Info().Enum.Values {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+func fieldNames(fields []namedValues) (names []string) {
+	for _, f := range fields {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// tagAttributePrefix begins the names of the attributes that hold tags.
+const tagAttributePrefix = "x-keyreeve-tag-"
+
+// tagField returns the field of a tag: "env" is the attribute x-keyreeve-tag-env, and
+// "x-Site" or "y-Site" is the custom attribute of that name.
+func tagField(name string) string {
+	if strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "y-") {
+		return TagPrefix + name
+	}
+	return TagPrefix + tagAttributePrefix + name
+}

@@ -1,0 +1,55 @@
+package format
+
+import (
+	"github.com/keyreeve/keyreeve/core"
+)
+
+func (r *reader) tests(n node) []Test {
+	if !r.expect(n, listNode) {
+		return nil
+	}
+	if len(n.items) > MaxTests {
+		r.refuse(n, "it has %d tests; at most %d", len(n.items), MaxTests)
+	}
+	return list(r, n, r.test)
+}
+
+func (r *reader) test(n node) Test {
+	get := r.object(n, "name", "principal", "principals", "action", "given", "expect")
+	t := Test{Principals: r.principals(n, get), Action: r.oneAction(get("action")),
+		Expect: Outcome(r.choice(get("expect"), []string{string(Allows), string(Denies), string(Nothing)}))}
+	if m := get("name"); m.kind != missingNode {
+		t.Name = r.name(m, maxTextBytes)
+	}
+	if m := get("given"); m.kind != missingNode {
+		r.given(m, &t)
+	}
+	return t
+}
+
+// given reads the facts of the request of a test. It has the members of a condition, but
+// one address, and a time "at".
+func (r *reader) given(n node, t *Test) {
+	get := r.object(n, append([]string{"ipAddress", "at"}, factMembers...)...)
+	t.Facts = r.facts(get)
+	if m := get("ipAddress"); m.kind != missingNode {
+		addr := r.addressRange(m)
+		if r.fault == nil && !addr.IsSingleIP() {
+			r.refuse(m, "it is a range; a request comes from one address")
+		}
+		t.Address = addr.Addr()
+	}
+	if m := get("at"); m.kind != missingNode {
+		t.At = r.instant(m)
+	}
+	r.refuseEmpty(n)
+}
+
+// oneAction reads a name or word that stands for one action.
+func (r *reader) oneAction(n node) string {
+	s := r.action(n)
+	if r.fault == nil && len(core.ActionsNamed(s)) != 1 {
+		r.refuse(n, "%q stands for several actions; a request is one of them", s)
+	}
+	return s
+}

@@ -1,0 +1,50 @@
+package format
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Warnings lists what is probably a mistake: names that do not exist, and conditions on
+// the object of an action that has none. exists says whether there is a principal or a
+// target such as "user:alice" or "keyId:key123"; nil: all exist.
+func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
+	check := func(path, name string) {
+		if exists != nil && !exists(name) {
+			out = append(out, Warning{path, fmt.Sprintf("%s does not exist (yet)", core.ClientText(name))})
+		}
+	}
+	for _, name := range d.Targets.Names {
+		check(string(d.Targets.Kind), string(d.Targets.Kind)+":"+name)
+	}
+	for i := range d.Statements {
+		s, path := &d.Statements[i], fmt.Sprintf("statements[%d]", i)
+		for _, p := range s.Principals {
+			if p != Anyone {
+				check(path+".principal", p)
+			}
+		}
+		if action := s.withoutObject(); action != "" {
+			out = append(out, Warning{path + ".conditions", fmt.Sprintf("%s has no object, so the conditions object and tags never hold for it", action)})
+		}
+	}
+	return out
+}
+
+// withoutObject returns an action that the statement names and for which its conditions
+// on the object never hold, or "".
+func (s *Statement) withoutObject() string {
+	if s.Conditions.Object == nil && s.Conditions.Tags == nil || slices.Contains(s.Actions, core.EveryAction) {
+		return ""
+	}
+	for _, word := range s.Actions {
+		for _, a := range core.ActionsNamed(word) {
+			if a.Info().Objects == core.NoObject {
+				return a.String()
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,182 @@
+package format
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Text returns a document that [Parse] reads as d, indented.
+func (d *Document) Text() ([]byte, error) {
+	out := members{}
+	out.setText("name", d.Name)
+	out.setText("description", d.Description)
+	if d.Exclusive {
+		out.set("exclusive", true)
+	}
+	out.setNames(string(d.Targets.Kind), d.Targets.Names)
+	var statements, tests []any
+	for i := range d.Statements {
+		statements = append(statements, writeStatement(&d.Statements[i]))
+	}
+	for i := range d.Tests {
+		tests = append(tests, writeTest(&d.Tests[i]))
+	}
+	out.set("statements", statements)
+	if tests != nil {
+		out.set("tests", tests)
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(out)
+	return b.Bytes(), err
+}
+
+// members are the members of an object, in the order in which they are written.
+type members []member
+
+type member struct {
+	name  string
+	value any
+}
+
+// MarshalJSON is part of [json.Marshaler].
+func (m members) MarshalJSON() ([]byte, error) {
+	b := []byte("{")
+	for i, x := range m {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		name, err := json.Marshal(x.name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(x.value)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, name...), ':'), value...)
+	}
+	return append(b, '}'), nil
+}
+
+func (m *members) set(name string, value any) { *m = append(*m, member{name, value}) }
+
+func (m *members) setText(name, text string) {
+	if text != "" {
+		m.set(name, text)
+	}
+}
+
+// setNames writes one name as a string, as people do, and several as a list.
+func (m *members) setNames(name string, names []string) {
+	switch len(names) {
+	case 0:
+	case 1:
+		m.set(name, names[0])
+	default:
+		m.set(name, names)
+	}
+}
+
+func (m *members) setFields(name string, fields map[string][]string) {
+	if fields == nil {
+		return
+	}
+	var out members
+	for _, field := range sortedKeys(fields) {
+		if field == wrappedParameter && name == "parameters" {
+			out.set(field, fields[field][0] == "true")
+			continue
+		}
+		out.setNames(field, fields[field])
+	}
+	m.set(name, out)
+}
+
+func writeStatement(s *Statement) members {
+	var out members
+	out.setText("sid", s.SID)
+	out.setNames("principal", s.Principals)
+	out.set("actions", s.Actions)
+	out.set("effect", s.Effect)
+	if c := writeConditions(&s.Conditions); c != nil {
+		out.set("conditions", c)
+	}
+	return out
+}
+
+func writeConditions(c *Conditions) (out members) {
+	out.setNames("ipAddress", addressTexts(c.IPAddress))
+	out.setNames("region", c.Region)
+	if t := writeTime(&c.Time); t != nil {
+		out.set("time", t)
+	}
+	return append(out, writeFacts(&c.Facts)...)
+}
+
+func addressTexts(ranges []netip.Prefix) (texts []string) {
+	for _, p := range ranges {
+		texts = append(texts, p.String())
+	}
+	return texts
+}
+
+func writeTime(t *Time) (out members) {
+	if t.NotBefore != nil {
+		out.set("notBefore", instantText(*t.NotBefore))
+	}
+	if t.NotAfter != nil {
+		out.set("notAfter", instantText(*t.NotAfter))
+	}
+	if d := t.Daily; d != nil {
+		daily := members{{"from", clockText(d.From)}, {"to", clockText(d.To)}, {"zone", d.Zone}}
+		daily.setNames("weekdays", d.Weekdays)
+		out.set("daily", daily)
+	}
+	return out
+}
+
+func instantText(at int64) string { return time.Unix(at, 0).UTC().Format(time.RFC3339) }
+
+func clockText(seconds int) string {
+	return fmt.Sprintf("%02d:%02d", seconds/3600, seconds/60%60)
+}
+
+func writeFacts(f *Facts) (out members) {
+	out.setNames("door", f.Door)
+	for name, strength := range strengths {
+		if f.Strength == strength && strength != core.StrengthNone {
+			out.set("strength", name)
+		}
+	}
+	out.setFields("tags", f.Tags)
+	out.setFields("object", f.Object)
+	out.setFields("principal", f.Principal)
+	out.setFields("parameters", f.Parameters)
+	return out
+}
+
+func writeTest(t *Test) members {
+	var out, given members
+	out.setText("name", t.Name)
+	out.setNames("principal", t.Principals)
+	out.set("action", t.Action)
+	if t.Address.IsValid() {
+		given.set("ipAddress", t.Address.String())
+	}
+	if t.At != 0 {
+		given.set("at", instantText(t.At))
+	}
+	if given = append(given, writeFacts(&t.Facts)...); given != nil {
+		out.set("given", given)
+	}
+	out.set("expect", t.Expect)
+	return out
+}
