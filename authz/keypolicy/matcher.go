@@ -1,0 +1,158 @@
+package keypolicy
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+
+	"github.com/keyreeve/keyreeve/authz/keypolicy/format"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Bounds of the policies of one request.
+const (
+	MaxPolicies = 64
+	maxSize     = 20_000 // names and conditions that are looked at
+)
+
+// Matcher finds the statements that match requests. Safe for concurrent use.
+type Matcher struct {
+	matched, unmet rego.PreparedEvalQuery
+	specialized    specializedSets
+	principals     principalTerms
+}
+
+// MatcherOptions say how policies are evaluated.
+type MatcherOptions struct {
+	InterpretOnly bool // never evaluate partially
+}
+
+// NewMatcher returns a Matcher. It fails only if the program is broken.
+func NewMatcher(o MatcherOptions) (*Matcher, error) {
+	m := &Matcher{}
+	var err error
+	if m.matched, err = prepareQuery(matchedQuery, compiler); err != nil {
+		return nil, core.Wrap(core.PolicyUnavailable, err, "match.rego cannot be evaluated")
+	}
+	if m.unmet, err = prepareQuery(unmetQuery, compiler); err != nil {
+		return nil, core.Wrap(core.PolicyUnavailable, err, "match.rego cannot be evaluated")
+	}
+	m.specialized.init(o.InterpretOnly)
+	return m, nil
+}
+
+// Matches are the statements that match a request, sorted, as "POLICY@VERSION/SID".
+//
+// If a policy is exclusive, Allow has only statements of exclusive policies, and it is
+// empty unless each exclusive policy has one.
+//
+// The Reads fields say on what the answer depends besides action, principal, door and
+// object. They do not depend on the answer.
+type Matches struct {
+	Allow, Deny                              []string
+	Exclusive                                bool
+	ReadsTime, ReadsAddress, ReadsParameters bool
+}
+
+// Match returns the statements of policies that match a request. Policies that are
+// attached twice count once. It fails with PermissionDenied if the request is incomplete,
+// else with PolicyUnavailable; the caller must then deny.
+func (m *Matcher) Match(ctx context.Context, r *Request, policies []*Policy) (Matches, error) {
+	address, err := checkComplete(r)
+	if err != nil {
+		return Matches{}, err
+	}
+	if len(policies) > MaxPolicies {
+		return Matches{}, core.Errorf(core.PolicyUnavailable, "%d key policies are attached; at most %d", len(policies), MaxPolicies)
+	}
+	action := r.Action.String()
+	relevant, c := concerned(policies, action)
+	found, err := m.find(ctx, r, address, relevant, c)
+	if err != nil {
+		return Matches{}, err
+	}
+	out, err := collect(found, relevant, policies)
+	out.ReadsTime, out.ReadsAddress, out.ReadsParameters = c.readsTime, c.readsAddress, c.readsParameters
+	return out, err
+}
+
+// concerned returns the policies with statements for an action, each once and in an order
+// that depends on nothing else, with what they look at.
+func concerned(policies []*Policy, action string) (relevant []*Policy, c concern) {
+	relevant = make([]*Policy, 0, len(policies))
+	for _, p := range policies {
+		if _, ok := p.concernFor(action); ok && !slices.ContainsFunc(relevant, p.sameAs) {
+			relevant = append(relevant, p)
+		}
+	}
+	slices.SortFunc(relevant, func(a, b *Policy) int { return strings.Compare(a.hash, b.hash) })
+	for _, p := range relevant {
+		more, _ := p.concernFor(action)
+		c.merge(&more)
+	}
+	return relevant, c
+}
+
+func (p *Policy) sameAs(other *Policy) bool {
+	return p == other || p.name == other.name && p.version == other.version && p.hash == other.hash
+}
+
+// find evaluates the policies in the faster way that is ready.
+func (m *Matcher) find(ctx context.Context, r *Request, address string, policies []*Policy, c concern) ([]place, error) {
+	switch {
+	case len(policies) == 0:
+		return nil, nil
+	case c.size > maxSize:
+		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things for this action; at most %d", c.size, maxSize)
+	}
+	items := requestItems(r, address, m.principals.termOf(r.Principal, r.Token), c.fields)
+	if q := m.specialized.queryFor(r.Principal.Tenant, r.Action.String(), policies, c); q != nil {
+		return evaluate(ctx, q, ast.NewObject(items...), c.size)
+	}
+	return evaluate(ctx, &m.matched, ast.NewObject(append(items, policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...), c.size)
+}
+
+// collect turns places into names. all are the attached policies, relevant those that
+// were evaluated.
+func collect(found []place, relevant, all []*Policy) (m Matches, err error) {
+	satisfied := make([]bool, len(relevant)) // policies with an allow
+	var others []string                      // allows of policies that are not exclusive
+	for _, f := range found {
+		p, err := labelOf(f, relevant)
+		if err != nil {
+			return Matches{}, err
+		}
+		label := p.labels[f.statement]
+		switch {
+		case p.normal.Statements[f.statement].Effect != format.Allow:
+			m.Deny = append(m.Deny, label)
+		case p.Exclusive():
+			m.Allow = append(m.Allow, label)
+			satisfied[f.policy] = true
+		default:
+			others = append(others, label)
+		}
+	}
+	if m.Exclusive = slices.ContainsFunc(all, (*Policy).Exclusive); !m.Exclusive {
+		m.Allow = others
+	} else if !eachExclusiveAllows(all, relevant, satisfied) {
+		m.Allow = nil
+	}
+	slices.Sort(m.Allow)
+	slices.Sort(m.Deny)
+	return m, nil
+}
+
+// eachExclusiveAllows reports whether each exclusive policy has a matching allow. One that
+// says nothing about the action has none.
+func eachExclusiveAllows(all, relevant []*Policy, satisfied []bool) bool {
+	for _, p := range all {
+		if i := slices.IndexFunc(relevant, p.sameAs); p.Exclusive() && (i < 0 || !satisfied[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,211 @@
+package keypolicy
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/keyreeve/keyreeve/authz/keypolicy/format"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Request is everything that a statement may look at.
+type Request struct {
+	*core.AccessRequest
+	Token      string              // id of the token that proved the principal; "": none
+	Attributes map[string][]string // of the principal
+
+	// Parameters are those with which the action will be done: of the request, or of the
+	// key if the request leaves them open. Create and the like give their algorithm here.
+	Parameters core.CryptographicParameters
+	Wrapped    *bool // whether Get or Export wraps the key; nil for other actions
+}
+
+// checkComplete refuses a request that lacks what statements rely on. It returns the
+// address in the form in which ranges are compared.
+func checkComplete(r *Request) (address string, err error) {
+	p, o := r.Principal, r.Object
+	switch {
+	case p == nil || p.Tenant == "" || p.ID == "":
+		return "", core.Errorf(core.PermissionDenied, "the principal has no tenant or no id")
+	case !r.Action.Askable():
+		return "", core.Errorf(core.PermissionDenied, "no policy decides about this operation")
+	case !slices.Contains(doors, r.Door):
+		return "", core.Errorf(core.PermissionDenied, "the request came through an unknown door")
+	case o != nil && (o.Tenant == "" || o.ID == "" || o.Owner == ""):
+		return "", core.Errorf(core.PermissionDenied, "the object has no tenant, id or owner")
+	case r.Address == "":
+		return "", nil
+	}
+	addr, err := netip.ParseAddr(r.Address)
+	if err != nil {
+		return "", core.Errorf(core.PermissionDenied, "the address of the request is malformed")
+	}
+	return addr.Unmap().WithZone("").String(), nil
+}
+
+var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock, core.DoorAdmin}
+
+// NamesOf returns the names of a principal in the spelling of statements. A client is a
+// principal that a certificate proved. token is the id of its token, "" if none.
+func NamesOf(p *core.Principal, token string) []string {
+	names := append(make([]string, 0, 4+len(p.Groups)+len(p.Roles)), format.Anyone, "user:"+p.ID)
+	if p.Strength == core.StrengthCertificate {
+		names = append(names, "client:"+p.ID)
+	}
+	if token != "" {
+		names = append(names, "token:"+token)
+	}
+	for _, g := range p.Groups {
+		names = appendName(names, "group:", g)
+	}
+	for _, r := range p.Roles {
+		names = appendName(names, "role:", r)
+	}
+	return names
+}
+
+// appendName leaves out the empty name, which is neither a group nor a role.
+func appendName(names []string, kind, name string) []string {
+	if name == "" {
+		return names
+	}
+	return append(names, kind+name)
+}
+
+// Terms of the input that never change.
+var (
+	yes, emptySet, noAddress                                   = ast.BooleanTerm(true), ast.ObjectTerm(), ast.ArrayTerm()
+	policiesKey, actionKey, nowKey, addressesKey, principalKey = ast.StringTerm("policies"), ast.StringTerm("action"), ast.StringTerm("now"), ast.StringTerm("addresses"), ast.StringTerm("principal")
+	namesKey, strengthKey, factsKey                            = ast.StringTerm("names"), ast.StringTerm("strength"), ast.StringTerm("facts")
+)
+
+// requestKeys are the parts of the input that differ from request to request.
+var requestKeys = []*ast.Term{nowKey, addressesKey, principalKey, factsKey}
+
+// requestItems returns the parts of the input that come from the request. They are always
+// all there. principal is made by [principalTerm]; fields are those that conditions look
+// at.
+func requestItems(r *Request, address string, principal *ast.Term, fields []field) [][2]*ast.Term {
+	addresses := noAddress
+	if address != "" {
+		addresses = ast.ArrayTerm(ast.StringTerm(address))
+	}
+	return append(make([][2]*ast.Term, 0, 6),
+		ast.Item(nowKey, ast.IntNumberTerm(int(r.Now))),
+		ast.Item(addressesKey, addresses),
+		ast.Item(principalKey, principal),
+		ast.Item(factsKey, factsTerm(r, fields)))
+}
+
+func principalTerm(p *core.Principal, token string) *ast.Term {
+	return ast.ObjectTerm(ast.Item(namesKey, setTerm(NamesOf(p, token))), ast.Item(strengthKey, ast.InternedTerm(int(p.Strength))))
+}
+
+// field is a field that a condition looks at, also as a term.
+type field struct {
+	name string
+	key  *ast.Term
+}
+
+func factsTerm(r *Request, fields []field) *ast.Term {
+	items := make([][2]*ast.Term, len(fields))
+	for i, f := range fields {
+		items[i] = ast.Item(f.key, setTerm(factsOf(r, f.name)))
+	}
+	return ast.ObjectTerm(items...)
+}
+
+// setTerm returns {"a": true, "b": true}, so that membership is a look-up.
+func setTerm(values []string) *ast.Term {
+	if len(values) == 0 {
+		return emptySet
+	}
+	items := make([][2]*ast.Term, len(values))
+	for i, v := range values {
+		items[i] = ast.Item(ast.StringTerm(v), yes)
+	}
+	return ast.ObjectTerm(items...)
+}
+
+// factsOf returns the values of a field; none if there is no object or no such attribute.
+func factsOf(r *Request, field string) []string {
+	if get, ok := fixedFacts[field]; ok {
+		if v := get(r); v != "" {
+			return []string{v}
+		}
+		return nil
+	}
+	if name, ok := strings.CutPrefix(field, format.PrincipalPrefix); ok {
+		return r.Attributes[name]
+	}
+	switch {
+	case r.Object == nil:
+		return nil
+	case field == format.ObjectPrefix+"objectGroup":
+		return textsOf(r.Object, core.AttributeName{Tag: core.TagObjectGroup})
+	}
+	if vendor, name, ok := strings.Cut(strings.TrimPrefix(field, format.TagPrefix), "-"); ok {
+		return textsOf(r.Object, core.AttributeName{Vendor: vendor, Name: name})
+	}
+	return nil
+}
+
+// fixedFacts are the fields with one value; "" is none.
+var fixedFacts = map[string]func(*Request) string{
+	format.DoorField:                     func(r *Request) string { return string(r.Door) },
+	format.ObjectPrefix + "type":         objectFact(func(r *Request) string { return enumName(r.Object.Type) }),
+	format.ObjectPrefix + "state":        objectFact(func(r *Request) string { return enumName(r.State) }),
+	format.ObjectPrefix + "algorithm":    objectFact(func(r *Request) string { return enumName(r.Object.Algorithm()) }),
+	format.ObjectPrefix + "class":        objectFact(func(r *Request) string { return string(r.Object.Material.Class) }),
+	format.ObjectPrefix + "owner":        objectFact(func(r *Request) string { return r.Object.Owner }),
+	format.ObjectPrefix + "group":        objectFact(func(r *Request) string { return r.Object.Group }),
+	format.ParameterPrefix + "algorithm": func(r *Request) string { return enumName(r.Parameters.CryptographicAlgorithm) },
+	format.ParameterPrefix + "mode":      func(r *Request) string { return enumName(r.Parameters.BlockCipherMode) },
+	format.ParameterPrefix + "padding":   func(r *Request) string { return enumName(r.Parameters.PaddingMethod) },
+	format.ParameterPrefix + "hash":      func(r *Request) string { return enumName(r.Parameters.HashingAlgorithm) },
+	format.ParameterPrefix + "signature": func(r *Request) string { return enumName(r.Parameters.DigitalSignatureAlgorithm) },
+	format.ParameterPrefix + "wrapped":   wrappedFact,
+}
+
+func objectFact(get func(*Request) string) func(*Request) string {
+	return func(r *Request) string {
+		if r.Object == nil {
+			return ""
+		}
+		return get(r)
+	}
+}
+
+func wrappedFact(r *Request) string {
+	switch {
+	case r.Wrapped == nil:
+		return ""
+	case *r.Wrapped:
+		return "true"
+	}
+	return "false"
+}
+
+// enumName returns the name of a value of an enumeration, or "" for 0.
+func enumName[E interface {
+	~uint32
+	String() string
+}](v E) string {
+	if v == 0 {
+		return ""
+	}
+	return v.String()
+}
+
+// textsOf returns the text values of an attribute of an object.
+func textsOf(o *core.ManagedObject, name core.AttributeName) (texts []string) {
+	for i := range o.Attributes {
+		if a := &o.Attributes[i]; name.Names(a) && a.Value.Kind == core.KindTextString {
+			texts = append(texts, a.Value.Text)
+		}
+	}
+	return texts
+}
