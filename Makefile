@@ -46,5 +46,6 @@ conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
 	@test -n "$(CASES)" || { echo "say which: make conformance CASES=dir[,dir]"; exit 1; }
 	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) docs/known-failures.txt
 
-soak: build ## faults kept up under load, and 50 kills or more on each database (SOAK=10m)
+soak: build ## faults kept up under load, 50 kills or more on each database (SOAK=10m), a million key policy questions
 	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run 'TestKilled|TestFlood|TestFairness|TestTokenFolderGone|TestBackends|TestStopAnswers' -v ./server
+	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run TestReferenceAgrees -v ./authz/keypolicy

@@ -38,11 +38,11 @@ func matchBy(t testing.TB, q *rego.PreparedEvalQuery, r *Request, all []*Policy)
 	relevant, c := concerned(all, r.Action.String())
 	var found []place
 	if len(relevant) > 0 {
-		address, err := checkComplete(r)
+		asked, err := questionOf(r, principalTerm)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found, err = evaluate(t.Context(), q, ast.NewObject(requestItems(r, address, principalTerm(r.Principal, r.Token), c.fields)...), c.size); err != nil {
+		if found, err = evaluate(t.Context(), q, ast.NewObject(asked.items(c.fields)...), c.size); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,7 +22,7 @@ type StatementVerdict struct {
 // Explain returns a verdict for each statement of the policies, in their order. The rules
 // of [Matcher.Match] make it. It fails like Match.
 func (m *Matcher) Explain(ctx context.Context, r *Request, policies []*Policy) ([]StatementVerdict, error) {
-	address, err := checkComplete(r)
+	q, err := questionOf(r, principalTerm)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (m *Matcher) Explain(ctx context.Context, r *Request, policies []*Policy) (
 	if whole.size > maxSize {
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things; at most %d can be explained at once", whole.size, maxSize)
 	}
-	items := append(requestItems(r, address, principalTerm(r.Principal, r.Token), whole.fields), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)
+	items := append(q.items(whole.fields), policyItems(q.action, policies, (*Policy).sharedTerm)...)
 	input := ast.NewObject(items...)
 	unmet, err := evaluate(ctx, &m.unmet, input, whole.size)
 	if err != nil {

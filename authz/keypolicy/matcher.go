@@ -61,16 +61,19 @@ type Matches struct {
 // attached twice count once. It fails with PermissionDenied if the request is incomplete,
 // else with PolicyUnavailable; the caller must then deny.
 func (m *Matcher) Match(ctx context.Context, r *Request, policies []*Policy) (Matches, error) {
-	address, err := checkComplete(r)
+	q, err := questionOf(r, m.principals.termOf)
 	if err != nil {
 		return Matches{}, err
 	}
 	if len(policies) > MaxPolicies {
 		return Matches{}, core.Errorf(core.PolicyUnavailable, "%d key policies are attached; at most %d", len(policies), MaxPolicies)
 	}
-	action := r.Action.String()
-	relevant, c := concerned(policies, action)
-	found, err := m.find(ctx, r, address, relevant, c)
+	return m.match(ctx, &q, policies)
+}
+
+func (m *Matcher) match(ctx context.Context, q *question, policies []*Policy) (Matches, error) {
+	relevant, c := concerned(policies, q.action)
+	found, err := m.find(ctx, q, relevant, c)
 	if err != nil {
 		return Matches{}, err
 	}
@@ -101,18 +104,18 @@ func (p *Policy) sameAs(other *Policy) bool {
 }
 
 // find evaluates the policies in the faster way that is ready.
-func (m *Matcher) find(ctx context.Context, r *Request, address string, policies []*Policy, c concern) ([]place, error) {
+func (m *Matcher) find(ctx context.Context, q *question, policies []*Policy, c concern) ([]place, error) {
 	switch {
 	case len(policies) == 0:
 		return nil, nil
 	case c.size > maxSize:
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things for this action; at most %d", c.size, maxSize)
 	}
-	items := requestItems(r, address, m.principals.termOf(r.Principal, r.Token), c.fields)
-	if q := m.specialized.queryFor(r.Principal.Tenant, r.Action.String(), policies, c); q != nil {
-		return evaluate(ctx, q, ast.NewObject(items...), c.size)
+	items := q.items(c.fields)
+	if special := m.specialized.queryFor(q.tenant, q.action, policies, c); special != nil {
+		return evaluate(ctx, special, ast.NewObject(items...), c.size)
 	}
-	return evaluate(ctx, &m.matched, ast.NewObject(append(items, policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...), c.size)
+	return evaluate(ctx, &m.matched, ast.NewObject(append(items, policyItems(q.action, policies, (*Policy).sharedTerm)...)...), c.size)
 }
 
 // collect turns places into names. all are the attached policies, relevant those that

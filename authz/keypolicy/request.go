@@ -85,23 +85,45 @@ var (
 // requestKeys are the parts of the input that differ from request to request.
 var requestKeys = []*ast.Term{nowKey, addressesKey, principalKey, factsKey}
 
-// requestItems returns the parts of the input that come from the request. They are always
-// all there. principal is made by [principalTerm]; fields are those that conditions look
-// at.
-func requestItems(r *Request, address string, principal *ast.Term, fields []field) [][2]*ast.Term {
+// question is a request in the form that the module sees. facts returns the values of a
+// field.
+type question struct {
+	tenant, action, address string
+	now                     int64
+	principal               *ast.Term // by principalTerm
+	facts                   func(field string) []string
+}
+
+// questionOf refuses an incomplete request.
+func questionOf(r *Request, termOf func(*core.Principal, string) *ast.Term) (q question, err error) {
+	if q.address, err = checkComplete(r); err != nil {
+		return question{}, err
+	}
+	q.tenant, q.action, q.now, q.principal = r.Principal.Tenant, r.Action.String(), r.Now, termOf(r.Principal, r.Token)
+	q.facts = func(field string) []string { return factsOf(r, field) }
+	return q, nil
+}
+
+// items returns the parts of the input that come from the request. They are always all
+// there. fields are those that conditions look at.
+func (q *question) items(fields []field) [][2]*ast.Term {
 	addresses := noAddress
-	if address != "" {
-		addresses = ast.ArrayTerm(ast.StringTerm(address))
+	if q.address != "" {
+		addresses = ast.ArrayTerm(ast.StringTerm(q.address))
 	}
 	return append(make([][2]*ast.Term, 0, 6),
-		ast.Item(nowKey, ast.IntNumberTerm(int(r.Now))),
+		ast.Item(nowKey, ast.IntNumberTerm(int(q.now))),
 		ast.Item(addressesKey, addresses),
-		ast.Item(principalKey, principal),
-		ast.Item(factsKey, factsTerm(r, fields)))
+		ast.Item(principalKey, q.principal),
+		ast.Item(factsKey, q.factsTerm(fields)))
 }
 
 func principalTerm(p *core.Principal, token string) *ast.Term {
-	return ast.ObjectTerm(ast.Item(namesKey, setTerm(NamesOf(p, token))), ast.Item(strengthKey, ast.InternedTerm(int(p.Strength))))
+	return namesTerm(NamesOf(p, token), p.Strength)
+}
+
+func namesTerm(names []string, strength core.Strength) *ast.Term {
+	return ast.ObjectTerm(ast.Item(namesKey, setTerm(names)), ast.Item(strengthKey, ast.InternedTerm(int(strength))))
 }
 
 // field is a field that a condition looks at, also as a term.
@@ -110,10 +132,10 @@ type field struct {
 	key  *ast.Term
 }
 
-func factsTerm(r *Request, fields []field) *ast.Term {
+func (q *question) factsTerm(fields []field) *ast.Term {
 	items := make([][2]*ast.Term, len(fields))
 	for i, f := range fields {
-		items[i] = ast.Item(f.key, setTerm(factsOf(r, f.name)))
+		items[i] = ast.Item(f.key, setTerm(q.facts(f.name)))
 	}
 	return ast.ObjectTerm(items...)
 }

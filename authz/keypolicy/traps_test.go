@@ -94,12 +94,12 @@ func recompiled(t *testing.T, p *Policy) *Policy {
 
 func inputOf(t *testing.T, r *Request, policies ...*Policy) ast.Object {
 	t.Helper()
-	address, err := checkComplete(r)
+	q, err := questionOf(r, principalTerm)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, c := concerned(policies, r.Action.String())
-	return ast.NewObject(append(requestItems(r, address, principalTerm(r.Principal, r.Token), c.fields), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
+	return ast.NewObject(append(q.items(c.fields), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
 }
 
 // An input without one of its parts is refused, whatever would be decided.
