@@ -31,8 +31,8 @@ func (m *Matcher) Explain(ctx context.Context, r *Request, policies []*Policy) (
 		return nil, err
 	}
 	whole := wholeConcern(policies)
-	if whole.size > maxSize {
-		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things; at most %d can be explained at once", whole.size, maxSize)
+	if whole.size > 4*maxSize {
+		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things; at most %d can be explained at once", whole.size, 4*maxSize)
 	}
 	items := append(q.items(whole.fields), policyItems(q.action, policies, (*Policy).sharedTerm)...)
 	input := ast.NewObject(items...)

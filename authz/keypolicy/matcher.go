@@ -12,10 +12,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Bounds of the policies of one request.
+// Bounds of the policies of one request. A single policy of the largest size fits.
 const (
 	MaxPolicies = 64
-	maxSize     = 20_000 // names and conditions that are looked at
+	maxSize     = format.MaxSize // of the statements that name the action
 )
 
 // Matcher finds the statements that match requests. Safe for concurrent use.

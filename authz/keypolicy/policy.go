@@ -137,7 +137,6 @@ func (c *concern) add(s *format.NormalStatement) {
 	branches := len(s.Principals)
 	for i := range s.Conditions {
 		condition := &s.Conditions[i]
-		c.size += 1 + len(condition.Values) + len(condition.Ranges)
 		switch condition.Kind {
 		case format.ValuesCondition:
 			c.addField(field{condition.Field, ast.StringTerm(condition.Field)})
@@ -151,7 +150,7 @@ func (c *concern) add(s *format.NormalStatement) {
 			c.readsTime = true
 		}
 	}
-	c.size += 1 + len(s.Principals)
+	c.size += s.Size()
 	c.branches += branches
 }
 

@@ -162,6 +162,8 @@ func referenceObject(r *Request, name string, values []string) bool {
 		return slices.Contains(values, o.Owner)
 	case "group":
 		return slices.Contains(values, o.Group)
+	case "ownedByCaller":
+		return slices.Contains(values, fmt.Sprint(o.Owner == r.Principal.ID && o.Tenant == r.Principal.Tenant))
 	}
 	return slices.ContainsFunc(o.Attributes, func(a core.Attribute) bool {
 		return a.Tag == core.TagObjectGroup && slices.Contains(values, a.Value.Text)
@@ -253,7 +255,7 @@ func (g generator) conditions() (all []string) {
 	add(`"strength": %q`, g.one("password", "token", "certificate"))
 	add(`"tags": {%q: %s}`, g.one("env", "site", "x-Site", "y-Site"), g.some("prod", "dev", "Berlin"))
 	add(`"principal": {%q: %s}`, g.one("department", "level"), g.some("hr", "it", "1"))
-	add(`"object": {%s}`, g.one(`"type": "Symmetric Key"`, `"state": ["Active", "Pre-Active"]`, `"algorithm": ["AES", "RSA"]`, `"class": "N"`, `"owner": ["a", "b"]`, `"group": "g"`, `"objectGroup": ["og", "oh"]`, `"type": ["Secret Data", "Symmetric Key"], "group": ["g", "h"]`))
+	add(`"object": {%s}`, g.one(`"type": "Symmetric Key"`, `"ownedByCaller": true`, `"ownedByCaller": false`, `"state": ["Active", "Pre-Active"]`, `"algorithm": ["AES", "RSA"]`, `"class": "N"`, `"owner": ["a", "b"]`, `"group": "g"`, `"objectGroup": ["og", "oh"]`, `"type": ["Secret Data", "Symmetric Key"], "group": ["g", "h"]`))
 	add(`"parameters": {%s}`, g.one(`"algorithm": "AES"`, `"mode": ["GCM", "CBC"]`, `"padding": "PKCS5"`, `"hash": "SHA-256"`, `"signature": "RSASSA-PSS"`, `"wrapped": true`, `"wrapped": false`))
 	return all
 }
@@ -311,7 +313,7 @@ func (g generator) request(action core.Action) *Request {
 }
 
 func (g generator) object() *core.ManagedObject {
-	o := &core.ManagedObject{Tenant: "t", ID: "o", Owner: g.one("a", "b", "c"), Group: g.one("", "g", "h"), Version: 1, Type: core.ObjectType(1 + g.IntN(8))}
+	o := &core.ManagedObject{Tenant: g.one("t", "t", "u"), ID: "o", Owner: g.one("a", "b", "c"), Group: g.one("", "g", "h"), Version: 1, Type: core.ObjectType(1 + g.IntN(8))}
 	o.Material.Class = core.Class(g.one("N", "X", "C"))
 	if g.IntN(4) > 0 {
 		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(core.CryptographicAlgorithm(1+g.IntN(5))))

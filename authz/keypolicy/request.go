@@ -3,6 +3,7 @@ package keypolicy
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -177,19 +178,22 @@ func factsOf(r *Request, field string) []string {
 
 // fixedFacts are the fields with one value; "" is none.
 var fixedFacts = map[string]func(*Request) string{
-	format.DoorField:                     func(r *Request) string { return string(r.Door) },
-	format.ObjectPrefix + "type":         objectFact(func(r *Request) string { return enumName(r.Object.Type) }),
-	format.ObjectPrefix + "state":        objectFact(func(r *Request) string { return enumName(r.State) }),
-	format.ObjectPrefix + "algorithm":    objectFact(func(r *Request) string { return enumName(r.Object.Algorithm()) }),
-	format.ObjectPrefix + "class":        objectFact(func(r *Request) string { return string(r.Object.Material.Class) }),
-	format.ObjectPrefix + "owner":        objectFact(func(r *Request) string { return r.Object.Owner }),
-	format.ObjectPrefix + "group":        objectFact(func(r *Request) string { return r.Object.Group }),
+	format.DoorField:                  func(r *Request) string { return string(r.Door) },
+	format.ObjectPrefix + "type":      objectFact(func(r *Request) string { return enumName(r.Object.Type) }),
+	format.ObjectPrefix + "state":     objectFact(func(r *Request) string { return enumName(r.State) }),
+	format.ObjectPrefix + "algorithm": objectFact(func(r *Request) string { return enumName(r.Object.Algorithm()) }),
+	format.ObjectPrefix + "class":     objectFact(func(r *Request) string { return string(r.Object.Material.Class) }),
+	format.ObjectPrefix + "owner":     objectFact(func(r *Request) string { return r.Object.Owner }),
+	format.ObjectPrefix + "group":     objectFact(func(r *Request) string { return r.Object.Group }),
+	format.ObjectPrefix + "ownedByCaller": objectFact(func(r *Request) string {
+		return strconv.FormatBool(r.Object.Tenant == r.Principal.Tenant && r.Object.Owner == r.Principal.ID)
+	}),
 	format.ParameterPrefix + "algorithm": func(r *Request) string { return enumName(r.Parameters.CryptographicAlgorithm) },
 	format.ParameterPrefix + "mode":      func(r *Request) string { return enumName(r.Parameters.BlockCipherMode) },
 	format.ParameterPrefix + "padding":   func(r *Request) string { return enumName(r.Parameters.PaddingMethod) },
 	format.ParameterPrefix + "hash":      func(r *Request) string { return enumName(r.Parameters.HashingAlgorithm) },
 	format.ParameterPrefix + "signature": func(r *Request) string { return enumName(r.Parameters.DigitalSignatureAlgorithm) },
-	format.ParameterPrefix + "wrapped":   wrappedFact,
+	format.ParameterPrefix + "wrapped":   func(r *Request) string { return optionalFlag(r.Wrapped) },
 }
 
 func objectFact(get func(*Request) string) func(*Request) string {
@@ -201,14 +205,12 @@ func objectFact(get func(*Request) string) func(*Request) string {
 	}
 }
 
-func wrappedFact(r *Request) string {
-	switch {
-	case r.Wrapped == nil:
+// optionalFlag returns "" for nil.
+func optionalFlag(flag *bool) string {
+	if flag == nil {
 		return ""
-	case *r.Wrapped:
-		return "true"
 	}
-	return "false"
+	return strconv.FormatBool(*flag)
 }
 
 // enumName returns the name of a value of an enumeration, or "" for 0.

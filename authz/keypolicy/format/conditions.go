@@ -2,6 +2,7 @@ package format
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -83,11 +84,8 @@ func (r *reader) closedFields(n node, fields []namedValues) map[string][]string 
 		m := get(f.name)
 		switch {
 		case m.kind == missingNode:
-		case f.name == wrappedParameter:
-			out[f.name] = []string{"false"}
-			if r.flagOf(m) {
-				out[f.name] = []string{"true"}
-			}
+		case f.isFlag():
+			out[f.name] = []string{strconv.FormatBool(r.flagOf(m))}
 		case f.values == nil:
 			out[f.name] = r.names(m)
 		default:

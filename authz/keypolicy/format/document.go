@@ -17,7 +17,8 @@ const (
 	MaxBytes      = 1 << 20
 	MaxStatements = 1000
 	MaxTests      = 200
-	MaxPolicyName = 128 // bytes
+	MaxPolicyName = 128    // bytes
+	MaxSize       = 20_000 // principals, values and ranges of all statements, regions included
 
 	maxConditions = 32   // of one statement; OPA unrolls loops up to this length
 	maxNameBytes  = 256  // of a principal, key, tag and the like

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -32,7 +33,14 @@ var objectFields = []namedValues{
 	{"objectGroup", nil},
 	{"owner", nil},
 	{"group", nil},
+	{ownedMember, flagValues},
 }
+
+// ownedMember says whether the principal of the request owns the object.
+const ownedMember = "ownedByCaller"
+
+// flagValues are the values of members that are true or false in the document.
+var flagValues = []string{"true", "false"}
 
 // wrappedParameter says whether Get or Export wraps the key. No other action has it.
 const wrappedParameter = "wrapped"
@@ -45,7 +53,7 @@ var parameterFields = []namedValues{
 	{"padding", enumNames(core.TagPaddingMethod)},
 	{"hash", enumNames(core.TagHashingAlgorithm)},
 	{"signature", enumNames(core.TagDigitalSignatureAlgorithm)},
-	{wrappedParameter, []string{"true", "false"}},
+	{wrappedParameter, flagValues},
 }
 
 // FixedFields lists the fields whose names are known: all but tags and attributes of the
@@ -92,3 +100,6 @@ func tagField(name string) string {
 	}
 	return TagPrefix + tagAttributePrefix + name
 }
+
+// isFlag reports whether a member is true or false in the document.
+func (v *namedValues) isFlag() bool { return slices.Equal(v.values, flagValues) }

@@ -39,7 +39,7 @@ const full = `{"name": "all.of-it_1", "description": "Everything, \u2603", "excl
  {"sid": "one", "principals": ["user:a", "role:b", "group:c", "client:d", "token:e", "*"], "actions": ["*", "Get"], "effect": "deny",
   "conditions": {"ipAddress": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1"], "region": ["eu"], "door": ["kmip", "rest"], "strength": "certificate",
    "time": {"notBefore": "2026-01-01T00:00:00+01:00", "notAfter": "2027-01-01T00:00:00Z", "daily": {"from": "22:00", "to": "06:00", "zone": "Europe/Berlin", "weekdays": ["friday", "saturday"]}},
-   "tags": {"env": ["prod", "stage"], "x-Site": "Berlin"}, "object": {"type": "Symmetric Key", "algorithm": ["AES", "3DES"], "state": "Active", "class": "N", "objectGroup": "og", "owner": "alice", "group": "g"},
+   "tags": {"env": ["prod", "stage"], "x-Site": "Berlin"}, "object": {"type": "Symmetric Key", "algorithm": ["AES", "3DES"], "state": "Active", "class": "N", "objectGroup": "og", "owner": "alice", "group": "g", "ownedByCaller": true},
    "principal": {"department": ["hr", "it"]}, "parameters": {"algorithm": "AES", "mode": ["GCM", "CBC"], "padding": "PKCS5", "hash": "SHA-256", "signature": "ECDSA with SHA256", "wrapped": true}}},
  {"principal": "user:x", "actions": ["Get Attributes", "read", "verify"], "effect": "allow", "conditions": {"time": {"daily": {"from": "00:00", "to": "24:00", "zone": "UTC"}}, "parameters": {"wrapped": false}}}],
 "tests": [{"name": "t", "principals": ["user:a", "role:b"], "action": "encrypt", "expect": "deny", "given": {"ipAddress": "10.1.2.3", "at": "2026-05-05T05:05:05Z", "door": "rest", "strength": "token", "tags": {"env": "prod"}, "object": {"type": "Symmetric Key"}, "principal": {"department": "hr"}, "parameters": {"mode": "GCM"}}},
@@ -83,6 +83,7 @@ func TestEveryMember(t *testing.T) {
 		`{"field":"tags.x-keyreeve-tag-env","kind":"values","path":"conditions.tags.env","values":["prod","stage"]}`,
 		`{"field":"tags.x-Site","kind":"values","path":"conditions.tags.x-Site","values":["Berlin"]}`,
 		`{"field":"parameters.wrapped","kind":"values","path":"conditions.parameters.wrapped","values":["false"]}`,
+		`{"field":"object.ownedByCaller","kind":"values","path":"conditions.object.ownedByCaller","values":["true"]}`,
 		`{"kind":"strength","least":3,"path":"conditions.strength"}`,
 	} {
 		if !bytes.Contains(n.Bytes(), []byte(part)) {
@@ -125,6 +126,7 @@ func TestRefusedWithPath(t *testing.T) {
 		{statement(`"Principal": "*", ` + rest), "statements[0].Principal: there is no such member here; write principal"},
 		{statement(`"principal": [], ` + rest), "statements[0].principal: the list is empty"}, {statement(`"principal": [["*"]], ` + rest), "statements[0].principal[0]: it is a list"},
 		{statement(`"principal": "alice", ` + rest), "statements[0].principal: \"alice\" is no principal"}, {statement(`"principal": "User:alice", ` + rest), "statements[0].principal: "},
+		{statement(`"principal": "role:*", ` + rest), "names have no wildcards"}, {statement(`"principal": "user: a", ` + rest), "is no principal"}, {statement(`"principal": "user:a ", ` + rest), "no space at its ends"}, {condition(`"tags": {"env": " prod"}`), "conditions.tags.env: "},
 		{statement(`"principal": "user:", ` + rest), "statements[0].principal: "}, {statement(`"principal": "**", ` + rest), "statements[0].principal: "}, {statement(`"principal": "user:\ud800", ` + rest), "statements[0].principal: "},
 		{statement(`"principal": "user:a\u0000", ` + rest), "statements[0].principal: "}, {statement(`"principal": "user:a\u202e", ` + rest), "statements[0].principal: "},
 		{statement(`"principal": "*", "effect": "allow", "actions": "encrypt"`), "statements[0].actions: it is a string; it must be a list"},
@@ -150,6 +152,7 @@ func TestRefusedWithPath(t *testing.T) {
 		{condition(`"principal": "user:a"`), "conditions.principal: it is a string"}, {condition(`"door": "http"`), "conditions.door: "}, {condition(`"door": []`), "conditions.door: the list is empty"}, {condition(`"strength": ["token"]`), "conditions.strength: it is a list"}, {condition(`"strength": "system"`), "conditions.strength: "},
 		{condition(`"parameters": {"wrapped": "true"}`), "conditions.parameters.wrapped: it is a string"}, {condition(`"parameters": {"mode": "gcm"}`), "write GCM"}, {condition(`"parameters": {"wrapped": [true]}`), "conditions.parameters.wrapped: it is a list"},
 		{condition(`"rate": {"perMinute": 5}`), "statements[0].conditions.rate: this condition is not offered yet"}, {condition(`"totalUse": 5`), "conditions.totalUse: this condition is not offered yet"}, {condition(`"approvals": 2`), "conditions.approvals: this condition is not offered yet"},
+		{condition(`"object": {"ownedByCaller": "true"}`), "conditions.object.ownedByCaller: it is a string"},
 		{condition(`"regex": "a*"`), "conditions.regex: there is no such member"}, {condition(`"region": 1`), "conditions.region: it is a number"},
 		{`{"statements": [` + one + `], "tests": []}`, "tests: the list is empty"}, {`{"statements": [` + one + `], "tests": [{"principal": "*", "action": "read", "expect": "allow"}]}`, "tests[0].action: \"read\" stands for several"},
 		{`{"statements": [` + one + `], "tests": [{"principal": "*", "action": "sign", "expect": "yes"}]}`, "tests[0].expect: "}, {`{"statements": [` + one + `], "tests": [{"principal": "*", "action": "sign", "expect": "allow", "given": {"ipAddress": "10.0.0.0/8"}}]}`, "tests[0].given.ipAddress: it is a range"},
@@ -180,6 +183,24 @@ func TestUnknownRegion(t *testing.T) {
 	for what, r := range map[string]format.Regions{"another region is unknown": regions, "none is configured": nil, "one has no ranges": {"eu": regions["eu"], "mars": nil}} {
 		if _, err := format.Normalize(d, r); core.CodeOf(err) != core.InvalidField || !strings.Contains(fmt.Sprint(err), "statements[0].conditions.region: the region \"") {
 			t.Errorf("%s: %v; want InvalidField with the path", what, err)
+		}
+	}
+}
+
+// A policy is bounded by what an evaluation looks at, also by the ranges of its regions.
+func TestTooLarge(t *testing.T) {
+	var wide []netip.Prefix
+	for i := range 1000 {
+		wide = append(wide, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24))
+	}
+	one := `{"principal": "user:a", "actions": ["encrypt"], "effect": "allow", "conditions": {"region": "wide"}}`
+	for statements, fits := range map[int]bool{1: true, 19: true, 20: false, 1000: false} {
+		d, err := format.Parse([]byte(`{"statements": [` + strings.TrimSuffix(strings.Repeat(one+",", statements), ",") + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := format.Normalize(d, format.Regions{"wide": wide}); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), "statements[19]: the policy names more than 20000") {
+			t.Errorf("%d statements with 1,000 ranges each: %v; want it to fit: %v", statements, err, fits)
 		}
 	}
 }

@@ -30,6 +30,15 @@ type NormalStatement struct {
 	Conditions []Condition
 }
 
+// Size returns how many things an evaluation of the statement looks at, at most.
+func (s *NormalStatement) Size() int {
+	size := 1 + len(s.Principals) + len(s.Conditions)
+	for i := range s.Conditions {
+		size += len(s.Conditions[i].Values) + len(s.Conditions[i].Ranges)
+	}
+	return size
+}
+
 // ConditionKind says how a condition is compared.
 type ConditionKind string
 
@@ -64,9 +73,9 @@ type Window struct {
 }
 
 // Normalize returns the normal form of a document. It fails with InvalidField if a
-// condition names a region that has no ranges.
+// condition names a region that has no ranges, or if the whole is larger than MaxSize.
 func Normalize(d *Document, regions Regions) (*Normal, error) {
-	n := &Normal{Exclusive: d.Exclusive, Allow: map[string][]int{}, Deny: map[string][]int{}}
+	n, size := &Normal{Exclusive: d.Exclusive, Allow: map[string][]int{}, Deny: map[string][]int{}}, 0
 	for i := range d.Statements {
 		s := &d.Statements[i]
 		conditions, err := s.Conditions.normalize(regions)
@@ -74,6 +83,9 @@ func Normalize(d *Document, regions Regions) (*Normal, error) {
 			return nil, faultAt(fmt.Sprintf("statements[%d].conditions.region", i), "%s", err)
 		}
 		n.Statements = append(n.Statements, NormalStatement{SID: s.SID, Effect: s.Effect, Principals: sortedSet(s.Principals), Conditions: conditions})
+		if size += n.Statements[i].Size(); size > MaxSize {
+			return nil, faultAt(fmt.Sprintf("statements[%d]", i), "the policy names more than %d principals, values and ranges; split it", MaxSize)
+		}
 		index := n.index(s.Effect)
 		for _, key := range s.actionKeys() {
 			index[key] = append(index[key], i)

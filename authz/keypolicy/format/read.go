@@ -76,13 +76,14 @@ func suggest(name string, known []string) string {
 	return "it is one of " + strings.Join(known, ", ")
 }
 
-// name reads a string that is not empty, not too long, and without control characters.
+// name reads a string that is not empty, not too long, without control characters, and
+// without spaces at its ends, which nobody sees.
 func (r *reader) name(n node, most int) string {
 	if !r.expect(n, textNode) {
 		return ""
 	}
-	if n.text == "" || len(n.text) > most || strings.ContainsFunc(n.text, isUnfit) {
-		r.refuse(n, "it must have 1 to %d bytes and no control characters", most)
+	if n.text == "" || len(n.text) > most || strings.ContainsFunc(n.text, isUnfit) || strings.TrimSpace(n.text) != n.text {
+		r.refuse(n, "it must have 1 to %d bytes, no control characters, and no space at its ends", most)
 	}
 	return n.text
 }
@@ -198,7 +199,7 @@ func (r *reader) sidsDiffer(d *Document, statements node) {
 
 func (r *reader) statement(n node, position int) Statement {
 	get := r.object(n, "sid", "principal", "principals", "actions", "effect", "conditions")
-	s := Statement{SID: strconv.Itoa(position + 1), Principals: r.principals(n, get), Actions: r.actions(get("actions")),
+	s := Statement{SID: positionSID(position), Principals: r.principals(n, get), Actions: r.actions(get("actions")),
 		Effect: Effect(r.choice(get("effect"), []string{string(Allow), string(Deny)}))}
 	if m := get("sid"); m.kind != missingNode {
 		s.SID = r.identifier(m, maxSIDBytes)
@@ -208,6 +209,9 @@ func (r *reader) statement(n node, position int) Statement {
 	}
 	return s
 }
+
+// positionSID is the sid of a statement that has none of its own.
+func positionSID(position int) string { return strconv.Itoa(position + 1) }
 
 // principals reads the member principal or principals; exactly one must be there.
 func (r *reader) principals(n node, get func(string) node) []string {
@@ -232,8 +236,12 @@ var principalKinds = []string{"user", "role", "group", "client", "token"}
 func (r *reader) principal(n node) string {
 	s := r.name(n, maxNameBytes)
 	kind, name, _ := strings.Cut(s, ":")
-	if r.fault == nil && s != Anyone && (name == "" || !slices.Contains(principalKinds, kind)) {
+	switch {
+	case r.fault != nil || s == Anyone:
+	case name == "" || strings.TrimSpace(name) != name || !slices.Contains(principalKinds, kind):
 		r.refuse(n, "%q is no principal; write user:, role:, group:, client: or token: and a name, or *", core.ClientText(s))
+	case strings.Contains(name, Anyone):
+		r.refuse(n, "%q has a * in its name; names have no wildcards", core.ClientText(s))
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -85,13 +86,14 @@ func (m *members) setNames(name string, names []string) {
 	}
 }
 
-func (m *members) setFields(name string, fields map[string][]string) {
+// setFields writes a member of fields. flags are those that are true or false.
+func (m *members) setFields(name string, fields map[string][]string, flags ...string) {
 	if fields == nil {
 		return
 	}
 	var out members
 	for _, field := range sortedKeys(fields) {
-		if field == wrappedParameter && name == "parameters" {
+		if slices.Contains(flags, field) {
 			out.set(field, fields[field][0] == "true")
 			continue
 		}
@@ -157,9 +159,9 @@ func writeFacts(f *Facts) (out members) {
 		}
 	}
 	out.setFields("tags", f.Tags)
-	out.setFields("object", f.Object)
+	out.setFields("object", f.Object, ownedMember)
 	out.setFields("principal", f.Principal)
-	out.setFields("parameters", f.Parameters)
+	out.setFields("parameters", f.Parameters, wrappedParameter)
 	return out
 }
 
