@@ -40,7 +40,7 @@ func NewMatcher(o MatcherOptions) (*Matcher, error) {
 	if m.unmet, err = prepareQuery(unmetQuery, compiler); err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "match.rego cannot be evaluated")
 	}
-	m.specialized.init(o.InterpretOnly)
+	m.specialized.prepare(o.InterpretOnly)
 	return m, nil
 }
 
@@ -68,12 +68,12 @@ func (m *Matcher) Match(ctx context.Context, r *Request, policies []*Policy) (Ma
 	if len(policies) > MaxPolicies {
 		return Matches{}, core.Errorf(core.PolicyUnavailable, "%d key policies are attached; at most %d", len(policies), MaxPolicies)
 	}
-	return m.match(ctx, &q, policies)
+	return m.matchQuestion(ctx, &q, policies)
 }
 
-func (m *Matcher) match(ctx context.Context, q *question, policies []*Policy) (Matches, error) {
+func (m *Matcher) matchQuestion(ctx context.Context, q *question, policies []*Policy) (Matches, error) {
 	relevant, c := concerned(policies, q.action)
-	found, err := m.find(ctx, q, relevant, c)
+	found, err := m.findMatches(ctx, q, relevant, c)
 	if err != nil {
 		return Matches{}, err
 	}
@@ -94,7 +94,7 @@ func concerned(policies []*Policy, action string) (relevant []*Policy, c concern
 	slices.SortFunc(relevant, func(a, b *Policy) int { return strings.Compare(a.hash, b.hash) })
 	for _, p := range relevant {
 		more, _ := p.concernFor(action)
-		c.merge(&more)
+		c.addConcern(&more)
 	}
 	return relevant, c
 }
@@ -103,15 +103,15 @@ func (p *Policy) sameAs(other *Policy) bool {
 	return p == other || p.name == other.name && p.version == other.version && p.hash == other.hash
 }
 
-// find evaluates the policies in the faster way that is ready.
-func (m *Matcher) find(ctx context.Context, q *question, policies []*Policy, c concern) ([]place, error) {
+// findMatches evaluates the policies in the faster way that is ready.
+func (m *Matcher) findMatches(ctx context.Context, q *question, policies []*Policy, c concern) ([]place, error) {
 	switch {
 	case len(policies) == 0:
 		return nil, nil
 	case c.size > maxSize:
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things for this action; at most %d", c.size, maxSize)
 	}
-	items := q.items(c.fields)
+	items := q.inputItems(c.fields)
 	if special := m.specialized.queryFor(q.tenant, q.action, policies, c); special != nil {
 		return evaluate(ctx, special, ast.NewObject(items...), c.size)
 	}

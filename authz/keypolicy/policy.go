@@ -127,13 +127,13 @@ func concernsOf(n *format.Normal) map[string]concern {
 func concernOf(n *format.Normal, action string) (c concern) {
 	for _, effect := range []format.Effect{format.Allow, format.Deny} {
 		for _, i := range n.Concerning(effect, action) {
-			c.add(&n.Statements[i])
+			c.addStatement(&n.Statements[i])
 		}
 	}
 	return c
 }
 
-func (c *concern) add(s *format.NormalStatement) {
+func (c *concern) addStatement(s *format.NormalStatement) {
 	branches := len(s.Principals)
 	for i := range s.Conditions {
 		condition := &s.Conditions[i]
@@ -161,8 +161,8 @@ func (c *concern) addField(f field) {
 	c.readsParameters = c.readsParameters || strings.HasPrefix(f.name, format.ParameterPrefix)
 }
 
-// merge adds what another policy looks at.
-func (c *concern) merge(other *concern) {
+// addConcern adds what another policy looks at.
+func (c *concern) addConcern(other *concern) {
 	c.size += other.size
 	c.branches += other.branches
 	for _, f := range other.fields {

@@ -105,9 +105,9 @@ func questionOf(r *Request, termOf func(*core.Principal, string) *ast.Term) (q q
 	return q, nil
 }
 
-// items returns the parts of the input that come from the request. They are always all
+// inputItems returns the parts of the input that come from the request. They are always all
 // there. fields are those that conditions look at.
-func (q *question) items(fields []field) [][2]*ast.Term {
+func (q *question) inputItems(fields []field) [][2]*ast.Term {
 	addresses := noAddress
 	if q.address != "" {
 		addresses = ast.ArrayTerm(ast.StringTerm(q.address))

@@ -49,7 +49,7 @@ type work struct {
 	policies []*Policy
 }
 
-func (s *specializedSets) init(off bool) {
+func (s *specializedSets) prepare(off bool) {
 	s.off = off
 	s.sets = cache.New(maxSpecialized, keepSpecialized, func(*specializedSet) {})
 }

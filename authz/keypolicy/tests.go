@@ -15,7 +15,7 @@ func (m *Matcher) RunTests(ctx context.Context, p *Policy) error {
 	for i := range p.document.Tests {
 		t := &p.document.Tests[i]
 		q := testQuestion(t)
-		got, err := m.match(ctx, &q, []*Policy{p})
+		got, err := m.matchQuestion(ctx, &q, []*Policy{p})
 		if err != nil {
 			return err
 		}

@@ -99,7 +99,7 @@ func inputOf(t *testing.T, r *Request, policies ...*Policy) ast.Object {
 		t.Fatal(err)
 	}
 	_, c := concerned(policies, r.Action.String())
-	return ast.NewObject(append(q.items(c.fields), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
+	return ast.NewObject(append(q.inputItems(c.fields), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
 }
 
 // An input without one of its parts is refused, whatever would be decided.

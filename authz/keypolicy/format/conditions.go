@@ -21,33 +21,33 @@ func (r *reader) conditions(n node) (c Conditions) {
 		}
 	}
 	get := r.object(n, append([]string{"ipAddress", "time", "region"}, factMembers...)...)
-	c.Facts = r.facts(get)
+	c.Facts = r.readFacts(get)
 	if m := get("ipAddress"); m.kind != missingNode {
-		c.IPAddress = list(r, m, r.addressRange)
+		c.IPAddress = readList(r, m, r.addressRange)
 	}
 	if m := get("time"); m.kind != missingNode {
-		c.Time = r.time(m)
+		c.Time = r.timeBounds(m)
 	}
 	if m := get("region"); m.kind != missingNode {
-		c.Region = r.names(m)
+		c.Region = r.namesOf(m)
 	}
 	if len(n.members) == 0 {
 		r.refuse(n, "it has no condition; leave it out")
 	}
-	if count := c.count(); count > maxConditions {
+	if count := c.mustHold(); count > maxConditions {
 		r.refuse(n, "it has %d conditions; at most %d", count, maxConditions)
 	}
 	return c
 }
 
-// count returns how many conditions must hold.
-func (c *Conditions) count() int {
+// mustHold returns how many conditions must hold.
+func (c *Conditions) mustHold() int {
 	return len(c.Tags) + len(c.Object) + len(c.Principal) + len(c.Parameters) + 7 // the others, at most one each
 }
 
-func (r *reader) facts(get func(string) node) (f Facts) {
+func (r *reader) readFacts(get func(string) node) (f Facts) {
 	if m := get("door"); m.kind != missingNode {
-		f.Door = list(r, m, func(n node) string { return r.choice(n, doors) })
+		f.Door = readList(r, m, func(n node) string { return r.choice(n, doors) })
 	}
 	if m := get("strength"); m.kind != missingNode {
 		f.Strength = strengths[r.choice(m, sortedKeys(strengths))]
@@ -67,8 +67,8 @@ func (r *reader) openFields(n node) map[string][]string {
 	out := map[string][]string{}
 	for _, name := range sortedKeys(n.members) {
 		m := n.members[name]
-		r.name(node{path: m.path, kind: textNode, text: name}, maxNameBytes)
-		out[name] = r.names(m)
+		r.nameOf(node{path: m.path, kind: textNode, text: name}, maxNameBytes)
+		out[name] = r.namesOf(m)
 	}
 	r.refuseEmpty(n)
 	return out
@@ -87,9 +87,9 @@ func (r *reader) closedFields(n node, fields []namedValues) map[string][]string 
 		case f.isFlag():
 			out[f.name] = []string{strconv.FormatBool(r.flagOf(m))}
 		case f.values == nil:
-			out[f.name] = r.names(m)
+			out[f.name] = r.namesOf(m)
 		default:
-			out[f.name] = list(r, m, func(n node) string { return r.choice(n, f.values) })
+			out[f.name] = readList(r, m, func(n node) string { return r.choice(n, f.values) })
 		}
 	}
 	r.refuseEmpty(n)
@@ -104,7 +104,7 @@ func (r *reader) refuseEmpty(n node) {
 
 // addressRange reads an address or a range in CIDR form.
 func (r *reader) addressRange(n node) netip.Prefix {
-	s := r.name(n, maxNameBytes)
+	s := r.nameOf(n, maxNameBytes)
 	p, err := ParseRange(s)
 	if r.fault == nil && err != nil {
 		r.refuse(n, "%s", err)

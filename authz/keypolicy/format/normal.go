@@ -86,7 +86,7 @@ func Normalize(d *Document, regions Regions) (*Normal, error) {
 		if size += n.Statements[i].Size(); size > MaxSize {
 			return nil, faultAt(fmt.Sprintf("statements[%d]", i), "the policy names more than %d principals, values and ranges; split it", MaxSize)
 		}
-		index := n.index(s.Effect)
+		index := n.indexOf(s.Effect)
 		for _, key := range s.actionKeys() {
 			index[key] = append(index[key], i)
 		}
@@ -94,7 +94,7 @@ func Normalize(d *Document, regions Regions) (*Normal, error) {
 	return n, nil
 }
 
-func (n *Normal) index(e Effect) map[string][]int {
+func (n *Normal) indexOf(e Effect) map[string][]int {
 	if e == Allow {
 		return n.Allow
 	}
@@ -104,7 +104,7 @@ func (n *Normal) index(e Effect) map[string][]int {
 // Concerning returns the positions of the statements of one effect that name an action,
 // by itself, by a word, or by "*".
 func (n *Normal) Concerning(e Effect, action string) []int {
-	index := n.index(e)
+	index := n.indexOf(e)
 	return slices.Concat(index[action], index[core.EveryAction])
 }
 

@@ -76,9 +76,9 @@ func suggest(name string, known []string) string {
 	return "it is one of " + strings.Join(known, ", ")
 }
 
-// name reads a string that is not empty, not too long, without control characters, and
+// nameOf reads a string that is not empty, not too long, without control characters, and
 // without spaces at its ends, which nobody sees.
-func (r *reader) name(n node, most int) string {
+func (r *reader) nameOf(n node, most int) string {
 	if !r.expect(n, textNode) {
 		return ""
 	}
@@ -92,8 +92,8 @@ func (r *reader) name(n node, most int) string {
 // one that stands for bytes that are no text.
 func isUnfit(c rune) bool { return c == '\ufffd' || !strconv.IsPrint(c) }
 
-// list reads one item or a list of items, which may not be empty.
-func list[T any](r *reader, n node, read func(node) T) (out []T) {
+// readList reads one item or a list of items, which may not be empty.
+func readList[T any](r *reader, n node, read func(node) T) (out []T) {
 	if n.kind != listNode {
 		return []T{read(n)}
 	}
@@ -106,13 +106,13 @@ func list[T any](r *reader, n node, read func(node) T) (out []T) {
 	return out
 }
 
-func (r *reader) names(n node) []string {
-	return list(r, n, func(n node) string { return r.name(n, maxNameBytes) })
+func (r *reader) namesOf(n node) []string {
+	return readList(r, n, func(n node) string { return r.nameOf(n, maxNameBytes) })
 }
 
 // choice reads one of some names.
 func (r *reader) choice(n node, from []string) string {
-	s := r.name(n, maxNameBytes)
+	s := r.nameOf(n, maxNameBytes)
 	if r.fault == nil && !slices.Contains(from, s) {
 		r.refuse(n, "%q is unknown; %s", core.ClientText(s), suggest(s, from))
 	}
@@ -134,7 +134,7 @@ func (r *reader) document(n node) *Document {
 		d.Name = r.identifier(m, MaxPolicyName)
 	}
 	if m := get("description"); m.kind != missingNode {
-		d.Description = r.name(m, maxTextBytes)
+		d.Description = r.nameOf(m, maxTextBytes)
 	}
 	statements := get("statements")
 	if r.expect(statements, listNode) && len(statements.items) == 0 {
@@ -145,7 +145,7 @@ func (r *reader) document(n node) *Document {
 	}
 	r.sidsDiffer(d, statements)
 	if m := get("tests"); m.kind != missingNode {
-		d.Tests = r.tests(m)
+		d.Tests = r.readTests(m)
 	}
 	return d
 }
@@ -160,7 +160,7 @@ func (r *reader) targets(n node, get func(string) node) (out Targets) {
 		if out.Kind != "" {
 			r.refuse(m, "the policy has %s already; it has targets of one kind", out.Kind)
 		}
-		out = Targets{Kind: kind, Names: r.names(m)}
+		out = Targets{Kind: kind, Names: r.namesOf(m)}
 	}
 	return out
 }
@@ -168,7 +168,7 @@ func (r *reader) targets(n node, get func(string) node) (out Targets) {
 // identifier reads the name of a policy or statement. Records show it between "@" and
 // "/", so it has letters, digits, dots, hyphens and underscores alone.
 func (r *reader) identifier(n node, most int) string {
-	s := r.name(n, most)
+	s := r.nameOf(n, most)
 	if err := CheckIdentifier(s, most); r.fault == nil && err != nil {
 		r.refuse(n, "%s", err)
 	}
@@ -223,7 +223,7 @@ func (r *reader) principals(n node, get func(string) node) []string {
 		r.refuse(n, "it must have one of the members principal and principals")
 		return nil
 	}
-	return list(r, one, r.principal)
+	return readList(r, one, r.principal)
 }
 
 // Anyone is the principal that stands for everybody.
@@ -234,7 +234,7 @@ const Anyone = "*"
 var principalKinds = []string{"user", "role", "group", "client", "token"}
 
 func (r *reader) principal(n node) string {
-	s := r.name(n, maxNameBytes)
+	s := r.nameOf(n, maxNameBytes)
 	kind, name, _ := strings.Cut(s, ":")
 	switch {
 	case r.fault != nil || s == Anyone:
@@ -252,11 +252,11 @@ func (r *reader) actions(n node) []string {
 	if !r.expect(n, listNode) {
 		return nil
 	}
-	return list(r, n, r.action)
+	return readList(r, n, r.action)
 }
 
 func (r *reader) action(n node) string {
-	s := r.name(n, maxNameBytes)
+	s := r.nameOf(n, maxNameBytes)
 	if r.fault == nil && core.ActionsNamed(s) == nil {
 		r.refuse(n, "%q is no action; %s", core.ClientText(s), suggestAction(s))
 	}

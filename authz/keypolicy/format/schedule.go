@@ -13,14 +13,14 @@ const secondsPerDay = 24 * 60 * 60
 // weekdays are in the order of time.Weekday.
 var weekdays = []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}
 
-func (r *reader) time(n node) (t Time) {
+func (r *reader) timeBounds(n node) (t Time) {
 	get := r.object(n, "notBefore", "notAfter", "daily")
 	t.NotBefore, t.NotAfter = r.optionalInstant(get("notBefore")), r.optionalInstant(get("notAfter"))
 	if t.NotBefore != nil && t.NotAfter != nil && *t.NotBefore > *t.NotAfter {
 		r.refuse(n, "notBefore is later than notAfter, so no time is between them")
 	}
 	if m := get("daily"); m.kind != missingNode {
-		t.Daily = r.daily(m)
+		t.Daily = r.dailyWindow(m)
 	}
 	r.refuseEmpty(n)
 	return t
@@ -36,7 +36,7 @@ func (r *reader) optionalInstant(n node) *int64 {
 
 // instant reads a time of RFC 3339 in whole seconds.
 func (r *reader) instant(n node) int64 {
-	s := r.name(n, maxNameBytes)
+	s := r.nameOf(n, maxNameBytes)
 	t, err := time.Parse(time.RFC3339, s)
 	if r.fault == nil && (err != nil || t.Nanosecond() != 0) {
 		r.refuse(n, "%q is no time in whole seconds such as 2026-01-31T08:00:00Z", core.ClientText(s))
@@ -44,9 +44,9 @@ func (r *reader) instant(n node) int64 {
 	return t.Unix()
 }
 
-func (r *reader) daily(n node) *Daily {
+func (r *reader) dailyWindow(n node) *Daily {
 	get := r.object(n, "from", "to", "zone", "weekdays")
-	d := &Daily{From: r.clock(get("from")), To: r.clock(get("to")), Zone: r.name(get("zone"), maxNameBytes)}
+	d := &Daily{From: r.clockTime(get("from")), To: r.clockTime(get("to")), Zone: r.nameOf(get("zone"), maxNameBytes)}
 	if r.fault == nil && (d.From == d.To || d.From == secondsPerDay) {
 		r.refuse(n, "the window has no length; a whole day is from 00:00 to 24:00")
 	}
@@ -54,14 +54,14 @@ func (r *reader) daily(n node) *Daily {
 		r.refuse(get("zone"), "%q is no time zone such as UTC or Europe/Berlin", core.ClientText(d.Zone))
 	}
 	if m := get("weekdays"); m.kind != missingNode {
-		d.Weekdays = list(r, m, func(n node) string { return r.choice(n, weekdays) })
+		d.Weekdays = readList(r, m, func(n node) string { return r.choice(n, weekdays) })
 	}
 	return d
 }
 
-// clock reads a time of day, "08:00" to "24:00", and returns seconds after midnight.
-func (r *reader) clock(n node) int {
-	s := r.name(n, maxNameBytes)
+// clockTime reads a time of day, "08:00" to "24:00", and returns seconds after midnight.
+func (r *reader) clockTime(n node) int {
+	s := r.nameOf(n, maxNameBytes)
 	seconds, ok := parseClock(s)
 	if r.fault == nil && !ok {
 		r.refuse(n, "%q is no time of day such as 08:00; the end of a day is 24:00", core.ClientText(s))

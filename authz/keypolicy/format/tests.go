@@ -4,34 +4,34 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-func (r *reader) tests(n node) []Test {
+func (r *reader) readTests(n node) []Test {
 	if !r.expect(n, listNode) {
 		return nil
 	}
 	if len(n.items) > MaxTests {
 		r.refuse(n, "it has %d tests; at most %d", len(n.items), MaxTests)
 	}
-	return list(r, n, r.test)
+	return readList(r, n, r.readTest)
 }
 
-func (r *reader) test(n node) Test {
+func (r *reader) readTest(n node) Test {
 	get := r.object(n, "name", "principal", "principals", "action", "given", "expect")
 	t := Test{Principals: r.principals(n, get), Action: r.oneAction(get("action")),
 		Expect: Outcome(r.choice(get("expect"), []string{string(Allows), string(Denies), string(Nothing)}))}
 	if m := get("name"); m.kind != missingNode {
-		t.Name = r.name(m, maxTextBytes)
+		t.Name = r.nameOf(m, maxTextBytes)
 	}
 	if m := get("given"); m.kind != missingNode {
-		r.given(m, &t)
+		r.readGiven(m, &t)
 	}
 	return t
 }
 
-// given reads the facts of the request of a test. It has the members of a condition, but
+// readGiven reads the facts of the request of a test. It has the members of a condition, but
 // one address, and a time "at".
-func (r *reader) given(n node, t *Test) {
+func (r *reader) readGiven(n node, t *Test) {
 	get := r.object(n, append([]string{"ipAddress", "at"}, factMembers...)...)
-	t.Facts = r.facts(get)
+	t.Facts = r.readFacts(get)
 	if m := get("ipAddress"); m.kind != missingNode {
 		addr := r.addressRange(m)
 		if r.fault == nil && !addr.IsSingleIP() {

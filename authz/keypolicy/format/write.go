@@ -17,7 +17,7 @@ func (d *Document) Text() ([]byte, error) {
 	out.setText("name", d.Name)
 	out.setText("description", d.Description)
 	if d.Exclusive {
-		out.set("exclusive", true)
+		out.setMember("exclusive", true)
 	}
 	out.setNames(string(d.Targets.Kind), d.Targets.Names)
 	var statements, tests []any
@@ -27,9 +27,9 @@ func (d *Document) Text() ([]byte, error) {
 	for i := range d.Tests {
 		tests = append(tests, writeTest(&d.Tests[i]))
 	}
-	out.set("statements", statements)
+	out.setMember("statements", statements)
 	if tests != nil {
-		out.set("tests", tests)
+		out.setMember("tests", tests)
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -67,11 +67,11 @@ func (m members) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-func (m *members) set(name string, value any) { *m = append(*m, member{name, value}) }
+func (m *members) setMember(name string, value any) { *m = append(*m, member{name, value}) }
 
 func (m *members) setText(name, text string) {
 	if text != "" {
-		m.set(name, text)
+		m.setMember(name, text)
 	}
 }
 
@@ -80,9 +80,9 @@ func (m *members) setNames(name string, names []string) {
 	switch len(names) {
 	case 0:
 	case 1:
-		m.set(name, names[0])
+		m.setMember(name, names[0])
 	default:
-		m.set(name, names)
+		m.setMember(name, names)
 	}
 }
 
@@ -94,22 +94,22 @@ func (m *members) setFields(name string, fields map[string][]string, flags ...st
 	var out members
 	for _, field := range sortedKeys(fields) {
 		if slices.Contains(flags, field) {
-			out.set(field, fields[field][0] == "true")
+			out.setMember(field, fields[field][0] == "true")
 			continue
 		}
 		out.setNames(field, fields[field])
 	}
-	m.set(name, out)
+	m.setMember(name, out)
 }
 
 func writeStatement(s *Statement) members {
 	var out members
 	out.setText("sid", s.SID)
 	out.setNames("principal", s.Principals)
-	out.set("actions", s.Actions)
-	out.set("effect", s.Effect)
+	out.setMember("actions", s.Actions)
+	out.setMember("effect", s.Effect)
 	if c := writeConditions(&s.Conditions); c != nil {
-		out.set("conditions", c)
+		out.setMember("conditions", c)
 	}
 	return out
 }
@@ -118,7 +118,7 @@ func writeConditions(c *Conditions) (out members) {
 	out.setNames("ipAddress", addressTexts(c.IPAddress))
 	out.setNames("region", c.Region)
 	if t := writeTime(&c.Time); t != nil {
-		out.set("time", t)
+		out.setMember("time", t)
 	}
 	return append(out, writeFacts(&c.Facts)...)
 }
@@ -132,15 +132,15 @@ func addressTexts(ranges []netip.Prefix) (texts []string) {
 
 func writeTime(t *Time) (out members) {
 	if t.NotBefore != nil {
-		out.set("notBefore", instantText(*t.NotBefore))
+		out.setMember("notBefore", instantText(*t.NotBefore))
 	}
 	if t.NotAfter != nil {
-		out.set("notAfter", instantText(*t.NotAfter))
+		out.setMember("notAfter", instantText(*t.NotAfter))
 	}
 	if d := t.Daily; d != nil {
 		daily := members{{"from", clockText(d.From)}, {"to", clockText(d.To)}, {"zone", d.Zone}}
 		daily.setNames("weekdays", d.Weekdays)
-		out.set("daily", daily)
+		out.setMember("daily", daily)
 	}
 	return out
 }
@@ -155,7 +155,7 @@ func writeFacts(f *Facts) (out members) {
 	out.setNames("door", f.Door)
 	for name, strength := range strengths {
 		if f.Strength == strength && strength != core.StrengthNone {
-			out.set("strength", name)
+			out.setMember("strength", name)
 		}
 	}
 	out.setFields("tags", f.Tags)
@@ -169,16 +169,16 @@ func writeTest(t *Test) members {
 	var out, given members
 	out.setText("name", t.Name)
 	out.setNames("principal", t.Principals)
-	out.set("action", t.Action)
+	out.setMember("action", t.Action)
 	if t.Address.IsValid() {
-		given.set("ipAddress", t.Address.String())
+		given.setMember("ipAddress", t.Address.String())
 	}
 	if t.At != 0 {
-		given.set("at", instantText(t.At))
+		given.setMember("at", instantText(t.At))
 	}
 	if given = append(given, writeFacts(&t.Facts)...); given != nil {
-		out.set("given", given)
+		out.setMember("given", given)
 	}
-	out.set("expect", t.Expect)
+	out.setMember("expect", t.Expect)
 	return out
 }
