@@ -78,16 +78,15 @@ func (d *Directory) Open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for after, more := (core.DirectoryName{}), true; more; {
-		page, err := d.ports.Store.DirectoryEntries(ctx, after, pageRows)
-		if err != nil {
-			return err
-		}
+	err = d.eachPage(ctx, func(page core.DirectoryPage) error {
 		if len(page.Tampered) > 0 {
 			return tamperedRow(page.Tampered[0])
 		}
 		d.acceptAll(page.Entries)
-		after, more = page.Last, page.More
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	d.after = last
 	d.readAt.Store(began)
@@ -95,6 +94,21 @@ func (d *Directory) Open(ctx context.Context) error {
 		return err
 	}
 	d.opened.Store(true)
+	return nil
+}
+
+// eachPage calls use with the newest versions of all entries, page by page.
+func (d *Directory) eachPage(ctx context.Context, use func(core.DirectoryPage) error) error {
+	for after, more := (core.DirectoryName{}), true; more; {
+		page, err := d.ports.Store.DirectoryEntries(ctx, after, pageRows)
+		if err != nil {
+			return err
+		}
+		if err := use(page); err != nil {
+			return err
+		}
+		after, more = page.Last, page.More
+	}
 	return nil
 }
 

@@ -413,6 +413,39 @@ func TestTamperedRows(t *testing.T) {
 	}
 }
 
+// A row that is changed after a node has read it, with its change number as before, is
+// noticed when the node reads all rows again.
+func TestRowsAreVerifiedAgain(t *testing.T) {
+	s := newSite(t, true)
+	d := s.node()
+	for i := range pageRows + 5 {
+		s.save(d, version(fmt.Sprintf("p%03d", i), 1))
+	}
+	last := fmt.Sprintf("p%03d", pageRows+4)
+	verify := func() {
+		t.Helper()
+		if err := d.verifyAll(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify()
+	s.wantVersion(d, last, 1)
+	s.attack("UPDATE directory_entry SET author = 'eve' WHERE id = $1", last)
+	s.compare(d)
+	s.wantVersion(d, last, 1) // the one in memory is right
+	verify()
+	s.wantCode(d, last, core.Tampered)
+	s.wantVersion(d, "p000", 1)
+	s.attack("UPDATE directory_entry SET author = $1 WHERE id = $2", version(last, 1).Author, last)
+	verify()
+	s.wantVersion(d, last, 1)
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := d.verifyAll(ended); err == nil {
+		t.Error("it does not end with its context")
+	}
+}
+
 // Change numbers are not sealed. If someone changes them, the comparison with the table
 // finds what the list of changes hides.
 func TestForgedChangeNumbers(t *testing.T) {

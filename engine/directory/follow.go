@@ -13,15 +13,18 @@ import (
 const (
 	readEvery    = 200 * time.Millisecond
 	compareEvery = 30 * time.Second
+	verifyEvery  = 10 * time.Minute
+	verifyPause  = 10 * time.Millisecond // between two pages, so that requests do not wait
 )
 
-// Follow reads the changes of other nodes until ctx ends, and compares all entries with the
-// table from time to time.
+// Follow reads the changes of other nodes until ctx ends. From time to time it compares the
+// versions of all entries with the table, and less often it reads all rows again.
 func (d *Directory) Follow(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { d.repeatUntilEnd(ctx, readEvery, "read the directory", d.readChanges) })
-	both.Go(func() { d.repeatUntilEnd(ctx, compareEvery, "compare the directory", d.compareAll) })
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(func() { d.repeatUntilEnd(ctx, readEvery, "read the directory", d.readChanges) })
+	all.Go(func() { d.repeatUntilEnd(ctx, compareEvery, "compare the directory", d.compareAll) })
+	all.Go(func() { d.repeatUntilEnd(ctx, verifyEvery, "verify the directory", d.verifyAll) })
+	all.Wait()
 }
 
 // repeatUntilEnd calls f until ctx ends. It logs an error if the call before it succeeded.
@@ -53,11 +56,8 @@ func (d *Directory) readChanges(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.acceptAll(page.Entries)
-		for _, name := range page.Tampered {
-			if err := d.readAgain(ctx, name); err != nil {
-				return err
-			}
+		if err := d.acceptPage(ctx, page); err != nil {
+			return err
 		}
 		d.after, more = max(d.after, page.Change), page.More
 	}
@@ -187,4 +187,32 @@ func (d *Directory) namesNotIn(sweep uint32) (names []core.DirectoryName) {
 		}
 	}
 	return names
+}
+
+// verifyAll reads the newest row of each entry again. So a row that was changed after this
+// node had read it is noticed before the next start, which it would prevent.
+func (d *Directory) verifyAll(ctx context.Context) error {
+	return d.eachPage(ctx, func(page core.DirectoryPage) error {
+		if err := d.acceptPage(ctx, page); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(verifyPause):
+			return nil
+		}
+	})
+}
+
+// acceptPage accepts the entries of a page. An entry with a row that was tampered with is
+// read again.
+func (d *Directory) acceptPage(ctx context.Context, page core.DirectoryPage) error {
+	d.acceptAll(page.Entries)
+	for _, name := range page.Tampered {
+		if err := d.readAgain(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
