@@ -21,8 +21,17 @@
 #   input.now        seconds since 1970, by the server's clock
 #   input.address    of the peer, without port; "" where there is none (the clock)
 #   input.door       "kmip", "rest", "clock" or "admin" (the admin socket)
-#   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method};
-#                    method is "mtls" or "system"
+#   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method,
+#                    strength, attributes: {name: text}, certificate};
+#                    method is "mtls" (a client certificate), "password" (a user beside
+#                    a certificate), "token" or "system" (the admin socket); strength is
+#                    how hard its proof is to steal: "none", "password", "token",
+#                    "certificate" or "system"; attributes are those of a user, and may
+#                    lack a name: write "not input.principal.attributes.x == ...", or
+#                    object.get with a default
+#   input.principal.certificate  {present, tenant, id}: who the certificate of the
+#                    connection names, the principal itself if it named nobody else;
+#                    present is false, and the rest "", where there is none
 #   input.object     {present, tenant, id, owner, group, type, state, algorithm};
 #                    present is false, and the rest "", where no object is touched
 #
@@ -100,6 +109,11 @@ else := {"allow": false, "reasons": {"no rule allows it"}, "scope": scope}
 denials contains "another tenant's object" if {
 	input.object.present
 	input.object.tenant != input.principal.tenant
+}
+
+denials contains "certificate of another tenant speaks for a user" if {
+	input.principal.certificate.present
+	input.principal.certificate.tenant != input.principal.tenant
 }
 
 denials contains "an auditor only reads attributes" if {

@@ -12,7 +12,8 @@ import data.keyreeve.authz
 # Who asks.
 
 principal(tenant, id, groups, roles) := {
-	"tenant": tenant, "id": id, "method": "mtls",
+	"tenant": tenant, "id": id, "method": "mtls", "strength": "certificate", "attributes": {},
+	"certificate": {"present": true, "tenant": tenant, "id": id},
 	"groups": {g: true | some g in groups},
 	"roles": {r: true | some r in roles},
 }
@@ -194,6 +195,19 @@ test_scope_is_own if every who in {alice, bob, eve, lone} {
 test_scope_is_the_tenant if every who in {admin, auditor} {
 	d := authz.decision with input as ask("Locate", who, none)
 	d.scope == "tenant"
+}
+
+# A user beside a certificate.
+
+with_certificate(who, tenant) := object.union(who, {"method": "password", "strength": "password", "certificate": {"present": true, "tenant": tenant, "id": "array7"}})
+
+test_a_user_has_the_rights_of_an_owner if every op in on_objects { yes(op, with_certificate(alice, "t"), shared) }
+
+test_a_certificate_of_another_tenant_speaks_for_no_user if {
+	every op in on_objects { no(op, with_certificate(alice, "u"), shared) }
+	every op in authz.open_operations { no(op, with_certificate(alice, "u"), none) }
+	d := authz.decision with input as ask("Get", with_certificate(alice, "u"), shared)
+	d.reasons["certificate of another tenant speaks for a user"]
 }
 
 # The server itself.

@@ -23,18 +23,18 @@ const (
 )
 
 // insider is a principal with every right that a tenant can give.
-var insider = &core.Principal{Tenant: "canary-a", ID: "canary", Groups: []string{"canary", "dev"}, Roles: []string{"admin", "canary"}, Method: "mtls"}
+var insider = &core.Principal{Tenant: "canary-a", ID: "canary", Groups: []string{"canary", "dev"}, Roles: []string{"admin", "canary"}, Method: core.MethodCertificate, Strength: core.StrengthCertificate}
 
 // members are principals in each relation to an object of canary-a.
 var members = []struct {
 	who string
 	p   *core.Principal
 }{
-	{"its owner", &core.Principal{Tenant: "canary-a", ID: "canary", Method: "mtls"}},
-	{"a member of its group", &core.Principal{Tenant: "canary-a", ID: "member", Groups: []string{"canary"}, Method: "mtls"}},
-	{"an admin", &core.Principal{Tenant: "canary-a", ID: "root", Roles: []string{"admin"}, Method: "mtls"}},
-	{"an auditor", &core.Principal{Tenant: "canary-a", ID: "ann", Roles: []string{"auditor"}, Method: "mtls"}},
-	{"another principal of the tenant", &core.Principal{Tenant: "canary-a", ID: "stranger", Groups: []string{"other"}, Method: "mtls"}},
+	{"its owner", &core.Principal{Tenant: "canary-a", ID: "canary", Method: core.MethodCertificate, Strength: core.StrengthCertificate}},
+	{"a member of its group", &core.Principal{Tenant: "canary-a", ID: "member", Groups: []string{"canary"}, Method: core.MethodCertificate, Strength: core.StrengthCertificate}},
+	{"an admin", &core.Principal{Tenant: "canary-a", ID: "root", Roles: []string{"admin"}, Method: core.MethodCertificate, Strength: core.StrengthCertificate}},
+	{"an auditor", &core.Principal{Tenant: "canary-a", ID: "ann", Roles: []string{"auditor"}, Method: core.MethodCertificate, Strength: core.StrengthCertificate}},
+	{"another principal of the tenant", &core.Principal{Tenant: "canary-a", ID: "stranger", Groups: []string{"other"}, Method: core.MethodCertificate, Strength: core.StrengthCertificate}},
 	{"an owner with every role", insider},
 }
 
@@ -219,6 +219,11 @@ func (g *guesser) pickNames(path string, other string) []string {
 func (g *guesser) question() (question, int64, string) {
 	p := &core.Principal{Tenant: g.pickName("input.principal.tenant", "canary-a"), ID: g.pickName("input.principal.id", "canary"), Method: g.pickOf("input.principal.method", core.Methods)}
 	p.Groups, p.Roles = g.pickNames("input.principal.groups", "canary"), g.pickNames("input.principal.roles", "admin")
+	p.Strength = g.pickStrength()
+	p.Attributes = g.pickTexts("input.principal.attributes")
+	if g.r.IntN(2) > 0 {
+		p.Certificate = &core.Principal{Tenant: p.Tenant, ID: g.pickName("input.principal.certificate.id", p.ID, "canary")}
+	}
 	q := question{principal: p, action: g.pickAction(), door: core.Door(g.pickOf("input.door", []string{"kmip", "rest"}))}
 	if g.r.IntN(6) > 0 {
 		q.present, q.tenant, q.object = true, p.Tenant, g.pickName("input.object.id", "canary")
@@ -227,6 +232,25 @@ func (g *guesser) question() (question, int64, string) {
 		q.algorithm = core.CryptographicAlgorithm(g.pickEnum("input.object.algorithm", core.TagCryptographicAlgorithm))
 	}
 	return q, g.times[g.r.IntN(len(g.times))], g.addresses[g.r.IntN(len(g.addresses))]
+}
+
+func (g *guesser) pickStrength() core.Strength {
+	all := core.Strengths()
+	name := g.pickOf("input.principal.strength", []string{""})
+	if i := slices.IndexFunc(all, func(s core.Strength) bool { return s.String() == name }); i >= 0 {
+		return all[i]
+	}
+	return all[g.r.IntN(len(all))]
+}
+
+// pickTexts returns some of the names that the policy looks for in a map, with texts that it
+// compares them with.
+func (g *guesser) pickTexts(path string) map[string]string {
+	out := map[string]string{}
+	for _, name := range g.pickNames(path, "canary") {
+		out[name] = g.pickName(path+"[_]", "canary")
+	}
+	return out
 }
 
 // pickAction returns an action that the policy names, or one of a kind that it names.

@@ -296,6 +296,10 @@ func (c *checker) memberDomain(d, key domain) domain {
 			c.noteName(f, key)
 			named = true
 			out = append(out, domain{values: []*ast.Term{yes}, from: f})
+		case textsForm:
+			c.noteName(f, key)
+			named = true
+			out = append(out, domainOf(f.value))
 		}
 	}
 	single := d.from != nil && len(d.values) > 0 && d.from.form != namesForm && !slices.ContainsFunc(d.values, func(v *ast.Term) bool { _, ok := membersOf(v); return ok })
@@ -338,7 +342,7 @@ func (c *checker) namedParts(f *field, key domain) (out []domain, ok bool) {
 	return out, len(out) > 0
 }
 
-// noteName notes a group or role that the policy names. It refuses the empty one.
+// noteName notes a group, role or attribute that the policy names. It refuses the empty one.
 func (c *checker) noteName(f *field, key domain) {
 	for _, v := range key.values {
 		if s, ok := v.Value.(ast.String); !ok || s == "" {

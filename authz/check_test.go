@@ -52,6 +52,18 @@ func TestRulesThatCanNeverFire(t *testing.T) {
 		"a door":                               {`input.door == "http"`, `"rest"`},
 		"another name of a door":               {`input.door == "socket"`, `"admin"`},
 		"a method":                             {`input.principal.method == "mTLS"`, `write "mtls"`},
+		"a strength":                           {`input.principal.strength == "mtls"`, `"certificate"`},
+		"a strength by order":                  {`input.principal.strength == 3`, "input.principal.strength"},
+		"an attribute that is a number":        {`input.principal.attributes.floor == 5`, "attributes"},
+		"an attribute, unequal":                {`input.principal.attributes.department != "sales"`, "may lack"},
+		"an attribute, unequal by a variable":  {"d := input.principal.attributes.department\n\td != \"sales\"", "may lack"},
+		"an attribute by order":                {`input.principal.attributes.level < "5"`, "may lack"},
+		"each attribute, unequal":              {`every a in input.principal.attributes { a != "x" }`, "may lack"},
+		"attributes as a whole":                {`contains(json.marshal(input.principal.attributes), "x")`, "as a whole"},
+		"the empty attribute":                  {`input.principal.attributes[""] == "x"`, "attributes"},
+		"an object with an attribute too many": {`input.principal.attributes == {"a": true}`, "attributes"},
+		"a part of a certificate":              {`input.principal.certificate.serial == "1"`, "serial"},
+		"a certificate as a boolean":           {`input.principal.certificate == true`, "certificate"},
 		"a boolean as text":                    {`input.object.present == "true"`, "input.object.present"},
 		"a tenant that is a number":            {`input.object.tenant == 5`, "input.object.tenant"},
 		"a time that is a text":                {`input.now > "2026-01-31"`, "different types"},
@@ -159,6 +171,12 @@ func TestPolicyForOneIsActivated(t *testing.T) {
 		"a prefix":              `startswith(input.principal.id, "array")`,
 		"one algorithm, a use":  "input.object.algorithm == \"RSA\"\n\tinput.operation == \"Sign\"",
 		"after a time":          `input.now > 2000000000`,
+		"a strength":            `input.principal.strength == "password"`,
+		"a department":          `input.principal.attributes.department == "storage"`,
+		"no department":         `not input.principal.attributes.department == "sales"`,
+		"a department, or none": `object.get(input.principal.attributes, "department", "") != "sales"`,
+		"one by each value":     "some name\n\tinput.principal.attributes[name] == \"storage\"",
+		"a certificate's user":  "input.principal.certificate.id == \"array7\"\n\tinput.principal.method == \"password\"",
 	} {
 		if _, err := authz.New(ctx, with(allowIf(condition), goodTest)); err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -170,7 +188,7 @@ func TestPolicyForOneIsActivated(t *testing.T) {
 		t.Errorf("a policy for nobody that is known: %v", err)
 	}
 	shown := test(`test_it if data.keyreeve.authz.decision.allow with input as {"operation": "Get", "now": 1, "address": "127.0.0.1", "door": "kmip",
-	"principal": {"tenant": "t", "id": "aaaaaaaaaaaaaaaaaaaaaaa", "groups": {}, "roles": {}, "method": "mtls"},
+	"principal": {"tenant": "t", "id": "aaaaaaaaaaaaaaaaaaaaaaa", "groups": {}, "roles": {}, "method": "mtls", "strength": "none", "attributes": {}, "certificate": {"present": true, "tenant": "t", "id": "a"}},
 	"object": {"present": true, "tenant": "t", "id": "o", "owner": "a", "group": "", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}}`)
 	if _, err := authz.New(ctx, with(odd, shown)); err != nil {
 		t.Errorf("a policy whose test shows what it permits: %v", err)

@@ -70,6 +70,11 @@ func (c *checker) isPossible(x domain, v *ast.Term) bool {
 				c.noteName(f, m.key)
 				c.compare(domain{values: []*ast.Term{yes}, from: f}, m.value)
 			}
+		case textsForm:
+			for _, m := range members {
+				c.noteName(f, m.key)
+				c.compare(domainOf(f.value), m.value)
+			}
 		default:
 			c.noteLiteral(f, v)
 		}
@@ -173,10 +178,16 @@ func (c *checker) checkCall(terms []*ast.Term, e env) {
 	case "eq":
 		c.unifyTerms(args[0], args[1], e)
 	case "equal", "neq":
-		c.compare(c.termDomain(args[0], e), c.termDomain(args[1], e))
+		x, y := c.termDomain(args[0], e), c.termDomain(args[1], e)
+		if name == "neq" {
+			c.refuseAbsent(x, y)
+		}
+		c.compare(x, y)
 		c.bindOutput(args[2:], domain{values: []*ast.Term{yes, no}}, e)
 	case "lt", "lte", "gt", "gte":
-		c.checkOrder(c.termDomain(args[0], e), c.termDomain(args[1], e))
+		x, y := c.termDomain(args[0], e), c.termDomain(args[1], e)
+		c.refuseAbsent(x, y)
+		c.checkOrder(x, y)
 		c.bindOutput(args[2:], domain{values: []*ast.Term{yes, no}}, e)
 	case "internal.member_2":
 		_, values := c.children(c.termDomain(args[1], e))
@@ -197,6 +208,19 @@ func (c *checker) checkCall(terms []*ast.Term, e env) {
 func (c *checker) compareWithMembers(x, members domain) {
 	if !members.isEmpty() {
 		c.compare(x, members)
+	}
+}
+
+// refuseAbsent refuses "!=" and comparisons of order with a text that the input may lack.
+// Without the text, the comparison is neither true nor false, and a denial that depends on
+// it would not apply.
+func (c *checker) refuseAbsent(sides ...domain) {
+	for _, d := range sides {
+		for _, f := range d.fields {
+			if f.of != nil && len(d.values) == 0 {
+				c.refuse("%s may lack the member, and then the comparison is never true; write \"not ... ==\", or object.get(%s, NAME, DEFAULT)", f.of.path, f.of.path)
+			}
+		}
 	}
 }
 
@@ -316,7 +340,7 @@ func (c *checker) followPath(d, keys domain) domain {
 // structureIn returns a structure or names of the input that a domain can be.
 func structureIn(d domain) *field {
 	for _, f := range d.fields {
-		if f.form == structureForm || f.form == namesForm {
+		if f.form == structureForm || f.form == namesForm || f.form == textsForm {
 			return f
 		}
 	}

@@ -108,6 +108,8 @@ func (d *domain) children() (keys, values domain) {
 			}
 		case namesForm:
 			ks, vs = append(ks, domain{unknown: true}), append(vs, domain{values: []*ast.Term{yes}, from: f})
+		case textsForm:
+			ks, vs = append(ks, domain{unknown: true}), append(vs, domainOf(f.value))
 		}
 	}
 	if d.unknown {
@@ -129,7 +131,7 @@ func (f *field) accepts(t *ast.Term) bool {
 	case ast.Number:
 		return f.form == numberForm
 	case ast.Object:
-		return f.form == structureForm || f.form == namesForm
+		return f.form == structureForm || f.form == namesForm || f.form == textsForm
 	}
 	return false
 }

@@ -60,6 +60,8 @@ type field struct {
 	allValues []*ast.Term // all values that the field can have; nil: any
 	form      form        // of the value, if allValues is nil
 	parts     []field     // of a structure
+	value     *field      // of textsForm: any one of its texts
+	of        *field      // of such a text: the field that has it, or lacks it
 
 	makeValue func(q *question, now int64, address string) *ast.Term // nil for a structure
 	key       *ast.Term                                              // the name as a term
@@ -74,6 +76,7 @@ const (
 	numberForm      // seconds
 	addressForm
 	namesForm     // {"name": true}, so that membership is a look-up
+	textsForm     // {"name": "text"}
 	structureForm // an object with parts
 )
 
@@ -93,6 +96,15 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 		{name: "groups", form: namesForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return nameSet(q.principal.Groups) }},
 		{name: "roles", form: namesForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return nameSet(q.principal.Roles) }},
 		{name: "method", allValues: textTerms(core.Methods...), makeValue: makeText(func(q *question) string { return q.principal.Method })},
+		{name: "strength", allValues: termsOf(core.Strengths(), core.Strength.String), makeValue: makeText(func(q *question) string { return q.principal.Strength.String() })},
+		{name: "attributes", form: textsForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return textMap(q.principal.Attributes) }},
+		{name: "certificate", form: structureForm, parts: []field{
+			{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term {
+				return ast.BooleanTerm(q.principal.ConnectionPrincipal() != nil)
+			}},
+			{name: "tenant", makeValue: makeText(func(q *question) string { return certificateOf(q.principal).Tenant })},
+			{name: "id", makeValue: makeText(func(q *question) string { return certificateOf(q.principal).ID })},
+		}},
 	}},
 	{name: "object", form: structureForm, parts: []field{
 		{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.present) }},
@@ -111,6 +123,9 @@ var yes, no = ast.BooleanTerm(true), ast.BooleanTerm(false)
 // withPaths returns f with the keys and paths of all fields in it.
 func withPaths(above string, f field) *field {
 	f.key, f.path = textTerm(f.name), above+f.name
+	if f.form == textsForm {
+		f.value = &field{path: f.path + "[_]", of: &f}
+	}
 	for i := range f.parts {
 		f.parts[i] = *withPaths(f.path+".", f.parts[i])
 	}
@@ -197,4 +212,24 @@ func nameSet(names []string) *ast.Term {
 		}
 	}
 	return ast.ObjectTerm(items...)
+}
+
+// textMap returns {"name": "text"}.
+func textMap(texts map[string]string) *ast.Term {
+	items := make([][2]*ast.Term, 0, len(texts))
+	for name, text := range texts {
+		items = append(items, ast.Item(textTerm(name), textTerm(text)))
+	}
+	return ast.ObjectTerm(items...)
+}
+
+var noPrincipal core.Principal
+
+// certificateOf returns the principal that the certificate of p's connection proves, or one
+// without names.
+func certificateOf(p *core.Principal) *core.Principal {
+	if c := p.ConnectionPrincipal(); c != nil {
+		return c
+	}
+	return &noPrincipal
 }

@@ -3,6 +3,7 @@ package authz
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -74,12 +75,32 @@ func (m *memo) principalNumber(p *core.Principal) uint64 {
 
 // appendPrincipal appends each field that the input has, with its length.
 func appendPrincipal(b []byte, p *core.Principal) []byte {
-	b = appendText(appendText(appendText(b, p.Tenant), p.ID), p.Method)
+	b = append(appendText(appendText(appendText(b, p.Tenant), p.ID), p.Method), byte(p.Strength))
+	if c := p.ConnectionPrincipal(); c != nil {
+		b = appendText(appendText(append(b, 1), c.Tenant), c.ID)
+	} else {
+		b = append(b, 0)
+	}
 	for _, names := range [...][]string{p.Groups, p.Roles} {
 		b = binary.AppendUvarint(b, uint64(len(names)))
 		for _, n := range names {
 			b = appendText(b, n)
 		}
+	}
+	return appendTexts(b, p.Attributes)
+}
+
+// appendTexts appends a map in the order of its names.
+func appendTexts(b []byte, texts map[string]string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(texts)))
+	var room [16]string // so that a usual map allocates nothing
+	names := room[:0]
+	for n := range texts {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		b = appendText(appendText(b, n), texts[n])
 	}
 	return b
 }

@@ -2,6 +2,8 @@ package authz_test
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,11 +51,18 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 
 // If anything else of the question changes, the answer is the one for the changed question.
 func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
-	a := open(t, allowIf(`input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls"}
+	a := open(t, allowIf(`input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls", "strength": "certificate",
+		"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}}
 	input.operation == "Get"
 	input.door == "kmip"
 	input.object == {"present": true, "tenant": "t", "id": "o", "owner": "alice", "group": "g", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}`), goodTest)
-	alice := someone("t", "alice", "g", "r")
+	changed := func(change func(*core.Principal)) *core.Principal {
+		p := someone("t", "alice", "g", "r")
+		p.Strength, p.Attributes, p.Certificate = core.StrengthCertificate, map[string]string{"a": "1"}, &core.Principal{Tenant: "t", ID: "array7"}
+		change(p)
+		return p
+	}
+	alice := changed(func(*core.Principal) {})
 	base := func() (*core.AccessRequest, *core.ManagedObject) {
 		o := object("alice", "g")
 		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))
@@ -65,16 +74,10 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 			t.Fatalf("the question that the others vary: %+v, %v", d, err)
 		}
 	}
-	password := someone("t", "alice", "g", "r")
-	password.Method = "password"
-	for what, change := range map[string]func(*core.AccessRequest, *core.ManagedObject){
+	changes := map[string]func(*core.AccessRequest, *core.ManagedObject){
 		"tenant": func(r *core.AccessRequest, o *core.ManagedObject) {
-			r.Principal, o.Tenant = someone("u", "alice", "g", "r"), "u"
+			r.Principal, o.Tenant = changed(func(p *core.Principal) { p.Tenant = "u" }), "u"
 		},
-		"principal": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "bob", "g", "r") },
-		"group":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "alice", "", "r") },
-		"role":      func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = someone("t", "alice", "g", "s") },
-		"method":    func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = password },
 		"operation": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Action = core.ActionSign },
 		"door":      func(r *core.AccessRequest, _ *core.ManagedObject) { r.Door = core.DoorREST },
 		"state":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.State = core.Compromised },
@@ -85,7 +88,12 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 		"type":      func(_ *core.AccessRequest, o *core.ManagedObject) { o.Type = core.ObjectTypeSecretData },
 		"algorithm": func(_ *core.AccessRequest, o *core.ManagedObject) { o.Attributes = nil },
 		"nothing":   func(r *core.AccessRequest, _ *core.ManagedObject) { r.Object = nil },
-	} {
+	}
+	for what, change := range seenOfPrincipal {
+		p := changed(change)
+		changes["principal's "+what] = func(r *core.AccessRequest, _ *core.ManagedObject) { r.Principal = p }
+	}
+	for what, change := range changes {
 		r, o := base()
 		change(r, o)
 		for range 2 {
@@ -96,6 +104,37 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 	}
 	if d, err := a.Decide(ctx, r); err != nil || !d.Allow {
 		t.Errorf("the first question again: %+v, %v", d, err)
+	}
+}
+
+// seenOfPrincipal changes each field of a principal that a policy sees.
+var seenOfPrincipal = map[string]func(*core.Principal){
+	"Tenant":      func(p *core.Principal) { p.Tenant = "u" },
+	"ID":          func(p *core.Principal) { p.ID = "bob" },
+	"Groups":      func(p *core.Principal) { p.Groups = nil },
+	"Roles":       func(p *core.Principal) { p.Roles = []string{"s"} },
+	"Method":      func(p *core.Principal) { p.Method = core.MethodPassword },
+	"Strength":    func(p *core.Principal) { p.Strength = core.StrengthPassword },
+	"Attributes":  func(p *core.Principal) { p.Attributes = map[string]string{"a": "2"} },
+	"Certificate": func(p *core.Principal) { p.Certificate = &core.Principal{Tenant: "t", ID: "array8"} },
+
+	"Attributes, a name":         func(p *core.Principal) { p.Attributes = map[string]string{"b": "1"} },
+	"Attributes, one more":       func(p *core.Principal) { p.Attributes = map[string]string{"a": "1", "b": "1"} },
+	"Attributes, none":           func(p *core.Principal) { p.Attributes = nil },
+	"Certificate, tenant":        func(p *core.Principal) { p.Certificate = &core.Principal{Tenant: "u", ID: "array7"} },
+	"Certificate, none but this": func(p *core.Principal) { p.Certificate = nil },
+}
+
+// unseenOfPrincipal are the fields of a principal that no policy sees.
+var unseenOfPrincipal = []string{"Subject", "Serial", "Fingerprint", "Expires"}
+
+// A field that someone adds to a principal is seen by policies, and is then a part of the memo's
+// key, or it is listed as unseen.
+func TestEveryFieldOfPrincipalIsConsidered(t *testing.T) {
+	for f := range reflect.TypeFor[core.Principal]().Fields() {
+		if seenOfPrincipal[f.Name] == nil && !slices.Contains(unseenOfPrincipal, f.Name) {
+			t.Errorf("core.Principal.%s is in neither list; put it into the input and into appendPrincipal, or into unseenOfPrincipal", f.Name)
+		}
 	}
 }
 
@@ -124,7 +163,8 @@ func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	o := object("alice", "g")
 	r := ask(nil, core.ActionGet, o)
-	people := [2]core.Principal{{Tenant: "t", ID: "alice", Groups: []string{"g"}, Method: "mtls"}}
+	people := [2]core.Principal{{Tenant: "t", ID: "alice", Groups: []string{"g"}, Method: core.MethodPassword, Attributes: map[string]string{"b": "1", "a": "2"},
+		Certificate: &core.Principal{Tenant: "t", ID: "array7"}}}
 	people[1] = people[0]
 	i := 0
 	if n := testing.AllocsPerRun(100, func() { i++; r.Principal = &people[i%2]; a.Decide(ctx, r) }); n > 0 {
@@ -143,6 +183,7 @@ func TestPrincipalsAreKnownByWhatTheyAre(t *testing.T) {
 		{core.Principal{Tenant: "tb", ID: "ob", Groups: []string{"g"}}, false},
 		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{strings.Repeat("x", 600)}}, false},
 		{core.Principal{Tenant: "t", ID: "bob", Groups: []string{strings.Repeat("x", 600), "g"}}, true},
+		{core.Principal{Tenant: "t", ID: "bob", Attributes: map[string]string{"g": "g"}}, false},
 	} {
 		for range 2 {
 			r.Principal = &c.p

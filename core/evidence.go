@@ -1,12 +1,14 @@
 package core
 
-import "crypto/x509"
+import (
+	"context"
+	"crypto/x509"
+)
 
-// Evidence holds what a connection or a message proves or claims about its sender. A
-// door only collects it. An [Authenticator] decides who the sender is.
+// Evidence holds what a connection proves or claims about its sender. A door only
+// collects it. An [Authenticator] decides who the sender is.
 type Evidence struct {
 	Certificates []*x509.Certificate // of the client, its own first; TLS has proved that it holds the key
-	Credentials  []Credential        // of the header of a KMIP message
 	BearerToken  string              // of an HTTP request; "" if none
 }
 
@@ -20,12 +22,36 @@ type Credential struct {
 	Value    []Field
 }
 
+// Empty reports whether a credential says nothing. libkmip sends a Username and a Password
+// without characters.
+func (c *Credential) Empty() bool {
+	return c.Username == "" && len(c.Password) == 0 && len(c.Value) == 0
+}
+
+// CredentialAuthenticator turns the credentials of messages into principals. Safe for
+// concurrent use.
+type CredentialAuthenticator interface {
+	// ForConnection returns the function that [Origin.Identify] describes, for the
+	// messages of one connection from an address.
+	ForConnection(address string) IdentifySender
+}
+
+// IdentifySender returns the sender of a message with credentials, on a connection whose
+// certificate proves a principal. It returns that principal itself if the credentials are
+// not verified, because they are empty or the server's settings ignore them. Otherwise the
+// credentials decide, and the certificate only says who may send them (KMIP Profiles 2.1
+// §3.1.3). The principal stays the same pointer while nothing about it changes. Errors
+// have code AuthenticationNotSuccessful, or say why the credentials cannot be verified
+// now. A refusal is never an answer for the certificate's principal. The function may wait
+// until ctx ends, and keeps nothing of the credentials. It is called by one goroutine at a
+// time.
+type IdentifySender func(ctx context.Context, certificate *Principal, credentials []Credential) (*Principal, error)
+
 // Authenticator turns evidence into principals. Safe for concurrent use.
 type Authenticator interface {
 	// Identify returns a function. Each call of it returns the principal that the
 	// evidence proves at that time: the answer changes when a certificate is revoked
-	// or expires, or a setting changes. A door calls it for each message. It calls
-	// Identify again if a message has other evidence than its connection. The
+	// or expires, or a setting changes. A door calls it for each message. The
 	// principal stays the same pointer while nothing about it changes. Errors have
 	// code AuthenticationNotSuccessful. The function is safe for concurrent use.
 	Identify(e Evidence) func() (*Principal, error)
@@ -42,3 +68,18 @@ const (
 	StrengthCertificate                 // the key of a certificate, held by the client and never sent
 	StrengthSystem                      // the kernel of the server's own machine confirms it
 )
+
+var strengthNames = [...]string{StrengthNone: "none", StrengthPassword: "password", StrengthToken: "token", StrengthCertificate: "certificate", StrengthSystem: "system"}
+
+// Strengths lists the strengths, weakest first.
+func Strengths() []Strength {
+	return []Strength{StrengthNone, StrengthPassword, StrengthToken, StrengthCertificate, StrengthSystem}
+}
+
+// String returns the name of s that policies use. A number without a name is "none".
+func (s Strength) String() string {
+	if int(s) >= len(strengthNames) {
+		s = StrengthNone
+	}
+	return strengthNames[s]
+}

@@ -11,6 +11,9 @@ type Origin struct {
 	Refusal   error // not nil: why the sender may send no messages any more
 	Memory    MessageMemory
 
+	// Identify returns the sender of a message that has credentials, who is then its
+	// caller. nil: credentials are only noted.
+	Identify IdentifySender
 	// Yield gives way to the requests of others before each item but the first. It
 	// may wait. nil: it does not.
 	Yield func(context.Context) error

@@ -12,11 +12,14 @@ type Principal struct {
 	Method   string   // how its identity was proved, one of Methods
 	Strength Strength // of that proof
 
+	Attributes map[string]string // of a user, by name; never changed
+
 	// The identity of the connection. The one above is effective.
-	Subject     string // subject of the client certificate
-	Serial      string // its serial number, hex
-	Fingerprint string // SHA-256 of the certificate, hex
-	Expires     int64  // Unix seconds; after that the principal is not valid
+	Certificate *Principal // that the client certificate proves; nil: no other than this one
+	Subject     string     // subject of the client certificate
+	Serial      string     // its serial number, hex
+	Fingerprint string     // SHA-256 of the certificate, hex
+	Expires     int64      // Unix seconds, 0: never; after that the principal is not valid
 }
 
 // SystemTenant is the tenant of the server itself. No client belongs to it: its
@@ -25,13 +28,31 @@ const SystemTenant = "system"
 
 // Methods lists the ways to prove an identity. A policy that names another one is
 // rejected.
-var Methods = []string{"mtls", "system"}
+var Methods = []string{MethodCertificate, MethodPassword, MethodToken, MethodSystem}
+
+// The ways to prove an identity.
+const (
+	MethodCertificate = "mtls"     // a client certificate
+	MethodPassword    = "password" // a user name and its password, beside a client certificate
+	MethodToken       = "token"    // a bearer token
+	MethodSystem      = "system"   // the kernel of the server's own machine
+)
 
 // HasRole reports whether p holds a role.
 func (p *Principal) HasRole(role string) bool { return slices.Contains(p.Roles, role) }
 
 // InGroup reports whether p is a member of group g; nobody is a member of "".
 func (p *Principal) InGroup(g string) bool { return g != "" && slices.Contains(p.Groups, g) }
+
+// ConnectionPrincipal returns the principal that the client certificate of the connection
+// proves. It is p itself if nothing but the certificate proved it, and nil if there is no
+// certificate.
+func (p *Principal) ConnectionPrincipal() *Principal {
+	if p.Certificate == nil && p.Method == MethodCertificate {
+		return p
+	}
+	return p.Certificate
+}
 
 // Door is how a request arrived.
 type Door string

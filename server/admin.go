@@ -164,7 +164,7 @@ func (c *Config) checkDir() error {
 
 // socketPrincipal is the principal of requests over the admin socket. No certificate
 // can name it, because its method is another.
-var socketPrincipal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: "system", Strength: core.StrengthSystem}
+var socketPrincipal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: core.MethodSystem, Strength: core.StrengthSystem}
 
 // socketCaller is a request over the admin socket, as the policy sees it.
 func socketCaller(ctx context.Context) *core.Caller {

@@ -62,7 +62,7 @@ func (d *adminDoor) simulate(ctx context.Context, _ *core.Caller, q url.Values) 
 	if _, err := netip.ParseAddr(from); err != nil {
 		return nil, core.Errorf(core.InvalidField, "--from must be an IP address, not %q", from)
 	}
-	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: "mtls"}
+	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: core.MethodCertificate, Strength: core.StrengthCertificate}
 	if len(p.Groups)+len(p.Roles) == 0 {
 		d.addMappedRoles(p)
 	}

@@ -4,9 +4,9 @@
 // It relies on TLS only for the proof that the client has the key. One function checks
 // chains, revocation lists and names, for new, resumed and open connections. The grants
 // in tls.authorities say which principals an authority may name; without a grant, it
-// may name none. A common name alone names no principal. Credentials in a KMIP header
-// give no rights: see docs/KMIP.md. Safe for concurrent use. Start at [New] and
-// [Authenticator.Identify].
+// may name none. A common name alone names no principal. Package password below it
+// verifies the credentials in the header of a KMIP message. Safe for concurrent use. Start
+// at [New] and [Authenticator.Identify].
 package authn
 
 import (
@@ -171,7 +171,7 @@ var _ core.Authenticator = (*Authenticator)(nil)
 // Identify implements [core.Authenticator]. The function that it returns is cheap while
 // nothing changes. It checks the certificate again when an authority, a grant, a mapping
 // or a revocation list has changed, and when a certificate of the chain has expired.
-// Credentials and bearer tokens prove nothing yet.
+// Bearer tokens prove nothing yet.
 func (a *Authenticator) Identify(e core.Evidence) func() (*core.Principal, error) {
 	s := &connectionIdentity{auth: a, peer: e.Certificates}
 	return s.principal

@@ -172,12 +172,12 @@ func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState
 	}
 }
 
-// Credentials in a message change nothing beside a certificate, and without one they name no
-// principal. A principal has the strength of its proof.
+// A bearer token changes nothing beside a certificate, and without one it names no principal. A
+// principal has the strength of its proof.
 func TestEvidence(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	a := authenticator(t, trusting(t, c))
-	claims := core.Evidence{Credentials: []core.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: "root", Password: []byte("p")}}, BearerToken: "root"}
+	claims := core.Evidence{BearerToken: "root"}
 	if p, err := a.Identify(claims)(); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		t.Errorf("claims alone: %+v, %v", p, err)
 	}

@@ -71,7 +71,7 @@ func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Pr
 	}
 	sum := sha256.Sum256(leaf.Raw)
 	until := t.validUntil(chain, now)
-	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: "mtls", Strength: core.StrengthCertificate,
+	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: core.MethodCertificate, Strength: core.StrengthCertificate,
 		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix()}, until, nil
 }
 

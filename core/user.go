@@ -1,0 +1,149 @@
+package core
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// User is a person or a program with a password. It belongs to one tenant. It is one
+// version of a row and never changes.
+type User struct {
+	Tenant  string `json:"-"`
+	Name    string `json:"-"` // unique in the tenant: the ID of the principal
+	Version int64  `json:"-"` // of the row: 1, 2, ...
+
+	Password   PasswordHash      `json:"password,omitempty"` // "": none, so no password is right
+	Groups     []string          `json:"groups,omitempty"`
+	Roles      []string          `json:"roles,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"` // for policies
+	Disabled   bool              `json:"disabled,omitempty"`
+	Expires    int64             `json:"expires,omitempty"` // Unix seconds, 0: never
+}
+
+// Bounds of a user.
+const (
+	MaxNameBytes           = 64 // of a user, group, role or attribute
+	MaxUserNames           = 64 // groups of a user, roles, attributes: of each
+	MaxAttributeValueBytes = 256
+	MaxPasswordHashBytes   = 256
+)
+
+// PasswordHash is what the server keeps of a password: an argon2id hash as a PHC string. It
+// prints "redacted", because the password can be guessed with it.
+type PasswordHash string
+
+func (PasswordHash) String() string       { return "redacted" }
+func (PasswordHash) GoString() string     { return "redacted" }
+func (PasswordHash) LogValue() slog.Value { return slog.StringValue("redacted") }
+
+// ValidName reports whether s may be the name of a user, group, role or attribute: a letter
+// or digit, then at most 63 letters, digits, '.', '_' and '-'. Certificates have the same
+// rule (certs/identity).
+func ValidName(s string) bool {
+	if s == "" || len(s) > MaxNameBytes {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alphanumeric && (i == 0 || !strings.ContainsRune("._-", rune(c))) {
+			return false
+		}
+	}
+	return true
+}
+
+// Check returns an error if a field of u is out of its bounds.
+func (u *User) Check() error {
+	switch {
+	case !ValidName(u.Tenant) || u.Tenant == SystemTenant:
+		return Errorf(InvalidField, "%q cannot be the tenant of a user", u.Tenant)
+	case !ValidName(u.Name):
+		return Errorf(InvalidField, "%q cannot be a user; use letters, digits, '.', '_' and '-', at most %d", u.Name, MaxNameBytes)
+	case u.Version < 1:
+		return Errorf(InvalidField, "the user %s has version %d; versions begin at 1", u.Name, u.Version)
+	case len(u.Password) > MaxPasswordHashBytes || !printableText(string(u.Password)):
+		return Errorf(InvalidField, "password: a hash has at most %d printable characters", MaxPasswordHashBytes)
+	case u.Expires < 0:
+		return Errorf(InvalidField, "expires: %d is before 1970", u.Expires)
+	}
+	if err := checkNameList("groups", u.Groups); err != nil {
+		return err
+	}
+	if err := checkNameList("roles", u.Roles); err != nil {
+		return err
+	}
+	return checkUserAttributes(u.Attributes)
+}
+
+func checkNameList(field string, names []string) error {
+	if len(names) > MaxUserNames {
+		return Errorf(InvalidField, "%s: %d names; a user has at most %d", field, len(names), MaxUserNames)
+	}
+	seen := map[string]bool{}
+	for _, n := range names {
+		if !ValidName(n) || seen[n] {
+			return Errorf(InvalidField, "%s: %q is no name or is there twice; use letters, digits, '.', '_' and '-', at most %d", field, n, MaxNameBytes)
+		}
+		seen[n] = true
+	}
+	return nil
+}
+
+func checkUserAttributes(attributes map[string]string) error {
+	if len(attributes) > MaxUserNames {
+		return Errorf(InvalidField, "attributes: %d of them; a user has at most %d", len(attributes), MaxUserNames)
+	}
+	for name, value := range attributes {
+		if !ValidName(name) {
+			return Errorf(InvalidField, "attributes: %q is no name; use letters, digits, '.', '_' and '-', at most %d", name, MaxNameBytes)
+		}
+		if value == "" || len(value) > MaxAttributeValueBytes || !printableText(value) {
+			return Errorf(InvalidField, "attributes.%s: a value has 1 to %d bytes of printable text", name, MaxAttributeValueBytes)
+		}
+	}
+	return nil
+}
+
+// printableText reports whether s is UTF-8 without control characters. JSON needs no escapes
+// for it but those of quotes and backslashes.
+func printableText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) })
+}
+
+// EncodeBody returns the fields of u that its row keeps encrypted, as JSON. It is always the
+// same text for the same user.
+func (u *User) EncodeBody() ([]byte, error) {
+	if err := u.Check(); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(u); err != nil {
+		return nil, Wrap(Internal, err, "the user %s cannot be written", u.Name)
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+// DecodeUser reads what [User.EncodeBody] wrote. It refuses every other text, so no two
+// readers can see two users in one row.
+func DecodeUser(tenant, name string, version int64, body []byte) (*User, error) {
+	u := &User{}
+	if err := json.Unmarshal(body, u); err != nil {
+		return nil, Errorf(InvalidField, "the row of user %s/%s is no JSON of a user", tenant, name) // the cause could quote the hash
+	}
+	u.Tenant, u.Name, u.Version = tenant, name, version
+	again, err := u.EncodeBody()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, body) {
+		return nil, Errorf(InvalidField, "the row of user %s/%s is not in the form that the server writes: a member is unknown, there twice or in another place", tenant, name)
+	}
+	return u, nil
+}
