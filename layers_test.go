@@ -67,12 +67,16 @@ var layers = map[string][]string{
 	"cmd/keyreeve/cli":   {"audit", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "core/jsontext", "engine", "engine/upkeep", "server", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
+	"server/authn/password": {"core", "core/cache", "core/fair"},
+
 	// for tests alone
 	"keys/keystest":              {},
 	"server/message/messagetest": {".", "authz", "core", "core/coretest", "engine", "engine/objects", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
 
 	"authz/keypolicy":        {"authz/fence", "authz/keypolicy/format", "core", "core/cache"},
 	"authz/keypolicy/format": {"core", "core/jsontext"},
+
+	"server/authn/password/passwordtest": {"core"},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.

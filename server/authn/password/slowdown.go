@@ -1,0 +1,144 @@
+package password
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/cache"
+)
+
+// Bounds of the delays after failed logins.
+const (
+	freeFailures = 5 // after so many, each next try must wait
+	firstDelay   = time.Second
+	maxDelay     = time.Minute // the delay doubles with each failure up to this
+
+	countedEntries  = 4096             // users, addresses, ... that are counted, of each kind
+	failuresLast    = 15 * time.Minute // after the last one they are forgotten
+	provenSources   = 16_384
+	provenSourcesOf = 30 * 24 * time.Hour
+)
+
+// source is where a login comes from: a certificate and an address.
+type source struct{ certificate, address string }
+
+// login is one try to log in.
+type login struct {
+	tenant, name string // name is "" if no user can have it
+	from         source
+}
+
+// slowdown delays guessing. Failures are counted by user and by address.
+//
+// A storage array must not be locked out because someone else guesses its password. So a
+// source from which a user has logged in before is counted by itself: failures elsewhere do
+// not delay it. A certificate that has not failed for a user yet is not delayed by the
+// failures of others for that user either: after a restart, no source is known. Safe for
+// concurrent use.
+type slowdown struct {
+	mu           sync.Mutex
+	users        *cache.Bounded[failures]
+	addresses    *cache.Bounded[failures]
+	certificates *cache.Bounded[failures] // of one certificate for one user
+	sources      *cache.Bounded[failures] // of one proven source for one user
+	proven       *cache.Bounded[struct{}] // sources from which a user has logged in
+}
+
+// failures are failed logins without a pause of failuresLast.
+type failures struct {
+	count int
+	last  time.Time
+}
+
+func newSlowdown() *slowdown {
+	counts := func() *cache.Bounded[failures] { return cache.New(countedEntries, failuresLast, func(failures) {}) }
+	return &slowdown{users: counts(), addresses: counts(), certificates: counts(), sources: counts(),
+		proven: cache.New(provenSources, provenSourcesOf, func(struct{}) {})}
+}
+
+// Keys of the counts, below the tenant. A name, a certificate and an address have no NUL.
+
+func (l *login) byCertificate() string { return l.name + "\x00" + l.from.certificate }
+func (l *login) bySource() string      { return l.byCertificate() + "\x00" + l.from.address }
+
+// network returns what an address is counted as: itself, or the /64 of an IPv6 address, which
+// one host can have to itself.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil || a.Unmap().Is4() {
+		return address
+	}
+	p, _ := a.WithZone("").Prefix(64)
+	return p.String()
+}
+
+// isProven reports whether the user has logged in from there before.
+func (s *slowdown) isProven(l *login) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.provenLocked(l)
+}
+
+func (s *slowdown) provenLocked(l *login) bool {
+	_, ok := s.proven.Get(l.tenant, l.bySource())
+	return ok
+}
+
+// refusal returns an error if a login must wait.
+func (s *slowdown) refusal(l *login) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var wait time.Duration
+	now := time.Now()
+	if s.provenLocked(l) {
+		wait = delayOf(s.sources, l.tenant, l.bySource(), now)
+	} else {
+		wait = delayOf(s.addresses, "", network(l.from.address), now)
+		if _, failed := s.certificates.Get(l.tenant, l.byCertificate()); failed {
+			wait = max(wait, delayOf(s.users, l.tenant, l.name, now))
+		}
+	}
+	if wait <= 0 {
+		return nil
+	}
+	return core.Errorf(core.AuthenticationNotSuccessful, "too many failed logins, try again in %d s", (wait+time.Second-1)/time.Second)
+}
+
+// delayOf returns how long the next try must wait.
+func delayOf(counts *cache.Bounded[failures], tenant, id string, now time.Time) time.Duration {
+	f, _ := counts.Get(tenant, id)
+	if f.count < freeFailures {
+		return 0
+	}
+	delay := min(firstDelay<<min(f.count-freeFailures, 10), maxDelay)
+	return f.last.Add(delay).Sub(now)
+}
+
+// noteFailure counts a failed login.
+func (s *slowdown) noteFailure(l *login) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.provenLocked(l) {
+		countFailure(s.sources, l.tenant, l.bySource(), now)
+		return
+	}
+	countFailure(s.addresses, "", network(l.from.address), now)
+	countFailure(s.users, l.tenant, l.name, now)
+	countFailure(s.certificates, l.tenant, l.byCertificate(), now)
+}
+
+func countFailure(counts *cache.Bounded[failures], tenant, id string, now time.Time) {
+	f, _ := counts.Get(tenant, id)
+	counts.Put(tenant, id, failures{f.count + 1, now})
+}
+
+// noteSuccess notes from where a user has logged in. It does not end the delays of others.
+func (s *slowdown) noteSuccess(l *login) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sources.Drop(l.tenant, l.bySource())
+	s.proven.Put(l.tenant, l.bySource(), struct{}{})
+}

@@ -1,0 +1,137 @@
+package password
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
+)
+
+// Bounds of the checks that wait.
+const (
+	maxWaiting = 256 // of one certificate
+	maxWait    = 10 * time.Second
+)
+
+// Users is where users are looked up. It answers from memory, without a lock that writers
+// hold for long. Safe for concurrent use.
+type Users interface {
+	// Revision returns a number that grows with each change of a user, of any tenant. It
+	// fails with StoreUnavailable if changes may have been missed. It takes no lock and
+	// allocates nothing, because it is called for each message with credentials.
+	Revision() (uint64, error)
+	// HadUsers reports whether a tenant has a user or ever had one. A tenant whose last
+	// user was removed still counts: its credentials must not become meaningless.
+	HadUsers(tenant string) bool
+	// User returns the newest version of a user, or nil if there is no such user.
+	User(tenant, name string) (*core.User, error)
+}
+
+// Verifier verifies credentials. Safe for concurrent use.
+type Verifier struct {
+	users    Users
+	memory   *memory
+	slowdown *slowdown
+	slots    *fair.Slots
+	decoy    *encodedHash // is checked in place of the hash of a user who cannot log in
+}
+
+// NewVerifier returns a Verifier of the passwords of users.
+func NewVerifier(users Users) *Verifier {
+	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(),
+		slots: fair.New(fair.Config{Name: "checks of passwords", Slots: checkSlots(), Waiting: maxWaiting, Wait: maxWait})}
+}
+
+// Errors for a login that fails. The client gets the same sentence for each, at the same
+// cost. The record has the cause.
+var (
+	errNoUser   = errors.New("there is no such user")
+	errNoHash   = errors.New("the user has no password")
+	errDisabled = errors.New("the user is disabled")
+	errExpired  = errors.New("the user has expired")
+	errWrong    = errors.New("the password is wrong")
+)
+
+func refuseLogin(cause error) error {
+	return core.Wrap(core.AuthenticationNotSuccessful, cause, "the user name or the password is not right")
+}
+
+// hashOf returns the hash of a user who may log in now, or the decoy and the reason why there
+// is none.
+func (v *Verifier) hashOf(u *core.User, now time.Time) (*encodedHash, error) {
+	switch {
+	case u == nil:
+		return v.decoy, errNoUser
+	case u.Disabled:
+		return v.decoy, errDisabled
+	case u.Expires != 0 && now.Unix() >= u.Expires:
+		return v.decoy, errExpired
+	case u.Password == "":
+		return v.decoy, errNoHash
+	}
+	h, err := parseHash(u.Password)
+	if err != nil {
+		return v.decoy, err
+	}
+	return h, nil
+}
+
+// verify checks the password of a login, and returns its mark. u is nil if there is no such
+// user.
+func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) (mark, error) {
+	h, unusable := v.hashOf(u, time.Now())
+	var given mark
+	if unusable == nil {
+		given = v.memory.markOf(u.Tenant, u.Name, u.Version, password)
+	} else {
+		u = nil // nothing is remembered of it
+	}
+	if right, err := v.recall(l, u, &given); right || err != nil {
+		return given, err
+	}
+	lease, err := v.slots.Acquire(onBehalfOfSource(ctx, l))
+	if err != nil {
+		return given, err
+	}
+	defer lease.Release()
+	if right, err := v.recall(l, u, &given); right || err != nil { // another login has ended meanwhile
+		return given, err
+	}
+	matches := h.matches(password)
+	switch {
+	case unusable != nil:
+		v.slowdown.noteFailure(l)
+		return given, refuseLogin(unusable)
+	case !matches:
+		v.slowdown.noteFailure(l)
+		return given, refuseLogin(errWrong)
+	}
+	v.memory.remember(u, &given)
+	v.slowdown.noteSuccess(l)
+	return given, nil
+}
+
+// recall reports whether a password is known to be right, or why it is not even checked. A
+// password that is remembered is right at once where it was used before. Elsewhere it must
+// not be: a guesser would learn it without delay.
+func (v *Verifier) recall(l *login, u *core.User, given *mark) (right bool, err error) {
+	right = u != nil && v.memory.remembers(u, given)
+	if right && v.slowdown.isProven(l) {
+		return true, nil
+	}
+	if err := v.slowdown.refusal(l); err != nil {
+		return false, err
+	}
+	if right {
+		v.slowdown.noteSuccess(l)
+	}
+	return right, nil
+}
+
+// onBehalfOfSource returns a context whose work counts for a certificate, and below it for an
+// address, so that checks are shared fairly between them.
+func onBehalfOfSource(ctx context.Context, l *login) context.Context {
+	return core.OnBehalfOf(ctx, &core.Principal{Tenant: l.tenant + "/" + l.from.certificate, ID: l.from.address})
+}
