@@ -14,7 +14,7 @@ type Evidence struct {
 
 // Credential is one Credential in the Authentication of a message (KMIP 1.4 §2.1.2).
 // The type Username and Password is decoded. Other types keep their fields in Value.
-// Password aliases the message.
+// Password and the bytes in Value alias the message.
 type Credential struct {
 	Type     CredentialType
 	Username string

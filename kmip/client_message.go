@@ -8,6 +8,7 @@ import "github.com/keyreeve/keyreeve/core"
 type RequestOptions struct {
 	MaximumResponseSize int32
 	ClientCorrelation   string
+	Credentials         []core.Credential
 	ErrorOption         core.BatchErrorContinuationOption
 }
 
@@ -26,6 +27,7 @@ func AppendRequest(dst []byte, v core.Version, o RequestOptions, items ...Client
 	protocolVersion(&c, &v)
 	c.int32Field(core.TagMaximumResponseSize, &o.MaximumResponseSize, false)
 	c.textField(core.TagClientCorrelationValue, &o.ClientCorrelation, false)
+	appendAuthentication(&c, o.Credentials)
 	enumField(&c, core.TagBatchErrorContinuationOption, &o.ErrorOption, false)
 	count := int32(len(items))
 	c.int32Field(core.TagBatchCount, &count, true)
@@ -46,6 +48,33 @@ func AppendRequest(dst []byte, v core.Version, o RequestOptions, items ...Client
 	}
 	closeStructure(dst, msg)
 	return dst, nil
+}
+
+// appendAuthentication appends the Authentication of a header, if there are credentials.
+func appendAuthentication(c *coder, credentials []core.Credential) {
+	if len(credentials) == 0 {
+		return
+	}
+	c.structure(core.TagAuthentication, false, func() {
+		for _, given := range credentials {
+			c.structure(core.TagCredential, true, func() {
+				enumField(c, core.TagCredentialType, &given.Type, true)
+				c.structure(core.TagCredentialValue, true, func() { appendCredentialValue(c, &given) })
+			})
+		}
+	})
+}
+
+func appendCredentialValue(c *coder, given *core.Credential) {
+	if given.Type == core.CredentialTypeUsernameAndPassword {
+		c.textField(core.TagUsername, &given.Username, true)
+		if given.Password != nil {
+			c.out = appendPadded(c.out, core.TagPassword, core.KindTextString, given.Password)
+		}
+	}
+	for _, f := range given.Value {
+		c.out = appendValue(c.out, f.Tag, f.Value)
+	}
 }
 
 // ClientResponse is a response message as a client reads it.

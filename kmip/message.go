@@ -136,7 +136,7 @@ func credential(c *coder, p *core.Credential) {
 		return
 	}
 	if p.Type != core.CredentialTypeUsernameAndPassword {
-		p.Value = v.valueOf().Fields
+		p.Value = v.borrowedValue().Fields
 		return
 	}
 	c.readStructure(v, func() {

@@ -272,7 +272,7 @@ func cloneBytes(v *core.Value) {
 	}
 }
 
-// borrowedValue is valueOf for keys: bytes alias the message and are zeroed with it.
+// borrowedValue is valueOf for keys and credentials: bytes alias the message and are zeroed with it.
 func (it item) borrowedValue() core.Value {
 	v := core.Value{Kind: it.kind}
 	switch it.kind {

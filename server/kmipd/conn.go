@@ -23,10 +23,11 @@ type conn struct {
 	wire       *wire       // what tls reads from
 	origin     core.Origin // principal and refusal: as identify said before the current message
 	identify   func() (*core.Principal, error)
-	behalf     context.Context // of the work for the principal
-	idle       atomic.Bool     // waiting for a message's first byte
-	ending     atomic.Bool     // the client was refused since it connected, and the wait was cut short
-	wrote      time.Time       // when the last answer went out
+	verify     core.IdentifySender // credentials of messages; nil: they are only noted
+	behalf     context.Context     // of the work for the principal
+	idle       atomic.Bool         // waiting for a message's first byte
+	ending     atomic.Bool         // the client was refused since it connected, and the wait was cut short
+	wrote      time.Time           // when the last answer went out
 	slot       *bounds.Slot
 	account    *bounds.Account    // of the principal's memory
 	held       bounds.Hold        // the memory of the message that is worked on
@@ -132,6 +133,14 @@ func (c *conn) identifyAgain() {
 	if err != nil {
 		c.origin.Refusal = err
 	}
+}
+
+// identifySender is [core.Origin.Identify]. It tells the task who the sender is, for an
+// answer in the worker's place.
+func (c *conn) identifySender(ctx context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+	p, err := c.verify(ctx, certificate, credentials)
+	c.task.sender.Store(p)
+	return p, err
 }
 
 // countForAnother counts the connection for a principal that it did not have before.

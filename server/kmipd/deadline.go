@@ -12,9 +12,10 @@ import (
 // task is what a worker does for a connection. Worker and connection share it.
 type task struct {
 	state   atomic.Int32
-	began   atomic.Int64  // when the current operation began, in Unix nanoseconds
-	doing   atomic.Uint32 // that operation
-	version core.Version  // of the message, as far as it can be seen; the connection's
+	began   atomic.Int64                   // when the current operation began, in Unix nanoseconds
+	doing   atomic.Uint32                  // that operation
+	sender  atomic.Pointer[core.Principal] // that credentials of the message proved; nil: nobody but the certificate's
+	version core.Version                   // of the message, as far as it can be seen; the connection's
 }
 
 // States of a task.
@@ -29,6 +30,7 @@ func (t *task) beginMessage(version core.Version) {
 	t.version = version
 	t.state.Store(working)
 	t.doing.Store(0)
+	t.sender.Store(nil)
 	t.began.Store(time.Now().UnixNano())
 }
 
@@ -59,7 +61,11 @@ func (c *conn) answerInPlace(ctx context.Context) bool {
 	if !c.task.state.CompareAndSwap(working, abandoned) {
 		return false
 	}
-	out := c.server.Messages.AnswerLate(ctx, &c.origin, c.task.version, core.Operation(c.task.doing.Load()), c.server.Limits.Operation)
+	o := c.origin
+	if p := c.task.sender.Load(); p != nil {
+		o.Principal = p
+	}
+	out := c.server.Messages.AnswerLate(ctx, &o, c.task.version, core.Operation(c.task.doing.Load()), c.server.Limits.Operation)
 	c.wrote = time.Now()
 	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
 	c.tls.Write(out) // if nobody reads it, the connection ends anyway

@@ -65,6 +65,7 @@ type Server struct {
 	Messages Messages
 	Logins   Logins
 	Auth     core.Authenticator
+	Users    core.CredentialAuthenticator // verifies credentials of messages; nil: they are only noted
 	TLS      *tls.Config
 	Limits   Limits
 	Log      *slog.Logger
@@ -197,6 +198,10 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 		s.Log.Info("connections", "peer", c.origin.Address, "tenant", p.Tenant, "principal", p.ID, "full", why)
 		s.recordLogin(ctx, handshake.Refused(core.DoorKMIP, c.origin.Address, state.PeerCertificates, "too many connections of the "+why))
 		return false
+	}
+	if s.Users != nil {
+		c.verify = s.Users.ForConnection(c.origin.Address)
+		c.origin.Identify = c.identifySender
 	}
 	if s.Compute != nil {
 		c.origin.Yield = c.turn.Yield

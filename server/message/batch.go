@@ -25,6 +25,7 @@ type batch struct {
 	answeredEnds []int    // where those of each item end
 	limit        int      // Maximum Response Size in bytes
 	item         *kmip.RequestItem
+	loginRefused bool            // the credentials of the header were refused
 	countedBytes int             // of the answer: those that are reserved
 	room         func(int) error // the method reserveAnswer, made once
 

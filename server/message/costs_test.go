@@ -92,7 +92,11 @@ type door struct {
 // newDoor returns a door and the request of a Get.
 func newDoor(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) (*door, []byte) {
 	w := messagetest.New(t, wrapStore, j)
-	return &door{New(VerbsOf(w.Engine), Settings{Log: slog.New(slog.DiscardHandler)}), core.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}, w.Get
+	return doorOf(w), w.Get
+}
+
+func doorOf(w messagetest.World) *door {
+	return &door{New(VerbsOf(w.Engine), Settings{Log: slog.New(slog.DiscardHandler)}), core.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}
 }
 
 func (d *door) answer(ctx context.Context, msg, buf []byte) []byte {
@@ -114,15 +118,18 @@ func TestGetAllocates(t *testing.T) {
 	if core.Poison {
 		t.Skip("nothing that was lent is used again in this build: run this without -race and without the tag poison")
 	}
+	unrecorded := func(s core.Store) core.Store { return unwritten{s} }
 	for what, c := range map[string]struct {
+		made  func(testing.TB, func(core.Store) core.Store, core.Journal) (*door, []byte)
 		store func(core.Store) core.Store
 		j     core.Journal
 		most  float64
 	}{
-		"codec, lookup and checks": {func(s core.Store) core.Store { return unwritten{s} }, unsealed{}, 0},
-		"with the record":          {messagetest.SameStore, audit.New("n"), 10},
+		"codec, lookup and checks": {newDoor, unrecorded, unsealed{}, 0},
+		"with the record":          {newDoor, messagetest.SameStore, audit.New("n"), 10},
+		"with a password":          {withPassword, unrecorded, unsealed{}, 3}, // the list of credentials, the name, the context of the user
 	} {
-		d, msg := newDoor(t, c.store, c.j)
+		d, msg := c.made(t, c.store, c.j)
 		buf := make([]byte, 0, 4096)
 		ctx := core.OnBehalfOf(open, d.origin.Principal) // as a connection does it, once
 		d.once(t, ctx, msg, buf)
@@ -139,6 +146,16 @@ func BenchmarkGet(b *testing.B) {
 
 func BenchmarkGetRecorded(b *testing.B) {
 	d, msg := newDoor(b, messagetest.SameStore, audit.New("n"))
+	benchmark(b, d, msg)
+}
+
+func BenchmarkGetByPassword(b *testing.B) {
+	d, msg := withPassword(b, func(s core.Store) core.Store { return unwritten{s} }, unsealed{})
+	benchmark(b, d, msg)
+}
+
+func BenchmarkGetByPasswordRecorded(b *testing.B) {
+	d, msg := withPassword(b, messagetest.SameStore, audit.New("n"))
 	benchmark(b, d, msg)
 }
 

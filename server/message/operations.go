@@ -115,7 +115,7 @@ func listOperations(b *batch, in *core.QueryInput, out *core.QueryOutput) {
 // omitAttributes removes from "all attributes" those that this client cannot read
 // by the server's settings.
 func omitAttributes(b *batch, in *core.GetAttributesInput, out *core.GetAttributesOutput) {
-	drop := b.processor.Omit[b.origin.Principal.ID]
+	drop := b.processor.Omit[b.caller.Principal.ID]
 	if len(in.Names) > 0 || drop == nil {
 		return
 	}

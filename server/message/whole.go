@@ -2,7 +2,6 @@ package message
 
 import (
 	"bytes"
-	"fmt"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -26,7 +25,7 @@ func (b *batch) answerMessage(err error, buf []byte) []byte {
 		}
 	}
 	if err != nil {
-		b.answerWhole(b.processor.engine.RecordRefused(b.ctx, &b.caller, core.ActionMessage, err), answered)
+		b.answerWhole(b.recordRefused(err), answered)
 		return b.response.End()
 	}
 	b.answerItems()
@@ -77,7 +76,14 @@ func (b *batch) checkMessage() error {
 	if h.AsynchronousMandatory {
 		return core.Errorf(core.FeatureNotSupported, "the server answers synchronously; it does not support Asynchronous Indicator Mandatory")
 	}
-	b.noteCredentials()
+	if err := b.identifySender(); err != nil {
+		return err
+	}
+	return b.checkItems()
+}
+
+// checkItems returns an error if an item alone makes the whole message wrong.
+func (b *batch) checkItems() error {
 	for i := range b.request.Items {
 		it := &b.request.Items[i]
 		if it.Critical {
@@ -90,18 +96,6 @@ func (b *batch) checkMessage() error {
 		}
 	}
 	return nil
-}
-
-// noteCredentials notes credentials beside the certificate in the record. Many
-// products send them. They give no rights: the caller is who the certificate names
-// (docs/KMIP.md). Credentials that prove something would become core.Evidence here,
-// before any item is answered.
-func (b *batch) noteCredentials() {
-	for _, c := range b.request.Header.Credentials {
-		if c.Username != "" || len(c.Password) > 0 || c.Value != nil {
-			b.caller.ClientRef = printable(fmt.Sprintf("%s credential not verified: %s %s", b.caller.ClientRef, c.Type, c.Username))
-		}
-	}
 }
 
 // answerWhole answers a message of which nothing is done. Each item is answered with

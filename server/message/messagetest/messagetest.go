@@ -47,6 +47,7 @@ func (h HSM) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Mater
 type World struct {
 	Engine    *engine.Engine
 	Principal *core.Principal
+	Key       string // its Unique Identifier
 	Get       []byte // the request of a Get of the key, KMIP 1.4
 	HSM       *Exchange
 }
@@ -85,5 +86,5 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return World{e, p, msg, hsm}
+	return World{e, p, made.ID, msg, hsm}
 }

@@ -1,0 +1,85 @@
+package message
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// identifySender makes the sender that the credentials of the header prove the caller of
+// all items (KMIP 1.4 §6.6, Profiles 2.1 §3.1.3). What the message holds of the connection,
+// such as memory and its turn, stays with the certificate's principal.
+func (b *batch) identifySender() error {
+	credentials := b.request.Header.Credentials
+	if len(credentials) == 0 {
+		return nil
+	}
+	sender := b.origin.Principal
+	if b.origin.Identify != nil {
+		var err error
+		if sender, err = b.origin.Identify(b.ctx, sender, credentials); err != nil {
+			b.loginRefused = core.CodeOf(err) == core.AuthenticationNotSuccessful
+			return err
+		}
+	}
+	if sender == b.origin.Principal {
+		b.noteCredentials()
+		return nil
+	}
+	b.caller.Principal = sender
+	b.ctx = core.OnBehalfOf(b.ctx, sender)
+	return nil
+}
+
+// noteCredentials notes credentials that prove nothing in the record. Many products send
+// them beside their certificate.
+func (b *batch) noteCredentials() {
+	for i := range b.request.Header.Credentials {
+		if c := &b.request.Header.Credentials[i]; !c.Empty() {
+			b.caller.ClientRef = printable(fmt.Sprintf("%s credential not verified: %s %s", b.caller.ClientRef, c.Type, c.Username))
+		}
+	}
+}
+
+// recordRefused records that the whole message was refused, and returns the error to answer.
+func (b *batch) recordRefused(err error) error {
+	if !b.loginRefused {
+		return b.processor.engine.RecordRefused(b.ctx, &b.caller, core.ActionMessage, err)
+	}
+	p := b.origin.Principal
+	r := core.Record{Tenant: p.Tenant, Principal: p.ID, Fingerprint: p.Fingerprint, Address: b.origin.Address, Door: b.origin.Door,
+		RequestID: strings.Clone(b.caller.RequestID), ClientRef: b.claimedSender(), Detail: printable(causeOf(err))} // may outlive the batch
+	if rerr := b.processor.engine.RecordLogin(context.WithoutCancel(b.ctx), r); rerr != nil {
+		return engine.Unrecorded(rerr, err)
+	}
+	return err
+}
+
+// claimedSender says for the record who the sender claimed to be. A user name that is no
+// valid name may be a password in the wrong field, so it is left out.
+func (b *batch) claimedSender() string {
+	for i := range b.request.Header.Credentials {
+		switch c := &b.request.Header.Credentials[i]; {
+		case c.Empty():
+		case core.ValidName(c.Username):
+			return printable(fmt.Sprintf("%s %s", c.Type, c.Username))
+		default:
+			return c.Type.String()
+		}
+	}
+	return ""
+}
+
+// causeOf returns the text of an error for the record, with the cause that the client is not
+// told.
+func causeOf(err error) string {
+	e, ok := errors.AsType[*core.Error](err)
+	if !ok || e.Err == nil {
+		return err.Error()
+	}
+	return e.Detail + ": " + e.Err.Error()
+}
