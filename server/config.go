@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
@@ -40,6 +41,10 @@ type Config struct {
 		OldSuites   bool              `yaml:"old_suites"`                      // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
 		Principals  []authn.Mapping   `yaml:"principals" bound:"principals"`   // for certificates without a keyreeve URI
 	} `yaml:"tls"`
+
+	Authentication struct {
+		Credentials string `yaml:"credentials" bound:"credentials"` // verify or ignore the credentials in the header of KMIP messages
+	} `yaml:"authentication"`
 
 	HSM struct {
 		Module        string        `yaml:"module" bound:"file"`     // path of the PKCS#11 library
@@ -108,14 +113,21 @@ type Config struct {
 
 	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
 
-	dev  *member.Config // the token of serve --dev
-	file string         // that it was read from; "": none
+	dev   *member.Config // the token of serve --dev
+	file  string         // that it was read from; "": none
+	users password.Users // nil: there are none, and credentials are only noted
 }
 
 // The values of tls.crl_stale.
 const (
 	staleServe  = "serve"
 	staleRefuse = "refuse"
+)
+
+// The values of authentication.credentials.
+const (
+	verifyCredentials = "verify" // in tenants that have or had users
+	ignoreCredentials = "ignore" // they are only noted in the record
 )
 
 // Defaults are the settings of an empty file.
@@ -126,6 +138,7 @@ func Defaults() Config {
 	c.HSM.MaxTenants = 1000
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.TLS.CRLStale = staleServe
+	c.Authentication.Credentials = verifyCredentials
 	c.Limits.Connections, c.Limits.PerPeer, c.Limits.PerPrincipal, c.Limits.PerTenant = 10_000, 256, 2000, 7500
 	c.Limits.Waiting, c.Limits.WaitingPerNet = 2000, 500
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
@@ -243,13 +256,15 @@ func (c *Config) memory() *bounds.Memory {
 	return bounds.NewMemory(int64(c.Limits.MemoryTotalMiB)<<20, int64(c.Limits.MemoryPerPrincipalMiB)<<20)
 }
 
-// runtimeBase is the memory that the program needs beside messages and answers: itself, caches,
-// parts of streams, and connections, 24 KiB each.
+// runtimeBase is the memory that the program needs beside messages, answers and checks of
+// passwords: itself, caches, parts of streams, and connections, 24 KiB each.
 const runtimeBase = 192 << 20
 
 // RuntimeMemory returns the bytes that the Go runtime may take before it collects
 // garbage more often.
-func (c *Config) RuntimeMemory() int64 { return int64(c.Limits.MemoryTotalMiB)<<20 + runtimeBase }
+func (c *Config) RuntimeMemory() int64 {
+	return int64(c.Limits.MemoryTotalMiB)<<20 + runtimeBase + password.CheckMemory()
+}
 
 func holdsPassword(text string) bool {
 	u, err := url.Parse(text)

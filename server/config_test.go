@@ -96,6 +96,7 @@ func TestBadConfigurations(t *testing.T) {
 		"keys: {tenants: {a: {compromised_may_process: maybe}}}": {"line 1"},
 		"tls: {principals: [{name: a}]}":                         {"principals[0]"},
 		"tls: {crl_stale: maybe}":                                {"tls.crl_stale"},
+		"authentication: {credentials: maybe}":                   {"authentication.credentials"},
 		"limits: {connections: 0, read: -1s}":                    {"limits.connections", "limits.read"},
 		"quotas: {objects: -1, tenant_requests: -5}":             {"quotas.objects", "quotas.tenant_requests"},
 		"dir: a\ndir: b":                                         {"dir"},
@@ -244,7 +245,7 @@ var settingTests = map[string]string{
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
 	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
-	"limits.operation": "TestHangingCallsAreAnswered",
+	"limits.operation": "TestHangingCallsAreAnswered", "authentication.credentials": "TestCredentialsSetting",
 }
 
 // Every setting has a row: a test that is named here and is there, or a value that

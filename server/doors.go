@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -59,7 +60,7 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 	}
 	s.KMIPAddr = l.Addr().String()
 	door := &kmipd.Server{Messages: message.New(s.verbs, message.Settings{Log: s.log, Omit: s.cfg.compat()}), Logins: s.engine,
-		Auth: admission{s.auth, s.engine.Tenants}, TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
+		Auth: admission{s.auth, s.engine.Tenants}, Users: s.cfg.credentials(), TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
 		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
 		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
 	run, cancel := context.WithCancel(context.Background())
@@ -70,6 +71,14 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 		<-ended
 		return err
 	}, nil
+}
+
+// credentials verifies the credentials of KMIP messages. It is nil if they are only noted.
+func (c *Config) credentials() core.CredentialAuthenticator {
+	if c.users == nil || c.Authentication.Credentials == ignoreCredentials {
+		return nil
+	}
+	return password.NewVerifier(c.users)
 }
 
 // restLog takes what net/http has to say into the log.

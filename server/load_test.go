@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
@@ -482,13 +483,14 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 	still(t, s)
 }
 
-// The Go runtime has a limit: the budget of the doors and a base, or what GOMEMLIMIT says.
+// The Go runtime has a limit: the budget of the doors, a base and checks of passwords, or what
+// GOMEMLIMIT says.
 func TestRuntimeMemoryLimit(t *testing.T) {
 	for _, c := range []struct {
 		env  []string
 		want string
 	}{
-		{[]string{"GOMEMLIMIT="}, "runtime_limit_mib=448 from=limits.memory_total_mib"},
+		{[]string{"GOMEMLIMIT="}, fmt.Sprintf("runtime_limit_mib=%d from=limits.memory_total_mib", 448+password.CheckMemory()>>20)},
 		{[]string{"GOMEMLIMIT=600MiB"}, "runtime_limit_mib=600 from=GOMEMLIMIT"},
 	} {
 		s := servertest.Start(t, c.env...)

@@ -37,6 +37,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
 	"stale":       func(v reflect.Value) error { return checkStale(v.String()) },
+	"credentials": func(v reflect.Value) error { return checkCredentials(v.String()) },
 	"tenants":     func(v reflect.Value) error { return tenantsOf(v.Interface().(map[string]map[string]bool)) },
 	"compat":      func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
 }
@@ -224,6 +225,13 @@ func authorities(all []authn.Authority) error {
 func checkStale(s string) error {
 	if s != staleServe && s != staleRefuse {
 		return fmt.Errorf("must be %s or %s, not %q", staleServe, staleRefuse, s)
+	}
+	return nil
+}
+
+func checkCredentials(s string) error {
+	if s != verifyCredentials && s != ignoreCredentials {
+		return fmt.Errorf("must be %s or %s, not %q", verifyCredentials, ignoreCredentials, s)
 	}
 	return nil
 }

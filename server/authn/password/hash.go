@@ -114,5 +114,12 @@ func parseHash(s core.PasswordHash) (*encodedHash, error) {
 	return &h, nil
 }
 
-// checkSlots returns how many passwords are checked at once.
-func checkSlots() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+// CheckMemory returns the bytes that the checks of passwords take at once.
+func CheckMemory() int64 { return int64(checkSlots()) * hashMemoryKiB << 10 }
+
+// maxChecks bounds the memory of checks on a machine with many processors.
+const maxChecks = 4
+
+// checkSlots returns how many passwords are checked at once: on half of the processors.
+// GOMAXPROCS is not their number, because the server raises it.
+func checkSlots() int { return min(max(1, runtime.NumCPU()/2), maxChecks) }
