@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -416,6 +417,31 @@ func TestErrorsNameTheFiles(t *testing.T) {
 		o.Names = names
 		if _, err := authz.New(t.Context(), o); !strings.Contains(fmt.Sprint(err), c.says) || strings.Contains(fmt.Sprint(err), "policies.rego:") || strings.Contains(fmt.Sprint(err), "policies_test.rego:") {
 			t.Errorf("%s: %v; want %q in it", what, err, c.says)
+		}
+	}
+}
+
+// The rule in docs/authentication.md works: a certificate that it names does nothing without a
+// password.
+func TestRuleOfTheDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/authentication.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, found := strings.Cut(string(text), "\n    denials contains")
+	rule, _, ended := strings.Cut(rule, "\n    }\n")
+	if !found || !ended {
+		t.Fatal("docs/authentication.md has no rule")
+	}
+	a := open(t, keyreeve.Policy+"\ndenials contains"+rule+"\n}\n", keyreeve.PolicyTests)
+	certificate, user := someone("t", "fortigate7", ""), someone("t", "fortigate7", "")
+	user.Method, user.Certificate = core.MethodPassword, certificate
+	for _, c := range []struct {
+		who   *core.Principal
+		allow bool
+	}{{certificate, false}, {user, true}, {someone("t", "array7", ""), true}} {
+		if d, err := a.Decide(ctx, ask(c.who, core.ActionCreate, nil)); err != nil || d.Allow != c.allow {
+			t.Errorf("%s by %s: %+v, %v; want allow %v", c.who.ID, c.who.Method, d, err, c.allow)
 		}
 	}
 }
