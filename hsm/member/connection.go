@@ -3,7 +3,6 @@ package member
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,10 +30,7 @@ type connection struct {
 	finds    atomic.Int64  // C_FindObjects calls
 	problem  atomic.Pointer[string]
 
-	recovery sync.Mutex // one at a time; it guards the following
-	refused  refusedPIN
-	tried    time.Time // the last time that connecting failed
-	lastErr  error     // the reason
+	recovery recoveryState
 
 	// Set by Open. releaseHandles is called if a handle is no longer valid,
 	// loseHandles if the library has forgotten them all, and reload to find the keys
@@ -58,7 +54,7 @@ func (c *connection) connect() error {
 	if err := c.checkSameToken(); err != nil {
 		return err
 	}
-	if err := c.refused.logIn(c.library, c.keeper); err != nil {
+	if err := c.recovery.refused.logIn(c.library, c.keeper); err != nil {
 		return err
 	}
 	c.sessions.forgetSessions()

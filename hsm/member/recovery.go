@@ -1,6 +1,7 @@
 package member
 
 import (
+	"sync"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -8,6 +9,15 @@ import (
 
 // reconnectEvery is the wait after a failed connect.
 const reconnectEvery = 250 * time.Millisecond
+
+// recoveryState is what a connection remembers of its last recovery. The mutex lets one
+// recovery run at a time, and guards the fields.
+type recoveryState struct {
+	sync.Mutex
+	refused refusedPIN
+	tried   time.Time // the last time that connecting failed
+	lastErr error     // the reason
+}
 
 // recoverFrom restores what an error shows to be lost. It reports whether the call can be
 // made again.
@@ -34,8 +44,8 @@ func (c *connection) recoverFrom(err error) bool {
 func (c *connection) reconnect() error {
 	c.recovery.Lock()
 	defer c.recovery.Unlock()
-	if c.broken.Load() && time.Since(c.tried) < reconnectEvery {
-		return c.lastErr
+	if c.broken.Load() && time.Since(c.recovery.tried) < reconnectEvery {
+		return c.recovery.lastErr
 	}
 	return c.withoutCalls(func() error {
 		if !c.broken.Load() && c.isAlive() {
@@ -83,7 +93,7 @@ func (c *connection) restart() error {
 	if err == nil {
 		err = c.reload()
 	}
-	c.tried = time.Now()
+	c.recovery.tried = time.Now()
 	c.logOutcome(err)
 	c.broken.Store(err != nil)
 	return err
@@ -91,8 +101,8 @@ func (c *connection) restart() error {
 
 // logOutcome logs that the token is connected again, or why not, once for each cause.
 func (c *connection) logOutcome(err error) {
-	before := c.lastErr
-	c.lastErr = err
+	before := c.recovery.lastErr
+	c.recovery.lastErr = err
 	c.problem.Store(nil)
 	if err == nil {
 		c.cfg.Log.Info("token connected", "label", c.cfg.Label)
@@ -111,9 +121,9 @@ func (c *connection) tryPINAgain() error {
 		return nil
 	}
 	c.recovery.Lock()
-	err := c.refused.allowAgain(c.library)
+	err := c.recovery.refused.allowAgain(c.library)
 	if err == nil {
-		c.tried = c.tried.Add(-reconnectEvery)
+		c.recovery.tried = c.recovery.tried.Add(-reconnectEvery)
 	}
 	c.recovery.Unlock()
 	if err != nil {

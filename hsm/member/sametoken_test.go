@@ -124,7 +124,7 @@ func TestReconnectKeepsTheToken(t *testing.T) {
 		t.Errorf("a token with the same label and another serial: %v, and the PIN was asked for %d times more", err, asked-was)
 	}
 	swap()
-	tok.conn.tried = tok.conn.tried.Add(-reconnectEvery)
+	tok.conn.recovery.tried = tok.conn.recovery.tried.Add(-reconnectEvery)
 	if err := tok.conn.reconnect(); err != nil || asked != was+1 {
 		t.Errorf("the token of before: %v, and the PIN was asked for %d times more", err, asked-was)
 	}
