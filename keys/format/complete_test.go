@@ -29,11 +29,8 @@ func parts(pairs ...any) core.KeyBlock {
 }
 
 const (
-	tagN = core.TagModulus
-	tagE = core.TagPublicExponent
-	tagD = core.TagPrivateExponent
-	tagP = core.TagP
-	tagQ = core.TagQ
+	tagN, tagE, tagD = core.TagModulus, core.TagPublicExponent, core.TagPrivateExponent
+	tagP, tagQ       = core.TagP, core.TagQ
 )
 
 // KMIP 1.4 §2.1.7.4: a Transparent RSA Private Key may come without its primes, or

@@ -50,13 +50,9 @@ func ResolveEncryption(p core.CryptographicParameters) (EncryptionPlan, error) {
 
 // EncryptPublic encrypts under a SubjectPublicKeyInfo.
 func EncryptPublic(spki []byte, e EncryptionPlan, data []byte) ([]byte, error) {
-	public, err := parsePublic(spki)
+	k, err := parseKind[*rsa.PublicKey](parsePublic, spki, "only RSA public keys encrypt")
 	if err != nil {
 		return nil, err
-	}
-	k, ok := public.(*rsa.PublicKey)
-	if !ok {
-		return nil, core.Errorf(core.InvalidField, "only RSA public keys encrypt")
 	}
 	var out []byte
 	if e.OAEP {
@@ -88,15 +84,21 @@ func parsePrivate(pkcs8 []byte) (any, error) {
 	return key, nil
 }
 
+// parseKind parses a key, and fails with the sentence otherwise if it is no K.
+func parseKind[K any](parse func([]byte) (any, error), encoded []byte, otherwise string) (K, error) {
+	key, err := parse(encoded)
+	k, ok := key.(K)
+	if err == nil && !ok {
+		err = core.Errorf(core.InvalidField, "%s", otherwise)
+	}
+	return k, err
+}
+
 // DecryptPrivate decrypts with a PKCS#8 key in memory.
 func DecryptPrivate(pkcs8 []byte, e EncryptionPlan, data []byte) ([]byte, error) {
-	key, err := parsePrivate(pkcs8)
+	k, err := parseKind[*rsa.PrivateKey](parsePrivate, pkcs8, "only RSA private keys decrypt")
 	if err != nil {
 		return nil, err
-	}
-	k, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, core.Errorf(core.InvalidField, "only RSA private keys decrypt")
 	}
 	var out []byte
 	if e.OAEP {

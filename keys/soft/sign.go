@@ -271,13 +271,9 @@ func SignPrivate(pkcs8 []byte, p core.CryptographicParameters, alg core.Cryptogr
 	if err != nil {
 		return nil, err
 	}
-	key, err := parsePrivate(pkcs8)
+	signer, err := parseKind[crypto.Signer](parsePrivate, pkcs8, "private keys of this kind do not sign")
 	if err != nil {
 		return nil, err
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, core.Errorf(core.InvalidField, "private keys of this kind do not sign")
 	}
 	if plan.Scheme == PSS && plan.MGF != plan.Hash {
 		return nil, core.Errorf(core.UnsupportedByHSM, "only the HSM signs by PSS with a different hash for MGF1")
