@@ -190,36 +190,44 @@ func forbidden(classes []string) error {
 // maxListed bounds the lists of the file.
 const maxListed = 10_000
 
-func principals(all []authn.Mapping) error {
+// checkListed checks the length of a list and each of its entries. An error begins with
+// the number of the entry.
+func checkListed[T any](all []T, check func(T) error) error {
 	if len(all) > maxListed {
 		return fmt.Errorf("has %d entries and may have %d", len(all), maxListed)
 	}
-	for i, m := range all {
-		if err := m.Check(); err != nil {
-			return fmt.Errorf("[%d]: %w", i, err)
-		}
-		for _, s := range []string{m.SAN, m.Issuer, m.Subject, m.Authority} {
-			if err := plainText(s, 4096); err != nil {
-				return fmt.Errorf("[%d]: %q %w", i, s, err)
-			}
+	for i, one := range all {
+		if err := check(one); err != nil {
+			return fmt.Errorf("[%d]%w", i, err)
 		}
 	}
 	return nil
 }
 
+func principals(all []authn.Mapping) error {
+	return checkListed(all, func(m authn.Mapping) error {
+		if err := m.Check(); err != nil {
+			return fmt.Errorf(": %w", err)
+		}
+		for _, s := range []string{m.SAN, m.Issuer, m.Subject, m.Authority} {
+			if err := plainText(s, 4096); err != nil {
+				return fmt.Errorf(": %q %w", s, err)
+			}
+		}
+		return nil
+	})
+}
+
 func authorities(all []authn.Authority) error {
-	if len(all) > maxListed {
-		return fmt.Errorf("has %d entries and may have %d", len(all), maxListed)
-	}
-	for i, a := range all {
+	return checkListed(all, func(a authn.Authority) error {
 		if err := a.Check(); err != nil {
-			return fmt.Errorf("[%d]%w", i, err)
+			return err
 		}
 		if err := plainText(a.File, 4096); err != nil {
-			return fmt.Errorf("[%d].file %w", i, err)
+			return fmt.Errorf(".file %w", err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func checkStale(s string) error {
