@@ -51,22 +51,46 @@ func modeOf(s string) (*core.CryptographicParameters, error) {
 	return p, nil
 }
 
-// readCipherBody decodes a body into in, and then reads its mode, which is a field of in.
-func readCipherBody(r *http.Request, in any, mode *string) (*core.CryptographicParameters, error) {
-	if err := decode(r.Body, in); err != nil {
-		return nil, err
+// cipherBody is the body of a request to encrypt or decrypt.
+type cipherBody interface {
+	// parameters returns the parameters of its mode. It fails if a field is missing.
+	parameters() (*core.CryptographicParameters, error)
+}
+
+// readCipherBody decodes a body into in and returns its parameters. If it fails, the
+// action is recorded as refused.
+func (s *service) readCipherBody(c *core.Caller, r *http.Request, action core.Action, in cipherBody) (*core.CryptographicParameters, error) {
+	err := decode(r.Body, in)
+	if err == nil {
+		var p *core.CryptographicParameters
+		if p, err = in.parameters(); err == nil {
+			return p, nil
+		}
 	}
-	return modeOf(*mode)
+	return nil, s.Engine.RecordRefused(r.Context(), c, action, err)
+}
+
+func (in *encryptBody) parameters() (*core.CryptographicParameters, error) {
+	p, err := modeOf(in.Mode)
+	if err == nil && (in.KeyID == "" || in.Plaintext == nil) {
+		return nil, core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
+	}
+	return p, err
+}
+
+func (in *decryptBody) parameters() (*core.CryptographicParameters, error) {
+	p, err := modeOf(in.Mode)
+	if err == nil && (in.KeyID == "" || in.Ciphertext == nil) {
+		return nil, core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
+	}
+	return p, err
 }
 
 func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error) {
 	var in encryptBody
-	p, err := readCipherBody(r, &in, &in.Mode)
-	if err == nil && (in.KeyID == "" || in.Plaintext == nil) {
-		err = core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
-	}
+	p, err := s.readCipherBody(c, r, core.ActionEncrypt, &in)
 	if err != nil {
-		return encryptAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionEncrypt, err)
+		return encryptAnswer{}, err
 	}
 	out, err := s.Uses.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
 	clear(in.Plaintext)
@@ -78,12 +102,9 @@ func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error
 
 func (s *service) decrypt(c *core.Caller, r *http.Request) (decryptAnswer, error) {
 	var in decryptBody
-	p, err := readCipherBody(r, &in, &in.Mode)
-	if err == nil && (in.KeyID == "" || in.Ciphertext == nil) {
-		err = core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
-	}
+	p, err := s.readCipherBody(c, r, core.ActionDecrypt, &in)
 	if err != nil {
-		return decryptAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionDecrypt, err)
+		return decryptAnswer{}, err
 	}
 	out, err := s.Uses.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
 	if err != nil {
