@@ -122,6 +122,17 @@ type policyCmd struct {
 	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
 }
 
+type reloadCmd struct{ where }
+
+func (c *reloadCmd) Run() error {
+	var out struct{ Policy string }
+	if err := c.askServer("POST", "/policy/reload", nil, &out); err != nil {
+		return err
+	}
+	fmt.Println("policy", out.Policy)
+	return nil
+}
+
 type simulateCmd struct {
 	where
 	As     string   `help:"Who asks: NAME, or TENANT/NAME." required:""`
@@ -167,17 +178,6 @@ func addIdentity(dir, as string, q url.Values) {
 		q.Set("as", r.Tenant+"/"+r.Name)
 		q["group"], q["role"] = r.Groups, r.Roles
 	}
-}
-
-type reloadCmd struct{ where }
-
-func (c *reloadCmd) Run() error {
-	var out struct{ Policy string }
-	if err := c.askServer("POST", "/policy/reload", nil, &out); err != nil {
-		return err
-	}
-	fmt.Println("policy", out.Policy)
-	return nil
 }
 
 type healthCmd struct{ where }
