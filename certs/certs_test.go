@@ -1,19 +1,19 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/certs/pemfile"
+	"github.com/keyreeve/keyreeve/core/coretest"
 )
 
 func initialised(t *testing.T) string {
@@ -184,20 +184,16 @@ func TestInitGoesOn(t *testing.T) {
 func TestRevoke(t *testing.T) {
 	dir := initialised(t)
 	const n = 8
-	var all sync.WaitGroup
 	for i := range n {
 		if err := Issue(dir, Request{Name: fmt.Sprint("c", i), Tenant: "acme"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for i := range n {
-		all.Go(func() {
-			if err := Revoke(dir, fmt.Sprint("c", i)); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
+	coretest.AtOnce(n, func(i int) {
+		if err := Revoke(dir, fmt.Sprint("c", i)); err != nil {
+			t.Error(err)
+		}
+	})
 	list := serials(t, dir)
 	for i := range n {
 		if s := certificate(t, dir, fmt.Sprint("c", i)).SerialNumber.String(); list[s] != 1 {
@@ -223,7 +219,7 @@ func TestRevoke(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, text := range map[string][]byte{"a list and garbage": append(slices.Clone(good), "x"...), "a list and half of one": append(slices.Clone(good), good[:200]...), "another authority's list": foreign,
+	for what, text := range map[string][]byte{"a list and garbage": append(bytes.Clone(good), "x"...), "a list and half of one": append(bytes.Clone(good), good[:200]...), "another authority's list": foreign,
 		"half a file": []byte("-----BEGIN X509 CRL-----\nMII"), "nothing": {}, "another thing": pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})} {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -171,15 +172,11 @@ func TestSearchesTakeTurns(t *testing.T) {
 	s := countingStore{w.store, new(readerCounts)}
 	w.Ports.Store = s
 	w.serve(newNode(engine.New(w.Ports, w.Settings)))
-	var all sync.WaitGroup
-	for range 100 {
-		all.Go(func() {
-			if out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(out.IDs, []string{id}) {
-				t.Errorf("%+v, %v", out, err)
-			}
-		})
-	}
-	all.Wait()
+	coretest.AtOnce(100, func(int) {
+		if out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(out.IDs, []string{id}) {
+			t.Errorf("%+v, %v", out, err)
+		}
+	})
 	if n := s.counts.most; n > searchPages || n < 2 {
 		t.Errorf("%d pages were read at once, want at most %d", n, searchPages)
 	}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -26,18 +26,14 @@ func TestNodesShareATenantsKeys(t *testing.T) {
 			w.serve(newNode(engine.New(w.Ports, w.Settings)))
 			nodes = append(nodes, w)
 		}
-		var all sync.WaitGroup
-		for _, w := range nodes {
-			all.Go(func() {
-				if _, err := w.Tenants.Declare(ctx, "new"); err != nil {
-					t.Error(err)
-				}
-				if err := w.Tenants.Load(ctx, "new"); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		all.Wait()
+		coretest.AtOnce(len(nodes), func(i int) {
+			if _, err := nodes[i].Tenants.Declare(ctx, "new"); err != nil {
+				t.Error(err)
+			}
+			if err := nodes[i].Tenants.Load(ctx, "new"); err != nil {
+				t.Error(err)
+			}
+		})
 		for _, w := range nodes {
 			if len(w.hsm.loaded) != 1 || w.hsm.loaded[0].Number != nodes[0].hsm.loaded[0].Number {
 				t.Fatalf("one node has loaded %v, another %v", w.hsm.loaded, nodes[0].hsm.loaded)
@@ -186,15 +182,11 @@ func TestKeysAreLoadedAtFirstUse(t *testing.T) {
 		t.Fatalf("the start loaded %d sets, %v", w.hsm.loads, err)
 	}
 	w.Tenants.TakeTurn("t1") // its keys are being loaded
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			if err := w.Tenants.Load(ctx, "t0"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
+	coretest.AtOnce(8, func(int) {
+		if err := w.Tenants.Load(ctx, "t0"); err != nil {
+			t.Error(err)
+		}
+	})
 	if w.hsm.loads != 1 {
 		t.Errorf("the keys of one tenant were loaded %d times", w.hsm.loads)
 	}

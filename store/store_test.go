@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/store"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
@@ -175,18 +176,14 @@ func TestRemovedFile(t *testing.T) {
 // Nodes that start at the same time on an empty database all start.
 func TestNodesStartTogether(t *testing.T) {
 	url := storetest.Postgres(t)
-	var wg sync.WaitGroup
-	for range 6 {
-		wg.Go(func() {
-			s, err := store.Create(ctx, url, new(storetest.Sealer))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			s.Close()
-		})
-	}
-	wg.Wait()
+	coretest.AtOnce(6, func(int) {
+		s, err := store.Create(ctx, url, new(storetest.Sealer))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.Close()
+	})
 }
 
 // PostgreSQL crashes during commits and starts again, three times. What was acknowledged is
@@ -198,41 +195,30 @@ func TestPostgresGoneAndBack(t *testing.T) {
 	fate := map[string]error{}
 	var mu sync.Mutex
 	for round := range 3 {
-		var wg sync.WaitGroup
-		stop := make(chan struct{})
-		for w := range 8 {
-			wg.Go(func() {
-				for i := 0; ; i++ {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					id := fmt.Sprintf("r%d-w%d-%d", round, w, i)
-					c := core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: id, Time: 1, Body: []byte("x")}})
-					if w%2 == 0 {
-						c.Add(core.InsertObject{Object: storetest.Object("t", id)})
-					}
-					err := s.Commit(ctx, c)
-					mu.Lock()
-					fate[id] = err
-					mu.Unlock()
-					if err != nil {
-						time.Sleep(2 * time.Millisecond)
-					}
-				}
-			})
+		commit := func(w, i int) {
+			id := fmt.Sprintf("r%d-w%d-%d", round, w, i)
+			c := core.ChangeOf(core.AppendEntry{Entry: &core.Entry{Tenant: id, Time: 1, Body: []byte("x")}})
+			if w%2 == 0 {
+				c.Add(core.InsertObject{Object: storetest.Object("t", id)})
+			}
+			err := s.Commit(ctx, c)
+			mu.Lock()
+			fate[id] = err
+			mu.Unlock()
+			if err != nil {
+				time.Sleep(2 * time.Millisecond)
+			}
 		}
-		time.Sleep(150 * time.Millisecond)
-		server.Crash()
-		if err := s.Health(ctx); core.CodeOf(err) != core.StoreUnavailable {
-			t.Errorf("health without a server: %v", err)
-		}
-		if _, err := s.Object(ctx, "t", "any"); core.CodeOf(err) != core.StoreUnavailable {
-			t.Errorf("a read without a server: %v", err)
-		}
-		close(stop)
-		wg.Wait()
+		coretest.Meanwhile(8, commit, func() {
+			time.Sleep(150 * time.Millisecond)
+			server.Crash()
+			if err := s.Health(ctx); core.CodeOf(err) != core.StoreUnavailable {
+				t.Errorf("health without a server: %v", err)
+			}
+			if _, err := s.Object(ctx, "t", "any"); core.CodeOf(err) != core.StoreUnavailable {
+				t.Errorf("a read without a server: %v", err)
+			}
+		})
 		server.Start()
 		back := time.Now()
 		for s.Health(ctx) != nil {
@@ -433,17 +419,8 @@ func TestHungConnectionsLeaveThePool(t *testing.T) {
 	t.Parallel()
 	w, s := overWay(t, storetest.StartPostgres(t).URL+"&pool_max_conns=4")
 	all := func() (errs []error) {
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		for range 4 {
-			wg.Go(func() {
-				_, err := s.KeySets(ctx, "")
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			})
-		}
-		wg.Wait()
+		errs = make([]error, 4)
+		coretest.AtOnce(len(errs), func(i int) { _, errs[i] = s.KeySets(ctx, "") })
 		return errs
 	}
 	all() // four connections

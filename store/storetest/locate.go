@@ -9,14 +9,19 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
+// locatable is one of the objects that locate looks for.
+func locatable(i int) *core.ManagedObject {
+	o := Object("loc", fmt.Sprintf("o%02d", i))
+	o.Owner = []string{"alice", "bob"}[i%2]
+	o.Group = []string{"g", "h", ""}[i%3]
+	o.Attributes = o.Attributes.Add(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text(o.Owner)}).
+		Add(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(int32(i % 3))})
+	return o
+}
+
 func locate(t *testing.T, s core.Store) {
 	for i := range 20 {
-		o := Object("loc", fmt.Sprintf("o%02d", i))
-		o.Owner = []string{"alice", "bob"}[i%2]
-		o.Group = []string{"g", "h", ""}[i%3]
-		o.Attributes = o.Attributes.Add(core.Attribute{Vendor: "x", Name: "Parity", Value: core.Text(o.Owner)}).
-			Add(core.Attribute{Vendor: "x", Name: "Third", Value: core.Int(int32(i % 3))})
-		insert(t, s, o)
+		insert(t, s, locatable(i))
 	}
 	by := func(as ...core.Attribute) core.Attributes { return as }
 	for what, c := range map[string]struct {
