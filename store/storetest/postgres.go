@@ -105,7 +105,8 @@ func (p *Server) command(name string, args ...string) *exec.Cmd {
 // Start starts the server and waits until it answers.
 func (p *Server) Start() {
 	p.t.Helper()
-	p.server = p.command("postgres", "-D", p.data(), "-p", strconv.Itoa(p.port), "-h", "127.0.0.1", "-k", p.dir, "-c", "max_connections=200")
+	// Its shared memory is in its folder, so that nothing is left elsewhere if it is killed.
+	p.server = p.command("postgres", "-D", p.data(), "-p", strconv.Itoa(p.port), "-h", "127.0.0.1", "-k", p.dir, "-c", "max_connections=200", "-c", "dynamic_shared_memory_type=mmap")
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
 		p.t.Fatal(err)
