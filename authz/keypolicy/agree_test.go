@@ -42,7 +42,7 @@ func matchBy(t testing.TB, q *rego.PreparedEvalQuery, r *Request, all []*Policy)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found, err = evaluate(t.Context(), q, ast.NewObject(asked.inputItems(c.fields)...), c.size); err != nil {
+		if found, err = evaluate(t.Context(), q, ast.NewObject(asked.inputItems(&c)...), c.size); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -34,7 +34,7 @@ func (m *Matcher) Explain(ctx context.Context, r *Request, policies []*Policy) (
 	if whole.size > 4*maxSize {
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things; at most %d can be explained at once", whole.size, 4*maxSize)
 	}
-	items := append(q.inputItems(whole.fields), policyItems(q.action, policies, (*Policy).sharedTerm)...)
+	items := append(q.inputItems(&whole), policyItems(q.action, policies, (*Policy).sharedTerm)...)
 	input := ast.NewObject(items...)
 	unmet, err := evaluate(ctx, &m.unmet, input, whole.size)
 	if err != nil {

@@ -5,7 +5,9 @@
 #   input.policies   the attached policies in their normal form
 #   input.action     "Encrypt"
 #   input.now        seconds since 1970
-#   input.addresses  [the peer's], or [] if it is unknown
+#   input.address    of the peer; "" if it is unknown
+#   input.networks   {network: true}: the networks that contain the address, for each
+#                    length of a range that a condition names
 #   input.principal  {names: {"user:alice": true, "*": true}, strength: 0 to 4}
 #   input.facts      {field: {value: true}}, for each field that a condition names
 #
@@ -82,18 +84,25 @@ holds(condition, _) if {
 holds(condition, _) if {
 	condition.kind == "address"
 	count(condition.ranges) == 1
-	net.cidr_contains(condition.ranges[0], input.addresses[0])
+	input.networks[condition.ranges[0]] == true
 }
 
 holds(condition, _) if {
 	condition.kind == "address"
 	count(condition.ranges) > 1
-	net.cidr_contains_matches(condition.ranges, input.addresses) != set()
+	some network, _ in input.networks
+	network in condition.ranges
 }
 
 holds(condition, "deny") if {
 	condition.kind == "address"
-	not input.addresses[0]
+	input.address == ""
+}
+
+holds(condition, "deny") if {
+	condition.kind == "address"
+	some range in condition.ranges
+	not net.cidr_is_valid(range)
 }
 
 holds(condition, _) if {

@@ -111,7 +111,7 @@ func (m *Matcher) findMatches(ctx context.Context, q *question, policies []*Poli
 	case c.size > maxSize:
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things for this action; at most %d", c.size, maxSize)
 	}
-	items := q.inputItems(c.fields)
+	items := q.inputItems(&c)
 	if special := m.specialized.queryFor(q.tenant, q.action, policies, c); special != nil {
 		return evaluate(ctx, special, ast.NewObject(items...), c.size)
 	}

@@ -44,6 +44,7 @@ type concern struct {
 	size                                     int // names and conditions that are looked at
 	branches                                 int // conjunctions after partial evaluation
 	fields                                   []field
+	lengths                                  prefixLengths
 	readsTime, readsAddress, readsParameters bool
 }
 
@@ -142,6 +143,7 @@ func (c *concern) addStatement(s *format.NormalStatement) {
 			c.addField(field{condition.Field, ast.StringTerm(condition.Field)})
 		case format.AddressCondition:
 			c.readsAddress = true
+			c.lengths.addRanges(condition.Ranges)
 			branches *= 2 // the address may be unknown
 		case format.DailyCondition:
 			c.readsTime = true
@@ -168,6 +170,7 @@ func (c *concern) addConcern(other *concern) {
 	for _, f := range other.fields {
 		c.addField(f)
 	}
+	c.lengths.addLengths(&other.lengths)
 	c.readsTime, c.readsAddress = c.readsTime || other.readsTime, c.readsAddress || other.readsAddress
 }
 

@@ -25,26 +25,26 @@ type Request struct {
 }
 
 // checkComplete refuses a request that lacks what statements rely on. It returns the
-// address in the form in which ranges are compared.
-func checkComplete(r *Request) (address string, err error) {
+// address in the form in which ranges are compared, the zero Addr if it is unknown.
+func checkComplete(r *Request) (address netip.Addr, err error) {
 	p, o := r.Principal, r.Object
 	switch {
 	case p == nil || p.Tenant == "" || p.ID == "":
-		return "", core.Errorf(core.PermissionDenied, "the principal has no tenant or no id")
+		return netip.Addr{}, core.Errorf(core.PermissionDenied, "the principal has no tenant or no id")
 	case !r.Action.Askable():
-		return "", core.Errorf(core.PermissionDenied, "no policy decides about this operation")
+		return netip.Addr{}, core.Errorf(core.PermissionDenied, "no policy decides about this operation")
 	case !slices.Contains(doors, r.Door):
-		return "", core.Errorf(core.PermissionDenied, "the request came through an unknown door")
+		return netip.Addr{}, core.Errorf(core.PermissionDenied, "the request came through an unknown door")
 	case o != nil && (o.Tenant == "" || o.ID == "" || o.Owner == ""):
-		return "", core.Errorf(core.PermissionDenied, "the object has no tenant, id or owner")
+		return netip.Addr{}, core.Errorf(core.PermissionDenied, "the object has no tenant, id or owner")
 	case r.Address == "":
-		return "", nil
+		return netip.Addr{}, nil
 	}
 	addr, err := netip.ParseAddr(r.Address)
 	if err != nil {
-		return "", core.Errorf(core.PermissionDenied, "the address of the request is malformed")
+		return netip.Addr{}, core.Errorf(core.PermissionDenied, "the address of the request is malformed")
 	}
-	return addr.Unmap().WithZone("").String(), nil
+	return addr.Unmap().WithZone(""), nil
 }
 
 var doors = []core.Door{core.DoorKMIP, core.DoorREST, core.DoorClock, core.DoorAdmin}
@@ -78,21 +78,24 @@ func appendName(names []string, kind, name string) []string {
 
 // Terms of the input that never change.
 var (
-	yes, emptySet, noAddress                                   = ast.BooleanTerm(true), ast.ObjectTerm(), ast.ArrayTerm()
-	policiesKey, actionKey, nowKey, addressesKey, principalKey = ast.StringTerm("policies"), ast.StringTerm("action"), ast.StringTerm("now"), ast.StringTerm("addresses"), ast.StringTerm("principal")
-	namesKey, strengthKey, factsKey                            = ast.StringTerm("names"), ast.StringTerm("strength"), ast.StringTerm("facts")
+	yes, emptySet, noText = ast.BooleanTerm(true), ast.ObjectTerm(), ast.StringTerm("")
+
+	policiesKey, actionKey, nowKey, addressKey = ast.StringTerm("policies"), ast.StringTerm("action"), ast.StringTerm("now"), ast.StringTerm("address")
+	networksKey, principalKey, factsKey        = ast.StringTerm("networks"), ast.StringTerm("principal"), ast.StringTerm("facts")
+	namesKey, strengthKey                      = ast.StringTerm("names"), ast.StringTerm("strength")
 )
 
 // requestKeys are the parts of the input that differ from request to request.
-var requestKeys = []*ast.Term{nowKey, addressesKey, principalKey, factsKey}
+var requestKeys = []*ast.Term{nowKey, addressKey, networksKey, principalKey, factsKey}
 
 // question is a request in the form that the module sees. facts returns the values of a
 // field.
 type question struct {
-	tenant, action, address string
-	now                     int64
-	principal               *ast.Term // by principalTerm
-	facts                   func(field string) []string
+	tenant, action string
+	address        netip.Addr
+	now            int64
+	principal      *ast.Term // by principalTerm
+	facts          func(field string) []string
 }
 
 // questionOf refuses an incomplete request.
@@ -105,18 +108,19 @@ func questionOf(r *Request, termOf func(*core.Principal, string) *ast.Term) (q q
 	return q, nil
 }
 
-// inputItems returns the parts of the input that come from the request. They are always all
-// there. fields are those that conditions look at.
-func (q *question) inputItems(fields []field) [][2]*ast.Term {
-	addresses := noAddress
-	if q.address != "" {
-		addresses = ast.ArrayTerm(ast.StringTerm(q.address))
+// inputItems returns the parts of the input that come from the request. They are always
+// all there. c says at what conditions look.
+func (q *question) inputItems(c *concern) [][2]*ast.Term {
+	address := noText
+	if q.address.IsValid() {
+		address = ast.StringTerm(q.address.String())
 	}
-	return append(make([][2]*ast.Term, 0, 6),
+	return append(make([][2]*ast.Term, 0, len(requestKeys)+2),
 		ast.Item(nowKey, ast.IntNumberTerm(int(q.now))),
-		ast.Item(addressesKey, addresses),
+		ast.Item(addressKey, address),
+		ast.Item(networksKey, setTerm(c.lengths.networksOf(q.address))),
 		ast.Item(principalKey, q.principal),
-		ast.Item(factsKey, q.factsTerm(fields)))
+		ast.Item(factsKey, q.factsTerm(c.fields)))
 }
 
 func principalTerm(p *core.Principal, token string) *ast.Term {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxSpecialized  = 512              // sets with their action; a tenant with very many drives out its own
+	maxSpecialized  = 256              // sets with their action, about 130 KB each; a tenant with very many drives out its own
 	keepSpecialized = 12 * time.Hour   // then a set is evaluated partially again
 	usesBefore      = 8                // of a set, before partial evaluation is worth its time
 	maxWaiting      = 64               // sets that wait for partial evaluation

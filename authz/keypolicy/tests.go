@@ -50,10 +50,7 @@ func testQuestion(t *format.Test) question {
 		}
 	}
 	slices.Sort(names)
-	q := question{action: core.ActionsNamed(t.Action)[0].String(), now: t.At, principal: namesTerm(slices.Compact(names), strength)}
-	if t.Address.IsValid() {
-		q.address = t.Address.String()
-	}
+	q := question{action: core.ActionsNamed(t.Action)[0].String(), address: t.Address, now: t.At, principal: namesTerm(slices.Compact(names), strength)}
 	facts := map[string][]string{}
 	for _, f := range t.Facts.Fields() {
 		facts[f.Name] = f.Values

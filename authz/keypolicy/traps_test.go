@@ -61,27 +61,34 @@ func TestSeedExampleMatches(t *testing.T) {
 	}
 }
 
-// A normal form with a malformed range or zone, which no document can have, is an error
-// and never a denial that does not apply.
-func TestTrapMalformedCondition(t *testing.T) {
-	for what, planted := range map[string]format.Condition{
-		"a malformed range":             {Kind: format.AddressCondition, Path: "x", Ranges: []string{"10.0.0.300/8"}},
-		"a malformed one of two ranges": {Kind: format.AddressCondition, Path: "x", Ranges: []string{"10.0.0.0/8", "10.0.0.300/8"}},
-		"an unknown zone":               {Kind: format.DailyCondition, Path: "x", Zone: "Mars/Base", Windows: []format.Window{{From: 0, To: 86400, Days: []string{"Monday"}}}},
-	} {
-		p := policyWith(t, "deny", `"ipAddress": "10.0.0.0/8"`)
-		p.normal.Statements[0].Conditions = []format.Condition{planted}
-		p = recompiled(t, p)
-		if m, err := newMatcher(t, MatcherOptions{InterpretOnly: true}).Match(t.Context(), usualRequest(), []*Policy{p}); core.CodeOf(err) != core.PolicyUnavailable {
-			t.Errorf("%s, interpreted: %+v, %v; want PolicyUnavailable", what, m, err)
+// A normal form with a malformed range, which no document can have, denies by each denial
+// and allows by nothing.
+func TestTrapMalformedRange(t *testing.T) {
+	for _, ranges := range [][]string{{"10.0.0.300/8"}, {"10.0.0.0/8", "10.0.0.300/8"}, {""}, {"10.0.0.0/8", "nonsense"}} {
+		for effect, want := range map[string]int{"deny": 1, "allow": 0} {
+			p := policyWith(t, effect, `"ipAddress": "10.0.0.0/8"`)
+			p.normal.Statements[0].Conditions = []format.Condition{{Kind: format.AddressCondition, Path: "x", Ranges: ranges}}
+			if got := bothWays(t, usualRequest(), recompiled(t, p)); len(got.Deny)+len(got.Allow) != want {
+				t.Errorf("%s from %q: %+v; want %d matches", effect, ranges, got, want)
+			}
 		}
-		q, err := specialize("Encrypt", []*Policy{p})
-		if err == nil {
-			_, err = evaluate(t.Context(), q, inputOf(t, usualRequest(), p), 100)
-		}
-		if err == nil {
-			t.Errorf("%s, partially evaluated: no error", what)
-		}
+	}
+}
+
+// One with an unknown zone is an error, and never a denial that does not apply.
+func TestTrapUnknownZone(t *testing.T) {
+	p := policyWith(t, "deny", `"ipAddress": "10.0.0.0/8"`)
+	p.normal.Statements[0].Conditions = []format.Condition{{Kind: format.DailyCondition, Path: "x", Zone: "Mars/Base", Windows: []format.Window{{From: 0, To: 86400, Days: []string{"Monday"}}}}}
+	p = recompiled(t, p)
+	if m, err := newMatcher(t, MatcherOptions{InterpretOnly: true}).Match(t.Context(), usualRequest(), []*Policy{p}); core.CodeOf(err) != core.PolicyUnavailable {
+		t.Errorf("interpreted: %+v, %v; want PolicyUnavailable", m, err)
+	}
+	q, err := specialize("Encrypt", []*Policy{p})
+	if err == nil {
+		_, err = evaluate(t.Context(), q, inputOf(t, usualRequest(), p), 100)
+	}
+	if err == nil {
+		t.Error("partially evaluated: no error")
 	}
 }
 
@@ -99,7 +106,7 @@ func inputOf(t *testing.T, r *Request, policies ...*Policy) ast.Object {
 		t.Fatal(err)
 	}
 	_, c := concerned(policies, r.Action.String())
-	return ast.NewObject(append(q.inputItems(c.fields), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
+	return ast.NewObject(append(q.inputItems(&c), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
 }
 
 // An input without one of its parts is refused, whatever would be decided.
