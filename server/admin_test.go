@@ -526,8 +526,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 // So it is for the folder of a development server.
 func TestDoctorOfDevelopmentFolder(t *testing.T) {
 	s := servertest.Start(t)
-	s.Signal(syscall.SIGTERM)
-	if err := s.Wait(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	before := storetest.Files(t, s.Dir, false)

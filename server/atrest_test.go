@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -112,10 +113,7 @@ func partialRSA(keep ...core.Tag) func(*rsa.PrivateKey) core.KeyBlock {
 
 func ecMaterial(t *testing.T, name string, block func(*ecdsa.PrivateKey) core.KeyBlock) material {
 	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := keystest.ECKey(t, elliptic.P256())
 	d, err := k.Bytes()
 	if err != nil {
 		t.Fatal(err)
@@ -167,12 +165,9 @@ func residents(t *testing.T) (all []material) {
 			all = append(all, m)
 		}
 	}
-	public, k, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := keystest.Ed25519Key(t)
 	return append(all, material{name: "Ed25519 in PKCS_8", kind: core.ObjectTypePrivateKey, mask: core.MaskSign, block: pkcs8(k),
-		secrets: map[string][]byte{"seed": k.Seed()}, public: public})
+		secrets: map[string][]byte{"seed": k.Seed()}, public: k.Public()})
 }
 
 // registration asks for a key in a class.

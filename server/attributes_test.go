@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -160,11 +159,8 @@ func TestCertificateAttributes(t *testing.T) {
 	serial := new(big.Int).SetBytes([]byte{0x9b, 0xba, 0x23})
 	subject := pkix.Name{CommonName: "device", Organization: []string{"ACME"}, OrganizationalUnit: []string{"tape", "disk"}, Country: []string{"CH"}, SerialNumber: "4711",
 		ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 25}, Value: "example"}}}
-	c := &x509.Certificate{SerialNumber: serial, Subject: subject, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<31, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, c, &x509.Certificate{Subject: pkix.Name{CommonName: "root", Locality: []string{"Bern"}}}, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	root := &x509.Certificate{Subject: pkix.Name{CommonName: "root", Locality: []string{"Bern"}}}
+	der := signCertificate(t, &x509.Certificate{SerialNumber: serial, Subject: subject}, root, &key.PublicKey, key)
 	out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 		Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
 	if err != nil {

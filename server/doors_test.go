@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -361,9 +360,9 @@ func locateAll(t *testing.T, s *servertest.Server) []string {
 // Strangers of the tenant are denied, another tenant finds nothing.
 func TestTenantsAndGroups(t *testing.T) {
 	s := servertest.Start(t)
-	for _, r := range []certs.Request{{Name: "eve", Tenant: "default"}, {Name: "other", Tenant: "acme", Groups: []string{"dev"}}, {Name: "ann", Tenant: "default", Roles: []string{"auditor"}}} {
-		s.Issue(r)
-	}
+	s.Issue("eve", "default")
+	s.Issue("other", "acme", "dev")
+	s.Certify(certs.Request{Name: "ann", Tenant: "default", Roles: []string{"auditor"}})
 	id := aesKey(t, dial(t, s, "dev", core.V1_4))
 	for who, want := range map[string]core.ResultReason{"dev2": 0, "eve": core.ReasonPermissionDenied, "other": core.ReasonItemNotFound, "ann": core.ReasonPermissionDenied} {
 		c := dial(t, s, who, core.V1_4)
@@ -499,10 +498,8 @@ func TestCommandContract(t *testing.T) {
 			t.Errorf("%s: %v %q; want one sentence and status 1", what, err, out)
 		}
 	}
-	s.Signal(syscall.SIGHUP)
-	time.Sleep(200 * time.Millisecond)
-	s.Signal(syscall.SIGTERM)
-	if err := s.Wait(); err != nil {
+	hangUp(t, s, "level=INFO msg=reload")
+	if err := s.Stop(); err != nil {
 		log, _ := os.ReadFile(s.Log)
 		t.Errorf("after SIGTERM: %v\n%s", err, log)
 	}

@@ -9,17 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
-	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // health asks the REST door and returns the whole answer.
@@ -173,27 +172,16 @@ func underLoad(t *testing.T, s *servertest.Server, database string, harm func(p 
 // returns what they were told is there.
 func loaded(t *testing.T, s *servertest.Server, l *ledger, f func()) {
 	t.Helper()
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for w := range 4 {
-		wg.Go(func() {
-			for round := 0; ; round++ {
-				select {
-				case <-stop:
-					return
-				default:
-					l.work(t, s, 3*w+round) // ends with the first error
-					time.Sleep(10 * time.Millisecond)
-				}
-			}
-		})
+	work := func(worker, round int) {
+		l.work(t, s, 3*worker+round) // ends with the first error
+		time.Sleep(10 * time.Millisecond)
 	}
-	time.Sleep(200 * time.Millisecond)
-	f()
-	close(stop)
-	// work goes on as long as all is well, so the workers' connections are cut.
-	s.Signal(syscall.SIGTERM)
-	wg.Wait()
+	coretest.Meanwhile(4, work, func() {
+		time.Sleep(200 * time.Millisecond)
+		f()
+		// work goes on as long as all is well, so the workers' connections are cut.
+		s.Signal(syscall.SIGTERM)
+	})
 	s.Wait()
 	s.Run()
 }
@@ -261,18 +249,6 @@ func TestTokenGone(t *testing.T) {
 			faults.Rule()
 			well(t, s, p)
 		}
-	})
-}
-
-// PostgreSQL goes away under load and comes back.
-func TestDatabaseGone(t *testing.T) {
-	pg := storetest.StartPostgres(t)
-	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
-	underLoad(t, s, pg.URL, func(p patients) {
-		pg.Crash()
-		sick(t, s, p, "database", "database")
-		pg.Start()
-		well(t, s, p)
 	})
 }
 
@@ -498,8 +474,7 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 			t.Fatalf("after the calls came back: %v", err)
 		}
 	}
-	s.Signal(syscall.SIGTERM)
-	if err := s.Wait(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
 }

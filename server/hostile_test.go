@@ -25,7 +25,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -392,13 +391,20 @@ func issue(t *testing.T, s *servertest.Server, key *rsa.PrivateKey) tls.Certific
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(77), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(77), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, URIs: []*url.URL{{Scheme: "keyreeve", Host: "default", Path: "/weak"}}}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, pair.PrivateKey)
+	return tls.Certificate{Certificate: [][]byte{signCertificate(t, leaf, ca, &key.PublicKey, pair.PrivateKey)}, PrivateKey: key}
+}
+
+// signCertificate makes a certificate that is valid for an hour.
+func signCertificate(t *testing.T, template, issuer *x509.Certificate, public, signer any) []byte {
+	t.Helper()
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, signer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return der
 }
 
 // Old and weak TLS gets nobody in, at either door.
@@ -697,7 +703,7 @@ func TestConnectionBounds(t *testing.T) {
 	if in["71"] != 20 || in["72"] != 6 || in["73"] != 0 {
 		t.Errorf("taken are %v of 25 each; want 20, 6 and none: 20 of one address, 27 of one tenant, and one is there", in)
 	}
-	s.Issue(certs.Request{Name: "other", Tenant: "elsewhere"})
+	s.Issue("other", "elsewhere")
 	other := dial(t, s, "other", core.V1_4)
 	if _, err := kmiptest.Do(other, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
 		t.Errorf("a client of another tenant finds no slot: %v", err)

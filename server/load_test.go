@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -275,7 +274,7 @@ func p99(took []time.Duration) time.Duration { return took[len(took)*99/100] }
 // other work on the machine moves it.
 func TestFairness(t *testing.T) {
 	s := servertest.Start(t)
-	s.Issue(certs.Request{Name: "hostile", Tenant: "hostile", Groups: []string{"h"}})
+	s.Issue("hostile", "hostile", "h")
 	lasts := 6 * time.Second
 	if soaking() > 0 {
 		lasts = time.Minute
@@ -590,7 +589,7 @@ func (f *restFlood) run(wg *sync.WaitGroup, body string) {
 // again, and another tenant is served at both doors.
 func TestMemoryOfSlowBodies(t *testing.T) {
 	s := servertest.Start(t)
-	s.Issue(certs.Request{Name: "hostile", Tenant: "hostile", Groups: []string{"h"}})
+	s.Issue("hostile", "hostile", "h")
 	hostile := dial(t, s, "hostile", core.V1_4)
 	theirs := aesKey(t, hostile, activeNow)
 	victim := dial(t, s, "dev", core.V1_4)

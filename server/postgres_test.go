@@ -9,12 +9,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -345,8 +344,7 @@ store: {url_file: %s}
 `, dir, first.Certs, module, first.Dir, file("url", url)))
 	s := servertest.StartConfig(t, config, dir, first.Certs, softHSMOf(first.Dir))
 	t.Cleanup(func() {
-		s.Signal(syscall.SIGTERM)
-		if err := s.Wait(); err != nil {
+		if err := s.Stop(); err != nil {
 			log, _ := os.ReadFile(s.Log)
 			t.Errorf("the second node ended with %v:\n%s", err, log)
 		}
@@ -361,7 +359,7 @@ func TestTwoNodes(t *testing.T) {
 	url := storetest.Postgres(t)
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	nodes := [2]*servertest.Server{one, secondNode(t, one, url)}
-	one.Issue(certs.Request{Name: "new", Tenant: "fresh", Groups: []string{"g"}})
+	one.Issue("new", "fresh", "g")
 	encrypt := func(c *kmiptest.Client, id string) error {
 		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: make([]byte, 16), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}})
 		return err
@@ -432,23 +430,47 @@ func TestTwoNodes(t *testing.T) {
 	const total, asked = 40, 60
 	limits := core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)}, core.Field{Tag: core.TagUsageLimitsUnit, Value: core.Enum(core.UsageLimitsUnitObject)})
 	id := aesKey(t, dial(t, one, "dev", core.V1_4), activeNow, core.Attribute{Tag: core.TagUsageLimits, Value: limits})
-	var used, refused atomic.Int32
-	var all sync.WaitGroup
-	for i := range asked {
-		c := dial(t, nodes[i%2], "dev", core.V1_4)
-		all.Go(func() {
-			switch err := encrypt(c, id); {
-			case err == nil:
-				used.Add(1)
-			case kmiptest.Reason(err) == core.ReasonPermissionDenied:
-				refused.Add(1)
-			default:
-				t.Errorf("a use within or beyond the limit: %v", err)
-			}
-		})
+	var clients [asked]*kmiptest.Client
+	for i := range clients {
+		clients[i] = dial(t, nodes[i%2], "dev", core.V1_4)
 	}
-	all.Wait()
+	var used, refused atomic.Int32
+	coretest.AtOnce(asked, func(i int) {
+		switch err := encrypt(clients[i], id); {
+		case err == nil:
+			used.Add(1)
+		case kmiptest.Reason(err) == core.ReasonPermissionDenied:
+			refused.Add(1)
+		default:
+			t.Errorf("a use within or beyond the limit: %v", err)
+		}
+	})
 	if used.Load() != total || refused.Load() != asked-total {
 		t.Errorf("of %d uses %d were allowed and %d refused; the limit is %d", asked, used.Load(), refused.Load(), total)
 	}
+}
+
+// What one node declares, the other serves at once.
+func TestTenantOfAnotherNode(t *testing.T) {
+	url := storetest.Postgres(t)
+	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
+	two := secondNode(t, one, url)
+	strangers(t, one, "acme")
+	if err := discover(dial(t, two, "acme", core.V1_4)); err == nil {
+		t.Error("a tenant that nobody declared is let in")
+	}
+	one.DeclareTenant("acme")
+	aesKey(t, dial(t, two, "acme", core.V1_4))
+}
+
+// PostgreSQL goes away under load and comes back.
+func TestDatabaseGone(t *testing.T) {
+	pg := storetest.StartPostgres(t)
+	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	underLoad(t, s, pg.URL, func(p patients) {
+		pg.Crash()
+		sick(t, s, p, "database", "database")
+		pg.Start()
+		well(t, s, p)
+	})
 }

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"math/big"
 	"testing"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -252,11 +251,8 @@ func certificateOn(t *testing.T, from, to string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "meter", Organization: []string{"Works"}},
-		NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}, &x509.Certificate{Subject: pkix.Name{CommonName: "meter"}}, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := signCertificate(t, &x509.Certificate{SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "meter", Organization: []string{"Works"}}},
+		&x509.Certificate{Subject: pkix.Name{CommonName: "meter"}}, &key.PublicKey, key)
 	old, _ := hex.DecodeString(from)
 	other, _ := hex.DecodeString(to)
 	return bytes.ReplaceAll(der, old, other)

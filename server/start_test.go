@@ -53,8 +53,7 @@ func (s settings) set(section, name string, v any) { s[section].(map[string]any)
 func installed(t *testing.T) (dir string, fresh func(*testing.T) settings) {
 	t.Helper()
 	s := servertest.Start(t)
-	s.Signal(syscall.SIGTERM)
-	if err := s.Wait(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	module, err := member.SoftHSM()
@@ -450,8 +449,7 @@ func TestInit(t *testing.T) {
 			}
 			oneSentence(t, program(t, env, "init", "--config", path), id, "already")
 			served := servertest.StartConfig(t, path, s["dir"].(string), filepath.Join(dir, "certs"), env...)
-			served.Signal(syscall.SIGTERM)
-			if err := served.Wait(); err != nil {
+			if err := served.Stop(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -502,8 +500,7 @@ func TestForeignDatabase(t *testing.T) {
 	// An untouched copy serves.
 	s := fresh(t)
 	served := servertest.StartConfig(t, saved(t, s), s["dir"].(string), filepath.Join(dir, "certs"), env...)
-	served.Signal(syscall.SIGTERM)
-	if err := served.Wait(); err != nil {
+	if err := served.Stop(); err != nil {
 		t.Error(err)
 	}
 }
@@ -694,8 +691,7 @@ func TestStopWithoutDatabase(t *testing.T) {
 			}()
 			time.Sleep(100 * time.Millisecond)
 			began := time.Now()
-			s.Signal(syscall.SIGTERM)
-			err := s.Wait()
+			err := s.Stop()
 			log, _ := os.ReadFile(s.Log)
 			if took := time.Since(began); err != nil || took > 25*time.Second || strings.Contains(string(log), "panic") {
 				t.Errorf("after SIGTERM: %v in %v\n%s", err, took, log)

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,7 +24,6 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
-	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // A new server certificate is served after SIGHUP, at both doors; sessions from
@@ -36,7 +34,7 @@ func TestReloadCertificate(t *testing.T) {
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	old := shake(t, s.KMIP, cfg).PeerCertificates[0].SerialNumber
 
-	fresh := renew(t, s.Certs)
+	fresh := renew(t, s.Certs).SerialNumber
 	hangUp(t, s, "level=INFO msg=reload")
 	if st := shake(t, s.KMIP, cfg); !st.DidResume {
 		t.Error("the session from before the reload was not resumed")
@@ -71,7 +69,7 @@ func shake(t *testing.T, addr string, cfg *tls.Config) tls.ConnectionState {
 }
 
 // renew replaces the server's certificate and key by new ones of the same authority.
-func renew(t *testing.T, dir string) *big.Int {
+func renew(t *testing.T, dir string) *x509.Certificate {
 	t.Helper()
 	der := func(name string) []byte {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -97,7 +95,7 @@ func renew(t *testing.T, dir string) *big.Int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf.SerialNumber = big.NewInt(4711)
+	leaf.SerialNumber.SetInt64(4711)
 	cert, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +109,7 @@ func renew(t *testing.T, dir string) *big.Int {
 			t.Fatal(err)
 		}
 	}
-	return leaf.SerialNumber
+	return leaf
 }
 
 // hangUp sends SIGHUP and waits until the log says what came of it.
@@ -443,8 +441,7 @@ func TestUndeclaredTenantIsRefused(t *testing.T) {
 	if out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Create Tenant", "--limit", "1"); err != nil || !strings.Contains(out, "system/socket Create Tenant") || !strings.Contains(out, "tenant acme") {
 		t.Errorf("the record: %v\n%s", err, out)
 	}
-	s.Signal(syscall.SIGTERM)
-	if err := s.Wait(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 	s.Run()
@@ -469,8 +466,7 @@ func TestCertIssueDeclaresItsTenant(t *testing.T) {
 	}
 	issue("running")
 	aesKey(t, dial(t, s, "running", core.V1_4))
-	s.Signal(syscall.SIGTERM)
-	if err := s.Wait(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 	issue("stopped")
@@ -498,25 +494,12 @@ func TestForgedTenantIsRefused(t *testing.T) {
 	}
 }
 
-// What one node declares, the other serves at once.
-func TestTenantOfAnotherNode(t *testing.T) {
-	url := storetest.Postgres(t)
-	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
-	two := secondNode(t, one, url)
-	strangers(t, one, "acme")
-	if err := discover(dial(t, two, "acme", core.V1_4)); err == nil {
-		t.Error("a tenant that nobody declared is let in")
-	}
-	one.DeclareTenant("acme")
-	aesKey(t, dial(t, two, "acme", core.V1_4))
-}
-
 // Keys of a tenant that the token has lost do not keep the server from starting.
 // Health says so, and other tenants are served.
 func TestLostTenantKeysAreNoticed(t *testing.T) {
 	s := servertest.Start(t)
 	before := objectFiles(t, s)
-	s.Issue(certs.Request{Name: "acme", Tenant: "acme"})
+	s.Issue("acme", "acme")
 	s.Kill()
 	for _, file := range objectFiles(t, s) {
 		if !slices.Contains(before, file) {

@@ -161,6 +161,12 @@ func (s *Server) Kill() {
 // Signal sends it a signal.
 func (s *Server) Signal(sig os.Signal) { s.cmd.Process.Signal(sig) }
 
+// Stop ends it as an operator does, and returns its exit status.
+func (s *Server) Stop() error {
+	s.Signal(syscall.SIGTERM)
+	return s.Wait()
+}
+
 // Wait returns its exit status.
 func (s *Server) Wait() error {
 	err := s.cmd.Wait()
@@ -189,10 +195,10 @@ func (s *Server) Certify(r certs.Request) {
 
 // Issue makes a client certificate in the folder of a running development server, as
 // the command cert issue does, and declares its tenant.
-func (s *Server) Issue(r certs.Request) {
+func (s *Server) Issue(name, tenant string, groups ...string) {
 	s.t.Helper()
-	s.Certify(r)
-	s.DeclareTenant(r.Tenant)
+	s.Certify(certs.Request{Name: name, Tenant: tenant, Groups: groups})
+	s.DeclareTenant(tenant)
 }
 
 // DeclareTenant declares a tenant on the running server.
