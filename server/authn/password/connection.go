@@ -111,10 +111,9 @@ func (c *connection) logIn(ctx context.Context, certificate *core.Principal, rev
 			return nil, err
 		}
 	}
-	right := c.last.mark
+	l.given = c.last.mark
 	if u == nil || certificate.ID != c.lastCertificateID() || !c.isSamePassword(u, given) {
-		var err error
-		if right, err = c.verifier.verify(ctx, l, u, given.Password); err != nil {
+		if err := c.verifier.verify(ctx, l, u, given.Password); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +121,7 @@ func (c *connection) logIn(ctx context.Context, certificate *core.Principal, rev
 	if reflect.DeepEqual(p, c.last.principal) {
 		p = c.last.principal // so that caches keyed by it stay valid
 	}
-	c.last = verifiedLogin{certificate, revision, u, right, p}
+	c.last = verifiedLogin{certificate, revision, u, l.given, p}
 	return unlessExpired(p)
 }
 

@@ -356,9 +356,9 @@ func TestParallelGuessesAreSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, v := world()
 		results := make(chan error, 100)
-		for range cap(results) {
+		for i := range cap(results) {
 			go func() {
-				_, err := v.ForConnection("10.0.0.66")(ctx, array7(), userAndPassword("alice", "guess"))
+				_, err := v.ForConnection("10.0.0.66")(ctx, array7(), userAndPassword("alice", fmt.Sprint("guess", i)))
 				results <- err
 			}()
 		}
@@ -374,6 +374,57 @@ func TestParallelGuessesAreSlowedDown(t *testing.T) {
 	})
 }
 
+// The same wrong password from the same place is refused again without a check, and counts once,
+// whether the user exists or not: a client with an old password is not delayed when it gets the new
+// one.
+func TestOldPasswordIsNoGuess(t *testing.T) {
+	_, v := world()
+	for _, name := range []string{"alice", "nobody"} {
+		for i := range 3 * freeFailures {
+			under := checksNothing
+			if i == 0 {
+				under = ctx
+			}
+			p, err := v.ForConnection("10.0.0.7")(under, array7(), userAndPassword(name, "an old password"))
+			refusedLogin(t, name, p, err)
+			if strings.Contains(fmt.Sprint(err), "too many") {
+				t.Fatalf("%s, time %d: %v; want no delay", name, i, err)
+			}
+		}
+	}
+	if p, err := v.ForConnection("10.0.0.7")(ctx, array7(), userAndPassword("alice", secret)); err != nil || p.ID != "alice" {
+		t.Errorf("the right password after the old one: %+v, %v", p, err)
+	}
+	p, err := v.ForConnection("10.0.0.8")(checksNothing, array7(), userAndPassword("nobody", "an old password"))
+	if p != nil || core.CodeOf(err) != core.Busy {
+		t.Errorf("the old password from elsewhere: %+v, %v; want a check", p, err)
+	}
+}
+
+// A source that guesses is delayed although the user has logged in from there, and a connection that
+// is logged in goes on.
+func TestProvenSourceMayNotGuess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, v := world()
+		loggedIn := v.ForConnection("10.0.0.7")
+		if _, err := loggedIn(ctx, array7(), userAndPassword("alice", secret)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range freeFailures {
+			v.ForConnection("10.0.0.7")(ctx, array7(), userAndPassword("alice", fmt.Sprint("guess", i)))
+		}
+		p, err := v.ForConnection("10.0.0.7")(ctx, array7(), userAndPassword("alice", secret))
+		refusedLogin(t, "the right password among guesses", p, err)
+		if p, err := loggedIn(ctx, array7(), userAndPassword("alice", secret)); err != nil || p.ID != "alice" {
+			t.Errorf("the connection that is logged in: %+v, %v", p, err)
+		}
+		time.Sleep(time.Second)
+		if p, err := v.ForConnection("10.0.0.7")(ctx, array7(), userAndPassword("alice", secret)); err != nil || p.ID != "alice" {
+			t.Errorf("after the delay: %+v, %v", p, err)
+		}
+	})
+}
+
 // While a guesser must wait, even the right password is refused from there, so that waiting cannot
 // be skipped. Where the user has logged in before, the right password is taken.
 func TestDelayedGuessIsNotAnswered(t *testing.T) {
@@ -385,8 +436,8 @@ func TestDelayedGuessIsNotAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		guess := v.ForConnection("10.0.0.66")
-		for range freeFailures {
-			guess(ctx, eve, userAndPassword("alice", "guess"))
+		for i := range freeFailures {
+			guess(ctx, eve, userAndPassword("alice", fmt.Sprint("guess", i)))
 		}
 		for _, password := range []string{"guess", secret} {
 			p, err := guess(ctx, eve, userAndPassword("alice", password))

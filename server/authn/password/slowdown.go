@@ -28,21 +28,24 @@ type source struct{ certificate, address string }
 type login struct {
 	tenant, name string // name is "" if no user can have it
 	from         source
+	given        mark // of the password, for the version of the user
 }
 
 // slowdown delays guessing. Failures are counted by user and by address.
 //
-// A storage array must not be locked out because someone else guesses its password. So a
-// source from which a user has logged in before is counted by itself: failures elsewhere do
-// not delay it. A certificate that has not failed for a user yet is not delayed by the
-// failures of others for that user either: after a restart, no source is known. Safe for
-// concurrent use.
+// A storage array must not be locked out because someone else guesses its password, or
+// because it sends its old password again and again. So a source from which a user has
+// logged in before is counted by itself: failures elsewhere do not delay it. A certificate
+// that has not failed for a user yet is not delayed by the failures of others for that user
+// either: after a restart, no source is known. The same wrong password from the same source
+// counts once, because it is no new guess. Safe for concurrent use.
 type slowdown struct {
 	mu           sync.Mutex
 	users        *cache.Bounded[failures]
 	addresses    *cache.Bounded[failures]
 	certificates *cache.Bounded[failures] // of one certificate for one user
 	sources      *cache.Bounded[failures] // of one proven source for one user
+	wrong        *cache.Bounded[mark]     // the last wrong password of one source for one user
 	proven       *cache.Bounded[struct{}] // sources from which a user has logged in
 }
 
@@ -55,6 +58,7 @@ type failures struct {
 func newSlowdown() *slowdown {
 	counts := func() *cache.Bounded[failures] { return cache.New(countedEntries, failuresLast, func(failures) {}) }
 	return &slowdown{users: counts(), addresses: counts(), certificates: counts(), sources: counts(),
+		wrong:  cache.New(countedEntries, failuresLast, func(mark) {}),
 		proven: cache.New(provenSources, provenSourcesOf, func(struct{}) {})}
 }
 
@@ -74,16 +78,19 @@ func network(address string) string {
 	return p.String()
 }
 
-// isProven reports whether the user has logged in from there before.
-func (s *slowdown) isProven(l *login) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.provenLocked(l)
-}
-
+// provenLocked reports whether the user has logged in from there before. The caller holds
+// s.mu.
 func (s *slowdown) provenLocked(l *login) bool {
 	_, ok := s.proven.Get(l.tenant, l.bySource())
 	return ok
+}
+
+// wasWrong reports whether the last password that was wrong from there is given again.
+func (s *slowdown) wasWrong(l *login) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, ok := s.wrong.Get(l.tenant, l.bySource())
+	return ok && last.equals(&l.given)
 }
 
 // refusal returns an error if a login must wait.
@@ -121,6 +128,7 @@ func (s *slowdown) noteFailure(l *login) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	s.wrong.Put(l.tenant, l.bySource(), l.given)
 	if s.provenLocked(l) {
 		countFailure(s.sources, l.tenant, l.bySource(), now)
 		return

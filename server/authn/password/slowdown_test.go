@@ -12,7 +12,7 @@ import (
 
 func from(certificate, address string) source { return source{certificate, address} }
 
-func loginOf(name string, s source) *login { return &login{"acme", name, s} }
+func loginOf(name string, s source) *login { return &login{tenant: "acme", name: name, from: s} }
 
 func (s *slowdown) fail(l *login, times int) {
 	for range times {
@@ -106,7 +106,7 @@ func TestGuessingElsewhereLocksNobodyOut(t *testing.T) {
 // keeps what is known of it.
 func TestSlowdownIsBounded(t *testing.T) {
 	s := newSlowdown()
-	honest := &login{"small", "array", from("array7", "10.9.9.9")}
+	honest := &login{tenant: "small", name: "array", from: from("array7", "10.9.9.9")}
 	s.noteSuccess(honest)
 	for i := range 3 * countedEntries {
 		l := loginOf(fmt.Sprint("u", i), from(fmt.Sprint("c", i), fmt.Sprint("a", i)))
@@ -121,7 +121,7 @@ func TestSlowdownIsBounded(t *testing.T) {
 			s.noteSuccess(loginOf(fmt.Sprint("v", i), from("c", "a")))
 		}
 	}
-	for what, n := range map[string]int{"users": s.users.Len(), "addresses": s.addresses.Len(), "certificates": s.certificates.Len(), "sources": s.sources.Len()} {
+	for what, n := range map[string]int{"users": s.users.Len(), "addresses": s.addresses.Len(), "certificates": s.certificates.Len(), "sources": s.sources.Len(), "wrong passwords": s.wrong.Len()} {
 		if n > countedEntries {
 			t.Errorf("%d %s are counted, at most %d", n, what, countedEntries)
 		}
@@ -129,7 +129,7 @@ func TestSlowdownIsBounded(t *testing.T) {
 	if n := s.proven.Len(); n > provenSources {
 		t.Errorf("%d proven sources, at most %d", n, provenSources)
 	}
-	if !s.isProven(honest) {
+	if !s.provenLocked(honest) {
 		t.Error("the logins of one tenant drove out the source of another")
 	}
 }
@@ -138,8 +138,8 @@ func TestSlowdownIsBounded(t *testing.T) {
 func TestLoginsAreNotConfused(t *testing.T) {
 	s := newSlowdown()
 	s.noteSuccess(loginOf("ab", from("c", "d")))
-	for _, l := range []*login{loginOf("a", from("bc", "d")), loginOf("ab", from("cd", "")), loginOf("", from("abc", "d")), {"acmea", "b", from("c", "d")}, loginOf("ab", from("c", "e"))} {
-		if s.isProven(l) {
+	for _, l := range []*login{loginOf("a", from("bc", "d")), loginOf("ab", from("cd", "")), loginOf("", from("abc", "d")), {tenant: "acmea", name: "b", from: from("c", "d")}, loginOf("ab", from("c", "e"))} {
+		if s.provenLocked(l) {
 			t.Errorf("%s counts as a login from c at d", strings.ReplaceAll(l.bySource(), "\x00", "|"))
 		}
 	}

@@ -1,6 +1,7 @@
 package password
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -78,53 +79,48 @@ func (v *Verifier) hashOf(u *core.User, now time.Time) (*encodedHash, error) {
 	return h, nil
 }
 
-// verify checks the password of a login, and returns its mark. u is nil if there is no such
+// verify checks the password of a login and sets the mark of it. u is nil if there is no such
 // user.
-func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) (mark, error) {
+func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) error {
 	h, unusable := v.hashOf(u, time.Now())
-	var given mark
-	if unusable == nil {
-		given = v.memory.markOf(u.Tenant, u.Name, u.Version, password)
-	} else {
-		u = nil // nothing is remembered of it
+	if unusable != nil {
+		u = &core.User{Tenant: l.tenant, Name: l.name} // version 0, which no row has
 	}
-	if right, err := v.recall(l, u, &given); right || err != nil {
-		return given, err
+	l.given = v.memory.markOf(u.Tenant, u.Name, u.Version, password)
+	if right, err := v.recall(l, u, unusable); right || err != nil {
+		return err
 	}
 	lease, err := v.slots.Acquire(onBehalfOfSource(ctx, l))
 	if err != nil {
-		return given, err
+		return err
 	}
 	defer lease.Release()
-	if right, err := v.recall(l, u, &given); right || err != nil { // another login has ended meanwhile
-		return given, err
+	if right, err := v.recall(l, u, unusable); right || err != nil { // another login has ended meanwhile
+		return err
 	}
-	matches := h.matches(password)
-	switch {
-	case unusable != nil:
-		v.slowdown.noteFailure(l)
-		return given, refuseLogin(unusable)
-	case !matches:
-		v.slowdown.noteFailure(l)
-		return given, refuseLogin(errWrong)
+	if matches := h.matches(password); unusable == nil && !matches {
+		unusable = errWrong
 	}
-	v.memory.remember(u, &given)
+	if unusable != nil {
+		v.slowdown.noteFailure(l)
+		return refuseLogin(unusable)
+	}
+	v.memory.remember(u, &l.given)
 	v.slowdown.noteSuccess(l)
-	return given, nil
+	return nil
 }
 
-// recall reports whether a password is known to be right, or why it is not even checked. A
-// password that is remembered is right at once where it was used before. Elsewhere it must
-// not be: a guesser would learn it without delay.
-func (v *Verifier) recall(l *login, u *core.User, given *mark) (right bool, err error) {
-	right = u != nil && v.memory.remembers(u, given)
-	if right && v.slowdown.isProven(l) {
-		return true, nil
+// recall reports whether a password is known to be right, or why it is refused without a
+// check. While guesses from a source are delayed, even the right password is refused there:
+// a guesser would learn it without delay.
+func (v *Verifier) recall(l *login, u *core.User, unusable error) (right bool, err error) {
+	if v.slowdown.wasWrong(l) {
+		return false, refuseLogin(cmp.Or(unusable, errWrong))
 	}
 	if err := v.slowdown.refusal(l); err != nil {
 		return false, err
 	}
-	if right {
+	if right = unusable == nil && v.memory.remembers(u, &l.given); right {
 		v.slowdown.noteSuccess(l)
 	}
 	return right, nil
