@@ -188,7 +188,7 @@ func TestSteadyLoginIsFree(t *testing.T) {
 		if p, err := identify(checksNothing, certificate, given); p != first || err != nil {
 			t.Fatalf("the same login: %+v, %v", p, err)
 		}
-	}); n > 0 {
+	}); n > 0 && !core.Poison { // with the race detector, pools forget
 		t.Errorf("a login that was verified costs %v allocations, want 0", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { identify(checksNothing, certificate, nil) }); n > 0 {
