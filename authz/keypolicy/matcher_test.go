@@ -183,6 +183,16 @@ func TestBackground(t *testing.T) {
 	}
 }
 
+// A fault inside of partial evaluation is an error: the goroutine would end the server.
+func TestFaultOfPartialEvaluation(t *testing.T) {
+	if q, err := specialize("Encrypt", []*Policy{{}}); q != nil || core.CodeOf(err) != core.PolicyUnavailable {
+		t.Errorf("a policy without normal form: %v, %v; want PolicyUnavailable", q, err)
+	}
+	if got := bothWays(t, usualRequest(), allowing(t, "p", "")); len(got.Allow) != 1 {
+		t.Errorf("after a fault: %+v; want one allow", got)
+	}
+}
+
 func TestSetsAreBounded(t *testing.T) {
 	m := newMatcher(t, MatcherOptions{})
 	p := usualPolicies(t)[:1]

@@ -14,12 +14,14 @@ import (
 	"github.com/keyreeve/keyreeve/core/cache"
 )
 
+// OPA's index of rules grows with the square of the rules: a set of 16 branches takes
+// 0.14 MB, one of 128 takes 1.8 MB, and one of 1,000 takes 83 MB. So sets are few and small.
 const (
-	maxSpecialized  = 256              // sets with their action, about 130 KB each; a tenant with very many drives out its own
+	maxSpecialized  = 128              // sets with their action; a tenant with very many drives out its own
 	keepSpecialized = 12 * time.Hour   // then a set is evaluated partially again
 	usesBefore      = 8                // of a set, before partial evaluation is worth its time
 	maxWaiting      = 64               // sets that wait for partial evaluation
-	maxBranches     = 1024             // of a set; larger ones stay interpreted
+	maxBranches     = 64               // of a set; larger ones stay interpreted
 	partialTime     = 10 * time.Second // of one partial evaluation
 	partialSteps    = 2_000_000
 )
@@ -121,34 +123,26 @@ func (s *specializedSets) workOff() {
 	}
 }
 
-// partial is the one place where sets are evaluated partially, one after the other. Its
-// module is its own: partial evaluation writes to terms that it meets, also to those of
-// the module.
-var partial struct {
+// partial is the one place where sets are evaluated partially, one after the other.
+var partial partialEvaluator
+
+// partialEvaluator has a module of its own: partial evaluation writes to terms that it
+// meets, also to those of the module.
+type partialEvaluator struct {
 	mu       sync.Mutex
-	compiler *ast.Compiler
+	compiler *ast.Compiler // nil until it is needed
 }
 
 // specialize evaluates match.rego for known policies and action. What is left is one rule
-// for each way in which a statement can match.
-func specialize(action string, policies []*Policy) (*rego.PreparedEvalQuery, error) {
-	partial.mu.Lock()
-	defer partial.mu.Unlock()
-	if partial.compiler == nil {
-		partial.compiler = compileModule()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), partialTime)
-	defer cancel()
-	prepared, err := rego.New(regoOptions(partialQuery, partial.compiler)...).PrepareForPartial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var unknowns []*ast.Term
-	for _, key := range requestKeys {
-		unknowns = append(unknowns, ast.NewTerm(ast.Ref{ast.NewTerm(ast.InputRootDocument.Value), ast.NewTerm(key.Value)}))
-	}
-	left, err := prepared.Partial(ctx, rego.EvalParsedInput(ast.NewObject(policyItems(action, policies, (*Policy).ownTerm)...)), rego.EvalParsedUnknowns(unknowns),
-		rego.EvalExternalCancel(fence.NewBudget(ctx, partialSteps, partialTime)))
+// for each way in which a statement can match. Nobody waits for it, so a fault of OPA is
+// an error and does not end the server.
+func specialize(action string, policies []*Policy) (special *rego.PreparedEvalQuery, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			special, err = nil, core.Errorf(core.PolicyUnavailable, "partial evaluation failed: %v", p)
+		}
+	}()
+	left, err := partial.evaluate(action, policies)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +152,26 @@ func specialize(action string, policies []*Policy) (*rego.PreparedEvalQuery, err
 	}
 	q, err := prepareQuery(matchedQuery, c)
 	return &q, err
+}
+
+func (e *partialEvaluator) evaluate(action string, policies []*Policy) (*rego.PartialQueries, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.compiler == nil {
+		e.compiler = compileModule()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), partialTime)
+	defer cancel()
+	prepared, err := rego.New(regoOptions(partialQuery, e.compiler)...).PrepareForPartial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var unknowns []*ast.Term
+	for _, key := range requestKeys {
+		unknowns = append(unknowns, ast.NewTerm(ast.Ref{ast.NewTerm(ast.InputRootDocument.Value), ast.NewTerm(key.Value)}))
+	}
+	return prepared.Partial(ctx, rego.EvalParsedInput(ast.NewObject(policyItems(action, policies, (*Policy).ownTerm)...)), rego.EvalParsedUnknowns(unknowns),
+		rego.EvalExternalCancel(fence.NewBudget(ctx, partialSteps, partialTime)))
 }
 
 // compileLeft makes a module of the same name as match.rego from what partial evaluation
