@@ -5,8 +5,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -28,6 +26,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/hsm/member"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
@@ -192,8 +191,7 @@ func newMaterial(t *testing.T) (m material) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	ec, ed := keystest.ECKey(t, elliptic.P256()), keystest.Ed25519Key(t)
 	name := pkix.Name{CommonName: "subject of a certificate", Organization: []string{"an organization"}, Country: []string{"NO"}, Locality: []string{"a place"}, SerialNumber: "serial number"}
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1 << 62), Subject: name, Issuer: name, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0),
 		DNSNames: []string{"name.example"}, EmailAddresses: []string{"mail@name.example"}}

@@ -2,8 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -16,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -39,14 +38,7 @@ func pairMaterial(t *testing.T) (out []registrable) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	edPublic, edKey, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ecKey, edKey := keystest.ECKey(t, elliptic.P256()), keystest.Ed25519Key(t)
 	ec := []core.CryptographicAlgorithm{core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH}
 	for _, k := range []struct {
 		what            string
@@ -56,7 +48,7 @@ func pairMaterial(t *testing.T) (out []registrable) {
 		curve           core.RecommendedCurve
 	}{{"RSA", rsaKey, &rsaKey.PublicKey, []core.CryptographicAlgorithm{core.AlgorithmRSA}, 2048, 0},
 		{"P-256", ecKey, &ecKey.PublicKey, ec, 256, core.RecommendedCurveP256},
-		{"Ed25519", edKey, edPublic, []core.CryptographicAlgorithm{core.AlgorithmEd25519}, 256, core.RecommendedCurveCURVE25519}} {
+		{"Ed25519", edKey, edKey.Public(), []core.CryptographicAlgorithm{core.AlgorithmEd25519}, 256, core.RecommendedCurveCURVE25519}} {
 		pkcs8, err := x509.MarshalPKCS8PrivateKey(k.private)
 		if err != nil {
 			t.Fatal(err)
@@ -247,10 +239,7 @@ func TestLengthsOf3DES(t *testing.T) {
 // another name of the curve: the form alone matters, nobody verifies it here.
 func certificateOn(t *testing.T, from, to string) []byte {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := keystest.ECKey(t, elliptic.P224())
 	der := signCertificate(t, &x509.Certificate{SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "meter", Organization: []string{"Works"}}},
 		&x509.Certificate{Subject: pkix.Name{CommonName: "meter"}}, &key.PublicKey, key)
 	old, _ := hex.DecodeString(from)
