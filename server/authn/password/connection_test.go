@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 )
 
@@ -347,6 +348,70 @@ func TestChecksDoNotStarveOthers(t *testing.T) {
 	}
 	for _, release := range held[1:] {
 		release()
+	}
+}
+
+// A login that waits for its check lets other requests of its tenant compute.
+func TestWaitingLoginHoldsNoTurn(t *testing.T) {
+	_, v := world()
+	for range checkSlots() {
+		l, err := v.slots.Acquire(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Release()
+	}
+	processors := fair.NewProcessors(1)
+	var login, request, rival fair.Turn
+	processors.Open(&login, "acme", "array7")
+	processors.Open(&request, "acme", "array8")
+	processors.Open(&rival, "other", "array9")
+	for _, turn := range []*fair.Turn{&login, &rival} { // two tenants are served, so each has its share
+		if err := turn.Begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting, stop := context.WithCancel(fair.WithTurn(ctx, &login))
+	ended := make(chan error)
+	go func() {
+		_, err := v.ForConnection("10.0.0.7")(waiting, array7(), userAndPassword("alice", secret))
+		ended <- err
+	}()
+	if err := request.Begin(ctx); err != nil {
+		t.Errorf("another request of the tenant: %v; want it to begin while the login waits", err)
+	}
+	request.End()
+	stop()
+	if err := <-ended; core.CodeOf(err) != core.Busy {
+		t.Errorf("a login whose client left: %v; want Busy", err)
+	}
+}
+
+// Nothing refers to the password that a message had, whether it was right or wrong: it is remembered
+// although its bytes are retired.
+func TestLentPasswordIsNotKept(t *testing.T) {
+	_, v := world()
+	identify := v.ForConnection("10.0.0.7")
+	certificate := array7()
+	lent := userAndPassword("alice", secret)
+	if _, err := identify(ctx, certificate, lent); err != nil {
+		t.Fatal(err)
+	}
+	core.Retire(lent[0].Password)
+	for what, same := range map[string]core.IdentifySender{"the same connection": identify, "another": v.ForConnection("10.0.0.7")} {
+		if p, err := same(checksNothing, certificate, userAndPassword("alice", secret)); err != nil || p.ID != "alice" {
+			t.Errorf("%s, the right password: %+v, %v", what, p, err)
+		}
+		if p, err := same(checksNothing, certificate, lent); p != nil || core.CodeOf(err) != core.Busy {
+			t.Errorf("%s, what is left of the password: %+v, %v; want a check", what, p, err)
+		}
+	}
+	wrong := userAndPassword("alice", "guess")
+	_, err := identify(ctx, certificate, wrong)
+	core.Retire(wrong[0].Password)
+	_, again := identify(checksNothing, certificate, userAndPassword("alice", "guess"))
+	if !errors.Is(err, errWrong) || !errors.Is(again, errWrong) {
+		t.Errorf("a wrong password, and the same again: %v, %v", err, again)
 	}
 }
 
