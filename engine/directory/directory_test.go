@@ -10,12 +10,12 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/store"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
@@ -245,27 +245,23 @@ func TestLostRaces(t *testing.T) {
 	if records, err := s.store.Records(ctx, core.RecordQuery{Tenant: "alpha"}); err != nil || len(records) > 0 {
 		t.Errorf("the record of the lost change is stored: %v, %v", records, err)
 	}
-	var all sync.WaitGroup
-	for range 4 {
-		for _, d := range []*Directory{one, two} {
-			all.Go(func() {
-				for stored, tries := 0, 0; stored < 5; tries++ {
-					if tries > 1000 {
-						t.Error("each of 1,000 versions was lost to somebody else")
-						return
-					}
-					err := d.Save(ctx, version("p", d.NextVersion(core.EntryPolicy, "alpha", "p")))
-					if err == nil {
-						stored++
-					} else if core.CodeOf(err) != core.Conflict {
-						t.Error(err)
-						return
-					}
-				}
-			})
+	nodes := []*Directory{one, two}
+	coretest.AtOnce(8, func(i int) {
+		d := nodes[i%2]
+		for stored, tries := 0, 0; stored < 5; tries++ {
+			if tries > 1000 {
+				t.Error("each of 1,000 versions was lost to somebody else")
+				return
+			}
+			err := d.Save(ctx, version("p", d.NextVersion(core.EntryPolicy, "alpha", "p")))
+			if err == nil {
+				stored++
+			} else if core.CodeOf(err) != core.Conflict {
+				t.Error(err)
+				return
+			}
 		}
-	}
-	all.Wait()
+	})
 	for _, d := range []*Directory{one, two, s.node()} {
 		s.read(d)
 		s.wantVersion(d, "p", 41)
@@ -599,18 +595,16 @@ func TestPackedBodies(t *testing.T) {
 	for i := range random {
 		random[i] = byte(i * i >> 3)
 	}
-	var all sync.WaitGroup
+	var bodies [][]byte
 	for _, length := range []int{packAbove + 1, 700, 32 << 10, 33 << 10, core.MaxDirectoryBody} {
-		for _, body := range [][]byte{random[:length], []byte(strings.Repeat("a", length)), append(largeBody(1), random[:length]...)} {
-			all.Go(func() {
-				h := holdEntry(&core.DirectoryEntry{Body: body})
-				if e, err := h.wholeEntry(); h.packed == nil || err != nil || string(e.Body) != string(body) {
-					t.Errorf("a body of %d bytes: packed %v, %v, or it differs", len(body), h.packed != nil, err)
-				}
-			})
-		}
+		bodies = append(bodies, random[:length], []byte(strings.Repeat("a", length)), append(largeBody(1), random[:length]...))
 	}
-	all.Wait()
+	coretest.AtOnce(len(bodies), func(i int) {
+		h := holdEntry(&core.DirectoryEntry{Body: bodies[i]})
+		if e, err := h.wholeEntry(); h.packed == nil || err != nil || string(e.Body) != string(bodies[i]) {
+			t.Errorf("a body of %d bytes: packed %v, %v, or it differs", len(bodies[i]), h.packed != nil, err)
+		}
+	})
 	h := holdEntry(&core.DirectoryEntry{Body: largeBody(1)})
 	h.packed = h.packed[:len(h.packed)/2]
 	if e, err := h.wholeEntry(); e != nil || err == nil {
