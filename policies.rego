@@ -22,7 +22,8 @@
 #   input.address    of the peer, without port; "" where there is none (the clock)
 #   input.door       "kmip", "rest", "clock" or "admin" (the admin socket)
 #   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method,
-#                    strength, attributes: {name: text}, certificate};
+#                    strength, attributes: {name: text}, certificate,
+#                    rights: {name: true}};
 #                    method is "mtls" (a client certificate), "password" (a user beside
 #                    a certificate), "token" or "system" (the admin socket); strength is
 #                    how hard its proof is to steal: "none", "password", "token",
@@ -32,8 +33,14 @@
 #   input.principal.certificate  {present, tenant, id}: who the certificate of the
 #                    connection names, the principal itself if it named nobody else;
 #                    present is false, and the rest "", where there is none
+#   input.principal.rights  the roles that the tenant has declared and that permit the
+#                    operation
 #   input.object     {present, tenant, id, owner, group, type, state, algorithm};
 #                    present is false, and the rest "", where no object is touched
+#   input.statements {allow: {name: true}, deny: {name: true}, exclusive}: the statements
+#                    of key policies that match the request, such as "payroll@3/1".
+#                    Whatever this policy says, one in deny denies; and if exclusive
+#                    is true, nothing but one in allow permits
 #
 # The rules of the house: deny overrides allow; tenants never meet; who
 # administers keys does not thereby read or use them; who audits reads
@@ -92,9 +99,31 @@ socket_operations := {
 	"Read Health", "Read Records", "Simulate Policy", "Reload",
 	"List Token Objects", "Purge Token Object",
 	"Create Tenant", "List Tenants",
+	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
+	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
+}
+
+# What role "admin" may do to the policies and people of its own tenant. The verbs take
+# another tenant from nobody but the administrator on the server's machine.
+people_operations := {
+	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
+	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
+	"Simulate Policy",
 }
 
 monitor_roles := {"monitor", "admin", "auditor"}
+
+# What role "operator" may do to every object of its tenant: run a key's life, but not
+# end it. Role "viewer" reads attributes, as an auditor does, and may own keys besides.
+operator_operations := {
+	"Get Attributes", "Get Attribute List", "Locate", "Check",
+	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
+	"Activate", "Re-key",
+}
+
+# The kinds of operations that a key policy or a role of the tenant can permit: nothing
+# that concerns the server itself.
+permittable_kinds := {"use", "manage", "read"}
 
 # The decision is the first of these that holds: one denial outweighs every permit.
 
@@ -121,6 +150,15 @@ denials contains "an auditor only reads attributes" if {
 	not input.operation in (auditor_operations | server_operations) | monitor_operations
 }
 
+denials contains concat("", ["statement ", name, " denies it"]) if {
+	some name, _ in input.statements.deny
+}
+
+denials contains "an exclusive key policy does not permit it" if {
+	input.statements.exclusive
+	input.statements.allow == {}
+}
+
 # Permits.
 
 permits contains "open to the tenant" if {
@@ -141,6 +179,12 @@ permits contains "administrator on the server's machine" if {
 	input.door == "admin"
 	input.principal.method == "system"
 	input.principal.roles.system
+}
+
+permits contains "administers the tenant's policies and people" if {
+	not input.object.present
+	input.principal.roles.admin
+	input.operation in people_operations
 }
 
 permits contains "owner" if {
@@ -168,10 +212,39 @@ permits contains "auditor of the tenant" if {
 	input.operation in auditor_operations
 }
 
+permits contains "operator of the tenant" if {
+	input.object.present
+	input.principal.roles.operator
+	input.operation in operator_operations
+}
+
+permits contains "viewer of the tenant" if {
+	input.object.present
+	input.principal.roles.viewer
+	input.operation in auditor_operations
+}
+
+permits contains concat("", ["role ", name]) if {
+	input.kind in permittable_kinds
+	some name, _ in input.principal.rights
+}
+
+permits contains concat("", ["statement ", name]) if {
+	input.kind in permittable_kinds
+	some name, _ in input.statements.allow
+}
+
 # How far Locate looks.
 
-scope := "tenant" if input.principal.roles.admin
+wide_roles := {"admin", "operator", "auditor", "viewer"}
 
-else := "tenant" if input.principal.roles.auditor
+scope := "tenant" if {
+	some role in wide_roles
+	input.principal.roles[role]
+}
+
+else := "tenant" if input.principal.rights != {}
+
+else := "tenant" if input.statements.allow != {}
 
 else := "own"

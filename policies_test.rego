@@ -14,6 +14,7 @@ import data.keyreeve.authz
 principal(tenant, id, groups, roles) := {
 	"tenant": tenant, "id": id, "method": "mtls", "strength": "certificate", "attributes": {},
 	"certificate": {"present": true, "tenant": tenant, "id": id},
+	"rights": {},
 	"groups": {g: true | some g in groups},
 	"roles": {r: true | some r in roles},
 }
@@ -50,8 +51,18 @@ none := {
 
 ask(operation, who, object) := {
 	"operation": operation, "now": 1700000000, "address": "127.0.0.1", "door": "kmip",
-	"principal": who, "object": object,
+	"kind": kind(operation), "principal": who, "object": object, "statements": unmatched,
 }
+
+kind(operation) := "read" if operation in {"Get Attributes", "Get Attribute List", "Locate", "Check", "Query", "Discover Versions"}
+
+else := "use" if operation in {"Get", "Encrypt", "Decrypt", "Sign"}
+
+else := "administer" if operation in {"Reload", "Create Tenant"}
+
+else := "manage"
+
+unmatched := {"allow": {}, "deny": {}, "exclusive": false}
 
 yes(operation, who, object) if {
 	d := authz.decision with input as ask(operation, who, object)
@@ -155,8 +166,84 @@ test_auditor_who_is_admin_only_reads if {
 }
 
 test_other_roles_are_none if {
-	operator := principal("t", "otto", set(), {"operator", "Admin", "administrator"})
-	every op in on_objects { no(op, operator, shared) }
+	other := principal("t", "otto", set(), {"Operator", "Admin", "administrator"})
+	every op in on_objects { no(op, other, shared) }
+}
+
+operator := principal("t", "otto", set(), {"operator"})
+
+viewer := principal("t", "vera", set(), {"viewer"})
+
+test_operator_runs_the_life_of_keys if {
+	every op in {"Get Attributes", "Locate", "Activate", "Re-key", "Modify Attribute"} { yes(op, operator, shared) }
+	every op in {"Get", "Encrypt", "Decrypt", "Sign", "Revoke", "Destroy"} { no(op, operator, shared) }
+}
+
+test_viewer_reads_attributes if {
+	every op in {"Get Attributes", "Get Attribute List", "Locate"} { yes(op, viewer, shared) }
+	every op in on_objects - {"Get Attributes", "Get Attribute List", "Locate"} { no(op, viewer, shared) }
+}
+
+# Key policies and roles of the tenant.
+
+matched_decision(operation, who, key, statements) := d if {
+	question := object.union(ask(operation, who, key), {"statements": object.union(unmatched, statements)})
+	d := authz.decision with input as question
+}
+
+test_a_statement_permits if {
+	d := matched_decision("Get", eve, private, {"allow": {"payroll@1/1": true}})
+	d.allow == true
+	d.reasons == {"statement payroll@1/1"}
+}
+
+test_a_statement_denies_the_owner if {
+	d := matched_decision("Get", alice, private, {"allow": {"a@1/1": true}, "deny": {"payroll@1/2": true}})
+	d.allow == false
+	d.reasons == {"statement payroll@1/2 denies it"}
+}
+
+test_a_statement_reaches_no_other_tenant if {
+	d := matched_decision("Get", twin, private, {"allow": {"payroll@1/1": true}})
+	d.allow == false
+}
+
+test_a_statement_does_not_administer_the_server if {
+	every op in {"Reload", "Create Tenant"} {
+		d := matched_decision(op, alice, none, {"allow": {"payroll@1/1": true}})
+		d.allow == false
+	}
+}
+
+test_an_exclusive_policy_excludes_the_owner if {
+	d := matched_decision("Get", alice, private, {"exclusive": true})
+	d.allow == false
+	d.reasons == {"an exclusive key policy does not permit it"}
+	e := matched_decision("Get", alice, private, {"exclusive": true, "allow": {"payroll@1/1": true}})
+	e.allow == true
+}
+
+test_an_exclusive_policy_excludes_the_admin if {
+	d := matched_decision("Destroy", admin, private, {"exclusive": true})
+	d.allow == false
+}
+
+test_a_role_of_the_tenant_permits if {
+	clerk := object.union(principal("t", "carl", set(), {"clerk"}), {"rights": {"clerk": true}})
+	yes("Get", clerk, private)
+	no("Get", clerk, key("u", "alice", "g"))
+	no("Reload", clerk, none)
+}
+
+test_wide_searches if {
+	every who in {admin, auditor, operator, viewer} {
+		d := authz.decision with input as ask("Locate", who, none)
+		d.scope == "tenant"
+	}
+	d := matched_decision("Locate", eve, none, {"allow": {"payroll@1/1": true}})
+	d.scope == "tenant"
+	e := authz.decision with input as ask("Locate", eve, none)
+	e.scope == "own"
 }
 
 # Tenants.
@@ -223,7 +310,7 @@ test_who_reads_health if {
 }
 
 # What only the admin socket may do.
-on_the_machine := {"Read Records", "Simulate Policy", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants"}
+on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants"}
 
 test_the_socket_reads_health if {
 	d := authz.decision with input as object.union(server_question("Read Health", {"system"}), {"door": "admin", "principal": {"method": "system"}})
@@ -243,6 +330,21 @@ test_who_acts_on_the_token if {
 		every role in {"monitor", "admin", "auditor", "system"} {
 			about_server(operation, {role}).allow == false
 		}
+	}
+}
+
+# What administrators of a tenant may do too, at any door.
+on_people := {"Save Policy", "Attach Policy", "Save User", "Save Role", "Read Users", "Simulate Policy"}
+
+test_who_administers_people if {
+	every operation in on_people {
+		about_server(operation, {"admin"}).allow == true
+		every role in {"monitor", "operator", "viewer", "auditor", "system", "user"} {
+			about_server(operation, {role}).allow == false
+		}
+		socket := object.union(server_question(operation, {"system"}), {"door": "admin", "principal": {"method": "system"}})
+		d := authz.decision with input as socket
+		d.allow == true
 	}
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	Names   FileNames
 	Timeout time.Duration // of one decision, beside the bound of its steps; 0: 10 s
 	Forget  bool          // evaluate each question, keep no answers
+	Keys    *KeyPolicies  // nil: requests with key policies are denied
 
 	// Changing is called with the hashes of the old and the next policy before the
 	// next one becomes active. If it fails, the old one stays. It may be nil.
@@ -128,6 +129,17 @@ func (a *Authorizer) Decide(ctx context.Context, r *core.AccessRequest) (core.De
 	p := a.active.Load()
 	if p == nil {
 		return core.Decision{}, core.Errorf(core.PolicyUnavailable, "no policy is active")
+	}
+	if len(r.Policies) > 0 {
+		if a.opts.Keys == nil {
+			return core.Decision{PolicyHash: p.hash}, core.Errorf(core.PolicyUnavailable, "key policies are attached, and this server does not read them")
+		}
+		if err := checkComplete(r); err != nil {
+			return core.Decision{PolicyHash: p.hash}, err
+		}
+		if err := a.opts.Keys.match(ctx, r); err != nil {
+			return core.Decision{PolicyHash: p.hash}, err
+		}
 	}
 	return p.decide(ctx, r)
 }

@@ -58,11 +58,13 @@ type right uint8
 const (
 	never   right = iota
 	machine       // at the admin socket, by method system
+	people        // admins, without object
 	watch         // monitors, admins and auditors, without object
 	inquire       // Query, Discover Versions: without object, auditors too
 	produce       // without object
 	find          // Locate: with and without object
 	read
+	run // the life of a key, but for its end
 	manage
 	use
 )
@@ -71,14 +73,17 @@ const (
 // Rego. An action without an entry is denied to all.
 var rights = map[core.Action]right{
 	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine,
-	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
+	core.ActionSavePolicy: people, core.ActionDeletePolicy: people, core.ActionReadPolicies: people, core.ActionAttachPolicy: people, core.ActionDetachPolicy: people,
+	core.ActionSaveUser: people, core.ActionDeleteUser: people, core.ActionReadUsers: people, core.ActionSaveRole: people, core.ActionDeleteRole: people, core.ActionReadRoles: people,
+	core.ActionSimulatePolicy: people,
+	core.ActionReadHealth:     watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
 	core.ActionRNGRetrieve: produce, core.ActionRNGSeed: produce,
 	core.ActionLocate:        find,
 	core.ActionGetAttributes: read, core.ActionGetAttributeList: read,
-	core.ActionCheck: manage, core.ActionAddAttribute: manage, core.ActionModifyAttribute: manage, core.ActionSetAttribute: manage,
-	core.ActionDeleteAttribute: manage, core.ActionActivate: manage, core.ActionRevoke: manage, core.ActionDestroy: manage, core.ActionReKey: manage,
+	core.ActionCheck: run, core.ActionAddAttribute: run, core.ActionModifyAttribute: run, core.ActionSetAttribute: run,
+	core.ActionDeleteAttribute: run, core.ActionActivate: run, core.ActionReKey: run, core.ActionRevoke: manage, core.ActionDestroy: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
 	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use,
 }
@@ -91,12 +96,12 @@ func askable() []core.Action {
 func allowed(p *core.Principal, action core.Action, o *core.ManagedObject) bool {
 	r, auditor := rights[action], p.HasRole("auditor")
 	if o == nil {
-		return (r == watch && (auditor || p.HasRole("admin") || p.HasRole("monitor"))) || r == inquire || r == find || (r == produce && !auditor)
+		return (r == people && p.HasRole("admin") && !auditor) || (r == watch && (auditor || p.HasRole("admin") || p.HasRole("monitor"))) || r == inquire || r == find || (r == produce && !auditor)
 	}
 	if o.Tenant != p.Tenant || r < find || (auditor && r > read) {
 		return false
 	}
-	return o.Owner == p.ID || p.InGroup(o.Group) || (p.HasRole("admin") && r < use) || auditor
+	return o.Owner == p.ID || p.InGroup(o.Group) || (p.HasRole("admin") && r < use) || (p.HasRole("operator") && r <= run) || (p.HasRole("viewer") && r <= read) || auditor
 }
 
 // Each action, even one that the server lacks, by a principal in each relation to an object.
@@ -107,6 +112,7 @@ func TestEveryActionByEveryRelation(t *testing.T) {
 		"owner": someone("t", "alice", ""), "group member": someone("t", "bob", "g"), "stranger": someone("t", "eve", "h"), "without group": someone("t", "lone", ""),
 		"another tenant's": someone("u", "alice", "g"), "another tenant's admin": someone("u", "root", "g", "admin"),
 		"admin": someone("t", "root", "", "admin"), "auditor": someone("t", "ann", "g", "auditor"), "both": someone("t", "root", "", "admin", "auditor"),
+		"operator": someone("t", "otto", "", "operator"), "viewer": someone("t", "vera", "", "viewer"),
 	}
 	verdicts := map[bool]int{}
 	for _, action := range askable() {
@@ -128,6 +134,31 @@ func TestEveryActionByEveryRelation(t *testing.T) {
 	}
 }
 
+// An operator's policy that says nothing about key policies cannot permit what a statement
+// denies, or what an exclusive policy does not permit.
+func TestNoPolicyOverridesADenial(t *testing.T) {
+	a := open(t, allowIf(`input.object.owner == input.principal.id`), goodTest)
+	for what, c := range map[string]struct {
+		statements core.MatchedStatements
+		allow      bool
+	}{
+		"no key policy":                   {core.MatchedStatements{}, true},
+		"a permit":                        {core.MatchedStatements{Allow: []string{"p@1/1"}}, true},
+		"a denial":                        {core.MatchedStatements{Deny: []string{"p@1/1"}}, false},
+		"a denial beside a permit":        {core.MatchedStatements{Allow: []string{"p@1/1"}, Deny: []string{"p@1/2"}}, false},
+		"an exclusive policy":             {core.MatchedStatements{Exclusive: true}, false},
+		"a permit of an exclusive policy": {core.MatchedStatements{Exclusive: true, Allow: []string{"p@1/1"}}, true},
+	} {
+		r := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))
+		r.Statements = c.statements
+		for range 2 {
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow != c.allow || len(d.Reasons) == 0 {
+				t.Errorf("%s: %+v, %v; want allow %v with a reason", what, d, err, c.allow)
+			}
+		}
+	}
+}
+
 // The same with random principals and objects, made of few names, so that they often match.
 func TestAgainstTheReference(t *testing.T) {
 	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
@@ -138,7 +169,7 @@ func TestAgainstTheReference(t *testing.T) {
 	}
 	actions := askable()
 	for range 4000 {
-		p := &core.Principal{Tenant: one("a", "b"), ID: one("a", "b", "c"), Groups: some("a", "b", ""), Roles: some("admin", "auditor", "a", ""), Method: "mtls"}
+		p := &core.Principal{Tenant: one("a", "b"), ID: one("a", "b", "c"), Groups: some("a", "b", ""), Roles: some("admin", "auditor", "operator", "viewer", "a", ""), Method: "mtls"}
 		o := &core.ManagedObject{Tenant: one("a", "b"), ID: "o", Owner: one("a", "b", "c"), Group: one("a", "b", "c", ""), Version: 1, Type: core.ObjectTypePrivateKey}
 		if r.IntN(8) == 0 {
 			o = nil
@@ -148,7 +179,7 @@ func TestAgainstTheReference(t *testing.T) {
 		if want := allowed(p, action, o); err != nil || d.Allow != want {
 			t.Fatalf("%v by %+v on %+v: %+v, %v; want %v", action, p, o, d, err, want)
 		}
-		if wide := p.HasRole("admin") || p.HasRole("auditor"); (d.Scope == "tenant") != wide {
+		if wide := slices.ContainsFunc([]string{"admin", "auditor", "operator", "viewer"}, p.HasRole); (d.Scope == "tenant") != wide {
 			t.Fatalf("%+v may see %q", p, d.Scope)
 		}
 	}

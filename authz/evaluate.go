@@ -18,11 +18,33 @@ const (
 	maxReasonBytes = 256     // of one reason
 )
 
-// decide returns the answer in the memo, or evaluates the policy.
+// decide checks that a question is complete and answers it.
 func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
 	if err := checkComplete(r); err != nil {
 		return core.Decision{PolicyHash: p.hash}, err
 	}
+	d, err := p.decideRemembered(ctx, r)
+	if err != nil || !d.Allow {
+		return d, err
+	}
+	return heedStatements(d, &r.Statements), nil
+}
+
+// heedStatements turns a permit into a denial if a statement of a key policy denies, or
+// if none permits and a policy is exclusive. The default policy decides so too. An
+// operator's policy cannot permit it by leaving the rule out.
+func heedStatements(d core.Decision, s *core.MatchedStatements) core.Decision {
+	switch {
+	case len(s.Deny) > 0:
+		d.Allow, d.Reasons = false, []string{"statement " + s.Deny[0] + " denies it"}
+	case s.Exclusive && len(s.Allow) == 0:
+		d.Allow, d.Reasons = false, []string{"an exclusive key policy does not permit it"}
+	}
+	return d
+}
+
+// decideRemembered returns the answer in the memo, or evaluates the policy.
+func (p *policy) decideRemembered(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
 	q := questionOf(r)
 	if p.memo == nil {
 		return p.evaluate(ctx, q, r.Now, r.Address)

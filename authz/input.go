@@ -2,6 +2,7 @@ package authz
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -23,7 +24,16 @@ type question struct {
 	kind            core.ObjectType
 	state           core.State // at the time of the request
 	algorithm       core.CryptographicAlgorithm
+	allowStatements string // names joined by nameSeparator, so that questions can be compared
+	denyStatements  string
+	exclusive       bool
+	rights          string // joined likewise
 }
+
+// nameSeparator separates names in a question. No name of a statement or role has it.
+const nameSeparator = "\x00"
+
+func joinNames(names []string) string { return strings.Join(names, nameSeparator) }
 
 // checkComplete refuses a question that lacks what each rule relies on: two empty
 // tenants would be equal.
@@ -44,7 +54,8 @@ func checkComplete(r *core.AccessRequest) error {
 
 // questionOf returns what the policy can see of a complete request.
 func questionOf(r *core.AccessRequest) question {
-	q := question{principal: r.Principal, action: r.Action, door: r.Door}
+	q := question{principal: r.Principal, action: r.Action, door: r.Door, exclusive: r.Statements.Exclusive,
+		allowStatements: joinNames(r.Statements.Allow), denyStatements: joinNames(r.Statements.Deny), rights: joinNames(r.Rights)}
 	if o := r.Object; o != nil {
 		q.present, q.tenant, q.object, q.owner, q.group = true, o.Tenant, o.ID, o.Owner, o.Group
 		q.kind, q.state, q.algorithm = o.Type, r.State, o.Algorithm()
@@ -105,6 +116,7 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 			{name: "tenant", makeValue: makeText(func(q *question) string { return certificateOf(q.principal).Tenant })},
 			{name: "id", makeValue: makeText(func(q *question) string { return certificateOf(q.principal).ID })},
 		}},
+		{name: "rights", form: namesForm, makeValue: makeNames(func(q *question) string { return q.rights })},
 	}},
 	{name: "object", form: structureForm, parts: []field{
 		{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.present) }},
@@ -115,6 +127,11 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 		{name: "type", allValues: orNone(core.TagObjectType), makeValue: makeText(func(q *question) string { return enumName(q.kind) })},
 		{name: "state", allValues: orNone(core.TagState), makeValue: makeText(func(q *question) string { return enumName(q.state) })},
 		{name: "algorithm", allValues: orNone(core.TagCryptographicAlgorithm), makeValue: makeText(func(q *question) string { return enumName(q.algorithm) })},
+	}},
+	{name: "statements", form: structureForm, parts: []field{
+		{name: "allow", form: namesForm, makeValue: makeNames(func(q *question) string { return q.allowStatements })},
+		{name: "deny", form: namesForm, makeValue: makeNames(func(q *question) string { return q.denyStatements })},
+		{name: "exclusive", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.exclusive) }},
 	}},
 }})
 
@@ -171,6 +188,11 @@ func textTerms(all ...string) (out []*ast.Term) {
 // makeText returns a function that makes a text field.
 func makeText(get func(*question) string) func(*question, int64, string) *ast.Term {
 	return func(q *question, _ int64, _ string) *ast.Term { return textTerm(get(q)) }
+}
+
+// makeNames returns a function that makes a set of names that are joined in a question.
+func makeNames(get func(*question) string) func(*question, int64, string) *ast.Term {
+	return func(q *question, _ int64, _ string) *ast.Term { return nameSet(strings.Split(get(q), nameSeparator)) }
 }
 
 // namesOf returns the names of an enumeration of the standard.

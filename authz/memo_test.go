@@ -51,11 +51,31 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 
 // If anything else of the question changes, the answer is the one for the changed question.
 func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
-	a := open(t, allowIf(`input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls", "strength": "certificate",
-		"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}}
+	const condition = `input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls", "strength": "certificate",
+		"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}, "rights": {"r": true}}
 	input.operation == "Get"
 	input.door == "kmip"
-	input.object == {"present": true, "tenant": "t", "id": "o", "owner": "alice", "group": "g", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}`), goodTest)
+	input.statements == {"allow": {"p@1/1": true}, "deny": {}, "exclusive": false}
+	input.object == {"present": true, "tenant": "t", "id": "o", "owner": "alice", "group": "g", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}`
+	// Random questions would hardly find the only one that is permitted, so a test asks for it.
+	test := `package keyreeve.authz_test
+
+import rego.v2
+
+import data.keyreeve.authz
+
+test_it if {
+	d := authz.decision with input as {
+		"operation": "Get", "kind": "use", "now": 1, "address": "127.0.0.1", "door": "kmip",
+		"principal": {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls", "strength": "certificate",
+			"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}, "rights": {"r": true}},
+		"statements": {"allow": {"p@1/1": true}, "deny": {}, "exclusive": false},
+		"object": {"present": true, "tenant": "t", "id": "o", "owner": "alice", "group": "g", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"},
+	}
+	d.allow == true
+}
+`
+	a := open(t, allowIf(condition), test)
 	changed := func(change func(*core.Principal)) *core.Principal {
 		p := someone("t", "alice", "g", "r")
 		p.Strength, p.Attributes, p.Certificate = core.StrengthCertificate, map[string]string{"a": "1"}, &core.Principal{Tenant: "t", ID: "array7"}
@@ -66,7 +86,9 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 	base := func() (*core.AccessRequest, *core.ManagedObject) {
 		o := object("alice", "g")
 		o.Attributes = o.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))
-		return ask(alice, core.ActionGet, o), o
+		r := ask(alice, core.ActionGet, o)
+		r.Rights, r.Statements.Allow = []string{"r"}, []string{"p@1/1"}
+		return r, o
 	}
 	r, _ := base()
 	for range 2 {
@@ -87,6 +109,10 @@ func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 		"o's own":   func(_ *core.AccessRequest, o *core.ManagedObject) { o.Tenant = "u" },
 		"type":      func(_ *core.AccessRequest, o *core.ManagedObject) { o.Type = core.ObjectTypeSecretData },
 		"algorithm": func(_ *core.AccessRequest, o *core.ManagedObject) { o.Attributes = nil },
+		"right":     func(r *core.AccessRequest, _ *core.ManagedObject) { r.Rights = nil },
+		"statement": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Statements.Allow = []string{"p@2/1"} },
+		"denial":    func(r *core.AccessRequest, _ *core.ManagedObject) { r.Statements.Deny = []string{"p@1/2"} },
+		"exclusion": func(r *core.AccessRequest, _ *core.ManagedObject) { r.Statements.Exclusive = true },
 		"nothing":   func(r *core.AccessRequest, _ *core.ManagedObject) { r.Object = nil },
 	}
 	for what, change := range seenOfPrincipal {

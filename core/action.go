@@ -199,6 +199,17 @@ const (
 	ActionReadRecords    // the audit records of all tenants
 	ActionSimulatePolicy // what the policy would decide for any principal
 	ActionReload         // of policy, authorities, certificates and PIN
+	ActionSavePolicy     // a version of a key policy
+	ActionDeletePolicy
+	ActionReadPolicies
+	ActionAttachPolicy // to an object, a user, a role or a group
+	ActionDetachPolicy
+	ActionSaveUser // a version of a user, also of the password
+	ActionDeleteUser
+	ActionReadUsers
+	ActionSaveRole
+	ActionDeleteRole
+	ActionReadRoles
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -292,6 +303,17 @@ var actionTable = [...]ActionInfo{
 	ActionReadRecords:      {"Read Records", 0, ReadAction, NoObject},
 	ActionSimulatePolicy:   {"Simulate Policy", 0, ReadAction, NoObject},
 	ActionReload:           {"Reload", 0, AdministerAction, NoObject},
+	ActionSavePolicy:       {"Save Policy", 0, AdministerAction, NoObject},
+	ActionDeletePolicy:     {"Delete Policy", 0, AdministerAction, NoObject},
+	ActionReadPolicies:     {"Read Policies", 0, ReadAction, NoObject},
+	ActionAttachPolicy:     {"Attach Policy", 0, AdministerAction, NoObject},
+	ActionDetachPolicy:     {"Detach Policy", 0, AdministerAction, NoObject},
+	ActionSaveUser:         {"Save User", 0, AdministerAction, NoObject},
+	ActionDeleteUser:       {"Delete User", 0, AdministerAction, NoObject},
+	ActionReadUsers:        {"Read Users", 0, ReadAction, NoObject},
+	ActionSaveRole:         {"Save Role", 0, AdministerAction, NoObject},
+	ActionDeleteRole:       {"Delete Role", 0, AdministerAction, NoObject},
+	ActionReadRoles:        {"Read Roles", 0, ReadAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

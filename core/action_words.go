@@ -52,6 +52,8 @@ var actionWords = []ActionWord{
 	{"simulate", []Action{ActionSimulatePolicy}},
 	{"operate", []Action{ActionReload, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
 	{"tenants", []Action{ActionCreateTenant, ActionListTenants}},
+	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
+	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }
 
 // ActionWord is a word and the actions that it stands for.

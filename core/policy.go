@@ -12,13 +12,50 @@ type AccessRequest struct {
 	Door      Door
 	Address   string
 	Now       int64 // Unix seconds
+
+	// Policies are the versions of the key policies that are attached to the object, its
+	// Object Groups, and the principal with its roles and groups.
+	Policies []DirectoryVersion
+
+	// Asked is what the request asks for, for conditions of key policies.
+	Asked Asked
+
+	// Statements are the statements of Policies that match the request. The policy finds
+	// them itself if there are Policies.
+	Statements MatchedStatements
+	// Rights are the principal's own roles, declared by the tenant, that permit Action.
+	Rights []string
+}
+
+// Asked is what a request asks a key to be used with.
+type Asked struct {
+	Parameters *CryptographicParameters // nil: the request names none, so those of the object count
+	Wrapped    *bool                    // whether the value leaves wrapped; nil: it does not leave
+}
+
+// AccessFacts adds to a request what the directory has about it: Policies and Rights. It
+// fails if that cannot be relied on; the request must then be denied. Safe for concurrent
+// use.
+type AccessFacts interface {
+	AddFacts(r *AccessRequest) error
+	// GovernsGroup reports whether key policies are attached to an Object Group.
+	GovernsGroup(tenant, group string) (bool, error)
+}
+
+// MatchedStatements names the statements of key policies that match a request, as
+// "POLICY@VERSION/SID", sorted. A statement in Deny denies, whatever permits. If
+// Exclusive is set, a policy of the key is exclusive: the request is permitted only by a
+// statement in Allow.
+type MatchedStatements struct {
+	Allow, Deny []string
+	Exclusive   bool
 }
 
 // Decision is the policy's answer. Scope is filled for Locate without object:
 // which objects the principal may see, "tenant" or "own" (its own and its groups').
 type Decision struct {
 	Allow      bool
-	Reasons    []string // rules that allowed or denied
+	Reasons    []string // rules and statements that allowed or denied
 	PolicyHash string
 	Scope      string
 }
@@ -28,4 +65,36 @@ type Decision struct {
 type Policy interface {
 	Decide(ctx context.Context, r *AccessRequest) (Decision, error)
 	Health(ctx context.Context) error
+}
+
+// StatementVerdict says about one statement of a key policy whether it matches a request,
+// and why not.
+type StatementVerdict struct {
+	Statement string // "POLICY@VERSION/SID"
+	Effect    string // "allow" or "deny"
+	Matched   bool
+	Counts    bool     // false if it matched but an exclusive policy takes its effect away
+	Unmet     []string // sorted: "actions", "principal", "conditions.ipAddress"; empty if it matched
+}
+
+// KeyPolicies reads key policies as people write them, and explains them.
+type KeyPolicies interface {
+	// Explain says which statements of the key policies of a request match it, and why
+	// the others do not.
+	Explain(ctx context.Context, r *AccessRequest) ([]StatementVerdict, error)
+
+	// CheckKeyPolicy reads the document of a policy that is stored under a name, and
+	// runs its tests. It fails with InvalidField and the path of the first fault. exists
+	// says which names such as "user:alice" exist.
+	CheckKeyPolicy(ctx context.Context, name string, document []byte, exists func(name string) bool) (KeyPolicyFacts, error)
+}
+
+// KeyPolicyFacts is what is known of a key policy without an evaluation.
+type KeyPolicyFacts struct {
+	Hash       string // SHA-256 of its normal form, hex
+	Statements int
+	Exclusive  bool
+	Keys       []string // Unique Identifiers of the objects that the document names
+	Holders    []string // the other holders that it names, as "role:admin"
+	Warnings   []string
 }

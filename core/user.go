@@ -1,8 +1,6 @@
 package core
 
 import (
-	"bytes"
-	"encoding/json"
 	"log/slog"
 	"strings"
 	"unicode"
@@ -117,33 +115,14 @@ func printableText(s string) bool {
 
 // EncodeBody returns the fields of u that its row keeps encrypted, as JSON. It is always the
 // same text for the same user.
-func (u *User) EncodeBody() ([]byte, error) {
-	if err := u.Check(); err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	e := json.NewEncoder(&out)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(u); err != nil {
-		return nil, Wrap(Internal, err, "the user %s cannot be written", u.Name)
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
-}
+func (u *User) EncodeBody() ([]byte, error) { return EncodeBody(u) }
 
 // DecodeUser reads what [User.EncodeBody] wrote. It refuses every other text, so no two
 // readers can see two users in one row.
 func DecodeUser(tenant, name string, version int64, body []byte) (*User, error) {
-	u := &User{}
-	if err := json.Unmarshal(body, u); err != nil {
-		return nil, Errorf(InvalidField, "the row of user %s/%s is no JSON of a user", tenant, name) // the cause could quote the hash
-	}
-	u.Tenant, u.Name, u.Version = tenant, name, version
-	again, err := u.EncodeBody()
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(again, body) {
-		return nil, Errorf(InvalidField, "the row of user %s/%s is not in the form that the server writes: a member is unknown, there twice or in another place", tenant, name)
+	u := &User{Tenant: tenant, Name: name, Version: version}
+	if err := DecodeBody(body, u); err != nil {
+		return nil, Wrap(CodeOf(err), err, "the row of user %s/%s cannot be read", ClientText(tenant), ClientText(name))
 	}
 	return u, nil
 }

@@ -11,9 +11,13 @@ import (
 // The record gets the reasons. A denial is an error of code PermissionDenied, and a
 // policy that fails is one of code PolicyUnavailable.
 func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision, error) {
-	k.access = core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now}
+	k.access = core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now, Asked: k.Asked}
 	if o != nil {
 		k.access.State = o.StateAt(k.Now)
+	}
+	k.access.Policies = k.policyRoom[:0]
+	if err := k.Engine.addFacts(&k.access); err != nil {
+		return core.Decision{}, undecided(err)
 	}
 	d, err := k.Ports.Policy.Decide(k.Ctx, &k.access)
 	k.Record.PolicyHash = d.PolicyHash
@@ -31,6 +35,14 @@ func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision,
 	return d, nil
 }
 
+// addFacts adds what the directory has about a request, if there is one.
+func (e *Engine) addFacts(r *core.AccessRequest) error {
+	if e.Ports.Facts == nil {
+		return nil
+	}
+	return e.Ports.Facts.AddFacts(r)
+}
+
 // undecided returns the error to answer if the policy has failed.
 func undecided(err error) error {
 	return core.Wrap(core.PolicyUnavailable, err, "the policy could not decide, so the request is denied; see the policy's health")
@@ -39,8 +51,12 @@ func undecided(err error) error {
 // Permits asks the policy an additional question, whose reasons are not recorded. An
 // error means that the policy did not decide.
 func (k *Call) Permits(action core.Action, o *core.ManagedObject) (bool, error) {
-	d, err := k.Ports.Policy.Decide(k.Ctx, &core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now),
-		Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now})
+	r := core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now), Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now, Asked: k.Asked}
+	err := k.Engine.addFacts(&r)
+	if err != nil {
+		return false, undecided(err)
+	}
+	d, err := k.Ports.Policy.Decide(k.Ctx, &r)
 	if err != nil {
 		return false, undecided(err)
 	}

@@ -36,12 +36,15 @@ type Call struct {
 
 	StorageMasks []int32 // the Protection Storage Masks that the client accepts for a new object; nil: any
 
+	Asked core.Asked // set by a verb before the policy is asked
+
 	// Memory for values that are passed by reference, so that a use allocates nothing.
-	access    core.AccessRequest
-	GetOutput core.GetOutput // for the answer of Get
-	closing   core.Change    // stores entry, as its only write
-	writes    [1]core.Write
-	entry     core.Entry
+	access     core.AccessRequest
+	policyRoom [4]core.DirectoryVersion
+	GetOutput  core.GetOutput // for the answer of Get
+	closing    core.Change    // stores entry, as its only write
+	writes     [1]core.Write
+	entry      core.Entry
 }
 
 var calls = sync.Pool{New: func() any { return new(Call) }}

@@ -26,6 +26,7 @@ type Ports struct {
 	HSM     core.HSM
 	Policy  core.Policy
 	Journal core.Journal
+	Facts   core.AccessFacts // nil: there are no key policies and no roles of tenants
 	Formats core.Formats
 	Clock   core.Clock                             // nil: the system's clock
 	Log     *slog.Logger                           // nil: slog.Default
@@ -94,7 +95,7 @@ type Engine struct {
 // Its first operation loads its keys.
 func New(p Ports, s Settings) *Engine {
 	if p.Clock == nil {
-		p.Clock = systemClock{}
+		p.Clock = SystemClock{}
 	}
 	if p.Log == nil {
 		p.Log = slog.Default()
@@ -115,12 +116,13 @@ func New(p Ports, s Settings) *Engine {
 	return e
 }
 
-type systemClock struct{}
+// SystemClock is the clock of the machine.
+type SystemClock struct{}
 
 var started = time.Now()
 
-func (systemClock) Now() int64 { return time.Now().Unix() }
+func (SystemClock) Now() int64 { return time.Now().Unix() }
 
-func (systemClock) NowMicro() int64 { return time.Now().UnixMicro() }
+func (SystemClock) NowMicro() int64 { return time.Now().UnixMicro() }
 
-func (systemClock) Mono() int64 { return time.Since(started).Microseconds() }
+func (SystemClock) Mono() int64 { return time.Since(started).Microseconds() }

@@ -141,6 +141,25 @@ var (
 // the server, and StoreUnavailable as for Fresh. It allocates nothing, except when a large
 // body was not used for a while. Nobody changes the entry.
 func (d *Directory) Get(kind core.EntryKind, tenant, id string) (*core.DirectoryEntry, error) {
+	h, err := d.findSound(kind, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	return h.wholeEntry()
+}
+
+// Version returns the number of the newest version of an entry. The codes are those of
+// Get. It allocates nothing.
+func (d *Directory) Version(kind core.EntryKind, tenant, id string) (int64, error) {
+	h, err := d.findSound(kind, tenant, id)
+	if err != nil {
+		return 0, err
+	}
+	return h.entry.Version, nil
+}
+
+// findSound finds an entry that exists and is not refused.
+func (d *Directory) findSound(kind core.EntryKind, tenant, id string) (*heldEntry, error) {
 	if err := d.Fresh(); err != nil {
 		return nil, err
 	}
@@ -153,7 +172,7 @@ func (d *Directory) Get(kind core.EntryKind, tenant, id string) (*core.Directory
 	case h.entry.Deleted:
 		return nil, errAbsent
 	}
-	return h.wholeEntry()
+	return h, nil
 }
 
 // List returns entries of one kind and tenant that are not deleted, by ID, starting after

@@ -141,6 +141,7 @@ func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (cor
 }
 
 func get(k *engine.Call, in *core.GetInput) (core.GetOutput, error) {
+	k.Asked.Wrapped = wrappedOrClear(in)
 	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return core.GetOutput{}, err
@@ -170,6 +171,16 @@ func get(k *engine.Call, in *core.GetInput) (core.GetOutput, error) {
 	}
 	clearFresh(k, o)
 	return *out, nil
+}
+
+var inClear, wrapped = false, true
+
+// wrappedOrClear returns a pointer that costs no allocation.
+func wrappedOrClear(in *core.GetInput) *bool {
+	if in.Specification != nil {
+		return &wrapped
+	}
+	return &inClear
 }
 
 // hasFormat reports whether the value of o can have a Key Format Type. Only keys have

@@ -58,11 +58,12 @@ func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 			return out, err
 		}
 	}
+	r.asked = s.FirstParameters(r.asked)
+	k.Asked.Parameters = r.asked
 	o, err := findForUse(k, *r.id, u)
 	if err != nil {
 		return out, err
 	}
-	r.asked = s.FirstParameters(r.asked)
 	if err := u.settleParameters(o, r); err != nil {
 		return out, err
 	}

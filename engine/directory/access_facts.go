@@ -1,0 +1,146 @@
+package directory
+
+import (
+	"errors"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// AccessFacts finds the key policies and the roles of tenants that a decision depends on.
+// It is [core.AccessFacts]. Safe for concurrent use.
+type AccessFacts struct {
+	directory   *Directory
+	attachments *Typed[*core.Attachment]
+	roles       *Typed[*core.Role]
+}
+
+// NewAccessFacts must be called before the directory is opened.
+func NewAccessFacts(d *Directory) *AccessFacts {
+	return &AccessFacts{directory: d, attachments: NewTyped(d, core.EntryAttachment, decodeBody[core.Attachment]), roles: NewTyped(d, core.EntryRole, decodeBody[core.Role])}
+}
+
+var _ core.AccessFacts = (*AccessFacts)(nil)
+
+// decodeBody decodes the body of an entry.
+func decodeBody[T any, B interface {
+	*T
+	core.Body
+}](e *core.DirectoryEntry) (*T, error) {
+	out := new(T)
+	if err := core.DecodeBody(e.Body, B(out)); err != nil {
+		return nil, core.Wrap(core.Tampered, err, "the %s %s cannot be read", e.Kind, core.ClientText(e.ID))
+	}
+	return out, nil
+}
+
+// AddFacts implements [core.AccessFacts]. A policy that is attached and does not exist is
+// an error of code PolicyUnavailable.
+func (f *AccessFacts) AddFacts(r *core.AccessRequest) error {
+	if r.Principal == nil || r.Principal.Tenant == core.SystemTenant {
+		return nil
+	}
+	if err := f.directory.Fresh(); err != nil {
+		return err
+	}
+	if err := f.addRights(r); err != nil {
+		return err
+	}
+	if o := r.Object; o != nil && o.Tenant == r.Principal.Tenant {
+		for i := range o.Attributes {
+			if a := &o.Attributes[i]; core.PolicyAttribute.Names(a) {
+				if err := f.addPolicy(r, a.Value.Text, "object", o.ID); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if f.attachments.Any(r.Principal.Tenant) {
+		return f.addOfHolders(r)
+	}
+	return nil
+}
+
+// GovernsGroup implements [core.AccessFacts].
+func (f *AccessFacts) GovernsGroup(tenant, group string) (bool, error) {
+	if err := f.directory.Fresh(); err != nil || !f.attachments.Any(tenant) {
+		return false, err
+	}
+	attached, err := f.attachments.Get(tenant, core.ObjectGroupHolder+group)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return false, nil
+	}
+	return err == nil && len(attached.Policies) > 0, err
+}
+
+// addRights adds the roles of the principal that the tenant has declared and that permit
+// the action. A role that is not declared permits nothing here.
+func (f *AccessFacts) addRights(r *core.AccessRequest) error {
+	if !f.roles.Any(r.Principal.Tenant) {
+		return nil
+	}
+	for _, name := range r.Principal.Roles {
+		role, err := f.roles.Get(r.Principal.Tenant, name)
+		if core.CodeOf(err) == core.ItemNotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if role.Permits(r.Action) {
+			r.Rights = append(r.Rights, name)
+		}
+	}
+	return nil
+}
+
+// addOfHolders adds the policies of the principal, its roles and groups, and of the Object
+// Groups of the object.
+func (f *AccessFacts) addOfHolders(r *core.AccessRequest) error {
+	p := r.Principal
+	err := f.addOfHolder(r, core.UserHolder, p.ID)
+	for _, role := range p.Roles {
+		err = errors.Join(err, f.addOfHolder(r, core.RoleHolder, role))
+	}
+	for _, group := range p.Groups {
+		err = errors.Join(err, f.addOfHolder(r, core.GroupHolder, group))
+	}
+	if o := r.Object; o != nil && o.Tenant == p.Tenant {
+		for i := range o.Attributes {
+			if a := &o.Attributes[i]; a.Tag == core.TagObjectGroup {
+				err = errors.Join(err, f.addOfHolder(r, core.ObjectGroupHolder, a.Value.Text))
+			}
+		}
+	}
+	return err
+}
+
+func (f *AccessFacts) addOfHolder(r *core.AccessRequest, kind, name string) error {
+	attached, err := f.attachments.Get(r.Principal.Tenant, kind+name)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, policy := range attached.Policies {
+		if err := f.addPolicy(r, policy, kind, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPolicy adds the newest version of a policy. Its holder names it, so a policy that
+// is missing is an error: otherwise a denial in it would be lost.
+func (f *AccessFacts) addPolicy(r *core.AccessRequest, policy, holderKind, holder string) error {
+	name := core.DirectoryName{Tenant: r.Principal.Tenant, Kind: core.EntryPolicy, ID: policy}
+	version, err := f.directory.Version(name.Kind, name.Tenant, name.ID)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return core.Errorf(core.PolicyUnavailable, "the key policy %s is attached to %s %s and does not exist; apply it, or detach it", core.ClientText(policy), holderKind, core.ClientText(holder))
+	}
+	if err != nil {
+		return err
+	}
+	r.Policies = append(r.Policies, core.DirectoryVersion{Name: name, Version: version})
+	return nil
+}

@@ -1,0 +1,159 @@
+package directory
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// entryWith returns the first version of an entry with a body.
+func entryWith(t *testing.T, kind core.EntryKind, id string, body core.Body) *core.DirectoryEntry {
+	t.Helper()
+	text, err := core.EncodeBody(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &core.DirectoryEntry{Kind: kind, Tenant: "t", ID: id, Version: 1, At: 1, Author: "t/root", Body: text}
+}
+
+// policyEntry returns the first version of a key policy.
+func policyEntry(name string) *core.DirectoryEntry {
+	return &core.DirectoryEntry{Kind: core.EntryPolicy, Tenant: "t", ID: name, Version: 1, At: 1, Author: "t/root", Body: []byte("{}")}
+}
+
+// askedBy returns a request of alice, who has a role and a group, for a key in an Object
+// Group.
+func askedBy(tenant string) *core.AccessRequest {
+	o := &core.ManagedObject{Tenant: "t", ID: "o", Owner: "bob", Attributes: core.Attributes{
+		{Tag: core.TagObjectGroup, Value: core.Text("payroll")}, {Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text("of-object")}}}
+	return &core.AccessRequest{Action: core.ActionEncrypt, Object: o, Principal: &core.Principal{Tenant: tenant, ID: "alice", Roles: []string{"clerk"}, Groups: []string{"g"}}}
+}
+
+// Policies of the object, its Object Group, the caller, its roles and its groups are
+// found, and no others. Rights come from the roles that the tenant has declared.
+func TestFactsOfARequest(t *testing.T) {
+	s := newSite(t, false)
+	d := s.unopened()
+	facts := NewAccessFacts(d)
+	if err := d.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"of-object", "of-user", "of-role", "of-group", "of-key-group", "of-another"}
+	for _, name := range names {
+		s.save(d, policyEntry(name))
+	}
+	for holder, policy := range map[string]string{"user:alice": "of-user", "role:clerk": "of-role", "group:g": "of-group", "keyGroup:payroll": "of-key-group", "user:bob": "of-another"} {
+		s.save(d, entryWith(t, core.EntryAttachment, holder, &core.Attachment{Policies: []string{policy}}))
+	}
+	s.save(d, entryWith(t, core.EntryRole, "clerk", &core.Role{Actions: []string{"encrypt"}}))
+	r := askedBy("t")
+	if err := facts.AddFacts(r); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, v := range r.Policies {
+		found = append(found, v.Name.ID)
+	}
+	if slices.Sort(found); !slices.Equal(found, []string{"of-group", "of-key-group", "of-object", "of-role", "of-user"}) {
+		t.Errorf("the policies are %q", found)
+	}
+	if !slices.Equal(r.Rights, []string{"clerk"}) {
+		t.Errorf("the rights are %q", r.Rights)
+	}
+	r = askedBy("t")
+	r.Action = core.ActionDecrypt
+	if err := facts.AddFacts(r); err != nil || len(r.Rights) != 0 {
+		t.Errorf("the role does not name decrypt: %q, %v", r.Rights, err)
+	}
+	r = askedBy("u")
+	if err := facts.AddFacts(r); err != nil || len(r.Policies)+len(r.Rights) != 0 {
+		t.Errorf("another tenant's caller gets %v and %v, %v", r.Policies, r.Rights, err)
+	}
+	if governed, err := facts.GovernsGroup("t", "payroll"); err != nil || !governed {
+		t.Errorf("payroll is governed: %v, %v", governed, err)
+	}
+	if governed, err := facts.GovernsGroup("t", "tapes"); err != nil || governed {
+		t.Errorf("tapes is governed: %v, %v", governed, err)
+	}
+}
+
+// A policy that is attached and missing, an attachment that was removed behind the server,
+// and a directory that cannot be read are errors: each could hold a denial.
+func TestMissingFactsAreErrors(t *testing.T) {
+	s := newSite(t, true)
+	d := s.unopened()
+	facts := NewAccessFacts(d)
+	if err := d.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := facts.AddFacts(askedBy("t")); core.CodeOf(err) != core.PolicyUnavailable {
+		t.Errorf("a missing policy: %v; want Policy Unavailable", err)
+	}
+	s.save(d, policyEntry("of-object"))
+	s.save(d, policyEntry("of-role"))
+	s.save(d, entryWith(t, core.EntryAttachment, "role:clerk", &core.Attachment{Policies: []string{"of-role"}}))
+	if err := facts.AddFacts(askedBy("t")); err != nil {
+		t.Error(err)
+	}
+	s.attack(`DELETE FROM directory_entry WHERE kind = 'attachment'`)
+	s.compare(d)
+	if err := facts.AddFacts(askedBy("t")); core.CodeOf(err) != core.Tampered {
+		t.Errorf("a removed attachment: %v; want Tampered", err)
+	}
+	s.clock.mono.Add(core.SnapshotLeaseMS*1000 + 1)
+	if err := facts.AddFacts(askedBy("t")); core.CodeOf(err) != core.StoreUnavailable {
+		t.Errorf("a directory that is not fresh: %v; want Store Unavailable", err)
+	}
+}
+
+// Without policies and roles, the facts of a request cost no allocation.
+func TestFactsCostNothingWithoutPolicies(t *testing.T) {
+	s := newSite(t, false)
+	d := s.unopened()
+	facts := NewAccessFacts(d)
+	if err := d.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r := askedBy("t")
+	r.Object.Attributes = r.Object.Attributes[:1]
+	if n := testing.AllocsPerRun(100, func() {
+		if err := facts.AddFacts(r); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+// Users are found by tenant and name. A change shows in the revision, and a removed user is
+// no error.
+func TestUsersOfTheDirectory(t *testing.T) {
+	s := newSite(t, false)
+	d := s.unopened()
+	users := NewUsers(d)
+	if err := d.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	before, err := users.Revision()
+	if err != nil || users.HadUsers("t") {
+		t.Fatalf("without users: %v, %v", users.HadUsers("t"), err)
+	}
+	s.save(d, entryWith(t, core.EntryUser, "alice", &core.User{Tenant: "t", Name: "alice", Version: 1, Groups: []string{"g"}}))
+	u, err := users.User("t", "alice")
+	if err != nil || u == nil || u.Name != "alice" || u.Version != 1 || !slices.Equal(u.Groups, []string{"g"}) {
+		t.Errorf("alice is %+v, %v", u, err)
+	}
+	if after, err := users.Revision(); err != nil || after == before || !users.HadUsers("t") || users.HadUsers("u") {
+		t.Errorf("revision %d after %d, %v; tenant t had users: %v", after, before, err, users.HadUsers("t"))
+	}
+	if u, err := users.User("t", "bob"); u != nil || err != nil {
+		t.Errorf("nobody is %+v, %v", u, err)
+	}
+	gone := entryWith(t, core.EntryUser, "alice", &core.User{Tenant: "t", Name: "alice", Version: 1})
+	gone.Version, gone.Deleted, gone.Body = 2, true, nil
+	s.save(d, gone)
+	if u, err := users.User("t", "alice"); u != nil || err != nil || !users.HadUsers("t") {
+		t.Errorf("a removed user is %+v, %v; tenant t had users: %v", u, err, users.HadUsers("t"))
+	}
+}
