@@ -63,6 +63,14 @@ func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	return next, nil
 }
 
+// SuccessorWrites returns the writes that store next, a changed copy of old that it stamps.
+func SuccessorWrites(old, next *core.ManagedObject, now int64) []core.Write {
+	stampChange(next, old, now)
+	var ch core.Change
+	addUpdate(&ch, old, next)
+	return ch.Writes
+}
+
 // addUpdate adds the write of a successor to a change, and the difference in usage.
 func addUpdate(ch *core.Change, old, next *core.ManagedObject) {
 	ch.Add(core.UpdateObject{Object: next, RemovesKey: removesKey(old, next)},

@@ -14,8 +14,10 @@ func (k *Call) Commit(ch *core.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := k.Engine.Tenants.Load(lastingContext(), k.Record.Tenant); err != nil { // its keys seal the rows
-		return err
+	if tenant := ch.ForTenant(); tenant != core.OwnWork { // its keys seal the rows
+		if err := k.Engine.Tenants.Load(lastingContext(), tenant); err != nil {
+			return err
+		}
 	}
 	if err := k.hashRows(ch); err != nil {
 		return err

@@ -284,7 +284,7 @@ type node struct {
 }
 
 func newNode(e *engine.Engine) node {
-	return node{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e), admin.New(e), upkeep.New(e)}
+	return node{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e), admin.New(e, admin.Ports{}), upkeep.New(e)}
 }
 
 type world struct {

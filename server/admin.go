@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
@@ -44,8 +46,18 @@ type adminRoute struct {
 	pattern string
 	action  core.Action
 	checked adminCheck
-	answer  func(d *adminDoor, ctx context.Context, c *core.Caller, q url.Values) (any, error)
+	answer  func(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error)
 }
+
+// adminQuestion is what a command asks. Passwords and documents are in the body: records
+// tell the parameters.
+type adminQuestion struct {
+	url.Values
+	body []byte // zeroed after the answer
+}
+
+// maxAdminBody bounds a body, in bytes: a key policy, or a user.
+const maxAdminBody = core.MaxDirectoryBody
 
 // adminCheck says where the policy is asked for a route, and what leaves a record.
 type adminCheck uint8
@@ -61,13 +73,27 @@ var adminRoutes = []adminRoute{
 	{"GET /doors", core.ActionReadHealth, asked, (*adminDoor).listDoors},
 	{"GET /health", core.ActionReadHealth, asked, (*adminDoor).tellHealth},
 	{"GET /certificates/damaged", core.ActionReadHealth, asked, (*adminDoor).listDamaged},
-	{"GET /policy/simulate", core.ActionSimulatePolicy, asked, (*adminDoor).simulate},
+	{"GET /policy/simulate", core.ActionSimulatePolicy, askedByEngine, (*adminDoor).simulate},
 	{"POST /policy/reload", core.ActionReload, asked, (*adminDoor).reloadPolicy},
 	{"GET /hsm/orphans", core.ActionListTokenObjects, askedAndRecorded, (*adminDoor).listOrphans},
 	{"GET /hsm/keys", core.ActionListTokenObjects, askedAndRecorded, (*adminDoor).listKeySets},
 	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, askedByEngine, (*adminDoor).purgeOrphans},
 	{"GET /tenants", core.ActionListTenants, askedByEngine, (*adminDoor).listTenants},
 	{"POST /tenants", core.ActionCreateTenant, askedByEngine, (*adminDoor).createTenant},
+	{"GET /policies", core.ActionReadPolicies, askedByEngine, (*adminDoor).listPolicies},
+	{"GET /policies/one", core.ActionReadPolicies, askedByEngine, (*adminDoor).readPolicy},
+	{"PUT /policies/one", core.ActionSavePolicy, askedByEngine, (*adminDoor).savePolicy},
+	{"DELETE /policies/one", core.ActionDeletePolicy, askedByEngine, (*adminDoor).deletePolicy},
+	{"GET /policies/history", core.ActionReadPolicies, askedByEngine, (*adminDoor).policyHistory},
+	{"POST /policies/rollback", core.ActionSavePolicy, askedByEngine, (*adminDoor).rollBackPolicy},
+	{"POST /policies/attach", core.ActionAttachPolicy, askedByEngine, (*adminDoor).attachPolicy},
+	{"POST /policies/detach", core.ActionDetachPolicy, askedByEngine, (*adminDoor).detachPolicy},
+	{"GET /users", core.ActionReadUsers, askedByEngine, (*adminDoor).listUsers},
+	{"PUT /users/one", core.ActionSaveUser, askedByEngine, (*adminDoor).saveUser},
+	{"DELETE /users/one", core.ActionDeleteUser, askedByEngine, (*adminDoor).deleteUser},
+	{"GET /roles", core.ActionReadRoles, askedByEngine, (*adminDoor).listRoles},
+	{"PUT /roles/one", core.ActionSaveRole, askedByEngine, (*adminDoor).saveRole},
+	{"DELETE /roles/one", core.ActionDeleteRole, askedByEngine, (*adminDoor).deleteRole},
 }
 
 // Times of one request over the admin socket. The token may have many objects.
@@ -93,7 +119,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	d := &adminDoor{engine: s.engine, admin: admin.New(s.engine), upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: password.Hash}), upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	return s.servingHTTP("admin socket", admin, l), nil
@@ -105,18 +131,26 @@ func (d *adminDoor) handler() http.Handler {
 		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), adminWork)
 			defer cancel()
-			out, err := d.answerRoute(ctx, &route, r.URL.Query())
+			q := &adminQuestion{Values: r.URL.Query()}
+			var out any
+			var err error
+			if q.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody)); err != nil {
+				err = core.Wrap(core.InvalidField, err, "the body cannot be read, or has more than %d bytes", maxAdminBody)
+			} else {
+				out, err = d.answerRoute(ctx, &route, q)
+			}
+			clear(q.body)
 			writeAnswer(w, out, err)
 		})
 	}
 	return ownUser(mux)
 }
 
-func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q url.Values) (out any, err error) {
+func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q *adminQuestion) (out any, err error) {
 	c := socketCaller(ctx)
 	switch route.checked {
 	case askedAndRecorded:
-		err = d.admin.Administer(ctx, c, route.action, route.question(q)+askedBy(ctx), func() (err error) {
+		err = d.admin.Administer(ctx, c, route.action, route.question(q.Values)+askedBy(ctx), func() (err error) {
 			out, err = route.answer(d, ctx, c, q)
 			return err
 		})
@@ -219,21 +253,21 @@ func writeAnswer(w http.ResponseWriter, v any, err error) {
 }
 
 // listDoors tells where the server listens.
-func (d *adminDoor) listDoors(context.Context, *core.Caller, url.Values) (any, error) {
+func (d *adminDoor) listDoors(context.Context, *core.Caller, *adminQuestion) (any, error) {
 	return d.addresses, nil
 }
 
-func (d *adminDoor) tellHealth(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+func (d *adminDoor) tellHealth(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
 	return d.health.askParts(ctx), nil
 }
 
 // listDamaged lists the stored certificates that are damaged.
-func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
 	return upkeep.DamagedCertificates(ctx, d.store)
 }
 
 // reloadPolicy returns the hash of the policy that is in force now.
-func (d *adminDoor) reloadPolicy(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+func (d *adminDoor) reloadPolicy(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
 	err := d.reloads.reload(ctx)
 	return map[string]string{"policy": d.policy.Hash()}, err
 }

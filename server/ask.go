@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,10 +17,15 @@ var errNoServer = errors.New("no server answers")
 
 // Ask puts a question to the server that answers at an admin socket.
 func Ask(socket, method, path string, q url.Values, out any) error {
+	return AskWith(socket, method, path, q, nil, out)
+}
+
+// AskWith is Ask with a body. out may be nil.
+func AskWith(socket, method, path string, q url.Values, body []byte, out any) error {
 	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
-	req, err := http.NewRequest(method, "http://admin"+path+"?"+q.Encode(), nil)
+	req, err := http.NewRequest(method, "http://admin"+path+"?"+q.Encode(), bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -32,6 +38,9 @@ func Ask(socket, method, path string, q url.Values, out any) error {
 		var e struct{ Error string }
 		json.NewDecoder(res.Body).Decode(&e)
 		return errors.New(e.Error)
+	}
+	if out == nil {
+		return nil
 	}
 	return json.NewDecoder(res.Body).Decode(out)
 }

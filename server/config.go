@@ -115,7 +115,7 @@ type Config struct {
 
 	dev   *member.Config // the token of serve --dev
 	file  string         // that it was read from; "": none
-	users password.Users // nil: there are none, and credentials are only noted
+	users password.Users // of tests, in place of those in the directory
 }
 
 // The values of tls.crl_stale.

@@ -60,7 +60,7 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 	}
 	s.KMIPAddr = l.Addr().String()
 	door := &kmipd.Server{Messages: message.New(s.verbs, message.Settings{Log: s.log, Omit: s.cfg.compat()}), Logins: s.engine,
-		Auth: admission{s.auth, s.engine.Tenants}, Users: s.cfg.credentials(), TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
+		Auth: admission{s.auth, s.engine.Tenants}, Users: s.credentials(), TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
 		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
 		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
 	run, cancel := context.WithCancel(context.Background())
@@ -74,11 +74,14 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 }
 
 // credentials verifies the credentials of KMIP messages. It is nil if they are only noted.
-func (c *Config) credentials() core.CredentialAuthenticator {
-	if c.users == nil || c.Authentication.Credentials == ignoreCredentials {
+func (s *Server) credentials() core.CredentialAuthenticator {
+	switch {
+	case s.cfg.Authentication.Credentials == ignoreCredentials:
 		return nil
+	case s.cfg.users != nil:
+		return password.NewVerifier(s.cfg.users)
 	}
-	return password.NewVerifier(c.users)
+	return password.NewVerifier(s.users)
 }
 
 // restLog takes what net/http has to say into the log.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"net/url"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
@@ -12,12 +11,12 @@ import (
 const maxPurge = 1000
 
 // listOrphans lists what the command hsm orphans list shows.
-func (d *adminDoor) listOrphans(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+func (d *adminDoor) listOrphans(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
 	return d.upkeep.Orphans(ctx)
 }
 
 // listKeySets lists what the command hsm keys shows.
-func (d *adminDoor) listKeySets(ctx context.Context, _ *core.Caller, _ url.Values) (any, error) {
+func (d *adminDoor) listKeySets(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
 	return d.upkeep.KeySets(ctx)
 }
 
@@ -28,8 +27,8 @@ type Purged struct {
 }
 
 // purgeOrphans destroys the token objects that are named by their CKA_IDs.
-func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
-	ids := q["id"]
+func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	ids := q.Values["id"]
 	if len(ids) == 0 || len(ids) > maxPurge {
 		return nil, core.Errorf(core.InvalidField, "name 1 to %d token objects by their CKA_IDs, as hsm orphans list shows them", maxPurge)
 	}

@@ -25,8 +25,8 @@ const (
 )
 
 // listRecords reads records back until the page is full.
-func (d *adminDoor) listRecords(ctx context.Context, _ *core.Caller, q url.Values) (any, error) {
-	rq, want, err := auditQuery(q)
+func (d *adminDoor) listRecords(ctx context.Context, _ *core.Caller, q *adminQuestion) (any, error) {
+	rq, want, err := auditQuery(q.Values)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (d *adminDoor) listRecords(ctx context.Context, _ *core.Caller, q url.Value
 			if err != nil {
 				return nil, fmt.Errorf("record %d: %w", e.Number, err)
 			}
-			if isAskedFor(&entry, q) {
+			if isAskedFor(&entry, q.Values) {
 				if page.Entries = append(page.Entries, entry); len(page.Entries) == want {
 					page.Before = e.Number
 					return page, nil

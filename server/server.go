@@ -51,7 +51,10 @@ type Server struct {
 	auth   *authn.Authenticator
 	tls    *doorTLS
 
-	directory *directory.Directory // of policies and people
+	directory   *directory.Directory // of policies and people
+	users       *directory.Users
+	facts       *directory.AccessFacts
+	keyPolicies *authz.KeyPolicies
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
@@ -104,8 +107,16 @@ func (s *Server) openStore(ctx context.Context) (stopper, error) {
 }
 
 func (s *Server) openPolicy(ctx context.Context) (_ stopper, err error) {
-	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Names: s.cfg.policyNames(), Changing: s.policyChanges})
+	if s.keyPolicies, err = authz.NewKeyPolicies(s.readKeyPolicy); err != nil {
+		return nil, err
+	}
+	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Names: s.cfg.policyNames(), Keys: s.keyPolicies, Changing: s.policyChanges})
 	return nil, err
+}
+
+// readKeyPolicy returns the newest version of a key policy.
+func (s *Server) readKeyPolicy(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
+	return s.directory.Get(v.Name.Kind, v.Name.Tenant, v.Name.ID)
 }
 
 // policyChanges records a policy before it is in force. The first one is
@@ -178,7 +189,9 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		u := memory.Usage()
 		return metrics.MemoryFigures{Used: u.Used, Limit: u.Total, PrincipalLimit: u.PrincipalTotal, Waiting: u.Waiting, Refused: u.Refusals}
 	})
-	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
+	s.directory = directory.New(directory.Ports{Store: s.store, Clock: engine.SystemClock{}, Log: s.log, Tampered: func(err error) { s.engine.NoteTampered(err) }})
+	s.users, s.facts = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory)
+	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
@@ -200,7 +213,6 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 
 // openDirectory loads policies and people, and follows what other nodes change.
 func (s *Server) openDirectory(ctx context.Context) (stopper, error) {
-	s.directory = directory.New(directory.Ports{Store: s.store, Clock: s.engine.Ports.Clock, Log: s.log, Tampered: s.engine.NoteTampered})
 	if err := s.directory.Open(ctx); err != nil {
 		return nil, err
 	}

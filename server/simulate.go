@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
 )
 
 // Simulated is the answer of the command policy simulate.
@@ -17,6 +17,25 @@ type Simulated struct {
 	Allow   bool     `json:"allow"`
 	Reasons []string `json:"reasons"`
 	Policy  string   `json:"policy"`
+
+	Rights     []string             `json:"rights,omitempty"`     // roles of the tenant that permit it
+	Statements []ExplainedStatement `json:"statements,omitempty"` // of the key policies that are attached
+}
+
+// ExplainedStatement says whether a statement of a key policy matches, and why not.
+type ExplainedStatement struct {
+	Statement string   `json:"statement"`
+	Effect    string   `json:"effect"`
+	Matched   bool     `json:"matched"`
+	Counts    bool     `json:"counts"`
+	Unmet     []string `json:"unmet,omitempty"`
+}
+
+func explained(all []core.StatementVerdict) (out []ExplainedStatement) {
+	for _, s := range all {
+		out = append(out, ExplainedStatement(s))
+	}
+	return out
 }
 
 // addMappedRoles gives p the groups and roles that tls.principals gives it.
@@ -49,59 +68,48 @@ func whoAsks(q url.Values) (tenant, name string, err error) {
 
 // simulate asks the policy without doing anything. The principal is given as
 // TENANT/NAME with groups and roles, since certificates name them.
-func (d *adminDoor) simulate(ctx context.Context, _ *core.Caller, q url.Values) (any, error) {
-	tenant, name, err := whoAsks(q)
+func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	in, err := d.simulationOf(q.Values)
 	if err != nil {
 		return nil, err
 	}
+	out, err := d.admin.Simulate(ctx, c, in)
+	if err != nil {
+		return nil, err
+	}
+	if out.DependsOnObject {
+		return nil, core.Errorf(core.MissingData, "whether %s may %s depends on the object: name one with --object", in.Principal.ID, in.Action)
+	}
+	return &Simulated{Allow: out.Allow, Reasons: out.Reasons, Policy: out.PolicyHash, Rights: out.Rights, Statements: explained(out.Statements)}, nil
+}
+
+func (d *adminDoor) simulationOf(q url.Values) (in admin.SimulateInput, err error) {
+	tenant, name, err := whoAsks(q)
+	if err != nil {
+		return in, err
+	}
 	action, ok := core.ActionByName(q.Get("do"))
 	if !ok || !action.Askable() {
-		return nil, core.Errorf(core.InvalidField, "%q is no operation; Get and Encrypt are some", q.Get("do"))
+		return in, core.Errorf(core.InvalidField, "%q is no operation; Get and Encrypt are some", q.Get("do"))
 	}
 	from := q.Get("from")
 	if _, err := netip.ParseAddr(from); err != nil {
-		return nil, core.Errorf(core.InvalidField, "--from must be an IP address, not %q", from)
+		return in, core.Errorf(core.InvalidField, "--from must be an IP address, not %q", from)
 	}
 	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: core.MethodCertificate, Strength: core.StrengthCertificate}
 	if len(p.Groups)+len(p.Roles) == 0 {
 		d.addMappedRoles(p)
 	}
-	req := core.AccessRequest{Action: action, Door: core.DoorKMIP, Address: from, Now: time.Now().Unix(), Principal: p}
+	in = admin.SimulateInput{Principal: p, Action: action, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
 	if tenant == socketPrincipal.Tenant && name == socketPrincipal.ID {
-		req.Principal, req.Door, req.Address = socketPrincipal, core.DoorAdmin, ""
+		in.Principal, in.Door, in.Address = socketPrincipal, core.DoorAdmin, ""
 	}
 	if at := q.Get("at"); at != "" {
 		t, err := time.Parse(time.RFC3339, at)
 		if err != nil {
-			return nil, core.Errorf(core.InvalidField, "--at must be a time such as 2026-01-31T12:00:00Z")
+			return in, core.Errorf(core.InvalidField, "--at must be a time such as 2026-01-31T12:00:00Z")
 		}
-		req.Now = t.Unix()
+		in.At = t.Unix()
 	}
-	if id := q.Get("object"); id != "" {
-		o, err := d.store.Object(ctx, tenant, id)
-		if core.CodeOf(err) == core.ItemNotFound {
-			return nil, core.Errorf(core.ItemNotFound, "for tenant %s there is no object %q: the answer would be Item Not Found", tenant, id)
-		}
-		if err != nil {
-			return nil, err
-		}
-		req.Object, req.State = o, o.StateAt(req.Now)
-	}
-	decision, err := d.policy.Decide(ctx, &req)
-	if err != nil {
-		return nil, fmt.Errorf("the policy did not decide, so the request would be refused: %w", err)
-	}
-	if !decision.Allow && req.Object == nil && d.dependsOnObject(ctx, req) {
-		return nil, core.Errorf(core.MissingData, "whether %s may %s depends on the object: name one with --object", name, req.Action)
-	}
-	return &Simulated{Allow: decision.Allow, Reasons: decision.Reasons, Policy: decision.PolicyHash}, nil
-}
-
-// dependsOnObject reports whether a request that is denied without an object is
-// allowed for an active key of the caller.
-func (d *adminDoor) dependsOnObject(ctx context.Context, req core.AccessRequest) bool {
-	req.Object = &core.ManagedObject{Tenant: req.Principal.Tenant, ID: "any", Owner: req.Principal.ID, Type: core.ObjectTypeSymmetricKey}
-	req.State = core.Active
-	decision, err := d.policy.Decide(ctx, &req)
-	return err == nil && decision.Allow
+	return in, nil
 }

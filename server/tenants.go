@@ -65,7 +65,7 @@ type CreatedTenant struct {
 }
 
 // createTenant declares the tenant that is named.
-func (d *adminDoor) createTenant(ctx context.Context, c *core.Caller, q url.Values) (any, error) {
+func (d *adminDoor) createTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	name := q.Get("name")
 	if err := checkTenantName(name); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func checkTenantName(name string) error {
 }
 
 // listTenants lists what the command tenant list shows.
-func (d *adminDoor) listTenants(ctx context.Context, c *core.Caller, _ url.Values) (any, error) {
+func (d *adminDoor) listTenants(ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
 	return d.admin.ListTenants(ctx, c)
 }
 

@@ -35,6 +35,15 @@ func (w *where) askServer(method, path string, q url.Values, out any) error {
 	return server.Ask(cfg.AdminSocket(), method, path, q, out)
 }
 
+// askServerWith is askServer with a body.
+func (w *where) askServerWith(method, path string, q url.Values, body []byte, out any) error {
+	cfg, err := w.loadSettings()
+	if err != nil {
+		return err
+	}
+	return server.AskWith(cfg.AdminSocket(), method, path, q, body, out)
+}
+
 // listing is a command that lists what a running server has.
 type listing struct {
 	where
@@ -120,6 +129,15 @@ func tenantLine(t engine.TenantStatus) string {
 type policyCmd struct {
 	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
 	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
+
+	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
+	Show     policyShowCmd     `cmd:"" help:"Print a key policy as it was written."`
+	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file; it is in force at once."`
+	Delete   policyDeleteCmd   `cmd:"" help:"End a key policy that is attached to nothing."`
+	History  policyHistoryCmd  `cmd:"" help:"List all versions of a key policy, newest first."`
+	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
+	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
+	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
 }
 
 type reloadCmd struct{ where }
@@ -157,10 +175,24 @@ func (c *simulateCmd) Run() error {
 	for _, r := range out.Reasons {
 		fmt.Println(" ", r)
 	}
+	for _, s := range out.Statements {
+		fmt.Println(" ", statementLine(s))
+	}
 	if !out.Allow {
 		return exitStatus(denied)
 	}
 	return nil
+}
+
+// statementLine says whether a statement of a key policy matches, and why not.
+func statementLine(s server.ExplainedStatement) string {
+	switch {
+	case s.Counts:
+		return oneLine(fmt.Sprintf("%s (%s) matches", s.Statement, s.Effect))
+	case s.Matched:
+		return oneLine(fmt.Sprintf("%s (%s) matches and does not count beside an exclusive policy", s.Statement, s.Effect))
+	}
+	return oneLine(fmt.Sprintf("%s (%s) does not match: %s", s.Statement, s.Effect, strings.Join(s.Unmet, ", ")))
 }
 
 // addIdentity takes tenant, groups and roles from the principal's certificate.

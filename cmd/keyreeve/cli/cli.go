@@ -23,6 +23,8 @@ import (
 type commands struct {
 	Init   initCmd           `cmd:"" help:"Make a new installation: its keys in the token, and its row in the database."`
 	Serve  serveCmd          `cmd:"" help:"Serve KMIP and REST."`
+	User   userCmd           `cmd:"" help:"The users of a tenant: people and programs with a password."`
+	Role   roleCmd           `cmd:"" help:"The roles that a tenant has made of actions."`
 	Tenant tenantCmd         `cmd:"" help:"Declare and list the tenants of a running server."`
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`

@@ -1,0 +1,260 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/keyreeve/keyreeve/server"
+)
+
+type userCmd struct {
+	Add      userAddCmd      `cmd:"" help:"Make a user. The password is asked for, or read from standard input."`
+	List     userListCmd     `cmd:"" help:"List the users."`
+	Change   userChangeCmd   `cmd:"" help:"Change groups, roles, attributes or the expiry of a user."`
+	Password userPasswordCmd `cmd:"" help:"Set a new password. It is asked for, or read from standard input."`
+	Disable  userDisableCmd  `cmd:"" help:"Refuse a user from now on, also on open connections."`
+	Enable   userEnableCmd   `cmd:"" help:"Let a disabled user in again."`
+	Remove   userRemoveCmd   `cmd:"" help:"Remove a user."`
+}
+
+// namedUser is a command that changes one user.
+type namedUser struct {
+	withReason
+	Name string `arg:"" help:"Name of the user."`
+}
+
+// save sends a change of the user. mode is "new" or "existing".
+func (u *namedUser) save(change server.UserChange, mode, done string) error {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return err
+	}
+	defer clear(body)
+	var out server.User
+	if err := u.askServerWith("PUT", "/users/one", u.query("name", u.Name, "reason", u.Reason, mode, "yes"), body, &out); err != nil {
+		return err
+	}
+	fmt.Println("user", out.Name, done)
+	return nil
+}
+
+// userFields are the fields of a user that flags set.
+type userFields struct {
+	Group     []string          `help:"A group of the user; repeat it for more."`
+	Role      []string          `help:"A role of the user; repeat it for more."`
+	Attribute map[string]string `help:"NAME=VALUE, for conditions of policies; repeat it for more."`
+	Expires   string            `help:"Time after which the user is refused, such as 2026-12-31T00:00:00Z; \"never\"."`
+}
+
+// change returns the fields that were given.
+func (f *userFields) change() (c server.UserChange, err error) {
+	if f.Group != nil {
+		c.Groups = &f.Group
+	}
+	if f.Role != nil {
+		c.Roles = &f.Role
+	}
+	if f.Attribute != nil {
+		c.Attributes = &f.Attribute
+	}
+	switch f.Expires {
+	case "":
+	case "never":
+		c.Expires = new(int64)
+	default:
+		t, err := time.Parse(time.RFC3339, f.Expires)
+		if err != nil {
+			return c, fmt.Errorf("--expires must be a time such as 2026-12-31T00:00:00Z, or never")
+		}
+		unix := t.Unix()
+		c.Expires = &unix
+	}
+	return c, nil
+}
+
+type userAddCmd struct {
+	namedUser
+	userFields
+}
+
+// Run makes the user.
+func (c *userAddCmd) Run() error {
+	change, err := c.change()
+	if err != nil {
+		return err
+	}
+	if change.Password, err = readPassword(); err != nil {
+		return err
+	}
+	defer clear(change.Password)
+	return c.save(change, "new", "is made")
+}
+
+type userChangeCmd struct {
+	namedUser
+	userFields
+}
+
+// Run changes the fields that are given.
+func (c *userChangeCmd) Run() error {
+	change, err := c.change()
+	if err != nil {
+		return err
+	}
+	return c.save(change, "existing", "is changed")
+}
+
+type userPasswordCmd struct{ namedUser }
+
+// Run sets a new password.
+func (c *userPasswordCmd) Run() error {
+	password, err := readPassword()
+	if err != nil {
+		return err
+	}
+	defer clear(password)
+	return c.save(server.UserChange{Password: password}, "existing", "has a new password")
+}
+
+type userDisableCmd struct{ namedUser }
+
+// Run disables the user.
+func (c *userDisableCmd) Run() error {
+	yes := true
+	return c.save(server.UserChange{Disabled: &yes}, "existing", "is disabled")
+}
+
+type userEnableCmd struct{ namedUser }
+
+// Run enables the user.
+func (c *userEnableCmd) Run() error {
+	no := false
+	return c.save(server.UserChange{Disabled: &no}, "existing", "is enabled")
+}
+
+type userRemoveCmd struct{ namedUser }
+
+// Run removes the user.
+func (c *userRemoveCmd) Run() error {
+	if err := c.askServer("DELETE", "/users/one", c.query("name", c.Name, "reason", c.Reason), nil); err != nil {
+		return err
+	}
+	fmt.Println("user", c.Name, "is removed")
+	return nil
+}
+
+// maxPassword bounds what is read as a password, in bytes.
+const maxPassword = 1024
+
+// readPassword asks a person at a terminal twice for a password, or reads a line of
+// standard input.
+func readPassword() ([]byte, error) {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		line, err := bufio.NewReader(io.LimitReader(os.Stdin, maxPassword+2)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		return []byte(strings.TrimRight(line, "\r\n")), nil
+	}
+	fmt.Fprint(os.Stderr, "New password: ")
+	first, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprint(os.Stderr, "Again: ")
+	second, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	defer clear(second)
+	if err == nil && string(first) != string(second) {
+		clear(first)
+		err = errors.New("the two passwords differ; nothing was changed")
+	}
+	return first, err
+}
+
+type userListCmd struct {
+	ofTenant
+	JSON bool `help:"One JSON object a line."`
+}
+
+// Run lists the users.
+func (c *userListCmd) Run() error {
+	return printPages(&c.ofTenant, "/users", c.JSON, func(u server.User) string { return u.Name }, userLine)
+}
+
+// userLine shows one to people.
+func userLine(u server.User) string {
+	state := "active"
+	switch {
+	case u.Disabled:
+		state = "disabled"
+	case u.Expires != 0 && time.Now().Unix() > u.Expires:
+		state = "expired"
+	}
+	return oneLine(fmt.Sprintf("%s | %s | groups %s | roles %s", u.Name, state, strings.Join(u.Groups, ","), strings.Join(u.Roles, ",")))
+}
+
+type roleCmd struct {
+	Save   roleSaveCmd   `cmd:"" help:"Make or change a role: a name for actions that it permits on the tenant's objects."`
+	List   roleListCmd   `cmd:"" help:"List the roles that the tenant has made."`
+	Remove roleRemoveCmd `cmd:"" help:"Remove a role."`
+}
+
+type roleSaveCmd struct {
+	withReason
+	Name        string   `arg:"" help:"Name of the role."`
+	Actions     []string `arg:"" help:"What it permits: encrypt, decrypt, rotate, ... or names of operations such as \"Get Attributes\"."`
+	Description string   `help:"What it is for."`
+}
+
+// Run stores the role.
+func (c *roleSaveCmd) Run() error {
+	body, err := json.Marshal(map[string]any{"actions": c.Actions, "description": c.Description})
+	if err != nil {
+		return err
+	}
+	var out server.Role
+	if err := c.askServerWith("PUT", "/roles/one", c.query("name", c.Name, "reason", c.Reason), body, &out); err != nil {
+		return err
+	}
+	fmt.Printf("role %s@%d is in force\n", out.Name, out.Version)
+	return nil
+}
+
+type roleListCmd struct {
+	ofTenant
+	JSON bool `help:"One JSON object a line."`
+}
+
+// Run lists the roles.
+func (c *roleListCmd) Run() error {
+	return printPages(&c.ofTenant, "/roles", c.JSON, func(r server.Role) string { return r.Name }, roleLine)
+}
+
+// roleLine shows one to people.
+func roleLine(r server.Role) string {
+	return oneLine(strings.TrimSuffix(fmt.Sprintf("%s@%d | %s | %s", r.Name, r.Version, strings.Join(r.Actions, ", "), r.Description), " | "))
+}
+
+type roleRemoveCmd struct {
+	withReason
+	Name string `arg:"" help:"Name of the role."`
+}
+
+// Run removes the role.
+func (c *roleRemoveCmd) Run() error {
+	if err := c.askServer("DELETE", "/roles/one", c.query("name", c.Name, "reason", c.Reason), nil); err != nil {
+		return err
+	}
+	fmt.Println("role", c.Name, "is removed")
+	return nil
+}

@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/server"
+)
+
+// ofTenant is a command about one tenant's policies, users or roles.
+type ofTenant struct {
+	where
+	Tenant string `help:"The tenant." default:"default"`
+}
+
+// withReason is a command that changes something and says why.
+type withReason struct {
+	ofTenant
+	Reason string `help:"Why, for those who read the history."`
+}
+
+// query returns the parameters of a question, without empty ones.
+func (o *ofTenant) query(pairs ...string) url.Values {
+	q := url.Values{"tenant": {o.Tenant}}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
+}
+
+type policyListCmd struct {
+	ofTenant
+	JSON bool `help:"One JSON object a line."`
+}
+
+// Run lists the newest versions.
+func (c *policyListCmd) Run() error {
+	return printPages(&c.ofTenant, "/policies", c.JSON, func(p server.PolicyVersion) string { return p.Name }, policyLine)
+}
+
+// printPages asks for all pages of a list and prints them.
+func printPages[T any](o *ofTenant, path string, asJSON bool, name func(T) string, line func(T) string) error {
+	for after := ""; ; {
+		var page []T
+		if err := o.askServer("GET", path, o.query("after", after), &page); err != nil {
+			return err
+		}
+		if err := printLines(page, asJSON, line); err != nil || len(page) == 0 {
+			return err
+		}
+		after = name(page[len(page)-1])
+	}
+}
+
+// policyLine shows a version to people.
+func policyLine(p server.PolicyVersion) string {
+	line := fmt.Sprintf("%s@%d | %s | %s | %s", p.Name, p.Version, p.At.Format(time.RFC3339), p.Author, p.Reason)
+	if p.Deleted {
+		line += " | deleted"
+	}
+	return oneLine(strings.TrimSuffix(line, " | "))
+}
+
+type policyShowCmd struct {
+	ofTenant
+	Name string `arg:"" help:"Name of the policy."`
+}
+
+// Run prints the document as it was written.
+func (c *policyShowCmd) Run() error {
+	var out server.PolicyVersion
+	if err := c.askServer("GET", "/policies/one", c.query("name", c.Name), &out); err != nil {
+		return err
+	}
+	return printIndented(out.Document)
+}
+
+// printIndented prints a document with an indentation, for people and for git.
+func printIndented(document json.RawMessage) error {
+	var v any
+	if err := json.Unmarshal(document, &v); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Println(printableLines(string(b)))
+	return nil
+}
+
+// printableLines removes what could control a terminal, except line ends.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = oneLine(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+type policyApplyCmd struct {
+	withReason
+	Name     string `arg:"" help:"Name of the policy."`
+	File     string `arg:"" type:"existingfile" help:"The policy as JSON; see docs/authorization.md."`
+	Expected string `help:"The version that it replaces, 0 if it must be new; left out: any."`
+}
+
+// Run stores the next version. It prints warnings to standard error.
+func (c *policyApplyCmd) Run() error {
+	document, err := os.ReadFile(c.File)
+	if err != nil {
+		return err
+	}
+	var out server.SavedPolicy
+	if err := c.askServerWith("PUT", "/policies/one", c.query("name", c.Name, "reason", c.Reason, "expected", c.Expected), document, &out); err != nil {
+		return err
+	}
+	return printSaved(out)
+}
+
+func printSaved(out server.SavedPolicy) error {
+	for _, w := range out.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", oneLine(w))
+	}
+	fmt.Printf("policy %s@%d is in force\n", out.Name, out.Version)
+	for _, target := range out.Attached {
+		fmt.Println("attached to", oneLine(target))
+	}
+	return nil
+}
+
+type policyDeleteCmd struct {
+	withReason
+	Name string `arg:"" help:"Name of the policy."`
+}
+
+// Run ends the policy.
+func (c *policyDeleteCmd) Run() error {
+	if err := c.askServer("DELETE", "/policies/one", c.query("name", c.Name, "reason", c.Reason), nil); err != nil {
+		return err
+	}
+	fmt.Println("policy", c.Name, "is deleted")
+	return nil
+}
+
+type policyHistoryCmd struct {
+	ofTenant
+	Name string `arg:"" help:"Name of the policy."`
+	JSON bool   `help:"One JSON object a line, with the documents."`
+}
+
+// Run lists the versions, newest first.
+func (c *policyHistoryCmd) Run() error {
+	for below := ""; ; {
+		var page []server.PolicyVersion
+		if err := c.askServer("GET", "/policies/history", c.query("name", c.Name, "below", below), &page); err != nil {
+			return err
+		}
+		if err := printLines(page, c.JSON, policyLine); err != nil || len(page) == 0 || page[len(page)-1].Version == 1 {
+			return err
+		}
+		below = fmt.Sprint(page[len(page)-1].Version)
+	}
+}
+
+type policyRollbackCmd struct {
+	withReason
+	Name    string `arg:"" help:"Name of the policy."`
+	Version int64  `arg:"" help:"The version whose document is taken again."`
+}
+
+// Run stores the old document as the newest version.
+func (c *policyRollbackCmd) Run() error {
+	var out server.SavedPolicy
+	if err := c.askServer("POST", "/policies/rollback", c.query("name", c.Name, "version", fmt.Sprint(c.Version), "reason", c.Reason), &out); err != nil {
+		return err
+	}
+	return printSaved(out)
+}
+
+// attachment is a command about a policy and what it is attached to.
+type attachment struct {
+	ofTenant
+	Name   string `arg:"" help:"Name of the policy."`
+	Object string `help:"Unique Identifier of an object." xor:"target" required:""`
+	To     string `help:"user:NAME, role:NAME, group:NAME or keyGroup:NAME." xor:"target" required:""`
+}
+
+func (a *attachment) change(path, done string) error {
+	if err := a.askServer("POST", path, a.query("name", a.Name, "object", a.Object, "holder", a.To), nil); err != nil {
+		return err
+	}
+	fmt.Println("policy", a.Name, done, a.Object+a.To)
+	return nil
+}
+
+type policyAttachCmd struct{ attachment }
+
+// Run attaches the policy.
+func (c *policyAttachCmd) Run() error { return c.change("/policies/attach", "is attached to") }
+
+type policyDetachCmd struct{ attachment }
+
+// Run detaches the policy.
+func (c *policyDetachCmd) Run() error { return c.change("/policies/detach", "is not attached to") }

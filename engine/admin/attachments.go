@@ -1,0 +1,214 @@
+package admin
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// AttachInput names a key policy and what it is attached to: an object, or a holder such
+// as "user:alice", "role:ops", "group:tapes" or "keyGroup:payroll".
+type AttachInput struct {
+	Tenant string // "": the caller's
+	Policy string
+	Object string // Unique Identifier; "": Holder is given
+	Holder string
+}
+
+// AttachPolicy attaches a key policy. It succeeds if it is attached already.
+func (v *Verbs) AttachPolicy(ctx context.Context, c *core.Caller, in AttachInput) error {
+	return v.changeAttachment(ctx, c, core.ActionAttachPolicy, in, v.attachObject, v.attachHolder)
+}
+
+// DetachPolicy detaches a key policy. It succeeds if it is not attached.
+func (v *Verbs) DetachPolicy(ctx context.Context, c *core.Caller, in AttachInput) error {
+	return v.changeAttachment(ctx, c, core.ActionDetachPolicy, in, v.detachObject, v.detachHolder)
+}
+
+// attachmentChange returns the writes that attach or detach a policy.
+type attachmentChange func(k *engine.Call, tenant, target, policy string) ([]core.Write, error)
+
+func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action core.Action, in AttachInput, ofObject, ofHolder attachmentChange) error {
+	target, changed := in.Object, ofObject
+	if target == "" {
+		target, changed = in.Holder, ofHolder
+	}
+	return v.run(ctx, c, action, "policy "+core.ClientText(in.Policy)+", "+core.ClientText(target), func(k *engine.Call) error {
+		if (in.Object == "") == (in.Holder == "") {
+			return core.Errorf(core.InvalidField, "name an object or a holder such as role:ops, and not both")
+		}
+		tenant, err := tenantOf(c, in.Tenant)
+		if err != nil {
+			return err
+		}
+		if action == core.ActionAttachPolicy {
+			if _, err := v.ports.Directory.Version(core.EntryPolicy, tenant, in.Policy); err != nil {
+				return absent(err, core.EntryPolicy, in.Policy)
+			}
+		}
+		writes, err := changed(k, tenant, target, in.Policy)
+		if err != nil || len(writes) == 0 {
+			return err
+		}
+		return v.store(k, writes...)
+	})
+}
+
+// attachObject names a policy in the row of an object.
+func (v *Verbs) attachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, error) {
+	return v.changeObject(k, tenant, id, func(o *core.ManagedObject) (core.Attributes, error) {
+		attached := o.Policies()
+		switch {
+		case slices.Contains(attached, policy):
+			return nil, nil
+		case len(attached) >= core.MaxAttached:
+			return nil, core.Errorf(core.InvalidField, "object %s has %d policies; it can have no more", core.ClientText(id), len(attached))
+		}
+		return o.Attributes.Add(core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text(policy)}), nil
+	})
+}
+
+// detachObject removes a policy from the row of an object.
+func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, error) {
+	return v.changeObject(k, tenant, id, func(o *core.ManagedObject) (core.Attributes, error) {
+		for i := range o.Attributes {
+			if a := &o.Attributes[i]; core.PolicyAttribute.Names(a) && a.Value.Text == policy {
+				gone := a.Ref()
+				gone.Index, gone.Indexed = a.Index, true
+				return o.Attributes.Without(gone), nil
+			}
+		}
+		return nil, nil
+	})
+}
+
+// changeObject returns the write of an object with changed attributes; none if edit
+// returns nil.
+func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.ManagedObject) (core.Attributes, error)) ([]core.Write, error) {
+	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil, core.Errorf(core.ItemNotFound, "tenant %s has no object %s", core.ClientText(tenant), core.ClientText(id))
+	}
+	if err != nil {
+		return nil, err
+	}
+	as, err := edit(o)
+	if err != nil || as == nil {
+		return nil, err
+	}
+	next := o.Successor()
+	next.Attributes = as
+	k.Involve(o.ID, core.RoleTarget)
+	return engine.SuccessorWrites(o, next, k.Now), nil
+}
+
+// attachHolder names a policy in the list of a holder.
+func (v *Verbs) attachHolder(k *engine.Call, tenant, holder, policy string) ([]core.Write, error) {
+	return v.changeHolder(k, tenant, holder, func(attached []string) []string {
+		if i, found := slices.BinarySearch(attached, policy); !found {
+			return slices.Insert(slices.Clone(attached), i, policy)
+		}
+		return attached
+	})
+}
+
+// detachHolder removes a policy from the list of a holder.
+func (v *Verbs) detachHolder(k *engine.Call, tenant, holder, policy string) ([]core.Write, error) {
+	return v.changeHolder(k, tenant, holder, func(attached []string) []string {
+		if i, found := slices.BinarySearch(attached, policy); found {
+			return slices.Delete(slices.Clone(attached), i, i+1)
+		}
+		return attached
+	})
+}
+
+// holderKinds are the kinds of holders, as prefixes of their names.
+var holderKinds = []string{core.UserHolder, core.RoleHolder, core.GroupHolder, core.ObjectGroupHolder}
+
+// changeHolder returns the write of a holder's list; none if edit changes nothing.
+func (v *Verbs) changeHolder(k *engine.Call, tenant, holder string, edit func([]string) []string) ([]core.Write, error) {
+	if !slices.ContainsFunc(holderKinds, func(kind string) bool { return strings.HasPrefix(holder, kind) && len(holder) > len(kind) }) {
+		return nil, core.Errorf(core.InvalidField, "%q is no holder of policies; write user:NAME, role:NAME, group:NAME or keyGroup:NAME", core.ClientText(holder))
+	}
+	attached, err := v.attachedTo(tenant, holder)
+	if err != nil {
+		return nil, err
+	}
+	next := edit(attached)
+	if slices.Equal(next, attached) {
+		return nil, nil
+	}
+	body, err := core.EncodeBody(&core.Attachment{Policies: next})
+	if err != nil {
+		return nil, err
+	}
+	e, err := v.entry(k, change{kind: core.EntryAttachment, tenant: tenant, id: holder, expected: anyVersion, body: body})
+	if err != nil {
+		return nil, err
+	}
+	return []core.Write{core.SaveDirectoryEntry{Entry: e}}, nil
+}
+
+// attachedTo lists the policies of a holder, sorted.
+func (v *Verbs) attachedTo(tenant, holder string) ([]string, error) {
+	e, err := v.ports.Directory.Get(core.EntryAttachment, tenant, holder)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var a core.Attachment
+	if err := core.DecodeBody(e.Body, &a); err != nil {
+		return nil, err
+	}
+	return a.Policies, nil
+}
+
+// holdersOf lists holders and objects to which a policy is attached: all holders, and some
+// objects.
+func (v *Verbs) holdersOf(k *engine.Call, tenant, policy string) ([]string, error) {
+	wanted := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text(policy)}
+	f := core.Filter{Now: k.Now, Attributes: core.Attributes{wanted}, WholeTenant: true}
+	found, err := k.Ports.Store.Candidates(k.Ctx, tenant, f, 0, maxHoldersNamed)
+	if err != nil {
+		return nil, err
+	}
+	names, err := v.attachmentsOf(tenant, policy)
+	for _, o := range found {
+		if f.Matches(o) {
+			names = append(names, "object "+o.ID)
+		}
+	}
+	return names, err
+}
+
+// attachmentsOf lists the holders to which a policy is attached.
+func (v *Verbs) attachmentsOf(tenant, policy string) (names []string, err error) {
+	for after := ""; ; {
+		page, err := v.ports.Directory.List(core.EntryAttachment, tenant, after, attachmentPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page {
+			var a core.Attachment
+			if err := core.DecodeBody(e.Body, &a); err != nil {
+				return nil, err
+			}
+			if slices.Contains(a.Policies, policy) {
+				names = append(names, e.ID)
+			}
+			after = e.ID
+		}
+		if len(page) < attachmentPage {
+			break
+		}
+	}
+	return names, nil
+}
+
+// attachmentPage is how many attachments are read at once.
+const attachmentPage = 1000

@@ -1,0 +1,214 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
+)
+
+// PolicyVersion is a version of a key policy, as commands see it.
+type PolicyVersion struct {
+	Name     string          `json:"name"`
+	Version  int64           `json:"version"`
+	At       time.Time       `json:"at"`
+	Author   string          `json:"author"`
+	Reason   string          `json:"reason,omitempty"`
+	Deleted  bool            `json:"deleted,omitempty"`
+	Document json.RawMessage `json:"document,omitempty"`
+}
+
+func policyVersion(p admin.PolicyVersion) PolicyVersion {
+	return PolicyVersion{Name: p.Name, Version: p.Version, At: time.Unix(p.At, 0).UTC(), Author: p.Author, Reason: p.Reason, Deleted: p.Deleted, Document: p.Document}
+}
+
+func policyVersions(all []admin.PolicyVersion) []PolicyVersion {
+	out := make([]PolicyVersion, len(all))
+	for i, p := range all {
+		out[i] = policyVersion(p)
+	}
+	return out
+}
+
+// SavedPolicy is the answer to a new version of a key policy.
+type SavedPolicy struct {
+	Name     string   `json:"name"`
+	Version  int64    `json:"version"`
+	Hash     string   `json:"hash"`
+	Attached []string `json:"attached,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// adminPage is how many entries a list has at most.
+const adminPage = 1000
+
+// tenantNamed returns the tenant that a command names; the default one if none.
+func (q *adminQuestion) tenantNamed() string {
+	if t := q.Get("tenant"); t != "" {
+		return t
+	}
+	return defaultTenant
+}
+
+// number returns a parameter that is a number, 0 if it is missing.
+func (q *adminQuestion) number(name string) (int64, error) {
+	if q.Get(name) == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(q.Get(name), 10, 64)
+	if err != nil || n < 0 {
+		return 0, core.Errorf(core.InvalidField, "%s must be a number, not %q", name, core.ClientText(q.Get(name)))
+	}
+	return n, nil
+}
+
+func (d *adminDoor) listPolicies(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	all, err := d.admin.ListPolicies(ctx, c, q.tenantNamed(), q.Get("after"), adminPage)
+	return policyVersions(all), err
+}
+
+func (d *adminDoor) readPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	p, err := d.admin.ReadPolicy(ctx, c, q.tenantNamed(), q.Get("name"))
+	return policyVersion(p), err
+}
+
+func (d *adminDoor) savePolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	in := admin.SavePolicyInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Document: bytes.Clone(q.body), Reason: q.Get("reason")}
+	if q.Get("expected") != "" {
+		expected, err := q.number("expected")
+		if err != nil {
+			return nil, err
+		}
+		in.Expected = &expected
+	}
+	out, err := d.admin.SavePolicy(ctx, c, in)
+	return SavedPolicy(out), err
+}
+
+func (d *adminDoor) deletePolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return struct{}{}, d.admin.DeletePolicy(ctx, c, q.tenantNamed(), q.Get("name"), q.Get("reason"))
+}
+
+func (d *adminDoor) policyHistory(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	below, err := q.number("below")
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.admin.PolicyHistory(ctx, c, q.tenantNamed(), q.Get("name"), below, adminPage)
+	return policyVersions(all), err
+}
+
+func (d *adminDoor) rollBackPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	to, err := q.number("version")
+	if err != nil {
+		return nil, err
+	}
+	out, err := d.admin.RollBackPolicy(ctx, c, q.tenantNamed(), q.Get("name"), to, q.Get("reason"))
+	return SavedPolicy(out), err
+}
+
+// attachmentNamed returns the attachment that a command names.
+func (q *adminQuestion) attachmentNamed() admin.AttachInput {
+	return admin.AttachInput{Tenant: q.tenantNamed(), Policy: q.Get("name"), Object: q.Get("object"), Holder: q.Get("holder")}
+}
+
+func (d *adminDoor) attachPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return struct{}{}, d.admin.AttachPolicy(ctx, c, q.attachmentNamed())
+}
+
+func (d *adminDoor) detachPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return struct{}{}, d.admin.DetachPolicy(ctx, c, q.attachmentNamed())
+}
+
+// UserChange is what a command says of a user. A member that is left out stays as it is.
+type UserChange struct {
+	Password   []byte             `json:"password,omitempty"` // base64
+	Groups     *[]string          `json:"groups,omitempty"`
+	Roles      *[]string          `json:"roles,omitempty"`
+	Attributes *map[string]string `json:"attributes,omitempty"`
+	Disabled   *bool              `json:"disabled,omitempty"`
+	Expires    *int64             `json:"expires,omitempty"` // Unix seconds, 0: never
+}
+
+// User is a user as commands see it.
+type User struct {
+	Name       string            `json:"name"`
+	Version    int64             `json:"version"`
+	Groups     []string          `json:"groups,omitempty"`
+	Roles      []string          `json:"roles,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Disabled   bool              `json:"disabled,omitempty"`
+	Expires    int64             `json:"expires,omitempty"` // Unix seconds
+}
+
+func userShown(u *core.User) User {
+	return User{Name: u.Name, Version: u.Version, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Disabled: u.Disabled, Expires: u.Expires}
+}
+
+func (d *adminDoor) listUsers(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	all, err := d.admin.ListUsers(ctx, c, q.tenantNamed(), q.Get("after"), adminPage)
+	out := make([]User, len(all))
+	for i := range all {
+		out[i] = userShown(&all[i])
+	}
+	return out, err
+}
+
+func (d *adminDoor) saveUser(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	var change UserChange
+	if err := decodeStrict(q.body, &change); err != nil {
+		return nil, err
+	}
+	defer clear(change.Password)
+	u, err := d.admin.SaveUser(ctx, c, admin.SaveUserInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Password: change.Password, Groups: change.Groups, Roles: change.Roles,
+		Attributes: change.Attributes, Disabled: change.Disabled, Expires: change.Expires, Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
+	return userShown(&u), err
+}
+
+// decodeStrict reads JSON and refuses unknown members.
+func decodeStrict(body []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return core.Errorf(core.InvalidField, "the body is not the JSON that is expected")
+	}
+	return nil
+}
+
+func (d *adminDoor) deleteUser(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return struct{}{}, d.admin.DeleteUser(ctx, c, q.tenantNamed(), q.Get("name"), q.Get("reason"))
+}
+
+// Role is a role of a tenant as commands see it.
+type Role struct {
+	Name        string   `json:"name"`
+	Version     int64    `json:"version,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Actions     []string `json:"actions"`
+}
+
+func (d *adminDoor) listRoles(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	all, err := d.admin.ListRoles(ctx, c, q.tenantNamed(), q.Get("after"), adminPage)
+	out := make([]Role, len(all))
+	for i, r := range all {
+		out[i] = Role{Name: r.Name, Version: r.Version, Description: r.Description, Actions: r.Actions}
+	}
+	return out, err
+}
+
+func (d *adminDoor) saveRole(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	var role core.Role
+	if err := decodeStrict(q.body, &role); err != nil {
+		return nil, err
+	}
+	version, err := d.admin.SaveRole(ctx, c, q.tenantNamed(), q.Get("name"), role, q.Get("reason"))
+	return Role{Name: q.Get("name"), Version: version, Description: role.Description, Actions: role.Actions}, err
+}
+
+func (d *adminDoor) deleteRole(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return struct{}{}, d.admin.DeleteRole(ctx, c, q.tenantNamed(), q.Get("name"), q.Get("reason"))
+}

@@ -1,0 +1,362 @@
+package server_test
+
+import (
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+)
+
+// exampleAsWritten is the example policy of the product's requirements, to the letter.
+const exampleAsWritten = `{
+  "keyId": "key123",
+  "statements": [
+    {
+      "principal": "user:alice",
+      "actions": ["encrypt", "decrypt"],
+      "effect": "allow",
+      "conditions": {
+        "ipAddress": "192.168.1.0/24"
+      }
+    },
+    {
+      "principal": "role:admin",
+      "actions": ["rotate", "delete"],
+      "effect": "allow"
+    }
+  ]
+}`
+
+// applyPolicy stores a key policy over the command line.
+func applyPolicy(t *testing.T, s *servertest.Server, name, document string, more ...string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.Command(append([]string{"policy", "apply", name, file, "--dir", s.Dir}, more...)...)
+	if err != nil {
+		t.Fatalf("policy apply %s: %v\n%s", name, err, out)
+	}
+	return out
+}
+
+// dialFrom connects a client from a source address.
+func dialFrom(t *testing.T, s *servertest.Server, name, address string, v core.Version) *kmiptest.Client {
+	t.Helper()
+	d := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	conn, err := tls.DialWithDialer(d, "tcp", s.KMIP, clientTLS(t, s, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &kmiptest.Client{Conn: conn, Version: v}
+}
+
+// encryptOver asks for Encrypt and returns the error, nil if it was permitted.
+func encryptOver(c *kmiptest.Client, id string) error {
+	_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}, Data: []byte("data")})
+	return err
+}
+
+// encryptREST asks for Encrypt over REST from an address and returns the status.
+func encryptREST(t *testing.T, s *servertest.Server, name, address, id string) int {
+	t.Helper()
+	d := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: clientTLS(t, s, name), DisableKeepAlives: true, DialContext: d.DialContext}}
+	body := fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, id, base64.StdEncoding.EncodeToString([]byte("data")))
+	res, err := c.Post("https://"+s.HTTPS+"/v1/encrypt", "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+// The example of the requirements is accepted as it stands. With the identifier of a real
+// key and a range of the test's addresses it does what it says, at both doors, and each
+// record names the statement.
+func TestExamplePolicy(t *testing.T) {
+	s := servertest.Start(t)
+	if out := applyPolicy(t, s, "example", exampleAsWritten); !strings.Contains(out, "example@1 is in force") || !strings.Contains(out, "there is no object key123") {
+		t.Errorf("policy apply says %q; want the version and that key123 does not exist yet", out)
+	}
+	s.Issue(certs.Request{Name: "alice", Tenant: "default"})
+	s.Issue(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id := aesKey(t, dev, activeNow)
+	real := strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten)
+	if err := encryptOver(dialFrom(t, s, "alice", "127.0.1.5", core.V1_4), id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("alice before the policy: %v; want Permission Denied", err)
+	}
+	if out := applyPolicy(t, s, "payroll", real); !strings.Contains(out, "attached to "+id) {
+		t.Errorf("policy apply says %q; want that it is attached to %s", out, id)
+	}
+	for _, v := range []core.Version{core.V1_4, core.V2_1} {
+		if err := encryptOver(dialFrom(t, s, "alice", "127.0.1.5", v), id); err != nil {
+			t.Errorf("alice from the range, KMIP %v: %v", v, err)
+		}
+		if err := encryptOver(dialFrom(t, s, "alice", "127.0.2.5", v), id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+			t.Errorf("alice from elsewhere, KMIP %v: %v; want Permission Denied", v, err)
+		}
+		if err := encryptOver(dialFrom(t, s, "anna", "127.0.1.5", v), id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+			t.Errorf("an admin encrypts, KMIP %v: %v; want Permission Denied", v, err)
+		}
+	}
+	if got := encryptREST(t, s, "alice", "127.0.1.5", id); got != http.StatusOK {
+		t.Errorf("alice from the range over REST: %d", got)
+	}
+	if got := encryptREST(t, s, "alice", "127.0.2.5", id); got != http.StatusForbidden {
+		t.Errorf("alice from elsewhere over REST: %d; want 403", got)
+	}
+	fresh, err := kmiptest.Do(dialFrom(t, s, "anna", "127.0.1.5", core.V1_4), &kmip.ReKey, &core.RekeyInput{ID: core.ID(id)})
+	if err != nil {
+		t.Fatalf("role admin rotates: %v", err)
+	}
+	if err := encryptOver(dialFrom(t, s, "alice", "127.0.1.5", core.V2_1), fresh.ID); kmiptest.Reason(err) == core.ReasonPermissionDenied {
+		t.Errorf("alice with the replacement: %v; the policy must be attached to it too", err)
+	}
+	assertReasons(t, s, "Encrypt", "statement payroll@1/1", 3)
+}
+
+// assertReasons demands that at least n records of an operation name a reason.
+func assertReasons(t *testing.T, s *servertest.Server, operation, reason string, n int) {
+	t.Helper()
+	found := 0
+	for _, line := range records(t, s, operation, "--json") {
+		var r struct{ Reasons []string }
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		for _, got := range r.Reasons {
+			if got == reason {
+				found++
+			}
+		}
+	}
+	if found < n {
+		t.Errorf("%d records of %s name %q, want at least %d: %q", found, operation, reason, n, records(t, s, operation))
+	}
+}
+
+// withPassword returns a client that sends a user name and a password beside the
+// certificate of a connection.
+func withPassword(c *kmiptest.Client, user, password string) *kmiptest.Client {
+	c.Options.Credentials = []core.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: user, Password: []byte(password)}}
+	return c
+}
+
+// userCommand runs a command about users with a password on standard input.
+func userCommand(t *testing.T, s *servertest.Server, password string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(servertest.Binary(t), append(append([]string{"user"}, args...), "--dir", s.Dir)...)
+	cmd.Stdin = strings.NewReader(password + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("user %v: %v\n%s", args, err, out)
+	}
+}
+
+// A user with a password, on the connection of a client of the same tenant, is who the
+// example policy names. A wrong password is never the certificate's principal instead. A
+// disabled user ends on an open connection within a second.
+func TestUserWithPassword(t *testing.T) {
+	s := servertest.Start(t)
+	s.Issue(certs.Request{Name: "array7", Tenant: "default"})
+	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id := aesKey(t, dev, activeNow)
+	applyPolicy(t, s, "payroll", strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten))
+	const password = "a long enough password"
+	userCommand(t, s, password, "add", "alice")
+	for _, v := range []core.Version{core.V1_4, core.V2_1} {
+		alice := withPassword(dialFrom(t, s, "array7", "127.0.1.5", v), "alice", password)
+		if err := encryptOver(alice, id); err != nil {
+			t.Errorf("alice by password from the range, KMIP %v: %v", v, err)
+		}
+		if err := encryptOver(withPassword(dialFrom(t, s, "array7", "127.0.2.5", v), "alice", password), id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+			t.Errorf("alice by password from elsewhere, KMIP %v: %v; want Permission Denied", v, err)
+		}
+		if err := encryptOver(withPassword(dialFrom(t, s, "dev", "127.0.1.5", v), "alice", "not the password"), id); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
+			t.Errorf("a wrong password beside the owner's certificate, KMIP %v: %v; want Authentication Not Successful", v, err)
+		}
+	}
+	alice := withPassword(dialFrom(t, s, "array7", "127.0.1.5", core.V1_4), "alice", password)
+	if err := encryptOver(alice, id); err != nil {
+		t.Fatal(err)
+	}
+	userCommand(t, s, "", "disable", "alice")
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := encryptOver(alice, id)
+		if kmiptest.Reason(err) == core.ReasonAuthenticationNotSuccessful {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a disabled user on an open connection: %v; want Authentication Not Successful within a second", err)
+		}
+	}
+	assertReasons(t, s, "Encrypt", "statement payroll@1/1", 3)
+}
+
+// policyCommand runs a command about policies or roles, and returns what it prints.
+func policyCommand(t *testing.T, s *servertest.Server, fails bool, args ...string) string {
+	t.Helper()
+	out, err := s.Command(append(args, "--dir", s.Dir)...)
+	if (err != nil) != fails {
+		t.Fatalf("%v: %v, want an error: %v\n%s", args, err, fails, out)
+	}
+	return out
+}
+
+// denyEncrypt is a policy that denies Encrypt to everybody.
+const denyEncrypt = `{"statements": [{"sid": "frozen", "principal": "*", "actions": ["encrypt"], "effect": "deny"}]}`
+
+// A key policy has versions that can be read and rolled back. It denies its key's owner
+// too, and is deleted only if nothing names it.
+func TestLifeOfAKeyPolicy(t *testing.T) {
+	s := servertest.Start(t)
+	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
+	id := aesKey(t, c, activeNow)
+	allowed := func(when string, want bool) {
+		t.Helper()
+		if err := encryptOver(c, id); (err == nil) != want || (err != nil && kmiptest.Reason(err) != core.ReasonPermissionDenied) {
+			t.Errorf("%s the owner encrypts: %v; want permitted: %v", when, err, want)
+		}
+	}
+	allowed("without a policy", true)
+	applyPolicy(t, s, "freeze", denyEncrypt, "--reason", "incident 7")
+	allowed("before it is attached", true)
+	policyCommand(t, s, false, "policy", "attach", "freeze", "--object", id)
+	allowed("while it is attached", false)
+	assertReasons(t, s, "Encrypt", "statement freeze@1/frozen denies it", 1)
+	if out := policyCommand(t, s, true, "policy", "simulate", "--as", "dev", "--do", "Encrypt", "--object", id); !strings.Contains(out, "freeze@1/frozen (deny) matches") {
+		t.Errorf("policy simulate says %q; want the statement that denies", out)
+	}
+	applyPolicy(t, s, "freeze", strings.Replace(denyEncrypt, "encrypt", "sign", 1), "--expected", "1")
+	allowed("with the second version", true)
+	if out := policyCommand(t, s, false, "policy", "simulate", "--as", "dev", "--do", "Encrypt", "--object", id); !strings.Contains(out, "freeze@2/frozen (deny) does not match: actions") {
+		t.Errorf("policy simulate says %q; want why the statement does not match", out)
+	}
+	policyCommand(t, s, false, "policy", "rollback", "freeze", "1")
+	allowed("after the rollback", false)
+	if out := policyCommand(t, s, false, "policy", "history", "freeze"); strings.Count(out, "freeze@") != 3 || !strings.Contains(out, "freeze@1") || !strings.Contains(out, "system/socket | incident 7") || !strings.Contains(out, "back to version 1") {
+		t.Errorf("policy history says %q; want three versions with author and reason", out)
+	}
+	if out := policyCommand(t, s, false, "policy", "show", "freeze"); !strings.Contains(out, `"sid": "frozen"`) {
+		t.Errorf("policy show prints %q; want the document", out)
+	}
+	if out := policyCommand(t, s, true, "policy", "delete", "freeze"); !strings.Contains(out, "is attached to") {
+		t.Errorf("policy delete of an attached policy says %q", out)
+	}
+	policyCommand(t, s, false, "policy", "detach", "freeze", "--object", id)
+	allowed("after it is detached", true)
+	policyCommand(t, s, false, "policy", "delete", "freeze")
+	if out := policyCommand(t, s, true, "policy", "show", "freeze"); !strings.Contains(out, "there is no policy freeze") {
+		t.Errorf("policy show of a deleted policy says %q", out)
+	}
+}
+
+// A document that is wrong is refused with the path of its fault, and nothing is stored.
+func TestWrongKeyPoliciesAreRefused(t *testing.T) {
+	s := servertest.Start(t)
+	for what, c := range map[string]struct{ document, says string }{
+		"an unknown action":    {`{"statements":[{"principal":"*","actions":["encipher"],"effect":"deny"}]}`, "statements[0].actions"},
+		"a malformed range":    {`{"statements":[{"principal":"*","actions":["encrypt"],"effect":"deny","conditions":{"ipAddress":"10.0.0.300/8"}}]}`, "statements[0].conditions.ipAddress"},
+		"an unknown member":    {`{"statement":[]}`, "statement"},
+		"an unknown principal": {`{"statements":[{"principal":"robot:a","actions":["encrypt"],"effect":"allow"}]}`, "statements[0].principal"},
+		"no statement":         {`{"statements":[]}`, "statements"},
+		"no JSON":              {`statements`, ""},
+	} {
+		file := filepath.Join(t.TempDir(), "policy.json")
+		if err := os.WriteFile(file, []byte(c.document), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := policyCommand(t, s, true, "policy", "apply", "wrong", file); !strings.Contains(out, c.says) {
+			t.Errorf("%s: %q; want the path %s", what, out, c.says)
+		}
+	}
+	if out := policyCommand(t, s, false, "policy", "list"); out != "" {
+		t.Errorf("policy list prints %q after refused policies", out)
+	}
+}
+
+// An exclusive policy takes its key from owner, group and administrators, except for what
+// it permits.
+func TestExclusivePolicy(t *testing.T) {
+	s := servertest.Start(t)
+	s.Issue(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
+	id := aesKey(t, dev, activeNow)
+	applyPolicy(t, s, "vault", fmt.Sprintf(`{"keyId": %q, "exclusive": true, "statements": [{"principal": "user:dev2", "actions": ["encrypt"], "effect": "allow"}]}`, id))
+	if err := encryptOver(dev, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("the owner beside an exclusive policy: %v; want Permission Denied", err)
+	}
+	if err := encryptOver(dialWith(t, s, clientTLS(t, s, "dev2"), core.V2_1), id); err != nil {
+		t.Errorf("whom the policy permits: %v", err)
+	}
+	if _, err := kmiptest.Do(dialWith(t, s, clientTLS(t, s, "anna"), core.V2_1), &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("an administrator destroys a key with an exclusive policy: %v; want Permission Denied", err)
+	}
+}
+
+// A role that a tenant makes of actions permits them on all objects of the tenant, and on
+// those of no other tenant.
+func TestRoleOfATenant(t *testing.T) {
+	s := servertest.Start(t)
+	s.Issue(certs.Request{Name: "carl", Tenant: "default", Roles: []string{"cipher-clerk"}})
+	s.Issue(certs.Request{Name: "olga", Tenant: "other", Roles: []string{"cipher-clerk"}})
+	id := aesKey(t, dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1), activeNow)
+	carl := dialWith(t, s, clientTLS(t, s, "carl"), core.V2_1)
+	if err := encryptOver(carl, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("a role before it is declared: %v; want Permission Denied", err)
+	}
+	policyCommand(t, s, false, "role", "save", "cipher-clerk", "encrypt", "decrypt")
+	if err := encryptOver(carl, id); err != nil {
+		t.Errorf("a role that permits it: %v", err)
+	}
+	if _, err := kmiptest.Do(carl, &kmip.Get, &core.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("what the role does not name: %v; want Permission Denied", err)
+	}
+	if err := encryptOver(dialWith(t, s, clientTLS(t, s, "olga"), core.V2_1), id); kmiptest.Reason(err) != core.ReasonObjectNotFound {
+		t.Errorf("the same role of another tenant: %v; want Object Not Found", err)
+	}
+	if out := policyCommand(t, s, true, "role", "save", "admin", "encrypt"); !strings.Contains(out, "built in") {
+		t.Errorf("a built-in role is declared: %q", out)
+	}
+	policyCommand(t, s, false, "role", "remove", "cipher-clerk")
+	if err := encryptOver(carl, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("after the role is removed: %v; want Permission Denied", err)
+	}
+}
+
+// A policy of a key group governs each key with that Object Group. The owner of a key
+// cannot leave the group to escape it.
+func TestPolicyOfAKeyGroup(t *testing.T) {
+	s := servertest.Start(t)
+	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	payroll := core.Attribute{Tag: core.TagObjectGroup, Value: core.Text("payroll")}
+	id := aesKey(t, c, activeNow, payroll)
+	applyPolicy(t, s, "freeze", strings.Replace(denyEncrypt, "{", `{"keyGroup": "payroll", `, 1))
+	if err := encryptOver(c, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("the owner of a key of the group: %v; want Permission Denied", err)
+	}
+	_, err := kmiptest.Do(c, &kmip.DeleteAttribute, &core.DeleteAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: core.TagObjectGroup}})
+	if kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("the owner leaves the group: %v; want Permission Denied", err)
+	}
+	if err := encryptOver(c, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("after the try to leave: %v; want Permission Denied", err)
+	}
+}
