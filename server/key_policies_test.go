@@ -95,8 +95,8 @@ func TestExamplePolicy(t *testing.T) {
 	if out := applyPolicy(t, s, "example", exampleAsWritten); !strings.Contains(out, "example@1 is in force") || !strings.Contains(out, "there is no object key123") {
 		t.Errorf("policy apply says %q; want the version and that key123 does not exist yet", out)
 	}
-	s.Issue(certs.Request{Name: "alice", Tenant: "default"})
-	s.Issue(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	s.Issue("alice", "default")
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
 	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
 	id := aesKey(t, dev, activeNow)
 	real := strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten)
@@ -175,7 +175,7 @@ func userCommand(t *testing.T, s *servertest.Server, password string, args ...st
 // disabled user ends on an open connection within a second.
 func TestUserWithPassword(t *testing.T) {
 	s := servertest.Start(t)
-	s.Issue(certs.Request{Name: "array7", Tenant: "default"})
+	s.Issue("array7", "default")
 	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
 	id := aesKey(t, dev, activeNow)
 	applyPolicy(t, s, "payroll", strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten))
@@ -296,7 +296,7 @@ func TestWrongKeyPoliciesAreRefused(t *testing.T) {
 // it permits.
 func TestExclusivePolicy(t *testing.T) {
 	s := servertest.Start(t)
-	s.Issue(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
 	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
 	id := aesKey(t, dev, activeNow)
 	applyPolicy(t, s, "vault", fmt.Sprintf(`{"keyId": %q, "exclusive": true, "statements": [{"principal": "user:dev2", "actions": ["encrypt"], "effect": "allow"}]}`, id))
@@ -315,8 +315,9 @@ func TestExclusivePolicy(t *testing.T) {
 // those of no other tenant.
 func TestRoleOfATenant(t *testing.T) {
 	s := servertest.Start(t)
-	s.Issue(certs.Request{Name: "carl", Tenant: "default", Roles: []string{"cipher-clerk"}})
-	s.Issue(certs.Request{Name: "olga", Tenant: "other", Roles: []string{"cipher-clerk"}})
+	s.Certify(certs.Request{Name: "carl", Tenant: "default", Roles: []string{"cipher-clerk"}})
+	s.DeclareTenant("other")
+	s.Certify(certs.Request{Name: "olga", Tenant: "other", Roles: []string{"cipher-clerk"}})
 	id := aesKey(t, dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1), activeNow)
 	carl := dialWith(t, s, clientTLS(t, s, "carl"), core.V2_1)
 	if err := encryptOver(carl, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
