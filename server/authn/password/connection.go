@@ -54,7 +54,7 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	if last := &c.last; last.certificate == certificate && last.revision == revision && c.isSamePassword(last.user, given) {
 		return unlessExpired(last.principal)
 	}
-	return c.logIn(ctx, certificate, revision, given)
+	return c.verifyLogin(ctx, certificate, revision, given)
 }
 
 // firstGiven returns the first credential that is not empty, and whether there are others.
@@ -99,9 +99,9 @@ func unlessExpired(p *core.Principal) (*core.Principal, error) {
 	return p, nil
 }
 
-// logIn verifies a credential that is not the one of the last message, or was verified before
+// verifyLogin verifies a credential that is not the one of the last message, or was verified before
 // something changed.
-func (c *connection) logIn(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
+func (c *connection) verifyLogin(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
 	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}}
 	var u *core.User
 	if core.ValidName(given.Username) {
