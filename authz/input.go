@@ -124,9 +124,9 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 		{name: "id", makeValue: makeText(func(q *question) string { return q.object })},
 		{name: "owner", makeValue: makeText(func(q *question) string { return q.owner })},
 		{name: "group", makeValue: makeText(func(q *question) string { return q.group })},
-		{name: "type", allValues: orNone(core.TagObjectType), makeValue: makeText(func(q *question) string { return enumName(q.kind) })},
-		{name: "state", allValues: orNone(core.TagState), makeValue: makeText(func(q *question) string { return enumName(q.state) })},
-		{name: "algorithm", allValues: orNone(core.TagCryptographicAlgorithm), makeValue: makeText(func(q *question) string { return enumName(q.algorithm) })},
+		{name: "type", allValues: orNone(core.TagObjectType), makeValue: makeText(func(q *question) string { return core.EnumName(q.kind) })},
+		{name: "state", allValues: orNone(core.TagState), makeValue: makeText(func(q *question) string { return core.EnumName(q.state) })},
+		{name: "algorithm", allValues: orNone(core.TagCryptographicAlgorithm), makeValue: makeText(func(q *question) string { return core.EnumName(q.algorithm) })},
 	}},
 	{name: "statements", form: structureForm, parts: []field{
 		{name: "allow", form: namesForm, makeValue: makeNames(func(q *question) string { return q.allowStatements })},
@@ -213,17 +213,6 @@ func kindName(k core.ActionKind) string { return string(k) }
 // orNone returns namesOf and "", which stands for no object and for an object without
 // the attribute.
 func orNone(tag core.Tag) []*ast.Term { return append(namesOf(tag), textTerm("")) }
-
-// enumName returns the name of a value of an enumeration, or "" for 0.
-func enumName[E interface {
-	~uint32
-	String() string
-}](v E) string {
-	if v == 0 {
-		return ""
-	}
-	return v.String()
-}
 
 // nameSet returns {"a": true, "b": true}. The empty name is neither a group nor a role.
 func nameSet(names []string) *ast.Term {

@@ -141,3 +141,14 @@ func (e *EnumInfo) NameOf(v uint32) string {
 	}
 	return s[1:]
 }
+
+// EnumName returns the name of a value of an enumeration, or "" for 0.
+func EnumName[E interface {
+	~uint32
+	String() string
+}](v E) string {
+	if v == 0 {
+		return ""
+	}
+	return v.String()
+}

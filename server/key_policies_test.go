@@ -21,25 +21,15 @@ import (
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
-// exampleAsWritten is the example policy of the product's requirements, to the letter.
-const exampleAsWritten = `{
-  "keyId": "key123",
-  "statements": [
-    {
-      "principal": "user:alice",
-      "actions": ["encrypt", "decrypt"],
-      "effect": "allow",
-      "conditions": {
-        "ipAddress": "192.168.1.0/24"
-      }
-    },
-    {
-      "principal": "role:admin",
-      "actions": ["rotate", "delete"],
-      "effect": "allow"
-    }
-  ]
-}`
+// exampleAsWritten returns the example policy of the product's requirements, to the letter.
+func exampleAsWritten(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/key-policy-example.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
 // applyPolicy stores a key policy over the command line.
 func applyPolicy(t *testing.T, s *servertest.Server, name, document string, more ...string) string {
@@ -92,14 +82,14 @@ func encryptREST(t *testing.T, s *servertest.Server, name, address, id string) i
 // record names the statement.
 func TestExamplePolicy(t *testing.T) {
 	s := servertest.Start(t)
-	if out := applyPolicy(t, s, "example", exampleAsWritten); !strings.Contains(out, "example@1 is in force") || !strings.Contains(out, "there is no object key123") {
+	if out := applyPolicy(t, s, "example", exampleAsWritten(t)); !strings.Contains(out, "example@1 is in force") || !strings.Contains(out, "there is no object key123") {
 		t.Errorf("policy apply says %q; want the version and that key123 does not exist yet", out)
 	}
 	s.Issue("alice", "default")
 	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
 	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
 	id := aesKey(t, dev, activeNow)
-	real := strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten)
+	real := strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten(t))
 	if err := encryptOver(dialFrom(t, s, "alice", "127.0.1.5", core.V1_4), id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("alice before the policy: %v; want Permission Denied", err)
 	}
@@ -178,7 +168,7 @@ func TestUserWithPassword(t *testing.T) {
 	s.Issue("array7", "default")
 	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
 	id := aesKey(t, dev, activeNow)
-	applyPolicy(t, s, "payroll", strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten))
+	applyPolicy(t, s, "payroll", strings.NewReplacer("key123", id, "192.168.1.0/24", "127.0.1.0/24").Replace(exampleAsWritten(t)))
 	const password = "a long enough password"
 	userCommand(t, s, password, "add", "alice")
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {

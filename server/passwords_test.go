@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -196,22 +196,15 @@ func TestWrongLoginsOverKMIP(t *testing.T) {
 		}
 	}
 	wrong(0, 2000)
-	before := heapBytes()
+	before := coretest.HeapBytes()
 	wrong(2000, 10_000)
 	const most = 4 << 20 // of bytes; the log of the test is in it
-	if grown := heapBytes() - before; grown > most {
+	if grown := coretest.HeapBytes() - before; grown > most {
 		t.Errorf("8,000 more wrong logins left %d bytes, at most %d", grown, most)
 	}
 	if err := query(w.dial(core.V1_4, usernameAndPassword("alice", secretOfAlice))); err != nil {
 		t.Errorf("alice on a new connection from the guesser's address: %v", err)
 	}
-}
-
-func heapBytes() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // BenchmarkConnections compares a connection with a password with one that has a certificate alone.

@@ -183,20 +183,20 @@ func factsOf(r *Request, field string) []string {
 // fixedFacts are the fields with one value; "" is none.
 var fixedFacts = map[string]func(*Request) string{
 	format.DoorField:                  func(r *Request) string { return string(r.Door) },
-	format.ObjectPrefix + "type":      objectFact(func(r *Request) string { return enumName(r.Object.Type) }),
-	format.ObjectPrefix + "state":     objectFact(func(r *Request) string { return enumName(r.State) }),
-	format.ObjectPrefix + "algorithm": objectFact(func(r *Request) string { return enumName(r.Object.Algorithm()) }),
+	format.ObjectPrefix + "type":      objectFact(func(r *Request) string { return core.EnumName(r.Object.Type) }),
+	format.ObjectPrefix + "state":     objectFact(func(r *Request) string { return core.EnumName(r.State) }),
+	format.ObjectPrefix + "algorithm": objectFact(func(r *Request) string { return core.EnumName(r.Object.Algorithm()) }),
 	format.ObjectPrefix + "class":     objectFact(func(r *Request) string { return string(r.Object.Material.Class) }),
 	format.ObjectPrefix + "owner":     objectFact(func(r *Request) string { return r.Object.Owner }),
 	format.ObjectPrefix + "group":     objectFact(func(r *Request) string { return r.Object.Group }),
 	format.ObjectPrefix + "ownedByCaller": objectFact(func(r *Request) string {
 		return strconv.FormatBool(r.Object.Tenant == r.Principal.Tenant && r.Object.Owner == r.Principal.ID)
 	}),
-	format.ParameterPrefix + "algorithm": func(r *Request) string { return enumName(r.Parameters.CryptographicAlgorithm) },
-	format.ParameterPrefix + "mode":      func(r *Request) string { return enumName(r.Parameters.BlockCipherMode) },
-	format.ParameterPrefix + "padding":   func(r *Request) string { return enumName(r.Parameters.PaddingMethod) },
-	format.ParameterPrefix + "hash":      func(r *Request) string { return enumName(r.Parameters.HashingAlgorithm) },
-	format.ParameterPrefix + "signature": func(r *Request) string { return enumName(r.Parameters.DigitalSignatureAlgorithm) },
+	format.ParameterPrefix + "algorithm": func(r *Request) string { return core.EnumName(r.Parameters.CryptographicAlgorithm) },
+	format.ParameterPrefix + "mode":      func(r *Request) string { return core.EnumName(r.Parameters.BlockCipherMode) },
+	format.ParameterPrefix + "padding":   func(r *Request) string { return core.EnumName(r.Parameters.PaddingMethod) },
+	format.ParameterPrefix + "hash":      func(r *Request) string { return core.EnumName(r.Parameters.HashingAlgorithm) },
+	format.ParameterPrefix + "signature": func(r *Request) string { return core.EnumName(r.Parameters.DigitalSignatureAlgorithm) },
 	format.ParameterPrefix + "wrapped":   func(r *Request) string { return optionalFlag(r.Wrapped) },
 }
 
@@ -215,17 +215,6 @@ func optionalFlag(flag *bool) string {
 		return ""
 	}
 	return strconv.FormatBool(*flag)
-}
-
-// enumName returns the name of a value of an enumeration, or "" for 0.
-func enumName[E interface {
-	~uint32
-	String() string
-}](v E) string {
-	if v == 0 {
-		return ""
-	}
-	return v.String()
 }
 
 // textsOf returns the text values of an attribute of an object.

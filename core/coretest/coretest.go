@@ -74,3 +74,11 @@ func Retired(b []byte) bool {
 	}
 	return !slices.ContainsFunc(b, func(c byte) bool { return c != left })
 }
+
+// HeapBytes returns how many bytes the heap has after a garbage collection.
+func HeapBytes() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -122,10 +122,50 @@ func (v *Verbs) deleteEntry(k *engine.Call, ch change) error {
 	return err
 }
 
+// deleteNamed is an operation that ends an entry.
+func (v *Verbs) deleteNamed(ctx context.Context, c *core.Caller, action core.Action, ch change) error {
+	return v.run(ctx, c, action, string(ch.kind)+" "+core.ClientText(ch.id), func(k *engine.Call) (err error) {
+		if ch.tenant, err = tenantOf(c, ch.tenant); err != nil {
+			return err
+		}
+		return v.deleteEntry(k, ch)
+	})
+}
+
 // absent names the entry in an error of code ItemNotFound.
 func absent(err error, kind core.EntryKind, id string) error {
 	if core.CodeOf(err) == core.ItemNotFound {
 		return core.Errorf(core.ItemNotFound, "there is no %s %s", kind, core.ClientText(id))
 	}
 	return err
+}
+
+// listOf names a part of the entries of a tenant.
+type listOf struct {
+	kind          core.EntryKind
+	tenant, after string
+	limit         int
+}
+
+// listEntries lists the newest versions of entries by ID, starting after an ID.
+func listEntries[T any](ctx context.Context, v *Verbs, c *core.Caller, action core.Action, l listOf, read func(*core.DirectoryEntry) (T, error)) (out []T, err error) {
+	err = v.run(ctx, c, action, "list", func(*engine.Call) error {
+		tenant, err := tenantOf(c, l.tenant)
+		if err != nil {
+			return err
+		}
+		all, err := v.ports.Directory.List(l.kind, tenant, l.after, l.limit)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			one, err := read(e)
+			if err != nil {
+				return err
+			}
+			out = append(out, one)
+		}
+		return nil
+	})
+	return out, err
 }

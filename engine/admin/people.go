@@ -107,38 +107,20 @@ func (v *Verbs) user(tenant, name string) (*core.User, error) {
 
 // DeleteUser ends a user.
 func (v *Verbs) DeleteUser(ctx context.Context, c *core.Caller, tenant, name, reason string) error {
-	return v.run(ctx, c, core.ActionDeleteUser, "user "+core.ClientText(name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
-		if err != nil {
-			return err
-		}
-		return v.deleteEntry(k, change{kind: core.EntryUser, tenant: tenant, id: name, reason: reason, expected: anyVersion})
-	})
+	return v.deleteNamed(ctx, c, core.ActionDeleteUser, change{kind: core.EntryUser, tenant: tenant, id: name, reason: reason, expected: anyVersion})
 }
 
 // ListUsers lists the users of a tenant by name, without their passwords, starting after a
 // name.
-func (v *Verbs) ListUsers(ctx context.Context, c *core.Caller, tenant, after string, limit int) (out []core.User, err error) {
-	err = v.run(ctx, c, core.ActionReadUsers, "list", func(*engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+func (v *Verbs) ListUsers(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]core.User, error) {
+	return listEntries(ctx, v, c, core.ActionReadUsers, listOf{core.EntryUser, tenant, after, limit}, func(e *core.DirectoryEntry) (core.User, error) {
+		u, err := core.DecodeUser(e.Tenant, e.ID, e.Version, e.Body)
 		if err != nil {
-			return err
+			return core.User{}, err
 		}
-		all, err := v.ports.Directory.List(core.EntryUser, tenant, after, limit)
-		if err != nil {
-			return err
-		}
-		for _, e := range all {
-			u, err := core.DecodeUser(tenant, e.ID, e.Version, e.Body)
-			if err != nil {
-				return err
-			}
-			u.Password = ""
-			out = append(out, *u)
-		}
-		return nil
+		u.Password = ""
+		return *u, nil
 	})
-	return out, err
 }
 
 // NamedRole is a role with its name and version.
@@ -173,34 +155,13 @@ func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, tenant, name strin
 
 // DeleteRole ends a role. Principals that have it lose what it permits.
 func (v *Verbs) DeleteRole(ctx context.Context, c *core.Caller, tenant, name, reason string) error {
-	return v.run(ctx, c, core.ActionDeleteRole, "role "+core.ClientText(name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
-		if err != nil {
-			return err
-		}
-		return v.deleteEntry(k, change{kind: core.EntryRole, tenant: tenant, id: name, reason: reason, expected: anyVersion})
-	})
+	return v.deleteNamed(ctx, c, core.ActionDeleteRole, change{kind: core.EntryRole, tenant: tenant, id: name, reason: reason, expected: anyVersion})
 }
 
 // ListRoles lists the roles that a tenant has declared, by name, starting after a name.
-func (v *Verbs) ListRoles(ctx context.Context, c *core.Caller, tenant, after string, limit int) (out []NamedRole, err error) {
-	err = v.run(ctx, c, core.ActionReadRoles, "list", func(*engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
-		if err != nil {
-			return err
-		}
-		all, err := v.ports.Directory.List(core.EntryRole, tenant, after, limit)
-		if err != nil {
-			return err
-		}
-		for _, e := range all {
-			one := NamedRole{Name: e.ID, Version: e.Version}
-			if err := core.DecodeBody(e.Body, &one.Role); err != nil {
-				return err
-			}
-			out = append(out, one)
-		}
-		return nil
+func (v *Verbs) ListRoles(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]NamedRole, error) {
+	return listEntries(ctx, v, c, core.ActionReadRoles, listOf{core.EntryRole, tenant, after, limit}, func(e *core.DirectoryEntry) (NamedRole, error) {
+		one := NamedRole{Name: e.ID, Version: e.Version}
+		return one, core.DecodeBody(e.Body, &one.Role)
 	})
-	return out, err
 }

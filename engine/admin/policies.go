@@ -154,21 +154,12 @@ func (v *Verbs) ReadPolicy(ctx context.Context, c *core.Caller, tenant, name str
 
 // ListPolicies lists the newest versions of a tenant's key policies by name, without their
 // documents, starting after a name.
-func (v *Verbs) ListPolicies(ctx context.Context, c *core.Caller, tenant, after string, limit int) (out []PolicyVersion, err error) {
-	err = v.run(ctx, c, core.ActionReadPolicies, "list", func(*engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
-		if err != nil {
-			return err
-		}
-		all, err := v.ports.Directory.List(core.EntryPolicy, tenant, after, limit)
-		for _, e := range all {
-			one := describe(e)
-			one.Document = nil
-			out = append(out, one)
-		}
-		return err
+func (v *Verbs) ListPolicies(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]PolicyVersion, error) {
+	return listEntries(ctx, v, c, core.ActionReadPolicies, listOf{core.EntryPolicy, tenant, after, limit}, func(e *core.DirectoryEntry) (PolicyVersion, error) {
+		one := describe(e)
+		one.Document = nil
+		return one, nil
 	})
-	return out, err
 }
 
 // PolicyHistory lists versions of a key policy, newest first, below a version; 0 starts

@@ -30,15 +30,22 @@ func askedBy(tenant string) *core.AccessRequest {
 	return &core.AccessRequest{Action: core.ActionEncrypt, Object: o, Principal: &core.Principal{Tenant: tenant, ID: "alice", Roles: []string{"clerk"}, Groups: []string{"g"}}}
 }
 
-// Policies of the object, its Object Group, the caller, its roles and its groups are
-// found, and no others. Rights come from the roles that the tenant has declared.
-func TestFactsOfARequest(t *testing.T) {
-	s := newSite(t, false)
+// openWith opens a directory with what watches it.
+func openWith[W any](t *testing.T, shared bool, watch func(*Directory) W) (*site, *Directory, W) {
+	t.Helper()
+	s := newSite(t, shared)
 	d := s.unopened()
-	facts := NewAccessFacts(d)
+	w := watch(d)
 	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
+	return s, d, w
+}
+
+// Policies of the object, its Object Group, the caller, its roles and its groups are
+// found, and no others. Rights come from the roles that the tenant has declared.
+func TestFactsOfARequest(t *testing.T) {
+	s, d, facts := openWith(t, false, NewAccessFacts)
 	names := []string{"of-object", "of-user", "of-role", "of-group", "of-key-group", "of-another"}
 	for _, name := range names {
 		s.save(d, policyEntry(name))
@@ -81,12 +88,7 @@ func TestFactsOfARequest(t *testing.T) {
 // A policy that is attached and missing, an attachment that was removed behind the server,
 // and a directory that cannot be read are errors: each could hold a denial.
 func TestMissingFactsAreErrors(t *testing.T) {
-	s := newSite(t, true)
-	d := s.unopened()
-	facts := NewAccessFacts(d)
-	if err := d.Open(ctx); err != nil {
-		t.Fatal(err)
-	}
+	s, d, facts := openWith(t, true, NewAccessFacts)
 	if err := facts.AddFacts(askedBy("t")); core.CodeOf(err) != core.PolicyUnavailable {
 		t.Errorf("a missing policy: %v; want Policy Unavailable", err)
 	}
@@ -109,12 +111,7 @@ func TestMissingFactsAreErrors(t *testing.T) {
 
 // Without policies and roles, the facts of a request cost no allocation.
 func TestFactsCostNothingWithoutPolicies(t *testing.T) {
-	s := newSite(t, false)
-	d := s.unopened()
-	facts := NewAccessFacts(d)
-	if err := d.Open(ctx); err != nil {
-		t.Fatal(err)
-	}
+	_, _, facts := openWith(t, false, NewAccessFacts)
 	r := askedBy("t")
 	r.Object.Attributes = r.Object.Attributes[:1]
 	if n := testing.AllocsPerRun(100, func() {
@@ -129,12 +126,7 @@ func TestFactsCostNothingWithoutPolicies(t *testing.T) {
 // Users are found by tenant and name. A change shows in the revision, and a removed user is
 // no error.
 func TestUsersOfTheDirectory(t *testing.T) {
-	s := newSite(t, false)
-	d := s.unopened()
-	users := NewUsers(d)
-	if err := d.Open(ctx); err != nil {
-		t.Fatal(err)
-	}
+	s, d, users := openWith(t, false, NewUsers)
 	before, err := users.Revision()
 	if err != nil || users.HadUsers("t") {
 		t.Fatalf("without users: %v, %v", users.HadUsers("t"), err)

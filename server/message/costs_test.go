@@ -139,24 +139,21 @@ func TestGetAllocates(t *testing.T) {
 	}
 }
 
+// BenchmarkGet has the cost of a Get with and without its record, by certificate and by
+// password.
 func BenchmarkGet(b *testing.B) {
-	d, msg := newDoor(b, func(s core.Store) core.Store { return unwritten{s} }, unsealed{})
-	benchmark(b, d, msg)
-}
-
-func BenchmarkGetRecorded(b *testing.B) {
-	d, msg := newDoor(b, messagetest.SameStore, audit.New("n"))
-	benchmark(b, d, msg)
-}
-
-func BenchmarkGetByPassword(b *testing.B) {
-	d, msg := withPassword(b, func(s core.Store) core.Store { return unwritten{s} }, unsealed{})
-	benchmark(b, d, msg)
-}
-
-func BenchmarkGetByPasswordRecorded(b *testing.B) {
-	d, msg := withPassword(b, messagetest.SameStore, audit.New("n"))
-	benchmark(b, d, msg)
+	unrecorded := func(s core.Store) core.Store { return unwritten{s} }
+	for what, made := range map[string]func(b *testing.B) (*door, []byte){
+		"unrecorded":         func(b *testing.B) (*door, []byte) { return newDoor(b, unrecorded, unsealed{}) },
+		"recorded":           func(b *testing.B) (*door, []byte) { return newDoor(b, messagetest.SameStore, audit.New("n")) },
+		"password":           func(b *testing.B) (*door, []byte) { return withPassword(b, unrecorded, unsealed{}) },
+		"password, recorded": func(b *testing.B) (*door, []byte) { return withPassword(b, messagetest.SameStore, audit.New("n")) },
+	} {
+		b.Run(what, func(b *testing.B) {
+			d, msg := made(b)
+			benchmark(b, d, msg)
+		})
+	}
 }
 
 func benchmark(b *testing.B, d *door, msg []byte) {

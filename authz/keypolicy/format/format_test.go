@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,24 +15,13 @@ import (
 )
 
 // seed is the example with which the product was asked for, to the letter.
-const seed = `{
-  "keyId": "key123",
-  "statements": [
-    {
-      "principal": "user:alice",
-      "actions": ["encrypt", "decrypt"],
-      "effect": "allow",
-      "conditions": {
-        "ipAddress": "192.168.1.0/24"
-      }
-    },
-    {
-      "principal": "role:admin",
-      "actions": ["rotate", "delete"],
-      "effect": "allow"
-    }
-  ]
-}`
+var seed = func() string {
+	text, err := os.ReadFile("../../../testdata/key-policy-example.json")
+	if err != nil {
+		panic(err)
+	}
+	return strings.TrimSpace(string(text))
+}()
 
 // full uses every member of the schema.
 const full = `{"name": "all.of-it_1", "description": "Everything, \u2603", "exclusive": true, "keyGroup": ["g1", "g2"],

@@ -140,16 +140,10 @@ func (c *userEnableCmd) Run() error {
 	return c.save(server.UserChange{Disabled: &no}, "existing", "is enabled")
 }
 
-type userRemoveCmd struct{ namedUser }
+type userRemoveCmd struct{ removal }
 
 // Run removes the user.
-func (c *userRemoveCmd) Run() error {
-	if err := c.askServer("DELETE", "/users/one", c.query("name", c.Name, "reason", c.Reason), nil); err != nil {
-		return err
-	}
-	fmt.Println("user", c.Name, "is removed")
-	return nil
-}
+func (c *userRemoveCmd) Run() error { return c.remove("/users/one", "user") }
 
 // maxPassword bounds what is read as a password, in bytes.
 const maxPassword = 1024
@@ -181,14 +175,11 @@ func readPassword() ([]byte, error) {
 	return first, err
 }
 
-type userListCmd struct {
-	ofTenant
-	JSON bool `help:"One JSON object a line."`
-}
+type userListCmd struct{ tenantListing }
 
 // Run lists the users.
 func (c *userListCmd) Run() error {
-	return printPages(&c.ofTenant, "/users", c.JSON, func(u server.User) string { return u.Name }, userLine)
+	return printPages(&c.tenantListing, "/users", func(u server.User) string { return u.Name }, userLine)
 }
 
 // userLine shows one to people.
@@ -230,14 +221,11 @@ func (c *roleSaveCmd) Run() error {
 	return nil
 }
 
-type roleListCmd struct {
-	ofTenant
-	JSON bool `help:"One JSON object a line."`
-}
+type roleListCmd struct{ tenantListing }
 
 // Run lists the roles.
 func (c *roleListCmd) Run() error {
-	return printPages(&c.ofTenant, "/roles", c.JSON, func(r server.Role) string { return r.Name }, roleLine)
+	return printPages(&c.tenantListing, "/roles", func(r server.Role) string { return r.Name }, roleLine)
 }
 
 // roleLine shows one to people.
@@ -245,16 +233,7 @@ func roleLine(r server.Role) string {
 	return oneLine(strings.TrimSuffix(fmt.Sprintf("%s@%d | %s | %s", r.Name, r.Version, strings.Join(r.Actions, ", "), r.Description), " | "))
 }
 
-type roleRemoveCmd struct {
-	withReason
-	Name string `arg:"" help:"Name of the role."`
-}
+type roleRemoveCmd struct{ removal }
 
 // Run removes the role.
-func (c *roleRemoveCmd) Run() error {
-	if err := c.askServer("DELETE", "/roles/one", c.query("name", c.Name, "reason", c.Reason), nil); err != nil {
-		return err
-	}
-	fmt.Println("role", c.Name, "is removed")
-	return nil
-}
+func (c *roleRemoveCmd) Run() error { return c.remove("/roles/one", "role") }

@@ -34,24 +34,27 @@ func (o *ofTenant) query(pairs ...string) url.Values {
 	return q
 }
 
-type policyListCmd struct {
+// tenantListing is a command that lists policies, users or roles.
+type tenantListing struct {
 	ofTenant
 	JSON bool `help:"One JSON object a line."`
 }
 
+type policyListCmd struct{ tenantListing }
+
 // Run lists the newest versions.
 func (c *policyListCmd) Run() error {
-	return printPages(&c.ofTenant, "/policies", c.JSON, func(p server.PolicyVersion) string { return p.Name }, policyLine)
+	return printPages(&c.tenantListing, "/policies", func(p server.PolicyVersion) string { return p.Name }, policyLine)
 }
 
 // printPages asks for all pages of a list and prints them.
-func printPages[T any](o *ofTenant, path string, asJSON bool, name func(T) string, line func(T) string) error {
+func printPages[T any](l *tenantListing, path string, name func(T) string, line func(T) string) error {
 	for after := ""; ; {
 		var page []T
-		if err := o.askServer("GET", path, o.query("after", after), &page); err != nil {
+		if err := l.askServer("GET", path, l.query("after", after), &page); err != nil {
 			return err
 		}
-		if err := printLines(page, asJSON, line); err != nil || len(page) == 0 {
+		if err := printLines(page, l.JSON, line); err != nil || len(page) == 0 {
 			return err
 		}
 		after = name(page[len(page)-1])
@@ -135,19 +138,24 @@ func printSaved(out server.SavedPolicy) error {
 	return nil
 }
 
-type policyDeleteCmd struct {
+// removal is a command that ends a policy, a user or a role.
+type removal struct {
 	withReason
-	Name string `arg:"" help:"Name of the policy."`
+	Name string `arg:"" help:"Its name."`
 }
 
-// Run ends the policy.
-func (c *policyDeleteCmd) Run() error {
-	if err := c.askServer("DELETE", "/policies/one", c.query("name", c.Name, "reason", c.Reason), nil); err != nil {
+func (r *removal) remove(path, kind string) error {
+	if err := r.askServer("DELETE", path, r.query("name", r.Name, "reason", r.Reason), nil); err != nil {
 		return err
 	}
-	fmt.Println("policy", c.Name, "is deleted")
+	fmt.Println(kind, r.Name, "is removed")
 	return nil
 }
+
+type policyDeleteCmd struct{ removal }
+
+// Run ends the policy.
+func (c *policyDeleteCmd) Run() error { return c.remove("/policies/one", "policy") }
 
 type policyHistoryCmd struct {
 	ofTenant

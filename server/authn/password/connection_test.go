@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 )
@@ -546,10 +546,10 @@ func TestWrongLoginsLeaveMemoryFlat(t *testing.T) {
 		}
 	}
 	wrong(0, 5000)
-	before := heapBytes()
+	before := coretest.HeapBytes()
 	wrong(5000, 10_000)
 	const most = 1 << 20 // of bytes; each login that was kept would be some 1,000
-	if grown := heapBytes() - before; grown > most {
+	if grown := coretest.HeapBytes() - before; grown > most {
 		t.Errorf("5,000 more wrong logins left %d bytes, at most %d", grown, most)
 	}
 	if n := v.memory.verified.Len(); n != 1 {
@@ -559,13 +559,6 @@ func TestWrongLoginsLeaveMemoryFlat(t *testing.T) {
 	if p, err := v.ForConnection("10.0.0.8")(ctx, certificate, userAndPassword("bob", secret)); err != nil || p.ID != "bob" {
 		t.Errorf("a first login after them: %+v, %v", p, err)
 	}
-}
-
-func heapBytes() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // A mark is of the tenant, the name, the version and the password, and each process has a key of
