@@ -12,10 +12,12 @@ import (
 	"github.com/keyreeve/keyreeve/core/rules"
 )
 
-// Bounds of the key policies that are kept compiled.
+// Bounds of what is kept. A compiled policy takes some 18 KB, the largest ones 10 MB.
 const (
-	keptPolicies = 4096
-	keptFor      = time.Hour
+	keptPolicies   = 1024
+	keptStatements = 16_384 // of all kept policies; a larger policy is compiled for each request
+	keptFor        = time.Hour
+	keptMatches    = 16_384 // cleared when it is full
 )
 
 // KeyPolicies are the key policies that people write as JSON. It finds the statements that
@@ -25,8 +27,25 @@ type KeyPolicies struct {
 	regions format.Regions
 	read    func(core.DirectoryVersion) (*core.DirectoryEntry, error)
 
-	mu       sync.RWMutex
-	compiled *cache.Bounded[*keypolicy.Policy]
+	mu         sync.RWMutex
+	compiled   *cache.Bounded[*keypolicy.Policy]
+	statements int // of all compiled policies
+	matches    map[matchKey]core.MatchedStatements
+}
+
+// matchKey is everything that the statements of up to four policies can look at, except
+// time and parameters. Matches that depend on those are not kept. The principal and the
+// policies never change, and the version of an object changes with each of its attributes.
+type matchKey struct {
+	principal *core.Principal
+	action    core.Action
+	door      core.Door
+	address   string
+	tenant    string
+	object    string
+	version   int64
+	state     core.State
+	policies  [4]*keypolicy.Policy
 }
 
 var _ core.KeyPolicies = (*KeyPolicies)(nil)
@@ -38,7 +57,9 @@ func NewKeyPolicies(read func(core.DirectoryVersion) (*core.DirectoryEntry, erro
 	if err != nil {
 		return nil, err
 	}
-	return &KeyPolicies{matcher: m, read: read, compiled: cache.New(keptPolicies, keptFor, func(*keypolicy.Policy) {})}, nil
+	k := &KeyPolicies{matcher: m, read: read, matches: map[matchKey]core.MatchedStatements{}}
+	k.compiled = cache.New(keptPolicies, keptFor, func(p *keypolicy.Policy) { k.statements -= len(p.Statements()) })
+	return k, nil
 }
 
 // match adds the statements that match a request to it.
@@ -46,16 +67,53 @@ func (k *KeyPolicies) match(ctx context.Context, r *core.AccessRequest) error {
 	if len(r.Policies) == 0 {
 		return nil
 	}
-	policies, err := k.compileAll(r.Policies)
+	var room [4]*keypolicy.Policy
+	policies, err := k.compileAll(room[:0], r.Policies)
 	if err != nil {
 		return err
+	}
+	key := keyOf(r, policies)
+	if key.principal != nil {
+		k.mu.RLock()
+		found, ok := k.matches[key]
+		k.mu.RUnlock()
+		if ok {
+			r.Statements = found
+			return nil
+		}
 	}
 	m, err := k.matcher.Match(ctx, requestOf(r), policies)
 	if err != nil {
 		return err
 	}
 	r.Statements = core.MatchedStatements{Allow: m.Allow, Deny: m.Deny, Exclusive: m.Exclusive}
+	if key.principal != nil && !m.ReadsTime && !m.ReadsParameters {
+		k.remember(key, r.Statements)
+	}
 	return nil
+}
+
+// keyOf returns the key of a request. Its principal is nil if there are too many policies
+// for a key.
+func keyOf(r *core.AccessRequest, policies []*keypolicy.Policy) (key matchKey) {
+	if len(policies) > len(key.policies) {
+		return key
+	}
+	key = matchKey{principal: r.Principal, action: r.Action, door: r.Door, address: r.Address}
+	copy(key.policies[:], policies)
+	if o := r.Object; o != nil {
+		key.tenant, key.object, key.version, key.state = o.Tenant, o.ID, o.Version, r.State
+	}
+	return key
+}
+
+func (k *KeyPolicies) remember(key matchKey, m core.MatchedStatements) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.matches) >= keptMatches {
+		clear(k.matches)
+	}
+	k.matches[key] = m
 }
 
 // requestOf returns a request as the matcher takes it. Parameters that the request leaves
@@ -71,13 +129,14 @@ func requestOf(r *core.AccessRequest) *keypolicy.Request {
 	return out
 }
 
-func (k *KeyPolicies) compileAll(versions []core.DirectoryVersion) ([]*keypolicy.Policy, error) {
-	out := make([]*keypolicy.Policy, len(versions))
-	for i, v := range versions {
-		var err error
-		if out[i], err = k.compile(v); err != nil {
+// compileAll appends the policies of versions.
+func (k *KeyPolicies) compileAll(out []*keypolicy.Policy, versions []core.DirectoryVersion) ([]*keypolicy.Policy, error) {
+	for _, v := range versions {
+		p, err := k.compile(v)
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, p)
 	}
 	return out, nil
 }
@@ -97,15 +156,26 @@ func (k *KeyPolicies) compile(v core.DirectoryVersion) (*keypolicy.Policy, error
 	if p, _, err = keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: k.regions}); err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "the key policy %s cannot be read", core.ClientText(v.Name.ID))
 	}
+	k.keep(v.Name, p)
+	return p, nil
+}
+
+// keep keeps a compiled policy. If all kept ones would have too many statements, they are
+// dropped first. What was matched with dropped ones is never found again.
+func (k *KeyPolicies) keep(name core.DirectoryName, p *keypolicy.Policy) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.compiled.Put(v.Name.Tenant, v.Name.ID, p)
-	return p, nil
+	n := len(p.Statements())
+	if k.compiled.Drop(name.Tenant, name.ID); k.statements+n > keptStatements {
+		k.compiled.Clear()
+	}
+	k.compiled.Put(name.Tenant, name.ID, p)
+	k.statements += n
 }
 
 // Explain implements [core.KeyPolicies].
 func (k *KeyPolicies) Explain(ctx context.Context, r *core.AccessRequest) ([]core.StatementVerdict, error) {
-	policies, err := k.compileAll(r.Policies)
+	policies, err := k.compileAll(nil, r.Policies)
 	if err != nil || len(policies) == 0 {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func referenceUnmet(r *Request, s *format.Statement) (paths []string) {
 		demand("tags."+name, true, referenceTag(r.Object, name, values))
 	}
 	for name, values := range c.Principal {
-		demand("principal."+name, true, slices.ContainsFunc(r.Attributes[name], func(v string) bool { return slices.Contains(values, v) }))
+		demand("principal."+name, true, r.Principal.Attributes[name] != "" && slices.Contains(values, r.Principal.Attributes[name]))
 	}
 	for name, values := range c.Object {
 		demand("object."+name, true, r.Object != nil && referenceObject(r, name, values))
@@ -298,7 +298,7 @@ func (g generator) request(action core.Action) *Request {
 	r := &Request{Token: g.one("", "", "t1", "t2"), AccessRequest: &core.AccessRequest{Action: action, Principal: p, Door: doors[g.IntN(len(doors))],
 		Address: g.one("", "10.1.2.3", "10.1.9.9", "10.2.0.1", "10.3.3.3", "192.168.0.77", "2001:db8::1", "2001:db8:2::5", "::ffff:10.1.2.3", "fe80::1%eth0", "8.8.8.8"), Now: g.now()}}
 	if g.IntN(3) > 0 {
-		r.Attributes = map[string][]string{"department": {g.one("hr", "it", "ops")}, "level": {"1", "2"}}
+		r.Principal.Attributes = map[string]string{"department": g.one("hr", "it", "ops"), "level": g.one("1", "2")}
 	}
 	if g.IntN(8) > 0 {
 		r.Object, r.State = g.object(), core.State(1+g.IntN(4))

@@ -15,8 +15,7 @@ import (
 // Request is everything that a statement may look at.
 type Request struct {
 	*core.AccessRequest
-	Token      string              // id of the token that proved the principal; "": none
-	Attributes map[string][]string // of the principal
+	Token string // id of the token that proved the principal; "": none
 
 	// Parameters are those with which the action will be done: of the request, or of the
 	// key if the request leaves them open. Create and the like give their algorithm here.
@@ -166,7 +165,10 @@ func factsOf(r *Request, field string) []string {
 		return nil
 	}
 	if name, ok := strings.CutPrefix(field, format.PrincipalPrefix); ok {
-		return r.Attributes[name]
+		if v, ok := r.Principal.Attributes[name]; ok {
+			return []string{v}
+		}
+		return nil
 	}
 	switch {
 	case r.Object == nil:

@@ -1,0 +1,171 @@
+package authz_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/keyreeve/keyreeve"
+	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// shelf has the newest versions of key policies, and counts how often one is read.
+type shelf struct {
+	texts map[string]string
+	reads int
+}
+
+func (s *shelf) read(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
+	s.reads++
+	return &core.DirectoryEntry{Kind: v.Name.Kind, Tenant: v.Name.Tenant, ID: v.Name.ID, Version: v.Version, Body: []byte(s.texts[v.Name.ID])}, nil
+}
+
+// withKeyPolicies returns the default policy beside key policies.
+func withKeyPolicies(t testing.TB, texts map[string]string) (*authz.Authorizer, *shelf) {
+	t.Helper()
+	s := &shelf{texts: texts}
+	keys, err := authz.NewKeyPolicies(s.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := with(keyreeve.Policy, keyreeve.PolicyTests)
+	o.Keys = keys
+	a, err := authz.New(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, s
+}
+
+// askUnder asks a question with policies attached, each in a version.
+func askUnder(p *core.Principal, action core.Action, o *core.ManagedObject, version int64, names ...string) *core.AccessRequest {
+	r := ask(p, action, o)
+	for _, n := range names {
+		r.Policies = append(r.Policies, core.DirectoryVersion{Name: core.DirectoryName{Tenant: "t", Kind: core.EntryPolicy, ID: n}, Version: version})
+	}
+	return r
+}
+
+const (
+	denyGet   = `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny"}]}`
+	allowGet  = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow"}]}`
+	ofHR      = `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny", "conditions": {"principal": {"department": "hr"}}}]}`
+	atOffice  = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"ipAddress": "10.0.0.0/8"}}]}`
+	until1970 = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"time": {"notAfter": "1970-01-01T00:01:00Z"}}}]}`
+	onlyGCM   = `{"statements": [{"principal": "user:eve", "actions": ["Encrypt"], "effect": "allow", "conditions": {"parameters": {"mode": "GCM"}}}]}`
+)
+
+// What a decision depends on is never answered from a remembered match for something
+// else: each question is asked, then a changed one, then the first again.
+func TestMatchesAreRememberedForTheirQuestion(t *testing.T) {
+	a, _ := withKeyPolicies(t, map[string]string{"deny": denyGet, "allow": allowGet, "hr": ofHR, "office": atOffice, "once": until1970, "gcm": onlyGCM})
+	eve, alice := someone("t", "eve", ""), someone("t", "alice", "")
+	clerk := someone("t", "alice", "")
+	clerk.Attributes = map[string]string{"department": "hr"}
+	mine := func() *core.ManagedObject { return object("alice", "") }
+	at := func(r *core.AccessRequest, now int64, address string) *core.AccessRequest {
+		r.Now, r.Address = now, address
+		return r
+	}
+	mode := func(m core.BlockCipherMode) *core.AccessRequest {
+		r := askUnder(eve, core.ActionEncrypt, mine(), 1, "gcm")
+		r.Asked.Parameters = &core.CryptographicParameters{BlockCipherMode: m}
+		return r
+	}
+	for what, c := range map[string]struct {
+		one, other     func() *core.AccessRequest
+		allow, another bool
+	}{
+		"the policies": {func() *core.AccessRequest { return askUnder(alice, core.ActionGet, mine(), 1, "allow") }, func() *core.AccessRequest { return askUnder(alice, core.ActionGet, mine(), 1, "allow", "deny") }, true, false},
+		"the principal": {func() *core.AccessRequest { return askUnder(eve, core.ActionGet, mine(), 1, "allow") }, func() *core.AccessRequest {
+			return askUnder(someone("t", "bob", ""), core.ActionGet, mine(), 1, "allow")
+		}, true, false},
+		"the action":     {func() *core.AccessRequest { return askUnder(eve, core.ActionGet, mine(), 1, "allow") }, func() *core.AccessRequest { return askUnder(eve, core.ActionSign, mine(), 1, "allow") }, true, false},
+		"the attributes": {func() *core.AccessRequest { return askUnder(alice, core.ActionGet, mine(), 1, "hr") }, func() *core.AccessRequest { return askUnder(clerk, core.ActionGet, mine(), 1, "hr") }, true, false},
+		"the address": {func() *core.AccessRequest {
+			return at(askUnder(eve, core.ActionGet, mine(), 1, "office"), 1, "10.1.2.3")
+		}, func() *core.AccessRequest {
+			return at(askUnder(eve, core.ActionGet, mine(), 1, "office"), 1, "11.1.2.3")
+		}, true, false},
+		"the time":       {func() *core.AccessRequest { return at(askUnder(eve, core.ActionGet, mine(), 1, "once"), 30, "") }, func() *core.AccessRequest { return at(askUnder(eve, core.ActionGet, mine(), 1, "once"), 90, "") }, true, false},
+		"the parameters": {func() *core.AccessRequest { return mode(core.BlockCipherModeGCM) }, func() *core.AccessRequest { return mode(core.BlockCipherModeCBC) }, true, false},
+	} {
+		for round := range 3 {
+			if d, err := a.Decide(ctx, c.one()); err != nil || d.Allow != c.allow {
+				t.Errorf("%s, round %d: %+v, %v; want allow %v", what, round, d, err, c.allow)
+			}
+			if d, err := a.Decide(ctx, c.other()); err != nil || d.Allow != c.another {
+				t.Errorf("%s changed, round %d: %+v, %v; want allow %v", what, round, d, err, c.another)
+			}
+		}
+	}
+}
+
+// A new version of a policy is in force with the next question, and the reasons name the
+// version.
+func TestNewVersionDecidesAtOnce(t *testing.T) {
+	a, s := withKeyPolicies(t, map[string]string{"p": denyGet})
+	alice := someone("t", "alice", "")
+	for version := int64(1); version <= 4; version++ {
+		s.texts["p"] = []string{denyGet, allowGet}[version%2]
+		for range 3 {
+			d, err := a.Decide(ctx, askUnder(alice, core.ActionGet, object("alice", ""), version, "p"))
+			want := []string{fmt.Sprintf("statement p@%d/1 denies it", version)}
+			if version%2 == 1 {
+				want = []string{"owner"}
+			}
+			if err != nil || !slices.Equal(d.Reasons, want) {
+				t.Errorf("version %d: %+v, %v; want %q", version, d, err, want)
+			}
+		}
+	}
+	if s.reads != 4 {
+		t.Errorf("4 versions were read %d times; each is compiled once", s.reads)
+	}
+}
+
+// A policy that cannot be read denies, also the owner.
+func TestUnreadablePolicyDenies(t *testing.T) {
+	a, _ := withKeyPolicies(t, map[string]string{"p": `{"statements": []}`})
+	if d, err := a.Decide(ctx, askUnder(someone("t", "alice", ""), core.ActionGet, object("alice", ""), 1, "p")); core.CodeOf(err) != core.PolicyUnavailable || d.Allow {
+		t.Errorf("a policy without statements: %+v, %v; want Policy Unavailable", d, err)
+	}
+	if d, err := open(t, keyreeve.Policy, keyreeve.PolicyTests).Decide(ctx, askUnder(someone("t", "alice", ""), core.ActionGet, object("alice", ""), 1, "p")); core.CodeOf(err) != core.PolicyUnavailable || d.Allow {
+		t.Errorf("a server that reads no key policies: %+v, %v; want Policy Unavailable", d, err)
+	}
+}
+
+// BenchmarkFourPolicies compares a decision with four attached policies, remembered, with
+// the policy that only says allow, evaluated each time.
+func BenchmarkFourPolicies(b *testing.B) {
+	texts, names := map[string]string{}, []string{"a", "b", "c", "d"}
+	for _, n := range names {
+		texts[n] = atOffice
+	}
+	a, _ := withKeyPolicies(b, texts)
+	r := askUnder(someone("t", "eve", ""), core.ActionGet, object("alice", ""), 1, names...)
+	r.Address = "10.0.0.1"
+	b.Run("remembered", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if d, err := a.Decide(ctx, r); err != nil || !d.Allow {
+				b.Fatal(d, err)
+			}
+		}
+	})
+	floor := with(allowIf(`true`), goodTest)
+	floor.Forget = true
+	f, err := authz.New(ctx, floor)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("allow", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := f.Decide(ctx, ask(r.Principal, core.ActionGet, r.Object)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
