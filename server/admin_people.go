@@ -90,7 +90,7 @@ func (d *adminDoor) savePolicy(ctx context.Context, c *core.Caller, q *adminQues
 }
 
 func (d *adminDoor) deletePolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	return struct{}{}, d.admin.DeletePolicy(ctx, c, q.tenantNamed(), q.Get("name"), q.Get("reason"))
+	return struct{}{}, d.admin.DeletePolicy(ctx, c, q.removal())
 }
 
 func (d *adminDoor) policyHistory(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
@@ -107,7 +107,7 @@ func (d *adminDoor) rollBackPolicy(ctx context.Context, c *core.Caller, q *admin
 	if err != nil {
 		return nil, err
 	}
-	out, err := d.admin.RollBackPolicy(ctx, c, q.tenantNamed(), q.Get("name"), to, q.Get("reason"))
+	out, err := d.admin.RollBackPolicy(ctx, c, admin.RollBackInput{Tenant: q.tenantNamed(), Name: q.Get("name"), To: to, Reason: q.Get("reason")})
 	return SavedPolicy(out), err
 }
 
@@ -117,11 +117,18 @@ func (q *adminQuestion) attachmentNamed() admin.AttachInput {
 }
 
 func (d *adminDoor) attachPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	return struct{}{}, d.admin.AttachPolicy(ctx, c, q.attachmentNamed())
+	_, err := d.admin.AttachPolicy(ctx, c, q.attachmentNamed())
+	return struct{}{}, err
 }
 
 func (d *adminDoor) detachPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	return struct{}{}, d.admin.DetachPolicy(ctx, c, q.attachmentNamed())
+	_, err := d.admin.DetachPolicy(ctx, c, q.attachmentNamed())
+	return struct{}{}, err
+}
+
+// removal returns the entry that a command deletes.
+func (q *adminQuestion) removal() admin.Removal {
+	return admin.Removal{Tenant: q.tenantNamed(), Name: q.Get("name"), Reason: q.Get("reason")}
 }
 
 // UserChange is what a command says of a user. A member that is left out stays as it is.
@@ -180,7 +187,7 @@ func decodeStrict(body []byte, into any) error {
 }
 
 func (d *adminDoor) deleteUser(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	return struct{}{}, d.admin.DeleteUser(ctx, c, q.tenantNamed(), q.Get("name"), q.Get("reason"))
+	return struct{}{}, d.admin.DeleteUser(ctx, c, q.removal())
 }
 
 // Role is a role of a tenant as commands see it.
@@ -205,10 +212,10 @@ func (d *adminDoor) saveRole(ctx context.Context, c *core.Caller, q *adminQuesti
 	if err := decodeStrict(q.body, &role); err != nil {
 		return nil, err
 	}
-	version, err := d.admin.SaveRole(ctx, c, q.tenantNamed(), q.Get("name"), role, q.Get("reason"))
-	return Role{Name: q.Get("name"), Version: version, Description: role.Description, Actions: role.Actions}, err
+	r, err := d.admin.SaveRole(ctx, c, admin.SaveRoleInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Description: &role.Description, Actions: &role.Actions, Reason: q.Get("reason")})
+	return Role{Name: r.Name, Version: r.Version, Description: r.Description, Actions: r.Actions}, err
 }
 
 func (d *adminDoor) deleteRole(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	return struct{}{}, d.admin.DeleteRole(ctx, c, q.tenantNamed(), q.Get("name"), q.Get("reason"))
+	return struct{}{}, d.admin.DeleteRole(ctx, c, q.removal())
 }

@@ -78,7 +78,7 @@ func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminQuesti
 		return nil, err
 	}
 	if out.DependsOnObject {
-		return nil, core.Errorf(core.MissingData, "whether %s may %s depends on the object: name one with --object", in.Principal.ID, in.Action)
+		return nil, core.Errorf(core.MissingData, "whether %s may %s depends on the object: name one with --object", in.Principal.ID, out.Action)
 	}
 	return &Simulated{Allow: out.Allow, Reasons: out.Reasons, Policy: out.PolicyHash, Rights: out.Rights, Statements: explained(out.Statements)}, nil
 }
@@ -100,7 +100,7 @@ func (d *adminDoor) simulationOf(q url.Values) (in admin.SimulateInput, err erro
 	if len(p.Groups)+len(p.Roles) == 0 {
 		d.addMappedRoles(p)
 	}
-	in = admin.SimulateInput{Principal: p, Action: action, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
+	in = admin.SimulateInput{Principal: p, Actions: []core.Action{action}, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
 	if tenant == socketPrincipal.Tenant && name == socketPrincipal.ID {
 		in.Principal, in.Door, in.Address = socketPrincipal, core.DoorAdmin, ""
 	}

@@ -18,25 +18,28 @@ type AttachInput struct {
 	Holder string
 }
 
-// AttachPolicy attaches a key policy. It succeeds if it is attached already.
-func (v *Verbs) AttachPolicy(ctx context.Context, c *core.Caller, in AttachInput) error {
+// AttachPolicy attaches a key policy and returns all that are attached then. It succeeds
+// if it is attached already.
+func (v *Verbs) AttachPolicy(ctx context.Context, c *core.Caller, in AttachInput) ([]string, error) {
 	return v.changeAttachment(ctx, c, core.ActionAttachPolicy, in, v.attachObject, v.attachHolder)
 }
 
-// DetachPolicy detaches a key policy. It succeeds if it is not attached.
-func (v *Verbs) DetachPolicy(ctx context.Context, c *core.Caller, in AttachInput) error {
+// DetachPolicy detaches a key policy and returns those that are still attached. It
+// succeeds if it is not attached.
+func (v *Verbs) DetachPolicy(ctx context.Context, c *core.Caller, in AttachInput) ([]string, error) {
 	return v.changeAttachment(ctx, c, core.ActionDetachPolicy, in, v.detachObject, v.detachHolder)
 }
 
-// attachmentChange returns the writes that attach or detach a policy.
-type attachmentChange func(k *engine.Call, tenant, target, policy string) ([]core.Write, error)
+// attachmentChange returns the writes that attach or detach a policy, and the policies
+// that are attached then.
+type attachmentChange func(k *engine.Call, tenant, target, policy string) ([]core.Write, []string, error)
 
-func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action core.Action, in AttachInput, ofObject, ofHolder attachmentChange) error {
+func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action core.Action, in AttachInput, ofObject, ofHolder attachmentChange) (attached []string, err error) {
 	target, changed := in.Object, ofObject
 	if target == "" {
 		target, changed = in.Holder, ofHolder
 	}
-	return v.run(ctx, c, action, "policy "+core.ClientText(in.Policy)+", "+core.ClientText(target), func(k *engine.Call) error {
+	err = v.run(ctx, c, action, "policy "+core.ClientText(in.Policy)+", "+core.ClientText(target), func(k *engine.Call) error {
 		if (in.Object == "") == (in.Holder == "") {
 			return core.Errorf(core.InvalidField, "name an object or a holder such as role:ops, and not both")
 		}
@@ -45,20 +48,25 @@ func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action cor
 			return err
 		}
 		if action == core.ActionAttachPolicy {
-			if _, err := v.ports.Directory.Version(core.EntryPolicy, tenant, in.Policy); err != nil {
+			if _, err := v.directory.Version(core.EntryPolicy, tenant, in.Policy); err != nil {
 				return absent(err, core.EntryPolicy, in.Policy)
 			}
 		}
-		writes, err := changed(k, tenant, target, in.Policy)
+		writes, after, err := changed(k, tenant, target, in.Policy)
+		attached = after
 		if err != nil || len(writes) == 0 {
 			return err
 		}
 		return v.store(k, writes...)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return attached, nil
 }
 
 // attachObject names a policy in the row of an object.
-func (v *Verbs) attachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, error) {
+func (v *Verbs) attachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, []string, error) {
 	return v.changeObject(k, tenant, id, func(o *core.ManagedObject) (core.Attributes, error) {
 		attached := o.Policies()
 		switch {
@@ -72,7 +80,7 @@ func (v *Verbs) attachObject(k *engine.Call, tenant, id, policy string) ([]core.
 }
 
 // detachObject removes a policy from the row of an object.
-func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, error) {
+func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, []string, error) {
 	return v.changeObject(k, tenant, id, func(o *core.ManagedObject) (core.Attributes, error) {
 		for i := range o.Attributes {
 			if a := &o.Attributes[i]; core.PolicyAttribute.Names(a) && a.Value.Text == policy {
@@ -85,28 +93,58 @@ func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.
 	})
 }
 
-// changeObject returns the write of an object with changed attributes; none if edit
-// returns nil.
-func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.ManagedObject) (core.Attributes, error)) ([]core.Write, error) {
-	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
-	if core.CodeOf(err) == core.ItemNotFound {
-		return nil, core.Errorf(core.ItemNotFound, "tenant %s has no object %s", core.ClientText(tenant), core.ClientText(id))
-	}
+// changeObject returns the write of an object with changed attributes, none if edit
+// returns nil, and the policies that the object has then.
+func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.ManagedObject) (core.Attributes, error)) ([]core.Write, []string, error) {
+	o, err := findObject(k, tenant, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	as, err := edit(o)
 	if err != nil || as == nil {
-		return nil, err
+		return nil, o.Policies(), err
 	}
 	next := o.Successor()
 	next.Attributes = as
 	k.Involve(o.ID, core.RoleTarget)
-	return engine.SuccessorWrites(o, next, k.Now), nil
+	return engine.SuccessorWrites(o, next, k.Now), next.Policies(), nil
+}
+
+// findObject returns an object of a tenant.
+func findObject(k *engine.Call, tenant, id string) (*core.ManagedObject, error) {
+	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil, noObject(tenant, id)
+	}
+	return o, err
+}
+
+// noObject is the answer for an object that does not exist, and for one that the caller
+// may not see.
+func noObject(tenant, id string) error {
+	return core.Errorf(core.ItemNotFound, "for tenant %s there is no object %s", core.ClientText(tenant), core.ClientText(id))
+}
+
+// PoliciesOfObject lists the key policies that are attached to an object itself.
+func (v *Verbs) PoliciesOfObject(ctx context.Context, c *core.Caller, tenant, id string) (attached []string, err error) {
+	err = v.run(ctx, c, core.ActionReadPolicies, "attached to "+core.ClientText(id), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, tenant)
+		if err != nil {
+			return err
+		}
+		o, err := findObject(k, tenant, id)
+		if err != nil {
+			return err
+		}
+		k.Involve(o.ID, core.RoleTarget)
+		attached = o.Policies()
+		return nil
+	})
+	return attached, err
 }
 
 // attachHolder names a policy in the list of a holder.
-func (v *Verbs) attachHolder(k *engine.Call, tenant, holder, policy string) ([]core.Write, error) {
+func (v *Verbs) attachHolder(k *engine.Call, tenant, holder, policy string) ([]core.Write, []string, error) {
 	return v.changeHolder(k, tenant, holder, func(attached []string) []string {
 		if i, found := slices.BinarySearch(attached, policy); !found {
 			return slices.Insert(slices.Clone(attached), i, policy)
@@ -116,7 +154,7 @@ func (v *Verbs) attachHolder(k *engine.Call, tenant, holder, policy string) ([]c
 }
 
 // detachHolder removes a policy from the list of a holder.
-func (v *Verbs) detachHolder(k *engine.Call, tenant, holder, policy string) ([]core.Write, error) {
+func (v *Verbs) detachHolder(k *engine.Call, tenant, holder, policy string) ([]core.Write, []string, error) {
 	return v.changeHolder(k, tenant, holder, func(attached []string) []string {
 		if i, found := slices.BinarySearch(attached, policy); found {
 			return slices.Delete(slices.Clone(attached), i, i+1)
@@ -128,33 +166,34 @@ func (v *Verbs) detachHolder(k *engine.Call, tenant, holder, policy string) ([]c
 // holderKinds are the kinds of holders, as prefixes of their names.
 var holderKinds = []string{core.UserHolder, core.RoleHolder, core.GroupHolder, core.ObjectGroupHolder}
 
-// changeHolder returns the write of a holder's list; none if edit changes nothing.
-func (v *Verbs) changeHolder(k *engine.Call, tenant, holder string, edit func([]string) []string) ([]core.Write, error) {
+// changeHolder returns the write of a holder's list, none if edit changes nothing, and the
+// list.
+func (v *Verbs) changeHolder(k *engine.Call, tenant, holder string, edit func([]string) []string) ([]core.Write, []string, error) {
 	if !slices.ContainsFunc(holderKinds, func(kind string) bool { return strings.HasPrefix(holder, kind) && len(holder) > len(kind) }) {
-		return nil, core.Errorf(core.InvalidField, "%q is no holder of policies; write user:NAME, role:NAME, group:NAME or keyGroup:NAME", core.ClientText(holder))
+		return nil, nil, core.Errorf(core.InvalidField, "%q is no holder of policies; write user:NAME, role:NAME, group:NAME or keyGroup:NAME", core.ClientText(holder))
 	}
 	attached, err := v.attachedTo(tenant, holder)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	next := edit(attached)
 	if slices.Equal(next, attached) {
-		return nil, nil
+		return nil, attached, nil
 	}
 	body, err := core.EncodeBody(&core.Attachment{Policies: next})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e, err := v.entry(k, change{kind: core.EntryAttachment, tenant: tenant, id: holder, expected: anyVersion, body: body})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return []core.Write{core.SaveDirectoryEntry{Entry: e}}, nil
+	return []core.Write{core.SaveDirectoryEntry{Entry: e}}, next, nil
 }
 
 // attachedTo lists the policies of a holder, sorted.
-func (v *Verbs) attachedTo(tenant, holder string) ([]string, error) {
-	e, err := v.ports.Directory.Get(core.EntryAttachment, tenant, holder)
+func (d *entries) attachedTo(tenant, holder string) ([]string, error) {
+	e, err := d.directory.Get(core.EntryAttachment, tenant, holder)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return nil, nil
 	}
@@ -170,14 +209,14 @@ func (v *Verbs) attachedTo(tenant, holder string) ([]string, error) {
 
 // holdersOf lists holders and objects to which a policy is attached: all holders, and some
 // objects.
-func (v *Verbs) holdersOf(k *engine.Call, tenant, policy string) ([]string, error) {
+func (d *entries) holdersOf(k *engine.Call, tenant, policy string) ([]string, error) {
 	wanted := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text(policy)}
 	f := core.Filter{Now: k.Now, Attributes: core.Attributes{wanted}, WholeTenant: true}
 	found, err := k.Ports.Store.Candidates(k.Ctx, tenant, f, 0, maxHoldersNamed)
 	if err != nil {
 		return nil, err
 	}
-	names, err := v.attachmentsOf(tenant, policy)
+	names, err := d.attachmentsOf(tenant, policy)
 	for _, o := range found {
 		if f.Matches(o) {
 			names = append(names, "object "+o.ID)
@@ -187,9 +226,9 @@ func (v *Verbs) holdersOf(k *engine.Call, tenant, policy string) ([]string, erro
 }
 
 // attachmentsOf lists the holders to which a policy is attached.
-func (v *Verbs) attachmentsOf(tenant, policy string) (names []string, err error) {
+func (d *entries) attachmentsOf(tenant, policy string) (names []string, err error) {
 	for after := ""; ; {
-		page, err := v.ports.Directory.List(core.EntryAttachment, tenant, after, attachmentPage)
+		page, err := d.directory.List(core.EntryAttachment, tenant, after, attachmentPage)
 		if err != nil {
 			return nil, err
 		}

@@ -19,6 +19,7 @@ type SaveUserInput struct {
 	Disabled   *bool
 	Expires    *int64 // Unix seconds, 0: never
 	Reason     string
+	Expected   *int64 // the version that it replaces; nil: any
 	MustBeNew  bool
 	MustExist  bool
 }
@@ -75,8 +76,11 @@ func (v *Verbs) userToChange(tenant string, in *SaveUserInput) (u *core.User, ex
 	case in.MustBeNew:
 		return nil, 0, core.Errorf(core.ObjectAlreadyExists, "there is a user %s already", core.ClientText(in.Name))
 	}
-	expected = v.ports.Directory.NextVersion(core.EntryUser, tenant, in.Name) - 1
-	u.Version = expected + 1
+	if err := v.checkExpected(&change{kind: core.EntryUser, tenant: tenant, id: in.Name, expected: expectedOf(in.Expected)}); err != nil {
+		return nil, 0, err
+	}
+	expected = u.Version
+	u.Version = v.directory.NextVersion(core.EntryUser, tenant, in.Name)
 	setIfGiven(&u.Groups, in.Groups)
 	setIfGiven(&u.Roles, in.Roles)
 	setIfGiven(&u.Attributes, in.Attributes)
@@ -97,8 +101,8 @@ func setIfGiven[T any](field, given *T) {
 }
 
 // user returns the newest version of a user.
-func (v *Verbs) user(tenant, name string) (*core.User, error) {
-	e, err := v.ports.Directory.Get(core.EntryUser, tenant, name)
+func (d *entries) user(tenant, name string) (*core.User, error) {
+	e, err := d.directory.Get(core.EntryUser, tenant, name)
 	if err != nil {
 		return nil, absent(err, core.EntryUser, name)
 	}
@@ -106,21 +110,40 @@ func (v *Verbs) user(tenant, name string) (*core.User, error) {
 }
 
 // DeleteUser ends a user.
-func (v *Verbs) DeleteUser(ctx context.Context, c *core.Caller, tenant, name, reason string) error {
-	return v.deleteNamed(ctx, c, core.ActionDeleteUser, change{kind: core.EntryUser, tenant: tenant, id: name, reason: reason, expected: anyVersion})
+func (v *Verbs) DeleteUser(ctx context.Context, c *core.Caller, in Removal) error {
+	return v.deleteNamed(ctx, c, core.ActionDeleteUser, core.EntryUser, in)
+}
+
+// deleteNamed ends an entry.
+func (v *Verbs) deleteNamed(ctx context.Context, c *core.Caller, action core.Action, kind core.EntryKind, in Removal) error {
+	return v.run(ctx, c, action, string(kind)+" "+core.ClientText(in.Name), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, in.Tenant)
+		if err != nil {
+			return err
+		}
+		return v.deleteEntry(k, change{kind: kind, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected)})
+	})
+}
+
+// ReadUser returns the newest version of a user, without the password.
+func (v *Verbs) ReadUser(ctx context.Context, c *core.Caller, tenant, name string) (core.User, error) {
+	return readEntry(ctx, v, c, core.ActionReadUsers, core.DirectoryName{Tenant: tenant, Kind: core.EntryUser, ID: name}, userWithoutPassword)
+}
+
+// userWithoutPassword decodes the entry of a user.
+func userWithoutPassword(e *core.DirectoryEntry) (core.User, error) {
+	u, err := core.DecodeUser(e.Tenant, e.ID, e.Version, e.Body)
+	if err != nil {
+		return core.User{}, err
+	}
+	u.Password = ""
+	return *u, nil
 }
 
 // ListUsers lists the users of a tenant by name, without their passwords, starting after a
 // name.
 func (v *Verbs) ListUsers(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]core.User, error) {
-	return listEntries(ctx, v, c, core.ActionReadUsers, listOf{core.EntryUser, tenant, after, limit}, func(e *core.DirectoryEntry) (core.User, error) {
-		u, err := core.DecodeUser(e.Tenant, e.ID, e.Version, e.Body)
-		if err != nil {
-			return core.User{}, err
-		}
-		u.Password = ""
-		return *u, nil
-	})
+	return listEntries(ctx, v, c, core.ActionReadUsers, listOf{core.EntryUser, tenant, after, limit}, userWithoutPassword)
 }
 
 // NamedRole is a role with its name and version.
@@ -130,38 +153,94 @@ type NamedRole struct {
 	core.Role
 }
 
+// SaveRoleInput makes or changes a role. A nil field stays as it is.
+type SaveRoleInput struct {
+	Tenant      string // "": the caller's
+	Name        string
+	Description *string
+	Actions     *[]string
+	Reason      string
+	Expected    *int64 // the version that it replaces, 0 if it must be new; nil: any
+	MustExist   bool
+}
+
 // SaveRole makes or changes a role of a tenant.
-func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, tenant, name string, role core.Role, reason string) (version int64, err error) {
-	err = v.run(ctx, c, core.ActionSaveRole, "role "+core.ClientText(name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, in SaveRoleInput) (out NamedRole, err error) {
+	err = v.run(ctx, c, core.ActionSaveRole, "role "+core.ClientText(in.Name), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
 		}
-		if !core.ValidName(name) || slices.Contains(core.BuiltInRoles, name) {
-			return core.Errorf(core.InvalidField, "%q cannot be a role of a tenant: it is built in, or no name of letters, digits, '.', '_' and '-'", core.ClientText(name))
+		if !core.ValidName(in.Name) || slices.Contains(core.BuiltInRoles, in.Name) {
+			return core.Errorf(core.InvalidField, "%q cannot be a role of a tenant: it is built in, or no name of letters, digits, '.', '_' and '-'", core.ClientText(in.Name))
 		}
-		body, err := core.EncodeBody(&role)
+		ch := change{kind: core.EntryRole, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected)}
+		role, err := v.roleToChange(&ch, &in)
 		if err != nil {
 			return err
 		}
-		e, err := v.saveEntry(k, change{kind: core.EntryRole, tenant: tenant, id: name, reason: reason, expected: anyVersion, body: body})
-		if err == nil {
-			version = e.Version
+		if ch.body, err = core.EncodeBody(&role.Role); err != nil {
+			return err
 		}
-		return err
+		e, err := v.saveEntry(k, ch)
+		if err != nil {
+			return err
+		}
+		role.Version = e.Version
+		out = role
+		return nil
 	})
-	return version, err
+	if err != nil {
+		return NamedRole{}, err
+	}
+	return out, nil
+}
+
+// roleToChange returns a role as it will be. If it exists, the change then replaces the
+// version that was read.
+func (d *entries) roleToChange(ch *change, in *SaveRoleInput) (NamedRole, error) {
+	role, err := d.role(ch.tenant, in.Name)
+	switch {
+	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist:
+		role = NamedRole{Name: in.Name}
+	case err != nil:
+		return NamedRole{}, err
+	}
+	if err := d.checkExpected(ch); err != nil {
+		return NamedRole{}, err
+	}
+	ch.expected = role.Version
+	setIfGiven(&role.Description, in.Description)
+	setIfGiven(&role.Actions, in.Actions)
+	return role, nil
+}
+
+// role returns the newest version of a role.
+func (d *entries) role(tenant, name string) (NamedRole, error) {
+	e, err := d.directory.Get(core.EntryRole, tenant, name)
+	if err != nil {
+		return NamedRole{}, absent(err, core.EntryRole, name)
+	}
+	return namedRole(e)
+}
+
+// namedRole decodes the entry of a role.
+func namedRole(e *core.DirectoryEntry) (NamedRole, error) {
+	out := NamedRole{Name: e.ID, Version: e.Version}
+	return out, core.DecodeBody(e.Body, &out.Role)
+}
+
+// ReadRole returns the newest version of a role that the tenant has declared.
+func (v *Verbs) ReadRole(ctx context.Context, c *core.Caller, tenant, name string) (NamedRole, error) {
+	return readEntry(ctx, v, c, core.ActionReadRoles, core.DirectoryName{Tenant: tenant, Kind: core.EntryRole, ID: name}, namedRole)
 }
 
 // DeleteRole ends a role. Principals that have it lose what it permits.
-func (v *Verbs) DeleteRole(ctx context.Context, c *core.Caller, tenant, name, reason string) error {
-	return v.deleteNamed(ctx, c, core.ActionDeleteRole, change{kind: core.EntryRole, tenant: tenant, id: name, reason: reason, expected: anyVersion})
+func (v *Verbs) DeleteRole(ctx context.Context, c *core.Caller, in Removal) error {
+	return v.deleteNamed(ctx, c, core.ActionDeleteRole, core.EntryRole, in)
 }
 
 // ListRoles lists the roles that a tenant has declared, by name, starting after a name.
 func (v *Verbs) ListRoles(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]NamedRole, error) {
-	return listEntries(ctx, v, c, core.ActionReadRoles, listOf{core.EntryRole, tenant, after, limit}, func(e *core.DirectoryEntry) (NamedRole, error) {
-		one := NamedRole{Name: e.ID, Version: e.Version}
-		return one, core.DecodeBody(e.Body, &one.Role)
-	})
+	return listEntries(ctx, v, c, core.ActionReadRoles, listOf{core.EntryRole, tenant, after, limit}, namedRole)
 }

@@ -64,14 +64,14 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 		out = SavedPolicy{Name: in.Name, Version: e.Version, Hash: facts.Hash, Warnings: facts.Warnings}
 		writes := []core.Write{core.SaveDirectoryEntry{Entry: e}}
 		for _, holder := range facts.Holders {
-			w, err := v.attachHolder(k, tenant, holder, in.Name)
+			w, _, err := v.attachHolder(k, tenant, holder, in.Name)
 			if err != nil {
 				return err
 			}
 			writes, out.Attached = append(writes, w...), append(out.Attached, holder)
 		}
 		for _, id := range facts.Keys {
-			w, err := v.attachObject(k, tenant, id, in.Name)
+			w, _, err := v.attachObject(k, tenant, id, in.Name)
 			if core.CodeOf(err) == core.ItemNotFound {
 				out.Warnings = append(out.Warnings, fmt.Sprintf("keyId: there is no object %s yet; attach the policy when there is", core.ClientText(id)))
 				continue
@@ -99,15 +99,15 @@ func expectedOf(version *int64) int64 {
 
 // knownNames returns a function that says whether a user or a role of a tenant exists.
 // Certificates name principals that the server does not know in advance.
-func (v *Verbs) knownNames(tenant string) func(string) bool {
+func (d *entries) knownNames(tenant string) func(string) bool {
 	return func(name string) bool {
 		kind, id, _ := strings.Cut(name, ":")
 		switch kind {
 		case "user":
-			_, err := v.ports.Directory.Version(core.EntryUser, tenant, id)
+			_, err := d.directory.Version(core.EntryUser, tenant, id)
 			return err == nil
 		case "role":
-			_, err := v.ports.Directory.Version(core.EntryRole, tenant, id)
+			_, err := d.directory.Version(core.EntryRole, tenant, id)
 			return err == nil || slices.Contains(core.BuiltInRoles, id)
 		}
 		return true
@@ -115,20 +115,23 @@ func (v *Verbs) knownNames(tenant string) func(string) bool {
 }
 
 // DeletePolicy ends a key policy that is attached to nothing. Conflict if it is.
-func (v *Verbs) DeletePolicy(ctx context.Context, c *core.Caller, tenant, name, reason string) error {
-	return v.run(ctx, c, core.ActionDeletePolicy, "policy "+core.ClientText(name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+func (v *Verbs) DeletePolicy(ctx context.Context, c *core.Caller, in Removal) error {
+	return v.run(ctx, c, core.ActionDeletePolicy, "policy "+core.ClientText(in.Name), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
 		}
-		holders, err := v.holdersOf(k, tenant, name)
+		if _, err := v.directory.Version(core.EntryPolicy, tenant, in.Name); err != nil {
+			return absent(err, core.EntryPolicy, in.Name)
+		}
+		holders, err := v.holdersOf(k, tenant, in.Name)
 		if err != nil {
 			return err
 		}
 		if len(holders) > 0 {
-			return core.Errorf(core.Conflict, "the policy %s is attached to %s; detach it first", core.ClientText(name), strings.Join(holders[:min(len(holders), maxHoldersNamed)], ", "))
+			return core.Errorf(core.Conflict, "the policy %s is attached to %s; detach it first", core.ClientText(in.Name), strings.Join(holders[:min(len(holders), maxHoldersNamed)], ", "))
 		}
-		return v.deleteEntry(k, change{kind: core.EntryPolicy, tenant: tenant, id: name, reason: reason, expected: anyVersion})
+		return v.deleteEntry(k, change{kind: core.EntryPolicy, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected)})
 	})
 }
 
@@ -136,20 +139,8 @@ func (v *Verbs) DeletePolicy(ctx context.Context, c *core.Caller, tenant, name, 
 const maxHoldersNamed = 5
 
 // ReadPolicy returns the newest version of a key policy.
-func (v *Verbs) ReadPolicy(ctx context.Context, c *core.Caller, tenant, name string) (out PolicyVersion, err error) {
-	err = v.run(ctx, c, core.ActionReadPolicies, "policy "+core.ClientText(name), func(*engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
-		if err != nil {
-			return err
-		}
-		e, err := v.ports.Directory.Get(core.EntryPolicy, tenant, name)
-		if err != nil {
-			return absent(err, core.EntryPolicy, name)
-		}
-		out = describe(e)
-		return nil
-	})
-	return out, err
+func (v *Verbs) ReadPolicy(ctx context.Context, c *core.Caller, tenant, name string) (PolicyVersion, error) {
+	return readEntry(ctx, v, c, core.ActionReadPolicies, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, func(e *core.DirectoryEntry) (PolicyVersion, error) { return describe(e), nil })
 }
 
 // ListPolicies lists the newest versions of a tenant's key policies by name, without their
@@ -170,12 +161,12 @@ func (v *Verbs) PolicyHistory(ctx context.Context, c *core.Caller, tenant, name 
 		if err != nil {
 			return err
 		}
+		if v.directory.NextVersion(core.EntryPolicy, tenant, name) == 1 {
+			return core.Errorf(core.ItemNotFound, "there is no policy %s", core.ClientText(name))
+		}
 		all, err := k.Ports.Store.DirectoryHistory(ctx, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, below, limit)
 		if err != nil {
 			return err
-		}
-		if len(all) == 0 && below == 0 {
-			return core.Errorf(core.ItemNotFound, "there is no policy %s", core.ClientText(name))
 		}
 		for _, e := range all {
 			out = append(out, describe(e))
@@ -185,17 +176,35 @@ func (v *Verbs) PolicyHistory(ctx context.Context, c *core.Caller, tenant, name 
 	return out, err
 }
 
+// RollBackInput names a version of a key policy that is put in force again.
+type RollBackInput struct {
+	Tenant   string // "": the caller's
+	Name     string
+	To       int64
+	Reason   string // "": made
+	Expected *int64 // the newest version; nil: any
+}
+
 // RollBackPolicy stores the document of an old version as the newest one.
-func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, tenant, name string, to int64, reason string) (SavedPolicy, error) {
-	old, err := v.PolicyHistory(ctx, c, tenant, name, to+1, 1)
+func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, in RollBackInput) (SavedPolicy, error) {
+	old, err := v.ReadPolicyVersion(ctx, c, in.Tenant, in.Name, in.To)
 	if err != nil {
 		return SavedPolicy{}, err
 	}
-	if len(old) == 0 || old[0].Version != to || old[0].Deleted {
-		return SavedPolicy{}, core.Errorf(core.ItemNotFound, "the policy %s has no version %d with a document", core.ClientText(name), to)
+	if in.Reason == "" {
+		in.Reason = fmt.Sprintf("back to version %d", in.To)
 	}
-	if reason == "" {
-		reason = fmt.Sprintf("back to version %d", to)
+	return v.SavePolicy(ctx, c, SavePolicyInput{Tenant: in.Tenant, Name: in.Name, Document: old.Document, Reason: in.Reason, Expected: in.Expected})
+}
+
+// ReadPolicyVersion returns one version of a key policy that has a document.
+func (v *Verbs) ReadPolicyVersion(ctx context.Context, c *core.Caller, tenant, name string, version int64) (PolicyVersion, error) {
+	old, err := v.PolicyHistory(ctx, c, tenant, name, version+1, 1)
+	if err != nil {
+		return PolicyVersion{}, err
 	}
-	return v.SavePolicy(ctx, c, SavePolicyInput{Tenant: tenant, Name: name, Document: old[0].Document, Reason: reason})
+	if len(old) == 0 || old[0].Version != version || old[0].Deleted {
+		return PolicyVersion{}, core.Errorf(core.ItemNotFound, "the policy %s has no version %d with a document", core.ClientText(name), version)
+	}
+	return old[0], nil
 }

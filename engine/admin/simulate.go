@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
@@ -11,8 +12,9 @@ import (
 // may be anybody of the tenant.
 type SimulateInput struct {
 	Principal *core.Principal
-	Action    core.Action
-	Object    string // Unique Identifier; "": none
+	Complete  bool          // groups, roles and attributes that are nil are those that the server knows
+	Actions   []core.Action // all of them must be permitted
+	Object    string        // Unique Identifier; "": none
 	Door      core.Door
 	Address   string
 	At        int64 // Unix seconds; 0: now
@@ -22,65 +24,197 @@ type SimulateInput struct {
 // Simulation is the decision about a request, and why.
 type Simulation struct {
 	core.Decision
+	Action          core.Action             // that the decision is about: the first one that is denied, otherwise the first
 	Statements      []core.StatementVerdict // of the key policies that are attached
 	Rights          []string                // own roles of the tenant that permit the action
 	DependsOnObject bool                    // it is denied without an object, and permitted for a key of the principal
 }
 
 // Simulate decides a request as a real one is decided, does nothing, and explains. It is
-// recorded. An administrator of a tenant can ask about its own principals alone.
+// recorded. An administrator of a tenant can ask about its own principals alone. An
+// object that the caller may not see is answered as one that does not exist.
 func (v *Verbs) Simulate(ctx context.Context, c *core.Caller, in SimulateInput) (out Simulation, err error) {
 	err = v.run(ctx, c, core.ActionSimulatePolicy, simulationDetail(&in), func(k *engine.Call) error {
-		if _, err := tenantOf(c, in.Principal.Tenant); err != nil {
-			return err
-		}
-		r, err := v.questionOf(k, &in)
+		q, err := v.questionOf(k, &in)
 		if err != nil {
 			return err
 		}
-		if out.Decision, err = k.Ports.Policy.Decide(ctx, r); err != nil {
-			return core.Wrap(core.PolicyUnavailable, err, "the policy did not decide, so the request would be refused: %v", err)
+		for i, action := range in.Actions {
+			one, err := v.decideAction(k, q, action)
+			if err != nil {
+				return err
+			}
+			if i == 0 || !one.Allow {
+				out = one
+			}
+			if !one.Allow {
+				return nil
+			}
 		}
-		out.Rights = r.Rights
-		out.DependsOnObject = !out.Allow && r.Object == nil && permitsOwnKey(k, *r)
-		if v.ports.KeyPolicies != nil {
-			out.Statements, err = v.ports.KeyPolicies.Explain(ctx, r)
-		}
-		return err
+		return nil
 	})
 	return out, err
 }
 
+// Access decides every action on an object for a principal, as [Verbs.Simulate] does, and
+// leaves one record. Actions of the input are ignored.
+func (v *Verbs) Access(ctx context.Context, c *core.Caller, in SimulateInput) (all []Simulation, err error) {
+	err = v.run(ctx, c, core.ActionSimulatePolicy, "access of "+simulationDetail(&in), func(k *engine.Call) error {
+		q, err := v.questionOf(k, &in)
+		if err != nil {
+			return err
+		}
+		for _, action := range objectActions() {
+			one, err := v.decideAction(k, q, action)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// objectActions lists the actions that the policy is asked for about an object.
+func objectActions() []core.Action {
+	return slices.DeleteFunc(core.Actions(), func(a core.Action) bool { return !a.Askable() || a.Info().Objects == core.NoObject })
+}
+
 // simulationDetail says for the record what is asked.
 func simulationDetail(in *SimulateInput) string {
-	detail := core.ClientText(in.Principal.Tenant+"/"+in.Principal.ID) + " " + in.Action.String()
+	detail := core.ClientText(in.Principal.Tenant + "/" + in.Principal.ID)
+	for _, a := range in.Actions {
+		detail += " " + a.String()
+	}
 	if in.Object != "" {
 		detail += " " + core.ClientText(in.Object)
 	}
 	return detail
 }
 
-// questionOf returns the request for a decision, complete as that of an operation is. An
-// object that does not exist is an error of code ItemNotFound.
-func (v *Verbs) questionOf(k *engine.Call, in *SimulateInput) (*core.AccessRequest, error) {
-	r := &core.AccessRequest{Action: in.Action, Principal: in.Principal, Door: in.Door, Address: in.Address, Now: in.At, Asked: in.Asked}
-	if r.Now == 0 {
-		r.Now = k.Now
+// question is a request for a decision, without its action.
+type question struct {
+	core.AccessRequest
+	refusal string // why no request of the principal is accepted; "": it is
+}
+
+// decideAction decides a question for one action, and explains the decision.
+func (v *Verbs) decideAction(k *engine.Call, q *question, action core.Action) (out Simulation, err error) {
+	out.Action = action
+	if q.refusal != "" {
+		out.Reasons = []string{q.refusal}
+		return out, nil
 	}
-	if in.Object != "" {
-		o, err := k.Ports.Store.Object(k.Ctx, in.Principal.Tenant, in.Object)
-		if core.CodeOf(err) == core.ItemNotFound {
-			return nil, core.Errorf(core.ItemNotFound, "for tenant %s there is no object %q: the answer would be Item Not Found", core.ClientText(in.Principal.Tenant), core.ClientText(in.Object))
+	r := q.AccessRequest
+	r.Action = action
+	if k.Ports.Facts != nil {
+		if err := k.Ports.Facts.AddFacts(&r); err != nil {
+			return out, err
 		}
-		if err != nil {
+	}
+	if out.Decision, err = k.Ports.Policy.Decide(k.Ctx, &r); err != nil {
+		return out, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide, so the request would be refused: %v", err)
+	}
+	out.Rights = r.Rights
+	out.DependsOnObject = !out.Allow && r.Object == nil && permitsOwnKey(k, r)
+	if v.ports.KeyPolicies != nil {
+		out.Statements, err = v.ports.KeyPolicies.Explain(k.Ctx, &r)
+	}
+	return out, err
+}
+
+// questionOf returns the request for a decision. The code is ItemNotFound if there is no
+// such tenant or object for the caller.
+func (v *Verbs) questionOf(k *engine.Call, in *SimulateInput) (*question, error) {
+	if _, err := tenantOf(k.Caller, in.Principal.Tenant); err != nil {
+		return nil, err
+	}
+	q := &question{AccessRequest: core.AccessRequest{Principal: in.Principal, Door: in.Door, Address: in.Address, Now: in.At, Asked: in.Asked}}
+	if q.Now == 0 {
+		q.Now = k.Now
+	}
+	if in.Complete {
+		if err := v.completePrincipal(k, q); err != nil {
 			return nil, err
 		}
-		r.Object, r.State = o, o.StateAt(r.Now)
 	}
-	if k.Ports.Facts == nil {
-		return r, nil
+	if in.Object == "" {
+		return q, nil
 	}
-	return r, k.Ports.Facts.AddFacts(r)
+	for _, a := range in.Actions {
+		if a.Info().Objects == core.NoObject {
+			return nil, core.Errorf(core.InvalidField, "%s works on no object that exists; leave the object out", a)
+		}
+	}
+	o, err := visibleObject(k, in.Principal.Tenant, in.Object)
+	if err != nil {
+		return nil, err
+	}
+	k.Involve(o.ID, core.RoleTarget)
+	q.Object, q.State = o, o.StateAt(q.Now)
+	return q, nil
+}
+
+// visibleObject returns an object whose attributes the caller may read. Any other one is
+// answered as one that does not exist.
+func visibleObject(k *engine.Call, tenant, id string) (*core.ManagedObject, error) {
+	o, err := findObject(k, tenant, id)
+	if err != nil || k.Caller.Principal.Tenant == core.SystemTenant {
+		return o, err
+	}
+	r := core.AccessRequest{Action: core.ActionGetAttributes, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now), Door: k.Caller.Door, Address: k.Caller.Address, Now: k.Now}
+	if k.Ports.Facts != nil {
+		if err := k.Ports.Facts.AddFacts(&r); err != nil {
+			return nil, err
+		}
+	}
+	d, err := k.Ports.Policy.Decide(k.Ctx, &r)
+	if err != nil {
+		return nil, err
+	}
+	if !d.Allow {
+		return nil, noObject(tenant, id)
+	}
+	return o, nil
+}
+
+// completePrincipal gives a principal what the server knows of it: all of the caller, if
+// it is the caller, or the groups, roles and attributes of a user. The server does not
+// know what certificates say that it has not seen.
+func (v *Verbs) completePrincipal(k *engine.Call, q *question) error {
+	given, own := q.Principal, k.Caller.Principal
+	known := *given
+	q.Principal = &known
+	if given.Tenant == own.Tenant && given.ID == own.ID {
+		known = *own
+	} else {
+		u, err := v.user(given.Tenant, given.ID)
+		if core.CodeOf(err) == core.ItemNotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if u.Disabled || u.Expires != 0 && u.Expires <= q.Now {
+			q.refusal = "the user " + u.Name + " is disabled or has expired"
+		}
+		known.Method, known.Strength = core.MethodPassword, core.StrengthPassword
+		known.Groups, known.Roles, known.Attributes = u.Groups, u.Roles, u.Attributes
+	}
+	if given.Groups != nil {
+		known.Groups = given.Groups
+	}
+	if given.Roles != nil {
+		known.Roles = given.Roles
+	}
+	if given.Attributes != nil {
+		known.Attributes = given.Attributes
+	}
+	return nil
 }
 
 // permitsOwnKey reports whether a request that is denied without an object is permitted
