@@ -21,7 +21,6 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/authn"
-	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
@@ -119,7 +118,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	d := &adminDoor{engine: s.engine, admin: admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: password.Hash}), upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: s.admin, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	return s.servingHTTP("admin socket", admin, l), nil

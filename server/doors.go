@@ -48,7 +48,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands the certificate.
 	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slotLimits(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
@@ -28,6 +29,7 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/message"
 	"github.com/keyreeve/keyreeve/server/metrics"
@@ -55,6 +57,7 @@ type Server struct {
 	users       *directory.Users
 	facts       *directory.AccessFacts
 	keyPolicies *authz.KeyPolicies
+	admin       *admin.Verbs
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
@@ -213,6 +216,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 
 // openDirectory loads policies and people, and follows what other nodes change.
 func (s *Server) openDirectory(ctx context.Context) (stopper, error) {
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: password.Hash})
 	if err := s.directory.Open(ctx); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/attributes"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/uses"
@@ -36,6 +37,7 @@ type Options struct {
 	Objects    *objects.Verbs
 	Uses       *uses.Verbs
 	Attributes *attributes.Verbs
+	Admin      *admin.Verbs
 
 	Auth    core.Authenticator
 	Health  func(context.Context) Health
@@ -68,7 +70,7 @@ type route struct {
 	method, path string
 	action       core.Action // recorded if the request is refused before the handler runs
 	takes        input
-	status       int // of a success
+	status       int // of a success; 204: without a body
 	answer       func(s *service, c *core.Caller, r *http.Request) (any, error)
 }
 
@@ -87,6 +89,33 @@ var routes = []route{
 	{"GET", "/v1/keys/{id}", core.ActionGetAttributes, takesNothing, http.StatusOK, typedAnswer((*service).getKey)},
 	{"POST", "/v1/encrypt", core.ActionEncrypt, takesBody, http.StatusOK, typedAnswer((*service).encrypt)},
 	{"POST", "/v1/decrypt", core.ActionDecrypt, takesBody, http.StatusOK, typedAnswer((*service).decrypt)},
+
+	{"POST", "/v1/policies", core.ActionSavePolicy, takesBody, http.StatusCreated, typedAnswer(createPolicy)},
+	{"GET", "/v1/policies", core.ActionReadPolicies, takesQuery, http.StatusOK, typedAnswer(listPolicies)},
+	{"GET", "/v1/policies/{policyId}", core.ActionReadPolicies, takesQuery, http.StatusOK, typedAnswer(getPolicy)},
+	{"PUT", "/v1/policies/{policyId}", core.ActionSavePolicy, takesBody, http.StatusOK, typedAnswer(replacePolicy)},
+	{"DELETE", "/v1/policies/{policyId}", core.ActionDeletePolicy, takesQuery, http.StatusNoContent, typedAnswer(deletePolicy)},
+	{"GET", "/v1/policies/{policyId}/versions", core.ActionReadPolicies, takesQuery, http.StatusOK, typedAnswer(listVersions)},
+	{"POST", "/v1/policies/{policyId}/rollback", core.ActionSavePolicy, takesBody, http.StatusOK, typedAnswer(rollBackPolicy)},
+	{"POST", "/v1/policies/{policyId}/attach", core.ActionAttachPolicy, takesBody, http.StatusOK, typedAnswer(attachPolicy)},
+	{"POST", "/v1/policies/{policyId}/detach", core.ActionDetachPolicy, takesBody, http.StatusOK, typedAnswer(detachPolicy)},
+	{"GET", "/v1/keys/{keyId}/policy", core.ActionReadPolicies, takesNothing, http.StatusOK, typedAnswer(policiesOfKey)},
+	{"POST", "/v1/keys/{keyId}/policy", core.ActionAttachPolicy, takesBody, http.StatusOK, typedAnswer(attachToKey)},
+	{"DELETE", "/v1/keys/{keyId}/policy/{policyId}", core.ActionDetachPolicy, takesNothing, http.StatusOK, typedAnswer(detachFromKey)},
+	{"GET", "/v1/keys/{keyId}/access", core.ActionSimulatePolicy, takesQuery, http.StatusOK, typedAnswer(accessToKey)},
+	{"POST", "/v1/simulate", core.ActionSimulatePolicy, takesBody, http.StatusOK, typedAnswer(simulate)},
+
+	{"POST", "/v1/users", core.ActionSaveUser, takesBody, http.StatusCreated, typedAnswer(createUser)},
+	{"GET", "/v1/users", core.ActionReadUsers, takesQuery, http.StatusOK, typedAnswer(listUsers)},
+	{"GET", "/v1/users/{name}", core.ActionReadUsers, takesNothing, http.StatusOK, typedAnswer(getUser)},
+	{"PATCH", "/v1/users/{name}", core.ActionSaveUser, takesBody, http.StatusOK, typedAnswer(changeUser)},
+	{"DELETE", "/v1/users/{name}", core.ActionDeleteUser, takesQuery, http.StatusNoContent, typedAnswer(deleteUser)},
+	{"POST", "/v1/roles", core.ActionSaveRole, takesBody, http.StatusCreated, typedAnswer(createRole)},
+	{"GET", "/v1/roles", core.ActionReadRoles, takesQuery, http.StatusOK, typedAnswer(listRoles)},
+	{"GET", "/v1/roles/{name}", core.ActionReadRoles, takesNothing, http.StatusOK, typedAnswer(getRole)},
+	{"PATCH", "/v1/roles/{name}", core.ActionSaveRole, takesBody, http.StatusOK, typedAnswer(changeRole)},
+	{"DELETE", "/v1/roles/{name}", core.ActionDeleteRole, takesQuery, http.StatusNoContent, typedAnswer(deleteRole)},
+
 	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typedAnswer((*service).health)},
 }
 
@@ -210,11 +239,21 @@ func (s *service) routeHandler(to route) http.Handler {
 			writeProblem(w, c.RequestID, err)
 			return
 		}
+		if h, ok := out.(withHeaders); ok {
+			h.setHeaders(w.Header())
+		}
+		if to.status == http.StatusNoContent {
+			w.WriteHeader(to.status)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(to.status)
 		json.NewEncoder(w).Encode(out)
 	})
 }
+
+// withHeaders is an answer that is more than its body.
+type withHeaders interface{ setHeaders(http.Header) }
 
 // answerWithin does what a route is for, or answers that it has not come back: see
 // [bounds.Work]. The work's context ends with the connection: net/http does not see a
@@ -253,9 +292,12 @@ func (s *service) answerWithin(to route, c *core.Caller, r *http.Request, m *mem
 	return nil, late
 }
 
-// checkInput refuses a query or a body that the route does not read, because a client
-// that sends one relies on it, and a body that is no JSON.
+// checkInput refuses a query, a body or an If-Match that the route does not read, because a
+// client that sends one relies on it, and a body that is no JSON.
 func (to *route) checkInput(r *http.Request) error {
+	if err := to.checkIfMatch(r); err != nil {
+		return err
+	}
 	switch {
 	case r.URL.RawQuery != "" && to.takes != takesQuery:
 		return core.Errorf(core.InvalidField, "%s takes no query; leave %q out", to.pattern(), quotable(r.URL.RawQuery))

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -202,19 +201,12 @@ func (s *service) listKeys(c *core.Caller, r *http.Request) (keyPage, error) {
 // locateInput refuses a query that it does not read in full: a filter that is
 // left out would find more than was asked for.
 func locateInput(raw string) (*core.LocateInput, error) {
-	if strings.Count(raw, "&") >= maxParameters {
-		return nil, core.Errorf(core.InvalidField, "the query has more than %d parameters", maxParameters)
-	}
-	q, err := url.ParseQuery(raw)
+	q, err := singleValues(raw)
 	if err != nil {
-		return nil, core.Errorf(core.InvalidField, "the query cannot be read; ';' and '%%' are written %%3B and %%25")
+		return nil, err
 	}
 	in := &core.LocateInput{MaximumItems: defaultPage}
-	for name, values := range q {
-		if len(values) != 1 {
-			return nil, core.Errorf(core.InvalidField, "%q is given more than once", quotable(name))
-		}
-		v := values[0]
+	for name, v := range q {
 		switch name {
 		case "name":
 			in.Attributes = in.Attributes.Add(core.Attribute{Tag: core.TagName, Value: core.Name{Text: v}.Value()})

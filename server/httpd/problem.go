@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
 )
 
 // statuses is the one table that turns codes into HTTP statuses.
@@ -49,6 +50,9 @@ func writeProblem(w http.ResponseWriter, request string, err error) {
 	p := problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), Request: request}
 	if errors.Is(err, errTooLarge) {
 		p.Status = http.StatusRequestEntityTooLarge
+	}
+	if errors.Is(err, admin.ErrOtherVersion) {
+		p.Status = http.StatusPreconditionFailed
 	}
 	p.Title = http.StatusText(p.Status)
 	var e *core.Error

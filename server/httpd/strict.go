@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -15,24 +16,48 @@ import (
 // Bounds on a request's body.
 const (
 	maxBody    = 1 << 20 // bytes
+	firstBody  = 4 << 10 // bytes; most bodies are smaller
 	maxDepth   = 8
 	maxMembers = 64 // of one object, or elements of one array
 )
 
 // decode reads exactly one JSON object into v: no unknown or doubled member, no
-// other case of a name, nothing behind it. A proxy, a policy check and this
+// other case of a name, no null, nothing behind it. A proxy, a policy check and this
 // server must not read different values from one body.
 func decode(r io.Reader, v any) error {
-	b, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	b, err := readBody(r)
 	defer core.Retire(b) // it may hold plaintext
 	if err != nil {
-		return core.Wrap(core.InvalidMessage, err, "the body cannot be read")
+		return err
 	}
-	if len(b) > maxBody {
-		return errTooLarge
+	return decodeBytes(b, v)
+}
+
+// readBody reads a body up to its bound. It returns what it has read with an error too,
+// so that the caller can zero it. It zeroes each buffer that became too small.
+func readBody(r io.Reader) ([]byte, error) {
+	b := make([]byte, 0, firstBody)
+	for {
+		n, err := io.ReadFull(r, b[len(b):min(cap(b), maxBody+1)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return b, nil
+		case err != nil:
+			return b, core.Wrap(core.InvalidMessage, err, "the body cannot be read")
+		case len(b) > maxBody:
+			return b, errTooLarge
+		}
+		larger := append(make([]byte, 0, 2*cap(b)), b...)
+		core.Retire(b)
+		b = larger
 	}
+}
+
+// decodeBytes is decode for a body that has been read.
+func decodeBytes(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
-	if err := checkNames(d, reflect.TypeOf(v).Elem(), 0); err != nil {
+	if err := checkNames(d, reflect.TypeOf(v).Elem(), "", 0); err != nil {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
@@ -50,59 +75,110 @@ func decode(r io.Reader, v any) error {
 
 var errTooLarge = core.Errorf(core.InvalidMessage, "the body is larger than %d bytes", maxBody)
 
-// checkNames checks the names of one value's members against a type.
-func checkNames(d *json.Decoder, t reflect.Type, depth int) error {
+// Types of members with rules of their own.
+var (
+	documentType = reflect.TypeFor[json.RawMessage]() // any JSON; the verb reads it
+	nullableType = reflect.TypeFor[nullableText]()
+)
+
+// checkNames checks the names of one value's members against a type. path names the value
+// in errors; that of the body itself is "".
+func checkNames(d *json.Decoder, t reflect.Type, path string, depth int) error {
+	if t == documentType {
+		var skipped json.RawMessage
+		if err := d.Decode(&skipped); err != nil {
+			return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
+		}
+		return nil
+	}
 	tok, err := d.Token()
 	if err != nil {
 		return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
 	}
 	delim, ok := tok.(json.Delim)
-	if depth == 0 && (!ok || delim != '{') {
+	switch {
+	case depth == 0 && (!ok || delim != '{'):
 		return core.Errorf(core.InvalidMessage, "the body is no JSON object")
-	}
-	if !ok {
+	case tok == nil && t != nullableType:
+		return core.Errorf(core.InvalidField, "%q is null; leave it out", path)
+	case !ok:
 		return checkText(tok)
-	}
-	if depth >= maxDepth {
+	case depth >= maxDepth:
 		return core.Errorf(core.InvalidMessage, "the body is nested more than %d deep", maxDepth)
 	}
 	for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice) {
 		t = t.Elem()
 	}
-	seen := map[string]bool{}
-	for n := 1; d.More(); n++ {
-		if n > maxMembers {
-			return core.Errorf(core.InvalidMessage, "the body has more than %d members in one object or array", maxMembers)
-		}
-		var inner reflect.Type
-		if delim == '{' {
-			key, err := d.Token()
-			if err != nil {
-				return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
-			}
-			if err := checkText(key); err != nil {
-				return err
-			}
-			name := key.(string)
-			if seen[name] {
-				return core.Errorf(core.InvalidMessage, "%q stands twice", quotable(name))
-			}
-			seen[name] = true
-			if inner, ok = memberType(t, name); !ok {
-				return core.Errorf(core.InvalidField, "%q is no member that is known here", quotable(name))
-			}
-		} else {
-			inner = t
-		}
-		if err := checkNames(d, inner, depth+1); err != nil {
-			return err
-		}
+	if delim == '{' {
+		err = checkMembers(d, t, path, depth)
+	} else {
+		err = checkElements(d, t, path, depth)
 	}
-	_, err = d.Token()
 	if err != nil {
+		return err
+	}
+	if _, err = d.Token(); err != nil {
 		return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
 	}
 	return nil
+}
+
+// checkMembers checks the members of an object up to its end.
+func checkMembers(d *json.Decoder, t reflect.Type, path string, depth int) error {
+	seen := map[string]bool{}
+	for n := 1; d.More(); n++ {
+		if n > maxMembers {
+			return errTooMany
+		}
+		key, err := d.Token()
+		if err != nil {
+			return core.Wrap(core.InvalidMessage, err, "the body is no JSON")
+		}
+		if err := checkText(key); err != nil {
+			return err
+		}
+		name := key.(string)
+		inside := strings.TrimPrefix(path+"."+quotable(name), ".")
+		if seen[name] {
+			return core.Errorf(core.InvalidMessage, "%q stands twice", inside)
+		}
+		seen[name] = true
+		inner, ok := memberType(t, name)
+		if !ok {
+			return core.Errorf(core.InvalidField, "%q is no member that is known here", inside)
+		}
+		if err := checkNames(d, inner, inside, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkElements checks the elements of an array up to its end.
+func checkElements(d *json.Decoder, t reflect.Type, path string, depth int) error {
+	for n := 0; d.More(); n++ {
+		if n >= maxMembers {
+			return errTooMany
+		}
+		if err := checkNames(d, t, fmt.Sprintf("%s[%d]", path, n), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errTooMany = core.Errorf(core.InvalidMessage, "the body has more than %d members in one object or array", maxMembers)
+
+// nullableText is a text that null removes.
+type nullableText struct {
+	given bool
+	text  string // "" for null
+}
+
+// UnmarshalJSON reads a text or null.
+func (n *nullableText) UnmarshalJSON(b []byte) error {
+	n.given = true
+	return json.Unmarshal(b, &n.text)
 }
 
 // checkText refuses a text that encoding/json could not read as it was sent: it

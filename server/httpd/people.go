@@ -1,0 +1,246 @@
+package httpd
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
+)
+
+// userChange is the body of PATCH /v1/users/{name}. A member that is left out stays as it
+// is.
+type userChange struct {
+	Password   *string            `json:"password"` // hidden when it is decoded; see cutPassword
+	Groups     *[]string          `json:"groups"`
+	Roles      *[]string          `json:"roles"`
+	Attributes *map[string]string `json:"attributes"`
+	Disabled   *bool              `json:"disabled"`
+	ExpiresAt  nullableText       `json:"expiresAt"` // null: never
+	Reason     string             `json:"reason"`
+}
+
+// newUser is the body of POST /v1/users.
+type newUser struct {
+	Name       string             `json:"name"`
+	Password   *string            `json:"password"` // left out: the user cannot log in by password
+	Groups     *[]string          `json:"groups"`
+	Roles      *[]string          `json:"roles"`
+	Attributes *map[string]string `json:"attributes"`
+	Disabled   *bool              `json:"disabled"`
+	ExpiresAt  nullableText       `json:"expiresAt"`
+	Reason     string             `json:"reason"`
+}
+
+func (in *newUser) change() userChange {
+	return userChange{in.Password, in.Groups, in.Roles, in.Attributes, in.Disabled, in.ExpiresAt, in.Reason}
+}
+
+// saveInput returns the change for the engine.
+func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInput, error) {
+	out := admin.SaveUserInput{Name: name, Password: password, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes, Disabled: in.Disabled, Reason: in.Reason}
+	switch {
+	case name == "":
+		return out, missing("name")
+	case in.Password != nil && password == nil:
+		return out, core.Errorf(core.InvalidField, `the name of the member "password" must be written without escapes`)
+	}
+	if in.ExpiresAt.given {
+		expires, err := readTime("expiresAt", in.ExpiresAt.text)
+		if err != nil {
+			return out, err
+		}
+		out.Expires = &expires
+	}
+	return out, nil
+}
+
+// user is the answer about a user. It has nothing of the password.
+type user struct {
+	Name       string            `json:"name"`
+	Version    version           `json:"version"`
+	Groups     []string          `json:"groups"`
+	Roles      []string          `json:"roles"`
+	Attributes map[string]string `json:"attributes"`
+	Disabled   bool              `json:"disabled"`
+	ExpiresAt  string            `json:"expiresAt,omitempty"`
+
+	created bool
+}
+
+func (u user) setHeaders(h http.Header) {
+	u.Version.setHeaders(h)
+	if u.created {
+		h.Set("Location", "/v1/users/"+url.PathEscape(u.Name))
+	}
+}
+
+func userShown(u *core.User) user {
+	out := user{Name: u.Name, Version: version(u.Version), Groups: orEmpty(u.Groups), Roles: orEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled}
+	if out.Attributes == nil {
+		out.Attributes = map[string]string{}
+	}
+	if u.Expires != 0 {
+		out.ExpiresAt = timeText(u.Expires)
+	}
+	return out
+}
+
+func createUser(s *service, c *core.Caller, r *http.Request) (user, error) {
+	var in newUser
+	password, err := decodeWithPassword(r.Body, &in)
+	defer clear(password)
+	change := in.change()
+	out, err := s.saveUser(c, r, in.Name, &change, password, err)
+	out.created = true
+	return out, err
+}
+
+func changeUser(s *service, c *core.Caller, r *http.Request) (user, error) {
+	var in userChange
+	password, err := decodeWithPassword(r.Body, &in)
+	defer clear(password)
+	return s.saveUser(c, r, r.PathValue("name"), &in, password, err)
+}
+
+// saveUser saves a user whose body was read. unread is the error of a body that could not
+// be read.
+func (s *service) saveUser(c *core.Caller, r *http.Request, name string, change *userChange, password []byte, unread error) (user, error) {
+	var in admin.SaveUserInput
+	if unread == nil {
+		in, unread = change.saveInput(name, password)
+	}
+	if unread != nil {
+		return user{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSaveUser, unread)
+	}
+	in.MustBeNew, in.MustExist, in.Expected = r.Method == http.MethodPost, r.Method == http.MethodPatch, expectedVersion(r)
+	u, err := s.Admin.SaveUser(r.Context(), c, in)
+	return userShown(&u), err
+}
+
+func getUser(s *service, c *core.Caller, r *http.Request) (user, error) {
+	u, err := s.Admin.ReadUser(r.Context(), c, "", r.PathValue("name"))
+	return userShown(&u), err
+}
+
+func deleteUser(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+	in, err := s.removalFor(c, r, core.ActionDeleteUser, r.PathValue("name"))
+	if err != nil {
+		return nothing{}, err
+	}
+	return nothing{}, s.Admin.DeleteUser(r.Context(), c, in)
+}
+
+// userPage is the answer of GET /v1/users.
+type userPage struct {
+	Users         []user `json:"users"`
+	NextPageToken string `json:"nextPageToken,omitempty"`
+}
+
+func listUsers(s *service, c *core.Caller, r *http.Request) (userPage, error) {
+	p, err := s.pageFor(c, r, core.ActionReadUsers, maxPage)
+	if err != nil {
+		return userPage{}, err
+	}
+	all, err := s.Admin.ListUsers(r.Context(), c, "", p.after, p.limit+1)
+	all, next := cutPage(all, p, func(u *core.User) string { return u.Name })
+	return userPage{translate(all, userShown), next}, err
+}
+
+// newRole is the body of POST /v1/roles.
+type newRole struct {
+	Name        string    `json:"name"`
+	Description *string   `json:"description"`
+	Actions     *[]string `json:"actions"` // words or names, such as "rotate" or "Get Attributes"
+	Reason      string    `json:"reason"`
+}
+
+func (in *newRole) validate() error {
+	switch {
+	case in.Name == "":
+		return missing("name")
+	case in.Actions == nil:
+		return missing("actions")
+	}
+	return nil
+}
+
+// roleChange is the body of PATCH /v1/roles/{name}. A member that is left out stays as it
+// is.
+type roleChange struct {
+	Description *string   `json:"description"`
+	Actions     *[]string `json:"actions"`
+	Reason      string    `json:"reason"`
+}
+
+func (in *roleChange) validate() error { return nil }
+
+// role is the answer about a role.
+type role struct {
+	Name        string   `json:"name"`
+	Version     version  `json:"version"`
+	Description string   `json:"description,omitempty"`
+	Actions     []string `json:"actions"`
+
+	created bool
+}
+
+func (r role) setHeaders(h http.Header) {
+	r.Version.setHeaders(h)
+	if r.created {
+		h.Set("Location", "/v1/roles/"+url.PathEscape(r.Name))
+	}
+}
+
+func roleShown(r *admin.NamedRole) role {
+	return role{Name: r.Name, Version: version(r.Version), Description: r.Description, Actions: orEmpty(r.Actions)}
+}
+
+func createRole(s *service, c *core.Caller, r *http.Request) (role, error) {
+	var in newRole
+	if err := s.decodeFor(c, r, core.ActionSaveRole, &in); err != nil {
+		return role{}, err
+	}
+	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: in.Name, Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: new(int64)})
+	out := roleShown(&saved)
+	out.created = true
+	return out, err
+}
+
+func changeRole(s *service, c *core.Caller, r *http.Request) (role, error) {
+	var in roleChange
+	if err := s.decodeFor(c, r, core.ActionSaveRole, &in); err != nil {
+		return role{}, err
+	}
+	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: r.PathValue("name"), Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: expectedVersion(r), MustExist: true})
+	return roleShown(&saved), err
+}
+
+func getRole(s *service, c *core.Caller, r *http.Request) (role, error) {
+	found, err := s.Admin.ReadRole(r.Context(), c, "", r.PathValue("name"))
+	return roleShown(&found), err
+}
+
+func deleteRole(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+	in, err := s.removalFor(c, r, core.ActionDeleteRole, r.PathValue("name"))
+	if err != nil {
+		return nothing{}, err
+	}
+	return nothing{}, s.Admin.DeleteRole(r.Context(), c, in)
+}
+
+// rolePage is the answer of GET /v1/roles: the roles that the tenant has declared.
+type rolePage struct {
+	Roles         []role `json:"roles"`
+	NextPageToken string `json:"nextPageToken,omitempty"`
+}
+
+func listRoles(s *service, c *core.Caller, r *http.Request) (rolePage, error) {
+	p, err := s.pageFor(c, r, core.ActionReadRoles, maxPage)
+	if err != nil {
+		return rolePage{}, err
+	}
+	all, err := s.Admin.ListRoles(r.Context(), c, "", p.after, p.limit+1)
+	all, next := cutPage(all, p, func(r *admin.NamedRole) string { return r.Name })
+	return rolePage{translate(all, roleShown), next}, err
+}

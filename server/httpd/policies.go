@@ -1,0 +1,238 @@
+package httpd
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
+)
+
+// decodeFor reads a body for an action, and checks it. A body that is refused leaves a
+// record.
+func (s *service) decodeFor(c *core.Caller, r *http.Request, action core.Action, in interface{ validate() error }) error {
+	err := decode(r.Body, in)
+	if err == nil {
+		err = in.validate()
+	}
+	if err != nil {
+		return s.Engine.RecordRefused(r.Context(), c, action, err)
+	}
+	return nil
+}
+
+// missing is the error for a member that must be given.
+func missing(member string) error {
+	return core.Errorf(core.InvalidField, "%q must be given", member)
+}
+
+// newPolicy is the body of POST /v1/policies.
+type newPolicy struct {
+	Name     string          `json:"name"`
+	Document json.RawMessage `json:"document"`
+	Reason   string          `json:"reason"`
+}
+
+func (in *newPolicy) validate() error {
+	if in.Name == "" {
+		return missing("name")
+	}
+	return checkDocument(in.Document)
+}
+
+func checkDocument(document json.RawMessage) error {
+	if len(document) == 0 {
+		return missing("document")
+	}
+	return nil
+}
+
+// replacedPolicy is the body of PUT /v1/policies/{policyId}.
+type replacedPolicy struct {
+	Document json.RawMessage `json:"document"`
+	Reason   string          `json:"reason"`
+}
+
+func (in *replacedPolicy) validate() error { return checkDocument(in.Document) }
+
+// savedPolicy is the answer to a new version of a policy.
+type savedPolicy struct {
+	PolicyID string   `json:"policyId"`
+	Version  version  `json:"version"`
+	State    string   `json:"state"` // "active"
+	Hash     string   `json:"hash"`  // SHA-256 of the normal form, hex
+	Attached []string `json:"attached"`
+	Warnings []string `json:"warnings"`
+
+	created bool
+}
+
+func (p savedPolicy) setHeaders(h http.Header) {
+	p.Version.setHeaders(h)
+	if p.created {
+		h.Set("Location", "/v1/policies/"+url.PathEscape(p.PolicyID))
+	}
+}
+
+func savedAnswer(p admin.SavedPolicy, err error) (savedPolicy, error) {
+	return savedPolicy{PolicyID: p.Name, Version: version(p.Version), State: "active", Hash: p.Hash, Attached: orEmpty(p.Attached), Warnings: orEmpty(p.Warnings)}, err
+}
+
+// orEmpty returns [] for nil, because JSON would have null.
+func orEmpty(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
+}
+
+func createPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
+	var in newPolicy
+	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+		return savedPolicy{}, err
+	}
+	out, err := savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: in.Name, Document: in.Document, Reason: in.Reason, Expected: new(int64)}))
+	out.created = true
+	return out, err
+}
+
+func replacePolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
+	var in replacedPolicy
+	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+		return savedPolicy{}, err
+	}
+	return savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: r.PathValue("policyId"), Document: in.Document, Reason: in.Reason, Expected: expectedVersion(r)}))
+}
+
+// removalFor reads ?reason= and If-Match.
+func (s *service) removalFor(c *core.Caller, r *http.Request, action core.Action, name string) (admin.Removal, error) {
+	q, err := s.queryFor(c, r, action, "reason")
+	return admin.Removal{Name: name, Reason: q["reason"], Expected: expectedVersion(r)}, err
+}
+
+func deletePolicy(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+	in, err := s.removalFor(c, r, core.ActionDeletePolicy, r.PathValue("policyId"))
+	if err != nil {
+		return nothing{}, err
+	}
+	return nothing{}, s.Admin.DeletePolicy(r.Context(), c, in)
+}
+
+// policyVersion is the answer about one version of a policy.
+type policyVersion struct {
+	PolicyID  string          `json:"policyId"`
+	Version   version         `json:"version"`
+	Deleted   bool            `json:"deleted,omitempty"` // this version ended the policy
+	CreatedAt string          `json:"createdAt"`
+	Author    string          `json:"author"`
+	Reason    string          `json:"reason,omitempty"`
+	Document  json.RawMessage `json:"document,omitempty"` // not in lists
+}
+
+func (p policyVersion) setHeaders(h http.Header) { p.Version.setHeaders(h) }
+
+func versionWithDocument(p *admin.PolicyVersion) policyVersion {
+	out := versionInList(p)
+	out.Document = p.Document
+	return out
+}
+
+func versionInList(p *admin.PolicyVersion) policyVersion {
+	return policyVersion{PolicyID: p.Name, Version: version(p.Version), Deleted: p.Deleted, CreatedAt: timeText(p.At), Author: p.Author, Reason: p.Reason}
+}
+
+func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
+// getPolicy answers with the newest version, or with that of ?version=.
+func getPolicy(s *service, c *core.Caller, r *http.Request) (policyVersion, error) {
+	q, err := s.queryFor(c, r, core.ActionReadPolicies, "version")
+	if err != nil {
+		return policyVersion{}, err
+	}
+	var p admin.PolicyVersion
+	if text, given := q["version"]; given {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return policyVersion{}, s.Engine.RecordRefused(r.Context(), c, core.ActionReadPolicies, core.Errorf(core.InvalidField, `"version" must be a number`))
+		}
+		p, err = s.Admin.ReadPolicyVersion(r.Context(), c, "", r.PathValue("policyId"), int64(n))
+		return versionWithDocument(&p), err
+	}
+	p, err = s.Admin.ReadPolicy(r.Context(), c, "", r.PathValue("policyId"))
+	return versionWithDocument(&p), err
+}
+
+// policyPage is the answer of GET /v1/policies.
+type policyPage struct {
+	Policies      []policyVersion `json:"policies"`
+	NextPageToken string          `json:"nextPageToken,omitempty"`
+}
+
+func listPolicies(s *service, c *core.Caller, r *http.Request) (policyPage, error) {
+	p, err := s.pageFor(c, r, core.ActionReadPolicies, maxPage)
+	if err != nil {
+		return policyPage{}, err
+	}
+	all, err := s.Admin.ListPolicies(r.Context(), c, "", p.after, p.limit+1)
+	all, next := cutPage(all, p, func(v *admin.PolicyVersion) string { return v.Name })
+	return policyPage{translate(all, versionInList), next}, err
+}
+
+// versionPage is the answer of GET /v1/policies/{policyId}/versions, newest first.
+type versionPage struct {
+	Versions      []policyVersion `json:"versions"`
+	NextPageToken string          `json:"nextPageToken,omitempty"`
+}
+
+// maxVersions bounds a page of versions. The server reads all their documents.
+const maxVersions = 20
+
+func listVersions(s *service, c *core.Caller, r *http.Request) (versionPage, error) {
+	p, err := s.pageFor(c, r, core.ActionReadPolicies, maxVersions)
+	if err != nil {
+		return versionPage{}, err
+	}
+	below, err := versionOfToken(p.after)
+	if err != nil {
+		return versionPage{}, s.Engine.RecordRefused(r.Context(), c, core.ActionReadPolicies, err)
+	}
+	all, err := s.Admin.PolicyHistory(r.Context(), c, "", r.PathValue("policyId"), below, p.limit+1)
+	all, next := cutPage(all, p, func(v *admin.PolicyVersion) string { return strconv.FormatInt(v.Version, 10) })
+	return versionPage{translate(all, versionInList), next}, err
+}
+
+// versionOfToken returns the version that a page of versions is below; 0: none.
+func versionOfToken(after string) (int64, error) {
+	if after == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(after, 10, 32)
+	if err != nil || n < 1 {
+		return 0, core.Errorf(core.InvalidField, `"pageToken" is none that a list of versions has answered`)
+	}
+	return int64(n), nil
+}
+
+// rollback is the body of POST /v1/policies/{policyId}/rollback.
+type rollback struct {
+	Version *int64 `json:"version"`
+	Reason  string `json:"reason"`
+}
+
+func (in *rollback) validate() error {
+	if in.Version == nil || *in.Version < 1 || *in.Version > 1<<32 {
+		return core.Errorf(core.InvalidField, `"version" must be the number of a version`)
+	}
+	return nil
+}
+
+func rollBackPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
+	var in rollback
+	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+		return savedPolicy{}, err
+	}
+	return savedAnswer(s.Admin.RollBackPolicy(r.Context(), c, admin.RollBackInput{Name: r.PathValue("policyId"), To: *in.Version, Reason: in.Reason, Expected: expectedVersion(r)}))
+}

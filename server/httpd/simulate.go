@@ -1,0 +1,148 @@
+package httpd
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
+)
+
+// simulation is the body of POST /v1/simulate. What is left out about the principal is what
+// the server knows of it.
+type simulation struct {
+	Principal  string            `json:"principal"`
+	Groups     []string          `json:"groups"`
+	Roles      []string          `json:"roles"`
+	Attributes map[string]string `json:"attributes"`
+	Action     string            `json:"action"` // a word or a name, such as "rotate" or "Get Attributes"
+	KeyID      string            `json:"keyId"`
+	Door       string            `json:"door"`    // "kmip" or "rest"; left out: "rest"
+	Address    string            `json:"address"` // left out: the caller's
+	At         string            `json:"at"`      // left out: now
+}
+
+func (in *simulation) validate() error {
+	switch {
+	case in.Principal == "":
+		return missing("principal")
+	case in.Action == "":
+		return missing("action")
+	case in.Action == core.EveryAction || core.ActionsNamed(in.Action) == nil:
+		return core.Errorf(core.InvalidField, `"action" %q is none that is known; "encrypt", "rotate" and "Get Attributes" are some`, quotable(in.Action))
+	case in.Door != "" && in.Door != string(core.DoorKMIP) && in.Door != string(core.DoorREST):
+		return core.Errorf(core.InvalidField, `"door" must be "kmip" or "rest"`)
+	}
+	if _, err := netip.ParseAddr(in.Address); in.Address != "" && err != nil {
+		return core.Errorf(core.InvalidField, `"address" must be an IP address, not %q`, quotable(in.Address))
+	}
+	if _, err := readTime("at", in.At); err != nil {
+		return err
+	}
+	return checkPrincipal(&core.Principal{ID: in.Principal, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes})
+}
+
+// checkPrincipal checks the names of a principal by the bounds of a user.
+func checkPrincipal(p *core.Principal) error {
+	u := core.User{Tenant: "any", Name: p.ID, Version: 1, Groups: p.Groups, Roles: p.Roles, Attributes: p.Attributes}
+	return u.Check()
+}
+
+// readTime reads a time of RFC 3339; 0 for "".
+func readTime(member, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || t.Unix() <= 0 {
+		return 0, core.Errorf(core.InvalidField, "%q must be a time such as 2026-01-31T12:00:00Z", member)
+	}
+	return t.Unix(), nil
+}
+
+// simulated is the decision about a request, and why.
+type simulated struct {
+	Action     string      `json:"action"`   // its name
+	Decision   string      `json:"decision"` // "allow" or "deny"
+	Reasons    []string    `json:"reasons"`
+	Policy     string      `json:"policy"`             // hash of the policy in Rego
+	Rights     []string    `json:"rights"`             // roles of the tenant that permit the action
+	Statements []statement `json:"statements"`         // of the key policies that are attached
+	NeedsKey   bool        `json:"needsKey,omitempty"` // denied without a key, and permitted for one of the principal's own
+}
+
+// statement says whether a statement of a key policy matches, and why not.
+type statement struct {
+	Statement string   `json:"statement"` // such as "payroll@3/1"
+	Effect    string   `json:"effect"`
+	Matched   bool     `json:"matched"`
+	Counts    bool     `json:"counts"`          // false if an exclusive policy takes its effect away
+	Unmet     []string `json:"unmet,omitempty"` // such as "principal" or "conditions.ipAddress"
+}
+
+func simulationShown(d *admin.Simulation) simulated {
+	return simulated{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: orEmpty(d.Reasons), Policy: d.PolicyHash, Rights: orEmpty(d.Rights), NeedsKey: d.DependsOnObject,
+		Statements: translate(d.Statements, func(v *core.StatementVerdict) statement { return statement(*v) })}
+}
+
+func verdict(allowed bool) string {
+	if allowed {
+		return "allow"
+	}
+	return "deny"
+}
+
+func simulate(s *service, c *core.Caller, r *http.Request) (simulated, error) {
+	in := simulation{Door: string(core.DoorREST), Address: c.Address}
+	if err := s.decodeFor(c, r, core.ActionSimulatePolicy, &in); err != nil {
+		return simulated{}, err
+	}
+	q := questionAbout(c, in.Principal)
+	q.Principal.Groups, q.Principal.Roles, q.Principal.Attributes = in.Groups, in.Roles, in.Attributes
+	q.Actions, q.Object, q.Door, q.Address = core.ActionsNamed(in.Action), in.KeyID, core.Door(in.Door), in.Address
+	q.At, _ = readTime("at", in.At) // validate has read it
+	out, err := s.Admin.Simulate(r.Context(), c, q)
+	return simulationShown(&out), err
+}
+
+// questionAbout returns a question about a principal of the caller's tenant, who would send
+// the request as the caller does.
+func questionAbout(c *core.Caller, principal string) admin.SimulateInput {
+	return admin.SimulateInput{Complete: true, Door: core.DoorREST, Address: c.Address,
+		Principal: &core.Principal{Tenant: c.Principal.Tenant, ID: principal, Method: core.MethodCertificate, Strength: core.StrengthCertificate}}
+}
+
+// access is the answer of GET /v1/keys/{keyId}/access.
+type access struct {
+	KeyID     string           `json:"keyId"`
+	Principal string           `json:"principal"`
+	Access    []accessToAction `json:"access"`
+}
+
+type accessToAction struct {
+	Action   string   `json:"action"`
+	Decision string   `json:"decision"` // "allow" or "deny"
+	Reasons  []string `json:"reasons"`
+}
+
+// accessToKey answers about ?principal=, or about the caller.
+func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
+	q, err := s.queryFor(c, r, core.ActionSimulatePolicy, "principal")
+	if err != nil {
+		return access{}, err
+	}
+	principal := c.Principal.ID
+	if named, given := q["principal"]; given {
+		if err := checkPrincipal(&core.Principal{ID: named}); err != nil {
+			return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
+		}
+		principal = named
+	}
+	in := questionAbout(c, principal)
+	in.Object = r.PathValue("keyId")
+	all, err := s.Admin.Access(r.Context(), c, in)
+	return access{KeyID: in.Object, Principal: principal, Access: translate(all, func(d *admin.Simulation) accessToAction {
+		return accessToAction{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: orEmpty(d.Reasons)}
+	})}, err
+}
