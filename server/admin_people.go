@@ -43,8 +43,9 @@ type SavedPolicy struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// adminPage is how many entries a list has at most.
-const adminPage = 1000
+// AdminPage is how many entries a list over the admin socket has at most. A shorter list
+// is the last one.
+const AdminPage = 1000
 
 // tenantNamed returns the tenant that a command names; the default one if none.
 func (q *adminQuestion) tenantNamed() string {
@@ -67,7 +68,7 @@ func (q *adminQuestion) number(name string) (int64, error) {
 }
 
 func (d *adminDoor) listPolicies(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	all, err := d.admin.ListPolicies(ctx, c, q.tenantNamed(), q.Get("after"), adminPage)
+	all, err := d.admin.ListPolicies(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
 	return policyVersions(all), err
 }
 
@@ -98,7 +99,7 @@ func (d *adminDoor) policyHistory(ctx context.Context, c *core.Caller, q *adminQ
 	if err != nil {
 		return nil, err
 	}
-	all, err := d.admin.PolicyHistory(ctx, c, q.tenantNamed(), q.Get("name"), below, adminPage)
+	all, err := d.admin.PolicyHistory(ctx, c, q.tenantNamed(), q.Get("name"), below, AdminPage)
 	return policyVersions(all), err
 }
 
@@ -157,7 +158,7 @@ func userShown(u *core.User) User {
 }
 
 func (d *adminDoor) listUsers(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	all, err := d.admin.ListUsers(ctx, c, q.tenantNamed(), q.Get("after"), adminPage)
+	all, err := d.admin.ListUsers(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
 	out := make([]User, len(all))
 	for i := range all {
 		out[i] = userShown(&all[i])
@@ -199,7 +200,7 @@ type Role struct {
 }
 
 func (d *adminDoor) listRoles(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	all, err := d.admin.ListRoles(ctx, c, q.tenantNamed(), q.Get("after"), adminPage)
+	all, err := d.admin.ListRoles(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
 	out := make([]Role, len(all))
 	for i, r := range all {
 		out[i] = Role{Name: r.Name, Version: r.Version, Description: r.Description, Actions: r.Actions}

@@ -131,7 +131,7 @@ type policyCmd struct {
 	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
 
 	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
-	Show     policyShowCmd     `cmd:"" help:"Print a key policy as it was written."`
+	Show     policyShowCmd     `cmd:"" help:"Print a key policy."`
 	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file; it is in force at once."`
 	Delete   policyDeleteCmd   `cmd:"" help:"End a key policy that is attached to nothing."`
 	History  policyHistoryCmd  `cmd:"" help:"List all versions of a key policy, newest first."`

@@ -29,7 +29,7 @@ type commands struct {
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`
 	Audit  auditCmd          `cmd:"" help:"Read the audit records of a running server."`
-	Policy policyCmd         `cmd:"" help:"Try and reload the policy of a running server."`
+	Policy policyCmd         `cmd:"" help:"The key policies of a running server, and what its policy decides."`
 	Health healthCmd         `cmd:"" help:"Show the state of a running server."`
 	HSM    hsmCmd            `cmd:"" name:"hsm" help:"Look after the objects in the HSM of a running server."`
 	Bench  bench.Command     `cmd:"" help:"Measure throughput and latency, beside what the machine can do at best."`

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/core/jsontext"
 	"github.com/keyreeve/keyreeve/server"
 )
 
@@ -54,7 +56,7 @@ func printPages[T any](l *tenantListing, path string, name func(T) string, line 
 		if err := l.askServer("GET", path, l.query("after", after), &page); err != nil {
 			return err
 		}
-		if err := printLines(page, l.JSON, line); err != nil || len(page) == 0 {
+		if err := printLines(page, l.JSON, line); err != nil || len(page) < server.AdminPage {
 			return err
 		}
 		after = name(page[len(page)-1])
@@ -86,25 +88,14 @@ func (c *policyShowCmd) Run() error {
 
 // printIndented prints a document with an indentation, for people and for git.
 func printIndented(document json.RawMessage) error {
-	var v any
-	if err := json.Unmarshal(document, &v); err != nil {
+	var out bytes.Buffer
+	if err := json.Indent(&out, document, "", "  "); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
+	for line := range strings.Lines(out.String()) {
+		fmt.Println(jsontext.ForTerminal(strings.TrimSuffix(line, "\n")))
 	}
-	fmt.Println(printableLines(string(b)))
 	return nil
-}
-
-// printableLines removes what could control a terminal, except line ends.
-func printableLines(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = oneLine(lines[i])
-	}
-	return strings.Join(lines, "\n")
 }
 
 type policyApplyCmd struct {
