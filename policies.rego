@@ -22,7 +22,7 @@
 #   input.address    of the peer, without port; "" where there is none (the clock)
 #   input.door       "kmip", "rest", "clock" or "admin" (the admin socket)
 #   input.principal  {tenant, id, groups: {name: true}, roles: {name: true}, method,
-#                    strength, attributes: {name: text}, certificate,
+#                    strength, attributes: {name: text}, certificate, token,
 #                    rights: {name: true}};
 #                    method is "mtls" (a client certificate), "password" (a user beside
 #                    a certificate), "token" or "system" (the admin socket); strength is
@@ -33,6 +33,9 @@
 #   input.principal.certificate  {present, tenant, id}: who the certificate of the
 #                    connection names, the principal itself if it named nobody else;
 #                    present is false, and the rest "", where there is none
+#   input.principal.token  {present, id}: the access token that proved the identity;
+#                    present is false, and id "", where there is none. What a token is
+#                    narrowed to is denied beside this policy
 #   input.principal.rights  the roles that the tenant has declared and that permit the
 #                    operation
 #   input.object     {present, tenant, id, owner, group, type, state, algorithm};
@@ -101,7 +104,12 @@ socket_operations := {
 	"Create Tenant", "List Tenants",
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
+	"Issue Token", "Revoke Token", "Read Tokens",
 }
+
+# What everybody may do with access tokens of its own. For those of others the server
+# asks besides for "Save User" or "Read Users".
+token_operations := {"Issue Token", "Revoke Token", "Read Tokens"}
 
 # What role "admin" may do to the policies and people of its own tenant. The verbs take
 # another tenant from nobody but the administrator on the server's machine.
@@ -147,7 +155,12 @@ denials contains "certificate of another tenant speaks for a user" if {
 
 denials contains "an auditor only reads attributes" if {
 	input.principal.roles.auditor
-	not input.operation in (auditor_operations | server_operations) | monitor_operations
+	not input.operation in ((auditor_operations | server_operations) | monitor_operations) | token_operations
+}
+
+denials contains "a token buys no token" if {
+	input.operation == "Issue Token"
+	input.principal.token.present
 }
 
 denials contains concat("", ["statement ", name, " denies it"]) if {
@@ -179,6 +192,12 @@ permits contains "administrator on the server's machine" if {
 	input.door == "admin"
 	input.principal.method == "system"
 	input.principal.roles.system
+}
+
+permits contains "its own tokens" if {
+	not input.object.present
+	input.operation in token_operations
+	input.principal.method != "system"
 }
 
 permits contains "administers the tenant's policies and people" if {

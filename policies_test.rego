@@ -14,6 +14,7 @@ import data.keyreeve.authz
 principal(tenant, id, groups, roles) := {
 	"tenant": tenant, "id": id, "method": "mtls", "strength": "certificate", "attributes": {},
 	"certificate": {"present": true, "tenant": tenant, "id": id},
+	"token": {"present": false, "id": ""},
 	"rights": {},
 	"groups": {g: true | some g in groups},
 	"roles": {r: true | some r in roles},
@@ -295,6 +296,33 @@ test_a_certificate_of_another_tenant_speaks_for_no_user if {
 	every op in authz.open_operations { no(op, with_certificate(alice, "u"), none) }
 	d := authz.decision with input as ask("Get", with_certificate(alice, "u"), shared)
 	d.reasons["certificate of another tenant speaks for a user"]
+}
+
+# Access tokens.
+
+with_token(who) := object.union(who, {"method": "token", "strength": "token", "certificate": {"present": false, "tenant": "", "id": ""}, "token": {"present": true, "id": "k1"}})
+
+test_everybody_has_tokens_of_its_own if {
+	every op in authz.token_operations {
+		every who in {alice, lone, admin, auditor, with_certificate(alice, "t")} { yes(op, who, none) }
+		no(op, alice, shared)
+		no(op, with_certificate(alice, "u"), none)
+	}
+}
+
+test_a_token_buys_no_token if {
+	every who in {alice, admin, auditor} {
+		no("Issue Token", with_token(who), none)
+		yes("Read Tokens", with_token(who), none)
+		yes("Revoke Token", with_token(who), none)
+	}
+	d := authz.decision with input as ask("Issue Token", with_token(admin), none)
+	d.reasons["a token buys no token"]
+}
+
+test_a_token_has_the_rights_of_its_owner if every op in on_objects {
+	yes(op, with_token(alice), shared)
+	no(op, with_token(eve), shared)
 }
 
 # The server itself.

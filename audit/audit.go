@@ -42,6 +42,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "tenant", r.Tenant)
 	b = appendText(b, "principal", r.Principal)
 	b = appendText(b, "fingerprint", r.Fingerprint)
+	b = appendText(b, "token", r.Token)
 	b = appendText(b, "address", r.Address)
 	b = appendText(b, "door", string(r.Door))
 	b = appendText(b, "request", r.RequestID)
@@ -132,6 +133,7 @@ type Entry struct {
 	Tenant      string     `json:"tenant"`
 	Principal   string     `json:"principal"`
 	Fingerprint string     `json:"fingerprint"`
+	Token       string     `json:"token"`
 	Address     string     `json:"address"`
 	Door        string     `json:"door"`
 	Request     string     `json:"request"`

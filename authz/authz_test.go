@@ -60,7 +60,7 @@ const (
 	machine       // at the admin socket, by method system
 	people        // admins, without object
 	watch         // monitors, admins and auditors, without object
-	inquire       // Query, Discover Versions: without object, auditors too
+	inquire       // Query, Discover Versions, one's own tokens: without object, auditors too
 	produce       // without object
 	find          // Locate: with and without object
 	read
@@ -78,6 +78,7 @@ var rights = map[core.Action]right{
 	core.ActionSimulatePolicy: people,
 	core.ActionReadHealth:     watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
+	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
 	core.ActionRNGRetrieve: produce, core.ActionRNGSeed: produce,
 	core.ActionLocate:        find,
@@ -131,6 +132,51 @@ func TestEveryActionByEveryRelation(t *testing.T) {
 	}
 	if verdicts[true] < 100 || verdicts[false] < 1000 {
 		t.Errorf("the table has %v verdicts; it should have many of both", verdicts)
+	}
+}
+
+// A token that is narrowed permits what it names and what the policy permits, whatever the
+// policy says of tokens, and whatever the memo remembers of the same principal.
+func TestNarrowedTokens(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
+	type narrow struct{ actions, keys []string }
+	mine, others := object("alice", ""), object("bob", "")
+	second := object("alice", "")
+	second.ID = "p"
+	for _, c := range []struct {
+		narrow
+		action core.Action
+		object *core.ManagedObject
+		allow  bool
+	}{
+		{narrow{}, core.ActionEncrypt, mine, true},
+		{narrow{}, core.ActionCreate, nil, true},
+		{narrow{[]string{"encrypt"}, nil}, core.ActionEncrypt, mine, true},
+		{narrow{[]string{"Encrypt"}, nil}, core.ActionEncrypt, mine, true},
+		{narrow{[]string{"encrypt"}, nil}, core.ActionDecrypt, mine, false},
+		{narrow{[]string{"encrypt"}, nil}, core.ActionCreate, nil, false},
+		{narrow{[]string{"encrypt"}, nil}, core.ActionEncrypt, others, false},
+		{narrow{[]string{"nonsense"}, nil}, core.ActionEncrypt, mine, false},
+		{narrow{[]string{}, nil}, core.ActionEncrypt, mine, false},
+		{narrow{nil, []string{"o"}}, core.ActionDecrypt, mine, true},
+		{narrow{nil, []string{"o"}}, core.ActionDecrypt, second, false},
+		{narrow{nil, []string{"o"}}, core.ActionDecrypt, others, false},
+		{narrow{nil, []string{"o"}}, core.ActionCreate, nil, false},
+		{narrow{nil, []string{"o"}}, core.ActionLocate, nil, true},
+		{narrow{nil, []string{"o"}}, core.ActionLocate, second, false},
+		{narrow{nil, []string{}}, core.ActionDecrypt, mine, false},
+		{narrow{[]string{"encrypt"}, []string{"o"}}, core.ActionEncrypt, mine, true},
+		{narrow{[]string{"encrypt"}, []string{"o"}}, core.ActionEncrypt, second, false},
+		{narrow{[]string{"encrypt"}, []string{"o"}}, core.ActionDecrypt, mine, false},
+		{narrow{[]string{"*"}, nil}, core.ActionIssueToken, nil, false},
+	} {
+		p := someone("t", "alice", "")
+		p.Method, p.Strength, p.TokenID, p.Actions, p.Keys = core.MethodToken, core.StrengthToken, "k1", c.actions, c.keys
+		for range 2 {
+			if d, err := a.Decide(ctx, ask(p, c.action, c.object)); err != nil || d.Allow != c.allow || len(d.Reasons) == 0 {
+				t.Errorf("%v on %v by a token narrowed to %+v: %+v, %v; want allow %v with a reason", c.action, c.object, c.narrow, d, err, c.allow)
+			}
+		}
 	}
 }
 

@@ -27,20 +27,44 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 	if err != nil || !d.Allow {
 		return d, err
 	}
-	return heedStatements(d, &r.Statements), nil
+	return limitPermit(d, r), nil
 }
 
-// heedStatements turns a permit into a denial if a statement of a key policy denies, or
-// if none permits and a policy is exclusive. The default policy decides so too. An
-// operator's policy cannot permit it by leaving the rule out.
-func heedStatements(d core.Decision, s *core.MatchedStatements) core.Decision {
+// limitPermit turns a permit into a denial if a statement of a key policy denies, if none
+// permits and a policy is exclusive, or if the access token of the principal is narrowed to
+// something else. The default policy heeds statements too. An operator's policy cannot permit
+// it by leaving the rule out.
+func limitPermit(d core.Decision, r *core.AccessRequest) core.Decision {
+	s := &r.Statements
 	switch {
 	case len(s.Deny) > 0:
 		d.Allow, d.Reasons = false, []string{"statement " + s.Deny[0] + " denies it"}
 	case s.Exclusive && len(s.Allow) == 0:
 		d.Allow, d.Reasons = false, []string{"an exclusive key policy does not permit it"}
+	case !namesAction(r.Principal, r.Action):
+		d.Allow, d.Reasons = false, []string{"the token is narrowed to other actions"}
+	case !namesObject(r.Principal, r):
+		d.Allow, d.Reasons = false, []string{"the token is narrowed to other keys"}
 	}
 	return d
+}
+
+// namesAction reports whether a principal is not narrowed to actions, or to this one too.
+func namesAction(p *core.Principal, a core.Action) bool {
+	return p.Actions == nil || slices.ContainsFunc(p.Actions, func(name string) bool { return slices.Contains(core.ActionsNamed(name), a) })
+}
+
+// namesObject reports whether a principal is not narrowed to objects, or to the one of the
+// request too. A search passes: there is a request of its own for each object that it finds.
+func namesObject(p *core.Principal, r *core.AccessRequest) bool {
+	switch {
+	case p.Keys == nil:
+		return true
+	case r.Object == nil:
+		info := r.Action.Info()
+		return info != nil && info.Objects == core.ManyObjects
+	}
+	return slices.Contains(p.Keys, r.Object.ID)
 }
 
 // decideRemembered returns the answer in the memo, or evaluates the policy.

@@ -116,6 +116,10 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 			{name: "tenant", makeValue: makeText(func(q *question) string { return certificateOf(q.principal).Tenant })},
 			{name: "id", makeValue: makeText(func(q *question) string { return certificateOf(q.principal).ID })},
 		}},
+		{name: "token", form: structureForm, parts: []field{
+			{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.principal.TokenID != "") }},
+			{name: "id", makeValue: makeText(func(q *question) string { return q.principal.TokenID })},
+		}},
 		{name: "rights", form: namesForm, makeValue: makeNames(func(q *question) string { return q.rights })},
 	}},
 	{name: "object", form: structureForm, parts: []field{

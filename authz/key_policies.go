@@ -119,7 +119,7 @@ func (k *KeyPolicies) remember(key matchKey, m core.MatchedStatements) {
 // requestOf returns a request as the matcher takes it. Parameters that the request leaves
 // open are those of the object.
 func requestOf(r *core.AccessRequest) *keypolicy.Request {
-	out := &keypolicy.Request{AccessRequest: r, Wrapped: r.Asked.Wrapped}
+	out := &keypolicy.Request{AccessRequest: r, Token: r.Principal.TokenID, Wrapped: r.Asked.Wrapped}
 	switch {
 	case r.Object != nil:
 		out.Parameters = rules.CompleteParameters(r.Asked.Parameters, r.Object)

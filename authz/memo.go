@@ -73,7 +73,9 @@ func (m *memo) principalNumber(p *core.Principal) uint64 {
 	return m.lastNumber
 }
 
-// appendPrincipal appends each field that the input has, with its length.
+// appendPrincipal appends each field that the input has, with its length. What a token is
+// narrowed to is not among them: [limitPermit] heeds it for each request, also for an answer
+// that is remembered.
 func appendPrincipal(b []byte, p *core.Principal) []byte {
 	b = append(appendText(appendText(appendText(b, p.Tenant), p.ID), p.Method), byte(p.Strength))
 	if c := p.ConnectionPrincipal(); c != nil {
@@ -87,7 +89,7 @@ func appendPrincipal(b []byte, p *core.Principal) []byte {
 			b = appendText(b, n)
 		}
 	}
-	return appendTexts(b, p.Attributes)
+	return appendText(appendTexts(b, p.Attributes), p.TokenID)
 }
 
 // appendTexts appends a map in the order of its names.

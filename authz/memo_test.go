@@ -52,7 +52,7 @@ func TestOnlySteadyAnswersAreKept(t *testing.T) {
 // If anything else of the question changes, the answer is the one for the changed question.
 func TestRememberedAnswerIsOfThisQuestion(t *testing.T) {
 	const condition = `input.principal == {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls", "strength": "certificate",
-		"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}, "rights": {"r": true}}
+		"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}, "token": {"present": true, "id": "k1"}, "rights": {"r": true}}
 	input.operation == "Get"
 	input.door == "kmip"
 	input.statements == {"allow": {"p@1/1": true}, "deny": {}, "exclusive": false}
@@ -68,7 +68,7 @@ test_it if {
 	d := authz.decision with input as {
 		"operation": "Get", "kind": "use", "now": 1, "address": "127.0.0.1", "door": "kmip",
 		"principal": {"tenant": "t", "id": "alice", "groups": {"g": true}, "roles": {"r": true}, "method": "mtls", "strength": "certificate",
-			"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}, "rights": {"r": true}},
+			"attributes": {"a": "1"}, "certificate": {"present": true, "tenant": "t", "id": "array7"}, "token": {"present": true, "id": "k1"}, "rights": {"r": true}},
 		"statements": {"allow": {"p@1/1": true}, "deny": {}, "exclusive": false},
 		"object": {"present": true, "tenant": "t", "id": "o", "owner": "alice", "group": "g", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"},
 	}
@@ -78,6 +78,7 @@ test_it if {
 	a := open(t, allowIf(condition), test)
 	changed := func(change func(*core.Principal)) *core.Principal {
 		p := someone("t", "alice", "g", "r")
+		p.TokenID = "k1"
 		p.Strength, p.Attributes, p.Certificate = core.StrengthCertificate, map[string]string{"a": "1"}, &core.Principal{Tenant: "t", ID: "array7"}
 		change(p)
 		return p
@@ -143,6 +144,7 @@ var seenOfPrincipal = map[string]func(*core.Principal){
 	"Strength":    func(p *core.Principal) { p.Strength = core.StrengthPassword },
 	"Attributes":  func(p *core.Principal) { p.Attributes = map[string]string{"a": "2"} },
 	"Certificate": func(p *core.Principal) { p.Certificate = &core.Principal{Tenant: "t", ID: "array8"} },
+	"TokenID":     func(p *core.Principal) { p.TokenID = "k2" },
 
 	"Attributes, a name":         func(p *core.Principal) { p.Attributes = map[string]string{"b": "1"} },
 	"Attributes, one more":       func(p *core.Principal) { p.Attributes = map[string]string{"a": "1", "b": "1"} },
@@ -151,8 +153,9 @@ var seenOfPrincipal = map[string]func(*core.Principal){
 	"Certificate, none but this": func(p *core.Principal) { p.Certificate = nil },
 }
 
-// unseenOfPrincipal are the fields of a principal that no policy sees.
-var unseenOfPrincipal = []string{"Subject", "Serial", "Fingerprint", "Expires"}
+// unseenOfPrincipal are the fields of a principal that no policy sees. What a token is narrowed
+// to is heeded for each request: TestNarrowedTokens.
+var unseenOfPrincipal = []string{"Subject", "Serial", "Fingerprint", "Expires", "Actions", "Keys"}
 
 // A field that someone adds to a principal is seen by policies, and is then a part of the memo's
 // key, or it is listed as unseen.

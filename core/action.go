@@ -210,6 +210,9 @@ const (
 	ActionSaveRole
 	ActionDeleteRole
 	ActionReadRoles
+	ActionIssueToken // an access token
+	ActionRevokeToken
+	ActionReadTokens // those that were issued, or what one of them may do
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -314,6 +317,9 @@ var actionTable = [...]ActionInfo{
 	ActionSaveRole:         {"Save Role", 0, AdministerAction, NoObject},
 	ActionDeleteRole:       {"Delete Role", 0, AdministerAction, NoObject},
 	ActionReadRoles:        {"Read Roles", 0, ReadAction, NoObject},
+	ActionIssueToken:       {"Issue Token", 0, ManageAction, NoObject},
+	ActionRevokeToken:      {"Revoke Token", 0, ManageAction, NoObject},
+	ActionReadTokens:       {"Read Tokens", 0, ReadAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

@@ -53,6 +53,7 @@ var actionWords = []ActionWord{
 	{"operate", []Action{ActionReload, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
 	{"tenants", []Action{ActionCreateTenant, ActionListTenants}},
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
+	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }
 

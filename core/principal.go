@@ -14,6 +14,12 @@ type Principal struct {
 
 	Attributes map[string]string // of a user, by name; never changed
 
+	// What an access token adds. A narrowed principal may do nothing else, whatever a policy
+	// says.
+	TokenID string   // of the token that proved the identity; "": none did
+	Actions []string // words or names of the only actions; nil: not narrowed to actions
+	Keys    []string // Unique Identifiers of the only objects; nil: not narrowed to objects
+
 	// The identity of the connection. The one above is effective.
 	Certificate *Principal // that the client certificate proves; nil: no other than this one
 	Subject     string     // subject of the client certificate

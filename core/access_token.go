@@ -1,0 +1,154 @@
+package core
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// AccessToken is what the directory keeps of a bearer token that this server has issued. The
+// token itself is "kr1_ID_SECRET"; the ID is that of the directory entry. The entry has the
+// tenant too. It is never changed, only deleted.
+type AccessToken struct {
+	SecretHash []byte `json:"secretHash"` // SHA-256
+	Principal  string `json:"principal"`  // its ID in the tenant
+
+	// Certificates is the chain that bought the token, in DER, that of the client first. It is
+	// checked again at each use. Without it the token is that of a user.
+	Certificates [][]byte `json:"certificates,omitempty"`
+	// PasswordHash is the SHA-256 of the user's password hash when the password bought the
+	// token; empty if an administrator issued it.
+	PasswordHash []byte `json:"passwordHash,omitempty"`
+
+	Issued  int64    `json:"issued"`            // Unix seconds
+	Expires int64    `json:"expires"`           // Unix seconds
+	Actions []string `json:"actions,omitempty"` // words or names of the only actions; empty: all
+	Keys    []string `json:"keys,omitempty"`    // Unique Identifiers of the only objects; empty: all
+	BoundTo string   `json:"boundTo,omitempty"` // SHA-256 of the only certificate that may send it (RFC 8705 §3), hex; "": any or none
+}
+
+// Bounds of an access token.
+const (
+	MinTokenLifetime   = time.Minute
+	MaxTokenLifetime   = 12 * time.Hour
+	MaxTokenNames      = 64 // actions, and keys
+	maxTokenChainBytes = 16 << 10
+	maxTokenKeyBytes   = 128
+)
+
+// Check returns an error if a field of t is out of its bounds.
+func (t *AccessToken) Check() error {
+	chain := 0
+	for _, c := range t.Certificates {
+		chain += len(c)
+	}
+	lifetime := time.Duration(t.Expires-t.Issued) * time.Second
+	switch {
+	case len(t.SecretHash) != sha256.Size:
+		return Errorf(InvalidField, "secretHash: it has %d bytes, not %d", len(t.SecretHash), sha256.Size)
+	case !ValidName(t.Principal):
+		return Errorf(InvalidField, "principal: %q is no name", ClientText(t.Principal))
+	case chain > maxTokenChainBytes:
+		return Errorf(InvalidField, "the client's certificates have %d bytes; a token can be bought with at most %d", chain, maxTokenChainBytes)
+	case len(t.PasswordHash) != 0 && (len(t.PasswordHash) != sha256.Size || chain > 0):
+		return Errorf(InvalidField, "passwordHash: it is no SHA-256, or there are certificates too")
+	case t.Issued <= 0 || lifetime < MinTokenLifetime || lifetime > MaxTokenLifetime:
+		return Errorf(InvalidField, "lifetime: a token lives %v to %v, not %v", MinTokenLifetime, MaxTokenLifetime, lifetime)
+	case t.BoundTo != "" && !isFingerprint(t.BoundTo):
+		return Errorf(InvalidField, "boundTo: it is no SHA-256 in hex")
+	}
+	return t.checkNarrowing()
+}
+
+func (t *AccessToken) checkNarrowing() error {
+	if len(t.Actions) > MaxTokenNames || len(t.Keys) > MaxTokenNames {
+		return Errorf(InvalidField, "a token is narrowed to at most %d actions and %d keys", MaxTokenNames, MaxTokenNames)
+	}
+	for _, a := range t.Actions {
+		if ActionsNamed(a) == nil {
+			return Errorf(InvalidField, "actions: %q is no action; encrypt, rotate and \"Get Attributes\" are some", ClientText(a))
+		}
+	}
+	for _, k := range t.Keys {
+		if k == "" || len(k) > maxTokenKeyBytes || !printableText(k) {
+			return Errorf(InvalidField, "keys: %q is no Unique Identifier", ClientText(k))
+		}
+	}
+	return nil
+}
+
+func isFingerprint(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == sha256.Size && s == strings.ToLower(s)
+}
+
+// HasSecret reports in constant time whether a secret with this SHA-256 is that of t.
+func (t *AccessToken) HasSecret(hash *[sha256.Size]byte) bool {
+	return subtle.ConstantTimeCompare(t.SecretHash, hash[:]) == 1
+}
+
+// Sizes of the parts of an access token, in bytes.
+const (
+	tokenPrefix      = "kr1_"
+	tokenIDBytes     = 16
+	tokenSecretBytes = 32
+)
+
+// tokenText writes the parts of a token: lower case, without padding, so that no part has a
+// '_' or looks like a flag of a command.
+var tokenText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+var (
+	tokenIDChars     = tokenText.EncodedLen(tokenIDBytes)
+	tokenSecretChars = tokenText.EncodedLen(tokenSecretBytes)
+	tokenChars       = len(tokenPrefix) + tokenIDChars + 1 + tokenSecretChars
+)
+
+// NewAccessToken returns a random token, its ID, and the SHA-256 of its secret.
+func NewAccessToken() (token []byte, id string, secretHash []byte) {
+	var parts [tokenIDBytes + tokenSecretBytes]byte
+	defer clear(parts[:])
+	rand.Read(parts[:])
+	id = tokenText.EncodeToString(parts[:tokenIDBytes])
+	token = append(append(append(make([]byte, 0, tokenChars), tokenPrefix...), id...), '_')
+	token = tokenText.AppendEncode(token, parts[tokenIDBytes:])
+	sum := sha256.Sum256(parts[tokenIDBytes:])
+	return token, id, sum[:]
+}
+
+// ParseAccessToken returns the ID of a token and the SHA-256 of its secret. ok is false if the
+// text is not exactly in the form that [NewAccessToken] makes.
+func ParseAccessToken(token string) (id string, secretHash [sha256.Size]byte, ok bool) {
+	if len(token) != tokenChars || !strings.HasPrefix(token, tokenPrefix) || token[len(tokenPrefix)+tokenIDChars] != '_' {
+		return "", secretHash, false
+	}
+	id = token[len(tokenPrefix) : len(tokenPrefix)+tokenIDChars]
+	if !ValidTokenID(id) {
+		return "", secretHash, false
+	}
+	text := []byte(token[len(token)-tokenSecretChars:])
+	var secret [tokenSecretBytes]byte
+	var again [(tokenSecretBytes*8 + 4) / 5]byte
+	defer func() { clear(text); clear(secret[:]); clear(again[:]) }()
+	if n, err := tokenText.Decode(secret[:], text); err != nil || n != len(secret) {
+		return "", secretHash, false
+	}
+	if tokenText.Encode(again[:], secret[:]); !bytes.Equal(again[:], text) {
+		return "", secretHash, false // the last character has bits that mean nothing
+	}
+	return id, sha256.Sum256(secret[:]), true
+}
+
+// ValidTokenID reports whether a text can be the ID of a token.
+func ValidTokenID(id string) bool {
+	if len(id) != tokenIDChars {
+		return false
+	}
+	b, err := tokenText.DecodeString(id)
+	return err == nil && tokenText.EncodeToString(b) == id
+}
