@@ -22,6 +22,8 @@ type Ports struct {
 	// HashPassword makes the hash of a new password. It may wait, because a hash takes
 	// much memory.
 	HashPassword func(password []byte) (core.PasswordHash, error)
+
+	IssuedTokens *directory.Tokens // nil: the server has no access tokens
 }
 
 // Verbs has one method for each operation. It is safe for concurrent use.
@@ -32,7 +34,7 @@ type Verbs struct {
 }
 
 // New returns the verbs of an engine.
-func New(e *engine.Engine, p Ports) *Verbs { return &Verbs{entries{p.Directory}, e, p} }
+func New(e *engine.Engine, p Ports) *Verbs { return &Verbs{entries{p.Directory, p.IssuedTokens}, e, p} }
 
 // Administer asks the policy whether a caller may do an action on the server itself,
 // lets verb do it and records how it ended. detail is text for the record.

@@ -9,7 +9,10 @@ import (
 )
 
 // entries reads and stores the entries of the directory for the verbs.
-type entries struct{ directory *directory.Directory }
+type entries struct {
+	directory *directory.Directory
+	tokens    *directory.Tokens // nil: there are none
+}
 
 // anyVersion is the expected version if the caller expects none.
 const anyVersion = -1
@@ -80,14 +83,25 @@ func (d *entries) saveEntry(k *engine.Call, ch change) (*core.DirectoryEntry, er
 	return e, d.store(k, core.SaveDirectoryEntry{Entry: e})
 }
 
-// deleteEntry ends an entry that exists.
+// deleteEntry ends an entry that exists. The access tokens of a user end with it.
 func (d *entries) deleteEntry(k *engine.Call, ch change) error {
 	if _, err := d.directory.Version(ch.kind, ch.tenant, ch.id); err != nil {
 		return absent(err, ch.kind, ch.id)
 	}
 	ch.deleted, ch.body = true, nil
-	_, err := d.saveEntry(k, ch)
-	return err
+	e, err := d.entry(k, ch)
+	if err != nil {
+		return err
+	}
+	writes := []core.Write{core.SaveDirectoryEntry{Entry: e}}
+	if ch.kind == core.EntryUser && d.tokens != nil {
+		ends, err := d.endTokensOf(k, ch.tenant, ch.id)
+		if err != nil {
+			return err
+		}
+		writes = append(writes, ends...)
+	}
+	return d.store(k, writes...)
 }
 
 // absent names the entry in an error of code ItemNotFound.

@@ -109,7 +109,7 @@ func (d *entries) user(tenant, name string) (*core.User, error) {
 	return core.DecodeUser(tenant, name, e.Version, e.Body)
 }
 
-// DeleteUser ends a user.
+// DeleteUser ends a user and its access tokens.
 func (v *Verbs) DeleteUser(ctx context.Context, c *core.Caller, in Removal) error {
 	return v.deleteNamed(ctx, c, core.ActionDeleteUser, core.EntryUser, in)
 }

@@ -166,20 +166,26 @@ func visibleObject(k *engine.Call, tenant, id string) (*core.ManagedObject, erro
 	if err != nil || k.Caller.Principal.Tenant == core.SystemTenant {
 		return o, err
 	}
-	r := core.AccessRequest{Action: core.ActionGetAttributes, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now), Door: k.Caller.Door, Address: k.Caller.Address, Now: k.Now}
-	if k.Ports.Facts != nil {
-		if err := k.Ports.Facts.AddFacts(&r); err != nil {
-			return nil, err
-		}
-	}
-	d, err := k.Ports.Policy.Decide(k.Ctx, &r)
+	visible, err := mayRead(k, k.Caller.Principal, o)
 	if err != nil {
 		return nil, err
 	}
-	if !d.Allow {
+	if !visible {
 		return nil, noObject(tenant, id)
 	}
 	return o, nil
+}
+
+// mayRead reports whether a principal may read the attributes of an object.
+func mayRead(k *engine.Call, p *core.Principal, o *core.ManagedObject) (bool, error) {
+	r := core.AccessRequest{Action: core.ActionGetAttributes, Principal: p, Object: o, State: o.StateAt(k.Now), Door: k.Caller.Door, Address: k.Caller.Address, Now: k.Now}
+	if k.Ports.Facts != nil {
+		if err := k.Ports.Facts.AddFacts(&r); err != nil {
+			return false, err
+		}
+	}
+	d, err := k.Ports.Policy.Decide(k.Ctx, &r)
+	return d.Allow, err
 }
 
 // completePrincipal gives a principal what the server knows of it: all of the caller, if
