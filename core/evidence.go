@@ -9,7 +9,6 @@ import (
 // collects it. An [Authenticator] decides who the sender is.
 type Evidence struct {
 	Certificates []*x509.Certificate // of the client, its own first; TLS has proved that it holds the key
-	BearerToken  string              // of an HTTP request; "" if none
 }
 
 // Credential is one Credential in the Authentication of a message (KMIP 1.4 §2.1.2).
@@ -46,6 +45,26 @@ type CredentialAuthenticator interface {
 // until ctx ends, and keeps nothing of the credentials. It is called by one goroutine at a
 // time.
 type IdentifySender func(ctx context.Context, certificate *Principal, credentials []Credential) (*Principal, error)
+
+// BearerAuthenticator turns the bearer tokens of one issuer into principals: those of this
+// server, or later those of an OpenID provider. Safe for concurrent use.
+type BearerAuthenticator interface {
+	// Recognizes reports whether a token has the form of the issuer's tokens. It says
+	// nothing about whether the token is right.
+	Recognizes(token string) bool
+
+	// ForConnection returns the function for the requests of one connection from an
+	// address.
+	ForConnection(address string) IdentifyBearer
+}
+
+// IdentifyBearer returns the principal that a bearer token proves now. certificate is the
+// principal that the certificate of the connection proves; nil if there is none. It only says
+// who may send the token, and is never the answer. The principal stays the same pointer while
+// nothing about it changes. Errors have code AuthenticationNotSuccessful, or say why the token
+// cannot be verified now. The function keeps nothing of the token. It is called by one
+// goroutine at a time.
+type IdentifyBearer func(ctx context.Context, certificate *Principal, token string) (*Principal, error)
 
 // Authenticator turns evidence into principals. Safe for concurrent use.
 type Authenticator interface {

@@ -171,7 +171,6 @@ var _ core.Authenticator = (*Authenticator)(nil)
 // Identify implements [core.Authenticator]. The function that it returns is cheap while
 // nothing changes. It checks the certificate again when an authority, a grant, a mapping
 // or a revocation list has changed, and when a certificate of the chain has expired.
-// Bearer tokens prove nothing yet.
 func (a *Authenticator) Identify(e core.Evidence) func() (*core.Principal, error) {
 	s := &connectionIdentity{auth: a, peer: e.Certificates}
 	return s.principal

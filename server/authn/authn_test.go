@@ -172,19 +172,16 @@ func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState
 	}
 }
 
-// A bearer token changes nothing beside a certificate, and without one it names no principal. A
-// principal has the strength of its proof.
+// Without a certificate nobody is named. A principal has the strength of its proof.
 func TestEvidence(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	a := authenticator(t, trusting(t, c))
-	claims := core.Evidence{BearerToken: "root"}
-	if p, err := a.Identify(claims)(); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
-		t.Errorf("claims alone: %+v, %v", p, err)
+	if p, err := a.Identify(core.Evidence{})(); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
+		t.Errorf("no evidence: %+v, %v", p, err)
 	}
-	claims.Certificates = state(c.leaf(uri("keyreeve://acme/dev")), c.cert).PeerCertificates
-	p, err := a.Identify(claims)()
+	p, err := a.Identify(evidenceOf(state(c.leaf(uri("keyreeve://acme/dev")), c.cert)))()
 	if err != nil || p.ID != "dev" || p.Strength != core.StrengthCertificate || p.Expires == 0 {
-		t.Errorf("claims beside a certificate: %+v, %v", p, err)
+		t.Errorf("a certificate: %+v, %v", p, err)
 	}
 }
 

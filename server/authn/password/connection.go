@@ -54,7 +54,7 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	if last := &c.last; last.certificate == certificate && last.revision == revision && c.isSamePassword(last.user, given) {
 		return unlessExpired(last.principal)
 	}
-	return c.verifyLogin(ctx, certificate, revision, given)
+	return c.logIn(ctx, certificate, revision, given)
 }
 
 // firstGiven returns the first credential that is not empty, and whether there are others.
@@ -99,9 +99,9 @@ func unlessExpired(p *core.Principal) (*core.Principal, error) {
 	return p, nil
 }
 
-// verifyLogin verifies a credential that is not the one of the last message, or was verified before
+// logIn verifies a credential that is not the one of the last message, or was verified before
 // something changed.
-func (c *connection) verifyLogin(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
+func (c *connection) logIn(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
 	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}}
 	var u *core.User
 	if core.ValidName(given.Username) {
@@ -132,10 +132,13 @@ func (c *connection) lastCertificateID() string {
 	return c.last.certificate.ID
 }
 
-// principalOf returns the principal of a user who has proved to be it, beside a certificate.
+// principalOf returns the principal of a user who has proved to be it, beside a certificate;
+// nil if there is none.
 func principalOf(u *core.User, certificate *core.Principal) *core.Principal {
-	p := &core.Principal{Tenant: u.Tenant, ID: u.Name, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Method: core.MethodPassword, Strength: core.StrengthPassword,
-		Certificate: certificate, Subject: certificate.Subject, Serial: certificate.Serial, Fingerprint: certificate.Fingerprint, Expires: certificate.Expires}
+	p := &core.Principal{Tenant: u.Tenant, ID: u.Name, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Method: core.MethodPassword, Strength: core.StrengthPassword, Certificate: certificate}
+	if certificate != nil {
+		p.Subject, p.Serial, p.Fingerprint, p.Expires = certificate.Subject, certificate.Serial, certificate.Fingerprint, certificate.Expires
+	}
 	if u.Expires != 0 && (p.Expires == 0 || u.Expires < p.Expires) {
 		p.Expires = u.Expires
 	}

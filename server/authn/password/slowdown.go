@@ -143,6 +143,13 @@ func countFailure(counts *cache.Bounded[failures], tenant, id string, now time.T
 	counts.Put(tenant, id, failures{f.count + 1, now})
 }
 
+// noteAddress counts a failure that is not one of a user.
+func (s *slowdown) noteAddress(l *login) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	countFailure(s.addresses, "", network(l.from.address), time.Now())
+}
+
 // noteSuccess notes from where a user has logged in. It does not end the delays of others.
 func (s *slowdown) noteSuccess(l *login) {
 	s.mu.Lock()

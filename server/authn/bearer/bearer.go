@@ -1,0 +1,286 @@
+// Package bearer verifies the access tokens that this server has issued.
+//
+// A token is a random secret, so it is compared with the hash that the directory keeps, in
+// constant time. Anyone who sends it may do what its owner may do now: the certificate that bought
+// it is checked again as on a connection, and a user is looked up. It relies on the directory,
+// on package authn and on the counts of failed logins in package password. It never logs a
+// token. Start at [Verifier.ForConnection].
+package bearer
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"errors"
+	"reflect"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Tokens is where tokens are looked up. It answers from memory. Safe for concurrent use.
+type Tokens interface {
+	// Find returns the tenant of a token and the version of its entry. The code is
+	// ItemNotFound if there is none, or StoreUnavailable if changes may have been missed. It
+	// allocates nothing.
+	Find(id string) (tenant string, version int64, err error)
+	Token(tenant, id string) (*core.AccessToken, error)
+}
+
+// Users is where users are looked up.
+type Users interface {
+	// User returns the newest version of a user, or nil if there is no such user.
+	User(tenant, name string) (*core.User, error)
+}
+
+// Guessing slows down failed logins.
+type Guessing interface {
+	// NoteFailureFrom counts a failed login from an address. It fails with
+	// AuthenticationNotSuccessful if the address must wait before its next one.
+	NoteFailureFrom(address string) error
+}
+
+// Ports are what a Verifier relies on.
+type Ports struct {
+	Tokens       Tokens
+	Users        Users
+	Certificates core.Authenticator // that of connections, so that both follow one rule
+	Guessing     Guessing
+	// RequireTenant fails if a tenant is not declared.
+	RequireTenant func(ctx context.Context, tenant string) error
+}
+
+// Verifier verifies access tokens. Safe for concurrent use.
+type Verifier struct{ ports Ports }
+
+// NewVerifier returns a Verifier.
+func NewVerifier(p Ports) *Verifier { return &Verifier{p} }
+
+var _ core.BearerAuthenticator = (*Verifier)(nil)
+
+// Recognizes implements [core.BearerAuthenticator].
+func (v *Verifier) Recognizes(token string) bool {
+	_, _, ok := core.ParseAccessToken(token)
+	return ok
+}
+
+// ForConnection implements [core.BearerAuthenticator]. The function is cheap as long as the
+// connection sends the same token and nothing changes.
+func (v *Verifier) ForConnection(address string) core.IdentifyBearer {
+	c := &connection{verifier: v, address: address}
+	return c.identify
+}
+
+// Causes for which a token is refused. The client gets the same sentence for each. The record
+// has the cause.
+var (
+	errForm      = errors.New("it does not have the form of a token")
+	errUnknown   = errors.New("there is no such token, or it was revoked")
+	errSecret    = errors.New("its secret is wrong")
+	errExpired   = errors.New("it has expired")
+	errBound     = errors.New("it is bound to another client certificate")
+	errTenant    = errors.New("the client certificate beside it is of another tenant")
+	errNoUser    = errors.New("there is no such user any more")
+	errDisabled  = errors.New("the user is disabled")
+	errPassword  = errors.New("the password that bought it was changed")
+	errOtherName = errors.New("the certificate that bought it names another principal now")
+)
+
+func refuseToken(cause error) error {
+	return core.Wrap(core.AuthenticationNotSuccessful, cause, "the access token is not right or no longer valid; get a new one")
+}
+
+// connection verifies the tokens of one connection.
+type connection struct {
+	verifier *Verifier
+	address  string
+	last     provenToken
+}
+
+// provenToken is the token that the connection has sent last.
+type provenToken struct {
+	tenant, id  string
+	version     int64
+	token       *core.AccessToken // nil: none yet
+	buyer       func() (*core.Principal, error)
+	owner       *core.Principal // of the certificate that bought it, or
+	user        *core.User
+	certificate *core.Principal // of the connection
+	principal   *core.Principal
+}
+
+func (c *connection) identify(ctx context.Context, certificate *core.Principal, text string) (*core.Principal, error) {
+	id, secret, ok := core.ParseAccessToken(text)
+	if !ok {
+		return nil, c.fail(errForm)
+	}
+	known, err := c.load(id)
+	if err != nil {
+		return nil, err
+	}
+	if known.token == nil || !known.token.HasSecret(&secret) {
+		if known.token == nil {
+			subtle.ConstantTimeCompare(make([]byte, sha256.Size), secret[:]) // an unknown ID costs the same
+			return nil, c.fail(errUnknown)
+		}
+		return nil, c.fail(errSecret)
+	}
+	if err := known.checkConnection(certificate); err != nil {
+		return nil, refuseToken(err)
+	}
+	p, err := c.verifier.principalOf(ctx, known, certificate)
+	if err != nil {
+		return nil, err
+	}
+	c.last = *known
+	if time.Now().Unix() >= p.Expires {
+		return nil, refuseToken(errExpired)
+	}
+	return p, nil
+}
+
+// fail counts a failed try to send a token.
+func (c *connection) fail(cause error) error {
+	if err := c.verifier.ports.Guessing.NoteFailureFrom(c.address); err != nil {
+		return err
+	}
+	return refuseToken(cause)
+}
+
+// load returns what is known of a token; nothing if there is none. Its secret has not been
+// compared yet.
+func (c *connection) load(id string) (*provenToken, error) {
+	tenant, version, err := c.verifier.ports.Tokens.Find(id)
+	switch core.CodeOf(err) {
+	case core.ItemNotFound:
+		return &provenToken{}, nil
+	case core.StoreUnavailable:
+		return nil, err
+	}
+	if err != nil {
+		return nil, refuseToken(err)
+	}
+	if c.last.token != nil && c.last.id == id && c.last.tenant == tenant && c.last.version == version {
+		again := c.last
+		return &again, nil
+	}
+	t, err := c.verifier.ports.Tokens.Token(tenant, id)
+	switch {
+	case core.CodeOf(err) == core.ItemNotFound:
+		return &provenToken{}, nil
+	case core.CodeOf(err) == core.StoreUnavailable:
+		return nil, err
+	case err != nil:
+		return nil, refuseToken(err)
+	}
+	return &provenToken{tenant: tenant, id: id, version: version, token: t}, nil
+}
+
+// checkConnection fails if the certificate of a connection may not send the token.
+func (k *provenToken) checkConnection(certificate *core.Principal) error {
+	switch {
+	case certificate != nil && certificate.Tenant != k.tenant:
+		return errTenant
+	case k.token.BoundTo != "" && (certificate == nil || certificate.Fingerprint != k.token.BoundTo):
+		return errBound
+	}
+	return nil
+}
+
+// principalOf returns the principal that a token proves now. It is the one of the last request
+// if nothing has changed.
+func (v *Verifier) principalOf(ctx context.Context, k *provenToken, certificate *core.Principal) (*core.Principal, error) {
+	owner, user, err := v.ownerOf(k)
+	if err != nil {
+		return nil, err
+	}
+	if k.principal != nil && k.owner == owner && k.user == user && k.certificate == certificate {
+		return k.principal, nil
+	}
+	if err := v.ports.RequireTenant(ctx, k.tenant); err != nil {
+		return nil, err
+	}
+	p := &core.Principal{Tenant: k.tenant, ID: k.token.Principal, Method: core.MethodToken, Strength: core.StrengthToken, TokenID: k.id,
+		Actions: k.token.Actions, Keys: k.token.Keys, Certificate: certificate, Expires: k.token.Expires}
+	if certificate != nil {
+		p.Subject, p.Serial, p.Fingerprint = certificate.Subject, certificate.Serial, certificate.Fingerprint
+		p.Expires = earlier(p.Expires, certificate.Expires)
+	}
+	if owner != nil {
+		p.Groups, p.Roles = owner.Groups, owner.Roles
+		p.Expires = earlier(p.Expires, owner.Expires)
+	} else {
+		p.Groups, p.Roles, p.Attributes = user.Groups, user.Roles, user.Attributes
+		p.Expires = earlier(p.Expires, user.Expires)
+	}
+	if !reflect.DeepEqual(p, k.principal) {
+		k.principal = p
+	}
+	k.owner, k.user, k.certificate = owner, user, certificate
+	return k.principal, nil
+}
+
+// earlier returns the earlier of two times of expiry, of which the second is 0 if there is none.
+func earlier(a, b int64) int64 {
+	if b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// ownerOf returns the principal whose certificate bought a token, or the user whose token it
+// is, if that may still authenticate.
+func (v *Verifier) ownerOf(k *provenToken) (*core.Principal, *core.User, error) {
+	if len(k.token.Certificates) == 0 {
+		u, err := v.userOf(k)
+		return nil, u, err
+	}
+	if k.buyer == nil {
+		chain, err := parseChain(k.token.Certificates)
+		if err != nil {
+			return nil, nil, refuseToken(err)
+		}
+		k.buyer = v.ports.Certificates.Identify(core.Evidence{Certificates: chain})
+	}
+	p, err := k.buyer()
+	switch {
+	case core.CodeOf(err) == core.AuthenticationNotSuccessful:
+		return nil, nil, refuseToken(err)
+	case err != nil:
+		return nil, nil, err
+	case p.Tenant != k.tenant || p.ID != k.token.Principal:
+		return nil, nil, refuseToken(errOtherName)
+	}
+	return p, nil, nil
+}
+
+func parseChain(der [][]byte) (chain []*x509.Certificate, err error) {
+	for _, b := range der {
+		c, err := x509.ParseCertificate(b)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, c)
+	}
+	return chain, nil
+}
+
+// userOf returns the user whose token it is.
+func (v *Verifier) userOf(k *provenToken) (*core.User, error) {
+	u, err := v.ports.Users.User(k.tenant, k.token.Principal)
+	switch {
+	case err != nil:
+		return nil, err
+	case u == nil:
+		return nil, refuseToken(errNoUser)
+	case u.Disabled:
+		return nil, refuseToken(errDisabled)
+	case k.user == u: // the password is the one that was compared before
+		return u, nil
+	}
+	if sum := sha256.Sum256([]byte(u.Password)); len(k.token.PasswordHash) != 0 && subtle.ConstantTimeCompare(sum[:], k.token.PasswordHash) != 1 {
+		return nil, refuseToken(errPassword)
+	}
+	return u, nil
+}
