@@ -30,6 +30,7 @@ import (
 type adminDoor struct {
 	engine     *engine.Engine
 	admin      *admin.Verbs
+	tokens     *admin.TokenVerbs
 	upkeep     *upkeep.Verbs
 	store      core.Store
 	policy     *authz.Authorizer
@@ -93,6 +94,9 @@ var adminRoutes = []adminRoute{
 	{"GET /roles", core.ActionReadRoles, askedByEngine, (*adminDoor).listRoles},
 	{"PUT /roles/one", core.ActionSaveRole, askedByEngine, (*adminDoor).saveRole},
 	{"DELETE /roles/one", core.ActionDeleteRole, askedByEngine, (*adminDoor).deleteRole},
+	{"GET /tokens", core.ActionReadTokens, askedByEngine, (*adminDoor).listTokens},
+	{"POST /tokens", core.ActionIssueToken, askedByEngine, (*adminDoor).issueToken},
+	{"DELETE /tokens/one", core.ActionRevokeToken, askedByEngine, (*adminDoor).revokeToken},
 }
 
 // Times of one request over the admin socket. The token may have many objects.
@@ -118,7 +122,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	d := &adminDoor{engine: s.engine, admin: s.admin, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	return s.servingHTTP("admin socket", admin, l), nil

@@ -15,6 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/secretfile"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/password"
@@ -43,7 +44,12 @@ type Config struct {
 	} `yaml:"tls"`
 
 	Authentication struct {
-		Credentials string `yaml:"credentials" bound:"credentials"` // verify or ignore the credentials in the header of KMIP messages
+		Credentials                string        `yaml:"credentials" bound:"credentials"`       // verify or ignore the credentials in the header of KMIP messages
+		TokenLifetime              time.Duration `yaml:"token_lifetime" bound:"1m..12h"`        // of an access token whose buyer names none
+		TokenMaxLifetime           time.Duration `yaml:"token_max_lifetime" bound:"1m..12h"`    // that a buyer may name
+		TokensPerPrincipal         int           `yaml:"tokens_per_principal" bound:"1..10000"` // that live at once
+		TokensPerTenant            int           `yaml:"tokens_per_tenant" bound:"1..1000000"`  // the same
+		PasswordWithoutCertificate bool          `yaml:"password_without_certificate"`          // a password buys a token over TLS without a client certificate
 	} `yaml:"authentication"`
 
 	HSM struct {
@@ -139,6 +145,8 @@ func Defaults() Config {
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.TLS.CRLStale = staleServe
 	c.Authentication.Credentials = verifyCredentials
+	c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime = 15*time.Minute, core.MaxTokenLifetime
+	c.Authentication.TokensPerPrincipal, c.Authentication.TokensPerTenant = 100, 10_000
 	c.Limits.Connections, c.Limits.PerPeer, c.Limits.PerPrincipal, c.Limits.PerTenant = 10_000, 256, 2000, 7500
 	c.Limits.Waiting, c.Limits.WaitingPerNet = 2000, 500
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
@@ -244,11 +252,20 @@ func (c *Config) check() error {
 	if c.Policy.File != "" && c.Policy.Tests == "" {
 		errs = append(errs, errors.New("policy.tests must be set beside policy.file: a policy without tests is not activated"))
 	}
+	if c.Authentication.TokenLifetime > c.Authentication.TokenMaxLifetime {
+		errs = append(errs, fmt.Errorf("authentication.token_lifetime is %v and may not be more than authentication.token_max_lifetime, which is %v", c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime))
+	}
 	if c.Limits.MemoryPerPrincipalMiB > c.Limits.MemoryTotalMiB {
 		errs = append(errs, fmt.Errorf("limits.memory_per_principal_mib is %d and may not be more than limits.memory_total_mib, which is %d", c.Limits.MemoryPerPrincipalMiB, c.Limits.MemoryTotalMiB))
 	}
 	errs = append(errs, checkBounds(c)...)
 	return errors.Join(errs...)
+}
+
+// accessTokens bounds access tokens.
+func (c *Config) accessTokens() admin.TokenSettings {
+	a := c.Authentication
+	return admin.TokenSettings{Lifetime: a.TokenLifetime, Longest: a.TokenMaxLifetime, PerPrincipal: a.TokensPerPrincipal, PerTenant: a.TokensPerTenant}
 }
 
 // memory is shared by the doors, for messages and answers.

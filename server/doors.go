@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/bearer"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
@@ -32,6 +33,8 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return nil, err
 	}
+	s.passwords = password.NewVerifier(s.passwordUsers())
+	s.bearers = bearer.NewVerifier(bearer.Ports{Tokens: s.issued, Users: s.users, Certificates: admission{s.auth, s.engine.Tenants}, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
 	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
 	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, auth: s.auth, tls: s.tls, reloads: s.reloads}
 	return inBackground(s.auth.Watch), nil
@@ -46,9 +49,10 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 		return nil, fmt.Errorf("the port cannot be opened; see https (--http): %w", err)
 	}
 	s.HTTPSAddr = l.Addr().String()
-	// Health without details is for everybody: httpd demands the certificate.
+	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slotLimits(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants}, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants},
+		Bearers: []core.BearerAuthenticator{s.bearers}, LogIn: s.passwords.LogIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }
@@ -75,13 +79,18 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 
 // credentials verifies the credentials of KMIP messages. It is nil if they are only noted.
 func (s *Server) credentials() core.CredentialAuthenticator {
-	switch {
-	case s.cfg.Authentication.Credentials == ignoreCredentials:
+	if s.cfg.Authentication.Credentials == ignoreCredentials {
 		return nil
-	case s.cfg.users != nil:
-		return password.NewVerifier(s.cfg.users)
 	}
-	return password.NewVerifier(s.users)
+	return s.passwords
+}
+
+// passwordUsers is where the users are looked up whose passwords are verified.
+func (s *Server) passwordUsers() password.Users {
+	if s.cfg.users != nil {
+		return s.cfg.users
+	}
+	return s.users
 }
 
 // restLog takes what net/http has to say into the log.

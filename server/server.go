@@ -29,6 +29,7 @@ import (
 	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/bearer"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/message"
@@ -53,11 +54,16 @@ type Server struct {
 	auth   *authn.Authenticator
 	tls    *doorTLS
 
+	passwords *password.Verifier
+	bearers   *bearer.Verifier
+
 	directory   *directory.Directory // of policies and people
 	users       *directory.Users
 	facts       *directory.AccessFacts
+	issued      *directory.Tokens
 	keyPolicies *authz.KeyPolicies
 	admin       *admin.Verbs
+	tokens      *admin.TokenVerbs
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
@@ -193,12 +199,14 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		return metrics.MemoryFigures{Used: u.Used, Limit: u.Total, PrincipalLimit: u.PrincipalTotal, Waiting: u.Waiting, Refused: u.Refusals}
 	})
 	s.directory = directory.New(directory.Ports{Store: s.store, Clock: engine.SystemClock{}, Log: s.log, Tampered: func(err error) { s.engine.NoteTampered(err) }})
-	s.users, s.facts = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory)
+	s.users, s.facts, s.issued = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory), directory.NewTokens(s.directory)
 	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: password.Hash, IssuedTokens: s.issued})
+	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	s.sealer.UseEngine(s.engine)
 	if err := s.openTenants(ctx); err != nil {
 		return nil, err
@@ -206,7 +214,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
 		return nil, err
 	}
-	s.upkeep = &upkeepLoop{engine: s.engine, verbs: upkeep.New(s.engine), log: s.log}
+	s.upkeep = &upkeepLoop{engine: s.engine, tokens: s.tokens, verbs: upkeep.New(s.engine), log: s.log}
 	if err := s.upkeep.reconcile(ctx, true); err != nil {
 		return nil, err
 	}
@@ -216,7 +224,6 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 
 // openDirectory loads policies and people, and follows what other nodes change.
 func (s *Server) openDirectory(ctx context.Context) (stopper, error) {
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: password.Hash})
 	if err := s.directory.Open(ctx); err != nil {
 		return nil, err
 	}

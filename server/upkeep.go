@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 )
 
@@ -16,6 +17,7 @@ const reconcileEvery = time.Minute
 // upkeepLoop does what no request does.
 type upkeepLoop struct {
 	engine *engine.Engine
+	tokens *admin.TokenVerbs
 	verbs  *upkeep.Verbs
 	log    *slog.Logger
 }
@@ -32,6 +34,9 @@ func (u *upkeepLoop) housekeep(ctx context.Context) {
 		}
 		if err := u.verbs.RecordReachedDates(ctx); err != nil {
 			u.log.Error("record dates", "error", err)
+		}
+		if err := u.tokens.Prune(ctx); err != nil {
+			u.log.Error("prune tokens", "error", err)
 		}
 		u.recordLogins(ctx) // says in the log what it could not do
 	})

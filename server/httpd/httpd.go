@@ -1,4 +1,4 @@
-// Package httpd is the REST door: thin, over mutual TLS, on the same engine as
+// Package httpd is the REST door: thin, over TLS, on the same engine as
 // KMIP. Names in its JSON are the standard's, in snake_case.
 //
 // A route is a row: method, path and handler; body bounds, identity, request id
@@ -27,6 +27,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/attributes"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/uses"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
@@ -40,6 +41,14 @@ type Options struct {
 	Admin      *admin.Verbs
 
 	Auth    core.Authenticator
+	Bearers []core.BearerAuthenticator // the first that recognizes a token verifies it
+	Tokens  *admin.TokenVerbs
+
+	// LogIn verifies a password that is to buy a token. nil: no password buys one.
+	LogIn func(context.Context, password.Login) (*core.User, *core.Principal, error)
+	// PasswordAlone lets a password buy a token over TLS without a client certificate.
+	PasswordAlone bool
+
 	Health  func(context.Context) Health
 	Ready   func(context.Context) bool // for everybody; cheap when asked often
 	Metrics http.Handler
@@ -116,6 +125,10 @@ var routes = []route{
 	{"PATCH", "/v1/roles/{name}", core.ActionSaveRole, takesBody, http.StatusOK, typedAnswer(changeRole)},
 	{"DELETE", "/v1/roles/{name}", core.ActionDeleteRole, takesQuery, http.StatusNoContent, typedAnswer(deleteRole)},
 
+	{"POST", tokenPath, core.ActionIssueToken, takesBody, http.StatusOK, typedAnswer(issueToken)},
+	{"DELETE", tokenPath, core.ActionRevokeToken, takesBody, http.StatusNoContent, typedAnswer(revokeToken)},
+	{"GET", "/v1/auth/tokens", core.ActionReadTokens, takesQuery, http.StatusOK, typedAnswer(listTokens)},
+	{"POST", "/v1/auth/verify", core.ActionReadTokens, takesBody, http.StatusOK, typedAnswer(verifyToken)},
 	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typedAnswer((*service).health)},
 }
 
@@ -174,16 +187,19 @@ type callerKey struct{}
 // callerOf returns the caller that authenticated has let in.
 func callerOf(r *http.Request) *core.Caller { return r.Context().Value(callerKey{}).(*core.Caller) }
 
-// authenticated passes on requests of clients whose certificate names a principal at
-// the time of the request. All others get 401.
+// authenticated passes on requests of clients whose certificate or access token names a
+// principal at the time of the request. All others get 401.
 func (s *service) authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := requestID()
 		w.Header().Set("Request-Id", id)
 		w.Header().Set("Cache-Control", "no-store")
-		p, err := s.principal(r)
+		p, r, err := s.identify(w, r)
 		if err != nil {
 			s.recordStranger(r, err)
+			if core.CodeOf(err) == core.AuthenticationNotSuccessful {
+				w.Header().Set("WWW-Authenticate", challengeTo(r))
+			}
 			w.Header().Set("Connection", "close")
 			writeProblem(w, id, err)
 			return
@@ -202,21 +218,6 @@ func Server(h http.Handler, c *tls.Config, operation time.Duration) *http.Server
 	one.SetHTTP1(true)
 	return &http.Server{Handler: h, TLSConfig: c, Protocols: one, DisableGeneralOptionsHandler: true, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 20*time.Second + operation,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ConnContext: withConnection}
-}
-
-type connectionKey struct{}
-
-// connection is what the requests of one connection share. It has one request
-// at a time.
-type connection struct {
-	net.Conn
-	identify func() (*core.Principal, error) // nil before the first request
-	counted  *core.Principal                 // the one that the connection counts for
-}
-
-// withConnection lets a handler look at its connection.
-func withConnection(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{Conn: c})
 }
 
 // routeHandler is what all routes have in common.
@@ -336,34 +337,6 @@ func clipRequestID(s string) string {
 		return s[:most]
 	}
 	return s
-}
-
-// principal names the caller, at each request of a connection again: certificates
-// expire, and a reload can change who they name. If it is another principal than
-// before, the connection counts for that one from now on. The evidence of a request
-// is that of its connection; a bearer token would be added here.
-func (s *service) principal(r *http.Request) (*core.Principal, error) {
-	if r.TLS == nil {
-		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS with a client certificate")
-	}
-	c, ok := r.Context().Value(connectionKey{}).(*connection)
-	if !ok {
-		c = &connection{}
-	}
-	if c.identify == nil {
-		c.identify = s.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
-	}
-	p, err := c.identify()
-	if err != nil || p == c.counted {
-		return p, err
-	}
-	if slot := bounds.SlotOf(c.Conn); slot != nil {
-		if full := slot.Pass(p.Tenant, p.ID); full != "" {
-			return nil, bounds.FullError(full)
-		}
-	}
-	c.counted = p
-	return p, nil
 }
 
 // recordStranger records a client that was refused. If that fails, only the log says

@@ -25,6 +25,7 @@ type commands struct {
 	Serve  serveCmd          `cmd:"" help:"Serve KMIP and REST."`
 	User   userCmd           `cmd:"" help:"The users of a tenant: people and programs with a password."`
 	Role   roleCmd           `cmd:"" help:"The roles that a tenant has made of actions."`
+	Token  tokenCmd          `cmd:"" help:"Access tokens of users, for REST."`
 	Tenant tenantCmd         `cmd:"" help:"Declare and list the tenants of a running server."`
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`

@@ -1,0 +1,391 @@
+package server_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
+)
+
+// tokenClient sends requests over REST: with a certificate, a token, both or neither.
+type tokenClient struct {
+	t    *testing.T
+	http *http.Client
+	base string
+}
+
+// withToken returns a client that may send tokens, with the certificate of a name; "" for none.
+func withToken(t *testing.T, s *servertest.Server, name string) *tokenClient {
+	t.Helper()
+	config := clientTLS(t, s, "dev")
+	config.Certificates = nil
+	if name != "" {
+		config = clientTLS(t, s, name)
+	}
+	transport := &http.Transport{TLSClientConfig: config}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &tokenClient{t, &http.Client{Timeout: 30 * time.Second, Transport: transport}, "https://" + s.HTTPS}
+}
+
+// tokenAnswer is an answer with the members that these tests look at.
+type tokenAnswer struct {
+	status    int
+	challenge string
+	cache     string
+
+	AccessToken string        `json:"accessToken"`
+	TokenID     string        `json:"tokenId"`
+	ExpiresAt   time.Time     `json:"expiresAt"`
+	Detail      string        `json:"detail"`
+	Allowed     bool          `json:"allowed"`
+	Reasons     []string      `json:"reasons"`
+	Principal   string        `json:"principal"`
+	Tokens      []listedToken `json:"tokens"`
+	Next        string        `json:"nextPageToken"`
+}
+
+type listedToken struct {
+	TokenID   string `json:"tokenId"`
+	Principal string `json:"principal"`
+}
+
+// ask sends a request; token is "" if there is none.
+func (c *tokenClient) ask(method, path, token string, body any) (out tokenAnswer) {
+	c.t.Helper()
+	var text io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		text = bytes.NewReader(b)
+	}
+	r, err := http.NewRequest(method, c.base+path, text)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := c.http.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if len(b) > 0 {
+		if err := json.Unmarshal(b, &out); err != nil {
+			c.t.Fatalf("%s %s: %v: %s", method, path, err, b)
+		}
+	}
+	out.status, out.challenge, out.cache = res.StatusCode, res.Header.Get("WWW-Authenticate"), res.Header.Get("Cache-Control")
+	return out
+}
+
+// body is a JSON object.
+type body map[string]any
+
+// buy buys a token, with more members of the order.
+func (c *tokenClient) buy(order body) tokenAnswer {
+	c.t.Helper()
+	out := c.ask("POST", "/v1/auth/token", "", order)
+	if out.status != http.StatusOK || out.AccessToken == "" || out.cache != "no-store" {
+		c.t.Fatalf("a token for %v: %+v", order, out)
+	}
+	return out
+}
+
+var byCertificate = body{"grantType": "certificate"}
+
+// encrypt asks for Encrypt and returns the status.
+func (c *tokenClient) encrypt(token, id string) int {
+	c.t.Helper()
+	return c.ask("POST", "/v1/encrypt", token, body{"key_id": id, "plaintext": base64.StdEncoding.EncodeToString([]byte("data"))}).status
+}
+
+// wantStatus fails unless an answer has a status.
+func wantStatus(t *testing.T, what string, got, want int) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %d; want %d", what, got, want)
+	}
+}
+
+// within asks again until the answer is the one that is wanted, for at most a second.
+func within(t *testing.T, what string, want int, ask func() int) {
+	t.Helper()
+	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+		got := ask()
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("%s: still %d after a second; want %d", what, got, want)
+			return
+		}
+	}
+}
+
+// A certificate buys a token, which works over a connection without a certificate, as the
+// same principal. Narrowed, it does what it names; bound, it needs its certificate; revoked,
+// it ends at once. A token buys no token, and a wrong one is never the certificate beside it.
+func TestTokenByCertificate(t *testing.T) {
+	s := servertest.Start(t)
+	dev, alone := withToken(t, s, "dev"), withToken(t, s, "")
+	kmip := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id, other := aesKey(t, kmip, activeNow), aesKey(t, kmip, activeNow)
+
+	none := alone.ask("GET", "/v1/keys", "", nil)
+	if none.status != http.StatusUnauthorized || !strings.HasPrefix(none.challenge, "Bearer") {
+		t.Errorf("without certificate and token: %+v; want 401 with a challenge", none)
+	}
+	wantStatus(t, "to buy a token without a certificate", alone.ask("POST", "/v1/auth/token", "", byCertificate).status, 401)
+
+	token := dev.buy(byCertificate)
+	if end := time.Until(token.ExpiresAt); end < 13*time.Minute || end > 16*time.Minute {
+		t.Errorf("the token ends in %v; want the default of 15 minutes", end)
+	}
+	wantStatus(t, "encrypt with the token", alone.encrypt(token.AccessToken, id), 200)
+	wantStatus(t, "encrypt with token and certificate", dev.encrypt(token.AccessToken, id), 200)
+	if used := strings.Join(records(t, s, "Encrypt", "--json"), "\n"); strings.Count(used, `"token":"`+token.TokenID+`"`) != 2 {
+		t.Errorf("the records of the two requests do not name the token %s:\n%s", token.TokenID, used)
+	}
+	wantStatus(t, "a token buys a token", alone.ask("POST", "/v1/auth/token", token.AccessToken, byCertificate).status, 403)
+	wantStatus(t, "a token buys a token beside the certificate", dev.ask("POST", "/v1/auth/token", token.AccessToken, byCertificate).status, 403)
+
+	narrow := dev.buy(body{"grantType": "certificate", "actions": []string{"encrypt"}, "keys": []string{id}}).AccessToken
+	wantStatus(t, "the narrowed token encrypts with its key", alone.encrypt(narrow, id), 200)
+	wantStatus(t, "the narrowed token encrypts with another key", alone.encrypt(narrow, other), 403)
+	wantStatus(t, "the narrowed token reads its key", alone.ask("GET", "/v1/keys/"+id, narrow, nil).status, 403)
+	wantStatus(t, "the narrowed token makes a key", alone.ask("POST", "/v1/keys", narrow, body{"type": "symmetric", "algorithm": "AES", "length": 256, "usage": []string{"encrypt"}}).status, 403)
+	wantStatus(t, "a token narrowed to nothing", dev.ask("POST", "/v1/auth/token", "", body{"grantType": "certificate", "actions": []string{}}).status, 400)
+	wantStatus(t, "a token narrowed to nonsense", dev.ask("POST", "/v1/auth/token", "", body{"grantType": "certificate", "actions": []string{"nonsense"}}).status, 400)
+	wantStatus(t, "a token for a day", dev.ask("POST", "/v1/auth/token", "", body{"grantType": "certificate", "lifetime": "24h"}).status, 400)
+
+	s.Issue("bob", "default")
+	s.Issue("eve", "elsewhere")
+	bound := dev.buy(body{"grantType": "certificate", "bind": true}).AccessToken
+	wantStatus(t, "the bound token with its certificate", dev.encrypt(bound, id), 200)
+	wantStatus(t, "the bound token without a certificate", alone.encrypt(bound, id), 401)
+	wantStatus(t, "the bound token with another certificate", withToken(t, s, "bob").encrypt(bound, id), 401)
+	wantStatus(t, "a token with a certificate of its tenant", withToken(t, s, "bob").encrypt(token.AccessToken, id), 200)
+	wantStatus(t, "a token with a certificate of another tenant", withToken(t, s, "eve").encrypt(token.AccessToken, id), 401)
+
+	for what, wrong := range map[string]string{"a wrong secret": token.AccessToken[:len(token.AccessToken)-2] + "ca", "an unknown token": unknownToken(), "nonsense": "nonsense"} {
+		refused := dev.ask("GET", "/v1/keys", wrong, nil)
+		if refused.status != http.StatusUnauthorized || !strings.Contains(refused.challenge, "invalid_token") || strings.Contains(refused.Detail, wrong) {
+			t.Errorf("%s beside a good certificate: %+v; want 401 and no word of the token", what, refused)
+		}
+	}
+
+	if own := alone.ask("GET", "/v1/auth/tokens", token.AccessToken, nil); own.status != 200 || len(own.Tokens) != 3 {
+		t.Errorf("dev's tokens: %+v; want three", own)
+	}
+	if page := dev.ask("GET", "/v1/auth/tokens?limit=2", "", nil); len(page.Tokens) != 2 || page.Next == "" {
+		t.Errorf("a page of dev's tokens: %+v; want two and a next page", page)
+	}
+	bob := withToken(t, s, "bob")
+	if others := bob.ask("GET", "/v1/auth/tokens", "", nil); others.status != 200 || len(others.Tokens) != 0 {
+		t.Errorf("bob sees the tokens %+v; want none", others)
+	}
+	wantStatus(t, "bob revokes dev's token", bob.ask("DELETE", "/v1/auth/token", "", body{"tokenId": token.TokenID}).status, 404)
+	verified := bob.ask("POST", "/v1/auth/verify", "", body{"token": narrow, "action": "encrypt", "keyId": id})
+	if !verified.Allowed || verified.Principal != "default/dev" {
+		t.Errorf("verify a token that may: %+v", verified)
+	}
+	for what, ask := range map[string]body{"another action": {"token": narrow, "action": "decrypt", "keyId": id}, "another key": {"token": narrow, "action": "encrypt", "keyId": other},
+		"no such key": {"token": narrow, "action": "encrypt", "keyId": "nothing"}, "no such token": {"token": unknownToken(), "action": "encrypt", "keyId": id}} {
+		if out := bob.ask("POST", "/v1/auth/verify", "", ask); out.status != 200 || out.Allowed || len(out.Reasons) == 0 {
+			t.Errorf("verify, %s: %+v; want a denial with a reason", what, out)
+		}
+	}
+	if out := withToken(t, s, "eve").ask("POST", "/v1/auth/verify", "", body{"token": narrow, "action": "encrypt", "keyId": id}); out.Allowed || out.Principal != "" {
+		t.Errorf("verify by another tenant: %+v; want that the token is not valid", out)
+	}
+
+	wantStatus(t, "dev revokes its token", dev.ask("DELETE", "/v1/auth/token", "", body{"token": token.AccessToken}).status, 204)
+	wantStatus(t, "the revoked token", alone.encrypt(token.AccessToken, id), 401)
+	wantStatus(t, "to revoke it again", dev.ask("DELETE", "/v1/auth/token", "", body{"tokenId": token.TokenID}).status, 404)
+
+	ends := dev.buy(byCertificate).AccessToken
+	if out, err := s.Command("cert", "revoke", "--name", "dev", "--dir", s.Dir); err != nil {
+		t.Fatalf("cert revoke: %v\n%s", err, out)
+	}
+	within(t, "a token whose certificate was revoked", 401, func() int { return alone.encrypt(ends, id) })
+	assertNowhere(t, s, token.AccessToken, narrow, bound, ends)
+}
+
+// unknownToken is a token that no server has issued.
+func unknownToken() string {
+	token, _, _ := core.NewAccessToken()
+	return string(token)
+}
+
+// assertNowhere demands that no record and no line of the log has a secret of a token.
+func assertNowhere(t *testing.T, s *servertest.Server, tokens ...string) {
+	t.Helper()
+	written, err := os.ReadFile(s.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := string(written) + strings.Join(records(t, s, "", "--json"), "\n")
+	for _, token := range tokens {
+		if strings.Contains(log, token[strings.LastIndexByte(token, '_')+1:]) {
+			t.Errorf("the secret of a token is in the log or in a record")
+		}
+	}
+}
+
+// A password buys a token, beside a certificate of the tenant, or alone if the setting says
+// so. The token has the rights that the user has now; it ends with the user and with the
+// password.
+func TestTokenByPassword(t *testing.T) {
+	dir, fresh := installed(t)
+	set := fresh(t)
+	set["authentication"] = map[string]any{"password_without_certificate": true}
+	s := startInstalled(t, dir, set)
+	kmip := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id := aesKey(t, kmip, activeNow)
+	const password, next = "a long enough password", "another good password"
+	userCommand(t, s, password, "add", "alice")
+	applyPolicy(t, s, "payroll", `{"keyId": "`+id+`", "statements": [{"principal": "role:payroll", "actions": ["encrypt"], "effect": "allow"}]}`)
+	alone := withToken(t, s, "")
+	order := body{"grantType": "password", "tenant": "default", "user": "alice", "password": password}
+	token := alone.buy(order).AccessToken
+	beside := withToken(t, s, "dev").buy(body{"grantType": "password", "user": "alice", "password": password}).AccessToken
+	for what, one := range map[string]string{"alone": token, "beside a certificate": beside} {
+		wantStatus(t, "a token bought "+what+" before alice has the role", alone.encrypt(one, id), 403)
+	}
+	userCommand(t, s, "", "change", "alice", "--role", "payroll")
+	within(t, "the same token after alice got the role", 200, func() int { return alone.encrypt(token, id) })
+	assertReasons(t, s, "Encrypt", "statement payroll@1/1", 1)
+	for what, wrong := range map[string]body{
+		"a wrong password": {"grantType": "password", "tenant": "default", "user": "alice", "password": "not the password"},
+		"no such user":     {"grantType": "password", "tenant": "default", "user": "nobody", "password": password},
+		"no such tenant":   {"grantType": "password", "tenant": "elsewhere", "user": "alice", "password": password},
+		"no tenant":        {"grantType": "password", "user": "alice", "password": password},
+	} {
+		wantStatus(t, what, alone.ask("POST", "/v1/auth/token", "", wrong).status, 401)
+	}
+	wantStatus(t, "a wrong password beside a certificate", withToken(t, s, "dev").ask("POST", "/v1/auth/token", "", body{"grantType": "password", "user": "alice", "password": "not the password"}).status, 401)
+	userCommand(t, s, next, "password", "alice")
+	within(t, "the token after its password was changed", 401, func() int { return alone.encrypt(token, id) })
+
+	issued, err := exec.Command(servertest.Binary(t), "token", "issue", "alice", "--action", "encrypt", "--key", id, "--dir", s.Dir).Output()
+	if err != nil {
+		t.Fatalf("token issue: %v", err)
+	}
+	given := strings.TrimSpace(string(issued))
+	wantStatus(t, "a token that an administrator issued", alone.encrypt(given, id), 200)
+	out, err := s.Command("token", "list", "--dir", s.Dir)
+	if err != nil || strings.Count(out, "alice") != 3 {
+		t.Errorf("token list: %v\n%s; want three tokens of alice", err, out)
+	}
+	userCommand(t, s, "", "disable", "alice")
+	within(t, "the token of a disabled user", 401, func() int { return alone.encrypt(given, id) })
+	userCommand(t, s, "", "enable", "alice")
+	within(t, "the token of the user who is enabled again", 200, func() int { return alone.encrypt(given, id) })
+	userCommand(t, s, "", "remove", "alice")
+	userCommand(t, s, password, "add", "alice", "--role", "payroll")
+	wantStatus(t, "the token of a user who was removed and made again", alone.encrypt(given, id), 401)
+	wantStatus(t, "the password's token of that user", alone.encrypt(token, id), 401)
+	assertNowhere(t, s, token, beside, given)
+}
+
+// Without the setting, a password alone buys nothing. Without a user, no password does.
+func TestPasswordAloneBuysNoToken(t *testing.T) {
+	s := servertest.Start(t)
+	userCommand(t, s, "a long enough password", "add", "alice")
+	order := body{"grantType": "password", "tenant": "default", "user": "alice", "password": "a long enough password"}
+	wantStatus(t, "a password alone", withToken(t, s, "").ask("POST", "/v1/auth/token", "", order).status, 401)
+	wantStatus(t, "a password beside a certificate", withToken(t, s, "dev").ask("POST", "/v1/auth/token", "", order).status, 200)
+}
+
+// The settings bound how long tokens live and how many there are. A token that has expired
+// ends on an open connection.
+func TestBoundsOfTokens(t *testing.T) {
+	dir, fresh := installed(t)
+	set := fresh(t)
+	set["authentication"] = map[string]any{"token_lifetime": "2m", "token_max_lifetime": "3m", "tokens_per_principal": 2, "tokens_per_tenant": 3}
+	s := startInstalled(t, dir, set)
+	dev := withToken(t, s, "dev")
+	first := dev.buy(byCertificate)
+	if end := time.Until(first.ExpiresAt); end > 2*time.Minute {
+		t.Errorf("the token ends in %v; want the setting's 2 minutes", end)
+	}
+	wantStatus(t, "a longer life than the setting's", dev.ask("POST", "/v1/auth/token", "", body{"grantType": "certificate", "lifetime": "4m"}).status, 400)
+	dev.buy(body{"grantType": "certificate", "lifetime": "3m"})
+	wantStatus(t, "the third token of a principal", dev.ask("POST", "/v1/auth/token", "", byCertificate).status, 403)
+	s.Certify(certs.Request{Name: "bob", Tenant: "default"})
+	bob := withToken(t, s, "bob")
+	bob.buy(byCertificate)
+	wantStatus(t, "the fourth token of the tenant", bob.ask("POST", "/v1/auth/token", "", byCertificate).status, 403)
+	wantStatus(t, "revoke one", dev.ask("DELETE", "/v1/auth/token", "", body{"tokenId": first.TokenID}).status, 204)
+	bob.buy(byCertificate)
+}
+
+// A token that was revoked on one node ends on another one within a second.
+func TestTokenRevokedOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	pg := storetest.StartPostgres(t)
+	first := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	second := secondNode(t, first, pg.URL)
+	id := aesKey(t, dial(t, first, "dev", core.V1_4), activeNow)
+	token := withToken(t, first, "dev").buy(byCertificate)
+	there := withToken(t, second, "")
+	within(t, "a token of the first node on the second one", 200, func() int { return there.encrypt(token.AccessToken, id) })
+	wantStatus(t, "revoke it on the first node", withToken(t, first, "dev").ask("DELETE", "/v1/auth/token", "", body{"tokenId": token.TokenID}).status, 204)
+	within(t, "the token on the second node", 401, func() int { return there.encrypt(token.AccessToken, id) })
+}
+
+// Wrong tokens by the thousand leave the server's memory flat, and an honest client is served
+// all the time.
+func TestManyWrongTokens(t *testing.T) {
+	s := servertest.Start(t)
+	kmip := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id := aesKey(t, kmip, activeNow)
+	token := withToken(t, s, "dev").buy(byCertificate).AccessToken
+	honest, hostile := withToken(t, s, ""), withToken(t, s, "")
+	hostile.http.Transport.(*http.Transport).TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+	flood := func(n int) {
+		for i := range n {
+			if got := hostile.ask("GET", "/v1/keys", unknownToken(), nil).status; got != http.StatusUnauthorized {
+				t.Fatalf("wrong token %d: %d; want 401", i, got)
+			}
+			if i%50 == 0 {
+				wantStatus(t, fmt.Sprintf("the honest client after %d wrong tokens", i), honest.encrypt(token, id), 200)
+			}
+		}
+	}
+	flood(300)
+	before := s.Resident(t)
+	flood(1500)
+	if grown := s.Resident(t) - before; grown > 24<<10 {
+		t.Errorf("1,500 wrong tokens made the server grow by %d KiB", grown)
+	}
+	if n := len(records(t, s, "Login")); n == 0 || n > 100 {
+		t.Errorf("1,800 wrong tokens left %d records of failed logins; want a few, and then their number", n)
+	}
+	if err := encryptOver(dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4), id); err != nil {
+		t.Errorf("an array with a certificate from the same address: %v", err)
+	}
+}
