@@ -442,7 +442,8 @@ func allowedActions(a restAnswer) (names []string) {
 	return names
 }
 
-// A principal whose own role permits simulations sees only the keys that it may see.
+// A principal whose own role permits simulations sees only the keys that it may see, and
+// the administrator none whose policy is exclusive.
 func TestSimulationHidesKeys(t *testing.T) {
 	s, admin, key := startPeople(t)
 	admin.must(201, "POST", "/v1/roles", `{"name":"tester","actions":["simulate"]}`)
@@ -456,4 +457,10 @@ func TestSimulationHidesKeys(t *testing.T) {
 	}
 	tess.must(404, "GET", "/v1/keys/"+key+"/access?principal=dev", "")
 	tess.must(403, "GET", "/v1/users", "")
+
+	admin.must(200, "POST", "/v1/simulate", `{"principal":"dev","action":"encrypt","keyId":"`+key+`"}`, `"decision":"allow"`)
+	admin.must(201, "POST", "/v1/policies", `{"name":"vault","document":{"keyId":"`+key+`","exclusive":true,"statements":[{"principal":"user:carl","actions":["encrypt"],"effect":"allow"}]}}`)
+	admin.must(404, "POST", "/v1/simulate", `{"principal":"dev","action":"encrypt","keyId":"`+key+`"}`)
+	admin.must(200, "DELETE", "/v1/keys/"+key+"/policy/vault", "", `"attached":[]`)
+	admin.must(200, "POST", "/v1/simulate", `{"principal":"dev","action":"encrypt","keyId":"`+key+`"}`, `"decision":"allow"`)
 }
