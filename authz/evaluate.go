@@ -14,7 +14,7 @@ import (
 
 const (
 	maxSteps       = 100_000 // of one decision; the default policy needs a few hundred
-	maxReasons     = 32      // of one decision
+	maxReasons     = 32      // of one decision; more are left out
 	maxReasonBytes = 256     // of one reason
 )
 
@@ -116,16 +116,17 @@ func (p *policy) answer(ctx context.Context, in ast.Value) (core.Decision, error
 }
 
 // parseDecision returns the decision in a result. It accepts only the form that
-// policies.rego describes: three fields, allow as true or false, from 1 to maxReasons
-// reasons, and a known scope.
+// policies.rego describes: three fields, allow as true or false, at least one reason, and a
+// known scope. It keeps the first maxReasons reasons.
 func parseDecision(x any) (core.Decision, bool) {
 	m, _ := x.(map[string]any)
 	allow, isBool := m["allow"].(bool)
 	list, isList := m["reasons"].([]any)
 	scope, _ := m["scope"].(string)
-	if len(m) != 3 || !isBool || !isList || len(list) == 0 || len(list) > maxReasons || (scope != "tenant" && scope != "own") {
+	if len(m) != 3 || !isBool || !isList || len(list) == 0 || (scope != "tenant" && scope != "own") {
 		return core.Decision{}, false
 	}
+	list = list[:min(len(list), maxReasons)]
 	d := core.Decision{Allow: allow, Scope: scope, Reasons: make([]string, 0, len(list))}
 	for _, r := range list {
 		s, ok := r.(string)

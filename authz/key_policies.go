@@ -2,6 +2,8 @@ package authz
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,10 +16,11 @@ import (
 
 // Bounds of what is kept. A compiled policy takes some 18 KB, the largest ones 10 MB.
 const (
-	keptPolicies   = 1024
-	keptStatements = 16_384 // of all kept policies; a larger policy is compiled for each request
-	keptFor        = time.Hour
-	keptMatches    = 16_384 // cleared when it is full
+	keptPolicies    = 1024
+	keptSize        = 131_072 // of all kept policies, see [keypolicy.Policy.Size]
+	keptFor         = time.Hour
+	keptMatches     = 16_384 // cleared when it is full
+	maxMatchesNamed = 16     // statements of each effect that policies.rego and the record see
 )
 
 // KeyPolicies are the key policies that people write as JSON. It finds the statements that
@@ -27,10 +30,16 @@ type KeyPolicies struct {
 	regions format.Regions
 	read    func(core.DirectoryVersion) (*core.DirectoryEntry, error)
 
-	mu         sync.RWMutex
-	compiled   *cache.Bounded[*keypolicy.Policy]
-	statements int // of all compiled policies
-	matches    map[matchKey]core.MatchedStatements
+	mu       sync.RWMutex
+	compiled *cache.Bounded[keptPolicy]
+	sizes    map[string]int // of the compiled policies of each tenant
+	matches  map[matchKey]core.MatchedStatements
+}
+
+// keptPolicy is a compiled policy of a tenant.
+type keptPolicy struct {
+	*keypolicy.Policy
+	tenant string
 }
 
 // matchKey is everything that the statements of up to four policies can look at, except
@@ -57,9 +66,18 @@ func NewKeyPolicies(read func(core.DirectoryVersion) (*core.DirectoryEntry, erro
 	if err != nil {
 		return nil, err
 	}
-	k := &KeyPolicies{matcher: m, read: read, matches: map[matchKey]core.MatchedStatements{}}
-	k.compiled = cache.New(keptPolicies, keptFor, func(p *keypolicy.Policy) { k.statements -= len(p.Statements()) })
+	k := &KeyPolicies{matcher: m, read: read, sizes: map[string]int{}, matches: map[matchKey]core.MatchedStatements{}}
+	k.compiled = cache.New(keptPolicies, keptFor, k.release)
 	return k, nil
+}
+
+// release is called with each policy that is kept no longer. The matches of its tenant go
+// too: their keys would hold the policy in memory.
+func (k *KeyPolicies) release(p keptPolicy) {
+	if k.sizes[p.tenant] -= p.Size(); k.sizes[p.tenant] <= 0 {
+		delete(k.sizes, p.tenant)
+	}
+	maps.DeleteFunc(k.matches, func(key matchKey, _ core.MatchedStatements) bool { return key.principal.Tenant == p.tenant })
 }
 
 // match adds the statements that match a request to it.
@@ -86,11 +104,17 @@ func (k *KeyPolicies) match(ctx context.Context, r *core.AccessRequest) error {
 	if err != nil {
 		return err
 	}
-	r.Statements = core.MatchedStatements{Allow: m.Allow, Deny: m.Deny, Exclusive: m.Exclusive}
+	r.Statements = core.MatchedStatements{Allow: firstNames(m.Allow), Deny: firstNames(m.Deny), Exclusive: m.Exclusive}
 	if key.principal != nil && !m.ReadsTime && !m.ReadsParameters {
 		k.remember(key, r.Statements)
 	}
 	return nil
+}
+
+// firstNames returns a copy of the first maxMatchesNamed names. One name decides as much as a
+// thousand, and remembered answers hold them all.
+func firstNames(names []string) []string {
+	return slices.Clone(names[:min(len(names), maxMatchesNamed)])
 }
 
 // keyOf returns the key of a request. Its principal is nil if there are too many policies
@@ -110,10 +134,21 @@ func keyOf(r *core.AccessRequest, policies []*keypolicy.Policy) (key matchKey) {
 func (k *KeyPolicies) remember(key matchKey, m core.MatchedStatements) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, p := range key.policies {
+		if p != nil && !k.keepsLocked(key.principal.Tenant, p) {
+			return
+		}
+	}
 	if len(k.matches) >= keptMatches {
 		clear(k.matches)
 	}
 	k.matches[key] = m
+}
+
+// keepsLocked reports whether a compiled policy of a tenant is kept. The caller holds k.mu.
+func (k *KeyPolicies) keepsLocked(tenant string, p *keypolicy.Policy) bool {
+	kept, ok := k.compiled.Get(tenant, p.Name())
+	return ok && kept.Policy == p
 }
 
 // requestOf returns a request as the matcher takes it. Parameters that the request leaves
@@ -144,33 +179,53 @@ func (k *KeyPolicies) compileAll(out []*keypolicy.Policy, versions []core.Direct
 // compile returns a version of a policy, which is kept for the next request.
 func (k *KeyPolicies) compile(v core.DirectoryVersion) (*keypolicy.Policy, error) {
 	k.mu.RLock()
-	p, ok := k.compiled.Get(v.Name.Tenant, v.Name.ID)
+	kept, ok := k.compiled.Get(v.Name.Tenant, v.Name.ID)
 	k.mu.RUnlock()
-	if ok && p.Version() == v.Version {
-		return p, nil
+	if ok && kept.Version() == v.Version {
+		return kept.Policy, nil
 	}
 	e, err := k.read(v)
 	if err != nil {
 		return nil, err
 	}
-	if p, _, err = keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: k.regions}); err != nil {
+	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: k.regions})
+	if err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "the key policy %s cannot be read", core.ClientText(v.Name.ID))
 	}
 	k.keep(v.Name, p)
 	return p, nil
 }
 
-// keep keeps a compiled policy. If all kept ones would have too many statements, they are
-// dropped first. What was matched with dropped ones is never found again.
+// keep keeps a compiled policy. If all kept ones would be too large, those of the tenant
+// that has most are dropped, so that a tenant with many policies drives out its own.
 func (k *KeyPolicies) keep(name core.DirectoryName, p *keypolicy.Policy) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := len(p.Statements())
-	if k.compiled.Drop(name.Tenant, name.ID); k.statements+n > keptStatements {
-		k.compiled.Clear()
+	k.compiled.Drop(name.Tenant, name.ID)
+	for k.compiled.Len() > 0 && k.keptSizeLocked()+p.Size() > keptSize {
+		k.compiled.DropTenant(k.largestTenantLocked())
 	}
-	k.compiled.Put(name.Tenant, name.ID, p)
-	k.statements += n
+	k.sizes[name.Tenant] += p.Size()
+	k.compiled.Put(name.Tenant, name.ID, keptPolicy{p, name.Tenant})
+}
+
+// keptSizeLocked returns the size of all kept policies. The caller holds k.mu.
+func (k *KeyPolicies) keptSizeLocked() (size int) {
+	for _, of := range k.sizes {
+		size += of
+	}
+	return size
+}
+
+// largestTenantLocked returns the tenant whose kept policies are the largest. The caller
+// holds k.mu.
+func (k *KeyPolicies) largestTenantLocked() (largest string) {
+	for tenant, size := range k.sizes {
+		if size > k.sizes[largest] {
+			largest = tenant
+		}
+	}
+	return largest
 }
 
 // Explain implements [core.KeyPolicies].

@@ -108,6 +108,15 @@ func (p *Policy) Exclusive() bool { return p.normal.Exclusive }
 // Statements returns the statements as they were written. Do not change them.
 func (p *Policy) Statements() []format.Statement { return p.document.Statements }
 
+// Size returns how many names and conditions the statements have. The memory of a policy
+// grows with it.
+func (p *Policy) Size() (size int) {
+	for i := range p.normal.Statements {
+		size += p.normal.Statements[i].Size()
+	}
+	return size
+}
+
 // Labels returns the name of each statement in records: "POLICY@VERSION/SID". Do not
 // change them.
 func (p *Policy) Labels() []string { return p.labels }

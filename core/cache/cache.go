@@ -76,6 +76,15 @@ func (b *Bounded[V]) Drop(tenant, id string) {
 	b.dropped(e.value)
 }
 
+// DropTenant removes all values of a tenant.
+func (b *Bounded[V]) DropTenant(tenant string) {
+	for key := range b.entries {
+		if key.tenant == tenant {
+			b.Drop(key.tenant, key.id)
+		}
+	}
+}
+
 // Expire drops the values whose time is over.
 func (b *Bounded[V]) Expire(now time.Time) {
 	for key, e := range b.entries {
