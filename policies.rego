@@ -104,11 +104,10 @@ socket_operations := {
 	"Create Tenant", "List Tenants",
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
-	"Issue Token", "Revoke Token", "Read Tokens",
 }
 
-# What everybody may do with access tokens of its own. For those of others the server
-# asks besides for "Save User" or "Read Users".
+# What everybody may do with access tokens of its own, and the socket with those of
+# users. For those of others the server asks besides for "Save User" or "Read Users".
 token_operations := {"Issue Token", "Revoke Token", "Read Tokens"}
 
 # What role "admin" may do to the policies and people of its own tenant. The verbs take
@@ -188,7 +187,7 @@ permits contains "monitors the server" if {
 
 permits contains "administrator on the server's machine" if {
 	not input.object.present
-	input.operation in socket_operations
+	input.operation in socket_operations | token_operations
 	input.door == "admin"
 	input.principal.method == "system"
 	input.principal.roles.system

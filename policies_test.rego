@@ -310,6 +310,13 @@ test_everybody_has_tokens_of_its_own if {
 	}
 }
 
+test_the_socket_has_tokens_of_users if every op in authz.token_operations {
+	d := authz.decision with input as object.union(server_question(op, {"system"}), {"door": "admin", "principal": {"method": "system"}})
+	d.allow == true
+	elsewhere := authz.decision with input as object.union(server_question(op, {"system"}), {"principal": {"method": "system"}})
+	elsewhere.allow == false
+}
+
 test_a_token_buys_no_token if {
 	every who in {alice, admin, auditor} {
 		no("Issue Token", with_token(who), none)

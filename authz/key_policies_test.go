@@ -48,18 +48,24 @@ func askUnder(p *core.Principal, action core.Action, o *core.ManagedObject, vers
 }
 
 const (
-	denyGet   = `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny"}]}`
-	allowGet  = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow"}]}`
-	ofHR      = `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny", "conditions": {"principal": {"department": "hr"}}}]}`
-	atOffice  = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"ipAddress": "10.0.0.0/8"}}]}`
-	until1970 = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"time": {"notAfter": "1970-01-01T00:01:00Z"}}}]}`
-	onlyGCM   = `{"statements": [{"principal": "user:eve", "actions": ["Encrypt"], "effect": "allow", "conditions": {"parameters": {"mode": "GCM"}}}]}`
+	denyGet    = `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny"}]}`
+	allowGet   = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow"}]}`
+	ofHR       = `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny", "conditions": {"principal": {"department": "hr"}}}]}`
+	atOffice   = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"ipAddress": "10.0.0.0/8"}}]}`
+	until1970  = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"time": {"notAfter": "1970-01-01T00:01:00Z"}}}]}`
+	byOneToken = `{"statements": [{"principal": "token:k1", "actions": ["Get"], "effect": "allow"}]}`
+	onlyGCM    = `{"statements": [{"principal": "user:eve", "actions": ["Encrypt"], "effect": "allow", "conditions": {"parameters": {"mode": "GCM"}}}]}`
 )
 
 // What a decision depends on is never answered from a remembered match for something
 // else: each question is asked, then a changed one, then the first again.
 func TestMatchesAreRememberedForTheirQuestion(t *testing.T) {
-	a, _ := withKeyPolicies(t, map[string]string{"deny": denyGet, "allow": allowGet, "hr": ofHR, "office": atOffice, "once": until1970, "gcm": onlyGCM})
+	a, _ := withKeyPolicies(t, map[string]string{"deny": denyGet, "allow": allowGet, "hr": ofHR, "office": atOffice, "once": until1970, "gcm": onlyGCM, "token": byOneToken})
+	byToken := func(id string) *core.Principal {
+		p := someone("t", "eve", "")
+		p.Method, p.Strength, p.TokenID = core.MethodToken, core.StrengthToken, id
+		return p
+	}
 	eve, alice := someone("t", "eve", ""), someone("t", "alice", "")
 	clerk := someone("t", "alice", "")
 	clerk.Attributes = map[string]string{"department": "hr"}
@@ -82,6 +88,7 @@ func TestMatchesAreRememberedForTheirQuestion(t *testing.T) {
 			return askUnder(someone("t", "bob", ""), core.ActionGet, mine(), 1, "allow")
 		}, true, false},
 		"the action":     {func() *core.AccessRequest { return askUnder(eve, core.ActionGet, mine(), 1, "allow") }, func() *core.AccessRequest { return askUnder(eve, core.ActionSign, mine(), 1, "allow") }, true, false},
+		"the token":      {func() *core.AccessRequest { return askUnder(byToken("k1"), core.ActionGet, mine(), 1, "token") }, func() *core.AccessRequest { return askUnder(byToken("k2"), core.ActionGet, mine(), 1, "token") }, true, false},
 		"the attributes": {func() *core.AccessRequest { return askUnder(alice, core.ActionGet, mine(), 1, "hr") }, func() *core.AccessRequest { return askUnder(clerk, core.ActionGet, mine(), 1, "hr") }, true, false},
 		"the address": {func() *core.AccessRequest {
 			return at(askUnder(eve, core.ActionGet, mine(), 1, "office"), 1, "10.1.2.3")
