@@ -341,6 +341,14 @@ func TestBoundsOfTokens(t *testing.T) {
 	wantStatus(t, "the fourth token of the tenant", bob.ask("POST", "/v1/auth/token", "", byCertificate).status, 403)
 	wantStatus(t, "revoke one", dev.ask("DELETE", "/v1/auth/token", "", body{"tokenId": first.TokenID}).status, 204)
 	bob.buy(byCertificate)
+	bought := 0
+	for out := dev.ask("POST", "/v1/auth/token", "", byCertificate); out.status == http.StatusOK && bought < 100; out = dev.ask("POST", "/v1/auth/token", "", byCertificate) {
+		bought++
+		dev.ask("DELETE", "/v1/auth/token", "", body{"tokenId": out.TokenID})
+	}
+	if bought > 20 {
+		t.Errorf("dev has bought and revoked %d tokens; want at most ten times the bound of 2", bought)
+	}
 }
 
 // A token that was revoked on one node ends on another one within a second.

@@ -134,13 +134,20 @@ func (a *TokenVerbs) describeToken(k *engine.Call, t *core.AccessToken, in *Issu
 	return nil
 }
 
+// keptTokens is how many times the tokens that may live are kept, with those that were
+// revoked: a client must not fill the directory by buying and revoking.
+const keptTokens = 10
+
 func (a *TokenVerbs) checkQuota(tenant, principal string, now int64) error {
 	ofPrincipal, ofTenant := a.verbs.ports.IssuedTokens.Count(tenant, principal, now)
+	if ofPrincipal.Kept >= keptTokens*a.settings.PerPrincipal || ofTenant.Kept >= keptTokens*a.settings.PerTenant {
+		return core.Errorf(core.QuotaExceeded, "%d tokens of %s, and %d of the tenant, were issued and have not expired, most of them revoked; wait until some expire", ofPrincipal.Kept, core.ClientText(principal), ofTenant.Kept)
+	}
 	switch {
-	case ofPrincipal >= a.settings.PerPrincipal:
-		return core.Errorf(core.QuotaExceeded, "%s has %d tokens that live (authentication.tokens_per_principal); revoke some, or wait until they expire", core.ClientText(principal), ofPrincipal)
-	case ofTenant >= a.settings.PerTenant:
-		return core.Errorf(core.QuotaExceeded, "the tenant has %d tokens that live (authentication.tokens_per_tenant); revoke some, or wait until they expire", ofTenant)
+	case ofPrincipal.Living >= a.settings.PerPrincipal:
+		return core.Errorf(core.QuotaExceeded, "%s has %d tokens that live (authentication.tokens_per_principal); revoke some, or wait until they expire", core.ClientText(principal), ofPrincipal.Living)
+	case ofTenant.Living >= a.settings.PerTenant:
+		return core.Errorf(core.QuotaExceeded, "the tenant has %d tokens that live (authentication.tokens_per_tenant); revoke some, or wait until they expire", ofTenant.Living)
 	}
 	return nil
 }
@@ -287,20 +294,32 @@ func (a *TokenVerbs) hideObject(k *engine.Call, q *question, d core.Decision, er
 	return d, err
 }
 
-// prunedAtOnce bounds how many tokens one call prunes.
-const prunedAtOnce = 1000
+// prunedAtOnce bounds how many tokens one transaction prunes.
+const prunedAtOnce = 100
 
-// Prune removes the entries of tokens that have expired. A revoked one stays as long as
-// it could have lived: until then its older version, put back by someone who can write the
-// database, must be recognized.
+// Prune removes the entries of tokens that have ended. A revoked one stays as long as it could
+// have lived: until then its older version, put back by someone who can write the database,
+// must be recognized.
 func (a *TokenVerbs) Prune(ctx context.Context) error {
-	for _, name := range a.verbs.ports.IssuedTokens.Ended(time.Now().Unix(), prunedAtOnce) {
-		if a.verbs.ports.IssuedTokens.IsStored(name) {
-			if err := a.verbs.ports.Directory.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: name})); err != nil {
+	issued := a.verbs.ports.IssuedTokens
+	for {
+		names := issued.Ended(a.verbs.engine.Ports.Clock.Now(), prunedAtOnce)
+		var writes []core.Write
+		for _, name := range names {
+			if issued.IsStored(name) {
+				writes = append(writes, core.PruneDirectoryEntry{Name: name})
+			}
+		}
+		if len(writes) > 0 {
+			if err := a.verbs.ports.Directory.Commit(ctx, core.ChangeOf(writes...)); err != nil {
 				return err
 			}
 		}
-		a.verbs.ports.IssuedTokens.Forget(name)
+		for _, name := range names {
+			issued.Forget(name)
+		}
+		if len(names) < prunedAtOnce {
+			return nil
+		}
 	}
-	return nil
 }

@@ -31,8 +31,9 @@ func NewTokens(d *Directory) *Tokens {
 	return t
 }
 
-// note notes a version of a token. One that is deleted, or cannot be read, has ended after the
-// longest lifetime.
+// note notes a version of a token. A revoked one ends when it would have expired. If that is
+// not known, because this node has started later, or the entry cannot be read, it ends after
+// the longest lifetime.
 func (t *Tokens) note(e *core.DirectoryEntry) {
 	next := knownToken{tenant: e.Tenant, ends: e.At + int64(core.MaxTokenLifetime.Seconds()), deleted: e.Deleted}
 	if body, err := decodeBody[core.AccessToken](e); !e.Deleted && err == nil {
@@ -40,6 +41,9 @@ func (t *Tokens) note(e *core.DirectoryEntry) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if before, ok := t.known[e.ID]; ok && e.Deleted && before.tenant == e.Tenant && !before.deleted {
+		next.principal, next.ends = before.principal, before.ends
+	}
 	t.known[e.ID] = next
 }
 
@@ -69,17 +73,30 @@ func (t *Tokens) Token(tenant, id string) (*core.AccessToken, error) {
 	return decodeBody[core.AccessToken](e)
 }
 
-// Count returns how many tokens live at a time: of a principal, and of its tenant.
-func (t *Tokens) Count(tenant, principal string, now int64) (ofPrincipal, ofTenant int) {
+// TokenCount is how many tokens have not ended at a time.
+type TokenCount struct {
+	Living int
+	Kept   int // with those that were revoked, whose entries are still kept
+}
+
+func (c *TokenCount) add(k *knownToken) {
+	c.Kept++
+	if !k.deleted {
+		c.Living++
+	}
+}
+
+// Count counts the tokens of a principal, and those of its tenant.
+func (t *Tokens) Count(tenant, principal string, now int64) (ofPrincipal, ofTenant TokenCount) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, k := range t.known {
-		if k.tenant != tenant || k.deleted || k.ends <= now {
+		if k.tenant != tenant || k.ends <= now {
 			continue
 		}
-		ofTenant++
+		ofTenant.add(&k)
 		if k.principal == principal {
-			ofPrincipal++
+			ofPrincipal.add(&k)
 		}
 	}
 	return ofPrincipal, ofTenant

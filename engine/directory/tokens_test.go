@@ -51,7 +51,7 @@ func TestTokensAreFoundByTheirID(t *testing.T) {
 	}
 	for now, want := range map[int64]string{end - 1: "2 3 [a b] [b c]", end: "1 1 [b] [b]", end + 100: "0 0 [] []"} {
 		mine, all := of.Count("alpha", "alice", now)
-		if got := fmt.Sprint(mine, all, of.IDs("alpha", "alice", "", now, 10), of.IDs("alpha", "", "a", now, 10)); got != want {
+		if got := fmt.Sprint(mine.Living, all.Living, of.IDs("alpha", "alice", "", now, 10), of.IDs("alpha", "", "a", now, 10)); got != want {
 			t.Errorf("at %d: %s; want %s", now, got, want)
 		}
 	}
@@ -64,8 +64,9 @@ func TestTokensAreFoundByTheirID(t *testing.T) {
 		if _, _, err := tokens.Find("a"); core.CodeOf(err) != core.ItemNotFound {
 			t.Errorf("a revoked token on %s: %v; want ItemNotFound", where, err)
 		}
-		if n, _ := tokens.Count("alpha", "alice", end-1); n != 1 {
-			t.Errorf("on %s alice has %d tokens after one was revoked; want 1", where, n)
+		mine, all := tokens.Count("alpha", "alice", end-1)
+		if mine.Living != 1 || all.Living != 2 || all.Kept != 3 {
+			t.Errorf("on %s alice has %+v tokens and the tenant %+v after one was revoked; want 1 of 2 that live, and 3 that are kept", where, mine, all)
 		}
 	}
 	if _, _, err := of.Find("nothing"); core.CodeOf(err) != core.ItemNotFound {
@@ -75,16 +76,18 @@ func TestTokensAreFoundByTheirID(t *testing.T) {
 
 func second(_ *Directory, t *Tokens) *Tokens { return t }
 
-// Tokens can be pruned when they have expired, and revoked ones when the longest life is over:
-// until then an older version that someone puts back would give rights.
+// Tokens can be pruned when they have expired, and revoked ones when they would have, or, on a
+// node that has started since, when the longest life is over: until then an older version that
+// someone puts back would give rights.
 func TestEndedTokens(t *testing.T) {
 	s := newSite(t, true)
 	d, tokens := s.nodeWithTokens()
 	const end, longest = 1_700_000_900, 1_700_000_000 + 12*3600
 	s.save(d, tokenEntry(t, "alpha", "a", 1, tokenOf("alice", end)), tokenEntry(t, "alpha", "b", 1, tokenOf("alice", end)), tokenEntry(t, "alpha", "b", 2, nil))
-	for now, want := range map[int64]int{end - 1: 0, end: 1, longest - 1: 1, longest: 2} {
-		if got := tokens.Ended(now, 10); len(got) != want {
-			t.Errorf("at %d %v can be pruned; want %d", now, got, want)
+	_, later := s.nodeWithTokens()
+	for now, want := range map[int64][2]int{end - 1: {0, 0}, end: {2, 1}, longest - 1: {2, 1}, longest: {2, 2}} {
+		if got, there := tokens.Ended(now, 10), later.Ended(now, 10); len(got) != want[0] || len(there) != want[1] {
+			t.Errorf("at %d %v can be pruned, and %v by a node that has started later; want %v", now, got, there, want)
 		}
 	}
 	if got := tokens.Ended(longest, 1); len(got) != 1 {
