@@ -163,7 +163,7 @@ func partsOf(c *Config) string {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
 	p.memory = fmt.Sprint(c.memory().Bounds())
-	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants)
+	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication)
 	return fmt.Sprintf("%+v", p)
 }
 
