@@ -210,19 +210,33 @@ func (d *entries) attachedTo(tenant, holder string) ([]string, error) {
 // holdersOf lists holders and objects to which a policy is attached: all holders, and some
 // objects.
 func (d *entries) holdersOf(k *engine.Call, tenant, policy string) ([]string, error) {
-	wanted := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text(policy)}
-	f := core.Filter{Now: k.Now, Attributes: core.Attributes{wanted}, WholeTenant: true}
-	found, err := k.Ports.Store.Candidates(k.Ctx, tenant, f, 0, maxHoldersNamed)
+	names, err := d.attachmentsOf(tenant, policy)
 	if err != nil {
 		return nil, err
 	}
-	names, err := d.attachmentsOf(tenant, policy)
-	for _, o := range found {
-		if f.Matches(o) {
-			names = append(names, "object "+o.ID)
+	objects, err := objectsOf(k, tenant, policy)
+	return append(names, objects...), err
+}
+
+// objectsOf lists up to maxHoldersNamed objects to which a policy is attached. The store
+// may return others too, so it is asked until there are no more.
+func objectsOf(k *engine.Call, tenant, policy string) (names []string, err error) {
+	wanted := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text(policy)}
+	f := core.Filter{Now: k.Now, Attributes: core.Attributes{wanted}, WholeTenant: true}
+	for beyond := int64(0); ; {
+		page, err := k.Ports.Store.Candidates(k.Ctx, tenant, f, beyond, core.CandidatePage)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range page {
+			if beyond = o.Seq; f.Matches(o) {
+				names = append(names, "object "+o.ID)
+			}
+		}
+		if len(page) < core.CandidatePage || len(names) >= maxHoldersNamed {
+			return names, nil
 		}
 	}
-	return names, err
 }
 
 // attachmentsOf lists the holders to which a policy is attached.

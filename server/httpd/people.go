@@ -124,11 +124,7 @@ func getUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 }
 
 func deleteUser(s *service, c *core.Caller, r *http.Request) (nothing, error) {
-	in, err := s.removalFor(c, r, core.ActionDeleteUser, r.PathValue("name"))
-	if err != nil {
-		return nothing{}, err
-	}
-	return nothing{}, s.Admin.DeleteUser(r.Context(), c, in)
+	return s.removeNamed(c, r, core.ActionDeleteUser, r.PathValue("name"), s.Admin.DeleteUser)
 }
 
 // userPage is the answer of GET /v1/users.
@@ -138,13 +134,8 @@ type userPage struct {
 }
 
 func listUsers(s *service, c *core.Caller, r *http.Request) (userPage, error) {
-	p, err := s.pageFor(c, r, core.ActionReadUsers, maxPage)
-	if err != nil {
-		return userPage{}, err
-	}
-	all, err := s.Admin.ListUsers(r.Context(), c, "", p.after, p.limit+1)
-	all, next := cutPage(all, p, func(u *core.User) string { return u.Name })
-	return userPage{translate(all, userShown), next}, err
+	all, next, err := pageOf(s, c, r, core.ActionReadUsers, s.Admin.ListUsers, func(one *core.User) string { return one.Name }, userShown)
+	return userPage{all, next}, err
 }
 
 // newRole is the body of POST /v1/roles.
@@ -222,11 +213,7 @@ func getRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 }
 
 func deleteRole(s *service, c *core.Caller, r *http.Request) (nothing, error) {
-	in, err := s.removalFor(c, r, core.ActionDeleteRole, r.PathValue("name"))
-	if err != nil {
-		return nothing{}, err
-	}
-	return nothing{}, s.Admin.DeleteRole(r.Context(), c, in)
+	return s.removeNamed(c, r, core.ActionDeleteRole, r.PathValue("name"), s.Admin.DeleteRole)
 }
 
 // rolePage is the answer of GET /v1/roles: the roles that the tenant has declared.
@@ -236,11 +223,6 @@ type rolePage struct {
 }
 
 func listRoles(s *service, c *core.Caller, r *http.Request) (rolePage, error) {
-	p, err := s.pageFor(c, r, core.ActionReadRoles, maxPage)
-	if err != nil {
-		return rolePage{}, err
-	}
-	all, err := s.Admin.ListRoles(r.Context(), c, "", p.after, p.limit+1)
-	all, next := cutPage(all, p, func(r *admin.NamedRole) string { return r.Name })
-	return rolePage{translate(all, roleShown), next}, err
+	all, next, err := pageOf(s, c, r, core.ActionReadRoles, s.Admin.ListRoles, func(one *admin.NamedRole) string { return one.Name }, roleShown)
+	return rolePage{all, next}, err
 }

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -114,11 +115,16 @@ func (s *service) removalFor(c *core.Caller, r *http.Request, action core.Action
 }
 
 func deletePolicy(s *service, c *core.Caller, r *http.Request) (nothing, error) {
-	in, err := s.removalFor(c, r, core.ActionDeletePolicy, r.PathValue("policyId"))
+	return s.removeNamed(c, r, core.ActionDeletePolicy, r.PathValue("policyId"), s.Admin.DeletePolicy)
+}
+
+// removeNamed ends a policy, a user or a role.
+func (s *service) removeNamed(c *core.Caller, r *http.Request, action core.Action, name string, remove func(context.Context, *core.Caller, admin.Removal) error) (nothing, error) {
+	in, err := s.removalFor(c, r, action, name)
 	if err != nil {
 		return nothing{}, err
 	}
-	return nothing{}, s.Admin.DeletePolicy(r.Context(), c, in)
+	return nothing{}, remove(r.Context(), c, in)
 }
 
 // policyVersion is the answer about one version of a policy.
@@ -172,13 +178,8 @@ type policyPage struct {
 }
 
 func listPolicies(s *service, c *core.Caller, r *http.Request) (policyPage, error) {
-	p, err := s.pageFor(c, r, core.ActionReadPolicies, maxPage)
-	if err != nil {
-		return policyPage{}, err
-	}
-	all, err := s.Admin.ListPolicies(r.Context(), c, "", p.after, p.limit+1)
-	all, next := cutPage(all, p, func(v *admin.PolicyVersion) string { return v.Name })
-	return policyPage{translate(all, versionInList), next}, err
+	all, next, err := pageOf(s, c, r, core.ActionReadPolicies, s.Admin.ListPolicies, func(v *admin.PolicyVersion) string { return v.Name }, versionInList)
+	return policyPage{all, next}, err
 }
 
 // versionPage is the answer of GET /v1/policies/{policyId}/versions, newest first.

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -101,6 +102,22 @@ func cutPage[T any](all []T, p page, name func(*T) string) ([]T, string) {
 		return all, ""
 	}
 	return all[:p.limit], base64.RawURLEncoding.EncodeToString([]byte(name(&all[p.limit-1])))
+}
+
+// pageOf reads the page of a list that a request asks for. It returns the token of the next
+// page, "" if there are no more.
+func pageOf[From, To any](s *service, c *core.Caller, r *http.Request, action core.Action, list func(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]From, error),
+	name func(*From) string, show func(*From) To) ([]To, string, error) {
+	p, err := s.pageFor(c, r, action, maxPage)
+	if err != nil {
+		return nil, "", err
+	}
+	all, err := list(r.Context(), c, "", p.after, p.limit+1)
+	if err != nil {
+		return nil, "", err
+	}
+	all, next := cutPage(all, p, name)
+	return translate(all, show), next, nil
 }
 
 // translate returns a list in another form. It is never nil, so that JSON has [].

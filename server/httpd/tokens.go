@@ -205,16 +205,8 @@ type tokenPage struct {
 }
 
 func listTokens(s *service, c *core.Caller, r *http.Request) (tokenPage, error) {
-	p, err := s.pageFor(c, r, core.ActionReadTokens, maxPage)
-	if err != nil {
-		return tokenPage{}, err
-	}
-	all, err := s.Tokens.List(r.Context(), c, "", p.after, p.limit+1)
-	if err != nil {
-		return tokenPage{}, err
-	}
-	all, next := cutPage(all, p, func(t *admin.TokenFacts) string { return t.ID })
-	return tokenPage{translate(all, describeToken), next}, nil
+	all, next, err := pageOf(s, c, r, core.ActionReadTokens, s.Tokens.List, func(t *admin.TokenFacts) string { return t.ID }, describeToken)
+	return tokenPage{all, next}, err
 }
 
 func describeToken(t *admin.TokenFacts) listedToken {
