@@ -65,19 +65,15 @@ func (a *TokenVerbs) Issue(ctx context.Context, c *core.Caller, in IssueTokenInp
 		if err := a.checkQuota(tenant, t.Principal, k.Now); err != nil {
 			return err
 		}
-		var token []byte
-		token, out.ID, t.SecretHash = core.NewAccessToken()
+		out.Expires = t.Expires
+		out.Token, out.ID, t.SecretHash = core.NewAccessToken()
 		body, err := core.EncodeBody(t)
-		if err == nil {
-			k.Record.Detail = "token " + out.ID + " for " + t.Principal
-			_, err = a.verbs.saveEntry(k, change{kind: core.EntryToken, tenant: tenant, id: out.ID, reason: in.Reason, body: body})
-		}
 		if err != nil {
-			clear(token)
 			return err
 		}
-		out.Token, out.Expires = token, t.Expires
-		return nil
+		k.Record.Detail = "token " + out.ID + " for " + t.Principal
+		_, err = a.verbs.saveEntry(k, change{kind: core.EntryToken, tenant: tenant, id: out.ID, reason: in.Reason, body: body})
+		return err
 	})
 	if err != nil {
 		clear(out.Token)

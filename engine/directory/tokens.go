@@ -27,14 +27,14 @@ type knownToken struct {
 // NewTokens must be called before the directory is opened.
 func NewTokens(d *Directory) *Tokens {
 	t := &Tokens{directory: d, known: map[string]knownToken{}}
-	d.Watch(core.EntryToken, t.note)
+	d.Watch(core.EntryToken, t.noteVersion)
 	return t
 }
 
-// note notes a version of a token. A revoked one ends when it would have expired. If that is
+// noteVersion notes a version of a token. A revoked one ends when it would have expired. If that is
 // not known, because this node has started later, or the entry cannot be read, it ends after
 // the longest lifetime.
-func (t *Tokens) note(e *core.DirectoryEntry) {
+func (t *Tokens) noteVersion(e *core.DirectoryEntry) {
 	next := knownToken{tenant: e.Tenant, ends: e.At + int64(core.MaxTokenLifetime.Seconds()), deleted: e.Deleted}
 	if body, err := decodeBody[core.AccessToken](e); !e.Deleted && err == nil {
 		next.principal, next.ends = body.Principal, body.Expires
@@ -79,7 +79,7 @@ type TokenCount struct {
 	Kept   int // with those that were revoked, whose entries are still kept
 }
 
-func (c *TokenCount) add(k *knownToken) {
+func (c *TokenCount) countToken(k *knownToken) {
 	c.Kept++
 	if !k.deleted {
 		c.Living++
@@ -94,9 +94,9 @@ func (t *Tokens) Count(tenant, principal string, now int64) (ofPrincipal, ofTena
 		if k.tenant != tenant || k.ends <= now {
 			continue
 		}
-		ofTenant.add(&k)
+		ofTenant.countToken(&k)
 		if k.principal == principal {
-			ofPrincipal.add(&k)
+			ofPrincipal.countToken(&k)
 		}
 	}
 	return ofPrincipal, ofTenant

@@ -106,13 +106,13 @@ func TestBadOrdersBuyNoToken(t *testing.T) {
 		r := httptest.NewRequest("POST", "https://x"+tokenPath, strings.NewReader(bad))
 		r.Header.Set("Content-Type", "application/json")
 		*o = tokenOrder{}
-		if err := o.read(httptest.NewRecorder(), r); err == nil {
+		if err := o.readBody(httptest.NewRecorder(), r); err == nil {
 			t.Errorf("%.80s is taken as %+v", bad, o.body)
 		}
 	}
 	r := httptest.NewRequest("POST", "https://x"+tokenPath, strings.NewReader(`{"grantType": "password", "user": "a", "password": "secret"}`))
 	r.Header.Set("Content-Type", "application/json")
-	if err := o.read(httptest.NewRecorder(), r); err != nil || string(o.password) != "secret" || strings.Contains(o.body.Password, "secret") {
+	if err := o.readBody(httptest.NewRecorder(), r); err != nil || string(o.password) != "secret" || strings.Contains(o.body.Password, "secret") {
 		t.Errorf("a good order: %v, password %q, and %q where it must be hidden", err, o.password, o.body.Password)
 	}
 }

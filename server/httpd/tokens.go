@@ -63,12 +63,12 @@ func (s *service) identifyBuyer(c *connection, w http.ResponseWriter, r *http.Re
 		return nil, r, err
 	}
 	o := &tokenOrder{}
-	o.fault = o.read(w, r)
+	o.fault = o.readBody(w, r)
 	defer clear(o.password)
 	r = r.WithContext(context.WithValue(r.Context(), orderKey{}, o))
 	switch {
 	case o.fault == nil && o.body.GrantType == grantPassword:
-		p, err := s.logIn(r, o, certificate)
+		p, err := s.logInBuyer(r, o, certificate)
 		return p, r, err
 	case certificate != nil:
 		return certificate, r, nil // a fault is the route's answer, and is recorded
@@ -78,8 +78,8 @@ func (s *service) identifyBuyer(c *connection, w http.ResponseWriter, r *http.Re
 	return nil, r, core.Errorf(core.AuthenticationNotSuccessful, "no client certificate came with the connection")
 }
 
-// read reads the body of an order.
-func (o *tokenOrder) read(w http.ResponseWriter, r *http.Request) (err error) {
+// readBody reads the body of an order.
+func (o *tokenOrder) readBody(w http.ResponseWriter, r *http.Request) (err error) {
 	if err := isJSON(r); err != nil {
 		return err
 	}
@@ -99,8 +99,8 @@ func (o *tokenOrder) read(w http.ResponseWriter, r *http.Request) (err error) {
 	return nil
 }
 
-// logIn verifies the password of an order.
-func (s *service) logIn(r *http.Request, o *tokenOrder, certificate *core.Principal) (*core.Principal, error) {
+// logInBuyer verifies the password of an order.
+func (s *service) logInBuyer(r *http.Request, o *tokenOrder, certificate *core.Principal) (*core.Principal, error) {
 	in := password.Login{Tenant: o.body.Tenant, Name: o.body.User, Password: o.password, Certificate: certificate, Address: addressOf(r)}
 	switch {
 	case s.LogIn == nil:
@@ -122,7 +122,7 @@ func issueToken(s *service, c *core.Caller, r *http.Request) (tokenAnswer, error
 	if !ok { // sent with a token, which buys none
 		o = &tokenOrder{fault: core.Errorf(core.PermissionDenied, "a token buys no token; use the certificate or the password")}
 	}
-	in, err := o.input(r)
+	in, err := o.issueInput(r)
 	if err != nil {
 		return tokenAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionIssueToken, err)
 	}
@@ -134,8 +134,8 @@ func issueToken(s *service, c *core.Caller, r *http.Request) (tokenAnswer, error
 	return tokenAnswer{AccessToken: string(out.Token), TokenID: out.ID, TokenType: "Bearer", ExpiresAt: timeText(out.Expires)}, nil
 }
 
-// input returns what the verb takes of an order.
-func (o *tokenOrder) input(r *http.Request) (in admin.IssueTokenInput, err error) {
+// issueInput returns what the verb takes of an order.
+func (o *tokenOrder) issueInput(r *http.Request) (in admin.IssueTokenInput, err error) {
 	if o.fault != nil {
 		return in, o.fault
 	}

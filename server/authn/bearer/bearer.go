@@ -113,18 +113,18 @@ type provenToken struct {
 func (c *connection) identify(ctx context.Context, certificate *core.Principal, text string) (*core.Principal, error) {
 	id, secret, ok := core.ParseAccessToken(text)
 	if !ok {
-		return nil, c.fail(errForm)
+		return nil, c.countFailure(errForm)
 	}
-	known, err := c.load(id)
+	known, err := c.loadToken(id)
 	if err != nil {
 		return nil, err
 	}
 	if known.token == nil || !known.token.HasSecret(&secret) {
 		if known.token == nil {
 			subtle.ConstantTimeCompare(make([]byte, sha256.Size), secret[:]) // an unknown ID costs the same
-			return nil, c.fail(errUnknown)
+			return nil, c.countFailure(errUnknown)
 		}
-		return nil, c.fail(errSecret)
+		return nil, c.countFailure(errSecret)
 	}
 	if err := known.checkConnection(certificate); err != nil {
 		return nil, refuseToken(err)
@@ -140,17 +140,17 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	return p, nil
 }
 
-// fail counts a failed try to send a token.
-func (c *connection) fail(cause error) error {
+// countFailure counts a failed try to send a token.
+func (c *connection) countFailure(cause error) error {
 	if err := c.verifier.ports.Guessing.NoteFailureFrom(c.address); err != nil {
 		return err
 	}
 	return refuseToken(cause)
 }
 
-// load returns what is known of a token; nothing if there is none. Its secret has not been
+// loadToken returns what is known of a token; nothing if there is none. Its secret has not been
 // compared yet.
-func (c *connection) load(id string) (*provenToken, error) {
+func (c *connection) loadToken(id string) (*provenToken, error) {
 	tenant, version, err := c.verifier.ports.Tokens.Find(id)
 	switch core.CodeOf(err) {
 	case core.ItemNotFound:
