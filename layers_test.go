@@ -78,11 +78,15 @@ var layers = map[string][]string{
 	"authz/keypolicy/format": {"core", "core/jsontext"},
 
 	"server/authn/password/passwordtest": {"core"},
+
+	"server/authn/oidc":          {"certs/pemfile", "core", "core/cache"},
+	"server/authn/oidc/oidctest": {},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.
 var owners = map[string][]string{
 	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
+	"github.com/go-jose/go-jose/v4":    {"server/authn/oidc", "server/authn/oidc/oidctest"},
 	"github.com/miekg/pkcs11":          {"hsm/member"},
 	"github.com/jackc/pgx/v5":          {"store"},
 	"github.com/mattn/go-sqlite3":      {"store"},
