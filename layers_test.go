@@ -61,7 +61,7 @@ var layers = map[string][]string{
 	"server/message":     {"core", "engine", "engine/about", "engine/attributes", "engine/objects", "engine/uses", "kmip"},
 	"server/kmipd":       {"core", "core/fair", "kmip", "server/bounds", "server/handshake"},
 	"server/httpd":       {"core", "engine", "engine/admin", "engine/attributes", "engine/objects", "engine/uses", "server/authn/password", "server/bounds", "server/handshake"},
-	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/directory", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
+	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/directory", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/oidc", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "core/jsontext", "engine", "engine/upkeep", "server", "server/httpd"},

@@ -18,6 +18,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
@@ -50,6 +51,7 @@ type Config struct {
 		TokensPerPrincipal         int           `yaml:"tokens_per_principal" bound:"1..10000"` // that live at once
 		TokensPerTenant            int           `yaml:"tokens_per_tenant" bound:"1..1000000"`  // the same
 		PasswordWithoutCertificate bool          `yaml:"password_without_certificate"`          // a password buys a token over TLS without a client certificate
+		Issuers                    []oidc.Issuer `yaml:"issuers" bound:"issuers"`               // of bearer tokens, besides this server
 	} `yaml:"authentication"`
 
 	HSM struct {

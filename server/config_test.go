@@ -47,6 +47,9 @@ func TestSampleIsTheDefaults(t *testing.T) {
 		if len(c.TLS.Authorities) == 0 {
 			c.TLS.Authorities = nil
 		}
+		if len(c.Authentication.Issuers) == 0 {
+			c.Authentication.Issuers = nil
+		}
 		if len(c.Keys.Tenants) == 0 {
 			c.Keys.Tenants = nil
 		}
@@ -97,15 +100,17 @@ func TestBadConfigurations(t *testing.T) {
 		"tls: {principals: [{name: a}]}":                               {"principals[0]"},
 		"authentication: {token_lifetime: 2h, token_max_lifetime: 1h}": {"authentication.token_lifetime", "authentication.token_max_lifetime"},
 		"authentication: {token_max_lifetime: 13h}":                    {"authentication.token_max_lifetime"},
-		"tls: {crl_stale: maybe}":                                      {"tls.crl_stale"},
-		"authentication: {credentials: maybe}":                         {"authentication.credentials"},
-		"limits: {connections: 0, read: -1s}":                          {"limits.connections", "limits.read"},
-		"quotas: {objects: -1, tenant_requests: -5}":                   {"quotas.objects", "quotas.tenant_requests"},
-		"dir: a\ndir: b":                                               {"dir"},
-		"dir: a\n---\ndir: b":                                          {""},
-		"hsm: [":                                                       {""},
-		"store: {url: 'postgres://u:secret@h/d'}":                      {"store.url holds a password"},
-		"store: {url: 'postgres://h/d?password=secret'}":               {"store.url holds a password"},
+		"authentication: {issuers: [{issuer: 'https://a.example'}]}":   {"authentication.issuers[0].audience"},
+		"authentication: {issuers: [{issuer: 'https://a.example', audience: k, tenant: t, name_prefix: s., algorithms: [HS256]}]}": {"authentication.issuers[0].algorithms", "HS256"},
+		"tls: {crl_stale: maybe}":                        {"tls.crl_stale"},
+		"authentication: {credentials: maybe}":           {"authentication.credentials"},
+		"limits: {connections: 0, read: -1s}":            {"limits.connections", "limits.read"},
+		"quotas: {objects: -1, tenant_requests: -5}":     {"quotas.objects", "quotas.tenant_requests"},
+		"dir: a\ndir: b":                                 {"dir"},
+		"dir: a\n---\ndir: b":                            {""},
+		"hsm: [":                                         {""},
+		"store: {url: 'postgres://u:secret@h/d'}":        {"store.url holds a password"},
+		"store: {url: 'postgres://h/d?password=secret'}": {"store.url holds a password"},
 	} {
 		path := filepath.Join(t.TempDir(), "c.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -249,7 +254,7 @@ var settingTests = map[string]string{
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
 	"limits.operation": "TestHangingCallsAreAnswered", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",
-	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword",
+	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword", "authentication.issuers": "TestTokensOfAnIssuer",
 }
 
 // Every setting has a row: a test that is named here and is there, or a value that

@@ -10,11 +10,13 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
+	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
@@ -35,9 +37,21 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	}
 	s.passwords = password.NewVerifier(s.passwordUsers())
 	s.bearers = bearer.NewVerifier(bearer.Ports{Tokens: s.issued, Users: s.users, Certificates: admission{s.auth, s.engine.Tenants}, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
+	if s.issuers, err = oidc.NewVerifier(s.cfg.Authentication.Issuers, oidc.Ports{Users: s.users, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.issuerKeysRead, Now: time.Now}); err != nil {
+		return nil, err
+	}
 	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
 	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, auth: s.auth, tls: s.tls, reloads: s.reloads}
-	return inBackground(s.auth.Watch), nil
+	return inBackground(s.auth.Watch, s.issuers.Watch), nil
+}
+
+// issuerKeysRead logs what became of reading the keys of an issuer of tokens.
+func (s *Server) issuerKeysRead(issuer string, err error) {
+	if err != nil {
+		s.log.Error("authentication.issuers: the keys cannot be read; known ones go on for keys_for", "issuer", issuer, "error", err)
+		return
+	}
+	s.log.Info("authentication.issuers: the keys can be read again", "issuer", issuer)
 }
 
 func (s *Server) openREST(context.Context) (stopper, error) {
@@ -52,7 +66,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slotLimits(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
 	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants},
-		Bearers: []core.BearerAuthenticator{s.bearers}, LogIn: s.passwords.LogIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+		Bearers: []core.BearerAuthenticator{s.bearers, s.issuers}, LogIn: s.passwords.LogIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }

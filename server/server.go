@@ -30,6 +30,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
+	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/message"
@@ -56,6 +57,7 @@ type Server struct {
 
 	passwords *password.Verifier
 	bearers   *bearer.Verifier
+	issuers   *oidc.Verifier
 
 	directory   *directory.Directory // of policies and people
 	users       *directory.Users

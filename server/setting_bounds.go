@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/oidc"
 )
 
 // Every setting has bounds, in the tag "bound" of its field: a number or a time
@@ -36,6 +37,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"classes":     func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
+	"issuers":     func(v reflect.Value) error { return oidc.CheckIssuers(v.Interface().([]oidc.Issuer)) },
 	"stale":       func(v reflect.Value) error { return checkStale(v.String()) },
 	"credentials": func(v reflect.Value) error { return checkCredentials(v.String()) },
 	"tenants":     func(v reflect.Value) error { return tenantsOf(v.Interface().(map[string]map[string]bool)) },

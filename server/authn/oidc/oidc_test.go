@@ -11,8 +11,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -376,6 +379,30 @@ func TestAnswersOfAnIssuer(t *testing.T) {
 			json.NewEncoder(out).Encode(map[string]string{"issuer": w.issuer.URL, "jwks_uri": address})
 		})
 		w.bad(what, w.token(nil), "could not be read")
+	}
+}
+
+// An issuer is believed only if its TLS certificate is from an authority of the system or of
+// the file in the settings.
+func TestCertificateOfAnIssuer(t *testing.T) {
+	issuer, certificate := oidctest.StartTLS(t)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, nil)
+	w.issuer = issuer
+	for ca, cause := range map[string]string{"": "could not be read", file: ""} {
+		w.identify = w.verifier(settingsOf(issuer, func(s *oidc.Issuer) { s.CA = ca })).ForConnection("192.0.2.1")
+		if cause != "" {
+			w.bad("a token of an issuer with an unknown certificate", w.token(nil), cause)
+			continue
+		}
+		w.good("a token of an issuer with a certificate from the file", w.token(nil))
+	}
+	missing := settingsOf(issuer, func(s *oidc.Issuer) { s.CA = file + "x" })
+	if _, err := oidc.NewVerifier([]oidc.Issuer{missing}, oidc.Ports{Now: time.Now}); err == nil || !strings.Contains(err.Error(), "authentication.issuers[0].ca") {
+		t.Errorf("without the file: %v; want an error that names the setting", err)
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -33,11 +36,25 @@ type Issuer struct {
 func Start(t testing.TB) *Issuer {
 	t.Helper()
 	i := &Issuer{t: t}
-	server := httptest.NewServer(i)
-	t.Cleanup(server.Close)
+	i.serve(httptest.NewServer(i))
+	return i
+}
+
+// StartTLS starts a provider like [Start] by https, and returns its certificate.
+func StartTLS(t testing.TB) (*Issuer, *x509.Certificate) {
+	t.Helper()
+	i := &Issuer{t: t}
+	server := httptest.NewUnstartedServer(i)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
+	server.StartTLS()
+	i.serve(server)
+	return i, server.Certificate()
+}
+
+func (i *Issuer) serve(server *httptest.Server) {
+	i.t.Cleanup(server.Close)
 	i.URL = server.URL
 	i.AddKey("one")
-	return i
 }
 
 // AddKey makes a key that signs from now on, and lists it beside the others.
