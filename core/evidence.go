@@ -47,7 +47,7 @@ type CredentialAuthenticator interface {
 type IdentifySender func(ctx context.Context, certificate *Principal, credentials []Credential) (*Principal, error)
 
 // BearerAuthenticator turns the bearer tokens of one issuer into principals: those of this
-// server, or later those of an OpenID provider. Safe for concurrent use.
+// server, or those of OpenID providers. Safe for concurrent use.
 type BearerAuthenticator interface {
 	// Recognizes reports whether a token has the form of the issuer's tokens. It says
 	// nothing about whether the token is right.

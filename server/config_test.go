@@ -132,6 +132,24 @@ func TestBadConfigurations(t *testing.T) {
 	}
 }
 
+// The examples of issuers in the documents are settings.
+func TestDocumentedIssuers(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(servertest.Root(), "docs/authentication.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile(`(?m)^    authentication:\n(?:     .*\n)+`).FindAllString(string(text), -1)
+	if len(examples) != 2 {
+		t.Fatalf("there are %d examples of authentication; want 2", len(examples))
+	}
+	for _, example := range examples {
+		c, err := server.LoadConfig(write(t, filepath.Join(t.TempDir(), "c.yaml"), example))
+		if len(c.Authentication.Issuers) != 1 || err == nil || strings.Contains(err.Error(), "issuers") {
+			t.Errorf("%s\n%v; want an issuer without a mistake", example, err)
+		}
+	}
+}
+
 // A second document in the file could say something else; it is refused like
 // any key that is not known.
 func TestSecondDocument(t *testing.T) {

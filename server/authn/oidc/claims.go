@@ -17,8 +17,8 @@ const issuerAttribute = "issuer"
 // claims are the claims of a token whose signature is right (RFC 7519 §4).
 type claims map[string]any
 
-// find returns the claim of this name or, if there is none, at this path.
-func (c claims) find(path string) (any, bool) {
+// findClaim returns the claim of this name or, if there is none, at this path.
+func (c claims) findClaim(path string) (any, bool) {
 	if v, ok := c[path]; ok {
 		return v, v != nil
 	}
@@ -35,7 +35,7 @@ func (c claims) find(path string) (any, bool) {
 
 // textAt returns a claim that must be a text. It is "" if the claim is missing.
 func (c claims) textAt(path string) (string, error) {
-	v, ok := c.find(path)
+	v, ok := c.findClaim(path)
 	if !ok {
 		return "", nil
 	}
@@ -48,7 +48,7 @@ func (c claims) textAt(path string) (string, error) {
 
 // textsAt returns a claim that must be a text or a list of texts.
 func (c claims) textsAt(path string) ([]string, error) {
-	v, ok := c.find(path)
+	v, ok := c.findClaim(path)
 	if !ok {
 		return nil, nil
 	}

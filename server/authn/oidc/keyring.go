@@ -22,7 +22,7 @@ import (
 
 // Bounds of reading the keys of an issuer.
 const (
-	fetchPause   = 10 * time.Second // between two tries, whoever asks
+	fetchPause   = 10 * time.Second // between two tries, in the background or for a token
 	fetchTime    = 5 * time.Second  // of one try, both documents included
 	refreshEvery = 5 * time.Minute  // in the background
 	maxDocument  = 1 << 20          // bytes of one document
@@ -108,7 +108,7 @@ func (k *keyring) refresh(ctx context.Context) {
 	if k.running == nil {
 		if now := k.now(); now.Sub(k.tried) >= fetchPause {
 			k.tried, k.running = now, make(chan struct{})
-			go k.fetch(k.running)
+			go k.fetchKeys(k.running)
 		}
 	}
 	running := k.running
@@ -122,8 +122,8 @@ func (k *keyring) refresh(ctx context.Context) {
 	}
 }
 
-// fetch reads the keys once, then closes ended. A failure leaves the keys as they are.
-func (k *keyring) fetch(ended chan struct{}) {
+// fetchKeys reads the keys once, then closes ended. A failure leaves the keys as they are.
+func (k *keyring) fetchKeys(ended chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
 	defer cancel()
 	keys, err := k.readKeys(ctx)

@@ -78,12 +78,12 @@ func (w *world) verifier(all ...oidc.Issuer) *oidc.Verifier {
 	return v
 }
 
-// token is a good one with changed claims.
-func (w *world) token(changes map[string]any) string {
+// signToken returns a good token with changed claims.
+func (w *world) signToken(changes map[string]any) string {
 	return w.issuer.Token(w.issuer.Claims(w.now, changes))
 }
 
-func (w *world) good(what, token string) *core.Principal {
+func (w *world) wantGood(what, token string) *core.Principal {
 	w.t.Helper()
 	p, err := w.identify(w.t.Context(), nil, token)
 	if err != nil {
@@ -92,8 +92,8 @@ func (w *world) good(what, token string) *core.Principal {
 	return p
 }
 
-// bad fails unless a token is refused for a cause, without a word of the token.
-func (w *world) bad(what, token, cause string) {
+// wantRefused fails unless a token is refused for a cause, without a word of the token.
+func (w *world) wantRefused(what, token, cause string) {
 	w.t.Helper()
 	p, err := w.identify(w.t.Context(), nil, token)
 	switch {
@@ -115,15 +115,15 @@ func TestGoodToken(t *testing.T) {
 	})
 	claims := map[string]any{"groups": []string{"storage", "storage", "kitchen", "not a name"}, "realm_access": map[string]any{"roles": []string{"admin", "operator", "auditor", "system"}},
 		"department": "R&D", "secret": "x", "azp": "cli", "scope": []string{"openid", "keys"}, "aud": []string{"other", "keyreeve"}}
-	token := w.token(claims)
+	token := w.signToken(claims)
 	sum := sha256.Sum256([]byte(token))
 	want := &core.Principal{Tenant: "t", ID: "sso.alice", Groups: []string{"storage"}, Roles: []string{"operator"}, Method: core.MethodToken, Strength: core.StrengthToken,
 		Attributes: map[string]string{"department": "R&D", "issuer": w.issuer.URL}, TokenID: "jwt" + hex.EncodeToString(sum[:16]), Expires: w.now.Add(10 * time.Minute).Unix()}
-	p := w.good("a good token", token)
+	p := w.wantGood("a good token", token)
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("the principal is\n%+v; want\n%+v", p, want)
 	}
-	if again := w.good("the token again", token); again != p {
+	if again := w.wantGood("the token again", token); again != p {
 		t.Error("the principal of the same token is another pointer, though nothing has changed")
 	}
 	if w.failures != 0 {
@@ -137,7 +137,7 @@ func TestGoodToken(t *testing.T) {
 	if _, err := w.identify(t.Context(), &core.Principal{Tenant: "other"}, token); core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		t.Errorf("beside a certificate of another tenant: %v; want a refusal", err)
 	}
-	if still := w.good("the token without the certificate", token); still.Certificate != nil || still.Expires != want.Expires {
+	if still := w.wantGood("the token without the certificate", token); still.Certificate != nil || still.Expires != want.Expires {
 		t.Errorf("without the certificate: %+v; want no trace of it", still)
 	}
 }
@@ -151,7 +151,7 @@ func TestWrongClaims(t *testing.T) {
 		s.Attributes, s.Required = []string{"department"}, map[string]string{"azp": "cli"}
 	})
 	good := map[string]any{"org": map[string]any{"tenant": "u"}, "azp": "cli"}
-	if p := w.good("the unchanged token", w.token(good)); p.Tenant != "u" {
+	if p := w.wantGood("the unchanged token", w.signToken(good)); p.Tenant != "u" {
 		t.Fatalf("the tenant is %s; want u", p.Tenant)
 	}
 	seconds := func(d time.Duration) any { return w.now.Add(d).Unix() }
@@ -178,12 +178,12 @@ func TestWrongClaims(t *testing.T) {
 	} {
 		changes := map[string]any{"org": good["org"], "azp": "cli", c.claim: c.value}
 		text, _ := json.Marshal(c.value)
-		w.bad("a token with "+c.claim+" "+string(text[:min(len(text), 60)]), w.token(changes), c.cause)
+		w.wantRefused("a token with "+c.claim+" "+string(text[:min(len(text), 60)]), w.signToken(changes), c.cause)
 	}
 	for claim, value := range map[string]any{"iat": seconds(30 * time.Second), "nbf": seconds(30 * time.Second), "exp": seconds(time.Second)} {
-		w.good("a token with "+claim+" within the skew", w.token(map[string]any{"org": good["org"], "azp": "cli", claim: value}))
+		w.wantGood("a token with "+claim+" within the skew", w.signToken(map[string]any{"org": good["org"], "azp": "cli", claim: value}))
 	}
-	if p := w.good("a token with other roles", w.token(map[string]any{"org": good["org"], "azp": "cli", "roles": []string{"admin", "system"}})); len(p.Roles) != 0 {
+	if p := w.wantGood("a token with other roles", w.signToken(map[string]any{"org": good["org"], "azp": "cli", "roles": []string{"admin", "system"}})); len(p.Roles) != 0 {
 		t.Errorf("an issuer that may name operator has named %v", p.Roles)
 	}
 }
@@ -193,7 +193,7 @@ func TestWrongSignatures(t *testing.T) {
 	w := newWorld(t, nil)
 	claims := w.issuer.Claims(w.now, nil)
 	good := w.issuer.Token(claims)
-	w.good("the unchanged token", good)
+	w.wantGood("the unchanged token", good)
 	parts := strings.Split(good, ".")
 	encode := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -211,7 +211,7 @@ func TestWrongSignatures(t *testing.T) {
 	second.AddKey("theirs")
 	payload, _ := json.Marshal(second.Claims(w.now, map[string]any{"iss": w.issuer.URL}))
 	w.identify = w.verifier(settingsOf(w.issuer, nil), settingsOf(second, func(s *oidc.Issuer) { s.NamePrefix = "two." })).ForConnection("192.0.2.1")
-	if p := w.good("a token of the second issuer", second.Token(second.Claims(w.now, nil))); p.ID != "two.alice" {
+	if p := w.wantGood("a token of the second issuer", second.Token(second.Claims(w.now, nil))); p.ID != "two.alice" {
 		t.Errorf("the second issuer names %s; want two.alice", p.ID)
 	}
 	for what, c := range map[string][2]string{
@@ -239,14 +239,14 @@ func TestWrongSignatures(t *testing.T) {
 		"a huge token":                     {good + strings.Repeat("A", 16<<10), "JWT"},
 	} {
 		before := w.failures
-		w.bad(what, c[0], c[1])
+		w.wantRefused(what, c[0], c[1])
 		if w.failures != before+1 {
 			t.Errorf("%s: %d failures were counted; want 1", what, w.failures-before)
 		}
 	}
 	w.slow = core.Errorf(core.AuthenticationNotSuccessful, "too many failed logins, try again in 4 s")
-	w.bad("one more after too many", "..", "too many failed logins")
-	w.good("a good token after too many failures", good)
+	w.wantRefused("one more after too many", "..", "too many failed logins")
+	w.wantGood("a good token after too many failures", good)
 }
 
 func newCurve(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
@@ -281,7 +281,7 @@ func TestKeysThatSignNothing(t *testing.T) {
 	} {
 		w.now = w.now.Add(time.Minute)
 		w.issuer.List(w.issuer.Listed()[0], key.Public())
-		w.bad(what, w.issuer.Sign(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: key}, "JWT", w.issuer.Claims(w.now, nil)), "key")
+		w.wantRefused(what, w.issuer.Sign(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: key}, "JWT", w.issuer.Claims(w.now, nil)), "key")
 	}
 }
 
@@ -294,54 +294,54 @@ func TestAlgorithms(t *testing.T) {
 	}
 	pinned := jose.JSONWebKey{Key: key, KeyID: "rsa", Algorithm: "PS256", Use: "sig"}
 	w.issuer.Use(pinned)
-	w.good("PS256", w.token(nil))
+	w.wantGood("PS256", w.signToken(nil))
 	unpinned := jose.JSONWebKey{Key: key, KeyID: "rsa"}
-	w.bad("RS256, which is not allowed", w.issuer.Sign(jose.SigningKey{Algorithm: jose.RS256, Key: unpinned}, "JWT", w.issuer.Claims(w.now, nil)), "algorithm")
+	w.wantRefused("RS256, which is not allowed", w.issuer.Sign(jose.SigningKey{Algorithm: jose.RS256, Key: unpinned}, "JWT", w.issuer.Claims(w.now, nil)), "algorithm")
 	w = newWorld(t, nil)
 	w.issuer.Use(pinned)
-	w.bad("RS256 by a key for PS256", w.issuer.Sign(jose.SigningKey{Algorithm: jose.RS256, Key: unpinned}, "JWT", w.issuer.Claims(w.now, nil)), "signature")
+	w.wantRefused("RS256 by a key for PS256", w.issuer.Sign(jose.SigningKey{Algorithm: jose.RS256, Key: unpinned}, "JWT", w.issuer.Claims(w.now, nil)), "signature")
 }
 
 // A new key counts at its first token, but at most one read of the keys begins in 10 s. A key
 // that was withdrawn proves nothing after the next read, not even for a token seen before.
 func TestRotation(t *testing.T) {
 	w := newWorld(t, nil)
-	first := w.token(nil)
-	w.good("a token by the first key", first)
+	first := w.signToken(nil)
+	w.wantGood("a token by the first key", first)
 	w.issuer.AddKey("two")
-	w.bad("a token by a new key at once", w.token(nil), "key")
+	w.wantRefused("a token by a new key at once", w.signToken(nil), "key")
 	for range 50 {
-		w.bad("and again", w.token(nil), "key")
+		w.wantRefused("and again", w.signToken(nil), "key")
 	}
 	if n := w.issuer.Reads(); n != 1 {
 		t.Errorf("the keys were read %d times within 10 s; want 1", n)
 	}
 	w.now = w.now.Add(11 * time.Second)
-	w.good("a token by the new key after 10 s", w.token(nil))
-	w.good("a token by the first key, which is listed still", first)
+	w.wantGood("a token by the new key after 10 s", w.signToken(nil))
+	w.wantGood("a token by the first key, which is listed still", first)
 	w.issuer.List(w.issuer.Listed()[1])
-	w.good("a token by a key that was withdrawn, before the next read", first)
+	w.wantGood("a token by a key that was withdrawn, before the next read", first)
 	w.now = w.now.Add(11 * time.Second)
 	w.issuer.AddKey("three")
-	w.good("a token by the third key", w.token(nil))
-	w.bad("a token by a key that was withdrawn", first, "key")
+	w.wantGood("a token by the third key", w.signToken(nil))
+	w.wantRefused("a token by a key that was withdrawn", first, "key")
 }
 
 // While the issuer is down its known keys go on until keys_for is over. Then nothing is good.
 func TestIssuerIsDown(t *testing.T) {
 	w := newWorld(t, func(s *oidc.Issuer) { s.KeysFor, s.MaxLifetime = time.Hour, 10*time.Hour })
 	w.issuer.Down()
-	long := w.token(map[string]any{"exp": w.now.Add(9 * time.Hour).Unix()})
-	w.bad("a token before the first read", long, "could not be read")
+	long := w.signToken(map[string]any{"exp": w.now.Add(9 * time.Hour).Unix()})
+	w.wantRefused("a token before the first read", long, "could not be read")
 	w.issuer.Answer(nil)
 	w.now = w.now.Add(11 * time.Second)
-	w.good("a token of an issuer that is up", long)
+	w.wantGood("a token of an issuer that is up", long)
 	w.issuer.Down()
 	w.now = w.now.Add(59 * time.Minute)
-	w.good("a known token of an issuer that is down", long)
-	w.good("a new token of an issuer that is down", w.token(nil))
+	w.wantGood("a known token of an issuer that is down", long)
+	w.wantGood("a new token of an issuer that is down", w.signToken(nil))
 	w.now = w.now.Add(time.Minute)
-	w.bad("a token after keys_for", long, "could not be read")
+	w.wantRefused("a token after keys_for", long, "could not be read")
 	if n := len(w.reports); n != 3 || w.reports[0] == nil || w.reports[1] != nil || w.reports[2] == nil {
 		t.Errorf("the reports are %v; want a failure, a success and a failure", w.reports)
 	}
@@ -368,7 +368,7 @@ func TestAnswersOfAnIssuer(t *testing.T) {
 	} {
 		w := newWorld(t, nil)
 		w.issuer.Answer(answer)
-		w.bad(what, w.token(nil), "could not be read")
+		w.wantRefused(what, w.signToken(nil), "could not be read")
 		if len(w.reports) != 1 || w.reports[0] == nil {
 			t.Errorf("%s: the reports are %v; want one failure", what, w.reports)
 		}
@@ -378,7 +378,7 @@ func TestAnswersOfAnIssuer(t *testing.T) {
 		w.issuer.Answer(func(out http.ResponseWriter, _ *http.Request) {
 			json.NewEncoder(out).Encode(map[string]string{"issuer": w.issuer.URL, "jwks_uri": address})
 		})
-		w.bad(what, w.token(nil), "could not be read")
+		w.wantRefused(what, w.signToken(nil), "could not be read")
 	}
 }
 
@@ -395,10 +395,10 @@ func TestCertificateOfAnIssuer(t *testing.T) {
 	for ca, cause := range map[string]string{"": "could not be read", file: ""} {
 		w.identify = w.verifier(settingsOf(issuer, func(s *oidc.Issuer) { s.CA = ca })).ForConnection("192.0.2.1")
 		if cause != "" {
-			w.bad("a token of an issuer with an unknown certificate", w.token(nil), cause)
+			w.wantRefused("a token of an issuer with an unknown certificate", w.signToken(nil), cause)
 			continue
 		}
-		w.good("a token of an issuer with a certificate from the file", w.token(nil))
+		w.wantGood("a token of an issuer with a certificate from the file", w.signToken(nil))
 	}
 	missing := settingsOf(issuer, func(s *oidc.Issuer) { s.CA = file + "x" })
 	if _, err := oidc.NewVerifier([]oidc.Issuer{missing}, oidc.Ports{Now: time.Now}); err == nil || !strings.Contains(err.Error(), "authentication.issuers[0].ca") {
@@ -410,12 +410,12 @@ func TestCertificateOfAnIssuer(t *testing.T) {
 func TestBoundToken(t *testing.T) {
 	w := newWorld(t, nil)
 	sum := sha256.Sum256([]byte("certificate"))
-	token := w.token(map[string]any{"cnf": map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}})
+	token := w.signToken(map[string]any{"cnf": map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}})
 	right := &core.Principal{Tenant: "t", ID: "a", Fingerprint: hex.EncodeToString(sum[:])}
 	if _, err := w.identify(t.Context(), right, token); err != nil {
 		t.Errorf("with its certificate: %v", err)
 	}
-	w.bad("a bound token without a certificate", token, "bound")
+	w.wantRefused("a bound token without a certificate", token, "bound")
 	if _, err := w.identify(t.Context(), &core.Principal{Tenant: "t", Fingerprint: "ab"}, token); core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		t.Errorf("with another certificate: %v; want a refusal", err)
 	}
@@ -424,44 +424,44 @@ func TestBoundToken(t *testing.T) {
 // An issuer names no user of the directory unless it may, and then no disabled one.
 func TestNamesOfUsers(t *testing.T) {
 	w := newWorld(t, nil)
-	token := w.token(nil)
-	w.good("a name that no user has", token)
+	token := w.signToken(nil)
+	w.wantGood("a name that no user has", token)
 	w.users["sso.alice"] = &core.User{Tenant: "t", Name: "sso.alice"}
-	w.bad("a name that a user has got meanwhile", token, "user of the directory")
+	w.wantRefused("a name that a user has got meanwhile", token, "user of the directory")
 	w = newWorld(t, func(s *oidc.Issuer) { s.NamePrefix, s.MayNameUsers = "", true })
 	w.users["alice"] = &core.User{Tenant: "t", Name: "alice"}
-	token = w.token(nil)
-	w.good("a user's name by an issuer that may", token)
+	token = w.signToken(nil)
+	w.wantGood("a user's name by an issuer that may", token)
 	w.users["alice"] = &core.User{Tenant: "t", Name: "alice", Disabled: true}
-	w.bad("a disabled user", token, "disabled")
+	w.wantRefused("a disabled user", token, "disabled")
 	w.users["alice"] = &core.User{Tenant: "t", Name: "alice", Expires: w.now.Unix()}
-	w.bad("an expired user", token, "expired")
+	w.wantRefused("an expired user", token, "expired")
 	w.refused = core.Errorf(core.AuthenticationNotSuccessful, "no such tenant")
-	w.bad("a tenant that is not declared", token, "no such tenant")
+	w.wantRefused("a tenant that is not declared", token, "no such tenant")
 }
 
 // Names are cut, prefixed and taken from sub as the settings say.
 func TestNames(t *testing.T) {
 	w := newWorld(t, func(s *oidc.Issuer) { s.NameClaim, s.NameSuffix, s.NameFromSub = "email", "@example.com", true })
-	if p := w.good("a mail address", w.token(map[string]any{"email": "bob@example.com"})); p.ID != "sso.bob" {
+	if p := w.wantGood("a mail address", w.signToken(map[string]any{"email": "bob@example.com"})); p.ID != "sso.bob" {
 		t.Errorf("the name is %s; want sso.bob", p.ID)
 	}
-	if p := w.good("sub in its place", w.token(map[string]any{"sub": "carl@example.com"})); p.ID != "sso.carl" {
+	if p := w.wantGood("sub in its place", w.signToken(map[string]any{"sub": "carl@example.com"})); p.ID != "sso.carl" {
 		t.Errorf("the name is %s; want sso.carl", p.ID)
 	}
 	for _, mail := range []string{"bob@example.org", "@example.com", "bob@evil@example.com", "bob"} {
-		w.bad("the mail address "+mail, w.token(map[string]any{"email": mail}), "nobody")
+		w.wantRefused("the mail address "+mail, w.signToken(map[string]any{"email": mail}), "nobody")
 	}
 }
 
 // A token ends when it expires, also on an open connection that has sent it before.
 func TestTokenExpires(t *testing.T) {
 	w := newWorld(t, nil)
-	token := w.token(nil)
+	token := w.signToken(nil)
 	w.now = w.now.Add(10*time.Minute - time.Second)
-	w.good("a token in its last second", token)
+	w.wantGood("a token in its last second", token)
 	w.now = w.now.Add(time.Second)
-	w.bad("a token at its end", token, "expired")
+	w.wantRefused("a token at its end", token, "expired")
 }
 
 // Settings that could let an issuer name too much are refused, by the name of the setting.

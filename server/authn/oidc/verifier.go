@@ -155,7 +155,7 @@ type connection struct {
 }
 
 func (c *connection) identify(ctx context.Context, certificate *core.Principal, text string) (*core.Principal, error) {
-	proven, err := c.verifier.prove(ctx, text)
+	proven, err := c.verifier.proveToken(ctx, text)
 	if err != nil {
 		if slices.Contains(badToken, err) {
 			if slow := c.verifier.ports.Guessing.NoteFailureFrom(c.address); slow != nil {
@@ -224,9 +224,9 @@ func (v *Verifier) checkUser(t *provenToken) error {
 	return nil
 }
 
-// prove returns what a token proves. It remembers it until the token expires or the issuer's
+// proveToken returns what a token proves. It remembers it until the token expires or the issuer's
 // keys are read again, so that a key that was withdrawn proves nothing any more.
-func (v *Verifier) prove(ctx context.Context, text string) (*provenToken, error) {
+func (v *Verifier) proveToken(ctx context.Context, text string) (*provenToken, error) {
 	if len(text) > maxTokenBytes {
 		return nil, errForm
 	}

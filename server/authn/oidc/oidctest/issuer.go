@@ -36,7 +36,7 @@ type Issuer struct {
 func Start(t testing.TB) *Issuer {
 	t.Helper()
 	i := &Issuer{t: t}
-	i.serve(httptest.NewServer(i))
+	i.serveBy(httptest.NewServer(i))
 	return i
 }
 
@@ -47,11 +47,11 @@ func StartTLS(t testing.TB) (*Issuer, *x509.Certificate) {
 	server := httptest.NewUnstartedServer(i)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
 	server.StartTLS()
-	i.serve(server)
+	i.serveBy(server)
 	return i, server.Certificate()
 }
 
-func (i *Issuer) serve(server *httptest.Server) {
+func (i *Issuer) serveBy(server *httptest.Server) {
 	i.t.Cleanup(server.Close)
 	i.URL = server.URL
 	i.AddKey("one")
