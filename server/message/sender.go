@@ -40,7 +40,7 @@ func (b *batch) identifySender() error {
 func (b *batch) noteCredentials() {
 	for i := range b.request.Header.Credentials {
 		if c := &b.request.Header.Credentials[i]; !c.Empty() {
-			b.caller.ClientRef = printable(fmt.Sprintf("%s credential not verified: %s %s", b.caller.ClientRef, c.Type, c.Username))
+			b.caller.ClientRef = printable(fmt.Sprintf("%s credential not verified: %s", b.caller.ClientRef, claimOf(c)))
 		}
 	}
 }
@@ -59,19 +59,23 @@ func (b *batch) recordRefused(err error) error {
 	return err
 }
 
-// claimedSender says for the record who the sender claimed to be. A user name that is no
-// valid name may be a password in the wrong field, so it is left out.
+// claimedSender says for the record who the sender claimed to be.
 func (b *batch) claimedSender() string {
 	for i := range b.request.Header.Credentials {
-		switch c := &b.request.Header.Credentials[i]; {
-		case c.Empty():
-		case core.ValidName(c.Username):
-			return printable(fmt.Sprintf("%s %s", c.Type, c.Username))
-		default:
-			return c.Type.String()
+		if c := &b.request.Header.Credentials[i]; !c.Empty() {
+			return claimOf(c)
 		}
 	}
 	return ""
+}
+
+// claimOf says for the record what a credential claims. A user name that is no valid name
+// may be a password in the wrong field, so it is left out.
+func claimOf(c *core.Credential) string {
+	if core.ValidName(c.Username) {
+		return printable(fmt.Sprintf("%s %s", c.Type, c.Username))
+	}
+	return c.Type.String()
 }
 
 // causeOf returns the text of an error for the record, with the cause that the client is not

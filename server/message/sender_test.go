@@ -172,6 +172,11 @@ func TestCredentialsAreNoted(t *testing.T) {
 			t.Errorf("%s: %v, and the records %+v; want a success of dev, and the credential noted", what, items[0].Status, *records)
 		}
 	}
+	*records = nil
+	c.Credentials = as(secret, secret)
+	if c.send(kmiptest.Item(&kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})); len(*records) != 1 || strings.Contains((*records)[0].ClientRef, secret) {
+		t.Errorf("a password in the field of the name: the records are %+v; want one without it", *records)
+	}
 	c.door.origin.Identify = verifying
 	*records = nil
 	c.Credentials = as("", "")
