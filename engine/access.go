@@ -50,8 +50,8 @@ func undecided(err error) error {
 
 // Permits asks the policy an additional question, whose reasons are not recorded. An
 // error means that the policy did not decide.
-func (k *Call) Permits(action core.Action, o *core.ManagedObject) (bool, error) {
-	r := core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now), Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now, Asked: k.Asked}
+func (k *Call) Permits(action core.Action, o *core.ManagedObject, asked core.Asked) (bool, error) {
+	r := core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, State: o.StateAt(k.Now), Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now, Asked: asked}
 	err := k.Engine.addFacts(&r)
 	if err != nil {
 		return false, undecided(err)
@@ -85,13 +85,14 @@ type grant struct {
 	action core.Action
 	id     string
 	role   core.ObjectRole
+	asked  core.Asked
 	check  func(o *core.ManagedObject, now int64) error // of state and dates; nil: none
 }
 
 // AddGrant notes a decision of the policy about object id. An operation that takes long
 // asks for it again before it is answered, and runs check again unless it is nil.
 func (k *Call) AddGrant(role core.ObjectRole, action core.Action, id string, check func(*core.ManagedObject, int64) error) {
-	k.grants = append(k.grants, grant{action, id, role, check})
+	k.grants = append(k.grants, grant{action, id, role, k.Asked, check})
 }
 
 // Require checks the state and dates of the target now, and adds the check to the
@@ -156,6 +157,7 @@ func (k *Call) stillGranted() error {
 		k.Engine.objects.forget(k.Caller.Principal.Tenant, g.id)
 		o, err := k.LoadObject(g.id)
 		if err == nil {
+			k.Asked = g.asked
 			_, err = k.Decide(g.action, o)
 		}
 		if err == nil && g.check != nil {

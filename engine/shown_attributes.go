@@ -36,9 +36,12 @@ func (k *Call) ShownAttributes(o *core.ManagedObject) (core.Attributes, error) {
 	return out, nil
 }
 
+// inClear says that a value leaves without being wrapped.
+var inClear = false
+
 // MayKnowDigest reports whether the caller may know the Digest of o. No caller may know
 // that of class N, whose value no caller may read. The Digest of Secret Data makes it
-// possible to guess a password, so only callers that may Get o may know it.
+// possible to guess a password, so only callers that may Get o in clear may know it.
 func (k *Call) MayKnowDigest(o *core.ManagedObject) (bool, error) {
 	switch {
 	case o.Material.Class == core.ClassN, o.Attributes.Has(core.TagExtractable) && !o.Attributes.Bool(core.TagExtractable): // a search reads no Material
@@ -46,7 +49,7 @@ func (k *Call) MayKnowDigest(o *core.ManagedObject) (bool, error) {
 	case o.Type != core.ObjectTypeSecretData:
 		return true, nil
 	}
-	return k.Permits(core.ActionGet, o)
+	return k.Permits(core.ActionGet, o, core.Asked{Wrapped: &inClear})
 }
 
 // NamedAttributes lists the instances of the named attributes, in the order of the names.

@@ -248,33 +248,8 @@ func checkChanged(k *engine.Call, o, next *core.ManagedObject, ref core.Attribut
 		return rules.CheckDates(next)
 	case core.TagSensitive, core.TagExtractable:
 		return changeCustody(k, o, next)
-	case core.TagObjectGroup:
-		return requireMayLeaveGroups(k, o, next)
 	}
-	return nil
-}
-
-// requireMayLeaveGroups asks the policy for Detach Policy if next leaves an Object Group to
-// which key policies are attached: the owner of an object could leave them otherwise.
-func requireMayLeaveGroups(k *engine.Call, o, next *core.ManagedObject) error {
-	if k.Ports.Facts == nil {
-		return nil
-	}
-	stays := next.Attributes.All(core.AttributeName{Tag: core.TagObjectGroup})
-	for _, a := range o.Attributes.All(core.AttributeName{Tag: core.TagObjectGroup}) {
-		if slices.ContainsFunc(stays, func(b core.Attribute) bool { return b.Value.Text == a.Value.Text }) {
-			continue
-		}
-		governed, err := k.Ports.Facts.GovernsGroup(o.Tenant, a.Value.Text)
-		if err != nil {
-			return err
-		}
-		if governed {
-			_, err := k.Decide(core.ActionDetachPolicy, nil)
-			return err
-		}
-	}
-	return nil
+	return k.RequireMayRelabel(o, next)
 }
 
 // changeCustody applies a change of Sensitive or Extractable. If the new class is

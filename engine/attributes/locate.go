@@ -236,7 +236,7 @@ func (s *search) isMember(o *core.ManagedObject) bool {
 // isVisible asks the policy whether the caller may see a match. The reasons are those of
 // the Locate itself, so they are not recorded again.
 func (s *search) isVisible(o *core.ManagedObject) (bool, error) {
-	return s.call.Permits(core.ActionLocate, o)
+	return s.call.Permits(core.ActionLocate, o, core.Asked{})
 }
 
 // countLocated returns the number of all matches, or -1 if it is not known.

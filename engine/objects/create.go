@@ -292,6 +292,9 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 		if err := checkNewCustody(k, o, given); err != nil {
 			return nil, err
 		}
+		if err := k.RequireMayRelabel(o, &core.ManagedObject{Attributes: given}); err != nil {
+			return nil, err
+		}
 		if fresh, err = generateKey(k, o.Type, given); err != nil {
 			return nil, err
 		}
@@ -317,19 +320,12 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 	return core.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
 }
 
-// isForeign reports whether o belongs neither to the caller nor to a group of the caller,
-// who then re-keys it as an administrator.
-func isForeign(k *engine.Call, o *core.ManagedObject) bool {
-	p := k.Caller.Principal
-	return o.Owner != p.ID && !p.InGroup(o.Group)
-}
-
 // checkNewClass refuses a replacement in a less strict class than the old key, because
 // its value could then leave although the old one could not. The class of another
 // principal's key may not change at all.
 func checkNewClass(k *engine.Call, o *core.ManagedObject, to core.Class) error {
 	was := o.Material.Class
-	if rules.Stricter(was, to) || (to != was && isForeign(k, o)) {
+	if rules.Stricter(was, to) || (to != was && k.IsForeign(o)) {
 		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s, and its replacement cannot be kept in class %s; leave Sensitive and Extractable out", o.ID, was, to)
 	}
 	return nil
@@ -345,7 +341,7 @@ func checkNewCustody(k *engine.Call, o *core.ManagedObject, given core.Attribute
 		}
 	}
 	for _, t := range []core.Tag{core.TagSensitive, core.TagExtractable} {
-		if isForeign(k, o) && given.Bool(t) != o.Attributes.Bool(t) {
+		if k.IsForeign(o) && given.Bool(t) != o.Attributes.Bool(t) {
 			return core.Errorf(core.PermissionDenied, "object %s belongs to another principal, so its replacement keeps its %v; leave the attribute out", o.ID, t)
 		}
 	}
@@ -355,7 +351,7 @@ func checkNewCustody(k *engine.Call, o *core.ManagedObject, given core.Attribute
 		}
 		return string(core.ModeWrapped)
 	}
-	if isForeign(k, o) && mode(given) != mode(o.Attributes) {
+	if k.IsForeign(o) && mode(given) != mode(o.Attributes) {
 		return core.Errorf(core.PermissionDenied, "object %s is kept as %s, and so is its replacement; leave x-keyreeve-custody out", o.ID, mode(o.Attributes))
 	}
 	return nil

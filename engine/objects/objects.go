@@ -421,6 +421,9 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 	if !protect {
 		action = core.ActionDecrypt
 	}
+	p = wrappingParameters(info.Parameters, with)
+	defer func(asked core.Asked) { k.Asked = asked }(k.Asked)
+	k.Asked = core.Asked{Parameters: &p}
 	if _, err := k.Decide(action, with); err != nil {
 		return nil, p, err
 	}
@@ -440,7 +443,6 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 		return nil, p, err
 	}
 	k.AddGrant(core.RoleWrappingKey, action, with.ID, check)
-	p = rules.CompleteParameters(info.Parameters, with)
 	s := &rules.SchemeKeyWrap
 	if with.Type != core.ObjectTypeSymmetricKey {
 		s = rules.CipherScheme(with, &p)
@@ -448,10 +450,16 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 	if err := s.CheckAsked(info.Parameters, with); err != nil {
 		return nil, p, err
 	}
+	return with, p, nil
+}
+
+// wrappingParameters returns the parameters with which a key wraps or unwraps.
+func wrappingParameters(asked *core.CryptographicParameters, with *core.ManagedObject) core.CryptographicParameters {
+	p := rules.CompleteParameters(asked, with)
 	if p.BlockCipherMode == 0 && with.Type == core.ObjectTypeSymmetricKey {
 		p.BlockCipherMode = core.BlockCipherModeNISTKeyWrap
 	}
-	return with, p, nil
+	return p
 }
 
 // privateHalf returns the private key of a public key, because clients name the public

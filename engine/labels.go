@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// Labels of an object are its Object Groups and its tags. They decide which statements of
+// key policies concern it, so a change of attributes could escape a denial, or give the
+// caller what a statement allows for another label.
+
+// IsForeign reports whether o belongs neither to the caller nor to a group of the caller,
+// who then acts on it by a role or a statement.
+func (k *Call) IsForeign(o *core.ManagedObject) bool {
+	p := k.Caller.Principal
+	return o.Owner != p.ID && !p.InGroup(o.Group)
+}
+
+// RequireMayRelabel asks the policy for Detach Policy or Attach Policy if next has other
+// labels than o:
+//
+//   - Detach Policy, if it leaves an Object Group that has key policies, or if another tag
+//     would escape a policy of the object or of its Object Groups
+//   - Attach Policy, if o is foreign and joins an Object Group that has key policies, or
+//     gets another tag
+func (k *Call) RequireMayRelabel(o, next *core.ManagedObject) error {
+	if k.Ports.Facts == nil {
+		return nil
+	}
+	err := k.requireIfGoverned(core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, next))
+	if err == nil && k.IsForeign(o) {
+		err = k.requireIfGoverned(core.ActionAttachPolicy, o.Tenant, groupsBeyond(next, o))
+	}
+	if err != nil || hasSameTags(o, next) {
+		return err
+	}
+	switch {
+	case k.IsForeign(o):
+		_, err = k.Decide(core.ActionAttachPolicy, nil)
+	case len(o.Policies()) > 0:
+		_, err = k.Decide(core.ActionDetachPolicy, nil)
+	default:
+		err = k.requireIfGoverned(core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, &core.ManagedObject{}))
+	}
+	return err
+}
+
+// requireIfGoverned asks the policy for an action if key policies are attached to one of
+// some Object Groups.
+func (k *Call) requireIfGoverned(action core.Action, tenant string, groups []string) error {
+	for _, group := range groups {
+		governed, err := k.Ports.Facts.GovernsGroup(tenant, group)
+		if err != nil {
+			return undecided(err)
+		}
+		if governed {
+			_, err := k.Decide(action, nil)
+			return err
+		}
+	}
+	return nil
+}
+
+// groupsBeyond lists the Object Groups of o that other lacks.
+func groupsBeyond(o, other *core.ManagedObject) (groups []string) {
+	name := core.AttributeName{Tag: core.TagObjectGroup}
+	for _, a := range o.Attributes.All(name) {
+		if !slices.ContainsFunc(other.Attributes.All(name), func(b core.Attribute) bool { return b.Value.Text == a.Value.Text }) {
+			groups = append(groups, a.Value.Text)
+		}
+	}
+	return groups
+}
+
+// hasSameTags reports whether two objects have the same tags.
+func hasSameTags(o, other *core.ManagedObject) bool { return slices.Equal(tagsOf(o), tagsOf(other)) }
+
+// tagsOf lists the tags of an object, each with its value, sorted.
+func tagsOf(o *core.ManagedObject) (tags []string) {
+	for i := range o.Attributes {
+		if a := &o.Attributes[i]; a.Vendor == "x" && strings.HasPrefix(a.Name, tagAttribute) {
+			tags = append(tags, a.Name+"\x00"+a.Value.Text)
+		}
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+// tagAttribute begins the names of the custom attributes that are tags in key policies.
+const tagAttribute = "keyreeve-tag-"

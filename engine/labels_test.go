@@ -1,0 +1,184 @@
+package engine_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// attentivePolicy permits everything in a tenant but changes of policies, and keeps what
+// it was asked.
+type attentivePolicy struct {
+	tenantPolicy
+	asked []core.AccessRequest
+	slow  func() // called once, when the next key that wraps is asked about
+}
+
+func (p *attentivePolicy) Decide(_ context.Context, r *core.AccessRequest) (core.Decision, error) {
+	p.asked = append(p.asked, *r)
+	if p.slow != nil && r.Action == core.ActionEncrypt {
+		p.slow()
+		p.slow = nil
+	}
+	refused := r.Action == core.ActionAttachPolicy || r.Action == core.ActionDetachPolicy || r.Object != nil && r.Object.Tenant != r.Principal.Tenant
+	return core.Decision{Allow: !refused, Scope: "tenant", Reasons: []string{"test"}}, nil
+}
+
+// payrollIsGoverned says that the Object Group payroll has key policies.
+type payrollIsGoverned struct{}
+
+func (payrollIsGoverned) AddFacts(*core.AccessRequest) error { return nil }
+func (payrollIsGoverned) GovernsGroup(_ string, group string) (bool, error) {
+	return group == "payroll", nil
+}
+
+// attentiveWorld is a world where each may use each object of the tenant, and nobody may
+// change policies.
+func attentiveWorld(t *testing.T) (*world, *attentivePolicy) {
+	w, p := newWorld(t), &attentivePolicy{}
+	w.Ports.Policy, w.Ports.Facts = p, payrollIsGoverned{}
+	w.serve(newNode(engine.New(w.Ports, w.Settings)))
+	return w, p
+}
+
+func groupLabel(name string) core.Attribute {
+	return core.Attribute{Tag: core.TagObjectGroup, Value: core.Text(name)}
+}
+
+func tagLabel(value string) core.Attribute {
+	return core.Attribute{Vendor: "x", Name: "keyreeve-tag-env", Value: core.Text(value)}
+}
+
+// Key policies look at Object Groups and tags. Whoever may change attributes, or re-key,
+// does not thereby escape a denial, or gain what a policy allows for other labels.
+func TestLabelsAreNoWayAroundPolicies(t *testing.T) {
+	policy := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text("p")}
+	other := core.Attribute{Vendor: "x", Name: "Site", Value: core.Text("b")}
+	for what, c := range map[string]struct {
+		has    core.Attributes
+		set    core.Attribute
+		owner  bool // whether the owner may do it
+		others bool
+	}{
+		"a foreign key joins a governed group": {nil, groupLabel("payroll"), true, false},
+		"a key joins a group without policies": {nil, groupLabel("tapes"), true, true},
+		"a governed group is left":             {core.Attributes{groupLabel("payroll")}, groupLabel("tapes"), false, false},
+		"a tag of a key with a policy":         {core.Attributes{policy, tagLabel("prod")}, tagLabel("dev"), false, false},
+		"a tag of a key in a governed group":   {core.Attributes{groupLabel("payroll"), tagLabel("prod")}, tagLabel("dev"), false, false},
+		"a tag of a key without policies":      {core.Attributes{tagLabel("prod")}, tagLabel("dev"), true, false},
+		"the first tag":                        {nil, tagLabel("dev"), true, false},
+		"the same tag":                         {core.Attributes{policy, tagLabel("prod")}, tagLabel("prod"), true, true},
+		"another custom attribute":             {core.Attributes{policy}, other, true, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w, _ := attentiveWorld(t)
+			for caller, may := range map[*core.Caller]bool{w.alice: c.owner, w.bob: c.owner, w.eve: c.others} {
+				id := w.aesKey()
+				o, err := w.store.Object(ctx, "default", id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Attributes = append(o.Attributes, c.has...)
+				_, err = w.SetAttribute(ctx, caller, &core.SetAttributeInput{ID: core.ID(id), Attribute: c.set})
+				if may != (err == nil) || !may && core.CodeOf(err) != core.PermissionDenied {
+					t.Errorf("%s sets it: %v; want success %v", caller.Principal.ID, err, may)
+				}
+				if c.set.Tag == core.TagObjectGroup && len(c.has) > 0 {
+					continue // Re-key keeps the groups of the old key
+				}
+				_, err = w.ReKey(ctx, caller, &core.RekeyInput{ID: core.ID(id), Attributes: core.Attributes{c.set}})
+				if may != (err == nil) || !may && core.CodeOf(err) != core.PermissionDenied {
+					t.Errorf("%s re-keys with it: %v; want success %v", caller.Principal.ID, err, may)
+				}
+			}
+		})
+	}
+}
+
+// A tag or a governed group that is deleted is a change as well.
+func TestDeletedLabelsAreChanges(t *testing.T) {
+	w, _ := attentiveWorld(t)
+	for _, label := range []core.Attribute{groupLabel("payroll"), tagLabel("prod")} {
+		id := w.aesKey()
+		o, err := w.store.Object(ctx, "default", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Attributes = append(o.Attributes, label, core.Attribute{Vendor: "y", Name: "keyreeve-policy", Value: core.Text("p")})
+		if _, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(id), Name: label.Ref()}); core.CodeOf(err) != core.PermissionDenied {
+			t.Errorf("the owner deletes %v: %v; want Permission Denied", label.Ref(), err)
+		}
+	}
+}
+
+// Statements about parameters see those by which a wrapping key wraps, and not those of
+// its own; the Get of the value that is wrapped has none.
+func TestWrappingParametersAreDecided(t *testing.T) {
+	w, p := attentiveWorld(t)
+	id, with := w.aesKey(), w.inState(core.Active)
+	p.asked = nil
+	for _, mode := range []core.BlockCipherMode{core.BlockCipherModeAESKeyWrapPadding, 0} {
+		info := &core.WrappingKeyInfo{ID: with}
+		if mode != 0 {
+			info.Parameters = &core.CryptographicParameters{BlockCipherMode: mode}
+		}
+		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: info}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Secret.Release()
+		want := mode
+		if mode == 0 {
+			want = core.BlockCipherModeNISTKeyWrap
+		}
+		r := p.asked[len(p.asked)-1]
+		if r.Action != core.ActionEncrypt || r.Object.ID != with || r.Asked.Parameters == nil || r.Asked.Parameters.BlockCipherMode != want || r.Asked.Wrapped != nil {
+			t.Errorf("the wrapping key is asked about %v with %+v; want Encrypt with the mode %v", r.Action, r.Asked, want)
+		}
+	}
+}
+
+// A slow operation asks each of its questions again as it was asked first.
+func TestSlowWrappingAsksTheSame(t *testing.T) {
+	w, p := attentiveWorld(t)
+	id, with := w.aesKey(), w.inState(core.Active)
+	p.asked, p.slow = nil, func() { w.clock.now++ }
+	out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: with}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Secret.Release()
+	asked := map[core.Action][]core.AccessRequest{}
+	for _, r := range p.asked {
+		asked[r.Action] = append(asked[r.Action], r)
+	}
+	for _, action := range []core.Action{core.ActionGet, core.ActionEncrypt} {
+		all := asked[action]
+		if len(all) != 2 || (all[0].Asked.Wrapped == nil) != (all[1].Asked.Wrapped == nil) || (all[0].Asked.Parameters == nil) != (all[1].Asked.Parameters == nil) {
+			t.Errorf("%v was asked %d times: %+v; want twice, with the same parameters", action, len(all), all)
+		}
+	}
+}
+
+// Whoever may get a secret only wrapped does not learn its Digest: that question is about
+// a Get in clear.
+func TestDigestIsAskedAsClearGet(t *testing.T) {
+	w, p := attentiveWorld(t)
+	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("secret")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.asked = nil
+	if _, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(out.ID)}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(p.asked, func(r core.AccessRequest) bool {
+		return r.Action == core.ActionGet && r.Asked.Wrapped != nil && !*r.Asked.Wrapped
+	}) {
+		t.Errorf("the policy was asked %+v; want Get in clear among it", p.asked)
+	}
+}
