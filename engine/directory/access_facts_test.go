@@ -109,6 +109,50 @@ func TestMissingFactsAreErrors(t *testing.T) {
 	}
 }
 
+// An attachment that was changed behind the server before this node has read it could hold
+// a denial. So it is an error, and not an attachment that does not exist, until a sound row
+// is there or the row is gone. Other tenants are not concerned.
+func TestUnknownTamperedAttachmentIsAnError(t *testing.T) {
+	for what, readBy := range map[string]func(*site, *Directory){"changes": (*site).read, "comparison": (*site).compare} {
+		t.Run(what, func(t *testing.T) {
+			s := newSite(t, true)
+			one := s.node()
+			s.save(one, policyEntry("of-object"), policyEntry("of-role"))
+			two := s.unopened()
+			facts, users := NewAccessFacts(two), NewUsers(two)
+			if err := two.Open(ctx); err != nil {
+				t.Fatal(err)
+			}
+			sound := entryWith(t, core.EntryAttachment, "role:clerk", &core.Attachment{Policies: []string{"of-role"}})
+			s.save(one, sound, entryWith(t, core.EntryUser, "carl", &core.User{Tenant: "t", Name: "carl", Version: 1}))
+			s.attack(`UPDATE directory_entry SET author = 'eve' WHERE kind IN ('attachment', 'user')`)
+			if what == "comparison" {
+				s.attack(`UPDATE directory_entry SET change = 0 WHERE kind IN ('attachment', 'user')`)
+			}
+			readBy(s, two)
+			if err := facts.AddFacts(askedBy("t")); core.CodeOf(err) != core.Tampered {
+				t.Errorf("the attachment was tampered with: %v; want Tampered", err)
+			}
+			if u, err := users.User("t", "carl"); !users.HadUsers("t") || u != nil || core.CodeOf(err) != core.Tampered {
+				t.Errorf("the only user was tampered with: %+v, %v, had users %v; want Tampered and true", u, err, users.HadUsers("t"))
+			}
+			if err := facts.AddFacts(askedBy("u")); err != nil || users.HadUsers("u") {
+				t.Errorf("another tenant: %v, had users %v", err, users.HadUsers("u"))
+			}
+			s.attack(`UPDATE directory_entry SET author = $1 WHERE kind = 'attachment'`, sound.Author)
+			s.attack(`DELETE FROM directory_entry WHERE kind = 'user'`)
+			s.compare(two)
+			r := askedBy("t")
+			if err := facts.AddFacts(r); err != nil || len(r.Policies) != 2 {
+				t.Errorf("after the row is restored: %v, %v; want two policies", r.Policies, err)
+			}
+			if n, problem := two.Refused(); n != 0 {
+				t.Errorf("after the rows are restored or gone, %d entries are refused: %s", n, problem)
+			}
+		})
+	}
+}
+
 // Without policies and roles, the facts of a request cost no allocation.
 func TestFactsCostNothingWithoutPolicies(t *testing.T) {
 	_, _, facts := openWith(t, false, NewAccessFacts)

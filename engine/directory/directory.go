@@ -44,6 +44,7 @@ type Directory struct {
 	readAt   atomic.Int64 // Mono of the last read of changes that was complete
 	refused  atomic.Int64 // entries that are refused because a row was tampered with
 	trouble  atomic.Pointer[string]
+	suspects sync.Map // ownerOf, of refused entries that were unknown; none is removed
 	watchers map[core.EntryKind][]func(*core.DirectoryEntry)
 
 	reading sync.Mutex // held while changes are read; guards after
@@ -51,6 +52,12 @@ type Directory struct {
 
 	writing sync.Mutex // held while an entry is replaced and its watchers are called
 	sweeps  uint32     // number of the current comparison with the table; guarded by writing
+}
+
+// ownerOf is a tenant with a kind of entries.
+type ownerOf struct {
+	kind   core.EntryKind
+	tenant string
 }
 
 // New returns a directory that answers nothing until Open.

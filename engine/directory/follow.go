@@ -78,7 +78,7 @@ func (d *Directory) readAgain(ctx context.Context, name core.DirectoryName) erro
 		d.refuseEntry(name, err)
 	case err != nil:
 		return err
-	case len(newest) == 0 && name.Kind.Prunable():
+	case len(newest) == 0 && (name.Kind.Prunable() || known == 0):
 		d.forgetEntry(name)
 	case len(newest) == 0 && known > 0:
 		d.refuseEntry(name, loweredEntry(name, known, "none"))
@@ -165,7 +165,7 @@ func (d *Directory) noteRow(v core.DirectoryVersion, sweep uint32) (known, diffe
 		return false, true
 	}
 	h.swept = sweep
-	return true, h.entry.Version != v.Version || h.refusal != nil
+	return h.entry.Version > 0, h.entry.Version != v.Version || h.refusal != nil
 }
 
 // readMissing reads each entry again for which a comparison has found no row.

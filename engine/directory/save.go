@@ -77,7 +77,8 @@ func (d *Directory) forgetEntry(name core.DirectoryName) {
 }
 
 // refuseEntry notes that a row was tampered with. If the entry is known, it is refused until a
-// sound row of at least the same version is found. An unknown entry stays absent.
+// sound row of at least the same version is found. So is an unknown one, as version 0: an
+// attachment that counted as absent would lose the denials of its policies.
 func (d *Directory) refuseEntry(name core.DirectoryName, why error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -88,8 +89,11 @@ func (d *Directory) refuseEntry(name core.DirectoryName, why error) {
 	}
 	d.ports.Tampered(why)
 	d.ports.Log.Error("directory", "kind", core.ClientText(string(name.Kind)), "tenant", core.ClientText(name.Tenant), "id", core.ClientText(name.ID), "error", why)
-	if h != nil {
-		d.entries.putHeld(h.withRefusal(why))
-		d.refused.Add(1)
+	if h == nil {
+		h = holdEntry(&core.DirectoryEntry{Tenant: name.Tenant, Kind: name.Kind, ID: name.ID})
+		h.swept = d.sweeps
+		d.suspects.Store(ownerOf{name.Kind, name.Tenant}, true)
 	}
+	d.entries.putHeld(h.withRefusal(why))
+	d.refused.Add(1)
 }

@@ -45,12 +45,17 @@ func (t *Typed[T]) note(e *core.DirectoryEntry) {
 	t.decoded[e.Name()] = next
 }
 
-// Any reports whether a tenant has ever had an entry of the kind. If not, there is no
-// need to ask for one.
+// Any reports whether a tenant has ever had an entry of the kind, or a row that looked like
+// one. If not, there is no need to ask for one.
 func (t *Typed[T]) Any(tenant string) bool {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.tenants[tenant] > 0
+	had := t.tenants[tenant] > 0
+	t.mu.RUnlock()
+	if had || t.directory.refused.Load() == 0 {
+		return had
+	}
+	_, suspect := t.directory.suspects.Load(ownerOf{t.kind, tenant})
+	return suspect
 }
 
 // Get returns the body of the newest version of an entry. The codes are those of
