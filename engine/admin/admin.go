@@ -46,11 +46,26 @@ func (v *Verbs) Administer(ctx context.Context, c *core.Caller, action core.Acti
 func (v *Verbs) run(ctx context.Context, c *core.Caller, action core.Action, detail string, verb func(*engine.Call) error) error {
 	k := v.engine.Begin(ctx, c, action)
 	k.Record.Detail = detail
-	_, err := k.Decide(action, nil)
-	if err == nil {
-		err = verb(k)
+	return k.End(runAdmitted(k, verb))
+}
+
+// runAdmitted runs verb if the quota of requests and the policy permit it. The
+// administrator on the server's machine has no quota. A panic becomes an error.
+func runAdmitted(k *engine.Call, verb func(*engine.Call) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = k.LogPanic(p)
+		}
+	}()
+	if k.Caller.Principal.Tenant != core.SystemTenant {
+		if err := k.AdmitRequest(); err != nil {
+			return err
+		}
 	}
-	return k.End(err)
+	if _, err := k.Decide(k.Action, nil); err != nil {
+		return err
+	}
+	return verb(k)
 }
 
 // tenantOf returns the tenant that an operation is about. Only the administrator on the

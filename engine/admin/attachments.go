@@ -172,7 +172,7 @@ func (v *Verbs) changeHolder(k *engine.Call, tenant, holder string, edit func([]
 	if !slices.ContainsFunc(holderKinds, func(kind string) bool { return strings.HasPrefix(holder, kind) && len(holder) > len(kind) }) {
 		return nil, nil, core.Errorf(core.InvalidField, "%q is no holder of policies; write user:NAME, role:NAME, group:NAME or keyGroup:NAME", core.ClientText(holder))
 	}
-	attached, err := v.attachedTo(tenant, holder)
+	attached, version, err := v.attachedTo(tenant, holder)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -184,27 +184,28 @@ func (v *Verbs) changeHolder(k *engine.Call, tenant, holder string, edit func([]
 	if err != nil {
 		return nil, nil, err
 	}
-	e, err := v.entry(k, change{kind: core.EntryAttachment, tenant: tenant, id: holder, expected: anyVersion, body: body})
+	e, err := v.entry(k, change{kind: core.EntryAttachment, tenant: tenant, id: holder, expected: version, body: body})
 	if err != nil {
 		return nil, nil, err
 	}
 	return []core.Write{core.SaveDirectoryEntry{Entry: e}}, next, nil
 }
 
-// attachedTo lists the policies of a holder, sorted.
-func (d *entries) attachedTo(tenant, holder string) ([]string, error) {
+// attachedTo lists the policies of a holder, sorted, and returns the version of the list; 0
+// if there is none.
+func (d *entries) attachedTo(tenant, holder string) ([]string, int64, error) {
 	e, err := d.directory.Get(core.EntryAttachment, tenant, holder)
 	if core.CodeOf(err) == core.ItemNotFound {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var a core.Attachment
 	if err := core.DecodeBody(e.Body, &a); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return a.Policies, nil
+	return a.Policies, e.Version, nil
 }
 
 // holdersOf lists holders and objects to which a policy is attached: all holders, and some

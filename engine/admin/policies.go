@@ -45,7 +45,7 @@ type SavedPolicy struct {
 }
 
 // SavePolicy stores the next version of a key policy, which is in force at once, and
-// attaches it to what its document names. The code is InvalidField, with the path of the
+// attaches it to what its document names, if the caller may do Attach Policy. The code is InvalidField, with the path of the
 // fault, if the document is wrong; nothing is stored then.
 func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInput) (out SavedPolicy, err error) {
 	err = v.run(ctx, c, core.ActionSavePolicy, "policy "+core.ClientText(in.Name), func(k *engine.Call) error {
@@ -80,6 +80,11 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 				return err
 			}
 			writes, out.Attached = append(writes, w...), append(out.Attached, id)
+		}
+		if len(writes) > 1 {
+			if _, err := k.Decide(core.ActionAttachPolicy, nil); err != nil {
+				return err
+			}
 		}
 		k.Record.Detail = fmt.Sprintf("policy %s@%d, normal form %.16s", in.Name, e.Version, facts.Hash)
 		return v.store(k, writes...)
