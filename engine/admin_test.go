@@ -138,3 +138,36 @@ func TestPanicOfAdministrationIsRecorded(t *testing.T) {
 		t.Errorf("%d records; want one of a Save Policy that failed", len(w.store.entries)-before)
 	}
 }
+
+// A history lists all versions however many there are, without documents, so that large
+// ones cannot fill the memory. One version is read with its document.
+func TestHistoryHasNoDocuments(t *testing.T) {
+	w := newWorld(t)
+	v, _ := administered(t, w, 0)
+	const versions = 40
+	for i := range versions {
+		if _, err := v.SavePolicy(ctx, w.alice, admin.SavePolicyInput{Name: "p", Document: fmt.Appendf(nil, "role:r%d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for limit, want := range map[int]int{1000: versions, versions: versions, 33: 33, 16: 16, 1: 1} {
+		all, err := v.PolicyHistory(ctx, w.alice, "", "p", 0, limit)
+		if err != nil || len(all) != want {
+			t.Fatalf("%d versions, %v; want %d", len(all), err, want)
+		}
+		for i, one := range all {
+			if one.Version != int64(versions-i) || one.Document != nil {
+				t.Errorf("place %d has version %d and a document of %d bytes; want version %d without one", i, one.Version, len(one.Document), versions-i)
+			}
+		}
+	}
+	one, err := v.ReadPolicyVersion(ctx, w.alice, "", "p", 3)
+	if err != nil || string(one.Document) != "role:r2" {
+		t.Errorf("version 3 is %q, %v", one.Document, err)
+	}
+	for _, version := range []int64{0, -1, versions + 1, 1<<63 - 1} {
+		if one, err := v.ReadPolicyVersion(ctx, w.alice, "", "p", version); core.CodeOf(err) != core.ItemNotFound {
+			t.Errorf("version %d is %+v, %v; want Item Not Found", version, one, err)
+		}
+	}
+}

@@ -63,7 +63,7 @@ func RunPermitted[I, O any](e *Engine, ctx context.Context, c *core.Caller, acti
 }
 
 func runCall[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst bool) (out O, err error) {
-	err = k.AdmitRequest()
+	err = AdmitRequest(k)
 	if err == nil {
 		out, err = runVerb(k, in, verb, askFirst)
 	}
@@ -81,7 +81,7 @@ func runCall[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst
 func runVerb[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst bool) (out O, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = k.LogPanic(p)
+			err = LogPanic(k, p)
 		}
 	}()
 	if askFirst {
@@ -93,14 +93,14 @@ func runVerb[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst
 }
 
 // LogPanic logs a panic with the stack of its goroutine and returns it as an error.
-func (k *Call) LogPanic(p any) error {
+func LogPanic(k *Call, p any) error {
 	k.Ports.Log.Error("operation", "operation", k.Action, "request", k.Record.RequestID, "panic", p, "stack", string(debug.Stack()))
 	return fmt.Errorf("panic: %v", p)
 }
 
 // AdmitRequest counts a request for the quotas of the caller and its tenant. It fails with
 // TooManyRequests if one is exceeded.
-func (k *Call) AdmitRequest() error { return k.Engine.quotas.admitRequest(k.Caller.Principal) }
+func AdmitRequest(k *Call) error { return k.Engine.quotas.admitRequest(k.Caller.Principal) }
 
 // Begin starts an operation and its record. The caller must call [Call.End]. [Run] does
 // both; only operations without a verb of a room call it directly.

@@ -13,7 +13,7 @@ import (
 
 // IsForeign reports whether o belongs neither to the caller nor to a group of the caller,
 // who then acts on it by a role or a statement.
-func (k *Call) IsForeign(o *core.ManagedObject) bool {
+func IsForeign(k *Call, o *core.ManagedObject) bool {
 	p := k.Caller.Principal
 	return o.Owner != p.ID && !p.InGroup(o.Group)
 }
@@ -25,31 +25,31 @@ func (k *Call) IsForeign(o *core.ManagedObject) bool {
 //     would escape a policy of the object or of its Object Groups
 //   - Attach Policy, if o is foreign and joins an Object Group that has key policies, or
 //     gets another tag
-func (k *Call) RequireMayRelabel(o, next *core.ManagedObject) error {
+func RequireMayRelabel(k *Call, o, next *core.ManagedObject) error {
 	if k.Ports.Facts == nil {
 		return nil
 	}
-	err := k.requireIfGoverned(core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, next))
-	if err == nil && k.IsForeign(o) {
-		err = k.requireIfGoverned(core.ActionAttachPolicy, o.Tenant, groupsBeyond(next, o))
+	err := requireIfGoverned(k, core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, next))
+	if err == nil && IsForeign(k, o) {
+		err = requireIfGoverned(k, core.ActionAttachPolicy, o.Tenant, groupsBeyond(next, o))
 	}
 	if err != nil || hasSameTags(o, next) {
 		return err
 	}
 	switch {
-	case k.IsForeign(o):
+	case IsForeign(k, o):
 		_, err = k.Decide(core.ActionAttachPolicy, nil)
 	case len(o.Policies()) > 0:
 		_, err = k.Decide(core.ActionDetachPolicy, nil)
 	default:
-		err = k.requireIfGoverned(core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, &core.ManagedObject{}))
+		err = requireIfGoverned(k, core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, &core.ManagedObject{}))
 	}
 	return err
 }
 
 // requireIfGoverned asks the policy for an action if key policies are attached to one of
 // some Object Groups.
-func (k *Call) requireIfGoverned(action core.Action, tenant string, groups []string) error {
+func requireIfGoverned(k *Call, action core.Action, tenant string, groups []string) error {
 	for _, group := range groups {
 		governed, err := k.Ports.Facts.GovernsGroup(tenant, group)
 		if err != nil {

@@ -54,11 +54,11 @@ func (v *Verbs) run(ctx context.Context, c *core.Caller, action core.Action, det
 func runAdmitted(k *engine.Call, verb func(*engine.Call) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = k.LogPanic(p)
+			err = engine.LogPanic(k, p)
 		}
 	}()
 	if k.Caller.Principal.Tenant != core.SystemTenant {
-		if err := k.AdmitRequest(); err != nil {
+		if err := engine.AdmitRequest(k); err != nil {
 			return err
 		}
 	}

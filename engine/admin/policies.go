@@ -158,8 +158,8 @@ func (v *Verbs) ListPolicies(ctx context.Context, c *core.Caller, tenant, after 
 	})
 }
 
-// PolicyHistory lists versions of a key policy, newest first, below a version; 0 starts
-// with the newest.
+// PolicyHistory lists versions of a key policy without their documents, newest first, below
+// a version; 0 starts with the newest.
 func (v *Verbs) PolicyHistory(ctx context.Context, c *core.Caller, tenant, name string, below int64, limit int) (out []PolicyVersion, err error) {
 	err = v.run(ctx, c, core.ActionReadPolicies, "history of policy "+core.ClientText(name), func(k *engine.Call) error {
 		tenant, err := tenantOf(c, tenant)
@@ -169,17 +169,25 @@ func (v *Verbs) PolicyHistory(ctx context.Context, c *core.Caller, tenant, name 
 		if v.directory.NextVersion(core.EntryPolicy, tenant, name) == 1 {
 			return core.Errorf(core.ItemNotFound, "there is no policy %s", core.ClientText(name))
 		}
-		all, err := k.Ports.Store.DirectoryHistory(ctx, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, below, limit)
-		if err != nil {
-			return err
-		}
-		for _, e := range all {
-			out = append(out, describe(e))
+		for more := true; more && len(out) < limit; {
+			all, err := k.Ports.Store.DirectoryHistory(ctx, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, below, min(limit-len(out), historyPage))
+			if err != nil {
+				return err
+			}
+			for _, e := range all {
+				one := describe(e)
+				one.Document = nil
+				out, below = append(out, one), e.Version
+			}
+			more = len(all) == historyPage
 		}
 		return nil
 	})
 	return out, err
 }
+
+// historyPage is how many versions of a policy, with their documents, are in memory at once.
+const historyPage = 16
 
 // RollBackInput names a version of a key policy that is put in force again.
 type RollBackInput struct {
@@ -203,13 +211,21 @@ func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, in RollBackI
 }
 
 // ReadPolicyVersion returns one version of a key policy that has a document.
-func (v *Verbs) ReadPolicyVersion(ctx context.Context, c *core.Caller, tenant, name string, version int64) (PolicyVersion, error) {
-	old, err := v.PolicyHistory(ctx, c, tenant, name, version+1, 1)
-	if err != nil {
-		return PolicyVersion{}, err
-	}
-	if len(old) == 0 || old[0].Version != version || old[0].Deleted {
-		return PolicyVersion{}, core.Errorf(core.ItemNotFound, "the policy %s has no version %d with a document", core.ClientText(name), version)
-	}
-	return old[0], nil
+func (v *Verbs) ReadPolicyVersion(ctx context.Context, c *core.Caller, tenant, name string, version int64) (out PolicyVersion, err error) {
+	err = v.run(ctx, c, core.ActionReadPolicies, fmt.Sprintf("policy %s@%d", core.ClientText(name), version), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, tenant)
+		if err != nil {
+			return err
+		}
+		old, err := k.Ports.Store.DirectoryHistory(ctx, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, version+1, 1)
+		if err != nil {
+			return err
+		}
+		if len(old) == 0 || old[0].Version != version || old[0].Deleted {
+			return core.Errorf(core.ItemNotFound, "the policy %s has no version %d with a document", core.ClientText(name), version)
+		}
+		out = describe(old[0])
+		return nil
+	})
+	return out, err
 }

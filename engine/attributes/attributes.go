@@ -249,7 +249,7 @@ func checkChanged(k *engine.Call, o, next *core.ManagedObject, ref core.Attribut
 	case core.TagSensitive, core.TagExtractable:
 		return changeCustody(k, o, next)
 	}
-	return k.RequireMayRelabel(o, next)
+	return engine.RequireMayRelabel(k, o, next)
 }
 
 // changeCustody applies a change of Sensitive or Extractable. If the new class is

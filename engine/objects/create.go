@@ -292,7 +292,7 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 		if err := checkNewCustody(k, o, given); err != nil {
 			return nil, err
 		}
-		if err := k.RequireMayRelabel(o, &core.ManagedObject{Attributes: given}); err != nil {
+		if err := engine.RequireMayRelabel(k, o, &core.ManagedObject{Attributes: given}); err != nil {
 			return nil, err
 		}
 		if fresh, err = generateKey(k, o.Type, given); err != nil {
@@ -325,7 +325,7 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 // principal's key may not change at all.
 func checkNewClass(k *engine.Call, o *core.ManagedObject, to core.Class) error {
 	was := o.Material.Class
-	if rules.Stricter(was, to) || (to != was && k.IsForeign(o)) {
+	if rules.Stricter(was, to) || (to != was && engine.IsForeign(k, o)) {
 		return core.Errorf(core.PermissionDenied, "object %s is kept in class %s, and its replacement cannot be kept in class %s; leave Sensitive and Extractable out", o.ID, was, to)
 	}
 	return nil
@@ -341,7 +341,7 @@ func checkNewCustody(k *engine.Call, o *core.ManagedObject, given core.Attribute
 		}
 	}
 	for _, t := range []core.Tag{core.TagSensitive, core.TagExtractable} {
-		if k.IsForeign(o) && given.Bool(t) != o.Attributes.Bool(t) {
+		if engine.IsForeign(k, o) && given.Bool(t) != o.Attributes.Bool(t) {
 			return core.Errorf(core.PermissionDenied, "object %s belongs to another principal, so its replacement keeps its %v; leave the attribute out", o.ID, t)
 		}
 	}
@@ -351,7 +351,7 @@ func checkNewCustody(k *engine.Call, o *core.ManagedObject, given core.Attribute
 		}
 		return string(core.ModeWrapped)
 	}
-	if k.IsForeign(o) && mode(given) != mode(o.Attributes) {
+	if engine.IsForeign(k, o) && mode(given) != mode(o.Attributes) {
 		return core.Errorf(core.PermissionDenied, "object %s is kept as %s, and so is its replacement; leave x-keyreeve-custody out", o.ID, mode(o.Attributes))
 	}
 	return nil
