@@ -1,0 +1,99 @@
+package authz_test
+
+import (
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// situation is what key policies and roles of the tenant say about a request.
+type situation struct {
+	policies []string // attached, of the texts below
+	rights   []string // own roles of the caller that permit the action
+	permits  bool     // it gives what a key policy or a role can give
+	refuses  bool
+}
+
+var tablePolicies = map[string]string{
+	"allow":     `{"statements": [{"principal": "*", "actions": ["*"], "effect": "allow"}]}`,
+	"deny":      `{"statements": [{"principal": "*", "actions": ["*"], "effect": "deny"}]}`,
+	"others":    `{"statements": [{"principal": "user:somebody", "actions": ["*"], "effect": "allow"}, {"principal": "user:somebody", "actions": ["*"], "effect": "deny"}]}`,
+	"only":      `{"exclusive": true, "statements": [{"principal": "*", "actions": ["*"], "effect": "allow"}]}`,
+	"onlyOther": `{"exclusive": true, "statements": [{"principal": "user:somebody", "actions": ["*"], "effect": "allow"}]}`,
+}
+
+var situations = map[string]situation{
+	"nothing":                                  {},
+	"a matching allow":                         {policies: []string{"allow"}, permits: true},
+	"a matching deny":                          {policies: []string{"deny"}, refuses: true},
+	"an allow and a deny":                      {policies: []string{"allow", "deny"}, permits: true, refuses: true},
+	"statements for somebody else":             {policies: []string{"others"}},
+	"an exclusive allow":                       {policies: []string{"only"}, permits: true},
+	"an exclusive policy without allow":        {policies: []string{"onlyOther"}, refuses: true},
+	"an allow beside an exclusive policy":      {policies: []string{"allow", "onlyOther"}, refuses: true},
+	"two exclusive policies, one of them open": {policies: []string{"only", "onlyOther"}, refuses: true},
+	"an own role with the action":              {rights: []string{"clerk"}, permits: true},
+	"an own role and a deny":                   {rights: []string{"clerk"}, policies: []string{"deny"}, permits: true, refuses: true},
+	"an own role and an exclusive policy":      {rights: []string{"clerk"}, policies: []string{"onlyOther"}, permits: true, refuses: true},
+}
+
+// onTheMachine are the actions that the administrator on the server's machine may do,
+// besides those that are open to everybody.
+var onTheMachine = map[core.Action]bool{core.ActionReadHealth: true, core.ActionReadRecords: true, core.ActionReload: true}
+
+// allowedIn is what the default policy decides in a situation, in Go.
+func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.ManagedObject) bool {
+	if s.refuses {
+		return false
+	}
+	if p.Tenant == core.SystemTenant {
+		r := rights[action]
+		return o == nil && (onTheMachine[action] || r == machine || r == people || r == inquire || r == find || r == produce || s.permits && action.Kind() != core.AdministerAction)
+	}
+	if allowed(p, action, o) {
+		return true
+	}
+	if !s.permits || action.Kind() == core.AdministerAction || o != nil && o.Tenant != p.Tenant {
+		return false
+	}
+	r := rights[action]
+	return !p.HasRole("auditor") || r == watch || r == inquire || r == find || r == read
+}
+
+// Each action by each relation to an object, in each situation, at the doors by which it
+// can come. Key policies and roles of the tenant give nothing that administers the server,
+// nothing to another tenant, and nothing against a deny or an exclusive policy. An action
+// without a row here and in rights must be denied to all.
+func TestEveryActionInEverySituation(t *testing.T) {
+	a, _ := withKeyPolicies(t, tablePolicies)
+	machine := someone(core.SystemTenant, "root", "", "system")
+	machine.Method = core.MethodSystem
+	who := map[string]*core.Principal{
+		"owner": someone("t", "alice", ""), "group member": someone("t", "bob", "g"), "stranger": someone("t", "eve", "h"),
+		"another tenant's": someone("u", "alice", "g"), "another tenant's admin": someone("u", "root", "g", "admin"),
+		"admin": someone("t", "root", "", "admin"), "auditor": someone("t", "ann", "g", "auditor"), "operator": someone("t", "otto", "", "operator"),
+		"viewer": someone("t", "vera", "", "viewer"), "user": someone("t", "uma", "", "user"), "monitor": someone("t", "moni", "", "monitor"),
+		"a false system": someone("t", "mallory", "", "system"), "the machine": machine,
+	}
+	verdicts := map[bool]int{}
+	for _, action := range askable() {
+		for name, p := range who {
+			for where, s := range situations {
+				for what, o := range map[string]*core.ManagedObject{"no object": nil, "an object": object("alice", "g")} {
+					r := askUnder(p, action, o, 1, s.policies...)
+					if r.Rights = s.rights; p == machine {
+						r.Door = core.DoorAdmin
+					}
+					want := allowedIn(&s, p, action, o)
+					verdicts[want]++
+					if d, err := a.Decide(ctx, r); err != nil || d.Allow != want || len(d.Reasons) == 0 {
+						t.Errorf("%v by %s on %s with %s: %+v, %v; want %v", action, name, what, where, d, err, want)
+					}
+				}
+			}
+		}
+	}
+	if verdicts[true] < 2000 || verdicts[false] < 10_000 {
+		t.Errorf("the table has %v verdicts; it should have many of both", verdicts)
+	}
+}
