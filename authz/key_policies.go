@@ -27,10 +27,10 @@ const (
 // match a request, for the decision by policies.rego. Safe for concurrent use.
 type KeyPolicies struct {
 	matcher *keypolicy.Matcher
-	regions format.Regions
 	read    func(core.DirectoryVersion) (*core.DirectoryEntry, error)
 
 	mu       sync.RWMutex
+	regions  format.Regions // never changed in place
 	compiled *cache.Bounded[keptPolicy]
 	sizes    map[string]int // of the compiled policies of each tenant
 	matches  map[matchKey]core.MatchedStatements
@@ -59,14 +59,19 @@ type matchKey struct {
 
 var _ core.KeyPolicies = (*KeyPolicies)(nil)
 
-// NewKeyPolicies returns key policies. read returns the newest version of a policy. It
-// fails only if the program is broken.
-func NewKeyPolicies(read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
+// NewKeyPolicies returns key policies. regions have the ranges in CIDR form for the
+// condition region. read returns the newest version of a policy. It fails with InvalidField
+// if a region is malformed.
+func NewKeyPolicies(regions map[string][]string, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
+	parsed, err := format.ParseRegions(regions)
+	if err != nil {
+		return nil, err
+	}
 	m, err := keypolicy.NewMatcher(keypolicy.MatcherOptions{})
 	if err != nil {
 		return nil, err
 	}
-	k := &KeyPolicies{matcher: m, read: read, sizes: map[string]int{}, matches: map[matchKey]core.MatchedStatements{}}
+	k := &KeyPolicies{matcher: m, read: read, regions: parsed, sizes: map[string]int{}, matches: map[matchKey]core.MatchedStatements{}}
 	k.compiled = cache.New(keptPolicies, keptFor, k.release)
 	return k, nil
 }
@@ -78,6 +83,37 @@ func (k *KeyPolicies) release(p keptPolicy) {
 		delete(k.sizes, p.tenant)
 	}
 	maps.DeleteFunc(k.matches, func(key matchKey, _ core.MatchedStatements) bool { return key.principal.Tenant == p.tenant })
+}
+
+// CheckRegions fails with InvalidField if a region is malformed.
+func CheckRegions(regions map[string][]string) error {
+	_, err := format.ParseRegions(regions)
+	return err
+}
+
+// SetRegions replaces the regions. announce is called before, if they change; if it fails,
+// they stay. A stored policy that names a region that is no longer there cannot be
+// evaluated: each request that it concerns is denied.
+func (k *KeyPolicies) SetRegions(regions map[string][]string, announce func() error) error {
+	parsed, err := format.ParseRegions(regions)
+	if err != nil || k.regionsNow().Equal(parsed) {
+		return err
+	}
+	if err := announce(); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.regions = parsed
+	clear(k.matches) // first: each policy that is dropped would look through them
+	k.compiled.Clear()
+	return nil
+}
+
+func (k *KeyPolicies) regionsNow() format.Regions {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.regions
 }
 
 // match adds the statements that match a request to it.
@@ -179,6 +215,7 @@ func (k *KeyPolicies) compileAll(out []*keypolicy.Policy, versions []core.Direct
 // compile returns a version of a policy, which is kept for the next request.
 func (k *KeyPolicies) compile(v core.DirectoryVersion) (*keypolicy.Policy, error) {
 	k.mu.RLock()
+	regions := k.regions
 	kept, ok := k.compiled.Get(v.Name.Tenant, v.Name.ID)
 	k.mu.RUnlock()
 	if ok && kept.Version() == v.Version {
@@ -188,19 +225,23 @@ func (k *KeyPolicies) compile(v core.DirectoryVersion) (*keypolicy.Policy, error
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: k.regions})
+	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: regions})
 	if err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "the key policy %s cannot be read", core.ClientText(v.Name.ID))
 	}
-	k.keep(v.Name, p)
+	k.keep(v.Name, p, regions)
 	return p, nil
 }
 
 // keep keeps a compiled policy. If all kept ones would be too large, those of the tenant
-// that has most are dropped, so that a tenant with many policies drives out its own.
-func (k *KeyPolicies) keep(name core.DirectoryName, p *keypolicy.Policy) {
+// that has most are dropped, so that a tenant with many policies drives out its own. A
+// policy that was compiled with regions that have changed since is not kept.
+func (k *KeyPolicies) keep(name core.DirectoryName, p *keypolicy.Policy, regions format.Regions) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if !k.regions.Equal(regions) {
+		return
+	}
 	k.compiled.Drop(name.Tenant, name.ID)
 	for k.compiled.Len() > 0 && k.keptSizeLocked()+p.Size() > keptSize {
 		k.compiled.DropTenant(k.largestTenantLocked())
@@ -247,7 +288,7 @@ func (k *KeyPolicies) Explain(ctx context.Context, r *core.AccessRequest) ([]cor
 
 // CheckKeyPolicy implements [core.KeyPolicies].
 func (k *KeyPolicies) CheckKeyPolicy(ctx context.Context, name string, document []byte, exists func(string) bool) (core.KeyPolicyFacts, error) {
-	p, warnings, err := keypolicy.Compile(document, keypolicy.Options{Name: name, Version: 1, Regions: k.regions, Exists: exists})
+	p, warnings, err := keypolicy.Compile(document, keypolicy.Options{Name: name, Version: 1, Regions: k.regionsNow(), Exists: exists})
 	if err == nil {
 		err = k.matcher.RunTests(ctx, p)
 	}
@@ -257,6 +298,9 @@ func (k *KeyPolicies) CheckKeyPolicy(ctx context.Context, name string, document 
 	facts := core.KeyPolicyFacts{Hash: p.Hash(), Statements: len(p.Statements()), Exclusive: p.Exclusive()}
 	for _, w := range warnings {
 		facts.Warnings = append(facts.Warnings, w.Path+": "+w.Text)
+	}
+	if !p.Tested() {
+		facts.Warnings = append(facts.Warnings, "tests: the document has no tests; nothing shows that it does what you want")
 	}
 	targets := p.Targets()
 	for _, name := range targets.Names {

@@ -1,6 +1,7 @@
 package authz_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 // shelf has the newest versions of key policies, and counts how often one is read.
 type shelf struct {
+	keys  *authz.KeyPolicies
 	texts map[string]string
 	reads int
 }
@@ -25,12 +27,12 @@ func (s *shelf) read(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
 func withKeyPolicies(t testing.TB, texts map[string]string) (*authz.Authorizer, *shelf) {
 	t.Helper()
 	s := &shelf{texts: texts}
-	keys, err := authz.NewKeyPolicies(s.read)
+	keys, err := authz.NewKeyPolicies(map[string][]string{"office": {"10.0.0.0/8"}}, s.read)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := with(keyreeve.Policy, keyreeve.PolicyTests)
-	o.Keys = keys
+	o.Keys, s.keys = keys, keys
 	a, err := authz.New(ctx, o)
 	if err != nil {
 		t.Fatal(err)
@@ -130,6 +132,49 @@ func TestNewVersionDecidesAtOnce(t *testing.T) {
 	if s.reads != 4 {
 		t.Errorf("4 versions were read %d times; each is compiled once", s.reads)
 	}
+}
+
+// New regions decide from the next question on. A policy whose region is gone denies, and
+// decides again when the region is back. If the change cannot be announced, it is not made.
+func TestRegionsDecideAtOnce(t *testing.T) {
+	a, s := withKeyPolicies(t, map[string]string{"p": `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"region": "office"}}]}`})
+	decide := func(when string, allow bool, code core.Code) {
+		t.Helper()
+		for range 2 {
+			r := askUnder(someone("t", "eve", ""), core.ActionGet, object("alice", ""), 1, "p")
+			r.Address = "10.1.2.3"
+			if d, err := a.Decide(ctx, r); d.Allow != allow || (err != nil) != (code != 0) || core.CodeOf(err) != code && err != nil {
+				t.Errorf("%s: %+v, %v; want allow %v", when, d, err, allow)
+			}
+		}
+	}
+	announced := 0
+	set := func(ranges map[string][]string) {
+		t.Helper()
+		if err := s.keys.SetRegions(ranges, func() error { announced++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	office, elsewhere := map[string][]string{"office": {"10.0.0.0/8"}}, map[string][]string{"office": {"192.0.2.0/24"}}
+	decide("in the office", true, 0)
+	set(elsewhere)
+	decide("after the office has moved", false, 0)
+	set(nil)
+	decide("without offices", false, core.PolicyUnavailable)
+	set(office)
+	decide("in the office again", true, 0)
+	set(office)
+	if announced != 3 {
+		t.Errorf("3 changes were announced %d times; the same regions are no change", announced)
+	}
+	if err := s.keys.SetRegions(elsewhere, func() error { return errors.New("no record") }); err == nil {
+		t.Error("regions change without a record")
+	}
+	decide("after a change that could not be announced", true, 0)
+	if err := s.keys.SetRegions(map[string][]string{"office": {"nowhere"}}, func() error { return nil }); core.CodeOf(err) != core.InvalidField {
+		t.Errorf("a malformed region: %v; want InvalidField", err)
+	}
+	decide("after malformed regions", true, 0)
 }
 
 // A policy that cannot be read denies, also the owner.

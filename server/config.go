@@ -77,6 +77,8 @@ type Config struct {
 	Policy struct {
 		File  string `yaml:"file" bound:"file"`  // "": the default policy
 		Tests string `yaml:"tests" bound:"file"` // its tests; "" with file "": the default's
+
+		Regions map[string][]string `yaml:"regions" bound:"regions"` // name: ranges of addresses, for the condition region of key policies
 	} `yaml:"policy"`
 
 	Keys struct {

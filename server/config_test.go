@@ -53,6 +53,9 @@ func TestSampleIsTheDefaults(t *testing.T) {
 		if len(c.Keys.Tenants) == 0 {
 			c.Keys.Tenants = nil
 		}
+		if len(c.Policy.Regions) == 0 {
+			c.Policy.Regions = nil
+		}
 		if len(c.Compat) == 0 {
 			c.Compat = nil
 		}
@@ -111,6 +114,10 @@ func TestBadConfigurations(t *testing.T) {
 		"hsm: [":                                         {""},
 		"store: {url: 'postgres://u:secret@h/d'}":        {"store.url holds a password"},
 		"store: {url: 'postgres://h/d?password=secret'}": {"store.url holds a password"},
+
+		"policy: {regions: {a: [10.0.0.1/8]}}": {"policy.regions", "10.0.0.0/8"},
+		"policy: {regions: {a: []}}":           {"policy.regions", "at least one range"},
+		"policy: {regions: {'': [::/0]}}":      {"policy.regions", "name of a region"},
 	} {
 		path := filepath.Join(t.TempDir(), "c.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -268,7 +275,7 @@ var settingTests = map[string]string{
 	"tls.client_crl": "TestRevocation", "tls.crl_stale": "TestStaleList", "tls.require_eku": "TestExtendedKeyUsage", "tls.old_suites": "TestSuites", "tls.principals": "TestMappings",
 	"hsm.module": "TestWhatIsMissingIsNamed", "hsm.token": "TestWhatIsMissingIsNamed", "hsm.serial": "TestWhatIsMissingIsNamed", "hsm.pin_file": "TestWhatIsMissingIsNamed", "hsm.pin_env": "TestWhatIsMissingIsNamed",
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
-	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed",
+	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed", "policy.regions": "TestRegionsByReload",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
 	"limits.operation": "TestHangingCallsAreAnswered", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",

@@ -40,7 +40,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.issuers, err = oidc.NewVerifier(s.cfg.Authentication.Issuers, oidc.Ports{Users: s.users, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.issuerKeysRead, Now: time.Now}); err != nil {
 		return nil, err
 	}
-	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
+	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, keys: s.keyPolicies, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
 	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, auth: s.auth, tls: s.tls, reloads: s.reloads}
 	return inBackground(s.auth.Watch, s.issuers.Watch), nil
 }

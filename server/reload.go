@@ -23,6 +23,7 @@ type reloader struct {
 	cfg    Config
 	log    *slog.Logger
 	policy *authz.Authorizer
+	keys   *authz.KeyPolicies
 	engine *engine.Engine
 	auth   *authn.Authenticator
 	tls    *doorTLS
@@ -33,9 +34,9 @@ type reloader struct {
 	stale   atomic.Bool // the last reload could not use all that it read
 }
 
-// reload reads policy, client authorities and what they may name, revocation
+// reload reads policy, regions, client authorities and what they may name, revocation
 // lists and the server's certificate again, and the PIN if the token refused the
-// last. What cannot be used leaves the old in force. Policy, authorities and lists
+// last. What cannot be used leaves the old in force. Policy, regions, authorities and lists
 // leave records.
 func (r *reloader) reload(ctx context.Context) error {
 	err := r.policy.Reload(ctx)
@@ -43,7 +44,7 @@ func (r *reloader) reload(ctx context.Context) error {
 		kept := core.Record{Action: core.ActionLoadPolicy, Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: r.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, r.engine.RecordEvent(ctx, kept))
 	}
-	err = errors.Join(err, r.reloadTrust(ctx), r.retryPIN(ctx))
+	err = errors.Join(err, r.reloadRegions(ctx), r.reloadTrust(ctx), r.retryPIN(ctx))
 	r.stale.Store(err != nil)
 	if err != nil {
 		r.log.Error("reload", "error", err)
@@ -123,18 +124,43 @@ func (r *reloader) retryPIN(ctx context.Context) error {
 	return err
 }
 
+// reloadRegions reads the regions of addresses again. A change is recorded before it is in
+// force.
+func (r *reloader) reloadRegions(ctx context.Context) error {
+	cfg, err := r.readSettings()
+	if err != nil {
+		return err
+	}
+	err = r.keys.SetRegions(cfg.Policy.Regions, func() error {
+		return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: r.policy.Hash(), Detail: "policy.regions changed" + askedBy(ctx)})
+	})
+	if err != nil {
+		return fmt.Errorf("policy.regions could not be read again: %w", err)
+	}
+	return nil
+}
+
+// readSettings reads the configuration file again, if there is one.
+func (r *reloader) readSettings() (Config, error) {
+	if r.cfg.file == "" {
+		return r.cfg, nil
+	}
+	cfg, err := LoadConfig(r.cfg.file)
+	if err != nil {
+		return cfg, fmt.Errorf("the configuration is not taken: %w", err)
+	}
+	return cfg, nil
+}
+
 // reloadIdentities reads the configuration file again and takes from it what decides
 // who clients are. Other settings need a new start. announce is called before
 // authorities change.
 func (r *reloader) reloadIdentities(announce func(authn.Changes) error) error {
-	cfg := r.cfg
-	if r.cfg.file != "" {
-		var err error
-		if cfg, err = LoadConfig(r.cfg.file); err != nil {
-			return fmt.Errorf("the configuration is not taken: %w", err)
-		}
+	cfg, err := r.readSettings()
+	if err != nil {
+		return err
 	}
-	err := r.auth.Reload(cfg.authnSettings(), announce)
+	err = r.auth.Reload(cfg.authnSettings(), announce)
 	if err != nil {
 		return fmt.Errorf("who clients are could not be read again: %w", err)
 	}

@@ -118,7 +118,7 @@ func (s *Server) openStore(ctx context.Context) (stopper, error) {
 }
 
 func (s *Server) openPolicy(ctx context.Context) (_ stopper, err error) {
-	if s.keyPolicies, err = authz.NewKeyPolicies(s.readKeyPolicy); err != nil {
+	if s.keyPolicies, err = authz.NewKeyPolicies(s.cfg.Policy.Regions, s.readKeyPolicy); err != nil {
 		return nil, err
 	}
 	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Names: s.cfg.policyNames(), Keys: s.keyPolicies, Changing: s.policyChanges})

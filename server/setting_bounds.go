@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
@@ -41,6 +42,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"stale":       func(v reflect.Value) error { return checkStale(v.String()) },
 	"credentials": func(v reflect.Value) error { return checkCredentials(v.String()) },
 	"tenants":     func(v reflect.Value) error { return tenantsOf(v.Interface().(map[string]map[string]bool)) },
+	"regions":     func(v reflect.Value) error { return checkRegions(v.Interface().(map[string][]string)) },
 	"compat":      func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
 }
 
@@ -260,6 +262,13 @@ func tenantsOf(all map[string]map[string]bool) error {
 				return fmt.Errorf("of %s: %q is not a switch of a tenant; there is %s", tenant, name, strings.Join(tenantSwitches, " and "))
 			}
 		}
+	}
+	return nil
+}
+
+func checkRegions(all map[string][]string) error {
+	if err := authz.CheckRegions(all); err != nil {
+		return fmt.Errorf("cannot be used: %w", err)
 	}
 	return nil
 }

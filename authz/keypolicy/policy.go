@@ -102,6 +102,9 @@ func (p *Policy) Hash() string { return p.hash }
 // Targets returns to which objects or people the document attaches the policy.
 func (p *Policy) Targets() format.Targets { return p.document.Targets }
 
+// Tested reports whether the document has tests.
+func (p *Policy) Tested() bool { return len(p.document.Tests) > 0 }
+
 // Exclusive reports whether an action needs an allow of this policy.
 func (p *Policy) Exclusive() bool { return p.normal.Exclusive }
 

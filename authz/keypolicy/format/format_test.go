@@ -258,3 +258,35 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(checkRoundTrip)
 }
+
+func TestRegionsAreBounded(t *testing.T) {
+	many, long := map[string][]string{}, make([]string, 10_001)
+	for i := range 1001 {
+		many[fmt.Sprint("r", i)] = []string{"10.0.0.0/8"}
+	}
+	for i := range long {
+		long[i] = "10.0.0.0/8"
+	}
+	for what, c := range map[string]struct {
+		regions map[string][]string
+		says    string
+	}{
+		"no range":               {map[string][]string{"eu": {}}, "eu: a region has at least one range"},
+		"no address":             {map[string][]string{"eu": {"Berlin"}}, `eu: "Berlin" is neither`},
+		"bits behind the length": {map[string][]string{"eu": {"10.0.0.1/8"}}, "write 10.0.0.0/8"},
+		"IPv4 in IPv6 form":      {map[string][]string{"eu": {"::ffff:10.0.0.0/104"}}, "write the IPv4 range"},
+		"no name":                {map[string][]string{"": {"::/0"}}, "the name of a region"},
+		"a name with a space":    {map[string][]string{"e u": {"::/0"}}, "the name of a region"},
+		"many regions":           {many, "at most 1000"},
+		"many ranges":            {map[string][]string{"eu": long}, "more than 10000 ranges"},
+	} {
+		r, err := format.ParseRegions(c.regions)
+		if core.CodeOf(err) != core.InvalidField || !strings.Contains(fmt.Sprint(err), c.says) || r != nil {
+			t.Errorf("%s: %v, %v; want InvalidField with %q", what, r, err, c.says)
+		}
+	}
+	delete(many, "r0")
+	if r, err := format.ParseRegions(many); err != nil || len(r) != 1000 {
+		t.Errorf("as many regions as possible: %d, %v", len(r), err)
+	}
+}

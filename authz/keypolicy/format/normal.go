@@ -10,9 +10,6 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Regions names ranges of addresses, for the condition region.
-type Regions map[string][]netip.Prefix
-
 // Normal is a policy as it is evaluated. Statements are in the document's order, and
 // found by effect and action.
 type Normal struct {
