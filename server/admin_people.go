@@ -117,6 +117,18 @@ func (q *adminQuestion) attachmentNamed() admin.AttachInput {
 	return admin.AttachInput{Tenant: q.tenantNamed(), Policy: q.Get("name"), Object: q.Get("object"), Holder: q.Get("holder")}
 }
 
+// PolicyTargets are what a key policy is attached to, as commands see it.
+type PolicyTargets struct {
+	Holders []string `json:"holders,omitempty"` // such as "role:ops"
+	Objects []string `json:"objects,omitempty"` // Unique Identifiers
+	More    bool     `json:"more,omitempty"`    // there may be more objects
+}
+
+func (d *adminDoor) listTargets(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	t, err := d.admin.TargetsOfPolicy(ctx, c, q.tenantNamed(), q.Get("name"))
+	return PolicyTargets{Holders: t.Holders, Objects: t.Objects, More: len(t.Objects) == admin.MaxTargets}, err
+}
+
 func (d *adminDoor) attachPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	_, err := d.admin.AttachPolicy(ctx, c, q.attachmentNamed())
 	return struct{}{}, err

@@ -215,13 +215,16 @@ func (d *entries) holdersOf(k *engine.Call, tenant, policy string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	objects, err := objectsOf(k, tenant, policy)
-	return append(names, objects...), err
+	objects, err := objectsWith(k, tenant, policy, maxHoldersNamed)
+	for _, id := range objects {
+		names = append(names, "object "+id)
+	}
+	return names, err
 }
 
-// objectsOf lists up to maxHoldersNamed objects to which a policy is attached. The store
-// may return others too, so it is asked until there are no more.
-func objectsOf(k *engine.Call, tenant, policy string) (names []string, err error) {
+// objectsWith lists up to limit objects to which a policy is attached, the newest first.
+// The store may return others too, so it is asked until there are no more.
+func objectsWith(k *engine.Call, tenant, policy string, limit int) (ids []string, err error) {
 	wanted := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text(policy)}
 	f := core.Filter{Now: k.Now, Attributes: core.Attributes{wanted}, WholeTenant: true}
 	for beyond := int64(0); ; {
@@ -231,13 +234,44 @@ func objectsOf(k *engine.Call, tenant, policy string) (names []string, err error
 		}
 		for _, o := range page {
 			if beyond = o.Seq; f.Matches(o) {
-				names = append(names, "object "+o.ID)
+				ids = append(ids, o.ID)
 			}
 		}
-		if len(page) < core.CandidatePage || len(names) >= maxHoldersNamed {
-			return names, nil
+		if len(page) < core.CandidatePage || len(ids) >= limit {
+			return ids[:min(len(ids), limit)], nil
 		}
 	}
+}
+
+// MaxTargets bounds the objects that [Verbs.TargetsOfPolicy] lists.
+const MaxTargets = 10_000
+
+// Targets are what a key policy is attached to.
+type Targets struct {
+	Holders []string // such as "role:ops"
+	Objects []string // Unique Identifiers, the newest object first; at most MaxTargets
+}
+
+// TargetsOfPolicy lists to what a key policy is attached.
+func (v *Verbs) TargetsOfPolicy(ctx context.Context, c *core.Caller, tenant, policy string) (out Targets, err error) {
+	err = v.run(ctx, c, core.ActionReadPolicies, "attachments of policy "+core.ClientText(policy), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, tenant)
+		if err != nil {
+			return err
+		}
+		if _, err := v.directory.Version(core.EntryPolicy, tenant, policy); err != nil {
+			return absent(err, core.EntryPolicy, policy)
+		}
+		if out.Holders, err = v.attachmentsOf(tenant, policy); err != nil {
+			return err
+		}
+		out.Objects, err = objectsWith(k, tenant, policy, MaxTargets)
+		return err
+	})
+	if err != nil {
+		return Targets{}, err
+	}
+	return out, nil
 }
 
 // attachmentsOf lists the holders to which a policy is attached.
