@@ -64,11 +64,13 @@ var layers = map[string][]string{
 	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/directory", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/oidc", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
-	"cmd/keyreeve/cli":   {"audit", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "core/jsontext", "engine", "engine/upkeep", "server", "server/httpd"},
+	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	"server/authn/bearer":   {"core"},
 	"server/authn/password": {"core", "core/cache", "core/fair"},
+
+	"cmd/keyreeve/policyfiles": {"authz", "authz/keypolicy/format", "core"},
 
 	// for tests alone
 	"keys/keystest":              {},

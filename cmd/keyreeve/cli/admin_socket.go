@@ -138,6 +138,12 @@ type policyCmd struct {
 	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
 	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
 	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
+
+	Test   policyTestCmd         `cmd:"" help:"Check documents of key policies and run their tests, without a server. Exits with 1 if one is wrong."`
+	Diff   policyDiffCmd         `cmd:"" help:"Say what a file would change in a key policy. Exits with 0 if nothing, 1 if it differs."`
+	Export policyExportCmd       `cmd:"" help:"Write policies, attachments, roles and users of a tenant into a folder, for git."`
+	Import policyImportCmd       `cmd:"" help:"Give a tenant what such a folder says. If one file is wrong, nothing is stored."`
+	PyKMIP policyImportPyKMIPCmd `cmd:"" name:"import-pykmip" help:"Store the operation policies of PyKMIP as key policies that are attached to nothing."`
 }
 
 type reloadCmd struct{ where }

@@ -51,12 +51,17 @@ func (c *policyListCmd) Run() error {
 
 // printPages asks for all pages of a list and prints them.
 func printPages[T any](l *tenantListing, path string, name func(T) string, line func(T) string) error {
+	return eachPage(&l.ofTenant, path, name, func(page []T) error { return printLines(page, l.JSON, line) })
+}
+
+// eachPage asks for all pages of a list.
+func eachPage[T any](o *ofTenant, path string, name func(T) string, do func(page []T) error) error {
 	for after := ""; ; {
 		var page []T
-		if err := l.askServer("GET", path, l.query("after", after), &page); err != nil {
+		if err := o.askServer("GET", path, o.query("after", after), &page); err != nil {
 			return err
 		}
-		if err := printLines(page, l.JSON, line); err != nil || len(page) < server.AdminPage {
+		if err := do(page); err != nil || len(page) < server.AdminPage {
 			return err
 		}
 		after = name(page[len(page)-1])
@@ -120,7 +125,7 @@ func (c *policyApplyCmd) Run() error {
 
 func printSaved(out server.SavedPolicy) error {
 	for _, w := range out.Warnings {
-		fmt.Fprintln(os.Stderr, "warning:", oneLine(w))
+		warnOf(w)
 	}
 	fmt.Printf("policy %s@%d is in force\n", out.Name, out.Version)
 	for _, target := range out.Attached {
