@@ -41,8 +41,9 @@ type Directory struct {
 	shared   bool
 	entries  shelf
 	opened   atomic.Bool
-	readAt   atomic.Int64 // Mono of the last read of changes that was complete
-	refused  atomic.Int64 // entries that are refused because a row was tampered with
+	readAt   atomic.Int64  // Mono of the last read of changes that was complete
+	refused  atomic.Int64  // entries that are refused because a row was tampered with
+	refusals atomic.Uint64 // how often an entry was refused since the start
 	trouble  atomic.Pointer[string]
 	suspects sync.Map // ownerOf, of refused entries that were unknown; none is removed
 	watchers map[core.EntryKind][]func(*core.DirectoryEntry)

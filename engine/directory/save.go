@@ -96,4 +96,5 @@ func (d *Directory) refuseEntry(name core.DirectoryName, why error) {
 	}
 	d.entries.putHeld(h.withRefusal(why))
 	d.refused.Add(1)
+	d.refusals.Add(1)
 }

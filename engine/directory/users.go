@@ -26,9 +26,7 @@ func NewUsers(d *Directory) *Users {
 // Revision returns a number that changes with each change of a user, of any tenant, and
 // when a row is found to be tampered with. It fails as [Directory.Fresh] does.
 func (u *Users) Revision() (uint64, error) {
-	const refusals = 32 // bits
-	refused, _ := u.directory.Refused()
-	return u.changes.Load()<<refusals + uint64(refused), u.directory.Fresh()
+	return u.changes.Load() + u.directory.refusals.Load(), u.directory.Fresh() // both only grow
 }
 
 // HadUsers reports whether a tenant has a user or ever had one.
