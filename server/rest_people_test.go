@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"regexp"
@@ -45,26 +44,12 @@ type restAnswer struct {
 // ask sends a request with a body, none for "", and headers as NAME: VALUE.
 func (p *restPeople) ask(method, path, body string, headers ...string) restAnswer {
 	p.t.Helper()
-	req, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
+	given := http.Header{}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
+		given.Set(name, value)
 	}
-	res, err := p.client.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	res, text := sendREST(p.t, p.client, method, p.url+path, body, given)
 	out := restAnswer{status: res.StatusCode, header: res.Header, text: string(text)}
 	if len(text) > 0 {
 		if err := json.Unmarshal(text, &out.body); err != nil {

@@ -1,12 +1,10 @@
 package server_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -65,36 +63,21 @@ type listedToken struct {
 // ask sends a request; token is "" if there is none.
 func (c *tokenClient) ask(method, path, token string, body any) (out tokenAnswer) {
 	c.t.Helper()
-	var text io.Reader
+	text, headers := "", http.Header{}
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		text = bytes.NewReader(b)
-	}
-	r, err := http.NewRequest(method, c.base+path, text)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
+		text = string(b)
 	}
 	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
+		headers.Set("Authorization", "Bearer "+token)
 	}
-	res, err := c.http.Do(r)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if len(b) > 0 {
-		if err := json.Unmarshal(b, &out); err != nil {
-			c.t.Fatalf("%s %s: %v: %s", method, path, err, b)
+	res, answer := sendREST(c.t, c.http, method, c.base+path, text, headers)
+	if len(answer) > 0 {
+		if err := json.Unmarshal(answer, &out); err != nil {
+			c.t.Fatalf("%s %s: %v: %s", method, path, err, answer)
 		}
 	}
 	out.status, out.challenge, out.cache = res.StatusCode, res.Header.Get("WWW-Authenticate"), res.Header.Get("Cache-Control")

@@ -378,19 +378,28 @@ func strangers(t *testing.T, s *servertest.Server, tenant string) {
 	s.Certify(certs.Request{Name: tenant, Tenant: tenant})
 }
 
-// askREST sends one request to the REST door with the certificate of a client, on a
-// connection of its own. It returns the status and the answer.
+// askREST asks the REST door as a client whose certificate the server's folder has, and
+// returns the status and the answer.
 func askREST(t *testing.T, s *servertest.Server, client, method, path, body string) (int, string) {
 	t.Helper()
-	cfg := clientTLS(t, s, client)
-	req, err := http.NewRequest(method, "https://"+s.HTTPS+path, strings.NewReader(body))
+	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: clientTLS(t, s, client), DisableKeepAlives: true}}
+	res, answer := sendREST(t, c, method, "https://"+s.HTTPS+path, body, nil)
+	return res.StatusCode, string(answer)
+}
+
+// sendREST sends a request with a JSON body, none for "", and reads the answer.
+func sendREST(t testing.TB, c *http.Client, method, url, body string, headers http.Header) (*http.Response, []byte) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if headers != nil {
+		req.Header = headers
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
 	res, err := c.Do(req)
 	if err != nil {
 		t.Fatalf("the REST door does not answer: %v", err)
@@ -400,7 +409,7 @@ func askREST(t *testing.T, s *servertest.Server, client, method, path, body stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.StatusCode, string(answer)
+	return res, answer
 }
 
 // A certificate of a tenant that is not declared is refused at both doors, with a

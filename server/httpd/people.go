@@ -123,21 +123,6 @@ func getUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 	return userShown(&u), err
 }
 
-func deleteUser(s *service, c *core.Caller, r *http.Request) (nothing, error) {
-	return s.removeNamed(c, r, core.ActionDeleteUser, r.PathValue("name"), s.Admin.DeleteUser)
-}
-
-// userPage is the answer of GET /v1/users.
-type userPage struct {
-	Users         []user `json:"users"`
-	NextPageToken string `json:"nextPageToken,omitempty"`
-}
-
-func listUsers(s *service, c *core.Caller, r *http.Request) (userPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadUsers, s.Admin.ListUsers, func(one *core.User) string { return one.Name }, userShown)
-	return userPage{all, next}, err
-}
-
 // newRole is the body of POST /v1/roles.
 type newRole struct {
 	Name        string    `json:"name"`
@@ -210,19 +195,4 @@ func changeRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 func getRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 	found, err := s.Admin.ReadRole(r.Context(), c, "", r.PathValue("name"))
 	return roleShown(&found), err
-}
-
-func deleteRole(s *service, c *core.Caller, r *http.Request) (nothing, error) {
-	return s.removeNamed(c, r, core.ActionDeleteRole, r.PathValue("name"), s.Admin.DeleteRole)
-}
-
-// rolePage is the answer of GET /v1/roles: the roles that the tenant has declared.
-type rolePage struct {
-	Roles         []role `json:"roles"`
-	NextPageToken string `json:"nextPageToken,omitempty"`
-}
-
-func listRoles(s *service, c *core.Caller, r *http.Request) (rolePage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadRoles, s.Admin.ListRoles, func(one *admin.NamedRole) string { return one.Name }, roleShown)
-	return rolePage{all, next}, err
 }

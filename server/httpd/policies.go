@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -114,19 +113,6 @@ func (s *service) removalFor(c *core.Caller, r *http.Request, action core.Action
 	return admin.Removal{Name: name, Reason: q["reason"], Expected: expectedVersion(r)}, err
 }
 
-func deletePolicy(s *service, c *core.Caller, r *http.Request) (nothing, error) {
-	return s.removeNamed(c, r, core.ActionDeletePolicy, r.PathValue("policyId"), s.Admin.DeletePolicy)
-}
-
-// removeNamed ends a policy, a user or a role.
-func (s *service) removeNamed(c *core.Caller, r *http.Request, action core.Action, name string, remove func(context.Context, *core.Caller, admin.Removal) error) (nothing, error) {
-	in, err := s.removalFor(c, r, action, name)
-	if err != nil {
-		return nothing{}, err
-	}
-	return nothing{}, remove(r.Context(), c, in)
-}
-
 // policyVersion is the answer about one version of a policy.
 type policyVersion struct {
 	PolicyID  string          `json:"policyId"`
@@ -169,17 +155,6 @@ func getPolicy(s *service, c *core.Caller, r *http.Request) (policyVersion, erro
 	}
 	p, err = s.Admin.ReadPolicy(r.Context(), c, "", r.PathValue("policyId"))
 	return versionWithDocument(&p), err
-}
-
-// policyPage is the answer of GET /v1/policies.
-type policyPage struct {
-	Policies      []policyVersion `json:"policies"`
-	NextPageToken string          `json:"nextPageToken,omitempty"`
-}
-
-func listPolicies(s *service, c *core.Caller, r *http.Request) (policyPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadPolicies, s.Admin.ListPolicies, func(v *admin.PolicyVersion) string { return v.Name }, versionInList)
-	return policyPage{all, next}, err
 }
 
 // versionPage is the answer of GET /v1/policies/{policyId}/versions, newest first.

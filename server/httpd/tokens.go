@@ -198,17 +198,6 @@ type listedToken struct {
 	BoundTo   string   `json:"boundTo,omitempty"` // SHA-256 of the certificate, hex
 }
 
-// tokenPage is the answer of GET /v1/auth/tokens.
-type tokenPage struct {
-	Tokens        []listedToken `json:"tokens"`
-	NextPageToken string        `json:"nextPageToken,omitempty"`
-}
-
-func listTokens(s *service, c *core.Caller, r *http.Request) (tokenPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadTokens, s.Tokens.List, func(t *admin.TokenFacts) string { return t.ID }, describeToken)
-	return tokenPage{all, next}, err
-}
-
 func describeToken(t *admin.TokenFacts) listedToken {
 	return listedToken{TokenID: t.ID, Principal: t.Principal, IssuedAt: timeText(t.Issued), ExpiresAt: timeText(t.Expires), Actions: t.Actions, Keys: t.Keys, BoundTo: t.BoundTo}
 }
