@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -174,7 +175,7 @@ func TestWrongClaims(t *testing.T) {
 		{"groups", 7, "groups"}, {"groups", []any{"a", 7}, "groups"}, {"groups", map[string]any{"a": 1}, "groups"}, {"groups", many, "more than"}, {"_claim_names", map[string]any{"groups": "src1"}, "elsewhere"},
 		{"roles", true, "roles"}, {"department", 7, "department"}, {"department", strings.Repeat("d", 257), "department"}, {"department", "a\nb", "department"},
 		{"azp", nil, "azp"}, {"azp", "other", "azp"}, {"azp", 7, "azp"},
-		{"cnf", "x", "cnf"}, {"cnf", map[string]any{"jkt": "x"}, "cnf"}, {"cnf", map[string]any{"x5t#S256": "short"}, "cnf"}, {"cnf", map[string]any{}, "cnf"}, {"cnf", map[string]any{"x5t#S256": 7}, "cnf"},
+		{"cnf", "x", "cnf"}, {"cnf", map[string]any{"jkt": "x"}, "cnf"}, {"cnf", map[string]any{"x5t#S256": "short"}, "cnf"}, {"cnf", map[string]any{}, "cnf"}, {"cnf", map[string]any{"x5t#S256": strings.Repeat("A", 43), "jkt": "x"}, "cnf"}, {"cnf", map[string]any{"x5t#S256": 7}, "cnf"},
 	} {
 		changes := map[string]any{"org": good["org"], "azp": "cli", c.claim: c.value}
 		text, _ := json.Marshal(c.value)
@@ -285,6 +286,14 @@ func TestKeysThatSignNothing(t *testing.T) {
 	}
 }
 
+// A key so large that each use of it is slow is left out.
+func TestHugeKey(t *testing.T) {
+	w := newWorld(t, nil)
+	modulus := new(big.Int).SetBit(big.NewInt(1), 9000, 1)
+	w.issuer.List(jose.JSONWebKey{Key: &rsa.PublicKey{N: modulus, E: 65537}, KeyID: "huge", Use: "sig"})
+	w.wantRefused("a token of an issuer with a huge key alone", w.signToken(nil), "could not be read")
+}
+
 // A key of another algorithm than its own is not used, and RSA and Ed25519 keys work.
 func TestAlgorithms(t *testing.T) {
 	w := newWorld(t, func(s *oidc.Issuer) { s.Algorithms = []string{"PS256", "ES256"} })
@@ -360,9 +369,6 @@ func TestAnswersOfAnIssuer(t *testing.T) {
 		"a huge document": func(w http.ResponseWriter, _ *http.Request) {
 			w.Write([]byte(`{"issuer":"` + strings.Repeat("x", 1<<20) + `"}`))
 		},
-		"another issuer": func(w http.ResponseWriter, _ *http.Request) {
-			w.Write([]byte(`{"issuer":"https://a.example","jwks_uri":"https://a.example/k"}`))
-		},
 		"no JSON": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`<html>`)) },
 		"nothing": func(w http.ResponseWriter, _ *http.Request) {},
 	} {
@@ -373,13 +379,26 @@ func TestAnswersOfAnIssuer(t *testing.T) {
 			t.Errorf("%s: the reports are %v; want one failure", what, w.reports)
 		}
 	}
-	for what, address := range map[string]string{"keys over http": "http://id.example.com/keys", "keys in a file": "file:///etc/keys", "no address": ""} {
-		w := newWorld(t, nil)
+	w := newWorld(t, nil)
+	for what, c := range map[string]struct{ issuer, keys, after string }{
+		"keys over http": {w.issuer.URL, "http://id.example.com/keys", ""}, "keys in a file": {w.issuer.URL, "file:///etc/keys", ""}, "no address": {w.issuer.URL, "", ""},
+		"another issuer":                  {"https://id.example.com", w.issuer.URL + "/keys", ""},
+		"a huge document of spaces":       {w.issuer.URL, w.issuer.URL + "/keys", strings.Repeat(" ", 1<<20)},
+		"a document with something after": {w.issuer.URL, w.issuer.URL + "/keys", "{}"},
+	} {
+		w.now, w.reports = w.now.Add(time.Minute), nil
 		w.issuer.Answer(func(out http.ResponseWriter, _ *http.Request) {
-			json.NewEncoder(out).Encode(map[string]string{"issuer": w.issuer.URL, "jwks_uri": address})
+			w.issuer.Answer(nil) // the keys themselves are there
+			json.NewEncoder(out).Encode(map[string]string{"issuer": c.issuer, "jwks_uri": c.keys})
+			out.Write([]byte(c.after))
 		})
 		w.wantRefused(what, w.signToken(nil), "could not be read")
+		if len(w.reports) != 1 || w.reports[0] == nil {
+			t.Errorf("%s: the reports are %v; want one failure", what, w.reports)
+		}
 	}
+	w.now = w.now.Add(time.Minute)
+	w.wantGood("a token of the issuer that answers well again", w.signToken(nil))
 }
 
 // An issuer is believed only if its TLS certificate is from an authority of the system or of
