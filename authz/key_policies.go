@@ -188,12 +188,12 @@ func (k *KeyPolicies) keepsLocked(tenant string, p *keypolicy.Policy) bool {
 }
 
 // requestOf returns a request as the matcher takes it. Parameters that the request leaves
-// open are those of the object.
+// open are those of the object, or the defaults.
 func requestOf(r *core.AccessRequest) *keypolicy.Request {
 	out := &keypolicy.Request{AccessRequest: r, Token: r.Principal.TokenID, Wrapped: r.Asked.Wrapped}
 	switch {
 	case r.Object != nil:
-		out.Parameters = rules.CompleteParameters(r.Asked.Parameters, r.Object)
+		out.Parameters = rules.EffectiveParameters(r.Action, r.Asked.Parameters, r.Object)
 	case r.Asked.Parameters != nil:
 		out.Parameters = *r.Asked.Parameters
 	}
