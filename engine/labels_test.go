@@ -182,3 +182,24 @@ func TestDigestIsAskedAsClearGet(t *testing.T) {
 		t.Errorf("the policy was asked %+v; want Get in clear among it", p.asked)
 	}
 }
+
+// Statements about the hash see that of Hash, in each part of a stream.
+func TestHashIsDecidedByItsAlgorithm(t *testing.T) {
+	w, p := attentiveWorld(t)
+	sha1 := &core.CryptographicParameters{HashingAlgorithm: core.HashSHA1}
+	first, err := w.Hash(ctx, w.alice, &core.HashInput{Parameters: sha1, Data: []byte("d"), Init: new(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Hash(ctx, w.alice, &core.HashInput{Correlation: first.Correlation, Data: []byte("d"), Final: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.asked) != 2 {
+		t.Fatalf("the policy was asked %d times, want 2", len(p.asked))
+	}
+	for i, r := range p.asked {
+		if r.Action != core.ActionHash || r.Asked.Parameters == nil || r.Asked.Parameters.HashingAlgorithm != core.HashSHA1 {
+			t.Errorf("part %d: asked %v with %+v; want Hash by SHA-1", i, r.Action, r.Asked)
+		}
+	}
+}

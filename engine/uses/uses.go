@@ -147,7 +147,7 @@ func checkUse(k *engine.Call, in *core.CheckInput) (out core.CheckOutput, err er
 
 // Hash hashes data in software, because no key is involved (KMIP 1.4 §4.37, 2.1 §6.1.24).
 func (v *Verbs) Hash(ctx context.Context, c *core.Caller, in *core.HashInput) (core.HashOutput, error) {
-	return engine.RunPermitted(v.engine, ctx, c, core.ActionHash, in, hashData)
+	return engine.Run(v.engine, ctx, c, core.ActionHash, in, hashData)
 }
 
 func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err error) {
@@ -157,6 +157,10 @@ func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err erro
 	}
 	defer s.Release()
 	in.Parameters = s.FirstParameters(in.Parameters)
+	k.Asked.Parameters = in.Parameters
+	if _, err := k.Decide(k.Action, nil); err != nil {
+		return out, err
+	}
 	if in.Parameters == nil || in.Parameters.HashingAlgorithm == 0 {
 		return out, core.Errorf(core.InvalidMessage, "Hash needs Cryptographic Parameters with a Hashing Algorithm")
 	}

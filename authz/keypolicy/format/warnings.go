@@ -8,7 +8,7 @@ import (
 )
 
 // Warnings lists what is probably a mistake: names that do not exist, and conditions on
-// the object of an action that has none. exists says whether there is a principal or a
+// the object or the parameters of an action that has none. exists says whether there is a principal or a
 // target such as "user:alice" or "keyId:key123"; nil: all exist.
 func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 	check := func(path, name string) {
@@ -29,6 +29,9 @@ func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 		if action := s.withoutObject(); action != "" {
 			out = append(out, Warning{path + ".conditions", fmt.Sprintf("%s has no object, so the conditions object and tags never hold for it", action)})
 		}
+		if action := s.withoutParameters(); action != "" {
+			out = append(out, Warning{path + ".conditions.parameters", fmt.Sprintf("the parameters of %s are not judged, so the condition never holds for it", action)})
+		}
 	}
 	return out
 }
@@ -42,6 +45,26 @@ func (s *Statement) withoutObject() string {
 	for _, word := range s.Actions {
 		for _, a := range core.ActionsNamed(word) {
 			if a.Info().Objects == core.NoObject {
+				return a.String()
+			}
+		}
+	}
+	return ""
+}
+
+// withParameters are the actions whose parameters statements can judge.
+var withParameters = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify,
+	core.ActionHash, core.ActionGet, core.ActionExport}
+
+// withoutParameters returns an action that the statement names and for which its condition
+// on parameters never holds, or "".
+func (s *Statement) withoutParameters() string {
+	if s.Conditions.Parameters == nil || slices.Contains(s.Actions, core.EveryAction) {
+		return ""
+	}
+	for _, word := range s.Actions {
+		for _, a := range core.ActionsNamed(word) {
+			if !slices.Contains(withParameters, a) {
 				return a.String()
 			}
 		}
