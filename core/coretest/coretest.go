@@ -6,7 +6,6 @@ package coretest
 
 import (
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/csvtable"
 )
 
 // JSON reads a file of facts into v. It skips the test if there is no such file.
@@ -26,18 +26,11 @@ func JSON(t testing.TB, name string, v any) {
 }
 
 // CSV reads a table of facts. The keys of each row are the names in the first row.
-func CSV(t testing.TB, name string) (rows []map[string]string) {
+func CSV(t testing.TB, name string) []map[string]string {
 	t.Helper()
-	all, err := csv.NewReader(bytes.NewReader(readFacts(t, name))).ReadAll()
+	rows, err := csvtable.Read(bytes.NewReader(readFacts(t, name)))
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
-	}
-	for _, r := range all[1:] {
-		row := map[string]string{}
-		for i, head := range all[0] {
-			row[head] = r[i]
-		}
-		rows = append(rows, row)
 	}
 	return rows
 }

@@ -7,12 +7,13 @@ package main
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
 	"go/format"
 	"log"
 	"os"
 	"strings"
+
+	"github.com/keyreeve/keyreeve/core/csvtable"
 )
 
 // short names an enumeration's Go type and the prefix of its constants where
@@ -39,17 +40,9 @@ func read(name string) []map[string]string {
 	f, err := os.Open("tables/" + name + ".csv")
 	check(err)
 	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
+	rows, err := csvtable.Read(f)
 	check(err)
-	var out []map[string]string
-	for _, r := range rows[1:] {
-		m := map[string]string{}
-		for i, h := range rows[0] {
-			m[h] = r[i]
-		}
-		out = append(out, m)
-	}
-	return out
+	return rows
 }
 
 func writeTags(rows []map[string]string) {
