@@ -72,21 +72,11 @@ func (v *Verifier) ForConnection(address string) core.IdentifyBearer {
 	return c.identify
 }
 
-// Causes for which a token is refused. The client gets the same sentence for each. The record
-// has the cause.
-var (
-	errForm      = errors.New("it does not have the form of a token")
-	errUnknown   = errors.New("there is no such token, or it was revoked")
-	errSecret    = errors.New("its secret is wrong")
-	errExpired   = errors.New("it has expired")
-	errBound     = errors.New("it is bound to another client certificate")
-	errTenant    = errors.New("the client certificate beside it is of another tenant")
-	errNoUser    = errors.New("there is no such user any more")
-	errDisabled  = errors.New("the user is disabled")
-	errPassword  = errors.New("the password that bought it was changed")
-	errOtherName = errors.New("the certificate that bought it names another principal now")
-)
+// refuseFor refuses a token for a cause of this package.
+func refuseFor(cause string) error { return refuseToken(errors.New(cause)) }
 
+// refuseToken refuses a token. The client gets the same sentence for each cause. The record has
+// the cause.
 func refuseToken(cause error) error {
 	return core.Wrap(core.AuthenticationNotSuccessful, cause, "the access token is not right or no longer valid; get a new one")
 }
@@ -113,7 +103,7 @@ type provenToken struct {
 func (c *connection) identify(ctx context.Context, certificate *core.Principal, text string) (*core.Principal, error) {
 	id, secret, ok := core.ParseAccessToken(text)
 	if !ok {
-		return nil, c.countFailure(errForm)
+		return nil, c.countFailure("it does not have the form of a token")
 	}
 	known, err := c.loadToken(id)
 	if err != nil {
@@ -122,12 +112,12 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	if known.token == nil || !known.token.HasSecret(&secret) {
 		if known.token == nil {
 			subtle.ConstantTimeCompare(make([]byte, sha256.Size), secret[:]) // an unknown ID costs the same
-			return nil, c.countFailure(errUnknown)
+			return nil, c.countFailure("there is no such token, or it was revoked")
 		}
-		return nil, c.countFailure(errSecret)
+		return nil, c.countFailure("its secret is wrong")
 	}
 	if err := known.checkConnection(certificate); err != nil {
-		return nil, refuseToken(err)
+		return nil, err
 	}
 	p, err := c.verifier.principalOf(ctx, known, certificate)
 	if err != nil {
@@ -135,17 +125,17 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	}
 	c.last = *known
 	if time.Now().Unix() >= p.Expires {
-		return nil, refuseToken(errExpired)
+		return nil, refuseFor("it has expired")
 	}
 	return p, nil
 }
 
 // countFailure counts a failed try to send a token.
-func (c *connection) countFailure(cause error) error {
+func (c *connection) countFailure(cause string) error {
 	if err := c.verifier.ports.Guessing.NoteFailureFrom(c.address); err != nil {
 		return err
 	}
-	return refuseToken(cause)
+	return refuseFor(cause)
 }
 
 // loadToken returns what is known of a token; nothing if there is none. Its secret has not been
@@ -181,9 +171,9 @@ func (c *connection) loadToken(id string) (*provenToken, error) {
 func (k *provenToken) checkConnection(certificate *core.Principal) error {
 	switch {
 	case certificate != nil && certificate.Tenant != k.tenant:
-		return errTenant
+		return refuseFor("the client certificate beside it is of another tenant")
 	case k.token.BoundTo != "" && (certificate == nil || certificate.Fingerprint != k.token.BoundTo):
-		return errBound
+		return refuseFor("it is bound to another client certificate")
 	}
 	return nil
 }
@@ -250,18 +240,17 @@ func (v *Verifier) ownerOf(k *provenToken) (*core.Principal, *core.User, error) 
 	case err != nil:
 		return nil, nil, err
 	case p.Tenant != k.tenant || p.ID != k.token.Principal:
-		return nil, nil, refuseToken(errOtherName)
+		return nil, nil, refuseFor("the certificate that bought it names another principal now")
 	}
 	return p, nil, nil
 }
 
 func parseChain(der [][]byte) (chain []*x509.Certificate, err error) {
-	for _, b := range der {
-		c, err := x509.ParseCertificate(b)
-		if err != nil {
+	chain = make([]*x509.Certificate, len(der))
+	for i := range der {
+		if chain[i], err = x509.ParseCertificate(der[i]); err != nil {
 			return nil, err
 		}
-		chain = append(chain, c)
 	}
 	return chain, nil
 }
@@ -273,14 +262,14 @@ func (v *Verifier) userOf(k *provenToken) (*core.User, error) {
 	case err != nil:
 		return nil, err
 	case u == nil:
-		return nil, refuseToken(errNoUser)
+		return nil, refuseFor("there is no such user any more")
 	case u.Disabled:
-		return nil, refuseToken(errDisabled)
+		return nil, refuseFor("the user is disabled")
 	case k.user == u: // the password is the one that was compared before
 		return u, nil
 	}
 	if sum := sha256.Sum256([]byte(u.Password)); len(k.token.PasswordHash) != 0 && subtle.ConstantTimeCompare(sum[:], k.token.PasswordHash) != 1 {
-		return nil, refuseToken(errPassword)
+		return nil, refuseFor("the password that bought it was changed")
 	}
 	return u, nil
 }

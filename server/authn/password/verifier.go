@@ -45,16 +45,14 @@ func NewVerifier(users Users) *Verifier {
 		slots: fair.New(fair.Config{Name: "checks of passwords", Slots: checkSlots(), Waiting: maxWaiting, Wait: maxWait})}
 }
 
-// Errors for a login that fails. The client gets the same sentence for each, at the same
-// cost. The record has the cause.
+// Causes of refusals that more than one function returns.
 var (
-	errNoUser   = errors.New("there is no such user")
-	errNoHash   = errors.New("the user has no password")
-	errDisabled = errors.New("the user is disabled")
-	errExpired  = errors.New("the user has expired")
-	errWrong    = errors.New("the password is wrong")
+	errExpired = errors.New("the user has expired")
+	errWrong   = errors.New("the password is wrong")
 )
 
+// refuseLogin refuses a login. The client gets the same sentence for each cause, at the same
+// cost. The record has the cause.
 func refuseLogin(cause error) error {
 	return core.Wrap(core.AuthenticationNotSuccessful, cause, "the user name or the password is not right")
 }
@@ -64,13 +62,13 @@ func refuseLogin(cause error) error {
 func (v *Verifier) hashOf(u *core.User, now time.Time) (*encodedHash, error) {
 	switch {
 	case u == nil:
-		return v.decoy, errNoUser
+		return v.decoy, errors.New("there is no such user")
 	case u.Disabled:
-		return v.decoy, errDisabled
+		return v.decoy, errors.New("the user is disabled")
 	case u.Expires != 0 && now.Unix() >= u.Expires:
 		return v.decoy, errExpired
 	case u.Password == "":
-		return v.decoy, errNoHash
+		return v.decoy, errors.New("the user has no password")
 	}
 	h, err := parseHash(u.Password)
 	if err != nil {
