@@ -57,26 +57,17 @@ func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInp
 
 // user is the answer about a user. It has nothing of the password.
 type user struct {
-	Name       string            `json:"name"`
-	Version    version           `json:"version"`
+	Name string `json:"name"`
+	savedVersion
 	Groups     []string          `json:"groups"`
 	Roles      []string          `json:"roles"`
 	Attributes map[string]string `json:"attributes"`
 	Disabled   bool              `json:"disabled"`
 	ExpiresAt  string            `json:"expiresAt,omitempty"`
-
-	created bool
-}
-
-func (u user) setHeaders(h http.Header) {
-	u.Version.setHeaders(h)
-	if u.created {
-		h.Set("Location", "/v1/users/"+url.PathEscape(u.Name))
-	}
 }
 
 func userShown(u *core.User) user {
-	out := user{Name: u.Name, Version: version(u.Version), Groups: orEmpty(u.Groups), Roles: orEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled}
+	out := user{Name: u.Name, savedVersion: savedVersion{Version: version(u.Version)}, Groups: orEmpty(u.Groups), Roles: orEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled}
 	if out.Attributes == nil {
 		out.Attributes = map[string]string{}
 	}
@@ -92,7 +83,7 @@ func createUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 	defer clear(password)
 	change := in.change()
 	out, err := s.saveUser(c, r, in.Name, &change, password, err)
-	out.created = true
+	out.location = "/v1/users/" + url.PathEscape(out.Name)
 	return out, err
 }
 
@@ -153,23 +144,14 @@ func (in *roleChange) validate() error { return nil }
 
 // role is the answer about a role.
 type role struct {
-	Name        string   `json:"name"`
-	Version     version  `json:"version"`
+	Name string `json:"name"`
+	savedVersion
 	Description string   `json:"description,omitempty"`
 	Actions     []string `json:"actions"`
-
-	created bool
-}
-
-func (r role) setHeaders(h http.Header) {
-	r.Version.setHeaders(h)
-	if r.created {
-		h.Set("Location", "/v1/roles/"+url.PathEscape(r.Name))
-	}
 }
 
 func roleShown(r *admin.NamedRole) role {
-	return role{Name: r.Name, Version: version(r.Version), Description: r.Description, Actions: orEmpty(r.Actions)}
+	return role{Name: r.Name, savedVersion: savedVersion{Version: version(r.Version)}, Description: r.Description, Actions: orEmpty(r.Actions)}
 }
 
 func createRole(s *service, c *core.Caller, r *http.Request) (role, error) {
@@ -179,7 +161,7 @@ func createRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 	}
 	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: in.Name, Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: new(int64)})
 	out := roleShown(&saved)
-	out.created = true
+	out.location = "/v1/roles/" + url.PathEscape(out.Name)
 	return out, err
 }
 

@@ -60,25 +60,16 @@ func (in *replacedPolicy) validate() error { return checkDocument(in.Document) }
 
 // savedPolicy is the answer to a new version of a policy.
 type savedPolicy struct {
-	PolicyID string   `json:"policyId"`
-	Version  version  `json:"version"`
+	PolicyID string `json:"policyId"`
+	savedVersion
 	State    string   `json:"state"` // "active"
 	Hash     string   `json:"hash"`  // SHA-256 of the normal form, hex
 	Attached []string `json:"attached"`
 	Warnings []string `json:"warnings"`
-
-	created bool
-}
-
-func (p savedPolicy) setHeaders(h http.Header) {
-	p.Version.setHeaders(h)
-	if p.created {
-		h.Set("Location", "/v1/policies/"+url.PathEscape(p.PolicyID))
-	}
 }
 
 func savedAnswer(p admin.SavedPolicy, err error) (savedPolicy, error) {
-	return savedPolicy{PolicyID: p.Name, Version: version(p.Version), State: "active", Hash: p.Hash, Attached: orEmpty(p.Attached), Warnings: orEmpty(p.Warnings)}, err
+	return savedPolicy{PolicyID: p.Name, savedVersion: savedVersion{Version: version(p.Version)}, State: "active", Hash: p.Hash, Attached: orEmpty(p.Attached), Warnings: orEmpty(p.Warnings)}, err
 }
 
 // orEmpty returns [] for nil, because JSON would have null.
@@ -95,7 +86,7 @@ func createPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, err
 		return savedPolicy{}, err
 	}
 	out, err := savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: in.Name, Document: in.Document, Reason: in.Reason, Expected: new(int64)}))
-	out.created = true
+	out.location = "/v1/policies/" + url.PathEscape(out.PolicyID)
 	return out, err
 }
 

@@ -14,6 +14,19 @@ func (v version) setHeaders(h http.Header) {
 	h.Set("ETag", strconv.Quote(strconv.FormatInt(int64(v), 10)))
 }
 
+// savedVersion is the part of an answer about a user, a role or a policy that sets its headers.
+type savedVersion struct {
+	Version  version `json:"version"`
+	location string  // path of what the request created; empty if it created nothing
+}
+
+func (v savedVersion) setHeaders(h http.Header) {
+	v.Version.setHeaders(h)
+	if v.location != "" {
+		h.Set("Location", v.location)
+	}
+}
+
 // changesVersions lists the routes that replace a version and honour If-Match.
 var changesVersions = map[string]bool{
 	"PUT /v1/policies/{policyId}": true, "DELETE /v1/policies/{policyId}": true, "POST /v1/policies/{policyId}/rollback": true,
