@@ -37,27 +37,9 @@ func TestSampleIsTheDefaults(t *testing.T) {
 	if err := yaml.Load(b, &sample, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []*server.Config{&sample} {
-		if len(c.Keys.ForbidClasses) == 0 {
-			c.Keys.ForbidClasses = nil
-		}
-		if len(c.TLS.Principals) == 0 {
-			c.TLS.Principals = nil
-		}
-		if len(c.TLS.Authorities) == 0 {
-			c.TLS.Authorities = nil
-		}
-		if len(c.Authentication.Issuers) == 0 {
-			c.Authentication.Issuers = nil
-		}
-		if len(c.Keys.Tenants) == 0 {
-			c.Keys.Tenants = nil
-		}
-		if len(c.Policy.Regions) == 0 {
-			c.Policy.Regions = nil
-		}
-		if len(c.Compat) == 0 {
-			c.Compat = nil
+	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
+		if v := reflect.ValueOf(empty).Elem(); v.Len() == 0 {
+			v.SetZero() // nil, as in the defaults
 		}
 	}
 	if want := server.Defaults(); !reflect.DeepEqual(sample, want) {
