@@ -81,11 +81,6 @@ func printJSON(v any) error {
 	return nil
 }
 
-type tenantCmd struct {
-	Create tenantCreateCmd `cmd:"" help:"Declare a tenant: makes its keys in the HSM. Until then a certificate that names it is refused."`
-	List   tenantListCmd   `cmd:"" help:"List the tenants."`
-}
-
 type tenantCreateCmd struct {
 	where
 	Name string `arg:"" help:"Name of the tenant, as certificates name it."`
@@ -124,26 +119,6 @@ func tenantLine(t engine.TenantStatus) string {
 		line += " | PROBLEM " + t.Problem
 	}
 	return oneLine(line)
-}
-
-type policyCmd struct {
-	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
-	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
-
-	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
-	Show     policyShowCmd     `cmd:"" help:"Print a key policy."`
-	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file; it is in force at once."`
-	Delete   policyDeleteCmd   `cmd:"" help:"End a key policy that is attached to nothing."`
-	History  policyHistoryCmd  `cmd:"" help:"List all versions of a key policy, newest first."`
-	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
-	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
-	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
-
-	Test   policyTestCmd         `cmd:"" help:"Check documents of key policies and run their tests, without a server. Exits with 1 if one is wrong."`
-	Diff   policyDiffCmd         `cmd:"" help:"Say what a file would change in a key policy. Exits with 0 if nothing, 1 if it differs."`
-	Export policyExportCmd       `cmd:"" help:"Write policies, attachments, roles and users of a tenant into a folder, for git."`
-	Import policyImportCmd       `cmd:"" help:"Give a tenant what such a folder says. If one file is wrong, nothing is stored."`
-	PyKMIP policyImportPyKMIPCmd `cmd:"" name:"import-pykmip" help:"Store the operation policies of PyKMIP as key policies that are attached to nothing."`
 }
 
 type reloadCmd struct{ where }
@@ -251,11 +226,6 @@ func condition(p httpd.Part) string {
 	return "ok"
 }
 
-type hsmCmd struct {
-	Orphans orphansCmd `cmd:"" help:"Token objects that no living object needs."`
-	Keys    keysCmd    `cmd:"" help:"List the sets of keys in the HSM: whose each is, and whether it is in use. Changes nothing."`
-}
-
 type keysCmd struct{ listing }
 
 func (c *keysCmd) Run() error { return printList(&c.listing, "/hsm/keys", keySetLine) }
@@ -267,11 +237,6 @@ func keySetLine(s upkeep.KeySetStatus) string {
 		state += fmt.Sprintf(", tenant %s, epoch %d", s.Tenant, s.Epoch)
 	}
 	return oneLine(strings.TrimSuffix(fmt.Sprintf("%s | %s | %d keys | %s", s.Label, state, s.Keys, s.Note), " | "))
-}
-
-type orphansCmd struct {
-	List  orphansListCmd  `cmd:"" help:"List token objects that no row of a living object names, and open intents of earlier processes."`
-	Purge orphansPurgeCmd `cmd:"" help:"Destroy token objects for good."`
 }
 
 type orphansListCmd struct{ listing }
@@ -367,10 +332,6 @@ func confirm(n int) error {
 		return fmt.Errorf("nothing was destroyed")
 	}
 	return nil
-}
-
-type auditCmd struct {
-	List auditListCmd `cmd:"" help:"List records, newest first."`
 }
 
 type auditListCmd struct {

@@ -38,6 +38,72 @@ type commands struct {
 	Ver    verCmd            `cmd:"" name:"version" help:"Print the version."`
 }
 
+type userCmd struct {
+	Add      userAddCmd      `cmd:"" help:"Make a user. The password is asked for, or read from standard input."`
+	List     userListCmd     `cmd:"" help:"List the users."`
+	Change   userChangeCmd   `cmd:"" help:"Change groups, roles, attributes or the expiry of a user."`
+	Password userPasswordCmd `cmd:"" help:"Set a new password. It is asked for, or read from standard input."`
+	Disable  userDisableCmd  `cmd:"" help:"Refuse a user from now on, also on open connections."`
+	Enable   userEnableCmd   `cmd:"" help:"Let a disabled user in again."`
+	Remove   userRemoveCmd   `cmd:"" help:"Remove a user."`
+}
+
+type roleCmd struct {
+	Save   roleSaveCmd   `cmd:"" help:"Make or change a role: a name for actions that it permits on the tenant's objects."`
+	List   roleListCmd   `cmd:"" help:"List the roles that the tenant has made."`
+	Remove roleRemoveCmd `cmd:"" help:"Remove a role."`
+}
+
+type tokenCmd struct {
+	Issue  tokenIssueCmd  `cmd:"" help:"Make an access token for a user, for the header Authorization of REST. It is shown once."`
+	List   tokenListCmd   `cmd:"" help:"List the access tokens that live."`
+	Revoke tokenRevokeCmd `cmd:"" help:"End an access token on every node."`
+}
+
+type tenantCmd struct {
+	Create tenantCreateCmd `cmd:"" help:"Declare a tenant: makes its keys in the HSM. Until then a certificate that names it is refused."`
+	List   tenantListCmd   `cmd:"" help:"List the tenants."`
+}
+
+type certCmd struct {
+	Issue  certIssueCmd  `cmd:"" help:"Make DIR/certs/NAME.pem and NAME-key.pem."`
+	Revoke certRevokeCmd `cmd:"" help:"Put a certificate on the revocation list, which a running server obeys within a second."`
+}
+
+type auditCmd struct {
+	List auditListCmd `cmd:"" help:"List records, newest first."`
+}
+
+type policyCmd struct {
+	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
+	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
+
+	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
+	Show     policyShowCmd     `cmd:"" help:"Print a key policy."`
+	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file; it is in force at once."`
+	Delete   policyDeleteCmd   `cmd:"" help:"End a key policy that is attached to nothing."`
+	History  policyHistoryCmd  `cmd:"" help:"List all versions of a key policy, newest first."`
+	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
+	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
+	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
+
+	Test   policyTestCmd         `cmd:"" help:"Check documents of key policies and run their tests, without a server. Exits with 1 if one is wrong."`
+	Diff   policyDiffCmd         `cmd:"" help:"Say what a file would change in a key policy. Exits with 0 if nothing, 1 if it differs."`
+	Export policyExportCmd       `cmd:"" help:"Write policies, attachments, roles and users of a tenant into a folder, for git."`
+	Import policyImportCmd       `cmd:"" help:"Give a tenant what such a folder says. If one file is wrong, nothing is stored."`
+	PyKMIP policyImportPyKMIPCmd `cmd:"" name:"import-pykmip" help:"Store the operation policies of PyKMIP as key policies that are attached to nothing."`
+}
+
+type hsmCmd struct {
+	Orphans orphansCmd `cmd:"" help:"Token objects that no living object needs."`
+	Keys    keysCmd    `cmd:"" help:"List the sets of keys in the HSM: whose each is, and whether it is in use. Changes nothing."`
+}
+
+type orphansCmd struct {
+	List  orphansListCmd  `cmd:"" help:"List token objects that no row of a living object names, and open intents of earlier processes."`
+	Purge orphansPurgeCmd `cmd:"" help:"Destroy token objects for good."`
+}
+
 // where names the server that a command talks to or looks at.
 type where struct {
 	Dir    string `help:"Folder of a server started with serve --dev --dir." type:"path" xor:"where"`

@@ -32,11 +32,6 @@ func (c *initCmd) Run() error {
 	return nil
 }
 
-type certCmd struct {
-	Issue  certIssueCmd  `cmd:"" help:"Make DIR/certs/NAME.pem and NAME-key.pem."`
-	Revoke certRevokeCmd `cmd:"" help:"Put a certificate on the revocation list, which a running server obeys within a second."`
-}
-
 type certIssueCmd struct {
 	Dir    string        `help:"Folder of the development server." type:"path" required:""`
 	Name   string        `help:"Name of the principal." required:""`

@@ -15,16 +15,6 @@ import (
 	"github.com/keyreeve/keyreeve/server"
 )
 
-type userCmd struct {
-	Add      userAddCmd      `cmd:"" help:"Make a user. The password is asked for, or read from standard input."`
-	List     userListCmd     `cmd:"" help:"List the users."`
-	Change   userChangeCmd   `cmd:"" help:"Change groups, roles, attributes or the expiry of a user."`
-	Password userPasswordCmd `cmd:"" help:"Set a new password. It is asked for, or read from standard input."`
-	Disable  userDisableCmd  `cmd:"" help:"Refuse a user from now on, also on open connections."`
-	Enable   userEnableCmd   `cmd:"" help:"Let a disabled user in again."`
-	Remove   userRemoveCmd   `cmd:"" help:"Remove a user."`
-}
-
 // namedUser is a command that changes one user.
 type namedUser struct {
 	withReason
@@ -192,12 +182,6 @@ func userLine(u server.User) string {
 		state = "expired"
 	}
 	return oneLine(fmt.Sprintf("%s | %s | groups %s | roles %s", u.Name, state, strings.Join(u.Groups, ","), strings.Join(u.Roles, ",")))
-}
-
-type roleCmd struct {
-	Save   roleSaveCmd   `cmd:"" help:"Make or change a role: a name for actions that it permits on the tenant's objects."`
-	List   roleListCmd   `cmd:"" help:"List the roles that the tenant has made."`
-	Remove roleRemoveCmd `cmd:"" help:"Remove a role."`
 }
 
 type roleSaveCmd struct {

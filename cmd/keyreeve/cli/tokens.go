@@ -9,12 +9,6 @@ import (
 	"github.com/keyreeve/keyreeve/server"
 )
 
-type tokenCmd struct {
-	Issue  tokenIssueCmd  `cmd:"" help:"Make an access token for a user, for the header Authorization of REST. It is shown once."`
-	List   tokenListCmd   `cmd:"" help:"List the access tokens that live."`
-	Revoke tokenRevokeCmd `cmd:"" help:"End an access token on every node."`
-}
-
 type tokenIssueCmd struct {
 	withReason
 	User     string   `arg:"" help:"Name of the user."`
