@@ -70,37 +70,38 @@ func (f *userFields) change() (c server.UserChange, err error) {
 	return c, nil
 }
 
-type userAddCmd struct {
+// userWithFields is a command that saves the fields of one user.
+type userWithFields struct {
 	namedUser
 	userFields
 }
 
-// Run makes the user.
-func (c *userAddCmd) Run() error {
-	change, err := c.change()
+// saveFields sends the fields that were given, with the password that password returns.
+// It asks for the password only if the fields are valid.
+func (u *userWithFields) saveFields(password func() ([]byte, error), mode, done string) error {
+	change, err := u.change()
 	if err != nil {
 		return err
 	}
-	if change.Password, err = readPassword(); err != nil {
+	if change.Password, err = password(); err != nil {
 		return err
 	}
 	defer clear(change.Password)
-	return c.save(change, "new", "is made")
+	return u.save(change, mode, done)
 }
 
-type userChangeCmd struct {
-	namedUser
-	userFields
-}
+// samePassword leaves the password of a user as it is.
+func samePassword() ([]byte, error) { return nil, nil }
+
+type userAddCmd struct{ userWithFields }
+
+// Run makes the user.
+func (c *userAddCmd) Run() error { return c.saveFields(readPassword, "new", "is made") }
+
+type userChangeCmd struct{ userWithFields }
 
 // Run changes the fields that are given.
-func (c *userChangeCmd) Run() error {
-	change, err := c.change()
-	if err != nil {
-		return err
-	}
-	return c.save(change, "existing", "is changed")
-}
+func (c *userChangeCmd) Run() error { return c.saveFields(samePassword, "existing", "is changed") }
 
 type userPasswordCmd struct{ namedUser }
 
