@@ -31,11 +31,18 @@ func (d *Document) Text() ([]byte, error) {
 	if tests != nil {
 		out.setMember("tests", tests)
 	}
+	return IndentedText(out)
+}
+
+// IndentedText returns a value as JSON of several lines that people edit: indented by two
+// spaces, with "<", ">" and "&" as they are, and a line break at the end. It fails if JSON
+// cannot express the value.
+func IndentedText(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	err := e.Encode(out)
+	err := e.Encode(v)
 	return b.Bytes(), err
 }
 

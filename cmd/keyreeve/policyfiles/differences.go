@@ -116,7 +116,7 @@ func (m members) oneLineText() string {
 
 // membersOf returns the members of a role or a user.
 func membersOf(v any) (m members, err error) {
-	text, err := indentedText(v)
+	text, err := format.IndentedText(v)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/authz/keypolicy/format"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -224,7 +225,7 @@ func Stale(folder string, t *Tenant) (stale []string, err error) {
 func filesOf(t *Tenant) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	add := func(part, name string, v any) error {
-		text, err := indentedText(v)
+		text, err := format.IndentedText(v)
 		files[path.Join(part, name+fileSuffix)] = text
 		return err
 	}
@@ -245,13 +246,4 @@ func filesOf(t *Tenant) (map[string][]byte, error) {
 		errs = append(errs, add(userPart, name, u))
 	}
 	return files, errors.Join(errs...)
-}
-
-func indentedText(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err := e.Encode(v)
-	return b.Bytes(), err
 }
