@@ -28,6 +28,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 )
 
@@ -79,6 +80,8 @@ func outOfBounds(v reflect.Value) []reflect.Value {
 		return []reflect.Value{reflect.ValueOf(map[string]map[string]bool{"a": {"sensitive": true}}), reflect.ValueOf(map[string]map[string]bool{"a\x00": {}})}
 	case map[string][]string:
 		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
+	case []oidc.Issuer:
+		return []reflect.Value{reflect.ValueOf([]oidc.Issuer{{}}), reflect.ValueOf([]oidc.Issuer{{URL: "http://example.com", Audience: "keyreeve", Tenant: "t", NamePrefix: "i-"}}), reflect.ValueOf(make([]oidc.Issuer, 17))}
 	}
 	return []reflect.Value{reflect.New(v.Type()).Elem()} // a type that the test does not know: must say so
 }
@@ -163,7 +166,7 @@ func partsOf(c *Config) string {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
 	p.memory = fmt.Sprint(c.memory().Bounds())
-	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication)
+	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication, c.Policy.Regions)
 	return fmt.Sprintf("%+v", p)
 }
 
@@ -210,6 +213,8 @@ func TestEverySettingIsRead(t *testing.T) {
 				v.Set(reflect.ValueOf(map[string]map[string]bool{"a": {compromisedMayProcess: false}}))
 			case map[string][]string:
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
+			case []oidc.Issuer:
+				v.Set(reflect.ValueOf([]oidc.Issuer{{URL: "https://issuer.example", Audience: "keyreeve", Tenant: "t", NamePrefix: "i-"}}))
 			default:
 				t.Errorf("%s: the test has no value of type %v; add one", path, v.Type())
 			}
