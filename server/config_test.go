@@ -24,6 +24,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
@@ -238,7 +239,7 @@ var settingEffects = map[string]effect{
 	"limits.read":                  {"200ms", silent(true), "closed"},
 	"limits.idle":                  {"200ms", idles, "closed"},
 	"limits.write":                 {"300ms", readsNothing, "cut off"},
-	"limits.memory_total_mib":      {64, logged, "runtime_limit_mib=256 "},
+	"limits.memory_total_mib":      {64, logged, fmt.Sprintf("runtime_limit_mib=%d ", 256+password.CheckMemory()>>20)},
 
 	"limits.memory_per_principal_mib": {16, figureAtRest("keyreeve_memory_principal_limit_bytes"), "keyreeve_memory_principal_limit_bytes 16777216"},
 	"limits.search":                   {"10ms", searchesMuch, "the search did not end within 10ms"},
