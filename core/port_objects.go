@@ -14,8 +14,9 @@ type ObjectTable interface {
 	// Candidates returns objects that may match f: every match is among them, and
 	// others can be. Rows are ordered by Seq, descending unless f.OldestFirst. Paging
 	// starts after the given Seq; 0 starts at the beginning. Name, links, groups,
-	// vendor attributes and the typed columns are found by an index. Material is left
-	// out. Fewer than limit rows mean that there are no more.
+	// vendor attributes and the typed columns are found by an index. Material has only
+	// its Class, on which a decision of the policy can depend. Fewer than limit rows mean
+	// that there are no more.
 	Candidates(ctx context.Context, tenant string, f Filter, beyond int64, limit int) ([]*ManagedObject, error)
 
 	// Residents returns which of the given CKA_IDs belong to an object that is not

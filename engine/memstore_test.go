@@ -87,7 +87,9 @@ func (m *memStore) Candidates(_ context.Context, tenant string, f core.Filter, b
 		}
 		mine := f.WholeTenant || now.Owner == f.Owner || (now.Group != "" && slices.Contains(f.Groups, now.Group))
 		if mine && (beyond == 0 || ((now.Seq > beyond) == f.OldestFirst && now.Seq != beyond)) {
-			out = append(out, now)
+			found := now.Successor()
+			found.Material = core.Material{Class: now.Material.Class}
+			out = append(out, found)
 		}
 	}
 	return out, nil

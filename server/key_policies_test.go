@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -398,5 +399,42 @@ func TestUserCommandsCountOnOpenConnections(t *testing.T) {
 	out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Login", "--json")
 	if err != nil || !strings.Contains(out, "the user is disabled") || strings.Contains(out, first) || strings.Contains(out, second) {
 		t.Errorf("the records of failed logins: %v\n%s", err, out)
+	}
+}
+
+// A condition on the class of an object holds in a search too, which reads no key material,
+// and what a search was answered is not remembered for a Get.
+func TestClassOfAnObjectInASearch(t *testing.T) {
+	s := servertest.Start(t)
+	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
+	word := []byte("a password to be found")
+	made, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskDeriveKey)}, kmiptest.Name("word")},
+		Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: word}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(word)
+	byDigest := core.Attribute{Tag: core.TagDigest, Value: core.Digest{Hash: core.HashSHA256, Sum: sum[:], Format: core.KeyFormatTypeOpaque}.Value()}
+	found := func(a core.Attribute) int {
+		t.Helper()
+		out, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{a}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out.IDs)
+	}
+	if n := found(byDigest); n != 1 {
+		t.Fatalf("without a policy %d objects have the Digest, want 1", n)
+	}
+	applyPolicy(t, s, "no-clear", fmt.Sprintf(`{"keyId": %q, "statements": [{"principal": "*", "actions": ["Get"], "effect": "deny", "conditions": {"object": {"class": "C"}}}]}`, made.ID))
+	if n := found(byDigest); n != 0 {
+		t.Errorf("%d objects have the Digest; a caller that may not Get the secret must not guess it", n)
+	}
+	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(made.ID)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("Get after the search: %v; want Permission Denied", err)
+	}
+	applyPolicy(t, s, "hidden", fmt.Sprintf(`{"keyId": %q, "statements": [{"principal": "*", "actions": ["list"], "effect": "deny", "conditions": {"object": {"class": "C"}}}]}`, made.ID))
+	if n := found(kmiptest.Name("word")); n != 0 {
+		t.Errorf("a search finds %d objects that a policy hides by their class", n)
 	}
 }

@@ -76,7 +76,7 @@ func (s seals) openObject(row *readObject) (*core.ManagedObject, error) {
 		return nil, tamperedObject(o.ID)
 	}
 	if !row.withMaterial {
-		o.Material = core.Material{}
+		o.Material = core.Material{Class: classIn(row.custody)} // the seal covers it
 	}
 	return o, nil
 }

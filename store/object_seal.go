@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"strconv"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/store/document"
@@ -65,6 +66,21 @@ func custodyOf(m *core.Material) string {
 		b = append(b, s...)
 	}
 	return string(b)
+}
+
+// classIn returns the class in a text of custodyOf; "" if it has no known one.
+func classIn(custody string) core.Class {
+	const field = 6 // of the text: five numbers, the mode, the class
+	parts := strings.SplitN(custody, ",", field+2)
+	if len(parts) <= field {
+		return ""
+	}
+	for _, class := range [...]core.Class{core.ClassN, core.ClassX, core.ClassC} {
+		if parts[field] == string(class) {
+			return class
+		}
+	}
+	return ""
 }
 
 func presence(b []byte) int64 {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -52,6 +53,9 @@ func locate(t *testing.T, s core.Store) {
 		}
 		n := 0
 		for i, o := range found {
+			if want := (core.Material{Class: core.ClassX}); !reflect.DeepEqual(o.Material, want) {
+				t.Errorf("%s: the material of a candidate is %+v, want its class alone", what, o.Material)
+			}
 			if c.f.Matches(o) {
 				n++
 			}
