@@ -52,7 +52,7 @@ func tagLabel(value string) core.Attribute {
 	return core.Attribute{Vendor: "x", Name: "keyreeve-tag-env", Value: core.Text(value)}
 }
 
-// Key policies look at Object Groups and tags. Whoever may change attributes, or re-key,
+// Key policies look at Object Groups and tags. A caller that may change attributes, or re-key,
 // does not thereby escape a denial, or gain what a policy allows for other labels.
 func TestLabelsAreNoWayAroundPolicies(t *testing.T) {
 	policy := core.Attribute{Vendor: core.PolicyAttribute.Vendor, Name: core.PolicyAttribute.Name, Value: core.Text("p")}
@@ -163,7 +163,7 @@ func TestSlowWrappingAsksTheSame(t *testing.T) {
 	}
 }
 
-// Whoever may get a secret only wrapped does not learn its Digest: that question is about
+// A caller that may get a secret only wrapped does not learn its Digest: that question is about
 // a Get in clear.
 func TestDigestIsAskedAsClearGet(t *testing.T) {
 	w, p := attentiveWorld(t)

@@ -68,7 +68,7 @@ func compileDocument(d *format.Document, o Options) (*Policy, error) {
 	if p.name == "" {
 		p.name = d.Name
 	}
-	if err := format.CheckIdentifier(p.name, format.MaxPolicyName); err != nil {
+	if err := format.CheckIdentifier(p.name); err != nil {
 		return nil, core.Errorf(core.InvalidField, "name: the name of the policy %s", err)
 	}
 	switch {

@@ -45,8 +45,9 @@ type SavedPolicy struct {
 }
 
 // SavePolicy stores the next version of a key policy, which is in force at once, and
-// attaches it to what its document names, if the caller may do Attach Policy. The code is InvalidField, with the path of the
-// fault, if the document is wrong; nothing is stored then.
+// attaches it to what its document names, if the caller may do Attach Policy. If the
+// document is wrong, the code is InvalidField, with the path of the fault, and nothing is
+// stored.
 func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInput) (out SavedPolicy, err error) {
 	err = v.run(ctx, c, core.ActionSavePolicy, "policy "+core.ClientText(in.Name), func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)

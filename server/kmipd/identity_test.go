@@ -172,7 +172,7 @@ func getAs(t *testing.T, w messagetest.World, user string) []byte {
 }
 
 // Messages of users count for the connection's certificate: its slot, memory and turn stay with that
-// principal, whoever sends.
+// principal, also if another user sends the next one.
 func TestUsersShareTheSlotOfTheCertificate(t *testing.T) {
 	w := messagetest.New(t, messagetest.SameStore, audit.New("n"))
 	srv := newServer(w)

@@ -17,13 +17,12 @@ const (
 	MaxBytes      = 1 << 20
 	MaxStatements = 1000
 	MaxTests      = 200
-	MaxPolicyName = 128    // bytes
 	MaxSize       = 20_000 // principals, values and ranges of all statements, regions included
 
+	maxTargets    = 256  // objects or people that a document names itself
 	maxConditions = 32   // of one statement; OPA unrolls loops up to this length
 	maxNameBytes  = 256  // of a principal, key, tag and the like
 	maxTextBytes  = 4096 // of a description
-	maxSIDBytes   = 64
 )
 
 // Document is a key policy as it was written.

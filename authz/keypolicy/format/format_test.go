@@ -291,3 +291,24 @@ func TestRegionsAreBounded(t *testing.T) {
 		t.Errorf("as many regions as possible: %d, %v", len(r), err)
 	}
 }
+
+// The name of a policy is one that a holder or an object can have attached. Saving a policy
+// with targets changes each of them in one transaction, so there are few.
+func TestNamesAndTargetsAreBounded(t *testing.T) {
+	const rest = `"statements": [{"principal": "*", "actions": ["*"], "effect": "deny"}]}`
+	for _, name := range []string{"-x", "_x", ".x", "a b", strings.Repeat("x", 65)} {
+		if _, err := format.Parse([]byte(fmt.Sprintf(`{"name": %q, `, name) + rest)); core.CodeOf(err) != core.InvalidField || !strings.HasPrefix(err.Error(), "name: ") {
+			t.Errorf("the name %q: %v; want a refusal with its path", name, err)
+		}
+	}
+	for n, fails := range map[int]bool{256: false, 257: true} {
+		var keys []string
+		for i := range n {
+			keys = append(keys, fmt.Sprintf(`"key%d"`, i))
+		}
+		_, err := format.Parse([]byte(`{"keyId": [` + strings.Join(keys, ",") + `], ` + rest))
+		if (err != nil) != fails || fails && !strings.HasPrefix(err.Error(), "keyId: ") {
+			t.Errorf("%d targets: %v; want a refusal: %v", n, err, fails)
+		}
+	}
+}

@@ -36,7 +36,7 @@ func ImportPyKMIP(text []byte) ([]Document, error) {
 
 func (r *reader) importPolicy(name string, n node) Document {
 	d := Document{Name: name, Description: "imported from an operation policy of PyKMIP", Exclusive: true}
-	if err := CheckIdentifier(name, MaxPolicyName); err != nil {
+	if err := CheckIdentifier(name); err != nil {
 		r.refuse(n, "the name of the policy %s", err)
 	}
 	sections := pykmipSections{}

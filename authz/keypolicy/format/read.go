@@ -131,7 +131,7 @@ func (r *reader) document(n node) *Document {
 	get := r.object(n, known...)
 	d := &Document{Exclusive: r.flagOf(get("exclusive")), Targets: r.targets(n, get)}
 	if m := get("name"); m.kind != missingNode {
-		d.Name = r.identifier(m, MaxPolicyName)
+		d.Name = r.identifier(m)
 	}
 	if m := get("description"); m.kind != missingNode {
 		d.Description = r.nameOf(m, maxTextBytes)
@@ -161,28 +161,28 @@ func (r *reader) targets(n node, get func(string) node) (out Targets) {
 			r.refuse(m, "the policy has %s already; it has targets of one kind", out.Kind)
 		}
 		out = Targets{Kind: kind, Names: r.namesOf(m)}
+		if len(out.Names) > maxTargets {
+			r.refuse(m, "the policy names %d targets; at most %d are allowed; attach it to a key group or a role", len(out.Names), maxTargets)
+		}
 	}
 	return out
 }
 
 // identifier reads the name of a policy or statement. Records show it between "@" and
 // "/", so it has letters, digits, dots, hyphens and underscores alone.
-func (r *reader) identifier(n node, most int) string {
-	s := r.nameOf(n, most)
-	if err := CheckIdentifier(s, most); r.fault == nil && err != nil {
+func (r *reader) identifier(n node) string {
+	s := r.nameOf(n, core.MaxNameBytes)
+	if err := CheckIdentifier(s); r.fault == nil && err != nil {
 		r.refuse(n, "%s", err)
 	}
 	return s
 }
 
 // CheckIdentifier returns an error unless s is fit to be the name of a policy or a
-// statement, of at most so many bytes.
-func CheckIdentifier(s string, most int) error {
-	unfit := func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c))
-	}
-	if s == "" || len(s) > most || strings.ContainsFunc(s, unfit) {
-		return fmt.Errorf("%q must have 1 to %d letters, digits, dots, hyphens and underscores", core.ClientText(s), most)
+// statement. What is attached by its name has the same rule.
+func CheckIdentifier(s string) error {
+	if !core.ValidName(s) {
+		return fmt.Errorf("%q must have 1 to %d letters, digits, dots, hyphens and underscores, and begin with a letter or digit", core.ClientText(s), core.MaxNameBytes)
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func (r *reader) statement(n node, position int) Statement {
 	s := Statement{SID: positionSID(position), Principals: r.principals(n, get), Actions: r.actions(get("actions")),
 		Effect: Effect(r.choice(get("effect"), []string{string(Allow), string(Deny)}))}
 	if m := get("sid"); m.kind != missingNode {
-		s.SID = r.identifier(m, maxSIDBytes)
+		s.SID = r.identifier(m)
 	}
 	if m := get("conditions"); m.kind != missingNode {
 		s.Conditions = r.conditions(m)

@@ -27,7 +27,7 @@ func ParseRegions(all map[string][]string) (Regions, error) {
 	}
 	out, total := Regions{}, 0
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if err := CheckIdentifier(name, maxNameBytes); err != nil {
+		if err := CheckIdentifier(name); err != nil {
 			return nil, core.Errorf(core.InvalidField, "the name of a region %s", err)
 		}
 		if total += len(all[name]); total > maxRegionRanges {

@@ -93,7 +93,7 @@ func (w *world) wantGood(what, token string) *core.Principal {
 	return p
 }
 
-// wantRefused fails unless a token is refused for a cause, without a word of the token.
+// wantRefused fails unless a token is refused for a cause, and the error shows no part of the token.
 func (w *world) wantRefused(what, token, cause string) {
 	w.t.Helper()
 	p, err := w.identify(w.t.Context(), nil, token)
