@@ -101,6 +101,14 @@ type listOf struct {
 	limit         int
 }
 
+// readPage reads a page of entries with their bodies. Policies are listed without them.
+func (v *Verbs) readPage(tenant string, l *listOf) ([]*core.DirectoryEntry, error) {
+	if l.kind == core.EntryPolicy {
+		return v.directory.ListHeads(l.kind, tenant, l.after, l.limit)
+	}
+	return v.directory.List(l.kind, tenant, l.after, l.limit)
+}
+
 // listEntries lists the newest versions of entries by ID, starting after an ID.
 func listEntries[T any](ctx context.Context, v *Verbs, c *core.Caller, action core.Action, l listOf, read func(*core.DirectoryEntry) (T, error)) (out []T, err error) {
 	err = v.run(ctx, c, action, "list", func(*engine.Call) error {
@@ -108,7 +116,7 @@ func listEntries[T any](ctx context.Context, v *Verbs, c *core.Caller, action co
 		if err != nil {
 			return err
 		}
-		all, err := v.directory.List(l.kind, tenant, l.after, l.limit)
+		all, err := v.readPage(tenant, &l)
 		if err != nil {
 			return err
 		}

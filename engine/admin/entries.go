@@ -39,7 +39,35 @@ func (d *entries) entry(k *engine.Call, ch change) (*core.DirectoryEntry, error)
 	if err := d.checkExpected(&ch); err != nil {
 		return nil, err
 	}
+	if err := d.checkRoom(&ch); err != nil {
+		return nil, err
+	}
 	return &core.DirectoryEntry{Kind: ch.kind, Tenant: ch.tenant, ID: ch.id, Version: next, At: k.Now, Author: authorOf(k.Caller), Reason: ch.reason, Deleted: ch.deleted, Body: ch.body}, nil
+}
+
+// Bounds of the entries of one tenant, which every node has in memory.
+const (
+	maxTenantEntries = 200_000
+	maxTenantBytes   = 128 << 20 // of their bodies
+)
+
+// checkRoom fails with QuotaExceeded if a tenant has no room for a new body. An entry can
+// always be deleted, or replaced by one of the same length. Tokens have bounds of their own.
+func (d *entries) checkRoom(ch *change) error {
+	if ch.deleted || ch.kind == core.EntryToken {
+		return nil
+	}
+	n, bytes := d.directory.UsageBeside(core.DirectoryName{Tenant: ch.tenant, Kind: ch.kind, ID: ch.id})
+	return roomBeside(ch, n, bytes)
+}
+
+// roomBeside is checkRoom for a tenant that has other entries, and bytes of bodies.
+func roomBeside(ch *change, entries, bytes int) error {
+	if entries >= maxTenantEntries || bytes+len(ch.body) > maxTenantBytes {
+		return core.Errorf(core.QuotaExceeded, "the policies, users and roles of tenant %s are %d with %d bytes, and %d more bytes do not fit; at most %d with %d bytes are possible; delete some",
+			core.ClientText(ch.tenant), entries, bytes, len(ch.body), maxTenantEntries, maxTenantBytes)
+	}
+	return nil
 }
 
 // checkExpected fails with Conflict if the newest version of an entry is not the one that

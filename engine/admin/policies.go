@@ -152,11 +152,7 @@ func (v *Verbs) ReadPolicy(ctx context.Context, c *core.Caller, tenant, name str
 // ListPolicies lists the newest versions of a tenant's key policies by name, without their
 // documents, starting after a name.
 func (v *Verbs) ListPolicies(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]PolicyVersion, error) {
-	return listEntries(ctx, v, c, core.ActionReadPolicies, listOf{core.EntryPolicy, tenant, after, limit}, func(e *core.DirectoryEntry) (PolicyVersion, error) {
-		one := describe(e)
-		one.Document = nil
-		return one, nil
-	})
+	return listEntries(ctx, v, c, core.ActionReadPolicies, listOf{core.EntryPolicy, tenant, after, limit}, func(e *core.DirectoryEntry) (PolicyVersion, error) { return describe(e), nil })
 }
 
 // PolicyHistory lists versions of a key policy without their documents, newest first, below

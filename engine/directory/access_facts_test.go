@@ -2,6 +2,7 @@ package directory
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -191,5 +192,29 @@ func TestUsersOfTheDirectory(t *testing.T) {
 	s.save(d, gone)
 	if u, err := users.User("t", "alice"); u != nil || err != nil || !users.HadUsers("t") {
 		t.Errorf("a removed user is %+v, %v; tenant t had users: %v", u, err, users.HadUsers("t"))
+	}
+}
+
+// A list of heads has no bodies. What a tenant has beside an entry counts the bodies of its
+// own entries alone.
+func TestHeadsAndUsage(t *testing.T) {
+	s, d, _ := openWith(t, false, NewAccessFacts)
+	large := policyEntry("large")
+	large.Body = []byte(`{"x": "` + strings.Repeat("a", 5000-9) + `"}`)
+	other := policyEntry("other")
+	other.Tenant = "u"
+	s.save(d, large, policyEntry("small"), other)
+	heads, err := d.ListHeads(core.EntryPolicy, "t", "", 10)
+	if err != nil || len(heads) != 2 || heads[0].ID != "large" || heads[1].ID != "small" || heads[0].Body != nil || heads[1].Body != nil {
+		t.Errorf("the heads are %+v, %v", heads, err)
+	}
+	if whole, err := d.List(core.EntryPolicy, "t", "", 10); err != nil || len(whole) != 2 || len(whole[0].Body) != 5000 || string(whole[1].Body) != "{}" {
+		t.Errorf("the entries are %+v, %v", whole, err)
+	}
+	if n, bytes := d.UsageBeside(core.DirectoryName{Tenant: "t", Kind: core.EntryPolicy, ID: "small"}); n != 1 || bytes != 5000 {
+		t.Errorf("beside the small one there are %d entries with %d bytes, want 1 with 5000", n, bytes)
+	}
+	if n, bytes := d.UsageBeside(core.DirectoryName{Tenant: "t", Kind: core.EntryPolicy, ID: "new"}); n != 2 || bytes != 5002 {
+		t.Errorf("beside a new one there are %d entries with %d bytes, want 2 with 5002", n, bytes)
 	}
 }

@@ -187,6 +187,19 @@ func (d *Directory) findSound(kind core.EntryKind, tenant, id string) (*heldEntr
 // an ID; "" starts at the beginning. If entries are refused, it returns the others, and an
 // error of code Tampered that names one; such a list must not decide anything.
 func (d *Directory) List(kind core.EntryKind, tenant, after string, limit int) ([]*core.DirectoryEntry, error) {
+	return d.listPage(kind, tenant, after, limit, (*heldEntry).wholeEntry)
+}
+
+// ListHeads is List without the bodies, which can be large.
+func (d *Directory) ListHeads(kind core.EntryKind, tenant, after string, limit int) ([]*core.DirectoryEntry, error) {
+	return d.listPage(kind, tenant, after, limit, func(h *heldEntry) (*core.DirectoryEntry, error) {
+		head := h.entry
+		head.Body = nil
+		return &head, nil
+	})
+}
+
+func (d *Directory) listPage(kind core.EntryKind, tenant, after string, limit int, show func(*heldEntry) (*core.DirectoryEntry, error)) ([]*core.DirectoryEntry, error) {
 	if err := d.Fresh(); err != nil {
 		return nil, err
 	}
@@ -206,11 +219,23 @@ func (d *Directory) List(kind core.EntryKind, tenant, after string, limit int) (
 	out := make([]*core.DirectoryEntry, min(max(limit, 0), len(found)))
 	for i := range out {
 		var err error
-		if out[i], err = found[i].wholeEntry(); err != nil {
+		if out[i], err = show(found[i]); err != nil {
 			return nil, err
 		}
 	}
 	return out, refusal
+}
+
+// UsageBeside returns how many entries the tenant of a named entry has in memory beside it,
+// deleted ones included, and the bytes of their bodies.
+func (d *Directory) UsageBeside(name core.DirectoryName) (entries, bytes int) {
+	for h := range d.entries.eachHeld {
+		if h.entry.Tenant == name.Tenant && h.entry.Name() != name {
+			entries++
+			bytes += h.length
+		}
+	}
+	return entries, bytes
 }
 
 // NextVersion returns the version that comes after the newest one of an entry, also of a
