@@ -99,6 +99,11 @@ func (s *Server) credentials() core.CredentialAuthenticator {
 	return s.passwords
 }
 
+// hashPassword makes the hash of a new password.
+func (s *Server) hashPassword(ctx context.Context, given []byte) (core.PasswordHash, error) {
+	return s.passwords.HashNew(ctx, given)
+}
+
 // passwordUsers is where the users are looked up whose passwords are verified.
 func (s *Server) passwordUsers() password.Users {
 	if s.cfg.users != nil {

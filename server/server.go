@@ -207,7 +207,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: password.Hash, IssuedTokens: s.issued})
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, IssuedTokens: s.issued})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	s.sealer.UseEngine(s.engine)
 	if err := s.openTenants(ctx); err != nil {

@@ -19,9 +19,9 @@ type Ports struct {
 	Directory   *directory.Directory // nil: the server has no key policies and users
 	KeyPolicies core.KeyPolicies
 
-	// HashPassword makes the hash of a new password. It may wait, because a hash takes
-	// much memory.
-	HashPassword func(password []byte) (core.PasswordHash, error)
+	// HashPassword makes the hash of a new password. It waits while as many hashes as
+	// may be are made: each takes much memory.
+	HashPassword func(ctx context.Context, password []byte) (core.PasswordHash, error)
 
 	IssuedTokens *directory.Tokens // nil: the server has no access tokens
 }

@@ -46,7 +46,7 @@ func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) 
 			if n := len(in.Password); n < minPasswordBytes || n > maxPasswordBytes {
 				return core.Errorf(core.InvalidField, "a password has %d to %d bytes, not %d", minPasswordBytes, maxPasswordBytes, n)
 			}
-			if u.Password, err = v.ports.HashPassword(in.Password); err != nil {
+			if u.Password, err = v.ports.HashPassword(k.Ctx, in.Password); err != nil {
 				return err
 			}
 		}

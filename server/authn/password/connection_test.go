@@ -334,9 +334,17 @@ func TestChecksDoNotStarveOthers(t *testing.T) {
 	if p, err := v.ForConnection("10.0.0.7")(ctx, certificate, nil); p != certificate || err != nil {
 		t.Errorf("without credentials: %+v, %v", p, err)
 	}
+	waited, cancel := context.WithTimeout(core.OnBehalfOf(ctx, certificate), 50*time.Millisecond)
+	defer cancel()
+	if hash, err := v.HashNew(waited, []byte(secret)); err == nil || hash != "" {
+		t.Errorf("a new password is hashed beside %d checks, which is as many as may be", checkSlots())
+	}
 	other := array7()
 	other.ID = "array8"
 	held[0]() // one check at a time now
+	if hash, err := v.HashNew(core.OnBehalfOf(ctx, other), []byte(secret)); err != nil || hash == "" {
+		t.Errorf("a new password in a place that is free: %v", err)
+	}
 	if _, err := v.ForConnection("10.0.0.8")(ctx, other, userAndPassword("bob", secret)); err != nil {
 		t.Errorf("the login of another certificate: %v", err)
 	}
