@@ -41,7 +41,7 @@ func wholeTenant(t *testing.T) *policyfiles.Tenant {
 	t.Helper()
 	all := policyfiles.NewTenant()
 	all.Policies["payroll"] = policyfiles.Policy{Document: parsed(t, payroll), Attached: &policyfiles.Targets{Holders: []string{"keyGroup:pay roll", "role:night", "role:ops"}, Objects: []string{"3f5f"}}}
-	all.Policies["..odd"] = policyfiles.Policy{Document: parsed(t, `{"statements": [{"principal": "*", "actions": ["*"], "effect": "deny"}]}`), Attached: &policyfiles.Targets{}}
+	all.Policies["0.odd-one_"] = policyfiles.Policy{Document: parsed(t, `{"statements": [{"principal": "*", "actions": ["*"], "effect": "deny"}]}`), Attached: &policyfiles.Targets{}}
 	all.Roles["clerk"] = core.Role{Description: "<night> shift", Actions: []string{"encrypt", "Get Attributes"}}
 	all.Users["alice"] = core.User{Tenant: "acme", Name: "alice", Version: 1, Groups: []string{"tapes"}, Attributes: map[string]string{"site": "north"}, Disabled: true, Expires: 5}
 	all.Users["bob"] = core.User{Tenant: "acme", Name: "bob", Version: 1}
@@ -163,7 +163,7 @@ func TestStepsAreWhatDiffers(t *testing.T) {
 		change func(files, server *policyfiles.Tenant)
 		want   []string
 	}{
-		"an empty server": {func(_, server *policyfiles.Tenant) { *server = *policyfiles.NewTenant() }, []string{"role clerk", "user alice (new", "user bob (new", "policy ..odd (new)", "policy payroll (new)", "policy payroll: attach keyGroup:pay roll", "policy payroll: attach 3f5f"}},
+		"an empty server": {func(_, server *policyfiles.Tenant) { *server = *policyfiles.NewTenant() }, []string{"role clerk", "user alice (new", "user bob (new", "policy 0.odd-one_ (new)", "policy payroll (new)", "policy payroll: attach keyGroup:pay roll", "policy payroll: attach 3f5f"}},
 		"more on the server": {func(files, _ *policyfiles.Tenant) {
 			delete(files.Policies, "payroll")
 			delete(files.Users, "bob")
@@ -182,8 +182,8 @@ func TestStepsAreWhatDiffers(t *testing.T) {
 			server.Policies["payroll"] = policyfiles.Policy{Document: parsed(t, payroll), Version: 1, Attached: &policyfiles.Targets{Holders: []string{"keyGroup:pay roll", "role:night"}, Objects: []string{"3f5f"}}}
 		}, []string{"policy payroll: attach role:ops"}},
 		"a statement": {func(_, server *policyfiles.Tenant) {
-			server.Policies["..odd"] = policyfiles.Policy{Document: parsed(t, `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny"}]}`), Version: 7}
-		}, []string{"policy ..odd (replaces version 7)"}},
+			server.Policies["0.odd-one_"] = policyfiles.Policy{Document: parsed(t, `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny"}]}`), Version: 7}
+		}, []string{"policy 0.odd-one_ (replaces version 7)"}},
 	} {
 		files, server := wholeTenant(t), wholeTenant(t)
 		c.change(files, server)
