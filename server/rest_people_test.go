@@ -114,24 +114,34 @@ var peopleRoutes = []peopleRoute{
 // Every route of policies and people in docs/REST.md, which is compared with the routes
 // themselves, is in peopleRoutes.
 func TestPeopleRoutesAreTried(t *testing.T) {
-	text, err := os.ReadFile("../docs/REST.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := strings.NewReplacer("{policyId}", "POLICY", "{keyId}", "KEY", "/users/{name}", "/users/USER", "/roles/{name}", "/roles/ROLE")
 	documented := 0
-	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Z]+) (/v1/(?:policies|users|roles|simulate|keys/\{keyId\}/)[^ ]*) \|`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range documentedRoutes(t, `policies|users|roles|simulate|keys/\{keyId\}/`) {
 		documented++
 		if !slices.ContainsFunc(peopleRoutes, func(r peopleRoute) bool {
 			tried, _, _ := strings.Cut(r.path, "?")
-			return r.method == m[1] && tried == path.Replace(m[2])
+			return r.method == m.method && tried == path.Replace(m.path)
 		}) {
-			t.Errorf("%s %s is not in peopleRoutes", m[1], m[2])
+			t.Errorf("%s %s is not in peopleRoutes", m.method, m.path)
 		}
 	}
 	if documented < 24 {
 		t.Errorf("docs/REST.md has only %d routes of policies and people", documented)
 	}
+}
+
+// documentedRoutes returns the routes in docs/REST.md whose paths go on behind /v1/ as a
+// regular expression says.
+func documentedRoutes(t *testing.T, paths string) (routes []peopleRoute) {
+	t.Helper()
+	text, err := os.ReadFile("../docs/REST.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([A-Z]+) (/v1/(?:`+paths+`)[^ ]*) \|`).FindAllStringSubmatch(string(text), -1) {
+		routes = append(routes, peopleRoute{method: m[1], path: m[2]})
+	}
+	return routes
 }
 
 // openPolicy is the document of a policy that names no key.

@@ -560,3 +560,107 @@ func TestStartWithManyTenants(t *testing.T) {
 		t.Errorf("keys were loaded at start: %v\n%s", err, out)
 	}
 }
+
+// An identity that has ended may do nothing: no operation of KMIP on an open connection, and
+// no route of REST. Before it ended, each of these was known to the server. That the REST
+// door ends the handshake of an expired certificate is in TestWhoMayNotEnter.
+func TestEndedIdentitiesMayDoNothing(t *testing.T) {
+	const password = "a long enough password"
+	s := servertest.Start(t)
+	s.Certify(certs.Request{Name: "revoked", Tenant: "default", Groups: []string{"dev"}})
+	s.Certify(certs.Request{Name: "buyer", Tenant: "default", Groups: []string{"dev"}})
+	userCommand(t, s, password, "add", "alice")
+	userCommand(t, s, password, "add", "bob")
+	over := map[string]*kmiptest.Client{"a revoked certificate": dial(t, s, "revoked", core.V2_1), "a disabled user": withPassword(dial(t, s, "dev", core.V2_1), "alice", password),
+		"a removed user": withPassword(dial(t, s, "dev", core.V2_1), "bob", password)}
+	rest := map[string]*endedClient{"a revoked certificate": {withToken(t, s, "revoked"), ""}, "nobody": {withToken(t, s, ""), ""}}
+	for what, order := range map[string]struct {
+		client *tokenClient
+		order  body
+	}{"a revoked token": {withToken(t, s, "dev"), byCertificate}, "a token of a revoked certificate": {withToken(t, s, "buyer"), byCertificate},
+		"a token of a disabled user": {withToken(t, s, "dev"), body{"grantType": "password", "user": "alice", "password": password}},
+		"a token of a removed user":  {withToken(t, s, "dev"), body{"grantType": "password", "user": "bob", "password": password}}} {
+		rest[what] = &endedClient{withToken(t, s, ""), order.client.buy(order.order).AccessToken}
+	}
+	old := certs.Request{Name: "expired", Tenant: "default", Groups: []string{"dev"}, TTL: 5 * time.Second}
+	s.Certify(old)
+	expires := time.Now().Add(old.TTL)
+	over["an expired certificate"] = dial(t, s, "expired", core.V2_1)
+
+	operations := everyOperation()
+	for what, c := range over {
+		if refused := refusals(t, c, operations); refused != 0 {
+			t.Fatalf("%s was refused %d operations as not authenticated before it ended", what, refused)
+		}
+	}
+	routes := documentedRoutes(t, `(?:[^h]|h[^e])`) // all but those of health, of which two are for everybody
+	for what, c := range rest {
+		if got := c.ask("GET", "/v1/keys").status; got == http.StatusUnauthorized && what != "nobody" {
+			t.Fatalf("%s was refused before it ended", what)
+		}
+	}
+
+	if got := withToken(t, s, "dev").ask("DELETE", "/v1/auth/token", "", body{"token": rest["a revoked token"].token}).status; got != http.StatusNoContent {
+		t.Fatalf("a token is revoked: %d", got)
+	}
+	for _, name := range []string{"revoked", "buyer"} {
+		if out, err := s.Command("cert", "revoke", "--name", name, "--dir", s.Dir); err != nil {
+			t.Fatalf("cert revoke: %v\n%s", err, out)
+		}
+	}
+	userCommand(t, s, "", "disable", "alice")
+	userCommand(t, s, "", "remove", "bob")
+	time.Sleep(max(time.Second, time.Until(expires)) + 100*time.Millisecond)
+
+	for what, c := range over {
+		if refused := refusals(t, c, operations); refused != len(operations) {
+			t.Errorf("%s: %d of %d operations are answered Authentication Not Successful; want all", what, refused, len(operations))
+		}
+	}
+	if len(routes) < 33 {
+		t.Fatalf("docs/REST.md has only %d routes", len(routes))
+	}
+	for what, c := range rest {
+		for _, r := range routes {
+			if got := c.ask(r.method, r.path); got.status != http.StatusUnauthorized || got.TokenID+got.AccessToken != "" {
+				t.Errorf("%s, %s %s: %d; want 401", what, r.method, r.path, got.status)
+			}
+		}
+	}
+}
+
+// endedClient sends requests to REST with a token, if there is one.
+type endedClient struct {
+	*tokenClient
+	token string
+}
+
+func (c *endedClient) ask(method, path string) tokenAnswer {
+	return c.tokenClient.ask(method, strings.NewReplacer("{", "", "}", "").Replace(path), c.token, nil)
+}
+
+// everyOperation returns an item without a payload of each operation of KMIP.
+func everyOperation() (items []kmip.ClientItem) {
+	for _, a := range core.Actions() {
+		if op := a.Info().Operation; op != 0 {
+			items = append(items, kmip.ClientItem{Operation: op, BatchID: []byte{byte(op)}, Payload: func(dst []byte, _ core.Version) ([]byte, error) { return dst, nil }})
+		}
+	}
+	return items
+}
+
+// refusals sends a batch and counts the answers Authentication Not Successful.
+func refusals(t *testing.T, c *kmiptest.Client, items []kmip.ClientItem) (n int) {
+	t.Helper()
+	c.Options.ErrorOption = core.BatchErrorContinuationOptionContinue
+	answer, err := c.Batch(items...)
+	if err != nil || len(answer.Items) != len(items) {
+		t.Fatalf("a batch of %d operations: %d answers, %v", len(items), len(answer.Items), err)
+	}
+	for _, i := range answer.Items {
+		if i.Reason == core.ReasonAuthenticationNotSuccessful {
+			n++
+		}
+	}
+	return n
+}
