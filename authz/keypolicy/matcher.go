@@ -1,6 +1,7 @@
 package keypolicy
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -12,9 +13,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Bounds of the policies of one request. A single policy of the largest size fits.
+// Bounds of the policies of one request. A single policy of the largest size fits, and so do
+// 32 policies at each of 32 holders, such as the object, its groups and the principal's roles.
 const (
-	MaxPolicies = 64
+	MaxPolicies = 32 * core.MaxAttached
 	maxSize     = format.MaxSize // of the statements that name the action
 )
 
@@ -87,11 +89,14 @@ func (m *Matcher) matchQuestion(ctx context.Context, q *question, policies []*Po
 func concerned(policies []*Policy, action string) (relevant []*Policy, c concern) {
 	relevant = make([]*Policy, 0, len(policies))
 	for _, p := range policies {
-		if _, ok := p.concernFor(action); ok && !slices.ContainsFunc(relevant, p.sameAs) {
+		if _, ok := p.concernFor(action); ok {
 			relevant = append(relevant, p)
 		}
 	}
-	slices.SortFunc(relevant, func(a, b *Policy) int { return strings.Compare(a.hash, b.hash) })
+	slices.SortFunc(relevant, func(a, b *Policy) int {
+		return cmp.Or(strings.Compare(a.hash, b.hash), strings.Compare(a.name, b.name), cmp.Compare(a.version, b.version))
+	})
+	relevant = slices.CompactFunc(relevant, (*Policy).sameAs)
 	for _, p := range relevant {
 		more, _ := p.concernFor(action)
 		c.addConcern(&more)

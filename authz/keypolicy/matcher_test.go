@@ -138,6 +138,13 @@ func TestBoundsOfMatching(t *testing.T) {
 	if _, err := m.Match(t.Context(), r, []*Policy{large, largePolicy(t, 999)}); core.CodeOf(err) != core.PolicyUnavailable {
 		t.Errorf("two such policies: %v; want PolicyUnavailable", err)
 	}
+	many := make([]*Policy, MaxPolicies)
+	for i := range many {
+		many[i] = compileText(t, fmt.Sprint("p", i), fmt.Sprintf(`{"statements": [{"principal": "*", "actions": ["encrypt"], "effect": "deny", "conditions": {"tags": {"number": "%d", "env": "b"}}}, {"principal": "user:a", "actions": ["encrypt"], "effect": "allow"}]}`, i))
+	}
+	if got, err := m.Match(t.Context(), r, many); err != nil || len(got.Allow) != MaxPolicies || len(got.Deny) != 0 {
+		t.Errorf("%d policies: %d allow, %d deny, %v", MaxPolicies, len(got.Allow), len(got.Deny), err)
+	}
 	if _, err := m.Match(t.Context(), r, slices.Repeat([]*Policy{second}, MaxPolicies+1)); core.CodeOf(err) != core.PolicyUnavailable {
 		t.Errorf("%d policies: %v; want PolicyUnavailable", MaxPolicies+1, err)
 	}
