@@ -24,7 +24,8 @@ import (
 // Command measures a closed loop of requests over TLS, beside limits measured in the
 // same run: L1 a TLS echo of the same bytes, L2 the raw PKCS#11 calls, L3 an echo
 // that also commits a record in groups before it answers; and for create an echo
-// that stores the rows of a Create and does nothing else.
+// that stores the rows of a Create and does nothing else. Get is also measured under four key
+// policies and by a password, beside a usual Get right before it.
 type Command struct {
 	Self        bool          `help:"Start a fresh development server to measure; else --dir names a running one."`
 	Dir         string        `help:"Folder of a running development server." type:"path"`
@@ -100,6 +101,8 @@ type bench struct {
 	made    int    // objects with names so far
 	key     string // an AES key of class C that may encrypt
 	signer  string // a P-256 private key
+
+	options kmip.RequestOptions // of every request
 }
 
 func (b *bench) stopAll() {
@@ -179,6 +182,11 @@ func (b *bench) measureAll() error {
 			continue // last: its objects would be in the others' way
 		}
 		if err := b.measure(op, op); err != nil {
+			return err
+		}
+	}
+	if b.Self && slices.Contains(b.Operation, "get") {
+		if err := b.measureCallers(); err != nil {
 			return err
 		}
 	}
@@ -321,7 +329,7 @@ func (b *bench) requestOf(op string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("--operation %s is unknown; use get, create, locate, encrypt, sign or discover", op)
 	}
-	return kmip.AppendRequest(nil, b.version, kmip.RequestOptions{}, item)
+	return kmip.AppendRequest(nil, b.version, b.options, item)
 }
 
 func (b *bench) runOperation(op, addr string, n int) (result, error) {
