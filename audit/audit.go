@@ -42,6 +42,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "tenant", r.Tenant)
 	b = appendText(b, "principal", r.Principal)
 	b = appendText(b, "fingerprint", r.Fingerprint)
+	b = appendText(b, "named_by", r.NamedBy)
 	b = appendText(b, "token", r.Token)
 	b = appendText(b, "address", r.Address)
 	b = appendText(b, "door", string(r.Door))
@@ -133,6 +134,7 @@ type Entry struct {
 	Tenant      string     `json:"tenant"`
 	Principal   string     `json:"principal"`
 	Fingerprint string     `json:"fingerprint"`
+	NamedBy     string     `json:"named_by,omitempty"`
 	Token       string     `json:"token"`
 	Address     string     `json:"address"`
 	Door        string     `json:"door"`

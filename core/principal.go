@@ -25,6 +25,7 @@ type Principal struct {
 	Subject     string     // subject of the client certificate
 	Serial      string     // its serial number, hex
 	Fingerprint string     // SHA-256 of the certificate, hex
+	NamedBy     string     // the setting that turned the certificate into this principal, such as "tls.principals[3]"; "": its URI
 	Expires     int64      // Unix seconds, 0: never; after that the principal is not valid
 }
 

@@ -112,7 +112,7 @@ func (e *Engine) Begin(ctx context.Context, c *core.Caller, action core.Action) 
 	k.Record = core.Record{Time: began, Address: c.Address, Door: c.Door, RequestID: c.RequestID, ClientRef: c.ClientRef, Action: action, Reasons: reasons, Involved: involved}
 	k.grants = k.grantRoom[:0]
 	if p := c.Principal; p != nil {
-		k.Record.Tenant, k.Record.Principal, k.Record.Fingerprint, k.Record.Token = p.Tenant, p.ID, p.Fingerprint, p.TokenID
+		k.Record.Tenant, k.Record.Principal, k.Record.Fingerprint, k.Record.NamedBy, k.Record.Token = p.Tenant, p.ID, p.Fingerprint, p.NamedBy, p.TokenID
 	}
 	return k
 }

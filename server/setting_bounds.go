@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"reflect"
@@ -213,7 +214,7 @@ func principals(all []authn.Mapping) error {
 		if err := m.Check(); err != nil {
 			return fmt.Errorf(": %w", err)
 		}
-		for _, s := range []string{m.SAN, m.Issuer, m.Subject, m.Authority} {
+		for _, s := range append([]string{m.SAN, m.SANPattern, m.Issuer, m.Subject, m.Authority}, slices.Collect(maps.Values(m.Where))...) {
 			if err := plainText(s, 4096); err != nil {
 				return fmt.Errorf(": %q %w", s, err)
 			}

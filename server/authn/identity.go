@@ -72,7 +72,7 @@ func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Pr
 	sum := sha256.Sum256(leaf.Raw)
 	until := t.validUntil(chain, now)
 	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: core.MethodCertificate, Strength: core.StrengthCertificate,
-		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix()}, until, nil
+		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix(), NamedBy: who.namedBy}, until, nil
 }
 
 // usableChains returns the chains that verify and that have no flaw.
@@ -149,23 +149,21 @@ func (t *trust) validUntil(chain []*x509.Certificate, now time.Time) time.Time {
 // findPrincipal returns the principal that a certificate names, with the chain that
 // allows it. The first entry of tls.principals that matches decides. If an authority
 // below the anchor may not name its principal, the certificate is refused, unless the
-// entry has its fingerprint, because no authority can issue that again. If no entry
+// entry has its fingerprint, because no authority can issue that again. If the tenant, a
+// group or a role comes from the certificate, the anchor must be permitted to name it too.
+// If no entry
 // matches, the URI of the certificate decides, as far as the authorities may name it.
 // Chains that last longer are tried first.
 func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate, *principalNames, error) {
 	slices.SortStableFunc(chains, func(a, b []*x509.Certificate) int { return lastsUntil(b).Compare(lastsUntil(a)) })
 	for i := range t.mappings {
-		m, why := &t.mappings[i], ""
-		for _, chain := range chains {
-			if !m.matches(chain) {
-				continue
+		if m := &t.mappings[i]; slices.ContainsFunc(chains, m.matches) {
+			chain, who, err := t.applyMapping(m, chains)
+			if err != nil {
+				return nil, nil, refuse("tls.principals[%d]: %v", i, err)
 			}
-			if why = t.authorities.limitRefusal(chain, &m.principal); why == "" || m.fingerprint != "" {
-				return chain, &m.principal, nil
-			}
-		}
-		if why != "" {
-			return nil, nil, refuse("tls.principals[%d] names %s/%s, and %s", i, m.principal.tenant, m.principal.name, why)
+			who.namedBy = fmt.Sprintf("tls.principals[%d]", i)
+			return chain, who, nil
 		}
 	}
 	who := fromURI(chains[0][0])
@@ -182,6 +180,37 @@ func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate
 		}
 	}
 	return nil, nil, refuse("the client certificate names %s/%s, and %s", who.tenant, who.name, why)
+}
+
+// applyMapping returns the principal that a matching entry names, with the chain that
+// allows it.
+func (t *trust) applyMapping(m *mapping, chains [][]*x509.Certificate) ([]*x509.Certificate, *principalNames, error) {
+	who, err := m.principalOf(chains[0][0])
+	if err != nil {
+		return nil, nil, fmt.Errorf("the entry matches the client certificate, and %w", err)
+	}
+	why := ""
+	for _, chain := range chains {
+		if !m.matches(chain) {
+			continue
+		}
+		if why = t.mappingRefusal(m, chain, who); why == "" {
+			return chain, who, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("the entry names %s/%s, and %s", who.tenant, who.name, why)
+}
+
+// mappingRefusal returns why the authorities of a chain may not name the principal of an
+// entry, or "".
+func (t *trust) mappingRefusal(m *mapping, chain []*x509.Certificate, who *principalNames) string {
+	switch {
+	case m.principal.givesRights():
+		return t.authorities.grantRefusal(chain, who)
+	case m.fingerprint != "":
+		return ""
+	}
+	return t.authorities.limitRefusal(chain, who)
 }
 
 // minRSABits is the shortest modulus of an RSA key (NIST SP 800-131A rev. 2 §3).

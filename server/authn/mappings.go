@@ -3,6 +3,7 @@ package authn
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -11,37 +12,44 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
 )
 
 // Mapping names the principal of a certificate that has no keyreeve URI. The certificate
-// must match each criterion that is given. Fingerprint alone is enough.
+// must match each criterion that is given. Fingerprint alone is enough. Tenant, Name,
+// Groups and Roles may each have one field of the certificate in them, such as "{CN}".
 type Mapping struct {
-	Fingerprint string   `yaml:"fingerprint"` // SHA-256 of the certificate, hex
-	SAN         string   `yaml:"san"`         // a DNS name, URI, IP or mail address of the certificate
-	Issuer      string   `yaml:"issuer"`      // with Subject: the issuer's distinguished name (RFC 4514)
-	Subject     string   `yaml:"subject"`     // the subject's distinguished name (RFC 4514)
-	Authority   string   `yaml:"authority"`   // the authority of client_ca it must come from: a file or fingerprint; "": the only one
-	Tenant      string   `yaml:"tenant"`
-	Name        string   `yaml:"name"`
-	Groups      []string `yaml:"groups"`
-	Roles       []string `yaml:"roles"`
+	Fingerprint string            `yaml:"fingerprint"` // SHA-256 of the certificate, hex
+	PublicKey   string            `yaml:"public_key"`  // SHA-256 of its SubjectPublicKeyInfo: hex, or sha256//BASE64 as curl writes it
+	SAN         string            `yaml:"san"`         // a DNS name, URI, IP or mail address of the certificate
+	SANPattern  string            `yaml:"san_pattern"` // the same with a '*' for one part; not an IP address
+	Where       map[string]string `yaml:"where"`       // values that CN, O, OU, UID or serialNumber must have
+	Issuer      string            `yaml:"issuer"`      // with Subject: the issuer's distinguished name (RFC 4514)
+	Subject     string            `yaml:"subject"`     // the subject's distinguished name (RFC 4514)
+	Authority   string            `yaml:"authority"`   // the authority of client_ca it must come from: a file or fingerprint; "": the only one
+	Tenant      string            `yaml:"tenant"`
+	Name        string            `yaml:"name"`
+	Groups      []string          `yaml:"groups"`
+	Roles       []string          `yaml:"roles"`
 }
 
 // principalNames is the principal that a certificate names.
 type principalNames struct {
 	tenant, name  string
 	groups, roles []string
+	namedBy       string // the entry of tls.principals; "": the certificate's URI
 }
 
 // mapping is a Mapping in a form that can be compared. Empty fields match everything.
 type mapping struct {
 	fingerprint     string // as raw bytes
+	publicKey       string // SHA-256, as raw bytes
 	san             string
+	sanPattern      sanPattern
+	where           map[string]string
 	issuer, subject string
 	authority       string // key of an authority that must be in the chain, as raw bytes
-	principal       principalNames
+	principal       principalTemplate
 }
 
 // compileMappings returns the mappings of entries. It refuses an entry that can never
@@ -68,47 +76,75 @@ func (e *Mapping) Check() error {
 }
 
 func (e *Mapping) criteria() (m mapping, err error) {
-	if e.Fingerprint == "" && e.SAN == "" && (e.Issuer == "" || e.Subject == "") {
-		return m, errors.New("it needs one of fingerprint, san, or issuer with subject")
-	}
 	if (e.Issuer == "") != (e.Subject == "") {
 		return m, errors.New("issuer and subject must be given together")
 	}
-	for what, n := range map[string]string{"tenant": e.Tenant, "name": e.Name} {
-		if !identity.ValidName(n) {
-			return m, fmt.Errorf("it needs a %s of letters, digits, '.', '_' and '-', at most 64, not %q", what, n)
-		}
+	if m.principal, err = e.parseTemplates(); err != nil {
+		return m, err
 	}
 	if e.Tenant == core.SystemTenant {
 		return m, fmt.Errorf("tenant %q is reserved for the server; choose another", e.Tenant)
 	}
-	for _, n := range slices.Concat(e.Groups, e.Roles) {
-		if !identity.ValidName(n) {
-			return m, fmt.Errorf("%q cannot be a group or role; use letters, digits, '.', '_' and '-', at most 64", n)
-		}
+	if err := e.checkRule(&m); err != nil {
+		return m, err
 	}
-	m.principal = principalNames{tenant: e.Tenant, name: e.Name, groups: e.Groups, roles: e.Roles}
+	m.where = e.Where
+	return m, e.readCriteria(&m)
+}
+
+// readCriteria reads what a certificate must have.
+func (e *Mapping) readCriteria(m *mapping) (err error) {
 	if e.Fingerprint != "" {
 		sum, err := parseFingerprint(e.Fingerprint)
 		if err != nil {
-			return m, err
+			return err
 		}
 		m.fingerprint = string(sum[:])
 	}
+	if e.PublicKey != "" {
+		sum, err := parsePin(e.PublicKey)
+		if err != nil {
+			return err
+		}
+		m.publicKey = string(sum[:])
+	}
 	if e.SAN != "" {
 		if m.san, err = parseSAN(e.SAN); err != nil {
-			return m, err
+			return err
+		}
+	}
+	if e.SANPattern != "" {
+		if m.sanPattern, err = parsePattern(e.SANPattern); err != nil {
+			return err
 		}
 	}
 	if e.Issuer != "" {
 		if m.issuer, err = parseName(e.Issuer); err != nil {
-			return m, fmt.Errorf("issuer: %w", err)
+			return fmt.Errorf("issuer: %w", err)
 		}
 		if m.subject, err = parseName(e.Subject); err != nil {
-			return m, fmt.Errorf("subject: %w", err)
+			return fmt.Errorf("subject: %w", err)
 		}
 	}
-	return m, nil
+	return nil
+}
+
+// parsePin reads the SHA-256 of a public key: hex as a fingerprint, or sha256// and base64,
+// as curl --pinnedpubkey does.
+func parsePin(s string) (sum [sha256.Size]byte, err error) {
+	text, isBase64 := strings.CutPrefix(s, "sha256//")
+	if !isBase64 {
+		sum, err = parseFingerprint(s)
+		if err != nil {
+			err = fmt.Errorf("public_key: %w", err)
+		}
+		return sum, err
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || len(raw) != len(sum) {
+		return sum, fmt.Errorf("public_key: %q is not sha256// with the base64 of 32 bytes", s)
+	}
+	return [sha256.Size]byte(raw), nil
 }
 
 func (e *Mapping) resolve(as *authorities) (mapping, error) {
@@ -154,7 +190,10 @@ func (e *Mapping) issuedUnder(as *authorities, issuer string) (*authority, error
 
 // covers reports whether m matches every certificate that o matches.
 func (m *mapping) covers(o *mapping) bool {
-	for _, f := range [][2]string{{m.fingerprint, o.fingerprint}, {m.san, o.san}, {m.issuer, o.issuer}, {m.subject, o.subject}, {m.authority, o.authority}} {
+	if !m.coversRule(o) {
+		return false
+	}
+	for _, f := range [][2]string{{m.fingerprint, o.fingerprint}, {m.publicKey, o.publicKey}, {m.san, o.san}, {m.issuer, o.issuer}, {m.subject, o.subject}, {m.authority, o.authority}} {
 		if f[0] != "" && f[0] != f[1] {
 			return false
 		}
@@ -168,10 +207,16 @@ func (m *mapping) matches(chain []*x509.Certificate) bool {
 	if sum := sha256.Sum256(leaf.Raw); m.fingerprint != "" && m.fingerprint != string(sum[:]) {
 		return false
 	}
+	if sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo); m.publicKey != "" && m.publicKey != string(sum[:]) {
+		return false
+	}
 	if m.san != "" && !slices.Contains(sansOf(leaf), m.san) {
 		return false
 	}
 	if m.issuer != "" && (!isName(leaf.RawIssuer, m.issuer) || !isName(leaf.RawSubject, m.subject)) {
+		return false
+	}
+	if !m.matchesRule(leaf) {
 		return false
 	}
 	return m.authority == "" || slices.ContainsFunc(chain[min(1, len(chain)-1):], func(c *x509.Certificate) bool {
