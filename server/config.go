@@ -42,6 +42,8 @@ type Config struct {
 		RequireEKU  bool              `yaml:"require_eku"`                     // demand Extended Key Usage clientAuth of clients
 		OldSuites   bool              `yaml:"old_suites"`                      // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays
 		Principals  []authn.Mapping   `yaml:"principals" bound:"principals"`   // for certificates without a keyreeve URI
+
+		ExpiryWarning time.Duration `yaml:"expiry_warning" bound:"1h..8760h"` // how long before its end a certificate is pointed out in health, log and metrics
 	} `yaml:"tls"`
 
 	Authentication struct {
@@ -148,6 +150,7 @@ func Defaults() Config {
 	c.HSM.MaxTenants = 1000
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.TLS.CRLStale = staleServe
+	c.TLS.ExpiryWarning = 720 * time.Hour
 	c.Authentication.Credentials = verifyCredentials
 	c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime = 15*time.Minute, core.MaxTokenLifetime
 	c.Authentication.TokensPerPrincipal, c.Authentication.TokensPerTenant = 100, 10_000

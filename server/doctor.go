@@ -190,9 +190,6 @@ func errDoctorReadsNoBody() error {
 	return core.Errorf(core.Internal, "the doctor reads no body of the directory")
 }
 
-// soon is how long before its end a certificate is pointed out.
-const soon = 30 * 24 * time.Hour
-
 func doctorTLS(cfg Config, say func(string, error, string)) {
 	auth, err := authn.New(cfg.authnSettings(), nil)
 	if err != nil {
@@ -205,11 +202,11 @@ func doctorTLS(cfg Config, say func(string, error, string)) {
 		return
 	}
 	end := pair.Leaf.NotAfter.Format(time.DateOnly)
-	if time.Until(pair.Leaf.NotAfter) < soon {
+	if time.Until(pair.Leaf.NotAfter) < cfg.TLS.ExpiryWarning {
 		err = fmt.Errorf("the server certificate ends on %s; renew tls.certificate", end)
 	}
 	say("tls", err, "server certificate until "+end)
-	for _, n := range auth.Health(time.Now(), soon).Notes {
+	for _, n := range auth.Health(time.Now(), cfg.TLS.ExpiryWarning).Notes {
 		say("tls", nil, "note: "+n)
 	}
 }

@@ -32,6 +32,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.auth, err = authn.New(s.cfg.authnSettings(), s.listLoaded); err != nil {
 		return nil, err
 	}
+	s.auth.ReportExpiring(s.certificateExpires)
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return nil, err
 	}

@@ -106,6 +106,7 @@ func (h *healthCheck) directoryPart() httpd.Part {
 // tlsPart tells about certificates and revocation lists. Without a server
 // certificate that is valid no client connects, so the server is not ready.
 func (h *healthCheck) tlsPart(now time.Time) httpd.Part {
+	soon := h.tls.cfg.TLS.ExpiryWarning
 	identities := h.auth.Health(now, soon)
 	p := httpd.Part{Ready: true, Problem: identities.Problem, Notes: identities.Notes}
 	if err := checkPeriod(h.tls.certificate(), now); err != nil {
@@ -114,6 +115,7 @@ func (h *healthCheck) tlsPart(now time.Time) httpd.Part {
 		p.Notes = append(p.Notes, fmt.Sprintf("the server certificate ends on %s; renew tls.certificate", end.Format(time.DateOnly)))
 	}
 	p.Degraded = p.Problem != "" || len(p.Notes) > 0
+	p.Notes = append(p.Notes, h.auth.ClientNotes(now)...) // the clients' certificates are no fault of this server
 	return p
 }
 

@@ -160,6 +160,11 @@ func (s *Server) listLoaded(revoked int, err error) {
 	}
 }
 
+// certificateExpires logs that a client certificate which is in use expires soon.
+func (s *Server) certificateExpires(c authn.ExpiringCertificate) {
+	s.log.Warn("a client certificate expires soon; renew it", "tenant", c.Tenant, "principal", c.Name, "sha256", c.Fingerprint, "expires", c.Expires.UTC().Format(time.RFC3339))
+}
+
 // policyNames are the files that messages about the policy name.
 func (c *Config) policyNames() authz.FileNames {
 	return authz.FileNames{Policy: c.Policy.File, Tests: c.Policy.Tests}
@@ -194,7 +199,7 @@ func readPolicy(path string) (string, error) {
 }
 
 func (s *Server) openEngine(ctx context.Context) (stopper, error) {
-	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) }, func() int { return s.auth.Health(time.Now(), soon).Stale })
+	m := metrics.New(func() core.HSMHealth { return s.token.Health(context.Background()) }, func() int { return s.auth.Health(time.Now(), 0).Stale })
 	memory := s.cfg.memory()
 	m.WatchMemory(func() metrics.MemoryFigures {
 		u := memory.Usage()
@@ -205,6 +210,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, IssuedTokens: s.issued})

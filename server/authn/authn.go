@@ -32,6 +32,8 @@ type Settings struct {
 	CRLFile     string // PEM file with revocation lists of the client authorities; "": none
 	CRLMayLack  bool   // the file may be missing; it is used as soon as it exists
 	RefuseStale bool   // refuse the clients of an authority if its list is past its Next Update
+
+	ExpiryWarning time.Duration // how long before a client certificate expires a warning is due
 }
 
 // Authenticator turns certificates into principals.
@@ -40,6 +42,8 @@ type Authenticator struct {
 	mu            sync.Mutex // one change at a time
 	trust         atomic.Pointer[trust]
 	lastLook      atomic.Int64 // when the file of revocation lists was last checked, in Unix milliseconds
+	inUse         certificatesInUse
+	onExpiring    func(ExpiringCertificate)
 }
 
 // trust is everything that decides which principal a certificate names. It never
@@ -59,7 +63,7 @@ func New(s Settings, onListsLoaded func(revoked int, err error)) (*Authenticator
 	if onListsLoaded == nil {
 		onListsLoaded = func(int, error) {}
 	}
-	a := &Authenticator{onListsLoaded: onListsLoaded}
+	a := &Authenticator{onListsLoaded: onListsLoaded, onExpiring: func(ExpiringCertificate) {}, inUse: certificatesInUse{seen: map[string]*seenCertificate{}}}
 	t, err := newTrust(s)
 	if err != nil {
 		return nil, err
@@ -85,6 +89,10 @@ func newTrust(s Settings) (*trust, error) {
 	t.mappings, err = compileMappings(s.Mappings, t.authorities)
 	return t, err
 }
+
+// ReportExpiring has report called for each client certificate that is used while it expires
+// soon, once a day. It must be called before Identify.
+func (a *Authenticator) ReportExpiring(report func(ExpiringCertificate)) { a.onExpiring = report }
 
 // Changes is what a reload changes in the authorities.
 type Changes struct {

@@ -40,15 +40,30 @@ func (s *connectionIdentity) principal() (*core.Principal, error) {
 		}
 		v = next
 		s.last.Store(v)
+		s.noteInUse(v, now)
 	}
 	return v.principal, v.err
 }
 
-// judgeChain returns the verdict about a chain of certificates.
+// noteInUse has the certificate of a good verdict remembered.
+func (s *connectionIdentity) noteInUse(v *verdict, now time.Time) {
+	if v.err != nil {
+		return
+	}
+	if c, warn := s.auth.inUse.note(v.principal, s.peer[0], v.trust.ExpiryWarning, now); warn {
+		s.auth.onExpiring(c)
+	}
+}
+
+// judgeChain returns the verdict about a chain of certificates. A good one ends after
+// noteEvery, so that the certificate of a long connection is noted again.
 func (t *trust) judgeChain(peer []*x509.Certificate, now time.Time) *verdict {
 	p, until, err := t.identifyChain(peer, now)
 	if err != nil {
 		return &verdict{trust: t, err: err}
+	}
+	if again := now.Add(noteEvery); again.Before(until) {
+		until = again
 	}
 	return &verdict{trust: t, principal: p, validUntil: until}
 }

@@ -3,7 +3,9 @@
 package metrics
 
 import (
+	"math"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -69,6 +71,19 @@ func (m *Metrics) WatchMemory(figures func() MemoryFigures) {
 		newGauge("keyreeve_memory_waiting", "Requests that wait for memory.", figure(func(f MemoryFigures) int64 { return f.Waiting })),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keyreeve_memory_refused_total", Help: "Requests that were refused because no memory was free for them."},
 			figure(func(f MemoryFigures) int64 { return f.Refused })))
+}
+
+// WatchClientCertificates has each scrape ask for authn.Authenticator.ClientExpiry.
+func (m *Metrics) WatchClientCertificates(expiry func() (earliest time.Time, expiring int)) {
+	m.registry.MustRegister(
+		newGauge("keyreeve_client_certificates_expiring", "Client certificates in use that expire soon; see tls.expiry_warning.", func() float64 { _, n := expiry(); return float64(n) }),
+		newGauge("keyreeve_client_certificate_expiry_seconds", "Time until the first client certificate expires that is in use; +Inf if none is.", func() float64 {
+			earliest, _ := expiry()
+			if earliest.IsZero() {
+				return math.Inf(1)
+			}
+			return time.Until(earliest).Seconds()
+		}))
 }
 
 // WatchRows has each scrape ask for engine.Engine.PendingDestroys and Tampered.

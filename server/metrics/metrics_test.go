@@ -44,7 +44,14 @@ func TestFigures(t *testing.T) {
 	m.Closed()
 	m.Refused("peer")
 	m.WatchRows(func() int { return 2 }, func() int64 { return 5 })
+	var earliest time.Time
+	m.WatchClientCertificates(func() (time.Time, int) { return earliest, 4 })
+	has(t, scrape(t, m), "keyreeve_client_certificates_expiring 4", "keyreeve_client_certificate_expiry_seconds +Inf")
+	earliest = time.Now().Add(-time.Hour)
 	text := scrape(t, m)
+	if !strings.Contains(text, "keyreeve_client_certificate_expiry_seconds -3600.") {
+		t.Error("the figure of a certificate that expired an hour ago is not about -3600")
+	}
 	has(t, text, `keyreeve_operation_seconds_count{code="",door="kmip",operation="Get",outcome="allowed"} 1`, `keyreeve_operation_seconds_bucket{code="",door="kmip",operation="Get",outcome="allowed",le="0.0002"} 0`,
 		`keyreeve_operation_seconds_bucket{code="",door="kmip",operation="Get",outcome="allowed",le="0.0005"} 1`,
 		`keyreeve_operation_seconds_count{code="`+core.PermissionDenied.String()+`",door="rest",operation="Get",outcome="denied"} 1`,
