@@ -54,6 +54,8 @@ type Config struct {
 		TokensPerTenant            int           `yaml:"tokens_per_tenant" bound:"1..1000000"`  // the same
 		PasswordWithoutCertificate bool          `yaml:"password_without_certificate"`          // a password buys a token over TLS without a client certificate
 		Issuers                    []oidc.Issuer `yaml:"issuers" bound:"issuers"`               // of bearer tokens, besides this server
+
+		SpeaksFor []authn.SpeakerRule `yaml:"speaks_for" bound:"speakers"` // which certificate may send passwords and tokens of which user
 	} `yaml:"authentication"`
 
 	HSM struct {

@@ -38,7 +38,7 @@ func TestSampleIsTheDefaults(t *testing.T) {
 	if err := yaml.Load(b, &sample, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
-	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
+	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Authentication.SpeaksFor, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
 		if v := reflect.ValueOf(empty).Elem(); v.Len() == 0 {
 			v.SetZero() // nil, as in the defaults
 		}
@@ -80,13 +80,14 @@ func TestBadConfigurations(t *testing.T) {
 		"policy: {file: p}":           {"policy.tests"},
 		"keys: {forbid_classes: [Q]}": {"forbid_classes"},
 		"compat: {a: [Nonsense]}":     {"Nonsense"},
-		"keys: {tenants: {a: {sensitive: true}}}":                      {"keys.tenants", "sensitive", "deactivated_may_process"},
-		"keys: {tenants: {'': {}}}":                                    {"keys.tenants"},
-		"keys: {tenants: {a: {compromised_may_process: maybe}}}":       {"line 1"},
-		"tls: {principals: [{name: a}]}":                               {"principals[0]"},
-		"authentication: {token_lifetime: 2h, token_max_lifetime: 1h}": {"authentication.token_lifetime", "authentication.token_max_lifetime"},
-		"authentication: {token_max_lifetime: 13h}":                    {"authentication.token_max_lifetime"},
-		"authentication: {issuers: [{issuer: 'https://a.example'}]}":   {"authentication.issuers[0].audience"},
+		"keys: {tenants: {a: {sensitive: true}}}":                       {"keys.tenants", "sensitive", "deactivated_may_process"},
+		"keys: {tenants: {'': {}}}":                                     {"keys.tenants"},
+		"keys: {tenants: {a: {compromised_may_process: maybe}}}":        {"line 1"},
+		"authentication: {speaks_for: [{tenant: default, users: [a]}]}": {"authentication.speaks_for[0]"},
+		"tls: {principals: [{name: a}]}":                                {"principals[0]"},
+		"authentication: {token_lifetime: 2h, token_max_lifetime: 1h}":  {"authentication.token_lifetime", "authentication.token_max_lifetime"},
+		"authentication: {token_max_lifetime: 13h}":                     {"authentication.token_max_lifetime"},
+		"authentication: {issuers: [{issuer: 'https://a.example'}]}":    {"authentication.issuers[0].audience"},
 		"authentication: {issuers: [{issuer: 'https://a.example', audience: k, tenant: t, name_prefix: s., algorithms: [HS256]}]}": {"authentication.issuers[0].algorithms", "HS256"},
 		"tls: {crl_stale: maybe}":                        {"tls.crl_stale"},
 		"authentication: {credentials: maybe}":           {"authentication.credentials"},
@@ -264,6 +265,7 @@ var settingTests = map[string]string{
 	"limits.operation": "TestHangingCallsAreAnswered", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",
 	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword", "authentication.issuers": "TestTokensOfAnIssuer",
+	"authentication.speaks_for": "TestSpeaksForByTheDoors",
 }
 
 // Every setting has a row: a test that is named here and is there, or a value that

@@ -41,6 +41,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.issuers, err = oidc.NewVerifier(s.cfg.Authentication.Issuers, oidc.Ports{Users: s.users, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.issuerKeysRead, Now: time.Now}); err != nil {
 		return nil, err
 	}
+	s.speakers = authn.NewSpeakers(s.cfg.Authentication.SpeaksFor)
 	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, keys: s.keyPolicies, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
 	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, auth: s.auth, tls: s.tls, reloads: s.reloads}
 	return inBackground(s.auth.Watch, s.issuers.Watch), nil
@@ -67,7 +68,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slotLimits(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
 	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants},
-		Bearers: []core.BearerAuthenticator{s.bearers, s.issuers}, LogIn: s.passwords.LogIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+		Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)}, LogIn: s.logIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }
@@ -97,7 +98,19 @@ func (s *Server) credentials() core.CredentialAuthenticator {
 	if s.cfg.Authentication.Credentials == ignoreCredentials {
 		return nil
 	}
-	return s.passwords
+	return s.speakers.OfCredentials(s.passwords)
+}
+
+// logIn verifies a password that came over REST.
+func (s *Server) logIn(ctx context.Context, in password.Login) (*core.User, *core.Principal, error) {
+	u, p, err := s.passwords.LogIn(ctx, in)
+	if err == nil {
+		err = s.speakers.CheckPassword(in.Certificate, p)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return u, p, nil
 }
 
 // hashPassword makes the hash of a new password.

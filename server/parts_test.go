@@ -24,6 +24,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 )
@@ -370,6 +371,32 @@ func TestCredentialsSetting(t *testing.T) {
 			}
 			if r := w.records(1)[0]; strings.Contains(r, "not verified") == refused {
 				t.Errorf("the record is %s", r)
+			}
+		})
+	}
+}
+
+// In a tenant with a rule, dev's certificate speaks for the users that a rule names, over KMIP
+// and when a token is bought over REST. The record names the setting.
+func TestSpeaksForByTheDoors(t *testing.T) {
+	for user, permitted := range map[string]bool{"alice": true, "bob": false} {
+		t.Run(user, func(t *testing.T) {
+			w := newUsersWorld(t, func(c *Config) {
+				c.Authentication.SpeaksFor = []authn.SpeakerRule{{Tenant: "default", Certificate: "dev", Users: []string{user}}}
+			})
+			err := query(w.dial(core.V1_4, usernameAndPassword("alice", secretOfAlice)))
+			if (kmiptest.Reason(err) == core.ReasonAuthenticationNotSuccessful) == permitted || permitted && err != nil {
+				t.Errorf("alice's password beside dev's certificate: %v; permitted %v", err, permitted)
+			}
+			if r := w.records(1)[0]; strings.Contains(r, "authentication.speaks_for") == permitted {
+				t.Errorf("the record is %s", r)
+			}
+			_, p, err := w.server.logIn(t.Context(), password.Login{Tenant: "default", Name: "alice", Password: []byte(secretOfAlice), Certificate: &core.Principal{Tenant: "default", ID: "dev"}})
+			if (core.CodeOf(err) == core.AuthenticationNotSuccessful && p == nil) == permitted {
+				t.Errorf("alice's password for a token: %+v, %v; permitted %v", p, err, permitted)
+			}
+			if err := query(w.dial(core.V1_4)); err != nil {
+				t.Errorf("dev without a credential: %v", err)
 			}
 		})
 	}

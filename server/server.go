@@ -58,6 +58,7 @@ type Server struct {
 	passwords *password.Verifier
 	bearers   *bearer.Verifier
 	issuers   *oidc.Verifier
+	speakers  *authn.Speakers
 
 	directory   *directory.Directory // of policies and people
 	users       *directory.Users

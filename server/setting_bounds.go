@@ -39,6 +39,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"classes":     func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
+	"speakers":    func(v reflect.Value) error { return speakers(v.Interface().([]authn.SpeakerRule)) },
 	"issuers":     func(v reflect.Value) error { return oidc.CheckIssuers(v.Interface().([]oidc.Issuer)) },
 	"stale":       func(v reflect.Value) error { return checkStale(v.String()) },
 	"credentials": func(v reflect.Value) error { return checkCredentials(v.String()) },
@@ -233,6 +234,10 @@ func authorities(all []authn.Authority) error {
 		}
 		return nil
 	})
+}
+
+func speakers(all []authn.SpeakerRule) error {
+	return checkListed(all, func(r authn.SpeakerRule) error { return r.Check() })
 }
 
 func checkStale(s string) error {
