@@ -60,7 +60,7 @@ type matchKey struct {
 var _ core.KeyPolicies = (*KeyPolicies)(nil)
 
 // NewKeyPolicies returns key policies. regions have the ranges in CIDR form for the
-// condition region. read returns the newest version of a policy. It fails with InvalidField
+// condition region. read returns a version of a policy that is in force. It fails with InvalidField
 // if a region is malformed.
 func NewKeyPolicies(regions map[string][]string, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
 	parsed, err := format.ParseRegions(regions)

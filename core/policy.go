@@ -13,8 +13,8 @@ type AccessRequest struct {
 	Address   string
 	Now       int64 // Unix seconds
 
-	// Policies are the versions of the key policies that are attached to the object, its
-	// Object Groups, and the principal with its roles and groups.
+	// Policies are the versions, in force at Now, of the key policies that are attached to
+	// the object, its Object Groups, and the principal with its roles and groups.
 	Policies []DirectoryVersion
 
 	// Asked is what the request asks for, for conditions of key policies.

@@ -86,6 +86,7 @@ var adminRoutes = []adminRoute{
 	{"DELETE /policies/one", core.ActionDeletePolicy, askedByEngine, (*adminDoor).deletePolicy},
 	{"GET /policies/history", core.ActionReadPolicies, askedByEngine, (*adminDoor).policyHistory},
 	{"POST /policies/rollback", core.ActionSavePolicy, askedByEngine, (*adminDoor).rollBackPolicy},
+	{"POST /policies/withdraw", core.ActionSavePolicy, askedByEngine, (*adminDoor).withdrawPolicy},
 	{"GET /policies/targets", core.ActionReadPolicies, askedByEngine, (*adminDoor).listTargets},
 	{"POST /policies/attach", core.ActionAttachPolicy, askedByEngine, (*adminDoor).attachPolicy},
 	{"POST /policies/detach", core.ActionDetachPolicy, askedByEngine, (*adminDoor).detachPolicy},

@@ -11,19 +11,34 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 )
 
+// States of versions of key policies, as commands see them.
+const (
+	PolicyActive  = string(admin.PolicyActive)
+	PolicyWaiting = string(admin.PolicyWaiting)
+)
+
 // PolicyVersion is a version of a key policy, as commands see it.
 type PolicyVersion struct {
-	Name     string          `json:"name"`
-	Version  int64           `json:"version"`
-	At       time.Time       `json:"at"`
-	Author   string          `json:"author"`
-	Reason   string          `json:"reason,omitempty"`
-	Deleted  bool            `json:"deleted,omitempty"`
-	Document json.RawMessage `json:"document,omitempty"`
+	Name       string          `json:"name"`
+	Version    int64           `json:"version"`
+	State      string          `json:"state"` // "active", "waiting", "replaced" or "deleted"
+	At         time.Time       `json:"at"`
+	ActivateAt *time.Time      `json:"activateAt,omitempty"` // since when it is in force; nil: since it was stored
+	Author     string          `json:"author"`
+	Reason     string          `json:"reason,omitempty"`
+	Document   json.RawMessage `json:"document,omitempty"`
 }
 
 func policyVersion(p admin.PolicyVersion) PolicyVersion {
-	return PolicyVersion{Name: p.Name, Version: p.Version, At: time.Unix(p.At, 0).UTC(), Author: p.Author, Reason: p.Reason, Deleted: p.Deleted, Document: p.Document}
+	return PolicyVersion{Name: p.Name, Version: p.Version, State: string(p.State), At: time.Unix(p.At, 0).UTC(), ActivateAt: optionalTime(p.ActivateAt), Author: p.Author, Reason: p.Reason, Document: p.Document}
+}
+
+// optionalTime returns a time in Unix seconds, nil for 0.
+func optionalTime(unix int64) *time.Time {
+	if unix == 0 {
+		return nil
+	}
+	return new(time.Unix(unix, 0).UTC())
 }
 
 func policyVersions(all []admin.PolicyVersion) []PolicyVersion {
@@ -36,11 +51,17 @@ func policyVersions(all []admin.PolicyVersion) []PolicyVersion {
 
 // SavedPolicy is the answer to a new version of a key policy.
 type SavedPolicy struct {
-	Name     string   `json:"name"`
-	Version  int64    `json:"version"`
-	Hash     string   `json:"hash"`
-	Attached []string `json:"attached,omitempty"`
-	Warnings []string `json:"warnings,omitempty"`
+	Name       string     `json:"name"`
+	Version    int64      `json:"version"`
+	State      string     `json:"state"`                // "active" or "waiting"
+	ActivateAt *time.Time `json:"activateAt,omitempty"` // nil: it is in force at once
+	Hash       string     `json:"hash,omitempty"`
+	Attached   []string   `json:"attached,omitempty"`
+	Warnings   []string   `json:"warnings,omitempty"`
+}
+
+func savedPolicy(p admin.SavedPolicy, err error) (any, error) {
+	return SavedPolicy{Name: p.Name, Version: p.Version, State: string(p.State), ActivateAt: optionalTime(p.ActivateAt), Hash: p.Hash, Attached: p.Attached, Warnings: p.Warnings}, err
 }
 
 // AdminPage is how many entries a list over the admin socket has at most. A shorter list
@@ -67,13 +88,34 @@ func (q *adminQuestion) number(name string) (int64, error) {
 	return n, nil
 }
 
+// timeOf returns a parameter that is a time, in Unix seconds; 0 if it is missing.
+func (q *adminQuestion) timeOf(name string) (int64, error) {
+	if q.Get(name) == "" {
+		return 0, nil
+	}
+	t, err := time.Parse(time.RFC3339, q.Get(name))
+	if err != nil || t.Unix() <= 0 {
+		return 0, core.Errorf(core.InvalidField, "--%s must be a time such as 2026-01-31T12:00:00Z", name)
+	}
+	return t.Unix(), nil
+}
+
 func (d *adminDoor) listPolicies(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	all, err := d.admin.ListPolicies(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
 	return policyVersions(all), err
 }
 
 func (d *adminDoor) readPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	p, err := d.admin.ReadPolicy(ctx, c, q.tenantNamed(), q.Get("name"))
+	version, err := q.number("version")
+	if err != nil {
+		return nil, err
+	}
+	var p admin.PolicyVersion
+	if version == 0 {
+		p, err = d.admin.ReadPolicy(ctx, c, q.tenantNamed(), q.Get("name"))
+	} else {
+		p, err = d.admin.ReadPolicyVersion(ctx, c, q.tenantNamed(), q.Get("name"), version)
+	}
 	return policyVersion(p), err
 }
 
@@ -86,8 +128,11 @@ func (d *adminDoor) savePolicy(ctx context.Context, c *core.Caller, q *adminQues
 		}
 		in.Expected = &expected
 	}
-	out, err := d.admin.SavePolicy(ctx, c, in)
-	return SavedPolicy(out), err
+	var err error
+	if in.ActivateAt, err = q.timeOf("at"); err != nil {
+		return nil, err
+	}
+	return savedPolicy(d.admin.SavePolicy(ctx, c, in))
 }
 
 func (d *adminDoor) deletePolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
@@ -108,8 +153,11 @@ func (d *adminDoor) rollBackPolicy(ctx context.Context, c *core.Caller, q *admin
 	if err != nil {
 		return nil, err
 	}
-	out, err := d.admin.RollBackPolicy(ctx, c, admin.RollBackInput{Tenant: q.tenantNamed(), Name: q.Get("name"), To: to, Reason: q.Get("reason")})
-	return SavedPolicy(out), err
+	return savedPolicy(d.admin.RollBackPolicy(ctx, c, admin.RollBackInput{Tenant: q.tenantNamed(), Name: q.Get("name"), To: to, Reason: q.Get("reason")}))
+}
+
+func (d *adminDoor) withdrawPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return savedPolicy(d.admin.WithdrawPolicy(ctx, c, q.removal()))
 }
 
 // attachmentNamed returns the attachment that a command names.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
@@ -89,6 +90,8 @@ var peopleRoutes = []peopleRoute{
 	{"GET", "/v1/policies/POLICY", "", "Read Policies"},
 	{"GET", "/v1/policies/POLICY?version=1", "", "Read Policies"},
 	{"PUT", "/v1/policies/POLICY", `{"document":` + openPolicy + `}`, "Save Policy"},
+	{"PUT", "/v1/policies/POLICY", `{"document":` + openPolicy + `,"activateAt":"` + tomorrow + `"}`, "Save Policy"},
+	{"POST", "/v1/policies/POLICY/withdraw", `{}`, "Save Policy"},
 	{"GET", "/v1/policies/POLICY/versions", "", "Read Policies"},
 	{"POST", "/v1/policies/POLICY/rollback", `{"version":1}`, "Read Policies"},
 	{"POST", "/v1/policies/POLICY/attach", `{"role":"r"}`, "Attach Policy"},
@@ -143,6 +146,9 @@ func documentedRoutes(t *testing.T, paths string) (routes []peopleRoute) {
 	}
 	return routes
 }
+
+// tomorrow is a time at which a version of a policy can come into force.
+var tomorrow = time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
 
 // openPolicy is the document of a policy that names no key.
 const openPolicy = `{"statements":[{"sid":"all","principal":"user:u","actions":["encrypt"],"effect":"allow"}]}`

@@ -126,9 +126,9 @@ func (s *Server) openPolicy(ctx context.Context) (_ stopper, err error) {
 	return nil, err
 }
 
-// readKeyPolicy returns the newest version of a key policy.
+// readKeyPolicy returns a version of a key policy that is in force.
 func (s *Server) readKeyPolicy(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
-	return s.directory.Get(v.Name.Kind, v.Name.Tenant, v.Name.ID)
+	return s.directory.PolicyVersion(v)
 }
 
 // policyChanges records a policy before it is in force. The first one is

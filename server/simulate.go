@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
@@ -69,7 +68,7 @@ func whoAsks(q url.Values) (tenant, name string, err error) {
 // simulate asks the policy without doing anything. The principal is given as
 // TENANT/NAME with groups and roles, since certificates name them.
 func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	in, err := d.simulationOf(q.Values)
+	in, err := d.simulationOf(q)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +82,8 @@ func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminQuesti
 	return &Simulated{Allow: out.Allow, Reasons: out.Reasons, Policy: out.PolicyHash, Rights: out.Rights, Statements: explained(out.Statements)}, nil
 }
 
-func (d *adminDoor) simulationOf(q url.Values) (in admin.SimulateInput, err error) {
+func (d *adminDoor) simulationOf(question *adminQuestion) (in admin.SimulateInput, err error) {
+	q := question.Values
 	tenant, name, err := whoAsks(q)
 	if err != nil {
 		return in, err
@@ -104,12 +104,6 @@ func (d *adminDoor) simulationOf(q url.Values) (in admin.SimulateInput, err erro
 	if tenant == socketPrincipal.Tenant && name == socketPrincipal.ID {
 		in.Principal, in.Door, in.Address = socketPrincipal, core.DoorAdmin, ""
 	}
-	if at := q.Get("at"); at != "" {
-		t, err := time.Parse(time.RFC3339, at)
-		if err != nil {
-			return in, core.Errorf(core.InvalidField, "--at must be a time such as 2026-01-31T12:00:00Z")
-		}
-		in.At = t.Unix()
-	}
-	return in, nil
+	in.At, err = question.timeOf("at")
+	return in, err
 }

@@ -30,6 +30,7 @@ type change struct {
 	expected int64 // the version that it replaces, 0: there must be no entry; anyVersion: any
 	deleted  bool
 	body     []byte
+	madeFor  int64 // the version for which the body was made, from older ones; 0: any
 }
 
 // entry returns the next version of the entry. It fails with Conflict if the newest version
@@ -38,6 +39,9 @@ func (d *entries) entry(k *engine.Call, ch change) (*core.DirectoryEntry, error)
 	next := d.directory.NextVersion(ch.kind, ch.tenant, ch.id) // first: a version that is stored after it makes the commit fail
 	if err := d.checkExpected(&ch); err != nil {
 		return nil, err
+	}
+	if ch.madeFor != 0 && ch.madeFor != next {
+		return nil, core.Wrap(core.Conflict, ErrOtherVersion, "the %s %s was changed meanwhile; read it again", ch.kind, core.ClientText(ch.id))
 	}
 	if err := d.checkRoom(&ch); err != nil {
 		return nil, err

@@ -5,25 +5,62 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 )
 
 // PolicyVersion describes one version of a key policy.
 type PolicyVersion struct {
-	Name     string
-	Version  int64
-	At       int64 // Unix seconds
-	Author   string
-	Reason   string
-	Deleted  bool
-	Document []byte // as it was written; nil in lists
+	Name       string
+	Version    int64
+	State      PolicyState
+	At         int64 // Unix seconds; when it was stored
+	ActivateAt int64 // Unix seconds: since when it is in force; 0: since it was stored
+	Author     string
+	Reason     string
+	Document   []byte // as it was written, or without white space if it has ActivateAt; nil in lists
 }
 
-// describe returns what is told of a version.
-func describe(e *core.DirectoryEntry) PolicyVersion {
-	return PolicyVersion{Name: e.ID, Version: e.Version, At: e.At, Author: e.Author, Reason: e.Reason, Deleted: e.Deleted, Document: e.Body}
+// PolicyState says whether a version of a key policy counts.
+type PolicyState string
+
+// The states of versions.
+const (
+	PolicyActive   PolicyState = "active"   // in force on this node
+	PolicyWaiting  PolicyState = "waiting"  // the newest version, not in force yet
+	PolicyReplaced PolicyState = "replaced" // a newer version has taken its place, or was withdrawn with it
+	PolicyDeleted  PolicyState = "deleted"  // it ended the policy
+)
+
+// describePolicy returns what is told of a version, with its document if the entry has one.
+func (d *entries) describePolicy(e *core.DirectoryEntry) (PolicyVersion, error) {
+	now, err := d.directory.StandingOfPolicy(e.Tenant, e.ID)
+	if err != nil {
+		return PolicyVersion{}, err
+	}
+	body, err := core.DecodePolicyBody(e.Body)
+	if err != nil {
+		return PolicyVersion{}, err
+	}
+	if e.Body == nil && e.Version == now.Newest {
+		body.ActivateAt = now.ActivateAt
+	}
+	return PolicyVersion{Name: e.ID, Version: e.Version, State: stateOf(e, &now), At: e.At, ActivateAt: body.ActivateAt, Author: e.Author, Reason: e.Reason, Document: body.Document}, nil
+}
+
+func stateOf(e *core.DirectoryEntry, now *directory.PolicyStanding) PolicyState {
+	switch {
+	case e.Deleted:
+		return PolicyDeleted
+	case e.Version == now.InForce:
+		return PolicyActive
+	case e.Version == now.Newest:
+		return PolicyWaiting
+	}
+	return PolicyReplaced
 }
 
 // SavePolicyInput is a new version of a key policy.
@@ -33,21 +70,26 @@ type SavePolicyInput struct {
 	Document []byte // the JSON form of the policy
 	Reason   string
 	Expected *int64 // the version that it replaces, 0 if it must be new; nil: any
+
+	ActivateAt int64 // Unix seconds: since when it is in force; 0: at once
 }
 
 // SavedPolicy is what SavePolicy has done.
 type SavedPolicy struct {
-	Name     string
-	Version  int64
-	Hash     string   // SHA-256 of the normal form, hex
-	Attached []string // to which objects and holders the document has attached it
-	Warnings []string
+	Name       string
+	Version    int64
+	State      PolicyState
+	ActivateAt int64    // Unix seconds; 0: it is in force at once
+	Hash       string   // SHA-256 of the normal form, hex
+	Attached   []string // to which objects and holders the document has attached it
+	Warnings   []string
 }
 
-// SavePolicy stores the next version of a key policy, which is in force at once, and
-// attaches it to what its document names, if the caller may do Attach Policy. If the
-// document is wrong, the code is InvalidField, with the path of the fault, and nothing is
-// stored.
+// SavePolicy stores the next version of a key policy, and attaches the policy to what the
+// document names, if the caller may do Attach Policy. The version is in force at once or
+// from ActivateAt on. Until then the version that is in force stays in force, or none if
+// there is none. A version that waits is replaced. If the document is wrong, the code is
+// InvalidField, with the path of the fault, and nothing is stored.
 func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInput) (out SavedPolicy, err error) {
 	err = v.run(ctx, c, core.ActionSavePolicy, "policy "+core.ClientText(in.Name), func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
@@ -58,11 +100,14 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 		if err != nil {
 			return err
 		}
-		e, err := v.entry(k, change{kind: core.EntryPolicy, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected), body: in.Document})
+		e, err := v.nextPolicy(k, tenant, &in)
 		if err != nil {
 			return err
 		}
-		out = SavedPolicy{Name: in.Name, Version: e.Version, Hash: facts.Hash, Warnings: facts.Warnings}
+		out = SavedPolicy{Name: in.Name, Version: e.Version, State: PolicyActive, ActivateAt: in.ActivateAt, Hash: facts.Hash, Warnings: facts.Warnings}
+		if in.ActivateAt > 0 {
+			out.State = PolicyWaiting
+		}
 		writes := []core.Write{core.SaveDirectoryEntry{Entry: e}}
 		for _, holder := range facts.Holders {
 			w, _, err := v.attachHolder(k, tenant, holder, in.Name)
@@ -87,13 +132,61 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 				return err
 			}
 		}
-		k.Record.Detail = fmt.Sprintf("policy %s@%d, normal form %.16s", in.Name, e.Version, facts.Hash)
+		k.Record.Detail = fmt.Sprintf("policy %s@%d, normal form %.16s%s", in.Name, e.Version, facts.Hash, activationDetail(in.ActivateAt))
 		return v.store(k, writes...)
 	})
 	if err != nil {
 		return SavedPolicy{}, err
 	}
 	return out, nil
+}
+
+// activationDetail says for the record when a version is in force; "" if at once.
+func activationDetail(at int64) string {
+	if at == 0 {
+		return ""
+	}
+	return ", in force from " + time.Unix(at, 0).UTC().Format(time.RFC3339)
+}
+
+// maxWaiting is how long a version of a policy can wait, in seconds.
+const maxWaiting = 366 * 24 * 3600
+
+// nextPolicy returns the next version of a key policy. If it waits, it has the document that
+// is in force until then, so that no node needs a second row to decide.
+func (d *entries) nextPolicy(k *engine.Call, tenant string, in *SavePolicyInput) (*core.DirectoryEntry, error) {
+	next := d.directory.NextVersion(core.EntryPolicy, tenant, in.Name) // before the version in force is read
+	body := core.PolicyBody{ActivateAt: in.ActivateAt, Document: in.Document}
+	if in.ActivateAt != 0 {
+		if in.ActivateAt <= k.Now || in.ActivateAt > k.Now+maxWaiting {
+			return nil, core.Errorf(core.InvalidField, "the time of activation must be in the future, at most 366 days from now; leave it out to put the policy in force at once")
+		}
+		now, err := d.policyInForce(tenant, in.Name, k.Now)
+		if err != nil {
+			return nil, err
+		}
+		if now != nil {
+			body.Before, body.Until = now.Version, now.Body
+		}
+	}
+	text, err := body.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return d.entry(k, change{kind: core.EntryPolicy, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected), body: text, madeFor: next})
+}
+
+// policyInForce returns the version of a key policy that is in force at a time, nil if none
+// is.
+func (d *entries) policyInForce(tenant, name string, at int64) (*core.DirectoryEntry, error) {
+	version, err := d.directory.PolicyInForce(tenant, name, at)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil, nil
+	}
+	if err != nil || version == 0 {
+		return nil, err
+	}
+	return d.directory.PolicyVersion(core.DirectoryVersion{Name: core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, Version: version})
 }
 
 func expectedOf(version *int64) int64 {
@@ -146,13 +239,13 @@ const maxHoldersNamed = 5
 
 // ReadPolicy returns the newest version of a key policy.
 func (v *Verbs) ReadPolicy(ctx context.Context, c *core.Caller, tenant, name string) (PolicyVersion, error) {
-	return readEntry(ctx, v, c, core.ActionReadPolicies, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, func(e *core.DirectoryEntry) (PolicyVersion, error) { return describe(e), nil })
+	return readEntry(ctx, v, c, core.ActionReadPolicies, core.DirectoryName{Tenant: tenant, Kind: core.EntryPolicy, ID: name}, v.describePolicy)
 }
 
 // ListPolicies lists the newest versions of a tenant's key policies by name, without their
 // documents, starting after a name.
 func (v *Verbs) ListPolicies(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]PolicyVersion, error) {
-	return listEntries(ctx, v, c, core.ActionReadPolicies, listOf{core.EntryPolicy, tenant, after, limit}, func(e *core.DirectoryEntry) (PolicyVersion, error) { return describe(e), nil })
+	return listEntries(ctx, v, c, core.ActionReadPolicies, listOf{core.EntryPolicy, tenant, after, limit}, v.describePolicy)
 }
 
 // PolicyHistory lists versions of a key policy without their documents, newest first, below
@@ -172,7 +265,10 @@ func (v *Verbs) PolicyHistory(ctx context.Context, c *core.Caller, tenant, name 
 				return err
 			}
 			for _, e := range all {
-				one := describe(e)
+				one, err := v.describePolicy(e)
+				if err != nil {
+					return err
+				}
 				one.Document = nil
 				out, below = append(out, one), e.Version
 			}
@@ -195,7 +291,8 @@ type RollBackInput struct {
 	Expected *int64 // the newest version; nil: any
 }
 
-// RollBackPolicy stores the document of an old version as the newest one.
+// RollBackPolicy stores the document of an old version as the newest one, which is in force
+// at once. A version that waits is replaced.
 func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, in RollBackInput) (SavedPolicy, error) {
 	old, err := v.ReadPolicyVersion(ctx, c, in.Tenant, in.Name, in.To)
 	if err != nil {
@@ -205,6 +302,53 @@ func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, in RollBackI
 		in.Reason = fmt.Sprintf("back to version %d", in.To)
 	}
 	return v.SavePolicy(ctx, c, SavePolicyInput{Tenant: in.Tenant, Name: in.Name, Document: old.Document, Reason: in.Reason, Expected: in.Expected})
+}
+
+// WithdrawPolicy ends a version of a key policy that waits: the version that is in force is
+// stored again as the newest one. Conflict if none waits, or if the first version waits: that
+// policy can be deleted.
+func (v *Verbs) WithdrawPolicy(ctx context.Context, c *core.Caller, in Removal) (out SavedPolicy, err error) {
+	err = v.run(ctx, c, core.ActionSavePolicy, "withdraw policy "+core.ClientText(in.Name), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, in.Tenant)
+		if err != nil {
+			return err
+		}
+		next := v.directory.NextVersion(core.EntryPolicy, tenant, in.Name)
+		now, err := v.withdrawable(k, tenant, in.Name)
+		if err != nil {
+			return err
+		}
+		if in.Reason == "" {
+			in.Reason = fmt.Sprintf("back to version %d", now.Version)
+		}
+		e, err := v.saveEntry(k, change{kind: core.EntryPolicy, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected), body: now.Body, madeFor: next})
+		if err == nil {
+			out = SavedPolicy{Name: in.Name, Version: e.Version, State: PolicyActive}
+		}
+		return err
+	})
+	if err != nil {
+		return SavedPolicy{}, err
+	}
+	return out, nil
+}
+
+// withdrawable returns the version of a key policy that is in force while a newer one waits.
+func (d *entries) withdrawable(k *engine.Call, tenant, name string) (*core.DirectoryEntry, error) {
+	newest, err := d.directory.Version(core.EntryPolicy, tenant, name)
+	if err != nil {
+		return nil, absent(err, core.EntryPolicy, name)
+	}
+	now, err := d.policyInForce(tenant, name, k.Now)
+	switch {
+	case err != nil:
+		return nil, err
+	case now == nil:
+		return nil, core.Errorf(core.Conflict, "the first version of the policy %s waits; detach and delete the policy to end it", core.ClientText(name))
+	case now.Version == newest:
+		return nil, core.Errorf(core.Conflict, "no version of the policy %s waits", core.ClientText(name))
+	}
+	return now, nil
 }
 
 // ReadPolicyVersion returns one version of a key policy that has a document.
@@ -221,8 +365,8 @@ func (v *Verbs) ReadPolicyVersion(ctx context.Context, c *core.Caller, tenant, n
 		if len(old) == 0 || old[0].Version != version || old[0].Deleted {
 			return core.Errorf(core.ItemNotFound, "the policy %s has no version %d with a document", core.ClientText(name), version)
 		}
-		out = describe(old[0])
-		return nil
+		out, err = v.describePolicy(old[0])
+		return err
 	})
 	return out, err
 }

@@ -34,7 +34,7 @@ func decodeBody[T any, B interface {
 }
 
 // AddFacts implements [core.AccessFacts]. A policy that is attached and does not exist is
-// an error of code PolicyUnavailable.
+// an error of code PolicyUnavailable. One whose first version waits adds nothing.
 func (f *AccessFacts) AddFacts(r *core.AccessRequest) error {
 	if r.Principal == nil || r.Principal.Tenant == core.SystemTenant {
 		return nil
@@ -130,15 +130,16 @@ func (f *AccessFacts) addOfHolder(r *core.AccessRequest, kind, name string) erro
 	return nil
 }
 
-// addPolicy adds the newest version of a policy. Its holder names it, so a policy that
-// is missing is an error: otherwise a denial in it would be lost.
+// addPolicy adds the version of a policy that is in force at the time of the request, none if
+// its first version waits. Its holder names it, so a policy that is missing is an error:
+// otherwise a denial in it would be lost.
 func (f *AccessFacts) addPolicy(r *core.AccessRequest, policy, holderKind, holder string) error {
 	name := core.DirectoryName{Tenant: r.Principal.Tenant, Kind: core.EntryPolicy, ID: policy}
-	version, err := f.directory.Version(name.Kind, name.Tenant, name.ID)
+	version, err := f.directory.PolicyInForce(name.Tenant, name.ID, r.Now)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return core.Errorf(core.PolicyUnavailable, "the key policy %s is attached to %s %s and does not exist; apply it, or detach it", core.ClientText(policy), holderKind, core.ClientText(holder))
 	}
-	if err != nil {
+	if err != nil || version == 0 {
 		return err
 	}
 	r.Policies = append(r.Policies, core.DirectoryVersion{Name: name, Version: version})

@@ -18,6 +18,7 @@ type heldEntry struct {
 	packed  []byte              // the compressed body; nil: entry has the body
 	length  int                 // of the body, in bytes
 	refusal error               // why the entry is refused; nil: it is not
+	waits   *policySwitch       // of a key policy that was stored before it is in force; nil: it is in force
 	whole   atomic.Pointer[weak.Pointer[core.DirectoryEntry]]
 	swept   uint32 // the last comparison with the table that found its row; guarded by Directory.writing
 }
@@ -28,7 +29,7 @@ const packAbove = 256
 // holdEntry prepares an entry for a long life: what many entries share is kept once, and
 // large bodies are compressed.
 func holdEntry(e *core.DirectoryEntry) *heldEntry {
-	h := &heldEntry{entry: *e, length: len(e.Body)}
+	h := &heldEntry{entry: *e, length: len(e.Body), waits: switchOf(e)}
 	for _, s := range []*string{&h.entry.Tenant, (*string)(&h.entry.Kind), &h.entry.Author, &h.entry.Reason} {
 		*s = unique.Make(*s).Value()
 	}
@@ -40,7 +41,7 @@ func holdEntry(e *core.DirectoryEntry) *heldEntry {
 
 // withRefusal returns the same entry with a refusal.
 func (h *heldEntry) withRefusal(why error) *heldEntry {
-	return &heldEntry{entry: h.entry, packed: h.packed, length: h.length, refusal: why, swept: h.swept}
+	return &heldEntry{entry: h.entry, packed: h.packed, length: h.length, refusal: why, waits: h.waits, swept: h.swept}
 }
 
 // wholeEntry returns the entry with its body. A body that was unpacked stays as long as

@@ -18,8 +18,9 @@ var goodBodies = []struct {
 	in   any
 	text string
 }{
-	{&newPolicy{}, `{"name":"p","document":{"statements":[{"a":{"b":[null,{"b":1,"b":2}]}}]},"reason":"r"}`},
-	{&replacedPolicy{}, `{"document":{},"reason":"r"}`},
+	{&newPolicy{}, `{"name":"p","document":{"statements":[{"a":{"b":[null,{"b":1,"b":2}]}}]},"reason":"r","activateAt":"2026-01-31T12:00:00Z"}`},
+	{&replacedPolicy{}, `{"document":{},"reason":"r","activateAt":"2026-01-31T12:00:00Z"}`},
+	{&withdrawal{}, `{"reason":"r"}`},
 	{&rollback{}, `{"version":1,"reason":"r"}`},
 	{&target{}, `{"keyId":"","keyGroup":"g","user":"","role":"","group":""}`},
 	{&policyOfKey{}, `{"policyId":"p"}`},

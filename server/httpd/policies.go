@@ -31,45 +31,58 @@ func missing(member string) error {
 
 // newPolicy is the body of POST /v1/policies.
 type newPolicy struct {
-	Name     string          `json:"name"`
-	Document json.RawMessage `json:"document"`
-	Reason   string          `json:"reason"`
+	Name       string          `json:"name"`
+	Document   json.RawMessage `json:"document"`
+	Reason     string          `json:"reason"`
+	ActivateAt string          `json:"activateAt"` // left out: at once
+}
+
+// content returns the members that a replaced policy has too.
+func (in *newPolicy) content() *replacedPolicy {
+	return &replacedPolicy{in.Document, in.Reason, in.ActivateAt}
 }
 
 func (in *newPolicy) validate() error {
 	if in.Name == "" {
 		return missing("name")
 	}
-	return checkDocument(in.Document)
-}
-
-func checkDocument(document json.RawMessage) error {
-	if len(document) == 0 {
-		return missing("document")
-	}
-	return nil
+	return in.content().validate()
 }
 
 // replacedPolicy is the body of PUT /v1/policies/{policyId}.
 type replacedPolicy struct {
-	Document json.RawMessage `json:"document"`
-	Reason   string          `json:"reason"`
+	Document   json.RawMessage `json:"document"`
+	Reason     string          `json:"reason"`
+	ActivateAt string          `json:"activateAt"` // left out: at once
 }
 
-func (in *replacedPolicy) validate() error { return checkDocument(in.Document) }
+func (in *replacedPolicy) validate() error {
+	if len(in.Document) == 0 {
+		return missing("document")
+	}
+	_, err := readTime("activateAt", in.ActivateAt)
+	return err
+}
+
+// saveAs stores the document as the next version of a policy. The body was validated.
+func (in *replacedPolicy) saveAs(s *service, c *core.Caller, r *http.Request, name string, expected *int64) (savedPolicy, error) {
+	at, _ := readTime("activateAt", in.ActivateAt) // validate has read it
+	return savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: name, Document: in.Document, Reason: in.Reason, Expected: expected, ActivateAt: at}))
+}
 
 // savedPolicy is the answer to a new version of a policy.
 type savedPolicy struct {
 	PolicyID string `json:"policyId"`
 	savedVersion
-	State    string   `json:"state"` // "active"
-	Hash     string   `json:"hash"`  // SHA-256 of the normal form, hex
-	Attached []string `json:"attached"`
-	Warnings []string `json:"warnings"`
+	State      string   `json:"state"` // "active" or "waiting"
+	ActivateAt string   `json:"activateAt,omitempty"`
+	Hash       string   `json:"hash,omitempty"` // SHA-256 of the normal form, hex
+	Attached   []string `json:"attached"`
+	Warnings   []string `json:"warnings"`
 }
 
 func savedAnswer(p admin.SavedPolicy, err error) (savedPolicy, error) {
-	return savedPolicy{PolicyID: p.Name, savedVersion: savedVersion{Version: version(p.Version)}, State: "active", Hash: p.Hash, Attached: orEmpty(p.Attached), Warnings: orEmpty(p.Warnings)}, err
+	return savedPolicy{PolicyID: p.Name, savedVersion: savedVersion{Version: version(p.Version)}, State: string(p.State), ActivateAt: optionalTime(p.ActivateAt), Hash: p.Hash, Attached: orEmpty(p.Attached), Warnings: orEmpty(p.Warnings)}, err
 }
 
 // orEmpty returns [] for nil, because JSON would have null.
@@ -85,7 +98,7 @@ func createPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, err
 	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
 		return savedPolicy{}, err
 	}
-	out, err := savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: in.Name, Document: in.Document, Reason: in.Reason, Expected: new(int64)}))
+	out, err := in.content().saveAs(s, c, r, in.Name, new(int64))
 	out.location = "/v1/policies/" + url.PathEscape(out.PolicyID)
 	return out, err
 }
@@ -95,7 +108,7 @@ func replacePolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, er
 	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
 		return savedPolicy{}, err
 	}
-	return savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: r.PathValue("policyId"), Document: in.Document, Reason: in.Reason, Expected: expectedVersion(r)}))
+	return in.saveAs(s, c, r, r.PathValue("policyId"), expectedVersion(r))
 }
 
 // removalFor reads ?reason= and If-Match.
@@ -106,13 +119,15 @@ func (s *service) removalFor(c *core.Caller, r *http.Request, action core.Action
 
 // policyVersion is the answer about one version of a policy.
 type policyVersion struct {
-	PolicyID  string          `json:"policyId"`
-	Version   version         `json:"version"`
-	Deleted   bool            `json:"deleted,omitempty"` // this version ended the policy
-	CreatedAt string          `json:"createdAt"`
-	Author    string          `json:"author"`
-	Reason    string          `json:"reason,omitempty"`
-	Document  json.RawMessage `json:"document,omitempty"` // not in lists
+	PolicyID   string          `json:"policyId"`
+	Version    version         `json:"version"`
+	State      string          `json:"state"`             // "active", "waiting", "replaced" or "deleted"
+	Deleted    bool            `json:"deleted,omitempty"` // this version ended the policy
+	CreatedAt  string          `json:"createdAt"`
+	ActivateAt string          `json:"activateAt,omitempty"` // since when it is in force, if not since createdAt
+	Author     string          `json:"author"`
+	Reason     string          `json:"reason,omitempty"`
+	Document   json.RawMessage `json:"document,omitempty"` // not in lists
 }
 
 func (p policyVersion) setHeaders(h http.Header) { p.Version.setHeaders(h) }
@@ -124,7 +139,15 @@ func versionWithDocument(p *admin.PolicyVersion) policyVersion {
 }
 
 func versionInList(p *admin.PolicyVersion) policyVersion {
-	return policyVersion{PolicyID: p.Name, Version: version(p.Version), Deleted: p.Deleted, CreatedAt: timeText(p.At), Author: p.Author, Reason: p.Reason}
+	return policyVersion{PolicyID: p.Name, Version: version(p.Version), State: string(p.State), Deleted: p.State == admin.PolicyDeleted, CreatedAt: timeText(p.At), ActivateAt: optionalTime(p.ActivateAt), Author: p.Author, Reason: p.Reason}
+}
+
+// optionalTime returns a time in Unix seconds as text, "" for 0.
+func optionalTime(unix int64) string {
+	if unix == 0 {
+		return ""
+	}
+	return timeText(unix)
 }
 
 func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
@@ -202,4 +225,19 @@ func rollBackPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, e
 		return savedPolicy{}, err
 	}
 	return savedAnswer(s.Admin.RollBackPolicy(r.Context(), c, admin.RollBackInput{Name: r.PathValue("policyId"), To: *in.Version, Reason: in.Reason, Expected: expectedVersion(r)}))
+}
+
+// withdrawal is the body of POST /v1/policies/{policyId}/withdraw.
+type withdrawal struct {
+	Reason string `json:"reason"`
+}
+
+func (in *withdrawal) validate() error { return nil }
+
+func withdrawPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
+	var in withdrawal
+	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+		return savedPolicy{}, err
+	}
+	return savedAnswer(s.Admin.WithdrawPolicy(r.Context(), c, admin.Removal{Name: r.PathValue("policyId"), Reason: in.Reason, Expected: expectedVersion(r)}))
 }

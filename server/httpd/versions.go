@@ -29,7 +29,7 @@ func (v savedVersion) setHeaders(h http.Header) {
 
 // changesVersions lists the routes that replace a version and honour If-Match.
 var changesVersions = map[string]bool{
-	"PUT /v1/policies/{policyId}": true, "DELETE /v1/policies/{policyId}": true, "POST /v1/policies/{policyId}/rollback": true,
+	"PUT /v1/policies/{policyId}": true, "DELETE /v1/policies/{policyId}": true, "POST /v1/policies/{policyId}/rollback": true, "POST /v1/policies/{policyId}/withdraw": true,
 	"PATCH /v1/users/{name}": true, "DELETE /v1/users/{name}": true, "PATCH /v1/roles/{name}": true, "DELETE /v1/roles/{name}": true,
 }
 

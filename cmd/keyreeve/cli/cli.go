@@ -80,10 +80,11 @@ type policyCmd struct {
 
 	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
 	Show     policyShowCmd     `cmd:"" help:"Print a key policy."`
-	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file; it is in force at once."`
+	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file. It is in force at once, or from a time on."`
 	Delete   policyDeleteCmd   `cmd:"" help:"End a key policy that is attached to nothing."`
 	History  policyHistoryCmd  `cmd:"" help:"List all versions of a key policy, newest first."`
 	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
+	Withdraw policyWithdrawCmd `cmd:"" help:"End a version of a key policy that waits; the one in force stays."`
 	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
 	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
 

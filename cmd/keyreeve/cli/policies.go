@@ -70,25 +70,42 @@ func eachPage[T any](o *ofTenant, path string, name func(T) string, do func(page
 
 // policyLine shows a version to people.
 func policyLine(p server.PolicyVersion) string {
-	line := fmt.Sprintf("%s@%d | %s | %s | %s", p.Name, p.Version, p.At.Format(time.RFC3339), p.Author, p.Reason)
-	if p.Deleted {
-		line += " | deleted"
-	}
+	line := fmt.Sprintf("%s@%d | %s | %s | %s | %s", p.Name, p.Version, policyState(p.State, p.ActivateAt), p.At.Format(time.RFC3339), p.Author, p.Reason)
 	return oneLine(strings.TrimSuffix(line, " | "))
+}
+
+// policyState shows the state of a version to people.
+func policyState(state string, activateAt *time.Time) string {
+	switch state {
+	case server.PolicyActive:
+		return "in force"
+	case server.PolicyWaiting:
+		return "waits until " + activateAt.Format(time.RFC3339)
+	}
+	return state
 }
 
 type policyShowCmd struct {
 	ofTenant
-	Name string `arg:"" help:"Name of the policy."`
+	Name    string `arg:"" help:"Name of the policy."`
+	Version string `help:"The version; left out: the newest, which can be one that waits."`
 }
 
-// Run prints the document as it was written.
+// Run prints the document. It says on standard error if the version is not in force.
 func (c *policyShowCmd) Run() error {
 	var out server.PolicyVersion
-	if err := c.askServer("GET", "/policies/one", c.query("name", c.Name), &out); err != nil {
+	if err := c.askServer("GET", "/policies/one", c.query("name", c.Name, "version", c.Version), &out); err != nil {
 		return err
 	}
+	warnUnlessInForce(&out)
 	return printIndented(out.Document)
+}
+
+// warnUnlessInForce says which version was answered, if it is not in force.
+func warnUnlessInForce(p *server.PolicyVersion) {
+	if p.State != server.PolicyActive {
+		warnOf(fmt.Sprintf("%s@%d is not in force: %s; see policy history", p.Name, p.Version, policyState(p.State, p.ActivateAt)))
+	}
 }
 
 // printIndented prints a document with an indentation, for people and for git.
@@ -108,6 +125,7 @@ type policyApplyCmd struct {
 	Name     string `arg:"" help:"Name of the policy."`
 	File     string `arg:"" type:"existingfile" help:"The policy as JSON; see docs/authorization.md."`
 	Expected string `help:"The version that it replaces, 0 if it must be new; left out: any."`
+	At       string `help:"Time from which it is in force, such as 2026-12-31T00:00:00Z; left out: at once. Until then the version before stays in force."`
 }
 
 // Run stores the next version. It prints warnings to standard error.
@@ -117,7 +135,7 @@ func (c *policyApplyCmd) Run() error {
 		return err
 	}
 	var out server.SavedPolicy
-	if err := c.askServerWith("PUT", "/policies/one", c.query("name", c.Name, "reason", c.Reason, "expected", c.Expected), document, &out); err != nil {
+	if err := c.askServerWith("PUT", "/policies/one", c.query("name", c.Name, "reason", c.Reason, "expected", c.Expected, "at", c.At), document, &out); err != nil {
 		return err
 	}
 	return printSaved(out)
@@ -127,7 +145,11 @@ func printSaved(out server.SavedPolicy) error {
 	for _, w := range out.Warnings {
 		warnOf(w)
 	}
-	fmt.Printf("policy %s@%d is in force\n", out.Name, out.Version)
+	if out.ActivateAt != nil {
+		fmt.Printf("policy %s@%d waits until %s\n", out.Name, out.Version, out.ActivateAt.Format(time.RFC3339))
+	} else {
+		fmt.Printf("policy %s@%d is in force\n", out.Name, out.Version)
+	}
 	for _, target := range out.Attached {
 		fmt.Println("attached to", oneLine(target))
 	}
@@ -183,6 +205,20 @@ type policyRollbackCmd struct {
 func (c *policyRollbackCmd) Run() error {
 	var out server.SavedPolicy
 	if err := c.askServer("POST", "/policies/rollback", c.query("name", c.Name, "version", fmt.Sprint(c.Version), "reason", c.Reason), &out); err != nil {
+		return err
+	}
+	return printSaved(out)
+}
+
+type policyWithdrawCmd struct {
+	withReason
+	Name string `arg:"" help:"Name of the policy."`
+}
+
+// Run stores the version that is in force as the newest one.
+func (c *policyWithdrawCmd) Run() error {
+	var out server.SavedPolicy
+	if err := c.askServer("POST", "/policies/withdraw", c.query("name", c.Name, "reason", c.Reason), &out); err != nil {
 		return err
 	}
 	return printSaved(out)

@@ -104,6 +104,7 @@ func (o *ofTenant) readPolicy(name string) (*format.Document, int64, error) {
 	if err := o.askServer("GET", "/policies/one", o.query("name", name), &out); err != nil {
 		return nil, 0, err
 	}
+	warnUnlessInForce(&out)
 	d, err := format.Parse(out.Document)
 	if err != nil {
 		return nil, 0, fmt.Errorf("policy %s@%d: %w", name, out.Version, err)
