@@ -62,7 +62,7 @@ var layers = map[string][]string{
 	"server/message":     {"core", "engine", "engine/about", "engine/attributes", "engine/objects", "engine/uses", "kmip"},
 	"server/kmipd":       {"core", "core/fair", "kmip", "server/bounds", "server/handshake"},
 	"server/httpd":       {"core", "engine", "engine/admin", "engine/attributes", "engine/objects", "engine/uses", "server/authn/password", "server/bounds", "server/handshake"},
-	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/directory", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/oidc", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
+	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/directory", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/ldap", "server/authn/oidc", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/httpd"},
@@ -70,6 +70,7 @@ var layers = map[string][]string{
 
 	"server/authn/bearer":   {"core"},
 	"server/authn/password": {"core", "core/cache", "core/fair"},
+	"server/authn/ldap":     {"certs/pemfile", "core", "core/secretfile"},
 
 	"cmd/keyreeve/policyfiles": {"authz", "authz/keypolicy/format", "core"},
 
@@ -84,11 +85,14 @@ var layers = map[string][]string{
 
 	"server/authn/oidc":          {"certs/pemfile", "core", "core/cache"},
 	"server/authn/oidc/oidctest": {},
+	"server/authn/ldap/ldaptest": {},
 }
 
 // owners names the only packages that may import a third-party module, or cgo.
 var owners = map[string][]string{
 	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
+	"github.com/go-asn1-ber/asn1-ber":  {"server/authn/ldap"},
+	"github.com/go-ldap/ldap/v3":       {"server/authn/ldap", "server/authn/ldap/ldaptest"},
 	"github.com/go-jose/go-jose/v4":    {"server/authn/oidc", "server/authn/oidc/oidctest"},
 	"github.com/miekg/pkcs11":          {"hsm/member"},
 	"github.com/jackc/pgx/v5":          {"store"},
