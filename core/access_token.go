@@ -24,12 +24,35 @@ type AccessToken struct {
 	// PasswordHash is the SHA-256 of the user's password hash when the password bought the
 	// token; empty if an administrator issued it.
 	PasswordHash []byte `json:"passwordHash,omitempty"`
+	// Person is what the LDAP directory said of the buyer whose password bought the token; nil if
+	// it did not verify the buyer. It is not asked again.
+	Person *DirectoryPerson `json:"person,omitempty"`
 
 	Issued  int64    `json:"issued"`            // Unix seconds
 	Expires int64    `json:"expires"`           // Unix seconds
 	Actions []string `json:"actions,omitempty"` // words or names of the only actions; empty: all
 	Keys    []string `json:"keys,omitempty"`    // Unique Identifiers of the only objects; empty: all
 	BoundTo string   `json:"boundTo,omitempty"` // SHA-256 of the only certificate that may send it (RFC 8705 §3), hex; "": any or none
+}
+
+// DirectoryPerson is what an LDAP directory said of a person when it verified the password.
+type DirectoryPerson struct {
+	Groups     []string          `json:"groups,omitempty"`
+	Roles      []string          `json:"roles,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+}
+
+func (p *DirectoryPerson) check() error {
+	if p == nil {
+		return nil
+	}
+	if err := checkNameList("person.groups", p.Groups); err != nil {
+		return err
+	}
+	if err := checkNameList("person.roles", p.Roles); err != nil {
+		return err
+	}
+	return checkUserAttributes(p.Attributes)
 }
 
 // Bounds of an access token.
@@ -57,10 +80,15 @@ func (t *AccessToken) Check() error {
 		return Errorf(InvalidField, "the client's certificates have %d bytes; a token can be bought with at most %d", chain, maxTokenChainBytes)
 	case len(t.PasswordHash) != 0 && (len(t.PasswordHash) != sha256.Size || chain > 0):
 		return Errorf(InvalidField, "passwordHash: it is no SHA-256, or there are certificates too")
+	case t.Person != nil && (len(t.PasswordHash) != 0 || chain > 0):
+		return Errorf(InvalidField, "person: there are certificates or a hash too")
 	case t.Issued <= 0 || lifetime < MinTokenLifetime || lifetime > MaxTokenLifetime:
 		return Errorf(InvalidField, "lifetime: a token lives %v to %v, not %v", MinTokenLifetime, MaxTokenLifetime, lifetime)
 	case t.BoundTo != "" && !isFingerprint(t.BoundTo):
 		return Errorf(InvalidField, "boundTo: it is no SHA-256 in hex")
+	}
+	if err := t.Person.check(); err != nil {
+		return err
 	}
 	return t.checkNarrowing()
 }

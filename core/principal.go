@@ -35,12 +35,13 @@ const SystemTenant = "system"
 
 // Methods lists the ways to prove an identity. A policy that names another one is
 // rejected.
-var Methods = []string{MethodCertificate, MethodPassword, MethodToken, MethodSystem}
+var Methods = []string{MethodCertificate, MethodPassword, MethodLDAP, MethodToken, MethodSystem}
 
 // The ways to prove an identity.
 const (
 	MethodCertificate = "mtls"     // a client certificate
 	MethodPassword    = "password" // a user name and its password, beside a client certificate
+	MethodLDAP        = "ldap"     // the same, verified by the LDAP directory of the tenant
 	MethodToken       = "token"    // a bearer token
 	MethodSystem      = "system"   // the kernel of the server's own machine
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -56,6 +57,7 @@ type Config struct {
 		Issuers                    []oidc.Issuer `yaml:"issuers" bound:"issuers"`               // of bearer tokens, besides this server
 
 		SpeaksFor []authn.SpeakerRule `yaml:"speaks_for" bound:"speakers"` // which certificate may send passwords and tokens of which user
+		LDAP      []ldap.Settings     `yaml:"ldap" bound:"ldap"`           // directories that verify passwords, one of a tenant
 	} `yaml:"authentication"`
 
 	HSM struct {

@@ -38,7 +38,7 @@ func TestSampleIsTheDefaults(t *testing.T) {
 	if err := yaml.Load(b, &sample, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
-	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Authentication.SpeaksFor, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
+	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Authentication.LDAP, &sample.Authentication.SpeaksFor, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
 		if v := reflect.ValueOf(empty).Elem(); v.Len() == 0 {
 			v.SetZero() // nil, as in the defaults
 		}
@@ -264,7 +264,7 @@ var settingTests = map[string]string{
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
 	"limits.operation": "TestHangingCallsAreAnswered", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",
-	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword", "authentication.issuers": "TestTokensOfAnIssuer",
+	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword", "authentication.issuers": "TestTokensOfAnIssuer", "authentication.ldap": "TestPasswordsOfADirectory",
 	"authentication.speaks_for": "TestSpeaksForByTheDoors",
 }
 

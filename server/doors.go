@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
+	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -36,15 +37,19 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return nil, err
 	}
-	s.passwords = password.NewVerifier(s.passwordUsers())
-	s.bearers = bearer.NewVerifier(bearer.Ports{Tokens: s.issued, Users: s.users, Certificates: admission{s.auth, s.engine.Tenants}, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
+	if s.ldap, err = newDirectories(s.cfg.Authentication.LDAP, ldap.Ports{RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.ldapAnswered}); err != nil {
+		return nil, err
+	}
+	s.passwords = password.NewVerifier(s.passwordUsers(), s.ldap.forPasswords()...)
+	s.bearers = bearer.NewVerifier(bearer.Ports{HasDirectory: s.ldap.serves, Tokens: s.issued, Users: s.users, Certificates: admission{s.auth, s.engine.Tenants}, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
 	if s.issuers, err = oidc.NewVerifier(s.cfg.Authentication.Issuers, oidc.Ports{Users: s.users, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.issuerKeysRead, Now: time.Now}); err != nil {
 		return nil, err
 	}
 	s.speakers = authn.NewSpeakers(s.cfg.Authentication.SpeaksFor)
 	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, keys: s.keyPolicies, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
-	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, auth: s.auth, tls: s.tls, reloads: s.reloads}
-	return inBackground(s.auth.Watch, s.issuers.Watch), nil
+	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, ldap: s.ldap, auth: s.auth, tls: s.tls, reloads: s.reloads}
+	s.metrics.WatchLDAP(s.ldap.answering)
+	return inBackground(s.auth.Watch, s.issuers.Watch, s.ldap.watch), nil
 }
 
 // issuerKeysRead logs what became of reading the keys of an issuer of tokens.

@@ -23,6 +23,7 @@ type healthCheck struct {
 	policy    *authz.Authorizer
 	engine    *engine.Engine
 	directory *directory.Directory
+	ldap      directories
 	auth      *authn.Authenticator
 	tls       *doorTLS
 	reloads   *reloader
@@ -56,6 +57,9 @@ func (h *healthCheck) askParts(ctx context.Context) httpd.Health {
 	}
 	out.Parts["directory"] = h.directoryPart()
 	out.Parts["tls"] = h.tlsPart(time.Now())
+	if len(h.ldap) > 0 {
+		out.Parts["ldap"] = h.ldap.part()
+	}
 	for _, p := range out.Parts {
 		out.Ready = out.Ready && p.Ready
 		out.Degraded = out.Degraded || p.Degraded || !p.Ready

@@ -56,6 +56,7 @@ type Server struct {
 	tls    *doorTLS
 
 	passwords *password.Verifier
+	ldap      directories
 	bearers   *bearer.Verifier
 	issuers   *oidc.Verifier
 	speakers  *authn.Speakers

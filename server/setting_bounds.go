@@ -18,6 +18,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 )
 
@@ -41,6 +42,7 @@ var settingRules = map[string]func(reflect.Value) error{
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
 	"speakers":    func(v reflect.Value) error { return speakers(v.Interface().([]authn.SpeakerRule)) },
 	"issuers":     func(v reflect.Value) error { return oidc.CheckIssuers(v.Interface().([]oidc.Issuer)) },
+	"ldap":        func(v reflect.Value) error { return checkLDAP(v.Interface().([]ldap.Settings)) },
 	"stale":       func(v reflect.Value) error { return checkStale(v.String()) },
 	"credentials": func(v reflect.Value) error { return checkCredentials(v.String()) },
 	"tenants":     func(v reflect.Value) error { return tenantsOf(v.Interface().(map[string]map[string]bool)) },
@@ -238,6 +240,18 @@ func authorities(all []authn.Authority) error {
 
 func speakers(all []authn.SpeakerRule) error {
 	return checkListed(all, func(r authn.SpeakerRule) error { return r.Check() })
+}
+
+func checkLDAP(all []ldap.Settings) error {
+	if err := ldap.CheckSettings(all); err != nil {
+		return err
+	}
+	for i := range all {
+		if err := secretFile(all[i].BindPasswordFile); err != nil {
+			return fmt.Errorf("[%d].bind_password_file %w", i, err)
+		}
+	}
+	return nil
 }
 
 func checkStale(s string) error {

@@ -28,6 +28,7 @@ import (
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 )
@@ -80,6 +81,8 @@ func outOfBounds(v reflect.Value) []reflect.Value {
 		return []reflect.Value{reflect.ValueOf(map[string]map[string]bool{"a": {"sensitive": true}}), reflect.ValueOf(map[string]map[string]bool{"a\x00": {}})}
 	case map[string][]string:
 		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
+	case []ldap.Settings:
+		return []reflect.Value{reflect.ValueOf([]ldap.Settings{{}}), reflect.ValueOf([]ldap.Settings{{URL: "ldap://example.com", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}), reflect.ValueOf(make([]ldap.Settings, 17))}
 	case []oidc.Issuer:
 		return []reflect.Value{reflect.ValueOf([]oidc.Issuer{{}}), reflect.ValueOf([]oidc.Issuer{{URL: "http://example.com", Audience: "keyreeve", Tenant: "t", NamePrefix: "i-"}}), reflect.ValueOf(make([]oidc.Issuer, 17))}
 	}
@@ -213,6 +216,8 @@ func TestEverySettingIsRead(t *testing.T) {
 				v.Set(reflect.ValueOf(map[string]map[string]bool{"a": {compromisedMayProcess: false}}))
 			case map[string][]string:
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
+			case []ldap.Settings:
+				v.Set(reflect.ValueOf([]ldap.Settings{{URL: "ldaps://ldap.example", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}))
 			case []oidc.Issuer:
 				v.Set(reflect.ValueOf([]oidc.Issuer{{URL: "https://issuer.example", Audience: "keyreeve", Tenant: "t", NamePrefix: "i-"}}))
 			default:

@@ -62,6 +62,9 @@ func (a *TokenVerbs) Issue(ctx context.Context, c *core.Caller, in IssueTokenInp
 		if err := a.describeToken(k, t, &in); err != nil {
 			return err
 		}
+		if t.Person != nil { // the directory cannot be asked again without the password
+			t.Expires = min(t.Expires, c.Principal.Expires)
+		}
 		if err := a.checkQuota(tenant, t.Principal, k.Now); err != nil {
 			return err
 		}
@@ -99,6 +102,8 @@ func (a *TokenVerbs) tokenFor(c *core.Caller, in *IssueTokenInput) (tenant strin
 		}
 		sum := sha256.Sum256([]byte(u.Password))
 		return p.Tenant, &core.AccessToken{Principal: p.ID, PasswordHash: sum[:]}, nil
+	case p.Method == core.MethodLDAP:
+		return p.Tenant, &core.AccessToken{Principal: p.ID, Person: &core.DirectoryPerson{Groups: p.Groups, Roles: p.Roles, Attributes: p.Attributes}}, nil
 	case p.Method == core.MethodCertificate && len(in.Certificates) > 0:
 		return p.Tenant, &core.AccessToken{Principal: p.ID, Certificates: in.Certificates}, nil
 	}

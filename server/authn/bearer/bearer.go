@@ -47,6 +47,8 @@ type Ports struct {
 	Users        Users
 	Certificates core.Authenticator // that of connections, so that both follow one rule
 	Guessing     Guessing
+	// HasDirectory reports whether a tenant has an LDAP directory, whose people may have tokens.
+	HasDirectory func(tenant string) bool
 	// RequireTenant fails if a tenant is not declared.
 	RequireTenant func(ctx context.Context, tenant string) error
 }
@@ -94,7 +96,7 @@ type provenToken struct {
 	version     int64
 	token       *core.AccessToken // nil: none yet
 	buyer       func() (*core.Principal, error)
-	owner       *core.Principal // of the certificate that bought it, or
+	owner       *core.Principal // of the certificate that bought it, or a person of an LDAP directory, or
 	user        *core.User
 	certificate *core.Principal // of the connection
 	principal   *core.Principal
@@ -198,7 +200,7 @@ func (v *Verifier) principalOf(ctx context.Context, k *provenToken, certificate 
 		p.Expires = earlier(p.Expires, certificate.Expires)
 	}
 	if owner != nil {
-		p.Groups, p.Roles = owner.Groups, owner.Roles
+		p.Groups, p.Roles, p.Attributes = owner.Groups, owner.Roles, owner.Attributes
 		p.Expires = earlier(p.Expires, owner.Expires)
 	} else {
 		p.Groups, p.Roles, p.Attributes = user.Groups, user.Roles, user.Attributes
@@ -219,9 +221,13 @@ func earlier(a, b int64) int64 {
 	return a
 }
 
-// ownerOf returns the principal whose certificate bought a token, or the user whose token it
-// is, if that may still authenticate.
+// ownerOf returns the principal whose certificate or LDAP password bought a token, or the user
+// whose token it is, if that may still authenticate.
 func (v *Verifier) ownerOf(k *provenToken) (*core.Principal, *core.User, error) {
+	if k.token.Person != nil {
+		p, err := v.personOf(k)
+		return p, nil, err
+	}
 	if len(k.token.Certificates) == 0 {
 		u, err := v.userOf(k)
 		return nil, u, err
@@ -243,6 +249,24 @@ func (v *Verifier) ownerOf(k *provenToken) (*core.Principal, *core.User, error) 
 		return nil, nil, refuseFor("the certificate that bought it names another principal now")
 	}
 	return p, nil, nil
+}
+
+// personOf returns the person of an LDAP directory whose password bought a token, as the
+// directory described it then.
+func (v *Verifier) personOf(k *provenToken) (*core.Principal, error) {
+	if !v.ports.HasDirectory(k.tenant) {
+		return nil, refuseFor("the tenant has no LDAP directory any more")
+	}
+	switch u, err := v.ports.Users.User(k.tenant, k.token.Principal); {
+	case err != nil:
+		return nil, err
+	case u != nil:
+		return nil, refuseFor("a user of the server has the name of its owner now")
+	case k.owner != nil:
+		return k.owner, nil
+	}
+	person := k.token.Person
+	return &core.Principal{Groups: person.Groups, Roles: person.Roles, Attributes: person.Attributes}, nil
 }
 
 func parseChain(der [][]byte) (chain []*x509.Certificate, err error) {

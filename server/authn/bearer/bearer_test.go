@@ -53,7 +53,7 @@ func (w *world) NoteFailureFrom(string) error {
 }
 
 func (w *world) verifier() *bearer.Verifier {
-	return bearer.NewVerifier(bearer.Ports{Tokens: w, Users: w, Certificates: w, Guessing: w, RequireTenant: func(context.Context, string) error { return nil }})
+	return bearer.NewVerifier(bearer.Ports{HasDirectory: func(string) bool { return true }, Tokens: w, Users: w, Certificates: w, Guessing: w, RequireTenant: func(context.Context, string) error { return nil }})
 }
 
 func userOf(password string) *core.User {

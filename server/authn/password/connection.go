@@ -21,7 +21,7 @@ type connection struct {
 type verifiedLogin struct {
 	certificate *core.Principal // nil: there was no login yet
 	revision    uint64          // of the users
-	user        *core.User
+	proven      provenUser
 	mark        mark
 	principal   *core.Principal
 }
@@ -30,7 +30,8 @@ var _ core.CredentialAuthenticator = (*Verifier)(nil)
 
 // ForConnection implements [core.CredentialAuthenticator]. The only credentials that prove
 // something are one Username and Password (KMIP 1.4 §2.1.2, 2.1 §7.2), of a user of the
-// certificate's tenant. Credentials are not verified in tenants that never had a user.
+// certificate's tenant. Credentials are not verified in tenants that never had a user and have
+// no directory.
 func (v *Verifier) ForConnection(address string) core.IdentifySender {
 	c := &connection{verifier: v, address: address}
 	return c.identify
@@ -45,13 +46,13 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	if err != nil {
 		return nil, err
 	}
-	if !c.verifier.users.HadUsers(certificate.Tenant) {
+	if c.verifier.directories[certificate.Tenant] == nil && !c.verifier.users.HadUsers(certificate.Tenant) {
 		return certificate, nil
 	}
 	if err := checkForm(given, others); err != nil {
 		return nil, err
 	}
-	if last := &c.last; last.certificate == certificate && last.revision == revision && c.isSamePassword(last.user, given) {
+	if last := &c.last; last.certificate == certificate && last.revision == revision && c.isSamePassword(given) {
 		return unlessExpired(last.principal)
 	}
 	return c.logIn(ctx, certificate, revision, given)
@@ -81,14 +82,15 @@ func checkForm(given *core.Credential, others bool) error {
 	return nil
 }
 
-// isSamePassword reports whether the credential is the one of the last login, while its user
-// has this version.
-func (c *connection) isSamePassword(u *core.User, given *core.Credential) bool {
-	if c.last.certificate == nil || u == nil || u.Name != given.Username {
+// isSamePassword reports whether the credential is the one of the last login, and its outcome
+// still counts.
+func (c *connection) isSamePassword(given *core.Credential) bool {
+	last := &c.last
+	if last.certificate == nil || !last.proven.wasNamed(given.Username) || !last.proven.isCurrent(time.Now()) {
 		return false
 	}
-	m := c.verifier.memory.markOf(u.Tenant, u.Name, u.Version, given.Password)
-	return m.equals(&c.last.mark)
+	m := last.proven.markOf(c.verifier.memory, given.Password)
+	return m.equals(&last.mark)
 }
 
 // unlessExpired returns p, or a refusal if its time is over.
@@ -112,30 +114,40 @@ func (c *connection) logIn(ctx context.Context, certificate *core.Principal, rev
 		}
 	}
 	l.given = c.last.mark
-	if u == nil || certificate.ID != c.lastCertificateID() || !c.isSamePassword(u, given) {
-		if err := c.verifier.verify(ctx, l, u, given.Password); err != nil {
+	proven := provenUser{user: u}
+	if !c.isSameUser(certificate, u) || !c.isSamePassword(given) {
+		var err error
+		if proven, err = c.verifier.verify(ctx, l, u, given.Password); err != nil {
 			return nil, err
 		}
 	}
-	p := principalOf(u, certificate)
+	p := principalOf(proven, certificate)
 	if reflect.DeepEqual(p, c.last.principal) {
 		p = c.last.principal // so that caches keyed by it stay valid
 	}
-	c.last = verifiedLogin{certificate, revision, u, l.given, p}
+	c.last = verifiedLogin{certificate, revision, proven, l.given, p}
 	return unlessExpired(p)
 }
 
-func (c *connection) lastCertificateID() string {
-	if c.last.certificate == nil {
-		return ""
+// isSameUser reports whether u is the user of the last login in the same version, and the
+// certificate is of the same principal.
+func (c *connection) isSameUser(certificate *core.Principal, u *core.User) bool {
+	last := &c.last
+	if last.certificate == nil || u == nil || last.proven.directory != nil {
+		return false
 	}
-	return c.last.certificate.ID
+	before := last.proven.user
+	return last.certificate.ID == certificate.ID && before.Tenant == u.Tenant && before.Name == u.Name && before.Version == u.Version
 }
 
 // principalOf returns the principal of a user who has proved to be it, beside a certificate;
 // nil if there is none.
-func principalOf(u *core.User, certificate *core.Principal) *core.Principal {
+func principalOf(proven provenUser, certificate *core.Principal) *core.Principal {
+	u := proven.user
 	p := &core.Principal{Tenant: u.Tenant, ID: u.Name, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Method: core.MethodPassword, Strength: core.StrengthPassword, Certificate: certificate}
+	if proven.directory != nil {
+		p.Method = core.MethodLDAP
+	}
 	if certificate != nil {
 		p.Subject, p.Serial, p.Fingerprint, p.Expires = certificate.Subject, certificate.Serial, certificate.Fingerprint, certificate.Expires
 	}

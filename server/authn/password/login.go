@@ -36,11 +36,12 @@ func (v *Verifier) LogIn(ctx context.Context, in Login) (*core.User, *core.Princ
 			return nil, nil, err
 		}
 	}
-	if err := v.verify(ctx, l, u, in.Password); err != nil {
+	proven, err := v.verify(ctx, l, u, in.Password)
+	if err != nil {
 		return nil, nil, err
 	}
-	p, err := unlessExpired(principalOf(u, in.Certificate))
-	return u, p, err
+	p, err := unlessExpired(principalOf(proven, in.Certificate))
+	return proven.user, p, err
 }
 
 // NoteFailureFrom counts a failed login from an address that is not one of a user, such as a

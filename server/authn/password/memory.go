@@ -37,8 +37,8 @@ type memory struct {
 
 // verifiedPassword is the password of a user that was right.
 type verifiedPassword struct {
-	version int64 // of the user's row
-	mark    mark
+	user *core.User
+	mark mark
 }
 
 // marker makes marks. It is used again so that a mark allocates nothing.
@@ -80,21 +80,25 @@ func (k *marker) forget() {
 	k.mac.Reset()
 }
 
-// remembers reports whether the password with a mark was right for this version of the user.
-// It forgets a password of another version.
-func (m *memory) remembers(u *core.User, given *mark) bool {
+// rememberedUser returns the user of this version for whom the password with a mark was right;
+// nil if there is none. It forgets a password of another version. The name is the one that
+// was given.
+func (m *memory) rememberedUser(tenant, name string, version int64, given *mark) *core.User {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, ok := m.verified.Get(u.Tenant, u.Name)
-	if ok && v.version != u.Version {
-		m.verified.Drop(u.Tenant, u.Name)
-		return false
+	v, ok := m.verified.Get(tenant, name)
+	if ok && v.user.Version != version {
+		m.verified.Drop(tenant, name)
+		return nil
 	}
-	return ok && v.mark.equals(given)
+	if !ok || !v.mark.equals(given) {
+		return nil
+	}
+	return v.user
 }
 
-func (m *memory) remember(u *core.User, right *mark) {
+func (m *memory) remember(l *login, u *core.User) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.verified.Put(u.Tenant, u.Name, verifiedPassword{u.Version, *right})
+	m.verified.Put(l.tenant, l.name, verifiedPassword{u, l.given})
 }

@@ -32,16 +32,18 @@ type Users interface {
 
 // Verifier verifies credentials. Safe for concurrent use.
 type Verifier struct {
-	users    Users
-	memory   *memory
-	slowdown *slowdown
-	slots    *fair.Slots
-	decoy    *encodedHash // is checked in place of the hash of a user who cannot log in
+	users       Users
+	memory      *memory
+	slowdown    *slowdown
+	slots       *fair.Slots
+	directories map[string]*tenantDirectory // by tenant
+	decoy       *encodedHash                // is checked in place of the hash of a user who cannot log in
 }
 
-// NewVerifier returns a Verifier of the passwords of users.
-func NewVerifier(users Users) *Verifier {
-	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(),
+// NewVerifier returns a Verifier of the passwords of users, and of those of the people in
+// directories, of which a tenant has at most one.
+func NewVerifier(users Users, directories ...Directory) *Verifier {
+	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(), directories: byTenant(directories),
 		slots: fair.New(fair.Config{Name: "checks of passwords", Slots: checkSlots(), Waiting: maxWaiting, Wait: maxWait})}
 }
 
@@ -88,15 +90,25 @@ func (v *Verifier) hashOf(u *core.User, now time.Time) (*encodedHash, error) {
 	return h, nil
 }
 
-// verify checks the password of a login and sets the mark of it. u is nil if there is no such
-// user.
-func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) error {
-	h, unusable := v.hashOf(u, time.Now())
-	if unusable != nil {
-		u = &core.User{Tenant: l.tenant, Name: l.name} // version 0, which no row has
+// verify checks the password of a login, and returns who it is. u is the user of the name; nil
+// if there is none. A directory is asked only then, so it cannot shadow a user.
+func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) (provenUser, error) {
+	if d := v.directories[l.tenant]; d != nil && u == nil && l.name != "" {
+		return v.verifyByDirectory(ctx, l, d, password)
 	}
-	l.given = v.memory.markOf(u.Tenant, u.Name, u.Version, password)
-	if right, err := v.recall(l, u, unusable); right || err != nil {
+	return provenUser{user: u}, v.verifyByHash(ctx, l, u, password)
+}
+
+// verifyByHash checks the password of a login and sets the mark of it. u is nil if there is no
+// such user.
+func (v *Verifier) verifyByHash(ctx context.Context, l *login, u *core.User, password []byte) error {
+	h, unusable := v.hashOf(u, time.Now())
+	version := int64(0) // which no row has
+	if unusable == nil {
+		version = u.Version
+	}
+	l.given = v.memory.markOf(l.tenant, l.name, version, password)
+	if known, err := v.recall(l, version, unusable); known != nil || err != nil {
 		return err
 	}
 	lease, err := v.slots.Acquire(onBehalfOfSource(ctx, l))
@@ -104,35 +116,44 @@ func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password 
 		return err
 	}
 	defer lease.Release()
-	if right, err := v.recall(l, u, unusable); right || err != nil { // another login has ended meanwhile
+	if known, err := v.recall(l, version, unusable); known != nil || err != nil { // another login has ended meanwhile
 		return err
 	}
 	if matches := h.matches(password); unusable == nil && !matches {
 		unusable = errWrong
 	}
-	if unusable != nil {
+	return v.noteOutcome(l, u, unusable)
+}
+
+// noteOutcome remembers the outcome of a check. It returns a refusal if there is a cause.
+func (v *Verifier) noteOutcome(l *login, u *core.User, cause error) error {
+	if cause != nil {
 		v.slowdown.noteFailure(l)
-		return refuseLogin(unusable)
+		return refuseLogin(cause)
 	}
-	v.memory.remember(u, &l.given)
+	v.memory.remember(l, u)
 	v.slowdown.noteSuccess(l)
 	return nil
 }
 
-// recall reports whether a password is known to be right, or why it is refused without a
-// check. While guesses from a source are delayed, even the right password is refused there:
-// a guesser would learn it without delay.
-func (v *Verifier) recall(l *login, u *core.User, unusable error) (right bool, err error) {
+// recall returns the user of this version if its password is known to be right, or why a
+// password is refused without a check. While guesses from a source are delayed, even the right
+// password is refused there: a guesser would learn it without delay.
+func (v *Verifier) recall(l *login, version int64, unusable error) (*core.User, error) {
 	if v.slowdown.wasWrong(l) {
-		return false, refuseLogin(cmp.Or(unusable, errWrong))
+		return nil, refuseLogin(cmp.Or(unusable, errWrong))
 	}
 	if err := v.slowdown.refusal(l); err != nil {
-		return false, err
+		return nil, err
 	}
-	if right = unusable == nil && v.memory.remembers(u, &l.given); right {
+	if unusable != nil {
+		return nil, nil
+	}
+	u := v.memory.rememberedUser(l.tenant, l.name, version, &l.given)
+	if u != nil {
 		v.slowdown.noteSuccess(l)
 	}
-	return right, nil
+	return u, nil
 }
 
 // onBehalfOfSource returns a context whose work counts for a certificate, and below it for an

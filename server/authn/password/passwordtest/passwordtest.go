@@ -1,8 +1,11 @@
-// Package passwordtest has users in memory for tests.
+// Package passwordtest has users and a directory in memory for tests.
 package passwordtest
 
 import (
+	"context"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -66,4 +69,63 @@ func (p *People) User(tenant, name string) (*core.User, error) {
 		return nil, err
 	}
 	return p.now.Load().users[key{tenant, name}], nil
+}
+
+// Directory is a directory of tenant acme with one person, carol. Its fields are changed by
+// Change once it is used. Safe for concurrent use.
+type Directory struct {
+	mu     sync.Mutex
+	Person core.User
+	Secret string
+	Outage error         // not nil: no login can be verified
+	Hang   chan struct{} // not nil: each check waits until it is closed
+	Names  []string      // that were asked about
+}
+
+// NewDirectory returns a directory in which carol has a password.
+func NewDirectory(secret string) *Directory {
+	return &Directory{Person: core.User{Tenant: "acme", Name: "ldap.carol", Groups: []string{"storage"}, Roles: []string{"operator"}}, Secret: secret}
+}
+
+// Tenant, AtOnce and RememberFor are the settings of the directory.
+func (d *Directory) Tenant() string             { return "acme" }
+func (d *Directory) AtOnce() int                { return 2 }
+func (d *Directory) RememberFor() time.Duration { return time.Minute }
+
+// Verify returns the person, or refuses a name or password that is not carol's.
+func (d *Directory) Verify(_ context.Context, name string, password []byte) (*core.User, error) {
+	if hang := d.note(name); hang != nil {
+		<-hang
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.Outage != nil {
+		return nil, d.Outage
+	}
+	if name != "carol" || string(password) != d.Secret {
+		return nil, core.Errorf(core.AuthenticationNotSuccessful, "the directory refuses")
+	}
+	u := d.Person
+	return &u, nil
+}
+
+func (d *Directory) note(name string) (hang chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Names = append(d.Names, name)
+	return d.Hang
+}
+
+// Change changes the directory.
+func (d *Directory) Change(f func(*Directory)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(d)
+}
+
+// Asked returns how often the directory was asked.
+func (d *Directory) Asked() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.Names)
 }

@@ -1,0 +1,85 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/keyreeve/keyreeve/server/authn/ldap"
+	"github.com/keyreeve/keyreeve/server/authn/password"
+	"github.com/keyreeve/keyreeve/server/httpd"
+)
+
+// directories are the LDAP directories of the tenants. They never change.
+type directories []*ldap.Directory
+
+func newDirectories(all []ldap.Settings, p ldap.Ports) (directories, error) {
+	out := make(directories, len(all))
+	for i, s := range all {
+		var err error
+		if out[i], err = ldap.New(s, p); err != nil {
+			return nil, fmt.Errorf("authentication.ldap[%d].%w", i, err)
+		}
+	}
+	return out, nil
+}
+
+// forPasswords returns the directories as package password takes them.
+func (all directories) forPasswords() []password.Directory {
+	out := make([]password.Directory, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out
+}
+
+// serves reports whether a tenant has a directory.
+func (all directories) serves(tenant string) bool {
+	for _, d := range all {
+		if d.Tenant() == tenant {
+			return true
+		}
+	}
+	return false
+}
+
+// watch probes all directories until ctx ends.
+func (all directories) watch(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, d := range all {
+		running.Go(func() { d.Watch(ctx) })
+	}
+	running.Wait()
+}
+
+// answering returns for each tenant with a directory whether that verifies passwords.
+func (all directories) answering() map[string]bool {
+	out := map[string]bool{}
+	for _, d := range all {
+		h := d.Health()
+		out[h.Tenant] = h.Problem == ""
+	}
+	return out
+}
+
+// part is what health says of the directories. Without one of them the server is still ready
+// for everybody else.
+func (all directories) part() httpd.Part {
+	p := httpd.Part{Ready: true}
+	for _, d := range all {
+		if h := d.Health(); h.Problem != "" {
+			p.Degraded = true
+			p.Notes = append(p.Notes, fmt.Sprintf("the directory %s verifies no passwords of tenant %s: %s", h.URL, h.Tenant, h.Problem))
+		}
+	}
+	return p
+}
+
+// ldapAnswered logs the beginning and the end of an outage.
+func (s *Server) ldapAnswered(url string, err error) {
+	if err != nil {
+		s.log.Error("authentication.ldap: the directory verifies no passwords", "url", url, "error", err)
+		return
+	}
+	s.log.Info("authentication.ldap: the directory verifies passwords again", "url", url)
+}
