@@ -99,7 +99,7 @@ monitor_operations := {"Read Health", "Read Metrics"}
 # in the HSM that no living object needs and at the sets of keys, destroy such
 # objects, declare a tenant, and list the tenants.
 socket_operations := {
-	"Read Health", "Read Records", "Simulate Policy", "Reload",
+	"Read Health", "Read Records", "Simulate Policy", "Replay Policy", "Reload",
 	"List Token Objects", "Purge Token Object",
 	"Create Tenant", "List Tenants",
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
@@ -117,6 +117,10 @@ people_operations := {
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
 	"Simulate Policy",
 }
+
+# What the roles "admin" and "auditor" may do to the records of their own tenant: ask what a
+# version of a key policy would change in the requests that are recorded.
+review_operations := {"Replay Policy"}
 
 monitor_roles := {"monitor", "admin", "auditor"}
 
@@ -154,7 +158,7 @@ denials contains "certificate of another tenant speaks for a user" if {
 
 denials contains "an auditor only reads attributes" if {
 	input.principal.roles.auditor
-	not input.operation in ((auditor_operations | server_operations) | monitor_operations) | token_operations
+	not input.operation in (((auditor_operations | server_operations) | monitor_operations) | token_operations) | review_operations
 }
 
 denials contains "a token buys no token" if {
@@ -203,6 +207,13 @@ permits contains "administers the tenant's policies and people" if {
 	not input.object.present
 	input.principal.roles.admin
 	input.operation in people_operations
+}
+
+permits contains "reviews the tenant's requests" if {
+	not input.object.present
+	some role in {"admin", "auditor"}
+	input.principal.roles[role]
+	input.operation in review_operations
 }
 
 permits contains "owner" if {

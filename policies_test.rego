@@ -383,6 +383,15 @@ test_who_administers_people if {
 	}
 }
 
+test_who_reviews_requests if {
+	every role in {"admin", "auditor"} { about_server("Replay Policy", {role}).allow == true }
+	every role in {"monitor", "operator", "viewer", "system", "user"} { about_server("Replay Policy", {role}).allow == false }
+	about_server("Replay Policy", set()).allow == false
+	socket := object.union(server_question("Replay Policy", {"system"}), {"door": "admin", "principal": {"method": "system"}})
+	d := authz.decision with input as socket
+	d.allow == true
+}
+
 test_the_socket_touches_no_object if {
 	every operation in on_objects | on_the_machine {
 		socket := object.union(server_question(operation, {"system"}), {"door": "admin", "principal": {"method": "system"}, "object": shared})

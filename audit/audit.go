@@ -166,6 +166,26 @@ type Involved struct {
 	Role   string `json:"role"`
 }
 
+// ReadRecord reads back what decides about a request from an entry: everything up to its
+// reasons and the hash of the policy, without the involved objects.
+func ReadRecord(row core.StoredEntry) (core.Record, error) {
+	e, err := Decode(row)
+	if err != nil {
+		return core.Record{}, err
+	}
+	at, err := time.Parse(time.RFC3339Nano, e.Time)
+	if err != nil {
+		return core.Record{}, fmt.Errorf("the time of an audit entry cannot be read: %w", err)
+	}
+	action, _ := core.ActionByName(e.Operation)
+	code, known := core.CodeByName(e.Code)
+	if !known {
+		return core.Record{}, fmt.Errorf("an audit entry has the code %q; this keyreeve does not know it", e.Code)
+	}
+	return core.Record{Time: at.UnixMicro(), Tenant: e.Tenant, Principal: e.Principal, Fingerprint: e.Fingerprint, Token: e.Token, Address: e.Address, Door: core.Door(e.Door),
+		RequestID: e.Request, ClientRef: e.ClientRef, Action: action, Object: e.Object, Outcome: core.Outcome(e.Outcome), Code: code, Reasons: e.Reasons, PolicyHash: e.Policy}, nil
+}
+
 // Names reports whether an entry names an object, as its target or as an involved one.
 func (e *Entry) Names(object string) bool {
 	return strings.EqualFold(e.Object, object) || slices.ContainsFunc(e.Involved, func(i Involved) bool { return i.Object == object })

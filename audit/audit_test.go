@@ -162,3 +162,21 @@ func BenchmarkSeal(b *testing.B) {
 		j.Seal(r)
 	}
 }
+
+// A record is read back as the request that it was, with any code. An entry with a time or a
+// code that nobody writes is an error.
+func TestRecordIsReadBack(t *testing.T) {
+	for code := core.Internal; code <= core.TooManyRequests; code++ {
+		want := core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f", Token: "k", Address: "10.0.0.1", Door: core.DoorREST, RequestID: "r", ClientRef: "c",
+			Action: core.ActionGet, Object: "id", Outcome: core.Failed, Code: code, Reasons: []string{"owner", "role x"}, PolicyHash: "abc"}
+		e := audit.New("n").Seal(&want)
+		if got, err := audit.ReadRecord(core.StoredEntry{Entry: e}); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is read back as %+v, %v", e.Body, got, err)
+		}
+	}
+	for _, body := range []string{`{"v":1}`, `{"v":1,"time":"yesterday"}`, `{"v":1,"time":"2026-01-01T00:00:00Z","code":"NoCode"}`, `{"v":2,"time":"2026-01-01T00:00:00Z"}`, `{`} {
+		if got, err := audit.ReadRecord(core.StoredEntry{Entry: core.Entry{Body: []byte(body)}}); err == nil {
+			t.Errorf("%s is read as %+v", body, got)
+		}
+	}
+}

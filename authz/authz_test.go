@@ -59,6 +59,7 @@ const (
 	never   right = iota
 	machine       // at the admin socket, by method system
 	people        // admins, without object
+	review        // admins and auditors, without object
 	watch         // monitors, admins and auditors, without object
 	inquire       // Query, Discover Versions, one's own tokens: without object, auditors too
 	produce       // without object
@@ -75,8 +76,8 @@ var rights = map[core.Action]right{
 	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine,
 	core.ActionSavePolicy: people, core.ActionDeletePolicy: people, core.ActionReadPolicies: people, core.ActionAttachPolicy: people, core.ActionDetachPolicy: people,
 	core.ActionSaveUser: people, core.ActionDeleteUser: people, core.ActionReadUsers: people, core.ActionSaveRole: people, core.ActionDeleteRole: people, core.ActionReadRoles: people,
-	core.ActionSimulatePolicy: people,
-	core.ActionReadHealth:     watch, core.ActionReadMetrics: watch,
+	core.ActionSimulatePolicy: people, core.ActionReplayPolicy: review,
+	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
 	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
@@ -97,7 +98,7 @@ func askable() []core.Action {
 func allowed(p *core.Principal, action core.Action, o *core.ManagedObject) bool {
 	r, auditor := rights[action], p.HasRole("auditor")
 	if o == nil {
-		return (r == people && p.HasRole("admin") && !auditor) || (r == watch && (auditor || p.HasRole("admin") || p.HasRole("monitor"))) || r == inquire || r == find || (r == produce && !auditor)
+		return (r == people && p.HasRole("admin") && !auditor) || (r == review && (auditor || p.HasRole("admin"))) || (r == watch && (auditor || p.HasRole("admin") || p.HasRole("monitor"))) || r == inquire || r == find || (r == produce && !auditor)
 	}
 	if o.Tenant != p.Tenant || r < find || (auditor && r > read) {
 		return false

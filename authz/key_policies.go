@@ -67,13 +67,53 @@ func NewKeyPolicies(regions map[string][]string, read func(core.DirectoryVersion
 	if err != nil {
 		return nil, err
 	}
-	m, err := keypolicy.NewMatcher(keypolicy.MatcherOptions{})
+	return newKeyPolicies(parsed, keypolicy.MatcherOptions{}, read)
+}
+
+func newKeyPolicies(regions format.Regions, o keypolicy.MatcherOptions, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
+	m, err := keypolicy.NewMatcher(o)
 	if err != nil {
 		return nil, err
 	}
-	k := &KeyPolicies{matcher: m, read: read, regions: parsed, sizes: map[string]int{}, matches: map[matchKey]core.MatchedStatements{}}
+	k := &KeyPolicies{matcher: m, read: read, regions: regions, sizes: map[string]int{}, matches: map[matchKey]core.MatchedStatements{}}
 	k.compiled = cache.New(keptPolicies, keptFor, k.release)
 	return k, nil
+}
+
+// Propose implements [core.KeyPolicies]. What it returns keeps its own compiled policies and
+// matches, so that a proposal drives out nothing that decides requests.
+func (k *KeyPolicies) Propose(v core.DirectoryVersion, document []byte) (core.KeyPolicies, error) {
+	proposed := &core.DirectoryEntry{Tenant: v.Name.Tenant, Kind: v.Name.Kind, ID: v.Name.ID, Version: v.Version, Body: document}
+	next, err := newKeyPolicies(k.regionsNow(), keypolicy.MatcherOptions{InterpretOnly: true}, func(asked core.DirectoryVersion) (*core.DirectoryEntry, error) {
+		if asked == v {
+			return proposed, nil
+		}
+		return k.read(asked)
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = next.compile(v)
+	return next, err
+}
+
+// FindStatements implements [core.KeyPolicies].
+func (k *KeyPolicies) FindStatements(ctx context.Context, r *core.AccessRequest) error {
+	r.Statements = core.MatchedStatements{}
+	if err := checkComplete(r); err != nil {
+		return err
+	}
+	return k.match(ctx, r)
+}
+
+// Reads implements [core.KeyPolicies].
+func (k *KeyPolicies) Reads(r *core.AccessRequest) (names []string, err error) {
+	policies, err := k.compileAll(nil, r.Policies)
+	for _, p := range policies {
+		names = append(names, p.Reads(r.Action.String())...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // release is called with each policy that is kept no longer. The matches of its tenant go

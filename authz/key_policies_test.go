@@ -221,3 +221,61 @@ func BenchmarkFourPolicies(b *testing.B) {
 		}
 	})
 }
+
+// A proposed document decides in the place of its version only where it was proposed. What
+// decides requests keeps its own compiled policies and answers. All other policies are read
+// as they are stored.
+func TestProposalDecidesNothingElse(t *testing.T) {
+	_, s := withKeyPolicies(t, map[string]string{"gate": allowGet, "other": denyGet})
+	version := core.DirectoryVersion{Name: core.DirectoryName{Tenant: "t", Kind: core.EntryPolicy, ID: "gate"}, Version: 2}
+	proposed, err := s.keys.Propose(version, []byte(denyGet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(k core.KeyPolicies, version int64, names ...string) string {
+		t.Helper()
+		r := askUnder(someone("t", "eve", ""), core.ActionGet, object("alice", ""), version, names...)
+		r.Statements.Allow = []string{"of an earlier question"}
+		if err := k.FindStatements(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(r.Statements.Allow, r.Statements.Deny)
+	}
+	for range 2 {
+		for _, c := range []struct {
+			of      core.KeyPolicies
+			version int64
+			name    string
+			want    string
+		}{{proposed, 2, "gate", "[] [gate@2/1]"}, {s.keys, 2, "gate", "[gate@2/1] []"}, {proposed, 1, "gate", "[gate@1/1] []"}, {proposed, 2, "other", "[] [other@2/1]"}} {
+			if got := find(c.of, c.version, c.name); got != c.want {
+				t.Errorf("version %d of %s: %s; want %s", c.version, c.name, got, c.want)
+			}
+		}
+	}
+	if got := find(proposed, 2); got != "[] []" {
+		t.Errorf("without policies: %s; want none", got)
+	}
+	r := askUnder(nil, core.ActionGet, nil, 2, "gate")
+	if err := proposed.FindStatements(ctx, r); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a request without a principal: %v; want Permission Denied", err)
+	}
+	if p, err := s.keys.Propose(version, []byte(`{"statements":[{}]}`)); err == nil {
+		t.Errorf("a document that is wrong is proposed: %v", p)
+	}
+}
+
+// What the policies look at is listed for the action that is asked, and for no other.
+func TestReadsAreOfTheAction(t *testing.T) {
+	_, s := withKeyPolicies(t, map[string]string{"gcm": onlyGCM, "hr": ofHR, "all": `{"statements": [{"principal": "role:x", "actions": ["*"], "effect": "allow", "conditions": {"tags": {"env": "y"}}}]}`})
+	for want, r := range map[string]*core.AccessRequest{
+		"[conditions.parameters.mode user:eve]": askUnder(someone("t", "eve", ""), core.ActionEncrypt, nil, 1, "gcm", "hr"),
+		"[* conditions.principal.department]":   askUnder(someone("t", "eve", ""), core.ActionGet, nil, 1, "gcm", "hr"),
+		"[conditions.tags.env role:x]":          askUnder(someone("t", "eve", ""), core.ActionSign, nil, 1, "gcm", "hr", "all"),
+		"[]":                                    askUnder(someone("t", "eve", ""), core.ActionSign, nil, 1, "gcm", "hr"),
+	} {
+		if got, err := s.keys.Reads(r); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%v under %v reads %v, %v; want %s", r.Action, r.Policies, got, err, want)
+		}
+	}
+}

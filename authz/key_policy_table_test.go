@@ -48,7 +48,7 @@ func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.Mana
 	}
 	if p.Tenant == core.SystemTenant {
 		r := rights[action]
-		return o == nil && (onTheMachine[action] || r == machine || r == people || r == inquire || r == find || r == produce || s.permits && action.Kind() != core.AdministerAction)
+		return o == nil && (onTheMachine[action] || r == machine || r == people || r == review || r == inquire || r == find || r == produce || s.permits && action.Kind() != core.AdministerAction)
 	}
 	if allowed(p, action, o) {
 		return true
@@ -57,7 +57,7 @@ func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.Mana
 		return false
 	}
 	r := rights[action]
-	return !p.HasRole("auditor") || r == watch || r == inquire || r == find || r == read
+	return !p.HasRole("auditor") || r == watch || r == review || r == inquire || r == find || r == read
 }
 
 // Each action by each relation to an object, in each situation, at the doors by which it

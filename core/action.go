@@ -198,6 +198,7 @@ const (
 	ActionListTenants
 	ActionReadRecords    // the audit records of all tenants
 	ActionSimulatePolicy // what the policy would decide for any principal
+	ActionReplayPolicy   // what a version of a key policy would change in recorded requests
 	ActionReload         // of policy, authorities, certificates and PIN
 	ActionSavePolicy     // a version of a key policy
 	ActionDeletePolicy
@@ -305,6 +306,7 @@ var actionTable = [...]ActionInfo{
 	ActionListTenants:      {"List Tenants", 0, ReadAction, NoObject},
 	ActionReadRecords:      {"Read Records", 0, ReadAction, NoObject},
 	ActionSimulatePolicy:   {"Simulate Policy", 0, ReadAction, NoObject},
+	ActionReplayPolicy:     {"Replay Policy", 0, ReadAction, NoObject},
 	ActionReload:           {"Reload", 0, AdministerAction, NoObject},
 	ActionSavePolicy:       {"Save Policy", 0, AdministerAction, NoObject},
 	ActionDeletePolicy:     {"Delete Policy", 0, AdministerAction, NoObject},

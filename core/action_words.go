@@ -50,6 +50,7 @@ var actionWords = []ActionWord{
 	{"monitor", []Action{ActionReadHealth, ActionReadMetrics}},
 	{"audit", []Action{ActionReadRecords}},
 	{"simulate", []Action{ActionSimulatePolicy}},
+	{"replay", []Action{ActionReplayPolicy}},
 	{"operate", []Action{ActionReload, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
 	{"tenants", []Action{ActionCreateTenant, ActionListTenants}},
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},

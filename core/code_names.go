@@ -1,5 +1,7 @@
 package core
 
+import "slices"
+
 // codeNames are the names in records and problem documents.
 var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", "ObjectArchived", "PermissionDenied", "WrongState",
 	"AuthenticationNotSuccessful", "InvalidMessage", "InvalidField", "MissingData", "OperationNotSupported", "FeatureNotSupported",
@@ -12,5 +14,11 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
 	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute", "ProtectionStorageUnavailable",
 	"PublicProtectionStorageUnavailable", "NamespaceNotSupported", "Tampered", "QuotaExceeded", "TooManyRequests"}
+
+// CodeByName finds a code by its name in records. No name is [Internal].
+func CodeByName(name string) (Code, bool) {
+	i := max(slices.Index(codeNames[:], name), 0)
+	return Code(i), codeNames[i] == name || name == ""
+}
 
 func (c Code) String() string { return codeNames[c] }

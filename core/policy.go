@@ -83,6 +83,17 @@ type KeyPolicies interface {
 	// the others do not.
 	Explain(ctx context.Context, r *AccessRequest) ([]StatementVerdict, error)
 
+	// FindStatements fills r.Statements with the statements of r.Policies that match.
+	FindStatements(ctx context.Context, r *AccessRequest) error
+
+	// Reads lists what the statements of r.Policies about r.Action look at: principals such
+	// as "role:admin", and conditions such as "conditions.parameters.mode". Sorted.
+	Reads(r *AccessRequest) ([]string, error)
+
+	// Propose returns key policies with a document in the place of a version of a policy.
+	// All others are as they are stored. It fails with InvalidField if the document is wrong.
+	Propose(v DirectoryVersion, document []byte) (KeyPolicies, error)
+
 	// CheckKeyPolicy reads the document of a policy that is stored under a name, and
 	// runs its tests. It fails with InvalidField and the path of the first fault. exists
 	// says which names such as "user:alice" exist.

@@ -87,6 +87,7 @@ var adminRoutes = []adminRoute{
 	{"GET /policies/history", core.ActionReadPolicies, askedByEngine, (*adminDoor).policyHistory},
 	{"POST /policies/rollback", core.ActionSavePolicy, askedByEngine, (*adminDoor).rollBackPolicy},
 	{"POST /policies/withdraw", core.ActionSavePolicy, askedByEngine, (*adminDoor).withdrawPolicy},
+	{"POST /policies/replay", core.ActionReplayPolicy, askedByEngine, (*adminDoor).replayPolicy},
 	{"GET /policies/targets", core.ActionReadPolicies, askedByEngine, (*adminDoor).listTargets},
 	{"POST /policies/attach", core.ActionAttachPolicy, askedByEngine, (*adminDoor).attachPolicy},
 	{"POST /policies/detach", core.ActionDetachPolicy, askedByEngine, (*adminDoor).detachPolicy},

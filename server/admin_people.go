@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
 // States of versions of key policies, as commands see them.
@@ -158,6 +159,17 @@ func (d *adminDoor) rollBackPolicy(ctx context.Context, c *core.Caller, q *admin
 
 func (d *adminDoor) withdrawPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	return savedPolicy(d.admin.WithdrawPolicy(ctx, c, q.removal()))
+}
+
+// replayPolicy takes the body of the same question over REST.
+func (d *adminDoor) replayPolicy(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	in, err := httpd.ReadReplay(bytes.Clone(q.body))
+	if err != nil {
+		return nil, err
+	}
+	in.Tenant, in.Name = q.tenantNamed(), q.Get("name")
+	out, err := admin.ReplayPolicy(ctx, d.admin, c, in)
+	return httpd.ShowReplay(&out), err
 }
 
 // attachmentNamed returns the attachment that a command names.

@@ -1,13 +1,18 @@
 package server_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/server/servertest"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
@@ -73,3 +78,107 @@ func TestWaitingPolicyOnTwoNodes(t *testing.T) {
 		}
 	}
 }
+
+// replayed asks for a replay of the requests of Encrypt and returns, for each principal, what
+// becomes of its last one: "allow", "deny" or what the record lacks. Others are not in it.
+func replayed(t *testing.T, c *restPeople, statements, more string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for token := ""; ; {
+		body := fmt.Sprintf(`{"since":%q,"document":{"statements":[%s]}%s%s}`, yesterday, statements, more, token)
+		var got httpd.ReplayAnswer
+		if err := json.Unmarshal([]byte(c.must(http.StatusOK, "POST", "/v1/policies/gate/replay", body).text), &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range append(got.Flips, got.Undecided...) {
+			if r.Action == "Encrypt" {
+				out[r.Principal] = r.Decision + strings.Join(r.Lacks, "+")
+			}
+		}
+		if got.NextPageToken == "" {
+			return out
+		}
+		token = fmt.Sprintf(`,"pageToken":%q`, got.NextPageToken)
+	}
+}
+
+// A replay lists exactly the requests whose decision a version would change. A request whose
+// record lacks what the policies look at is undecided, and never guessed. An auditor may ask,
+// an ordinary client and another tenant learn nothing, and each replay leaves a record.
+func TestReplay(t *testing.T) {
+	s, admin, _ := startPeople(t)
+	for _, name := range []string{"alice", "bob", "array7"} {
+		s.Issue(name, "default")
+	}
+	s.Certify(certs.Request{Name: "rolf", Tenant: "default", Roles: []string{"ops"}})
+	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id := aesKey(t, dev, activeNow)
+	applyPolicy(t, s, "gate", fmt.Sprintf(`{"keyId":%q,"statements":[{"principal":"user:alice","actions":["encrypt"],"effect":"allow"}]}`, id))
+	const password = "a long enough password"
+	userCommand(t, s, password, "add", "ulf", "--role", "ops")
+	time.Sleep(1100 * time.Millisecond) // the key and the user are older than the requests, by the second
+	for _, name := range []string{"alice", "bob", "rolf"} {
+		encryptOver(dialFrom(t, s, name, "127.0.1.5", core.V1_4), id)
+	}
+	encryptOver(dev, id)
+	encryptOver(withPassword(dialFrom(t, s, "array7", "127.0.1.5", core.V1_4), "ulf", password), id)
+
+	allow := func(who, conditions string) string {
+		if conditions != "" {
+			conditions = `,"conditions":{` + conditions + `}`
+		}
+		return fmt.Sprintf(`{"principal":%q,"actions":["encrypt"],"effect":"allow"%s}`, who, conditions)
+	}
+	const roles, parameters, state = "groups and roles at that time", "parameters", "the object as it was: it has changed since"
+	check := func(what, statements string, want map[string]string) {
+		t.Helper()
+		for _, limit := range []string{"", `,"limit":3`} {
+			if got := replayed(t, admin, statements, limit); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s%s: %v; want %v", what, limit, got, want)
+			}
+		}
+	}
+	check("bob in place of alice", allow("user:bob", ""), map[string]string{"alice": "deny", "bob": "allow"})
+	check("the same", allow("user:alice", ""), map[string]string{})
+	check("from elsewhere", allow("user:alice", `"ipAddress":"127.0.2.0/24"`), map[string]string{"alice": "deny"})
+	check("at a time that was over", allow("user:alice", `"time":{"notAfter":"2020-01-01T00:00:00Z"}`), map[string]string{"alice": "deny"})
+	check("a role", allow("user:alice", "")+","+allow("role:ops", ""), map[string]string{"bob": roles, "rolf": roles, "ulf": roles})
+	check("a mode", allow("user:alice", `"parameters":{"mode":"GCM"}`), map[string]string{"alice": parameters, "bob": parameters, "rolf": parameters, "dev": parameters, "ulf": parameters})
+	check("a denial to all", `{"principal":"*","actions":["encrypt"],"effect":"deny"}`, map[string]string{"alice": "deny", "dev": "deny"})
+	tagged := allow("user:alice", "") + "," + allow("user:bob", `"tags":{"env":"x"}`)
+	check("a tag of a key that has not changed", tagged, map[string]string{})
+	if out, err := s.Command("policy", "replay", "gate", "--since", yesterday, "--dir", s.Dir); err != nil || !strings.Contains(out, "0 requests flip, 0 are undecided") {
+		t.Errorf("policy replay of the version in force: %v, %q; want that nothing flips", err, out)
+	}
+	applyPolicy(t, s, "gate", strings.Replace(exampleDenial, "ID", id, 1), "--at", tomorrow)
+	out, err := s.Command("policy", "replay", "gate", "--since", yesterday, "--dir", s.Dir)
+	if err == nil || !strings.Contains(out, "| alice | Encrypt | "+id+" | kmip 127.0.1.5 | now deny: statement gate@2/1 denies it") || strings.Contains(out, "| bob |") {
+		t.Errorf("policy replay of the version that waits: %v, %q; want alice's request", err, out)
+	}
+	if got := recordsOf(t, s, "Replay Policy", "anna", "allowed"); got < 16 {
+		t.Errorf("%d records of replays, want one for each", got)
+	}
+	s.Issue("carla", "default")
+	restAs(t, s, "carla").must(http.StatusForbidden, "POST", "/v1/policies/gate/replay", `{"since":"`+yesterday+`","document":{"statements":[]}}`)
+	if got := replayed(t, restAs(t, s, "audra"), allow("user:bob", ""), ""); len(got) != 2 {
+		t.Errorf("an auditor sees %v; want what an administrator sees", got)
+	}
+	olga := restAs(t, s, "olga")
+	olga.must(http.StatusNotFound, "POST", "/v1/policies/gate/replay", `{"since":"`+yesterday+`"}`)
+	if got := replayed(t, olga, `{"principal":"*","actions":["*"],"effect":"deny"}`, ""); len(got) != 0 {
+		t.Errorf("another tenant's administrator sees %v", got)
+	}
+	for what, body := range map[string]string{"no period": `{}`, "a period that ends before": `{"since":"` + tomorrow + `"}`, "a period too long": `{"since":"2020-01-01T00:00:00Z"}`,
+		"a limit too large": `{"since":"` + yesterday + `","limit":1001}`, "no limit": `{"since":"` + yesterday + `","limit":0}`, "a token of one's own": `{"since":"` + yesterday + `","pageToken":"x"}`,
+		"a wrong document": `{"since":"` + yesterday + `","document":{"statements":[{"actions":["nothing"]}]}}`} {
+		admin.ask("POST", "/v1/policies/gate/replay", body).demand(admin, http.StatusBadRequest, what)
+	}
+	_, err = kmiptest.Do(dev, &kmip.AddAttribute, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagContactInformation, Value: core.Text("ops")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("a tag of a key that has changed since", tagged, map[string]string{"alice": state, "bob": state, "dev": state, "rolf": state, "ulf": state})
+}
+
+// exampleDenial denies Encrypt with a key to everybody.
+const exampleDenial = `{"keyId":"ID","statements":[{"principal":"*","actions":["encrypt"],"effect":"deny"}]}`

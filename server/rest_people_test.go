@@ -92,6 +92,7 @@ var peopleRoutes = []peopleRoute{
 	{"PUT", "/v1/policies/POLICY", `{"document":` + openPolicy + `}`, "Save Policy"},
 	{"PUT", "/v1/policies/POLICY", `{"document":` + openPolicy + `,"activateAt":"` + tomorrow + `"}`, "Save Policy"},
 	{"POST", "/v1/policies/POLICY/withdraw", `{}`, "Save Policy"},
+	{"POST", "/v1/policies/POLICY/replay", `{"since":"` + yesterday + `"}`, "Replay Policy"},
 	{"GET", "/v1/policies/POLICY/versions", "", "Read Policies"},
 	{"POST", "/v1/policies/POLICY/rollback", `{"version":1}`, "Read Policies"},
 	{"POST", "/v1/policies/POLICY/attach", `{"role":"r"}`, "Attach Policy"},
@@ -150,6 +151,9 @@ func documentedRoutes(t *testing.T, paths string) (routes []peopleRoute) {
 // tomorrow is a time at which a version of a policy can come into force.
 var tomorrow = time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
 
+// yesterday is a time from which requests are replayed.
+var yesterday = time.Now().Add(-24 * time.Hour).UTC().Format(time.RFC3339)
+
 // openPolicy is the document of a policy that names no key.
 const openPolicy = `{"statements":[{"sid":"all","principal":"user:u","actions":["encrypt"],"effect":"allow"}]}`
 
@@ -180,6 +184,11 @@ func TestWhoMayAdministerPeople(t *testing.T) {
 	for _, name := range []string{"carl", "audra"} {
 		client, want := restAs(t, s, name), map[string]int{}
 		for _, r := range peopleRoutes {
+			if name == "audra" && r.action == "Replay Policy" { // an auditor reviews requests
+				client.must(200, r.method, existing.Replace(r.path), r.body)
+				client.must(404, r.method, absent.Replace(r.path), r.body)
+				continue
+			}
 			want[r.action] += 2
 			client.must(403, r.method, existing.Replace(r.path), existing.Replace(r.body), `"PermissionDenied"`)
 			client.must(403, r.method, absent.Replace(r.path), absent.Replace(r.body), `"PermissionDenied"`)

@@ -215,7 +215,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, IssuedTokens: s.issued})
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, IssuedTokens: s.issued})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	s.sealer.UseEngine(s.engine)
 	if err := s.openTenants(ctx); err != nil {

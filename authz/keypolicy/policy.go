@@ -120,6 +120,21 @@ func (p *Policy) Size() (size int) {
 	return size
 }
 
+// Reads lists what the statements for an action look at: the principals that they name, and
+// the paths of their conditions, such as "conditions.parameters.mode".
+func (p *Policy) Reads(action string) (names []string) {
+	for _, effect := range []format.Effect{format.Allow, format.Deny} {
+		for _, i := range p.normal.Concerning(effect, action) {
+			s := &p.normal.Statements[i]
+			names = append(names, s.Principals...)
+			for k := range s.Conditions {
+				names = append(names, s.Conditions[k].Path)
+			}
+		}
+	}
+	return names
+}
+
 // Labels returns the name of each statement in records: "POLICY@VERSION/SID". Do not
 // change them.
 func (p *Policy) Labels() []string { return p.labels }

@@ -23,6 +23,9 @@ type Ports struct {
 	// may be are made: each takes much memory.
 	HashPassword func(ctx context.Context, password []byte) (core.PasswordHash, error)
 
+	// ReadRecord reads an entry of the audit log back.
+	ReadRecord func(core.StoredEntry) (core.Record, error)
+
 	IssuedTokens *directory.Tokens // nil: the server has no access tokens
 }
 

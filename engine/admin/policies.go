@@ -146,8 +146,10 @@ func activationDetail(at int64) string {
 	if at == 0 {
 		return ""
 	}
-	return ", in force from " + time.Unix(at, 0).UTC().Format(time.RFC3339)
+	return ", in force from " + timeText(at)
 }
+
+func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
 // maxWaiting is how long a version of a policy can wait, in seconds.
 const maxWaiting = 366 * 24 * 3600

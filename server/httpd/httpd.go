@@ -107,6 +107,7 @@ var routes = []route{
 	{"GET", "/v1/policies/{policyId}/versions", core.ActionReadPolicies, takesQuery, http.StatusOK, typedAnswer(listVersions)},
 	{"POST", "/v1/policies/{policyId}/rollback", core.ActionSavePolicy, takesBody, http.StatusOK, typedAnswer(rollBackPolicy)},
 	{"POST", "/v1/policies/{policyId}/withdraw", core.ActionSavePolicy, takesBody, http.StatusOK, typedAnswer(withdrawPolicy)},
+	{"POST", "/v1/policies/{policyId}/replay", core.ActionReplayPolicy, takesBody, http.StatusOK, typedAnswer(replayPolicy)},
 	{"POST", "/v1/policies/{policyId}/attach", core.ActionAttachPolicy, takesBody, http.StatusOK, typedAnswer(attachPolicy)},
 	{"POST", "/v1/policies/{policyId}/detach", core.ActionDetachPolicy, takesBody, http.StatusOK, typedAnswer(detachPolicy)},
 	{"GET", "/v1/keys/{keyId}/policy", core.ActionReadPolicies, takesNothing, http.StatusOK, typedAnswer(policiesOfKey)},

@@ -85,6 +85,7 @@ type policyCmd struct {
 	History  policyHistoryCmd  `cmd:"" help:"List all versions of a key policy, newest first."`
 	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
 	Withdraw policyWithdrawCmd `cmd:"" help:"End a version of a key policy that waits; the one in force stays."`
+	Replay   policyReplayCmd   `cmd:"" help:"Decide recorded requests again with a version of a key policy, and list each decision that would flip. Exits with 0 if none does, 1 if one does or cannot be known."`
 	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
 	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
 

@@ -2,15 +2,18 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core/jsontext"
 	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
 // ofTenant is a command about one tenant's policies, users or roles.
@@ -222,6 +225,71 @@ func (c *policyWithdrawCmd) Run() error {
 		return err
 	}
 	return printSaved(out)
+}
+
+type policyReplayCmd struct {
+	ofTenant
+	Name  string `arg:"" help:"Name of the policy."`
+	File  string `arg:"" optional:"" type:"existingfile" help:"The document that would be its next version; left out: the newest version, such as one that waits."`
+	Since string `required:"" help:"Only requests from then on, such as 2026-01-31T12:00:00Z."`
+	Until string `help:"Only requests until then; left out: until now."`
+	Limit int    `help:"Records that are looked at, the newest first." default:"10000"`
+	JSON  bool   `help:"One JSON object a line."`
+}
+
+// Run lists the requests whose decision flips, and those whose decision cannot be known. It
+// says on standard error how far it is.
+func (c *policyReplayCmd) Run() error {
+	in := httpd.ReplayQuestion{Since: c.Since, Until: cmp.Or(c.Until, time.Now().UTC().Format(time.RFC3339))}
+	if c.File != "" {
+		document, err := os.ReadFile(c.File)
+		if err != nil {
+			return err
+		}
+		in.Document = document
+	}
+	looked, flips, undecided := 0, 0, 0
+	for more := true; more && looked < c.Limit; {
+		in.Limit = new(min(c.Limit-looked, replayedAtOnce))
+		page, err := c.replayPage(&in)
+		if err != nil {
+			return err
+		}
+		looked, flips, undecided = looked+page.Records, flips+len(page.Flips), undecided+len(page.Undecided)
+		if err := printLines(slices.Concat(page.Flips, page.Undecided), c.JSON, replayedLine); err != nil {
+			return err
+		}
+		in.PageToken, more = page.NextPageToken, page.NextPageToken != ""
+		fmt.Fprintf(os.Stderr, "%d records: %d requests flip, %d are undecided\n", looked, flips, undecided)
+		if !more || looked < c.Limit {
+			continue
+		}
+		warnOf("there are more records; raise --limit, or take a shorter period")
+	}
+	if flips+undecided > 0 {
+		return exitStatus(differs)
+	}
+	return nil
+}
+
+// replayedAtOnce is how many records are looked at before the command says how far it is.
+const replayedAtOnce = 500
+
+func (c *policyReplayCmd) replayPage(in *httpd.ReplayQuestion) (page httpd.ReplayAnswer, err error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return page, err
+	}
+	return page, c.askServerWith("POST", "/policies/replay", c.query("name", c.Name), body, &page)
+}
+
+// replayedLine shows a request to people.
+func replayedLine(r httpd.ReplayedRequest) string {
+	verdict := "undecided, the record lacks " + strings.Join(r.Lacks, ", ")
+	if r.Decision != "" {
+		verdict = "now " + r.Decision + ": " + strings.Join(r.Reasons, ", ")
+	}
+	return oneLine(fmt.Sprintf("%s | %s | %s | %s | %s %s | %s", r.Time, r.Principal, r.Action, cmp.Or(r.KeyID, "no object"), r.Door, r.Address, verdict))
 }
 
 // attachment is a command about a policy and what it is attached to.
