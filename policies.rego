@@ -25,11 +25,12 @@
 #                    strength, attributes: {name: text}, certificate, token,
 #                    rights: {name: true}};
 #                    method is "mtls" (a client certificate), "password" (a user beside
-#                    a certificate), "token" or "system" (the admin socket); strength is
-#                    how hard its proof is to steal: "none", "password", "token",
-#                    "certificate" or "system"; attributes are those of a user, and may
-#                    lack a name: write "not input.principal.attributes.x == ...", or
-#                    object.get with a default
+#                    a certificate), "ldap" (the same, of an LDAP directory), "token" or
+#                    "system" (the admin socket); strength is how hard its proof is to
+#                    steal: "none", "password", "token", "certificate" or "system";
+#                    attributes are those of a user, and may lack a name: write
+#                    "not input.principal.attributes.x == ...", or object.get with a
+#                    default
 #   input.principal.certificate  {present, tenant, id}: who the certificate of the
 #                    connection names, the principal itself if it named nobody else;
 #                    present is false, and the rest "", where there is none

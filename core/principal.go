@@ -25,7 +25,7 @@ type Principal struct {
 	Subject     string     // subject of the client certificate
 	Serial      string     // its serial number, hex
 	Fingerprint string     // SHA-256 of the certificate, hex
-	NamedBy     string     // the setting that turned the certificate into this principal, such as "tls.principals[3]"; "": its URI
+	NamedBy     string     // the setting that turned the certificate or password into this principal, such as "tls.principals[3]"; "": none was needed
 	Expires     int64      // Unix seconds, 0: never; after that the principal is not valid
 }
 
@@ -45,6 +45,9 @@ const (
 	MethodToken       = "token"    // a bearer token
 	MethodSystem      = "system"   // the kernel of the server's own machine
 )
+
+// NamedByLDAP is the setting of LDAP directories, of which a tenant has one.
+const NamedByLDAP = "authentication.ldap"
 
 // HasRole reports whether p holds a role.
 func (p *Principal) HasRole(role string) bool { return slices.Contains(p.Roles, role) }

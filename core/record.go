@@ -17,7 +17,7 @@ type Record struct {
 	Tenant      string
 	Principal   string
 	Fingerprint string // of the client certificate
-	NamedBy     string // the setting that names the principal of that certificate; "": its URI
+	NamedBy     string // the setting that names the principal; "": its certificate's URI, or the directory of users
 	Token       string // ID of the access token that proved the principal; "": none did
 	Address     string
 	Door        Door

@@ -123,21 +123,22 @@ func TestBadConfigurations(t *testing.T) {
 	}
 }
 
-// The examples of issuers in the documents are settings.
-func TestDocumentedIssuers(t *testing.T) {
+// The examples of issuers and LDAP directories in the documents are settings.
+func TestDocumentedIdentitySources(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(servertest.Root(), "docs/authentication.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := regexp.MustCompile(`(?m)^    authentication:\n(?:     .*\n)+`).FindAllString(string(text), -1)
-	if len(examples) != 2 {
-		t.Fatalf("there are %d examples of authentication; want 2", len(examples))
-	}
-	for _, example := range examples {
+	issuers, directories := 0, 0
+	for _, example := range regexp.MustCompile(`(?m)^    authentication:\n(?:     .*\n)+`).FindAllString(string(text), -1) {
 		c, err := server.LoadConfig(write(t, filepath.Join(t.TempDir(), "c.yaml"), example))
-		if len(c.Authentication.Issuers) != 1 || err == nil || strings.Contains(err.Error(), "issuers") {
-			t.Errorf("%s\n%v; want an issuer without a mistake", example, err)
+		if err == nil || strings.Contains(err.Error(), "authentication.") {
+			t.Errorf("%s\n%v; want no mistake in the example", example, err)
 		}
+		issuers, directories = issuers+len(c.Authentication.Issuers), directories+len(c.Authentication.LDAP)
+	}
+	if issuers != 2 || directories != 2 {
+		t.Errorf("there are examples of %d issuers and %d directories; want two of each", issuers, directories)
 	}
 }
 

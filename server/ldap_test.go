@@ -64,8 +64,8 @@ func TestPasswordsOfADirectory(t *testing.T) {
 		wantStatus(t, "encrypt with a token bought "+what, alone.encrypt(token, id), 200)
 	}
 	wantStatus(t, "a wrong password", alone.ask("POST", "/v1/auth/token", "", body{"grantType": "password", "tenant": "default", "user": "alice", "password": "wrong"}).status, 401)
-	if used := strings.Join(records(t, s, "Encrypt", "--json"), "\n"); !strings.Contains(used, `"principal":"ldap.alice"`) {
-		t.Errorf("the records do not name ldap.alice:\n%s", used)
+	if used := strings.Join(records(t, s, "Encrypt", "--json"), "\n"); strings.Count(used, `"principal":"ldap.alice"`) < 3 || strings.Count(used, `"named_by":"authentication.ldap"`) < 3 {
+		t.Errorf("the records do not name ldap.alice and authentication.ldap:\n%s", used)
 	}
 	if logins := strings.Join(records(t, s, "Login"), "\n"); !strings.Contains(logins, "the LDAP directory refuses the password") {
 		t.Errorf("no record of a failed login has the cause:\n%s", logins)

@@ -200,7 +200,7 @@ func (v *Verifier) principalOf(ctx context.Context, k *provenToken, certificate 
 		p.Expires = earlier(p.Expires, certificate.Expires)
 	}
 	if owner != nil {
-		p.Groups, p.Roles, p.Attributes = owner.Groups, owner.Roles, owner.Attributes
+		p.Groups, p.Roles, p.Attributes, p.NamedBy = owner.Groups, owner.Roles, owner.Attributes, owner.NamedBy
 		p.Expires = earlier(p.Expires, owner.Expires)
 	} else {
 		p.Groups, p.Roles, p.Attributes = user.Groups, user.Roles, user.Attributes
@@ -266,7 +266,7 @@ func (v *Verifier) personOf(k *provenToken) (*core.Principal, error) {
 		return k.owner, nil
 	}
 	person := k.token.Person
-	return &core.Principal{Groups: person.Groups, Roles: person.Roles, Attributes: person.Attributes}, nil
+	return &core.Principal{Groups: person.Groups, Roles: person.Roles, Attributes: person.Attributes, NamedBy: core.NamedByLDAP}, nil
 }
 
 func parseChain(der [][]byte) (chain []*x509.Certificate, err error) {

@@ -19,6 +19,7 @@ type world struct {
 	version  int64
 	users    map[string]*core.User
 	owner    *core.Principal // that each certificate names; nil: it was revoked
+	noLDAP   bool            // the tenant has no LDAP directory
 	failures int
 	away     error // of the directory
 	slow     error
@@ -53,7 +54,7 @@ func (w *world) NoteFailureFrom(string) error {
 }
 
 func (w *world) verifier() *bearer.Verifier {
-	return bearer.NewVerifier(bearer.Ports{HasDirectory: func(string) bool { return true }, Tokens: w, Users: w, Certificates: w, Guessing: w, RequireTenant: func(context.Context, string) error { return nil }})
+	return bearer.NewVerifier(bearer.Ports{HasDirectory: func(string) bool { return !w.noLDAP }, Tokens: w, Users: w, Certificates: w, Guessing: w, RequireTenant: func(context.Context, string) error { return nil }})
 }
 
 func userOf(password string) *core.User {
@@ -93,6 +94,39 @@ func TestPrincipalOfAToken(t *testing.T) {
 	if now, err := identify(t.Context(), array, token); err != nil || now.Roles[0] != "other" || now.Expires != changed.Expires {
 		t.Errorf("after the user was changed: %+v, %v; want the new roles and expiry", now, err)
 	}
+}
+
+// A token that a password of the LDAP directory has bought is that person as the directory described
+// it then, until a user of the server has the name, or the tenant has no directory.
+func TestTokenOfAPersonOfADirectory(t *testing.T) {
+	w, token, stored := newWorld()
+	replace(w, stored, func(n *core.AccessToken) {
+		n.Principal, n.PasswordHash, n.Person = "ldap.carol", nil, &core.DirectoryPerson{Groups: []string{"g"}, Roles: []string{"r"}, Attributes: map[string]string{"directory": "ldaps://d"}}
+	})
+	identify := w.verifier().ForConnection("192.0.2.1")
+	p, err := identify(t.Context(), nil, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintln(p.ID, p.Groups, p.Roles, p.Attributes, p.Method, p.NamedBy, p.Actions); got != "ldap.carol [g] [r] map[directory:ldaps://d] token authentication.ldap [encrypt]\n" {
+		t.Errorf("the principal is %s", got)
+	}
+	if again, err := identify(t.Context(), nil, token); err != nil || again != p {
+		t.Errorf("the next request: %p, %v; want the same principal %p", again, err, p)
+	}
+	refusedBecause := func(what, cause string) {
+		t.Helper()
+		for _, identify := range []core.IdentifyBearer{identify, w.verifier().ForConnection("192.0.2.2")} {
+			if p, err := identify(t.Context(), nil, token); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful || !strings.Contains(err.Error(), cause) {
+				t.Errorf("%s: %+v, %v; want a refusal because of %q", what, p, err, cause)
+			}
+		}
+	}
+	w.users["ldap.carol"] = userOf("hash")
+	refusedBecause("a user has the name", "has the name")
+	delete(w.users, "ldap.carol")
+	w.noLDAP = true
+	refusedBecause("without a directory", "no LDAP directory")
 }
 
 // Each reason for which a token is refused, on a connection that has used it and on a new one.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	yaml "go.yaml.in/yaml/v4"
+
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/ldap/ldaptest"
@@ -213,6 +215,30 @@ func TestCertificateOfTheDirectory(t *testing.T) {
 			t.Errorf("a certificate that is %s: health is %+v", what, h)
 		}
 	}
+}
+
+// The example for OpenLDAP in the documents logs in, with nested groups and a role.
+func TestDocumentedOpenLDAP(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/authentication.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "### Example: OpenLDAP")
+	after = after[strings.Index(after, "    authentication:"):]
+	example, _, _ := strings.Cut(after, "\n\n")
+	var file struct {
+		Authentication struct{ LDAP []ldap.Settings }
+	}
+	if err := yaml.Load([]byte(example), &file, yaml.WithKnownFields()); err != nil || len(file.Authentication.LDAP) != 1 {
+		t.Fatalf("%v\n%s", err, example)
+	}
+	s := ldaptest.Start(t)
+	settings := file.Authentication.LDAP[0]
+	settings.URL, settings.CA, settings.BindPasswordFile = s.LDAPS, s.CA, s.PasswordFile
+	team := s.AddGroup("team", ldaptest.Groups, s.AddPerson("fortigate7"))
+	s.AddGroup("storage", ldaptest.Groups, team)
+	s.AddGroup("kms-operators", ldaptest.Groups, team)
+	mustLogIn(t, "the example", open(t, settings), "fortigate7", "ldap.fortigate7 [storage] [operator]")
 }
 
 // During an outage, logins are refused at once, without asking. A probe ends it. A session that the

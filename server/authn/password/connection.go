@@ -146,7 +146,7 @@ func principalOf(proven provenUser, certificate *core.Principal) *core.Principal
 	u := proven.user
 	p := &core.Principal{Tenant: u.Tenant, ID: u.Name, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Method: core.MethodPassword, Strength: core.StrengthPassword, Certificate: certificate}
 	if proven.directory != nil {
-		p.Method = core.MethodLDAP
+		p.Method, p.NamedBy = core.MethodLDAP, core.NamedByLDAP
 	}
 	if certificate != nil {
 		p.Subject, p.Serial, p.Fingerprint, p.Expires = certificate.Subject, certificate.Serial, certificate.Fingerprint, certificate.Expires

@@ -38,7 +38,7 @@ func TestDirectoryNamesThePrincipal(t *testing.T) {
 	for what, people := range map[string]*passwordtest.People{"with users": func() *passwordtest.People { p, _ := world(); return p }(), "without users": passwordtest.New()} {
 		v, certificate := NewVerifier(people, passwordtest.NewDirectory(secret)), array7()
 		p := mustBe(t, "carol in a tenant "+what, v.ForConnection("10.0.0.7"), certificate, "carol", secret, "ldap.carol by ldap")
-		if p == nil || p.Tenant != "acme" || fmt.Sprint(p.Groups, p.Roles) != "[storage] [operator]" || p.Strength != core.StrengthPassword || p.Certificate != certificate || p.Fingerprint != "f7" {
+		if p == nil || p.Tenant != "acme" || fmt.Sprint(p.Groups, p.Roles) != "[storage] [operator]" || p.Strength != core.StrengthPassword || p.Certificate != certificate || p.Fingerprint != "f7" || p.NamedBy != "authentication.ldap" {
 			t.Errorf("in a tenant %s the principal is %+v", what, p)
 		}
 		other := array7()
