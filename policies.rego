@@ -98,11 +98,11 @@ monitor_operations := {"Read Health", "Read Metrics"}
 # what is open to everybody who can open it: read the state of the server and the
 # records, ask what this policy would say, have files read again, look at the objects
 # in the HSM that no living object needs and at the sets of keys, destroy such
-# objects, declare a tenant, and list the tenants.
+# objects, and look after the tenants: declare, list, change, disable and delete them.
 socket_operations := {
 	"Read Health", "Read Records", "Simulate Policy", "Replay Policy", "Reload",
 	"List Token Objects", "Purge Token Object",
-	"Create Tenant", "List Tenants",
+	"Create Tenant", "List Tenants", "Read Tenant", "Save Tenant", "Delete Tenant",
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
 }
@@ -111,12 +111,13 @@ socket_operations := {
 # users. For those of others the server asks besides for "Save User" or "Read Users".
 token_operations := {"Issue Token", "Revoke Token", "Read Tokens"}
 
-# What role "admin" may do to the policies and people of its own tenant. The verbs take
+# What role "admin" may do to the policies and people of its own tenant, whose settings it
+# reads and does not change. The verbs take
 # another tenant from nobody but the administrator on the server's machine.
 people_operations := {
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
-	"Simulate Policy",
+	"Simulate Policy", "Read Tenant",
 }
 
 # What the roles "admin" and "auditor" may do to the records of their own tenant: ask what a

@@ -59,7 +59,7 @@ kind(operation) := "read" if operation in {"Get Attributes", "Get Attribute List
 
 else := "use" if operation in {"Get", "Encrypt", "Decrypt", "Sign"}
 
-else := "administer" if operation in {"Reload", "Create Tenant"}
+else := "administer" if operation in {"Reload", "Create Tenant", "Save Tenant", "Delete Tenant"}
 
 else := "manage"
 
@@ -210,7 +210,7 @@ test_a_statement_reaches_no_other_tenant if {
 }
 
 test_a_statement_does_not_administer_the_server if {
-	every op in {"Reload", "Create Tenant"} {
+	every op in {"Reload", "Create Tenant", "Save Tenant", "Delete Tenant"} {
 		d := matched_decision(op, alice, none, {"allow": {"payroll@1/1": true}})
 		d.allow == false
 	}
@@ -345,7 +345,7 @@ test_who_reads_health if {
 }
 
 # What only the admin socket may do.
-on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants"}
+on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants", "Save Tenant", "Delete Tenant"}
 
 test_the_socket_reads_health if {
 	d := authz.decision with input as object.union(server_question("Read Health", {"system"}), {"door": "admin", "principal": {"method": "system"}})
@@ -369,7 +369,7 @@ test_who_acts_on_the_token if {
 }
 
 # What administrators of a tenant may do too, at any door.
-on_people := {"Save Policy", "Attach Policy", "Save User", "Save Role", "Read Users", "Simulate Policy"}
+on_people := {"Save Policy", "Attach Policy", "Save User", "Save Role", "Read Users", "Simulate Policy", "Read Tenant"}
 
 test_who_administers_people if {
 	every operation in on_people {

@@ -196,6 +196,9 @@ const (
 	ActionPurgeTokenObject // an orphan in the HSM is destroyed
 	ActionCreateTenant
 	ActionListTenants
+	ActionReadTenant     // the caller's own: its settings and its state
+	ActionSaveTenant     // its settings, and whether it is disabled
+	ActionDeleteTenant   // to ask for it, to confirm it, or to take it back
 	ActionReadRecords    // the audit records of all tenants
 	ActionSimulatePolicy // what the policy would decide for any principal
 	ActionReplayPolicy   // what a version of a key policy would change in recorded requests
@@ -304,6 +307,9 @@ var actionTable = [...]ActionInfo{
 	ActionPurgeTokenObject: {"Purge Token Object", 0, AdministerAction, NoObject},
 	ActionCreateTenant:     {"Create Tenant", 0, AdministerAction, NoObject},
 	ActionListTenants:      {"List Tenants", 0, ReadAction, NoObject},
+	ActionReadTenant:       {"Read Tenant", 0, ReadAction, NoObject},
+	ActionSaveTenant:       {"Save Tenant", 0, AdministerAction, NoObject},
+	ActionDeleteTenant:     {"Delete Tenant", 0, AdministerAction, NoObject},
 	ActionReadRecords:      {"Read Records", 0, ReadAction, NoObject},
 	ActionSimulatePolicy:   {"Simulate Policy", 0, ReadAction, NoObject},
 	ActionReplayPolicy:     {"Replay Policy", 0, ReadAction, NoObject},

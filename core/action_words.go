@@ -52,7 +52,7 @@ var actionWords = []ActionWord{
 	{"simulate", []Action{ActionSimulatePolicy}},
 	{"replay", []Action{ActionReplayPolicy}},
 	{"operate", []Action{ActionReload, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
-	{"tenants", []Action{ActionCreateTenant, ActionListTenants}},
+	{"tenants", []Action{ActionCreateTenant, ActionListTenants, ActionReadTenant, ActionSaveTenant, ActionDeleteTenant}},
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
 	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},

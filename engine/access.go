@@ -11,6 +11,9 @@ import (
 // The record gets the reasons. A denial is an error of code PermissionDenied, and a
 // policy that fails is one of code PolicyUnavailable.
 func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision, error) {
+	if err := requireEnabled(k); err != nil {
+		return core.Decision{}, err
+	}
 	k.access = core.AccessRequest{Action: action, Principal: k.Caller.Principal, Object: o, Door: k.Caller.Door, Address: k.Record.Address, Now: k.Now, Asked: k.Asked}
 	if o != nil {
 		k.access.State = o.StateAt(k.Now)
@@ -33,6 +36,15 @@ func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision,
 		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", action, k.Caller.Principal.ID)
 	}
 	return d, nil
+}
+
+// requireEnabled refuses a caller whose tenant is not active.
+func requireEnabled(k *Call) error {
+	row, err := RowOfCaller(k)
+	if err != nil {
+		return undecided(err)
+	}
+	return checkEnabled(row, k.Caller.Principal.Tenant)
 }
 
 // addFacts adds what the directory has about a request, if there is one.
@@ -123,17 +135,37 @@ func mayProtect(o *core.ManagedObject, now int64) error { return o.CheckUse(true
 // Deactivated and Compromised keys process data (KMIP 1.4 §3.22). Settings can forbid
 // this, for the whole server or for one tenant.
 func (e *Engine) mayProcess(o *core.ManagedObject, now int64) error {
-	revoked, own := e.Settings.Defaults.RevokedKeysOf[o.Tenant]
-	if !own {
-		revoked = e.Settings.Defaults.RevokedKeys
+	revoked, err := e.revokedKeysOf(o.Tenant)
+	if err != nil {
+		return err
 	}
 	switch s := o.StateAt(now); {
 	case s == core.Deactivated && revoked.DeactivatedRefused:
-		return core.Errorf(core.WrongState, "object %s is Deactivated, and this server does not let such keys decrypt, verify or unwrap (deactivated_may_process)", o.ID)
+		return core.Errorf(core.WrongState, "object %s is Deactivated, and this server does not let such keys decrypt, verify or unwrap (deactivated_may_process, or the settings of the tenant)", o.ID)
 	case s == core.Compromised && revoked.CompromisedRefused:
-		return core.Errorf(core.WrongState, "object %s is Compromised, and this server does not let such keys decrypt, verify or unwrap (compromised_may_process)", o.ID)
+		return core.Errorf(core.WrongState, "object %s is Compromised, and this server does not let such keys decrypt, verify or unwrap (compromised_may_process, or the settings of the tenant)", o.ID)
 	}
 	return o.CheckUse(false, now)
+}
+
+// revokedKeysOf returns which revoked keys of a tenant have no use left. The tenant's row
+// counts before the settings.
+func (e *Engine) revokedKeysOf(tenant string) (RevokedKeys, error) {
+	revoked, own := e.Settings.Defaults.RevokedKeysOf[tenant]
+	if !own {
+		revoked = e.Settings.Defaults.RevokedKeys
+	}
+	row, err := e.RowOf(tenant)
+	if err != nil {
+		return revoked, undecided(err)
+	}
+	if may := row.DeactivatedMayProcess; may != nil {
+		revoked.DeactivatedRefused = !*may
+	}
+	if may := row.CompromisedMayProcess; may != nil {
+		revoked.CompromisedRefused = !*may
+	}
+	return revoked, nil
 }
 
 // NotDestroyed is the check of operations that read the value of an object. A destroyed
@@ -153,6 +185,9 @@ func (k *Call) stillGranted() error {
 		return nil
 	}
 	k.Now = k.Ports.Clock.Now()
+	if err := requireEnabled(k); err != nil {
+		return err
+	}
 	for _, g := range k.grants {
 		k.Engine.objects.forget(k.Caller.Principal.Tenant, g.id)
 		o, err := k.LoadObject(g.id)

@@ -100,7 +100,16 @@ func LogPanic(k *Call, p any) error {
 
 // AdmitRequest counts a request for the quotas of the caller and its tenant. It fails with
 // TooManyRequests if one is exceeded.
-func AdmitRequest(k *Call) error { return k.Engine.quotas.admitRequest(k.Caller.Principal) }
+func AdmitRequest(k *Call) error {
+	if k.Caller.Principal == nil {
+		return nil
+	}
+	row, err := RowOfCaller(k)
+	if err != nil {
+		return undecided(err)
+	}
+	return k.Engine.quotas.admitRequest(k.Caller.Principal, row)
+}
 
 // Begin starts an operation and its record. The caller must call [Call.End]. [Run] does
 // both; only operations without a verb of a room call it directly.

@@ -269,6 +269,7 @@ type (
 	attributeVerbs = attributes.Verbs
 	aboutVerbs     = about.Verbs
 	adminVerbs     = admin.Verbs
+	tenantVerbs    = admin.TenantVerbs
 	upkeepVerbs    = upkeep.Verbs
 )
 
@@ -280,11 +281,13 @@ type node struct {
 	*attributeVerbs
 	*aboutVerbs
 	*adminVerbs
+	*tenantVerbs
 	*upkeepVerbs
 }
 
 func newNode(e *engine.Engine) node {
-	return node{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e), admin.New(e, admin.Ports{}), upkeep.New(e)}
+	administer := admin.New(e, admin.Ports{})
+	return node{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e), administer, admin.NewTenantVerbs(administer), upkeep.New(e)}
 }
 
 type world struct {

@@ -27,6 +27,9 @@ type Ports struct {
 	Policy  core.Policy
 	Journal core.Journal
 	Facts   core.AccessFacts // nil: there are no key policies and no roles of tenants
+
+	TenantRows core.TenantRows // nil: all tenants have the settings of the server
+
 	Formats core.Formats
 	Clock   core.Clock                             // nil: the system's clock
 	Log     *slog.Logger                           // nil: slog.Default

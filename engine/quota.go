@@ -61,16 +61,13 @@ func (q *quotas) usageOfTenant(tenant string) *tenantUsage {
 }
 
 // admitRequest fails with TooManyRequests if the tenant or the principal has made too
-// many requests within a second.
-func (q *quotas) admitRequest(p *core.Principal) error {
-	if p == nil || (q.TenantRequests == 0 && q.PrincipalRequests == 0) {
-		return nil
-	}
+// many requests within a second. row is the tenant's.
+func (q *quotas) admitRequest(p *core.Principal, row *core.Tenant) error {
 	if q.PrincipalRequests > 0 && !q.requestBucket(bucketKey{p.Tenant, p.ID}, q.PrincipalRequests).Allow() {
 		return core.Errorf(core.TooManyRequests, "this principal may ask for %d operations a second (quotas.principal_requests); try again later", q.PrincipalRequests)
 	}
-	if q.TenantRequests > 0 && !q.requestBucket(bucketKey{p.Tenant, ""}, q.TenantRequests).Allow() {
-		return core.Errorf(core.TooManyRequests, "this tenant may ask for %d operations a second (quotas.tenant_requests); try again later", q.TenantRequests)
+	if most := q.quotaOf(row).TenantRequests; most > 0 && !q.requestBucket(bucketKey{p.Tenant, ""}, most).Allow() {
+		return core.Errorf(core.TooManyRequests, "this tenant may ask for %d operations a second (quotas.tenant_requests, or requests in the settings of the tenant); try again later", most)
 	}
 	return nil
 }
@@ -86,6 +83,10 @@ func (q *quotas) requestBucket(k bucketKey, perSecond int64) *rate.Limiter {
 		}
 		b = rate.NewLimiter(rate.Limit(perSecond), int(perSecond))
 		q.buckets[k] = b
+	}
+	if b.Limit() != rate.Limit(perSecond) { // the tenant's quota was changed
+		b.SetLimit(rate.Limit(perSecond))
+		b.SetBurst(int(perSecond))
 	}
 	return b
 }
@@ -110,13 +111,17 @@ func (k *Call) holdUsage(wanted core.Usage) error {
 	if more == (core.Usage{}) {
 		return nil
 	}
+	row, err := RowOfCaller(k)
+	if err != nil {
+		return err
+	}
 	u := k.Engine.quotas.usageOfTenant(k.Caller.Principal.Tenant)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err := k.refreshUsage(u); err != nil {
 		return err
 	}
-	if err := k.Engine.quotas.checkQuota(u.stored.Add(u.held), more); err != nil {
+	if err := checkQuota(k.Engine.quotas.quotaOf(row), u.stored.Add(u.held), more); err != nil {
 		return err
 	}
 	u.held, k.heldUsage = u.held.Add(more), k.heldUsage.Add(more)
@@ -144,7 +149,7 @@ func (k *Call) refreshUsage(u *tenantUsage) error {
 }
 
 // checkQuota fails with QuotaExceeded if more usage would exceed a quota.
-func (q *quotas) checkQuota(has, more core.Usage) error {
+func checkQuota(q core.Quota, has, more core.Usage) error {
 	for _, c := range []struct {
 		what             string
 		has, more, limit int64
@@ -154,7 +159,7 @@ func (q *quotas) checkQuota(has, more core.Usage) error {
 		{"bytes of objects", has.Bytes, more.Bytes, q.Bytes},
 	} {
 		if c.more > 0 && c.limit > 0 && c.has+c.more > c.limit {
-			return core.Errorf(core.QuotaExceeded, "the tenant has %d %s, and %d more would exceed its quota of %d; the server's operator can raise it (quotas in the configuration)", c.has, c.what, c.more, c.limit)
+			return core.Errorf(core.QuotaExceeded, "the tenant has %d %s, and %d more would exceed its quota of %d; the server's operator can raise it (quotas in the configuration, or in the settings of the tenant)", c.has, c.what, c.more, c.limit)
 		}
 	}
 	return nil

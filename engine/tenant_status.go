@@ -98,10 +98,13 @@ func detailOf(err error) string {
 // completed.
 type TenantStatus struct {
 	Name    string `json:"name"`
-	State   string `json:"state"`             // "declared" or "unfinished"
+	State   string `json:"state"`             // TenantDeclared or "unfinished"; or the one in its row
 	Loaded  bool   `json:"loaded"`            // whether this server has loaded its keys
 	Problem string `json:"problem,omitempty"` // why the keys cannot be used
 }
+
+// TenantDeclared is the state of a tenant that has a set of keys.
+const TenantDeclared = "declared"
 
 // List lists the tenants that have keys, or whose declaration was not completed.
 func (t *Tenants) List(ctx context.Context) (out []TenantStatus, err error) {
@@ -113,7 +116,7 @@ func (t *Tenants) List(ctx context.Context) (out []TenantStatus, err error) {
 	for _, tenant := range tenantsOf(sets) {
 		seen := TenantStatus{Name: tenant, State: "unfinished"}
 		if slices.Contains(active, tenant) {
-			seen.State = "declared"
+			seen.State = TenantDeclared
 		}
 		_, seen.Loaded = t.loaded.Load(tenant)
 		if last, ok := t.checks.Load(tenant); ok && last.(keyCheck).err != nil {

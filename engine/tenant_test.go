@@ -207,7 +207,7 @@ func TestTenantKeysAreChecked(t *testing.T) {
 	if d := w.Tenants.Damaged(); len(d) != 1 || !strings.Contains(d[0], "tenant other") || w.Tenants.Unchecked() != 0 {
 		t.Errorf("damaged are %v", d)
 	}
-	seen, err := w.ListTenants(ctx, w.alice)
+	seen, err := w.ListTenants(ctx, w.alice, "", 100)
 	if err != nil || len(seen) != 2 || !seen[0].Loaded || seen[1].Loaded || seen[1].Problem == "" {
 		t.Errorf("seen are %+v, %v", seen, err)
 	}
@@ -229,7 +229,7 @@ func TestCreateTenantIsDecided(t *testing.T) {
 	if _, err := w.CreateTenant(ctx, w.alice, "bmce"); core.CodeOf(err) != core.PermissionDenied {
 		t.Errorf("denied with %v", err)
 	}
-	if _, err := w.ListTenants(ctx, w.alice); core.CodeOf(err) != core.PermissionDenied {
+	if _, err := w.ListTenants(ctx, w.alice, "", 100); core.CodeOf(err) != core.PermissionDenied {
 		t.Errorf("denied with %v", err)
 	}
 	var all []string

@@ -31,6 +31,7 @@ type adminDoor struct {
 	engine     *engine.Engine
 	admin      *admin.Verbs
 	tokens     *admin.TokenVerbs
+	tenants    *admin.TenantVerbs
 	upkeep     *upkeep.Verbs
 	store      core.Store
 	policy     *authz.Authorizer
@@ -80,6 +81,8 @@ var adminRoutes = []adminRoute{
 	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, askedByEngine, (*adminDoor).purgeOrphans},
 	{"GET /tenants", core.ActionListTenants, askedByEngine, (*adminDoor).listTenants},
 	{"POST /tenants", core.ActionCreateTenant, askedByEngine, (*adminDoor).createTenant},
+	{"GET /tenants/one", core.ActionListTenants, askedByEngine, (*adminDoor).readTenant},
+	{"PATCH /tenants/one", core.ActionSaveTenant, askedByEngine, (*adminDoor).saveTenant},
 	{"GET /policies", core.ActionReadPolicies, askedByEngine, (*adminDoor).listPolicies},
 	{"GET /policies/one", core.ActionReadPolicies, askedByEngine, (*adminDoor).readPolicy},
 	{"PUT /policies/one", core.ActionSavePolicy, askedByEngine, (*adminDoor).savePolicy},
@@ -125,7 +128,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	return s.servingHTTP("admin socket", admin, l), nil

@@ -41,7 +41,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 		return nil, err
 	}
 	s.passwords = password.NewVerifier(s.passwordUsers(), s.ldap.forPasswords()...)
-	s.bearers = bearer.NewVerifier(bearer.Ports{HasDirectory: s.ldap.serves, Tokens: s.issued, Users: s.users, Certificates: admission{s.auth, s.engine.Tenants}, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
+	s.bearers = bearer.NewVerifier(bearer.Ports{HasDirectory: s.ldap.serves, Tokens: s.issued, Users: s.users, Certificates: s.admission(), Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
 	if s.issuers, err = oidc.NewVerifier(s.cfg.Authentication.Issuers, oidc.Ports{Users: s.users, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.issuerKeysRead, Now: time.Now}); err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	}
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands a certificate or a token.
-	shaken := handshake.Listen(bounds.Listen(l, s.cfg.slotLimits(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: admission{s.auth, s.engine.Tenants},
+	shaken := handshake.Listen(bounds.Listen(l, s.doorSlots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
+	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Tenants: s.tenantVerbs, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: s.admission(),
 		Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)}, LogIn: s.logIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
@@ -84,8 +84,10 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 		return nil, fmt.Errorf("the port cannot be opened; see kmip (--kmip): %w", err)
 	}
 	s.KMIPAddr = l.Addr().String()
+	limits := s.cfg.limits()
+	limits.Slots = s.doorSlots()
 	door := &kmipd.Server{Messages: message.New(s.verbs, message.Settings{Log: s.log, Omit: s.cfg.compat()}), Logins: s.engine,
-		Auth: admission{s.auth, s.engine.Tenants}, Users: s.credentials(), TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: s.cfg.limits(), Log: s.log,
+		Auth: s.admission(), Users: s.credentials(), TLS: s.tls.config(tls.RequireAndVerifyClientCert), Limits: limits, Log: s.log,
 		Watch:  kmipd.Watcher{Opened: s.metrics.Opened, Closed: s.metrics.Closed, Refused: s.metrics.Refused},
 		Memory: s.memory, Compute: fair.NewProcessors(runtime.NumCPU() / 2)}
 	run, cancel := context.WithCancel(context.Background())
@@ -151,7 +153,7 @@ func (s *Server) restShook(c net.Conn, err error) {
 	}
 }
 
-// slotLimits bounds the connections of each door.
+// slotLimits are the numbers of doorSlots that are settings.
 func (c *Config) slotLimits() bounds.SlotLimits {
 	l := c.Limits
 	return bounds.SlotLimits{Connections: l.Connections, PerPeer: l.PerPeer, Waiting: l.Waiting, WaitingPerNet: l.WaitingPerNet, PerPrincipal: l.PerPrincipal, PerTenant: l.PerTenant}

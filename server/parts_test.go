@@ -61,17 +61,23 @@ func TestPartsAreNamed(t *testing.T) {
 	}
 }
 
-type declaredTenants struct{ asked int }
+type declaredTenants struct {
+	asked   int
+	row     *core.Tenant
+	unknown error
+}
 
 func (d *declaredTenants) RequireDeclared(context.Context, string) error { d.asked++; return nil }
+
+func (d *declaredTenants) Tenant(string) (*core.Tenant, error) { return d.row, d.unknown }
 
 // Who a client is costs next to nothing to ask for each message: the tenant is
 // looked up once, and nothing is allocated. A principal is refused from the second
 // in which its proof ends, also if its authenticator does not notice.
 func TestAdmission(t *testing.T) {
 	p := &core.Principal{Tenant: "acme", ID: "dev", Expires: time.Now().Add(time.Hour).Unix()}
-	tenants := &declaredTenants{}
-	identify := admission{auth: coretest.Always(p), tenants: tenants}.Identify(core.Evidence{})
+	tenants := &declaredTenants{row: core.TenantWithoutRow}
+	identify := admission{coretest.Always(p), tenants, tenants}.Identify(core.Evidence{})
 	if n := testing.AllocsPerRun(100, func() {
 		if got, err := identify(); err != nil || got != p {
 			t.Fatalf("%+v, %v", got, err)
@@ -79,6 +85,17 @@ func TestAdmission(t *testing.T) {
 	}); n != 0 || tenants.asked != 1 {
 		t.Errorf("%v allocations, %d looks at the tenant", n, tenants.asked)
 	}
+	for _, state := range []core.TenantState{core.TenantDisabled, core.TenantDeleting, core.TenantDeleted} {
+		tenants.row = &core.Tenant{State: state}
+		if _, err := identify(); core.CodeOf(err) != core.AuthenticationNotSuccessful || !strings.Contains(err.Error(), string(state)) {
+			t.Errorf("a tenant that is %s: %v; its clients must be refused", state, err)
+		}
+	}
+	tenants.unknown = core.Errorf(core.StoreUnavailable, "not read")
+	if _, err := identify(); err != nil {
+		t.Errorf("a row that cannot be read ends the connection, not the request: %v", err)
+	}
+	tenants.row, tenants.unknown = core.TenantWithoutRow, nil
 	p.Expires = time.Now().Unix() - 1
 	if _, err := identify(); core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		t.Errorf("a proof that has expired: %v", err)

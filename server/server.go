@@ -63,11 +63,13 @@ type Server struct {
 
 	directory   *directory.Directory // of policies and people
 	users       *directory.Users
+	tenants     *directory.Tenants
 	facts       *directory.AccessFacts
 	issued      *directory.Tokens
 	keyPolicies *authz.KeyPolicies
 	admin       *admin.Verbs
 	tokens      *admin.TokenVerbs
+	tenantVerbs *admin.TenantVerbs
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
@@ -209,13 +211,15 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	})
 	s.directory = directory.New(directory.Ports{Store: s.store, Clock: engine.SystemClock{}, Log: s.log, Tampered: func(err error) { s.engine.NoteTampered(err) }})
 	s.users, s.facts, s.issued = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory), directory.NewTokens(s.directory)
-	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
+	s.tenants = directory.NewTenants(s.directory)
+	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, IssuedTokens: s.issued})
+	s.tenantVerbs = admin.NewTenantVerbs(s.admin)
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	s.sealer.UseEngine(s.engine)
 	if err := s.openTenants(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,20 +14,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/bounds"
+	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
 // defaultTenant is declared at start: an installation has at least this tenant.
 const defaultTenant = "default"
 
 // admission is the authenticator of both doors. It refuses principals that have
-// expired, and those of tenants that are not declared.
+// expired, and those of tenants that are not declared or not active.
 type admission struct {
 	auth    core.Authenticator
 	tenants interface {
 		RequireDeclared(ctx context.Context, tenant string) error
 	}
+	rows core.TenantRows
 }
 
 // declaredWait bounds the look for a tenant's row.
@@ -45,6 +49,9 @@ func (a admission) Identify(e core.Evidence) func() (*core.Principal, error) {
 		if p.Expires != 0 && time.Now().Unix() > p.Expires {
 			return nil, core.Errorf(core.AuthenticationNotSuccessful, "what proved that the client is %s/%s has expired; authenticate again", p.Tenant, p.ID)
 		}
+		if err := a.checkActive(p.Tenant); err != nil {
+			return nil, err
+		}
 		if p == admitted.Load() {
 			return p, nil
 		}
@@ -58,6 +65,36 @@ func (a admission) Identify(e core.Evidence) func() (*core.Principal, error) {
 	}
 }
 
+// checkActive refuses a tenant that is known not to be active. If its row cannot be relied on,
+// the engine refuses each request, and the connection stays open for better times.
+func (a admission) checkActive(tenant string) error {
+	row, err := a.rows.Tenant(tenant)
+	if err != nil || row.State == core.TenantActive {
+		return nil
+	}
+	return core.Errorf(core.AuthenticationNotSuccessful, "tenant %s is %s, so its clients are refused; an administrator of the server can enable or restore it unless it is deleted", core.ClientText(tenant), row.State)
+}
+
+// admission is the authenticator of both doors.
+func (s *Server) admission() admission { return admission{s.auth, s.engine.Tenants, s.tenants} }
+
+// connectionsOf returns how many connections the row of a tenant allows to it; 0: as many as
+// the settings. If the row cannot be relied on, the engine refuses the requests.
+func (s *Server) connectionsOf(tenant string) int {
+	row, err := s.tenants.Tenant(tenant)
+	if err != nil {
+		return 0
+	}
+	return int(row.Connections)
+}
+
+// doorSlots bounds the connections of each door.
+func (s *Server) doorSlots() bounds.SlotLimits {
+	l := s.cfg.slotLimits()
+	l.OfTenant = s.connectionsOf
+	return l
+}
+
 // CreatedTenant is the answer of the command tenant create.
 type CreatedTenant struct {
 	Tenant  string `json:"tenant"`
@@ -67,27 +104,31 @@ type CreatedTenant struct {
 // createTenant declares the tenant that is named.
 func (d *adminDoor) createTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	name := q.Get("name")
-	if err := checkTenantName(name); err != nil {
-		return nil, err
-	}
-	made, err := d.admin.CreateTenant(ctx, c, name)
+	made, err := d.tenants.CreateTenant(ctx, c, name)
 	return CreatedTenant{Tenant: name, Created: made}, err
-}
-
-// checkTenantName refuses what no certificate can name as its tenant.
-func checkTenantName(name string) error {
-	if !identity.ValidName(name) {
-		return core.Errorf(core.InvalidField, "%q cannot be a tenant; use letters, digits, '.', '_' and '-', at most 64", name)
-	}
-	if name == core.SystemTenant {
-		return core.Errorf(core.InvalidField, "tenant %q is the server's own; choose another name", name)
-	}
-	return nil
 }
 
 // listTenants lists what the command tenant list shows.
 func (d *adminDoor) listTenants(ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
-	return d.admin.ListTenants(ctx, c)
+	return d.tenants.ListTenants(ctx, c, "", math.MaxInt)
+}
+
+func (d *adminDoor) readTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return tenantAnswer(d.tenants.ReadTenant(ctx, c, q.Get("name")))
+}
+
+func tenantAnswer(t admin.NamedTenant, err error) (any, error) { return httpd.TenantShown(&t), err }
+
+// saveTenant changes settings, which are in the body, or disables or enables a tenant.
+func (d *adminDoor) saveTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	in := admin.SaveTenantInput{Name: q.Get("name"), Reason: q.Get("reason")}
+	if len(q.body) > 0 {
+		in.Settings = q.body
+	}
+	if disabled := q.Get("disabled"); disabled != "" {
+		in.Disabled = new(disabled == "yes")
+	}
+	return tenantAnswer(d.tenants.SaveTenant(ctx, c, in))
 }
 
 // devTenants is a file in a development folder: the tenants that keyreeve cert issue
@@ -139,7 +180,7 @@ func (s *Server) declareDevTenants(ctx context.Context) (stopper, error) {
 		return nil, nil
 	}
 	for _, tenant := range strings.Fields(string(text)) {
-		err = errors.Join(err, checkTenantName(tenant))
+		err = errors.Join(err, core.CheckTenantName(tenant))
 		if err == nil {
 			_, err = s.engine.Tenants.Declare(ctx, tenant)
 		}

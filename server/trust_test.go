@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
+	"github.com/keyreeve/keyreeve/store/storetest"
 )
 
 // A new server certificate is served after SIGHUP, at both doors; sessions from
@@ -482,7 +484,7 @@ func TestCertIssueDeclaresItsTenant(t *testing.T) {
 	s.Run()
 	aesKey(t, dial(t, s, "stopped", core.V1_4))
 	out, err := s.Command("tenant", "list", "--dir", s.Dir, "--json")
-	if err != nil || strings.Count(out, `"state":"declared"`) != 3 {
+	if err != nil || strings.Count(out, `"state":"active"`) != 3 {
 		t.Errorf("tenant list: %v\n%s", err, out)
 	}
 }
@@ -663,4 +665,204 @@ func refusals(t *testing.T, c *kmiptest.Client, items []kmip.ClientItem) (n int)
 		}
 	}
 	return n
+}
+
+// tenantCommand runs keyreeve tenant and returns what it prints.
+func tenantCommand(t *testing.T, s *servertest.Server, args ...string) string {
+	t.Helper()
+	out, err := s.Command(append(append([]string{"tenant"}, args...), "--dir", s.Dir)...)
+	if err != nil {
+		t.Fatalf("tenant %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+// refusedTenantCommand runs keyreeve tenant, which must fail with a sentence that has a word.
+func refusedTenantCommand(t *testing.T, s *servertest.Server, word string, args ...string) {
+	t.Helper()
+	if out, err := s.Command(append(append([]string{"tenant"}, args...), "--dir", s.Dir)...); err == nil || !strings.Contains(out, word) {
+		t.Errorf("tenant %v: %v, %q; want a refusal that has %q", args, err, out, word)
+	}
+}
+
+// withTenant starts a server with the tenant acme, whose clients are wile and the administrator
+// anna.
+func withTenant(t *testing.T, env ...string) *servertest.Server {
+	s := servertest.Start(t, env...)
+	s.Issue("wile", "acme")
+	s.Certify(certs.Request{Name: "anna", Tenant: "acme", Roles: []string{"admin"}})
+	return s
+}
+
+// keysStatus returns a function that asks a node for the keys of a client.
+func keysStatus(t *testing.T, s *servertest.Server, client string) func() int {
+	return func() int {
+		status, _ := askREST(t, s, client, http.MethodGet, "/v1/keys", "")
+		return status
+	}
+}
+
+// A disabled tenant is refused at both doors with a sentence, on open connections and by
+// tokens too, and another tenant is not. When it is enabled, its keys are there again.
+func TestDisabledTenant(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	open, other := dial(t, s, "wile", core.V1_4), dial(t, s, "dev", core.V1_4)
+	id := aesKey(t, open, activeNow)
+	token := withToken(t, s, "wile").buy(byCertificate)
+	alone := withToken(t, s, "")
+	wantStatus(t, "the token before", alone.encrypt(token.AccessToken, id), 200)
+
+	if out := tenantCommand(t, s, "disable", "acme", "--reason", "unpaid"); out != "tenant acme is disabled\n" {
+		t.Errorf("disable prints %q", out)
+	}
+	if err := encryptOver(open, id); err == nil || !strings.Contains(err.Error(), "tenant acme is disabled") {
+		t.Errorf("the next message of an open connection: %v; want a refusal that says why", err)
+	}
+	if err := discover(dial(t, s, "wile", core.V1_4)); err == nil || !strings.Contains(err.Error(), "tenant acme is disabled") {
+		t.Errorf("a new connection: %v; want a refusal that says why", err)
+	}
+	if status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants/acme", ""); status < 400 || !strings.Contains(body, "tenant acme is disabled") {
+		t.Errorf("REST: %d %s; want a refusal that says why", status, body)
+	}
+	if status := alone.encrypt(token.AccessToken, id); status < 400 {
+		t.Errorf("the token of a disabled tenant: %d", status)
+	}
+	aesKey(t, other)
+
+	tenantCommand(t, s, "enable", "acme")
+	if err := encryptOver(dial(t, s, "wile", core.V1_4), id); err != nil {
+		t.Errorf("after the tenant was enabled: %v", err)
+	}
+	refusedTenantCommand(t, s, "there is no tenant nobody", "disable", "nobody")
+	out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Save Tenant")
+	if err != nil || strings.Count(out, "system/socket Save Tenant") != 3 || !strings.Contains(out, "tenant acme: disabled") {
+		t.Errorf("the record: %v\n%s", err, out)
+	}
+}
+
+// Nobody learns by any answer which other tenants there are. An administrator of a tenant reads
+// its row and changes nothing in it.
+func TestTenantsLearnNothingOfEachOther(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	tenantCommand(t, s, "set", "acme", "objects=7", `classes=["N","C"]`)
+	aesKey(t, dial(t, s, "wile", core.V1_4))
+	status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants/acme", "")
+	for _, want := range []string{`"tenantId":"acme"`, `"version":1`, `"state":"active"`, `"settings":{"classes":["N","C"],"objects":7}`, `"usage":{"objects":1,`} {
+		if status != 200 || !strings.Contains(body, want) {
+			t.Errorf("the own tenant: %d %s; want %s", status, body, want)
+		}
+	}
+	for _, client := range []string{"wile", "anna"} {
+		for _, route := range []struct{ method, path, body string }{
+			{"GET", "/v1/tenants/NAME", ""}, {"GET", "/v1/tenants/NAME/keys", ""}, {"PATCH", "/v1/tenants/NAME", `{"disabled":true}`}, {"POST", "/v1/tenants", `{"name":"NAME"}`},
+		} {
+			var answers []string
+			for _, name := range []string{"default", "absent"} {
+				status, body := askREST(t, s, client, route.method, strings.ReplaceAll(route.path, "NAME", name), strings.ReplaceAll(route.body, "NAME", name))
+				var problem map[string]any
+				if err := json.Unmarshal([]byte(body), &problem); err != nil || status < 400 {
+					t.Fatalf("%s %s %s: %d %s", client, route.method, route.path, status, body)
+				}
+				delete(problem, "request")
+				text, _ := json.Marshal(problem)
+				answers = append(answers, strings.ReplaceAll(string(text), name, "NAME"))
+			}
+			if answers[0] != answers[1] {
+				t.Errorf("%s %s %s tells a tenant from none: %v", client, route.method, route.path, answers)
+			}
+		}
+	}
+	if status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants", ""); status != 403 {
+		t.Errorf("the list of all tenants: %d %s", status, body)
+	}
+	if status, body := askREST(t, s, "anna", http.MethodPatch, "/v1/tenants/acme", `{"settings":{"objects":null}}`); status != 403 {
+		t.Errorf("an administrator of a tenant lifts its quota: %d %s", status, body)
+	}
+	if status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants/acme/keys", ""); status != 200 || !strings.Contains(body, `"ids":[`) {
+		t.Errorf("the keys of the own tenant: %d %s", status, body)
+	}
+}
+
+// What is laid down for a tenant holds for it alone, at both doors, from the next request; what
+// is taken away is as for the server again.
+func TestSettingsOfATenant(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	wile, dev := dial(t, s, "wile", core.V1_4), dial(t, s, "dev", core.V1_4)
+	tenantCommand(t, s, "set", "acme", `algorithms={"RSA":[3072]}`, "--reason", "ticket 5")
+	if err := makesAESKey(wile); err == nil || !strings.Contains(err.Error(), "algorithms") {
+		t.Errorf("an algorithm that is not allowed: %v", err)
+	}
+	if status, body := askREST(t, s, "wile", http.MethodPost, "/v1/keys", `{"type":"symmetric","algorithm":"AES","length":256,"usage":["encrypt"]}`); status != 403 {
+		t.Errorf("REST makes a key that is not allowed: %d %s", status, body)
+	}
+	aesKey(t, dev)
+	tenantCommand(t, s, "set", "acme", "algorithms=", "objects=1")
+	aesKey(t, wile)
+	if err := makesAESKey(wile); err == nil || !strings.Contains(err.Error(), "quota of 1") {
+		t.Errorf("a second object: %v; want a refusal by the quota", err)
+	}
+	aesKey(t, dev)
+	tenantCommand(t, s, "set", "acme", "objects=", "connections=1")
+	aesKey(t, wile)
+	if status := keysStatus(t, s, "anna")(); status != 200 { // the bound is that of each door
+		t.Errorf("the first connection of REST: %d", status)
+	}
+	if err := discover(dial(t, s, "anna", core.V1_4)); err == nil {
+		t.Error("acme has a second connection, and its quota is 1")
+	}
+	if out := tenantCommand(t, s, "show", "acme"); !strings.Contains(out, `"settings":{"connections":1}`) || !strings.Contains(out, `"version":3`) {
+		t.Errorf("show prints %s", out)
+	}
+	refusedTenantCommand(t, s, "no setting", "set", "acme", "object=1")
+	refusedTenantCommand(t, s, "each setting once", "set", "acme", "objects=1", "objects=2")
+	if out := tenantCommand(t, s, "list"); !strings.Contains(out, "acme | active") {
+		t.Errorf("list prints %s", out)
+	}
+}
+
+// A tenant whose row was changed, or is gone, behind the server is refused: otherwise its
+// quotas could be lifted and it could be enabled in the database.
+func TestHostileRowsOfTenants(t *testing.T) {
+	t.Parallel()
+	for what, harm := range map[string]string{
+		"changed": "UPDATE directory_entry SET reason = 'other' WHERE kind = 'tenant' AND id = 'acme'",
+		"removed": "DELETE FROM directory_entry WHERE kind = 'tenant' AND id = 'acme'",
+		"lowered": "DELETE FROM directory_entry WHERE kind = 'tenant' AND id = 'acme' AND version = 2",
+	} {
+		s := withTenant(t)
+		tenantCommand(t, s, "set", "acme", "objects=10")
+		tenantCommand(t, s, "set", "acme", "objects=5")
+		wantStatus(t, "before", keysStatus(t, s, "wile")(), 200)
+		statement(t, filepath.Join(s.Dir, "keyreeve.db"), harm)
+		refused := false
+		for end := time.Now().Add(time.Minute); !refused && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			refused = keysStatus(t, s, "wile")() >= 400
+		}
+		if !refused {
+			t.Errorf("the row was %s, and the tenant is served", what)
+		}
+		wantStatus(t, "another tenant", keysStatus(t, s, "dev")(), 200)
+	}
+}
+
+// A tenant that is disabled on one node is refused by another one within a second.
+func TestTenantDisabledOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	pg := storetest.StartPostgres(t)
+	first := withTenant(t, "KEYREEVE_DEV_STORE="+pg.URL)
+	second := secondNode(t, first, pg.URL)
+	within(t, "the second node", 200, keysStatus(t, second, "wile"))
+	tenantCommand(t, first, "disable", "acme")
+	within(t, "the second node after the tenant was disabled", 401, keysStatus(t, second, "wile"))
+	tenantCommand(t, first, "enable", "acme")
+	within(t, "the second node after the tenant was enabled", 200, keysStatus(t, second, "wile"))
+}
+
+// makesAESKey asks for a key and returns the error, nil if it was made.
+func makesAESKey(c *kmiptest.Client) error {
+	_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+	return err
 }

@@ -272,6 +272,13 @@ func changeCustody(k *engine.Call, o, next *core.ManagedObject) error {
 	case slices.Contains(k.Settings.Defaults.ForbidClasses, to):
 		return core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
 	}
+	row, err := engine.RowOfCaller(k)
+	if err != nil {
+		return err
+	}
+	if err := rules.CheckTenantClass(row, to); err != nil {
+		return err
+	}
 	if err := k.LoadKeysOf(o); err != nil {
 		return err
 	}

@@ -119,6 +119,13 @@ func chooseMode(k *engine.Call, o *core.ManagedObject, s *core.KeySpec) error {
 	if s.Kind == core.KeyData {
 		s.Mode = core.ModeData
 	}
+	row, err := engine.RowOfCaller(k)
+	if err != nil {
+		return err
+	}
+	if err := rules.CheckTenantKey(row, o, s); err != nil {
+		return err
+	}
 	if err := k.Engine.Tenants.Load(k.Ctx, o.Tenant); err != nil {
 		return err
 	}

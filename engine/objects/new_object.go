@@ -23,10 +23,14 @@ func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.
 		return nil, err
 	}
 	p := k.Caller.Principal
+	row, err := engine.RowOfCaller(k)
+	if err != nil {
+		return nil, err
+	}
 	if err := k.HoldObject(); err != nil {
 		return nil, err
 	}
-	o := &core.ManagedObject{Tenant: p.Tenant, ID: engine.NewID(), Type: t, Owner: p.ID, Group: groupOfNew(p, given), Version: 1}
+	o := &core.ManagedObject{Tenant: p.Tenant, ID: engine.NewID(), Type: t, Owner: p.ID, Group: groupOfNew(p, given, row.KeyGroup), Version: 1}
 	now := core.Date(k.Now)
 	short := sha256.Sum256([]byte(o.ID)) // KMIP 2.1 §4.56
 	as := core.Attributes{
@@ -65,12 +69,16 @@ func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.
 }
 
 // groupOfNew returns the group whose members may use the object besides its owner: a
-// given Object Group that is a group of the caller, or else the caller's first group.
-func groupOfNew(p *core.Principal, given core.Attributes) string {
+// given Object Group that is a group of the caller, or else the usual group of its tenant
+// if the caller is in it, or else the caller's first group.
+func groupOfNew(p *core.Principal, given core.Attributes, usual string) string {
 	for _, a := range given.All(core.AttributeName{Tag: core.TagObjectGroup}) {
 		if p.InGroup(a.Value.Text) {
 			return a.Value.Text
 		}
+	}
+	if usual != "" && p.InGroup(usual) {
+		return usual
 	}
 	if len(p.Groups) > 0 {
 		return p.Groups[0]
@@ -82,7 +90,17 @@ func groupOfNew(p *core.Principal, given core.Attributes) string {
 // defaults, and sets the attributes that depend on the class. generated is true if the
 // server makes the material.
 func chooseCustody(k *engine.Call, o *core.ManagedObject, generated bool) (class core.Class, err error) {
+	row, err := engine.RowOfCaller(k)
+	if err != nil {
+		return "", err
+	}
 	sensitive, extractable := k.Settings.Defaults.Sensitive, !k.Settings.Defaults.NotExtractable
+	if row.Sensitive != nil {
+		sensitive = *row.Sensitive
+	}
+	if row.NotExtractable != nil {
+		extractable = !*row.NotExtractable
+	}
 	if v, ok := o.Attributes.Get(core.TagSensitive); ok {
 		sensitive = v.Num != 0
 	}
@@ -95,6 +113,9 @@ func chooseCustody(k *engine.Call, o *core.ManagedObject, generated bool) (class
 	class = core.ClassOf(sensitive, extractable)
 	if slices.Contains(k.Settings.Defaults.ForbidClasses, class) {
 		return "", core.Errorf(core.PermissionDenied, "this server keeps no objects with Sensitive %v and Extractable %v", sensitive, extractable)
+	}
+	if err := rules.CheckTenantClass(row, class); err != nil {
+		return "", err
 	}
 	// Registered bytes have been outside: they were not always Sensitive, and they have
 	// been Extractable (KMIP 1.4 §3.48, §3.50).

@@ -34,6 +34,10 @@ type SlotLimits struct {
 	WaitingPerNet int // of them from one network: /24, or /64 of IPv6
 	PerPrincipal  int // authenticated, of one principal
 	PerTenant     int // authenticated, of one tenant; at most seven eighths of Connections
+
+	// OfTenant returns a smaller bound for a tenant than PerTenant; 0: it has none. It must
+	// not block. nil: no tenant has one.
+	OfTenant func(tenant string) int
 }
 
 // keptSlots is the part of Connections that no tenant can take alone.
@@ -235,12 +239,23 @@ func (s *Slots) fullFor(owner accountName) (full string) {
 	switch {
 	case s.open >= s.limits.Connections:
 		return "connections"
-	case s.tenants[owner.tenant] >= s.limits.PerTenant:
+	case s.tenants[owner.tenant] >= s.limits.mostOf(owner.tenant):
 		return "tenant"
 	case s.owners[owner] >= s.limits.PerPrincipal:
 		return "principal"
 	}
 	return ""
+}
+
+// mostOf returns how many connections a tenant may have.
+func (l *SlotLimits) mostOf(tenant string) int {
+	if l.OfTenant == nil {
+		return l.PerTenant
+	}
+	if own := l.OfTenant(tenant); own > 0 {
+		return min(own, l.PerTenant)
+	}
+	return l.PerTenant
 }
 
 func (s *Slots) countOwner(owner accountName) {

@@ -43,6 +43,7 @@ type Options struct {
 	Auth    core.Authenticator
 	Bearers []core.BearerAuthenticator // the first that recognizes a token verifies it
 	Tokens  *admin.TokenVerbs
+	Tenants *admin.TenantVerbs
 
 	// LogIn verifies a password that is to buy a token. nil: no password buys one.
 	LogIn func(context.Context, password.Login) (*core.User, *core.Principal, error)
@@ -126,6 +127,12 @@ var routes = []route{
 	{"GET", "/v1/roles/{name}", core.ActionReadRoles, takesNothing, http.StatusOK, typedAnswer(getRole)},
 	{"PATCH", "/v1/roles/{name}", core.ActionSaveRole, takesBody, http.StatusOK, typedAnswer(changeRole)},
 	{"DELETE", "/v1/roles/{name}", core.ActionDeleteRole, takesQuery, http.StatusNoContent, typedAnswer(deleteRole)},
+
+	{"POST", "/v1/tenants", core.ActionCreateTenant, takesBody, http.StatusCreated, typedAnswer(createTenant)},
+	{"GET", "/v1/tenants", core.ActionListTenants, takesQuery, http.StatusOK, typedAnswer(listTenants)},
+	{"GET", "/v1/tenants/{tenantId}", core.ActionReadTenant, takesNothing, http.StatusOK, typedAnswer(getTenant)},
+	{"PATCH", "/v1/tenants/{tenantId}", core.ActionSaveTenant, takesBody, http.StatusOK, typedAnswer(changeTenant)},
+	{"GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, takesQuery, http.StatusOK, typedAnswer(keysOfTenant)},
 
 	{"POST", tokenPath, core.ActionIssueToken, takesBody, http.StatusOK, typedAnswer(issueToken)},
 	{"DELETE", tokenPath, core.ActionRevokeToken, takesBody, http.StatusNoContent, typedAnswer(revokeToken)},

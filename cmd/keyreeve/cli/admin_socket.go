@@ -20,7 +20,6 @@ import (
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/core/jsontext"
-	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -79,46 +78,6 @@ func printJSON(v any) error {
 	}
 	fmt.Println(jsontext.ForTerminal(string(b)))
 	return nil
-}
-
-type tenantCreateCmd struct {
-	where
-	Name string `arg:"" help:"Name of the tenant, as certificates name it."`
-	JSON bool   `help:"Print a JSON object."`
-}
-
-// Run succeeds if the tenant is declared, also if it was declared before.
-func (c *tenantCreateCmd) Run() error {
-	var out server.CreatedTenant
-	if err := c.askServer("POST", "/tenants", url.Values{"name": {c.Name}}, &out); err != nil {
-		return err
-	}
-	switch {
-	case c.JSON:
-		return printJSON(out)
-	case out.Created:
-		fmt.Println("tenant", out.Tenant, "is declared")
-	default:
-		fmt.Println("tenant", out.Tenant, "was declared before")
-	}
-	return nil
-}
-
-type tenantListCmd struct{ listing }
-
-func (c *tenantListCmd) Run() error { return printList(&c.listing, "/tenants", tenantLine) }
-
-// tenantLine shows one to people.
-func tenantLine(t engine.TenantStatus) string {
-	keys := "keys not loaded yet"
-	if t.Loaded {
-		keys = "keys loaded"
-	}
-	line := fmt.Sprintf("%s | %s | %s", t.Name, t.State, keys)
-	if t.Problem != "" {
-		line += " | PROBLEM " + t.Problem
-	}
-	return oneLine(line)
 }
 
 type reloadCmd struct{ where }

@@ -26,7 +26,7 @@ type commands struct {
 	User   userCmd           `cmd:"" help:"The users of a tenant: people and programs with a password."`
 	Role   roleCmd           `cmd:"" help:"The roles that a tenant has made of actions."`
 	Token  tokenCmd          `cmd:"" help:"Access tokens of users, for REST."`
-	Tenant tenantCmd         `cmd:"" help:"Declare and list the tenants of a running server."`
+	Tenant tenantCmd         `cmd:"" help:"The tenants of a running server: their settings and states."`
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`
 	Audit  auditCmd          `cmd:"" help:"Read the audit records of a running server."`
@@ -62,7 +62,12 @@ type tokenCmd struct {
 
 type tenantCmd struct {
 	Create tenantCreateCmd `cmd:"" help:"Declare a tenant: makes its keys in the HSM. Until then a certificate that names it is refused."`
-	List   tenantListCmd   `cmd:"" help:"List the tenants."`
+	List   tenantListCmd   `cmd:"" help:"List the tenants and their states."`
+
+	Show    tenantShowCmd    `cmd:"" help:"Print what is laid down for a tenant, and what it has stored."`
+	Set     tenantSetCmd     `cmd:"" help:"Change the settings of a tenant: its defaults, what it allows, its quotas."`
+	Disable tenantDisableCmd `cmd:"" help:"Refuse all clients of a tenant from now on, also on open connections."`
+	Enable  tenantEnableCmd  `cmd:"" help:"Let the clients of a disabled tenant in again."`
 }
 
 type certCmd struct {

@@ -1,0 +1,178 @@
+package engine_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// tenantRows has a row for some tenants; unknown is the error about all.
+type tenantRows struct {
+	rows    map[string]*core.Tenant
+	unknown error
+}
+
+func (r *tenantRows) Tenant(name string) (*core.Tenant, error) {
+	if row := r.rows[name]; row != nil || r.unknown != nil {
+		return row, r.unknown
+	}
+	return core.TenantWithoutRow, nil
+}
+
+// lay gives the tenant default a row, which the engine reads.
+func (w *world) lay(row *core.Tenant) *tenantRows {
+	rows := &tenantRows{rows: map[string]*core.Tenant{"default": row}}
+	w.Ports.TenantRows = rows
+	w.serve(newNode(engine.New(w.Ports, w.Settings)))
+	return rows
+}
+
+// No operation is answered for a tenant that is not active, or whose row cannot be relied on;
+// the other tenant is answered.
+func TestEveryOperationOfADisabledTenantIsRefused(t *testing.T) {
+	for action, e := range every {
+		for _, row := range []*core.Tenant{{State: core.TenantDisabled}, {State: core.TenantDeleting, DeleteAfter: 1}, {State: core.TenantDeleted}, nil} {
+			w := newWorld(t)
+			id := w.inState(core.Active)
+			if e.object {
+				id = w.inState(e.state)
+			}
+			rows, want := w.lay(row), core.PermissionDenied
+			if row == nil {
+				rows.unknown, want = core.Errorf(core.Tampered, "test"), core.PolicyUnavailable
+			}
+			if err := e.do(w, w.alice, id); core.CodeOf(err) != want {
+				t.Errorf("%v of a tenant with the row %+v: %v; want %v", action, row, err, want)
+			}
+			rows.unknown = nil
+			if _, err := w.Create(ctx, w.out, aesInput()); err != nil {
+				t.Errorf("another tenant is refused too: %v", err)
+			}
+		}
+	}
+}
+
+// An operation that is under way when its tenant is disabled is not answered.
+func TestATenantIsDisabledDuringAnOperation(t *testing.T) {
+	w := newWorld(t)
+	row := &core.Tenant{State: core.TenantActive}
+	rows := w.lay(row)
+	w.hsm.made = func() {
+		rows.rows["default"] = &core.Tenant{State: core.TenantDisabled}
+		w.clock.now += 2
+	}
+	if _, err := w.Create(ctx, w.alice, residentInput()); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a key was made: %v", err)
+	}
+}
+
+// The smaller one of the tenant's and the server's quota counts, and the tenant's is its own.
+func TestQuotasOfTheRow(t *testing.T) {
+	for _, c := range []struct{ server, own, made int64 }{{0, 3, 3}, {5, 3, 3}, {3, 5, 3}, {3, 0, 3}} {
+		w := newWorld(t)
+		w.Settings.Quota = core.Quota{Objects: c.server}
+		w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Objects: c.own}})
+		made := int64(0)
+		for range 6 {
+			if _, err := w.Create(ctx, w.alice, aesInput()); err == nil {
+				made++
+			} else if core.CodeOf(err) != core.QuotaExceeded {
+				t.Fatal(err)
+			}
+		}
+		if made != c.made {
+			t.Errorf("the server's quota is %d and the tenant's %d: %d objects; want %d", c.server, c.own, made, c.made)
+		}
+		for range 6 {
+			if _, err := w.Create(ctx, w.out, aesInput()); err != nil && c.server == 0 {
+				t.Errorf("the quota counts for another tenant: %v", err)
+			}
+		}
+	}
+}
+
+// A quota of requests is in force from the next request, and so is a greater one.
+func TestRequestsOfTheRow(t *testing.T) {
+	w := newWorld(t)
+	rows := w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Requests: 2}})
+	refused := func() (n int) {
+		for range 5000 { // more than a second's, however slow the machine
+			if err := every[core.ActionQuery].do(w, w.alice, ""); core.CodeOf(err) == core.TooManyRequests {
+				n++
+			}
+		}
+		return n
+	}
+	if refused() == 0 {
+		t.Error("no request is refused")
+	}
+	rows.rows["default"] = &core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Requests: 1_000_000}}
+	if n := refused(); n > 1000 {
+		t.Errorf("with a great quota %d of 5000 requests are refused", n)
+	}
+}
+
+// What the row says of revoked keys and of new objects counts before the settings of the
+// server.
+func TestDefaultsOfTheRow(t *testing.T) {
+	for _, server := range []bool{true, false} {
+		for _, own := range []*bool{nil, new(true), new(false)} {
+			w := newWorld(t)
+			w.Settings.Defaults.Sensitive, w.Settings.Defaults.NotExtractable = server, !server
+			w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Sensitive: own, NotExtractable: own}})
+			o, err := w.store.Object(ctx, "default", w.aesKey())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := fmt.Sprint(server, !server)
+			if own != nil {
+				want = fmt.Sprint(*own, *own)
+			}
+			if got := fmt.Sprint(o.Attributes.Bool(core.TagSensitive), !o.Attributes.Bool(core.TagExtractable)); got != want {
+				t.Errorf("the server says %v, the row %v: the key has Sensitive and not Extractable %s; want %s", server, own, got, want)
+			}
+		}
+	}
+}
+
+// A key that a tenant does not allow is made by no operation.
+func TestAllowListsHoldForEveryNewKey(t *testing.T) {
+	w := newWorld(t)
+	key := w.aesKey(core.TagActivationDate, core.Date(1))
+	w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Algorithms: map[string][]int{"HMAC-SHA256": nil}}})
+	for _, action := range []core.Action{core.ActionCreate, core.ActionCreateKeyPair, core.ActionReKey} {
+		if err := every[action].do(w, w.alice, key); core.CodeOf(err) != core.PermissionDenied || !strings.Contains(err.Error(), "algorithms") {
+			t.Errorf("%v of an algorithm that is not allowed: %v", action, err)
+		}
+	}
+	w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Classes: []core.Class{core.ClassN}}})
+	if _, err := w.Create(ctx, w.alice, aesInput()); core.CodeOf(err) != core.PermissionDenied || !strings.Contains(err.Error(), "classes") {
+		t.Errorf("a class that is not allowed: %v", err)
+	}
+	if _, err := w.Create(ctx, w.alice, aesInput(core.TagExtractable, core.Bool(false))); err != nil {
+		t.Errorf("a class that is allowed: %v", err)
+	}
+}
+
+// A new key is shared with the group that the request names, or else with that of the tenant; in
+// both cases only if the maker is a member.
+func TestGroupOfANewKey(t *testing.T) {
+	for _, c := range []struct{ asked, row, want string }{
+		{"", "ops", "ops"}, {"g", "ops", "g"}, {"strangers", "ops", "ops"}, {"", "strangers", "g"}, {"ops", "", "ops"},
+	} {
+		w := newWorld(t)
+		w.alice.Principal.Groups = []string{"g", "ops"}
+		w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{KeyGroup: c.row}})
+		var more []any
+		if c.asked != "" {
+			more = []any{core.TagObjectGroup, core.Text(c.asked)}
+		}
+		o, err := w.store.Object(ctx, "default", w.aesKey(more...))
+		if err != nil || o.Group != c.want {
+			t.Errorf("%+v: the group is %q, %v", c, o.Group, err)
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package httpd
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
+)
+
+// Tenant is a tenant with what was laid down for it, as clients and commands see it.
+type Tenant struct {
+	TenantID string `json:"tenantId"`
+	savedVersion
+	State       core.TenantState    `json:"state"`
+	DeleteAfter string              `json:"deleteAfter,omitempty"` // when the deletion can be confirmed
+	ChangedAt   string              `json:"changedAt,omitempty"`   // absent if nothing was laid down
+	Author      string              `json:"author,omitempty"`
+	Reason      string              `json:"reason,omitempty"`
+	Settings    core.TenantSettings `json:"settings"` // what is left out is as for the server
+	Usage       *TenantUsage        `json:"usage,omitempty"`
+}
+
+// TenantUsage is what a tenant has stored.
+type TenantUsage struct {
+	Objects      int64 `json:"objects"` // destroyed ones included
+	ResidentKeys int64 `json:"residentKeys"`
+	Bytes        int64 `json:"bytes"` // about
+}
+
+// TenantShown returns a tenant as clients and commands see it.
+func TenantShown(t *admin.NamedTenant) Tenant {
+	out := Tenant{TenantID: t.Name, savedVersion: savedVersion{Version: version(t.Version)}, State: t.State, Author: t.Author, Reason: t.Reason, Settings: t.TenantSettings}
+	if t.Version != 0 {
+		out.ChangedAt = timeText(t.At)
+	}
+	if t.DeleteAfter != 0 {
+		out.DeleteAfter = timeText(t.DeleteAfter)
+	}
+	if t.Usage != nil {
+		out.Usage = &TenantUsage{t.Usage.Objects, t.Usage.ResidentKeys, t.Usage.Bytes}
+	}
+	return out
+}
+
+// newTenant is the body of POST /v1/tenants.
+type newTenant struct {
+	Name     string          `json:"name"`
+	Settings json.RawMessage `json:"settings"`
+	Reason   string          `json:"reason"`
+}
+
+func (in *newTenant) validate() error {
+	if in.Name == "" {
+		return missing("name")
+	}
+	if in.Settings == nil {
+		return nil
+	}
+	_, err := rules.MergeTenantSettings(core.TenantSettings{}, in.Settings)
+	return err
+}
+
+// createTenant declares a tenant, and lays down its settings if there are any.
+func createTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
+	var in newTenant
+	if err := s.decodeFor(c, r, core.ActionCreateTenant, &in); err != nil {
+		return Tenant{}, err
+	}
+	made, err := s.Tenants.CreateTenant(r.Context(), c, in.Name)
+	if err == nil && !made {
+		err = core.Errorf(core.ObjectAlreadyExists, "there is a tenant %s already", quotable(in.Name))
+	}
+	if err != nil {
+		return Tenant{}, err
+	}
+	out := Tenant{TenantID: in.Name, State: core.TenantActive}
+	if in.Settings != nil {
+		out, err = s.saveTenant(c, r, admin.SaveTenantInput{Name: in.Name, Settings: in.Settings, Reason: in.Reason})
+	}
+	out.location = "/v1/tenants/" + url.PathEscape(in.Name)
+	return out, err
+}
+
+// tenantChange is the body of PATCH /v1/tenants/{tenantId}. What is left out stays as it is.
+type tenantChange struct {
+	Settings json.RawMessage `json:"settings"` // a member that is null becomes as for the server
+	Disabled *bool           `json:"disabled"`
+	Reason   string          `json:"reason"`
+}
+
+func (in *tenantChange) validate() error {
+	if in.Settings == nil && in.Disabled == nil {
+		return core.Errorf(core.InvalidField, `"settings" or "disabled" must be given`)
+	}
+	return nil
+}
+
+func changeTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
+	var in tenantChange
+	if err := s.decodeFor(c, r, core.ActionSaveTenant, &in); err != nil {
+		return Tenant{}, err
+	}
+	return s.saveTenant(c, r, admin.SaveTenantInput{Name: r.PathValue("tenantId"), Settings: in.Settings, Disabled: in.Disabled, Reason: in.Reason, Expected: expectedVersion(r)})
+}
+
+func (s *service) saveTenant(c *core.Caller, r *http.Request, in admin.SaveTenantInput) (Tenant, error) {
+	t, err := s.Tenants.SaveTenant(r.Context(), c, in)
+	return TenantShown(&t), err
+}
+
+func getTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
+	t, err := s.Tenants.ReadTenant(r.Context(), c, r.PathValue("tenantId"))
+	return TenantShown(&t), err
+}
+
+// tenantPage is the answer of GET /v1/tenants.
+type tenantPage struct {
+	Tenants       []listedTenant `json:"tenants"`
+	NextPageToken string         `json:"nextPageToken,omitempty"`
+}
+
+// listedTenant is a tenant in a list.
+type listedTenant struct {
+	TenantID string `json:"tenantId"`
+	State    string `json:"state"`
+}
+
+func listTenants(s *service, c *core.Caller, r *http.Request) (tenantPage, error) {
+	list := func(ctx context.Context, c *core.Caller, _, after string, limit int) ([]engine.TenantStatus, error) {
+		return s.Tenants.ListTenants(ctx, c, after, limit)
+	}
+	all, next, err := pageOf(s, c, r, core.ActionListTenants, list, func(t *engine.TenantStatus) string { return t.Name }, func(t *engine.TenantStatus) listedTenant { return listedTenant{t.Name, t.State} })
+	return tenantPage{all, next}, err
+}
+
+// keysOfTenant is GET /v1/keys for the caller's own tenant. Another tenant is not found,
+// whether it exists or not.
+func keysOfTenant(s *service, c *core.Caller, r *http.Request) (keyPage, error) {
+	if name := r.PathValue("tenantId"); name != c.Principal.Tenant {
+		return keyPage{}, s.Engine.RecordRefused(r.Context(), c, core.ActionLocate, core.Errorf(core.ItemNotFound, "there is no tenant %q", quotable(name)))
+	}
+	return s.listKeys(c, r)
+}
