@@ -35,6 +35,8 @@ type Ports struct {
 	Log     *slog.Logger                           // nil: slog.Default
 	Observe func(Observation)                      // called after each operation; nil: not called
 	Account func(tenant, principal string) Account // returns the account that the memory of streams counts in; nil: only the bounds of streams apply
+
+	FailedLogin func(door core.Door, method string) // called for each authentication that failed; nil: not called
 }
 
 // Settings are the operator's choices. Zero values are safe.
@@ -105,6 +107,9 @@ func New(p Ports, s Settings) *Engine {
 	}
 	if p.Observe == nil {
 		p.Observe = func(Observation) {}
+	}
+	if p.FailedLogin == nil {
+		p.FailedLogin = func(core.Door, string) {}
 	}
 	if s.SearchTime <= 0 {
 		s.SearchTime = 10 * time.Second

@@ -25,10 +25,11 @@ type logins struct {
 // elsewhere stands for the addresses beyond loginSources.
 const elsewhere = "other addresses"
 
-// RecordLogin records a failed authentication. The first ones of an address in a period
+// RecordLogin records a failed authentication by a method, which is one of core.Methods. The first ones of an address in a period
 // get a record each. The others are counted, and [Engine.RecordCountedLogins] records
 // their number.
-func (e *Engine) RecordLogin(ctx context.Context, r core.Record) error {
+func (e *Engine) RecordLogin(ctx context.Context, method string, r core.Record) error {
+	e.Ports.FailedLogin(r.Door, method)
 	r.Time, r.Action, r.Outcome, r.Code = e.Ports.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
 	if !e.logins.recordsAlone(r) {
 		return nil

@@ -15,12 +15,12 @@ func TestFloodOfLogins(t *testing.T) {
 	w := newWorld(t)
 	before := len(w.store.entries)
 	for i := range 1000 {
-		if err := w.RecordLogin(ctx, core.Record{Door: core.DoorKMIP, Address: "10.0.0.1", Detail: fmt.Sprint("attempt ", i)}); err != nil {
+		if err := w.RecordLogin(ctx, core.MethodCertificate, core.Record{Door: core.DoorKMIP, Address: "10.0.0.1", Detail: fmt.Sprint("attempt ", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range 2 * engine.LoginSources {
-		if err := w.RecordLogin(ctx, core.Record{Door: core.DoorREST, Address: fmt.Sprint("host ", i)}); err != nil {
+		if err := w.RecordLogin(ctx, core.MethodCertificate, core.Record{Door: core.DoorREST, Address: fmt.Sprint("host ", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,7 +51,7 @@ func TestFloodOfLogins(t *testing.T) {
 	if err := w.RecordCountedLogins(ctx); err != nil || len(w.store.entries)-before != 2 {
 		t.Errorf("a period without logins: %v, %d records", err, len(w.store.entries)-before)
 	}
-	if err := w.RecordLogin(ctx, core.Record{Address: "10.0.0.1"}); err != nil || len(w.store.entries)-before != 3 {
+	if err := w.RecordLogin(ctx, core.MethodCertificate, core.Record{Address: "10.0.0.1"}); err != nil || len(w.store.entries)-before != 3 {
 		t.Errorf("the first of a new period: %v", err)
 	}
 }

@@ -148,7 +148,7 @@ func (s *Server) restShook(c net.Conn, err error) {
 	}
 	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 	s.log.Info("rest", "peer", host, "handshake", err)
-	if err := s.engine.RecordLogin(context.Background(), handshake.Failed(core.DoorREST, host, err)); err != nil {
+	if err := s.engine.RecordLogin(context.Background(), core.MethodCertificate, handshake.Failed(core.DoorREST, host, err)); err != nil {
 		s.log.Error("audit", "operation", "Login", "error", err)
 	}
 }

@@ -67,6 +67,12 @@ func TestPasswordsOfADirectory(t *testing.T) {
 	if used := strings.Join(records(t, s, "Encrypt", "--json"), "\n"); strings.Count(used, `"principal":"ldap.alice"`) < 3 || strings.Count(used, `"named_by":"authentication.ldap"`) < 3 {
 		t.Errorf("the records do not name ldap.alice and authentication.ldap:\n%s", used)
 	}
+	_, figures := askREST(t, s, "dev", http.MethodGet, "/metrics", "")
+	for _, want := range []string{`keyreeve_failed_logins_total{door="kmip",method="password"} 1`, `keyreeve_failed_logins_total{door="rest",method="password"} 1`} {
+		if !strings.Contains(figures, want) {
+			t.Errorf("the metrics have no line %s", want)
+		}
+	}
 	if logins := strings.Join(records(t, s, "Login"), "\n"); !strings.Contains(logins, "the LDAP directory refuses the password") {
 		t.Errorf("no record of a failed login has the cause:\n%s", logins)
 	}
@@ -88,7 +94,7 @@ func TestPasswordsOfADirectory(t *testing.T) {
 		t.Errorf("a user of the server while the directory hangs: %v", err)
 	}
 	_, health := askREST(t, s, "dev", http.MethodGet, "/v1/health", "")
-	_, figures := askREST(t, s, "dev", http.MethodGet, "/metrics", "")
+	_, figures = askREST(t, s, "dev", http.MethodGet, "/metrics", "")
 	if !strings.Contains(health, "verifies no passwords of tenant default") || !strings.Contains(figures, `keyreeve_ldap_up{tenant="default"} 0`) {
 		t.Errorf("health says %s and the metric keyreeve_ldap_up is 0: %v; want both to tell of the outage", health, strings.Contains(figures, `keyreeve_ldap_up{tenant="default"} 0`))
 	}

@@ -212,7 +212,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.directory = directory.New(directory.Ports{Store: s.store, Clock: engine.SystemClock{}, Log: s.log, Tampered: func(err error) { s.engine.NoteTampered(err) }})
 	s.users, s.facts, s.issued = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory), directory.NewTokens(s.directory)
 	s.tenants = directory.NewTenants(s.directory)
-	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe,
+	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })

@@ -356,9 +356,20 @@ func (s *service) recordStranger(r *http.Request, why error) {
 	if r.TLS != nil {
 		sent = r.TLS.PeerCertificates
 	}
-	if err := s.Engine.RecordLogin(context.WithoutCancel(r.Context()), handshake.Refused(core.DoorREST, host, sent, why.Error())); err != nil {
+	if err := s.Engine.RecordLogin(context.WithoutCancel(r.Context()), methodTried(r), handshake.Refused(core.DoorREST, host, sent, why.Error())); err != nil {
 		slog.Error("audit", "operation", "Login", "error", err)
 	}
+}
+
+// methodTried returns how a client tried to prove who it is.
+func methodTried(r *http.Request) string {
+	if len(r.Header.Values("Authorization")) > 0 {
+		return core.MethodToken
+	}
+	if o, ok := r.Context().Value(orderKey{}).(*tokenOrder); ok && o.body.GrantType == grantPassword {
+		return core.MethodPassword
+	}
+	return core.MethodCertificate
 }
 
 func requestID() string {

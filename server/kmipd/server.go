@@ -57,7 +57,7 @@ type Messages interface {
 
 // Logins records authentications that failed. The engine does.
 type Logins interface {
-	RecordLogin(ctx context.Context, r core.Record) error
+	RecordLogin(ctx context.Context, method string, r core.Record) error
 }
 
 // Server is the KMIP door. Make it with its exported fields, then Serve.
@@ -213,7 +213,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 // recordLogin records an authentication that failed. Failures to record only reach
 // the log: there is no answer to hold back.
 func (s *Server) recordLogin(ctx context.Context, r core.Record) {
-	if err := s.Logins.RecordLogin(context.WithoutCancel(ctx), r); err != nil {
+	if err := s.Logins.RecordLogin(context.WithoutCancel(ctx), core.MethodCertificate, r); err != nil {
 		s.Log.Error("audit", "operation", "Login", "error", err)
 	}
 }

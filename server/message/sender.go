@@ -53,7 +53,7 @@ func (b *batch) recordRefused(err error) error {
 	p := b.origin.Principal
 	r := core.Record{Tenant: p.Tenant, Principal: p.ID, Fingerprint: p.Fingerprint, Address: b.origin.Address, Door: b.origin.Door,
 		RequestID: strings.Clone(b.caller.RequestID), ClientRef: b.claimedSender(), Detail: printable(causeOf(err))} // may outlive the batch
-	if rerr := b.processor.engine.RecordLogin(context.WithoutCancel(b.ctx), r); rerr != nil {
+	if rerr := b.processor.engine.RecordLogin(context.WithoutCancel(b.ctx), core.MethodPassword, r); rerr != nil {
 		return engine.Unrecorded(rerr, err)
 	}
 	return err

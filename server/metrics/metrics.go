@@ -21,6 +21,7 @@ type Metrics struct {
 	operations  *prometheus.HistogramVec
 	connections prometheus.Gauge
 	refused     *prometheus.CounterVec
+	logins      *prometheus.CounterVec
 }
 
 // New makes a registry. At each scrape hsm is asked for the token's figures, and
@@ -31,8 +32,9 @@ func New(hsm func() core.HSMHealth, staleLists func() int) *Metrics {
 			Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 2}}, []string{"operation", "door", "outcome", "code"}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "keyreeve_kmip_connections", Help: "KMIP connections that are open."}),
 		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keyreeve_kmip_refused_total", Help: "KMIP connections that were refused, by why."}, []string{"why"}),
+		logins:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "keyreeve_failed_logins_total", Help: "Authentications that failed, by door and by what the client sent."}, []string{"door", "method"}),
 	}
-	m.registry.MustRegister(m.operations, m.connections, m.refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.registry.MustRegister(m.operations, m.connections, m.refused, m.logins, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		newGauge("keyreeve_hsm_ready", "1 while the HSM answers.", func() float64 {
 			if hsm().Ready {
 				return 1
@@ -134,6 +136,11 @@ func nameOf(a core.Action) string {
 		return row.Name
 	}
 	return "other"
+}
+
+// FailedLogin is engine.Ports.FailedLogin.
+func (m *Metrics) FailedLogin(door core.Door, method string) {
+	m.logins.WithLabelValues(string(door), method).Inc()
 }
 
 // Opened, Closed and Refused watch the KMIP door.
