@@ -104,6 +104,7 @@ socket_operations := {
 	"List Token Objects", "Purge Token Object",
 	"Create Tenant", "List Tenants", "Read Tenant", "Save Tenant", "Delete Tenant",
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
+	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
 }
 
@@ -116,6 +117,7 @@ token_operations := {"Issue Token", "Revoke Token", "Read Tokens"}
 # another tenant from nobody but the administrator on the server's machine.
 people_operations := {
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
+	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
 	"Simulate Policy", "Read Tenant",
 }

@@ -369,7 +369,7 @@ test_who_acts_on_the_token if {
 }
 
 # What administrators of a tenant may do too, at any door.
-on_people := {"Save Policy", "Attach Policy", "Save User", "Save Role", "Read Users", "Simulate Policy", "Read Tenant"}
+on_people := {"Save Canary", "Delete Canary", "Save Policy", "Attach Policy", "Save User", "Save Role", "Read Users", "Simulate Policy", "Read Tenant"}
 
 test_who_administers_people if {
 	every operation in on_people {

@@ -32,8 +32,9 @@ type Options struct {
 	Keys    *KeyPolicies  // nil: requests with key policies are denied
 
 	// Changing is called with the hashes of the old and the next policy before the
-	// next one becomes active. If it fails, the old one stays. It may be nil.
-	Changing func(ctx context.Context, old, next string) error
+	// next one becomes active, and with the next one, which decides nothing yet. If it
+	// fails, the old one stays. It may be nil.
+	Changing func(ctx context.Context, old, next string, policy core.Policy) error
 }
 
 // FileNames are the names of the policy and its tests in messages. An empty name stands
@@ -93,8 +94,10 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 		p.memo = newMemo()
 	}
 	if a.opts.Changing != nil {
-		if err := a.opts.Changing(ctx, a.Hash(), p.hash); err != nil {
-			return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated, because the change could not be recorded")
+		trial := &Authorizer{opts: a.opts}
+		trial.active.Store(p)
+		if err := a.opts.Changing(ctx, a.Hash(), p.hash, trial); err != nil {
+			return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated: %v", err)
 		}
 	}
 	a.active.Store(p)

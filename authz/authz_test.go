@@ -76,7 +76,7 @@ var rights = map[core.Action]right{
 	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine, core.ActionSaveTenant: machine, core.ActionDeleteTenant: machine,
 	core.ActionSavePolicy: people, core.ActionDeletePolicy: people, core.ActionReadPolicies: people, core.ActionAttachPolicy: people, core.ActionDetachPolicy: people,
 	core.ActionSaveUser: people, core.ActionDeleteUser: people, core.ActionReadUsers: people, core.ActionSaveRole: people, core.ActionDeleteRole: people, core.ActionReadRoles: people,
-	core.ActionSimulatePolicy: people, core.ActionReadTenant: people, core.ActionReplayPolicy: review,
+	core.ActionSimulatePolicy: people, core.ActionReadTenant: people, core.ActionReplayPolicy: review, core.ActionSaveCanary: people, core.ActionDeleteCanary: people,
 	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
 	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,

@@ -214,6 +214,8 @@ const (
 	ActionSaveRole
 	ActionDeleteRole
 	ActionReadRoles
+	ActionSaveCanary // a request that must stay denied or allowed
+	ActionDeleteCanary
 	ActionIssueToken // an access token
 	ActionRevokeToken
 	ActionReadTokens // those that were issued, or what one of them may do
@@ -325,6 +327,8 @@ var actionTable = [...]ActionInfo{
 	ActionSaveRole:         {"Save Role", 0, AdministerAction, NoObject},
 	ActionDeleteRole:       {"Delete Role", 0, AdministerAction, NoObject},
 	ActionReadRoles:        {"Read Roles", 0, ReadAction, NoObject},
+	ActionSaveCanary:       {"Save Canary", 0, AdministerAction, NoObject},
+	ActionDeleteCanary:     {"Delete Canary", 0, AdministerAction, NoObject},
 	ActionIssueToken:       {"Issue Token", 0, ManageAction, NoObject},
 	ActionRevokeToken:      {"Revoke Token", 0, ManageAction, NoObject},
 	ActionReadTokens:       {"Read Tokens", 0, ReadAction, NoObject},

@@ -54,6 +54,7 @@ var actionWords = []ActionWord{
 	{"operate", []Action{ActionReload, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
 	{"tenants", []Action{ActionCreateTenant, ActionListTenants, ActionReadTenant, ActionSaveTenant, ActionDeleteTenant}},
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
+	{"canaries", []Action{ActionSaveCanary, ActionDeleteCanary}},
 	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }

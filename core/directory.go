@@ -23,12 +23,13 @@ const (
 	EntryToken      EntryKind = "token"
 	EntryTenant     EntryKind = "tenant"
 	EntryApproval   EntryKind = "approval"
+	EntryCanary     EntryKind = "canary"
 	EntryAttachment EntryKind = "attachment" // its ID names the holder, such as "role:admin"
 )
 
 // entryKinds lists the kinds, and which of them may be pruned.
 var entryKinds = map[EntryKind]bool{EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
-	EntryToken: true, EntryTenant: false, EntryApproval: true, EntryAttachment: false}
+	EntryToken: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false}
 
 // Known reports whether the kind exists.
 func (k EntryKind) Known() bool {

@@ -40,6 +40,8 @@ type AccessFacts interface {
 	AddFacts(r *AccessRequest) error
 	// GovernsGroup reports whether key policies are attached to an Object Group.
 	GovernsGroup(tenant, group string) (bool, error)
+	// Propose returns the facts as they would be with versions of entries that are not stored.
+	Propose(entries []*DirectoryEntry) AccessFacts
 }
 
 // MatchedStatements names the statements of key policies that match a request, as

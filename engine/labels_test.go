@@ -28,7 +28,7 @@ func (p *attentivePolicy) Decide(_ context.Context, r *core.AccessRequest) (core
 }
 
 // payrollIsGoverned says that the Object Group payroll has key policies.
-type payrollIsGoverned struct{}
+type payrollIsGoverned struct{ core.AccessFacts }
 
 func (payrollIsGoverned) AddFacts(*core.AccessRequest) error { return nil }
 func (payrollIsGoverned) GovernsGroup(_ string, group string) (bool, error) {

@@ -172,6 +172,29 @@ func (d *adminDoor) replayPolicy(ctx context.Context, c *core.Caller, q *adminQu
 	return httpd.ShowReplay(&out), err
 }
 
+func (d *adminDoor) listCanaries(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	all, err := admin.ListCanaries(ctx, d.admin, c, q.tenantNamed())
+	out := make([]httpd.NamedCanary, len(all))
+	for i := range all {
+		out[i] = httpd.ShowCanary(&all[i])
+	}
+	return out, err
+}
+
+// saveCanary takes the body of the same request over REST.
+func (d *adminDoor) saveCanary(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	in, err := httpd.ReadCanary(q.body)
+	if err != nil {
+		return nil, err
+	}
+	in.Tenant, in.Name = q.tenantNamed(), q.Get("name")
+	return struct{}{}, admin.SaveCanary(ctx, d.admin, c, in)
+}
+
+func (d *adminDoor) deleteCanary(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return struct{}{}, admin.DeleteCanary(ctx, d.admin, c, q.removal())
+}
+
 // attachmentNamed returns the attachment that a command names.
 func (q *adminQuestion) attachmentNamed() admin.AttachInput {
 	return admin.AttachInput{Tenant: q.tenantNamed(), Policy: q.Get("name"), Object: q.Get("object"), Holder: q.Get("holder")}

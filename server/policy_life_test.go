@@ -182,3 +182,69 @@ func TestReplay(t *testing.T) {
 
 // exampleDenial denies Encrypt with a key to everybody.
 const exampleDenial = `{"keyId":"ID","statements":[{"principal":"*","actions":["encrypt"],"effect":"deny"}]}`
+
+// A change of a policy, an attachment, a role or policies.rego under which a canary flips is
+// refused with its name, and nothing is stored. Other changes are not. A canary must hold when
+// it is made. Only who may save canaries makes or removes one.
+func TestCanariesStopChanges(t *testing.T) {
+	s, admin, id := startPeople(t)
+	command := func(want string, args ...string) {
+		t.Helper()
+		out, err := s.Command(append(args, "--dir", s.Dir)...)
+		if refused := strings.Contains(want, "would not hold") || strings.Contains(want, "does not hold"); !strings.Contains(out, want) || (err != nil) != refused {
+			t.Errorf("%q: %v, %q; want %q", args, err, out, want)
+		}
+	}
+	command("canary outsider holds", "policy", "canary", "add", "outsider", "--as", "mallory", "--role", "clerk", "--do", "decrypt", "--object", id)
+	command("canary owner holds", "policy", "canary", "add", "owner", "--as", "dev", "--do", "encrypt", "--object", id, "--expect", "allow")
+	command("does not hold now", "policy", "canary", "add", "wrong", "--as", "dev", "--do", "encrypt", "--object", id)
+	command("does not hold now", "policy", "canary", "add", "wrong", "--as", "mallory", "--do", "encrypt", "--object", id, "--expect", "allow")
+	command("outsider | deny | mallory role:clerk | decrypt | "+id, "policy", "canary", "list")
+
+	put := func(status int, path, body string) {
+		t.Helper()
+		before := admin.must(200, "GET", "/v1/policies", "").text
+		admin.ask("PUT", path, body).demand(admin, status, body)
+		if after := admin.must(200, "GET", "/v1/policies", "").text; status != 200 && after != before {
+			t.Errorf("%s was refused, and the policies are %s instead of %s", body, after, before)
+		}
+	}
+	statement := func(who, action, effect string) string {
+		return fmt.Sprintf(`"statements":[{"principal":%q,"actions":[%q],"effect":%q}]`, who, action, effect)
+	}
+	onKey := fmt.Sprintf(`{"document":{"keyId":%q,%%s}}`, id)
+	for _, refused := range []string{statement("*", "decrypt", "allow"), statement("role:clerk", "*", "allow"), statement("user:mallory", "decrypt", "allow"), statement("user:dev", "encrypt", "deny"), `"exclusive":true,` + statement("user:bob", "encrypt", "allow")} {
+		put(409, "/v1/policies/door", fmt.Sprintf(onKey, refused))
+		put(409, "/v1/policies/door", strings.TrimSuffix(fmt.Sprintf(onKey, refused), "}")+`,"activateAt":"`+tomorrow+`"}`)
+	}
+	put(200, "/v1/policies/door", fmt.Sprintf(onKey, statement("user:bob", "decrypt", "allow")))
+	put(200, "/v1/policies/clerks", `{"document":{`+statement("role:clerk", "decrypt", "allow")+`}}`)
+	for _, target := range []string{`{"keyId":"` + id + `"}`, `{"role":"clerk"}`, `{"user":"mallory"}`} {
+		got := admin.ask("POST", "/v1/policies/clerks/attach", target)
+		got.demand(admin, 409, target)
+		if !strings.Contains(got.text, "outsider") {
+			t.Errorf("%s is refused with %s; want the name of the canary", target, got.text)
+		}
+	}
+	admin.must(200, "POST", "/v1/policies/clerks/attach", `{"role":"other"}`)
+	admin.must(409, "POST", "/v1/roles", `{"name":"clerk","actions":["decrypt"]}`)
+	admin.must(201, "POST", "/v1/roles", `{"name":"clerk","actions":["encrypt"]}`)
+
+	for _, name := range []string{"carl", "audra"} {
+		client := restAs(t, s, name)
+		client.must(403, "PUT", "/v1/canaries/outsider", `{"principal":"x","action":"decrypt","expect":"deny"}`)
+		client.must(403, "DELETE", "/v1/canaries/outsider", "")
+		client.must(403, "GET", "/v1/canaries", "")
+	}
+	olga := restAs(t, s, "olga")
+	olga.must(200, "GET", "/v1/canaries", "", `"canaries":[]`)
+	olga.must(404, "DELETE", "/v1/canaries/outsider", "")
+	admin.must(200, "GET", "/v1/canaries", "", `"name":"outsider"`, `"expect":"deny"`)
+	admin.must(204, "DELETE", "/v1/canaries/outsider", "")
+	admin.must(200, "POST", "/v1/policies/clerks/attach", `{"role":"clerk"}`)
+	admin.must(200, "PUT", "/v1/canaries/nightly", `{"principal":"u","action":"sign","keyId":"`+id+`","door":"rest","address":"10.0.0.1","at":"2026-01-31T12:00:00Z","expect":"deny"}`, `"name":"nightly"`)
+	for what, body := range map[string]string{"no decision": `{"principal":"u","action":"sign"}`, "every action": `{"principal":"u","action":"*","expect":"deny"}`, "no principal": `{"action":"sign","expect":"deny"}`,
+		"a name twice": `{"name":"x","principal":"u","action":"sign","expect":"deny"}`, "no door": `{"principal":"u","action":"sign","door":"clock","expect":"deny"}`, "no address": `{"principal":"u","action":"sign","address":"x","expect":"deny"}`} {
+		admin.ask("PUT", "/v1/canaries/wrong", body).demand(admin, 400, what)
+	}
+}

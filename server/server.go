@@ -134,14 +134,18 @@ func (s *Server) readKeyPolicy(v core.DirectoryVersion) (*core.DirectoryEntry, e
 	return s.directory.PolicyVersion(v)
 }
 
-// policyChanges records a policy before it is in force. The first one is
-// recorded when the engine is there to do it.
-func (s *Server) policyChanges(ctx context.Context, old, next string) error {
+// policyChanges checks the canaries of all tenants and records a policy before it is in
+// force. The first one is recorded when the engine is there to do it; its canaries are not
+// checked, so that a restart is a way out of a policy that forbids to remove one.
+func (s *Server) policyChanges(ctx context.Context, old, next string, policy core.Policy) error {
 	if s.engine == nil {
 		return nil
 	}
 	detail := "the same as before"
 	if old != next {
+		if err := admin.CheckCanaries(ctx, s.admin, policy); err != nil {
+			return err
+		}
 		detail = "in place of " + old
 	}
 	return s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: next, Detail: detail + askedBy(ctx)})

@@ -173,6 +173,15 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 		log, _ := os.ReadFile(on.Log)
 		t.Errorf("%s: the log says nothing of %q:\n%s", what, words, log[from:])
 	}
+	canary := func(args ...string) {
+		t.Helper()
+		if out, err := on.Command(append([]string{"policy", "canary"}, append(args, "--dir", dir)...)...); err != nil {
+			t.Fatalf("policy canary %q: %v, %s", args, err, out)
+		}
+	}
+	canary("add", "getter", "--as", "dev", "--do", "Get", "--object", id, "--expect", "allow")
+	closed := strings.Replace(string(text), `"Get", "Get Attributes"`, `"Get Attributes"`, 1) // lets nobody Get
+	const oneTest = "package keyreeve.authz_test\n\nimport rego.v2\n\ntest_one if true\n"
 	lax := strings.Replace(string(text), "default decision", "default  decision", 1)
 	for what, harm := range map[string]func(){
 		"broken":             func() { write(t, policy, string(text)+"\nallow if {") },
@@ -189,6 +198,7 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 		"letting everybody": func() {
 			write(t, policy, "package keyreeve.authz\n\nimport rego.v2\n\ndecision := {\"allow\": true, \"reasons\": [\"all\"], \"scope\": \"tenant\"}\n")
 		},
+		"that breaks a canary":   func() { write(t, policy, closed); write(t, beside, oneTest) },
 		"without tests":          func() { os.Remove(beside) },
 		"with a test that fails": func() { write(t, beside, string(tests)+"\ntest_fails if false\n") },
 		"with empty tests":       func() { write(t, beside, "package keyreeve.authz_test\n\nimport rego.v2\n") },
@@ -210,9 +220,10 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 		write(t, policy, string(text))
 		write(t, beside, string(tests))
 	}
-	// A good one, which lets nobody Get.
-	write(t, policy, strings.Replace(string(text), `"Get", "Get Attributes"`, `"Get Attributes"`, 1))
-	write(t, beside, "package keyreeve.authz_test\n\nimport rego.v2\n\ntest_one if true\n")
+	write(t, policy, closed)
+	write(t, beside, oneTest)
+	oneSentence(t, program(t, nil, "policy", "reload", "--dir", dir), "the canary getter of tenant default would not hold any more: Get by dev must stay allowed")
+	canary("remove", "getter")
 	log, _ := os.ReadFile(on.Log)
 	on.Signal(syscall.SIGHUP)
 	says("a good policy", len(log), "level=INFO", "reload")

@@ -37,7 +37,9 @@ type Verbs struct {
 }
 
 // New returns the verbs of an engine.
-func New(e *engine.Engine, p Ports) *Verbs { return &Verbs{entries{p.Directory, p.IssuedTokens}, e, p} }
+func New(e *engine.Engine, p Ports) *Verbs {
+	return &Verbs{entries{p.Directory, p.IssuedTokens, p.KeyPolicies}, e, p}
+}
 
 // Administer asks the policy whether a caller may do an action on the server itself,
 // lets verb do it and records how it ended. detail is text for the record.

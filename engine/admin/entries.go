@@ -12,6 +12,8 @@ import (
 type entries struct {
 	directory *directory.Directory
 	tokens    *directory.Tokens // nil: there are none
+
+	keyPolicies core.KeyPolicies
 }
 
 // anyVersion is the expected version if the caller expects none.
@@ -96,8 +98,11 @@ func (d *entries) checkExpected(ch *change) error {
 }
 
 // store commits new versions of entries, and the objects that change with them, together
-// with the record.
+// with the record. It fails with Conflict if a canary would not hold any more.
 func (d *entries) store(k *engine.Call, writes ...core.Write) error {
+	if err := d.checkCanaries(k, writes); err != nil {
+		return err
+	}
 	ch := core.ChangeOf(writes...)
 	err := k.Commit(ch)
 	if err == nil {

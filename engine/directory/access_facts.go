@@ -12,6 +12,8 @@ type AccessFacts struct {
 	directory   *Directory
 	attachments *Typed[*core.Attachment]
 	roles       *Typed[*core.Role]
+
+	proposed map[core.DirectoryName]*core.DirectoryEntry // in the place of what is stored; nil: none
 }
 
 // NewAccessFacts must be called before the directory is opened.
@@ -54,10 +56,48 @@ func (f *AccessFacts) AddFacts(r *core.AccessRequest) error {
 			}
 		}
 	}
-	if f.attachments.Any(r.Principal.Tenant) {
+	if f.proposed != nil || f.attachments.Any(r.Principal.Tenant) {
 		return f.addOfHolders(r)
 	}
 	return nil
+}
+
+// Propose implements [core.AccessFacts]. A proposed version of a policy counts as if it were
+// in force, also if it waits.
+func (f *AccessFacts) Propose(entries []*core.DirectoryEntry) core.AccessFacts {
+	next := &AccessFacts{directory: f.directory, attachments: f.attachments, roles: f.roles, proposed: map[core.DirectoryName]*core.DirectoryEntry{}}
+	for _, e := range entries {
+		next.proposed[e.Name()] = e
+	}
+	return next
+}
+
+// policyInForce returns the version of a policy that is in force at a time, or that is
+// proposed.
+func (f *AccessFacts) policyInForce(name core.DirectoryName, at int64) (int64, error) {
+	switch e := f.proposed[name]; {
+	case e == nil:
+		return f.directory.PolicyInForce(name.Tenant, name.ID, at)
+	case e.Deleted:
+		return 0, errAbsent
+	default:
+		return e.Version, nil
+	}
+}
+
+// getWith returns the body of an entry, as it is proposed or stored.
+func getWith[T any, B interface {
+	*T
+	core.Body
+}](f *AccessFacts, of *Typed[*T], tenant, id string) (*T, error) {
+	switch e := f.proposed[core.DirectoryName{Tenant: tenant, Kind: of.kind, ID: id}]; {
+	case e == nil:
+		return of.Get(tenant, id)
+	case e.Deleted:
+		return nil, errAbsent
+	default:
+		return decodeBody[T, B](e)
+	}
 }
 
 // GovernsGroup implements [core.AccessFacts].
@@ -75,11 +115,11 @@ func (f *AccessFacts) GovernsGroup(tenant, group string) (bool, error) {
 // addRights adds the roles of the principal that the tenant has declared and that permit
 // the action. A role that is not declared permits nothing here.
 func (f *AccessFacts) addRights(r *core.AccessRequest) error {
-	if !f.roles.Any(r.Principal.Tenant) {
+	if f.proposed == nil && !f.roles.Any(r.Principal.Tenant) {
 		return nil
 	}
 	for _, name := range r.Principal.Roles {
-		role, err := f.roles.Get(r.Principal.Tenant, name)
+		role, err := getWith(f, f.roles, r.Principal.Tenant, name)
 		if core.CodeOf(err) == core.ItemNotFound {
 			continue
 		}
@@ -115,7 +155,7 @@ func (f *AccessFacts) addOfHolders(r *core.AccessRequest) error {
 }
 
 func (f *AccessFacts) addOfHolder(r *core.AccessRequest, kind, name string) error {
-	attached, err := f.attachments.Get(r.Principal.Tenant, kind+name)
+	attached, err := getWith(f, f.attachments, r.Principal.Tenant, kind+name)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return nil
 	}
@@ -135,7 +175,7 @@ func (f *AccessFacts) addOfHolder(r *core.AccessRequest, kind, name string) erro
 // otherwise a denial in it would be lost.
 func (f *AccessFacts) addPolicy(r *core.AccessRequest, policy, holderKind, holder string) error {
 	name := core.DirectoryName{Tenant: r.Principal.Tenant, Kind: core.EntryPolicy, ID: policy}
-	version, err := f.directory.PolicyInForce(name.Tenant, name.ID, r.Now)
+	version, err := f.policyInForce(name, r.Now)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return core.Errorf(core.PolicyUnavailable, "the key policy %s is attached to %s %s and does not exist; apply it, or detach it", core.ClientText(policy), holderKind, core.ClientText(holder))
 	}

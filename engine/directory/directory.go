@@ -226,6 +226,28 @@ func (d *Directory) listPage(kind core.EntryKind, tenant, after string, limit in
 	return out, refusal
 }
 
+// ListEverywhere returns the entries of one kind of all tenants that are not deleted, in no
+// order. It fails if one is refused.
+func (d *Directory) ListEverywhere(kind core.EntryKind) (all []*core.DirectoryEntry, err error) {
+	if err := d.Fresh(); err != nil {
+		return nil, err
+	}
+	for h := range d.entries.eachHeld {
+		switch e := &h.entry; {
+		case e.Kind != kind || e.Deleted && h.refusal == nil:
+		case h.refusal != nil:
+			return nil, h.refusal
+		default:
+			whole, err := h.wholeEntry()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, whole)
+		}
+	}
+	return all, nil
+}
+
 // UsageBeside returns how many entries the tenant of a named entry has in memory beside it,
 // deleted ones included, and the bytes of their bodies.
 func (d *Directory) UsageBeside(name core.DirectoryName) (entries, bytes int) {

@@ -117,3 +117,46 @@ func TestUnreadableWaitingVersionIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// Facts with proposed versions of a policy, an attachment and a role are those that would be
+// if they were stored, also of a policy that would wait. What is stored decides requests.
+func TestProposedFacts(t *testing.T) {
+	s, d, facts := openWith(t, false, NewAccessFacts)
+	s.save(d, policyEntry("of-object"), policyEntry("of-role"))
+	show := func(f core.AccessFacts) string {
+		t.Helper()
+		r := askedBy("t")
+		if err := f.AddFacts(r); err != nil {
+			return core.CodeOf(err).String()
+		}
+		out := fmt.Sprint(r.Rights)
+		for _, v := range r.Policies {
+			out += fmt.Sprintf(" %s@%d", v.Name.ID, v.Version)
+		}
+		return out
+	}
+	ofRole, clerk := entryWith(t, core.EntryAttachment, "role:clerk", &core.Attachment{Policies: []string{"of-role"}}), entryWith(t, core.EntryRole, "clerk", &core.Role{Actions: []string{"encrypt"}})
+	deleted := policyEntry("of-object")
+	deleted.Version, deleted.Deleted = 2, true
+	for want, proposed := range map[string][]*core.DirectoryEntry{
+		"[] of-object@1":                nil,
+		"[] of-object@2":                {waitingEntry(t, 2, 1<<40, 1)},
+		"[] of-object@1 of-role@1":      {ofRole},
+		"[clerk] of-object@1":           {clerk},
+		"[clerk] of-object@1 of-role@1": {ofRole, clerk},
+		"PolicyUnavailable":             {deleted},
+	} {
+		if got := show(facts.Propose(proposed)); got != want {
+			t.Errorf("with %d proposed entries the facts are %s; want %s", len(proposed), got, want)
+		}
+		if got := show(facts); got != "[] of-object@1" {
+			t.Errorf("beside %d proposed entries requests are decided by %s", len(proposed), got)
+		}
+	}
+	s.save(d, ofRole, clerk)
+	gone, ended := *ofRole, *clerk
+	gone.Deleted, ended.Deleted = true, true
+	if got := show(facts.Propose([]*core.DirectoryEntry{&gone, &ended})); got != "[] of-object@1" {
+		t.Errorf("without attachment and role the facts are %s", got)
+	}
+}

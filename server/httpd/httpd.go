@@ -115,6 +115,9 @@ var routes = []route{
 	{"POST", "/v1/keys/{keyId}/policy", core.ActionAttachPolicy, takesBody, http.StatusOK, typedAnswer(attachToKey)},
 	{"DELETE", "/v1/keys/{keyId}/policy/{policyId}", core.ActionDetachPolicy, takesNothing, http.StatusOK, typedAnswer(detachFromKey)},
 	{"GET", "/v1/keys/{keyId}/access", core.ActionSimulatePolicy, takesQuery, http.StatusOK, typedAnswer(accessToKey)},
+	{"GET", "/v1/canaries", core.ActionReadPolicies, takesNothing, http.StatusOK, typedAnswer(listCanaries)},
+	{"PUT", "/v1/canaries/{name}", core.ActionSaveCanary, takesBody, http.StatusOK, typedAnswer(saveCanary)},
+	{"DELETE", "/v1/canaries/{name}", core.ActionDeleteCanary, takesQuery, http.StatusNoContent, typedAnswer(deleteCanary)},
 	{"POST", "/v1/simulate", core.ActionSimulatePolicy, takesBody, http.StatusOK, typedAnswer(simulate)},
 
 	{"POST", "/v1/users", core.ActionSaveUser, takesBody, http.StatusCreated, typedAnswer(createUser)},

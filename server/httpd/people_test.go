@@ -21,6 +21,7 @@ var goodBodies = []struct {
 	{&newPolicy{}, `{"name":"p","document":{"statements":[{"a":{"b":[null,{"b":1,"b":2}]}}]},"reason":"r","activateAt":"2026-01-31T12:00:00Z"}`},
 	{&replacedPolicy{}, `{"document":{},"reason":"r","activateAt":"2026-01-31T12:00:00Z"}`},
 	{&withdrawal{}, `{"reason":"r"}`},
+	{&Canary{}, `{"description":"d","principal":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"action":"rotate","keyId":"k","door":"kmip","address":"10.0.0.1","at":"2026-01-31T12:00:00Z","expect":"deny","reason":"r"}`},
 	{&ReplayQuestion{}, `{"document":{},"since":"2026-01-31T12:00:00Z","until":"2026-02-28T12:00:00Z","limit":100,"pageToken":"Nw"}`},
 	{&rollback{}, `{"version":1,"reason":"r"}`},
 	{&target{}, `{"keyId":"","keyGroup":"g","user":"","role":"","group":""}`},

@@ -91,6 +91,7 @@ type policyCmd struct {
 	Rollback policyRollbackCmd `cmd:"" help:"Put the document of an old version in force again, as a new version."`
 	Withdraw policyWithdrawCmd `cmd:"" help:"End a version of a key policy that waits; the one in force stays."`
 	Replay   policyReplayCmd   `cmd:"" help:"Decide recorded requests again with a version of a key policy, and list each decision that would flip. Exits with 0 if none does, 1 if one does or cannot be known."`
+	Canary   policyCanaryCmd   `cmd:"" help:"Requests that must stay denied, or allowed: a change under which one flips is refused."`
 	Attach   policyAttachCmd   `cmd:"" help:"Attach a key policy to an object, a user, a role, a group or a key group."`
 	Detach   policyDetachCmd   `cmd:"" help:"Detach a key policy."`
 
@@ -99,6 +100,12 @@ type policyCmd struct {
 	Export policyExportCmd       `cmd:"" help:"Write policies, attachments, roles and users of a tenant into a folder, for git."`
 	Import policyImportCmd       `cmd:"" help:"Give a tenant what such a folder says. If one file is wrong, nothing is stored."`
 	PyKMIP policyImportPyKMIPCmd `cmd:"" name:"import-pykmip" help:"Store the operation policies of PyKMIP as key policies that are attached to nothing."`
+}
+
+type policyCanaryCmd struct {
+	Add    canaryAddCmd    `cmd:"" help:"Make or replace a canary. It must hold now."`
+	List   canaryListCmd   `cmd:"" help:"List the canaries of a tenant."`
+	Remove canaryRemoveCmd `cmd:"" help:"Remove a canary."`
 }
 
 type hsmCmd struct {

@@ -96,8 +96,9 @@ type policyShowCmd struct {
 
 // Run prints the document. It says on standard error if the version is not in force.
 func (c *policyShowCmd) Run() error {
+	q := c.query("name", c.Name, "version", c.Version)
 	var out server.PolicyVersion
-	if err := c.askServer("GET", "/policies/one", c.query("name", c.Name, "version", c.Version), &out); err != nil {
+	if err := c.askServer("GET", "/policies/one", q, &out); err != nil {
 		return err
 	}
 	warnUnlessInForce(&out)
@@ -291,6 +292,59 @@ func replayedLine(r httpd.ReplayedRequest) string {
 	}
 	return oneLine(fmt.Sprintf("%s | %s | %s | %s | %s %s | %s", r.Time, r.Principal, r.Action, cmp.Or(r.KeyID, "no object"), r.Door, r.Address, verdict))
 }
+
+type canaryAddCmd struct {
+	withReason
+	Name        string            `arg:"" help:"Name of the canary."`
+	As          string            `help:"Who asks: the name of a principal." required:""`
+	Group       []string          `help:"A group of it; repeat it for more."`
+	Role        []string          `help:"A role of it; repeat it for more."`
+	Attribute   map[string]string `help:"NAME=VALUE, an attribute of it; repeat it for more."`
+	Do          string            `help:"A word or a name of an action, such as decrypt." required:""`
+	Object      string            `help:"Unique Identifier of the object; left out: none."`
+	From        string            `help:"Address it is asked from; left out: not known."`
+	Door        string            `help:"kmip or rest." default:"kmip"`
+	At          string            `help:"Time it is asked at, such as 2026-01-31T12:00:00Z; left out: the time of each check."`
+	Expect      string            `help:"deny or allow: what the decision must stay." default:"deny" enum:"deny,allow"`
+	Description string            `help:"What it is for."`
+}
+
+// Run stores the canary.
+func (c *canaryAddCmd) Run() error {
+	body, err := json.Marshal(httpd.Canary{Description: c.Description, Principal: c.As, Groups: c.Group, Roles: c.Role, Attributes: c.Attribute, Action: c.Do, KeyID: c.Object,
+		Door: c.Door, Address: c.From, At: c.At, Expect: c.Expect, Reason: c.Reason})
+	if err != nil {
+		return err
+	}
+	if err := c.askServerWith("PUT", "/policies/canaries/one", c.query("name", c.Name), body, nil); err != nil {
+		return err
+	}
+	fmt.Println("canary", c.Name, "holds")
+	return nil
+}
+
+type canaryListCmd struct{ tenantListing }
+
+// Run lists the canaries.
+func (c *canaryListCmd) Run() error {
+	var all []httpd.NamedCanary
+	if err := c.askServer("GET", "/policies/canaries", c.query(), &all); err != nil {
+		return err
+	}
+	return printLines(all, c.JSON, canaryLine)
+}
+
+// canaryLine shows a canary to people.
+func canaryLine(c httpd.NamedCanary) string {
+	who := c.Principal + strings.Join(append([]string{""}, c.Groups...), " group:") + strings.Join(append([]string{""}, c.Roles...), " role:")
+	line := fmt.Sprintf("%s | %s | %s | %s | %s | %s %s | %s", c.Name, c.Expect, who, c.Action, cmp.Or(c.KeyID, "no object"), c.Door, c.Address, c.Description)
+	return oneLine(strings.TrimSuffix(line, " | "))
+}
+
+type canaryRemoveCmd struct{ removal }
+
+// Run removes the canary.
+func (c *canaryRemoveCmd) Run() error { return c.remove("/policies/canaries/one", "canary") }
 
 // attachment is a command about a policy and what it is attached to.
 type attachment struct {
