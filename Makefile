@@ -23,7 +23,7 @@ run: need build ## everything for a first run, then serve (DIR=./dev)
 	@testdata/first-run.sh $(DIR)
 
 test: ## everything that must pass
-	@testdata/need.sh softhsm2 postgresql pgbouncer python3-pykmip pkg-config libp11-kit-dev || true
+	@testdata/need.sh softhsm2 postgresql pgbouncer slapd python3-pykmip pkg-config libp11-kit-dev || true
 	go test -timeout 30m ./...
 	@$(MAKE) --no-print-directory lent
 

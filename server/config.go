@@ -269,6 +269,7 @@ func (c *Config) check() error {
 	if c.Limits.MemoryPerPrincipalMiB > c.Limits.MemoryTotalMiB {
 		errs = append(errs, fmt.Errorf("limits.memory_per_principal_mib is %d and may not be more than limits.memory_total_mib, which is %d", c.Limits.MemoryPerPrincipalMiB, c.Limits.MemoryTotalMiB))
 	}
+	errs = append(errs, checkPrefixes(c.Authentication.LDAP, c.Authentication.Issuers))
 	errs = append(errs, checkBounds(c)...)
 	return errors.Join(errs...)
 }

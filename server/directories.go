@@ -3,9 +3,12 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/keyreeve/keyreeve/server/authn/ldap"
+	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
@@ -73,6 +76,37 @@ func (all directories) part() httpd.Part {
 		}
 	}
 	return p
+}
+
+// doctorDirectories checks the files of the directories. It asks no directory: a wrong password
+// of the service account could lock that.
+func doctorDirectories(cfg Config, say func(string, error, string)) {
+	all, err := newDirectories(cfg.Authentication.LDAP, ldap.Ports{})
+	for i, d := range all {
+		if d != nil && err == nil {
+			if err = d.CheckFiles(); err != nil {
+				err = fmt.Errorf("authentication.ldap[%d].bind_password_file: %w", i, err)
+			}
+		}
+	}
+	if len(cfg.Authentication.LDAP) > 0 {
+		say("ldap", err, fmt.Sprintf("the files of %d directories can be read; the running server tells whether they answer", len(all)))
+	}
+}
+
+// checkPrefixes fails if a directory and an OpenID provider of one tenant could name the same
+// principal.
+func checkPrefixes(directories []ldap.Settings, issuers []oidc.Issuer) error {
+	for i, d := range directories {
+		for _, o := range issuers {
+			shared := o.Tenant == d.Tenant || slices.Contains(o.Tenants, d.Tenant)
+			mayBegin := strings.HasPrefix(o.NamePrefix, d.NamePrefix) && !d.MayNameCertificates || strings.HasPrefix(d.NamePrefix, o.NamePrefix) && !o.MayNameUsers
+			if shared && mayBegin {
+				return fmt.Errorf("authentication.ldap[%d].name_prefix: the directory and the issuer %s could name the same principals; choose prefixes of which none begins with the other", i, o.URL)
+			}
+		}
+	}
+	return nil
 }
 
 // ldapAnswered logs the beginning and the end of an outage.

@@ -57,6 +57,7 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 	}
 	say("policy", err, note)
 	doctorTLS(cfg, say)
+	doctorDirectories(cfg, say)
 	doctorDoor("kmip", cfg.KMIP, doors, say)
 	doctorDoor("https", cfg.HTTPS, doors, say)
 	return out

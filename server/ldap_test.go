@@ -1,13 +1,18 @@
 package server_test
 
 import (
+	"fmt"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/ldap/ldaptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
@@ -97,5 +102,36 @@ func TestPasswordsOfADirectory(t *testing.T) {
 	_, figures = askREST(t, s, "dev", http.MethodGet, "/metrics", "")
 	if !strings.Contains(health, "verifies no passwords of tenant default") || !strings.Contains(figures, `keyreeve_ldap_up{tenant="default"} 0`) {
 		t.Errorf("health says %s and the metric keyreeve_ldap_up is 0: %v; want both to tell of the outage", health, strings.Contains(figures, `keyreeve_ldap_up{tenant="default"} 0`))
+	}
+}
+
+// A directory and an issuer of one tenant may not name the same principals. The doctor finds a file that
+// cannot be read, without asking the directory.
+func TestSettingsOfADirectory(t *testing.T) {
+	for what, c := range map[string]struct {
+		directory, issuer string
+		refused           bool
+	}{
+		"the same prefix":           {"name_prefix: sso.", "tenant: t, name_prefix: sso.", true},
+		"a prefix of the other":     {"name_prefix: s", "tenant: t, name_prefix: sso.", true},
+		"the other way round":       {"name_prefix: sso.a", "tenant_claim: x, tenants: [u, t], name_prefix: sso.", true},
+		"two prefixes":              {"name_prefix: ldap.", "tenant: t, name_prefix: sso.", false},
+		"two tenants":               {"name_prefix: sso.", "tenant: u, name_prefix: sso.", false},
+		"names that may be shared":  {"may_name_certificates: true", "tenant: t, name_prefix: sso.", false},
+		"names of users by issuers": {"name_prefix: ldap.", "tenant: t, may_name_users: true", false},
+	} {
+		text := "authentication: {ldap: [{url: 'ldaps://d.example', bind_dn: cn=a, bind_password_file: f, user_base: dc=b, tenant: t, " + c.directory + "}], issuers: [{issuer: 'https://i.example', audience: k, " + c.issuer + "}]}"
+		_, err := server.LoadConfig(write(t, filepath.Join(t.TempDir(), "c.yaml"), text))
+		if got := strings.Contains(fmt.Sprint(err), "authentication."); got != c.refused || got && !strings.Contains(err.Error(), "authentication.ldap[0].name_prefix") {
+			t.Errorf("%s: %v; want it refused: %v", what, err, c.refused)
+		}
+	}
+	var cfg server.Config
+	cfg.Authentication.LDAP = []ldap.Settings{{URL: "ldaps://127.0.0.1:1", BindDN: "cn=a", BindPasswordFile: filepath.Join(t.TempDir(), "missing"), UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}
+	found := slices.ContainsFunc(server.Doctor(t.Context(), cfg), func(f server.Finding) bool {
+		return f.Part == "ldap" && strings.Contains(f.Problem, "authentication.ldap[0].bind_password_file")
+	})
+	if !found {
+		t.Error("the doctor says nothing of a password file that is missing")
 	}
 }

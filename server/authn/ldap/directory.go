@@ -156,19 +156,32 @@ func (e *serviceRefusedError) Error() string {
 }
 func (e *serviceRefusedError) Unwrap() error { return e.cause }
 
-// bindService makes the session that of the service account. The password is read each time,
-// so that a new one needs no restart.
+// bindService makes the session that of the service account.
 func (d *Directory) bindService(s *session) error {
-	password, err := secretfile.Line(d.settings.BindPasswordFile)
+	password, err := d.servicePassword()
 	if err != nil {
 		return &serviceRefusedError{err}
-	}
-	if password == "" {
-		return &serviceRefusedError{fmt.Errorf("the file %s is empty", d.settings.BindPasswordFile)}
 	}
 	if err = s.Bind(d.settings.BindDN, password); isAnswer(err) {
 		return &serviceRefusedError{err}
 	}
+	return err
+}
+
+// servicePassword reads the password of the service account. It is read at each login, so that
+// a new one needs no restart.
+func (d *Directory) servicePassword() (string, error) {
+	password, err := secretfile.Line(d.settings.BindPasswordFile)
+	if err == nil && password == "" {
+		err = fmt.Errorf("the file %s is empty", d.settings.BindPasswordFile)
+	}
+	return password, err
+}
+
+// CheckFiles fails if the password of the service account cannot be read. [New] reads the other
+// file.
+func (d *Directory) CheckFiles() error {
+	_, err := d.servicePassword()
 	return err
 }
 

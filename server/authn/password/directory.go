@@ -3,7 +3,7 @@ package password
 import (
 	"context"
 	"errors"
-	"hash/fnv"
+	"hash/maphash"
 	"strings"
 	"time"
 
@@ -28,12 +28,13 @@ type Directory interface {
 type tenantDirectory struct {
 	Directory
 	slots *fair.Slots
+	seed  maphash.Seed
 }
 
 func byTenant(all []Directory) map[string]*tenantDirectory {
 	out := map[string]*tenantDirectory{}
 	for _, d := range all {
-		out[d.Tenant()] = &tenantDirectory{d, fair.New(fair.Config{Name: "checks of passwords by the LDAP directory", Slots: d.AtOnce(), Waiting: maxWaiting, Wait: maxWait})}
+		out[d.Tenant()] = &tenantDirectory{d, fair.New(fair.Config{Name: "checks of passwords by the LDAP directory", Slots: d.AtOnce(), Waiting: maxWaiting, Wait: maxWait}), maphash.MakeSeed()}
 	}
 	return out
 }
@@ -42,10 +43,9 @@ func byTenant(all []Directory) map[string]*tenantDirectory {
 // the outcome of a check must not count any longer. It is negative, which no version of a row
 // is. The times of change differ by name, so that not all people are checked again at once.
 func (d *tenantDirectory) versionAt(name string, now time.Time) int64 {
-	h := fnv.New64a()
-	h.Write([]byte(name))
 	interval := uint64(d.RememberFor())
-	return -int64((uint64(now.UnixNano())+h.Sum64()%interval)/interval) - 1
+	offset := maphash.String(d.seed, name) % interval
+	return -int64((uint64(now.UnixNano())+offset)/interval) - 1
 }
 
 // provenUser is a user whose password was right.

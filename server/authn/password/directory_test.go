@@ -109,6 +109,26 @@ func TestDirectoryIsAskedAgain(t *testing.T) {
 	})
 }
 
+// While nothing changes, a message of a person of the directory asks nobody and allocates nothing.
+func TestSteadyPersonIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, d, v := directoryWorld()
+		identify, certificate, given := v.ForConnection("10.0.0.7"), array7(), userAndPassword("carol", secret)
+		first := mustBe(t, "carol", identify, certificate, "carol", secret, "ldap.carol by ldap")
+		allocations := testing.AllocsPerRun(100, func() {
+			if p, err := identify(ctx, certificate, given); p != first || err != nil {
+				t.Fatalf("the next message: %+v, %v; want the same principal", p, err)
+			}
+		})
+		if allocations != 0 && !core.Poison { // with the race detector, pools forget
+			t.Errorf("a message costs %v allocations; want 0", allocations)
+		}
+		if n := d.Asked(); n != 1 {
+			t.Errorf("the directory was asked %d times; want once", n)
+		}
+	})
+}
+
 // Guesses are slowed down as those at users are. The directory is not asked meanwhile. Another spelling of
 // the name is no other name.
 func TestGuessesAtTheDirectoryAreSlowedDown(t *testing.T) {
