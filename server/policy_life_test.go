@@ -227,6 +227,9 @@ func TestCanariesStopChanges(t *testing.T) {
 		}
 	}
 	admin.must(200, "POST", "/v1/policies/clerks/attach", `{"role":"other"}`)
+	put(200, "/v1/policies/later", `{"document":{`+statement("role:clerk", "sign", "allow")+`}}`)
+	put(200, "/v1/policies/later", `{"document":{`+statement("role:clerk", "decrypt", "allow")+`},"activateAt":"`+tomorrow+`"}`)
+	admin.must(409, "POST", "/v1/policies/later/attach", `{"role":"clerk"}`, "outsider") // it flips tomorrow
 	admin.must(409, "POST", "/v1/roles", `{"name":"clerk","actions":["decrypt"]}`)
 	admin.must(201, "POST", "/v1/roles", `{"name":"clerk","actions":["encrypt"]}`)
 

@@ -93,8 +93,11 @@ func SaveCanary(ctx context.Context, v *Verbs, c *core.Caller, in SaveCanaryInpu
 		if len(all) >= MaxCanaries && !slices.ContainsFunc(all, func(one NamedCanary) bool { return one.Name == in.Name }) {
 			return core.Errorf(core.QuotaExceeded, "the tenant has %d canaries; it can have no more", len(all))
 		}
-		if broken := newDecider(k.Ctx, k.Ports, v.keyPolicies).breaks(tenant, &in.Canary); broken != "" {
-			return core.Errorf(core.InvalidField, "the canary does not hold now: %s", broken)
+		now := newDecider(k.Ctx, k.Ports, v.keyPolicies)
+		for _, d := range []*decider{now, now.whenNoneWaits()} {
+			if broken := d.breaks(tenant, &in.Canary); broken != "" {
+				return core.Errorf(core.InvalidField, "the canary does not hold now, or when no policy waits any more: %s", broken)
+			}
 		}
 		_, err = v.saveEntry(k, change{kind: core.EntryCanary, tenant: tenant, id: in.Name, reason: in.Reason, expected: anyVersion, body: body})
 		return err
@@ -165,13 +168,16 @@ func (d *entries) checkCanaries(k *engine.Call, writes []core.Write) error {
 	return nil
 }
 
-// stillHolds fails with Conflict if a canary holds by one decider and not by the next.
+// stillHolds fails with Conflict if a canary holds by one decider and not by the next: now, or
+// when all versions that wait are in force.
 func stillHolds(tenant string, c *NamedCanary, now, next *decider) error {
-	broken := next.breaks(tenant, &c.Canary)
-	if broken == "" || now.breaks(tenant, &c.Canary) != "" {
-		return nil
+	for _, pair := range [][2]*decider{{now, next}, {now.whenNoneWaits(), next.whenNoneWaits()}} {
+		broken := pair[1].breaks(tenant, &c.Canary)
+		if broken != "" && pair[0].breaks(tenant, &c.Canary) == "" {
+			return core.Errorf(core.Conflict, "the canary %s of tenant %s would not hold any more: %s. Change what you apply, or remove the canary", c.Name, core.ClientText(tenant), broken)
+		}
 	}
-	return core.Errorf(core.Conflict, "the canary %s of tenant %s would not hold any more: %s. Change what you apply, or remove the canary", c.Name, core.ClientText(tenant), broken)
+	return nil
 }
 
 // CheckCanaries fails with Conflict if a canary of any tenant holds now and would not hold
@@ -231,11 +237,21 @@ type decider struct {
 	keys    core.KeyPolicies
 	policy  core.Policy
 	objects map[string]*core.ManagedObject // in the place of stored ones
+
+	versionsAt int64 // Unix seconds; the versions of policies that are in force then decide
 }
 
 // newDecider decides as requests are decided now.
 func newDecider(ctx context.Context, p *engine.Ports, keys core.KeyPolicies) *decider {
-	return &decider{ctx: ctx, now: p.Clock.Now(), store: p.Store, facts: p.Facts, keys: keys, policy: p.Policy}
+	now := p.Clock.Now()
+	return &decider{ctx: ctx, now: now, versionsAt: now, store: p.Store, facts: p.Facts, keys: keys, policy: p.Policy}
+}
+
+// whenNoneWaits decides as d will when all versions that wait now are in force.
+func (d *decider) whenNoneWaits() *decider {
+	later := *d
+	later.versionsAt = d.now + maxWaiting
+	return &later
 }
 
 // breaks says how a canary does not hold, "" if it does. What cannot be decided is denied, as
@@ -271,7 +287,7 @@ func (d *decider) decideCanary(tenant string, c *Canary, action core.Action) (co
 		r.Object, r.State = o, o.StateAt(r.Now)
 	}
 	at := r.Now
-	r.Now = d.now // the versions of policies that are in force now
+	r.Now = d.versionsAt
 	if err := d.facts.AddFacts(&r); err != nil {
 		return core.Decision{}, err
 	}
