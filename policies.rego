@@ -112,6 +112,10 @@ socket_operations := {
 # users. For those of others the server asks besides for "Save User" or "Read Users".
 token_operations := {"Issue Token", "Revoke Token", "Read Tokens"}
 
+# What everybody may do with requests that wait for approvals. The server looks besides at
+# who may approve which request, and shows others only what concerns them.
+approval_operations := {"Approve Request", "Deny Request", "Read Approvals"}
+
 # What role "admin" may do to the policies and people of its own tenant, whose settings it
 # reads and does not change. The verbs take
 # another tenant from nobody but the administrator on the server's machine.
@@ -163,6 +167,7 @@ denials contains "certificate of another tenant speaks for a user" if {
 denials contains "an auditor only reads attributes" if {
 	input.principal.roles.auditor
 	not input.operation in (((auditor_operations | server_operations) | monitor_operations) | token_operations) | review_operations
+	input.operation != "Read Approvals"
 }
 
 denials contains "a token buys no token" if {
@@ -205,6 +210,11 @@ permits contains "its own tokens" if {
 	not input.object.present
 	input.operation in token_operations
 	input.principal.method != "system"
+}
+
+permits contains "requests that wait for approvals" if {
+	not input.object.present
+	input.operation in approval_operations
 }
 
 permits contains "administers the tenant's policies and people" if {

@@ -298,6 +298,18 @@ test_a_certificate_of_another_tenant_speaks_for_no_user if {
 	d.reasons["certificate of another tenant speaks for a user"]
 }
 
+# Approvals.
+
+test_everybody_may_approve_and_an_auditor_reads if {
+	every op in authz.approval_operations {
+		yes(op, alice, none)
+		yes(op, admin, none)
+	}
+	yes("Read Approvals", auditor, none)
+	no("Approve Request", auditor, none)
+	no("Deny Request", auditor, none)
+}
+
 # Access tokens.
 
 with_token(who) := object.union(who, {"method": "token", "strength": "token", "certificate": {"present": false, "tenant": "", "id": ""}, "token": {"present": true, "id": "k1"}})

@@ -133,16 +133,46 @@ func (a *Authorizer) Decide(ctx context.Context, r *core.AccessRequest) (core.De
 	if p == nil {
 		return core.Decision{}, core.Errorf(core.PolicyUnavailable, "no policy is active")
 	}
-	if len(r.Policies) > 0 {
-		if a.opts.Keys == nil {
-			return core.Decision{PolicyHash: p.hash}, core.Errorf(core.PolicyUnavailable, "key policies are attached, and this server does not read them")
-		}
-		if err := checkComplete(r); err != nil {
-			return core.Decision{PolicyHash: p.hash}, err
-		}
-		if err := a.opts.Keys.match(ctx, r); err != nil {
-			return core.Decision{PolicyHash: p.hash}, err
-		}
+	if len(r.Policies) == 0 {
+		return p.decide(ctx, r)
+	}
+	d, err := a.decideByKeyPolicies(ctx, p, r)
+	if err != nil || d.Allow || len(r.Granted) > 0 || len(r.Statements.Gates) == 0 {
+		return d, err
+	}
+	return a.nameGates(ctx, p, r, d)
+}
+
+// decideByKeyPolicies answers a question to which key policies are attached.
+func (a *Authorizer) decideByKeyPolicies(ctx context.Context, p *policy, r *core.AccessRequest) (core.Decision, error) {
+	deny := core.Decision{PolicyHash: p.hash}
+	if a.opts.Keys == nil {
+		return deny, core.Errorf(core.PolicyUnavailable, "key policies are attached, and this server does not read them")
+	}
+	if err := checkComplete(r); err != nil {
+		return deny, err
+	}
+	if err := a.opts.Keys.match(ctx, r); err != nil {
+		return deny, err
 	}
 	return p.decide(ctx, r)
+}
+
+// nameGates adds the gates to a denial if the request would be permitted with all of them
+// open. Otherwise nobody is asked to open them.
+func (a *Authorizer) nameGates(ctx context.Context, p *policy, r *core.AccessRequest, d core.Decision) (core.Decision, error) {
+	open, gates := *r, r.Statements.Gates
+	open.Granted = make([]string, len(gates))
+	for i := range gates {
+		open.Granted[i] = gates[i].Statement
+	}
+	opened, err := a.decideByKeyPolicies(ctx, p, &open)
+	if err != nil || !opened.Allow {
+		return d, err
+	}
+	d.Gates, d.Reasons = gates, make([]string, min(len(gates), maxMatchesNamed))
+	for i := range d.Reasons {
+		d.Reasons[i] = "statement " + gates[i].Statement + " has terms that are not met yet"
+	}
+	return d, nil
 }

@@ -80,6 +80,7 @@ var rights = map[core.Action]right{
 	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
 	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,
+	core.ActionApproveRequest: produce, core.ActionDenyRequest: produce, core.ActionReadApprovals: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
 	core.ActionRNGRetrieve: produce, core.ActionRNGSeed: produce,
 	core.ActionLocate:        find,

@@ -43,7 +43,7 @@ type keptPolicy struct {
 }
 
 // matchKey is everything that the statements of up to four policies can look at, except
-// time and parameters. Matches that depend on those are not kept. The principal and the
+// time and parameters, and the gates that are open. Matches that depend on those are not kept. The principal and the
 // policies never change, and the version of an object changes with each of its attributes.
 type matchKey struct {
 	principal *core.Principal
@@ -54,6 +54,7 @@ type matchKey struct {
 	object    string
 	version   int64
 	state     core.State
+	granted   string // names joined by nameSeparator
 	policies  [4]*keypolicy.Policy
 }
 
@@ -180,7 +181,7 @@ func (k *KeyPolicies) match(ctx context.Context, r *core.AccessRequest) error {
 	if err != nil {
 		return err
 	}
-	r.Statements = core.MatchedStatements{Allow: firstNames(m.Allow), Deny: firstNames(m.Deny), Exclusive: m.Exclusive}
+	r.Statements = core.MatchedStatements{Allow: firstNames(m.Allow), Deny: firstNames(m.Deny), Exclusive: m.Exclusive, Gates: m.Gates}
 	if key.principal != nil && !m.ReadsTime && !m.ReadsParameters {
 		k.remember(key, r.Statements)
 	}
@@ -199,7 +200,7 @@ func keyOf(r *core.AccessRequest, policies []*keypolicy.Policy) (key matchKey) {
 	if len(policies) > len(key.policies) {
 		return key
 	}
-	key = matchKey{principal: r.Principal, action: r.Action, door: r.Door, address: r.Address}
+	key = matchKey{principal: r.Principal, action: r.Action, door: r.Door, address: r.Address, granted: joinNames(r.Granted)}
 	copy(key.policies[:], policies)
 	if o := r.Object; o != nil {
 		key.tenant, key.object, key.version, key.state = o.Tenant, o.ID, o.Version, r.State
@@ -324,6 +325,21 @@ func (k *KeyPolicies) Explain(ctx context.Context, r *core.AccessRequest) ([]cor
 		out[i] = core.StatementVerdict{Statement: v.Statement, Effect: string(v.Effect), Matched: v.Matched, Counts: v.Counts, Unmet: v.Unmet}
 	}
 	return out, nil
+}
+
+// GatesOf returns the gates with approvals that a version of a key policy has. It fails with
+// PolicyUnavailable if the document cannot be read.
+func (k *KeyPolicies) GatesOf(e *core.DirectoryEntry) (gates []core.Gate, err error) {
+	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: k.regionsNow()})
+	if err != nil {
+		return nil, core.Wrap(core.PolicyUnavailable, err, "the key policy %s cannot be read", core.ClientText(e.ID))
+	}
+	for i, s := range p.Statements() {
+		if s.Gate != nil && s.Gate.Approvals != nil {
+			gates = append(gates, core.Gate{Statement: p.Labels()[i], Denies: true, GateTerms: core.GateTerms{Approvals: s.Gate.Approvals}})
+		}
+	}
+	return gates, nil
 }
 
 // CheckKeyPolicy implements [core.KeyPolicies].

@@ -219,6 +219,9 @@ const (
 	ActionIssueToken // an access token
 	ActionRevokeToken
 	ActionReadTokens // those that were issued, or what one of them may do
+	ActionApproveRequest
+	ActionDenyRequest
+	ActionReadApprovals
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -332,6 +335,9 @@ var actionTable = [...]ActionInfo{
 	ActionIssueToken:       {"Issue Token", 0, ManageAction, NoObject},
 	ActionRevokeToken:      {"Revoke Token", 0, ManageAction, NoObject},
 	ActionReadTokens:       {"Read Tokens", 0, ReadAction, NoObject},
+	ActionApproveRequest:   {"Approve Request", 0, ManageAction, NoObject},
+	ActionDenyRequest:      {"Deny Request", 0, ManageAction, NoObject},
+	ActionReadApprovals:    {"Read Approvals", 0, ReadAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

@@ -56,6 +56,7 @@ var actionWords = []ActionWord{
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
 	{"canaries", []Action{ActionSaveCanary, ActionDeleteCanary}},
 	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
+	{"approvals", []Action{ActionApproveRequest, ActionDenyRequest, ActionReadApprovals}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }
 

@@ -13,7 +13,7 @@ var codeNames = [numCodes]string{"Internal", "ItemNotFound", "ObjectDestroyed", 
 	"NotExtractable", "ObjectAlreadyExists", "ResponseTooLarge", "UnsupportedByHSM", "GeneralFailure", "TokenUnavailable",
 	"StoreUnavailable", "AuditUnavailable", "PolicyUnavailable", "Conflict", "Busy",
 	"InvalidCorrelationValue", "UnknownMessageExtension", "MultiValuedAttribute", "ProtectionStorageUnavailable",
-	"PublicProtectionStorageUnavailable", "NamespaceNotSupported", "Tampered", "QuotaExceeded", "TooManyRequests"}
+	"PublicProtectionStorageUnavailable", "NamespaceNotSupported", "Tampered", "QuotaExceeded", "TooManyRequests", "ApprovalNeeded"}
 
 // CodeByName finds a code by its name in records. No name is [Internal].
 func CodeByName(name string) (Code, bool) {

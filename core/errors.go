@@ -70,6 +70,7 @@ const (
 	Tampered                           // a row of the database was changed, but not by keyreeve
 	QuotaExceeded                      // the tenant has reached a quota
 	TooManyRequests                    // from the tenant or principal within a second; try again
+	ApprovalNeeded                     // the request waits until others approve it; then it can be sent again
 	numCodes
 )
 
@@ -88,6 +89,8 @@ type Error struct {
 	Code   Code
 	Detail string
 	Err    error
+
+	Approval string // with ApprovalNeeded: the ID of the approval
 }
 
 func (e *Error) Error() string {

@@ -23,6 +23,8 @@ type AccessRequest struct {
 	// Statements are the statements of Policies that match the request. The policy finds
 	// them itself if there are Policies.
 	Statements MatchedStatements
+	// Granted names the statements whose gates are open.
+	Granted []string
 	// Rights are the principal's own roles, declared by the tenant, that permit Action.
 	Rights []string
 }
@@ -47,10 +49,12 @@ type AccessFacts interface {
 // MatchedStatements names the statements of key policies that match a request, as
 // "POLICY@VERSION/SID", sorted. A statement in Deny denies, whatever permits. If
 // Exclusive is set, a policy of the key is exclusive: the request is permitted only by a
-// statement in Allow.
+// statement in Allow. Gates are those of matching statements that are not open: first those
+// that deny, in the order of their names.
 type MatchedStatements struct {
 	Allow, Deny []string
 	Exclusive   bool
+	Gates       []Gate
 }
 
 // Decision is the policy's answer. Scope is filled for Locate without object:
@@ -60,6 +64,7 @@ type Decision struct {
 	Reasons    []string // rules and statements that allowed or denied
 	PolicyHash string
 	Scope      string
+	Gates      []Gate // of a denial: if they were open, the request would be permitted
 }
 
 // Policy decides every action. An error means that the request is denied; Allow is

@@ -41,30 +41,8 @@ func (r *Role) Permits(a Action) bool {
 	return a.Kind() != AdministerAction && slices.ContainsFunc(r.Actions, func(name string) bool { return slices.Contains(ActionsNamed(name), a) })
 }
 
-// Attachment lists the key policies that are attached to a holder: a user, a role, a
-// group of principals or a KMIP Object Group.
-type Attachment struct {
-	Policies []string `json:"policies"` // names, sorted
-}
-
 // MaxAttached bounds the policies that are attached to one holder or object.
 const MaxAttached = 32
-
-// Check returns an error if a field of a is out of its bounds.
-func (a *Attachment) Check() error {
-	if len(a.Policies) > MaxAttached {
-		return Errorf(InvalidField, "%d policies; at most %d can be attached to one holder", len(a.Policies), MaxAttached)
-	}
-	if !slices.IsSorted(a.Policies) {
-		return Errorf(InvalidField, "the attached policies are not sorted")
-	}
-	for i, name := range a.Policies {
-		if !ValidName(name) || i > 0 && name == a.Policies[i-1] {
-			return Errorf(InvalidField, "%q is no name of a policy or is attached twice", ClientText(name))
-		}
-	}
-	return nil
-}
 
 // The kinds of holders of key policies besides objects. A holder is named
 // "role:admin".

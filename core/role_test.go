@@ -1,7 +1,6 @@
 package core_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -47,19 +46,5 @@ func TestRolePermits(t *testing.T) {
 		if want := a.Askable() && a.Kind() != core.AdministerAction; everything.Permits(a) != want {
 			t.Errorf("a role with every action permits %v: %v", a, !want)
 		}
-	}
-}
-
-// An attachment names each policy once, in order, and not too many.
-func TestAttachmentsAreBounded(t *testing.T) {
-	for what, policies := range map[string][]string{
-		"out of order": {"b", "a"}, "twice": {"a", "a"}, "no name": {"a b"}, "too many": strings.Split(strings.Repeat("a,", core.MaxAttached)+"b", ","),
-	} {
-		if err := (&core.Attachment{Policies: policies}).Check(); core.CodeOf(err) != core.InvalidField {
-			t.Errorf("%s: %v; want Invalid Field", what, err)
-		}
-	}
-	if err := (&core.Attachment{Policies: []string{"a", "b"}}).Check(); err != nil {
-		t.Error(err)
 	}
 }

@@ -23,14 +23,12 @@ func (k *Call) Decide(action core.Action, o *core.ManagedObject) (core.Decision,
 		return core.Decision{}, undecided(err)
 	}
 	d, err := k.Ports.Policy.Decide(k.Ctx, &k.access)
-	k.Record.PolicyHash = d.PolicyHash
-	for _, r := range d.Reasons { // each reason once, also if there are several decisions
-		if !slices.Contains(k.Record.Reasons, r) {
-			k.Record.Reasons = append(k.Record.Reasons, r)
-		}
-	}
+	noteReasons(k, &d)
 	if err != nil {
 		return core.Decision{}, undecided(err)
+	}
+	if !d.Allow && len(d.Gates) > 0 {
+		return passGates(k, d.Gates)
 	}
 	if !d.Allow {
 		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", action, k.Caller.Principal.ID)
@@ -45,6 +43,17 @@ func requireEnabled(k *Call) error {
 		return undecided(err)
 	}
 	return checkEnabled(row, k.Caller.Principal.Tenant)
+}
+
+// noteReasons adds the reasons of a decision to the record: each once, also if there are
+// several decisions.
+func noteReasons(k *Call, d *core.Decision) {
+	k.Record.PolicyHash = d.PolicyHash
+	for _, r := range d.Reasons {
+		if !slices.Contains(k.Record.Reasons, r) {
+			k.Record.Reasons = append(k.Record.Reasons, r)
+		}
+	}
 }
 
 // addFacts adds what the directory has about a request, if there is one.

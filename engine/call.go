@@ -38,6 +38,9 @@ type Call struct {
 
 	Asked core.Asked // set by a verb before the policy is asked
 
+	Request   any                   // the input of the verb, to which an approval is bound; nil: the operation cannot wait for approvals
+	approvals []*core.GivenApproval // that the operation uses up when it succeeds
+
 	// Memory for values that are passed by reference, so that a use allocates nothing.
 	access     core.AccessRequest
 	policyRoom [4]core.DirectoryVersion
@@ -63,12 +66,13 @@ func RunPermitted[I, O any](e *Engine, ctx context.Context, c *core.Caller, acti
 }
 
 func runCall[I, O any](k *Call, in *I, verb func(*Call, *I) (O, error), askFirst bool) (out O, err error) {
+	k.Request = in
 	err = AdmitRequest(k)
 	if err == nil {
 		out, err = runVerb(k, in, verb, askFirst)
 	}
-	if err == nil && !k.recorded {
-		err = k.stillGranted() // a change has checked this before it was stored
+	if err == nil {
+		err = Finish(k)
 	}
 	if err = k.End(err); err != nil {
 		var none O

@@ -41,7 +41,7 @@ func (k *Call) Change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 			return next, err
 		}
 		k.Engine.objects.forget(o.Tenant, o.ID)
-		k.Record.Reasons, k.grants = k.Record.Reasons[:0], k.grants[:0]
+		k.Record.Reasons, k.grants, k.approvals = k.Record.Reasons[:0], k.grants[:0], nil
 	}
 }
 

@@ -36,6 +36,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	for _, w := range inserted {
 		k.involveLinks(nil, w.Object)
 	}
+	useUpApprovals(k, ch)
 	addDueDates(ch, k.Now)
 	ch.Add(k.Ports.RecordWrite(&k.Record))
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)
@@ -48,6 +49,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	k.releaseUsage(ch.Usage(), true)
 	k.Engine.Intents.Finish(ch)
 	k.recorded = true
+	showApprovals(k, ch)
 	k.rememberStored(ch)
 	return nil
 }

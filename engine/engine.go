@@ -30,6 +30,8 @@ type Ports struct {
 
 	TenantRows core.TenantRows // nil: all tenants have the settings of the server
 
+	Approvals core.ApprovalDesk // nil: a request that needs approvals is denied
+
 	Formats core.Formats
 	Clock   core.Clock                             // nil: the system's clock
 	Log     *slog.Logger                           // nil: slog.Default
@@ -45,7 +47,9 @@ type Settings struct {
 	Server     ServerInfo
 	MaxTenants int // key sets that the token may hold; 0: 1,000
 
-	Quota      core.Quota    // of each tenant; zero: no bounds
+	Quota            core.Quota    // of each tenant; zero: no bounds
+	ApprovalLifetime time.Duration // how long a request waits for approvals; 0: a day
+
 	SearchTime time.Duration // the most for one Locate, which then fails with Busy; 0: 10 s
 }
 

@@ -29,6 +29,9 @@ func RequireMayRelabel(k *Call, o, next *core.ManagedObject) error {
 	if k.Ports.Facts == nil {
 		return nil
 	}
+	if err := requireForLabels(k, o, next); err != nil {
+		return err
+	}
 	err := requireIfGoverned(k, core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, next))
 	if err == nil && IsForeign(k, o) {
 		err = requireIfGoverned(k, core.ActionAttachPolicy, o.Tenant, groupsBeyond(next, o))
@@ -45,6 +48,37 @@ func RequireMayRelabel(k *Call, o, next *core.ManagedObject) error {
 		err = requireIfGoverned(k, core.ActionDetachPolicy, o.Tenant, groupsBeyond(o, &core.ManagedObject{}))
 	}
 	return err
+}
+
+// requireForLabels demands the approvals of the key policies that next escapes: those of an
+// Object Group that it leaves and, if it has other tags, those of o and of its Object Groups.
+func requireForLabels(k *Call, o, next *core.ManagedObject) error {
+	if k.Ports.Approvals == nil {
+		return nil
+	}
+	escaped := next
+	if !hasSameTags(o, next) {
+		escaped = &core.ManagedObject{}
+	}
+	var gates []core.Gate
+	for _, group := range groupsBeyond(o, escaped) {
+		more, err := k.Ports.Approvals.HolderGuards(o.Tenant, core.ObjectGroupHolder+group)
+		if err != nil {
+			return undecided(err)
+		}
+		gates = append(gates, more...)
+	}
+	for _, policy := range o.Policies() {
+		if escaped == next {
+			break
+		}
+		more, err := k.Ports.Approvals.PolicyGuards(o.Tenant, policy)
+		if err != nil {
+			return undecided(err)
+		}
+		gates = append(gates, more...)
+	}
+	return RequireApprovals(k, gates, o)
 }
 
 // requireIfGoverned asks the policy for an action if key policies are attached to one of

@@ -84,6 +84,8 @@ type Config struct {
 		File  string `yaml:"file" bound:"file"`  // "": the default policy
 		Tests string `yaml:"tests" bound:"file"` // its tests; "" with file "": the default's
 
+		ApprovalLifetime time.Duration `yaml:"approval_lifetime" bound:"1m..720h"` // how long a request waits for approvals
+
 		Regions map[string][]string `yaml:"regions" bound:"regions"` // name: ranges of addresses, for the condition region of key policies
 	} `yaml:"policy"`
 
@@ -155,6 +157,7 @@ func Defaults() Config {
 	c.Keys.DeactivatedMayProcess, c.Keys.CompromisedMayProcess = true, true // as the standard
 	c.TLS.CRLStale = staleServe
 	c.TLS.ExpiryWarning = 720 * time.Hour
+	c.Policy.ApprovalLifetime = 24 * time.Hour
 	c.Authentication.Credentials = verifyCredentials
 	c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime = 15*time.Minute, core.MaxTokenLifetime
 	c.Authentication.TokensPerPrincipal, c.Authentication.TokensPerTenant = 100, 10_000

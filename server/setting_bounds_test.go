@@ -135,24 +135,25 @@ func TestSettingsOutOfBounds(t *testing.T) {
 
 // parts is all that the parts of a server are made with.
 type parts struct {
-	token    hsmSettings
-	pin      string
-	pinErr   string
-	limits   kmipd.Limits
-	defaults engine.Defaults
-	auth     string
-	tls      string
-	search   time.Duration
-	quota    core.Quota
-	store    string
-	policy   string
-	compat   string
-	memory   string
-	rest     string
+	token     hsmSettings
+	pin       string
+	pinErr    string
+	limits    kmipd.Limits
+	defaults  engine.Defaults
+	auth      string
+	tls       string
+	search    time.Duration
+	approvals time.Duration
+	quota     core.Quota
+	store     string
+	policy    string
+	compat    string
+	memory    string
+	rest      string
 }
 
 func partsOf(c *Config) string {
-	p := parts{token: c.tokenSettings(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, quota: c.tenantQuota()}
+	p := parts{token: c.tokenSettings(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, approvals: c.Policy.ApprovalLifetime, quota: c.tenantQuota()}
 	pin, err := p.token.PIN()
 	p.pin, p.pinErr = pin, fmt.Sprint(err)
 	p.token.PIN = nil

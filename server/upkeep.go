@@ -36,7 +36,7 @@ func (u *upkeepLoop) housekeep(ctx context.Context) {
 			u.log.Error("record dates", "error", err)
 		}
 		if err := u.tokens.Prune(ctx); err != nil {
-			u.log.Error("prune tokens", "error", err)
+			u.log.Error("prune the directory", "error", err)
 		}
 		u.recordLogins(ctx) // says in the log what it could not do
 	})

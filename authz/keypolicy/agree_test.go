@@ -47,7 +47,7 @@ func matchBy(t testing.TB, q *rego.PreparedEvalQuery, r *Request, all []*Policy)
 			t.Fatal(err)
 		}
 	}
-	m, err := collect(found, relevant, all)
+	m, err := collect(found, relevant, all, func(statement string) bool { return slices.Contains(r.Granted, statement) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func matchBy(t testing.TB, q *rego.PreparedEvalQuery, r *Request, all []*Policy)
 
 // namesOnly drops what the reference does not tell.
 func namesOnly(m Matches) Matches {
-	return Matches{Allow: m.Allow, Deny: m.Deny, Exclusive: m.Exclusive}
+	return Matches{Allow: m.Allow, Deny: m.Deny, Exclusive: m.Exclusive, Gates: m.Gates}
 }
 
 const requestsOfSet = 50 // and action

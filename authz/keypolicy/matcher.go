@@ -51,11 +51,15 @@ func NewMatcher(o MatcherOptions) (*Matcher, error) {
 // If a policy is exclusive, Allow has only statements of exclusive policies, and it is
 // empty unless each exclusive policy has one.
 //
+// A statement with a gate is among Allow only if the gate is open, and among Deny until then.
+// Gates has the gates that are not open.
+//
 // The Reads fields say on what the answer depends besides action, principal, door and
 // object. They do not depend on the answer.
 type Matches struct {
 	Allow, Deny                              []string
 	Exclusive                                bool
+	Gates                                    []core.Gate
 	ReadsTime, ReadsAddress, ReadsParameters bool
 }
 
@@ -79,7 +83,7 @@ func (m *Matcher) matchQuestion(ctx context.Context, q *question, policies []*Po
 	if err != nil {
 		return Matches{}, err
 	}
-	out, err := collect(found, relevant, policies)
+	out, err := collect(found, relevant, policies, q.granted)
 	out.ReadsTime, out.ReadsAddress, out.ReadsParameters = c.readsTime, c.readsAddress, c.readsParameters
 	return out, err
 }
@@ -124,8 +128,8 @@ func (m *Matcher) findMatches(ctx context.Context, q *question, policies []*Poli
 }
 
 // collect turns places into names. all are the attached policies, relevant those that
-// were evaluated.
-func collect(found []place, relevant, all []*Policy) (m Matches, err error) {
+// were evaluated. granted says of which statements the gate is open.
+func collect(found []place, relevant, all []*Policy, granted func(string) bool) (m Matches, err error) {
 	satisfied := make([]bool, len(relevant)) // policies with an allow
 	var others []string                      // allows of policies that are not exclusive
 	for _, f := range found {
@@ -133,10 +137,17 @@ func collect(found []place, relevant, all []*Policy) (m Matches, err error) {
 		if err != nil {
 			return Matches{}, err
 		}
-		label := p.labels[f.statement]
+		label, s := p.labels[f.statement], &p.normal.Statements[f.statement]
+		open := s.Gate == nil || granted(label)
+		if !open {
+			m.Gates = append(m.Gates, core.Gate{Statement: label, Denies: s.Effect != format.Allow, GateTerms: *s.Gate})
+		}
 		switch {
-		case p.normal.Statements[f.statement].Effect != format.Allow:
-			m.Deny = append(m.Deny, label)
+		case s.Effect != format.Allow:
+			if !open || s.Gate == nil {
+				m.Deny = append(m.Deny, label)
+			}
+		case !open:
 		case p.Exclusive():
 			m.Allow = append(m.Allow, label)
 			satisfied[f.policy] = true
@@ -151,7 +162,19 @@ func collect(found []place, relevant, all []*Policy) (m Matches, err error) {
 	}
 	slices.Sort(m.Allow)
 	slices.Sort(m.Deny)
+	slices.SortFunc(m.Gates, compareGates)
 	return m, nil
+}
+
+// compareGates orders gates: first those that deny, then by statement.
+func compareGates(a, b core.Gate) int {
+	switch {
+	case a.Denies == b.Denies:
+		return strings.Compare(a.Statement, b.Statement)
+	case a.Denies:
+		return -1
+	}
+	return 1
 }
 
 // eachExclusiveAllows reports whether each exclusive policy has a matching allow. One that

@@ -29,7 +29,13 @@ func referenceMatch(r *Request, policies []*Policy) (m Matches) {
 				continue
 			}
 			label := fmt.Sprintf("%s@%d/%s", p.name, p.version, p.document.Statements[k].SID)
+			open := s.Gate == nil || slices.Contains(r.Granted, label)
+			if !open {
+				m.Gates = append(m.Gates, core.Gate{Statement: label, Denies: s.Effect == format.Deny, GateTerms: *s.Gate})
+			}
 			switch {
+			case s.Effect == format.Deny && s.Gate != nil && open:
+			case s.Effect == format.Allow && !open:
 			case s.Effect == format.Deny:
 				m.Deny = append(m.Deny, label)
 			case p.document.Exclusive:
@@ -50,6 +56,9 @@ func referenceMatch(r *Request, policies []*Policy) (m Matches) {
 	}
 	slices.Sort(m.Allow)
 	slices.Sort(m.Deny)
+	slices.SortFunc(m.Gates, func(a, b core.Gate) int {
+		return strings.Compare(fmt.Sprint(!a.Denies, a.Statement), fmt.Sprint(!b.Denies, b.Statement))
+	})
 	return m
 }
 
@@ -236,9 +245,21 @@ func (g generator) statement() string {
 	if all := g.conditions(); len(all) > 0 {
 		conditions = `, "conditions": {` + strings.Join(all, ", ") + "}"
 	}
+	actions, effect := g.listOf("encrypt", "export", "read", "create", "verify", "list", "*", "Get", "Get Attributes", "Signature Verify", "sign"), g.one("allow", "allow", "deny")
+	if g.IntN(6) == 0 {
+		approvals := `"approvals": ` + g.one(`{"needed": 1, "from": "role:r"}`, `{"needed": 2, "from": ["user:a", "group:g"]}`)
+		actions = g.listOf("export", "Get", "delete")
+		switch {
+		case effect == "deny":
+			conditions += `, "unless": {` + approvals + "}"
+		case conditions == "":
+			conditions = `, "conditions": {` + approvals + "}"
+		default:
+			conditions = strings.TrimSuffix(conditions, "}") + ", " + approvals + "}"
+		}
+	}
 	return fmt.Sprintf(`{"principal": %s, "actions": %s, "effect": %q%s}`,
-		g.some("user:a", "user:b", "client:a", "group:g", "group:h", "role:r", "role:admin", "token:t1", "*"),
-		g.listOf("encrypt", "export", "read", "create", "verify", "list", "*", "Get", "Get Attributes", "Signature Verify", "sign"), g.one("allow", "allow", "deny"), conditions)
+		g.some("user:a", "user:b", "client:a", "group:g", "group:h", "role:r", "role:admin", "token:t1", "*"), actions, effect, conditions)
 }
 
 // conditions returns members of the object conditions, each with a small chance.
@@ -297,6 +318,9 @@ func (g generator) request(action core.Action) *Request {
 	}
 	r := &Request{Token: g.one("", "", "t1", "t2"), AccessRequest: &core.AccessRequest{Action: action, Principal: p, Door: doors[g.IntN(len(doors))],
 		Address: g.one("", "10.1.2.3", "10.1.9.9", "10.2.0.1", "10.3.3.3", "192.168.0.77", "2001:db8::1", "2001:db8:2::5", "::ffff:10.1.2.3", "fe80::1%eth0", "8.8.8.8"), Now: g.now()}}
+	for range g.IntN(6) { // open gates
+		r.Granted = append(r.Granted, fmt.Sprintf("p%d@3/%d", g.IntN(4), 1+g.IntN(4)))
+	}
 	if g.IntN(3) > 0 {
 		r.Principal.Attributes = map[string]string{"department": g.one("hr", "it", "ops"), "level": g.one("1", "2")}
 	}

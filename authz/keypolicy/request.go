@@ -91,6 +91,7 @@ var requestKeys = []*ast.Term{nowKey, addressKey, networksKey, principalKey, fac
 // field.
 type question struct {
 	tenant, action string
+	granted        func(statement string) bool // whether the gate of a statement is open
 	address        netip.Addr
 	now            int64
 	principal      *ast.Term // by principalTerm
@@ -103,6 +104,7 @@ func questionOf(r *Request, termOf func(*core.Principal, string) *ast.Term) (q q
 		return question{}, err
 	}
 	q.tenant, q.action, q.now, q.principal = r.Principal.Tenant, r.Action.String(), r.Now, termOf(r.Principal, r.Token)
+	q.granted = func(statement string) bool { return slices.Contains(r.Granted, statement) }
 	q.facts = func(field string) []string { return factsOf(r, field) }
 	return q, nil
 }

@@ -51,6 +51,7 @@ func testQuestion(t *format.Test) question {
 	}
 	slices.Sort(names)
 	q := question{action: core.ActionsNamed(t.Action)[0].String(), address: t.Address, now: t.At, principal: namesTerm(slices.Compact(names), strength)}
+	q.granted = func(string) bool { return t.Granted }
 	facts := map[string][]string{}
 	for _, f := range t.Facts.Fields() {
 		facts[f.Name] = f.Values

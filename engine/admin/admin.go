@@ -26,7 +26,8 @@ type Ports struct {
 	// ReadRecord reads an entry of the audit log back.
 	ReadRecord func(core.StoredEntry) (core.Record, error)
 
-	IssuedTokens *directory.Tokens // nil: the server has no access tokens
+	IssuedTokens *directory.Tokens    // nil: the server has no access tokens
+	Approvals    *directory.Approvals // nil: nothing waits for approvals
 }
 
 // Verbs has one method for each operation. It is safe for concurrent use.
@@ -49,8 +50,13 @@ func (v *Verbs) Administer(ctx context.Context, c *core.Caller, action core.Acti
 
 // run is Administer for verbs that need the call.
 func (v *Verbs) run(ctx context.Context, c *core.Caller, action core.Action, detail string, verb func(*engine.Call) error) error {
+	return v.runRequest(ctx, c, action, detail, nil, verb)
+}
+
+// runRequest is run for a request that can wait for approvals, which are bound to it.
+func (v *Verbs) runRequest(ctx context.Context, c *core.Caller, action core.Action, detail string, request any, verb func(*engine.Call) error) error {
 	k := v.engine.Begin(ctx, c, action)
-	k.Record.Detail = detail
+	k.Record.Detail, k.Request = detail, request
 	return k.End(runAdmitted(k, verb))
 }
 
@@ -70,7 +76,10 @@ func runAdmitted(k *engine.Call, verb func(*engine.Call) error) (err error) {
 	if _, err := k.Decide(k.Action, nil); err != nil {
 		return err
 	}
-	return verb(k)
+	if err := verb(k); err != nil {
+		return err
+	}
+	return engine.Finish(k)
 }
 
 // tenantOf returns the tenant that an operation is about. Only the administrator on the

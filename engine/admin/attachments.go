@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 )
 
 // AttachInput names a key policy and what it is attached to: an object, or a holder such
@@ -39,7 +40,7 @@ func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action cor
 	if target == "" {
 		target, changed = in.Holder, ofHolder
 	}
-	err = v.run(ctx, c, action, "policy "+core.ClientText(in.Policy)+", "+core.ClientText(target), func(k *engine.Call) error {
+	err = v.runRequest(ctx, c, action, "policy "+core.ClientText(in.Policy)+", "+core.ClientText(target), &in, func(k *engine.Call) error {
 		if (in.Object == "") == (in.Holder == "") {
 			return core.Errorf(core.InvalidField, "name an object or a holder such as role:ops, and not both")
 		}
@@ -51,6 +52,8 @@ func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action cor
 			if _, err := v.directory.Version(core.EntryPolicy, tenant, in.Policy); err != nil {
 				return absent(err, core.EntryPolicy, in.Policy)
 			}
+		} else if err := requireApprovals(v, k, tenant, []string{in.Policy}, nil, nil); err != nil {
+			return err
 		}
 		writes, after, err := changed(k, tenant, target, in.Policy)
 		attached = after
@@ -180,7 +183,7 @@ func (v *Verbs) changeHolder(k *engine.Call, tenant, holder string, edit func([]
 	if slices.Equal(next, attached) {
 		return nil, attached, nil
 	}
-	body, err := core.EncodeBody(&core.Attachment{Policies: next})
+	body, err := core.EncodeBody(&directory.Attachment{Policies: next})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -201,7 +204,7 @@ func (d *entries) attachedTo(tenant, holder string) ([]string, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	var a core.Attachment
+	var a directory.Attachment
 	if err := core.DecodeBody(e.Body, &a); err != nil {
 		return nil, 0, err
 	}
@@ -282,7 +285,7 @@ func (d *entries) attachmentsOf(tenant, policy string) (names []string, err erro
 			return nil, err
 		}
 		for _, e := range page {
-			var a core.Attachment
+			var a directory.Attachment
 			if err := core.DecodeBody(e.Body, &a); err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 )
 
 // Canary is a request that must stay denied, or allowed, whatever is changed in policies,
@@ -152,7 +153,7 @@ func (d *entries) checkCanaries(k *engine.Call, writes []core.Write) error {
 		if e.Kind != core.EntryPolicy || e.Deleted {
 			continue
 		}
-		body, err := core.DecodePolicyBody(e.Body)
+		body, err := directory.DecodePolicyBody(e.Body)
 		if err != nil {
 			return err
 		}

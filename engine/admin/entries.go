@@ -58,9 +58,10 @@ const (
 )
 
 // checkRoom fails with QuotaExceeded if a tenant has no room for a new body. An entry can
-// always be deleted, or replaced by one of the same length. Tokens have bounds of their own.
+// always be deleted, or replaced by one of the same length. Tokens and
+// approvals have bounds of their own.
 func (d *entries) checkRoom(ch *change) error {
-	if ch.deleted || ch.kind == core.EntryToken {
+	if ch.deleted || ch.kind.Prunable() {
 		return nil
 	}
 	n, bytes := d.directory.UsageBeside(core.DirectoryName{Tenant: ch.tenant, Kind: ch.kind, ID: ch.id})

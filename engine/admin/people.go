@@ -33,13 +33,16 @@ const (
 // SaveUser makes or changes a user of a tenant. Open connections that the user has
 // authenticated see the change at their next message.
 func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) (out core.User, err error) {
-	err = v.run(ctx, c, core.ActionSaveUser, "user "+core.ClientText(in.Name), func(k *engine.Call) error {
+	err = v.runRequest(ctx, c, core.ActionSaveUser, "user "+core.ClientText(in.Name), in.withoutPassword(), func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
 		}
 		u, expected, err := v.userToChange(tenant, &in)
 		if err != nil {
+			return err
+		}
+		if err := requireForUser(v, k, tenant, in.Name, u, in.Password != nil); err != nil {
 			return err
 		}
 		if in.Password != nil {
@@ -60,6 +63,15 @@ func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) 
 	})
 	out.Password = ""
 	return out, err
+}
+
+// withoutPassword returns what an approval is bound to: the hash of a request is kept, so a
+// password is not in it, but whether there is one.
+func (in SaveUserInput) withoutPassword() *SaveUserInput {
+	if in.Password != nil {
+		in.Password = []byte("set")
+	}
+	return &in
 }
 
 // userToChange returns the next version of a user, before a new password is hashed, and the
@@ -116,8 +128,16 @@ func (v *Verbs) DeleteUser(ctx context.Context, c *core.Caller, in Removal) erro
 
 // deleteNamed ends an entry.
 func (v *Verbs) deleteNamed(ctx context.Context, c *core.Caller, action core.Action, kind core.EntryKind, in Removal) error {
-	return v.run(ctx, c, action, string(kind)+" "+core.ClientText(in.Name), func(k *engine.Call) error {
+	return v.runRequest(ctx, c, action, string(kind)+" "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
+		if err != nil {
+			return err
+		}
+		if kind == core.EntryUser {
+			err = requireForUser(v, k, tenant, in.Name, nil, false)
+		} else {
+			err = requireForRole(v, k, tenant, in.Name)
+		}
 		if err != nil {
 			return err
 		}
@@ -166,7 +186,7 @@ type SaveRoleInput struct {
 
 // SaveRole makes or changes a role of a tenant.
 func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, in SaveRoleInput) (out NamedRole, err error) {
-	err = v.run(ctx, c, core.ActionSaveRole, "role "+core.ClientText(in.Name), func(k *engine.Call) error {
+	err = v.runRequest(ctx, c, core.ActionSaveRole, "role "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
@@ -180,6 +200,9 @@ func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, in SaveRoleInput) 
 			return err
 		}
 		if ch.body, err = core.EncodeBody(&role.Role); err != nil {
+			return err
+		}
+		if err := requireForRole(v, k, tenant, in.Name); err != nil {
 			return err
 		}
 		e, err := v.saveEntry(k, ch)

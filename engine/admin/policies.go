@@ -41,7 +41,7 @@ func (d *entries) describePolicy(e *core.DirectoryEntry) (PolicyVersion, error) 
 	if err != nil {
 		return PolicyVersion{}, err
 	}
-	body, err := core.DecodePolicyBody(e.Body)
+	body, err := directory.DecodePolicyBody(e.Body)
 	if err != nil {
 		return PolicyVersion{}, err
 	}
@@ -91,13 +91,16 @@ type SavedPolicy struct {
 // there is none. A version that waits is replaced. If the document is wrong, the code is
 // InvalidField, with the path of the fault, and nothing is stored.
 func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInput) (out SavedPolicy, err error) {
-	err = v.run(ctx, c, core.ActionSavePolicy, "policy "+core.ClientText(in.Name), func(k *engine.Call) error {
+	err = v.runRequest(ctx, c, core.ActionSavePolicy, "policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
 		}
 		facts, err := v.ports.KeyPolicies.CheckKeyPolicy(ctx, in.Name, in.Document, v.knownNames(tenant))
 		if err != nil {
+			return err
+		}
+		if err := requireApprovals(v, k, tenant, []string{in.Name}, nil, nil); err != nil {
 			return err
 		}
 		e, err := v.nextPolicy(k, tenant, &in)
@@ -158,7 +161,7 @@ const maxWaiting = 366 * 24 * 3600
 // is in force until then, so that no node needs a second row to decide.
 func (d *entries) nextPolicy(k *engine.Call, tenant string, in *SavePolicyInput) (*core.DirectoryEntry, error) {
 	next := d.directory.NextVersion(core.EntryPolicy, tenant, in.Name) // before the version in force is read
-	body := core.PolicyBody{ActivateAt: in.ActivateAt, Document: in.Document}
+	body := directory.PolicyBody{ActivateAt: in.ActivateAt, Document: in.Document}
 	if in.ActivateAt != 0 {
 		if in.ActivateAt <= k.Now || in.ActivateAt > k.Now+maxWaiting {
 			return nil, core.Errorf(core.InvalidField, "the time of activation must be in the future, at most 366 days from now; leave it out to put the policy in force at once")
@@ -217,13 +220,16 @@ func (d *entries) knownNames(tenant string) func(string) bool {
 
 // DeletePolicy ends a key policy that is attached to nothing. Conflict if it is.
 func (v *Verbs) DeletePolicy(ctx context.Context, c *core.Caller, in Removal) error {
-	return v.run(ctx, c, core.ActionDeletePolicy, "policy "+core.ClientText(in.Name), func(k *engine.Call) error {
+	return v.runRequest(ctx, c, core.ActionDeletePolicy, "policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
 		}
 		if _, err := v.directory.Version(core.EntryPolicy, tenant, in.Name); err != nil {
 			return absent(err, core.EntryPolicy, in.Name)
+		}
+		if err := requireApprovals(v, k, tenant, []string{in.Name}, nil, nil); err != nil {
+			return err
 		}
 		holders, err := v.holdersOf(k, tenant, in.Name)
 		if err != nil {
@@ -310,7 +316,7 @@ func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, in RollBackI
 // stored again as the newest one. Conflict if none waits, or if the first version waits: that
 // policy can be deleted.
 func (v *Verbs) WithdrawPolicy(ctx context.Context, c *core.Caller, in Removal) (out SavedPolicy, err error) {
-	err = v.run(ctx, c, core.ActionSavePolicy, "withdraw policy "+core.ClientText(in.Name), func(k *engine.Call) error {
+	err = v.runRequest(ctx, c, core.ActionSavePolicy, "withdraw policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
 		if err != nil {
 			return err
@@ -318,6 +324,9 @@ func (v *Verbs) WithdrawPolicy(ctx context.Context, c *core.Caller, in Removal) 
 		next := v.directory.NextVersion(core.EntryPolicy, tenant, in.Name)
 		now, err := v.withdrawable(k, tenant, in.Name)
 		if err != nil {
+			return err
+		}
+		if err := requireApprovals(v, k, tenant, []string{in.Name}, nil, nil); err != nil {
 			return err
 		}
 		if in.Reason == "" {

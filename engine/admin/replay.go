@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 )
 
 // ReplayInput is a version of a key policy, and the recorded requests that are decided under
@@ -115,7 +116,7 @@ func newReplay(v *Verbs, k *engine.Call, in *ReplayInput) (*replay, error) {
 		if err != nil {
 			return nil, absent(err, core.EntryPolicy, in.Name)
 		}
-		body, err := core.DecodePolicyBody(e.Body)
+		body, err := directory.DecodePolicyBody(e.Body)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
 )
 
 // TokenSettings bound access tokens.
@@ -295,29 +296,41 @@ func (a *TokenVerbs) hideObject(k *engine.Call, q *question, d core.Decision, er
 	return d, err
 }
 
-// prunedAtOnce bounds how many tokens one transaction prunes.
+// prunedAtOnce bounds how many entries one transaction prunes.
 const prunedAtOnce = 100
 
-// Prune removes the entries of tokens that have ended. A revoked one stays as long as it could
-// have lived: until then its older version, put back by someone who can write the database,
-// must be recognized.
+// Prune removes the entries of tokens and approvals that have ended. A deleted one stays as
+// long as it could have lived: until then its older version, put back by someone who can
+// write the database, must be recognized.
 func (a *TokenVerbs) Prune(ctx context.Context) error {
-	issued := a.verbs.ports.IssuedTokens
+	now := a.verbs.engine.Ports.Clock.Now()
+	if a.verbs.ports.IssuedTokens != nil {
+		if err := pruneEnded(ctx, a.verbs.directory, a.verbs.ports.IssuedTokens.Ending, now); err != nil {
+			return err
+		}
+	}
+	if a.verbs.ports.Approvals != nil {
+		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.Approvals.Ending, now)
+	}
+	return nil
+}
+
+func pruneEnded(ctx context.Context, d *directory.Directory, all *directory.Ending, now int64) error {
 	for {
-		names := issued.Ended(a.verbs.engine.Ports.Clock.Now(), prunedAtOnce)
+		names := all.Ended(now, prunedAtOnce)
 		var writes []core.Write
 		for _, name := range names {
-			if issued.IsStored(name) {
+			if all.IsStored(name) {
 				writes = append(writes, core.PruneDirectoryEntry{Name: name})
 			}
 		}
 		if len(writes) > 0 {
-			if err := a.verbs.ports.Directory.Commit(ctx, core.ChangeOf(writes...)); err != nil {
+			if err := d.Commit(ctx, core.ChangeOf(writes...)); err != nil {
 				return err
 			}
 		}
 		for _, name := range names {
-			issued.Forget(name)
+			all.Forget(name)
 		}
 		if len(names) < prunedAtOnce {
 			return nil

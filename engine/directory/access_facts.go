@@ -2,6 +2,7 @@ package directory
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -10,7 +11,7 @@ import (
 // It is [core.AccessFacts]. Safe for concurrent use.
 type AccessFacts struct {
 	directory   *Directory
-	attachments *Typed[*core.Attachment]
+	attachments *Typed[*Attachment]
 	roles       *Typed[*core.Role]
 
 	proposed map[core.DirectoryName]*core.DirectoryEntry // in the place of what is stored; nil: none
@@ -18,10 +19,32 @@ type AccessFacts struct {
 
 // NewAccessFacts must be called before the directory is opened.
 func NewAccessFacts(d *Directory) *AccessFacts {
-	return &AccessFacts{directory: d, attachments: NewTyped(d, core.EntryAttachment, decodeBody[core.Attachment]), roles: NewTyped(d, core.EntryRole, decodeBody[core.Role])}
+	return &AccessFacts{directory: d, attachments: NewTyped(d, core.EntryAttachment, decodeBody[Attachment]), roles: NewTyped(d, core.EntryRole, decodeBody[core.Role])}
 }
 
 var _ core.AccessFacts = (*AccessFacts)(nil)
+
+// Attachment lists the key policies that are attached to a holder: a user, a role, a
+// group of principals or a KMIP Object Group.
+type Attachment struct {
+	Policies []string `json:"policies"` // names, sorted
+}
+
+// Check returns an error if a field of a is out of its bounds.
+func (a *Attachment) Check() error {
+	if len(a.Policies) > core.MaxAttached {
+		return core.Errorf(core.InvalidField, "%d policies; at most %d can be attached to one holder", len(a.Policies), core.MaxAttached)
+	}
+	if !slices.IsSorted(a.Policies) {
+		return core.Errorf(core.InvalidField, "the attached policies are not sorted")
+	}
+	for i, name := range a.Policies {
+		if !core.ValidName(name) || i > 0 && name == a.Policies[i-1] {
+			return core.Errorf(core.InvalidField, "%q is no name of a policy or is attached twice", core.ClientText(name))
+		}
+	}
+	return nil
+}
 
 // decodeBody decodes the body of an entry.
 func decodeBody[T any, B interface {

@@ -52,7 +52,7 @@ func TestFactsOfARequest(t *testing.T) {
 		s.save(d, policyEntry(name))
 	}
 	for holder, policy := range map[string]string{"user:alice": "of-user", "role:clerk": "of-role", "group:g": "of-group", "keyGroup:payroll": "of-key-group", "user:bob": "of-another"} {
-		s.save(d, entryWith(t, core.EntryAttachment, holder, &core.Attachment{Policies: []string{policy}}))
+		s.save(d, entryWith(t, core.EntryAttachment, holder, &Attachment{Policies: []string{policy}}))
 	}
 	s.save(d, entryWith(t, core.EntryRole, "clerk", &core.Role{Actions: []string{"encrypt"}}))
 	r := askedBy("t")
@@ -95,7 +95,7 @@ func TestMissingFactsAreErrors(t *testing.T) {
 	}
 	s.save(d, policyEntry("of-object"))
 	s.save(d, policyEntry("of-role"))
-	s.save(d, entryWith(t, core.EntryAttachment, "role:clerk", &core.Attachment{Policies: []string{"of-role"}}))
+	s.save(d, entryWith(t, core.EntryAttachment, "role:clerk", &Attachment{Policies: []string{"of-role"}}))
 	if err := facts.AddFacts(askedBy("t")); err != nil {
 		t.Error(err)
 	}
@@ -124,7 +124,7 @@ func TestUnknownTamperedAttachmentIsAnError(t *testing.T) {
 			if err := two.Open(ctx); err != nil {
 				t.Fatal(err)
 			}
-			sound := entryWith(t, core.EntryAttachment, "role:clerk", &core.Attachment{Policies: []string{"of-role"}})
+			sound := entryWith(t, core.EntryAttachment, "role:clerk", &Attachment{Policies: []string{"of-role"}})
 			s.save(one, sound, entryWith(t, core.EntryUser, "carl", &core.User{Tenant: "t", Name: "carl", Version: 1}))
 			s.attack(`UPDATE directory_entry SET author = 'eve' WHERE kind IN ('attachment', 'user')`)
 			if what == "comparison" {
@@ -216,5 +216,19 @@ func TestHeadsAndUsage(t *testing.T) {
 	}
 	if n, bytes := d.UsageBeside(core.DirectoryName{Tenant: "t", Kind: core.EntryPolicy, ID: "new"}); n != 2 || bytes != 5002 {
 		t.Errorf("beside a new one there are %d entries with %d bytes, want 2 with 5002", n, bytes)
+	}
+}
+
+// An attachment names each policy once, in order, and not too many.
+func TestAttachmentsAreBounded(t *testing.T) {
+	for what, policies := range map[string][]string{
+		"out of order": {"b", "a"}, "twice": {"a", "a"}, "no name": {"a b"}, "too many": strings.Split(strings.Repeat("a,", core.MaxAttached)+"b", ","),
+	} {
+		if err := (&Attachment{Policies: policies}).Check(); core.CodeOf(err) != core.InvalidField {
+			t.Errorf("%s: %v; want Invalid Field", what, err)
+		}
+	}
+	if err := (&Attachment{Policies: []string{"a", "b"}}).Check(); err != nil {
+		t.Error(err)
 	}
 }

@@ -14,7 +14,7 @@ func switchOf(e *core.DirectoryEntry) *policySwitch {
 	if e.Kind != core.EntryPolicy || e.Deleted {
 		return nil
 	}
-	body, err := core.DecodePolicyBody(e.Body)
+	body, err := DecodePolicyBody(e.Body)
 	if err == nil && body.ActivateAt == 0 {
 		return nil
 	}
@@ -70,7 +70,7 @@ func (d *Directory) PolicyVersion(v core.DirectoryVersion) (*core.DirectoryEntry
 // documentOf returns a version as an entry whose body is its document. It is that of the
 // newest version, or the one that is in force before it.
 func documentOf(newest *core.DirectoryEntry, version int64) (*core.DirectoryEntry, error) {
-	body, err := core.DecodePolicyBody(newest.Body)
+	body, err := DecodePolicyBody(newest.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 // waitingEntry returns a version of a policy that is in force from a time on.
 func waitingEntry(t *testing.T, version, at, before int64) *core.DirectoryEntry {
 	t.Helper()
-	body := core.PolicyBody{ActivateAt: at, Before: before, Document: fmt.Appendf(nil, `{"name":"v%d"}`, version)}
+	body := PolicyBody{ActivateAt: at, Before: before, Document: fmt.Appendf(nil, `{"name":"v%d"}`, version)}
 	if before > 0 {
 		body.Until = fmt.Appendf(nil, `{"name":"v%d"}`, before)
 	}
@@ -135,7 +135,7 @@ func TestProposedFacts(t *testing.T) {
 		}
 		return out
 	}
-	ofRole, clerk := entryWith(t, core.EntryAttachment, "role:clerk", &core.Attachment{Policies: []string{"of-role"}}), entryWith(t, core.EntryRole, "clerk", &core.Role{Actions: []string{"encrypt"}})
+	ofRole, clerk := entryWith(t, core.EntryAttachment, "role:clerk", &Attachment{Policies: []string{"of-role"}}), entryWith(t, core.EntryRole, "clerk", &core.Role{Actions: []string{"encrypt"}})
 	deleted := policyEntry("of-object")
 	deleted.Version, deleted.Deleted = 2, true
 	for want, proposed := range map[string][]*core.DirectoryEntry{

@@ -141,6 +141,10 @@ var routes = []route{
 	{"DELETE", tokenPath, core.ActionRevokeToken, takesBody, http.StatusNoContent, typedAnswer(revokeToken)},
 	{"GET", "/v1/auth/tokens", core.ActionReadTokens, takesQuery, http.StatusOK, typedAnswer(listTokens)},
 	{"POST", "/v1/auth/verify", core.ActionReadTokens, takesBody, http.StatusOK, typedAnswer(verifyToken)},
+	{"GET", "/v1/approvals", core.ActionReadApprovals, takesQuery, http.StatusOK, typedAnswer(listApprovals)},
+	{"GET", "/v1/approvals/{approvalId}", core.ActionReadApprovals, takesNothing, http.StatusOK, typedAnswer(getApproval)},
+	{"POST", "/v1/approvals/{approvalId}/approve", core.ActionApproveRequest, takesBody, http.StatusOK, typedAnswer(approveRequest)},
+	{"POST", "/v1/approvals/{approvalId}/deny", core.ActionDenyRequest, takesBody, http.StatusNoContent, typedAnswer(denyRequest)},
 	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typedAnswer((*service).health)},
 }
 

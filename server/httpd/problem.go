@@ -24,7 +24,7 @@ var statuses = map[core.Code]int{
 	core.ResponseTooLarge: 413, core.UnsupportedByHSM: 501, core.GeneralFailure: 400, core.TokenUnavailable: 503, core.StoreUnavailable: 503,
 	core.AuditUnavailable: 503, core.PolicyUnavailable: 503, core.Conflict: 409, core.Busy: 503, core.QuotaExceeded: 403, core.TooManyRequests: 429, core.InvalidCorrelationValue: 404,
 	core.UnknownMessageExtension: 501, core.MultiValuedAttribute: 409, core.ProtectionStorageUnavailable: 409,
-	core.PublicProtectionStorageUnavailable: 409, core.NamespaceNotSupported: 400, core.Tampered: 500,
+	core.PublicProtectionStorageUnavailable: 409, core.NamespaceNotSupported: 400, core.Tampered: 500, core.ApprovalNeeded: 403,
 }
 
 // StatusOf returns the HTTP status of an error.
@@ -38,6 +38,8 @@ type problem struct {
 	Code    string `json:"code"`
 	Detail  string `json:"detail"`
 	Request string `json:"request"`
+
+	Approval string `json:"approvalId,omitempty"` // for which the request waits
 }
 
 // retryAfter is the number of seconds after which a client may try again what was
@@ -57,7 +59,7 @@ func writeProblem(w http.ResponseWriter, request string, err error) {
 	p.Title = http.StatusText(p.Status)
 	var e *core.Error
 	if errors.As(err, &e) && c != core.Internal {
-		p.Detail = e.Detail
+		p.Detail, p.Approval = e.Detail, e.Approval
 	} else {
 		p.Detail = "internal error; the server's log has the cause under this request"
 		slog.Error("rest", "request", request, "error", err)

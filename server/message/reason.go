@@ -69,6 +69,7 @@ var reasons = map[core.Code]struct{ v1, v2 core.ResultReason }{
 	core.Busy:                               {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
 	core.QuotaExceeded:                      {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
 	core.TooManyRequests:                    {core.ReasonGeneralFailure, core.ReasonServerLimitExceeded},
+	core.ApprovalNeeded:                     {core.ReasonPermissionDenied, core.ReasonPermissionDenied},
 	core.Tampered:                           {core.ReasonCryptographicFailure, core.ReasonCryptographicFailure},
 }
 

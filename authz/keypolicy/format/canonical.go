@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/jsontext"
 )
 
@@ -28,7 +29,20 @@ func statementTree(s NormalStatement) any {
 	for _, p := range s.Principals {
 		names[p] = true
 	}
-	return map[string]any{"sid": s.SID, "effect": string(s.Effect), "principals": names, "conditions": listOf(s.Conditions, conditionTree)}
+	out := map[string]any{"sid": s.SID, "effect": string(s.Effect), "principals": names, "conditions": listOf(s.Conditions, conditionTree)}
+	if s.Gate != nil {
+		out["gate"] = gateTree(s.Gate)
+	}
+	return out
+}
+
+// gateTree is in the hash of a policy; match.rego does not read it.
+func gateTree(g *core.GateTerms) any {
+	out := map[string]any{}
+	if a := g.Approvals; a != nil {
+		out[approvalsMember] = map[string]any{"needed": int64(a.Needed), "from": listOf(a.From, textTree)}
+	}
+	return out
 }
 
 func conditionTree(c Condition) any {

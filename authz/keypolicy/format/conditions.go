@@ -2,25 +2,18 @@ package format
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// laterConditions are not offered yet. They are refused, because a condition that is
-// overlooked would allow too much.
-var laterConditions = []string{"rate", "totalUse", "approvals"}
-
 var factMembers = []string{"door", "strength", "tags", "object", "principal", "parameters"}
 
 func (r *reader) conditions(n node) (c Conditions) {
-	for _, name := range laterConditions {
-		if m, ok := n.members[name]; ok {
-			r.refuse(m, "this condition is not offered yet; leave it out")
-		}
-	}
-	get := r.object(n, append([]string{"ipAddress", "time", "region"}, factMembers...)...)
+	refuseLater(r, n)
+	get := r.object(n, slices.Concat([]string{"ipAddress", "time", "region"}, gateMembers, factMembers)...)
 	c.Facts = r.readFacts(get)
 	if m := get("ipAddress"); m.kind != missingNode {
 		c.IPAddress = readList(r, m, r.addressRange)

@@ -73,6 +73,7 @@ type Statement struct {
 	Actions    []string // words and names of core.ActionsNamed
 	Effect     Effect
 	Conditions Conditions
+	Gate       *core.GateTerms // nil: none
 }
 
 // Conditions must all hold. A nil field is no condition. The values of one field are
@@ -117,6 +118,7 @@ type Test struct {
 	Facts      Facts
 	Address    netip.Addr
 	At         int64 // Unix seconds
+	Granted    bool  // all gates are open
 	Expect     Outcome
 }
 

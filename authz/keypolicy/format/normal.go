@@ -25,6 +25,7 @@ type NormalStatement struct {
 	Effect     Effect
 	Principals []string
 	Conditions []Condition
+	Gate       *core.GateTerms // nil: none
 }
 
 // Size returns how many things an evaluation of the statement looks at, at most.
@@ -32,6 +33,9 @@ func (s *NormalStatement) Size() int {
 	size := 1 + len(s.Principals) + len(s.Conditions)
 	for i := range s.Conditions {
 		size += len(s.Conditions[i].Values) + len(s.Conditions[i].Ranges)
+	}
+	if s.Gate != nil && s.Gate.Approvals != nil {
+		size += len(s.Gate.Approvals.From)
 	}
 	return size
 }
@@ -79,7 +83,7 @@ func Normalize(d *Document, regions Regions) (*Normal, error) {
 		if err != nil {
 			return nil, faultAt(fmt.Sprintf("statements[%d].conditions.region", i), "%s", err)
 		}
-		n.Statements = append(n.Statements, NormalStatement{SID: s.SID, Effect: s.Effect, Principals: sortedSet(s.Principals), Conditions: conditions})
+		n.Statements = append(n.Statements, NormalStatement{SID: s.SID, Effect: s.Effect, Principals: sortedSet(s.Principals), Conditions: conditions, Gate: s.Gate})
 		if size += n.Statements[i].Size(); size > MaxSize {
 			return nil, faultAt(fmt.Sprintf("statements[%d]", i), "the policy names more than %d principals, values and ranges; split it", MaxSize)
 		}

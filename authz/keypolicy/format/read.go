@@ -198,7 +198,7 @@ func (r *reader) sidsDiffer(d *Document, statements node) {
 }
 
 func (r *reader) statement(n node, position int) Statement {
-	get := r.object(n, "sid", "principal", "principals", "actions", "effect", "conditions")
+	get := r.object(n, "sid", "principal", "principals", "actions", "effect", "conditions", unlessMember)
 	s := Statement{SID: positionSID(position), Principals: r.principals(n, get), Actions: r.actions(get("actions")),
 		Effect: Effect(r.choice(get("effect"), []string{string(Allow), string(Deny)}))}
 	if m := get("sid"); m.kind != missingNode {
@@ -206,7 +206,12 @@ func (r *reader) statement(n node, position int) Statement {
 	}
 	if m := get("conditions"); m.kind != missingNode {
 		s.Conditions = r.conditions(m)
+		s.Gate = gateAmongConditions(r, m, s.Effect)
 	}
+	if m := get(unlessMember); m.kind != missingNode {
+		s.Gate = gateOfDenial(r, m, s.Effect)
+	}
+	gateFits(r, get("actions"), &s)
 	return s
 }
 

@@ -30,7 +30,7 @@ func (r *reader) readTest(n node) Test {
 // readGiven reads the facts of the request of a test. It has the members of a condition, but
 // one address, and a time "at".
 func (r *reader) readGiven(n node, t *Test) {
-	get := r.object(n, append([]string{"ipAddress", "at"}, factMembers...)...)
+	get := r.object(n, append([]string{"ipAddress", "at", grantedMember}, factMembers...)...)
 	t.Facts = r.readFacts(get)
 	if m := get("ipAddress"); m.kind != missingNode {
 		addr := r.addressRange(m)
@@ -42,6 +42,7 @@ func (r *reader) readGiven(n node, t *Test) {
 	if m := get("at"); m.kind != missingNode {
 		t.At = r.instant(m)
 	}
+	t.Granted = r.flagOf(get(grantedMember))
 	r.refuseEmpty(n)
 }
 

@@ -115,8 +115,15 @@ func writeStatement(s *Statement) members {
 	out.setNames("principal", s.Principals)
 	out.setMember("actions", s.Actions)
 	out.setMember("effect", s.Effect)
-	if c := writeConditions(&s.Conditions); c != nil {
+	c := writeConditions(&s.Conditions)
+	if s.Gate != nil && s.Effect == Allow {
+		c = append(c, writeGate(s.Gate)...)
+	}
+	if c != nil {
 		out.setMember("conditions", c)
+	}
+	if s.Gate != nil && s.Effect == Deny {
+		out.setMember(unlessMember, writeGate(s.Gate))
 	}
 	return out
 }
@@ -182,6 +189,9 @@ func writeTest(t *Test) members {
 	}
 	if t.At != 0 {
 		given.setMember("at", instantText(t.At))
+	}
+	if t.Granted {
+		given.setMember(grantedMember, true)
 	}
 	if given = append(given, writeFacts(&t.Facts)...); given != nil {
 		out.setMember("given", given)

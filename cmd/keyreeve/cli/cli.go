@@ -26,6 +26,7 @@ type commands struct {
 	User   userCmd           `cmd:"" help:"The users of a tenant: people and programs with a password."`
 	Role   roleCmd           `cmd:"" help:"The roles that a tenant has made of actions."`
 	Token  tokenCmd          `cmd:"" help:"Access tokens of users, for REST."`
+	Assent approvalCmd       `cmd:"" name:"approval" help:"Requests of a tenant that wait until others approve them."`
 	Tenant tenantCmd         `cmd:"" help:"The tenants of a running server: their settings and states."`
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`
@@ -58,6 +59,13 @@ type tokenCmd struct {
 	Issue  tokenIssueCmd  `cmd:"" help:"Make an access token for a user, for the header Authorization of REST. It is shown once."`
 	List   tokenListCmd   `cmd:"" help:"List the access tokens that live."`
 	Revoke tokenRevokeCmd `cmd:"" help:"End an access token on every node."`
+}
+
+type approvalCmd struct {
+	List    approvalListCmd    `cmd:"" help:"List the requests that wait."`
+	Show    approvalShowCmd    `cmd:"" help:"Print one of them as JSON."`
+	Approve approvalApproveCmd `cmd:"" help:"Approve a request, if a statement names role:system as an approver."`
+	Deny    approvalDenyCmd    `cmd:"" help:"End a request that waits."`
 }
 
 type tenantCmd struct {

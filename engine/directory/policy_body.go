@@ -1,8 +1,10 @@
-package core
+package directory
 
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // PolicyBody is the body of one version of a key policy. A version that is in force from the
@@ -22,11 +24,11 @@ var waitingPrefix = []byte(`{"activateAt":`)
 func (b *PolicyBody) Check() error {
 	switch {
 	case b.ActivateAt <= 0:
-		return Errorf(InvalidField, "the time from which the version of a policy is in force is missing")
+		return core.Errorf(core.InvalidField, "the time from which the version of a policy is in force is missing")
 	case b.Before < 0 || (b.Before == 0) != (len(b.Until) == 0):
-		return Errorf(InvalidField, "the version of a policy that is in force until then has no number or no document")
+		return core.Errorf(core.InvalidField, "the version of a policy that is in force until then has no number or no document")
 	case len(b.Document) == 0:
-		return Errorf(InvalidField, "the version of a policy has no document")
+		return core.Errorf(core.InvalidField, "the version of a policy has no document")
 	}
 	return nil
 }
@@ -36,9 +38,9 @@ func (b *PolicyBody) Encode() ([]byte, error) {
 	if b.ActivateAt == 0 {
 		return b.Document, nil
 	}
-	text, err := EncodeBody(b)
-	if err == nil && len(text) > MaxDirectoryBody {
-		err = Errorf(InvalidField, "the document and the one that is in force until then have %d bytes together; at most %d can wait. Apply it without a time", len(text), MaxDirectoryBody)
+	text, err := core.EncodeBody(b)
+	if err == nil && len(text) > core.MaxDirectoryBody {
+		err = core.Errorf(core.InvalidField, "the document and the one that is in force until then have %d bytes together; at most %d can wait. Apply it without a time", len(text), core.MaxDirectoryBody)
 	}
 	return text, err
 }
@@ -48,8 +50,8 @@ func DecodePolicyBody(text []byte) (b PolicyBody, err error) {
 	if !bytes.HasPrefix(text, waitingPrefix) {
 		return PolicyBody{Document: text}, nil
 	}
-	if err := DecodeBody(text, &b); err != nil {
-		return PolicyBody{}, Wrap(Tampered, err, "the version of a policy cannot be read")
+	if err := core.DecodeBody(text, &b); err != nil {
+		return PolicyBody{}, core.Wrap(core.Tampered, err, "the version of a policy cannot be read")
 	}
 	return b, nil
 }

@@ -1,0 +1,211 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/directory"
+)
+
+// gated denies Get until bob has approved it.
+type gated struct{ tenantPolicy }
+
+var gateOfGet = core.Gate{Statement: "p@1/two", Denies: true, GateTerms: core.GateTerms{Approvals: &core.ApprovalTerms{Needed: 1, From: []string{"user:bob"}}}}
+
+func (g gated) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
+	if r.Action != core.ActionGet || slices.Contains(r.Granted, gateOfGet.Statement) {
+		return g.tenantPolicy.Decide(ctx, r)
+	}
+	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: []core.Gate{gateOfGet}}, nil
+}
+
+// approvalSite is a node with the verbs of approvals.
+type approvalSite struct {
+	node
+	verbs     *admin.ApprovalVerbs
+	upkeep    *admin.TokenVerbs
+	directory *directory.Directory
+}
+
+// newApprovalSite starts a node whose policy is gated, on the store of a world.
+func newApprovalSite(t *testing.T, w *world) *approvalSite {
+	t.Helper()
+	d := directory.New(directory.Ports{Store: w.store, Clock: w.clock, Log: slog.New(slog.DiscardHandler)})
+	desk := directory.NewApprovals(d, directory.NewAccessFacts(d), func(*core.DirectoryEntry) ([]core.Gate, error) { return nil, nil })
+	if err := d.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	e := engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: gated{}, Approvals: desk, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})
+	v := admin.New(e, admin.Ports{Directory: d, Approvals: desk})
+	return &approvalSite{newNode(e), admin.NewApprovalVerbs(v), admin.NewTokenVerbs(v, admin.TokenSettings{}), d}
+}
+
+// waits asks for a key and returns the approval for which the request waits.
+func waits(t *testing.T, n *approvalSite, c *core.Caller, in core.GetInput) string {
+	t.Helper()
+	_, err := n.Get(ctx, c, &in)
+	e, ok := errors.AsType[*core.Error](err)
+	if !ok || e.Code != core.ApprovalNeeded || e.Approval == "" {
+		t.Fatalf("Get: %v; want ApprovalNeeded with the ID of an approval", err)
+	}
+	return e.Approval
+}
+
+// Many requests on two nodes race for one approval: one of them gets the key.
+func TestAnApprovalIsUsedOnce(t *testing.T) {
+	w := newWorld(t)
+	one := newApprovalSite(t, w)
+	in := core.GetInput{ID: core.ID(w.aesKey())}
+	for round := range 5 {
+		id := waits(t, one, w.alice, in)
+		if _, err := one.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		two := newApprovalSite(t, w)
+		var got atomic.Int64
+		coretest.AtOnce(16, func(i int) {
+			_, err := []*approvalSite{one, two}[i%2].Get(ctx, w.alice, &core.GetInput{ID: in.ID})
+			switch code := core.CodeOf(err); {
+			case err == nil:
+				got.Add(1)
+			case code != core.ApprovalNeeded && code != core.PermissionDenied:
+				t.Errorf("a request that lost: %v; want PermissionDenied or ApprovalNeeded", err)
+			}
+		})
+		if got.Load() != 1 {
+			t.Errorf("round %d: one approval let %d requests pass, want 1", round, got.Load())
+		}
+		third := newApprovalSite(t, w) // which knows what both have stored
+		if _, err := third.verbs.Read(ctx, w.bob, "", id); core.CodeOf(err) != core.ItemNotFound {
+			t.Errorf("a used approval: %v; want ItemNotFound", err)
+		}
+		w.clock.now += 86_401 // what the losers ask for has expired
+	}
+}
+
+// An approval that has expired can be neither given nor used, and is pruned.
+func TestApprovalsExpire(t *testing.T) {
+	w := newWorld(t)
+	n := newApprovalSite(t, w)
+	in := core.GetInput{ID: core.ID(w.aesKey())}
+	given, late := waits(t, n, w.alice, in), waits(t, n, w.alice, core.GetInput{ID: in.ID, Format: core.KeyFormatTypeRaw})
+	if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: given}); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.now += 86_400
+	if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: late}); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("approving what has expired: %v; want ItemNotFound", err)
+	}
+	if again := waits(t, n, w.alice, in); again == given {
+		t.Error("an expired approval still counts")
+	}
+	if err := n.upkeep.Prune(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{given, late} {
+		if next := n.directory.NextVersion(core.EntryApproval, "default", id); next != 1 {
+			t.Errorf("the expired approval %s has the next version %d, want none after pruning", id, next)
+		}
+	}
+}
+
+// Each part of a request is bound: another parameter, key or requester needs an approval of
+// its own, and the same request has one.
+func TestApprovalsAreBoundToTheRequest(t *testing.T) {
+	w := newWorld(t)
+	n := newApprovalSite(t, w)
+	id := w.aesKey()
+	seen := map[string]string{}
+	for what, try := range map[string]struct {
+		caller *core.Caller
+		in     core.GetInput
+	}{
+		"alice":           {w.alice, core.GetInput{ID: core.ID(id)}},
+		"bob":             {w.bob, core.GetInput{ID: core.ID(id)}},
+		"another key":     {w.alice, core.GetInput{ID: core.ID(w.aesKey())}},
+		"a format":        {w.alice, core.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeRaw}},
+		"another format":  {w.alice, core.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeOpaque}},
+		"a compression":   {w.alice, core.GetInput{ID: core.ID(id), Compression: 2}},
+		"a specification": {w.alice, core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt}}},
+		"another method":  {w.alice, core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodMACSign}}},
+	} {
+		approval := waits(t, n, try.caller, try.in)
+		if other, doubled := seen[approval]; doubled {
+			t.Errorf("%s and %s wait for one approval", what, other)
+		}
+		if seen[approval] = what; waits(t, n, try.caller, try.in) != approval {
+			t.Errorf("%s: the same request waits twice", what)
+		}
+	}
+}
+
+// A client cannot fill the directory with requests that wait, not even by withdrawing them,
+// and does not keep others from asking.
+func TestRequestsThatWaitAreBounded(t *testing.T) {
+	w := newWorld(t)
+	n := newApprovalSite(t, w)
+	key := core.ID(w.aesKey())
+	refusedAfter := func(c *core.Caller, withdraw bool) int {
+		for i := range 300 {
+			_, err := n.Get(ctx, c, &core.GetInput{ID: key, Format: core.KeyFormatType(100 + i)})
+			if core.CodeOf(err) == core.QuotaExceeded {
+				return i
+			}
+			e, _ := errors.AsType[*core.Error](err)
+			if withdraw {
+				if err := n.verbs.Deny(ctx, c, admin.ApprovalInput{ID: e.Approval}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return -1
+	}
+	if waiting := refusedAfter(w.alice, false); waiting != 20 {
+		t.Errorf("%d requests of one principal wait, want 20", waiting)
+	}
+	if kept := refusedAfter(w.bob, true); kept != 200 {
+		t.Errorf("%d requests were made and withdrawn, want 200", kept)
+	}
+	all, err := n.verbs.List(ctx, w.bob, "", "", 1000)
+	if err != nil || len(all) != 20 || !slices.IsSortedFunc(all, func(a, b admin.StoredApproval) int { return strings.Compare(a.ID, b.ID) }) {
+		t.Errorf("the list has %d approvals, %v; want 20, sorted", len(all), err)
+	}
+	if page, err := n.verbs.List(ctx, w.bob, "", all[4].ID, 3); err != nil || fmt.Sprint(page[0].ID, page[2].ID, len(page)) != fmt.Sprint(all[5].ID, all[7].ID, 3) {
+		t.Errorf("a page after the fifth: %d, %v", len(page), err)
+	}
+}
+
+// Nobody sees or ends the requests of others without being an approver, and another tenant's
+// do not exist.
+func TestWhoSeesApprovals(t *testing.T) {
+	w := newWorld(t)
+	n := newApprovalSite(t, w)
+	id := waits(t, n, w.alice, core.GetInput{ID: core.ID(w.aesKey())})
+	for who, c := range map[string]*core.Caller{"eve": w.eve, "another tenant's": w.out} {
+		if _, err := n.verbs.Approve(ctx, c, admin.ApprovalInput{ID: id}); core.CodeOf(err) != core.ItemNotFound && core.CodeOf(err) != core.PermissionDenied {
+			t.Errorf("%s approves: %v; want a refusal", who, err)
+		}
+		if err := n.verbs.Deny(ctx, c, admin.ApprovalInput{ID: id}); core.CodeOf(err) != core.ItemNotFound && core.CodeOf(err) != core.PermissionDenied {
+			t.Errorf("%s denies: %v; want a refusal", who, err)
+		}
+	}
+	if _, err := n.verbs.Approve(ctx, w.alice, admin.ApprovalInput{ID: id}); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("alice approves her own request: %v; want PermissionDenied", err)
+	}
+	if again := waits(t, n, w.alice, core.GetInput{ID: core.ID(w.aesKey())}); again == id {
+		t.Error("the request for another key has the same approval")
+	}
+	if err := n.verbs.Deny(ctx, w.alice, admin.ApprovalInput{ID: id}); err != nil {
+		t.Errorf("alice withdraws: %v", err)
+	}
+}
