@@ -81,6 +81,8 @@ func outOfBounds(v reflect.Value) []reflect.Value {
 		return []reflect.Value{reflect.ValueOf(map[string]map[string]bool{"a": {"sensitive": true}}), reflect.ValueOf(map[string]map[string]bool{"a\x00": {}})}
 	case map[string][]string:
 		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
+	case []authn.SpeakerRule:
+		return []reflect.Value{reflect.ValueOf([]authn.SpeakerRule{{}}), reflect.ValueOf([]authn.SpeakerRule{{Tenant: "t", Certificate: "a b", Users: []string{"*"}}})}
 	case []ldap.Settings:
 		return []reflect.Value{reflect.ValueOf([]ldap.Settings{{}}), reflect.ValueOf([]ldap.Settings{{URL: "ldap://example.com", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}), reflect.ValueOf(make([]ldap.Settings, 17))}
 	case []oidc.Issuer:
@@ -217,6 +219,8 @@ func TestEverySettingIsRead(t *testing.T) {
 				v.Set(reflect.ValueOf(map[string]map[string]bool{"a": {compromisedMayProcess: false}}))
 			case map[string][]string:
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
+			case []authn.SpeakerRule:
+				v.Set(reflect.ValueOf([]authn.SpeakerRule{{Tenant: "t", Certificate: "c", Users: []string{"*"}}}))
 			case []ldap.Settings:
 				v.Set(reflect.ValueOf([]ldap.Settings{{URL: "ldaps://ldap.example", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}))
 			case []oidc.Issuer:
