@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +78,38 @@ func TestWaitingPolicyOnTwoNodes(t *testing.T) {
 		if err := encryptOver(c, id); err != nil {
 			t.Errorf("node %d after the time of a version that was withdrawn: %v", i, err)
 		}
+	}
+}
+
+// A canary that was made on one node stops a change on another one, and not before it can be
+// known there: the other node lists it within a second.
+func TestCanaryOfAnotherNode(t *testing.T) {
+	url := storetest.Postgres(t)
+	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
+	two := secondNode(t, one, url)
+	id := aesKey(t, dialWith(t, one, clientTLS(t, one, "dev"), core.V1_4), activeNow)
+	if out, err := one.Command("policy", "canary", "add", "owner", "--as", "dev", "--do", "encrypt", "--object", id, "--expect", "allow", "--dir", one.Dir); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for made := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		began := time.Now()
+		out, err := two.Command("policy", "canary", "list", "--dir", two.Dir)
+		if err == nil && strings.Contains(out, "owner | allow | dev | encrypt | "+id) {
+			break
+		}
+		if err != nil || began.Sub(made) > time.Second {
+			t.Fatalf("a second after it was made, the other node lists %q, %v", out, err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "closed.json")
+	if err := os.WriteFile(file, []byte(closeGate(id)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := two.Command("policy", "apply", "gate", file, "--dir", two.Dir); err == nil || !strings.Contains(out, "the canary owner of tenant default would not hold any more") {
+		t.Errorf("policy apply on the other node: %v, %q; want a refusal that names the canary", err, out)
+	}
+	if out, err := two.Command("policy", "list", "--dir", two.Dir); err != nil || out != "" {
+		t.Errorf("after the refusal there are policies: %q, %v", out, err)
 	}
 }
 

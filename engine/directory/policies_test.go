@@ -70,6 +70,9 @@ func TestWaitingVersionDecidesFromItsTime(t *testing.T) {
 			}
 		}
 	}
+	if n := testing.AllocsPerRun(100, func() { one.PolicyInForce("t", "of-object", 999) }); n != 0 {
+		t.Errorf("to find the version in force costs %v allocations, want none", n)
+	}
 	third := policyEntry("of-object")
 	third.Version, third.Body = 3, []byte(`{"name":"v3"}`)
 	s.save(one, third)
