@@ -106,11 +106,13 @@ socket_operations := {
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
+	"Save Client", "Revoke Client", "Read Clients",
 }
 
 # What everybody may do with access tokens of its own, and the socket with those of
-# users. For those of others the server asks besides for "Save User" or "Read Users".
-token_operations := {"Issue Token", "Revoke Token", "Read Tokens"}
+# users. For those of others the server asks besides for "Save User" or "Read Users". An
+# invitation is a token too: it enrolls the client that it names, and does nothing else.
+token_operations := {"Issue Token", "Revoke Token", "Read Tokens", "Enroll Client"}
 
 # What everybody may do with requests that wait for approvals. The server looks besides at
 # who may approve which request, and shows others only what concerns them.
@@ -123,6 +125,7 @@ people_operations := {
 	"Save Policy", "Delete Policy", "Read Policies", "Attach Policy", "Detach Policy",
 	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
+	"Save Client", "Revoke Client", "Read Clients",
 	"Simulate Policy", "Read Tenant",
 }
 

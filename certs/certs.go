@@ -1,5 +1,6 @@
 // Package certs creates a simple certificate authority, and certificates of servers and
-// clients, for development, tests and small installations.
+// clients, for development, tests and small installations. An [Authority] signs the
+// certificates of clients that enroll at a server.
 //
 // A client certificate names its principal in a URI: see package identity. Keys are
 // ECDSA P-256. Only the owner can read key files. Existing files are never overwritten.
@@ -47,14 +48,17 @@ type Request struct {
 	TTL    time.Duration // 0: a year
 }
 
-// Init creates dir/certs with an authority and a server certificate for the loopback
-// addresses, unless they exist.
+// Init creates dir/certs with an authority, one for enrolled clients, and a server
+// certificate for the loopback addresses, unless they exist.
 func Init(dir string) error {
 	certs := filepath.Join(dir, "certs")
 	if err := os.MkdirAll(certs, 0o700); err != nil {
 		return err
 	}
-	if err := makeIfAbsent(filepath.Join(certs, "ca.pem"), func() error { return initCA(certs) }); err != nil {
+	if err := makeIfAbsent(filepath.Join(certs, "ca.pem"), func() error { return initCA(certs, "ca", "keyreeve development CA") }); err != nil {
+		return err
+	}
+	if err := makeIfAbsent(filepath.Join(certs, EnrollmentCertificate), func() error { return MakeAuthority(certs) }); err != nil {
 		return err
 	}
 	return makeIfAbsent(filepath.Join(certs, "server.pem"), func() error { return initServer(certs) })
@@ -67,15 +71,15 @@ func makeIfAbsent(path string, f func() error) error {
 	return f()
 }
 
-func initCA(certs string) error {
+func initCA(certs, file, name string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	ca := certificateTemplate("keyreeve development CA", caLife)
+	ca := certificateTemplate(name, caLife)
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	ca.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	return writeKeyAndCertificate(certs, "ca", ca, ca, key, key)
+	return writeKeyAndCertificate(certs, file, ca, ca, key, key)
 }
 
 func initServer(certs string) error {
@@ -93,7 +97,7 @@ func Issue(dir string, r Request) error {
 			return fmt.Errorf("%q cannot be a name, tenant, group or role: use letters, digits, '.', '_' and '-', at most 64", s)
 		}
 	}
-	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" || strings.HasSuffix(r.Name, "-key") {
+	if r.Name == "ca" || r.Name == "server" || r.Name == "crl" || r.Name == "clients-ca" || strings.HasSuffix(r.Name, "-key") {
 		return fmt.Errorf("the name %s cannot be used: its files would have the names of other files", r.Name)
 	}
 	if r.Tenant == "system" { // core.SystemTenant; the server refuses such a certificate
@@ -151,15 +155,9 @@ func authority(certs string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	block, err := pemfile.One(filepath.Join(certs, "ca-key.pem"), "PRIVATE KEY")
+	ec, err := readECKey(filepath.Join(certs, "ca-key.pem"))
 	if err != nil {
 		return nil, nil, err
-	}
-	defer clear(block.Bytes)
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	ec, ok := key.(*ecdsa.PrivateKey)
-	if err != nil || !ok {
-		return nil, nil, errors.New("ca-key.pem is not an ECDSA key")
 	}
 	for _, c := range all {
 		if ec.PublicKey.Equal(c.PublicKey) {

@@ -2,10 +2,15 @@ package certs
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +19,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
 func initialised(t *testing.T) string {
@@ -96,7 +102,7 @@ func TestIssue(t *testing.T) {
 func TestKeyFiles(t *testing.T) {
 	dir := initialised(t)
 	files, _ := filepath.Glob(filepath.Join(dir, "certs", "*-key.pem"))
-	if len(files) != 2 {
+	if len(files) != 3 {
 		t.Fatalf("%v", files)
 	}
 	for _, f := range files {
@@ -256,4 +262,107 @@ func FuzzAuthority(f *testing.F) {
 			t.Error("neither authority nor error")
 		}
 	})
+}
+
+// authorityFor makes an authority for enrolled clients.
+func authorityFor(t *testing.T) (*Authority, string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := MakeAuthority(dir); err != nil {
+		t.Fatal(err)
+	}
+	a, err := OpenAuthority(filepath.Join(dir, EnrollmentCertificate), filepath.Join(dir, EnrollmentKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, dir
+}
+
+// requestOf makes a certificate request that asks for much.
+func requestOf(t *testing.T, key crypto.Signer, signature x509.SignatureAlgorithm) []byte {
+	t.Helper()
+	asked := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "admin"}, DNSNames: []string{"admin.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, SignatureAlgorithm: signature,
+		ExtraExtensions: []pkix.Extension{{Id: []int{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 3, 1, 1, 0xff}}}} // CA: true
+	der, err := x509.CreateCertificateRequest(rand.Reader, asked, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+}
+
+// A certificate has the key of the request and nothing else of it.
+func TestSignedCertificate(t *testing.T) {
+	a, dir := authorityFor(t)
+	root, err := os.ReadFile(filepath.Join(dir, EnrollmentCertificate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(root)
+	for what, key := range map[string]crypto.Signer{"P-256": keystest.ECKey(t, elliptic.P256()), "P-521": keystest.ECKey(t, elliptic.P521()), "RSA": keystest.RSAKey(2048), "Ed25519": keystest.Ed25519Key(t)} {
+		c, err := a.Sign(requestOf(t, key, 0), "acme", "array7", time.Hour)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if !c.PublicKey.(interface{ Equal(crypto.PublicKey) bool }).Equal(key.Public()) || c.IsCA || c.Subject.CommonName != "array7" || len(c.DNSNames)+len(c.IPAddresses) != 0 || len(c.URIs) != 1 || c.URIs[0].String() != "keyreeve://acme/array7" {
+			t.Errorf("%s: %+v", what, c)
+		}
+		if _, err := c.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if left := time.Until(c.NotAfter); left > time.Hour || left < 59*time.Minute {
+			t.Errorf("%s: it lasts %v", what, left)
+		}
+	}
+	if c, err := a.Sign(requestOf(t, keystest.ECKey(t, elliptic.P256()), 0), "acme", "array7", 20*365*24*time.Hour); err != nil || time.Until(c.NotAfter) > 3651*24*time.Hour {
+		t.Errorf("a certificate lasts longer than its authority: %v", err)
+	}
+}
+
+// A request that does not prove its key, or whose key is weak or unknown, gets a sentence.
+func TestRequestsThatAreRefused(t *testing.T) {
+	a, _ := authorityFor(t)
+	good := requestOf(t, keystest.ECKey(t, elliptic.P256()), 0)
+	block, _ := pem.Decode(good)
+	changed := bytes.Clone(block.Bytes)
+	changed[len(changed)-1] ^= 1
+	for what, request := range map[string][]byte{
+		"nothing":                nil,
+		"no PEM":                 []byte("hello"),
+		"another block":          pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}),
+		"two requests":           append(bytes.Clone(good), good...),
+		"text behind it":         append(bytes.Clone(good), "hello"...),
+		"a damaged request":      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: block.Bytes[:len(block.Bytes)/2]}),
+		"another signature":      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: changed}),
+		"a long request":         append(bytes.Repeat([]byte("#\n"), 16<<10), good...),
+		"an RSA key of 1024":     requestOf(t, keystest.RSAKey(1024), 0),
+		"a key on P-224":         requestOf(t, keystest.ECKey(t, elliptic.P224()), x509.ECDSAWithSHA256),
+		"a signature with SHA-1": requestOf(t, keystest.RSAKey(2048), x509.SHA1WithRSA),
+	} {
+		if c, err := a.Sign(request, "acme", "array7", time.Hour); c != nil || err == nil || !strings.Contains(err.Error(), "certificate request") {
+			t.Errorf("%s: %v, %v", what, c, err)
+		}
+	}
+}
+
+// The files of an authority belong together, and are never overwritten.
+func TestOpenAuthority(t *testing.T) {
+	_, dir := authorityFor(t)
+	if err := MakeAuthority(dir); err == nil {
+		t.Error("an authority was overwritten")
+	}
+	_, other := authorityFor(t)
+	certificate, key := filepath.Join(dir, EnrollmentCertificate), filepath.Join(dir, EnrollmentKey)
+	development := initialised(t)
+	for what, files := range map[string][2]string{
+		"another key":        {certificate, filepath.Join(other, EnrollmentKey)},
+		"no key":             {certificate, ""},
+		"no certificate":     {"", key},
+		"a server as its CA": {filepath.Join(development, "certs", "server.pem"), filepath.Join(development, "certs", "server-key.pem")},
+	} {
+		if a, err := OpenAuthority(files[0], files[1]); a != nil || err == nil {
+			t.Errorf("%s: opened", what)
+		}
+	}
 }

@@ -222,6 +222,10 @@ const (
 	ActionApproveRequest
 	ActionDenyRequest
 	ActionReadApprovals
+	ActionSaveClient   // an enrolled client: its groups and roles, a certificate, an invitation
+	ActionRevokeClient // its certificates and its invitation
+	ActionReadClients
+	ActionEnrollClient // by an invitation
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -338,6 +342,10 @@ var actionTable = [...]ActionInfo{
 	ActionApproveRequest:   {"Approve Request", 0, ManageAction, NoObject},
 	ActionDenyRequest:      {"Deny Request", 0, ManageAction, NoObject},
 	ActionReadApprovals:    {"Read Approvals", 0, ReadAction, NoObject},
+	ActionSaveClient:       {"Save Client", 0, AdministerAction, NoObject},
+	ActionRevokeClient:     {"Revoke Client", 0, AdministerAction, NoObject},
+	ActionReadClients:      {"Read Clients", 0, ReadAction, NoObject},
+	ActionEnrollClient:     {"Enroll Client", 0, ManageAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

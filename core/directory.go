@@ -24,11 +24,12 @@ const (
 	EntryTenant     EntryKind = "tenant"
 	EntryApproval   EntryKind = "approval"
 	EntryCanary     EntryKind = "canary"
+	EntryClient     EntryKind = "client"     // an enrolled client
 	EntryAttachment EntryKind = "attachment" // its ID names the holder, such as "role:admin"
 )
 
 // entryKinds lists the kinds, and which of them may be pruned.
-var entryKinds = map[EntryKind]bool{EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
+var entryKinds = map[EntryKind]bool{EntryClient: false, EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
 	EntryToken: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false}
 
 // Known reports whether the kind exists.

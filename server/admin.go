@@ -32,6 +32,7 @@ type adminDoor struct {
 	admin      *admin.Verbs
 	tokens     *admin.TokenVerbs
 	tenants    *admin.TenantVerbs
+	clients    *admin.ClientVerbs
 	upkeep     *upkeep.Verbs
 	store      core.Store
 	policy     *authz.Authorizer
@@ -107,6 +108,10 @@ var adminRoutes = []adminRoute{
 	{"GET /approvals/one", core.ActionReadApprovals, askedByEngine, readApproval},
 	{"POST /approvals/approve", core.ActionApproveRequest, askedByEngine, approveRequest},
 	{"POST /approvals/deny", core.ActionDenyRequest, askedByEngine, denyRequest},
+	{"GET /clients", core.ActionReadClients, askedByEngine, listClients},
+	{"GET /clients/one", core.ActionReadClients, askedByEngine, readClient},
+	{"PUT /clients/one", core.ActionSaveClient, askedByEngine, saveClient},
+	{"POST /clients/revoke", core.ActionRevokeClient, askedByEngine, revokeClient},
 	{"GET /tokens", core.ActionReadTokens, askedByEngine, (*adminDoor).listTokens},
 	{"POST /tokens", core.ActionIssueToken, askedByEngine, (*adminDoor).issueToken},
 	{"DELETE /tokens/one", core.ActionRevokeToken, askedByEngine, (*adminDoor).revokeToken},
@@ -135,7 +140,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
 	}
-	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
 	return s.servingHTTP("admin socket", admin, l), nil

@@ -60,6 +60,13 @@ type Config struct {
 		LDAP      []ldap.Settings     `yaml:"ldap" bound:"ldap"`           // directories that verify passwords, one of a tenant
 	} `yaml:"authentication"`
 
+	Enrollment struct {
+		Certificate string        `yaml:"certificate" bound:"file"`     // PEM, of the server's own authority for clients; "": no client is enrolled
+		Key         string        `yaml:"key" bound:"secret"`           // PEM
+		Lifetime    time.Duration `yaml:"lifetime" bound:"1h..87600h"`  // of the certificates that it issues
+		Invitation  time.Duration `yaml:"invitation" bound:"1m..8760h"` // how long an invitation lives
+	} `yaml:"enrollment"`
+
 	HSM struct {
 		Module        string        `yaml:"module" bound:"file"`     // path of the PKCS#11 library
 		Token         string        `yaml:"token" bound:"label"`     // token label
@@ -158,6 +165,7 @@ func Defaults() Config {
 	c.TLS.CRLStale = staleServe
 	c.TLS.ExpiryWarning = 720 * time.Hour
 	c.Policy.ApprovalLifetime = 24 * time.Hour
+	c.Enrollment.Lifetime, c.Enrollment.Invitation = 2160*time.Hour, 24*time.Hour
 	c.Authentication.Credentials = verifyCredentials
 	c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime = 15*time.Minute, core.MaxTokenLifetime
 	c.Authentication.TokensPerPrincipal, c.Authentication.TokensPerTenant = 100, 10_000

@@ -65,6 +65,7 @@ func devSettings(c Config, token member.Config, kmip, https string) (Config, err
 	c.Node, c.KMIP, c.HTTPS, c.dev = "dev", kmip, https, &token
 	c.TLS.Certificate, c.TLS.Key = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem")
 	c.TLS.ClientCA, c.TLS.ClientCRL = filepath.Join(dir, "certs", "ca.pem"), filepath.Join(dir, "certs", "crl.pem")
+	c.Enrollment.Certificate, c.Enrollment.Key = filepath.Join(dir, "certs", certs.EnrollmentCertificate), filepath.Join(dir, "certs", certs.EnrollmentKey)
 	own, err := certs.Fingerprint(dir)
 	if err != nil {
 		return c, err

@@ -33,6 +33,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	if s.auth, err = authn.New(s.cfg.authnSettings(), s.listLoaded); err != nil {
 		return nil, err
 	}
+	s.auth.UseEnrolled(s.enrolled)
 	s.auth.ReportExpiring(s.certificateExpires)
 	if s.tls, err = newDoorTLS(&s.cfg, s.auth); err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.doorSlots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
 	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Tenants: s.tenantVerbs, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: s.admission(),
-		Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)}, LogIn: s.logIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+		Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)}, LogIn: s.logIn, Clients: s.clients, CountFailure: s.passwords.NoteFailureFrom, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }

@@ -40,11 +40,11 @@ func (t trust) keepBefore(before trust, what string) {
 	}
 }
 
-// trustOf reads both files. One that cannot be read has no entries; who uses it
+// trustOf reads the files of certificates. One that cannot be read has no entries; who uses it
 // says why.
 func (c *Config) trustOf() trust {
 	t := trust{}
-	for what, path := range map[string]string{clientAuthority: c.TLS.ClientCA, serverCertificate: c.TLS.Certificate} {
+	for path, what := range map[string]string{c.TLS.ClientCA: clientAuthority, c.Enrollment.Certificate: clientAuthority, c.TLS.Certificate: serverCertificate} {
 		certs, err := pemfile.Certificates(path)
 		if err != nil {
 			continue

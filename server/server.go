@@ -71,6 +71,8 @@ type Server struct {
 	admin       *admin.Verbs
 	tokens      *admin.TokenVerbs
 	tenantVerbs *admin.TenantVerbs
+	enrolled    *directory.Clients
+	clients     *admin.ClientVerbs
 
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
@@ -221,12 +223,18 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, ApprovalLifetime: s.cfg.Policy.ApprovalLifetime, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+	s.enrolled = directory.NewClients(s.directory)
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, IssuedTokens: s.issued, Approvals: s.approvals})
 	s.tenantVerbs = admin.NewTenantVerbs(s.admin)
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
+	enrollment, err := s.cfg.clientSettings()
+	if err != nil {
+		return nil, err
+	}
+	s.clients = admin.NewClientVerbs(s.admin, enrollment)
 	s.sealer.UseEngine(s.engine)
 	if err := s.openTenants(ctx); err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -22,6 +24,7 @@ import (
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/hsm/member"
+	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -876,4 +879,123 @@ func TestTenantDisabledOnAnotherNode(t *testing.T) {
 func makesAESKey(c *kmiptest.Client) error {
 	_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
 	return err
+}
+
+// certificateRequest makes a key and a certificate request for it, which asks for a name that
+// it must not get.
+func certificateRequest(t *testing.T) (crypto.Signer, string) {
+	t.Helper()
+	key := keystest.ECKey(t, elliptic.P256())
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"admin.example"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
+
+// enrolledTLS returns the settings of a client with a certificate that was issued to it.
+func enrolledTLS(t *testing.T, s *servertest.Server, certificate string, key crypto.Signer) *tls.Config {
+	t.Helper()
+	config := clientTLS(t, s, "dev")
+	leaf := pemCertificate(t, []byte(certificate))
+	config.Certificates = []tls.Certificate{{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}}
+	return config
+}
+
+// ofClient runs a command on the enrolled clients of a server.
+func ofClient(t *testing.T, s *servertest.Server, args ...string) string {
+	t.Helper()
+	out, err := s.Command(append(append([]string{"client"}, args...), "--dir", s.Dir)...)
+	if err != nil {
+		t.Fatalf("client %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+// knownOverKMIP returns 200 if a client is known, 401 if not.
+func knownOverKMIP(c *kmiptest.Client) int {
+	if err := discover(c); kmiptest.Reason(err) == core.ReasonAuthenticationNotSuccessful {
+		return http.StatusUnauthorized
+	} else if err != nil {
+		return 0
+	}
+	return http.StatusOK
+}
+
+// A client that sends a certificate request gets a certificate, by a command or by an
+// invitation that works once. Revocation ends it on an open connection. Without the settings
+// no client is enrolled.
+func TestEnrollment(t *testing.T) {
+	s := servertest.Start(t)
+	key, request := certificateRequest(t)
+	file := filepath.Join(s.Dir, "a.csr")
+	write(t, file, request)
+	certificate := ofClient(t, s, "add", "array7", "--csr", file, "--group", "storage")
+	leaf := pemCertificate(t, []byte(certificate))
+	if left := time.Until(leaf.NotAfter); len(leaf.DNSNames) != 0 || left > 2160*time.Hour || left < 2159*time.Hour {
+		t.Errorf("the certificate has the names %v and lasts %v", leaf.DNSNames, left)
+	}
+	open := dialWith(t, s, enrolledTLS(t, s, certificate, key), core.V1_4)
+	id := aesKey(t, open, activeNow)
+	if shown := ofClient(t, s, "show", "array7"); !strings.Contains(shown, leaf.SerialNumber.Text(16)) || !strings.Contains(shown, `"groups":["storage"]`) {
+		t.Errorf("client show: %s", shown)
+	}
+	if out, err := s.Command("client", "add", "array7", "--csr", file, "--dir", s.Dir); err == nil {
+		t.Errorf("a client was added twice: %s", out)
+	}
+	renewed := dialWith(t, s, enrolledTLS(t, s, ofClient(t, s, "renew", "array7", "--csr", file), key), core.V1_4)
+	ofClient(t, s, "revoke", "array7", "--serial", leaf.SerialNumber.Text(16))
+	within(t, "an open connection whose certificate was revoked", 401, func() int { return knownOverKMIP(open) })
+	if got := knownOverKMIP(renewed); got != 200 {
+		t.Errorf("a connection with the other certificate: %d", got)
+	}
+	ofClient(t, s, "revoke", "array7")
+	within(t, "an open connection whose client was revoked", 401, func() int { return knownOverKMIP(renewed) })
+
+	invitation := strings.TrimSpace(ofClient(t, s, "invite", "array7"))
+	enroll := func(invitation, name, request string) (int, string) {
+		body, err := json.Marshal(map[string]string{"tenant": "default", "name": name, "invitation": invitation, "csr": request})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stranger := withToken(t, s, "")
+		res, text := sendREST(t, stranger.http, "POST", stranger.base+"/v1/clients", string(body), nil)
+		var answer struct{ Certificate string }
+		json.Unmarshal(text, &answer)
+		return res.StatusCode, answer.Certificate
+	}
+	another := strings.TrimSpace(ofClient(t, s, "invite", "box8"))
+	for what, w := range map[string]struct {
+		invitation, name, request string
+		want                      int
+	}{
+		"an invitation of another client": {another, "array7", request, 401},
+		"a client that does not exist":    {invitation, "nobody", request, 401},
+		"another text":                    {"kri_abc", "array7", request, 401},
+		"no text":                         {"", "array7", request, 401},
+		"no certificate request":          {invitation, "array7", "hello", 400},
+	} {
+		if got, _ := enroll(w.invitation, w.name, w.request); got != w.want {
+			t.Errorf("%s: %d, want %d", what, got, w.want)
+		}
+	}
+	status, certificate := enroll(invitation, "array7", request)
+	if status != 201 {
+		t.Fatalf("an invitation: %d", status)
+	}
+	if status, _ := enroll(invitation, "array7", request); status != 401 {
+		t.Errorf("an invitation that was used: %d", status)
+	}
+	if _, err := kmiptest.Do(dialWith(t, s, enrolledTLS(t, s, certificate, key), core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+		t.Errorf("the client with its new certificate gets its key: %v", err)
+	}
+	ofClient(t, s, "revoke", "box8")
+	if status, _ := enroll(another, "box8", request); status != 401 {
+		t.Errorf("an invitation that was revoked: %d", status)
+	}
+	for _, secret := range []string{invitation, another} {
+		if out, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "0"); err != nil || strings.Contains(out, secret) {
+			t.Errorf("the records have the secret of an invitation, or cannot be read: %v", err)
+		}
+	}
 }

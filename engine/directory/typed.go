@@ -2,6 +2,7 @@ package directory
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -12,6 +13,8 @@ type Typed[T any] struct {
 	directory *Directory
 	kind      core.EntryKind
 	decode    func(*core.DirectoryEntry) (T, error)
+
+	changes atomic.Uint64
 
 	mu      sync.RWMutex
 	decoded map[core.DirectoryName]typedBody[T]
@@ -43,6 +46,13 @@ func (t *Typed[T]) note(e *core.DirectoryEntry) {
 		t.tenants[e.Tenant]++
 	}
 	t.decoded[e.Name()] = next
+	t.changes.Add(1)
+}
+
+// Revision returns a number that changes with each change of an entry, of any tenant, and when
+// a row is found to be tampered with. It fails as [Directory.Fresh] does.
+func (t *Typed[T]) Revision() (uint64, error) {
+	return t.changes.Load() + t.directory.refusals.Load(), t.directory.Fresh() // both only grow
 }
 
 // Any reports whether a tenant has ever had an entry of the kind, or a row that looked like

@@ -1,33 +1,19 @@
 package directory
 
-import (
-	"sync/atomic"
-
-	"github.com/keyreeve/keyreeve/core"
-)
+import "github.com/keyreeve/keyreeve/core"
 
 // Users looks up the users of tenants. Safe for concurrent use.
-type Users struct {
-	directory *Directory
-	typed     *Typed[*core.User]
-	changes   atomic.Uint64
-}
+type Users struct{ typed *Typed[*core.User] }
 
 // NewUsers must be called before the directory is opened.
 func NewUsers(d *Directory) *Users {
-	u := &Users{directory: d}
-	u.typed = NewTyped(d, core.EntryUser, func(e *core.DirectoryEntry) (*core.User, error) {
+	return &Users{NewTyped(d, core.EntryUser, func(e *core.DirectoryEntry) (*core.User, error) {
 		return core.DecodeUser(e.Tenant, e.ID, e.Version, e.Body)
-	})
-	d.Watch(core.EntryUser, func(*core.DirectoryEntry) { u.changes.Add(1) })
-	return u
+	})}
 }
 
-// Revision returns a number that changes with each change of a user, of any tenant, and
-// when a row is found to be tampered with. It fails as [Directory.Fresh] does.
-func (u *Users) Revision() (uint64, error) {
-	return u.changes.Load() + u.directory.refusals.Load(), u.directory.Fresh() // both only grow
-}
+// Revision is [Typed.Revision] of the users.
+func (u *Users) Revision() (uint64, error) { return u.typed.Revision() }
 
 // HadUsers reports whether a tenant has a user or ever had one.
 func (u *Users) HadUsers(tenant string) bool { return u.typed.Any(tenant) }

@@ -33,6 +33,8 @@ type Settings struct {
 	CRLMayLack  bool   // the file may be missing; it is used as soon as it exists
 	RefuseStale bool   // refuse the clients of an authority if its list is past its Next Update
 
+	EnrollmentCA string // PEM file with the certificate of the authority for enrolled clients; "": none
+
 	ExpiryWarning time.Duration // how long before a client certificate expires a warning is due
 }
 
@@ -44,6 +46,7 @@ type Authenticator struct {
 	lastLook      atomic.Int64 // when the file of revocation lists was last checked, in Unix milliseconds
 	inUse         certificatesInUse
 	onExpiring    func(ExpiringCertificate)
+	enrolled      EnrolledClients
 }
 
 // trust is everything that decides which principal a certificate names. It never
@@ -53,6 +56,8 @@ type trust struct {
 	authorities *authorities
 	mappings    []mapping
 	revocations *revocations
+	enrollment  *x509.Certificate // nil: no client is enrolled
+	enrolled    EnrolledClients
 }
 
 // New returns an Authenticator. It fails if anything is wrong with the settings or their
@@ -64,7 +69,8 @@ func New(s Settings, onListsLoaded func(revoked int, err error)) (*Authenticator
 		onListsLoaded = func(int, error) {}
 	}
 	a := &Authenticator{onListsLoaded: onListsLoaded, onExpiring: func(ExpiringCertificate) {}, inUse: certificatesInUse{seen: map[string]*seenCertificate{}}}
-	t, err := newTrust(s)
+	a.enrolled = nobodyEnrolled{}
+	t, err := newTrust(s, a.enrolled)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +86,13 @@ func New(s Settings, onListsLoaded func(revoked int, err error)) (*Authenticator
 	return a, nil
 }
 
-func newTrust(s Settings) (*trust, error) {
-	t := &trust{Settings: s}
+func newTrust(s Settings, enrolled EnrolledClients) (*trust, error) {
+	t := &trust{Settings: s, enrolled: enrolled}
 	var err error
-	if t.authorities, err = loadAuthorities(s.ClientCA, s.Authorities); err != nil {
+	if t.enrollment, err = loadEnrollment(s.EnrollmentCA); err != nil {
+		return nil, err
+	}
+	if t.authorities, err = loadAuthorities(s.ClientCA, t.enrollment, s.Authorities); err != nil {
 		return nil, err
 	}
 	t.mappings, err = compileMappings(s.Mappings, t.authorities)
@@ -93,6 +102,16 @@ func newTrust(s Settings) (*trust, error) {
 // ReportExpiring has report called for each client certificate that is used while it expires
 // soon, once a day. It must be called before Identify.
 func (a *Authenticator) ReportExpiring(report func(ExpiringCertificate)) { a.onExpiring = report }
+
+// UseEnrolled sets where enrolled clients are looked up. Without it each of them is refused. It
+// must be called before Identify.
+func (a *Authenticator) UseEnrolled(c EnrolledClients) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := *a.trust.Load()
+	a.enrolled, t.enrolled = c, c
+	a.trust.Store(&t)
+}
 
 // Changes is what a reload changes in the authorities.
 type Changes struct {
@@ -108,7 +127,7 @@ func (a *Authenticator) Reload(s Settings, announce func(Changes) error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old := a.trust.Load()
-	t, err := newTrust(s)
+	t, err := newTrust(s, a.enrolled)
 	if err == nil {
 		err = announceChanges(old, t, announce)
 	}

@@ -30,6 +30,7 @@ type authority struct {
 	name   string // its subject, for messages
 	key    [sha256.Size]byte
 	anchor bool // chains end here; otherwise another authority of client_ca issued it
+	own    bool // it is the authority for enrolled clients
 }
 
 // authorities are the certificates of client_ca, with their grants.
@@ -45,14 +46,19 @@ func authorityKey(c *x509.Certificate) [sha256.Size]byte {
 	return sha256.Sum256(append(subject[:], c.RawSubjectPublicKeyInfo...))
 }
 
-func loadAuthorities(file string, entries []Authority) (*authorities, error) {
+// loadAuthorities reads the certificates of client_ca. The authority for enrolled clients is
+// one of them, if there is one.
+func loadAuthorities(file string, enrollment *x509.Certificate, entries []Authority) (*authorities, error) {
 	certs, err := pemfile.Certificates(file)
 	if err != nil {
 		return nil, fmt.Errorf("tls.client_ca cannot be used: %w", err)
 	}
+	if enrollment != nil && !slices.ContainsFunc(certs, enrollment.Equal) {
+		certs = append(certs, enrollment)
+	}
 	as := &authorities{all: x509.NewCertPool(), roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), grants: map[[sha256.Size]byte]*Authority{}}
 	for _, c := range certs {
-		as.list = append(as.list, &authority{cert: c, name: NameText(c.RawSubject), key: authorityKey(c), anchor: !issuedWithin(c, certs)})
+		as.list = append(as.list, &authority{cert: c, name: NameText(c.RawSubject), key: authorityKey(c), anchor: !issuedWithin(c, certs), own: enrollment != nil && c.Equal(enrollment)})
 		as.all.AddCert(c)
 	}
 	if !slices.ContainsFunc(as.list, func(a *authority) bool { return a.anchor }) {
@@ -165,10 +171,10 @@ func parseFingerprint(s string) (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(b), nil
 }
 
-// anchors returns the authorities at which chains end.
+// anchors returns the authorities at which chains end, but not that for enrolled clients.
 func (as *authorities) anchors() (out []*authority) {
 	for _, a := range as.list {
-		if a.anchor {
+		if a.anchor && !a.own {
 			out = append(out, a)
 		}
 	}

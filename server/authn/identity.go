@@ -28,12 +28,14 @@ type verdict struct {
 	principal  *core.Principal
 	err        error
 	validUntil time.Time // end of the verdict; zero: no end
+	ofEnrolled bool      // it depends on the enrolled clients, of this revision:
+	revision   uint64
 }
 
 func (s *connectionIdentity) principal() (*core.Principal, error) {
 	t, now := s.auth.trust.Load(), time.Now()
 	v := s.last.Load()
-	if v == nil || v.trust != t || (!v.validUntil.IsZero() && now.After(v.validUntil)) {
+	if v == nil || v.isOutdated(t, now) {
 		next := t.judgeChain(s.peer, now)
 		if v != nil && reflect.DeepEqual(v.principal, next.principal) {
 			next.principal = v.principal // so that caches keyed by it stay valid
@@ -58,14 +60,20 @@ func (s *connectionIdentity) noteInUse(v *verdict, now time.Time) {
 // judgeChain returns the verdict about a chain of certificates. A good one ends after
 // noteEvery, so that the certificate of a long connection is noted again.
 func (t *trust) judgeChain(peer []*x509.Certificate, now time.Time) *verdict {
+	v := &verdict{trust: t, ofEnrolled: t.mayBeEnrolled(peer)}
+	if v.ofEnrolled {
+		v.revision = t.enrolledRevision() // first: a change meanwhile makes the verdict outdated
+	}
 	p, until, err := t.identifyChain(peer, now)
 	if err != nil {
-		return &verdict{trust: t, err: err}
+		v.err = err
+		return v
 	}
 	if again := now.Add(noteEvery); again.Before(until) {
 		until = again
 	}
-	return &verdict{trust: t, principal: p, validUntil: until}
+	v.principal, v.validUntil = p, until
+	return v
 }
 
 func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Principal, time.Time, error) {
@@ -162,7 +170,7 @@ func (t *trust) validUntil(chain []*x509.Certificate, now time.Time) time.Time {
 }
 
 // findPrincipal returns the principal that a certificate names, with the chain that
-// allows it. The first entry of tls.principals that matches decides. If an authority
+// allows it. The directory decides about enrolled clients. Otherwise the first entry of tls.principals that matches decides. If an authority
 // below the anchor may not name its principal, the certificate is refused, unless the
 // entry has its fingerprint, because no authority can issue that again. If the tenant, a
 // group or a role comes from the certificate, the anchor must be permitted to name it too.
@@ -170,6 +178,10 @@ func (t *trust) validUntil(chain []*x509.Certificate, now time.Time) time.Time {
 // matches, the URI of the certificate decides, as far as the authorities may name it.
 // Chains that last longer are tried first.
 func (t *trust) findPrincipal(chains [][]*x509.Certificate) ([]*x509.Certificate, *principalNames, error) {
+	if chain := t.enrolledChain(chains); chain != nil {
+		who, err := t.findEnrolled(chain)
+		return chain, who, err
+	}
 	slices.SortStableFunc(chains, func(a, b []*x509.Certificate) int { return lastsUntil(b).Compare(lastsUntil(a)) })
 	for i := range t.mappings {
 		if m := &t.mappings[i]; slices.ContainsFunc(chains, m.matches) {

@@ -312,7 +312,7 @@ func FuzzRevocationList(f *testing.F) {
 	one := c.leaf(func(*x509.Certificate) {})
 	f.Add(c.crl(nil, one))
 	f.Add(append(c.crl(nil), c.crl(nil, one)...))
-	as, err := loadAuthorities(bundle(f, c), nil)
+	as, err := loadAuthorities(bundle(f, c), nil, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

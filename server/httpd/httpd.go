@@ -45,6 +45,11 @@ type Options struct {
 	Tokens  *admin.TokenVerbs
 	Tenants *admin.TenantVerbs
 
+	Clients *admin.ClientVerbs // nil: no client is enrolled
+	// CountFailure counts a wrong invitation from an address. It fails with
+	// AuthenticationNotSuccessful if the address must wait.
+	CountFailure func(address string) error
+
 	// LogIn verifies a password that is to buy a token. nil: no password buys one.
 	LogIn func(context.Context, password.Login) (*core.User, *core.Principal, error)
 	// PasswordAlone lets a password buy a token over TLS without a client certificate.
@@ -145,6 +150,7 @@ var routes = []route{
 	{"GET", "/v1/approvals/{approvalId}", core.ActionReadApprovals, takesNothing, http.StatusOK, typedAnswer(getApproval)},
 	{"POST", "/v1/approvals/{approvalId}/approve", core.ActionApproveRequest, takesBody, http.StatusOK, typedAnswer(approveRequest)},
 	{"POST", "/v1/approvals/{approvalId}/deny", core.ActionDenyRequest, takesBody, http.StatusNoContent, typedAnswer(denyRequest)},
+	{"POST", clientPath, core.ActionEnrollClient, takesBody, http.StatusCreated, typedAnswer(enrollClient)},
 	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typedAnswer((*service).health)},
 }
 

@@ -51,6 +51,8 @@ func (s *service) identify(w http.ResponseWriter, r *http.Request) (*core.Princi
 		p, err = s.identifyByToken(c, r, token)
 	case r.Method == http.MethodPost && r.URL.Path == tokenPath:
 		p, r, err = s.identifyBuyer(c, w, r)
+	case r.Method == http.MethodPost && r.URL.Path == clientPath:
+		p, r, err = s.identifyInvited(w, r)
 	default:
 		p, err = s.identifyByCertificate(c, r)
 	}

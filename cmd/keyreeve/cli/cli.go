@@ -25,6 +25,7 @@ type commands struct {
 	Serve  serveCmd          `cmd:"" help:"Serve KMIP and REST."`
 	User   userCmd           `cmd:"" help:"The users of a tenant: people and programs with a password."`
 	Role   roleCmd           `cmd:"" help:"The roles that a tenant has made of actions."`
+	Client clientCmd         `cmd:"" help:"The enrolled clients of a tenant: programs whose certificates this server issues."`
 	Token  tokenCmd          `cmd:"" help:"Access tokens of users, for REST."`
 	Assent approvalCmd       `cmd:"" name:"approval" help:"Requests of a tenant that wait until others approve them."`
 	Tenant tenantCmd         `cmd:"" help:"The tenants of a running server: their settings and states."`
@@ -53,6 +54,11 @@ type roleCmd struct {
 	Save   roleSaveCmd   `cmd:"" help:"Make or change a role: a name for actions that it permits on the tenant's objects."`
 	List   roleListCmd   `cmd:"" help:"List the roles that the tenant has made."`
 	Remove roleRemoveCmd `cmd:"" help:"Remove a role."`
+}
+
+type clientCmd struct {
+	clientIssueCmd
+	clientCareCmd
 }
 
 type tokenCmd struct {

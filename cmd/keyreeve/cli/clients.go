@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/server"
+)
+
+// namedClient is a command that works on one enrolled client.
+type namedClient struct {
+	withReason
+	Name string `arg:"" help:"Name of the client."`
+}
+
+// save sends a change of the client. mode is "new", "existing" or "any".
+func (c *namedClient) save(change server.ClientChange, mode string) (out server.SavedClient, err error) {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return out, err
+	}
+	err = c.askServerWith("PUT", "/clients/one", c.query("name", c.Name, "reason", c.Reason, mode, "yes"), body, &out)
+	return out, err
+}
+
+// clientIssueCmd are the commands that lead to a certificate.
+type clientIssueCmd struct {
+	Authority clientAuthorityCmd `cmd:"" help:"Make the authority for clients: two files for enrollment.certificate and enrollment.key."`
+	Add       clientAddCmd       `cmd:"" help:"Make a client, and print a certificate for the key of a certificate request."`
+	Invite    clientInviteCmd    `cmd:"" help:"Print an invitation, with which the client gets one certificate over REST (POST /v1/clients). Makes the client if it is new."`
+	Renew     clientRenewCmd     `cmd:"" help:"Print another certificate of a client. The old ones stay valid."`
+}
+
+// clientFields are the fields of an enrolled client that flags set.
+type clientFields struct {
+	Group []string `help:"A group of the client; repeat it for more."`
+	Role  []string `help:"A role of the client; repeat it for more."`
+}
+
+func (f *clientFields) change() (c server.ClientChange) {
+	if f.Group != nil {
+		c.Groups = &f.Group
+	}
+	if f.Role != nil {
+		c.Roles = &f.Role
+	}
+	return c
+}
+
+// csrFile is a flag for a certificate request.
+type csrFile struct {
+	CSR string `name:"csr" help:"File with a certificate request (PEM), as openssl req -new makes it. Its names are ignored." type:"existingfile" required:""`
+}
+
+// sendRequest sends the certificate request with other changes, and prints the certificate.
+func (f *csrFile) sendRequest(c *namedClient, change server.ClientChange, mode string) (err error) {
+	if change.Request, err = os.ReadFile(f.CSR); err != nil {
+		return err
+	}
+	out, err := c.save(change, mode)
+	if err != nil {
+		return err
+	}
+	fmt.Print(out.Certificate)
+	return nil
+}
+
+type clientAddCmd struct {
+	namedClient
+	clientFields
+	csrFile
+}
+
+// Run prints the certificate.
+func (c *clientAddCmd) Run() error { return c.sendRequest(&c.namedClient, c.change(), "new") }
+
+type clientRenewCmd struct {
+	namedClient
+	csrFile
+}
+
+// Run prints the certificate.
+func (c *clientRenewCmd) Run() error {
+	return c.sendRequest(&c.namedClient, server.ClientChange{}, "existing")
+}
+
+type clientChangeCmd struct {
+	namedClient
+	clientFields
+}
+
+// Run changes the fields that are given.
+func (c *clientChangeCmd) Run() error {
+	out, err := c.save(c.change(), "existing")
+	if err != nil {
+		return err
+	}
+	fmt.Println("client", out.Name, "is changed")
+	return nil
+}
+
+type clientInviteCmd struct {
+	namedClient
+	clientFields
+}
+
+// Run prints the invitation.
+func (c *clientInviteCmd) Run() error {
+	change := c.change()
+	change.Invite = true
+	out, err := c.save(change, "any")
+	if err != nil {
+		return err
+	}
+	fmt.Println(out.Invitation)
+	return nil
+}
+
+// clientCareCmd are the commands for clients that have certificates.
+type clientCareCmd struct {
+	Change clientChangeCmd `cmd:"" help:"Change groups or roles of a client, also for open connections."`
+	Revoke clientRevokeCmd `cmd:"" help:"End the certificates of a client on every node, also for open connections."`
+	List   clientListCmd   `cmd:"" help:"List the clients."`
+	Show   clientShowCmd   `cmd:"" help:"Print a client with its certificates."`
+}
+
+type clientListCmd struct{ tenantListing }
+
+// Run lists the clients.
+func (c *clientListCmd) Run() error {
+	return printPages(&c.tenantListing, "/clients", func(one server.EnrolledClient) string { return one.Name }, clientLine)
+}
+
+type clientShowCmd struct {
+	ofTenant
+	Name string `arg:"" help:"Name of the client."`
+}
+
+// Run prints the client as JSON.
+func (c *clientShowCmd) Run() error {
+	var out server.EnrolledClient
+	if err := c.askServer("GET", "/clients/one", c.query("name", c.Name), &out); err != nil {
+		return err
+	}
+	return printJSON(out)
+}
+
+type clientRevokeCmd struct {
+	namedClient
+	Serial string `help:"Only the certificate with this serial number (hex). Default: all, and the invitation."`
+}
+
+// Run revokes the certificates.
+func (c *clientRevokeCmd) Run() error {
+	if err := c.askServer("POST", "/clients/revoke", c.query("name", c.Name, "serial", c.Serial, "reason", c.Reason), nil); err != nil {
+		return err
+	}
+	fmt.Println("client", c.Name, "is revoked")
+	return nil
+}
+
+type clientAuthorityCmd struct {
+	Folder string `arg:"" help:"Folder for the two files." type:"path"`
+}
+
+// Run makes the authority and prints the settings that it needs.
+func (c *clientAuthorityCmd) Run() error {
+	if err := certs.MakeAuthority(c.Folder); err != nil {
+		return err
+	}
+	fmt.Printf("enrollment:\n  certificate: %s\n  key: %s\n", filepath.Join(c.Folder, certs.EnrollmentCertificate), filepath.Join(c.Folder, certs.EnrollmentKey))
+	return nil
+}
+
+// clientLine shows one to people.
+func clientLine(c server.EnrolledClient) string {
+	valid, last := 0, "none"
+	for _, one := range c.Certificates {
+		if one.RevokedAt == nil && time.Now().Before(one.ExpiresAt) {
+			valid, last = valid+1, one.ExpiresAt.Format(time.RFC3339)
+		}
+	}
+	return oneLine(fmt.Sprintf("%s | groups %s | roles %s | valid certificates %d, the last until %s", c.Name, strings.Join(c.Groups, ","), strings.Join(c.Roles, ","), valid, last))
+}

@@ -1,0 +1,285 @@
+package admin
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/directory"
+)
+
+// ClientSettings are what the operations on enrolled clients need beside the directory.
+type ClientSettings struct {
+	InvitationLifetime time.Duration
+
+	// Sign returns a certificate for the key of a certificate request (PKCS #10, PEM). It
+	// names tenant and name. nil: the server has no authority for clients.
+	Sign func(request []byte, tenant, name string) (SignedCertificate, error)
+}
+
+// SignedCertificate is a new certificate of a client.
+type SignedCertificate struct {
+	PEM         []byte
+	Serial      string // hex
+	Fingerprint string // SHA-256, hex
+	Expires     int64  // Unix seconds
+}
+
+// ClientVerbs are the operations on enrolled clients. It is safe for concurrent use.
+type ClientVerbs struct {
+	verbs    *Verbs
+	settings ClientSettings
+}
+
+// NewClientVerbs returns the operations on enrolled clients beside those of v.
+func NewClientVerbs(v *Verbs, s ClientSettings) *ClientVerbs { return &ClientVerbs{v, s} }
+
+// NamedClient is an enrolled client with its name and version.
+type NamedClient struct {
+	Tenant  string
+	Name    string
+	Version int64
+	directory.Client
+}
+
+// withoutSecret returns the client without the hash of its invitation.
+func (c NamedClient) withoutSecret() NamedClient {
+	c.InvitationHash = nil
+	return c
+}
+
+// SaveClientInput makes or changes an enrolled client. A nil field stays as it is.
+type SaveClientInput struct {
+	Tenant    string // "": the caller's
+	Name      string
+	Groups    *[]string
+	Roles     *[]string
+	Request   []byte // certificate request in PEM; nil: no certificate is issued
+	Invite    bool   // make an invitation in place of the one that there may be
+	Reason    string
+	MustBeNew bool
+	MustExist bool
+}
+
+// SavedClient is the answer to a change of an enrolled client.
+type SavedClient struct {
+	Client      NamedClient
+	Certificate SignedCertificate // zero: none was issued
+	Invitation  []byte            // the secret, which is stored nowhere; nil: none was made
+}
+
+// Save makes or changes an enrolled client of a tenant. It issues a certificate, or makes an
+// invitation, if asked. Open connections of the client see new groups and roles at their next
+// message. QuotaExceeded if the client has too many certificates.
+func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInput) (out SavedClient, err error) {
+	err = a.verbs.run(ctx, c, core.ActionSaveClient, "client "+core.ClientText(in.Name), func(k *engine.Call) error {
+		client, expected, err := a.clientToChange(c, &in)
+		if err != nil {
+			return err
+		}
+		if in.Invite {
+			out.Invitation, client.InvitationHash = directory.NewInvitation()
+			client.InvitationEnds = k.Now + int64(a.settings.InvitationLifetime/time.Second)
+			k.Record.Detail += ", invited"
+		}
+		if in.Request != nil {
+			if out.Certificate, err = a.issueCertificate(k, &client, in.Request); err != nil {
+				return err
+			}
+		}
+		out.Client, err = a.store(k, client, expected, in.Reason)
+		return err
+	})
+	if err != nil {
+		clear(out.Invitation)
+		return SavedClient{}, err
+	}
+	return out, nil
+}
+
+// clientToChange returns a client as it will be, and the version that it replaces.
+func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (c NamedClient, expected int64, err error) {
+	tenant, err := tenantOf(by, in.Tenant)
+	if err != nil {
+		return c, 0, err
+	}
+	c, err = a.client(tenant, in.Name)
+	switch {
+	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist && !core.ValidName(in.Name):
+		return c, 0, core.Errorf(core.InvalidField, "%q cannot be a client; use letters, digits, '.', '_' and '-', at most %d", core.ClientText(in.Name), core.MaxNameBytes)
+	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist:
+		c = NamedClient{Tenant: tenant, Name: in.Name}
+	case err != nil:
+		return c, 0, err
+	case in.MustBeNew:
+		return c, 0, core.Errorf(core.ObjectAlreadyExists, "there is a client %s already; renew it", core.ClientText(in.Name))
+	}
+	setIfGiven(&c.Groups, in.Groups)
+	setIfGiven(&c.Roles, in.Roles)
+	return c, c.Version, nil
+}
+
+// client returns the newest version of an enrolled client.
+func (a *ClientVerbs) client(tenant, name string) (NamedClient, error) {
+	e, err := a.verbs.directory.Get(core.EntryClient, tenant, name)
+	if err == nil {
+		return namedClient(e)
+	}
+	return NamedClient{}, absent(err, core.EntryClient, name)
+}
+
+// namedClient decodes the entry of an enrolled client.
+func namedClient(e *core.DirectoryEntry) (NamedClient, error) {
+	out := NamedClient{Tenant: e.Tenant, Name: e.ID, Version: e.Version}
+	return out, core.DecodeBody(e.Body, &out.Client)
+}
+
+// issueCertificate signs a request and adds the certificate to the client. It proves nothing
+// until the client is stored. Certificates that have expired are dropped, and revoked ones if
+// there is no room.
+func (a *ClientVerbs) issueCertificate(k *engine.Call, c *NamedClient, request []byte) (SignedCertificate, error) {
+	if a.settings.Sign == nil {
+		return SignedCertificate{}, core.Errorf(core.OperationNotSupported, "this server has no authority for clients; see enrollment.certificate")
+	}
+	kept := slices.DeleteFunc(slices.Clone(c.Certificates), func(one directory.ClientCertificate) bool { return one.Expires <= k.Now })
+	if len(kept) >= directory.MaxClientCertificates {
+		kept = slices.DeleteFunc(kept, func(one directory.ClientCertificate) bool { return one.Revoked != 0 })
+	}
+	if len(kept) >= directory.MaxClientCertificates {
+		return SignedCertificate{}, core.Errorf(core.QuotaExceeded, "the client has %d certificates that are valid; revoke some", len(kept))
+	}
+	signed, err := a.settings.Sign(request, c.Tenant, c.Name)
+	if err != nil {
+		return SignedCertificate{}, core.Wrap(core.InvalidField, err, "no certificate was issued: %v", err)
+	}
+	c.Certificates = append(kept, directory.ClientCertificate{Serial: signed.Serial, Fingerprint: signed.Fingerprint, Issued: k.Now, Expires: signed.Expires})
+	k.Record.Detail += ", certificate " + signed.Serial
+	return signed, nil
+}
+
+// store stores the next version of a client, and returns what may be shown of it.
+func (a *ClientVerbs) store(k *engine.Call, c NamedClient, expected int64, reason string) (NamedClient, error) {
+	body, err := core.EncodeBody(&c.Client)
+	if err != nil {
+		return NamedClient{}, err
+	}
+	e, err := a.verbs.saveEntry(k, change{kind: core.EntryClient, tenant: c.Tenant, id: c.Name, reason: reason, expected: expected, body: body})
+	if err != nil {
+		return NamedClient{}, err
+	}
+	c.Version = e.Version
+	return c.withoutSecret(), nil
+}
+
+// RevokeClientInput names what is revoked.
+type RevokeClientInput struct {
+	Tenant string // "": the caller's
+	Name   string
+	Serial string // of one certificate, hex; "": all of them, and the invitation
+	Reason string
+}
+
+// Revoke ends one certificate of a client, or all with its invitation, on this node at once
+// and on every other one within a second. The entry stays, so that the list shows it.
+func (a *ClientVerbs) Revoke(ctx context.Context, c *core.Caller, in RevokeClientInput) (out NamedClient, err error) {
+	err = a.verbs.run(ctx, c, core.ActionRevokeClient, "client "+core.ClientText(in.Name), func(k *engine.Call) error {
+		tenant, err := tenantOf(c, in.Tenant)
+		if err != nil {
+			return err
+		}
+		client, err := a.client(tenant, in.Name)
+		if err != nil {
+			return err
+		}
+		client.Certificates = slices.Clone(client.Certificates)
+		if in.Serial != "" && client.CertificateOf(in.Serial) == nil {
+			return core.Errorf(core.ItemNotFound, "the client %s has no certificate %s", core.ClientText(in.Name), core.ClientText(in.Serial))
+		}
+		for i := range client.Certificates {
+			if one := &client.Certificates[i]; one.Revoked == 0 && (in.Serial == "" || one.Serial == in.Serial) {
+				one.Revoked = k.Now
+				k.Record.Detail += ", certificate " + one.Serial
+			}
+		}
+		if in.Serial == "" {
+			client.InvitationHash, client.InvitationEnds = nil, 0
+		}
+		out, err = a.store(k, client, client.Version, in.Reason)
+		return err
+	})
+	return out, err
+}
+
+// Read returns an enrolled client, without the hash of its invitation.
+func (a *ClientVerbs) Read(ctx context.Context, c *core.Caller, tenant, name string) (NamedClient, error) {
+	out, err := readEntry(ctx, a.verbs, c, core.ActionReadClients, core.DirectoryName{Tenant: tenant, Kind: core.EntryClient, ID: name}, namedClient)
+	return out.withoutSecret(), err
+}
+
+// List lists the enrolled clients of a tenant by name, starting after a name.
+func (a *ClientVerbs) List(ctx context.Context, c *core.Caller, tenant, after string, limit int) ([]NamedClient, error) {
+	out, err := listEntries(ctx, a.verbs, c, core.ActionReadClients, listOf{core.EntryClient, tenant, after, limit}, namedClient)
+	for i := range out {
+		out[i] = out[i].withoutSecret()
+	}
+	return out, err
+}
+
+// EnrollInput asks for a certificate by an invitation.
+type EnrollInput struct {
+	Invitation string
+	Request    []byte // certificate request in PEM
+}
+
+// Invited returns the principal of an invitation: the client that it is for, which may do
+// nothing but enroll. Whatever is wrong, the code is AuthenticationNotSuccessful and the
+// sentence the same, unless the directory cannot be read.
+func (a *ClientVerbs) Invited(tenant, name, invitation string) (*core.Principal, error) {
+	client, err := a.client(tenant, name)
+	if core.CodeOf(err) == core.StoreUnavailable {
+		return nil, err
+	}
+	if !isInvited(&client, invitation, a.verbs.engine.Ports.Clock.Now()) || err != nil {
+		return nil, errNotInvited
+	}
+	return &core.Principal{Tenant: tenant, ID: name, Method: core.MethodToken, Strength: core.StrengthToken, Actions: []string{core.ActionEnrollClient.String()}, Expires: client.InvitationEnds}, nil
+}
+
+// isInvited reports whether a text is the invitation of a client. Another text has the hash 0,
+// which no invitation has.
+func isInvited(c *NamedClient, text string, now int64) bool {
+	hash, _ := directory.ParseInvitation(text)
+	return c.IsInvited(&hash, now)
+}
+
+var errNotInvited = core.Errorf(core.AuthenticationNotSuccessful, "the invitation is not right, was used, or has ended; ask for a new one")
+
+// Enroll issues a certificate to the caller, whose principal [ClientVerbs.Invited] has
+// returned, and ends the invitation. Of two that use one invitation at once, one fails.
+func (a *ClientVerbs) Enroll(ctx context.Context, c *core.Caller, in EnrollInput) (out SavedClient, err error) {
+	p := c.Principal
+	err = a.verbs.run(ctx, c, core.ActionEnrollClient, "client "+core.ClientText(p.ID), func(k *engine.Call) error {
+		client, err := a.client(p.Tenant, p.ID)
+		if err != nil && core.CodeOf(err) != core.ItemNotFound {
+			return err
+		}
+		if !isInvited(&client, in.Invitation, k.Now) {
+			return errNotInvited
+		}
+		if out.Certificate, err = a.issueCertificate(k, &client, in.Request); err != nil {
+			return err
+		}
+		client.InvitationHash, client.InvitationEnds = nil, 0
+		out.Client, err = a.store(k, client, client.Version, "enrolled by invitation")
+		if core.CodeOf(err) == core.Conflict {
+			return errNotInvited
+		}
+		return err
+	})
+	if err != nil {
+		return SavedClient{}, err
+	}
+	return out, nil
+}

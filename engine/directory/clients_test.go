@@ -1,0 +1,71 @@
+package directory
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// goodClient has a value in each field.
+func goodClient() *Client {
+	return &Client{Groups: []string{"storage"}, Roles: []string{"user"}, InvitationHash: make([]byte, 32), InvitationEnds: 7,
+		Certificates: []ClientCertificate{{Serial: "1f", Fingerprint: strings.Repeat("ab", 32), Issued: 1, Expires: 2, Revoked: 2}}}
+}
+
+// A client is read back as it was written, and one out of bounds is not written.
+func TestClientBody(t *testing.T) {
+	body, err := core.EncodeBody(goodClient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Client
+	if err := core.DecodeBody(body, &back); err != nil || back.CertificateOf("1f") == nil || back.CertificateOf("1F") != nil {
+		t.Errorf("%+v, %v", back, err)
+	}
+	for what, change := range map[string]func(*Client){
+		"a role of the machine":        func(c *Client) { c.Roles = []string{"system"} },
+		"a group that is no name":      func(c *Client) { c.Groups = []string{"a b"} },
+		"a role twice":                 func(c *Client) { c.Roles = []string{"user", "user"} },
+		"too many certificates":        func(c *Client) { c.Certificates = make([]ClientCertificate, MaxClientCertificates+1) },
+		"a short hash":                 func(c *Client) { c.InvitationHash = []byte{1} },
+		"a hash without an end":        func(c *Client) { c.InvitationEnds = 0 },
+		"an end without a hash":        func(c *Client) { c.InvitationHash = nil },
+		"a serial number in capitals":  func(c *Client) { c.Certificates[0].Serial = "1F" },
+		"a serial number of 0":         func(c *Client) { c.Certificates[0].Serial = "0" },
+		"a long serial number":         func(c *Client) { c.Certificates[0].Serial = strings.Repeat("f", 41) },
+		"no fingerprint":               func(c *Client) { c.Certificates[0].Fingerprint = "" },
+		"an end before the beginning":  func(c *Client) { c.Certificates[0].Expires = 0 },
+		"a revocation before all time": func(c *Client) { c.Certificates[0].Revoked = -1 },
+	} {
+		c := goodClient()
+		change(c)
+		if _, err := core.EncodeBody(c); core.CodeOf(err) != core.InvalidField {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// Only the text that was made is an invitation, and only until it ends.
+func TestInvitation(t *testing.T) {
+	secret, stored := NewInvitation()
+	hash, ok := ParseInvitation(string(secret))
+	c := &Client{InvitationHash: stored, InvitationEnds: 100}
+	if !ok || !bytes.Equal(hash[:], stored) || !c.IsInvited(&hash, 99) || c.IsInvited(&hash, 100) {
+		t.Error("a new invitation does not work until its end")
+	}
+	none := [32]byte{}
+	if c.IsInvited(&none, 1) || (&Client{}).IsInvited(&none, -1) {
+		t.Error("another secret, or none, is an invitation")
+	}
+	last := secret[len(secret)-1]
+	for what, text := range map[string]string{
+		"nothing": "", "the prefix": "kri_", "one letter less": string(secret[:len(secret)-1]), "one more": string(secret) + "a", "capitals": strings.ToUpper(string(secret)),
+		"another prefix": "kr1_" + string(secret[4:]), "bits that mean nothing": string(secret[:len(secret)-1]) + string(last+1),
+	} {
+		if _, ok := ParseInvitation(text); ok {
+			t.Errorf("%s is an invitation", what)
+		}
+	}
+}

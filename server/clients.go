@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/keyreeve/keyreeve/certs"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/admin"
+)
+
+// clientSettings reads the authority for enrolled clients, if there is one.
+func (c *Config) clientSettings() (admin.ClientSettings, error) {
+	out := admin.ClientSettings{InvitationLifetime: c.Enrollment.Invitation}
+	if c.Enrollment.Certificate == "" {
+		return out, nil
+	}
+	authority, err := certs.OpenAuthority(c.Enrollment.Certificate, c.Enrollment.Key)
+	if err != nil {
+		return out, fmt.Errorf("the authority for clients cannot be used; see enrollment.certificate and enrollment.key: %w", err)
+	}
+	out.Sign = func(request []byte, tenant, name string) (admin.SignedCertificate, error) {
+		leaf, err := authority.Sign(request, tenant, name, c.Enrollment.Lifetime)
+		if err != nil {
+			return admin.SignedCertificate{}, err
+		}
+		sum := sha256.Sum256(leaf.Raw)
+		return admin.SignedCertificate{PEM: certs.PEM(leaf), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: leaf.NotAfter.Unix()}, nil
+	}
+	return out, nil
+}
+
+// ClientChange is what a command says of an enrolled client. A member that is left out stays
+// as it is.
+type ClientChange struct {
+	Groups  *[]string `json:"groups,omitempty"`
+	Roles   *[]string `json:"roles,omitempty"`
+	Request []byte    `json:"request,omitempty"` // certificate request in PEM
+	Invite  bool      `json:"invite,omitempty"`
+}
+
+// ClientCertificate is a certificate of an enrolled client as commands see it.
+type ClientCertificate struct {
+	Serial    string     `json:"serial"`
+	IssuedAt  time.Time  `json:"issuedAt"`
+	ExpiresAt time.Time  `json:"expiresAt"`
+	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+}
+
+// EnrolledClient is an enrolled client as commands see it.
+type EnrolledClient struct {
+	Name         string              `json:"name"`
+	InvitedUntil *time.Time          `json:"invitedUntil,omitempty"`
+	Groups       []string            `json:"groups,omitempty"`
+	Roles        []string            `json:"roles,omitempty"`
+	Version      int64               `json:"version"`
+	Certificates []ClientCertificate `json:"certificates,omitempty"`
+}
+
+// SavedClient is the answer to a change of an enrolled client.
+type SavedClient struct {
+	EnrolledClient
+	Certificate string `json:"certificate,omitempty"` // PEM
+	Invitation  string `json:"invitation,omitempty"`  // shown once
+}
+
+func clientShown(c *admin.NamedClient) EnrolledClient {
+	at := func(seconds int64) *time.Time {
+		if seconds == 0 {
+			return nil
+		}
+		return new(time.Unix(seconds, 0).UTC())
+	}
+	out := EnrolledClient{Name: c.Name, Version: c.Version, Groups: c.Groups, Roles: c.Roles, InvitedUntil: at(c.InvitationEnds)}
+	for _, one := range c.Certificates {
+		out.Certificates = append(out.Certificates, ClientCertificate{Serial: one.Serial, IssuedAt: *at(one.Issued), ExpiresAt: *at(one.Expires), RevokedAt: at(one.Revoked)})
+	}
+	return out
+}
+
+func saveClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	var change ClientChange
+	if err := decodeStrict(q.body, &change); err != nil {
+		return nil, err
+	}
+	out, err := d.clients.Save(ctx, c, admin.SaveClientInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Groups: change.Groups, Roles: change.Roles, Request: change.Request, Invite: change.Invite,
+		Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
+	if err != nil {
+		return nil, err
+	}
+	defer clear(out.Invitation)
+	return SavedClient{clientShown(&out.Client), string(out.Certificate.PEM), string(out.Invitation)}, nil
+}
+
+func listClients(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	out := []EnrolledClient{}
+	all, err := d.clients.List(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
+	for i := range all {
+		out = append(out, clientShown(&all[i]))
+	}
+	return out, err
+}
+
+func readClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	one, err := d.clients.Read(ctx, c, q.tenantNamed(), q.Get("name"))
+	return clientShown(&one), err
+}
+
+func revokeClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	one, err := d.clients.Revoke(ctx, c, admin.RevokeClientInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Serial: q.Get("serial"), Reason: q.Get("reason")})
+	return clientShown(&one), err
+}
