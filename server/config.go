@@ -39,6 +39,7 @@ type Config struct {
 		ClientCA    string            `yaml:"client_ca" bound:"file"`          // PEM, authorities whose clients may connect
 		Authorities []authn.Authority `yaml:"authorities" bound:"authorities"` // what each of them may name in its certificates
 		ClientCRL   string            `yaml:"client_crl" bound:"file"`         // PEM, a list of each authority; read again when it changes
+		ClientOCSP  []authn.OCSPRule  `yaml:"client_ocsp" bound:"ocsp"`        // authorities whose certificates are checked at a responder
 		CRLStale    string            `yaml:"crl_stale" bound:"stale"`         // serve or refuse clients of an authority whose list is past its Next Update
 		RequireEKU  bool              `yaml:"require_eku"`                     // demand Extended Key Usage clientAuth of clients
 		OldSuites   bool              `yaml:"old_suites"`                      // also offer TLS 1.2 suites with CBC or RSA key exchange, for old arrays

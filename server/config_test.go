@@ -38,7 +38,7 @@ func TestSampleIsTheDefaults(t *testing.T) {
 	if err := yaml.Load(b, &sample, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
-	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Authentication.LDAP, &sample.Authentication.SpeaksFor, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
+	for _, empty := range []any{&sample.Keys.ForbidClasses, &sample.TLS.Principals, &sample.TLS.ClientOCSP, &sample.TLS.Authorities, &sample.Authentication.Issuers, &sample.Authentication.LDAP, &sample.Authentication.SpeaksFor, &sample.Keys.Tenants, &sample.Policy.Regions, &sample.Compat} {
 		if v := reflect.ValueOf(empty).Elem(); v.Len() == 0 {
 			v.SetZero() // nil, as in the defaults
 		}
@@ -258,8 +258,8 @@ var settingTests = map[string]string{
 	"dir": "TestCommandContract", "kmip": "TestWhatIsMissingIsNamed", "https": "TestWhatIsMissingIsNamed",
 	"tls.certificate": "TestReloadCertificate", "tls.key": "TestWhatIsMissingIsNamed", "tls.client_ca": "TestAuthoritiesByReload", "tls.authorities": "TestGrantsByReload",
 	"tls.client_crl": "TestRevocation", "tls.crl_stale": "TestStaleList", "tls.require_eku": "TestExtendedKeyUsage", "tls.old_suites": "TestSuites", "tls.principals": "TestMappings",
-	"tls.expiry_warning": "TestExpiringCertificates",
-	"hsm.module":         "TestWhatIsMissingIsNamed", "hsm.token": "TestWhatIsMissingIsNamed", "hsm.serial": "TestWhatIsMissingIsNamed", "hsm.pin_file": "TestWhatIsMissingIsNamed", "hsm.pin_env": "TestWhatIsMissingIsNamed",
+	"tls.expiry_warning": "TestExpiringCertificates", "tls.client_ocsp": "TestOCSP",
+	"hsm.module": "TestWhatIsMissingIsNamed", "hsm.token": "TestWhatIsMissingIsNamed", "hsm.serial": "TestWhatIsMissingIsNamed", "hsm.pin_file": "TestWhatIsMissingIsNamed", "hsm.pin_env": "TestWhatIsMissingIsNamed",
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
 	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed", "policy.regions": "TestRegionsByReload", "policy.approval_lifetime": "TestApprovalOverREST",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",

@@ -40,6 +40,9 @@ var settingRules = map[string]func(reflect.Value) error{
 	"classes":     func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
 	"authorities": func(v reflect.Value) error { return authorities(v.Interface().([]authn.Authority)) },
+	"ocsp": func(v reflect.Value) error {
+		return checkListed(v.Interface().([]authn.OCSPRule), func(r authn.OCSPRule) error { return r.Check() })
+	},
 	"speakers":    func(v reflect.Value) error { return speakers(v.Interface().([]authn.SpeakerRule)) },
 	"issuers":     func(v reflect.Value) error { return oidc.CheckIssuers(v.Interface().([]oidc.Issuer)) },
 	"ldap":        func(v reflect.Value) error { return checkLDAP(v.Interface().([]ldap.Settings)) },

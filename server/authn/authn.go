@@ -33,6 +33,8 @@ type Settings struct {
 	CRLMayLack  bool   // the file may be missing; it is used as soon as it exists
 	RefuseStale bool   // refuse the clients of an authority if its list is past its Next Update
 
+	OCSP []OCSPRule // certificates that are checked at responders
+
 	EnrollmentCA string // PEM file with the certificate of the authority for enrolled clients; "": none
 
 	ExpiryWarning time.Duration // how long before a client certificate expires a warning is due
@@ -47,6 +49,7 @@ type Authenticator struct {
 	inUse         certificatesInUse
 	onExpiring    func(ExpiringCertificate)
 	enrolled      EnrolledClients
+	responders    *ocspChecker
 }
 
 // trust is everything that decides which principal a certificate names. It never
@@ -58,6 +61,8 @@ type trust struct {
 	revocations *revocations
 	enrollment  *x509.Certificate // nil: no client is enrolled
 	enrolled    EnrolledClients
+	ocsp        []ocspSource
+	responders  *ocspChecker
 }
 
 // New returns an Authenticator. It fails if anything is wrong with the settings or their
@@ -69,8 +74,8 @@ func New(s Settings, onListsLoaded func(revoked int, err error)) (*Authenticator
 		onListsLoaded = func(int, error) {}
 	}
 	a := &Authenticator{onListsLoaded: onListsLoaded, onExpiring: func(ExpiringCertificate) {}, inUse: certificatesInUse{seen: map[string]*seenCertificate{}}}
-	a.enrolled = nobodyEnrolled{}
-	t, err := newTrust(s, a.enrolled)
+	a.enrolled, a.responders = nobodyEnrolled{}, newOCSPChecker()
+	t, err := a.newTrust(s)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +91,16 @@ func New(s Settings, onListsLoaded func(revoked int, err error)) (*Authenticator
 	return a, nil
 }
 
-func newTrust(s Settings, enrolled EnrolledClients) (*trust, error) {
-	t := &trust{Settings: s, enrolled: enrolled}
+func (a *Authenticator) newTrust(s Settings) (*trust, error) {
+	t := &trust{Settings: s, enrolled: a.enrolled, responders: a.responders}
 	var err error
 	if t.enrollment, err = loadEnrollment(s.EnrollmentCA); err != nil {
 		return nil, err
 	}
 	if t.authorities, err = loadAuthorities(s.ClientCA, t.enrollment, s.Authorities); err != nil {
+		return nil, err
+	}
+	if t.ocsp, err = compileOCSP(s.OCSP, t.authorities); err != nil {
 		return nil, err
 	}
 	t.mappings, err = compileMappings(s.Mappings, t.authorities)
@@ -127,7 +135,7 @@ func (a *Authenticator) Reload(s Settings, announce func(Changes) error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old := a.trust.Load()
-	t, err := newTrust(s, a.enrolled)
+	t, err := a.newTrust(s)
 	if err == nil {
 		err = announceChanges(old, t, announce)
 	}
@@ -230,6 +238,7 @@ func (a *Authenticator) Health(now time.Time, soon time.Duration) Health {
 			h.Notes = append(h.Notes, fmt.Sprintf("the revocation list of %s is past its Next Update of %s; fetch a new one into tls.client_crl", l.issuer.name, l.next.Format(time.RFC3339)))
 		}
 	}
+	h.Notes = append(h.Notes, t.ocspNotes()...)
 	for _, auth := range t.authorities.list {
 		if end := auth.cert.NotAfter; now.After(end.Add(-soon)) {
 			h.Notes = append(h.Notes, fmt.Sprintf("the certificate of the client authority %s expires on %s; see tls.client_ca", auth.name, end.Format(time.DateOnly)))

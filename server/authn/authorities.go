@@ -124,6 +124,14 @@ func (e *Authority) Check() error {
 // everyName stands for each name in a grant.
 const everyName = "*"
 
+// findNamed returns the authority that a text identifies: a fingerprint or a file.
+func (as *authorities) findNamed(text string) (*authority, error) {
+	if _, err := parseFingerprint(text); err == nil {
+		return as.findAuthority("", text)
+	}
+	return as.findAuthority(text, "")
+}
+
 // findAuthority returns the authority that a file or a fingerprint identifies.
 func (as *authorities) findAuthority(file, fingerprint string) (*authority, error) {
 	if file != "" {

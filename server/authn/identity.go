@@ -66,7 +66,7 @@ func (t *trust) judgeChain(peer []*x509.Certificate, now time.Time) *verdict {
 	}
 	p, until, err := t.identifyChain(peer, now)
 	if err != nil {
-		v.err = err
+		v.err, v.validUntil = err, until
 		return v
 	}
 	if again := now.Add(noteEvery); again.Before(until) {
@@ -76,24 +76,33 @@ func (t *trust) judgeChain(peer []*x509.Certificate, now time.Time) *verdict {
 	return v
 }
 
+// identifyChain returns the principal of a chain and when its identity ends. With an error, the
+// time says when to try again; zero: not until something has changed.
 func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Principal, time.Time, error) {
 	if len(peer) == 0 {
-		return nil, now, refuse("no client certificate came with the connection")
+		return nil, time.Time{}, refuse("no client certificate came with the connection")
 	}
 	leaf := peer[0]
 	if t.RequireEKU && !hasClientAuth(leaf) {
-		return nil, now, refuse("the client certificate lacks the Extended Key Usage clientAuth")
+		return nil, time.Time{}, refuse("the client certificate lacks the Extended Key Usage clientAuth")
 	}
 	chains, err := t.usableChains(peer, now)
 	if err != nil {
-		return nil, now, err
+		return nil, time.Time{}, err
 	}
 	chain, who, err := t.findPrincipal(chains)
 	if err != nil {
-		return nil, now, err
+		return nil, time.Time{}, err
+	}
+	again, err := t.checkOCSP(chain, now)
+	if err != nil {
+		return nil, again, err
 	}
 	sum := sha256.Sum256(leaf.Raw)
 	until := t.validUntil(chain, now)
+	if !again.IsZero() && again.Before(until) {
+		until = again
+	}
 	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: core.MethodCertificate, Strength: core.StrengthCertificate,
 		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix(), NamedBy: who.namedBy}, until, nil
 }

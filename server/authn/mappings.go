@@ -165,10 +165,7 @@ func (e *Mapping) resolve(as *authorities) (mapping, error) {
 // its issuer, or the only one of client_ca.
 func (e *Mapping) issuedUnder(as *authorities, issuer string) (*authority, error) {
 	if e.Authority != "" {
-		if _, err := parseFingerprint(e.Authority); err == nil {
-			return as.findAuthority("", e.Authority)
-		}
-		return as.findAuthority(e.Authority, "")
+		return as.findNamed(e.Authority)
 	}
 	if anchors := as.anchors(); len(anchors) == 1 {
 		return anchors[0], nil
