@@ -57,8 +57,10 @@ type roleCmd struct {
 }
 
 type clientCmd struct {
+	Authority clientAuthorityCmd `cmd:"" help:"Make the authority for clients: two files for enrollment.certificate and enrollment.key."`
 	clientIssueCmd
 	clientCareCmd
+	Show clientShowCmd `cmd:"" help:"Print a client with its certificates."`
 }
 
 type tokenCmd struct {

@@ -28,14 +28,6 @@ func (c *namedClient) save(change server.ClientChange, mode string) (out server.
 	return out, err
 }
 
-// clientIssueCmd are the commands that lead to a certificate.
-type clientIssueCmd struct {
-	Authority clientAuthorityCmd `cmd:"" help:"Make the authority for clients: two files for enrollment.certificate and enrollment.key."`
-	Add       clientAddCmd       `cmd:"" help:"Make a client, and print a certificate for the key of a certificate request."`
-	Invite    clientInviteCmd    `cmd:"" help:"Print an invitation, with which the client gets one certificate over REST (POST /v1/clients). Makes the client if it is new."`
-	Renew     clientRenewCmd     `cmd:"" help:"Print another certificate of a client. The old ones stay valid."`
-}
-
 // clientFields are the fields of an enrolled client that flags set.
 type clientFields struct {
 	Group []string `help:"A group of the client; repeat it for more."`
@@ -121,12 +113,11 @@ func (c *clientInviteCmd) Run() error {
 	return nil
 }
 
-// clientCareCmd are the commands for clients that have certificates.
+// clientCareCmd are the other commands.
 type clientCareCmd struct {
 	Change clientChangeCmd `cmd:"" help:"Change groups or roles of a client, also for open connections."`
 	Revoke clientRevokeCmd `cmd:"" help:"End the certificates of a client on every node, also for open connections."`
 	List   clientListCmd   `cmd:"" help:"List the clients."`
-	Show   clientShowCmd   `cmd:"" help:"Print a client with its certificates."`
 }
 
 type clientListCmd struct{ tenantListing }
@@ -162,6 +153,13 @@ func (c *clientRevokeCmd) Run() error {
 	}
 	fmt.Println("client", c.Name, "is revoked")
 	return nil
+}
+
+// clientIssueCmd are the commands that lead to a certificate.
+type clientIssueCmd struct {
+	Add    clientAddCmd    `cmd:"" help:"Make a client, and print a certificate for the key of a certificate request."`
+	Invite clientInviteCmd `cmd:"" help:"Print an invitation, with which the client gets one certificate over REST (POST /v1/clients). Makes the client if it is new."`
+	Renew  clientRenewCmd  `cmd:"" help:"Print another certificate of a client. The old ones stay valid."`
 }
 
 type clientAuthorityCmd struct {
