@@ -267,10 +267,11 @@ func TestProposalDecidesNothingElse(t *testing.T) {
 
 // What the policies look at is listed for the action that is asked, and for no other.
 func TestReadsAreOfTheAction(t *testing.T) {
-	_, s := withKeyPolicies(t, map[string]string{"gcm": onlyGCM, "hr": ofHR, "all": `{"statements": [{"principal": "role:x", "actions": ["*"], "effect": "allow", "conditions": {"tags": {"env": "y"}}}]}`})
+	_, s := withKeyPolicies(t, map[string]string{"gcm": onlyGCM, "hr": ofHR, "gated": `{"statements": [{"principal": "user:y", "actions": ["revoke"], "effect": "allow", "conditions": {"approvals": {"needed": 1, "from": ["user:z"]}}}]}`, "all": `{"statements": [{"principal": "role:x", "actions": ["*"], "effect": "allow", "conditions": {"tags": {"env": "y"}}}]}`})
 	for want, r := range map[string]*core.AccessRequest{
 		"[conditions.parameters.mode user:eve]": askUnder(someone("t", "eve", ""), core.ActionEncrypt, nil, 1, "gcm", "hr"),
 		"[* conditions.principal.department]":   askUnder(someone("t", "eve", ""), core.ActionGet, nil, 1, "gcm", "hr"),
+		"[gate user:y]":                         askUnder(someone("t", "eve", ""), core.ActionRevoke, nil, 1, "gcm", "gated"),
 		"[conditions.tags.env role:x]":          askUnder(someone("t", "eve", ""), core.ActionSign, nil, 1, "gcm", "hr", "all"),
 		"[]":                                    askUnder(someone("t", "eve", ""), core.ActionSign, nil, 1, "gcm", "hr"),
 	} {

@@ -94,7 +94,7 @@ type KeyPolicies interface {
 	FindStatements(ctx context.Context, r *AccessRequest) error
 
 	// Reads lists what the statements of r.Policies about r.Action look at: principals such
-	// as "role:admin", and conditions such as "conditions.parameters.mode". Sorted.
+	// as "role:admin", conditions such as "conditions.parameters.mode", and "gate". Sorted.
 	Reads(r *AccessRequest) ([]string, error)
 
 	// Propose returns key policies with a document in the place of a version of a policy.

@@ -121,12 +121,16 @@ func (p *Policy) Size() (size int) {
 }
 
 // Reads lists what the statements for an action look at: the principals that they name, and
-// the paths of their conditions, such as "conditions.parameters.mode".
+// the paths of their conditions, such as "conditions.parameters.mode", and "gate" if one has a
+// gate.
 func (p *Policy) Reads(action string) (names []string) {
 	for _, effect := range []format.Effect{format.Allow, format.Deny} {
 		for _, i := range p.normal.Concerning(effect, action) {
 			s := &p.normal.Statements[i]
 			names = append(names, s.Principals...)
+			if s.Gate != nil {
+				names = append(names, "gate")
+			}
 			for k := range s.Conditions {
 				names = append(names, s.Conditions[k].Path)
 			}

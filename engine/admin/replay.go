@@ -235,6 +235,7 @@ const (
 	lacksParameters = "parameters"
 	lacksRoles      = "groups and roles at that time"
 	lacksAttributes = "attributes of the principal at that time"
+	lacksApprovals  = "approvals"
 	lacksStrength   = "how the principal proved itself"
 	lacksDecision   = "a decision now: the policies cannot be evaluated for it"
 )
@@ -243,7 +244,7 @@ const (
 // is nil if the object is gone.
 func (p *replay) questionOf(r *core.Record) (*core.AccessRequest, []string, error) {
 	q := &core.AccessRequest{Action: r.Action, Door: r.Door, Address: r.Address, Now: r.Time / 1e6, Principal: p.principalOf(r)}
-	lacks := []string{lacksParameters, lacksAttributes, lacksStrength}
+	lacks := []string{lacksParameters, lacksAttributes, lacksApprovals, lacksStrength}
 	if r.Action.Info().Objects != core.OneObject {
 		return q, lacks, nil
 	}
@@ -354,6 +355,8 @@ func missingFor(reads, lacks []string) (missing []string) {
 			lack = lacksState
 		case strings.HasPrefix(name, "conditions.principal"):
 			lack = lacksAttributes
+		case name == "gate":
+			lack = lacksApprovals
 		case strings.HasPrefix(name, "conditions.strength"), strings.HasPrefix(name, "client:"):
 			lack = lacksStrength
 		}
