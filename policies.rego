@@ -17,7 +17,8 @@
 #                    of keyreeve's own for what KMIP has no operation for: "Read Health"
 #   input.kind       of the operation: "use" (works with the value of a key, or gives
 #                    it away), "manage" (makes, changes or ends an object), "read"
-#                    (only tells) or "administer" (changes the server or its tenants)
+#                    (only tells) or "administer" (changes the server or its tenants,
+#                    or tells what belongs to all tenants)
 #   input.now        seconds since 1970, by the server's clock
 #   input.address    of the peer, without port; "" where there is none (the clock)
 #   input.door       "kmip", "rest", "clock" or "admin" (the admin socket)

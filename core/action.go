@@ -90,8 +90,8 @@ type ActionKind string
 const (
 	UseAction        ActionKind = "use"        // uses the value of a key, or reveals it
 	ManageAction     ActionKind = "manage"     // makes, changes or ends an object or a session
-	ReadAction       ActionKind = "read"       // only reads: attributes, the server, tenants
-	AdministerAction ActionKind = "administer" // changes the server itself, its HSM or its tenants
+	ReadAction       ActionKind = "read"       // only reads: attributes, the server, one tenant
+	AdministerAction ActionKind = "administer" // changes the server itself, its HSM or its tenants, or reads what belongs to all tenants
 	ServerEvent      ActionKind = "event"      // the server does it by itself and records it
 )
 
@@ -312,14 +312,14 @@ var actionTable = [...]ActionInfo{
 
 	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
 	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},
-	ActionListTokenObjects: {"List Token Objects", 0, ReadAction, NoObject},
+	ActionListTokenObjects: {"List Token Objects", 0, AdministerAction, NoObject},
 	ActionPurgeTokenObject: {"Purge Token Object", 0, AdministerAction, NoObject},
 	ActionCreateTenant:     {"Create Tenant", 0, AdministerAction, NoObject},
-	ActionListTenants:      {"List Tenants", 0, ReadAction, NoObject},
+	ActionListTenants:      {"List Tenants", 0, AdministerAction, NoObject},
 	ActionReadTenant:       {"Read Tenant", 0, ReadAction, NoObject},
 	ActionSaveTenant:       {"Save Tenant", 0, AdministerAction, NoObject},
 	ActionDeleteTenant:     {"Delete Tenant", 0, AdministerAction, NoObject},
-	ActionReadRecords:      {"Read Records", 0, ReadAction, NoObject},
+	ActionReadRecords:      {"Read Records", 0, AdministerAction, NoObject},
 	ActionSimulatePolicy:   {"Simulate Policy", 0, ReadAction, NoObject},
 	ActionReplayPolicy:     {"Replay Policy", 0, ReadAction, NoObject},
 	ActionReload:           {"Reload", 0, AdministerAction, NoObject},

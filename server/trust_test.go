@@ -762,13 +762,17 @@ func TestTenantsLearnNothingOfEachOther(t *testing.T) {
 	s := withTenant(t)
 	tenantCommand(t, s, "set", "acme", "objects=7", `classes=["N","C"]`)
 	aesKey(t, dial(t, s, "wile", core.V1_4))
+	s.Certify(certs.Request{Name: "spy", Tenant: "acme", Roles: []string{"everything"}})
+	if status, body := askREST(t, s, "anna", http.MethodPost, "/v1/roles", `{"name":"everything","actions":["*"]}`); status != 201 {
+		t.Fatalf("a role of the tenant: %d %s", status, body)
+	}
 	status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants/acme", "")
 	for _, want := range []string{`"tenantId":"acme"`, `"version":1`, `"state":"active"`, `"settings":{"classes":["N","C"],"objects":7}`, `"usage":{"objects":1,`} {
 		if status != 200 || !strings.Contains(body, want) {
 			t.Errorf("the own tenant: %d %s; want %s", status, body, want)
 		}
 	}
-	for _, client := range []string{"wile", "anna"} {
+	for _, client := range []string{"wile", "anna", "spy"} {
 		for _, route := range []struct{ method, path, body string }{
 			{"GET", "/v1/tenants/NAME", ""}, {"GET", "/v1/tenants/NAME/keys", ""}, {"PATCH", "/v1/tenants/NAME", `{"disabled":true}`}, {"POST", "/v1/tenants", `{"name":"NAME"}`},
 		} {
@@ -788,8 +792,10 @@ func TestTenantsLearnNothingOfEachOther(t *testing.T) {
 			}
 		}
 	}
-	if status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants", ""); status != 403 {
-		t.Errorf("the list of all tenants: %d %s", status, body)
+	for _, client := range []string{"anna", "spy"} {
+		if status, body := askREST(t, s, client, http.MethodGet, "/v1/tenants", ""); status != 403 {
+			t.Errorf("the list of all tenants for %s: %d %s", client, status, body)
+		}
 	}
 	if status, body := askREST(t, s, "anna", http.MethodPatch, "/v1/tenants/acme", `{"settings":{"objects":null}}`); status != 403 {
 		t.Errorf("an administrator of a tenant lifts its quota: %d %s", status, body)
