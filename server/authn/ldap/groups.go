@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // Bounds of the groups of one user.
@@ -140,11 +142,11 @@ func (f *groupFinder) groupsNamedBy(s *session, members []*ldap.Entry) (groups [
 
 func (f *groupFinder) readGroup(s *session, dn string) (*ldap.Entry, error) {
 	found, err := s.search(dn, ldap.ScopeBaseObject, 1, "(objectClass=*)", []string{f.MemberOf})
-	if err != nil {
+	switch {
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultReferral) || err == nil && len(found) != 1:
+		return nil, refuseLogin("the LDAP directory does not show the group " + core.ClientText(dn) + " to the service account")
+	case err != nil:
 		return nil, err
-	}
-	if len(found) != 1 {
-		return nil, fmt.Errorf("the LDAP directory does not show the group %s to the service account", dn)
 	}
 	return found[0], nil
 }

@@ -131,6 +131,30 @@ func TestHostileDirectory(t *testing.T) {
 	}
 }
 
+// A group that the service account does not see refuses the person who is in it: it could escape a
+// denial. It is no outage, or that person could keep everybody else out.
+func TestHiddenGroup(t *testing.T) {
+	s := ldaptest.Start(t)
+	alice := "uid=alice," + ldaptest.People
+	for what, hidden := range map[string]int64{"nothing is found": 0, "there is no such object": 32, "no right to read it": 50, "a referral": 10} {
+		searches := 0
+		settings := faultyServer(t, s, func(c net.Conn, id int64) {
+			if searches++; searches%2 == 1 {
+				c.Write(append(person(id, alice, "alice", 1), answer(id, 5, result(0)...)...))
+				return
+			}
+			c.Write(answer(id, 5, result(hidden)...))
+		})
+		settings.MemberOf, settings.NestedGroups = "memberOf", true
+		d := open(t, settings)
+		u, err := d.Verify(ctx, "alice", []byte(ldaptest.Password))
+		refused(t, what, u, err, "does not show the group")
+		if problem := d.Health().Problem; problem != "" {
+			t.Errorf("%s: health has %q; want no outage", what, problem)
+		}
+	}
+}
+
 // sendUntilClosed sends the same bytes until the other side has closed the connection.
 func sendUntilClosed(c net.Conn, b []byte) {
 	many := bytes.Repeat(b, 1+4096/len(b))
