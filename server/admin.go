@@ -278,8 +278,8 @@ func (d *adminDoor) listDoors(context.Context, *core.Caller, *adminQuestion) (an
 	return d.addresses, nil
 }
 
-func (d *adminDoor) tellHealth(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
-	return d.health.askParts(ctx), nil
+func (d *adminDoor) tellHealth(ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
+	return d.health.askParts(ctx, c.Principal.Tenant), nil
 }
 
 // listDamaged lists the stored certificates that are damaged.

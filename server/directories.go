@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn/ldap"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/password"
@@ -65,13 +66,16 @@ func (all directories) answering() map[string]bool {
 	return out
 }
 
-// part is what health says of the directories. Without one of them the server is still ready
-// for everybody else.
-func (all directories) part() httpd.Part {
+// part is what health says of the directories to a tenant. Without one of them the server is
+// still ready for everybody else.
+func (all directories) part(tenant string) httpd.Part {
 	p := httpd.Part{Ready: true}
 	for _, d := range all {
 		if h := d.Health(); h.Problem != "" {
 			p.Degraded = true
+			if tenant != core.SystemTenant && h.Tenant != tenant {
+				continue
+			}
 			p.Notes = append(p.Notes, fmt.Sprintf("the directory %s verifies no passwords of tenant %s: %s", h.URL, h.Tenant, h.Problem))
 		}
 	}

@@ -33,8 +33,9 @@ type healthCheck struct {
 	ready bool
 }
 
-// askParts asks every part how it is.
-func (h *healthCheck) askParts(ctx context.Context) httpd.Health {
+// askParts asks every part how it is, for a tenant. Only the system's tenant is told of the
+// client certificates and directories of other tenants.
+func (h *healthCheck) askParts(ctx context.Context, tenant string) httpd.Health {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	token := h.token.Health(ctx)
@@ -56,9 +57,9 @@ func (h *healthCheck) askParts(ctx context.Context) httpd.Health {
 		out.Parts["policy"] = p
 	}
 	out.Parts["directory"] = h.directoryPart()
-	out.Parts["tls"] = h.tlsPart(time.Now())
+	out.Parts["tls"] = h.tlsPart(tenant, time.Now())
 	if len(h.ldap) > 0 {
-		out.Parts["ldap"] = h.ldap.part()
+		out.Parts["ldap"] = h.ldap.part(tenant)
 	}
 	for _, p := range out.Parts {
 		out.Ready = out.Ready && p.Ready
@@ -109,7 +110,7 @@ func (h *healthCheck) directoryPart() httpd.Part {
 
 // tlsPart tells about certificates and revocation lists. Without a server
 // certificate that is valid no client connects, so the server is not ready.
-func (h *healthCheck) tlsPart(now time.Time) httpd.Part {
+func (h *healthCheck) tlsPart(tenant string, now time.Time) httpd.Part {
 	soon := h.tls.cfg.TLS.ExpiryWarning
 	identities := h.auth.Health(now, soon)
 	p := httpd.Part{Ready: true, Problem: identities.Problem, Notes: identities.Notes}
@@ -119,7 +120,7 @@ func (h *healthCheck) tlsPart(now time.Time) httpd.Part {
 		p.Notes = append(p.Notes, fmt.Sprintf("the server certificate ends on %s; renew tls.certificate", end.Format(time.DateOnly)))
 	}
 	p.Degraded = p.Problem != "" || len(p.Notes) > 0
-	p.Notes = append(p.Notes, h.auth.ClientNotes(now)...) // the clients' certificates are no fault of this server
+	p.Notes = append(p.Notes, h.auth.ClientNotes(tenant, now)...) // the clients' certificates are no fault of this server
 	return p
 }
 
@@ -133,7 +134,7 @@ func (h *healthCheck) isReady(ctx context.Context) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if time.Now().After(h.until) {
-		h.ready = h.askParts(context.WithoutCancel(ctx)).Ready
+		h.ready = h.askParts(context.WithoutCancel(ctx), core.SystemTenant).Ready
 		h.until = time.Now().Add(readyFor)
 	}
 	return h.ready

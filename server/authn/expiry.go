@@ -127,13 +127,13 @@ func (a *Authenticator) ClientExpiry(now time.Time) (earliest time.Time, expirin
 	return earliest, expiring
 }
 
-// ClientNotes returns what health says about client certificates that are in use and expire
-// soon. Their number is bounded.
-func (a *Authenticator) ClientNotes(now time.Time) (notes []string) {
+// ClientNotes returns what health says to a tenant about its client certificates that are in use
+// and expire soon, and to the system's tenant about those of all tenants. Their number is bounded.
+func (a *Authenticator) ClientNotes(tenant string, now time.Time) (notes []string) {
 	more := 0
 	for _, c := range a.inUse.current(now) {
 		switch {
-		case !c.isExpiring(now):
+		case !c.isExpiring(now), tenant != core.SystemTenant && c.Tenant != tenant:
 		case len(notes) == maxExpiryNote:
 			more++
 		default:

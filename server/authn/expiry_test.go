@@ -28,7 +28,7 @@ func TestExpiringCertificates(t *testing.T) {
 	a := authenticator(t, s)
 	var reported []string
 	a.ReportExpiring(func(e ExpiringCertificate) { reported = append(reported, e.Tenant+"/"+e.Name) })
-	if earliest, n := a.ClientExpiry(time.Now()); !earliest.IsZero() || n != 0 || len(a.ClientNotes(time.Now())) != 0 {
+	if earliest, n := a.ClientExpiry(time.Now()); !earliest.IsZero() || n != 0 || len(a.ClientNotes(core.SystemTenant, time.Now())) != 0 {
 		t.Errorf("before any client: %v, %d", earliest, n)
 	}
 	soon := lasting(c, "soon", 24*time.Hour, 40*time.Minute)
@@ -40,7 +40,12 @@ func TestExpiringCertificates(t *testing.T) {
 	if got := fmt.Sprint(reported); got != "[acme/soon acme/old]" {
 		t.Errorf("reported %s", got)
 	}
-	notes := strings.Join(a.ClientNotes(time.Now()), "\n")
+	notes := strings.Join(a.ClientNotes(core.SystemTenant, time.Now()), "\n")
+	for tenant, want := range map[string]int{core.SystemTenant: 2, "acme": 2, "other": 0, "": 0} {
+		if told := a.ClientNotes(tenant, time.Now()); len(told) != want {
+			t.Errorf("tenant %q is told %q; want %d notes, and none of another tenant", tenant, told, want)
+		}
+	}
 	if earliest, n := a.ClientExpiry(time.Now()); n != 2 || time.Until(earliest) > 10*time.Minute || !strings.Contains(notes, "acme/soon") || !strings.Contains(notes, "acme/old") || strings.Contains(notes, "acme/later") {
 		t.Errorf("%d expire soon, the first on %v; health says\n%s", n, earliest, notes)
 	}
@@ -89,7 +94,7 @@ func TestCertificatesInUseAreBounded(t *testing.T) {
 	if n != maxSeen || earliest.Unix() != now.Add(time.Hour).Unix() {
 		t.Errorf("%d are remembered, the first expires on %v", n, earliest)
 	}
-	if notes := a.ClientNotes(now); len(notes) != maxExpiryNote+1 || !strings.Contains(notes[maxExpiryNote], fmt.Sprint(maxSeen-maxExpiryNote)) {
+	if notes := a.ClientNotes(core.SystemTenant, now); len(notes) != maxExpiryNote+1 || !strings.Contains(notes[maxExpiryNote], fmt.Sprint(maxSeen-maxExpiryNote)) {
 		t.Errorf("health has %d notes: %q", len(notes), notes)
 	}
 	a.inUse.note(&core.Principal{Fingerprint: "new", Expires: now.Add(100 * time.Hour).Unix()}, leaf, time.Hour, now.Add(seenFor+time.Minute))

@@ -55,8 +55,8 @@ type Options struct {
 	// PasswordAlone lets a password buy a token over TLS without a client certificate.
 	PasswordAlone bool
 
-	Health  func(context.Context) Health
-	Ready   func(context.Context) bool // for everybody; cheap when asked often
+	Health  func(ctx context.Context, tenant string) Health // what a tenant is told
+	Ready   func(context.Context) bool                      // for everybody; cheap when asked often
 	Metrics http.Handler
 	Memory  *bounds.Memory // shared by the doors; nil: without bound, for tests
 
@@ -396,7 +396,7 @@ func (s *service) health(c *core.Caller, r *http.Request) (Health, error) {
 	if err := s.Engine.MayInspect(r.Context(), c, core.ActionReadHealth); err != nil {
 		return Health{}, err
 	}
-	return s.Health(r.Context()), nil
+	return s.Health(r.Context(), c.Principal.Tenant), nil
 }
 
 // metrics answers with the metrics, if the policy allows it.

@@ -53,7 +53,7 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 	stored := &records{}
 	ready := true
 	h := New(Options{Auth: strangers{}, Engine: engine.New(engine.Ports{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{}),
-		Health:  func(context.Context) Health { t.Error("health was asked for a stranger"); return Health{} },
+		Health:  func(context.Context, string) Health { t.Error("health was asked for a stranger"); return Health{} },
 		Ready:   func(context.Context) bool { return ready },
 		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("metrics were given to a stranger") })})
 	ask := func(method, path string, withTLS bool) *httptest.ResponseRecorder {
