@@ -209,3 +209,21 @@ func TestWhoSeesApprovals(t *testing.T) {
 		t.Errorf("alice withdraws: %v", err)
 	}
 }
+
+// A principal whose user or enrolled client the requester has once changed approves nothing for
+// it, even if somebody else has changed that entry since.
+func TestApproversAreIndependent(t *testing.T) {
+	for _, kind := range []core.EntryKind{core.EntryUser, core.EntryClient} {
+		w := newWorld(t)
+		n := newApprovalSite(t, w)
+		id := waits(t, n, w.alice, core.GetInput{ID: core.ID(w.aesKey())})
+		for version, author := range []string{"default/carl", "default/alice", "default/carl"} {
+			if err := n.directory.Save(ctx, &core.DirectoryEntry{Kind: kind, Tenant: "default", ID: "bob", Version: int64(version + 1), At: w.clock.now, Author: author, Body: []byte("{}")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: id}); core.CodeOf(err) != core.PermissionDenied || !strings.Contains(err.Error(), "made or changed") {
+			t.Errorf("bob, whose %s alice has changed, approves alice's request: %v; want PermissionDenied", kind, err)
+		}
+	}
+}

@@ -28,8 +28,8 @@ type ApprovalVerbs struct{ verbs *Verbs }
 func NewApprovalVerbs(v *Verbs) *ApprovalVerbs { return &ApprovalVerbs{v} }
 
 // Approve approves a request that waits. The approver must be named by a statement that
-// demands the approvals. It must not be the requester, nor a user that the requester has
-// ever made or changed: the code is then PermissionDenied. Approving twice counts once.
+// demands the approvals. It must not be the requester, nor a user or an
+// enrolled client that the requester has ever made or changed: the code is then PermissionDenied. Approving twice counts once.
 func (a *ApprovalVerbs) Approve(ctx context.Context, c *core.Caller, in ApprovalInput) (out StoredApproval, err error) {
 	err = a.runOnApproval(ctx, c, core.ActionApproveRequest, in.Tenant, in.ID, func(k *engine.Call, asked *StoredApproval) error {
 		out = *asked
@@ -73,16 +73,20 @@ func (a *ApprovalVerbs) approverOf(k *engine.Call, asked *StoredApproval) (out d
 	case p.Tenant != asked.Tenant:
 		return out, nil
 	}
-	changed, err := a.hasChangedUser(k, asked.Tenant, p.ID, asked.Requester)
-	if err == nil && changed {
-		err = core.Errorf(core.PermissionDenied, "%s has made or changed the user %s, who is thus no independent approver", core.ClientText(asked.Requester), core.ClientText(p.ID))
+	for _, kind := range []core.EntryKind{core.EntryUser, core.EntryClient} {
+		changed, err := a.hasChanged(k, core.DirectoryName{Tenant: asked.Tenant, Kind: kind, ID: p.ID}, asked.Requester)
+		if err != nil {
+			return out, err
+		}
+		if changed {
+			return out, core.Errorf(core.PermissionDenied, "%s has made or changed the %s %s, who is thus no independent approver", core.ClientText(asked.Requester), kind, core.ClientText(p.ID))
+		}
 	}
-	return out, err
+	return out, nil
 }
 
-// hasChangedUser reports whether an author has stored any version of a user.
-func (a *ApprovalVerbs) hasChangedUser(k *engine.Call, tenant, user, author string) (bool, error) {
-	name := core.DirectoryName{Tenant: tenant, Kind: core.EntryUser, ID: user}
+// hasChanged reports whether an author has stored any version of an entry.
+func (a *ApprovalVerbs) hasChanged(k *engine.Call, name core.DirectoryName, author string) (bool, error) {
 	if a.verbs.directory.NextVersion(name.Kind, name.Tenant, name.ID) == 1 {
 		return false, a.verbs.directory.Fresh()
 	}
@@ -228,13 +232,13 @@ func requireForUser(v *Verbs, k *engine.Call, tenant, name string, after *core.U
 		return err
 	}
 	var names, left []string
-	for _, holder := range holdersOfUser(before) {
-		if after == nil || !slices.Contains(holdersOfUser(after), holder) {
+	for _, holder := range holdersOf(before.Name, before.Groups, before.Roles) {
+		if after == nil || !slices.Contains(holdersOf(after.Name, after.Groups, after.Roles), holder) {
 			left = append(left, holder)
 		}
 	}
 	if after != nil && (newPassword || !onlyDisables(before, after)) {
-		names = slices.Concat(holdersOfUser(before), holdersOfUser(after), []string{"client:" + name})
+		names = slices.Concat(holdersOf(before.Name, before.Groups, before.Roles), holdersOf(after.Name, after.Groups, after.Roles), []string{"client:" + name})
 	}
 	return requireApprovals(v, k, tenant, nil, left, names)
 }
@@ -245,13 +249,23 @@ func requireForRole(v *Verbs, k *engine.Call, tenant, name string) error {
 	return requireApprovals(v, k, tenant, nil, []string{holder}, []string{holder})
 }
 
-// holdersOfUser lists a user, its groups and its roles, as holders of policies.
-func holdersOfUser(u *core.User) []string {
-	names := []string{core.UserHolder + u.Name}
-	for _, g := range u.Groups {
+// requireForClient demands the approvals that a change of an enrolled client needs: of
+// statements that name the client or one of its groups and roles as approvers, before or after,
+// and of the policies of groups and roles that it leaves. A new certificate or invitation is
+// such a change.
+func requireForClient(v *Verbs, k *engine.Call, before, after *NamedClient) error {
+	was, becomes := holdersOf(after.Name, before.Groups, before.Roles), holdersOf(after.Name, after.Groups, after.Roles)
+	left := slices.DeleteFunc(slices.Clone(was), func(holder string) bool { return slices.Contains(becomes, holder) })
+	return requireApprovals(v, k, after.Tenant, nil, left, slices.Concat(was, becomes, []string{"client:" + after.Name}))
+}
+
+// holdersOf lists a user or client, its groups and its roles, as holders of policies.
+func holdersOf(name string, groups, roles []string) []string {
+	names := []string{core.UserHolder + name}
+	for _, g := range groups {
 		names = append(names, core.GroupHolder+g)
 	}
-	for _, r := range u.Roles {
+	for _, r := range roles {
 		names = append(names, core.RoleHolder+r)
 	}
 	return names

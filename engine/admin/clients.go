@@ -74,9 +74,12 @@ type SavedClient struct {
 // invitation, if asked. Open connections of the client see new groups and roles at their next
 // message. QuotaExceeded if the client has too many certificates.
 func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInput) (out SavedClient, err error) {
-	err = a.verbs.run(ctx, c, core.ActionSaveClient, "client "+core.ClientText(in.Name), func(k *engine.Call) error {
-		client, expected, err := a.clientToChange(c, &in)
+	err = a.verbs.runRequest(ctx, c, core.ActionSaveClient, "client "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
+		before, client, err := a.clientToChange(c, &in)
 		if err != nil {
+			return err
+		}
+		if err := requireForClient(a.verbs, k, &before, &client); err != nil {
 			return err
 		}
 		if in.Invite {
@@ -89,7 +92,7 @@ func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInp
 				return err
 			}
 		}
-		out.Client, err = a.store(k, client, expected, in.Reason)
+		out.Client, err = a.store(k, client, before.Version, in.Reason)
 		return err
 	})
 	if err != nil {
@@ -99,26 +102,27 @@ func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInp
 	return out, nil
 }
 
-// clientToChange returns a client as it will be, and the version that it replaces.
-func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (c NamedClient, expected int64, err error) {
+// clientToChange returns a client as it is, and as it will be. One that is new has version 0.
+func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (before, after NamedClient, err error) {
 	tenant, err := tenantOf(by, in.Tenant)
 	if err != nil {
-		return c, 0, err
+		return before, after, err
 	}
-	c, err = a.client(tenant, in.Name)
+	before, err = a.client(tenant, in.Name)
 	switch {
 	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist && !core.ValidName(in.Name):
-		return c, 0, core.Errorf(core.InvalidField, "%q cannot be a client; use letters, digits, '.', '_' and '-', at most %d", core.ClientText(in.Name), core.MaxNameBytes)
+		return before, after, core.Errorf(core.InvalidField, "%q cannot be a client; use letters, digits, '.', '_' and '-', at most %d", core.ClientText(in.Name), core.MaxNameBytes)
 	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist:
-		c = NamedClient{Tenant: tenant, Name: in.Name}
+		before = NamedClient{Tenant: tenant, Name: in.Name}
 	case err != nil:
-		return c, 0, err
+		return before, after, err
 	case in.MustBeNew:
-		return c, 0, core.Errorf(core.ObjectAlreadyExists, "there is a client %s already; renew it", core.ClientText(in.Name))
+		return before, after, core.Errorf(core.ObjectAlreadyExists, "there is a client %s already; renew it", core.ClientText(in.Name))
 	}
-	setIfGiven(&c.Groups, in.Groups)
-	setIfGiven(&c.Roles, in.Roles)
-	return c, c.Version, nil
+	after = before
+	setIfGiven(&after.Groups, in.Groups)
+	setIfGiven(&after.Roles, in.Roles)
+	return before, after, nil
 }
 
 // client returns the newest version of an enrolled client.
