@@ -234,8 +234,9 @@ const (
 	ActionCreateInstallation
 	ActionCreateTenantKeys
 	ActionRetireTenantKeys // a set that could not be finished
-	ActionReconcile        // the intent of a token object was closed
-	ActionDateReached      // the clock reached a date of an object
+	ActionDestroyTenantKeys
+	ActionReconcile   // the intent of a token object was closed
+	ActionDateReached // the clock reached a date of an object
 	ActionLoadPolicy
 	ActionLoadPIN
 	ActionLoadCertificates
@@ -353,6 +354,7 @@ var actionTable = [...]ActionInfo{
 	ActionCreateInstallation:    {"Create Installation", 0, ServerEvent, NoObject},
 	ActionCreateTenantKeys:      {"Create Tenant Keys", 0, ServerEvent, NoObject},
 	ActionRetireTenantKeys:      {"Retire Tenant Keys", 0, ServerEvent, NoObject},
+	ActionDestroyTenantKeys:     {"Destroy Tenant Keys", 0, ServerEvent, NoObject},
 	ActionReconcile:             {"Reconcile", 0, ServerEvent, NoObject},
 	ActionDateReached:           {"Date Reached", 0, ServerEvent, NoObject},
 	ActionLoadPolicy:            {"Load Policy", 0, ServerEvent, NoObject},

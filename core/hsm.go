@@ -96,6 +96,9 @@ type HSM interface {
 	// compares attributes and check values of every key. Until it has succeeded, no
 	// other method works for a tenant.
 	LoadKeySets(ctx context.Context, sets []KeySet) error
+	// DestroyKeySet removes the keys of the set with the number of s from the token, and
+	// forgets the keys of its tenant. nil means that they are certainly not in the token.
+	DestroyKeySet(ctx context.Context, s KeySet) error
 	// DestroyObject removes the token object of a resident key: the one whose label
 	// and CKA_ID are those of o. It removes nothing else, in particular no tenant key.
 	// nil means that the object is certainly not in the token. A module that has failed

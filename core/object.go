@@ -148,6 +148,8 @@ const (
 	KeySetPending KeySetState = "pending" // the token may lack some of its keys; nothing is sealed under it
 	KeySetActive  KeySetState = "active"
 	KeySetRetired KeySetState = "retired" // was never finished, and is not used
+
+	KeySetDestroyed KeySetState = "destroyed" // its tenant was deleted, and the token has none of its keys
 )
 
 // MaxKeyEpoch is the largest epoch of a tenant's keys: seals have two bytes for it.

@@ -154,6 +154,14 @@ func (h *memHSM) KeySetExists(_ context.Context, n int64) (bool, error) {
 	defer h.mu.Unlock()
 	return h.sets[n], nil
 }
+func (h *memHSM) DestroyKeySet(_ context.Context, s core.KeySet) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail == nil {
+		delete(h.sets, s.Number)
+	}
+	return h.fail
+}
 func (h *memHSM) LoadKeySets(_ context.Context, sets []core.KeySet) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -287,7 +295,7 @@ type node struct {
 
 func newNode(e *engine.Engine) node {
 	administer := admin.New(e, admin.Ports{})
-	return node{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e), administer, admin.NewTenantVerbs(administer), upkeep.New(e)}
+	return node{e, objects.New(e), uses.New(e), attributes.New(e), about.New(e), administer, admin.NewTenantVerbs(administer, admin.TenantSettings{}), upkeep.New(e)}
 }
 
 type world struct {

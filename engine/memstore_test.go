@@ -232,7 +232,8 @@ func (m *memStore) checkSet(k core.KeySet) error {
 		return nil
 	}
 	old := m.sets[at]
-	if old.Number != k.Number || old.Tenant != k.Tenant || old.Epoch != k.Epoch || old.State != core.KeySetPending || k.State == core.KeySetPending {
+	if old.Number != k.Number || old.Tenant != k.Tenant || old.Epoch != k.Epoch || k.State == core.KeySetPending ||
+		old.State != core.KeySetPending && (old.State == core.KeySetDestroyed || k.State != core.KeySetDestroyed) {
 		return core.Errorf(core.Conflict, "another node made it, or it is further on")
 	}
 	return nil

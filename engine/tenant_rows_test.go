@@ -176,3 +176,36 @@ func TestGroupOfANewKey(t *testing.T) {
 		}
 	}
 }
+
+// The keys of a deleted tenant are destroyed only after the record of it is stored. What fails
+// is done by the next call, and the keys of another tenant stay.
+func TestShredding(t *testing.T) {
+	w := newWorld(t)
+	w.hsm.sets[1], w.hsm.sets[2] = true, true
+	if _, err := w.createResident(); err != nil {
+		t.Fatal(err)
+	}
+	w.store.refuse = core.Errorf(core.StoreUnavailable, "full")
+	if _, err := w.Tenants.Shred(ctx, "default", "system/socket"); err == nil || !w.hsm.sets[1] || len(w.hsm.tokens) != 1 {
+		t.Errorf("without a record: %v, sets %v, %d resident keys; nothing may be destroyed", err, w.hsm.sets, len(w.hsm.tokens))
+	}
+	w.store.refuse = nil
+	w.hsm.fail = core.Errorf(core.TokenUnavailable, "away")
+	if _, err := w.Tenants.Shred(ctx, "default", "system/socket"); core.CodeOf(err) != core.TokenUnavailable || w.store.sets[0].State != core.KeySetActive {
+		t.Errorf("with a token that fails: %v, the set is %s; it must not be called destroyed", err, w.store.sets[0].State)
+	}
+	w.hsm.fail = nil
+	got, err := w.Tenants.Shred(ctx, "default", "system/socket")
+	if err != nil || got.KeySets != 1 || got.ResidentKeys != 1 || got.Shredded != "online" || w.hsm.sets[1] || !w.hsm.sets[2] || w.store.sets[0].State != core.KeySetDestroyed {
+		t.Errorf("%+v, %v; sets in the token %v, the row is %s", got, err, w.hsm.sets, w.store.sets[0].State)
+	}
+	if got, err := w.Tenants.Shred(ctx, "default", "system/socket"); err != nil || got.KeySets+got.ResidentKeys != 0 {
+		t.Errorf("a second time: %+v, %v", got, err)
+	}
+	if _, err := w.Tenants.Declare(ctx, "default"); core.CodeOf(err) != core.IllegalOperation {
+		t.Errorf("the name of the deleted tenant is declared again: %v", err)
+	}
+	if _, err := w.Create(ctx, w.out, aesInput()); err != nil {
+		t.Errorf("another tenant: %v", err)
+	}
+}

@@ -22,7 +22,7 @@ type Tenants struct {
 	maxSets  int // sets of keys that the token may hold
 	tampered *tamperedRows
 
-	declared sync.Map // tenant -> nil; nothing takes a declaration back
+	declared sync.Map // tenant -> nil; only the deletion of the tenant on this node takes it back
 	loaded   sync.Map // tenant -> int, the newest epoch that is loaded
 	turns    sync.Map // tenant -> chan struct{}, taken while its keys are loaded
 	checks   sync.Map // tenant -> keyCheck, the last time that its keys were loaded
@@ -187,6 +187,9 @@ func (t *Tenants) makeActiveSet(ctx context.Context, tenant string) error {
 		if len(inKeyState(sets, core.KeySetActive)) > 0 {
 			return nil
 		}
+		if len(inKeyState(sets, core.KeySetDestroyed)) > 0 {
+			return core.Errorf(core.IllegalOperation, "tenant %s was deleted, and its name is not used again; choose another name", tenant)
+		}
 		err = t.makeProgress(ctx, tenant, sets, try)
 		if core.CodeOf(err) == core.Conflict && try < keysTries { // another node was faster
 			err = nil
@@ -246,7 +249,7 @@ func (t *Tenants) beginSet(ctx context.Context, tenant string, own []core.KeySet
 	if err != nil {
 		return err
 	}
-	if len(all) >= t.maxSets {
+	if len(all)-len(inKeyState(all, core.KeySetDestroyed)) >= t.maxSets {
 		return core.Errorf(core.PermissionDenied, "tenant %q has no keys yet, and the token holds %d sets of keys, as many as hsm.max_tenants allows; raise it if the HSM has room for 7 keys more for each tenant", tenant, len(all))
 	}
 	s := core.KeySet{Number: 1, Tenant: tenant, Epoch: 1, State: core.KeySetPending}

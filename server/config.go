@@ -137,6 +137,10 @@ type Config struct {
 		PrincipalRequests int64 `yaml:"principal_requests" bound:"0..1000000000000000"` // operations a second of one principal
 	} `yaml:"quotas"`
 
+	Tenants struct {
+		DeleteAfter time.Duration `yaml:"delete_after" bound:"0s..8760h"` // between the two steps of the deletion of a tenant
+	} `yaml:"tenants"`
+
 	Compat map[string][]string `yaml:"compat" bound:"compat"` // principal: names of attributes left out when all are asked for
 
 	dev   *member.Config // the token of serve --dev
@@ -175,6 +179,7 @@ func Defaults() Config {
 	c.Limits.Handshake, c.Limits.Read, c.Limits.Idle, c.Limits.Write = 5*time.Second, 10*time.Second, 10*time.Minute, 10*time.Second
 	c.Limits.Operation, c.Limits.Search = 30*time.Second, 10*time.Second
 	c.Limits.MemoryTotalMiB, c.Limits.MemoryPerPrincipalMiB = 256, 64
+	c.Tenants.DeleteAfter = 7 * 24 * time.Hour
 	c.Quotas.Objects, c.Quotas.ResidentKeys, c.Quotas.Bytes = 10_000_000, 1000, 64<<30
 	return c
 }

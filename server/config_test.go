@@ -263,7 +263,7 @@ var settingTests = map[string]string{
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
 	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed", "policy.regions": "TestRegionsByReload", "policy.approval_lifetime": "TestApprovalOverREST",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
-	"limits.operation": "TestHangingCallsAreAnswered", "authentication.credentials": "TestCredentialsSetting",
+	"limits.operation": "TestHangingCallsAreAnswered", "tenants.delete_after": "TestDeletedTenant", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",
 	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword", "authentication.issuers": "TestTokensOfAnIssuer", "authentication.ldap": "TestPasswordsOfADirectory",
 	"enrollment.certificate": "TestEnrollment", "enrollment.key": "TestEnrollment", "enrollment.lifetime": "TestEnrollment", "enrollment.invitation": "TestEnrollment",

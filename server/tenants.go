@@ -102,25 +102,25 @@ type CreatedTenant struct {
 }
 
 // createTenant declares the tenant that is named.
-func (d *adminDoor) createTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func createTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	name := q.Get("name")
 	made, err := d.tenants.CreateTenant(ctx, c, name)
 	return CreatedTenant{Tenant: name, Created: made}, err
 }
 
 // listTenants lists what the command tenant list shows.
-func (d *adminDoor) listTenants(ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
+func listTenants(d *adminDoor, ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
 	return d.tenants.ListTenants(ctx, c, "", math.MaxInt)
 }
 
-func (d *adminDoor) readTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func readTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	return tenantAnswer(d.tenants.ReadTenant(ctx, c, q.Get("name")))
 }
 
 func tenantAnswer(t admin.NamedTenant, err error) (any, error) { return httpd.TenantShown(&t), err }
 
 // saveTenant changes settings, which are in the body, or disables or enables a tenant.
-func (d *adminDoor) saveTenant(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func saveTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
 	in := admin.SaveTenantInput{Name: q.Get("name"), Reason: q.Get("reason")}
 	if len(q.body) > 0 {
 		in.Settings = q.body
@@ -129,6 +129,20 @@ func (d *adminDoor) saveTenant(ctx context.Context, c *core.Caller, q *adminQues
 		in.Disabled = new(disabled == "yes")
 	}
 	return tenantAnswer(d.tenants.SaveTenant(ctx, c, in))
+}
+
+// deleteTenant is the first step of a deletion.
+func deleteTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return tenantAnswer(d.tenants.DeleteTenant(ctx, c, admin.DeleteTenantInput{Name: q.Get("name"), Reason: q.Get("reason"), Now: q.Get("now") != ""}))
+}
+
+// confirmDeletion is the second step.
+func confirmDeletion(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return d.tenants.ConfirmDeletion(ctx, c, q.Get("name"), q.Get("reason"))
+}
+
+func restoreTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+	return tenantAnswer(d.tenants.RestoreTenant(ctx, c, q.Get("name"), q.Get("reason")))
 }
 
 // devTenants is a file in a development folder: the tenants that keyreeve cert issue

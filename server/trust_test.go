@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ import (
 	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/servertest"
 	"github.com/keyreeve/keyreeve/store/storetest"
 )
@@ -1004,5 +1006,101 @@ func TestEnrollment(t *testing.T) {
 		if out, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "0"); err != nil || strings.Contains(out, secret) {
 			t.Errorf("the records have the secret of an invitation, or cannot be read: %v", err)
 		}
+	}
+}
+
+// A tenant is deleted in two steps. Until the second one it can be restored. Then its keys are
+// gone from the HSM, the records say so, its name is not used again, and nothing else has changed.
+func TestDeletedTenant(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	wile, dev := dial(t, s, "wile", core.V1_4), dial(t, s, "dev", core.V1_4)
+	id, kept := aesKey(t, wile, activeNow), aesKey(t, dev, activeNow, resident)
+	aesKey(t, wile, resident)
+	refusedTenantCommand(t, s, "say why", "delete", "acme")
+	refusedTenantCommand(t, s, "declared at each start", "delete", "default", "--reason", "x")
+	refusedTenantCommand(t, s, "disable it before", "delete", "acme", "--now", "--reason", "x")
+	refusedTenantCommand(t, s, "ask for its deletion", "delete", "acme", "--confirm", "--yes")
+	refusedTenantCommand(t, s, "only a tenant whose deletion", "restore", "acme")
+
+	tenantCommand(t, s, "delete", "acme", "--reason", "gone")
+	if err := encryptOver(wile, id); err == nil || !strings.Contains(err.Error(), "deleting") {
+		t.Errorf("a tenant that is being deleted: %v", err)
+	}
+	refusedTenantCommand(t, s, "grace time", "delete", "acme", "--confirm", "--yes")
+	refusedTenantCommand(t, s, "is deleting", "enable", "acme")
+	tenantCommand(t, s, "restore", "acme")
+	tenantCommand(t, s, "enable", "acme")
+	if err := encryptOver(dial(t, s, "wile", core.V1_4), id); err != nil {
+		t.Errorf("after it was restored: %v", err)
+	}
+
+	tenantCommand(t, s, "disable", "acme")
+	tenantCommand(t, s, "delete", "acme", "--now", "--reason", "gone")
+	if out := tenantCommand(t, s, "delete", "acme", "--confirm", "--yes"); !strings.Contains(out, "1 sets of keys and 1 resident keys were destroyed in the HSM (shredded: online)") {
+		t.Errorf("confirm prints %q", out)
+	}
+	for range 2 {
+		wantNoKeysOf(t, s, "acme")
+		refusedTenantCommand(t, s, "not used again", "create", "acme")
+		refusedTenantCommand(t, s, "only a tenant whose deletion", "restore", "acme")
+		refusedTenantCommand(t, s, "is deleted", "enable", "acme")
+		if status, body := askREST(t, s, "wile", http.MethodGet, "/v1/keys", ""); status < 400 || !strings.Contains(body, "deleted") {
+			t.Errorf("a client of the deleted tenant: %d %s", status, body)
+		}
+		if err := encryptOver(dial(t, s, "dev", core.V1_4), kept); err != nil {
+			t.Errorf("a resident key of another tenant: %v", err)
+		}
+		if out, err := s.Command("health", "--dir", s.Dir); err != nil || strings.Contains(out, "PROBLEM") {
+			t.Errorf("health: %v\n%s", err, out)
+		}
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		s.Run()
+	}
+	out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Destroy Tenant Keys")
+	if err != nil || strings.Count(out, "begins") != 2 || strings.Count(out, "destroyed") != 2 || !strings.Contains(out, "system/socket") {
+		t.Errorf("the records: %v\n%s", err, out)
+	}
+}
+
+// wantNoKeysOf fails if the HSM has a key of a tenant, or an orphan of it.
+func wantNoKeysOf(t *testing.T, s *servertest.Server, tenant string) {
+	t.Helper()
+	for _, list := range []string{"keys", "orphans"} {
+		args := []string{"hsm", list, "--dir", s.Dir}
+		if list == "orphans" {
+			args = []string{"hsm", list, "list", "--dir", s.Dir}
+		}
+		if out, err := s.Command(args...); err != nil || strings.Contains(out, tenant) || strings.Contains(out, "no row") {
+			t.Errorf("hsm %s after %s was deleted: %v\n%s", list, tenant, err, out)
+		}
+	}
+}
+
+// A server that is killed while it destroys the keys of a tenant destroys nothing more by itself
+// when it runs again: the command is given again, and does the rest.
+func TestKilledDuringADeletion(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	for i, delay := range []time.Duration{0, 3 * time.Millisecond, 6 * time.Millisecond, 10 * time.Millisecond, 15 * time.Millisecond, 25 * time.Millisecond} {
+		tenant := fmt.Sprint("doomed", i)
+		s.Issue(tenant, tenant)
+		aesKey(t, dial(t, s, tenant, core.V1_4), resident)
+		tenantCommand(t, s, "disable", tenant)
+		tenantCommand(t, s, "delete", tenant, "--now", "--reason", "test")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			server.Ask(filepath.Join(s.Dir, "admin.sock"), http.MethodPost, "/tenants/confirm", url.Values{"name": {tenant}}, &struct{}{})
+		}()
+		time.Sleep(delay)
+		s.Kill()
+		<-ended
+		s.Run()
+		tenantCommand(t, s, "delete", tenant, "--confirm", "--yes")
+		wantNoKeysOf(t, s, tenant)
+		aesKey(t, dial(t, s, "dev", core.V1_4))
 	}
 }

@@ -10,7 +10,7 @@ import (
 const (
 	selectKeySets = `SELECT number, tenant, epoch, state, checks, seal FROM tenant_key WHERE ($1 = '' OR tenant = $2) ORDER BY tenant, epoch`
 	upsertKeySet  = `INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (number) DO UPDATE SET state = excluded.state, checks = excluded.checks, seal = excluded.seal ` +
-		`WHERE tenant_key.tenant = excluded.tenant AND tenant_key.epoch = excluded.epoch AND tenant_key.state = 'pending' AND excluded.state <> 'pending'`
+		`WHERE tenant_key.tenant = excluded.tenant AND tenant_key.epoch = excluded.epoch AND (tenant_key.state = 'pending' AND excluded.state <> 'pending' OR tenant_key.state IN ('active', 'retired') AND excluded.state = 'destroyed')`
 )
 
 type saveKeySet core.SaveKeySet
@@ -31,7 +31,7 @@ func keySetTaken(k core.KeySet) error {
 }
 
 func checkKeySet(k *core.KeySet) error {
-	states := map[core.KeySetState]bool{core.KeySetPending: true, core.KeySetActive: true, core.KeySetRetired: true}
+	states := map[core.KeySetState]bool{core.KeySetPending: true, core.KeySetActive: true, core.KeySetRetired: true, core.KeySetDestroyed: true}
 	if !states[k.State] || k.Number < 1 || k.Epoch < 1 || k.Epoch > core.MaxKeyEpoch || len(k.Checks) > maxChecksBytes || (k.State == core.KeySetActive) != (len(k.Checks) > 0) {
 		return core.Errorf(core.Internal, "set %d of epoch %d has the state %q and %d bytes of check values; an active one has up to %d, another none", k.Number, k.Epoch, k.State, len(k.Checks), maxChecksBytes)
 	}

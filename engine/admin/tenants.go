@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/rules"
@@ -9,10 +10,19 @@ import (
 )
 
 // TenantVerbs are the operations on tenants. It is safe for concurrent use.
-type TenantVerbs struct{ verbs *Verbs }
+type TenantVerbs struct {
+	verbs    *Verbs
+	settings TenantSettings
+}
+
+// TenantSettings are the operator's choices about tenants.
+type TenantSettings struct {
+	DeleteAfter time.Duration // between the two steps of a deletion
+	Kept        []string      // tenants that cannot be deleted
+}
 
 // NewTenantVerbs returns the operations on the tenants of an engine.
-func NewTenantVerbs(v *Verbs) *TenantVerbs { return &TenantVerbs{v} }
+func NewTenantVerbs(v *Verbs, s TenantSettings) *TenantVerbs { return &TenantVerbs{v, s} }
 
 // NamedTenant is a tenant with what was laid down for it. A tenant for which nothing was laid
 // down has version 0.
@@ -57,6 +67,8 @@ func (v *TenantVerbs) showState(t *engine.TenantStatus) error {
 		t.Problem = err.Error()
 	case err != nil:
 		return err
+	case row.State == core.TenantDeleted && t.State == engine.TenantDeclared:
+		t.State, t.Problem = string(row.State), "its keys are not all destroyed; run keyreeve tenant delete "+t.Name+" --confirm again"
 	case t.State == engine.TenantDeclared || row.State == core.TenantDeleted:
 		t.State = string(row.State)
 	}

@@ -38,7 +38,9 @@ func DamagedCertificates(ctx context.Context, s core.Store) (out []DamagedCertif
 	}
 	tenants := map[string]bool{}
 	for _, k := range sets {
-		tenants[k.Tenant] = true
+		if k.State == core.KeySetActive { // no key of a deleted tenant can check a seal
+			tenants[k.Tenant] = true
+		}
 	}
 	f := core.Filter{WholeTenant: true, Attributes: core.Attributes{{Tag: core.TagObjectType, Value: core.Enum(core.ObjectTypeCertificate)}}}
 	for tenant := range tenants {

@@ -26,6 +26,7 @@ const (
 	setSystem     = "system"               // it seals the rows of the installation
 	setActive     = "in use"               // its tenant uses it
 	setRetired    = "retired"              // its tenant has a newer one
+	setHalfGone   = "half destroyed"       // its row says that it was destroyed
 	setUnfinished = "unfinished"           // it was not completed
 	setNoRow      = "no row"               // no row of the database names it
 	setMissing    = "missing"              // a row names it, and the token has none of its keys
@@ -67,6 +68,9 @@ func (v *Verbs) KeySets(ctx context.Context) ([]KeySetStatus, error) {
 		}
 	}
 	for _, row := range byNumber {
+		if row.State == core.KeySetDestroyed {
+			continue
+		}
 		out = append(out, KeySetStatus{Label: fmt.Sprint("set ", row.Number), State: setMissing, Tenant: row.Tenant, Epoch: row.Epoch, Note: "a row names it as " + string(row.State) + ", and the token has none of its keys"})
 	}
 	slices.SortFunc(out, func(a, b KeySetStatus) int {
@@ -84,7 +88,7 @@ func describeSet(s core.TokenKeySet, row core.KeySet, named bool) KeySetStatus {
 	case s.Number == 0:
 		out.State, out.Note = setSystem, ""
 	case named:
-		out.State, out.Tenant, out.Epoch, out.Note = map[core.KeySetState]string{core.KeySetActive: setActive, core.KeySetRetired: setRetired, core.KeySetPending: setUnfinished}[row.State], row.Tenant, row.Epoch, ""
+		out.State, out.Tenant, out.Epoch, out.Note = map[core.KeySetState]string{core.KeySetActive: setActive, core.KeySetRetired: setRetired, core.KeySetPending: setUnfinished, core.KeySetDestroyed: setHalfGone}[row.State], row.Tenant, row.Epoch, ""
 	}
 	var lacks, more []string
 	for _, p := range core.KeyPurposes {

@@ -48,6 +48,10 @@ func (v *Verbs) recordReached(ctx context.Context, due []core.DueDate) error {
 	var ch core.Change
 	var failed error
 	for _, d := range due {
+		if row, err := v.engine.RowOf(d.Tenant); err == nil && row.State == core.TenantDeleted {
+			ch.Add(core.NoteDueDate{DueDate: d}) // no key can check the seal of the object any more
+			continue
+		}
 		o, err := v.engine.Ports.Store.Object(ctx, d.Tenant, d.ID)
 		switch {
 		case err != nil && core.CodeOf(err) == core.Tampered:

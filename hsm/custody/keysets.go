@@ -192,6 +192,39 @@ func (i *Installation) KeySets(ctx context.Context) (out []core.TokenKeySet, err
 	return out, nil
 }
 
+// DestroyKeySet implements [core.HSM]. The label alone says which keys belong to the set. The
+// system set has no row and no tenant, so no argument reaches it.
+func (i *Installation) DestroyKeySet(ctx context.Context, set core.KeySet) error {
+	if err := i.checkOpen(); err != nil {
+		return err
+	}
+	if err := checkNumbers(set); err != nil {
+		return err
+	}
+	all, err := i.member.Objects(ctx, setLabel(i.id, set.Number, ""))
+	if err != nil {
+		return err
+	}
+	i.forgetTenant(set.Tenant)
+	for _, o := range all {
+		if installation, number, _, ok := parseSetLabel(o.Label); !ok || installation != i.id || number != set.Number {
+			continue
+		}
+		if err := i.member.Destroy(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetTenant drops the keys of a tenant, so that nothing is sealed under them any more.
+func (i *Installation) forgetTenant(tenant string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.tenants, tenant)
+	delete(i.sets, tenant)
+}
+
 // Objects lists the resident objects of this installation.
 func (i *Installation) Objects(ctx context.Context) (out []core.TokenObject, err error) {
 	if err := i.checkOpen(); err != nil {

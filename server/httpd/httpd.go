@@ -140,6 +140,7 @@ var routes = []route{
 	{"GET", "/v1/tenants", core.ActionListTenants, takesQuery, http.StatusOK, typedAnswer(listTenants)},
 	{"GET", "/v1/tenants/{tenantId}", core.ActionReadTenant, takesNothing, http.StatusOK, typedAnswer(getTenant)},
 	{"PATCH", "/v1/tenants/{tenantId}", core.ActionSaveTenant, takesBody, http.StatusOK, typedAnswer(changeTenant)},
+	{"DELETE", "/v1/tenants/{tenantId}", core.ActionDeleteTenant, takesQuery, http.StatusOK, typedAnswer(deleteTenant)},
 	{"GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, takesQuery, http.StatusOK, typedAnswer(keysOfTenant)},
 
 	{"POST", tokenPath, core.ActionIssueToken, takesBody, http.StatusOK, typedAnswer(issueToken)},

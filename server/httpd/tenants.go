@@ -118,6 +118,16 @@ func getTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	return TenantShown(&t), err
 }
 
+// deleteTenant is the first step of a deletion. The second step is for the admin socket alone.
+func deleteTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
+	in, err := s.removalFor(c, r, core.ActionDeleteTenant, r.PathValue("tenantId"))
+	if err != nil {
+		return Tenant{}, err
+	}
+	t, err := s.Tenants.DeleteTenant(r.Context(), c, admin.DeleteTenantInput{Name: in.Name, Reason: in.Reason, Expected: in.Expected})
+	return TenantShown(&t), err
+}
+
 // tenantPage is the answer of GET /v1/tenants.
 type tenantPage struct {
 	Tenants       []listedTenant `json:"tenants"`

@@ -34,20 +34,21 @@ func keySets(t *testing.T, s core.Store) {
 	}
 }
 
-// A set can change only from pending to another state. A node that is late must not
+// A set can change only from pending to another state, and from every other one to destroyed,
+// which is the last. A node that is late must not
 // bring back a set that another node has given up, and if two nodes begin a set, only
 // one may continue.
 func keyStates(t *testing.T, s core.Store) {
-	states := []core.KeySetState{core.KeySetPending, core.KeySetActive, core.KeySetRetired}
+	states := []core.KeySetState{core.KeySetPending, core.KeySetActive, core.KeySetRetired, core.KeySetDestroyed}
 	checks := map[core.KeySetState][]byte{core.KeySetActive: []byte("c")}
 	for from, a := range states {
 		for to, b := range states {
-			n := 1 + from*3 + to
+			n := 1 + from*len(states) + to
 			k := core.KeySet{Number: int64(100 + n), Tenant: "states", Epoch: n, State: a, Checks: checks[a]}
 			mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k})))
 			k.State, k.Checks = b, checks[b]
 			err := s.Commit(ctx, core.ChangeOf(core.SaveKeySet{KeySet: k}))
-			if a != core.KeySetPending || b == a {
+			if b == a || a == core.KeySetDestroyed || a != core.KeySetPending && b != core.KeySetDestroyed {
 				wantCode(t, string(a+" to "+b), err, core.Conflict)
 			} else if err != nil {
 				t.Errorf("%s to %s: %v", a, b, err)

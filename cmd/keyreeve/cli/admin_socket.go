@@ -263,7 +263,7 @@ func (c *orphansPurgeCmd) Run() error {
 		return nil
 	}
 	if !c.Yes {
-		if err := confirm(len(q["id"])); err != nil {
+		if err := confirm(fmt.Sprintf("destroy %d", len(q["id"]))); err != nil {
 			return err
 		}
 	}
@@ -280,11 +280,10 @@ func (c *orphansPurgeCmd) Run() error {
 
 // confirm asks for words that nobody types by accident. It asks a person at a
 // terminal only: what a pipe holds was written before the question.
-func confirm(n int) error {
+func confirm(want string) error {
 	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
 		return fmt.Errorf("nothing was destroyed: standard input is not a terminal, so nobody can be asked; give --yes")
 	}
-	want := fmt.Sprintf("destroy %d", n)
 	fmt.Printf("These keys cannot be brought back. Type %q to go on: ", want)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != want {

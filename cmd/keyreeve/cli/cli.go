@@ -84,6 +84,8 @@ type tenantCmd struct {
 	Set     tenantSetCmd     `cmd:"" help:"Change the settings of a tenant: its defaults, what it allows, its quotas."`
 	Disable tenantDisableCmd `cmd:"" help:"Refuse all clients of a tenant from now on, also on open connections."`
 	Enable  tenantEnableCmd  `cmd:"" help:"Let the clients of a disabled tenant in again."`
+	Delete  tenantDeleteCmd  `cmd:"" help:"Ask for the deletion of a tenant, which is refused from then on; after the grace time, --confirm destroys its keys in the HSM."`
+	Restore tenantRestoreCmd `cmd:"" help:"Take back a deletion that was not confirmed. The tenant is then disabled."`
 }
 
 type certCmd struct {

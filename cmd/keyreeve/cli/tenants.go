@@ -58,11 +58,16 @@ type namedTenant struct {
 
 // ask asks for the tenant, or for a change of it. pairs are further parameters.
 func (c *namedTenant) ask(method string, settings []byte, pairs ...string) (out httpd.Tenant, err error) {
+	return out, c.askServerWith(method, "/tenants/one", c.query(pairs...), settings, &out)
+}
+
+// query returns the parameters of a question about the tenant.
+func (c *namedTenant) query(pairs ...string) url.Values {
 	q := url.Values{"name": {c.Name}}
 	for i := 0; i < len(pairs); i += 2 {
 		q.Set(pairs[i], pairs[i+1])
 	}
-	return out, c.askServerWith(method, "/tenants/one", q, settings, &out)
+	return q
 }
 
 type tenantShowCmd struct{ namedTenant }
@@ -137,6 +142,56 @@ func (c *tenantEnableCmd) Run() error { return c.saveState("PATCH", "disabled", 
 // saveState changes the state of the tenant and prints the new one.
 func (c *changedTenant) saveState(method string, pairs ...string) error {
 	out, err := c.ask(method, nil, append(pairs, "reason", c.Reason)...)
+	if err == nil {
+		fmt.Println("tenant", out.TenantID, "is", out.State)
+	}
+	return err
+}
+
+type tenantDeleteCmd struct {
+	changedTenant
+	Now     bool `help:"Without the grace time; the tenant must be disabled." xor:"step"`
+	Confirm bool `help:"The second step: destroy the keys of the tenant in the HSM for good." xor:"step"`
+	Yes     bool `help:"Do not ask for a confirmation of the second step."`
+}
+
+// Run asks for the deletion, or confirms it.
+func (c *tenantDeleteCmd) Run() error {
+	if c.Confirm {
+		return c.confirmDeletion()
+	}
+	now := ""
+	if c.Now {
+		now = "yes"
+	}
+	out, err := c.ask("DELETE", nil, "reason", c.Reason, "now", now)
+	if err == nil {
+		fmt.Printf("tenant %s is %s; confirm it after %s\n", out.TenantID, out.State, out.DeleteAfter)
+	}
+	return err
+}
+
+// confirmDeletion is the second step, which nothing takes back.
+func (c *tenantDeleteCmd) confirmDeletion() error {
+	if !c.Yes {
+		if err := confirm("destroy " + c.Name); err != nil {
+			return err
+		}
+	}
+	var out engine.Shredded
+	if err := c.askServer("POST", "/tenants/confirm", c.query("reason", c.Reason), &out); err != nil {
+		return err
+	}
+	fmt.Printf("tenant %s is deleted: %d sets of keys and %d resident keys were destroyed in the HSM (shredded: %s)\n", c.Name, out.KeySets, out.ResidentKeys, out.Shredded)
+	return nil
+}
+
+type tenantRestoreCmd struct{ changedTenant }
+
+// Run takes the deletion back.
+func (c *tenantRestoreCmd) Run() error {
+	var out httpd.Tenant
+	err := c.askServer("POST", "/tenants/restore", c.query("reason", c.Reason), &out)
 	if err == nil {
 		fmt.Println("tenant", out.TenantID, "is", out.State)
 	}

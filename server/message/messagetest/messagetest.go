@@ -34,6 +34,7 @@ type HSM struct {
 func (h HSM) LoadKeySets(context.Context, []core.KeySet) error        { return nil }
 func (h HSM) MakeKeySet(context.Context, core.KeySet) ([]byte, error) { return []byte("c"), nil }
 func (h HSM) KeySets(context.Context) ([]core.TokenKeySet, error)     { return nil, nil }
+func (h HSM) DestroyKeySet(context.Context, core.KeySet) error        { return nil }
 func (h HSM) KeySetExists(context.Context, int64) (bool, error)       { return false, nil }
 func (h HSM) Clear(_ context.Context, _ core.Key, dst []byte) ([]byte, error) {
 	return append(dst, h.Key...), nil
