@@ -13,6 +13,13 @@ type Gate struct {
 // GateTerms are the terms on which a gate opens. All that are set must be met.
 type GateTerms struct {
 	Approvals *ApprovalTerms // nil: none are needed
+	Rate      *RateTerms     // nil: no bound
+}
+
+// RateTerms bound how often one principal does what a statement is about with one object.
+type RateTerms struct {
+	Uses int64 // at least 1
+	Per  int64 // seconds, at least 1
 }
 
 // ApprovalTerms say how many others must approve a request, and who they can be.

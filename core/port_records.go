@@ -13,3 +13,8 @@ type AppendEntry struct{ Entry *Entry }
 
 // ForTenant implements [Write].
 func (w AppendEntry) ForTenant() string { return w.Entry.Tenant }
+
+// Journal turns a record into the bytes that are stored.
+type Journal interface {
+	Seal(r *Record) Entry
+}

@@ -152,3 +152,6 @@ func EnumName[E interface {
 	}
 	return v.String()
 }
+
+// TagSet is a set of tags.
+type TagSet map[Tag]bool

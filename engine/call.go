@@ -39,6 +39,7 @@ type Call struct {
 	Asked core.Asked // set by a verb before the policy is asked
 
 	Request   any                   // the input of the verb, to which an approval is bound; nil: the operation cannot wait for approvals
+	counted   []rateKey             // uses of statements with a rate
 	approvals []*core.GivenApproval // that the operation uses up when it succeeds
 
 	// Memory for values that are passed by reference, so that a use allocates nothing.

@@ -19,9 +19,14 @@ func passGates(k *Call, gates []core.Gate) (core.Decision, error) {
 		return core.Decision{}, err
 	}
 	var lacking []core.Gate
+	var exceeded error
 	for i := range gates {
 		if !meetsGate(waiting, &gates[i]) {
 			lacking = append(lacking, gates[i])
+			continue
+		}
+		if err := countRate(k, &gates[i]); err != nil {
+			exceeded = err
 			continue
 		}
 		k.access.Granted = append(k.access.Granted, gates[i].Statement)
@@ -34,6 +39,9 @@ func passGates(k *Call, gates []core.Gate) (core.Decision, error) {
 			noteApproval(k, waiting)
 			return d, nil
 		}
+	}
+	if exceeded != nil {
+		return core.Decision{}, exceeded
 	}
 	if len(lacking) == 0 {
 		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", k.access.Action, k.Caller.Principal.ID)

@@ -249,6 +249,9 @@ func (g generator) statement() string {
 	if g.IntN(6) == 0 {
 		approvals := `"approvals": ` + g.one(`{"needed": 1, "from": "role:r"}`, `{"needed": 2, "from": ["user:a", "group:g"]}`)
 		actions = g.listOf("export", "Get", "delete")
+		if g.IntN(2) == 0 {
+			approvals, actions = `"rate": {"uses": 5, "per": "1h"}`, g.listOf("encrypt", "create", "read", "Get", "Signature Verify")
+		}
 		switch {
 		case effect == "deny":
 			conditions += `, "unless": {` + approvals + "}"

@@ -42,6 +42,9 @@ func gateTree(g *core.GateTerms) any {
 	if a := g.Approvals; a != nil {
 		out[approvalsMember] = map[string]any{"needed": int64(a.Needed), "from": listOf(a.From, textTree)}
 	}
+	if rate := g.Rate; rate != nil {
+		out[rateMember] = map[string]any{"uses": rate.Uses, "per": rate.Per}
+	}
 	return out
 }
 

@@ -3,6 +3,7 @@ package format
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -12,14 +13,15 @@ import (
 const (
 	unlessMember    = "unless"
 	approvalsMember = "approvals"
+	rateMember      = "rate"
 	grantedMember   = "granted" // of a test: all gates are open
 )
 
-var gateMembers = []string{approvalsMember}
+var gateMembers = []string{approvalsMember, rateMember}
 
 // laterMembers are not offered yet. They are refused, because a condition that is
 // overlooked would allow too much.
-var laterMembers = []string{"rate", "totalUse"}
+var laterMembers = []string{"totalUse"}
 
 func refuseLater(r *reader, n node) {
 	for _, name := range laterMembers {
@@ -52,11 +54,33 @@ func gateOfDenial(r *reader, n node, effect Effect) *core.GateTerms {
 
 // gateTerms reads the members of a gate in an object; nil if there are none.
 func gateTerms(r *reader, n node) *core.GateTerms {
-	m, ok := n.members[approvalsMember]
-	if !ok {
+	var out core.GateTerms
+	if m, ok := n.members[approvalsMember]; ok {
+		out.Approvals = approvalTerms(r, m)
+	}
+	if m, ok := n.members[rateMember]; ok {
+		out.Rate = rateTerms(r, m)
+	}
+	if out == (core.GateTerms{}) {
 		return nil
 	}
-	return &core.GateTerms{Approvals: approvalTerms(r, m)}
+	return &out
+}
+
+// Bounds of a rate.
+const (
+	maxRateUses = 1_000_000_000
+	maxRatePer  = 720 * time.Hour
+)
+
+func rateTerms(r *reader, n node) *core.RateTerms {
+	get := r.object(n, "uses", "per")
+	per := get("per")
+	span, err := time.ParseDuration(r.nameOf(per, maxNameBytes))
+	if r.fault == nil && (err != nil || span%time.Second != 0 || span < time.Second || span > maxRatePer) {
+		r.refuse(per, "it must be a span of whole seconds from 1s to 720h, such as 15m or 1h")
+	}
+	return &core.RateTerms{Uses: r.numberOf(get("uses"), maxRateUses), Per: int64(span / time.Second)}
 }
 
 func approvalTerms(r *reader, n node) *core.ApprovalTerms {
@@ -100,14 +124,17 @@ var waitingActions = []core.Action{core.ActionDestroy, core.ActionRevoke, core.A
 	core.ActionSavePolicy, core.ActionDeletePolicy, core.ActionAttachPolicy, core.ActionDetachPolicy,
 	core.ActionSaveUser, core.ActionDeleteUser, core.ActionSaveRole, core.ActionDeleteRole}
 
-// gateFits refuses approvals for actions whose requests cannot wait.
+// gateFits refuses a gate for actions that cannot have it.
 func gateFits(r *reader, n node, s *Statement) {
-	if s.Gate == nil || s.Gate.Approvals == nil {
+	if s.Gate == nil {
 		return
 	}
 	for _, word := range s.Actions {
 		for _, a := range core.ActionsNamed(word) {
-			if !slices.Contains(waitingActions, a) {
+			if a == core.ActionLocate {
+				r.refuse(n, "%s has neither approvals nor a rate: it asks about each object that it finds", a)
+			}
+			if s.Gate.Approvals != nil && !slices.Contains(waitingActions, a) {
 				r.refuse(n, "%s cannot wait for approvals; delete, export, rotate, revoke and \"Save Policy\" are some that can", a)
 			}
 		}
@@ -119,6 +146,9 @@ func writeGate(g *core.GateTerms) (out members) {
 		approvals := members{{"needed", a.Needed}}
 		approvals.setNames("from", a.From)
 		out.setMember(approvalsMember, approvals)
+	}
+	if rate := g.Rate; rate != nil {
+		out.setMember(rateMember, members{{"uses", rate.Uses}, {"per", (time.Duration(rate.Per) * time.Second).String()}})
 	}
 	return out
 }

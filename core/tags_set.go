@@ -1,4 +1,0 @@
-package core
-
-// TagSet is a set of tags.
-type TagSet map[Tag]bool

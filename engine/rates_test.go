@@ -1,0 +1,68 @@
+package engine_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// rated denies Check beyond 10 uses in 60 seconds.
+type rated struct{ tenantPolicy }
+
+var gateOfCheck = core.Gate{Statement: "p@1/rate", Denies: true, GateTerms: core.GateTerms{Rate: &core.RateTerms{Uses: 10, Per: 60}}}
+
+func (p rated) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
+	if r.Action != core.ActionCheck || slices.Contains(r.Granted, gateOfCheck.Statement) {
+		return p.tenantPolicy.Decide(ctx, r)
+	}
+	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: []core.Gate{gateOfCheck}}, nil
+}
+
+// A rate bounds the uses of one principal and one key, also of requests that run at once. The
+// uses of the span before fade out, so that no burst at its end doubles the rate.
+func TestRates(t *testing.T) {
+	w := newWorld(t)
+	w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: rated{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})))
+	key, other := w.aesKey(), w.aesKey()
+	passed := func(c *core.Caller, id string) int {
+		codes := make([]core.Code, 25)
+		coretest.AtOnce(len(codes), func(i int) {
+			_, err := w.Check(ctx, c, &core.CheckInput{ID: core.ID(id)})
+			if err != nil {
+				codes[i] = core.CodeOf(err)
+				return
+			}
+			codes[i] = core.Code(255)
+		})
+		n := 0
+		for _, code := range codes {
+			switch code {
+			case core.Code(255):
+				n++
+			case core.TooManyRequests:
+			default:
+				t.Errorf("a request beyond the rate: %v; want TooManyRequests", code)
+			}
+		}
+		return n
+	}
+	for _, step := range []struct {
+		what   string
+		after  int64
+		caller *core.Caller
+		key    string
+		want   int
+	}{
+		{"the first span", 0, w.alice, key, 10}, {"the same span", 59, w.alice, key, 0}, {"another key", 0, w.alice, other, 10}, {"another principal", 0, w.bob, key, 10},
+		{"the next span begins", 1, w.alice, key, 0}, {"its middle", 30, w.alice, key, 5}, {"long after", 600, w.alice, key, 10}, {"the clock is set back", -300, w.alice, key, 0},
+	} {
+		w.clock.now += step.after
+		if got := passed(step.caller, step.key); got != step.want {
+			t.Errorf("%s: %d requests passed, want %d", step.what, got, step.want)
+		}
+	}
+}
