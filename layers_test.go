@@ -90,15 +90,15 @@ var layers = map[string][]string{
 
 // owners names the only packages that may import a third-party module, or cgo.
 var owners = map[string][]string{
-	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
-	"github.com/go-asn1-ber/asn1-ber":  {"server/authn/ldap"},
-	"github.com/go-ldap/ldap/v3":       {"server/authn/ldap", "server/authn/ldap/ldaptest"},
 	"github.com/go-jose/go-jose/v4":    {"server/authn/oidc", "server/authn/oidc/oidctest"},
+	"github.com/go-ldap/ldap/v3":       {"server/authn/ldap", "server/authn/ldap/ldaptest"},
+	"C":                                {"hsm/member"},
+	"github.com/open-policy-agent/opa": {"authz", "authz/fence", "authz/keypolicy"},
+	"github.com/go-asn1-ber/asn1-ber":  {"server/authn/ldap"},
 	"github.com/miekg/pkcs11":          {"hsm/member"},
 	"github.com/jackc/pgx/v5":          {"store"},
+	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
 	"github.com/mattn/go-sqlite3":      {"store"},
-	"github.com/open-policy-agent/opa": {"authz", "authz/fence", "authz/keypolicy"},
-	"C":                                {"hsm/member"},
 }
 
 // It reads the files itself: a test that asks "go list" is answered from the

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -160,7 +159,7 @@ func DeclareDevTenant(dir, tenant string) error {
 	cfg := Defaults()
 	cfg.Dir = dir
 	var out CreatedTenant
-	err := Ask(cfg.AdminSocket(), http.MethodPost, "/tenants", url.Values{"name": {tenant}}, &out)
+	err := Ask(cfg.AdminSocket(), http.MethodPost, "/tenants", map[string][]string{"name": {tenant}}, &out)
 	if errors.Is(err, errNoServer) {
 		return nil
 	}

@@ -133,9 +133,10 @@ func (v *Verbs) deleteNamed(ctx context.Context, c *core.Caller, action core.Act
 		if err != nil {
 			return err
 		}
-		if kind == core.EntryUser {
+		switch kind {
+		case core.EntryUser:
 			err = requireForUser(v, k, tenant, in.Name, nil, false)
-		} else {
+		case core.EntryRole:
 			err = requireForRole(v, k, tenant, in.Name)
 		}
 		if err != nil {

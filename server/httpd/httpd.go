@@ -145,13 +145,13 @@ var routes = []route{
 
 	{"POST", tokenPath, core.ActionIssueToken, takesBody, http.StatusOK, typedAnswer(issueToken)},
 	{"DELETE", tokenPath, core.ActionRevokeToken, takesBody, http.StatusNoContent, typedAnswer(revokeToken)},
+	{"POST", clientPath, core.ActionEnrollClient, takesBody, http.StatusCreated, typedAnswer(enrollClient)},
 	{"GET", "/v1/auth/tokens", core.ActionReadTokens, takesQuery, http.StatusOK, typedAnswer(listTokens)},
 	{"POST", "/v1/auth/verify", core.ActionReadTokens, takesBody, http.StatusOK, typedAnswer(verifyToken)},
 	{"GET", "/v1/approvals", core.ActionReadApprovals, takesQuery, http.StatusOK, typedAnswer(listApprovals)},
 	{"GET", "/v1/approvals/{approvalId}", core.ActionReadApprovals, takesNothing, http.StatusOK, typedAnswer(getApproval)},
 	{"POST", "/v1/approvals/{approvalId}/approve", core.ActionApproveRequest, takesBody, http.StatusOK, typedAnswer(approveRequest)},
 	{"POST", "/v1/approvals/{approvalId}/deny", core.ActionDenyRequest, takesBody, http.StatusNoContent, typedAnswer(denyRequest)},
-	{"POST", clientPath, core.ActionEnrollClient, takesBody, http.StatusCreated, typedAnswer(enrollClient)},
 	{"GET", "/v1/health", core.ActionReadHealth, takesNothing, http.StatusOK, typedAnswer((*service).health)},
 }
 

@@ -139,15 +139,6 @@ type tenantEnableCmd struct{ changedTenant }
 // Run enables the tenant.
 func (c *tenantEnableCmd) Run() error { return c.saveState("PATCH", "disabled", "no") }
 
-// saveState changes the state of the tenant and prints the new one.
-func (c *changedTenant) saveState(method string, pairs ...string) error {
-	out, err := c.ask(method, nil, append(pairs, "reason", c.Reason)...)
-	if err == nil {
-		fmt.Println("tenant", out.TenantID, "is", out.State)
-	}
-	return err
-}
-
 type tenantDeleteCmd struct {
 	changedTenant
 	Now     bool `help:"Without the grace time; the tenant must be disabled." xor:"step"`
@@ -195,5 +186,15 @@ func (c *tenantRestoreCmd) Run() error {
 	if err == nil {
 		fmt.Println("tenant", out.TenantID, "is", out.State)
 	}
+	return err
+}
+
+// saveState changes the state of the tenant and prints the new one.
+func (c *changedTenant) saveState(method string, pairs ...string) error {
+	out, err := c.ask(method, nil, append(pairs, "reason", c.Reason)...)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Printf("tenant %s is %s\n", out.TenantID, out.State)
 	return err
 }
