@@ -553,6 +553,8 @@ func outOfBounds(v reflect.Value) []reflect.Value {
 		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
 	case []authn.SpeakerRule:
 		return []reflect.Value{reflect.ValueOf([]authn.SpeakerRule{{}}), reflect.ValueOf([]authn.SpeakerRule{{Tenant: "t", Certificate: "a b", Users: []string{"*"}}})}
+	case []authn.OCSPRule:
+		return []reflect.Value{reflect.ValueOf([]authn.OCSPRule{{}}), reflect.ValueOf([]authn.OCSPRule{{Authority: "a", Responder: "http://ocsp.example", Mode: "sometimes"}})}
 	case []ldap.Settings:
 		return []reflect.Value{reflect.ValueOf([]ldap.Settings{{}}), reflect.ValueOf([]ldap.Settings{{URL: "ldap://example.com", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}), reflect.ValueOf(make([]ldap.Settings, 17))}
 	case []oidc.Issuer:
@@ -642,7 +644,7 @@ func partsOf(c *Config) string {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
 	p.memory = fmt.Sprint(c.memory().Bounds())
-	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication, c.Policy.Regions)
+	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication, c.Policy.Regions, c.Enrollment, c.Tenants)
 	return fmt.Sprintf("%+v", p)
 }
 
@@ -691,6 +693,8 @@ func TestEverySettingIsRead(t *testing.T) {
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
 			case []authn.SpeakerRule:
 				v.Set(reflect.ValueOf([]authn.SpeakerRule{{Tenant: "t", Certificate: "c", Users: []string{"*"}}}))
+			case []authn.OCSPRule:
+				v.Set(reflect.ValueOf([]authn.OCSPRule{{Authority: "a", Responder: "http://ocsp.example", Mode: "prefer"}}))
 			case []ldap.Settings:
 				v.Set(reflect.ValueOf([]ldap.Settings{{URL: "ldaps://ldap.example", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}))
 			case []oidc.Issuer:
