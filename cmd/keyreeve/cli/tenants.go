@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -40,7 +41,10 @@ func (c *tenantListCmd) Run() error { return printList(&c.listing, "/tenants", t
 // tenantLine shows one to people.
 func tenantLine(t engine.TenantStatus) string {
 	keys := "keys not loaded yet"
-	if t.Loaded {
+	switch {
+	case t.State == string(core.TenantDeleted) && t.Problem == "":
+		keys = "keys destroyed"
+	case t.Loaded:
 		keys = "keys loaded"
 	}
 	line := fmt.Sprintf("%s | %s | %s", t.Name, t.State, keys)
