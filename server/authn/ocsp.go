@@ -139,18 +139,28 @@ func (k *ocspChecker) statusOf(source *ocspSource, c, issuer *x509.Certificate, 
 	if known && now.Before(answer.until) {
 		return answer
 	}
-	if now.Before(silent.until) {
-		return silent
+	next := silent
+	if !now.Before(silent.until) {
+		next = k.askInPlace(place, source.Responder, key, c, issuer, now)
 	}
+	if next.problem != nil && answer.revoked { // what was revoked stays so until the responder says otherwise
+		return ocspAnswer{revoked: true, until: next.until}
+	}
+	return next
+}
+
+// askInPlace asks about a certificate when one of the places for questions is free, and
+// remembers the answer.
+func (k *ocspChecker) askInPlace(place chan struct{}, responder, key string, c, issuer *x509.Certificate, now time.Time) ocspAnswer {
 	select {
 	case place <- struct{}{}:
 		defer func() { <-place }()
+		answer := k.askResponder(responder, c, issuer, now)
+		k.remember(responder, key, answer)
+		return answer
 	case <-time.After(ocspTime):
 		return ocspAnswer{problem: errors.New("too many questions wait for it"), until: now.Add(ocspRetry)}
 	}
-	answer = k.askResponder(source.Responder, c, issuer, now)
-	k.remember(source.Responder, key, answer)
-	return answer
 }
 
 func (k *ocspChecker) remember(responder, key string, answer ocspAnswer) {

@@ -149,6 +149,29 @@ func TestOCSPIsAskedAgain(t *testing.T) {
 	}
 }
 
+// A certificate that was revoked stays so when the responder falls silent, also where the rule
+// prefers an answer and does not require one.
+func TestOCSPRevokedStaysRevoked(t *testing.T) {
+	c, r := newCA(t, "ca", nil), newResponder(t)
+	s := trusting(t, c)
+	s.OCSP = []OCSPRule{{Authority: bundle(t, c), Mode: ocspPrefer, Responder: r.url}}
+	tr := authenticator(t, s).trust.Load()
+	peer, now := []*x509.Certificate{c.leaf(uri("keyreeve://acme/dev"))}, time.Now()
+	r.answer = c.says(ocsp.Revoked, func(o *ocsp.Response) { o.NextUpdate = now.Add(time.Minute) }, c.cert, c.key)
+	if v := tr.judgeChain(peer, now); v.err == nil {
+		t.Fatal("a revoked certificate is admitted")
+	}
+	r.answer = func([]byte) (int, []byte) { return http.StatusServiceUnavailable, nil }
+	for _, later := range []time.Duration{10 * time.Minute, 10*time.Minute + time.Second} { // the responder is asked, and then known to be silent
+		if v := tr.judgeChain(peer, now.Add(later)); v.err == nil {
+			t.Errorf("after %v, while the responder is silent, the revoked certificate is admitted", later)
+		}
+	}
+	if r.asked.Load() != 2 {
+		t.Errorf("the responder was asked %d times; want 2", r.asked.Load())
+	}
+}
+
 // A rule that could never be used is an error that names it.
 func TestOCSPRulesThatAreRefused(t *testing.T) {
 	c := newCA(t, "ca", nil)
