@@ -110,7 +110,7 @@ func (v *Verifier) askDirectory(ctx context.Context, l *login, d *tenantDirector
 	if u, err := v.recall(l, version, nil); u != nil || err != nil { // another login has ended meanwhile
 		return u, err
 	}
-	u, err := d.Verify(ctx, l.name, password)
+	u, err := d.verifyOutside(ctx, l.name, password)
 	switch {
 	case core.CodeOf(err) == core.AuthenticationNotSuccessful:
 		return nil, v.noteOutcome(l, nil, causeOf(err))
@@ -119,6 +119,12 @@ func (v *Verifier) askDirectory(ctx context.Context, l *login, d *tenantDirector
 	}
 	u.Version = version
 	return u, v.noteOutcome(l, u, nil)
+}
+
+// verifyOutside asks the directory, which may hang. No processor counts as used meanwhile.
+func (d *tenantDirectory) verifyOutside(ctx context.Context, name string, password []byte) (*core.User, error) {
+	defer fair.Waits(ctx).Over()
+	return d.Verify(ctx, name, password)
 }
 
 // causeOf returns the cause that an error keeps from the client.

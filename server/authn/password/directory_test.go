@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 )
 
@@ -176,6 +177,42 @@ func TestOutageOfTheDirectory(t *testing.T) {
 	if n := d.Asked(); n > 3*freeFailures+d.AtOnce() {
 		t.Errorf("eight logins with the same password asked the directory %d times; want one for each place", n-3*freeFailures)
 	}
+}
+
+// While the directory hangs, a login holds up no other request of its tenant, of which only one
+// may compute at once beside another tenant.
+func TestLoginAtTheDirectoryTakesNoProcessor(t *testing.T) {
+	_, d, v := directoryWorld()
+	d.Hang = make(chan struct{})
+	processors := fair.NewProcessors(1)
+	var rival, login, other fair.Turn
+	for tenant, turns := range map[string][]*fair.Turn{"rival": {&rival}, "acme": {&login, &other}} {
+		for _, turn := range turns {
+			processors.Open(turn, tenant, tenant)
+			defer turn.Close()
+		}
+	}
+	for _, turn := range []*fair.Turn{&rival, &login} {
+		if err := turn.Begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := v.ForConnection("10.0.0.7")(fair.WithTurn(ctx, &login), array7(), userAndPassword("carol", secret))
+		if err != nil {
+			t.Errorf("carol after a hang: %v", err)
+		}
+	}()
+	for d.Asked() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := other.Begin(ctx); err != nil {
+		t.Errorf("another request of the tenant while the directory hangs: %v; want that it computes", err)
+	}
+	close(d.Hang)
+	<-done
 }
 
 // Ten thousand wrong logins of people of the directory leave bounded memory.
