@@ -20,7 +20,7 @@ type rates struct {
 	swept  int64 // Unix seconds of the last look for counts that bound nothing
 }
 
-// rateKey is what is counted: a new version of a policy begins anew.
+// rateKey is what is counted: a new version of a policy counts from 0.
 type rateKey struct{ statement, principal, object string }
 
 // rateCount has the uses of the current span and of the one before it.

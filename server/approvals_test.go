@@ -90,7 +90,7 @@ func TestTwoPersonDestroy(t *testing.T) {
 }
 
 // An approval is good for the object and the policy as they were: after a change of either,
-// the request waits anew.
+// the request waits again.
 func TestApprovalEndsWithWhatItWasGivenFor(t *testing.T) {
 	s, alice, bob, _ := startCustodians(t)
 	key := crownJewel(t, alice)

@@ -17,8 +17,9 @@ type Ending struct {
 	longest   int64 // lifetime of an entry, in seconds, if its end is not known
 	readOwner func(*core.DirectoryEntry) (principal string, ends int64, err error)
 
-	mu    sync.RWMutex
-	known map[string]knownEnding // by ID
+	mu       sync.RWMutex
+	known    map[string]knownEnding     // by ID
+	ofTenant map[string]map[string]bool // IDs, so that no tenant looks through those of others
 }
 
 // knownEnding is what is known of an entry without its body.
@@ -30,7 +31,7 @@ type knownEnding struct {
 
 // newEnding must be called before the directory is opened.
 func newEnding(d *Directory, kind core.EntryKind, longest int64, readOwner func(*core.DirectoryEntry) (string, int64, error)) *Ending {
-	t := &Ending{directory: d, kind: kind, longest: longest, readOwner: readOwner, known: map[string]knownEnding{}}
+	t := &Ending{directory: d, kind: kind, longest: longest, readOwner: readOwner, known: map[string]knownEnding{}, ofTenant: map[string]map[string]bool{}}
 	d.Watch(kind, t.noteVersion)
 	return t
 }
@@ -50,7 +51,12 @@ func (t *Ending) noteVersion(e *core.DirectoryEntry) {
 	if before, ok := t.known[e.ID]; ok && e.Deleted && before.tenant == e.Tenant && !before.deleted {
 		next.principal, next.ends = before.principal, before.ends
 	}
+	t.forgetLocked(e.ID)
 	t.known[e.ID] = next
+	if t.ofTenant[e.Tenant] == nil {
+		t.ofTenant[e.Tenant] = map[string]bool{}
+	}
+	t.ofTenant[e.Tenant][e.ID] = true
 }
 
 // EndingCount is how many entries have not ended at a time.
@@ -70,8 +76,9 @@ func (c *EndingCount) countEntry(k *knownEnding) {
 func (t *Ending) Count(tenant, principal string, now int64) (ofPrincipal, ofTenant EndingCount) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, k := range t.known {
-		if k.tenant != tenant || k.ends <= now {
+	for id := range t.ofTenant[tenant] {
+		k := t.known[id]
+		if k.ends <= now {
 			continue
 		}
 		ofTenant.countEntry(&k)
@@ -87,8 +94,9 @@ func (t *Ending) Count(tenant, principal string, now int64) (ofPrincipal, ofTena
 func (t *Ending) IDs(tenant, principal, after string, now int64, limit int) (ids []string) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for id, k := range t.known {
-		if k.tenant == tenant && !k.deleted && k.ends > now && id > after && (principal == "" || k.principal == principal) {
+	for id := range t.ofTenant[tenant] {
+		k := t.known[id]
+		if !k.deleted && k.ends > now && id > after && (principal == "" || k.principal == principal) {
 			ids = append(ids, id)
 		}
 	}
@@ -122,5 +130,14 @@ func (t *Ending) IsStored(name core.DirectoryName) bool {
 func (t *Ending) Forget(name core.DirectoryName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.known, name.ID)
+	t.forgetLocked(name.ID)
+}
+
+// forgetLocked drops an entry. The caller holds t.mu.
+func (t *Ending) forgetLocked(id string) {
+	tenant := t.known[id].tenant
+	delete(t.known, id)
+	if delete(t.ofTenant[tenant], id); len(t.ofTenant[tenant]) == 0 {
+		delete(t.ofTenant, tenant)
+	}
 }
