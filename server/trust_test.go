@@ -1081,7 +1081,7 @@ func wantNoKeysOf(t *testing.T, s *servertest.Server, tenant string) {
 
 // A server that is killed while it destroys the keys of a tenant destroys nothing more by itself
 // when it runs again: the command is given again, and does the rest.
-func TestKilledDuringADeletion(t *testing.T) {
+func TestDeletionSurvivesKills(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	for i, delay := range []time.Duration{0, 3 * time.Millisecond, 6 * time.Millisecond, 10 * time.Millisecond, 15 * time.Millisecond, 25 * time.Millisecond} {
