@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/directory"
@@ -51,7 +52,7 @@ func newApprovalSite(t *testing.T, w *world) *approvalSite {
 }
 
 // waits asks for a key and returns the approval for which the request waits.
-func waits(t *testing.T, n *approvalSite, c *core.Caller, in core.GetInput) string {
+func waits(t *testing.T, n *approvalSite, c *core.Caller, in operation.GetInput) string {
 	t.Helper()
 	_, err := n.Get(ctx, c, &in)
 	e, ok := errors.AsType[*core.Error](err)
@@ -65,7 +66,7 @@ func waits(t *testing.T, n *approvalSite, c *core.Caller, in core.GetInput) stri
 func TestAnApprovalIsUsedOnce(t *testing.T) {
 	w := newWorld(t)
 	one := newApprovalSite(t, w)
-	in := core.GetInput{ID: core.ID(w.aesKey())}
+	in := operation.GetInput{ID: core.ID(w.aesKey())}
 	for round := range 5 {
 		id := waits(t, one, w.alice, in)
 		if _, err := one.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: id}); err != nil {
@@ -74,7 +75,7 @@ func TestAnApprovalIsUsedOnce(t *testing.T) {
 		two := newApprovalSite(t, w)
 		var got atomic.Int64
 		coretest.AtOnce(16, func(i int) {
-			_, err := []*approvalSite{one, two}[i%2].Get(ctx, w.alice, &core.GetInput{ID: in.ID})
+			_, err := []*approvalSite{one, two}[i%2].Get(ctx, w.alice, &operation.GetInput{ID: in.ID})
 			switch code := core.CodeOf(err); {
 			case err == nil:
 				got.Add(1)
@@ -97,8 +98,8 @@ func TestAnApprovalIsUsedOnce(t *testing.T) {
 func TestApprovalsExpire(t *testing.T) {
 	w := newWorld(t)
 	n := newApprovalSite(t, w)
-	in := core.GetInput{ID: core.ID(w.aesKey())}
-	given, late := waits(t, n, w.alice, in), waits(t, n, w.alice, core.GetInput{ID: in.ID, Format: core.KeyFormatTypeRaw})
+	in := operation.GetInput{ID: core.ID(w.aesKey())}
+	given, late := waits(t, n, w.alice, in), waits(t, n, w.alice, operation.GetInput{ID: in.ID, Format: core.KeyFormatTypeRaw})
 	if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: given}); err != nil {
 		t.Fatal(err)
 	}
@@ -128,16 +129,16 @@ func TestApprovalsAreBoundToTheRequest(t *testing.T) {
 	seen := map[string]string{}
 	for what, try := range map[string]struct {
 		caller *core.Caller
-		in     core.GetInput
+		in     operation.GetInput
 	}{
-		"alice":           {w.alice, core.GetInput{ID: core.ID(id)}},
-		"bob":             {w.bob, core.GetInput{ID: core.ID(id)}},
-		"another key":     {w.alice, core.GetInput{ID: core.ID(w.aesKey())}},
-		"a format":        {w.alice, core.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeRaw}},
-		"another format":  {w.alice, core.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeOpaque}},
-		"a compression":   {w.alice, core.GetInput{ID: core.ID(id), Compression: 2}},
-		"a specification": {w.alice, core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt}}},
-		"another method":  {w.alice, core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodMACSign}}},
+		"alice":           {w.alice, operation.GetInput{ID: core.ID(id)}},
+		"bob":             {w.bob, operation.GetInput{ID: core.ID(id)}},
+		"another key":     {w.alice, operation.GetInput{ID: core.ID(w.aesKey())}},
+		"a format":        {w.alice, operation.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeRaw}},
+		"another format":  {w.alice, operation.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeOpaque}},
+		"a compression":   {w.alice, operation.GetInput{ID: core.ID(id), Compression: 2}},
+		"a specification": {w.alice, operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt}}},
+		"another method":  {w.alice, operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodMACSign}}},
 	} {
 		approval := waits(t, n, try.caller, try.in)
 		if other, doubled := seen[approval]; doubled {
@@ -157,7 +158,7 @@ func TestRequestsThatWaitAreBounded(t *testing.T) {
 	key := core.ID(w.aesKey())
 	refusedAfter := func(c *core.Caller, withdraw bool) int {
 		for i := range 300 {
-			_, err := n.Get(ctx, c, &core.GetInput{ID: key, Format: core.KeyFormatType(100 + i)})
+			_, err := n.Get(ctx, c, &operation.GetInput{ID: key, Format: core.KeyFormatType(100 + i)})
 			if core.CodeOf(err) == core.QuotaExceeded {
 				return i
 			}
@@ -190,7 +191,7 @@ func TestRequestsThatWaitAreBounded(t *testing.T) {
 func TestWhoSeesApprovals(t *testing.T) {
 	w := newWorld(t)
 	n := newApprovalSite(t, w)
-	id := waits(t, n, w.alice, core.GetInput{ID: core.ID(w.aesKey())})
+	id := waits(t, n, w.alice, operation.GetInput{ID: core.ID(w.aesKey())})
 	for who, c := range map[string]*core.Caller{"eve": w.eve, "another tenant's": w.out} {
 		if _, err := n.verbs.Approve(ctx, c, admin.ApprovalInput{ID: id}); core.CodeOf(err) != core.ItemNotFound && core.CodeOf(err) != core.PermissionDenied {
 			t.Errorf("%s approves: %v; want a refusal", who, err)
@@ -202,7 +203,7 @@ func TestWhoSeesApprovals(t *testing.T) {
 	if _, err := n.verbs.Approve(ctx, w.alice, admin.ApprovalInput{ID: id}); core.CodeOf(err) != core.PermissionDenied {
 		t.Errorf("alice approves her own request: %v; want PermissionDenied", err)
 	}
-	if again := waits(t, n, w.alice, core.GetInput{ID: core.ID(w.aesKey())}); again == id {
+	if again := waits(t, n, w.alice, operation.GetInput{ID: core.ID(w.aesKey())}); again == id {
 		t.Error("the request for another key has the same approval")
 	}
 	if err := n.verbs.Deny(ctx, w.alice, admin.ApprovalInput{ID: id}); err != nil {
@@ -216,7 +217,7 @@ func TestApproversAreIndependent(t *testing.T) {
 	for _, kind := range []core.EntryKind{core.EntryUser, core.EntryClient} {
 		w := newWorld(t)
 		n := newApprovalSite(t, w)
-		id := waits(t, n, w.alice, core.GetInput{ID: core.ID(w.aesKey())})
+		id := waits(t, n, w.alice, operation.GetInput{ID: core.ID(w.aesKey())})
 		for version, author := range []string{"default/carl", "default/alice", "default/carl"} {
 			if err := n.directory.Save(ctx, &core.DirectoryEntry{Kind: kind, Tenant: "default", ID: "bob", Version: int64(version + 1), At: w.clock.now, Author: author, Body: []byte("{}")}); err != nil {
 				t.Fatal(err)

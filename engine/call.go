@@ -45,10 +45,16 @@ type Call struct {
 	// Memory for values that are passed by reference, so that a use allocates nothing.
 	access     core.AccessRequest
 	policyRoom [4]core.DirectoryVersion
-	GetOutput  core.GetOutput // for the answer of Get
+	Returned   ReturnedObject // the answer of Get
 	closing    core.Change    // stores entry, as its only write
 	writes     [1]core.Write
 	entry      core.Entry
+}
+
+// ReturnedObject is an object with its value, as Get returns it.
+type ReturnedObject struct {
+	Object core.ObjectBody
+	Secret *core.Secret // owns the key bytes in Object
 }
 
 var calls = sync.Pool{New: func() any { return new(Call) }}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 )
 
@@ -67,20 +68,20 @@ func FuzzCertificate(f *testing.F) {
 func TestOddCertificates(t *testing.T) {
 	for _, der := range issued(t) {
 		w := newWorld(t)
-		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+		out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
 		if err != nil {
 			t.Errorf("%x: %v", der, err)
 			continue
 		}
-		as, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(out.ID)})
+		as, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(out.ID)})
 		if err != nil || as.Attributes.Num(core.TagCertificateLength) != int64(len(der)) {
 			t.Errorf("%+v, %v", as.Attributes, err)
 		}
 	}
 	w := newWorld(t)
 	for what, b := range map[string][]byte{"nothing": nil, "no DER": []byte("x"), "half": issued(t)[0][:100], "bytes behind": append(issued(t)[0], 0)} {
-		if _, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+		if _, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: b}}); core.CodeOf(err) != core.InvalidField {
 			t.Errorf("%s: %v; want InvalidField", what, err)
 		}
@@ -101,7 +102,7 @@ func TestNamesInACertificateAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+		_, err = w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
 		if core.CodeOf(err) != want || (err == nil) != (want == core.Internal) {
 			t.Errorf("a certificate with %d KiB of names: %v; want %v", n, err, want)

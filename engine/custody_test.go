@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 )
 
@@ -33,7 +34,7 @@ func TestCustodyChanges(t *testing.T) {
 						value = step.to.extractable
 						step.to.sensitive = now.sensitive
 					}
-					_, err := w.ModifyAttribute(ctx, &who, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: step.tag}, New: core.Attribute{Tag: step.tag, Value: core.Bool(value)}})
+					_, err := w.ModifyAttribute(ctx, &who, &operation.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: step.tag}, New: core.Attribute{Tag: step.tag, Value: core.Bool(value)}})
 					was, is := core.ClassOf(now.sensitive, now.extractable), core.ClassOf(step.to.sensitive, step.to.extractable)
 					loosens := rules.Stricter(was, is)
 					if (core.CodeOf(err) == core.PermissionDenied) != loosens || (err != nil && !loosens) {
@@ -59,7 +60,7 @@ func TestCustodyChanges(t *testing.T) {
 func TestCustodyChangeIsRefused(t *testing.T) {
 	w := newWorld(t)
 	sensitive := func(c *core.Caller, id string) error {
-		_, err := w.ModifyAttribute(ctx, c, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: core.TagSensitive}, New: core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}})
+		_, err := w.ModifyAttribute(ctx, c, &operation.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: core.TagSensitive}, New: core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}})
 		return err
 	}
 	if err := sensitive(w.eve, w.aesKey()); core.CodeOf(err) != core.PermissionDenied {
@@ -108,7 +109,7 @@ func TestProtectionStorage(t *testing.T) {
 	} {
 		w := newWorld(t)
 		as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)}, c.more...)...)
-		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, ProtectionMasks: c.masks})
+		out, err := w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, ProtectionMasks: c.masks})
 		if c.want == "" {
 			if core.CodeOf(err) != core.ProtectionStorageUnavailable || len(w.store.objects) != 0 {
 				t.Errorf("masks %v, %v: %v", c.masks, c.more, err)
@@ -122,7 +123,7 @@ func TestProtectionStorage(t *testing.T) {
 	}
 	w := newWorld(t)
 	pair := func(common, private, public []int32) error {
-		_, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{CommonProtection: common, PrivateProtection: private, PublicProtection: public,
+		_, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{CommonProtection: common, PrivateProtection: private, PublicProtection: public,
 			Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))})
 		return err
 	}
@@ -166,7 +167,7 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 					caller = w.eve
 				}
 				objects := len(w.store.objects)
-				out, err := w.ReKey(ctx, caller, &core.RekeyInput{ID: core.ID(old), Attributes: attrs(asked...)})
+				out, err := w.ReKey(ctx, caller, &operation.RekeyInput{ID: core.ID(old), Attributes: attrs(asked...)})
 				allowed := was == to || (!admin && rules.Stricter(to, was))
 				if allowed != (err == nil) || (err != nil && core.CodeOf(err) != core.PermissionDenied) {
 					t.Errorf("administrator %v, from %s to %s: %v", admin, was, to, err)
@@ -180,7 +181,7 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 				if o := w.store.objects[storedKey{"default", out.ID}]; o.Material.Class != to || o.Owner != "alice" {
 					t.Errorf("from %s to %s: it is of class %s and %s's", was, to, o.Material.Class, o.Owner)
 				}
-				if _, err := w.Get(ctx, w.eve, &core.GetInput{ID: core.ID(out.ID)}); core.CodeOf(err) != core.PermissionDenied {
+				if _, err := w.Get(ctx, w.eve, &operation.GetInput{ID: core.ID(out.ID)}); core.CodeOf(err) != core.PermissionDenied {
 					t.Errorf("the administrator's Get of the new key: %v", err)
 				}
 			}
@@ -189,11 +190,11 @@ func TestReKeyKeepsTheClass(t *testing.T) {
 	w := newWorld(t)
 	w.Ports.Policy = keeper{}
 	for _, as := range []core.Attributes{attrs(core.TagSensitive, core.Bool(false)), attrs(core.TagExtractable, core.Bool(true)), {{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")}}} {
-		if out, err := w.ReKey(ctx, w.eve, &core.RekeyInput{ID: core.ID(w.aesKey(classes[core.ClassN]...)), Attributes: as}); core.CodeOf(err) != core.PermissionDenied {
+		if out, err := w.ReKey(ctx, w.eve, &operation.RekeyInput{ID: core.ID(w.aesKey(classes[core.ClassN]...)), Attributes: as}); core.CodeOf(err) != core.PermissionDenied {
 			t.Errorf("an administrator asks for %v: %v, %v", as[0].Ref(), out, err)
 		}
 	}
-	if _, err := w.ReKey(ctx, w.eve, &core.RekeyInput{ID: core.ID(w.aesKey(classes[core.ClassN]...))}); err != nil {
+	if _, err := w.ReKey(ctx, w.eve, &operation.RekeyInput{ID: core.ID(w.aesKey(classes[core.ClassN]...))}); err != nil {
 		t.Errorf("an administrator asks for nothing: %v", err)
 	}
 }
@@ -204,12 +205,12 @@ func TestDigestOfClassNIsShownToNobody(t *testing.T) {
 	w := newWorld(t)
 	never := []any{core.TagExtractable, core.Bool(false)}
 	made := w.aesKey(never...)
-	again, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(made)})
+	again, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(made)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	value := []byte("0123456789abcdef0123456789abcdef")
-	registered, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(allUses), core.TagExtractable, core.Bool(false)),
+	registered, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(allUses), core.TagExtractable, core.Bool(false)),
 		Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: 256, Material: value}}})
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +219,7 @@ func TestDigestOfClassNIsShownToNobody(t *testing.T) {
 	if o := w.store.objects[storedKey{"default", tightened}]; !o.Attributes.Has(core.TagDigest) {
 		t.Fatal("a key of class C has no Digest")
 	}
-	if _, err := w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID(tightened), Attribute: core.Attribute{Tag: core.TagExtractable, Value: core.Bool(false)}}); err != nil {
+	if _, err := w.SetAttribute(ctx, w.alice, &operation.SetAttributeInput{ID: core.ID(tightened), Attribute: core.Attribute{Tag: core.TagExtractable, Value: core.Bool(false)}}); err != nil {
 		t.Fatal(err)
 	}
 	old := w.aesKey(never...) // as an early build stored it
@@ -233,18 +234,18 @@ func TestDigestOfClassNIsShownToNobody(t *testing.T) {
 			t.Errorf("%s: the row has a Digest", what)
 		}
 		for _, names := range [][]core.AttributeName{nil, {{Tag: core.TagDigest}}} {
-			out, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(id), Names: names})
+			out, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(id), Names: names})
 			if err != nil || out.Attributes.Has(core.TagDigest) {
 				t.Errorf("%s: Get Attributes shows a Digest, %v", what, err)
 			}
 		}
-		list, err := w.GetAttributeList(ctx, w.alice, &core.GetAttributeListInput{ID: core.ID(id)})
+		list, err := w.GetAttributeList(ctx, w.alice, &operation.GetAttributeListInput{ID: core.ID(id)})
 		if err != nil || slices.Contains(list.Names, core.AttributeName{Tag: core.TagDigest}) {
 			t.Errorf("%s: Get Attribute List names a Digest, %v", what, err)
 		}
 	}
 	for _, v := range []core.Value{digest, core.Structure(core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)})} {
-		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagDigest, v)})
+		out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagDigest, v)})
 		if err != nil || len(out.IDs) != 0 {
 			t.Errorf("Locate by Digest finds %v, %v", out.IDs, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -34,7 +35,7 @@ func TestReachedDatesAreRecorded(t *testing.T) {
 	moved := w.aesKey(core.TagDeactivationDate, core.Date(now+100))
 	gone := w.aesKey(core.TagDeactivationDate, core.Date(now+100))
 	link := core.Attribute{Tag: core.TagDeactivationDate, Value: core.Date(now + 400)}
-	if _, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(moved), Name: link.Ref(), New: link}); err != nil {
+	if _, err := w.ModifyAttribute(ctx, w.alice, &operation.ModifyAttributeInput{ID: core.ID(moved), Name: link.Ref(), New: link}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.step(w.alice, "destroy", gone); err != nil {

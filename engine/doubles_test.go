@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/about"
 	"github.com/keyreeve/keyreeve/engine/admin"
@@ -346,7 +347,7 @@ func (w *world) aesKey(more ...any) string {
 	w.t.Helper()
 	as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicLength, core.Int(256),
 		core.TagCryptographicUsageMask, core.Mask(allUses)}, more...)...)
-	out, err := w.Create(context.Background(), w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
+	out, err := w.Create(context.Background(), w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
 	if err != nil {
 		w.t.Fatal(err)
 	}

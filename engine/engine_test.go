@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -35,7 +36,7 @@ func TestClassDecidesGet(t *testing.T) {
 			spec *core.KeyWrappingSpecification
 			want core.Code
 		}{{nil, c.clear}, {spec(core.EncodingOptionNoEncoding), c.bytes}, {spec(0), c.ttlv}, {spec(core.EncodingOptionTTLVEncoding), c.ttlv}} {
-			out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: try.spec})
+			out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: try.spec})
 			if (err == nil) != (try.want == core.Internal) || core.CodeOf(err) != try.want {
 				t.Errorf("sensitive %v, extractable %v, specification %+v: %v; want code %v", c.sensitive, c.extractable, try.spec, err, try.want)
 			}
@@ -52,7 +53,7 @@ func TestWrappingKeyIsChecked(t *testing.T) {
 	w := newWorld(t)
 	id := w.aesKey()
 	get := func(with string) error {
-		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{
+		out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{
 			Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: with}}})
 		out.Secret.Release()
 		return err
@@ -60,7 +61,7 @@ func TestWrappingKeyIsChecked(t *testing.T) {
 	noWrap := w.aesKey(core.TagActivationDate, core.Date(1))
 	o, _ := w.store.Object(ctx, "default", noWrap)
 	o.Attributes = o.Attributes.Set(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
-	evil, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+	evil, err := w.Create(ctx, w.eve, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(allUses), core.TagActivationDate, core.Date(1))})
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +94,7 @@ func TestWrappingKeyOffersParameters(t *testing.T) {
 		if c.asked != 0 {
 			info.Parameters = &core.CryptographicParameters{BlockCipherMode: c.asked}
 		}
-		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+		out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
 			Encoding: core.EncodingOptionNoEncoding, Encryption: info}})
 		if (err == nil) != (c.want == core.Internal) || core.CodeOf(err) != c.want {
 			t.Errorf("asked for %v: %v; want code %v", c.asked, err, c.want)
@@ -134,7 +135,7 @@ func TestTemplateIsChecked(t *testing.T) {
 		"an unknown custody":      {base.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("moon")}), core.InvalidField},
 	} {
 		w := newWorld(t)
-		_, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: c.as})
+		_, err := w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: c.as})
 		if err == nil || core.CodeOf(err) != c.want {
 			t.Errorf("%s: %v; want code %v", what, err, c.want)
 		}
@@ -148,15 +149,15 @@ func TestAttributeChanges(t *testing.T) {
 	w := newWorld(t)
 	id := w.inState(core.Active, core.TagName, name("one"))
 	add := func(a core.Attribute) error {
-		_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: a})
+		_, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(id), Attribute: a})
 		return err
 	}
 	modify := func(t core.Tag, v core.Value) error {
-		_, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: t}, New: core.Attribute{Tag: t, Value: v}})
+		_, err := w.ModifyAttribute(ctx, w.alice, &operation.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: t}, New: core.Attribute{Tag: t, Value: v}})
 		return err
 	}
 	drop := func(n core.AttributeName) error {
-		_, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(id), Name: n})
+		_, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(id), Name: n})
 		return err
 	}
 	for what, c := range map[string]struct {
@@ -213,7 +214,7 @@ func TestRekeyMovesNameAndLinks(t *testing.T) {
 	w := newWorld(t)
 	offset := int64(100)
 	id := w.aesKey(core.TagName, name("tape 7"), core.TagActivationDate, core.Date(w.clock.now-50), core.TagDeactivationDate, core.Date(w.clock.now+50))
-	out, err := w.ReKey(ctx, w.bob, &core.RekeyInput{ID: core.ID(id), Offset: &offset})
+	out, err := w.ReKey(ctx, w.bob, &operation.RekeyInput{ID: core.ID(id), Offset: &offset})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +248,7 @@ func TestLocate(t *testing.T) {
 		ids = append(ids, w.aesKey(core.TagName, name("disk"), core.TagContactInformation, core.Text(string(rune('e'-i)))))
 	}
 	slices.Reverse(ids) // the newest comes first
-	find := func(c *core.Caller, in core.LocateInput) []string {
+	find := func(c *core.Caller, in operation.LocateInput) []string {
 		t.Helper()
 		out, err := w.Locate(ctx, c, &in)
 		if err != nil {
@@ -257,24 +258,24 @@ func TestLocate(t *testing.T) {
 	}
 	byName := attrs(core.TagName, name("disk"))
 	for what, c := range map[string]struct{ got, want []string }{
-		"by name":              {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName}), ids},
-		"a page":               {find(w.bob, core.LocateInput{MaximumItems: 2, OffsetItems: 1, Attributes: byName}), ids[1:3]},
-		"none":                 {find(w.bob, core.LocateInput{MaximumItems: 0, Attributes: byName}), nil},
-		"two attributes":       {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName.Add(core.Attribute{Tag: core.TagContactInformation, Value: core.Text("c")})}), ids[2:3]},
-		"an absent attribute":  {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))}), nil},
-		"by one who may not":   {find(w.eve, core.LocateInput{MaximumItems: -1, Attributes: byName}), nil},
-		"from another tenant":  {find(w.out, core.LocateInput{MaximumItems: -1, Attributes: byName}), nil},
-		"a range of dates":     {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagInitialDate, Value: core.Date(w.clock.now - 1)}, {Tag: core.TagInitialDate, Value: core.Date(w.clock.now + 1)}}}), ids},
-		"a range before birth": {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagInitialDate, Value: core.Date(1)}, {Tag: core.TagInitialDate, Value: core.Date(2)}}}), nil},
-		"a part of the mask":   {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}), ids},
-		"a bit too many":       {find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt|core.MaskCRLSign))}), nil},
+		"by name":              {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: byName}), ids},
+		"a page":               {find(w.bob, operation.LocateInput{MaximumItems: 2, OffsetItems: 1, Attributes: byName}), ids[1:3]},
+		"none":                 {find(w.bob, operation.LocateInput{MaximumItems: 0, Attributes: byName}), nil},
+		"two attributes":       {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: byName.Add(core.Attribute{Tag: core.TagContactInformation, Value: core.Text("c")})}), ids[2:3]},
+		"an absent attribute":  {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))}), nil},
+		"by one who may not":   {find(w.eve, operation.LocateInput{MaximumItems: -1, Attributes: byName}), nil},
+		"from another tenant":  {find(w.out, operation.LocateInput{MaximumItems: -1, Attributes: byName}), nil},
+		"a range of dates":     {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagInitialDate, Value: core.Date(w.clock.now - 1)}, {Tag: core.TagInitialDate, Value: core.Date(w.clock.now + 1)}}}), ids},
+		"a range before birth": {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagInitialDate, Value: core.Date(1)}, {Tag: core.TagInitialDate, Value: core.Date(2)}}}), nil},
+		"a part of the mask":   {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}), ids},
+		"a bit too many":       {find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt|core.MaskCRLSign))}), nil},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("%s: found %v, want %v", what, c.got, c.want)
 		}
 	}
 	w.step(w.alice, "destroy", ids[0])
-	if got := find(w.alice, core.LocateInput{MaximumItems: -1, Attributes: byName}); !slices.Equal(got, ids[1:]) {
+	if got := find(w.alice, operation.LocateInput{MaximumItems: -1, Attributes: byName}); !slices.Equal(got, ids[1:]) {
 		t.Errorf("after a Destroy: %v; what is destroyed is not found", got)
 	}
 }
@@ -286,7 +287,7 @@ func TestLocatedItems(t *testing.T) {
 		w.aesKey()
 	}
 	for _, c := range []struct{ maximum, offset, ids, located int32 }{{-1, 0, 5, 5}, {2, 0, 2, -1}, {2, 1, 2, 5}, {2, 4, 1, 5}, {2, 9, 0, 5}, {0, 1, 0, -1}} {
-		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: c.maximum, OffsetItems: c.offset})
+		out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: c.maximum, OffsetItems: c.offset})
 		if err != nil || len(out.IDs) != int(c.ids) || out.Located != c.located {
 			t.Errorf("Maximum Items %d, Offset Items %d: %d and Located Items %d, %v; want %d and %d", c.maximum, c.offset, len(out.IDs), out.Located, err, c.ids, c.located)
 		}
@@ -297,7 +298,7 @@ func TestLocatedItems(t *testing.T) {
 	for range 10 {
 		w.aesKey()
 	}
-	out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: 2, OffsetItems: 1})
+	out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: 2, OffsetItems: 1})
 	if err != nil || out.Located != -1 {
 		t.Errorf("Located Items is %d, %v; more than %d objects are not counted", out.Located, err, countedMatches)
 	}
@@ -308,7 +309,7 @@ func TestLocatedItems(t *testing.T) {
 func TestFreshAtBirth(t *testing.T) {
 	w := newWorld(t)
 	made := w.aesKey(core.TagFresh, core.Bool(false))
-	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey,
+	out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey,
 		KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: make([]byte, 16), Algorithm: core.AlgorithmAES, Length: 128}},
 		Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagFresh, core.Bool(false))})
 	if err != nil {
@@ -333,7 +334,7 @@ func TestObjectGroupMembers(t *testing.T) {
 	w.aesKey(core.TagObjectGroup, core.Text("another"))
 	find := func(m core.ObjectGroupMember) []string {
 		t.Helper()
-		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, GroupMember: m, Attributes: group})
+		out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1, GroupMember: m, Attributes: group})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -351,7 +352,7 @@ func TestObjectGroupMembers(t *testing.T) {
 			t.Fatalf("default member %d is %q, want %s of %q", i, got, want, ids)
 		}
 		before := fresh()
-		if _, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(want)}); err != nil || fresh() != before {
+		if _, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(want)}); err != nil || fresh() != before {
 			t.Fatalf("Get Attributes (%v) leaves %d fresh members, not %d", err, fresh(), before)
 		}
 		if err := w.step(w.alice, "get", want); err != nil {
@@ -374,7 +375,7 @@ func TestUndo(t *testing.T) {
 	before, _ := w.store.Object(ctx, "default", kept)
 	c := *w.alice
 	c.Undo = &core.Undo{}
-	made, err := w.Create(ctx, &c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+	made, err := w.Create(ctx, &c, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
 	if err != nil {
 		t.Fatal(err)
@@ -406,7 +407,7 @@ func TestUndoOfUses(t *testing.T) {
 	limits := core.UsageLimits{Total: 10, Count: 10, Unit: core.UsageLimitsUnitObject}.Value()
 	c := *w.alice
 	c.Undo = &core.Undo{}
-	made, err := w.Create(ctx, &c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+	made, err := w.Create(ctx, &c, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagUsageLimits, limits)})
 	if err != nil {
 		t.Fatal(err)
@@ -453,7 +454,7 @@ func TestRekeyAddsNames(t *testing.T) {
 	w := newWorld(t)
 	id := w.aesKey(core.TagName, name("original"), core.TagActivationDate, core.Date(1), core.TagContactInformation, core.Text("old"))
 	for i, next := range []string{"first", "second", "first"} {
-		out, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(id), Attributes: attrs(core.TagName, name(next), core.TagContactInformation, core.Text("new"))})
+		out, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(id), Attributes: attrs(core.TagName, name(next), core.TagContactInformation, core.Text("new"))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -492,7 +493,7 @@ func TestRekeyOffset(t *testing.T) {
 		"nothing to move":    {w.aesKey(), nil, core.Internal}, // allowed
 		"both dates":         {w.aesKey(core.TagActivationDate, core.Date(w.clock.now+5), core.TagDeactivationDate, later), nil, core.Internal},
 	} {
-		_, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(c.id), Offset: &offset, Attributes: c.asked})
+		_, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(c.id), Offset: &offset, Attributes: c.asked})
 		if core.CodeOf(err) != c.want || (err == nil) != (c.want == core.Internal) {
 			t.Errorf("%s: %v; want code %v", what, err, c.want)
 		}
@@ -511,7 +512,7 @@ func TestLocateByUsageLimits(t *testing.T) {
 		return core.Structure(core.Field{Tag: core.TagUsageLimitsTotal, Value: core.Long(total)}, core.Field{Tag: core.TagUsageLimitsCount, Value: core.Long(count)})
 	}
 	for v, want := range map[[2]int64]int{{10, 9}: 1, {1, 1}: 1, {10, 10}: 0, {11, 1}: 0} {
-		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagUsageLimits, asked(v[0], v[1]))})
+		out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagUsageLimits, asked(v[0], v[1]))})
 		if err != nil || len(out.IDs) != want {
 			t.Errorf("a total of %d with %d left finds %v, %v; want %d", v[0], v[1], out.IDs, err, want)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -37,41 +38,41 @@ var every = map[core.Action]struct {
 	core.ActionMAC:              {true, core.Active, by("mac")},
 	core.ActionMACVerify:        {true, core.Active, by("mac verify")},
 	core.ActionCreate: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.Create(ctx, c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		_, err := w.Create(ctx, c, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
 		return err
 	}},
 	core.ActionCreateKeyPair: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.CreateKeyPair(ctx, c, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
+		_, err := w.CreateKeyPair(ctx, c, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
 			core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))})
 		return err
 	}},
 	core.ActionRegister: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.Register(ctx, c, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueData: []byte("o")}})
+		_, err := w.Register(ctx, c, &operation.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueData: []byte("o")}})
 		return err
 	}},
 	core.ActionLocate: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.Locate(ctx, c, &core.LocateInput{MaximumItems: -1})
+		_, err := w.Locate(ctx, c, &operation.LocateInput{MaximumItems: -1})
 		return err
 	}},
 	core.ActionQuery: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.Query(ctx, c, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
+		_, err := w.Query(ctx, c, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 		return err
 	}},
 	core.ActionDiscoverVersions: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.DiscoverVersions(ctx, c, &core.DiscoverVersionsInput{})
+		_, err := w.DiscoverVersions(ctx, c, &operation.DiscoverVersionsInput{})
 		return err
 	}},
 	core.ActionHash: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.Hash(ctx, c, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("d")})
+		_, err := w.Hash(ctx, c, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("d")})
 		return err
 	}},
 	core.ActionRNGRetrieve: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.RNGRetrieve(ctx, c, &core.RNGRetrieveInput{Length: 8})
+		_, err := w.RNGRetrieve(ctx, c, &operation.RNGRetrieveInput{Length: 8})
 		return err
 	}},
 	core.ActionRNGSeed: {do: func(w *world, c *core.Caller, _ string) error {
-		_, err := w.RNGSeed(ctx, c, &core.RNGSeedInput{Data: []byte("s")})
+		_, err := w.RNGSeed(ctx, c, &operation.RNGSeedInput{Data: []byte("s")})
 		return err
 	}},
 }

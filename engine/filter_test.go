@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 )
 
@@ -45,19 +46,19 @@ func TestPolicyThatFailsLeavesNothingOut(t *testing.T) {
 	}
 	for _, id := range ids {
 		w.Ports.Policy = failsFor{id: id}
-		for what, in := range map[string]core.LocateInput{"all": {MaximumItems: -1}, "by name": {MaximumItems: -1, Attributes: sought}, "a few": {MaximumItems: 3, Attributes: sought}} {
+		for what, in := range map[string]operation.LocateInput{"all": {MaximumItems: -1}, "by name": {MaximumItems: -1, Attributes: sought}, "a few": {MaximumItems: 3, Attributes: sought}} {
 			if out, err := w.Locate(ctx, w.alice, &in); core.CodeOf(err) != core.PolicyUnavailable {
 				t.Errorf("Locate %s: %v, %v; want PolicyUnavailable", what, out, err)
 			}
 		}
 	}
 	w.Ports.Policy = tenantPolicy{}
-	secret, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+	secret, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
 		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("a password")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	as, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(secret.ID)})
+	as, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(secret.ID)})
 	digest, ok := as.Attributes.Get(core.TagDigest)
 	if err != nil || !ok {
 		t.Fatalf("the Digest of Secret Data is not shown to its owner: %v", err)
@@ -65,15 +66,15 @@ func TestPolicyThatFailsLeavesNothingOut(t *testing.T) {
 	w.Ports.Policy = failsToGet{}
 	for what, do := range map[string]func() error{
 		"Get Attributes": func() error {
-			_, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(secret.ID)})
+			_, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(secret.ID)})
 			return err
 		},
 		"Get Attribute List": func() error {
-			_, err := w.GetAttributeList(ctx, w.alice, &core.GetAttributeListInput{ID: core.ID(secret.ID)})
+			_, err := w.GetAttributeList(ctx, w.alice, &operation.GetAttributeListInput{ID: core.ID(secret.ID)})
 			return err
 		},
 		"Locate by Digest": func() error {
-			_, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagDigest, Value: digest}}})
+			_, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagDigest, Value: digest}}})
 			return err
 		},
 	} {
@@ -84,12 +85,12 @@ func TestPolicyThatFailsLeavesNothingOut(t *testing.T) {
 	w.Ports.Policy = tenantPolicy{}
 	old := *w.alice
 	old.Version = core.V1_1
-	template, err := w.Register(ctx, &old, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: core.Attributes{{Tag: core.TagName, Value: name("t")}}}})
+	template, err := w.Register(ctx, &old, &operation.RegisterInput{ObjectType: core.ObjectTypeTemplate, Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: core.Attributes{{Tag: core.TagName, Value: name("t")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Ports.Policy = failsFor{id: template.ID}
-	if _, err := w.Create(ctx, &old, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}}); core.CodeOf(err) != core.PolicyUnavailable {
+	if _, err := w.Create(ctx, &old, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}}); core.CodeOf(err) != core.PolicyUnavailable {
 		t.Errorf("Create by a Template: %v; want PolicyUnavailable", err)
 	}
 }
@@ -119,12 +120,12 @@ func TestUnknownFilterNeverWidens(t *testing.T) {
 	for range 3 {
 		w.aesKey(all...)
 	}
-	find := func(in core.LocateInput) ([]string, error) {
+	find := func(in operation.LocateInput) ([]string, error) {
 		in.MaximumItems = -1
 		out, err := w.Locate(ctx, w.alice, &in)
 		return out.IDs, err
 	}
-	if ids, err := find(core.LocateInput{}); err != nil || len(ids) != 3 {
+	if ids, err := find(operation.LocateInput{}); err != nil || len(ids) != 3 {
 		t.Fatalf("without a filter: %v, %v", ids, err)
 	}
 	tags := []core.Tag{0, 0x42FFFF, core.TagModulus, 0x540001, 0x540123, 0x54FFFF}
@@ -139,7 +140,7 @@ func TestUnknownFilterNeverWidens(t *testing.T) {
 					a.Vendor, a.Name = "x", "Site"
 				}
 				tried++
-				if ids, err := find(core.LocateInput{Attributes: core.Attributes{a}}); len(ids) != 0 && err == nil && !matchesAny(w, a) {
+				if ids, err := find(operation.LocateInput{Attributes: core.Attributes{a}}); len(ids) != 0 && err == nil && !matchesAny(w, a) {
 					t.Errorf("%v with %s found %d objects", tag, what, len(ids))
 				}
 			}
@@ -151,7 +152,7 @@ func TestUnknownFilterNeverWidens(t *testing.T) {
 	custom := func(vendor, name string) core.Attributes {
 		return core.Attributes{{Vendor: vendor, Name: name, Value: core.Text("v")}}
 	}
-	for what, in := range map[string]core.LocateInput{
+	for what, in := range map[string]operation.LocateInput{
 		"no vendor":                  {Attributes: custom("", "Site")},
 		"no name":                    {Attributes: custom("x", "")},
 		"neither":                    {Attributes: custom("", "")},
@@ -194,7 +195,7 @@ func TestVendorTagsAreAttributes(t *testing.T) {
 	has, hasNot := w.aesKey(tag, core.Text("mine")), w.aesKey()
 	nested := w.aesKey(tag, core.Structure(core.Field{Tag: other, Value: core.Bytes([]byte("b"))}))
 	locate := func(v core.Value) []string {
-		out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, Attributes: attrs(tag, v)})
+		out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(tag, v)})
 		if err != nil {
 			t.Error(err)
 		}
@@ -210,31 +211,31 @@ func TestVendorTagsAreAttributes(t *testing.T) {
 		t.Errorf("found are %v", got)
 	}
 	shown := func(id string) string {
-		out, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{ref}})
+		out, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{ref}})
 		return fmt.Sprintf("%d %s %v", len(out.Attributes), out.Attributes.Text(tag), err)
 	}
 	if got := shown(has) + ", " + shown(hasNot); got != "1 mine <nil>, 0  <nil>" {
 		t.Errorf("Get Attributes: %s", got)
 	}
 	mine, yours := core.Text("mine"), core.Attribute{Tag: tag, Value: core.Text("yours")}
-	if _, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(has), Name: ref, CurrentValue: &mine, New: yours}); err != nil || shown(has) != "1 yours <nil>" {
+	if _, err := w.ModifyAttribute(ctx, w.alice, &operation.ModifyAttributeInput{ID: core.ID(has), Name: ref, CurrentValue: &mine, New: yours}); err != nil || shown(has) != "1 yours <nil>" {
 		t.Errorf("Modify Attribute: %v, %s", err, shown(has))
 	}
-	if _, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(hasNot), Attribute: yours}); err != nil || shown(hasNot) != "1 yours <nil>" {
+	if _, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(hasNot), Attribute: yours}); err != nil || shown(hasNot) != "1 yours <nil>" {
 		t.Errorf("Add Attribute: %v, %s", err, shown(hasNot))
 	}
-	list, err := w.GetAttributeList(ctx, w.alice, &core.GetAttributeListInput{ID: core.ID(has)})
+	list, err := w.GetAttributeList(ctx, w.alice, &operation.GetAttributeListInput{ID: core.ID(has)})
 	if err != nil || !slices.Contains(list.Names, ref) {
 		t.Errorf("Get Attribute List: %v, %v", list.Names, err)
 	}
-	made, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(has)})
+	made, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(has)})
 	if err != nil || shown(made.ID) != "1 yours <nil>" {
 		t.Errorf("Re-key: %v, %s", err, shown(made.ID))
 	}
-	if _, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(has), Name: ref}); err != nil || shown(has) != "0  <nil>" {
+	if _, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(has), Name: ref}); err != nil || shown(has) != "0  <nil>" {
 		t.Errorf("Delete Attribute: %v, %s", err, shown(has))
 	}
-	if _, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
+	if _, err := w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
 		core.TagCryptographicUsageMask, core.Mask(allUses), tag, core.Text(string(make([]byte, rules.MaxTextBytes+1))))}); core.CodeOf(err) != core.InvalidField {
 		t.Errorf("a value that is too long: %v", err)
 	}
@@ -255,7 +256,7 @@ func TestLocateAsksForRoom(t *testing.T) {
 		asked := 0
 		asking := *w.alice
 		asking.Room = func(bytes int) error { asked += bytes; return nil }
-		out, err := w.Locate(ctx, &asking, &core.LocateInput{MaximumItems: most, OffsetItems: 1})
+		out, err := w.Locate(ctx, &asking, &operation.LocateInput{MaximumItems: most, OffsetItems: 1})
 		if err != nil || len(out.IDs) < locatedStep {
 			t.Fatalf("%d identifiers, %v", len(out.IDs), err)
 		}
@@ -263,7 +264,7 @@ func TestLocateAsksForRoom(t *testing.T) {
 			t.Errorf("Maximum Items %d: %d bytes were asked for, want %d", most, asked, locatedStep*locatedBytes)
 		}
 		asking.Room = func(int) error { return core.Errorf(core.Busy, "there is none") }
-		if _, err := w.Locate(ctx, &asking, &core.LocateInput{MaximumItems: most, OffsetItems: 1}); core.CodeOf(err) != core.Busy {
+		if _, err := w.Locate(ctx, &asking, &operation.LocateInput{MaximumItems: most, OffsetItems: 1}); core.CodeOf(err) != core.Busy {
 			t.Errorf("without memory Locate answers %v", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 )
@@ -29,8 +30,8 @@ func (w *world) resident() *core.ManagedObject {
 	return o
 }
 
-func (w *world) createResident() (core.CreateOutput, error) {
-	return w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
+func (w *world) createResident() (operation.CreateOutput, error) {
+	return w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text("resident")})})
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -18,31 +19,31 @@ func parentLink(id string) core.Attribute {
 // linked is one with a Link to other.
 var severalObjects = map[core.Action][]func(w *world, wrapping, other, linked string) ([]string, error){
 	core.ActionCreate: {func(w *world, _, other, _ string) ([]string, error) {
-		out, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+		out, err := w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)).Add(parentLink(other))})
 		return []string{out.ID, other}, err
 	}, func(w *world, _, _, _ string) ([]string, error) { // by a Template
 		old := *w.alice
 		old.Version = core.V1_4
-		template, err := w.Register(ctx, &old, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("t")),
+		template, err := w.Register(ctx, &old, &operation.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("t")),
 			Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))}})
 		if err != nil {
 			return nil, err
 		}
-		out, err := w.Create(ctx, &old, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
+		out, err := w.Create(ctx, &old, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"t"}, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
 		return []string{out.ID, template.ID}, err
 	}},
 	core.ActionCreateKeyPair: {func(w *world, _, other, _ string) ([]string, error) {
-		out, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
+		out, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
 			core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(core.MaskSign)), Public: core.Attributes{parentLink(other)}})
 		return []string{out.PrivateID, out.PublicID, other}, err
 	}},
 	core.ActionRegister: {func(w *world, _, other, _ string) ([]string, error) {
-		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Attributes: core.Attributes{parentLink(other)},
+		out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Attributes: core.Attributes{parentLink(other)},
 			Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueData: []byte("o")}})
 		return []string{out.ID, other}, err
 	}, func(w *world, wrapping, _, _ string) ([]string, error) {
-		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
+		out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)),
 			Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: 256, Wrapped: make([]byte, 40),
 				Wrapping: &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: wrappedWith(wrapping)}}}})
 		return []string{out.ID, wrapping}, err
@@ -54,25 +55,25 @@ var severalObjects = map[core.Action][]func(w *world, wrapping, other, linked st
 		return []string{other, "nobody"}, nil
 	}},
 	core.ActionReKey: {func(w *world, _, other, _ string) ([]string, error) {
-		out, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(other)})
+		out, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(other)})
 		return []string{other, out.ID}, err
 	}},
 	core.ActionAddAttribute: {func(w *world, wrapping, other, _ string) ([]string, error) {
-		_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(other), Attribute: parentLink(wrapping)})
+		_, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(other), Attribute: parentLink(wrapping)})
 		return []string{other, wrapping}, err
 	}},
 	core.ActionModifyAttribute: {func(w *world, wrapping, other, linked string) ([]string, error) {
 		link := parentLink(wrapping)
-		_, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(linked), Name: link.Ref(), New: link})
+		_, err := w.ModifyAttribute(ctx, w.alice, &operation.ModifyAttributeInput{ID: core.ID(linked), Name: link.Ref(), New: link})
 		return []string{linked, wrapping, other}, err
 	}},
 	core.ActionDeleteAttribute: {func(w *world, _, other, linked string) ([]string, error) {
 		link := parentLink(other)
-		_, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(linked), Name: link.Ref()})
+		_, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(linked), Name: link.Ref()})
 		return []string{linked, other}, err
 	}},
 	core.ActionSetAttribute: {func(w *world, wrapping, other, linked string) ([]string, error) {
-		_, err := w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID(linked), Attribute: parentLink(wrapping)})
+		_, err := w.SetAttribute(ctx, w.alice, &operation.SetAttributeInput{ID: core.ID(linked), Attribute: parentLink(wrapping)})
 		return []string{linked, wrapping}, err
 	}},
 }
@@ -86,7 +87,7 @@ var oneObject = []core.Action{core.ActionLocate, core.ActionCheck, core.ActionGe
 func wrappedWith(id string) *core.WrappingKeyInfo { return &core.WrappingKeyInfo{ID: id} }
 
 func getWrapped(w *world, id, with string) error {
-	_, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+	_, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
 		Encoding: core.EncodingOptionNoEncoding, Encryption: wrappedWith(with)}})
 	return err
 }
@@ -100,19 +101,19 @@ func TestRefusedLinksAreRecorded(t *testing.T) {
 	link := parentLink(other)
 	for what, do := range map[string]func() error{
 		"Add Attribute": func() error {
-			_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID("nobody"), Attribute: link})
+			_, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID("nobody"), Attribute: link})
 			return err
 		},
 		"Modify Attribute": func() error {
-			_, err := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(id), Name: link.Ref(), New: link})
+			_, err := w.ModifyAttribute(ctx, w.alice, &operation.ModifyAttributeInput{ID: core.ID(id), Name: link.Ref(), New: link})
 			return err
 		},
 		"Set Attribute": func() error {
-			_, err := w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID("nobody"), Attribute: link})
+			_, err := w.SetAttribute(ctx, w.alice, &operation.SetAttributeInput{ID: core.ID("nobody"), Attribute: link})
 			return err
 		},
 		"Delete Attribute": func() error {
-			_, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(id), Name: link.Ref(), CurrentValue: &link.Value})
+			_, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(id), Name: link.Ref(), CurrentValue: &link.Value})
 			return err
 		},
 	} {
@@ -138,7 +139,7 @@ func TestRecordsNameEveryObject(t *testing.T) {
 			j := &keptRecords{}
 			w.Ports.Journal = j
 			wrapping, other, linked := w.inState(core.Active), w.inState(core.Active), w.inState(core.Active)
-			if _, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(linked), Attribute: parentLink(other)}); err != nil {
+			if _, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(linked), Attribute: parentLink(other)}); err != nil {
 				t.Fatal(err)
 			}
 			ids, err := do(w, wrapping, other, linked)
@@ -175,14 +176,14 @@ func TestRecordsNameRoles(t *testing.T) {
 	if err := getWrapped(w, id, wrapping); err != nil || roleIn(j.last(), wrapping) != core.RoleWrappingKey {
 		t.Errorf("Get wrapped: %v, and the wrapping key is %q", err, roleIn(j.last(), wrapping))
 	}
-	if _, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: parentLink(other)}); err != nil || roleIn(j.last(), other) != core.RoleLinked {
+	if _, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(id), Attribute: parentLink(other)}); err != nil || roleIn(j.last(), other) != core.RoleLinked {
 		t.Errorf("Add Attribute of a Link: %v, and the other object is %q", err, roleIn(j.last(), other))
 	}
-	next, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(id)})
+	next, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(id)})
 	if err != nil || roleIn(j.last(), next.ID) != core.RoleReplacement {
 		t.Errorf("Re-key: %v, and the new key is %q", err, roleIn(j.last(), next.ID))
 	}
-	pair, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
+	pair, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
 		core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))})
 	halves := []string{pair.PrivateID, pair.PublicID}
 	if at := slices.Index(halves, j.last().Object); err != nil || at < 0 || roleIn(j.last(), halves[1-at]) != core.RoleMade {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -82,14 +83,14 @@ func TestLabelsAreNoWayAroundPolicies(t *testing.T) {
 					t.Fatal(err)
 				}
 				o.Attributes = append(o.Attributes, c.has...)
-				_, err = w.SetAttribute(ctx, caller, &core.SetAttributeInput{ID: core.ID(id), Attribute: c.set})
+				_, err = w.SetAttribute(ctx, caller, &operation.SetAttributeInput{ID: core.ID(id), Attribute: c.set})
 				if may != (err == nil) || !may && core.CodeOf(err) != core.PermissionDenied {
 					t.Errorf("%s sets it: %v; want success %v", caller.Principal.ID, err, may)
 				}
 				if c.set.Tag == core.TagObjectGroup && len(c.has) > 0 {
 					continue // Re-key keeps the groups of the old key
 				}
-				_, err = w.ReKey(ctx, caller, &core.RekeyInput{ID: core.ID(id), Attributes: core.Attributes{c.set}})
+				_, err = w.ReKey(ctx, caller, &operation.RekeyInput{ID: core.ID(id), Attributes: core.Attributes{c.set}})
 				if may != (err == nil) || !may && core.CodeOf(err) != core.PermissionDenied {
 					t.Errorf("%s re-keys with it: %v; want success %v", caller.Principal.ID, err, may)
 				}
@@ -108,7 +109,7 @@ func TestDeletedLabelsAreChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.Attributes = append(o.Attributes, label, core.Attribute{Vendor: "y", Name: "keyreeve-policy", Value: core.Text("p")})
-		if _, err := w.DeleteAttribute(ctx, w.alice, &core.DeleteAttributeInput{ID: core.ID(id), Name: label.Ref()}); core.CodeOf(err) != core.PermissionDenied {
+		if _, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(id), Name: label.Ref()}); core.CodeOf(err) != core.PermissionDenied {
 			t.Errorf("the owner deletes %v: %v; want Permission Denied", label.Ref(), err)
 		}
 	}
@@ -125,7 +126,7 @@ func TestWrappingParametersAreDecided(t *testing.T) {
 		if mode != 0 {
 			info.Parameters = &core.CryptographicParameters{BlockCipherMode: mode}
 		}
-		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: info}})
+		out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: info}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,7 @@ func TestSlowWrappingAsksTheSame(t *testing.T) {
 	w, p := attentiveWorld(t)
 	id, with := w.aesKey(), w.inState(core.Active)
 	p.asked, p.slow = nil, func() { w.clock.now++ }
-	out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: with}}})
+	out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: with}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,13 +168,13 @@ func TestSlowWrappingAsksTheSame(t *testing.T) {
 // a Get in clear.
 func TestDigestIsAskedAsClearGet(t *testing.T) {
 	w, p := attentiveWorld(t)
-	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+	out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
 		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("secret")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.asked = nil
-	if _, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(out.ID)}); err != nil {
+	if _, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(out.ID)}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.ContainsFunc(p.asked, func(r core.AccessRequest) bool {
@@ -187,11 +188,11 @@ func TestDigestIsAskedAsClearGet(t *testing.T) {
 func TestHashIsDecidedByItsAlgorithm(t *testing.T) {
 	w, p := attentiveWorld(t)
 	sha1 := &core.CryptographicParameters{HashingAlgorithm: core.HashSHA1}
-	first, err := w.Hash(ctx, w.alice, &core.HashInput{Parameters: sha1, Data: []byte("d"), Init: new(true)})
+	first, err := w.Hash(ctx, w.alice, &operation.HashInput{Parameters: sha1, Data: []byte("d"), Init: new(true)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Hash(ctx, w.alice, &core.HashInput{Correlation: first.Correlation, Data: []byte("d"), Final: new(true)}); err != nil {
+	if _, err := w.Hash(ctx, w.alice, &operation.HashInput{Correlation: first.Correlation, Data: []byte("d"), Final: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	if len(p.asked) != 2 {

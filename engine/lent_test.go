@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 )
 
@@ -14,7 +15,7 @@ func TestCertificateOutlivesItsMessage(t *testing.T) {
 	for _, der := range issued(t) {
 		w := newWorld(t)
 		message := bytes.Clone(der)
-		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+		out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: message}})
 		if err != nil {
 			t.Fatal(err)
@@ -32,7 +33,7 @@ func TestCertificateOutlivesItsMessage(t *testing.T) {
 // shownOf is all that Get Attributes tells alice, as one text.
 func shownOf(w *world, id string) (out string) {
 	w.t.Helper()
-	as, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(id)})
+	as, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(id)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestDamagedCertificatesAreFound(t *testing.T) {
 	w := newWorld(t)
 	var ids []string
 	for _, der := range issued(t) {
-		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+		out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 var ctx = context.Background()
@@ -13,7 +14,7 @@ var ctx = context.Background()
 func (w *world) inState(s core.State, more ...any) string {
 	w.t.Helper()
 	id := w.aesKey(more...)
-	if _, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: label}); err != nil {
+	if _, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(id), Attribute: label}); err != nil {
 		w.t.Fatal(err)
 	}
 	steps := map[core.State][]string{core.PreActive: {}, core.Active: {"activate"}, core.Deactivated: {"activate", "cease"},
@@ -35,31 +36,31 @@ func (w *world) step(c *core.Caller, op, id string) error {
 	data := []byte("sixteen byte text and more")
 	switch op {
 	case "activate":
-		_, err = w.Activate(ctx, c, &core.ActivateInput{ID: core.ID(id)})
+		_, err = w.Activate(ctx, c, &operation.ActivateInput{ID: core.ID(id)})
 	case "cease":
-		_, err = w.Revoke(ctx, c, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeCessationOfOperation})
+		_, err = w.Revoke(ctx, c, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeCessationOfOperation})
 	case "compromise":
-		_, err = w.Revoke(ctx, c, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise})
+		_, err = w.Revoke(ctx, c, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise})
 	case "destroy":
-		_, err = w.Destroy(ctx, c, &core.DestroyInput{ID: core.ID(id)})
+		_, err = w.Destroy(ctx, c, &operation.DestroyInput{ID: core.ID(id)})
 	case "get":
-		var out core.GetOutput
-		out, err = w.Get(ctx, c, &core.GetInput{ID: core.ID(id)})
+		var out operation.GetOutput
+		out, err = w.Get(ctx, c, &operation.GetInput{ID: core.ID(id)})
 		out.Secret.Release()
 	case "get attributes":
-		_, err = w.GetAttributes(ctx, c, &core.GetAttributesInput{ID: core.ID(id)})
+		_, err = w.GetAttributes(ctx, c, &operation.GetAttributesInput{ID: core.ID(id)})
 	case "get attribute list":
-		_, err = w.GetAttributeList(ctx, c, &core.GetAttributeListInput{ID: core.ID(id)})
+		_, err = w.GetAttributeList(ctx, c, &operation.GetAttributeListInput{ID: core.ID(id)})
 	case "add name":
-		_, err = w.AddAttribute(ctx, c, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagName, Value: name("n")}})
+		_, err = w.AddAttribute(ctx, c, &operation.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagName, Value: name("n")}})
 	case "modify attribute":
-		_, err = w.ModifyAttribute(ctx, c, &core.ModifyAttributeInput{ID: core.ID(id), Name: label.Ref(), New: label})
+		_, err = w.ModifyAttribute(ctx, c, &operation.ModifyAttributeInput{ID: core.ID(id), Name: label.Ref(), New: label})
 	case "set attribute":
-		_, err = w.SetAttribute(ctx, c, &core.SetAttributeInput{ID: core.ID(id), Attribute: label})
+		_, err = w.SetAttribute(ctx, c, &operation.SetAttributeInput{ID: core.ID(id), Attribute: label})
 	case "delete attribute":
-		_, err = w.DeleteAttribute(ctx, c, &core.DeleteAttributeInput{ID: core.ID(id), Name: label.Ref()})
+		_, err = w.DeleteAttribute(ctx, c, &operation.DeleteAttributeInput{ID: core.ID(id), Name: label.Ref()})
 	case "encrypt":
-		_, err = w.Encrypt(ctx, c, &core.EncryptInput{ID: core.ID(id), Data: data})
+		_, err = w.Encrypt(ctx, c, &operation.EncryptInput{ID: core.ID(id), Data: data})
 	case "decrypt":
 		// made outside the engine, so that Decrypt can be tried in states that do not encrypt
 		o, lerr := w.store.Object(ctx, c.Principal.Tenant, id)
@@ -67,19 +68,19 @@ func (w *world) step(c *core.Caller, op, id string) error {
 		if lerr == nil && o.Material.Blob != nil {
 			sealed, _ = w.hsm.Encrypt(ctx, o.Key(), &core.Cipher{Data: data})
 		}
-		_, err = w.Decrypt(ctx, c, &core.DecryptInput{ID: core.ID(id), Data: sealed.Data})
+		_, err = w.Decrypt(ctx, c, &operation.DecryptInput{ID: core.ID(id), Data: sealed.Data})
 	case "sign":
-		_, err = w.Sign(ctx, c, &core.SignInput{ID: core.ID(id), Data: data})
+		_, err = w.Sign(ctx, c, &operation.SignInput{ID: core.ID(id), Data: data})
 	case "signature verify":
-		_, err = w.SignatureVerify(ctx, c, &core.SignatureVerifyInput{ID: core.ID(id), Data: data, Signature: []byte("signature")})
+		_, err = w.SignatureVerify(ctx, c, &operation.SignatureVerifyInput{ID: core.ID(id), Data: data, Signature: []byte("signature")})
 	case "mac":
-		_, err = w.MAC(ctx, c, &core.MACInput{ID: core.ID(id), Data: data})
+		_, err = w.MAC(ctx, c, &operation.MACInput{ID: core.ID(id), Data: data})
 	case "mac verify":
-		_, err = w.MACVerify(ctx, c, &core.MACVerifyInput{ID: core.ID(id), Data: data, MAC: []byte("mac")})
+		_, err = w.MACVerify(ctx, c, &operation.MACVerifyInput{ID: core.ID(id), Data: data, MAC: []byte("mac")})
 	case "re-key":
-		_, err = w.ReKey(ctx, c, &core.RekeyInput{ID: core.ID(id)})
+		_, err = w.ReKey(ctx, c, &operation.RekeyInput{ID: core.ID(id)})
 	case "check":
-		_, err = w.Check(ctx, c, &core.CheckInput{ID: core.ID(id)})
+		_, err = w.Check(ctx, c, &operation.CheckInput{ID: core.ID(id)})
 	default:
 		w.t.Fatalf("no step is called %s", op)
 	}
@@ -173,11 +174,11 @@ func TestDatesFallDue(t *testing.T) {
 		if err := w.step(w.alice, "decrypt", id); (err == nil) != at.decrypt {
 			t.Errorf("%d s on, Decrypt: %v", at.after, err)
 		}
-		out, err := w.GetAttributes(ctx, w.alice, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagState}}})
+		out, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagState}}})
 		if err != nil || core.State(out.Attributes.Num(core.TagState)) != at.state {
 			t.Errorf("%d s on the State is %v, want %v (%v)", at.after, core.State(out.Attributes.Num(core.TagState)), at.state, err)
 		}
-		found, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagState, core.Enum(at.state))})
+		found, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagState, core.Enum(at.state))})
 		if err != nil || len(found.IDs) != 1 {
 			t.Errorf("%d s on Locate by State %v finds %v (%v)", at.after, at.state, found.IDs, err)
 		}

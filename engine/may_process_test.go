@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -60,7 +61,7 @@ func letterOf(w *world, op, id string) byte {
 }
 
 func unwrapUnder(w *world, id string) error {
-	_, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
+	_, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
 		Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(allUses)),
 		Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: 256, Wrapped: make([]byte, 40),
 			Wrapping: &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding,

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -18,7 +19,7 @@ func uniqueWorld(t *testing.T) *world {
 }
 
 func (w *world) named(n string) error {
-	_, err := w.Create(ctx, w.alice, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+	_, err := w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagName, name(n))})
 	return err
 }
@@ -60,21 +61,21 @@ func TestUniqueNames(t *testing.T) {
 		t.Errorf("behind many that are destroyed the Name is given twice: %v", err)
 	}
 	other := w.aesKey(core.TagName, name("other"))
-	_, added := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagName, Value: name("disk")}})
-	_, modified := w.ModifyAttribute(ctx, w.alice, &core.ModifyAttributeInput{ID: core.ID(other), Name: core.AttributeName{Tag: core.TagName}, New: core.Attribute{Tag: core.TagName, Value: name("disk")}})
+	_, added := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagName, Value: name("disk")}})
+	_, modified := w.ModifyAttribute(ctx, w.alice, &operation.ModifyAttributeInput{ID: core.ID(other), Name: core.AttributeName{Tag: core.TagName}, New: core.Attribute{Tag: core.TagName, Value: name("disk")}})
 	for what, err := range map[string]error{"added": added, "modified": modified} {
 		if core.CodeOf(err) != core.NonUniqueNameAttribute {
 			t.Errorf("a Name that is taken was %s: %v", what, err)
 		}
 	}
-	out, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(id)})
+	out, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(id)})
 	if err != nil {
 		t.Fatalf("Re-key of a key with a Name: %v", err)
 	}
-	if _, err := w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(out.ID), Attributes: attrs(core.TagName, name("other"))}); core.CodeOf(err) != core.NonUniqueNameAttribute {
+	if _, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(out.ID), Attributes: attrs(core.TagName, name("other"))}); core.CodeOf(err) != core.NonUniqueNameAttribute {
 		t.Errorf("Re-key to a Name that is taken: %v", err)
 	}
-	if _, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
+	if _, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC),
 		core.TagCryptographicUsageMask, core.Mask(core.MaskSign), core.TagName, name("pair"))}); err != nil {
 		t.Errorf("both halves of a pair may have one Name: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -76,7 +77,7 @@ func TestSlowOperationKeepsItsReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.hsm.slow, w.hsm.making = nil, slow // the keys of a new tenant
-	if _, err := w.Create(ctx, w.out, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+	if _, err := w.Create(ctx, w.out, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}); err != nil {
 		t.Fatal(err)
 	}
@@ -131,13 +132,13 @@ func TestAttributesAreBounded(t *testing.T) {
 	v14.Version = core.V1_4
 	base := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
 	create := func(as core.Attributes, templates ...string) error {
-		_, err := w.Create(ctx, &v14, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, TemplateNames: templates})
+		_, err := w.Create(ctx, &v14, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, TemplateNames: templates})
 		return err
 	}
 	var templates []string
 	for i := range 3 {
 		templates = append(templates, fmt.Sprint("t", i))
-		if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name(templates[i])),
+		if _, err := w.Register(ctx, &v14, &operation.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name(templates[i])),
 			Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: custom(i*200, i*200+200, 1)}}); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +163,7 @@ func TestAttributesAreBounded(t *testing.T) {
 	id := w.aesKey(core.TagActivationDate, core.Date(1))
 	var err error
 	for i := 0; err == nil && i < 2*rules.MaxAttributes; i++ {
-		_, err = w.SetAttribute(ctx, w.alice, &core.SetAttributeInput{ID: core.ID(id), Attribute: custom(i, i+1, 1)[0]})
+		_, err = w.SetAttribute(ctx, w.alice, &operation.SetAttributeInput{ID: core.ID(id), Attribute: custom(i, i+1, 1)[0]})
 	}
 	if o, _ := w.store.Object(ctx, "default", id); core.CodeOf(err) != core.IndexOutOfBounds || len(o.Attributes) > rules.MaxAttributes {
 		t.Errorf("Set Attribute without end: %v, %d attributes", err, len(o.Attributes))
@@ -173,7 +174,7 @@ func TestAttributesAreBounded(t *testing.T) {
 
 	id, err = w.aesKey(core.TagActivationDate, core.Date(1)), nil
 	for i := 0; err == nil && i < 200; i++ {
-		_, err = w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: custom(i, i+1, 1024)[0]})
+		_, err = w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(id), Attribute: custom(i, i+1, 1024)[0]})
 	}
 	if o, _ := w.store.Object(ctx, "default", id); core.CodeOf(err) != core.InvalidField || o.Attributes.Size() > rules.MaxAttributeBytes {
 		t.Errorf("Add Attribute of 1 KiB without end: %v, %d bytes", err, o.Attributes.Size())
@@ -183,13 +184,13 @@ func TestAttributesAreBounded(t *testing.T) {
 		for n := range 60 {
 			as = as.Add(core.Attribute{Tag: core.TagName, Value: name(fmt.Sprint("n", i, "-", n))})
 		}
-		var out core.CreateOutput
-		if out, err = w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(w.aesKey()), Attributes: as}); err != nil {
+		var out operation.CreateOutput
+		if out, err = w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(w.aesKey()), Attributes: as}); err != nil {
 			t.Fatal(err)
 		}
 		id = out.ID
 		for range 5 {
-			if out, err = w.ReKey(ctx, w.alice, &core.RekeyInput{ID: core.ID(id), Attributes: renamed(as, id)}); err != nil {
+			if out, err = w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(id), Attributes: renamed(as, id)}); err != nil {
 				break
 			}
 			id = out.ID
@@ -222,25 +223,25 @@ func TestRefusedRequests(t *testing.T) {
 	}
 	add := func(t core.Tag, v core.Value) func(*world, string) error {
 		return func(w *world, id string) error {
-			_, err := w.AddAttribute(ctx, w.bob, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: t, Value: v}})
+			_, err := w.AddAttribute(ctx, w.bob, &operation.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: t, Value: v}})
 			return err
 		}
 	}
 	set := func(a core.Attribute) func(*world, string) error {
 		return func(w *world, id string) error {
-			_, err := w.SetAttribute(ctx, w.bob, &core.SetAttributeInput{ID: core.ID(id), Attribute: a})
+			_, err := w.SetAttribute(ctx, w.bob, &operation.SetAttributeInput{ID: core.ID(id), Attribute: a})
 			return err
 		}
 	}
 	modify := func(n core.AttributeName, a core.Attribute) func(*world, string) error {
 		return func(w *world, id string) error {
-			_, err := w.ModifyAttribute(ctx, w.bob, &core.ModifyAttributeInput{ID: core.ID(id), Name: n, New: a})
+			_, err := w.ModifyAttribute(ctx, w.bob, &operation.ModifyAttributeInput{ID: core.ID(id), Name: n, New: a})
 			return err
 		}
 	}
 	drop := func(n core.AttributeName) func(*world, string) error {
 		return func(w *world, id string) error {
-			_, err := w.DeleteAttribute(ctx, w.bob, &core.DeleteAttributeInput{ID: core.ID(id), Name: n})
+			_, err := w.DeleteAttribute(ctx, w.bob, &operation.DeleteAttributeInput{ID: core.ID(id), Name: n})
 			return err
 		}
 	}
@@ -301,7 +302,7 @@ func TestTemplateHasNoState(t *testing.T) {
 	w := newWorld(t)
 	v14 := *w.alice
 	v14.Version = core.V1_4
-	out, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("t")), Object: core.ObjectBody{Type: core.ObjectTypeTemplate}})
+	out, err := w.Register(ctx, &v14, &operation.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("t")), Object: core.ObjectBody{Type: core.ObjectTypeTemplate}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func TestTemplateHasNoState(t *testing.T) {
 			t.Errorf("%s of a Template: %v", op, err)
 		}
 	}
-	if _, err := w.Check(ctx, &v14, &core.CheckInput{ID: core.ID(out.ID)}); core.CodeOf(err) != core.IllegalOperation {
+	if _, err := w.Check(ctx, &v14, &operation.CheckInput{ID: core.ID(out.ID)}); core.CodeOf(err) != core.IllegalOperation {
 		t.Errorf("Check of a Template: %v", err)
 	}
 	if err := w.step(&v14, "destroy", out.ID); err != nil {
@@ -325,7 +326,7 @@ func TestObjectGroupGivesNoRight(t *testing.T) {
 	id := w.inState(core.Active)
 	w.eve.Principal.Groups = []string{"h"}
 	group := core.Attribute{Tag: core.TagObjectGroup, Value: core.Text("h")}
-	if _, err := w.AddAttribute(ctx, w.bob, &core.AddAttributeInput{ID: core.ID(id), Attribute: group}); err != nil {
+	if _, err := w.AddAttribute(ctx, w.bob, &operation.AddAttributeInput{ID: core.ID(id), Attribute: group}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.step(w.eve, "get", id); core.CodeOf(err) != core.PermissionDenied {
@@ -335,7 +336,7 @@ func TestObjectGroupGivesNoRight(t *testing.T) {
 		t.Errorf("the owner: %v", err)
 	}
 	mine := core.Attribute{Tag: core.TagObjectGroup, Value: core.Text("g")}
-	out, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+	out, err := w.Create(ctx, w.eve, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 		core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt), core.TagObjectGroup, mine.Value)})
 	if err != nil {
 		t.Fatal(err)
@@ -354,13 +355,13 @@ func TestOtherTenantsDoNotExist(t *testing.T) {
 	theirs := w.inState(core.Active, core.TagName, name("secret"))
 	v14 := *w.alice
 	v14.Version = core.V1_4
-	if _, err := w.Register(ctx, &v14, &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("template")),
+	if _, err := w.Register(ctx, &v14, &operation.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: attrs(core.TagName, name("template")),
 		Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES))}}); err != nil {
 		t.Fatal(err)
 	}
 	make := func(templates []string, more ...any) (string, error) {
 		as := attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(allUses), core.TagActivationDate, core.Date(1)}, more...)...)
-		out, err := w.Create(ctx, w.out, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, TemplateNames: templates})
+		out, err := w.Create(ctx, w.out, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as, TemplateNames: templates})
 		return out.ID, err
 	}
 	if _, err := make([]string{"template"}); core.CodeOf(err) != core.ItemNotFound {
@@ -373,19 +374,19 @@ func TestOtherTenantsDoNotExist(t *testing.T) {
 	link := core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text(theirs)})
 	none := core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: core.Text("nobody")})
 	for _, l := range []core.Value{link, none} {
-		if _, err := w.AddAttribute(ctx, w.out, &core.AddAttributeInput{ID: core.ID(mine), Attribute: core.Attribute{Tag: core.TagLink, Value: l}}); err != nil {
+		if _, err := w.AddAttribute(ctx, w.out, &operation.AddAttributeInput{ID: core.ID(mine), Attribute: core.Attribute{Tag: core.TagLink, Value: l}}); err != nil {
 			t.Errorf("a Link to a missing object and one to another tenant's object must get the same answer: %v", err)
 		}
 	}
 	text := func(id string) string {
-		_, err := w.Get(ctx, w.out, &core.GetInput{ID: core.ID(mine), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+		_, err := w.Get(ctx, w.out, &operation.GetInput{ID: core.ID(mine), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
 			Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: id}}})
 		return strings.ReplaceAll(fmt.Sprint(core.CodeOf(err), err), id, "ID")
 	}
 	if a, b := text(theirs), text("00000000-0000-0000-0000-000000000000"); a != b {
 		t.Errorf("their wrapping key is answered %q, none %q", a, b)
 	}
-	out, err := w.Locate(ctx, w.out, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagName, name("secret"))})
+	out, err := w.Locate(ctx, w.out, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagName, name("secret"))})
 	if err != nil || out.Located != 1 || !slices.Equal(out.IDs, []string{mine}) {
 		t.Errorf("Locate finds %+v, %v; want one's own alone", out, err)
 	}
@@ -406,7 +407,7 @@ func TestDigestOfASecretIsForReaders(t *testing.T) {
 	w := newWorld(t)
 	w.Ports.Policy = readers{}
 	w.serve(newNode(engine.New(w.Ports, w.Settings)))
-	out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+	out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
 		SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: []byte("secret")}}})
 	if err != nil {
 		t.Fatal(err)
@@ -417,11 +418,11 @@ func TestDigestOfASecretIsForReaders(t *testing.T) {
 		t.Fatal("the secret has no Digest")
 	}
 	for c, want := range map[*core.Caller]int{w.alice: 1, w.eve: 0} {
-		got, err := w.GetAttributes(ctx, c, &core.GetAttributesInput{ID: core.ID(out.ID)})
+		got, err := w.GetAttributes(ctx, c, &operation.GetAttributesInput{ID: core.ID(out.ID)})
 		if err != nil || len(got.Attributes.All(core.AttributeName{Tag: core.TagDigest})) != want {
 			t.Errorf("%s reads %d Digests, want %d (%v)", c.Principal.ID, len(got.Attributes.All(core.AttributeName{Tag: core.TagDigest})), want, err)
 		}
-		found, err := w.Locate(ctx, c, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagDigest, digest)})
+		found, err := w.Locate(ctx, c, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagDigest, digest)})
 		if err != nil || len(found.IDs) != want {
 			t.Errorf("%s finds %v by the Digest, want %d (%v)", c.Principal.ID, found.IDs, want, err)
 		}

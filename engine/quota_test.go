@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -18,12 +19,12 @@ func (w *world) with(q core.Quota) {
 	w.serve(newNode(engine.New(w.Ports, w.Settings)))
 }
 
-func aesInput(more ...any) *core.CreateInput {
-	return &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
+func aesInput(more ...any) *operation.CreateInput {
+	return &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
 		core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(allUses)}, more...)...)}
 }
 
-func residentInput() *core.CreateInput {
+func residentInput() *operation.CreateInput {
 	in := aesInput(core.TagExtractable, core.Bool(false))
 	in.Attributes = append(in.Attributes, core.Attribute{Vendor: rules.CustodyAttribute.Vendor, Name: rules.CustodyAttribute.Name, Value: core.Text(string(core.ModeResident))})
 	return in
@@ -74,11 +75,11 @@ func TestQuotaOfObjects(t *testing.T) {
 	if _, err := w.Create(ctx, w.out, aesInput()); err != nil {
 		t.Errorf("another tenant: %v", err)
 	}
-	found, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1})
+	found, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1})
 	if err != nil || len(found.IDs) != 10 {
 		t.Fatal(err)
 	}
-	if _, err := w.Destroy(ctx, w.alice, &core.DestroyInput{ID: core.ID(found.IDs[0])}); err != nil {
+	if _, err := w.Destroy(ctx, w.alice, &operation.DestroyInput{ID: core.ID(found.IDs[0])}); err != nil {
 		t.Fatalf("a tenant at its quota destroys a key: %v", err)
 	}
 	if _, err := w.Create(ctx, w.alice, aesInput()); core.CodeOf(err) != core.QuotaExceeded {
@@ -88,11 +89,11 @@ func TestQuotaOfObjects(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	w.with(core.Quota{Objects: 12})
-	if _, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))}); err != nil {
+	if _, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))}); err != nil {
 		t.Errorf("a pair is two objects: %v", err)
 	}
 	w.with(core.Quota{Objects: 13})
-	if _, err := w.CreateKeyPair(ctx, w.alice, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))}); core.CodeOf(err) != core.QuotaExceeded {
+	if _, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmEC), core.TagCryptographicUsageMask, core.Mask(core.MaskSign))}); core.CodeOf(err) != core.QuotaExceeded {
 		t.Errorf("a pair is two objects, and one is left: %v", err)
 	}
 	if _, err := w.Create(ctx, w.alice, aesInput()); err != nil {
@@ -123,7 +124,7 @@ func TestQuotaOfResidentKeys(t *testing.T) {
 	if _, err := w.Create(ctx, w.alice, aesInput()); err != nil {
 		t.Errorf("a wrapped key: %v", err)
 	}
-	if _, err := w.Destroy(ctx, w.alice, &core.DestroyInput{ID: core.ID(ids[0])}); err != nil {
+	if _, err := w.Destroy(ctx, w.alice, &operation.DestroyInput{ID: core.ID(ids[0])}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Create(ctx, w.alice, residentInput()); err != nil {
@@ -143,7 +144,7 @@ func TestQuotaOfBytes(t *testing.T) {
 	has := counted(t, w, "default")
 	w.with(core.Quota{Bytes: has.Bytes + 3000})
 	add := func() error {
-		_, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Vendor: "x", Name: engine.NewID(), Value: core.Text(strings.Repeat("b", 1000))}})
+		_, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Vendor: "x", Name: engine.NewID(), Value: core.Text(strings.Repeat("b", 1000))}})
 		return err
 	}
 	for range 2 {
@@ -158,10 +159,10 @@ func TestQuotaOfBytes(t *testing.T) {
 		t.Errorf("an object too large: %v", err)
 	}
 	w.with(core.Quota{Bytes: 1})
-	if _, err := w.Revoke(ctx, w.alice, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
+	if _, err := w.Revoke(ctx, w.alice, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
 		t.Errorf("revoking at the quota: %v", err)
 	}
-	if _, err := w.Destroy(ctx, w.alice, &core.DestroyInput{ID: core.ID(id)}); err != nil {
+	if _, err := w.Destroy(ctx, w.alice, &operation.DestroyInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("destroying at the quota: %v", err)
 	}
 	counted(t, w, "default")
@@ -212,7 +213,7 @@ func TestQuotaOfRequests(t *testing.T) {
 	w.with(core.Quota{PrincipalRequests: 5, TenantRequests: 8})
 	query := func(c *core.Caller, n int) (ok, refused int) {
 		for range n {
-			switch _, err := w.DiscoverVersions(ctx, c, &core.DiscoverVersionsInput{}); core.CodeOf(err) {
+			switch _, err := w.DiscoverVersions(ctx, c, &operation.DiscoverVersionsInput{}); core.CodeOf(err) {
 			case core.TooManyRequests:
 				refused++
 			default:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -31,7 +32,7 @@ func TestRates(t *testing.T) {
 	passed := func(c *core.Caller, id string) int {
 		codes := make([]core.Code, 25)
 		coretest.AtOnce(len(codes), func(i int) {
-			_, err := w.Check(ctx, c, &core.CheckInput{ID: core.ID(id)})
+			_, err := w.Check(ctx, c, &operation.CheckInput{ID: core.ID(id)})
 			if err != nil {
 				codes[i] = core.CodeOf(err)
 				return

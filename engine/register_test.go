@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // What stands in the Key Value counts: every value of an attribute that may have
@@ -11,7 +12,7 @@ import (
 func TestAttributesInTheKeyValue(t *testing.T) {
 	w := newWorld(t)
 	register := func(given, inside core.Attributes) (*core.ManagedObject, error) {
-		out, err := w.Register(ctx, w.alice, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: given,
+		out, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: given,
 			Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: 256,
 				Material: make([]byte, 32), Attributes: inside}}})
 		if err != nil {

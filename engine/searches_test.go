@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -21,7 +22,7 @@ func TestLocateCountsWhatItShows(t *testing.T) {
 	for i := range 6 {
 		mine = append(mine, w.aesKey())
 		if i%2 == 0 {
-			if _, err := w.Create(ctx, w.eve, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
+			if _, err := w.Create(ctx, w.eve, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 				core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))}); err != nil {
 				t.Fatal(err)
 			}
@@ -33,7 +34,7 @@ func TestLocateCountsWhatItShows(t *testing.T) {
 		ids         []string
 		located     int32
 	}{{-1, 0, mine, 6}, {10, 0, mine, 6}, {-1, 4, mine[4:], 6}, {10, 6, nil, 6}, {10, 60, nil, 6}, {2, 1, mine[1:3], 6}, {2, 0, mine[:2], -1}, {0, 0, nil, -1}} {
-		out, err := w.Locate(ctx, w.bob, &core.LocateInput{MaximumItems: c.max, OffsetItems: c.offset})
+		out, err := w.Locate(ctx, w.bob, &operation.LocateInput{MaximumItems: c.max, OffsetItems: c.offset})
 		if err != nil || !slices.Equal(out.IDs, c.ids) || out.Located != c.located {
 			t.Errorf("at most %d after %d: %+v, %v; want %v and %d", c.max, c.offset, out, err, c.ids, c.located)
 		}
@@ -67,14 +68,14 @@ func (s endlessStore) Candidates(ctx context.Context, tenant string, f core.Filt
 func TestSearchesEnd(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
-	out, err := w.Create(ctx, w.out, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
+	out, err := w.Create(ctx, w.out, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES),
 		core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(allUses))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Ports.Store, w.Settings.SearchTime = endlessStore{w.store}, time.Minute
 	w.serve(newNode(engine.New(w.Ports, w.Settings)))
-	nothing := &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagContactInformation, core.Text("nobody"))}
+	nothing := &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagContactInformation, core.Text("nobody"))}
 	gone, leave := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	for range 100 {
@@ -88,7 +89,7 @@ func TestSearchesEnd(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	for range 20 {
-		if found, err := w.Locate(ctx, w.out, &core.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(found.IDs, []string{out.ID}) {
+		if found, err := w.Locate(ctx, w.out, &operation.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(found.IDs, []string{out.ID}) {
 			t.Errorf("another tenant finds %v, %v", found.IDs, err)
 		}
 	}
@@ -117,7 +118,7 @@ func TestSearchesOfOneTenantLeavePlaces(t *testing.T) {
 	for _, c := range []*core.Caller{w.alice, w.bob, w.eve} {
 		for range 10 {
 			all.Go(func() {
-				w.Locate(context.Background(), c, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))})
+				w.Locate(context.Background(), c, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagComment, core.Text("x"))})
 			})
 		}
 	}
@@ -173,7 +174,7 @@ func TestSearchesTakeTurns(t *testing.T) {
 	w.Ports.Store = s
 	w.serve(newNode(engine.New(w.Ports, w.Settings)))
 	coretest.AtOnce(100, func(int) {
-		if out, err := w.Locate(ctx, w.alice, &core.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(out.IDs, []string{id}) {
+		if out, err := w.Locate(ctx, w.alice, &operation.LocateInput{MaximumItems: -1}); err != nil || !slices.Equal(out.IDs, []string{id}) {
 			t.Errorf("%+v, %v", out, err)
 		}
 	})

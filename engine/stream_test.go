@@ -6,11 +6,12 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-func (w *world) hashPart(c *core.Caller, data, correlation []byte, first, last bool) (core.HashOutput, error) {
-	return w.Hash(ctx, c, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256},
+func (w *world) hashPart(c *core.Caller, data, correlation []byte, first, last bool) (operation.HashOutput, error) {
+	return w.Hash(ctx, c, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256},
 		Data: data, Correlation: correlation, Init: &first, Final: &last})
 }
 
@@ -76,11 +77,11 @@ func TestStreamUsageLimits(t *testing.T) {
 		id := w.aesKey(core.TagActivationDate, core.Date(1), core.TagUsageLimits, core.UsageLimits{Total: 100, Count: 100, Unit: unit}.Value())
 		parameters := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
 		yes := true
-		out, err := w.Encrypt(ctx, w.alice, &core.EncryptInput{ID: core.ID(id), Parameters: parameters, Data: []byte("12345"), IV: make([]byte, 12), Init: &yes})
+		out, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Parameters: parameters, Data: []byte("12345"), IV: make([]byte, 12), Init: &yes})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Encrypt(ctx, w.alice, &core.EncryptInput{ID: core.ID(id), Data: []byte("67890"), Correlation: out.Correlation, Final: &yes}); err != nil {
+		if _, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Data: []byte("67890"), Correlation: out.Correlation, Final: &yes}); err != nil {
 			t.Fatal(err)
 		}
 		o, _ := w.store.Object(ctx, "default", id)
@@ -119,7 +120,7 @@ func TestEmptyIVIsNone(t *testing.T) {
 	for _, mode := range []core.BlockCipherMode{core.BlockCipherModeGCM, core.BlockCipherModeCBC, core.BlockCipherModeCTR} {
 		id := w.aesKey(core.TagActivationDate, core.Date(1))
 		p := &core.CryptographicParameters{BlockCipherMode: mode}
-		out, err := w.Encrypt(ctx, w.alice, &core.EncryptInput{ID: core.ID(id), Parameters: p, Data: make([]byte, 16), IV: []byte{}, Init: &yes})
+		out, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Parameters: p, Data: make([]byte, 16), IV: []byte{}, Init: &yes})
 		if err != nil || len(out.IV) == 0 {
 			t.Errorf("%v: IV %x, %v", mode, out.IV, err)
 			continue
@@ -129,7 +130,7 @@ func TestEmptyIVIsNone(t *testing.T) {
 				t.Errorf("%v: the stream has IV %x and the client was told %x", mode, s.FirstIV, out.IV)
 			}
 		}
-		if _, err := w.Decrypt(ctx, w.alice, &core.DecryptInput{ID: core.ID(id), Parameters: p, Data: make([]byte, 16), IV: []byte{}, Init: &yes}); core.CodeOf(err) != core.InvalidMessage {
+		if _, err := w.Decrypt(ctx, w.alice, &operation.DecryptInput{ID: core.ID(id), Parameters: p, Data: make([]byte, 16), IV: []byte{}, Init: &yes}); core.CodeOf(err) != core.InvalidMessage {
 			t.Errorf("%v, Decrypt without IV: %v", mode, err)
 		}
 	}
@@ -142,7 +143,7 @@ func TestRememberedIsBounded(t *testing.T) {
 	id := w.aesKey(core.TagActivationDate, core.Date(1))
 	big := make([]byte, engine.MaxHeldInAll/4+1)
 	for i := range 4 {
-		_, err := w.Encrypt(ctx, w.alice, &core.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM},
+		_, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM},
 			Data: []byte("x"), IV: make([]byte, 12), AAD: big, Init: &yes})
 		if (core.CodeOf(err) == core.Busy) != (i == 3) {
 			t.Errorf("stream %d with %d bytes of Additional Data: %v", i+1, len(big), err)

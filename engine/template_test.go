@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 )
 
@@ -22,7 +23,7 @@ func in1(c *core.Caller, v core.Version) *core.Caller {
 
 // keep registers a Template.
 func (w *world) keep(v core.Version, own, content core.Attributes) (string, error) {
-	out, err := w.Register(ctx, in1(w.alice, v), &core.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: own,
+	out, err := w.Register(ctx, in1(w.alice, v), &operation.RegisterInput{ObjectType: core.ObjectTypeTemplate, Attributes: own,
 		Object: core.ObjectBody{Type: core.ObjectTypeTemplate, Template: content}})
 	return out.ID, err
 }
@@ -46,7 +47,7 @@ func TestTemplatesAreJoined(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, err := w.Create(ctx, in1(w.alice, core.V1_4), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"first", "second"},
+	out, err := w.Create(ctx, in1(w.alice, core.V1_4), &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"first", "second"},
 		Attributes: append(attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt),
 			core.TagContactInformation, core.Text("Ann"), core.TagObjectGroup, core.Text("a"), core.TagObjectGroup, core.Text("c")), vendor("Site", "Basel"))})
 	if err != nil {
@@ -77,11 +78,11 @@ func TestTemplateKeepsItsContentApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := w.Get(ctx, in1(w.alice, core.V1_2), &core.GetInput{ID: core.ID(id)})
+	got, err := w.Get(ctx, in1(w.alice, core.V1_2), &operation.GetInput{ID: core.ID(id)})
 	if err != nil || !slices.EqualFunc(got.Object.Template, content, func(a, b core.Attribute) bool { return a.Ref() == b.Ref() && a.Value.Equal(b.Value) }) {
 		t.Errorf("Get answers %v, %v; want what was registered", got.Object.Template, err)
 	}
-	all, err := w.GetAttributes(ctx, in1(w.alice, core.V1_2), &core.GetAttributesInput{ID: core.ID(id)})
+	all, err := w.GetAttributes(ctx, in1(w.alice, core.V1_2), &operation.GetAttributesInput{ID: core.ID(id)})
 	if err != nil || all.Attributes.Has(core.TagObjectGroup) || all.Attributes.Has(core.TagTemplate) ||
 		!slices.Equal(texts(all.Attributes.All(core.AttributeName{Vendor: "x", Name: "Site"})), []string{"its own"}) {
 		t.Errorf("Get Attributes answers %v, %v; want the Template's own alone", all.Attributes, err)
@@ -93,11 +94,11 @@ func TestTemplateKeepsItsContentApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err = w.GetAttributes(ctx, in1(w.alice, core.V1_0), &core.GetAttributesInput{ID: core.ID(old)})
+	all, err = w.GetAttributes(ctx, in1(w.alice, core.V1_0), &operation.GetAttributesInput{ID: core.ID(old)})
 	if err != nil || all.Attributes.Text(core.TagObjectGroup) != "group" {
 		t.Errorf("a Template of KMIP 1.0 has %v, %v; want its content among its attributes", all.Attributes, err)
 	}
-	out, err := w.Create(ctx, in1(w.alice, core.V1_0), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"old"},
+	out, err := w.Create(ctx, in1(w.alice, core.V1_0), &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"old"},
 		Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
 	if err != nil {
 		t.Fatal(err)
@@ -120,11 +121,11 @@ func TestOperationPolicyName(t *testing.T) {
 		if c.given != "" {
 			as = as.Set(core.TagOperationPolicyName, core.Text(c.given))
 		}
-		out, err := w.Create(ctx, in1(w.alice, c.v), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
+		out, err := w.Create(ctx, in1(w.alice, c.v), &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
 		if err != nil {
 			t.Fatal(err)
 		}
-		shown, err := w.GetAttributes(ctx, in1(w.alice, c.v), &core.GetAttributesInput{ID: core.ID(out.ID)})
+		shown, err := w.GetAttributes(ctx, in1(w.alice, c.v), &operation.GetAttributesInput{ID: core.ID(out.ID)})
 		if got := shown.Attributes.Text(core.TagOperationPolicyName); err != nil || got != c.want {
 			t.Errorf("KMIP %v, given %q: %q, %v, want %q", c.v, c.given, got, err, c.want)
 		}
@@ -141,7 +142,7 @@ func TestKeyPairJoinsCommonAndOwn(t *testing.T) {
 	if _, err := w.keep(core.V1_4, attrs(core.TagName, name("signing")), attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskSign), core.TagDescription, core.Text("from the template"))); err != nil {
 		t.Fatal(err)
 	}
-	out, err := w.CreateKeyPair(ctx, in1(w.alice, core.V1_4), &core.CreateKeyPairInput{
+	out, err := w.CreateKeyPair(ctx, in1(w.alice, core.V1_4), &operation.CreateKeyPairInput{
 		Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicLength, core.Int(2048), core.TagObjectGroup, core.Text("both"),
 			core.TagDescription, core.Text("common")),
 		PrivateTemplates: []string{"signing"}, Private: attrs(core.TagObjectGroup, core.Text("mine")),
@@ -177,7 +178,7 @@ func TestTemplateSaysWhereAKeyIsKept(t *testing.T) {
 		asked core.Attributes
 		want  core.Mode
 	}{{nil, core.ModeResident}, {core.Attributes{custody(core.ModeWrapped)}, core.ModeWrapped}} {
-		out, err := w.Create(ctx, in1(w.alice, core.V1_4), &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"on the token"},
+		out, err := w.Create(ctx, in1(w.alice, core.V1_4), &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"on the token"},
 			Attributes: append(attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt)), c.asked...)})
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -50,7 +51,7 @@ func TestUsageLimitsAreExactUnderConcurrency(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range asked {
 			all.Go(func() {
-				_, err := nodes[i%2].Encrypt(ctx, w.alice, &core.EncryptInput{ID: core.ID(id), Data: []byte("x")})
+				_, err := nodes[i%2].Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Data: []byte("x")})
 				if codes[i] = core.CodeOf(err); err == nil {
 					codes[i] = core.Busy // none of those that can come
 				}
@@ -76,9 +77,9 @@ func TestUsageLimitsStay(t *testing.T) {
 	if err := w.step(w.bob, "encrypt", id); err != nil {
 		t.Fatal(err)
 	}
-	_, dropped := w.DeleteAttribute(ctx, w.bob, &core.DeleteAttributeInput{ID: core.ID(id), Name: limits})
-	_, changed := w.ModifyAttribute(ctx, w.bob, &core.ModifyAttributeInput{ID: core.ID(id), Name: limits, New: core.Attribute{Tag: core.TagUsageLimits, Value: limitsOf(9, core.UsageLimitsUnitObject)}})
-	_, set := w.SetAttribute(ctx, w.bob, &core.SetAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: limitsOf(9, core.UsageLimitsUnitObject)}})
+	_, dropped := w.DeleteAttribute(ctx, w.bob, &operation.DeleteAttributeInput{ID: core.ID(id), Name: limits})
+	_, changed := w.ModifyAttribute(ctx, w.bob, &operation.ModifyAttributeInput{ID: core.ID(id), Name: limits, New: core.Attribute{Tag: core.TagUsageLimits, Value: limitsOf(9, core.UsageLimitsUnitObject)}})
+	_, set := w.SetAttribute(ctx, w.bob, &operation.SetAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: limitsOf(9, core.UsageLimitsUnitObject)}})
 	for what, err := range map[string]error{"deleted": dropped, "modified": changed, "set": set} {
 		if core.CodeOf(err) != core.PermissionDenied {
 			t.Errorf("limits that are used up were %s: %v", what, err)
@@ -90,14 +91,14 @@ func TestUsageLimitsStay(t *testing.T) {
 
 	other := w.inState(core.Active)
 	forged := core.UsageLimits{Total: 2, Count: 1000, Unit: core.UsageLimitsUnitObject}.Value()
-	if _, err := w.SetAttribute(ctx, w.bob, &core.SetAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: forged}}); err != nil || w.left(other) != 2 {
+	if _, err := w.SetAttribute(ctx, w.bob, &operation.SetAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: forged}}); err != nil || w.left(other) != 2 {
 		t.Errorf("Set Attribute of a count of one's own: %v, %d are left, want 2", err, w.left(other))
 	}
-	if _, err := w.DeleteAttribute(ctx, w.bob, &core.DeleteAttributeInput{ID: core.ID(other), Name: limits}); err != nil {
+	if _, err := w.DeleteAttribute(ctx, w.bob, &operation.DeleteAttributeInput{ID: core.ID(other), Name: limits}); err != nil {
 		t.Errorf("limits that nobody has drawn upon may go: %v", err)
 	}
 	for what, v := range map[string]core.Value{"no total": core.Structure(), "a negative total": limitsOf(-1, core.UsageLimitsUnitByte), "an unknown unit": limitsOf(1, 77)} {
-		if _, err := w.AddAttribute(ctx, w.alice, &core.AddAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: v}}); core.CodeOf(err) != core.InvalidField {
+		if _, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(other), Attribute: core.Attribute{Tag: core.TagUsageLimits, Value: v}}); core.CodeOf(err) != core.InvalidField {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -110,7 +111,7 @@ func TestWrappingIsAUse(t *testing.T) {
 	bytes := w.inState(core.Active, core.TagUsageLimits, limitsOf(100, core.UsageLimitsUnitByte))
 	id := w.aesKey()
 	get := func(with string, e core.EncodingOption) error {
-		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: e,
+		out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: e,
 			Encryption: &core.WrappingKeyInfo{ID: with}}})
 		out.Secret.Release()
 		return err

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // KMIP 2.0 §6.1.47, 2.1 §6.1.51: Set Attribute adds to none, modifies one and
@@ -23,7 +24,7 @@ func TestSetAttributeByInstances(t *testing.T) {
 		for what, make := range map[string]func(string) core.Attribute{"Name": named, "Object Group": group, "Contact Information": contact, "a vendor's": site} {
 			id := w.aesKey()
 			set := func(value string) error {
-				_, err := w.SetAttribute(ctx, caller, &core.SetAttributeInput{ID: core.ID(id), Attribute: make(value)})
+				_, err := w.SetAttribute(ctx, caller, &operation.SetAttributeInput{ID: core.ID(id), Attribute: make(value)})
 				return err
 			}
 			all := func() []core.Attribute {
@@ -41,7 +42,7 @@ func TestSetAttributeByInstances(t *testing.T) {
 			if !second.Ref().Several() {
 				continue
 			}
-			if _, err := w.AddAttribute(ctx, caller, &core.AddAttributeInput{ID: core.ID(id), Attribute: second}); err != nil {
+			if _, err := w.AddAttribute(ctx, caller, &operation.AddAttributeInput{ID: core.ID(id), Attribute: second}); err != nil {
 				t.Fatal(err)
 			}
 			if err := set("third"); core.CodeOf(err) != core.MultiValuedAttribute || len(all()) != 2 {
@@ -57,18 +58,18 @@ func TestOpaqueObjectsAreActivatedSinceKMIP2(t *testing.T) {
 	for _, v := range core.Versions {
 		w := newWorld(t)
 		c := in1(w.alice, v)
-		out, err := w.Register(ctx, c, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueDataType: 1, OpaqueData: []byte("bytes")}})
+		out, err := w.Register(ctx, c, &operation.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueDataType: 1, OpaqueData: []byte("bytes")}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.Activate(ctx, c, &core.ActivateInput{ID: core.ID(out.ID)})
+		_, err = w.Activate(ctx, c, &operation.ActivateInput{ID: core.ID(out.ID)})
 		if want := map[bool]core.Code{true: core.IllegalOperation}[v < core.V2_0]; core.CodeOf(err) != want || (err == nil) != (v >= core.V2_0) {
 			t.Errorf("KMIP %v: Activate of an Opaque Object: %v", v, err)
 		}
-		if _, err := w.Revoke(ctx, c, &core.RevokeInput{ID: core.ID(out.ID), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
+		if _, err := w.Revoke(ctx, c, &operation.RevokeInput{ID: core.ID(out.ID), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
 			t.Errorf("KMIP %v: Revoke: %v", v, err)
 		}
-		if _, err := w.Destroy(ctx, c, &core.DestroyInput{ID: core.ID(out.ID)}); err != nil {
+		if _, err := w.Destroy(ctx, c, &operation.DestroyInput{ID: core.ID(out.ID)}); err != nil {
 			t.Errorf("KMIP %v: Destroy: %v", v, err)
 		}
 	}
@@ -84,7 +85,7 @@ func TestUsageMaskOfCreate(t *testing.T) {
 		for alg, want := range map[core.CryptographicAlgorithm]core.UsageMask{core.AlgorithmAES: core.MaskEncrypt | core.MaskDecrypt,
 			core.AlgorithmDES3: core.MaskEncrypt | core.MaskDecrypt, core.AlgorithmChaCha20: core.MaskEncrypt | core.MaskDecrypt,
 			core.AlgorithmHMACSHA256: core.MaskMACGenerate | core.MaskMACVerify} {
-			out, err := w.Create(ctx, c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(alg))})
+			out, err := w.Create(ctx, c, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm, core.Enum(alg))})
 			if demanded {
 				if core.CodeOf(err) != core.InvalidField {
 					t.Errorf("KMIP %v: Create of %v without a mask: %v", v, alg, err)
@@ -99,7 +100,7 @@ func TestUsageMaskOfCreate(t *testing.T) {
 				t.Errorf("KMIP %v: %v without a mask has %v, want %v", v, alg, o.Mask(), want)
 			}
 		}
-		pair, err := w.CreateKeyPair(ctx, c, &core.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA))})
+		pair, err := w.CreateKeyPair(ctx, c, &operation.CreateKeyPairInput{Common: attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA))})
 		if demanded {
 			if core.CodeOf(err) != core.InvalidMessage {
 				t.Errorf("KMIP %v: Create Key Pair without masks: %v", v, err)
@@ -124,7 +125,7 @@ func TestUncompressedKeysMayBeAskedFor(t *testing.T) {
 	id := w.aesKey(core.TagSensitive, core.Bool(false), core.TagExtractable, core.Bool(true))
 	for c, want := range map[core.KeyCompressionType]core.Code{0: core.Internal, core.KeyCompressionTypeECPublicKeyTypeUncompressed: core.Internal,
 		core.KeyCompressionTypeECPublicKeyTypeX9_62CompressedPrime: core.KeyCompressionTypeNotSupported} {
-		out, err := w.Get(ctx, w.alice, &core.GetInput{ID: core.ID(id), Compression: c})
+		out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Compression: c})
 		if (err == nil) != (want == core.Internal) || core.CodeOf(err) != want {
 			t.Errorf("Key Compression Type %v: %v; want code %v", c, err, want)
 		}
@@ -139,29 +140,29 @@ func TestOperationPolicyNameCanBeAdded(t *testing.T) {
 	v14 := in1(w.alice, core.V1_4)
 	ref := core.AttributeName{Tag: core.TagOperationPolicyName}
 	shown := func(id string) string {
-		out, err := w.GetAttributes(ctx, v14, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{ref}})
+		out, err := w.GetAttributes(ctx, v14, &operation.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{ref}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return out.Attributes.Text(core.TagOperationPolicyName)
 	}
 	finds := func(name string) int {
-		out, err := w.Locate(ctx, v14, &core.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagOperationPolicyName, core.Text(name))})
+		out, err := w.Locate(ctx, v14, &operation.LocateInput{MaximumItems: -1, Attributes: attrs(core.TagOperationPolicyName, core.Text(name))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(out.IDs)
 	}
 	add := func(id, name string) error {
-		_, err := w.AddAttribute(ctx, v14, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagOperationPolicyName, Value: core.Text(name)}})
+		_, err := w.AddAttribute(ctx, v14, &operation.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagOperationPolicyName, Value: core.Text(name)}})
 		return err
 	}
 	for _, name := range []string{"default", "mine"} {
 		id := w.aesKey()
-		if _, err := w.DeleteAttribute(ctx, v14, &core.DeleteAttributeInput{ID: core.ID(id), Name: ref}); core.CodeOf(err) != core.AttributeReadOnly {
+		if _, err := w.DeleteAttribute(ctx, v14, &operation.DeleteAttributeInput{ID: core.ID(id), Name: ref}); core.CodeOf(err) != core.AttributeReadOnly {
 			t.Errorf("deleting the implied name: %v; want Attribute Read Only", err)
 		}
-		if _, err := w.ModifyAttribute(ctx, v14, &core.ModifyAttributeInput{ID: core.ID(id), Name: ref, New: core.Attribute{Tag: ref.Tag, Value: core.Text("x")}}); core.CodeOf(err) != core.AttributeReadOnly {
+		if _, err := w.ModifyAttribute(ctx, v14, &operation.ModifyAttributeInput{ID: core.ID(id), Name: ref, New: core.Attribute{Tag: ref.Tag, Value: core.Text("x")}}); core.CodeOf(err) != core.AttributeReadOnly {
 			t.Errorf("modifying the implied name: %v; want Attribute Read Only", err)
 		}
 		if got := shown(id); got != core.DefaultOperationPolicy || finds(core.DefaultOperationPolicy) == 0 {
@@ -184,7 +185,7 @@ func TestOperationPolicyNameCanBeAdded(t *testing.T) {
 func TestServerInformationIsFilled(t *testing.T) {
 	w := newWorld(t)
 	for _, v := range core.Versions {
-		out, err := w.Query(ctx, in1(w.alice, v), &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryServerInformation, core.QueryFunctionQueryExtensionMap}})
+		out, err := w.Query(ctx, in1(w.alice, v), &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryServerInformation, core.QueryFunctionQueryExtensionMap}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,11 +4,12 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // CreateKeyPair is KMIP 1.4 §4.2, 2.1 §6.1.9.
 // The ID Placeholder becomes the private key.
-var CreateKeyPair = define(Operation[core.CreateKeyPairInput, core.CreateKeyPairOutput]{
+var CreateKeyPair = define(Operation[operation.CreateKeyPairInput, operation.CreateKeyPairOutput]{
 	Row: Row{
 		Code:        core.OperationCreateKeyPair,
 		Change:      ChangesAndNames,
@@ -21,21 +22,21 @@ var CreateKeyPair = define(Operation[core.CreateKeyPairInput, core.CreateKeyPair
 			core.ReasonServerLimitExceeded).
 			withSpecial(append([]SpecialReason{{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}}, creationSpecials...)...),
 	},
-	Identifiers: Identifiers[core.CreateKeyPairInput, core.CreateKeyPairOutput]{
-		Target: noTarget[core.CreateKeyPairInput],
-		Links: func(in *core.CreateKeyPairInput) core.Attributes {
+	Identifiers: Identifiers[operation.CreateKeyPairInput, operation.CreateKeyPairOutput]{
+		Target: noTarget[operation.CreateKeyPairInput],
+		Links: func(in *operation.CreateKeyPairInput) core.Attributes {
 			return slices.Concat(in.Common, in.Private, in.Public)
 		},
-		AnsweredIDs: func(list []string, _ *core.CreateKeyPairInput, out *core.CreateKeyPairOutput) []string {
+		AnsweredIDs: func(list []string, _ *operation.CreateKeyPairInput, out *operation.CreateKeyPairOutput) []string {
 			return append(list, out.PrivateID, out.PublicID)
 		},
-		NextPlaceholder: func(out *core.CreateKeyPairOutput) string { return out.PrivateID },
+		NextPlaceholder: func(out *operation.CreateKeyPairOutput) string { return out.PrivateID },
 	},
 	request:  createKeyPairRequest,
 	response: createKeyPairResponse,
 })
 
-func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {
+func createKeyPairRequest(c *coder, in *operation.CreateKeyPairInput) {
 	template(c, commonTemplate, &in.Common, &in.CommonTemplates, false)
 	template(c, privateTemplate, &in.Private, &in.PrivateTemplates, false)
 	template(c, publicTemplate, &in.Public, &in.PublicTemplates, false)
@@ -44,7 +45,7 @@ func createKeyPairRequest(c *coder, in *core.CreateKeyPairInput) {
 	protectionMasks(c, core.TagPublicProtectionStorageMasks, &in.PublicProtection)
 }
 
-func createKeyPairResponse(c *coder, out *core.CreateKeyPairOutput) {
+func createKeyPairResponse(c *coder, out *operation.CreateKeyPairOutput) {
 	c.textField(core.TagPrivateKeyUniqueIdentifier, &out.PrivateID, true)
 	c.textField(core.TagPublicKeyUniqueIdentifier, &out.PublicID, true)
 }

@@ -1,19 +1,22 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // DeleteAttribute is KMIP 1.4 §4.16, 2.1 §6.1.13.
 var DeleteAttribute = defineAttributeChange(
 	attributeChangeRow(core.OperationDeleteAttribute, ChangesAndShows,
 		[]core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
 			core.ReasonInvalidAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState}),
-	func(in *core.DeleteAttributeInput) *core.Identifier { return &in.ID },
-	func(in *core.DeleteAttributeInput) core.Attributes {
+	func(in *operation.DeleteAttributeInput) *core.Identifier { return &in.ID },
+	func(in *operation.DeleteAttributeInput) core.Attributes {
 		return namedValue(in.Name, in.CurrentValue)
 	},
 	deleteAttributeRequest)
 
-func deleteAttributeRequest(c *coder, in *core.DeleteAttributeInput) {
+func deleteAttributeRequest(c *coder, in *operation.DeleteAttributeInput) {
 	c.identifier(&in.ID)
 	if c.isV1() {
 		attributeReference(c, &in.Name, true)

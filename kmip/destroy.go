@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // Destroy is KMIP 1.4 §4.21, 2.1 §6.1.15.
-var Destroy = define(Operation[core.DestroyInput, core.IDOutput]{
+var Destroy = define(Operation[operation.DestroyInput, operation.IDOutput]{
 	Row: Row{
 		Code:        core.OperationDestroy,
 		Change:      ChangesAndNames,
@@ -13,9 +16,9 @@ var Destroy = define(Operation[core.DestroyInput, core.IDOutput]{
 		Reasons: onlyListed(core.ReasonObjectDestroyed, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState).
 			withSpecial(SpecialReason{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed}),
 	},
-	Identifiers: repeatsTarget[core.IDOutput](func(in *core.DestroyInput) *core.Identifier { return &in.ID }),
+	Identifiers: repeatsTarget[operation.IDOutput](func(in *operation.DestroyInput) *core.Identifier { return &in.ID }),
 	request:     destroyRequest,
 	response:    idResponse,
 })
 
-func destroyRequest(c *coder, in *core.DestroyInput) { c.identifier(&in.ID) }
+func destroyRequest(c *coder, in *operation.DestroyInput) { c.identifier(&in.ID) }

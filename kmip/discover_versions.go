@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // DiscoverVersions is KMIP 1.4 §4.26, 2.1 §6.1.16.
-var DiscoverVersions = define(Operation[core.DiscoverVersionsInput, core.DiscoverVersionsOutput]{
+var DiscoverVersions = define(Operation[operation.DiscoverVersionsInput, operation.DiscoverVersionsOutput]{
 	Row: Row{
 		Code:        core.OperationDiscoverVersions,
 		Change:      ChangesNothing,
@@ -12,14 +15,18 @@ var DiscoverVersions = define(Operation[core.DiscoverVersionsInput, core.Discove
 		References:  noReferences,
 		Reasons:     onlyListed(),
 	},
-	Identifiers: noIdentifiers[core.DiscoverVersionsInput, core.DiscoverVersionsOutput](),
+	Identifiers: noIdentifiers[operation.DiscoverVersionsInput, operation.DiscoverVersionsOutput](),
 	request:     discoverVersionsRequest,
 	response:    discoverVersionsResponse,
 })
 
-func discoverVersionsRequest(c *coder, in *core.DiscoverVersionsInput) { versions(c, &in.Versions) }
+func discoverVersionsRequest(c *coder, in *operation.DiscoverVersionsInput) {
+	versions(c, &in.Versions)
+}
 
-func discoverVersionsResponse(c *coder, out *core.DiscoverVersionsOutput) { versions(c, &out.Versions) }
+func discoverVersionsResponse(c *coder, out *operation.DiscoverVersionsOutput) {
+	versions(c, &out.Versions)
+}
 
 func versions(c *coder, p *[]core.Version) {
 	if c.reading {

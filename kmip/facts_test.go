@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -163,11 +164,11 @@ func TestPayloadsAreTheStandards(t *testing.T) {
 // also the first; requests say so where it is not.
 func TestAnswersHaveIndexes(t *testing.T) {
 	as := core.Attributes{{Tag: core.TagObjectGroup, Value: core.Text("g")}, {Vendor: "x", Name: "Site", Value: core.Text("Bern")}, {Tag: core.TagState, Value: core.Enum(core.Active)}}
-	answer, err := kmip.GetAttributes.AppendResponse(nil, core.V1_2, &core.GetAttributesOutput{ID: "id", Attributes: as})
+	answer, err := kmip.GetAttributes.AppendResponse(nil, core.V1_2, &operation.GetAttributesOutput{ID: "id", Attributes: as})
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := kmip.AddAttribute.AppendRequest(nil, core.V1_2, &core.AddAttributeInput{ID: core.ID("id"), Attribute: as[0]})
+	request, err := kmip.AddAttribute.AppendRequest(nil, core.V1_2, &operation.AddAttributeInput{ID: core.ID("id"), Attribute: as[0]})
 	if err != nil {
 		t.Fatal(err)
 	}

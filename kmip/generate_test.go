@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -491,19 +492,19 @@ func from[I, O any](op *kmip.Operation[I, O], since core.Version, f func(g *gen)
 }
 
 // attributeOut is the answer of the operations on one attribute.
-func attributeOut(g *gen) core.AttributeOutput {
-	return core.AttributeOutput{ID: g.id(), Attribute: g.attribute()}
+func attributeOut(g *gen) operation.AttributeOutput {
+	return operation.AttributeOutput{ID: g.id(), Attribute: g.attribute()}
 }
 
 // everyOperation makes each operation's payloads; TestGeneratorKnowsEveryOperation
 // holds it to be complete.
 var everyOperation = []produced{
-	from(&kmip.DiscoverVersions, core.V1_1, func(g *gen) (core.DiscoverVersionsInput, core.DiscoverVersionsOutput) {
-		return core.DiscoverVersionsInput{Versions: core.Versions[:g.IntN(8)]}, core.DiscoverVersionsOutput{Versions: core.Versions[g.IntN(7):]}
+	from(&kmip.DiscoverVersions, core.V1_1, func(g *gen) (operation.DiscoverVersionsInput, operation.DiscoverVersionsOutput) {
+		return operation.DiscoverVersionsInput{Versions: core.Versions[:g.IntN(8)]}, operation.DiscoverVersionsOutput{Versions: core.Versions[g.IntN(7):]}
 	}),
-	from(&kmip.Query, core.V1_0, func(g *gen) (core.QueryInput, core.QueryOutput) {
-		in := core.QueryInput{Functions: append(some(g, 4, func() core.QueryFunction { return enumOf[core.QueryFunction](g, core.TagQueryFunction) }), core.QueryFunctionQueryOperations)}
-		out := core.QueryOutput{Operations: some(g, 9, func() core.Operation { return enumOf[core.Operation](g, core.TagOperation) }),
+	from(&kmip.Query, core.V1_0, func(g *gen) (operation.QueryInput, operation.QueryOutput) {
+		in := operation.QueryInput{Functions: append(some(g, 4, func() core.QueryFunction { return enumOf[core.QueryFunction](g, core.TagQueryFunction) }), core.QueryFunctionQueryOperations)}
+		out := operation.QueryOutput{Operations: some(g, 9, func() core.Operation { return enumOf[core.Operation](g, core.TagOperation) }),
 			ObjectTypes: some(g, 9, func() core.ObjectType { return enumOf[core.ObjectType](g, core.TagObjectType) }), VendorIdentification: g.text(), ApplicationNamespaces: some(g, 3, g.text)}
 		if g.maybe() {
 			out.ServerInformation = append(g.vendorStructure(1).Fields, core.Field{Tag: core.TagServerName, Value: core.Text(g.text())})
@@ -520,124 +521,124 @@ var everyOperation = []produced{
 		out.StorageProtectionMasks = g.masks()
 		return in, out
 	}),
-	from(&kmip.Create, core.V1_0, func(g *gen) (core.CreateInput, core.CreateOutput) {
-		return core.CreateInput{ObjectType: enumOf[core.ObjectType](g, core.TagObjectType), Attributes: g.attributes(), TemplateNames: g.templateNames(), ProtectionMasks: g.masks()},
-			core.CreateOutput{ObjectType: enumOf[core.ObjectType](g, core.TagObjectType), ID: g.id(), Attributes: g.attributes()}
+	from(&kmip.Create, core.V1_0, func(g *gen) (operation.CreateInput, operation.CreateOutput) {
+		return operation.CreateInput{ObjectType: enumOf[core.ObjectType](g, core.TagObjectType), Attributes: g.attributes(), TemplateNames: g.templateNames(), ProtectionMasks: g.masks()},
+			operation.CreateOutput{ObjectType: enumOf[core.ObjectType](g, core.TagObjectType), ID: g.id(), Attributes: g.attributes()}
 	}),
-	from(&kmip.CreateKeyPair, core.V1_0, func(g *gen) (core.CreateKeyPairInput, core.CreateKeyPairOutput) {
-		return core.CreateKeyPairInput{Common: g.attributes(), Private: g.attributes(), Public: g.attributes(), CommonTemplates: g.templateNames(), PrivateTemplates: g.templateNames(), PublicTemplates: g.templateNames(), CommonProtection: g.masks(), PrivateProtection: g.masks(), PublicProtection: g.masks()},
-			core.CreateKeyPairOutput{PrivateID: g.id(), PublicID: g.id()}
+	from(&kmip.CreateKeyPair, core.V1_0, func(g *gen) (operation.CreateKeyPairInput, operation.CreateKeyPairOutput) {
+		return operation.CreateKeyPairInput{Common: g.attributes(), Private: g.attributes(), Public: g.attributes(), CommonTemplates: g.templateNames(), PrivateTemplates: g.templateNames(), PublicTemplates: g.templateNames(), CommonProtection: g.masks(), PrivateProtection: g.masks(), PublicProtection: g.masks()},
+			operation.CreateKeyPairOutput{PrivateID: g.id(), PublicID: g.id()}
 	}),
-	from(&kmip.Register, core.V1_0, func(g *gen) (core.RegisterInput, core.RegisterOutput) {
+	from(&kmip.Register, core.V1_0, func(g *gen) (operation.RegisterInput, operation.RegisterOutput) {
 		o := g.object()
-		return core.RegisterInput{ObjectType: o.Type, Attributes: g.attributes(), TemplateNames: g.templateNames(), Object: o, ProtectionMasks: g.masks()},
-			core.RegisterOutput{ID: g.id(), Attributes: g.attributes()}
+		return operation.RegisterInput{ObjectType: o.Type, Attributes: g.attributes(), TemplateNames: g.templateNames(), Object: o, ProtectionMasks: g.masks()},
+			operation.RegisterOutput{ID: g.id(), Attributes: g.attributes()}
 	}),
-	from(&kmip.ReKey, core.V1_0, func(g *gen) (core.RekeyInput, core.CreateOutput) {
-		return core.RekeyInput{ID: g.identifier(), Offset: opt(g, func() int64 { return int64(g.uint32()) }), Attributes: g.attributes(), TemplateNames: g.templateNames(), ProtectionMasks: g.masks()},
-			core.CreateOutput{ID: g.id(), Attributes: g.attributes()}
+	from(&kmip.ReKey, core.V1_0, func(g *gen) (operation.RekeyInput, operation.CreateOutput) {
+		return operation.RekeyInput{ID: g.identifier(), Offset: opt(g, func() int64 { return int64(g.uint32()) }), Attributes: g.attributes(), TemplateNames: g.templateNames(), ProtectionMasks: g.masks()},
+			operation.CreateOutput{ID: g.id(), Attributes: g.attributes()}
 	}),
-	from(&kmip.Locate, core.V1_0, func(g *gen) (core.LocateInput, core.LocateOutput) {
-		in := core.LocateInput{MaximumItems: pick[int32](g, -1, 0, 1, math.MaxInt32), StorageStatus: g.Uint32N(8), Attributes: g.attributes()}
+	from(&kmip.Locate, core.V1_0, func(g *gen) (operation.LocateInput, operation.LocateOutput) {
+		in := operation.LocateInput{MaximumItems: pick[int32](g, -1, 0, 1, math.MaxInt32), StorageStatus: g.Uint32N(8), Attributes: g.attributes()}
 		if g.v >= core.V1_1 {
 			in.GroupMember = optEnum[core.ObjectGroupMember](g, core.TagObjectGroupMember)
 		}
 		if g.v >= core.V1_3 {
 			in.OffsetItems = pick[int32](g, 0, 1, math.MaxInt32)
 		}
-		return in, core.LocateOutput{Located: pick[int32](g, -1, 0, 1, math.MaxInt32), IDs: some(g, 20, g.id)}
+		return in, operation.LocateOutput{Located: pick[int32](g, -1, 0, 1, math.MaxInt32), IDs: some(g, 20, g.id)}
 	}),
-	from(&kmip.Check, core.V1_0, func(g *gen) (core.CheckInput, core.CheckOutput) {
+	from(&kmip.Check, core.V1_0, func(g *gen) (operation.CheckInput, operation.CheckOutput) {
 		mask := func() core.UsageMask { return core.UsageMask(g.Uint32N(1 << 20)) }
-		return core.CheckInput{ID: g.identifier(), UsageLimitsCount: opt(g, g.int64), Mask: opt(g, mask), LeaseTime: opt(g, g.uint32)},
-			core.CheckOutput{ID: g.id(), UsageLimitsCount: opt(g, g.int64), Mask: opt(g, mask), LeaseTime: opt(g, g.uint32)}
+		return operation.CheckInput{ID: g.identifier(), UsageLimitsCount: opt(g, g.int64), Mask: opt(g, mask), LeaseTime: opt(g, g.uint32)},
+			operation.CheckOutput{ID: g.id(), UsageLimitsCount: opt(g, g.int64), Mask: opt(g, mask), LeaseTime: opt(g, g.uint32)}
 	}),
-	from(&kmip.Get, core.V1_0, func(g *gen) (core.GetInput, core.GetOutput) {
-		in := core.GetInput{ID: g.identifier(), Format: optEnum[core.KeyFormatType](g, core.TagKeyFormatType), WrapType: optEnum[core.KeyWrapType](g, core.TagKeyWrapType),
+	from(&kmip.Get, core.V1_0, func(g *gen) (operation.GetInput, operation.GetOutput) {
+		in := operation.GetInput{ID: g.identifier(), Format: optEnum[core.KeyFormatType](g, core.TagKeyFormatType), WrapType: optEnum[core.KeyWrapType](g, core.TagKeyWrapType),
 			Compression: optEnum[core.KeyCompressionType](g, core.TagKeyCompressionType), Specification: g.specification()}
 		o := g.object()
-		return in, core.GetOutput{ObjectType: o.Type, ID: g.id(), Object: o}
+		return in, operation.GetOutput{ObjectType: o.Type, ID: g.id(), Object: o}
 	}),
-	from(&kmip.GetAttributes, core.V1_0, func(g *gen) (core.GetAttributesInput, core.GetAttributesOutput) {
-		return core.GetAttributesInput{ID: g.identifier(), Names: g.names()}, core.GetAttributesOutput{ID: g.id(), Attributes: g.attributes()}
+	from(&kmip.GetAttributes, core.V1_0, func(g *gen) (operation.GetAttributesInput, operation.GetAttributesOutput) {
+		return operation.GetAttributesInput{ID: g.identifier(), Names: g.names()}, operation.GetAttributesOutput{ID: g.id(), Attributes: g.attributes()}
 	}),
-	from(&kmip.GetAttributeList, core.V1_0, func(g *gen) (core.GetAttributeListInput, core.GetAttributeListOutput) {
-		return core.GetAttributeListInput{ID: g.identifier()}, core.GetAttributeListOutput{ID: g.id(), Names: g.names()}
+	from(&kmip.GetAttributeList, core.V1_0, func(g *gen) (operation.GetAttributeListInput, operation.GetAttributeListOutput) {
+		return operation.GetAttributeListInput{ID: g.identifier()}, operation.GetAttributeListOutput{ID: g.id(), Names: g.names()}
 	}),
-	from(&kmip.AddAttribute, core.V1_0, func(g *gen) (core.AddAttributeInput, core.AttributeOutput) {
+	from(&kmip.AddAttribute, core.V1_0, func(g *gen) (operation.AddAttributeInput, operation.AttributeOutput) {
 		a := g.attribute()
 		a.Index = 0 // the server gives it
-		return core.AddAttributeInput{ID: g.identifier(), Attribute: a}, attributeOut(g)
+		return operation.AddAttributeInput{ID: g.identifier(), Attribute: a}, attributeOut(g)
 	}),
-	from(&kmip.ModifyAttribute, core.V1_0, func(g *gen) (core.ModifyAttributeInput, core.AttributeOutput) {
+	from(&kmip.ModifyAttribute, core.V1_0, func(g *gen) (operation.ModifyAttributeInput, operation.AttributeOutput) {
 		a := g.attribute()
-		in := core.ModifyAttributeInput{ID: g.identifier(), Name: a.Ref(), New: a}
+		in := operation.ModifyAttributeInput{ID: g.identifier(), Name: a.Ref(), New: a}
 		if g.v >= core.V2_0 && g.maybe() {
 			in.CurrentValue = &a.Value
 		}
 		return in, attributeOut(g)
 	}),
-	from(&kmip.SetAttribute, core.V2_0, func(g *gen) (core.SetAttributeInput, core.AttributeOutput) {
-		return core.SetAttributeInput{ID: g.identifier(), Attribute: g.attribute()}, attributeOut(g)
+	from(&kmip.SetAttribute, core.V2_0, func(g *gen) (operation.SetAttributeInput, operation.AttributeOutput) {
+		return operation.SetAttributeInput{ID: g.identifier(), Attribute: g.attribute()}, attributeOut(g)
 	}),
-	from(&kmip.DeleteAttribute, core.V1_0, func(g *gen) (core.DeleteAttributeInput, core.AttributeOutput) {
+	from(&kmip.DeleteAttribute, core.V1_0, func(g *gen) (operation.DeleteAttributeInput, operation.AttributeOutput) {
 		a := g.attribute()
-		in := core.DeleteAttributeInput{ID: g.identifier(), Name: a.Ref()}
+		in := operation.DeleteAttributeInput{ID: g.identifier(), Name: a.Ref()}
 		in.Name.Index = a.Index
 		if g.v >= core.V2_0 && g.maybe() {
 			in.CurrentValue = &a.Value
 		}
 		return in, attributeOut(g)
 	}),
-	from(&kmip.Activate, core.V1_0, func(g *gen) (core.ActivateInput, core.IDOutput) {
-		return core.ActivateInput{ID: g.identifier()}, core.IDOutput{ID: g.id()}
+	from(&kmip.Activate, core.V1_0, func(g *gen) (operation.ActivateInput, operation.IDOutput) {
+		return operation.ActivateInput{ID: g.identifier()}, operation.IDOutput{ID: g.id()}
 	}),
-	from(&kmip.Revoke, core.V1_0, func(g *gen) (core.RevokeInput, core.IDOutput) {
-		return core.RevokeInput{ID: g.identifier(), Code: enumOf[core.RevocationReasonCode](g, core.TagRevocationReasonCode), Message: g.text(), CompromiseOccurrence: opt(g, g.date)}, core.IDOutput{ID: g.id()}
+	from(&kmip.Revoke, core.V1_0, func(g *gen) (operation.RevokeInput, operation.IDOutput) {
+		return operation.RevokeInput{ID: g.identifier(), Code: enumOf[core.RevocationReasonCode](g, core.TagRevocationReasonCode), Message: g.text(), CompromiseOccurrence: opt(g, g.date)}, operation.IDOutput{ID: g.id()}
 	}),
-	from(&kmip.Destroy, core.V1_0, func(g *gen) (core.DestroyInput, core.IDOutput) {
-		return core.DestroyInput{ID: g.identifier()}, core.IDOutput{ID: g.id()}
+	from(&kmip.Destroy, core.V1_0, func(g *gen) (operation.DestroyInput, operation.IDOutput) {
+		return operation.DestroyInput{ID: g.identifier()}, operation.IDOutput{ID: g.id()}
 	}),
-	from(&kmip.Encrypt, core.V1_2, func(g *gen) (core.EncryptInput, core.EncryptOutput) {
-		in := core.EncryptInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), IV: g.optBlob(), AAD: g.since(core.V1_4, g.optBlob())}
+	from(&kmip.Encrypt, core.V1_2, func(g *gen) (operation.EncryptInput, operation.EncryptOutput) {
+		in := operation.EncryptInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), IV: g.optBlob(), AAD: g.since(core.V1_4, g.optBlob())}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.EncryptOutput{ID: g.id(), Data: g.blob(), IV: g.optBlob(), Tag: g.since(core.V1_4, g.optBlob()), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.EncryptOutput{ID: g.id(), Data: g.blob(), IV: g.optBlob(), Tag: g.since(core.V1_4, g.optBlob()), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.Decrypt, core.V1_2, func(g *gen) (core.DecryptInput, core.DecryptOutput) {
-		in := core.DecryptInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), IV: g.optBlob(), AAD: g.since(core.V1_4, g.optBlob()), Tag: g.since(core.V1_4, g.optBlob())}
+	from(&kmip.Decrypt, core.V1_2, func(g *gen) (operation.DecryptInput, operation.DecryptOutput) {
+		in := operation.DecryptInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), IV: g.optBlob(), AAD: g.since(core.V1_4, g.optBlob()), Tag: g.since(core.V1_4, g.optBlob())}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.DecryptOutput{ID: g.id(), Data: g.blob(), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.DecryptOutput{ID: g.id(), Data: g.blob(), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.Sign, core.V1_2, func(g *gen) (core.SignInput, core.SignOutput) {
-		in := core.SignInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), Digested: g.since(core.V1_4, g.optBlob())}
+	from(&kmip.Sign, core.V1_2, func(g *gen) (operation.SignInput, operation.SignOutput) {
+		in := operation.SignInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), Digested: g.since(core.V1_4, g.optBlob())}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.SignOutput{ID: g.id(), Signature: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.SignOutput{ID: g.id(), Signature: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.SignatureVerify, core.V1_2, func(g *gen) (core.SignatureVerifyInput, core.SignatureVerifyOutput) {
-		in := core.SignatureVerifyInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.optBlob(), Digested: g.since(core.V1_4, g.optBlob()), Signature: g.data()}
+	from(&kmip.SignatureVerify, core.V1_2, func(g *gen) (operation.SignatureVerifyInput, operation.SignatureVerifyOutput) {
+		in := operation.SignatureVerifyInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.optBlob(), Digested: g.since(core.V1_4, g.optBlob()), Signature: g.data()}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.SignatureVerifyOutput{ID: g.id(), Validity: enumOf[core.ValidityIndicator](g, core.TagValidityIndicator), Data: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.SignatureVerifyOutput{ID: g.id(), Validity: enumOf[core.ValidityIndicator](g, core.TagValidityIndicator), Data: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.MAC, core.V1_2, func(g *gen) (core.MACInput, core.MACOutput) {
-		in := core.MACInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data()}
+	from(&kmip.MAC, core.V1_2, func(g *gen) (operation.MACInput, operation.MACOutput) {
+		in := operation.MACInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data()}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.MACOutput{ID: g.id(), MAC: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.MACOutput{ID: g.id(), MAC: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.MACVerify, core.V1_2, func(g *gen) (core.MACVerifyInput, core.MACVerifyOutput) {
-		in := core.MACVerifyInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.optBlob(), MAC: g.data()}
+	from(&kmip.MACVerify, core.V1_2, func(g *gen) (operation.MACVerifyInput, operation.MACVerifyOutput) {
+		in := operation.MACVerifyInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.optBlob(), MAC: g.data()}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.MACVerifyOutput{ID: g.id(), Validity: optEnum[core.ValidityIndicator](g, core.TagValidityIndicator), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.MACVerifyOutput{ID: g.id(), Validity: optEnum[core.ValidityIndicator](g, core.TagValidityIndicator), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.Hash, core.V1_2, func(g *gen) (core.HashInput, core.HashOutput) {
-		in := core.HashInput{Parameters: g.parameters(), Data: g.data()}
+	from(&kmip.Hash, core.V1_2, func(g *gen) (operation.HashInput, operation.HashOutput) {
+		in := operation.HashInput{Parameters: g.parameters(), Data: g.data()}
 		in.Correlation, in.Init, in.Final = g.stream()
-		return in, core.HashOutput{Data: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
+		return in, operation.HashOutput{Data: g.optBlob(), Correlation: g.since(core.V1_3, g.optBlob())}
 	}),
-	from(&kmip.RNGRetrieve, core.V1_2, func(g *gen) (core.RNGRetrieveInput, core.RNGRetrieveOutput) {
-		return core.RNGRetrieveInput{Length: g.int32()}, core.RNGRetrieveOutput{Data: g.blob()}
+	from(&kmip.RNGRetrieve, core.V1_2, func(g *gen) (operation.RNGRetrieveInput, operation.RNGRetrieveOutput) {
+		return operation.RNGRetrieveInput{Length: g.int32()}, operation.RNGRetrieveOutput{Data: g.blob()}
 	}),
-	from(&kmip.RNGSeed, core.V1_2, func(g *gen) (core.RNGSeedInput, core.RNGSeedOutput) {
-		return core.RNGSeedInput{Data: g.blob()}, core.RNGSeedOutput{Amount: g.int32()}
+	from(&kmip.RNGSeed, core.V1_2, func(g *gen) (operation.RNGSeedInput, operation.RNGSeedOutput) {
+		return operation.RNGSeedInput{Data: g.blob()}, operation.RNGSeedOutput{Amount: g.int32()}
 	}),
 }
 

@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // Get is KMIP 1.4 §4.11, 2.1 §6.1.19.
-var Get = define(Operation[core.GetInput, core.GetOutput]{
+var Get = define(Operation[operation.GetInput, operation.GetOutput]{
 	Row: Row{
 		Code:        core.OperationGet,
 		Change:      ChangesNothing,
@@ -21,12 +24,12 @@ var Get = define(Operation[core.GetInput, core.GetOutput]{
 			Special:  []SpecialReason{{core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters}},
 		},
 	},
-	Identifiers: repeatsTarget[core.GetOutput](func(in *core.GetInput) *core.Identifier { return &in.ID }),
+	Identifiers: repeatsTarget[operation.GetOutput](func(in *operation.GetInput) *core.Identifier { return &in.ID }),
 	request:     getRequest,
 	response:    getResponse,
 })
 
-func getRequest(c *coder, in *core.GetInput) {
+func getRequest(c *coder, in *operation.GetInput) {
 	c.identifier(&in.ID)
 	enumField(c, core.TagKeyFormatType, &in.Format, false)
 	if c.atLeast(core.V1_4) {
@@ -36,7 +39,7 @@ func getRequest(c *coder, in *core.GetInput) {
 	optionalStructure(c, core.TagKeyWrappingSpecification, &in.Specification, wrappingSpecification)
 }
 
-func getResponse(c *coder, out *core.GetOutput) {
+func getResponse(c *coder, out *operation.GetOutput) {
 	enumField(c, core.TagObjectType, &out.ObjectType, true)
 	c.uniqueIdentifier(&out.ID)
 	managedObject(c, &out.Object)

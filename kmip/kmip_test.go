@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -84,37 +85,37 @@ func samples() []sample {
 	rsa := core.ObjectBody{Type: core.ObjectTypePrivateKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeTransparentRSAPrivateKey,
 		Transparent: []core.Field{{Tag: core.TagModulus, Value: core.BigInt(append([]byte{0}, bytes.Repeat([]byte{0xee}, 15)...))}}, Algorithm: core.AlgorithmRSA, Length: 120}}
 	return []sample{
-		of(&kmip.DiscoverVersions, core.V1_1, core.DiscoverVersionsInput{Versions: []core.Version{core.V1_4, core.V1_0}}, core.DiscoverVersionsOutput{Versions: core.Versions}),
-		of(&kmip.Query, core.V1_0, core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations, core.QueryFunctionQueryObjects}},
-			core.QueryOutput{Operations: []core.Operation{core.OperationGet}, ObjectTypes: []core.ObjectType{core.ObjectTypeSymmetricKey}, VendorIdentification: "k", ServerInformation: []core.Field{{Tag: core.TagServerName, Value: core.Text("n")}}}),
-		of(&kmip.Create, core.V1_0, core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: template}, core.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text}),
-		of(&kmip.CreateKeyPair, core.V1_0, core.CreateKeyPairInput{Common: template[:2], Private: template[2:3], Public: template[2:3]}, core.CreateKeyPairOutput{PrivateID: "a", PublicID: "b"}),
-		of(&kmip.Register, core.V1_0, core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: template[2:3], Object: symmetric}, core.RegisterOutput{ID: id.Text}),
-		of(&kmip.Register, core.V1_1, core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: template[2:3], Object: wrapped}, core.RegisterOutput{ID: id.Text}),
-		of(&kmip.Register, core.V1_0, core.RegisterInput{ObjectType: core.ObjectTypePrivateKey, Object: rsa}, core.RegisterOutput{ID: id.Text}),
-		of(&kmip.Register, core.V1_0, core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueDataType: 0x80000001, OpaqueData: []byte{}}}, core.RegisterOutput{ID: id.Text}),
-		of(&kmip.ReKey, core.V1_0, core.RekeyInput{ID: id, Offset: ptr(int64(60)), Attributes: template[3:4]}, core.CreateOutput{ID: id.Text}),
-		of(&kmip.Locate, core.V1_0, core.LocateInput{MaximumItems: 5, Attributes: template[3:5]}, core.LocateOutput{Located: 2, IDs: []string{"a", "b"}}),
-		of(&kmip.Check, core.V1_0, core.CheckInput{ID: id, UsageLimitsCount: ptr(int64(5)), Mask: ptr(core.MaskEncrypt), LeaseTime: ptr(uint32(9))}, core.CheckOutput{ID: id.Text}),
-		of(&kmip.Get, core.V1_0, core.GetInput{ID: id, Format: core.KeyFormatTypeRaw}, core.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text, Object: symmetric}),
-		of(&kmip.GetAttributes, core.V1_0, core.GetAttributesInput{ID: id, Names: []core.AttributeName{{Tag: core.TagState}, {Vendor: "x", Name: "Site"}}}, core.GetAttributesOutput{ID: id.Text, Attributes: template}),
-		of(&kmip.GetAttributeList, core.V1_0, core.GetAttributeListInput{ID: id}, core.GetAttributeListOutput{ID: id.Text, Names: []core.AttributeName{{Tag: core.TagState}, {Vendor: "x", Name: "Site"}}}),
-		of(&kmip.AddAttribute, core.V1_0, core.AddAttributeInput{ID: id, Attribute: name}, core.AttributeOutput{ID: id.Text, Attribute: name}),
-		of(&kmip.ModifyAttribute, core.V1_0, core.ModifyAttributeInput{ID: id, Name: name.Ref(), New: name}, core.AttributeOutput{ID: id.Text, Attribute: name}),
-		of(&kmip.DeleteAttribute, core.V1_0, core.DeleteAttributeInput{ID: id, Name: name.Ref()}, core.AttributeOutput{ID: id.Text, Attribute: name}),
-		of(&kmip.SetAttribute, core.V2_0, core.SetAttributeInput{ID: id, Attribute: template[4]}, core.AttributeOutput{ID: id.Text}),
-		of(&kmip.Activate, core.V1_0, core.ActivateInput{ID: id}, core.IDOutput{ID: id.Text}),
-		of(&kmip.Revoke, core.V1_0, core.RevokeInput{ID: id, Code: core.RevocationReasonCodeKeyCompromise, Message: "m", CompromiseOccurrence: ptr(int64(0))}, core.IDOutput{ID: id.Text}),
-		of(&kmip.Destroy, core.V1_0, core.DestroyInput{ID: id}, core.IDOutput{ID: id.Text}),
-		of(&kmip.Encrypt, core.V1_2, core.EncryptInput{ID: id, Parameters: parameters, Data: []byte("d"), IV: make([]byte, 16)}, core.EncryptOutput{ID: id.Text, Data: []byte("e"), IV: make([]byte, 16)}),
-		of(&kmip.Decrypt, core.V1_2, core.DecryptInput{ID: id, Parameters: parameters, Data: []byte("d")}, core.DecryptOutput{ID: id.Text, Data: []byte{}}),
-		of(&kmip.Sign, core.V1_2, core.SignInput{ID: id, Data: []byte("d")}, core.SignOutput{ID: id.Text, Signature: []byte("s")}),
-		of(&kmip.SignatureVerify, core.V1_2, core.SignatureVerifyInput{ID: id, Data: []byte("d"), Signature: []byte("s")}, core.SignatureVerifyOutput{ID: id.Text, Validity: core.ValidityIndicatorValid}),
-		of(&kmip.MAC, core.V1_2, core.MACInput{ID: id, Data: []byte("d")}, core.MACOutput{ID: id.Text, MAC: []byte("m")}),
-		of(&kmip.MACVerify, core.V1_2, core.MACVerifyInput{ID: id, Data: []byte("d"), MAC: []byte("m")}, core.MACVerifyOutput{ID: id.Text, Validity: core.ValidityIndicatorInvalid}),
-		of(&kmip.Hash, core.V1_2, core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("d")}, core.HashOutput{Data: []byte("h")}),
-		of(&kmip.RNGRetrieve, core.V1_2, core.RNGRetrieveInput{Length: 8}, core.RNGRetrieveOutput{Data: []byte("r")}),
-		of(&kmip.RNGSeed, core.V1_2, core.RNGSeedInput{Data: []byte("s")}, core.RNGSeedOutput{Amount: 1}),
+		of(&kmip.DiscoverVersions, core.V1_1, operation.DiscoverVersionsInput{Versions: []core.Version{core.V1_4, core.V1_0}}, operation.DiscoverVersionsOutput{Versions: core.Versions}),
+		of(&kmip.Query, core.V1_0, operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations, core.QueryFunctionQueryObjects}},
+			operation.QueryOutput{Operations: []core.Operation{core.OperationGet}, ObjectTypes: []core.ObjectType{core.ObjectTypeSymmetricKey}, VendorIdentification: "k", ServerInformation: []core.Field{{Tag: core.TagServerName, Value: core.Text("n")}}}),
+		of(&kmip.Create, core.V1_0, operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: template}, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text}),
+		of(&kmip.CreateKeyPair, core.V1_0, operation.CreateKeyPairInput{Common: template[:2], Private: template[2:3], Public: template[2:3]}, operation.CreateKeyPairOutput{PrivateID: "a", PublicID: "b"}),
+		of(&kmip.Register, core.V1_0, operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: template[2:3], Object: symmetric}, operation.RegisterOutput{ID: id.Text}),
+		of(&kmip.Register, core.V1_1, operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: template[2:3], Object: wrapped}, operation.RegisterOutput{ID: id.Text}),
+		of(&kmip.Register, core.V1_0, operation.RegisterInput{ObjectType: core.ObjectTypePrivateKey, Object: rsa}, operation.RegisterOutput{ID: id.Text}),
+		of(&kmip.Register, core.V1_0, operation.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueDataType: 0x80000001, OpaqueData: []byte{}}}, operation.RegisterOutput{ID: id.Text}),
+		of(&kmip.ReKey, core.V1_0, operation.RekeyInput{ID: id, Offset: ptr(int64(60)), Attributes: template[3:4]}, operation.CreateOutput{ID: id.Text}),
+		of(&kmip.Locate, core.V1_0, operation.LocateInput{MaximumItems: 5, Attributes: template[3:5]}, operation.LocateOutput{Located: 2, IDs: []string{"a", "b"}}),
+		of(&kmip.Check, core.V1_0, operation.CheckInput{ID: id, UsageLimitsCount: ptr(int64(5)), Mask: ptr(core.MaskEncrypt), LeaseTime: ptr(uint32(9))}, operation.CheckOutput{ID: id.Text}),
+		of(&kmip.Get, core.V1_0, operation.GetInput{ID: id, Format: core.KeyFormatTypeRaw}, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text, Object: symmetric}),
+		of(&kmip.GetAttributes, core.V1_0, operation.GetAttributesInput{ID: id, Names: []core.AttributeName{{Tag: core.TagState}, {Vendor: "x", Name: "Site"}}}, operation.GetAttributesOutput{ID: id.Text, Attributes: template}),
+		of(&kmip.GetAttributeList, core.V1_0, operation.GetAttributeListInput{ID: id}, operation.GetAttributeListOutput{ID: id.Text, Names: []core.AttributeName{{Tag: core.TagState}, {Vendor: "x", Name: "Site"}}}),
+		of(&kmip.AddAttribute, core.V1_0, operation.AddAttributeInput{ID: id, Attribute: name}, operation.AttributeOutput{ID: id.Text, Attribute: name}),
+		of(&kmip.ModifyAttribute, core.V1_0, operation.ModifyAttributeInput{ID: id, Name: name.Ref(), New: name}, operation.AttributeOutput{ID: id.Text, Attribute: name}),
+		of(&kmip.DeleteAttribute, core.V1_0, operation.DeleteAttributeInput{ID: id, Name: name.Ref()}, operation.AttributeOutput{ID: id.Text, Attribute: name}),
+		of(&kmip.SetAttribute, core.V2_0, operation.SetAttributeInput{ID: id, Attribute: template[4]}, operation.AttributeOutput{ID: id.Text}),
+		of(&kmip.Activate, core.V1_0, operation.ActivateInput{ID: id}, operation.IDOutput{ID: id.Text}),
+		of(&kmip.Revoke, core.V1_0, operation.RevokeInput{ID: id, Code: core.RevocationReasonCodeKeyCompromise, Message: "m", CompromiseOccurrence: ptr(int64(0))}, operation.IDOutput{ID: id.Text}),
+		of(&kmip.Destroy, core.V1_0, operation.DestroyInput{ID: id}, operation.IDOutput{ID: id.Text}),
+		of(&kmip.Encrypt, core.V1_2, operation.EncryptInput{ID: id, Parameters: parameters, Data: []byte("d"), IV: make([]byte, 16)}, operation.EncryptOutput{ID: id.Text, Data: []byte("e"), IV: make([]byte, 16)}),
+		of(&kmip.Decrypt, core.V1_2, operation.DecryptInput{ID: id, Parameters: parameters, Data: []byte("d")}, operation.DecryptOutput{ID: id.Text, Data: []byte{}}),
+		of(&kmip.Sign, core.V1_2, operation.SignInput{ID: id, Data: []byte("d")}, operation.SignOutput{ID: id.Text, Signature: []byte("s")}),
+		of(&kmip.SignatureVerify, core.V1_2, operation.SignatureVerifyInput{ID: id, Data: []byte("d"), Signature: []byte("s")}, operation.SignatureVerifyOutput{ID: id.Text, Validity: core.ValidityIndicatorValid}),
+		of(&kmip.MAC, core.V1_2, operation.MACInput{ID: id, Data: []byte("d")}, operation.MACOutput{ID: id.Text, MAC: []byte("m")}),
+		of(&kmip.MACVerify, core.V1_2, operation.MACVerifyInput{ID: id, Data: []byte("d"), MAC: []byte("m")}, operation.MACVerifyOutput{ID: id.Text, Validity: core.ValidityIndicatorInvalid}),
+		of(&kmip.Hash, core.V1_2, operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("d")}, operation.HashOutput{Data: []byte("h")}),
+		of(&kmip.RNGRetrieve, core.V1_2, operation.RNGRetrieveInput{Length: 8}, operation.RNGRetrieveOutput{Data: []byte("r")}),
+		of(&kmip.RNGSeed, core.V1_2, operation.RNGSeedInput{Data: []byte("s")}, operation.RNGSeedOutput{Amount: 1}),
 	}
 }
 
@@ -281,7 +282,7 @@ func TestHostileFrames(t *testing.T) {
 func TestEnvelopeRules(t *testing.T) {
 	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmip.ClientItem{Operation: core.OperationDiscoverVersions,
 		Payload: func(dst []byte, v core.Version) ([]byte, error) {
-			return kmip.DiscoverVersions.AppendRequest(dst, v, &core.DiscoverVersionsInput{})
+			return kmip.DiscoverVersions.AppendRequest(dst, v, &operation.DiscoverVersionsInput{})
 		}})
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +318,7 @@ func TestEnvelopeRules(t *testing.T) {
 // about ten times the work of one processor, not a hundred, however busy it is.
 func TestReadingIsLinear(t *testing.T) {
 	message := func(n int) []byte {
-		out := core.LocateOutput{IDs: make([]string, n)} // no list of a request is as long
+		out := operation.LocateOutput{IDs: make([]string, n)} // no list of a request is as long
 		for i := range out.IDs {
 			out.IDs[i] = "c3f0a3b2-1111-4222-8333-444455556666"
 		}
@@ -341,7 +342,7 @@ func TestReadingIsLinear(t *testing.T) {
 		best := time.Hour
 		for range 20 {
 			began := work()
-			var out core.LocateOutput
+			var out operation.LocateOutput
 			if err := kmip.Validate(b); err != nil {
 				t.Fatal(err)
 			}
@@ -358,7 +359,7 @@ func TestReadingIsLinear(t *testing.T) {
 }
 
 func TestPayloadRules(t *testing.T) {
-	req, err := kmip.Get.AppendRequest(nil, core.V1_4, &core.GetInput{ID: id, Format: core.KeyFormatTypeRaw})
+	req, err := kmip.Get.AppendRequest(nil, core.V1_4, &operation.GetInput{ID: id, Format: core.KeyFormatTypeRaw})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +386,7 @@ func TestPayloadRules(t *testing.T) {
 		if err := kmip.Validate(c.b); c.b != nil && err != nil {
 			t.Fatal(err)
 		}
-		var in core.GetInput
+		var in operation.GetInput
 		err := kmip.Get.DecodeRequest(c.b, core.V1_4, c.lenient, &in)
 		if (err == nil) != (c.code == core.Internal) || core.CodeOf(err) != c.code {
 			t.Errorf("%s: %v; want code %v", what, err, c.code)
@@ -409,15 +410,15 @@ func TestAnswersThatPyKMIPReads(t *testing.T) {
 	if bytes.Contains(msg, []byte{0x42, 1, 5}) || bytes.Contains(msg, []byte{0x42, 1, 6}) {
 		t.Error("a correlation value reached a client that sent none")
 	}
-	reg, _ := kmip.Register.AppendResponse(nil, core.V1_2, &core.RegisterOutput{ID: "a"})
+	reg, _ := kmip.Register.AppendResponse(nil, core.V1_2, &operation.RegisterOutput{ID: "a"})
 	if bytes.Contains(reg, []byte{0x42, 0, 0x57}) || bytes.Contains(reg, []byte{0x42, 0, 0x91}) {
 		t.Error("Register answers more than the Unique Identifier")
 	}
-	enc, _ := kmip.Encrypt.AppendResponse(nil, core.V1_2, &core.EncryptOutput{ID: "a", Data: []byte("data"), Tag: []byte("tag!")})
+	enc, _ := kmip.Encrypt.AppendResponse(nil, core.V1_2, &operation.EncryptOutput{ID: "a", Data: []byte("data"), Tag: []byte("tag!")})
 	if !bytes.Contains(enc, []byte("datatag!")) {
 		t.Error("below 1.4 the tag must stand at the end of the data")
 	}
-	attrs, _ := kmip.GetAttributes.AppendResponse(nil, core.V1_0, &core.GetAttributesOutput{ID: "a", Attributes: core.Attributes{{Tag: core.TagFresh, Value: core.Bool(true)},
+	attrs, _ := kmip.GetAttributes.AppendResponse(nil, core.V1_0, &operation.GetAttributesOutput{ID: "a", Attributes: core.Attributes{{Tag: core.TagFresh, Value: core.Bool(true)},
 		{Tag: core.TagSensitive, Value: core.Bool(true)}, {Tag: core.TagState, Value: core.Enum(core.Active)}}})
 	if bytes.Contains(attrs, []byte("Fresh")) || bytes.Contains(attrs, []byte("Sensitive")) || !bytes.Contains(attrs, []byte("State")) {
 		t.Error("a 1.0 client was shown attributes of later versions, or not its own")
@@ -429,7 +430,7 @@ func TestAnswersThatPyKMIPReads(t *testing.T) {
 }
 
 func queryAnswer(t *testing.T) []byte {
-	b, err := kmip.Query.AppendResponse(nil, core.V1_2, &core.QueryOutput{VendorIdentification: "v", ServerInformation: []core.Field{{Tag: core.TagServerName, Value: core.Text("s")}},
+	b, err := kmip.Query.AppendResponse(nil, core.V1_2, &operation.QueryOutput{VendorIdentification: "v", ServerInformation: []core.Field{{Tag: core.TagServerName, Value: core.Text("s")}},
 		Capabilities: []core.Field{{Tag: core.TagCapabilityInformation, Value: core.Structure()}}})
 	if err != nil {
 		t.Fatal(err)
@@ -443,7 +444,7 @@ func queryAnswer(t *testing.T) []byte {
 func TestPrint(t *testing.T) {
 	b, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmip.ClientItem{Operation: core.OperationGet,
 		Payload: func(dst []byte, v core.Version) ([]byte, error) {
-			return kmip.Get.AppendRequest(dst, v, &core.GetInput{ID: id})
+			return kmip.Get.AppendRequest(dst, v, &operation.GetInput{ID: id})
 		}})
 	if err != nil {
 		t.Fatal(err)
@@ -458,11 +459,11 @@ func TestPrint(t *testing.T) {
 }
 
 func TestGetAllocatesLittle(t *testing.T) {
-	req, _ := kmip.Get.AppendRequest(nil, core.V1_4, &core.GetInput{ID: id})
-	out := core.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: keyBlock}}
+	req, _ := kmip.Get.AppendRequest(nil, core.V1_4, &operation.GetInput{ID: id})
+	out := operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: keyBlock}}
 	buf := make([]byte, 0, 1024)
 	n := testing.AllocsPerRun(200, func() {
-		var in core.GetInput
+		var in operation.GetInput
 		if err := kmip.Validate(req); err != nil {
 			t.Fatal(err)
 		}
@@ -504,12 +505,12 @@ func TestFieldsTwice(t *testing.T) {
 		}
 	}
 	for _, lenient := range []bool{false, true} {
-		var in core.GetInput
+		var in operation.GetInput
 		err := kmip.Get.DecodeRequest(item(core.TagRequestPayload, core.KindStructure, append(bytes.Clone(one), item(core.TagUniqueIdentifier, core.KindTextString, []byte("two")...)...)...), core.V1_4, lenient, &in)
 		if core.CodeOf(err) != core.InvalidMessage {
 			t.Errorf("Unique Identifier twice in Get, lenient %v: %v; want InvalidMessage", lenient, err)
 		}
-		var del core.DeleteAttributeInput
+		var del operation.DeleteAttributeInput
 		name := item(core.TagAttributeName, core.KindTextString, []byte("x-a")...)
 		err = kmip.DeleteAttribute.DecodeRequest(item(core.TagRequestPayload, core.KindStructure, bytes.Join([][]byte{one, name, name}, nil)...), core.V1_4, lenient, &del)
 		if core.CodeOf(err) != core.InvalidMessage {

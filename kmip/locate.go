@@ -1,11 +1,14 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // Locate is KMIP 1.4 §4.9, 2.1 §6.1.28.
 // The ID Placeholder becomes the only identifier that is returned, or empty if
 // there is none or more than one.
-var Locate = define(Operation[core.LocateInput, core.LocateOutput]{
+var Locate = define(Operation[operation.LocateInput, operation.LocateOutput]{
 	Row: Row{
 		Code:        core.OperationLocate,
 		Change:      ChangesNothing,
@@ -14,13 +17,13 @@ var Locate = define(Operation[core.LocateInput, core.LocateOutput]{
 		References:  []Reference{{core.UniqueLocate, EveryID}},
 		Reasons:     onlyListed(core.ReasonInvalidAttribute),
 	},
-	Identifiers: Identifiers[core.LocateInput, core.LocateOutput]{
-		Target: noTarget[core.LocateInput],
-		Links:  func(in *core.LocateInput) core.Attributes { return in.Attributes },
-		AnsweredIDs: func(list []string, _ *core.LocateInput, out *core.LocateOutput) []string {
+	Identifiers: Identifiers[operation.LocateInput, operation.LocateOutput]{
+		Target: noTarget[operation.LocateInput],
+		Links:  func(in *operation.LocateInput) core.Attributes { return in.Attributes },
+		AnsweredIDs: func(list []string, _ *operation.LocateInput, out *operation.LocateOutput) []string {
 			return append(list, out.IDs...)
 		},
-		NextPlaceholder: func(out *core.LocateOutput) string {
+		NextPlaceholder: func(out *operation.LocateOutput) string {
 			if len(out.IDs) == 1 {
 				return out.IDs[0]
 			}
@@ -34,7 +37,7 @@ var Locate = define(Operation[core.LocateInput, core.LocateOutput]{
 // locateRequest reads the filters from Attribute structures, which some clients put
 // inside a Template-Attribute, and in 2.x from Attributes. An unknown field could be
 // a filter. Ignoring it would find more than was asked for, so it is refused.
-func locateRequest(c *coder, in *core.LocateInput) {
+func locateRequest(c *coder, in *operation.LocateInput) {
 	if c.reading {
 		in.MaximumItems = -1
 		c.exact, c.lenient = true, false
@@ -57,7 +60,7 @@ func locateRequest(c *coder, in *core.LocateInput) {
 	}
 }
 
-func locateResponse(c *coder, out *core.LocateOutput) {
+func locateResponse(c *coder, out *operation.LocateOutput) {
 	if c.reading {
 		out.Located = -1
 	}

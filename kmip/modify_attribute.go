@@ -1,6 +1,9 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // ModifyAttribute is KMIP 1.4 §4.15, 2.1 §6.1.34.
 var ModifyAttribute = defineAttributeChange(
@@ -8,15 +11,15 @@ var ModifyAttribute = defineAttributeChange(
 		[]core.ResultReason{core.ReasonAttributeInstanceNotFound, core.ReasonAttributeNotFound, core.ReasonAttributeReadOnly,
 			core.ReasonNonUniqueNameAttribute, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState},
 		SpecialReason{core.AttributeNotFound, core.ReasonInvalidField, core.ReasonAttributeNotFound}),
-	func(in *core.ModifyAttributeInput) *core.Identifier { return &in.ID },
-	func(in *core.ModifyAttributeInput) core.Attributes {
+	func(in *operation.ModifyAttributeInput) *core.Identifier { return &in.ID },
+	func(in *operation.ModifyAttributeInput) core.Attributes {
 		return append(namedValue(in.Name, in.CurrentValue), in.New)
 	},
 	modifyAttributeRequest)
 
 // modifyAttributeRequest names the instance by its index in 1.x, by its present
 // value in 2.x.
-func modifyAttributeRequest(c *coder, in *core.ModifyAttributeInput) {
+func modifyAttributeRequest(c *coder, in *operation.ModifyAttributeInput) {
 	c.identifier(&in.ID)
 	if !c.isV1() {
 		currentAttribute(c, &in.Name, &in.CurrentValue)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // Operation holds everything that the protocol says about one operation: its row, its
@@ -130,8 +131,8 @@ func attributeChangeRow(code core.Operation, change Change, listed []core.Result
 
 // defineAttributeChange adds an operation that changes one attribute of the object that
 // target names. links returns the attributes of the request.
-func defineAttributeChange[I any](row Row, target func(*I) *core.Identifier, links func(*I) core.Attributes, request func(*coder, *I)) Operation[I, core.AttributeOutput] {
-	return define(Operation[I, core.AttributeOutput]{Row: row, Identifiers: repeatsTarget[core.AttributeOutput](target).withLinks(links),
+func defineAttributeChange[I any](row Row, target func(*I) *core.Identifier, links func(*I) core.Attributes, request func(*coder, *I)) Operation[I, operation.AttributeOutput] {
+	return define(Operation[I, operation.AttributeOutput]{Row: row, Identifiers: repeatsTarget[operation.AttributeOutput](target).withLinks(links),
 		request: request, response: attributeResponse})
 }
 

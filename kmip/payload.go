@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // Parts of several payloads. Each field is described once, for reading and writing
@@ -28,14 +29,14 @@ func impliedAttributes(c *coder, as *core.Attributes) {
 
 // attributeResponse is the response of Add, Modify, Set and Delete Attribute. 1.x
 // repeats the attribute, 2.x does not.
-func attributeResponse(c *coder, out *core.AttributeOutput) {
+func attributeResponse(c *coder, out *operation.AttributeOutput) {
 	c.uniqueIdentifier(&out.ID)
 	if c.isV1() {
 		attribute(c, 0, &out.Attribute, true)
 	}
 }
 
-func idResponse(c *coder, out *core.IDOutput) { c.uniqueIdentifier(&out.ID) }
+func idResponse(c *coder, out *operation.IDOutput) { c.uniqueIdentifier(&out.ID) }
 
 // streamFields are the fields that mark a part of a stream, since 1.3.
 func streamFields(c *coder, correlation *[]byte, first, last **bool) {

@@ -8,6 +8,7 @@ import (
 	"github.com/gemalto/kmip-go/ttlv"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -78,23 +79,23 @@ func TestBatchCountAfterTruncate(t *testing.T) {
 // Answers have the fields that PyKMIP reads and no others.
 func TestBareAnswers(t *testing.T) {
 	as := core.Attributes{{Tag: core.TagState, Value: core.Enum(core.Active)}}
-	id := core.IDOutput{ID: "a"}
+	id := operation.IDOutput{ID: "a"}
 	symmetric := core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: make([]byte, 32)}}
 	for _, v := range []core.Version{core.V1_0, core.V1_2, core.V1_4} {
 		for what, c := range map[string]struct {
 			payload []byte
 			want    []core.Tag
 		}{
-			"Create":    {answer(t, &kmip.Create, v, core.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier}},
-			"Register":  {answer(t, &kmip.Register, v, core.RegisterOutput{ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
+			"Create":    {answer(t, &kmip.Create, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier}},
+			"Register":  {answer(t, &kmip.Register, v, operation.RegisterOutput{ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
 			"Activate":  {answer(t, &kmip.Activate, v, id), []core.Tag{core.TagUniqueIdentifier}},
 			"Revoke":    {answer(t, &kmip.Revoke, v, id), []core.Tag{core.TagUniqueIdentifier}},
 			"Destroy":   {answer(t, &kmip.Destroy, v, id), []core.Tag{core.TagUniqueIdentifier}},
-			"Re-key":    {answer(t, &kmip.ReKey, v, core.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
-			"Locate":    {answer(t, &kmip.Locate, v, core.LocateOutput{Located: -1}), nil},
-			"Get":       {answer(t, &kmip.Get, v, core.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: symmetric}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier, core.TagSymmetricKey}},
-			"Encrypt":   {answer(t, &kmip.Encrypt, v, core.EncryptOutput{ID: "a", Data: []byte("d")}), []core.Tag{core.TagUniqueIdentifier, core.TagData}},
-			"Attribute": {answer(t, &kmip.AddAttribute, v, core.AttributeOutput{ID: "a", Attribute: as[0]}), []core.Tag{core.TagUniqueIdentifier, core.TagAttribute}},
+			"Re-key":    {answer(t, &kmip.ReKey, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
+			"Locate":    {answer(t, &kmip.Locate, v, operation.LocateOutput{Located: -1}), nil},
+			"Get":       {answer(t, &kmip.Get, v, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: symmetric}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier, core.TagSymmetricKey}},
+			"Encrypt":   {answer(t, &kmip.Encrypt, v, operation.EncryptOutput{ID: "a", Data: []byte("d")}), []core.Tag{core.TagUniqueIdentifier, core.TagData}},
+			"Attribute": {answer(t, &kmip.AddAttribute, v, operation.AttributeOutput{ID: "a", Attribute: as[0]}), []core.Tag{core.TagUniqueIdentifier, core.TagAttribute}},
 		} {
 			if got := tagsOf(c.payload); !slices.Equal(got, c.want) {
 				t.Errorf("%s %v answers %v, want %v", what, v, got, c.want)
@@ -107,12 +108,12 @@ func TestBareAnswers(t *testing.T) {
 // plain one has no Attribute beside its Key Material.
 func TestKeyValueOfGet(t *testing.T) {
 	kb := core.KeyBlock{Format: core.KeyFormatTypeRaw, Wrapped: make([]byte, 40), Wrapping: &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding}}
-	b := answer(t, &kmip.Get, core.V1_2, core.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: kb}})
+	b := answer(t, &kmip.Get, core.V1_2, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: kb}})
 	if !bytes.Contains(b, []byte{0x42, 0, 0x45, byte(core.KindByteString), 0, 0, 0, 40}) {
 		t.Errorf("the wrapped Key Value is no Byte String:\n%s", tree(b))
 	}
 	kb = core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: make([]byte, 32)}
-	b = answer(t, &kmip.Get, core.V1_4, core.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: kb}})
+	b = answer(t, &kmip.Get, core.V1_4, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: kb}})
 	if bytes.Contains(b, []byte{0x42, 0, 0x08}) {
 		t.Errorf("an Attribute stands in the Key Value:\n%s", tree(b))
 	}
@@ -127,9 +128,9 @@ func TestAttributesOfOlderVersions(t *testing.T) {
 	digest := core.Structure(core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)}, core.Field{Tag: core.TagDigestValue, Value: core.Bytes(make([]byte, 32))},
 		core.Field{Tag: core.TagKeyFormatType, Value: core.Enum(core.KeyFormatTypeRaw)})
 	for v, want := range map[core.Version]struct{ digest, parameters int }{core.V1_0: {2, 1}, core.V1_1: {3, 1}, core.V1_2: {3, 5}, core.V1_3: {3, 5}, core.V1_4: {3, 8}} {
-		b := answer(t, &kmip.GetAttributes, v, core.GetAttributesOutput{ID: "a", Attributes: core.Attributes{{Tag: core.TagDigest, Value: digest},
+		b := answer(t, &kmip.GetAttributes, v, operation.GetAttributesOutput{ID: "a", Attributes: core.Attributes{{Tag: core.TagDigest, Value: digest},
 			{Tag: core.TagCryptographicParameters, Value: core.Structure(full.Fields()...)}}})
-		var out core.GetAttributesOutput
+		var out operation.GetAttributesOutput
 		if err := kmip.GetAttributes.DecodeResponse(b, v, &out); err != nil || len(out.Attributes) != 2 {
 			t.Fatalf("%v: %+v, %v", v, out, err)
 		}

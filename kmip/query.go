@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // Query is KMIP 1.4 §4.25, 2.1 §6.1.40.
-var Query = define(Operation[core.QueryInput, core.QueryOutput]{
+var Query = define(Operation[operation.QueryInput, operation.QueryOutput]{
 	Row: Row{
 		Code:        core.OperationQuery,
 		Change:      ChangesNothing,
@@ -17,12 +20,12 @@ var Query = define(Operation[core.QueryInput, core.QueryOutput]{
 			Special:  noSpecialReasons,
 		},
 	},
-	Identifiers: noIdentifiers[core.QueryInput, core.QueryOutput](),
+	Identifiers: noIdentifiers[operation.QueryInput, operation.QueryOutput](),
 	request:     queryRequest,
 	response:    queryResponse,
 })
 
-func queryRequest(c *coder, in *core.QueryInput) {
+func queryRequest(c *coder, in *operation.QueryInput) {
 	numberList(c, core.TagQueryFunction, core.KindEnumeration, &in.Functions)
 	if c.reading && c.err == nil && len(in.Functions) == 0 {
 		c.fail(core.Errorf(core.InvalidMessage, "the Query has no Query Function"))
@@ -32,7 +35,7 @@ func queryRequest(c *coder, in *core.QueryInput) {
 	}
 }
 
-func queryResponse(c *coder, out *core.QueryOutput) {
+func queryResponse(c *coder, out *operation.QueryOutput) {
 	numberList(c, core.TagOperation, core.KindEnumeration, &out.Operations)
 	numberList(c, core.TagObjectType, core.KindEnumeration, &out.ObjectTypes)
 	c.textField(core.TagVendorIdentification, &out.VendorIdentification, false)

@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // ReKey is KMIP 1.4 §4.4, 2.1 §6.1.46.
-var ReKey = define(Operation[core.RekeyInput, core.CreateOutput]{
+var ReKey = define(Operation[operation.RekeyInput, operation.CreateOutput]{
 	Row: Row{
 		Code:        core.OperationReKey,
 		Change:      ChangesAndNames,
@@ -20,14 +23,14 @@ var ReKey = define(Operation[core.RekeyInput, core.CreateOutput]{
 					core.ReasonIllegalOperation, core.ReasonInvalidField}},
 		},
 	},
-	Identifiers: makesObject(func(in *core.RekeyInput) *core.Identifier { return &in.ID },
-		func(in *core.RekeyInput) core.Attributes { return in.Attributes },
-		func(out *core.CreateOutput) string { return out.ID }),
+	Identifiers: makesObject(func(in *operation.RekeyInput) *core.Identifier { return &in.ID },
+		func(in *operation.RekeyInput) core.Attributes { return in.Attributes },
+		func(out *operation.CreateOutput) string { return out.ID }),
 	request:  rekeyRequest,
 	response: rekeyResponse,
 })
 
-func rekeyRequest(c *coder, in *core.RekeyInput) {
+func rekeyRequest(c *coder, in *operation.RekeyInput) {
 	c.identifier(&in.ID)
 	numberField(c, core.TagOffset, core.KindInterval, &in.Offset)
 	template(c, plainTemplate, &in.Attributes, &in.TemplateNames, false)
@@ -35,7 +38,7 @@ func rekeyRequest(c *coder, in *core.RekeyInput) {
 }
 
 // rekeyResponse has no Object Type, unlike that of Create.
-func rekeyResponse(c *coder, out *core.CreateOutput) {
+func rekeyResponse(c *coder, out *operation.CreateOutput) {
 	c.uniqueIdentifier(&out.ID)
 	impliedAttributes(c, &out.Attributes)
 }

@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // Revoke is KMIP 1.4 §4.20, 2.1 §6.1.44.
-var Revoke = define(Operation[core.RevokeInput, core.IDOutput]{
+var Revoke = define(Operation[operation.RevokeInput, operation.IDOutput]{
 	Row: Row{
 		Code:        core.OperationRevoke,
 		Change:      ChangesAndNames,
@@ -12,12 +15,12 @@ var Revoke = define(Operation[core.RevokeInput, core.IDOutput]{
 		References:  noReferences,
 		Reasons:     onlyListed(stateReasons...),
 	},
-	Identifiers: repeatsTarget[core.IDOutput](func(in *core.RevokeInput) *core.Identifier { return &in.ID }),
+	Identifiers: repeatsTarget[operation.IDOutput](func(in *operation.RevokeInput) *core.Identifier { return &in.ID }),
 	request:     revokeRequest,
 	response:    idResponse,
 })
 
-func revokeRequest(c *coder, in *core.RevokeInput) {
+func revokeRequest(c *coder, in *operation.RevokeInput) {
 	c.identifier(&in.ID)
 	c.structure(core.TagRevocationReason, true, func() {
 		enumField(c, core.TagRevocationReasonCode, &in.Code, true)

@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // RNGRetrieve is KMIP 1.4 §4.35, 2.1 §6.1.49.
-var RNGRetrieve = define(Operation[core.RNGRetrieveInput, core.RNGRetrieveOutput]{
+var RNGRetrieve = define(Operation[operation.RNGRetrieveInput, operation.RNGRetrieveOutput]{
 	Row: Row{
 		Code:        core.OperationRNGRetrieve,
 		Change:      ChangesNothing,
@@ -12,15 +15,15 @@ var RNGRetrieve = define(Operation[core.RNGRetrieveInput, core.RNGRetrieveOutput
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonCryptographicFailure),
 	},
-	Identifiers: noIdentifiers[core.RNGRetrieveInput, core.RNGRetrieveOutput](),
+	Identifiers: noIdentifiers[operation.RNGRetrieveInput, operation.RNGRetrieveOutput](),
 	request:     rngRetrieveRequest,
 	response:    rngRetrieveResponse,
 })
 
-func rngRetrieveRequest(c *coder, in *core.RNGRetrieveInput) {
+func rngRetrieveRequest(c *coder, in *operation.RNGRetrieveInput) {
 	c.int32Field(core.TagDataLength, &in.Length, true)
 }
 
-func rngRetrieveResponse(c *coder, out *core.RNGRetrieveOutput) {
+func rngRetrieveResponse(c *coder, out *operation.RNGRetrieveOutput) {
 	c.bytesField(core.TagData, &out.Data, true)
 }

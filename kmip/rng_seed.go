@@ -1,9 +1,12 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // RNGSeed is KMIP 1.4 §4.36, 2.1 §6.1.50.
-var RNGSeed = define(Operation[core.RNGSeedInput, core.RNGSeedOutput]{
+var RNGSeed = define(Operation[operation.RNGSeedInput, operation.RNGSeedOutput]{
 	Row: Row{
 		Code:        core.OperationRNGSeed,
 		Change:      ChangesNothing,
@@ -12,13 +15,13 @@ var RNGSeed = define(Operation[core.RNGSeedInput, core.RNGSeedOutput]{
 		References:  noReferences,
 		Reasons:     onlyListed(core.ReasonCryptographicFailure),
 	},
-	Identifiers: noIdentifiers[core.RNGSeedInput, core.RNGSeedOutput](),
+	Identifiers: noIdentifiers[operation.RNGSeedInput, operation.RNGSeedOutput](),
 	request:     rngSeedRequest,
 	response:    rngSeedResponse,
 })
 
-func rngSeedRequest(c *coder, in *core.RNGSeedInput) { c.bytesField(core.TagData, &in.Data, true) }
+func rngSeedRequest(c *coder, in *operation.RNGSeedInput) { c.bytesField(core.TagData, &in.Data, true) }
 
-func rngSeedResponse(c *coder, out *core.RNGSeedOutput) {
+func rngSeedResponse(c *coder, out *operation.RNGSeedOutput) {
 	c.int32Field(core.TagDataLength, &out.Amount, true)
 }

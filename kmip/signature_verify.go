@@ -1,12 +1,15 @@
 package kmip
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+)
 
 // SignatureVerify is KMIP 1.4 §4.32, 2.1 §6.1.56.
 var SignatureVerify = defineKeyUse(keyUseRow(core.OperationSignatureVerify, useReasons, core.ReasonUnsupportedCryptographicParameters),
-	func(in *core.SignatureVerifyInput) *core.Identifier { return &in.ID }, signatureVerifyRequest, signatureVerifyResponse)
+	func(in *operation.SignatureVerifyInput) *core.Identifier { return &in.ID }, signatureVerifyRequest, signatureVerifyResponse)
 
-func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
+func signatureVerifyRequest(c *coder, in *operation.SignatureVerifyInput) {
 	keyAndParameters(c, &in.ID, &in.Parameters)
 	c.bytesField(core.TagData, &in.Data, false)
 	if c.atLeast(core.V1_4) {
@@ -16,7 +19,7 @@ func signatureVerifyRequest(c *coder, in *core.SignatureVerifyInput) {
 	streamFields(c, &in.Correlation, &in.Init, &in.Final)
 }
 
-func signatureVerifyResponse(c *coder, out *core.SignatureVerifyOutput) {
+func signatureVerifyResponse(c *coder, out *operation.SignatureVerifyOutput) {
 	c.uniqueIdentifier(&out.ID)
 	enumField(c, core.TagValidityIndicator, &out.Validity, false) // not before the last part of a stream
 	c.bytesField(core.TagData, &out.Data, false)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -38,7 +39,7 @@ func insertInto(b []byte, into core.Tag, extra []byte) (out []byte) {
 // know, at every depth (KMIP 1.4 §11.1: Invalid Field).
 func TestErrorsNameWhatIsUnknown(t *testing.T) {
 	create := func(v core.Version) []byte {
-		b, err := kmip.Create.AppendRequest(nil, v, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: core.Attributes{
+		b, err := kmip.Create.AppendRequest(nil, v, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: core.Attributes{
 			{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}}})
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +47,7 @@ func TestErrorsNameWhatIsUnknown(t *testing.T) {
 		return b
 	}
 	register := func(v core.Version) []byte {
-		b, err := kmip.Register.AppendRequest(nil, v, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: keyBlock}})
+		b, err := kmip.Register.AppendRequest(nil, v, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: keyBlock}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,10 +80,10 @@ func TestErrorsNameWhatIsUnknown(t *testing.T) {
 	} {
 		var err error
 		if c.op == "create" {
-			var in core.CreateInput
+			var in operation.CreateInput
 			err = kmip.Create.DecodeRequest(insertInto(create(c.v), c.into, c.extra), c.v, false, &in)
 		} else {
-			var in core.RegisterInput
+			var in operation.RegisterInput
 			err = kmip.Register.DecodeRequest(insertInto(register(c.v), c.into, c.extra), c.v, false, &in)
 		}
 		if err == nil || !strings.Contains(err.Error(), c.named) {
@@ -96,7 +97,7 @@ func TestDigestOfEachVersion(t *testing.T) {
 	digest := core.Structure(core.Field{Tag: core.TagHashingAlgorithm, Value: core.Enum(core.HashSHA256)},
 		core.Field{Tag: core.TagDigestValue, Value: core.Bytes(make([]byte, 32))}, core.Field{Tag: core.TagKeyFormatType, Value: core.Enum(core.KeyFormatTypeRaw)})
 	for _, v := range core.Versions {
-		b, err := kmip.GetAttributes.AppendResponse(nil, v, &core.GetAttributesOutput{ID: "a", Attributes: core.Attributes{{Tag: core.TagDigest, Value: digest}}})
+		b, err := kmip.GetAttributes.AppendResponse(nil, v, &operation.GetAttributesOutput{ID: "a", Attributes: core.Attributes{{Tag: core.TagDigest, Value: digest}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -87,7 +88,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 		t.Helper()
 		dev := dial(t, s, "dev", core.V1_4)
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			kmiptest.Do(dev, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+			kmiptest.Do(dev, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 			got := records(t, s, "Load Revocation List")
 			if len(got) == want && strings.Contains(got[0], says) {
 				return
@@ -108,7 +109,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 	lists(2, "the old list stays in force")
 	thief := clientTLS(t, s, "thief")
 	if c, err := kmiptest.Dial(s.KMIP, thief, core.V1_4); err == nil {
-		if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err == nil {
+		if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err == nil {
 			t.Error("a spoilt list lets in who stood on the old one")
 		}
 		c.Close()
@@ -168,7 +169,7 @@ func TestAuditListPages(t *testing.T) {
 	c := dial(t, s, "dev", core.V1_4)
 	const many = 2300
 	for range many {
-		if _, err := kmiptest.Do(c, &kmip.RNGRetrieve, &core.RNGRetrieveInput{Length: 1}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.RNGRetrieve, &operation.RNGRetrieveInput{Length: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -360,11 +361,11 @@ func TestRecordsAreFoundByEveryObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrapping := kek.ID
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
 		Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{ID: wrapping}}}); err != nil {
 		t.Fatal(err)
 	}
-	next, err := kmiptest.Do(c, &kmip.ReKey, &core.RekeyInput{ID: core.ID(key)})
+	next, err := kmiptest.Do(c, &kmip.ReKey, &operation.RekeyInput{ID: core.ID(key)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +378,7 @@ func TestRecordsAreFoundByEveryObject(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(got[0], key) || !strings.Contains(got[0], "with wrapping key "+wrapping) {
 		t.Errorf("who wrapped with it: %q", got)
 	}
-	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{
 		Common:  core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
 		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
 	if err != nil {

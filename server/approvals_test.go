@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -22,7 +23,7 @@ func crownJewel(t *testing.T, c *kmiptest.Client) string {
 
 // destroyOver asks for Destroy over KMIP and returns the error.
 func destroyOver(c *kmiptest.Client, id string) error {
-	_, err := kmiptest.Do(c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)})
+	_, err := kmiptest.Do(c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)})
 	return err
 }
 
@@ -96,7 +97,7 @@ func TestApprovalEndsWithWhatItWasGivenFor(t *testing.T) {
 	key := crownJewel(t, alice)
 	first := wantWaiting(t, "alice", destroyOver(alice, key))
 	bob.must(200, "POST", "/v1/approvals/"+first+"/approve", `{}`)
-	added := core.AddAttributeInput{ID: core.ID(key), Attribute: core.Attribute{Vendor: "x", Name: "note", Value: core.Text("changed")}}
+	added := operation.AddAttributeInput{ID: core.ID(key), Attribute: core.Attribute{Vendor: "x", Name: "note", Value: core.Text("changed")}}
 	if _, err := kmiptest.Do(alice, &kmip.AddAttribute, &added); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func TestApprovalOverREST(t *testing.T) {
 	waiting("DELETE", "/v1/policies/two-person-destroy", "")
 	waiting("POST", "/v1/users", `{"name":"mallory","groups":["custodians"]}`)
 	anna.must(201, "POST", "/v1/users", `{"name":"harmless","groups":["printers"]}`)
-	_, err := kmiptest.Do(alice, &kmip.DeleteAttribute, &core.DeleteAttributeInput{ID: core.ID(key), Name: core.AttributeName{Tag: core.TagObjectGroup}})
+	_, err := kmiptest.Do(alice, &kmip.DeleteAttribute, &operation.DeleteAttributeInput{ID: core.ID(key), Name: core.AttributeName{Tag: core.TagObjectGroup}})
 	if kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("the owner takes the key out of the group: %v; want Permission Denied", err)
 	}

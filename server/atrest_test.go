@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -171,12 +172,12 @@ func residents(t *testing.T) (all []material) {
 }
 
 // registration asks for a key in a class.
-func (m material) registration(class core.Class, more ...core.Attribute) *core.RegisterInput {
+func (m material) registration(class core.Class, more ...core.Attribute) *operation.RegisterInput {
 	as := core.Attributes{{Tag: core.TagSensitive, Value: core.Bool(class != core.ClassC)}, {Tag: core.TagExtractable, Value: core.Bool(class != core.ClassN)}, activeNow}
 	if m.mask != 0 {
 		as = append(as, core.Attribute{Tag: core.TagCryptographicUsageMask, Value: core.Mask(m.mask)})
 	}
-	return &core.RegisterInput{ObjectType: m.kind, Attributes: append(append(as, m.more...), more...),
+	return &operation.RegisterInput{ObjectType: m.kind, Attributes: append(append(as, m.more...), more...),
 		Object: core.ObjectBody{Type: m.kind, SecretDataType: core.SecretDataTypePassword, KeyBlock: m.block}}
 }
 
@@ -187,18 +188,18 @@ func (m material) use(t *testing.T, c *kmiptest.Client, id string) {
 	var err error
 	switch {
 	case m.mask == core.MaskEncrypt:
-		_, err = kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}, Data: data})
+		_, err = kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}, Data: data})
 	case m.mask == core.MaskMACGenerate:
-		_, err = kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: core.ID(id), Data: data})
+		_, err = kmiptest.Do(c, &kmip.MAC, &operation.MACInput{ID: core.ID(id), Data: data})
 	case m.mask == core.MaskSign:
-		in := core.SignInput{ID: core.ID(id), Data: data}
+		in := operation.SignInput{ID: core.ID(id), Data: data}
 		switch m.public.(type) {
 		case *rsa.PublicKey:
 			in.Parameters = &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256, PaddingMethod: core.PaddingMethodPKCS1V1_5}
 		case *ecdsa.PublicKey:
 			in.Parameters = &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}
 		}
-		var out core.SignOutput
+		var out operation.SignOutput
 		out, err = kmiptest.Do(c, &kmip.Sign, &in)
 		sum := sha256.Sum256(data)
 		switch pub := m.public.(type) {
@@ -235,7 +236,7 @@ func wrapOut(t *testing.T, c *kmiptest.Client, m material, id, kek string) {
 		if e == core.EncodingOptionNoEncoding && m.kind != core.ObjectTypePrivateKey && len(m.block.Material)%8 != 0 {
 			continue // NIST key wrap does not carry it
 		}
-		_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+		_, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
 			Encoding: e, Encryption: &core.WrappingKeyInfo{ID: kek}}})
 		if err != nil && kmiptest.Reason(err) != core.ReasonEncodingOptionError {
 			t.Errorf("%s, wrapped with %v: %v", m.name, e, err)
@@ -344,7 +345,7 @@ func (f *search) tightened(c *kmiptest.Client) {
 		m := symmetric("AES-256", core.AlgorithmAES, core.MaskEncrypt, random(32))
 		id := f.ofClassC(c, m)
 		f.getInClear(c, id)
-		if _, err := kmiptest.Do(c, &kmip.ModifyAttribute, &core.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: tag},
+		if _, err := kmiptest.Do(c, &kmip.ModifyAttribute, &operation.ModifyAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: tag},
 			New: core.Attribute{Tag: tag, Value: core.Bool(tag == core.TagSensitive)}}); err != nil {
 			f.t.Errorf("%v changed: %v", tag, err)
 		}
@@ -364,7 +365,7 @@ func (f *search) unwrapped(c *kmiptest.Client, kek string) {
 				continue
 			}
 			id := f.ofClassC(c, m)
-			out, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{
+			out, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{
 				Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &wrapping}})
 			if err != nil {
 				f.t.Errorf("%s: %v", m.name, err)
@@ -372,7 +373,7 @@ func (f *search) unwrapped(c *kmiptest.Client, kek string) {
 			}
 			m.block.Material, m.block.Wrapped = nil, bytes.Clone(out.Object.KeyBlock.Wrapped)
 			m.block.Wrapping = &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &wrapping}
-			if _, err := kmiptest.Do(c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); err != nil {
+			if _, err := kmiptest.Do(c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)}); err != nil {
 				f.t.Errorf("%s: %v", m.name, err)
 			}
 			made, err := kmiptest.Do(c, &kmip.Register, m.registration(class))
@@ -403,7 +404,7 @@ func (f *search) ofClassC(c *kmiptest.Client, m material) string {
 // too small, until the room is used again: see decision 6. answersOfOthers uses it.
 func (f *search) getInClear(c *kmiptest.Client, id string) {
 	f.t.Helper()
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 		f.t.Errorf("Get: %v", err)
 	}
 }
@@ -430,7 +431,7 @@ func (f *search) answersOfOthers(c *kmiptest.Client, m material) {
 func (f *search) refused() {
 	t := f.t
 	t.Helper()
-	send := func(why, as string, m material, in *core.RegisterInput, spoil func(msg []byte) []byte) {
+	send := func(why, as string, m material, in *operation.RegisterInput, spoil func(msg []byte) []byte) {
 		t.Helper()
 		m.watch(f.needles, "refused, "+why+":")
 		c := dial(t, f.s, as, core.V1_4)

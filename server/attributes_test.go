@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -24,7 +25,7 @@ func tag(t core.Tag) core.AttributeName { return core.AttributeName{Tag: t} }
 // attributesOf asks for attributes by name.
 func attributesOf(t *testing.T, c *kmiptest.Client, id string, names ...core.AttributeName) core.Attributes {
 	t.Helper()
-	out, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id), Names: names})
+	out, err := kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id), Names: names})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func register(t *testing.T, c *kmiptest.Client, ot core.ObjectType, kb core.KeyB
 	t.Helper()
 	body := core.ObjectBody{Type: ot, KeyBlock: kb, SecretDataType: core.SecretDataTypePassword}
 	as := append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign | core.MaskEncrypt)}}, more...)
-	out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: ot, Attributes: as, Object: body})
+	out, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: ot, Attributes: as, Object: body})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func TestInnateAttributesAreNotAdded(t *testing.T) {
 	s := servertest.Start(t)
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)
-		out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
+		out, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Object: core.ObjectBody{Type: core.ObjectTypeSecretData,
 			SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: []byte("secret")}}})
 		if err != nil {
 			t.Fatal(err)
@@ -106,17 +107,17 @@ func TestInnateAttributesAreNotAdded(t *testing.T) {
 		refused := []core.ResultReason{core.ReasonPermissionDenied, core.ReasonReadOnlyAttribute}
 		for _, a := range []core.Attribute{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}, {Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)},
 			{Tag: core.TagCertificateType, Value: core.Enum(core.CertificateTypeX509)}} {
-			if _, err := kmiptest.Do(c, &kmip.AddAttribute, &core.AddAttributeInput{ID: core.ID(out.ID), Attribute: a}); !slices.Contains(refused, kmiptest.Reason(err)) {
+			if _, err := kmiptest.Do(c, &kmip.AddAttribute, &operation.AddAttributeInput{ID: core.ID(out.ID), Attribute: a}); !slices.Contains(refused, kmiptest.Reason(err)) {
 				t.Errorf("KMIP %v: Add Attribute of a %v: %v", v, a.Tag, err)
 			}
 			if v < core.V2_0 {
 				continue
 			}
-			if _, err := kmiptest.Do(c, &kmip.SetAttribute, &core.SetAttributeInput{ID: core.ID(out.ID), Attribute: a}); kmiptest.Reason(err) != core.ReasonReadOnlyAttribute {
+			if _, err := kmiptest.Do(c, &kmip.SetAttribute, &operation.SetAttributeInput{ID: core.ID(out.ID), Attribute: a}); kmiptest.Reason(err) != core.ReasonReadOnlyAttribute {
 				t.Errorf("KMIP %v: Set Attribute of a %v: %v", v, a.Tag, err)
 			}
 		}
-		got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(out.ID)})
+		got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(out.ID)})
 		if err != nil || string(got.Object.KeyBlock.Material) != "secret" {
 			t.Errorf("KMIP %v: Get afterwards: %v", v, err)
 		}
@@ -161,7 +162,7 @@ func TestCertificateAttributes(t *testing.T) {
 		ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 25}, Value: "example"}}}
 	root := &x509.Certificate{Subject: pkix.Name{CommonName: "root", Locality: []string{"Bern"}}}
 	der := signCertificate(t, &x509.Certificate{SerialNumber: serial, Subject: subject}, root, &key.PublicKey, key)
-	out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate,
+	out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate,
 		Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: der}})
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +184,7 @@ func TestCertificateAttributes(t *testing.T) {
 	if got := id.Field(core.TagCertificateSerialNumber).Bytes; !bytes.Equal(got, []byte{2, 4, 0, 0x9b, 0xba, 0x23}) {
 		t.Errorf("the Certificate Serial Number is %x, not the INTEGER that the certificate has", got)
 	}
-	found, err := kmiptest.Do(c2, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCertificateSubjectOU, Value: core.Text("disk")}}})
+	found, err := kmiptest.Do(c2, &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCertificateSubjectOU, Value: core.Text("disk")}}})
 	if err != nil || !slices.Equal(found.IDs, []string{out.ID}) {
 		t.Errorf("Locate by Certificate Subject OU finds %v, %v", found.IDs, err)
 	}
@@ -231,9 +232,9 @@ func structureKeys() (all []structureKey) {
 	return all
 }
 
-func (k structureKey) registration(more ...core.Attribute) *core.RegisterInput {
+func (k structureKey) registration(more ...core.Attribute) *operation.RegisterInput {
 	mask := map[core.ObjectType]core.UsageMask{core.ObjectTypePrivateKey: core.MaskSign, core.ObjectTypePublicKey: core.MaskVerify}[k.object]
-	return &core.RegisterInput{ObjectType: k.object, Attributes: append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(mask)}, activeNow}, more...),
+	return &operation.RegisterInput{ObjectType: k.object, Attributes: append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(mask)}, activeNow}, more...),
 		Object: core.ObjectBody{Type: k.object, KeyBlock: core.KeyBlock{Format: k.format, Algorithm: k.algorithm, Length: k.bits, Transparent: k.fields}}}
 }
 
@@ -258,9 +259,9 @@ func TestStructuresThatAreNotReadAreKept(t *testing.T) {
 			kept++
 			comesBack(t, c, what, k, out.ID)
 			if k.object == core.ObjectTypePrivateKey {
-				_, err = kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(out.ID), Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("data")})
+				_, err = kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: core.ID(out.ID), Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("data")})
 			} else {
-				_, err = kmiptest.Do(c, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: core.ID(out.ID), Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("data"), Signature: []byte("sig")})
+				_, err = kmiptest.Do(c, &kmip.SignatureVerify, &operation.SignatureVerifyInput{ID: core.ID(out.ID), Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("data"), Signature: []byte("sig")})
 			}
 			if v >= core.V1_2 && err == nil {
 				t.Errorf("%s is used", what)
@@ -283,15 +284,15 @@ func sameFields(a, b []core.Field) bool {
 
 func comesBack(t *testing.T, c *kmiptest.Client, what string, k structureKey, id string) {
 	t.Helper()
-	got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+	got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 	kb := &got.Object.KeyBlock
 	if err != nil || kb.Format != k.format || kb.Algorithm != k.algorithm || kb.Length != k.bits || !sameFields(kb.Transparent, k.fields) {
 		t.Errorf("%s comes back as %v, %v of %d bits, %v: %v", what, kb.Format, kb.Algorithm, kb.Length, kb.Transparent, err)
 	}
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id), Format: core.KeyFormatTypePKCS8}); kmiptest.Reason(err) != core.ReasonKeyFormatTypeNotSupported {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id), Format: core.KeyFormatTypePKCS8}); kmiptest.Reason(err) != core.ReasonKeyFormatTypeNotSupported {
 		t.Errorf("%s asked for as PKCS#8: %v", what, err)
 	}
-	all, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
+	all, err := kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
 	if err != nil || all.Attributes.Num(core.TagCryptographicAlgorithm) != int64(k.algorithm) {
 		t.Errorf("%s has the attributes %v, %v", what, all.Attributes, err)
 	}

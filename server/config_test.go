@@ -21,6 +21,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server"
@@ -358,7 +359,7 @@ func auditJSON(t *testing.T, s *servertest.Server) string {
 // newKeyOf tells what a new key has.
 func newKeyOf(t *testing.T, s *servertest.Server) string {
 	c := dial(t, s, "dev", core.V1_4)
-	out, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(aesKey(t, c))})
+	out, err := kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(aesKey(t, c))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,18 +388,18 @@ func decryptsAfter(why core.RevocationReasonCode) func(*testing.T, *servertest.S
 	return func(t *testing.T, s *servertest.Server) string {
 		c := dial(t, s, "dev", core.V2_1)
 		id := core.ID(aesKey(t, c))
-		if _, err := kmiptest.Do(c, &kmip.Activate, &core.ActivateInput{ID: id}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.Activate, &operation.ActivateInput{ID: id}); err != nil {
 			t.Fatal(err)
 		}
 		p := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCBC, PaddingMethod: core.PaddingMethodPKCS5}
-		sealed, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: id, Parameters: p, Data: []byte("text"), IV: make([]byte, 16)})
+		sealed, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: id, Parameters: p, Data: []byte("text"), IV: make([]byte, 16)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := kmiptest.Do(c, &kmip.Revoke, &core.RevokeInput{ID: id, Code: why}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.Revoke, &operation.RevokeInput{ID: id, Code: why}); err != nil {
 			t.Fatal(err)
 		}
-		_, err = kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: id, Parameters: p, Data: sealed.Data, IV: make([]byte, 16)})
+		_, err = kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: id, Parameters: p, Data: sealed.Data, IV: make([]byte, 16)})
 		return fmt.Sprint(err)
 	}
 }
@@ -413,7 +414,7 @@ func connects(n int) func(*testing.T, *servertest.Server) string {
 				return "refused"
 			}
 			defer c.Close()
-			if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+			if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err != nil {
 				return "refused"
 			}
 		}
@@ -460,7 +461,7 @@ func endsWithin(c net.Conn, d time.Duration) string {
 // idles tells whether a connection that was used and is idle is closed.
 func idles(t *testing.T, s *servertest.Server) string {
 	c := dial(t, s, "dev", core.V1_4)
-	if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err != nil {
 		t.Fatal(err)
 	}
 	return endsWithin(c.Conn, 2*time.Second)
@@ -473,11 +474,11 @@ func figureOf(name string) func(*testing.T, *servertest.Server) string {
 		c := dial(t, s, "dev", core.V2_1)
 		for i := range 6 {
 			id := core.ID(aesKey(t, c, []core.Attribute{locked}[:i%2]...))
-			if _, err := kmiptest.Do(c, &kmip.Activate, &core.ActivateInput{ID: id}); err != nil {
+			if _, err := kmiptest.Do(c, &kmip.Activate, &operation.ActivateInput{ID: id}); err != nil {
 				t.Fatal(err)
 			}
 			p := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCBC, PaddingMethod: core.PaddingMethodPKCS5}
-			if _, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: id, Parameters: p, Data: []byte("text"), IV: make([]byte, 16)}); err != nil {
+			if _, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: id, Parameters: p, Data: []byte("text"), IV: make([]byte, 16)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -499,7 +500,7 @@ func searchesMuch(t *testing.T, s *servertest.Server) string {
 	for range 300 {
 		aesKey(t, c, largeAttributes()...)
 	}
-	_, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskCRLSign)}}})
+	_, err := kmiptest.Do(c, &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskCRLSign)}}})
 	return fmt.Sprint(err)
 }
 
@@ -541,7 +542,7 @@ func readsNothing(t *testing.T, s *servertest.Server) string {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	msg := batchOf(t, 16, kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: id}))
+	msg := batchOf(t, 16, kmiptest.Item(&kmip.GetAttributes, &operation.GetAttributesInput{ID: id}))
 	raw.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	for began := time.Now(); time.Since(began) < 8*time.Second; time.Sleep(50 * time.Millisecond) {
 		if _, err := raw.Write(msg); err != nil {

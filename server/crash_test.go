@@ -27,6 +27,7 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -408,11 +409,11 @@ func (w *worker) create(what string, more ...core.Attribute) error {
 // encryptUnder encrypts a text under a key that must decrypt it later.
 func (w *worker) encryptUnder(k *kept, plain string) error {
 	text := []byte(plain)
-	sealed, err := kmiptest.Do(w.c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(k.id), Parameters: &gcmMode, Data: text})
+	sealed, err := kmiptest.Do(w.c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(k.id), Parameters: &gcmMode, Data: text})
 	if err != nil {
 		return err
 	}
-	out := core.EncryptOutput{Data: bytes.Clone(sealed.Data), IV: bytes.Clone(sealed.IV), Tag: bytes.Clone(sealed.Tag)}
+	out := operation.EncryptOutput{Data: bytes.Clone(sealed.Data), IV: bytes.Clone(sealed.IV), Tag: bytes.Clone(sealed.Tag)}
 	w.note(core.OperationEncrypt, k.id)
 	k.set(func(c *kmiptest.Client) error { return opens(c, k.id, &out, text) })
 	return nil
@@ -425,7 +426,7 @@ func (w *worker) used(k *kept, op core.Operation, clear bool) error {
 	if err := w.encryptUnder(k, "sealed with "+k.id); err != nil || !clear {
 		return err
 	}
-	got, err := kmiptest.Do(w.c, &kmip.Get, &core.GetInput{ID: core.ID(k.id)})
+	got, err := kmiptest.Do(w.c, &kmip.Get, &operation.GetInput{ID: core.ID(k.id)})
 	if err != nil {
 		return err
 	}
@@ -443,8 +444,8 @@ func (k *kept) set(proof func(c *kmiptest.Client) error) {
 }
 
 // opens demands that a key decrypts what was encrypted before.
-func opens(c *kmiptest.Client, id string, sealed *core.EncryptOutput, text []byte) error {
-	open, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: core.ID(id), Parameters: &gcmMode, Data: sealed.Data, IV: sealed.IV, Tag: sealed.Tag})
+func opens(c *kmiptest.Client, id string, sealed *operation.EncryptOutput, text []byte) error {
+	open, err := kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: core.ID(id), Parameters: &gcmMode, Data: sealed.Data, IV: sealed.IV, Tag: sealed.Tag})
 	if err == nil && !bytes.Equal(open.Data, text) {
 		return fmt.Errorf("decrypts to %q, not %q", open.Data, text)
 	}
@@ -452,7 +453,7 @@ func opens(c *kmiptest.Client, id string, sealed *core.EncryptOutput, text []byt
 }
 
 func (w *worker) pair(what string, more ...core.Attribute) error {
-	made, err := kmiptest.Do(w.c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+	made, err := kmiptest.Do(w.c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{
 		Common:  core.Attributes{activeNow, {Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmECDSA)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
 		Private: append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}, more...),
 		Public:  core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
@@ -462,19 +463,19 @@ func (w *worker) pair(what string, more ...core.Attribute) error {
 	k := &kept{what: what, id: made.PrivateID}
 	w.keep(k, core.OperationCreateKeyPair)
 	data := []byte("signed with " + k.id)
-	first, err := kmiptest.Do(w.c, &kmip.Sign, &core.SignInput{ID: core.ID(k.id), Parameters: &ecdsa256, Data: data})
+	first, err := kmiptest.Do(w.c, &kmip.Sign, &operation.SignInput{ID: core.ID(k.id), Parameters: &ecdsa256, Data: data})
 	if err != nil {
 		return err
 	}
 	signature := bytes.Clone(first.Signature)
 	w.note(core.OperationSign, k.id)
 	k.set(func(c *kmiptest.Client) error {
-		again, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(k.id), Parameters: &ecdsa256, Data: data})
+		again, err := kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: core.ID(k.id), Parameters: &ecdsa256, Data: data})
 		if err != nil {
 			return err
 		}
 		for what, s := range map[string][]byte{"before": signature, "now": bytes.Clone(again.Signature)} {
-			v, err := kmiptest.Do(c, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: core.ID(made.PublicID), Parameters: &ecdsa256, Data: data, Signature: s})
+			v, err := kmiptest.Do(c, &kmip.SignatureVerify, &operation.SignatureVerifyInput{ID: core.ID(made.PublicID), Parameters: &ecdsa256, Data: data, Signature: s})
 			if err != nil || v.Validity != core.ValidityIndicatorValid {
 				return fmt.Errorf("what was signed %s is %v: %w", what, v.Validity, err)
 			}
@@ -489,7 +490,7 @@ func (w *worker) pair(what string, more ...core.Attribute) error {
 func (w *worker) registerKey(what string, more ...core.Attribute) error {
 	key := make([]byte, 32)
 	crand.Read(key)
-	reg, err := kmiptest.Do(w.c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
+	reg, err := kmiptest.Do(w.c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
 		Attributes: append(core.Attributes{activeNow, {Tag: core.TagCryptographicUsageMask, Value: core.Mask(usesOfAES)}}, more...),
 		Object:     core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: 256, Material: bytes.Clone(key)}}})
 	if err != nil {
@@ -501,7 +502,7 @@ func (w *worker) registerKey(what string, more ...core.Attribute) error {
 	text, iv := []byte("sealed outside for "+k.id), make([]byte, gcm.NonceSize())
 	crand.Read(iv)
 	sealed := gcm.Seal(nil, iv, text, nil)
-	out := core.EncryptOutput{Data: sealed[:len(text)], Tag: sealed[len(text):], IV: iv}
+	out := operation.EncryptOutput{Data: sealed[:len(text)], Tag: sealed[len(text):], IV: iv}
 	k.proof = func(c *kmiptest.Client) error { return opens(c, k.id, &out, text) }
 	if len(more) == 0 {
 		k.value = key
@@ -512,7 +513,7 @@ func (w *worker) registerKey(what string, more ...core.Attribute) error {
 
 func (w *worker) registerData() error {
 	value := []byte(crand.Text() + crand.Text())
-	reg, err := kmiptest.Do(w.c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData,
+	reg, err := kmiptest.Do(w.c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData,
 		Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: bytes.Clone(value)}}})
 	if err != nil {
 		return err
@@ -527,7 +528,7 @@ func (w *worker) rekey(what string) error {
 	if old == nil {
 		return nil
 	}
-	made, err := kmiptest.Do(w.c, &kmip.ReKey, &core.RekeyInput{ID: core.ID(old.id)})
+	made, err := kmiptest.Do(w.c, &kmip.ReKey, &operation.RekeyInput{ID: core.ID(old.id)})
 	if err != nil {
 		return err
 	}
@@ -549,7 +550,7 @@ func (w *worker) seal(what string) error {
 	w.mu.Lock()
 	w.fresh[k.id] = true
 	w.mu.Unlock()
-	if _, err := kmiptest.Do(w.c, &kmip.ModifyAttribute, &core.ModifyAttributeInput{ID: core.ID(k.id), Name: sensitive.Ref(), New: sensitive}); err != nil {
+	if _, err := kmiptest.Do(w.c, &kmip.ModifyAttribute, &operation.ModifyAttributeInput{ID: core.ID(k.id), Name: sensitive.Ref(), New: sensitive}); err != nil {
 		return err
 	}
 	k.is(yes)
@@ -571,7 +572,7 @@ func (w *worker) destroy(what string) error {
 		return nil
 	}
 	if what != "data" {
-		if _, err := kmiptest.Do(w.c, &kmip.Revoke, &core.RevokeInput{ID: core.ID(k.id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
+		if _, err := kmiptest.Do(w.c, &kmip.Revoke, &operation.RevokeInput{ID: core.ID(k.id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			delete(w.alive, k.id) // revoked or not, it may not decrypt any more
@@ -584,7 +585,7 @@ func (w *worker) destroy(what string) error {
 	delete(w.alive, k.id)
 	w.doubt[k.id] = k
 	w.mu.Unlock()
-	if _, err := kmiptest.Do(w.c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(k.id)}); err != nil {
+	if _, err := kmiptest.Do(w.c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(k.id)}); err != nil {
 		return err
 	}
 	w.note(core.OperationDestroy, k.id)
@@ -619,22 +620,22 @@ func (l *ledger) check(t *testing.T, s *servertest.Server, when string, all bool
 		if !all && !l.fresh[id] && rand.IntN(len(l.gone)) > older {
 			continue
 		}
-		if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonItemNotFound {
+		if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonItemNotFound {
 			t.Fatalf("%s: %s (%d) was destroyed, and Get answers %v", when, id, i, err)
 		}
 	}
 	for id, k := range l.doubt {
-		_, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
+		_, err := kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
 		if err != nil {
 			t.Fatalf("%s: %s %s was to be destroyed: its attributes: %v", when, k.what, id, err)
 		}
-		if _, err = kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) == core.ReasonItemNotFound {
+		if _, err = kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) == core.ReasonItemNotFound {
 			l.gone = append(l.gone, id)
 			l.fresh[id] = false
 			delete(l.doubt, id)
 			continue
 		}
-		if _, err := kmiptest.Do(c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)}); err != nil {
 			t.Fatalf("%s: %s %s is half destroyed: %v", when, k.what, id, err)
 		}
 		l.gone = append(l.gone, id)
@@ -653,7 +654,7 @@ func (k *kept) check(c *kmiptest.Client) error {
 			return err
 		}
 	}
-	got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(k.id)})
+	got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(k.id)})
 	switch {
 	case k.value == nil:
 		return nil
@@ -722,7 +723,7 @@ func TestBackupUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	sealed := map[string]core.EncryptOutput{}
+	sealed := map[string]operation.EncryptOutput{}
 	c := dial(t, s, "dev", core.V1_4)
 	for i := range 24 {
 		id := aesKey(t, c, append(classes(i, i/3), activeNow)...)
@@ -767,7 +768,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	s.Run()
 	c = dial(t, s, "dev", core.V1_4)
 	for id, e := range sealed {
-		out, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: core.ID(id), Data: e.Data, IV: e.IV, Tag: e.Tag,
+		out, err := kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: core.ID(id), Data: e.Data, IV: e.IV, Tag: e.Tag,
 			Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}})
 		if err != nil || string(out.Data) != "kept "+id {
 			t.Errorf("after the restore key %s decrypts to %q, %v", id, out.Data, err)
@@ -785,12 +786,12 @@ func classes(class, custody int) []core.Attribute {
 	return as
 }
 
-func encrypted(t *testing.T, c *kmiptest.Client, id string) core.EncryptOutput {
+func encrypted(t *testing.T, c *kmiptest.Client, id string) operation.EncryptOutput {
 	t.Helper()
-	out, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: fmt.Appendf(nil, "kept %s", id),
+	out, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Data: fmt.Appendf(nil, "kept %s", id),
 		Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return core.EncryptOutput{Data: append([]byte{}, out.Data...), IV: append([]byte{}, out.IV...), Tag: append([]byte{}, out.Tag...)}
+	return operation.EncryptOutput{Data: append([]byte{}, out.Data...), IV: append([]byte{}, out.IV...), Tag: append([]byte{}, out.Tag...)}
 }

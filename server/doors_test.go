@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -75,7 +76,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 		c, err := kmiptest.Dial(s.KMIP, cfg, core.V1_4)
 		if err == nil {
 			defer c.Close()
-			_, err = kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+			_, err = kmiptest.Do(c, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 		}
 		if r := kmiptest.Reason(err); err == nil || (r != 0 && r != core.ReasonAuthenticationNotSuccessful) {
 			t.Errorf("%s got in: %v", what, err)
@@ -102,12 +103,12 @@ func TestWhoMayNotEnter(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	time.Sleep(1100 * time.Millisecond)
-	if _, err := kmiptest.Do(thief, &kmip.Get, &core.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
+	if _, err := kmiptest.Do(thief, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
 		t.Errorf("a certificate revoked while connected: %v", err)
 	}
 	cfg, _ := kmiptest.Config(s.Certs, "thief")
 	refused("a revoked certificate", cfg)
-	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("others of the group: %v", err)
 	}
 	if out, err := s.Command("audit", "list", "--dir", s.Dir, "--operation", "Login"); err != nil || strings.Count(out, "denied  kmip") < 4 || strings.Count(out, "denied  rest") < 3 {
@@ -119,7 +120,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 // the next client is served.
 func TestHostileBytes(t *testing.T) {
 	s := servertest.Start(t)
-	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{}))
+	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestHostileBytes(t *testing.T) {
 			t.Errorf("%s is answered %+v, %v", what, r, err)
 		}
 	}
-	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	if log, _ := os.ReadFile(s.Log); strings.Contains(string(log), "panic") {
@@ -172,7 +173,7 @@ func TestPipelining(t *testing.T) {
 	c := dial(t, s, "dev", core.V1_4)
 	var all []byte
 	for i := range 8 {
-		item := kmiptest.Item(&kmip.RNGRetrieve, &core.RNGRetrieveInput{Length: int32(i + 1)})
+		item := kmiptest.Item(&kmip.RNGRetrieve, &operation.RNGRetrieveInput{Length: int32(i + 1)})
 		item.BatchID = []byte{byte(i)}
 		msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, item)
 		if err != nil {
@@ -204,8 +205,8 @@ func TestBatches(t *testing.T) {
 	create := func(name string) kmip.ClientItem {
 		return kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name(name)))
 	}
-	bad := kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nobody")})
-	get := kmiptest.Item(&kmip.Get, &core.GetInput{})
+	bad := kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID("nobody")})
+	get := kmiptest.Item(&kmip.Get, &operation.GetInput{})
 	for _, b := range []struct {
 		option core.BatchErrorContinuationOption
 		items  []kmip.ClientItem
@@ -233,13 +234,13 @@ func TestBatches(t *testing.T) {
 	}
 	c.Options.ErrorOption = 0
 	for name, want := range map[string]int{"stop": 1, "stop2": 0, "go": 2, "undo": 0, "done": 1} {
-		found, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(name)}})
+		found, err := kmiptest.Do(c, &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(name)}})
 		if err != nil || len(found.IDs) != want {
 			t.Errorf("%d objects are named %s, want %d (%v)", len(found.IDs), name, want, err)
 		}
 	}
 	// the placeholder ends with its message
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{}); kmiptest.Reason(err) != core.ReasonItemNotFound {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{}); kmiptest.Reason(err) != core.ReasonItemNotFound {
 		t.Errorf("Get without an identifier in a message of its own: %v", err)
 	}
 	c.Options.MaximumResponseSize = 200
@@ -261,13 +262,13 @@ func TestReferencesIntoTheBatch(t *testing.T) {
 	nth := func(n int32) core.Identifier { return core.Identifier{Nth: &n} }
 	of := func(e core.UniqueIdentifierEnum) core.Identifier { return core.Identifier{Enum: e} }
 	get := func(id core.Identifier) kmip.ClientItem {
-		return kmiptest.Item(&kmip.GetAttributeList, &core.GetAttributeListInput{ID: id})
+		return kmiptest.Item(&kmip.GetAttributeList, &operation.GetAttributeListInput{ID: id})
 	}
 	link := func(v core.Value) core.Attribute {
 		return core.Attribute{Tag: core.TagLink, Value: core.Structure(core.Field{Tag: core.TagLinkType, Value: core.Enum(core.LinkTypeParentLink)}, core.Field{Tag: core.TagLinkedObjectIdentifier, Value: v})}
 	}
 	r, err := c.Batch(
-		kmiptest.Item(&kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)},
+		kmiptest.Item(&kmip.CreateKeyPair, &operation.CreateKeyPairInput{Common: core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)},
 			{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}}), // identifiers 0 and 1
 		get(core.ID("nobody")), // fails and has none
 		kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, link(core.Enum(core.UniqueCreateKeyPairPublicKey)), link(core.Int(-2)))), // 2
@@ -279,8 +280,8 @@ func TestReferencesIntoTheBatch(t *testing.T) {
 	if err != nil || len(r.Items) != 17 {
 		t.Fatalf("%d answers, %v", len(r.Items), err)
 	}
-	var pair core.CreateKeyPairOutput
-	var key core.CreateOutput
+	var pair operation.CreateKeyPairOutput
+	var key operation.CreateOutput
 	if err := kmip.CreateKeyPair.DecodeResponse(r.Items[0].Payload, c.Version, &pair); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +290,7 @@ func TestReferencesIntoTheBatch(t *testing.T) {
 	}
 	private, public, fresh := pair.PrivateID, pair.PublicID, key.ID
 	for i, want := range []string{3: private, 4: public, 5: fresh, 6: fresh, 7: private, 8: private, 9: public, 10: fresh, 11: fresh} {
-		var out core.GetAttributeListOutput
+		var out operation.GetAttributeListOutput
 		if i < 3 {
 			continue
 		}
@@ -350,7 +351,7 @@ func TestMessageExtensions(t *testing.T) {
 
 func locateAll(t *testing.T, s *servertest.Server) []string {
 	t.Helper()
-	out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Locate, &core.LocateInput{MaximumItems: -1})
+	out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Locate, &operation.LocateInput{MaximumItems: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,15 +367,15 @@ func TestTenantsAndGroups(t *testing.T) {
 	id := aesKey(t, dial(t, s, "dev", core.V1_4))
 	for who, want := range map[string]core.ResultReason{"dev2": 0, "eve": core.ReasonPermissionDenied, "other": core.ReasonItemNotFound, "ann": core.ReasonPermissionDenied} {
 		c := dial(t, s, who, core.V1_4)
-		if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != want {
+		if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != want {
 			t.Errorf("Get by %s: %v; want %v", who, err, want)
 		}
 	}
-	if _, err := kmiptest.Do(dial(t, s, "ann", core.V1_4), &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(dial(t, s, "ann", core.V1_4), &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("an auditor reads attributes: %v", err)
 	}
 	mine := aesKey(t, dial(t, s, "other", core.V2_1))
-	if _, err := kmiptest.Do(dial(t, s, "dev", core.V2_1), &kmip.Get, &core.GetInput{ID: core.ID(mine)}); kmiptest.Reason(err) != core.ReasonObjectNotFound {
+	if _, err := kmiptest.Do(dial(t, s, "dev", core.V2_1), &kmip.Get, &operation.GetInput{ID: core.ID(mine)}); kmiptest.Reason(err) != core.ReasonObjectNotFound {
 		t.Errorf("another tenant's key: %v", err)
 	}
 }
@@ -390,7 +391,7 @@ func TestResumption(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := kmiptest.Do(c, &kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryObjects}}); err != nil {
+			if _, err := kmiptest.Do(c, &kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryObjects}}); err != nil {
 				t.Errorf("TLS %x, connection %d: %v", v, i, err)
 			}
 			if resumed := c.Conn.(*tls.Conn).ConnectionState().DidResume; resumed != (i == 1) {
@@ -434,7 +435,7 @@ func TestTwoDoors(t *testing.T) {
 	if status != 201 {
 		t.Fatalf("create: %d %v", status, made)
 	}
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(made["id"].(string))}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made["id"].(string))}); err != nil {
 		t.Errorf("KMIP cannot get what REST made: %v", err)
 	}
 	if status, list := call("GET", "/v1/keys?name=rest", ""); status != 200 || len(list["ids"].([]any)) != 1 {
@@ -521,7 +522,7 @@ func TestIdleAndSlow(t *testing.T) {
 	before := s.Resident(t)
 	for range n {
 		conn := dial(t, s, "dev", core.V1_4)
-		if _, err := kmiptest.Do(conn, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+		if _, err := kmiptest.Do(conn, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err != nil {
 			t.Fatal(err)
 		}
 	}

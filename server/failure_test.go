@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -38,7 +39,7 @@ type patients struct{ copied, resident, pair string }
 func admitted(t *testing.T, s *servertest.Server) patients {
 	t.Helper()
 	c := dial(t, s, "dev", core.V1_4)
-	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{
 		Common:  core.Attributes{activeNow, {Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmECDSA)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
 		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}, sensitive, locked},
 		Public:  core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
@@ -60,15 +61,15 @@ func treatments(c *kmiptest.Client, p patients) map[string]func() error {
 			return err
 		},
 		"Get": func() error {
-			_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(p.copied)})
+			_, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(p.copied)})
 			return err
 		},
 		"Encrypt resident": func() error {
-			_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(p.resident), Parameters: &gcmMode, Data: []byte("x")})
+			_, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(p.resident), Parameters: &gcmMode, Data: []byte("x")})
 			return err
 		},
 		"Sign": func() error {
-			_, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(p.pair), Parameters: &ecdsa256, Data: []byte("x")})
+			_, err := kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: core.ID(p.pair), Parameters: &ecdsa256, Data: []byte("x")})
 			return err
 		},
 	}
@@ -243,7 +244,7 @@ func TestTokenGone(t *testing.T) {
 			if rule[0] == '*' {
 				sick(t, s, p, "HSM", "HSM")
 			}
-			if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(p.copied)}); err != nil {
+			if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(p.copied)}); err != nil {
 				t.Errorf("attributes need no token, and under %s: %v", rule, err)
 			}
 			faults.Rule()
@@ -286,7 +287,7 @@ func TestWrongPINIsTriedOnce(t *testing.T) {
 	}
 	write(t, pin, "1234wrong\n")
 	faults.Rule("* 0x32 0") // the token is away for a moment
-	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(p.copied)}); err == nil {
+	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &operation.GetInput{ID: core.ID(p.copied)}); err == nil {
 		t.Error("Get without a token is answered")
 	}
 	time.Sleep(400 * time.Millisecond)
@@ -356,7 +357,7 @@ func full(t *testing.T, s *servertest.Server, p patients) {
 	t.Helper()
 	c := dial(t, s, "dev", core.V1_4)
 	register := func() error {
-		_, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
+		_, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
 			Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(usesOfAES)}, resident},
 			Object:     core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: 256, Material: make([]byte, 32)}}})
 		return err
@@ -420,7 +421,7 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 	c := dial(t, s, "dev", core.V1_4)
 	inToken, inMemory := aesKey(t, c, activeNow, locked), aesKey(t, c, activeNow)
 	encrypt := func(c *kmiptest.Client, id string) error {
-		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: []byte("x"), Parameters: &gcmMode})
+		_, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Data: []byte("x"), Parameters: &gcmMode})
 		return err
 	}
 	for _, id := range []string{inToken, inMemory} {
@@ -530,16 +531,16 @@ func TestTamperedRows(t *testing.T) {
 		}
 	}
 	for what, id := range ids {
-		_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		_, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 		refused("Get after a change of "+what, err)
 		if what != "blob" { // which only its use shows
-			_, err = kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
+			_, err = kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
 			refused("Get Attributes after a change of "+what, err)
 		}
 	}
-	_, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1})
+	_, err := kmiptest.Do(c, &kmip.Locate, &operation.LocateInput{MaximumItems: -1})
 	refused("Locate", err)
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(good)}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(good)}); err != nil {
 		t.Errorf("the key whose row is as it was: %v", err)
 	}
 	text, err := s.Command("health", "--dir", s.Dir)

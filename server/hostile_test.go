@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -138,7 +139,7 @@ func hostilePayloads(t *testing.T, s *servertest.Server) {
 // list is one line a record with nothing that a terminal acts on.
 func still(t *testing.T, s *servertest.Server) {
 	t.Helper()
-	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+	if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	log, _ := os.ReadFile(s.Log)
@@ -187,11 +188,11 @@ func TestHostileText(t *testing.T) {
 		if err != nil {
 			continue // refused is as good
 		}
-		found, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(text)}})
+		found, err := kmiptest.Do(c, &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(text)}})
 		if err != nil || len(found.IDs) != 1 || found.IDs[0] != made.ID {
 			t.Errorf("Name %q is taken and not found: %v, %v", text, found.IDs, err)
 		}
-		kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(text)})
+		kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(text)})
 		restRaw(t, s, "GET /v1/keys/"+url.PathEscape(text)+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		restRaw(t, s, "GET /v1/keys?name="+url.QueryEscape(text)+"&"+url.QueryEscape(text)+"=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: \u202e\u009b31m\r\n\r\n")
 	}
@@ -233,7 +234,7 @@ func TestHostileLengths(t *testing.T) {
 // Batches that are too long, or whose items cannot be told apart.
 func TestHostileBatches(t *testing.T) {
 	s := servertest.Start(t)
-	ask := kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+	ask := kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 	items := make([]kmip.ClientItem, 1000)
 	for i := range items {
 		items[i] = ask
@@ -250,7 +251,7 @@ func TestHostileBatches(t *testing.T) {
 	for _, size := range []int32{math.MinInt32, -1, 1, 100} {
 		c := dial(t, s, "dev", core.V1_4)
 		c.Options.MaximumResponseSize = size
-		raw, err := kmiptest.Do(c, &kmip.RNGRetrieve, &core.RNGRetrieveInput{Length: 1000})
+		raw, err := kmiptest.Do(c, &kmip.RNGRetrieve, &operation.RNGRetrieveInput{Length: 1000})
 		if err == nil {
 			t.Errorf("Maximum Response Size %d: %d bytes", size, len(raw.Data))
 		}
@@ -623,7 +624,7 @@ func TestFlood(t *testing.T) {
 	most, end := 0, time.Now().Add(lasting(4*time.Second))
 	for time.Now().Before(end) || len(fresh) == 0 {
 		began := time.Now()
-		if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 			t.Fatalf("the client that works: %v", err)
 		}
 		took = append(took, time.Since(began))
@@ -633,7 +634,7 @@ func TestFlood(t *testing.T) {
 			if err != nil {
 				t.Fatalf("a new connection of the client that works: %v", err)
 			}
-			if _, err := kmiptest.Do(again, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+			if _, err := kmiptest.Do(again, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 				t.Errorf("a new connection of the client that works: %v", err)
 			}
 			again.Close()
@@ -694,7 +695,7 @@ func TestConnectionBounds(t *testing.T) {
 			}
 			t.Cleanup(func() { c.Close() })
 			k := &kmiptest.Client{Conn: c, Version: core.V1_4}
-			if _, err := kmiptest.Do(k, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err == nil {
+			if _, err := kmiptest.Do(k, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err == nil {
 				in[fmt.Sprint(host)]++
 			}
 		}
@@ -705,10 +706,10 @@ func TestConnectionBounds(t *testing.T) {
 	}
 	s.Issue("other", "elsewhere")
 	other := dial(t, s, "other", core.V1_4)
-	if _, err := kmiptest.Do(other, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{}); err != nil {
+	if _, err := kmiptest.Do(other, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}); err != nil {
 		t.Errorf("a client of another tenant finds no slot: %v", err)
 	}
-	if _, err := kmiptest.Do(works, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(works, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("the client that was there first: %v", err)
 	}
 }
@@ -724,7 +725,7 @@ func TestSilentConnectionsFromManyAddresses(t *testing.T) {
 	works := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, works)
 	get := func(c *kmiptest.Client) error {
-		_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		_, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 		return err
 	}
 	before := s.Files(t)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -62,7 +63,7 @@ func dialFrom(t *testing.T, s *servertest.Server, name, address string, v core.V
 
 // encryptOver asks for Encrypt and returns the error, nil if it was permitted.
 func encryptOver(c *kmiptest.Client, id string) error {
-	_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}, Data: []byte("data")})
+	_, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}, Data: []byte("data")})
 	return err
 }
 
@@ -116,7 +117,7 @@ func TestExamplePolicy(t *testing.T) {
 	if got := encryptREST(t, s, "alice", "127.0.2.5", id); got != http.StatusForbidden {
 		t.Errorf("alice from elsewhere over REST: %d; want 403", got)
 	}
-	fresh, err := kmiptest.Do(dialFrom(t, s, "anna", "127.0.1.5", core.V1_4), &kmip.ReKey, &core.RekeyInput{ID: core.ID(id)})
+	fresh, err := kmiptest.Do(dialFrom(t, s, "anna", "127.0.1.5", core.V1_4), &kmip.ReKey, &operation.RekeyInput{ID: core.ID(id)})
 	if err != nil {
 		t.Fatalf("role admin rotates: %v", err)
 	}
@@ -299,7 +300,7 @@ func TestExclusivePolicy(t *testing.T) {
 	if err := encryptOver(dialWith(t, s, clientTLS(t, s, "dev2"), core.V2_1), id); err != nil {
 		t.Errorf("whom the policy permits: %v", err)
 	}
-	if _, err := kmiptest.Do(dialWith(t, s, clientTLS(t, s, "anna"), core.V2_1), &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+	if _, err := kmiptest.Do(dialWith(t, s, clientTLS(t, s, "anna"), core.V2_1), &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("an administrator destroys a key with an exclusive policy: %v; want Permission Denied", err)
 	}
 }
@@ -320,7 +321,7 @@ func TestRoleOfATenant(t *testing.T) {
 	if err := encryptOver(carl, id); err != nil {
 		t.Errorf("a role that permits it: %v", err)
 	}
-	if _, err := kmiptest.Do(carl, &kmip.Get, &core.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+	if _, err := kmiptest.Do(carl, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("what the role does not name: %v; want Permission Denied", err)
 	}
 	if err := encryptOver(dialWith(t, s, clientTLS(t, s, "olga"), core.V2_1), id); kmiptest.Reason(err) != core.ReasonObjectNotFound {
@@ -346,7 +347,7 @@ func TestPolicyOfAKeyGroup(t *testing.T) {
 	if err := encryptOver(c, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("the owner of a key of the group: %v; want Permission Denied", err)
 	}
-	_, err := kmiptest.Do(c, &kmip.DeleteAttribute, &core.DeleteAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: core.TagObjectGroup}})
+	_, err := kmiptest.Do(c, &kmip.DeleteAttribute, &operation.DeleteAttributeInput{ID: core.ID(id), Name: core.AttributeName{Tag: core.TagObjectGroup}})
 	if kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("the owner leaves the group: %v; want Permission Denied", err)
 	}
@@ -363,7 +364,7 @@ func TestUserCommandsCountOnOpenConnections(t *testing.T) {
 	c := withPassword(dial(t, s, "dev", core.V1_4), "fortigate7", first)
 	query := func() core.ResultReason {
 		t.Helper()
-		_, err := kmiptest.Do(c, &kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
+		_, err := kmiptest.Do(c, &kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 		if err != nil && kmiptest.Reason(err) == 0 {
 			t.Fatal(err)
 		}
@@ -410,7 +411,7 @@ func TestClassOfAnObjectInASearch(t *testing.T) {
 	s := servertest.Start(t)
 	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
 	word := []byte("a password to be found")
-	made, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskDeriveKey)}, kmiptest.Name("word")},
+	made, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskDeriveKey)}, kmiptest.Name("word")},
 		Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: word}}})
 	if err != nil {
 		t.Fatal(err)
@@ -419,7 +420,7 @@ func TestClassOfAnObjectInASearch(t *testing.T) {
 	byDigest := core.Attribute{Tag: core.TagDigest, Value: core.Digest{Hash: core.HashSHA256, Sum: sum[:], Format: core.KeyFormatTypeOpaque}.Value()}
 	found := func(a core.Attribute) int {
 		t.Helper()
-		out, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{a}})
+		out, err := kmiptest.Do(c, &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{a}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -432,7 +433,7 @@ func TestClassOfAnObjectInASearch(t *testing.T) {
 	if n := found(byDigest); n != 0 {
 		t.Errorf("%d objects have the Digest; a caller that may not Get the secret must not guess it", n)
 	}
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(made.ID)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made.ID)}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
 		t.Errorf("Get after the search: %v; want Permission Denied", err)
 	}
 	applyPolicy(t, s, "hidden", fmt.Sprintf(`{"keyId": %q, "statements": [{"principal": "*", "actions": ["list"], "effect": "deny", "conditions": {"object": {"class": "C"}}}]}`, made.ID))
@@ -629,7 +630,7 @@ func TestReplay(t *testing.T) {
 		"a wrong document": `{"since":"` + yesterday + `","document":{"statements":[{"actions":["nothing"]}]}}`} {
 		admin.ask("POST", "/v1/policies/gate/replay", body).demand(admin, http.StatusBadRequest, what)
 	}
-	_, err = kmiptest.Do(dev, &kmip.AddAttribute, &core.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagContactInformation, Value: core.Text("ops")}})
+	_, err = kmiptest.Do(dev, &kmip.AddAttribute, &operation.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Tag: core.TagContactInformation, Value: core.Text("ops")}})
 	if err != nil {
 		t.Fatal(err)
 	}

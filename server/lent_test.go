@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/keys/keystest"
@@ -238,18 +239,18 @@ func TestLentMemoryIsNotKept(t *testing.T) {
 		w.batches()
 		w.refused()
 		for _, id := range ids { // after other messages
-			must(w, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
-			must(w, &kmip.GetAttributeList, &core.GetAttributeListInput{ID: core.ID(id)})
-			try(w, &kmip.Get, &core.GetInput{ID: core.ID(id)})
-			try(w, &kmip.AddAttribute, &core.AddAttributeInput{ID: core.ID(id), Attribute: custom("added", core.Text("later"))})
+			must(w, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
+			must(w, &kmip.GetAttributeList, &operation.GetAttributeListInput{ID: core.ID(id)})
+			try(w, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
+			try(w, &kmip.AddAttribute, &operation.AddAttributeInput{ID: core.ID(id), Attribute: custom("added", core.Text("later"))})
 		}
 	}
 	w.rest()
 	w.openStreams()
 	for _, v := range core.Versions { // everything is shown in every version
 		w.speak(v)
-		for _, id := range must(w, &kmip.Locate, &core.LocateInput{MaximumItems: -1}).IDs {
-			must(w, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
+		for _, id := range must(w, &kmip.Locate, &operation.LocateInput{MaximumItems: -1}).IDs {
+			must(w, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
 		}
 		for _, row := range kmip.Operations() {
 			if row.In(v) && w.done[row.Code][v] == 0 {
@@ -280,7 +281,7 @@ func (w *lentWorld) objects(class core.Attributes) (ids []string) {
 		if t == core.ObjectTypeCertificate || t == core.ObjectTypeOpaqueObject {
 			as = append(slices.Clone(class), kmiptest.Name("name of an object"), custom("site", core.Text("a site")))
 		}
-		if out, err := try(w, &kmip.Register, &core.RegisterInput{ObjectType: t, Attributes: as, Object: o}); err == nil {
+		if out, err := try(w, &kmip.Register, &operation.RegisterInput{ObjectType: t, Attributes: as, Object: o}); err == nil {
 			ids = append(ids, out.ID)
 		} else if !secret {
 			w.t.Errorf("in %v: %v", w.v, err)
@@ -317,7 +318,7 @@ func (w *lentWorld) objects(class core.Attributes) (ids []string) {
 		register(core.ObjectTypePrivateKey, block(core.KeyFormatTypePKCS8, core.AlgorithmEd25519, w.ed))
 	}
 	made := must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, append(slices.Clone(class), custom("made", core.Text("a text")))...))
-	pair := must(w, &kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: append(core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)},
+	pair := must(w, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{Common: append(core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)},
 		{Tag: core.TagCryptographicLength, Value: core.Int(256)}, kmiptest.Name("a pair")}, class...), Private: masked(core.MaskSign), Public: masked(core.MaskVerify)})
 	return append(ids, made.ID, pair.PrivateID, pair.PublicID)
 }
@@ -336,14 +337,14 @@ func (w *lentWorld) wrappedObjects() (ids []string) {
 		if e == core.EncodingOptionTTLVEncoding {
 			spec.AttributeNames = []core.AttributeName{{Vendor: "x", Name: "wrapped"}}
 		}
-		out, err := try(w, &kmip.Get, &core.GetInput{ID: core.ID(key), Specification: spec})
+		out, err := try(w, &kmip.Get, &operation.GetInput{ID: core.ID(key), Specification: spec})
 		if err != nil {
 			w.t.Errorf("in %v: %v", w.v, err)
 			continue
 		}
 		o := out.Object
 		o.KeyBlock.Algorithm, o.KeyBlock.Length = core.AlgorithmAES, 256
-		back := must(w, &kmip.Register, &core.RegisterInput{ObjectType: o.Type, Attributes: masked(everyUse, kmiptest.Name("registered wrapped")), Object: o})
+		back := must(w, &kmip.Register, &operation.RegisterInput{ObjectType: o.Type, Attributes: masked(everyUse, kmiptest.Name("registered wrapped")), Object: o})
 		ids = append(ids, back.ID)
 	}
 	return append(ids, kek, key)
@@ -364,22 +365,22 @@ func (w *lentWorld) attributesOfEachKind() {
 	id := must(w, &kmip.Create, kmiptest.AESKey(256, everyUse)).ID
 	given := 0
 	attempt := func(a core.Attribute) {
-		if _, err := try(w, &kmip.AddAttribute, &core.AddAttributeInput{ID: core.ID(id), Attribute: a}); err != nil {
+		if _, err := try(w, &kmip.AddAttribute, &operation.AddAttributeInput{ID: core.ID(id), Attribute: a}); err != nil {
 			return
 		}
 		given++
-		in := &core.ModifyAttributeInput{ID: core.ID(id), Name: a.Ref(), New: a}
+		in := &operation.ModifyAttributeInput{ID: core.ID(id), Name: a.Ref(), New: a}
 		if w.v >= core.V2_0 {
 			in.CurrentValue = &a.Value
 		}
 		try(w, &kmip.ModifyAttribute, in)
 		if w.v >= core.V2_0 {
-			try(w, &kmip.SetAttribute, &core.SetAttributeInput{ID: core.ID(id), Attribute: a})
+			try(w, &kmip.SetAttribute, &operation.SetAttributeInput{ID: core.ID(id), Attribute: a})
 		}
-		must(w, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{a.Ref()}})
-		try(w, &kmip.Locate, &core.LocateInput{MaximumItems: 5, Attributes: core.Attributes{a}})
+		must(w, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{a.Ref()}})
+		try(w, &kmip.Locate, &operation.LocateInput{MaximumItems: 5, Attributes: core.Attributes{a}})
 		if given%3 == 0 {
-			try(w, &kmip.DeleteAttribute, &core.DeleteAttributeInput{ID: core.ID(id), Name: a.Ref()})
+			try(w, &kmip.DeleteAttribute, &operation.DeleteAttributeInput{ID: core.ID(id), Name: a.Ref()})
 		}
 	}
 	for _, r := range core.AttributeRules() {
@@ -420,42 +421,42 @@ func (w *lentWorld) uses() {
 		aes := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, active, class)).ID)
 		data := []byte("a message that is long enough to be seen")
 		gcm := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM, CryptographicAlgorithm: core.AlgorithmAES}
-		e := must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Parameters: gcm, Data: data})
-		must(w, &kmip.Decrypt, &core.DecryptInput{ID: aes, Parameters: gcm, Data: e.Data, IV: e.IV, Tag: e.Tag})
-		try(w, &kmip.Decrypt, &core.DecryptInput{ID: aes, Parameters: gcm, Data: data, IV: e.IV})
-		m := must(w, &kmip.MAC, &core.MACInput{ID: aes, Data: data})
-		must(w, &kmip.MACVerify, &core.MACVerifyInput{ID: aes, Data: data, MAC: m.MAC})
+		e := must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Parameters: gcm, Data: data})
+		must(w, &kmip.Decrypt, &operation.DecryptInput{ID: aes, Parameters: gcm, Data: e.Data, IV: e.IV, Tag: e.Tag})
+		try(w, &kmip.Decrypt, &operation.DecryptInput{ID: aes, Parameters: gcm, Data: data, IV: e.IV})
+		m := must(w, &kmip.MAC, &operation.MACInput{ID: aes, Data: data})
+		must(w, &kmip.MACVerify, &operation.MACVerifyInput{ID: aes, Data: data, MAC: m.MAC})
 		if w.v >= core.V1_3 {
 			ctr := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCTR, CryptographicAlgorithm: core.AlgorithmAES}
 			for _, p := range []*core.CryptographicParameters{gcm, ctr} {
-				first := must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Parameters: p, Data: data, Init: &yes})
-				must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Data: data, Correlation: first.Correlation})
-				must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Data: data, Correlation: first.Correlation, Final: &yes})
+				first := must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Parameters: p, Data: data, Init: &yes})
+				must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Data: data, Correlation: first.Correlation})
+				must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Data: data, Correlation: first.Correlation, Final: &yes})
 			}
-			first := must(w, &kmip.MAC, &core.MACInput{ID: aes, Data: data, Init: &yes})
-			must(w, &kmip.MAC, &core.MACInput{ID: aes, Data: data, Correlation: first.Correlation, Final: &yes})
-			check := must(w, &kmip.MACVerify, &core.MACVerifyInput{ID: aes, Data: data, MAC: m.MAC, Init: &yes})
-			must(w, &kmip.MACVerify, &core.MACVerifyInput{ID: aes, Correlation: check.Correlation, Final: &yes})
-			hashed := must(w, &kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: data, Init: &yes})
-			must(w, &kmip.Hash, &core.HashInput{Data: data, Correlation: hashed.Correlation, Final: &yes})
-			must(w, &kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: data, Init: &yes}) // it stays under way
+			first := must(w, &kmip.MAC, &operation.MACInput{ID: aes, Data: data, Init: &yes})
+			must(w, &kmip.MAC, &operation.MACInput{ID: aes, Data: data, Correlation: first.Correlation, Final: &yes})
+			check := must(w, &kmip.MACVerify, &operation.MACVerifyInput{ID: aes, Data: data, MAC: m.MAC, Init: &yes})
+			must(w, &kmip.MACVerify, &operation.MACVerifyInput{ID: aes, Correlation: check.Correlation, Final: &yes})
+			hashed := must(w, &kmip.Hash, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: data, Init: &yes})
+			must(w, &kmip.Hash, &operation.HashInput{Data: data, Correlation: hashed.Correlation, Final: &yes})
+			must(w, &kmip.Hash, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: data, Init: &yes}) // it stays under way
 		}
-		pair := must(w, &kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
+		pair := must(w, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{Common: core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
 			Private: masked(core.MaskSign, class), Public: masked(core.MaskVerify)})
 		p := &core.CryptographicParameters{DigitalSignatureAlgorithm: core.DigitalSignatureAlgorithmECDSAWithSHA256}
-		sig := must(w, &kmip.Sign, &core.SignInput{ID: core.ID(pair.PrivateID), Parameters: p, Data: data})
-		must(w, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: core.ID(pair.PublicID), Parameters: p, Data: data, Signature: sig.Signature})
+		sig := must(w, &kmip.Sign, &operation.SignInput{ID: core.ID(pair.PrivateID), Parameters: p, Data: data})
+		must(w, &kmip.SignatureVerify, &operation.SignatureVerifyInput{ID: core.ID(pair.PublicID), Parameters: p, Data: data, Signature: sig.Signature})
 		if w.v >= core.V1_4 {
 			sum := sha256.Sum256(data)
-			must(w, &kmip.Sign, &core.SignInput{ID: core.ID(pair.PrivateID), Parameters: p, Digested: sum[:]})
+			must(w, &kmip.Sign, &operation.SignInput{ID: core.ID(pair.PrivateID), Parameters: p, Digested: sum[:]})
 		}
 	}
-	must(w, &kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("data to be hashed")})
-	must(w, &kmip.RNGRetrieve, &core.RNGRetrieveInput{Length: 64})
-	try(w, &kmip.RNGSeed, &core.RNGSeedInput{Data: []byte("a seed of many bytes")})
+	must(w, &kmip.Hash, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: []byte("data to be hashed")})
+	must(w, &kmip.RNGRetrieve, &operation.RNGRetrieveInput{Length: 64})
+	try(w, &kmip.RNGSeed, &operation.RNGSeedInput{Data: []byte("a seed of many bytes")})
 	rsa := core.ObjectBody{Type: core.ObjectTypePublicKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeX509, Algorithm: core.AlgorithmRSA, Material: w.spki}}
-	id := core.ID(must(w, &kmip.Register, &core.RegisterInput{ObjectType: rsa.Type, Attributes: masked(core.MaskEncrypt), Object: rsa}).ID)
-	must(w, &kmip.Encrypt, &core.EncryptInput{ID: id, Data: []byte("data"), Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256}})
+	id := core.ID(must(w, &kmip.Register, &operation.RegisterInput{ObjectType: rsa.Type, Attributes: masked(core.MaskEncrypt), Object: rsa}).ID)
+	must(w, &kmip.Encrypt, &operation.EncryptInput{ID: id, Data: []byte("data"), Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256}})
 }
 
 // life brings keys through their states.
@@ -463,15 +464,15 @@ func (w *lentWorld) life() {
 	w.t.Helper()
 	for _, code := range []core.RevocationReasonCode{core.RevocationReasonCodeKeyCompromise, core.RevocationReasonCodeCessationOfOperation} {
 		id := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, kmiptest.Name("a key with a life"))).ID)
-		must(w, &kmip.Activate, &core.ActivateInput{ID: id})
-		must(w, &kmip.Check, &core.CheckInput{ID: id})
-		must(w, &kmip.ReKey, &core.RekeyInput{ID: id, Attributes: core.Attributes{custom("new", core.Text("of the new key"))}})
-		must(w, &kmip.Revoke, &core.RevokeInput{ID: id, Code: code, Message: "why it was revoked"})
-		must(w, &kmip.Destroy, &core.DestroyInput{ID: id})
+		must(w, &kmip.Activate, &operation.ActivateInput{ID: id})
+		must(w, &kmip.Check, &operation.CheckInput{ID: id})
+		must(w, &kmip.ReKey, &operation.RekeyInput{ID: id, Attributes: core.Attributes{custom("new", core.Text("of the new key"))}})
+		must(w, &kmip.Revoke, &operation.RevokeInput{ID: id, Code: code, Message: "why it was revoked"})
+		must(w, &kmip.Destroy, &operation.DestroyInput{ID: id})
 	}
-	must(w, &kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations, core.QueryFunctionQueryObjects, core.QueryFunctionQueryServerInformation}})
+	must(w, &kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations, core.QueryFunctionQueryObjects, core.QueryFunctionQueryServerInformation}})
 	if w.v >= core.V1_1 {
-		must(w, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+		must(w, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 	}
 }
 
@@ -479,7 +480,7 @@ func (w *lentWorld) searches() {
 	w.t.Helper()
 	for _, a := range []core.Attribute{kmiptest.Name("name of a key"), custom("site", core.Text("a site")), {Tag: core.TagObjectGroup, Value: core.Text("no such group")},
 		{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}} {
-		must(w, &kmip.Locate, &core.LocateInput{MaximumItems: 3, Attributes: core.Attributes{a}})
+		must(w, &kmip.Locate, &operation.LocateInput{MaximumItems: 3, Attributes: core.Attributes{a}})
 	}
 }
 
@@ -488,12 +489,12 @@ func (w *lentWorld) batches() {
 	w.t.Helper()
 	item := func(i kmip.ClientItem, id string) kmip.ClientItem { i.BatchID = []byte(id); return i }
 	create := item(kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, everyUse, custom("of a batch", core.Text("in a batch")))), "the first batch item")
-	fails := item(kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("no such object in this server")}), "the last batch item")
+	fails := item(kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID("no such object in this server")}), "the last batch item")
 	for _, o := range []kmip.RequestOptions{{}, {ErrorOption: core.BatchErrorContinuationOptionContinue}, {ErrorOption: core.BatchErrorContinuationOptionUndo}} {
 		if w.v >= core.V1_4 {
 			o.ClientCorrelation = "the correlation value of a client"
 		}
-		w.send(o, create, item(kmiptest.Item(&kmip.Get, &core.GetInput{}), "the second batch item"), fails)
+		w.send(o, create, item(kmiptest.Item(&kmip.Get, &operation.GetInput{}), "the second batch item"), fails)
 	}
 }
 
@@ -501,14 +502,14 @@ func (w *lentWorld) batches() {
 func (w *lentWorld) refused() {
 	w.t.Helper()
 	nothing := "an identifier that no object of this server has, and a long one"
-	try(w, &kmip.Get, &core.GetInput{ID: core.ID(nothing)})
-	try(w, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(nothing)})
-	try(w, &kmip.Destroy, &core.DestroyInput{ID: core.ID(nothing)})
-	try(w, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate, Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: []byte("this is no certificate")}})
-	try(w, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypePrivateKey, Attributes: masked(core.MaskSign), Object: core.ObjectBody{Type: core.ObjectTypePrivateKey,
+	try(w, &kmip.Get, &operation.GetInput{ID: core.ID(nothing)})
+	try(w, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(nothing)})
+	try(w, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(nothing)})
+	try(w, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate, Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: core.CertificateTypeX509, CertificateValue: []byte("this is no certificate")}})
+	try(w, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypePrivateKey, Attributes: masked(core.MaskSign), Object: core.ObjectBody{Type: core.ObjectTypePrivateKey,
 		KeyBlock: core.KeyBlock{Format: core.KeyFormatTypePKCS8, Algorithm: core.AlgorithmRSA, Material: []byte("this is no private key")}}})
 	if w.v < core.V2_0 {
-		try(w, &kmip.Create, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"no template has this name"}})
+		try(w, &kmip.Create, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, TemplateNames: []string{"no template has this name"}})
 	}
 	w.send(kmip.RequestOptions{}, kmip.ClientItem{Operation: 0x8000_0123, BatchID: []byte("an unknown operation"), Payload: func(dst []byte, _ core.Version) ([]byte, error) {
 		return append(dst, 0x42, 0, 0x79, 1, 0, 0, 0, 0), nil
@@ -583,17 +584,17 @@ func TestLentMemoryOfCallsLeftBehind(t *testing.T) {
 	w.speak(core.V1_4)
 	key := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, boolean(core.TagExtractable, false), core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)})).ID)
 	gcm := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
-	must(w, &kmip.Encrypt, &core.EncryptInput{ID: key, Parameters: gcm, Data: []byte("once, so that its handle is there")})
+	must(w, &kmip.Encrypt, &operation.EncryptInput{ID: key, Parameters: gcm, Data: []byte("once, so that its handle is there")})
 	faults.Rule(fmt.Sprintf("C_Encrypt 0x0 %d", hang.Milliseconds()))
 	for range 3 {
-		item := kmiptest.Item(&kmip.Encrypt, &core.EncryptInput{ID: key, Parameters: gcm, Data: []byte("data of a call that hangs"), AAD: []byte("and its additional data")})
+		item := kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{ID: key, Parameters: gcm, Data: []byte("data of a call that hangs"), AAD: []byte("and its additional data")})
 		item.BatchID = []byte("the batch item of a call that hangs")
 		if r := w.send(kmip.RequestOptions{ClientCorrelation: "a client whose call hangs"}, item); r[0].Status == core.StatusSuccess {
 			t.Error("a call that hangs was answered with success")
 		}
 		w.speak(core.V1_4)
 		for range 10 {
-			must(w, &kmip.Locate, &core.LocateInput{MaximumItems: 1, Attributes: core.Attributes{kmiptest.Name("somebody else's name")}})
+			must(w, &kmip.Locate, &operation.LocateInput{MaximumItems: 1, Attributes: core.Attributes{kmiptest.Name("somebody else's name")}})
 		}
 	}
 	faults.Rule()
@@ -630,19 +631,19 @@ func (w *lentWorld) openStreams() {
 	aes := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, active)).ID)
 	gcm := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
 	iv, tag := []byte("IV of 12 byt"), []byte("tag of 16 bytes.")
-	must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Parameters: gcm, Data: data, IV: iv, AAD: data, Init: &yes})
-	must(w, &kmip.Decrypt, &core.DecryptInput{ID: aes, Parameters: gcm, Data: data, IV: iv, AAD: data, Tag: tag, Init: &yes})
+	must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Parameters: gcm, Data: data, IV: iv, AAD: data, Init: &yes})
+	must(w, &kmip.Decrypt, &operation.DecryptInput{ID: aes, Parameters: gcm, Data: data, IV: iv, AAD: data, Tag: tag, Init: &yes})
 	for _, mode := range []core.BlockCipherMode{core.BlockCipherModeCBC, core.BlockCipherModeCTR} {
 		p := &core.CryptographicParameters{BlockCipherMode: mode}
-		first := must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Parameters: p, Data: data, IV: tag, Init: &yes})
-		must(w, &kmip.Encrypt, &core.EncryptInput{ID: aes, Data: data, Correlation: first.Correlation})
+		first := must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Parameters: p, Data: data, IV: tag, Init: &yes})
+		must(w, &kmip.Encrypt, &operation.EncryptInput{ID: aes, Data: data, Correlation: first.Correlation})
 	}
-	must(w, &kmip.MAC, &core.MACInput{ID: aes, Data: data, Init: &yes})
-	must(w, &kmip.MACVerify, &core.MACVerifyInput{ID: aes, Data: data, MAC: tag, Init: &yes})
+	must(w, &kmip.MAC, &operation.MACInput{ID: aes, Data: data, Init: &yes})
+	must(w, &kmip.MACVerify, &operation.MACVerifyInput{ID: aes, Data: data, MAC: tag, Init: &yes})
 	spki := core.ObjectBody{Type: core.ObjectTypePublicKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeX509, Algorithm: core.AlgorithmRSA, Material: w.spki}}
-	public := core.ID(must(w, &kmip.Register, &core.RegisterInput{ObjectType: spki.Type, Attributes: masked(core.MaskVerify | core.MaskEncrypt), Object: spki}).ID)
-	must(w, &kmip.Encrypt, &core.EncryptInput{ID: public, Data: data, Init: &yes, Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256, PSource: []byte("a source of P")}})
-	must(w, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: public, Data: data, Signature: tag, Init: &yes,
+	public := core.ID(must(w, &kmip.Register, &operation.RegisterInput{ObjectType: spki.Type, Attributes: masked(core.MaskVerify | core.MaskEncrypt), Object: spki}).ID)
+	must(w, &kmip.Encrypt, &operation.EncryptInput{ID: public, Data: data, Init: &yes, Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256, PSource: []byte("a source of P")}})
+	must(w, &kmip.SignatureVerify, &operation.SignatureVerifyInput{ID: public, Data: data, Signature: tag, Init: &yes,
 		Parameters: &core.CryptographicParameters{DigitalSignatureAlgorithm: core.DigitalSignatureAlgorithmSHA256WithRSAEncryption}})
-	must(w, &kmip.Locate, &core.LocateInput{MaximumItems: 1}) // so that the last message is over
+	must(w, &kmip.Locate, &operation.LocateInput{MaximumItems: 1}) // so that the last message is over
 }

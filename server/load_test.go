@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/authn/password"
@@ -62,7 +63,7 @@ func (h *hostileClient) dial() (*kmiptest.Client, error) {
 var worst = []func(h *hostileClient, c *kmiptest.Client) error{
 	func(h *hostileClient, c *kmiptest.Client) error { // answers that nobody reads
 		raw := c.Conn.(*tls.Conn)
-		msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(h.large)}))
+		msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(h.large)}))
 		if err != nil {
 			return err
 		}
@@ -79,11 +80,11 @@ var worst = []func(h *hostileClient, c *kmiptest.Client) error{
 		return err
 	},
 	func(h *hostileClient, c *kmiptest.Client) error { // searches that find nothing
-		_, err := kmiptest.Do(c, &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCryptographicLength, Value: core.Int(257)}}})
+		_, err := kmiptest.Do(c, &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: core.TagCryptographicLength, Value: core.Int(257)}}})
 		return err
 	},
 	func(h *hostileClient, c *kmiptest.Client) error { // signatures without a pause
-		_, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(h.signs), Data: []byte("deed"), Parameters: &core.CryptographicParameters{
+		_, err := kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: core.ID(h.signs), Data: []byte("deed"), Parameters: &core.CryptographicParameters{
 			PaddingMethod: core.PaddingMethodPKCS1V1_5, HashingAlgorithm: core.HashSHA256, CryptographicAlgorithm: core.AlgorithmRSA}})
 		return err
 	},
@@ -106,8 +107,8 @@ var worst = []func(h *hostileClient, c *kmiptest.Client) error{
 	},
 }
 
-func pairOf(bits int32) *core.CreateKeyPairInput {
-	return &core.CreateKeyPairInput{
+func pairOf(bits int32) *operation.CreateKeyPairInput {
+	return &operation.CreateKeyPairInput{
 		Common:  core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmRSA)}, {Tag: core.TagCryptographicLength, Value: core.Int(bits)}},
 		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}, activeNow, locked},
 		Public:  core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}}
@@ -250,7 +251,7 @@ func gets(t *testing.T, c *kmiptest.Client, id string, lasts time.Duration, each
 	failures := 0
 	for end := time.Now().Add(lasts); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		began := time.Now()
-		if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 			if failures++; failures < 5 {
 				t.Errorf("a Get of the tenant that works: %v", err)
 			}
@@ -418,17 +419,17 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 		large = append(large, core.Attribute{Vendor: "x", Name: fmt.Sprint("large", i), Value: core.Text(strings.Repeat("a", 4<<10))})
 	}
 	rich := aesKey(t, dev, large...)
-	opaque, err := kmiptest.Do(dev, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject,
+	opaque, err := kmiptest.Do(dev, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject,
 		OpaqueDataType: 0x80000001, OpaqueData: make([]byte, 900<<10)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	with := clientTLS(t, s, "dev")
-	hash := kmiptest.Item(&kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 1<<20-4096)})
+	hash := kmiptest.Item(&kmip.Hash, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 1<<20-4096)})
 	floods := [][]byte{
-		batchOf(t, 64, kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(rich)})),
-		batchOf(t, 4, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(opaque.ID)})),
-		batchOf(t, 64, kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1})),
+		batchOf(t, 64, kmiptest.Item(&kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(rich)})),
+		batchOf(t, 4, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(opaque.ID)})),
+		batchOf(t, 64, kmiptest.Item(&kmip.Locate, &operation.LocateInput{MaximumItems: -1})),
 		batchOf(t, 1, hash), // sent without its end
 	}
 	victim := dial(t, s, "dev2", core.V1_4)
@@ -465,7 +466,7 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 	most, served, slowest := 0, 0, time.Duration(0)
 	for end := time.Now().Add(lasting(12 * time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		began := time.Now()
-		if _, err := kmiptest.Do(victim, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+		if _, err := kmiptest.Do(victim, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 			t.Errorf("the client that works: %v", err)
 			break
 		}
@@ -503,7 +504,7 @@ func TestRuntimeMemoryLimit(t *testing.T) {
 func TestHeldPartsAreInTheMemoryFigures(t *testing.T) {
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
-	part := &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 900<<10), Init: &truth}
+	part := &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 900<<10), Init: &truth}
 	out, err := kmiptest.Do(c, &kmip.Hash, part)
 	if err != nil {
 		t.Fatal(err)
@@ -511,7 +512,7 @@ func TestHeldPartsAreInTheMemoryFigures(t *testing.T) {
 	if n := figures(t, s)["keyreeve_memory_bytes"]; n < 900<<10 {
 		t.Errorf("a stream that holds 900 KiB counts %v bytes", n)
 	}
-	part = &core.HashInput{Parameters: part.Parameters, Correlation: bytes.Clone(out.Correlation), Data: []byte("x"), Final: &truth}
+	part = &operation.HashInput{Parameters: part.Parameters, Correlation: bytes.Clone(out.Correlation), Data: []byte("x"), Final: &truth}
 	if _, err := kmiptest.Do(c, &kmip.Hash, part); err != nil {
 		t.Fatal(err)
 	}
@@ -604,7 +605,7 @@ func TestMemoryOfSlowBodies(t *testing.T) {
 	most, served, slowest := 0, 0, time.Duration(0)
 	for end := time.Now().Add(lasting(8 * time.Second)); time.Now().Before(end) && !t.Failed(); time.Sleep(20 * time.Millisecond) {
 		began := time.Now()
-		if _, err := kmiptest.Do(victim, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+		if _, err := kmiptest.Do(victim, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 			t.Errorf("the other tenant's Get: %v", err)
 		}
 		res, err := rest.Post("https://"+s.HTTPS+"/v1/encrypt", "application/json", strings.NewReader(fmt.Sprintf(`{"key_id":%q,"plaintext":"AAAA"}`, id)))
@@ -659,10 +660,10 @@ func TestQuotasHold(t *testing.T) {
 		}
 	}
 	c = dial(t, s, "dev", core.V1_4)
-	if _, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("a key of a tenant at its quota: %v", err)
 	}
-	if _, err := kmiptest.Do(c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("destroying at the quota: %v", err)
 	}
 }

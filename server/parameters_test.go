@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -165,8 +166,8 @@ func cipherWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) 
 	data := []byte("sixteen bytes ofsixteen bytes of")
 	cipher := func(name string, id core.Identifier, p core.CryptographicParameters, ivBytes int, authenticates bool) {
 		iv := []byte("an IV of sixteen")[:ivBytes]
-		encrypt := func(p *core.CryptographicParameters, in inputs) (core.EncryptOutput, error) {
-			return kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: id, Parameters: p, Data: data, IV: in.iv, AAD: in.aad})
+		encrypt := func(p *core.CryptographicParameters, in inputs) (operation.EncryptOutput, error) {
+			return kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: id, Parameters: p, Data: data, IV: in.iv, AAD: in.aad})
 		}
 		var aad []byte
 		if authenticates {
@@ -179,7 +180,7 @@ func cipherWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) 
 		}
 		secret, tag := slices.Clone(e.Data), slices.Clone(e.Tag)
 		decrypt := func(p *core.CryptographicParameters, in inputs) error {
-			_, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: id, Parameters: p, Data: secret, IV: in.iv, AAD: in.aad, Tag: in.tag})
+			_, err := kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: id, Parameters: p, Data: secret, IV: in.iv, AAD: in.aad, Tag: in.tag})
 			return err
 		}
 		for what, in := range map[string]inputs{"an IV": {iv: []byte("another IV of 24 bytes. "), aad: aad}, "Additional Data": {iv: iv, aad: []byte("other data")}, "a Tag": {iv: iv, aad: aad, tag: []byte("sixteen bytes of")}} {
@@ -221,7 +222,7 @@ func madePair(t *testing.T, c *kmiptest.Client, alg core.CryptographicAlgorithm,
 	if bits > 0 {
 		common = append(common, core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(bits)})
 	}
-	out, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: common,
+	out, err := kmiptest.Do(c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{Common: common,
 		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(private)}, leaving(extractable)}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(public)}}})
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +235,7 @@ func rsaWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
 	private, public := madePair(t, c, core.AlgorithmRSA, 2048, extractable, core.MaskDecrypt, core.MaskEncrypt)
 	for name, p := range map[string]core.CryptographicParameters{"OAEP": {PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA256}, "PKCS1 v1.5": {PaddingMethod: core.PaddingMethodPKCS1V1_5}} {
 		encrypt := func(p *core.CryptographicParameters, in inputs) ([]byte, error) {
-			e, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: public, Parameters: p, Data: []byte("data"), IV: in.iv, AAD: in.aad})
+			e, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: public, Parameters: p, Data: []byte("data"), IV: in.iv, AAD: in.aad})
 			return slices.Clone(e.Data), err
 		}
 		secret, err := encrypt(&p, inputs{})
@@ -243,7 +244,7 @@ func rsaWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
 			continue
 		}
 		decrypt := func(p *core.CryptographicParameters, in inputs) error {
-			_, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: private, Parameters: p, Data: secret, IV: in.iv, AAD: in.aad, Tag: in.tag})
+			_, err := kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: private, Parameters: p, Data: secret, IV: in.iv, AAD: in.aad, Tag: in.tag})
 			return err
 		}
 		for what, in := range map[string]inputs{"an IV": {iv: []byte("i")}, "Additional Data": {aad: []byte("a")}, "a Tag": {tag: []byte("sixteen bytes of")}} {
@@ -269,17 +270,17 @@ func signWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
 	data := []byte("data")
 	sign := func(name string, alg core.CryptographicAlgorithm, bits int32, p core.CryptographicParameters) {
 		private, public := madePair(t, c, alg, bits, extractable, core.MaskSign, core.MaskVerify)
-		s, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: private, Parameters: &p, Data: data})
+		s, err := kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: private, Parameters: &p, Data: data})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			return
 		}
 		signature := slices.Clone(s.Signature)
 		out = append(out, way{"Sign by " + name, p, func(p *core.CryptographicParameters) error {
-			_, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: private, Parameters: p, Data: data})
+			_, err := kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: private, Parameters: p, Data: data})
 			return err
 		}, nil}, way{"Signature Verify by " + name, p, func(p *core.CryptographicParameters) error {
-			out, err := kmiptest.Do(c, &kmip.SignatureVerify, &core.SignatureVerifyInput{ID: public, Parameters: p, Data: data, Signature: signature})
+			out, err := kmiptest.Do(c, &kmip.SignatureVerify, &operation.SignatureVerifyInput{ID: public, Parameters: p, Data: data, Signature: signature})
 			if err == nil && out.Validity != core.ValidityIndicatorValid {
 				err = fmt.Errorf("it is %v", out.Validity)
 			}
@@ -291,29 +292,29 @@ func signWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
 	sign("ECDSA", core.AlgorithmEC, 256, core.CryptographicParameters{HashingAlgorithm: core.HashSHA256})
 	sign("Ed25519", core.AlgorithmEd25519, 0, core.CryptographicParameters{})
 	mac := func(name string, id core.Identifier) {
-		m, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: id, Data: data, Parameters: &core.CryptographicParameters{}})
+		m, err := kmiptest.Do(c, &kmip.MAC, &operation.MACInput{ID: id, Data: data, Parameters: &core.CryptographicParameters{}})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			return
 		}
 		code := slices.Clone(m.MAC)
 		out = append(out, way{"MAC by " + name, core.CryptographicParameters{}, func(p *core.CryptographicParameters) error {
-			_, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: id, Parameters: p, Data: data})
+			_, err := kmiptest.Do(c, &kmip.MAC, &operation.MACInput{ID: id, Parameters: p, Data: data})
 			return err
 		}, nil}, way{"MAC Verify by " + name, core.CryptographicParameters{}, func(p *core.CryptographicParameters) error {
-			_, err := kmiptest.Do(c, &kmip.MACVerify, &core.MACVerifyInput{ID: id, Parameters: p, Data: data, MAC: code})
+			_, err := kmiptest.Do(c, &kmip.MACVerify, &operation.MACVerifyInput{ID: id, Parameters: p, Data: data, MAC: code})
 			return err
 		}, nil})
 	}
 	hmac := made(t, c, core.AlgorithmHMACSHA256, 512, extractable)
-	m, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: hmac, Data: data, Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA512}})
+	m, err := kmiptest.Do(c, &kmip.MAC, &operation.MACInput{ID: hmac, Data: data, Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA512}})
 	if err != nil || len(m.MAC) != 64 {
 		t.Errorf("a MAC by SHA-512 has %d bytes, %v", len(m.MAC), err)
 	}
 	mac("HMAC", hmac)
 	mac("CMAC", made(t, c, core.AlgorithmAES, 256, extractable))
 	return append(out, way{"Hash", core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, func(p *core.CryptographicParameters) error {
-		_, err := kmiptest.Do(c, &kmip.Hash, &core.HashInput{Parameters: p, Data: data})
+		_, err := kmiptest.Do(c, &kmip.Hash, &operation.HashInput{Parameters: p, Data: data})
 		return err
 	}, nil})
 }
@@ -447,8 +448,8 @@ func TestDoorsAnswerAlike(t *testing.T) {
 func doorsAgree(t *testing.T, c *kmiptest.Client, rest *http.Client, s *servertest.Server, what string, p core.CryptographicParameters, in restCipher) {
 	t.Helper()
 	sealed, refusal := throughREST(t, rest, "https://"+s.HTTPS+"/v1/encrypt", in)
-	e, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: &p, Data: in.Plaintext, AAD: in.AAD})
-	mine := core.EncryptOutput{Data: bytes.Clone(e.Data), IV: bytes.Clone(e.IV), Tag: bytes.Clone(e.Tag)}
+	e, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(in.KeyID), Parameters: &p, Data: in.Plaintext, AAD: in.AAD})
+	mine := operation.EncryptOutput{Data: bytes.Clone(e.Data), IV: bytes.Clone(e.IV), Tag: bytes.Clone(e.Tag)}
 	if other := said(t, err); other != refusal {
 		t.Errorf("Encrypt with %s: %q through KMIP, %q through REST", what, other, refusal)
 		return
@@ -459,13 +460,13 @@ func doorsAgree(t *testing.T, c *kmiptest.Client, rest *http.Client, s *serverte
 	if refusal != "" { // decryption is tried all the same
 		mine.Data, sealed.Ciphertext = make([]byte, 16), make([]byte, 32)
 	}
-	for _, one := range []core.EncryptOutput{mine, {Data: sealed.Ciphertext, IV: sealed.IV, Tag: sealed.Tag}} {
+	for _, one := range []operation.EncryptOutput{mine, {Data: sealed.Ciphertext, IV: sealed.IV, Tag: sealed.Tag}} {
 		for _, iv := range [][]byte{one.IV, nil, []byte("8 bytes "), bytes.Repeat([]byte{9}, 12), bytes.Repeat([]byte{9}, 16), bytes.Repeat([]byte{9}, 80)} {
 			for _, tag := range [][]byte{one.Tag, nil, []byte("4444"), bytes.Repeat([]byte{9}, 12), bytes.Repeat([]byte{9}, 16), bytes.Repeat([]byte{9}, 17)} {
 				for _, data := range [][]byte{one.Data, append(bytes.Clone(one.Data), 1)} {
 					try := restCipher{KeyID: in.KeyID, Mode: in.Mode, Ciphertext: data, IV: iv, Tag: tag, AAD: in.AAD}
 					back, refusal := throughREST(t, rest, "https://"+s.HTTPS+"/v1/decrypt", try)
-					d, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: &p, Data: data, IV: iv, Tag: tag, AAD: in.AAD})
+					d, err := kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: core.ID(in.KeyID), Parameters: &p, Data: data, IV: iv, Tag: tag, AAD: in.AAD})
 					if other := said(t, err); other != refusal || !bytes.Equal(d.Data, back.Plaintext) {
 						t.Errorf("Decrypt with %s, IV of %d, tag of %d: %x %q through KMIP, %x %q through REST", what, len(iv), len(tag), d.Data, other, back.Plaintext, refusal)
 					}
@@ -553,7 +554,7 @@ func TestPartsMakeTheWhole(t *testing.T) {
 				if m.iv == 0 {
 					iv = nil
 				}
-				whole, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: &m.p, Data: data, IV: iv})
+				whole, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Parameters: &m.p, Data: data, IV: iv})
 				if err != nil {
 					t.Fatalf("%s %s: %v", class.name, m.name, err)
 				}
@@ -561,7 +562,7 @@ func TestPartsMakeTheWhole(t *testing.T) {
 				var tag []byte
 				parts := cut(r, data)
 				got, err := send(parts, func(data, correlation []byte, first, last *bool) ([]byte, []byte, error) {
-					in := core.EncryptInput{ID: core.ID(id), Data: data, Correlation: correlation, Init: first, Final: last}
+					in := operation.EncryptInput{ID: core.ID(id), Data: data, Correlation: correlation, Init: first, Final: last}
 					if first != nil {
 						in.Parameters, in.IV = &m.p, iv
 					}
@@ -573,7 +574,7 @@ func TestPartsMakeTheWhole(t *testing.T) {
 					t.Fatalf("%s %s, Encrypt of %d bytes in %d parts: %v\ngot  %x %x\nwant %x %x", class.name, m.name, len(data), len(parts), err, got, tag, whole.Data, whole.Tag)
 				}
 				back, err := send(cut(r, whole.Data), func(data, correlation []byte, first, last *bool) ([]byte, []byte, error) {
-					in := core.DecryptInput{ID: core.ID(id), Data: data, Correlation: correlation, Init: first, Final: last}
+					in := operation.DecryptInput{ID: core.ID(id), Data: data, Correlation: correlation, Init: first, Final: last}
 					if first != nil {
 						in.Parameters, in.IV, in.Tag = &m.p, iv, whole.Tag
 					}
@@ -595,38 +596,38 @@ func TestPartsOfMACHashAndSignature(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	data := bytes.Repeat([]byte("in parts "), 50)
 	hmac := &core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmHMACSHA256}
-	made, err := kmiptest.Do(c, &kmip.Create, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: core.Attributes{activeNow,
+	made, err := kmiptest.Do(c, &kmip.Create, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: core.Attributes{activeNow,
 		{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmHMACSHA256)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)},
 		{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskMACGenerate | core.MaskMACVerify)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: core.ID(made.ID), Parameters: hmac, Data: data})
+	whole, err := kmiptest.Do(c, &kmip.MAC, &operation.MACInput{ID: core.ID(made.ID), Parameters: hmac, Data: data})
 	if err != nil {
 		t.Fatal(err)
 	}
 	whole.MAC = bytes.Clone(whole.MAC)
 	mac, err := send(cut(r, data), func(data, correlation []byte, first, last *bool) ([]byte, []byte, error) {
-		out, err := kmiptest.Do(c, &kmip.MAC, &core.MACInput{ID: core.ID(made.ID), Parameters: hmac, Data: data, Correlation: correlation, Init: first, Final: last})
+		out, err := kmiptest.Do(c, &kmip.MAC, &operation.MACInput{ID: core.ID(made.ID), Parameters: hmac, Data: data, Correlation: correlation, Init: first, Final: last})
 		return out.MAC, out.Correlation, err
 	})
 	if err != nil || !bytes.Equal(mac, whole.MAC) {
 		t.Errorf("MAC: %x, %v; want %x", mac, err, whole.MAC)
 	}
 	sum := &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}
-	digest, err := kmiptest.Do(c, &kmip.Hash, &core.HashInput{Parameters: sum, Data: data})
+	digest, err := kmiptest.Do(c, &kmip.Hash, &operation.HashInput{Parameters: sum, Data: data})
 	if err != nil {
 		t.Fatal(err)
 	}
 	digest.Data = bytes.Clone(digest.Data)
 	hashed, err := send(cut(r, data), func(data, correlation []byte, first, last *bool) ([]byte, []byte, error) {
-		out, err := kmiptest.Do(c, &kmip.Hash, &core.HashInput{Parameters: sum, Data: data, Correlation: correlation, Init: first, Final: last})
+		out, err := kmiptest.Do(c, &kmip.Hash, &operation.HashInput{Parameters: sum, Data: data, Correlation: correlation, Init: first, Final: last})
 		return out.Data, out.Correlation, err
 	})
 	if err != nil || !bytes.Equal(hashed, digest.Data) {
 		t.Errorf("Hash: %x, %v; want %x", hashed, err, digest.Data)
 	}
-	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{
 		Common:  core.Attributes{activeNow, {Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}},
 		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}},
 		Public:  core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
@@ -634,7 +635,7 @@ func TestPartsOfMACHashAndSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	signature, err := send(cut(r, data), func(data, correlation []byte, first, last *bool) ([]byte, []byte, error) {
-		out, err := kmiptest.Do(c, &kmip.Sign, &core.SignInput{ID: core.ID(pair.PrivateID), Data: data, Correlation: correlation, Init: first, Final: last})
+		out, err := kmiptest.Do(c, &kmip.Sign, &operation.SignInput{ID: core.ID(pair.PrivateID), Data: data, Correlation: correlation, Init: first, Final: last})
 		return out.Signature, out.Correlation, err
 	})
 	if err != nil {
@@ -643,7 +644,7 @@ func TestPartsOfMACHashAndSignature(t *testing.T) {
 	for what, want := range map[string]core.ValidityIndicator{"in parts ": core.ValidityIndicatorValid, "forged": core.ValidityIndicatorInvalid} {
 		var got core.ValidityIndicator
 		_, err := send(cut(r, bytes.Repeat([]byte(what), 50)), func(data, correlation []byte, first, last *bool) ([]byte, []byte, error) {
-			in := core.SignatureVerifyInput{ID: core.ID(pair.PublicID), Data: data, Correlation: correlation, Init: first, Final: last}
+			in := operation.SignatureVerifyInput{ID: core.ID(pair.PublicID), Data: data, Correlation: correlation, Init: first, Final: last}
 			if last != nil {
 				in.Signature = signature
 			}
@@ -674,13 +675,13 @@ func TestPartsAreRefused(t *testing.T) {
 		ctr := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCTR}
 		begin := func(id string) []byte {
 			t.Helper()
-			out, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: ctr, Data: []byte("one"), IV: make([]byte, 16), Init: &truth})
+			out, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Parameters: ctr, Data: []byte("one"), IV: make([]byte, 16), Init: &truth})
 			if err != nil || out.Correlation == nil {
 				t.Fatal(out, err)
 			}
 			return bytes.Clone(out.Correlation)
 		}
-		next := func(c *kmiptest.Client, in core.EncryptInput) core.ResultReason {
+		next := func(c *kmiptest.Client, in operation.EncryptInput) core.ResultReason {
 			in.Data = []byte("two")
 			_, err := kmiptest.Do(c, &kmip.Encrypt, &in)
 			return kmiptest.Reason(err)
@@ -688,34 +689,34 @@ func TestPartsAreRefused(t *testing.T) {
 		for what, try := range map[string]struct {
 			got, want core.ResultReason
 		}{
-			"an invented value":           {next(c, core.EncryptInput{ID: core.ID(id), Correlation: make([]byte, 16)}), unknown},
-			"an empty value":              {next(c, core.EncryptInput{ID: core.ID(id), Correlation: []byte{}}), unknown},
-			"another of the group":        {next(other, core.EncryptInput{ID: core.ID(id), Correlation: begin(id)}), unknown},
-			"another object":              {next(c, core.EncryptInput{ID: core.ID(id2), Correlation: begin(id)}), core.ReasonInvalidField},
-			"another mode":                {next(c, core.EncryptInput{ID: core.ID(id), Correlation: begin(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCBC}}), core.ReasonInvalidField},
-			"another IV":                  {next(c, core.EncryptInput{ID: core.ID(id), Correlation: begin(id), IV: []byte("0123456789abcdef")}), core.ReasonInvalidField},
-			"the first part with a value": {next(c, core.EncryptInput{ID: core.ID(id), Correlation: begin(id), Init: &truth}), core.ReasonInvalidField},
-			"the last part without":       {next(c, core.EncryptInput{ID: core.ID(id), Parameters: ctr, Final: &truth}), core.ReasonInvalidField},
+			"an invented value":           {next(c, operation.EncryptInput{ID: core.ID(id), Correlation: make([]byte, 16)}), unknown},
+			"an empty value":              {next(c, operation.EncryptInput{ID: core.ID(id), Correlation: []byte{}}), unknown},
+			"another of the group":        {next(other, operation.EncryptInput{ID: core.ID(id), Correlation: begin(id)}), unknown},
+			"another object":              {next(c, operation.EncryptInput{ID: core.ID(id2), Correlation: begin(id)}), core.ReasonInvalidField},
+			"another mode":                {next(c, operation.EncryptInput{ID: core.ID(id), Correlation: begin(id), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCBC}}), core.ReasonInvalidField},
+			"another IV":                  {next(c, operation.EncryptInput{ID: core.ID(id), Correlation: begin(id), IV: []byte("0123456789abcdef")}), core.ReasonInvalidField},
+			"the first part with a value": {next(c, operation.EncryptInput{ID: core.ID(id), Correlation: begin(id), Init: &truth}), core.ReasonInvalidField},
+			"the last part without":       {next(c, operation.EncryptInput{ID: core.ID(id), Parameters: ctr, Final: &truth}), core.ReasonInvalidField},
 		} {
 			if try.got != try.want {
 				t.Errorf("KMIP %v, %s: %v; want %v", v, what, try.got, try.want)
 			}
 		}
-		if _, err := kmiptest.Do(c, &kmip.Decrypt, &core.DecryptInput{ID: core.ID(id), Correlation: begin(id), Data: []byte("x")}); kmiptest.Reason(err) != unknown {
+		if _, err := kmiptest.Do(c, &kmip.Decrypt, &operation.DecryptInput{ID: core.ID(id), Correlation: begin(id), Data: []byte("x")}); kmiptest.Reason(err) != unknown {
 			t.Errorf("KMIP %v, another operation: %v", v, err)
 		}
 		// On another connection of the same principal the stream goes on.
 		open, again := begin(id), dial(t, s, "dev", v)
-		if r := next(again, core.EncryptInput{ID: core.ID(id), Correlation: open}); r != 0 {
+		if r := next(again, operation.EncryptInput{ID: core.ID(id), Correlation: open}); r != 0 {
 			t.Errorf("KMIP %v, on another connection: %v", v, r)
 		}
-		if _, err := kmiptest.Do(c, &kmip.Revoke, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
+		if _, err := kmiptest.Do(c, &kmip.Revoke, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
 			t.Fatal(err)
 		}
-		if r := next(c, core.EncryptInput{ID: core.ID(id), Correlation: open}); r != state {
+		if r := next(c, operation.EncryptInput{ID: core.ID(id), Correlation: open}); r != state {
 			t.Errorf("KMIP %v, a key revoked between two parts: %v", v, r)
 		}
-		if r := next(c, core.EncryptInput{ID: core.ID(id), Correlation: open}); r != unknown {
+		if r := next(c, operation.EncryptInput{ID: core.ID(id), Correlation: open}); r != unknown {
 			t.Errorf("KMIP %v, after a part that failed: %v", v, r)
 		}
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
@@ -333,7 +334,7 @@ func usernameAndPassword(name, password string) core.Credential {
 
 // query is an operation that everybody may ask for.
 func query(c *kmiptest.Client) error {
-	_, err := kmiptest.Do(c, &kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
+	_, err := kmiptest.Do(c, &kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 	return err
 }
 
@@ -352,7 +353,7 @@ func TestPasswordsOverKMIP(t *testing.T) {
 			t.Errorf("%v: the record of alice's Create is %s", v, r)
 		}
 		get := func(c *kmiptest.Client) error {
-			_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(made.ID)})
+			_, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made.ID)})
 			return err
 		}
 		if err := get(alice); err != nil {
@@ -489,7 +490,7 @@ func BenchmarkConnections(b *testing.B) {
 		for i := range clients {
 			i = (i + n) % len(clients)
 			began := time.Now()
-			if _, err := kmiptest.Do(clients[i], &kmip.Get, &core.GetInput{ID: core.ID(made.ID)}); err != nil {
+			if _, err := kmiptest.Do(clients[i], &kmip.Get, &operation.GetInput{ID: core.ID(made.ID)}); err != nil {
 				b.Fatal(err)
 			}
 			spent[i] = append(spent[i], time.Since(began))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -165,7 +166,7 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 				t.Errorf("Create %s: %v; nobody knows whether it is stored, and it must say so", name, err)
 			}
 			well(t, s, p)
-			found, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(name)}})
+			found, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(name)}})
 			if err != nil || len(found.IDs) != map[bool]int{true: 1}[reach] {
 				t.Errorf("Create %s: stored are %v, %v", name, found.IDs, err)
 				continue
@@ -181,16 +182,16 @@ func TestCommitOfUnknownOutcome(t *testing.T) {
 		}
 		id := aesKey(t, dial(t, s, "dev", core.V1_4))
 		between.lose(commit, 1, reach)
-		if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "not known") {
+		if _, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)}); kmiptest.Reason(err) != core.ReasonGeneralFailure || !strings.Contains(err.Error(), "not known") {
 			t.Errorf("Destroy, %v: %v", reach, err)
 		}
 		well(t, s, p)
-		_, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		_, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 		if gone := kmiptest.Reason(err) == core.ReasonItemNotFound; gone != reach || (err != nil) != reach {
 			t.Errorf("Destroy, %v: Get answers %v", reach, err)
 		}
 		between.lose("\"operation\":\"Get\"", 1, reach)
-		if out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(p.copied)}); kmiptest.Reason(err) != core.ReasonGeneralFailure || between.losses() != 1 {
+		if out, err := kmiptest.Do(dial(t, s, "dev", core.V1_4), &kmip.Get, &operation.GetInput{ID: core.ID(p.copied)}); kmiptest.Reason(err) != core.ReasonGeneralFailure || between.losses() != 1 {
 			t.Errorf("Get whose record may be lost gives %d bytes, %v", len(out.Object.KeyBlock.Material), err)
 		}
 		well(t, s, p)
@@ -268,7 +269,7 @@ func TestRevokedOnAnotherNode(t *testing.T) {
 	between := proxied(t, pg.URL)
 	second := secondNode(t, first, between.URL)
 	encrypt := func(c *kmiptest.Client, id string) error {
-		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Parameters: &gcmMode, Data: []byte("x")})
+		_, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Parameters: &gcmMode, Data: []byte("x")})
 		return err
 	}
 	for _, h := range []harm{pass, hold, refuse} {
@@ -281,7 +282,7 @@ func TestRevokedOnAnotherNode(t *testing.T) {
 		}
 		between.set(h)
 		for _, id := range ids {
-			if _, err := kmiptest.Do(a, &kmip.Revoke, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
+			if _, err := kmiptest.Do(a, &kmip.Revoke, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -361,7 +362,7 @@ func TestTwoNodes(t *testing.T) {
 	nodes := [2]*servertest.Server{one, secondNode(t, one, url)}
 	one.Issue("new", "fresh", "g")
 	encrypt := func(c *kmiptest.Client, id string) error {
-		_, err := kmiptest.Do(c, &kmip.Encrypt, &core.EncryptInput{ID: core.ID(id), Data: make([]byte, 16), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}})
+		_, err := kmiptest.Do(c, &kmip.Encrypt, &operation.EncryptInput{ID: core.ID(id), Data: make([]byte, 16), Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}})
 		return err
 	}
 
@@ -380,14 +381,14 @@ func TestTwoNodes(t *testing.T) {
 
 	for what, end := range map[string]func(c *kmiptest.Client, id string) error{
 		"revoked": func(c *kmiptest.Client, id string) error {
-			_, err := kmiptest.Do(c, &kmip.Revoke, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise})
+			_, err := kmiptest.Do(c, &kmip.Revoke, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeKeyCompromise})
 			return err
 		},
 		"destroyed": func(c *kmiptest.Client, id string) error {
-			if _, err := kmiptest.Do(c, &kmip.Revoke, &core.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeSuperseded}); err != nil {
+			if _, err := kmiptest.Do(c, &kmip.Revoke, &operation.RevokeInput{ID: core.ID(id), Code: core.RevocationReasonCodeSuperseded}); err != nil {
 				return err
 			}
-			_, err := kmiptest.Do(c, &kmip.Destroy, &core.DestroyInput{ID: core.ID(id)})
+			_, err := kmiptest.Do(c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)})
 			return err
 		},
 	} {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
@@ -127,7 +128,7 @@ func (m *registrable) holds(c claim) bool {
 	return true
 }
 
-func (m *registrable) register(c claim, more ...core.Attribute) *core.RegisterInput {
+func (m *registrable) register(c claim, more ...core.Attribute) *operation.RegisterInput {
 	as := append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt | core.MaskSign)}}, more...)
 	if c.attribute != 0 {
 		as = append(as, core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(c.attribute)})
@@ -135,7 +136,7 @@ func (m *registrable) register(c claim, more ...core.Attribute) *core.RegisterIn
 	if c.attributeLen != 0 {
 		as = append(as, core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(c.attributeLen)})
 	}
-	in := &core.RegisterInput{ObjectType: m.object, Attributes: as, Object: core.ObjectBody{Type: m.object,
+	in := &operation.RegisterInput{ObjectType: m.object, Attributes: as, Object: core.ObjectBody{Type: m.object,
 		KeyBlock: core.KeyBlock{Format: m.format, Algorithm: c.block, Length: c.blockLen, Material: m.bytes, Transparent: m.fields}}}
 	if m.object == core.ObjectTypeSecretData {
 		in.Object.SecretDataType = core.SecretDataTypeSeed
@@ -192,7 +193,7 @@ func checkClaim(t *testing.T, c *kmiptest.Client, m *registrable, said claim) (k
 		t.Errorf("%s: %v", what, err)
 		return false
 	}
-	got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(out.ID)})
+	got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(out.ID)})
 	if err != nil {
 		t.Errorf("%s: Get: %v", what, err)
 		return true
@@ -228,7 +229,7 @@ func TestLengthsOf3DES(t *testing.T) {
 			t.Errorf("Create of %d bits: %v", bits, err)
 			continue
 		}
-		got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(made.ID)})
+		got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made.ID)})
 		if kb := &got.Object.KeyBlock; err != nil || kb.Length != bits || len(kb.Material) != n {
 			t.Errorf("a 3DES key of %d bits has %d bytes and comes back with %d bits, %v", bits, len(kb.Material), kb.Length, err)
 		}
@@ -258,7 +259,7 @@ func TestCertificatesOnUnknownCurves(t *testing.T) {
 		t.Fatal("crypto/x509 parses the certificate, so the test tries nothing")
 	}
 	register := func(kind core.CertificateType, value []byte, more ...core.Attribute) (string, error) {
-		out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeCertificate, Attributes: append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}, more...),
+		out, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeCertificate, Attributes: append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}, more...),
 			Object: core.ObjectBody{Type: core.ObjectTypeCertificate, CertificateType: kind, CertificateValue: value}})
 		return out.ID, err
 	}
@@ -266,11 +267,11 @@ func TestCertificatesOnUnknownCurves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+	got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 	if err != nil || !bytes.Equal(got.Object.CertificateValue, unknown) {
 		t.Errorf("it comes back as %x, %v", got.Object.CertificateValue, err)
 	}
-	all, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id)})
+	all, err := kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +314,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 		key := aesKey(t, c, kmiptest.Name("inner"))
 		get := func(id string, spec *core.KeyWrappingSpecification) core.KeyBlock {
 			t.Helper()
-			out, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id), Specification: spec})
+			out, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id), Specification: spec})
 			if err != nil {
 				t.Fatalf("KMIP %v: %v", v, err)
 			}
@@ -328,7 +329,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 		register := func(kb core.KeyBlock, e core.EncodingOption, more ...core.Attribute) (string, error) {
 			kb.Wrapping = &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: e, Encryption: &core.WrappingKeyInfo{ID: kek.ID}}
 			as := append(core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt)}}, more...)
-			out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as,
+			out, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as,
 				Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: kb}})
 			return out.ID, err
 		}
@@ -363,7 +364,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 		if err != nil {
 			t.Fatalf("KMIP %v, with a name inside: %v", v, err)
 		}
-		if out, err := kmiptest.Do(c, &kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagName}}}); err != nil || len(out.Attributes) != 1 {
+		if out, err := kmiptest.Do(c, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagName}}}); err != nil || len(out.Attributes) != 1 {
 			t.Errorf("KMIP %v: the name inside is lost: %v, %v", v, out.Attributes, err)
 		}
 		// What they ask for holds: a key that says inside that it is Sensitive
@@ -375,7 +376,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			data, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt)}},
+			data, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskEncrypt)}},
 				Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: value}}})
 			if err != nil {
 				t.Fatal(err)
@@ -424,7 +425,7 @@ func TestGetWrappedUnderTheClientsRSAKey(t *testing.T) {
 	}
 	for _, v := range []core.Version{core.V1_2, core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)
-		public, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypePublicKey,
+		public, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypePublicKey,
 			Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskWrapKey)}, activeNow},
 			Object:     core.ObjectBody{Type: core.ObjectTypePublicKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypePKCS1, Algorithm: core.AlgorithmRSA, Length: 2048, Material: x509.MarshalPKCS1PublicKey(&mine.PublicKey)}}})
 		if err != nil {
@@ -436,7 +437,7 @@ func TestGetWrappedUnderTheClientsRSAKey(t *testing.T) {
 			if padding == core.PaddingMethodOAEP { // the other has no hash
 				parameters.HashingAlgorithm = core.HashSHA1
 			}
-			got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding,
+			got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding,
 				Encryption: &core.WrappingKeyInfo{ID: public.ID, Parameters: parameters}}})
 			if err != nil {
 				t.Errorf("KMIP %v, %v: %v", v, padding, err)
@@ -457,7 +458,7 @@ func TestGetWrappedUnderTheClientsRSAKey(t *testing.T) {
 func clearKey(t *testing.T, c *kmiptest.Client) (id string, material []byte) {
 	t.Helper()
 	id = aesKey(t, c)
-	clear, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+	clear, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -471,7 +472,7 @@ func TestRegisterWrappedUnderRSA(t *testing.T) {
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)
 		attribute := func(tag core.Tag, value core.Value) core.Attribute { return core.Attribute{Tag: tag, Value: value} }
-		pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{
+		pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{
 			Common:  core.Attributes{attribute(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA)), attribute(core.TagCryptographicLength, core.Int(2048)), activeNow},
 			Private: core.Attributes{attribute(core.TagCryptographicUsageMask, core.Mask(core.MaskUnwrapKey))},
 			Public:  core.Attributes{attribute(core.TagCryptographicUsageMask, core.Mask(core.MaskWrapKey))}})
@@ -481,7 +482,7 @@ func TestRegisterWrappedUnderRSA(t *testing.T) {
 		key, want := clearKey(t, c)
 		for _, encoding := range []core.EncodingOption{core.EncodingOptionNoEncoding, core.EncodingOptionTTLVEncoding} {
 			info := &core.WrappingKeyInfo{ID: pair.PublicID, Parameters: &core.CryptographicParameters{PaddingMethod: core.PaddingMethodOAEP, HashingAlgorithm: core.HashSHA1}}
-			got, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: encoding, Encryption: info}})
+			got, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(key), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: encoding, Encryption: info}})
 			if err != nil {
 				t.Errorf("KMIP %v, %v: Get: %v", v, encoding, err)
 				continue
@@ -491,7 +492,7 @@ func TestRegisterWrappedUnderRSA(t *testing.T) {
 				for _, length := range []int32{int32(8 * len(want)), 128} {
 					other := *info
 					other.ID = half
-					out, err := kmiptest.Do(c, &kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: core.Attributes{attribute(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))},
+					out, err := kmiptest.Do(c, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: core.Attributes{attribute(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))},
 						Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Algorithm: core.AlgorithmAES, Length: length, Wrapped: wrapped,
 							Wrapping: &core.KeyWrappingData{Method: core.WrappingMethodEncrypt, Encoding: encoding, Encryption: &other}}}})
 					if length != int32(8*len(want)) {
@@ -504,7 +505,7 @@ func TestRegisterWrappedUnderRSA(t *testing.T) {
 						t.Errorf("KMIP %v, %v: Register: %v", v, encoding, err)
 						continue
 					}
-					back, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(out.ID)})
+					back, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(out.ID)})
 					if err != nil || !bytes.Equal(back.Object.KeyBlock.Material, want) {
 						t.Errorf("KMIP %v, %v: another key came back, %v", v, encoding, err)
 					}

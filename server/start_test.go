@@ -28,6 +28,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -603,7 +604,7 @@ func TestStopAnswersWhatItRead(t *testing.T) {
 						t.Errorf("round %d: %+v, %v", round, r, err)
 						break
 					}
-					var out core.CreateOutput
+					var out operation.CreateOutput
 					if err := kmip.Create.DecodeResponse(r.Items[0].Payload, core.V1_4, &out); err != nil {
 						t.Error(err)
 					}
@@ -686,7 +687,7 @@ func TestStopWithoutDatabase(t *testing.T) {
 			away(pg)
 			told := make(chan error, 1)
 			go func() {
-				_, err := kmiptest.Do(c, &kmip.Get, &core.GetInput{ID: core.ID(id)})
+				_, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 				told <- err
 			}()
 			time.Sleep(100 * time.Millisecond)

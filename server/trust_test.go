@@ -24,6 +24,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/keys/keystest"
 	"github.com/keyreeve/keyreeve/kmip"
@@ -156,7 +157,7 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 	on := startInstalled(t, dir, s)
 	id := aesKey(t, dial(t, on, "dev", core.V1_4))
 	get := func() error {
-		_, err := kmiptest.Do(dial(t, on, "dev", core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)})
+		_, err := kmiptest.Do(dial(t, on, "dev", core.V1_4), &kmip.Get, &operation.GetInput{ID: core.ID(id)})
 		return err
 	}
 	// says waits for the log to grow by a line with all of these.
@@ -270,7 +271,7 @@ func anotherAuthority(t *testing.T, s *servertest.Server) (ca []byte, client *tl
 }
 
 func discover(c *kmiptest.Client) error {
-	_, err := kmiptest.Do(c, &kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+	_, err := kmiptest.Do(c, &kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 	return err
 }
 
@@ -995,7 +996,7 @@ func TestEnrollment(t *testing.T) {
 	if status, _ := enroll(invitation, "array7", request); status != 401 {
 		t.Errorf("an invitation that was used: %d", status)
 	}
-	if _, err := kmiptest.Do(dialWith(t, s, enrolledTLS(t, s, certificate, key), core.V1_4), &kmip.Get, &core.GetInput{ID: core.ID(id)}); err != nil {
+	if _, err := kmiptest.Do(dialWith(t, s, enrolledTLS(t, s, certificate, key), core.V1_4), &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 		t.Errorf("the client with its new certificate gets its key: %v", err)
 	}
 	ofClient(t, s, "revoke", "box8")

@@ -4,19 +4,19 @@ import "github.com/keyreeve/keyreeve/core"
 
 // CheckLocate refuses a Locate with a condition that could not narrow the search. A
 // client that gets more objects than it asked for would act on the wrong ones.
-func CheckLocate(in *core.LocateInput) error {
+func CheckLocate(offset int32, storage uint32, member core.ObjectGroupMember, sought core.Attributes) error {
 	const storages = core.StorageStatusMaskOnLineStorage | core.StorageStatusMaskArchivalStorage | core.StorageStatusMaskDestroyedStorage
 	switch {
-	case in.OffsetItems < 0:
+	case offset < 0:
 		return core.Errorf(core.InvalidField, "Offset Items is negative")
-	case core.StorageStatusMask(in.StorageStatus)&^storages != 0:
-		return core.Errorf(core.InvalidField, "the Storage Status Mask 0x%08X has bits that are not known", in.StorageStatus)
-	case in.GroupMember != 0 && in.GroupMember != core.ObjectGroupMemberGroupMemberFresh && in.GroupMember != core.ObjectGroupMemberGroupMemberDefault:
-		return core.Errorf(core.InvalidField, "the Object Group Member 0x%08X is not known", uint32(in.GroupMember))
+	case core.StorageStatusMask(storage)&^storages != 0:
+		return core.Errorf(core.InvalidField, "the Storage Status Mask 0x%08X has bits that are not known", storage)
+	case member != 0 && member != core.ObjectGroupMemberGroupMemberFresh && member != core.ObjectGroupMemberGroupMemberDefault:
+		return core.Errorf(core.InvalidField, "the Object Group Member 0x%08X is not known", uint32(member))
 	}
 	dates := map[core.Tag]int{}
-	for i := range in.Attributes {
-		a := &in.Attributes[i]
+	for i := range sought {
+		a := &sought[i]
 		if err := checkSoughtAttribute(a); err != nil {
 			return err
 		}

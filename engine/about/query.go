@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -16,13 +17,13 @@ var objectTypes = []core.ObjectType{core.ObjectTypeCertificate, core.ObjectTypeS
 // DiscoverVersions returns the protocol versions that the server supports, the preferred
 // ones first (KMIP 1.4 §4.26, 2.1 §6.1.16). If the request lists versions, only those
 // are returned, in the order of the request.
-func (v *Verbs) DiscoverVersions(ctx context.Context, c *core.Caller, in *core.DiscoverVersionsInput) (core.DiscoverVersionsOutput, error) {
+func (v *Verbs) DiscoverVersions(ctx context.Context, c *core.Caller, in *operation.DiscoverVersionsInput) (operation.DiscoverVersionsOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionDiscoverVersions, in, discoverVersions)
 }
 
-func discoverVersions(k *engine.Call, in *core.DiscoverVersionsInput) (out core.DiscoverVersionsOutput, err error) {
+func discoverVersions(k *engine.Call, in *operation.DiscoverVersionsInput) (out operation.DiscoverVersionsOutput, err error) {
 	if len(in.Versions) == 0 {
-		return core.DiscoverVersionsOutput{Versions: core.Versions}, nil
+		return operation.DiscoverVersionsOutput{Versions: core.Versions}, nil
 	}
 	for _, v := range in.Versions {
 		if slices.Contains(core.Versions, v) && !slices.Contains(out.Versions, v) {
@@ -34,11 +35,11 @@ func discoverVersions(k *engine.Call, in *core.DiscoverVersionsInput) (out core.
 
 // Query returns what the server supports in the client's version (KMIP 1.4 §4.25, 2.1
 // §6.1.40). The door adds the list of operations.
-func (v *Verbs) Query(ctx context.Context, c *core.Caller, in *core.QueryInput) (core.QueryOutput, error) {
+func (v *Verbs) Query(ctx context.Context, c *core.Caller, in *operation.QueryInput) (operation.QueryOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionQuery, in, queryServer)
 }
 
-func queryServer(k *engine.Call, in *core.QueryInput) (out core.QueryOutput, err error) {
+func queryServer(k *engine.Call, in *operation.QueryInput) (out operation.QueryOutput, err error) {
 	for _, f := range in.Functions {
 		switch f {
 		case core.QueryFunctionQueryObjects:

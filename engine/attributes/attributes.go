@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -29,11 +30,11 @@ func (v *Verbs) SearchPages() fair.Usage { return v.pages.Usage() }
 
 // GetAttributes returns the named attributes, or all (KMIP 1.4 §4.12, 2.1 §6.1.20). An
 // attribute that the object lacks is left out.
-func (v *Verbs) GetAttributes(ctx context.Context, c *core.Caller, in *core.GetAttributesInput) (core.GetAttributesOutput, error) {
+func (v *Verbs) GetAttributes(ctx context.Context, c *core.Caller, in *operation.GetAttributesInput) (operation.GetAttributesOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionGetAttributes, in, getAttributes)
 }
 
-func getAttributes(k *engine.Call, in *core.GetAttributesInput) (out core.GetAttributesOutput, err error) {
+func getAttributes(k *engine.Call, in *operation.GetAttributesInput) (out operation.GetAttributesOutput, err error) {
 	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
@@ -59,11 +60,11 @@ func getAttributes(k *engine.Call, in *core.GetAttributesInput) (out core.GetAtt
 
 // GetAttributeList returns the names of an object's attributes (KMIP 1.4 §4.13, 2.1
 // §6.1.21).
-func (v *Verbs) GetAttributeList(ctx context.Context, c *core.Caller, in *core.GetAttributeListInput) (core.GetAttributeListOutput, error) {
+func (v *Verbs) GetAttributeList(ctx context.Context, c *core.Caller, in *operation.GetAttributeListInput) (operation.GetAttributeListOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionGetAttributeList, in, getAttributeList)
 }
 
-func getAttributeList(k *engine.Call, in *core.GetAttributeListInput) (out core.GetAttributeListOutput, err error) {
+func getAttributeList(k *engine.Call, in *operation.GetAttributeListInput) (out operation.GetAttributeListOutput, err error) {
 	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
@@ -74,7 +75,7 @@ func getAttributeList(k *engine.Call, in *core.GetAttributeListInput) (out core.
 	out.ID = o.ID
 	all, err := k.ShownAttributes(o)
 	if err != nil {
-		return core.GetAttributeListOutput{}, err
+		return operation.GetAttributeListOutput{}, err
 	}
 	listed := map[core.AttributeName]bool{}
 	for _, a := range all {
@@ -87,11 +88,11 @@ func getAttributeList(k *engine.Call, in *core.GetAttributeListInput) (out core.
 }
 
 // AddAttribute adds an attribute instance (KMIP 1.4 §4.14, 2.1 §6.1.2).
-func (v *Verbs) AddAttribute(ctx context.Context, c *core.Caller, in *core.AddAttributeInput) (core.AttributeOutput, error) {
+func (v *Verbs) AddAttribute(ctx context.Context, c *core.Caller, in *operation.AddAttributeInput) (operation.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionAddAttribute, in, addAttribute)
 }
 
-func addAttribute(k *engine.Call, in *core.AddAttributeInput) (core.AttributeOutput, error) {
+func addAttribute(k *engine.Call, in *operation.AddAttributeInput) (operation.AttributeOutput, error) {
 	ref := in.Attribute.Ref()
 	k.InvolveRequested(ref.Tag, &in.Attribute.Value)
 	return changeAttribute(k, in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
@@ -122,11 +123,11 @@ func addInstance(k *engine.Call, o *core.ManagedObject, a core.Attribute) (core.
 }
 
 // ModifyAttribute changes an attribute instance (KMIP 1.4 §4.15, 2.1 §6.1.34).
-func (v *Verbs) ModifyAttribute(ctx context.Context, c *core.Caller, in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
+func (v *Verbs) ModifyAttribute(ctx context.Context, c *core.Caller, in *operation.ModifyAttributeInput) (operation.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionModifyAttribute, in, modifyAttribute)
 }
 
-func modifyAttribute(k *engine.Call, in *core.ModifyAttributeInput) (core.AttributeOutput, error) {
+func modifyAttribute(k *engine.Call, in *operation.ModifyAttributeInput) (operation.AttributeOutput, error) {
 	k.InvolveRequested(in.New.Tag, &in.New.Value)
 	return changeAttribute(k, in.ID, in.New.Ref(), func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
 		i, err := rules.FindInstance(o, in.Name, in.CurrentValue)
@@ -143,11 +144,11 @@ func modifyAttribute(k *engine.Call, in *core.ModifyAttributeInput) (core.Attrib
 // SetAttribute adds an attribute that the object lacks and modifies one that it has
 // once. If it has several instances, the code is MultiValuedAttribute (KMIP 2.0
 // §6.1.47, 2.1 §6.1.51).
-func (v *Verbs) SetAttribute(ctx context.Context, c *core.Caller, in *core.SetAttributeInput) (core.AttributeOutput, error) {
+func (v *Verbs) SetAttribute(ctx context.Context, c *core.Caller, in *operation.SetAttributeInput) (operation.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionSetAttribute, in, setAttribute)
 }
 
-func setAttribute(k *engine.Call, in *core.SetAttributeInput) (core.AttributeOutput, error) {
+func setAttribute(k *engine.Call, in *operation.SetAttributeInput) (operation.AttributeOutput, error) {
 	ref := in.Attribute.Ref()
 	k.InvolveRequested(ref.Tag, &in.Attribute.Value)
 	return changeAttribute(k, in.ID, ref, func(o *core.ManagedObject) (core.Attributes, core.Attribute, error) {
@@ -163,11 +164,11 @@ func setAttribute(k *engine.Call, in *core.SetAttributeInput) (core.AttributeOut
 
 // DeleteAttribute removes an attribute instance (KMIP 1.4 §4.16, 2.1 §6.1.13). Without
 // index or value, KMIP 1.x removes the first instance and KMIP 2.x removes all.
-func (v *Verbs) DeleteAttribute(ctx context.Context, c *core.Caller, in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
+func (v *Verbs) DeleteAttribute(ctx context.Context, c *core.Caller, in *operation.DeleteAttributeInput) (operation.AttributeOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDeleteAttribute, in, deleteAttribute)
 }
 
-func deleteAttribute(k *engine.Call, in *core.DeleteAttributeInput) (core.AttributeOutput, error) {
+func deleteAttribute(k *engine.Call, in *operation.DeleteAttributeInput) (operation.AttributeOutput, error) {
 	ref := in.Name
 	ref.Index, ref.Indexed = 0, false
 	k.InvolveRequested(ref.Tag, in.CurrentValue)
@@ -198,7 +199,7 @@ func deleteAttribute(k *engine.Call, in *core.DeleteAttributeInput) (core.Attrib
 // changeAttribute is common to the four operations: it finds the object, asks the
 // policy, edits, checks the changed object and commits. It also works on destroyed
 // objects, which still have attributes.
-func changeAttribute(k *engine.Call, id core.Identifier, ref core.AttributeName, edit func(*core.ManagedObject) (core.Attributes, core.Attribute, error)) (out core.AttributeOutput, err error) {
+func changeAttribute(k *engine.Call, id core.Identifier, ref core.AttributeName, edit func(*core.ManagedObject) (core.Attributes, core.Attribute, error)) (out operation.AttributeOutput, err error) {
 	next, err := k.Change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) {
 		as, a, err := edit(o)
 		if err != nil {
@@ -213,7 +214,7 @@ func changeAttribute(k *engine.Call, id core.Identifier, ref core.AttributeName,
 		return next, nil
 	})
 	if err != nil {
-		return core.AttributeOutput{}, err
+		return operation.AttributeOutput{}, err
 	}
 	if ref.Tag == core.TagSensitive || ref.Tag == core.TagExtractable {
 		k.Ports.HSM.Forget(next.Tenant, next.ID) // cached copies of the old class

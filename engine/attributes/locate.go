@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -35,16 +36,16 @@ func newPages() *fair.Slots {
 // or oldest first if an Object Group Member is asked for. Objects that the policy hides
 // from the caller are neither returned nor counted. A search that takes longer than
 // Settings.SearchTime fails with Busy.
-func (v *Verbs) Locate(ctx context.Context, c *core.Caller, in *core.LocateInput) (core.LocateOutput, error) {
+func (v *Verbs) Locate(ctx context.Context, c *core.Caller, in *operation.LocateInput) (operation.LocateOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionLocate, in, v.locate)
 }
 
-func (v *Verbs) locate(k *engine.Call, in *core.LocateInput) (out core.LocateOutput, err error) {
+func (v *Verbs) locate(k *engine.Call, in *operation.LocateInput) (out operation.LocateOutput, err error) {
 	d, err := k.Decide(k.Action, nil)
 	if err != nil {
 		return out, err
 	}
-	if err := rules.CheckLocate(in); err != nil {
+	if err := rules.CheckLocate(in.OffsetItems, in.StorageStatus, in.GroupMember, in.Attributes); err != nil {
 		return out, err
 	}
 	s := search{call: k, pages: v.pages, in: in, skip: int(in.OffsetItems), limit: maxLocated, filter: core.Filter{Now: k.Now, Attributes: in.Attributes,
@@ -58,7 +59,7 @@ func (v *Verbs) locate(k *engine.Call, in *core.LocateInput) (out core.LocateOut
 		}
 	}
 	k.Record.Detail = countOfObjects(len(s.ids))
-	return core.LocateOutput{Located: s.countLocated(), IDs: s.ids}, nil
+	return operation.LocateOutput{Located: s.countLocated(), IDs: s.ids}, nil
 }
 
 // countOfObjects writes a number of objects for the record.
@@ -73,7 +74,7 @@ func countOfObjects(n int) string {
 type search struct {
 	call        *engine.Call
 	pages       *fair.Slots
-	in          *core.LocateInput
+	in          *operation.LocateInput
 	filter      core.Filter
 	skip, limit int
 	matched     int

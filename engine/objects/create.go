@@ -4,16 +4,17 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
 // Create makes a symmetric key or Secret Data in the token (KMIP 1.4 §4.1, 2.1 §6.1.8).
-func (v *Verbs) Create(ctx context.Context, c *core.Caller, in *core.CreateInput) (core.CreateOutput, error) {
+func (v *Verbs) Create(ctx context.Context, c *core.Caller, in *operation.CreateInput) (operation.CreateOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionCreate, in, create)
 }
 
-func create(k *engine.Call, in *core.CreateInput) (out core.CreateOutput, err error) {
+func create(k *engine.Call, in *operation.CreateInput) (out operation.CreateOutput, err error) {
 	if in.ObjectType != core.ObjectTypeSymmetricKey && in.ObjectType != core.ObjectTypeSecretData {
 		return out, core.Errorf(core.InvalidObjectType, "Create makes Symmetric Keys and Secret Data; %v come by another operation", in.ObjectType)
 	}
@@ -30,7 +31,7 @@ func create(k *engine.Call, in *core.CreateInput) (out core.CreateOutput, err er
 	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		return out, err
 	}
-	return core.CreateOutput{ObjectType: o.Type, ID: o.ID}, nil
+	return operation.CreateOutput{ObjectType: o.Type, ID: o.ID}, nil
 }
 
 // generateKey makes a symmetric key or Secret Data with new material. It stores nothing.
@@ -154,11 +155,11 @@ func closeCreateIntent(ch *core.Change, o *core.ManagedObject) {
 
 // CreateKeyPair makes a private key and a public key in the token and links them to each
 // other (KMIP 1.4 §4.2, 2.1 §6.1.9).
-func (v *Verbs) CreateKeyPair(ctx context.Context, c *core.Caller, in *core.CreateKeyPairInput) (core.CreateKeyPairOutput, error) {
+func (v *Verbs) CreateKeyPair(ctx context.Context, c *core.Caller, in *operation.CreateKeyPairInput) (operation.CreateKeyPairOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionCreateKeyPair, in, createKeyPair)
 }
 
-func createKeyPair(k *engine.Call, in *core.CreateKeyPairInput) (out core.CreateKeyPairOutput, err error) {
+func createKeyPair(k *engine.Call, in *operation.CreateKeyPairInput) (out operation.CreateKeyPairOutput, err error) {
 	private, public, err := makeHalves(k, in)
 	if err != nil {
 		return out, err
@@ -182,7 +183,7 @@ func createKeyPair(k *engine.Call, in *core.CreateKeyPairInput) (out core.Create
 	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: private}, core.InsertObject{Object: public})); err != nil {
 		return out, err
 	}
-	return core.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil
+	return operation.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil
 }
 
 // ownOrCommon returns the masks of one half, or those of both halves if it has none.
@@ -196,7 +197,7 @@ func ownOrCommon(own, common []int32) []int32 {
 // makeHalves makes both objects, without material. Common attributes apply to both.
 // The attributes of one half replace them, or are added if an attribute may have
 // several values.
-func makeHalves(k *engine.Call, in *core.CreateKeyPairInput) (private, public *core.ManagedObject, err error) {
+func makeHalves(k *engine.Call, in *operation.CreateKeyPairInput) (private, public *core.ManagedObject, err error) {
 	if private, err = makeHalf(k, core.ObjectTypePrivateKey, in.Private, in.PrivateTemplates, in); err != nil {
 		return nil, nil, err
 	}
@@ -215,7 +216,7 @@ func makeHalves(k *engine.Call, in *core.CreateKeyPairInput) (private, public *c
 }
 
 // makeHalf makes the object of one half.
-func makeHalf(k *engine.Call, t core.ObjectType, own core.Attributes, templates []string, in *core.CreateKeyPairInput) (*core.ManagedObject, error) {
+func makeHalf(k *engine.Call, t core.ObjectType, own core.Attributes, templates []string, in *operation.CreateKeyPairInput) (*core.ManagedObject, error) {
 	given, err := mergeTemplates(k, own, templates)
 	if err == nil && t == core.ObjectTypePublicKey {
 		err = requireReadable(given)
@@ -278,11 +279,11 @@ func makePair(k *engine.Call, private, public *core.ManagedObject, spec core.Key
 // ReKey makes a replacement for a symmetric key: new bytes, a new Unique
 // Identifier, the old key's attributes and its names (KMIP 1.4 §4.4, 2.1
 // §6.1.46). The old key keeps its state.
-func (v *Verbs) ReKey(ctx context.Context, c *core.Caller, in *core.RekeyInput) (core.CreateOutput, error) {
+func (v *Verbs) ReKey(ctx context.Context, c *core.Caller, in *operation.RekeyInput) (operation.CreateOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionReKey, in, reKey)
 }
 
-func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err error) {
+func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput, err error) {
 	var fresh *core.ManagedObject
 	k.StorageMasks = in.ProtectionMasks
 	_, err = k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
@@ -324,7 +325,7 @@ func reKey(k *engine.Call, in *core.RekeyInput) (out core.CreateOutput, err erro
 	if err != nil {
 		return out, err
 	}
-	return core.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
+	return operation.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
 }
 
 // checkNewClass refuses a replacement in a less strict class than the old key, because
@@ -372,7 +373,7 @@ var notInherited = map[core.Tag]bool{core.TagLink: true, core.TagOriginalCreatio
 // inheritAttributes returns the attributes of the replacement: those of the old key that
 // a client can set, and those of the request. Of an attribute with one value, the
 // request's value wins. With an Offset, dates are moved.
-func inheritAttributes(k *engine.Call, o *core.ManagedObject, in *core.RekeyInput) (core.Attributes, error) {
+func inheritAttributes(k *engine.Call, o *core.ManagedObject, in *operation.RekeyInput) (core.Attributes, error) {
 	asked, err := mergeTemplates(k, in.Attributes, in.TemplateNames)
 	if err != nil {
 		return nil, err

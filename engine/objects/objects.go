@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -20,11 +21,11 @@ type Verbs struct{ engine *engine.Engine }
 func New(e *engine.Engine) *Verbs { return &Verbs{e} }
 
 // Activate makes a Pre-Active object Active (KMIP 1.4 §4.19, 2.1 §6.1.1).
-func (v *Verbs) Activate(ctx context.Context, c *core.Caller, in *core.ActivateInput) (core.IDOutput, error) {
+func (v *Verbs) Activate(ctx context.Context, c *core.Caller, in *operation.ActivateInput) (operation.IDOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionActivate, in, activate)
 }
 
-func activate(k *engine.Call, in *core.ActivateInput) (core.IDOutput, error) {
+func activate(k *engine.Call, in *operation.ActivateInput) (operation.IDOutput, error) {
 	return moveState(k, in.ID, core.Activate, func(next *core.ManagedObject, _ *core.Change) error {
 		next.Attributes = next.Attributes.Set(core.TagActivationDate, core.Date(k.Now))
 		return nil
@@ -33,17 +34,17 @@ func activate(k *engine.Call, in *core.ActivateInput) (core.IDOutput, error) {
 
 // Revoke makes an object Deactivated or Compromised, depending on the reason (KMIP 1.4
 // §4.20, 2.1 §6.1.44).
-func (v *Verbs) Revoke(ctx context.Context, c *core.Caller, in *core.RevokeInput) (core.IDOutput, error) {
+func (v *Verbs) Revoke(ctx context.Context, c *core.Caller, in *operation.RevokeInput) (operation.IDOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionRevoke, in, revoke)
 }
 
-func revoke(k *engine.Call, in *core.RevokeInput) (core.IDOutput, error) {
+func revoke(k *engine.Call, in *operation.RevokeInput) (operation.IDOutput, error) {
 	event := core.Deactivate
 	if in.Code == core.RevocationReasonCodeKeyCompromise || in.Code == core.RevocationReasonCodeCACompromise {
 		event = core.Compromise
 	}
 	if event == core.Deactivate && in.CompromiseOccurrence != nil {
-		return core.IDOutput{}, core.Errorf(core.InvalidField, "a Compromise Occurrence Date goes with Key Compromise and CA Compromise alone; leave it out, or give such a reason")
+		return operation.IDOutput{}, core.Errorf(core.InvalidField, "a Compromise Occurrence Date goes with Key Compromise and CA Compromise alone; leave it out, or give such a reason")
 	}
 	return moveState(k, in.ID, event, func(next *core.ManagedObject, _ *core.Change) error {
 		a := core.Attribute{Tag: core.TagRevocationReason, Value: core.RevocationReason{Code: in.Code, Message: in.Message}.Value()}
@@ -68,11 +69,11 @@ func revoke(k *engine.Call, in *core.RevokeInput) (core.IDOutput, error) {
 // §4.21, 2.1 §6.1.15). After success the key can never be used again, unless the batch
 // fails and is undone. If the token cannot remove a resident key now, its token object
 // is a pending destroy, which health and metrics show.
-func (v *Verbs) Destroy(ctx context.Context, c *core.Caller, in *core.DestroyInput) (core.IDOutput, error) {
+func (v *Verbs) Destroy(ctx context.Context, c *core.Caller, in *operation.DestroyInput) (operation.IDOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDestroy, in, destroy)
 }
 
-func destroy(k *engine.Call, in *core.DestroyInput) (core.IDOutput, error) {
+func destroy(k *engine.Call, in *operation.DestroyInput) (operation.IDOutput, error) {
 	var token []byte
 	out, err := moveState(k, in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
 		token = nil
@@ -100,7 +101,7 @@ func destroy(k *engine.Call, in *core.DestroyInput) (core.IDOutput, error) {
 // belong to the event. Templates have no State and can only be destroyed (KMIP 1.4
 // §11.20, §11.21). KMIP 1.x activates Cryptographic Objects only, and so no Opaque
 // Object (1.4 §2.2, §4.19). KMIP 2.x activates every Managed Object (2.1 §6.1.1).
-func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (core.IDOutput, error) {
+func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (operation.IDOutput, error) {
 	next, err := k.Change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		from := o.StateAt(k.Now)
 		if from == 0 {
@@ -128,55 +129,54 @@ func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(n
 		return next, nil
 	})
 	if err != nil {
-		return core.IDOutput{}, err
+		return operation.IDOutput{}, err
 	}
-	return core.IDOutput{ID: next.ID}, nil
+	return operation.IDOutput{ID: next.ID}, nil
 }
 
 // Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.19). The value of a
 // class N object is never returned. That of a class X object is returned only wrapped,
 // as a Key Wrapping Specification asks.
-func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *core.GetInput) (core.GetOutput, error) {
+func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *operation.GetInput) (operation.GetOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionGet, in, get)
 }
 
-func get(k *engine.Call, in *core.GetInput) (core.GetOutput, error) {
+func get(k *engine.Call, in *operation.GetInput) (operation.GetOutput, error) {
 	k.Asked.Wrapped = wrappedOrClear(in)
 	o, err := k.FindObject(in.ID)
 	if err != nil {
-		return core.GetOutput{}, err
+		return operation.GetOutput{}, err
 	}
 	if err := k.Require(o, engine.NotDestroyed); err != nil {
-		return core.GetOutput{}, err
+		return operation.GetOutput{}, err
 	}
 	if isCompressed(in.Compression) {
-		return core.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported: public keys are returned uncompressed; leave the field out", in.Compression)
+		return operation.GetOutput{}, core.Errorf(core.KeyCompressionTypeNotSupported, "Key Compression Type %v is not supported: public keys are returned uncompressed; leave the field out", in.Compression)
 	}
 	if in.Format != 0 && !hasFormat(o, in.Format) {
-		return core.GetOutput{}, core.Errorf(core.KeyFormatTypeNotSupported, "a %v has no Key Format Type %v; leave the field out", o.Type, in.Format)
+		return operation.GetOutput{}, core.Errorf(core.KeyFormatTypeNotSupported, "a %v has no Key Format Type %v; leave the field out", o.Type, in.Format)
 	}
 	if in.WrapType == core.KeyWrapTypeAsRegistered {
-		return core.GetOutput{}, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
+		return operation.GetOutput{}, core.Errorf(core.KeyWrapTypeNotSupported, "objects are not kept as they were wrapped; ask with a Key Wrapping Specification")
 	}
-	out := &k.GetOutput
-	*out = core.GetOutput{ObjectType: o.Type, ID: o.ID}
-	out.Object.Type = o.Type
+	out := &k.Returned
+	*out = engine.ReturnedObject{Object: core.ObjectBody{Type: o.Type}}
 	if in.Specification != nil {
 		err = getWrapped(k, o, in, out)
 	} else {
 		err = getClear(k, o, in, out)
 	}
 	if err != nil {
-		return core.GetOutput{}, err
+		return operation.GetOutput{}, err
 	}
 	clearFresh(k, o)
-	return *out, nil
+	return operation.GetOutput{ObjectType: o.Type, ID: o.ID, Object: out.Object, Secret: out.Secret}, nil
 }
 
 var inClear, wrapped = false, true
 
 // wrappedOrClear returns a pointer that costs no allocation.
-func wrappedOrClear(in *core.GetInput) *bool {
+func wrappedOrClear(in *operation.GetInput) *bool {
 	if in.Specification != nil {
 		return &wrapped
 	}
@@ -202,7 +202,7 @@ func isCompressed(t core.KeyCompressionType) bool {
 }
 
 // getClear writes the clear value into the answer. out.Secret owns the bytes.
-func getClear(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
+func getClear(k *engine.Call, o *core.ManagedObject, in *operation.GetInput, out *engine.ReturnedObject) error {
 	if o.Type == core.ObjectTypeTemplate {
 		if err := k.ReserveMemory(engine.AnswerBytes(o)); err != nil {
 			return err
@@ -221,7 +221,7 @@ func getClear(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *cor
 
 // revealClear puts the clear bytes into out.Secret, which is zeroed if the operation
 // fails.
-func revealClear(k *engine.Call, o *core.ManagedObject, out *core.GetOutput) error {
+func revealClear(k *engine.Call, o *core.ManagedObject, out *engine.ReturnedObject) error {
 	if err := k.LoadKeysOf(o); err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func revealClear(k *engine.Call, o *core.ManagedObject, out *core.GetOutput) err
 
 // shapeAnswer puts the clear bytes into the fields of the object's type, in the format
 // that the client asks for; 0 is the format that is stored.
-func shapeAnswer(k *engine.Call, o *core.ManagedObject, format core.KeyFormatType, out *core.GetOutput) error {
+func shapeAnswer(k *engine.Call, o *core.ManagedObject, format core.KeyFormatType, out *engine.ReturnedObject) error {
 	value, body := out.Secret.Bytes(), &out.Object
 	switch o.Type {
 	case core.ObjectTypeOpaqueObject:
@@ -284,7 +284,7 @@ func clearFresh(k *engine.Call, o *core.ManagedObject) {
 // getWrapped writes the object into the answer, wrapped under another key of the server
 // (KMIP 1.4 §2.1.6). TTLV Encoding, the default, is possible for class C and for
 // registered class X keys. For others it fails with EncodingOptionError.
-func getWrapped(k *engine.Call, o *core.ManagedObject, in *core.GetInput, out *core.GetOutput) error {
+func getWrapped(k *engine.Call, o *core.ManagedObject, in *operation.GetInput, out *engine.ReturnedObject) error {
 	spec := in.Specification
 	if !canWrap(o) {
 		return core.Errorf(core.IllegalOperation, "a %v is not wrapped by Get; leave the Key Wrapping Specification out", o.Type)
@@ -331,7 +331,7 @@ func canWrap(o *core.ManagedObject) bool {
 }
 
 // wrapBytes wraps the bytes of the key itself (No Encoding).
-func wrapBytes(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *core.GetInput, kb *core.KeyBlock) (err error) {
+func wrapBytes(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *operation.GetInput, kb *core.KeyBlock) (err error) {
 	if len(in.Specification.AttributeNames) > 0 {
 		return core.Errorf(core.EncodingOptionError, "attributes can be wrapped with Encoding Option TTLV Encoding only")
 	}
@@ -356,7 +356,7 @@ func wrappedLength(o *core.ManagedObject) int {
 }
 
 // wrapTTLV wraps the Key Value as a TTLV structure.
-func wrapTTLV(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *core.GetInput, out *core.GetOutput) error {
+func wrapTTLV(k *engine.Call, o, with *core.ManagedObject, p core.CryptographicParameters, in *operation.GetInput, out *engine.ReturnedObject) error {
 	kb := &out.Object.KeyBlock
 	if o.Material.Class == core.ClassX {
 		if o.Material.TTLV == nil || len(in.Specification.AttributeNames) > 0 || (in.Format != 0 && in.Format != o.Material.Format) {

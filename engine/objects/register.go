@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -15,11 +16,11 @@ import (
 const maxCertificateBytes = 64 * 1024
 
 // Register stores an object that the client sends (KMIP 1.4 §4.3, 2.1 §6.1.43).
-func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *core.RegisterInput) (core.RegisterOutput, error) {
+func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *operation.RegisterInput) (operation.RegisterOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionRegister, in, register)
 }
 
-func register(k *engine.Call, in *core.RegisterInput) (out core.RegisterOutput, err error) {
+func register(k *engine.Call, in *operation.RegisterInput) (out operation.RegisterOutput, err error) {
 	k.StorageMasks = in.ProtectionMasks
 	opened, err := openKeyValue(k, in)
 	defer func() { core.Retire(opened) }()
@@ -44,12 +45,12 @@ func register(k *engine.Call, in *core.RegisterInput) (out core.RegisterOutput, 
 	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		return out, err
 	}
-	return core.RegisterOutput{ID: o.ID}, nil
+	return operation.RegisterOutput{ID: o.ID}, nil
 }
 
 // mergeRegistered returns the attributes of the request, of the Key Value and of the
 // named Templates. Before KMIP 1.2 the content of a Template is among its attributes.
-func mergeRegistered(k *engine.Call, in *core.RegisterInput) (core.Attributes, error) {
+func mergeRegistered(k *engine.Call, in *operation.RegisterInput) (core.Attributes, error) {
 	if in.Object.Type != in.ObjectType {
 		return nil, core.Errorf(core.InvalidField, "the Object Type is %v and the object is a %v", in.ObjectType, in.Object.Type)
 	}
@@ -84,7 +85,7 @@ func mergeKeyValueAttributes(given, inside core.Attributes) (core.Attributes, er
 
 // takeObject stores the value of the object in the token or under its keys, and sets the
 // attributes that depend on the value.
-func takeObject(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) error {
+func takeObject(k *engine.Call, o *core.ManagedObject, in *operation.RegisterInput) error {
 	switch in.ObjectType {
 	case core.ObjectTypeSymmetricKey, core.ObjectTypePublicKey, core.ObjectTypePrivateKey, core.ObjectTypeSecretData:
 		return takeKey(k, o, in)
@@ -109,7 +110,7 @@ func takeObject(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) e
 }
 
 // takeKey takes a key or Secret Data in a key block.
-func takeKey(k *engine.Call, o *core.ManagedObject, in *core.RegisterInput) error {
+func takeKey(k *engine.Call, o *core.ManagedObject, in *operation.RegisterInput) error {
 	if in.ObjectType != core.ObjectTypeSecretData && !o.Attributes.Has(core.TagCryptographicUsageMask) {
 		return core.Errorf(core.InvalidField, "Register of a key needs a Cryptographic Usage Mask")
 	}
@@ -273,7 +274,7 @@ const ttlvNeedsClassC = "a wrapped key that shall be Sensitive or not Extractabl
 // the key block, attributes included. It returns the clear bytes, which the key block
 // refers to and the caller must retire. They are clear in this process, so only class C
 // is allowed. It does nothing for a Key Value without TTLV Encoding.
-func openKeyValue(k *engine.Call, in *core.RegisterInput) ([]byte, error) {
+func openKeyValue(k *engine.Call, in *operation.RegisterInput) ([]byte, error) {
 	kb := &in.Object.KeyBlock
 	w := kb.Wrapping
 	if w != nil && (len(w.IV) > 0 || len(w.MAC) > 0) {

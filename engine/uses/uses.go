@@ -10,6 +10,7 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -27,98 +28,98 @@ type Verbs struct{ engine *engine.Engine }
 func New(e *engine.Engine) *Verbs { return &Verbs{e} }
 
 // Encrypt protects data with a key (KMIP 1.4 §4.29, 2.1 §6.1.17).
-func (v *Verbs) Encrypt(ctx context.Context, c *core.Caller, in *core.EncryptInput) (core.EncryptOutput, error) {
+func (v *Verbs) Encrypt(ctx context.Context, c *core.Caller, in *operation.EncryptInput) (operation.EncryptOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionEncrypt, in, encrypt)
 }
 
-func encrypt(k *engine.Call, in *core.EncryptInput) (core.EncryptOutput, error) {
+func encrypt(k *engine.Call, in *operation.EncryptInput) (operation.EncryptOutput, error) {
 	r, err := useKey(k, &encryptUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD}})
 	if err != nil {
-		return core.EncryptOutput{}, err
+		return operation.EncryptOutput{}, err
 	}
-	return core.EncryptOutput{ID: r.id, Data: r.Data, IV: r.IV, Tag: r.Tag, Correlation: r.correlation}, nil
+	return operation.EncryptOutput{ID: r.id, Data: r.Data, IV: r.IV, Tag: r.Tag, Correlation: r.correlation}, nil
 }
 
 // Decrypt returns the data that Encrypt protected (KMIP 1.4 §4.30, 2.1 §6.1.11).
-func (v *Verbs) Decrypt(ctx context.Context, c *core.Caller, in *core.DecryptInput) (core.DecryptOutput, error) {
+func (v *Verbs) Decrypt(ctx context.Context, c *core.Caller, in *operation.DecryptInput) (operation.DecryptOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionDecrypt, in, decrypt)
 }
 
-func decrypt(k *engine.Call, in *core.DecryptInput) (core.DecryptOutput, error) {
+func decrypt(k *engine.Call, in *operation.DecryptInput) (operation.DecryptOutput, error) {
 	r, err := useKey(k, &decryptUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD, Tag: in.Tag}})
 	if err != nil {
-		return core.DecryptOutput{}, err
+		return operation.DecryptOutput{}, err
 	}
-	return core.DecryptOutput{ID: r.id, Data: r.Data, Correlation: r.correlation}, nil
+	return operation.DecryptOutput{ID: r.id, Data: r.Data, Correlation: r.correlation}, nil
 }
 
 // Sign signs data or a digest (KMIP 1.4 §4.31, 2.1 §6.1.55).
-func (v *Verbs) Sign(ctx context.Context, c *core.Caller, in *core.SignInput) (core.SignOutput, error) {
+func (v *Verbs) Sign(ctx context.Context, c *core.Caller, in *operation.SignInput) (operation.SignOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionSign, in, sign)
 }
 
-func sign(k *engine.Call, in *core.SignInput) (core.SignOutput, error) {
+func sign(k *engine.Call, in *operation.SignInput) (operation.SignOutput, error) {
 	r, err := useKey(k, &signUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}, digest: in.Digested})
 	if err != nil {
-		return core.SignOutput{}, err
+		return operation.SignOutput{}, err
 	}
-	return core.SignOutput{ID: r.id, Signature: r.Data, Correlation: r.correlation}, nil
+	return operation.SignOutput{ID: r.id, Signature: r.Data, Correlation: r.correlation}, nil
 }
 
 // SignatureVerify returns whether a signature is valid (KMIP 1.4 §4.32, 2.1 §6.1.56). An
 // invalid one is an answer and not an error.
-func (v *Verbs) SignatureVerify(ctx context.Context, c *core.Caller, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
+func (v *Verbs) SignatureVerify(ctx context.Context, c *core.Caller, in *operation.SignatureVerifyInput) (operation.SignatureVerifyOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionSignatureVerify, in, signatureVerify)
 }
 
-func signatureVerify(k *engine.Call, in *core.SignatureVerifyInput) (core.SignatureVerifyOutput, error) {
+func signatureVerify(k *engine.Call, in *operation.SignatureVerifyInput) (operation.SignatureVerifyOutput, error) {
 	r, err := useKey(k, &signatureVerifyUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}, digest: in.Digested, proof: in.Signature})
 	if err != nil {
-		return core.SignatureVerifyOutput{}, err
+		return operation.SignatureVerifyOutput{}, err
 	}
-	return core.SignatureVerifyOutput{ID: r.id, Validity: r.validity, Correlation: r.correlation}, nil
+	return operation.SignatureVerifyOutput{ID: r.id, Validity: r.validity, Correlation: r.correlation}, nil
 }
 
 // MAC makes a message authentication code (KMIP 1.4 §4.33, 2.1 §6.1.32).
-func (v *Verbs) MAC(ctx context.Context, c *core.Caller, in *core.MACInput) (core.MACOutput, error) {
+func (v *Verbs) MAC(ctx context.Context, c *core.Caller, in *operation.MACInput) (operation.MACOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionMAC, in, makeMAC)
 }
 
-func makeMAC(k *engine.Call, in *core.MACInput) (core.MACOutput, error) {
+func makeMAC(k *engine.Call, in *operation.MACInput) (operation.MACOutput, error) {
 	r, err := useKey(k, &macUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}})
 	if err != nil {
-		return core.MACOutput{}, err
+		return operation.MACOutput{}, err
 	}
-	return core.MACOutput{ID: r.id, MAC: r.Data, Correlation: r.correlation}, nil
+	return operation.MACOutput{ID: r.id, MAC: r.Data, Correlation: r.correlation}, nil
 }
 
 // MACVerify returns whether a message authentication code is valid (KMIP 1.4 §4.34, 2.1
 // §6.1.33). An invalid one is an answer and not an error.
-func (v *Verbs) MACVerify(ctx context.Context, c *core.Caller, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
+func (v *Verbs) MACVerify(ctx context.Context, c *core.Caller, in *operation.MACVerifyInput) (operation.MACVerifyOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionMACVerify, in, macVerify)
 }
 
-func macVerify(k *engine.Call, in *core.MACVerifyInput) (core.MACVerifyOutput, error) {
+func macVerify(k *engine.Call, in *operation.MACVerifyInput) (operation.MACVerifyOutput, error) {
 	r, err := useKey(k, &macVerifyUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
 		Cipher: core.Cipher{Data: in.Data}, proof: in.MAC})
 	if err != nil {
-		return core.MACVerifyOutput{}, err
+		return operation.MACVerifyOutput{}, err
 	}
-	return core.MACVerifyOutput{ID: r.id, Validity: r.validity, Correlation: r.correlation}, nil
+	return operation.MACVerifyOutput{ID: r.id, Validity: r.validity, Correlation: r.correlation}, nil
 }
 
 // Check fails if the caller may not use an object as the request describes (KMIP 1.4
 // §4.10, 2.1 §6.1.7).
-func (v *Verbs) Check(ctx context.Context, c *core.Caller, in *core.CheckInput) (core.CheckOutput, error) {
+func (v *Verbs) Check(ctx context.Context, c *core.Caller, in *operation.CheckInput) (operation.CheckOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionCheck, in, checkUse)
 }
 
-func checkUse(k *engine.Call, in *core.CheckInput) (out core.CheckOutput, err error) {
+func checkUse(k *engine.Call, in *operation.CheckInput) (out operation.CheckOutput, err error) {
 	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
@@ -142,15 +143,15 @@ func checkUse(k *engine.Call, in *core.CheckInput) (out core.CheckOutput, err er
 	if in.LeaseTime != nil && int64(*in.LeaseTime) > o.Attributes.Num(core.TagLeaseTime) {
 		return out, core.Errorf(core.PermissionDenied, "a lease of %d seconds is longer than object %s allows", *in.LeaseTime, o.ID)
 	}
-	return core.CheckOutput{ID: o.ID}, nil
+	return operation.CheckOutput{ID: o.ID}, nil
 }
 
 // Hash hashes data in software, because no key is involved (KMIP 1.4 §4.37, 2.1 §6.1.24).
-func (v *Verbs) Hash(ctx context.Context, c *core.Caller, in *core.HashInput) (core.HashOutput, error) {
+func (v *Verbs) Hash(ctx context.Context, c *core.Caller, in *operation.HashInput) (operation.HashOutput, error) {
 	return engine.Run(v.engine, ctx, c, core.ActionHash, in, hashData)
 }
 
-func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err error) {
+func hashData(k *engine.Call, in *operation.HashInput) (out operation.HashOutput, err error) {
 	s, err := k.JoinStream(nil, engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, in.Parameters)
 	if err != nil {
 		return out, err
@@ -168,7 +169,7 @@ func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err erro
 		return out, err
 	}
 	if ready, correlation, err := s.Collect("", &in.Data); !ready {
-		return core.HashOutput{Correlation: correlation}, err
+		return operation.HashOutput{Correlation: correlation}, err
 	}
 	k.Record.ExecutedIn = "software"
 	out.Data, err = k.Ports.Formats.Digest(in.Parameters.HashingAlgorithm, in.Data)
@@ -176,11 +177,11 @@ func hashData(k *engine.Call, in *core.HashInput) (out core.HashOutput, err erro
 }
 
 // RNGRetrieve returns random bytes of the token (KMIP 1.4 §4.35, 2.1 §6.1.49).
-func (v *Verbs) RNGRetrieve(ctx context.Context, c *core.Caller, in *core.RNGRetrieveInput) (core.RNGRetrieveOutput, error) {
+func (v *Verbs) RNGRetrieve(ctx context.Context, c *core.Caller, in *operation.RNGRetrieveInput) (operation.RNGRetrieveOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionRNGRetrieve, in, rngRetrieve)
 }
 
-func rngRetrieve(k *engine.Call, in *core.RNGRetrieveInput) (out core.RNGRetrieveOutput, err error) {
+func rngRetrieve(k *engine.Call, in *operation.RNGRetrieveInput) (out operation.RNGRetrieveOutput, err error) {
 	if in.Length < 1 || in.Length > maxRandom {
 		return out, core.Errorf(core.InvalidField, "Data Length is %d; RNG Retrieve gives 1 to %d bytes", in.Length, maxRandom)
 	}
@@ -191,11 +192,11 @@ func rngRetrieve(k *engine.Call, in *core.RNGRetrieveInput) (out core.RNGRetriev
 
 // RNGSeed adds the client's bytes to the token's random pool (KMIP 1.4 §4.36,
 // 2.1 §6.1.50). It returns the number of bytes that were used, which is all of them.
-func (v *Verbs) RNGSeed(ctx context.Context, c *core.Caller, in *core.RNGSeedInput) (core.RNGSeedOutput, error) {
+func (v *Verbs) RNGSeed(ctx context.Context, c *core.Caller, in *operation.RNGSeedInput) (operation.RNGSeedOutput, error) {
 	return engine.RunPermitted(v.engine, ctx, c, core.ActionRNGSeed, in, rngSeed)
 }
 
-func rngSeed(k *engine.Call, in *core.RNGSeedInput) (out core.RNGSeedOutput, err error) {
+func rngSeed(k *engine.Call, in *operation.RNGSeedInput) (out operation.RNGSeedOutput, err error) {
 	if len(in.Data) == 0 || len(in.Data) > maxSeed {
 		return out, core.Errorf(core.InvalidField, "the seed has %d bytes; RNG Seed takes 1 to %d", len(in.Data), maxSeed)
 	}
@@ -203,5 +204,5 @@ func rngSeed(k *engine.Call, in *core.RNGSeedInput) (out core.RNGSeedOutput, err
 	if err := k.Ports.HSM.Seed(k.Ctx, in.Data); err != nil {
 		return out, err
 	}
-	return core.RNGSeedOutput{Amount: int32(len(in.Data))}, nil
+	return operation.RNGSeedOutput{Amount: int32(len(in.Data))}, nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -142,10 +143,10 @@ func Do[I, O any](c *Client, op *kmip.Operation[I, O], in *I) (out O, err error)
 }
 
 // AESKey returns the input of a Create of an AES key.
-func AESKey(bits int32, mask core.UsageMask, more ...core.Attribute) *core.CreateInput {
+func AESKey(bits int32, mask core.UsageMask, more ...core.Attribute) *operation.CreateInput {
 	as := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(bits)},
 		{Tag: core.TagCryptographicUsageMask, Value: core.Mask(mask)}}
-	return &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(as, more...)}
+	return &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: append(as, more...)}
 }
 
 // Name returns the attribute Name.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // encryptBody is the body of POST /v1/encrypt; byte strings are base64.
@@ -92,7 +93,7 @@ func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error
 	if err != nil {
 		return encryptAnswer{}, err
 	}
-	out, err := s.Uses.Encrypt(r.Context(), c, &core.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
+	out, err := s.Uses.Encrypt(r.Context(), c, &operation.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
 	clear(in.Plaintext)
 	if err != nil {
 		return encryptAnswer{}, err
@@ -106,7 +107,7 @@ func (s *service) decrypt(c *core.Caller, r *http.Request) (decryptAnswer, error
 	if err != nil {
 		return decryptAnswer{}, err
 	}
-	out, err := s.Uses.Decrypt(r.Context(), c, &core.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
+	out, err := s.Uses.Decrypt(r.Context(), c, &operation.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
 	if err != nil {
 		return decryptAnswer{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 )
 
 // newKey is the body of POST /v1/keys.
@@ -54,10 +55,10 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (key, error) {
 		return key{}, s.Engine.RecordRefused(r.Context(), c, action, err)
 	}
 	if in.Type == "pair" {
-		out, err := s.Objects.CreateKeyPair(r.Context(), c, &core.CreateKeyPairInput{Common: as, Private: private, Public: public})
+		out, err := s.Objects.CreateKeyPair(r.Context(), c, &operation.CreateKeyPairInput{Common: as, Private: private, Public: public})
 		return key{ID: out.PrivateID, PublicID: out.PublicID}, err
 	}
-	out, err := s.Objects.Create(r.Context(), c, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
+	out, err := s.Objects.Create(r.Context(), c, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: as})
 	if err != nil {
 		return key{}, err
 	}
@@ -129,7 +130,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 
 func (s *service) getKey(c *core.Caller, r *http.Request) (key, error) {
 	id := r.PathValue("id")
-	out, err := s.Attributes.GetAttributes(r.Context(), c, &core.GetAttributesInput{ID: core.ID(id)})
+	out, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: core.ID(id)})
 	if err != nil {
 		return key{}, err
 	}
@@ -200,12 +201,12 @@ func (s *service) listKeys(c *core.Caller, r *http.Request) (keyPage, error) {
 
 // locateInput refuses a query that it does not read in full: a filter that is
 // left out would find more than was asked for.
-func locateInput(raw string) (*core.LocateInput, error) {
+func locateInput(raw string) (*operation.LocateInput, error) {
 	q, err := singleValues(raw)
 	if err != nil {
 		return nil, err
 	}
-	in := &core.LocateInput{MaximumItems: defaultPage}
+	in := &operation.LocateInput{MaximumItems: defaultPage}
 	for name, v := range q {
 		switch name {
 		case "name":

@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -164,7 +165,7 @@ func (trusting) ForConnection(string) core.IdentifySender {
 func getAs(t *testing.T, w messagetest.World, user string) []byte {
 	t.Helper()
 	given := core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: user, Password: []byte("x")}
-	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{Credentials: []core.Credential{given}}, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(w.Key)}))
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{Credentials: []core.Credential{given}}, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(w.Key)}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -25,7 +26,7 @@ func TestMessagesThatFitAreAnswered(t *testing.T) {
 	addr, client := listen(t, srv)
 	var items []kmip.ClientItem
 	for range 60 {
-		items = append(items, kmiptest.Item(&kmip.Hash, &core.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 4100)}))
+		items = append(items, kmiptest.Item(&kmip.Hash, &operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}, Data: make([]byte, 4100)}))
 	}
 	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, items...)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -29,8 +30,8 @@ type batch struct {
 	countedBytes int             // of the answer: those that are reserved
 	room         func(int) error // the method reserveAnswer, made once
 
-	getInput  core.GetInput
-	getOutput core.GetOutput
+	getInput  operation.GetInput
+	getOutput operation.GetOutput
 	id        [16]byte // the text of the request ID
 }
 

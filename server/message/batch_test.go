@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
@@ -59,7 +60,7 @@ var large = core.Attribute{Vendor: "x", Name: "Large", Value: core.Text(strings.
 
 // everything asks for all attributes of the ID Placeholder's object.
 func everything() kmip.ClientItem {
-	return kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{})
+	return kmiptest.Item(&kmip.GetAttributes, &operation.GetAttributesInput{})
 }
 
 // References into the batch (KMIP 2.1 §4.58, §11.58) count the identifiers of the
@@ -67,20 +68,22 @@ func everything() kmip.ClientItem {
 func TestReferencesBehindATooLargeAnswer(t *testing.T) {
 	c := newClient(t, core.V2_1)
 	other := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt, large))
-	tooLarge := kmiptest.Item(&kmip.GetAttributes, &core.GetAttributesInput{ID: core.ID(other.ID)})
-	check := func(id core.Identifier) kmip.ClientItem { return kmiptest.Item(&kmip.Check, &core.CheckInput{ID: id}) }
+	tooLarge := kmiptest.Item(&kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(other.ID)})
+	check := func(id core.Identifier) kmip.ClientItem {
+		return kmiptest.Item(&kmip.Check, &operation.CheckInput{ID: id})
+	}
 	c.MaximumResponseSize, c.ErrorOption = 1500, core.BatchErrorContinuationOptionContinue
 	last := int32(-1)
 	_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), tooLarge, tooLarge, check(core.Identifier{Nth: new(int32)}), check(core.Identifier{Nth: &last}), check(core.Identifier{Enum: core.UniqueCreate}))
 	if len(items) != 6 || items[0].Status != core.StatusSuccess || items[1].Reason != core.ReasonResponseTooLarge {
 		t.Fatalf("%+v", items)
 	}
-	var made core.CreateOutput
+	var made operation.CreateOutput
 	if err := kmip.Create.DecodeResponse(items[0].Payload, c.v, &made); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range items[3:] {
-		var out core.CheckOutput
+		var out operation.CheckOutput
 		if i.Status != core.StatusSuccess || kmip.Check.DecodeResponse(i.Payload, c.v, &out) != nil || out.ID != made.ID {
 			t.Errorf("Check answers %v %s for %s; want %s", i.Reason, i.Message, out.ID, made.ID)
 		}
@@ -93,7 +96,7 @@ func TestNothingIsChangedForATooLargeAnswer(t *testing.T) {
 	c := newClient(t, core.V1_4)
 	made := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt))
 	has := func() bool {
-		return len(do(c, &kmip.GetAttributes, core.GetAttributesInput{ID: core.ID(made.ID), Names: []core.AttributeName{large.Ref()}}).Attributes) > 0
+		return len(do(c, &kmip.GetAttributes, operation.GetAttributesInput{ID: core.ID(made.ID), Names: []core.AttributeName{large.Ref()}}).Attributes) > 0
 	}
 	c.MaximumResponseSize = 1000
 	refused := func(what string, i kmip.ClientItem) {
@@ -107,17 +110,17 @@ func TestNothingIsChangedForATooLargeAnswer(t *testing.T) {
 	create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
 	create.BatchID = make([]byte, 900)
 	refused("Create with a long Unique Batch Item ID", create)
-	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 2 { // newDoor made one
+	if n := len(do(c, &kmip.Locate, operation.LocateInput{MaximumItems: -1}).IDs); n != 2 { // newDoor made one
 		t.Errorf("%d objects are there, want 2", n)
 	}
 
-	add := core.AddAttributeInput{ID: core.ID(made.ID), Attribute: large}
+	add := operation.AddAttributeInput{ID: core.ID(made.ID), Attribute: large}
 	refused("Add Attribute", kmiptest.Item(&kmip.AddAttribute, &add))
 	if has() {
 		t.Error("the attribute was added all the same")
 	}
 	do(c, &kmip.AddAttribute, add)
-	refused("Delete Attribute", kmiptest.Item(&kmip.DeleteAttribute, &core.DeleteAttributeInput{ID: core.ID(made.ID), Name: large.Ref()}))
+	refused("Delete Attribute", kmiptest.Item(&kmip.DeleteAttribute, &operation.DeleteAttributeInput{ID: core.ID(made.ID), Name: large.Ref()}))
 	if !has() {
 		t.Error("the attribute was deleted all the same")
 	}
@@ -130,13 +133,13 @@ func TestErrorsKeepTheSize(t *testing.T) {
 	c.MaximumResponseSize, c.ErrorOption = 1500, core.BatchErrorContinuationOptionContinue
 	var items []kmip.ClientItem
 	for range 60 {
-		items = append(items, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")}))
+		items = append(items, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID("nothing")}))
 	}
 	out, got := c.send(items...)
 	if last := got[len(got)-1]; len(out) > 1500+200 || last.Operation != 0 || last.Reason != core.ReasonResponseTooLarge {
 		t.Errorf("%d bytes, %d items, the last %+v", len(out), len(got), last)
 	}
-	single := kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")})
+	single := kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID("nothing")})
 	single.BatchID = make([]byte, kmip.MaxBatchIDBytes)
 	if out, got := c.send(single); len(out) > 1500 || got[0].Reason != core.ReasonResponseTooLarge {
 		t.Errorf("one item with a long id is answered with %d bytes and %v", len(out), got[0].Reason)
@@ -152,7 +155,7 @@ func TestUndoOfATooLargeAnswer(t *testing.T) {
 	if len(items) != 2 || items[0].Status != core.StatusOperationUndone || items[0].Payload == nil || items[1].Reason != core.ReasonResponseTooLarge {
 		t.Errorf("%+v", items)
 	}
-	if n := len(do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1}).IDs); n != 1 {
+	if n := len(do(c, &kmip.Locate, operation.LocateInput{MaximumItems: -1}).IDs); n != 1 {
 		t.Errorf("%d objects are there, want the one that was there before", n)
 	}
 }
@@ -163,8 +166,8 @@ func TestPlaceholderIsOfOneMessage(t *testing.T) {
 	c := newClient(t, core.V1_4)
 	c.ErrorOption = core.BatchErrorContinuationOptionContinue
 	create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
-	noMask := kmiptest.Item(&kmip.Create, &core.CreateInput{ObjectType: core.ObjectTypeSymmetricKey})
-	get := kmiptest.Item(&kmip.Get, &core.GetInput{})
+	noMask := kmiptest.Item(&kmip.Create, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey})
+	get := kmiptest.Item(&kmip.Get, &operation.GetInput{})
 	if _, items := c.send(create, get); items[1].Status != core.StatusSuccess {
 		t.Fatalf("%+v", items)
 	}
@@ -183,7 +186,7 @@ func TestUnknownOperationIsEchoed(t *testing.T) {
 	c := newClient(t, core.V1_0)
 	c.ErrorOption = core.BatchErrorContinuationOptionContinue
 	unknown := kmip.ClientItem{Operation: 0x8000_0001, BatchID: []byte("u"), Payload: func(dst []byte, _ core.Version) ([]byte, error) { return dst, nil }}
-	later := kmiptest.Item(&kmip.Encrypt, &core.EncryptInput{Data: []byte("d")}) // not in 1.0
+	later := kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{Data: []byte("d")}) // not in 1.0
 	_, items := c.send(unknown, later)
 	for i, want := range []core.Operation{0x8000_0001, core.OperationEncrypt} {
 		if items[i].Operation != want || items[i].Reason != core.ReasonOperationNotSupported {
@@ -201,11 +204,11 @@ func TestUndoneItemsKeepTheirPayload(t *testing.T) {
 	for _, v := range core.Versions {
 		c := newClient(t, v)
 		c.ErrorOption = core.BatchErrorContinuationOptionUndo
-		_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID("nothing")}))
+		_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID("nothing")}))
 		if len(items) != 2 || items[0].Status != core.StatusOperationUndone || items[1].Status != core.StatusOperationFailed || items[1].Payload != nil {
 			t.Fatalf("KMIP %v: %+v", v, items)
 		}
-		var out core.CreateOutput
+		var out operation.CreateOutput
 		if err := kmip.Create.DecodeResponse(items[0].Payload, v, &out); err != nil || out.ID == "" || out.ObjectType != core.ObjectTypeSymmetricKey {
 			t.Errorf("KMIP %v: the undone Create answers %+v, %v", v, out, err)
 		}
@@ -227,10 +230,10 @@ func TestLinksReferIntoTheBatch(t *testing.T) {
 	value := func(a core.Attribute) *core.Value { return &a.Value }
 	name := core.AttributeName{Tag: core.TagLink}
 	_, items := c.send(create,
-		kmiptest.Item(&kmip.AddAttribute, &core.AddAttributeInput{Attribute: link(first)}),
-		kmiptest.Item(&kmip.ModifyAttribute, &core.ModifyAttributeInput{Name: name, CurrentValue: value(link(second)), New: link(core.Text(other.ID))}),
-		kmiptest.Item(&kmip.ModifyAttribute, &core.ModifyAttributeInput{Name: name, CurrentValue: value(link(core.Text(other.ID))), New: link(second)}),
-		kmiptest.Item(&kmip.DeleteAttribute, &core.DeleteAttributeInput{Name: name, CurrentValue: value(link(first))}))
+		kmiptest.Item(&kmip.AddAttribute, &operation.AddAttributeInput{Attribute: link(first)}),
+		kmiptest.Item(&kmip.ModifyAttribute, &operation.ModifyAttributeInput{Name: name, CurrentValue: value(link(second)), New: link(core.Text(other.ID))}),
+		kmiptest.Item(&kmip.ModifyAttribute, &operation.ModifyAttributeInput{Name: name, CurrentValue: value(link(core.Text(other.ID))), New: link(second)}),
+		kmiptest.Item(&kmip.DeleteAttribute, &operation.DeleteAttributeInput{Name: name, CurrentValue: value(link(first))}))
 	if len(items) != 5 {
 		t.Errorf("%d items are answered, want 5", len(items))
 	}
@@ -303,11 +306,11 @@ func TestReferenceToALaterPart(t *testing.T) {
 	d.hsm.HSM = echoing{d.hsm.HSM}
 	yes := true
 	p := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}
-	first := do(c, &kmip.Encrypt, core.EncryptInput{ID: core.ID(made.ID), Parameters: p, Data: make([]byte, 16), Init: &yes})
+	first := do(c, &kmip.Encrypt, operation.EncryptInput{ID: core.ID(made.ID), Parameters: p, Data: make([]byte, 16), Init: &yes})
 	last := int32(-1)
 	_, items := c.send(
-		kmiptest.Item(&kmip.Encrypt, &core.EncryptInput{Correlation: first.Correlation, Data: make([]byte, 16), Final: &yes}),
-		kmiptest.Item(&kmip.GetAttributeList, &core.GetAttributeListInput{ID: core.Identifier{Nth: &last}}))
+		kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{Correlation: first.Correlation, Data: make([]byte, 16), Final: &yes}),
+		kmiptest.Item(&kmip.GetAttributeList, &operation.GetAttributeListInput{ID: core.Identifier{Nth: &last}}))
 	for i, it := range items {
 		if it.Status != core.StatusSuccess {
 			t.Errorf("item %d: %v %v %q", i, it.Status, it.Reason, it.Message)

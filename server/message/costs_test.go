@@ -11,6 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -240,7 +241,7 @@ func TestFullMessagesAreCheap(t *testing.T) {
 		return kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt, as...))
 	}
 	ask := func(id string, n int) kmip.ClientItem {
-		in := core.GetAttributesInput{ID: core.ID(id)}
+		in := operation.GetAttributesInput{ID: core.ID(id)}
 		for _, a := range vendors(n, core.Int(1)) {
 			in.Names = append(in.Names, a.Ref())
 		}
@@ -251,7 +252,7 @@ func TestFullMessagesAreCheap(t *testing.T) {
 		same[i].Name = "n"
 	}
 	locate := func(n int) kmip.ClientItem {
-		return kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: vendors(n, core.Int(1))})
+		return kmiptest.Item(&kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: vendors(n, core.Int(1))})
 	}
 	few := work("Locate", repeated(64, locate(4))) // as many as clients send
 	for _, c := range []struct {
@@ -270,7 +271,7 @@ func TestFullMessagesAreCheap(t *testing.T) {
 		{"names to no end", plain, []kmip.ClientItem{create(names(5_000))}},
 		{"names asked for to no end", plain, []kmip.ClientItem{ask(rich.ID, 30_000)}},
 		{"filters to no end", few, []kmip.ClientItem{locate(10_000)}},
-		{"attributes in a Key Value", plain, []kmip.ClientItem{kmiptest.Item(&kmip.Register, &core.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
+		{"attributes in a Key Value", plain, []kmip.ClientItem{kmiptest.Item(&kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey,
 			Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: make([]byte, 16), Attributes: same[:12_000]}}})}},
 	} {
 		took := work(c.what, c.items)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -93,15 +94,15 @@ func (p *Processor) bindOperations(v *Verbs) {
 // answerGet answers Get. Input and output have their room in the batch. The key
 // bytes are zeroed as soon as they are in the message, which is zeroed when it has
 // been written.
-func answerGet(b *batch, get func(context.Context, *core.Caller, *core.GetInput) (core.GetOutput, error)) error {
-	b.getInput, b.getOutput = core.GetInput{}, core.GetOutput{}
+func answerGet(b *batch, get func(context.Context, *core.Caller, *operation.GetInput) (operation.GetOutput, error)) error {
+	b.getInput, b.getOutput = operation.GetInput{}, operation.GetOutput{}
 	defer func() { b.getOutput.Secret.Release() }()
 	return answer(b, &kmip.Get, get, &b.getInput, &b.getOutput)
 }
 
 // listOperations adds the operations that the client's version has to the answer of
 // Query.
-func listOperations(b *batch, in *core.QueryInput, out *core.QueryOutput) {
+func listOperations(b *batch, in *operation.QueryInput, out *operation.QueryOutput) {
 	if !slices.Contains(in.Functions, core.QueryFunctionQueryOperations) {
 		return
 	}
@@ -114,7 +115,7 @@ func listOperations(b *batch, in *core.QueryInput, out *core.QueryOutput) {
 
 // omitAttributes removes from "all attributes" those that this client cannot read
 // by the server's settings.
-func omitAttributes(b *batch, in *core.GetAttributesInput, out *core.GetAttributesOutput) {
+func omitAttributes(b *batch, in *operation.GetAttributesInput, out *operation.GetAttributesOutput) {
 	drop := b.processor.Omit[b.caller.Principal.ID]
 	if len(in.Names) > 0 || drop == nil {
 		return

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
@@ -32,14 +33,14 @@ func TestQueryListsTheOperations(t *testing.T) {
 		core.V1_2: {core.OperationCreate: true, core.OperationDiscoverVersions: true, core.OperationEncrypt: true, core.OperationSetAttribute: false},
 		core.V2_1: {core.OperationCreate: true, core.OperationDiscoverVersions: true, core.OperationEncrypt: true, core.OperationSetAttribute: true},
 	} {
-		out := do(newClient(t, v), &kmip.Query, core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
+		out := do(newClient(t, v), &kmip.Query, operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 		for op, listed := range want {
 			if slices.Contains(out.Operations, op) != listed {
 				t.Errorf("KMIP %v: Query lists %v, and should list %v: %v", v, out.Operations, op, listed)
 			}
 		}
 	}
-	out := do(newClient(t, core.V1_4), &kmip.Query, core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryObjects}})
+	out := do(newClient(t, core.V1_4), &kmip.Query, operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryObjects}})
 	if out.Operations != nil {
 		t.Errorf("Query lists %v, which was not asked for", out.Operations)
 	}
@@ -56,25 +57,25 @@ func TestVendorTagsOverTheWire(t *testing.T) {
 	for _, v := range []core.Version{core.V2_0, core.V2_1} {
 		c.v = v
 		for value, want := range map[string]int{"mine": 1, "yours": 0} {
-			found := do(c, &kmip.Locate, core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: tag, Value: core.Text(value)}}})
+			found := do(c, &kmip.Locate, operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Tag: tag, Value: core.Text(value)}}})
 			if len(found.IDs) != want || (want == 1 && found.IDs[0] != has.ID) {
 				t.Errorf("in %v, Locate by %q finds %v", v, value, found.IDs)
 			}
 		}
-		all := do(c, &kmip.GetAttributes, core.GetAttributesInput{ID: core.ID(has.ID), Names: []core.AttributeName{{Tag: tag}}})
+		all := do(c, &kmip.GetAttributes, operation.GetAttributesInput{ID: core.ID(has.ID), Names: []core.AttributeName{{Tag: tag}}})
 		if all.Attributes.Text(tag) != "mine" {
 			t.Errorf("in %v, Get Attributes: %+v", v, all.Attributes)
 		}
 	}
-	do(c, &kmip.ModifyAttribute, core.ModifyAttributeInput{ID: core.ID(has.ID), New: core.Attribute{Tag: tag, Value: core.Text("changed")}, CurrentValue: &mine.Value, Name: core.AttributeName{Tag: tag}})
+	do(c, &kmip.ModifyAttribute, operation.ModifyAttributeInput{ID: core.ID(has.ID), New: core.Attribute{Tag: tag, Value: core.Text("changed")}, CurrentValue: &mine.Value, Name: core.AttributeName{Tag: tag}})
 	c.v = core.V1_4
-	all := do(c, &kmip.GetAttributes, core.GetAttributesInput{ID: core.ID(has.ID)})
+	all := do(c, &kmip.GetAttributes, operation.GetAttributesInput{ID: core.ID(has.ID)})
 	if all.Attributes.Has(tag) || len(all.Attributes) < 10 {
 		t.Errorf("a client of 1.4 is told %+v", all.Attributes)
 	}
 	c.v = core.V2_1
-	do(c, &kmip.DeleteAttribute, core.DeleteAttributeInput{ID: core.ID(has.ID), Name: core.AttributeName{Tag: tag}})
-	if all := do(c, &kmip.GetAttributes, core.GetAttributesInput{ID: core.ID(has.ID)}); all.Attributes.Has(tag) {
+	do(c, &kmip.DeleteAttribute, operation.DeleteAttributeInput{ID: core.ID(has.ID), Name: core.AttributeName{Tag: tag}})
+	if all := do(c, &kmip.GetAttributes, operation.GetAttributesInput{ID: core.ID(has.ID)}); all.Attributes.Has(tag) {
 		t.Error("it is still there after Delete Attribute")
 	}
 }
@@ -92,7 +93,7 @@ func TestLocateRefusesWhatItDoesNotKnow(t *testing.T) {
 			locate := func(extra string, inside bool) kmip.ResponseItem {
 				_, items := c.send(kmip.ClientItem{Operation: core.OperationLocate, Payload: func(dst []byte, v core.Version) ([]byte, error) {
 					start := len(dst)
-					dst, err := kmip.Locate.AppendRequest(dst, v, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Vendor: "x", Name: "n", Value: core.Text("v")}}})
+					dst, err := kmip.Locate.AppendRequest(dst, v, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{{Vendor: "x", Name: "n", Value: core.Text("v")}}})
 					at := len(dst)
 					if inside { // behind the last field of the attribute, whose structures end with the payload
 						for i := start; i < at-8; i += 8 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/authn/password"
@@ -61,11 +62,11 @@ func TestSenderIsTheUser(t *testing.T) {
 	c, _, records := senders(t, messagetest.SameStore)
 	for _, v := range core.Versions {
 		c.v, c.Credentials = v, as("bob", secret)
-		_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), kmiptest.Item(&kmip.Get, &core.GetInput{}))
+		_, items := c.send(kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt)), kmiptest.Item(&kmip.Get, &operation.GetInput{}))
 		if len(items) != 2 || items[0].Status != core.StatusSuccess || items[1].Status != core.StatusSuccess {
 			t.Fatalf("%v: bob makes a key and gets it: %+v", v, items)
 		}
-		var made core.CreateOutput
+		var made operation.CreateOutput
 		if err := kmip.Create.DecodeResponse(items[0].Payload, c.v, &made); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +79,7 @@ func TestSenderIsTheUser(t *testing.T) {
 			if c.Credentials = nil; name != "" {
 				c.Credentials = as(name, secret)
 			}
-			if _, items := c.send(kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(made.ID)})); items[0].Reason != core.ReasonPermissionDenied {
+			if _, items := c.send(kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(made.ID)})); items[0].Reason != core.ReasonPermissionDenied {
 				t.Errorf("%v: %q gets bob's key: %+v", v, name, items[0])
 			}
 		}
@@ -96,7 +97,7 @@ func TestWrongCredentialRefusesTheMessage(t *testing.T) {
 			"two": append(as("alice", secret), as("bob", secret)...)} {
 			*records = nil
 			c.v, c.Credentials = v, given
-			_, items := c.send(kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(made.ID)}), kmiptest.Item(&kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}}))
+			_, items := c.send(kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(made.ID)}), kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}}))
 			if len(items) != 2 || items[0].Reason != core.ReasonAuthenticationNotSuccessful || items[1].Reason != core.ReasonAuthenticationNotSuccessful || items[0].Payload != nil || items[1].Payload != nil {
 				t.Errorf("%v, %s: %+v; want both items refused", v, what, items)
 			}
@@ -116,7 +117,7 @@ func TestWrongCredentialRefusesTheMessage(t *testing.T) {
 		}
 	}
 	c.Credentials = nil
-	if _, items := c.send(kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(made.ID)})); items[0].Status != core.StatusSuccess {
+	if _, items := c.send(kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(made.ID)})); items[0].Status != core.StatusSuccess {
 		t.Errorf("dev without credentials afterwards: %+v", items[0])
 	}
 }
@@ -138,7 +139,7 @@ func (u unwritable) Commit(ctx context.Context, c *core.Change) error {
 func TestLoginFailsClosed(t *testing.T) {
 	full := false
 	c, people, records := senders(t, func(s core.Store) core.Store { return unwritable{s, &full} })
-	query := kmiptest.Item(&kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
+	query := kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 	c.Credentials = as("alice", "wrong")
 	full = true
 	if _, items := c.send(query); items[0].Reason != core.ReasonGeneralFailure || !strings.Contains(items[0].Message, "record") {
@@ -167,20 +168,20 @@ func TestCredentialsAreNoted(t *testing.T) {
 		c.door.origin.Identify = identify
 		*records = nil
 		c.Credentials = as("somebody", secret)
-		_, items := c.send(kmiptest.Item(&kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}}))
+		_, items := c.send(kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}}))
 		if items[0].Status != core.StatusSuccess || len(*records) != 1 || (*records)[0].Principal != "dev" || !strings.HasSuffix((*records)[0].ClientRef, "not verified: Username and Password somebody") {
 			t.Errorf("%s: %v, and the records %+v; want a success of dev, and the credential noted", what, items[0].Status, *records)
 		}
 	}
 	*records = nil
 	c.Credentials = as(secret, secret)
-	if c.send(kmiptest.Item(&kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})); len(*records) != 1 || strings.Contains((*records)[0].ClientRef, secret) {
+	if c.send(kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})); len(*records) != 1 || strings.Contains((*records)[0].ClientRef, secret) {
 		t.Errorf("a password in the field of the name: the records are %+v; want one without it", *records)
 	}
 	c.door.origin.Identify = verifying
 	*records = nil
 	c.Credentials = as("", "")
-	if _, items := c.send(kmiptest.Item(&kmip.Query, &core.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})); items[0].Status != core.StatusSuccess || (*records)[0].ClientRef != "" {
+	if _, items := c.send(kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})); items[0].Status != core.StatusSuccess || (*records)[0].ClientRef != "" {
 		t.Errorf("an empty credential: %v, and the records %+v; want a success that notes nothing", items[0].Status, *records)
 	}
 }
@@ -193,7 +194,7 @@ func TestLentPasswordLiesInTheMessage(t *testing.T) {
 		kept = credentials[0].Password
 		return p, nil
 	}
-	msg, err := kmip.AppendRequest(nil, c.v, kmip.RequestOptions{Credentials: as("alice", secret)}, kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{}))
+	msg, err := kmip.AppendRequest(nil, c.v, kmip.RequestOptions{Credentials: as("alice", secret)}, kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func withPassword(t testing.TB, wrapStore func(core.Store) core.Store, j core.Jo
 	people := passwordtest.New()
 	people.Put("default", "alice", func(u *core.User) bool { u.Password, u.Groups = hash, []string{"dev"}; return true })
 	d.origin.Identify = password.NewVerifier(people).ForConnection(d.origin.Address)
-	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{Credentials: as("alice", secret)}, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(w.Key)}))
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{Credentials: as("alice", secret)}, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(w.Key)}))
 	if err != nil {
 		t.Fatal(err)
 	}

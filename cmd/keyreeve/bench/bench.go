@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 )
@@ -261,7 +262,7 @@ func (b *bench) prepare() error {
 	}
 	b.key = made.ID
 	alg := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}, active}
-	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &core.CreateKeyPairInput{Common: alg,
+	pair, err := kmiptest.Do(c, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{Common: alg,
 		Private: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskSign)}}, Public: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskVerify)}}})
 	if err != nil {
 		return err
@@ -314,18 +315,18 @@ func (b *bench) requestOf(op string) ([]byte, error) {
 	var item kmip.ClientItem
 	switch op {
 	case "get":
-		item = kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(b.key)})
+		item = kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(b.key)})
 	case "encrypt":
-		item = kmiptest.Item(&kmip.Encrypt, &core.EncryptInput{ID: core.ID(b.key), Data: make([]byte, 1024),
+		item = kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{ID: core.ID(b.key), Data: make([]byte, 1024),
 			Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}})
 	case "sign":
-		item = kmiptest.Item(&kmip.Sign, &core.SignInput{ID: core.ID(b.signer), Data: make([]byte, 64)})
+		item = kmiptest.Item(&kmip.Sign, &operation.SignInput{ID: core.ID(b.signer), Data: make([]byte, 64)})
 	case "create":
 		item = kmiptest.Item(&kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt|core.MaskDecrypt))
 	case "locate":
-		item = kmiptest.Item(&kmip.Locate, &core.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(fmt.Sprint("bench-", b.made/2))}})
+		item = kmiptest.Item(&kmip.Locate, &operation.LocateInput{MaximumItems: -1, Attributes: core.Attributes{kmiptest.Name(fmt.Sprint("bench-", b.made/2))}})
 	case "discover":
-		item = kmiptest.Item(&kmip.DiscoverVersions, &core.DiscoverVersionsInput{})
+		item = kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 	default:
 		return nil, fmt.Errorf("--operation %s is unknown; use get, create, locate, encrypt, sign or discover", op)
 	}

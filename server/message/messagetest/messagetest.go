@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/keys/format"
@@ -83,7 +84,7 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.Get, &core.GetInput{ID: core.ID(made.ID)}))
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(made.ID)}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,67 +1,57 @@
-package core
+// Package operation holds the inputs and outputs of the operations, as both doors hand them to
+// the engine.
+//
+// Slices of an input belong to the door and may be reused once the operation has returned; the
+// engine copies what it keeps. Byte slices of an output that hold key bytes are the caller's to
+// zero ([core.Secret]).
+package operation
 
-// The inputs and outputs of the operations, as both doors hand them to the
-// engine. Slices of an input belong to the door and may be reused once the
-// operation has returned; the engine copies what it keeps. Byte slices of an
-// output that hold key bytes are the caller's to zero (see Secret).
-
-// Identifier names an object in a request: by Text, or in KMIP 2.x by a
-// reference to what the same batch has answered so far (Enum: KMIP 2.1 §11.58;
-// Nth: §4.58). All zero means the ID Placeholder. The door resolves it; the
-// engine reads Text alone.
-type Identifier struct {
-	Text string
-	Enum UniqueIdentifierEnum
-	Nth  *int32
-}
-
-// ID makes an Identifier of a known Unique Identifier.
-func ID(text string) Identifier { return Identifier{Text: text} }
+import "github.com/keyreeve/keyreeve/core"
 
 type (
 	// DiscoverVersionsInput is KMIP 1.4 §4.26, 2.1 §6.1.16.
-	DiscoverVersionsInput  struct{ Versions []Version }
-	DiscoverVersionsOutput struct{ Versions []Version }
+	DiscoverVersionsInput  struct{ Versions []core.Version }
+	DiscoverVersionsOutput struct{ Versions []core.Version }
 
 	// QueryInput is KMIP 1.4 §4.25, 2.1 §6.1.40. Object Groups narrow the defaults
 	// that are asked for; there are none here.
 	QueryInput struct {
-		Functions    []QueryFunction
+		Functions    []core.QueryFunction
 		ObjectGroups []string
 	}
 	QueryOutput struct {
-		Operations             []Operation
-		ObjectTypes            []ObjectType
+		Operations             []core.Operation
+		ObjectTypes            []core.ObjectType
 		VendorIdentification   string
-		ServerInformation      []Field // nil: not asked
+		ServerInformation      []core.Field // nil: not asked
 		ApplicationNamespaces  []string
-		Extensions             []Field // Extension Information structures
-		AttestationTypes       []AttestationType
-		RNGs                   []Field // RNG Parameters structures
-		Profiles               []Field // Profile Information structures
-		Validations            []Field // Validation Information structures
-		Capabilities           []Field // Capability Information structures
-		ClientRegistration     []ClientRegistrationMethod
-		Defaults               []Field // Defaults Information; nil: not asked
+		Extensions             []core.Field // Extension Information structures
+		AttestationTypes       []core.AttestationType
+		RNGs                   []core.Field // RNG Parameters structures
+		Profiles               []core.Field // Profile Information structures
+		Validations            []core.Field // Validation Information structures
+		Capabilities           []core.Field // Capability Information structures
+		ClientRegistration     []core.ClientRegistrationMethod
+		Defaults               []core.Field // Defaults Information; nil: not asked
 		StorageProtectionMasks []int32
 	}
 
 	// CreateInput is KMIP 1.4 §4.1, 2.1 §6.1.8.
 	CreateInput struct {
-		ObjectType      ObjectType
-		Attributes      Attributes
+		ObjectType      core.ObjectType
+		Attributes      core.Attributes
 		TemplateNames   []string // Template-Attribute of 1.x may name Templates
 		ProtectionMasks []int32  // Protection Storage Masks of 2.x
 	}
 	CreateOutput struct {
-		ObjectType ObjectType
+		ObjectType core.ObjectType
 		ID         string
-		Attributes Attributes // set by the server though not asked for; 1.x may show them
+		Attributes core.Attributes // set by the server though not asked for; 1.x may show them
 	}
 
 	// CreateKeyPairInput is KMIP 1.4 §4.2, 2.1 §6.1.9.
 	CreateKeyPairInput struct {
-		Common, Private, Public                               Attributes
+		Common, Private, Public                               core.Attributes
 		CommonTemplates, PrivateTemplates, PublicTemplates    []string
 		CommonProtection, PrivateProtection, PublicProtection []int32
 	}
@@ -71,78 +61,78 @@ type (
 
 	// RegisterInput is KMIP 1.4 §4.3, 2.1 §6.1.43.
 	RegisterInput struct {
-		ObjectType      ObjectType
-		Attributes      Attributes
+		ObjectType      core.ObjectType
+		Attributes      core.Attributes
 		TemplateNames   []string
-		Object          ObjectBody
+		Object          core.ObjectBody
 		ProtectionMasks []int32
 	}
 	RegisterOutput struct {
 		ID         string
-		Attributes Attributes
+		Attributes core.Attributes
 	}
 
 	// GetInput is KMIP 1.4 §4.11, 2.1 §6.1.19.
 	GetInput struct {
-		ID            Identifier
-		Format        KeyFormatType // 0: as stored
-		WrapType      KeyWrapType
-		Compression   KeyCompressionType
-		Specification *KeyWrappingSpecification
+		ID            core.Identifier
+		Format        core.KeyFormatType // 0: as stored
+		WrapType      core.KeyWrapType
+		Compression   core.KeyCompressionType
+		Specification *core.KeyWrappingSpecification
 	}
 	GetOutput struct {
-		ObjectType ObjectType
+		ObjectType core.ObjectType
 		ID         string
-		Object     ObjectBody
-		Secret     *Secret // owns the key bytes in Object; Release after the answer is written
+		Object     core.ObjectBody
+		Secret     *core.Secret // owns the key bytes in Object; Release after the answer is written
 	}
 
 	// GetAttributesInput is KMIP 1.4 §4.12, 2.1 §6.1.20. No names: all.
 	GetAttributesInput struct {
-		ID    Identifier
-		Names []AttributeName
+		ID    core.Identifier
+		Names []core.AttributeName
 	}
 	GetAttributesOutput struct {
 		ID         string
-		Attributes Attributes
+		Attributes core.Attributes
 	}
 
 	// GetAttributeListInput is KMIP 1.4 §4.13, 2.1 §6.1.21.
-	GetAttributeListInput  struct{ ID Identifier }
+	GetAttributeListInput  struct{ ID core.Identifier }
 	GetAttributeListOutput struct {
 		ID    string
-		Names []AttributeName
+		Names []core.AttributeName
 	}
 
 	// AddAttributeInput is KMIP 1.4 §4.14, 2.1 §6.1.2. Attribute.Index is
 	// ignored: the server assigns it.
 	AddAttributeInput struct {
-		ID        Identifier
-		Attribute Attribute
+		ID        core.Identifier
+		Attribute core.Attribute
 	}
 	// ModifyAttributeInput is KMIP 1.4 §4.15, 2.1 §6.1.34. Current names the
 	// instance: by its index (1.x; Indexed false means 0) or, in 2.x, by its
 	// present value. SetAttribute is 2.1 §6.1.51.
 	ModifyAttributeInput struct {
-		ID           Identifier
-		Name         AttributeName
-		CurrentValue *Value
-		New          Attribute
+		ID           core.Identifier
+		Name         core.AttributeName
+		CurrentValue *core.Value
+		New          core.Attribute
 	}
 	SetAttributeInput struct {
-		ID        Identifier
-		Attribute Attribute
+		ID        core.Identifier
+		Attribute core.Attribute
 	}
 	// DeleteAttributeInput is KMIP 1.4 §4.16, 2.1 §6.1.13.
 	DeleteAttributeInput struct {
-		ID           Identifier
-		Name         AttributeName
-		CurrentValue *Value
+		ID           core.Identifier
+		Name         core.AttributeName
+		CurrentValue *core.Value
 	}
 	// AttributeOutput answers the four.
 	AttributeOutput struct {
 		ID        string
-		Attribute Attribute
+		Attribute core.Attribute
 	}
 
 	// LocateInput is KMIP 1.4 §4.9, 2.1 §6.1.28. Negative MaximumItems: no limit.
@@ -150,8 +140,8 @@ type (
 		MaximumItems  int32
 		OffsetItems   int32
 		StorageStatus uint32
-		GroupMember   ObjectGroupMember
-		Attributes    Attributes
+		GroupMember   core.ObjectGroupMember
+		Attributes    core.Attributes
 	}
 	LocateOutput struct {
 		Located int32 // objects that match in all; -1: not counted
@@ -160,22 +150,22 @@ type (
 
 	// ActivateInput, RevokeInput and DestroyInput are KMIP 1.4 §4.19 to §4.21,
 	// 2.1 §6.1.1, §6.1.44 and §6.1.15; IDOutput answers them.
-	ActivateInput struct{ ID Identifier }
+	ActivateInput struct{ ID core.Identifier }
 	RevokeInput   struct {
-		ID                   Identifier
-		Code                 RevocationReasonCode
+		ID                   core.Identifier
+		Code                 core.RevocationReasonCode
 		Message              string
 		CompromiseOccurrence *int64 // Unix seconds
 	}
-	DestroyInput struct{ ID Identifier }
+	DestroyInput struct{ ID core.Identifier }
 	IDOutput     struct{ ID string }
 
 	// RekeyInput is KMIP 1.4 §4.4, 2.1 §6.1.46. Offset: seconds from the new
 	// key's Initial Date to its Activation Date.
 	RekeyInput struct {
-		ID              Identifier
+		ID              core.Identifier
 		Offset          *int64
-		Attributes      Attributes
+		Attributes      core.Attributes
 		TemplateNames   []string
 		ProtectionMasks []int32
 	}
@@ -183,15 +173,15 @@ type (
 	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy
 	// is answered by an error; the output's fields are for clients of others.
 	CheckInput struct {
-		ID               Identifier
+		ID               core.Identifier
 		UsageLimitsCount *int64
-		Mask             *UsageMask
+		Mask             *core.UsageMask
 		LeaseTime        *uint32
 	}
 	CheckOutput struct {
 		ID               string
 		UsageLimitsCount *int64
-		Mask             *UsageMask
+		Mask             *core.UsageMask
 		LeaseTime        *uint32
 	}
 
@@ -199,8 +189,8 @@ type (
 	// 2.1 §6.1.11. Parameters nil: those of the key. For Decrypt the tag of an
 	// AEAD mode may stand in Tag (1.4 and later) or at the end of Data.
 	EncryptInput struct {
-		ID          Identifier
-		Parameters  *CryptographicParameters
+		ID          core.Identifier
+		Parameters  *core.CryptographicParameters
 		Data        []byte
 		IV          []byte
 		AAD         []byte
@@ -215,8 +205,8 @@ type (
 		Correlation []byte
 	}
 	DecryptInput struct {
-		ID          Identifier
-		Parameters  *CryptographicParameters
+		ID          core.Identifier
+		Parameters  *core.CryptographicParameters
 		Data        []byte
 		IV          []byte
 		AAD         []byte
@@ -233,8 +223,8 @@ type (
 	// SignInput is KMIP 1.4 §4.31, 2.1 §6.1.55; SignatureVerifyInput 1.4 §4.32,
 	// 2.1 §6.1.56. Digested replaces Data where the client hashed itself.
 	SignInput struct {
-		ID             Identifier
-		Parameters     *CryptographicParameters
+		ID             core.Identifier
+		Parameters     *core.CryptographicParameters
 		Data, Digested []byte
 		Correlation    []byte
 		Init, Final    *bool
@@ -245,8 +235,8 @@ type (
 		Correlation []byte
 	}
 	SignatureVerifyInput struct {
-		ID             Identifier
-		Parameters     *CryptographicParameters
+		ID             core.Identifier
+		Parameters     *core.CryptographicParameters
 		Data, Digested []byte
 		Signature      []byte
 		Correlation    []byte
@@ -254,15 +244,15 @@ type (
 	}
 	SignatureVerifyOutput struct {
 		ID          string
-		Validity    ValidityIndicator
+		Validity    core.ValidityIndicator
 		Data        []byte
 		Correlation []byte
 	}
 
 	// MACInput is KMIP 1.4 §4.33, 2.1 §6.1.32; MACVerifyInput 1.4 §4.34, 2.1 §6.1.33.
 	MACInput struct {
-		ID          Identifier
-		Parameters  *CryptographicParameters
+		ID          core.Identifier
+		Parameters  *core.CryptographicParameters
 		Data        []byte
 		Correlation []byte
 		Init, Final *bool
@@ -273,8 +263,8 @@ type (
 		Correlation []byte
 	}
 	MACVerifyInput struct {
-		ID          Identifier
-		Parameters  *CryptographicParameters
+		ID          core.Identifier
+		Parameters  *core.CryptographicParameters
 		Data        []byte
 		MAC         []byte
 		Correlation []byte
@@ -282,13 +272,13 @@ type (
 	}
 	MACVerifyOutput struct {
 		ID          string
-		Validity    ValidityIndicator
+		Validity    core.ValidityIndicator
 		Correlation []byte
 	}
 
 	// HashInput is KMIP 1.4 §4.37, 2.1 §6.1.24.
 	HashInput struct {
-		Parameters  *CryptographicParameters
+		Parameters  *core.CryptographicParameters
 		Data        []byte
 		Correlation []byte
 		Init, Final *bool
