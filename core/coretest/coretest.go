@@ -45,12 +45,27 @@ func Version(text string) core.Version {
 	return 0
 }
 
+// Root is the folder of the module. A test runs in the folder of its package, so it is the
+// nearest folder above that has a go.mod.
+func Root() string {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	panic("no folder above the working folder has a go.mod: run the tests by go test in the module")
+}
+
 func readFacts(t testing.TB, name string) []byte {
 	t.Helper()
 	shared := os.Getenv("KEYREEVE_SHARED")
 	if shared == "" {
-		_, file, _, _ := runtime.Caller(0)
-		shared = filepath.Join(filepath.Dir(file), "..", "..", "..", "shared")
+		shared = filepath.Join(Root(), "..", "shared")
 	}
 	b, err := os.ReadFile(filepath.Join(shared, "oasis", "facts", name))
 	if err != nil {

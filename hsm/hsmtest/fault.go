@@ -4,10 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/hsm/member"
 )
 
@@ -24,8 +24,7 @@ type Faults struct {
 // the module can do.
 func FaultModule(t testing.TB) *Faults {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	source := filepath.Join(filepath.Dir(file), "testdata", "fault.c")
+	source := filepath.Join(coretest.Root(), "hsm", "hsmtest", "testdata", "fault.c")
 	flags, err := exec.Command("pkg-config", "--cflags", "p11-kit-1").Output()
 	if err != nil {
 		t.Skip("the fault module needs PKCS#11 headers (Debian: apt-get install pkg-config libp11-kit-dev)")

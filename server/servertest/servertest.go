@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,10 +46,7 @@ func RemoveBinary() {
 }
 
 // Root is the folder of the module.
-func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
-}
+func Root() string { return coretest.Root() }
 
 // Binary builds the program once a test process.
 func Binary(t testing.TB) string {
