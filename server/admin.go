@@ -2,16 +2,9 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
@@ -43,162 +37,67 @@ type adminDoor struct {
 	reloads    *reloader
 }
 
-// adminRoute is one question or order that the admin socket takes.
-type adminRoute struct {
-	pattern string
-	action  core.Action
-	checked adminCheck
-	answer  func(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error)
+var adminRoutes = []adminsocket.Route[*adminDoor]{
+	adminsocket.NewRoute("GET /audit", core.ActionReadRecords, adminsocket.AskedAndRecorded, (*adminDoor).listRecords),
+	adminsocket.NewRoute("GET /doors", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).listDoors),
+	adminsocket.NewRoute("GET /health", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).tellHealth),
+	adminsocket.NewRoute("GET /certificates/damaged", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).listDamaged),
+	adminsocket.NewRoute("GET /policy/simulate", core.ActionSimulatePolicy, adminsocket.AskedByEngine, (*adminDoor).simulate),
+	adminsocket.NewRoute("POST /policy/reload", core.ActionReload, adminsocket.Asked, (*adminDoor).reloadPolicy),
+	adminsocket.NewRoute("GET /hsm/orphans", core.ActionListTokenObjects, adminsocket.AskedAndRecorded, (*adminDoor).listOrphans),
+	adminsocket.NewRoute("GET /hsm/keys", core.ActionListTokenObjects, adminsocket.AskedAndRecorded, (*adminDoor).listKeySets),
+	adminsocket.NewRoute("POST /hsm/orphans/purge", core.ActionPurgeTokenObject, adminsocket.AskedByEngine, (*adminDoor).purgeOrphans),
+	adminsocket.NewRoute("GET /policies", core.ActionReadPolicies, adminsocket.AskedByEngine, (*adminDoor).listPolicies),
+	adminsocket.NewRoute("GET /policies/one", core.ActionReadPolicies, adminsocket.AskedByEngine, (*adminDoor).readPolicy),
+	adminsocket.NewRoute("PUT /policies/one", core.ActionSavePolicy, adminsocket.AskedByEngine, (*adminDoor).savePolicy),
+	adminsocket.NewRoute("DELETE /policies/one", core.ActionDeletePolicy, adminsocket.AskedByEngine, (*adminDoor).deletePolicy),
+	adminsocket.NewRoute("GET /policies/history", core.ActionReadPolicies, adminsocket.AskedByEngine, (*adminDoor).policyHistory),
+	adminsocket.NewRoute("POST /policies/rollback", core.ActionSavePolicy, adminsocket.AskedByEngine, (*adminDoor).rollBackPolicy),
+	adminsocket.NewRoute("POST /policies/withdraw", core.ActionSavePolicy, adminsocket.AskedByEngine, (*adminDoor).withdrawPolicy),
+	adminsocket.NewRoute("POST /policies/replay", core.ActionReplayPolicy, adminsocket.AskedByEngine, (*adminDoor).replayPolicy),
+	adminsocket.NewRoute("GET /policies/canaries", core.ActionReadPolicies, adminsocket.AskedByEngine, (*adminDoor).listCanaries),
+	adminsocket.NewRoute("PUT /policies/canaries/one", core.ActionSaveCanary, adminsocket.AskedByEngine, (*adminDoor).saveCanary),
+	adminsocket.NewRoute("DELETE /policies/canaries/one", core.ActionDeleteCanary, adminsocket.AskedByEngine, (*adminDoor).deleteCanary),
+	adminsocket.NewRoute("GET /policies/targets", core.ActionReadPolicies, adminsocket.AskedByEngine, (*adminDoor).listTargets),
+	adminsocket.NewRoute("POST /policies/attach", core.ActionAttachPolicy, adminsocket.AskedByEngine, (*adminDoor).attachPolicy),
+	adminsocket.NewRoute("POST /policies/detach", core.ActionDetachPolicy, adminsocket.AskedByEngine, (*adminDoor).detachPolicy),
+	adminsocket.NewRoute("GET /users", core.ActionReadUsers, adminsocket.AskedByEngine, (*adminDoor).listUsers),
+	adminsocket.NewRoute("PUT /users/one", core.ActionSaveUser, adminsocket.AskedByEngine, (*adminDoor).saveUser),
+	adminsocket.NewRoute("DELETE /users/one", core.ActionDeleteUser, adminsocket.AskedByEngine, (*adminDoor).deleteUser),
+	adminsocket.NewRoute("GET /roles", core.ActionReadRoles, adminsocket.AskedByEngine, (*adminDoor).listRoles),
+	adminsocket.NewRoute("PUT /roles/one", core.ActionSaveRole, adminsocket.AskedByEngine, (*adminDoor).saveRole),
+	adminsocket.NewRoute("DELETE /roles/one", core.ActionDeleteRole, adminsocket.AskedByEngine, (*adminDoor).deleteRole),
+	adminsocket.NewRoute("GET /tenants", core.ActionListTenants, adminsocket.AskedByEngine, listTenants),
+	adminsocket.NewRoute("POST /tenants", core.ActionCreateTenant, adminsocket.AskedByEngine, createTenant),
+	adminsocket.NewRoute("GET /tenants/one", core.ActionListTenants, adminsocket.AskedByEngine, readTenant),
+	adminsocket.NewRoute("PATCH /tenants/one", core.ActionSaveTenant, adminsocket.AskedByEngine, saveTenant),
+	adminsocket.NewRoute("DELETE /tenants/one", core.ActionDeleteTenant, adminsocket.AskedByEngine, deleteTenant),
+	adminsocket.NewRoute("POST /tenants/confirm", core.ActionDeleteTenant, adminsocket.AskedByEngine, confirmDeletion),
+	adminsocket.NewRoute("POST /tenants/restore", core.ActionDeleteTenant, adminsocket.AskedByEngine, restoreTenant),
+	adminsocket.NewRoute("GET /approvals", core.ActionReadApprovals, adminsocket.AskedByEngine, listApprovals),
+	adminsocket.NewRoute("GET /approvals/one", core.ActionReadApprovals, adminsocket.AskedByEngine, readApproval),
+	adminsocket.NewRoute("POST /approvals/approve", core.ActionApproveRequest, adminsocket.AskedByEngine, approveRequest),
+	adminsocket.NewRoute("POST /approvals/deny", core.ActionDenyRequest, adminsocket.AskedByEngine, denyRequest),
+	adminsocket.NewRoute("GET /clients", core.ActionReadClients, adminsocket.AskedByEngine, listClients),
+	adminsocket.NewRoute("GET /clients/one", core.ActionReadClients, adminsocket.AskedByEngine, readClient),
+	adminsocket.NewRoute("PUT /clients/one", core.ActionSaveClient, adminsocket.AskedByEngine, saveClient),
+	adminsocket.NewRoute("POST /clients/revoke", core.ActionRevokeClient, adminsocket.AskedByEngine, revokeClient),
+	adminsocket.NewRoute("GET /tokens", core.ActionReadTokens, adminsocket.AskedByEngine, (*adminDoor).listTokens),
+	adminsocket.NewRoute("POST /tokens", core.ActionIssueToken, adminsocket.AskedByEngine, (*adminDoor).issueToken),
+	adminsocket.NewRoute("DELETE /tokens/one", core.ActionRevokeToken, adminsocket.AskedByEngine, (*adminDoor).revokeToken),
 }
-
-// adminQuestion is what a command asks. Passwords and documents are in the body: records
-// tell the parameters.
-type adminQuestion struct {
-	url.Values
-	body []byte // zeroed after the answer
-}
-
-// maxAdminBody bounds a body, in bytes: a key policy, or a user.
-const maxAdminBody = core.MaxDirectoryBody
-
-// adminCheck says where the policy is asked for a route, and what leaves a record.
-type adminCheck uint8
-
-const (
-	asked            adminCheck = iota // here; a refusal leaves a record
-	askedAndRecorded                   // here; an answer leaves a record too, before it is given
-	askedByEngine                      // by the engine, which leaves the record
-)
-
-var adminRoutes = []adminRoute{
-	{"GET /audit", core.ActionReadRecords, askedAndRecorded, (*adminDoor).listRecords},
-	{"GET /doors", core.ActionReadHealth, asked, (*adminDoor).listDoors},
-	{"GET /health", core.ActionReadHealth, asked, (*adminDoor).tellHealth},
-	{"GET /certificates/damaged", core.ActionReadHealth, asked, (*adminDoor).listDamaged},
-	{"GET /policy/simulate", core.ActionSimulatePolicy, askedByEngine, (*adminDoor).simulate},
-	{"POST /policy/reload", core.ActionReload, asked, (*adminDoor).reloadPolicy},
-	{"GET /hsm/orphans", core.ActionListTokenObjects, askedAndRecorded, (*adminDoor).listOrphans},
-	{"GET /hsm/keys", core.ActionListTokenObjects, askedAndRecorded, (*adminDoor).listKeySets},
-	{"POST /hsm/orphans/purge", core.ActionPurgeTokenObject, askedByEngine, (*adminDoor).purgeOrphans},
-	{"GET /policies", core.ActionReadPolicies, askedByEngine, (*adminDoor).listPolicies},
-	{"GET /policies/one", core.ActionReadPolicies, askedByEngine, (*adminDoor).readPolicy},
-	{"PUT /policies/one", core.ActionSavePolicy, askedByEngine, (*adminDoor).savePolicy},
-	{"DELETE /policies/one", core.ActionDeletePolicy, askedByEngine, (*adminDoor).deletePolicy},
-	{"GET /policies/history", core.ActionReadPolicies, askedByEngine, (*adminDoor).policyHistory},
-	{"POST /policies/rollback", core.ActionSavePolicy, askedByEngine, (*adminDoor).rollBackPolicy},
-	{"POST /policies/withdraw", core.ActionSavePolicy, askedByEngine, (*adminDoor).withdrawPolicy},
-	{"POST /policies/replay", core.ActionReplayPolicy, askedByEngine, (*adminDoor).replayPolicy},
-	{"GET /policies/canaries", core.ActionReadPolicies, askedByEngine, (*adminDoor).listCanaries},
-	{"PUT /policies/canaries/one", core.ActionSaveCanary, askedByEngine, (*adminDoor).saveCanary},
-	{"DELETE /policies/canaries/one", core.ActionDeleteCanary, askedByEngine, (*adminDoor).deleteCanary},
-	{"GET /policies/targets", core.ActionReadPolicies, askedByEngine, (*adminDoor).listTargets},
-	{"POST /policies/attach", core.ActionAttachPolicy, askedByEngine, (*adminDoor).attachPolicy},
-	{"POST /policies/detach", core.ActionDetachPolicy, askedByEngine, (*adminDoor).detachPolicy},
-	{"GET /users", core.ActionReadUsers, askedByEngine, (*adminDoor).listUsers},
-	{"PUT /users/one", core.ActionSaveUser, askedByEngine, (*adminDoor).saveUser},
-	{"DELETE /users/one", core.ActionDeleteUser, askedByEngine, (*adminDoor).deleteUser},
-	{"GET /roles", core.ActionReadRoles, askedByEngine, (*adminDoor).listRoles},
-	{"PUT /roles/one", core.ActionSaveRole, askedByEngine, (*adminDoor).saveRole},
-	{"DELETE /roles/one", core.ActionDeleteRole, askedByEngine, (*adminDoor).deleteRole},
-	{"GET /tenants", core.ActionListTenants, askedByEngine, listTenants},
-	{"POST /tenants", core.ActionCreateTenant, askedByEngine, createTenant},
-	{"GET /tenants/one", core.ActionListTenants, askedByEngine, readTenant},
-	{"PATCH /tenants/one", core.ActionSaveTenant, askedByEngine, saveTenant},
-	{"DELETE /tenants/one", core.ActionDeleteTenant, askedByEngine, deleteTenant},
-	{"POST /tenants/confirm", core.ActionDeleteTenant, askedByEngine, confirmDeletion},
-	{"POST /tenants/restore", core.ActionDeleteTenant, askedByEngine, restoreTenant},
-	{"GET /approvals", core.ActionReadApprovals, askedByEngine, listApprovals},
-	{"GET /approvals/one", core.ActionReadApprovals, askedByEngine, readApproval},
-	{"POST /approvals/approve", core.ActionApproveRequest, askedByEngine, approveRequest},
-	{"POST /approvals/deny", core.ActionDenyRequest, askedByEngine, denyRequest},
-	{"GET /clients", core.ActionReadClients, askedByEngine, listClients},
-	{"GET /clients/one", core.ActionReadClients, askedByEngine, readClient},
-	{"PUT /clients/one", core.ActionSaveClient, askedByEngine, saveClient},
-	{"POST /clients/revoke", core.ActionRevokeClient, askedByEngine, revokeClient},
-	{"GET /tokens", core.ActionReadTokens, askedByEngine, (*adminDoor).listTokens},
-	{"POST /tokens", core.ActionIssueToken, askedByEngine, (*adminDoor).issueToken},
-	{"DELETE /tokens/one", core.ActionRevokeToken, askedByEngine, (*adminDoor).revokeToken},
-}
-
-// Times of one request over the admin socket. The token may have many objects.
-const (
-	adminRead  = 10 * time.Second
-	adminWork  = 50 * time.Second
-	adminWrite = time.Minute
-)
 
 func (s *Server) openAdmin(context.Context) (stopper, error) {
-	path := s.cfg.AdminSocket()
 	if err := s.cfg.checkDir(); err != nil {
 		return nil, err
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("another server answers at %s; stop it, or take another dir", path)
-	}
-	os.Remove(path)
-	old := unix.Umask(0o177)
-	l, err := net.Listen("unix", path)
-	unix.Umask(old)
+	l, err := adminsocket.Listen(s.cfg.AdminSocket())
 	if err != nil {
-		return nil, fmt.Errorf("the admin socket cannot be made; see dir (--dir): %w", err)
+		return nil, err
 	}
 	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
-	admin := &http.Server{Handler: d.handler(), ReadHeaderTimeout: adminRead, ReadTimeout: adminRead, WriteTimeout: adminWrite, ConnContext: peerOf}
-	return s.servingHTTP("admin socket", admin, l), nil
-}
-
-func (d *adminDoor) handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, route := range adminRoutes {
-		mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), adminWork)
-			defer cancel()
-			q := &adminQuestion{Values: r.URL.Query()}
-			var out any
-			var err error
-			if q.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody)); err != nil {
-				err = core.Wrap(core.InvalidField, err, "the body cannot be read, or has more than %d bytes", maxAdminBody)
-			} else {
-				out, err = d.answerRoute(ctx, &route, q)
-			}
-			clear(q.body)
-			writeAnswer(w, out, err)
-		})
-	}
-	return ownUser(mux)
-}
-
-func (d *adminDoor) answerRoute(ctx context.Context, route *adminRoute, q *adminQuestion) (out any, err error) {
-	c := socketCaller(ctx)
-	switch route.checked {
-	case askedAndRecorded:
-		err = d.admin.Administer(ctx, c, route.action, route.question(q.Values)+askedBy(ctx), func() (err error) {
-			out, err = route.answer(d, ctx, c, q)
-			return err
-		})
-		return out, err
-	case askedByEngine:
-	default:
-		if err := d.engine.MayInspect(ctx, c, route.action); err != nil {
-			return nil, err
-		}
-	}
-	return route.answer(d, ctx, c, q)
-}
-
-// maxQuestion bounds what a record tells of a question, in bytes.
-const maxQuestion = 400
-
-// question returns the route with what is asked for, for a record.
-func (route *adminRoute) question(q url.Values) string {
-	for name, values := range q {
-		if len(values) == 1 && values[0] == "" {
-			delete(q, name) // the command line sends the filters that are not set too
-		}
-	}
-	return core.Printable(strings.TrimSuffix(route.pattern+"?"+q.Encode(), "?"), maxQuestion)
+	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, httpd.StatusOf)), l), nil
 }
 
 // maxSocketPath is what a Unix socket's path may have, in bytes.
@@ -220,78 +119,32 @@ func (c *Config) checkDir() error {
 	return nil
 }
 
-// socketPrincipal is the principal of requests over the admin socket. No certificate
-// can name it, because its method is another.
-var socketPrincipal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: core.MethodSystem, Strength: core.StrengthSystem}
-
-// socketCaller is a request over the admin socket, as the policy sees it.
-func socketCaller(ctx context.Context) *core.Caller {
-	return &core.Caller{Principal: socketPrincipal, Door: core.DoorAdmin, ClientRef: strings.TrimPrefix(askedBy(ctx), ", ")}
+// MayInspect asks the policy for a route that leaves a record only if it is refused.
+func (d *adminDoor) MayInspect(ctx context.Context, c *core.Caller, action core.Action) error {
+	return d.engine.MayInspect(ctx, c, action)
 }
 
-type peerKey struct{}
-
-// askedBy tells who asked over the admin socket; a signal tells nothing.
-func askedBy(ctx context.Context) string {
-	if uid, ok := ctx.Value(peerKey{}).(int); ok {
-		return fmt.Sprintf(", asked by user %d", uid)
-	}
-	return ""
-}
-
-// peerOf asks the kernel who opened the connection.
-func peerOf(ctx context.Context, c net.Conn) context.Context {
-	uid := -1
-	if u, ok := c.(*net.UnixConn); ok {
-		if raw, err := u.SyscallConn(); err == nil {
-			raw.Control(func(fd uintptr) {
-				if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-					uid = int(cred.Uid)
-				}
-			})
-		}
-	}
-	return context.WithValue(ctx, peerKey{}, uid)
-}
-
-// ownUser lets in the server's own user alone, and root.
-func ownUser(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if uid, ok := r.Context().Value(peerKey{}).(int); !ok || (uid != os.Getuid() && uid != 0) {
-			http.Error(w, `{"error":"only the server's own user may do this"}`, http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
-// writeAnswer writes an answer, or an error with all its causes: anyone who can ask here
-// can read the log too.
-func writeAnswer(w http.ResponseWriter, v any, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	if err != nil {
-		w.WriteHeader(httpd.StatusOf(err))
-		v = map[string]string{"error": err.Error()}
-	}
-	json.NewEncoder(w).Encode(v)
+// Administer asks the policy for a route whose answers leave a record.
+func (d *adminDoor) Administer(ctx context.Context, c *core.Caller, action core.Action, detail string, do func() error) error {
+	return d.admin.Administer(ctx, c, action, detail, do)
 }
 
 // listDoors tells where the server listens.
-func (d *adminDoor) listDoors(context.Context, *core.Caller, *adminQuestion) (any, error) {
+func (d *adminDoor) listDoors(context.Context, *core.Caller, *adminsocket.Question) (any, error) {
 	return d.addresses, nil
 }
 
-func (d *adminDoor) tellHealth(ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
+func (d *adminDoor) tellHealth(ctx context.Context, c *core.Caller, _ *adminsocket.Question) (any, error) {
 	return d.health.askParts(ctx, c.Principal.Tenant), nil
 }
 
 // listDamaged lists the stored certificates that are damaged.
-func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
+func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ *adminsocket.Question) (any, error) {
 	return upkeep.DamagedCertificates(ctx, d.store)
 }
 
 // reloadPolicy returns the hash of the policy that is in force now.
-func (d *adminDoor) reloadPolicy(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
+func (d *adminDoor) reloadPolicy(ctx context.Context, _ *core.Caller, _ *adminsocket.Question) (any, error) {
 	err := d.reloads.reload(ctx)
 	return map[string]string{"policy": d.policy.Hash()}, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 )
 
 // TokenWanted is what a command says of a token that it issues for a user.
@@ -24,12 +25,12 @@ type IssuedToken struct {
 	ExpiresAt   time.Time `json:"expiresAt"`
 }
 
-func (d *adminDoor) issueToken(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func (d *adminDoor) issueToken(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	var wanted TokenWanted
-	if err := decodeStrict(q.body, &wanted); err != nil {
+	if err := q.Decode(&wanted); err != nil {
 		return nil, err
 	}
-	in := admin.IssueTokenInput{Tenant: q.tenantNamed(), User: wanted.User, Actions: wanted.Actions, Keys: wanted.Keys, Reason: wanted.Reason}
+	in := admin.IssueTokenInput{Tenant: q.Tenant(), User: wanted.User, Actions: wanted.Actions, Keys: wanted.Keys, Reason: wanted.Reason}
 	if wanted.Lifetime != "" {
 		var err error
 		if in.Lifetime, err = time.ParseDuration(wanted.Lifetime); err != nil || in.Lifetime <= 0 {
@@ -52,8 +53,8 @@ type Token struct {
 	BoundTo   string    `json:"boundTo,omitempty"` // SHA-256 of a client certificate, hex
 }
 
-func (d *adminDoor) listTokens(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	all, err := d.tokens.List(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
+func (d *adminDoor) listTokens(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
+	all, err := d.tokens.List(ctx, c, q.Tenant(), q.Get("after"), AdminPage)
 	out := make([]Token, len(all))
 	for i, t := range all {
 		out[i] = Token{TokenID: t.ID, Principal: t.Principal, IssuedAt: time.Unix(t.Issued, 0).UTC(), ExpiresAt: time.Unix(t.Expires, 0).UTC(), Actions: t.Actions, Keys: t.Keys, BoundTo: t.BoundTo}
@@ -61,6 +62,6 @@ func (d *adminDoor) listTokens(ctx context.Context, c *core.Caller, q *adminQues
 	return out, err
 }
 
-func (d *adminDoor) revokeToken(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	return struct{}{}, d.tokens.Revoke(ctx, c, q.tenantNamed(), q.Get("id"))
+func (d *adminDoor) revokeToken(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
+	return struct{}{}, d.tokens.Revoke(ctx, c, q.Tenant(), q.Get("id"))
 }

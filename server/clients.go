@@ -10,6 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 )
 
 // clientSettings reads the authority for enrolled clients, if there is one.
@@ -81,12 +82,12 @@ func clientShown(c *admin.NamedClient) EnrolledClient {
 	return out
 }
 
-func saveClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func saveClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	var change ClientChange
-	if err := decodeStrict(q.body, &change); err != nil {
+	if err := q.Decode(&change); err != nil {
 		return nil, err
 	}
-	out, err := d.clients.Save(ctx, c, admin.SaveClientInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Groups: change.Groups, Roles: change.Roles, Request: change.Request, Invite: change.Invite,
+	out, err := d.clients.Save(ctx, c, admin.SaveClientInput{Tenant: q.Tenant(), Name: q.Get("name"), Groups: change.Groups, Roles: change.Roles, Request: change.Request, Invite: change.Invite,
 		Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
 	if err != nil {
 		return nil, err
@@ -95,21 +96,21 @@ func saveClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuest
 	return SavedClient{clientShown(&out.Client), string(out.Certificate.PEM), string(out.Invitation)}, nil
 }
 
-func listClients(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func listClients(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	out := []EnrolledClient{}
-	all, err := d.clients.List(ctx, c, q.tenantNamed(), q.Get("after"), AdminPage)
+	all, err := d.clients.List(ctx, c, q.Tenant(), q.Get("after"), AdminPage)
 	for i := range all {
 		out = append(out, clientShown(&all[i]))
 	}
 	return out, err
 }
 
-func readClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	one, err := d.clients.Read(ctx, c, q.tenantNamed(), q.Get("name"))
+func readClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
+	one, err := d.clients.Read(ctx, c, q.Tenant(), q.Get("name"))
 	return clientShown(&one), err
 }
 
-func revokeClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
-	one, err := d.clients.Revoke(ctx, c, admin.RevokeClientInput{Tenant: q.tenantNamed(), Name: q.Get("name"), Serial: q.Get("serial"), Reason: q.Get("reason")})
+func revokeClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
+	one, err := d.clients.Revoke(ctx, c, admin.RevokeClientInput{Tenant: q.Tenant(), Name: q.Get("name"), Serial: q.Get("serial"), Reason: q.Get("reason")})
 	return clientShown(&one), err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/member"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
 	"github.com/keyreeve/keyreeve/store"
@@ -39,7 +40,7 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		out = append(out, f)
 	}
 	var doors map[string]string // of the server that runs with these settings, if any
-	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/doors", nil, &doors); err != nil && !errors.Is(err, errNoServer) {
+	if err := adminsocket.Ask(cfg.AdminSocket(), http.MethodGet, "/doors", nil, &doors); err != nil && !errors.Is(err, adminsocket.ErrNoServer) {
 		say("health", fmt.Errorf("the running server says: %w", err), "")
 	}
 	say("dir", cfg.checkDir(), cfg.Dir)
@@ -101,7 +102,7 @@ func (c *Config) anothersFiles(user int) error {
 // doctorRunning asks the running server for what needs the token's keys.
 func doctorRunning(cfg Config, say func(string, error, string)) {
 	var health httpd.Health
-	if err := Ask(cfg.AdminSocket(), http.MethodGet, "/health", nil, &health); err != nil {
+	if err := adminsocket.Ask(cfg.AdminSocket(), http.MethodGet, "/health", nil, &health); err != nil {
 		say("health", err, "")
 		return
 	}
@@ -117,7 +118,7 @@ func doctorRunning(cfg Config, say func(string, error, string)) {
 		}
 	}
 	var damaged []upkeep.DamagedCertificate
-	err := Ask(cfg.AdminSocket(), http.MethodGet, "/certificates/damaged", nil, &damaged)
+	err := adminsocket.Ask(cfg.AdminSocket(), http.MethodGet, "/certificates/damaged", nil, &damaged)
 	sayDamaged(damaged, err, say)
 }
 

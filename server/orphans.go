@@ -5,18 +5,19 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 )
 
 // maxPurge bounds the token objects of one command.
 const maxPurge = 1000
 
 // listOrphans lists what the command hsm orphans list shows.
-func (d *adminDoor) listOrphans(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
+func (d *adminDoor) listOrphans(ctx context.Context, _ *core.Caller, _ *adminsocket.Question) (any, error) {
 	return d.upkeep.Orphans(ctx)
 }
 
 // listKeySets lists what the command hsm keys shows.
-func (d *adminDoor) listKeySets(ctx context.Context, _ *core.Caller, _ *adminQuestion) (any, error) {
+func (d *adminDoor) listKeySets(ctx context.Context, _ *core.Caller, _ *adminsocket.Question) (any, error) {
 	return d.upkeep.KeySets(ctx)
 }
 
@@ -27,7 +28,7 @@ type Purged struct {
 }
 
 // purgeOrphans destroys the token objects that are named by their CKA_IDs.
-func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	ids := q.Values["id"]
 	if len(ids) == 0 || len(ids) > maxPurge {
 		return nil, core.Errorf(core.InvalidField, "name 1 to %d token objects by their CKA_IDs, as hsm orphans list shows them", maxPurge)

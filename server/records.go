@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 )
 
 // AuditPage is the answer of the command audit list, newest first.
@@ -25,7 +26,7 @@ const (
 )
 
 // listRecords reads records back until the page is full.
-func (d *adminDoor) listRecords(ctx context.Context, _ *core.Caller, q *adminQuestion) (any, error) {
+func (d *adminDoor) listRecords(ctx context.Context, _ *core.Caller, q *adminsocket.Question) (any, error) {
 	rq, want, err := auditQuery(q.Values)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/member"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/authn"
 )
 
@@ -41,7 +42,7 @@ type reloader struct {
 func (r *reloader) reload(ctx context.Context) error {
 	err := r.policy.Reload(ctx)
 	if err != nil {
-		kept := core.Record{Action: core.ActionLoadPolicy, Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: r.policy.Hash(), Detail: "the old one stays" + askedBy(ctx) + ": " + err.Error()}
+		kept := core.Record{Action: core.ActionLoadPolicy, Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: r.policy.Hash(), Detail: "the old one stays" + adminsocket.AskedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, r.engine.RecordEvent(ctx, kept))
 	}
 	err = errors.Join(err, r.reloadRegions(ctx), r.reloadTrust(ctx), r.retryPIN(ctx))
@@ -61,7 +62,7 @@ func (r *reloader) recordTrust(ctx context.Context, now trust, how string) error
 	say := func(action core.Action, these trust, without trust) {
 		for _, fp := range slices.Sorted(maps.Keys(these)) {
 			if without[fp] == "" {
-				errs = append(errs, r.engine.RecordEvent(ctx, core.Record{Action: action, Outcome: core.Allowed, Detail: these[fp] + ", " + how + askedBy(ctx)}))
+				errs = append(errs, r.engine.RecordEvent(ctx, core.Record{Action: action, Outcome: core.Allowed, Detail: these[fp] + ", " + how + adminsocket.AskedBy(ctx)}))
 			}
 		}
 	}
@@ -106,12 +107,12 @@ func (r *reloader) recordGrants(ctx context.Context, c authn.Changes) error {
 	if !c.Grants {
 		return nil
 	}
-	return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadClientAuthorities, Outcome: core.Allowed, Detail: "tls.authorities or tls.principals changed" + askedBy(ctx)})
+	return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadClientAuthorities, Outcome: core.Allowed, Detail: "tls.authorities or tls.principals changed" + adminsocket.AskedBy(ctx)})
 }
 
 // recordKept records that something was not loaded and the old stays in force.
 func (r *reloader) recordKept(ctx context.Context, action core.Action, why error) error {
-	return r.engine.RecordEvent(ctx, core.Record{Action: action, Outcome: core.Failed, Code: core.CodeOf(why), Detail: "the old one stays" + askedBy(ctx) + ": " + why.Error()})
+	return r.engine.RecordEvent(ctx, core.Record{Action: action, Outcome: core.Failed, Code: core.CodeOf(why), Detail: "the old one stays" + adminsocket.AskedBy(ctx) + ": " + why.Error()})
 }
 
 // retryPIN has a PIN tried that the token refused before, and records it if that
@@ -132,7 +133,7 @@ func (r *reloader) reloadRegions(ctx context.Context) error {
 		return err
 	}
 	err = r.keys.SetRegions(cfg.Policy.Regions, func() error {
-		return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: r.policy.Hash(), Detail: "policy.regions changed" + askedBy(ctx)})
+		return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: r.policy.Hash(), Detail: "policy.regions changed" + adminsocket.AskedBy(ctx)})
 	})
 	if err != nil {
 		return fmt.Errorf("policy.regions could not be read again: %w", err)

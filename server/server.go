@@ -28,6 +28,7 @@ import (
 	"github.com/keyreeve/keyreeve/keys/format"
 	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
@@ -151,7 +152,7 @@ func (s *Server) policyChanges(ctx context.Context, old, next string, policy cor
 		}
 		detail = "in place of " + old
 	}
-	return s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: next, Detail: detail + askedBy(ctx)})
+	return s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: next, Detail: detail + adminsocket.AskedBy(ctx)})
 }
 
 // recordTime bounds how long a record of what the server did itself may take.
@@ -228,7 +229,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, IssuedTokens: s.issued, Approvals: s.approvals})
-	s.tenantVerbs = admin.NewTenantVerbs(s.admin, admin.TenantSettings{DeleteAfter: s.cfg.Tenants.DeleteAfter, Kept: []string{defaultTenant}})
+	s.tenantVerbs = admin.NewTenantVerbs(s.admin, admin.TenantSettings{DeleteAfter: s.cfg.Tenants.DeleteAfter, Kept: []string{adminsocket.DefaultTenant}})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	enrollment, err := s.cfg.clientSettings()
 	if err != nil {
@@ -284,7 +285,7 @@ func (s *Server) openTenants(ctx context.Context) error {
 	if err := s.engine.Tenants.Open(ctx); err != nil {
 		return err
 	}
-	_, err := s.engine.Tenants.Declare(ctx, defaultTenant)
+	_, err := s.engine.Tenants.Declare(ctx, adminsocket.DefaultTenant)
 	return err
 }
 

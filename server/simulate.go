@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 )
 
 // Simulated is the answer of the command policy simulate.
@@ -67,7 +68,7 @@ func whoAsks(q url.Values) (tenant, name string, err error) {
 
 // simulate asks the policy without doing anything. The principal is given as
 // TENANT/NAME with groups and roles, since certificates name them.
-func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	in, err := d.simulationOf(q)
 	if err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminQuesti
 	return &Simulated{Allow: out.Allow, Reasons: out.Reasons, Policy: out.PolicyHash, Rights: out.Rights, Statements: explained(out.Statements)}, nil
 }
 
-func (d *adminDoor) simulationOf(question *adminQuestion) (in admin.SimulateInput, err error) {
+func (d *adminDoor) simulationOf(question *adminsocket.Question) (in admin.SimulateInput, err error) {
 	q := question.Values
 	tenant, name, err := whoAsks(q)
 	if err != nil {
@@ -101,9 +102,9 @@ func (d *adminDoor) simulationOf(question *adminQuestion) (in admin.SimulateInpu
 		d.addMappedRoles(p)
 	}
 	in = admin.SimulateInput{Principal: p, Actions: []core.Action{action}, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
-	if tenant == socketPrincipal.Tenant && name == socketPrincipal.ID {
-		in.Principal, in.Door, in.Address = socketPrincipal, core.DoorAdmin, ""
+	if tenant == adminsocket.Principal.Tenant && name == adminsocket.Principal.ID {
+		in.Principal, in.Door, in.Address = adminsocket.Principal, core.DoorAdmin, ""
 	}
-	in.At, err = question.timeOf("at")
+	in.At, err = question.Time("at")
 	return in, err
 }

@@ -15,12 +15,10 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
-
-// defaultTenant is declared at start: an installation has at least this tenant.
-const defaultTenant = "default"
 
 // admission is the authenticator of both doors. It refuses principals that have
 // expired, and those of tenants that are not declared or not active.
@@ -101,28 +99,28 @@ type CreatedTenant struct {
 }
 
 // createTenant declares the tenant that is named.
-func createTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func createTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	name := q.Get("name")
 	made, err := d.tenants.CreateTenant(ctx, c, name)
 	return CreatedTenant{Tenant: name, Created: made}, err
 }
 
 // listTenants lists what the command tenant list shows.
-func listTenants(d *adminDoor, ctx context.Context, c *core.Caller, _ *adminQuestion) (any, error) {
+func listTenants(d *adminDoor, ctx context.Context, c *core.Caller, _ *adminsocket.Question) (any, error) {
 	return d.tenants.ListTenants(ctx, c, "", math.MaxInt)
 }
 
-func readTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func readTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	return tenantAnswer(d.tenants.ReadTenant(ctx, c, q.Get("name")))
 }
 
 func tenantAnswer(t admin.NamedTenant, err error) (any, error) { return httpd.TenantShown(&t), err }
 
 // saveTenant changes settings, which are in the body, or disables or enables a tenant.
-func saveTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func saveTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	in := admin.SaveTenantInput{Name: q.Get("name"), Reason: q.Get("reason")}
-	if len(q.body) > 0 {
-		in.Settings = q.body
+	if len(q.Body) > 0 {
+		in.Settings = q.Body
 	}
 	if disabled := q.Get("disabled"); disabled != "" {
 		in.Disabled = new(disabled == "yes")
@@ -131,16 +129,16 @@ func saveTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuest
 }
 
 // deleteTenant is the first step of a deletion.
-func deleteTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func deleteTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	return tenantAnswer(d.tenants.DeleteTenant(ctx, c, admin.DeleteTenantInput{Name: q.Get("name"), Reason: q.Get("reason"), Now: q.Get("now") != ""}))
 }
 
 // confirmDeletion is the second step.
-func confirmDeletion(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func confirmDeletion(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	return d.tenants.ConfirmDeletion(ctx, c, q.Get("name"), q.Get("reason"))
 }
 
-func restoreTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminQuestion) (any, error) {
+func restoreTenant(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	return tenantAnswer(d.tenants.RestoreTenant(ctx, c, q.Get("name"), q.Get("reason")))
 }
 
@@ -159,8 +157,8 @@ func DeclareDevTenant(dir, tenant string) error {
 	cfg := Defaults()
 	cfg.Dir = dir
 	var out CreatedTenant
-	err := Ask(cfg.AdminSocket(), http.MethodPost, "/tenants", map[string][]string{"name": {tenant}}, &out)
-	if errors.Is(err, errNoServer) {
+	err := adminsocket.Ask(cfg.AdminSocket(), http.MethodPost, "/tenants", map[string][]string{"name": {tenant}}, &out)
+	if errors.Is(err, adminsocket.ErrNoServer) {
 		return nil
 	}
 	return err

@@ -22,6 +22,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/jsontext"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
@@ -31,7 +32,7 @@ func (w *where) askServer(method, path string, q url.Values, out any) error {
 	if err != nil {
 		return err
 	}
-	return server.Ask(cfg.AdminSocket(), method, path, q, out)
+	return adminsocket.Ask(cfg.AdminSocket(), method, path, q, out)
 }
 
 // askServerWith is askServer with a body.
@@ -40,7 +41,7 @@ func (w *where) askServerWith(method, path string, q url.Values, body []byte, ou
 	if err != nil {
 		return err
 	}
-	return server.AskWith(cfg.AdminSocket(), method, path, q, body, out)
+	return adminsocket.AskWith(cfg.AdminSocket(), method, path, q, body, out)
 }
 
 // listing is a command that lists what a running server has.

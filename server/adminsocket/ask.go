@@ -1,4 +1,4 @@
-package server
+package adminsocket
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// errNoServer is why a question was not answered at all.
-var errNoServer = errors.New("no server answers")
+// ErrNoServer is why a question was not answered at all.
+var ErrNoServer = errors.New("no server answers")
 
 // Ask puts a question to the server that answers at an admin socket.
 func Ask(socket, method, path string, q url.Values, out any) error {
@@ -31,7 +31,7 @@ func AskWith(socket, method, path string, q url.Values, body []byte, out any) er
 	}
 	res, err := c.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w at %s; is it running, and is this its user?", errNoServer, socket)
+		return fmt.Errorf("%w at %s; is it running, and is this its user?", ErrNoServer, socket)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
