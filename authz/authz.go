@@ -152,10 +152,11 @@ func (a *Authorizer) decideByKeyPolicies(ctx context.Context, p *policy, r *core
 	if err := checkComplete(r); err != nil {
 		return deny, err
 	}
-	if err := a.opts.Keys.match(ctx, r); err != nil {
+	known, err := a.opts.Keys.match(ctx, r)
+	if err != nil {
 		return deny, err
 	}
-	return p.decide(ctx, r)
+	return p.decideMatched(ctx, r, known)
 }
 
 // nameGates adds the gates to a denial if the request would be permitted with all of them

@@ -232,10 +232,10 @@ func (g *guesser) question() (question, int64, string) {
 		q.algorithm = core.CryptographicAlgorithm(g.pickEnum("input.object.algorithm", core.TagCryptographicAlgorithm))
 	}
 	if g.r.IntN(2) == 0 {
-		q.allowStatements, q.rights = joinNames(g.pickNames("input.statements.allow", "canary@1/1")), joinNames(g.pickNames("input.principal.rights", "canary"))
+		q.allowStatements, q.rights = g.pickNames("input.statements.allow", "canary@1/1"), g.pickNames("input.principal.rights", "canary")
 	}
 	if g.r.IntN(8) == 0 {
-		q.denyStatements, q.exclusive = joinNames(g.pickNames("input.statements.deny", "canary@1/2")), g.r.IntN(2) == 0
+		q.denyStatements, q.exclusive = g.pickNames("input.statements.deny", "canary@1/2"), g.r.IntN(2) == 0
 	}
 	return q, g.times[g.r.IntN(len(g.times))], g.addresses[g.r.IntN(len(g.addresses))]
 }

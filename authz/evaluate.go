@@ -9,6 +9,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/keyreeve/keyreeve/authz/fence"
+	"github.com/keyreeve/keyreeve/authz/keypolicy"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -24,10 +25,22 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 		return core.Decision{PolicyHash: p.hash}, err
 	}
 	d, err := p.decideRemembered(ctx, r)
-	if err != nil || !d.Allow {
-		return d, err
+	return limitPermit(d, r), err
+}
+
+// decideMatched answers a complete question whose statements are known. The answer is kept with
+// them if it depends on nothing else that changes.
+func (p *policy) decideMatched(ctx context.Context, r *core.AccessRequest, known *keypolicy.KnownMatch) (core.Decision, error) {
+	if p.memo != nil {
+		if d := known.Decision.Load(); d != nil && d.PolicyHash == p.hash {
+			return limitPermit(*d, r), nil
+		}
 	}
-	return limitPermit(d, r), nil
+	d, err := p.decideRemembered(ctx, r)
+	if err == nil && p.memo != nil {
+		known.Decision.Store(&d)
+	}
+	return limitPermit(d, r), err
 }
 
 // limitPermit turns a permit into a denial if a statement of a key policy denies, if none
@@ -37,6 +50,7 @@ func (p *policy) decide(ctx context.Context, r *core.AccessRequest) (core.Decisi
 func limitPermit(d core.Decision, r *core.AccessRequest) core.Decision {
 	s := &r.Statements
 	switch {
+	case !d.Allow:
 	case len(s.Deny) > 0:
 		d.Allow, d.Reasons = false, []string{"statement " + s.Deny[0] + " denies it"}
 	case s.Exclusive && len(s.Allow) == 0:
@@ -73,13 +87,14 @@ func (p *policy) decideRemembered(ctx context.Context, r *core.AccessRequest) (c
 	if p.memo == nil {
 		return p.evaluate(ctx, q, r.Now, r.Address)
 	}
-	key := p.memo.keyFor(q)
-	if d, ok := p.memo.recall(&key); ok {
+	var room [512]byte // so that a usual question allocates nothing
+	key := p.memo.appendKey(room[:0], &q)
+	if d, ok := p.memo.answers.Get(r.Principal.Tenant, key); ok {
 		return d, nil
 	}
 	d, err := p.evaluate(ctx, q, r.Now, r.Address)
 	if err == nil {
-		p.memo.remember(&key, d)
+		p.memo.answers.Put(r.Principal.Tenant, key, d)
 	}
 	return d, err
 }

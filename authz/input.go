@@ -2,18 +2,16 @@ package authz
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// question is everything that the input is made of, except time and address. It is also
-// the key of the memo, so that the key has everything that the policy can see.
+// question is everything that the input is made of, except time and address. The memo makes
+// its key of all fields: see memo.appendKey.
 type question struct {
-	principal       *core.Principal // nil in a key of the memo, which has principalNumber
-	principalNumber uint64          // only in a key: see memo.principalNumber
+	principal       *core.Principal
 	action          core.Action
 	door            core.Door
 	present         bool // whether there is an object
@@ -24,16 +22,11 @@ type question struct {
 	kind            core.ObjectType
 	state           core.State // at the time of the request
 	algorithm       core.CryptographicAlgorithm
-	allowStatements string // names joined by nameSeparator, so that questions can be compared
-	denyStatements  string
+	allowStatements []string
+	denyStatements  []string
 	exclusive       bool
-	rights          string // joined likewise
+	rights          []string
 }
-
-// nameSeparator separates names in a question. No name of a statement or role has it.
-const nameSeparator = "\x00"
-
-func joinNames(names []string) string { return strings.Join(names, nameSeparator) }
 
 // checkComplete refuses a question that lacks what each rule relies on: two empty
 // tenants would be equal.
@@ -55,7 +48,7 @@ func checkComplete(r *core.AccessRequest) error {
 // questionOf returns what the policy can see of a complete request.
 func questionOf(r *core.AccessRequest) question {
 	q := question{principal: r.Principal, action: r.Action, door: r.Door, exclusive: r.Statements.Exclusive,
-		allowStatements: joinNames(r.Statements.Allow), denyStatements: joinNames(r.Statements.Deny), rights: joinNames(r.Rights)}
+		allowStatements: r.Statements.Allow, denyStatements: r.Statements.Deny, rights: r.Rights}
 	if o := r.Object; o != nil {
 		q.present, q.tenant, q.object, q.owner, q.group = true, o.Tenant, o.ID, o.Owner, o.Group
 		q.kind, q.state, q.algorithm = o.Type, r.State, o.Algorithm()
@@ -104,8 +97,8 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 	{name: "principal", form: structureForm, parts: []field{
 		{name: "tenant", makeValue: makeText(func(q *question) string { return q.principal.Tenant })},
 		{name: "id", makeValue: makeText(func(q *question) string { return q.principal.ID })},
-		{name: "groups", form: namesForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return nameSet(q.principal.Groups) }},
-		{name: "roles", form: namesForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return nameSet(q.principal.Roles) }},
+		{name: "groups", form: namesForm, makeValue: makeNames(func(q *question) []string { return q.principal.Groups })},
+		{name: "roles", form: namesForm, makeValue: makeNames(func(q *question) []string { return q.principal.Roles })},
 		{name: "method", allValues: textTerms(core.Methods...), makeValue: makeText(func(q *question) string { return q.principal.Method })},
 		{name: "strength", allValues: termsOf(core.Strengths(), core.Strength.String), makeValue: makeText(func(q *question) string { return q.principal.Strength.String() })},
 		{name: "attributes", form: textsForm, makeValue: func(q *question, _ int64, _ string) *ast.Term { return textMap(q.principal.Attributes) }},
@@ -120,7 +113,7 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 			{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.principal.TokenID != "") }},
 			{name: "id", makeValue: makeText(func(q *question) string { return q.principal.TokenID })},
 		}},
-		{name: "rights", form: namesForm, makeValue: makeNames(func(q *question) string { return q.rights })},
+		{name: "rights", form: namesForm, makeValue: makeNames(func(q *question) []string { return q.rights })},
 	}},
 	{name: "object", form: structureForm, parts: []field{
 		{name: "present", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.present) }},
@@ -133,8 +126,8 @@ var inputFields = withPaths("", field{name: "input", form: structureForm, parts:
 		{name: "algorithm", allValues: orNone(core.TagCryptographicAlgorithm), makeValue: makeText(func(q *question) string { return core.EnumName(q.algorithm) })},
 	}},
 	{name: "statements", form: structureForm, parts: []field{
-		{name: "allow", form: namesForm, makeValue: makeNames(func(q *question) string { return q.allowStatements })},
-		{name: "deny", form: namesForm, makeValue: makeNames(func(q *question) string { return q.denyStatements })},
+		{name: "allow", form: namesForm, makeValue: makeNames(func(q *question) []string { return q.allowStatements })},
+		{name: "deny", form: namesForm, makeValue: makeNames(func(q *question) []string { return q.denyStatements })},
 		{name: "exclusive", allValues: []*ast.Term{yes, no}, makeValue: func(q *question, _ int64, _ string) *ast.Term { return ast.BooleanTerm(q.exclusive) }},
 	}},
 }})
@@ -194,9 +187,9 @@ func makeText(get func(*question) string) func(*question, int64, string) *ast.Te
 	return func(q *question, _ int64, _ string) *ast.Term { return textTerm(get(q)) }
 }
 
-// makeNames returns a function that makes a set of names that are joined in a question.
-func makeNames(get func(*question) string) func(*question, int64, string) *ast.Term {
-	return func(q *question, _ int64, _ string) *ast.Term { return nameSet(strings.Split(get(q), nameSeparator)) }
+// makeNames returns a function that makes a set of names.
+func makeNames(get func(*question) []string) func(*question, int64, string) *ast.Term {
+	return func(q *question, _ int64, _ string) *ast.Term { return nameSet(get(q)) }
 }
 
 // namesOf returns the names of an enumeration of the standard.

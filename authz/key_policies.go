@@ -2,9 +2,9 @@ package authz
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyreeve/keyreeve/authz/keypolicy"
@@ -19,8 +19,7 @@ const (
 	keptPolicies    = 1024
 	keptSize        = 131_072 // of all kept policies, see [keypolicy.Policy.Size]
 	keptFor         = time.Hour
-	keptMatches     = 16_384 // cleared when it is full
-	maxMatchesNamed = 16     // statements of each effect that policies.rego and the record see
+	maxMatchesNamed = 16 // statements of each effect that policies.rego and the record see
 )
 
 // KeyPolicies are the key policies that people write as JSON. It finds the statements that
@@ -29,33 +28,19 @@ type KeyPolicies struct {
 	matcher *keypolicy.Matcher
 	read    func(core.DirectoryVersion) (*core.DirectoryEntry, error)
 
+	memo    *keypolicy.Memo
+	changes atomic.Uint64 // of the regions
+
 	mu       sync.RWMutex
 	regions  format.Regions // never changed in place
 	compiled *cache.Bounded[keptPolicy]
 	sizes    map[string]int // of the compiled policies of each tenant
-	matches  map[matchKey]core.MatchedStatements
 }
 
 // keptPolicy is a compiled policy of a tenant.
 type keptPolicy struct {
 	*keypolicy.Policy
 	tenant string
-}
-
-// matchKey is everything that the statements of up to four policies can look at, except
-// time and parameters, and the gates that are open. Matches that depend on those are not kept. The principal and the
-// policies never change, and the version of an object changes with each of its attributes.
-type matchKey struct {
-	principal *core.Principal
-	action    core.Action
-	door      core.Door
-	address   string
-	tenant    string
-	object    string
-	version   int64
-	state     core.State
-	granted   string // names joined by nameSeparator
-	policies  [4]*keypolicy.Policy
 }
 
 var _ core.KeyPolicies = (*KeyPolicies)(nil)
@@ -76,7 +61,7 @@ func newKeyPolicies(regions format.Regions, o keypolicy.MatcherOptions, read fun
 	if err != nil {
 		return nil, err
 	}
-	k := &KeyPolicies{matcher: m, read: read, regions: regions, sizes: map[string]int{}, matches: map[matchKey]core.MatchedStatements{}}
+	k := &KeyPolicies{matcher: m, read: read, memo: keypolicy.NewMemo(), regions: regions, sizes: map[string]int{}}
 	k.compiled = cache.New(keptPolicies, keptFor, k.release)
 	return k, nil
 }
@@ -104,7 +89,8 @@ func (k *KeyPolicies) FindStatements(ctx context.Context, r *core.AccessRequest)
 	if err := checkComplete(r); err != nil {
 		return err
 	}
-	return k.match(ctx, r)
+	_, err := k.match(ctx, r)
+	return err
 }
 
 // Reads implements [core.KeyPolicies].
@@ -117,13 +103,11 @@ func (k *KeyPolicies) Reads(r *core.AccessRequest) (names []string, err error) {
 	return slices.Compact(names), err
 }
 
-// release is called with each policy that is kept no longer. The matches of its tenant go
-// too: their keys would hold the policy in memory.
+// release is called with each policy that is kept no longer.
 func (k *KeyPolicies) release(p keptPolicy) {
 	if k.sizes[p.tenant] -= p.Size(); k.sizes[p.tenant] <= 0 {
 		delete(k.sizes, p.tenant)
 	}
-	maps.DeleteFunc(k.matches, func(key matchKey, _ core.MatchedStatements) bool { return key.principal.Tenant == p.tenant })
 }
 
 // CheckRegions fails with InvalidField if a region is malformed.
@@ -146,8 +130,8 @@ func (k *KeyPolicies) SetRegions(regions map[string][]string, announce func() er
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.regions = parsed
-	clear(k.matches) // first: each policy that is dropped would look through them
 	k.compiled.Clear()
+	k.changes.Add(1) // matches of the old regions are found no longer
 	return nil
 }
 
@@ -157,75 +141,50 @@ func (k *KeyPolicies) regionsNow() format.Regions {
 	return k.regions
 }
 
-// match adds the statements that match a request to it.
-func (k *KeyPolicies) match(ctx context.Context, r *core.AccessRequest) error {
+// match adds the statements that match a request to it. What it returns was found now, or is
+// remembered.
+func (k *KeyPolicies) match(ctx context.Context, r *core.AccessRequest) (*keypolicy.KnownMatch, error) {
 	if len(r.Policies) == 0 {
-		return nil
+		return &keypolicy.KnownMatch{}, nil
 	}
-	var room [4]*keypolicy.Policy
-	policies, err := k.compileAll(room[:0], r.Policies)
+	var room [256]byte // so that a usual request allocates nothing
+	key := k.memo.AppendKey(room[:0], r, k.changes.Load())
+	if known := k.memo.Recall(r.Principal.Tenant, key, r.Now); known != nil {
+		r.Statements = known.Statements
+		return known, nil
+	}
+	var policyRoom [4]*keypolicy.Policy
+	policies, err := k.compileAll(policyRoom[:0], r.Policies)
 	if err != nil {
-		return err
-	}
-	key := keyOf(r, policies)
-	if key.principal != nil {
-		k.mu.RLock()
-		found, ok := k.matches[key]
-		k.mu.RUnlock()
-		if ok {
-			r.Statements = found
-			return nil
-		}
+		return nil, err
 	}
 	m, err := k.matcher.Match(ctx, requestOf(r), policies)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Statements = core.MatchedStatements{Allow: firstNames(m.Allow), Deny: firstNames(m.Deny), Exclusive: m.Exclusive, Gates: m.Gates}
-	if key.principal != nil && !m.ReadsTime && !m.ReadsParameters {
-		k.remember(key, r.Statements)
+	known := &keypolicy.KnownMatch{Statements: r.Statements, Span: m.Span}
+	if !m.ReadsParameters && isWhatWasAsked(r, policies) {
+		k.memo.Remember(r.Principal.Tenant, key, known)
 	}
-	return nil
+	return known, nil
+}
+
+// isWhatWasAsked reports whether policies have the versions of a request, and its object a
+// version. A policy can have been replaced since the request asked which version is in force.
+func isWhatWasAsked(r *core.AccessRequest, policies []*keypolicy.Policy) bool {
+	for i, p := range policies {
+		if p.Version() != r.Policies[i].Version {
+			return false
+		}
+	}
+	return r.Object == nil || r.Object.Version > 0
 }
 
 // firstNames returns a copy of the first maxMatchesNamed names. One name decides as much as a
 // thousand, and remembered answers hold them all.
 func firstNames(names []string) []string {
 	return slices.Clone(names[:min(len(names), maxMatchesNamed)])
-}
-
-// keyOf returns the key of a request. Its principal is nil if there are too many policies
-// for a key.
-func keyOf(r *core.AccessRequest, policies []*keypolicy.Policy) (key matchKey) {
-	if len(policies) > len(key.policies) {
-		return key
-	}
-	key = matchKey{principal: r.Principal, action: r.Action, door: r.Door, address: r.Address, granted: joinNames(r.Granted)}
-	copy(key.policies[:], policies)
-	if o := r.Object; o != nil {
-		key.tenant, key.object, key.version, key.state = o.Tenant, o.ID, o.Version, r.State
-	}
-	return key
-}
-
-func (k *KeyPolicies) remember(key matchKey, m core.MatchedStatements) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, p := range key.policies {
-		if p != nil && !k.keepsLocked(key.principal.Tenant, p) {
-			return
-		}
-	}
-	if len(k.matches) >= keptMatches {
-		clear(k.matches)
-	}
-	k.matches[key] = m
-}
-
-// keepsLocked reports whether a compiled policy of a tenant is kept. The caller holds k.mu.
-func (k *KeyPolicies) keepsLocked(tenant string, p *keypolicy.Policy) bool {
-	kept, ok := k.compiled.Get(tenant, p.Name())
-	return ok && kept.Policy == p
 }
 
 // requestOf returns a request as the matcher takes it. Parameters that the request leaves

@@ -111,6 +111,78 @@ func TestMatchesAreRememberedForTheirQuestion(t *testing.T) {
 	}
 }
 
+// A decision by statements about the time is remembered until the next second at which one of
+// them can change, and is right when the clock jumps over such seconds, forward or back.
+func TestTimeIsRememberedUntilItsEdge(t *testing.T) {
+	a, _ := withKeyPolicies(t, map[string]string{"once": until1970,
+		"night": `{"statements": [{"principal": "*", "actions": ["Get"], "effect": "deny", "conditions": {"time": {"daily": {"from": "22:00", "to": "06:00", "zone": "Europe/Berlin"}}}}]}`,
+		"day":   `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"time": {"daily": {"from": "00:00", "to": "24:00", "zone": "UTC", "weekdays": ["monday", "tuesday"]}}}}]}`})
+	eve, mine := someone("t", "eve", ""), object("alice", "")
+	const monday, hour = 1791763200, 3600 // 12 October 2026, 00:00 in UTC, 02:00 in Berlin
+	for _, c := range []struct {
+		policies []string
+		at       int64
+		allow    bool
+	}{
+		{[]string{"once"}, 59, true}, {[]string{"once"}, 60, true}, {[]string{"once"}, 61, false}, {[]string{"once"}, 1 << 40, false}, {[]string{"once"}, 60, true}, {[]string{"once"}, -5, true},
+		{[]string{"day", "night"}, monday + 4*hour - 1, false}, {[]string{"day", "night"}, monday + 4*hour, true}, {[]string{"day", "night"}, monday + 20*hour - 1, true}, {[]string{"day", "night"}, monday + 20*hour, false},
+		{[]string{"day", "night"}, monday + 12*hour, true}, {[]string{"day", "night"}, monday + 36*hour, true}, {[]string{"day", "night"}, monday + 60*hour, false}, {[]string{"day", "night"}, monday - 12*hour, false},
+		{[]string{"day"}, monday, true}, {[]string{"day"}, monday - 1, false}, {[]string{"day"}, monday + 48*hour - 1, true}, {[]string{"day"}, monday + 48*hour, false},
+	} {
+		r := askUnder(eve, core.ActionGet, mine, 1, c.policies...)
+		r.Now = c.at
+		for range 2 {
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow != c.allow {
+				t.Errorf("%v at %d: %+v, %v; want allow %v", c.policies, c.at, d, err, c.allow)
+			}
+		}
+		if n := testing.AllocsPerRun(20, func() { a.Decide(ctx, r) }); n > 0 {
+			t.Errorf("%v at %d: an answer costs %v allocations, want 0: it is not remembered", c.policies, c.at, n)
+		}
+	}
+}
+
+// A policy of one tenant that changes again and again makes no other remembered decision be
+// evaluated again: neither those under other policies of the tenant, nor those of others.
+func TestChangedPolicyForgetsNothingElse(t *testing.T) {
+	a, s := withKeyPolicies(t, map[string]string{"busy": allowGet, "calm": allowGet})
+	calm := askUnder(someone("t", "eve", ""), core.ActionGet, object("alice", ""), 1, "calm")
+	if d, err := a.Decide(ctx, calm); err != nil || !d.Allow {
+		t.Fatal(d, err)
+	}
+	for version := range int64(50) {
+		if d, err := a.Decide(ctx, askUnder(calm.Principal, core.ActionGet, object("alice", ""), 1+version, "busy")); err != nil || !d.Allow || d.Reasons[0] != fmt.Sprintf("statement busy@%d/1", 1+version) {
+			t.Fatalf("version %d: %+v, %v", 1+version, d, err)
+		}
+		reads := s.reads
+		if n := testing.AllocsPerRun(5, func() { a.Decide(ctx, calm) }); n > 0 || s.reads != reads {
+			t.Fatalf("after version %d of another policy, a remembered decision costs %v allocations and %d reads", 1+version, n, s.reads-reads)
+		}
+	}
+}
+
+// A version that was replaced before it could be read is decided by the newer one, and that is
+// not remembered for the older one.
+func TestReplacedVersionIsNotRemembered(t *testing.T) {
+	newest := int64(2)
+	keys, err := authz.NewKeyPolicies(nil, func(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
+		return &core.DirectoryEntry{Kind: v.Name.Kind, Tenant: v.Name.Tenant, ID: v.Name.ID, Version: newest, Body: []byte([]string{allowGet, denyGet}[newest%2])}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		newest int64
+		want   string
+	}{{2, "[p@2/1] []"}, {1, "[] [p@1/1]"}} {
+		newest = c.newest
+		r := askUnder(someone("t", "eve", ""), core.ActionGet, object("alice", ""), 1, "p")
+		if err := keys.FindStatements(ctx, r); err != nil || fmt.Sprint(r.Statements.Allow, r.Statements.Deny) != c.want {
+			t.Errorf("version 1 is asked for and %d is stored: %+v, %v; want %s", c.newest, r.Statements, err, c.want)
+		}
+	}
+}
+
 // A new version of a policy is in force with the next question, and the reasons name the
 // version.
 func TestNewVersionDecidesAtOnce(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/authz/keypolicy/format"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/cache"
 )
 
 // Bounds of the policies of one request. A single policy of the largest size fits, and so do
@@ -34,7 +35,7 @@ type MatcherOptions struct {
 
 // NewMatcher returns a Matcher. It fails only if the program is broken.
 func NewMatcher(o MatcherOptions) (*Matcher, error) {
-	m := &Matcher{}
+	m := &Matcher{principals: principalTerms{cache.NewShared[*ast.Term](maxPrincipals)}}
 	var err error
 	if m.matched, err = prepareQuery(matchedQuery, compiler); err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "match.rego cannot be evaluated")
@@ -54,13 +55,14 @@ func NewMatcher(o MatcherOptions) (*Matcher, error) {
 // A statement with a gate is among Allow only if the gate is open, and among Deny until then.
 // Gates has the gates that are not open.
 //
-// The Reads fields say on what the answer depends besides action, principal, door and
-// object. They do not depend on the answer.
+// The Reads fields say on what the answer depends besides action, principal, door, object and
+// time. They do not depend on the answer. At each second of Span the answer is the same.
 type Matches struct {
-	Allow, Deny                              []string
-	Exclusive                                bool
-	Gates                                    []core.Gate
-	ReadsTime, ReadsAddress, ReadsParameters bool
+	Allow, Deny                   []string
+	Exclusive                     bool
+	Gates                         []core.Gate
+	Span                          TimeSpan
+	ReadsAddress, ReadsParameters bool
 }
 
 // Match returns the statements of policies that match a request. Policies that are
@@ -84,7 +86,8 @@ func (m *Matcher) matchQuestion(ctx context.Context, q *question, policies []*Po
 		return Matches{}, err
 	}
 	out, err := collect(found, relevant, policies, q.granted)
-	out.ReadsTime, out.ReadsAddress, out.ReadsParameters = c.readsTime, c.readsAddress, c.readsParameters
+	out.ReadsAddress, out.ReadsParameters = c.readsAddress, c.readsParameters
+	out.Span = spanAround(q.now, relevant, q.action)
 	return out, err
 }
 

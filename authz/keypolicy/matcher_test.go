@@ -3,6 +3,7 @@ package keypolicy
 import (
 	"context"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -67,21 +68,23 @@ func TestExplain(t *testing.T) {
 
 // What an answer depends on follows from the statements for the action.
 func TestReads(t *testing.T) {
+	r := usualRequest()
 	for conditions, want := range map[string]Matches{
-		`"door": "kmip"`:                               {},
-		`"ipAddress": "10.0.0.0/8"`:                    {ReadsAddress: true},
-		`"region": "eu"`:                               {ReadsAddress: true},
-		`"time": {"notAfter": "2001-01-01T00:00:00Z"}`: {ReadsTime: true},
-		`"time": {"daily": {"from": "08:00", "to": "18:00", "zone": "UTC"}}`: {ReadsTime: true},
-		`"parameters": {"mode": "GCM"}`:                                      {ReadsParameters: true},
+		`"door": "kmip"`:                                                     {Span: Always},
+		`"ipAddress": "10.0.0.0/8"`:                                          {Span: Always, ReadsAddress: true},
+		`"region": "eu"`:                                                     {Span: Always, ReadsAddress: true},
+		`"time": {"notAfter": "2001-01-01T00:00:00Z"}`:                       {Span: TimeSpan{978307201, math.MaxInt64}},
+		`"time": {"notBefore": "2050-01-01T00:00:00Z"}`:                      {Span: TimeSpan{math.MinInt64, 2524607999}},
+		`"time": {"daily": {"from": "08:00", "to": "18:00", "zone": "UTC"}}`: {Span: TimeSpan{r.Now - r.Now%86400 + 8*3600, r.Now - r.Now%86400 + 18*3600 - 1}},
+		`"parameters": {"mode": "GCM"}`:                                      {Span: Always, ReadsParameters: true},
 	} {
 		p := compileText(t, "p", fmt.Sprintf(`{"statements": [{"principal": "user:nobody", "actions": ["encrypt"], "effect": "allow", "conditions": {%s}}]}`, conditions))
-		if got := bothWays(t, usualRequest(), p); !reflect.DeepEqual(got, want) {
+		if got := bothWays(t, r, p); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, want %+v", conditions, got, want)
 		}
-		r := usualRequest()
-		r.Action = core.ActionSign
-		if got := bothWays(t, r, p); !reflect.DeepEqual(got, Matches{}) {
+		other := usualRequest()
+		other.Action = core.ActionSign
+		if got := bothWays(t, other, p); !reflect.DeepEqual(got, Matches{Span: Always}) {
 			t.Errorf("%s, asked for another action: %+v, want nothing", conditions, got)
 		}
 	}
@@ -210,10 +213,10 @@ func TestSetsAreBounded(t *testing.T) {
 	if n := m.specialized.sets.Len(); n > maxSpecialized {
 		t.Errorf("%d sets are kept, at most %d", n, maxSpecialized)
 	}
-	for i := range 2 * maxPrincipalTerms {
+	for i := range 2 * maxPrincipals {
 		m.principals.termOf(&core.Principal{Tenant: "t", ID: fmt.Sprint(i)}, "")
 	}
-	if n := len(m.principals.terms); n > maxPrincipalTerms {
-		t.Errorf("the terms of %d principals are kept, at most %d", n, maxPrincipalTerms)
+	if n := m.principals.kept.Len(); n > maxPrincipals {
+		t.Errorf("the terms of %d principals are kept, at most %d", n, maxPrincipals)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -41,11 +42,12 @@ type Policy struct {
 
 // concern is what the statements for one action look at.
 type concern struct {
-	size                                     int // names and conditions that are looked at
-	branches                                 int // conjunctions after partial evaluation
-	fields                                   []field
-	lengths                                  prefixLengths
-	readsTime, readsAddress, readsParameters bool
+	size                          int // names and conditions that are looked at
+	branches                      int // conjunctions after partial evaluation
+	fields                        []field
+	lengths                       prefixLengths
+	edges                         timeEdges
+	readsAddress, readsParameters bool
 }
 
 // Compile reads and checks a policy. It fails with InvalidField and the path of the first
@@ -145,23 +147,27 @@ func (p *Policy) Labels() []string { return p.labels }
 
 // concernsOf returns what the statements for each action look at.
 func concernsOf(n *format.Normal) map[string]concern {
-	out := map[string]concern{}
+	out, zones := map[string]concern{}, zonesOf(n)
 	for _, index := range []map[string][]int{n.Allow, n.Deny} {
 		for action := range index {
 			if _, done := out[action]; !done {
-				out[action] = concernOf(n, action)
+				out[action] = concernOf(n, action, zones)
 			}
 		}
 	}
 	return out
 }
 
-func concernOf(n *format.Normal, action string) (c concern) {
+func concernOf(n *format.Normal, action string, zones map[string]*time.Location) (c concern) {
 	for _, effect := range []format.Effect{format.Allow, format.Deny} {
 		for _, i := range n.Concerning(effect, action) {
 			c.addStatement(&n.Statements[i])
+			for k := range n.Statements[i].Conditions {
+				c.edges.addCondition(&n.Statements[i].Conditions[k], zones)
+			}
 		}
 	}
+	c.edges.sortEdges()
 	return c
 }
 
@@ -177,10 +183,7 @@ func (c *concern) addStatement(s *format.NormalStatement) {
 			c.lengths.addRanges(condition.Ranges)
 			branches *= 2 // the address may be unknown
 		case format.DailyCondition:
-			c.readsTime = true
 			branches *= len(condition.Windows)
-		case format.NotBeforeCondition, format.NotAfterCondition:
-			c.readsTime = true
 		}
 	}
 	c.size += s.Size()
@@ -202,7 +205,7 @@ func (c *concern) addConcern(other *concern) {
 		c.addField(f)
 	}
 	c.lengths.addLengths(&other.lengths)
-	c.readsTime, c.readsAddress = c.readsTime || other.readsTime, c.readsAddress || other.readsAddress
+	c.readsAddress = c.readsAddress || other.readsAddress
 }
 
 // concernFor returns what the statements for an action look at. ok is false if the policy

@@ -2,7 +2,7 @@
 //
 // Its caches have one rule: if a cache is full, a tenant that has at least its share
 // of it loses an entry. So a tenant with very many objects drives out its own.
-// The package relies on nothing. Start at [Bounded].
+// The package relies on nothing. Start at [Bounded], or at [Shared] for many goroutines.
 package cache
 
 import "time"
@@ -25,8 +25,8 @@ type entry[V any] struct {
 	expires time.Time
 }
 
-// New makes a cache of capacity values. dropped is called with each value that leaves it
-// and may not use the cache.
+// New makes a cache of capacity values, each kept for a lifetime; 0: without end. dropped is
+// called with each value that leaves it and may not use the cache.
 func New[V any](capacity int, lifetime time.Duration, dropped func(V)) *Bounded[V] {
 	return &Bounded[V]{capacity, lifetime, dropped, map[name]entry[V]{}, map[string]int{}}
 }
@@ -34,7 +34,7 @@ func New[V any](capacity int, lifetime time.Duration, dropped func(V)) *Bounded[
 // Get returns the value of an object, unless it has expired. It allocates nothing.
 func (b *Bounded[V]) Get(tenant, id string) (value V, ok bool) {
 	e, ok := b.entries[name{tenant, id}]
-	if !ok || time.Now().After(e.expires) {
+	if !ok || b.lifetime != 0 && time.Now().After(e.expires) {
 		return value, false
 	}
 	return e.value, true
@@ -88,7 +88,7 @@ func (b *Bounded[V]) DropTenant(tenant string) {
 // Expire drops the values whose time is over.
 func (b *Bounded[V]) Expire(now time.Time) {
 	for key, e := range b.entries {
-		if now.After(e.expires) {
+		if b.lifetime != 0 && now.After(e.expires) {
 			b.Drop(key.tenant, key.id)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 type caller struct {
 	name     string
 	policies int    // attached to a key of its own; 0: the key of the other operations
-	when     string // a condition of these policies; one about time is evaluated at each Get
+	when     string // a condition of these policies
 	options  kmip.RequestOptions
 }
 
