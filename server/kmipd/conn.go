@@ -27,6 +27,7 @@ type conn struct {
 	behalf     context.Context     // of the work for the principal
 	idle       atomic.Bool         // waiting for a message's first byte
 	ending     atomic.Bool         // the client was refused since it connected, and the wait was cut short
+	checking   atomic.Bool         // endIfRefused runs
 	wrote      time.Time           // when the last answer went out
 	slot       *bounds.Slot
 	account    *bounds.Account    // of the principal's memory

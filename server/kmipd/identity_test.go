@@ -3,9 +3,12 @@ package kmipd
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyreeve/keyreeve/audit"
@@ -240,4 +243,41 @@ func TestLateAnswerIsRecordedForTheUser(t *testing.T) {
 	if r := late(w.Get); !strings.Contains(r, `"dev"`) {
 		t.Errorf("the record of a late Get without credentials is %s", r)
 	}
+}
+
+// A connection whose check hangs, as while an OCSP responder is silent, is asked once. The idle
+// connections of clients that are refused meanwhile end, and those of others go on.
+func TestSlowCheckDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &Server{conns: map[*conn]struct{}{}}
+		add := func(identify func() (*core.Principal, error)) *conn {
+			end, _ := net.Pipe()
+			c := &conn{server: srv, tls: tls.Server(end, nil), identify: identify}
+			c.idle.Store(true)
+			srv.conns[c] = struct{}{}
+			return c
+		}
+		var asked atomic.Int32
+		answered := make(chan struct{})
+		for range 50 {
+			add(func() (*core.Principal, error) {
+				asked.Add(1)
+				<-answered
+				return nil, nil
+			})
+		}
+		good := add(func() (*core.Principal, error) { return nil, nil })
+		refused := add(func() (*core.Principal, error) {
+			return nil, core.Errorf(core.AuthenticationNotSuccessful, "revoked")
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go srv.watchIdentities(ctx)
+		time.Sleep(4 * identifyEvery)
+		synctest.Wait()
+		if !refused.ending.Load() || good.ending.Load() || asked.Load() != 50 {
+			t.Errorf("the refused one ends: %v, the good one: %v, and 50 slow checks were begun %d times", refused.ending.Load(), good.ending.Load(), asked.Load())
+		}
+		cancel()
+		close(answered)
+	})
 }

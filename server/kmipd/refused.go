@@ -60,18 +60,27 @@ const (
 )
 
 // watchIdentities ends idle connections of clients that are not accepted any more. A
-// message that comes within refusedGrace gets an answer.
+// message that comes within refusedGrace gets an answer. Each check has a goroutine, because it
+// can wait for an OCSP responder, and the others must not wait with it.
 func (s *Server) watchIdentities(ctx context.Context) {
 	var idle []*conn
 	core.Every(ctx, identifyEvery, func() {
 		idle = s.appendIdle(idle[:0])
 		for _, c := range idle {
-			if _, err := c.identify(); err != nil && c.ending.CompareAndSwap(false, true) {
-				c.tls.SetReadDeadline(time.Now().Add(refusedGrace))
+			if c.checking.CompareAndSwap(false, true) {
+				go c.endIfRefused()
 			}
 		}
 		clear(idle)
 	})
+}
+
+// endIfRefused ends an idle connection if its client is not accepted any more.
+func (c *conn) endIfRefused() {
+	defer c.checking.Store(false)
+	if _, err := c.identify(); err != nil && c.ending.CompareAndSwap(false, true) {
+		c.tls.SetReadDeadline(time.Now().Add(refusedGrace))
+	}
 }
 
 // appendIdle appends the connections that wait for a message to idle.
