@@ -17,7 +17,7 @@ type Approvals struct {
 	attachments *Typed[*Attachment]
 	gatesOf     func(*core.DirectoryEntry) ([]core.Gate, error)
 
-	asking sync.Mutex // one AskApproval at a time, so that no request waits twice on this node
+	asking sync.Map // *sync.Mutex by tenant: one AskApproval at a time, so that no request waits twice on this node
 
 	suspectMu sync.RWMutex
 	suspects  map[core.DirectoryName]bool // key policies that may demand approvals
@@ -109,8 +109,9 @@ const (
 
 // AskApproval implements [core.ApprovalDesk].
 func (a *Approvals) AskApproval(ctx context.Context, r *core.WaitingRequest) (id string, err error) {
-	a.asking.Lock()
-	defer a.asking.Unlock()
+	turn, _ := a.asking.LoadOrStore(r.Tenant, new(sync.Mutex))
+	turn.(*sync.Mutex).Lock()
+	defer turn.(*sync.Mutex).Unlock()
 	switch waiting, err := a.FindApproval(r); {
 	case err != nil:
 		return "", err
