@@ -56,14 +56,14 @@ func (all directories) watch(ctx context.Context) {
 	running.Wait()
 }
 
-// answering returns for each tenant with a directory whether that verifies passwords.
-func (all directories) answering() map[string]bool {
-	out := map[string]bool{}
+// countDown returns how many directories verify no passwords.
+func (all directories) countDown() (down int) {
 	for _, d := range all {
-		h := d.Health()
-		out[h.Tenant] = h.Problem == ""
+		if d.Health().Problem != "" {
+			down++
+		}
 	}
-	return out
+	return down
 }
 
 // part is what health says of the directories to a tenant. Without one of them the server is

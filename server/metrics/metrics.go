@@ -96,28 +96,10 @@ func (m *Metrics) WatchRows(pending func() int, tampered func() int64) {
 			func() float64 { return float64(tampered()) }))
 }
 
-// answeringDirectories asks at each scrape which LDAP directories answer, by tenant.
-type answeringDirectories struct {
-	gauge *prometheus.Desc
-	ask   func() map[string]bool
-}
-
-func (d *answeringDirectories) Describe(out chan<- *prometheus.Desc) { out <- d.gauge }
-
-func (d *answeringDirectories) Collect(out chan<- prometheus.Metric) {
-	for tenant, answers := range d.ask() {
-		value := 0.0
-		if answers {
-			value = 1
-		}
-		out <- prometheus.MustNewConstMetric(d.gauge, prometheus.GaugeValue, value, tenant)
-	}
-}
-
-// WatchLDAP has each scrape ask whether the LDAP directory of each tenant that has one answers.
-// The settings bound their number.
-func (m *Metrics) WatchLDAP(answering func() map[string]bool) {
-	m.registry.MustRegister(&answeringDirectories{prometheus.NewDesc("keyreeve_ldap_up", "1 while the LDAP directory of a tenant verifies passwords.", []string{"tenant"}, nil), answering})
+// WatchLDAP has each scrape ask how many LDAP directories verify no passwords. The figure has no
+// tenant: those who read metrics need not know the names of tenants.
+func (m *Metrics) WatchLDAP(down func() int) {
+	m.registry.MustRegister(newGauge("keyreeve_ldap_directories_down", "LDAP directories that verify no passwords.", func() float64 { return float64(down()) }))
 }
 
 // Observe is engine.Ports.Observe.

@@ -44,7 +44,7 @@ func TestFigures(t *testing.T) {
 	m.Closed()
 	m.Refused("peer")
 	m.FailedLogin(core.DoorREST, core.MethodPassword)
-	m.WatchLDAP(func() map[string]bool { return map[string]bool{"acme": true, "other": false} })
+	m.WatchLDAP(func() int { return 1 })
 	m.WatchRows(func() int { return 2 }, func() int64 { return 5 })
 	var earliest time.Time
 	m.WatchClientCertificates(func() (time.Time, int) { return earliest, 4 })
@@ -57,7 +57,7 @@ func TestFigures(t *testing.T) {
 	has(t, text, `keyreeve_operation_seconds_count{code="",door="kmip",operation="Get",outcome="allowed"} 1`, `keyreeve_operation_seconds_bucket{code="",door="kmip",operation="Get",outcome="allowed",le="0.0002"} 0`,
 		`keyreeve_operation_seconds_bucket{code="",door="kmip",operation="Get",outcome="allowed",le="0.0005"} 1`,
 		`keyreeve_operation_seconds_count{code="`+core.PermissionDenied.String()+`",door="rest",operation="Get",outcome="denied"} 1`,
-		`keyreeve_failed_logins_total{door="rest",method="password"} 1`, `keyreeve_ldap_up{tenant="acme"} 1`, `keyreeve_ldap_up{tenant="other"} 0`, "keyreeve_kmip_connections 1", `keyreeve_kmip_refused_total{why="peer"} 1`,
+		`keyreeve_failed_logins_total{door="rest",method="password"} 1`, `keyreeve_ldap_directories_down 1`, "keyreeve_kmip_connections 1", `keyreeve_kmip_refused_total{why="peer"} 1`,
 		"keyreeve_hsm_ready 1", "keyreeve_hsm_sessions 3", "keyreeve_hsm_stuck 1", "keyreeve_hsm_cached_handles 20", "keyreeve_hsm_cached_copies 7", "keyreeve_pending_destroys 2", "keyreeve_tampered_rows_total 5")
 	health.Ready = false
 	has(t, scrape(t, m), "keyreeve_hsm_ready 0")
