@@ -43,6 +43,7 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 	b = appendText(b, "principal", r.Principal)
 	b = appendText(b, "fingerprint", r.Fingerprint)
 	b = appendText(b, "named_by", r.NamedBy)
+	b = appendProof(b, r.Method, r.Strength)
 	b = appendText(b, "token", r.Token)
 	b = appendText(b, "address", r.Address)
 	b = appendText(b, "door", string(r.Door))
@@ -70,6 +71,18 @@ func (j *Journal) Seal(r *core.Record) core.Entry {
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// appendProof appends how the principal proved itself. Both texts are names of this program,
+// so nothing in them is escaped. Policies ask for the strength by its name.
+func appendProof(b []byte, method string, strength core.Strength) []byte {
+	if method != "" {
+		b = append(append(append(b, `,"method":"`...), method...), '"')
+	}
+	if strength != core.StrengthNone {
+		b = append(append(append(b, `,"strength":"`...), strength.String()...), '"')
+	}
+	return b
+}
 
 // appendObject begins an object of a list with the Unique Identifier that it names.
 func appendObject(b []byte, id string) []byte {
@@ -135,6 +148,8 @@ type Entry struct {
 	Principal   string     `json:"principal"`
 	Fingerprint string     `json:"fingerprint"`
 	NamedBy     string     `json:"named_by,omitempty"`
+	Method      string     `json:"method,omitempty"`   // how the principal proved itself, one of core.Methods
+	Strength    string     `json:"strength,omitempty"` // of that proof, the name of a core.Strength
 	Token       string     `json:"token"`
 	Address     string     `json:"address"`
 	Door        string     `json:"door"`
@@ -182,7 +197,7 @@ func ReadRecord(row core.StoredEntry) (core.Record, error) {
 	if !known {
 		return core.Record{}, fmt.Errorf("an audit entry has the code %q; this keyreeve does not know it", e.Code)
 	}
-	return core.Record{Time: at.UnixMicro(), Tenant: e.Tenant, Principal: e.Principal, Fingerprint: e.Fingerprint, Token: e.Token, Address: e.Address, Door: core.Door(e.Door),
+	return core.Record{Time: at.UnixMicro(), Tenant: e.Tenant, Principal: e.Principal, Fingerprint: e.Fingerprint, Method: e.Method, Strength: core.StrengthNamed(e.Strength), Token: e.Token, Address: e.Address, Door: core.Door(e.Door),
 		RequestID: e.Request, ClientRef: e.ClientRef, Action: action, Object: e.Object, Outcome: core.Outcome(e.Outcome), Code: code, Reasons: e.Reasons, PolicyHash: e.Policy}, nil
 }
 

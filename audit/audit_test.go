@@ -93,14 +93,14 @@ func FuzzDecode(f *testing.F) {
 
 // fullRecord has a value in each field.
 func fullRecord() *core.Record {
-	return &core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f0", NamedBy: "tls.principals[3]", Token: "k1", Address: "127.0.0.1", Door: core.DoorKMIP, RequestID: "r", ClientRef: "c",
+	return &core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f0", NamedBy: "tls.principals[3]", Method: core.MethodToken, Strength: core.StrengthToken, Token: "k1", Address: "127.0.0.1", Door: core.DoorKMIP, RequestID: "r", ClientRef: "c",
 		Action: core.ActionGet, Object: "o", Involved: []core.InvolvedObject{{ID: "kek", Role: core.RoleWrappingKey}, {ID: "s", Role: core.RoleSource}}, Outcome: core.Denied, Code: core.PermissionDenied,
 		Reasons: []string{"a", "b\""}, PolicyHash: "h", ExecutedIn: "token", DurationUS: 7, Detail: "d", Changes: []core.RowChange{{Object: "o", Version: 2, Hash: []byte{0xab}}, {Object: "q", Version: 3}}}
 }
 
 // Entries will be hashed, so their bytes never change.
 func TestEntryBytes(t *testing.T) {
-	const full = `{"v":1,"time":"2023-11-14T22:13:20.123456Z","tenant":"t","principal":"p","fingerprint":"f0","named_by":"tls.principals[3]","token":"k1","address":"127.0.0.1","door":"kmip","request":"r","client_ref":"c","operation":"Get","object":"o",` +
+	const full = `{"v":1,"time":"2023-11-14T22:13:20.123456Z","tenant":"t","principal":"p","fingerprint":"f0","named_by":"tls.principals[3]","method":"token","strength":"token","token":"k1","address":"127.0.0.1","door":"kmip","request":"r","client_ref":"c","operation":"Get","object":"o",` +
 		`"involved":[{"object":"kek","role":"wrapping key"},{"object":"s","role":"source"}],"outcome":"denied","code":"PermissionDenied","reasons":["a","b\""],"policy":"h","where":"token","us":7,"detail":"d",` +
 		`"changes":[{"object":"o","version":2,"sha256":"ab"},{"object":"q","version":3}]}`
 	const head = `{"v":1,"time":"1970-01-01T00:00:00.000000Z","client_ref":"`
@@ -167,7 +167,7 @@ func BenchmarkSeal(b *testing.B) {
 // code that nobody writes is an error.
 func TestRecordIsReadBack(t *testing.T) {
 	for code := core.Internal; code <= core.TooManyRequests; code++ {
-		want := core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f", Token: "k", Address: "10.0.0.1", Door: core.DoorREST, RequestID: "r", ClientRef: "c",
+		want := core.Record{Time: 1_700_000_000_123_456, Tenant: "t", Principal: "p", Fingerprint: "f", Method: core.MethodToken, Strength: core.StrengthToken, Token: "k", Address: "10.0.0.1", Door: core.DoorREST, RequestID: "r", ClientRef: "c",
 			Action: core.ActionGet, Object: "id", Outcome: core.Failed, Code: code, Reasons: []string{"owner", "role x"}, PolicyHash: "abc"}
 		e := audit.New("n").Seal(&want)
 		if got, err := audit.ReadRecord(core.StoredEntry{Entry: e}); err != nil || !reflect.DeepEqual(got, want) {

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"crypto/x509"
+	"slices"
 )
 
 // Evidence holds what a connection proves or claims about its sender. A door only
@@ -93,6 +94,11 @@ var strengthNames = [...]string{StrengthNone: "none", StrengthPassword: "passwor
 // Strengths lists the strengths, weakest first.
 func Strengths() []Strength {
 	return []Strength{StrengthNone, StrengthPassword, StrengthToken, StrengthCertificate, StrengthSystem}
+}
+
+// StrengthNamed returns the strength with a name; StrengthNone if there is none.
+func StrengthNamed(name string) Strength {
+	return Strength(max(0, slices.Index(strengthNames[:], name)))
 }
 
 // String returns the name of s that policies use. A number without a name is "none".

@@ -18,6 +18,8 @@ type Record struct {
 	Principal   string
 	Fingerprint string // of the client certificate
 	NamedBy     string // the setting that names the principal; "": its certificate's URI, or the directory of users
+	Method      string // how the principal proved itself, one of Methods; "": it did not, or the server itself acted
+	Strength    Strength
 	Token       string // ID of the access token that proved the principal; "": none did
 	Address     string
 	Door        Door

@@ -133,6 +133,7 @@ func (e *Engine) Begin(ctx context.Context, c *core.Caller, action core.Action) 
 	k.grants = k.grantRoom[:0]
 	if p := c.Principal; p != nil {
 		k.Record.Tenant, k.Record.Principal, k.Record.Fingerprint, k.Record.NamedBy, k.Record.Token = p.Tenant, p.ID, p.Fingerprint, p.NamedBy, p.TokenID
+		k.Record.Method, k.Record.Strength = p.Method, p.Strength
 	}
 	return k
 }

@@ -601,6 +601,10 @@ func TestReplay(t *testing.T) {
 	check("at a time that was over", allow("user:alice", `"time":{"notAfter":"2020-01-01T00:00:00Z"}`), map[string]string{"alice": "deny"})
 	check("a role", allow("user:alice", "")+","+allow("role:ops", ""), map[string]string{"bob": roles, "rolf": roles, "ulf": roles})
 	check("a mode", allow("user:alice", `"parameters":{"mode":"GCM"}`), map[string]string{"alice": parameters, "bob": parameters, "rolf": parameters, "dev": parameters, "ulf": parameters})
+	check("a proof that one record has and another has not", allow("user:alice", `"strength":"certificate"`)+","+allow("user:bob", `"strength":"password"`)+","+allow("user:ulf", `"strength":"certificate"`),
+		map[string]string{"bob": "allow"})
+	check("a password, which is what ulf had", allow("user:alice", "")+","+allow("user:ulf", `"strength":"password"`), map[string]string{"ulf": "allow"})
+	check("certificates alone", allow("client:alice", "")+","+allow("client:ulf", ""), map[string]string{})
 	check("a denial to all", `{"principal":"*","actions":["encrypt"],"effect":"deny"}`, map[string]string{"alice": "deny", "dev": "deny"})
 	tagged := allow("user:alice", "") + "," + allow("user:bob", `"tags":{"env":"x"}`)
 	check("a tag of a key that has not changed", tagged, map[string]string{})

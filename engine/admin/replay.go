@@ -244,7 +244,10 @@ const (
 // is nil if the object is gone.
 func (p *replay) questionOf(r *core.Record) (*core.AccessRequest, []string, error) {
 	q := &core.AccessRequest{Action: r.Action, Door: r.Door, Address: r.Address, Now: r.Time / 1e6, Principal: p.principalOf(r)}
-	lacks := []string{lacksParameters, lacksAttributes, lacksApprovals, lacksStrength}
+	lacks := []string{lacksParameters, lacksAttributes, lacksApprovals}
+	if r.Method == "" {
+		lacks = append(lacks, lacksStrength)
+	}
 	if r.Action.Info().Objects != core.OneObject {
 		return q, lacks, nil
 	}
@@ -262,19 +265,23 @@ func (p *replay) questionOf(r *core.Record) (*core.AccessRequest, []string, erro
 	return q, lacks, nil
 }
 
-// principalOf returns the principal of a record, without roles. The record does not say how
-// the principal proved itself, unless by a token.
+// principalOf returns the principal of a record, without roles. Records of older versions do not
+// say how the principal proved itself, unless by a token.
 func (p *replay) principalOf(r *core.Record) *core.Principal {
-	one := &core.Principal{Tenant: r.Tenant, ID: r.Principal, TokenID: r.Token, Method: core.MethodCertificate, Strength: core.StrengthCertificate}
-	if r.Token != "" {
+	one := &core.Principal{Tenant: r.Tenant, ID: r.Principal, TokenID: r.Token, Method: r.Method, Strength: r.Strength}
+	switch {
+	case r.Method != "":
+	case r.Token != "":
 		one.Method, one.Strength = core.MethodToken, core.StrengthToken
+	default:
+		one.Method, one.Strength = core.MethodCertificate, core.StrengthCertificate
 	}
 	return p.sharedPrincipal(one, "")
 }
 
-// sharedPrincipal returns the same principal for the same name, token and variant.
+// sharedPrincipal returns the same principal for the same name, proof and variant.
 func (p *replay) sharedPrincipal(one *core.Principal, variant string) *core.Principal {
-	key := strings.Join([]string{one.ID, one.TokenID, variant}, "\x00")
+	key := strings.Join([]string{one.ID, one.Method, one.Strength.String(), one.TokenID, variant}, "\x00")
 	if known, ok := p.principals[key]; ok {
 		return known
 	}

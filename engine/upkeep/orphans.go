@@ -194,7 +194,7 @@ func (v *Verbs) refusePurge(ctx context.Context, o Orphan, by string) error {
 
 // purgeRecord returns the record of a purge.
 func (v *Verbs) purgeRecord(o Orphan, detail string) *core.Record {
-	return &core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
+	return &core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: o.Tenant, Principal: "system/socket", Method: core.MethodSystem, Strength: core.StrengthSystem, Door: core.DoorAdmin, Action: core.ActionPurgeTokenObject, Object: o.ID,
 		Outcome: core.Allowed, ExecutedIn: "token", Detail: "token object " + o.TokenObject + ", " + detail}
 }
 

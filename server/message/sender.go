@@ -51,7 +51,7 @@ func (b *batch) recordRefused(err error) error {
 		return b.processor.engine.RecordRefused(b.ctx, &b.caller, core.ActionMessage, err)
 	}
 	p := b.origin.Principal
-	r := core.Record{Tenant: p.Tenant, Principal: p.ID, Fingerprint: p.Fingerprint, Address: b.origin.Address, Door: b.origin.Door,
+	r := core.Record{Tenant: p.Tenant, Principal: p.ID, Fingerprint: p.Fingerprint, Method: p.Method, Strength: p.Strength, Address: b.origin.Address, Door: b.origin.Door,
 		RequestID: strings.Clone(b.caller.RequestID), ClientRef: b.claimedSender(), Detail: printable(causeOf(err))} // may outlive the batch
 	if rerr := b.processor.engine.RecordLogin(context.WithoutCancel(b.ctx), core.MethodPassword, r); rerr != nil {
 		return engine.Unrecorded(rerr, err)
