@@ -261,10 +261,24 @@ func TestDoctorChangesNothing(t *testing.T) {
 func TestSimulateAnswers(t *testing.T) {
 	s := servertest.Start(t)
 	id := aesKey(t, dial(t, s, "dev", core.V1_4))
+	for _, args := range [][]string{{"user", "add", "olga", "--role", "operator"}, {"user", "add", "gone", "--role", "operator"}, {"user", "disable", "gone"}, {"client", "invite", "array7", "--role", "operator"}} {
+		if out, err := s.Command(append(args, "--dir", s.Dir)...); err != nil {
+			t.Fatalf("%v: %v %s", args, err, out)
+		}
+	}
+	for _, c := range []struct{ args, want string }{
+		{"user add nina", "user nina is made, without a password"}, {"user password nina", "keyreeve: no password was given, so the old one stays"},
+	} {
+		if out, _ := s.Command(append(strings.Fields(c.args), "--dir", s.Dir)...); !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s with empty input: %q; want %q", c.args, out, c.want)
+		}
+	}
 	for _, c := range []struct {
 		as, do, object, want string
 		status               int
 	}{
+		{"olga", "Activate", id, "allow\n  operator of the tenant\n", 0}, {"array7", "activate", id, "allow\n  operator of the tenant\n", 0}, {"gone", "Activate", id, "deny\n  the user gone is disabled", 2},
+		{"olga", "rotate", id, "deny\n  action Re-key Key Pair\n  no rule allows it\n", 2}, {"dev", "*", id, "keyreeve: \"*\" is no action", 1},
 		{"dev", "Get", id, "allow\n  member of the object's group\n  owner\n", 0}, {"default/dev2", "Get", id, "allow\n  member of the object's group\n", 0},
 		{"stranger", "Get", id, "deny\n  no rule allows it\n", 2}, {"dev", "Get", "", "keyreeve: whether dev may Get depends on the object: name one with --object", 1}, {"dev", "List Token Objects", "", "deny\n", 2}, {"stranger", "Create", "", "allow\n", 0},
 		{"other/dev", "Get", id, "keyreeve: for tenant other there is no object", 1}, {"dev", "Get", "nobody", "keyreeve: for tenant default there is no object", 1},

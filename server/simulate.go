@@ -15,6 +15,7 @@ import (
 // Simulated is the answer of the command policy simulate.
 type Simulated struct {
 	Allow   bool     `json:"allow"`
+	Action  string   `json:"action"` // the first one that is denied, otherwise the first
 	Reasons []string `json:"reasons"`
 	Policy  string   `json:"policy"`
 
@@ -80,18 +81,32 @@ func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminsocket
 	if out.DependsOnObject {
 		return nil, core.Errorf(core.MissingData, "whether %s may %s depends on the object: name one with --object", in.Principal.ID, out.Action)
 	}
-	return &Simulated{Allow: out.Allow, Reasons: out.Reasons, Policy: out.PolicyHash, Rights: out.Rights, Statements: explained(out.Statements)}, nil
+	return &Simulated{Allow: out.Allow, Action: out.Action.String(), Reasons: out.Reasons, Policy: out.PolicyHash, Rights: out.Rights, Statements: explained(out.Statements)}, nil
 }
 
+// actionsAsked returns the actions that a word for actions, or the name of an action in any
+// letter case, stands for. nil if there are none.
+func actionsAsked(name string) []core.Action {
+	if all := core.ActionsNamed(name); name != core.EveryAction && all != nil {
+		return all
+	}
+	if a, ok := core.ActionByName(name); ok && a.Askable() {
+		return []core.Action{a}
+	}
+	return nil
+}
+
+// simulationOf reads a simulation. A principal without groups and roles has those that the
+// directory gives to the user or the enrolled client of its name.
 func (d *adminDoor) simulationOf(question *adminsocket.Question) (in admin.SimulateInput, err error) {
 	q := question.Values
 	tenant, name, err := whoAsks(q)
 	if err != nil {
 		return in, err
 	}
-	action, ok := core.ActionByName(q.Get("do"))
-	if !ok || !action.Askable() {
-		return in, core.Errorf(core.InvalidField, "%q is no operation; Get and Encrypt are some", q.Get("do"))
+	actions := actionsAsked(q.Get("do"))
+	if actions == nil {
+		return in, core.Errorf(core.InvalidField, "%q is no action; encrypt, rotate and \"Get Attributes\" are some", q.Get("do"))
 	}
 	from := q.Get("from")
 	if _, err := netip.ParseAddr(from); err != nil {
@@ -101,7 +116,7 @@ func (d *adminDoor) simulationOf(question *adminsocket.Question) (in admin.Simul
 	if len(p.Groups)+len(p.Roles) == 0 {
 		d.addMappedRoles(p)
 	}
-	in = admin.SimulateInput{Principal: p, Actions: []core.Action{action}, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
+	in = admin.SimulateInput{Principal: p, Complete: len(p.Groups)+len(p.Roles) == 0, Actions: actions, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
 	if tenant == adminsocket.Principal.Tenant && name == adminsocket.Principal.ID {
 		in.Principal, in.Door, in.Address = adminsocket.Principal, core.DoorAdmin, ""
 	}

@@ -189,27 +189,16 @@ func mayRead(k *engine.Call, p *core.Principal, o *core.ManagedObject) (bool, er
 }
 
 // completePrincipal gives a principal what the server knows of it: all of the caller, if
-// it is the caller, or the groups, roles and attributes of a user. The server does not
-// know what certificates say that it has not seen.
+// it is the caller, or what the directory has. The server does not know what certificates
+// say that it has not seen.
 func (v *Verbs) completePrincipal(k *engine.Call, q *question) error {
 	given, own := q.Principal, k.Caller.Principal
 	known := *given
 	q.Principal = &known
 	if given.Tenant == own.Tenant && given.ID == own.ID {
 		known = *own
-	} else {
-		u, err := v.user(given.Tenant, given.ID)
-		if core.CodeOf(err) == core.ItemNotFound {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if u.Disabled || u.Expires != 0 && u.Expires <= q.Now {
-			q.refusal = "the user " + u.Name + " is disabled or has expired"
-		}
-		known.Method, known.Strength = core.MethodPassword, core.StrengthPassword
-		known.Groups, known.Roles, known.Attributes = u.Groups, u.Roles, u.Attributes
+	} else if err := v.addKnownFacts(q, &known); err != nil {
+		return err
 	}
 	if given.Groups != nil {
 		known.Groups = given.Groups
@@ -221,6 +210,38 @@ func (v *Verbs) completePrincipal(k *engine.Call, q *question) error {
 		known.Attributes = given.Attributes
 	}
 	return nil
+}
+
+// addKnownFacts gives p the groups, roles and attributes of the user of its name. If there is
+// no such user, it gives p the groups and roles of the enrolled client of its name.
+func (v *Verbs) addKnownFacts(q *question, p *core.Principal) error {
+	u, err := v.user(p.Tenant, p.ID)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return v.addClientFacts(p)
+	}
+	if err != nil {
+		return err
+	}
+	if u.Disabled || u.Expires != 0 && u.Expires <= q.Now {
+		q.refusal = "the user " + u.Name + " is disabled or has expired"
+	}
+	p.Method, p.Strength = core.MethodPassword, core.StrengthPassword
+	p.Groups, p.Roles, p.Attributes = u.Groups, u.Roles, u.Attributes
+	return nil
+}
+
+// addClientFacts gives p the groups and roles of the enrolled client of its name, if there is one.
+func (v *Verbs) addClientFacts(p *core.Principal) error {
+	e, err := v.directory.Get(core.EntryClient, p.Tenant, p.ID)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	client, err := namedClient(e)
+	p.Groups, p.Roles = client.Groups, client.Roles
+	return err
 }
 
 // permitsOwnKey reports whether a request that is denied without an object is permitted

@@ -95,12 +95,12 @@ func (c *reloadCmd) Run() error {
 type simulateCmd struct {
 	where
 	As     string   `help:"Who asks: NAME, or TENANT/NAME." required:""`
-	Do     string   `help:"The operation, such as Get." required:""`
+	Do     string   `help:"The action: a word such as rotate, or a name such as Get. A word can stand for several actions; all of them must be permitted." required:""`
 	Object string   `help:"Unique Identifier of the object, where there is one."`
 	From   string   `help:"Address it is asked from." default:"127.0.0.1"`
 	At     string   `help:"Time it is asked at, such as 2026-01-31T12:00:00Z; left out: now."`
-	Group  []string `help:"A group of the principal, where its certificate is not in DIR/certs."`
-	Role   []string `help:"A role of it."`
+	Group  []string `help:"A group of the principal. Without groups and roles, those of its certificate in DIR/certs, or of the user or enrolled client of its name."`
+	Role   []string `help:"A role of the principal."`
 }
 
 func (c *simulateCmd) Run() error {
@@ -113,6 +113,9 @@ func (c *simulateCmd) Run() error {
 		return err
 	}
 	fmt.Println(map[bool]string{true: "allow", false: "deny"}[out.Allow])
+	if !strings.EqualFold(out.Action, c.Do) {
+		fmt.Println("  action", out.Action)
+	}
 	for _, r := range out.Reasons {
 		fmt.Println(" ", r)
 	}

@@ -87,8 +87,14 @@ func (u *userWithFields) saveFields(password func() ([]byte, error), mode, done 
 		return err
 	}
 	defer clear(change.Password)
+	if mode == newUser && len(change.Password) == 0 {
+		done += ", without a password: it cannot log in until user password sets one"
+	}
 	return u.save(change, mode, done)
 }
+
+// newUser is the mode of a command that makes a user.
+const newUser = "new"
 
 // samePassword leaves the password of a user as it is.
 func samePassword() ([]byte, error) { return nil, nil }
@@ -96,7 +102,7 @@ func samePassword() ([]byte, error) { return nil, nil }
 type userAddCmd struct{ userWithFields }
 
 // Run makes the user.
-func (c *userAddCmd) Run() error { return c.saveFields(readPassword, "new", "is made") }
+func (c *userAddCmd) Run() error { return c.saveFields(readPassword, newUser, "is made") }
 
 type userChangeCmd struct{ userWithFields }
 
@@ -112,6 +118,9 @@ func (c *userPasswordCmd) Run() error {
 		return err
 	}
 	defer clear(password)
+	if len(password) == 0 {
+		return errors.New("no password was given, so the old one stays; a password has 12 to 1024 bytes")
+	}
 	return c.save(server.UserChange{Password: password}, "existing", "has a new password")
 }
 
