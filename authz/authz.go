@@ -173,7 +173,7 @@ func (a *Authorizer) nameGates(ctx context.Context, p *policy, r *core.AccessReq
 	}
 	d.Gates, d.Reasons = gates, make([]string, min(len(gates), maxMatchesNamed))
 	for i := range d.Reasons {
-		d.Reasons[i] = "statement " + gates[i].Statement + " has terms that are not met yet"
+		d.Reasons[i] = "statement " + gates[i].Statement + " has terms to meet"
 	}
 	return d, nil
 }

@@ -34,6 +34,11 @@ var transitions = map[transition]State{
 	{Destroyed, Compromise}:   DestroyedCompromised, // 10
 }
 
+// hints say how to come to a transition that is missing.
+var hints = map[transition]string{
+	{Active, Destroy}: "; revoke the object first",
+}
+
 // Next returns the state that an object in state s enters on event e.
 //
 // It is the whole of KMIP 1.4 §3.22 "State" and touches neither clock nor
@@ -43,7 +48,7 @@ func (s State) Next(e Event) (State, error) {
 	if to, ok := transitions[transition{s, e}]; ok {
 		return to, nil
 	}
-	return s, Errorf(WrongState, "an object that is %v cannot %v", s, e)
+	return s, Errorf(WrongState, "%v is not possible in state %v%s", e, s, hints[transition{s, e}])
 }
 
 // Gone reports whether the object's material has been destroyed.

@@ -65,7 +65,7 @@ func TestTwoPersonDestroy(t *testing.T) {
 		t.Errorf("the same request waits as %s and as %s; want one approval", id, again)
 	}
 	path := "/v1/approvals/" + id
-	restAs(t, s, "alice").must(403, "POST", path+"/approve", `{}`, "nobody approves a request of its own", "PermissionDenied")
+	restAs(t, s, "alice").must(403, "POST", path+"/approve", `{}`, "nobody approves their own request", "PermissionDenied")
 	restAs(t, s, "eve").must(404, "POST", path+"/approve", `{}`)
 	anna.must(403, "POST", path+"/approve", `{}`, "no statement that demands approvals names anna")
 	bob.must(200, "GET", "/v1/approvals", "", id, `"action":"Destroy"`, `"requester":"default/alice"`, `"given":0`)
@@ -87,7 +87,7 @@ func TestTwoPersonDestroy(t *testing.T) {
 	if next := wantWaiting(t, "alice after a denial", destroyOver(alice, other)); next == otherID {
 		t.Error("an approval that was denied still waits")
 	}
-	assertReasons(t, s, "Destroy", "statement two-person-destroy@1/second-person has terms that are not met yet", 1)
+	assertReasons(t, s, "Destroy", "statement two-person-destroy@1/second-person has terms to meet", 1)
 }
 
 // An approval is good for the object and the policy as they were: after a change of either,

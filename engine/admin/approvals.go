@@ -67,7 +67,7 @@ func (a *ApprovalVerbs) approverOf(k *engine.Call, asked *StoredApproval) (out d
 	}
 	switch {
 	case out.Principal == asked.Requester:
-		return out, core.Errorf(core.PermissionDenied, "nobody approves a request of its own")
+		return out, core.Errorf(core.PermissionDenied, "nobody approves their own request")
 	case len(out.Statements) == 0:
 		return out, core.Errorf(core.PermissionDenied, "no statement that demands approvals names %s as an approver", core.ClientText(p.ID))
 	case p.Tenant != asked.Tenant:

@@ -21,7 +21,7 @@ const anyVersion = -1
 
 // ErrOtherVersion is in the chain of the error, of code Conflict, that a verb fails with if
 // the newest version of an entry is not the one that the caller expects.
-var ErrOtherVersion = errors.New("another version is the newest")
+var ErrOtherVersion = errors.New("nothing was changed")
 
 // change is one new version of a directory entry.
 type change struct {
