@@ -112,8 +112,9 @@ socket_operations := {
 
 # What everybody may do with access tokens of its own, and the socket with those of
 # users. For those of others the server asks besides for "Save User" or "Read Users". An
-# invitation is a token too: it enrolls the client that it names, and does nothing else.
-token_operations := {"Issue Token", "Revoke Token", "Read Tokens", "Enroll Client"}
+# invitation is a token too: it enrolls the client that it names, and does nothing else. An
+# enrolled client renews its own certificate; the server asks for that certificate.
+token_operations := {"Issue Token", "Revoke Token", "Read Tokens", "Enroll Client", "Renew Client"}
 
 # What everybody may do with requests that wait for approvals. The server looks besides at
 # who may approve which request, and shows others only what concerns them.
@@ -176,6 +177,11 @@ denials contains "an auditor only reads attributes" if {
 
 denials contains "a token buys no token" if {
 	input.operation == "Issue Token"
+	input.principal.token.present
+}
+
+denials contains "a token renews no certificate" if {
+	input.operation == "Renew Client"
 	input.principal.token.present
 }
 

@@ -339,6 +339,12 @@ test_a_token_buys_no_token if {
 	d.reasons["a token buys no token"]
 }
 
+test_a_token_renews_no_certificate if every who in {alice, admin, auditor} {
+	no("Renew Client", with_token(who), none)
+	d := authz.decision with input as ask("Renew Client", with_token(who), none)
+	d.reasons["a token renews no certificate"]
+}
+
 test_a_token_has_the_rights_of_its_owner if every op in on_objects {
 	yes(op, with_token(alice), shared)
 	no(op, with_token(eve), shared)

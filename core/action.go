@@ -226,6 +226,7 @@ const (
 	ActionRevokeClient // its certificates and its invitation
 	ActionReadClients
 	ActionEnrollClient // by an invitation
+	ActionRenewClient  // its own certificate, by that certificate
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -347,6 +348,7 @@ var actionTable = [...]ActionInfo{
 	ActionRevokeClient:     {"Revoke Client", 0, AdministerAction, NoObject},
 	ActionReadClients:      {"Read Clients", 0, ReadAction, NoObject},
 	ActionEnrollClient:     {"Enroll Client", 0, ManageAction, NoObject},
+	ActionRenewClient:      {"Renew Client", 0, ManageAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

@@ -57,7 +57,7 @@ var actionWords = []ActionWord{
 	{"canaries", []Action{ActionSaveCanary, ActionDeleteCanary}},
 	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
 	{"approvals", []Action{ActionApproveRequest, ActionDenyRequest, ActionReadApprovals}},
-	{"clients", []Action{ActionSaveClient, ActionRevokeClient, ActionReadClients, ActionEnrollClient}},
+	{"clients", []Action{ActionSaveClient, ActionRevokeClient, ActionReadClients, ActionEnrollClient, ActionRenewClient}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }
 

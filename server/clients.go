@@ -15,7 +15,7 @@ import (
 
 // clientSettings reads the authority for enrolled clients, if there is one.
 func (c *Config) clientSettings() (admin.ClientSettings, error) {
-	out := admin.ClientSettings{InvitationLifetime: c.Enrollment.Invitation}
+	out := admin.ClientSettings{InvitationLifetime: c.Enrollment.Invitation, RenewalWindow: c.Enrollment.Renewal}
 	if c.Enrollment.Certificate == "" {
 		return out, nil
 	}

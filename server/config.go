@@ -66,6 +66,7 @@ type Config struct {
 		Key         string        `yaml:"key" bound:"secret"`           // PEM
 		Lifetime    time.Duration `yaml:"lifetime" bound:"1h..87600h"`  // of the certificates that it issues
 		Invitation  time.Duration `yaml:"invitation" bound:"1m..8760h"` // how long an invitation lives
+		Renewal     time.Duration `yaml:"renewal" bound:"0..87600h"`    // how long before its end a certificate can be renewed by itself; 0: never
 	} `yaml:"enrollment"`
 
 	HSM struct {
@@ -170,7 +171,7 @@ func Defaults() Config {
 	c.TLS.CRLStale = staleServe
 	c.TLS.ExpiryWarning = 720 * time.Hour
 	c.Policy.ApprovalLifetime = 24 * time.Hour
-	c.Enrollment.Lifetime, c.Enrollment.Invitation = 2160*time.Hour, 24*time.Hour
+	c.Enrollment.Lifetime, c.Enrollment.Invitation, c.Enrollment.Renewal = 2160*time.Hour, 24*time.Hour, 720*time.Hour
 	c.Authentication.Credentials = verifyCredentials
 	c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime = 15*time.Minute, core.MaxTokenLifetime
 	c.Authentication.TokensPerPrincipal, c.Authentication.TokensPerTenant = 100, 10_000

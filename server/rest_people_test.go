@@ -83,7 +83,7 @@ func (a restAnswer) demand(p *restPeople, status int, what string, parts ...stri
 type peopleRoute struct{ method, path, body, action string }
 
 // peopleRoutes are the routes of policies and people with what an administrator sends. KEY,
-// POLICY, USER and ROLE stand for names.
+// POLICY, USER, ROLE and CLIENT stand for names.
 var peopleRoutes = []peopleRoute{
 	{"POST", "/v1/policies", `{"name":"q","document":` + openPolicy + `}`, "Save Policy"},
 	{"GET", "/v1/policies", "", "Read Policies"},
@@ -110,6 +110,11 @@ var peopleRoutes = []peopleRoute{
 	{"GET", "/v1/roles", "", "Read Roles"},
 	{"GET", "/v1/roles/ROLE", "", "Read Roles"},
 	{"PATCH", "/v1/roles/ROLE", `{"actions":["verify"]}`, "Save Role"},
+	{"POST", "/v1/clients", `{"name":"d","invite":true}`, "Save Client"},
+	{"GET", "/v1/clients", "", "Read Clients"},
+	{"GET", "/v1/clients/CLIENT", "", "Read Clients"},
+	{"PATCH", "/v1/clients/CLIENT", `{"groups":["g"]}`, "Save Client"},
+	{"DELETE", "/v1/clients/CLIENT", "", "Revoke Client"},
 	{"DELETE", "/v1/roles/ROLE", "", "Delete Role"},
 	{"DELETE", "/v1/users/USER", "", "Delete User"},
 	{"DELETE", "/v1/policies/POLICY", "", "Delete Policy"},
@@ -118,9 +123,9 @@ var peopleRoutes = []peopleRoute{
 // Every route of policies and people in docs/REST.md, which is compared with the routes
 // themselves, is in peopleRoutes.
 func TestPeopleRoutesAreTried(t *testing.T) {
-	path := strings.NewReplacer("{policyId}", "POLICY", "{keyId}", "KEY", "/users/{name}", "/users/USER", "/roles/{name}", "/roles/ROLE")
+	path := strings.NewReplacer("{policyId}", "POLICY", "{keyId}", "KEY", "/users/{name}", "/users/USER", "/roles/{name}", "/roles/ROLE", "/clients/{name}", "/clients/CLIENT")
 	documented := 0
-	for _, m := range documentedRoutes(t, `policies|users|roles|simulate|keys/\{keyId\}/`) {
+	for _, m := range documentedRoutes(t, `policies|users|roles|simulate|keys/\{keyId\}/|clients/\{`) {
 		documented++
 		if !slices.ContainsFunc(peopleRoutes, func(r peopleRoute) bool {
 			tried, _, _ := strings.Cut(r.path, "?")
@@ -129,7 +134,7 @@ func TestPeopleRoutesAreTried(t *testing.T) {
 			t.Errorf("%s %s is not in peopleRoutes", m.method, m.path)
 		}
 	}
-	if documented < 24 {
+	if documented < 27 {
 		t.Errorf("docs/REST.md has only %d routes of policies and people", documented)
 	}
 }
@@ -172,6 +177,7 @@ func startPeople(t *testing.T) (s *servertest.Server, admin *restPeople, key str
 	admin.must(201, "POST", "/v1/policies", `{"name":"p","document":`+openPolicy+`}`)
 	admin.must(201, "POST", "/v1/users", `{"name":"u"}`)
 	admin.must(201, "POST", "/v1/roles", `{"name":"r","actions":["sign"]}`)
+	admin.must(201, "POST", "/v1/clients", `{"name":"c"}`)
 	return s, admin, key
 }
 
@@ -229,7 +235,7 @@ func TestWhoMayAdministerPeople(t *testing.T) {
 
 // namesFor returns what puts names in the place of those in peopleRoutes.
 func namesFor(key string) (existing, absent *strings.Replacer) {
-	return strings.NewReplacer("KEY", key, "POLICY", "p", "USER", "u", "ROLE", "r"), strings.NewReplacer("KEY", "no-such-key", "POLICY", "no-p", "USER", "no-u", "ROLE", "no-r")
+	return strings.NewReplacer("KEY", key, "POLICY", "p", "USER", "u", "ROLE", "r", "CLIENT", "c"), strings.NewReplacer("KEY", "no-such-key", "POLICY", "no-p", "USER", "no-u", "ROLE", "no-r", "CLIENT", "no-c")
 }
 
 // withoutNames returns an answer without what differs between two requests.

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -13,6 +12,10 @@ import (
 // ClientSettings are what the operations on enrolled clients need beside the directory.
 type ClientSettings struct {
 	InvitationLifetime time.Duration
+
+	// RenewalWindow is how long before its end a certificate can be renewed by itself. 0:
+	// never.
+	RenewalWindow time.Duration
 
 	// Sign returns a certificate for the key of a certificate request (PKCS #10, PEM). It
 	// names tenant and name. nil: the server has no authority for clients.
@@ -59,6 +62,7 @@ type SaveClientInput struct {
 	Request   []byte // certificate request in PEM; nil: no certificate is issued
 	Invite    bool   // make an invitation in place of the one that there may be
 	Reason    string
+	Expected  *int64 // the newest version; nil: any
 	MustBeNew bool
 	MustExist bool
 }
@@ -88,7 +92,7 @@ func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInp
 			k.Record.Detail += ", invited"
 		}
 		if in.Request != nil {
-			if out.Certificate, err = a.issueCertificate(k, &client, in.Request); err != nil {
+			if out.Certificate, err = a.issueCertificate(k, &client, in.Request, ""); err != nil {
 				return err
 			}
 		}
@@ -122,7 +126,7 @@ func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (befo
 	after = before
 	setIfGiven(&after.Groups, in.Groups)
 	setIfGiven(&after.Roles, in.Roles)
-	return before, after, nil
+	return before, after, a.verbs.checkExpected(&change{kind: core.EntryClient, tenant: tenant, id: in.Name, expected: expectedOf(in.Expected)})
 }
 
 // client returns the newest version of an enrolled client.
@@ -141,26 +145,42 @@ func namedClient(e *core.DirectoryEntry) (NamedClient, error) {
 }
 
 // issueCertificate signs a request and adds the certificate to the client. It proves nothing
-// until the client is stored. Certificates that have expired are dropped, and revoked ones if
-// there is no room.
-func (a *ClientVerbs) issueCertificate(k *engine.Call, c *NamedClient, request []byte) (SignedCertificate, error) {
+// until the client is stored. Certificates that have expired are dropped. Revoked ones are kept
+// until then, because revocation lists must have them. renewedFrom is the serial number of the
+// certificate that asks for it, "" if another proof does.
+func (a *ClientVerbs) issueCertificate(k *engine.Call, c *NamedClient, request []byte, renewedFrom string) (SignedCertificate, error) {
 	if a.settings.Sign == nil {
 		return SignedCertificate{}, core.Errorf(core.OperationNotSupported, "this server has no authority for clients; see enrollment.certificate")
 	}
-	kept := slices.DeleteFunc(slices.Clone(c.Certificates), func(one directory.ClientCertificate) bool { return one.Expires <= k.Now })
-	if len(kept) >= directory.MaxClientCertificates {
-		kept = slices.DeleteFunc(kept, func(one directory.ClientCertificate) bool { return one.Revoked != 0 })
-	}
-	if len(kept) >= directory.MaxClientCertificates {
-		return SignedCertificate{}, core.Errorf(core.QuotaExceeded, "the client has %d certificates that are valid; revoke some", len(kept))
+	kept := c.WithoutExpired(k.Now)
+	if err := checkCertificateRoom(kept); err != nil {
+		return SignedCertificate{}, err
 	}
 	signed, err := a.settings.Sign(request, c.Tenant, c.Name)
 	if err != nil {
 		return SignedCertificate{}, core.Wrap(core.InvalidField, err, "no certificate was issued: %v", err)
 	}
-	c.Certificates = append(kept, directory.ClientCertificate{Serial: signed.Serial, Fingerprint: signed.Fingerprint, Issued: k.Now, Expires: signed.Expires})
+	c.Certificates = append(kept, directory.ClientCertificate{Serial: signed.Serial, Fingerprint: signed.Fingerprint, Issued: k.Now, Expires: signed.Expires, RenewedFrom: renewedFrom})
 	k.Record.Detail += ", certificate " + signed.Serial
 	return signed, nil
+}
+
+// checkCertificateRoom fails with QuotaExceeded if a client with these certificates, of which
+// none has expired, can have no other one.
+func checkCertificateRoom(all []directory.ClientCertificate) error {
+	valid := 0
+	for i := range all {
+		if all[i].Revoked == 0 {
+			valid++
+		}
+	}
+	switch {
+	case valid >= directory.MaxValidCertificates:
+		return core.Errorf(core.QuotaExceeded, "the client has %d certificates that are valid; revoke some", valid)
+	case len(all) >= directory.MaxClientCertificates:
+		return core.Errorf(core.QuotaExceeded, "the client has %d certificates that have not expired, %d of them revoked; wait until some expire, or add a client with another name", len(all), len(all)-valid)
+	}
+	return nil
 }
 
 // store stores the next version of a client, and returns what may be shown of it.
@@ -183,10 +203,13 @@ type RevokeClientInput struct {
 	Name   string
 	Serial string // of one certificate, hex; "": all of them, and the invitation
 	Reason string
+
+	Expected *int64 // the newest version; nil: any
 }
 
-// Revoke ends one certificate of a client, or all with its invitation, on this node at once
-// and on every other one within a second. The entry stays, so that the list shows it.
+// Revoke ends one certificate of a client with those that were renewed from it, or all with its
+// invitation, on this node at once and on every other one within a second. The entry stays, so
+// that the list shows it.
 func (a *ClientVerbs) Revoke(ctx context.Context, c *core.Caller, in RevokeClientInput) (out NamedClient, err error) {
 	err = a.verbs.run(ctx, c, core.ActionRevokeClient, "client "+core.ClientText(in.Name), func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
@@ -197,15 +220,14 @@ func (a *ClientVerbs) Revoke(ctx context.Context, c *core.Caller, in RevokeClien
 		if err != nil {
 			return err
 		}
-		client.Certificates = slices.Clone(client.Certificates)
+		if err := a.verbs.checkExpected(&change{kind: core.EntryClient, tenant: tenant, id: in.Name, expected: expectedOf(in.Expected)}); err != nil {
+			return err
+		}
 		if in.Serial != "" && client.CertificateOf(in.Serial) == nil {
 			return core.Errorf(core.ItemNotFound, "the client %s has no certificate %s", core.ClientText(in.Name), core.ClientText(in.Serial))
 		}
-		for i := range client.Certificates {
-			if one := &client.Certificates[i]; one.Revoked == 0 && (in.Serial == "" || one.Serial == in.Serial) {
-				one.Revoked = k.Now
-				k.Record.Detail += ", certificate " + one.Serial
-			}
+		for _, serial := range client.Revoke(in.Serial, k.Now) {
+			k.Record.Detail += ", certificate " + serial
 		}
 		if in.Serial == "" {
 			client.InvitationHash, client.InvitationEnds = nil, 0
@@ -272,7 +294,7 @@ func (a *ClientVerbs) Enroll(ctx context.Context, c *core.Caller, in EnrollInput
 		if !isInvited(&client, in.Invitation, k.Now) {
 			return errNotInvited
 		}
-		if out.Certificate, err = a.issueCertificate(k, &client, in.Request); err != nil {
+		if out.Certificate, err = a.issueCertificate(k, &client, in.Request, ""); err != nil {
 			return err
 		}
 		client.InvitationHash, client.InvitationEnds = nil, 0
@@ -286,4 +308,62 @@ func (a *ClientVerbs) Enroll(ctx context.Context, c *core.Caller, in EnrollInput
 		return SavedClient{}, err
 	}
 	return out, nil
+}
+
+// maxRenewals bounds how many certificates one certificate can be renewed to. More than one
+// because an answer can get lost.
+const maxRenewals = 3
+
+// Renew issues another certificate to an enrolled client, which proves itself by one that is
+// good and ends soon. The old one stays good until it expires.
+func (a *ClientVerbs) Renew(ctx context.Context, c *core.Caller, request []byte) (out SavedClient, err error) {
+	p := c.Principal
+	err = a.verbs.run(ctx, c, core.ActionRenewClient, "client "+core.ClientText(p.ID), func(k *engine.Call) error {
+		client, err := a.client(p.Tenant, p.ID)
+		if err != nil && core.CodeOf(err) != core.ItemNotFound {
+			return err
+		}
+		old, err := a.renewable(k, &client)
+		if err != nil {
+			return err
+		}
+		if out.Certificate, err = a.issueCertificate(k, &client, request, old.Serial); err != nil {
+			return err
+		}
+		out.Client, err = a.store(k, client, client.Version, "renewed by the certificate "+old.Serial)
+		return err
+	})
+	if err != nil {
+		return SavedClient{}, err
+	}
+	return out, nil
+}
+
+// renewable returns the certificate that proves who the caller is, if it can be renewed now. The
+// code is PermissionDenied if anything but a good certificate of the client has proved it,
+// OperationNotSupported if the server renews none, WrongState if it is too early, and
+// QuotaExceeded if the certificate was renewed too often.
+func (a *ClientVerbs) renewable(k *engine.Call, client *NamedClient) (*directory.ClientCertificate, error) {
+	p, window := k.Caller.Principal, int64(a.settings.RenewalWindow/time.Second)
+	one := client.CertificateWith(p.Fingerprint)
+	switch {
+	case p.Method != core.MethodCertificate || p.TokenID != "" || p.Fingerprint == "":
+		return nil, core.Errorf(core.PermissionDenied, "a certificate is renewed by that certificate alone; connect with it, and leave the header Authorization out")
+	case one == nil || one.Revoked != 0 || one.Expires <= k.Now:
+		return nil, core.Errorf(core.PermissionDenied, "the certificate of the connection is not a good one that this server has issued; ask for an invitation")
+	case window == 0:
+		return nil, core.Errorf(core.OperationNotSupported, "this server renews no certificates (enrollment.renewal); ask for an invitation")
+	case k.Now < one.Expires-window:
+		return nil, core.Errorf(core.WrongState, "the certificate can be renewed from %s on", timeText(one.Expires-window))
+	}
+	renewals := 0
+	for i := range client.Certificates {
+		if client.Certificates[i].RenewedFrom == one.Serial {
+			renewals++
+		}
+	}
+	if renewals >= maxRenewals {
+		return nil, core.Errorf(core.QuotaExceeded, "the certificate was renewed %d times; renew the newest of those certificates, or ask for an invitation", renewals)
+	}
+	return one, nil
 }

@@ -31,10 +31,17 @@ type ClientCertificate struct {
 	Issued      int64  `json:"issued"`            // Unix seconds
 	Expires     int64  `json:"expires"`           // Unix seconds
 	Revoked     int64  `json:"revoked,omitempty"` // Unix seconds, 0: it is not
+
+	// RenewedFrom is the serial number of the certificate with which the client got this one.
+	// "": an administrator or an invitation gave it.
+	RenewedFrom string `json:"renewedFrom,omitempty"`
 }
 
-// MaxClientCertificates bounds the certificates of a client that are kept.
-const MaxClientCertificates = 8
+// Bounds of the certificates of a client that have not expired.
+const (
+	MaxValidCertificates  = 8  // that are not revoked
+	MaxClientCertificates = 64 // with revoked ones, which are kept until they expire
+)
 
 // maxSerialBits is the length of the longest serial number (RFC 5280 §4.1.2.2).
 const maxSerialBits = 160
@@ -54,23 +61,77 @@ func (c *Client) Check() error {
 		return core.Errorf(core.InvalidField, "invitationHash: it is no SHA-256 with an end")
 	}
 	for _, one := range c.Certificates {
-		serial, ok := new(big.Int).SetString(one.Serial, 16)
-		if !ok || serial.Sign() <= 0 || serial.BitLen() > maxSerialBits || serial.Text(16) != one.Serial || len(one.Fingerprint) != hex.EncodedLen(sha256.Size) || one.Issued <= 0 || one.Expires < one.Issued || one.Revoked < 0 {
+		if !isSerial(one.Serial) || (one.RenewedFrom != "" && !isSerial(one.RenewedFrom)) || len(one.Fingerprint) != hex.EncodedLen(sha256.Size) || one.Issued <= 0 || one.Expires < one.Issued || one.Revoked < 0 {
 			return core.Errorf(core.InvalidField, "certificates: %q is no serial number in hex, its fingerprint is no SHA-256, or its times are not in order", core.ClientText(one.Serial))
 		}
 	}
 	return nil
 }
 
+// isSerial reports whether a text is a serial number as certificates show it: in hex, without
+// leading zeros.
+func isSerial(text string) bool {
+	n, ok := new(big.Int).SetString(text, 16)
+	return ok && n.Sign() > 0 && n.BitLen() <= maxSerialBits && n.Text(16) == text
+}
+
 // CertificateOf returns the certificate with a serial number, and nil if it was not issued to
 // the client.
 func (c *Client) CertificateOf(serial string) *ClientCertificate {
+	return c.findCertificate(func(one *ClientCertificate) bool { return one.Serial == serial })
+}
+
+// CertificateWith returns the certificate with a fingerprint, and nil if it was not issued to
+// the client.
+func (c *Client) CertificateWith(fingerprint string) *ClientCertificate {
+	return c.findCertificate(func(one *ClientCertificate) bool { return one.Fingerprint == fingerprint })
+}
+
+func (c *Client) findCertificate(is func(*ClientCertificate) bool) *ClientCertificate {
 	for i := range c.Certificates {
-		if c.Certificates[i].Serial == serial {
+		if is(&c.Certificates[i]) {
 			return &c.Certificates[i]
 		}
 	}
 	return nil
+}
+
+// WithoutExpired returns the certificates that have not expired at a time. A certificate that
+// was renewed from one that is left out counts as renewed from that one's predecessor, so that
+// [Client.Revoke] finds it.
+func (c *Client) WithoutExpired(now int64) (kept []ClientCertificate) {
+	predecessor := map[string]string{} // of those that are left out; older ones come first
+	for _, one := range c.Certificates {
+		if before, gone := predecessor[one.RenewedFrom]; gone {
+			one.RenewedFrom = before
+		}
+		if one.Expires <= now {
+			predecessor[one.Serial] = one.RenewedFrom
+			continue
+		}
+		kept = append(kept, one)
+	}
+	return kept
+}
+
+// Revoke revokes the certificate with a serial number, and all that were renewed from it. ""
+// stands for all certificates. It returns the serial numbers of those that were not revoked
+// before. c gets a new list, so that nobody who reads the old one sees the change.
+func (c *Client) Revoke(serial string, now int64) (revoked []string) {
+	c.Certificates = slices.Clone(c.Certificates)
+	of := map[string]bool{serial: true}
+	for i := range c.Certificates { // a renewed one comes after the one that it was renewed from
+		one := &c.Certificates[i]
+		if serial != "" && !of[one.Serial] && !(one.RenewedFrom != "" && of[one.RenewedFrom]) {
+			continue
+		}
+		of[one.Serial] = true
+		if one.Revoked == 0 {
+			one.Revoked = now
+			revoked = append(revoked, one.Serial)
+		}
+	}
+	return revoked
 }
 
 // IsInvited reports, in a time that does not depend on the hash, whether a secret with this
@@ -118,11 +179,10 @@ func (c *Clients) Admit(tenant, name, fingerprint string) (groups, roles []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	i := slices.IndexFunc(client.Certificates, func(one ClientCertificate) bool { return one.Fingerprint == fingerprint })
-	switch {
-	case i < 0:
+	switch one := client.CertificateWith(fingerprint); {
+	case one == nil:
 		return nil, nil, core.Errorf(core.AuthenticationNotSuccessful, "the certificate is not among those that this server has issued and keeps")
-	case client.Certificates[i].Revoked != 0:
+	case one.Revoked != 0:
 		return nil, nil, core.Errorf(core.AuthenticationNotSuccessful, "the certificate has been revoked")
 	}
 	return client.Groups, client.Roles, nil

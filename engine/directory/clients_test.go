@@ -37,12 +37,43 @@ func TestClientBody(t *testing.T) {
 		"a long serial number":         func(c *Client) { c.Certificates[0].Serial = strings.Repeat("f", 41) },
 		"no fingerprint":               func(c *Client) { c.Certificates[0].Fingerprint = "" },
 		"an end before the beginning":  func(c *Client) { c.Certificates[0].Expires = 0 },
+		"a predecessor in capitals":    func(c *Client) { c.Certificates[0].RenewedFrom = "1E" },
 		"a revocation before all time": func(c *Client) { c.Certificates[0].Revoked = -1 },
 	} {
 		c := goodClient()
 		change(c)
 		if _, err := core.EncodeBody(c); core.CodeOf(err) != core.InvalidField {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// numbered returns a certificate with a serial number that was renewed from another one.
+func numbered(serial, renewedFrom string, expires int64) ClientCertificate {
+	return ClientCertificate{Serial: serial, Fingerprint: strings.Repeat("ab", 32), Issued: 1, Expires: expires, RenewedFrom: renewedFrom}
+}
+
+// A certificate is revoked together with those that were renewed from it, also if one between
+// them has expired and is no longer kept. The list that others may be reading stays as it is.
+func TestRevocationFollowsRenewals(t *testing.T) {
+	all := []ClientCertificate{numbered("1", "", 100), numbered("2", "1", 50), numbered("a", "", 100), numbered("3", "2", 100), numbered("b", "a", 100), numbered("4", "3", 100)}
+	for _, c := range []struct {
+		now    int64
+		serial string
+		want   string
+	}{{1, "1", "1 2 3 4"}, {50, "1", "1 3 4"}, {1, "3", "3 4"}, {1, "a", "a b"}, {1, "4", "4"}, {1, "", "1 2 a 3 b 4"}, {50, "2", ""}, {1, "c", ""}} {
+		of := Client{Certificates: all}
+		of.Certificates = of.WithoutExpired(c.now)
+		if got := strings.Join(of.Revoke(c.serial, 7), " "); got != c.want {
+			t.Errorf("at %d the revocation of %q revokes %q, want %q", c.now, c.serial, got, c.want)
+		}
+		if again := of.Revoke(c.serial, 8); again != nil {
+			t.Errorf("the second revocation of %q revokes %v", c.serial, again)
+		}
+	}
+	for _, one := range all {
+		if one.Revoked != 0 || one.Serial == "3" && one.RenewedFrom != "2" {
+			t.Errorf("the list that was given has changed: %+v", one)
 		}
 	}
 }

@@ -45,7 +45,7 @@ type Options struct {
 	Tokens  *admin.TokenVerbs
 	Tenants *admin.TenantVerbs
 
-	Clients *admin.ClientVerbs // nil: no client is enrolled
+	Clients *admin.ClientVerbs
 	// CountFailure counts a wrong invitation from an address. It fails with
 	// AuthenticationNotSuccessful if the address must wait.
 	CountFailure func(address string) error
@@ -136,6 +136,13 @@ var routes = []route{
 	{"PATCH", "/v1/roles/{name}", core.ActionSaveRole, takesBody, http.StatusOK, typedAnswer(changeRole)},
 	{"DELETE", "/v1/roles/{name}", core.ActionDeleteRole, takesQuery, http.StatusNoContent, typedAnswer(deleteRole)},
 
+	{"POST", clientPath, core.ActionSaveClient, takesBody, http.StatusCreated, typedAnswer(createClient)},
+	{"GET", clientPath, core.ActionReadClients, takesQuery, http.StatusOK, typedAnswer(listClients)},
+	{"GET", "/v1/clients/{name}", core.ActionReadClients, takesNothing, http.StatusOK, typedAnswer(getClient)},
+	{"PATCH", "/v1/clients/{name}", core.ActionSaveClient, takesBody, http.StatusOK, typedAnswer(changeClient)},
+	{"DELETE", "/v1/clients/{name}", core.ActionRevokeClient, takesQuery, http.StatusOK, typedAnswer(revokeClient)},
+	{"POST", "/v1/clients/renew", core.ActionRenewClient, takesBody, http.StatusCreated, typedAnswer(renewClient)},
+
 	{"POST", "/v1/tenants", core.ActionCreateTenant, takesBody, http.StatusCreated, typedAnswer(createTenant)},
 	{"GET", "/v1/tenants", core.ActionListTenants, takesQuery, http.StatusOK, typedAnswer(listTenants)},
 	{"GET", "/v1/tenants/{tenantId}", core.ActionReadTenant, takesNothing, http.StatusOK, typedAnswer(getTenant)},
@@ -145,7 +152,6 @@ var routes = []route{
 
 	{"POST", tokenPath, core.ActionIssueToken, takesBody, http.StatusOK, typedAnswer(issueToken)},
 	{"DELETE", tokenPath, core.ActionRevokeToken, takesBody, http.StatusNoContent, typedAnswer(revokeToken)},
-	{"POST", clientPath, core.ActionEnrollClient, takesBody, http.StatusCreated, typedAnswer(enrollClient)},
 	{"GET", "/v1/auth/tokens", core.ActionReadTokens, takesQuery, http.StatusOK, typedAnswer(listTokens)},
 	{"POST", "/v1/auth/verify", core.ActionReadTokens, takesBody, http.StatusOK, typedAnswer(verifyToken)},
 	{"GET", "/v1/approvals", core.ActionReadApprovals, takesQuery, http.StatusOK, typedAnswer(listApprovals)},
@@ -246,7 +252,7 @@ func Server(h http.Handler, c *tls.Config, operation time.Duration) *http.Server
 // routeHandler is what all routes have in common.
 func (s *service) routeHandler(to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := callerOf(r)
+		c, to := callerOf(r), to.forInvitation(r)
 		err := to.checkInput(r)
 		if err != nil {
 			writeProblem(w, c.RequestID, s.Engine.RecordRefused(r.Context(), c, to.action, err))

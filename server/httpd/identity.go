@@ -52,7 +52,7 @@ func (s *service) identify(w http.ResponseWriter, r *http.Request) (*core.Princi
 	case r.Method == http.MethodPost && r.URL.Path == tokenPath:
 		p, r, err = s.identifyBuyer(c, w, r)
 	case r.Method == http.MethodPost && r.URL.Path == clientPath:
-		p, r, err = s.identifyInvited(w, r)
+		p, r, err = s.identifyForClients(c, w, r)
 	default:
 		p, err = s.identifyByCertificate(c, r)
 	}

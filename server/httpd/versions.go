@@ -31,6 +31,7 @@ func (v savedVersion) setHeaders(h http.Header) {
 var changesVersions = map[string]bool{
 	"PUT /v1/policies/{policyId}": true, "DELETE /v1/policies/{policyId}": true, "POST /v1/policies/{policyId}/rollback": true, "POST /v1/policies/{policyId}/withdraw": true,
 	"PATCH /v1/users/{name}": true, "DELETE /v1/users/{name}": true, "PATCH /v1/roles/{name}": true, "DELETE /v1/roles/{name}": true,
+	"PATCH /v1/clients/{name}": true, "DELETE /v1/clients/{name}": true,
 	"PATCH /v1/tenants/{tenantId}": true, "DELETE /v1/tenants/{tenantId}": true,
 }
 
