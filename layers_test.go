@@ -59,7 +59,7 @@ var layers = map[string][]string{
 	"server/authn":       {"certs/identity", "certs/pemfile", "core"},
 	"server/bounds":      {"core"},
 	"server/adminsocket": {"core"},
-	"server/handshake":   {"core", "server/authn"},
+	"server/handshake":   {"core", "server/authn", "server/bounds"},
 	"server/metrics":     {"core", "engine"},
 	"server/message":     {"core", "core/operation", "engine", "engine/about", "engine/attributes", "engine/objects", "engine/uses", "kmip"},
 	"server/kmipd":       {"core", "core/fair", "kmip", "server/bounds", "server/handshake"},

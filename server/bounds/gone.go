@@ -27,6 +27,20 @@ func Gone(c net.Conn) bool {
 	return gone || err != nil // an error: this side has closed it
 }
 
+// HasUnsent reports whether bytes that were written to a TCP connection have not reached
+// the system of its client. They are lost if the connection is reset.
+//
+// c may be wrapped. It reports false if c is not a TCP connection.
+func HasUnsent(c net.Conn) bool {
+	raw := RawConn(c)
+	if raw == nil {
+		return false
+	}
+	unsent := 0
+	err := raw.Control(func(fd uintptr) { unsent, _ = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) })
+	return err == nil && unsent > 0
+}
+
 // RawConn returns the socket below a connection that may be wrapped. It returns nil
 // if that is no TCP connection.
 func RawConn(c net.Conn) syscall.RawConn {

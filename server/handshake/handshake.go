@@ -15,18 +15,20 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
 // Bounds of a connection's end.
 const (
-	hearTime  = time.Second // for the client to read what was sent
-	hearBytes = 2 << 20     // that it may still be sending
+	quietTime = time.Second     // without a byte from the client, when it has received all
+	hearTime  = 5 * time.Second // in all
+	hearBytes = 2 << 20         // that it may still be sending
 )
 
 // Do shakes hands within a time. If that fails, the client has heard the alert
@@ -41,16 +43,14 @@ func Do(ctx context.Context, c *tls.Conn, within time.Duration) error {
 	return err
 }
 
-// HearOut closes the sending side and reads, within a bound, whatever the client still
+// HearOut closes the sending side and reads, within bounds, whatever the client still
 // sends. c may be wrapped; wrappers have a method NetConn.
 func HearOut(c net.Conn) {
 	for c != nil {
 		if half, ok := c.(interface{ CloseWrite() error }); ok {
-			if half.CloseWrite() != nil {
-				return
+			if half.CloseWrite() == nil {
+				discardRest(c)
 			}
-			c.SetReadDeadline(time.Now().Add(hearTime))
-			io.CopyN(io.Discard, c, hearBytes)
 			return
 		}
 		wrapper, ok := c.(interface{ NetConn() net.Conn })
@@ -58,6 +58,21 @@ func HearOut(c net.Conn) {
 			return
 		}
 		c = wrapper.NetConn()
+	}
+}
+
+// discardRest reads until the client closes its side, or is quiet and has received all
+// that was sent. A busy client can need seconds for that.
+func discardRest(c net.Conn) {
+	rest := make([]byte, 4096)
+	end := time.Now().Add(hearTime)
+	for heard := 0; heard < hearBytes && time.Now().Before(end); {
+		c.SetReadDeadline(time.Now().Add(quietTime))
+		n, err := c.Read(rest)
+		heard += n
+		if err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && bounds.HasUnsent(c)) {
+			return
+		}
 	}
 }
 

@@ -199,13 +199,13 @@ func (c *conn) awaitMessage(header *[8]byte) bool {
 // Bounds of a connection's end.
 const (
 	stopRead   = time.Second // how long after a stop has begun messages that came before are taken
-	lingerTime = time.Second // how long after an answer the client is heard out
+	lingerTime = time.Second // how long after an answer the client is heard out, though it has received all
 )
 
 // linger closes the sending side and reads what the client still sends. Closing
 // while it sends would reset the connection and lose the last answers.
 func (c *conn) linger() {
-	if time.Since(c.wrote) > lingerTime {
+	if time.Since(c.wrote) > lingerTime && !bounds.HasUnsent(c.wire.Conn) {
 		return
 	}
 	if c.tls.CloseWrite() == nil {
@@ -270,13 +270,17 @@ func (c *conn) answer(ctx context.Context, msg []byte, err error) bool {
 	} else {
 		*out = c.server.Messages.AnswerUnread(ctx, &c.origin, err, (*out)[:0])
 	}
-	if !c.task.claimAnswer() {
-		return false
-	}
-	c.wrote = time.Now()
-	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
-	if _, werr := c.tls.Write(*out); werr != nil {
+	if !c.task.claimAnswer() || c.writeAnswer(*out) != nil {
 		return false
 	}
 	return msg != nil // otherwise framing is lost
+}
+
+// writeAnswer writes an answer within the time for one. A client that reads slowly makes
+// that last, so wrote is set afterwards.
+func (c *conn) writeAnswer(answer []byte) error {
+	c.tls.SetWriteDeadline(time.Now().Add(c.server.Limits.Write))
+	_, err := c.tls.Write(answer)
+	c.wrote = time.Now()
+	return err
 }

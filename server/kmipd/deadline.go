@@ -66,8 +66,6 @@ func (c *conn) answerInPlace(ctx context.Context) bool {
 		o.Principal = p
 	}
 	out := c.server.Messages.AnswerLate(ctx, &o, c.task.version, core.Operation(c.task.doing.Load()), c.server.Limits.Operation)
-	c.wrote = time.Now()
-	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
-	c.tls.Write(out) // if nobody reads it, the connection ends anyway
+	c.writeAnswer(out) // if nobody reads it, the connection ends anyway
 	return true
 }

@@ -31,6 +31,16 @@ func newServer(w messagetest.World) *Server {
 // listen serves a door over TLS on the loopback, for clients with the returned settings.
 func listen(t testing.TB, srv *Server) (addr string, client *tls.Config) {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String(), serveOn(t, srv, l)
+}
+
+// serveOn serves a door over TLS on a listener, for clients with the returned settings.
+func serveOn(t testing.TB, srv *Server, l net.Listener) (client *tls.Config) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := errors.Join(certs.Init(dir), certs.Issue(dir, certs.Request{Name: "dev", Tenant: "default"})); err != nil {
 		t.Fatal(err)
@@ -44,10 +54,6 @@ func listen(t testing.TB, srv *Server) (addr string, client *tls.Config) {
 		t.Fatal(err)
 	}
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: client.RootCAs}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(context.Background(), l) }()
 	t.Cleanup(func() {
@@ -56,7 +62,7 @@ func listen(t testing.TB, srv *Server) (addr string, client *tls.Config) {
 		srv.Shutdown(ctx)
 		<-served
 	})
-	return l.Addr().String(), client
+	return client
 }
 
 // waiting is an HSM whose Clear lasts until its context ends.

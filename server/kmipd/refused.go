@@ -46,9 +46,7 @@ func (c *conn) answerRefused(ctx context.Context) {
 		}
 	}
 	out := c.server.Messages.AnswerRefused(ctx, &c.origin, msg)
-	c.wrote = time.Now()
-	c.tls.SetWriteDeadline(c.wrote.Add(c.server.Limits.Write))
-	if _, err := c.tls.Write(out); err == nil {
+	if c.writeAnswer(out) == nil {
 		c.linger()
 	}
 }
