@@ -44,9 +44,15 @@ import (
 // made, and the token holds what the database names and nothing else.
 // KEYREEVE_SOAK lengthens it.
 
-func TestKilledUnderLoadSQLite(t *testing.T) { killUnderLoad(t, "") }
+func TestKilledUnderLoadSQLite(t *testing.T) {
+	t.Parallel()
+	killUnderLoad(t, "")
+}
 
-func TestKilledUnderLoadPostgres(t *testing.T) { killUnderLoad(t, storetest.Postgres(t)) }
+func TestKilledUnderLoadPostgres(t *testing.T) {
+	t.Parallel()
+	killUnderLoad(t, storetest.Postgres(t))
+}
 
 // kills is how often the server is killed in a plain test run, and on a busy machine
 // up to mostKills times, until every kind of step has been done once. The soak goes
@@ -712,6 +718,7 @@ func (l *ledger) compareRecords(t *testing.T, s *servertest.Server, when string)
 // of all classes, restores to a server with every key that was acknowledged
 // before it began.
 func TestBackupUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	var stop atomic.Bool
 	var wg sync.WaitGroup
