@@ -286,6 +286,16 @@ func (k *KeyPolicies) Explain(ctx context.Context, r *core.AccessRequest) ([]cor
 	return out, nil
 }
 
+// LabelsOf returns the labels of objects that the conditions of a document name. It fails with
+// InvalidField if the document cannot be read.
+func (k *KeyPolicies) LabelsOf(document []byte) ([]core.PolicyLabel, error) {
+	d, err := format.Parse(document)
+	if err != nil {
+		return nil, err
+	}
+	return d.Labels(), nil
+}
+
 // GatesOf returns the gates with approvals that a version of a key policy has. It fails with
 // PolicyUnavailable if the document cannot be read.
 func (k *KeyPolicies) GatesOf(e *core.DirectoryEntry) (gates []core.Gate, err error) {

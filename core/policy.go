@@ -42,8 +42,20 @@ type AccessFacts interface {
 	AddFacts(r *AccessRequest) error
 	// GovernsGroup reports whether key policies are attached to an Object Group.
 	GovernsGroup(tenant, group string) (bool, error)
+	// PoliciesNaming lists the key policies, in force or waiting, that name one of some labels
+	// and are attached to o, to its Object Groups, or to a user, role or group of its tenant.
+	PoliciesNaming(o *ManagedObject, labels []PolicyLabel) ([]string, error)
 	// Propose returns the facts as they would be with versions of entries that are not stored.
 	Propose(entries []*DirectoryEntry) AccessFacts
+}
+
+// PolicyLabel is a value of an attribute that a condition of a key policy names. If an object
+// loses one that denies, it can escape a denial. If it gains another one, a permission can
+// begin to match.
+type PolicyLabel struct {
+	Field  string // "tags.x-keyreeve-tag-env", "object.objectGroup", "object.class"
+	Value  string
+	Denies bool // the statement denies
 }
 
 // MatchedStatements names the statements of key policies that match a request, as

@@ -36,6 +36,19 @@ func (payrollIsGoverned) GovernsGroup(_ string, group string) (bool, error) {
 	return group == "payroll", nil
 }
 
+// namedLabels are the labels that key policies of roles name.
+var namedLabels = []core.PolicyLabel{
+	{Field: "tags.x-keyreeve-tag-env", Value: "secret", Denies: true}, {Field: "tags.x-keyreeve-tag-env", Value: "open"},
+	{Field: "tags.x-Site", Value: "a", Denies: true}, {Field: "object.objectGroup", Value: "vault", Denies: true}, {Field: "object.class", Value: string(core.ClassC), Denies: true},
+}
+
+func (payrollIsGoverned) PoliciesNaming(_ *core.ManagedObject, labels []core.PolicyLabel) ([]string, error) {
+	if slices.ContainsFunc(labels, func(l core.PolicyLabel) bool { return slices.Contains(namedLabels, l) }) {
+		return []string{"of-role"}, nil
+	}
+	return nil, nil
+}
+
 // attentiveWorld is a world where each may use each object of the tenant, and nobody may
 // change policies.
 func attentiveWorld(t *testing.T) (*world, *attentivePolicy) {
@@ -73,6 +86,12 @@ func TestLabelsAreNoWayAroundPolicies(t *testing.T) {
 		"the first tag":                        {nil, tagLabel("dev"), true, false},
 		"the same tag":                         {core.Attributes{policy, tagLabel("prod")}, tagLabel("prod"), true, true},
 		"another custom attribute":             {core.Attributes{policy}, other, true, true},
+		"a tag that a denial names is lost":    {core.Attributes{tagLabel("secret")}, tagLabel("dev"), false, false},
+		"a tag that a denial names is gained":  {nil, tagLabel("secret"), true, false},
+		"a tag that an allow names is gained":  {core.Attributes{tagLabel("dev")}, tagLabel("open"), false, false},
+		"a tag that an allow names is lost":    {core.Attributes{tagLabel("open")}, tagLabel("dev"), true, false},
+		"an attribute that a denial names":     {core.Attributes{{Vendor: "x", Name: "Site", Value: core.Text("a")}}, other, false, false},
+		"a group that a denial names is left":  {core.Attributes{groupLabel("vault")}, groupLabel("tapes"), false, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w, _ := attentiveWorld(t)
@@ -111,6 +130,30 @@ func TestDeletedLabelsAreChanges(t *testing.T) {
 		o.Attributes = append(o.Attributes, label, core.Attribute{Vendor: "y", Name: "keyreeve-policy", Value: core.Text("p")})
 		if _, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(id), Name: label.Ref()}); core.CodeOf(err) != core.PermissionDenied {
 			t.Errorf("the owner deletes %v: %v; want Permission Denied", label.Ref(), err)
+		}
+	}
+}
+
+// A denial that names a class is not escaped by a stricter class, also not by Re-key.
+func TestClassIsALabel(t *testing.T) {
+	w, _ := attentiveWorld(t)
+	sensitive := core.Attribute{Tag: core.TagSensitive, Value: core.Bool(true)}
+	for what, change := range map[string]func(id string) error{
+		"Set Attribute": func(id string) error {
+			_, err := w.SetAttribute(ctx, w.alice, &operation.SetAttributeInput{ID: core.ID(id), Attribute: sensitive})
+			return err
+		},
+		"Re-key": func(id string) error {
+			_, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(id), Attributes: core.Attributes{sensitive}})
+			return err
+		},
+	} {
+		id := w.aesKey()
+		if err := change(id); core.CodeOf(err) != core.PermissionDenied {
+			t.Errorf("%s makes a key of class C Sensitive: %v; want Permission Denied", what, err)
+		}
+		if o, err := w.store.Object(ctx, "default", id); err != nil || o.Material.Class != core.ClassC {
+			t.Errorf("%s: the key has the class %s, %v; want C", what, o.Material.Class, err)
 		}
 	}
 }

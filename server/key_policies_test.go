@@ -356,6 +356,51 @@ func TestPolicyOfAKeyGroup(t *testing.T) {
 	}
 }
 
+// A denial by tag that is attached to a person is not escaped by that person, who owns the key:
+// no operation takes the tag away, and the administrator can. Other tags are the owner's.
+func TestDenialByTagIsNotEscaped(t *testing.T) {
+	s := servertest.Start(t)
+	tag := func(value string) core.Attribute {
+		return core.Attribute{Vendor: "x", Name: "keyreeve-tag-env", Value: core.Text(value)}
+	}
+	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
+	id, other := aesKey(t, c, activeNow, tag("prod")), aesKey(t, c, activeNow, tag("lab"))
+	applyPolicy(t, s, "tagged", `{"user": "dev", "statements": [{"principal": "*", "actions": ["encrypt"], "effect": "deny", "conditions": {"tags": {"env": "prod"}}}]}`)
+	name := core.AttributeName{Vendor: "x", Name: "keyreeve-tag-env"}
+	ways := map[string]func(c *kmiptest.Client, id string) error{
+		"Modify Attribute": func(c *kmiptest.Client, id string) error {
+			_, err := kmiptest.Do(c, &kmip.ModifyAttribute, &operation.ModifyAttributeInput{ID: core.ID(id), Name: name, New: tag("dev")})
+			return err
+		},
+		"Delete Attribute": func(c *kmiptest.Client, id string) error {
+			_, err := kmiptest.Do(c, &kmip.DeleteAttribute, &operation.DeleteAttributeInput{ID: core.ID(id), Name: name})
+			return err
+		},
+		"Re-key": func(c *kmiptest.Client, id string) error {
+			_, err := kmiptest.Do(c, &kmip.ReKey, &operation.RekeyInput{ID: core.ID(id), Attributes: core.Attributes{tag("dev")}})
+			return err
+		},
+	}
+	for way, escape := range ways {
+		if err := escape(c, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+			t.Errorf("the owner takes the tag away by %s: %v; want Permission Denied", way, err)
+		}
+		if err := encryptOver(c, id); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+			t.Errorf("the owner encrypts after %s: %v; want Permission Denied", way, err)
+		}
+	}
+	if err := ways["Modify Attribute"](c, other); err != nil {
+		t.Errorf("the owner changes a tag that no policy names: %v", err)
+	}
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	if err := ways["Modify Attribute"](dialWith(t, s, clientTLS(t, s, "anna"), core.V1_4), id); err != nil {
+		t.Errorf("an administrator changes the tag: %v", err)
+	}
+	if err := encryptOver(c, id); err != nil {
+		t.Errorf("the owner encrypts after the administrator changed the tag: %v", err)
+	}
+}
+
 // Each command about users counts for an open connection. Credentials mean nothing before the tenant
 // has its first user, and are refused after its last one was removed.
 func TestUserCommandsCountOnOpenConnections(t *testing.T) {

@@ -219,6 +219,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	})
 	s.directory = directory.New(directory.Ports{Store: s.store, Clock: engine.SystemClock{}, Log: s.log, Tampered: func(err error) { s.engine.NoteTampered(err) }})
 	s.users, s.facts, s.issued = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory), directory.NewTokens(s.directory)
+	s.facts.WatchLabels(s.keyPolicies.LabelsOf)
 	s.approvals = directory.NewApprovals(s.directory, s.facts, s.keyPolicies.GatesOf)
 	s.tenants = directory.NewTenants(s.directory)
 	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,

@@ -280,6 +280,11 @@ func changeCustody(k *engine.Call, o, next *core.ManagedObject) error {
 	if err := rules.CheckTenantClass(row, to); err != nil {
 		return err
 	}
+	changed := *next
+	changed.Material.Class = to
+	if err := engine.RequireMayRelabel(k, o, &changed); err != nil {
+		return err
+	}
 	if err := k.LoadKeysOf(o); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ type AccessFacts struct {
 	directory   *Directory
 	attachments *Typed[*Attachment]
 	roles       *Typed[*core.Role]
+	labels      *policyLabels // nil: no change of labels is decided
 
 	proposed map[core.DirectoryName]*core.DirectoryEntry // in the place of what is stored; nil: none
 }
@@ -88,7 +89,7 @@ func (f *AccessFacts) AddFacts(r *core.AccessRequest) error {
 // Propose implements [core.AccessFacts]. A proposed version of a policy counts as if it were
 // in force, also if it waits.
 func (f *AccessFacts) Propose(entries []*core.DirectoryEntry) core.AccessFacts {
-	next := &AccessFacts{directory: f.directory, attachments: f.attachments, roles: f.roles, proposed: map[core.DirectoryName]*core.DirectoryEntry{}}
+	next := &AccessFacts{directory: f.directory, attachments: f.attachments, roles: f.roles, labels: f.labels, proposed: map[core.DirectoryName]*core.DirectoryEntry{}}
 	for _, e := range entries {
 		next.proposed[e.Name()] = e
 	}

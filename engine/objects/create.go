@@ -300,7 +300,7 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 		if err := checkNewCustody(k, o, given); err != nil {
 			return nil, err
 		}
-		if err := engine.RequireMayRelabel(k, o, &core.ManagedObject{Attributes: given}); err != nil {
+		if err := engine.RequireMayRelabel(k, o, &core.ManagedObject{Attributes: given, Material: core.Material{Class: classOfGiven(o, given)}}); err != nil {
 			return nil, err
 		}
 		if fresh, err = generateKey(k, o.Type, given); err != nil {
@@ -326,6 +326,15 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 		return out, err
 	}
 	return operation.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
+}
+
+// classOfGiven returns the class that the replacement of o gets by its attributes. Those that
+// it lacks are those of o.
+func classOfGiven(o *core.ManagedObject, given core.Attributes) core.Class {
+	if !given.Has(core.TagSensitive) || !given.Has(core.TagExtractable) {
+		return o.Material.Class
+	}
+	return core.ClassOf(given.Bool(core.TagSensitive), given.Bool(core.TagExtractable))
 }
 
 // checkNewClass refuses a replacement in a less strict class than the old key, because

@@ -103,3 +103,27 @@ func tagField(name string) string {
 
 // isFlag reports whether a member is true or false in the document.
 func (v *namedValues) isFlag() bool { return slices.Equal(v.values, flagValues) }
+
+// changingFields are the members of the condition object that a change of attributes changes.
+// The state has actions of its own, and the others never change.
+var changingFields = []string{"objectGroup", "class"}
+
+// Labels lists the labels of objects that the conditions name: tags and other custom
+// attributes, Object Groups and classes.
+func (d *Document) Labels() (labels []core.PolicyLabel) {
+	for i := range d.Statements {
+		s := &d.Statements[i]
+		add := func(field string, values []string) {
+			for _, v := range values {
+				labels = append(labels, core.PolicyLabel{Field: field, Value: v, Denies: s.Effect == Deny})
+			}
+		}
+		for name, values := range s.Conditions.Tags {
+			add(tagField(name), values)
+		}
+		for _, name := range changingFields {
+			add(ObjectPrefix+name, s.Conditions.Object[name])
+		}
+	}
+	return labels
+}

@@ -319,3 +319,21 @@ func TestNamesAndTargetsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// Labels are what a change of attributes can change: each value, with the effect of its
+// statement, in the names by which the matcher finds it.
+func TestLabelsOfADocument(t *testing.T) {
+	d, err := format.Parse([]byte(`{"statements": [
+		{"principal": "*", "actions": ["decrypt"], "effect": "deny", "conditions": {"tags": {"env": ["prod", "lab"], "x-Site": "a"}, "object": {"state": "Active", "owner": "bob"}}},
+		{"principal": "*", "actions": ["decrypt"], "effect": "allow", "conditions": {"object": {"objectGroup": "g", "class": "X"}}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []core.PolicyLabel{{Field: "object.class", Value: "X"}, {Field: "object.objectGroup", Value: "g"},
+		{Field: "tags.x-Site", Value: "a", Denies: true}, {Field: "tags.x-keyreeve-tag-env", Value: "lab", Denies: true}, {Field: "tags.x-keyreeve-tag-env", Value: "prod", Denies: true}}
+	got := d.Labels()
+	slices.SortFunc(got, func(a, b core.PolicyLabel) int { return strings.Compare(a.Field+a.Value, b.Field+b.Value) })
+	if !slices.Equal(got, want) {
+		t.Errorf("the labels are %v; want %v", got, want)
+	}
+}
