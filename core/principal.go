@@ -9,6 +9,7 @@ type Principal struct {
 	ID       string // unique in the tenant, "dev"
 	Groups   []string
 	Roles    []string // "admin", "auditor"
+	KeyGroup string   // one of Groups, which owns new keys too unless the request names another one; "": none
 	Method   string   // how its identity was proved, one of Methods
 	Strength Strength // of that proof
 

@@ -21,7 +21,7 @@ type Tenant struct {
 // TenantSettings are the settings of one tenant. What is left out is as the settings of the
 // server have it.
 type TenantSettings struct {
-	KeyGroup       string `json:"keyGroup,omitempty"` // owns new keys too if their maker is a member and names no group
+	KeyGroup       string `json:"keyGroup,omitempty"` // owns new keys too if their maker is a member, unless the request or the setting of the client names a group
 	Sensitive      *bool  `json:"sensitive,omitempty"`
 	NotExtractable *bool  `json:"notExtractable,omitempty"`
 

@@ -320,7 +320,11 @@ func newWorld(t *testing.T) *world {
 	w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: tenantPolicy{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock},
 		engine.Settings{Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})))
 	caller := func(tenant, id string, groups ...string) *core.Caller {
-		return &core.Caller{Principal: &core.Principal{Tenant: tenant, ID: id, Groups: groups}, Door: core.DoorKMIP, Version: core.V2_1, Address: "127.0.0.1"}
+		p := &core.Principal{Tenant: tenant, ID: id, Groups: groups}
+		if len(groups) > 0 {
+			p.KeyGroup = groups[0] // their setting: new keys are shared
+		}
+		return &core.Caller{Principal: p, Door: core.DoorKMIP, Version: core.V2_1, Address: "127.0.0.1"}
 	}
 	w.alice, w.bob, w.eve, w.out = caller("default", "alice", "g"), caller("default", "bob", "g"), caller("default", "eve"), caller("other", "out", "g")
 	return w

@@ -58,6 +58,7 @@ type Defaults struct {
 	Sensitive      bool         // new objects are Sensitive unless the client says otherwise
 	NotExtractable bool         // new objects are not Extractable unless the client says otherwise
 	ForbidClasses  []core.Class // no object of these classes is kept
+	KeyGroup       string       // owns new keys too, unless the request, the client or the tenant names a group; only if the maker is a member
 	UniqueNames    bool         // refuse a Name that another object of the tenant has; two nodes can still give one Name at the same moment
 
 	RevokedKeys                          // of all tenants that are not in RevokedKeysOf

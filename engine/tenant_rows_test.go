@@ -157,14 +157,20 @@ func TestAllowListsHoldForEveryNewKey(t *testing.T) {
 	}
 }
 
-// A new key is shared with the group that the request names, or else with that of the tenant; in
-// both cases only if the maker is a member.
+// A new key is its maker's. It is shared with the group that the request names, or else with
+// that of the client, of the tenant or of the server; always only if the maker is a member.
 func TestGroupOfANewKey(t *testing.T) {
-	for _, c := range []struct{ asked, row, want string }{
-		{"", "ops", "ops"}, {"g", "ops", "g"}, {"strangers", "ops", "ops"}, {"", "strangers", "g"}, {"ops", "", "ops"},
+	for _, c := range []struct{ asked, client, row, server, want string }{
+		{want: ""}, // also if the maker is in groups
+		{asked: "g", client: "ops", row: "dev", server: "dev", want: "g"},
+		{asked: "strangers", client: "ops", row: "g", server: "g", want: "ops"},
+		{client: "strangers", row: "ops", server: "g", want: "ops"},
+		{row: "strangers", server: "dev", want: "dev"},
+		{asked: "strangers", client: "strangers", row: "strangers", server: "strangers", want: ""},
 	} {
 		w := newWorld(t)
-		w.alice.Principal.Groups = []string{"g", "ops"}
+		w.alice.Principal.Groups, w.alice.Principal.KeyGroup = []string{"g", "ops", "dev"}, c.client
+		w.Settings.Defaults.KeyGroup = c.server
 		w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{KeyGroup: c.row}})
 		var more []any
 		if c.asked != "" {

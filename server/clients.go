@@ -37,10 +37,11 @@ func (c *Config) clientSettings() (admin.ClientSettings, error) {
 // ClientChange is what a command says of an enrolled client. A member that is left out stays
 // as it is.
 type ClientChange struct {
-	Groups  *[]string `json:"groups,omitempty"`
-	Roles   *[]string `json:"roles,omitempty"`
-	Request []byte    `json:"request,omitempty"` // certificate request in PEM
-	Invite  bool      `json:"invite,omitempty"`
+	Groups   *[]string `json:"groups,omitempty"`
+	Roles    *[]string `json:"roles,omitempty"`
+	KeyGroup *string   `json:"keyGroup,omitempty"`
+	Request  []byte    `json:"request,omitempty"` // certificate request in PEM
+	Invite   bool      `json:"invite,omitempty"`
 }
 
 // ClientCertificate is a certificate of an enrolled client as commands see it.
@@ -57,6 +58,7 @@ type EnrolledClient struct {
 	InvitedUntil *time.Time          `json:"invitedUntil,omitempty"`
 	Groups       []string            `json:"groups,omitempty"`
 	Roles        []string            `json:"roles,omitempty"`
+	KeyGroup     string              `json:"keyGroup,omitempty"`
 	Version      int64               `json:"version"`
 	Certificates []ClientCertificate `json:"certificates,omitempty"`
 }
@@ -75,7 +77,7 @@ func clientShown(c *admin.NamedClient) EnrolledClient {
 		}
 		return new(time.Unix(seconds, 0).UTC())
 	}
-	out := EnrolledClient{Name: c.Name, Version: c.Version, Groups: c.Groups, Roles: c.Roles, InvitedUntil: at(c.InvitationEnds)}
+	out := EnrolledClient{Name: c.Name, Version: c.Version, Groups: c.Groups, Roles: c.Roles, KeyGroup: c.KeyGroup, InvitedUntil: at(c.InvitationEnds)}
 	for _, one := range c.Certificates {
 		out.Certificates = append(out.Certificates, ClientCertificate{Serial: one.Serial, IssuedAt: *at(one.Issued), ExpiresAt: *at(one.Expires), RevokedAt: at(one.Revoked)})
 	}
@@ -87,7 +89,7 @@ func saveClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocke
 	if err := q.Decode(&change); err != nil {
 		return nil, err
 	}
-	out, err := d.clients.Save(ctx, c, admin.SaveClientInput{Tenant: q.Tenant(), Name: q.Get("name"), Groups: change.Groups, Roles: change.Roles, Request: change.Request, Invite: change.Invite,
+	out, err := d.clients.Save(ctx, c, admin.SaveClientInput{Tenant: q.Tenant(), Name: q.Get("name"), Groups: change.Groups, Roles: change.Roles, KeyGroup: change.KeyGroup, Request: change.Request, Invite: change.Invite,
 		Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,10 @@ import (
 	"github.com/keyreeve/keyreeve/server/authn"
 )
 
+// devGroup is the group of the clients dev and dev2. In development mode it owns the new keys
+// of its members too.
+const devGroup = "dev"
+
 // Dev makes, in an empty folder, all that a server needs - a SoftHSM2 token, a
 // certificate authority, certificates of the server and of the clients dev and
 // dev2, a SQLite database - or finds what it made before. It serves the
@@ -93,7 +97,7 @@ func devCerts(dir string) error {
 		if _, err := os.Stat(filepath.Join(dir, "certs", name+".pem")); err == nil {
 			continue
 		}
-		if err := certs.Issue(dir, certs.Request{Name: name, Tenant: "default", Groups: []string{"dev"}, Roles: []string{"monitor"}}); err != nil {
+		if err := certs.Issue(dir, certs.Request{Name: name, Tenant: "default", Groups: []string{devGroup}, Roles: []string{"monitor"}}); err != nil {
 			return err
 		}
 	}

@@ -380,6 +380,29 @@ func TestTenantsAndGroups(t *testing.T) {
 	}
 }
 
+// Clients of one group share no new key until a setting names the group, and then only what is
+// made from then on.
+func TestAGroupSharesNewKeysWhenItIsNamed(t *testing.T) {
+	s := servertest.Start(t)
+	s.Issue("fay", "default", "ops")
+	s.Issue("gus", "default", "ops")
+	fay, gus := dial(t, s, "fay", core.V1_4), dial(t, s, "gus", core.V1_4)
+	encrypt := func(id string) core.ResultReason { return kmiptest.Reason(encryptOver(gus, id)) }
+	own := aesKey(t, fay, activeNow)
+	if got := encrypt(own); got != core.ReasonPermissionDenied {
+		t.Errorf("a member of a group that nobody has named uses the key: %v", got)
+	}
+	if out, err := s.Command("tenant", "set", "default", "keyGroup=ops", "--dir", s.Dir); err != nil {
+		t.Fatal(err, out)
+	}
+	if got := encrypt(aesKey(t, fay, activeNow)); got != 0 {
+		t.Errorf("a member of the group that the tenant names cannot use a new key: %v", got)
+	}
+	if got := encrypt(own); got != core.ReasonPermissionDenied {
+		t.Errorf("a member of that group uses a key that was made before: %v", got)
+	}
+}
+
 // A session is resumed with its client certificate, under 1.2 and 1.3.
 func TestResumption(t *testing.T) {
 	s := servertest.Start(t)
@@ -438,6 +461,9 @@ func TestTwoDoors(t *testing.T) {
 	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made["id"].(string))}); err != nil {
 		t.Errorf("KMIP cannot get what REST made: %v", err)
 	}
+	if status, shown := call("GET", "/v1/keys/"+made["id"].(string), ""); status != 200 || shown["owner"] != "dev" || shown["group"] != "dev" || shown["class"] != "C" {
+		t.Errorf("a key of dev, which development mode shares with its group: %d %v", status, shown)
+	}
 	if status, list := call("GET", "/v1/keys?name=rest", ""); status != 200 || len(list["ids"].([]any)) != 1 {
 		t.Errorf("list: %d %v", status, list)
 	}
@@ -447,7 +473,8 @@ func TestTwoDoors(t *testing.T) {
 	for _, bad := range []struct {
 		method, path, body string
 		status             int
-	}{{"POST", "/v1/keys", `{"typ":"x"}`, 400}, {"POST", "/v1/keys", `{"type":"symmetric","algorithm":"ROT13","usage":["encrypt"]}`, 400}, {"POST", "/v1/encrypt", `{"key_id":"nobody","plaintext":""}`, 404},
+	}{{"POST", "/v1/keys", `{"typ":"x"}`, 400}, {"POST", "/v1/keys", `{"type":"symmetric","algorithm":"ROT13","usage":["encrypt"]}`, 400}, {"POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"group":"strangers"}`, 400},
+		{"POST", "/v1/encrypt", `{"key_id":"nobody","plaintext":""}`, 404},
 		{"POST", "/v1/encrypt", strings.Repeat(" ", 1<<20) + "{}", 413}, {"GET", "/v1/keys/nobody", "", 404}, {"GET", "/v1/keys?limit=0", "", 400}, {"DELETE", "/v1/keys", "", 404}, {"GET", "/", "", 404}} {
 		if status, p := call(bad.method, bad.path, bad.body); status != bad.status || p["code"] == nil {
 			t.Errorf("%s %s: %d %v, want %d", bad.method, bad.path, status, p, bad.status)

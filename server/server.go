@@ -277,6 +277,9 @@ func (c *Config) defaults() engine.Defaults {
 	for _, class := range c.Keys.ForbidClasses {
 		d.ForbidClasses = append(d.ForbidClasses, core.Class(class))
 	}
+	if c.dev != nil {
+		d.KeyGroup = devGroup
+	}
 	return d
 }
 

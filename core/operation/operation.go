@@ -95,6 +95,10 @@ type (
 	GetAttributesOutput struct {
 		ID         string
 		Attributes core.Attributes
+
+		// What is no attribute of KMIP.
+		Owner, Group string
+		Class        core.Class
 	}
 
 	// GetAttributeListInput is KMIP 1.4 §4.13, 2.1 §6.1.21.

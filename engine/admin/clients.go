@@ -59,8 +59,9 @@ type SaveClientInput struct {
 	Name      string
 	Groups    *[]string
 	Roles     *[]string
-	Request   []byte // certificate request in PEM; nil: no certificate is issued
-	Invite    bool   // make an invitation in place of the one that there may be
+	KeyGroup  *string // one of its groups, which owns its new keys too; "": none
+	Request   []byte  // certificate request in PEM; nil: no certificate is issued
+	Invite    bool    // make an invitation in place of the one that there may be
 	Reason    string
 	Expected  *int64 // the newest version; nil: any
 	MustBeNew bool
@@ -126,6 +127,7 @@ func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (befo
 	after = before
 	setIfGiven(&after.Groups, in.Groups)
 	setIfGiven(&after.Roles, in.Roles)
+	setIfGiven(&after.KeyGroup, in.KeyGroup)
 	return before, after, a.verbs.checkExpected(&change{kind: core.EntryClient, tenant: tenant, id: in.Name, expected: expectedOf(in.Expected)})
 }
 

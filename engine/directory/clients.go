@@ -17,6 +17,7 @@ import (
 type Client struct {
 	Groups       []string            `json:"groups,omitempty"`
 	Roles        []string            `json:"roles,omitempty"`
+	KeyGroup     string              `json:"keyGroup,omitempty"`     // the one of Groups that owns new keys too; "": none
 	Certificates []ClientCertificate `json:"certificates,omitempty"` // the newest last
 
 	// An invitation lets anyone who has its secret get one certificate for the client.
@@ -55,6 +56,8 @@ func (c *Client) Check() error {
 	switch {
 	case slices.Contains(c.Roles, "system"):
 		return core.Errorf(core.InvalidField, "roles: no client can have the role system, which is that of the server's own machine")
+	case c.KeyGroup != "" && !slices.Contains(c.Groups, c.KeyGroup):
+		return core.Errorf(core.InvalidField, "keyGroup: %q is not one of the groups of the client", core.ClientText(c.KeyGroup))
 	case len(c.Certificates) > MaxClientCertificates:
 		return core.Errorf(core.InvalidField, "certificates: %d are kept, at most %d", len(c.Certificates), MaxClientCertificates)
 	case (len(c.InvitationHash) == 0) != (c.InvitationEnds == 0) || (len(c.InvitationHash) != 0 && len(c.InvitationHash) != sha256.Size) || c.InvitationEnds < 0:
@@ -172,18 +175,19 @@ func NewClients(d *Directory) *Clients {
 	return &Clients{NewTyped(d, core.EntryClient, decodeBody[Client])}
 }
 
-// Admit returns the groups and roles of a client whose certificate has a fingerprint. It fails
-// if there is no such client, or the certificate was not issued to it or was revoked.
-func (c *Clients) Admit(tenant, name, fingerprint string) (groups, roles []string, err error) {
+// Admit returns the groups, the roles and the group for new keys of a client whose certificate
+// has a fingerprint. It fails if there is no such client, or the certificate was not issued to
+// it or was revoked.
+func (c *Clients) Admit(tenant, name, fingerprint string) (groups, roles []string, keyGroup string, err error) {
 	client, err := c.Get(tenant, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	switch one := client.CertificateWith(fingerprint); {
 	case one == nil:
-		return nil, nil, core.Errorf(core.AuthenticationNotSuccessful, "the certificate is not among those that this server has issued and keeps")
+		return nil, nil, "", core.Errorf(core.AuthenticationNotSuccessful, "the certificate is not among those that this server has issued and keeps")
 	case one.Revoked != 0:
-		return nil, nil, core.Errorf(core.AuthenticationNotSuccessful, "the certificate has been revoked")
+		return nil, nil, "", core.Errorf(core.AuthenticationNotSuccessful, "the certificate has been revoked")
 	}
-	return client.Groups, client.Roles, nil
+	return client.Groups, client.Roles, client.KeyGroup, nil
 }

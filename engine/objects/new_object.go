@@ -30,7 +30,7 @@ func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.
 	if err := k.HoldObject(); err != nil {
 		return nil, err
 	}
-	o := &core.ManagedObject{Tenant: p.Tenant, ID: engine.NewID(), Type: t, Owner: p.ID, Group: groupOfNew(p, given, row.KeyGroup), Version: 1}
+	o := &core.ManagedObject{Tenant: p.Tenant, ID: engine.NewID(), Type: t, Owner: p.ID, Group: groupOfNew(p, given, row.KeyGroup, k.Settings.Defaults.KeyGroup), Version: 1}
 	now := core.Date(k.Now)
 	short := sha256.Sum256([]byte(o.ID)) // KMIP 2.1 §4.56
 	as := core.Attributes{
@@ -68,20 +68,20 @@ func newObject(k *engine.Call, t core.ObjectType, given core.Attributes) (*core.
 	return o, nil
 }
 
-// groupOfNew returns the group whose members may use the object besides its owner: a
-// given Object Group that is a group of the caller, or else the usual group of its tenant
-// if the caller is in it, or else the caller's first group.
-func groupOfNew(p *core.Principal, given core.Attributes, usual string) string {
+// groupOfNew returns the group whose members may use the object besides its owner: the
+// first one that the caller is a member of. The Object Groups of the request come first,
+// then the setting of the client, of its tenant and of the server. If there is none, it
+// returns "": the object belongs to its owner alone.
+func groupOfNew(p *core.Principal, given core.Attributes, ofTenant, ofServer string) string {
 	for _, a := range given.All(core.AttributeName{Tag: core.TagObjectGroup}) {
 		if p.InGroup(a.Value.Text) {
 			return a.Value.Text
 		}
 	}
-	if usual != "" && p.InGroup(usual) {
-		return usual
-	}
-	if len(p.Groups) > 0 {
-		return p.Groups[0]
+	for _, group := range []string{p.KeyGroup, ofTenant, ofServer} {
+		if p.InGroup(group) {
+			return group
+		}
 	}
 	return ""
 }

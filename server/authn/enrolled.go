@@ -23,17 +23,18 @@ type EnrolledClients interface {
 	// Revision returns a number that changes with each change of a client. It fails with
 	// StoreUnavailable if changes may have been missed.
 	Revision() (uint64, error)
-	// Admit returns the groups and roles of a client whose certificate has a SHA-256 (hex). It
-	// fails if there is no such client, or the certificate is not one of it or was revoked.
-	Admit(tenant, name, fingerprint string) (groups, roles []string, err error)
+	// Admit returns the groups, the roles and the group for new keys of a client whose
+	// certificate has a SHA-256 (hex). It fails if there is no such client, or the certificate
+	// is not one of it or was revoked.
+	Admit(tenant, name, fingerprint string) (groups, roles []string, keyGroup string, err error)
 }
 
 // nobodyEnrolled has no clients.
 type nobodyEnrolled struct{}
 
 func (nobodyEnrolled) Revision() (uint64, error) { return 0, nil }
-func (nobodyEnrolled) Admit(string, string, string) (groups, roles []string, err error) {
-	return nil, nil, core.Errorf(core.ItemNotFound, "nobody is enrolled here")
+func (nobodyEnrolled) Admit(string, string, string) (groups, roles []string, keyGroup string, err error) {
+	return nil, nil, "", core.Errorf(core.ItemNotFound, "nobody is enrolled here")
 }
 
 // loadEnrollment reads the certificate of the authority for enrolled clients; nil if there is
@@ -76,11 +77,11 @@ func (t *trust) findEnrolled(chain []*x509.Certificate) (*principalNames, error)
 		return nil, refuse("the client certificate is not one that this server has issued")
 	}
 	sum := sha256.Sum256(chain[0].Raw)
-	groups, roles, err := t.enrolled.Admit(named.Tenant, named.Name, hex.EncodeToString(sum[:]))
+	groups, roles, keyGroup, err := t.enrolled.Admit(named.Tenant, named.Name, hex.EncodeToString(sum[:]))
 	if err != nil {
 		return nil, core.Wrap(core.AuthenticationNotSuccessful, err, "the client %s/%s with the certificate %s is not enrolled, or that cannot be found out now: %v", named.Tenant, named.Name, chain[0].SerialNumber.Text(16), err)
 	}
-	return &principalNames{tenant: named.Tenant, name: named.Name, groups: groups, roles: roles, namedBy: NamedByEnrollment}, nil
+	return &principalNames{tenant: named.Tenant, name: named.Name, groups: groups, roles: roles, keyGroup: keyGroup, namedBy: NamedByEnrollment}, nil
 }
 
 // noRevision is the revision of a verdict that is judged again for each message.

@@ -19,11 +19,11 @@ type enrolledWorld struct {
 
 func (w *enrolledWorld) Revision() (uint64, error) { return w.revision, w.stale }
 
-func (w *enrolledWorld) Admit(tenant, name, fingerprint string) (groups, roles []string, err error) {
+func (w *enrolledWorld) Admit(tenant, name, fingerprint string) (groups, roles []string, keyGroup string, err error) {
 	if w.err == nil && (tenant != "acme" || name != "dev" || fingerprint != w.fingerprint) {
-		return nil, nil, core.Errorf(core.ItemNotFound, "no such client or certificate")
+		return nil, nil, "", core.Errorf(core.ItemNotFound, "no such client or certificate")
 	}
-	return w.groups, nil, w.err
+	return w.groups, nil, w.groups[0], w.err
 }
 
 // change gives the world another state, as a watcher of the directory does.
@@ -47,7 +47,7 @@ func TestEnrolledClients(t *testing.T) {
 	a.UseEnrolled(w)
 	ask := a.Identify(evidenceOf(state(leaf)))
 	p, err := ask()
-	if err != nil || p.Tenant != "acme" || p.ID != "dev" || len(p.Roles) != 0 || len(p.Groups) != 1 || p.NamedBy != NamedByEnrollment {
+	if err != nil || p.Tenant != "acme" || p.ID != "dev" || len(p.Roles) != 0 || len(p.Groups) != 1 || p.KeyGroup != "storage" || p.NamedBy != NamedByEnrollment {
 		t.Fatalf("an enrolled client: %+v, %v", p, err)
 	}
 	if again, _ := ask(); again != p {

@@ -103,7 +103,7 @@ func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Pr
 	if !again.IsZero() && again.Before(until) {
 		until = again
 	}
-	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, Method: core.MethodCertificate, Strength: core.StrengthCertificate,
+	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, KeyGroup: who.keyGroup, Method: core.MethodCertificate, Strength: core.StrengthCertificate,
 		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix(), NamedBy: who.namedBy}, until, nil
 }
 

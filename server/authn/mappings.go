@@ -31,12 +31,14 @@ type Mapping struct {
 	Name        string            `yaml:"name"`
 	Groups      []string          `yaml:"groups"`
 	Roles       []string          `yaml:"roles"`
+	KeyGroup    string            `yaml:"key_group"` // the one of Groups that owns new keys too; "": none
 }
 
 // principalNames is the principal that a certificate names.
 type principalNames struct {
 	tenant, name  string
 	groups, roles []string
+	keyGroup      string // one of groups, "": none
 	namedBy       string // the entry of tls.principals; "": the certificate's URI
 }
 

@@ -48,6 +48,7 @@ func parseTemplate(text string) (nameTemplate, error) {
 type principalTemplate struct {
 	tenant, name  nameTemplate
 	groups, roles []nameTemplate
+	keyGroup      int // index in groups; -1: none
 }
 
 func (e *Mapping) parseTemplates() (p principalTemplate, err error) {
@@ -65,6 +66,9 @@ func (e *Mapping) parseTemplates() (p principalTemplate, err error) {
 	}
 	for _, r := range e.Roles {
 		p.roles = append(p.roles, read("roles", r))
+	}
+	if p.keyGroup = slices.Index(e.Groups, e.KeyGroup); err == nil && e.KeyGroup != "" && p.keyGroup < 0 {
+		err = fmt.Errorf("key_group: %q is not one of the groups of the entry", e.KeyGroup)
 	}
 	return p, err
 }
@@ -125,6 +129,9 @@ func (m *mapping) principalOf(leaf *x509.Certificate) (*principalNames, error) {
 	}
 	for _, t := range m.principal.roles {
 		out.roles = append(out.roles, fill(t))
+	}
+	if m.principal.keyGroup >= 0 {
+		out.keyGroup = out.groups[m.principal.keyGroup]
 	}
 	for field := range m.where {
 		_, why := m.fieldOf(field, leaf)

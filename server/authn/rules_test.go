@@ -37,7 +37,11 @@ func ruled(t *testing.T, c *ca, rules []Mapping, leaf *x509.Certificate) string 
 	if p.NamedBy == "" {
 		t.Errorf("%s/%s does not say which entry named it", p.Tenant, p.ID)
 	}
-	return p.Tenant + "/" + p.ID + " " + strings.Join(append(p.Groups, p.Roles...), ",")
+	shown := p.Tenant + "/" + p.ID + " " + strings.Join(append(p.Groups, p.Roles...), ",")
+	if p.KeyGroup != "" {
+		shown += " shares with " + p.KeyGroup
+	}
+	return shown
 }
 
 // A rule names the principal that one exact field of the certificate names. A certificate
@@ -47,6 +51,7 @@ func TestRules(t *testing.T) {
 	const utf8, printable = asn1.TagUTF8String, asn1.TagPrintableString
 	byCN := Mapping{Tenant: "acme", Name: "{CN}"}
 	all := Mapping{Where: map[string]string{"O": "Acme"}, Tenant: "{OU}", Name: "box.{UID}", Groups: []string{"storage"}, Roles: []string{"{serialNumber}"}}
+	sharing := Mapping{Where: map[string]string{"O": "Acme"}, Tenant: "acme", Name: "box", Groups: []string{"storage", "tapes"}, KeyGroup: "storage"}
 	full := func(ou, role string) func(*x509.Certificate) {
 		return subjectOf(attribute("O", utf8, "Acme"), attribute("OU", utf8, ou), attribute("UID", utf8, "u7"), attribute("serialNumber", printable, role))
 	}
@@ -62,6 +67,7 @@ func TestRules(t *testing.T) {
 		"a common name":               {byCN, subjectOf(attribute("CN", utf8, "array9")), "acme/array9 "},
 		"another case":                {byCN, subjectOf(attribute("CN", utf8, "Array9")), "acme/Array9 "},
 		"each field":                  {all, full("hr", "user"), "hr/box.u7 storage,user"},
+		"a group for new keys":        {sharing, full("storage", "user"), "acme/box storage,tapes shares with storage"},
 		"a tenant without a grant":    {all, full("other", "user"), `may not name tenant "other"`},
 		"a role without a grant":      {all, full("hr", "admin"), `may not name role "admin"`},
 		"the server's tenant":         {all, full("system", "user"), "reserved"},
@@ -156,6 +162,8 @@ func TestRulesThatAreRefused(t *testing.T) {
 		"two fields":                    {with(func(m *Mapping) { m.Name = "{CN}{OU}" })},
 		"an open brace":                 {with(func(m *Mapping) { m.Name = "{CN" })},
 		"a space beside a field":        {with(func(m *Mapping) { m.Groups = []string{"a {CN}"} })},
+		"a key group without groups":    {with(func(m *Mapping) { m.KeyGroup = "storage" })},
+		"a key group of no group":       {with(func(m *Mapping) { m.Groups, m.KeyGroup = []string{"storage"}, "tapes" })},
 		"a wildcard field, no pattern":  {with(func(m *Mapping) { m.Name = "{san}" })},
 		"where with an unknown field":   {with(func(m *Mapping) { m.Where = map[string]string{"C": "DE"} })},
 		"where with no value":           {with(func(m *Mapping) { m.Where = map[string]string{"O": ""} })},

@@ -22,6 +22,7 @@ type newKey struct {
 	Sensitive   *bool    `json:"sensitive"`
 	Extractable *bool    `json:"extractable"`
 	Custody     *string  `json:"custody"`  // "wrapped" or "resident"
+	Group       *string  `json:"group"`    // one of the caller's groups, which owns the key too
 	Activate    *bool    `json:"activate"` // left out: true
 }
 
@@ -38,6 +39,9 @@ type key struct {
 	Sensitive   *bool    `json:"sensitive,omitempty"`
 	Extractable *bool    `json:"extractable,omitempty"`
 	InitialDate string   `json:"initial_date,omitempty"`
+	Owner       string   `json:"owner,omitempty"`
+	Group       string   `json:"group,omitempty"` // whose members may use it too
+	Class       string   `json:"class,omitempty"` // "N", "X" or "C"
 }
 
 func (s *service) createKey(c *core.Caller, r *http.Request) (key, error) {
@@ -47,6 +51,9 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (key, error) {
 	var as, private, public core.Attributes
 	if in.Type == "pair" {
 		action = core.ActionCreateKeyPair
+	}
+	if err == nil && in.Group != nil && !c.Principal.InGroup(*in.Group) {
+		err = core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, quotable(*in.Group))
 	}
 	if err == nil {
 		as, private, public, err = in.attributes()
@@ -106,6 +113,9 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	if in.Custody != nil {
 		as = as.Add(core.Attribute{Vendor: "x", Name: "keyreeve-custody", Value: core.Text(*in.Custody)})
 	}
+	if in.Group != nil {
+		set(core.TagObjectGroup, core.Text(*in.Group))
+	}
 	if in.Activate == nil || *in.Activate {
 		set(core.TagActivationDate, core.Date(time.Now().Unix()))
 	}
@@ -134,7 +144,9 @@ func (s *service) getKey(c *core.Caller, r *http.Request) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	return describe(out.ID, out.Attributes), nil
+	shown := describe(out.ID, out.Attributes)
+	shown.Owner, shown.Group, shown.Class = out.Owner, out.Group, string(out.Class)
+	return shown, nil
 }
 
 func describe(id string, as core.Attributes) key {

@@ -32,6 +32,8 @@ func (c *namedClient) save(change server.ClientChange, mode string) (out server.
 type clientFields struct {
 	Group []string `help:"A group of the client; repeat it for more."`
 	Role  []string `help:"A role of the client; repeat it for more."`
+
+	KeyGroup *string `help:"The one of its groups that owns its new keys too. Empty: its new keys belong to it alone."`
 }
 
 func (f *clientFields) change() (c server.ClientChange) {
@@ -41,6 +43,7 @@ func (f *clientFields) change() (c server.ClientChange) {
 	if f.Role != nil {
 		c.Roles = &f.Role
 	}
+	c.KeyGroup = f.KeyGroup
 	return c
 }
 

@@ -200,7 +200,7 @@ func (v *Verifier) principalOf(ctx context.Context, k *provenToken, certificate 
 		p.Expires = earlier(p.Expires, certificate.Expires)
 	}
 	if owner != nil {
-		p.Groups, p.Roles, p.Attributes, p.NamedBy = owner.Groups, owner.Roles, owner.Attributes, owner.NamedBy
+		p.Groups, p.Roles, p.KeyGroup, p.Attributes, p.NamedBy = owner.Groups, owner.Roles, owner.KeyGroup, owner.Attributes, owner.NamedBy
 		p.Expires = earlier(p.Expires, owner.Expires)
 	} else {
 		p.Groups, p.Roles, p.Attributes = user.Groups, user.Roles, user.Attributes

@@ -76,7 +76,7 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 	}
 	hsm := &Exchange{HSM{Key: bytes.Repeat([]byte{7}, 32)}}
 	e := engine.New(engine.Ports{Store: wrapStore(s), HSM: hsm, Policy: policy, Journal: j, Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: slog.New(slog.DiscardHandler)}, engine.Settings{})
-	p := &core.Principal{Tenant: "default", ID: "dev", Groups: []string{"dev"}, Method: "mtls", Fingerprint: "f"}
+	p := &core.Principal{Tenant: "default", ID: "dev", Groups: []string{"dev"}, KeyGroup: "dev", Method: "mtls", Fingerprint: "f"}
 	if _, err := e.Tenants.Declare(ctx, p.Tenant); err != nil {
 		t.Fatal(err)
 	}
