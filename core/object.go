@@ -126,6 +126,8 @@ type Key struct {
 	Mask      UsageMask
 	Bits      int // Cryptographic Length
 	Material  *Material
+
+	NoSoftware bool // the key is never used in Go because the token lacks a mechanism
 }
 
 // TokenObject identifies the token object of a resident key: by tenant and object,

@@ -34,9 +34,13 @@ type TenantSettings struct {
 	DeactivatedMayProcess *bool `json:"deactivatedMayProcess,omitempty"`
 	CompromisedMayProcess *bool `json:"compromisedMayProcess,omitempty"`
 
-	// Quotas. The smaller one of the tenant's and the server's counts; 0: the server's.
+	Software *bool `json:"software,omitempty"` // false: keys are not used in Go where the token lacks a mechanism; never lifts the server's setting
+	WeakKeys bool  `json:"weakKeys,omitempty"` // RSA keys of 1024 to 2047 bits are made too
+
+	// Quotas, in place of those of the server; 0: the server's.
 	Objects      int64 `json:"objects,omitempty"` // destroyed ones included
 	ResidentKeys int64 `json:"residentKeys,omitempty"`
+	Bytes        int64 `json:"bytes,omitempty"`       // attributes and sealed keys, about
 	Requests     int64 `json:"requests,omitempty"`    // operations a second
 	Connections  int64 `json:"connections,omitempty"` // at once, of each door of each node
 }

@@ -39,7 +39,7 @@ type Call struct {
 	Asked core.Asked // set by a verb before the policy is asked
 
 	Request   any                   // the input of the verb, to which an approval is bound; nil: the operation cannot wait for approvals
-	counted   []rateKey             // uses of statements with a rate
+	counted   []countedUse          // uses of statements with a rate
 	approvals []*core.GivenApproval // that the operation uses up when it succeeds
 
 	// Memory for values that are passed by reference, so that a use allocates nothing.
@@ -158,6 +158,7 @@ func (k *Call) End(err error) error {
 	if err != nil {
 		k.secret.Release()
 	}
+	k.giveBackRates(err)
 	k.stream.endPart(err)
 	k.Ports.Observe(Observation{Action: k.Action, Door: k.Caller.Door, Outcome: k.Record.Outcome, Code: k.Record.Code,
 		Duration: time.Duration(k.Record.DurationUS) * time.Microsecond})

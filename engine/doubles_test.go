@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -25,21 +26,22 @@ import (
 // memHSM is an HSM whose blobs have the clear bytes. The tests try which callers can
 // reach them.
 type memHSM struct {
-	mu        sync.Mutex
-	tokens    map[string]bool
-	of        map[string]core.TokenObject // whose a token object is by its label
-	destroyed [][]byte
-	fail      error
-	sets      map[int64]bool // that the token has
-	seen      []core.TokenKeySet
-	loaded    []core.KeySet
-	loads     int    // how often keys were loaded
-	lost      string // tenant whose keys the token has lost
-	loading   func() // what happens when keys are loaded
-	made      func() // what happens when a key has been made
-	removing  func() // what happens while a token object is removed
-	making    func() // what happens while a tenant key is made
-	slow      func() // what happens while an Encrypt is under way
+	mu         sync.Mutex
+	tokens     map[string]bool
+	of         map[string]core.TokenObject // whose a token object is by its label
+	destroyed  [][]byte
+	fail       error
+	sets       map[int64]bool // that the token has
+	seen       []core.TokenKeySet
+	loaded     []core.KeySet
+	loads      int         // how often keys were loaded
+	lost       string      // tenant whose keys the token has lost
+	loading    func()      // what happens when keys are loaded
+	made       func()      // what happens when a key has been made
+	noSoftware atomic.Bool // what the last use said of software
+	removing   func()      // what happens while a token object is removed
+	making     func()      // what happens while a tenant key is made
+	slow       func()      // what happens while an Encrypt is under way
 }
 
 func (h *memHSM) make(k core.Key, s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
@@ -70,6 +72,7 @@ func (h *memHSM) Generate(_ context.Context, k core.Key, s core.KeySpec) (core.M
 }
 
 func (h *memHSM) GeneratePair(_ context.Context, k, _ core.Key, s core.KeySpec) (core.Material, core.Material, []byte, core.KeyFacts, error) {
+	h.noSoftware.Store(k.NoSoftware)
 	private, facts, err := h.make(k, s, []byte("private"))
 	public, _, _ := h.make(k, core.KeySpec{Kind: core.KeyPublic, Mode: core.ModeData, Class: core.ClassC, Format: core.KeyFormatTypeX509}, []byte("public"))
 	return private, public, []byte("public"), facts, err
@@ -107,6 +110,7 @@ func (h *memHSM) aead(k core.Key) cipher.AEAD {
 }
 
 func (h *memHSM) Encrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
+	h.noSoftware.Store(k.NoSoftware)
 	if h.slow != nil {
 		h.slow()
 	}
@@ -114,6 +118,7 @@ func (h *memHSM) Encrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ci
 }
 
 func (h *memHSM) Decrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
+	h.noSoftware.Store(k.NoSoftware)
 	b, err := h.aead(k).Open(nil, make([]byte, 12), c.Data, c.AAD)
 	if err != nil {
 		return core.Ciphered{}, core.Errorf(core.CryptographicFailure, "wrong tag")
@@ -121,7 +126,8 @@ func (h *memHSM) Decrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ci
 	return core.Ciphered{Data: b, ExecutedIn: "token"}, nil
 }
 
-func (h *memHSM) Sign(context.Context, core.Key, core.CryptographicParameters, []byte, bool) ([]byte, string, error) {
+func (h *memHSM) Sign(_ context.Context, k core.Key, _ core.CryptographicParameters, _ []byte, _ bool) ([]byte, string, error) {
+	h.noSoftware.Store(k.NoSoftware)
 	return []byte("signature"), "token", nil
 }
 
@@ -129,7 +135,8 @@ func (h *memHSM) Verify(_ context.Context, _ core.Key, _ core.CryptographicParam
 	return string(sig) == "signature", "software", nil
 }
 
-func (h *memHSM) MAC(context.Context, core.Key, core.CryptographicParameters, []byte) ([]byte, string, error) {
+func (h *memHSM) MAC(_ context.Context, k core.Key, _ core.CryptographicParameters, _ []byte) ([]byte, string, error) {
+	h.noSoftware.Store(k.NoSoftware)
 	return []byte("mac"), "token", nil
 }
 

@@ -52,6 +52,24 @@ func (c *rateCount) take(uses, at int64) bool {
 	return true
 }
 
+// giveBack takes back a use that was counted at a time.
+func (c *rateCount) giveBack(at int64) {
+	if at >= c.began {
+		c.now = max(0, c.now-1)
+	} else if at >= c.began-c.per {
+		c.previous = max(0, c.previous-1)
+	}
+}
+
+// giveBack takes back a use that take has counted at a time.
+func (r *rates) giveBack(tenant string, key rateKey, at int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if count := r.counts[tenant][key]; count != nil {
+		count.giveBack(at)
+	}
+}
+
 // take counts a use. It fails with TooManyRequests if the rate is exceeded, or if there is no
 // room to count.
 func (r *rates) take(tenant string, key rateKey, terms *core.RateTerms, at int64) error {
@@ -107,12 +125,29 @@ func countRate(k *Call, g *core.Gate) error {
 	if o := k.access.Object; o != nil {
 		key.object = o.ID
 	}
-	if slices.Contains(k.counted, key) {
+	if slices.ContainsFunc(k.counted, func(use countedUse) bool { return use.key == key }) {
 		return nil
 	}
 	if err := k.Engine.rates.take(k.Caller.Principal.Tenant, key, g.Rate, k.Now); err != nil {
 		return err
 	}
-	k.counted = append(k.counted, key)
+	k.counted = append(k.counted, countedUse{key, k.Now})
 	return nil
+}
+
+// countedUse is a use that an operation has counted for a rate.
+type countedUse struct {
+	key rateKey
+	at  int64 // Unix seconds
+}
+
+// giveBackRates takes back the uses that a failed operation has counted. If the HSM has used
+// the key and refused the data, the use counts: such answers help to guess.
+func (k *Call) giveBackRates(err error) {
+	if err == nil || core.CodeOf(err) == core.CryptographicFailure {
+		return
+	}
+	for _, use := range k.counted {
+		k.Engine.rates.giveBack(k.Caller.Principal.Tenant, use.key, use.at)
+	}
 }

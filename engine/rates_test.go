@@ -11,23 +11,69 @@ import (
 	"github.com/keyreeve/keyreeve/engine"
 )
 
-// rated denies Check beyond 10 uses in 60 seconds.
-type rated struct{ tenantPolicy }
+// rated denies an action beyond 10 uses in 60 seconds.
+type rated struct {
+	tenantPolicy
+	action core.Action
+}
 
 var gateOfCheck = core.Gate{Statement: "p@1/rate", Denies: true, GateTerms: core.GateTerms{Rate: &core.RateTerms{Uses: 10, Per: 60}}}
 
 func (p rated) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
-	if r.Action != core.ActionCheck || slices.Contains(r.Granted, gateOfCheck.Statement) {
+	if r.Action != p.action || slices.Contains(r.Granted, gateOfCheck.Statement) {
 		return p.tenantPolicy.Decide(ctx, r)
 	}
 	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: []core.Gate{gateOfCheck}}, nil
+}
+
+// A use that fails is given back, unless the HSM has used the key and refused the data: who
+// guesses must not guess more often than the rate says.
+func TestFailedUsesAreGivenBack(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		action core.Action
+		refuse error
+		fails  core.Code
+		want   int // uses that pass afterwards
+	}{
+		{"a use whose record cannot be stored", core.ActionCheck, core.Errorf(core.StoreUnavailable, "full"), core.AuditUnavailable, 10},
+		{"a wrong ciphertext", core.ActionDecrypt, nil, core.CryptographicFailure, 0},
+	} {
+		w := newWorld(t)
+		w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: rated{action: c.action}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})))
+		key := w.inState(core.Active)
+		use := func(data []byte) (err error) {
+			if c.action == core.ActionDecrypt {
+				_, err = w.Decrypt(ctx, w.alice, &operation.DecryptInput{ID: core.ID(key), Data: data, Tag: data})
+				return err
+			}
+			_, err = w.Check(ctx, w.alice, &operation.CheckInput{ID: core.ID(key)})
+			return err
+		}
+		w.store.refuse = c.refuse
+		for range 10 {
+			if err := use([]byte("wrong")); core.CodeOf(err) != c.fails {
+				t.Fatalf("%s: %v; want %v", c.what, err, c.fails)
+			}
+		}
+		w.store.refuse = nil
+		passed := 0
+		for range 20 {
+			if core.CodeOf(use([]byte("wrong"))) != core.TooManyRequests {
+				passed++
+			}
+		}
+		if passed != c.want {
+			t.Errorf("%s, ten times: %d uses pass afterwards; want %d", c.what, passed, c.want)
+		}
+	}
 }
 
 // A rate bounds the uses of one principal and one key, also of requests that run at once. The
 // uses of the span before fade out, so that no burst at its end doubles the rate.
 func TestRates(t *testing.T) {
 	w := newWorld(t)
-	w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: rated{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})))
+	w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: rated{action: core.ActionCheck}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})))
 	key, other := w.aesKey(), w.aesKey()
 	passed := func(c *core.Caller, id string) int {
 		codes := make([]core.Code, 25)

@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"cmp"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // RowOf returns what was laid down for a tenant; see [core.TenantRows].
 func (e *Engine) RowOf(tenant string) (*core.Tenant, error) {
@@ -31,19 +35,23 @@ func checkEnabled(row *core.Tenant, tenant string) error {
 // RowOfCaller returns what was laid down for the tenant of the caller.
 func RowOfCaller(k *Call) (*core.Tenant, error) { return k.Engine.RowOf(k.Caller.Principal.Tenant) }
 
-// smallerQuota returns the quota that counts of a tenant's and the server's; 0 is no quota.
-func smallerQuota(server, own int64) int64 {
-	if own == 0 || server != 0 && server < own {
-		return server
+// KeyFor returns a key for the HSM, with what the settings of the tenant say about its use.
+func (k *Call) KeyFor(o *core.ManagedObject) (core.Key, error) {
+	row, err := RowOfCaller(k)
+	if err != nil {
+		return core.Key{}, undecided(err)
 	}
-	return own
+	key := o.Key()
+	key.NoSoftware = row.Software != nil && !*row.Software
+	return key, nil
 }
 
-// quotaOf returns what a tenant may have.
+// quotaOf returns what a tenant may have. A quota in its row replaces that of the server.
 func (q *quotas) quotaOf(row *core.Tenant) core.Quota {
 	own := q.Quota
-	own.Objects = smallerQuota(own.Objects, row.Objects)
-	own.ResidentKeys = smallerQuota(own.ResidentKeys, row.ResidentKeys)
-	own.TenantRequests = smallerQuota(own.TenantRequests, row.Requests)
+	own.Objects = cmp.Or(row.Objects, own.Objects)
+	own.ResidentKeys = cmp.Or(row.ResidentKeys, own.ResidentKeys)
+	own.Bytes = cmp.Or(row.Bytes, own.Bytes)
+	own.TenantRequests = cmp.Or(row.Requests, own.TenantRequests)
 	return own
 }

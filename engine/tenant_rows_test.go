@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -69,9 +70,10 @@ func TestATenantIsDisabledDuringAnOperation(t *testing.T) {
 	}
 }
 
-// The smaller one of the tenant's and the server's quota counts, and the tenant's is its own.
+// A tenant's quota counts in place of the server's, whether it is smaller or greater, and for
+// this tenant alone.
 func TestQuotasOfTheRow(t *testing.T) {
-	for _, c := range []struct{ server, own, made int64 }{{0, 3, 3}, {5, 3, 3}, {3, 5, 3}, {3, 0, 3}} {
+	for _, c := range []struct{ server, own, made int64 }{{0, 3, 3}, {5, 3, 3}, {3, 5, 5}, {3, 0, 3}} {
 		w := newWorld(t)
 		w.Settings.Quota = core.Quota{Objects: c.server}
 		w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Objects: c.own}})
@@ -86,10 +88,14 @@ func TestQuotasOfTheRow(t *testing.T) {
 		if made != c.made {
 			t.Errorf("the server's quota is %d and the tenant's %d: %d objects; want %d", c.server, c.own, made, c.made)
 		}
+		others := int64(0)
 		for range 6 {
-			if _, err := w.Create(ctx, w.out, aesInput()); err != nil && c.server == 0 {
-				t.Errorf("the quota counts for another tenant: %v", err)
+			if _, err := w.Create(ctx, w.out, aesInput()); err == nil {
+				others++
 			}
+		}
+		if want := min(6, cmp.Or(c.server, 6)); others != want {
+			t.Errorf("the server's quota is %d, and another tenant has %d objects; want %d", c.server, others, want)
 		}
 	}
 }
@@ -179,6 +185,25 @@ func TestGroupOfANewKey(t *testing.T) {
 		o, err := w.store.Object(ctx, "default", w.aesKey(more...))
 		if err != nil || o.Group != c.want {
 			t.Errorf("%+v: the group is %q, %v", c, o.Group, err)
+		}
+	}
+}
+
+// A tenant that forbids software is told so to the HSM at each use and each new pair; others are not.
+func TestSoftwareOfTheRow(t *testing.T) {
+	for _, own := range []*bool{nil, new(true), new(false)} {
+		w := newWorld(t)
+		key := w.inState(core.Active)
+		w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Software: own}})
+		want := own != nil && !*own
+		for _, action := range []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionMAC, core.ActionSign, core.ActionCreateKeyPair} {
+			w.hsm.noSoftware.Store(!want)
+			if err := every[action].do(w, w.alice, key); err != nil {
+				t.Errorf("%v: %v", action, err)
+			}
+			if got := w.hsm.noSoftware.Load(); got != want {
+				t.Errorf("%v with software %v: the HSM is told %v; want %v", action, own, got, want)
+			}
 		}
 	}
 }

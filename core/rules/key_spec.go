@@ -94,17 +94,19 @@ var curveOfLength = map[int64]core.RecommendedCurve{
 var lengthOfCurve = map[core.RecommendedCurve]int{
 	core.RecommendedCurveP256: 256, core.RecommendedCurveP384: 384, core.RecommendedCurveP521: 521}
 
-// minRSABits and maxRSABits bound generated RSA keys. Tokens accept far smaller keys,
-// which are not safe. Larger keys keep a token busy for minutes.
+// Bounds of generated RSA keys, in bits. Tokens accept far smaller keys, which are not
+// safe. Larger keys keep a token busy for minutes.
 const (
-	minRSABits = 2048
-	maxRSABits = 4096
+	minRSABits     = 2048
+	minWeakRSABits = 1024
+	maxRSABits     = 4096
 )
 
 // PairSpec returns kind, length, curve and format of the key pair that the attributes
 // of its private key describe. An algorithm, length or curve that cannot be made is
-// an error of code InvalidField.
-func PairSpec(o *core.ManagedObject) (core.KeySpec, error) {
+// an error of code InvalidField. RSA keys under 2048 bits can be made only if weak keys
+// are allowed.
+func PairSpec(o *core.ManagedObject, allowWeak bool) (core.KeySpec, error) {
 	if o.Attributes.Bool(core.TagQuantumSafe) {
 		return core.KeySpec{}, core.Errorf(core.GeneralFailure, "no key pair that can be made here is Quantum Safe")
 	}
@@ -115,8 +117,12 @@ func PairSpec(o *core.ManagedObject) (core.KeySpec, error) {
 		if bits == 0 {
 			s.Bits = minRSABits
 		}
-		if s.Bits < minRSABits || s.Bits > maxRSABits || s.Bits%256 != 0 {
-			return s, core.Errorf(core.InvalidField, "RSA keys are made with %d to %d bits in steps of 256, not %d", minRSABits, maxRSABits, s.Bits)
+		least := minRSABits
+		if allowWeak {
+			least = minWeakRSABits
+		}
+		if s.Bits < least || s.Bits > maxRSABits || s.Bits%256 != 0 {
+			return s, core.Errorf(core.InvalidField, "RSA keys are made with %d to %d bits in steps of 256, not %d (weakKeys in the settings of the tenant)", least, maxRSABits, s.Bits)
 		}
 		s.Kind = core.KeyRSA
 	case core.AlgorithmEC, core.AlgorithmECDSA, core.AlgorithmECDH:

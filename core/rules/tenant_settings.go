@@ -27,7 +27,7 @@ func checkSettings(s *core.TenantSettings) error {
 	for _, q := range []struct {
 		name  string
 		value int64
-	}{{"objects", s.Objects}, {"residentKeys", s.ResidentKeys}, {"requests", s.Requests}, {"connections", s.Connections}} {
+	}{{"objects", s.Objects}, {"residentKeys", s.ResidentKeys}, {"bytes", s.Bytes}, {"requests", s.Requests}, {"connections", s.Connections}} {
 		if q.value < 0 || q.value > maxQuota {
 			return core.Errorf(core.InvalidField, "%s: a quota is 1 to %d, or 0 for the server's, not %d", q.name, int64(maxQuota), q.value)
 		}

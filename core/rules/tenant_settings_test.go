@@ -19,6 +19,7 @@ func TestSettingsAreMergedByMember(t *testing.T) {
 		{`{"classes":["N","X"]}`, `{"classes":["C"]}`, `{"classes":["C"]}`},
 		{`{"custody":["resident"],"compromisedMayProcess":false}`, `{"custody":null,"compromisedMayProcess":null}`, `{}`},
 		{`{"connections":3}`, `{}`, `{"connections":3}`},
+		{`{"software":false,"weakKeys":true,"bytes":9}`, `{"weakKeys":null}`, `{"software":false,"bytes":9}`},
 	} {
 		var have core.TenantSettings
 		if err := json.Unmarshal([]byte(c.have), &have); err != nil {
@@ -38,13 +39,26 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 	for patch, names := range map[string]string{
 		``: "settings", `null`: "settings", `[]`: "settings", `7`: "settings", `{"objects":1`: "settings", `{"objects":1}{}`: "settings", `{"objects":1}x`: "settings",
 		`{"object":1}`: "object", `{"Objects":1}`: "Objects", `{"objects":1,"objects":2}`: "settings", `{"algorithms":{"AES":[128],"AES":[256]}}`: "settings",
-		`{"objects":"1"}`: "settings", `{"objects":1.5}`: "settings", `{"objects":-1}`: "objects", `{"requests":1e30}`: "settings", `{"connections":1000000000000001}`: "connections",
+		`{"objects":"1"}`: "settings", `{"objects":1.5}`: "settings", `{"objects":-1}`: "objects", `{"bytes":-1}`: "bytes", `{"weakKeys":"yes"}`: "settings", `{"software":0}`: "settings", `{"requests":1e30}`: "settings", `{"connections":1000000000000001}`: "connections",
 		`{"classes":["Z"]}`: "classes", `{"classes":["N","N"]}`: "classes", `{"classes":"N"}`: "settings", `{"custody":["data"]}`: "custody",
 		`{"algorithms":{"aes":[256]}}`: "algorithms", `{"algorithms":{"Rot13":[]}}`: "algorithms", `{"algorithms":{"AES":[0]}}`: "algorithms.AES", `{"algorithms":{"AES":[256,256]}}`: "algorithms.AES",
 		`{"keyGroup":"a b"}`: "keyGroup", `{"sensitive":1}`: "settings", `{"algorithms":{"AES":[[[[[1]]]]]}}`: "settings",
 	} {
 		if got, err := rules.MergeTenantSettings(core.TenantSettings{}, []byte(patch)); core.CodeOf(err) != core.InvalidField || !strings.Contains(err.Error(), names) {
 			t.Errorf("%s: %+v, %v; want Invalid Field that names %s", patch, got, err, names)
+		}
+	}
+}
+
+// RSA keys under 2048 bits are made only where they are allowed, and none under 1024 bits.
+func TestWeakPairs(t *testing.T) {
+	for bits := int32(512); bits <= 4352; bits += 256 {
+		o := &core.ManagedObject{Type: core.ObjectTypePrivateKey, Attributes: core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmRSA)}, {Tag: core.TagCryptographicLength, Value: core.Int(bits)}}}
+		for allowed, least := range map[bool]int32{false: 2048, true: 1024} {
+			_, err := rules.PairSpec(o, allowed)
+			if want := bits >= least && bits <= 4096; want != (err == nil) || err != nil && core.CodeOf(err) != core.InvalidField {
+				t.Errorf("RSA of %d bits, weak keys allowed %v: %v; want that it is made: %v", bits, allowed, err, want)
+			}
 		}
 	}
 }

@@ -168,7 +168,11 @@ func createKeyPair(k *engine.Call, in *operation.CreateKeyPairInput) (out operat
 	if !rules.PermitsClass(ownOrCommon(in.PublicProtection, in.CommonProtection), core.ClassC) {
 		return out, core.Errorf(core.PublicProtectionStorageUnavailable, "the storage of public keys is %v, which no Protection Storage Mask of the request allows", rules.StorageOf(core.ClassC))
 	}
-	spec, err := rules.PairSpec(private)
+	row, err := engine.RowOfCaller(k)
+	if err != nil {
+		return out, err
+	}
+	spec, err := rules.PairSpec(private, row.WeakKeys)
 	if err != nil {
 		return out, err
 	}
@@ -253,8 +257,11 @@ func requireForPair(k *engine.Call, given core.Attributes) error {
 func makePair(k *engine.Call, private, public *core.ManagedObject, spec core.KeySpec) error {
 	var facts core.KeyFacts
 	var spki []byte
-	var err error
-	private.Material, public.Material, spki, facts, err = k.Ports.HSM.GeneratePair(k.Ctx, private.Key(), public.Key(), spec)
+	key, err := k.KeyFor(private)
+	if err != nil {
+		return err
+	}
+	private.Material, public.Material, spki, facts, err = k.Ports.HSM.GeneratePair(k.Ctx, key, public.Key(), spec)
 	if err != nil {
 		return err
 	}

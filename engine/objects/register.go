@@ -366,7 +366,7 @@ func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error)
 		return core.KeySpec{}, core.Errorf(core.InvalidField, "a wrapped key needs its Cryptographic Length")
 	}
 	if o.Type == core.ObjectTypePrivateKey {
-		return rules.PairSpec(o)
+		return rules.PairSpec(o, true) // it was made elsewhere
 	}
 	return rules.SymmetricSpec(o)
 }

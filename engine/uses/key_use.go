@@ -140,18 +140,26 @@ func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedO
 
 // makeProof makes a signature or a MAC, and returns where it was made.
 func (u *keyUse) makeProof(k *engine.Call, o *core.ManagedObject, r *request) ([]byte, string, error) {
-	if u.signs {
-		return k.Ports.HSM.Sign(k.Ctx, o.Key(), r.Parameters, r.Data, r.isDigest)
+	key, err := k.KeyFor(o)
+	if err != nil {
+		return nil, "", err
 	}
-	return k.Ports.HSM.MAC(k.Ctx, o.Key(), rules.MACParameters(r.asked, r.Parameters), r.Data)
+	if u.signs {
+		return k.Ports.HSM.Sign(k.Ctx, key, r.Parameters, r.Data, r.isDigest)
+	}
+	return k.Ports.HSM.MAC(k.Ctx, key, rules.MACParameters(r.asked, r.Parameters), r.Data)
 }
 
 // verify checks a signature or a MAC, and returns where it was checked.
 func (u *keyUse) verify(k *engine.Call, o *core.ManagedObject, r *request) (bool, string, error) {
-	if u.signs {
-		return k.Ports.HSM.Verify(k.Ctx, o.Key(), r.Parameters, r.Data, r.isDigest, r.proof)
+	key, err := k.KeyFor(o)
+	if err != nil {
+		return false, "", err
 	}
-	return k.Ports.HSM.MACVerify(k.Ctx, o.Key(), rules.MACParameters(r.asked, r.Parameters), r.Data, r.proof)
+	if u.signs {
+		return k.Ports.HSM.Verify(k.Ctx, key, r.Parameters, r.Data, r.isDigest, r.proof)
+	}
+	return k.Ports.HSM.MACVerify(k.Ctx, key, rules.MACParameters(r.asked, r.Parameters), r.Data, r.proof)
 }
 
 func validityOf(ok bool) core.ValidityIndicator {

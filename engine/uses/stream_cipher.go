@@ -20,7 +20,11 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 		if encrypt {
 			act = k.Ports.HSM.Encrypt
 		}
-		r, err := act(k.Ctx, o.Key(), c)
+		key, err := k.KeyFor(o)
+		if err != nil {
+			return core.Ciphered{}, err
+		}
+		r, err := act(k.Ctx, key, c)
 		k.Record.ExecutedIn = r.ExecutedIn
 		return r, err
 	}

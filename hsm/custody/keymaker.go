@@ -54,4 +54,4 @@ func (c *keyMaker) makeKey(ctx context.Context, k core.Key, m *core.Material, o 
 func edwardsCurve() ([]byte, error) { return asn1.MarshalWithParams("edwards25519", "printable") }
 
 // errEd25519 is the error for making or using an Ed25519 key of class C.
-var errEd25519 = core.Errorf(core.UnsupportedByHSM, "this HSM cannot wrap Ed25519 keys; keep the key in it (x-keyreeve-custody = resident), or turn on hsm.allow_software, which allows to use keys of class C outside it")
+var errEd25519 = core.Errorf(core.UnsupportedByHSM, "this HSM cannot wrap Ed25519 keys; keep the key in it (x-keyreeve-custody = resident), or turn on hsm.allow_software, which allows to use keys of class C outside it unless the settings of the tenant forbid it (software)")

@@ -26,15 +26,21 @@ func (c *keyUser) whereInGo(k *core.Key, m hsm.MechanismType, use hsm.Uses) (whe
 		return inMemory, false
 	case m != 0 && c.member.Has(m, use):
 		return "", false
-	case c.options.AllowSoftware:
+	case c.mayUseSoftware(k):
 		return inSoftware, false
 	}
 	return "", true
 }
 
+// mayUseSoftware reports whether a class C key may be used in Go if the HSM lacks the
+// mechanism. The server and the tenant of the key must both allow it.
+func (c *keyBase) mayUseSoftware(k *core.Key) bool {
+	return c.options.AllowSoftware && !k.NoSoftware
+}
+
 // errNoSoftware is the error if the HSM lacks a mechanism for a class C key.
 func errNoSoftware(doing string) error {
-	return core.Errorf(core.UnsupportedByHSM, "this HSM does not %s; hsm.allow_software allows to use keys of class C outside it", doing)
+	return core.Errorf(core.UnsupportedByHSM, "this HSM does not %s; hsm.allow_software allows to use keys of class C outside it, unless the settings of the tenant forbid it (software)", doing)
 }
 
 func isSymmetric(k *core.Key) bool {

@@ -57,7 +57,7 @@ func (c *keyMaker) GeneratePair(ctx context.Context, k, public core.Key, s core.
 		return priv, pub, nil, facts, err
 	}
 	if s.Kind == core.KeyEd25519 && s.Class == core.ClassC && s.Mode == core.ModeWrapped {
-		if !c.options.AllowSoftware {
+		if !c.mayUseSoftware(&k) {
 			return priv, pub, nil, facts, errEd25519
 		}
 		return c.generateEd25519InGo(ctx, k, public, s)

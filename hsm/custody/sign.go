@@ -27,7 +27,7 @@ func (c *keyUser) Sign(ctx context.Context, k core.Key, p core.CryptographicPara
 		return nil, "", err
 	}
 	if k.Material.Kind == core.KeyEd25519 && k.Material.Mode != core.ModeResident {
-		if !c.options.AllowSoftware {
+		if !c.mayUseSoftware(&k) {
 			return nil, "", errEd25519
 		}
 		err = c.withClear(ctx, k, func(b []byte) (err error) { sig, err = soft.SignPrivate(b, p, k.Algorithm, data, digested); return err })

@@ -35,8 +35,8 @@ type SlotLimits struct {
 	PerPrincipal  int // authenticated, of one principal
 	PerTenant     int // authenticated, of one tenant; at most seven eighths of Connections
 
-	// OfTenant returns a smaller bound for a tenant than PerTenant; 0: it has none. It must
-	// not block. nil: no tenant has one.
+	// OfTenant returns the bound of a tenant in place of PerTenant; 0: PerTenant. It must
+	// not block. nil: no tenant has one of its own.
 	OfTenant func(tenant string) int
 }
 
@@ -73,7 +73,7 @@ type Slot struct {
 
 // NewSlots makes the slots of a door.
 func NewSlots(l SlotLimits) *Slots {
-	l.PerTenant = max(1, min(l.PerTenant, l.Connections-max(1, l.Connections/keptSlots)))
+	l.PerTenant = min(l.PerTenant, l.mostOfAny())
 	l.PerPrincipal = min(l.PerPrincipal, l.PerTenant)
 	return &Slots{limits: l, peers: map[netip.Addr]*peerSlots{}, nets: map[netip.Prefix]*netSlots{}, tenants: map[string]int{}, owners: map[accountName]int{}}
 }
@@ -253,9 +253,14 @@ func (l *SlotLimits) mostOf(tenant string) int {
 		return l.PerTenant
 	}
 	if own := l.OfTenant(tenant); own > 0 {
-		return min(own, l.PerTenant)
+		return min(own, l.mostOfAny())
 	}
 	return l.PerTenant
+}
+
+// mostOfAny returns how many connections any one tenant may have: an eighth is left for others.
+func (l *SlotLimits) mostOfAny() int {
+	return max(1, l.Connections-max(1, l.Connections/keptSlots))
 }
 
 func (s *Slots) countOwner(owner accountName) {

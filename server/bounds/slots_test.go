@@ -106,6 +106,35 @@ func TestSlotsOfPrincipalsAndTenants(t *testing.T) {
 	}
 }
 
+// The bound of a tenant's own replaces that of the settings, downwards and upwards, and leaves
+// an eighth for others too.
+func TestSlotsOfATenantWithABoundOfItsOwn(t *testing.T) {
+	own := 0
+	s := bounds.NewSlots(bounds.SlotLimits{Connections: 16, PerPeer: 16, Waiting: 16, WaitingPerNet: 16, PerPrincipal: 16, PerTenant: 4,
+		OfTenant: func(tenant string) int { return map[string]int{"a": own}[tenant] }})
+	for _, c := range []struct{ own, want int }{{0, 4}, {2, 2}, {9, 9}, {100, 14}} {
+		own = c.own
+		var passed []*bounds.Slot
+		for i := range 16 {
+			slot, full := s.Enter(from(1, byte(i), 1), func() {})
+			if full != "" {
+				t.Fatal(full)
+			}
+			if slot.Pass("a", fmt.Sprint(i)) == "" {
+				passed = append(passed, slot)
+			} else {
+				slot.Leave()
+			}
+		}
+		if len(passed) != c.want {
+			t.Errorf("with a bound of %d the tenant has %d connections; want %d", c.own, len(passed), c.want)
+		}
+		for _, slot := range passed {
+			slot.Leave()
+		}
+	}
+}
+
 // A connection whose principal changes counts for the new one, and for the old one
 // as before if the new one may have no more.
 func TestSlotOfAnotherPrincipal(t *testing.T) {
