@@ -14,7 +14,6 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
-	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
 )
 
@@ -22,19 +21,19 @@ import (
 // Unix socket that only the server's own user can open. Like the other doors it
 // decides nothing: the policy is asked for the action of each route.
 type adminDoor struct {
-	engine     *engine.Engine
-	admin      *admin.Verbs
-	tokens     *admin.TokenVerbs
-	tenants    *admin.TenantVerbs
-	clients    *admin.ClientVerbs
-	upkeep     *upkeep.Verbs
-	store      core.Store
-	policy     *authz.Authorizer
-	log        *slog.Logger
-	principals []authn.Mapping // tls.principals, for simulations
-	addresses  map[string]string
-	health     *healthCheck
-	reloads    *reloader
+	engine    *engine.Engine
+	admin     *admin.Verbs
+	tokens    *admin.TokenVerbs
+	tenants   *admin.TenantVerbs
+	clients   *admin.ClientVerbs
+	upkeep    *upkeep.Verbs
+	store     core.Store
+	policy    *authz.Authorizer
+	log       *slog.Logger
+	mapped    func(tenant string) []*core.Principal // by tls.principals
+	addresses map[string]string
+	health    *healthCheck
+	reloads   *reloader
 }
 
 var adminRoutes = []adminsocket.Route[*adminDoor]{
@@ -43,6 +42,7 @@ var adminRoutes = []adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("GET /health", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).tellHealth),
 	adminsocket.NewRoute("GET /certificates/damaged", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).listDamaged),
 	adminsocket.NewRoute("GET /policy/simulate", core.ActionSimulatePolicy, adminsocket.AskedByEngine, (*adminDoor).simulate),
+	adminsocket.NewRoute("GET /policy/explain", core.ActionSimulatePolicy, adminsocket.AskedByEngine, explainAccess),
 	adminsocket.NewRoute("POST /policy/reload", core.ActionReload, adminsocket.Asked, (*adminDoor).reloadPolicy),
 	adminsocket.NewRoute("GET /hsm/orphans", core.ActionListTokenObjects, adminsocket.AskedAndRecorded, (*adminDoor).listOrphans),
 	adminsocket.NewRoute("GET /hsm/keys", core.ActionListTokenObjects, adminsocket.AskedAndRecorded, (*adminDoor).listKeySets),
@@ -95,7 +95,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, principals: s.cfg.TLS.Principals,
+	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, mapped: s.mappedPrincipals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, httpd.StatusOf)), l), nil
 }

@@ -439,6 +439,57 @@ func TestSimulateOverREST(t *testing.T) {
 	admin.must(400, "GET", "/v1/keys/"+key+"/access?who=carl", "")
 }
 
+// Asked about everybody, the server tells what each principal that it knows may do with a key,
+// page by page, and each answer is that of the question about the principal alone.
+func TestAccessOfEverybody(t *testing.T) {
+	s, admin, key := startPeople(t)
+	admin.must(201, "POST", "/v1/users", `{"name":"w","password":"correct horse battery","roles":["admin"]}`)
+	admin.must(200, "PATCH", "/v1/users/u", `{"disabled":true}`)
+	type answer struct {
+		Principals []struct {
+			Principal, Refusal string
+			Actions            []string
+		}
+		NextPageToken string
+	}
+	path := "/v1/keys/" + key + "/access"
+	may, pages := map[string]string{}, 0
+	for token := ""; pages == 0 || token != ""; pages++ {
+		var got answer
+		if err := json.Unmarshal([]byte(admin.must(200, "GET", path+"?principal=*&limit=1"+token, "").text), &got); err != nil || len(got.Principals) != 1 {
+			t.Fatalf("page %d: %v, %+v", pages, err, got)
+		}
+		one := got.Principals[0]
+		may[one.Principal] = one.Refusal + strings.Join(one.Actions, ",")
+		if token = got.NextPageToken; token != "" {
+			token = "&pageToken=" + token
+		}
+	}
+	alone := strings.Join(allowedActions(admin.must(200, "GET", path+"?principal=w", "")), ",")
+	if len(may) != pages || may["user:w"] != alone || !strings.Contains(alone, "Destroy") {
+		t.Errorf("everybody: %v in %d pages; w alone may %s", may, pages, alone)
+	}
+	if !strings.Contains(may["user:u"], "disabled") || !strings.Contains(may["owner:dev"], "Encrypt") {
+		t.Errorf("the disabled user and the owner may %q and %q", may["user:u"], may["owner:dev"])
+	}
+	admin.must(400, "GET", path+"?principal=w&limit=1", "")
+	admin.must(400, "GET", path+"?principal=*&limit=101", "")
+	admin.must(404, "GET", "/v1/keys/nothing/access?principal=*", "")
+
+	admin.must(201, "POST", "/v1/roles", `{"name":"tester","actions":["simulate","read"]}`)
+	s.Certify(certs.Request{Name: "tess", Tenant: "default", Roles: []string{"tester"}, Groups: []string{"dev"}})
+	restAs(t, s, "tess").must(403, "GET", path+"?principal=*", "")
+
+	all, err := s.Command("policy", "explain", "--object", key, "--dir", s.Dir)
+	if err != nil || !strings.Contains(all, "user:u  nothing: the user u is disabled") || !strings.Contains(all, "owner:dev  ") {
+		t.Errorf("policy explain prints %s, %v", all, err)
+	}
+	one, err := s.Command("policy", "explain", "--object", key, "--as", "w", "--dir", s.Dir)
+	if err != nil || !strings.Contains(one, "allow  Destroy: ") || !strings.Contains(one, "deny   Decrypt: ") {
+		t.Errorf("policy explain --as w prints %s, %v", one, err)
+	}
+}
+
 // allowedActions lists the actions that an answer about access permits.
 func allowedActions(a restAnswer) (names []string) {
 	var body struct {

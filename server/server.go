@@ -229,7 +229,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, IssuedTokens: s.issued, Approvals: s.approvals})
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals})
 	s.tenantVerbs = admin.NewTenantVerbs(s.admin, admin.TenantSettings{DeleteAfter: s.cfg.Tenants.DeleteAfter, Kept: []string{adminsocket.DefaultTenant}})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	enrollment, err := s.cfg.clientSettings()

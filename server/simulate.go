@@ -39,14 +39,27 @@ func explained(all []core.StatementVerdict) (out []ExplainedStatement) {
 	return out
 }
 
-// addMappedRoles gives p the groups and roles that tls.principals gives it.
-func (d *adminDoor) addMappedRoles(p *core.Principal) {
-	for _, m := range d.principals {
-		if m.Tenant == p.Tenant && m.Name == p.ID {
-			p.Groups, p.Roles = m.Groups, m.Roles
-			return
+// mappedPrincipals lists the principals of a tenant that tls.principals names. An entry that
+// takes the name from the certificate is left out.
+func (s *Server) mappedPrincipals(tenant string) (all []*core.Principal) {
+	for _, m := range s.cfg.TLS.Principals {
+		if m.Tenant == tenant && core.ValidName(m.Name) {
+			all = append(all, &core.Principal{Tenant: tenant, ID: m.Name, Groups: m.Groups, Roles: m.Roles, Method: core.MethodCertificate, Strength: core.StrengthCertificate})
 		}
 	}
+	return all
+}
+
+// addMappedRoles gives p the groups and roles that tls.principals gives it. It reports whether
+// there is an entry for p.
+func (d *adminDoor) addMappedRoles(p *core.Principal) bool {
+	for _, m := range d.mapped(p.Tenant) {
+		if m.ID == p.ID {
+			p.Groups, p.Roles = m.Groups, m.Roles
+			return true
+		}
+	}
+	return false
 }
 
 // whoAsks reads the principal of a simulation: NAME or TENANT/NAME, with groups
@@ -73,6 +86,9 @@ func (d *adminDoor) simulate(ctx context.Context, c *core.Caller, q *adminsocket
 	in, err := d.simulationOf(q)
 	if err != nil {
 		return nil, err
+	}
+	if len(in.Actions) == 0 {
+		return nil, core.Errorf(core.InvalidField, "name the operation with --do; Get and Encrypt are some")
 	}
 	out, err := d.admin.Simulate(ctx, c, in)
 	if err != nil {
@@ -105,7 +121,7 @@ func (d *adminDoor) simulationOf(question *adminsocket.Question) (in admin.Simul
 		return in, err
 	}
 	actions := actionsAsked(q.Get("do"))
-	if actions == nil {
+	if actions == nil && q.Get("do") != "" {
 		return in, core.Errorf(core.InvalidField, "%q is no action; encrypt, rotate and \"Get Attributes\" are some", q.Get("do"))
 	}
 	from := q.Get("from")
@@ -113,13 +129,77 @@ func (d *adminDoor) simulationOf(question *adminsocket.Question) (in admin.Simul
 		return in, core.Errorf(core.InvalidField, "--from must be an IP address, not %q", from)
 	}
 	p := &core.Principal{Tenant: tenant, ID: name, Groups: q["group"], Roles: q["role"], Method: core.MethodCertificate, Strength: core.StrengthCertificate}
-	if len(p.Groups)+len(p.Roles) == 0 {
-		d.addMappedRoles(p)
-	}
-	in = admin.SimulateInput{Principal: p, Complete: len(p.Groups)+len(p.Roles) == 0, Actions: actions, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
+	complete := len(p.Groups)+len(p.Roles) == 0 && !d.addMappedRoles(p)
+	in = admin.SimulateInput{Principal: p, Complete: complete, Actions: actions, Object: q.Get("object"), Door: core.DoorKMIP, Address: from}
 	if tenant == adminsocket.Principal.Tenant && name == adminsocket.Principal.ID {
 		in.Principal, in.Door, in.Address = adminsocket.Principal, core.DoorAdmin, ""
 	}
 	in.At, err = question.Time("at")
 	return in, err
+}
+
+// Explained is the answer of the command policy explain: everything that one principal may do
+// with an object, or what each principal that the server knows may do.
+type Explained struct {
+	Actions    []ExplainedAction    `json:"actions,omitempty"`
+	Principals []ExplainedPrincipal `json:"principals,omitempty"`
+}
+
+// ExplainPage is how many principals an answer has at most. A shorter one is the last.
+const ExplainPage = admin.MaxAccessPage
+
+// ExplainedAction is the decision about an action, and why.
+type ExplainedAction struct {
+	Action  string   `json:"action"`
+	Allow   bool     `json:"allow"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// ExplainedPrincipal is what a principal may do.
+type ExplainedPrincipal struct {
+	Principal string   `json:"principal"` // such as "user:alice"
+	Refusal   string   `json:"refusal,omitempty"`
+	Actions   []string `json:"actions"`
+}
+
+// explainAccess answers about one principal if the command names one, and else about each that
+// the server knows.
+func explainAccess(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
+	if q.Get("object") == "" {
+		return nil, core.Errorf(core.InvalidField, "name the object with --object")
+	}
+	if q.Get("as") == "" {
+		return d.explainAll(ctx, c, q)
+	}
+	in, err := d.simulationOf(q)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.admin.Access(ctx, c, in)
+	var out Explained
+	for _, one := range all {
+		out.Actions = append(out.Actions, ExplainedAction{one.Action.String(), one.Allow, one.Reasons})
+	}
+	return out, err
+}
+
+func (d *adminDoor) explainAll(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
+	at, err := q.Time("at")
+	if err != nil {
+		return nil, err
+	}
+	page, err := admin.ListAccess(ctx, d.admin, c, admin.AccessListInput{Tenant: q.Tenant(), Object: q.Get("object"), Door: core.DoorKMIP, Address: q.Get("from"), At: at, After: q.Get("after"), Limit: admin.MaxAccessPage})
+	var out Explained
+	for i := range page {
+		out.Principals = append(out.Principals, ExplainedPrincipal{page[i].Key(), page[i].Refusal, actionNames(page[i].Allowed)})
+	}
+	return out, err
+}
+
+func actionNames(all []core.Action) []string {
+	names := make([]string, len(all))
+	for i, a := range all {
+		names[i] = a.String()
+	}
+	return names
 }

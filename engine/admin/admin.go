@@ -26,6 +26,9 @@ type Ports struct {
 	// ReadRecord reads an entry of the audit log back.
 	ReadRecord func(core.StoredEntry) (core.Record, error)
 
+	// MappedPrincipals lists the principals of a tenant that the configuration names.
+	MappedPrincipals func(tenant string) []*core.Principal
+
 	IssuedTokens *directory.Tokens    // nil: the server has no access tokens
 	Approvals    *directory.Approvals // nil: nothing waits for approvals
 }

@@ -77,6 +77,11 @@ func readPage(r *http.Request, most int) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	return pageIn(q, most)
+}
+
+// pageIn reads limit and pageToken of a query.
+func pageIn(q map[string]string, most int) (page, error) {
 	p := page{limit: min(defaultPage, most)}
 	if text, given := q["limit"]; given {
 		n, err := strconv.ParseUint(text, 10, 31)

@@ -113,11 +113,22 @@ func questionAbout(c *core.Caller, principal string) admin.SimulateInput {
 		Principal: &core.Principal{Tenant: c.Principal.Tenant, ID: principal, Method: core.MethodCertificate, Strength: core.StrengthCertificate}}
 }
 
-// access is the answer of GET /v1/keys/{keyId}/access.
+// access is the answer of GET /v1/keys/{keyId}/access: about one principal, or about each that
+// the server knows.
 type access struct {
 	KeyID     string           `json:"keyId"`
-	Principal string           `json:"principal"`
-	Access    []accessToAction `json:"access"`
+	Principal string           `json:"principal"` // "*": each
+	Access    []accessToAction `json:"access,omitempty"`
+
+	Principals    []principalAccess `json:"principals,omitempty"`
+	NextPageToken string            `json:"nextPageToken,omitempty"`
+}
+
+// principalAccess is what a principal may do with a key.
+type principalAccess struct {
+	Principal string   `json:"principal"` // such as "user:alice"
+	Refusal   string   `json:"refusal,omitempty"`
+	Actions   []string `json:"actions"`
 }
 
 type accessToAction struct {
@@ -126,18 +137,24 @@ type accessToAction struct {
 	Reasons  []string `json:"reasons"`
 }
 
+// everybody asks about each principal that the server knows.
+const everybody = "*"
+
 // accessToKey answers about ?principal=, or about the caller.
 func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
-	q, err := s.queryFor(c, r, core.ActionSimulatePolicy, "principal")
+	q, err := s.queryFor(c, r, core.ActionSimulatePolicy, "principal", "limit", "pageToken")
 	if err != nil {
 		return access{}, err
 	}
 	principal := c.Principal.ID
 	if named, given := q["principal"]; given {
-		if err := checkPrincipal(&core.Principal{ID: named}); err != nil {
-			return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
-		}
 		principal = named
+	}
+	if principal == everybody {
+		return accessOfAll(s, c, r, q)
+	}
+	if err := checkAskedPrincipal(principal, q); err != nil {
+		return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
 	}
 	in := questionAbout(c, principal)
 	in.Object = r.PathValue("keyId")
@@ -145,4 +162,27 @@ func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
 	return access{KeyID: in.Object, Principal: principal, Access: translate(all, func(d *admin.Simulation) accessToAction {
 		return accessToAction{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: orEmpty(d.Reasons)}
 	})}, err
+}
+
+func checkAskedPrincipal(name string, q map[string]string) error {
+	for _, paged := range []string{"limit", "pageToken"} {
+		if _, given := q[paged]; given {
+			return core.Errorf(core.InvalidField, "%q goes with principal=* alone", paged)
+		}
+	}
+	return checkPrincipal(&core.Principal{ID: name})
+}
+
+func accessOfAll(s *service, c *core.Caller, r *http.Request, q map[string]string) (access, error) {
+	p, err := pageIn(q, admin.MaxAccessPage)
+	if err != nil {
+		return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
+	}
+	out := access{KeyID: r.PathValue("keyId"), Principal: everybody}
+	all, err := admin.ListAccess(r.Context(), s.Admin, c, admin.AccessListInput{Object: out.KeyID, Door: core.DoorREST, Address: c.Address, After: p.after, Limit: p.limit + 1})
+	all, out.NextPageToken = cutPage(all, p, (*admin.KnownPrincipal).Key)
+	out.Principals = translate(all, func(p *admin.KnownPrincipal) principalAccess {
+		return principalAccess{p.Key(), p.Refusal, translate(p.Allowed, func(a *core.Action) string { return a.String() })}
+	})
+	return out, err
 }

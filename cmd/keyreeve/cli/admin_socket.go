@@ -128,6 +128,62 @@ func (c *simulateCmd) Run() error {
 	return nil
 }
 
+type explainCmd struct {
+	where
+	Object string   `help:"Unique Identifier of the object." required:""`
+	As     string   `help:"The principal: NAME, or TENANT/NAME; left out: each that the server knows."`
+	Tenant string   `help:"The tenant of the object, if no principal is named." default:"default"`
+	From   string   `help:"Address the requests come from." default:"127.0.0.1"`
+	At     string   `help:"Time they come at, such as 2026-01-31T12:00:00Z; left out: now."`
+	Group  []string `help:"A group of the principal, where its certificate is not in DIR/certs."`
+	Role   []string `help:"A role of it."`
+}
+
+func (c *explainCmd) Run() error {
+	q := url.Values{"object": {c.Object}, "as": {c.As}, "tenant": {c.Tenant}, "from": {c.From}, "at": {c.At}, "group": c.Group, "role": c.Role}
+	if c.As == "" {
+		return c.explainAll(q)
+	}
+	if c.Dir != "" && len(c.Group)+len(c.Role) == 0 {
+		addIdentity(c.Dir, c.As, q)
+	}
+	var out server.Explained
+	if err := c.askServer("GET", "/policy/explain", q, &out); err != nil {
+		return err
+	}
+	for _, a := range out.Actions {
+		fmt.Println(oneLine(fmt.Sprintf("%-5s  %s: %s", map[bool]string{true: "allow", false: "deny"}[a.Allow], a.Action, strings.Join(a.Reasons, "; "))))
+	}
+	return nil
+}
+
+// explainAll prints a line for each principal that the server knows.
+func (c *explainCmd) explainAll(q url.Values) error {
+	for {
+		var out server.Explained
+		if err := c.askServer("GET", "/policy/explain", q, &out); err != nil {
+			return err
+		}
+		for _, p := range out.Principals {
+			fmt.Println(oneLine(p.Principal + "  " + accessText(&p)))
+		}
+		if len(out.Principals) < server.ExplainPage {
+			return nil
+		}
+		q.Set("after", out.Principals[len(out.Principals)-1].Principal)
+	}
+}
+
+func accessText(p *server.ExplainedPrincipal) string {
+	switch {
+	case p.Refusal != "":
+		return "nothing: " + p.Refusal
+	case len(p.Actions) == 0:
+		return "nothing"
+	}
+	return strings.Join(p.Actions, ", ")
+}
+
 // statementLine says whether a statement of a key policy matches, and why not.
 func statementLine(s server.ExplainedStatement) string {
 	switch {

@@ -99,6 +99,7 @@ type auditCmd struct {
 
 type policyCmd struct {
 	Simulate simulateCmd `cmd:"" help:"Ask what the policy would say, without doing anything. Exits with 0 for allow, 2 for deny, 1 if it cannot be asked."`
+	Explain  explainCmd  `cmd:"" help:"Say everything that a principal may do with an object and why, or what each principal that the server knows may do."`
 	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
 
 	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
