@@ -158,7 +158,7 @@ func (k *Call) End(err error) error {
 	if err != nil {
 		k.secret.Release()
 	}
-	k.giveBackRates(err)
+	giveBackRates(k, err)
 	k.stream.endPart(err)
 	k.Ports.Observe(Observation{Action: k.Action, Door: k.Caller.Door, Outcome: k.Record.Outcome, Code: k.Record.Code,
 		Duration: time.Duration(k.Record.DurationUS) * time.Microsecond})

@@ -143,7 +143,7 @@ type countedUse struct {
 
 // giveBackRates takes back the uses that a failed operation has counted. If the HSM has used
 // the key and refused the data, the use counts: such answers help to guess.
-func (k *Call) giveBackRates(err error) {
+func giveBackRates(k *Call, err error) {
 	if err == nil || core.CodeOf(err) == core.CryptographicFailure {
 		return
 	}

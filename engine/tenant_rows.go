@@ -36,7 +36,7 @@ func checkEnabled(row *core.Tenant, tenant string) error {
 func RowOfCaller(k *Call) (*core.Tenant, error) { return k.Engine.RowOf(k.Caller.Principal.Tenant) }
 
 // KeyFor returns a key for the HSM, with what the settings of the tenant say about its use.
-func (k *Call) KeyFor(o *core.ManagedObject) (core.Key, error) {
+func KeyFor(k *Call, o *core.ManagedObject) (core.Key, error) {
 	row, err := RowOfCaller(k)
 	if err != nil {
 		return core.Key{}, undecided(err)

@@ -63,12 +63,12 @@ func ListAccess(ctx context.Context, v *Verbs, c *core.Caller, in AccessListInpu
 		if err != nil {
 			return err
 		}
-		known, err := v.knownPrincipals(asked.Principal.Tenant, q.Object.Owner, in.After, min(in.Limit, MaxAccessPage+1)) // one more tells whether there is another page
+		known, err := knownPrincipals(v, asked.Principal.Tenant, q.Object.Owner, in.After, min(in.Limit, MaxAccessPage+1)) // one more tells whether there is another page
 		if err != nil {
 			return err
 		}
 		for _, p := range known {
-			one, err := v.accessOf(k, *q, p)
+			one, err := accessOf(v, k, *q, p)
 			if err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ type knownPrincipal struct {
 }
 
 // accessOf decides every action on the object of a question for one principal.
-func (v *Verbs) accessOf(k *engine.Call, q question, p knownPrincipal) (KnownPrincipal, error) {
+func accessOf(v *Verbs, k *engine.Call, q question, p knownPrincipal) (KnownPrincipal, error) {
 	out := KnownPrincipal{Kind: p.kind, Name: p.ID}
 	q.Principal = p.Principal
 	if p.kind == userKind {
@@ -113,7 +113,7 @@ func (v *Verbs) accessOf(k *engine.Call, q question, p knownPrincipal) (KnownPri
 }
 
 // knownPrincipals lists principals of a tenant by [KnownPrincipal.Key], starting after a key.
-func (v *Verbs) knownPrincipals(tenant, owner, after string, limit int) (all []knownPrincipal, err error) {
+func knownPrincipals(v *Verbs, tenant, owner, after string, limit int) (all []knownPrincipal, err error) {
 	inKind, name, _ := strings.Cut(after, ":")
 	for _, kind := range []string{clientKind, mappingKind, ownerKind, userKind} {
 		if kind < inKind {
@@ -123,7 +123,7 @@ func (v *Verbs) knownPrincipals(tenant, owner, after string, limit int) (all []k
 		if kind == inKind {
 			start = name
 		}
-		some, err := v.principalsOf(kind, tenant, owner, start, limit-len(all))
+		some, err := principalsOf(v, kind, tenant, owner, start, limit-len(all))
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +133,7 @@ func (v *Verbs) knownPrincipals(tenant, owner, after string, limit int) (all []k
 }
 
 // principalsOf lists principals of one kind by name, starting after a name.
-func (v *Verbs) principalsOf(kind, tenant, owner, after string, limit int) (all []knownPrincipal, err error) {
+func principalsOf(v *Verbs, kind, tenant, owner, after string, limit int) (all []knownPrincipal, err error) {
 	switch kind {
 	case ownerKind:
 		if owner != "" && after == "" && limit > 0 {

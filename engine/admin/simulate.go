@@ -197,7 +197,7 @@ func (v *Verbs) completePrincipal(k *engine.Call, q *question) error {
 	q.Principal = &known
 	if given.Tenant == own.Tenant && given.ID == own.ID {
 		known = *own
-	} else if err := v.addKnownFacts(q, &known); err != nil {
+	} else if err := addKnownFacts(v, q, &known); err != nil {
 		return err
 	}
 	if given.Groups != nil {
@@ -214,10 +214,10 @@ func (v *Verbs) completePrincipal(k *engine.Call, q *question) error {
 
 // addKnownFacts gives p the groups, roles and attributes of the user of its name. If there is
 // no such user, it gives p the groups and roles of the enrolled client of its name.
-func (v *Verbs) addKnownFacts(q *question, p *core.Principal) error {
+func addKnownFacts(v *Verbs, q *question, p *core.Principal) error {
 	u, err := v.user(p.Tenant, p.ID)
 	if core.CodeOf(err) == core.ItemNotFound {
-		return v.addClientFacts(p)
+		return addClientFacts(v, p)
 	}
 	if err != nil {
 		return err
@@ -231,7 +231,7 @@ func (v *Verbs) addKnownFacts(q *question, p *core.Principal) error {
 }
 
 // addClientFacts gives p the groups and roles of the enrolled client of its name, if there is one.
-func (v *Verbs) addClientFacts(p *core.Principal) error {
+func addClientFacts(v *Verbs, p *core.Principal) error {
 	e, err := v.directory.Get(core.EntryClient, p.Tenant, p.ID)
 	if core.CodeOf(err) == core.ItemNotFound {
 		return nil

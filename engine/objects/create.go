@@ -257,7 +257,7 @@ func requireForPair(k *engine.Call, given core.Attributes) error {
 func makePair(k *engine.Call, private, public *core.ManagedObject, spec core.KeySpec) error {
 	var facts core.KeyFacts
 	var spki []byte
-	key, err := k.KeyFor(private)
+	key, err := engine.KeyFor(k, private)
 	if err != nil {
 		return err
 	}

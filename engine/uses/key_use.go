@@ -140,7 +140,7 @@ func proveOrVerify(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedO
 
 // makeProof makes a signature or a MAC, and returns where it was made.
 func (u *keyUse) makeProof(k *engine.Call, o *core.ManagedObject, r *request) ([]byte, string, error) {
-	key, err := k.KeyFor(o)
+	key, err := engine.KeyFor(k, o)
 	if err != nil {
 		return nil, "", err
 	}
@@ -152,7 +152,7 @@ func (u *keyUse) makeProof(k *engine.Call, o *core.ManagedObject, r *request) ([
 
 // verify checks a signature or a MAC, and returns where it was checked.
 func (u *keyUse) verify(k *engine.Call, o *core.ManagedObject, r *request) (bool, string, error) {
-	key, err := k.KeyFor(o)
+	key, err := engine.KeyFor(k, o)
 	if err != nil {
 		return false, "", err
 	}

@@ -20,7 +20,7 @@ func cipherStream(k *engine.Call, s *engine.Stream, o *core.ManagedObject, c *co
 		if encrypt {
 			act = k.Ports.HSM.Encrypt
 		}
-		key, err := k.KeyFor(o)
+		key, err := engine.KeyFor(k, o)
 		if err != nil {
 			return core.Ciphered{}, err
 		}
