@@ -119,6 +119,7 @@ func TestWhatAdministratorsDoIsRecorded(t *testing.T) {
 // A REST request that is refused before the engine sees it leaves a record of
 // the operation that it asked for.
 func TestRefusedRESTRequestsAreRecorded(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	cfg, _ := kmiptest.Config(s.Certs, "dev")
 	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 10 * time.Second}
@@ -149,6 +150,7 @@ func TestRefusedRESTRequestsAreRecorded(t *testing.T) {
 // One connection has one request at a time: HTTP/2 would give each of 256
 // connections of a client 250 bodies of a megabyte.
 func TestRESTHasOneRequestAConnection(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	cfg, _ := kmiptest.Config(s.Certs, "dev")
 	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}, Timeout: 10 * time.Second}
@@ -165,6 +167,7 @@ func TestRESTHasOneRequestAConnection(t *testing.T) {
 // audit list gives as many records as are asked for, however many pages that
 // takes, and says no when it is asked for nonsense.
 func TestAuditListPages(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	const many = 2300
@@ -195,6 +198,7 @@ func TestAuditListPages(t *testing.T) {
 // A command that finds nothing says so, and one that cannot do what it was asked
 // for names the value.
 func TestCommandsSayWhatTheyMiss(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, c := range []struct {
 		args, says string
@@ -217,6 +221,7 @@ func TestCommandsSayWhatTheyMiss(t *testing.T) {
 
 // Commands that no server is needed for.
 func TestCommandsWithoutServer(t *testing.T) {
+	t.Parallel()
 	oneSentence(t, program(t, nil, "bench", "--dir", filepath.Join(t.TempDir(), "nosuch")), "is not the folder of a development server")
 	for _, ask := range []string{"version", "--version"} {
 		if out, err := exec.Command(servertest.Binary(t), ask).CombinedOutput(); err != nil || !regexp.MustCompile(`^keyreeve \S+\n$`).Match(out) {
@@ -228,6 +233,7 @@ func TestCommandsWithoutServer(t *testing.T) {
 // A server that is stopped while it starts says so, and blames neither its policy nor
 // its database for what the signal cut off.
 func TestStoppedWhileItStarts(t *testing.T) {
+	t.Parallel()
 	for _, after := range []time.Duration{100, 200, 300, 400, 600, 800} {
 		cmd := exec.Command(servertest.Binary(t), "serve", "--dev", "--dir", t.TempDir(), "--kmip", "127.0.0.1:0", "--http", "127.0.0.1:0")
 		stop := time.AfterFunc(after*time.Millisecond, func() { cmd.Process.Signal(syscall.SIGTERM) })
@@ -241,6 +247,7 @@ func TestStoppedWhileItStarts(t *testing.T) {
 
 // The doctor looks and does not touch: where there is no server it makes none.
 func TestDoctorChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	dir := filepath.Join(t.TempDir(), "none")
 	if out, err := s.Command("doctor", "--dir", dir); err == nil || !strings.Contains(out, "no folder of a development server") {
@@ -259,6 +266,7 @@ func TestDoctorChangesNothing(t *testing.T) {
 // policy simulate answers allow or deny on the first line and by its status, 0
 // or 2; what it cannot ask it refuses with one sentence and status 1.
 func TestSimulateAnswers(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	id := aesKey(t, dial(t, s, "dev", core.V1_4))
 	for _, args := range [][]string{{"user", "add", "olga", "--role", "operator"}, {"user", "add", "gone", "--role", "operator"}, {"user", "disable", "gone"}, {"client", "invite", "array7", "--role", "operator"}} {
@@ -322,6 +330,7 @@ func statusOf(err error) int {
 // What decides who may do what leaves a record when it changes: the settings at
 // start, an authority that is added or taken away, and a file that was refused.
 func TestTrustIsRecorded(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	if got := records(t, s, "Start"); len(got) != 1 || !strings.Contains(got[0], "settings sha256 ") {
 		t.Errorf("the start: %q", got)
@@ -367,6 +376,7 @@ func TestTrustIsRecorded(t *testing.T) {
 // A record is found by every object that was involved: who wrapped with a key,
 // and what a key was replaced by.
 func TestRecordsAreFoundByEveryObject(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	key := aesKey(t, c)
@@ -540,6 +550,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 
 // So it is for the folder of a development server.
 func TestDoctorOfDevelopmentFolder(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
@@ -555,6 +566,7 @@ func TestDoctorOfDevelopmentFolder(t *testing.T) {
 
 // A database of an older schema is reported with both versions and stays as it is.
 func TestDoctorMigratesNothing(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	env := []string{softHSMOf(dir)}
 	pg := storetest.StartPostgres(t)
@@ -653,6 +665,7 @@ func orphaned(t *testing.T, s *servertest.Server, n int) (ids []string) {
 // asked to type, or by --yes, and not otherwise. One whose intent was changed stays
 // and is named. Records say who allowed it.
 func TestPurgeCommand(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	ids := orphaned(t, s, 4)
 	left := func(want int, when string) {
@@ -709,6 +722,7 @@ func TestPurgeCommand(t *testing.T) {
 // hsm keys shows every set of the token, also one that no other command shows: that
 // of a database that was lost, one that was retired, and one that was not finished.
 func TestKeysCommand(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	env := []string{softHSMOf(dir)}
 	lost := fresh(t)

@@ -58,6 +58,7 @@ func startCustodians(t *testing.T) (s *servertest.Server, alice *kmiptest.Client
 // The recipe for two people: the owner's Destroy waits until a custodian approves it, then
 // runs once. Nobody else can approve it, and the request itself decides what it is good for.
 func TestTwoPersonDestroy(t *testing.T) {
+	t.Parallel()
 	s, alice, bob, anna := startCustodians(t)
 	key, other := crownJewel(t, alice), crownJewel(t, alice)
 	id := wantWaiting(t, "alice destroys alone", destroyOver(alice, key))
@@ -93,6 +94,7 @@ func TestTwoPersonDestroy(t *testing.T) {
 // An approval is good for the object and the policy as they were: after a change of either,
 // the request waits again.
 func TestApprovalEndsWithWhatItWasGivenFor(t *testing.T) {
+	t.Parallel()
 	s, alice, bob, _ := startCustodians(t)
 	key := crownJewel(t, alice)
 	first := wantWaiting(t, "alice", destroyOver(alice, key))
@@ -120,6 +122,7 @@ func TestApprovalEndsWithWhatItWasGivenFor(t *testing.T) {
 // What administrators do over REST waits too, and what approvals rest on is changed with the
 // same approvals only. An approver whom the requester has made is none.
 func TestApprovalOverREST(t *testing.T) {
+	t.Parallel()
 	s, alice, bob, anna := startCustodians(t)
 	key := crownJewel(t, alice)
 	waiting := func(method, path, body string) string {

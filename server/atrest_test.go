@@ -577,6 +577,7 @@ func allowed(what string) bool {
 // No core is written, whatever the limits that the server was started with and
 // however it ends.
 func TestNoCoreDump(t *testing.T) {
+	t.Parallel()
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_CORE, &before); err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ func register(t *testing.T, c *kmiptest.Client, ot core.ObjectType, kb core.KeyB
 // KMIP 1.2 §3.17: the Digest of what a client registers is that of the Key
 // Material in the format that it came in, of a structure that of its TTLV.
 func TestDigestIsOfWhatWasRegistered(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -96,6 +97,7 @@ func TestDigestIsOfWhatWasRegistered(t *testing.T) {
 // What an object is, it is from its birth: an algorithm or a mask that were added
 // later would not be those that its material is sealed with, and it would be lost.
 func TestInnateAttributesAreNotAdded(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)
@@ -126,6 +128,7 @@ func TestInnateAttributesAreNotAdded(t *testing.T) {
 
 // A structure shows a client no field that its version does not have.
 func TestStructuresAreOfTheClientsVersion(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	p := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM, CryptographicAlgorithm: core.AlgorithmAES, HashingAlgorithm: core.HashSHA256,
 		DigitalSignatureAlgorithm: core.DigitalSignatureAlgorithmSHA256WithRSAEncryption}
@@ -152,6 +155,7 @@ func TestStructuresAreOfTheClientsVersion(t *testing.T) {
 // The parts of a certificate's names are attributes of KMIP 2.x (2.1 §4.6), and
 // its serial number is as in the certificate.
 func TestCertificateAttributes(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -242,6 +246,7 @@ func (k structureKey) registration(more ...core.Attribute) *operation.RegisterIn
 // are kept as they came in every version: in class C alone, used by nothing, and refused
 // where what is said of them contradicts them.
 func TestStructuresThatAreNotReadAreKept(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	kept := 0
 	for _, v := range []core.Version{core.V1_0, core.V1_1, core.V1_2, core.V1_3, core.V1_4, core.V2_0, core.V2_1} {

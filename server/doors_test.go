@@ -63,6 +63,7 @@ func aesKey(t *testing.T, c *kmiptest.Client, more ...core.Attribute) string {
 // who must not get in: nobody, strangers of another authority, expired and
 // revoked certificates; each is recorded, and the server goes on.
 func TestWhoMayNotEnter(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	_, theirs := anotherAuthority(t, s)
 	s.Certify(certs.Request{Name: "old", Tenant: "default", TTL: time.Second})
@@ -119,6 +120,7 @@ func TestWhoMayNotEnter(t *testing.T) {
 // What a client can send wrongly gets an answer or a closed connection, and
 // the next client is served.
 func TestHostileBytes(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}))
 	if err != nil {
@@ -169,6 +171,7 @@ func deep(n int) []byte {
 
 // Requests sent at once, and one sent byte by byte, are answered in order.
 func TestPipelining(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	var all []byte
@@ -200,6 +203,7 @@ func TestPipelining(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	create := func(name string) kmip.ClientItem {
@@ -256,6 +260,7 @@ func TestBatches(t *testing.T) {
 // KMIP 2.x names objects by what the batch has answered so far: the nth Unique
 // Identifier of it (2.1 §4.58), or that of the last item of an operation (§11.58).
 func TestReferencesIntoTheBatch(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V2_1)
 	c.Options.ErrorOption = core.BatchErrorContinuationOptionContinue
@@ -312,6 +317,7 @@ func TestReferencesIntoTheBatch(t *testing.T) {
 // A critical Message Extension stops the whole message (KMIP 1.4 §6.16): each item
 // says so with its Operation, and nothing is done. Others are ignored.
 func TestMessageExtensions(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	extended := func(name string, critical ...byte) kmip.ClientItem {
 		create := kmiptest.Item(&kmip.Create, kmiptest.AESKey(128, core.MaskEncrypt, kmiptest.Name(name)))
@@ -360,6 +366,7 @@ func locateAll(t *testing.T, s *servertest.Server) []string {
 
 // Strangers of the tenant are denied, another tenant finds nothing.
 func TestTenantsAndGroups(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Issue("eve", "default")
 	s.Issue("other", "acme", "dev")
@@ -405,6 +412,7 @@ func TestAGroupSharesNewKeysWhenItIsNamed(t *testing.T) {
 
 // A session is resumed with its client certificate, under 1.2 and 1.3.
 func TestResumption(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		cfg := clientTLS(t, s, "dev")
@@ -427,6 +435,7 @@ func TestResumption(t *testing.T) {
 
 // What KMIP makes REST uses, and the reverse; both leave the same record.
 func TestTwoDoors(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	cfg, _ := kmiptest.Config(s.Certs, "dev")
 	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg}, Timeout: 10 * time.Second}
@@ -489,6 +498,7 @@ func TestTwoDoors(t *testing.T) {
 // The command contract: files, the ready line, refusal of other addresses, and
 // an end with status 0 in which what is under way is answered.
 func TestCommandContract(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, f := range []string{"ca.pem", "server.pem", "server-key.pem", "dev.pem", "dev-key.pem", "dev2.pem", "dev2-key.pem"} {
 		if _, err := os.Stat(filepath.Join(s.Certs, f)); err != nil {
@@ -536,6 +546,7 @@ func TestCommandContract(t *testing.T) {
 // A client that sends half a message, or nothing, is cut off at its limit; a
 // thousand idle ones cost little memory each.
 func TestIdleAndSlow(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	c.Conn.Write([]byte{0x42, 0, 0x78, 1})
@@ -564,6 +575,7 @@ func TestIdleAndSlow(t *testing.T) {
 // Successful for its first message, in its version, whatever the message is, and
 // then the end of the connection; a resumed session does not help.
 func TestRefusedClientIsAnswered(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Certify(certs.Request{Name: "thief", Tenant: "default", Groups: []string{"dev"}})
 	cfg := clientTLS(t, s, "thief")
@@ -628,6 +640,7 @@ func dialTLS(t *testing.T, s *servertest.Server, name string) *tls.Conn {
 
 // An idle connection of a client that is nobody any more is ended.
 func TestIdleConnectionEnds(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Certify(certs.Request{Name: "thief", Tenant: "default"})
 	conn := dialTLS(t, s, "thief")
@@ -648,6 +661,7 @@ func TestIdleConnectionEnds(t *testing.T) {
 // it has sent a lot behind its handshake, at both doors; the record names the
 // certificate.
 func TestAlertsArrive(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	_, stranger := anotherAuthority(t, s)
 	for door, addr := range map[string]string{"kmip": s.KMIP, "rest": s.HTTPS} {
@@ -677,6 +691,7 @@ func TestAlertsArrive(t *testing.T) {
 // Health without details is for everybody, with details and the figures for the
 // roles that the policy names; a certificate that is sent must be good.
 func TestWhoReadsHealth(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for name, roles := range map[string][]string{"nosy": nil, "prometheus": {"monitor"}, "auditor": {"auditor"}, "admin": {"admin"}} {
 		s.Certify(certs.Request{Name: name, Tenant: "default", Roles: roles})

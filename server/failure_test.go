@@ -484,6 +484,7 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 // column, a blob, and an intent. Every key of a changed row is refused with a
 // sentence that names it, a search that meets one fails, and the rest is served. Health says so.
 func TestTamperedRows(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V2_1)
 	changes := map[string]string{

@@ -71,6 +71,7 @@ func onBothDatabases(t *testing.T, test func(*testing.T, *servertest.Server)) {
 // Each message is well framed and means harm; each gets an answer within
 // seconds that says no, unless taken is set: then yes does no harm.
 func TestHostilePayloads(t *testing.T) {
+	t.Parallel()
 	onBothDatabases(t, hostilePayloads)
 }
 
@@ -180,6 +181,7 @@ func sameLists(first, second string) bool {
 // Text that a terminal or a log reader would act on is kept and given back as
 // it is, and shown to people as question marks.
 func TestHostileText(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, text := range []string{"line\nallowed kmip default/admin Destroy", "\x1b[2J\x1b[31mred", "csi\u009b31m", "\u202egnp.exe", "a\u2066b", "\u2028new", strings.Repeat("\u202e", 400)} {
 		c := dial(t, s, "dev", core.V1_4)
@@ -201,6 +203,7 @@ func TestHostileText(t *testing.T) {
 
 // Lengths that lie, as a whole and inside.
 func TestHostileLengths(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	good, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, hostileItem(core.OperationGet, kmiptest.RawItem(core.TagUniqueIdentifier, core.KindTextString, []byte("12345678"))))
 	if err != nil {
@@ -233,6 +236,7 @@ func TestHostileLengths(t *testing.T) {
 
 // Batches that are too long, or whose items cannot be told apart.
 func TestHostileBatches(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	ask := kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{})
 	items := make([]kmip.ClientItem, 1000)
@@ -279,6 +283,7 @@ func restRaw(t *testing.T, s *servertest.Server, request string) string {
 
 // Bodies and requests that mean harm at the REST door, and their status.
 func TestHostileREST(t *testing.T) {
+	t.Parallel()
 	onBothDatabases(t, hostileREST)
 }
 
@@ -467,6 +472,7 @@ func TestHostileTLS(t *testing.T) {
 
 // The admin socket is the server's own user's alone, and garbage does not end it.
 func TestHostileAdmin(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	found, _ := filepath.Glob(filepath.Join(s.Dir, "*.sock"))
 	if len(found) != 1 {

@@ -18,6 +18,7 @@ import (
 
 // ovh/kmip-go's client does the whole round.
 func TestOvhClient(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c, err := kmipclient.Dial(s.KMIP, kmipclient.WithRootCAFile(filepath.Join(s.Certs, "ca.pem")),
 		kmipclient.WithClientCertFiles(filepath.Join(s.Certs, "dev.pem"), filepath.Join(s.Certs, "dev-key.pem")))
@@ -114,6 +115,7 @@ func (c *gemaltoClient) do(op kmip14.Operation, payload, out any) {
 }
 
 func TestGemaltoClient(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := &gemaltoClient{t, dialTLS(t, s, "dev")}
 	attr := func(name string, v any) gemalto.Attribute {

@@ -12,6 +12,7 @@ import (
 
 // Stock PyKMIP, as Debian ships it, works with the server in each version it speaks.
 func TestPyKMIP(t *testing.T) {
+	t.Parallel()
 	const python = "/usr/bin/python3"
 	if err := exec.Command(python, "-c", "import kmip").Run(); err != nil {
 		t.Skip("PyKMIP is not installed (Debian: apt-get install python3-pykmip)")

@@ -85,6 +85,7 @@ func encryptREST(t *testing.T, s *servertest.Server, name, address, id string) i
 // key and a range of the test's addresses it does what it says, at both doors, and each
 // record names the statement.
 func TestExamplePolicy(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	if out := applyPolicy(t, s, "example", exampleAsWritten(t)); !strings.Contains(out, "example@1 is in force") || !strings.Contains(out, "there is no object key123") {
 		t.Errorf("policy apply says %q; want the version and that key123 does not exist yet", out)
@@ -220,6 +221,7 @@ const denyEncrypt = `{"statements": [{"sid": "frozen", "principal": "*", "action
 // A key policy has versions that can be read and rolled back. It denies its key's owner
 // too, and is deleted only if nothing names it.
 func TestLifeOfAKeyPolicy(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
 	id := aesKey(t, c, activeNow)
@@ -264,6 +266,7 @@ func TestLifeOfAKeyPolicy(t *testing.T) {
 
 // A document that is wrong is refused with the path of its fault, and nothing is stored.
 func TestWrongKeyPoliciesAreRefused(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for what, c := range map[string]struct{ document, says string }{
 		"an unknown action":    {`{"statements":[{"principal":"*","actions":["encipher"],"effect":"deny"}]}`, "statements[0].actions"},
@@ -289,6 +292,7 @@ func TestWrongKeyPoliciesAreRefused(t *testing.T) {
 // An exclusive policy takes its key from owner, group and administrators, except for what
 // it permits.
 func TestExclusivePolicy(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
 	dev := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
@@ -308,6 +312,7 @@ func TestExclusivePolicy(t *testing.T) {
 // A role that a tenant makes of actions permits them on all objects of the tenant, and on
 // those of no other tenant.
 func TestRoleOfATenant(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Certify(certs.Request{Name: "carl", Tenant: "default", Roles: []string{"cipher-clerk"}})
 	s.DeclareTenant("other")
@@ -339,6 +344,7 @@ func TestRoleOfATenant(t *testing.T) {
 // A policy of a key group governs each key with that Object Group. The owner of a key
 // cannot leave the group to escape it.
 func TestPolicyOfAKeyGroup(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
 	payroll := core.Attribute{Tag: core.TagObjectGroup, Value: core.Text("payroll")}
@@ -404,6 +410,7 @@ func TestDenialByTagIsNotEscaped(t *testing.T) {
 // Each command about users counts for an open connection. Credentials mean nothing before the tenant
 // has its first user, and are refused after its last one was removed.
 func TestUserCommandsCountOnOpenConnections(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	const first, second = "a long enough password", "another long password"
 	c := withPassword(dial(t, s, "dev", core.V1_4), "fortigate7", first)
@@ -453,6 +460,7 @@ func TestUserCommandsCountOnOpenConnections(t *testing.T) {
 // A condition on the class of an object holds in a search too, which reads no key material,
 // and what a search was answered is not remembered for a Get.
 func TestClassOfAnObjectInASearch(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1)
 	word := []byte("a password to be found")
@@ -496,6 +504,7 @@ func closeGate(id string) string {
 // time was permitted, and from then on nothing is. Lists say what waits. A version that was
 // withdrawn never comes into force.
 func TestWaitingPolicyOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	url := storetest.Postgres(t)
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	nodes := []*servertest.Server{one, secondNode(t, one, url)}
@@ -552,6 +561,7 @@ func TestWaitingPolicyOnTwoNodes(t *testing.T) {
 // A canary that was made on one node stops a change on another one, and not before it can be
 // known there: the other node lists it within a second.
 func TestCanaryOfAnotherNode(t *testing.T) {
+	t.Parallel()
 	url := storetest.Postgres(t)
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	two := secondNode(t, one, url)
@@ -608,6 +618,7 @@ func replayed(t *testing.T, c *restPeople, statements, more string) map[string]s
 // record lacks what the policies look at is undecided, and never guessed. An auditor may ask,
 // an ordinary client and another tenant learn nothing, and each replay leaves a record.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	s, admin, _ := startPeople(t)
 	for _, name := range []string{"alice", "bob", "array7"} {
 		s.Issue(name, "default")
@@ -693,6 +704,7 @@ const exampleDenial = `{"keyId":"ID","statements":[{"principal":"*","actions":["
 // refused with its name, and nothing is stored. Other changes are not. A canary must hold when
 // it is made. Only who may save canaries makes or removes one.
 func TestCanariesStopChanges(t *testing.T) {
+	t.Parallel()
 	s, admin, id := startPeople(t)
 	command := func(want string, args ...string) {
 		t.Helper()

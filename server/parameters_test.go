@@ -60,6 +60,7 @@ var treated = map[core.Operation]map[string]string{
 
 // Every field that the standard gives a request of ours has been thought of.
 func TestEveryFieldOfRequestsIsTreated(t *testing.T) {
+	t.Parallel()
 	seen := map[core.Operation]map[string]bool{}
 	for _, row := range coretest.CSV(t, "operations.csv") {
 		n, ok := core.TagOperation.Info().Enum.ByName(row["operation"])
@@ -116,6 +117,7 @@ type way struct {
 // meant is refused in every use of a key, in memory and in the token. So are
 // Additional Data, a Tag and an IV where there is no place for them.
 func TestNoParameterIsIgnored(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)
@@ -321,6 +323,7 @@ func signWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
 
 // The other door refuses as well what it would have to ignore.
 func TestNoParameterOfRESTIsIgnored(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	id := aesKey(t, dial(t, s, "dev", core.V1_4), activeNow)
 	b64 := base64.StdEncoding.EncodeToString
@@ -427,6 +430,7 @@ func said(t *testing.T, err error) string {
 // Additional Data: what one encrypts the other decrypts, and what one refuses the other
 // refuses in the same sentence.
 func TestDoorsAnswerAlike(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c, rest := dial(t, s, "dev", core.V1_4), restClient(t, s)
 	modes := map[string]core.CryptographicParameters{"GCM": {BlockCipherMode: core.BlockCipherModeGCM}, "CTR": {BlockCipherMode: core.BlockCipherModeCTR},
@@ -521,6 +525,7 @@ func send(parts [][]byte, one func(data, correlation []byte, first, last *bool) 
 // Whatever the parts, the outcome is that of the whole: for every class of
 // key, every mode, and data of every length up to a few blocks.
 func TestPartsMakeTheWhole(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -591,6 +596,7 @@ func TestPartsMakeTheWhole(t *testing.T) {
 
 // What answers at the end answers as for the whole.
 func TestPartsOfMACHashAndSignature(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V2_1)
 	r := rand.New(rand.NewPCG(3, 4))
@@ -664,6 +670,7 @@ func TestPartsOfMACHashAndSignature(t *testing.T) {
 // A stream is its owner's, for one object and operation, and ends with what
 // forbids it.
 func TestPartsAreRefused(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		c, other := dial(t, s, "dev", v), dial(t, s, "dev2", v)

@@ -15,6 +15,7 @@ import (
 // A condition on a region counts with the ranges of the configuration, and a reload takes
 // changed ranges and records it. Without the region, whom it concerns is denied.
 func TestRegionsByReload(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	regions := func(all map[string][]string) settings {
 		set := fresh(t)
@@ -78,6 +79,7 @@ func replaceIn(t *testing.T, path, old, next string) {
 // What a tenant has becomes files. The files are taken again as a whole: one that is wrong
 // keeps all others from being stored, and what does not differ stays as it is.
 func TestTenantAsFiles(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	id := aesKey(t, dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1), activeNow)
 	applyPolicy(t, s, "freeze", strings.Replace(denyEncrypt, "{", `{"role": "ops", `, 1))
@@ -129,6 +131,7 @@ func TestTenantAsFiles(t *testing.T) {
 
 // Documents are tested without a server, and compared with what a server has.
 func TestPolicyTestAndDiff(t *testing.T) {
+	t.Parallel()
 	file := func(text string) string { return write(t, filepath.Join(t.TempDir(), "policy.json"), text) }
 	tested := file(strings.TrimSuffix(denyEncrypt, "}") + `, "tests": [{"principal": "user:a", "action": "encrypt", "expect": "deny"}]}`)
 	failing := file(strings.TrimSuffix(denyEncrypt, "}") + `, "tests": [{"principal": "user:a", "action": "encrypt", "expect": "allow"}]}`)
@@ -167,6 +170,7 @@ func TestPolicyTestAndDiff(t *testing.T) {
 
 // Operation policies of PyKMIP become key policies or files of them.
 func TestImportOfPyKMIP(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	file := write(t, filepath.Join(t.TempDir(), "policy.json"), `{"tapes": {"preset": {"SYMMETRIC_KEY": {"GET": "ALLOW_OWNER", "DESTROY": "DISALLOW_ALL"}}}}`)
 	wrong := write(t, filepath.Join(t.TempDir(), "policy.json"), `{"tapes": {"preset": {"SYMMETRIC_KEY": {"GET": "ALLOW_OWNER"}}}, "zoo": {"preset": {"LION": {"GET": "ALLOW_ALL"}}}}`)

@@ -357,6 +357,7 @@ store: {url_file: %s}
 // for a tenant that one declares and both use at the same moment; what one revokes or destroys
 // the other refuses within a second; Usage Limits are counted once for both.
 func TestTwoNodes(t *testing.T) {
+	t.Parallel()
 	url := storetest.Postgres(t)
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	nodes := [2]*servertest.Server{one, secondNode(t, one, url)}
@@ -453,6 +454,7 @@ func TestTwoNodes(t *testing.T) {
 
 // What one node declares, the other serves at once.
 func TestTenantOfAnotherNode(t *testing.T) {
+	t.Parallel()
 	url := storetest.Postgres(t)
 	one := servertest.Start(t, "KEYREEVE_DEV_STORE="+url)
 	two := secondNode(t, one, url)
@@ -466,6 +468,7 @@ func TestTenantOfAnotherNode(t *testing.T) {
 
 // PostgreSQL goes away under load and comes back.
 func TestDatabaseGone(t *testing.T) {
+	t.Parallel()
 	pg := storetest.StartPostgres(t)
 	s := servertest.Start(t, "KEYREEVE_DEV_STORE="+pg.URL)
 	underLoad(t, s, pg.URL, func(p patients) {

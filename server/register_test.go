@@ -147,6 +147,7 @@ func (m *registrable) register(c claim, more ...core.Attribute) *operation.Regis
 // What Key Block, attributes and bytes say of a key must agree, for each type of
 // object, format, algorithm and length; what agrees comes back as it came.
 func TestKeysMustBeWhatIsSaidOfThem(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	algorithms := []core.CryptographicAlgorithm{0, core.AlgorithmAES, core.AlgorithmDES3, core.AlgorithmHMACSHA256, core.AlgorithmBlowfish, core.AlgorithmRSA, core.AlgorithmECDSA, core.AlgorithmEC, core.AlgorithmEd25519}
@@ -219,6 +220,7 @@ func checkCurve(t *testing.T, c *kmiptest.Client, m *registrable) {
 
 // 3DES keys have two lengths each, and both are made and given back as they came.
 func TestLengthsOf3DES(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	for bits, n := range map[int32]int{112: 16, 128: 16, 168: 24, 192: 24} {
@@ -251,6 +253,7 @@ func certificateOn(t *testing.T, from, to string) []byte {
 // A certificate on a curve that is not known here is kept, with what can be read of
 // it; what contradicts it, and what is no certificate, is refused.
 func TestCertificatesOnUnknownCurves(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	c := dial(t, s, "dev", core.V1_4)
 	const p224, secp256k1 = "06052b81040021", "06052b8104000a"
@@ -304,6 +307,7 @@ func TestCertificatesOnUnknownCurves(t *testing.T) {
 // What Get wraps Register unwraps again, under either Encoding Option and in
 // either version family; what is no such thing is refused for the right reason.
 func TestWrappedOutAndIn(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, v := range []core.Version{core.V1_0, core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)
@@ -418,6 +422,7 @@ func TestWrappedOutAndIn(t *testing.T) {
 // A client registers its own RSA public key and has keys given out under it, as
 // zkey does, with OAEP and with PKCS#1 v1.5; class N stays.
 func TestGetWrappedUnderTheClientsRSAKey(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	mine, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -468,6 +473,7 @@ func clearKey(t *testing.T, c *kmiptest.Client) (id string, material []byte) {
 // A key that comes wrapped under a pair of the server's is kept, whichever half the
 // client names, and with attributes inside.
 func TestRegisterWrappedUnderRSA(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	for _, v := range []core.Version{core.V1_4, core.V2_1} {
 		c := dial(t, s, "dev", v)

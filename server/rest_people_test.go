@@ -123,6 +123,7 @@ var peopleRoutes = []peopleRoute{
 // Every route of policies and people in docs/REST.md, which is compared with the routes
 // themselves, is in peopleRoutes.
 func TestPeopleRoutesAreTried(t *testing.T) {
+	t.Parallel()
 	path := strings.NewReplacer("{policyId}", "POLICY", "{keyId}", "KEY", "/users/{name}", "/users/USER", "/roles/{name}", "/roles/ROLE", "/clients/{name}", "/clients/CLIENT")
 	documented := 0
 	for _, m := range documentedRoutes(t, `policies|users|roles|simulate|keys/\{keyId\}/|clients/\{`) {
@@ -185,6 +186,7 @@ func startPeople(t *testing.T) (s *servertest.Server, admin *restPeople, key str
 // something exists, and each refusal is recorded. To an administrator of another tenant
 // the entries and keys do not exist, and its lists are empty. The tenant's own may do all.
 func TestWhoMayAdministerPeople(t *testing.T) {
+	t.Parallel()
 	s, admin, key := startPeople(t)
 	existing, absent := namesFor(key)
 	for _, name := range []string{"carl", "audra"} {
@@ -261,6 +263,7 @@ func recordsOf(t *testing.T, s *servertest.Server, action, principal, outcome st
 // A version is replaced only if it is the one that If-Match names, and an entry that was
 // deleted can be made again.
 func TestVersionsOverREST(t *testing.T) {
+	t.Parallel()
 	_, admin, _ := startPeople(t)
 	for _, c := range []struct{ list, one, create, change, method string }{
 		{"/v1/policies", "/v1/policies/x", `{"name":"x","document":` + openPolicy + `,"reason":"first"}`, `{"document":` + openPolicy + `}`, "PUT"},
@@ -302,6 +305,7 @@ func TestVersionsOverREST(t *testing.T) {
 // Versions of a policy are listed newest first, page by page, and an old one comes back by
 // a rollback. A document is answered as it was written.
 func TestPolicyVersionsOverREST(t *testing.T) {
+	t.Parallel()
 	_, admin, _ := startPeople(t)
 	for v := 2; v <= 5; v++ {
 		admin.must(200, "PUT", "/v1/policies/p", fmt.Sprintf(`{"document":{"statements":[{"sid":"s%d","principal":"user:u","actions":["sign"],"effect":"deny"}]},"reason":"r%d"}`, v, v), fmt.Sprintf(`"version":%d`, v), `"state":"active"`)
@@ -340,6 +344,7 @@ func TestPolicyVersionsOverREST(t *testing.T) {
 
 // Policies are attached to keys and holders over REST, and the lists say so.
 func TestAttachmentsOverREST(t *testing.T) {
+	t.Parallel()
 	_, admin, key := startPeople(t)
 	admin.must(200, "POST", "/v1/keys/"+key+"/policy", `{"policyId":"p"}`, `"attached":["p"]`)
 	admin.must(200, "POST", "/v1/keys/"+key+"/policy", `{"policyId":"p"}`, `"attached":["p"]`)
@@ -361,6 +366,7 @@ func TestAttachmentsOverREST(t *testing.T) {
 
 // A password that is set over REST is in no answer, record, log or database file.
 func TestPasswordsOverREST(t *testing.T) {
+	t.Parallel()
 	s, admin, key := startPeople(t)
 	const password = "horse-battery-7391"
 	admin.must(200, "PATCH", "/v1/users/u", `{"password":"`+password+`","reason":"new"}`)
@@ -399,6 +405,7 @@ func TestPasswordsOverREST(t *testing.T) {
 
 // A simulation says what a real request gets, and why. It is recorded and does nothing.
 func TestSimulateOverREST(t *testing.T) {
+	t.Parallel()
 	s, admin, key := startPeople(t)
 	document := strings.NewReplacer("key123", key, "192.168.1.0/24", "127.0.1.0/24", "user:alice", "user:carl").Replace(exampleAsWritten(t))
 	admin.must(201, "POST", "/v1/policies", `{"name":"payroll","document":`+document+`}`, `"attached":["`+key+`"]`)
@@ -512,6 +519,7 @@ func allowedActions(a restAnswer) (names []string) {
 // A principal whose own role permits simulations sees only the keys that it may see, and
 // the administrator none whose policy is exclusive.
 func TestSimulationHidesKeys(t *testing.T) {
+	t.Parallel()
 	s, admin, key := startPeople(t)
 	admin.must(201, "POST", "/v1/roles", `{"name":"tester","actions":["simulate"]}`)
 	s.Certify(certs.Request{Name: "tess", Tenant: "default", Roles: []string{"tester"}})

@@ -172,6 +172,7 @@ func expired(t *testing.T, dir string, from, to time.Duration) (cert, key string
 // Whatever a server lacks, serve ends with status 1 and one sentence on standard
 // error that names the setting to fix, and doctor says the same of that part.
 func TestWhatIsMissingIsNamed(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	conf := softHSMOf(dir)
 	tmp := t.TempDir()
@@ -415,6 +416,7 @@ func tokenFiles(t *testing.T, dir string) (n int) {
 // A mistyped store.url starts nothing: no file, no table and no key is made, and
 // one sentence says what to do. keyreeve init makes an installation, once.
 func TestInit(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	env := []string{softHSMOf(dir)}
 	databases := map[string]func(*testing.T) (url, file string){
@@ -460,6 +462,7 @@ func TestInit(t *testing.T) {
 // A database and a token that do not belong together are refused by serve, naming
 // both, and so is a database whose rows about keys were written by somebody else.
 func TestForeignDatabase(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	other, _ := installed(t)
 	env := []string{softHSMOf(dir)}
@@ -510,6 +513,7 @@ func TestForeignDatabase(t *testing.T) {
 // database is lost it does not start again beside the keys of the old one. One that
 // was killed at its first start is finished by the next.
 func TestDevelopmentInstallation(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Kill()
 	for _, f := range []string{"keyreeve.db", "keyreeve.db-wal", "keyreeve.db-shm"} {

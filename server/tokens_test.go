@@ -139,6 +139,7 @@ func within(t *testing.T, what string, want int, ask func() int) {
 // same principal. Narrowed, it does what it names; bound, it needs its certificate; revoked,
 // it ends at once. A token buys no token, and a wrong one is never the certificate beside it.
 func TestTokenByCertificate(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	dev, alone := withToken(t, s, "dev"), withToken(t, s, "")
 	kmip := dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4)
@@ -254,6 +255,7 @@ func assertNowhere(t *testing.T, s *servertest.Server, tokens ...string) {
 // so. The token has the rights that the user has now; it ends with the user and with the
 // password.
 func TestTokenByPassword(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	set := fresh(t)
 	set["authentication"] = map[string]any{"password_without_certificate": true}
@@ -308,6 +310,7 @@ func TestTokenByPassword(t *testing.T) {
 
 // Without the setting, a password alone buys nothing. Without a user, no password does.
 func TestPasswordAloneBuysNoToken(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	userCommand(t, s, "a long enough password", "add", "alice")
 	order := body{"grantType": "password", "tenant": "default", "user": "alice", "password": "a long enough password"}
@@ -318,6 +321,7 @@ func TestPasswordAloneBuysNoToken(t *testing.T) {
 // The settings bound how long tokens live and how many there are. A token that has expired
 // ends on an open connection.
 func TestBoundsOfTokens(t *testing.T) {
+	t.Parallel()
 	dir, fresh := installed(t)
 	set := fresh(t)
 	set["authentication"] = map[string]any{"token_lifetime": "2m", "token_max_lifetime": "3m", "tokens_per_principal": 2, "tokens_per_tenant": 3}
@@ -397,6 +401,7 @@ func TestManyWrongTokens(t *testing.T) {
 // name it. It buys no token of the server. A refused one is 401 and leaves a record of Login
 // with the cause, and no token is in the log, the records or the database.
 func TestTokensOfAnIssuer(t *testing.T) {
+	t.Parallel()
 	issuer := oidctest.Start(t)
 	dir, fresh := installed(t)
 	set := fresh(t)
@@ -460,6 +465,7 @@ func startWithDirectory(t *testing.T) (*servertest.Server, *ldaptest.Server) {
 // entry ends on an open connection after remember_for. While the directory hangs, users of the server
 // log in, and health and a metric say so.
 func TestPasswordsOfADirectory(t *testing.T) {
+	t.Parallel()
 	s, slapd := startWithDirectory(t)
 	id := aesKey(t, dialWith(t, s, clientTLS(t, s, "dev"), core.V1_4), activeNow)
 	applyPolicy(t, s, "payroll", `{"keyId": "`+id+`", "statements": [{"sid": "staff", "principal": "role:payroll", "actions": ["encrypt"], "effect": "allow"}]}`)
@@ -532,6 +538,7 @@ func TestPasswordsOfADirectory(t *testing.T) {
 // A directory and an issuer of one tenant may not name the same principals. The doctor finds a file that
 // cannot be read, without asking the directory.
 func TestSettingsOfADirectory(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		directory, issuer string
 		refused           bool

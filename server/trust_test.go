@@ -37,6 +37,7 @@ import (
 // A new server certificate is served after SIGHUP, at both doors; sessions from
 // before it are still resumed; one that cannot be used leaves the old in force.
 func TestReloadCertificate(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	cfg := clientTLS(t, s, "dev")
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
@@ -279,6 +280,7 @@ func discover(c *kmiptest.Client) error {
 // serves no purpose until it is mapped; one that is removed takes its clients'
 // open connections with it. A bundle that is cut off changes nothing.
 func TestAuthoritiesByReload(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	ca := filepath.Join(s.Certs, "ca.pem")
 	own, err := os.ReadFile(ca)
@@ -316,6 +318,7 @@ func TestAuthoritiesByReload(t *testing.T) {
 // With a configuration file, SIGHUP takes new grants and new names of clients from
 // it, and they count on open connections.
 func TestGrantsByReload(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	s.Kill()
 	other, client := anotherAuthority(t, s)
@@ -435,6 +438,7 @@ func sendREST(t testing.TB, c *http.Client, method, url, body string, headers ht
 // record and a sentence that says what to do, and no key is made in the token. Once
 // the tenant is declared, the same certificate works, without a restart and after one.
 func TestUndeclaredTenantIsRefused(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	strangers(t, s, "acme")
 	keys := tokenFiles(t, s.Dir)
@@ -485,6 +489,7 @@ func TestUndeclaredTenantIsRefused(t *testing.T) {
 
 // cert issue declares the tenant on the running server, or at its next start.
 func TestCertIssueDeclaresItsTenant(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	issue := func(tenant string) {
 		t.Helper()
@@ -508,6 +513,7 @@ func TestCertIssueDeclaresItsTenant(t *testing.T) {
 
 // A row that declares a tenant and was not written by keyreeve declares nobody.
 func TestForgedTenantIsRefused(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	strangers(t, s, "eve")
 	statement(t, filepath.Join(s.Dir, "keyreeve.db"), "INSERT INTO tenant_key (number, tenant, epoch, state, checks, seal) SELECT 9, 'eve', 1, 'active', checks, seal FROM tenant_key")
@@ -525,6 +531,7 @@ func TestForgedTenantIsRefused(t *testing.T) {
 // Keys of a tenant that the token has lost do not keep the server from starting.
 // Health says so, and other tenants are served.
 func TestLostTenantKeysAreNoticed(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	before := objectFiles(t, s)
 	s.Issue("acme", "acme")
@@ -562,6 +569,7 @@ func objectFiles(t *testing.T, s *servertest.Server) []string {
 
 // A start takes no longer with more tenants: the token is not asked about them.
 func TestStartWithManyTenants(t *testing.T) {
+	t.Parallel()
 	n := 5
 	if soaking() > 0 {
 		n = 100
@@ -584,6 +592,7 @@ func TestStartWithManyTenants(t *testing.T) {
 // no route of REST. Before it ended, each of these was known to the server. That the REST
 // door ends the handshake of an expired certificate is in TestWhoMayNotEnter.
 func TestEndedIdentitiesMayDoNothing(t *testing.T) {
+	t.Parallel()
 	const password = "a long enough password"
 	s := servertest.Start(t)
 	s.Certify(certs.Request{Name: "revoked", Tenant: "default", Groups: []string{"dev"}})
@@ -940,6 +949,7 @@ func knownOverKMIP(c *kmiptest.Client) int {
 // invitation that works once. Revocation ends it on an open connection. Without the settings
 // no client is enrolled.
 func TestEnrollment(t *testing.T) {
+	t.Parallel()
 	s := servertest.Start(t)
 	key, request := certificateRequest(t)
 	file := filepath.Join(s.Dir, "a.csr")
