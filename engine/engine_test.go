@@ -103,6 +103,29 @@ func TestWrappingKeyOffersParameters(t *testing.T) {
 	}
 }
 
+// Anyone who may Get a key, but not its attributes, gets none inside the wrapped key either.
+func TestWrappedAttributesNeedGetAttributes(t *testing.T) {
+	w := newWorld(t)
+	id, with := w.inState(core.Active), w.inState(core.Active)
+	get := func(names ...core.AttributeName) error {
+		out, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+			Encryption: &core.WrappingKeyInfo{ID: with}, AttributeNames: names}})
+		out.Secret.Release()
+		return err
+	}
+	state := core.AttributeName{Tag: core.TagState}
+	if err := get(state); err != nil {
+		t.Fatalf("the owner gets its key wrapped with an attribute: %v", err)
+	}
+	w.Ports.Policy = refusing{action: core.ActionGetAttributes}
+	if err := get(); err != nil {
+		t.Errorf("without attributes: %v; want the wrapped key", err)
+	}
+	if err := get(state); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("with an attribute, and without the right to read attributes: %v; want PermissionDenied", err)
+	}
+}
+
 func TestTemplateIsChecked(t *testing.T) {
 	base := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))
 	with := func(t core.Tag, v core.Value) core.Attributes { return base.Add(core.Attribute{Tag: t, Value: v}) }

@@ -292,6 +292,9 @@ func getWrapped(k *engine.Call, o *core.ManagedObject, in *operation.GetInput, o
 	if err := rules.CheckMayLeave(o, true); err != nil {
 		return err
 	}
+	if err := requireMayRead(k, o, spec.AttributeNames); err != nil {
+		return err
+	}
 	with, p, err := wrappingKey(k, spec.Method, spec.Encryption, spec.MACSignature, core.MaskWrapKey, true)
 	if err != nil {
 		return err
@@ -322,6 +325,21 @@ func getWrapped(k *engine.Call, o *core.ManagedObject, in *operation.GetInput, o
 		k.Record.ExecutedIn = "memory" // see HSM.WrapOut
 	}
 	k.Record.Detail = "wrapped under " + with.ID
+	return nil
+}
+
+// requireMayRead asks the policy for Get Attributes if a Key Wrapping Specification names
+// attributes (KMIP 1.4 §2.1.6, 2.1 §7.9): the right to Get a key does not show its attributes.
+func requireMayRead(k *engine.Call, o *core.ManagedObject, names []core.AttributeName) error {
+	if len(names) == 0 {
+		return nil
+	}
+	defer func(asked core.Asked) { k.Asked = asked }(k.Asked)
+	k.Asked = core.Asked{}
+	if _, err := k.Decide(core.ActionGetAttributes, o); err != nil {
+		return err
+	}
+	k.AddGrant(core.RoleTarget, core.ActionGetAttributes, o.ID, nil)
 	return nil
 }
 
