@@ -3,12 +3,13 @@ package format
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Warnings lists what is probably a mistake: names that do not exist, and conditions on
-// the object or the parameters of an action that has none. exists says whether there is a principal or a
+// Warnings lists what is probably a mistake: names that do not exist, conditions on
+// the object or the parameters of an action that has none, and denials that a token escapes. exists says whether there is a principal or a
 // target such as "user:alice" or "keyId:key123"; nil: all exist.
 func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 	check := func(path, name string) {
@@ -24,6 +25,9 @@ func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 		for _, p := range s.Principals {
 			if p != Anyone {
 				check(path+".principal", p)
+			}
+			if client, ok := strings.CutPrefix(p, "client:"); ok && s.Effect == Deny {
+				out = append(out, Warning{path + ".principal", fmt.Sprintf("client:%[1]s is not matched by an access token of %[1]s, which escapes the denial; write user:%[1]s", core.ClientText(client))})
 			}
 		}
 		if action := s.withoutObject(); action != "" {
