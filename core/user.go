@@ -59,11 +59,11 @@ func ValidName(s string) bool {
 func (u *User) Check() error {
 	switch {
 	case !ValidName(u.Tenant) || u.Tenant == SystemTenant:
-		return Errorf(InvalidField, "%q cannot be the tenant of a user", u.Tenant)
+		return Errorf(InvalidField, "%q cannot be the tenant of a user", ClientText(u.Tenant))
 	case !ValidName(u.Name):
-		return Errorf(InvalidField, "%q cannot be a user; use letters, digits, '.', '_' and '-', at most %d", u.Name, MaxNameBytes)
+		return Errorf(InvalidField, "%q cannot be a user; use letters, digits, '.', '_' and '-', at most %d", ClientText(u.Name), MaxNameBytes)
 	case u.Version < 1:
-		return Errorf(InvalidField, "the user %s has version %d; versions begin at 1", u.Name, u.Version)
+		return Errorf(InvalidField, "the user %s has version %d; versions begin at 1", ClientText(u.Name), u.Version)
 	case len(u.Password) > MaxPasswordHashBytes || !printableText(string(u.Password)):
 		return Errorf(InvalidField, "password: a hash has at most %d printable characters", MaxPasswordHashBytes)
 	case u.Expires < 0:
@@ -85,7 +85,7 @@ func checkNameList(field string, names []string) error {
 	seen := map[string]bool{}
 	for _, n := range names {
 		if !ValidName(n) || seen[n] {
-			return Errorf(InvalidField, "%s: %q is no name or is there twice; use letters, digits, '.', '_' and '-', at most %d", field, n, MaxNameBytes)
+			return Errorf(InvalidField, "%s: %q is no name or is there twice; use letters, digits, '.', '_' and '-', at most %d", field, ClientText(n), MaxNameBytes)
 		}
 		seen[n] = true
 	}
@@ -98,10 +98,10 @@ func checkUserAttributes(attributes map[string]string) error {
 	}
 	for name, value := range attributes {
 		if !ValidName(name) {
-			return Errorf(InvalidField, "attributes: %q is no name; use letters, digits, '.', '_' and '-', at most %d", name, MaxNameBytes)
+			return Errorf(InvalidField, "attributes: %q is no name; use letters, digits, '.', '_' and '-', at most %d", ClientText(name), MaxNameBytes)
 		}
 		if value == "" || len(value) > MaxAttributeValueBytes || !printableText(value) {
-			return Errorf(InvalidField, "attributes.%s: a value has 1 to %d bytes of printable text", name, MaxAttributeValueBytes)
+			return Errorf(InvalidField, "attributes.%s: a value has 1 to %d bytes of printable text", ClientText(name), MaxAttributeValueBytes)
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ func TestUserFieldsHaveBounds(t *testing.T) {
 		"no tenant":         func(u *core.User) { u.Tenant = "" },
 		"the server's own":  func(u *core.User) { u.Tenant = core.SystemTenant },
 		"no name":           func(u *core.User) { u.Name = "" },
-		"a long name":       func(u *core.User) { u.Name = strings.Repeat("a", 65) },
+		"a long name":       func(u *core.User) { u.Name = strings.Repeat("a", 100_000) },
 		"a path":            func(u *core.User) { u.Name = "a/b" },
 		"version 0":         func(u *core.User) { u.Version = 0 },
 		"a long hash":       func(u *core.User) { u.Password = core.PasswordHash(strings.Repeat("a", 257)) },
@@ -76,12 +76,14 @@ func TestUserFieldsHaveBounds(t *testing.T) {
 		"a line break":      func(u *core.User) { u.Attributes = map[string]string{"a": "x\u2028y"} },
 		"not UTF-8":         func(u *core.User) { u.Attributes = map[string]string{"a": "\xff"} },
 		"a name with space": func(u *core.User) { u.Attributes = map[string]string{"a b": "v"} },
+		"a huge group":      func(u *core.User) { u.Groups = []string{strings.Repeat("g", 100_000)} },
+		"a huge attribute":  func(u *core.User) { u.Attributes = map[string]string{strings.Repeat("a", 100_000): "v"} },
 		"a group twice":     func(u *core.User) { u.Groups = []string{"g", "g"} },
 	} {
 		u := alice()
 		change(u)
-		if _, err := u.EncodeBody(); core.CodeOf(err) != core.InvalidField {
-			t.Errorf("%s: %v; want InvalidField", what, err)
+		if _, err := u.EncodeBody(); core.CodeOf(err) != core.InvalidField || len(err.Error()) > 250 {
+			t.Errorf("%s: %.300v; want InvalidField and a short text", what, err)
 		}
 	}
 	full := alice()

@@ -220,6 +220,9 @@ func locateInput(raw string) (*operation.LocateInput, error) {
 	}
 	in := &operation.LocateInput{MaximumItems: defaultPage}
 	for name, v := range q {
+		if v == "" {
+			return nil, core.Errorf(core.InvalidField, "%q is empty; leave it out", quotable(name))
+		}
 		switch name {
 		case "name":
 			in.Attributes = in.Attributes.Add(core.Attribute{Tag: core.TagName, Value: core.Name{Text: v}.Value()})

@@ -9,7 +9,7 @@ import (
 
 // A filter that cannot be read is never one that is left out.
 func TestQueries(t *testing.T) {
-	for _, bad := range []string{"name=a;state=Active", "name=%zz", "name=a&state=%", "%zz=a", "state=active;", "state=Nonsense", "name=a&name=b", "Name=a", "nome=a", "=", "limit=0", "limit=201", "limit=-1",
+	for _, bad := range []string{"name=a;state=Active", "name=%zz", "name=a&state=%", "%zz=a", "state=active;", "state=Nonsense", "name=a&name=b", "name=", "Name=a", "nome=a", "=", "limit=0", "limit=201", "limit=-1",
 		"limit=1e2", "limit=", "offset=-1", "offset=99999999999", "offset=1.5", "algorithm=", "object_type=0x00000002", "state=1", strings.Repeat("&", maxParameters)} {
 		if in, err := locateInput(bad); core.CodeOf(err) != core.InvalidField {
 			t.Errorf("%q: %+v, %v; want InvalidField", bad, in, err)
