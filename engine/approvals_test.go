@@ -228,3 +228,17 @@ func TestApproversAreIndependent(t *testing.T) {
 		}
 	}
 }
+
+// The administrator on the server's machine is the only role:system. A certificate can claim
+// the role, if its authority may name all roles.
+func TestRoleSystemApprovesAtTheSocketOnly(t *testing.T) {
+	need := directory.ApprovalNeed{Statement: "two@1/1", ApprovalTerms: core.ApprovalTerms{Needed: 1, From: []string{"role:system"}}}
+	socket := core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: core.MethodSystem}
+	if !need.NamesApprover(&socket) {
+		t.Error("the administrator on the server's machine cannot approve for role:system")
+	}
+	client := core.Principal{Tenant: "acme", ID: "mallory", Roles: []string{"system"}, Strength: core.StrengthCertificate}
+	if need.NamesApprover(&client) {
+		t.Error("a client whose certificate claims the role system approves for role:system")
+	}
+}
