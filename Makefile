@@ -22,8 +22,8 @@ need:
 run: need build ## everything for a first run, then serve (DIR=./dev)
 	@testdata/first-run.sh $(DIR)
 
-# Tests that KEYREEVE_SOAK lengthens.
-SOAKED = ^(TestKilledUnderLoad(SQLite|Postgres)|TestFlood|TestTokenFolderGone|TestBackendsTerminated|TestStopAnswersWhatItRead|TestReferenceAgrees)$$
+# Tests that keep up a fault or a load for as long as KEYREEVE_SOAK says.
+SOAKED = ^(TestKilledUnderLoad(SQLite|Postgres)|TestFlood|TestMemoryOf(UnreadAnswers|SlowBodies)|TestTokenFolderGone|TestBackendsTerminated|TestStopAnswersWhatItRead|TestReferenceAgrees)$$
 # The one of them that compares times, so that it runs alone.
 SOAKED_ALONE = ^TestFairness$$
 
