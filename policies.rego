@@ -108,6 +108,7 @@ socket_operations := {
 	"Save Canary", "Delete Canary",
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
 	"Save Client", "Revoke Client", "Read Clients",
+	"Create Authority", "Read Revocations",
 }
 
 # What everybody may do with access tokens of its own, and the socket with those of

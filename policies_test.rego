@@ -363,7 +363,7 @@ test_who_reads_health if {
 }
 
 # What only the admin socket may do.
-on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants", "Save Tenant", "Delete Tenant"}
+on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants", "Save Tenant", "Delete Tenant", "Create Authority", "Read Revocations"}
 
 test_the_socket_reads_health if {
 	d := authz.decision with input as object.union(server_question("Read Health", {"system"}), {"door": "admin", "principal": {"method": "system"}})

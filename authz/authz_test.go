@@ -73,7 +73,7 @@ const (
 // rights is the intent of the default policy for each action, written a second time, without
 // Rego. An action without an entry is denied to all.
 var rights = map[core.Action]right{
-	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine, core.ActionSaveTenant: machine, core.ActionDeleteTenant: machine,
+	core.ActionListTokenObjects: machine, core.ActionPurgeTokenObject: machine, core.ActionCreateTenant: machine, core.ActionListTenants: machine, core.ActionSaveTenant: machine, core.ActionDeleteTenant: machine, core.ActionCreateAuthority: machine, core.ActionReadRevocations: machine,
 	core.ActionSavePolicy: people, core.ActionDeletePolicy: people, core.ActionReadPolicies: people, core.ActionAttachPolicy: people, core.ActionDetachPolicy: people,
 	core.ActionSaveUser: people, core.ActionDeleteUser: people, core.ActionReadUsers: people, core.ActionSaveRole: people, core.ActionDeleteRole: people, core.ActionReadRoles: people,
 	core.ActionSimulatePolicy: people, core.ActionReadTenant: people, core.ActionReplayPolicy: review, core.ActionSaveCanary: people, core.ActionDeleteCanary: people,

@@ -1,12 +1,15 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -20,7 +23,7 @@ import (
 // use.
 type Authority struct {
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
 }
 
 // The files of the authority for enrolled clients, in a folder.
@@ -29,29 +32,96 @@ const (
 	EnrollmentKey         = "clients-ca-key.pem"
 )
 
+// authorityName is the common name of authorities for enrolled clients.
+const authorityName = "keyreeve enrolled clients"
+
 // MakeAuthority creates an authority for enrolled clients in a folder: a certificate, which
 // is valid for ten years, and its key.
 func MakeAuthority(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return initCA(dir, "clients-ca", "keyreeve enrolled clients")
+	return initCA(dir, "clients-ca", authorityName)
+}
+
+// NewAuthorityCertificate returns the certificate of an authority for enrolled clients, whose
+// ECDSA key is kept elsewhere. It is valid for ten years.
+func NewAuthorityCertificate(key crypto.Signer) (*x509.Certificate, error) {
+	ca := authorityTemplate(authorityName)
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+// WriteAuthorityCertificate writes the certificate of an authority into a folder, as
+// [MakeAuthority] does.
+func WriteAuthorityCertificate(dir string, certificate []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	block, err := pemfile.Parse(certificate, "CERTIFICATE")
+	if err != nil || len(block) != 1 {
+		return errors.New("the certificate of the authority is not one PEM block")
+	}
+	return writePEM(filepath.Join(dir, EnrollmentCertificate), "CERTIFICATE", block[0].Bytes, 0o644)
 }
 
 // OpenAuthority reads an authority: one certificate that may sign certificates, and its ECDSA
 // key (PKCS #8).
 func OpenAuthority(certificate, key string) (*Authority, error) {
-	cert, err := readCertificate(certificate)
-	private, keyErr := readECKey(key)
-	switch {
-	case err != nil || keyErr != nil:
-		return nil, errors.Join(err, keyErr)
-	case !cert.IsCA || (cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageCertSign == 0):
-		return nil, fmt.Errorf("%s is not a certificate that may sign others", certificate)
-	case !private.PublicKey.Equal(cert.PublicKey):
-		return nil, fmt.Errorf("%s is not the key of %s", key, certificate)
+	private, err := readECKey(key)
+	if err != nil {
+		return nil, err
 	}
-	return &Authority{cert, private}, nil
+	return OpenAuthorityWith(certificate, func(*ecdsa.PublicKey) crypto.Signer { return private })
+}
+
+// OpenAuthorityWith is [OpenAuthority] for a key that is kept elsewhere. signerOf returns the
+// key that belongs to a public key. It must make a signature before it is used.
+func OpenAuthorityWith(certificate string, signerOf func(*ecdsa.PublicKey) crypto.Signer) (*Authority, error) {
+	cert, err := readCertificate(certificate)
+	if err != nil {
+		return nil, err
+	}
+	public, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	if !ok || !cert.IsCA || (cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageCertSign == 0) {
+		return nil, fmt.Errorf("%s is not a certificate of an ECDSA key that may sign others", certificate)
+	}
+	a := &Authority{cert, signerOf(public)}
+	digest := sha256.Sum256([]byte("keyreeve: a trial of the key of an authority"))
+	signature, err := a.key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err == nil && !ecdsa.VerifyASN1(public, digest[:], signature) {
+		err = errors.New("the key is that of another certificate")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the key of %s cannot be used: %w", certificate, err)
+	}
+	return a, nil
+}
+
+// RevokedSerial is a line of a revocation list.
+type RevokedSerial struct {
+	Serial string // hex
+	At     int64  // Unix seconds
+}
+
+// SignList returns a revocation list (RFC 5280 §5, DER) that is made at a time and has to be
+// fetched again after a while. Its number is the time, in milliseconds.
+func (a *Authority) SignList(revoked []RevokedSerial, now time.Time, life time.Duration) ([]byte, error) {
+	if a.cert.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return nil, errors.New("the certificate of the authority may not sign revocation lists; make one with keyreeve client authority")
+	}
+	list := &x509.RevocationList{Number: big.NewInt(now.UnixMilli()), ThisUpdate: now, NextUpdate: now.Add(life)}
+	for _, one := range revoked {
+		serial, ok := new(big.Int).SetString(one.Serial, 16)
+		if !ok {
+			return nil, fmt.Errorf("%q is no serial number", one.Serial)
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.Unix(one.At, 0)})
+	}
+	return x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 }
 
 // Sign returns a client certificate for the key of a request (PKCS #10, one PEM block of at
@@ -64,7 +134,7 @@ func (a *Authority) Sign(request []byte, tenant, name string, life time.Duration
 	if err != nil {
 		return nil, err
 	}
-	if key, ok := asked.PublicKey.(*ecdsa.PublicKey); ok && a.key.PublicKey.Equal(key) {
+	if key, ok := a.cert.PublicKey.(*ecdsa.PublicKey); ok && key.Equal(asked.PublicKey) {
 		return nil, errors.New("the certificate request has the key of the authority")
 	}
 	leaf := certificateTemplate(name, life)

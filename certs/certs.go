@@ -76,10 +76,15 @@ func initCA(certs, file, name string) error {
 	if err != nil {
 		return err
 	}
-	ca := certificateTemplate(name, caLife)
-	ca.IsCA, ca.BasicConstraintsValid = true, true
-	ca.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	ca := authorityTemplate(name)
 	return writeKeyAndCertificate(certs, file, ca, ca, key, key)
+}
+
+// authorityTemplate is certificateTemplate for an authority.
+func authorityTemplate(name string) *x509.Certificate {
+	ca := certificateTemplate(name, caLife)
+	ca.IsCA, ca.KeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
+	return ca
 }
 
 func initServer(certs string) error {

@@ -3,13 +3,16 @@ package certs
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -344,6 +347,74 @@ func TestRequestsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, %v", what, c, err)
 		}
 	}
+}
+
+// A revocation list has the serial numbers that it was made of, and the authority has signed it.
+// An authority that may not sign lists signs none.
+func TestSignedList(t *testing.T) {
+	a, _ := authorityFor(t)
+	now := time.Unix(1_800_000_000, 0)
+	der, err := a.SignList([]RevokedSerial{{"1f", 1_700_000_000}, {"a", 1_700_000_001}}, now, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil || list.CheckSignatureFrom(a.cert) != nil || !list.NextUpdate.Equal(now.Add(time.Hour)) || list.Number.Int64() != now.UnixMilli() {
+		t.Fatalf("%v: %+v", err, list)
+	}
+	if got := list.RevokedCertificateEntries; len(got) != 2 || got[0].SerialNumber.Text(16) != "1f" || got[1].RevocationTime.Unix() != 1_700_000_001 {
+		t.Errorf("the list has %+v", got)
+	}
+	if _, err := a.SignList([]RevokedSerial{{"x", 1}}, now, time.Hour); err == nil {
+		t.Error("a list has a serial number that is none")
+	}
+	a.cert.KeyUsage = x509.KeyUsageCertSign
+	if _, err := a.SignList(nil, now, time.Hour); err == nil {
+		t.Error("an authority that may not sign lists has signed one")
+	}
+}
+
+// An authority whose key is kept elsewhere works as one of two files. A key that is that of
+// another certificate, or does not sign, is refused.
+func TestAuthorityWithAKeyElsewhere(t *testing.T) {
+	key := keystest.ECKey(t, elliptic.P256())
+	cert, err := NewAuthorityCertificate(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if err := WriteAuthorityCertificate(dir, PEM(cert)); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteAuthorityCertificate(dir, PEM(cert)); err == nil {
+		t.Error("a certificate was overwritten")
+	}
+	path := filepath.Join(dir, EnrollmentCertificate)
+	a, err := OpenAuthorityWith(path, func(*ecdsa.PublicKey) crypto.Signer { return key })
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := a.Sign(requestOf(t, keystest.Ed25519Key(t), 0), "acme", "array7", time.Hour)
+	if err != nil || leaf.CheckSignatureFrom(cert) != nil {
+		t.Errorf("a certificate: %v", err)
+	}
+	if _, err := a.Sign(requestOf(t, key, 0), "acme", "array7", time.Hour); err == nil {
+		t.Error("a client got a certificate for the key of the authority")
+	}
+	other := keystest.ECKey(t, elliptic.P256())
+	if _, err := OpenAuthorityWith(path, func(*ecdsa.PublicKey) crypto.Signer { return other }); err == nil {
+		t.Error("the key of another certificate was taken")
+	}
+	if _, err := OpenAuthorityWith(path, func(*ecdsa.PublicKey) crypto.Signer { return lostKey{key} }); err == nil || !strings.Contains(err.Error(), "lost") {
+		t.Errorf("a key that does not sign: %v", err)
+	}
+}
+
+// lostKey is a key that signs nothing.
+type lostKey struct{ crypto.Signer }
+
+func (lostKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("the key is lost")
 }
 
 // The files of an authority belong together, and are never overwritten.

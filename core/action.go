@@ -225,8 +225,10 @@ const (
 	ActionSaveClient   // an enrolled client: its groups and roles, a certificate, an invitation
 	ActionRevokeClient // its certificates and its invitation
 	ActionReadClients
-	ActionEnrollClient // by an invitation
-	ActionRenewClient  // its own certificate, by that certificate
+	ActionEnrollClient    // by an invitation
+	ActionRenewClient     // its own certificate, by that certificate
+	ActionCreateAuthority // of enrolled clients, with a key in the HSM
+	ActionReadRevocations // of the certificates of enrolled clients, of all tenants
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -349,6 +351,8 @@ var actionTable = [...]ActionInfo{
 	ActionReadClients:      {"Read Clients", 0, ReadAction, NoObject},
 	ActionEnrollClient:     {"Enroll Client", 0, ManageAction, NoObject},
 	ActionRenewClient:      {"Renew Client", 0, ManageAction, NoObject},
+	ActionCreateAuthority:  {"Create Authority", 0, AdministerAction, NoObject},
+	ActionReadRevocations:  {"Read Revocations", 0, AdministerAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

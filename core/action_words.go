@@ -58,6 +58,7 @@ var actionWords = []ActionWord{
 	{"tokens", []Action{ActionIssueToken, ActionRevokeToken, ActionReadTokens}},
 	{"approvals", []Action{ActionApproveRequest, ActionDenyRequest, ActionReadApprovals}},
 	{"clients", []Action{ActionSaveClient, ActionRevokeClient, ActionReadClients, ActionEnrollClient, ActionRenewClient}},
+	{"authority", []Action{ActionCreateAuthority, ActionReadRevocations}},
 	{"people", []Action{ActionSaveUser, ActionDeleteUser, ActionReadUsers, ActionSaveRole, ActionDeleteRole, ActionReadRoles}},
 }
 

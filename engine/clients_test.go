@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,15 @@ func newClientSite(t *testing.T, refused core.Action, window time.Duration) *cli
 		issued++
 		return admin.SignedCertificate{PEM: []byte("x"), Serial: fmt.Sprintf("%x", issued), Fingerprint: fmt.Sprintf("%064x", issued), Expires: w.clock.Now() + certificateSeconds}, nil
 	}
-	return &clientSite{w, admin.NewClientVerbs(v, admin.ClientSettings{InvitationLifetime: time.Hour, RenewalWindow: window, Sign: sign}), plainCaller("anna")}
+	list := func(revoked []directory.ClientCertificate) ([]byte, error) {
+		serials := []string{}
+		for _, one := range revoked {
+			serials = append(serials, one.Serial)
+		}
+		slices.Sort(serials)
+		return []byte(strings.Join(serials, " ")), nil
+	}
+	return &clientSite{w, admin.NewClientVerbs(v, admin.ClientSettings{InvitationLifetime: time.Hour, RenewalWindow: window, Sign: sign, SignList: list}), plainCaller("anna")}
 }
 
 // add makes a client with a certificate, and returns a caller that has it.
@@ -165,5 +174,55 @@ func TestRenewalsAreBounded(t *testing.T) {
 	s.clock.now += certificateSeconds
 	if _, err := s.verbs.Save(ctx, s.admin, admin.SaveClientInput{Name: "c3", Request: []byte("csr")}); err != nil {
 		t.Errorf("a certificate when the revoked ones have expired: %v", err)
+	}
+}
+
+// deletedTenants has the state deleted for some tenants.
+type deletedTenants map[string]bool
+
+func (d deletedTenants) Tenant(name string) (*core.Tenant, error) {
+	if d[name] {
+		return &core.Tenant{State: core.TenantDeleted}, nil
+	}
+	return core.TenantWithoutRow, nil
+}
+
+// A revocation list has the revoked certificates of all tenants until they expire, and every
+// certificate of a tenant that was deleted.
+func TestRevocationListIsComplete(t *testing.T) {
+	s := newClientSite(t, 0, 0)
+	deleted := deletedTenants{}
+	s.Ports.TenantRows = deleted
+	outside := &core.Caller{Principal: &core.Principal{Tenant: "other", ID: "root"}, Door: core.DoorREST}
+	s.add(t, "c1") // certificate 1
+	s.add(t, "c2") // 2
+	s.clock.now += 10
+	for _, name := range []string{"c1", "c2"} { // 3, 4
+		if _, err := s.verbs.Save(ctx, outside, admin.SaveClientInput{Name: name, Request: []byte("csr")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	demand := func(want string) {
+		t.Helper()
+		if got, err := s.verbs.Revocations(ctx, s.admin); err != nil || string(got) != want {
+			t.Errorf("the list has %q, %v; want %q", got, err, want)
+		}
+	}
+	demand("")
+	for _, by := range []*core.Caller{s.admin, outside} {
+		if _, err := s.verbs.Revoke(ctx, by, admin.RevokeClientInput{Name: "c1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	demand("1 3")
+	deleted["other"] = true
+	demand("1 3 4")
+	s.clock.now += certificateSeconds - 10
+	demand("3 4")
+	if _, err := newClientSite(t, core.ActionReadRevocations, 0).verbs.Revocations(ctx, s.admin); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a caller whom the policy forbids it: %v; want PermissionDenied", err)
+	}
+	if _, err := s.verbs.Save(ctx, s.admin, admin.SaveClientInput{Name: "crl"}); core.CodeOf(err) != core.InvalidField {
+		t.Errorf("a client with the name of the list: %v; want InvalidField", err)
 	}
 }

@@ -81,6 +81,8 @@ var adminRoutes = []adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("GET /clients", core.ActionReadClients, adminsocket.AskedByEngine, listClients),
 	adminsocket.NewRoute("GET /clients/one", core.ActionReadClients, adminsocket.AskedByEngine, readClient),
 	adminsocket.NewRoute("PUT /clients/one", core.ActionSaveClient, adminsocket.AskedByEngine, saveClient),
+	adminsocket.NewRoute("POST /clients/authority", core.ActionCreateAuthority, adminsocket.AskedByEngine, createAuthority),
+	adminsocket.NewRoute("GET /clients/crl", core.ActionReadRevocations, adminsocket.AskedByEngine, readRevocations),
 	adminsocket.NewRoute("POST /clients/revoke", core.ActionRevokeClient, adminsocket.AskedByEngine, revokeClient),
 	adminsocket.NewRoute("GET /tokens", core.ActionReadTokens, adminsocket.AskedByEngine, (*adminDoor).listTokens),
 	adminsocket.NewRoute("POST /tokens", core.ActionIssueToken, adminsocket.AskedByEngine, (*adminDoor).issueToken),

@@ -2,37 +2,12 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"time"
 
-	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
 )
-
-// clientSettings reads the authority for enrolled clients, if there is one.
-func (c *Config) clientSettings() (admin.ClientSettings, error) {
-	out := admin.ClientSettings{InvitationLifetime: c.Enrollment.Invitation, RenewalWindow: c.Enrollment.Renewal}
-	if c.Enrollment.Certificate == "" {
-		return out, nil
-	}
-	authority, err := certs.OpenAuthority(c.Enrollment.Certificate, c.Enrollment.Key)
-	if err != nil {
-		return out, fmt.Errorf("the authority for clients cannot be used; see enrollment.certificate and enrollment.key: %w", err)
-	}
-	out.Sign = func(request []byte, tenant, name string) (admin.SignedCertificate, error) {
-		leaf, err := authority.Sign(request, tenant, name, c.Enrollment.Lifetime)
-		if err != nil {
-			return admin.SignedCertificate{}, err
-		}
-		sum := sha256.Sum256(leaf.Raw)
-		return admin.SignedCertificate{PEM: certs.PEM(leaf), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: leaf.NotAfter.Unix()}, nil
-	}
-	return out, nil
-}
 
 // ClientChange is what a command says of an enrolled client. A member that is left out stays
 // as it is.

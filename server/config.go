@@ -63,7 +63,7 @@ type Config struct {
 
 	Enrollment struct {
 		Certificate string        `yaml:"certificate" bound:"file"`     // PEM, of the server's own authority for clients; "": no client is enrolled
-		Key         string        `yaml:"key" bound:"secret"`           // PEM
+		Key         string        `yaml:"key" bound:"secret"`           // PEM, or hsm:ID for a key in the HSM
 		Lifetime    time.Duration `yaml:"lifetime" bound:"1h..87600h"`  // of the certificates that it issues
 		Invitation  time.Duration `yaml:"invitation" bound:"1m..8760h"` // how long an invitation lives
 		Renewal     time.Duration `yaml:"renewal" bound:"0..87600h"`    // how long before its end a certificate can be renewed by itself; 0: never

@@ -268,7 +268,7 @@ var settingTests = map[string]string{
 	"limits.operation": "TestHangingCallsAreAnswered", "tenants.delete_after": "TestDeletedTenant", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",
 	"authentication.tokens_per_tenant": "TestBoundsOfTokens", "authentication.password_without_certificate": "TestTokenByPassword", "authentication.issuers": "TestTokensOfAnIssuer", "authentication.ldap": "TestPasswordsOfADirectory",
-	"enrollment.certificate": "TestEnrollment", "enrollment.key": "TestEnrollment", "enrollment.lifetime": "TestEnrollment", "enrollment.invitation": "TestEnrollment", "enrollment.renewal": "TestRenewal",
+	"enrollment.certificate": "TestEnrollment", "enrollment.key": "TestAuthorityInHSM", "enrollment.lifetime": "TestEnrollment", "enrollment.invitation": "TestEnrollment", "enrollment.renewal": "TestRenewal",
 	"authentication.speaks_for": "TestSpeaksForByTheDoors",
 }
 

@@ -2,11 +2,19 @@ package server_test
 
 import (
 	"crypto"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve"
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -164,4 +172,112 @@ func TestRenewal(t *testing.T) {
 	}
 	add(startEnrolling(t, map[string]any{"renewal": "0s"})).must(404, "POST", "/v1/clients/renew", withCSR(t, nextCSR, nil), "enrollment.renewal")
 	add(startEnrolling(t, map[string]any{"renewal": "1h"})).must(409, "POST", "/v1/clients/renew", withCSR(t, nextCSR, nil), "can be renewed from")
+}
+
+// revocations returns the serial numbers in a revocation list, which the authority must have
+// signed.
+func revocations(t *testing.T, der []byte, authority *x509.Certificate) (serials []string) {
+	t.Helper()
+	list, err := x509.ParseRevocationList(der)
+	if err != nil || list.CheckSignatureFrom(authority) != nil {
+		t.Fatalf("the revocation list cannot be read, or the authority has not signed it: %v", err)
+	}
+	for _, one := range list.RevokedCertificateEntries {
+		serials = append(serials, one.SerialNumber.Text(16))
+	}
+	return serials
+}
+
+// The key of the authority can be in the HSM. It issues certificates and signs revocation lists,
+// nothing lists it as an orphan, and a server whose certificate has another key does not start.
+// Administrators of a tenant read no list, because it tells of all tenants.
+func TestAuthorityInHSM(t *testing.T) {
+	dir, fresh := installed(t)
+	folder, set := filepath.Join(dir, "authority"), fresh(t)
+	s := startInstalled(t, dir, set)
+	made := ofClient(t, s, "authority", folder, "--hsm")
+	key := regexp.MustCompile(`key: (hsm:[0-9a-f]{32})\n`).FindStringSubmatch(made)
+	if key == nil {
+		t.Fatalf("client authority --hsm prints %q", made)
+	}
+	if files, err := os.ReadDir(folder); err != nil || len(files) != 1 || files[0].Name() != certs.EnrollmentCertificate {
+		t.Errorf("the folder of the authority has %v, %v; want its certificate alone", files, err)
+	}
+	if out, err := s.Command("client", "authority", folder, "--hsm", "--dir", dir); err == nil {
+		t.Errorf("an authority was overwritten: %s", out)
+	}
+	if n := len(records(t, s, "Create Authority", "--json")); n != 1 {
+		t.Errorf("an authority leaves %d records of Create Authority", n)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	set["enrollment"] = map[string]any{"certificate": filepath.Join(folder, certs.EnrollmentCertificate), "key": key[1]}
+	s = startInstalled(t, dir, set)
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	admin := restAs(t, s, "anna")
+	private, csr := certificateRequest(t)
+	first := admin.ask("POST", "/v1/clients", withCSR(t, csr, body{"name": "array7"})).issuedBy(admin, 201, "a client")
+	restEnrolled(t, s, "array7", first.Certificate, private).must(200, "GET", "/v1/keys", "")
+	if out, err := s.Command("hsm", "orphans", "list", "--dir", dir); err != nil || strings.Contains(out, "authority") || strings.Contains(out, key[1][4:]) {
+		t.Errorf("hsm orphans list: %v: %s", err, out)
+	}
+	authority, err := os.ReadFile(filepath.Join(folder, certs.EnrollmentCertificate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func() []string {
+		block, _ := pem.Decode([]byte(ofClient(t, s, "crl")))
+		return revocations(t, block.Bytes, pemCertificate(t, authority))
+	}
+	if got := list(); len(got) != 0 {
+		t.Errorf("before any revocation the list has %v", got)
+	}
+	admin.must(200, "DELETE", "/v1/clients/array7", "")
+	if got := list(); !slices.Equal(got, []string{first.Serial}) {
+		t.Errorf("the list has %v, want %s", got, first.Serial)
+	}
+	admin.must(403, "GET", "/v1/clients/crl", "", "PermissionDenied")
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	set.set("enrollment", "certificate", filepath.Join(dir, "certs", certs.EnrollmentCertificate))
+	refuses := func(what, want string) {
+		t.Helper()
+		write(t, filepath.Join(dir, "config.yaml"), wholeConfig(t, set))
+		cmd := exec.Command(servertest.Binary(t), "serve", "--config", filepath.Join(dir, "config.yaml"))
+		cmd.Env = append(os.Environ(), softHSMOf(dir))
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("a server with %s: %v\n%s\nwant %q", what, err, out, want)
+		}
+	}
+	refuses("the certificate of another key", "key is that of another certificate")
+	set.set("enrollment", "key", "hsm:"+strings.Repeat("0", 32))
+	refuses("a key that is not in the HSM", "enrollment.key")
+	set.set("enrollment", "key", "hsm:../0/R")
+	refuses("a name that is no ID", "32 hex digits")
+}
+
+// A server that a policy of the operator's own permits it fetches the revocation list over REST.
+func TestRevocationListOverREST(t *testing.T) {
+	dir, fresh := installed(t)
+	set := fresh(t)
+	set["enrollment"] = map[string]any{"certificate": filepath.Join(dir, "certs", certs.EnrollmentCertificate), "key": filepath.Join(dir, "certs", certs.EnrollmentKey)}
+	set["policy"] = map[string]any{"file": write(t, filepath.Join(dir, "own.rego"), keyreeve.Policy+"\npermits contains \"fetches revocations\" if {\n\tinput.operation == \"Read Revocations\"\n\tinput.principal.roles.peer\n}\n"),
+		"tests": write(t, filepath.Join(dir, "own_test.rego"), keyreeve.PolicyTests)}
+	s := startInstalled(t, dir, set)
+	s.Certify(certs.Request{Name: "peer", Tenant: "default", Roles: []string{"peer"}})
+	authority, err := os.ReadFile(filepath.Join(dir, "certs", certs.EnrollmentCertificate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := restAs(t, s, "peer")
+	res, der := sendREST(t, peer.client, "GET", peer.url+"/v1/clients/crl", "", nil)
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/pkix-crl" {
+		t.Fatalf("GET /v1/clients/crl: %d %v %s", res.StatusCode, res.Header, der)
+	}
+	if got := revocations(t, der, pemCertificate(t, authority)); len(got) != 0 {
+		t.Errorf("before any revocation the list has %v", got)
+	}
 }

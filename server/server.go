@@ -232,7 +232,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals})
 	s.tenantVerbs = admin.NewTenantVerbs(s.admin, admin.TenantSettings{DeleteAfter: s.cfg.Tenants.DeleteAfter, Kept: []string{adminsocket.DefaultTenant}})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
-	enrollment, err := s.cfg.clientSettings()
+	enrollment, err := s.cfg.clientSettings(s.token)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,20 @@ type ClientSettings struct {
 	// Sign returns a certificate for the key of a certificate request (PKCS #10, PEM). It
 	// names tenant and name. nil: the server has no authority for clients.
 	Sign func(request []byte, tenant, name string) (SignedCertificate, error)
+
+	// SignList returns a revocation list of the authority (RFC 5280 §5, DER). nil: the server
+	// has no authority for clients.
+	SignList func(revoked []directory.ClientCertificate) ([]byte, error)
+
+	// MakeAuthority makes a key in the HSM, and a certificate of an authority for it.
+	MakeAuthority func(ctx context.Context) (NewAuthority, error)
+}
+
+// NewAuthority is an authority for enrolled clients, which no setting names yet.
+type NewAuthority struct {
+	Key         string // for enrollment.key
+	Certificate []byte // PEM
+	Fingerprint string // SHA-256, hex
 }
 
 // SignedCertificate is a new certificate of a client.
@@ -115,8 +129,8 @@ func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (befo
 	}
 	before, err = a.client(tenant, in.Name)
 	switch {
-	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist && !core.ValidName(in.Name):
-		return before, after, core.Errorf(core.InvalidField, "%q cannot be a client; use letters, digits, '.', '_' and '-', at most %d", core.ClientText(in.Name), core.MaxNameBytes)
+	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist && (!core.ValidName(in.Name) || in.Name == crlName):
+		return before, after, core.Errorf(core.InvalidField, "%q cannot be a client; use letters, digits, '.', '_' and '-', at most %d, and not %q", core.ClientText(in.Name), core.MaxNameBytes, crlName)
 	case core.CodeOf(err) == core.ItemNotFound && !in.MustExist:
 		before = NamedClient{Tenant: tenant, Name: in.Name}
 	case err != nil:
@@ -152,7 +166,7 @@ func namedClient(e *core.DirectoryEntry) (NamedClient, error) {
 // certificate that asks for it, "" if another proof does.
 func (a *ClientVerbs) issueCertificate(k *engine.Call, c *NamedClient, request []byte, renewedFrom string) (SignedCertificate, error) {
 	if a.settings.Sign == nil {
-		return SignedCertificate{}, core.Errorf(core.OperationNotSupported, "this server has no authority for clients; see enrollment.certificate")
+		return SignedCertificate{}, errNoAuthority
 	}
 	kept := c.WithoutExpired(k.Now)
 	if err := checkCertificateRoom(kept); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -730,5 +732,64 @@ func TestReclass(t *testing.T) {
 	resident = keep(t, resident, m, err)
 	if _, err := token.Reclass(ctx, resident, core.ClassN); core.CodeOf(err) != core.IllegalOperation {
 		t.Errorf("a token object: %v", err)
+	}
+}
+
+// The key of an authority signs what its public half verifies, after a restart too. It is
+// neither a resident object, which could be purged, nor a key of a set. An ID that is another
+// one, or is no ID, names no key.
+func TestAuthorityKey(t *testing.T) {
+	config := hsmtest.Config(t)
+	token := hsmtest.Open(t, config, "t")
+	id, spki, err := token.MakeAuthorityKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := token.MakeAuthorityKey(ctx)
+	if err != nil || other == id {
+		t.Fatalf("a second key: %q, %v", other, err)
+	}
+	public, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("certificate"))
+	verifies := func(token *hsmtest.Token, id string) bool {
+		t.Helper()
+		signature, err := token.SignByAuthority(ctx, id, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ecdsa.VerifyASN1(public.(*ecdsa.PublicKey), digest[:], signature)
+	}
+	if !verifies(token, id) || verifies(token, other) {
+		t.Error("a key does not verify its own signature, or verifies that of another key")
+	}
+	labels, err := token.Labels(ctx)
+	if want := "keyreeve/" + hsmtest.Installation + "/authority/" + id; err != nil || !slices.Contains(labels, want) {
+		t.Errorf("the token has the labels %q, %v; want %q", labels, err, want)
+	}
+	objects, err := token.Objects(ctx)
+	if err != nil || len(objects) != 0 {
+		t.Errorf("the key of an authority is listed as a resident object: %v, %v", objects, err)
+	}
+	sets, err := token.KeySets(ctx)
+	if err != nil || len(sets) != 2 {
+		t.Errorf("with the key of an authority the token has the sets %v, %v; want that of the system and one more", sets, err)
+	}
+	for what, bad := range map[string]string{"nothing": "", "capitals": strings.ToUpper(id), "a path": "../0/R", "too short": id[:31], "too long": id + "0"} {
+		if _, err := token.SignByAuthority(ctx, bad, digest[:]); core.CodeOf(err) != core.InvalidField {
+			t.Errorf("%s as an ID: %v; want InvalidField", what, err)
+		}
+	}
+	if _, err := token.SignByAuthority(ctx, strings.Repeat("0", 32), digest[:]); err == nil {
+		t.Error("a key that does not exist signs")
+	}
+	if _, err := token.SignByAuthority(ctx, id, []byte("certificate")); core.CodeOf(err) != core.InvalidField {
+		t.Errorf("text that is no digest: %v; want InvalidField", err)
+	}
+	token.Close(ctx)
+	if again := hsmtest.Open(t, config, "t"); !verifies(again, id) {
+		t.Error("after a restart the key does not verify its own signature")
 	}
 }

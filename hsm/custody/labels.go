@@ -16,9 +16,10 @@ import (
 //
 //	keyreeve/INSTALLATION/SET/PURPOSE       a key of a set; SET is a number, 0 the system set
 //	keyreeve/INSTALLATION/object/TENANT/ID  a resident object of a client
+//	keyreeve/INSTALLATION/authority/ID      a key that signs the certificates of enrolled clients
 //
 // TENANT and ID are path-escaped, so no name can contain a slash and look like another
-// one. The word object is not a number, so no client's key has the label of a set.
+// one. The words object and authority are not numbers, so no such key has the label of a set.
 const labelPrefix = "keyreeve/"
 
 // installationID is the form of an installation's id.
@@ -33,6 +34,10 @@ func objectLabels(installation string) string { return labelPrefix + installatio
 
 func objectLabel(installation, tenant, id string) string {
 	return objectLabels(installation) + url.PathEscape(tenant) + "/" + url.PathEscape(id)
+}
+
+func authorityLabel(installation, id string) string {
+	return labelPrefix + installation + "/authority/" + id
 }
 
 // parseSystemSetLabel returns the installation whose system set has a key of this label.

@@ -287,3 +287,10 @@ func renewClient(s *service, c *core.Caller, r *http.Request) (enrollAnswer, err
 	out, err := s.Clients.Renew(r.Context(), c, []byte(in.CSR))
 	return enrollAnswer{out.Client.Name, certificateShown(&out.Certificate)}, err
 }
+
+// revocationList is the only answer that is no JSON (RFC 5280 §5, DER).
+type revocationList []byte
+
+func readRevocations(s *service, c *core.Caller, r *http.Request) (revocationList, error) {
+	return s.Clients.Revocations(r.Context(), c)
+}

@@ -141,6 +141,7 @@ var routes = []route{
 	{"GET", "/v1/clients/{name}", core.ActionReadClients, takesNothing, http.StatusOK, typedAnswer(getClient)},
 	{"PATCH", "/v1/clients/{name}", core.ActionSaveClient, takesBody, http.StatusOK, typedAnswer(changeClient)},
 	{"DELETE", "/v1/clients/{name}", core.ActionRevokeClient, takesQuery, http.StatusOK, typedAnswer(revokeClient)},
+	{"GET", "/v1/clients/crl", core.ActionReadRevocations, takesNothing, http.StatusOK, typedAnswer(readRevocations)},
 	{"POST", "/v1/clients/renew", core.ActionRenewClient, takesBody, http.StatusCreated, typedAnswer(renewClient)},
 
 	{"POST", "/v1/tenants", core.ActionCreateTenant, takesBody, http.StatusCreated, typedAnswer(createTenant)},
@@ -274,6 +275,11 @@ func (s *service) routeHandler(to route) http.Handler {
 		}
 		if to.status == http.StatusNoContent {
 			w.WriteHeader(to.status)
+			return
+		}
+		if list, ok := out.(revocationList); ok {
+			w.Header().Set("Content-Type", "application/pkix-crl")
+			w.Write(list)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")

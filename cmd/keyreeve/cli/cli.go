@@ -57,7 +57,7 @@ type roleCmd struct {
 }
 
 type clientCmd struct {
-	Authority clientAuthorityCmd `cmd:"" help:"Make the authority for clients: two files for enrollment.certificate and enrollment.key."`
+	Authority clientAuthorityCmd `cmd:"" help:"Make the authority for clients: its certificate, and its key in a file or in the HSM."`
 	clientIssueCmd
 	clientCareCmd
 	Show clientShowCmd `cmd:"" help:"Print a client with its certificates."`

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -121,6 +123,7 @@ type clientCareCmd struct {
 	Change clientChangeCmd `cmd:"" help:"Change groups or roles of a client, also for open connections."`
 	Revoke clientRevokeCmd `cmd:"" help:"End the certificates of a client on every node, also for open connections."`
 	List   clientListCmd   `cmd:"" help:"List the clients."`
+	CRL    clientCRLCmd    `cmd:"" name:"crl" help:"Print a revocation list of the authority for clients (PEM), for other servers."`
 }
 
 type clientListCmd struct{ tenantListing }
@@ -166,16 +169,48 @@ type clientIssueCmd struct {
 }
 
 type clientAuthorityCmd struct {
-	Folder string `arg:"" help:"Folder for the two files." type:"path"`
+	where
+	Folder string `arg:"" help:"Folder for the files." type:"path"`
+	HSM    bool   `name:"hsm" help:"Make the key in the HSM of the running server. It never leaves it."`
 }
 
 // Run makes the authority and prints the settings that it needs.
 func (c *clientAuthorityCmd) Run() error {
-	if err := certs.MakeAuthority(c.Folder); err != nil {
+	key, err := filepath.Join(c.Folder, certs.EnrollmentKey), error(nil)
+	if c.HSM {
+		key, err = c.makeInHSM()
+	} else {
+		err = certs.MakeAuthority(c.Folder)
+	}
+	if err != nil {
 		return err
 	}
-	fmt.Printf("enrollment:\n  certificate: %s\n  key: %s\n", filepath.Join(c.Folder, certs.EnrollmentCertificate), filepath.Join(c.Folder, certs.EnrollmentKey))
+	fmt.Printf("enrollment:\n  certificate: %s\n  key: %s\n", filepath.Join(c.Folder, certs.EnrollmentCertificate), key)
 	return nil
+}
+
+// makeInHSM has the server make the key and the certificate, and returns the name of the key.
+func (c *clientAuthorityCmd) makeInHSM() (key string, err error) {
+	var made server.NewAuthority
+	path := filepath.Join(c.Folder, certs.EnrollmentCertificate)
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) { // asked first: a key that nothing uses would stay in the HSM
+		return "", fmt.Errorf("%s exists already, or cannot be looked for (%v); name another folder", path, err)
+	}
+	if err := c.askServer("POST", "/clients/authority", nil, &made); err != nil {
+		return "", err
+	}
+	return made.Key, certs.WriteAuthorityCertificate(c.Folder, []byte(made.Certificate))
+}
+
+type clientCRLCmd struct{ where }
+
+// Run prints the revocation list in PEM.
+func (c *clientCRLCmd) Run() error {
+	var out server.RevocationList
+	if err := c.askServer("GET", "/clients/crl", nil, &out); err != nil {
+		return err
+	}
+	return pem.Encode(os.Stdout, &pem.Block{Type: "X509 CRL", Bytes: out.CRL})
 }
 
 // clientLine shows one to people.
