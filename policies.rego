@@ -26,9 +26,11 @@
 #                    strength, attributes: {name: text}, certificate, token,
 #                    rights: {name: true}};
 #                    method is "mtls" (a client certificate), "password" (a user beside
-#                    a certificate), "ldap" (the same, of an LDAP directory), "token" or
+#                    a certificate), "hashed-password" (the same, with a hash),
+#                    "code" (the same, with a one-time code too), "ldap" (the same as
+#                    "password", of an LDAP directory), "token" or
 #                    "system" (the admin socket); strength is how hard its proof is to
-#                    steal: "none", "password", "token", "certificate" or "system";
+#                    steal: "none", "password", "token", "code", "certificate" or "system";
 #                    attributes are those of a user, and may lack a name: write
 #                    "not input.principal.attributes.x == ...", or object.get with a
 #                    default

@@ -12,20 +12,35 @@ type Evidence struct {
 	Certificates []*x509.Certificate // of the client, its own first; TLS has proved that it holds the key
 }
 
-// Credential is one Credential in the Authentication of a message (KMIP 1.4 §2.1.2).
-// The type Username and Password is decoded. Other types keep their fields in Value.
-// Password and the bytes in Value alias the message.
+// Credential is one Credential in the Authentication of a message (KMIP 1.4 §2.1.2, 2.1 §9.11).
+// The types Username and Password, One Time Password and Hashed Password are decoded. Other types
+// keep their fields in Value. All bytes alias the message.
 type Credential struct {
-	Type     CredentialType
-	Username string
-	Password []byte
-	Value    []Field
+	Type            CredentialType
+	Username        string
+	Password        []byte
+	OneTimePassword []byte
+	Hashed          *HashedPassword // nil: another type
+	Value           []Field
+}
+
+// HashedPassword proves that the sender knows a password (KMIP 2.1 §9.11, Table 415). With
+// S1 = Hash(Username || Password) and S2 = Hash(Password || Username) it is
+// Hash(S1 || Timestamp) || S2.
+type HashedPassword struct {
+	Timestamp int64            // Unix microseconds
+	Algorithm HashingAlgorithm // 0: SHA-256
+	Hash      []byte
+
+	// ServerHash is the Server Hashed Password of the answer (2.1 §8.5): Hash(Timestamp || S1 ||
+	// Hash(S2)). Whoever verifies the credential sets it.
+	ServerHash []byte
 }
 
 // Empty reports whether a credential says nothing. libkmip sends a Username and a Password
 // without characters.
 func (c *Credential) Empty() bool {
-	return c.Username == "" && len(c.Password) == 0 && len(c.Value) == 0
+	return c.Username == "" && len(c.Password) == 0 && len(c.OneTimePassword) == 0 && c.Hashed == nil && len(c.Value) == 0
 }
 
 // CredentialAuthenticator turns the credentials of messages into principals. Safe for
@@ -85,15 +100,16 @@ const (
 	StrengthNone        Strength = iota // nothing was proved
 	StrengthPassword                    // a secret that was sent
 	StrengthToken                       // a short-lived token, signed by a trusted issuer
+	StrengthCode                        // a secret that was sent, and a code that is good once
 	StrengthCertificate                 // the key of a certificate, held by the client and never sent
 	StrengthSystem                      // the kernel of the server's own machine confirms it
 )
 
-var strengthNames = [...]string{StrengthNone: "none", StrengthPassword: "password", StrengthToken: "token", StrengthCertificate: "certificate", StrengthSystem: "system"}
+var strengthNames = [...]string{StrengthNone: "none", StrengthPassword: "password", StrengthToken: "token", StrengthCode: "code", StrengthCertificate: "certificate", StrengthSystem: "system"}
 
 // Strengths lists the strengths, weakest first.
 func Strengths() []Strength {
-	return []Strength{StrengthNone, StrengthPassword, StrengthToken, StrengthCertificate, StrengthSystem}
+	return []Strength{StrengthNone, StrengthPassword, StrengthToken, StrengthCode, StrengthCertificate, StrengthSystem}
 }
 
 // StrengthNamed returns the strength with a name; StrengthNone if there is none.

@@ -66,11 +66,19 @@ func appendAuthentication(c *coder, credentials []core.Credential) {
 }
 
 func appendCredentialValue(c *coder, given *core.Credential) {
-	if given.Type == core.CredentialTypeUsernameAndPassword {
+	if given.Username != "" || given.Type == core.CredentialTypeUsernameAndPassword {
 		c.textField(core.TagUsername, &given.Username, true)
-		if given.Password != nil {
-			c.out = appendPadded(c.out, core.TagPassword, core.KindTextString, given.Password)
-		}
+	}
+	if given.Password != nil {
+		c.out = appendPadded(c.out, core.TagPassword, core.KindTextString, given.Password)
+	}
+	if given.OneTimePassword != nil {
+		c.out = appendPadded(c.out, core.TagOneTimePassword, core.KindTextString, given.OneTimePassword)
+	}
+	if h := given.Hashed; h != nil {
+		c.out = append8(c.out, core.TagTimeStamp, core.KindDateTimeExtended, uint64(h.Timestamp))
+		enumField(c, core.TagHashingAlgorithm, &h.Algorithm, false)
+		c.out = appendPadded(c.out, core.TagHashedPassword, core.KindByteString, h.Hash)
 	}
 	for _, f := range given.Value {
 		c.out = appendValue(c.out, f.Tag, f.Value)
@@ -82,6 +90,7 @@ type ClientResponse struct {
 	Version           core.Version
 	TimeStamp         int64
 	ServerCorrelation string
+	ServerHash        []byte // Server Hashed Password
 	Items             []ResponseItem
 }
 
@@ -114,6 +123,7 @@ func ParseResponse(msg []byte) (ClientResponse, error) {
 				r.TimeStamp = it.number()
 			}
 			c.eachField(core.TagAttestationType, core.KindAny, MaxListed, func(item) {})
+			c.bytesField(core.TagServerHashedPassword, &r.ServerHash, false)
 			c.textField(core.TagServerCorrelationValue, &r.ServerCorrelation, false)
 			c.int32Field(core.TagBatchCount, &count, true)
 		})

@@ -135,16 +135,41 @@ func credential(c *coder, p *core.Credential) {
 	if !ok {
 		return
 	}
-	if p.Type != core.CredentialTypeUsernameAndPassword {
+	switch since2 := c.version >= core.V2_0; {
+	case p.Type == core.CredentialTypeUsernameAndPassword:
+		c.readStructure(v, func() { userAndPassword(c, p) })
+	case p.Type == core.CredentialTypeOneTimePassword && since2:
+		c.readStructure(v, func() {
+			userAndPassword(c, p)
+			if it, ok := c.takeField(core.TagOneTimePassword, core.KindTextString, true); ok {
+				p.OneTimePassword = it.value
+			}
+		})
+	case p.Type == core.CredentialTypeHashedPassword && since2:
+		p.Hashed = new(core.HashedPassword)
+		c.readStructure(v, func() { hashedPassword(c, p) })
+	default:
 		p.Value = v.borrowedValue().Fields
-		return
 	}
-	c.readStructure(v, func() {
-		c.textField(core.TagUsername, &p.Username, true)
-		if it, ok := c.takeField(core.TagPassword, core.KindTextString, false); ok {
-			p.Password = it.value
-		}
-	})
+}
+
+func userAndPassword(c *coder, p *core.Credential) {
+	c.textField(core.TagUsername, &p.Username, true)
+	if it, ok := c.takeField(core.TagPassword, core.KindTextString, false); ok {
+		p.Password = it.value
+	}
+}
+
+// hashedPassword reads the value of a Hashed Password (KMIP 2.1 §9.11, Table 415).
+func hashedPassword(c *coder, p *core.Credential) {
+	c.textField(core.TagUsername, &p.Username, true)
+	if it, ok := c.takeField(core.TagTimeStamp, core.KindDateTimeExtended, true); ok {
+		p.Hashed.Timestamp = it.number()
+	}
+	enumField(c, core.TagHashingAlgorithm, &p.Hashed.Algorithm, false)
+	if it, ok := c.takeField(core.TagHashedPassword, core.KindByteString, true); ok {
+		p.Hashed.Hash = it.value
+	}
 }
 
 // readItems reads the frames of the batch items.
@@ -236,6 +261,12 @@ type Response struct {
 // Begin starts a message in buf[:0]: header with version, time stamp (Unix
 // seconds) and, if not empty, Server Correlation Value.
 func (r *Response) Begin(buf []byte, v core.Version, now int64, correlation string) {
+	r.BeginProved(buf, v, now, correlation, nil)
+}
+
+// BeginProved is Begin with the Server Hashed Password that answers a Hashed Password (KMIP 2.1
+// §8.5); nil: none.
+func (r *Response) BeginProved(buf []byte, v core.Version, now int64, correlation string, serverHash []byte) {
 	b, _ := openStructure(buf[:0], core.TagResponseMessage)
 	b, h := openStructure(b, core.TagResponseHeader)
 	b, pv := openStructure(b, core.TagProtocolVersion)
@@ -243,6 +274,9 @@ func (r *Response) Begin(buf []byte, v core.Version, now int64, correlation stri
 	b = append4(b, core.TagProtocolVersionMinor, core.KindInteger, uint32(v.Minor()))
 	closeStructure(b, pv)
 	b = append8(b, core.TagTimeStamp, core.KindDateTime, uint64(now))
+	if serverHash != nil {
+		b = appendPadded(b, core.TagServerHashedPassword, core.KindByteString, serverHash)
+	}
 	if correlation != "" {
 		b = appendPadded(b, core.TagServerCorrelationValue, core.KindTextString, correlation)
 	}

@@ -53,7 +53,7 @@ func (b *batch) recordRefused(err error) error {
 	p := b.origin.Principal
 	r := core.Record{Tenant: p.Tenant, Principal: p.ID, Fingerprint: p.Fingerprint, Method: p.Method, Strength: p.Strength, Address: b.origin.Address, Door: b.origin.Door,
 		RequestID: strings.Clone(b.caller.RequestID), ClientRef: b.claimedSender(), Detail: printable(causeOf(err))} // may outlive the batch
-	if rerr := b.processor.engine.RecordLogin(context.WithoutCancel(b.ctx), core.MethodPassword, r); rerr != nil {
+	if rerr := b.processor.engine.RecordLogin(context.WithoutCancel(b.ctx), b.claimedMethod(), r); rerr != nil {
 		return engine.Unrecorded(rerr, err)
 	}
 	return err
@@ -67,6 +67,34 @@ func (b *batch) claimedSender() string {
 		}
 	}
 	return ""
+}
+
+// claimedMethod returns the method of the first credential that is not empty, for the counts of
+// failed logins. Types that the server does not verify count as passwords.
+func (b *batch) claimedMethod() string {
+	for i := range b.request.Header.Credentials {
+		switch c := &b.request.Header.Credentials[i]; {
+		case c.Empty():
+		case c.Type == core.CredentialTypeOneTimePassword:
+			return core.MethodCode
+		case c.Type == core.CredentialTypeHashedPassword:
+			return core.MethodHashedPassword
+		default:
+			return core.MethodPassword
+		}
+	}
+	return core.MethodPassword
+}
+
+// serverHash returns the Server Hashed Password of the answer; nil: the sender did not prove
+// itself by a Hashed Password.
+func (b *batch) serverHash() []byte {
+	for i := range b.request.Header.Credentials {
+		if h := b.request.Header.Credentials[i].Hashed; h != nil && h.ServerHash != nil {
+			return h.ServerHash
+		}
+	}
+	return nil
 }
 
 // claimOf says for the record what a credential claims. A user name that is no valid name

@@ -17,13 +17,14 @@ func (b *batch) answerMessage(err error, buf []byte) []byte {
 	}
 	b.caller.Version = b.answerVersion()
 	b.limit = kmip.MaxMessageBytes * 4
-	b.response.Begin(buf, b.caller.Version, time.Now().Unix(), b.correlation())
+	correlation := b.correlation()
 	var answered []kmip.RequestItem
 	if err == nil {
 		if err = b.checkMessage(); core.CodeOf(err) != core.InvalidMessage {
 			answered = b.request.Items
 		}
 	}
+	b.response.BeginProved(buf, b.caller.Version, time.Now().Unix(), correlation, b.serverHash())
 	if err != nil {
 		b.answerWhole(b.recordRefused(err), answered)
 		return b.response.End()

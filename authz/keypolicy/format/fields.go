@@ -72,7 +72,7 @@ func FixedFields() []string {
 var doors = []string{string(core.DoorKMIP), string(core.DoorREST), string(core.DoorClock), string(core.DoorAdmin)}
 
 var strengths = map[string]core.Strength{
-	"password": core.StrengthPassword, "token": core.StrengthToken, "certificate": core.StrengthCertificate,
+	"password": core.StrengthPassword, "token": core.StrengthToken, "code": core.StrengthCode, "certificate": core.StrengthCertificate,
 }
 
 func enumNames(t core.Tag) (names []string) {
