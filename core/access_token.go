@@ -21,9 +21,12 @@ type AccessToken struct {
 	// Certificates is the chain that bought the token, in DER, that of the client first. It is
 	// checked again at each use. Without it the token is that of a user.
 	Certificates [][]byte `json:"certificates,omitempty"`
-	// PasswordHash is the SHA-256 of the user's password hash when the password bought the
-	// token; empty if an administrator issued it.
+	// PasswordHash is the [User.ProofHash] when the user's password bought the token; empty if an
+	// administrator issued it.
 	PasswordHash []byte `json:"passwordHash,omitempty"`
+	// UserBegun is [User.Begun] of the user whose token it is. The token is not that of a later
+	// user of the same name.
+	UserBegun int64 `json:"userBegun,omitempty"`
 	// Person is what the LDAP directory said of the buyer whose password bought the token; nil if
 	// it did not verify the buyer. It is not asked again.
 	Person *DirectoryPerson `json:"person,omitempty"`

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/sha256"
 	"log/slog"
 	"strings"
 	"unicode"
@@ -15,11 +16,57 @@ type User struct {
 	Version int64  `json:"-"` // of the row: 1, 2, ...
 
 	Password   PasswordHash      `json:"password,omitempty"` // "": none, so no password is right
+	Hashed     []HashedVerifier  `json:"hashed,omitempty"`   // for Hashed Password credentials; nil: they are refused
+	CodeKey    SecretBytes       `json:"codeKey,omitempty"`  // of the one-time codes; nil: the user needs no code
 	Groups     []string          `json:"groups,omitempty"`
 	Roles      []string          `json:"roles,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"` // for policies
 	Disabled   bool              `json:"disabled,omitempty"`
 	Expires    int64             `json:"expires,omitempty"` // Unix seconds, 0: never
+
+	// Begun is the version with which the user was made. A user who is removed and made again
+	// is another one. It is 0 for users of older servers.
+	Begun int64 `json:"begun,omitempty"`
+
+	// Proofs lists how the user can log in, some of Methods. WithoutSecrets sets it.
+	Proofs []string `json:"-"`
+}
+
+// HashedVerifier verifies Hashed Password credentials (KMIP 2.1 §9.11) of one hashing algorithm.
+// The password can be guessed with it, faster than with PasswordHash, but it is no credential:
+// the client sends S2.
+type HashedVerifier struct {
+	Algorithm HashingAlgorithm `json:"algorithm"`
+	S1        SecretBytes      `json:"s1"`     // Hash(Username || Password)
+	HashS2    SecretBytes      `json:"hashS2"` // Hash(S2)
+}
+
+// SecretBytes is a secret that a row keeps encrypted. It prints "redacted".
+type SecretBytes []byte
+
+func (SecretBytes) String() string       { return "redacted" }
+func (SecretBytes) GoString() string     { return "redacted" }
+func (SecretBytes) LogValue() slog.Value { return slog.StringValue("redacted") }
+
+// WithoutSecrets returns a copy without what proves the user, with a list of the ways to log in.
+func (u *User) WithoutSecrets() User {
+	out := *u
+	out.Password, out.Hashed, out.CodeKey, out.Proofs = "", nil, nil, nil
+	switch {
+	case u.Password == "":
+	case u.CodeKey != nil:
+		out.Proofs = []string{MethodCode}
+	case u.Hashed != nil:
+		out.Proofs = []string{MethodPassword, MethodHashedPassword}
+	default:
+		out.Proofs = []string{MethodPassword}
+	}
+	return out
+}
+
+// ProofHash is the SHA-256 of what proves the user. A token that it bought ends when it changes.
+func (u *User) ProofHash() [sha256.Size]byte {
+	return sha256.Sum256(append([]byte(u.Password), u.CodeKey...))
 }
 
 // Bounds of a user.
@@ -28,6 +75,8 @@ const (
 	MaxUserNames           = 64 // groups of a user, roles, attributes: of each
 	MaxAttributeValueBytes = 256
 	MaxPasswordHashBytes   = 256
+	CodeKeyBytes           = 20 // of a user's one-time codes (RFC 4226 §4, R6)
+	maxHashedVerifiers     = 3
 )
 
 // PasswordHash is what the server keeps of a password: an argon2id hash as a PHC string. It
@@ -66,6 +115,10 @@ func (u *User) Check() error {
 		return Errorf(InvalidField, "the user %s has version %d; versions begin at 1", ClientText(u.Name), u.Version)
 	case len(u.Password) > MaxPasswordHashBytes || !printableText(string(u.Password)):
 		return Errorf(InvalidField, "password: a hash has at most %d printable characters", MaxPasswordHashBytes)
+	case len(u.CodeKey) != 0 && len(u.CodeKey) != CodeKeyBytes:
+		return Errorf(InvalidField, "codeKey: it has %d bytes, not %d", len(u.CodeKey), CodeKeyBytes)
+	case len(u.Hashed) > maxHashedVerifiers || u.Begun < 0 || u.Begun > u.Version:
+		return Errorf(InvalidField, "hashed, begun: they are out of their bounds")
 	case u.Expires < 0:
 		return Errorf(InvalidField, "expires: %d is before 1970", u.Expires)
 	}

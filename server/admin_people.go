@@ -203,6 +203,8 @@ type UserChange struct {
 	Attributes *map[string]string `json:"attributes,omitempty"`
 	Disabled   *bool              `json:"disabled,omitempty"`
 	Expires    *int64             `json:"expires,omitempty"` // Unix seconds, 0: never
+	Codes      *bool              `json:"codes,omitempty"`   // true: a new key of one-time codes
+	Hashed     *bool              `json:"hashed,omitempty"`  // Hashed Passwords are accepted
 }
 
 // User is a user as commands see it.
@@ -213,11 +215,13 @@ type User struct {
 	Roles      []string          `json:"roles,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Disabled   bool              `json:"disabled,omitempty"`
-	Expires    int64             `json:"expires,omitempty"` // Unix seconds
+	Expires    int64             `json:"expires,omitempty"`    // Unix seconds
+	Proofs     []string          `json:"proofs,omitempty"`     // how the user can log in, some of core.Methods
+	CodeKeyURI string            `json:"codeKeyUri,omitempty"` // of a new key of one-time codes; shown once
 }
 
 func userShown(u *core.User) User {
-	return User{Name: u.Name, Version: u.Version, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Disabled: u.Disabled, Expires: u.Expires}
+	return User{Name: u.Name, Version: u.Version, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Disabled: u.Disabled, Expires: u.Expires, Proofs: u.Proofs, CodeKeyURI: admin.CodeKeyURI(u)}
 }
 
 func (d *adminDoor) listUsers(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
@@ -236,7 +240,7 @@ func (d *adminDoor) saveUser(ctx context.Context, c *core.Caller, q *adminsocket
 	}
 	defer clear(change.Password)
 	u, err := d.admin.SaveUser(ctx, c, admin.SaveUserInput{Tenant: q.Tenant(), Name: q.Get("name"), Password: change.Password, Groups: change.Groups, Roles: change.Roles,
-		Attributes: change.Attributes, Disabled: change.Disabled, Expires: change.Expires, Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
+		Attributes: change.Attributes, Disabled: change.Disabled, Expires: change.Expires, Codes: change.Codes, Hashed: change.Hashed, Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
 	return userShown(&u), err
 }
 

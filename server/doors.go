@@ -42,6 +42,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 		return nil, err
 	}
 	s.passwords = password.NewVerifier(s.passwordUsers(), s.ldap.forPasswords()...)
+	s.passwords.UseCodes(s.usedCodes)
 	s.bearers = bearer.NewVerifier(bearer.Ports{HasDirectory: s.ldap.serves, Tokens: s.issued, Users: s.users, Certificates: s.admission(), Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared})
 	if s.issuers, err = oidc.NewVerifier(s.cfg.Authentication.Issuers, oidc.Ports{Users: s.users, Guessing: s.passwords, RequireTenant: s.engine.Tenants.RequireDeclared, Report: s.issuerKeysRead, Now: time.Now}); err != nil {
 		return nil, err

@@ -68,6 +68,7 @@ type Server struct {
 	facts       *directory.AccessFacts
 	issued      *directory.Tokens
 	approvals   *directory.Approvals
+	usedCodes   *directory.UsedCodes
 	keyPolicies *authz.KeyPolicies
 	admin       *admin.Verbs
 	tokens      *admin.TokenVerbs
@@ -221,7 +222,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.users, s.facts, s.issued = directory.NewUsers(s.directory), directory.NewAccessFacts(s.directory), directory.NewTokens(s.directory)
 	s.facts.WatchLabels(s.keyPolicies.LabelsOf)
 	s.approvals = directory.NewApprovals(s.directory, s.facts, s.keyPolicies.GatesOf)
-	s.tenants = directory.NewTenants(s.directory)
+	s.tenants, s.usedCodes = directory.NewTenants(s.directory), directory.NewUsedCodes(s.directory)
 	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, ApprovalLifetime: s.cfg.Policy.ApprovalLifetime, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
@@ -229,7 +230,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals})
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, HashedVerifiers: password.HashedVerifiers})
 	s.tenantVerbs = admin.NewTenantVerbs(s.admin, admin.TenantSettings{DeleteAfter: s.cfg.Tenants.DeleteAfter, Kept: []string{adminsocket.DefaultTenant}})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	enrollment, err := s.cfg.clientSettings(s.token)

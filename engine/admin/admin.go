@@ -23,6 +23,9 @@ type Ports struct {
 	// may be are made: each takes much memory.
 	HashPassword func(ctx context.Context, password []byte) (core.PasswordHash, error)
 
+	// HashedVerifiers returns what is kept of a user's password to verify Hashed Passwords.
+	HashedVerifiers func(name string, password []byte) []core.HashedVerifier
+
 	// ReadRecord reads an entry of the audit log back.
 	ReadRecord func(core.StoredEntry) (core.Record, error)
 
@@ -31,6 +34,7 @@ type Ports struct {
 
 	IssuedTokens *directory.Tokens    // nil: the server has no access tokens
 	Approvals    *directory.Approvals // nil: nothing waits for approvals
+	UsedCodes    *directory.UsedCodes // nil: users have no one-time codes
 }
 
 // Verbs has one method for each operation. It is safe for concurrent use.

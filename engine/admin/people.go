@@ -2,6 +2,9 @@ package admin
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -18,6 +21,8 @@ type SaveUserInput struct {
 	Attributes *map[string]string
 	Disabled   *bool
 	Expires    *int64 // Unix seconds, 0: never
+	Codes      *bool  // true: make a new key of one-time codes, which the user needs from then on; false: remove it
+	Hashed     *bool  // the user may log in with a Hashed Password; true needs Password
 	Reason     string
 	Expected   *int64 // the version that it replaces; nil: any
 	MustBeNew  bool
@@ -31,7 +36,8 @@ const (
 )
 
 // SaveUser makes or changes a user of a tenant. Open connections that the user has
-// authenticated see the change at their next message.
+// authenticated see the change at their next message. It returns the user without secrets, but with
+// CodeKey if in asks for a new one: nobody can read it again.
 func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) (out core.User, err error) {
 	err = v.runRequest(ctx, c, core.ActionSaveUser, "user "+core.ClientText(in.Name), in.withoutPassword(), func(k *engine.Call) error {
 		tenant, err := tenantOf(c, in.Tenant)
@@ -42,27 +48,80 @@ func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) 
 		if err != nil {
 			return err
 		}
-		if err := requireForUser(v, k, tenant, in.Name, u, in.Password != nil); err != nil {
+		if err := requireForUser(v, k, tenant, in.Name, u, in.changesProofs()); err != nil {
 			return err
 		}
-		if in.Password != nil {
-			if n := len(in.Password); n < minPasswordBytes || n > maxPasswordBytes {
-				return core.Errorf(core.InvalidField, "a password has %d to %d bytes, not %d", minPasswordBytes, maxPasswordBytes, n)
-			}
-			if u.Password, err = v.ports.HashPassword(k.Ctx, in.Password); err != nil {
-				return err
-			}
+		if err := v.changeProofs(k, u, &in); err != nil {
+			return err
 		}
 		body, err := u.EncodeBody()
 		if err != nil {
 			return err
 		}
 		_, err = v.saveEntry(k, change{kind: core.EntryUser, tenant: tenant, id: in.Name, reason: in.Reason, expected: expected, body: body})
-		out = *u
+		out = u.WithoutSecrets()
+		if in.Codes != nil {
+			out.CodeKey = u.CodeKey
+		}
 		return err
 	})
-	out.Password = ""
-	return out, err
+	if err != nil {
+		return core.User{}, err
+	}
+	return out, nil
+}
+
+// changesProofs reports whether the change is about how the user logs in.
+func (in *SaveUserInput) changesProofs() bool {
+	return in.Password != nil || in.Codes != nil || in.Hashed != nil
+}
+
+// changeProofs changes how a user logs in. With a new password, what is kept for Hashed Passwords
+// is made again or removed, so that the old password is never good for one.
+func (v *Verbs) changeProofs(k *engine.Call, u *core.User, in *SaveUserInput) (err error) {
+	hashed := u.Hashed != nil
+	setIfGiven(&hashed, in.Hashed)
+	switch n := len(in.Password); {
+	case in.Password == nil && in.Hashed != nil && hashed:
+		return core.Errorf(core.InvalidField, "give the password too: what is kept for Hashed Passwords is made of it")
+	case in.Password != nil && (n < minPasswordBytes || n > maxPasswordBytes):
+		return core.Errorf(core.InvalidField, "a password has %d to %d bytes, not %d", minPasswordBytes, maxPasswordBytes, n)
+	case !hashed:
+		u.Hashed = nil
+	case in.Password != nil:
+		u.Hashed = v.ports.HashedVerifiers(u.Name, in.Password)
+	}
+	if in.Password != nil {
+		if u.Password, err = v.ports.HashPassword(k.Ctx, in.Password); err != nil {
+			return err
+		}
+	}
+	if in.Codes != nil {
+		u.CodeKey = newCodeKey(*in.Codes)
+	}
+	if u.CodeKey != nil && u.Hashed != nil {
+		return core.Errorf(core.InvalidField, "a user who needs one-time codes cannot log in with a Hashed Password, which has none; turn one of both off")
+	}
+	return nil
+}
+
+// newCodeKey returns a random key of one-time codes; nil if none is wanted.
+func newCodeKey(wanted bool) core.SecretBytes {
+	if !wanted {
+		return nil
+	}
+	key := make(core.SecretBytes, core.CodeKeyBytes)
+	rand.Read(key)
+	return key
+}
+
+// CodeKeyURI returns the key of a user's one-time codes as authenticator apps read it; "" if there
+// is none.
+func CodeKeyURI(u *core.User) string {
+	if u.CodeKey == nil {
+		return ""
+	}
+	return fmt.Sprintf("otpauth://totp/keyreeve:%s%%2F%s?secret=%s&issuer=keyreeve&algorithm=SHA1&digits=6&period=30", u.Tenant, u.Name, base32.StdEncoding.EncodeToString(u.CodeKey))
 }
 
 // withoutPassword returns what an approval is bound to: the hash of a request is kept, so a
@@ -93,6 +152,9 @@ func (v *Verbs) userToChange(tenant string, in *SaveUserInput) (u *core.User, ex
 	}
 	expected = u.Version
 	u.Version = v.directory.NextVersion(core.EntryUser, tenant, in.Name)
+	if expected == 0 {
+		u.Begun = u.Version
+	}
 	setIfGiven(&u.Groups, in.Groups)
 	setIfGiven(&u.Roles, in.Roles)
 	setIfGiven(&u.Attributes, in.Attributes)
@@ -157,8 +219,7 @@ func userWithoutPassword(e *core.DirectoryEntry) (core.User, error) {
 	if err != nil {
 		return core.User{}, err
 	}
-	u.Password = ""
-	return *u, nil
+	return u.WithoutSecrets(), nil
 }
 
 // ListUsers lists the users of a tenant by name, without their passwords, starting after a

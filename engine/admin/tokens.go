@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"math"
 	"time"
 
@@ -96,13 +95,13 @@ func (a *TokenVerbs) tokenFor(c *core.Caller, in *IssueTokenInput) (tenant strin
 		return a.tokenForUser(c, in)
 	case in.User != "" || in.Tenant != "":
 		return "", nil, core.Errorf(core.InvalidField, "a token is issued for its buyer; leave user and tenant out")
-	case p.Method == core.MethodPassword:
+	case p.Method == core.MethodPassword || p.Method == core.MethodCode:
 		u, err := a.verbs.user(p.Tenant, p.ID)
 		if err != nil || u.Version != in.UserVersion {
 			return "", nil, core.Errorf(core.AuthenticationNotSuccessful, "the user has changed meanwhile; try again")
 		}
-		sum := sha256.Sum256([]byte(u.Password))
-		return p.Tenant, &core.AccessToken{Principal: p.ID, PasswordHash: sum[:]}, nil
+		sum := u.ProofHash()
+		return p.Tenant, &core.AccessToken{Principal: p.ID, PasswordHash: sum[:], UserBegun: u.Begun}, nil
 	case p.Method == core.MethodLDAP:
 		return p.Tenant, &core.AccessToken{Principal: p.ID, Person: &core.DirectoryPerson{Groups: p.Groups, Roles: p.Roles, Attributes: p.Attributes}}, nil
 	case p.Method == core.MethodCertificate && len(in.Certificates) > 0:
@@ -116,10 +115,11 @@ func (a *TokenVerbs) tokenForUser(c *core.Caller, in *IssueTokenInput) (tenant s
 	if tenant, err = tenantOf(c, in.Tenant); err != nil {
 		return "", nil, err
 	}
-	if _, err := a.verbs.user(tenant, in.User); err != nil {
+	u, err := a.verbs.user(tenant, in.User)
+	if err != nil {
 		return "", nil, err
 	}
-	return tenant, &core.AccessToken{Principal: in.User}, nil
+	return tenant, &core.AccessToken{Principal: in.User, UserBegun: u.Begun}, nil
 }
 
 // describeToken sets what a token is good for.
@@ -299,7 +299,7 @@ func (a *TokenVerbs) hideObject(k *engine.Call, q *question, d core.Decision, er
 // prunedAtOnce bounds how many entries one transaction prunes.
 const prunedAtOnce = 100
 
-// Prune removes the entries of tokens and approvals that have ended. A deleted one stays as
+// Prune removes the entries of tokens, approvals and used codes that have ended. A deleted one stays as
 // long as it could have lived: until then its older version, put back by someone who can
 // write the database, must be recognized.
 func (a *TokenVerbs) Prune(ctx context.Context) error {
@@ -310,7 +310,12 @@ func (a *TokenVerbs) Prune(ctx context.Context) error {
 		}
 	}
 	if a.verbs.ports.Approvals != nil {
-		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.Approvals.Ending, now)
+		if err := pruneEnded(ctx, a.verbs.directory, a.verbs.ports.Approvals.Ending, now); err != nil {
+			return err
+		}
+	}
+	if a.verbs.ports.UsedCodes != nil {
+		return pruneEnded(ctx, a.verbs.directory, a.verbs.ports.UsedCodes.Ending, now)
 	}
 	return nil
 }

@@ -393,6 +393,9 @@ func methodTried(r *http.Request) string {
 		return core.MethodToken
 	}
 	if o, ok := r.Context().Value(orderKey{}).(*tokenOrder); ok && o.body.GrantType == grantPassword {
+		if o.body.Code != "" {
+			return core.MethodCode
+		}
 		return core.MethodPassword
 	}
 	return core.MethodCertificate

@@ -17,6 +17,8 @@ type userChange struct {
 	Attributes *map[string]string `json:"attributes"`
 	Disabled   *bool              `json:"disabled"`
 	ExpiresAt  nullableText       `json:"expiresAt"` // null: never
+	Codes      *bool              `json:"codes"`     // true: a new key of one-time codes; false: none
+	Hashed     *bool              `json:"hashed"`    // Hashed Passwords of KMIP are accepted; true needs password
 	Reason     string             `json:"reason"`
 }
 
@@ -29,16 +31,18 @@ type newUser struct {
 	Attributes *map[string]string `json:"attributes"`
 	Disabled   *bool              `json:"disabled"`
 	ExpiresAt  nullableText       `json:"expiresAt"`
+	Codes      *bool              `json:"codes"`
+	Hashed     *bool              `json:"hashed"`
 	Reason     string             `json:"reason"`
 }
 
 func (in *newUser) change() userChange {
-	return userChange{in.Password, in.Groups, in.Roles, in.Attributes, in.Disabled, in.ExpiresAt, in.Reason}
+	return userChange{in.Password, in.Groups, in.Roles, in.Attributes, in.Disabled, in.ExpiresAt, in.Codes, in.Hashed, in.Reason}
 }
 
 // saveInput returns the change for the engine.
 func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInput, error) {
-	out := admin.SaveUserInput{Name: name, Password: password, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes, Disabled: in.Disabled, Reason: in.Reason}
+	out := admin.SaveUserInput{Name: name, Password: password, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes, Disabled: in.Disabled, Codes: in.Codes, Hashed: in.Hashed, Reason: in.Reason}
 	switch {
 	case name == "":
 		return out, missing("name")
@@ -55,7 +59,8 @@ func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInp
 	return out, nil
 }
 
-// user is the answer about a user. It has nothing of the password.
+// user is the answer about a user. It has nothing of the password, and the key of one-time codes
+// only when it is new.
 type user struct {
 	Name string `json:"name"`
 	savedVersion
@@ -64,10 +69,13 @@ type user struct {
 	Attributes map[string]string `json:"attributes"`
 	Disabled   bool              `json:"disabled"`
 	ExpiresAt  string            `json:"expiresAt,omitempty"`
+	Proofs     []string          `json:"proofs"`               // how the user can log in, some of core.Methods
+	CodeKeyURI string            `json:"codeKeyUri,omitempty"` // otpauth:
 }
 
 func userShown(u *core.User) user {
-	out := user{Name: u.Name, savedVersion: savedVersion{Version: version(u.Version)}, Groups: orEmpty(u.Groups), Roles: orEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled}
+	out := user{Name: u.Name, savedVersion: savedVersion{Version: version(u.Version)}, Groups: orEmpty(u.Groups), Roles: orEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled,
+		Proofs: orEmpty(u.Proofs), CodeKeyURI: admin.CodeKeyURI(u)}
 	if out.Attributes == nil {
 		out.Attributes = map[string]string{}
 	}

@@ -22,6 +22,7 @@ type tokenBody struct {
 	Tenant    string   `json:"tenant"`    // of the user; "": that of the certificate
 	User      string   `json:"user"`
 	Password  string   `json:"password"` // asterisks: see decodeWithPassword
+	Code      string   `json:"code"`     // one-time code; "": the user needs none
 	Lifetime  string   `json:"lifetime"` // "15m"
 	Actions   []string `json:"actions"`
 	Keys      []string `json:"keys"`
@@ -88,9 +89,9 @@ func (o *tokenOrder) readBody(w http.ResponseWriter, r *http.Request) (err error
 	}
 	b := &o.body
 	switch {
-	case b.GrantType == grantCertificate && b.User == "" && b.Tenant == "" && b.Password == "" && o.password == nil:
+	case b.GrantType == grantCertificate && b.User == "" && b.Tenant == "" && b.Password == "" && b.Code == "" && o.password == nil:
 	case b.GrantType == grantCertificate:
-		return core.Errorf(core.InvalidField, `"user", "tenant" and "password" go with the grantType "password"`)
+		return core.Errorf(core.InvalidField, `"user", "tenant", "password" and "code" go with the grantType "password"`)
 	case b.GrantType != grantPassword:
 		return core.Errorf(core.InvalidField, `"grantType" must be "certificate" or "password"`)
 	case b.User == "" || len(o.password) == 0:
@@ -111,6 +112,9 @@ func (s *service) logInBuyer(r *http.Request, o *tokenOrder, certificate *core.P
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, `"tenant" must be given where there is no client certificate`)
 	case in.Tenant == "":
 		in.Tenant = certificate.Tenant
+	}
+	if o.body.Code != "" {
+		in.Code = []byte(o.body.Code)
 	}
 	u, p, err := s.LogIn(r.Context(), in)
 	o.user = u

@@ -45,6 +45,7 @@ type userCmd struct {
 	List     userListCmd     `cmd:"" help:"List the users."`
 	Change   userChangeCmd   `cmd:"" help:"Change groups, roles, attributes or the expiry of a user."`
 	Password userPasswordCmd `cmd:"" help:"Set a new password. It is asked for, or read from standard input."`
+	OTP      userOTPCmd      `cmd:"" name:"otp" help:"Make a key of one-time codes, which the user needs from then on, and show it once."`
 	Disable  userDisableCmd  `cmd:"" help:"Refuse a user from now on, also on open connections."`
 	Enable   userEnableCmd   `cmd:"" help:"Let a disabled user in again."`
 	Remove   userRemoveCmd   `cmd:"" help:"Remove a user."`

@@ -23,17 +23,27 @@ type namedUser struct {
 
 // save sends a change of the user. mode is "new" or "existing".
 func (u *namedUser) save(change server.UserChange, mode, done string) error {
+	_, err := u.saveAndShow(change, mode, done)
+	return err
+}
+
+// saveAndShow is save that returns the answer.
+func (u *namedUser) saveAndShow(change server.UserChange, mode, done string) (out server.User, err error) {
 	body, err := json.Marshal(change)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer clear(body)
-	var out server.User
 	if err := u.askServerWith("PUT", "/users/one", u.query("name", u.Name, "reason", u.Reason, mode, "yes"), body, &out); err != nil {
-		return err
+		return out, err
 	}
 	fmt.Println("user", out.Name, done)
-	return nil
+	return out, nil
+}
+
+// hashedFlag lets a user log in with Hashed Password credentials.
+type hashedFlag struct {
+	Hashed *bool `help:"Accept Hashed Password credentials of KMIP 2.x too. What the server then keeps of the password is guessed faster; see docs/authentication.md." negatable:""`
 }
 
 // userFields are the fields of a user that flags set.
@@ -78,11 +88,12 @@ type userWithFields struct {
 
 // saveFields sends the fields that were given, with the password that password returns.
 // It asks for the password only if the fields are valid.
-func (u *userWithFields) saveFields(password func() ([]byte, error), mode, done string) error {
+func (u *userWithFields) saveFields(password func() ([]byte, error), hashed *bool, mode, done string) error {
 	change, err := u.change()
 	if err != nil {
 		return err
 	}
+	change.Hashed = hashed
 	if change.Password, err = password(); err != nil {
 		return err
 	}
@@ -99,17 +110,23 @@ const newUser = "new"
 // samePassword leaves the password of a user as it is.
 func samePassword() ([]byte, error) { return nil, nil }
 
-type userAddCmd struct{ userWithFields }
+type userAddCmd struct {
+	userWithFields
+	hashedFlag
+}
 
 // Run makes the user.
-func (c *userAddCmd) Run() error { return c.saveFields(readPassword, newUser, "is made") }
+func (c *userAddCmd) Run() error { return c.saveFields(readPassword, c.Hashed, newUser, "is made") }
 
 type userChangeCmd struct{ userWithFields }
 
 // Run changes the fields that are given.
-func (c *userChangeCmd) Run() error { return c.saveFields(samePassword, "existing", "is changed") }
+func (c *userChangeCmd) Run() error { return c.saveFields(samePassword, nil, "existing", "is changed") }
 
-type userPasswordCmd struct{ namedUser }
+type userPasswordCmd struct {
+	namedUser
+	hashedFlag
+}
 
 // Run sets a new password.
 func (c *userPasswordCmd) Run() error {
@@ -121,7 +138,25 @@ func (c *userPasswordCmd) Run() error {
 	if len(password) == 0 {
 		return errors.New("no password was given, so the old one stays; a password has 12 to 1024 bytes")
 	}
-	return c.save(server.UserChange{Password: password}, "existing", "has a new password")
+	return c.save(server.UserChange{Password: password, Hashed: c.Hashed}, "existing", "has a new password")
+}
+
+type userOTPCmd struct {
+	namedUser
+	Remove bool `help:"Remove the key: the password alone is enough then."`
+}
+
+// Run makes or removes the key of the user's one-time codes.
+func (c *userOTPCmd) Run() error {
+	wanted, done := !c.Remove, "needs a one-time code with the password; the key, which is shown once:"
+	if c.Remove {
+		done = "needs no one-time codes"
+	}
+	out, err := c.saveAndShow(server.UserChange{Codes: &wanted}, "existing", done)
+	if err == nil && wanted {
+		fmt.Println(out.CodeKeyURI)
+	}
+	return err
 }
 
 type userDisableCmd struct{ namedUser }
@@ -191,7 +226,7 @@ func userLine(u server.User) string {
 	case u.Expires != 0 && time.Now().Unix() > u.Expires:
 		state = "expired"
 	}
-	return oneLine(fmt.Sprintf("%s | %s | groups %s | roles %s", u.Name, state, strings.Join(u.Groups, ","), strings.Join(u.Roles, ",")))
+	return oneLine(fmt.Sprintf("%s | %s | groups %s | roles %s | %s", u.Name, state, strings.Join(u.Groups, ","), strings.Join(u.Roles, ","), strings.Join(u.Proofs, ",")))
 }
 
 type roleSaveCmd struct {

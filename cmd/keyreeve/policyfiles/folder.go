@@ -242,7 +242,8 @@ func filesOf(t *Tenant) (map[string][]byte, error) {
 		errs = append(errs, add(rolePart, name, r))
 	}
 	for name, u := range t.Users {
-		u.Password = ""
+		u = u.WithoutSecrets()
+		u.Begun = 0
 		errs = append(errs, add(userPart, name, u))
 	}
 	return files, errors.Join(errs...)

@@ -287,13 +287,15 @@ func (v *Verifier) userOf(k *provenToken) (*core.User, error) {
 		return nil, err
 	case u == nil:
 		return nil, refuseFor("there is no such user any more")
+	case u.Begun != k.token.UserBegun:
+		return nil, refuseFor("its user was removed, and another one has the name now")
 	case u.Disabled:
 		return nil, refuseFor("the user is disabled")
 	case k.user == u: // the password is the one that was compared before
 		return u, nil
 	}
-	if sum := sha256.Sum256([]byte(u.Password)); len(k.token.PasswordHash) != 0 && subtle.ConstantTimeCompare(sum[:], k.token.PasswordHash) != 1 {
-		return nil, refuseFor("the password that bought it was changed")
+	if sum := u.ProofHash(); len(k.token.PasswordHash) != 0 && subtle.ConstantTimeCompare(sum[:], k.token.PasswordHash) != 1 {
+		return nil, refuseFor("the password or the key of the one-time codes that bought it was changed")
 	}
 	return u, nil
 }

@@ -28,10 +28,10 @@ type verifiedLogin struct {
 
 var _ core.CredentialAuthenticator = (*Verifier)(nil)
 
-// ForConnection implements [core.CredentialAuthenticator]. The only credentials that prove
-// something are one Username and Password (KMIP 1.4 §2.1.2, 2.1 §7.2), of a user of the
-// certificate's tenant. Credentials are not verified in tenants that never had a user and have
-// no directory.
+// ForConnection implements [core.CredentialAuthenticator]. One credential proves something: a
+// Username and Password (KMIP 1.4 §2.1.2, 2.1 §9.11), a One Time Password or a Hashed Password
+// (2.1 §9.11), of a user of the certificate's tenant. Credentials are not verified in tenants
+// that never had a user and have no directory.
 func (v *Verifier) ForConnection(address string) core.IdentifySender {
 	c := &connection{verifier: v, address: address}
 	return c.identify
@@ -52,7 +52,7 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	if err := checkForm(given, others); err != nil {
 		return nil, err
 	}
-	if last := &c.last; last.certificate == certificate && last.revision == revision && c.isSamePassword(given) {
+	if last := &c.last; last.certificate == certificate && last.revision == revision && given.Hashed == nil && c.isSamePassword(given) {
 		return unlessExpired(last.principal)
 	}
 	return c.logIn(ctx, certificate, revision, given)
@@ -72,12 +72,22 @@ func firstGiven(credentials []core.Credential) (given *core.Credential, others b
 	return given, false
 }
 
+// checkForm refuses a credential whose type or form is never accepted.
 func checkForm(given *core.Credential, others bool) error {
-	switch {
+	refuse := func(format string, args ...any) error {
+		return core.Errorf(core.AuthenticationNotSuccessful, format, args...)
+	}
+	switch verified := given.Hashed != nil || given.OneTimePassword != nil; {
 	case others:
-		return core.Errorf(core.AuthenticationNotSuccessful, "the message has several credentials; send one Username and Password")
-	case given.Type != core.CredentialTypeUsernameAndPassword:
-		return core.Errorf(core.AuthenticationNotSuccessful, "the server does not verify credentials of type %v; send a Username and Password, or none", given.Type)
+		return refuse("the message has several credentials; send one")
+	case given.Type == core.CredentialTypeTicket:
+		return refuse("the server does not verify credentials of type Ticket yet; send a Username and Password, a One Time Password or a Hashed Password")
+	case given.Type != core.CredentialTypeUsernameAndPassword && !verified:
+		return refuse("the server does not verify credentials of type %v here; send a Username and Password, since KMIP 2.0 a One Time Password or a Hashed Password, or none", given.Type)
+	case given.Hashed != nil && hashingOf(given.Hashed.Algorithm) == nil:
+		return refuse("the Hashing Algorithm of a Hashed Password must be SHA-256, SHA-384 or SHA-512, not %v", given.Hashed.Algorithm)
+	case given.Type == core.CredentialTypeOneTimePassword && len(given.OneTimePassword) == 0:
+		return refuse("the One Time Password is empty")
 	}
 	return nil
 }
@@ -89,7 +99,7 @@ func (c *connection) isSamePassword(given *core.Credential) bool {
 	if last.certificate == nil || !last.proven.wasNamed(given.Username) || !last.proven.isCurrent(time.Now()) {
 		return false
 	}
-	m := last.proven.markOf(c.verifier.memory, given.Password)
+	m := last.proven.markOf(c.verifier.memory, given.Password, given.OneTimePassword)
 	return m.equals(&last.mark)
 }
 
@@ -104,7 +114,7 @@ func unlessExpired(p *core.Principal) (*core.Principal, error) {
 // logIn verifies a credential that is not the one of the last message, or was verified before
 // something changed.
 func (c *connection) logIn(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
-	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}}
+	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}, code: given.OneTimePassword}
 	var u *core.User
 	if core.ValidName(given.Username) {
 		l.name = given.Username
@@ -113,13 +123,9 @@ func (c *connection) logIn(ctx context.Context, certificate *core.Principal, rev
 			return nil, err
 		}
 	}
-	l.given = c.last.mark
-	proven := provenUser{user: u}
-	if !c.isSameUser(certificate, u) || !c.isSamePassword(given) {
-		var err error
-		if proven, err = c.verifier.verify(ctx, l, u, given.Password); err != nil {
-			return nil, err
-		}
+	proven, err := c.proveUser(ctx, l, u, certificate, given)
+	if err != nil {
+		return nil, err
 	}
 	p := principalOf(proven, certificate)
 	if reflect.DeepEqual(p, c.last.principal) {
@@ -127,6 +133,21 @@ func (c *connection) logIn(ctx context.Context, certificate *core.Principal, rev
 	}
 	c.last = verifiedLogin{certificate, revision, proven, l.given, p}
 	return unlessExpired(p)
+}
+
+// proveUser verifies a credential, unless it is the password of the last login, whose user and
+// certificate have not changed.
+func (c *connection) proveUser(ctx context.Context, l *login, u *core.User, certificate *core.Principal, given *core.Credential) (provenUser, error) {
+	switch {
+	case given.Hashed != nil:
+		return c.verifier.verifyHashed(l, u, given.Hashed, &c.last.mark)
+	case !c.isSameUser(certificate, u) || !c.isSamePassword(given):
+		return c.verifier.verify(ctx, l, u, given.Password)
+	}
+	l.given = c.last.mark
+	proven := c.last.proven
+	proven.user = u
+	return proven, nil
 }
 
 // isSameUser reports whether u is the user of the last login in the same version, and the
@@ -144,15 +165,25 @@ func (c *connection) isSameUser(certificate *core.Principal, u *core.User) bool 
 // nil if there is none.
 func principalOf(proven provenUser, certificate *core.Principal) *core.Principal {
 	u := proven.user
-	p := &core.Principal{Tenant: u.Tenant, ID: u.Name, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Method: core.MethodPassword, Strength: core.StrengthPassword, Certificate: certificate}
-	if proven.directory != nil {
-		p.Method, p.NamedBy = core.MethodLDAP, core.NamedByLDAP
+	p := &core.Principal{Tenant: u.Tenant, ID: u.Name, Groups: u.Groups, Roles: u.Roles, Attributes: u.Attributes, Method: proven.method, Strength: core.StrengthPassword, Certificate: certificate, Expires: proven.until}
+	switch proven.method {
+	case core.MethodLDAP:
+		p.NamedBy = core.NamedByLDAP
+	case core.MethodCode:
+		p.Strength = core.StrengthCode
 	}
 	if certificate != nil {
-		p.Subject, p.Serial, p.Fingerprint, p.Expires = certificate.Subject, certificate.Serial, certificate.Fingerprint, certificate.Expires
+		p.Subject, p.Serial, p.Fingerprint = certificate.Subject, certificate.Serial, certificate.Fingerprint
+		p.Expires = earlierEnd(p.Expires, certificate.Expires)
 	}
-	if u.Expires != 0 && (p.Expires == 0 || u.Expires < p.Expires) {
-		p.Expires = u.Expires
-	}
+	p.Expires = earlierEnd(p.Expires, u.Expires)
 	return p
+}
+
+// earlierEnd returns the earlier of two times in Unix seconds, of which 0 is never.
+func earlierEnd(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }

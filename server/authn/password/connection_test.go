@@ -576,17 +576,17 @@ func TestMarksDiffer(t *testing.T) {
 	m := newMemory()
 	seen := map[mark]string{}
 	for what, got := range map[string]mark{
-		"a": m.markOf("t", "u", 1, []byte("p")), "tenant": m.markOf("s", "u", 1, []byte("p")), "name": m.markOf("t", "v", 1, []byte("p")),
-		"version": m.markOf("t", "u", 2, []byte("p")), "password": m.markOf("t", "u", 1, []byte("q")), "joined": m.markOf("tu", "", 1, []byte("p")),
-		"moved": m.markOf("t", "", 1, []byte("up")), "process": newMemory().markOf("t", "u", 1, []byte("p")),
+		"a": m.markOf("t", "u", 1, []byte("p"), nil), "tenant": m.markOf("s", "u", 1, []byte("p"), nil), "name": m.markOf("t", "v", 1, []byte("p"), nil),
+		"version": m.markOf("t", "u", 2, []byte("p"), nil), "password": m.markOf("t", "u", 1, []byte("q"), nil), "joined": m.markOf("tu", "", 1, []byte("p"), nil),
+		"moved": m.markOf("t", "", 1, []byte("up"), nil), "code": m.markOf("t", "u", 1, []byte("p"), []byte("1")), "moved code": m.markOf("t", "u", 1, []byte("1p"), nil), "process": newMemory().markOf("t", "u", 1, []byte("p"), nil),
 	} {
 		if other, ok := seen[got]; ok {
 			t.Errorf("the marks of %s and %s are the same", what, other)
 		}
 		seen[got] = what
 	}
-	again := m.markOf("t", "u", 1, []byte("p"))
-	if first := m.markOf("t", "u", 1, []byte("p")); !first.equals(&again) {
+	again := m.markOf("t", "u", 1, []byte("p"), nil)
+	if first := m.markOf("t", "u", 1, []byte("p"), nil); !first.equals(&again) {
 		t.Error("two marks of the same differ")
 	}
 }

@@ -53,6 +53,8 @@ type provenUser struct {
 	user      *core.User
 	directory *tenantDirectory // that has verified the password; nil: the server itself
 	name      string           // as the directory was asked for it
+	method    string           // one of core.Methods
+	until     int64            // Unix seconds, when the user must log in again; 0: never
 }
 
 // wasNamed reports whether a login with this name is one of the user.
@@ -69,11 +71,11 @@ func (p *provenUser) isCurrent(now time.Time) bool {
 }
 
 // markOf returns the mark that a password of the user has.
-func (p *provenUser) markOf(m *memory, password []byte) mark {
+func (p *provenUser) markOf(m *memory, password, code []byte) mark {
 	if p.directory != nil {
-		return m.markOf(p.user.Tenant, p.name, p.user.Version, password)
+		return m.markOf(p.user.Tenant, p.name, p.user.Version, password, code)
 	}
-	return m.markOf(p.user.Tenant, p.user.Name, p.user.Version, password)
+	return m.markOf(p.user.Tenant, p.user.Name, p.user.Version, password, code)
 }
 
 var errShadows = errors.New("a user of the server has the name of this person of the LDAP directory")
@@ -91,14 +93,14 @@ func (v *Verifier) verifyByDirectory(ctx context.Context, l *login, d *tenantDir
 		}
 		return provenUser{}, err
 	}
-	return provenUser{u, d, l.name}, nil
+	return provenUser{user: u, directory: d, name: l.name, method: core.MethodLDAP}, nil
 }
 
 // askDirectory returns the user of a login if the password is known to be right, or if the
 // directory says so.
 func (v *Verifier) askDirectory(ctx context.Context, l *login, d *tenantDirectory, password []byte) (*core.User, error) {
 	version := d.versionAt(l.name, time.Now())
-	l.given = v.memory.markOf(l.tenant, l.name, version, password)
+	l.given = v.memory.markOf(l.tenant, l.name, version, password, nil)
 	if u, err := v.recall(l, version, nil); u != nil || err != nil {
 		return u, err
 	}

@@ -10,6 +10,7 @@ import (
 type Login struct {
 	Tenant, Name string
 	Password     []byte          // not kept
+	Code         []byte          // one-time code beside the password; nil: none
 	Certificate  *core.Principal // that the certificate of the connection proves; nil: there is none
 	Address      string
 }
@@ -24,7 +25,7 @@ func (v *Verifier) LogIn(ctx context.Context, in Login) (*core.User, *core.Princ
 	if _, err := v.users.Revision(); err != nil {
 		return nil, nil, err
 	}
-	l := &login{from: source{address: in.Address}}
+	l := &login{from: source{address: in.Address}, code: in.Code}
 	if in.Certificate != nil {
 		l.from.certificate = in.Certificate.ID
 	}

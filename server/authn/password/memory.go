@@ -55,14 +55,15 @@ func newMemory() *memory {
 	return m
 }
 
-// markOf returns the mark of a user's password.
-func (m *memory) markOf(tenant, name string, version int64, password []byte) mark {
+// markOf returns the mark of a user's password, with a one-time code if there is one.
+func (m *memory) markOf(tenant, name string, version int64, password, code []byte) mark {
 	k := m.markers.Get().(*marker)
 	defer m.markers.Put(k)
 	k.head = binary.BigEndian.AppendUint64(k.head[:0], uint64(version))
 	for _, s := range [...]string{tenant, name} {
 		k.head = append(binary.BigEndian.AppendUint32(k.head, uint32(len(s))), s...)
 	}
+	k.head = append(binary.BigEndian.AppendUint32(k.head, uint32(len(code))), code...)
 	k.mac.Write(k.head)
 	k.mac.Write(password)
 	k.mac.Sum(k.sum[:0])

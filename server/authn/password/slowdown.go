@@ -28,7 +28,8 @@ type source struct{ certificate, address string }
 type login struct {
 	tenant, name string // name is "" if no user can have it
 	from         source
-	given        mark // of the password, for the version of the user
+	code         []byte // one-time code beside the password; nil: none
+	given        mark   // of the password, for the version of the user
 }
 
 // slowdown delays guessing. Failures are counted by user and by address.

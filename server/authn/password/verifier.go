@@ -38,12 +38,24 @@ type Verifier struct {
 	slots       *fair.Slots
 	directories map[string]*tenantDirectory // by tenant
 	decoy       *encodedHash                // is checked in place of the hash of a user who cannot log in
+	stamps      *timestamps
+	codes       UsedCodes // nil: no code is right
 }
+
+// UsedCodes notes one-time codes that were used. Safe for concurrent use.
+type UsedCodes interface {
+	// UseCode notes, durably, that a user of a tenant has used the code of a time step. It reports
+	// false if the code was used before, on any node. It fails if that cannot be stored.
+	UseCode(ctx context.Context, tenant, user string, step int64) (first bool, err error)
+}
+
+// UseCodes lets users log in with one-time codes. It must be called before the first login.
+func (v *Verifier) UseCodes(codes UsedCodes) { v.codes = codes }
 
 // NewVerifier returns a Verifier of the passwords of users, and of those of the people in
 // directories, of which a tenant has at most one.
 func NewVerifier(users Users, directories ...Directory) *Verifier {
-	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(), directories: byTenant(directories),
+	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(), directories: byTenant(directories), stamps: newTimestamps(time.Now()),
 		slots: fair.New(fair.Config{Name: "checks of passwords", Slots: checkSlots(), Waiting: maxWaiting, Wait: maxWait})}
 }
 
@@ -60,8 +72,9 @@ func (v *Verifier) HashNew(ctx context.Context, password []byte) (core.PasswordH
 
 // Causes of refusals that more than one function returns.
 var (
-	errExpired = errors.New("the user has expired")
-	errWrong   = errors.New("the password is wrong")
+	errExpired   = errors.New("the user has expired")
+	errWrong     = errors.New("the password is wrong")
+	errNeedsCode = errors.New("the user must send a one-time code with the password")
 )
 
 // refuseLogin refuses a login. The client gets the same sentence for each cause, at the same
@@ -70,16 +83,30 @@ func refuseLogin(cause error) error {
 	return core.Wrap(core.AuthenticationNotSuccessful, cause, "the user name or the password is not right")
 }
 
-// hashOf returns the hash of a user who may log in now, or the decoy and the reason why there
-// is none.
-func (v *Verifier) hashOf(u *core.User, now time.Time) (*encodedHash, error) {
+// whyUnusable returns why a user may not log in now, whatever it sends; nil if it may.
+func whyUnusable(u *core.User, now time.Time) error {
 	switch {
 	case u == nil:
-		return v.decoy, errors.New("there is no such user")
+		return errors.New("there is no such user")
 	case u.Disabled:
-		return v.decoy, errors.New("the user is disabled")
+		return errors.New("the user is disabled")
 	case u.Expires != 0 && now.Unix() >= u.Expires:
-		return v.decoy, errExpired
+		return errExpired
+	}
+	return nil
+}
+
+// hashOf returns the hash of a user who may log in now with a password, and a code if withCode is
+// set, or the decoy and the reason why there is none.
+func (v *Verifier) hashOf(u *core.User, withCode bool, now time.Time) (*encodedHash, error) {
+	if err := whyUnusable(u, now); err != nil {
+		return v.decoy, err
+	}
+	switch {
+	case withCode && u.CodeKey == nil:
+		return v.decoy, errors.New("the user has no one-time codes")
+	case !withCode && u.CodeKey != nil:
+		return v.decoy, errNeedsCode
 	case u.Password == "":
 		return v.decoy, errors.New("the user has no password")
 	}
@@ -90,64 +117,80 @@ func (v *Verifier) hashOf(u *core.User, now time.Time) (*encodedHash, error) {
 	return h, nil
 }
 
-// verify checks the password of a login, and returns who it is. u is the user of the name; nil
+// verify checks the password of a login and its code, and returns who it is. u is the user of the name; nil
 // if there is none. A directory is asked only then, so it cannot shadow a user.
 func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) (provenUser, error) {
-	if d := v.directories[l.tenant]; d != nil && u == nil && l.name != "" {
+	if d := v.directories[l.tenant]; d != nil && u == nil && l.name != "" && l.code == nil {
 		return v.verifyByDirectory(ctx, l, d, password)
 	}
-	return provenUser{user: u}, v.verifyByHash(ctx, l, u, password)
+	step, err := v.verifyByHash(ctx, l, u, password)
+	switch {
+	case err != nil:
+		return provenUser{}, err
+	case l.code != nil:
+		return v.useCode(ctx, l, u, step)
+	}
+	return provenUser{user: u, method: core.MethodPassword}, nil
 }
 
 // verifyByHash checks the password of a login and sets the mark of it. u is nil if there is no
-// such user.
-func (v *Verifier) verifyByHash(ctx context.Context, l *login, u *core.User, password []byte) error {
-	h, unusable := v.hashOf(u, time.Now())
+// such user. It returns the time step of the code, if there is one; the code may have been used.
+func (v *Verifier) verifyByHash(ctx context.Context, l *login, u *core.User, password []byte) (step int64, err error) {
+	h, unusable := v.hashOf(u, l.code != nil, time.Now())
 	version := int64(0) // which no row has
 	if unusable == nil {
 		version = u.Version
 	}
-	l.given = v.memory.markOf(l.tenant, l.name, version, password)
+	l.given = v.memory.markOf(l.tenant, l.name, version, password, l.code)
 	if known, err := v.recall(l, version, unusable); known != nil || err != nil {
-		return err
+		return 0, err
 	}
 	lease, err := v.slots.Acquire(onBehalfOfSource(ctx, l))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer lease.Release()
 	if known, err := v.recall(l, version, unusable); known != nil || err != nil { // another login has ended meanwhile
-		return err
+		return 0, err
 	}
 	if matches := h.matches(password); unusable == nil && !matches {
 		unusable = errWrong
 	}
-	return v.noteOutcome(l, u, unusable)
+	if unusable == nil && l.code != nil {
+		step, unusable = stepOfCode(u.CodeKey, l.code, time.Now())
+	}
+	return step, v.noteOutcome(l, u, unusable)
 }
 
-// noteOutcome remembers the outcome of a check. It returns a refusal if there is a cause.
+// noteOutcome remembers the outcome of a check. It returns a refusal if there is a cause. A code
+// is good once, so a login with one is no proof for the next one.
 func (v *Verifier) noteOutcome(l *login, u *core.User, cause error) error {
 	if cause != nil {
 		v.slowdown.noteFailure(l)
 		return refuseLogin(cause)
+	}
+	if l.code != nil {
+		return nil // whether it was used before is not known yet
 	}
 	v.memory.remember(l, u)
 	v.slowdown.noteSuccess(l)
 	return nil
 }
 
+// refuseUnchecked fails if a login must wait, or was wrong before.
+func (v *Verifier) refuseUnchecked(l *login, unusable error) error {
+	if v.slowdown.wasWrong(l) {
+		return refuseLogin(cmp.Or(unusable, errWrong))
+	}
+	return v.slowdown.refusal(l)
+}
+
 // recall returns the user of this version if its password is known to be right, or why a
 // password is refused without a check. While guesses from a source are delayed, even the right
 // password is refused there: a guesser would learn it without delay.
 func (v *Verifier) recall(l *login, version int64, unusable error) (*core.User, error) {
-	if v.slowdown.wasWrong(l) {
-		return nil, refuseLogin(cmp.Or(unusable, errWrong))
-	}
-	if err := v.slowdown.refusal(l); err != nil {
+	if err := v.refuseUnchecked(l, unusable); err != nil || unusable != nil {
 		return nil, err
-	}
-	if unusable != nil {
-		return nil, nil
 	}
 	u := v.memory.rememberedUser(l.tenant, l.name, version, &l.given)
 	if u != nil {
