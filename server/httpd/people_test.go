@@ -27,8 +27,8 @@ var goodBodies = []struct {
 	{&target{}, `{"keyId":"","keyGroup":"g","user":"","role":"","group":""}`},
 	{&policyOfKey{}, `{"policyId":"p"}`},
 	{&simulation{}, `{"principal":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"action":"rotate","keyId":"k","door":"kmip","address":"10.0.0.1","at":"2026-01-31T12:00:00Z"}`},
-	{&newUser{}, `{"name":"u","password":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"disabled":true,"expiresAt":"2026-01-31T12:00:00Z","reason":"r"}`},
-	{&userChange{}, `{"password":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"disabled":true,"expiresAt":"2026-01-31T12:00:00Z","reason":"r"}`},
+	{&newUser{}, `{"name":"u","password":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"disabled":true,"expiresAt":"2026-01-31T12:00:00Z","codes":true,"hashed":false,"reason":"r"}`},
+	{&userChange{}, `{"password":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"disabled":true,"expiresAt":"2026-01-31T12:00:00Z","codes":true,"hashed":false,"reason":"r"}`},
 	{&newRole{}, `{"name":"r","description":"d","actions":["rotate"],"reason":"r"}`},
 	{&roleChange{}, `{"description":"d","actions":["rotate"],"reason":"r"}`},
 }
