@@ -160,6 +160,16 @@ func TestRefusedTokens(t *testing.T) {
 			replace(w, s, byCertificate)
 			w.owner = &core.Principal{Tenant: "t", ID: "bob"}
 		}, nil, "another principal"},
+		"is of a user who was removed, and the name was given again": {func(w *world, s *core.AccessToken) {
+			again := userOf("hash")
+			again.Version, again.Begun = 3, 3
+			w.users["alice"] = again
+		}, nil, "another one has the name now"},
+		"was bought before the user had a key of codes": {func(w *world, s *core.AccessToken) {
+			next := userOf("hash")
+			next.CodeKey = make(core.SecretBytes, core.CodeKeyBytes)
+			w.users["alice"] = next
+		}, nil, "the key of the one-time codes"},
 		"was bought by a certificate that cannot be read": {func(w *world, s *core.AccessToken) {
 			replace(w, s, func(n *core.AccessToken) { n.PasswordHash, n.Certificates = nil, [][]byte{{1}} })
 		}, nil, "malformed"},

@@ -1,0 +1,112 @@
+package server_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/kmip/kmiptest"
+	"github.com/keyreeve/keyreeve/server/servertest"
+)
+
+// appCode is what an authenticator app makes of the URI of a key (RFC 6238), some steps of 30 s
+// from now.
+func appCode(t *testing.T, uri string, ahead int64) string {
+	t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "otpauth" || u.Host != "totp" || u.Path != "/keyreeve:default/carla" || u.Query().Get("digits") != "6" || u.Query().Get("period") != "30" {
+		t.Fatalf("%q is no URI of an authenticator app for carla: %v", uri, err)
+	}
+	key, err := base32.StdEncoding.DecodeString(u.Query().Get("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha1.New, key)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30+ahead)))
+	sum := mac.Sum(nil)
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1_000_000)
+}
+
+// makesKey reports whether a sender may make a key.
+func makesKey(c *kmiptest.Client, given core.Credential) bool {
+	c.Options.Credentials = []core.Credential{given}
+	_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
+	return err == nil
+}
+
+// A user with a key of one-time codes logs in with password and code, at both doors, and with each
+// code once, also after a restart. A Hashed Password is accepted only for a user who may send it.
+// Records say how each proved itself.
+func TestUsersWithCodesAndHashes(t *testing.T) {
+	const password = "a long enough password"
+	s := servertest.Start(t)
+	userCommand(t, s, password, "add", "carla")
+	userCommand(t, s, password, "add", "hugo", "--hashed")
+	out, err := exec.Command(servertest.Binary(t), "user", "otp", "carla", "--dir", s.Dir).Output()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(lines) != 2 {
+		t.Fatalf("user otp: %v\n%s", err, out)
+	}
+	dial := func() *kmiptest.Client { return dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1) }
+	code := func(c string) core.Credential {
+		return core.Credential{Type: core.CredentialTypeOneTimePassword, Username: "carla", Password: []byte(password), OneTimePassword: []byte(c)}
+	}
+	first := appCode(t, lines[1], 0)
+	one := dial()
+	if !makesKey(one, code(first)) || !makesKey(one, code(first)) {
+		t.Error("password and code, twice on one connection, are refused")
+	}
+	buy := func(c string) int {
+		order := body{"grantType": "password", "user": "carla", "password": password}
+		if c != "" {
+			order["code"] = c
+		}
+		return withToken(t, s, "dev").ask("POST", "/v1/auth/token", "", order).status
+	}
+	s.Stop()
+	s.Run()
+	if makesKey(dial(), code(first)) {
+		t.Error("after a restart a code is good again")
+	}
+	wantStatus(t, "a code over REST that was used over KMIP", buy(first), 401)
+	if makesKey(dial(), core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
+		t.Error("the password alone is enough")
+	}
+	wantStatus(t, "the password alone over REST", buy(""), 401)
+	wantStatus(t, "another code over REST", buy(appCode(t, lines[1], 1)), 200)
+
+	hash := func(parts ...string) string {
+		sum := sha256.Sum256([]byte(strings.Join(parts, "")))
+		return string(sum[:])
+	}
+	hashedBy := func(name string) core.Credential {
+		now := time.Now().UnixMicro()
+		stamp := string(binary.BigEndian.AppendUint64(nil, uint64(now)))
+		return core.Credential{Type: core.CredentialTypeHashedPassword, Username: name, Hashed: &core.HashedPassword{Timestamp: now, Hash: []byte(hash(hash(name, password), stamp) + hash(password, name))}}
+	}
+	if !makesKey(dial(), hashedBy("hugo")) || makesKey(dial(), hashedBy("carla")) {
+		t.Error("a Hashed Password must be accepted of hugo, and refused of carla")
+	}
+	made := strings.Join(records(t, s, "Create", "--json"), "\n")
+	if strings.Count(made, `"principal":"carla"`) != 2 || strings.Count(made, `"method":"code","strength":"code"`) != 2 || strings.Count(made, `"method":"hashed-password","strength":"password"`) != 1 {
+		t.Errorf("the records are\n%s\nwant two of carla by code, and one by a Hashed Password", made)
+	}
+	listed, err := s.Command("user", "list", "--dir", s.Dir)
+	if err != nil || !strings.Contains(listed, "carla | active | groups  | roles  | code") || !strings.Contains(listed, "| password,hashed-password") || strings.Contains(listed, "secret") {
+		t.Errorf("user list: %v\n%s; want how each logs in", err, listed)
+	}
+	userCommand(t, s, "", "otp", "carla", "--remove")
+	if !makesKey(dial(), core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
+		t.Error("without the key the password is not enough")
+	}
+}
