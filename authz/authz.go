@@ -91,7 +91,7 @@ func (a *Authorizer) Reload(ctx context.Context) error {
 		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
 	}
 	if p.ignoresTimeAndAddress && !a.opts.Forget {
-		p.memo = newMemo()
+		p.memo = newMemo(p.ignoresObjectID)
 	}
 	if a.opts.Changing != nil {
 		trial := &Authorizer{opts: a.opts}

@@ -35,6 +35,7 @@ type policy struct {
 	module                *ast.Module // compiled
 	timeout               time.Duration
 	ignoresTimeAndAddress bool  // so that answers can be kept in memo
+	ignoresObjectID       bool  // so that they are good for other objects
 	memo                  *memo // nil: each question is evaluated
 
 	// For the canaries.
@@ -87,7 +88,8 @@ func compileModule(ctx context.Context, m *ast.Module) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policy{query: q, module: c.Modules[name], timeout: fence.MaxTime, ignoresTimeAndAddress: ignoresTimeAndAddress(m) && ignoresTimeAndAddress(c.Modules[name])}, nil
+	return &policy{query: q, module: c.Modules[name], timeout: fence.MaxTime,
+		ignoresTimeAndAddress: ignoresTimeAndAddress(m) && ignoresTimeAndAddress(c.Modules[name]), ignoresObjectID: ignoresObjectID(m) && ignoresObjectID(c.Modules[name])}, nil
 }
 
 // runTests runs the policy's own tests. It fails if there are none. It returns the

@@ -105,7 +105,7 @@ func (d *decider) decide() {
 	}
 }
 
-// decideAnother makes a decision about another object, which must be evaluated.
+// decideAnother makes a decision about another object, whose statements must be evaluated.
 func (d *decider) decideAnother() {
 	d.asked++
 	d.object.ID = fmt.Sprint("object-", d.asked)

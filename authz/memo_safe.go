@@ -12,12 +12,34 @@ import "github.com/open-policy-agent/opa/v1/ast"
 // unknown. So that proof succeeds for the same policies as this one, at ten times the
 // cost of an evaluation.
 func ignoresTimeAndAddress(m *ast.Module) bool {
+	return readsInputBy(m, func(r ast.Ref) bool {
+		name, known := fieldAt(r, 1)
+		return known && name != "now" && name != "address"
+	})
+}
+
+// ignoresObjectID reports whether nothing in a module can read the id of the object, so that an
+// answer is good for all objects that look the same otherwise.
+func ignoresObjectID(m *ast.Module) bool {
+	return readsInputBy(m, func(r ast.Ref) bool {
+		name, known := fieldAt(r, 1)
+		if name != "object" {
+			return known
+		}
+		part, known := fieldAt(r, 2)
+		return known && part != "id"
+	})
+}
+
+// readsInputBy reports whether a module reads the input by references that are allowed, and in no
+// other way.
+func readsInputBy(m *ast.Module, allowed func(ast.Ref) bool) bool {
 	ok := true
-	heads := map[*ast.Term]bool{} // terms "input" that begin a reference to a named field
+	heads := map[*ast.Term]bool{} // terms "input" that begin a reference
 	ast.WalkRefs(m, func(r ast.Ref) bool {
 		if len(r) > 0 && isInput(r[0]) {
 			heads[r[0]] = true
-			ok = ok && namesSteadyField(r)
+			ok = ok && allowed(r)
 		}
 		return false
 	})
@@ -32,10 +54,12 @@ func ignoresTimeAndAddress(m *ast.Module) bool {
 
 func isInput(t *ast.Term) bool { return t.Equal(ast.InputRootDocument) }
 
-func namesSteadyField(r ast.Ref) bool {
-	if len(r) < 2 {
-		return false
+// fieldAt returns the name at a place of a reference. It is not known if the reference is shorter
+// or the name is computed.
+func fieldAt(r ast.Ref, place int) (name string, known bool) {
+	if len(r) <= place {
+		return "", false
 	}
-	name, isText := r[1].Value.(ast.String)
-	return isText && name != "now" && name != "address"
+	text, known := r[place].Value.(ast.String)
+	return string(text), known
 }

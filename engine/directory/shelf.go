@@ -1,9 +1,9 @@
 package directory
 
 import (
-	"cmp"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -33,10 +33,19 @@ func locateHeld(slot *atomic.Pointer[[]*heldEntry], name core.DirectoryName) (li
 	if p := slot.Load(); p != nil {
 		list = *p
 	}
-	at, found = slices.BinarySearchFunc(list, name, func(h *heldEntry, name core.DirectoryName) int {
-		return cmp.Or(cmp.Compare(h.entry.ID, name.ID), cmp.Compare(h.entry.Kind, name.Kind), cmp.Compare(h.entry.Tenant, name.Tenant))
-	})
+	at, found = slices.BinarySearchFunc(list, name, compareHeld)
 	return list, at, found
+}
+
+// compareHeld compares an entry with a name. Most differ in their ID.
+func compareHeld(h *heldEntry, name core.DirectoryName) int {
+	if order := strings.Compare(h.entry.ID, name.ID); order != 0 {
+		return order
+	}
+	if order := strings.Compare(string(h.entry.Kind), string(name.Kind)); order != 0 {
+		return order
+	}
+	return strings.Compare(h.entry.Tenant, name.Tenant)
 }
 
 func (s *shelf) findHeld(name core.DirectoryName) *heldEntry {
