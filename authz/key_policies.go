@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -192,12 +193,28 @@ func firstNames(names []string) []string {
 func requestOf(r *core.AccessRequest) *keypolicy.Request {
 	out := &keypolicy.Request{AccessRequest: r, Token: r.Principal.TokenID, Wrapped: r.Asked.Wrapped}
 	switch {
+	case format.MakesKey(r.Action):
+		describeNewKey(out, r)
 	case r.Object != nil:
 		out.Parameters = rules.EffectiveParameters(r.Action, r.Asked.Parameters, r.Object)
 	case r.Asked.Parameters != nil:
 		out.Parameters = *r.Asked.Parameters
 	}
 	return out
+}
+
+// describeNewKey sets what the request says about the key that it makes. A replacement has
+// what the request leaves open from the key that it replaces.
+func describeNewKey(out *keypolicy.Request, r *core.AccessRequest) {
+	out.Length, out.Usage = r.Asked.Length, r.Asked.UsageMask
+	if p := r.Asked.Parameters; p != nil {
+		out.Parameters.CryptographicAlgorithm = p.CryptographicAlgorithm
+	}
+	if o := r.Object; o != nil {
+		out.Parameters.CryptographicAlgorithm = cmp.Or(out.Parameters.CryptographicAlgorithm, o.Algorithm())
+		out.Length = cmp.Or(out.Length, int32(o.Attributes.Num(core.TagCryptographicLength)))
+		out.Usage = cmp.Or(out.Usage, o.Mask())
+	}
 }
 
 // compileAll appends the policies of versions.

@@ -55,3 +55,46 @@ func TestDefaultsDoNotEscapeADenial(t *testing.T) {
 		}
 	}
 }
+
+// Statements about a new key judge its algorithm, length and uses. A permission names all the
+// uses that the key may have, a denial any of them. A replacement has what the request leaves
+// open from the old key. A request that names nothing is not permitted.
+func TestParametersOfNewKeys(t *testing.T) {
+	a, _ := withKeyPolicies(t, map[string]string{
+		"strong": `{"exclusive": true, "statements": [{"principal": "*", "actions": ["create", "register", "rotate"], "effect": "allow", "conditions": {"parameters": {"algorithm": "AES", "length": [192, 256], "usage": ["Encrypt", "Decrypt"]}}}]}`,
+		"noSign": `{"statements": [{"principal": "*", "actions": ["create", "register", "rotate"], "effect": "deny", "conditions": {"parameters": {"usage": ["Sign", "Export"]}}}]}`,
+	})
+	both := core.MaskEncrypt | core.MaskDecrypt
+	type asked struct {
+		alg    core.CryptographicAlgorithm
+		length int32
+		mask   core.UsageMask
+	}
+	for _, c := range []struct {
+		policy string
+		asked  asked
+		allow  bool
+	}{
+		{"strong", asked{core.AlgorithmAES, 256, both}, true}, {"strong", asked{core.AlgorithmAES, 192, core.MaskDecrypt}, true},
+		{"strong", asked{core.AlgorithmAES, 128, both}, false}, {"strong", asked{core.AlgorithmDES3, 192, both}, false},
+		{"strong", asked{core.AlgorithmAES, 256, both | core.MaskExport}, false}, {"strong", asked{core.AlgorithmAES, 256, both | 1<<30}, false},
+		{"strong", asked{core.AlgorithmAES, 256, 0}, false}, {"strong", asked{core.AlgorithmAES, 0, both}, false}, {"strong", asked{0, 256, both}, false},
+		{"noSign", asked{core.AlgorithmAES, 256, both}, true}, {"noSign", asked{core.AlgorithmAES, 256, both | core.MaskSign}, false}, {"noSign", asked{core.AlgorithmAES, 256, 0}, true},
+	} {
+		for _, action := range []core.Action{core.ActionCreate, core.ActionRegister, core.ActionReKey} {
+			var o *core.ManagedObject
+			if action == core.ActionReKey {
+				o = object("alice", "")
+			}
+			r := askUnder(someone("t", "alice", ""), action, o, 1, c.policy)
+			r.Asked = core.Asked{Parameters: &core.CryptographicParameters{CryptographicAlgorithm: c.asked.alg}, Length: c.asked.length, UsageMask: c.asked.mask}
+			if action == core.ActionReKey { // the same, of the old key
+				r.Asked = core.Asked{}
+				o.Attributes = core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(c.asked.alg)}, {Tag: core.TagCryptographicLength, Value: core.Int(c.asked.length)}, {Tag: core.TagCryptographicUsageMask, Value: core.Mask(c.asked.mask)}}
+			}
+			if d, err := a.Decide(ctx, r); err != nil || d.Allow != c.allow {
+				t.Errorf("%s: %v of %+v: %+v, %v; want allow %v", c.policy, action, c.asked, d, err, c.allow)
+			}
+		}
+	}
+}

@@ -29,10 +29,13 @@ type AccessRequest struct {
 	Rights []string
 }
 
-// Asked is what a request asks a key to be used with.
+// Asked is what a request asks a key to be used with, or what it asks for if it makes, takes or
+// replaces a key: algorithm, length and mask.
 type Asked struct {
 	Parameters *CryptographicParameters // nil: the request names none, so those of the object count
 	Wrapped    *bool                    // whether the value leaves wrapped; nil: it does not leave
+	Length     int32                    // of the new key, in bits; 0: not named
+	UsageMask  UsageMask                // of the new key, of both halves of a pair; 0: not named
 }
 
 // AccessFacts adds to a request what the directory has about it: Policies and Rights. It

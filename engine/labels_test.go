@@ -247,3 +247,52 @@ func TestHashIsDecidedByItsAlgorithm(t *testing.T) {
 		}
 	}
 }
+
+// A key that is made, taken or replaced is decided by what it is, also where the request names
+// nothing: the length that the server chooses, the mask of both halves, the length of the bytes.
+func TestNewKeysAreDecidedByWhatTheyAre(t *testing.T) {
+	w, p := attentiveWorld(t)
+	attributes := func(alg core.CryptographicAlgorithm, mask core.UsageMask, bits int32) core.Attributes {
+		as := core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(alg)}, {Tag: core.TagCryptographicUsageMask, Value: core.Mask(mask)}}
+		if bits != 0 {
+			as = as.Set(core.TagCryptographicLength, core.Int(bits))
+		}
+		return as
+	}
+	both := core.MaskEncrypt | core.MaskDecrypt
+	old := w.aesKey()
+	for what, c := range map[string]struct {
+		do     func() error
+		action core.Action
+		alg    core.CryptographicAlgorithm
+		length int32
+		mask   core.UsageMask
+	}{
+		"Create without a length": {func() error {
+			_, err := w.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attributes(core.AlgorithmAES, both, 0)})
+			return err
+		}, core.ActionCreate, core.AlgorithmAES, 256, both},
+		"Create Key Pair": {func() error {
+			_, err := w.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: attributes(core.AlgorithmRSA, core.MaskSign, 2048), Public: attributes(core.AlgorithmRSA, core.MaskVerify, 2048)})
+			return err
+		}, core.ActionCreateKeyPair, core.AlgorithmRSA, 2048, core.MaskSign | core.MaskVerify},
+		"Register of 16 bytes": {func() error {
+			_, err := w.Register(ctx, w.alice, &operation.RegisterInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attributes(core.AlgorithmAES, both, 0),
+				Object: core.ObjectBody{Type: core.ObjectTypeSymmetricKey, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeRaw, Material: make([]byte, 16)}}})
+			return err
+		}, core.ActionRegister, core.AlgorithmAES, 128, both},
+		"Re-key to another length": {func() error {
+			_, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(old), Attributes: core.Attributes{{Tag: core.TagCryptographicLength, Value: core.Int(192)}}})
+			return err
+		}, core.ActionReKey, core.AlgorithmAES, 192, 0},
+	} {
+		p.asked = nil
+		if err := c.do(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		last := p.asked[len(p.asked)-1]
+		if a := &last.Asked; last.Action != c.action || a.Parameters == nil || a.Parameters.CryptographicAlgorithm != c.alg || a.Length != c.length || c.mask != 0 && a.UsageMask != c.mask {
+			t.Errorf("%s is decided last as %v with %+v; want %v, %v, %d bits and the uses %v", what, last.Action, last.Asked, c.action, c.alg, c.length, c.mask)
+		}
+	}
+}

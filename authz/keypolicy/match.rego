@@ -126,6 +126,20 @@ holds(condition, _) if {
 	time.weekday(instant) in window.days
 }
 
+# The uses of a new key: a permission names all that the key may have, a denial any of them.
+
+holds(condition, "allow") if {
+	condition.kind == "usages"
+	input.facts[condition.field] != {}
+	object.subset(condition.members, input.facts[condition.field])
+}
+
+holds(condition, "deny") if {
+	condition.kind == "usages"
+	some value, _ in input.facts[condition.field]
+	value in condition.values
+}
+
 holds(condition, _) if {
 	condition.kind == "strength"
 	input.principal.strength >= condition.least
@@ -133,5 +147,5 @@ holds(condition, _) if {
 
 # A kind that this module does not know cannot be judged.
 holds(condition, "deny") if {
-	not condition.kind in {"values", "address", "notBefore", "notAfter", "daily", "strength"}
+	not condition.kind in {"values", "address", "notBefore", "notAfter", "daily", "strength", "usages"}
 }

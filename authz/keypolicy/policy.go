@@ -176,7 +176,7 @@ func (c *concern) addStatement(s *format.NormalStatement) {
 	for i := range s.Conditions {
 		condition := &s.Conditions[i]
 		switch condition.Kind {
-		case format.ValuesCondition:
+		case format.ValuesCondition, format.UsagesCondition:
 			c.addField(field{condition.Field, ast.StringTerm(condition.Field)})
 		case format.AddressCondition:
 			c.readsAddress = true

@@ -120,6 +120,10 @@ func referenceUnmet(r *Request, s *format.Statement) (paths []string) {
 		demand("object."+name, true, r.Object != nil && referenceObject(r, name, values))
 	}
 	for name, values := range c.Parameters {
+		if name == "usage" {
+			demand("parameters.usage", true, referenceUsage(r.Usage, values, s.Effect))
+			continue
+		}
 		demand("parameters."+name, true, slices.Contains(values, referenceParameter(r, name)))
 	}
 	slices.Sort(paths)
@@ -179,6 +183,20 @@ func referenceObject(r *Request, name string, values []string) bool {
 	})
 }
 
+// referenceUsage compares names of uses bit by bit.
+func referenceUsage(mask core.UsageMask, names []string, e format.Effect) bool {
+	all, some := mask != 0, false
+	for bit := range 32 {
+		one := core.UsageMask(1) << bit
+		if mask&one == 0 {
+			continue
+		}
+		named := slices.Contains(names, one.String())
+		all, some = all && named, some || named
+	}
+	return e == format.Allow && all || e == format.Deny && some
+}
+
 func referenceParameter(r *Request, name string) string {
 	switch p := &r.Parameters; name {
 	case "algorithm":
@@ -191,6 +209,8 @@ func referenceParameter(r *Request, name string) string {
 		return p.HashingAlgorithm.String()
 	case "signature":
 		return p.DigitalSignatureAlgorithm.String()
+	case "length":
+		return fmt.Sprint(r.Length)
 	}
 	if r.Wrapped == nil {
 		return ""
@@ -280,7 +300,7 @@ func (g generator) conditions() (all []string) {
 	add(`"tags": {%q: %s}`, g.one("env", "site", "x-Site", "y-Site"), g.some("prod", "dev", "Berlin"))
 	add(`"principal": {%q: %s}`, g.one("department", "level"), g.some("hr", "it", "1"))
 	add(`"object": {%s}`, g.one(`"type": "Symmetric Key"`, `"ownedByCaller": true`, `"ownedByCaller": false`, `"state": ["Active", "Pre-Active"]`, `"algorithm": ["AES", "RSA"]`, `"class": "N"`, `"owner": ["a", "b"]`, `"group": "g"`, `"objectGroup": ["og", "oh"]`, `"type": ["Secret Data", "Symmetric Key"], "group": ["g", "h"]`))
-	add(`"parameters": {%s}`, g.one(`"algorithm": "AES"`, `"mode": ["GCM", "CBC"]`, `"padding": "PKCS5"`, `"hash": "SHA-256"`, `"signature": "RSASSA-PSS"`, `"wrapped": true`, `"wrapped": false`))
+	add(`"parameters": {%s}`, g.one(`"algorithm": "AES"`, `"mode": ["GCM", "CBC"]`, `"padding": "PKCS5"`, `"hash": "SHA-256"`, `"signature": "RSASSA-PSS"`, `"wrapped": true`, `"wrapped": false`, `"length": 128`, `"length": [192, 256]`, `"usage": "Encrypt"`, `"usage": ["Encrypt", "Decrypt", "Sign"]`))
 	return all
 }
 
@@ -332,6 +352,10 @@ func (g generator) request(action core.Action) *Request {
 	}
 	r.Parameters = core.CryptographicParameters{CryptographicAlgorithm: core.CryptographicAlgorithm(g.IntN(5)), BlockCipherMode: core.BlockCipherMode(g.IntN(10)),
 		PaddingMethod: core.PaddingMethod(g.IntN(5)), HashingAlgorithm: core.HashingAlgorithm(g.IntN(8)), DigitalSignatureAlgorithm: core.DigitalSignatureAlgorithm(g.IntN(9))}
+	r.Length, r.Usage = int32(64*g.IntN(5)), core.UsageMask(g.IntN(16))
+	if g.IntN(8) == 0 {
+		r.Usage |= 1 << 30 // a bit without a name
+	}
 	if g.IntN(2) == 0 {
 		wrapped := g.IntN(2) == 0
 		r.Wrapped = &wrapped

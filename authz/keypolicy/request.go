@@ -20,7 +20,9 @@ type Request struct {
 	// Parameters are those with which the action will be done: of the request, or of the
 	// key if the request leaves them open. Create and the like give their algorithm here.
 	Parameters core.CryptographicParameters
-	Wrapped    *bool // whether Get or Export wraps the key; nil for other actions
+	Length     int32          // in bits, of a key that is made, taken or replaced; 0: not known
+	Usage      core.UsageMask // of such a key
+	Wrapped    *bool          // whether Get or Export wraps the key; nil for other actions
 }
 
 // checkComplete refuses a request that lacks what statements rely on. It returns the
@@ -166,6 +168,9 @@ func factsOf(r *Request, field string) []string {
 		}
 		return nil
 	}
+	if field == format.ParameterPrefix+"usage" {
+		return usagesOf(r.Usage)
+	}
 	if name, ok := strings.CutPrefix(field, format.PrincipalPrefix); ok {
 		if v, ok := r.Principal.Attributes[name]; ok {
 			return []string{v}
@@ -201,6 +206,7 @@ var fixedFacts = map[string]func(*Request) string{
 	format.ParameterPrefix + "padding":   func(r *Request) string { return core.EnumName(r.Parameters.PaddingMethod) },
 	format.ParameterPrefix + "hash":      func(r *Request) string { return core.EnumName(r.Parameters.HashingAlgorithm) },
 	format.ParameterPrefix + "signature": func(r *Request) string { return core.EnumName(r.Parameters.DigitalSignatureAlgorithm) },
+	format.ParameterPrefix + "length":    func(r *Request) string { return optionalNumber(r.Length) },
 	format.ParameterPrefix + "wrapped":   func(r *Request) string { return optionalFlag(r.Wrapped) },
 }
 
@@ -211,6 +217,24 @@ func objectFact(get func(*Request) string) func(*Request) string {
 		}
 		return get(r)
 	}
+}
+
+// usagesOf returns the name of each bit of a mask. A bit without a name is its number.
+func usagesOf(mask core.UsageMask) (names []string) {
+	for bit := core.UsageMask(1); bit != 0; bit <<= 1 {
+		if mask&bit != 0 {
+			names = append(names, bit.String())
+		}
+	}
+	return names
+}
+
+// optionalNumber returns "" for 0.
+func optionalNumber(n int32) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(n))
 }
 
 // optionalFlag returns "" for nil.

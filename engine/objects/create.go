@@ -11,17 +11,20 @@ import (
 
 // Create makes a symmetric key or Secret Data in the token (KMIP 1.4 §4.1, 2.1 §6.1.8).
 func (v *Verbs) Create(ctx context.Context, c *core.Caller, in *operation.CreateInput) (operation.CreateOutput, error) {
-	return engine.RunPermitted(v.engine, ctx, c, core.ActionCreate, in, create)
+	return engine.Run(v.engine, ctx, c, core.ActionCreate, in, create)
 }
 
 func create(k *engine.Call, in *operation.CreateInput) (out operation.CreateOutput, err error) {
-	if in.ObjectType != core.ObjectTypeSymmetricKey && in.ObjectType != core.ObjectTypeSecretData {
-		return out, core.Errorf(core.InvalidObjectType, "Create makes Symmetric Keys and Secret Data; %v come by another operation", in.ObjectType)
-	}
 	k.StorageMasks = in.ProtectionMasks
 	given, err := mergeTemplates(k, in.Attributes, in.TemplateNames)
 	if err != nil {
 		return out, err
+	}
+	if err := decideKey(k, nil, askedNew(withMask(k, in.ObjectType, given), rules.SymmetricSpec)); err != nil {
+		return out, err
+	}
+	if in.ObjectType != core.ObjectTypeSymmetricKey && in.ObjectType != core.ObjectTypeSecretData {
+		return out, core.Errorf(core.InvalidObjectType, "Create makes Symmetric Keys and Secret Data; %v come by another operation", in.ObjectType)
 	}
 	o, err := generateKey(k, in.ObjectType, given)
 	if err != nil {
@@ -156,12 +159,17 @@ func closeCreateIntent(ch *core.Change, o *core.ManagedObject) {
 // CreateKeyPair makes a private key and a public key in the token and links them to each
 // other (KMIP 1.4 §4.2, 2.1 §6.1.9).
 func (v *Verbs) CreateKeyPair(ctx context.Context, c *core.Caller, in *operation.CreateKeyPairInput) (operation.CreateKeyPairOutput, error) {
-	return engine.RunPermitted(v.engine, ctx, c, core.ActionCreateKeyPair, in, createKeyPair)
+	return engine.Run(v.engine, ctx, c, core.ActionCreateKeyPair, in, createKeyPair)
 }
 
 func createKeyPair(k *engine.Call, in *operation.CreateKeyPairInput) (out operation.CreateKeyPairOutput, err error) {
 	private, public, err := makeHalves(k, in)
 	if err != nil {
+		return out, err
+	}
+	asked := askedNew(private.Attributes, rules.PairSpec)
+	asked.UsageMask |= public.Mask()
+	if err := decideKey(k, nil, asked); err != nil {
 		return out, err
 	}
 	k.StorageMasks = ownOrCommon(in.PrivateProtection, in.CommonProtection)
@@ -293,6 +301,7 @@ func (v *Verbs) ReKey(ctx context.Context, c *core.Caller, in *operation.RekeyIn
 func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput, err error) {
 	var fresh *core.ManagedObject
 	k.StorageMasks = in.ProtectionMasks
+	k.Asked = askedKey(in.Attributes)
 	_, err = k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
 		if o.Type != core.ObjectTypeSymmetricKey {
 			return nil, core.Errorf(core.InvalidObjectType, "Re-key replaces symmetric keys; object %s is a %v", o.ID, o.Type)
@@ -302,6 +311,9 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 		}
 		given, err := inheritAttributes(k, o, in)
 		if err != nil {
+			return nil, err
+		}
+		if err := decideReplacement(k, o, given); err != nil {
 			return nil, err
 		}
 		if err := checkNewCustody(k, o, given); err != nil {

@@ -17,11 +17,15 @@ const maxCertificateBytes = 64 * 1024
 
 // Register stores an object that the client sends (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *operation.RegisterInput) (operation.RegisterOutput, error) {
-	return engine.RunPermitted(v.engine, ctx, c, core.ActionRegister, in, register)
+	return engine.Run(v.engine, ctx, c, core.ActionRegister, in, register)
 }
 
 func register(k *engine.Call, in *operation.RegisterInput) (out operation.RegisterOutput, err error) {
 	k.StorageMasks = in.ProtectionMasks
+	asked := askedRegister(in)
+	if err := decideKey(k, nil, asked); err != nil {
+		return out, err
+	}
 	opened, err := openKeyValue(k, in)
 	defer func() { core.Retire(opened) }()
 	if err != nil {
@@ -38,6 +42,11 @@ func register(k *engine.Call, in *operation.RegisterInput) (out operation.Regist
 	k.Record.Object = o.ID
 	if err := takeObject(k, o, in); err != nil {
 		return out, err
+	}
+	if taken := askedKey(o.Attributes); !isSameKey(asked, taken) { // by a Template, by the key itself, or by what was wrapped
+		if err := decideKey(k, nil, taken); err != nil {
+			return out, err
+		}
 	}
 	if opened != nil && o.Material.Class != core.ClassC { // because of attributes in the Key Value
 		return out, core.Errorf(core.EncodingOptionError, ttlvNeedsClassC)

@@ -24,12 +24,17 @@ func indexTree(index map[string][]int) any {
 	return out
 }
 
-func statementTree(s NormalStatement) any {
-	names := map[string]any{}
-	for _, p := range s.Principals {
-		names[p] = true
+// setTree returns {"a": true, "b": true}.
+func setTree(names []string) any {
+	set := map[string]any{}
+	for _, name := range names {
+		set[name] = true
 	}
-	out := map[string]any{"sid": s.SID, "effect": string(s.Effect), "principals": names, "conditions": listOf(s.Conditions, conditionTree)}
+	return set
+}
+
+func statementTree(s NormalStatement) any {
+	out := map[string]any{"sid": s.SID, "effect": string(s.Effect), "principals": setTree(s.Principals), "conditions": listOf(s.Conditions, conditionTree)}
 	if s.Gate != nil {
 		out["gate"] = gateTree(s.Gate)
 	}
@@ -53,6 +58,8 @@ func conditionTree(c Condition) any {
 	switch c.Kind {
 	case ValuesCondition:
 		out["field"], out["values"] = c.Field, listOf(c.Values, textTree)
+	case UsagesCondition:
+		out["field"], out["values"], out["members"] = c.Field, listOf(c.Values, textTree), setTree(c.Values)
 	case AddressCondition:
 		out["ranges"] = listOf(c.Ranges, textTree)
 	case NotBeforeCondition, NotAfterCondition:

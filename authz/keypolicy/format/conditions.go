@@ -79,6 +79,8 @@ func (r *reader) closedFields(n node, fields []namedValues) map[string][]string 
 		case m.kind == missingNode:
 		case f.isFlag():
 			out[f.name] = []string{strconv.FormatBool(r.flagOf(m))}
+		case f.isNumber():
+			out[f.name] = readList(r, m, func(n node) string { return strconv.FormatInt(r.numberOf(n, maxLength), 10) })
 		case f.values == nil:
 			out[f.name] = r.namesOf(m)
 		default:

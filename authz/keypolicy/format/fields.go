@@ -54,7 +54,17 @@ var parameterFields = []namedValues{
 	{"hash", enumNames(core.TagHashingAlgorithm)},
 	{"signature", enumNames(core.TagDigitalSignatureAlgorithm)},
 	{wrappedParameter, flagValues},
+	{lengthParameter, nil},
+	{usageParameter, enumNames(core.TagCryptographicUsageMask)},
 }
+
+// Parameters of a key that is made, taken or replaced: its length in bits, a whole number in the
+// document, and the bits of its Cryptographic Usage Mask.
+const (
+	lengthParameter = "length"
+	usageParameter  = "usage"
+	maxLength       = 1 << 20
+)
 
 // FixedFields lists the fields whose names are known: all but tags and attributes of the
 // principal.
@@ -100,6 +110,9 @@ func tagField(name string) string {
 	}
 	return TagPrefix + tagAttributePrefix + name
 }
+
+// isNumber reports whether the values of a member are whole numbers in the document.
+func (v *namedValues) isNumber() bool { return v.name == lengthParameter }
 
 // isFlag reports whether a member is true or false in the document.
 func (v *namedValues) isFlag() bool { return slices.Equal(v.values, flagValues) }

@@ -203,12 +203,12 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	d, _ := parse(t, `{"keyId": ["k", "nokey"], "statements": [{"principals": ["*", "user:a", "user:nobody", "client:a"], "actions": ["encrypt", "create"], "effect": "deny", "conditions": {"tags": {"env": "prod"}, "parameters": {"algorithm": "AES"}}}]}`)
+	d, _ := parse(t, `{"keyId": ["k", "nokey"], "statements": [{"principals": ["*", "user:a", "user:nobody", "client:a"], "actions": ["encrypt", "create"], "effect": "deny", "conditions": {"tags": {"env": "prod"}, "parameters": {"algorithm": "AES", "mode": "GCM"}}}]}`)
 	got := format.Warnings(d, func(name string) bool { return !strings.Contains(name, "no") })
 	want := []format.Warning{{"keyId", "keyId:nokey does not exist (yet)"}, {"statements[0].principal", "user:nobody does not exist (yet)"},
 		{"statements[0].principal", "client:a is not matched by an access token of a, which escapes the denial; write user:a"},
 		{"statements[0].conditions", "Create has no object, so the conditions object and tags never hold for it"},
-		{"statements[0].conditions.parameters", "the parameters of Create are not judged, so the condition never holds for it"}}
+		{"statements[0].conditions.parameters.mode", "Create has no such parameter, so the condition never holds for it"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the warnings are %q, want %q", got, want)
 	}

@@ -51,6 +51,7 @@ const (
 	NotAfterCondition  ConditionKind = "notAfter"  // At
 	DailyCondition     ConditionKind = "daily"     // Zone, Windows
 	StrengthCondition  ConditionKind = "strength"  // Least
+	UsagesCondition    ConditionKind = "usages"    // Field, Values: in a denial one of them, in a permission nothing else
 )
 
 // Condition is one condition of a statement.
@@ -172,7 +173,11 @@ func (d *Daily) windows() []Window {
 
 func (f *Facts) normalize() (out []Condition) {
 	for _, v := range f.Fields() {
-		out = append(out, Condition{Kind: ValuesCondition, Path: v.Path, Field: v.Name, Values: sortedSet(v.Values)})
+		kind := ValuesCondition
+		if v.Name == ParameterPrefix+usageParameter {
+			kind = UsagesCondition
+		}
+		out = append(out, Condition{Kind: kind, Path: v.Path, Field: v.Name, Values: sortedSet(v.Values)})
 	}
 	if f.Strength != core.StrengthNone {
 		out = append(out, Condition{Kind: StrengthCondition, Path: "conditions.strength", Least: f.Strength})

@@ -33,8 +33,8 @@ func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 		if action := s.withoutObject(); action != "" {
 			out = append(out, Warning{path + ".conditions", fmt.Sprintf("%s has no object, so the conditions object and tags never hold for it", action)})
 		}
-		if action := s.withoutParameters(); action != "" {
-			out = append(out, Warning{path + ".conditions.parameters", fmt.Sprintf("the parameters of %s are not judged, so the condition never holds for it", action)})
+		if action, parameter := s.withoutParameters(); action != "" {
+			out = append(out, Warning{path + ".conditions.parameters." + parameter, fmt.Sprintf("%s has no such parameter, so the condition never holds for it", action)})
 		}
 	}
 	return out
@@ -56,22 +56,44 @@ func (s *Statement) withoutObject() string {
 	return ""
 }
 
-// withParameters are the actions whose parameters statements can judge.
-var withParameters = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify,
-	core.ActionHash, core.ActionGet, core.ActionExport}
+// Actions by the parameters of theirs that statements can judge.
+var (
+	usingActions = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionHash}
+	makingKeys   = []core.Action{core.ActionCreate, core.ActionCreateKeyPair, core.ActionRegister, core.ActionReKey}
+	givingAway   = []core.Action{core.ActionGet, core.ActionExport}
+)
 
-// withoutParameters returns an action that the statement names and for which its condition
-// on parameters never holds, or "".
-func (s *Statement) withoutParameters() string {
-	if s.Conditions.Parameters == nil || slices.Contains(s.Actions, core.EveryAction) {
-		return ""
+// MakesKey reports whether an action makes, takes or replaces a key, whose algorithm, length and
+// usage statements can judge.
+func MakesKey(a core.Action) bool { return slices.Contains(makingKeys, a) }
+
+// judgesParameter reports whether an action has a parameter.
+func judgesParameter(a core.Action, parameter string) bool {
+	switch parameter {
+	case "algorithm":
+		return slices.Contains(usingActions, a) || MakesKey(a)
+	case lengthParameter, usageParameter:
+		return MakesKey(a)
+	case wrappedParameter:
+		return slices.Contains(givingAway, a)
 	}
-	for _, word := range s.Actions {
-		for _, a := range core.ActionsNamed(word) {
-			if !slices.Contains(withParameters, a) {
-				return a.String()
+	return slices.Contains(usingActions, a)
+}
+
+// withoutParameters returns an action that the statement names and one of its conditions on
+// parameters that never holds for it, or "".
+func (s *Statement) withoutParameters() (action, parameter string) {
+	if slices.Contains(s.Actions, core.EveryAction) {
+		return "", ""
+	}
+	for _, parameter := range sortedKeys(s.Conditions.Parameters) {
+		for _, word := range s.Actions {
+			for _, a := range core.ActionsNamed(word) {
+				if !judgesParameter(a, parameter) {
+					return a.String(), parameter
+				}
 			}
 		}
 	}
-	return ""
+	return "", ""
 }

@@ -93,6 +93,22 @@ func (m *members) setNames(name string, names []string) {
 	}
 }
 
+// setNumbers writes one number as it is, and several as a list.
+func (m *members) setNumbers(name string, texts []string) {
+	var numbers []json.Number
+	for _, text := range texts {
+		numbers = append(numbers, json.Number(text))
+	}
+	if len(numbers) == 1 {
+		m.setMember(name, numbers[0])
+		return
+	}
+	m.setMember(name, numbers)
+}
+
+// parametersMember is the member of a condition that has numbers.
+const parametersMember = "parameters"
+
 // setFields writes a member of fields. flags are those that are true or false.
 func (m *members) setFields(name string, fields map[string][]string, flags ...string) {
 	if fields == nil {
@@ -102,6 +118,10 @@ func (m *members) setFields(name string, fields map[string][]string, flags ...st
 	for _, field := range sortedKeys(fields) {
 		if slices.Contains(flags, field) {
 			out.setMember(field, fields[field][0] == "true")
+			continue
+		}
+		if name == parametersMember && field == lengthParameter {
+			out.setNumbers(field, fields[field])
 			continue
 		}
 		out.setNames(field, fields[field])
@@ -175,7 +195,7 @@ func writeFacts(f *Facts) (out members) {
 	out.setFields("tags", f.Tags)
 	out.setFields("object", f.Object, ownedMember)
 	out.setFields("principal", f.Principal)
-	out.setFields("parameters", f.Parameters, wrappedParameter)
+	out.setFields(parametersMember, f.Parameters, wrappedParameter)
 	return out
 }
 
