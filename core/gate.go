@@ -14,6 +14,7 @@ type Gate struct {
 type GateTerms struct {
 	Approvals *ApprovalTerms // nil: none are needed
 	Rate      *RateTerms     // nil: no bound
+	TotalUse  int64          // how often the statement permits a use of one object, in all; 0: no bound
 }
 
 // RateTerms bound how often one principal does what a statement is about with one object.

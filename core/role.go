@@ -58,6 +58,11 @@ const (
 // of vendor y. Re-key gives them to the replacement.
 var PolicyAttribute = AttributeName{Vendor: "y", Name: "keyreeve-policy"}
 
+// UsesAttribute counts the uses that statements with a total have permitted: the custom attribute
+// y-keyreeve-uses has an instance "POLICY@VERSION/SID=COUNT" for each. Only the server sets it.
+// Re-key gives the counts to the replacement, which could otherwise be used as often again.
+var UsesAttribute = AttributeName{Vendor: "y", Name: "keyreeve-uses"}
+
 // Policies lists the key policies that are attached to the object itself.
 func (o *ManagedObject) Policies() (names []string) {
 	for i := range o.Attributes {

@@ -40,6 +40,7 @@ type Call struct {
 
 	Request   any                   // the input of the verb, to which an approval is bound; nil: the operation cannot wait for approvals
 	counted   []countedUse          // uses of statements with a rate
+	totalled  []rateKey             // uses of statements with a total
 	approvals []*core.GivenApproval // that the operation uses up when it succeeds
 
 	// Memory for values that are passed by reference, so that a use allocates nothing.

@@ -18,7 +18,7 @@ func (k *Call) FindObject(id core.Identifier) (*core.ManagedObject, error) {
 		return nil, err
 	}
 	k.AddGrant(core.RoleTarget, k.Action, o.ID, nil)
-	return o, nil
+	return k.access.Object, nil // a gate may have counted the use in it
 }
 
 // LoadObject reads an object of the caller's tenant, from the cache if possible. It does

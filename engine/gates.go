@@ -19,22 +19,31 @@ func passGates(k *Call, gates []core.Gate) (core.Decision, error) {
 		return core.Decision{}, err
 	}
 	var lacking []core.Gate
+	var opened []*core.Gate
 	var exceeded error
 	for i := range gates {
 		if !meetsGate(waiting, &gates[i]) {
 			lacking = append(lacking, gates[i])
 			continue
 		}
-		if err := countRate(k, &gates[i]); err != nil {
+		err := requireUsesLeft(k, &gates[i])
+		if err == nil {
+			err = countRate(k, &gates[i])
+		}
+		if err != nil {
 			exceeded = err
 			continue
 		}
+		opened = append(opened, &gates[i])
 		k.access.Granted = append(k.access.Granted, gates[i].Statement)
 		d, err := k.Ports.Policy.Decide(k.Ctx, &k.access)
 		if err != nil {
 			return core.Decision{}, undecided(err)
 		}
 		if d.Allow {
+			if err := countTotals(k, opened); err != nil {
+				return core.Decision{}, err
+			}
 			noteReasons(k, &d)
 			noteApproval(k, waiting)
 			return d, nil

@@ -5,35 +5,50 @@ import "github.com/keyreeve/keyreeve/core"
 // Consume subtracts the cost of one protecting use of n bytes from the Usage Limits of
 // an object, durably, before the use (KMIP 1.4 §3.21). Without limits it does nothing.
 // A stream counts as one use, and as the bytes of all its parts. If too little is left,
-// it fails with UsageLimitExceeded. Callers take turns for one object, so that only
-// other nodes cause conflicts.
+// it fails with UsageLimitExceeded.
 func (k *Call) Consume(o *core.ManagedObject, n int, s *Stream) error {
 	if !mustCount(o, s) {
 		return nil
 	}
-	turn := &k.Engine.objects.shardOf(o.ID).usageTurn
+	_, err := countUse(k, o.ID, func(now *core.ManagedObject) (*core.ManagedObject, error) {
+		if err := now.CheckUse(true, k.Now); err != nil || !mustCount(now, s) {
+			return now, err
+		}
+		return withDraw(now, int64(n))
+	})
+	return err
+}
+
+// countUse stores the successor of an object that count makes, unless it is the object itself,
+// and returns what is stored. Callers take turns for one object, so that only other nodes cause
+// conflicts; then count is called again.
+func countUse(k *Call, id string, count func(now *core.ManagedObject) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
+	turn := &k.Engine.objects.shardOf(id).usageTurn
 	turn.Lock()
 	defer turn.Unlock()
 	for try := 1; ; try++ {
-		now, err := k.LoadObject(o.ID)
+		now, err := k.LoadObject(id)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := now.CheckUse(true, k.Now); err != nil || !mustCount(now, s) {
-			return err
+		next, err := count(now)
+		if err != nil || next == now {
+			return next, err
 		}
-		next, err := withDraw(now, int64(n))
-		if err != nil {
-			return err
+		next.Version = now.Version + 1
+		ch := core.ChangeOf(core.UpdateObject{Object: next})
+		if grown := usageOf(next).Sub(usageOf(now)); grown != (core.Usage{}) {
+			ch.Add(core.AddUsage{Tenant: next.Tenant, Usage: grown})
 		}
-		if err = k.Ports.Store.Commit(k.Ctx, core.ChangeOf(core.UpdateObject{Object: next})); err == nil {
+		err = k.Ports.Store.Commit(k.Ctx, ch)
+		if err == nil {
 			k.Engine.objects.putStored(next)
 			k.NoteUndo(now, next)
-			return nil
+			return next, nil
 		}
-		k.Engine.objects.forget(o.Tenant, o.ID)
+		k.Engine.objects.forget(now.Tenant, now.ID)
 		if !shouldStartOver(err, try) {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -57,7 +72,6 @@ func withDraw(o *core.ManagedObject, bytes int64) (*core.ManagedObject, error) {
 	}
 	u.Count -= cost
 	next := o.Successor()
-	next.Version++
 	next.Attributes = o.Attributes.Set(core.TagUsageLimits, u.Value())
 	return next, nil
 }

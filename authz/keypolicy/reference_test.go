@@ -270,7 +270,10 @@ func (g generator) statement() string {
 		approvals := `"approvals": ` + g.one(`{"needed": 1, "from": "role:r"}`, `{"needed": 2, "from": ["user:a", "group:g"]}`)
 		actions = g.listOf("export", "Get", "delete")
 		if g.IntN(2) == 0 {
-			approvals, actions = `"rate": {"uses": 5, "per": "1h"}`, g.listOf("encrypt", "create", "read", "Get", "Signature Verify")
+			approvals, actions = g.one(`"rate": {"uses": 5, "per": "1h"}`, `"rate": {"uses": 5, "per": "1h"}, "totalUse": 3`), g.listOf("encrypt", "create", "read", "Get", "Signature Verify")
+		}
+		if strings.Contains(approvals, "totalUse") {
+			effect, actions = "allow", g.listOf("encrypt", "read", "Get", "Signature Verify")
 		}
 		switch {
 		case effect == "deny":

@@ -246,7 +246,7 @@ func TestTrapSpoofedNames(t *testing.T) {
 func TestEveryFieldIsRead(t *testing.T) {
 	r := usualRequest()
 	wrapped := true
-	r.Wrapped = &wrapped
+	r.Wrapped, r.Length, r.Usage = &wrapped, 256, core.MaskEncrypt
 	r.Object.Material.Class, r.Object.Group = core.ClassN, "g"
 	r.Object.Attributes = r.Object.Attributes.Set(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES)).Set(core.TagObjectGroup, core.Text("og"))
 	r.Parameters = core.CryptographicParameters{BlockCipherMode: 1, PaddingMethod: 1, HashingAlgorithm: 1, DigitalSignatureAlgorithm: 1, CryptographicAlgorithm: 1}

@@ -167,7 +167,7 @@ func createKeyPair(k *engine.Call, in *operation.CreateKeyPairInput) (out operat
 	if err != nil {
 		return out, err
 	}
-	asked := askedNew(private.Attributes, rules.PairSpec)
+	asked := askedNew(private.Attributes, func(o *core.ManagedObject) (core.KeySpec, error) { return rules.PairSpec(o, true) })
 	asked.UsageMask |= public.Mask()
 	if err := decideKey(k, nil, asked); err != nil {
 		return out, err

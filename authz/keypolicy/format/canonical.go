@@ -50,6 +50,9 @@ func gateTree(g *core.GateTerms) any {
 	if rate := g.Rate; rate != nil {
 		out[rateMember] = map[string]any{"uses": rate.Uses, "per": rate.Per}
 	}
+	if g.TotalUse != 0 {
+		out[totalMember] = g.TotalUse
+	}
 	return out
 }
 

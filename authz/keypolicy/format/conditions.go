@@ -12,7 +12,6 @@ import (
 var factMembers = []string{"door", "strength", "tags", "object", "principal", "parameters"}
 
 func (r *reader) conditions(n node) (c Conditions) {
-	refuseLater(r, n)
 	get := r.object(n, slices.Concat([]string{"ipAddress", "time", "region"}, gateMembers, factMembers)...)
 	c.Facts = r.readFacts(get)
 	if m := get("ipAddress"); m.kind != missingNode {

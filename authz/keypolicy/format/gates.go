@@ -14,25 +14,18 @@ const (
 	unlessMember    = "unless"
 	approvalsMember = "approvals"
 	rateMember      = "rate"
+	totalMember     = "totalUse"
 	grantedMember   = "granted" // of a test: all gates are open
 )
 
-var gateMembers = []string{approvalsMember, rateMember}
-
-// laterMembers are not offered yet. They are refused, because a condition that is
-// overlooked would allow too much.
-var laterMembers = []string{"totalUse"}
-
-func refuseLater(r *reader, n node) {
-	for _, name := range laterMembers {
-		if m, ok := n.members[name]; ok {
-			r.refuse(m, "this condition is not offered yet; leave it out")
-		}
-	}
-}
+// gateMembers are those of an allow. A denial can have all but the total.
+var gateMembers = []string{approvalsMember, rateMember, totalMember}
 
 // gateAmongConditions reads the gate of an allow; nil if it has none.
 func gateAmongConditions(r *reader, n node, effect Effect) *core.GateTerms {
+	if m, ok := n.members[totalMember]; ok && effect == Deny {
+		r.refuse(m, "a denial has no total; write it in a statement that allows")
+	}
 	for _, name := range gateMembers {
 		if m, ok := n.members[name]; ok && effect == Deny {
 			r.refuse(m, "a denial does not have it as a condition; write it in the member %s, which lifts the denial", unlessMember)
@@ -46,8 +39,7 @@ func gateOfDenial(r *reader, n node, effect Effect) *core.GateTerms {
 	if effect == Allow {
 		r.refuse(n, "only a denial has it; an allow has the same members among its conditions")
 	}
-	refuseLater(r, n)
-	r.object(n, gateMembers...)
+	r.object(n, approvalsMember, rateMember)
 	r.refuseEmpty(n)
 	return gateTerms(r, n)
 }
@@ -61,14 +53,18 @@ func gateTerms(r *reader, n node) *core.GateTerms {
 	if m, ok := n.members[rateMember]; ok {
 		out.Rate = rateTerms(r, m)
 	}
+	if m, ok := n.members[totalMember]; ok {
+		out.TotalUse = r.numberOf(m, maxTotalUse)
+	}
 	if out == (core.GateTerms{}) {
 		return nil
 	}
 	return &out
 }
 
-// Bounds of a rate.
+// Bounds of a rate and of a total.
 const (
+	maxTotalUse = 1_000_000_000
 	maxRateUses = 1_000_000_000
 	maxRatePer  = 720 * time.Hour
 )
@@ -134,6 +130,9 @@ func gateFits(r *reader, n node, s *Statement) {
 			if a == core.ActionLocate {
 				r.refuse(n, "%s has neither approvals nor a rate: it asks about each object that it finds", a)
 			}
+			if s.Gate.TotalUse != 0 && a.Info().Objects != core.OneObject {
+				r.refuse(n, "%s works on no object, so its uses have no total", a)
+			}
 			if s.Gate.Approvals != nil && !slices.Contains(waitingActions, a) {
 				r.refuse(n, "%s cannot wait for approvals; delete, export, rotate, revoke and \"Save Policy\" are some that can", a)
 			}
@@ -149,6 +148,9 @@ func writeGate(g *core.GateTerms) (out members) {
 	}
 	if rate := g.Rate; rate != nil {
 		out.setMember(rateMember, members{{"uses", rate.Uses}, {"per", (time.Duration(rate.Per) * time.Second).String()}})
+	}
+	if g.TotalUse != 0 {
+		out.setMember(totalMember, g.TotalUse)
 	}
 	return out
 }
