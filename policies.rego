@@ -113,6 +113,11 @@ socket_operations := {
 	"Create Authority", "Read Revocations",
 }
 
+# What a certificate with the role "system" may do over REST: look after the tenants. It may do
+# nothing else, not even make keys of its own. An authority can give this role only if its entry
+# in tls.authorities names it: "*" does not.
+tenant_operations := {"Create Tenant", "List Tenants", "Read Tenant", "Save Tenant", "Delete Tenant"}
+
 # What everybody may do with access tokens of its own, and the socket with those of
 # users. For those of others the server asks besides for "Save User" or "Read Users". An
 # invitation is a token too: it enrolls the client that it names, and does nothing else. An
@@ -178,6 +183,17 @@ denials contains "an auditor only reads attributes" if {
 	input.operation != "Read Approvals"
 }
 
+denials contains "an administrator of the server only looks after tenants" if {
+	input.principal.roles.system
+	input.principal.method != "system"
+	not input.operation in (tenant_operations | server_operations) | monitor_operations
+}
+
+denials contains "an administrator of the server touches no object" if {
+	input.principal.roles.system
+	input.object.present
+}
+
 denials contains "a token buys no token" if {
 	input.operation == "Issue Token"
 	input.principal.token.present
@@ -216,6 +232,14 @@ permits contains "administrator on the server's machine" if {
 	input.operation in socket_operations | token_operations
 	input.door == "admin"
 	input.principal.method == "system"
+	input.principal.roles.system
+}
+
+permits contains "administrator of the server" if {
+	not input.object.present
+	input.operation in tenant_operations
+	input.door == "rest"
+	input.principal.method == "mtls"
 	input.principal.roles.system
 }
 

@@ -380,9 +380,29 @@ test_who_acts_on_the_token if {
 			d := authz.decision with input as object.union(socket, part)
 			d.allow == false
 		}
-		every role in {"monitor", "admin", "auditor", "system"} {
+		every role in {"monitor", "admin", "auditor"} {
 			about_server(operation, {role}).allow == false
 		}
+		about_server(operation, {"system"}).allow == (operation in authz.tenant_operations)
+	}
+}
+
+test_an_administrator_of_the_server_looks_after_tenants_alone if {
+	every operation in authz.tenant_operations {
+		asked := server_question(operation, {"system"})
+		about_server(operation, {"system"}).reasons["administrator of the server"]
+		every part in [{"door": "kmip"}, {"door": "clock"}, {"door": "admin"}, {"principal": {"method": "token"}}, {"principal": {"method": "password"}}, {"principal": {"method": "ldap"}}, {"object": shared}] {
+			d := authz.decision with input as object.union(asked, part)
+			d.allow == false
+		}
+	}
+	every operation in (authz.open_operations - authz.server_operations) | authz.token_operations {
+		about_server(operation, {"system"}).allow == false
+		about_server(operation, {"system", "admin"}).allow == false
+	}
+	every operation in on_objects {
+		d := authz.decision with input as object.union(server_question(operation, {"system", "admin", "operator"}), {"object": shared})
+		d.allow == false
 	}
 }
 
@@ -392,9 +412,10 @@ on_people := {"Save Canary", "Delete Canary", "Save Policy", "Attach Policy", "S
 test_who_administers_people if {
 	every operation in on_people | {"Save Client", "Revoke Client", "Read Clients"} {
 		about_server(operation, {"admin"}).allow == true
-		every role in {"monitor", "operator", "viewer", "auditor", "system", "user"} {
+		every role in {"monitor", "operator", "viewer", "auditor", "user"} {
 			about_server(operation, {role}).allow == false
 		}
+		about_server(operation, {"system"}).allow == (operation == "Read Tenant")
 		socket := object.union(server_question(operation, {"system"}), {"door": "admin", "principal": {"method": "system"}})
 		d := authz.decision with input as socket
 		d.allow == true

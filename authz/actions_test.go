@@ -16,12 +16,12 @@ import (
 var mayBeIn = map[core.ActionKind][]string{
 	core.UseAction:        {"open_operations", "use_operations"},
 	core.ManageAction:     {"open_operations", "use_operations", "admin_operations", "operator_operations", "token_operations", "approval_operations"},
-	core.ReadAction:       {"open_operations", "use_operations", "admin_operations", "operator_operations", "auditor_operations", "server_operations", "monitor_operations", "socket_operations", "people_operations", "token_operations", "review_operations", "approval_operations"},
-	core.AdministerAction: {"socket_operations", "people_operations"},
+	core.ReadAction:       {"open_operations", "use_operations", "admin_operations", "operator_operations", "auditor_operations", "server_operations", "monitor_operations", "socket_operations", "tenant_operations", "people_operations", "token_operations", "review_operations", "approval_operations"},
+	core.AdministerAction: {"socket_operations", "tenant_operations", "people_operations"},
 }
 
 // withoutObject has the sets whose permits are for questions without an object.
-var withoutObject = []string{"open_operations", "server_operations", "monitor_operations", "socket_operations", "people_operations", "token_operations", "review_operations", "approval_operations"}
+var withoutObject = []string{"open_operations", "server_operations", "monitor_operations", "socket_operations", "tenant_operations", "people_operations", "token_operations", "review_operations", "approval_operations"}
 
 // The table of actions agrees with policies.rego. An action that the server offers is only in
 // sets of its kind. An action that it does not offer is in no set, and so denied to all. No

@@ -41,10 +41,19 @@ var situations = map[string]situation{
 // besides those that are open to everybody.
 var onTheMachine = map[core.Action]bool{core.ActionReadHealth: true, core.ActionReadRecords: true, core.ActionReload: true}
 
+// ofTenants are the actions that an administrator of the server may do over REST.
+var ofTenants = map[core.Action]bool{core.ActionCreateTenant: true, core.ActionListTenants: true, core.ActionReadTenant: true, core.ActionSaveTenant: true, core.ActionDeleteTenant: true}
+
 // allowedIn is what the default policy decides in a situation, in Go.
-func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.ManagedObject) bool {
+func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.ManagedObject, door core.Door) bool {
 	if s.refuses {
 		return false
+	}
+	if p.Tenant != core.SystemTenant && p.HasRole(core.SystemRole) {
+		asks := action == core.ActionQuery || action == core.ActionDiscoverVersions
+		watches := action == core.ActionReadHealth || action == core.ActionReadMetrics
+		given := s.permits && action.Kind() != core.AdministerAction
+		return o == nil && (asks || ofTenants[action] && (door == core.DoorREST || given) || watches && (given || p.HasRole("admin")))
 	}
 	if p.Tenant == core.SystemTenant {
 		r := rights[action]
@@ -68,12 +77,13 @@ func TestEveryActionInEverySituation(t *testing.T) {
 	a, _ := withKeyPolicies(t, tablePolicies)
 	machine := someone(core.SystemTenant, "root", "", "system")
 	machine.Method = core.MethodSystem
+	overREST := someone("t", "ada", "g", "system", "admin")
 	who := map[string]*core.Principal{
 		"owner": someone("t", "alice", ""), "group member": someone("t", "bob", "g"), "stranger": someone("t", "eve", "h"),
 		"another tenant's": someone("u", "alice", "g"), "another tenant's admin": someone("u", "root", "g", "admin"),
 		"admin": someone("t", "root", "", "admin"), "auditor": someone("t", "ann", "g", "auditor"), "operator": someone("t", "otto", "", "operator"),
 		"viewer": someone("t", "vera", "", "viewer"), "user": someone("t", "uma", "", "user"), "monitor": someone("t", "moni", "", "monitor"),
-		"a false system": someone("t", "mallory", "", "system"), "the machine": machine,
+		"a false system": someone("t", "mallory", "", "system"), "the machine": machine, "the server's administrator": overREST,
 	}
 	verdicts := map[bool]int{}
 	for _, action := range askable() {
@@ -81,10 +91,14 @@ func TestEveryActionInEverySituation(t *testing.T) {
 			for where, s := range situations {
 				for what, o := range map[string]*core.ManagedObject{"no object": nil, "an object": object("alice", "g")} {
 					r := askUnder(p, action, o, 1, s.policies...)
-					if r.Rights = s.rights; p == machine {
+					r.Rights = s.rights
+					switch p {
+					case machine:
 						r.Door = core.DoorAdmin
+					case overREST:
+						r.Door = core.DoorREST
 					}
-					want := allowedIn(&s, p, action, o)
+					want := allowedIn(&s, p, action, o, r.Door)
 					verdicts[want]++
 					if d, err := a.Decide(ctx, r); err != nil || d.Allow != want || len(d.Reasons) == 0 {
 						t.Errorf("%v by %s on %s with %s: %+v, %v; want %v", action, name, what, where, d, err, want)

@@ -12,9 +12,12 @@ type Role struct {
 	Actions     []string `json:"actions"` // words or names of actions, as [ActionsNamed] knows them
 }
 
+// SystemRole is that of the administrators of the server, who look after the tenants.
+const SystemRole = "system"
+
 // BuiltInRoles are the roles to which policies.rego gives a meaning. No tenant can
 // declare one.
-var BuiltInRoles = []string{"admin", "operator", "user", "auditor", "viewer", "monitor", "system"}
+var BuiltInRoles = []string{"admin", "operator", "user", "auditor", "viewer", "monitor", SystemRole}
 
 // maxRoleActions bounds the actions of one role.
 const maxRoleActions = 256

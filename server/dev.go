@@ -74,7 +74,7 @@ func devSettings(c Config, token member.Config, kmip, https string) (Config, err
 	if err != nil {
 		return c, err
 	}
-	c.TLS.Authorities = []authn.Authority{{Fingerprint: own, Tenants: []string{"*"}, Groups: []string{"*"}, Roles: []string{"*"}}}
+	c.TLS.Authorities = []authn.Authority{{Fingerprint: own, Tenants: []string{"*"}, Groups: []string{"*"}, Roles: []string{"*", core.SystemRole}}}
 	c.Store.URL = "sqlite:" + filepath.Join(dir, "keyreeve.db")
 	if url := os.Getenv("KEYREEVE_DEV_STORE"); url != "" {
 		c.Store.URL = url // another database for tests

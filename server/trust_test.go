@@ -855,6 +855,59 @@ func TestSettingsOfATenant(t *testing.T) {
 	}
 }
 
+// An administrator of the server does over REST what the admin socket does to tenants, deletion in
+// two steps included, and nothing else.
+func TestAdministratorOfTheServer(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	s.Certify(certs.Request{Name: "ada", Tenant: "default", Groups: []string{"dev"}, Roles: []string{core.SystemRole}})
+	key := aesKey(t, dial(t, s, "dev", core.V1_4), activeNow)
+	ask := func(want int, method, path, body string) string {
+		t.Helper()
+		status, answer := askREST(t, s, "ada", method, path, body)
+		if status != want {
+			t.Errorf("%s %s %s: %d %s; want %d", method, path, body, status, answer, want)
+		}
+		return answer
+	}
+	ask(201, "POST", "/v1/tenants", `{"name":"fresh","settings":{"objects":5},"reason":"ticket 7"}`)
+	ask(409, "POST", "/v1/tenants", `{"name":"fresh"}`)
+	if list := ask(200, "GET", "/v1/tenants", ""); !strings.Contains(list, `"fresh"`) || !strings.Contains(list, `"acme"`) {
+		t.Errorf("the list lacks a tenant: %s", list)
+	}
+	if shown := ask(200, "GET", "/v1/tenants/fresh", ""); !strings.Contains(shown, `"objects":5`) || !strings.Contains(shown, `"author":"default/ada"`) {
+		t.Errorf("the new tenant is shown as %s", shown)
+	}
+	ask(200, "PATCH", "/v1/tenants/acme", `{"disabled":true,"reason":"unpaid"}`)
+	if err := discover(dial(t, s, "wile", core.V1_4)); err == nil {
+		t.Error("a client of the disabled tenant is answered")
+	}
+	ask(200, "PATCH", "/v1/tenants/acme", `{"disabled":false}`)
+	if err := discover(dial(t, s, "wile", core.V1_4)); err != nil {
+		t.Errorf("a client of the tenant that is enabled again: %v", err)
+	}
+	ask(409, "POST", "/v1/tenants/fresh/confirm", `{"confirm":"destroy fresh"}`) // nobody has asked for the deletion
+	ask(400, "DELETE", "/v1/tenants/fresh", "")                                  // without a reason
+	ask(200, "DELETE", "/v1/tenants/fresh?reason=ticket+8", "")
+	ask(409, "POST", "/v1/tenants/fresh/confirm", `{"confirm":"destroy fresh"}`) // the grace time is not over
+	ask(200, "POST", "/v1/tenants/fresh/restore", `{"reason":"ticket 9"}`)
+	tenantCommand(t, s, "delete", "fresh", "--now", "--reason", "ticket 10")
+	ask(400, "POST", "/v1/tenants/fresh/confirm", `{"confirm":"destroy"}`)
+	if shredded := ask(200, "POST", "/v1/tenants/fresh/confirm", `{"confirm":"destroy fresh"}`); !strings.Contains(shredded, `"shredded":"online"`) || !strings.Contains(shredded, `"keySets":1`) {
+		t.Errorf("the second step answers %s", shredded)
+	}
+	for _, no := range []struct{ method, path, body string }{
+		{"POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`}, {"GET", "/v1/keys", ""}, {"GET", "/v1/keys/" + key, ""},
+		{"GET", "/v1/users", ""}, {"POST", "/v1/users", `{"name":"mallory"}`}, {"GET", "/v1/policies", ""}, {"GET", "/v1/approvals", ""}, {"GET", "/v1/auth/tokens", ""}, {"GET", "/v1/health", ""},
+		{"POST", "/v1/auth/token", `{"grantType":"certificate"}`},
+	} {
+		ask(403, no.method, no.path, no.body)
+	}
+	if err := encryptOver(dial(t, s, "ada", core.V1_4), key); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("an administrator of the server in the group of a key uses it: %v", err)
+	}
+}
+
 // A tenant whose row was changed, or is gone, behind the server is refused: otherwise its
 // quotas could be lifted and it could be enabled in the database.
 func TestHostileRowsOfTenants(t *testing.T) {

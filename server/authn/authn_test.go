@@ -288,6 +288,8 @@ func TestGrants(t *testing.T) {
 		"its group":            {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Groups: []string{"g"}}}, "keyreeve://acme/dev?group=g", root, true},
 		"a group besides":      {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Groups: []string{"g"}}}, "keyreeve://acme/dev?group=g&group=h", root, false},
 		"a role":               {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Groups: []string{"*"}}}, "keyreeve://acme/dev?role=admin", root, false},
+		"the server's role":    {[]Authority{everything(root)}, "keyreeve://acme/dev?role=system", root, false},
+		"it is named":          {[]Authority{{Fingerprint: fingerprint(root.cert), Tenants: []string{"acme"}, Roles: []string{"system"}}}, "keyreeve://acme/dev?role=system", root, true},
 		"no tenant":            {[]Authority{{Fingerprint: fingerprint(root.cert), Groups: []string{"*"}, Roles: []string{"*"}}}, "keyreeve://acme/dev", root, false},
 		"below the anchor":     {[]Authority{everything(root)}, "keyreeve://acme/dev", below, true},
 		"below narrows":        {[]Authority{everything(root), {Fingerprint: fingerprint(middle.cert), Tenants: []string{"acme"}}}, "keyreeve://bmce/dev", below, false},

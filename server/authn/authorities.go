@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // Authority says what the certificates of one authority of client_ca may name in their
@@ -216,7 +217,8 @@ func (as *authorities) limitRefusal(chain []*x509.Certificate, n *principalNames
 	return as.refusalBy(chain[:len(chain)-1], n)
 }
 
-// refusalBy returns why the grant of one of the authorities forbids n, or "".
+// refusalBy returns why the grant of one of the authorities forbids n, or "". The role of the
+// administrators of the server must be named: it reaches every tenant.
 func (as *authorities) refusalBy(chain []*x509.Certificate, n *principalNames) string {
 	for _, c := range chain {
 		g := as.grants[authorityKey(c)]
@@ -228,7 +230,8 @@ func (as *authorities) refusalBy(chain []*x509.Certificate, n *principalNames) s
 			names, allowed []string
 		}{{"tenant", []string{n.tenant}, g.Tenants}, {"group", n.groups, g.Groups}, {"role", n.roles, g.Roles}} {
 			for _, name := range asked.names {
-				if !slices.Contains(asked.allowed, everyName) && !slices.Contains(asked.allowed, name) {
+				everything := slices.Contains(asked.allowed, everyName) && (asked.kind != "role" || name != core.SystemRole)
+				if !everything && !slices.Contains(asked.allowed, name) {
 					return fmt.Sprintf("the authority %s may not name %s %q; see tls.authorities", NameText(c.RawSubject), asked.kind, name)
 				}
 			}

@@ -149,6 +149,8 @@ var routes = []route{
 	{"GET", "/v1/tenants/{tenantId}", core.ActionReadTenant, takesNothing, http.StatusOK, typedAnswer(getTenant)},
 	{"PATCH", "/v1/tenants/{tenantId}", core.ActionSaveTenant, takesBody, http.StatusOK, typedAnswer(changeTenant)},
 	{"DELETE", "/v1/tenants/{tenantId}", core.ActionDeleteTenant, takesQuery, http.StatusOK, typedAnswer(deleteTenant)},
+	{"POST", "/v1/tenants/{tenantId}/confirm", core.ActionDeleteTenant, takesBody, http.StatusOK, typedAnswer(confirmDeletion)},
+	{"POST", "/v1/tenants/{tenantId}/restore", core.ActionDeleteTenant, takesBody, http.StatusOK, typedAnswer(restoreTenant)},
 	{"GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, takesQuery, http.StatusOK, typedAnswer(keysOfTenant)},
 
 	{"POST", tokenPath, core.ActionIssueToken, takesBody, http.StatusOK, typedAnswer(issueToken)},

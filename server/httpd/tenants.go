@@ -118,13 +118,55 @@ func getTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	return TenantShown(&t), err
 }
 
-// deleteTenant is the first step of a deletion. The second step is for the admin socket alone.
+// deleteTenant is the first step of a deletion; confirmDeletion is the second one.
 func deleteTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	in, err := s.removalFor(c, r, core.ActionDeleteTenant, r.PathValue("tenantId"))
 	if err != nil {
 		return Tenant{}, err
 	}
 	t, err := s.Tenants.DeleteTenant(r.Context(), c, admin.DeleteTenantInput{Name: in.Name, Reason: in.Reason, Expected: in.Expected})
+	return TenantShown(&t), err
+}
+
+// deletionConfirmed is the body of POST /v1/tenants/{tenantId}/confirm. Confirm is "destroy" and
+// the name, as the command asks for it: the keys cannot be brought back.
+type deletionConfirmed struct {
+	Confirm string `json:"confirm"`
+	Reason  string `json:"reason"`
+}
+
+func (in *deletionConfirmed) validate() error {
+	if in.Confirm == "" {
+		return missing("confirm")
+	}
+	return nil
+}
+
+func confirmDeletion(s *service, c *core.Caller, r *http.Request) (engine.Shredded, error) {
+	var in deletionConfirmed
+	if err := s.decodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
+		return engine.Shredded{}, err
+	}
+	name := r.PathValue("tenantId")
+	if in.Confirm != "destroy "+name {
+		return engine.Shredded{}, s.Engine.RecordRefused(r.Context(), c, core.ActionDeleteTenant, core.Errorf(core.InvalidField, `"confirm" must be "destroy %s"`, quotable(name)))
+	}
+	return s.Tenants.ConfirmDeletion(r.Context(), c, name, in.Reason)
+}
+
+// tenantRestored is the body of POST /v1/tenants/{tenantId}/restore.
+type tenantRestored struct {
+	Reason string `json:"reason"`
+}
+
+func (in *tenantRestored) validate() error { return nil }
+
+func restoreTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
+	var in tenantRestored
+	if err := s.decodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
+		return Tenant{}, err
+	}
+	t, err := s.Tenants.RestoreTenant(r.Context(), c, r.PathValue("tenantId"), in.Reason)
 	return TenantShown(&t), err
 }
 
