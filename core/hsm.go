@@ -82,6 +82,8 @@ type HSM interface {
 
 	// Forget drops cached handles and memory copies of an object.
 	Forget(tenant, id string)
+	// ForgetTenant drops them for all objects of a tenant. It is cheap if there are none.
+	ForgetTenant(tenant string)
 
 	// MakeKeySet makes the keys of a set that the token lacks, and returns the
 	// check values of all. It destroys nothing. The code is ObjectAlreadyExists if

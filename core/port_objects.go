@@ -23,6 +23,10 @@ type ObjectTable interface {
 	// destroyed. It is a hint: the seals of the rows are not checked.
 	Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error)
 
+	// OldestRows counts the first rows of a tenant, in the order of Seq. The seals of the
+	// rows are not checked: the keys of the tenant may be destroyed.
+	OldestRows(ctx context.Context, tenant string, limit int) (OldestRows, error)
+
 	// RowHash returns the SHA-256 of an object's row at o.Version: of what its
 	// seal covers, except Seq.
 	RowHash(o *ManagedObject) ([]byte, error)
@@ -38,6 +42,22 @@ type Filter struct {
 	WholeTenant bool // ignore Owner and Groups: the policy lets the principal see the tenant
 	OldestFirst bool
 }
+
+// OldestRows are the first rows of a tenant.
+type OldestRows struct {
+	Count   int
+	LastSeq int64 // 0 if there are none
+}
+
+// RemoveRows removes the rows of a tenant up to a Seq, with their dates, and sets its usage
+// to 0. It is for a tenant that was deleted.
+type RemoveRows struct {
+	Tenant string
+	UpTo   int64
+}
+
+// ForTenant implements [Write].
+func (w RemoveRows) ForTenant() string { return w.Tenant }
 
 // InsertObject stores a new object of Version 1. The store assigns its Seq and sets
 // it once the change is stored. ObjectAlreadyExists if the identifier is taken.

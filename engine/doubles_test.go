@@ -38,6 +38,7 @@ type memHSM struct {
 	lost       string      // tenant whose keys the token has lost
 	loading    func()      // what happens when keys are loaded
 	made       func()      // what happens when a key has been made
+	forgot     []string    // tenants whose keys are no longer kept
 	noSoftware atomic.Bool // what the last use said of software
 	removing   func()      // what happens while a token object is removed
 	making     func()      // what happens while a tenant key is made
@@ -146,6 +147,7 @@ func (h *memHSM) MACVerify(_ context.Context, _ core.Key, _ core.CryptographicPa
 func (h *memHSM) Random(_ context.Context, dst []byte) error { rand.Read(dst); return nil }
 func (h *memHSM) Seed(context.Context, []byte) error         { return nil }
 func (h *memHSM) Forget(string, string)                      {}
+func (h *memHSM) ForgetTenant(tenant string)                 { h.forgot = append(h.forgot, tenant) }
 func (h *memHSM) MakeKeySet(_ context.Context, s core.KeySet) ([]byte, error) {
 	if h.making != nil {
 		h.making()

@@ -141,6 +141,8 @@ func (m *memStore) write(w core.Write) {
 		o := w.Object
 		delete(m.objects, storedKey{o.Tenant, o.ID})
 		maps.DeleteFunc(m.due, func(d core.DueDate, _ bool) bool { return d.Tenant == o.Tenant && d.ID == o.ID })
+	case core.RemoveRows:
+		maps.DeleteFunc(m.objects, func(k storedKey, o *core.ManagedObject) bool { return k.tenant == w.Tenant && o.Seq <= w.UpTo })
 	case core.SaveKeySet:
 		if at := m.setAt(w.KeySet); at >= 0 {
 			m.sets[at] = w.KeySet
@@ -275,6 +277,22 @@ func (m *memStore) Intents(context.Context) (sound []core.Intent, tampered []str
 		sound = append(sound, i)
 	}
 	return sound, tampered, nil
+}
+
+func (m *memStore) OldestRows(_ context.Context, tenant string, limit int) (rows core.OldestRows, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var seqs []int64
+	for _, o := range m.objects {
+		if o.Tenant == tenant {
+			seqs = append(seqs, o.Seq)
+		}
+	}
+	slices.Sort(seqs)
+	if rows.Count = min(len(seqs), limit); rows.Count > 0 {
+		rows.LastSeq = seqs[rows.Count-1]
+	}
+	return rows, nil
 }
 
 func (m *memStore) Residents(_ context.Context, tokens [][]byte) (map[string]bool, error) {

@@ -208,6 +208,67 @@ func TestSoftwareOfTheRow(t *testing.T) {
 	}
 }
 
+// The rows of a deleted tenant are removed when its keys are certainly gone, and not before. What
+// an interruption leaves is removed later. Records and other tenants stay.
+func TestRowsOfADeletedTenantAreRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.hsm.sets[1], w.hsm.sets[2] = true, true
+	for range 3 {
+		w.aesKey()
+	}
+	if _, err := w.Create(ctx, w.out, aesInput()); err != nil {
+		t.Fatal(err)
+	}
+	remove := func(state core.TenantState) int {
+		t.Helper()
+		n, err := w.RemoveObjects(ctx, map[string]core.TenantState{"default": state})
+		if err != nil && w.store.refuse == nil {
+			t.Error(err)
+		}
+		return n
+	}
+	if n := remove(core.TenantDeleted); n != 0 {
+		t.Errorf("%d rows are removed while the keys are there", n)
+	}
+	if _, err := w.Tenants.Shred(ctx, "default", "system/socket"); err != nil {
+		t.Fatal(err)
+	}
+	w.hsm.sets[1] = true // the token has a key of the set after all
+	if n := remove(core.TenantDeleted); n != 0 {
+		t.Errorf("%d rows are removed though the token has a key", n)
+	}
+	delete(w.hsm.sets, 1)
+	for _, state := range []core.TenantState{core.TenantDisabled, core.TenantDeleting} {
+		if n := remove(state); n != 0 {
+			t.Errorf("%d rows of a tenant that is %s are removed", n, state)
+		}
+	}
+	w.store.refuse = core.Errorf(core.StoreUnavailable, "full")
+	if n := remove(core.TenantDeleted); n != 0 {
+		t.Errorf("%d rows are removed without a record", n)
+	}
+	w.store.refuse = nil
+	before := len(w.store.entries)
+	if n := remove(core.TenantDeleted); n != 3 || len(w.store.entries) != before+1 {
+		t.Errorf("%d rows are removed with %d records; want 3 with one", n, len(w.store.entries)-before)
+	}
+	if n := remove(core.TenantDeleted); n != 0 || len(w.store.entries) != before+1 {
+		t.Errorf("the second time %d rows are removed, with %d records", n, len(w.store.entries)-before-1)
+	}
+	if rows, _ := w.store.OldestRows(ctx, "other", 10); rows.Count != 1 {
+		t.Errorf("another tenant has %d rows; want its one", rows.Count)
+	}
+}
+
+// What a node keeps unwrapped is dropped for each tenant that is not active, and for no other.
+func TestKeysOfInactiveTenantsAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.ForgetInactive(map[string]core.TenantState{"other": core.TenantDisabled})
+	if len(w.hsm.forgot) != 1 || w.hsm.forgot[0] != "other" {
+		t.Errorf("the keys of %v are forgotten; want those of the tenant other", w.hsm.forgot)
+	}
+}
+
 // The keys of a deleted tenant are destroyed only after the record of it is stored. What fails
 // is done by the next call, and the keys of another tenant stay.
 func TestShredding(t *testing.T) {

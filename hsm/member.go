@@ -49,6 +49,8 @@ type Member interface {
 	Destroy(ctx context.Context, o Object) error
 	// Forget drops the kept handle of a key.
 	Forget(tenant, id string)
+	// ForgetTenant drops the kept handles of a tenant.
+	ForgetTenant(tenant string)
 
 	// Health reports the state of the HSM by real operations.
 	Health(ctx context.Context) core.HSMHealth

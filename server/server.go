@@ -245,7 +245,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
 		return nil, err
 	}
-	s.upkeep = &upkeepLoop{engine: s.engine, tokens: s.tokens, verbs: upkeep.New(s.engine), log: s.log}
+	s.upkeep = &upkeepLoop{engine: s.engine, tokens: s.tokens, tenants: s.tenants, verbs: upkeep.New(s.engine), log: s.log}
 	if err := s.upkeep.reconcile(ctx, true); err != nil {
 		return nil, err
 	}

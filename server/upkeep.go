@@ -8,6 +8,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 )
 
@@ -16,14 +17,24 @@ const reconcileEvery = time.Minute
 
 // upkeepLoop does what no request does.
 type upkeepLoop struct {
-	engine *engine.Engine
-	tokens *admin.TokenVerbs
-	verbs  *upkeep.Verbs
-	log    *slog.Logger
+	engine  *engine.Engine
+	tokens  *admin.TokenVerbs
+	tenants *directory.Tenants
+	verbs   *upkeep.Verbs
+	log     *slog.Logger
 }
 
 func (s *Server) startUpkeep(context.Context) (stopper, error) {
-	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants), nil
+	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants, s.upkeep.forgetInactive), nil
+}
+
+// forgetEvery is how often the keys of tenants that are not active are dropped. With the
+// times of the directory, no node keeps one for a second.
+const forgetEvery = 250 * time.Millisecond
+
+// forgetInactive drops the keys that this node keeps unwrapped of tenants that are not active.
+func (u *upkeepLoop) forgetInactive(ctx context.Context) {
+	core.Every(ctx, forgetEvery, func() { u.verbs.ForgetInactive(u.tenants.Inactive()) })
 }
 
 // housekeep does once a minute what is due.
@@ -37,6 +48,9 @@ func (u *upkeepLoop) housekeep(ctx context.Context) {
 		}
 		if err := u.tokens.Prune(ctx); err != nil {
 			u.log.Error("prune the directory", "error", err)
+		}
+		if n, err := u.verbs.RemoveObjects(ctx, u.tenants.Inactive()); err != nil {
+			u.log.Error("remove the objects of deleted tenants", "removed", n, "error", err)
 		}
 		u.recordLogins(ctx) // says in the log what it could not do
 	})

@@ -24,6 +24,8 @@ func rowWriteOf(w core.Write) rowWrite {
 		return updateObject(w)
 	case core.DeleteObject:
 		return deleteObject(w)
+	case core.RemoveRows:
+		return removeRows(w)
 	case core.SaveKeySet:
 		return saveKeySet(w)
 	case core.InsertInstallation:

@@ -73,6 +73,20 @@ func (w deleteObject) appendStatements(l *statementCollector) error {
 	return nil
 }
 
+type removeRows core.RemoveRows
+
+func (w removeRows) validate() error { return checkName("tenant", w.Tenant, false) }
+
+func (removeRows) weight() int { return 100 * objectWeight }
+
+func (w removeRows) appendStatements(l *statementCollector) error {
+	for _, text := range []string{removeDates, removeIndexRows, removeObjectRows} {
+		l.addStatements(statement{text: text, args: []any{w.Tenant, w.UpTo}, doing: "remove the objects of a deleted tenant"})
+	}
+	l.addStatements(statement{text: removeUsage, args: []any{w.Tenant}, doing: "remove the usage of a deleted tenant"})
+	return nil
+}
+
 // removesKey reports whether a change removes key material.
 func removesKey(c *core.Change) bool {
 	return slices.ContainsFunc(c.Writes, func(w core.Write) bool {
@@ -94,6 +108,15 @@ var (
 const (
 	lockObjectRow   = `UPDATE object SET version = version WHERE tenant = $1 AND id = $2 AND version = $3 AND seq = $4`
 	deleteObjectRow = `DELETE FROM object WHERE tenant = $1 AND id = $2 AND version = $3`
+)
+
+// The statements about the rows of a deleted tenant.
+const (
+	selectOldestRows = `SELECT count(*), coalesce(max(seq), 0) FROM (SELECT seq FROM object WHERE tenant = $1 ORDER BY seq LIMIT $2) AS oldest`
+	removeDates      = `DELETE FROM due_date WHERE tenant = $1 AND id IN (SELECT id FROM object WHERE object.tenant = due_date.tenant AND seq <= $2)`
+	removeIndexRows  = `DELETE FROM object_attr WHERE tenant = $1 AND seq <= $2`
+	removeObjectRows = `DELETE FROM object WHERE tenant = $1 AND seq <= $2`
+	removeUsage      = `DELETE FROM tenant_usage WHERE tenant = $1`
 )
 
 const changedColumns = `version, owner, grp, algorithm, length, state, doc, mode, class, epoch, wrap, kind, format, bytes, token, blob, ttlv, mac, seal, ` +

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -98,4 +99,10 @@ func (s seals) openObjects(rows []*readObject) ([]*core.ManagedObject, error) {
 // itemNotFound quotes no more bytes than an identifier can have.
 func itemNotFound(id string) error {
 	return core.Errorf(core.ItemNotFound, "no row has the id %q", id[:min(len(id), maxNameBytes)])
+}
+
+// OldestRows implements [core.ObjectTable].
+func (t *tables) OldestRows(ctx context.Context, tenant string, limit int) (rows core.OldestRows, err error) {
+	err = t.query(ctx, func(r scanner) error { return r.Scan(&rows.Count, &rows.LastSeq) }, selectOldestRows, tenant, limit)
+	return rows, err
 }

@@ -76,8 +76,11 @@ func (b *Bounded[V]) Drop(tenant, id string) {
 	b.dropped(e.value)
 }
 
-// DropTenant removes all values of a tenant.
+// DropTenant drops all values of a tenant. It is cheap if there are none.
 func (b *Bounded[V]) DropTenant(tenant string) {
+	if b.counts[tenant] == 0 {
+		return
+	}
 	for key := range b.entries {
 		if key.tenant == tenant {
 			b.Drop(key.tenant, key.id)

@@ -15,6 +15,19 @@ func NewTenants(d *Directory) *Tenants {
 
 var _ core.TenantRows = (*Tenants)(nil)
 
+// Inactive returns the states of the tenants whose row says that they are not active.
+func (t *Tenants) Inactive() map[string]core.TenantState {
+	t.typed.mu.RLock()
+	defer t.typed.mu.RUnlock()
+	found := map[string]core.TenantState{}
+	for name, row := range t.typed.decoded {
+		if row.value != nil && row.value.State != core.TenantActive {
+			found[name.ID] = row.value.State
+		}
+	}
+	return found
+}
+
 // Tenant implements [core.TenantRows].
 func (t *Tenants) Tenant(name string) (*core.Tenant, error) {
 	row, err := t.typed.Get("", name)

@@ -122,6 +122,16 @@ func (c *clearCopies) forget(tenant, id string) {
 	c.slots.Drop(tenant, id)
 }
 
+// forgetTenant zeroes the copies of all keys of a tenant.
+func (c *clearCopies) forgetTenant(tenant string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slots.DropTenant(tenant)
+}
+
 // expire zeroes the copies whose time is over. [Custody] calls it every few seconds, so
 // that a copy that nobody asks for ends too.
 func (c *clearCopies) expire(now time.Time) {

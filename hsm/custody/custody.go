@@ -20,6 +20,12 @@ func (c *Custody) Forget(tenant, id string) {
 	c.member.Forget(tenant, id)
 }
 
+// ForgetTenant drops the copies and the handles of a tenant.
+func (c *Custody) ForgetTenant(tenant string) {
+	c.copies.forgetTenant(tenant)
+	c.member.ForgetTenant(tenant)
+}
+
 // Health reports the state of the HSM by real operations.
 func (c *Custody) Health(ctx context.Context) core.HSMHealth {
 	h := c.member.Health(ctx)

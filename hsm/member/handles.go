@@ -100,6 +100,14 @@ func (h *handleCache) forget(tenant, id string) {
 	h.kept.Drop(tenant, id)
 }
 
+// forgetTenant drops the handles of all keys of a tenant.
+func (h *handleCache) forgetTenant(tenant string) {
+	defer h.destroyDoomed()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept.DropTenant(tenant)
+}
+
 // destroyDoomed destroys the planned objects. If the token has no time for it now, the
 // next call does it.
 func (h *handleCache) destroyDoomed() {

@@ -22,6 +22,9 @@ var _ hsm.Member = (*Module)(nil)
 // Forget implements [hsm.Member].
 func (m *Module) Forget(tenant, id string) { m.handles.forget(tenant, id) }
 
+// ForgetTenant implements [hsm.Member].
+func (m *Module) ForgetTenant(tenant string) { m.handles.forgetTenant(tenant) }
+
 // Has implements [hsm.Member].
 func (m *Module) Has(mechanism hsm.MechanismType, use hsm.Uses) bool {
 	return m.conn.hasMechanism(uint(mechanism), mechanismFlags[use])

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -72,6 +73,43 @@ func tenants(t *testing.T, s core.Store) {
 		if r.Tenant != "b" {
 			t.Errorf("tenant b sees a record of %s", r.Tenant)
 		}
+	}
+}
+
+// The rows of one tenant are removed in order, with what belongs to them, and none of another.
+func removedRows(t *testing.T, s core.Store) {
+	var mine [3]*core.ManagedObject
+	for i := range mine {
+		mine[i] = Object("removed", fmt.Sprint(i))
+		insert(t, s, mine[i])
+	}
+	other := Object("kept", "0")
+	insert(t, s, other)
+	due := core.DueDate{Tenant: "removed", ID: "0", Tag: core.TagActivationDate, At: 5}
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: due}, core.AddUsage{Tenant: "removed", Usage: core.Usage{Objects: 3}}, core.AddUsage{Tenant: "kept", Usage: core.Usage{Objects: 1}})))
+	for _, want := range []int{2, 1, 0} {
+		rows, err := s.OldestRows(ctx, "removed", 2)
+		mustSucceed(t, err)
+		if rows.Count != want {
+			t.Fatalf("%d rows are counted, want %d", rows.Count, want)
+		}
+		mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.RemoveRows{Tenant: "removed", UpTo: rows.LastSeq})))
+	}
+	for _, o := range mine {
+		wantCode(t, "an object whose row was removed", second(s.Object(ctx, "removed", o.ID)), core.ItemNotFound)
+	}
+	found, err := s.Candidates(ctx, "removed", core.Filter{WholeTenant: true}, 0, 10)
+	mustSucceed(t, err)
+	dates, err := s.DueDates(ctx, 5, core.DueDate{At: -1}, 1000)
+	mustSucceed(t, err)
+	usage, err := s.Usage(ctx, "removed")
+	mustSucceed(t, err)
+	if len(found) != 0 || slices.Contains(dates, due) || usage != (core.Usage{}) {
+		t.Errorf("after the removal a search finds %d objects, the dates are %v, the usage is %+v", len(found), dates, usage)
+	}
+	mustSucceed(t, second(s.Object(ctx, "kept", "0")))
+	if usage, err := s.Usage(ctx, "kept"); err != nil || usage.Objects != 1 {
+		t.Errorf("the usage of another tenant is %+v, %v", usage, err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // the same database, so that everything that was stored is still in it.
 func Run(t *testing.T, open func(t *testing.T) core.Store) {
 	for name, f := range map[string]func(*testing.T, core.Store){"usage": usageAddsUp,
-		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "atomic": allOrNothing, "locate": locate, "paging": paging,
+		"round trip": roundTrip, "tenants": tenants, "conflicts": conflicts, "removed rows": removedRows, "atomic": allOrNothing, "locate": locate, "paging": paging,
 		"key sets": keySets, "intents": intents, "installation": installation, "records": records, "many writers": manyWriters,
 		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "closed intent": closedIntent, "due dates": dueDates, "superset": superset, "destroyed residents": destroyedResidents,
 		"directory": directory, "directory conflicts": directoryConflicts, "directory races": directoryRaces, "directory prunes": directoryPrunes, "directory bounds": directoryBounds,

@@ -41,6 +41,8 @@ func (h HSM) Clear(_ context.Context, _ core.Key, dst []byte) ([]byte, error) {
 	return append(dst, h.Key...), nil
 }
 func (h HSM) Forget(tenant, id string) {}
+
+func (h HSM) ForgetTenant(tenant string) {}
 func (h HSM) Generate(_ context.Context, _ core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
 	return core.Material{Mode: s.Mode, Class: s.Class, Kind: s.Kind, Format: s.Format, Length: len(h.Key), Blob: h.Key, MAC: []byte("m"), Wrap: "aes-kw", Epoch: 1}, core.KeyFacts{}, nil
 }

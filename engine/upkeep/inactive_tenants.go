@@ -1,0 +1,79 @@
+package upkeep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// ForgetInactive drops the keys that this node keeps unwrapped of tenants that are not
+// active. The server calls it several times a second: an operation that was under way when
+// its tenant was disabled can have kept a key again.
+func (v *Verbs) ForgetInactive(tenants map[string]core.TenantState) {
+	for name := range tenants {
+		v.engine.Ports.HSM.ForgetTenant(name)
+	}
+}
+
+// Bounds of one run of RemoveObjects. The next run removes the rest.
+const (
+	removedRows    = 500
+	removedBatches = 20
+)
+
+// RemoveObjects removes the rows of the objects of deleted tenants, whose keys are destroyed.
+// Nothing can open them any more. Each batch is one transaction with its record, so that an
+// interruption loses nothing. The records of the tenants stay.
+func (v *Verbs) RemoveObjects(ctx context.Context, tenants map[string]core.TenantState) (removed int, failed error) {
+	batches := removedBatches
+	for name, state := range tenants {
+		if state != core.TenantDeleted {
+			continue
+		}
+		n, err := v.removeObjectsOf(ctx, name, &batches)
+		removed, failed = removed+n, errors.Join(failed, err)
+	}
+	return removed, failed
+}
+
+// removeObjectsOf removes the rows of one tenant, as far as there are batches left.
+func (v *Verbs) removeObjectsOf(ctx context.Context, tenant string, batches *int) (removed int, err error) {
+	for *batches > 0 {
+		rows, err := v.engine.Ports.Store.OldestRows(ctx, tenant, removedRows)
+		if err != nil || rows.Count == 0 {
+			return removed, err
+		}
+		if gone, err := v.areKeysGone(ctx, tenant); err != nil || !gone {
+			return removed, err
+		}
+		*batches--
+		r := core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: tenant, Principal: "keyreeve", Door: core.DoorClock, Action: core.ActionDestroyTenantKeys,
+			Outcome: core.Allowed, Detail: fmt.Sprintf("%d rows of objects: removed", rows.Count)}
+		if err := v.engine.Ports.Store.Commit(ctx, core.ChangeOf(core.RemoveRows{Tenant: tenant, UpTo: rows.LastSeq}, v.engine.Ports.RecordWrite(&r))); err != nil {
+			return removed, err
+		}
+		removed += rows.Count
+	}
+	return removed, nil
+}
+
+// areKeysGone reports whether all sets of keys of a tenant are destroyed: their rows say so,
+// and the token has none of their keys.
+func (v *Verbs) areKeysGone(ctx context.Context, tenant string) (bool, error) {
+	sets, err := v.engine.Ports.Store.KeySets(ctx, tenant)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range sets {
+		if s.State != core.KeySetDestroyed {
+			return false, nil
+		}
+		exists, err := v.engine.Ports.HSM.KeySetExists(ctx, s.Number)
+		if err != nil || exists {
+			return false, err
+		}
+	}
+	return true, nil
+}
