@@ -392,6 +392,69 @@ func TestOtherTenantsDoNotExist(t *testing.T) {
 	}
 }
 
+// watchedStore notes each access to the rows of objects, and what is stored.
+type watchedStore struct {
+	core.Store
+	calls *[]string
+}
+
+func (s watchedStore) note(call string) { *s.calls = append(*s.calls, call) }
+
+func (s watchedStore) Object(ctx context.Context, tenant, id string) (*core.ManagedObject, error) {
+	s.note("Object of " + tenant)
+	return s.Store.Object(ctx, tenant, id)
+}
+
+func (s watchedStore) Candidates(ctx context.Context, tenant string, f core.Filter, beyond int64, limit int) ([]*core.ManagedObject, error) {
+	s.note("Candidates of " + tenant)
+	return s.Store.Candidates(ctx, tenant, f, beyond, limit)
+}
+
+func (s watchedStore) Usage(ctx context.Context, tenant string) (core.Usage, error) {
+	s.note("Usage of " + tenant)
+	return s.Store.Usage(ctx, tenant)
+}
+
+func (s watchedStore) Commit(ctx context.Context, c *core.Change) error {
+	for _, w := range c.Writes {
+		s.note(fmt.Sprintf("%T of %s", w, w.ForTenant()))
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+// Each operation on an object of another tenant does what it does on one that does not exist: the
+// same answer, the same accesses to the store in the same order, and none to the HSM. So its
+// duration tells nothing either.
+func TestOtherTenantsTakeTheSameTime(t *testing.T) {
+	const absent = "00000000-0000-0000-0000-000000000000"
+	tried := 0
+	for action, e := range every {
+		if !e.object {
+			continue
+		}
+		tried++
+		w := newWorld(t)
+		theirs := w.inState(e.state)
+		ask := func(id string) string {
+			var calls []string
+			ports := w.Ports
+			ports.Store, ports.HSM = watchedStore{w.store, &calls}, nil // each use of the HSM would be a panic
+			w.serve(newNode(engine.New(ports, w.Settings)))
+			err := e.do(w, w.out, id)
+			if core.CodeOf(err) != core.ItemNotFound {
+				t.Errorf("%v on %s: %v; want Item Not Found", action, id, err)
+			}
+			return strings.ReplaceAll(fmt.Sprint(err, calls), id, "ID")
+		}
+		if a, b := ask(theirs), ask(absent); a != b {
+			t.Errorf("%v on another tenant's object:\n%s\nand on none:\n%s", action, a, b)
+		}
+	}
+	if tried < 15 {
+		t.Errorf("only %d operations were tried", tried)
+	}
+}
+
 // readers lets everybody of the tenant read attributes, as auditors do, and only
 // the owner Get.
 type readers struct{ tenantPolicy }
