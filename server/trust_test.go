@@ -855,6 +855,72 @@ func TestSettingsOfATenant(t *testing.T) {
 	}
 }
 
+// The names and identifiers of what another tenant has are answered as those that nobody has, to
+// the administrator of a tenant too: the same status and the same bytes, the name left aside.
+func TestWhatAnotherTenantHasIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	s.Certify(certs.Request{Name: "dora", Tenant: "default", Roles: []string{"admin"}})
+	made := func(client, method, path, body string) map[string]any {
+		t.Helper()
+		status, answer := askREST(t, s, client, method, path, body)
+		var out map[string]any
+		if err := json.Unmarshal([]byte(answer), &out); err != nil || status >= 300 {
+			t.Fatalf("%s %s by %s: %d %s", method, path, client, status, answer)
+		}
+		return out
+	}
+	const document = `{"statements":[{"principal":"user:theirs","actions":["encrypt"],"effect":"allow"}]}`
+	made("dora", "POST", "/v1/policies", `{"name":"theirs","document":`+document+`}`)
+	made("dora", "POST", "/v1/users", `{"name":"theirs","password":"correct horse battery"}`)
+	made("dora", "POST", "/v1/roles", `{"name":"theirs","actions":["encrypt"]}`)
+	if out, err := s.Command("client", "invite", "theirs", "--dir", s.Dir); err != nil {
+		t.Fatal(err, out)
+	}
+	key := made("dev", "POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`)["id"].(string)
+	token := made("dev", "POST", "/v1/auth/token", `{"grantType":"certificate"}`)["tokenId"].(string)
+	const noKey, noToken = "00000000-0000-0000-0000-000000000000", "AAAAAAAAAAAAAAAA"
+	for _, c := range []struct{ theirs, none, method, path, body string }{
+		{"theirs", "absent", "GET", "/v1/policies/NAME", ""}, {"theirs", "absent", "GET", "/v1/policies/NAME/versions", ""}, {"theirs", "absent", "DELETE", "/v1/policies/NAME", ""},
+		{"theirs", "absent", "POST", "/v1/policies/NAME/rollback", `{"version":1}`}, {"theirs", "absent", "POST", "/v1/policies/NAME/attach", `{"role":"admin"}`}, {"theirs", "absent", "POST", "/v1/policies/NAME/withdraw", `{}`},
+		{"theirs", "absent", "GET", "/v1/users/NAME", ""}, {"theirs", "absent", "PATCH", "/v1/users/NAME", `{"disabled":true}`}, {"theirs", "absent", "DELETE", "/v1/users/NAME", ""},
+		{"theirs", "absent", "GET", "/v1/roles/NAME", ""}, {"theirs", "absent", "PATCH", "/v1/roles/NAME", `{"actions":["decrypt"]}`}, {"theirs", "absent", "DELETE", "/v1/roles/NAME", ""},
+		{"theirs", "absent", "GET", "/v1/clients/NAME", ""}, {"theirs", "absent", "PATCH", "/v1/clients/NAME", `{"groups":["g"]}`}, {"theirs", "absent", "DELETE", "/v1/clients/NAME", ""},
+		{key, noKey, "GET", "/v1/keys/NAME", ""}, {key, noKey, "GET", "/v1/keys/NAME/policy", ""}, {key, noKey, "GET", "/v1/keys/NAME/access", ""}, {key, noKey, "POST", "/v1/encrypt", `{"key_id":"NAME","plaintext":""}`},
+		{key, noKey, "POST", "/v1/simulate", `{"principal":"anna","action":"encrypt","keyId":"NAME"}`},
+		{token, noToken, "DELETE", "/v1/auth/token", `{"tokenId":"NAME"}`},
+		{token, noToken, "GET", "/v1/approvals/NAME", ""}, {token, noToken, "POST", "/v1/approvals/NAME/approve", `{}`},
+	} {
+		for _, client := range []string{"wile", "anna"} {
+			var answers []string
+			for _, name := range []string{c.theirs, c.none} {
+				status, body := askREST(t, s, client, c.method, strings.ReplaceAll(c.path, "NAME", name), strings.ReplaceAll(c.body, "NAME", name))
+				var problem map[string]any
+				if err := json.Unmarshal([]byte(body), &problem); err != nil || status < 400 {
+					t.Errorf("%s %s %s by %s: %d %s; want a refusal", c.method, c.path, name, client, status, body)
+				}
+				delete(problem, "request")
+				text, _ := json.Marshal(problem)
+				answers = append(answers, fmt.Sprint(status, strings.ReplaceAll(string(text), name, "NAME")))
+			}
+			if answers[0] != answers[1] {
+				t.Errorf("%s %s by %s tells what another tenant has from nothing:\n%s\n%s", c.method, c.path, client, answers[0], answers[1])
+			}
+		}
+	}
+	for _, v := range []core.Version{core.V1_4, core.V2_1} {
+		wile := dial(t, s, "wile", v)
+		texts := map[string]bool{}
+		for _, id := range []string{key, noKey} {
+			_, err := kmiptest.Do(wile, &kmip.GetAttributes, &operation.GetAttributesInput{ID: core.ID(id)})
+			texts[strings.ReplaceAll(fmt.Sprint(err), id, "ID")] = true
+		}
+		if len(texts) != 1 {
+			t.Errorf("KMIP %v tells another tenant's key from none: %v", v, texts)
+		}
+	}
+}
+
 // An administrator of the server does over REST what the admin socket does to tenants, deletion in
 // two steps included, and nothing else.
 func TestAdministratorOfTheServer(t *testing.T) {
