@@ -498,6 +498,38 @@ func TestNoKeyByteAtRest(t *testing.T) {
 	}
 }
 
+// What is kept of the keys of one tenant is dropped together: copies in memory and handles in the
+// HSM, and nothing of another tenant. The keys work again afterwards.
+func TestATenantIsForgotten(t *testing.T) {
+	token := hsmtest.Open(t, hsmtest.Config(t), "default", "other")
+	var keys []core.Key
+	for _, tenant := range []string{"default", "other"} {
+		for class, mode := range map[core.Class]core.Mode{core.ClassC: core.ModeWrapped, core.ClassX: core.ModeWrapped, core.ClassN: core.ModeResident} {
+			k := aesKey("key " + string(class))
+			k.Tenant = tenant
+			m, _, err := token.Generate(ctx, k, spec(core.KeyAES, class, mode, 256))
+			keys = append(keys, keep(t, k, m, err))
+		}
+	}
+	useAll := func() core.HSMHealth {
+		for _, k := range keys {
+			if _, err := token.Encrypt(ctx, k, gcm([]byte("data"))); err != nil {
+				t.Fatalf("%s of %s: %v", k.ID, k.Tenant, err)
+			}
+		}
+		return token.Health(ctx)
+	}
+	kept := useAll()
+	token.ForgetTenant("nobody")
+	token.ForgetTenant("other")
+	if left := token.Health(ctx); left.CachedCopies != kept.CachedCopies/2 || left.CachedHandles != kept.CachedHandles/2 || kept.CachedCopies == 0 || kept.CachedHandles == 0 {
+		t.Errorf("of %d copies and %d handles of two tenants with the same keys, %d and %d are left; want half", kept.CachedCopies, kept.CachedHandles, left.CachedCopies, left.CachedHandles)
+	}
+	if again := useAll(); again.CachedCopies != kept.CachedCopies || again.CachedHandles != kept.CachedHandles {
+		t.Errorf("when the keys are used again, %d copies and %d handles are kept; want %d and %d", again.CachedCopies, again.CachedHandles, kept.CachedCopies, kept.CachedHandles)
+	}
+}
+
 // countMasked counts 16-byte halves of the unmasked needle in b, raw and hex.
 func countMasked(b, masked []byte) (n int) {
 	for half := range 2 {
