@@ -101,7 +101,8 @@ monitor_operations := {"Read Health", "Read Metrics"}
 # what is open to everybody who can open it: read the state of the server and the
 # records, ask what this policy would say, have files read again, look at the objects
 # in the HSM that no living object needs and at the sets of keys, destroy such
-# objects, and look after the tenants: declare, list, change, disable and delete them.
+# objects, look after the tenants (declare, list, change, disable and delete them), and
+# read and replace this policy.
 socket_operations := {
 	"Read Health", "Read Records", "Simulate Policy", "Replay Policy", "Reload",
 	"List Token Objects", "Purge Token Object",
@@ -111,6 +112,7 @@ socket_operations := {
 	"Save User", "Delete User", "Read Users", "Save Role", "Delete Role", "Read Roles",
 	"Save Client", "Revoke Client", "Read Clients",
 	"Create Authority", "Read Revocations",
+	"Save Server Policy", "Read Server Policy",
 }
 
 # What a certificate with the role "system" may do over REST: look after the tenants. It may do

@@ -63,7 +63,7 @@ func TestPolicyCanSpeakOfKinds(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"event", "Read", "write"} {
-		if _, err := authz.New(ctx, with(allowIf(`input.kind == "`+kind+`"`), goodTest)); err == nil || !strings.Contains(err.Error(), "input.kind") {
+		if _, err := authz.Load(ctx, authz.Options{}, with(allowIf(`input.kind == "`+kind+`"`), goodTest)); err == nil || !strings.Contains(err.Error(), "input.kind") {
 			t.Errorf("a policy that names the kind %q: %v", kind, err)
 		}
 	}

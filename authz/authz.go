@@ -4,13 +4,12 @@
 // neither network nor clock, if its own tests pass, and if the canaries pass: questions
 // whose answers no policy may change. One constructor makes the input, which is always
 // complete. If anything goes wrong, the request is denied. The package fetches nothing.
-// It and the packages below it are the only ones that import OPA. Start at [New] and [Authorizer.Decide].
+// It and the packages below it are the only ones that import OPA. Start at [Load] and [Authorizer.Decide].
 package authz
 
 import (
 	"cmp"
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,91 +22,89 @@ const (
 	maxPolicyBytes = 1 << 20          // of the policy, and again of its tests
 )
 
-// Options say where the policy comes from and how it is evaluated.
+// Options say how the policy is evaluated.
 type Options struct {
-	Load    func() (policy, tests string, err error) // called by New and by each Reload
-	Names   FileNames
 	Timeout time.Duration // of one decision, beside the bound of its steps; 0: 10 s
 	Forget  bool          // evaluate each question, keep no answers
 	Keys    *KeyPolicies  // nil: requests with key policies are denied
-
-	// Changing is called with the hashes of the old and the next policy before the
-	// next one becomes active, and with the next one, which decides nothing yet. If it
-	// fails, the old one stays. It may be nil.
-	Changing func(ctx context.Context, old, next string, policy core.Policy) error
 }
 
-// FileNames are the names of the policy and its tests in messages. An empty name stands
-// for the one of the default policy.
-type FileNames struct{ Policy, Tests string }
-
-// orDefault replaces empty names.
-func (n FileNames) orDefault() FileNames {
-	return FileNames{Policy: cmp.Or(n.Policy, "policies.rego"), Tests: cmp.Or(n.Tests, "policies_test.rego")}
-}
-
-// Authorizer is [core.Policy]. Safe for concurrent use.
+// Authorizer is [core.ServerPolicy]. Safe for concurrent use.
 type Authorizer struct {
-	opts    Options
-	loading sync.Mutex // one Reload at a time, so that the last caller wins
-	active  atomic.Pointer[policy]
+	opts  Options
+	state atomic.Pointer[inForce]
 }
 
-var _ core.Policy = (*Authorizer)(nil)
+// inForce is the policy that decides, or why none does.
+type inForce struct {
+	policy *policy // nil: none
+	absent error   // of each decision then
+}
 
-// New loads, tests and activates the policy. It fails with PolicyUnavailable and returns
-// no Authorizer then: without a policy there is no server.
-func New(ctx context.Context, o Options) (*Authorizer, error) {
+var _ core.ServerPolicy = (*Authorizer)(nil)
+
+// New returns an Authorizer without a policy: it denies every request until one is active.
+func New(o Options) *Authorizer {
 	if o.Timeout <= 0 {
 		o.Timeout = fence.MaxTime
 	}
 	a := &Authorizer{opts: o}
-	if err := a.Reload(ctx); err != nil {
+	a.Suspend(core.Errorf(core.PolicyUnavailable, "no policy is active"))
+	return a
+}
+
+// Load returns an Authorizer with a policy. It fails as [Authorizer.Prepare] does.
+func Load(ctx context.Context, o Options, s core.PolicySource) (*Authorizer, error) {
+	a := New(o)
+	p, err := a.Prepare(ctx, s)
+	if err != nil {
 		return nil, err
 	}
+	p.Activate()
 	return a, nil
 }
 
-// Reload activates the policy as it is now. If anything is wrong with it, the active
-// policy stays, and the error has the code PolicyUnavailable.
-func (a *Authorizer) Reload(ctx context.Context) error {
-	a.loading.Lock()
-	defer a.loading.Unlock()
+// prepared is [core.PreparedPolicy].
+type prepared struct {
+	Authorizer // has the policy, and decides nothing but what it is asked itself
+	owner      *Authorizer
+}
+
+// Activate implements [core.PreparedPolicy]. Answers that were remembered are forgotten.
+func (p *prepared) Activate() { p.owner.state.Store(p.state.Load()) }
+
+// Prepare implements [core.ServerPolicy].
+func (a *Authorizer) Prepare(ctx context.Context, s core.PolicySource) (core.PreparedPolicy, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	text, tests, err := a.opts.Load()
+	if len(s.Policy) > maxPolicyBytes || len(s.Tests) > maxPolicyBytes {
+		return nil, core.Errorf(core.PolicyUnavailable, "the policy or its tests are larger than %d bytes", maxPolicyBytes)
+	}
+	s.PolicyName, s.TestsName = cmp.Or(s.PolicyName, "policies.rego"), cmp.Or(s.TestsName, "policies_test.rego")
+	p, err := compilePolicy(ctx, s)
+	if err == nil {
+		p.timeout = a.opts.Timeout
+		err = runCanaries(ctx, p)
+	}
 	if err != nil {
-		return core.Wrap(core.PolicyUnavailable, err, "the policy cannot be read; see policy.file and policy.tests")
-	}
-	if len(text) > maxPolicyBytes || len(tests) > maxPolicyBytes {
-		return core.Errorf(core.PolicyUnavailable, "the policy or its tests are larger than %d bytes", maxPolicyBytes)
-	}
-	p, err := compilePolicy(ctx, text, tests, a.opts.Names.orDefault())
-	if err != nil {
-		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
-	}
-	p.timeout = a.opts.Timeout
-	if err := runCanaries(ctx, p); err != nil {
-		return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated; see policy.file and policy.tests")
+		return nil, core.Wrap(core.PolicyUnavailable, err, "the policy is not activated: see policy.file and policy.tests, or the files of the command")
 	}
 	if p.ignoresTimeAndAddress && !a.opts.Forget {
 		p.memo = newMemo(p.ignoresObjectID)
 	}
-	if a.opts.Changing != nil {
-		trial := &Authorizer{opts: a.opts}
-		trial.active.Store(p)
-		if err := a.opts.Changing(ctx, a.Hash(), p.hash, trial); err != nil {
-			return core.Wrap(core.PolicyUnavailable, err, "the policy is not activated: %v", err)
-		}
-	}
-	a.active.Store(p)
-	return nil
+	next := &prepared{owner: a}
+	next.opts = a.opts
+	next.state.Store(&inForce{policy: p})
+	return next, nil
 }
+
+// Suspend implements [core.ServerPolicy].
+func (a *Authorizer) Suspend(why error) { a.state.Store(&inForce{absent: why}) }
 
 // Hash returns the SHA-256 of the text of the active policy in hex, or "" if none is
 // active.
 func (a *Authorizer) Hash() string {
-	if p := a.active.Load(); p != nil {
+	if p := a.state.Load().policy; p != nil {
 		return p.hash
 	}
 	return ""
@@ -115,11 +112,11 @@ func (a *Authorizer) Hash() string {
 
 // Health returns an error if no policy is active, or if the active one does not decide.
 func (a *Authorizer) Health(ctx context.Context) error {
-	p := a.active.Load()
-	if p == nil {
-		return core.Errorf(core.PolicyUnavailable, "no policy is active")
+	now := a.state.Load()
+	if now.policy == nil {
+		return now.absent
 	}
-	if err := tenantsStayApart(ctx, p, core.ActionGet); err != nil {
+	if err := tenantsStayApart(ctx, now.policy, core.ActionGet); err != nil {
 		return core.Wrap(core.PolicyUnavailable, err, "the active policy does not decide")
 	}
 	return nil
@@ -129,9 +126,10 @@ func (a *Authorizer) Health(ctx context.Context) error {
 // incomplete, else with PolicyUnavailable; the decision denies then. The Reasons of a
 // decision are shared, so callers must not change them.
 func (a *Authorizer) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
-	p := a.active.Load()
+	now := a.state.Load()
+	p := now.policy
 	if p == nil {
-		return core.Decision{}, core.Errorf(core.PolicyUnavailable, "no policy is active")
+		return core.Decision{}, now.absent
 	}
 	if len(r.Policies) == 0 {
 		return p.decide(ctx, r)

@@ -2,7 +2,6 @@ package authz_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,17 +18,14 @@ import (
 
 var ctx = context.Background()
 
-// with returns Options with a policy that never changes.
-func with(policy, tests string) authz.Options {
-	return authz.Options{Load: func() (string, string, error) { return policy, tests, nil }}
+func with(policy, tests string) core.PolicySource {
+	return core.PolicySource{Policy: policy, Tests: tests}
 }
 
 // open activates a policy, with enough time on a busy machine.
 func open(t testing.TB, policy, tests string) *authz.Authorizer {
 	t.Helper()
-	o := with(policy, tests)
-	o.Timeout = 10 * time.Second
-	a, err := authz.New(ctx, o)
+	a, err := authz.Load(ctx, authz.Options{Timeout: 10 * time.Second}, with(policy, tests))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +75,7 @@ var rights = map[core.Action]right{
 	core.ActionSimulatePolicy: people, core.ActionReadTenant: people, core.ActionReplayPolicy: review, core.ActionSaveCanary: people, core.ActionDeleteCanary: people,
 	core.ActionReadHealth: watch, core.ActionReadMetrics: watch,
 	core.ActionQuery: inquire, core.ActionDiscoverVersions: inquire,
-	core.ActionSaveClient: people, core.ActionRevokeClient: people, core.ActionReadClients: people, core.ActionEnrollClient: inquire, core.ActionRenewClient: inquire,
+	core.ActionSaveClient: people, core.ActionRevokeClient: people, core.ActionReadClients: people, core.ActionSaveServerPolicy: machine, core.ActionReadServerPolicy: machine, core.ActionEnrollClient: inquire, core.ActionRenewClient: inquire,
 	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,
 	core.ActionApproveRequest: produce, core.ActionDenyRequest: produce, core.ActionReadApprovals: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
@@ -326,7 +322,7 @@ func TestBadPoliciesAreNotActivated(t *testing.T) {
 		"a permit of another form for one": {head + "default decision := {\"allow\": false, \"reasons\": {\"x\"}, \"scope\": \"own\"}\ndecision := {\"allow\": true, \"reasons\": {r | some r in [input.principal.id]; r == \"\"}, \"scope\": \"own\"} if {\n\tinput.object.tenant == input.principal.tenant\n\tinput.principal.id == \"alice\"\n}\n", goodTest, form},
 		"everything":                       {answer(`{"allow": object.get(input.object, "tenant", "") in {input.principal.tenant, ""}, "reasons": {"x"}, "scope": "own"}`), goodTest, "without an object"},
 	} {
-		a, err := authz.New(ctx, with(c.policy, c.tests))
+		a, err := authz.Load(ctx, authz.Options{}, with(c.policy, c.tests))
 		if a != nil || core.CodeOf(err) != core.PolicyUnavailable || !strings.Contains(fmt.Sprint(err), c.says) {
 			t.Errorf("%s: %v; want a refusal that says %q", what, err, c.says)
 		}
@@ -348,10 +344,10 @@ func TestFailuresDeny(t *testing.T) {
 		"a number that is text":      {rules: `to_number(input.principal.id) > 0`, early: "decision"},
 		"a malformed CIDR":           {rules: `not net.cidr_contains(input.principal.id, input.address)`, early: "decision"},
 	} {
-		if a, err := authz.New(ctx, with(allowIf(c.rules), goodTest)); a != nil || !strings.Contains(fmt.Sprint(err), c.early) {
+		if a, err := authz.Load(ctx, authz.Options{}, with(allowIf(c.rules), goodTest)); a != nil || !strings.Contains(fmt.Sprint(err), c.early) {
 			t.Errorf("%s for everybody: %v; want a refusal at load", what, err)
 		}
-		a, err := authz.New(ctx, with(head+first+allow+byAlice+"\n\t"+c.rules+"\n}\n", goodTest))
+		a, err := authz.Load(ctx, authz.Options{}, with(head+first+allow+byAlice+"\n\t"+c.rules+"\n}\n", goodTest))
 		if err != nil {
 			t.Fatal(what, err)
 		}
@@ -374,36 +370,43 @@ func TestEndedRequestIsDenied(t *testing.T) {
 	}
 }
 
-func TestReloadKeepsTheOldPolicy(t *testing.T) {
-	policy, unreadable := keyreeve.Policy, error(nil)
-	a, err := authz.New(ctx, authz.Options{Load: func() (string, string, error) { return policy, keyreeve.PolicyTests, unreadable }})
-	if err != nil {
-		t.Fatal(err)
+// replace puts another policy in force.
+func replace(a *authz.Authorizer, policy string) error {
+	p, err := a.Prepare(ctx, with(policy, keyreeve.PolicyTests))
+	if err == nil {
+		p.Activate()
 	}
+	return err
+}
+
+func TestAFaultyPolicyLeavesTheOldOne(t *testing.T) {
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	before := a.Hash()
 	for what, text := range map[string]string{
 		"broken": "package broken", "too large": keyreeve.Policy + strings.Repeat("# more\n", 200_000),
 		"failing its tests": keyreeve.Policy + "\ndenials contains \"closed\" if input.operation == \"Get\"\n",
 	} {
-		policy = text
-		if err := a.Reload(ctx); core.CodeOf(err) != core.PolicyUnavailable || a.Hash() != before {
+		if err := replace(a, text); core.CodeOf(err) != core.PolicyUnavailable || a.Hash() != before {
 			t.Errorf("a policy %s: %v, active %s, before %s", what, err, a.Hash(), before)
 		}
 	}
-	policy, unreadable = keyreeve.Policy+"# changed\n", errors.New("no such file")
-	if err := a.Reload(ctx); err == nil || a.Hash() != before {
-		t.Errorf("no policy file: %v, active %s", err, a.Hash())
-	}
-	unreadable = nil
 	mallory := ask(someone("t", "mallory", ""), core.ActionGet, object("mallory", ""))
 	if d, err := a.Decide(ctx, mallory); err != nil || !d.Allow {
 		t.Errorf("the old policy does not decide any more: %+v, %v", d, err)
 	}
-	policy = keyreeve.Policy + "\ndenials contains \"closed\" if input.principal.id == \"mallory\"\n"
-	if err := a.Reload(ctx); err != nil || a.Hash() == before {
-		t.Errorf("a good change: %v", err)
+	closed := keyreeve.Policy + "\ndenials contains \"closed\" if input.principal.id == \"mallory\"\n"
+	next, err := a.Prepare(ctx, with(closed, keyreeve.PolicyTests))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if d, err := a.Decide(ctx, mallory); err != nil || d.Allow || !slices.Equal(d.Reasons, []string{"closed"}) {
+	if d, err := next.Decide(ctx, mallory); err != nil || d.Allow {
+		t.Errorf("a policy that is prepared decides %+v, %v; want its own denial", d, err)
+	}
+	if d, err := a.Decide(ctx, mallory); err != nil || !d.Allow || a.Hash() != before {
+		t.Errorf("a policy that is only prepared is in force: %+v, %v", d, err)
+	}
+	next.Activate()
+	if d, err := a.Decide(ctx, mallory); err != nil || d.Allow || !slices.Equal(d.Reasons, []string{"closed"}) || a.Hash() != next.Hash() {
 		t.Errorf("a remembered answer outlived its policy: %+v, %v", d, err)
 	}
 	if err := a.Health(ctx); err != nil {
@@ -411,18 +414,36 @@ func TestReloadKeepsTheOldPolicy(t *testing.T) {
 	}
 }
 
-// Many callers ask while the policy changes again and again. Each answer is the one of the
-// policy whose hash it has.
-func TestReloadUnderLoad(t *testing.T) {
-	var loads int
-	closed := keyreeve.Policy + "\ndenials contains \"closed\" if input.principal.id == \"mallory\"\n"
-	a, err := authz.New(ctx, authz.Options{Timeout: 10 * time.Second, Load: func() (string, string, error) {
-		loads++ // Reload takes one at a time
-		return []string{closed, keyreeve.Policy}[loads%2], keyreeve.PolicyTests, nil
-	}})
-	if err != nil {
+// Without a policy in force every request is denied with the reason, and so is the health.
+func TestWithoutPolicyEverythingIsDenied(t *testing.T) {
+	a := authz.New(authz.Options{})
+	alice := ask(someone("t", "alice", ""), core.ActionGet, object("alice", ""))
+	refused := func(when, says string) {
+		t.Helper()
+		d, err := a.Decide(ctx, alice)
+		if core.CodeOf(err) != core.PolicyUnavailable || d.Allow || a.Hash() != "" || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %+v, %v, hash %q; want a denial that says %q", when, d, err, a.Hash(), says)
+		}
+		if err := a.Health(ctx); err == nil {
+			t.Errorf("%s the policy is healthy", when)
+		}
+	}
+	refused("at first", "no policy is active")
+	if err := replace(a, keyreeve.Policy); err != nil {
 		t.Fatal(err)
 	}
+	if d, err := a.Decide(ctx, alice); err != nil || !d.Allow {
+		t.Fatalf("under the default policy: %+v, %v", d, err)
+	}
+	a.Suspend(core.Errorf(core.PolicyUnavailable, "out of date"))
+	refused("when it is suspended", "out of date")
+}
+
+// Many callers ask while the policy changes again and again. Each answer is the one of the
+// policy whose hash it has.
+func TestReplacedUnderLoad(t *testing.T) {
+	closed := keyreeve.Policy + "\ndenials contains \"closed\" if input.principal.id == \"mallory\"\n"
+	a := open(t, keyreeve.Policy, keyreeve.PolicyTests)
 	opened := a.Hash()
 	stop := make(chan struct{})
 	var askers, loaders sync.WaitGroup
@@ -446,8 +467,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	for range 2 {
 		loaders.Go(func() {
-			for range 3 {
-				if err := a.Reload(ctx); err != nil {
+			for i := range 3 {
+				if err := replace(a, []string{closed, keyreeve.Policy}[i%2]); err != nil {
 					t.Error(err)
 				}
 			}
@@ -459,9 +480,7 @@ func TestReloadUnderLoad(t *testing.T) {
 }
 
 func BenchmarkEvaluated(b *testing.B) {
-	every := with(keyreeve.Policy, keyreeve.PolicyTests)
-	every.Forget = true
-	a, err := authz.New(ctx, every)
+	a, err := authz.Load(ctx, authz.Options{Forget: true}, with(keyreeve.Policy, keyreeve.PolicyTests))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -475,15 +494,14 @@ func BenchmarkEvaluated(b *testing.B) {
 func BenchmarkLoad(b *testing.B) {
 	a := open(b, keyreeve.Policy, keyreeve.PolicyTests)
 	for b.Loop() {
-		if err := a.Reload(ctx); err != nil {
+		if err := replace(a, keyreeve.Policy); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// Errors name the files that the options name.
+// Errors name the files that the source names.
 func TestErrorsNameTheFiles(t *testing.T) {
-	names := authz.FileNames{Policy: "/etc/ours.rego", Tests: "/etc/ours_test.rego"}
 	for what, c := range map[string]struct{ policy, tests, says string }{
 		"a policy that does not parse":   {"package keyreeve.authz\n\nimport rego.v2\n\nallow if {", goodTest, "/etc/ours.rego:5"},
 		"a policy that does not compile": {allowIf("true") + "\nx := unheard(1)\n", goodTest, "/etc/ours.rego:"},
@@ -492,9 +510,8 @@ func TestErrorsNameTheFiles(t *testing.T) {
 		"tests in the policy's package":  {allowIf("true"), "package keyreeve.authz\n\nimport rego.v2\n\ntest_a if true\n", "/etc/ours_test.rego: "},
 		"an unknown field":               {allowIf("input.opration == \"Get\""), goodTest, "/etc/ours.rego:"},
 	} {
-		o := with(c.policy, c.tests)
-		o.Names = names
-		if _, err := authz.New(t.Context(), o); !strings.Contains(fmt.Sprint(err), c.says) || strings.Contains(fmt.Sprint(err), "policies.rego:") || strings.Contains(fmt.Sprint(err), "policies_test.rego:") {
+		files := core.PolicySource{Policy: c.policy, Tests: c.tests, PolicyName: "/etc/ours.rego", TestsName: "/etc/ours_test.rego"}
+		if _, err := authz.Load(t.Context(), authz.Options{}, files); !strings.Contains(fmt.Sprint(err), c.says) || strings.Contains(fmt.Sprint(err), "policies.rego:") || strings.Contains(fmt.Sprint(err), "policies_test.rego:") {
 			t.Errorf("%s: %v; want %q in it", what, err, c.says)
 		}
 	}

@@ -122,7 +122,7 @@ func TestRulesThatCanNeverFire(t *testing.T) {
 
 func refusedAtLoad(t *testing.T, what, policy, says string) {
 	t.Helper()
-	a, err := authz.New(ctx, with(policy, goodTest))
+	a, err := authz.Load(ctx, authz.Options{}, with(policy, goodTest))
 	if a != nil || core.CodeOf(err) != core.PolicyUnavailable || !strings.Contains(fmt.Sprint(err), says) || !strings.Contains(fmt.Sprint(err), "policies.rego") {
 		t.Errorf("%s: %v; want a refusal that says %q and where", what, err, says)
 	}
@@ -155,7 +155,7 @@ func TestRulesThatCanFire(t *testing.T) {
 		"a difference":               "a := {\"Get\", \"Destroy\"}\ndeny if input.operation in a - {\"Get\"}",
 		"an intersection with roles": "deny if count(object.keys(input.principal.roles) & {\"guest\"}) > 0",
 	} {
-		if _, err := authz.New(ctx, with(allowIf("not deny")+rules+"\n", goodTest)); err != nil {
+		if _, err := authz.Load(ctx, authz.Options{}, with(allowIf("not deny")+rules+"\n", goodTest)); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -178,19 +178,19 @@ func TestPolicyForOneIsActivated(t *testing.T) {
 		"one by each value":     "some name\n\tinput.principal.attributes[name] == \"storage\"",
 		"a certificate's user":  "input.principal.certificate.id == \"array7\"\n\tinput.principal.method == \"password\"",
 	} {
-		if _, err := authz.New(ctx, with(allowIf(condition), goodTest)); err != nil {
+		if _, err := authz.Load(ctx, authz.Options{}, with(allowIf(condition), goodTest)); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	odd := allowIf(`count(input.principal.id) == 23`)
 	refused := "permits nothing"
-	if _, err := authz.New(ctx, with(odd, goodTest)); !strings.Contains(fmt.Sprint(err), refused) {
+	if _, err := authz.Load(ctx, authz.Options{}, with(odd, goodTest)); !strings.Contains(fmt.Sprint(err), refused) {
 		t.Errorf("a policy for nobody that is known: %v", err)
 	}
 	shown := test(`test_it if data.keyreeve.authz.decision.allow with input as {"operation": "Get", "now": 1, "address": "127.0.0.1", "door": "kmip",
 	"principal": {"tenant": "t", "id": "aaaaaaaaaaaaaaaaaaaaaaa", "groups": {}, "roles": {}, "method": "mtls", "strength": "none", "attributes": {}, "certificate": {"present": true, "tenant": "t", "id": "a"}},
 	"object": {"present": true, "tenant": "t", "id": "o", "owner": "a", "group": "", "type": "Symmetric Key", "state": "Active", "algorithm": "AES"}}`)
-	if _, err := authz.New(ctx, with(odd, shown)); err != nil {
+	if _, err := authz.Load(ctx, authz.Options{}, with(odd, shown)); err != nil {
 		t.Errorf("a policy whose test shows what it permits: %v", err)
 	}
 }
@@ -206,7 +206,7 @@ func TestSearchIsBoundedByWork(t *testing.T) {
 	if d, err := a.Decide(ctx, alice); err != nil || !d.Allow {
 		t.Errorf("5,000 pairs: %+v, %v", d, err)
 	}
-	if _, err := authz.New(ctx, with(search(3000), goodTest)); !strings.Contains(fmt.Sprint(err), "steps") {
+	if _, err := authz.Load(ctx, authz.Options{}, with(search(3000), goodTest)); !strings.Contains(fmt.Sprint(err), "steps") {
 		t.Errorf("300,000 pairs: %v; want a refusal that says how many steps there may be", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/keyreeve/keyreeve/authz/fence"
+	"github.com/keyreeve/keyreeve/core"
 )
 
 const (
@@ -44,18 +45,18 @@ type policy struct {
 	tested   []ast.Value
 }
 
-// compilePolicy returns the policy of a text, which must pass its own tests.
-func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*policy, error) {
-	m, err := fence.ParseModule(names.Policy, text)
+// compilePolicy returns a policy, which must pass its own tests.
+func compilePolicy(ctx context.Context, s core.PolicySource) (*policy, error) {
+	m, err := fence.ParseModule(s.PolicyName, s.Policy)
 	if err != nil {
 		return nil, err
 	}
-	t, err := fence.ParseModule(names.Tests, tests)
+	t, err := fence.ParseModule(s.TestsName, s.Tests)
 	if err != nil {
 		return nil, err
 	}
 	if t.Package.Equal(m.Package) {
-		return nil, fmt.Errorf("%s: the tests need their own package, such as keyreeve.authz_test; otherwise a rule of the tests could change the policy only while it is tested", names.Tests)
+		return nil, fmt.Errorf("%s: the tests need their own package, such as keyreeve.authz_test; otherwise a rule of the tests could change the policy only while it is tested", s.TestsName)
 	}
 	p, err := compileModule(ctx, m)
 	if err != nil {
@@ -68,7 +69,7 @@ func compilePolicy(ctx context.Context, text, tests string, names FileNames) (*p
 	if p.tested, err = runTests(ctx, map[string]*ast.Module{"policy": m, "tests": t}); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(s.Policy))
 	p.hash = hex.EncodeToString(sum[:])
 	return p, nil
 }

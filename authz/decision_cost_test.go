@@ -73,12 +73,11 @@ func newDecider(t testing.TB, policies int) *decider {
 	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
-	o := with(keyreeve.Policy, keyreeve.PolicyTests)
-	var err error
-	if o.Keys, err = authz.NewKeyPolicies(nil, d.PolicyVersion); err != nil {
+	keys, err := authz.NewKeyPolicies(nil, d.PolicyVersion)
+	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := authz.New(ctx, o)
+	a, err := authz.Load(ctx, authz.Options{Keys: keys}, with(keyreeve.Policy, keyreeve.PolicyTests))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,9 +129,7 @@ type costs struct{ floor, fewRemembered, fewEvaluated, manyRemembered, manyEvalu
 // measureCosts runs all sides in turn, so that a disturbance meets each, until more says no.
 func measureCosts(t testing.TB, more func() bool) costs {
 	few, many := newDecider(t, 10), newDecider(t, 100_000)
-	o := with(allowIf(`true`), goodTest)
-	o.Forget = true
-	floor, err := authz.New(ctx, o)
+	floor, err := authz.Load(ctx, authz.Options{Forget: true}, with(allowIf(`true`), goodTest))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,9 +31,8 @@ func withKeyPolicies(t testing.TB, texts map[string]string) (*authz.Authorizer, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := with(keyreeve.Policy, keyreeve.PolicyTests)
-	o.Keys, s.keys = keys, keys
-	a, err := authz.New(ctx, o)
+	s.keys = keys
+	a, err := authz.Load(ctx, authz.Options{Keys: keys}, with(keyreeve.Policy, keyreeve.PolicyTests))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,9 +277,7 @@ func BenchmarkFourPolicies(b *testing.B) {
 			}
 		}
 	})
-	floor := with(allowIf(`true`), goodTest)
-	floor.Forget = true
-	f, err := authz.New(ctx, floor)
+	f, err := authz.Load(ctx, authz.Options{Forget: true}, with(allowIf(`true`), goodTest))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -90,8 +90,7 @@ func TestAnswersAreSharedOnlyWithoutID(t *testing.T) {
 }
 `
 	for what, policy := range policies {
-		o := with(policy, test)
-		a, err := authz.New(ctx, o)
+		a, err := authz.Load(ctx, authz.Options{}, with(policy, test))
 		if err != nil {
 			t.Logf("%s is refused when it is loaded: %v", what, err)
 			continue

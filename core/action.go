@@ -225,10 +225,12 @@ const (
 	ActionSaveClient   // an enrolled client: its groups and roles, a certificate, an invitation
 	ActionRevokeClient // its certificates and its invitation
 	ActionReadClients
-	ActionEnrollClient    // by an invitation
-	ActionRenewClient     // its own certificate, by that certificate
-	ActionCreateAuthority // of enrolled clients, with a key in the HSM
-	ActionReadRevocations // of the certificates of enrolled clients, of all tenants
+	ActionEnrollClient     // by an invitation
+	ActionRenewClient      // its own certificate, by that certificate
+	ActionCreateAuthority  // of enrolled clients, with a key in the HSM
+	ActionReadRevocations  // of the certificates of enrolled clients, of all tenants
+	ActionSaveServerPolicy // policies.rego
+	ActionReadServerPolicy
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -247,6 +249,7 @@ const (
 	ActionLoadRevocationList
 	ActionTrustCertificate
 	ActionDistrustCertificate
+	ActionCheckCanary // one does not hold
 )
 
 // actionTable is the list of all actions. A new action needs a constant above and a
@@ -353,6 +356,8 @@ var actionTable = [...]ActionInfo{
 	ActionRenewClient:      {"Renew Client", 0, ManageAction, NoObject},
 	ActionCreateAuthority:  {"Create Authority", 0, AdministerAction, NoObject},
 	ActionReadRevocations:  {"Read Revocations", 0, AdministerAction, NoObject},
+	ActionSaveServerPolicy: {"Save Server Policy", 0, AdministerAction, NoObject},
+	ActionReadServerPolicy: {"Read Server Policy", 0, AdministerAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},
@@ -370,6 +375,7 @@ var actionTable = [...]ActionInfo{
 	ActionLoadRevocationList:    {"Load Revocation List", 0, ServerEvent, NoObject},
 	ActionTrustCertificate:      {"Trust Certificate", 0, ServerEvent, NoObject},
 	ActionDistrustCertificate:   {"Distrust Certificate", 0, ServerEvent, NoObject},
+	ActionCheckCanary:           {"Check Canary", 0, ServerEvent, NoObject},
 }
 
 var actionsByOperation, actionsByName = indexActions()

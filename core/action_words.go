@@ -51,7 +51,7 @@ var actionWords = []ActionWord{
 	{"audit", []Action{ActionReadRecords}},
 	{"simulate", []Action{ActionSimulatePolicy}},
 	{"replay", []Action{ActionReplayPolicy}},
-	{"operate", []Action{ActionReload, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
+	{"operate", []Action{ActionReload, ActionSaveServerPolicy, ActionReadServerPolicy, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
 	{"tenants", []Action{ActionCreateTenant, ActionListTenants, ActionReadTenant, ActionSaveTenant, ActionDeleteTenant}},
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
 	{"canaries", []Action{ActionSaveCanary, ActionDeleteCanary}},

@@ -1,6 +1,6 @@
 package core
 
-// The directory keeps everything about policies and people: entries, each with all its
+// The directory keeps everything about policies and people: entries, each with its newest
 // versions. A version is never changed. To change an entry is to store its next version.
 
 // Bounds of a directory entry, in bytes.
@@ -11,27 +11,31 @@ const (
 	MaxDirectoryReason = 1 << 10
 )
 
+// KeptVersions is how many versions of an entry are kept, the newest one included.
+const KeptVersions = 100
+
 // EntryKind is what a directory entry describes. It decides the form of the body.
 type EntryKind string
 
 // The kinds of directory entries.
 const (
-	EntryPolicy     EntryKind = "policy"
-	EntryUser       EntryKind = "user"
-	EntryRole       EntryKind = "role"
-	EntryGroup      EntryKind = "group"
-	EntryToken      EntryKind = "token"
-	EntryTenant     EntryKind = "tenant"
-	EntryApproval   EntryKind = "approval"
-	EntryUsedCode   EntryKind = "used code" // a one-time code of a user that was used
-	EntryCanary     EntryKind = "canary"
-	EntryClient     EntryKind = "client"     // an enrolled client
-	EntryAttachment EntryKind = "attachment" // its ID names the holder, such as "role:admin"
+	EntryPolicy       EntryKind = "policy"
+	EntryUser         EntryKind = "user"
+	EntryRole         EntryKind = "role"
+	EntryGroup        EntryKind = "group"
+	EntryToken        EntryKind = "token"
+	EntryTenant       EntryKind = "tenant"
+	EntryApproval     EntryKind = "approval"
+	EntryUsedCode     EntryKind = "used code" // a one-time code of a user that was used
+	EntryCanary       EntryKind = "canary"
+	EntryClient       EntryKind = "client"        // an enrolled client
+	EntryAttachment   EntryKind = "attachment"    // its ID names the holder, such as "role:admin"
+	EntryServerPolicy EntryKind = "server policy" // policies.rego, an entry of the whole server
 )
 
 // entryKinds lists the kinds, and which of them may be pruned.
 var entryKinds = map[EntryKind]bool{EntryClient: false, EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
-	EntryToken: true, EntryUsedCode: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false}
+	EntryToken: true, EntryUsedCode: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false, EntryServerPolicy: false}
 
 // Known reports whether the kind exists.
 func (k EntryKind) Known() bool {

@@ -89,6 +89,32 @@ type Policy interface {
 	Health(ctx context.Context) error
 }
 
+// PolicySource is the text of a policies.rego with the text of its tests.
+type PolicySource struct {
+	Policy, Tests         string
+	PolicyName, TestsName string // for messages; "": the names of the default policy
+}
+
+// ServerPolicy is the policy that decides the requests of a server, and can be replaced
+// while it does. While none is in force, every request is denied.
+type ServerPolicy interface {
+	Policy
+	// Hash returns the SHA-256 of the text of the policy in force in hex, "" if none is.
+	Hash() string
+	// Prepare compiles a policy and runs its tests. It fails with PolicyUnavailable if the
+	// policy cannot be used.
+	Prepare(ctx context.Context, s PolicySource) (PreparedPolicy, error)
+	// Suspend takes the policy out of force. why is the error of each decision from then on.
+	Suspend(why error)
+}
+
+// PreparedPolicy is a policy that can be put in force. It decides as it would then.
+type PreparedPolicy interface {
+	Policy
+	Hash() string
+	Activate()
+}
+
 // StatementVerdict says about one statement of a key policy whether it matches a request,
 // and why not.
 type StatementVerdict struct {

@@ -41,7 +41,8 @@ type DirectoryPage struct {
 	More   bool          // the page is as long as the limit, so there may be another one
 }
 
-// SaveDirectoryEntry stores a version of an entry. Conflict unless it is the version
+// SaveDirectoryEntry stores a version of an entry, and removes old versions until there are
+// [KeptVersions], but at most 10 with each version. Conflict unless it is the version
 // after the newest one: 1 for a new entry. If two nodes store the same version, one gets
 // Conflict.
 type SaveDirectoryEntry struct{ Entry *DirectoryEntry }

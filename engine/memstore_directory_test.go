@@ -62,6 +62,14 @@ func (d *memDirectory) write(w core.Write) {
 		d.change++
 		kept := *w.Entry
 		d.versions = append(d.versions, memVersion{&kept, d.change})
+		removed := 0
+		d.versions = slices.DeleteFunc(d.versions, func(v memVersion) bool {
+			old := v.entry.Name() == kept.Name() && v.entry.Version <= kept.Version-core.KeptVersions && removed < 10
+			if old {
+				removed++
+			}
+			return old
+		})
 	case core.PruneDirectoryEntry:
 		d.change++
 		d.versions = slices.DeleteFunc(d.versions, func(v memVersion) bool { return v.entry.Name() == w.Name })

@@ -98,8 +98,13 @@ func (k *Call) hashRows(ch *core.Change) error {
 // RecordEvent records an event of the server itself, such as a change of the policy. r
 // has the action and its outcome.
 func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {
+	return e.Ports.Store.Commit(context.WithoutCancel(ctx), core.ChangeOf(e.EventWrite(r)))
+}
+
+// EventWrite returns the write that stores the record of an event of the server itself.
+func (e *Engine) EventWrite(r core.Record) core.AppendEntry {
 	r.Time, r.Principal, r.Door = e.Ports.Clock.NowMicro(), "keyreeve", core.DoorAdmin
-	return e.Ports.Store.Commit(context.WithoutCancel(ctx), core.ChangeOf(e.Ports.RecordWrite(&r)))
+	return e.Ports.RecordWrite(&r)
 }
 
 // RecordWrite returns the write that stores a record.

@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -36,7 +37,7 @@ type adminDoor struct {
 	reloads   *reloader
 }
 
-var adminRoutes = []adminsocket.Route[*adminDoor]{
+var adminRoutes = append([]adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("GET /audit", core.ActionReadRecords, adminsocket.AskedAndRecorded, (*adminDoor).listRecords),
 	adminsocket.NewRoute("GET /doors", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).listDoors),
 	adminsocket.NewRoute("GET /health", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).tellHealth),
@@ -87,7 +88,7 @@ var adminRoutes = []adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("GET /tokens", core.ActionReadTokens, adminsocket.AskedByEngine, (*adminDoor).listTokens),
 	adminsocket.NewRoute("POST /tokens", core.ActionIssueToken, adminsocket.AskedByEngine, (*adminDoor).issueToken),
 	adminsocket.NewRoute("DELETE /tokens/one", core.ActionRevokeToken, adminsocket.AskedByEngine, (*adminDoor).revokeToken),
-}
+}, adminsocket.ServerPolicyRoutes(func(d *adminDoor) *serverpolicy.Keeper { return d.reloads.serverPolicy })...)
 
 func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err := s.cfg.checkDir(); err != nil {
@@ -148,5 +149,5 @@ func (d *adminDoor) listDamaged(ctx context.Context, _ *core.Caller, _ *adminsoc
 // reloadPolicy returns the hash of the policy that is in force now.
 func (d *adminDoor) reloadPolicy(ctx context.Context, _ *core.Caller, _ *adminsocket.Question) (any, error) {
 	err := d.reloads.reload(ctx)
-	return map[string]string{"policy": d.policy.Hash()}, err
+	return adminsocket.ReloadedPolicy{Policy: d.policy.Hash(), Note: d.reloads.serverPolicy.FileNote()}, err
 }

@@ -51,17 +51,26 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		say("hsm", nil, "note: not logged in, so that no try of the PIN is spent: PIN, keys and self-test are checked when keyreeve serve starts")
 		doctorStore(ctx, cfg, say)
 	}
-	p, err := authz.New(ctx, authz.Options{Load: cfg.loadPolicy, Names: cfg.policyNames()})
-	note := ""
-	if err == nil {
-		note = "sha256 " + p.Hash()
-	}
+	note, err := doctorPolicy(ctx, cfg)
 	say("policy", err, note)
 	doctorTLS(cfg, say)
 	doctorDirectories(cfg, say)
 	doctorDoor("kmip", cfg.KMIP, doors, say)
 	doctorDoor("https", cfg.HTTPS, doors, say)
 	return out
+}
+
+// doctorPolicy tries the policy that the settings name. The one in force can be another.
+func doctorPolicy(ctx context.Context, cfg Config) (string, error) {
+	offer, err := cfg.loadPolicy()
+	if err != nil {
+		return "", err
+	}
+	p, err := authz.Load(ctx, authz.Options{}, offer.PolicySource)
+	if err != nil {
+		return "", err
+	}
+	return "sha256 " + p.Hash(), nil
 }
 
 // doctorToken looks at the token without a login.

@@ -52,10 +52,7 @@ func (h *healthCheck) askParts(ctx context.Context, tenant string) httpd.Health 
 	part("store", err)
 	part("audit", err)
 	part("policy", h.policy.Health(ctx))
-	if p := out.Parts["policy"]; h.reloads.stale.Load() {
-		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
-		out.Parts["policy"] = p
-	}
+	out.Parts["policy"] = h.withPolicyNotes(out.Parts["policy"], tenant)
 	out.Parts["directory"] = h.directoryPart()
 	out.Parts["tls"] = h.tlsPart(tenant, time.Now())
 	if len(h.ldap) > 0 {
@@ -80,6 +77,24 @@ func (h *healthCheck) operatorNotes() (out []string) {
 		out = append(out, fmt.Sprintf("the keys of %d tenants have not been checked since the start", n))
 	}
 	return out
+}
+
+// withPolicyNotes adds what an operator should know of the policy. A canary that does not hold
+// degrades the health of its tenant and of the system.
+func (h *healthCheck) withPolicyNotes(p httpd.Part, tenant string) httpd.Part {
+	if h.reloads.stale.Load() {
+		p.Notes = append(p.Notes, "the last reload failed, so what was in force before it still is; see the log")
+	}
+	if note := h.reloads.serverPolicy.FileNote(); note != "" {
+		p.Notes = append(p.Notes, note)
+	}
+	for named, b := range h.reloads.canaries.BrokenOf(tenant) {
+		p.Degraded = true
+		if named < maxDamaged {
+			p.Notes = append(p.Notes, fmt.Sprintf("the canary %s of tenant %s does not hold: %s", b.Name, b.Tenant, b.Why))
+		}
+	}
+	return p
 }
 
 // maxDamaged bounds the tenants that health names.

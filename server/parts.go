@@ -33,9 +33,10 @@ func (s *Server) parts() []part {
 		{"HSM", s.openToken, closeWait},
 		{"database", s.openStore, closeWait},
 		{"installation", s.openInstallation, 0},
-		{"policy", s.openPolicy, 0},
+		{"key policies", s.openPolicy, 0},
 		{"engine", s.openEngine, closeWait}, // its stop records the logins that were only counted
 		{"directory", s.openDirectory, closeWait},
+		{"policy", s.startPolicy, closeWait},
 		{"client identities", s.openIdentities, closeWait},
 		{"REST door", s.openREST, drainWait},
 		{"KMIP door", s.openKMIP, drainWait},

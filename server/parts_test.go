@@ -634,8 +634,8 @@ func partsOf(c *Config) string {
 	p.token.PIN = nil
 	url, err := c.storeURL()
 	p.store = url + fmt.Sprint(err)
-	policy, tests, err := c.loadPolicy()
-	p.policy = policy + tests + fmt.Sprint(err)
+	offer, err := c.loadPolicy()
+	p.policy = fmt.Sprint(offer, err)
 	p.compat = fmt.Sprint(c.compat())
 	_, err = authn.New(c.authnSettings(), nil)
 	p.auth = fmt.Sprintf("%+v, %v", c.authnSettings(), err)
@@ -778,11 +778,11 @@ func TestPolicyFileIsBounded(t *testing.T) {
 	for path, ok := range map[string]bool{good: true, large: false, dir: false, "/dev/zero": false, filepath.Join(dir, "none"): false} {
 		var c Config
 		c.Policy.File, c.Policy.Tests = path, good
-		if _, _, err := c.loadPolicy(); (err == nil) != ok {
+		if _, err := c.loadPolicy(); (err == nil) != ok {
 			t.Errorf("policy.file %s: %v", path, err)
 		}
 		c.Policy.File, c.Policy.Tests = good, path
-		if _, _, err := c.loadPolicy(); (err == nil) != ok {
+		if _, err := c.loadPolicy(); (err == nil) != ok {
 			t.Errorf("policy.tests %s: %v", path, err)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/canarywatch"
+	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/hsm/member"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/authn"
@@ -21,14 +23,16 @@ import (
 // reloader reads policy and trust again while the server serves. Safe for concurrent
 // use.
 type reloader struct {
-	cfg    Config
-	log    *slog.Logger
-	policy *authz.Authorizer
-	keys   *authz.KeyPolicies
-	engine *engine.Engine
-	auth   *authn.Authenticator
-	tls    *doorTLS
-	module *member.Module
+	cfg          Config
+	log          *slog.Logger
+	policy       *authz.Authorizer
+	serverPolicy *serverpolicy.Keeper
+	canaries     *canarywatch.CanaryWatch
+	keys         *authz.KeyPolicies
+	engine       *engine.Engine
+	auth         *authn.Authenticator
+	tls          *doorTLS
+	module       *member.Module
 
 	mu      sync.Mutex
 	trusted trust       // as recorded last
@@ -40,13 +44,14 @@ type reloader struct {
 // last. What cannot be used leaves the old in force. Policy, regions, authorities and lists
 // leave records.
 func (r *reloader) reload(ctx context.Context) error {
-	err := r.policy.Reload(ctx)
+	err := r.serverPolicy.TakeFile(ctx, "by a reload"+adminsocket.AskedBy(ctx))
 	if err != nil {
 		kept := core.Record{Action: core.ActionLoadPolicy, Outcome: core.Failed, Code: core.CodeOf(err), PolicyHash: r.policy.Hash(), Detail: "the old one stays" + adminsocket.AskedBy(ctx) + ": " + err.Error()}
 		err = errors.Join(err, r.engine.RecordEvent(ctx, kept))
 	}
 	err = errors.Join(err, r.reloadRegions(ctx), r.reloadTrust(ctx), r.retryPIN(ctx))
 	r.stale.Store(err != nil)
+	r.canaries.CheckSoon()
 	if err != nil {
 		r.log.Error("reload", "error", err)
 		return err

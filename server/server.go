@@ -21,7 +21,9 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/canarywatch"
 	"github.com/keyreeve/keyreeve/engine/directory"
+	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/member"
@@ -44,17 +46,18 @@ const Version = "0.1.0"
 
 // Server is a running server.
 type Server struct {
-	cfg    Config
-	log    *slog.Logger
-	token  *custody.Custody
-	module *member.Module
-	store  core.Store
-	sealer *engine.RowSealer
-	policy *authz.Authorizer
-	engine *engine.Engine
-	verbs  message.Verbs
-	auth   *authn.Authenticator
-	tls    *doorTLS
+	cfg          Config
+	log          *slog.Logger
+	token        *custody.Custody
+	module       *member.Module
+	store        core.Store
+	sealer       *engine.RowSealer
+	policy       *authz.Authorizer
+	serverPolicy *serverpolicy.Keeper
+	engine       *engine.Engine
+	verbs        message.Verbs
+	auth         *authn.Authenticator
+	tls          *doorTLS
 
 	passwords *password.Verifier
 	ldap      directories
@@ -71,6 +74,7 @@ type Server struct {
 	usedCodes   *directory.UsedCodes
 	keyPolicies *authz.KeyPolicies
 	admin       *admin.Verbs
+	canaries    *canarywatch.CanaryWatch
 	tokens      *admin.TokenVerbs
 	tenantVerbs *admin.TenantVerbs
 	enrolled    *directory.Clients
@@ -126,34 +130,17 @@ func (s *Server) openStore(ctx context.Context) (stopper, error) {
 	return func(context.Context) error { return s.store.Close() }, nil
 }
 
-func (s *Server) openPolicy(ctx context.Context) (_ stopper, err error) {
+func (s *Server) openPolicy(context.Context) (_ stopper, err error) {
 	if s.keyPolicies, err = authz.NewKeyPolicies(s.cfg.Policy.Regions, s.readKeyPolicy); err != nil {
 		return nil, err
 	}
-	s.policy, err = authz.New(ctx, authz.Options{Load: s.cfg.loadPolicy, Names: s.cfg.policyNames(), Keys: s.keyPolicies, Changing: s.policyChanges})
-	return nil, err
+	s.policy = authz.New(authz.Options{Keys: s.keyPolicies})
+	return nil, nil
 }
 
 // readKeyPolicy returns a version of a key policy that is in force.
 func (s *Server) readKeyPolicy(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
 	return s.directory.PolicyVersion(v)
-}
-
-// policyChanges checks the canaries of all tenants and records a policy before it is in
-// force. The first one is recorded when the engine is there to do it; its canaries are not
-// checked, so that a restart is a way out of a policy that forbids to remove one.
-func (s *Server) policyChanges(ctx context.Context, old, next string, policy core.Policy) error {
-	if s.engine == nil {
-		return nil
-	}
-	detail := "the same as before"
-	if old != next {
-		if err := admin.CheckCanaries(ctx, s.admin, policy); err != nil {
-			return err
-		}
-		detail = "in place of " + old
-	}
-	return s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: next, Detail: detail + adminsocket.AskedBy(ctx)})
 }
 
 // recordTime bounds how long a record of what the server did itself may take.
@@ -178,22 +165,19 @@ func (s *Server) certificateExpires(c authn.ExpiringCertificate) {
 	s.log.Warn("a client certificate expires soon; renew it", "tenant", c.Tenant, "principal", c.Name, "sha256", c.Fingerprint, "expires", c.Expires.UTC().Format(time.RFC3339))
 }
 
-// policyNames are the files that messages about the policy name.
-func (c *Config) policyNames() authz.FileNames {
-	return authz.FileNames{Policy: c.Policy.File, Tests: c.Policy.Tests}
+// loadPolicy reads the policy that the settings name.
+func (c *Config) loadPolicy() (offer serverpolicy.Offer, err error) {
+	if c.Policy.File == "" {
+		return serverpolicy.Offer{PolicySource: defaultPolicy, Default: true}, nil
+	}
+	offer.PolicyName, offer.TestsName = c.Policy.File, c.Policy.Tests
+	if offer.Policy, err = readPolicy(c.Policy.File); err == nil {
+		offer.Tests, err = readPolicy(c.Policy.Tests)
+	}
+	return offer, err
 }
 
-func (c *Config) loadPolicy() (string, string, error) {
-	if c.Policy.File == "" {
-		return keyreeve.Policy, keyreeve.PolicyTests, nil
-	}
-	policy, err := readPolicy(c.Policy.File)
-	if err != nil {
-		return "", "", err
-	}
-	tests, err := readPolicy(c.Policy.Tests)
-	return policy, tests, err
-}
+var defaultPolicy = core.PolicySource{Policy: keyreeve.Policy, Tests: keyreeve.PolicyTests}
 
 // maxPolicy bounds a policy file, in bytes.
 const maxPolicy = 1 << 20
@@ -231,6 +215,10 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, HashedVerifiers: password.HashedVerifiers})
+	s.canaries = canarywatch.New(canarywatch.Ports{Engine: s.engine, List: func() ([]*core.DirectoryEntry, error) { return s.directory.ListEverywhere(core.EntryCanary) },
+		Breaks: func(ctx context.Context, e *core.DirectoryEntry) (string, error) {
+			return admin.BreaksCanary(ctx, s.admin, e)
+		}})
 	s.tenantVerbs = admin.NewTenantVerbs(s.admin, admin.TenantSettings{DeleteAfter: s.cfg.Tenants.DeleteAfter, Kept: []string{adminsocket.DefaultTenant}})
 	s.tokens = admin.NewTokenVerbs(s.admin, s.cfg.accessTokens())
 	enrollment, err := s.cfg.clientSettings(s.token)
@@ -242,9 +230,10 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	if err := s.openTenants(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: s.policy.Hash(), Detail: "at start"}); err != nil {
-		return nil, err
-	}
+	s.serverPolicy = serverpolicy.New(serverpolicy.Ports{Engine: s.engine, Directory: s.directory, Policy: s.policy, Log: s.log, ReadFile: s.cfg.loadPolicy, Default: defaultPolicy,
+		CheckCanaries: func(ctx context.Context, next core.Policy) ([]string, error) {
+			return admin.CheckCanaries(ctx, s.admin, next)
+		}})
 	s.upkeep = &upkeepLoop{engine: s.engine, tokens: s.tokens, tenants: s.tenants, verbs: upkeep.New(s.engine), log: s.log}
 	if err := s.upkeep.reconcile(ctx, true); err != nil {
 		return nil, err
@@ -259,6 +248,14 @@ func (s *Server) openDirectory(ctx context.Context) (stopper, error) {
 		return nil, err
 	}
 	return inBackground(s.directory.Follow), nil
+}
+
+// startPolicy puts the server's policy in force, and follows what other nodes change.
+func (s *Server) startPolicy(ctx context.Context) (stopper, error) {
+	if err := s.serverPolicy.Start(ctx); err != nil {
+		return nil, err
+	}
+	return inBackground(s.serverPolicy.Follow), nil
 }
 
 // nodeName is this node's name in audit records.

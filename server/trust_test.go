@@ -240,9 +240,18 @@ func TestReloadOfWhatCannotBeUsed(t *testing.T) {
 	if out, err := on.Command("health", "--dir", dir); err != nil || strings.Contains(out, "reload") {
 		t.Errorf("afterwards health says %v\n%s", err, out)
 	}
-	// The command prints the policy that it put in force, not the one before.
+	// A text that was in force before is not taken again.
 	write(t, policy, string(text))
 	write(t, beside, string(tests))
+	if out, err := on.Command("policy", "reload", "--dir", dir); err != nil || !strings.HasSuffix(out, fmt.Sprintf("\npolicy %x\n", sha256.Sum256([]byte(closed)))) {
+		t.Errorf("policy reload with the first text: %v %q; want the hash of the policy that stays in force", err, out)
+	}
+	if out, err := on.Command("health", "--dir", dir); err != nil || !strings.Contains(out, "have a text that was in force before") {
+		t.Errorf("with the first text in the file, health says %v\n%s", err, out)
+	}
+	// The command prints the policy that it put in force, not the one before.
+	text = append(text, "# again\n"...)
+	write(t, policy, string(text))
 	if out, err := on.Command("policy", "reload", "--dir", dir); err != nil || out != fmt.Sprintf("policy %x\n", sha256.Sum256(text)) {
 		t.Errorf("policy reload: %v %q; want the hash of the new policy, %x", err, out, sha256.Sum256(text))
 	}

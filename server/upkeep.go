@@ -25,7 +25,7 @@ type upkeepLoop struct {
 }
 
 func (s *Server) startUpkeep(context.Context) (stopper, error) {
-	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants, s.upkeep.forgetInactive), nil
+	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants, s.upkeep.forgetInactive, s.canaries.Run), nil
 }
 
 // forgetEvery is how often the keys of tenants that are not active are dropped. With the

@@ -15,6 +15,7 @@ const (
 	countDirectoryChange  = `UPDATE directory_change SET last = last + 1 WHERE one = 1`
 	isNextVersion         = `UPDATE directory_change SET last = last WHERE one = 1 AND $1 = 1 + (SELECT coalesce(max(version), 0) FROM directory_entry WHERE tenant = $2 AND kind = $3 AND id = $4)`
 	insertDirectoryEntry  = `INSERT INTO directory_entry (` + directoryColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, (SELECT last FROM directory_change WHERE one = 1))`
+	deleteOldVersions     = `DELETE FROM directory_entry WHERE tenant = $1 AND kind = $2 AND id = $3 AND version IN (SELECT version FROM directory_entry WHERE tenant = $1 AND kind = $2 AND id = $3 AND version <= $4 ORDER BY version LIMIT 10)`
 	deleteDirectoryEntry  = `DELETE FROM directory_entry WHERE tenant = $1 AND kind = $2 AND id = $3`
 	selectDirectoryChange = `SELECT last FROM directory_change WHERE one = 1`
 
@@ -51,6 +52,9 @@ func (w saveDirectoryEntry) appendStatements(l *statementCollector) error {
 		statement{text: isNextVersion, args: []any{e.Version, e.Tenant, string(e.Kind), e.ID}, rows: exactlyOne(taken), doing: "compare the version of a directory entry"},
 		statement{text: insertDirectoryEntry, args: []any{e.Tenant, string(e.Kind), e.ID, e.Version, e.At, e.Author, e.Reason, row.deleted, row.entry.Body, seal},
 			rows: exactlyOne(notStored("directory_entry")), duplicate: taken, doing: "write a directory entry"})
+	if last := e.Version - core.KeptVersions; last > 0 {
+		l.addStatements(statement{text: deleteOldVersions, args: []any{e.Tenant, string(e.Kind), e.ID, last}, doing: "remove old versions of a directory entry"})
+	}
 	return err
 }
 

@@ -67,18 +67,16 @@ func (v *Verbs) runRequest(ctx context.Context, c *core.Caller, action core.Acti
 	return k.End(runAdmitted(k, verb))
 }
 
-// runAdmitted runs verb if the quota of requests and the policy permit it. The
-// administrator on the server's machine has no quota. A panic becomes an error.
+// runAdmitted runs verb if the quota of requests and the policy permit it. A panic becomes
+// an error.
 func runAdmitted(k *engine.Call, verb func(*engine.Call) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = engine.LogPanic(k, p)
 		}
 	}()
-	if k.Caller.Principal.Tenant != core.SystemTenant {
-		if err := engine.AdmitRequest(k); err != nil {
-			return err
-		}
+	if err := engine.AdmitRequest(k); err != nil {
+		return err
 	}
 	if _, err := k.Decide(k.Action, nil); err != nil {
 		return err

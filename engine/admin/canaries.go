@@ -181,26 +181,43 @@ func stillHolds(tenant string, c *NamedCanary, now, next *decider) error {
 	return nil
 }
 
-// CheckCanaries fails with Conflict if a canary of any tenant holds now and would not hold
-// with another policies.rego.
-func CheckCanaries(ctx context.Context, v *Verbs, policy core.Policy) error {
+// CheckCanaries looks for canaries of all tenants that hold now and would not hold with
+// another policies.rego. It fails with Conflict if the administrator on the server's machine
+// has made one of them. A tenant's own canary stops no operator: broken names the first ones.
+func CheckCanaries(ctx context.Context, v *Verbs, policy core.Policy) (broken []string, err error) {
 	all, err := v.directory.ListEverywhere(core.EntryCanary)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now, next := newDecider(ctx, &v.engine.Ports, v.keyPolicies), newDecider(ctx, &v.engine.Ports, v.keyPolicies)
 	next.policy = policy
 	for _, e := range all {
 		one, err := namedCanary(e)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := stillHolds(e.Tenant, &one, now, next); err != nil {
-			return err
+		err = stillHolds(e.Tenant, &one, now, next)
+		if err != nil && strings.HasPrefix(e.Author, core.SystemTenant+"/") {
+			return nil, err
+		}
+		if err != nil && len(broken) < maxBrokenNamed {
+			broken = append(broken, err.Error())
 		}
 	}
-	return nil
+	return broken, nil
 }
+
+// BreaksCanary says how the canary of an entry does not hold now, "" if it does.
+func BreaksCanary(ctx context.Context, v *Verbs, e *core.DirectoryEntry) (why string, err error) {
+	c, err := namedCanary(e)
+	if err != nil {
+		return "", err
+	}
+	return newDecider(ctx, &v.engine.Ports, v.keyPolicies).breaks(e.Tenant, &c.Canary), nil
+}
+
+// maxBrokenNamed bounds the broken canaries of tenants that an answer and a record name.
+const maxBrokenNamed = 8
 
 // proposal is what a change does to what decides requests of a tenant.
 type proposal struct {

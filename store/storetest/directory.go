@@ -215,9 +215,44 @@ func directoryPrunes(t *testing.T, s core.Store) {
 			t.Errorf("%s: %d versions of another entry are left, %v", kind, len(left), err)
 		}
 	}
-	for _, kind := range []core.EntryKind{core.EntryPolicy, core.EntryUser, core.EntryRole, core.EntryGroup, core.EntryTenant, core.EntryAttachment, "", "other"} {
+	for _, kind := range []core.EntryKind{core.EntryPolicy, core.EntryUser, core.EntryRole, core.EntryGroup, core.EntryTenant, core.EntryAttachment, core.EntryServerPolicy, "", "other"} {
 		name := core.DirectoryName{Tenant: "dir prune", Kind: kind, ID: "a"}
 		wantCode(t, "to prune a "+string(kind), s.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: name})), core.IllegalOperation)
+	}
+}
+
+// Of each entry the newest versions are kept. What was removed cannot be stored again.
+func directoryKeepsVersions(t *testing.T, s core.Store) {
+	entry := func(id string, version int64) *core.DirectoryEntry {
+		return DirectoryEntry(core.EntryPolicy, "dir kept", id, version)
+	}
+	saveEntries(t, s, entry("beside", 1), entry("long", 1))
+	const last = core.KeptVersions + 13
+	ch := core.ChangeOf()
+	for version := int64(2); version <= last; version++ {
+		ch.Add(core.SaveDirectoryEntry{Entry: entry("long", version)})
+	}
+	mustSucceed(t, s.Commit(ctx, ch))
+	kept := []int64{}
+	for below := int64(0); ; {
+		page, err := s.DirectoryHistory(ctx, entry("long", 1).Name(), below, 40)
+		mustSucceed(t, err)
+		if len(page) == 0 {
+			break
+		}
+		for _, e := range page {
+			kept, below = append(kept, e.Version), e.Version
+		}
+	}
+	if len(kept) != core.KeptVersions || kept[0] != last || kept[len(kept)-1] != last-core.KeptVersions+1 {
+		t.Errorf("%d versions are kept: %v; want the newest %d", len(kept), kept, core.KeptVersions)
+	}
+	for _, version := range []int64{1, last - core.KeptVersions, last} {
+		wantCode(t, fmt.Sprintf("version %d after %d", version, last), s.Commit(ctx, core.ChangeOf(core.SaveDirectoryEntry{Entry: entry("long", version)})), core.Conflict)
+	}
+	saveEntries(t, s, entry("long", last+1), entry("beside", 2))
+	if beside, err := s.DirectoryHistory(ctx, entry("beside", 1).Name(), 0, 10); err != nil || len(beside) != 2 {
+		t.Errorf("an entry beside it has %d versions, %v; want 2", len(beside), err)
 	}
 }
 

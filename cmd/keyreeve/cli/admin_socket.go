@@ -84,9 +84,12 @@ func printJSON(v any) error {
 type reloadCmd struct{ where }
 
 func (c *reloadCmd) Run() error {
-	var out struct{ Policy string }
+	var out adminsocket.ReloadedPolicy
 	if err := c.askServer("POST", "/policy/reload", nil, &out); err != nil {
 		return err
+	}
+	if out.Note != "" {
+		warnOf(out.Note)
 	}
 	fmt.Println("policy", out.Policy)
 	return nil

@@ -103,6 +103,8 @@ type policyCmd struct {
 	Explain  explainCmd  `cmd:"" help:"Say everything that a principal may do with an object and why, or what each principal that the server knows may do."`
 	Reload   reloadCmd   `cmd:"" help:"Read the policy file again. If the new policy fails its tests, the old one stays in force."`
 
+	Server serverPolicyCmd `cmd:"" help:"The policy of the server itself, policies.rego, on all nodes."`
+
 	List     policyListCmd     `cmd:"" help:"List the key policies of a tenant."`
 	Show     policyShowCmd     `cmd:"" help:"Print a key policy."`
 	Apply    policyApplyCmd    `cmd:"" help:"Store a key policy from a file. It is in force at once, or from a time on."`
@@ -120,6 +122,14 @@ type policyCmd struct {
 	Export policyExportCmd       `cmd:"" help:"Write policies, attachments, roles and users of a tenant into a folder, for git."`
 	Import policyImportCmd       `cmd:"" help:"Give a tenant what such a folder says. If one file is wrong, nothing is stored."`
 	PyKMIP policyImportPyKMIPCmd `cmd:"" name:"import-pykmip" help:"Store the operation policies of PyKMIP as key policies that are attached to nothing."`
+}
+
+type serverPolicyCmd struct {
+	Show     serverPolicyShowCmd     `cmd:"" help:"Print the policy in force, or another version."`
+	Apply    serverPolicyApplyCmd    `cmd:"" help:"Put a policy in force on every node. It must compile, pass its tests and keep what canaries of this machine's administrator demand."`
+	Diff     serverPolicyDiffCmd     `cmd:"" help:"Print the lines that differ between the policy in force and a file. Exits with 0 if none do, 1 if some do."`
+	History  serverPolicyHistoryCmd  `cmd:"" help:"List the versions that are kept, newest first."`
+	Rollback serverPolicyRollbackCmd `cmd:"" help:"Put the text of an old version in force again, as a new version."`
 }
 
 type policyCanaryCmd struct {

@@ -72,7 +72,7 @@ func New(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal) Wo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	policy, err := authz.New(ctx, authz.Options{Load: func() (string, string, error) { return keyreeve.Policy, keyreeve.PolicyTests, nil }})
+	policy, err := authz.Load(ctx, authz.Options{}, core.PolicySource{Policy: keyreeve.Policy, Tests: keyreeve.PolicyTests})
 	if err != nil {
 		t.Fatal(err)
 	}
