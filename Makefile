@@ -24,8 +24,8 @@ run: need build ## everything for a first run, then serve (DIR=./dev)
 
 # Tests that keep up a fault or a load for as long as KEYREEVE_SOAK says.
 SOAKED = ^(TestKilledUnderLoad(SQLite|Postgres)|TestFlood|TestMemoryOf(UnreadAnswers|SlowBodies)|TestTokenFolderGone|TestBackendsTerminated|TestStopAnswersWhatItRead|TestReferenceAgrees)$$
-# The one of them that compares times, so that it runs alone.
-SOAKED_ALONE = ^TestFairness$$
+# Those of them that compare times, so that each runs alone.
+SOAKED_ALONE = ^(TestFairness|TestDecisionsStayFlat)$$
 
 test: ## everything that must pass (SOAK_LATER=1: except what make soak tries for longer)
 	@testdata/need.sh softhsm2 postgresql pgbouncer slapd python3-pykmip pkg-config libp11-kit-dev || true
@@ -56,5 +56,5 @@ conformance: build ## the OASIS cases against a fresh server: CASES=dir[,dir]
 	testdata/conformance.sh $(SHARED)/oasis/runner $(CASES) docs/known-failures.txt
 
 soak: build ## faults kept up under load, 50 kills or more on each database (SOAK=10m), a million key policy questions
-	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run '$(SOAKED_ALONE)' -v ./server
+	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -p 1 -run '$(SOAKED_ALONE)' -v ./server ./authz
 	KEYREEVE_SOAK=$(SOAK) go test -count=1 -timeout 90m -run '$(SOAKED)' -v ./server ./authz/keypolicy

@@ -134,6 +134,9 @@ func (r *folderReader) addUser(name string, text []byte) error {
 	if u.Password != "" {
 		return errors.New("password: files have no passwords; leave it out and set it with keyreeve user password")
 	}
+	if u.Hashed != nil || u.CodeKey != nil || u.Begun != 0 {
+		return errors.New("hashed, codeKey, begun: files have nothing of how users log in; leave them out")
+	}
 	r.tenant.Users[name] = u
 	return u.Check()
 }

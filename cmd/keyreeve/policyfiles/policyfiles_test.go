@@ -92,6 +92,7 @@ func TestFaultyFilesAreAllNamed(t *testing.T) {
 		"roles/empty.json":        {`{}`, "actions"},
 		"roles/typo.json":         {`{"action": ["encrypt"]}`, "action"},
 		"users/eve.json":          {`{"password": "$argon2id$hash"}`, "files have no passwords"},
+		"users/otto.json":         {`{"codeKey": "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA="}`, "files have nothing of how users log in"},
 		"users/two.json":          {`{} {}`, "behind the JSON object"},
 		"users/e ve.json":         {`{}`, "cannot be a user"},
 		"users/twice.json":        {`{"roles": ["a", "a"]}`, "is there twice"},
