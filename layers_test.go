@@ -59,6 +59,7 @@ var layers = map[string][]string{
 	"server/authn":       {"certs/identity", "certs/pemfile", "core"},
 	"server/bounds":      {"core"},
 	"server/adminsocket": {"core", "engine/serverpolicy"},
+	"server/boundedlog":  {},
 	"server/handshake":   {"core", "server/authn", "server/bounds"},
 	"server/metrics":     {"core", "engine"},
 	"server/message":     {"core", "core/operation", "engine", "engine/about", "engine/attributes", "engine/objects", "engine/uses", "kmip"},
@@ -67,7 +68,7 @@ var layers = map[string][]string{
 	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/canarywatch", "engine/directory", "engine/serverpolicy", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/ldap", "server/authn/oidc", "server/adminsocket", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
-	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/httpd"},
+	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/boundedlog", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "core/operation", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	"engine/canarywatch":    {"core", "engine"},

@@ -142,7 +142,10 @@ func (m *memStore) write(w core.Write) {
 		delete(m.objects, storedKey{o.Tenant, o.ID})
 		maps.DeleteFunc(m.due, func(d core.DueDate, _ bool) bool { return d.Tenant == o.Tenant && d.ID == o.ID })
 	case core.RemoveRows:
-		maps.DeleteFunc(m.objects, func(k storedKey, o *core.ManagedObject) bool { return k.tenant == w.Tenant && o.Seq <= w.UpTo })
+		removed := func(o *core.ManagedObject) bool { return o != nil && o.Tenant == w.Tenant && o.Seq <= w.UpTo }
+		maps.DeleteFunc(m.due, func(d core.DueDate, _ bool) bool { return removed(m.objects[storedKey{d.Tenant, d.ID}]) })
+		maps.DeleteFunc(m.objects, func(_ storedKey, o *core.ManagedObject) bool { return removed(o) })
+		delete(m.usage, w.Tenant)
 	case core.SaveKeySet:
 		if at := m.setAt(w.KeySet); at >= 0 {
 			m.sets[at] = w.KeySet

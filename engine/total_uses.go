@@ -144,16 +144,36 @@ func countTotals(k *Call, opened []*core.Gate) error {
 	return nil
 }
 
-// withCountsOf returns the successor of an object with the counts of another version of it. Undo
-// gives no use back: the answer of an undone item has been sent, with its payload.
-func withCountsOf(was, now *core.ManagedObject) *core.ManagedObject {
-	back, counts := was.Successor(), now.Attributes.All(core.UsesAttribute)
+// withUsesOf returns the successor of an object as it was before a batch, with the uses that the
+// batch has counted. Undo gives no use back: the answer of an undone item keeps its payload.
+func withUsesOf(was, now *core.ManagedObject) *core.ManagedObject {
+	back := was.Successor()
+	if limits, ok := was.Attributes.Get(core.TagUsageLimits); ok {
+		back.Attributes = back.Attributes.Set(core.TagUsageLimits, withoutUsesOf(now, core.UsageLimitsOf(limits)).Value())
+	}
+	counts := now.Attributes.All(core.UsesAttribute)
 	if len(counts) == 0 {
 		return back
 	}
-	back.Attributes = was.Attributes.Without(core.UsesAttribute)
+	back.Attributes = back.Attributes.Without(core.UsesAttribute)
 	for _, count := range counts {
 		back.Attributes = back.Attributes.Add(count)
 	}
 	return back
+}
+
+// withoutUsesOf returns Usage Limits as they were before a batch, less what the batch has used of
+// the object. Limits that the batch has changed count from their total: only unused ones can be
+// changed.
+func withoutUsesOf(now *core.ManagedObject, limits core.UsageLimits) core.UsageLimits {
+	value, ok := now.Attributes.Get(core.TagUsageLimits)
+	if !ok {
+		return limits
+	}
+	left, from := core.UsageLimitsOf(value), limits.Count
+	if left.Total != limits.Total || left.Unit != limits.Unit {
+		from = left.Total
+	}
+	limits.Count = max(0, limits.Count-max(0, from-left.Count))
+	return limits
 }

@@ -191,6 +191,32 @@ func TestFailingTotalsRefuse(t *testing.T) {
 
 // Undo gives no use back, because the answers of undone items have their payloads. It takes back
 // what the batch has changed besides.
+func TestUndoKeepsUsageLimits(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active, core.TagUsageLimits, limitsOf(10, core.UsageLimitsUnitObject))
+	batch := *w.alice
+	batch.Undo = &core.Undo{}
+	for _, data := range []string{"x", "y"} {
+		if _, err := w.Encrypt(ctx, &batch, &operation.EncryptInput{ID: core.ID(id), Data: []byte(data)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.SetAttribute(ctx, &batch, &operation.SetAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Vendor: "x", Name: "n", Value: core.Text("undone")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.UndoBatch(ctx, &batch, batch.Undo); err != nil {
+		t.Fatal(err)
+	}
+	o, err := w.store.Object(ctx, "default", id)
+	if err != nil || o.Attributes.Find(core.AttributeName{Vendor: "x", Name: "n"}) >= 0 {
+		t.Errorf("after Undo the object has the attribute, %v; want none", err)
+	}
+	if v, _ := o.Attributes.Get(core.TagUsageLimits); core.UsageLimitsOf(v).Count != 8 || core.UsageLimitsOf(v).Total != 10 {
+		t.Errorf("after Undo the Usage Limits are %+v; want 8 of 10 left", core.UsageLimitsOf(v))
+	}
+}
+
+// The totals of statements likewise.
 func TestUndoKeepsTotals(t *testing.T) {
 	w, _ := totalledWorld(t, 2, core.ActionEncrypt)
 	id := w.inState(core.Active)

@@ -47,7 +47,7 @@ func (e *Engine) UndoBatch(ctx context.Context, c *core.Caller, u *core.Undo) er
 		if was.Material.CKAID != nil && now.Material.CKAID == nil {
 			ch.Add(core.FinishIntent{ID: IntentID(was.Material.CKAID)}) // the token object will not be destroyed
 		}
-		back := withCountsOf(was, now)
+		back := withUsesOf(was, now)
 		back.Version = now.Version + 1
 		addUpdate(&ch, now, back)
 	}

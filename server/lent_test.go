@@ -41,7 +41,7 @@ type lentWorld struct {
 	t    *testing.T
 	s    *Server
 	dir  string
-	log  logLines
+	log  coretest.LogLines
 	c    *kmiptest.Client
 	v    core.Version
 	done map[core.Operation]map[core.Version]int // successes

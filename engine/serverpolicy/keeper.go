@@ -127,7 +127,8 @@ func readStored(e *core.DirectoryEntry) (*stored, error) {
 }
 
 // Start puts the newest version in force, or the file of this node if there is none or if its
-// text was never in force. It fails if no policy is in force then.
+// text was never in force. It fails if no policy is in force then, and if the file cannot be
+// read, or has a new text that cannot be used. A canary does not keep a server from starting.
 func (k *Keeper) Start(ctx context.Context) error {
 	var loadErr, fileErr error
 	for range startTries {
@@ -136,10 +137,11 @@ func (k *Keeper) Start(ctx context.Context) error {
 			break
 		}
 	}
-	if k.ports.Policy.Hash() == "" {
+	refusedByCanary := core.CodeOf(fileErr) == core.Conflict
+	if k.ports.Policy.Hash() == "" || fileErr != nil && !refusedByCanary {
 		return errors.Join(fileErr, loadErr)
 	}
-	if fileErr != nil {
+	if refusedByCanary {
 		k.ports.Log.Error("policy.file is not taken; the version in the database is in force", "error", fileErr)
 	}
 	return nil

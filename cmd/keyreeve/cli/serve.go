@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/server"
+	"github.com/keyreeve/keyreeve/server/boundedlog"
 )
 
 // stopWait is how long requests under way may take after SIGTERM.
@@ -33,7 +34,7 @@ func (c *serveCmd) Run() error {
 	if c.Verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(server.BoundLog(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+	log := slog.New(boundedlog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 	slog.SetDefault(log)
 	cfg, err := c.config()
 	if err != nil {

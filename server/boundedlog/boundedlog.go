@@ -1,4 +1,6 @@
-package server
+// Package boundedlog is a log handler that writes a bounded number of lines of each kind: anybody
+// who reaches a door can cause some.
+package boundedlog
 
 import (
 	"context"
@@ -16,9 +18,9 @@ const (
 	lineKinds   = 1000        // kinds counted apart; the rest together
 )
 
-// boundedLog hands on the first lines of each kind in a period. The others are
+// handler hands on the first lines of each kind in a period. The others are
 // counted, and one line tells how many there were. Safe for concurrent use.
-type boundedLog struct {
+type handler struct {
 	slog.Handler
 	counts *lineCounts
 }
@@ -38,14 +40,14 @@ type lineKind struct {
 	message string
 }
 
-// BoundLog bounds the lines of a log.
-func BoundLog(h slog.Handler) slog.Handler {
+// New bounds the lines of a log.
+func New(h slog.Handler) slog.Handler {
 	after := func(d time.Duration, f func()) { time.AfterFunc(d, f) }
-	return &boundedLog{h, &lineCounts{now: time.Now, after: after, seen: map[lineKind]int{}, lesser: h}}
+	return &handler{h, &lineCounts{now: time.Now, after: after, seen: map[lineKind]int{}, lesser: h}}
 }
 
 // Handle is part of [slog.Handler].
-func (b *boundedLog) Handle(ctx context.Context, r slog.Record) error {
+func (b *handler) Handle(ctx context.Context, r slog.Record) error {
 	if !b.counts.isWritten(ctx, lineKind{r.Level, r.Message}) {
 		return nil
 	}
@@ -53,13 +55,13 @@ func (b *boundedLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs is part of [slog.Handler].
-func (b *boundedLog) WithAttrs(a []slog.Attr) slog.Handler {
-	return &boundedLog{b.Handler.WithAttrs(a), b.counts}
+func (b *handler) WithAttrs(a []slog.Attr) slog.Handler {
+	return &handler{b.Handler.WithAttrs(a), b.counts}
 }
 
 // WithGroup is part of [slog.Handler].
-func (b *boundedLog) WithGroup(name string) slog.Handler {
-	return &boundedLog{b.Handler.WithGroup(name), b.counts}
+func (b *handler) WithGroup(name string) slog.Handler {
+	return &handler{b.Handler.WithGroup(name), b.counts}
 }
 
 // isWritten counts a line and reports whether it is written. The first line of a period
