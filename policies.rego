@@ -27,6 +27,7 @@
 #                    rights: {name: true}};
 #                    method is "mtls" (a client certificate), "password" (a user beside
 #                    a certificate), "hashed-password" (the same, with a hash),
+#                    "device" (the same, with identifiers of the device),
 #                    "code" (the same, with a one-time code too), "ldap" (the same as
 #                    "password", of an LDAP directory), "token" or
 #                    "system" (the admin socket); strength is how hard its proof is to

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"slices"
@@ -13,14 +14,15 @@ type Evidence struct {
 }
 
 // Credential is one Credential in the Authentication of a message (KMIP 1.4 §2.1.2, 2.1 §9.11).
-// The types Username and Password, One Time Password and Hashed Password are decoded. Other types
-// keep their fields in Value. All bytes alias the message.
+// The types Username and Password, Device, One Time Password and Hashed Password are decoded. Other
+// types keep their fields in Value. All bytes alias the message.
 type Credential struct {
 	Type            CredentialType
 	Username        string
 	Password        []byte
 	OneTimePassword []byte
 	Hashed          *HashedPassword // nil: another type
+	Device          *Device         // nil: another type
 	Value           []Field
 }
 
@@ -37,10 +39,38 @@ type HashedPassword struct {
 	ServerHash []byte
 }
 
+// Device has the identifiers of a Device credential (KMIP 1.4 §2.1.2, 2.1 §9.11). "" is one that was
+// not sent.
+type Device struct{ SerialNumber, Identifier, Network, Machine, Media string }
+
+// The attributes of a user that a Device credential of it must have too, if the user has them.
+const (
+	DeviceSerialNumberAttribute = "device-serial-number"
+	DeviceIdentifierAttribute   = "device-identifier"
+	NetworkIdentifierAttribute  = "network-identifier"
+	MachineIdentifierAttribute  = "machine-identifier"
+	MediaIdentifierAttribute    = "media-identifier"
+)
+
+// UserName returns the user that a device logs in as: its Device Identifier, or else its Device
+// Serial Number.
+func (d *Device) UserName() string { return cmp.Or(d.Identifier, d.SerialNumber) }
+
+// Matches reports whether d has each identifier that is among the attributes of a user.
+func (d *Device) Matches(attributes map[string]string) bool {
+	for name, sent := range map[string]string{DeviceSerialNumberAttribute: d.SerialNumber, DeviceIdentifierAttribute: d.Identifier, NetworkIdentifierAttribute: d.Network,
+		MachineIdentifierAttribute: d.Machine, MediaIdentifierAttribute: d.Media} {
+		if wanted, ok := attributes[name]; ok && wanted != sent {
+			return false
+		}
+	}
+	return true
+}
+
 // Empty reports whether a credential says nothing. libkmip sends a Username and a Password
 // without characters.
 func (c *Credential) Empty() bool {
-	return c.Username == "" && len(c.Password) == 0 && len(c.OneTimePassword) == 0 && c.Hashed == nil && len(c.Value) == 0
+	return c.Username == "" && len(c.Password) == 0 && len(c.OneTimePassword) == 0 && c.Hashed == nil && (c.Device == nil || *c.Device == Device{}) && len(c.Value) == 0
 }
 
 // CredentialAuthenticator turns the credentials of messages into principals. Safe for

@@ -36,12 +36,13 @@ const SystemTenant = "system"
 
 // Methods lists the ways to prove an identity. A policy that names another one is
 // rejected.
-var Methods = []string{MethodCertificate, MethodPassword, MethodHashedPassword, MethodCode, MethodLDAP, MethodToken, MethodSystem}
+var Methods = []string{MethodCertificate, MethodPassword, MethodDevice, MethodHashedPassword, MethodCode, MethodLDAP, MethodToken, MethodSystem}
 
 // The ways to prove an identity.
 const (
 	MethodCertificate    = "mtls"            // a client certificate
 	MethodPassword       = "password"        // a user name and its password, beside a client certificate
+	MethodDevice         = "device"          // identifiers of a device and the password of its user, beside a client certificate
 	MethodHashedPassword = "hashed-password" // the same, with a hash in place of the password
 	MethodCode           = "code"            // the same, with a one-time code too
 	MethodLDAP           = "ldap"            // a user name and its password, verified by the LDAP directory of the tenant

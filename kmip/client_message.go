@@ -69,11 +69,19 @@ func appendCredentialValue(c *coder, given *core.Credential) {
 	if given.Username != "" || given.Type == core.CredentialTypeUsernameAndPassword {
 		c.textField(core.TagUsername, &given.Username, true)
 	}
+	if d := given.Device; d != nil {
+		c.textField(core.TagDeviceSerialNumber, &d.SerialNumber, false)
+	}
 	if given.Password != nil {
 		c.out = appendPadded(c.out, core.TagPassword, core.KindTextString, given.Password)
 	}
 	if given.OneTimePassword != nil {
 		c.out = appendPadded(c.out, core.TagOneTimePassword, core.KindTextString, given.OneTimePassword)
+	}
+	if d := given.Device; d != nil {
+		for _, f := range deviceFields(d) {
+			c.textField(f.tag, f.text, false)
+		}
 	}
 	if h := given.Hashed; h != nil {
 		c.out = append8(c.out, core.TagTimeStamp, core.KindDateTimeExtended, uint64(h.Timestamp))

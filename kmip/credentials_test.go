@@ -18,6 +18,8 @@ func TestCredentialsAreRead(t *testing.T) {
 		"a code alone":        {Type: core.CredentialTypeOneTimePassword, Username: "alice", OneTimePassword: []byte("123456")},
 		"a hash":              {Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: &core.HashedPassword{Timestamp: 1_700_000_000_123_456, Algorithm: core.HashSHA512, Hash: []byte("hash")}},
 		"a hash by default":   {Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: &core.HashedPassword{Timestamp: -1, Hash: []byte("hash")}},
+		"a device":            {Type: core.CredentialTypeDevice, Password: []byte("secret"), Device: &core.Device{SerialNumber: "s", Identifier: "i", Network: "n", Machine: "m", Media: "d"}},
+		"a part of a device":  {Type: core.CredentialTypeDevice, Device: &core.Device{Network: "n"}},
 		"a name and password": {Type: core.CredentialTypeUsernameAndPassword, Username: "alice", Password: []byte("secret")},
 	}
 	read := func(v core.Version, given core.Credential) (core.Credential, error) {
@@ -36,7 +38,7 @@ func TestCredentialsAreRead(t *testing.T) {
 			t.Errorf("%s is read as %+v, %v; want %+v", what, got, err, given)
 		}
 		got, err := read(core.V1_4, given)
-		if plain := given.Type == core.CredentialTypeUsernameAndPassword; err != nil || plain != (got.Username == "alice") || plain == (len(got.Value) > 0) {
+		if old := given.Type == core.CredentialTypeUsernameAndPassword || given.Device != nil; err != nil || old != reflect.DeepEqual(got, given) || old == (len(got.Value) > 0) {
 			t.Errorf("%s before 2.0 is read as %+v, %v", what, got, err)
 		}
 	}

@@ -138,6 +138,9 @@ func credential(c *coder, p *core.Credential) {
 	switch since2 := c.version >= core.V2_0; {
 	case p.Type == core.CredentialTypeUsernameAndPassword:
 		c.readStructure(v, func() { userAndPassword(c, p) })
+	case p.Type == core.CredentialTypeDevice:
+		p.Device = new(core.Device)
+		c.readStructure(v, func() { device(c, p) })
 	case p.Type == core.CredentialTypeOneTimePassword && since2:
 		c.readStructure(v, func() {
 			userAndPassword(c, p)
@@ -151,6 +154,30 @@ func credential(c *coder, p *core.Credential) {
 	default:
 		p.Value = v.borrowedValue().Fields
 	}
+}
+
+// device reads the value of a Device credential (KMIP 1.4 §2.1.2, 2.1 §9.11). Each of its fields may
+// be left out.
+func device(c *coder, p *core.Credential) {
+	d := p.Device
+	c.textField(core.TagDeviceSerialNumber, &d.SerialNumber, false)
+	if it, ok := c.takeField(core.TagPassword, core.KindTextString, false); ok {
+		p.Password = it.value
+	}
+	for _, f := range deviceFields(d) {
+		c.textField(f.tag, f.text, false)
+	}
+}
+
+// deviceFields are the fields that follow the password, in their order.
+func deviceFields(d *core.Device) [4]struct {
+	tag  core.Tag
+	text *string
+} {
+	return [...]struct {
+		tag  core.Tag
+		text *string
+	}{{core.TagDeviceIdentifier, &d.Identifier}, {core.TagNetworkIdentifier, &d.Network}, {core.TagMachineIdentifier, &d.Machine}, {core.TagMediaIdentifier, &d.Media}}
 }
 
 func userAndPassword(c *coder, p *core.Credential) {

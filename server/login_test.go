@@ -45,7 +45,8 @@ func makesKey(c *kmiptest.Client, given core.Credential) bool {
 }
 
 // A user with a key of one-time codes logs in with password and code, at both doors, and with each
-// code once, also after a restart. A Hashed Password is accepted only for a user who may send it.
+// code once, also after a restart. A Hashed Password is accepted only for a user who may send it,
+// and a device only with its identifiers.
 // Records say how each proved itself.
 func TestUsersWithCodesAndHashes(t *testing.T) {
 	const password = "a long enough password"
@@ -104,6 +105,16 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 	listed, err := s.Command("user", "list", "--dir", s.Dir)
 	if err != nil || !strings.Contains(listed, "carla | active | groups  | roles  | code") || !strings.Contains(listed, "| password,hashed-password") || strings.Contains(listed, "secret") {
 		t.Errorf("user list: %v\n%s; want how each logs in", err, listed)
+	}
+	userCommand(t, s, password, "add", "drive-17", "--attribute", "machine-identifier=host 3")
+	device := func(machine string) core.Credential {
+		return core.Credential{Type: core.CredentialTypeDevice, Password: []byte(password), Device: &core.Device{SerialNumber: "drive-17", Machine: machine}}
+	}
+	if !makesKey(dial(), device("host 3")) || makesKey(dial(), device("host 4")) {
+		t.Error("a Device credential must be accepted of the machine that is laid down, and of no other one")
+	}
+	if made := strings.Join(records(t, s, "Create", "--json"), "\n"); strings.Count(made, `"method":"device","strength":"password"`) != 1 {
+		t.Errorf("the records are\n%s\nwant one by a Device credential", made)
 	}
 	userCommand(t, s, "", "otp", "carla", "--remove")
 	if !makesKey(dial(), core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {

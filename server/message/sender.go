@@ -77,6 +77,8 @@ func (b *batch) claimedMethod() string {
 		case c.Empty():
 		case c.Type == core.CredentialTypeOneTimePassword:
 			return core.MethodCode
+		case c.Type == core.CredentialTypeDevice:
+			return core.MethodDevice
 		case c.Type == core.CredentialTypeHashedPassword:
 			return core.MethodHashedPassword
 		default:
@@ -100,8 +102,12 @@ func (b *batch) serverHash() []byte {
 // claimOf says for the record what a credential claims. A user name that is no valid name
 // may be a password in the wrong field, so it is left out.
 func claimOf(c *core.Credential) string {
-	if core.ValidName(c.Username) {
-		return printable(fmt.Sprintf("%s %s", c.Type, c.Username))
+	name := c.Username
+	if c.Device != nil {
+		name = c.Device.UserName()
+	}
+	if core.ValidName(name) {
+		return printable(fmt.Sprintf("%s %s", c.Type, name))
 	}
 	return c.Type.String()
 }

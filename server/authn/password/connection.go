@@ -77,13 +77,17 @@ func checkForm(given *core.Credential, others bool) error {
 	refuse := func(format string, args ...any) error {
 		return core.Errorf(core.AuthenticationNotSuccessful, format, args...)
 	}
-	switch verified := given.Hashed != nil || given.OneTimePassword != nil; {
+	switch verified := given.Hashed != nil || given.OneTimePassword != nil || given.Device != nil; {
 	case others:
 		return refuse("the message has several credentials; send one")
 	case given.Type == core.CredentialTypeTicket:
 		return refuse("the server does not verify credentials of type Ticket yet; send a Username and Password, a One Time Password or a Hashed Password")
 	case given.Type != core.CredentialTypeUsernameAndPassword && !verified:
-		return refuse("the server does not verify credentials of type %v here; send a Username and Password, since KMIP 2.0 a One Time Password or a Hashed Password, or none", given.Type)
+		return refuse("the server does not verify credentials of type %v here; send a Username and Password, a Device credential, since KMIP 2.0 a One Time Password or a Hashed Password, or none", given.Type)
+	case given.Device != nil && given.Device.UserName() == "":
+		return refuse("the Device credential has no Device Identifier and no Device Serial Number, of which one is the name of a user; send one")
+	case given.Device != nil && len(given.Password) == 0:
+		return refuse("the Device credential has no Password; send that of the user %q", core.ClientText(given.Device.UserName()))
 	case given.Hashed != nil && hashingOf(given.Hashed.Algorithm) == nil:
 		return refuse("the Hashing Algorithm of a Hashed Password must be SHA-256, SHA-384 or SHA-512, not %v", given.Hashed.Algorithm)
 	case given.Type == core.CredentialTypeOneTimePassword && len(given.OneTimePassword) == 0:
@@ -92,14 +96,22 @@ func checkForm(given *core.Credential, others bool) error {
 	return nil
 }
 
+// nameIn returns the name of the user that a credential is for.
+func nameIn(given *core.Credential) string {
+	if given.Device != nil {
+		return given.Device.UserName()
+	}
+	return given.Username
+}
+
 // isSamePassword reports whether the credential is the one of the last login, and its outcome
 // still counts.
 func (c *connection) isSamePassword(given *core.Credential) bool {
 	last := &c.last
-	if last.certificate == nil || !last.proven.wasNamed(given.Username) || !last.proven.isCurrent(time.Now()) {
+	if last.certificate == nil || !last.proven.wasNamed(nameIn(given)) || !last.proven.isCurrent(time.Now()) {
 		return false
 	}
-	m := last.proven.markOf(c.verifier.memory, given.Password, given.OneTimePassword)
+	m := last.proven.markOf(c.verifier.memory, given.Password, besidePassword(given.OneTimePassword, given.Device))
 	return m.equals(&last.mark)
 }
 
@@ -114,10 +126,10 @@ func unlessExpired(p *core.Principal) (*core.Principal, error) {
 // logIn verifies a credential that is not the one of the last message, or was verified before
 // something changed.
 func (c *connection) logIn(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
-	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}, code: given.OneTimePassword}
+	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}, code: given.OneTimePassword, device: given.Device}
 	var u *core.User
-	if core.ValidName(given.Username) {
-		l.name = given.Username
+	if name := nameIn(given); core.ValidName(name) {
+		l.name = name
 		var err error
 		if u, err = c.verifier.users.User(l.tenant, l.name); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package password
 
 import (
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -28,8 +29,18 @@ type source struct{ certificate, address string }
 type login struct {
 	tenant, name string // name is "" if no user can have it
 	from         source
-	code         []byte // one-time code beside the password; nil: none
-	given        mark   // of the password, for the version of the user
+	code         []byte       // one-time code beside the password; nil: none
+	device       *core.Device // that sends the password; nil: none
+	given        mark         // of the password and what is beside it, for the version of the user
+}
+
+// besidePassword returns what a mark covers beside the password: a one-time code, or the
+// identifiers of a device.
+func besidePassword(code []byte, d *core.Device) []byte {
+	if d == nil {
+		return code
+	}
+	return fmt.Appendf(nil, "device %q", *d)
 }
 
 // slowdown delays guessing. Failures are counted by user and by address.

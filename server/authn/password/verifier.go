@@ -72,9 +72,10 @@ func (v *Verifier) HashNew(ctx context.Context, password []byte) (core.PasswordH
 
 // Causes of refusals that more than one function returns.
 var (
-	errExpired   = errors.New("the user has expired")
-	errWrong     = errors.New("the password is wrong")
-	errNeedsCode = errors.New("the user must send a one-time code with the password")
+	errExpired     = errors.New("the user has expired")
+	errWrong       = errors.New("the password is wrong")
+	errOtherDevice = errors.New("the identifiers are not those of the user's device")
+	errNeedsCode   = errors.New("the user must send a one-time code with the password")
 )
 
 // refuseLogin refuses a login. The client gets the same sentence for each cause, at the same
@@ -120,7 +121,7 @@ func (v *Verifier) hashOf(u *core.User, withCode bool, now time.Time) (*encodedH
 // verify checks the password of a login and its code, and returns who it is. u is the user of the name; nil
 // if there is none. A directory is asked only then, so it cannot shadow a user.
 func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password []byte) (provenUser, error) {
-	if d := v.directories[l.tenant]; d != nil && u == nil && l.name != "" && l.code == nil {
+	if d := v.directories[l.tenant]; d != nil && u == nil && l.name != "" && l.code == nil && l.device == nil {
 		return v.verifyByDirectory(ctx, l, d, password)
 	}
 	step, err := v.verifyByHash(ctx, l, u, password)
@@ -130,18 +131,25 @@ func (v *Verifier) verify(ctx context.Context, l *login, u *core.User, password 
 	case l.code != nil:
 		return v.useCode(ctx, l, u, step)
 	}
-	return provenUser{user: u, method: core.MethodPassword}, nil
+	method := core.MethodPassword
+	if l.device != nil {
+		method = core.MethodDevice
+	}
+	return provenUser{user: u, method: method}, nil
 }
 
 // verifyByHash checks the password of a login and sets the mark of it. u is nil if there is no
 // such user. It returns the time step of the code, if there is one; the code may have been used.
 func (v *Verifier) verifyByHash(ctx context.Context, l *login, u *core.User, password []byte) (step int64, err error) {
 	h, unusable := v.hashOf(u, l.code != nil, time.Now())
+	if unusable == nil && l.device != nil && !l.device.Matches(u.Attributes) {
+		h, unusable = v.decoy, errOtherDevice
+	}
 	version := int64(0) // which no row has
 	if unusable == nil {
 		version = u.Version
 	}
-	l.given = v.memory.markOf(l.tenant, l.name, version, password, l.code)
+	l.given = v.memory.markOf(l.tenant, l.name, version, password, besidePassword(l.code, l.device))
 	if known, err := v.recall(l, version, unusable); known != nil || err != nil {
 		return 0, err
 	}
