@@ -174,6 +174,9 @@ func (c *Config) loadPolicy() (offer serverpolicy.Offer, err error) {
 	if offer.Policy, err = readPolicy(c.Policy.File); err == nil {
 		offer.Tests, err = readPolicy(c.Policy.Tests)
 	}
+	if err != nil {
+		err = core.Wrap(core.PolicyUnavailable, err, "the policy cannot be read; see policy.file and policy.tests")
+	}
 	return offer, err
 }
 

@@ -30,7 +30,8 @@ type Ports struct {
 	Policy    core.ServerPolicy
 	Log       *slog.Logger
 
-	// ReadFile returns the policy that the settings of this node name.
+	// ReadFile returns the policy that the settings of this node name. It fails with
+	// PolicyUnavailable.
 	ReadFile func() (Offer, error)
 	// Default is the default policy of this release.
 	Default core.PolicySource
@@ -213,7 +214,7 @@ func (k *Keeper) TakeFile(ctx context.Context, why string) error {
 	defer k.changing.Unlock()
 	offer, err := k.ports.ReadFile()
 	if err != nil {
-		return core.Wrap(core.PolicyUnavailable, err, "the policy cannot be read; see policy.file and policy.tests")
+		return err
 	}
 	now, err := k.newestVersion()
 	if err != nil {
