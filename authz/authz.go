@@ -49,8 +49,18 @@ func New(o Options) *Authorizer {
 		o.Timeout = fence.MaxTime
 	}
 	a := &Authorizer{opts: o}
-	a.Suspend(core.Errorf(core.PolicyUnavailable, "no policy is active"))
+	a.Suspend(errNoPolicy)
 	return a
+}
+
+var errNoPolicy = core.Errorf(core.PolicyUnavailable, "no policy is active")
+
+// current returns what decides now. An Authorizer that was not made by [New] has no policy.
+func (a *Authorizer) current() *inForce {
+	if now := a.state.Load(); now != nil {
+		return now
+	}
+	return &inForce{absent: errNoPolicy}
 }
 
 // Load returns an Authorizer with a policy. It fails as [Authorizer.Prepare] does.
@@ -104,7 +114,7 @@ func (a *Authorizer) Suspend(why error) { a.state.Store(&inForce{absent: why}) }
 // Hash returns the SHA-256 of the text of the active policy in hex, or "" if none is
 // active.
 func (a *Authorizer) Hash() string {
-	if p := a.state.Load().policy; p != nil {
+	if p := a.current().policy; p != nil {
 		return p.hash
 	}
 	return ""
@@ -112,7 +122,7 @@ func (a *Authorizer) Hash() string {
 
 // Health returns an error if no policy is active, or if the active one does not decide.
 func (a *Authorizer) Health(ctx context.Context) error {
-	now := a.state.Load()
+	now := a.current()
 	if now.policy == nil {
 		return now.absent
 	}
@@ -126,7 +136,7 @@ func (a *Authorizer) Health(ctx context.Context) error {
 // incomplete, else with PolicyUnavailable; the decision denies then. The Reasons of a
 // decision are shared, so callers must not change them.
 func (a *Authorizer) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
-	now := a.state.Load()
+	now := a.current()
 	p := now.policy
 	if p == nil {
 		return core.Decision{}, now.absent

@@ -74,7 +74,7 @@ func TestEveryMember(t *testing.T) {
 		`{"field":"tags.x-Site","kind":"values","path":"conditions.tags.x-Site","values":["Berlin"]}`,
 		`{"field":"parameters.wrapped","kind":"values","path":"conditions.parameters.wrapped","values":["false"]}`,
 		`{"field":"object.ownedByCaller","kind":"values","path":"conditions.object.ownedByCaller","values":["true"]}`,
-		`{"kind":"strength","least":3,"path":"conditions.strength"}`,
+		`{"kind":"strength","least":4,"path":"conditions.strength"}`,
 	} {
 		if !bytes.Contains(n.Bytes(), []byte(part)) {
 			t.Errorf("the normal form lacks %s:\n%s", part, n.Bytes())
