@@ -3,6 +3,7 @@ package rules
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"reflect"
 	"slices"
@@ -56,14 +57,28 @@ func MergeTenantSettings(s core.TenantSettings, patch []byte) (core.TenantSettin
 	for name := range members {
 		i := slices.Index(settingNames, name)
 		if i < 0 {
-			return s, core.Errorf(core.InvalidField, "settings: a tenant has no setting %q; it has %v", core.ClientText(name), settingNames)
+			return s, core.Errorf(core.InvalidField, "settings: a tenant has no setting %q; it has %s", core.ClientText(name), strings.Join(settingNames, ", "))
 		}
 		fields.Field(i).SetZero() // otherwise null would keep a number, and a map would be merged
 	}
 	if err := json.Unmarshal(patch, &s); err != nil {
-		return s, errNoSettings
+		return s, wrongForm(err)
 	}
 	return s, checkSettings(&s)
+}
+
+// wrongForm names the setting whose value has another form than it should have.
+func wrongForm(err error) error {
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok || e.Field == "" {
+		return errNoSettings
+	}
+	forms := map[reflect.Kind]string{reflect.Slice: `a list, such as ["N","X"]`, reflect.Map: `an object, such as {"AES": [128, 256]}`, reflect.Bool: "true or false", reflect.String: "a text"}
+	form, ok := forms[e.Type.Kind()]
+	if !ok {
+		form = "a whole number"
+	}
+	return core.Errorf(core.InvalidField, "settings: %s must be %s; see docs/TENANTS.md", core.ClientText(e.Field), form)
 }
 
 // settingNames has the name of each field of core.TenantSettings, in order.

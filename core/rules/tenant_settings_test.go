@@ -37,6 +37,7 @@ func TestSettingsAreMergedByMember(t *testing.T) {
 // setting.
 func TestSettingsAreReadStrictly(t *testing.T) {
 	for patch, names := range map[string]string{
+		`{"classes":"C"}`: "classes must be a list", `{"algorithms":"AES"}`: "algorithms must be an object", `{"sensitive":"yes"}`: "sensitive must be true or false", `{"objects":"many"}`: "objects must be a whole number", `{"keyGroup":7}`: "keyGroup must be a text",
 		``: "settings", `null`: "settings", `[]`: "settings", `7`: "settings", `{"objects":1`: "settings", `{"objects":1}{}`: "settings", `{"objects":1}x`: "settings",
 		`{"object":1}`: "object", `{"Objects":1}`: "Objects", `{"objects":1,"objects":2}`: "settings", `{"algorithms":{"AES":[128],"AES":[256]}}`: "settings",
 		`{"objects":"1"}`: "settings", `{"objects":1.5}`: "settings", `{"objects":-1}`: "objects", `{"bytes":-1}`: "bytes", `{"weakKeys":"yes"}`: "settings", `{"software":0}`: "settings", `{"requests":1e30}`: "settings", `{"connections":1000000000000001}`: "connections",

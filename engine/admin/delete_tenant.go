@@ -25,7 +25,7 @@ func (v *TenantVerbs) DeleteTenant(ctx context.Context, c *core.Caller, in Delet
 	return v.changeTenant(ctx, c, core.ActionDeleteTenant, &save, func(k *engine.Call, t *core.Tenant) error {
 		switch {
 		case in.Reason == "":
-			return core.Errorf(core.InvalidField, "say why the tenant is deleted, by a reason")
+			return core.Errorf(core.InvalidField, "say why the tenant is deleted, in the reason (--reason)")
 		case slices.Contains(v.settings.Kept, in.Name):
 			return core.Errorf(core.IllegalOperation, "tenant %s is declared at each start, so it is not deleted; disable it", in.Name)
 		case t.State != core.TenantActive && t.State != core.TenantDisabled:

@@ -215,11 +215,11 @@ func (c *clientCRLCmd) Run() error {
 
 // clientLine shows one to people.
 func clientLine(c server.EnrolledClient) string {
-	valid, last := 0, "none"
+	valid, last := 0, ""
 	for _, one := range c.Certificates {
 		if one.RevokedAt == nil && time.Now().Before(one.ExpiresAt) {
-			valid, last = valid+1, one.ExpiresAt.Format(time.RFC3339)
+			valid, last = valid+1, ", the last until "+one.ExpiresAt.Format(time.RFC3339)
 		}
 	}
-	return oneLine(fmt.Sprintf("%s | groups %s | roles %s | valid certificates %d, the last until %s", c.Name, strings.Join(c.Groups, ","), strings.Join(c.Roles, ","), valid, last))
+	return oneLine(fmt.Sprintf("%s | groups %s | roles %s | valid certificates %d%s", c.Name, strings.Join(c.Groups, ","), strings.Join(c.Roles, ","), valid, last))
 }
