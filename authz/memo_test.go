@@ -216,7 +216,7 @@ var seenOfPrincipal = map[string]func(*core.Principal){
 
 // unseenOfPrincipal are the fields of a principal that no policy sees. What a token is narrowed
 // to is heeded for each request: TestNarrowedTokens.
-var unseenOfPrincipal = []string{"Subject", "Serial", "Fingerprint", "NamedBy", "Expires", "Actions", "Keys"}
+var unseenOfPrincipal = []string{"Subject", "Serial", "Fingerprint", "NamedBy", "Expires", "KeyGroup", "Actions", "Keys"}
 
 // A field that someone adds to a principal is seen by policies, and is then a part of the memo's
 // key, or it is listed as unseen.
