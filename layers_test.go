@@ -46,8 +46,9 @@ var layers = map[string][]string{
 	"keys/format":        {"core"},
 	"keys/soft":          {"core"},
 	"hsm/hsmtest":        {"core", "core/coretest", "hsm", "hsm/custody", "hsm/member"},
-	"authz":              {"authz/fence", "authz/keypolicy", "authz/keypolicy/format", "core", "core/cache", "core/rules"},
+	"authz":              {"authz/fence", "authz/keypolicy", "authz/keypolicy/format", "authz/location", "core", "core/cache", "core/rules"},
 	"authz/fence":        {},
+	"authz/location":     {"core"},
 	"store":              {"core", "core/fair", "store/document", "store/sqlitefile"},
 	"store/sqlitefile":   {"core"},
 	"store/document":     {"core", "core/jsontext"},
@@ -80,8 +81,9 @@ var layers = map[string][]string{
 	"cmd/keyreeve/policyfiles": {"authz", "authz/keypolicy/format", "core"},
 
 	// for tests alone
-	"keys/keystest":              {},
-	"server/message/messagetest": {".", "authz", "core", "core/coretest", "core/operation", "engine", "engine/objects", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
+	"authz/location/locationtest": {},
+	"keys/keystest":               {},
+	"server/message/messagetest":  {".", "authz", "core", "core/coretest", "core/operation", "engine", "engine/objects", "keys/format", "keys/soft", "kmip", "kmip/kmiptest", "store", "store/storetest"},
 
 	"authz/keypolicy":        {"authz/fence", "authz/keypolicy/format", "core", "core/cache"},
 	"authz/keypolicy/format": {"core", "core/jsontext"},
@@ -104,6 +106,8 @@ var owners = map[string][]string{
 	"github.com/jackc/pgx/v5":          {"store"},
 	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
 	"github.com/mattn/go-sqlite3":      {"store"},
+
+	"github.com/oschwald/maxminddb-golang/v2": {"authz/location"},
 }
 
 // It reads the files itself: a test that asks "go list" is answered from the
