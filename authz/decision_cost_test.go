@@ -73,7 +73,7 @@ func newDecider(t testing.TB, policies int) *decider {
 	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := authz.NewKeyPolicies(nil, d.PolicyVersion)
+	keys, err := authz.NewKeyPolicies(authz.RegionSources{}, d.PolicyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

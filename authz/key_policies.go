@@ -33,7 +33,7 @@ type KeyPolicies struct {
 	changes atomic.Uint64 // of the regions
 
 	mu       sync.RWMutex
-	regions  format.Regions // never changed in place
+	regions  *regionTable
 	compiled *cache.Bounded[keptPolicy]
 	sizes    map[string]int // of the compiled policies of each tenant
 }
@@ -46,18 +46,18 @@ type keptPolicy struct {
 
 var _ core.KeyPolicies = (*KeyPolicies)(nil)
 
-// NewKeyPolicies returns key policies. regions have the ranges in CIDR form for the
-// condition region. read returns a version of a policy that is in force. It fails with InvalidField
-// if a region is malformed.
-func NewKeyPolicies(regions map[string][]string, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
-	parsed, err := format.ParseRegions(regions)
+// NewKeyPolicies returns key policies. sources are for the condition region. read returns a
+// version of a policy that is in force. It fails with InvalidField if a region is malformed, or
+// the MaxMind DB file cannot be used.
+func NewKeyPolicies(sources RegionSources, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
+	table, err := readRegions(sources)
 	if err != nil {
 		return nil, err
 	}
-	return newKeyPolicies(parsed, keypolicy.MatcherOptions{}, read)
+	return newKeyPolicies(table, keypolicy.MatcherOptions{}, read)
 }
 
-func newKeyPolicies(regions format.Regions, o keypolicy.MatcherOptions, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
+func newKeyPolicies(regions *regionTable, o keypolicy.MatcherOptions, read func(core.DirectoryVersion) (*core.DirectoryEntry, error)) (*KeyPolicies, error) {
 	m, err := keypolicy.NewMatcher(o)
 	if err != nil {
 		return nil, err
@@ -109,37 +109,6 @@ func (k *KeyPolicies) release(p keptPolicy) {
 	if k.sizes[p.tenant] -= p.Size(); k.sizes[p.tenant] <= 0 {
 		delete(k.sizes, p.tenant)
 	}
-}
-
-// CheckRegions fails with InvalidField if a region is malformed.
-func CheckRegions(regions map[string][]string) error {
-	_, err := format.ParseRegions(regions)
-	return err
-}
-
-// SetRegions replaces the regions. announce is called before, if they change; if it fails,
-// they stay. A stored policy that names a region that is no longer there cannot be
-// evaluated: each request that it concerns is denied.
-func (k *KeyPolicies) SetRegions(regions map[string][]string, announce func() error) error {
-	parsed, err := format.ParseRegions(regions)
-	if err != nil || k.regionsNow().Equal(parsed) {
-		return err
-	}
-	if err := announce(); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.regions = parsed
-	k.compiled.Clear()
-	k.changes.Add(1) // matches of the old regions are found no longer
-	return nil
-}
-
-func (k *KeyPolicies) regionsNow() format.Regions {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.regions
 }
 
 // match adds the statements that match a request to it. What it returns was found now, or is
@@ -242,7 +211,7 @@ func (k *KeyPolicies) compile(v core.DirectoryVersion) (*keypolicy.Policy, error
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: regions})
+	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: regions.ranges, Locate: regions.locateFunc()})
 	if err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "the key policy %s cannot be read", core.ClientText(v.Name.ID))
 	}
@@ -253,10 +222,10 @@ func (k *KeyPolicies) compile(v core.DirectoryVersion) (*keypolicy.Policy, error
 // keep keeps a compiled policy. If all kept ones would be too large, those of the tenant
 // that has most are dropped, so that a tenant with many policies drives out its own. A
 // policy that was compiled with regions that have changed since is not kept.
-func (k *KeyPolicies) keep(name core.DirectoryName, p *keypolicy.Policy, regions format.Regions) {
+func (k *KeyPolicies) keep(name core.DirectoryName, p *keypolicy.Policy, regions *regionTable) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.regions.Equal(regions) {
+	if k.regions != regions {
 		return
 	}
 	k.compiled.Drop(name.Tenant, name.ID)
@@ -316,7 +285,8 @@ func (k *KeyPolicies) LabelsOf(document []byte) ([]core.PolicyLabel, error) {
 // GatesOf returns the gates with approvals that a version of a key policy has. It fails with
 // PolicyUnavailable if the document cannot be read.
 func (k *KeyPolicies) GatesOf(e *core.DirectoryEntry) (gates []core.Gate, err error) {
-	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: k.regionsNow()})
+	regions := k.regionsNow()
+	p, _, err := keypolicy.Compile(e.Body, keypolicy.Options{Name: e.ID, Version: e.Version, Regions: regions.ranges, Locate: regions.locateFunc()})
 	if err != nil {
 		return nil, core.Wrap(core.PolicyUnavailable, err, "the key policy %s cannot be read", core.ClientText(e.ID))
 	}
@@ -330,7 +300,8 @@ func (k *KeyPolicies) GatesOf(e *core.DirectoryEntry) (gates []core.Gate, err er
 
 // CheckKeyPolicy implements [core.KeyPolicies].
 func (k *KeyPolicies) CheckKeyPolicy(ctx context.Context, name string, document []byte, exists func(string) bool) (core.KeyPolicyFacts, error) {
-	p, warnings, err := keypolicy.Compile(document, keypolicy.Options{Name: name, Version: 1, Regions: k.regionsNow(), Exists: exists})
+	regions := k.regionsNow()
+	p, warnings, err := keypolicy.Compile(document, keypolicy.Options{Name: name, Version: 1, Regions: regions.ranges, Locate: regions.locateFunc(), Exists: exists})
 	if err == nil {
 		err = k.matcher.RunTests(ctx, p)
 	}

@@ -3,11 +3,15 @@ package authz_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve"
 	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/authz/location/locationtest"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -27,7 +31,7 @@ func (s *shelf) read(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
 func withKeyPolicies(t testing.TB, texts map[string]string) (*authz.Authorizer, *shelf) {
 	t.Helper()
 	s := &shelf{texts: texts}
-	keys, err := authz.NewKeyPolicies(map[string][]string{"office": {"10.0.0.0/8"}}, s.read)
+	keys, err := authz.NewKeyPolicies(authz.RegionSources{Regions: map[string][]string{"office": {"10.0.0.0/8"}}}, s.read)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +168,7 @@ func TestChangedPolicyForgetsNothingElse(t *testing.T) {
 // not remembered for the older one.
 func TestReplacedVersionIsNotRemembered(t *testing.T) {
 	newest := int64(2)
-	keys, err := authz.NewKeyPolicies(nil, func(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
+	keys, err := authz.NewKeyPolicies(authz.RegionSources{}, func(v core.DirectoryVersion) (*core.DirectoryEntry, error) {
 		return &core.DirectoryEntry{Kind: v.Name.Kind, Tenant: v.Name.Tenant, ID: v.Name.ID, Version: newest, Body: []byte([]string{allowGet, denyGet}[newest%2])}, nil
 	})
 	if err != nil {
@@ -222,7 +226,7 @@ func TestRegionsDecideAtOnce(t *testing.T) {
 	announced := 0
 	set := func(ranges map[string][]string) {
 		t.Helper()
-		if err := s.keys.SetRegions(ranges, func() error { announced++; return nil }); err != nil {
+		if err := s.keys.SetRegions(authz.RegionSources{Regions: ranges}, func(string) error { announced++; return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -238,14 +242,112 @@ func TestRegionsDecideAtOnce(t *testing.T) {
 	if announced != 3 {
 		t.Errorf("3 changes were announced %d times; the same regions are no change", announced)
 	}
-	if err := s.keys.SetRegions(elsewhere, func() error { return errors.New("no record") }); err == nil {
+	if err := s.keys.SetRegions(authz.RegionSources{Regions: elsewhere}, func(string) error { return errors.New("no record") }); err == nil {
 		t.Error("regions change without a record")
 	}
 	decide("after a change that could not be announced", true, 0)
-	if err := s.keys.SetRegions(map[string][]string{"office": {"nowhere"}}, func() error { return nil }); core.CodeOf(err) != core.InvalidField {
+	if err := s.keys.SetRegions(authz.RegionSources{Regions: map[string][]string{"office": {"nowhere"}}}, func(string) error { return nil }); core.CodeOf(err) != core.InvalidField {
 		t.Errorf("a malformed region: %v; want InvalidField", err)
 	}
 	decide("after malformed regions", true, 0)
+}
+
+// placesFile writes a MaxMind DB file in which a network is in a country.
+func placesFile(t *testing.T, file, network, country string) {
+	t.Helper()
+	content := locationtest.File("GeoLite2-Country", map[string]locationtest.Place{network: {Country: country, Continent: "EU"}})
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Countries decide by the file that was read last. A denial and a permission for one both deny
+// while there is no file. A file that cannot be used keeps the old one in force.
+func TestCountriesDecideAtOnce(t *testing.T) {
+	statement := func(who, effect string) string {
+		return fmt.Sprintf(`{"principal": %q, "actions": ["Get"], "effect": %q, "conditions": {"region": "country:DE"}}`, who, effect)
+	}
+	a, s := withKeyPolicies(t, map[string]string{"allows": `{"statements": [` + statement("user:eve", "allow") + `]}`, "denies": `{"statements": [` + statement("*", "deny") + `]}`})
+	decide := func(when, address string, allowed, denied bool, code core.Code) {
+		t.Helper()
+		for range 2 {
+			for who, c := range map[string]struct {
+				policy string
+				allow  bool
+			}{"eve": {"allows", allowed}, "alice": {"denies", !denied}} {
+				r := askUnder(someone("t", who, ""), core.ActionGet, object("alice", ""), 1, c.policy)
+				r.Address = address
+				if d, err := a.Decide(ctx, r); d.Allow != c.allow || (err != nil) != (code != 0) || err != nil && core.CodeOf(err) != code {
+					t.Errorf("%s, %s from %s: %+v, %v; want allow %v", when, who, address, d, err, c.allow)
+				}
+			}
+		}
+	}
+	file, announced := filepath.Join(t.TempDir(), "places.mmdb"), []string{}
+	set := func(maxmind string) error {
+		return s.keys.SetRegions(authz.RegionSources{MaxMind: maxmind}, func(changed string) error { announced = append(announced, changed); return nil })
+	}
+	decide("without a file", "10.1.2.3", false, true, core.PolicyUnavailable)
+	placesFile(t, file, "10.1.0.0/16", "DE")
+	if err := set(file); err != nil {
+		t.Fatal(err)
+	}
+	decide("in Germany", "10.1.2.3", true, true, 0)
+	decide("elsewhere", "10.2.2.3", false, false, 0)
+	decide("from an IPv4 address in IPv6 form", "::ffff:10.1.2.3", true, true, 0)
+	decide("from an unknown address", "", false, true, 0)
+	placesFile(t, file, "10.2.0.0/16", "DE")
+	if err := set(file); err != nil {
+		t.Fatal(err)
+	}
+	decide("after a move", "10.1.2.3", false, false, 0)
+	decide("after a move", "10.2.2.3", true, true, 0)
+	if err := errors.Join(set(file), os.WriteFile(file, []byte("no addresses"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(file); core.CodeOf(err) != core.InvalidField || !strings.Contains(err.Error(), "policy.maxmind") {
+		t.Errorf("a broken file: %v; want InvalidField that names policy.maxmind", err)
+	}
+	decide("after a broken file", "10.2.2.3", true, true, 0)
+	if err := set(""); err != nil {
+		t.Fatal(err)
+	}
+	decide("after the file is gone", "10.2.2.3", false, true, core.PolicyUnavailable)
+	if want := []string{"policy.regions and policy.maxmind", "policy.maxmind", "policy.maxmind"}; !slices.Equal(announced, want) {
+		t.Errorf("announced %q; want %q: an equal file is no change", announced, want)
+	}
+}
+
+// Checking, explaining and proposing know the same countries as deciding.
+func TestCountriesAreExplained(t *testing.T) {
+	const inGermany = `{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"region": "country:DE"}}],
+		"tests": [{"principal": "user:eve", "action": "Get", "given": {"ipAddress": "10.1.2.3"}, "expect": "allow"}, {"principal": "user:eve", "action": "Get", "given": {"ipAddress": "10.2.2.3"}, "expect": "nothing"}]}`
+	_, s := withKeyPolicies(t, map[string]string{"p": inGermany})
+	if _, err := s.keys.CheckKeyPolicy(ctx, "p", []byte(inGermany), nil); core.CodeOf(err) != core.InvalidField || !strings.Contains(err.Error(), "statements[0].conditions.region") {
+		t.Errorf("a check without a file: %v; want InvalidField with the path", err)
+	}
+	file := filepath.Join(t.TempDir(), "places.mmdb")
+	placesFile(t, file, "10.1.0.0/16", "DE")
+	if err := s.keys.SetRegions(authz.RegionSources{MaxMind: file}, func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.keys.CheckKeyPolicy(ctx, "p", []byte(inGermany), nil); err != nil {
+		t.Errorf("the tests of the document: %v", err)
+	}
+	r := askUnder(someone("t", "eve", ""), core.ActionGet, object("alice", ""), 1, "p")
+	proposed, err := s.keys.Propose(r.Policies[0], []byte(inGermany))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, unmet := range map[string][]string{"10.1.2.3": nil, "10.2.2.3": {"conditions.region"}, "": {"conditions.region"}} {
+		r.Address = address
+		for what, keys := range map[string]core.KeyPolicies{"in force": s.keys, "proposed": proposed} {
+			verdicts, err := keys.Explain(ctx, r)
+			if err != nil || len(verdicts) != 1 || !slices.Equal(verdicts[0].Unmet, unmet) || verdicts[0].Matched != (unmet == nil) {
+				t.Errorf("%s, from %q: %+v, %v; want unmet %q", what, address, verdicts, err, unmet)
+			}
+		}
+	}
 }
 
 // A policy that cannot be read denies, also the owner.

@@ -12,6 +12,7 @@ import (
 
 	yaml "go.yaml.in/yaml/v4"
 
+	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/secretfile"
 	"github.com/keyreeve/keyreeve/engine"
@@ -96,6 +97,8 @@ type Config struct {
 		ApprovalLifetime time.Duration `yaml:"approval_lifetime" bound:"1m..720h"` // how long a request waits for approvals
 
 		Regions map[string][]string `yaml:"regions" bound:"regions"` // name: ranges of addresses, for the condition region of key policies
+
+		MaxMind string `yaml:"maxmind" bound:"file"` // MaxMind DB file, for regions that are countries and continents; "": none
 	} `yaml:"policy"`
 
 	Keys struct {
@@ -249,6 +252,11 @@ func mistakes(err error) error {
 	return errors.Join(append(errs, errors.New("see docs/config.sample.yaml for what there is"))...)
 }
 
+// RegionSources returns the settings for the condition region of key policies.
+func (c *Config) RegionSources() authz.RegionSources {
+	return authz.RegionSources{Regions: c.Policy.Regions, MaxMind: c.Policy.MaxMind}
+}
+
 // check lists all that is wrong at once.
 func (c *Config) check() error {
 	var errs []error
@@ -310,7 +318,7 @@ const runtimeBase = 192 << 20
 // RuntimeMemory returns the bytes that the Go runtime may take before it collects
 // garbage more often.
 func (c *Config) RuntimeMemory() int64 {
-	return int64(c.Limits.MemoryTotalMiB)<<20 + runtimeBase + password.CheckMemory()
+	return int64(c.Limits.MemoryTotalMiB)<<20 + runtimeBase + password.CheckMemory() + c.RegionSources().Memory()
 }
 
 func holdsPassword(text string) bool {

@@ -263,7 +263,7 @@ var settingTests = map[string]string{
 	"tls.expiry_warning": "TestExpiringCertificates", "tls.client_ocsp": "TestOCSP",
 	"hsm.module": "TestWhatIsMissingIsNamed", "hsm.token": "TestWhatIsMissingIsNamed", "hsm.serial": "TestWhatIsMissingIsNamed", "hsm.pin_file": "TestWhatIsMissingIsNamed", "hsm.pin_env": "TestWhatIsMissingIsNamed",
 	"hsm.allow_software": "TestAllowSoftware", "hsm.unwrap_pkcs1": "TestUnwrapPKCS1IsGuarded",
-	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed", "policy.regions": "TestRegionsByReload", "policy.approval_lifetime": "TestApprovalOverREST",
+	"store.url": "TestInit", "store.url_file": "TestInit", "policy.file": "TestWhatIsMissingIsNamed", "policy.tests": "TestWhatIsMissingIsNamed", "policy.regions": "TestRegionsByReload", "policy.maxmind": "TestMaxMindByReload", "policy.approval_lifetime": "TestApprovalOverREST",
 	"limits.connections": "TestConnectionBounds", "limits.per_peer": "TestConnectionBounds", "limits.waiting": "TestConnectionBounds", "limits.waiting_per_net": "TestConnectionBounds",
 	"limits.operation": "TestHangingCallsAreAnswered", "tenants.delete_after": "TestDeletedTenant", "authentication.credentials": "TestCredentialsSetting",
 	"authentication.token_lifetime": "TestBoundsOfTokens", "authentication.token_max_lifetime": "TestBoundsOfTokens", "authentication.tokens_per_principal": "TestBoundsOfTokens",

@@ -60,8 +60,11 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 	return out
 }
 
-// doctorPolicy tries the policy that the settings name. The one in force can be another.
+// doctorPolicy tries the policy and the MaxMind DB file that the settings name. The one in force can be another.
 func doctorPolicy(ctx context.Context, cfg Config) (string, error) {
+	if err := cfg.RegionSources().Check(); err != nil {
+		return "", err
+	}
 	offer, err := cfg.loadPolicy()
 	if err != nil {
 		return "", err

@@ -567,7 +567,7 @@ func partsOf(c *Config) string {
 		p.tls = fmt.Sprint(t.CipherSuites)
 	}
 	p.memory = fmt.Sprint(c.memory().Bounds())
-	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication, c.Policy.Regions, c.Enrollment, c.Tenants)
+	p.rest = fmt.Sprint(c.AdminSocket(), c.nodeName(), c.KMIP, c.HTTPS, c.HSM.MaxTenants, c.Authentication, c.Policy.Regions, c.Policy.MaxMind, c.Enrollment, c.Tenants)
 	return fmt.Sprintf("%+v", p)
 }
 
@@ -685,6 +685,24 @@ func reads(t *testing.T, path string, used map[string]bool) {
 		}
 		return true
 	})
+}
+
+// The limit of memory counts the MaxMind DB file twice, because a reload holds the old and the
+// new one. A file that is not there counts nothing.
+func TestRuntimeMemoryCountsTheMaxMindFile(t *testing.T) {
+	c := Defaults()
+	without, file := c.RuntimeMemory(), filepath.Join(t.TempDir(), "places.mmdb")
+	for size, want := range map[int64]int64{-1: 0, 0: 0, 5000: 10_000, 256 << 20: 512 << 20, 1 << 40: 512 << 20} {
+		c.Policy.MaxMind = file
+		if size < 0 {
+			c.Policy.MaxMind += ".none"
+		} else if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, size)); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.RuntimeMemory() - without; got != want {
+			t.Errorf("a file of %d bytes counts %d; want %d", size, got, want)
+		}
+	}
 }
 
 // A policy comes from a file of reasonable size, and from nothing else.

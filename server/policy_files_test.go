@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve/authz/location/locationtest"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -35,13 +36,7 @@ func TestRegionsByReload(t *testing.T) {
 	s.Issue("array7", "default")
 	id := aesKey(t, dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1), activeNow)
 	applyPolicy(t, s, "office", fmt.Sprintf(`{"keyId": %q, "statements": [{"principal": "user:array7", "actions": ["encrypt"], "effect": "allow", "conditions": {"region": "office"}}]}`, id))
-	from := func(address string, allowed bool) {
-		t.Helper()
-		err := encryptOver(dialFrom(t, s, "array7", address, core.V2_1), id)
-		if (err == nil) != allowed || err != nil && kmiptest.Reason(err) == core.ReasonObjectNotFound {
-			t.Errorf("from %s: %v; want permitted: %v", address, err, allowed)
-		}
-	}
+	from := encryptsFrom(t, s, id)
 	from("127.0.1.5", true)
 	from("127.0.2.5", false)
 	change(map[string][]string{"office": {"127.0.2.0/24"}}, "level=INFO msg=reload")
@@ -54,6 +49,60 @@ func TestRegionsByReload(t *testing.T) {
 	from("127.0.2.5", true)
 	change(map[string][]string{"home": {"127.0.2.0/24"}}, "level=INFO msg=reload")
 	from("127.0.2.5", false)
+}
+
+// encryptsFrom returns a function that demands that array7 may encrypt with a key from an address,
+// or may not although it sees the key.
+func encryptsFrom(t *testing.T, s *servertest.Server, id string) func(address string, allowed bool) {
+	return func(address string, allowed bool) {
+		t.Helper()
+		err := encryptOver(dialFrom(t, s, "array7", address, core.V2_1), id)
+		if (err == nil) != allowed || err != nil && kmiptest.Reason(err) == core.ReasonObjectNotFound {
+			t.Errorf("from %s: %v; want permitted: %v", address, err, allowed)
+		}
+	}
+}
+
+// A condition on a country counts with the MaxMind DB file, which a reload reads again and
+// records. A broken file keeps the old one in force, and health says so. Without the setting a
+// stored policy denies, also one whose statement is a denial.
+func TestMaxMindByReload(t *testing.T) {
+	t.Parallel()
+	dir, fresh := installed(t)
+	set := fresh(t)
+	set["hsm"].(map[string]any)["allow_software"] = true
+	places, file := filepath.Join(dir, "places.mmdb"), filepath.Join(dir, "config.yaml")
+	german := func(network string) []byte {
+		return locationtest.File("GeoLite2-Country", map[string]locationtest.Place{network: {Country: "DE", Continent: "EU"}})
+	}
+	write(t, places, string(german("127.0.1.0/24")))
+	set.set("policy", "maxmind", places)
+	s := startInstalled(t, dir, set)
+	s.Issue("array7", "default")
+	id := aesKey(t, dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1), activeNow)
+	applyPolicy(t, s, "germany", fmt.Sprintf(`{"keyId": %q, "statements": [
+		{"principal": "user:array7", "actions": ["encrypt"], "effect": "allow", "conditions": {"door": "kmip"}},
+		{"principal": "*", "actions": ["encrypt"], "effect": "deny", "conditions": {"region": ["country:DE", "continent:AF"]}}]}`, id))
+	from := encryptsFrom(t, s, id)
+	from("127.0.1.5", false)
+	from("127.0.2.5", true)
+	write(t, places, string(german("127.0.2.0/24")))
+	hangUp(t, s, "level=INFO msg=reload")
+	from("127.0.1.5", true)
+	from("127.0.2.5", false)
+	write(t, places, "no addresses")
+	hangUp(t, s, "level=ERROR msg=reload")
+	from("127.0.1.5", true)
+	from("127.0.2.5", false)
+	if _, text := health(t, s); !strings.Contains(text, "the last reload failed") {
+		t.Errorf("health says nothing of the broken file: %s", text)
+	}
+	set.set("policy", "maxmind", "")
+	write(t, file, wholeConfig(t, set))
+	hangUp(t, s, "level=INFO msg=reload")
+	from("127.0.1.5", false)
+	from("127.0.2.5", false)
+	mentions(t, "the records", strings.Join(records(t, s, "Load Policy"), "\n"), "policy.maxmind changed", "the old one stays", "no MaxMind DB file")
 }
 
 // mentions demands that a text has each of the parts.

@@ -130,20 +130,22 @@ func (r *reloader) retryPIN(ctx context.Context) error {
 	return err
 }
 
-// reloadRegions reads the regions of addresses again. A change is recorded before it is in
-// force.
+// reloadRegions reads the regions of addresses and the MaxMind DB file again. A change is
+// recorded before it is in force. If one cannot be used, both old ones stay, and there is a
+// record of that.
 func (r *reloader) reloadRegions(ctx context.Context) error {
 	cfg, err := r.readSettings()
 	if err != nil {
 		return err
 	}
-	err = r.keys.SetRegions(cfg.Policy.Regions, func() error {
-		return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: r.policy.Hash(), Detail: "policy.regions changed" + adminsocket.AskedBy(ctx)})
+	err = r.keys.SetRegions(cfg.RegionSources(), func(changed string) error {
+		return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: r.policy.Hash(), Detail: changed + " changed" + adminsocket.AskedBy(ctx)})
 	})
 	if err != nil {
-		return fmt.Errorf("policy.regions could not be read again: %w", err)
+		err = fmt.Errorf("the regions of addresses could not be read again: %w", err)
+		err = errors.Join(err, r.recordKept(ctx, core.ActionLoadPolicy, err))
 	}
-	return nil
+	return err
 }
 
 // readSettings reads the configuration file again, if there is one.

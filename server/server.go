@@ -131,7 +131,7 @@ func (s *Server) openStore(ctx context.Context) (stopper, error) {
 }
 
 func (s *Server) openPolicy(context.Context) (_ stopper, err error) {
-	if s.keyPolicies, err = authz.NewKeyPolicies(s.cfg.Policy.Regions, s.readKeyPolicy); err != nil {
+	if s.keyPolicies, err = authz.NewKeyPolicies(s.cfg.RegionSources(), s.readKeyPolicy); err != nil {
 		return nil, err
 	}
 	s.policy = authz.New(authz.Options{Keys: s.keyPolicies})

@@ -290,7 +290,7 @@ func tenantsOf(all map[string]map[string]bool) error {
 }
 
 func checkRegions(all map[string][]string) error {
-	if err := authz.CheckRegions(all); err != nil {
+	if err := (authz.RegionSources{Regions: all}).Check(); err != nil {
 		return fmt.Errorf("cannot be used: %w", err)
 	}
 	return nil

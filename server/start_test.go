@@ -27,6 +27,7 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 	yaml "go.yaml.in/yaml/v4"
 
+	"github.com/keyreeve/keyreeve/authz/location/locationtest"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
@@ -260,6 +261,9 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{"an empty policy", both(put("policy", "file", text("empty.rego", "")), put("policy", "tests", policyTests)), "", []string{"policy.file"}, "policy"},
 		{"a policy without tests", put("policy", "file", policyTests), "", []string{"policy.tests"}, ""},
 		{"a policy that fails its tests", both(put("policy", "file", filepath.Join(servertest.Root(), "policies.rego")), put("policy", "tests", text("fails_test.rego", "package keyreeve.authz_test\n\nimport rego.v2\n\ntest_no if false\n"))), "", []string{"policy.tests", "test_no"}, "policy"},
+		{"no MaxMind file", put("policy", "maxmind", in("none.mmdb")), "", []string{"policy.maxmind", "none.mmdb"}, "policy"},
+		{"a text as MaxMind file", put("policy", "maxmind", text("text.mmdb", "no addresses")), "", []string{"policy.maxmind", "text.mmdb", "no MaxMind DB file"}, "policy"},
+		{"a MaxMind file without countries", put("policy", "maxmind", text("asn.mmdb", string(locationtest.File("GeoLite2-ASN", nil)))), "", []string{"policy.maxmind", "asn.mmdb", "GeoLite2-ASN"}, "policy"},
 
 		{"the KMIP port taken", top("kmip", taken.Addr().String()), "", []string{"kmip", taken.Addr().String()}, "kmip"},
 		{"the REST port taken", top("https", taken.Addr().String()), "", []string{"https", taken.Addr().String()}, "https"},

@@ -17,7 +17,7 @@ import (
 
 func compileText(t testing.TB, name, text string) *Policy {
 	t.Helper()
-	p, _, err := Compile([]byte(text), Options{Name: name, Version: 3, Regions: testRegions})
+	p, _, err := Compile([]byte(text), Options{Name: name, Version: 3, Regions: testRegions, Locate: locateInTest})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -43,7 +43,11 @@ func matchBy(t testing.TB, q *rego.PreparedEvalQuery, r *Request, all []*Policy)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found, err = evaluate(t.Context(), q, ast.NewObject(asked.inputItems(&c)...), c.size); err != nil {
+		items, err := asked.inputItems(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err = evaluate(t.Context(), q, ast.NewObject(items...), c.size); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -34,8 +34,11 @@ func (m *Matcher) Explain(ctx context.Context, r *Request, policies []*Policy) (
 	if whole.size > 4*maxSize {
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things; at most %d can be explained at once", whole.size, 4*maxSize)
 	}
-	items := append(q.inputItems(&whole), policyItems(q.action, policies, (*Policy).sharedTerm)...)
-	input := ast.NewObject(items...)
+	items, err := q.inputItems(&whole)
+	if err != nil {
+		return nil, err
+	}
+	input := ast.NewObject(append(items, policyItems(q.action, policies, (*Policy).sharedTerm)...)...)
 	unmet, err := evaluate(ctx, &m.unmet, input, whole.size)
 	if err != nil {
 		return nil, err
@@ -51,7 +54,7 @@ func (m *Matcher) Explain(ctx context.Context, r *Request, policies []*Policy) (
 func wholeConcern(policies []*Policy) (c concern) {
 	for _, p := range policies {
 		for i := range p.normal.Statements {
-			c.addStatement(&p.normal.Statements[i])
+			c.addStatement(&p.normal.Statements[i], p.locate)
 		}
 	}
 	return c

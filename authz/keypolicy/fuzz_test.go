@@ -17,7 +17,7 @@ func FuzzMatch(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
-		p, _, err := Compile(text, Options{Name: "p", Version: 1, Regions: testRegions})
+		p, _, err := Compile(text, Options{Name: "p", Version: 1, Regions: testRegions, Locate: locateInTest})
 		if err != nil {
 			return
 		}

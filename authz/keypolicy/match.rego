@@ -7,7 +7,8 @@
 #   input.now        seconds since 1970
 #   input.address    of the peer; "" if it is unknown
 #   input.networks   {network: true}: the networks that contain the address, for each
-#                    length of a range that a condition names
+#                    length of a range that a condition names; with its country and
+#                    continent, "country:DE" and "continent:EU", if a condition names one
 #   input.principal  {names: {"user:alice": true, "*": true}, strength: 0 to 4}
 #   input.facts      {field: {value: true}}, for each field that a condition names
 #
@@ -102,6 +103,8 @@ holds(condition, "deny") if {
 holds(condition, "deny") if {
 	condition.kind == "address"
 	some range in condition.ranges
+	not startswith(range, "country:")
+	not startswith(range, "continent:")
 	not net.cidr_is_valid(range)
 }
 

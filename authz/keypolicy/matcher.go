@@ -123,7 +123,10 @@ func (m *Matcher) findMatches(ctx context.Context, q *question, policies []*Poli
 	case c.size > maxSize:
 		return nil, core.Errorf(core.PolicyUnavailable, "the key policies name %d things for this action; at most %d", c.size, maxSize)
 	}
-	items := q.inputItems(&c)
+	items, err := q.inputItems(&c)
+	if err != nil {
+		return nil, err
+	}
 	if special := m.specialized.queryFor(q.tenant, q.action, policies, c); special != nil {
 		return evaluate(ctx, special, ast.NewObject(items...), c.size)
 	}

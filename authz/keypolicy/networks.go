@@ -3,6 +3,8 @@ package keypolicy
 import (
 	"math/bits"
 	"net/netip"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // prefixLengths are the lengths of the ranges that conditions name, one bit each. With
@@ -12,8 +14,22 @@ type prefixLengths struct {
 	v6 [3]uint64 // 0 to 128
 }
 
-// addRanges adds the lengths of ranges. One that is malformed has none: it contains no
-// address, and match.rego denies by it.
+// networksOf returns the networks that contain an address, in the form of the ranges. Among
+// them are its country and its continent if a condition names such a place.
+func (c *concern) networksOf(address netip.Addr) ([]string, error) {
+	networks := c.lengths.networksOf(address)
+	if c.locate == nil || !address.IsValid() {
+		return networks, nil
+	}
+	places, err := c.locate(address)
+	if err != nil {
+		return nil, core.Wrap(core.PolicyUnavailable, err, "the country of the address cannot be found")
+	}
+	return append(networks, places...), nil
+}
+
+// addRanges adds the lengths of ranges. A country or continent has none. One that is malformed
+// has none either: it contains no address, and match.rego denies by it.
 func (l *prefixLengths) addRanges(ranges []string) {
 	for _, text := range ranges {
 		p, err := netip.ParsePrefix(text)

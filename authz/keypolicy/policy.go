@@ -10,6 +10,7 @@ package keypolicy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +26,13 @@ type Options struct {
 	Name    string         // of the stored policy; "": the document has the name
 	Version int64          // from 1
 	Regions format.Regions // for the condition region
+	Locate  LocateFunc     // nil: no condition may name a country or continent
 	Exists  func(name string) bool
 }
+
+// LocateFunc returns the country and the continent of an address, as conditions name them:
+// "country:DE", "continent:EU"; none if they are not known. An error denies the request.
+type LocateFunc func(netip.Addr) ([]string, error)
 
 // Policy is one version of a key policy, ready to be evaluated. It never changes.
 type Policy struct {
@@ -36,6 +42,7 @@ type Policy struct {
 	normal   *format.Normal
 	hash     string
 	term     *ast.Term
+	locate   LocateFunc
 	labels   []string           // "NAME@VERSION/SID" of each statement
 	concerns map[string]concern // by action; core.EveryAction stands for the others
 }
@@ -46,6 +53,7 @@ type concern struct {
 	branches                      int // conjunctions after partial evaluation
 	fields                        []field
 	lengths                       prefixLengths
+	locate                        LocateFunc // nil: no condition names a country or continent
 	edges                         timeEdges
 	readsAddress, readsParameters bool
 }
@@ -66,7 +74,7 @@ func Compile(text []byte, o Options) (*Policy, []format.Warning, error) {
 }
 
 func compileDocument(d *format.Document, o Options) (*Policy, error) {
-	p := &Policy{name: o.Name, version: o.Version, document: d}
+	p := &Policy{name: o.Name, version: o.Version, document: d, locate: o.Locate}
 	if p.name == "" {
 		p.name = d.Name
 	}
@@ -80,14 +88,14 @@ func compileDocument(d *format.Document, o Options) (*Policy, error) {
 		return nil, core.Errorf(core.InvalidField, "the version of a policy is at least 1, not %d", o.Version)
 	}
 	var err error
-	if p.normal, err = format.Normalize(d, o.Regions); err != nil {
+	if p.normal, err = format.Normalize(d, o.Regions, o.Locate != nil); err != nil {
 		return nil, err
 	}
 	p.hash, p.term = p.normal.Hash(), freshTerm(p.normal.Tree())
 	for _, s := range p.normal.Statements {
 		p.labels = append(p.labels, fmt.Sprintf("%s@%d/%s", p.name, p.version, s.SID))
 	}
-	p.concerns = concernsOf(p.normal)
+	p.concerns = concernsOf(p.normal, o.Locate)
 	return p, nil
 }
 
@@ -146,22 +154,22 @@ func (p *Policy) Reads(action string) (names []string) {
 func (p *Policy) Labels() []string { return p.labels }
 
 // concernsOf returns what the statements for each action look at.
-func concernsOf(n *format.Normal) map[string]concern {
+func concernsOf(n *format.Normal, locate LocateFunc) map[string]concern {
 	out, zones := map[string]concern{}, zonesOf(n)
 	for _, index := range []map[string][]int{n.Allow, n.Deny} {
 		for action := range index {
 			if _, done := out[action]; !done {
-				out[action] = concernOf(n, action, zones)
+				out[action] = concernOf(n, action, zones, locate)
 			}
 		}
 	}
 	return out
 }
 
-func concernOf(n *format.Normal, action string, zones map[string]*time.Location) (c concern) {
+func concernOf(n *format.Normal, action string, zones map[string]*time.Location, locate LocateFunc) (c concern) {
 	for _, effect := range []format.Effect{format.Allow, format.Deny} {
 		for _, i := range n.Concerning(effect, action) {
-			c.addStatement(&n.Statements[i])
+			c.addStatement(&n.Statements[i], locate)
 			for k := range n.Statements[i].Conditions {
 				c.edges.addCondition(&n.Statements[i].Conditions[k], zones)
 			}
@@ -171,7 +179,7 @@ func concernOf(n *format.Normal, action string, zones map[string]*time.Location)
 	return c
 }
 
-func (c *concern) addStatement(s *format.NormalStatement) {
+func (c *concern) addStatement(s *format.NormalStatement, locate LocateFunc) {
 	branches := len(s.Principals)
 	for i := range s.Conditions {
 		condition := &s.Conditions[i]
@@ -181,6 +189,9 @@ func (c *concern) addStatement(s *format.NormalStatement) {
 		case format.AddressCondition:
 			c.readsAddress = true
 			c.lengths.addRanges(condition.Ranges)
+			if slices.ContainsFunc(condition.Ranges, format.IsPlace) {
+				c.locate = locate
+			}
 			branches *= 2 // the address may be unknown
 		case format.DailyCondition:
 			branches *= len(condition.Windows)
@@ -206,6 +217,9 @@ func (c *concern) addConcern(other *concern) {
 	}
 	c.lengths.addLengths(&other.lengths)
 	c.readsAddress = c.readsAddress || other.readsAddress
+	if c.locate == nil {
+		c.locate = other.locate
+	}
 }
 
 // concernFor returns what the statements for an action look at. ok is false if the policy

@@ -101,7 +101,7 @@ func referenceUnmet(r *Request, s *format.Statement) (paths []string) {
 	}
 	var regional []netip.Prefix
 	for _, name := range c.Region {
-		regional = append(regional, testRegions[name]...)
+		regional = append(append(regional, testRegions[name]...), testPlaces[name]...)
 	}
 	demand("ipAddress", c.IPAddress != nil, within(c.IPAddress))
 	demand("region", c.Region != nil, within(regional))
@@ -225,6 +225,23 @@ var testRegions = format.Regions{
 	"us": {netip.MustParsePrefix("10.3.0.0/16")},
 }
 
+// testPlaces are the countries and continents of the addresses of tests.
+var testPlaces = format.Regions{
+	"country:DE":   {netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("2001:db8::/64")},
+	"country:US":   {netip.MustParsePrefix("8.8.8.0/24")},
+	"continent:EU": {netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")},
+	"continent:NA": {netip.MustParsePrefix("8.0.0.0/8")},
+}
+
+func locateInTest(address netip.Addr) (places []string, err error) {
+	for name, ranges := range testPlaces {
+		if slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(address) }) {
+			places = append(places, name)
+		}
+	}
+	return places, nil
+}
+
 var generatedActions = []core.Action{core.ActionEncrypt, core.ActionGet, core.ActionGetAttributes, core.ActionCreate, core.ActionSignatureVerify, core.ActionLocate}
 
 // generator makes random documents and requests.
@@ -296,7 +313,7 @@ func (g generator) conditions() (all []string) {
 		}
 	}
 	add(`"ipAddress": %s`, g.some("10.1.0.0/16", "10.0.0.0/8", "10.1.2.3", "2001:db8::/32", "0.0.0.0/0", "::/0", "192.168.0.0/24"))
-	add(`"region": %s`, g.some("eu", "us"))
+	add(`"region": %s`, g.some("eu", "us", "country:DE", "country:US", "country:FR", "continent:EU", "continent:NA"))
 	add(`"time": {%s}`, g.time())
 	add(`"door": %s`, g.some("kmip", "rest", "clock", "admin"))
 	add(`"strength": %q`, g.one("password", "token", "certificate"))

@@ -112,8 +112,13 @@ func questionOf(r *Request, termOf func(*core.Principal, string) *ast.Term) (q q
 }
 
 // inputItems returns the parts of the input that come from the request. They are always
-// all there. c says at what conditions look.
-func (q *question) inputItems(c *concern) [][2]*ast.Term {
+// all there. c says at what conditions look. It fails with PolicyUnavailable if a condition
+// names a country or continent and those of the address cannot be found.
+func (q *question) inputItems(c *concern) ([][2]*ast.Term, error) {
+	networks, err := c.networksOf(q.address)
+	if err != nil {
+		return nil, err
+	}
 	address := noText
 	if q.address.IsValid() {
 		address = ast.StringTerm(q.address.String())
@@ -121,9 +126,9 @@ func (q *question) inputItems(c *concern) [][2]*ast.Term {
 	return append(make([][2]*ast.Term, 0, len(requestKeys)+2),
 		ast.Item(nowKey, ast.IntNumberTerm(int(q.now))),
 		ast.Item(addressKey, address),
-		ast.Item(networksKey, setTerm(c.lengths.networksOf(q.address))),
+		ast.Item(networksKey, setTerm(networks)),
 		ast.Item(principalKey, q.principal),
-		ast.Item(factsKey, q.factsTerm(c.fields)))
+		ast.Item(factsKey, q.factsTerm(c.fields))), nil
 }
 
 func principalTerm(p *core.Principal, token string) *ast.Term {

@@ -1,7 +1,9 @@
 package keypolicy
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,82 @@ func TestTrapMalformedRange(t *testing.T) {
 	}
 }
 
+// Beside a country, a malformed range still denies by each denial, and a country is none.
+func TestTrapMalformedRangeBesidePlaces(t *testing.T) {
+	for _, c := range []struct {
+		ranges []string
+		denies int
+	}{
+		{[]string{"country:FR", "nonsense"}, 1}, {[]string{"continent:EU", "10.0.0.300/8"}, 1}, {[]string{"country"}, 1}, {[]string{"planet:X"}, 1},
+		{[]string{"country:FR"}, 0}, {[]string{"continent:EU"}, 0}, {[]string{"10.0.0.0/8", "continent:EU", "country:FR"}, 0},
+	} {
+		for effect, want := range map[string]int{"deny": c.denies, "allow": 0} {
+			p := policyWith(t, effect, `"ipAddress": "10.0.0.0/8"`)
+			p.normal.Statements[0].Conditions = []format.Condition{{Kind: format.AddressCondition, Path: "x", Ranges: c.ranges}}
+			if got := bothWays(t, usualRequest(), recompiled(t, p)); len(got.Deny)+len(got.Allow) != want {
+				t.Errorf("%s from %q: %+v; want %d matches", effect, c.ranges, got, want)
+			}
+		}
+	}
+}
+
+// placesPolicies returns two policies with a statement of an effect on a country for Encrypt, and
+// one on ranges alone for Sign. locate is asked about addresses.
+func placesPolicies(t *testing.T, effect string, locate LocateFunc) (policies []*Policy) {
+	t.Helper()
+	for _, name := range []string{"one", "two"} {
+		text := fmt.Sprintf(`{"statements": [
+			{"principal": "*", "actions": ["Encrypt"], "effect": %q, "conditions": {"region": ["country:DE", "us"]}},
+			{"principal": "*", "actions": ["Sign"], "effect": %q, "conditions": {"region": "us"}}]}`, effect, effect)
+		p, _, err := Compile([]byte(text), Options{Name: name, Version: 3, Regions: testRegions, Locate: locate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		policies = append(policies, p)
+	}
+	return policies
+}
+
+// The country of an address is looked up once, and only if a statement for the action names a
+// country and the address is known. It is that of the plain address.
+func TestPlacesAreLookedUpOnce(t *testing.T) {
+	var asked []netip.Addr
+	policies := placesPolicies(t, "deny", func(address netip.Addr) ([]string, error) {
+		asked = append(asked, address)
+		return []string{"country:DE"}, nil
+	})
+	for _, c := range []struct {
+		action  core.Action
+		address string
+		lookups int
+		denials int
+	}{
+		{core.ActionEncrypt, "192.0.2.1", 1, 2}, {core.ActionEncrypt, "::ffff:192.0.2.1", 1, 2}, {core.ActionEncrypt, "", 0, 2},
+		{core.ActionSign, "192.0.2.1", 0, 0}, {core.ActionDecrypt, "192.0.2.1", 0, 0},
+	} {
+		r := usualRequest()
+		r.Action, r.Address, asked = c.action, c.address, nil
+		m, err := newMatcher(t, MatcherOptions{InterpretOnly: true}).Match(t.Context(), r, policies)
+		if err != nil || len(m.Deny) != c.denials || len(asked) != c.lookups || c.lookups > 0 && asked[0] != netip.MustParseAddr("192.0.2.1") || c.denials > 0 && !m.ReadsAddress {
+			t.Errorf("%v from %q: %+v, %v, asked about %v; want %d denials and %d look-ups", c.action, c.address, m, err, asked, c.denials, c.lookups)
+		}
+	}
+}
+
+// If the look-up fails, there is no answer, so that the request is denied.
+func TestTrapFailedLookup(t *testing.T) {
+	m := newMatcher(t, MatcherOptions{InterpretOnly: true})
+	for _, effect := range []string{"allow", "deny"} {
+		policies := placesPolicies(t, effect, func(netip.Addr) ([]string, error) { return nil, errors.New("the file is damaged") })
+		if got, err := m.Match(t.Context(), usualRequest(), policies); core.CodeOf(err) != core.PolicyUnavailable || len(got.Allow) > 0 {
+			t.Errorf("%s: %+v, %v; want PolicyUnavailable", effect, got, err)
+		}
+		if got, err := m.Explain(t.Context(), usualRequest(), policies); core.CodeOf(err) != core.PolicyUnavailable || got != nil {
+			t.Errorf("%s explained: %+v, %v; want PolicyUnavailable", effect, got, err)
+		}
+	}
+}
+
 // One with an unknown zone is an error, and never a denial that does not apply.
 func TestTrapUnknownZone(t *testing.T) {
 	p := policyWith(t, "deny", `"ipAddress": "10.0.0.0/8"`)
@@ -95,7 +173,7 @@ func TestTrapUnknownZone(t *testing.T) {
 // recompiled returns a policy whose normal form was changed by a test.
 func recompiled(t *testing.T, p *Policy) *Policy {
 	t.Helper()
-	p.term, p.concerns, p.hash = freshTerm(p.normal.Tree()), concernsOf(p.normal), p.normal.Hash()
+	p.term, p.concerns, p.hash = freshTerm(p.normal.Tree()), concernsOf(p.normal, locateInTest), p.normal.Hash()
 	return p
 }
 
@@ -106,7 +184,11 @@ func inputOf(t *testing.T, r *Request, policies ...*Policy) ast.Object {
 		t.Fatal(err)
 	}
 	_, c := concerned(policies, r.Action.String())
-	return ast.NewObject(append(q.inputItems(&c), policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
+	items, err := q.inputItems(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ast.NewObject(append(items, policyItems(r.Action.String(), policies, (*Policy).sharedTerm)...)...)
 }
 
 // An input without one of its parts is refused, whatever would be decided.

@@ -43,7 +43,7 @@ func parse(t testing.TB, text string) (*format.Document, *format.Normal) {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	n, err := format.Normalize(d, regions)
+	n, err := format.Normalize(d, regions, false)
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -181,7 +181,7 @@ func TestUnknownRegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, r := range map[string]format.Regions{"another region is unknown": regions, "none is configured": nil, "one has no ranges": {"eu": regions["eu"], "mars": nil}} {
-		if _, err := format.Normalize(d, r); core.CodeOf(err) != core.InvalidField || !strings.Contains(fmt.Sprint(err), "statements[0].conditions.region: the region \"") {
+		if _, err := format.Normalize(d, r, false); core.CodeOf(err) != core.InvalidField || !strings.Contains(fmt.Sprint(err), "statements[0].conditions.region: the region \"") {
 			t.Errorf("%s: %v; want InvalidField with the path", what, err)
 		}
 	}
@@ -199,7 +199,7 @@ func TestTooLarge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := format.Normalize(d, format.Regions{"wide": wide}); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), "statements[19]: the policy names more than 20000") {
+		if _, err := format.Normalize(d, format.Regions{"wide": wide}, false); (err == nil) != fits || err != nil && !strings.Contains(err.Error(), "statements[19]: the policy names more than 20000") {
 			t.Errorf("%d statements with 1,000 ranges each: %v; want it to fit: %v", statements, err, fits)
 		}
 	}
@@ -231,11 +231,11 @@ func checkRoundTrip(t *testing.T, text []byte) {
 	if err != nil || !reflect.DeepEqual(d, again) {
 		t.Fatalf("%s\nwas written as\n%s\nand read as %+v, %v", text, written, again, err)
 	}
-	n, err := format.Normalize(d, regions)
+	n, err := format.Normalize(d, regions, false)
 	if err != nil {
 		return
 	}
-	if m, err := format.Normalize(again, regions); err != nil || !bytes.Equal(n.Bytes(), m.Bytes()) || n.Hash() != m.Hash() {
+	if m, err := format.Normalize(again, regions, false); err != nil || !bytes.Equal(n.Bytes(), m.Bytes()) || n.Hash() != m.Hash() {
 		t.Fatalf("%s has the normal forms\n%s\n%s, %v", text, n.Bytes(), m.Bytes(), err)
 	}
 }
@@ -271,6 +271,34 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(checkRoundTrip)
 }
 
+// A country is named by its code of ISO 3166-1 and a continent by its code, if the server knows
+// those of addresses. Anything else is refused: a denial for it would never apply.
+func TestCountriesAndContinents(t *testing.T) {
+	for _, c := range []struct {
+		region string
+		known  bool
+		says   string
+	}{
+		{"country:DE", true, ""}, {"country:XK", true, ""}, {"continent:EU", true, ""}, {"continent:AN", true, ""},
+		{"country:DE", false, "set policy.maxmind"}, {"continent:EU", false, "set policy.maxmind"},
+		{"country:UK", true, "ISO 3166-1"}, {"country:de", true, "ISO 3166-1"}, {"country:DEU", true, "ISO 3166-1"}, {"country:", true, "ISO 3166-1"}, {"country:EU", true, "ISO 3166-1"}, {"country: DE", true, "ISO 3166-1"},
+		{"continent:DE", true, "no continent"}, {"continent:eu", true, "no continent"}, {"continent:", true, "no continent"},
+		{"Country:DE", true, "is not configured"}, {"DE", true, "is not configured"}, {"city:Berlin", true, "is not configured"},
+	} {
+		d, err := format.Parse([]byte(condition(fmt.Sprintf(`"region": ["eu", %q]`, c.region))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := format.Normalize(d, regions, c.known)
+		switch {
+		case c.says != "" && (core.CodeOf(err) != core.InvalidField || !strings.Contains(fmt.Sprint(err), "statements[0].conditions.region: ") || !strings.Contains(fmt.Sprint(err), c.says)):
+			t.Errorf("%q, countries known %v: %v; want InvalidField with the path and %q", c.region, c.known, err, c.says)
+		case c.says == "" && (err != nil || !bytes.Contains(n.Bytes(), fmt.Appendf(nil, `"ranges":["10.9.0.0/16","192.0.2.0/24",%q]`, c.region))):
+			t.Errorf("%q: %v; want it beside the ranges of eu", c.region, err)
+		}
+	}
+}
+
 func TestRegionsAreBounded(t *testing.T) {
 	many, long := map[string][]string{}, make([]string, 10_001)
 	for i := range 1001 {
@@ -289,6 +317,7 @@ func TestRegionsAreBounded(t *testing.T) {
 		"IPv4 in IPv6 form":      {map[string][]string{"eu": {"::ffff:10.0.0.0/104"}}, "write the IPv4 range"},
 		"no name":                {map[string][]string{"": {"::/0"}}, "the name of a region"},
 		"a name with a space":    {map[string][]string{"e u": {"::/0"}}, "the name of a region"},
+		"a country":              {map[string][]string{"country:DE": {"::/0"}}, "the name of a region"},
 		"many regions":           {many, "at most 1000"},
 		"many ranges":            {map[string][]string{"eu": long}, "more than 10000 ranges"},
 	} {

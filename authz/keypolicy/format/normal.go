@@ -60,7 +60,7 @@ type Condition struct {
 	Path    string   // in the statement, "conditions.time.notBefore"
 	Field   string   // "object.type", "tags.x-keyreeve-tag-env"
 	Values  []string // of which the request has one
-	Ranges  []string // in CIDR form; the address is in one
+	Ranges  []string // in CIDR form, and places such as "country:DE"; the address is in one
 	At      int64    // Unix seconds
 	Zone    string
 	Windows []Window
@@ -75,12 +75,14 @@ type Window struct {
 }
 
 // Normalize returns the normal form of a document. It fails with InvalidField if a
-// condition names a region that has no ranges, or if the whole is larger than MaxSize.
-func Normalize(d *Document, regions Regions) (*Normal, error) {
+// condition names a region that has no ranges, or if the whole is larger than MaxSize. placesKnown
+// says whether the countries and continents of addresses are known; if not, no condition may
+// name one.
+func Normalize(d *Document, regions Regions, placesKnown bool) (*Normal, error) {
 	n, size := &Normal{Exclusive: d.Exclusive, Allow: map[string][]int{}, Deny: map[string][]int{}}, 0
 	for i := range d.Statements {
 		s := &d.Statements[i]
-		conditions, err := s.Conditions.normalize(regions)
+		conditions, err := s.Conditions.normalize(regions, placesKnown)
 		if err != nil {
 			return nil, faultAt(fmt.Sprintf("statements[%d].conditions.region", i), "%s", err)
 		}
@@ -123,20 +125,16 @@ func (s *Statement) actionKeys() (keys []string) {
 	return sortedSet(keys)
 }
 
-func (c *Conditions) normalize(regions Regions) (out []Condition, err error) {
+func (c *Conditions) normalize(regions Regions, placesKnown bool) (out []Condition, err error) {
 	if c.IPAddress != nil {
 		out = append(out, Condition{Kind: AddressCondition, Path: "conditions.ipAddress", Ranges: rangeTexts(c.IPAddress)})
 	}
 	if c.Region != nil {
-		var all []netip.Prefix
-		for _, name := range c.Region {
-			ranges, ok := regions[name]
-			if !ok || len(ranges) == 0 {
-				return nil, fmt.Errorf("the region %q is not configured", core.ClientText(name))
-			}
-			all = append(all, ranges...)
+		all, err := regions.rangesOf(c.Region, placesKnown)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, Condition{Kind: AddressCondition, Path: "conditions.region", Ranges: rangeTexts(all)})
+		out = append(out, Condition{Kind: AddressCondition, Path: "conditions.region", Ranges: all})
 	}
 	return append(append(out, c.Time.normalize()...), c.Facts.normalize()...), nil
 }

@@ -56,6 +56,30 @@ func parseRanges(texts []string) (ranges []netip.Prefix, err error) {
 	return ranges, nil
 }
 
+// rangesOf returns the ranges of regions, sorted. A country or continent stands for itself.
+func (r Regions) rangesOf(names []string, placesKnown bool) ([]string, error) {
+	var (
+		all    []netip.Prefix
+		places []string
+	)
+	for _, name := range names {
+		ranges := r[name]
+		switch {
+		case IsPlace(name) && !placesKnown:
+			return nil, fmt.Errorf("the region %q is a country or continent, which this server does not know; set policy.maxmind", core.ClientText(name))
+		case IsPlace(name):
+			if err := checkPlace(name); err != nil {
+				return nil, err
+			}
+			places = append(places, name)
+		case len(ranges) == 0:
+			return nil, fmt.Errorf("the region %q is not configured", core.ClientText(name))
+		}
+		all = append(all, ranges...)
+	}
+	return sortedSet(append(rangeTexts(all), places...)), nil
+}
+
 // Equal reports whether two sets of regions have the same names with the same ranges.
 func (r Regions) Equal(other Regions) bool {
 	return maps.EqualFunc(r, other, slices.Equal)

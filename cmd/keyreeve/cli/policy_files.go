@@ -20,7 +20,7 @@ func warnOf(text string) { fmt.Fprintln(os.Stderr, "warning:", oneLine(text)) }
 
 type policyTestCmd struct {
 	Files  []string `arg:"" name:"file" type:"existingfile" help:"Documents of key policies."`
-	Config string   `help:"Configuration file of a server, for the regions of policy.regions." type:"path"`
+	Config string   `help:"Configuration file of a server, for policy.regions and policy.maxmind." type:"path"`
 }
 
 // Run checks each file and prints all faults, without a server.
@@ -49,14 +49,14 @@ func (c *policyTestCmd) Run() error {
 }
 
 func (c *policyTestCmd) checker() (*policyfiles.Checker, error) {
-	if c.Config == "" {
-		return policyfiles.NewChecker(nil)
+	var cfg server.Config
+	if c.Config != "" {
+		var err error
+		if cfg, err = server.LoadConfig(c.Config); err != nil {
+			return nil, err
+		}
 	}
-	cfg, err := server.LoadConfig(c.Config)
-	if err != nil {
-		return nil, err
-	}
-	return policyfiles.NewChecker(cfg.Policy.Regions)
+	return policyfiles.NewChecker(cfg.RegionSources())
 }
 
 // checker checks documents as the server of the command does.
@@ -65,7 +65,7 @@ func (w *where) checker() (*policyfiles.Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return policyfiles.NewChecker(cfg.Policy.Regions)
+	return policyfiles.NewChecker(cfg.RegionSources())
 }
 
 type policyDiffCmd struct {

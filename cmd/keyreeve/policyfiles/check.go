@@ -15,9 +15,9 @@ import (
 // users, roles and objects exist.
 type Checker struct{ policies *authz.KeyPolicies }
 
-// NewChecker returns a checker. regions are those of the setting policy.regions.
-func NewChecker(regions map[string][]string) (*Checker, error) {
-	k, err := authz.NewKeyPolicies(regions, func(core.DirectoryVersion) (*core.DirectoryEntry, error) {
+// NewChecker returns a checker. sources are the settings of a server.
+func NewChecker(sources authz.RegionSources) (*Checker, error) {
+	k, err := authz.NewKeyPolicies(sources, func(core.DirectoryVersion) (*core.DirectoryEntry, error) {
 		return nil, core.Errorf(core.ItemNotFound, "there is no server")
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve/authz"
 	"github.com/keyreeve/keyreeve/authz/keypolicy/format"
 	"github.com/keyreeve/keyreeve/cmd/keyreeve/policyfiles"
 	"github.com/keyreeve/keyreeve/core"
@@ -26,7 +27,7 @@ func parsed(t *testing.T, text string) *format.Document {
 
 func newChecker(t *testing.T) *policyfiles.Checker {
 	t.Helper()
-	c, err := policyfiles.NewChecker(map[string][]string{"office": {"10.0.0.0/8"}})
+	c, err := policyfiles.NewChecker(authz.RegionSources{Regions: map[string][]string{"office": {"10.0.0.0/8"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
