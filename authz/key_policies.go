@@ -20,6 +20,7 @@ const (
 	keptPolicies    = 1024
 	keptSize        = 131_072 // of all kept policies, see [keypolicy.Policy.Size]
 	keptFor         = time.Hour
+	maxGatesKept    = 64 // of one remembered match; requests with more are refused
 	maxMatchesNamed = 16 // statements of each effect that policies.rego and the record see
 )
 
@@ -134,7 +135,7 @@ func (k *KeyPolicies) match(ctx context.Context, r *core.AccessRequest) (*keypol
 	}
 	r.Statements = core.MatchedStatements{Allow: firstNames(m.Allow), Deny: firstNames(m.Deny), Exclusive: m.Exclusive, Gates: m.Gates}
 	known := &keypolicy.KnownMatch{Statements: r.Statements, Span: m.Span}
-	if !m.ReadsParameters && isWhatWasAsked(r, policies) {
+	if !m.ReadsParameters && len(m.Gates) <= maxGatesKept && isWhatWasAsked(r, policies) {
 		k.memo.Remember(r.Principal.Tenant, key, known)
 	}
 	return known, nil

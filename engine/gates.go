@@ -14,6 +14,9 @@ import (
 // are met. If that is not enough, a request that lacks approvals is stored so that it can
 // wait for them. Its error has the code ApprovalNeeded and names the approval.
 func passGates(k *Call, gates []core.Gate) (core.Decision, error) {
+	if len(gates) > maxGates {
+		return core.Decision{}, core.Errorf(core.PermissionDenied, "%d statements permit %s only on terms; at most %d can be met in one request", len(gates), k.access.Action, maxGates)
+	}
 	waiting, ask, err := findApproval(k, gates)
 	if err != nil {
 		return core.Decision{}, err
@@ -82,7 +85,7 @@ func RequireApprovals(k *Call, gates []core.Gate, o *core.ManagedObject) error {
 	return nil
 }
 
-// maxGates bounds the gates with approvals of one request.
+// maxGates bounds the gates of one request: it is decided again for each.
 const maxGates = 64
 
 // findApproval returns what was approved of the request in k.access, and the request as it

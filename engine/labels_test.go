@@ -118,6 +118,23 @@ func TestLabelsAreNoWayAroundPolicies(t *testing.T) {
 	}
 }
 
+// Conditions see the attributes of vendor x. One of another vendor that reads alike is no such label.
+func TestLookAlikesAreNoLabels(t *testing.T) {
+	w, _ := attentiveWorld(t)
+	id := w.aesKey()
+	o, err := w.store.Object(ctx, "default", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Attributes = o.Attributes.Add(tagLabel("secret"))
+	if _, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Vendor: "x-keyreeve-tag", Name: "env", Value: core.Text("secret")}}); err != nil {
+		t.Fatalf("an attribute of another vendor: %v", err)
+	}
+	if _, err := w.DeleteAttribute(ctx, w.alice, &operation.DeleteAttributeInput{ID: core.ID(id), Name: core.AttributeName{Vendor: "x", Name: "keyreeve-tag-env"}}); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("the tag that a denial names is deleted beside one that reads alike: %v; want Permission Denied", err)
+	}
+}
+
 // A tag or a governed group that is deleted is a change as well.
 func TestDeletedLabelsAreChanges(t *testing.T) {
 	w, _ := attentiveWorld(t)

@@ -60,6 +60,8 @@ func findUseCount(o *core.ManagedObject, statement string) (found useCount, at i
 			return found, -1, core.Wrap(core.Tampered, err, "the uses of object %s by statements of key policies cannot be read", o.ID)
 		case c.policy == found.policy && c.version > found.version:
 			return found, -1, core.Errorf(core.UsageLimitExceeded, "a newer version of the key policy counts the uses of object %s; send the request again", o.ID)
+		case c.policy == found.policy && c.version < found.version:
+			counts-- // the first use of this version drops it
 		case c.statement == statement:
 			found, at = c, i
 		}

@@ -17,14 +17,37 @@ import (
 type totalled struct {
 	tenantPolicy
 	gate    core.Gate
+	others  []core.Gate
 	actions []core.Action
+	asked   int
 }
 
 func (p *totalled) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
 	if !slices.Contains(p.actions, r.Action) || slices.Contains(r.Granted, p.gate.Statement) {
 		return p.tenantPolicy.Decide(ctx, r)
 	}
-	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: []core.Gate{p.gate}}, nil
+	p.asked++
+	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: append(slices.Clone(p.others), p.gate)}, nil
+}
+
+// A request is decided again for each statement with terms. So many that this would take long
+// are refused at once.
+func TestManyTermsAreRefused(t *testing.T) {
+	w, p := totalledWorld(t, 100, core.ActionEncrypt)
+	id := w.inState(core.Active)
+	for _, c := range []struct {
+		others int
+		passes bool // in few decisions
+	}{{63, true}, {64, false}, {5000, false}} {
+		p.others, p.asked = nil, 0
+		for i := range c.others {
+			p.others = append(p.others, core.Gate{Statement: fmt.Sprint("q@1/", i), GateTerms: core.GateTerms{Rate: &core.RateTerms{Uses: 1000, Per: 3600}}})
+		}
+		_, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Data: []byte("x")})
+		if (err == nil) != c.passes || err != nil && core.CodeOf(err) != core.PermissionDenied || p.asked > 65 {
+			t.Errorf("with %d other terms: %v, after %d decisions; want that it passes: %v", c.others, err, p.asked, c.passes)
+		}
+	}
 }
 
 // totalledWorld is a world whose statement permits so many uses of a key.

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/hsm/member"
@@ -155,7 +156,7 @@ func (w *lentWorld) end() {
 	if values < 10_000 {
 		w.t.Errorf("%d values were looked at in the server; it has more", values)
 	}
-	if hit := poisoned(w.log.lines.Bytes()); hit != "" {
+	if hit := poisoned(w.log.Bytes()); hit != "" {
 		w.t.Errorf("the log shows retired memory: %s", hit)
 	}
 	files := 0

@@ -988,7 +988,7 @@ func TestAdministratorOfTheServer(t *testing.T) {
 func TestHostileRowsOfTenants(t *testing.T) {
 	t.Parallel()
 	for what, harm := range map[string]string{
-		"changed": "UPDATE directory_entry SET reason = 'other' WHERE kind = 'tenant' AND id = 'acme'",
+		"changed": "UPDATE directory_entry SET reason = 'other', change = 1000000 + version WHERE kind = 'tenant' AND id = 'acme'", // so that nodes read it again
 		"removed": "DELETE FROM directory_entry WHERE kind = 'tenant' AND id = 'acme'",
 		"lowered": "DELETE FROM directory_entry WHERE kind = 'tenant' AND id = 'acme' AND version = 2",
 	} {

@@ -24,3 +24,10 @@ func (l *LogLines) Count(text string) int {
 	defer l.mu.Unlock()
 	return strings.Count(l.lines.String(), text)
 }
+
+// Bytes returns a copy of all that was logged.
+func (l *LogLines) Bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.lines.Bytes())
+}

@@ -85,7 +85,8 @@ func (a *ApprovalVerbs) approverOf(k *engine.Call, asked *StoredApproval) (out d
 	return out, nil
 }
 
-// hasChanged reports whether an author has stored any version of an entry.
+// hasChanged reports whether an author has stored any version of an entry, or may have: only the
+// newest versions are kept, so nobody is known not to have made an entry whose first one is gone.
 func (a *ApprovalVerbs) hasChanged(k *engine.Call, name core.DirectoryName, author string) (bool, error) {
 	if a.verbs.directory.NextVersion(name.Kind, name.Tenant, name.ID) == 1 {
 		return false, a.verbs.directory.Fresh()
@@ -99,7 +100,7 @@ func (a *ApprovalVerbs) hasChanged(k *engine.Call, name core.DirectoryName, auth
 			return true, nil
 		}
 		if len(page) < historyPage {
-			return false, nil
+			return len(page) == 0 || page[len(page)-1].Version > 1, nil
 		}
 		below = page[len(page)-1].Version
 	}

@@ -174,6 +174,9 @@ func (d *entries) checkCanaries(k *engine.Call, writes []core.Write) error {
 func stillHolds(tenant string, c *NamedCanary, now, next *decider) error {
 	for _, pair := range [][2]*decider{{now, next}, {now.whenNoneWaits(), next.whenNoneWaits()}} {
 		broken := pair[1].breaks(tenant, &c.Canary)
+		if err := pair[1].ctx.Err(); err != nil { // what is not decided is denied, so that canaries seem to hold
+			return core.Wrap(core.PolicyUnavailable, err, "the canaries were not decided in time, so nothing is changed; try again")
+		}
 		if broken != "" && pair[0].breaks(tenant, &c.Canary) == "" {
 			return core.Errorf(core.Conflict, "the canary %s of tenant %s would not hold any more: %s. Change what you apply, or remove the canary", c.Name, core.ClientText(tenant), broken)
 		}
@@ -191,13 +194,17 @@ func CheckCanaries(ctx context.Context, v *Verbs, policy core.Policy) (broken []
 	}
 	now, next := newDecider(ctx, &v.engine.Ports, v.keyPolicies), newDecider(ctx, &v.engine.Ports, v.keyPolicies)
 	next.policy = policy
+	byOperator := func(e *core.DirectoryEntry) bool { return strings.HasPrefix(e.Author, core.SystemTenant+"/") }
+	stopping, telling := slices.Clone(all), slices.Clone(all)
+	stopping = slices.DeleteFunc(stopping, func(e *core.DirectoryEntry) bool { return !byOperator(e) })
+	all = append(stopping, slices.DeleteFunc(telling, byOperator)...) // those that can stop the change first
 	for _, e := range all {
 		one, err := namedCanary(e)
 		if err != nil {
 			return nil, err
 		}
 		err = stillHolds(e.Tenant, &one, now, next)
-		if err != nil && strings.HasPrefix(e.Author, core.SystemTenant+"/") {
+		if err != nil && (byOperator(e) || core.CodeOf(err) == core.PolicyUnavailable) {
 			return nil, err
 		}
 		if err != nil && len(broken) < maxBrokenNamed {
@@ -319,7 +326,9 @@ func (d *decider) decideCanary(tenant string, c *Canary, action core.Action) (co
 
 func (d *decider) objectOf(tenant, id string) (*core.ManagedObject, error) {
 	if o := d.objects[id]; o != nil {
-		return o, nil
+		proposed := *o
+		proposed.Version = 0 // it is not stored, so no answer about it is remembered
+		return &proposed, nil
 	}
 	return d.store.Object(d.ctx, tenant, id)
 }

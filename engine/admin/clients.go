@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -142,6 +143,9 @@ func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (befo
 	setIfGiven(&after.Groups, in.Groups)
 	setIfGiven(&after.Roles, in.Roles)
 	setIfGiven(&after.KeyGroup, in.KeyGroup)
+	if in.KeyGroup == nil && !slices.Contains(after.Groups, after.KeyGroup) {
+		after.KeyGroup = "" // who loses the group owns no new keys with it
+	}
 	return before, after, a.verbs.checkExpected(&change{kind: core.EntryClient, tenant: tenant, id: in.Name, expected: expectedOf(in.Expected)})
 }
 

@@ -42,11 +42,23 @@ func NewUsedCodes(d *Directory) *UsedCodes {
 	})}
 }
 
+// isKnown reports whether this node has seen the use of a code. It knows that after the row was
+// removed too.
+func (u *UsedCodes) isKnown(id string) bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	_, known := u.known[id]
+	return known
+}
+
 // UseCode stores that a user of a tenant has used the code of a time step. It reports false if it
 // was stored before. With any error the code must not be accepted.
 func (u *UsedCodes) UseCode(ctx context.Context, tenant, user string, step int64) (first bool, err error) {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", tenant, user, step))
 	id := hex.EncodeToString(sum[:])
+	if err := u.directory.Fresh(); err != nil || u.isKnown(id) {
+		return false, err
+	}
 	switch _, err := u.directory.Version(core.EntryUsedCode, tenant, id); core.CodeOf(err) {
 	case core.ItemNotFound:
 	default:

@@ -49,6 +49,7 @@ type Keeper struct {
 
 	switching sync.Mutex // guards the policy in force together with inForce
 	inForce   int64      // the version in force on this node, 0: none
+	least     int64      // no older version may decide any more
 
 	fileNote atomic.Pointer[string] // why the file of this node is not in force; "": it is, or none is set
 }
@@ -86,19 +87,22 @@ func (k *Keeper) noteVersion(e *core.DirectoryEntry) {
 func (k *Keeper) suspendBefore(version int64, why error) {
 	k.switching.Lock()
 	defer k.switching.Unlock()
+	k.least = max(k.least, version)
 	if k.inForce < version {
 		k.ports.Policy.Suspend(why)
 	}
 }
 
-// activate puts a version in force, unless a newer one is.
-func (k *Keeper) activate(version int64, p core.PreparedPolicy) {
+// activate puts a version in force, unless a newer one is or must be. It reports whether it did.
+func (k *Keeper) activate(version int64, p core.PreparedPolicy) bool {
 	k.switching.Lock()
 	defer k.switching.Unlock()
-	if k.inForce < version {
-		p.Activate()
-		k.inForce = version
+	if version <= k.inForce || version < k.least {
+		return false
 	}
+	p.Activate()
+	k.inForce = version
+	return true
 }
 
 // stored is a version as the directory has it.
@@ -188,7 +192,9 @@ func (k *Keeper) catchUp(ctx context.Context, why string) error {
 		k.suspendBefore(now.entry.Version, err)
 		return err
 	}
-	k.activate(now.entry.Version, next)
+	if !k.activate(now.entry.Version, next) {
+		return nil // the news of the newer version wait
+	}
 	return k.ports.Engine.RecordEvent(ctx, loadRecord(next.Hash(), fmt.Sprintf("version %d, %s", now.entry.Version, why)))
 }
 

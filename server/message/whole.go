@@ -24,7 +24,11 @@ func (b *batch) answerMessage(err error, buf []byte) []byte {
 			answered = b.request.Items
 		}
 	}
-	b.response.BeginProved(buf, b.caller.Version, time.Now().Unix(), correlation, b.serverHash())
+	var proof []byte
+	if err == nil {
+		proof = b.serverHash() // a refusal does not tell whether the hash was right
+	}
+	b.response.BeginProved(buf, b.caller.Version, time.Now().Unix(), correlation, proof)
 	if err != nil {
 		b.answerWhole(b.recordRefused(err), answered)
 		return b.response.End()
