@@ -35,7 +35,7 @@ type HashedPassword struct {
 	Hash      []byte
 
 	// ServerHash is the Server Hashed Password of the answer (2.1 §8.5): Hash(Timestamp || S1 ||
-	// Hash(S2)). Whoever verifies the credential sets it.
+	// Hash(S2)). The code that verifies the credential sets it.
 	ServerHash []byte
 }
 

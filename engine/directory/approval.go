@@ -92,13 +92,10 @@ func (a *Approval) NamesApprover(p *core.Principal) bool {
 // role:system.
 func (n *ApprovalNeed) NamesApprover(p *core.Principal) bool {
 	if p.Tenant == core.SystemTenant {
-		return slices.Contains(n.From, "role:"+systemRole) && p.HasRole(systemRole)
+		return slices.Contains(n.From, "role:"+core.SystemRole) && p.HasRole(core.SystemRole)
 	}
 	return slices.ContainsFunc(n.From, func(name string) bool { return isNamed(p, name) })
 }
-
-// systemRole is the role of the administrator on the server's machine.
-const systemRole = "system"
 
 // isNamed reports whether a name of a key policy is that of a principal of a tenant. A client
 // is a principal that a certificate proved.
@@ -114,7 +111,7 @@ func isNamed(p *core.Principal, name string) bool {
 	case "group":
 		return p.InGroup(id)
 	case "role":
-		return id != systemRole && p.HasRole(id) // the role that a certificate may claim is not that of the socket
+		return id != core.SystemRole && p.HasRole(id) // the role that a certificate may claim is not that of the socket
 	}
 	return false
 }
