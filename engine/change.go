@@ -2,11 +2,16 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 )
+
+// ErrOtherVersion is in the chain of the error, of code Conflict, that a verb fails with if
+// the newest version of an entry is not the one that the caller expects.
+var ErrOtherVersion = errors.New("nothing was changed")
 
 // Bounds of repeating a change because the object was changed in the meantime. Many
 // callers may want to change one object at once, here or on other nodes.

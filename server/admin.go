@@ -15,7 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
-	"github.com/keyreeve/keyreeve/server/httpd"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // adminDoor is the door for the commands of the same machine: HTTP and JSON over a
@@ -100,7 +100,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	}
 	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, mapped: s.mappedPrincipals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
-	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, httpd.StatusOf)), l), nil
+	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, door.StatusOf)), l), nil
 }
 
 // maxSocketPath is what a Unix socket's path may have, in bytes.

@@ -22,6 +22,8 @@ import (
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/httpd"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
+	"github.com/keyreeve/keyreeve/server/httpd/keyroutes"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 	"github.com/keyreeve/keyreeve/server/message"
 )
@@ -74,8 +76,12 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.doorSlots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	rest := httpd.Server(httpd.New(httpd.Options{Engine: s.engine, Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, Admin: s.admin, Tokens: s.tokens, Tenants: s.tenantVerbs, Memory: s.memory, Operation: s.cfg.Limits.Operation, Auth: s.admission(),
-		Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)}, LogIn: s.logIn, Clients: s.clients, CountFailure: s.passwords.NoteFailureFrom, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts, Ready: s.health.isReady, Metrics: s.metrics.Handler()}), nil, s.cfg.Limits.Operation)
+	d := door.New(door.Options{Engine: s.engine, Auth: s.admission(), Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)},
+		Ready: s.health.isReady, Metrics: s.metrics.Handler(), Memory: s.memory, Refused: handshake.Refused, Operation: s.cfg.Limits.Operation})
+	d.Add(keyroutes.Routes(d, keyroutes.Options{Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes})...)
+	d.Add(httpd.Routes(d, httpd.Options{Admin: s.admin, Tokens: s.tokens, Tenants: s.tenantVerbs, Clients: s.clients, CountFailure: s.passwords.NoteFailureFrom,
+		LogIn: s.logIn, PasswordAlone: s.cfg.Authentication.PasswordWithoutCertificate, Health: s.health.askParts})...)
+	rest := door.Server(d.Handler(), nil, s.cfg.Limits.Operation)
 	rest.ErrorLog = log.New(restLog{s.log}, "", 0)
 	return s.servingHTTP("REST door", rest, shaken), nil
 }

@@ -8,9 +8,9 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/server/authn"
 )
 
 // Records about the settings that a server starts with, the authorities that it
@@ -51,7 +51,7 @@ func (c *Config) trustOf() trust {
 		}
 		for _, cert := range certs[:min(len(certs), maxTrusted)] {
 			fp := fmt.Sprintf("%x", sha256.Sum256(cert.Raw))
-			t[what+fp] = fmt.Sprintf("%s %s, serial %s, sha256 %s, until %s", what, authn.NameText(cert.RawSubject), cert.SerialNumber.Text(16), fp, cert.NotAfter.UTC().Format("2006-01-02"))
+			t[what+fp] = fmt.Sprintf("%s %s, serial %s, sha256 %s, until %s", what, identity.NameText(cert.RawSubject), cert.SerialNumber.Text(16), fp, cert.NotAfter.UTC().Format("2006-01-02"))
 		}
 	}
 	return t

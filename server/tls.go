@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server/authn"
 )
@@ -80,10 +81,10 @@ func (c *Config) authnSettings() authn.Settings {
 // as if every client were misconfigured.
 func checkPeriod(c *x509.Certificate, now time.Time) error {
 	if now.After(c.NotAfter) {
-		return fmt.Errorf("the server's certificate %s has ended on %s; renew tls.certificate", authn.NameText(c.RawSubject), c.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("the server's certificate %s has ended on %s; renew tls.certificate", identity.NameText(c.RawSubject), c.NotAfter.Format(time.RFC3339))
 	}
 	if now.Before(c.NotBefore) {
-		return fmt.Errorf("the server's certificate %s is not valid before %s; see tls.certificate and this machine's clock", authn.NameText(c.RawSubject), c.NotBefore.Format(time.RFC3339))
+		return fmt.Errorf("the server's certificate %s is not valid before %s; see tls.certificate and this machine's clock", identity.NameText(c.RawSubject), c.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"errors"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
@@ -18,10 +17,6 @@ type entries struct {
 
 // anyVersion is the expected version if the caller expects none.
 const anyVersion = -1
-
-// ErrOtherVersion is in the chain of the error, of code Conflict, that a verb fails with if
-// the newest version of an entry is not the one that the caller expects.
-var ErrOtherVersion = errors.New("nothing was changed")
 
 // change is one new version of a directory entry.
 type change struct {
@@ -43,7 +38,7 @@ func (d *entries) entry(k *engine.Call, ch change) (*core.DirectoryEntry, error)
 		return nil, err
 	}
 	if ch.madeFor != 0 && ch.madeFor != next {
-		return nil, core.Wrap(core.Conflict, ErrOtherVersion, "the %s %s was changed meanwhile; read it again", ch.kind, core.ClientText(ch.id))
+		return nil, core.Wrap(core.Conflict, engine.ErrOtherVersion, "the %s %s was changed meanwhile; read it again", ch.kind, core.ClientText(ch.id))
 	}
 	if err := d.checkRoom(&ch); err != nil {
 		return nil, err
@@ -95,7 +90,7 @@ func (d *entries) checkExpected(ch *change) error {
 	case newest == 0:
 		return absent(err, ch.kind, ch.id)
 	}
-	return core.Wrap(core.Conflict, ErrOtherVersion, "the newest version of the %s %s is %d, not %d; read it again", ch.kind, core.ClientText(ch.id), newest, ch.expected)
+	return core.Wrap(core.Conflict, engine.ErrOtherVersion, "the newest version of the %s %s is %d, not %d; read it again", ch.kind, core.ClientText(ch.id), newest, ch.expected)
 }
 
 // store commits new versions of entries, and the objects that change with them, together

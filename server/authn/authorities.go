@@ -59,7 +59,7 @@ func loadAuthorities(file string, enrollment *x509.Certificate, entries []Author
 	}
 	as := &authorities{all: x509.NewCertPool(), roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), grants: map[[sha256.Size]byte]*Authority{}}
 	for _, c := range certs {
-		as.list = append(as.list, &authority{cert: c, name: NameText(c.RawSubject), key: authorityKey(c), anchor: !issuedWithin(c, certs), own: enrollment != nil && c.Equal(enrollment)})
+		as.list = append(as.list, &authority{cert: c, name: identity.NameText(c.RawSubject), key: authorityKey(c), anchor: !issuedWithin(c, certs), own: enrollment != nil && c.Equal(enrollment)})
 		as.all.AddCert(c)
 	}
 	if !slices.ContainsFunc(as.list, func(a *authority) bool { return a.anchor }) {
@@ -205,7 +205,7 @@ func (as *authorities) missingFrom(others *authorities) (out []*x509.Certificate
 func (as *authorities) grantRefusal(chain []*x509.Certificate, n *principalNames) string {
 	anchor := chain[len(chain)-1]
 	if as.grants[authorityKey(anchor)] == nil {
-		return fmt.Sprintf("the authority %s may name nobody; give it an entry in tls.authorities, or map the certificate in tls.principals", NameText(anchor.RawSubject))
+		return fmt.Sprintf("the authority %s may name nobody; give it an entry in tls.authorities, or map the certificate in tls.principals", identity.NameText(anchor.RawSubject))
 	}
 	return as.refusalBy(chain, n)
 }
@@ -232,7 +232,7 @@ func (as *authorities) refusalBy(chain []*x509.Certificate, n *principalNames) s
 			for _, name := range asked.names {
 				everything := slices.Contains(asked.allowed, everyName) && (asked.kind != "role" || name != core.SystemRole)
 				if !everything && !slices.Contains(asked.allowed, name) {
-					return fmt.Sprintf("the authority %s may not name %s %q; see tls.authorities", NameText(c.RawSubject), asked.kind, name)
+					return fmt.Sprintf("the authority %s may not name %s %q; see tls.authorities", identity.NameText(c.RawSubject), asked.kind, name)
 				}
 			}
 		}

@@ -104,7 +104,7 @@ func (t *trust) identifyChain(peer []*x509.Certificate, now time.Time) (*core.Pr
 		until = again
 	}
 	return &core.Principal{Tenant: who.tenant, ID: who.name, Groups: who.groups, Roles: who.roles, KeyGroup: who.keyGroup, Method: core.MethodCertificate, Strength: core.StrengthCertificate,
-		Subject: NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix(), NamedBy: who.namedBy}, until, nil
+		Subject: identity.NameText(leaf.RawSubject), Serial: leaf.SerialNumber.Text(16), Fingerprint: hex.EncodeToString(sum[:]), Expires: lastsUntil(chain).Unix(), NamedBy: who.namedBy}, until, nil
 }
 
 // usableChains returns the chains that verify and that have no flaw.
@@ -139,9 +139,9 @@ func (t *trust) chainFlaw(chain []*x509.Certificate, now time.Time) string {
 		case t.revocations.revokes(c) && i == 0:
 			return "the client certificate has been revoked"
 		case t.revocations.revokes(c):
-			return fmt.Sprintf("the client certificate was issued under %s, which has been revoked", NameText(c.RawSubject))
+			return fmt.Sprintf("the client certificate was issued under %s, which has been revoked", identity.NameText(c.RawSubject))
 		case hasWeakKey(c) && (i == 0 || i < len(chain)-1):
-			return fmt.Sprintf("the RSA key of %s has fewer than %d bits; issue a certificate with a longer key", NameText(c.RawSubject), minRSABits)
+			return fmt.Sprintf("the RSA key of %s has fewer than %d bits; issue a certificate with a longer key", identity.NameText(c.RawSubject), minRSABits)
 		}
 	}
 	for _, l := range t.listsOf(chain) {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/keyreeve/keyreeve/certs/identity"
 )
 
 func TestMappings(t *testing.T) {
@@ -30,7 +32,7 @@ func TestMappings(t *testing.T) {
 		}
 		return p.Tenant + "/" + p.ID
 	}
-	subject := Mapping{Issuer: NameText(c.cert.RawSubject), Subject: NameText(victim.RawSubject)}
+	subject := Mapping{Issuer: identity.NameText(c.cert.RawSubject), Subject: identity.NameText(victim.RawSubject)}
 	for what, w := range map[string]struct {
 		m    Mapping
 		cert *x509.Certificate
@@ -52,7 +54,7 @@ func TestMappings(t *testing.T) {
 		"another order":        {Mapping{Issuer: "CN=ca", Subject: "CN=array,O=Acme,OU=a+OU=b"}, victim, false},
 	} {
 		if got := mapped(w.m, w.cert) == "acme/array"; got != w.ok {
-			t.Errorf("%s: mapped %v, want %v (%q against %q)", what, got, w.ok, NameText(w.cert.RawSubject), w.m.Subject)
+			t.Errorf("%s: mapped %v, want %v (%q against %q)", what, got, w.ok, identity.NameText(w.cert.RawSubject), w.m.Subject)
 		}
 	}
 	// A mapping has priority over the URI of the certificate, and needs no grant.

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"errors"
@@ -32,16 +31,6 @@ type relativeNameSET []nameAttribute
 
 // maxNameBytes bounds the text of a name in the configuration, in bytes.
 const maxNameBytes = 4096
-
-// NameText returns the text of a DER name (RFC 4514), in the order of the certificate.
-// An operator can copy it into tls.principals.
-func NameText(raw []byte) string {
-	var seq pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(raw, &seq); err != nil || len(rest) > 0 {
-		return "a name that cannot be read"
-	}
-	return seq.String()
-}
 
 // canonicalName returns the canonical text of a DER name.
 func canonicalName(raw []byte) (string, error) {

@@ -4,6 +4,8 @@ import (
 	"encoding/asn1"
 	"strings"
 	"testing"
+
+	"github.com/keyreeve/keyreeve/certs/identity"
 )
 
 // rawName returns a name of relative names, each with type, tag and text.
@@ -41,7 +43,7 @@ func TestNames(t *testing.T) {
 		`emailaddress = X@Y.example , ou=B + cn = arrayÉ   9 ,o = ACME Storage\2c Inc. ,c=de`,
 		`1.2.840.113549.1.9.1=x@y.example,2.5.4.11=b+2.5.4.3=Array\c3\a9\ 9,OID.2.5.4.10=Acme Storage\, Inc.,2.5.4.6=DE`,
 		`E=#160b7840792e6578616d706c65,OU=b+CN=Array\C3\A9 9,O= Acme Storage\,\20Inc.\20,C=#13024445`,
-		NameText(name),
+		identity.NameText(name),
 	} {
 		if got, err := parseName(text); err != nil || !isName(name, got) {
 			t.Errorf("%s: %v; %q", text, err, got)
@@ -51,8 +53,8 @@ func TestNames(t *testing.T) {
 		rawName(t, one("C", u, "de"), one("O", p, " acme storage, inc."), []nameAttribute{attr("CN", bmp, "\x00A\x00r\x00r\x00a\x00y\x00\u00e9"[:10]+"\x00\xe9\x00 \x009"), attr("OU", t61, "B")}, one("E", u, "x@y.example")),
 		rawName(t, one("C", u, "DE"), one("O", t61, "Acme Storage, Inc."), []nameAttribute{attr("CN", universal, wide("Array\u00e9 9")), attr("OU", p, "b")}, one("E", u, "x@y.example")),
 	} {
-		if got, err := parseName(NameText(name)); err != nil || !isName(other, got) {
-			t.Errorf("%q is another name than %q", NameText(other), NameText(name))
+		if got, err := parseName(identity.NameText(name)); err != nil || !isName(other, got) {
+			t.Errorf("%q is another name than %q", identity.NameText(other), identity.NameText(name))
 		}
 	}
 	for what, text := range map[string]string{
@@ -61,7 +63,7 @@ func TestNames(t *testing.T) {
 		"no space": `E=x@y.example,CN=Arrayé9+OU=b,O=Acme Storage\, Inc.,C=DE`, "another type": `E=x@y.example,CN=Arrayé 9+O=b,O=Acme Storage\, Inc.,C=DE`,
 	} {
 		if got, err := parseName(text); err != nil || isName(name, got) {
-			t.Errorf("%s: %v; %s is taken for %s", what, err, text, NameText(name))
+			t.Errorf("%s: %v; %s is taken for %s", what, err, text, identity.NameText(name))
 		}
 	}
 	for _, bad := range []string{"", " ", "CN", "CN=", "=x", "CN=a,", ",CN=a", "CN=a,,O=b", "CN=a+", "CN=a;O=b", `CN="a"`, "CN=a<b", `CN=a\`, `CN=a\q`, `CN=a\f`, `CN=\ff`, `CN=\00`, "CN=#", "CN=#zz", "CN=#0c01", "CN=#0c016105",
@@ -100,8 +102,8 @@ func FuzzName(f *testing.F) {
 		if _, ok := stringOf(b[0].Value); !ok {
 			return
 		}
-		if got, err := parseName(NameText(name)); err != nil || !isName(name, got) {
-			t.Errorf("%q: %v, %q", NameText(name), err, got)
+		if got, err := parseName(identity.NameText(name)); err != nil || !isName(name, got) {
+			t.Errorf("%q: %v, %q", identity.NameText(name), err, got)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"golang.org/x/crypto/ocsp"
 )
 
@@ -115,9 +116,9 @@ func (t *trust) checkOCSP(chain []*x509.Certificate, now time.Time) (again time.
 			}
 			switch {
 			case answer.revoked:
-				return again, refuse("the certificate %s has been revoked, says the OCSP responder %s", NameText(c.RawSubject), source.Responder)
+				return again, refuse("the certificate %s has been revoked, says the OCSP responder %s", identity.NameText(c.RawSubject), source.Responder)
 			case answer.problem != nil && source.Mode == ocspRequire:
-				return again, refuse("the OCSP responder %s does not confirm the certificate %s, and tls.client_ocsp requires it: %v", source.Responder, NameText(c.RawSubject), answer.problem)
+				return again, refuse("the OCSP responder %s does not confirm the certificate %s, and tls.client_ocsp requires it: %v", source.Responder, identity.NameText(c.RawSubject), answer.problem)
 			}
 		}
 	}

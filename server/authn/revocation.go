@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 )
 
@@ -174,7 +175,7 @@ func issuerOf(l *x509.RevocationList, as *authorities) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the issuer of the revocation list cannot be read: %w", err)
 	}
-	text := NameText(l.RawIssuer)
+	text := identity.NameText(l.RawIssuer)
 	why := fmt.Errorf("the issuer of the revocation list, %s, is not in tls.client_ca; add its certificate there", text)
 	for _, a := range as.list {
 		if name, err := canonicalName(a.cert.RawSubject); err != nil || name != issuer {

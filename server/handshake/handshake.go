@@ -19,8 +19,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
@@ -92,9 +92,9 @@ func Refused(door core.Door, address string, sent []*x509.Certificate, why strin
 	r := core.Record{Door: door, Address: address, Detail: core.Printable(why, maxWhy)}
 	if len(sent) > 0 {
 		sum := sha256.Sum256(sent[0].Raw)
-		subject := core.Printable(authn.NameText(sent[0].RawSubject), maxSubject)
+		subject := core.Printable(identity.NameText(sent[0].RawSubject), maxSubject)
 		r.Fingerprint, r.ClientRef = hex.EncodeToString(sum[:]), subject
-		r.Detail += fmt.Sprintf(" (certificate: subject %s, serial %s, issuer %s, sha256 %s)", subject, core.Printable(sent[0].SerialNumber.Text(16), maxSerial), core.Printable(authn.NameText(sent[0].RawIssuer), maxSubject), r.Fingerprint)
+		r.Detail += fmt.Sprintf(" (certificate: subject %s, serial %s, issuer %s, sha256 %s)", subject, core.Printable(sent[0].SerialNumber.Text(16), maxSerial), core.Printable(identity.NameText(sent[0].RawIssuer), maxSubject), r.Fingerprint)
 	}
 	return r
 }

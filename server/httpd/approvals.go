@@ -5,6 +5,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // Approval is a request that waits for approvals.
@@ -30,7 +31,7 @@ type ApprovalNeed struct {
 
 // ApprovalShown returns what both this door and the admin socket show of an approval.
 func ApprovalShown(a *admin.StoredApproval) Approval {
-	out := Approval{ApprovalID: a.ID, Requester: a.Requester, Action: a.Action, KeyID: a.Object, Detail: a.Detail, Approvers: []string{}, RequestedAt: timeText(a.Created), ExpiresAt: timeText(a.Expires)}
+	out := Approval{ApprovalID: a.ID, Requester: a.Requester, Action: a.Action, KeyID: a.Object, Detail: a.Detail, Approvers: []string{}, RequestedAt: door.TimeText(a.Created), ExpiresAt: door.TimeText(a.Expires)}
 	for i := range a.Needs {
 		n := &a.Needs[i]
 		out.Needs = append(out.Needs, ApprovalNeed{Statement: n.Statement, Needed: n.Needed, Given: a.Given(n.Statement), From: n.From})
@@ -51,7 +52,7 @@ func (s *service) approvals() *admin.ApprovalVerbs { return admin.NewApprovalVer
 
 func listApprovals(s *service, c *core.Caller, r *http.Request) (page approvalPage, err error) {
 	name := func(a *admin.StoredApproval) string { return a.ID }
-	page.Approvals, page.NextPageToken, err = pageOf(s, c, r, core.ActionReadApprovals, s.approvals().List, name, ApprovalShown)
+	page.Approvals, page.NextPageToken, err = door.PageOf(s.Door, c, r, core.ActionReadApprovals, s.approvals().List, name, ApprovalShown)
 	return page, err
 }
 
@@ -65,12 +66,12 @@ type approvalAnswer struct {
 	Reason string `json:"reason"` // "": none
 }
 
-func (in *approvalAnswer) validate() error { return nil }
+func (in *approvalAnswer) Validate() error { return nil }
 
 // approvalInput reads the answer to a request that waits.
 func (s *service) approvalInput(c *core.Caller, r *http.Request, action core.Action) (admin.ApprovalInput, error) {
 	var in approvalAnswer
-	err := s.decodeFor(c, r, action, &in)
+	err := s.DecodeFor(c, r, action, &in)
 	return admin.ApprovalInput{ID: r.PathValue("approvalId"), Reason: in.Reason}, err
 }
 
@@ -83,10 +84,10 @@ func approveRequest(s *service, c *core.Caller, r *http.Request) (Approval, erro
 	return ApprovalShown(&a), err
 }
 
-func denyRequest(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+func denyRequest(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	in, err := s.approvalInput(c, r, core.ActionDenyRequest)
 	if err != nil {
-		return nothing{}, err
+		return door.Nothing{}, err
 	}
-	return nothing{}, s.approvals().Deny(r.Context(), c, in)
+	return door.Nothing{}, s.approvals().Deny(r.Context(), c, in)
 }

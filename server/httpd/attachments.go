@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // target is the body of POST /v1/policies/{policyId}/attach and /detach. It has exactly
@@ -18,7 +19,7 @@ type target struct {
 	Group    string `json:"group"`
 }
 
-func (in *target) validate() error {
+func (in *target) Validate() error {
 	given := 0
 	for _, name := range []string{in.KeyID, in.KeyGroup, in.User, in.Role, in.Group} {
 		if name != "" {
@@ -59,11 +60,11 @@ type attachmentVerb func(context.Context, *core.Caller, admin.AttachInput) ([]st
 // changeAttachment does what a body with a target asks for.
 func (s *service) changeAttachment(c *core.Caller, r *http.Request, action core.Action, verb attachmentVerb) (attachedPolicies, error) {
 	var in target
-	if err := s.decodeFor(c, r, action, &in); err != nil {
+	if err := s.DecodeFor(c, r, action, &in); err != nil {
 		return attachedPolicies{}, err
 	}
 	attached, err := verb(r.Context(), c, admin.AttachInput{Policy: r.PathValue("policyId"), Object: in.KeyID, Holder: in.holder()})
-	return attachedPolicies{KeyID: in.KeyID, Holder: in.holder(), Attached: orEmpty(attached)}, err
+	return attachedPolicies{KeyID: in.KeyID, Holder: in.holder(), Attached: door.OrEmpty(attached)}, err
 }
 
 func attachPolicy(s *service, c *core.Caller, r *http.Request) (attachedPolicies, error) {
@@ -79,31 +80,31 @@ type policyOfKey struct {
 	PolicyID string `json:"policyId"`
 }
 
-func (in *policyOfKey) validate() error {
+func (in *policyOfKey) Validate() error {
 	if in.PolicyID == "" {
-		return missing("policyId")
+		return door.Missing("policyId")
 	}
 	return nil
 }
 
 func attachToKey(s *service, c *core.Caller, r *http.Request) (attachedPolicies, error) {
 	var in policyOfKey
-	if err := s.decodeFor(c, r, core.ActionAttachPolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionAttachPolicy, &in); err != nil {
 		return attachedPolicies{}, err
 	}
 	id := r.PathValue("keyId")
 	attached, err := s.Admin.AttachPolicy(r.Context(), c, admin.AttachInput{Policy: in.PolicyID, Object: id})
-	return attachedPolicies{KeyID: id, Attached: orEmpty(attached)}, err
+	return attachedPolicies{KeyID: id, Attached: door.OrEmpty(attached)}, err
 }
 
 func detachFromKey(s *service, c *core.Caller, r *http.Request) (attachedPolicies, error) {
 	id := r.PathValue("keyId")
 	attached, err := s.Admin.DetachPolicy(r.Context(), c, admin.AttachInput{Policy: r.PathValue("policyId"), Object: id})
-	return attachedPolicies{KeyID: id, Attached: orEmpty(attached)}, err
+	return attachedPolicies{KeyID: id, Attached: door.OrEmpty(attached)}, err
 }
 
 func policiesOfKey(s *service, c *core.Caller, r *http.Request) (attachedPolicies, error) {
 	id := r.PathValue("keyId")
 	attached, err := s.Admin.PoliciesOfObject(r.Context(), c, "", id)
-	return attachedPolicies{KeyID: id, Attached: orEmpty(attached)}, err
+	return attachedPolicies{KeyID: id, Attached: door.OrEmpty(attached)}, err
 }

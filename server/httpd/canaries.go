@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // Canary is the body of PUT /v1/canaries/{name}. The admin socket takes the same.
@@ -30,7 +31,7 @@ type NamedCanary struct {
 	Canary
 }
 
-func (in *Canary) validate() error {
+func (in *Canary) Validate() error {
 	_, err := in.input()
 	return err
 }
@@ -40,7 +41,7 @@ func (in *Canary) input() (q admin.SaveCanaryInput, err error) {
 	if in.Expect != "deny" && in.Expect != "allow" {
 		return q, core.Errorf(core.InvalidField, `"expect" must be "deny" or "allow"`)
 	}
-	at, err := readTime("at", in.At)
+	at, err := door.ReadTime("at", in.At)
 	if err != nil {
 		return q, err
 	}
@@ -56,7 +57,7 @@ func (in *Canary) input() (q admin.SaveCanaryInput, err error) {
 // ReadCanary reads a body as strictly as a request of REST.
 func ReadCanary(body []byte) (admin.SaveCanaryInput, error) {
 	var in Canary
-	if err := decodeBytes(body, &in); err != nil {
+	if err := door.DecodeBytes(body, &in); err != nil {
 		return admin.SaveCanaryInput{}, err
 	}
 	return in.input()
@@ -79,12 +80,12 @@ type canaryList struct {
 
 func listCanaries(s *service, c *core.Caller, r *http.Request) (canaryList, error) {
 	all, err := admin.ListCanaries(r.Context(), s.Admin, c, "")
-	return canaryList{translate(all, ShowCanary)}, err
+	return canaryList{door.Translate(all, ShowCanary)}, err
 }
 
 func saveCanary(s *service, c *core.Caller, r *http.Request) (NamedCanary, error) {
 	var in Canary
-	if err := s.decodeFor(c, r, core.ActionSaveCanary, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSaveCanary, &in); err != nil {
 		return NamedCanary{}, err
 	}
 	q, err := in.input()
@@ -94,10 +95,10 @@ func saveCanary(s *service, c *core.Caller, r *http.Request) (NamedCanary, error
 	return ShowCanary(&admin.NamedCanary{Name: q.Name, Canary: q.Canary}), err
 }
 
-func deleteCanary(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+func deleteCanary(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	in, err := s.removalFor(c, r, core.ActionDeleteCanary, r.PathValue("name"))
 	if err != nil {
-		return nothing{}, err
+		return door.Nothing{}, err
 	}
-	return nothing{}, admin.DeleteCanary(r.Context(), s.Admin, c, in)
+	return door.Nothing{}, admin.DeleteCanary(r.Context(), s.Admin, c, in)
 }

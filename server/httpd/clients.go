@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // clientPath is where an administrator makes enrolled clients, and where a client with an
@@ -35,7 +36,7 @@ func (in *clientBody) check() error {
 	case in.Invitation == nil && in.Tenant != "":
 		return core.Errorf(core.InvalidField, `"tenant" goes with "invitation" alone; a client is made in the tenant of the caller`)
 	case in.Invitation == nil && in.Name == "":
-		return missing("name")
+		return door.Missing("name")
 	case in.Invitation != nil && (in.Groups != nil || in.Roles != nil || in.Invite || in.Reason != ""):
 		return core.Errorf(core.InvalidField, `"groups", "roles", "invite" and "reason" are for administrators, and do not go with "invitation"`)
 	}
@@ -56,10 +57,10 @@ const maxClientBody = 32 << 10
 
 func readClientOrder(w http.ResponseWriter, r *http.Request) *clientOrder {
 	o := &clientOrder{}
-	if o.fault = isJSON(r); o.fault != nil {
+	if o.fault = door.IsJSON(r); o.fault != nil {
 		return o
 	}
-	if o.fault = decode(http.MaxBytesReader(w, r.Body, maxClientBody), &o.body); o.fault == nil {
+	if o.fault = door.Decode(http.MaxBytesReader(w, r.Body, maxClientBody), &o.body); o.fault == nil {
 		o.fault = o.body.check()
 	}
 	return o
@@ -75,25 +76,17 @@ func clientOrderOf(r *http.Request) *clientOrder {
 // isInvited reports whether an invitation has let a request in.
 func (o *clientOrder) isInvited() bool { return o != nil && o.body.Invitation != nil }
 
-// forInvitation returns the row with the action of a request that an invitation has let in.
-func (to route) forInvitation(r *http.Request) route {
-	if clientOrderOf(r).isInvited() {
-		to.action = core.ActionEnrollClient
-	}
-	return to
-}
-
 // identifyForClients names the sender of a request to [clientPath]: by the invitation in its
 // body if there is one, otherwise by its certificate. A certificate beside an invitation is not
 // looked at.
-func (s *service) identifyForClients(c *connection, w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
+func (s *service) identifyForClients(c *door.Connection, w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
 	o := readClientOrder(w, r)
 	r = r.WithContext(context.WithValue(r.Context(), clientOrderKey{}, o))
 	if o.isInvited() {
 		p, err := s.identifyInvited(r, o)
-		return p, r, err
+		return p, door.WithAction(r, core.ActionEnrollClient), err
 	}
-	certificate, err := s.certificateBeside(c, r)
+	certificate, err := s.CertificateBeside(c, r)
 	switch {
 	case err != nil || certificate != nil:
 		return certificate, r, err // a fault is the route's answer, and is recorded
@@ -113,7 +106,7 @@ func (s *service) identifyInvited(r *http.Request, o *clientOrder) (*core.Princi
 	}
 	p, err := s.Clients.Invited(o.body.Tenant, o.body.Name, *o.body.Invitation)
 	if core.CodeOf(err) == core.AuthenticationNotSuccessful {
-		if slow := s.CountFailure(addressOf(r)); slow != nil {
+		if slow := s.CountFailure(door.AddressOf(r)); slow != nil {
 			err = slow
 		}
 	}
@@ -123,7 +116,7 @@ func (s *service) identifyInvited(r *http.Request, o *clientOrder) (*core.Princi
 // clientAnswer is the answer about an enrolled client.
 type clientAnswer struct {
 	Name string `json:"name"`
-	savedVersion
+	door.SavedVersion
 	Groups       []string            `json:"groups"`
 	Roles        []string            `json:"roles"`
 	Invitation   string              `json:"invitation,omitempty"` // shown once
@@ -149,9 +142,9 @@ type listedCertificate struct {
 }
 
 func clientShown(c *admin.NamedClient) clientAnswer {
-	out := clientAnswer{Name: c.Name, savedVersion: savedVersion{Version: version(c.Version)}, Groups: orEmpty(c.Groups), Roles: orEmpty(c.Roles), InvitedUntil: optionalTime(c.InvitationEnds), Certificates: []listedCertificate{}}
+	out := clientAnswer{Name: c.Name, SavedVersion: door.SavedVersion{Version: door.Version(c.Version)}, Groups: door.OrEmpty(c.Groups), Roles: door.OrEmpty(c.Roles), InvitedUntil: door.OptionalTime(c.InvitationEnds), Certificates: []listedCertificate{}}
 	for _, one := range c.Certificates {
-		out.Certificates = append(out.Certificates, listedCertificate{one.Serial, timeText(one.Issued), timeText(one.Expires), optionalTime(one.Revoked), one.RenewedFrom})
+		out.Certificates = append(out.Certificates, listedCertificate{one.Serial, door.TimeText(one.Issued), door.TimeText(one.Expires), door.OptionalTime(one.Revoked), one.RenewedFrom})
 	}
 	return out
 }
@@ -161,7 +154,7 @@ func certificateShown(c *admin.SignedCertificate) newCertificate {
 	if c.PEM == nil {
 		return newCertificate{}
 	}
-	return newCertificate{string(c.PEM), c.Serial, timeText(c.Expires)}
+	return newCertificate{string(c.PEM), c.Serial, door.TimeText(c.Expires)}
 }
 
 // createClient makes a client for an administrator, or issues the certificate of a client that
@@ -170,7 +163,7 @@ func createClient(s *service, c *core.Caller, r *http.Request) (any, error) {
 	o := clientOrderOf(r)
 	if o == nil {
 		o = &clientOrder{}
-		if o.fault = decode(r.Body, &o.body); o.fault == nil {
+		if o.fault = door.Decode(r.Body, &o.body); o.fault == nil {
 			o.fault = o.body.check()
 		}
 		if o.isInvited() {
@@ -184,7 +177,7 @@ func createClient(s *service, c *core.Caller, r *http.Request) (any, error) {
 	}
 	in := &o.body
 	out, err := s.saveClient(c, r, admin.SaveClientInput{Name: in.Name, Groups: in.Groups, Roles: in.Roles, Request: requestOf(in.CSR), Invite: in.Invite, Reason: in.Reason, MustBeNew: true})
-	out.location = "/v1/clients/" + url.PathEscape(in.Name)
+	out.Location = "/v1/clients/" + url.PathEscape(in.Name)
 	return out, err
 }
 
@@ -224,7 +217,7 @@ type clientChange struct {
 	Reason string    `json:"reason"`
 }
 
-func (in *clientChange) validate() error {
+func (in *clientChange) Validate() error {
 	if in.CSR == "" && in.Groups == nil && in.Roles == nil && !in.Invite {
 		return core.Errorf(core.InvalidField, `one of "csr", "groups", "roles" and "invite" must be given`)
 	}
@@ -233,10 +226,10 @@ func (in *clientChange) validate() error {
 
 func changeClient(s *service, c *core.Caller, r *http.Request) (clientAnswer, error) {
 	var in clientChange
-	if err := s.decodeFor(c, r, core.ActionSaveClient, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSaveClient, &in); err != nil {
 		return clientAnswer{}, err
 	}
-	return s.saveClient(c, r, admin.SaveClientInput{Name: r.PathValue("name"), Groups: in.Groups, Roles: in.Roles, Request: requestOf(in.CSR), Invite: in.Invite, Reason: in.Reason, Expected: expectedVersion(r), MustExist: true})
+	return s.saveClient(c, r, admin.SaveClientInput{Name: r.PathValue("name"), Groups: in.Groups, Roles: in.Roles, Request: requestOf(in.CSR), Invite: in.Invite, Reason: in.Reason, Expected: door.ExpectedVersion(r), MustExist: true})
 }
 
 func getClient(s *service, c *core.Caller, r *http.Request) (clientAnswer, error) {
@@ -251,18 +244,18 @@ type clientPage struct {
 }
 
 func listClients(s *service, c *core.Caller, r *http.Request) (clientPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadClients, s.Clients.List, func(one *admin.NamedClient) string { return one.Name }, clientShown)
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadClients, s.Clients.List, func(one *admin.NamedClient) string { return one.Name }, clientShown)
 	return clientPage{all, next}, err
 }
 
 // revokeClient ends the certificate of ?serial=, or all certificates and the invitation. The
 // client stays in the list.
 func revokeClient(s *service, c *core.Caller, r *http.Request) (clientAnswer, error) {
-	q, err := s.queryFor(c, r, core.ActionRevokeClient, "serial", "reason")
+	q, err := s.QueryFor(c, r, core.ActionRevokeClient, "serial", "reason")
 	if err != nil {
 		return clientAnswer{}, err
 	}
-	one, err := s.Clients.Revoke(r.Context(), c, admin.RevokeClientInput{Name: r.PathValue("name"), Serial: q["serial"], Reason: q["reason"], Expected: expectedVersion(r)})
+	one, err := s.Clients.Revoke(r.Context(), c, admin.RevokeClientInput{Name: r.PathValue("name"), Serial: q["serial"], Reason: q["reason"], Expected: door.ExpectedVersion(r)})
 	return clientShown(&one), err
 }
 
@@ -271,9 +264,9 @@ type renewal struct {
 	CSR string `json:"csr"` // PEM
 }
 
-func (in *renewal) validate() error {
+func (in *renewal) Validate() error {
 	if in.CSR == "" {
-		return missing("csr")
+		return door.Missing("csr")
 	}
 	return nil
 }
@@ -281,16 +274,14 @@ func (in *renewal) validate() error {
 // renewClient issues another certificate to a client, which proves itself by an old one.
 func renewClient(s *service, c *core.Caller, r *http.Request) (enrollAnswer, error) {
 	var in renewal
-	if err := s.decodeFor(c, r, core.ActionRenewClient, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionRenewClient, &in); err != nil {
 		return enrollAnswer{}, err
 	}
 	out, err := s.Clients.Renew(r.Context(), c, []byte(in.CSR))
 	return enrollAnswer{out.Client.Name, certificateShown(&out.Certificate)}, err
 }
 
-// revocationList is the only answer that is no JSON (RFC 5280 §5, DER).
-type revocationList []byte
-
-func readRevocations(s *service, c *core.Caller, r *http.Request) (revocationList, error) {
-	return s.Clients.Revocations(r.Context(), c)
+func readRevocations(s *service, c *core.Caller, r *http.Request) (door.Raw, error) {
+	list, err := s.Clients.Revocations(r.Context(), c)
+	return door.Raw{ContentType: "application/pkix-crl", Body: list}, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // userPage is the answer of GET /v1/users.
@@ -15,11 +16,11 @@ type userPage struct {
 }
 
 func listUsers(s *service, c *core.Caller, r *http.Request) (userPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadUsers, s.Admin.ListUsers, func(one *core.User) string { return one.Name }, userShown)
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadUsers, s.Admin.ListUsers, func(one *core.User) string { return one.Name }, userShown)
 	return userPage{all, next}, err
 }
 
-func deleteUser(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+func deleteUser(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	return s.removeNamed(c, r, core.ActionDeleteUser, r.PathValue("name"), s.Admin.DeleteUser)
 }
 
@@ -30,11 +31,11 @@ type rolePage struct {
 }
 
 func listRoles(s *service, c *core.Caller, r *http.Request) (rolePage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadRoles, s.Admin.ListRoles, func(one *admin.NamedRole) string { return one.Name }, roleShown)
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadRoles, s.Admin.ListRoles, func(one *admin.NamedRole) string { return one.Name }, roleShown)
 	return rolePage{all, next}, err
 }
 
-func deleteRole(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+func deleteRole(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	return s.removeNamed(c, r, core.ActionDeleteRole, r.PathValue("name"), s.Admin.DeleteRole)
 }
 
@@ -45,21 +46,21 @@ type policyPage struct {
 }
 
 func listPolicies(s *service, c *core.Caller, r *http.Request) (policyPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadPolicies, s.Admin.ListPolicies, func(v *admin.PolicyVersion) string { return v.Name }, versionInList)
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadPolicies, s.Admin.ListPolicies, func(v *admin.PolicyVersion) string { return v.Name }, versionInList)
 	return policyPage{all, next}, err
 }
 
-func deletePolicy(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+func deletePolicy(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	return s.removeNamed(c, r, core.ActionDeletePolicy, r.PathValue("policyId"), s.Admin.DeletePolicy)
 }
 
 // removeNamed ends a policy, a user or a role.
-func (s *service) removeNamed(c *core.Caller, r *http.Request, action core.Action, name string, remove func(context.Context, *core.Caller, admin.Removal) error) (nothing, error) {
+func (s *service) removeNamed(c *core.Caller, r *http.Request, action core.Action, name string, remove func(context.Context, *core.Caller, admin.Removal) error) (door.Nothing, error) {
 	in, err := s.removalFor(c, r, action, name)
 	if err != nil {
-		return nothing{}, err
+		return door.Nothing{}, err
 	}
-	return nothing{}, remove(r.Context(), c, in)
+	return door.Nothing{}, remove(r.Context(), c, in)
 }
 
 // tokenPage is the answer of GET /v1/auth/tokens.
@@ -69,6 +70,6 @@ type tokenPage struct {
 }
 
 func listTokens(s *service, c *core.Caller, r *http.Request) (tokenPage, error) {
-	all, next, err := pageOf(s, c, r, core.ActionReadTokens, s.Tokens.List, func(t *admin.TokenFacts) string { return t.ID }, describeToken)
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadTokens, s.Tokens.List, func(t *admin.TokenFacts) string { return t.ID }, describeToken)
 	return tokenPage{all, next}, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // userChange is the body of PATCH /v1/users/{name}. A member that is left out stays as it
@@ -16,7 +17,7 @@ type userChange struct {
 	Roles      *[]string          `json:"roles"`
 	Attributes *map[string]string `json:"attributes"`
 	Disabled   *bool              `json:"disabled"`
-	ExpiresAt  nullableText       `json:"expiresAt"` // null: never
+	ExpiresAt  door.NullableText  `json:"expiresAt"` // null: never
 	Codes      *bool              `json:"codes"`     // true: a new key of one-time codes; false: none
 	Hashed     *bool              `json:"hashed"`    // Hashed Passwords of KMIP are accepted; true needs password
 	Reason     string             `json:"reason"`
@@ -30,7 +31,7 @@ type newUser struct {
 	Roles      *[]string          `json:"roles"`
 	Attributes *map[string]string `json:"attributes"`
 	Disabled   *bool              `json:"disabled"`
-	ExpiresAt  nullableText       `json:"expiresAt"`
+	ExpiresAt  door.NullableText  `json:"expiresAt"`
 	Codes      *bool              `json:"codes"`
 	Hashed     *bool              `json:"hashed"`
 	Reason     string             `json:"reason"`
@@ -45,12 +46,12 @@ func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInp
 	out := admin.SaveUserInput{Name: name, Password: password, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes, Disabled: in.Disabled, Codes: in.Codes, Hashed: in.Hashed, Reason: in.Reason}
 	switch {
 	case name == "":
-		return out, missing("name")
+		return out, door.Missing("name")
 	case in.Password != nil && password == nil:
 		return out, core.Errorf(core.InvalidField, `the name of the member "password" must be written without escapes`)
 	}
-	if in.ExpiresAt.given {
-		expires, err := readTime("expiresAt", in.ExpiresAt.text)
+	if in.ExpiresAt.Given {
+		expires, err := door.ReadTime("expiresAt", in.ExpiresAt.Text)
 		if err != nil {
 			return out, err
 		}
@@ -63,7 +64,7 @@ func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInp
 // only when it is new.
 type user struct {
 	Name string `json:"name"`
-	savedVersion
+	door.SavedVersion
 	Groups     []string          `json:"groups"`
 	Roles      []string          `json:"roles"`
 	Attributes map[string]string `json:"attributes"`
@@ -74,30 +75,30 @@ type user struct {
 }
 
 func userShown(u *core.User) user {
-	out := user{Name: u.Name, savedVersion: savedVersion{Version: version(u.Version)}, Groups: orEmpty(u.Groups), Roles: orEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled,
-		Proofs: orEmpty(u.Proofs), CodeKeyURI: admin.CodeKeyURI(u)}
+	out := user{Name: u.Name, SavedVersion: door.SavedVersion{Version: door.Version(u.Version)}, Groups: door.OrEmpty(u.Groups), Roles: door.OrEmpty(u.Roles), Attributes: u.Attributes, Disabled: u.Disabled,
+		Proofs: door.OrEmpty(u.Proofs), CodeKeyURI: admin.CodeKeyURI(u)}
 	if out.Attributes == nil {
 		out.Attributes = map[string]string{}
 	}
 	if u.Expires != 0 {
-		out.ExpiresAt = timeText(u.Expires)
+		out.ExpiresAt = door.TimeText(u.Expires)
 	}
 	return out
 }
 
 func createUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 	var in newUser
-	password, err := decodeWithPassword(r.Body, &in)
+	password, err := door.DecodeWithPassword(r.Body, &in)
 	defer clear(password)
 	change := in.change()
 	out, err := s.saveUser(c, r, in.Name, &change, password, err)
-	out.location = "/v1/users/" + url.PathEscape(out.Name)
+	out.Location = "/v1/users/" + url.PathEscape(out.Name)
 	return out, err
 }
 
 func changeUser(s *service, c *core.Caller, r *http.Request) (user, error) {
 	var in userChange
-	password, err := decodeWithPassword(r.Body, &in)
+	password, err := door.DecodeWithPassword(r.Body, &in)
 	defer clear(password)
 	return s.saveUser(c, r, r.PathValue("name"), &in, password, err)
 }
@@ -112,7 +113,7 @@ func (s *service) saveUser(c *core.Caller, r *http.Request, name string, change 
 	if unread != nil {
 		return user{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSaveUser, unread)
 	}
-	in.MustBeNew, in.MustExist, in.Expected = r.Method == http.MethodPost, r.Method == http.MethodPatch, expectedVersion(r)
+	in.MustBeNew, in.MustExist, in.Expected = r.Method == http.MethodPost, r.Method == http.MethodPatch, door.ExpectedVersion(r)
 	u, err := s.Admin.SaveUser(r.Context(), c, in)
 	return userShown(&u), err
 }
@@ -130,12 +131,12 @@ type newRole struct {
 	Reason      string    `json:"reason"`
 }
 
-func (in *newRole) validate() error {
+func (in *newRole) Validate() error {
 	switch {
 	case in.Name == "":
-		return missing("name")
+		return door.Missing("name")
 	case in.Actions == nil:
-		return missing("actions")
+		return door.Missing("actions")
 	}
 	return nil
 }
@@ -148,37 +149,37 @@ type roleChange struct {
 	Reason      string    `json:"reason"`
 }
 
-func (in *roleChange) validate() error { return nil }
+func (in *roleChange) Validate() error { return nil }
 
 // role is the answer about a role.
 type role struct {
 	Name string `json:"name"`
-	savedVersion
+	door.SavedVersion
 	Description string   `json:"description,omitempty"`
 	Actions     []string `json:"actions"`
 }
 
 func roleShown(r *admin.NamedRole) role {
-	return role{Name: r.Name, savedVersion: savedVersion{Version: version(r.Version)}, Description: r.Description, Actions: orEmpty(r.Actions)}
+	return role{Name: r.Name, SavedVersion: door.SavedVersion{Version: door.Version(r.Version)}, Description: r.Description, Actions: door.OrEmpty(r.Actions)}
 }
 
 func createRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 	var in newRole
-	if err := s.decodeFor(c, r, core.ActionSaveRole, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSaveRole, &in); err != nil {
 		return role{}, err
 	}
 	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: in.Name, Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: new(int64)})
 	out := roleShown(&saved)
-	out.location = "/v1/roles/" + url.PathEscape(out.Name)
+	out.Location = "/v1/roles/" + url.PathEscape(out.Name)
 	return out, err
 }
 
 func changeRole(s *service, c *core.Caller, r *http.Request) (role, error) {
 	var in roleChange
-	if err := s.decodeFor(c, r, core.ActionSaveRole, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSaveRole, &in); err != nil {
 		return role{}, err
 	}
-	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: r.PathValue("name"), Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: expectedVersion(r), MustExist: true})
+	saved, err := s.Admin.SaveRole(r.Context(), c, admin.SaveRoleInput{Name: r.PathValue("name"), Description: in.Description, Actions: in.Actions, Reason: in.Reason, Expected: door.ExpectedVersion(r), MustExist: true})
 	return roleShown(&saved), err
 }
 

@@ -3,13 +3,12 @@ package httpd
 import (
 	"encoding/json"
 	"maps"
-	"net/http/httptest"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // goodBodies has, for each body of the routes of policies and people, one with every
@@ -36,9 +35,9 @@ var goodBodies = []struct {
 // decodeAnew decodes a text into a new value of the type of in.
 func decodeAnew(in any, text string) error {
 	fresh := reflect.New(reflect.TypeOf(in).Elem()).Interface()
-	err := decode(strings.NewReader(text), fresh)
-	if c, ok := fresh.(interface{ validate() error }); ok && err == nil {
-		err = c.validate()
+	err := door.Decode(strings.NewReader(text), fresh)
+	if c, ok := fresh.(interface{ Validate() error }); ok && err == nil {
+		err = c.Validate()
 	}
 	return err
 }
@@ -148,7 +147,7 @@ func TestPasswordIsTakenOut(t *testing.T) {
 		`{"reason":"password","password":"p"}`: "p", `{"password":""}`: "",
 	} {
 		var in userChange
-		got, err := decodeWithPassword(strings.NewReader(text), &in)
+		got, err := door.DecodeWithPassword(strings.NewReader(text), &in)
 		if err != nil || got == nil || string(got) != want {
 			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
 			continue
@@ -161,7 +160,7 @@ func TestPasswordIsTakenOut(t *testing.T) {
 		}
 	}
 	for text, in := range map[string]any{`{"reason":"x"}`: &userChange{}, `{"attributes":{"password":"x"}}`: &userChange{}, `{"name":"password"}`: &newUser{}} {
-		if got, err := decodeWithPassword(strings.NewReader(text), in); got != nil || err != nil {
+		if got, err := door.DecodeWithPassword(strings.NewReader(text), in); got != nil || err != nil {
 			t.Errorf("%s has the password %q, %v; want none", text, got, err)
 		}
 	}
@@ -176,7 +175,7 @@ func TestPasswordsThatAreRefused(t *testing.T) {
 		`{"password":"correct horse","x":1}`, `{"password":"correct horse"} {}`, `["password":"correct horse"]`, `{"password" "correct horse"}`, `{"Password":"correct horse"}`,
 	} {
 		var in userChange
-		password, err := decodeWithPassword(strings.NewReader(text), &in)
+		password, err := door.DecodeWithPassword(strings.NewReader(text), &in)
 		if err == nil {
 			_, err = in.saveInput("u", password)
 		}
@@ -197,8 +196,8 @@ func FuzzPassword(f *testing.F) {
 	f.Add(`{"password":"\u0000"}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		var with, plain userChange
-		password, err := decodeWithPassword(strings.NewReader(text), &with)
-		plainErr := decode(strings.NewReader(text), &plain)
+		password, err := door.DecodeWithPassword(strings.NewReader(text), &with)
+		plainErr := door.Decode(strings.NewReader(text), &plain)
 		if err == nil && plainErr != nil {
 			t.Errorf("%q: taken, and the strict decoder says %v", text, plainErr)
 		}
@@ -212,66 +211,8 @@ func FuzzPassword(f *testing.F) {
 	})
 }
 
-// If-Match is one version, as ETag answers it, and only where it is honoured.
-func TestIfMatch(t *testing.T) {
-	patterns := []string{}
-	for _, to := range routes {
-		patterns = append(patterns, to.pattern())
-		for _, value := range []string{`3`, `W/"3"`, `*`, `"03"`, `"0"`, `"-1"`, `"+3"`, `"3`, `""`, `"3","4"`, `"99999999999999999999"`, ` `} {
-			r := httptest.NewRequest(to.method, "https://x/", nil)
-			r.Header.Set("If-Match", value)
-			if err := to.checkIfMatch(r); core.CodeOf(err) != core.InvalidField {
-				t.Errorf("%s with If-Match %s: %v; want InvalidField", to.pattern(), value, err)
-			}
-		}
-		r := httptest.NewRequest(to.method, "https://x/", nil)
-		if err := to.checkIfMatch(r); err != nil || expectedVersion(r) != nil {
-			t.Errorf("%s without If-Match: %v", to.pattern(), err)
-		}
-		version(3).setHeaders(r.Header)
-		r.Header.Set("If-Match", r.Header.Get("ETag"))
-		if err := to.checkIfMatch(r); (err == nil) != changesVersions[to.pattern()] {
-			t.Errorf("%s with an ETag: %v; honoured %v", to.pattern(), err, changesVersions[to.pattern()])
-		}
-		if n := expectedVersion(r); n == nil || *n != 3 {
-			t.Errorf("%s expects %v, want 3", to.pattern(), n)
-		}
-		r.Header.Add("If-Match", `"4"`)
-		if err := to.checkIfMatch(r); err == nil {
-			t.Errorf("%s takes two If-Match", to.pattern())
-		}
-	}
-	for p := range changesVersions {
-		if !slices.Contains(patterns, p) {
-			t.Errorf("%s is no route", p)
-		}
-	}
-}
-
-// Pages end without a token, go on after their last name, and refuse what no list answered.
-func TestPages(t *testing.T) {
-	names := []string{"a", "b", "c"}
-	for limit, want := range map[int]struct {
-		items int
-		after string
-	}{1: {1, "a"}, 2: {2, "b"}, 3: {3, ""}, 4: {3, ""}} {
-		got, token := cutPage(names, page{limit: limit}, func(s *string) string { return *s })
-		if len(got) != want.items || (token == "") != (want.after == "") {
-			t.Fatalf("limit %d: %q and token %q", limit, got, token)
-		}
-		if token == "" {
-			continue
-		}
-		p, err := readPage(httptest.NewRequest("GET", "https://x/?limit=2&pageToken="+token, nil), 200)
-		if err != nil || p.after != want.after || p.limit != 2 {
-			t.Errorf("token %q: %+v, %v; want after %q", token, p, err, want.after)
-		}
-	}
-	for _, bad := range []string{"limit=0", "limit=201", "limit=-1", "limit=+1", "limit=", "limit=1&limit=2", "pageToken=", "pageToken=%25", "pageToken=YQ==", "pageToken=YR", "pageToken=" + strings.Repeat("YWFh", 100), "Limit=1", "offset=1", "=", ";"} {
-		if p, err := readPage(httptest.NewRequest("GET", "https://x/?"+bad, nil), 200); core.CodeOf(err) != core.InvalidField {
-			t.Errorf("%s: %+v, %v; want InvalidField", bad, p, err)
-		}
-	}
+// A page token of versions is a version number.
+func TestVersionTokens(t *testing.T) {
 	for _, bad := range []string{"x", "0", "-1", "1.5", "99999999999"} {
 		if n, err := versionOfToken(bad); core.CodeOf(err) != core.InvalidField {
 			t.Errorf("version %s: %d, %v; want InvalidField", bad, n, err)

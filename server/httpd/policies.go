@@ -5,29 +5,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
-
-// decodeFor reads a body for an action, and checks it. A body that is refused leaves a
-// record.
-func (s *service) decodeFor(c *core.Caller, r *http.Request, action core.Action, in interface{ validate() error }) error {
-	err := decode(r.Body, in)
-	if err == nil {
-		err = in.validate()
-	}
-	if err != nil {
-		return s.Engine.RecordRefused(r.Context(), c, action, err)
-	}
-	return nil
-}
-
-// missing is the error for a member that must be given.
-func missing(member string) error {
-	return core.Errorf(core.InvalidField, "%q must be given", member)
-}
 
 // newPolicy is the body of POST /v1/policies.
 type newPolicy struct {
@@ -42,11 +24,11 @@ func (in *newPolicy) content() *replacedPolicy {
 	return &replacedPolicy{in.Document, in.Reason, in.ActivateAt}
 }
 
-func (in *newPolicy) validate() error {
+func (in *newPolicy) Validate() error {
 	if in.Name == "" {
-		return missing("name")
+		return door.Missing("name")
 	}
-	return in.content().validate()
+	return in.content().Validate()
 }
 
 // replacedPolicy is the body of PUT /v1/policies/{policyId}.
@@ -56,24 +38,24 @@ type replacedPolicy struct {
 	ActivateAt string          `json:"activateAt"` // left out: at once
 }
 
-func (in *replacedPolicy) validate() error {
+func (in *replacedPolicy) Validate() error {
 	if len(in.Document) == 0 {
-		return missing("document")
+		return door.Missing("document")
 	}
-	_, err := readTime("activateAt", in.ActivateAt)
+	_, err := door.ReadTime("activateAt", in.ActivateAt)
 	return err
 }
 
 // saveAs stores the document as the next version of a policy. The body was validated.
 func (in *replacedPolicy) saveAs(s *service, c *core.Caller, r *http.Request, name string, expected *int64) (savedPolicy, error) {
-	at, _ := readTime("activateAt", in.ActivateAt) // validate has read it
+	at, _ := door.ReadTime("activateAt", in.ActivateAt) // validate has read it
 	return savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: name, Document: in.Document, Reason: in.Reason, Expected: expected, ActivateAt: at}))
 }
 
 // savedPolicy is the answer to a new version of a policy.
 type savedPolicy struct {
 	PolicyID string `json:"policyId"`
-	savedVersion
+	door.SavedVersion
 	State      string   `json:"state"` // "active" or "waiting"
 	ActivateAt string   `json:"activateAt,omitempty"`
 	Hash       string   `json:"hash,omitempty"` // SHA-256 of the normal form, hex
@@ -82,45 +64,37 @@ type savedPolicy struct {
 }
 
 func savedAnswer(p admin.SavedPolicy, err error) (savedPolicy, error) {
-	return savedPolicy{PolicyID: p.Name, savedVersion: savedVersion{Version: version(p.Version)}, State: string(p.State), ActivateAt: optionalTime(p.ActivateAt), Hash: p.Hash, Attached: orEmpty(p.Attached), Warnings: orEmpty(p.Warnings)}, err
-}
-
-// orEmpty returns [] for nil, because JSON would have null.
-func orEmpty(names []string) []string {
-	if names == nil {
-		return []string{}
-	}
-	return names
+	return savedPolicy{PolicyID: p.Name, SavedVersion: door.SavedVersion{Version: door.Version(p.Version)}, State: string(p.State), ActivateAt: door.OptionalTime(p.ActivateAt), Hash: p.Hash, Attached: door.OrEmpty(p.Attached), Warnings: door.OrEmpty(p.Warnings)}, err
 }
 
 func createPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
 	var in newPolicy
-	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
 		return savedPolicy{}, err
 	}
 	out, err := in.content().saveAs(s, c, r, in.Name, new(int64))
-	out.location = "/v1/policies/" + url.PathEscape(out.PolicyID)
+	out.Location = "/v1/policies/" + url.PathEscape(out.PolicyID)
 	return out, err
 }
 
 func replacePolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
 	var in replacedPolicy
-	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
 		return savedPolicy{}, err
 	}
-	return in.saveAs(s, c, r, r.PathValue("policyId"), expectedVersion(r))
+	return in.saveAs(s, c, r, r.PathValue("policyId"), door.ExpectedVersion(r))
 }
 
 // removalFor reads ?reason= and If-Match.
 func (s *service) removalFor(c *core.Caller, r *http.Request, action core.Action, name string) (admin.Removal, error) {
-	q, err := s.queryFor(c, r, action, "reason")
-	return admin.Removal{Name: name, Reason: q["reason"], Expected: expectedVersion(r)}, err
+	q, err := s.QueryFor(c, r, action, "reason")
+	return admin.Removal{Name: name, Reason: q["reason"], Expected: door.ExpectedVersion(r)}, err
 }
 
 // policyVersion is the answer about one version of a policy.
 type policyVersion struct {
 	PolicyID   string          `json:"policyId"`
-	Version    version         `json:"version"`
+	Version    door.Version    `json:"version"`
 	State      string          `json:"state"`             // "active", "waiting", "replaced" or "deleted"
 	Deleted    bool            `json:"deleted,omitempty"` // this version ended the policy
 	CreatedAt  string          `json:"createdAt"`
@@ -130,7 +104,7 @@ type policyVersion struct {
 	Document   json.RawMessage `json:"document,omitempty"` // not in lists
 }
 
-func (p policyVersion) setHeaders(h http.Header) { p.Version.setHeaders(h) }
+func (p policyVersion) SetHeaders(h http.Header) { p.Version.SetHeaders(h) }
 
 func versionWithDocument(p *admin.PolicyVersion) policyVersion {
 	out := versionInList(p)
@@ -139,22 +113,12 @@ func versionWithDocument(p *admin.PolicyVersion) policyVersion {
 }
 
 func versionInList(p *admin.PolicyVersion) policyVersion {
-	return policyVersion{PolicyID: p.Name, Version: version(p.Version), State: string(p.State), Deleted: p.State == admin.PolicyDeleted, CreatedAt: timeText(p.At), ActivateAt: optionalTime(p.ActivateAt), Author: p.Author, Reason: p.Reason}
+	return policyVersion{PolicyID: p.Name, Version: door.Version(p.Version), State: string(p.State), Deleted: p.State == admin.PolicyDeleted, CreatedAt: door.TimeText(p.At), ActivateAt: door.OptionalTime(p.ActivateAt), Author: p.Author, Reason: p.Reason}
 }
-
-// optionalTime returns a time in Unix seconds as text, "" for 0.
-func optionalTime(unix int64) string {
-	if unix == 0 {
-		return ""
-	}
-	return timeText(unix)
-}
-
-func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
 // getPolicy answers with the newest version, or with that of ?version=.
 func getPolicy(s *service, c *core.Caller, r *http.Request) (policyVersion, error) {
-	q, err := s.queryFor(c, r, core.ActionReadPolicies, "version")
+	q, err := s.QueryFor(c, r, core.ActionReadPolicies, "version")
 	if err != nil {
 		return policyVersion{}, err
 	}
@@ -181,17 +145,17 @@ type versionPage struct {
 const maxVersions = 20
 
 func listVersions(s *service, c *core.Caller, r *http.Request) (versionPage, error) {
-	p, err := s.pageFor(c, r, core.ActionReadPolicies, maxVersions)
+	p, err := s.PageFor(c, r, core.ActionReadPolicies, maxVersions)
 	if err != nil {
 		return versionPage{}, err
 	}
-	below, err := versionOfToken(p.after)
+	below, err := versionOfToken(p.After)
 	if err != nil {
 		return versionPage{}, s.Engine.RecordRefused(r.Context(), c, core.ActionReadPolicies, err)
 	}
-	all, err := s.Admin.PolicyHistory(r.Context(), c, "", r.PathValue("policyId"), below, p.limit+1)
-	all, next := cutPage(all, p, func(v *admin.PolicyVersion) string { return strconv.FormatInt(v.Version, 10) })
-	return versionPage{translate(all, versionInList), next}, err
+	all, err := s.Admin.PolicyHistory(r.Context(), c, "", r.PathValue("policyId"), below, p.Limit+1)
+	all, next := door.CutPage(all, p, func(v *admin.PolicyVersion) string { return strconv.FormatInt(v.Version, 10) })
+	return versionPage{door.Translate(all, versionInList), next}, err
 }
 
 // versionOfToken returns the version that a page of versions is below; 0: none.
@@ -212,7 +176,7 @@ type rollback struct {
 	Reason  string `json:"reason"`
 }
 
-func (in *rollback) validate() error {
+func (in *rollback) Validate() error {
 	if in.Version == nil || *in.Version < 1 || *in.Version > 1<<32 {
 		return core.Errorf(core.InvalidField, `"version" must be the number of a version`)
 	}
@@ -221,10 +185,10 @@ func (in *rollback) validate() error {
 
 func rollBackPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
 	var in rollback
-	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
 		return savedPolicy{}, err
 	}
-	return savedAnswer(s.Admin.RollBackPolicy(r.Context(), c, admin.RollBackInput{Name: r.PathValue("policyId"), To: *in.Version, Reason: in.Reason, Expected: expectedVersion(r)}))
+	return savedAnswer(s.Admin.RollBackPolicy(r.Context(), c, admin.RollBackInput{Name: r.PathValue("policyId"), To: *in.Version, Reason: in.Reason, Expected: door.ExpectedVersion(r)}))
 }
 
 // withdrawal is the body of POST /v1/policies/{policyId}/withdraw.
@@ -232,12 +196,12 @@ type withdrawal struct {
 	Reason string `json:"reason"`
 }
 
-func (in *withdrawal) validate() error { return nil }
+func (in *withdrawal) Validate() error { return nil }
 
 func withdrawPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
 	var in withdrawal
-	if err := s.decodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
 		return savedPolicy{}, err
 	}
-	return savedAnswer(s.Admin.WithdrawPolicy(r.Context(), c, admin.Removal{Name: r.PathValue("policyId"), Reason: in.Reason, Expected: expectedVersion(r)}))
+	return savedAnswer(s.Admin.WithdrawPolicy(r.Context(), c, admin.Removal{Name: r.PathValue("policyId"), Reason: in.Reason, Expected: door.ExpectedVersion(r)}))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // ReplayQuestion is the body of POST /v1/policies/{policyId}/replay, and of the same question
@@ -20,7 +21,7 @@ type ReplayQuestion struct {
 	PageToken string          `json:"pageToken,omitempty"` // of the answer before
 }
 
-func (in *ReplayQuestion) validate() error {
+func (in *ReplayQuestion) Validate() error {
 	_, err := in.input()
 	return err
 }
@@ -29,12 +30,12 @@ func (in *ReplayQuestion) validate() error {
 func (in *ReplayQuestion) input() (q admin.ReplayInput, err error) {
 	q.Document = in.Document
 	if in.Since == "" {
-		return q, missing("since")
+		return q, door.Missing("since")
 	}
-	if q.Since, err = readTime("since", in.Since); err != nil {
+	if q.Since, err = door.ReadTime("since", in.Since); err != nil {
 		return q, err
 	}
-	if q.Until, err = readTime("until", in.Until); err != nil {
+	if q.Until, err = door.ReadTime("until", in.Until); err != nil {
 		return q, err
 	}
 	if q.Limit = admin.MaxReplayed; in.Limit != nil {
@@ -59,7 +60,7 @@ func (in *ReplayQuestion) input() (q admin.ReplayInput, err error) {
 // ReadReplay reads a body as strictly as a request of REST.
 func ReadReplay(body []byte) (admin.ReplayInput, error) {
 	var in ReplayQuestion
-	if err := decodeBytes(body, &in); err != nil {
+	if err := door.DecodeBytes(body, &in); err != nil {
 		return admin.ReplayInput{}, err
 	}
 	return in.input()
@@ -92,7 +93,7 @@ type ReplayedRequest struct {
 
 // ShowReplay returns the answer about a replay.
 func ShowReplay(out *admin.Replay) ReplayAnswer {
-	a := ReplayAnswer{Policy: out.Policy, Records: out.Records, Same: out.Same, NoRequest: out.NoRequest, Flips: translate(out.Flips, replayedShown), Undecided: translate(out.Undecided, replayedShown)}
+	a := ReplayAnswer{Policy: out.Policy, Records: out.Records, Same: out.Same, NoRequest: out.NoRequest, Flips: door.Translate(out.Flips, replayedShown), Undecided: door.Translate(out.Undecided, replayedShown)}
 	if out.Before > 0 {
 		a.NextPageToken = base64.RawURLEncoding.EncodeToString(strconv.AppendInt(nil, out.Before, 10))
 	}
@@ -100,7 +101,7 @@ func ShowReplay(out *admin.Replay) ReplayAnswer {
 }
 
 func replayedShown(r *admin.ReplayedRequest) ReplayedRequest {
-	shown := ReplayedRequest{Time: timeText(r.At), RequestID: r.RequestID, Principal: r.Principal, Action: r.Action.String(), KeyID: r.Object, Door: string(r.Door), Address: r.Address, Lacks: r.Lacks}
+	shown := ReplayedRequest{Time: door.TimeText(r.At), RequestID: r.RequestID, Principal: r.Principal, Action: r.Action.String(), KeyID: r.Object, Door: string(r.Door), Address: r.Address, Lacks: r.Lacks}
 	if len(r.Lacks) == 0 {
 		shown.Decision, shown.Reasons = verdict(r.Allow), r.Reasons
 	}
@@ -109,7 +110,7 @@ func replayedShown(r *admin.ReplayedRequest) ReplayedRequest {
 
 func replayPolicy(s *service, c *core.Caller, r *http.Request) (ReplayAnswer, error) {
 	var in ReplayQuestion
-	if err := s.decodeFor(c, r, core.ActionReplayPolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionReplayPolicy, &in); err != nil {
 		return ReplayAnswer{}, err
 	}
 	q, _ := in.input() // validate has read it

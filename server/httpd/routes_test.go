@@ -16,6 +16,9 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/server/handshake"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
+	"github.com/keyreeve/keyreeve/server/httpd/keyroutes"
 )
 
 // strangers is an authenticator that knows nobody.
@@ -47,15 +50,22 @@ func (plainJournal) Seal(*core.Record) core.Entry { return core.Entry{} }
 // pathMember is a part of a path that differs.
 var pathMember = regexp.MustCompile(`\{[a-zA-Z]+\}`)
 
+// allRoutes returns the rows of the whole REST door.
+func allRoutes(d *door.Door, o Options) []door.Route {
+	return slices.Concat(Routes(d, o), keyroutes.Routes(d, keyroutes.Options{}))
+}
+
 // Every route, and every path that is none, refuses who has no certificate; but
 // for the two of health without details, in exactly one spelling.
 func TestEveryRouteNeedsACertificate(t *testing.T) {
 	stored := &records{}
 	ready := true
-	h := New(Options{Auth: strangers{}, Engine: engine.New(engine.Ports{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{}),
-		Health:  func(context.Context, string) Health { t.Error("health was asked for a stranger"); return Health{} },
+	d := door.New(door.Options{Auth: strangers{}, Refused: handshake.Refused, Engine: engine.New(engine.Ports{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{}),
 		Ready:   func(context.Context) bool { return ready },
 		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("metrics were given to a stranger") })})
+	routes := allRoutes(d, Options{Health: func(context.Context, string) Health { t.Error("health was asked for a stranger"); return Health{} }})
+	d.Add(routes...)
+	h := d.Handler()
 	ask := func(method, path string, withTLS bool) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, "https://x"+path, strings.NewReader("{}"))
 		r.Header.Set("Content-Type", "application/json")
@@ -69,13 +79,13 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 	closed := []string{"GET /metrics", "POST /metrics", "GET /", "GET /nothing", "OPTIONS /v1/keys", "POST /v1/health/live", "DELETE /v1/health/ready", "GET /v1/health/live/", "GET /v1/health/live/x",
 		"GET /v1/health//live", "GET /v1/keys/../health/live", "GET /V1/health/live", "GET //v1/health/live", "GET /v1/health/%6cive/x", "GET /v1//keys", "HEAD /v1/health", "CONNECT /v1/health/live"}
 	for _, r := range routes {
-		closed = append(closed, pathMember.ReplaceAllString(r.pattern(), "some-id"))
+		closed = append(closed, pathMember.ReplaceAllString(r.Pattern(), "some-id"))
 	}
 	for _, route := range closed {
 		method, path, _ := strings.Cut(route, " ")
 		for _, withTLS := range []bool{true, false} {
 			w := ask(method, path, withTLS)
-			var p problem
+			var p door.Problem
 			err := json.Unmarshal(w.Body.Bytes(), &p)
 			if w.Code != http.StatusUnauthorized || w.Header().Get("Content-Type") != "application/problem+json" || err != nil || p.Status != 401 || p.Code != core.AuthenticationNotSuccessful.String() {
 				t.Errorf("%s: %d %s %s; want 401 problem+json", route, w.Code, w.Header(), w.Body)
@@ -128,18 +138,18 @@ func TestRoutesAreDocumented(t *testing.T) {
 		}
 		delete(documented, other)
 	}
-	for _, r := range routes {
-		row := documented[r.pattern()]
+	for _, r := range allRoutes(nil, Options{}) {
+		row := documented[r.Pattern()]
 		if row == nil {
-			t.Errorf("docs/REST.md lacks %s", r.pattern())
+			t.Errorf("docs/REST.md lacks %s", r.Pattern())
 			continue
 		}
-		delete(documented, r.pattern())
-		if (r.takes == takesNothing) != (row[0] == "") || (r.status != http.StatusOK) != strings.HasPrefix(row[1], fmt.Sprint(r.status)) {
-			t.Errorf("%s takes %d and answers %d; docs/REST.md says %q", r.pattern(), r.takes, r.status, row)
+		delete(documented, r.Pattern())
+		if (r.Takes == door.TakesNothing) != (row[0] == "") || (r.Status != http.StatusOK) != strings.HasPrefix(row[1], fmt.Sprint(r.Status)) {
+			t.Errorf("%s takes %d and answers %d; docs/REST.md says %q", r.Pattern(), r.Takes, r.Status, row)
 		}
-		if r.action.Info() == nil || (r.takes == takesBody) != (slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch}, r.method) || r.path == tokenPath) {
-			t.Errorf("the row of %s is not whole: %+v", r.pattern(), r)
+		if r.Action.Info() == nil || (r.Takes == door.TakesBody) != (slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch}, r.Method) || r.Path == tokenPath) {
+			t.Errorf("the row of %s is not whole: %+v", r.Pattern(), r)
 		}
 	}
 	for route := range documented {

@@ -3,10 +3,10 @@ package httpd
 import (
 	"net/http"
 	"net/netip"
-	"time"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // simulation is the body of POST /v1/simulate. What is left out about the principal is what
@@ -23,21 +23,21 @@ type simulation struct {
 	At         string            `json:"at"`      // left out: now
 }
 
-func (in *simulation) validate() error {
+func (in *simulation) Validate() error {
 	switch {
 	case in.Principal == "":
-		return missing("principal")
+		return door.Missing("principal")
 	case in.Action == "":
-		return missing("action")
+		return door.Missing("action")
 	case in.Action == core.EveryAction || core.ActionsNamed(in.Action) == nil:
-		return core.Errorf(core.InvalidField, `"action" %q is none that is known; "encrypt", "rotate" and "Get Attributes" are some`, quotable(in.Action))
+		return core.Errorf(core.InvalidField, `"action" %q is none that is known; "encrypt", "rotate" and "Get Attributes" are some`, door.Quotable(in.Action))
 	case in.Door != "" && in.Door != string(core.DoorKMIP) && in.Door != string(core.DoorREST):
 		return core.Errorf(core.InvalidField, `"door" must be "kmip" or "rest"`)
 	}
 	if _, err := netip.ParseAddr(in.Address); in.Address != "" && err != nil {
-		return core.Errorf(core.InvalidField, `"address" must be an IP address, not %q`, quotable(in.Address))
+		return core.Errorf(core.InvalidField, `"address" must be an IP address, not %q`, door.Quotable(in.Address))
 	}
-	if _, err := readTime("at", in.At); err != nil {
+	if _, err := door.ReadTime("at", in.At); err != nil {
 		return err
 	}
 	return checkPrincipal(&core.Principal{ID: in.Principal, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes})
@@ -47,18 +47,6 @@ func (in *simulation) validate() error {
 func checkPrincipal(p *core.Principal) error {
 	u := core.User{Tenant: "any", Name: p.ID, Version: 1, Groups: p.Groups, Roles: p.Roles, Attributes: p.Attributes}
 	return u.Check()
-}
-
-// readTime reads a time of RFC 3339; 0 for "".
-func readTime(member, text string) (int64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil || t.Unix() <= 0 {
-		return 0, core.Errorf(core.InvalidField, "%q must be a time such as 2026-01-31T12:00:00Z", member)
-	}
-	return t.Unix(), nil
 }
 
 // simulated is the decision about a request, and why.
@@ -82,8 +70,8 @@ type statement struct {
 }
 
 func simulationShown(d *admin.Simulation) simulated {
-	return simulated{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: orEmpty(d.Reasons), Policy: d.PolicyHash, Rights: orEmpty(d.Rights), NeedsKey: d.DependsOnObject,
-		Statements: translate(d.Statements, func(v *core.StatementVerdict) statement { return statement(*v) })}
+	return simulated{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: door.OrEmpty(d.Reasons), Policy: d.PolicyHash, Rights: door.OrEmpty(d.Rights), NeedsKey: d.DependsOnObject,
+		Statements: door.Translate(d.Statements, func(v *core.StatementVerdict) statement { return statement(*v) })}
 }
 
 func verdict(allowed bool) string {
@@ -95,13 +83,13 @@ func verdict(allowed bool) string {
 
 func simulate(s *service, c *core.Caller, r *http.Request) (simulated, error) {
 	in := simulation{Door: string(core.DoorREST), Address: c.Address}
-	if err := s.decodeFor(c, r, core.ActionSimulatePolicy, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSimulatePolicy, &in); err != nil {
 		return simulated{}, err
 	}
 	q := questionAbout(c, in.Principal)
 	q.Principal.Groups, q.Principal.Roles, q.Principal.Attributes = in.Groups, in.Roles, in.Attributes
 	q.Actions, q.Object, q.Door, q.Address = core.ActionsNamed(in.Action), in.KeyID, core.Door(in.Door), in.Address
-	q.At, _ = readTime("at", in.At) // validate has read it
+	q.At, _ = door.ReadTime("at", in.At) // validate has read it
 	out, err := s.Admin.Simulate(r.Context(), c, q)
 	return simulationShown(&out), err
 }
@@ -142,7 +130,7 @@ const everybody = "*"
 
 // accessToKey answers about ?principal=, or about the caller.
 func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
-	q, err := s.queryFor(c, r, core.ActionSimulatePolicy, "principal", "limit", "pageToken")
+	q, err := s.QueryFor(c, r, core.ActionSimulatePolicy, "principal", "limit", "pageToken")
 	if err != nil {
 		return access{}, err
 	}
@@ -159,8 +147,8 @@ func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
 	in := questionAbout(c, principal)
 	in.Object = r.PathValue("keyId")
 	all, err := s.Admin.Access(r.Context(), c, in)
-	return access{KeyID: in.Object, Principal: principal, Access: translate(all, func(d *admin.Simulation) accessToAction {
-		return accessToAction{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: orEmpty(d.Reasons)}
+	return access{KeyID: in.Object, Principal: principal, Access: door.Translate(all, func(d *admin.Simulation) accessToAction {
+		return accessToAction{Action: d.Action.String(), Decision: verdict(d.Allow), Reasons: door.OrEmpty(d.Reasons)}
 	})}, err
 }
 
@@ -174,15 +162,15 @@ func checkAskedPrincipal(name string, q map[string]string) error {
 }
 
 func accessOfAll(s *service, c *core.Caller, r *http.Request, q map[string]string) (access, error) {
-	p, err := pageIn(q, admin.MaxAccessPage)
+	p, err := door.PageIn(q, admin.MaxAccessPage)
 	if err != nil {
 		return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
 	}
 	out := access{KeyID: r.PathValue("keyId"), Principal: everybody}
-	all, err := admin.ListAccess(r.Context(), s.Admin, c, admin.AccessListInput{Object: out.KeyID, Door: core.DoorREST, Address: c.Address, After: p.after, Limit: p.limit + 1})
-	all, out.NextPageToken = cutPage(all, p, (*admin.KnownPrincipal).Key)
-	out.Principals = translate(all, func(p *admin.KnownPrincipal) principalAccess {
-		return principalAccess{p.Key(), p.Refusal, translate(p.Allowed, func(a *core.Action) string { return a.String() })}
+	all, err := admin.ListAccess(r.Context(), s.Admin, c, admin.AccessListInput{Object: out.KeyID, Door: core.DoorREST, Address: c.Address, After: p.After, Limit: p.Limit + 1})
+	all, out.NextPageToken = door.CutPage(all, p, (*admin.KnownPrincipal).Key)
+	out.Principals = door.Translate(all, func(p *admin.KnownPrincipal) principalAccess {
+		return principalAccess{p.Key(), p.Refusal, door.Translate(p.Allowed, func(a *core.Action) string { return a.String() })}
 	})
 	return out, err
 }

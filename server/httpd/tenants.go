@@ -10,12 +10,13 @@ import (
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // Tenant is a tenant with what was laid down for it, as clients and commands see it.
 type Tenant struct {
 	TenantID string `json:"tenantId"`
-	savedVersion
+	door.SavedVersion
 	State       core.TenantState    `json:"state"`
 	DeleteAfter string              `json:"deleteAfter,omitempty"` // when the deletion can be confirmed
 	ChangedAt   string              `json:"changedAt,omitempty"`   // absent if nothing was laid down
@@ -34,12 +35,12 @@ type TenantUsage struct {
 
 // TenantShown returns a tenant as clients and commands see it.
 func TenantShown(t *admin.NamedTenant) Tenant {
-	out := Tenant{TenantID: t.Name, savedVersion: savedVersion{Version: version(t.Version)}, State: t.State, Author: t.Author, Reason: t.Reason, Settings: t.TenantSettings}
+	out := Tenant{TenantID: t.Name, SavedVersion: door.SavedVersion{Version: door.Version(t.Version)}, State: t.State, Author: t.Author, Reason: t.Reason, Settings: t.TenantSettings}
 	if t.Version != 0 {
-		out.ChangedAt = timeText(t.At)
+		out.ChangedAt = door.TimeText(t.At)
 	}
 	if t.DeleteAfter != 0 {
-		out.DeleteAfter = timeText(t.DeleteAfter)
+		out.DeleteAfter = door.TimeText(t.DeleteAfter)
 	}
 	if t.Usage != nil {
 		out.Usage = &TenantUsage{t.Usage.Objects, t.Usage.ResidentKeys, t.Usage.Bytes}
@@ -54,9 +55,9 @@ type newTenant struct {
 	Reason   string          `json:"reason"`
 }
 
-func (in *newTenant) validate() error {
+func (in *newTenant) Validate() error {
 	if in.Name == "" {
-		return missing("name")
+		return door.Missing("name")
 	}
 	if in.Settings == nil {
 		return nil
@@ -68,12 +69,12 @@ func (in *newTenant) validate() error {
 // createTenant declares a tenant, and lays down its settings if there are any.
 func createTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	var in newTenant
-	if err := s.decodeFor(c, r, core.ActionCreateTenant, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionCreateTenant, &in); err != nil {
 		return Tenant{}, err
 	}
 	made, err := s.Tenants.CreateTenant(r.Context(), c, in.Name)
 	if err == nil && !made {
-		err = core.Errorf(core.ObjectAlreadyExists, "there is a tenant %s already", quotable(in.Name))
+		err = core.Errorf(core.ObjectAlreadyExists, "there is a tenant %s already", door.Quotable(in.Name))
 	}
 	if err != nil {
 		return Tenant{}, err
@@ -82,7 +83,7 @@ func createTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	if in.Settings != nil {
 		out, err = s.saveTenant(c, r, admin.SaveTenantInput{Name: in.Name, Settings: in.Settings, Reason: in.Reason})
 	}
-	out.location = "/v1/tenants/" + url.PathEscape(in.Name)
+	out.Location = "/v1/tenants/" + url.PathEscape(in.Name)
 	return out, err
 }
 
@@ -93,7 +94,7 @@ type tenantChange struct {
 	Reason   string          `json:"reason"`
 }
 
-func (in *tenantChange) validate() error {
+func (in *tenantChange) Validate() error {
 	if in.Settings == nil && in.Disabled == nil {
 		return core.Errorf(core.InvalidField, `"settings" or "disabled" must be given`)
 	}
@@ -102,10 +103,10 @@ func (in *tenantChange) validate() error {
 
 func changeTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	var in tenantChange
-	if err := s.decodeFor(c, r, core.ActionSaveTenant, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionSaveTenant, &in); err != nil {
 		return Tenant{}, err
 	}
-	return s.saveTenant(c, r, admin.SaveTenantInput{Name: r.PathValue("tenantId"), Settings: in.Settings, Disabled: in.Disabled, Reason: in.Reason, Expected: expectedVersion(r)})
+	return s.saveTenant(c, r, admin.SaveTenantInput{Name: r.PathValue("tenantId"), Settings: in.Settings, Disabled: in.Disabled, Reason: in.Reason, Expected: door.ExpectedVersion(r)})
 }
 
 func (s *service) saveTenant(c *core.Caller, r *http.Request, in admin.SaveTenantInput) (Tenant, error) {
@@ -135,21 +136,21 @@ type deletionConfirmed struct {
 	Reason  string `json:"reason"`
 }
 
-func (in *deletionConfirmed) validate() error {
+func (in *deletionConfirmed) Validate() error {
 	if in.Confirm == "" {
-		return missing("confirm")
+		return door.Missing("confirm")
 	}
 	return nil
 }
 
 func confirmDeletion(s *service, c *core.Caller, r *http.Request) (engine.Shredded, error) {
 	var in deletionConfirmed
-	if err := s.decodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
 		return engine.Shredded{}, err
 	}
 	name := r.PathValue("tenantId")
 	if in.Confirm != "destroy "+name {
-		return engine.Shredded{}, s.Engine.RecordRefused(r.Context(), c, core.ActionDeleteTenant, core.Errorf(core.InvalidField, `"confirm" must be "destroy %s"`, quotable(name)))
+		return engine.Shredded{}, s.Engine.RecordRefused(r.Context(), c, core.ActionDeleteTenant, core.Errorf(core.InvalidField, `"confirm" must be "destroy %s"`, door.Quotable(name)))
 	}
 	return s.Tenants.ConfirmDeletion(r.Context(), c, name, in.Reason)
 }
@@ -159,11 +160,11 @@ type tenantRestored struct {
 	Reason string `json:"reason"`
 }
 
-func (in *tenantRestored) validate() error { return nil }
+func (in *tenantRestored) Validate() error { return nil }
 
 func restoreTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	var in tenantRestored
-	if err := s.decodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
+	if err := s.DecodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
 		return Tenant{}, err
 	}
 	t, err := s.Tenants.RestoreTenant(r.Context(), c, r.PathValue("tenantId"), in.Reason)
@@ -186,15 +187,6 @@ func listTenants(s *service, c *core.Caller, r *http.Request) (tenantPage, error
 	list := func(ctx context.Context, c *core.Caller, _, after string, limit int) ([]engine.TenantStatus, error) {
 		return s.Tenants.ListTenants(ctx, c, after, limit)
 	}
-	all, next, err := pageOf(s, c, r, core.ActionListTenants, list, func(t *engine.TenantStatus) string { return t.Name }, func(t *engine.TenantStatus) listedTenant { return listedTenant{t.Name, t.State} })
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionListTenants, list, func(t *engine.TenantStatus) string { return t.Name }, func(t *engine.TenantStatus) listedTenant { return listedTenant{t.Name, t.State} })
 	return tenantPage{all, next}, err
-}
-
-// keysOfTenant is GET /v1/keys for the caller's own tenant. Another tenant is not found,
-// whether it exists or not.
-func keysOfTenant(s *service, c *core.Caller, r *http.Request) (keyPage, error) {
-	if name := r.PathValue("tenantId"); name != c.Principal.Tenant {
-		return keyPage{}, s.Engine.RecordRefused(r.Context(), c, core.ActionLocate, core.Errorf(core.ItemNotFound, "there is no tenant %q", quotable(name)))
-	}
-	return s.listKeys(c, r)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/authn/password"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // tokenPath is where tokens are bought and revoked. A password may buy one before the
@@ -58,8 +59,8 @@ const maxTokenBody = 16 << 10
 
 // identifyBuyer names the sender of a request for a token, by its certificate or by the
 // password in its body.
-func (s *service) identifyBuyer(c *connection, w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
-	certificate, err := s.certificateBeside(c, r)
+func (s *service) identifyBuyer(c *door.Connection, w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
+	certificate, err := s.CertificateBeside(c, r)
 	if err != nil {
 		return nil, r, err
 	}
@@ -67,6 +68,9 @@ func (s *service) identifyBuyer(c *connection, w http.ResponseWriter, r *http.Re
 	o.fault = o.readBody(w, r)
 	defer clear(o.password)
 	r = r.WithContext(context.WithValue(r.Context(), orderKey{}, o))
+	if o.body.GrantType == grantPassword {
+		r = door.WithMethod(r, o.method())
+	}
 	switch {
 	case o.fault == nil && o.body.GrantType == grantPassword:
 		p, err := s.logInBuyer(r, o, certificate)
@@ -79,12 +83,20 @@ func (s *service) identifyBuyer(c *connection, w http.ResponseWriter, r *http.Re
 	return nil, r, core.Errorf(core.AuthenticationNotSuccessful, "no client certificate came with the connection")
 }
 
+// method returns how an order with a password proves who sends it.
+func (o *tokenOrder) method() string {
+	if o.body.Code != "" {
+		return core.MethodCode
+	}
+	return core.MethodPassword
+}
+
 // readBody reads the body of an order.
 func (o *tokenOrder) readBody(w http.ResponseWriter, r *http.Request) (err error) {
-	if err := isJSON(r); err != nil {
+	if err := door.IsJSON(r); err != nil {
 		return err
 	}
-	if o.password, err = decodeWithPassword(http.MaxBytesReader(w, r.Body, maxTokenBody), &o.body); err != nil {
+	if o.password, err = door.DecodeWithPassword(http.MaxBytesReader(w, r.Body, maxTokenBody), &o.body); err != nil {
 		return err
 	}
 	b := &o.body
@@ -102,7 +114,7 @@ func (o *tokenOrder) readBody(w http.ResponseWriter, r *http.Request) (err error
 
 // logInBuyer verifies the password of an order.
 func (s *service) logInBuyer(r *http.Request, o *tokenOrder, certificate *core.Principal) (*core.Principal, error) {
-	in := password.Login{Tenant: o.body.Tenant, Name: o.body.User, Password: o.password, Certificate: certificate, Address: addressOf(r)}
+	in := password.Login{Tenant: o.body.Tenant, Name: o.body.User, Password: o.password, Certificate: certificate, Address: door.AddressOf(r)}
 	switch {
 	case s.LogIn == nil:
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this server verifies no passwords here")
@@ -135,7 +147,7 @@ func issueToken(s *service, c *core.Caller, r *http.Request) (tokenAnswer, error
 		return tokenAnswer{}, err
 	}
 	defer clear(out.Token)
-	return tokenAnswer{AccessToken: string(out.Token), TokenID: out.ID, TokenType: "Bearer", ExpiresAt: timeText(out.Expires)}, nil
+	return tokenAnswer{AccessToken: string(out.Token), TokenID: out.ID, TokenType: "Bearer", ExpiresAt: door.TimeText(out.Expires)}, nil
 }
 
 // issueInput returns what the verb takes of an order.
@@ -146,7 +158,7 @@ func (o *tokenOrder) issueInput(r *http.Request) (in admin.IssueTokenInput, err 
 	in.Actions, in.Keys = o.body.Actions, o.body.Keys
 	if o.body.Lifetime != "" {
 		if in.Lifetime, err = time.ParseDuration(o.body.Lifetime); err != nil || in.Lifetime <= 0 {
-			return in, core.Errorf(core.InvalidField, `"lifetime" %q is no span such as "15m" or "12h"`, quotable(o.body.Lifetime))
+			return in, core.Errorf(core.InvalidField, `"lifetime" %q is no span such as "15m" or "12h"`, door.Quotable(o.body.Lifetime))
 		}
 	}
 	sent := r.TLS.PeerCertificates
@@ -173,9 +185,9 @@ type revokeBody struct {
 	TokenID string `json:"tokenId"`
 }
 
-func revokeToken(s *service, c *core.Caller, r *http.Request) (nothing, error) {
+func revokeToken(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	var in revokeBody
-	err := decode(r.Body, &in)
+	err := door.Decode(r.Body, &in)
 	if err == nil && (in.Token == "") == (in.TokenID == "") {
 		err = core.Errorf(core.InvalidField, `one of "token" and "tokenId" must be given`)
 	}
@@ -186,9 +198,9 @@ func revokeToken(s *service, c *core.Caller, r *http.Request) (nothing, error) {
 		}
 	}
 	if err != nil {
-		return nothing{}, s.Engine.RecordRefused(r.Context(), c, core.ActionRevokeToken, err)
+		return door.Nothing{}, s.Engine.RecordRefused(r.Context(), c, core.ActionRevokeToken, err)
 	}
-	return nothing{}, s.Tokens.Revoke(r.Context(), c, "", in.TokenID)
+	return door.Nothing{}, s.Tokens.Revoke(r.Context(), c, "", in.TokenID)
 }
 
 // listedToken is a token in a list.
@@ -203,7 +215,7 @@ type listedToken struct {
 }
 
 func describeToken(t *admin.TokenFacts) listedToken {
-	return listedToken{TokenID: t.ID, Principal: t.Principal, IssuedAt: timeText(t.Issued), ExpiresAt: timeText(t.Expires), Actions: t.Actions, Keys: t.Keys, BoundTo: t.BoundTo}
+	return listedToken{TokenID: t.ID, Principal: t.Principal, IssuedAt: door.TimeText(t.Issued), ExpiresAt: door.TimeText(t.Expires), Actions: t.Actions, Keys: t.Keys, BoundTo: t.BoundTo}
 }
 
 // verifyBody is the body of POST /v1/auth/verify.
@@ -222,13 +234,13 @@ type verifyAnswer struct {
 
 func verifyToken(s *service, c *core.Caller, r *http.Request) (verifyAnswer, error) {
 	var in verifyBody
-	err := decode(r.Body, &in)
+	err := door.Decode(r.Body, &in)
 	actions := core.ActionsNamed(in.Action)
 	if err == nil && in.Token == "" {
 		err = core.Errorf(core.InvalidField, `"token" must be given`)
 	}
 	if err == nil && actions == nil {
-		err = core.Errorf(core.InvalidField, `"action" %q is no action; encrypt, rotate and "Get Attributes" are some`, quotable(in.Action))
+		err = core.Errorf(core.InvalidField, `"action" %q is no action; encrypt, rotate and "Get Attributes" are some`, door.Quotable(in.Action))
 	}
 	var p *core.Principal
 	if err == nil {
@@ -250,7 +262,7 @@ func verifyToken(s *service, c *core.Caller, r *http.Request) (verifyAnswer, err
 
 // principalOfToken returns the principal of a token that is asked about; nil if it proves none.
 func (s *service) principalOfToken(c *core.Caller, r *http.Request, token string) (*core.Principal, error) {
-	identify, err := s.bearerOf(&connection{}, r, token)
+	identify, err := s.BearerOf(&door.Connection{}, r, token)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 
 type connectionKey struct{}
 
-// connection is what the requests of one connection share. It has one request
+// Connection is what the requests of one connection share. It has one request
 // at a time.
-type connection struct {
+type Connection struct {
 	net.Conn
 	byCertificate func() (*core.Principal, error) // nil before the first request
 	byToken       []core.IdentifyBearer           // one for each of Options.Bearers; nil before the first token
@@ -23,21 +23,21 @@ type connection struct {
 
 // withConnection lets a handler look at its connection.
 func withConnection(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{Conn: c})
+	return context.WithValue(ctx, connectionKey{}, &Connection{Conn: c})
 }
 
-func connectionOf(r *http.Request) *connection {
-	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+func connectionOf(r *http.Request) *Connection {
+	if c, ok := r.Context().Value(connectionKey{}).(*Connection); ok {
 		return c
 	}
-	return &connection{}
+	return &Connection{}
 }
 
 // identify names the caller, at each request of a connection again: certificates and tokens
 // expire, and a reload can change who they name. If it is another principal than before, the
-// connection counts for that one from now on. The request that it returns has the order for a
+// Connection counts for that one from now on. The request that it returns has the order for a
 // token, if it is one.
-func (s *service) identify(w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
+func (d *Door) identify(w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
 	if r.TLS == nil {
 		return nil, r, core.Errorf(core.AuthenticationNotSuccessful, "this door needs TLS")
 	}
@@ -48,13 +48,13 @@ func (s *service) identify(w http.ResponseWriter, r *http.Request) (*core.Princi
 	case malformed != nil:
 		return nil, r, malformed
 	case given:
-		p, err = s.identifyByToken(c, r, token)
-	case r.Method == http.MethodPost && r.URL.Path == tokenPath:
-		p, r, err = s.identifyBuyer(c, w, r)
-	case r.Method == http.MethodPost && r.URL.Path == clientPath:
-		p, r, err = s.identifyForClients(c, w, r)
+		p, err = d.identifyByToken(c, r, token)
 	default:
-		p, err = s.identifyByCertificate(c, r)
+		if identify := d.routeOf(r).identify; identify != nil {
+			p, r, err = identify(c, w, r)
+			break
+		}
+		p, err = d.identifyByCertificate(c, r)
 	}
 	if err == nil {
 		err = c.countFor(p)
@@ -80,67 +80,67 @@ func bearerToken(r *http.Request) (token string, given bool, err error) {
 }
 
 // identifyByCertificate returns the principal that the certificate of a connection proves.
-func (s *service) identifyByCertificate(c *connection, r *http.Request) (*core.Principal, error) {
+func (d *Door) identifyByCertificate(c *Connection, r *http.Request) (*core.Principal, error) {
 	if c.byCertificate == nil {
-		c.byCertificate = s.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
+		c.byCertificate = d.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
 	}
 	return c.byCertificate()
 }
 
-// certificateBeside returns the principal of the certificate that came beside something else;
+// CertificateBeside returns the principal of the certificate that came beside something else;
 // nil if none came. A certificate that is not good is refused all the same.
-func (s *service) certificateBeside(c *connection, r *http.Request) (*core.Principal, error) {
+func (d *Door) CertificateBeside(c *Connection, r *http.Request) (*core.Principal, error) {
 	if len(r.TLS.PeerCertificates) == 0 {
 		return nil, nil
 	}
-	return s.identifyByCertificate(c, r)
+	return d.identifyByCertificate(c, r)
 }
 
 // identifyByToken returns the principal of a bearer token. A token that is not right is never
 // an answer for the certificate beside it.
-func (s *service) identifyByToken(c *connection, r *http.Request, token string) (*core.Principal, error) {
-	certificate, err := s.certificateBeside(c, r)
+func (d *Door) identifyByToken(c *Connection, r *http.Request, token string) (*core.Principal, error) {
+	certificate, err := d.CertificateBeside(c, r)
 	if err != nil {
 		return nil, err
 	}
-	identify, err := s.bearerOf(c, r, token)
+	identify, err := d.BearerOf(c, r, token)
 	if err != nil {
 		return nil, err
 	}
 	return identify(r.Context(), certificate, token)
 }
 
-// bearerOf returns the function of the issuer of a token. The first issuer refuses what no
+// BearerOf returns the function of the issuer of a token. The first issuer refuses what no
 // issuer recognizes.
-func (s *service) bearerOf(c *connection, r *http.Request, token string) (core.IdentifyBearer, error) {
-	if len(s.Bearers) == 0 {
+func (d *Door) BearerOf(c *Connection, r *http.Request, token string) (core.IdentifyBearer, error) {
+	if len(d.Bearers) == 0 {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this server takes no bearer tokens")
 	}
 	if c.byToken == nil {
-		c.byToken = make([]core.IdentifyBearer, len(s.Bearers))
+		c.byToken = make([]core.IdentifyBearer, len(d.Bearers))
 	}
 	issuer := 0
-	for i, b := range s.Bearers {
+	for i, b := range d.Bearers {
 		if b.Recognizes(token) {
 			issuer = i
 			break
 		}
 	}
 	if c.byToken[issuer] == nil {
-		c.byToken[issuer] = s.Bearers[issuer].ForConnection(addressOf(r))
+		c.byToken[issuer] = d.Bearers[issuer].ForConnection(AddressOf(r))
 	}
 	return c.byToken[issuer], nil
 }
 
-// addressOf returns the address of the peer, without port.
-func addressOf(r *http.Request) string {
+// AddressOf returns the address of the peer, without port.
+func AddressOf(r *http.Request) string {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	return host
 }
 
 // countFor has the connection count for a principal. Until then it counts for its address, as
 // one that waits.
-func (c *connection) countFor(p *core.Principal) error {
+func (c *Connection) countFor(p *core.Principal) error {
 	if p == c.counted {
 		return nil
 	}
@@ -159,4 +159,10 @@ func challengeTo(r *http.Request) string {
 		return `Bearer realm="keyreeve", error="invalid_token"`
 	}
 	return `Bearer realm="keyreeve"`
+}
+
+// routeOf returns the row of a request, or one without anything.
+func (d *Door) routeOf(r *http.Request) Route {
+	_, pattern := d.mux.Handler(r)
+	return d.rows[pattern]
 }

@@ -1,4 +1,4 @@
-package httpd
+package keyroutes
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // newKey is the body of POST /v1/keys.
@@ -47,13 +48,13 @@ type key struct {
 func (s *service) createKey(c *core.Caller, r *http.Request) (key, error) {
 	var in newKey
 	action := core.ActionCreate
-	err := decode(r.Body, &in)
+	err := door.Decode(r.Body, &in)
 	var as, private, public core.Attributes
 	if in.Type == "pair" {
 		action = core.ActionCreateKeyPair
 	}
 	if err == nil && in.Group != nil && !c.Principal.InGroup(*in.Group) {
-		err = core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, quotable(*in.Group))
+		err = core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, door.Quotable(*in.Group))
 	}
 	if err == nil {
 		as, private, public, err = in.attributes()
@@ -88,7 +89,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	}
 	alg, ok := core.TagCryptographicAlgorithm.Info().Enum.ByName(in.Algorithm)
 	if !ok {
-		return nil, nil, nil, core.Errorf(core.InvalidField, `"algorithm" %q is none that is known; "AES", "RSA" and "EC" are some`, quotable(in.Algorithm))
+		return nil, nil, nil, core.Errorf(core.InvalidField, `"algorithm" %q is none that is known; "AES", "RSA" and "EC" are some`, door.Quotable(in.Algorithm))
 	}
 	if len(in.Usage) == 0 {
 		return nil, nil, nil, core.Errorf(core.InvalidField, `"usage" must list at least one use`)
@@ -123,7 +124,7 @@ func (in *newKey) attributes() (as, private, public core.Attributes, err error) 
 	for _, u := range in.Usage {
 		use, ok := usages[u]
 		if !ok {
-			return nil, nil, nil, core.Errorf(core.InvalidField, `"usage" %q is none that is known`, quotable(u))
+			return nil, nil, nil, core.Errorf(core.InvalidField, `"usage" %q is none that is known`, door.Quotable(u))
 		}
 		if in.Type == "pair" && use.public {
 			masks[1] |= use.mask
@@ -178,13 +179,6 @@ func describe(id string, as core.Attributes) key {
 	return k
 }
 
-// Bounds of a question for keys.
-const (
-	defaultPage   = 50 // keys in a list
-	maxPage       = 200
-	maxParameters = 32 // of the query, empty ones counted
-)
-
 // keyPage is the answer of GET /v1/keys.
 type keyPage struct {
 	IDs  []string `json:"ids"`
@@ -214,14 +208,14 @@ func (s *service) listKeys(c *core.Caller, r *http.Request) (keyPage, error) {
 // locateInput refuses a query that it does not read in full: a filter that is
 // left out would find more than was asked for.
 func locateInput(raw string) (*operation.LocateInput, error) {
-	q, err := singleValues(raw)
+	q, err := door.SingleValues(raw)
 	if err != nil {
 		return nil, err
 	}
-	in := &operation.LocateInput{MaximumItems: defaultPage}
+	in := &operation.LocateInput{MaximumItems: door.DefaultPage}
 	for name, v := range q {
 		if v == "" {
-			return nil, core.Errorf(core.InvalidField, "%q is empty; leave it out", quotable(name))
+			return nil, core.Errorf(core.InvalidField, "%q is empty; leave it out", door.Quotable(name))
 		}
 		switch name {
 		case "name":
@@ -230,13 +224,13 @@ func locateInput(raw string) (*operation.LocateInput, error) {
 			t := map[string]core.Tag{"algorithm": core.TagCryptographicAlgorithm, "state": core.TagState, "object_type": core.TagObjectType}[name]
 			n, ok := t.Info().Enum.ByName(v)
 			if !ok {
-				return nil, core.Errorf(core.InvalidField, "%q has no value %q", name, quotable(v))
+				return nil, core.Errorf(core.InvalidField, "%q has no value %q", name, door.Quotable(v))
 			}
 			in.Attributes = in.Attributes.Add(core.Attribute{Tag: t, Value: core.Enum(n)})
 		case "offset", "limit":
 			n, err := strconv.ParseInt(v, 10, 32)
-			if err != nil || n < 0 || n > math.MaxInt32-maxPage || (name == "limit" && (n < 1 || n > maxPage)) {
-				return nil, core.Errorf(core.InvalidField, "%q must be a number%s", name, map[string]string{"limit": fmt.Sprintf(" from 1 to %d", maxPage)}[name])
+			if err != nil || n < 0 || n > math.MaxInt32-door.MaxPage || (name == "limit" && (n < 1 || n > door.MaxPage)) {
+				return nil, core.Errorf(core.InvalidField, "%q must be a number%s", name, map[string]string{"limit": fmt.Sprintf(" from 1 to %d", door.MaxPage)}[name])
 			}
 			if name == "offset" {
 				in.OffsetItems = int32(n)
@@ -244,8 +238,17 @@ func locateInput(raw string) (*operation.LocateInput, error) {
 				in.MaximumItems = int32(n)
 			}
 		default:
-			return nil, core.Errorf(core.InvalidField, "%q is no filter; name, algorithm, state, object_type, offset and limit are", quotable(name))
+			return nil, core.Errorf(core.InvalidField, "%q is no filter; name, algorithm, state, object_type, offset and limit are", door.Quotable(name))
 		}
 	}
 	return in, nil
+}
+
+// keysOfTenant is GET /v1/keys for the caller's own tenant. Another tenant is not found,
+// whether it exists or not.
+func keysOfTenant(s *service, c *core.Caller, r *http.Request) (keyPage, error) {
+	if name := r.PathValue("tenantId"); name != c.Principal.Tenant {
+		return keyPage{}, s.Engine.RecordRefused(r.Context(), c, core.ActionLocate, core.Errorf(core.ItemNotFound, "there is no tenant %q", door.Quotable(name)))
+	}
+	return s.listKeys(c, r)
 }

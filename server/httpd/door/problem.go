@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"encoding/json"
@@ -7,7 +7,7 @@ import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine"
 )
 
 // statuses is the one table that turns codes into HTTP statuses.
@@ -30,8 +30,8 @@ var statuses = map[core.Code]int{
 // StatusOf returns the HTTP status of an error.
 func StatusOf(err error) int { return statuses[core.CodeOf(err)] }
 
-// problem is RFC 9457: what went wrong, for programs (code) and people (detail).
-type problem struct {
+// Problem is RFC 9457: what went wrong, for programs (code) and people (detail).
+type Problem struct {
 	Type    string `json:"type"`
 	Title   string `json:"title"`
 	Status  int    `json:"status"`
@@ -49,11 +49,11 @@ const retryAfter = "1"
 // writeProblem writes an error; the text of one without a code stays in the log.
 func writeProblem(w http.ResponseWriter, request string, err error) {
 	c := core.CodeOf(err)
-	p := problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), Request: request}
+	p := Problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), Request: request}
 	if errors.Is(err, errTooLarge) {
 		p.Status = http.StatusRequestEntityTooLarge
 	}
-	if errors.Is(err, admin.ErrOtherVersion) {
+	if errors.Is(err, engine.ErrOtherVersion) {
 		p.Status = http.StatusPreconditionFailed
 	}
 	p.Title = http.StatusText(p.Status)

@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"bufio"
@@ -19,8 +19,8 @@ var slotLimits = bounds.SlotLimits{Connections: 100, PerPeer: 100, Waiting: 100,
 // Work ends when its client has gone, however it went and whatever it sent before.
 func TestWorkEndsWithItsConnection(t *testing.T) {
 	began, ended := make(chan bool, 100), make(chan bool, 100)
-	s := &service{Options{Auth: coretest.Always(&core.Principal{Tenant: "default", ID: "dev"}), Operation: time.Minute}}
-	slow := route{answer: func(_ *service, _ *core.Caller, r *http.Request) (any, error) {
+	d := New(Options{Auth: coretest.Always(&core.Principal{Tenant: "default", ID: "dev"}), Operation: time.Minute})
+	slow := Route{answer: func(_ *core.Caller, r *http.Request) (any, error) {
 		began <- true
 		select {
 		case <-r.Context().Done():
@@ -31,7 +31,7 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 		return nil, core.Errorf(core.Busy, "the test gave up")
 	}}
 	h := httptest.NewUnstartedServer(nil)
-	h.Config = Server(s.authenticated(s.routeHandler(slow)), nil, time.Minute)
+	h.Config = Server(d.authenticated(d.routeHandler(slow)), nil, time.Minute)
 	h.Listener = bounds.Listen(h.Listener, slotLimits, nil)
 	h.StartTLS()
 	defer h.Close()
@@ -61,10 +61,10 @@ func TestWorkEndsWithItsConnection(t *testing.T) {
 func TestPrincipalChangesBetweenRequests(t *testing.T) {
 	a, b := &core.Principal{Tenant: "default", ID: "a"}, &core.Principal{Tenant: "default", ID: "b"}
 	auth := coretest.Always(a)
-	s := &service{Options{Auth: auth, Operation: time.Minute}}
+	d := New(Options{Auth: auth, Operation: time.Minute})
 	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Who", callerOf(r).Principal.ID) })
 	h := httptest.NewUnstartedServer(nil)
-	h.Config = Server(s.authenticated(who), nil, time.Minute)
+	h.Config = Server(d.authenticated(who), nil, time.Minute)
 	one := slotLimits
 	one.PerPrincipal = 1
 	h.Listener = bounds.Listen(h.Listener, one, nil)

@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"bytes"
@@ -9,10 +9,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// decodeWithPassword is decode for a body that may have a member "password". encoding/json
+// DecodeWithPassword is decode for a body that may have a member "password". encoding/json
 // makes copies that nobody can zero, so the password is taken out of the body before. It
 // is nil if there is none. The caller zeroes it.
-func decodeWithPassword(r io.Reader, v any) (password []byte, err error) {
+func DecodeWithPassword(r io.Reader, v any) (password []byte, err error) {
 	b, err := readBody(r)
 	defer core.Retire(b)
 	if err != nil {
@@ -29,7 +29,7 @@ func decodeWithPassword(r io.Reader, v any) (password []byte, err error) {
 			hidden[i] = '*'
 		}
 	}
-	if err := decodeBytes(b, v); err != nil {
+	if err := DecodeBytes(b, v); err != nil {
 		clear(password)
 		return nil, err
 	}

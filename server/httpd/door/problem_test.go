@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"net/http"
@@ -17,6 +17,19 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 	}
 }
 
+// encryptBody and newKey are bodies such as the routes have.
+type encryptBody struct {
+	KeyID     string `json:"key_id"`
+	Plaintext []byte `json:"plaintext"`
+	Mode      string `json:"mode"`
+}
+
+type newKey struct {
+	Type      string   `json:"type"`
+	Usage     []string `json:"usage"`
+	Sensitive *bool    `json:"sensitive"`
+}
+
 // What a proxy could read in another way than we do is refused.
 func TestStrictJSON(t *testing.T) {
 	for what, body := range map[string]string{
@@ -26,12 +39,12 @@ func TestStrictJSON(t *testing.T) {
 		"a nested surprise": `{"key_id":{"a":1}}`, "null": `null`,
 	} {
 		var in encryptBody
-		if err := decode(strings.NewReader(body), &in); err == nil {
+		if err := Decode(strings.NewReader(body), &in); err == nil {
 			t.Errorf("%s was taken: %+v", what, in)
 		}
 	}
 	var in encryptBody
-	if err := decode(strings.NewReader(` {"key_id":"a","plaintext":"YQ==","mode":"GCM"} `), &in); err != nil || in.KeyID != "a" || string(in.Plaintext) != "a" {
+	if err := Decode(strings.NewReader(` {"key_id":"a","plaintext":"YQ==","mode":"GCM"} `), &in); err != nil || in.KeyID != "a" || string(in.Plaintext) != "a" {
 		t.Errorf("a good body: %+v, %v", in, err)
 	}
 }
@@ -42,13 +55,13 @@ func TestBoundsOfBodies(t *testing.T) {
 		return `{"type":"symmetric","usage":[` + strings.TrimSuffix(strings.Repeat(`"sign",`, n), ",") + `]}`
 	}
 	var in newKey
-	if err := decode(strings.NewReader(key(maxMembers)), &in); err != nil || len(in.Usage) != maxMembers {
+	if err := Decode(strings.NewReader(key(maxMembers)), &in); err != nil || len(in.Usage) != maxMembers {
 		t.Errorf("%d elements: %v", maxMembers, err)
 	}
 	for what, body := range map[string]string{"an element too many": key(maxMembers + 1), "elements to no end": key(100_000),
 		"members to no end": "{" + strings.TrimSuffix(strings.Repeat(`"type":"a",`, 60_000), ",") + "}"} {
 		allocations := testing.AllocsPerRun(1, func() {
-			if err := decode(strings.NewReader(body), new(newKey)); core.CodeOf(err) != core.InvalidMessage {
+			if err := Decode(strings.NewReader(body), new(newKey)); core.CodeOf(err) != core.InvalidMessage {
 				t.Errorf("%s: %v", what, err)
 			}
 		})
@@ -56,7 +69,7 @@ func TestBoundsOfBodies(t *testing.T) {
 			t.Errorf("%s: %.0f allocations", what, allocations)
 		}
 	}
-	if err := decode(strings.NewReader(key(maxMembers+1)), &in); !strings.Contains(err.Error(), "64") {
+	if err := Decode(strings.NewReader(key(maxMembers+1)), &in); !strings.Contains(err.Error(), "64") {
 		t.Errorf("%v does not quote the bound", err)
 	}
 }
@@ -67,8 +80,8 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		var a encryptBody
 		var b newKey
-		_ = decode(strings.NewReader(s), &a)
-		_ = decode(strings.NewReader(s), &b)
+		_ = Decode(strings.NewReader(s), &a)
+		_ = Decode(strings.NewReader(s), &b)
 	})
 }
 

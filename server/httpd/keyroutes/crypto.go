@@ -1,10 +1,11 @@
-package httpd
+package keyroutes
 
 import (
 	"net/http"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
 // encryptBody is the body of POST /v1/encrypt; byte strings are base64.
@@ -61,7 +62,7 @@ type cipherBody interface {
 // readCipherBody decodes a body into in and returns its parameters. If it fails, the
 // action is recorded as refused.
 func (s *service) readCipherBody(c *core.Caller, r *http.Request, action core.Action, in cipherBody) (*core.CryptographicParameters, error) {
-	err := decode(r.Body, in)
+	err := door.Decode(r.Body, in)
 	if err == nil {
 		var p *core.CryptographicParameters
 		if p, err = in.parameters(); err == nil {

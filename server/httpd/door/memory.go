@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"net/http"
@@ -25,13 +25,13 @@ type memory struct {
 
 // reserve waits for the memory of the body, and lets the engine ask for that of the
 // answer. On success, free must be called twice.
-func (s *service) reserve(c *core.Caller, r *http.Request) (*memory, error) {
+func (d *Door) reserve(c *core.Caller, r *http.Request) (*memory, error) {
 	m := &memory{}
 	m.users.Store(2)
-	if s.Memory == nil {
+	if d.Memory == nil {
 		return m, nil
 	}
-	m.account = s.Memory.Open(c.Principal.Tenant, c.Principal.ID)
+	m.account = d.Memory.Open(c.Principal.Tenant, c.Principal.ID)
 	m.hold.For(m.account)
 	c.Room = func(bytes int) error { return m.hold.Reserve(r.Context(), perAnswerByte*bytes) }
 	body := r.ContentLength

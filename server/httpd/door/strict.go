@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"bytes"
@@ -21,16 +21,16 @@ const (
 	maxMembers = 64 // of one object, or elements of one array
 )
 
-// decode reads exactly one JSON object into v: no unknown or doubled member, no
+// Decode reads exactly one JSON object into v: no unknown or doubled member, no
 // other case of a name, no null, nothing behind it. A proxy, a policy check and this
 // server must not read different values from one body.
-func decode(r io.Reader, v any) error {
+func Decode(r io.Reader, v any) error {
 	b, err := readBody(r)
 	defer core.Retire(b) // it may hold plaintext
 	if err != nil {
 		return err
 	}
-	return decodeBytes(b, v)
+	return DecodeBytes(b, v)
 }
 
 // readBody reads a body up to its bound. It returns what it has read with an error too,
@@ -54,8 +54,8 @@ func readBody(r io.Reader) ([]byte, error) {
 	}
 }
 
-// decodeBytes is decode for a body that has been read.
-func decodeBytes(b []byte, v any) error {
+// DecodeBytes is decode for a body that has been read.
+func DecodeBytes(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := checkNames(d, reflect.TypeOf(v).Elem(), "", 0); err != nil {
 		return err
@@ -78,7 +78,7 @@ var errTooLarge = core.Errorf(core.InvalidMessage, "the body is larger than %d b
 // Types of members with rules of their own.
 var (
 	documentType = reflect.TypeFor[json.RawMessage]() // any JSON; the verb reads it
-	nullableType = reflect.TypeFor[nullableText]()
+	nullableType = reflect.TypeFor[NullableText]()
 )
 
 // checkNames checks the names of one value's members against a type. path names the value
@@ -138,7 +138,7 @@ func checkMembers(d *json.Decoder, t reflect.Type, path string, depth int) error
 			return err
 		}
 		name := key.(string)
-		inside := strings.TrimPrefix(path+"."+quotable(name), ".")
+		inside := strings.TrimPrefix(path+"."+Quotable(name), ".")
 		if seen[name] {
 			return core.Errorf(core.InvalidMessage, "%q stands twice", inside)
 		}
@@ -169,16 +169,16 @@ func checkElements(d *json.Decoder, t reflect.Type, path string, depth int) erro
 
 var errTooMany = core.Errorf(core.InvalidMessage, "the body has more than %d members in one object or array", maxMembers)
 
-// nullableText is a text that null removes.
-type nullableText struct {
-	given bool
-	text  string // "" for null
+// NullableText is a text that null removes.
+type NullableText struct {
+	Given bool
+	Text  string // "" for null
 }
 
 // UnmarshalJSON reads a text or null.
-func (n *nullableText) UnmarshalJSON(b []byte) error {
-	n.given = true
-	return json.Unmarshal(b, &n.text)
+func (n *NullableText) UnmarshalJSON(b []byte) error {
+	n.Given = true
+	return json.Unmarshal(b, &n.Text)
 }
 
 // checkText refuses a text that encoding/json could not read as it was sent: it
@@ -211,8 +211,8 @@ func memberType(t reflect.Type, name string) (reflect.Type, bool) {
 	return nil, false
 }
 
-// quotable returns what an error quotes of a text that a client sent.
-func quotable(s string) string {
+// Quotable returns what an error quotes of a text that a client sent.
+func Quotable(s string) string {
 	const most = 40 // bytes
 	if len(s) > most {
 		return s[:most] + "..."

@@ -1,0 +1,37 @@
+// Package keyroutes has the routes of the REST door that make, show and use keys. They call
+// the same verbs as the KMIP door, and decide nothing. Start at [Routes].
+package keyroutes
+
+import (
+	"net/http"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/objects"
+	"github.com/keyreeve/keyreeve/engine/uses"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
+)
+
+// Options are the parts that the routes use.
+type Options struct {
+	Objects    *objects.Verbs
+	Uses       *uses.Verbs
+	Attributes *attributes.Verbs
+}
+
+type service struct {
+	*door.Door
+	Options
+}
+
+// Routes returns the rows of keys and cryptography.
+func Routes(d *door.Door, o Options) []door.Route {
+	s := &service{d, o}
+	return []door.Route{
+		door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey),
+		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys),
+		door.Row(s, "GET", "/v1/keys/{id}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getKey),
+		door.Row(s, "POST", "/v1/encrypt", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).encrypt),
+		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
+		door.Row(s, "GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, keysOfTenant)}
+}
