@@ -56,6 +56,7 @@ func withCodes() (*usedInMemory, *Verifier) {
 	people.Put("acme", "bob", func(u *core.User) bool { u.Password = hashed(); return true })
 	used := new(usedInMemory)
 	v.UseCodes(used)
+	v.stamps = newTimestamps(time.Now().Add(-time.Minute))
 	return used, v
 }
 

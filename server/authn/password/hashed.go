@@ -8,7 +8,6 @@ import (
 	"errors"
 	"hash"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -72,6 +71,9 @@ func hashedOf(u *core.User, a core.HashingAlgorithm, now time.Time) (*core.Hashe
 // whole credential is the same.
 func (v *Verifier) verifyHashed(l *login, u *core.User, given *core.HashedPassword, last *mark) (provenUser, error) {
 	now, a := time.Now(), pinnedAlgorithm(given.Algorithm)
+	if err := v.stamps.refuseAtStart(now); err != nil {
+		return provenUser{}, err
+	}
 	h, unusable := hashedOf(u, a, now)
 	version := int64(0)
 	if unusable == nil {
@@ -86,7 +88,7 @@ func (v *Verifier) verifyHashed(l *login, u *core.User, given *core.HashedPasswo
 	case unusable == nil && !matches:
 		unusable = errWrong
 	case unusable == nil && !l.given.equals(last):
-		if err := v.stamps.accept(l.tenant+"/"+l.name, given.Timestamp, now); err != nil {
+		if err := v.stamps.accept(l.tenant, l.name, given.Timestamp, now); err != nil {
 			return provenUser{}, refuseLogin(err) // it is no guess
 		}
 	}
@@ -109,58 +111,4 @@ func matchHashed(h *core.HashedVerifier, newHash func() hash.Hash, given *core.H
 	first := subtle.ConstantTimeCompare(hashParts(newHash, h.S1, stamp), given.Hash[:size])
 	second := subtle.ConstantTimeCompare(hashParts(newHash, given.Hash[size:]), h.HashS2)
 	return hashParts(newHash, stamp, h.S1, h.HashS2), first&second == 1
-}
-
-// Bounds of the timestamps of Hashed Password credentials.
-const (
-	stampWindow   = 2 * time.Minute // how far the client's clock may be from the server's
-	stampsOfUser  = 256             // that are remembered
-	stampingUsers = 16_384          // whose timestamps are remembered
-)
-
-// timestamps refuses a Hashed Password that was used before on this node. It remembers the newest
-// timestamps of each user. What it does not remember is refused too, because it is older: than
-// the start of the process, than the oldest of a user with many, or than those of a user who was
-// forgotten to make room. Safe for concurrent use.
-type timestamps struct {
-	mu    sync.Mutex
-	floor int64              // Unix microseconds; up to it all are refused
-	used  map[string][]int64 // by user, sorted
-}
-
-func newTimestamps(start time.Time) *timestamps {
-	return &timestamps{floor: start.UnixMicro(), used: map[string][]int64{}}
-}
-
-// accept notes the timestamp of a user, in Unix microseconds. It fails if it must not be used.
-func (s *timestamps) accept(user string, stamp int64, now time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known := s.used[user]
-	place, found := slices.BinarySearch(known, stamp)
-	switch {
-	case stamp < now.Add(-stampWindow).UnixMicro() || stamp > now.Add(stampWindow).UnixMicro():
-		return errors.New("the timestamp of the Hashed Password is more than 2 minutes from the server's clock")
-	case found:
-		return errors.New("the Hashed Password was used before")
-	case stamp <= s.floor || len(known) == stampsOfUser && place == 0:
-		return errors.New("the timestamp of the Hashed Password is from before the start of the server, or older than too many others")
-	case known == nil:
-		s.makeRoom()
-	}
-	known = slices.Insert(known, place, stamp)
-	s.used[user] = known[max(0, len(known)-stampsOfUser):]
-	return nil
-}
-
-// makeRoom forgets a user if there are too many.
-func (s *timestamps) makeRoom() {
-	if len(s.used) < stampingUsers {
-		return
-	}
-	for user, known := range s.used {
-		s.floor = max(s.floor, known[len(known)-1])
-		delete(s.used, user)
-		return
-	}
 }
