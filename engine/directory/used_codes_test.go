@@ -46,3 +46,26 @@ func TestCodeIsUsedOnceOnAllNodes(t *testing.T) {
 		t.Errorf("on a node whose directory is stale: %v, %v; want StoreUnavailable", first, err)
 	}
 }
+
+// A node that has seen the use of a code refuses the code although its row is gone: after it was used
+// there, on another node, or before a restart. A node that has not seen it accepts it.
+func TestUsedCodeIsKnownWithoutItsRow(t *testing.T) {
+	s := newSite(t, true)
+	user, reader := s.nodeWithCodes(), s.nodeWithCodes()
+	const step = 7
+	if first, err := user.UseCode(ctx, "t", "alice", step); !first || err != nil {
+		t.Fatalf("the first use: %v, %v", first, err)
+	}
+	s.read(reader.directory)
+	restarted := s.nodeWithCodes()
+	s.attack("DELETE FROM directory_entry")
+	for what, node := range map[string]*UsedCodes{"the node where it was used": user, "a node that has read of it": reader, "a node that has started since": restarted} {
+		s.compare(node.directory) // it notices that the row is gone
+		if first, err := node.UseCode(ctx, "t", "alice", step); first || err != nil {
+			t.Errorf("%s, without the row: first is %v, %v; want a refusal", what, first, err)
+		}
+	}
+	if first, err := s.nodeWithCodes().UseCode(ctx, "t", "alice", step); !first || err != nil {
+		t.Errorf("a node that cannot know it: first is %v, %v; docs/authentication.md says that it accepts the code", first, err)
+	}
+}
