@@ -160,10 +160,8 @@ func (v *Verbs) userToChange(tenant string, in *SaveUserInput) (u *core.User, ex
 	setIfGiven(&u.Attributes, in.Attributes)
 	setIfGiven(&u.Disabled, in.Disabled)
 	setIfGiven(&u.Expires, in.Expires)
-	for _, r := range u.Roles {
-		if r == "system" {
-			return nil, 0, core.Errorf(core.InvalidField, "no user can have the role system, which is that of the server's own machine")
-		}
+	if slices.Contains(u.Roles, core.SystemRole) {
+		return nil, 0, core.Errorf(core.InvalidField, "no user can have the role system, which is that of the server's own machine")
 	}
 	return u, expected, nil
 }

@@ -54,7 +54,7 @@ func (c *Client) Check() error {
 		return err
 	}
 	switch {
-	case slices.Contains(c.Roles, "system"):
+	case slices.Contains(c.Roles, core.SystemRole):
 		return core.Errorf(core.InvalidField, "roles: no client can have the role system, which is that of the server's own machine")
 	case c.KeyGroup != "" && !slices.Contains(c.Groups, c.KeyGroup):
 		return core.Errorf(core.InvalidField, "keyGroup: %q is not one of the groups of the client", core.ClientText(c.KeyGroup))

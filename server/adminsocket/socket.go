@@ -137,7 +137,7 @@ func question(pattern string, q url.Values) string {
 
 // Principal is the principal of requests over the socket. No certificate can name it, because
 // its method is another.
-var Principal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{"system"}, Method: core.MethodSystem, Strength: core.StrengthSystem}
+var Principal = &core.Principal{Tenant: core.SystemTenant, ID: "socket", Roles: []string{core.SystemRole}, Method: core.MethodSystem, Strength: core.StrengthSystem}
 
 // callerOf is a request over the socket, as the policy sees it.
 func callerOf(ctx context.Context) *core.Caller {
