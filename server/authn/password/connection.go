@@ -29,9 +29,9 @@ type verifiedLogin struct {
 var _ core.CredentialAuthenticator = (*Verifier)(nil)
 
 // ForConnection implements [core.CredentialAuthenticator]. One credential proves something: a
-// Username and Password (KMIP 1.4 §2.1.2, 2.1 §9.11), a One Time Password or a Hashed Password
-// (2.1 §9.11), of a user of the certificate's tenant. Credentials are not verified in tenants
-// that never had a user and have no directory.
+// Username and Password or a Device credential (KMIP 1.4 §2.1.2, 2.1 §9.11), a One Time Password
+// or a Hashed Password (2.1 §9.11), of a user of the certificate's tenant. Credentials are not
+// verified in tenants that never had a user and have no directory.
 func (v *Verifier) ForConnection(address string) core.IdentifySender {
 	c := &connection{verifier: v, address: address}
 	return c.identify
@@ -81,7 +81,7 @@ func checkForm(given *core.Credential, others bool) error {
 	case others:
 		return refuse("the message has several credentials; send one")
 	case given.Type == core.CredentialTypeTicket:
-		return refuse("the server does not verify credentials of type Ticket yet; send a Username and Password, a One Time Password or a Hashed Password")
+		return refuse("the server does not verify credentials of type Ticket yet; send a Username and Password, a Device credential, a One Time Password or a Hashed Password")
 	case given.Type != core.CredentialTypeUsernameAndPassword && !verified:
 		return refuse("the server does not verify credentials of type %v here; send a Username and Password, a Device credential, since KMIP 2.0 a One Time Password or a Hashed Password, or none", given.Type)
 	case given.Device != nil && given.Device.UserName() == "":

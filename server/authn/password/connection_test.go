@@ -133,6 +133,12 @@ func TestOtherCredentialsAreRefused(t *testing.T) {
 		p, err = v.ForConnection("10.0.0.7")(ctx, array7(), append(given, userAndPassword("alice", secret)...))
 		refusedLogin(t, typ.String()+" and a right password", p, err)
 	}
+	_, err := v.ForConnection("10.0.0.7")(ctx, array7(), []core.Credential{{Type: core.CredentialTypeTicket, Value: []core.Field{{}}}})
+	for _, kind := range []string{"Ticket yet", "Username and Password", "Device credential", "One Time Password", "Hashed Password"} {
+		if !strings.Contains(fmt.Sprint(err), kind) {
+			t.Errorf("a Ticket is refused with %q, which does not say %q", err, kind)
+		}
+	}
 	p, err := v.ForConnection("10.0.0.7")(ctx, array7(), append(userAndPassword("alice", secret), userAndPassword("alice", secret)...))
 	refusedLogin(t, "two", p, err)
 }
