@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -85,4 +86,37 @@ func TestGetAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { c.Get("t", "a") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// A ranked cache keeps what is worth most, however many values that are worth less come. Values
+// whose time is over make room first. The shares of tenants count before the worth.
+func TestRankedCacheKeepsWorth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewRanked(1000, time.Hour, func(worth int) int { return worth })
+		for i := range 10 {
+			c.Put("t", fmt.Sprint("old", i), 9)
+		}
+		time.Sleep(time.Hour + time.Second)
+		for i := range 10 {
+			c.Put("t", fmt.Sprint("dear", i), 2)
+			c.Put("small", fmt.Sprint(i), 0)
+		}
+		for i := range 20_000 {
+			c.Put("t", fmt.Sprint(i), 1)
+		}
+		for i := range 10 {
+			if _, ok := c.Get("t", fmt.Sprint("dear", i)); !ok {
+				t.Errorf("value %d, which is worth more than those that came, is gone", i)
+			}
+			if _, ok := c.Get("small", fmt.Sprint(i)); !ok {
+				t.Errorf("value %d of a tenant below its share is gone", i)
+			}
+			if _, kept := c.entries[name{"t", fmt.Sprint("old", i)}]; kept {
+				t.Errorf("value %d is kept after its time", i)
+			}
+		}
+		if c.Len() > 1000 {
+			t.Errorf("%d values are kept, at most 1,000", c.Len())
+		}
+	})
 }

@@ -46,7 +46,7 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 	if err != nil {
 		return nil, err
 	}
-	if c.verifier.directories[certificate.Tenant] == nil && !c.verifier.users.HadUsers(certificate.Tenant) {
+	if !c.verifier.mayLogIn(certificate.Tenant) {
 		return certificate, nil
 	}
 	if err := checkForm(given, others); err != nil {

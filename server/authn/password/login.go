@@ -25,7 +25,7 @@ func (v *Verifier) LogIn(ctx context.Context, in Login) (*core.User, *core.Princ
 	if _, err := v.users.Revision(); err != nil {
 		return nil, nil, err
 	}
-	l := &login{from: source{address: in.Address}, code: in.Code}
+	l := &login{from: source{address: in.Address}, code: in.Code, emptyTenant: !v.mayLogIn(in.Tenant)}
 	if in.Certificate != nil {
 		l.from.certificate = in.Certificate.ID
 	}

@@ -28,6 +28,7 @@ type source struct{ certificate, address string }
 // login is one try to log in.
 type login struct {
 	tenant, name string // name is "" if no user can have it
+	emptyTenant  bool   // the tenant has no users; it may be made up
 	from         source
 	code         []byte       // one-time code beside the password; nil: none
 	device       *core.Device // that sends the password; nil: none
@@ -43,18 +44,24 @@ func besidePassword(code []byte, d *core.Device) []byte {
 	return fmt.Appendf(nil, "device %q", *d)
 }
 
-// slowdown delays guessing. Failures are counted by user and by address.
+// slowdown delays guessing. Failures are counted by user and by address, for each tenant by
+// itself.
 //
 // A storage array must not be locked out because someone else guesses its password, or
 // because it sends its old password again and again. So a source from which a user has
 // logged in before is counted by itself: failures elsewhere do not delay it. A certificate
 // that has not failed for a user yet is not delayed by the failures of others for that user
 // either: after a restart, no source is known. The same wrong password from the same source
-// counts once, because it is no new guess. Safe for concurrent use.
+// counts once, because it is no new guess.
+//
+// Memory is bounded, and a failure can cost a guesser very little. So each tenant has its share
+// of it, tenants without users have one share together, and within a share the counts of few
+// failures make room first: someone who fails for very many names does not end the delay of one.
+// Safe for concurrent use.
 type slowdown struct {
 	mu           sync.Mutex
 	users        *cache.Bounded[failures]
-	addresses    *cache.Bounded[failures]
+	addresses    *cache.Bounded[failures] // of a tenant; of none: failures that are not of a user
 	certificates *cache.Bounded[failures] // of one certificate for one user
 	sources      *cache.Bounded[failures] // of one proven source for one user
 	wrong        *cache.Bounded[mark]     // the last wrong password of one source for one user
@@ -68,15 +75,28 @@ type failures struct {
 }
 
 func newSlowdown() *slowdown {
-	counts := func() *cache.Bounded[failures] { return cache.New(countedEntries, failuresLast, func(failures) {}) }
+	counts := func() *cache.Bounded[failures] {
+		return cache.NewRanked(countedEntries, failuresLast, func(f failures) int { return f.count })
+	}
 	return &slowdown{users: counts(), addresses: counts(), certificates: counts(), sources: counts(),
 		wrong:  cache.New(countedEntries, failuresLast, func(mark) {}),
 		proven: cache.New(provenSources, provenSourcesOf, func(struct{}) {})}
 }
 
-// Keys of the counts, below the tenant. A name, a certificate and an address have no NUL.
+// share returns the tenant in whose share of the memory a login is counted; "": in that of all
+// tenants without users.
+func (l *login) share() string {
+	if l.emptyTenant {
+		return ""
+	}
+	return l.tenant
+}
 
-func (l *login) byCertificate() string { return l.name + "\x00" + l.from.certificate }
+// Keys of the counts, below the share. A tenant, a name, a certificate and an address have no
+// NUL.
+
+func (l *login) byUser() string        { return l.tenant + "\x00" + l.name }
+func (l *login) byCertificate() string { return l.byUser() + "\x00" + l.from.certificate }
 func (l *login) bySource() string      { return l.byCertificate() + "\x00" + l.from.address }
 
 // network returns what an address is counted as: itself, or the /64 of an IPv6 address, which
@@ -93,7 +113,7 @@ func network(address string) string {
 // provenLocked reports whether the user has logged in from there before. The caller holds
 // s.mu.
 func (s *slowdown) provenLocked(l *login) bool {
-	_, ok := s.proven.Get(l.tenant, l.bySource())
+	_, ok := s.proven.Get(l.share(), l.bySource())
 	return ok
 }
 
@@ -101,7 +121,7 @@ func (s *slowdown) provenLocked(l *login) bool {
 func (s *slowdown) wasWrong(l *login) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, ok := s.wrong.Get(l.tenant, l.bySource())
+	last, ok := s.wrong.Get(l.share(), l.bySource())
 	return ok && last.equals(&l.given)
 }
 
@@ -112,11 +132,12 @@ func (s *slowdown) refusal(l *login) error {
 	var wait time.Duration
 	now := time.Now()
 	if s.provenLocked(l) {
-		wait = delayOf(s.sources, l.tenant, l.bySource(), now)
+		wait = delayOf(s.sources, l.share(), l.bySource(), now)
 	} else {
-		wait = delayOf(s.addresses, "", network(l.from.address), now)
-		if _, failed := s.certificates.Get(l.tenant, l.byCertificate()); failed {
-			wait = max(wait, delayOf(s.users, l.tenant, l.name, now))
+		address := network(l.from.address)
+		wait = max(delayOf(s.addresses, l.share(), address, now), delayOf(s.addresses, "", address, now))
+		if _, failed := s.certificates.Get(l.share(), l.byCertificate()); failed {
+			wait = max(wait, delayOf(s.users, l.share(), l.byUser(), now))
 		}
 	}
 	if wait <= 0 {
@@ -140,14 +161,14 @@ func (s *slowdown) noteFailure(l *login) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	s.wrong.Put(l.tenant, l.bySource(), l.given)
+	s.wrong.Put(l.share(), l.bySource(), l.given)
 	if s.provenLocked(l) {
-		countFailure(s.sources, l.tenant, l.bySource(), now)
+		countFailure(s.sources, l.share(), l.bySource(), now)
 		return
 	}
-	countFailure(s.addresses, "", network(l.from.address), now)
-	countFailure(s.users, l.tenant, l.name, now)
-	countFailure(s.certificates, l.tenant, l.byCertificate(), now)
+	countFailure(s.addresses, l.share(), network(l.from.address), now)
+	countFailure(s.users, l.share(), l.byUser(), now)
+	countFailure(s.certificates, l.share(), l.byCertificate(), now)
 }
 
 func countFailure(counts *cache.Bounded[failures], tenant, id string, now time.Time) {
@@ -166,6 +187,6 @@ func (s *slowdown) noteAddress(l *login) {
 func (s *slowdown) noteSuccess(l *login) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sources.Drop(l.tenant, l.bySource())
-	s.proven.Put(l.tenant, l.bySource(), struct{}{})
+	s.sources.Drop(l.share(), l.bySource())
+	s.proven.Put(l.share(), l.bySource(), struct{}{})
 }

@@ -144,3 +144,97 @@ func TestLoginsAreNotConfused(t *testing.T) {
 		}
 	}
 }
+
+// guessed returns logins of users of a tenant, each from a certificate and an address of its own,
+// after so many failures.
+func (s *slowdown) guessed(tenant string, failures int) (all []*login) {
+	for i := range 20 {
+		l := &login{tenant: tenant, name: fmt.Sprint("guessed", i), from: from(fmt.Sprint("eve", i), fmt.Sprint("10.6.6.", i))}
+		s.fail(l, failures)
+		all = append(all, l)
+	}
+	return all
+}
+
+// flood counts a failure of each of very many users, certificates and addresses.
+func (s *slowdown) flood(tenant func(i int) (name string, empty bool)) {
+	for i := range 4 * countedEntries {
+		l := &login{name: fmt.Sprint("u", i), from: from(fmt.Sprint("c", i), fmt.Sprint("a", i))}
+		l.tenant, l.emptyTenant = tenant(i)
+		s.noteFailure(l)
+	}
+}
+
+// Failures of very many names, from as many addresses, end no delay: neither in the tenant of the
+// guesser, who may mean to end its own, nor in another one. Made-up tenants have one share together.
+func TestFloodEndsNoDelay(t *testing.T) {
+	for what, tenant := range map[string]func(i int) (string, bool){
+		"the same tenant":     func(int) (string, bool) { return "acme", false },
+		"another tenant":      func(int) (string, bool) { return "other", false },
+		"tenants without use": func(i int) (string, bool) { return fmt.Sprint("made", i), true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSlowdown()
+			guessed := s.guessed("acme", freeFailures+4)
+			few := 1 // failures that do not delay yet
+			if what == "the same tenant" {
+				few = 0 // they make room first
+			}
+			tried := s.guessed("small", few)
+			s.flood(tenant)
+			for _, l := range guessed {
+				mustWait(t, what+", the guesser", s, l, 16)
+				mustWait(t, what+", the user at another address", s, &login{tenant: l.tenant, name: l.name, from: from(l.from.certificate, "10.7.7.7")}, 16)
+				mustWait(t, what+", the address and another user", s, &login{tenant: l.tenant, name: "other", from: from("other", l.from.address)}, 16)
+			}
+			for _, l := range tried {
+				if f, ok := s.users.Get(l.share(), l.byUser()); few > 0 && (!ok || f.count != few) {
+					t.Errorf("%s: the count of a user of a small tenant is gone", what)
+				}
+			}
+		})
+	}
+}
+
+// An address is counted for each tenant by itself, so failures in one tenant delay nobody of another
+// one behind the same address. Failures that are of no user delay all.
+func TestAddressesAreCountedByTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlowdown()
+		s.fail(loginOf("alice", from("eve", "10.0.0.1")), freeFailures)
+		mustWait(t, "another user of the tenant", s, loginOf("bob", from("eve", "10.0.0.1")), 1)
+		other := &login{tenant: "other", name: "carol", from: from("array9", "10.0.0.1")}
+		mustWait(t, "a user of another tenant", s, other, 0)
+		for i := range freeFailures {
+			s.noteFailure(&login{tenant: fmt.Sprint("made", i), emptyTenant: true, name: "alice", from: from("", "10.0.0.1")})
+		}
+		mustWait(t, "a user of another tenant after failures in made-up tenants", s, other, 1)
+		for range freeFailures {
+			s.noteAddress(&login{from: from("", "10.0.0.2")})
+		}
+		mustWait(t, "a user after wrong tokens from the address", s, loginOf("bob", from("eve", "10.0.0.2")), 1)
+	})
+}
+
+// A login over REST to a tenant that has no users, which may be made up, counts beside wrong tokens
+// and takes nothing of the share of a tenant. It waits like any other one.
+func TestMadeUpTenantsHaveOneShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, v := world()
+		cheap(v)
+		logIn := func(tenant, address string) {
+			_, p, err := v.LogIn(ctx, Login{Tenant: tenant, Name: "alice", Password: []byte("guess"), Address: address})
+			refusedLogin(t, tenant, p, err)
+		}
+		for i := range freeFailures {
+			logIn(fmt.Sprint("made", i), "10.0.0.66")
+			logIn("acme", "10.0.0.77")
+		}
+		if err := v.NoteFailureFrom("10.0.0.66"); fmt.Sprint(err) != "too many failed logins, try again in 1 s" {
+			t.Errorf("a wrong token from the address of failures in made-up tenants: %v", err)
+		}
+		if err := v.NoteFailureFrom("10.0.0.77"); err != nil {
+			t.Errorf("a wrong token from the address of failures in a tenant: %v", err)
+		}
+	})
+}

@@ -59,6 +59,11 @@ func NewVerifier(users Users, directories ...Directory) *Verifier {
 		slots: fair.New(fair.Config{Name: "checks of passwords", Slots: checkSlots(), Waiting: maxWaiting, Wait: maxWait})}
 }
 
+// mayLogIn reports whether a tenant has or had users, or has a directory of people.
+func (v *Verifier) mayLogIn(tenant string) bool {
+	return v.directories[tenant] != nil || v.users.HadUsers(tenant)
+}
+
 // HashNew is [Hash] in a place of the checks, which are few, because each takes the memory of
 // one. ctx says on whose behalf. It fails with Busy if too many wait.
 func (v *Verifier) HashNew(ctx context.Context, password []byte) (core.PasswordHash, error) {
