@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -46,6 +47,37 @@ func stepOfCode(key, given []byte, now time.Time) (step int64, err error) {
 		}
 	}
 	return step, err
+}
+
+// codeChecks lets a node check one login with a one-time code of each user at a time. With several at
+// once, as many guesses would pass when a delay ends, before the first of them has failed. Safe
+// for concurrent use.
+type codeChecks struct {
+	mu      sync.Mutex
+	running map[string]bool // by user
+}
+
+func newCodeChecks() *codeChecks { return &codeChecks{running: map[string]bool{}} }
+
+// begin fails with Busy if a login with a code of the same user is being checked. Otherwise the
+// caller must call end. It has its place among the checks of passwords already: a login that waits
+// for one, behind many of a guesser, must not keep the user out.
+func (c *codeChecks) begin(l *login) (end func(), err error) {
+	if l.code == nil {
+		return func() {}, nil
+	}
+	user := l.byUser()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running[user] {
+		return nil, core.Errorf(core.Busy, "another login with a one-time code of this user is being checked; try again")
+	}
+	c.running[user] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.running, user)
+	}, nil
 }
 
 // useCode lets a user log in whose password and code are right, if the code was never used. A code

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/fair"
 )
 
 var codeKey = core.SecretBytes("12345678901234567890")
@@ -166,6 +167,69 @@ func TestGuessedCodesAreSlowedDown(t *testing.T) {
 		}
 		if tried > freeFailures {
 			t.Errorf("%d codes were tried at once, at most %d", tried, freeFailures)
+		}
+	})
+}
+
+// Guesses at a code that arrive together are checked one after the other: as many as are free at
+// first, and one whenever a delay ends. What is refused meanwhile is Busy, and no failure. Logins of
+// other users go on.
+func TestParallelGuessesAtCodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, v := withCodes()
+		v.slots = fair.New(fair.Config{Name: "checks", Slots: maxChecks, Waiting: maxWaiting, Wait: maxWait})
+		guess, checked := 0, 0
+		guessAtOnce := func() (now int) {
+			results := make(chan error, 40)
+			for range cap(results) {
+				guess++
+				code := fmt.Appendf(nil, "x%05d", guess)
+				go func() {
+					_, err := v.ForConnection("10.0.0.66")(ctx, array7(), withCode("alice", secret, code))
+					results <- err
+				}()
+			}
+			for range cap(results) {
+				err := <-results
+				switch {
+				case errors.Is(err, errWrongCode):
+					now++
+				case core.CodeOf(err) != core.Busy && core.CodeOf(err) != core.AuthenticationNotSuccessful:
+					t.Errorf("a guess: %v", err)
+				}
+			}
+			return now
+		}
+		for checked < freeFailures {
+			checked += guessAtOnce()
+		}
+		if checked != freeFailures {
+			t.Errorf("%d guesses were checked at first, want %d", checked, freeFailures)
+		}
+		for delay := firstDelay; delay <= 4*firstDelay; delay *= 2 {
+			time.Sleep(delay)
+			if now := guessAtOnce(); now != 1 {
+				t.Errorf("after a delay of %v %d guesses were checked, want 1", delay, now)
+			}
+		}
+		elsewhere := array7()
+		elsewhere.ID = "array8"
+		end, err := v.codeChecks.begin(&login{tenant: "acme", name: "alice", code: []byte("1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := v.ForConnection("10.0.0.8")(ctx, elsewhere, withCode("alice", secret, codeNow())); p != nil || core.CodeOf(err) != core.Busy {
+			t.Errorf("alice while a code of hers is checked: %+v, %v; want Busy", p, err)
+		}
+		if p, err := v.ForConnection("10.0.0.8")(ctx, elsewhere, userAndPassword("bob", secret)); err != nil {
+			t.Errorf("bob while a code of alice is checked: %+v, %v", p, err)
+		}
+		end()
+		if p, err := v.ForConnection("10.0.0.8")(ctx, elsewhere, withCode("alice", secret, codeNow())); err != nil || p.ID != "alice" {
+			t.Errorf("alice after it: %+v, %v; want that the code was not used up", p, err)
+		}
+		if n := len(v.codeChecks.running); n != 0 {
+			t.Errorf("%d checks have not ended", n)
 		}
 	})
 }

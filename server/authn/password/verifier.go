@@ -39,6 +39,7 @@ type Verifier struct {
 	directories map[string]*tenantDirectory // by tenant
 	decoy       *encodedHash                // is checked in place of the hash of a user who cannot log in
 	stamps      *timestamps
+	codeChecks  *codeChecks
 	codes       UsedCodes // nil: no code is right
 }
 
@@ -55,7 +56,7 @@ func (v *Verifier) UseCodes(codes UsedCodes) { v.codes = codes }
 // NewVerifier returns a Verifier of the passwords of users, and of those of the people in
 // directories, of which a tenant has at most one.
 func NewVerifier(users Users, directories ...Directory) *Verifier {
-	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(), directories: byTenant(directories), stamps: newTimestamps(time.Now()),
+	return &Verifier{users: users, memory: newMemory(), slowdown: newSlowdown(), decoy: newHash(), directories: byTenant(directories), stamps: newTimestamps(time.Now()), codeChecks: newCodeChecks(),
 		slots: fair.New(fair.Config{Name: "checks of passwords", Slots: checkSlots(), Waiting: maxWaiting, Wait: maxWait})}
 }
 
@@ -163,6 +164,11 @@ func (v *Verifier) verifyByHash(ctx context.Context, l *login, u *core.User, pas
 		return 0, err
 	}
 	defer lease.Release()
+	end, err := v.codeChecks.begin(l)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
 	if known, err := v.recall(l, version, unusable); known != nil || err != nil { // another login has ended meanwhile
 		return 0, err
 	}
