@@ -1,19 +1,27 @@
 package server_test
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base32"
+	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -119,6 +127,7 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 	if !makesKey(dial(), device("host 3")) || makesKey(dial(), device("host 4")) {
 		t.Error("a Device credential must be accepted of the machine that is laid down, and of no other one")
 	}
+	wantNoHashes(t, s, password, hashedBy("hugo"))
 	if made := strings.Join(records(t, s, "Create", "--json"), "\n"); strings.Count(made, `"method":"device","strength":"password"`) != 1 {
 		t.Errorf("the records are\n%s\nwant one by a Device credential", made)
 	}
@@ -126,4 +135,83 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 	if !makesKey(dial(), core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
 		t.Error("without the key the password is not enough")
 	}
+}
+
+// wantNoHashes fails if a message that is refused, a record or the log has what the server keeps to
+// verify a Hashed Password, what it answers to a right one, or what the client has sent.
+func wantNoHashes(t *testing.T, s *servertest.Server, password string, given core.Credential) {
+	t.Helper()
+	hash := func(parts ...[]byte) []byte {
+		sum := sha256.Sum256(bytes.Join(parts, nil))
+		return sum[:]
+	}
+	stamp := binary.BigEndian.AppendUint64(nil, uint64(given.Hashed.Timestamp))
+	s1, s2 := hash([]byte(given.Username+password)), hash([]byte(password+given.Username))
+	secrets := map[string][]byte{"S1": s1, "S2": s2, "the hash of S2": hash(s2), "the Server Hashed Password": hash(stamp, s1, hash(s2)), "the first half of the Hashed Password": hash(s1, stamp)}
+	wantNone := func(where string, text []byte) {
+		t.Helper()
+		for what, b := range secrets {
+			for _, spelling := range []string{string(b), hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)), base64.RawStdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b),
+				strings.Trim(fmt.Sprint(b), "[]"), strings.Trim(strconv.Quote(string(b)), `"`)} {
+				if bytes.Contains(text, []byte(spelling)) {
+					t.Errorf("%s has %s, as %q", where, what, spelling)
+				}
+			}
+		}
+	}
+	from := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 67)}} // an address has 10 records of failed logins in a period
+	send := func(change func(*core.HashedPassword)) ([]byte, kmip.ClientResponse) {
+		t.Helper()
+		hashed := *given.Hashed
+		hashed.Hash = bytes.Clone(hashed.Hash)
+		change(&hashed)
+		conn, err := tls.DialWithDialer(from, "tcp", s.KMIP, clientTLS(t, s, "dev"))
+		if err != nil {
+			t.Skipf("the loopback has one address alone: %v", err)
+		}
+		defer conn.Close()
+		c := &kmiptest.Client{Conn: conn, Version: core.V2_1}
+		c.Options.Credentials = []core.Credential{{Type: given.Type, Username: given.Username, Hashed: &hashed}}
+		msg, err := kmip.AppendRequest(nil, c.Version, c.Options, kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := c.Send(msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := kmip.ParseResponse(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer, r
+	}
+	if _, r := send(func(*core.HashedPassword) {}); r.Items[0].Status != core.StatusSuccess || !bytes.Equal(r.ServerHash, secrets["the Server Hashed Password"]) {
+		t.Fatalf("a right Hashed Password: %v, and the answer is %x", r.Items[0].Message, r.ServerHash)
+	}
+	for what, change := range map[string]func(*core.HashedPassword){
+		"a Hashed Password used before": func(*core.HashedPassword) {},
+		"one of another S2":             func(h *core.HashedPassword) { h.Hash[len(h.Hash)-1] ^= 1 },
+		"one of another timestamp":      func(h *core.HashedPassword) { h.Timestamp++ },
+		"one of an hour ago": func(h *core.HashedPassword) {
+			h.Timestamp -= time.Hour.Microseconds()
+			copy(h.Hash, hash(s1, binary.BigEndian.AppendUint64(nil, uint64(h.Timestamp))))
+		},
+	} {
+		answer, r := send(change)
+		if r.Items[0].Reason != core.ReasonAuthenticationNotSuccessful || r.ServerHash != nil {
+			t.Errorf("%s: %v %q, and the answer is %x; want a refusal without one", what, r.Items[0].Reason, r.Items[0].Message, r.ServerHash)
+		}
+		wantNone("the answer to "+what, answer)
+	}
+	all, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "0", "--json")
+	if err != nil || !strings.Contains(all, "the Hashed Password was used before") {
+		t.Fatalf("audit list: %v; want a record of each refusal", err)
+	}
+	wantNone("a record", []byte(all))
+	log, err := os.ReadFile(s.Log)
+	if err != nil || len(log) == 0 {
+		t.Fatalf("the log: %d bytes, %v", len(log), err)
+	}
+	wantNone("the log", log)
 }

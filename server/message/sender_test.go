@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -183,6 +185,47 @@ func TestCredentialsAreNoted(t *testing.T) {
 	c.Credentials = as("", "")
 	if _, items := c.send(kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})); items[0].Status != core.StatusSuccess || (*records)[0].ClientRef != "" {
 		t.Errorf("an empty credential: %v, and the records %+v; want a success that notes nothing", items[0].Status, *records)
+	}
+}
+
+// A message that is refused does not tell whether its Hashed Password was right: the answer, the record
+// and the log have neither the Server Hashed Password nor the hash that was sent, although the
+// verifier had found it right.
+func TestRefusedMessageHasNoHash(t *testing.T) {
+	c, _, records := senders(t, messagetest.SameStore)
+	var log bytes.Buffer
+	c.door.processor.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.v = core.V2_1
+	const proof, sent = "what the server would answer", "what the client has sent"
+	query := kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
+	twin := query
+	query.BatchID, twin.BatchID = []byte("1"), []byte("1")
+	for what, x := range map[string]struct {
+		refusal error
+		items   []kmip.ClientItem
+	}{
+		"accepted":                       {nil, []kmip.ClientItem{query}},
+		"the sender is refused after it": {core.Wrap(core.AuthenticationNotSuccessful, errors.New("may not speak"), "not right"), []kmip.ClientItem{query}},
+		"it cannot be decided":           {core.Errorf(core.StoreUnavailable, "down"), []kmip.ClientItem{query}},
+		"the message is wrong":           {nil, []kmip.ClientItem{query, twin}},
+	} {
+		c.door.origin.Identify = func(_ context.Context, p *core.Principal, given []core.Credential) (*core.Principal, error) {
+			given[0].Hashed.ServerHash = []byte(proof)
+			if x.refusal != nil {
+				return nil, x.refusal
+			}
+			return &core.Principal{Tenant: p.Tenant, ID: "alice", Method: core.MethodHashedPassword, Certificate: p}, nil
+		}
+		c.Credentials = []core.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: &core.HashedPassword{Timestamp: 1, Hash: []byte(sent)}}}
+		answer, items := c.send(x.items...)
+		if accepted := items[0].Reason == 0; accepted != (what == "accepted") || bytes.Contains(answer, []byte(proof)) != accepted {
+			t.Errorf("%s: %v %q, and the answer has the Server Hashed Password: %v", what, items[0].Reason, items[0].Message, bytes.Contains(answer, []byte(proof)))
+		}
+		for where, text := range map[string]string{"the answer": string(answer), "the log": log.String(), "a record": fmt.Sprintf("%+v", *records)} {
+			if strings.Contains(text, sent) || where != "the answer" && strings.Contains(text, proof) {
+				t.Errorf("%s: %s has a hash: %s", what, where, text)
+			}
+		}
 	}
 }
 
