@@ -80,6 +80,8 @@ func (v *Verifier) verifyHashed(l *login, u *core.User, given *core.HashedPasswo
 		version = u.Version
 	}
 	l.given = v.memory.markOf(l.tenant, l.name, version, given.Hash, []byte{byte(a)})
+	v.hashing.Lock() // a check takes microseconds; with several at once, as many guesses would pass when a delay ends
+	defer v.hashing.Unlock()
 	if err := v.refuseUnchecked(l, unusable); err != nil {
 		return provenUser{}, err
 	}

@@ -149,3 +149,31 @@ func TestGuessedHashesAreSlowedDown(t *testing.T) {
 		}
 	})
 }
+
+// Guesses by Hashed Password that arrive together are checked one after the other, so no more are
+// checked than are free.
+func TestParallelGuessedHashes(t *testing.T) {
+	for range 50 {
+		v := withHashed()
+		start, results := make(chan bool), make(chan error, 200)
+		for i := range cap(results) {
+			guess := hashedCredential(hashedNow("alice", fmt.Sprint("guess", i), core.HashSHA512, time.Now()))
+			identify := v.ForConnection("10.0.0.66")
+			go func() {
+				<-start
+				_, err := identify(ctx, array7(), guess)
+				results <- err
+			}()
+		}
+		close(start)
+		checked := 0
+		for range cap(results) {
+			if errors.Is(<-results, errWrong) {
+				checked++
+			}
+		}
+		if checked > freeFailures {
+			t.Fatalf("%d guesses were checked, at most %d", checked, freeFailures)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -39,6 +40,7 @@ type Verifier struct {
 	directories map[string]*tenantDirectory // by tenant
 	decoy       *encodedHash                // is checked in place of the hash of a user who cannot log in
 	stamps      *timestamps
+	hashing     sync.Mutex // held from the look at the failures to the outcome of a Hashed Password
 	codeChecks  *codeChecks
 	codes       UsedCodes // nil: no code is right
 }
