@@ -77,7 +77,7 @@ func TestFloorsAreOfTenants(t *testing.T) {
 	}
 }
 
-// Tenants that all have too many users get equal shares, whoever came first. Users whose timestamps
+// Tenants that all have too many users get equal shares, in any order. Users whose timestamps
 // are too old make room before others, and no floor that matters is raised for them.
 func TestTenantsShareTheTimestamps(t *testing.T) {
 	now := time.Now()
