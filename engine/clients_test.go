@@ -177,6 +177,24 @@ func TestRenewalsAreBounded(t *testing.T) {
 	}
 }
 
+// A certificate that has expired and is no longer kept can still be named to revoke those that
+// were renewed from it.
+func TestRevokeByADroppedCertificate(t *testing.T) {
+	s := newClientSite(t, 0, certificateSeconds*time.Second)
+	first := s.add(t, "c1")
+	s.clock.now += certificateSeconds - 1
+	second := s.renewed(t, first)
+	s.clock.now += certificateSeconds - 1
+	s.renewed(t, second)
+	if _, err := s.verbs.Revoke(ctx, s.admin, admin.RevokeClientInput{Name: "c1", Serial: "ff"}); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("revoke a certificate that was never issued: %v; want ItemNotFound", err)
+	}
+	out, err := s.verbs.Revoke(ctx, s.admin, admin.RevokeClientInput{Name: "c1", Serial: first.Principal.Serial})
+	if err != nil || len(out.Certificates) != 2 || out.Certificates[0].Revoked == 0 || out.Certificates[1].Revoked == 0 {
+		t.Errorf("revoke the first certificate of the chain: %+v, %v; want both that are kept revoked", out.Certificates, err)
+	}
+}
+
 // deletedTenants has the state deleted for some tenants.
 type deletedTenants map[string]bool
 

@@ -243,7 +243,7 @@ func (a *ClientVerbs) Revoke(ctx context.Context, c *core.Caller, in RevokeClien
 		if err := a.verbs.checkExpected(&change{kind: core.EntryClient, tenant: tenant, id: in.Name, expected: expectedOf(in.Expected)}); err != nil {
 			return err
 		}
-		if in.Serial != "" && client.CertificateOf(in.Serial) == nil {
+		if in.Serial != "" && !client.CanRevoke(in.Serial) {
 			return core.Errorf(core.ItemNotFound, "the client %s has no certificate %s", core.ClientText(in.Name), core.ClientText(in.Serial))
 		}
 		for _, serial := range client.Revoke(in.Serial, k.Now) {

@@ -78,10 +78,10 @@ func isSerial(text string) bool {
 	return ok && n.Sign() > 0 && n.BitLen() <= maxSerialBits && n.Text(16) == text
 }
 
-// CertificateOf returns the certificate with a serial number, and nil if it was not issued to
-// the client.
-func (c *Client) CertificateOf(serial string) *ClientCertificate {
-	return c.findCertificate(func(one *ClientCertificate) bool { return one.Serial == serial })
+// CanRevoke reports whether a serial number is that of a certificate of the client, or of one
+// that has expired and is no longer kept, but from which a kept one was renewed.
+func (c *Client) CanRevoke(serial string) bool {
+	return serial != "" && c.findCertificate(func(one *ClientCertificate) bool { return one.Serial == serial || one.RenewedFrom == serial }) != nil
 }
 
 // CertificateWith returns the certificate with a fingerprint, and nil if it was not issued to
@@ -100,12 +100,13 @@ func (c *Client) findCertificate(is func(*ClientCertificate) bool) *ClientCertif
 }
 
 // WithoutExpired returns the certificates that have not expired at a time. A certificate that
-// was renewed from one that is left out counts as renewed from that one's predecessor, so that
-// [Client.Revoke] finds it.
+// was renewed from one that is left out counts as renewed from that one's predecessor. If all
+// predecessors are left out, it counts as renewed from the first one, so that [Client.Revoke]
+// finds it by a serial number that is no longer kept.
 func (c *Client) WithoutExpired(now int64) (kept []ClientCertificate) {
 	predecessor := map[string]string{} // of those that are left out; older ones come first
 	for _, one := range c.Certificates {
-		if before, gone := predecessor[one.RenewedFrom]; gone {
+		if before := predecessor[one.RenewedFrom]; before != "" {
 			one.RenewedFrom = before
 		}
 		if one.Expires <= now {

@@ -21,7 +21,7 @@ func TestClientBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back Client
-	if err := core.DecodeBody(body, &back); err != nil || back.CertificateOf("1f") == nil || back.CertificateOf("1F") != nil {
+	if err := core.DecodeBody(body, &back); err != nil || !back.CanRevoke("1f") || back.CanRevoke("1F") || back.CanRevoke("") {
 		t.Errorf("%+v, %v", back, err)
 	}
 	for what, change := range map[string]func(*Client){
@@ -75,6 +75,27 @@ func TestRevocationFollowsRenewals(t *testing.T) {
 		if one.Revoked != 0 || one.Serial == "3" && one.RenewedFrom != "2" {
 			t.Errorf("the list that was given has changed: %+v", one)
 		}
+	}
+}
+
+// If the first certificate of a chain and those after it have expired, one after another, its
+// serial number still revokes the certificates that were renewed from it.
+func TestRevocationFollowsRenewalsFromDroppedCertificates(t *testing.T) {
+	c := Client{Certificates: []ClientCertificate{numbered("1", "", 10), numbered("a", "", 100), numbered("2", "1", 20)}}
+	for _, next := range []struct {
+		now  int64
+		made ClientCertificate
+	}{{10, numbered("3", "2", 30)}, {20, numbered("4", "3", 100)}, {30, numbered("5", "4", 100)}} {
+		c.Certificates = append(c.WithoutExpired(next.now), next.made)
+		if !c.CanRevoke("1") {
+			t.Errorf("at %d the first certificate of the chain is no longer known", next.now)
+		}
+	}
+	if got := strings.Join(c.Revoke("1", 40), " "); got != "4 5" {
+		t.Errorf("the first certificate revokes %q, want %q", got, "4 5")
+	}
+	if c.CanRevoke("b") || len(c.Revoke("b", 40)) != 0 {
+		t.Error("a serial number that was never issued revokes something")
 	}
 }
 
