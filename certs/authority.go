@@ -124,25 +124,29 @@ func (a *Authority) SignList(revoked []RevokedSerial, now time.Time, life time.D
 	return x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 }
 
+// ErrAuthorityExpired means that the certificate of the authority has ended.
+var ErrAuthorityExpired = errors.New("the authority for enrolled clients has expired")
+
 // Sign returns a client certificate for the key of a request (PKCS #10, one PEM block of at
 // most 16 KiB). It names a tenant and a name. What the request says about names and
 // extensions is ignored. The request must be signed by its key, which proves its possession,
 // and the key must be RSA of 2,048 to 8,192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519.
-// The certificate does not last longer than the authority.
+// Otherwise the error is one of [ErrRequest]. The certificate does not last longer than the
+// authority. An error of the authority's key is returned as it is.
 func (a *Authority) Sign(request []byte, tenant, name string, life time.Duration) (*x509.Certificate, error) {
 	asked, err := readRequest(request)
 	if err != nil {
-		return nil, err
+		return nil, badRequest(err)
 	}
 	if key, ok := a.cert.PublicKey.(*ecdsa.PublicKey); ok && key.Equal(asked.PublicKey) {
-		return nil, errors.New("the certificate request has the key of the authority")
+		return nil, badRequest(errors.New("the certificate request has the key of the authority"))
 	}
 	leaf := certificateTemplate(name, life)
 	if leaf.NotAfter.After(a.cert.NotAfter) {
 		leaf.NotAfter = a.cert.NotAfter
 	}
 	if time.Now().After(leaf.NotAfter) {
-		return nil, errors.New("the authority for enrolled clients has expired")
+		return nil, ErrAuthorityExpired
 	}
 	leaf.URIs = []*url.URL{identity.Principal{Tenant: tenant, Name: name}.URI()}
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}

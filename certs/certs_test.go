@@ -343,7 +343,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"a key on P-224":         requestOf(t, keystest.ECKey(t, elliptic.P224()), x509.ECDSAWithSHA256),
 		"a signature with SHA-1": requestOf(t, keystest.RSAKey(2048), x509.SHA1WithRSA),
 	} {
-		if c, err := a.Sign(request, "acme", "array7", time.Hour); c != nil || err == nil || !strings.Contains(err.Error(), "certificate request") {
+		if c, err := a.Sign(request, "acme", "array7", time.Hour); c != nil || !errors.Is(err, ErrRequest) || !strings.Contains(err.Error(), "certificate request") {
 			t.Errorf("%s: %v, %v", what, c, err)
 		}
 	}
@@ -398,8 +398,16 @@ func TestAuthorityWithAKeyElsewhere(t *testing.T) {
 	if err != nil || leaf.CheckSignatureFrom(cert) != nil {
 		t.Errorf("a certificate: %v", err)
 	}
-	if _, err := a.Sign(requestOf(t, key, 0), "acme", "array7", time.Hour); err == nil {
-		t.Error("a client got a certificate for the key of the authority")
+	if _, err := a.Sign(requestOf(t, key, 0), "acme", "array7", time.Hour); !errors.Is(err, ErrRequest) {
+		t.Errorf("a certificate for the key of the authority: %v", err)
+	}
+	a.key = lostKey{key}
+	if _, err := a.Sign(requestOf(t, keystest.Ed25519Key(t), 0), "acme", "array7", time.Hour); err == nil || errors.Is(err, ErrRequest) || err.Error() != "the key is lost" {
+		t.Errorf("a certificate of a key that does not sign: %v; want its own error", err)
+	}
+	a.cert.NotAfter = time.Now().Add(-time.Second)
+	if _, err := a.Sign(requestOf(t, keystest.Ed25519Key(t), 0), "acme", "array7", time.Hour); !errors.Is(err, ErrAuthorityExpired) {
+		t.Errorf("a certificate of an authority that has expired: %v", err)
 	}
 	other := keystest.ECKey(t, elliptic.P256())
 	if _, err := OpenAuthorityWith(path, func(*ecdsa.PublicKey) crypto.Signer { return other }); err == nil {

@@ -16,6 +16,11 @@ import (
 // maxRequestBytes bounds a certificate request in PEM form.
 const maxRequestBytes = 16 << 10
 
+// ErrRequest is in the chain of the errors for which a certificate request is to blame.
+var ErrRequest = errors.New("no certificate was issued")
+
+func badRequest(why error) error { return fmt.Errorf("%w: %w", ErrRequest, why) }
+
 func readRequest(text []byte) (*x509.CertificateRequest, error) {
 	if len(text) > maxRequestBytes {
 		return nil, fmt.Errorf("the certificate request has %d bytes and may have %d", len(text), maxRequestBytes)

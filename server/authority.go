@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -75,7 +76,7 @@ func (c *Config) clientSettings(token *custody.Custody) (admin.ClientSettings, e
 	out.Sign = func(request []byte, tenant, name string) (admin.SignedCertificate, error) {
 		leaf, err := authority.Sign(request, tenant, name, c.Enrollment.Lifetime)
 		if err != nil {
-			return admin.SignedCertificate{}, err
+			return admin.SignedCertificate{}, unsigned(err)
 		}
 		return admin.SignedCertificate{PEM: certs.PEM(leaf), Serial: leaf.SerialNumber.Text(16), Fingerprint: fingerprintOf(leaf), Expires: leaf.NotAfter.Unix()}, nil
 	}
@@ -87,6 +88,18 @@ func (c *Config) clientSettings(token *custody.Custody) (admin.ClientSettings, e
 		return authority.SignList(serials, time.Now(), listLife)
 	}
 	return out, nil
+}
+
+// unsigned returns the error to answer if no certificate was issued. Only an error about the
+// request is shown with its text. One of the HSM has a code and a sentence of its own.
+func unsigned(err error) error {
+	switch {
+	case errors.Is(err, certs.ErrRequest):
+		return core.Errorf(core.InvalidField, "%v", err)
+	case errors.Is(err, certs.ErrAuthorityExpired):
+		return core.Wrap(core.OperationNotSupported, err, "%v; see enrollment.certificate", err)
+	}
+	return err
 }
 
 func fingerprintOf(c *x509.Certificate) string {

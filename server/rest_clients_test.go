@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve"
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/hsmtest"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
@@ -257,6 +258,36 @@ func TestAuthorityInHSM(t *testing.T) {
 	refuses("a key that is not in the HSM", "enrollment.key")
 	set.set("enrollment", "key", "hsm:../0/R")
 	refuses("a name that is no ID", "32 hex digits")
+}
+
+// An HSM that cannot sign is answered as for any other key, by the sentence of the HSM alone: when
+// a certificate is issued, for a revocation list, and when an authority is made. A request that
+// cannot be read is still a fault of the client.
+func TestAuthorityInHSMThatIsAway(t *testing.T) {
+	faults := hsmtest.FaultModule(t)
+	dir, fresh := installed(t)
+	folder, set := filepath.Join(dir, "authority"), fresh(t)
+	set.set("hsm", "module", faults.Module)
+	s := startInstalled(t, dir, set)
+	key := regexp.MustCompile(`hsm:[0-9a-f]{32}`).FindString(ofClient(t, s, "authority", folder, "--hsm"))
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	set["enrollment"] = map[string]any{"certificate": filepath.Join(folder, certs.EnrollmentCertificate), "key": key}
+	s = startInstalled(t, dir, set)
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	admin := restAs(t, s, "anna")
+	_, csr := certificateRequest(t)
+	faults.Rule("C_Sign 0x30 0")
+	answer := admin.ask("POST", "/v1/clients", withCSR(t, csr, body{"name": "array7"}))
+	answer.demand(admin, 503, "a certificate from an HSM that is away", "TokenUnavailable", `"detail":"the HSM is unavailable: cannot sign (see `+"`keyreeve health`"+`)"`)
+	for what, command := range map[string][]string{"a revocation list": {"crl"}, "an authority": {"authority", filepath.Join(dir, "other"), "--hsm"}} {
+		out, err := s.Command(slices.Concat([]string{"client"}, command, []string{"--dir", s.Dir})...)
+		if err == nil || !strings.HasPrefix(out, "keyreeve: the HSM is unavailable: cannot ") {
+			t.Errorf("%s from an HSM that is away: %v\n%s", what, err, out)
+		}
+	}
+	admin.ask("POST", "/v1/clients", withCSR(t, "hello", body{"name": "array7"})).demand(admin, 400, "no request", "InvalidField", "no certificate was issued: the certificate request is not")
 }
 
 // A server that a policy of the operator's own permits it fetches the revocation list over REST.

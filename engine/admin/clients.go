@@ -19,7 +19,8 @@ type ClientSettings struct {
 	RenewalWindow time.Duration
 
 	// Sign returns a certificate for the key of a certificate request (PKCS #10, PEM). It
-	// names tenant and name. nil: the server has no authority for clients.
+	// names tenant and name. Its errors are answered as they are. nil: the server has no
+	// authority for clients.
 	Sign func(request []byte, tenant, name string) (SignedCertificate, error)
 
 	// SignList returns a revocation list of the authority (RFC 5280 §5, DER). nil: the server
@@ -178,7 +179,7 @@ func (a *ClientVerbs) issueCertificate(k *engine.Call, c *NamedClient, request [
 	}
 	signed, err := a.settings.Sign(request, c.Tenant, c.Name)
 	if err != nil {
-		return SignedCertificate{}, core.Wrap(core.InvalidField, err, "no certificate was issued: %v", err)
+		return SignedCertificate{}, err
 	}
 	c.Certificates = append(kept, directory.ClientCertificate{Serial: signed.Serial, Fingerprint: signed.Fingerprint, Issued: k.Now, Expires: signed.Expires, RenewedFrom: renewedFrom})
 	k.Record.Detail += ", certificate " + signed.Serial
