@@ -35,7 +35,7 @@ var layers = map[string][]string{
 	"engine/uses":        {"core", "core/operation", "core/rules", "engine"},
 	"engine/attributes":  {"core", "core/fair", "core/operation", "core/rules", "engine"},
 	"engine/about":       {"core", "core/operation", "core/rules", "engine"},
-	"engine/admin":       {"core", "core/rules", "engine", "engine/directory"},
+	"engine/admin":       {"core", "core/rules", "engine", "engine/canary", "engine/directory"},
 	"engine/upkeep":      {"core", "core/rules", "engine"},
 	"engine/directory":   {"core"},
 	"kmip":               {"core", "core/operation"},
@@ -75,6 +75,7 @@ var layers = map[string][]string{
 	"server/httpd/door":      {"core", "engine", "server/bounds"},
 	"server/httpd/keyroutes": {"core", "core/operation", "engine/attributes", "engine/objects", "engine/uses", "server/httpd/door"},
 
+	"engine/canary":         {"core"},
 	"engine/canarywatch":    {"core", "engine"},
 	"engine/serverpolicy":   {"core", "engine", "engine/directory"},
 	"server/authn/bearer":   {"core"},

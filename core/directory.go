@@ -14,6 +14,9 @@ const (
 // KeptVersions is how many versions of an entry are kept, the newest one included.
 const KeptVersions = 100
 
+// MaxPolicyWait is how long a version of a key policy can wait until it is in force, in seconds.
+const MaxPolicyWait = 366 * 24 * 3600
+
 // EntryKind is what a directory entry describes. It decides the form of the body.
 type EntryKind string
 

@@ -119,3 +119,11 @@ func CodeOf(err error) Code {
 	}
 	return Internal
 }
+
+// DetailOf returns the sentence of an error for clients, without its cause.
+func DetailOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Detail
+	}
+	return "see the log"
+}

@@ -42,11 +42,17 @@ func (p refusing) Decide(_ context.Context, r *core.AccessRequest) (core.Decisio
 func administered(t *testing.T, w *world, refused core.Action) (*admin.Verbs, *directory.Directory) {
 	t.Helper()
 	w.Ports.Policy = refusing{action: refused}
+	return administeredBy(t, w, targetsNamed{})
+}
+
+// administeredBy returns the verbs of administrators of a world with key policies.
+func administeredBy(t *testing.T, w *world, keys core.KeyPolicies) (*admin.Verbs, *directory.Directory) {
+	t.Helper()
 	d := directory.New(directory.Ports{Store: w.store, Clock: w.clock, Log: slog.New(slog.DiscardHandler)})
 	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return admin.New(w.Engine, admin.Ports{Directory: d, KeyPolicies: targetsNamed{}}), d
+	return admin.New(w.Engine, admin.Ports{Directory: d, KeyPolicies: keys}), d
 }
 
 // A document that names its targets attaches nothing for a caller who may not attach.

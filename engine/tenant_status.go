@@ -67,7 +67,7 @@ func tenantsOf(sets []core.KeySet) (names []string) {
 func (t *Tenants) Damaged() (out []string) {
 	t.checks.Range(func(tenant, last any) bool {
 		if err := last.(keyCheck).err; err != nil {
-			out = append(out, fmt.Sprintf("the keys of tenant %s cannot be used: %s", core.ClientText(tenant.(string)), detailOf(err)))
+			out = append(out, fmt.Sprintf("the keys of tenant %s cannot be used: %s", core.ClientText(tenant.(string)), core.DetailOf(err)))
 		}
 		return true
 	})
@@ -84,14 +84,6 @@ func (t *Tenants) Unchecked() (n int) {
 		return true
 	})
 	return n
-}
-
-// detailOf returns the sentence of an error without its cause.
-func detailOf(err error) string {
-	if e, ok := errors.AsType[*core.Error](err); ok {
-		return e.Detail
-	}
-	return "see the log"
 }
 
 // TenantStatus describes a tenant that is declared, or whose declaration was not
@@ -120,7 +112,7 @@ func (t *Tenants) List(ctx context.Context) (out []TenantStatus, err error) {
 		}
 		_, seen.Loaded = t.loaded.Load(tenant)
 		if last, ok := t.checks.Load(tenant); ok && last.(keyCheck).err != nil {
-			seen.Problem = detailOf(last.(keyCheck).err)
+			seen.Problem = core.DetailOf(last.(keyCheck).err)
 		}
 		out = append(out, seen)
 	}

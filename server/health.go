@@ -44,7 +44,7 @@ func (h *healthCheck) askParts(ctx context.Context, tenant string) httpd.Health 
 	part := func(name string, err error) {
 		p := httpd.Part{Ready: err == nil}
 		if err != nil {
-			p.Problem = detail(err)
+			p.Problem = core.DetailOf(err)
 		}
 		out.Parts[name] = p
 	}
@@ -114,7 +114,7 @@ func (h *healthCheck) damagedTenants() []string {
 func (h *healthCheck) directoryPart() httpd.Part {
 	p := httpd.Part{Ready: true}
 	if err := h.directory.Fresh(); err != nil {
-		p.Ready, p.Problem = false, detail(err)
+		p.Ready, p.Problem = false, core.DetailOf(err)
 	}
 	if n, last := h.directory.Refused(); n > 0 {
 		p.Degraded = true

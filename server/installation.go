@@ -101,7 +101,7 @@ func alsoToken(ctx context.Context, token *custody.Custody, none error) error {
 		return err
 	}
 	h := token.Health(ctx)
-	return core.Errorf(core.ItemNotFound, "%s. Token %q with serial %s has %s", detail(none), h.Label, h.Serial, custody.DescribeInstallations(there))
+	return core.Errorf(core.ItemNotFound, "%s. Token %q with serial %s has %s", core.DetailOf(none), h.Label, h.Serial, custody.DescribeInstallations(there))
 }
 
 // devMark is a file in a development folder while its installation is being

@@ -36,7 +36,7 @@ func (d *adminDoor) purgeOrphans(ctx context.Context, c *core.Caller, q *adminso
 	var out Purged
 	var err error
 	if out.Purged, err = d.upkeep.Purge(ctx, c, ids, c.ClientRef); err != nil {
-		out.Problem = detail(err)
+		out.Problem = core.DetailOf(err)
 		d.log.Error("purge orphans", "error", err)
 	}
 	return out, nil

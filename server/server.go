@@ -309,12 +309,3 @@ func (c *Config) compat() map[string]core.TagSet {
 	}
 	return out
 }
-
-// detail is the sentence of an error without its cause.
-func detail(err error) string {
-	var e *core.Error
-	if errors.As(err, &e) {
-		return e.Detail
-	}
-	return "see the log"
-}

@@ -154,16 +154,13 @@ func activationDetail(at int64) string {
 
 func timeText(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
-// maxWaiting is how long a version of a policy can wait, in seconds.
-const maxWaiting = 366 * 24 * 3600
-
 // nextPolicy returns the next version of a key policy. If it waits, it has the document that
 // is in force until then, so that no node needs a second row to decide.
 func (d *entries) nextPolicy(k *engine.Call, tenant string, in *SavePolicyInput) (*core.DirectoryEntry, error) {
 	next := d.directory.NextVersion(core.EntryPolicy, tenant, in.Name) // before the version in force is read
 	body := directory.PolicyBody{ActivateAt: in.ActivateAt, Document: in.Document}
 	if in.ActivateAt != 0 {
-		if in.ActivateAt <= k.Now || in.ActivateAt > k.Now+maxWaiting {
+		if in.ActivateAt <= k.Now || in.ActivateAt > k.Now+core.MaxPolicyWait {
 			return nil, core.Errorf(core.InvalidField, "the time of activation must be in the future, at most 366 days from now; leave it out to put the policy in force at once")
 		}
 		now, err := d.policyInForce(tenant, in.Name, k.Now)
