@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
@@ -107,13 +108,32 @@ func (d *entries) store(k *engine.Call, writes ...core.Write) error {
 	return err
 }
 
-// saveEntry stores one version of an entry.
+// saveEntry stores one version of an entry, and returns it. If it would change nothing, it stores
+// nothing and returns the newest version.
 func (d *entries) saveEntry(k *engine.Call, ch change) (*core.DirectoryEntry, error) {
 	e, err := d.entry(k, ch)
 	if err != nil {
 		return nil, err
 	}
+	if newest := d.sameAsNewest(k, e); newest != nil {
+		return newest, nil
+	}
 	return e, d.store(k, core.SaveDirectoryEntry{Entry: e})
+}
+
+// sameAsNewest returns the version before e if it has the same body, otherwise nil. It asks the
+// database too: if another node has stored a version that this one has not read yet, e is a change,
+// and storing it fails with Conflict.
+func (d *entries) sameAsNewest(k *engine.Call, e *core.DirectoryEntry) *core.DirectoryEntry {
+	known, err := d.directory.Get(e.Kind, e.Tenant, e.ID)
+	if err != nil || e.Deleted || known.Version != e.Version-1 || !bytes.Equal(known.Body, e.Body) {
+		return nil
+	}
+	stored, err := k.Ports.Store.DirectoryHistory(k.Ctx, e.Name(), 0, 1)
+	if err != nil || len(stored) != 1 || stored[0].Version != known.Version {
+		return nil
+	}
+	return known
 }
 
 // deleteEntry ends an entry that exists. The access tokens of a user end with it.

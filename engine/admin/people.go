@@ -58,12 +58,16 @@ func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) 
 		if err != nil {
 			return err
 		}
-		_, err = v.saveEntry(k, change{kind: core.EntryUser, tenant: tenant, id: in.Name, reason: in.Reason, expected: expected, body: body})
+		e, err := v.saveEntry(k, change{kind: core.EntryUser, tenant: tenant, id: in.Name, reason: in.Reason, expected: expected, body: body})
+		if err != nil {
+			return err
+		}
+		u.Version = e.Version
 		out = u.WithoutSecrets()
 		if in.Codes != nil {
 			out.CodeKey = u.CodeKey
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return core.User{}, err
