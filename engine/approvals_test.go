@@ -41,12 +41,18 @@ type approvalSite struct {
 // newApprovalSite starts a node whose policy is gated, on the store of a world.
 func newApprovalSite(t *testing.T, w *world) *approvalSite {
 	t.Helper()
+	return newApprovalSiteBy(t, w, gated{})
+}
+
+// newApprovalSiteBy is newApprovalSite for another policy.
+func newApprovalSiteBy(t *testing.T, w *world, policy core.Policy) *approvalSite {
+	t.Helper()
 	d := directory.New(directory.Ports{Store: w.store, Clock: w.clock, Log: slog.New(slog.DiscardHandler)})
 	desk := directory.NewApprovals(d, directory.NewAccessFacts(d), func(*core.DirectoryEntry) ([]core.Gate, error) { return nil, nil })
 	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
-	e := engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: gated{}, Approvals: desk, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})
+	e := engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: policy, Approvals: desk, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock}, engine.Settings{})
 	v := admin.New(e, admin.Ports{Directory: d, Approvals: desk})
 	return &approvalSite{newNode(e), admin.NewApprovalVerbs(v), admin.NewTokenVerbs(v, admin.TokenSettings{}), d}
 }

@@ -12,17 +12,17 @@ import (
 )
 
 // hashRequest returns the SHA-256 of the canonical form of a request: what it asks for,
-// down to the version of the object and to each field of the input, and the terms of its
+// down to each attribute of the object and each field of the input, and the terms of its
 // gates with the versions of their policies. An approval of one request is thus none of
-// another one, and none if object or policy has changed.
+// another one, and none if object or policy has changed. What uses of the object count does
+// not change it.
 func hashRequest(r *core.AccessRequest, gates []core.Gate, input any) ([]byte, error) {
 	w := hashWriter{Hash: sha256.New()}
-	for _, text := range []string{"keyreeve approval v1", r.Principal.Tenant, r.Principal.ID, r.Action.String()} {
+	for _, text := range []string{"keyreeve approval v2", r.Principal.Tenant, r.Principal.ID, r.Action.String()} {
 		w.addText(text)
 	}
 	if r.Object != nil {
-		w.addText(r.Object.ID)
-		w.addNumber(uint64(r.Object.Version))
+		w.addObject(r.Object)
 	}
 	w.addNumber(uint64(len(gates)))
 	for _, g := range gates {
@@ -50,6 +50,50 @@ func (w *hashWriter) addNumber(n uint64) {
 func (w *hashWriter) addText(s string) {
 	w.addNumber(uint64(len(s)))
 	w.Write([]byte(s))
+}
+
+// addObject writes an object without the counts of its uses: an approval would end with each use,
+// also with that for which it was given. It writes the same for an object in memory and one that
+// was read, so not the order of the attributes, nor nil in another way than an empty text.
+func (w *hashWriter) addObject(o *core.ManagedObject) {
+	for _, text := range []string{o.ID, o.Owner, o.Group, string(o.Material.Class), string(o.Material.MAC)} {
+		w.addText(text)
+	}
+	var sums []string
+	for _, a := range o.Attributes {
+		switch {
+		case core.UsesAttribute.Names(&a):
+			continue
+		case a.Tag == core.TagUsageLimits:
+			limits := core.UsageLimitsOf(a.Value)
+			limits.Count = 0
+			a.Value = limits.Value()
+		}
+		one := hashWriter{Hash: sha256.New()}
+		one.addNumber(uint64(a.Tag))
+		one.addText(a.Vendor)
+		one.addText(a.Name)
+		one.addNumber(uint64(a.Index))
+		one.addAttributeValue(a.Value)
+		sums = append(sums, string(one.Sum(nil)))
+	}
+	slices.Sort(sums)
+	w.addNumber(uint64(len(sums)))
+	for _, sum := range sums {
+		w.addText(sum)
+	}
+}
+
+func (w *hashWriter) addAttributeValue(v core.Value) {
+	w.addNumber(uint64(v.Kind))
+	w.addNumber(uint64(v.Num))
+	w.addText(v.Text)
+	w.addText(string(v.Bytes))
+	w.addNumber(uint64(len(v.Fields)))
+	for _, f := range v.Fields {
+		w.addNumber(uint64(f.Tag))
+		w.addAttributeValue(f.Value)
+	}
 }
 
 // addValue writes a value with its kind. Fields that are not exported count too.

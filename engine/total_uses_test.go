@@ -11,6 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
 )
 
 // totalled permits some operations only by a statement with a total.
@@ -261,5 +262,57 @@ func TestUndoKeepsTotals(t *testing.T) {
 	}
 	if got := w.counts(id); !slices.Equal(got, []string{"p@1/total=1"}) {
 		t.Errorf("after Undo the counts are %v; want one use", got)
+	}
+}
+
+// A use that counts, for a total or for Usage Limits, does not end its own approval when it takes so
+// long that it is decided again, nor the one that another request waits with. A change of the object
+// does.
+func TestCountedUsesKeepApprovals(t *testing.T) {
+	for what, limits := range map[string][]any{"a total": nil, "Usage Limits": {core.TagUsageLimits, limitsOf(10, core.UsageLimitsUnitObject)}} {
+		w := newWorld(t)
+		terms := core.GateTerms{Approvals: &core.ApprovalTerms{Needed: 1, From: []string{"user:bob"}}}
+		if limits == nil {
+			terms.TotalUse = 3
+		}
+		n := newApprovalSiteBy(t, w, &totalled{gate: core.Gate{Statement: "p@1/two", GateTerms: terms}, actions: []core.Action{core.ActionEncrypt}})
+		id := w.inState(core.Active, limits...)
+		encrypt := func(data string) (approval string, err error) {
+			_, err = n.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(id), Data: []byte(data)})
+			if e, ok := errors.AsType[*core.Error](err); ok && e.Code == core.ApprovalNeeded {
+				approval = e.Approval
+			}
+			return approval, err
+		}
+		approve := func(data string) string {
+			approval, err := encrypt(data)
+			if approval == "" {
+				t.Fatalf("%s: the use of %s waits for no approval: %v", what, data, err)
+			}
+			if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: approval}); err != nil {
+				t.Fatal(err)
+			}
+			return approval
+		}
+		approve("slow")
+		waiting := approve("later")
+		w.hsm.slow = func() { w.clock.now++ }
+		if _, err := encrypt("slow"); err != nil {
+			t.Errorf("%s: an approved use that takes a second: %v", what, err)
+		}
+		w.hsm.slow = nil
+		if _, err := encrypt("later"); err != nil {
+			t.Errorf("%s: a use that was approved as %s before another one: %v", what, waiting, err)
+		}
+		if again, err := encrypt("slow"); again == "" {
+			t.Errorf("%s: a second use by one approval: %v; want ApprovalNeeded", what, err)
+		}
+		before := approve("changed")
+		if _, err := n.SetAttribute(ctx, w.alice, &operation.SetAttributeInput{ID: core.ID(id), Attribute: core.Attribute{Vendor: "x", Name: "n", Value: core.Text("y")}}); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := encrypt("changed"); after == "" || after == before {
+			t.Errorf("%s: after a change of the key the approval is %q, %v; want another than %s", what, after, err, before)
+		}
 	}
 }
