@@ -33,6 +33,8 @@ type KeyPolicies struct {
 	memo    *keypolicy.Memo
 	changes atomic.Uint64 // of the regions
 
+	reloading sync.Mutex // held while the regions are read and replaced
+
 	mu       sync.RWMutex
 	regions  *regionTable
 	compiled *cache.Bounded[keptPolicy]

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/keyreeve/keyreeve"
 	"github.com/keyreeve/keyreeve/authz"
@@ -226,7 +228,7 @@ func TestRegionsDecideAtOnce(t *testing.T) {
 	announced := 0
 	set := func(ranges map[string][]string) {
 		t.Helper()
-		if err := s.keys.SetRegions(authz.RegionSources{Regions: ranges}, func(string) error { announced++; return nil }); err != nil {
+		if err := s.keys.ReloadRegions(sources(authz.RegionSources{Regions: ranges}), func(string) error { announced++; return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -242,14 +244,45 @@ func TestRegionsDecideAtOnce(t *testing.T) {
 	if announced != 3 {
 		t.Errorf("3 changes were announced %d times; the same regions are no change", announced)
 	}
-	if err := s.keys.SetRegions(authz.RegionSources{Regions: elsewhere}, func(string) error { return errors.New("no record") }); err == nil {
+	if err := s.keys.ReloadRegions(sources(authz.RegionSources{Regions: elsewhere}), func(string) error { return errors.New("no record") }); err == nil {
 		t.Error("regions change without a record")
 	}
 	decide("after a change that could not be announced", true, 0)
-	if err := s.keys.SetRegions(authz.RegionSources{Regions: map[string][]string{"office": {"nowhere"}}}, func(string) error { return nil }); core.CodeOf(err) != core.InvalidField {
+	if err := s.keys.ReloadRegions(sources(authz.RegionSources{Regions: map[string][]string{"office": {"nowhere"}}}), func(string) error { return nil }); core.CodeOf(err) != core.InvalidField {
 		t.Errorf("a malformed region: %v; want InvalidField", err)
 	}
 	decide("after malformed regions", true, 0)
+}
+
+// sources returns a function that returns sources of regions.
+func sources(s authz.RegionSources) func() (authz.RegionSources, error) {
+	return func() (authz.RegionSources, error) { return s, nil }
+}
+
+// Of two reloads at once, the one that read its sources later decides which regions stay.
+func TestNewerRegionsStay(t *testing.T) {
+	_, s := withKeyPolicies(t, nil)
+	newest := atomic.Pointer[map[string][]string]{}
+	newest.Store(&map[string][]string{"cellar": {"10.0.0.0/8"}})
+	read := func() (authz.RegionSources, error) { return authz.RegionSources{Regions: *newest.Load()}, nil }
+	second := make(chan error, 1)
+	err := s.keys.ReloadRegions(read, func(string) error {
+		newest.Store(&map[string][]string{"home": {"192.0.2.0/24"}})
+		go func() { second <- s.keys.ReloadRegions(read, func(string) error { return nil }) }()
+		select {
+		case err := <-second: // the first one has not ended
+			second <- err
+		case <-time.After(100 * time.Millisecond):
+		}
+		return nil
+	})
+	if err := errors.Join(err, <-second); err != nil {
+		t.Fatal(err)
+	}
+	document := []byte(`{"statements": [{"principal": "user:eve", "actions": ["Get"], "effect": "allow", "conditions": {"region": "home"}}]}`)
+	if _, err := s.keys.CheckKeyPolicy(ctx, "p", document, nil); err != nil {
+		t.Errorf("the region that was read last: %v", err)
+	}
 }
 
 // placesFile writes a MaxMind DB file in which a network is in a country.
@@ -285,7 +318,7 @@ func TestCountriesDecideAtOnce(t *testing.T) {
 	}
 	file, announced := filepath.Join(t.TempDir(), "places.mmdb"), []string{}
 	set := func(maxmind string) error {
-		return s.keys.SetRegions(authz.RegionSources{MaxMind: maxmind}, func(changed string) error { announced = append(announced, changed); return nil })
+		return s.keys.ReloadRegions(sources(authz.RegionSources{MaxMind: maxmind}), func(changed string) error { announced = append(announced, changed); return nil })
 	}
 	decide("without a file", "10.1.2.3", false, true, core.PolicyUnavailable)
 	placesFile(t, file, "10.1.0.0/16", "DE")
@@ -328,7 +361,7 @@ func TestCountriesAreExplained(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "places.mmdb")
 	placesFile(t, file, "10.1.0.0/16", "DE")
-	if err := s.keys.SetRegions(authz.RegionSources{MaxMind: file}, func(string) error { return nil }); err != nil {
+	if err := s.keys.ReloadRegions(sources(authz.RegionSources{MaxMind: file}), func(string) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.keys.CheckKeyPolicy(ctx, "p", []byte(inGermany), nil); err != nil {

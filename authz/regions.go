@@ -83,11 +83,18 @@ func (t *regionTable) changesTo(other *regionTable) (settings []string) {
 	return settings
 }
 
-// SetRegions reads sources and replaces the regions. announce is called before, with the
-// settings that changed, if something did; if it fails, the old regions stay. They also stay if
-// a source cannot be used. A stored policy that names a region that is no longer there cannot
-// be evaluated: each request that it concerns is denied.
-func (k *KeyPolicies) SetRegions(sources RegionSources, announce func(changed string) error) error {
+// ReloadRegions asks for the sources, reads them and replaces the regions. announce is called
+// before, with the settings that changed, if something did; if it fails, the old regions stay.
+// They also stay if a source cannot be used. Two calls do all this one after the other, so the
+// sources that were asked for last stay. A stored policy that names a region that is no longer
+// there cannot be evaluated: each request that it concerns is denied.
+func (k *KeyPolicies) ReloadRegions(ask func() (RegionSources, error), announce func(changed string) error) error {
+	k.reloading.Lock()
+	defer k.reloading.Unlock()
+	sources, err := ask()
+	if err != nil {
+		return err
+	}
 	table, err := readRegions(sources)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ type reloader struct {
 	tls          *doorTLS
 	module       *member.Module
 
-	mu      sync.Mutex
+	mu      sync.Mutex  // held while trust is read and replaced
 	trusted trust       // as recorded last
 	stale   atomic.Bool // the last reload could not use all that it read
 }
@@ -81,9 +81,9 @@ func (r *reloader) recordTrust(ctx context.Context, now trust, how string) error
 // server's certificate again, and records what changed before anybody can use it.
 // What cannot be used leaves the old in force, and there is a record of that.
 func (r *reloader) reloadTrust(ctx context.Context) error {
-	now := r.cfg.trustOf()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.cfg.trustOf()
 	if _, err := r.cfg.serverTLS(); err != nil {
 		now.keepBefore(r.trusted, serverCertificate)
 		if rerr := r.recordKept(ctx, core.ActionLoadCertificates, err); rerr != nil {
@@ -134,14 +134,16 @@ func (r *reloader) retryPIN(ctx context.Context) error {
 // recorded before it is in force. If one cannot be used, both old ones stay, and there is a
 // record of that.
 func (r *reloader) reloadRegions(ctx context.Context) error {
-	cfg, err := r.readSettings()
-	if err != nil {
-		return err
+	var unread error // reloadTrust leaves the record of it
+	ask := func() (authz.RegionSources, error) {
+		cfg, err := r.readSettings()
+		unread = err
+		return cfg.RegionSources(), err
 	}
-	err = r.keys.SetRegions(cfg.RegionSources(), func(changed string) error {
+	err := r.keys.ReloadRegions(ask, func(changed string) error {
 		return r.engine.RecordEvent(ctx, core.Record{Action: core.ActionLoadPolicy, Outcome: core.Allowed, PolicyHash: r.policy.Hash(), Detail: changed + " changed" + adminsocket.AskedBy(ctx)})
 	})
-	if err != nil {
+	if err != nil && unread == nil {
 		err = fmt.Errorf("the regions of addresses could not be read again: %w", err)
 		err = errors.Join(err, r.recordKept(ctx, core.ActionLoadPolicy, err))
 	}
