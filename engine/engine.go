@@ -43,9 +43,10 @@ type Ports struct {
 
 // Settings are the operator's choices. Zero values are safe.
 type Settings struct {
-	Defaults   Defaults
-	Server     ServerInfo
-	MaxTenants int // key sets that the token may hold; 0: 1,000
+	Defaults     Defaults
+	Server       ServerInfo
+	NamedTenants []string // tenants that the configuration names; commands may name them before they are declared
+	MaxTenants   int      // key sets that the token may hold; 0: 1,000
 
 	Quota            core.Quota    // of each tenant; zero: no bounds
 	ApprovalLifetime time.Duration // how long a request waits for approvals; 0: a day

@@ -289,7 +289,7 @@ func TestSimulateAnswers(t *testing.T) {
 		{"olga", "rotate", id, "deny\n  action Re-key Key Pair\n  no rule allows it\n", 2}, {"dev", "*", id, "keyreeve: \"*\" is no action", 1},
 		{"dev", "Get", id, "allow\n  member of the object's group\n  owner\n", 0}, {"default/dev2", "Get", id, "allow\n  member of the object's group\n", 0},
 		{"stranger", "Get", id, "deny\n  no rule allows it\n", 2}, {"dev", "Get", "", "keyreeve: whether dev may Get depends on the object: name one with --object", 1}, {"dev", "List Token Objects", "", "deny\n", 2}, {"stranger", "Create", "", "allow\n", 0},
-		{"other/dev", "Get", id, "keyreeve: for tenant other there is no object", 1}, {"dev", "Get", "nobody", "keyreeve: for tenant default there is no object", 1},
+		{"other/dev", "Get", id, "keyreeve: there is no tenant other", 1}, {"dev", "Get", "nobody", "keyreeve: for tenant default there is no object", 1},
 	} {
 		out, err := s.Command("policy", "simulate", "--dir", s.Dir, "--as", c.as, "--do", c.do, "--object", c.object)
 		if statusOf(err) != c.status || !strings.HasPrefix(out, c.want) {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -213,6 +215,27 @@ func (c *Config) revokedKeysOf() map[string]engine.RevokedKeys {
 		}
 	}
 	return out
+}
+
+// namedTenants lists the tenants that the configuration names, declared or not.
+func (c *Config) namedTenants() []string {
+	names := slices.Collect(maps.Keys(c.Keys.Tenants))
+	for _, m := range c.TLS.Principals {
+		names = append(names, m.Tenant)
+	}
+	for _, a := range c.TLS.Authorities {
+		names = append(names, a.Tenants...)
+	}
+	for _, r := range c.Authentication.SpeaksFor {
+		names = append(names, r.Tenant)
+	}
+	for _, l := range c.Authentication.LDAP {
+		names = append(names, l.Tenant)
+	}
+	for _, i := range c.Authentication.Issuers {
+		names = append(append(names, i.Tenant), i.Tenants...)
+	}
+	return names
 }
 
 // tenantQuota is what each tenant may have.

@@ -87,21 +87,6 @@ func runAdmitted(k *engine.Call, verb func(*engine.Call) error) (err error) {
 	return engine.Finish(k)
 }
 
-// tenantOf returns the tenant that an operation is about. Only the administrator on the
-// server's machine may name another tenant than its own.
-func tenantOf(c *core.Caller, asked string) (string, error) {
-	own := c.Principal.Tenant
-	switch {
-	case own == core.SystemTenant && asked == "":
-		return "", core.Errorf(core.InvalidField, "name the tenant")
-	case own == core.SystemTenant:
-		return asked, nil
-	case asked != "" && asked != own:
-		return "", core.Errorf(core.ItemNotFound, "there is no tenant %s", core.ClientText(asked))
-	}
-	return own, nil
-}
-
 // authorOf returns the author of a version, as TENANT/ID.
 func authorOf(c *core.Caller) string { return c.Principal.Tenant + "/" + c.Principal.ID }
 
@@ -130,8 +115,8 @@ func (v *Verbs) readPage(tenant string, l *listOf) ([]*core.DirectoryEntry, erro
 
 // listEntries lists the newest versions of entries by ID, starting after an ID.
 func listEntries[T any](ctx context.Context, v *Verbs, c *core.Caller, action core.Action, l listOf, read func(*core.DirectoryEntry) (T, error)) (out []T, err error) {
-	err = v.run(ctx, c, action, "list", func(*engine.Call) error {
-		tenant, err := tenantOf(c, l.tenant)
+	err = v.run(ctx, c, action, "list", func(k *engine.Call) error {
+		tenant, err := engine.AskedTenant(k, l.tenant)
 		if err != nil {
 			return err
 		}
@@ -153,8 +138,8 @@ func listEntries[T any](ctx context.Context, v *Verbs, c *core.Caller, action co
 
 // readEntry reads the newest version of an entry.
 func readEntry[T any](ctx context.Context, v *Verbs, c *core.Caller, action core.Action, name core.DirectoryName, read func(*core.DirectoryEntry) (T, error)) (out T, err error) {
-	err = v.run(ctx, c, action, string(name.Kind)+" "+core.ClientText(name.ID), func(*engine.Call) error {
-		tenant, err := tenantOf(c, name.Tenant)
+	err = v.run(ctx, c, action, string(name.Kind)+" "+core.ClientText(name.ID), func(k *engine.Call) error {
+		tenant, err := engine.AskedTenant(k, name.Tenant)
 		if err != nil {
 			return err
 		}

@@ -131,7 +131,7 @@ func (a *ApprovalVerbs) Read(ctx context.Context, c *core.Caller, tenant, id str
 // after an ID.
 func (a *ApprovalVerbs) List(ctx context.Context, c *core.Caller, tenant, after string, limit int) (out []StoredApproval, err error) {
 	err = a.verbs.run(ctx, c, core.ActionReadApprovals, "list", func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func (a *ApprovalVerbs) List(ctx context.Context, c *core.Caller, tenant, after 
 // runOnApproval runs verb on a request that waits and that the caller may see.
 func (a *ApprovalVerbs) runOnApproval(ctx context.Context, c *core.Caller, action core.Action, tenant, id string, verb func(*engine.Call, *StoredApproval) error) error {
 	return a.verbs.run(ctx, c, action, "approval "+core.ClientText(id), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}

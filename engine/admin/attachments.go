@@ -44,7 +44,7 @@ func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action cor
 		if (in.Object == "") == (in.Holder == "") {
 			return core.Errorf(core.InvalidField, "name an object or a holder such as role:ops, and not both")
 		}
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func noObject(tenant, id string) error {
 // PoliciesOfObject lists the key policies that are attached to an object itself.
 func (v *Verbs) PoliciesOfObject(ctx context.Context, c *core.Caller, tenant, id string) (attached []string, err error) {
 	err = v.run(ctx, c, core.ActionReadPolicies, "attached to "+core.ClientText(id), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}
@@ -258,7 +258,7 @@ type Targets struct {
 // TargetsOfPolicy lists to what a key policy is attached.
 func (v *Verbs) TargetsOfPolicy(ctx context.Context, c *core.Caller, tenant, policy string) (out Targets, err error) {
 	err = v.run(ctx, c, core.ActionReadPolicies, "attachments of policy "+core.ClientText(policy), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ type SaveCanaryInput struct {
 // decided now as the canary demands, and with QuotaExceeded if there are too many.
 func SaveCanary(ctx context.Context, v *Verbs, c *core.Caller, in SaveCanaryInput) error {
 	return v.run(ctx, c, core.ActionSaveCanary, "canary "+core.ClientText(in.Name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}

@@ -96,7 +96,7 @@ type SavedClient struct {
 // message. QuotaExceeded if the client has too many certificates.
 func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInput) (out SavedClient, err error) {
 	err = a.verbs.runRequest(ctx, c, core.ActionSaveClient, "client "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
-		before, client, err := a.clientToChange(c, &in)
+		before, client, err := a.clientToChange(k, &in)
 		if err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func (a *ClientVerbs) Save(ctx context.Context, c *core.Caller, in SaveClientInp
 }
 
 // clientToChange returns a client as it is, and as it will be. One that is new has version 0.
-func (a *ClientVerbs) clientToChange(by *core.Caller, in *SaveClientInput) (before, after NamedClient, err error) {
-	tenant, err := tenantOf(by, in.Tenant)
+func (a *ClientVerbs) clientToChange(k *engine.Call, in *SaveClientInput) (before, after NamedClient, err error) {
+	tenant, err := engine.AskedTenant(k, in.Tenant)
 	if err != nil {
 		return before, after, err
 	}
@@ -233,7 +233,7 @@ type RevokeClientInput struct {
 // that the list shows it.
 func (a *ClientVerbs) Revoke(ctx context.Context, c *core.Caller, in RevokeClientInput) (out NamedClient, err error) {
 	err = a.verbs.run(ctx, c, core.ActionRevokeClient, "client "+core.ClientText(in.Name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}

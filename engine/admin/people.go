@@ -40,7 +40,7 @@ const (
 // CodeKey if in asks for a new one: nobody can read it again.
 func (v *Verbs) SaveUser(ctx context.Context, c *core.Caller, in SaveUserInput) (out core.User, err error) {
 	err = v.runRequest(ctx, c, core.ActionSaveUser, "user "+core.ClientText(in.Name), in.withoutPassword(), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (v *Verbs) DeleteUser(ctx context.Context, c *core.Caller, in Removal) erro
 // deleteNamed ends an entry.
 func (v *Verbs) deleteNamed(ctx context.Context, c *core.Caller, action core.Action, kind core.EntryKind, in Removal) error {
 	return v.runRequest(ctx, c, action, string(kind)+" "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ type SaveRoleInput struct {
 // SaveRole makes or changes a role of a tenant.
 func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, in SaveRoleInput) (out NamedRole, err error) {
 	err = v.runRequest(ctx, c, core.ActionSaveRole, "role "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ type SavedPolicy struct {
 // InvalidField, with the path of the fault, and nothing is stored.
 func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInput) (out SavedPolicy, err error) {
 	err = v.runRequest(ctx, c, core.ActionSavePolicy, "policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func (d *entries) knownNames(tenant string) func(string) bool {
 // DeletePolicy ends a key policy that is attached to nothing. Conflict if it is.
 func (v *Verbs) DeletePolicy(ctx context.Context, c *core.Caller, in Removal) error {
 	return v.runRequest(ctx, c, core.ActionDeletePolicy, "policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func (v *Verbs) ListPolicies(ctx context.Context, c *core.Caller, tenant, after 
 // a version; 0 starts with the newest.
 func (v *Verbs) PolicyHistory(ctx context.Context, c *core.Caller, tenant, name string, below int64, limit int) (out []PolicyVersion, err error) {
 	err = v.run(ctx, c, core.ActionReadPolicies, "history of policy "+core.ClientText(name), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}
@@ -314,7 +314,7 @@ func (v *Verbs) RollBackPolicy(ctx context.Context, c *core.Caller, in RollBackI
 // policy can be deleted.
 func (v *Verbs) WithdrawPolicy(ctx context.Context, c *core.Caller, in Removal) (out SavedPolicy, err error) {
 	err = v.runRequest(ctx, c, core.ActionSavePolicy, "withdraw policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {
-		tenant, err := tenantOf(c, in.Tenant)
+		tenant, err := engine.AskedTenant(k, in.Tenant)
 		if err != nil {
 			return err
 		}
@@ -362,7 +362,7 @@ func (d *entries) withdrawable(k *engine.Call, tenant, name string) (*core.Direc
 // ReadPolicyVersion returns one version of a key policy that has a document.
 func (v *Verbs) ReadPolicyVersion(ctx context.Context, c *core.Caller, tenant, name string, version int64) (out PolicyVersion, err error) {
 	err = v.run(ctx, c, core.ActionReadPolicies, fmt.Sprintf("policy %s@%d", core.ClientText(name), version), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}

@@ -95,7 +95,7 @@ type replay struct {
 
 // newReplay checks the input and compiles the version.
 func newReplay(v *Verbs, k *engine.Call, in *ReplayInput) (*replay, error) {
-	tenant, err := tenantOf(k.Caller, in.Tenant)
+	tenant, err := engine.AskedTenant(k, in.Tenant)
 	if err != nil {
 		return nil, err
 	}

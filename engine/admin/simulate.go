@@ -130,7 +130,7 @@ func (v *Verbs) decideAction(k *engine.Call, q *question, action core.Action) (o
 // questionOf returns the request for a decision. The code is ItemNotFound if there is no
 // such tenant or object for the caller.
 func (v *Verbs) questionOf(k *engine.Call, in *SimulateInput) (*question, error) {
-	if _, err := tenantOf(k.Caller, in.Principal.Tenant); err != nil {
+	if _, err := engine.AskedTenant(k, in.Principal.Tenant); err != nil {
 		return nil, err
 	}
 	q := &question{AccessRequest: core.AccessRequest{Principal: in.Principal, Door: in.Door, Address: in.Address, Now: in.At, Asked: in.Asked}}

@@ -103,8 +103,8 @@ func (v *TenantVerbs) ReadTenant(ctx context.Context, c *core.Caller, name strin
 	if name != c.Principal.Tenant {
 		action = core.ActionListTenants
 	}
-	err = v.verbs.Administer(ctx, c, action, "tenant "+core.ClientText(name), func() (err error) {
-		if out, err = v.tenant(ctx, name); err == nil {
+	err = v.verbs.run(ctx, c, action, "tenant "+core.ClientText(name), func(k *engine.Call) (err error) {
+		if out, err = v.tenant(k, name); err == nil {
 			var usage core.Usage
 			usage, err = v.verbs.engine.Ports.Store.Usage(ctx, name)
 			out.Usage = &usage
@@ -115,7 +115,7 @@ func (v *TenantVerbs) ReadTenant(ctx context.Context, c *core.Caller, name strin
 }
 
 // tenant returns a tenant that is declared, or was.
-func (v *TenantVerbs) tenant(ctx context.Context, name string) (out NamedTenant, err error) {
+func (v *TenantVerbs) tenant(k *engine.Call, name string) (out NamedTenant, err error) {
 	e, err := v.verbs.directory.Get(core.EntryTenant, "", name)
 	switch {
 	case err == nil:
@@ -124,8 +124,8 @@ func (v *TenantVerbs) tenant(ctx context.Context, name string) (out NamedTenant,
 	case core.CodeOf(err) != core.ItemNotFound:
 		return out, err
 	}
-	if err = v.verbs.engine.Tenants.RequireDeclared(ctx, name); core.CodeOf(err) == core.AuthenticationNotSuccessful {
-		err = core.Errorf(core.ItemNotFound, "there is no tenant %s", core.ClientText(name))
+	if err = v.verbs.engine.Tenants.RequireDeclared(k.Ctx, name); core.CodeOf(err) == core.AuthenticationNotSuccessful {
+		err = engine.NoTenant(k.Caller, name)
 	}
 	return NamedTenant{Name: name, Tenant: *core.TenantWithoutRow}, err
 }
@@ -160,7 +160,7 @@ func (v *TenantVerbs) SaveTenant(ctx context.Context, c *core.Caller, in SaveTen
 func (v *TenantVerbs) changeTenant(ctx context.Context, c *core.Caller, action core.Action, in *SaveTenantInput, update func(*engine.Call, *core.Tenant) error) (out NamedTenant, err error) {
 	err = v.verbs.run(ctx, c, action, "tenant "+core.ClientText(in.Name), func(k *engine.Call) error {
 		ch := change{kind: core.EntryTenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected)}
-		t, err := v.tenant(ctx, in.Name)
+		t, err := v.tenant(k, in.Name)
 		if err == nil {
 			err = v.verbs.checkExpected(&ch)
 		}

@@ -55,7 +55,7 @@ type IssuedToken struct {
 // policy says. QuotaExceeded if the principal or the tenant has too many.
 func (a *TokenVerbs) Issue(ctx context.Context, c *core.Caller, in IssueTokenInput) (out IssuedToken, err error) {
 	err = a.verbs.run(ctx, c, core.ActionIssueToken, "", func(k *engine.Call) error {
-		tenant, t, err := a.tokenFor(c, &in)
+		tenant, t, err := a.tokenFor(k, &in)
 		if err != nil {
 			return err
 		}
@@ -86,13 +86,13 @@ func (a *TokenVerbs) Issue(ctx context.Context, c *core.Caller, in IssueTokenInp
 }
 
 // tokenFor returns a token of the principal that buys it, with the proof on which it depends.
-func (a *TokenVerbs) tokenFor(c *core.Caller, in *IssueTokenInput) (tenant string, t *core.AccessToken, err error) {
-	p := c.Principal
+func (a *TokenVerbs) tokenFor(k *engine.Call, in *IssueTokenInput) (tenant string, t *core.AccessToken, err error) {
+	p := k.Caller.Principal
 	switch {
 	case p.TokenID != "":
 		return "", nil, core.Errorf(core.PermissionDenied, "a token buys no token; use the certificate or the password")
 	case p.Tenant == core.SystemTenant:
-		return a.tokenForUser(c, in)
+		return a.tokenForUser(k, in)
 	case in.User != "" || in.Tenant != "":
 		return "", nil, core.Errorf(core.InvalidField, "a token is issued for its buyer; leave user and tenant out")
 	case p.Method == core.MethodPassword || p.Method == core.MethodCode:
@@ -111,8 +111,8 @@ func (a *TokenVerbs) tokenFor(c *core.Caller, in *IssueTokenInput) (tenant strin
 }
 
 // tokenForUser returns a token of a user that an administrator of the server names.
-func (a *TokenVerbs) tokenForUser(c *core.Caller, in *IssueTokenInput) (tenant string, t *core.AccessToken, err error) {
-	if tenant, err = tenantOf(c, in.Tenant); err != nil {
+func (a *TokenVerbs) tokenForUser(k *engine.Call, in *IssueTokenInput) (tenant string, t *core.AccessToken, err error) {
+	if tenant, err = engine.AskedTenant(k, in.Tenant); err != nil {
 		return "", nil, err
 	}
 	u, err := a.verbs.user(tenant, in.User)
@@ -158,7 +158,7 @@ func (a *TokenVerbs) checkQuota(tenant, principal string, now int64) error {
 // other one. For a token of somebody else, the policy must permit to save users too.
 func (a *TokenVerbs) Revoke(ctx context.Context, c *core.Caller, tenant, id string) error {
 	return a.verbs.run(ctx, c, core.ActionRevokeToken, "token "+core.ClientText(id), func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ type TokenFacts struct {
 // of the tenant if the policy permits to read users too.
 func (a *TokenVerbs) List(ctx context.Context, c *core.Caller, tenant, after string, limit int) (out []TokenFacts, err error) {
 	err = a.verbs.run(ctx, c, core.ActionReadTokens, "list", func(k *engine.Call) error {
-		tenant, err := tenantOf(c, tenant)
+		tenant, err := engine.AskedTenant(k, tenant)
 		if err != nil {
 			return err
 		}

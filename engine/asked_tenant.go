@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
+
+// AskedTenant returns the tenant that an operation is about. Only the administrator on the
+// server's machine may name another tenant than its own. It fails with ItemNotFound if there is
+// no such tenant. To everybody else, each other tenant is one that does not exist.
+func AskedTenant(k *Call, asked string) (string, error) {
+	own := k.Caller.Principal.Tenant
+	switch {
+	case own == core.SystemTenant && asked == "":
+		return "", core.Errorf(core.InvalidField, "name the tenant")
+	case own == core.SystemTenant:
+		return asked, requireKnown(k, asked)
+	case asked != "" && asked != own:
+		return "", NoTenant(k.Caller, asked)
+	}
+	return own, nil
+}
+
+// NoTenant returns the error about a tenant that does not exist for the caller.
+func NoTenant(c *core.Caller, name string) error {
+	if c.Principal.Tenant == core.SystemTenant {
+		return core.Errorf(core.ItemNotFound, "there is no tenant %s (see `keyreeve tenant list`)", core.ClientText(name))
+	}
+	return core.Errorf(core.ItemNotFound, "there is no tenant %s", core.ClientText(name))
+}
+
+// requireKnown fails with ItemNotFound unless a tenant has keys, had keys, has a row, or is
+// named in the settings. Policies and users of a deleted tenant can still be read.
+func requireKnown(k *Call, tenant string) error {
+	if err := k.Engine.Tenants.RequireDeclared(k.Ctx, tenant); core.CodeOf(err) != core.AuthenticationNotSuccessful {
+		return err
+	}
+	if core.ValidName(tenant) && slices.Contains(k.Settings.NamedTenants, tenant) {
+		return nil
+	}
+	if row, err := k.Engine.RowOf(tenant); err != nil || row != core.TenantWithoutRow {
+		return err
+	}
+	sets, err := k.Ports.Store.KeySets(k.Ctx, tenant)
+	if err == nil && len(sets) == 0 {
+		err = NoTenant(k.Caller, tenant)
+	}
+	return err
+}
