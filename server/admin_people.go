@@ -218,6 +218,7 @@ type User struct {
 	Expires    int64             `json:"expires,omitempty"`    // Unix seconds
 	Proofs     []string          `json:"proofs,omitempty"`     // how the user can log in, some of core.Methods
 	CodeKeyURI string            `json:"codeKeyUri,omitempty"` // of a new key of one-time codes; shown once
+	Warnings   []string          `json:"warnings,omitempty"`   // about what was saved
 }
 
 func userShown(u *core.User) User {
@@ -241,7 +242,11 @@ func (d *adminDoor) saveUser(ctx context.Context, c *core.Caller, q *adminsocket
 	defer clear(change.Password)
 	u, err := d.admin.SaveUser(ctx, c, admin.SaveUserInput{Tenant: q.Tenant(), Name: q.Get("name"), Password: change.Password, Groups: change.Groups, Roles: change.Roles,
 		Attributes: change.Attributes, Disabled: change.Disabled, Expires: change.Expires, Codes: change.Codes, Hashed: change.Hashed, Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
-	return userShown(&u), err
+	out := userShown(&u)
+	if err == nil {
+		out.Warnings = admin.UnknownRoles(d.admin, q.Tenant(), change.Roles)
+	}
+	return out, err
 }
 
 func (d *adminDoor) deleteUser(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {

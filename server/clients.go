@@ -43,6 +43,8 @@ type SavedClient struct {
 	EnrolledClient
 	Certificate string `json:"certificate,omitempty"` // PEM
 	Invitation  string `json:"invitation,omitempty"`  // shown once
+
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func clientShown(c *admin.NamedClient) EnrolledClient {
@@ -70,7 +72,7 @@ func saveClient(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocke
 		return nil, err
 	}
 	defer clear(out.Invitation)
-	return SavedClient{clientShown(&out.Client), string(out.Certificate.PEM), string(out.Invitation)}, nil
+	return SavedClient{clientShown(&out.Client), string(out.Certificate.PEM), string(out.Invitation), admin.UnknownRoles(d.admin, q.Tenant(), change.Roles)}, nil
 }
 
 func listClients(d *adminDoor, ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {

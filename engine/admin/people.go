@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -257,6 +258,11 @@ func (v *Verbs) SaveRole(ctx context.Context, c *core.Caller, in SaveRoleInput) 
 		}
 		if !core.ValidName(in.Name) || slices.Contains(core.BuiltInRoles, in.Name) {
 			return core.Errorf(core.InvalidField, "%q cannot be a role of a tenant: it is built in, or no name of letters, digits, '.', '_' and '-'", core.ClientText(in.Name))
+		}
+		if in.Actions != nil {
+			if err := rules.CheckRoleActions(*in.Actions); err != nil {
+				return err
+			}
 		}
 		ch := change{kind: core.EntryRole, tenant: tenant, id: in.Name, reason: in.Reason, expected: expectedOf(in.Expected)}
 		role, err := v.roleToChange(&ch, &in)

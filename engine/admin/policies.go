@@ -215,6 +215,22 @@ func (d *entries) knownNames(tenant string) func(string) bool {
 	}
 }
 
+// UnknownRoles returns a warning for each role that is neither built in nor declared in a tenant.
+// Principals may have such roles: key policies and policies.rego can name them.
+func UnknownRoles(v *Verbs, tenant string, roles *[]string) (warnings []string) {
+	if roles == nil {
+		return nil
+	}
+	exists := v.knownNames(tenant)
+	for _, r := range *roles {
+		if !exists(core.RoleHolder + r) {
+			warnings = append(warnings, fmt.Sprintf("there is no role %s: it gives nothing until somebody declares it, or a policy names it (built in: %s; declared: see `keyreeve role list`)",
+				core.ClientText(r), strings.Join(core.BuiltInRoles[:len(core.BuiltInRoles)-1], ", ")))
+		}
+	}
+	return warnings
+}
+
 // DeletePolicy ends a key policy that is attached to nothing. Conflict if it is.
 func (v *Verbs) DeletePolicy(ctx context.Context, c *core.Caller, in Removal) error {
 	return v.runRequest(ctx, c, core.ActionDeletePolicy, "policy "+core.ClientText(in.Name), &in, func(k *engine.Call) error {

@@ -122,6 +122,7 @@ type clientAnswer struct {
 	Invitation   string              `json:"invitation,omitempty"` // shown once
 	InvitedUntil string              `json:"invitedUntil,omitempty"`
 	Certificates []listedCertificate `json:"certificates"`
+	Warnings     []string            `json:"warnings,omitempty"` // about what was saved
 	newCertificate
 }
 
@@ -205,6 +206,9 @@ func (s *service) saveClient(c *core.Caller, r *http.Request, in admin.SaveClien
 	defer clear(saved.Invitation)
 	out := clientShown(&saved.Client)
 	out.newCertificate, out.Invitation = certificateShown(&saved.Certificate), string(saved.Invitation)
+	if err == nil {
+		out.Warnings = admin.UnknownRoles(s.Admin, c.Principal.Tenant, in.Roles)
+	}
 	return out, err
 }
 

@@ -72,6 +72,7 @@ type user struct {
 	ExpiresAt  string            `json:"expiresAt,omitempty"`
 	Proofs     []string          `json:"proofs"`               // how the user can log in, some of core.Methods
 	CodeKeyURI string            `json:"codeKeyUri,omitempty"` // otpauth:
+	Warnings   []string          `json:"warnings,omitempty"`   // about what was saved
 }
 
 func userShown(u *core.User) user {
@@ -115,7 +116,11 @@ func (s *service) saveUser(c *core.Caller, r *http.Request, name string, change 
 	}
 	in.MustBeNew, in.MustExist, in.Expected = r.Method == http.MethodPost, r.Method == http.MethodPatch, door.ExpectedVersion(r)
 	u, err := s.Admin.SaveUser(r.Context(), c, in)
-	return userShown(&u), err
+	out := userShown(&u)
+	if err == nil {
+		out.Warnings = admin.UnknownRoles(s.Admin, c.Principal.Tenant, in.Roles)
+	}
+	return out, err
 }
 
 func getUser(s *service, c *core.Caller, r *http.Request) (user, error) {

@@ -27,6 +27,7 @@ func (c *namedClient) save(change server.ClientChange, mode string) (out server.
 		return out, err
 	}
 	err = c.askServerWith("PUT", "/clients/one", c.query("name", c.Name, "reason", c.Reason, mode, "yes"), body, &out)
+	warnOfEach(out.Warnings)
 	return out, err
 }
 

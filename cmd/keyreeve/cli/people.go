@@ -37,6 +37,7 @@ func (u *namedUser) saveAndShow(change server.UserChange, mode, done string) (ou
 	if err := u.askServerWith("PUT", "/users/one", u.query("name", u.Name, "reason", u.Reason, mode, "yes"), body, &out); err != nil {
 		return out, err
 	}
+	warnOfEach(out.Warnings)
 	fmt.Println("user", out.Name, done)
 	return out, nil
 }

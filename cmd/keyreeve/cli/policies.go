@@ -146,9 +146,7 @@ func (c *policyApplyCmd) Run() error {
 }
 
 func printSaved(out server.SavedPolicy) error {
-	for _, w := range out.Warnings {
-		warnOf(w)
-	}
+	warnOfEach(out.Warnings)
 	if out.ActivateAt != nil {
 		fmt.Printf("policy %s@%d waits until %s\n", out.Name, out.Version, out.ActivateAt.Format(time.RFC3339))
 	} else {

@@ -18,6 +18,13 @@ const differs = 1
 // warnOf prints a warning to standard error.
 func warnOf(text string) { fmt.Fprintln(os.Stderr, "warning:", oneLine(text)) }
 
+// warnOfEach prints the warnings of an answer.
+func warnOfEach(warnings []string) {
+	for _, w := range warnings {
+		warnOf(w)
+	}
+}
+
 type policyTestCmd struct {
 	Files  []string `arg:"" name:"file" type:"existingfile" help:"Documents of key policies."`
 	Config string   `help:"Configuration file of a server, for policy.regions and policy.maxmind." type:"path"`
@@ -242,9 +249,7 @@ func (i *fileImport) makeStep(s policyfiles.Step) error {
 	if err := i.askServerWith(s.Method, s.Path, q, s.Body, &out); err != nil {
 		return err
 	}
-	for _, w := range out.Warnings {
-		warnOf(w)
-	}
+	warnOfEach(out.Warnings)
 	return nil
 }
 

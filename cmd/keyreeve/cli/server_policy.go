@@ -96,9 +96,7 @@ func (c *serverPolicyChange) putInForce(method, path string, q url.Values, body 
 	if err := c.askServerWith(method, path, q, body, &out); err != nil {
 		return err
 	}
-	for _, w := range out.Warnings {
-		warnOf(w)
-	}
+	warnOfEach(out.Warnings)
 	fmt.Printf("version %d of the server's policy is in force, sha256 %s\n", out.Version, out.Hash)
 	return nil
 }
