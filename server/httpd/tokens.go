@@ -69,7 +69,7 @@ func (s *service) identifyBuyer(c *door.Connection, w http.ResponseWriter, r *ht
 	defer clear(o.password)
 	r = r.WithContext(context.WithValue(r.Context(), orderKey{}, o))
 	if o.body.GrantType == grantPassword {
-		r = door.WithMethod(r, o.method())
+		r = door.WithClaim(r, door.Claim{Method: o.method(), User: o.claimedUser()})
 	}
 	switch {
 	case o.fault == nil && o.body.GrantType == grantPassword:
@@ -89,6 +89,18 @@ func (o *tokenOrder) method() string {
 		return core.MethodCode
 	}
 	return core.MethodPassword
+}
+
+// claimedUser says for the record which user a password was sent for. A name that is no valid
+// name may be a password in the wrong field, so it is left out.
+func (o *tokenOrder) claimedUser() string {
+	switch {
+	case !core.ValidName(o.body.User):
+		return ""
+	case core.ValidName(o.body.Tenant):
+		return "user " + o.body.Tenant + "/" + o.body.User
+	}
+	return "user " + o.body.User
 }
 
 // readBody reads the body of an order.

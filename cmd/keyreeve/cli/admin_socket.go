@@ -19,6 +19,7 @@ import (
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
+	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/jsontext"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server"
@@ -443,7 +444,11 @@ func recordLine(e audit.Entry) string {
 		}
 		s += sep + o.Role + " " + o.Object
 	}
-	for _, more := range []string{e.Code, e.ExecutedIn, strings.Join(e.Reasons, ", "), e.Detail} {
+	claim := ""
+	if e.Operation == core.ActionLogin.String() && e.ClientRef != "" && !strings.Contains(e.Detail, e.ClientRef) {
+		claim = "claims to be " + e.ClientRef
+	}
+	for _, more := range []string{claim, e.Code, e.ExecutedIn, strings.Join(e.Reasons, ", "), e.Detail} {
 		if more != "" {
 			s += " | " + more
 		}

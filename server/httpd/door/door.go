@@ -7,6 +7,7 @@
 package door
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -54,7 +55,7 @@ type Route struct {
 }
 
 // Identify names the sender of a request that needs neither a certificate nor an access token.
-// The request that it returns goes on, with an error too: see [WithAction] and [WithMethod].
+// The request that it returns goes on, with an error too: see [WithAction] and [WithClaim].
 type Identify func(c *Connection, w http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error)
 
 // Row makes a row. The answer of its handler is sent as JSON, unless it is [Raw].
@@ -323,14 +324,17 @@ func (d *Door) recordStranger(r *http.Request, why error) {
 	if r.TLS != nil {
 		sent = r.TLS.PeerCertificates
 	}
-	if err := d.Engine.RecordLogin(context.WithoutCancel(r.Context()), methodTried(r), d.Refused(core.DoorREST, host, sent, why.Error())); err != nil {
+	claim := claimOf(r)
+	record := d.Refused(core.DoorREST, host, sent, why.Error())
+	record.ClientRef = cmp.Or(claim.User, record.ClientRef)
+	if err := d.Engine.RecordLogin(context.WithoutCancel(r.Context()), claim.Method, record); err != nil {
 		slog.Error("audit", "operation", "Login", "error", err)
 	}
 }
 
 type (
 	actionKey struct{}
-	methodKey struct{}
+	claimKey  struct{}
 )
 
 // WithAction returns a request that is recorded as another action than that of its row, if it
@@ -339,21 +343,27 @@ func WithAction(r *http.Request, a core.Action) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), actionKey{}, a))
 }
 
-// WithMethod returns a request whose sender tried to prove who it is by a method of
-// [core.Principal].
-func WithMethod(r *http.Request, method string) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), methodKey{}, method))
+// WithClaim returns a request whose sender tried to prove who it is in another way than by
+// certificate or token.
+func WithClaim(r *http.Request, c Claim) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), claimKey{}, c))
 }
 
-// methodTried returns how a client tried to prove who it is.
-func methodTried(r *http.Request) string {
+// Claim says how the sender of a request tried to prove who it is.
+type Claim struct {
+	Method string // of core.Principal
+	User   string // who it claims to be, for the record; "": nobody
+}
+
+// claimOf returns how a client tried to prove who it is.
+func claimOf(r *http.Request) Claim {
 	if len(r.Header.Values("Authorization")) > 0 {
-		return core.MethodToken
+		return Claim{Method: core.MethodToken}
 	}
-	if m, ok := r.Context().Value(methodKey{}).(string); ok {
-		return m
+	if c, ok := r.Context().Value(claimKey{}).(Claim); ok {
+		return c
 	}
-	return core.MethodCertificate
+	return Claim{Method: core.MethodCertificate}
 }
 
 func requestID() string {
