@@ -165,7 +165,7 @@ func firstNames(names []string) []string {
 func requestOf(r *core.AccessRequest) *keypolicy.Request {
 	out := &keypolicy.Request{AccessRequest: r, Token: r.Principal.TokenID, Wrapped: r.Asked.Wrapped}
 	switch {
-	case format.MakesKey(r.Action):
+	case r.Action.MakesKey():
 		describeNewKey(out, r)
 	case r.Object != nil:
 		out.Parameters = rules.EffectiveParameters(r.Action, r.Asked.Parameters, r.Object)

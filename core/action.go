@@ -63,6 +63,12 @@ func (a Action) Askable() bool {
 	return row != nil && row.Kind != ServerEvent
 }
 
+// MakesKey reports whether the action makes, takes or replaces a key, whose algorithm, length and
+// usage statements of key policies can judge.
+func (a Action) MakesKey() bool {
+	return a == ActionCreate || a == ActionCreateKeyPair || a == ActionRegister || a == ActionReKey
+}
+
 // Kind returns the kind of an action, or "" if it has no row.
 func (a Action) Kind() ActionKind {
 	if row := a.Info(); row != nil {

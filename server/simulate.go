@@ -134,8 +134,15 @@ func (d *adminDoor) simulationOf(question *adminsocket.Question) (in admin.Simul
 	if tenant == adminsocket.Principal.Tenant && name == adminsocket.Principal.ID {
 		in.Principal, in.Door, in.Address = adminsocket.Principal, core.DoorAdmin, ""
 	}
-	in.At, err = question.Time("at")
-	return in, err
+	if in.At, err = question.Time("at"); err != nil {
+		return in, err
+	}
+	length, err := question.Number("length")
+	if err != nil {
+		return in, err
+	}
+	in.NewKey = admin.NewKey{Algorithm: q.Get("algorithm"), Length: length, Usage: q["usage"]}
+	return in, nil
 }
 
 // Explained is the answer of the command policy explain: everything that one principal may do

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -17,9 +18,12 @@ type SimulateInput struct {
 	Object    string        // Unique Identifier; "": none
 	Door      core.Door
 	Address   string
-	At        int64 // Unix seconds; 0: now
-	Asked     core.Asked
+	At        int64  // Unix seconds; 0: now
+	NewKey    NewKey // that the request makes
 }
+
+// NewKey describes the key that a request makes.
+type NewKey = rules.NewKey
 
 // Simulation is the decision about a request, and why.
 type Simulation struct {
@@ -133,7 +137,11 @@ func (v *Verbs) questionOf(k *engine.Call, in *SimulateInput) (*question, error)
 	if _, err := engine.AskedTenant(k, in.Principal.Tenant); err != nil {
 		return nil, err
 	}
-	q := &question{AccessRequest: core.AccessRequest{Principal: in.Principal, Door: in.Door, Address: in.Address, Now: in.At, Asked: in.Asked}}
+	asked, err := in.NewKey.Asked(in.Actions)
+	if err != nil {
+		return nil, err
+	}
+	q := &question{AccessRequest: core.AccessRequest{Principal: in.Principal, Door: in.Door, Address: in.Address, Now: in.At, Asked: asked}}
 	if q.Now == 0 {
 		q.Now = k.Now
 	}

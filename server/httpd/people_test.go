@@ -25,7 +25,7 @@ var goodBodies = []struct {
 	{&rollback{}, `{"version":1,"reason":"r"}`},
 	{&target{}, `{"keyId":"","keyGroup":"g","user":"","role":"","group":""}`},
 	{&policyOfKey{}, `{"policyId":"p"}`},
-	{&simulation{}, `{"principal":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"action":"rotate","keyId":"k","door":"kmip","address":"10.0.0.1","at":"2026-01-31T12:00:00Z"}`},
+	{&simulation{}, `{"principal":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"action":"rotate","keyId":"k","door":"kmip","address":"10.0.0.1","at":"2026-01-31T12:00:00Z","algorithm":"AES","length":128,"usage":["Encrypt"]}`},
 	{&newUser{}, `{"name":"u","password":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"disabled":true,"expiresAt":"2026-01-31T12:00:00Z","codes":true,"hashed":false,"reason":"r"}`},
 	{&userChange{}, `{"password":"p","groups":["g"],"roles":["r"],"attributes":{"site":"x"},"disabled":true,"expiresAt":"2026-01-31T12:00:00Z","codes":true,"hashed":false,"reason":"r"}`},
 	{&newRole{}, `{"name":"r","description":"d","actions":["rotate"],"reason":"r"}`},

@@ -3,6 +3,7 @@ package httpd
 import (
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
@@ -21,6 +22,10 @@ type simulation struct {
 	Door       string            `json:"door"`    // "kmip" or "rest"; left out: "rest"
 	Address    string            `json:"address"` // left out: the caller's
 	At         string            `json:"at"`      // left out: now
+
+	Algorithm string   `json:"algorithm"` // of the key that the request makes, such as "AES"
+	Length    int64    `json:"length"`    // of that key, in bits
+	Usage     []string `json:"usage"`     // of that key, such as "Encrypt"
 }
 
 func (in *simulation) Validate() error {
@@ -90,6 +95,7 @@ func simulate(s *service, c *core.Caller, r *http.Request) (simulated, error) {
 	q.Principal.Groups, q.Principal.Roles, q.Principal.Attributes = in.Groups, in.Roles, in.Attributes
 	q.Actions, q.Object, q.Door, q.Address = core.ActionsNamed(in.Action), in.KeyID, core.Door(in.Door), in.Address
 	q.At, _ = door.ReadTime("at", in.At) // validate has read it
+	q.NewKey = admin.NewKey{Algorithm: in.Algorithm, Length: in.Length, Usage: in.Usage}
 	out, err := s.Admin.Simulate(r.Context(), c, q)
 	return simulationShown(&out), err
 }
@@ -130,7 +136,7 @@ const everybody = "*"
 
 // accessToKey answers about ?principal=, or about the caller.
 func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
-	q, err := s.QueryFor(c, r, core.ActionSimulatePolicy, "principal", "limit", "pageToken")
+	q, err := s.QueryFor(c, r, core.ActionSimulatePolicy, "principal", "groups", "roles", "limit", "pageToken")
 	if err != nil {
 		return access{}, err
 	}
@@ -141,10 +147,11 @@ func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
 	if principal == everybody {
 		return accessOfAll(s, c, r, q)
 	}
-	if err := checkAskedPrincipal(principal, q); err != nil {
+	in := questionAbout(c, principal)
+	in.Principal.Groups, in.Principal.Roles = listed(q["groups"]), listed(q["roles"])
+	if err := checkAskedPrincipal(in.Principal, q); err != nil {
 		return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
 	}
-	in := questionAbout(c, principal)
 	in.Object = r.PathValue("keyId")
 	all, err := s.Admin.Access(r.Context(), c, in)
 	return access{KeyID: in.Object, Principal: principal, Access: door.Translate(all, func(d *admin.Simulation) accessToAction {
@@ -152,17 +159,28 @@ func accessToKey(s *service, c *core.Caller, r *http.Request) (access, error) {
 	})}, err
 }
 
-func checkAskedPrincipal(name string, q map[string]string) error {
+// listed returns the names in a list such as "a,b"; nil for "".
+func listed(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+func checkAskedPrincipal(p *core.Principal, q map[string]string) error {
 	for _, paged := range []string{"limit", "pageToken"} {
 		if _, given := q[paged]; given {
 			return core.Errorf(core.InvalidField, "%q goes with principal=* alone", paged)
 		}
 	}
-	return checkPrincipal(&core.Principal{ID: name})
+	return checkPrincipal(p)
 }
 
 func accessOfAll(s *service, c *core.Caller, r *http.Request, q map[string]string) (access, error) {
 	p, err := door.PageIn(q, admin.MaxAccessPage)
+	if q["groups"]+q["roles"] != "" {
+		err = core.Errorf(core.InvalidField, `"groups" and "roles" are those of one principal; they do not go with principal=*`)
+	}
 	if err != nil {
 		return access{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSimulatePolicy, err)
 	}

@@ -59,21 +59,16 @@ func (s *Statement) withoutObject() string {
 // Actions by the parameters of theirs that statements can judge.
 var (
 	usingActions = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionHash}
-	makingKeys   = []core.Action{core.ActionCreate, core.ActionCreateKeyPair, core.ActionRegister, core.ActionReKey}
 	givingAway   = []core.Action{core.ActionGet, core.ActionExport}
 )
-
-// MakesKey reports whether an action makes, takes or replaces a key, whose algorithm, length and
-// usage statements can judge.
-func MakesKey(a core.Action) bool { return slices.Contains(makingKeys, a) }
 
 // judgesParameter reports whether an action has a parameter.
 func judgesParameter(a core.Action, parameter string) bool {
 	switch parameter {
 	case "algorithm":
-		return slices.Contains(usingActions, a) || MakesKey(a)
+		return slices.Contains(usingActions, a) || a.MakesKey()
 	case lengthParameter, usageParameter:
-		return MakesKey(a)
+		return a.MakesKey()
 	case wrappedParameter:
 		return slices.Contains(givingAway, a)
 	}

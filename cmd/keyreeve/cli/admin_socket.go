@@ -105,10 +105,14 @@ type simulateCmd struct {
 	At     string   `help:"Time it is asked at, such as 2026-01-31T12:00:00Z; left out: now."`
 	Group  []string `help:"A group of the principal. Without groups and roles, those of its certificate in DIR/certs, or of the user or enrolled client of its name."`
 	Role   []string `help:"A role of the principal."`
+
+	Algorithm string   `help:"Algorithm of the key that create, register or Re-key makes, such as AES."`
+	Length    string   `help:"Length of that key in bits; left out: the one that Create chooses for its algorithm."`
+	Usage     []string `help:"A use of that key, such as Encrypt; repeat it for more."`
 }
 
 func (c *simulateCmd) Run() error {
-	q := url.Values{"as": {c.As}, "do": {c.Do}, "object": {c.Object}, "from": {c.From}, "at": {c.At}, "group": c.Group, "role": c.Role}
+	q := url.Values{"as": {c.As}, "do": {c.Do}, "object": {c.Object}, "from": {c.From}, "at": {c.At}, "group": c.Group, "role": c.Role, "algorithm": {c.Algorithm}, "length": {c.Length}, "usage": c.Usage}
 	if c.Dir != "" && len(c.Group)+len(c.Role) == 0 {
 		addIdentity(c.Dir, c.As, q)
 	}
