@@ -38,7 +38,12 @@ type Call struct {
 
 	Asked core.Asked // set by a verb before the policy is asked
 
-	Request   any                   // the input of the verb, to which an approval is bound; nil: the operation cannot wait for approvals
+	Request any // the input of the verb, to which an approval is bound; nil: the operation cannot wait for approvals
+
+	// StateCheck is the check of type, state and dates that the verb makes when the policy has
+	// permitted the action on the target; nil: none. A request that fails it asks for no approval.
+	StateCheck func(o *core.ManagedObject, now int64) error
+
 	counted   []countedUse          // uses of statements with a rate
 	totalled  []rateKey             // uses of statements with a total
 	approvals []*core.GivenApproval // that the operation uses up when it succeeds

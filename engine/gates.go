@@ -58,7 +58,28 @@ func passGates(k *Call, gates []core.Gate) (core.Decision, error) {
 	if len(lacking) == 0 {
 		return core.Decision{}, core.Errorf(core.PermissionDenied, "the policy does not allow %s to %s", k.access.Action, k.Caller.Principal.ID)
 	}
+	if err := failsAnyway(k); err != nil {
+		return core.Decision{}, err
+	}
 	return core.Decision{}, askApproval(k, waiting, ask, lacking)
+}
+
+// failsAnyway returns the error of the state check of the target, so that nobody is asked to
+// approve a request that cannot succeed. It returns nil for a caller who may not read the
+// attributes of the object, which its answer would tell.
+func failsAnyway(k *Call) error {
+	o := k.access.Object
+	if k.StateCheck == nil || o == nil || k.access.Action != k.Action || o.ID != k.Record.Object {
+		return nil
+	}
+	failed := k.StateCheck(o, k.Now)
+	if failed == nil {
+		return nil
+	}
+	if may, err := k.Permits(core.ActionGetAttributes, o, core.Asked{}); err != nil || !may {
+		return nil
+	}
+	return failed
 }
 
 // meetsGate reports whether a gate has the approvals that it demands. A nil a has none.

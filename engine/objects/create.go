@@ -291,6 +291,17 @@ func makePair(k *engine.Call, private, public *core.ManagedObject, spec core.Key
 	return nil
 }
 
+// checkReplaceable is the check of Re-key: it replaces symmetric keys that are not destroyed.
+func checkReplaceable(o *core.ManagedObject, now int64) error {
+	if o.Type != core.ObjectTypeSymmetricKey {
+		return core.Errorf(core.InvalidObjectType, "Re-key replaces symmetric keys; object %s is a %v", o.ID, o.Type)
+	}
+	if o.StateAt(now).Gone() {
+		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	}
+	return nil
+}
+
 // ReKey makes a replacement for a symmetric key: new bytes, a new Unique
 // Identifier, the old key's attributes and its names (KMIP 1.4 §4.4, 2.1
 // §6.1.46). The old key keeps its state.
@@ -301,13 +312,10 @@ func (v *Verbs) ReKey(ctx context.Context, c *core.Caller, in *operation.RekeyIn
 func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput, err error) {
 	var fresh *core.ManagedObject
 	k.StorageMasks = in.ProtectionMasks
-	k.Asked = askedKey(in.Attributes)
+	k.Asked, k.StateCheck = askedKey(in.Attributes), checkReplaceable
 	_, err = k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
-		if o.Type != core.ObjectTypeSymmetricKey {
-			return nil, core.Errorf(core.InvalidObjectType, "Re-key replaces symmetric keys; object %s is a %v", o.ID, o.Type)
-		}
-		if o.StateAt(k.Now).Gone() {
-			return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+		if err := checkReplaceable(o, k.Now); err != nil {
+			return nil, err
 		}
 		given, err := inheritAttributes(k, o, in)
 		if err != nil {

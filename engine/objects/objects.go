@@ -102,21 +102,12 @@ func destroy(k *engine.Call, in *operation.DestroyInput) (operation.IDOutput, er
 // §11.20, §11.21). KMIP 1.x activates Cryptographic Objects only, and so no Opaque
 // Object (1.4 §2.2, §4.19). KMIP 2.x activates every Managed Object (2.1 §6.1.1).
 func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(next *core.ManagedObject, ch *core.Change) error) (operation.IDOutput, error) {
+	k.StateCheck = func(o *core.ManagedObject, _ int64) error {
+		_, _, err := nextState(k, o, event)
+		return err
+	}
 	next, err := k.Change(id, func(o *core.ManagedObject, ch *core.Change) (*core.ManagedObject, error) {
-		from := o.StateAt(k.Now)
-		if from == 0 {
-			if event != core.Destroy {
-				return nil, core.Errorf(core.IllegalOperation, "object %s is a %v, which has no State", o.ID, o.Type)
-			}
-			from = core.PreActive
-		}
-		if event == core.Activate && o.Type == core.ObjectTypeOpaqueObject && k.SpeaksKMIP1() {
-			return nil, core.Errorf(core.IllegalOperation, "object %s is an Opaque Object, which KMIP 1.x does not activate", o.ID)
-		}
-		if event == core.Destroy && from.Gone() {
-			return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed already", o.ID)
-		}
-		to, err := from.Next(event)
+		from, to, err := nextState(k, o, event)
 		if err != nil {
 			return nil, err
 		}
@@ -134,6 +125,26 @@ func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(n
 	return operation.IDOutput{ID: next.ID}, nil
 }
 
+// nextState returns the state of an object, and the one that it enters on an event. It fails if
+// the event is not possible.
+func nextState(k *engine.Call, o *core.ManagedObject, event core.Event) (from, to core.State, err error) {
+	from = o.StateAt(k.Now)
+	if from == 0 {
+		if event != core.Destroy {
+			return from, from, core.Errorf(core.IllegalOperation, "object %s is a %v, which has no State", o.ID, o.Type)
+		}
+		from = core.PreActive
+	}
+	if event == core.Activate && o.Type == core.ObjectTypeOpaqueObject && k.SpeaksKMIP1() {
+		return from, from, core.Errorf(core.IllegalOperation, "object %s is an Opaque Object, which KMIP 1.x does not activate", o.ID)
+	}
+	if event == core.Destroy && from.Gone() {
+		return from, from, core.Errorf(core.ObjectDestroyed, "object %s is destroyed already", o.ID)
+	}
+	to, err = from.Next(event)
+	return from, to, err
+}
+
 // Get returns an object with its value (KMIP 1.4 §4.11, 2.1 §6.1.19). The value of a
 // class N object is never returned. That of a class X object is returned only wrapped,
 // as a Key Wrapping Specification asks.
@@ -142,12 +153,12 @@ func (v *Verbs) Get(ctx context.Context, c *core.Caller, in *operation.GetInput)
 }
 
 func get(k *engine.Call, in *operation.GetInput) (operation.GetOutput, error) {
-	k.Asked.Wrapped = wrappedOrClear(in)
+	k.Asked.Wrapped, k.StateCheck = wrappedOrClear(in), engine.NotDestroyed
 	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return operation.GetOutput{}, err
 	}
-	if err := k.Require(o, engine.NotDestroyed); err != nil {
+	if err := k.Require(o, k.StateCheck); err != nil {
 		return operation.GetOutput{}, err
 	}
 	if isCompressed(in.Compression) {

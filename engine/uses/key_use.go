@@ -80,11 +80,12 @@ func useKey(k *engine.Call, u *keyUse, r *request) (out result, err error) {
 // findForUse returns the object whose key is used. It checks the policy first, then state
 // and dates, then the mask, and loads the tenant's keys.
 func findForUse(k *engine.Call, id core.Identifier, u *keyUse) (*core.ManagedObject, error) {
+	k.StateCheck = k.UseCheck(u.protects)
 	o, err := k.FindObject(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.Require(o, k.UseCheck(u.protects)); err != nil {
+	if err := k.Require(o, k.StateCheck); err != nil {
 		return nil, err
 	}
 	if err := rules.CheckMask(o, u.mask); err != nil {

@@ -113,6 +113,17 @@ func macVerify(k *engine.Call, in *operation.MACVerifyInput) (operation.MACVerif
 	return operation.MACVerifyOutput{ID: r.id, Validity: r.validity, Correlation: r.correlation}, nil
 }
 
+// isCheckable returns nil for an object to which Check applies.
+func isCheckable(o *core.ManagedObject, now int64) error {
+	if o.Type == core.ObjectTypeTemplate {
+		return core.Errorf(core.IllegalOperation, "object %s is a Template, which Check does not apply to", o.ID)
+	}
+	if o.StateAt(now).Gone() {
+		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	}
+	return nil
+}
+
 // Check fails if the caller may not use an object as the request describes (KMIP 1.4
 // §4.10, 2.1 §6.1.7).
 func (v *Verbs) Check(ctx context.Context, c *core.Caller, in *operation.CheckInput) (operation.CheckOutput, error) {
@@ -120,15 +131,13 @@ func (v *Verbs) Check(ctx context.Context, c *core.Caller, in *operation.CheckIn
 }
 
 func checkUse(k *engine.Call, in *operation.CheckInput) (out operation.CheckOutput, err error) {
+	k.StateCheck = isCheckable
 	o, err := k.FindObject(in.ID)
 	if err != nil {
 		return out, err
 	}
-	if o.Type == core.ObjectTypeTemplate {
-		return out, core.Errorf(core.IllegalOperation, "object %s is a Template, which Check does not apply to", o.ID)
-	}
-	if o.StateAt(k.Now).Gone() {
-		return out, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	if err := isCheckable(o, k.Now); err != nil {
+		return out, err
 	}
 	if in.Mask != nil {
 		if err := rules.CheckMask(o, *in.Mask); err != nil {
