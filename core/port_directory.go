@@ -50,10 +50,14 @@ type SaveDirectoryEntry struct{ Entry *DirectoryEntry }
 // ForTenant implements [Write].
 func (w SaveDirectoryEntry) ForTenant() string { return w.Entry.Tenant }
 
-// PruneDirectoryEntry removes all versions of an entry whose kind is Prunable. The
-// caller makes sure that its versions give no right even if someone puts them back: a
-// token has expired, an approval has ended. Its ID is never used again.
-type PruneDirectoryEntry struct{ Name DirectoryName }
+// PruneDirectoryEntry removes all versions of an entry whose kind is Prunable, or whose tenant
+// was deleted. The caller makes sure that its versions give no right even if someone puts them
+// back: a token has expired, an approval has ended, a tenant is gone with its keys. Its ID is
+// never used again.
+type PruneDirectoryEntry struct {
+	Name          DirectoryName
+	TenantDeleted bool // the entry is one of a tenant whose deletion was confirmed, so any kind may be removed
+}
 
 // ForTenant implements [Write].
 func (w PruneDirectoryEntry) ForTenant() string { return w.Name.Tenant }

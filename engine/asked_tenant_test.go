@@ -20,6 +20,14 @@ func TestTenantsThatExist(t *testing.T) {
 			t.Errorf("users of %s: %v; want that it exists: %v", tenant, err, exists)
 		}
 	}
+	w.lay(&core.Tenant{State: core.TenantDeleted})
+	v, _ = administered(t, w, 0)
+	if _, err := v.ListUsers(ctx, socket, "default", "", 10); err != nil {
+		t.Errorf("users of a tenant that was deleted: %v", err)
+	}
+	if _, err := v.SaveUser(ctx, socket, admin.SaveUserInput{Tenant: "default", Name: "u"}); core.CodeOf(err) != core.IllegalOperation {
+		t.Errorf("a new user of a tenant that was deleted: %v", err)
+	}
 	if _, err := v.SaveUser(ctx, socket, admin.SaveUserInput{Tenant: "typo", Name: "u"}); core.CodeOf(err) != core.ItemNotFound {
 		t.Errorf("a user of a tenant that does not exist: %v", err)
 	}

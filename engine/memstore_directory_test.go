@@ -40,7 +40,7 @@ func (d *memDirectory) check(w core.Write, saved map[core.DirectoryName]int64) e
 		}
 		saved[e.Name()]++
 	case core.PruneDirectoryEntry:
-		if !w.Name.Kind.Prunable() {
+		if !w.Name.Kind.Prunable() && (!w.TenantDeleted || w.Name.Tenant == "") {
 			return core.Errorf(core.IllegalOperation, "kept")
 		}
 	}

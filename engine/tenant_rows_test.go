@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/admin"
 )
 
 // tenantRows has a row for some tenants; unknown is the error about all.
@@ -257,6 +258,81 @@ func TestRowsOfADeletedTenantAreRemoved(t *testing.T) {
 	}
 	if rows, _ := w.store.OldestRows(ctx, "other", 10); rows.Count != 1 {
 		t.Errorf("another tenant has %d rows; want its one", rows.Count)
+	}
+}
+
+// So are its policies, users, roles, clients and all other entries, and not those of another tenant.
+// The row of the tenant and the records stay.
+func TestEntriesOfADeletedTenantAreRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.hsm.sets[1], w.hsm.sets[2] = true, true
+	v, d := administered(t, w, 0)
+	for i := range 150 {
+		if _, err := v.SaveUser(ctx, w.alice, admin.SaveUserInput{Name: fmt.Sprint("u", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := savePolicy(w, v, `{"n":1}`, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.DeleteUser(ctx, w.alice, admin.Removal{Name: "u0"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.SaveUser(ctx, w.out, admin.SaveUserInput{Name: "theirs"}); err != nil {
+		t.Fatal(err)
+	}
+	body, err := core.EncodeBody(&core.Tenant{State: core.TenantDeleted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Save(ctx, &core.DirectoryEntry{Kind: core.EntryTenant, ID: "default", Version: 1, At: 1, Author: "system/socket", Body: body}); err != nil {
+		t.Fatal(err)
+	}
+	remove := func(state core.TenantState) int {
+		t.Helper()
+		n, err := w.RemoveEntries(ctx, d, map[string]core.TenantState{"default": state})
+		if err != nil && w.store.refuse == nil {
+			t.Error(err)
+		}
+		return n
+	}
+	if n := remove(core.TenantDeleted); n != 0 {
+		t.Errorf("%d entries are removed while the keys are there", n)
+	}
+	if _, err := w.Tenants.Shred(ctx, "default", "system/socket"); err != nil {
+		t.Fatal(err)
+	}
+	w.hsm.sets[1] = true // the token has a key of the set after all
+	if n := remove(core.TenantDeleted); n != 0 {
+		t.Errorf("%d entries are removed though the token has a key", n)
+	}
+	delete(w.hsm.sets, 1)
+	for _, state := range []core.TenantState{core.TenantDisabled, core.TenantDeleting} {
+		if n := remove(state); n != 0 {
+			t.Errorf("%d entries of a tenant that is %s are removed", n, state)
+		}
+	}
+	w.store.refuse = core.Errorf(core.StoreUnavailable, "full")
+	if n := remove(core.TenantDeleted); n != 0 || len(d.NamesOf("default", 1000)) != 151 {
+		t.Errorf("%d entries are removed without a record, and %d are left", n, len(d.NamesOf("default", 1000)))
+	}
+	w.store.refuse = nil
+	before := len(w.store.entries)
+	if n := remove(core.TenantDeleted); n != 151 || len(w.store.entries) != before+2 {
+		t.Errorf("%d entries are removed with %d records; want 151 with one for each batch of 100", n, len(w.store.entries)-before)
+	}
+	if n := remove(core.TenantDeleted); n != 0 || len(w.store.entries) != before+2 {
+		t.Errorf("the second time %d entries are removed, with %d records", n, len(w.store.entries)-before-2)
+	}
+	for _, name := range []core.DirectoryName{{Tenant: "default", Kind: core.EntryUser, ID: "u1"}, {Tenant: "default", Kind: core.EntryUser, ID: "u0"}, {Tenant: "default", Kind: core.EntryPolicy, ID: "p"}} {
+		if left, err := w.store.DirectoryHistory(ctx, name, 0, 10); err != nil || len(left) > 0 {
+			t.Errorf("%v: %d versions are left, %v", name, len(left), err)
+		}
+	}
+	for _, name := range []core.DirectoryName{{Tenant: "other", Kind: core.EntryUser, ID: "theirs"}, {Kind: core.EntryTenant, ID: "default"}} {
+		if left, err := w.store.DirectoryHistory(ctx, name, 0, 10); err != nil || len(left) != 1 {
+			t.Errorf("%v: %d versions are left, %v; want one", name, len(left), err)
+		}
 	}
 }
 

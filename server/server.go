@@ -237,7 +237,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 		CheckCanaries: func(ctx context.Context, next core.Policy) ([]string, error) {
 			return admin.CheckCanaries(ctx, s.admin, next)
 		}})
-	s.upkeep = &upkeepLoop{engine: s.engine, tokens: s.tokens, tenants: s.tenants, verbs: upkeep.New(s.engine), log: s.log}
+	s.upkeep = &upkeepLoop{engine: s.engine, tokens: s.tokens, tenants: s.tenants, entries: s.directory, verbs: upkeep.New(s.engine), log: s.log}
 	if err := s.upkeep.reconcile(ctx, true); err != nil {
 		return nil, err
 	}

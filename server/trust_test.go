@@ -1208,6 +1208,44 @@ func TestDeletedTenant(t *testing.T) {
 	}
 }
 
+// The running server removes the policies and users of a deleted tenant within its next round of
+// upkeep, with a record. Nothing is then missing, also after a restart.
+func TestPeopleOfADeletedTenantAreRemoved(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	policyCommand(t, s, false, "user", "add", "u1", "--tenant", "acme")
+	policyCommand(t, s, false, "role", "save", "clerk", "encrypt", "--tenant", "acme")
+	policyCommand(t, s, false, "user", "add", "kept")
+	tenantCommand(t, s, "disable", "acme")
+	tenantCommand(t, s, "delete", "acme", "--now", "--reason", "gone")
+	tenantCommand(t, s, "delete", "acme", "--confirm", "--yes")
+	if out := policyCommand(t, s, true, "user", "add", "u2", "--tenant", "acme"); !strings.Contains(out, "tenant acme was deleted") {
+		t.Errorf("a new user of a deleted tenant: %s", out)
+	}
+	left := ""
+	for end := time.Now().Add(100 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+		if left = policyCommand(t, s, false, "user", "list", "--tenant", "acme") + policyCommand(t, s, false, "role", "list", "--tenant", "acme"); left == "" {
+			break
+		}
+	}
+	if left != "" {
+		t.Errorf("of the deleted tenant there are still %s", left)
+	}
+	if got := records(t, s, "Destroy Tenant Keys", "--tenant", "acme"); !slices.ContainsFunc(got, func(r string) bool { return strings.Contains(r, "entries: removed") }) {
+		t.Errorf("the removal has no record: %v", got)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.Run()
+	if out := policyCommand(t, s, false, "user", "list"); !strings.Contains(out, "kept") {
+		t.Errorf("users of another tenant: %s", out)
+	}
+	if out, err := s.Command("health", "--dir", s.Dir); err != nil || strings.Contains(out, "degraded") {
+		t.Errorf("health: %v\n%s", err, out)
+	}
+}
+
 // wantNoKeysOf fails if the HSM has a key of a tenant, or an orphan of it.
 func wantNoKeysOf(t *testing.T, s *servertest.Server, tenant string) {
 	t.Helper()

@@ -20,6 +20,7 @@ type upkeepLoop struct {
 	engine  *engine.Engine
 	tokens  *admin.TokenVerbs
 	tenants *directory.Tenants
+	entries *directory.Directory
 	verbs   *upkeep.Verbs
 	log     *slog.Logger
 }
@@ -51,6 +52,9 @@ func (u *upkeepLoop) housekeep(ctx context.Context) {
 		}
 		if n, err := u.verbs.RemoveObjects(ctx, u.tenants.Inactive()); err != nil {
 			u.log.Error("remove the objects of deleted tenants", "removed", n, "error", err)
+		}
+		if n, err := u.verbs.RemoveEntries(ctx, u.entries, u.tenants.Inactive()); err != nil {
+			u.log.Error("remove the policies and people of deleted tenants", "removed", n, "error", err)
 		}
 		u.recordLogins(ctx) // says in the log what it could not do
 	})

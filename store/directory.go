@@ -61,7 +61,7 @@ func (w saveDirectoryEntry) appendStatements(l *statementCollector) error {
 type pruneDirectoryEntry core.PruneDirectoryEntry
 
 func (w pruneDirectoryEntry) validate() error {
-	if !w.Name.Kind.Prunable() {
+	if !w.Name.Kind.Prunable() && (!w.TenantDeleted || w.Name.Tenant == "") {
 		return core.Errorf(core.IllegalOperation, "the versions of a directory entry of kind %q are kept", w.Name.Kind)
 	}
 	return nil

@@ -260,6 +260,19 @@ func (d *Directory) UsageBeside(name core.DirectoryName) (entries, bytes int) {
 	return entries, bytes
 }
 
+// NamesOf lists entries of a tenant in no order, deleted and refused ones included.
+func (d *Directory) NamesOf(tenant string, limit int) (names []core.DirectoryName) {
+	for h := range d.entries.eachHeld {
+		if len(names) == limit {
+			break
+		}
+		if h.entry.Tenant == tenant {
+			names = append(names, h.entry.Name())
+		}
+	}
+	return names
+}
+
 // NextVersion returns the version that comes after the newest one of an entry, also of a
 // deleted one.
 func (d *Directory) NextVersion(kind core.EntryKind, tenant, id string) int64 {

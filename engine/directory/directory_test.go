@@ -504,6 +504,76 @@ func TestPrunedEntries(t *testing.T) {
 	}
 }
 
+// Entries of a tenant that was deleted are removed for good, on every node and also if a node has
+// not read yet that it was deleted. The same rows of another tenant are refused if they are
+// missing, and so are those of a tenant that only waits for its deletion.
+func TestEntriesOfADeletedTenant(t *testing.T) {
+	s := newSite(t, true)
+	one, two := s.node(), s.node()
+	late := s.node()
+	policy := func(tenant string, n int64) *core.DirectoryEntry {
+		return storetest.DirectoryEntry(core.EntryPolicy, tenant, "p", n)
+	}
+	row := func(tenant string, n int64, state core.TenantState) *core.DirectoryEntry {
+		body, err := core.EncodeBody(&core.Tenant{State: state, DeleteAfter: map[core.TenantState]int64{core.TenantDeleting: 1}[state]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := storetest.DirectoryEntry(core.EntryTenant, "", tenant, n)
+		e.Body = body
+		return e
+	}
+	for _, tenant := range []string{"gone", "waits", "alive"} {
+		s.save(one, policy(tenant, 1), policy(tenant, 2))
+	}
+	s.read(two)
+	s.read(late)
+	s.save(one, row("gone", 1, core.TenantDisabled), row("gone", 2, core.TenantDeleted), row("waits", 1, core.TenantDeleting))
+	s.read(two)
+	if n := len(one.NamesOf("gone", 10)); n != 1 {
+		t.Fatalf("the deleted tenant has %d entries", n)
+	}
+	if err := one.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: policy("gone", 1).Name(), TenantDeleted: true})); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []*Directory{two, late} {
+		s.compare(d)
+	}
+	for what, d := range map[string]*Directory{"the node that removed it": one, "another node": two, "a node that has not read the row of the tenant": late, "a node that starts": s.node()} {
+		if e, err := d.Get(core.EntryPolicy, "gone", "p"); e != nil || core.CodeOf(err) != core.ItemNotFound || len(d.NamesOf("gone", 10)) > 0 {
+			t.Errorf("%s: the policy of a deleted tenant is %+v, %v", what, e, err)
+		}
+		if n, problem := d.Refused(); n != 0 {
+			t.Errorf("%s: %d entries are refused: %s", what, n, problem)
+		}
+	}
+	s.attack("DELETE FROM directory_entry WHERE tenant IN ('waits', 'alive')")
+	s.compare(two)
+	for _, tenant := range []string{"waits", "alive"} {
+		if e, err := two.Get(core.EntryPolicy, tenant, "p"); e != nil || core.CodeOf(err) != core.Tampered {
+			t.Errorf("a policy of the tenant %s that is missing is %+v, %v; want that it is refused", tenant, e, err)
+		}
+	}
+}
+
+// What follows entries sees the removal as a deletion.
+func TestWatchersSeeRemovedEntries(t *testing.T) {
+	s := newSite(t, false)
+	d := s.unopened()
+	var seen []string
+	d.Watch(core.EntryPolicy, func(e *core.DirectoryEntry) { seen = append(seen, fmt.Sprint(e.ID, e.Version, e.Deleted)) })
+	if err := d.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.save(d, version("p", 1))
+	if err := d.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: version("p", 1).Name(), TenantDeleted: true})); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(seen, ", "); got != "p1 false, p2 true" {
+		t.Errorf("watchers have seen %s; want version 1, and then that it is deleted", got)
+	}
+}
+
 // A list has the entries of one kind and tenant by ID, in pages.
 func TestList(t *testing.T) {
 	s := newSite(t, false)

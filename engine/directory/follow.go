@@ -73,6 +73,17 @@ func (d *Directory) readAgain(ctx context.Context, name core.DirectoryName) erro
 		known = h.entry.Version // before the row is read: versions only grow
 	}
 	newest, err := d.ports.Store.DirectoryHistory(ctx, name, 0, 1)
+	if err == nil && known > 0 && (len(newest) == 0 || newest[0].Version < known) && !name.Kind.Prunable() {
+		deleted, err := d.isTenantDeleted(ctx, name.Tenant)
+		if err != nil {
+			return err
+		}
+		if deleted {
+			d.forgetEntry(name)
+			d.acceptAll(newest)
+			return nil
+		}
+	}
 	switch {
 	case core.CodeOf(err) == core.Tampered:
 		d.refuseEntry(name, err)
@@ -88,6 +99,24 @@ func (d *Directory) readAgain(ctx context.Context, name core.DirectoryName) erro
 		d.acceptAll(newest)
 	}
 	return nil
+}
+
+// isTenantDeleted reports whether the row of a tenant says that its deletion was confirmed. The
+// database is asked, because this node may not have read that row yet. Nothing of such a tenant
+// gives a right, so its entries may be missing.
+func (d *Directory) isTenantDeleted(ctx context.Context, tenant string) (bool, error) {
+	if tenant == "" {
+		return false, nil
+	}
+	newest, err := d.ports.Store.DirectoryHistory(ctx, core.DirectoryName{Kind: core.EntryTenant, ID: tenant}, 0, 1)
+	if core.CodeOf(err) == core.Tampered {
+		return false, nil
+	}
+	if err != nil || len(newest) == 0 || newest[0].Deleted {
+		return false, err
+	}
+	row, err := decodeBody[core.Tenant](newest[0])
+	return err == nil && row.State == core.TenantDeleted, nil
 }
 
 func loweredEntry(name core.DirectoryName, known int64, has string) error {

@@ -64,7 +64,8 @@ func (d *Directory) acceptAll(entries []*core.DirectoryEntry) {
 	}
 }
 
-// forgetEntry drops an entry whose versions were pruned.
+// forgetEntry drops an entry whose versions were pruned. Watchers of a kind that is pruned only
+// with its tenant see that it is deleted; those of the other kinds know when an entry ends.
 func (d *Directory) forgetEntry(name core.DirectoryName) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
@@ -73,6 +74,12 @@ func (d *Directory) forgetEntry(name core.DirectoryName) {
 			d.refused.Add(-1)
 		}
 		d.entries.removeHeld(name)
+		if name.Kind.Prunable() {
+			return
+		}
+		for _, f := range d.watchers[name.Kind] {
+			f(&core.DirectoryEntry{Kind: name.Kind, Tenant: name.Tenant, ID: name.ID, Version: h.entry.Version + 1, Deleted: true})
+		}
 	}
 }
 

@@ -59,6 +59,59 @@ func (v *Verbs) removeObjectsOf(ctx context.Context, tenant string, batches *int
 	return removed, nil
 }
 
+// Entries are the policies and people of tenants, as the directory has them.
+type Entries interface {
+	// NamesOf lists entries of a tenant, deleted ones included.
+	NamesOf(tenant string, limit int) []core.DirectoryName
+	// ShowStored lets this node know of a change that was committed.
+	ShowStored(*core.Change)
+}
+
+// removedEntries is how many entries one batch removes, each with its versions.
+const removedEntries = 100
+
+// RemoveEntries removes the policies, users, roles, clients and all other entries of deleted
+// tenants, whose keys are destroyed. Each batch is one transaction with its record. The row of the
+// tenant itself stays, because its name is not used again, and so do its records.
+func (v *Verbs) RemoveEntries(ctx context.Context, entries Entries, tenants map[string]core.TenantState) (removed int, failed error) {
+	batches := removedBatches
+	for name, state := range tenants {
+		if state != core.TenantDeleted {
+			continue
+		}
+		n, err := v.removeEntriesOf(ctx, entries, name, &batches)
+		removed, failed = removed+n, errors.Join(failed, err)
+	}
+	return removed, failed
+}
+
+// removeEntriesOf removes the entries of one tenant, as far as there are batches left.
+func (v *Verbs) removeEntriesOf(ctx context.Context, entries Entries, tenant string, batches *int) (removed int, err error) {
+	for *batches > 0 {
+		names := entries.NamesOf(tenant, removedEntries)
+		if len(names) == 0 {
+			return removed, nil
+		}
+		if gone, err := v.areKeysGone(ctx, tenant); err != nil || !gone {
+			return removed, err
+		}
+		*batches--
+		ch := &core.Change{}
+		for _, name := range names {
+			ch.Add(core.PruneDirectoryEntry{Name: name, TenantDeleted: true})
+		}
+		r := core.Record{Time: v.engine.Ports.Clock.NowMicro(), Tenant: tenant, Principal: "keyreeve", Door: core.DoorClock, Action: core.ActionDestroyTenantKeys,
+			Outcome: core.Allowed, Detail: fmt.Sprintf("%d policies, users, roles and other entries: removed", len(names))}
+		ch.Add(v.engine.Ports.RecordWrite(&r))
+		if err := v.engine.Ports.Store.Commit(ctx, ch); err != nil {
+			return removed, err
+		}
+		entries.ShowStored(ch)
+		removed += len(names)
+	}
+	return removed, nil
+}
+
 // areKeysGone reports whether all sets of keys of a tenant are destroyed: their rows say so,
 // and the token has none of their keys.
 func (v *Verbs) areKeysGone(ctx context.Context, tenant string) (bool, error) {

@@ -202,7 +202,8 @@ func directoryRaces(t *testing.T, s core.Store) {
 	}
 }
 
-// Tokens and approvals can be removed with all their versions; nothing else can.
+// Tokens and approvals can be removed with all their versions. Other entries can only with their
+// tenant, and those of the server never.
 func directoryPrunes(t *testing.T, s core.Store) {
 	for _, kind := range []core.EntryKind{core.EntryToken, core.EntryApproval} {
 		a, b := DirectoryEntry(kind, "dir prune", "a", 1), DirectoryEntry(kind, "dir prune", "b", 1)
@@ -218,6 +219,21 @@ func directoryPrunes(t *testing.T, s core.Store) {
 	for _, kind := range []core.EntryKind{core.EntryPolicy, core.EntryUser, core.EntryRole, core.EntryGroup, core.EntryTenant, core.EntryAttachment, core.EntryServerPolicy, "", "other"} {
 		name := core.DirectoryName{Tenant: "dir prune", Kind: kind, ID: "a"}
 		wantCode(t, "to prune a "+string(kind), s.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: name})), core.IllegalOperation)
+		name.Tenant = ""
+		wantCode(t, "to prune a "+string(kind)+" of the server", s.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: name, TenantDeleted: true})), core.IllegalOperation)
+	}
+	user, other := DirectoryEntry(core.EntryUser, "dir gone", "u", 1), DirectoryEntry(core.EntryUser, "dir prune", "u", 1)
+	saveEntries(t, s, user, other, DirectoryEntry(core.EntryUser, "dir gone", "u", 2))
+	before, err := s.DirectoryChange(ctx)
+	mustSucceed(t, err)
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.PruneDirectoryEntry{Name: user.Name(), TenantDeleted: true})))
+	for name, want := range map[core.DirectoryName]int{user.Name(): 0, other.Name(): 1} {
+		if left, err := s.DirectoryHistory(ctx, name, 0, 10); err != nil || len(left) != want {
+			t.Errorf("%v: %d versions are left, %v; want %d", name, len(left), err, want)
+		}
+	}
+	if after, err := s.DirectoryChange(ctx); err != nil || after != before+1 {
+		t.Errorf("the removal is change %d after %d, %v; want the next one", after, before, err)
 	}
 }
 
