@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 )
@@ -17,7 +18,8 @@ type Shredded struct {
 
 // Shred destroys the resident keys and the sets of keys of a tenant in the token, and records
 // each before and after. The caller has stored that the tenant is deleted. What an earlier call
-// has destroyed is not counted again. by names the administrator.
+// has destroyed is not counted again. It fails with Tampered if a set of the tenant may be left,
+// whose row is missing. by names the administrator.
 func (t *Tenants) Shred(ctx context.Context, tenant, by string) (out Shredded, err error) {
 	t.making.Lock()
 	defer t.making.Unlock()
@@ -38,10 +40,44 @@ func (t *Tenants) Shred(ctx context.Context, tenant, by string) (out Shredded, e
 		}
 		out.KeySets++
 	}
+	if err := RequireKeySetRows(ctx, t.ports, tenant, sets); err != nil {
+		return out, err
+	}
 	t.declared.Delete(tenant)
 	t.loaded.Delete(tenant)
 	t.checks.Delete(tenant)
 	return out, nil
+}
+
+// RequireKeySetRows fails with Tampered if sets are not known to be all sets of keys that a tenant
+// has had. Each one had a row, stored before its keys were made, and rows are never removed. A gap in
+// the epochs shows a missing row. So does a set in the token that no row names: it can be the newest
+// set of any tenant.
+func RequireKeySetRows(ctx context.Context, p *Ports, tenant string, sets []core.KeySet) error {
+	const advice = "so it is not known that all its keys are destroyed; restore the table tenant_key from a backup, and find out who can write the database"
+	epochs := map[int]bool{}
+	for _, s := range sets {
+		epochs[s.Epoch] = true
+	}
+	for epoch := range max(1, len(epochs)) {
+		if !epochs[epoch+1] {
+			return core.Errorf(core.Tampered, "the row of the set of keys with epoch %d of tenant %s is missing, %s", epoch+1, core.ClientText(tenant), advice)
+		}
+	}
+	have, err := p.HSM.KeySets(ctx) // before the rows: those are stored before the keys are made
+	if err != nil {
+		return err
+	}
+	rows, err := p.Store.KeySets(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, s := range have {
+		if s.Own && s.Number != 0 && !slices.ContainsFunc(rows, func(row core.KeySet) bool { return row.Number == s.Number }) {
+			return core.Errorf(core.Tampered, "no row names set %d of keys in the HSM, which may be one of tenant %s, %s", s.Number, core.ClientText(tenant), advice)
+		}
+	}
+	return nil
 }
 
 // destroySet destroys the keys of a set and then says so in its row.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
 )
 
 // ForgetInactive drops the keys that this node keeps unwrapped of tenants that are not
@@ -113,14 +114,12 @@ func (v *Verbs) removeEntriesOf(ctx context.Context, entries Entries, tenant str
 }
 
 // areKeysGone reports whether all sets of keys of a tenant are destroyed: their rows say so,
-// and the token has none of their keys.
+// and the token has none of their keys. It fails if a row may be missing, which is no word for an
+// irreversible act.
 func (v *Verbs) areKeysGone(ctx context.Context, tenant string) (bool, error) {
 	sets, err := v.engine.Ports.Store.KeySets(ctx, tenant)
 	if err != nil {
 		return false, err
-	}
-	if len(sets) == 0 {
-		return false, nil // a row that is missing is no word for an irreversible act
 	}
 	for _, s := range sets {
 		if s.State != core.KeySetDestroyed {
@@ -130,6 +129,9 @@ func (v *Verbs) areKeysGone(ctx context.Context, tenant string) (bool, error) {
 		if err != nil || exists {
 			return false, err
 		}
+	}
+	if err := engine.RequireKeySetRows(ctx, &v.engine.Ports, tenant, sets); err != nil {
+		return false, err
 	}
 	return true, nil
 }
