@@ -20,6 +20,8 @@ const module = "github.com/keyreeve/keyreeve"
 // whole of the architecture: a new edge is a change to this table.
 var layers = map[string][]string{
 	".":                  {},
+	"api":                {},
+	"api/generate":       {},
 	"core":               {},
 	"core/cache":         {},
 	"core/fair":          {"core"},

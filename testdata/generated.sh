@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The generated files are what the tables make of them.
+# The generated files are what the tables and the specification make of them.
 set -euo pipefail
-before=$(cat core/*_gen.go | sha256sum)
-go generate ./core
-[ "$before" = "$(cat core/*_gen.go | sha256sum)" ] || { echo "core/*_gen.go are not what core/tables make: run go generate ./core"; exit 1; }
+sums() { cat core/*_gen.go api/*_gen.go | sha256sum; }
+before=$(sums)
+go generate ./core ./api
+[ "$before" = "$(sums)" ] || { echo "generated files are not what core/tables and api/openapi.yaml make: run go generate ./core ./api"; exit 1; }

@@ -1,0 +1,162 @@
+package api_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keyreeve/keyreeve/api"
+	"github.com/keyreeve/keyreeve/core"
+)
+
+func operation(t *testing.T, pattern string) *api.Operation {
+	t.Helper()
+	i := slices.IndexFunc(api.Operations, func(o api.Operation) bool { return o.Pattern() == pattern })
+	if i < 0 {
+		t.Fatalf("there is no operation %s", pattern)
+	}
+	return &api.Operations[i]
+}
+
+// The codes of the specification are those of core, and each operation that has an action has
+// one that core knows.
+func TestSpecificationAgreesWithCore(t *testing.T) {
+	for _, name := range api.ProblemCodes() {
+		if code, ok := core.CodeByName(name); !ok || code.String() != name {
+			t.Errorf("the specification has the code %s, which core does not have", name)
+		}
+	}
+	for _, code := range core.Codes() {
+		if !slices.Contains(api.ProblemCodes(), code.String()) {
+			t.Errorf("the specification lacks the code %v", code)
+		}
+	}
+	for _, o := range api.Operations {
+		if o.Action != "" && core.ActionsNamed(o.Action) == nil {
+			t.Errorf("%s has the action %q, which core does not have", o.Pattern(), o.Action)
+		}
+	}
+}
+
+// Each fault of a body is refused, and the error names the member.
+func TestCheck(t *testing.T) {
+	text := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct{ pattern, body, path string }{
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"extra":1}`, "extra"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"Name":"n"}`, "Name"},
+		{"POST /v1/keys", `{"type":"symmetric","usage":["encrypt"]}`, "algorithm"},
+		{"POST /v1/keys", `{"type":"triple","algorithm":"AES","usage":["encrypt"]}`, "type"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt","fly"]}`, "usage[1]"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":[]}`, "usage"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":[` + strings.Repeat(`"sign",`, 16) + `"sign"]}`, "usage"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":"encrypt"}`, "usage"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"","usage":["encrypt"]}`, "algorithm"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"` + text(65) + `","usage":["encrypt"]}`, "algorithm"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"length":0}`, "length"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"length":65537}`, "length"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"length":1.5}`, "length"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"length":"256"}`, "length"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"sensitive":null}`, "sensitive"},
+		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"sensitive":"true"}`, "sensitive"},
+		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"%"}`, "aad"},
+		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"YR=="}`, "aad"},
+		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"YQ"}`, "aad"},
+		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"YQ=="} {}`, ""},
+		{"POST /v1/encrypt", `{"keyId":"k","keyId":"k","plaintext":"YQ==","format":"raw"}`, "keyId"},
+		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw"`, ""},
+		{"POST /v1/encrypt", `[]`, ""},
+		{"POST /v1/encrypt", ``, ""},
+		{"POST /v1/encrypt", `null`, ""},
+		{"POST /v1/encrypt", "{\"keyId\":\"\xff\",\"plaintext\":\"YQ==\",\"format\":\"raw\"}", "Unicode"},
+		{"POST /v1/keys/{keyId}/rotate", `{"activateAt":"tomorrow"}`, "activateAt"},
+		{"POST /v1/sign", `{"keyId":"k"}`, "message"},
+		{"POST /v1/sign", `{"keyId":"k","message":"YQ==","digest":"YWFh"}`, "message"},
+		{"POST /v1/clients", `{"csr":"x"}`, "name"},
+		{"POST /v1/policies/{policyId}/attach", `{"user":"a","role":"b"}`, ""},
+		{"POST /v1/policies/{policyId}/attach", `{}`, ""},
+		{"POST /v1/users", `{"name":"-a"}`, "name"},
+		{"POST /v1/users", `{"name":"a","attributes":{"-":"x"}}`, "attributes.-"},
+		{"POST /v1/users", `{"name":"a","attributes":{"x":""}}`, "attributes.x"},
+		{"POST /v1/users", `{"name":"a","attributes":{"x":{}}}`, "attributes.x"},
+	} {
+		err := api.Check([]byte(c.body), operation(t, c.pattern).Body)
+		if fault, ok := errors.AsType[*api.Fault](err); !ok || !strings.Contains(fault.Text, c.path) {
+			t.Errorf("%s %.80s: %v; want a fault that names %q", c.pattern, c.body, err, c.path)
+		}
+	}
+	for pattern, body := range map[string]string{
+		"POST /v1/keys":                ` {"type":"pair","algorithm":"EC","usage":["sign"],"length":256,"activate":false} `,
+		"POST /v1/encrypt":             `{"keyId":"k","plaintext":"ä","encoding":"utf8","format":"raw","aad":""}`,
+		"POST /v1/keys/{keyId}/rotate": `{"activateAt":"2026-01-31T12:00:00+01:00"}`,
+		"POST /v1/users":               `{"name":"a","expiresAt":null,"attributes":{"x":"y"}}`,
+		"POST /v1/policies":            `{"name":"p","document":{"a":[{"b":null,"b":1}]}}`,
+	} {
+		if err := api.Check([]byte(body), operation(t, pattern).Body); err != nil {
+			t.Errorf("%s %s: %v", pattern, body, err)
+		}
+	}
+}
+
+// A body that repeats something without end is refused when a bound is reached.
+func TestCheckStopsAtBounds(t *testing.T) {
+	s := operation(t, "POST /v1/users").Body
+	for what, body := range map[string]string{
+		"members": `{"name":"a","attributes":{` + manyMembers(100_000) + `}}`, "elements": `{"name":"a","groups":[` + strings.Repeat(`"g",`, 100_000) + `"g"]}`,
+	} {
+		allocations := testing.AllocsPerRun(1, func() {
+			if fault, ok := errors.AsType[*api.Fault](api.Check([]byte(body), s)); !ok || !fault.Malformed {
+				t.Errorf("%s without end: %v", what, fault)
+			}
+		})
+		if allocations > 1000 {
+			t.Errorf("%s without end: %.0f allocations", what, allocations)
+		}
+	}
+}
+
+func manyMembers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"m%d":"x",`, i)
+	}
+	return b.String() + `"m":"x"`
+}
+
+func TestCheckParameters(t *testing.T) {
+	limit, format := operation(t, "GET /v1/keys").Query[1], operation(t, "GET /v1/keys/{keyId}/public-key").Query[0]
+	for value, good := range map[string]bool{"1": true, "200": true, "0": false, "201": false, "-1": false, "": false, "x": false, "1.0": false} {
+		if err := limit.CheckValue(value); (err == nil) != good {
+			t.Errorf("limit=%s: %v", value, err)
+		}
+	}
+	for value, good := range map[string]bool{"pem": true, "jwk": true, "PEM": false, "": false} {
+		if err := format.CheckValue(value); (err == nil) != good {
+			t.Errorf("format=%s: %v", value, err)
+		}
+	}
+}
+
+// A text is decoded once, and is zeroed by it.
+func TestEncoded(t *testing.T) {
+	plain, base64 := api.EncodingUTF8, "base64"
+	for _, c := range []struct {
+		text     string
+		encoding *string
+		want     string
+		ok       bool
+	}{{"SGVsbG8=", nil, "Hello", true}, {"SGVsbG8=", &base64, "Hello", true}, {"Hellö", &plain, "Hellö", true}, {"Hello", nil, "", false}, {"SGVsbG8", nil, "", false}, {"SGVs\nbG8=", nil, "", false}, {"", nil, "", true}} {
+		e := api.Encoded(c.text)
+		got, ok := e.Decode(c.encoding)
+		if ok != c.ok || string(got) != c.want || strings.Trim(string(e), "\x00") != "" {
+			t.Errorf("%q: %q, %v; the text is %q then", c.text, got, ok, e)
+		}
+		if again, valid := api.Encode([]byte(c.want), c.encoding); c.ok && (!valid || string(again) != c.text) {
+			t.Errorf("%q becomes %q, %v", c.want, again, valid)
+		}
+	}
+	if _, valid := api.Encode([]byte{0xff}, &plain); valid {
+		t.Error("bytes that are no UTF-8 were taken for a text")
+	}
+}

@@ -1,0 +1,356 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Operation is a method of a path.
+type Operation struct {
+	Method, Path string
+	Action       string // of the policy; "" if the route is open to everybody
+	Query        []Parameter
+	Body         *Schema // nil: the route takes no body
+	MaxBody      int     // bytes; 0: MaxBody
+	Status       int     // of a success
+	Problems     []int   // the statuses of refusals
+	Answer       *Schema // of a success; nil: it is no JSON, or there is none
+	HonorsMatch  bool    // the route replaces a version, and so honors If-Match
+}
+
+// Pattern returns the operation as [net/http.ServeMux] takes it.
+func (o *Operation) Pattern() string { return o.Method + " " + o.Path }
+
+// Parameter is a parameter of a query.
+type Parameter struct {
+	Name     string
+	Required bool
+	Schema   *Schema
+}
+
+// Schema says what a JSON value must be.
+type Schema struct {
+	Kind     Kind
+	Nullable bool
+	Closed   bool           // an Object has no other members
+	Members  []Member       // of an Object
+	Element  *Schema        // of an Array or a Map
+	Least    int64          // characters, elements or members; of an Integer its value
+	Most     int64          // the same; 0: no bound
+	Enum     []string       // the values of a Text; nil: all
+	Pattern  *regexp.Regexp // of a Text, or of the names in a Map
+	AnyOf    []string       // at least one of these members must be given
+	OneOf    []string       // exactly one of these members must be given
+}
+
+// Member is a member of an object.
+type Member struct {
+	Name     string
+	Required bool
+	Schema   *Schema
+}
+
+// Kind is the kind of a JSON value.
+type Kind uint8
+
+// The kinds.
+const (
+	Anything Kind = iota // somebody else reads it
+	Object
+	Map // an object whose names are data
+	Array
+	Text
+	Base64
+	Time // RFC 3339
+	Integer
+	Boolean
+)
+
+var kindNames = [...]string{"a value", "an object", "an object", "an array", "a text", "a text", "a text", "an integer", "a boolean"}
+
+// Bounds of every body, whatever its schema says.
+const (
+	MaxBody    = 1 << 20 // bytes
+	MaxDepth   = 8
+	MaxMembers = 64 // of one object, or elements of one array
+)
+
+// Fault is what is wrong with a body.
+type Fault struct {
+	Path string // of the member, such as "usage[1]"; "" for the body itself
+	Text string // a sentence for people
+	// Malformed says that the body is no JSON that every reader reads alike. Otherwise it
+	// was read, and a value is not acceptable.
+	Malformed bool
+}
+
+func (f *Fault) Error() string { return f.Text }
+
+func malformed(text string, args ...any) error {
+	return &Fault{Text: fmt.Sprintf(text, args...), Malformed: true}
+}
+
+func refused(path, text string, args ...any) error {
+	return &Fault{Path: path, Text: fmt.Sprintf("%q ", path) + fmt.Sprintf(text, args...)}
+}
+
+// Check returns a [*Fault] unless a body is exactly one JSON object as a schema describes it.
+// Unknown and doubled members, another case of a name, null where it is not allowed, and
+// anything behind the object are faults: a proxy, a policy check and the server must not
+// read different values from one body.
+func Check(body []byte, s *Schema) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	tok, err := d.Token()
+	if tok != json.Delim('{') {
+		return malformed("the body is no JSON object")
+	}
+	if err = check(d, tok, s, "", 0); err == nil {
+		if _, end := d.Token(); end != io.EOF {
+			err = malformed("the body goes on after its JSON object")
+		}
+	}
+	return err
+}
+
+// checkNext checks the next value.
+func checkNext(d *json.Decoder, s *Schema, path string, depth int) error {
+	if s.Kind == Anything {
+		var skipped json.RawMessage
+		if d.Decode(&skipped) != nil {
+			return errNoJSON
+		}
+		return nil
+	}
+	tok, err := d.Token()
+	if err != nil {
+		return errNoJSON
+	}
+	return check(d, tok, s, path, depth)
+}
+
+var (
+	errNoJSON  = malformed("the body is no JSON")
+	errTooMany = malformed("the body has more than %d members in one object or array", MaxMembers)
+)
+
+// check checks a value that begins with a token.
+func check(d *json.Decoder, tok json.Token, s *Schema, path string, depth int) error {
+	if text, ok := tok.(string); ok && strings.ContainsRune(text, utf8.RuneError) {
+		// encoding/json puts U+FFFD for what is no Unicode, so that two names would become one.
+		return malformed("the body has text that is no valid Unicode")
+	}
+	if tok == nil {
+		if !s.Nullable {
+			return refused(path, "is null; leave it out")
+		}
+		return nil
+	}
+	if depth >= MaxDepth {
+		return malformed("the body is nested more than %d deep", MaxDepth)
+	}
+	ok, err := true, error(nil)
+	switch s.Kind {
+	case Object, Map:
+		if ok = tok == json.Delim('{'); ok {
+			err = checkMembers(d, s, path, depth)
+		}
+	case Array:
+		if ok = tok == json.Delim('['); ok {
+			err = checkElements(d, s, path, depth)
+		}
+	case Boolean:
+		_, ok = tok.(bool)
+	case Integer:
+		var n json.Number
+		if n, ok = tok.(json.Number); ok {
+			err = s.checkInteger(path, n.String())
+		}
+	default:
+		var text string
+		if text, ok = tok.(string); ok {
+			err = s.checkText(path, text)
+		}
+	}
+	if !ok {
+		return refused(path, "must be %s", kindNames[s.Kind])
+	}
+	return err
+}
+
+// checkMembers checks the members of an object up to its end.
+func checkMembers(d *json.Decoder, s *Schema, path string, depth int) error {
+	given := map[string]bool{}
+	for d.More() {
+		if len(given) >= MaxMembers {
+			return errTooMany
+		}
+		key, err := d.Token()
+		if err != nil {
+			return errNoJSON
+		}
+		name := key.(string)
+		inside := strings.TrimPrefix(path+"."+quotable(name), ".")
+		value := s.member(name)
+		switch {
+		case strings.ContainsRune(name, utf8.RuneError):
+			return malformed("the body has text that is no valid Unicode")
+		case given[name]:
+			return malformed("%q stands twice", inside)
+		case value == nil:
+			return refused(inside, "is no member that is known here")
+		case s.Kind == Map && s.Pattern != nil && !s.Pattern.MatchString(name):
+			return refused(inside, "is no name that is allowed here; it must match %s", s.Pattern)
+		}
+		given[name] = true
+		if err := checkNext(d, value, inside, depth+1); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return errNoJSON
+	}
+	for _, m := range s.Members {
+		if m.Required && !given[m.Name] {
+			return refused(strings.TrimPrefix(path+"."+m.Name, "."), "must be given")
+		}
+	}
+	count := func(names []string) (n int) {
+		for _, name := range names {
+			if given[name] {
+				n++
+			}
+		}
+		return n
+	}
+	if s.AnyOf != nil && count(s.AnyOf) == 0 {
+		return &Fault{Path: path, Text: fmt.Sprintf("one of %q must be given", s.AnyOf)}
+	}
+	if s.OneOf != nil && count(s.OneOf) != 1 {
+		return &Fault{Path: path, Text: fmt.Sprintf("exactly one of %q must be given", s.OneOf)}
+	}
+	return s.checkCount(path, len(given), "members")
+}
+
+// checkElements checks the elements of an array up to its end.
+func checkElements(d *json.Decoder, s *Schema, path string, depth int) error {
+	n := 0
+	for ; d.More(); n++ {
+		if n >= MaxMembers {
+			return errTooMany
+		}
+		if err := checkNext(d, s.Element, fmt.Sprintf("%s[%d]", path, n), depth+1); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return errNoJSON
+	}
+	return s.checkCount(path, n, "elements")
+}
+
+// member returns what a member of an object must be; nil if there must be none.
+func (s *Schema) member(name string) *Schema {
+	if s.Kind == Map {
+		return s.Element
+	}
+	for i := range s.Members {
+		if s.Members[i].Name == name {
+			return s.Members[i].Schema
+		}
+	}
+	return nil
+}
+
+// checkCount checks the number of characters, elements or members.
+func (s *Schema) checkCount(path string, n int, of string) error {
+	switch {
+	case int64(n) < s.Least && n == 0 && of == "characters":
+		return refused(path, "is empty; leave it out")
+	case int64(n) < s.Least:
+		return refused(path, "has %d %s and must have at least %d", n, of, s.Least)
+	case s.Most > 0 && int64(n) > s.Most:
+		return refused(path, "has more than %d %s", s.Most, of)
+	}
+	return nil
+}
+
+func (s *Schema) checkInteger(path, number string) error {
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < s.Least || (s.Most != 0 && n > s.Most) {
+		if s.Most != 0 {
+			return refused(path, "must be an integer from %d to %d", s.Least, s.Most)
+		}
+		return refused(path, "must be an integer of at least %d", s.Least)
+	}
+	return nil
+}
+
+// checkText checks the characters of a text. A text of a path or a query is checked too.
+func (s *Schema) checkText(path, text string) error {
+	if err := s.checkCount(path, utf8.RuneCountInString(text), "characters"); err != nil {
+		return err
+	}
+	switch {
+	case s.Enum != nil && !slices.Contains(s.Enum, text):
+		return refused(path, "must be one of %q, not %q", s.Enum, quotable(text))
+	case s.Pattern != nil && !s.Pattern.MatchString(text):
+		return refused(path, "must match %s, and %q does not", s.Pattern, quotable(text))
+	case s.Kind == Base64 && !isBase64(text):
+		return refused(path, "must be base64 (RFC 4648 section 4)")
+	case s.Kind == Time:
+		if _, err := time.Parse(time.RFC3339, text); err != nil {
+			return refused(path, "must be a time such as 2026-01-31T12:00:00Z")
+		}
+	}
+	return nil
+}
+
+// CheckValue returns a [*Fault] unless the text of a parameter is one that it may have.
+func (p *Parameter) CheckValue(text string) error {
+	if p.Schema.Kind == Integer {
+		return p.Schema.checkInteger(p.Name, text)
+	}
+	return p.Schema.checkText(p.Name, text)
+}
+
+// isBase64 reports whether a text is base64 in its one form: padded, without line breaks,
+// and with no bits behind its last byte. It makes no copy, because the bytes may be secret.
+func isBase64[T ~string | ~[]byte](text T) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	if len(text)%4 != 0 {
+		return false
+	}
+	bare := len(text)
+	for bare > 0 && text[bare-1] == '=' && len(text)-bare < 2 {
+		bare--
+	}
+	last := 0
+	for i := range bare {
+		if last = strings.IndexByte(alphabet, text[i]); last < 0 {
+			return false
+		}
+	}
+	unused := [...]int{0, 1<<2 - 1, 1<<4 - 1}[len(text)-bare] // bits of the last character
+	return last&unused == 0
+}
+
+// quotable returns what an error quotes of a text that a client sent.
+func quotable(s string) string {
+	const most = 40 // bytes
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
+
+// ProblemCodes lists the codes that a refusal can have.
+func ProblemCodes() []string { return schemaOfCode.Enum }

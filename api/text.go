@@ -1,0 +1,58 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// EncodingUTF8 is the encoding of an [Encoded] text that is the text itself.
+const EncodingUTF8 = "utf8"
+
+// Encoded is a text that is base64, or the text itself if the member "encoding" beside it
+// says so. It may be secret: it can be zeroed.
+type Encoded []byte
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (e *Encoded) UnmarshalText(text []byte) error {
+	*e = append(make([]byte, 0, len(text)), text...)
+	return nil
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (e Encoded) MarshalText() ([]byte, error) { return e, nil }
+
+// Decode returns the bytes that a text stands for, and zeroes the text. It reports false if
+// the text is no base64.
+func (e Encoded) Decode(encoding *string) ([]byte, bool) {
+	defer clear(e)
+	if encoding != nil && *encoding == EncodingUTF8 {
+		return append(make([]byte, 0, len(e)), e...), true
+	}
+	if !isBase64(e) {
+		return nil, false
+	}
+	out := make([]byte, base64.StdEncoding.DecodedLen(len(e)))
+	n, err := base64.StdEncoding.Decode(out, e)
+	return out[:n], err == nil
+}
+
+// Encode returns the text for some bytes. It reports false if they are no UTF-8 and must be.
+func Encode(b []byte, encoding *string) (Encoded, bool) {
+	if encoding != nil && *encoding == EncodingUTF8 {
+		return append(Encoded{}, b...), utf8.Valid(b)
+	}
+	return base64.StdEncoding.AppendEncode(make([]byte, 0, base64.StdEncoding.EncodedLen(len(b))), b), true
+}
+
+// NullableText is a text that null removes.
+type NullableText struct {
+	Given bool
+	Text  string // "" for null
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (n *NullableText) UnmarshalJSON(b []byte) error {
+	n.Given = true
+	return json.Unmarshal(b, &n.Text)
+}
