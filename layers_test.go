@@ -67,14 +67,14 @@ var layers = map[string][]string{
 	"server/metrics":     {"core", "engine"},
 	"server/message":     {"core", "core/operation", "engine", "engine/about", "engine/attributes", "engine/objects", "engine/uses", "kmip"},
 	"server/kmipd":       {"core", "core/fair", "kmip", "server/bounds", "server/handshake"},
-	"server/httpd":       {"core", "core/rules", "engine", "engine/admin", "server/authn/password", "server/httpd/door"},
+	"server/httpd":       {"api", "core", "core/rules", "engine", "engine/admin", "server/authn/password", "server/httpd/door"},
 	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/canarywatch", "engine/directory", "engine/serverpolicy", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/ldap", "server/authn/oidc", "server/adminsocket", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/httpd/door", "server/httpd/keyroutes", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/boundedlog", "server/httpd"},
 	"cmd/keyreeve/bench": {"core", "core/operation", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
-	"server/httpd/door":      {"core", "engine", "server/bounds"},
+	"server/httpd/door":      {"api", "core", "engine", "server/bounds"},
 	"server/httpd/keyroutes": {"core", "core/operation", "engine/attributes", "engine/objects", "engine/uses", "server/httpd/door"},
 
 	"engine/canary":         {"core"},

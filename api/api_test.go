@@ -13,23 +13,29 @@ import (
 
 func operation(t *testing.T, pattern string) *api.Operation {
 	t.Helper()
-	i := slices.IndexFunc(api.Operations, func(o api.Operation) bool { return o.Pattern() == pattern })
-	if i < 0 {
+	o := api.OperationOf(pattern)
+	if o == nil {
 		t.Fatalf("there is no operation %s", pattern)
 	}
-	return &api.Operations[i]
+	return o
 }
 
 // The codes of the specification are those of core, and each operation that has an action has
 // one that core knows.
 func TestSpecificationAgreesWithCore(t *testing.T) {
-	for _, name := range api.ProblemCodes() {
+	var codes []string
+	for _, m := range api.ProblemSchema().Members {
+		if m.Name == "code" {
+			codes = m.Schema.Enum
+		}
+	}
+	for _, name := range codes {
 		if code, ok := core.CodeByName(name); !ok || code.String() != name {
 			t.Errorf("the specification has the code %s, which core does not have", name)
 		}
 	}
 	for _, code := range core.Codes() {
-		if !slices.Contains(api.ProblemCodes(), code.String()) {
+		if !slices.Contains(codes, code.String()) {
 			t.Errorf("the specification lacks the code %v", code)
 		}
 	}
@@ -124,17 +130,20 @@ func manyMembers(n int) string {
 	return b.String() + `"m":"x"`
 }
 
-func TestCheckParameters(t *testing.T) {
-	limit, format := operation(t, "GET /v1/keys").Query[1], operation(t, "GET /v1/keys/{keyId}/public-key").Query[0]
-	for value, good := range map[string]bool{"1": true, "200": true, "0": false, "201": false, "-1": false, "": false, "x": false, "1.0": false} {
-		if err := limit.CheckValue(value); (err == nil) != good {
-			t.Errorf("limit=%s: %v", value, err)
+func TestCheckQuery(t *testing.T) {
+	for _, c := range []struct {
+		pattern     string
+		name, value string
+		good        bool
+	}{{"GET /v1/keys", "limit", "1", true}, {"GET /v1/keys", "limit", "200", true}, {"GET /v1/keys", "limit", "0", false}, {"GET /v1/keys", "limit", "201", false}, {"GET /v1/keys", "limit", "-1", false},
+		{"GET /v1/keys", "limit", "", false}, {"GET /v1/keys", "limit", "x", false}, {"GET /v1/keys", "limit", "1.0", false}, {"GET /v1/keys", "Limit", "1", false}, {"GET /v1/keys", "none", "1", false},
+		{"GET /v1/keys/{keyId}/public-key", "format", "pem", true}, {"GET /v1/keys/{keyId}/public-key", "format", "PEM", false}, {"GET /v1/random", "bytes", "65536", true}, {"GET /v1/random", "byte", "1", false}} {
+		if err := api.CheckQuery(map[string]string{c.name: c.value}, operation(t, c.pattern).Query); (err == nil) != c.good {
+			t.Errorf("%s?%s=%s: %v", c.pattern, c.name, c.value, err)
 		}
 	}
-	for value, good := range map[string]bool{"pem": true, "jwk": true, "PEM": false, "": false} {
-		if err := format.CheckValue(value); (err == nil) != good {
-			t.Errorf("format=%s: %v", value, err)
-		}
+	if api.CheckQuery(nil, operation(t, "GET /v1/random").Query) == nil {
+		t.Error("a required parameter is not missed")
 	}
 }
 

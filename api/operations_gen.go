@@ -50,7 +50,7 @@ var Operations = []Operation{
 	{Method: "GET", Path: "/v1/roles/{name}", Status: 200, Action: "Read Roles", Answer: schemaOfRole, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "PATCH", Path: "/v1/roles/{name}", Status: 200, Action: "Save Role", HonorsMatch: true, Body: schemaOfRoleChange, Answer: schemaOfRole, Problems: []int{400, 401, 403, 404, 409, 412, 413, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/roles/{name}", Status: 204, Action: "Delete Role", HonorsMatch: true, Query: []Parameter{{"reason", false, &Schema{Kind: Text, Least: 1, Most: 1024}}}, Problems: []int{400, 401, 403, 404, 409, 412, 429, 500, 503}},
-	{Method: "POST", Path: "/v1/clients", Status: 201, Action: "Save Client", Body: schemaOfNewClient, MaxBody: 32768, Answer: schemaOfClient, Problems: []int{400, 401, 403, 404, 409, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/clients", Status: 201, Action: "Save Client", Body: schemaOfNewClient, MaxBody: 32768, Answer: &Schema{Kind: Anything, Choices: []*Schema{schemaOfClient, schemaOfIssuedCertificate}}, Problems: []int{400, 401, 403, 404, 409, 413, 422, 429, 500, 501, 503}},
 	{Method: "GET", Path: "/v1/clients", Status: 200, Action: "Read Clients", Query: []Parameter{{"limit", false, &Schema{Kind: Integer, Least: 1, Most: 200}}, {"pageToken", false, schemaOfPageToken}}, Answer: schemaOfClientPage, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/clients/crl", Status: 200, Action: "Read Revocations", Problems: []int{400, 401, 403, 404, 409, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/clients/renew", Status: 201, Action: "Renew Client", Body: schemaOfRenewal, Answer: schemaOfIssuedCertificate, Problems: []int{400, 401, 403, 404, 409, 413, 422, 429, 500, 501, 503}},
@@ -275,7 +275,7 @@ var (
 		{"keyGroup", false, &Schema{Kind: Text, Least: 1, Most: 256}},
 		{"user", false, schemaOfName},
 		{"role", false, schemaOfName},
-		{"group", false, schemaOfName}}, Closed: true, Least: 1, Most: 1}
+		{"group", false, schemaOfName}}, Closed: true, OneOf: []string{"keyId", "keyGroup", "user", "role", "group"}}
 	schemaOfAttachedPolicies = &Schema{Kind: Object, Members: []Member{{"keyId", false, &Schema{Kind: Text}},
 		{"holder", false, &Schema{Kind: Text}},
 		{"attached", true, &Schema{Kind: Array, Element: &Schema{Kind: Text}}}}}
@@ -357,7 +357,7 @@ var (
 		{"codes", false, &Schema{Kind: Boolean}},
 		{"hashed", false, &Schema{Kind: Boolean}},
 		{"reason", false, schemaOfReason}}, Closed: true}
-	schemaOfPassword     = &Schema{Kind: Text, Least: 1, Most: 1024}
+	schemaOfPassword     = &Schema{Kind: Text, Most: 1024}
 	schemaOfNullableTime = &Schema{Kind: Time, Nullable: true, Most: 64}
 	schemaOfUser         = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
 		{"version", true, schemaOfVersion},
@@ -398,12 +398,12 @@ var (
 		{"invite", false, &Schema{Kind: Boolean}},
 		{"reason", false, schemaOfReason}}, Closed: true, AnyOf: []string{"csr", "groups", "roles", "invite"}}
 	schemaOfClient = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
-		{"version", false, schemaOfVersion},
-		{"groups", false, schemaOfNames},
-		{"roles", false, schemaOfNames},
+		{"version", true, schemaOfVersion},
+		{"groups", true, schemaOfNames},
+		{"roles", true, schemaOfNames},
 		{"invitation", false, &Schema{Kind: Text}},
 		{"invitedUntil", false, schemaOfTime},
-		{"certificates", false, &Schema{Kind: Array, Element: schemaOfListedCertificate}},
+		{"certificates", true, &Schema{Kind: Array, Element: schemaOfListedCertificate}},
 		{"certificate", false, &Schema{Kind: Text}},
 		{"serial", false, &Schema{Kind: Text}},
 		{"expiresAt", false, &Schema{Kind: Time}}}}
@@ -478,7 +478,7 @@ var (
 		{"tokenType", true, &Schema{Kind: Text, Enum: []string{"Bearer"}}},
 		{"expiresAt", true, schemaOfTime}}}
 	schemaOfTokenRevocation = &Schema{Kind: Object, Members: []Member{{"token", false, &Schema{Kind: Text, Least: 1, Most: 512}},
-		{"tokenId", false, &Schema{Kind: Text, Least: 1, Most: 256}}}, Closed: true, Least: 1, Most: 1}
+		{"tokenId", false, &Schema{Kind: Text, Least: 1, Most: 256}}}, Closed: true, OneOf: []string{"token", "tokenId"}}
 	schemaOfTokenPage = &Schema{Kind: Object, Members: []Member{{"tokens", true, &Schema{Kind: Array, Element: schemaOfListedToken}},
 		{"nextPageToken", false, schemaOfPageToken}}}
 	schemaOfListedToken = &Schema{Kind: Object, Members: []Member{{"tokenId", true, &Schema{Kind: Text}},

@@ -29,6 +29,16 @@ type Operation struct {
 // Pattern returns the operation as [net/http.ServeMux] takes it.
 func (o *Operation) Pattern() string { return o.Method + " " + o.Path }
 
+// OperationOf returns the operation with a pattern, nil if there is none.
+func OperationOf(pattern string) *Operation {
+	for i := range Operations {
+		if Operations[i].Pattern() == pattern {
+			return &Operations[i]
+		}
+	}
+	return nil
+}
+
 // Parameter is a parameter of a query.
 type Parameter struct {
 	Name     string
@@ -48,6 +58,7 @@ type Schema struct {
 	Enum     []string       // the values of a Text; nil: all
 	Pattern  *regexp.Regexp // of a Text, or of the names in a Map
 	AnyOf    []string       // at least one of these members must be given
+	Choices  []*Schema      // of an answer that is one of several things
 	OneOf    []string       // exactly one of these members must be given
 }
 
@@ -69,7 +80,7 @@ const (
 	Array
 	Text
 	Base64
-	Time // RFC 3339
+	Time // RFC 3339, after 1970 began
 	Integer
 	Boolean
 )
@@ -99,7 +110,11 @@ func malformed(text string, args ...any) error {
 }
 
 func refused(path, text string, args ...any) error {
-	return &Fault{Path: path, Text: fmt.Sprintf("%q ", path) + fmt.Sprintf(text, args...)}
+	of := "the body"
+	if path != "" {
+		of = strconv.Quote(path)
+	}
+	return &Fault{Path: path, Text: of + " " + fmt.Sprintf(text, args...)}
 }
 
 // Check returns a [*Fault] unless a body is exactly one JSON object as a schema describes it.
@@ -232,10 +247,10 @@ func checkMembers(d *json.Decoder, s *Schema, path string, depth int) error {
 		return n
 	}
 	if s.AnyOf != nil && count(s.AnyOf) == 0 {
-		return &Fault{Path: path, Text: fmt.Sprintf("one of %q must be given", s.AnyOf)}
+		return &Fault{Path: path, Text: "one of " + quoted(s.AnyOf) + " must be given"}
 	}
 	if s.OneOf != nil && count(s.OneOf) != 1 {
-		return &Fault{Path: path, Text: fmt.Sprintf("exactly one of %q must be given", s.OneOf)}
+		return &Fault{Path: path, Text: "exactly one of " + quoted(s.OneOf) + " must be given"}
 	}
 	return s.checkCount(path, len(given), "members")
 }
@@ -294,32 +309,65 @@ func (s *Schema) checkInteger(path, number string) error {
 	return nil
 }
 
-// checkText checks the characters of a text. A text of a path or a query is checked too.
+// checkText checks the characters of a text.
 func (s *Schema) checkText(path, text string) error {
 	if err := s.checkCount(path, utf8.RuneCountInString(text), "characters"); err != nil {
 		return err
 	}
 	switch {
 	case s.Enum != nil && !slices.Contains(s.Enum, text):
-		return refused(path, "must be one of %q, not %q", s.Enum, quotable(text))
+		return refused(path, "must be one of %s, not %q", quoted(s.Enum), quotable(text))
 	case s.Pattern != nil && !s.Pattern.MatchString(text):
 		return refused(path, "must match %s, and %q does not", s.Pattern, quotable(text))
 	case s.Kind == Base64 && !isBase64(text):
 		return refused(path, "must be base64 (RFC 4648 section 4)")
 	case s.Kind == Time:
-		if _, err := time.Parse(time.RFC3339, text); err != nil {
+		if t, err := time.Parse(time.RFC3339, text); err != nil || t.Unix() <= 0 {
 			return refused(path, "must be a time such as 2026-01-31T12:00:00Z")
 		}
 	}
 	return nil
 }
 
-// CheckValue returns a [*Fault] unless the text of a parameter is one that it may have.
-func (p *Parameter) CheckValue(text string) error {
-	if p.Schema.Kind == Integer {
-		return p.Schema.checkInteger(p.Name, text)
+// CheckQuery returns a [*Fault] unless a query has only parameters that an operation has, with
+// values that they may have, and all that are required.
+func CheckQuery(given map[string]string, parameters []Parameter) error {
+	known := 0
+	for _, p := range parameters {
+		value, ok := given[p.Name]
+		if !ok {
+			if p.Required {
+				return refused(p.Name, "must be given")
+			}
+			continue
+		}
+		known++
+		err := error(nil)
+		if p.Schema.Kind == Integer {
+			err = p.Schema.checkInteger(p.Name, value)
+		} else {
+			err = p.Schema.checkText(p.Name, value)
+		}
+		switch {
+		case value == "":
+			return refused(p.Name, "is empty; leave it out")
+		case err != nil:
+			return err
+		}
 	}
-	return p.Schema.checkText(p.Name, text)
+	if known == len(given) {
+		return nil
+	}
+	var names []string
+	for _, p := range parameters {
+		names = append(names, p.Name)
+	}
+	for name := range given {
+		if !slices.Contains(names, name) {
+			return refused(quotable(name), "is no parameter here; %s can be given", strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 // isBase64 reports whether a text is base64 in its one form: padded, without line breaks,
@@ -343,6 +391,9 @@ func isBase64[T ~string | ~[]byte](text T) bool {
 	return last&unused == 0
 }
 
+// quoted returns names as an error lists them.
+func quoted(names []string) string { return `"` + strings.Join(names, `", "`) + `"` }
+
 // quotable returns what an error quotes of a text that a client sent.
 func quotable(s string) string {
 	const most = 40 // bytes
@@ -352,5 +403,5 @@ func quotable(s string) string {
 	return s
 }
 
-// ProblemCodes lists the codes that a refusal can have.
-func ProblemCodes() []string { return schemaOfCode.Enum }
+// ProblemSchema returns what the body of a refusal is.
+func ProblemSchema() *Schema { return schemaOfProblem }

@@ -688,16 +688,15 @@ type ClientChange struct {
 func (*ClientChange) Schema() *Schema { return schemaOfClientChange }
 
 // Client is an enrolled client. An invitation, and a certificate that was issued, are in it when
-// they are new. The answer to a client with an invitation has name, certificate, serial and
-// expiresAt alone.
+// they are new.
 type Client struct {
 	Name         string              `json:"name"`
-	Version      int64               `json:"version,omitempty"`
-	Groups       []string            `json:"groups,omitempty"`
-	Roles        []string            `json:"roles,omitempty"`
+	Version      int64               `json:"version"`
+	Groups       []string            `json:"groups"`
+	Roles        []string            `json:"roles"`
 	Invitation   string              `json:"invitation,omitempty"`
 	InvitedUntil string              `json:"invitedUntil,omitempty"`
-	Certificates []ListedCertificate `json:"certificates,omitempty"`
+	Certificates []ListedCertificate `json:"certificates"`
 	// PEM.
 	Certificate string `json:"certificate,omitempty"`
 	// The serial number of certificate, in hex.

@@ -55,14 +55,14 @@ func writeTypes(s *specification) {
 		b.WriteString("import \"encoding/json\"\n\n")
 	}
 	sent := s.sentBySchema()
-	for _, name := range s.Components.Schemas.names {
+	for _, name := range s.Components.Schemas.Names {
 		one := s.Components.Schemas.byName[name]
 		if !one.isStruct() {
 			continue
 		}
 		comment(&b, "", name+" is "+strings.ToLower(one.Description[:1])+one.Description[1:])
 		fmt.Fprintf(&b, "type %s struct {\n", name)
-		for _, member := range one.Properties.names {
+		for _, member := range one.Properties.Names {
 			p := one.Properties.byName[member]
 			required := slices.Contains(one.Required, member)
 			comment(&b, "\t", p.Description)
@@ -103,7 +103,7 @@ func (s *specification) goTypes() (all []string) {
 
 // isStruct reports whether a schema has a Go type of its own.
 func (of *schema) isStruct() bool {
-	return of.Type.name == "object" && of.GoType == "" && (len(of.Properties.names) > 0 || of.Additional != nil && of.Additional.none)
+	return of.Type.name == "object" && of.GoType == "" && (len(of.Properties.Names) > 0 || of.Additional != nil && of.Additional.none)
 }
 
 // goType returns the Go type of a value.
@@ -168,7 +168,7 @@ func writeOperations(s *specification) {
 			fmt.Fprintf(&b, ", Answer: %s", s.value(answer))
 		}
 		var problems []string
-		for _, status := range o.Responses.names {
+		for _, status := range o.Responses.Names {
 			if status >= "400" {
 				problems = append(problems, status)
 			}
@@ -176,7 +176,7 @@ func writeOperations(s *specification) {
 		fmt.Fprintf(&b, ", Problems: []int{%s}},\n", strings.Join(problems, ", "))
 	})
 	b.WriteString("}\n\n// What the values must be. They are made in init, because some refer to others.\nvar (\n")
-	for _, name := range s.Components.Schemas.names {
+	for _, name := range s.Components.Schemas.Names {
 		fmt.Fprintf(&b, "%s = %s\n", variable(name), s.literal(s.Components.Schemas.byName[name]))
 	}
 	b.WriteString(")\n")
@@ -218,7 +218,7 @@ func (s *specification) literal(of *schema) string {
 	case kind == "Object":
 		least, most = of.MinProperties, of.MaxProperties
 		var members []string
-		for _, name := range of.Properties.names {
+		for _, name := range of.Properties.Names {
 			members = append(members, fmt.Sprintf("{%q, %v, %s}", name, slices.Contains(of.Required, name), s.value(of.Properties.byName[name])))
 		}
 		for _, name := range of.Required {
@@ -253,8 +253,12 @@ func (s *specification) literal(of *schema) string {
 		add("Pattern", "regexp.MustCompile(`%s`)", pattern)
 	}
 	for name, choices := range map[string][]choice{"AnyOf": of.AnyOf, "OneOf": of.OneOf} {
-		var names []string
+		var names, schemas []string
 		for _, one := range choices {
+			if one.Ref != "" {
+				schemas = append(schemas, s.value(&schema{Ref: one.Ref}))
+				continue
+			}
 			if len(one.Required) != 1 {
 				fail("%s: a choice is supported of one required member each", of.name)
 			}
@@ -262,6 +266,9 @@ func (s *specification) literal(of *schema) string {
 		}
 		if names != nil {
 			add(name, "%#v", names)
+		}
+		if schemas != nil {
+			add("Choices", "[]*Schema{%s}", strings.Join(schemas, ", "))
 		}
 	}
 	return "&Schema{" + strings.Join(fields, ", ") + "}"

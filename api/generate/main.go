@@ -12,6 +12,8 @@ func main() {
 	}
 	writeTypes(s)
 	writeOperations(s)
+	writePage(s)
+	writeTable(s, "../docs/REST.md")
 }
 
 // fail ends the program: a specification that cannot be used in full is not used at all.

@@ -16,7 +16,7 @@ import (
 
 // ordered is a mapping in the order of its document.
 type ordered[T any] struct {
-	names  []string
+	Names  []string
 	byName map[string]T
 }
 
@@ -28,7 +28,7 @@ func (o *ordered[T]) UnmarshalYAML(node *yaml.Node) error {
 		if err := decodeStrictly(node.Content[i+1], &value); err != nil {
 			return fmt.Errorf("%s: %w", node.Content[i].Value, err)
 		}
-		o.names = append(o.names, node.Content[i].Value)
+		o.Names = append(o.Names, node.Content[i].Value)
 		o.byName[node.Content[i].Value] = value
 	}
 	return nil
@@ -138,8 +138,11 @@ type schema struct {
 	name string // of a component
 }
 
-// choice is a member that must be given if no other choice is.
-type choice struct{ Required []string }
+// choice is a member that must be given if no other choice is, or what an answer can be.
+type choice struct {
+	Ref      string `yaml:"$ref"`
+	Required []string
+}
 
 // types is one type, or a type and null.
 type types struct {
@@ -186,7 +189,7 @@ func readSpecification(path string) (*specification, error) {
 	if err := d.Decode(s); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	for _, name := range s.Components.Schemas.names {
+	for _, name := range s.Components.Schemas.Names {
 		s.Components.Schemas.byName[name].name = name
 	}
 	return s, nil
@@ -242,7 +245,7 @@ func (s *specification) body(of *operation) *schema {
 
 // success returns the answer of a success and its status.
 func (s *specification) success(of *operation) (string, *response) {
-	for _, status := range of.Responses.names {
+	for _, status := range of.Responses.Names {
 		if status < "300" {
 			return status, s.response(of.Responses.byName[status])
 		}
@@ -262,9 +265,9 @@ func (o *operation) isOpen() bool { return o.Security != nil && len(*o.Security)
 
 // each calls f for each operation, in the order of the document.
 func (s *specification) each(f func(method, path string, o *operation)) {
-	for _, path := range s.Paths.names {
+	for _, path := range s.Paths.Names {
 		item := s.Paths.byName[path]
-		for _, method := range item.names {
+		for _, method := range item.Names {
 			f(strings.ToUpper(method), path, item.byName[method])
 		}
 	}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -115,44 +113,5 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 	}
 	if stored.n != before {
 		t.Error("open routes leave records of failed logins")
-	}
-}
-
-// The rows and the table of docs/REST.md say the same: which routes there are, what
-// they take, and the status of a success where it is not 200.
-func TestRoutesAreDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/REST.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := map[string][]string{}
-	for line := range strings.Lines(string(text)) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		if len(cells) == 3 && strings.Contains(cells[0], " /") {
-			documented[strings.TrimSpace(cells[0])] = []string{strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2])}
-		}
-	}
-	for _, other := range []string{"GET /v1/health/live", "GET /v1/health/ready", "GET /metrics"} { // they are no rows
-		if documented[other] == nil {
-			t.Errorf("docs/REST.md lacks %s", other)
-		}
-		delete(documented, other)
-	}
-	for _, r := range allRoutes(nil, Options{}) {
-		row := documented[r.Pattern()]
-		if row == nil {
-			t.Errorf("docs/REST.md lacks %s", r.Pattern())
-			continue
-		}
-		delete(documented, r.Pattern())
-		if (r.Takes == door.TakesNothing) != (row[0] == "") || (r.Status != http.StatusOK) != strings.HasPrefix(row[1], fmt.Sprint(r.Status)) {
-			t.Errorf("%s takes %d and answers %d; docs/REST.md says %q", r.Pattern(), r.Takes, r.Status, row)
-		}
-		if r.Action.Info() == nil || (r.Takes == door.TakesBody) != (slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch}, r.Method) || r.Path == tokenPath) {
-			t.Errorf("the row of %s is not whole: %+v", r.Pattern(), r)
-		}
-	}
-	for route := range documented {
-		t.Errorf("docs/REST.md has %s, which is no route", route)
 	}
 }

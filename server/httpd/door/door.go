@@ -19,9 +19,11 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -43,15 +45,18 @@ type Options struct {
 	Operation time.Duration // until its client is told that the outcome is not known
 }
 
-// Route is one row of the REST API, beside the table in docs/REST.md. [Row] makes it.
+// Route is one row of the REST API, beside its operation in api/openapi.yaml. [Row] makes it.
 type Route struct {
 	Method, Path string
 	Action       core.Action // recorded if the request is refused before the handler runs
 	Takes        Input
-	Status       int // of a success; 204: without a body
+	Status       int          // of a success; 204: without a body
+	Answers      reflect.Type // of a success, for the comparison with the specification
 	answer       func(c *core.Caller, r *http.Request) (any, error)
 	changes      bool // the route replaces a version, and honors If-Match
 	identify     Identify
+	query        []api.Parameter // by the specification
+	ownQuery     bool            // the query is not yet as the specification says
 }
 
 // Identify names the sender of a request that needs neither a certificate nor an access token.
@@ -60,7 +65,7 @@ type Identify func(c *Connection, w http.ResponseWriter, r *http.Request) (*core
 
 // Row makes a row. The answer of its handler is sent as JSON, unless it is [Raw].
 func Row[S, A any](s S, method, path string, action core.Action, takes Input, status int, answer func(S, *core.Caller, *http.Request) (A, error)) Route {
-	return Route{Method: method, Path: path, Action: action, Takes: takes, Status: status,
+	return Route{Method: method, Path: path, Action: action, Takes: takes, Status: status, Answers: reflect.TypeFor[A](),
 		answer: func(c *core.Caller, r *http.Request) (any, error) { return answer(s, c, r) }}
 }
 
@@ -74,6 +79,12 @@ func (to Route) HonorIfMatch() Route {
 // for requests without an access token.
 func (to Route) IdentifyBy(i Identify) Route {
 	to.identify = i
+	return to
+}
+
+// WithOwnQuery returns the row for a route whose query is not yet as the specification says.
+func (to Route) WithOwnQuery() Route {
+	to.ownQuery = true
 	return to
 }
 
@@ -116,6 +127,9 @@ func New(o Options) *Door {
 // Add adds routes.
 func (d *Door) Add(routes ...Route) {
 	for _, r := range routes {
+		if o := api.OperationOf(r.Pattern()); o != nil && !r.ownQuery {
+			r.query = o.Query
+		}
 		d.rows[r.Pattern()] = r
 		d.mux.Handle(r.Pattern(), d.routeHandler(r))
 	}
@@ -123,7 +137,7 @@ func (d *Door) Add(routes ...Route) {
 
 // Handler returns the handler of all routes. It identifies the caller before a route runs,
 // so that a route that is added later is closed to strangers too.
-func (d *Door) Handler() http.Handler { return d.openOr(d.authenticated(d.mux)) }
+func (d *Door) Handler() http.Handler { return api.Documents(d.openOr(d.authenticated(d.mux))) }
 
 // openOr answers the two routes that need no certificate, for load balancers and
 // supervisors, and passes on all others. Their answer is one fact without detail.
@@ -283,8 +297,19 @@ func (to *Route) checkInput(r *http.Request) error {
 		return core.Errorf(core.InvalidMessage, "%s takes no body; leave it out", to.Pattern())
 	case to.Takes == TakesBody:
 		return IsJSON(r)
+	case to.query != nil:
+		return to.checkQuery(r)
 	}
 	return nil
+}
+
+// checkQuery checks a query by the specification.
+func (to *Route) checkQuery(r *http.Request) error {
+	given, err := SingleValues(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	return faultError(api.CheckQuery(given, to.query))
 }
 
 // IsJSON refuses headers that declare anything but JSON in UTF-8, because the body is

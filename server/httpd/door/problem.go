@@ -37,7 +37,7 @@ type Problem struct {
 	Status  int    `json:"status"`
 	Code    string `json:"code"`
 	Detail  string `json:"detail"`
-	Request string `json:"request"`
+	Request string `json:"requestId"`
 
 	Approval string `json:"approvalId,omitempty"` // for which the request waits
 }

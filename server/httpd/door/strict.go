@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 )
 
@@ -54,14 +55,13 @@ func readBody(r io.Reader) ([]byte, error) {
 	}
 }
 
-// DecodeBytes is decode for a body that has been read.
+// Specified is a body that the specification describes.
+type Specified interface{ Schema() *api.Schema }
+
+// DecodeBytes is Decode for a body that has been read.
 func DecodeBytes(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := checkNames(d, reflect.TypeOf(v).Elem(), "", 0); err != nil {
+	if err := checkBody(b, v); err != nil {
 		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return core.Errorf(core.InvalidMessage, "the body goes on after its JSON object")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		var typ *json.UnmarshalTypeError
@@ -71,6 +71,33 @@ func DecodeBytes(b []byte, v any) error {
 		return core.Wrap(core.InvalidMessage, err, "the body is no JSON of the form asked for")
 	}
 	return nil
+}
+
+// checkBody checks a body by the specification, or by its type if it has none.
+func checkBody(b []byte, v any) error {
+	if s, ok := v.(Specified); ok {
+		return faultError(api.Check(b, s.Schema()))
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := checkNames(d, reflect.TypeOf(v).Elem(), "", 0); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return core.Errorf(core.InvalidMessage, "the body goes on after its JSON object")
+	}
+	return nil
+}
+
+// faultError gives a fault the code that it has at this door.
+func faultError(err error) error {
+	fault, ok := errors.AsType[*api.Fault](err)
+	switch {
+	case !ok:
+		return err
+	case fault.Malformed:
+		return core.Errorf(core.InvalidMessage, "%s", fault.Text)
+	}
+	return core.Errorf(core.InvalidField, "%s", fault.Text)
 }
 
 var errTooLarge = core.Errorf(core.InvalidMessage, "the body is larger than %d bytes", maxBody)

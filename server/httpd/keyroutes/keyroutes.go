@@ -29,9 +29,9 @@ func Routes(d *door.Door, o Options) []door.Route {
 	s := &service{d, o}
 	return []door.Route{
 		door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey),
-		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys),
+		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys).WithOwnQuery(),
 		door.Row(s, "GET", "/v1/keys/{id}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getKey),
 		door.Row(s, "POST", "/v1/encrypt", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).encrypt),
 		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
-		door.Row(s, "GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, keysOfTenant)}
+		door.Row(s, "GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, keysOfTenant).WithOwnQuery()}
 }
