@@ -75,7 +75,7 @@ var layers = map[string][]string{
 	"cmd/keyreeve/bench": {"core", "core/operation", "hsm/custody", "hsm/member", "kmip", "kmip/kmiptest", "store"},
 
 	"server/httpd/door":      {"api", "core", "engine", "server/bounds"},
-	"server/httpd/keyroutes": {"core", "core/operation", "engine/attributes", "engine/objects", "engine/uses", "server/httpd/door"},
+	"server/httpd/keyroutes": {"api", "core", "core/operation", "core/rules", "engine/attributes", "engine/objects", "engine/uses", "server/httpd/door"},
 
 	"engine/canary":         {"core"},
 	"engine/canarywatch":    {"core", "engine"},

@@ -52,7 +52,8 @@ func TestCheck(t *testing.T) {
 	for _, c := range []struct{ pattern, body, path string }{
 		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"extra":1}`, "extra"},
 		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"Name":"n"}`, "Name"},
-		{"POST /v1/keys", `{"type":"symmetric","usage":["encrypt"]}`, "algorithm"},
+		{"POST /v1/keys", `{"algorithm":"AES","usage":["encrypt"]}`, "type"},
+		{"POST /v1/keys", `{"type":"symmetric","attributes":{"cost":"1"}}`, "attributes.cost"},
 		{"POST /v1/keys", `{"type":"triple","algorithm":"AES","usage":["encrypt"]}`, "type"},
 		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt","fly"]}`, "usage[1]"},
 		{"POST /v1/keys", `{"type":"symmetric","algorithm":"AES","usage":[]}`, "usage"},

@@ -16,7 +16,7 @@ var Operations = []Operation{
 	{Method: "GET", Path: "/v1/keys/{keyId}/policy", Status: 200, Action: "Read Policies", Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/keys/{keyId}/policy", Status: 200, Action: "Attach Policy", Body: schemaOfPolicyOfKey, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 413, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/keys/{keyId}/policy/{policyId}", Status: 200, Action: "Detach Policy", Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
-	{Method: "GET", Path: "/v1/keys/{keyId}/access", Status: 200, Action: "Simulate Policy", Query: []Parameter{{"principal", false, &Schema{Kind: Text, Least: 1, Most: 64}}, {"limit", false, &Schema{Kind: Integer, Least: 1, Most: 100}}, {"pageToken", false, schemaOfPageToken}}, Answer: schemaOfAccess, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
+	{Method: "GET", Path: "/v1/keys/{keyId}/access", Status: 200, Action: "Simulate Policy", Query: []Parameter{{"principal", false, &Schema{Kind: Text, Least: 1, Most: 64}}, {"groups", false, &Schema{Kind: Text, Least: 1, Most: 4096}}, {"roles", false, &Schema{Kind: Text, Least: 1, Most: 4096}}, {"limit", false, &Schema{Kind: Integer, Least: 1, Most: 100}}, {"pageToken", false, schemaOfPageToken}}, Answer: schemaOfAccess, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/encrypt", Status: 200, Action: "Encrypt", Body: schemaOfEncryptRequest, Answer: schemaOfEncryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/decrypt", Status: 200, Action: "Decrypt", Body: schemaOfDecryptRequest, Answer: schemaOfDecryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/sign", Status: 200, Action: "Sign", Body: schemaOfSignRequest, Answer: schemaOfSignAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
@@ -83,13 +83,18 @@ var Operations = []Operation{
 
 // What the values must be. They are made in init, because some refer to others.
 var (
-	schemaOfNewKey = &Schema{Kind: Object, Members: []Member{{"type", true, &Schema{Kind: Text, Enum: []string{"symmetric", "pair"}}},
-		{"algorithm", true, &Schema{Kind: Text, Least: 1, Most: 64}},
+	schemaOfNewKey = &Schema{Kind: Object, Members: []Member{{"type", true, &Schema{Kind: Text, Enum: []string{"symmetric", "pair", "secret"}}},
+		{"algorithm", false, &Schema{Kind: Text, Least: 1, Most: 64}},
 		{"length", false, &Schema{Kind: Integer, Least: 1, Most: 65536}},
 		{"curve", false, &Schema{Kind: Text, Least: 1, Most: 64}},
-		{"usage", true, &Schema{Kind: Array, Element: schemaOfUsage, Least: 1, Most: 16}},
+		{"usage", false, &Schema{Kind: Array, Element: schemaOfUsage, Least: 1, Most: 16}},
 		{"name", false, &Schema{Kind: Text, Least: 1, Most: 1024}},
 		{"group", false, &Schema{Kind: Text, Least: 1, Most: 64}},
+		{"tags", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 1024}, Most: 64, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)}},
+		{"description", false, &Schema{Kind: Text, Least: 1, Most: 1024}},
+		{"attributes", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 4096}, Most: 64, Pattern: regexp.MustCompile(`^x-[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)}},
+		{"objectGroups", false, &Schema{Kind: Array, Element: &Schema{Kind: Text, Least: 1, Most: 1024}, Most: 16}},
+		{"expiresAt", false, &Schema{Kind: Time}},
 		{"custody", false, &Schema{Kind: Text, Enum: []string{"wrapped", "resident"}}},
 		{"sensitive", false, &Schema{Kind: Boolean}},
 		{"extractable", false, &Schema{Kind: Boolean}},
@@ -105,6 +110,11 @@ var (
 		{"usage", false, &Schema{Kind: Array, Element: &Schema{Kind: Text}}},
 		{"state", false, schemaOfKeyState},
 		{"name", false, &Schema{Kind: Text}},
+		{"names", false, &Schema{Kind: Array, Element: &Schema{Kind: Text}}},
+		{"tags", false, &Schema{Kind: Map, Element: &Schema{Kind: Text}}},
+		{"description", false, &Schema{Kind: Text}},
+		{"attributes", false, &Schema{Kind: Map, Element: &Schema{Kind: Text}}},
+		{"objectGroups", false, &Schema{Kind: Array, Element: &Schema{Kind: Text}}},
 		{"owner", false, &Schema{Kind: Text}},
 		{"group", false, &Schema{Kind: Text}},
 		{"custody", false, &Schema{Kind: Text, Enum: []string{"wrapped", "resident", "data"}}},
@@ -325,7 +335,10 @@ var (
 		{"keyId", false, &Schema{Kind: Text, Most: 256}},
 		{"door", false, &Schema{Kind: Text, Enum: []string{"kmip", "rest"}}},
 		{"address", false, &Schema{Kind: Text, Most: 64}},
-		{"at", false, &Schema{Kind: Time, Most: 64}}}, Closed: true}
+		{"at", false, &Schema{Kind: Time, Most: 64}},
+		{"algorithm", false, &Schema{Kind: Text, Most: 64}},
+		{"length", false, &Schema{Kind: Integer, Most: 65536}},
+		{"usage", false, &Schema{Kind: Array, Element: &Schema{Kind: Text, Least: 1, Most: 64}, Most: 32}}}, Closed: true}
 	schemaOfSimulationAnswer = &Schema{Kind: Object, Members: []Member{{"action", true, &Schema{Kind: Text}},
 		{"decision", true, schemaOfDecision},
 		{"reasons", true, &Schema{Kind: Array, Element: &Schema{Kind: Text}}},
@@ -367,7 +380,8 @@ var (
 		{"disabled", true, &Schema{Kind: Boolean}},
 		{"expiresAt", false, schemaOfTime},
 		{"proofs", true, &Schema{Kind: Array, Element: &Schema{Kind: Text}}},
-		{"codeKeyUri", false, &Schema{Kind: Text}}}}
+		{"codeKeyUri", false, &Schema{Kind: Text}},
+		{"warnings", false, &Schema{Kind: Array, Element: &Schema{Kind: Text}}}}}
 	schemaOfUserPage = &Schema{Kind: Object, Members: []Member{{"users", true, &Schema{Kind: Array, Element: schemaOfUser}},
 		{"nextPageToken", false, schemaOfPageToken}}}
 	schemaOfNewRole = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
@@ -406,7 +420,8 @@ var (
 		{"certificates", true, &Schema{Kind: Array, Element: schemaOfListedCertificate}},
 		{"certificate", false, &Schema{Kind: Text}},
 		{"serial", false, &Schema{Kind: Text}},
-		{"expiresAt", false, &Schema{Kind: Time}}}}
+		{"expiresAt", false, &Schema{Kind: Time}},
+		{"warnings", false, &Schema{Kind: Array, Element: &Schema{Kind: Text}}}}}
 	schemaOfListedCertificate = &Schema{Kind: Object, Members: []Member{{"serial", true, &Schema{Kind: Text}},
 		{"issuedAt", true, schemaOfTime},
 		{"expiresAt", true, schemaOfTime},

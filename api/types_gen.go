@@ -7,21 +7,32 @@ import "encoding/json"
 // NewKey is a key that is to be made. What is left out is chosen by the tenant's settings, or is
 // the usual value.
 type NewKey struct {
-	// symmetric makes one key, pair a private and a public key.
+	// symmetric makes one key, pair a private and a public key, secret random bytes that are no
+	// key.
 	Type string `json:"type"`
 	// The name of the algorithm in KMIP, such as AES, HMAC-SHA256, RSA, EC or Ed25519.
-	Algorithm string `json:"algorithm"`
+	Algorithm *string `json:"algorithm,omitempty"`
 	// In bits. Left out, it is the usual length of the algorithm.
 	Length *int32 `json:"length,omitempty"`
 	// The name of the curve in KMIP, for a pair of EC. It cannot be given together with length.
 	Curve *string `json:"curve,omitempty"`
 	// What the key is for. Of a pair, encrypt, verify and wrapKey are for the public key, the
 	// others for the private key.
-	Usage []string `json:"usage"`
+	Usage []string `json:"usage,omitempty"`
 	// A name that no other key of the tenant has.
 	Name *string `json:"name,omitempty"`
 	// One of the caller's groups, whose members own the key too.
 	Group *string `json:"group,omitempty"`
+	// Names and values that filters and key policies use. A tag with an empty value is a label.
+	Tags map[string]string `json:"tags,omitempty"`
+	// A sentence for people.
+	Description *string `json:"description,omitempty"`
+	// Custom attributes. Their names begin with x-, and not with x-keyreeve-.
+	Attributes map[string]string `json:"attributes,omitempty"`
+	// The Object Groups of the key.
+	ObjectGroups []string `json:"objectGroups,omitempty"`
+	// When the key can protect no more data. It can still decrypt and verify after that.
+	ExpiresAt *string `json:"expiresAt,omitempty"`
 	// Where the key is kept. wrapped is a sealed blob in the database, resident is an object in the
 	// HSM.
 	Custody *string `json:"custody,omitempty"`
@@ -55,6 +66,14 @@ type Key struct {
 	State string   `json:"state,omitempty"`
 	// Its name; the first one, if it has several.
 	Name string `json:"name,omitempty"`
+	// All names, if it has several.
+	Names       []string          `json:"names,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Description string            `json:"description,omitempty"`
+	// Its custom attributes.
+	Attributes map[string]string `json:"attributes,omitempty"`
+	// Its Object Groups.
+	ObjectGroups []string `json:"objectGroups,omitempty"`
 	// The principal that owns the key.
 	Owner string `json:"owner,omitempty"`
 	// The group whose members own the key too.
@@ -529,6 +548,12 @@ type Simulation struct {
 	Address *string `json:"address,omitempty"`
 	// Left out, it is now.
 	At *string `json:"at,omitempty"`
+	// The algorithm of the key that the request makes, such as AES.
+	Algorithm *string `json:"algorithm,omitempty"`
+	// The length of that key, in bits.
+	Length *int `json:"length,omitempty"`
+	// What that key is for, by the names of KMIP, such as Encrypt.
+	Usage []string `json:"usage,omitempty"`
 }
 
 // Schema returns what a body must be.
@@ -613,6 +638,8 @@ type User struct {
 	Proofs []string `json:"proofs"`
 	// The key of one-time codes as an otpauth URI, when it is new.
 	CodeKeyURI string `json:"codeKeyUri,omitempty"`
+	// About what was saved, such as roles that do not exist.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // UserPage is a part of the list of users.
@@ -703,6 +730,8 @@ type Client struct {
 	Serial string `json:"serial,omitempty"`
 	// When certificate expires.
 	ExpiresAt string `json:"expiresAt,omitempty"`
+	// About what was saved, such as roles that do not exist.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ListedCertificate is a certificate of a client.

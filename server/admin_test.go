@@ -126,8 +126,8 @@ func TestRefusedRESTRequestsAreRecorded(t *testing.T) {
 	for _, c := range []struct{ method, path, kind, body, operation string }{
 		{"POST", "/v1/encrypt", "text/plain", "{}", "Encrypt"}, {"POST", "/v1/decrypt", "", "{}", "Decrypt"}, {"POST", "/v1/keys", "application/xml", "{}", "Create"},
 		{"POST", "/v1/keys", "application/json", `{"type":"pair","algorithm":"ROT13","usage":["sign"]}`, "Create Key Pair"},
-		{"POST", "/v1/encrypt", "application/json", `{"key_id":"a","key_id":"b"}`, "Encrypt"}, {"GET", "/v1/keys?limit=x", "", "", "Locate"},
-		{"GET", "/v1/keys?offset=2147483647", "", "", "Locate"}, {"GET", "/v1/keys/nobody", "", "", "Get Attributes"},
+		{"POST", "/v1/encrypt", "application/json", `{"keyId":"a","keyId":"b"}`, "Encrypt"}, {"GET", "/v1/keys?limit=x", "", "", "Locate"},
+		{"GET", "/v1/keys?offset=1", "", "", "Locate"}, {"GET", "/v1/keys/nobody", "", "", "Get Attributes"},
 	} {
 		before := len(records(t, s, c.operation))
 		req, _ := http.NewRequest(c.method, "https://"+s.HTTPS+c.path, strings.NewReader(c.body))
@@ -447,8 +447,8 @@ func pairByREST(t *testing.T, s *servertest.Server) (private, public string) {
 	}
 	defer res.Body.Close()
 	var made struct {
-		ID       string `json:"id"`
-		PublicID string `json:"public_id"`
+		ID       string `json:"keyId"`
+		PublicID string `json:"publicKeyId"`
 	}
 	if err := json.NewDecoder(res.Body).Decode(&made); err != nil || made.ID == "" || made.PublicID == "" {
 		t.Fatal(res.Status, err, made)

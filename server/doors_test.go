@@ -455,11 +455,11 @@ func TestTwoDoors(t *testing.T) {
 	}
 	c := dial(t, s, "dev", core.V1_4)
 	id := aesKey(t, c, activeNow)
-	status, sealed := call("POST", "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"plaintext":"YXR0YWNr"}`, id))
+	status, sealed := call("POST", "/v1/encrypt", fmt.Sprintf(`{"keyId":%q,"format":"raw","plaintext":"YXR0YWNr"}`, id))
 	if status != 200 {
 		t.Fatalf("encrypt: %d %v", status, sealed)
 	}
-	body, _ := json.Marshal(map[string]any{"key_id": id, "ciphertext": sealed["ciphertext"], "iv": sealed["iv"], "tag": sealed["tag"]})
+	body, _ := json.Marshal(map[string]any{"keyId": id, "format": "raw", "ciphertext": sealed["ciphertext"], "iv": sealed["iv"], "tag": sealed["tag"]})
 	if status, open := call("POST", "/v1/decrypt", string(body)); status != 200 || open["plaintext"] != "YXR0YWNr" {
 		t.Errorf("decrypt: %d %v", status, open)
 	}
@@ -467,13 +467,13 @@ func TestTwoDoors(t *testing.T) {
 	if status != 201 {
 		t.Fatalf("create: %d %v", status, made)
 	}
-	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made["id"].(string))}); err != nil {
+	if _, err := kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(made["keyId"].(string))}); err != nil {
 		t.Errorf("KMIP cannot get what REST made: %v", err)
 	}
-	if status, shown := call("GET", "/v1/keys/"+made["id"].(string), ""); status != 200 || shown["owner"] != "dev" || shown["group"] != "dev" || shown["class"] != "C" {
+	if status, shown := call("GET", "/v1/keys/"+made["keyId"].(string), ""); status != 200 || shown["owner"] != "dev" || shown["group"] != "dev" || shown["class"] != "C" {
 		t.Errorf("a key of dev, which development mode shares with its group: %d %v", status, shown)
 	}
-	if status, list := call("GET", "/v1/keys?name=rest", ""); status != 200 || len(list["ids"].([]any)) != 1 {
+	if status, list := call("GET", "/v1/keys?filter=name:rest", ""); status != 200 || len(list["keys"].([]any)) != 1 {
 		t.Errorf("list: %d %v", status, list)
 	}
 	if status, h := call("GET", "/v1/health", ""); status != 200 || h["ready"] != true {
@@ -483,7 +483,7 @@ func TestTwoDoors(t *testing.T) {
 		method, path, body string
 		status             int
 	}{{"POST", "/v1/keys", `{"typ":"x"}`, 400}, {"POST", "/v1/keys", `{"type":"symmetric","algorithm":"ROT13","usage":["encrypt"]}`, 400}, {"POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"],"group":"strangers"}`, 400},
-		{"POST", "/v1/encrypt", `{"key_id":"nobody","plaintext":""}`, 404},
+		{"POST", "/v1/encrypt", `{"keyId":"nobody","format":"raw","plaintext":""}`, 404},
 		{"POST", "/v1/encrypt", strings.Repeat(" ", 1<<20) + "{}", 413}, {"GET", "/v1/keys/nobody", "", 404}, {"GET", "/v1/keys?limit=0", "", 400}, {"DELETE", "/v1/keys", "", 404}, {"GET", "/", "", 404}} {
 		if status, p := call(bad.method, bad.path, bad.body); status != bad.status || p["code"] == nil {
 			t.Errorf("%s %s: %d %v, want %d", bad.method, bad.path, status, p, bad.status)
@@ -729,7 +729,7 @@ func TestWhoReadsHealth(t *testing.T) {
 			}
 		}
 		if name == "prometheus" {
-			if got, body := get(client(cfg), "/v1/keys"); got != 200 || strings.Contains(body, "\"keys\":[\"") {
+			if got, body := get(client(cfg), "/v1/keys"); got != 200 || strings.Contains(body, "\"keys\":[{") {
 				t.Errorf("role monitor lists %d %s", got, body)
 			}
 		}

@@ -110,7 +110,7 @@ func sick(t *testing.T, s *servertest.Server, p patients, says string, names ...
 			clean(fmt.Sprintf("KMIP %v, %s", v, what), err.Error())
 		}
 	}
-	for what, body := range map[string]string{"/v1/keys": `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`, "/v1/encrypt": fmt.Sprintf(`{"key_id":%q,"plaintext":"eA=="}`, p.resident)} {
+	for what, body := range map[string]string{"/v1/keys": `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`, "/v1/encrypt": fmt.Sprintf(`{"keyId":%q,"format":"raw","plaintext":"eA=="}`, p.resident)} {
 		status, text := post(t, s, what, body)
 		if status != http.StatusServiceUnavailable {
 			t.Errorf("REST %s: %d %s; want 503", what, status, text)
@@ -443,7 +443,7 @@ func TestHangingCallsAreAnswered(t *testing.T) {
 			t.Error("another answer came on that connection")
 		}
 	}
-	status, body := post(t, s, "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, inToken, base64.StdEncoding.EncodeToString([]byte("x"))))
+	status, body := post(t, s, "/v1/encrypt", fmt.Sprintf(`{"keyId":%q,"format":"raw","plaintext":%q}`, inToken, base64.StdEncoding.EncodeToString([]byte("x"))))
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "is not known") {
 		t.Errorf("REST answers a call that hangs with %d %s", status, body)
 	}

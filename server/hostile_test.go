@@ -196,7 +196,7 @@ func TestHostileText(t *testing.T) {
 		}
 		kmiptest.Do(c, &kmip.Get, &operation.GetInput{ID: core.ID(text)})
 		restRaw(t, s, "GET /v1/keys/"+url.PathEscape(text)+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		restRaw(t, s, "GET /v1/keys?name="+url.QueryEscape(text)+"&"+url.QueryEscape(text)+"=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: \u202e\u009b31m\r\n\r\n")
+		restRaw(t, s, "GET /v1/keys?filter=name:"+url.QueryEscape(text)+"&"+url.QueryEscape(text)+"=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: \u202e\u009b31m\r\n\r\n")
 	}
 	still(t, s)
 }
@@ -327,7 +327,7 @@ func hostileREST(t *testing.T, s *servertest.Server) {
 		"an unknown coding":        {"POST /v1/keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\nConnection: close\r\n\r\n", 501},
 		"a broken chunk":           {"POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nffffffffffffffffff\r\n", 400},
 		"an id of no UTF-8":        {"GET /v1/keys/%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404},
-		"a name of no UTF-8":       {"GET /v1/keys?name=%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200},
+		"a name of no UTF-8":       {"GET /v1/keys?filter=name:%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200},
 		"a path out of the folder": {"GET /v1/keys/..%2f..%2fetc%2fpasswd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404},
 		"a header of 64 KiB":       {"GET /v1/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\nA: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", 431},
 		"a header in a value":      {"GET /v1/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: a\rSet-Cookie: b\r\n\r\n", 400},

@@ -72,7 +72,7 @@ func encryptREST(t *testing.T, s *servertest.Server, name, address, id string) i
 	t.Helper()
 	d := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: clientTLS(t, s, name), DisableKeepAlives: true, DialContext: d.DialContext}}
-	body := fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, id, base64.StdEncoding.EncodeToString([]byte("data")))
+	body := fmt.Sprintf(`{"keyId":%q,"format":"raw","plaintext":%q}`, id, base64.StdEncoding.EncodeToString([]byte("data")))
 	res, err := c.Post("https://"+s.HTTPS+"/v1/encrypt", "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)

@@ -559,18 +559,18 @@ func (w *lentWorld) rest() {
 		if id == "" {
 			w.t.Fatal(made)
 		}
-		secret := ask("POST", "/v1/encrypt", `{"key_id":"`+id+`","plaintext":"YSBtZXNzYWdlIHRoYXQgaXMgbG9uZw==","aad":"YWRkaXRpb25hbCBkYXRh"}`)
-		clear := ask("POST", "/v1/decrypt", `{"key_id":"`+id+`","ciphertext":"`+member(secret, "ciphertext")+`","iv":"`+member(secret, "iv")+`","tag":"`+member(secret, "tag")+`","aad":"YWRkaXRpb25hbCBkYXRh"}`)
+		secret := ask("POST", "/v1/encrypt", `{"keyId":"`+id+`","format":"raw","plaintext":"YSBtZXNzYWdlIHRoYXQgaXMgbG9uZw==","aad":"YWRkaXRpb25hbCBkYXRh"}`)
+		clear := ask("POST", "/v1/decrypt", `{"keyId":"`+id+`","format":"raw","ciphertext":"`+member(secret, "ciphertext")+`","iv":"`+member(secret, "iv")+`","tag":"`+member(secret, "tag")+`","aad":"YWRkaXRpb25hbCBkYXRh"}`)
 		if !strings.Contains(clear, "YSBtZXNzYWdlIHRoYXQgaXMgbG9uZw==") {
 			w.t.Errorf("Decrypt by REST answers %s", clear)
 		}
 		ask("GET", "/v1/keys/"+id, "")
 	}
-	ask("GET", "/v1/keys?name=a+key+of+the+other+door", "")
+	ask("GET", "/v1/keys?filter=name:%22a+key+of+the+other+door%22", "")
 	ask("GET", "/v1/keys/no-such-key-in-this-server", "")
 	ask("GET", "/v1/nothing/is/at/this/path", "")
 	ask("POST", "/v1/keys", `{"an unknown member":"and its value"}`)
-	ask("POST", "/v1/encrypt", `{"key_id":"no such key in this server","plaintext":"YQ=="}`)
+	ask("POST", "/v1/encrypt", `{"keyId":"no such key in this server","format":"raw","plaintext":"YQ=="}`)
 }
 
 // A call that its connection has left behind works on its own memory: what

@@ -600,7 +600,7 @@ func TestMemoryOfSlowBodies(t *testing.T) {
 	rest := &http.Client{Transport: &http.Transport{TLSClientConfig: ours}, Timeout: 20 * time.Second}
 	flood := &restFlood{with: with, addr: s.HTTPS, stop: make(chan bool)}
 	var wg sync.WaitGroup
-	flood.run(&wg, fmt.Sprintf(`{"key_id":%q,"plaintext":%q}`, theirs, strings.Repeat("AAAA", 170_000)))
+	flood.run(&wg, fmt.Sprintf(`{"keyId":%q,"format":"raw","plaintext":%q}`, theirs, strings.Repeat("AAAA", 170_000)))
 
 	most, served, slowest := 0, 0, time.Duration(0)
 	for end := time.Now().Add(lasting(8 * time.Second)); time.Now().Before(end) && !t.Failed(); time.Sleep(20 * time.Millisecond) {
@@ -608,7 +608,7 @@ func TestMemoryOfSlowBodies(t *testing.T) {
 		if _, err := kmiptest.Do(victim, &kmip.Get, &operation.GetInput{ID: core.ID(id)}); err != nil {
 			t.Errorf("the other tenant's Get: %v", err)
 		}
-		res, err := rest.Post("https://"+s.HTTPS+"/v1/encrypt", "application/json", strings.NewReader(fmt.Sprintf(`{"key_id":%q,"plaintext":"AAAA"}`, id)))
+		res, err := rest.Post("https://"+s.HTTPS+"/v1/encrypt", "application/json", strings.NewReader(fmt.Sprintf(`{"keyId":%q,"format":"raw","plaintext":"AAAA"}`, id)))
 		if err != nil {
 			t.Fatalf("the other tenant's encrypt: %v", err)
 		}

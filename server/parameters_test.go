@@ -329,7 +329,7 @@ func TestNoParameterOfRESTIsIgnored(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	for _, mode := range []string{"CBC", "CTR"} {
 		encrypt := func(more string) (int, string) {
-			return post(t, s, "/v1/encrypt", fmt.Sprintf(`{"key_id":%q,"mode":%q,"plaintext":%q%s}`, id, mode, b64([]byte("data")), more))
+			return post(t, s, "/v1/encrypt", fmt.Sprintf(`{"keyId":%q,"format":"raw","mode":%q,"plaintext":%q%s}`, id, mode, b64([]byte("data")), more))
 		}
 		status, body := encrypt("")
 		if status != http.StatusOK {
@@ -338,7 +338,7 @@ func TestNoParameterOfRESTIsIgnored(t *testing.T) {
 		var sealed struct{ Ciphertext, IV string }
 		json.Unmarshal([]byte(body), &sealed)
 		decrypt := func(more string) (int, string) {
-			return post(t, s, "/v1/decrypt", fmt.Sprintf(`{"key_id":%q,"mode":%q,"ciphertext":%q,"iv":%q%s}`, id, mode, sealed.Ciphertext, sealed.IV, more))
+			return post(t, s, "/v1/decrypt", fmt.Sprintf(`{"keyId":%q,"format":"raw","mode":%q,"ciphertext":%q,"iv":%q%s}`, id, mode, sealed.Ciphertext, sealed.IV, more))
 		}
 		if status, body := decrypt(""); status != http.StatusOK {
 			t.Fatal(body)
@@ -366,7 +366,7 @@ func TestNoParameterOfRESTIsIgnored(t *testing.T) {
 
 // restCipher is the body and the answer of POST /v1/encrypt and /v1/decrypt.
 type restCipher struct {
-	KeyID      string `json:"key_id"`
+	KeyID      string `json:"keyId"`
 	Mode       string `json:"mode"`
 	Plaintext  []byte `json:"plaintext,omitempty"`
 	Ciphertext []byte `json:"ciphertext,omitempty"`

@@ -109,7 +109,7 @@ var byCertificate = body{"grantType": "certificate"}
 // encrypt asks for Encrypt and returns the status.
 func (c *tokenClient) encrypt(token, id string) int {
 	c.t.Helper()
-	return c.ask("POST", "/v1/encrypt", token, body{"key_id": id, "plaintext": base64.StdEncoding.EncodeToString([]byte("data"))}).status
+	return c.ask("POST", "/v1/encrypt", token, body{"keyId": id, "format": "raw", "plaintext": base64.StdEncoding.EncodeToString([]byte("data"))}).status
 }
 
 // wantStatus fails unless an answer has a status.

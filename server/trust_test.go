@@ -821,7 +821,7 @@ func TestTenantsLearnNothingOfEachOther(t *testing.T) {
 	if status, body := askREST(t, s, "anna", http.MethodPatch, "/v1/tenants/acme", `{"settings":{"objects":null}}`); status != 403 {
 		t.Errorf("an administrator of a tenant lifts its quota: %d %s", status, body)
 	}
-	if status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants/acme/keys", ""); status != 200 || !strings.Contains(body, `"ids":[`) {
+	if status, body := askREST(t, s, "anna", http.MethodGet, "/v1/tenants/acme/keys", ""); status != 200 || !strings.Contains(body, `"keys":[`) {
 		t.Errorf("the keys of the own tenant: %d %s", status, body)
 	}
 }
@@ -886,7 +886,7 @@ func TestWhatAnotherTenantHasIsNotThere(t *testing.T) {
 	if out, err := s.Command("client", "invite", "theirs", "--dir", s.Dir); err != nil {
 		t.Fatal(err, out)
 	}
-	key := made("dev", "POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`)["id"].(string)
+	key := made("dev", "POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt"]}`)["keyId"].(string)
 	token := made("dev", "POST", "/v1/auth/token", `{"grantType":"certificate"}`)["tokenId"].(string)
 	const noKey, noToken = "00000000-0000-0000-0000-000000000000", "AAAAAAAAAAAAAAAA"
 	for _, c := range []struct{ theirs, none, method, path, body string }{
@@ -895,7 +895,7 @@ func TestWhatAnotherTenantHasIsNotThere(t *testing.T) {
 		{"theirs", "absent", "GET", "/v1/users/NAME", ""}, {"theirs", "absent", "PATCH", "/v1/users/NAME", `{"disabled":true}`}, {"theirs", "absent", "DELETE", "/v1/users/NAME", ""},
 		{"theirs", "absent", "GET", "/v1/roles/NAME", ""}, {"theirs", "absent", "PATCH", "/v1/roles/NAME", `{"actions":["decrypt"]}`}, {"theirs", "absent", "DELETE", "/v1/roles/NAME", ""},
 		{"theirs", "absent", "GET", "/v1/clients/NAME", ""}, {"theirs", "absent", "PATCH", "/v1/clients/NAME", `{"groups":["g"]}`}, {"theirs", "absent", "DELETE", "/v1/clients/NAME", ""},
-		{key, noKey, "GET", "/v1/keys/NAME", ""}, {key, noKey, "GET", "/v1/keys/NAME/policy", ""}, {key, noKey, "GET", "/v1/keys/NAME/access", ""}, {key, noKey, "POST", "/v1/encrypt", `{"key_id":"NAME","plaintext":""}`},
+		{key, noKey, "GET", "/v1/keys/NAME", ""}, {key, noKey, "GET", "/v1/keys/NAME/policy", ""}, {key, noKey, "GET", "/v1/keys/NAME/access", ""}, {key, noKey, "POST", "/v1/encrypt", `{"keyId":"NAME","format":"raw","plaintext":""}`},
 		{key, noKey, "POST", "/v1/simulate", `{"principal":"anna","action":"encrypt","keyId":"NAME"}`},
 		{token, noToken, "DELETE", "/v1/auth/token", `{"tokenId":"NAME"}`},
 		{token, noToken, "GET", "/v1/approvals/NAME", ""}, {token, noToken, "POST", "/v1/approvals/NAME/approve", `{}`},

@@ -47,6 +47,7 @@ type (
 		ObjectType core.ObjectType
 		ID         string
 		Attributes core.Attributes // set by the server though not asked for; 1.x may show them
+		Made       *core.ManagedObject
 	}
 
 	// CreateKeyPairInput is KMIP 1.4 §4.2, 2.1 §6.1.9.
@@ -57,6 +58,7 @@ type (
 	}
 	CreateKeyPairOutput struct {
 		PrivateID, PublicID string
+		Private             *core.ManagedObject
 	}
 
 	// RegisterInput is KMIP 1.4 §4.3, 2.1 §6.1.43.
@@ -139,17 +141,29 @@ type (
 		Attribute core.Attribute
 	}
 
-	// LocateInput is KMIP 1.4 §4.9, 2.1 §6.1.28. Negative MaximumItems: no limit.
+	// LocateInput is KMIP 1.4 §4.9, 2.1 §6.1.28. Negative MaximumItems: no limit. After
+	// and Show are for lists in pages.
 	LocateInput struct {
 		MaximumItems  int32
 		OffsetItems   int32
 		StorageStatus uint32
 		GroupMember   core.ObjectGroupMember
 		Attributes    core.Attributes
+
+		After string // Unique Identifier of the last object of the page before; "": from the beginning
+		Show  bool   // also list the attributes of the objects that are found
 	}
 	LocateOutput struct {
 		Located int32 // objects that match in all; -1: not counted
 		IDs     []string
+		Shown   []LocatedObject // one for each of IDs, if Show was asked for
+	}
+	// LocatedObject is an object that was found. Only its ID is set if the caller may not
+	// read its attributes.
+	LocatedObject struct {
+		ID           string
+		Attributes   core.Attributes
+		Owner, Group string
 	}
 
 	// ActivateInput, RevokeInput and DestroyInput are KMIP 1.4 §4.19 to §4.21,

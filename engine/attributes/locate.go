@@ -53,13 +53,63 @@ func (v *Verbs) locate(k *engine.Call, in *operation.LocateInput) (out operation
 	if in.MaximumItems >= 0 {
 		s.limit = min(s.limit, int(in.MaximumItems))
 	}
+	if in.After != "" {
+		if s.beyond, err = placeOf(k, in.After); err != nil {
+			return out, err
+		}
+	}
 	if s.limit > 0 {
 		if err := s.runWithin(); err != nil {
 			return out, err
 		}
 	}
 	k.Record.Detail = countOfObjects(len(s.ids))
-	return operation.LocateOutput{Located: s.countLocated(), IDs: s.ids}, nil
+	out = operation.LocateOutput{Located: s.countLocated(), IDs: s.ids}
+	out.Shown, err = s.showFound()
+	return out, err
+}
+
+// placeOf returns the place of the last object of a page. An object that the caller may not
+// locate is answered like one that does not exist.
+func placeOf(k *engine.Call, id string) (int64, error) {
+	o, err := k.LoadObject(id)
+	seen := err == nil
+	if seen {
+		seen, err = k.Permits(core.ActionLocate, o, core.Asked{})
+	}
+	if err != nil && core.CodeOf(err) != core.ItemNotFound {
+		return 0, err
+	}
+	if !seen {
+		return 0, core.Errorf(core.InvalidField, "the list cannot go on here: its last object is not there any more; begin again")
+	}
+	return o.Seq, nil
+}
+
+// showFound lists what the caller may know about the objects that were found.
+func (s *search) showFound() ([]operation.LocatedObject, error) {
+	if !s.in.Show {
+		return nil, nil
+	}
+	out := make([]operation.LocatedObject, len(s.found))
+	for i, o := range s.found {
+		out[i].ID = o.ID
+		may, err := s.call.Permits(core.ActionGetAttributes, o, core.Asked{})
+		if err != nil {
+			return nil, err
+		}
+		if !may {
+			continue
+		}
+		if err := s.call.ReserveMemory(engine.AnswerBytes(o)); err != nil {
+			return nil, err
+		}
+		if out[i].Attributes, err = s.call.ShownAttributes(o); err != nil {
+			return nil, err
+		}
+		out[i].Owner, out[i].Group = o.Owner, o.Group
+	}
+	return out, nil
 }
 
 // countOfObjects writes a number of objects for the record.
@@ -80,7 +130,9 @@ type search struct {
 	matched     int
 	counted     int // objects looked at since the answer was complete
 	ids         []string
-	chosen      *core.ManagedObject // the default member of the group, so far
+	found       []*core.ManagedObject // of ids, if they are to be shown
+	beyond      int64                 // Seq after which the search begins
+	chosen      *core.ManagedObject   // the default member of the group, so far
 	exhausted   bool
 }
 
@@ -100,7 +152,7 @@ func (s *search) runWithin() error {
 
 // pagesInTurn reads pages until the search ends.
 func (s *search) pagesInTurn() error {
-	for beyond, seen := int64(0), 0; ; seen += core.CandidatePage {
+	for beyond, seen := s.beyond, 0; ; seen += core.CandidatePage {
 		if seen >= maxCandidates {
 			return core.Errorf(core.GeneralFailure, "the search looked at %d objects without an end; name a more selective attribute", seen)
 		}
@@ -187,6 +239,9 @@ func (s *search) considerCandidate(o *core.ManagedObject) error {
 func (s *search) takeMatch(o *core.ManagedObject) {
 	if s.matched++; s.matched > s.skip && len(s.ids) < s.limit {
 		s.ids = append(s.ids, o.ID)
+		if s.in.Show {
+			s.found = append(s.found, o)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func create(k *engine.Call, in *operation.CreateInput) (out operation.CreateOutp
 	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
 		return out, err
 	}
-	return operation.CreateOutput{ObjectType: o.Type, ID: o.ID}, nil
+	return operation.CreateOutput{ObjectType: o.Type, ID: o.ID, Made: o}, nil
 }
 
 // generateKey makes a symmetric key or Secret Data with new material. It stores nothing.
@@ -195,7 +195,7 @@ func createKeyPair(k *engine.Call, in *operation.CreateKeyPairInput) (out operat
 	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: private}, core.InsertObject{Object: public})); err != nil {
 		return out, err
 	}
-	return operation.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID}, nil
+	return operation.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID, Private: private}, nil
 }
 
 // ownOrCommon returns the masks of one half, or those of both halves if it has none.
@@ -352,7 +352,7 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 	if err != nil {
 		return out, err
 	}
-	return operation.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID}, nil
+	return operation.CreateOutput{ObjectType: fresh.Type, ID: fresh.ID, Made: fresh}, nil
 }
 
 // classOfGiven returns the class that the replacement of o gets by its attributes. Those that

@@ -3,114 +3,97 @@ package keyroutes
 import (
 	"net/http"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
-// encryptBody is the body of POST /v1/encrypt; byte strings are base64.
-type encryptBody struct {
-	KeyID     string `json:"key_id"`
-	Plaintext []byte `json:"plaintext"`
-	AAD       []byte `json:"aad"`
-	Mode      string `json:"mode"` // "GCM" (when left out), "CBC", "CTR"
+// modes are the block cipher modes by their name in the API. Without a name it is the one that
+// authenticates.
+var modes = map[string]core.CryptographicParameters{
+	"GCM": {BlockCipherMode: core.BlockCipherModeGCM},
+	"CBC": {BlockCipherMode: core.BlockCipherModeCBC, PaddingMethod: core.PaddingMethodPKCS5},
+	"CTR": {BlockCipherMode: core.BlockCipherModeCTR},
 }
 
-type encryptAnswer struct {
-	KeyID      string `json:"key_id"`
-	Ciphertext []byte `json:"ciphertext"`
-	IV         []byte `json:"iv,omitempty"`
-	Tag        []byte `json:"tag,omitempty"`
+// defaultMode authenticates, and needs no IV of the client.
+const defaultMode = "GCM"
+
+func modeOf(name *string) *core.CryptographicParameters {
+	p := modes[orElse(name, defaultMode)]
+	return &p
 }
 
-// decryptBody is the body of POST /v1/decrypt.
-type decryptBody struct {
-	KeyID      string `json:"key_id"`
-	Ciphertext []byte `json:"ciphertext"`
-	IV         []byte `json:"iv"`
-	Tag        []byte `json:"tag"`
-	AAD        []byte `json:"aad"`
-	Mode       string `json:"mode"`
-}
-
-type decryptAnswer struct {
-	KeyID     string `json:"key_id"`
-	Plaintext []byte `json:"plaintext"`
-}
-
-// modeOf takes modes that are safe with an IV made here; AEAD is the default.
-func modeOf(s string) (*core.CryptographicParameters, error) {
-	p := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
-	switch s {
-	case "", "GCM":
-	case "CBC":
-		p.BlockCipherMode, p.PaddingMethod = core.BlockCipherModeCBC, core.PaddingMethodPKCS5
-	case "CTR":
-		p.BlockCipherMode = core.BlockCipherModeCTR
-	default:
-		return nil, core.Errorf(core.InvalidField, `"mode" must be "GCM", "CBC" or "CTR"`)
+// orElse returns a member of a body, or another value if it was left out.
+func orElse[T any](given *T, otherwise T) T {
+	if given == nil {
+		return otherwise
 	}
-	return p, nil
+	return *given
 }
 
-// cipherBody is the body of a request to encrypt or decrypt.
-type cipherBody interface {
-	// parameters returns the parameters of its mode. It fails if a field is missing.
-	parameters() (*core.CryptographicParameters, error)
-}
-
-// readCipherBody decodes a body into in and returns its parameters. If it fails, the
-// action is recorded as refused.
-func (s *service) readCipherBody(c *core.Caller, r *http.Request, action core.Action, in cipherBody) (*core.CryptographicParameters, error) {
-	err := door.Decode(r.Body, in)
-	if err == nil {
-		var p *core.CryptographicParameters
-		if p, err = in.parameters(); err == nil {
-			return p, nil
-		}
+// plainBytes returns the bytes of a member that is base64, or text in its encoding. The caller
+// zeroes them.
+func plainBytes(member string, text api.Encoded, encoding *string) ([]byte, error) {
+	out, ok := text.Decode(encoding)
+	if !ok {
+		return nil, core.Errorf(core.InvalidField, "%q is no base64 (RFC 4648 section 4)", member)
 	}
-	return nil, s.Engine.RecordRefused(r.Context(), c, action, err)
+	return out, nil
 }
 
-func (in *encryptBody) parameters() (*core.CryptographicParameters, error) {
-	p, err := modeOf(in.Mode)
-	if err == nil && (in.KeyID == "" || in.Plaintext == nil) {
-		return nil, core.Errorf(core.InvalidField, `"key_id" and "plaintext" must be given`)
+// readFor decodes the body of a request into one of the specification, and reads it as the input
+// of an operation. A body that is refused leaves a record.
+func readFor[Body, In any](s *service, c *core.Caller, r *http.Request, action core.Action, read func(*Body) (In, error)) (in In, err error) {
+	var body Body
+	if err = door.Decode(r.Body, &body); err == nil {
+		in, err = read(&body)
 	}
-	return p, err
-}
-
-func (in *decryptBody) parameters() (*core.CryptographicParameters, error) {
-	p, err := modeOf(in.Mode)
-	if err == nil && (in.KeyID == "" || in.Ciphertext == nil) {
-		return nil, core.Errorf(core.InvalidField, `"key_id" and "ciphertext" must be given`)
-	}
-	return p, err
-}
-
-func (s *service) encrypt(c *core.Caller, r *http.Request) (encryptAnswer, error) {
-	var in encryptBody
-	p, err := s.readCipherBody(c, r, core.ActionEncrypt, &in)
 	if err != nil {
-		return encryptAnswer{}, err
+		return in, s.Engine.RecordRefused(r.Context(), c, action, err)
 	}
-	out, err := s.Uses.Encrypt(r.Context(), c, &operation.EncryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Plaintext, AAD: in.AAD})
-	clear(in.Plaintext)
-	if err != nil {
-		return encryptAnswer{}, err
-	}
-	return encryptAnswer{KeyID: out.ID, Ciphertext: out.Data, IV: out.IV, Tag: out.Tag}, nil
+	return in, nil
 }
 
-func (s *service) decrypt(c *core.Caller, r *http.Request) (decryptAnswer, error) {
-	var in decryptBody
-	p, err := s.readCipherBody(c, r, core.ActionDecrypt, &in)
+func readEncrypt(in *api.EncryptRequest) (out operation.EncryptInput, err error) {
+	out = operation.EncryptInput{ID: core.ID(in.KeyID), Parameters: modeOf(in.Mode), AAD: in.AAD, IV: in.IV}
+	out.Data, err = plainBytes("plaintext", in.Plaintext, in.Encoding)
+	return out, err
+}
+
+func (s *service) encrypt(c *core.Caller, r *http.Request) (out api.EncryptAnswer, err error) {
+	in, err := readFor(s, c, r, core.ActionEncrypt, readEncrypt)
+	defer clear(in.Data)
 	if err != nil {
-		return decryptAnswer{}, err
+		return out, err
 	}
-	out, err := s.Uses.Decrypt(r.Context(), c, &operation.DecryptInput{ID: core.ID(in.KeyID), Parameters: p, Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD})
+	made, err := s.Uses.Encrypt(r.Context(), c, &in)
+	return api.EncryptAnswer{KeyID: made.ID, Ciphertext: made.Data, IV: made.IV, Tag: made.Tag}, err
+}
+
+// decryption is what is asked of Decrypt, and how its answer is written.
+type decryption struct {
+	operation.DecryptInput
+	encoding *string
+}
+
+func readDecrypt(in *api.DecryptRequest) (decryption, error) {
+	return decryption{operation.DecryptInput{ID: core.ID(in.KeyID), Parameters: modeOf(in.Mode), Data: in.Ciphertext, IV: in.IV, Tag: in.Tag, AAD: in.AAD}, in.Encoding}, nil
+}
+
+func (s *service) decrypt(c *core.Caller, r *http.Request) (out api.DecryptAnswer, err error) {
+	in, err := readFor(s, c, r, core.ActionDecrypt, readDecrypt)
 	if err != nil {
-		return decryptAnswer{}, err
+		return out, err
 	}
-	return decryptAnswer{KeyID: out.ID, Plaintext: out.Data}, nil
+	made, err := s.Uses.Decrypt(r.Context(), c, &in.DecryptInput)
+	if err != nil {
+		return out, err
+	}
+	text, ok := api.Encode(made.Data, in.encoding)
+	if !ok {
+		return out, core.Errorf(core.CryptographicFailure, `the plaintext is no UTF-8; leave "encoding" out`)
+	}
+	return api.DecryptAnswer{KeyID: made.ID, Plaintext: text}, nil
 }

@@ -29,9 +29,21 @@ func Routes(d *door.Door, o Options) []door.Route {
 	s := &service{d, o}
 	return []door.Route{
 		door.Row(s, "POST", "/v1/keys", core.ActionCreate, door.TakesBody, http.StatusCreated, (*service).createKey),
-		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys).WithOwnQuery(),
-		door.Row(s, "GET", "/v1/keys/{id}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getKey),
+		door.Row(s, "GET", "/v1/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).listKeys),
+		door.Row(s, "GET", "/v1/keys/{keyId}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getKey),
+		door.Row(s, "GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, (*service).keysOfTenant),
+		door.Row(s, "POST", "/v1/keys/{keyId}/activate", core.ActionActivate, door.TakesBody, http.StatusOK, (*service).activateKey),
+		door.Row(s, "POST", "/v1/keys/{keyId}/revoke", core.ActionRevoke, door.TakesBody, http.StatusOK, (*service).revokeKey),
+		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey),
+		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
+
 		door.Row(s, "POST", "/v1/encrypt", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).encrypt),
 		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
-		door.Row(s, "GET", "/v1/tenants/{tenantId}/keys", core.ActionLocate, door.TakesQuery, http.StatusOK, keysOfTenant).WithOwnQuery()}
+		door.Row(s, "POST", "/v1/sign", core.ActionSign, door.TakesBody, http.StatusOK, (*service).sign),
+		door.Row(s, "POST", "/v1/verify", core.ActionSignatureVerify, door.TakesBody, http.StatusOK, (*service).verify),
+		door.Row(s, "POST", "/v1/mac", core.ActionMAC, door.TakesBody, http.StatusOK, (*service).makeMAC),
+		door.Row(s, "POST", "/v1/mac/verify", core.ActionMACVerify, door.TakesBody, http.StatusOK, (*service).verifyMAC),
+		door.Row(s, "POST", "/v1/hash", core.ActionHash, door.TakesBody, http.StatusOK, (*service).hash),
+		door.Row(s, "GET", "/v1/random", core.ActionRNGRetrieve, door.TakesQuery, http.StatusOK, (*service).random),
+	}
 }

@@ -1,0 +1,41 @@
+package keyroutes
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/keyreeve/keyreeve/api"
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/server/httpd/door"
+)
+
+func readRotate(in *api.RotateRequest) (out operation.RekeyInput, err error) {
+	offset := int64(0) // the dates of the key move with its activation
+	if in.ActivateAt != nil {
+		at, err := door.ReadTime("activateAt", *in.ActivateAt)
+		if err != nil {
+			return out, err
+		}
+		if offset = at - time.Now().Unix(); offset < 0 {
+			return out, core.Errorf(core.InvalidField, `"activateAt" has passed; leave it out for a key that is Active now`)
+		}
+	}
+	out.Offset = &offset
+	return out, nil
+}
+
+// rotateKey makes a new key that takes the place of another one, by the same verb as KMIP's
+// Re-key. The old key goes on processing what it has protected.
+func (s *service) rotateKey(c *core.Caller, r *http.Request) (createdKey, error) {
+	in, err := readFor(s, c, r, core.ActionReKey, readRotate)
+	if err != nil {
+		return createdKey{}, err
+	}
+	in.ID = core.ID(r.PathValue("keyId"))
+	out, err := s.Objects.ReKey(r.Context(), c, &in)
+	if err != nil {
+		return createdKey{}, err
+	}
+	return createdKey{showMade(out.Made)}, nil
+}
