@@ -241,17 +241,6 @@ func getClient(s *service, c *core.Caller, r *http.Request) (clientAnswer, error
 	return clientShown(&one), err
 }
 
-// clientPage is the answer of GET /v1/clients.
-type clientPage struct {
-	Clients       []clientAnswer `json:"clients"`
-	NextPageToken string         `json:"nextPageToken,omitempty"`
-}
-
-func listClients(s *service, c *core.Caller, r *http.Request) (clientPage, error) {
-	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadClients, s.Clients.List, func(one *admin.NamedClient) string { return one.Name }, clientShown)
-	return clientPage{all, next}, err
-}
-
 // revokeClient ends the certificate of ?serial=, or all certificates and the invitation. The
 // client stays in the list.
 func revokeClient(s *service, c *core.Caller, r *http.Request) (clientAnswer, error) {

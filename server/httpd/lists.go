@@ -73,3 +73,14 @@ func listTokens(s *service, c *core.Caller, r *http.Request) (tokenPage, error) 
 	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadTokens, s.Tokens.List, func(t *admin.TokenFacts) string { return t.ID }, describeToken)
 	return tokenPage{all, next}, err
 }
+
+// clientPage is the answer of GET /v1/clients.
+type clientPage struct {
+	Clients       []clientAnswer `json:"clients"`
+	NextPageToken string         `json:"nextPageToken,omitempty"`
+}
+
+func listClients(s *service, c *core.Caller, r *http.Request) (clientPage, error) {
+	all, next, err := door.PageOf(s.Door, c, r, core.ActionReadClients, s.Clients.List, func(one *admin.NamedClient) string { return one.Name }, clientShown)
+	return clientPage{all, next}, err
+}
