@@ -101,7 +101,7 @@ func accessOf(v *Verbs, k *engine.Call, q question, p knownPrincipal) (KnownPrin
 		return out, nil
 	}
 	for _, action := range objectActions() {
-		d, err := v.decideAction(k, &q, action)
+		d, _, err := decideAction(k, &q, action)
 		if err != nil {
 			return out, err
 		}

@@ -29,7 +29,7 @@ type NewKey = rules.NewKey
 type Simulation struct {
 	core.Decision
 	Action          core.Action             // that the decision is about: the first one that is denied, otherwise the first
-	Statements      []core.StatementVerdict // of the key policies that are attached
+	Statements      []core.StatementVerdict // of the key policies that are attached; from Simulate alone
 	Rights          []string                // own roles of the tenant that permit the action
 	DependsOnObject bool                    // it is denied without an object, and permitted for a key of the principal
 }
@@ -43,25 +43,29 @@ func (v *Verbs) Simulate(ctx context.Context, c *core.Caller, in SimulateInput) 
 		if err != nil {
 			return err
 		}
+		var asked core.AccessRequest
 		for i, action := range in.Actions {
-			one, err := v.decideAction(k, q, action)
+			one, r, err := decideAction(k, q, action)
 			if err != nil {
 				return err
 			}
 			if i == 0 || !one.Allow {
-				out = one
+				out, asked = one, r
 			}
 			if !one.Allow {
-				return nil
+				break
 			}
 		}
-		return nil
+		if asked.Principal != nil && v.ports.KeyPolicies != nil { // it was decided
+			out.Statements, err = v.ports.KeyPolicies.Explain(k.Ctx, &asked)
+		}
+		return err
 	})
 	return out, err
 }
 
-// Access decides every action on an object for a principal, as [Verbs.Simulate] does, and
-// leaves one record. Actions of the input are ignored.
+// Access decides every action on an object for a principal, as [Verbs.Simulate] does, but
+// without the statements, and leaves one record. Actions of the input are ignored.
 func (v *Verbs) Access(ctx context.Context, c *core.Caller, in SimulateInput) (all []Simulation, err error) {
 	err = v.run(ctx, c, core.ActionSimulatePolicy, "access of "+simulationDetail(&in), func(k *engine.Call) error {
 		q, err := v.questionOf(k, &in)
@@ -69,7 +73,7 @@ func (v *Verbs) Access(ctx context.Context, c *core.Caller, in SimulateInput) (a
 			return err
 		}
 		for _, action := range objectActions() {
-			one, err := v.decideAction(k, q, action)
+			one, _, err := decideAction(k, q, action)
 			if err != nil {
 				return err
 			}
@@ -106,29 +110,26 @@ type question struct {
 	refusal string // why no request of the principal is accepted; "": it is
 }
 
-// decideAction decides a question for one action, and explains the decision.
-func (v *Verbs) decideAction(k *engine.Call, q *question, action core.Action) (out Simulation, err error) {
+// decideAction decides a question for one action. It also returns the request that was decided.
+func decideAction(k *engine.Call, q *question, action core.Action) (out Simulation, r core.AccessRequest, err error) {
 	out.Action = action
 	if q.refusal != "" {
 		out.Reasons = []string{q.refusal}
-		return out, nil
+		return out, r, nil
 	}
-	r := q.AccessRequest
+	r = q.AccessRequest
 	r.Action = action
 	if k.Ports.Facts != nil {
 		if err := k.Ports.Facts.AddFacts(&r); err != nil {
-			return out, err
+			return out, r, err
 		}
 	}
 	if out.Decision, err = k.Ports.Policy.Decide(k.Ctx, &r); err != nil {
-		return out, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide, so the request would be refused: %v", err)
+		return out, r, core.Wrap(core.PolicyUnavailable, err, "the policy did not decide, so the request would be refused: %v", err)
 	}
 	out.Rights = r.Rights
 	out.DependsOnObject = !out.Allow && r.Object == nil && permitsOwnKey(k, r)
-	if v.ports.KeyPolicies != nil {
-		out.Statements, err = v.ports.KeyPolicies.Explain(k.Ctx, &r)
-	}
-	return out, err
+	return out, r, nil
 }
 
 // questionOf returns the request for a decision. The code is ItemNotFound if there is no

@@ -274,7 +274,7 @@ func (a *TokenVerbs) decideVisibly(k *engine.Call, q *question, actions []core.A
 		if q.Object != nil && action.Info().Objects == core.NoObject {
 			return d, core.Errorf(core.InvalidField, "%s works on no object that exists; leave the object out", action)
 		}
-		one, err := a.verbs.decideAction(k, q, action)
+		one, _, err := decideAction(k, q, action)
 		if d = one.Decision; err != nil || !d.Allow {
 			return a.hideObject(k, q, d, err)
 		}
