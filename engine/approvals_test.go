@@ -248,3 +248,23 @@ func TestRoleSystemApprovesAtTheSocketOnly(t *testing.T) {
 		t.Error("a client whose certificate claims the role system approves for role:system")
 	}
 }
+
+// Of an entry only the newest 100 versions are kept. Nobody is known not to have made or changed one
+// whose first versions are gone, so its principal approves nothing, also if somebody else has stored
+// all that are left.
+func TestApproversWithPrunedHistoryAreNotIndependent(t *testing.T) {
+	for versions, independent := range map[int]bool{1: true, 16: true, 17: true, core.KeptVersions: true, core.KeptVersions + 1: false, core.KeptVersions + 16: false} {
+		w := newWorld(t)
+		n := newApprovalSite(t, w)
+		id := waits(t, n, w.alice, operation.GetInput{ID: core.ID(w.aesKey())})
+		for version := range versions {
+			if err := n.directory.Save(ctx, &core.DirectoryEntry{Kind: core.EntryUser, Tenant: "default", ID: "bob", Version: int64(version + 1), At: w.clock.now, Author: "default/carl", Body: []byte("{}")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: id})
+		if (err == nil) != independent || err != nil && core.CodeOf(err) != core.PermissionDenied {
+			t.Errorf("bob, whose user has %d versions by carl, approves alice's request: %v; want that this is possible: %v", versions, err, independent)
+		}
+	}
+}

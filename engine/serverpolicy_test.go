@@ -20,9 +20,11 @@ type textPolicy struct {
 	tenantPolicy
 	cannot string
 
-	mu   sync.Mutex
-	text string // in force; "": none
-	why  error
+	mu      sync.Mutex
+	text    string // in force; "": none
+	why     error
+	decided []string          // all that were in force
+	prepare func(text string) // called before a text is prepared; nil: not called
 }
 
 func (p *textPolicy) Hash() string {
@@ -37,9 +39,18 @@ func (p *textPolicy) put(text string, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.text, p.why = text, why
+	if text != "" {
+		p.decided = append(p.decided, text)
+	}
 }
 
 func (p *textPolicy) Prepare(_ context.Context, s core.PolicySource) (core.PreparedPolicy, error) {
+	p.mu.Lock()
+	prepare := p.prepare
+	p.mu.Unlock()
+	if prepare != nil {
+		prepare(s.Policy)
+	}
 	if p.cannot != "" && strings.Contains(s.Policy, p.cannot) {
 		return nil, core.Errorf(core.PolicyUnavailable, "this release does not know %s", p.cannot)
 	}
@@ -227,6 +238,52 @@ func TestNodeThatCannotUseTheVersionDecidesNothing(t *testing.T) {
 		t.Errorf("with a file that was never in force: %v, %q in force", err, old.policy.Hash())
 	}
 	young.reaches("the way out", "another way out")
+}
+
+// A node that still prepares a version when it must decide by a newer one drops it: the version in
+// between is never in force there.
+func TestNodeDropsTheVersionThatItPreparesForANewerOne(t *testing.T) {
+	w := newWorld(t)
+	w.store.shared = true
+	fast, slow := newPolicyNode(t, w, "one"), newPolicyNode(t, w, "one")
+	for _, n := range []*policyNode{fast, slow} {
+		if err := n.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	slow.policy.mu.Lock()
+	slow.policy.prepare = func(text string) {
+		if text == "two" {
+			close(begun)
+			<-goOn
+		}
+	}
+	slow.policy.mu.Unlock()
+	if err := fast.apply("two"); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	if err := fast.apply("three"); err != nil {
+		t.Fatal(err)
+	}
+	waitsForThree := func() bool {
+		slow.policy.mu.Lock()
+		defer slow.policy.mu.Unlock()
+		return slow.policy.text == "" && slow.policy.why != nil && strings.Contains(slow.policy.why.Error(), "version 3 ")
+	}
+	for deadline := time.Now().Add(10 * time.Second); !waitsForThree(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the node does not know that version 3 must be in force")
+		}
+	}
+	close(goOn)
+	slow.reaches("the newest version", "three")
+	slow.policy.mu.Lock()
+	defer slow.policy.mu.Unlock()
+	if got := strings.Join(slow.policy.decided, " "); got != "one three" || slow.VersionInForce() != 3 {
+		t.Errorf("the policies %q were in force, the last one as version %d; want one and three, version 3", got, slow.VersionInForce())
+	}
 }
 
 // A text that cannot be used, an operator's canary, another version than the expected one
