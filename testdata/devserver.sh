@@ -1,5 +1,5 @@
-# Sourced by conformance.sh and pykmip.sh: a development server for one run, and
-# the comparison of its results with a list of known failures. Makes the folder
+# Sourced by conformance.sh, pykmip.sh and schemathesis.sh: a development server for
+# one run, and the comparison of its results with a list of known failures. Makes the folder
 # $work, in memory if possible; it and the server go away at the end.
 base=/dev/shm
 [ -d "$base" ] || base=${TMPDIR:-/tmp}
@@ -12,7 +12,7 @@ stop_server() {
 }
 trap stop_server EXIT
 
-# start_server sets $address to HOST:PORT of the KMIP door.
+# start_server sets $address to HOST:PORT of the KMIP door, and $rest to that of the REST door.
 start_server() {
   bin/keyreeve serve --dev --dir "$work/dev" --kmip 127.0.0.1:0 --http 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
   server=$!
@@ -22,6 +22,7 @@ start_server() {
     sleep 0.1
   done
   address=$(sed -n 's/^ready kmip=\([^ ]*\).*/\1/p' "$work/ready")
+  rest=$(sed -n 's/^ready .*https=\([^ ]*\).*/\1/p' "$work/ready")
 }
 
 # compare_known KNOWN [COMMAND...] compares the sorted names in $work/failed and

@@ -53,8 +53,8 @@ func allRoutes(d *door.Door, o Options) []door.Route {
 	return slices.Concat(Routes(d, o), keyroutes.Routes(d, keyroutes.Options{}))
 }
 
-// Every route, and every path that is none, refuses who has no certificate; but
-// for the two of health without details, in exactly one spelling.
+// Every route, and every path that is none, refuses a client without a certificate, except for
+// the two of health without details, the specification and its page, in exactly one spelling.
 func TestEveryRouteNeedsACertificate(t *testing.T) {
 	stored := &records{}
 	ready := true
@@ -75,7 +75,8 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 		return w
 	}
 	closed := []string{"GET /metrics", "POST /metrics", "GET /", "GET /nothing", "OPTIONS /v1/keys", "POST /v1/health/live", "DELETE /v1/health/ready", "GET /v1/health/live/", "GET /v1/health/live/x",
-		"GET /v1/health//live", "GET /v1/keys/../health/live", "GET /V1/health/live", "GET //v1/health/live", "GET /v1/health/%6cive/x", "GET /v1//keys", "HEAD /v1/health", "CONNECT /v1/health/live"}
+		"GET /v1/health//live", "GET /v1/keys/../health/live", "GET /V1/health/live", "GET //v1/health/live", "GET /v1/health/%6cive/x", "GET /v1//keys", "HEAD /v1/health", "CONNECT /v1/health/live",
+		"POST /docs", "GET /docs/", "GET /Docs", "GET //docs", "DELETE /openapi.yaml", "GET /openapi.json", "GET /v1/openapi.yaml"}
 	for _, r := range routes {
 		closed = append(closed, pathMember.ReplaceAllString(r.Pattern(), "some-id"))
 	}
@@ -109,6 +110,11 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 			if w := ask("HEAD", path, true); w.Code != want.status {
 				t.Errorf("HEAD %s: %d", path, w.Code)
 			}
+		}
+	}
+	for _, path := range []string{"/openapi.yaml", "/docs"} {
+		if w := ask("GET", path, true); w.Code != 200 || w.Body.Len() < 10_000 {
+			t.Errorf("%s: %d, %d bytes", path, w.Code, w.Body.Len())
 		}
 	}
 	if stored.n != before {
