@@ -155,7 +155,7 @@ var (
 		{"format", true, schemaOfFormat},
 		{"aad", false, &Schema{Kind: Base64, Most: 1048576}},
 		{"mode", false, schemaOfMode},
-		{"iv", false, &Schema{Kind: Base64, Least: 4, Most: 64}}}, Closed: true}
+		{"iv", false, &Schema{Kind: Base64, Least: 4, Most: 1024}}}, Closed: true}
 	schemaOfEncryptAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
 		{"version", false, &Schema{Kind: Integer, Least: 1}},
 		{"ciphertext", true, &Schema{Kind: Base64}},
@@ -164,8 +164,8 @@ var (
 	schemaOfDecryptRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
 		{"ciphertext", true, &Schema{Kind: Base64, Most: 1048576}},
 		{"format", true, schemaOfFormat},
-		{"iv", false, &Schema{Kind: Base64, Least: 4, Most: 64}},
-		{"tag", false, &Schema{Kind: Base64, Least: 4, Most: 64}},
+		{"iv", false, &Schema{Kind: Base64, Least: 4, Most: 1024}},
+		{"tag", false, &Schema{Kind: Base64, Least: 4, Most: 1024}},
 		{"aad", false, &Schema{Kind: Base64, Most: 1048576}},
 		{"mode", false, schemaOfMode},
 		{"encoding", false, &Schema{Kind: Text, Enum: []string{"base64", "utf8"}}}}, Closed: true}

@@ -367,6 +367,7 @@ func TestNoParameterOfRESTIsIgnored(t *testing.T) {
 // restCipher is the body and the answer of POST /v1/encrypt and /v1/decrypt.
 type restCipher struct {
 	KeyID      string `json:"keyId"`
+	Format     string `json:"format,omitempty"`
 	Mode       string `json:"mode"`
 	Plaintext  []byte `json:"plaintext,omitempty"`
 	Ciphertext []byte `json:"ciphertext,omitempty"`
@@ -387,6 +388,7 @@ func restClient(t *testing.T, s *servertest.Server) *http.Client {
 // throughREST returns the answer, or the sentence of a refusal.
 func throughREST(t *testing.T, c *http.Client, url string, in restCipher) (out restCipher, refusal string) {
 	t.Helper()
+	in.Format = "raw"
 	body, err := json.Marshal(in)
 	if err != nil {
 		t.Fatal(err)
