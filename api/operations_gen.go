@@ -215,6 +215,7 @@ var (
 	schemaOfAttributes   = &Schema{Kind: Map, Element: &Schema{Kind: Text, Least: 1, Most: 256}, Most: 64, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)}
 	schemaOfAction       = &Schema{Kind: Text, Least: 1, Most: 64}
 	schemaOfActions      = &Schema{Kind: Array, Element: schemaOfAction, Most: 64}
+	schemaOfRoleActions  = &Schema{Kind: Array, Element: schemaOfAction, Least: 1, Most: 64}
 	schemaOfReason       = &Schema{Kind: Text, Most: 1024}
 	schemaOfTime         = &Schema{Kind: Time, Most: 64}
 	schemaOfVersion      = &Schema{Kind: Integer}
@@ -386,10 +387,10 @@ var (
 		{"nextPageToken", false, schemaOfPageToken}}}
 	schemaOfNewRole = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
 		{"description", false, &Schema{Kind: Text, Most: 1024}},
-		{"actions", true, schemaOfActions},
+		{"actions", true, schemaOfRoleActions},
 		{"reason", false, schemaOfReason}}, Closed: true}
 	schemaOfRoleChange = &Schema{Kind: Object, Members: []Member{{"description", false, &Schema{Kind: Text, Most: 1024}},
-		{"actions", false, schemaOfActions},
+		{"actions", false, schemaOfRoleActions},
 		{"reason", false, schemaOfReason}}, Closed: true}
 	schemaOfRole = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
 		{"version", true, schemaOfVersion},
@@ -405,7 +406,7 @@ var (
 		{"roles", false, schemaOfNames},
 		{"invite", false, &Schema{Kind: Boolean}},
 		{"reason", false, schemaOfReason}}, Closed: true, AnyOf: []string{"name", "invitation"}}
-	schemaOfCertificateRequest = &Schema{Kind: Text, Most: 32768}
+	schemaOfCertificateRequest = &Schema{Kind: Text, Most: 16384}
 	schemaOfClientChange       = &Schema{Kind: Object, Members: []Member{{"csr", false, schemaOfCertificateRequest},
 		{"groups", false, schemaOfNames},
 		{"roles", false, schemaOfNames},
@@ -429,7 +430,7 @@ var (
 		{"renewedFrom", false, &Schema{Kind: Text}}}}
 	schemaOfClientPage = &Schema{Kind: Object, Members: []Member{{"clients", true, &Schema{Kind: Array, Element: schemaOfClient}},
 		{"nextPageToken", false, schemaOfPageToken}}}
-	schemaOfRenewal           = &Schema{Kind: Object, Members: []Member{{"csr", true, &Schema{Kind: Text, Least: 1, Most: 32768}}}, Closed: true}
+	schemaOfRenewal           = &Schema{Kind: Object, Members: []Member{{"csr", true, &Schema{Kind: Text, Least: 1, Most: 16384}}}, Closed: true}
 	schemaOfIssuedCertificate = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
 		{"certificate", true, &Schema{Kind: Text}},
 		{"serial", true, &Schema{Kind: Text}},

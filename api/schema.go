@@ -87,11 +87,11 @@ const (
 
 var kindNames = [...]string{"a value", "an object", "an object", "an array", "a text", "a text", "a text", "an integer", "a boolean"}
 
-// Bounds of every body, whatever its schema says.
+// Bounds of a body.
 const (
 	MaxBody    = 1 << 20 // bytes
 	MaxDepth   = 8
-	MaxMembers = 64 // of one object, or elements of one array
+	MaxMembers = 64 // of one object, or elements of one array, unless its schema has a bound
 )
 
 // Fault is what is wrong with a body.
@@ -152,10 +152,7 @@ func checkNext(d *json.Decoder, s *Schema, path string, depth int) error {
 	return check(d, tok, s, path, depth)
 }
 
-var (
-	errNoJSON  = malformed("the body is no JSON")
-	errTooMany = malformed("the body has more than %d members in one object or array", MaxMembers)
-)
+var errNoJSON = malformed("the body is no JSON")
 
 // check checks a value that begins with a token.
 func check(d *json.Decoder, tok json.Token, s *Schema, path string, depth int) error {
@@ -205,8 +202,8 @@ func check(d *json.Decoder, tok json.Token, s *Schema, path string, depth int) e
 func checkMembers(d *json.Decoder, s *Schema, path string, depth int) error {
 	given := map[string]bool{}
 	for d.More() {
-		if len(given) >= MaxMembers {
-			return errTooMany
+		if len(given) >= s.bound() {
+			return s.tooMany(path, "members")
 		}
 		key, err := d.Token()
 		if err != nil {
@@ -259,8 +256,8 @@ func checkMembers(d *json.Decoder, s *Schema, path string, depth int) error {
 func checkElements(d *json.Decoder, s *Schema, path string, depth int) error {
 	n := 0
 	for ; d.More(); n++ {
-		if n >= MaxMembers {
-			return errTooMany
+		if n >= s.bound() {
+			return s.tooMany(path, "elements")
 		}
 		if err := checkNext(d, s.Element, fmt.Sprintf("%s[%d]", path, n), depth+1); err != nil {
 			return err
@@ -270,6 +267,18 @@ func checkElements(d *json.Decoder, s *Schema, path string, depth int) error {
 		return errNoJSON
 	}
 	return s.checkCount(path, n, "elements")
+}
+
+// bound returns how many members or elements there may be.
+func (s *Schema) bound() int {
+	if s.Most > 0 {
+		return int(s.Most)
+	}
+	return MaxMembers
+}
+
+func (s *Schema) tooMany(path, of string) error {
+	return refused(path, "has more than %d %s", s.bound(), of)
 }
 
 // member returns what a member of an object must be; nil if there must be none.

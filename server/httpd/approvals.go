@@ -66,8 +66,6 @@ type approvalAnswer struct {
 	Reason string `json:"reason"` // "": none
 }
 
-func (in *approvalAnswer) Validate() error { return nil }
-
 // approvalInput reads the answer to a request that waits.
 func (s *service) approvalInput(c *core.Caller, r *http.Request, action core.Action) (admin.ApprovalInput, error) {
 	var in approvalAnswer

@@ -19,19 +19,6 @@ type target struct {
 	Group    string `json:"group"`
 }
 
-func (in *target) Validate() error {
-	given := 0
-	for _, name := range []string{in.KeyID, in.KeyGroup, in.User, in.Role, in.Group} {
-		if name != "" {
-			given++
-		}
-	}
-	if given != 1 {
-		return core.Errorf(core.InvalidField, `exactly one of "keyId", "keyGroup", "user", "role" and "group" must be given`)
-	}
-	return nil
-}
-
 // holder returns the name that the engine knows the target by; "" for a key.
 func (in *target) holder() string {
 	switch {
@@ -78,13 +65,6 @@ func detachPolicy(s *service, c *core.Caller, r *http.Request) (attachedPolicies
 // policyOfKey is the body of POST /v1/keys/{keyId}/policy.
 type policyOfKey struct {
 	PolicyID string `json:"policyId"`
-}
-
-func (in *policyOfKey) Validate() error {
-	if in.PolicyID == "" {
-		return door.Missing("policyId")
-	}
-	return nil
 }
 
 func attachToKey(s *service, c *core.Caller, r *http.Request) (attachedPolicies, error) {

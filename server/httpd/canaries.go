@@ -38,9 +38,6 @@ func (in *Canary) Validate() error {
 
 // input returns the canary as the verb takes it, without tenant and name.
 func (in *Canary) input() (q admin.SaveCanaryInput, err error) {
-	if in.Expect != "deny" && in.Expect != "allow" {
-		return q, core.Errorf(core.InvalidField, `"expect" must be "deny" or "allow"`)
-	}
 	at, err := door.ReadTime("at", in.At)
 	if err != nil {
 		return q, err

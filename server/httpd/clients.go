@@ -35,8 +35,6 @@ func (in *clientBody) check() error {
 	switch {
 	case in.Invitation == nil && in.Tenant != "":
 		return core.Errorf(core.InvalidField, `"tenant" goes with "invitation" alone; a client is made in the tenant of the caller`)
-	case in.Invitation == nil && in.Name == "":
-		return door.Missing("name")
 	case in.Invitation != nil && (in.Groups != nil || in.Roles != nil || in.Invite || in.Reason != ""):
 		return core.Errorf(core.InvalidField, `"groups", "roles", "invite" and "reason" are for administrators, and do not go with "invitation"`)
 	}
@@ -255,13 +253,6 @@ func revokeClient(s *service, c *core.Caller, r *http.Request) (clientAnswer, er
 // renewal is the body of POST /v1/clients/renew.
 type renewal struct {
 	CSR string `json:"csr"` // PEM
-}
-
-func (in *renewal) Validate() error {
-	if in.CSR == "" {
-		return door.Missing("csr")
-	}
-	return nil
 }
 
 // renewClient issues another certificate to a client, which proves itself by an old one.

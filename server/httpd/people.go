@@ -44,10 +44,7 @@ func (in *newUser) change() userChange {
 // saveInput returns the change for the engine.
 func (in *userChange) saveInput(name string, password []byte) (admin.SaveUserInput, error) {
 	out := admin.SaveUserInput{Name: name, Password: password, Groups: in.Groups, Roles: in.Roles, Attributes: in.Attributes, Disabled: in.Disabled, Codes: in.Codes, Hashed: in.Hashed, Reason: in.Reason}
-	switch {
-	case name == "":
-		return out, door.Missing("name")
-	case in.Password != nil && password == nil:
+	if in.Password != nil && password == nil {
 		return out, core.Errorf(core.InvalidField, `the name of the member "password" must be written without escapes`)
 	}
 	if in.ExpiresAt.Given {
@@ -136,16 +133,6 @@ type newRole struct {
 	Reason      string    `json:"reason"`
 }
 
-func (in *newRole) Validate() error {
-	switch {
-	case in.Name == "":
-		return door.Missing("name")
-	case in.Actions == nil:
-		return door.Missing("actions")
-	}
-	return nil
-}
-
 // roleChange is the body of PATCH /v1/roles/{name}. A member that is left out stays as it
 // is.
 type roleChange struct {
@@ -153,8 +140,6 @@ type roleChange struct {
 	Actions     *[]string `json:"actions"`
 	Reason      string    `json:"reason"`
 }
-
-func (in *roleChange) Validate() error { return nil }
 
 // role is the answer about a role.
 type role struct {

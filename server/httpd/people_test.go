@@ -34,9 +34,9 @@ var goodBodies = []struct {
 
 // decodeAnew decodes a text into a new value of the type of in.
 func decodeAnew(in any, text string) error {
-	fresh := reflect.New(reflect.TypeOf(in).Elem()).Interface()
+	fresh := reflect.New(reflect.TypeOf(in).Elem()).Interface().(door.Specified)
 	err := door.Decode(strings.NewReader(text), fresh)
-	if c, ok := fresh.(interface{ Validate() error }); ok && err == nil {
+	if c, ok := fresh.(door.Validated); ok && err == nil {
 		err = c.Validate()
 	}
 	return err
@@ -166,7 +166,7 @@ func TestPasswordIsTakenOut(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for text, in := range map[string]any{`{"reason":"x"}`: &userChange{}, `{"attributes":{"password":"x"}}`: &userChange{}, `{"name":"password"}`: &newUser{}} {
+	for text, in := range map[string]door.Specified{`{"reason":"x"}`: &userChange{}, `{"attributes":{"password":"x"}}`: &userChange{}, `{"name":"password"}`: &newUser{}} {
 		if got, err := door.DecodeWithPassword(strings.NewReader(text), in); got != nil || err != nil {
 			t.Errorf("%s has the password %q, %v; want none", text, got, err)
 		}

@@ -24,13 +24,6 @@ func (in *newPolicy) content() *replacedPolicy {
 	return &replacedPolicy{in.Document, in.Reason, in.ActivateAt}
 }
 
-func (in *newPolicy) Validate() error {
-	if in.Name == "" {
-		return door.Missing("name")
-	}
-	return in.content().Validate()
-}
-
 // replacedPolicy is the body of PUT /v1/policies/{policyId}.
 type replacedPolicy struct {
 	Document   json.RawMessage `json:"document"`
@@ -38,17 +31,9 @@ type replacedPolicy struct {
 	ActivateAt string          `json:"activateAt"` // left out: at once
 }
 
-func (in *replacedPolicy) Validate() error {
-	if len(in.Document) == 0 {
-		return door.Missing("document")
-	}
-	_, err := door.ReadTime("activateAt", in.ActivateAt)
-	return err
-}
-
 // saveAs stores the document as the next version of a policy. The body was validated.
 func (in *replacedPolicy) saveAs(s *service, c *core.Caller, r *http.Request, name string, expected *int64) (savedPolicy, error) {
-	at, _ := door.ReadTime("activateAt", in.ActivateAt) // validate has read it
+	at, _ := door.ReadTime("activateAt", in.ActivateAt) // it was checked
 	return savedAnswer(s.Admin.SavePolicy(r.Context(), c, admin.SavePolicyInput{Name: name, Document: in.Document, Reason: in.Reason, Expected: expected, ActivateAt: at}))
 }
 
@@ -176,13 +161,6 @@ type rollback struct {
 	Reason  string `json:"reason"`
 }
 
-func (in *rollback) Validate() error {
-	if in.Version == nil || *in.Version < 1 || *in.Version > 1<<32 {
-		return core.Errorf(core.InvalidField, `"version" must be the number of a version`)
-	}
-	return nil
-}
-
 func rollBackPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
 	var in rollback
 	if err := s.DecodeFor(c, r, core.ActionSavePolicy, &in); err != nil {
@@ -195,8 +173,6 @@ func rollBackPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, e
 type withdrawal struct {
 	Reason string `json:"reason"`
 }
-
-func (in *withdrawal) Validate() error { return nil }
 
 func withdrawPolicy(s *service, c *core.Caller, r *http.Request) (savedPolicy, error) {
 	var in withdrawal

@@ -29,9 +29,6 @@ func (in *ReplayQuestion) Validate() error {
 // input returns the question as the verb takes it, without tenant and name.
 func (in *ReplayQuestion) input() (q admin.ReplayInput, err error) {
 	q.Document = in.Document
-	if in.Since == "" {
-		return q, door.Missing("since")
-	}
 	if q.Since, err = door.ReadTime("since", in.Since); err != nil {
 		return q, err
 	}
@@ -40,9 +37,6 @@ func (in *ReplayQuestion) input() (q admin.ReplayInput, err error) {
 	}
 	if q.Limit = admin.MaxReplayed; in.Limit != nil {
 		q.Limit = *in.Limit
-	}
-	if q.Limit < 1 || q.Limit > admin.MaxReplayed {
-		return q, core.Errorf(core.InvalidField, `"limit" must be a number from 1 to %d`, admin.MaxReplayed)
 	}
 	if in.PageToken == "" {
 		return q, nil
@@ -113,7 +107,7 @@ func replayPolicy(s *service, c *core.Caller, r *http.Request) (ReplayAnswer, er
 	if err := s.DecodeFor(c, r, core.ActionReplayPolicy, &in); err != nil {
 		return ReplayAnswer{}, err
 	}
-	q, _ := in.input() // validate has read it
+	q, _ := in.input() // it was checked
 	q.Name = r.PathValue("policyId")
 	out, err := admin.ReplayPolicy(r.Context(), s.Admin, c, q)
 	return ShowReplay(&out), err

@@ -56,9 +56,6 @@ type newTenant struct {
 }
 
 func (in *newTenant) Validate() error {
-	if in.Name == "" {
-		return door.Missing("name")
-	}
 	if in.Settings == nil {
 		return nil
 	}
@@ -92,13 +89,6 @@ type tenantChange struct {
 	Settings json.RawMessage `json:"settings"` // a member that is null becomes as for the server
 	Disabled *bool           `json:"disabled"`
 	Reason   string          `json:"reason"`
-}
-
-func (in *tenantChange) Validate() error {
-	if in.Settings == nil && in.Disabled == nil {
-		return core.Errorf(core.InvalidField, `"settings" or "disabled" must be given`)
-	}
-	return nil
 }
 
 func changeTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
@@ -136,13 +126,6 @@ type deletionConfirmed struct {
 	Reason  string `json:"reason"`
 }
 
-func (in *deletionConfirmed) Validate() error {
-	if in.Confirm == "" {
-		return door.Missing("confirm")
-	}
-	return nil
-}
-
 func confirmDeletion(s *service, c *core.Caller, r *http.Request) (engine.Shredded, error) {
 	var in deletionConfirmed
 	if err := s.DecodeFor(c, r, core.ActionDeleteTenant, &in); err != nil {
@@ -159,8 +142,6 @@ func confirmDeletion(s *service, c *core.Caller, r *http.Request) (engine.Shredd
 type tenantRestored struct {
 	Reason string `json:"reason"`
 }
-
-func (in *tenantRestored) Validate() error { return nil }
 
 func restoreTenant(s *service, c *core.Caller, r *http.Request) (Tenant, error) {
 	var in tenantRestored

@@ -200,9 +200,6 @@ type revokeBody struct {
 func revokeToken(s *service, c *core.Caller, r *http.Request) (door.Nothing, error) {
 	var in revokeBody
 	err := door.Decode(r.Body, &in)
-	if err == nil && (in.Token == "") == (in.TokenID == "") {
-		err = core.Errorf(core.InvalidField, `one of "token" and "tokenId" must be given`)
-	}
 	if err == nil && in.Token != "" {
 		var ok bool
 		if in.TokenID, _, ok = core.ParseAccessToken(in.Token); !ok {
@@ -248,9 +245,6 @@ func verifyToken(s *service, c *core.Caller, r *http.Request) (verifyAnswer, err
 	var in verifyBody
 	err := door.Decode(r.Body, &in)
 	actions := core.ActionsNamed(in.Action)
-	if err == nil && in.Token == "" {
-		err = core.Errorf(core.InvalidField, `"token" must be given`)
-	}
 	if err == nil && actions == nil {
 		err = core.Errorf(core.InvalidField, `"action" %q is no action; encrypt, rotate and "Get Attributes" are some`, door.Quotable(in.Action))
 	}

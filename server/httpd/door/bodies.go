@@ -7,25 +7,20 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Body is a body with a check of its own.
-type Body interface{ Validate() error }
+// Validated is a body with rules that its schema cannot say.
+type Validated interface{ Validate() error }
 
-// DecodeFor reads a body for an action, and checks it. A body that is refused leaves a
-// record.
-func (d *Door) DecodeFor(c *core.Caller, r *http.Request, action core.Action, in Body) error {
+// DecodeFor reads a body for an action, and checks it by the specification and by its own
+// rules, if it has some. A body that is refused leaves a record.
+func (d *Door) DecodeFor(c *core.Caller, r *http.Request, action core.Action, in Specified) error {
 	err := Decode(r.Body, in)
-	if err == nil {
-		err = in.Validate()
+	if own, ok := in.(Validated); ok && err == nil {
+		err = own.Validate()
 	}
 	if err != nil {
 		return d.Engine.RecordRefused(r.Context(), c, action, err)
 	}
 	return nil
-}
-
-// Missing is the error for a member that must be given.
-func Missing(member string) error {
-	return core.Errorf(core.InvalidField, "%q must be given", member)
 }
 
 // OrEmpty returns [] for nil, because JSON would have null.

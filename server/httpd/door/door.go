@@ -56,7 +56,6 @@ type Route struct {
 	changes      bool // the route replaces a version, and honors If-Match
 	identify     Identify
 	query        []api.Parameter // by the specification
-	ownQuery     bool            // the query is not yet as the specification says
 }
 
 // Identify names the sender of a request that needs neither a certificate nor an access token.
@@ -79,12 +78,6 @@ func (to Route) HonorIfMatch() Route {
 // for requests without an access token.
 func (to Route) IdentifyBy(i Identify) Route {
 	to.identify = i
-	return to
-}
-
-// WithOwnQuery returns the row for a route whose query is not yet as the specification says.
-func (to Route) WithOwnQuery() Route {
-	to.ownQuery = true
 	return to
 }
 
@@ -127,7 +120,7 @@ func New(o Options) *Door {
 // Add adds routes.
 func (d *Door) Add(routes ...Route) {
 	for _, r := range routes {
-		if o := api.OperationOf(r.Pattern()); o != nil && !r.ownQuery {
+		if o := api.OperationOf(r.Pattern()); o != nil {
 			r.query = o.Query
 		}
 		d.rows[r.Pattern()] = r

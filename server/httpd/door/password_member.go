@@ -12,7 +12,7 @@ import (
 // DecodeWithPassword is decode for a body that may have a member "password". encoding/json
 // makes copies that nobody can zero, so the password is taken out of the body before. It
 // is nil if there is none. The caller zeroes it.
-func DecodeWithPassword(r io.Reader, v any) (password []byte, err error) {
+func DecodeWithPassword(r io.Reader, v Specified) (password []byte, err error) {
 	b, err := readBody(r)
 	defer core.Retire(b)
 	if err != nil {

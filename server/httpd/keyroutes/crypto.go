@@ -45,10 +45,13 @@ func plainBytes(member string, text api.Encoded, encoding *string) ([]byte, erro
 
 // readFor decodes the body of a request into one of the specification, and reads it as the input
 // of an operation. A body that is refused leaves a record.
-func readFor[Body, In any](s *service, c *core.Caller, r *http.Request, action core.Action, read func(*Body) (In, error)) (in In, err error) {
-	var body Body
-	if err = door.Decode(r.Body, &body); err == nil {
-		in, err = read(&body)
+func readFor[Body, In any, Ptr interface {
+	*Body
+	door.Specified
+}](s *service, c *core.Caller, r *http.Request, action core.Action, read func(Ptr) (In, error)) (in In, err error) {
+	body := Ptr(new(Body))
+	if err = door.Decode(r.Body, body); err == nil {
+		in, err = read(body)
 	}
 	if err != nil {
 		return in, s.Engine.RecordRefused(r.Context(), c, action, err)

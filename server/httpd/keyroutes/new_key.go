@@ -91,7 +91,7 @@ func readNewKey(in *api.NewKey, now time.Time) (out keyAttributes, err error) {
 // setAlgorithm sets algorithm, length and curve. Secret Data may have no algorithm.
 func setAlgorithm(in *api.NewKey, set func(core.Tag, core.Value)) error {
 	if in.Algorithm == nil && in.Type != typeSecret {
-		return door.Missing("algorithm")
+		return core.Errorf(core.InvalidField, `"algorithm" must be given`)
 	}
 	if in.Algorithm != nil {
 		n, ok := core.TagCryptographicAlgorithm.Info().Enum.ByName(*in.Algorithm)
