@@ -74,17 +74,17 @@ open_operations := {
 use_operations := {
 	"Get", "Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Revoke", "Destroy", "Re-key",
+	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 }
 
 # What role "admin" may do to every object of its tenant: see to a key's life.
-# Not Get nor any use of it. Re-key is no way to one: the replacement belongs to
-# whom the old key belonged.
+# Not Get nor any use of it. Re-key and Re-key Key Pair are no way to one: the
+# replacement belongs to whom the old key belonged.
 admin_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Revoke", "Destroy", "Re-key",
+	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 }
 
 # What role "auditor" may do to every object of its tenant: read attributes.
@@ -153,7 +153,7 @@ monitor_roles := {"monitor", "admin", "auditor"}
 operator_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Re-key",
+	"Activate", "Re-key", "Re-key Key Pair",
 }
 
 # The kinds of operations that a key policy or a role of the tenant can permit: nothing

@@ -87,7 +87,7 @@ read_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 
 manage_operations := {
 	"Check", "Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Revoke", "Destroy", "Re-key",
+	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 }
 
 key_operations := {"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify"}
@@ -176,7 +176,7 @@ operator := principal("t", "otto", set(), {"operator"})
 viewer := principal("t", "vera", set(), {"viewer"})
 
 test_operator_runs_the_life_of_keys if {
-	every op in {"Get Attributes", "Locate", "Activate", "Re-key", "Modify Attribute"} { yes(op, operator, shared) }
+	every op in {"Get Attributes", "Locate", "Activate", "Re-key", "Re-key Key Pair", "Modify Attribute"} { yes(op, operator, shared) }
 	every op in {"Get", "Encrypt", "Decrypt", "Sign", "Revoke", "Destroy"} { no(op, operator, shared) }
 }
 

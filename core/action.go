@@ -66,7 +66,11 @@ func (a Action) Askable() bool {
 // MakesKey reports whether the action makes, takes or replaces a key, whose algorithm, length and
 // usage statements of key policies can judge.
 func (a Action) MakesKey() bool {
-	return a == ActionCreate || a == ActionCreateKeyPair || a == ActionRegister || a == ActionReKey
+	switch a {
+	case ActionCreate, ActionCreateKeyPair, ActionRegister, ActionReKey, ActionReKeyKeyPair:
+		return true
+	}
+	return false
 }
 
 // Kind returns the kind of an action, or "" if it has no row.

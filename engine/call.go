@@ -31,6 +31,8 @@ type Call struct {
 	heldUsage    core.Usage // reserved in the tenant's quota
 	claimedNames []string   // Names that no other object may have; see unique_names.go
 
+	changedBeside []core.UndoStep // objects that the change has besides its target; see [ChangeBeside]
+
 	grants    []grant  // decisions that the operation relies on
 	grantRoom [2]grant // memory for the usual number of grants
 

@@ -53,7 +53,7 @@ func (k *Call) Change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 // changeOnce is one try of Change.
 func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, *core.Change) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	var ch core.Change
-	k.claimedNames = nil
+	k.claimedNames, k.changedBeside = nil, nil
 	next, err := edit(o, &ch)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,19 @@ func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 		return nil, err
 	}
 	k.NoteUndo(o, next)
+	for _, s := range k.changedBeside {
+		k.NoteUndo(s.Before, s.After)
+	}
 	return next, nil
+}
+
+// ChangeBeside adds the successor of another object to the change of an operation, as
+// [Call.Change] does for its target. Only an edit of Change may call it.
+func ChangeBeside(k *Call, ch *core.Change, old, next *core.ManagedObject) {
+	k.involveLinks(old, next)
+	stampChange(next, old, k.Now)
+	addUpdate(ch, old, next)
+	k.changedBeside = append(k.changedBeside, core.UndoStep{Before: old, After: next})
 }
 
 // SuccessorWrites returns the writes that store next, a changed copy of old that it stamps.

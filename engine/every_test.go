@@ -12,31 +12,47 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
-// every does each operation once: on the key id, which is in a state that
-// allows it, or on nothing.
-var every = map[core.Action]struct {
+// triedAction does an operation once.
+type triedAction struct {
 	object bool // it touches an object
 	state  core.State
 	do     func(w *world, c *core.Caller, id string) error
-}{
-	core.ActionActivate:         {true, core.PreActive, by("activate")},
-	core.ActionRevoke:           {true, core.Active, by("compromise")},
-	core.ActionDestroy:          {true, core.Deactivated, by("destroy")},
-	core.ActionGet:              {true, core.Active, by("get")},
-	core.ActionGetAttributes:    {true, core.Active, by("get attributes")},
-	core.ActionGetAttributeList: {true, core.Active, by("get attribute list")},
-	core.ActionAddAttribute:     {true, core.Active, by("add name")},
-	core.ActionModifyAttribute:  {true, core.Active, by("modify attribute")},
-	core.ActionSetAttribute:     {true, core.Active, by("set attribute")},
-	core.ActionDeleteAttribute:  {true, core.Active, by("delete attribute")},
-	core.ActionCheck:            {true, core.Active, by("check")},
-	core.ActionReKey:            {true, core.Active, by("re-key")},
-	core.ActionEncrypt:          {true, core.Active, by("encrypt")},
-	core.ActionDecrypt:          {true, core.Active, by("decrypt")},
-	core.ActionSign:             {true, core.Active, by("sign")},
-	core.ActionSignatureVerify:  {true, core.Active, by("signature verify")},
-	core.ActionMAC:              {true, core.Active, by("mac")},
-	core.ActionMACVerify:        {true, core.Active, by("mac verify")},
+	pair   bool // the object is the private key of a pair
+}
+
+// objectOf makes the object that an action is tried with.
+func (w *world) objectOf(e triedAction) string {
+	if e.pair {
+		return w.keyPair().PrivateID
+	}
+	return w.inState(e.state)
+}
+
+// every does each operation once: on the key id, which is in a state that
+// allows it, or on nothing.
+var every = map[core.Action]triedAction{
+	core.ActionActivate:         {object: true, state: core.PreActive, do: by("activate")},
+	core.ActionRevoke:           {object: true, state: core.Active, do: by("compromise")},
+	core.ActionDestroy:          {object: true, state: core.Deactivated, do: by("destroy")},
+	core.ActionGet:              {object: true, state: core.Active, do: by("get")},
+	core.ActionGetAttributes:    {object: true, state: core.Active, do: by("get attributes")},
+	core.ActionGetAttributeList: {object: true, state: core.Active, do: by("get attribute list")},
+	core.ActionAddAttribute:     {object: true, state: core.Active, do: by("add name")},
+	core.ActionModifyAttribute:  {object: true, state: core.Active, do: by("modify attribute")},
+	core.ActionSetAttribute:     {object: true, state: core.Active, do: by("set attribute")},
+	core.ActionDeleteAttribute:  {object: true, state: core.Active, do: by("delete attribute")},
+	core.ActionCheck:            {object: true, state: core.Active, do: by("check")},
+	core.ActionReKey:            {object: true, state: core.Active, do: by("re-key")},
+	core.ActionReKeyKeyPair: {object: true, pair: true, do: func(w *world, c *core.Caller, id string) error {
+		_, err := w.ReKeyKeyPair(ctx, c, &operation.RekeyKeyPairInput{ID: core.ID(id)})
+		return err
+	}},
+	core.ActionEncrypt:         {object: true, state: core.Active, do: by("encrypt")},
+	core.ActionDecrypt:         {object: true, state: core.Active, do: by("decrypt")},
+	core.ActionSign:            {object: true, state: core.Active, do: by("sign")},
+	core.ActionSignatureVerify: {object: true, state: core.Active, do: by("signature verify")},
+	core.ActionMAC:             {object: true, state: core.Active, do: by("mac")},
+	core.ActionMACVerify:       {object: true, state: core.Active, do: by("mac verify")},
 	core.ActionCreate: {do: func(w *world, c *core.Caller, _ string) error {
 		_, err := w.Create(ctx, c, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: attrs(core.TagCryptographicAlgorithm,
 			core.Enum(core.AlgorithmAES), core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))})
@@ -101,7 +117,7 @@ func TestActionsTouchWhatTheTableSays(t *testing.T) {
 		w := newWorld(t)
 		id := w.inState(core.Active)
 		if e.object {
-			id = w.inState(e.state)
+			id = w.objectOf(e)
 		}
 		j, asked := &keptRecords{}, &askedPolicy{Policy: w.Ports.Policy}
 		w.Ports.Journal, w.Ports.Policy = j, asked
@@ -159,7 +175,7 @@ func TestEveryOperationLeavesOneRecord(t *testing.T) {
 			w := newWorld(t)
 			id := w.inState(core.Active)
 			if e.object {
-				id = w.inState(e.state)
+				id = w.objectOf(e)
 			}
 			for _, tenant := range []string{"default", "other"} {
 				if err := w.Tenants.Load(ctx, tenant); err != nil {

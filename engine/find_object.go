@@ -10,14 +10,25 @@ func (k *Call) FindObject(id core.Identifier) (*core.ManagedObject, error) {
 		return nil, core.Errorf(core.ItemNotFound, "%s names no Unique Identifier and the ID Placeholder is empty", k.Action)
 	}
 	k.Record.Object = core.ClientText(id.Text)
-	o, err := k.LoadObject(id.Text)
+	return findAs(k, id.Text, core.RoleTarget)
+}
+
+// FindBeside is [Call.FindObject] for another object that the operation changes. The policy is
+// asked about it as about the target.
+func FindBeside(k *Call, id string) (*core.ManagedObject, error) {
+	k.Involve(core.ClientText(id), core.RoleChanged)
+	return findAs(k, id, core.RoleChanged)
+}
+
+func findAs(k *Call, id string, role core.ObjectRole) (*core.ManagedObject, error) {
+	o, err := k.LoadObject(id)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := k.Decide(k.Action, o); err != nil {
 		return nil, err
 	}
-	k.AddGrant(core.RoleTarget, k.Action, o.ID, nil)
+	k.AddGrant(role, k.Action, o.ID, nil)
 	return k.access.Object, nil // a gate may have counted the use in it
 }
 

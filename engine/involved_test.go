@@ -58,6 +58,11 @@ var severalObjects = map[core.Action][]func(w *world, wrapping, other, linked st
 		out, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(other)})
 		return []string{other, out.ID}, err
 	}},
+	core.ActionReKeyKeyPair: {func(w *world, _, _, _ string) ([]string, error) {
+		old := w.keyPair()
+		out, err := w.ReKeyKeyPair(ctx, w.alice, &operation.RekeyKeyPairInput{ID: core.ID(old.PrivateID)})
+		return []string{old.PrivateID, old.PublicID, out.PrivateID, out.PublicID}, err
+	}},
 	core.ActionAddAttribute: {func(w *world, wrapping, other, _ string) ([]string, error) {
 		_, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(other), Attribute: parentLink(wrapping)})
 		return []string{other, wrapping}, err

@@ -277,7 +277,7 @@ func TestNewKeysAreDecidedByWhatTheyAre(t *testing.T) {
 		return as
 	}
 	both := core.MaskEncrypt | core.MaskDecrypt
-	old := w.aesKey()
+	old, pair := w.aesKey(), w.keyPair()
 	for what, c := range map[string]struct {
 		do     func() error
 		action core.Action
@@ -302,6 +302,10 @@ func TestNewKeysAreDecidedByWhatTheyAre(t *testing.T) {
 			_, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(old), Attributes: core.Attributes{{Tag: core.TagCryptographicLength, Value: core.Int(192)}}})
 			return err
 		}, core.ActionReKey, core.AlgorithmAES, 192, 0},
+		"Re-key Key Pair": {func() error {
+			_, err := w.ReKeyKeyPair(ctx, w.alice, &operation.RekeyKeyPairInput{ID: core.ID(pair.PrivateID)})
+			return err
+		}, core.ActionReKeyKeyPair, core.AlgorithmEC, 256, core.MaskSign | core.MaskVerify},
 	} {
 		p.asked = nil
 		if err := c.do(); err != nil {

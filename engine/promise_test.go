@@ -434,7 +434,7 @@ func TestOtherTenantsTakeTheSameTime(t *testing.T) {
 		}
 		tried++
 		w := newWorld(t)
-		theirs := w.inState(e.state)
+		theirs := w.objectOf(e)
 		ask := func(id string) string {
 			var calls []string
 			ports := w.Ports

@@ -40,7 +40,7 @@ func TestEveryOperationOfADisabledTenantIsRefused(t *testing.T) {
 			w := newWorld(t)
 			id := w.inState(core.Active)
 			if e.object {
-				id = w.inState(e.state)
+				id = w.objectOf(e)
 			}
 			rows, want := w.lay(row), core.PermissionDenied
 			if row == nil {
@@ -148,9 +148,9 @@ func TestDefaultsOfTheRow(t *testing.T) {
 // A key that a tenant does not allow is made by no operation.
 func TestAllowListsHoldForEveryNewKey(t *testing.T) {
 	w := newWorld(t)
-	key := w.aesKey(core.TagActivationDate, core.Date(1))
+	key, pair := w.aesKey(core.TagActivationDate, core.Date(1)), w.keyPair()
 	w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Algorithms: map[string][]int{"HMAC-SHA256": nil}}})
-	for _, action := range []core.Action{core.ActionCreate, core.ActionCreateKeyPair, core.ActionReKey} {
+	for action, key := range map[core.Action]string{core.ActionCreate: "", core.ActionCreateKeyPair: "", core.ActionReKey: key, core.ActionReKeyKeyPair: pair.PrivateID} {
 		if err := every[action].do(w, w.alice, key); core.CodeOf(err) != core.PermissionDenied || !strings.Contains(err.Error(), "algorithms") {
 			t.Errorf("%v of an algorithm that is not allowed: %v", action, err)
 		}

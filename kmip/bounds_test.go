@@ -49,9 +49,12 @@ func TestBoundsOfRequests(t *testing.T) {
 		"attributes": {core.OperationCreate, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte {
 			return [][]byte{objectType, structured(core.TagTemplateAttribute, attribute1, n)}
 		}},
-		"attributes of 2.x":         {core.OperationCreate, core.V2_1, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{objectType, structured(core.TagAttributes, attribute2, n)} }},
-		"attributes of a key pair":  {core.OperationCreateKeyPair, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{structured(core.TagPrivateKeyTemplateAttribute, attribute1, n)} }},
-		"attributes of a Re-key":    {core.OperationReKey, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{structured(core.TagTemplateAttribute, attribute1, n)} }},
+		"attributes of 2.x":        {core.OperationCreate, core.V2_1, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{objectType, structured(core.TagAttributes, attribute2, n)} }},
+		"attributes of a key pair": {core.OperationCreateKeyPair, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{structured(core.TagPrivateKeyTemplateAttribute, attribute1, n)} }},
+		"attributes of a Re-key":   {core.OperationReKey, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{structured(core.TagTemplateAttribute, attribute1, n)} }},
+		"attributes of a new key pair": {core.OperationReKeyKeyPair, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte {
+			return [][]byte{structured(core.TagPublicKeyTemplateAttribute, attribute1, n)}
+		}},
 		"attributes in a Key Value": {core.OperationRegister, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return keyed(bytes.Repeat(attribute1, n)) }},
 		"attributes of a Template": {core.OperationRegister, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte {
 			return [][]byte{objectType, kmiptest.RawItem(core.TagTemplateAttribute, core.KindStructure), structured(core.TagTemplate, attribute1, n)}

@@ -384,21 +384,24 @@ func (c *coder) structureList(t core.Tag, p *[]core.Field) {
 	}
 }
 
-// identifier is the Unique Identifier of a request: text, or in 2.x an
-// enumeration or integer that refers into the batch (KMIP 2.1 §11.58).
-func (c *coder) identifier(p *core.Identifier) {
+// identifier is the Unique Identifier of a request; see identifierField.
+func (c *coder) identifier(p *core.Identifier) { identifierField(c, core.TagUniqueIdentifier, p) }
+
+// identifierField is an identifier of a request: text, or in 2.x an enumeration or integer
+// that refers into the batch (KMIP 2.1 §11.58).
+func identifierField(c *coder, t core.Tag, p *core.Identifier) {
 	if !c.reading {
 		switch {
 		case p.Text != "":
-			c.out = appendPadded(c.out, core.TagUniqueIdentifier, core.KindTextString, p.Text)
+			c.out = appendPadded(c.out, t, core.KindTextString, p.Text)
 		case p.Enum != 0:
-			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindEnumeration, uint32(p.Enum))
+			c.out = append4(c.out, t, core.KindEnumeration, uint32(p.Enum))
 		case p.Nth != nil:
-			c.out = append4(c.out, core.TagUniqueIdentifier, core.KindInteger, uint32(*p.Nth))
+			c.out = append4(c.out, t, core.KindInteger, uint32(*p.Nth))
 		}
 		return
 	}
-	it, ok := c.takeField(core.TagUniqueIdentifier, core.KindAny, false)
+	it, ok := c.takeField(t, core.KindAny, false)
 	switch {
 	case !ok:
 	case it.kind == core.KindTextString && !c.checkLength(it, MaxIdentifierBytes):

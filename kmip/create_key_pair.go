@@ -20,7 +20,7 @@ var CreateKeyPair = define(Operation[operation.CreateKeyPairInput, operation.Cre
 			core.ReasonInvalidAttribute, core.ReasonInvalidAttributeValue, core.ReasonNonUniqueNameAttribute,
 			core.ReasonPrivateProtectionStorageUnavailable, core.ReasonPublicProtectionStorageUnavailable,
 			core.ReasonServerLimitExceeded).
-			withSpecial(append([]SpecialReason{{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}}, creationSpecials...)...),
+			withSpecial(append([]SpecialReason{privateStorageSpecial}, creationSpecials...)...),
 	},
 	Identifiers: Identifiers[operation.CreateKeyPairInput, operation.CreateKeyPairOutput]{
 		Target: noTarget[operation.CreateKeyPairInput],

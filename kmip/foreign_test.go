@@ -20,7 +20,7 @@ var ovhRequests = []ovh.OperationPayload{&payloads.ActivateRequestPayload{}, &pa
 	&payloads.CreateKeyPairRequestPayload{}, &payloads.DecryptRequestPayload{}, &payloads.DeleteAttributeRequestPayload{}, &payloads.DestroyRequestPayload{},
 	&payloads.DiscoverVersionsRequestPayload{}, &payloads.EncryptRequestPayload{}, &payloads.GetRequestPayload{}, &payloads.GetAttributeListRequestPayload{},
 	&payloads.GetAttributesRequestPayload{}, &payloads.LocateRequestPayload{}, &payloads.ModifyAttributeRequestPayload{}, &payloads.QueryRequestPayload{},
-	&payloads.RegisterRequestPayload{}, &payloads.RekeyRequestPayload{}, &payloads.RevokeRequestPayload{}, &payloads.SignRequestPayload{}, &payloads.SignatureVerifyRequestPayload{}}
+	&payloads.RegisterRequestPayload{}, &payloads.RekeyRequestPayload{}, &payloads.RekeyKeyPairRequestPayload{}, &payloads.RevokeRequestPayload{}, &payloads.SignRequestPayload{}, &payloads.SignatureVerifyRequestPayload{}}
 
 var ovhResponses = []ovh.OperationPayload{&payloads.ActivateResponsePayload{}, &payloads.AddAttributeResponsePayload{}, &payloads.CreateResponsePayload{},
 	&payloads.DecryptResponsePayload{}, &payloads.DeleteAttributeResponsePayload{}, &payloads.DestroyResponsePayload{}, &payloads.DiscoverVersionsResponsePayload{},

@@ -526,8 +526,7 @@ var everyOperation = []produced{
 			operation.CreateOutput{ObjectType: enumOf[core.ObjectType](g, core.TagObjectType), ID: g.id(), Attributes: g.attributes()}
 	}),
 	from(&kmip.CreateKeyPair, core.V1_0, func(g *gen) (operation.CreateKeyPairInput, operation.CreateKeyPairOutput) {
-		return operation.CreateKeyPairInput{Common: g.attributes(), Private: g.attributes(), Public: g.attributes(), CommonTemplates: g.templateNames(), PrivateTemplates: g.templateNames(), PublicTemplates: g.templateNames(), CommonProtection: g.masks(), PrivateProtection: g.masks(), PublicProtection: g.masks()},
-			operation.CreateKeyPairOutput{PrivateID: g.id(), PublicID: g.id()}
+		return g.keyPairInput(), operation.CreateKeyPairOutput{PrivateID: g.id(), PublicID: g.id()}
 	}),
 	from(&kmip.Register, core.V1_0, func(g *gen) (operation.RegisterInput, operation.RegisterOutput) {
 		o := g.object()
@@ -537,6 +536,10 @@ var everyOperation = []produced{
 	from(&kmip.ReKey, core.V1_0, func(g *gen) (operation.RekeyInput, operation.CreateOutput) {
 		return operation.RekeyInput{ID: g.identifier(), Offset: opt(g, func() int64 { return int64(g.uint32()) }), Attributes: g.attributes(), TemplateNames: g.templateNames(), ProtectionMasks: g.masks()},
 			operation.CreateOutput{ID: g.id(), Attributes: g.attributes()}
+	}),
+	from(&kmip.ReKeyKeyPair, core.V1_1, func(g *gen) (operation.RekeyKeyPairInput, operation.CreateKeyPairOutput) {
+		return operation.RekeyKeyPairInput{ID: g.identifier(), Offset: opt(g, func() int64 { return int64(g.uint32()) }), CreateKeyPairInput: g.keyPairInput()},
+			operation.CreateKeyPairOutput{PrivateID: g.id(), PublicID: g.id()}
 	}),
 	from(&kmip.Locate, core.V1_0, func(g *gen) (operation.LocateInput, operation.LocateOutput) {
 		in := operation.LocateInput{MaximumItems: pick[int32](g, -1, 0, 1, math.MaxInt32), StorageStatus: g.Uint32N(8), Attributes: g.attributes()}
@@ -692,4 +695,8 @@ func (g *gen) operation() produced {
 			return p
 		}
 	}
+}
+
+func (g *gen) keyPairInput() operation.CreateKeyPairInput {
+	return operation.CreateKeyPairInput{Common: g.attributes(), Private: g.attributes(), Public: g.attributes(), CommonTemplates: g.templateNames(), PrivateTemplates: g.templateNames(), PublicTemplates: g.templateNames(), CommonProtection: g.masks(), PrivateProtection: g.masks(), PublicProtection: g.masks()}
 }

@@ -95,6 +95,7 @@ func samples() []sample {
 		of(&kmip.Register, core.V1_0, operation.RegisterInput{ObjectType: core.ObjectTypePrivateKey, Object: rsa}, operation.RegisterOutput{ID: id.Text}),
 		of(&kmip.Register, core.V1_0, operation.RegisterInput{ObjectType: core.ObjectTypeOpaqueObject, Object: core.ObjectBody{Type: core.ObjectTypeOpaqueObject, OpaqueDataType: 0x80000001, OpaqueData: []byte{}}}, operation.RegisterOutput{ID: id.Text}),
 		of(&kmip.ReKey, core.V1_0, operation.RekeyInput{ID: id, Offset: ptr(int64(60)), Attributes: template[3:4]}, operation.CreateOutput{ID: id.Text}),
+		of(&kmip.ReKeyKeyPair, core.V1_1, operation.RekeyKeyPairInput{ID: id, Offset: ptr(int64(60)), CreateKeyPairInput: operation.CreateKeyPairInput{Common: template[:2], Private: template[2:3], Public: template[2:3]}}, operation.CreateKeyPairOutput{PrivateID: "a", PublicID: "b"}),
 		of(&kmip.Locate, core.V1_0, operation.LocateInput{MaximumItems: 5, Attributes: template[3:5]}, operation.LocateOutput{Located: 2, IDs: []string{"a", "b"}}),
 		of(&kmip.Check, core.V1_0, operation.CheckInput{ID: id, UsageLimitsCount: ptr(int64(5)), Mask: ptr(core.MaskEncrypt), LeaseTime: ptr(uint32(9))}, operation.CheckOutput{ID: id.Text}),
 		of(&kmip.Get, core.V1_0, operation.GetInput{ID: id, Format: core.KeyFormatTypeRaw}, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: id.Text, Object: symmetric}),

@@ -86,16 +86,17 @@ func TestBareAnswers(t *testing.T) {
 			payload []byte
 			want    []core.Tag
 		}{
-			"Create":    {answer(t, &kmip.Create, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier}},
-			"Register":  {answer(t, &kmip.Register, v, operation.RegisterOutput{ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
-			"Activate":  {answer(t, &kmip.Activate, v, id), []core.Tag{core.TagUniqueIdentifier}},
-			"Revoke":    {answer(t, &kmip.Revoke, v, id), []core.Tag{core.TagUniqueIdentifier}},
-			"Destroy":   {answer(t, &kmip.Destroy, v, id), []core.Tag{core.TagUniqueIdentifier}},
-			"Re-key":    {answer(t, &kmip.ReKey, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
-			"Locate":    {answer(t, &kmip.Locate, v, operation.LocateOutput{Located: -1}), nil},
-			"Get":       {answer(t, &kmip.Get, v, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: symmetric}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier, core.TagSymmetricKey}},
-			"Encrypt":   {answer(t, &kmip.Encrypt, v, operation.EncryptOutput{ID: "a", Data: []byte("d")}), []core.Tag{core.TagUniqueIdentifier, core.TagData}},
-			"Attribute": {answer(t, &kmip.AddAttribute, v, operation.AttributeOutput{ID: "a", Attribute: as[0]}), []core.Tag{core.TagUniqueIdentifier, core.TagAttribute}},
+			"Create":          {answer(t, &kmip.Create, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier}},
+			"Register":        {answer(t, &kmip.Register, v, operation.RegisterOutput{ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
+			"Activate":        {answer(t, &kmip.Activate, v, id), []core.Tag{core.TagUniqueIdentifier}},
+			"Revoke":          {answer(t, &kmip.Revoke, v, id), []core.Tag{core.TagUniqueIdentifier}},
+			"Destroy":         {answer(t, &kmip.Destroy, v, id), []core.Tag{core.TagUniqueIdentifier}},
+			"Re-key":          {answer(t, &kmip.ReKey, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
+			"Re-key Key Pair": {answer(t, &kmip.ReKeyKeyPair, v, operation.CreateKeyPairOutput{PrivateID: "a", PublicID: "b"}), []core.Tag{core.TagPrivateKeyUniqueIdentifier, core.TagPublicKeyUniqueIdentifier}},
+			"Locate":          {answer(t, &kmip.Locate, v, operation.LocateOutput{Located: -1}), nil},
+			"Get":             {answer(t, &kmip.Get, v, operation.GetOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a", Object: symmetric}), []core.Tag{core.TagObjectType, core.TagUniqueIdentifier, core.TagSymmetricKey}},
+			"Encrypt":         {answer(t, &kmip.Encrypt, v, operation.EncryptOutput{ID: "a", Data: []byte("d")}), []core.Tag{core.TagUniqueIdentifier, core.TagData}},
+			"Attribute":       {answer(t, &kmip.AddAttribute, v, operation.AttributeOutput{ID: "a", Attribute: as[0]}), []core.Tag{core.TagUniqueIdentifier, core.TagAttribute}},
 		} {
 			if got := tagsOf(c.payload); !slices.Equal(got, c.want) {
 				t.Errorf("%s %v answers %v, want %v", what, v, got, c.want)

@@ -48,6 +48,16 @@ var (
 		{core.AttributeSingleValued, core.ReasonInvalidField, core.ReasonAttributeSingleValued},
 		{core.NonUniqueNameAttribute, core.ReasonInvalidField, core.ReasonNonUniqueNameAttribute},
 	}
+	// privateStorageSpecial is the reason that key pairs have of their own.
+	privateStorageSpecial = SpecialReason{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}
+
+	// Of Re-key and Re-key Key Pair.
+	replacementUnlisted = []core.ResultReason{core.ReasonObjectDestroyed}
+	replacementSpecials = []SpecialReason{
+		{core.InvalidObjectType, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
+		{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
+		{core.IllegalOperation, core.ReasonIllegalOperation, core.ReasonInvalidField},
+	}
 	useSpecials = []SpecialReason{
 		{core.IllegalOperation, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
 		{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonWrongKeyLifecycleState},

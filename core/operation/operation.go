@@ -188,6 +188,14 @@ type (
 		ProtectionMasks []int32
 	}
 
+	// RekeyKeyPairInput is KMIP 1.4 §4.5, 2.1 §6.1.47. ID names the private key. Offset is
+	// as for Re-key.
+	RekeyKeyPairInput struct {
+		ID     core.Identifier
+		Offset *int64
+		CreateKeyPairInput
+	}
+
 	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy
 	// is answered by an error; the output's fields are for clients of others.
 	CheckInput struct {

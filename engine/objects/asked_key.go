@@ -53,12 +53,19 @@ func decideKey(k *engine.Call, o *core.ManagedObject, asked core.Asked) error {
 	return err
 }
 
-// decideReplacement asks the policy again if the replacement of o is another kind of key than
-// the request said when it was first decided.
-func decideReplacement(k *engine.Call, o *core.ManagedObject, given core.Attributes) error {
-	asked := askedNew(given, rules.SymmetricSpec)
+// decideReplacement asks the policy again if the key that replaces o is of another kind than o,
+// by which it was first decided. Of a pair, the uses of both halves count for each.
+func decideReplacement(k *engine.Call, o *core.ManagedObject, asked core.Asked) error {
 	if isSameKey(asked, askedKey(o.Attributes)) {
 		return nil
 	}
 	return decideKey(k, o, asked)
+}
+
+// askedPair returns what the attributes of both halves say about a key pair. Its uses are
+// those of both.
+func askedPair(private, public core.Attributes) core.Asked {
+	asked := askedNew(private, func(o *core.ManagedObject) (core.KeySpec, error) { return rules.PairSpec(o, true) })
+	asked.UsageMask |= (&core.ManagedObject{Attributes: public}).Mask()
+	return asked
 }

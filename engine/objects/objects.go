@@ -1,5 +1,6 @@
 // Package objects has the operations that make objects, return them and change their
-// state: Create, Create Key Pair, Register, Re-key, Get, Activate, Revoke and Destroy.
+// state: Create, Create Key Pair, Register, Re-key, Re-key Key Pair, Get, Activate, Revoke and
+// Destroy.
 //
 // They run on the road of package engine. Only the HSM port makes and opens key bytes.
 // No other package of the engine imports this one. Start at [Verbs.Create].
@@ -497,10 +498,8 @@ func privateHalf(k *engine.Call, with *core.ManagedObject) (*core.ManagedObject,
 	if with.Type != core.ObjectTypePublicKey {
 		return with, nil
 	}
-	for _, a := range with.Attributes.All(core.AttributeName{Tag: core.TagLink}) {
-		if l := core.LinkOf(a.Value); l.Type == core.LinkTypePrivateKeyLink {
-			return k.LoadObject(l.ID)
-		}
+	if id := linkedFrom(with, core.LinkTypePrivateKeyLink); id != "" {
+		return k.LoadObject(id)
 	}
 	return nil, core.Errorf(core.IllegalOperation, "the wrapping key %s is a public key without a Link to its private key, which unwraps", with.ID)
 }

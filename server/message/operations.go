@@ -67,6 +67,7 @@ func (p *Processor) bindOperations(v *Verbs) {
 	bindOperation(p, &kmip.CreateKeyPair, v.Objects.CreateKeyPair)
 	bindOperation(p, &kmip.Register, v.Objects.Register)
 	bindOperation(p, &kmip.ReKey, v.Objects.ReKey)
+	bindOperation(p, &kmip.ReKeyKeyPair, v.Objects.ReKeyKeyPair)
 	bindOperation(p, &kmip.Locate, v.Attributes.Locate)
 	bindOperation(p, &kmip.Check, v.Uses.Check)
 	get := v.Objects.Get
