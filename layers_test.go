@@ -37,7 +37,7 @@ var layers = map[string][]string{
 	"engine/uses":        {"core", "core/operation", "core/rules", "engine"},
 	"engine/attributes":  {"core", "core/fair", "core/operation", "core/rules", "engine"},
 	"engine/about":       {"core", "core/operation", "core/rules", "engine"},
-	"engine/admin":       {"core", "core/rules", "engine", "engine/canary", "engine/directory"},
+	"engine/admin":       {"core", "core/rules", "engine", "engine/canary", "engine/directory", "engine/families"},
 	"engine/upkeep":      {"core", "core/rules", "engine"},
 	"engine/directory":   {"core"},
 	"kmip":               {"core", "core/operation"},
@@ -78,6 +78,7 @@ var layers = map[string][]string{
 	"server/httpd/keyroutes": {"api", "core", "core/operation", "core/rules", "engine/attributes", "engine/objects", "engine/uses", "server/httpd/door"},
 
 	"engine/canary":         {"core"},
+	"engine/families":       {"core"},
 	"engine/canarywatch":    {"core", "engine"},
 	"engine/serverpolicy":   {"core", "engine", "engine/directory"},
 	"server/authn/bearer":   {"core"},

@@ -78,6 +78,7 @@ func labelsOf(o *core.ManagedObject) (labels []core.PolicyLabel) {
 		switch a := &o.Attributes[i]; {
 		case a.Tag == core.TagObjectGroup:
 			labels = append(labels, core.PolicyLabel{Field: "object.objectGroup", Value: a.Value.Text})
+		case core.FamilyAttribute.Names(a), core.NewestAttribute.Names(a): // no request chooses the value
 		case (a.Vendor == "x" || a.Vendor == "y") && a.Value.Kind == core.KindTextString: // of other vendors conditions see nothing
 			labels = append(labels, core.PolicyLabel{Field: "tags." + a.Vendor + "-" + a.Name, Value: a.Value.Text})
 		}

@@ -141,11 +141,11 @@ func CheckNewAttribute(a *core.Attribute) error {
 }
 
 // CheckVendorAttribute refuses a vendor attribute without a name or a value, with a
-// name that is too long, or of vendor y, which is the server's.
+// name that is too long, or one that only the server sets.
 func CheckVendorAttribute(a *core.Attribute) error {
 	switch {
-	case a.Vendor == "y":
-		return core.Errorf(core.AttributeReadOnly, "attributes of vendor y are set by the server alone")
+	case OnlyServerSets(a.Ref()):
+		return core.Errorf(core.AttributeReadOnly, "%s is set by the server alone, as are all attributes of vendor y", core.ClientText(a.Ref().String()))
 	case a.Vendor == "" || a.Name == "":
 		return core.Errorf(core.InvalidField, "a vendor attribute needs a vendor and a name")
 	case len(a.Vendor) > maxNameBytes || len(a.Name) > maxNameBytes:

@@ -8,6 +8,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/directory"
+	"github.com/keyreeve/keyreeve/engine/families"
 )
 
 // AttachInput names a key policy and what it is attached to: an object, or a holder such
@@ -15,7 +16,7 @@ import (
 type AttachInput struct {
 	Tenant string // "": the caller's
 	Policy string
-	Object string // Unique Identifier; "": Holder is given
+	Object string // Unique Identifier of a version; the policy concerns its whole family. "": Holder is given
 	Holder string
 }
 
@@ -30,6 +31,10 @@ func (v *Verbs) AttachPolicy(ctx context.Context, c *core.Caller, in AttachInput
 func (v *Verbs) DetachPolicy(ctx context.Context, c *core.Caller, in AttachInput) ([]string, error) {
 	return v.changeAttachment(ctx, c, core.ActionDetachPolicy, in, v.detachObject, v.detachHolder)
 }
+
+// maxAttachTries bounds how often a policy is attached to a key, or detached from it, again
+// because a version of the key was changed meanwhile.
+const maxAttachTries = 10
 
 // attachmentChange returns the writes that attach or detach a policy, and the policies
 // that are attached then.
@@ -55,12 +60,17 @@ func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action cor
 		} else if err := requireApprovals(v, k, tenant, []string{in.Policy}, nil, nil); err != nil {
 			return err
 		}
-		writes, after, err := changed(k, tenant, target, in.Policy)
-		attached = after
-		if err != nil || len(writes) == 0 {
-			return err
+		for try := 1; ; try++ {
+			writes, after, err := changed(k, tenant, target, in.Policy)
+			attached = after
+			if err != nil || len(writes) == 0 {
+				return err
+			}
+			err = v.store(k, writes...)
+			if in.Object == "" || core.CodeOf(err) != core.Conflict || try == maxAttachTries {
+				return err
+			}
 		}
-		return v.store(k, writes...)
 	})
 	if err != nil {
 		return nil, err
@@ -68,7 +78,7 @@ func (v *Verbs) changeAttachment(ctx context.Context, c *core.Caller, action cor
 	return attached, nil
 }
 
-// attachObject names a policy in the row of an object.
+// attachObject names a policy in the rows of a key family.
 func (v *Verbs) attachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, []string, error) {
 	return v.changeObject(k, tenant, id, func(o *core.ManagedObject) (core.Attributes, error) {
 		attached := o.Policies()
@@ -82,7 +92,7 @@ func (v *Verbs) attachObject(k *engine.Call, tenant, id, policy string) ([]core.
 	})
 }
 
-// detachObject removes a policy from the row of an object.
+// detachObject removes a policy from the rows of a key family.
 func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.Write, []string, error) {
 	return v.changeObject(k, tenant, id, func(o *core.ManagedObject) (core.Attributes, error) {
 		for i := range o.Attributes {
@@ -96,21 +106,22 @@ func (v *Verbs) detachObject(k *engine.Call, tenant, id, policy string) ([]core.
 	})
 }
 
-// changeObject returns the write of an object with changed attributes, none if edit
-// returns nil, and the policies that the object has then.
-func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.ManagedObject) (core.Attributes, error)) ([]core.Write, []string, error) {
+// changeObject returns the writes of all versions of a key family, none if edit returns nil
+// for each, and the policies that the object has then.
+func (v *Verbs) changeObject(k *engine.Call, tenant, id string, edit func(*core.ManagedObject) (core.Attributes, error)) (writes []core.Write, policies []string, err error) {
 	o, err := findObject(k, tenant, id)
 	if err != nil {
 		return nil, nil, err
 	}
-	as, err := edit(o)
-	if err != nil || as == nil {
-		return nil, o.Policies(), err
-	}
-	next := o.Successor()
-	next.Attributes = as
 	k.Involve(o.ID, core.RoleTarget)
-	return engine.SuccessorWrites(o, next, k.Now), next.Policies(), nil
+	changes, o, err := families.ChangeAll(k.Ctx, k.Ports.Store, o, edit)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range changes {
+		writes = append(writes, engine.SuccessorWrites(c.Old, c.Next, k.Now)...)
+	}
+	return writes, o.Policies(), nil
 }
 
 // findObject returns an object of a tenant.

@@ -119,8 +119,9 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 			}
 			writes, out.Attached = append(writes, w...), append(out.Attached, holder)
 		}
+		families := map[string]bool{} // to which it is attached
 		for _, id := range facts.Keys {
-			w, _, err := v.attachObject(k, tenant, id, in.Name)
+			o, err := findObject(k, tenant, id)
 			if core.CodeOf(err) == core.ItemNotFound {
 				out.Warnings = append(out.Warnings, fmt.Sprintf("keyId: there is no object %s yet; attach the policy when there is", core.ClientText(id)))
 				continue
@@ -128,7 +129,14 @@ func (v *Verbs) SavePolicy(ctx context.Context, c *core.Caller, in SavePolicyInp
 			if err != nil {
 				return err
 			}
-			writes, out.Attached = append(writes, w...), append(out.Attached, id)
+			if !families[o.Family()] {
+				w, _, err := v.attachObject(k, tenant, id, in.Name)
+				if err != nil {
+					return err
+				}
+				writes = append(writes, w...)
+			}
+			families[o.Family()], out.Attached = true, append(out.Attached, id)
 		}
 		if len(writes) > 1 {
 			if _, err := k.Decide(core.ActionAttachPolicy, nil); err != nil {

@@ -180,8 +180,8 @@ func deleteAttribute(k *engine.Call, in *operation.DeleteAttributeInput) (operat
 		if r := core.RuleOf(ref.Tag); r != nil && !r.ClientDeletes {
 			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "%s cannot be deleted by a client", r.Name)
 		}
-		if ref.Tag == 0 && ref.Vendor == "y" {
-			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "attributes of vendor y are set by the server and cannot be deleted")
+		if rules.OnlyServerSets(ref) {
+			return nil, core.Attribute{}, core.Errorf(core.AttributeReadOnly, "%s is set by the server and cannot be deleted", core.ClientText(ref.String()))
 		}
 		gone := o.Attributes[i]
 		if ref.Tag == core.TagUsageLimits {

@@ -56,11 +56,19 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 		if err := checkReplacement(k, o, given); err != nil {
 			return nil, err
 		}
+		f, err := findFamily(k, o)
+		if err != nil {
+			return nil, err
+		}
+		n, err := f.nextVersion()
+		if err != nil {
+			return nil, err
+		}
 		if fresh, err = generateKey(k, o.Type, given); err != nil {
 			return nil, err
 		}
 		k.Record.Detail = "replaced by " + fresh.ID
-		return replace(k, ch, o, fresh)
+		return replace(k, ch, &f, o, fresh, n)
 	})
 	if err != nil {
 		return out, err
@@ -81,12 +89,9 @@ func reKeyKeyPair(k *engine.Call, in *operation.RekeyKeyPairInput) (out operatio
 		if err := checkReplaceablePair(o, k.Now); err != nil {
 			return nil, err
 		}
-		private, public, err := replacePair(k, ch, o, in)
-		if err != nil {
-			return nil, err
-		}
-		out = operation.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID, Private: private}
-		return replace(k, ch, o, private)
+		var next *core.ManagedObject
+		next, out, err = replacePair(k, ch, o, in)
+		return next, err
 	})
 	if err != nil {
 		return operation.CreateKeyPairOutput{}, err
@@ -94,26 +99,50 @@ func reKeyKeyPair(k *engine.Call, in *operation.RekeyKeyPairInput) (out operatio
 	return out, nil
 }
 
-// replacePair makes both halves of the replacement for a private key and its public key, and
-// adds to ch what concerns the public one.
-func replacePair(k *engine.Call, ch *core.Change, oldPrivate *core.ManagedObject, in *operation.RekeyKeyPairInput) (private, public *core.ManagedObject, err error) {
+// replacePair makes a new pair for a private key and its public key, adds both replacements to
+// ch and returns the successor of the private key. Both halves are the same version of their
+// families.
+func replacePair(k *engine.Call, ch *core.Change, oldPrivate *core.ManagedObject, in *operation.RekeyKeyPairInput) (next *core.ManagedObject, out operation.CreateKeyPairOutput, err error) {
 	oldPublic, err := publicHalf(k, oldPrivate)
 	if err != nil {
-		return nil, nil, err
+		return nil, out, err
 	}
-	if private, public, err = newHalves(k, oldPrivate, oldPublic, in); err != nil {
-		return nil, nil, err
+	private, public, err := newHalves(k, oldPrivate, oldPublic, in)
+	if err != nil {
+		return nil, out, err
+	}
+	ofPrivate, ofPublic, n, err := findFamilies(k, oldPrivate, oldPublic)
+	if err != nil {
+		return nil, out, err
 	}
 	if err := makePair(k, private, public, &in.CreateKeyPairInput); err != nil {
-		return nil, nil, err
+		return nil, out, err
 	}
-	k.Record.Detail = "replaced by " + private.ID + ", public key " + oldPublic.ID + " by " + public.ID
-	next, err := replace(k, ch, oldPublic, public)
+	nextPublic, err := replace(k, ch, ofPublic, oldPublic, public, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, out, err
 	}
-	engine.ChangeBeside(k, ch, oldPublic, next)
-	return private, public, nil
+	engine.ChangeBeside(k, ch, oldPublic, nextPublic)
+	k.Record.Detail = "replaced by " + private.ID + ", public key " + oldPublic.ID + " by " + public.ID
+	next, err = replace(k, ch, ofPrivate, oldPrivate, private, n)
+	return next, operation.CreateKeyPairOutput{PrivateID: private.ID, PublicID: public.ID, Private: private}, err
+}
+
+// findFamilies loads the families of both halves of a pair, with the number of their next
+// version. It is larger than all in both.
+func findFamilies(k *engine.Call, private, public *core.ManagedObject) (ofPrivate, ofPublic *family, n int64, err error) {
+	var families [2]family
+	for i, o := range []*core.ManagedObject{private, public} {
+		if families[i], err = findFamily(k, o); err != nil {
+			return nil, nil, 0, err
+		}
+		next, err := families[i].nextVersion()
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		n = max(n, next)
+	}
+	return &families[0], &families[1], n, nil
 }
 
 // publicHalf returns the public key of a private key, if the caller may replace it. The two

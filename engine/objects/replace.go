@@ -18,9 +18,10 @@ func checkReplacement(k *engine.Call, o *core.ManagedObject, given core.Attribut
 	return engine.RequireMayRelabel(k, o, &core.ManagedObject{Attributes: given, Material: core.Material{Class: classOfGiven(o, given)}})
 }
 
-// replace adds the replacement of o to a change and returns the successor of o, which has no
-// Name. The owner of o owns the replacement, also if another principal makes it.
-func replace(k *engine.Call, ch *core.Change, o, fresh *core.ManagedObject) (*core.ManagedObject, error) {
+// replace adds the replacement of o, version n of its family, to a change and returns the
+// successor of o, which has no Name. The owner of o owns the replacement, also if another
+// principal makes it.
+func replace(k *engine.Call, ch *core.Change, f *family, o, fresh *core.ManagedObject, n int64) (*core.ManagedObject, error) {
 	if err := checkNewClass(k, o, fresh.Material.Class); err != nil {
 		return nil, err
 	}
@@ -32,6 +33,7 @@ func replace(k *engine.Call, ch *core.Change, o, fresh *core.ManagedObject) (*co
 	next := o.Successor()
 	next.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagName}).
 		Add(linkTo(core.LinkTypeReplacementObjectLink, fresh.ID))
+	f.addVersion(k, ch, o, next, fresh, n)
 	return next, nil
 }
 
@@ -96,6 +98,9 @@ func inheritAttributes(k *engine.Call, o *core.ManagedObject, asked core.Attribu
 	for _, a := range o.Attributes {
 		r := core.RuleOf(a.Tag)
 		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] {
+			continue
+		}
+		if rules.IsOfFamily(a.Ref()) {
 			continue
 		}
 		if newSize && (a.Tag == core.TagCryptographicLength || a.Tag == core.TagCryptographicDomainParameters) {
