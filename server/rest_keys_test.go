@@ -192,4 +192,14 @@ func TestUsesOverREST(t *testing.T) {
 	p.must(200, "POST", "/v1/decrypt", fmt.Sprintf(`{"keyId":%q,"ciphertext":%q,"iv":%q,"tag":%q,"format":"raw"}`, old, sealed.member(p, "ciphertext"), sealed.member(p, "iv"), sealed.member(p, "tag")), `"plaintext":"YQ=="`)
 	p.must(200, "POST", "/v1/keys/"+turned+"/rotate", `{"activateAt":"2040-01-31T12:00:00Z"}`, `"state":"Pre-Active"`)
 	p.must(400, "POST", "/v1/keys/"+old+"/rotate", `{"activateAt":"2020-01-31T12:00:00Z"}`, "passed")
+
+	newPair := p.must(200, "POST", "/v1/keys/"+private+"/rotate", `{}`, `"type":"pair"`, `"version":2`, `"class":"N"`)
+	if newPair.member(p, "publicKeyId") == public {
+		t.Error("the new pair has the old public key")
+	}
+	signed = p.must(200, "POST", "/v1/sign", fmt.Sprintf(`{"keyId":%q,"message":"YQ==","algorithm":"ECDSA-SHA-256"}`, newPair.member(p, "keyId"))).member(p, "signature")
+	check(fmt.Sprintf(`{"keyId":%q,"message":"YQ==","algorithm":"ECDSA-SHA-256","signature":%q}`, newPair.member(p, "publicKeyId"), signed), true)
+	check(fmt.Sprintf(`{"keyId":%q,"message":"YQ==","algorithm":"ECDSA-SHA-256","signature":%q}`, public, signed), false)
+	p.must(400, "POST", "/v1/keys/"+public+"/rotate", `{}`)
+	p.must(404, "POST", "/v1/keys/nobody/rotate", `{}`)
 }

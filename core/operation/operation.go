@@ -196,6 +196,17 @@ type (
 		CreateKeyPairInput
 	}
 
+	// RotateInput is a key that gets a new version, whose Activation Date is Offset seconds from
+	// now. PublicID is that of the new public key, if the key is a pair.
+	RotateInput struct {
+		ID     core.Identifier
+		Offset *int64
+	}
+	RotateOutput struct {
+		Made     *core.ManagedObject
+		PublicID string
+	}
+
 	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy
 	// is answered by an error; the output's fields are for clients of others.
 	CheckInput struct {

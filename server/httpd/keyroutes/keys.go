@@ -33,6 +33,9 @@ func describe(id string, as core.Attributes) api.Key {
 	if v, ok := as.Get(core.TagDescription); ok {
 		k.Description = v.Text
 	}
+	if k.Algorithm != "" {
+		k.Version = 1 // if no attribute says otherwise
+	}
 	for i := range as {
 		addAttribute(&k, &as[i])
 	}
@@ -54,6 +57,9 @@ func addAttribute(k *api.Key, a *core.Attribute) {
 		k.ObjectGroups = append(k.ObjectGroups, a.Value.Text)
 	case a.Ref() == rules.CustodyAttribute:
 		k.Custody = a.Value.Text
+	case a.Ref() == core.VersionAttribute:
+		k.Version = int32(a.Value.Num)
+	case rules.IsOfFamily(a.Ref()): // the family is the keyId
 	case a.Tag == 0 && a.Value.Kind == core.KindTextString:
 		if name, ok := strings.CutPrefix(a.Ref().String(), tagPrefix); ok {
 			put(&k.Tags, name, a.Value.Text)

@@ -10,7 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
-func readRotate(in *api.RotateRequest) (out operation.RekeyInput, err error) {
+func readRotate(in *api.RotateRequest) (out operation.RotateInput, err error) {
 	offset := int64(0) // the dates of the key move with its activation
 	if in.ActivateAt != nil {
 		at, err := door.ReadTime("activateAt", *in.ActivateAt)
@@ -25,17 +25,19 @@ func readRotate(in *api.RotateRequest) (out operation.RekeyInput, err error) {
 	return out, nil
 }
 
-// rotateKey makes a new key that takes the place of another one, by the same verb as KMIP's
-// Re-key. The old key goes on processing what it has protected.
+// rotateKey makes a new version of a key, by the same verbs as KMIP's Re-key and Re-key Key Pair.
+// The old version goes on processing what it has protected.
 func (s *service) rotateKey(c *core.Caller, r *http.Request) (createdKey, error) {
 	in, err := readFor(s, c, r, core.ActionReKey, readRotate)
 	if err != nil {
 		return createdKey{}, err
 	}
 	in.ID = core.ID(r.PathValue("keyId"))
-	out, err := s.Objects.ReKey(r.Context(), c, &in)
+	out, err := s.Objects.Rotate(r.Context(), c, &in)
 	if err != nil {
 		return createdKey{}, err
 	}
-	return createdKey{showMade(out.Made)}, nil
+	made := showMade(out.Made)
+	made.PublicKeyID = out.PublicID
+	return createdKey{made}, nil
 }
