@@ -338,7 +338,7 @@ var (
 		{"address", false, &Schema{Kind: Text, Most: 64}},
 		{"at", false, &Schema{Kind: Time, Most: 64}},
 		{"algorithm", false, &Schema{Kind: Text, Most: 64}},
-		{"length", false, &Schema{Kind: Integer, Most: 65536}},
+		{"length", false, &Schema{Kind: Integer, Least: 1, Most: 65536}},
 		{"usage", false, &Schema{Kind: Array, Element: &Schema{Kind: Text, Least: 1, Most: 64}, Most: 32}}}, Closed: true}
 	schemaOfSimulationAnswer = &Schema{Kind: Object, Members: []Member{{"action", true, &Schema{Kind: Text}},
 		{"decision", true, schemaOfDecision},
