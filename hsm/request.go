@@ -5,7 +5,7 @@ type Use struct {
 	Operation Uses // Encrypt, Decrypt, Sign or Digest
 	Mechanism Mechanism
 	Data      []byte
-	Into      []byte // Decrypt: room for the plaintext, which the caller zeroes
+	Into      []byte // room for the result, which the caller zeroes: of Decrypt; also of Encrypt and Sign, if the result is a secret
 }
 
 // Used is the answer to a Use.

@@ -75,6 +75,11 @@ func (m *memberTest) useEncrypts() {
 		if err != nil || !bytes.Equal(used.Data, expected) {
 			m.Errorf("mechanism %#x gives %x, %v; want %x", mechanism, used.Data, err, expected)
 		}
+		into := make([]byte, len(whole))
+		used, err = m.Use(m.ctx, key, hsm.Use{Operation: hsm.Encrypt, Mechanism: hsm.Mechanism{Type: mechanism, IV: counter}, Data: whole, Into: into})
+		if err != nil || !bytes.Equal(used.Data, expected) || !bytes.Equal(into, expected) {
+			m.Errorf("mechanism %#x gives %x, %v; want %x in the room of the caller", mechanism, into, err, expected)
+		}
 	}
 }
 
@@ -84,6 +89,15 @@ func (m *memberTest) useSigns() {
 	if want := hmacOf(value, data); err != nil || !bytes.Equal(used.Data, want) {
 		m.Errorf("HMAC-SHA256 gives %x, %v; want %x", used.Data, err, want)
 	}
+	for _, text := range [][]byte{data, {}} {
+		into := make([]byte, sha256.Size)
+		used, err = m.Use(m.ctx, m.imported("k", labels["X"], hsm.GenericSecret, value, hsm.Sign), hsm.Use{Operation: hsm.Sign, Mechanism: hmacSHA256, Data: text, Into: into})
+		if want := hmacOf(value, text); err != nil || !bytes.Equal(used.Data, want) || !bytes.Equal(into, want) {
+			m.Errorf("HMAC-SHA256 gives %x, %v; want %x in the room of the caller", into, err, want)
+		}
+	}
+	_, err = m.Use(m.ctx, m.imported("k", labels["X"], hsm.GenericSecret, value, hsm.Sign), hsm.Use{Operation: hsm.Sign, Mechanism: hmacSHA256, Data: data, Into: make([]byte, 8)})
+	m.wantRefused("a room that is too small for the MAC", err, core.CryptographicFailure)
 	sum := sha256.Sum256(data)
 	if used, err = m.Use(m.ctx, nil, hsm.Use{Operation: hsm.Digest, Mechanism: hsm.Mechanism{Type: hsm.SHA256}, Data: data}); err != nil || !bytes.Equal(used.Data, sum[:]) {
 		m.Errorf("SHA-256 gives %x, %v", used.Data, err)

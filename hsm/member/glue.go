@@ -12,7 +12,8 @@ typedef struct { ulong_t type; void *value; ulong_t length; } attribute_t;
 // The function list of PKCS#11 2.x: a version, then pointers in fixed order.
 typedef struct { unsigned char version[2]; void *fn[68]; } functions_t;
 
-enum { fnCreateObject = 20, fnDestroyObject = 22, fnGetAttributeValue = 24, fnDecrypt = 34, fnUnwrapKey = 61, fnGenerateRandom = 64 };
+enum { fnCreateObject = 20, fnDestroyObject = 22, fnGetAttributeValue = 24, fnEncrypt = 30, fnDecrypt = 34, fnSign = 43,
+	fnUnwrapKey = 61, fnGenerateRandom = 64 };
 
 int freedIsZeroed(void); // free.c
 
@@ -68,8 +69,10 @@ static ulong_t readWrapped(functions_t *f, ulong_t session, ulong_t kek, unsigne
 	return rv ? rv : gone;
 }
 
-static ulong_t decrypt(functions_t *f, ulong_t session, unsigned char *in, ulong_t n, unsigned char *out, ulong_t *length) {
-	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t, unsigned char *, ulong_t *))f->fn[fnDecrypt])(session, in, n, out, length);
+// process finishes an operation by C_Encrypt, C_Decrypt or C_Sign, which have the same
+// parameters.
+static ulong_t process(functions_t *f, int fn, ulong_t session, unsigned char *in, ulong_t n, unsigned char *out, ulong_t *length) {
+	return ((ulong_t (*)(ulong_t, unsigned char *, ulong_t, unsigned char *, ulong_t *))f->fn[fn])(session, in, n, out, length);
 }
 
 static ulong_t randomBytes(functions_t *f, ulong_t session, unsigned char *out, ulong_t n) {
@@ -201,14 +204,30 @@ func (g *glue) readWrapped(s p11.SessionHandle, kek p11.ObjectHandle, blob, buf 
 	return bytesRead(n, buf, err)
 }
 
-// decrypt finishes a decryption that C_DecryptInit began. It writes into buf.
+// encrypt, decrypt and sign finish an operation that an Init call began. They write into
+// buf.
+func (g *glue) encrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
+	return g.process(C.fnEncrypt, s, data, buf)
+}
+
 func (g *glue) decrypt(s p11.SessionHandle, data, buf []byte) (int, error) {
-	var in *C.uchar
+	return g.process(C.fnDecrypt, s, data, buf)
+}
+
+func (g *glue) sign(s p11.SessionHandle, data, buf []byte) (int, error) {
+	return g.process(C.fnSign, s, data, buf)
+}
+
+func (g *glue) process(fn C.int, s p11.SessionHandle, data, buf []byte) (int, error) {
+	if len(buf) == 0 {
+		return 0, p11.Error(p11.CKR_BUFFER_TOO_SMALL)
+	}
+	in := new(C.uchar) // some modules refuse a null pointer to no data
 	if len(data) > 0 {
 		in = (*C.uchar)(&data[0])
 	}
 	n := C.ulong_t(len(buf))
-	err := returned(C.decrypt(g.list, C.ulong_t(s), in, C.ulong_t(len(data)), (*C.uchar)(&buf[0]), &n))
+	err := returned(C.process(g.list, fn, C.ulong_t(s), in, C.ulong_t(len(data)), (*C.uchar)(&buf[0]), &n))
 	return bytesRead(n, buf, err)
 }
 

@@ -26,9 +26,7 @@ func (m *Module) Use(ctx context.Context, k *hsm.Key, u hsm.Use) (used hsm.Used,
 		case hsm.Decrypt:
 			used.Data, err = m.decrypt(s, key, &u, mech)
 		case hsm.Sign:
-			if err = m.conn.ctx.SignInit(s, mech, key); err == nil {
-				used.Data, err = m.conn.ctx.Sign(s, u.Data)
-			}
+			used.Data, err = m.sign(s, key, &u, mech)
 		case hsm.Digest:
 			if err = m.conn.ctx.DigestInit(s, mech); err == nil {
 				used.Data, err = m.conn.ctx.Digest(s, u.Data)
@@ -49,10 +47,27 @@ func (m *caller) encrypt(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, 
 	if err := m.conn.ctx.EncryptInit(s, mech, key); err != nil {
 		return used, err
 	}
+	if u.Into != nil && gcm == nil {
+		n, err := m.conn.glue.encrypt(s, u.Data, u.Into)
+		return hsm.Used{Data: u.Into[:n]}, err
+	}
 	if used.Data, err = m.conn.ctx.Encrypt(s, u.Data); err == nil && gcm != nil {
 		used.IV, err = usedIV(gcm, u.Mechanism.IV)
 	}
 	return used, err
+}
+
+// sign signs. A result that is a secret goes into the caller's buffer: the binding would
+// leave a copy of it behind.
+func (m *caller) sign(s p11.SessionHandle, key p11.ObjectHandle, u *hsm.Use, mech []*p11.Mechanism) ([]byte, error) {
+	if err := m.conn.ctx.SignInit(s, mech, key); err != nil {
+		return nil, err
+	}
+	if u.Into == nil {
+		return m.conn.ctx.Sign(s, u.Data)
+	}
+	n, err := m.conn.glue.sign(s, u.Data, u.Into)
+	return u.Into[:n], err
 }
 
 // decrypt decrypts into the caller's buffer.
