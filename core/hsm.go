@@ -41,6 +41,18 @@ type Ciphered struct {
 	ExecutedIn    string
 }
 
+// Derivation is how a key is derived from a base key (KMIP 1.4 §4.6, 2.1 §7.12). The engine
+// has completed it.
+type Derivation struct {
+	Method     DerivationMethod
+	PRF        CryptographicAlgorithm  // an HMAC, or AES for CMAC; 0 for HASH and ENCRYPT
+	Parameters CryptographicParameters // HASH: the hash; ENCRYPT: algorithm, mode and padding
+	Data       []byte
+	DataOf     *Key // Secret Data whose value is the data; nil: Data
+	IV, Salt   []byte
+	Iterations int // of PBKDF2
+}
+
 // HSM is the token, or group of tokens, that makes, keeps and uses keys. Only the
 // bytes of class C and data leave it, and only through Clear. Every method checks the
 // row MAC of a Key with material before it uses the key; a wrong one is Tampered.
@@ -58,6 +70,10 @@ type HSM interface {
 	// ImportWrapped takes a key that a client wrapped under the key with, in the
 	// encoding No Encoding.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
+	// Derive makes a key from the key base. Its class may not be weaker than that of base:
+	// PermissionDenied. A base of class N or X is used by the HSM alone, and only if it
+	// can: UnsupportedByHSM.
+	Derive(ctx context.Context, k Key, s KeySpec, base Key, d *Derivation) (Material, KeyFacts, error)
 	// Reclass wraps a key again for a stricter class, from C to X or N, or from X
 	// to N. The class of a token object or a public key cannot change:
 	// IllegalOperation.

@@ -21,6 +21,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/engine/uses"
+	"github.com/keyreeve/keyreeve/keys/soft"
 )
 
 // memHSM is an HSM whose blobs have the clear bytes. The tests try which callers can
@@ -84,6 +85,22 @@ func (h *memHSM) Import(_ context.Context, k core.Key, s core.KeySpec, b []byte)
 }
 
 func (h *memHSM) ImportWrapped(_ context.Context, k core.Key, s core.KeySpec, _ core.Key, _ core.CryptographicParameters, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(k, s, b)
+}
+
+func (h *memHSM) Derive(ctx context.Context, k core.Key, s core.KeySpec, base core.Key, d *core.Derivation) (core.Material, core.KeyFacts, error) {
+	h.noSoftware.Store(base.NoSoftware)
+	by := *d
+	if d.DataOf != nil {
+		by.Data = d.DataOf.Material.Blob
+	}
+	b := make([]byte, s.Bits/8)
+	if err := soft.DeriveKey(ctx, base.Material.Blob, &by, b); err != nil {
+		return core.Material{}, core.KeyFacts{}, err
+	}
+	if h.slow != nil {
+		h.slow()
+	}
 	return h.make(k, s, b)
 }
 

@@ -207,6 +207,29 @@ type (
 		PublicID string
 	}
 
+	// DeriveKeyInput is KMIP 1.4 §4.6, 2.1 §6.1.14. IDs are the base key, and perhaps
+	// Secret Data whose value is the Derivation Data.
+	DeriveKeyInput struct {
+		ObjectType    core.ObjectType
+		IDs           []core.Identifier
+		Method        core.DerivationMethod
+		Parameters    DerivationParameters
+		Attributes    core.Attributes
+		TemplateNames []string
+	}
+	// DerivationParameters is KMIP 1.4 §4.6, 2.1 §7.12. Data is repeated in 2.x only.
+	DerivationParameters struct {
+		Parameters *core.CryptographicParameters
+		IV         []byte
+		Data       [][]byte
+		Salt       []byte
+		Iterations *int32
+	}
+	DeriveKeyOutput struct {
+		ID         string
+		Attributes core.Attributes // set by the server though not asked for; 1.x may show them
+	}
+
 	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy
 	// is answered by an error; the output's fields are for clients of others.
 	CheckInput struct {

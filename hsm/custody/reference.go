@@ -45,7 +45,7 @@ func (i *Installation) newKeyTemplate(k *core.Key, s core.KeySpec, length int) h
 	t := hsm.Template{Type: keyTypeOf(s.Kind, length), Sensitive: true, Extractable: true}
 	if s.Mode == core.ModeResident {
 		t.Sensitive, t.Extractable = s.Class != core.ClassC, s.Class != core.ClassN
-		t.Uses = usesOf(k.Mask, t.Type.IsPrivate())
+		t.Uses = usesOf(k.Mask, t.Type.IsPrivate()) | derivingUses(k.Mask, t.Type)
 		t.Label, t.CKAID = i.ObjectLabel(k.Tenant, k.ID), s.CKAID
 	}
 	return t

@@ -91,6 +91,18 @@ func usesOf(m core.UsageMask, private bool) (u hsm.Uses) {
 	return u
 }
 
+// derivingUses returns the uses by which keys are derived from a resident key; see
+// derivingMechanism.
+func derivingUses(m core.UsageMask, t hsm.KeyType) hsm.Uses {
+	switch {
+	case m&core.MaskDeriveKey == 0 || t.IsPrivate():
+		return 0
+	case t == hsm.GenericSecret:
+		return hsm.Sign
+	}
+	return hsm.Sign | hsm.Encrypt
+}
+
 // isWrappable reports whether RFC 3394 can wrap n bytes: a multiple of 8, at least 16.
 // Tokens silently pad other lengths.
 func isWrappable(n int) bool { return n >= 16 && n%8 == 0 }
