@@ -76,6 +76,7 @@ use_operations := {
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
+	"Derive Key",
 }
 
 # What role "admin" may do to every object of its tenant: see to a key's life.

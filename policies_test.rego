@@ -90,7 +90,7 @@ manage_operations := {
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 }
 
-key_operations := {"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify"}
+key_operations := {"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify", "Derive Key"}
 
 on_objects := (read_operations | manage_operations) | key_operations
 
@@ -258,7 +258,7 @@ test_denial_outweighs_ownership if {
 
 # What the policy does not know.
 
-test_unknown_operation_is_denied if every op in {"", "Frobnicate", "get", "Export", "Derive Key"} {
+test_unknown_operation_is_denied if every op in {"", "Frobnicate", "get", "Export", "Certify"} {
 	no(op, alice, shared)
 	no(op, admin, shared)
 	no(op, lone, none)

@@ -85,7 +85,7 @@ var rights = map[core.Action]right{
 	core.ActionCheck: run, core.ActionAddAttribute: run, core.ActionModifyAttribute: run, core.ActionSetAttribute: run,
 	core.ActionDeleteAttribute: run, core.ActionActivate: run, core.ActionReKey: run, core.ActionReKeyKeyPair: run, core.ActionRevoke: manage, core.ActionDestroy: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
-	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use,
+	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use, core.ActionDeriveKey: use,
 }
 
 func askable() []core.Action {

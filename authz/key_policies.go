@@ -176,13 +176,14 @@ func requestOf(r *core.AccessRequest) *keypolicy.Request {
 }
 
 // describeNewKey sets what the request says about the key that it makes. A replacement has
-// what the request leaves open from the key that it replaces.
+// what the request leaves open from the key that it replaces. A derived key has nothing from
+// its base.
 func describeNewKey(out *keypolicy.Request, r *core.AccessRequest) {
 	out.Length, out.Usage = r.Asked.Length, r.Asked.UsageMask
 	if p := r.Asked.Parameters; p != nil {
 		out.Parameters.CryptographicAlgorithm = p.CryptographicAlgorithm
 	}
-	if o := r.Object; o != nil {
+	if o := r.Object; o != nil && r.Action != core.ActionDeriveKey {
 		out.Parameters.CryptographicAlgorithm = cmp.Or(out.Parameters.CryptographicAlgorithm, o.Algorithm())
 		out.Length = cmp.Or(out.Length, int32(o.Attributes.Num(core.TagCryptographicLength)))
 		out.Usage = cmp.Or(out.Usage, o.Mask())

@@ -61,8 +61,8 @@ func TestDefaultsDoNotEscapeADenial(t *testing.T) {
 // open from the old key. A request that names nothing is not permitted.
 func TestParametersOfNewKeys(t *testing.T) {
 	a, _ := withKeyPolicies(t, map[string]string{
-		"strong": `{"exclusive": true, "statements": [{"principal": "*", "actions": ["create", "register", "rotate"], "effect": "allow", "conditions": {"parameters": {"algorithm": "AES", "length": [192, 256], "usage": ["Encrypt", "Decrypt"]}}}]}`,
-		"noSign": `{"statements": [{"principal": "*", "actions": ["create", "register", "rotate"], "effect": "deny", "conditions": {"parameters": {"usage": ["Sign", "Export"]}}}]}`,
+		"strong": `{"exclusive": true, "statements": [{"principal": "*", "actions": ["create", "register", "rotate", "derive"], "effect": "allow", "conditions": {"parameters": {"algorithm": "AES", "length": [192, 256], "usage": ["Encrypt", "Decrypt"]}}}]}`,
+		"noSign": `{"statements": [{"principal": "*", "actions": ["create", "register", "rotate", "derive"], "effect": "deny", "conditions": {"parameters": {"usage": ["Sign", "Export"]}}}]}`,
 	})
 	both := core.MaskEncrypt | core.MaskDecrypt
 	type asked struct {
@@ -81,10 +81,13 @@ func TestParametersOfNewKeys(t *testing.T) {
 		{"strong", asked{core.AlgorithmAES, 256, 0}, false}, {"strong", asked{core.AlgorithmAES, 0, both}, false}, {"strong", asked{0, 256, both}, false},
 		{"noSign", asked{core.AlgorithmAES, 256, both}, true}, {"noSign", asked{core.AlgorithmAES, 256, both | core.MaskSign}, false}, {"noSign", asked{core.AlgorithmAES, 256, 0}, true},
 	} {
-		for _, action := range []core.Action{core.ActionCreate, core.ActionRegister, core.ActionReKey} {
+		for _, action := range []core.Action{core.ActionCreate, core.ActionRegister, core.ActionReKey, core.ActionDeriveKey} {
 			var o *core.ManagedObject
-			if action == core.ActionReKey {
+			if action == core.ActionReKey || action == core.ActionDeriveKey {
 				o = object("alice", "")
+			}
+			if action == core.ActionDeriveKey { // what the base is does not count
+				o.Attributes = core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmAES)}, {Tag: core.TagCryptographicLength, Value: core.Int(256)}, {Tag: core.TagCryptographicUsageMask, Value: core.Mask(both)}}
 			}
 			r := askUnder(someone("t", "alice", ""), action, o, 1, c.policy)
 			r.Asked = core.Asked{Parameters: &core.CryptographicParameters{CryptographicAlgorithm: c.asked.alg}, Length: c.asked.length, UsageMask: c.asked.mask}

@@ -67,7 +67,7 @@ func (a Action) Askable() bool {
 // usage statements of key policies can judge.
 func (a Action) MakesKey() bool {
 	switch a {
-	case ActionCreate, ActionCreateKeyPair, ActionRegister, ActionReKey, ActionReKeyKeyPair:
+	case ActionCreate, ActionCreateKeyPair, ActionRegister, ActionReKey, ActionReKeyKeyPair, ActionDeriveKey:
 		return true
 	}
 	return false

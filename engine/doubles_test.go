@@ -370,7 +370,7 @@ func name(s string) core.Value {
 		core.Field{Tag: core.TagNameType, Value: core.Enum(core.NameTypeUninterpretedTextString)})
 }
 
-const allUses = core.MaskEncrypt | core.MaskDecrypt | core.MaskSign | core.MaskVerify | core.MaskMACGenerate | core.MaskMACVerify | core.MaskWrapKey | core.MaskUnwrapKey
+const allUses = core.MaskEncrypt | core.MaskDecrypt | core.MaskSign | core.MaskVerify | core.MaskMACGenerate | core.MaskMACVerify | core.MaskWrapKey | core.MaskUnwrapKey | core.MaskDeriveKey
 
 // aesKey creates an AES-256 key of alice's.
 func (w *world) aesKey(more ...any) string {

@@ -43,6 +43,7 @@ var every = map[core.Action]triedAction{
 	core.ActionDeleteAttribute:  {object: true, state: core.Active, do: by("delete attribute")},
 	core.ActionCheck:            {object: true, state: core.Active, do: by("check")},
 	core.ActionReKey:            {object: true, state: core.Active, do: by("re-key")},
+	core.ActionDeriveKey:        {object: true, state: core.Active, do: by("derive")},
 	core.ActionReKeyKeyPair: {object: true, pair: true, do: func(w *world, c *core.Caller, id string) error {
 		_, err := w.ReKeyKeyPair(ctx, c, &operation.RekeyKeyPairInput{ID: core.ID(id)})
 		return err

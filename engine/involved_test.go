@@ -63,6 +63,16 @@ var severalObjects = map[core.Action][]func(w *world, wrapping, other, linked st
 		out, err := w.ReKeyKeyPair(ctx, w.alice, &operation.RekeyKeyPairInput{ID: core.ID(old.PrivateID)})
 		return []string{old.PrivateID, old.PublicID, out.PrivateID, out.PublicID}, err
 	}},
+	core.ActionDeriveKey: {func(w *world, _, other, _ string) ([]string, error) {
+		secret := w.secret("label")
+		in := derivedFrom(other, secret)
+		in.Parameters.Data = nil
+		out, err := w.DeriveKey(ctx, w.alice, in)
+		return []string{other, secret, out.ID}, err
+	}, func(w *world, _, other, _ string) ([]string, error) { // and one that is refused
+		w.DeriveKey(ctx, w.alice, derivedFrom(other, "nobody"))
+		return []string{other, "nobody"}, nil
+	}},
 	core.ActionAddAttribute: {func(w *world, wrapping, other, _ string) ([]string, error) {
 		_, err := w.AddAttribute(ctx, w.alice, &operation.AddAttributeInput{ID: core.ID(other), Attribute: parentLink(wrapping)})
 		return []string{other, wrapping}, err

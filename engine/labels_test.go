@@ -277,7 +277,7 @@ func TestNewKeysAreDecidedByWhatTheyAre(t *testing.T) {
 		return as
 	}
 	both := core.MaskEncrypt | core.MaskDecrypt
-	old, pair := w.aesKey(), w.keyPair()
+	old, pair, hmac := w.aesKey(), w.keyPair(), w.base(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmHMACSHA256))
 	for what, c := range map[string]struct {
 		do     func() error
 		action core.Action
@@ -306,6 +306,12 @@ func TestNewKeysAreDecidedByWhatTheyAre(t *testing.T) {
 			_, err := w.ReKeyKeyPair(ctx, w.alice, &operation.RekeyKeyPairInput{ID: core.ID(pair.PrivateID)})
 			return err
 		}, core.ActionReKeyKeyPair, core.AlgorithmEC, 256, core.MaskSign | core.MaskVerify},
+		"Derive Key, of another kind than its base": {func() error {
+			in := derivedFrom(hmac)
+			in.Attributes = attributes(core.AlgorithmAES, both, 192)
+			_, err := w.DeriveKey(ctx, w.alice, in)
+			return err
+		}, core.ActionDeriveKey, core.AlgorithmAES, 192, both},
 	} {
 		p.asked = nil
 		if err := c.do(); err != nil {

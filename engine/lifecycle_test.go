@@ -77,6 +77,8 @@ func (w *world) step(c *core.Caller, op, id string) error {
 		_, err = w.MAC(ctx, c, &operation.MACInput{ID: core.ID(id), Data: data})
 	case "mac verify":
 		_, err = w.MACVerify(ctx, c, &operation.MACVerifyInput{ID: core.ID(id), Data: data, MAC: []byte("mac")})
+	case "derive":
+		_, err = w.DeriveKey(ctx, c, derivedFrom(id))
 	case "re-key":
 		_, err = w.ReKey(ctx, c, &operation.RekeyInput{ID: core.ID(id)})
 	case "check":
@@ -109,6 +111,7 @@ var stateTable = map[string]string{
 	"mac":                "syssdd",
 	"mac verify":         "syyydd",
 	"re-key":             "yyyydd",
+	"derive":             "syssdd",
 	"check":              "yyyydd",
 }
 

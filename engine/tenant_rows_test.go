@@ -197,7 +197,7 @@ func TestSoftwareOfTheRow(t *testing.T) {
 		key := w.inState(core.Active)
 		w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Software: own}})
 		want := own != nil && !*own
-		for _, action := range []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionMAC, core.ActionSign, core.ActionCreateKeyPair} {
+		for _, action := range []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionMAC, core.ActionSign, core.ActionCreateKeyPair, core.ActionDeriveKey} {
 			w.hsm.noSoftware.Store(!want)
 			if err := every[action].do(w, w.alice, key); err != nil {
 				t.Errorf("%v: %v", action, err)

@@ -37,6 +37,10 @@ func TestBoundsOfRequests(t *testing.T) {
 		return [][]byte{objectType, kmiptest.RawItem(core.TagTemplateAttribute, core.KindStructure), kmiptest.RawItem(core.TagSymmetricKey, core.KindStructure,
 			kmiptest.RawItem(core.TagKeyBlock, core.KindStructure, num(core.TagKeyFormatType, core.KindEnumeration, 1), kmiptest.RawItem(core.TagKeyValue, core.KindStructure, material, inside)))}
 	}
+	derived := func(attributes core.Tag, parameters []byte, bases int) [][]byte {
+		return [][]byte{objectType, bytes.Repeat(text(core.TagUniqueIdentifier, "a"), bases), num(core.TagDerivationMethod, core.KindEnumeration, 3), parameters,
+			kmiptest.RawItem(attributes, core.KindStructure)}
+	}
 	specified := func(inside []byte) [][]byte {
 		return [][]byte{kmiptest.RawItem(core.TagKeyWrappingSpecification, core.KindStructure, num(core.TagWrappingMethod, core.KindEnumeration, 1), inside)}
 	}
@@ -54,6 +58,15 @@ func TestBoundsOfRequests(t *testing.T) {
 		"attributes of a Re-key":   {core.OperationReKey, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return [][]byte{structured(core.TagTemplateAttribute, attribute1, n)} }},
 		"attributes of a new key pair": {core.OperationReKeyKeyPair, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte {
 			return [][]byte{structured(core.TagPublicKeyTemplateAttribute, attribute1, n)}
+		}},
+		"objects to derive from": {core.OperationDeriveKey, core.V1_4, kmip.MaxListed, func(n int) [][]byte {
+			return derived(core.TagTemplateAttribute, kmiptest.RawItem(core.TagDerivationParameters, core.KindStructure), n)
+		}},
+		"Derivation Data of 2.x": {core.OperationDeriveKey, core.V2_1, kmip.MaxListed, func(n int) [][]byte {
+			return derived(core.TagAttributes, structured(core.TagDerivationParameters, kmiptest.RawItem(core.TagDerivationData, core.KindByteString, []byte("data")), n), 1)
+		}},
+		"Derivation Data of 1.x": {core.OperationDeriveKey, core.V1_4, 1, func(n int) [][]byte {
+			return derived(core.TagTemplateAttribute, structured(core.TagDerivationParameters, kmiptest.RawItem(core.TagDerivationData, core.KindByteString, []byte("data")), n), 1)
 		}},
 		"attributes in a Key Value": {core.OperationRegister, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte { return keyed(bytes.Repeat(attribute1, n)) }},
 		"attributes of a Template": {core.OperationRegister, core.V1_4, kmip.MaxAttributes, func(n int) [][]byte {

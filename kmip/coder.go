@@ -401,9 +401,28 @@ func identifierField(c *coder, t core.Tag, p *core.Identifier) {
 		}
 		return
 	}
-	it, ok := c.takeField(t, core.KindAny, false)
+	if it, ok := c.takeField(t, core.KindAny, false); ok {
+		c.readIdentifier(it, p)
+	}
+}
+
+// identifierList is a repeated Unique Identifier.
+func (c *coder) identifierList(p *[]core.Identifier) {
+	if c.reading {
+		c.eachField(core.TagUniqueIdentifier, core.KindAny, MaxListed, func(it item) {
+			var id core.Identifier
+			c.readIdentifier(it, &id)
+			*p = append(*p, id)
+		})
+		return
+	}
+	for i := range *p {
+		c.identifier(&(*p)[i])
+	}
+}
+
+func (c *coder) readIdentifier(it item, p *core.Identifier) {
 	switch {
-	case !ok:
 	case it.kind == core.KindTextString && !c.checkLength(it, MaxIdentifierBytes):
 	case it.kind == core.KindTextString:
 		p.Text = intern(it.value)

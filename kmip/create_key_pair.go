@@ -23,7 +23,8 @@ var CreateKeyPair = define(Operation[operation.CreateKeyPairInput, operation.Cre
 			withSpecial(append([]SpecialReason{privateStorageSpecial}, creationSpecials...)...),
 	},
 	Identifiers: Identifiers[operation.CreateKeyPairInput, operation.CreateKeyPairOutput]{
-		Target: noTarget[operation.CreateKeyPairInput],
+		Target:  noTarget[operation.CreateKeyPairInput],
+		Sources: noSources[operation.CreateKeyPairInput],
 		Links: func(in *operation.CreateKeyPairInput) core.Attributes {
 			return slices.Concat(in.Common, in.Private, in.Public)
 		},

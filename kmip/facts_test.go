@@ -101,7 +101,7 @@ func fieldsOf(b []byte) (out []string) {
 	return out
 }
 
-var all = []pair{entire(&kmip.DiscoverVersions), entire(&kmip.Query), entire(&kmip.Create), entire(&kmip.CreateKeyPair), entire(&kmip.Register), entire(&kmip.ReKey), entire(&kmip.ReKeyKeyPair),
+var all = []pair{entire(&kmip.DiscoverVersions), entire(&kmip.Query), entire(&kmip.Create), entire(&kmip.CreateKeyPair), entire(&kmip.Register), entire(&kmip.ReKey), entire(&kmip.ReKeyKeyPair), entire(&kmip.DeriveKey),
 	entire(&kmip.Locate), entire(&kmip.Check), entire(&kmip.Get), entire(&kmip.GetAttributes), entire(&kmip.GetAttributeList), entire(&kmip.AddAttribute),
 	entire(&kmip.ModifyAttribute), entire(&kmip.SetAttribute), entire(&kmip.DeleteAttribute), entire(&kmip.Activate), entire(&kmip.Revoke), entire(&kmip.Destroy),
 	entire(&kmip.Encrypt), entire(&kmip.Decrypt), entire(&kmip.Sign), entire(&kmip.SignatureVerify), entire(&kmip.MAC), entire(&kmip.MACVerify), entire(&kmip.Hash),
@@ -121,7 +121,7 @@ var unwritten = map[string][]string{
 func standard(t *testing.T) func(op core.Operation, v core.Version, what string) []string {
 	listed := map[string][]string{}
 	for _, r := range coretest.CSV(t, "operations.csv") {
-		key, field := strings.ToLower(r["operation"])+" "+r["version"]+" "+r["payload"], r["field"]
+		key, field := strings.ToLower(r["operation"])+" "+r["version"]+" "+r["payload"], strings.TrimSuffix(r["field"], ", see below")
 		if strings.HasPrefix(field, "Certificate, Symmetric Key") || strings.HasPrefix(field, "Any Object") {
 			field = core.TagSymmetricKey.String()
 		}
@@ -254,8 +254,10 @@ func TestRowsAreTheStandards(t *testing.T) {
 		}
 		target := v.FieldByName("Target")
 		in := reflect.New(target.Type().In(0).Elem())
+		fill(in.Elem())
+		sources := v.FieldByName("Sources").Call([]reflect.Value{in})[0].Len()
 		want := f.fields["Unique Identifier"] || f.fields["Private Key Unique Identifier"]
-		if names := !target.Call([]reflect.Value{in})[0].IsNil(); names != want {
+		if names := !target.Call([]reflect.Value{in})[0].IsNil() || sources > 0; names != want {
 			t.Errorf("%v names its object: %v; the standard has a Unique Identifier in the request: %v", row.Code, names, want)
 		}
 		if parts := row.Stream == kmip.ManyParts; parts != f.fields["Correlation Value"] {
@@ -338,7 +340,7 @@ func TestListedReasonsAreTheStandards(t *testing.T) {
 			}
 			want := map[core.ResultReason]bool{}
 			for _, row := range rows {
-				r, ok := enum.ByName(row.Reason)
+				r, ok := enum.ByName(strings.ReplaceAll(row.Reason, " parameters", " Parameters")) // Derive Key has it in small letters
 				if !ok {
 					t.Errorf("KMIP %v, %v: %q is no Result Reason", v, op.Code, row.Reason)
 				}

@@ -541,6 +541,15 @@ var everyOperation = []produced{
 		return operation.RekeyKeyPairInput{ID: g.identifier(), Offset: opt(g, func() int64 { return int64(g.uint32()) }), CreateKeyPairInput: g.keyPairInput()},
 			operation.CreateKeyPairOutput{PrivateID: g.id(), PublicID: g.id()}
 	}),
+	from(&kmip.DeriveKey, core.V1_0, func(g *gen) (operation.DeriveKeyInput, operation.DeriveKeyOutput) {
+		data := some(g, 3, g.blob)
+		if g.v < core.V2_0 && len(data) > 1 {
+			data = data[:1]
+		}
+		return operation.DeriveKeyInput{ObjectType: enumOf[core.ObjectType](g, core.TagObjectType), IDs: some(g, 3, g.identifier), Method: enumOf[core.DerivationMethod](g, core.TagDerivationMethod),
+				Parameters: operation.DerivationParameters{Parameters: g.parameters(), IV: g.optBlob(), Data: data, Salt: g.optBlob(), Iterations: opt(g, g.int32)}, Attributes: g.attributes(), TemplateNames: g.templateNames()},
+			operation.DeriveKeyOutput{ID: g.id(), Attributes: g.attributes()}
+	}),
 	from(&kmip.Locate, core.V1_0, func(g *gen) (operation.LocateInput, operation.LocateOutput) {
 		in := operation.LocateInput{MaximumItems: pick[int32](g, -1, 0, 1, math.MaxInt32), StorageStatus: g.Uint32N(8), Attributes: g.attributes()}
 		if g.v >= core.V1_1 {

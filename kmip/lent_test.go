@@ -19,6 +19,7 @@ var lentFields = []string{
 	"Data", "IV", "AAD", "Tag", "Correlation", "Digested", "Signature", "MAC",
 	"Object.KeyBlock.Material", "Object.KeyBlock.Wrapped", "Object.KeyBlock.Transparent.Value.Bytes",
 	"Object.KeyBlock.Wrapping.MAC", "Object.KeyBlock.Wrapping.IV",
+	"Parameters.Data", "Parameters.IV", "Parameters.Salt",
 	"Object.OpaqueData", "Object.CertificateValue", "Object.Split.PrimeField",
 }
 

@@ -18,8 +18,9 @@ var Locate = define(Operation[operation.LocateInput, operation.LocateOutput]{
 		Reasons:     onlyListed(core.ReasonInvalidAttribute),
 	},
 	Identifiers: Identifiers[operation.LocateInput, operation.LocateOutput]{
-		Target: noTarget[operation.LocateInput],
-		Links:  func(in *operation.LocateInput) core.Attributes { return in.Attributes },
+		Target:  noTarget[operation.LocateInput],
+		Sources: noSources[operation.LocateInput],
+		Links:   func(in *operation.LocateInput) core.Attributes { return in.Attributes },
 		AnsweredIDs: func(list []string, _ *operation.LocateInput, out *operation.LocateOutput) []string {
 			return append(list, out.IDs...)
 		},

@@ -24,6 +24,9 @@ type Operation[I, O any] struct {
 type Identifiers[I, O any] struct {
 	// Target returns where the request names its object, nil if it names none.
 	Target func(*I) *core.Identifier
+	// Sources returns the objects that the request names beside its target, which never
+	// stand for the ID Placeholder.
+	Sources func(*I) []core.Identifier
 	// Links returns the attributes of the request. Since 2.0 their Links may refer
 	// to identifiers of the same batch (2.1 §4.31).
 	Links func(*I) core.Attributes
@@ -137,19 +140,20 @@ func defineAttributeChange[I any](row Row, target func(*I) *core.Identifier, lin
 }
 
 func noTarget[I any](*I) *core.Identifier                        { return nil }
+func noSources[I any](*I) []core.Identifier                      { return nil }
 func noLinks[I any](*I) core.Attributes                          { return nil }
 func noAnsweredIDs[I, O any](list []string, _ *I, _ *O) []string { return list }
 func noPlaceholder[O any](*O) string                             { return "" }
 
 func noIdentifiers[I, O any]() Identifiers[I, O] {
-	return Identifiers[I, O]{noTarget[I], noLinks[I], noAnsweredIDs[I, O], noPlaceholder[O]}
+	return Identifiers[I, O]{noTarget[I], noSources[I], noLinks[I], noAnsweredIDs[I, O], noPlaceholder[O]}
 }
 
 // repeatsTarget returns the Identifiers of an operation that names one object and
 // answers with its identifier.
 func repeatsTarget[O, I any](target func(*I) *core.Identifier) Identifiers[I, O] {
 	answered := func(list []string, in *I, _ *O) []string { return append(list, target(in).Text) }
-	return Identifiers[I, O]{target, noLinks[I], answered, noPlaceholder[O]}
+	return Identifiers[I, O]{target, noSources[I], noLinks[I], answered, noPlaceholder[O]}
 }
 
 func (ids Identifiers[I, O]) withLinks(links func(*I) core.Attributes) Identifiers[I, O] {
@@ -160,7 +164,12 @@ func (ids Identifiers[I, O]) withLinks(links func(*I) core.Attributes) Identifie
 // makesObject returns the Identifiers of an operation that answers with a new object.
 func makesObject[I, O any](target func(*I) *core.Identifier, links func(*I) core.Attributes, made func(*O) string) Identifiers[I, O] {
 	answered := func(list []string, _ *I, out *O) []string { return append(list, made(out)) }
-	return Identifiers[I, O]{target, links, answered, made}
+	return Identifiers[I, O]{target, noSources[I], links, answered, made}
+}
+
+func (ids Identifiers[I, O]) withSources(sources func(*I) []core.Identifier) Identifiers[I, O] {
+	ids.Sources = sources
+	return ids
 }
 
 // definition is an Operation without the types of its payloads.

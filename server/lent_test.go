@@ -464,10 +464,17 @@ func (w *lentWorld) uses() {
 func (w *lentWorld) life() {
 	w.t.Helper()
 	for _, code := range []core.RevocationReasonCode{core.RevocationReasonCodeKeyCompromise, core.RevocationReasonCodeCessationOfOperation} {
-		id := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, kmiptest.Name("a key with a life"))).ID)
+		id := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse|core.MaskDeriveKey, kmiptest.Name("a key with a life"))).ID)
 		must(w, &kmip.Activate, &operation.ActivateInput{ID: id})
 		must(w, &kmip.Check, &operation.CheckInput{ID: id})
 		must(w, &kmip.ReKey, &operation.RekeyInput{ID: id, Attributes: core.Attributes{custom("new", core.Text("of the new key"))}})
+		data := core.ID(must(w, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskDeriveKey)}, {Tag: core.TagActivationDate, Value: core.Date(1)}},
+			Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypeSeed, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: []byte("derivation data")}}}).ID)
+		derive := operation.DeriveKeyInput{ObjectType: core.ObjectTypeSymmetricKey, IDs: []core.Identifier{id, data}, Method: core.DerivationMethodHMAC,
+			Parameters: operation.DerivationParameters{Parameters: &core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}}, Attributes: kmiptest.AESKey(256, everyUse, custom("derived", core.Text("of a derived key"))).Attributes}
+		must(w, &kmip.DeriveKey, &derive)
+		derive.IDs, derive.Parameters.Data = derive.IDs[:1], [][]byte{[]byte("the label of a derivation")}
+		must(w, &kmip.DeriveKey, &derive)
 		must(w, &kmip.Revoke, &operation.RevokeInput{ID: id, Code: code, Message: "why it was revoked"})
 		must(w, &kmip.Destroy, &operation.DestroyInput{ID: id})
 	}

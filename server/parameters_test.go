@@ -35,6 +35,8 @@ var treated = map[core.Operation]map[string]string{
 	core.OperationReKey: {"Attributes": "effect", "Offset": "effect", "Protection Storage Masks": "effect", "Template-Attribute": "effect", "Unique Identifier": "effect"},
 	core.OperationReKeyKeyPair: {"Common Attributes": "effect", "Common Protection Storage Masks": "effect", "Common Template-Attribute": "effect", "Offset": "effect", "Private Key Attributes": "effect",
 		"Private Key Template-Attribute": "effect", "Private Key Unique Identifier": "effect", "Private Protection Storage Masks": "effect", "Public Key Attributes": "effect", "Public Key Template-Attribute": "effect", "Public Protection Storage Masks": "effect"},
+	core.OperationDeriveKey: {"Attributes": "effect", "Derivation Method": "effect", "Derivation Parameters": "checked", "Derivation Parameters, see below": "checked", "Object Type": "effect",
+		"Template-Attribute": "effect", "Unique Identifier": "effect"},
 	core.OperationLocate:           {"Attribute": "effect", "Attributes": "effect", "Maximum Items": "effect", "Object Group Member": "effect", "Offset Items": "effect", "Storage Status Mask": "effect"},
 	core.OperationCheck:            {"Cryptographic Usage Mask": "effect", "Lease Time": "effect", "Unique Identifier": "effect", "Usage Limits Count": "effect"},
 	core.OperationGet:              {"Key Compression Type": "effect", "Key Format Type": "checked", "Key Wrap Type": "effect", "Key Wrapping Specification": "checked", "Unique Identifier": "effect"},
@@ -125,7 +127,7 @@ func TestNoParameterIsIgnored(t *testing.T) {
 		c := dial(t, s, "dev", v)
 		for _, extractable := range []bool{true, false} {
 			tried := 0
-			for _, w := range append(cipherWays(t, c, extractable), signWays(t, c, extractable)...) {
+			for _, w := range slices.Concat(cipherWays(t, c, extractable), signWays(t, c, extractable), deriveWays(t, c, extractable)) {
 				if err := w.do(&w.p); err != nil {
 					t.Errorf("%v, Extractable %v, %s: %v", v, extractable, w.name, err)
 					continue
@@ -144,6 +146,49 @@ func TestNoParameterIsIgnored(t *testing.T) {
 			}
 		}
 	}
+}
+
+// deriveWays are the methods of Derive Key.
+func deriveWays(t *testing.T, c *kmiptest.Client, extractable bool) (out []way) {
+	t.Helper()
+	in := kmiptest.AESKey(256, core.MaskDeriveKey, activeNow, leaving(extractable))
+	base, err := kmiptest.Do(c, &kmip.Create, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha256 := core.CryptographicParameters{HashingAlgorithm: core.HashSHA256}
+	data, count := [][]byte{[]byte("sixteen bytes ofsixteen bytes of")}, int32(2)
+	method := func(m core.DerivationMethod, p core.CryptographicParameters, more operation.DerivationParameters) {
+		derive := func(p *core.CryptographicParameters, more operation.DerivationParameters) error {
+			more.Parameters = p
+			_, err := kmiptest.Do(c, &kmip.DeriveKey, &operation.DeriveKeyInput{ObjectType: core.ObjectTypeSymmetricKey, IDs: []core.Identifier{core.ID(base.ID)}, Method: m, Parameters: more,
+				Attributes: kmiptest.AESKey(256, core.MaskEncrypt).Attributes})
+			return err
+		}
+		for what, nonsense := range map[string]operation.DerivationParameters{
+			"Data": {Data: append([][]byte{{1}}, more.Data...), IV: more.IV, Salt: more.Salt, Iterations: more.Iterations}, "an IV": {Data: more.Data, IV: []byte("an IV of 17 bytes"), Salt: more.Salt, Iterations: more.Iterations},
+			"a Salt": {Data: more.Data, IV: more.IV, Salt: []byte("salt"), Iterations: more.Iterations}, "an Iteration Count": {Data: more.Data, IV: more.IV, Salt: more.Salt, Iterations: new(int32(-1))}} {
+			salted := m == core.DerivationMethodPBKDF2 || m == core.DerivationMethodHKDF
+			if !(what == "a Salt" && salted) && !(what == "Data" && m == core.DerivationMethodHKDF) && !(what == "an IV" && m == core.DerivationMethodNIST800_108F) && derive(&p, nonsense) == nil {
+				t.Errorf("Extractable %v, %v: %s is ignored", extractable, m, what)
+			}
+		}
+		out = append(out, way{m.String(), p, func(p *core.CryptographicParameters) error { return derive(p, more) }, nil})
+	}
+	method(core.DerivationMethodHMAC, sha256, operation.DerivationParameters{Data: data})
+	method(core.DerivationMethodENCRYPT, core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCBC}, operation.DerivationParameters{Data: data, IV: []byte("an IV of sixteen")})
+	method(core.DerivationMethodENCRYPT, core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}, operation.DerivationParameters{Data: data})
+	method(core.DerivationMethodNIST800_108C, sha256, operation.DerivationParameters{Data: data})
+	method(core.DerivationMethodNIST800_108F, sha256, operation.DerivationParameters{Data: data, IV: []byte("an IV")})
+	method(core.DerivationMethodNIST800_108DPI, core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmAES}, operation.DerivationParameters{Data: data}) // by CMAC
+	if extractable {                                                                                                                                                 // tokens do not do these
+		method(core.DerivationMethodHASH, sha256, operation.DerivationParameters{})
+		method(core.DerivationMethodPBKDF2, sha256, operation.DerivationParameters{Salt: []byte("salt"), Iterations: &count})
+		if c.Version >= core.V2_0 {
+			method(core.DerivationMethodHKDF, sha256, operation.DerivationParameters{Salt: []byte("salt")})
+		}
+	}
+	return out
 }
 
 func leaving(extractable bool) core.Attribute {

@@ -1,5 +1,5 @@
 // Package objects has the operations that make objects, return them and change their
-// state: Create, Create Key Pair, Register, Re-key, Re-key Key Pair, Get, Activate, Revoke and
+// state: Create, Create Key Pair, Register, Derive Key, Re-key, Re-key Key Pair, Get, Activate, Revoke and
 // Destroy.
 //
 // They run on the road of package engine. Only the HSM port makes and opens key bytes.

@@ -53,6 +53,9 @@ func decode[I, O any](b *batch, op *kmip.Operation[I, O], in *I) error {
 			return err
 		}
 	}
+	if err := b.resolveSources(op.Code, op.Sources(in)); err != nil {
+		return err
+	}
 	if b.caller.Version < core.V2_0 {
 		return nil
 	}
@@ -66,6 +69,7 @@ func (p *Processor) bindOperations(v *Verbs) {
 	bindOperation(p, &kmip.Create, v.Objects.Create)
 	bindOperation(p, &kmip.CreateKeyPair, v.Objects.CreateKeyPair)
 	bindOperation(p, &kmip.Register, v.Objects.Register)
+	bindOperation(p, &kmip.DeriveKey, v.Objects.DeriveKey)
 	bindOperation(p, &kmip.ReKey, v.Objects.ReKey)
 	bindOperation(p, &kmip.ReKeyKeyPair, v.Objects.ReKeyKeyPair)
 	bindOperation(p, &kmip.Locate, v.Attributes.Locate)

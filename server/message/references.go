@@ -36,6 +36,21 @@ func (b *batch) resolveIdentifier(id *core.Identifier) (err error) {
 	return err
 }
 
+// resolveSources turns references into the batch into Unique Identifiers, in place. None of
+// them may be the ID Placeholder (KMIP 1.4 §4.6, 2.1 §6.1.14).
+func (b *batch) resolveSources(op core.Operation, ids []core.Identifier) error {
+	for i := range ids {
+		id := &ids[i]
+		if id.Text == "" && id.Nth == nil && (id.Enum == 0 || id.Enum == core.UniqueIDPlaceholder) {
+			return core.Errorf(core.InvalidField, "%v does not take the ID Placeholder; name each object", op)
+		}
+		if err := b.resolveIdentifier(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // nthIdentifier returns the nth Unique Identifier of the answer so far, from 0 on.
 // Negative numbers count backwards from this item (KMIP 2.1 §4.58).
 func (b *batch) nthIdentifier(n int) (string, error) {
