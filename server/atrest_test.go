@@ -33,6 +33,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/keys/keystest"
+	"github.com/keyreeve/keyreeve/keys/soft"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -291,6 +292,7 @@ func TestNoKeyByteInTheServer(t *testing.T) {
 		}
 	}
 	found.tightened(c)
+	found.derived(c)
 	found.unwrapped(c, kek.ID)
 	found.refused()
 	found.inMemory(anywhere)
@@ -336,6 +338,45 @@ func (f *search) controls(c *kmiptest.Client) {
 	f.control = made.ID
 	f.getInClear(c, f.control)
 	f.inMemory(written)
+}
+
+// derived derives keys, of which the server has the bytes until the HSM has them.
+func (f *search) derived(c *kmiptest.Client) {
+	f.t.Helper()
+	for _, class := range []core.Class{core.ClassN, core.ClassX} {
+		for _, by := range []core.Derivation{
+			{Method: core.DerivationMethodHMAC, PRF: core.AlgorithmHMACSHA512, Data: []byte("label")},
+			{Method: core.DerivationMethodNIST800_108DPI, PRF: core.AlgorithmHMACSHA256, Data: []byte("label")},
+			{Method: core.DerivationMethodENCRYPT, Data: random(64), Parameters: core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmAES, BlockCipherMode: core.BlockCipherModeECB}},
+		} {
+			base := symmetric("base of "+by.Method.String(), core.AlgorithmAES, core.MaskDeriveKey, random(32))
+			parameters := by.Parameters
+			if by.PRF != 0 {
+				base = symmetric("base of "+by.Method.String(), by.PRF, core.MaskDeriveKey, random(64))
+				parameters = core.CryptographicParameters{CryptographicAlgorithm: by.PRF}
+			}
+			value := make([]byte, 64)
+			if err := soft.DeriveKey(f.t.Context(), base.block.Material, &by, value); err != nil {
+				f.t.Fatal(err)
+			}
+			key := symmetric("key by "+by.Method.String(), core.AlgorithmHMACSHA256, core.MaskMACGenerate, value)
+			base.watch(f.needles, "class "+string(class))
+			key.watch(f.needles, "class "+string(class))
+			made, err := kmiptest.Do(c, &kmip.Register, base.registration(class))
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			out, err := kmiptest.Do(c, &kmip.DeriveKey, &operation.DeriveKeyInput{ObjectType: core.ObjectTypeSymmetricKey, IDs: []core.Identifier{core.ID(made.ID)}, Method: by.Method,
+				Parameters: operation.DerivationParameters{Parameters: &parameters, Data: [][]byte{by.Data}}, Attributes: append(key.registration(class).Attributes,
+					core.Attribute{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmHMACSHA256)}, core.Attribute{Tag: core.TagCryptographicLength, Value: core.Int(512)})})
+			if err != nil {
+				f.t.Errorf("class %s, %s: %v", class, key.name, err)
+				continue
+			}
+			key.use(f.t, c, out.ID)
+			f.inMemory(written)
+		}
+	}
 }
 
 // tightened makes keys stricter that have been got in clear.

@@ -191,7 +191,7 @@ func pbkdf2(ctx context.Context, password []byte, d *core.Derivation, out []byte
 		copy(t, u)
 		for round := 1; round < d.Iterations; round++ {
 			if round%contextCheckRounds == 0 && ctx.Err() != nil {
-				return ctx.Err()
+				return core.Wrap(core.GeneralFailure, ctx.Err(), "the request ended after %d of %d iterations", round, d.Iterations)
 			}
 			mac.Reset()
 			mac.Write(u)

@@ -3,6 +3,7 @@ package soft
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -101,7 +102,7 @@ func TestDerivationsAreBounded(t *testing.T) {
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	d := core.Derivation{Method: core.DerivationMethodPBKDF2, PRF: core.AlgorithmHMACSHA256, Iterations: 2_000_000}
-	if err := DeriveKey(gone, []byte("password"), &d, make([]byte, 32)); err != context.Canceled {
+	if err := DeriveKey(gone, []byte("password"), &d, make([]byte, 32)); !errors.Is(err, context.Canceled) || core.CodeOf(err) != core.GeneralFailure {
 		t.Errorf("a client that has gone: %v; want the end of the work", err)
 	}
 }
