@@ -372,7 +372,7 @@ func TestDerivedKeysAreAsSecretAsTheirBase(t *testing.T) {
 // short one, or by another use of the base.
 func TestDerivedKeysCannotBeFoundOut(t *testing.T) {
 	w := newWorld(t)
-	cbc := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}
+	ecb := &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}
 	mask := func(m core.UsageMask) core.Value { return core.Mask(core.MaskDeriveKey | m) }
 	for class, kept := range map[core.Class][]any{core.ClassC: {}, core.ClassX: {core.TagSensitive, core.Bool(true)}, core.ClassN: {core.TagExtractable, core.Bool(false)}} {
 		for what, c := range map[string]struct {
@@ -389,10 +389,14 @@ func TestDerivedKeysCannotBeFoundOut(t *testing.T) {
 			"HMAC, may make MACs":   {core.MaskMACGenerate, func(in *operation.DeriveKeyInput) {}, core.IncompatibleUsageMask},
 			"HMAC, may verify MACs": {core.MaskMACVerify, func(in *operation.DeriveKeyInput) {}, 0},
 			"HMAC, may encrypt":     {core.MaskEncrypt | core.MaskDecrypt, func(in *operation.DeriveKeyInput) {}, 0},
-			"ENCRYPT":               {0, encrypting(cbc), 0},
-			"ENCRYPT, may encrypt":  {core.MaskEncrypt, encrypting(cbc), core.IncompatibleUsageMask},
-			"ENCRYPT, may decrypt":  {core.MaskDecrypt, encrypting(cbc), core.IncompatibleUsageMask},
-			"ENCRYPT, may wrap":     {core.MaskWrapKey, encrypting(cbc), core.IncompatibleUsageMask},
+			"ENCRYPT":               {0, encrypting(ecb), 0},
+			"ENCRYPT by 3DES": {0, func(in *operation.DeriveKeyInput) {
+				encrypting(ecb)(in)
+				in.IDs[0].Text = w.base(append([]any{core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmDES3), core.TagCryptographicLength, core.Int(192)}, kept...)...)
+			}, core.BadCryptographicParameters},
+			"ENCRYPT, may encrypt": {core.MaskEncrypt, encrypting(ecb), core.IncompatibleUsageMask},
+			"ENCRYPT, may decrypt": {core.MaskDecrypt, encrypting(ecb), core.IncompatibleUsageMask},
+			"ENCRYPT, may wrap":    {core.MaskWrapKey, encrypting(ecb), core.IncompatibleUsageMask},
 			"counter mode by CMAC": {core.MaskEncrypt, func(in *operation.DeriveKeyInput) {
 				in.Method, in.Parameters.Parameters = core.DerivationMethodNIST800_108C, nil
 			}, core.IncompatibleUsageMask},

@@ -328,6 +328,8 @@ var steps = []struct {
 	{"Register resident", func(w *worker) error { return w.registerKey("registered resident", resident, locked) }},
 	{"Create Key Pair resident", func(w *worker) error { return w.pair("resident pair", resident, locked) }},
 	{"Re-key", func(w *worker) error { return w.rekey("registered") }},
+	{"Derive Key", func(w *worker) error { return w.derive("derived") }},
+	{"Derive Key resident", func(w *worker) error { return w.derive("derived resident", resident, sensitive, locked) }},
 	{"Set Sensitive", func(w *worker) error { return w.seal("registered") }},
 	{"Set Sensitive", func(w *worker) error { return w.seal("wrapped") }},
 	{"Destroy pair", func(w *worker) error { return w.destroy("resident pair") }},
@@ -544,6 +546,27 @@ func (w *worker) rekey(what string) error {
 	w.alive[k.id], w.fresh[k.id] = k, true
 	w.mu.Unlock()
 	return w.encryptUnder(k, "sealed with the replacement "+k.id)
+}
+
+// derive derives a key from a new one.
+func (w *worker) derive(what string, more ...core.Attribute) error {
+	base, err := kmiptest.Do(w.c, &kmip.Create, kmiptest.AESKey(256, core.MaskDeriveKey, activeNow, sensitive, locked))
+	if err != nil {
+		return err
+	}
+	w.note(core.OperationCreate, base.ID)
+	in := deriveFrom(core.ID(base.ID))
+	in.Attributes = append(in.Attributes, more...)
+	made, err := kmiptest.Do(w.c, &kmip.DeriveKey, in)
+	if err != nil {
+		return err
+	}
+	w.note(core.OperationDeriveKey, base.ID)
+	k := &kept{what: what, id: made.ID}
+	w.mu.Lock()
+	w.alive[k.id], w.fresh[k.id] = k, true
+	w.mu.Unlock()
+	return w.encryptUnder(k, "sealed with the derived key "+k.id)
 }
 
 // seal moves a key of class C to class X.

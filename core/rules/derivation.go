@@ -39,7 +39,10 @@ var derivationMethods = map[core.DerivationMethod]struct{ data, salt, iv, iterat
 // of the client lacks; 0 is no version of KMIP.
 func CheckDerivationMethod(m core.DerivationMethod, v core.Version) error {
 	info := core.TagDerivationMethod.Info().Enum.Lookup(uint32(m))
-	if info == nil || (v != 0 && !v.Within(info.Since, info.Until)) {
+	if info == nil {
+		return core.Errorf(core.InvalidField, "there is no Derivation Method %v", m)
+	}
+	if v != 0 && !v.Within(info.Since, info.Until) {
 		return core.Errorf(core.InvalidField, "KMIP %v has no Derivation Method %v", v, m)
 	}
 	if _, ok := derivationMethods[m]; !ok {
@@ -150,6 +153,8 @@ func choosePRF(d *core.Derivation, asked *core.CryptographicParameters, scheme *
 // out the derived key without reading it:
 //
 //   - A short key can be guessed. With its value the next longer one can be guessed, and so on.
+//   - A block of 3DES has 64 bits. A key of equal blocks, which ECB makes of equal data, could
+//     be guessed, and so the value of each block one after the other.
 //   - Another use of the base computes the same function of data that the caller chooses.
 func CheckDerivedSecret(d *core.Derivation, base *core.ManagedObject, bits int) error {
 	if base.Material.Class == core.ClassC {
@@ -157,6 +162,9 @@ func CheckDerivedSecret(d *core.Derivation, base *core.ManagedObject, bits int) 
 	}
 	if bits < minHiddenBits {
 		return core.Errorf(core.InvalidField, "object %s is of class %s, and a key of %d bits that is derived from it could be guessed; ask for %d bits", base.ID, base.Material.Class, bits, minHiddenBits)
+	}
+	if d.Method == core.DerivationMethodENCRYPT && base.Algorithm() == core.AlgorithmDES3 {
+		return core.Errorf(core.BadCryptographicParameters, "object %s is of class %s, and keys that %v derives by 3DES could be guessed, since its blocks have 64 bits; derive from an AES key", base.ID, base.Material.Class, d.Method)
 	}
 	same := core.MaskMACGenerate
 	if d.PRF == core.AlgorithmAES || d.Method == core.DerivationMethodENCRYPT {
