@@ -214,6 +214,9 @@ func TestDeriveKeyIsRefused(t *testing.T) {
 		"ENCRYPT of part of a block": {func(in *operation.DeriveKeyInput) {
 			in.Method, in.Parameters.Parameters, in.Parameters.Data = core.DerivationMethodENCRYPT, ecb, [][]byte{make([]byte, 33)}
 		}, core.CryptographicFailure},
+		"ENCRYPT by Secret Data": {func(in *operation.DeriveKeyInput) {
+			in.IDs[0].Text, in.Method, in.Parameters.Parameters = password, core.DerivationMethodENCRYPT, ecb
+		}, core.BadCryptographicParameters},
 		"PBKDF2 without salt":       {func(in *operation.DeriveKeyInput) { pbkdf2(in); in.Parameters.Salt = nil }, core.InvalidField},
 		"PBKDF2 without iterations": {func(in *operation.DeriveKeyInput) { pbkdf2(in); in.Parameters.Iterations = nil }, core.InvalidField},
 		"PBKDF2 with 0 iterations":  {func(in *operation.DeriveKeyInput) { pbkdf2(in); in.Parameters.Iterations = iterations(0) }, core.InvalidField},

@@ -64,6 +64,9 @@ func CompleteDerivation(d *core.Derivation, asked *core.CryptographicParameters,
 	case core.DerivationMethodHASH:
 		scheme, d.Parameters.CryptographicAlgorithm = &SchemeHash, 0
 	case core.DerivationMethodENCRYPT:
+		if own := base.Algorithm(); own != core.AlgorithmAES && own != core.AlgorithmDES3 {
+			return core.Errorf(core.BadCryptographicParameters, "%v needs an AES or 3DES key, and object %s is for %v", d.Method, base.ID, own)
+		}
 		if scheme = CipherScheme(base, &d.Parameters); scheme != &schemeECB && scheme != &schemeCBC {
 			return core.Errorf(core.BadCryptographicParameters, "keys are derived by encryption in mode ECB or CBC, with a Block Cipher Mode that the request or the key names; other modes would only XOR the Derivation Data with a key stream")
 		}

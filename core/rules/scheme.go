@@ -127,7 +127,7 @@ func (s *Scheme) checkValues(p *core.CryptographicParameters, o *core.ManagedObj
 	pad, blocks := p.PaddingMethod, s == &schemeECB || s == &schemeCBC
 	switch {
 	case s == &SchemeHash && p.CryptographicAlgorithm != 0:
-		return bad("Hash has no key, so a Cryptographic Algorithm has no effect; leave it out")
+		return bad("a Cryptographic Algorithm has no effect on a hash; leave it out")
 	case s == &schemeHMAC && p.CryptographicAlgorithm != 0 && !isHMAC(p.CryptographicAlgorithm) && !sameAlgorithm(p.CryptographicAlgorithm, o.Algorithm()):
 		return bad("the Cryptographic Algorithm %v makes no HMAC; object %s is for %v", p.CryptographicAlgorithm, o.ID, o.Algorithm())
 	case s == &schemeHMAC && p.HashingAlgorithm != 0 && hmacOfHash[p.HashingAlgorithm] == 0:

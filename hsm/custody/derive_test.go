@@ -250,6 +250,29 @@ func TestDerivationInSoftware(t *testing.T) {
 	}
 }
 
+// Secret Data that is derived into class X leaves wrapped, exactly as long as it is.
+func TestDerivedSecretDataIsWrapped(t *testing.T) {
+	d := &deriver{T: t, token: hsmtest.Open(t, hsmtest.Config(t), "default")}
+	value, by := []byte("0123456789abcdef0123456789abcdef"), derivingBy(core.DerivationMethodHMAC, core.AlgorithmHMACSHA512)
+	base := d.base(core.KeyGeneric, core.AlgorithmHMACSHA512, core.ClassX, core.ModeWrapped, bytes.Repeat(value, 2))
+	kek := core.Key{Tenant: "default", ID: "kek", Type: core.ObjectTypeSymmetricKey, Algorithm: core.AlgorithmAES, Bits: 256, Mask: core.MaskWrapKey}
+	m, _, err := d.token.Import(ctx, kek, spec(core.KeyAES, core.ClassC, core.ModeWrapped, 256), bytes.Clone(value))
+	kek = keep(t, kek, m, err)
+	for _, n := range []int{16, 32, 64} {
+		k := core.Key{Tenant: "default", ID: fmt.Sprintf("secret %d", n), Type: core.ObjectTypeSecretData, Bits: 8 * n, Mask: core.MaskDeriveKey}
+		m, _, err := d.token.Derive(ctx, k, spec(core.KeyGeneric, core.ClassX, core.ModeWrapped, 8*n), base, &by)
+		k = keep(t, k, m, err)
+		want := make([]byte, n)
+		if err := soft.DeriveKey(ctx, bytes.Repeat(value, 2), &by, want); err != nil {
+			t.Fatal(err)
+		}
+		out, err := d.token.WrapOut(ctx, k, kek, core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeNISTKeyWrap}, nil)
+		if err != nil || len(out) != n+8 || !bytes.Equal(hsmtest.UnwrapRFC3394(t, value, out), want) {
+			t.Errorf("%d bytes: %d bytes wrapped, %v", n, len(out), err)
+		}
+	}
+}
+
 // A row that was tampered with derives nothing, in any class.
 func TestDerivationChecksRows(t *testing.T) {
 	d := &deriver{T: t, token: hsmtest.Open(t, hsmtest.Config(t), "default")}

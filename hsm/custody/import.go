@@ -76,11 +76,11 @@ const hmacBlock = 64
 
 // carriedHMAC returns the length of an HMAC key of n bytes in the key wrap. It is filled
 // up, since HSMs refuse keys shorter than the digest; a filled key serves every hash. A
-// class X key that is long enough is not filled: the HSM would wrap the zeros too when it
-// leaves.
+// class X key that is long enough is not filled, and no Secret Data of class X: the HSM would
+// wrap the zeros too when it leaves.
 func carriedHMAC(class core.Class, alg core.CryptographicAlgorithm, n int) int {
 	h, err := soft.HMACHash(alg)
-	if n > hmacBlock || (class == core.ClassX && isWrappable(n) && err == nil && n >= h.Size()) {
+	if n > hmacBlock || (class == core.ClassX && isWrappable(n) && (alg == 0 || (err == nil && n >= h.Size()))) {
 		return n
 	}
 	return hmacBlock
