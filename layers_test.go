@@ -32,6 +32,7 @@ var layers = map[string][]string{
 	"core/coretest":      {"core", "core/csvtable"},
 	"core/rules":         {"core"},
 	"core/operation":     {"core"},
+	"core/envelope":      {"core"},
 	"engine":             {"core"},
 	"engine/objects":     {"core", "core/operation", "core/rules", "engine"},
 	"engine/uses":        {"core", "core/operation", "core/rules", "engine"},
