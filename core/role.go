@@ -66,6 +66,14 @@ var PolicyAttribute = AttributeName{Vendor: "y", Name: "keyreeve-policy"}
 // Re-key gives the counts to the replacement, which could otherwise be used as often again.
 var UsesAttribute = AttributeName{Vendor: "y", Name: "keyreeve-uses"}
 
+// NoncesAttribute is how many encryptions with random IVs are reserved for a key, on all nodes:
+// the custom attribute y-keyreeve-nonces. EnvelopesAttribute is there, and true, if the key has
+// made an envelope. Only the server sets them, and Re-key gives neither to the replacement.
+var (
+	NoncesAttribute    = AttributeName{Vendor: "y", Name: "keyreeve-nonces"}
+	EnvelopesAttribute = AttributeName{Vendor: "y", Name: "keyreeve-envelopes"}
+)
+
 // Policies lists the key policies that are attached to the object itself.
 func (o *ManagedObject) Policies() (names []string) {
 	for i := range o.Attributes {

@@ -127,7 +127,7 @@ func countTotals(k *Call, opened []*core.Gate) error {
 	if len(uncounted) == 0 {
 		return nil
 	}
-	next, err := countUse(k, object.ID, func(now *core.ManagedObject) (next *core.ManagedObject, err error) {
+	next, err := CountUse(k, object.ID, func(now *core.ManagedObject) (next *core.ManagedObject, err error) {
 		next = now
 		for _, g := range uncounted {
 			if next, err = withUse(next, g); err != nil {
@@ -153,13 +153,15 @@ func withUsesOf(was, now *core.ManagedObject) *core.ManagedObject {
 	if limits, ok := was.Attributes.Get(core.TagUsageLimits); ok {
 		back.Attributes = back.Attributes.Set(core.TagUsageLimits, withoutUsesOf(now, core.UsageLimitsOf(limits)).Value())
 	}
-	counts := now.Attributes.All(core.UsesAttribute)
-	if len(counts) == 0 {
-		return back
-	}
-	back.Attributes = back.Attributes.Without(core.UsesAttribute)
-	for _, count := range counts {
-		back.Attributes = back.Attributes.Add(count)
+	for _, name := range []core.AttributeName{core.UsesAttribute, core.NoncesAttribute, core.EnvelopesAttribute} {
+		counts := now.Attributes.All(name)
+		if len(counts) == 0 {
+			continue
+		}
+		back.Attributes = back.Attributes.Without(name)
+		for _, count := range counts {
+			back.Attributes = back.Attributes.Add(count)
+		}
 	}
 	return back
 }

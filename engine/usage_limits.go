@@ -10,7 +10,7 @@ func (k *Call) Consume(o *core.ManagedObject, n int, s *Stream) error {
 	if !mustCount(o, s) {
 		return nil
 	}
-	_, err := countUse(k, o.ID, func(now *core.ManagedObject) (*core.ManagedObject, error) {
+	_, err := CountUse(k, o.ID, func(now *core.ManagedObject) (*core.ManagedObject, error) {
 		if err := now.CheckUse(true, k.Now); err != nil || !mustCount(now, s) {
 			return now, err
 		}
@@ -19,10 +19,10 @@ func (k *Call) Consume(o *core.ManagedObject, n int, s *Stream) error {
 	return err
 }
 
-// countUse stores the successor of an object that count makes, unless it is the object itself,
+// CountUse stores the successor of an object that count makes, unless it is the object itself,
 // and returns what is stored. Callers take turns for one object, so that only other nodes cause
 // conflicts; then count is called again.
-func countUse(k *Call, id string, count func(now *core.ManagedObject) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
+func CountUse(k *Call, id string, count func(now *core.ManagedObject) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	turn := &k.Engine.objects.shardOf(id).usageTurn
 	turn.Lock()
 	defer turn.Unlock()

@@ -100,7 +100,7 @@ func inheritAttributes(k *engine.Call, o *core.ManagedObject, asked core.Attribu
 		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] {
 			continue
 		}
-		if rules.IsOfFamily(a.Ref()) {
+		if rules.IsOfFamily(a.Ref()) || core.NoncesAttribute.Names(&a) || core.EnvelopesAttribute.Names(&a) {
 			continue
 		}
 		if newSize && (a.Tag == core.TagCryptographicLength || a.Tag == core.TagCryptographicDomainParameters) {

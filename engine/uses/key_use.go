@@ -32,9 +32,10 @@ type request struct {
 	position engine.StreamPosition
 	asked    *core.CryptographicParameters
 	core.Cipher
-	digest   []byte // Digested Data
-	isDigest bool   // Data is Digested Data
-	proof    []byte // a signature or MAC to be verified
+	nonces   *nonceTable // of Encrypt
+	digest   []byte      // Digested Data
+	isDigest bool        // Data is Digested Data
+	proof    []byte      // a signature or MAC to be verified
 }
 
 // result has the output of one use of a key. Data is ciphertext, plaintext, a signature or a MAC.
@@ -107,6 +108,14 @@ func (u *keyUse) settleParameters(o *core.ManagedObject, r *request) error {
 
 // encryptOrDecrypt executes Encrypt and Decrypt.
 func encryptOrDecrypt(k *engine.Call, u *keyUse, s *engine.Stream, o *core.ManagedObject, r *request) (out result, err error) {
+	if u.protects && (s == nil || !s.IsLaterPart) {
+		err = r.nonces.admitIV(k, o, &r.Cipher)
+	} else if u.protects {
+		err = rules.CheckEnvelopeKey(o, &r.Parameters, nil) // the IV was checked with the first part
+	}
+	if err != nil {
+		return out, err
+	}
 	out.Ciphered, out.correlation, err = cipherStream(k, s, o, &r.Cipher, u.protects)
 	return out, err
 }

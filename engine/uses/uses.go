@@ -22,19 +22,28 @@ const (
 )
 
 // Verbs has one method for each operation. It is safe for concurrent use.
-type Verbs struct{ engine *engine.Engine }
+type Verbs struct {
+	engine *engine.Engine
+	nonces *nonceTable
+
+	runEncrypt func(*engine.Call, *operation.EncryptInput) (operation.EncryptOutput, error) // encrypt, bound once so that a use allocates nothing
+}
 
 // New returns the verbs of an engine.
-func New(e *engine.Engine) *Verbs { return &Verbs{e} }
+func New(e *engine.Engine) *Verbs {
+	v := &Verbs{engine: e, nonces: newNonceTable()}
+	v.runEncrypt = v.encrypt
+	return v
+}
 
 // Encrypt protects data with a key (KMIP 1.4 §4.29, 2.1 §6.1.17).
 func (v *Verbs) Encrypt(ctx context.Context, c *core.Caller, in *operation.EncryptInput) (operation.EncryptOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionEncrypt, in, encrypt)
+	return engine.Run(v.engine, ctx, c, core.ActionEncrypt, in, v.runEncrypt)
 }
 
-func encrypt(k *engine.Call, in *operation.EncryptInput) (operation.EncryptOutput, error) {
+func (v *Verbs) encrypt(k *engine.Call, in *operation.EncryptInput) (operation.EncryptOutput, error) {
 	r, err := useKey(k, &encryptUse, &request{id: &in.ID, position: engine.StreamPosition{Correlation: in.Correlation, First: in.Init, Last: in.Final}, asked: in.Parameters,
-		Cipher: core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD}})
+		Cipher: core.Cipher{Data: in.Data, IV: in.IV, AAD: in.AAD}, nonces: v.nonces})
 	if err != nil {
 		return operation.EncryptOutput{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -280,4 +281,29 @@ func TestFullMessagesAreCheap(t *testing.T) {
 			t.Errorf("%s: %v of work, a plain message %v", c.what, took, c.plain)
 		}
 	}
+}
+
+// instantHSM encrypts in no time.
+type instantHSM struct{ core.HSM }
+
+func (instantHSM) Encrypt(_ context.Context, _ core.Key, c *core.Cipher) (core.Ciphered, error) {
+	return core.Ciphered{Data: c.Data, IV: body, Tag: body, ExecutedIn: "memory"}, nil
+}
+
+// BenchmarkEncrypt has the cost of an Encrypt in GCM with an IV of the server, without the
+// cipher itself and without the record. The count of such encryptions is a part of it.
+func BenchmarkEncrypt(b *testing.B) {
+	w := messagetest.New(b, func(s core.Store) core.Store { return unwritten{s} }, unsealed{})
+	w.HSM.HSM = instantHSM{w.HSM.HSM}
+	key := kmiptest.AESKey(256, core.MaskEncrypt, core.Attribute{Tag: core.TagActivationDate, Value: core.Date(1)})
+	made, err := objects.New(w.Engine).Create(context.Background(), &core.Caller{Principal: w.Principal, Door: core.DoorKMIP, Version: core.V1_4}, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{}, kmiptest.Item(&kmip.Encrypt, &operation.EncryptInput{ID: core.ID(made.ID),
+		Parameters: &core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}, Data: make([]byte, 1024)}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	benchmark(b, doorOf(w), msg)
 }
