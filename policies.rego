@@ -77,7 +77,13 @@ use_operations := {
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
+	"Reencrypt From", "Reencrypt To", "Generate Data Key",
 }
+
+# What nobody may do by this policy, not even the owner: key policies and roles of the
+# tenant can permit it. A client that decrypts whatever key an envelope names can be
+# handed one that was made with a key of somebody else.
+off_operations := {"Decrypt Unnamed"}
 
 # What role "admin" may do to every object of its tenant: see to a key's life.
 # Not Get nor any use of it. Re-key and Re-key Key Pair are no way to one: the

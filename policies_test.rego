@@ -57,7 +57,7 @@ ask(operation, who, object) := {
 
 kind(operation) := "read" if operation in {"Get Attributes", "Get Attribute List", "Locate", "Check", "Query", "Discover Versions"}
 
-else := "use" if operation in {"Get", "Encrypt", "Decrypt", "Sign"}
+else := "use" if operation in {"Get", "Encrypt", "Decrypt", "Decrypt Unnamed", "Sign"}
 
 else := "administer" if operation in {"Reload", "Create Tenant", "Save Tenant", "Delete Tenant"}
 
@@ -90,7 +90,10 @@ manage_operations := {
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
 }
 
-key_operations := {"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify", "Derive Key"}
+key_operations := {
+	"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify", "Derive Key",
+	"Reencrypt From", "Reencrypt To", "Generate Data Key",
+}
 
 on_objects := (read_operations | manage_operations) | key_operations
 
@@ -107,6 +110,13 @@ test_group_member_does_not_use_what_is_private if every op in on_objects { no(op
 test_stranger_is_denied if every op in on_objects { no(op, eve, shared) }
 
 test_who_has_no_group_is_denied if every op in on_objects { no(op, lone, shared) }
+
+# Decrypt Unnamed is off, and a statement turns it on.
+test_decrypt_unnamed_is_off if {
+	every who in {alice, bob, eve, admin, operator} { no("Decrypt Unnamed", who, shared) }
+	d := matched_decision("Decrypt Unnamed", bob, shared, {"allow": {"p@1/1": true}})
+	d.allow == true
+}
 
 test_no_group_is_not_a_common_group if {
 	nobodys := principal("t", "eve", {""}, set())

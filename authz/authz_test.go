@@ -86,6 +86,7 @@ var rights = map[core.Action]right{
 	core.ActionDeleteAttribute: run, core.ActionActivate: run, core.ActionReKey: run, core.ActionReKeyKeyPair: run, core.ActionRevoke: manage, core.ActionDestroy: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
 	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use, core.ActionDeriveKey: use,
+	core.ActionReencryptFrom: use, core.ActionReencryptTo: use, core.ActionGenerateDataKey: use,
 }
 
 func askable() []core.Action {

@@ -199,6 +199,13 @@ const (
 	ActionProcess
 	ActionPing
 
+	// Uses of keys that KMIP has no operation for. An envelope with the name of its key is
+	// Encrypt and Decrypt.
+	ActionDecryptUnnamed  // an envelope, by whatever key it names
+	ActionReencryptFrom   // the envelope was made with the key
+	ActionReencryptTo     // the new envelope is made with the key
+	ActionGenerateDataKey // random bytes in an envelope
+
 	// Other requests to the server.
 	ActionReadHealth       // the state of every part of the server
 	ActionReadMetrics      // its figures
@@ -326,6 +333,11 @@ var actionTable = [...]ActionInfo{
 	ActionQueryAsynchronousRequests: {"Query Asynchronous Requests", OperationQueryAsynchronousRequests, ReadAction, NoObject},
 	ActionProcess:                   {"Process", OperationProcess, ReadAction, NoObject},
 	ActionPing:                      {"Ping", OperationPing, ReadAction, NoObject},
+
+	ActionDecryptUnnamed:  {"Decrypt Unnamed", 0, UseAction, OneObject},
+	ActionReencryptFrom:   {"Reencrypt From", 0, UseAction, OneObject},
+	ActionReencryptTo:     {"Reencrypt To", 0, UseAction, OneObject},
+	ActionGenerateDataKey: {"Generate Data Key", 0, UseAction, OneObject},
 
 	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
 	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},

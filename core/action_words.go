@@ -14,6 +14,9 @@ const EveryAction = "*"
 var actionWords = []ActionWord{
 	{"encrypt", []Action{ActionEncrypt}}, // also of a wrapping key, if Get wraps under it
 	{"decrypt", []Action{ActionDecrypt}}, // also of a wrapping key, if Register unwraps with it
+	{"decrypt-unnamed", []Action{ActionDecryptUnnamed}},
+	{"reencrypt", []Action{ActionReencryptFrom, ActionReencryptTo}}, // the first needs no right to decrypt
+	{"datakey", []Action{ActionGenerateDataKey}},
 	{"sign", []Action{ActionSign}},
 	{"verify", []Action{ActionSignatureVerify, ActionMACVerify}},
 	{"mac", []Action{ActionMAC}},

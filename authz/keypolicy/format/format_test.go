@@ -217,6 +217,27 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// A denial of Decrypt that leaves another way to the data is pointed out.
+func TestDenialsOfDecryptAreWhole(t *testing.T) {
+	for actions, says := range map[string]string{
+		`"decrypt"`:                                      "name reencrypt too",
+		`"Decrypt", "Reencrypt To"`:                      "name reencrypt too",
+		`"decrypt", "reencrypt"`:                         "name decrypt-unnamed too",
+		`"decrypt", "reencrypt", "decrypt-unnamed"`:      "",
+		`"Decrypt", "Reencrypt From", "Decrypt Unnamed"`: "",
+		`"*"`:         "",
+		`"reencrypt"`: "",
+	} {
+		for _, effect := range []string{"deny", "allow"} {
+			d, _ := parse(t, `{"statements": [{"principal": "*", "actions": [`+actions+`], "effect": "`+effect+`"}]}`)
+			got := format.Warnings(d, nil)
+			if want := says != "" && effect == "deny"; (len(got) == 1) != want || want && (got[0].Path != "statements[0].actions" || !strings.Contains(got[0].Text, says)) {
+				t.Errorf("%s %s: the warnings are %q; want one with %q", effect, actions, got, says)
+			}
+		}
+	}
+}
+
 // What was written is read as the same document, and its normal form has the same bytes.
 func checkRoundTrip(t *testing.T, text []byte) {
 	d, err := format.Parse(text)

@@ -9,7 +9,7 @@ import (
 )
 
 // Warnings lists what is probably a mistake: names that do not exist, conditions on
-// the object or the parameters of an action that has none, and denials that a token escapes. exists says whether there is a principal or a
+// the object or the parameters of an action that has none, and denials that do not reach far enough. exists says whether there is a principal or a
 // target such as "user:alice" or "keyId:key123"; nil: all exist.
 func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 	check := func(path, name string) {
@@ -30,6 +30,9 @@ func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 				out = append(out, Warning{path + ".principal", fmt.Sprintf("client:%[1]s is not matched by an access token of %[1]s, which escapes the denial; write user:%[1]s", core.ClientText(client))})
 			}
 		}
+		if word := s.escapesDenial(); word != "" {
+			out = append(out, Warning{path + ".actions", fmt.Sprintf("decrypt is denied and %[1]s is not, by which the same data can be read; name %[1]s too", word)})
+		}
 		if action := s.withoutObject(); action != "" {
 			out = append(out, Warning{path + ".conditions", fmt.Sprintf("%s has no object, so the conditions object and tags never hold for it", action)})
 		}
@@ -38,6 +41,25 @@ func Warnings(d *Document, exists func(name string) bool) (out []Warning) {
 		}
 	}
 	return out
+}
+
+// escapesDenial returns a word for other ways to the data whose Decrypt the statement denies, or "".
+func (s *Statement) escapesDenial() string {
+	if s.Effect != Deny || !s.namesAction(core.ActionDecrypt) {
+		return ""
+	}
+	switch {
+	case !s.namesAction(core.ActionReencryptFrom):
+		return "reencrypt"
+	case !s.namesAction(core.ActionDecryptUnnamed):
+		return "decrypt-unnamed"
+	}
+	return ""
+}
+
+// namesAction reports whether one of the words of the statement stands for an action.
+func (s *Statement) namesAction(a core.Action) bool {
+	return slices.ContainsFunc(s.Actions, func(word string) bool { return slices.Contains(core.ActionsNamed(word), a) })
 }
 
 // withoutObject returns an action that the statement names and for which its conditions
@@ -58,8 +80,9 @@ func (s *Statement) withoutObject() string {
 
 // Actions by the parameters of theirs that statements can judge.
 var (
-	usingActions = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionHash}
-	givingAway   = []core.Action{core.ActionGet, core.ActionExport}
+	usingActions = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionHash,
+		core.ActionDecryptUnnamed, core.ActionReencryptFrom, core.ActionReencryptTo, core.ActionGenerateDataKey}
+	givingAway = []core.Action{core.ActionGet, core.ActionExport, core.ActionGenerateDataKey}
 )
 
 // judgesParameter reports whether an action has a parameter.
