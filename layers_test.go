@@ -35,7 +35,7 @@ var layers = map[string][]string{
 	"core/envelope":      {"core"},
 	"engine":             {"core"},
 	"engine/objects":     {"core", "core/operation", "core/rules", "engine"},
-	"engine/uses":        {"core", "core/cache", "core/fair", "core/operation", "core/rules", "engine"},
+	"engine/uses":        {"core", "core/cache", "core/envelope", "core/fair", "core/operation", "core/rules", "engine"},
 	"engine/attributes":  {"core", "core/fair", "core/operation", "core/rules", "engine"},
 	"engine/about":       {"core", "core/operation", "core/rules", "engine"},
 	"engine/admin":       {"core", "core/rules", "engine", "engine/canary", "engine/directory", "engine/families"},

@@ -7,6 +7,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,7 @@ type memHSM struct {
 	removing   func()      // what happens while a token object is removed
 	making     func()      // what happens while a tenant key is made
 	slow       func()      // what happens while an Encrypt is under way
+	opened     []byte      // what the last Decrypt returned
 }
 
 func (h *memHSM) make(k core.Key, s core.KeySpec, b []byte) (core.Material, core.KeyFacts, error) {
@@ -127,17 +129,34 @@ func (h *memHSM) aead(k core.Key) cipher.AEAD {
 	return a
 }
 
+func authenticates(c *core.Cipher) bool {
+	return c.Parameters.BlockCipherMode == core.BlockCipherModeGCM || c.Parameters.CryptographicAlgorithm == core.AlgorithmChaCha20Poly1305
+}
+
 func (h *memHSM) Encrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
 	h.noSoftware.Store(k.NoSoftware)
 	if h.slow != nil {
 		h.slow()
+	}
+	if authenticates(c) && len(c.IV) == 0 {
+		iv := make([]byte, 12)
+		rand.Read(iv)
+		sealed := h.aead(k).Seal(nil, iv, c.Data, c.AAD)
+		return core.Ciphered{Data: sealed[:len(c.Data)], Tag: sealed[len(c.Data):], IV: iv, ExecutedIn: "token"}, nil
 	}
 	return core.Ciphered{Data: h.aead(k).Seal(nil, make([]byte, 12), c.Data, c.AAD), ExecutedIn: "token"}, nil
 }
 
 func (h *memHSM) Decrypt(_ context.Context, k core.Key, c *core.Cipher) (core.Ciphered, error) {
 	h.noSoftware.Store(k.NoSoftware)
-	b, err := h.aead(k).Open(nil, make([]byte, 12), c.Data, c.AAD)
+	iv, data := make([]byte, 12), c.Data
+	if authenticates(c) && len(c.IV) == 12 {
+		iv, data = c.IV, slices.Concat(c.Data, c.Tag)
+	}
+	b, err := h.aead(k).Open(nil, iv, data, c.AAD)
+	h.mu.Lock()
+	h.opened = b
+	h.mu.Unlock()
 	if err != nil {
 		return core.Ciphered{}, core.Errorf(core.CryptographicFailure, "wrong tag")
 	}

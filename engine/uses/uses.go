@@ -1,15 +1,17 @@
 // Package uses has the operations that use keys or random bytes: Encrypt, Decrypt, Sign,
-// Signature Verify, MAC, MAC Verify, Hash, RNG Retrieve, RNG Seed and Check.
+// Signature Verify, MAC, MAC Verify, Hash, RNG Retrieve, RNG Seed and Check; and those on
+// envelopes, which KMIP does not have.
 //
 // They run on the road of package engine, and never see key bytes: the HSM port uses
 // the key. A use first asks the policy, then checks the key's state, dates and usage
-// mask, then draws on its Usage Limits. Start at [Verbs.Encrypt].
+// mask, then draws on its Usage Limits. Start at [Verbs.Encrypt] or [Verbs.EncryptEnvelope].
 package uses
 
 import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/cache"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
@@ -21,17 +23,22 @@ const (
 	maxSeed   = 64 * 1024
 )
 
+// maxVersions bounds the key versions whose Unique Identifiers are remembered.
+const maxVersions = 1 << 14
+
 // Verbs has one method for each operation. It is safe for concurrent use.
 type Verbs struct {
 	engine *engine.Engine
 	nonces *nonceTable
+
+	versions *cache.Shared[string] // Unique Identifiers of key versions that envelopes name
 
 	runEncrypt func(*engine.Call, *operation.EncryptInput) (operation.EncryptOutput, error) // encrypt, bound once so that a use allocates nothing
 }
 
 // New returns the verbs of an engine.
 func New(e *engine.Engine) *Verbs {
-	v := &Verbs{engine: e, nonces: newNonceTable()}
+	v := &Verbs{engine: e, nonces: newNonceTable(), versions: cache.NewShared[string](maxVersions)}
 	v.runEncrypt = v.encrypt
 	return v
 }

@@ -77,3 +77,32 @@ func TestFaultyGCMIsRefused(t *testing.T) {
 	}
 	token.Close(ctx)
 }
+
+// The token encrypts what envelopes can have: no data at all, and as much additional data as
+// aad and context allow together.
+func TestTokenEncryptsForEnvelopes(t *testing.T) {
+	token := hsmtest.Open(t, hsmtest.Config(t), "default")
+	n := aesKey("n")
+	m, _, err := token.Generate(ctx, n, spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256))
+	n = keep(t, n, m, err)
+	for _, data := range []int{0, 1, 1024, 1 << 20} {
+		for _, aad := range []int{50, 64<<10 + 64*(256+4096+8) + 200} {
+			in := core.Cipher{Parameters: core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmAES, BlockCipherMode: core.BlockCipherModeGCM},
+				Data: bytes.Repeat([]byte{1}, data), AAD: bytes.Repeat([]byte{2}, aad)}
+			out, err := token.Encrypt(ctx, n, &in)
+			if err != nil || len(out.IV) != 12 || len(out.Tag) != 16 || len(out.Data) != data || out.ExecutedIn != "token" {
+				t.Errorf("%d bytes with %d bytes of additional data: IV %x, tag %x, %d bytes, in %q, %v", data, aad, out.IV, out.Tag, len(out.Data), out.ExecutedIn, err)
+				continue
+			}
+			back := in
+			back.Data, back.IV, back.Tag = out.Data, out.IV, out.Tag
+			if plain, err := token.Decrypt(ctx, n, &back); err != nil || !bytes.Equal(plain.Data, in.Data) {
+				t.Errorf("%d bytes with %d bytes of additional data decrypt to %d bytes, %v", data, aad, len(plain.Data), err)
+			}
+			back.AAD = back.AAD[1:]
+			if _, err := token.Decrypt(ctx, n, &back); core.CodeOf(err) != core.CryptographicFailure {
+				t.Errorf("with other additional data: %v; want CryptographicFailure", err)
+			}
+		}
+	}
+}

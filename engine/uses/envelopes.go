@@ -1,0 +1,314 @@
+package uses
+
+import (
+	"context"
+	"encoding/binary"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/envelope"
+	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// Bounds of a data key, in bytes.
+const (
+	minDataKey = 16
+	maxDataKey = 1024
+)
+
+// EncryptEnvelope encrypts data with a key and returns an envelope, which names the key.
+func (v *Verbs) EncryptEnvelope(ctx context.Context, c *core.Caller, in *operation.EnvelopeInput) (operation.EnvelopeOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionEncrypt, in, v.encryptEnvelope)
+}
+
+func (v *Verbs) encryptEnvelope(k *engine.Call, in *operation.EnvelopeInput) (out operation.EnvelopeOutput, err error) {
+	k.Asked.Parameters = &envelopeParameters
+	o, err := findForUse(k, in.ID, &encryptUse)
+	if err != nil {
+		return out, err
+	}
+	return v.seal(k, o, in.Data, in.AAD, in.Context)
+}
+
+// DecryptEnvelope returns the data in an envelope. If the request names a key, the envelope must
+// be of its family. Otherwise the key is the one that the envelope names, which is an action of
+// its own: somebody can have made the envelope with a key of theirs.
+func (v *Verbs) DecryptEnvelope(ctx context.Context, c *core.Caller, in *operation.EnvelopeInput) (operation.EnvelopeOutput, error) {
+	action := core.ActionDecrypt
+	if in.ID.Text == "" {
+		action = core.ActionDecryptUnnamed
+	}
+	return engine.Run(v.engine, ctx, c, action, in, v.decryptEnvelope)
+}
+
+func (v *Verbs) decryptEnvelope(k *engine.Call, in *operation.EnvelopeInput) (out operation.EnvelopeOutput, err error) {
+	k.Record.Object = core.ClientText(in.ID.Text)
+	e, err := envelope.Parse(in.Data)
+	if err != nil {
+		return out, err
+	}
+	k.Asked.Parameters = &envelopeParameters
+	id, err := v.versionOf(k, in.ID, &e, func(id core.Identifier) error { _, err := k.FindObject(id); return err })
+	if err != nil {
+		return out, err
+	}
+	o, err := findForUse(k, id, &decryptUse)
+	if err != nil {
+		return out, err
+	}
+	out = outputOf(o)
+	out.Data, err = open(k, o, &e, in.AAD, in.Context)
+	return out, err
+}
+
+// Reencrypt makes an envelope of one key from that of another one. The caller sees no plaintext,
+// and needs no right to decrypt. Both keys are decided and checked before one of them is used.
+func (v *Verbs) Reencrypt(ctx context.Context, c *core.Caller, in *operation.ReencryptInput) (operation.EnvelopeOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionReencryptTo, in, v.reencrypt)
+}
+
+func (v *Verbs) reencrypt(k *engine.Call, in *operation.ReencryptInput) (out operation.EnvelopeOutput, err error) {
+	k.Record.Object = core.ClientText(in.ID.Text)
+	e, err := envelope.Parse(in.Data)
+	if err != nil {
+		return out, err
+	}
+	k.Asked.Parameters = &envelopeParameters
+	to, err := findForUse(k, in.ID, &encryptUse)
+	if err != nil {
+		return out, err
+	}
+	from, err := v.findSource(k, in.Source, &e)
+	if err != nil {
+		return out, err
+	}
+	plaintext, err := open(k, from, &e, in.AAD, in.Context)
+	if err != nil {
+		return out, err
+	}
+	defer clear(plaintext)
+	return v.seal(k, to, plaintext, in.AAD, in.Context)
+}
+
+// findSource returns the key version that made the envelope to be encrypted again. It asks the
+// policy first, then checks state, dates and mask, and notes the key in the record.
+func (v *Verbs) findSource(k *engine.Call, named core.Identifier, e *envelope.Envelope) (*core.ManagedObject, error) {
+	id, err := v.versionOf(k, named, e, func(id core.Identifier) error { _, err := decideSource(k, id); return err })
+	if err != nil {
+		return nil, err
+	}
+	from, err := decideSource(k, id)
+	if err != nil {
+		return nil, err
+	}
+	k.Record.Detail = "from " + from.ID
+	check := k.UseCheck(false)
+	if err := check(from, k.Now); err != nil {
+		return nil, err
+	}
+	k.AddGrant(core.RoleSource, core.ActionReencryptFrom, from.ID, check)
+	if err := rules.CheckMask(from, core.MaskDecrypt); err != nil {
+		return nil, err
+	}
+	return from, k.LoadKeysOf(from)
+}
+
+// decideSource asks the policy for Reencrypt From.
+func decideSource(k *engine.Call, id core.Identifier) (*core.ManagedObject, error) {
+	k.Involve(core.ClientText(id.Text), core.RoleSource)
+	from, err := k.LoadObject(id.Text)
+	if err != nil {
+		return nil, err
+	}
+	_, err = k.Decide(core.ActionReencryptFrom, from)
+	return from, err
+}
+
+// GenerateDataKey makes a key for the caller's own encryption: random bytes of the token, in an
+// envelope, and in clear too if the request asks for it. The server keeps neither.
+func (v *Verbs) GenerateDataKey(ctx context.Context, c *core.Caller, in *operation.DataKeyInput) (operation.DataKeyOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionGenerateDataKey, in, v.generateDataKey)
+}
+
+var inClear, wrapped = false, true
+
+func (v *Verbs) generateDataKey(k *engine.Call, in *operation.DataKeyInput) (out operation.DataKeyOutput, err error) {
+	k.Asked.Parameters, k.Asked.Wrapped = &envelopeParameters, &wrapped
+	if in.Clear {
+		k.Asked.Wrapped = &inClear
+	}
+	o, err := findForUse(k, in.ID, &encryptUse)
+	if err != nil {
+		return out, err
+	}
+	if in.Length < minDataKey || in.Length > maxDataKey {
+		return out, core.Errorf(core.InvalidField, "a data key has %d to %d bytes, not %d", minDataKey, maxDataKey, in.Length)
+	}
+	secret := core.NewSecret()
+	if in.Clear {
+		secret = k.NewSecret() // released by the call if it fails
+	} else {
+		defer secret.Release()
+	}
+	secret.Set(append(secret.Bytes()[:0], make([]byte, in.Length)...))
+	if err := k.Ports.HSM.Random(k.Ctx, secret.Bytes()); err != nil {
+		return out, err
+	}
+	if out.EnvelopeOutput, err = v.seal(k, o, secret.Bytes(), in.AAD, in.Context); err != nil {
+		return operation.DataKeyOutput{}, err
+	}
+	if k.Record.Detail = "in an envelope"; in.Clear {
+		k.Record.Detail, out.Secret = "in an envelope and in clear", secret
+	}
+	return out, nil
+}
+
+// envelopeParameters are those that policies judge. The algorithm is that of the key.
+var envelopeParameters = core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeGCM}
+
+// envelopeCipher returns the algorithm of the envelopes of a key, and its complete parameters.
+func envelopeCipher(o *core.ManagedObject) (envelope.Algorithm, core.CryptographicParameters, error) {
+	symmetric := o.Type == core.ObjectTypeSymmetricKey
+	switch {
+	case symmetric && o.Algorithm() == core.AlgorithmAES:
+		return envelope.AESGCM, core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmAES, BlockCipherMode: core.BlockCipherModeGCM}, nil
+	case symmetric && o.Algorithm() == core.AlgorithmChaCha20Poly1305:
+		return envelope.ChaCha20Poly1305, core.CryptographicParameters{CryptographicAlgorithm: core.AlgorithmChaCha20Poly1305}, nil
+	}
+	return 0, core.CryptographicParameters{}, core.Errorf(core.IllegalOperation, "object %s makes no envelopes: a symmetric key for AES or ChaCha20-Poly1305 does", o.ID)
+}
+
+func outputOf(o *core.ManagedObject) operation.EnvelopeOutput {
+	return operation.EnvelopeOutput{ID: o.ID, Family: o.Family(), Version: o.FamilyVersion(), RotationDue: rules.RotationDue(o)}
+}
+
+// seal encrypts data with a key that the caller may use, and returns the envelope.
+func (v *Verbs) seal(k *engine.Call, o *core.ManagedObject, data, aad []byte, context map[string]string) (out operation.EnvelopeOutput, err error) {
+	algorithm, p, err := envelopeCipher(o)
+	if err != nil {
+		return out, err
+	}
+	if len(data) > envelope.MaxPlaintext {
+		return out, core.Errorf(core.InvalidField, "the data has %d bytes; an envelope has at most %d", len(data), envelope.MaxPlaintext)
+	}
+	e := envelope.Envelope{Header: envelope.Header{Family: o.Family(), Version: uint32(o.FamilyVersion()), Algorithm: algorithm}}
+	additional, err := e.AdditionalData(aad, context)
+	if err != nil {
+		return out, err
+	}
+	if err := k.ReserveMemory(2 * len(data)); err != nil { // the ciphertext and the envelope
+		return out, err
+	}
+	if err := k.Consume(o, len(data), nil); err != nil {
+		return out, err
+	}
+	if err := v.nonces.count(k, o, true); err != nil {
+		return out, err
+	}
+	key, err := engine.KeyFor(k, o)
+	if err != nil {
+		return out, err
+	}
+	r, err := k.Ports.HSM.Encrypt(k.Ctx, key, &core.Cipher{Parameters: p, Data: data, AAD: additional})
+	if k.Record.ExecutedIn = r.ExecutedIn; err != nil {
+		return out, err
+	}
+	e.IV, e.Ciphertext, e.Tag = r.IV, r.Data, r.Tag
+	out = outputOf(o)
+	out.Data, err = e.Bytes()
+	return out, err
+}
+
+// open decrypts an envelope with the key version that it names, which the caller may use. Whatever
+// is wrong with envelope, aad or context, the error is the same.
+func open(k *engine.Call, o *core.ManagedObject, e *envelope.Envelope, aad []byte, context map[string]string) ([]byte, error) {
+	algorithm, p, err := envelopeCipher(o)
+	if err != nil || algorithm != e.Algorithm {
+		return nil, errWrongEnvelope()
+	}
+	additional, err := e.AdditionalData(aad, context)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.ReserveMemory(len(e.Ciphertext)); err != nil {
+		return nil, err
+	}
+	key, err := engine.KeyFor(k, o)
+	if err != nil {
+		return nil, err
+	}
+	r, err := k.Ports.HSM.Decrypt(k.Ctx, key, &core.Cipher{Parameters: p, Data: e.Ciphertext, IV: e.IV, AAD: additional, Tag: e.Tag})
+	k.Record.ExecutedIn = r.ExecutedIn
+	if core.CodeOf(err) == core.CryptographicFailure {
+		err = errWrongEnvelope()
+	}
+	return r.Data, err
+}
+
+// errWrongEnvelope says nothing about which of them is wrong.
+func errWrongEnvelope() error {
+	return core.Errorf(core.CryptographicFailure, "the envelope cannot be decrypted: it was changed, it is of another key, or aad or context are others")
+}
+
+// versionOf returns the key version that made an envelope. If a key is named and the envelope is
+// of no version of its family, the error is that of a wrong tag. decide is then asked first, so
+// that a caller who may not use the named key learns nothing else.
+func (v *Verbs) versionOf(k *engine.Call, named core.Identifier, e *envelope.Envelope, decide func(core.Identifier) error) (core.Identifier, error) {
+	if named.Text == "" {
+		id, err := v.findVersion(k, e)
+		return core.ID(id), err
+	}
+	o, err := k.LoadObject(named.Text)
+	if err != nil {
+		return named, err
+	}
+	if o.Family() == e.Family {
+		id, err := v.findVersion(k, e)
+		if core.CodeOf(err) != core.ItemNotFound {
+			return core.ID(id), err
+		}
+	}
+	if err := decide(named); err != nil {
+		return named, err
+	}
+	return named, errWrongEnvelope()
+}
+
+// findVersion returns the Unique Identifier of the version of a family that an envelope names.
+func (v *Verbs) findVersion(k *engine.Call, e *envelope.Envelope) (string, error) {
+	if e.Version == 1 {
+		return e.Family, requireVersion(k, e.Family, e)
+	}
+	tenant, name := k.Caller.Principal.Tenant, binary.BigEndian.AppendUint32([]byte(e.Family), e.Version)
+	if id, ok := v.versions.Get(tenant, name); ok {
+		return id, requireVersion(k, id, e)
+	}
+	f := core.Filter{Now: k.Now, WholeTenant: true, Attributes: core.Attributes{
+		{Vendor: core.FamilyAttribute.Vendor, Name: core.FamilyAttribute.Name, Value: core.Text(e.Family)},
+		{Vendor: core.VersionAttribute.Vendor, Name: core.VersionAttribute.Name, Value: core.Int(int32(e.Version))}}}
+	found, err := k.Ports.Store.Candidates(k.Ctx, tenant, f, 0, 2)
+	if err != nil {
+		return "", err
+	}
+	for _, o := range found {
+		if f.Matches(o) {
+			v.versions.Put(tenant, name, o.ID) // a version never becomes another one
+			return o.ID, requireVersion(k, o.ID, e)
+		}
+	}
+	return "", errNoVersion(e)
+}
+
+// requireVersion fails with ItemNotFound unless an object is the version that an envelope names.
+func requireVersion(k *engine.Call, id string, e *envelope.Envelope) error {
+	o, err := k.LoadObject(id)
+	if err == nil && (o.Family() != e.Family || o.FamilyVersion() != int64(e.Version)) {
+		err = errNoVersion(e)
+	}
+	return err
+}
+
+func errNoVersion(e *envelope.Envelope) error {
+	return core.Errorf(core.ItemNotFound, "there is no version %d of the key %s, which the envelope names", e.Version, core.ClientText(e.Family))
+}
