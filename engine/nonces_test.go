@@ -285,6 +285,31 @@ func TestNoncesAreTheServers(t *testing.T) {
 	}
 }
 
+// Lists leave the count and the mark out, and a request that names them gets them.
+func TestNoncesAreUnlisted(t *testing.T) {
+	w := newWorld(t)
+	id := w.inState(core.Active)
+	get := func(names ...core.AttributeName) (core.Attributes, []core.AttributeName) {
+		t.Helper()
+		out, err := w.GetAttributes(ctx, w.alice, &operation.GetAttributesInput{ID: core.ID(id), Names: names})
+		list, lerr := w.GetAttributeList(ctx, w.alice, &operation.GetAttributeListInput{ID: core.ID(id)})
+		if err != nil || lerr != nil {
+			t.Fatal(err, lerr)
+		}
+		return out.Attributes, list.Names
+	}
+	before, namesBefore := get()
+	w.sealed(id, "x")
+	after, namesAfter := get()
+	if len(before) != len(after) || len(namesBefore) != len(namesAfter) {
+		t.Errorf("an envelope changes the attributes from %v to %v, and the list from %v to %v", before, after, namesBefore, namesAfter)
+	}
+	named, _ := get(core.NoncesAttribute, core.EnvelopesAttribute)
+	if len(named) != 2 || named[0].Value.Num != firstNonces || named[1].Value.Num != 1 {
+		t.Errorf("by name they are %v", named)
+	}
+}
+
 // A batch that is undone gives no encryption back: their ciphertexts may be known.
 func TestUndoKeepsNonces(t *testing.T) {
 	w := newWorld(t)

@@ -10,12 +10,19 @@ func AnswerBytes(o *core.ManagedObject) int {
 	return o.Attributes.Size() + AttributeBytes*len(o.Attributes)
 }
 
+// isUnlisted reports whether an attribute is shown only to callers that name it. A server that begins to
+// count the uses of a key must not change what its clients read: PyKMIP fails at an attribute
+// of vendor y.
+func isUnlisted(n core.AttributeName) bool {
+	return n == core.NoncesAttribute || n == core.EnvelopesAttribute
+}
+
 // ShownAttributes lists the attributes of o that the caller may know, with the State as
 // of now. Attributes for the server's own use are left out.
 func (k *Call) ShownAttributes(o *core.ManagedObject) (core.Attributes, error) {
 	out := make(core.Attributes, 0, len(o.Attributes))
 	for _, a := range o.Attributes {
-		if a.Tag != 0 && core.RuleOf(a.Tag) == nil {
+		if a.Tag != 0 && core.RuleOf(a.Tag) == nil || isUnlisted(a.Ref()) {
 			continue
 		}
 		switch a.Tag {
@@ -64,6 +71,9 @@ func (k *Call) NamedAttributes(o *core.ManagedObject, names []core.AttributeName
 		groups[a.Ref()] = append(groups[a.Ref()], a)
 	}
 	for _, n := range names {
+		if isUnlisted(n) {
+			out = append(out, o.Attributes.All(n)...)
+		}
 		out = append(out, groups[n]...)
 	}
 	return out, nil
