@@ -18,7 +18,7 @@ import (
 const (
 	firstReservation = 1 << 12
 	fullReservation  = 1 << 20
-	maxAllotments    = 1 << 16 // keys for which a node has a reservation
+	maxAllotments    = 1 << 15 // keys for which a node has a reservation
 )
 
 // nonceTable has the reservations of this node. Safe for concurrent use.
