@@ -36,7 +36,7 @@ func (v *Verbs) encryptEnvelope(k *engine.Call, in *operation.EnvelopeInput) (ou
 // its own: somebody can have made the envelope with a key of theirs.
 func (v *Verbs) DecryptEnvelope(ctx context.Context, c *core.Caller, in *operation.EnvelopeInput) (operation.EnvelopeOutput, error) {
 	action := core.ActionDecrypt
-	if in.ID.Text == "" {
+	if !isNamed(in.ID) {
 		action = core.ActionDecryptUnnamed
 	}
 	return engine.Run(v.engine, ctx, c, action, in, v.decryptEnvelope)
@@ -255,11 +255,11 @@ func errWrongEnvelope() error {
 // of no version of its family, the error is that of a wrong tag. decide is then asked first, so
 // that a caller who may not use the named key learns nothing else.
 func (v *Verbs) versionOf(k *engine.Call, named core.Identifier, e *envelope.Envelope, decide func(core.Identifier) error) (core.Identifier, error) {
-	if named.Text == "" {
+	if !isNamed(named) {
 		id, err := v.findVersion(k, e)
 		return core.ID(id), err
 	}
-	o, err := k.LoadObject(named.Text)
+	o, err := loadNamed(k, named)
 	if err != nil {
 		return named, err
 	}
@@ -273,6 +273,14 @@ func (v *Verbs) versionOf(k *engine.Call, named core.Identifier, e *envelope.Env
 		return named, err
 	}
 	return named, errWrongEnvelope()
+}
+
+// isNamed reports whether a request names a key.
+func isNamed(id core.Identifier) bool { return id != core.Identifier{} }
+
+// loadNamed returns the key that a request names. It does not ask the policy.
+func loadNamed(k *engine.Call, id core.Identifier) (*core.ManagedObject, error) {
+	return k.LoadObject(id.Text)
 }
 
 // findVersion returns the Unique Identifier of the version of a family that an envelope names.
