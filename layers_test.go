@@ -69,7 +69,7 @@ var layers = map[string][]string{
 	"server/message":     {"core", "core/operation", "engine", "engine/about", "engine/attributes", "engine/objects", "engine/uses", "kmip"},
 	"server/kmipd":       {"core", "core/fair", "kmip", "server/bounds", "server/handshake"},
 	"server/httpd":       {"api", "core", "core/rules", "engine", "engine/admin", "server/authn/password", "server/httpd/door"},
-	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/canarywatch", "engine/directory", "engine/serverpolicy", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/ldap", "server/authn/oidc", "server/adminsocket", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/httpd/door", "server/httpd/keyroutes", "server/kmipd", "server/message", "server/metrics", "store"},
+	"server":             {".", "audit", "authz", "certs", "certs/identity", "certs/pemfile", "core", "core/fair", "core/secretfile", "engine", "engine/admin", "engine/canarywatch", "engine/directory", "engine/keyversions", "engine/serverpolicy", "engine/upkeep", "hsm/custody", "hsm/member", "keys/format", "keys/soft", "kmip", "server/authn", "server/authn/bearer", "server/authn/ldap", "server/authn/oidc", "server/adminsocket", "server/authn/password", "server/bounds", "server/handshake", "server/httpd", "server/httpd/door", "server/httpd/keyroutes", "server/kmipd", "server/message", "server/metrics", "store"},
 	"server/servertest":  {"certs", "core/coretest"},
 	"cmd/keyreeve":       {"cmd/keyreeve/cli"},
 	"cmd/keyreeve/cli":   {"audit", "authz/keypolicy/format", "certs", "certs/identity", "certs/pemfile", "cmd/keyreeve/bench", "cmd/keyreeve/policyfiles", "core", "core/jsontext", "engine", "engine/upkeep", "server", "server/adminsocket", "server/boundedlog", "server/httpd"},
@@ -79,6 +79,7 @@ var layers = map[string][]string{
 	"server/httpd/keyroutes": {"api", "core", "core/operation", "core/rules", "engine/attributes", "engine/objects", "engine/uses", "server/httpd/door"},
 
 	"engine/canary":         {"core"},
+	"engine/keyversions":    {"core", "engine"},
 	"engine/families":       {"core"},
 	"engine/canarywatch":    {"core", "engine"},
 	"engine/serverpolicy":   {"core", "engine", "engine/directory"},

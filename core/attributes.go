@@ -43,6 +43,11 @@ func (n AttributeName) Names(a *Attribute) bool {
 	return n.Tag == a.Tag && n.Vendor == a.Vendor && n.Name == a.Name && (!n.Indexed || n.Index == a.Index)
 }
 
+// With returns an attribute of this name with a value.
+func (n AttributeName) With(v Value) Attribute {
+	return Attribute{Tag: n.Tag, Vendor: n.Vendor, Name: n.Name, Value: v}
+}
+
 // Attributes is an ordered list. The instances of one attribute are adjacent, in
 // ascending order of their indexes. No method changes the list: Set, Add and the
 // like return a changed copy, so that snapshots stay valid.

@@ -11,6 +11,10 @@ var (
 	NewestAttribute = AttributeName{Vendor: "x", Name: "keyreeve-newest"}
 )
 
+// AliasAttribute is a name of a key, and has several values. No other object of the tenant has
+// the same one: the store refuses it with ObjectAlreadyExists. The newest version has it.
+var AliasAttribute = AttributeName{Vendor: "x", Name: "keyreeve-alias"}
+
 // Family returns the Unique Identifier of version 1 of the object's family.
 func (o *ManagedObject) Family() string { return o.familyText(FamilyAttribute) }
 

@@ -60,7 +60,7 @@ type RemoveRows struct {
 func (w RemoveRows) ForTenant() string { return w.Tenant }
 
 // InsertObject stores a new object of Version 1. The store assigns its Seq and sets
-// it once the change is stored. ObjectAlreadyExists if the identifier is taken.
+// it once the change is stored. ObjectAlreadyExists if the identifier or an alias is taken.
 type InsertObject struct{ Object *ManagedObject }
 
 // ForTenant implements [Write].

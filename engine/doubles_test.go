@@ -19,6 +19,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/about"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/keyversions"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/engine/uses"
@@ -362,7 +363,7 @@ func (w *world) serve(n node) { w.node = n }
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: newMemStore(), hsm: &memHSM{tokens: map[string]bool{}, of: map[string]core.TokenObject{}, sets: map[int64]bool{}}, clock: &testClock{now: 1_700_000_000}}
 	w.store.sets = []core.KeySet{{Number: 1, Tenant: "default", Epoch: 1, State: core.KeySetActive}, {Number: 2, Tenant: "other", Epoch: 1, State: core.KeySetActive}}
-	w.serve(newNode(engine.New(engine.Ports{Store: w.store, HSM: w.hsm, Policy: tenantPolicy{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock},
+	w.serve(newNode(engine.New(engine.Ports{FindVersion: new(keyversions.Finder).Find, Store: w.store, HSM: w.hsm, Policy: tenantPolicy{}, Journal: plainJournal{}, Formats: plainFormats{}, Clock: w.clock},
 		engine.Settings{Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: "test"}})))
 	caller := func(tenant, id string, groups ...string) *core.Caller {
 		p := &core.Principal{Tenant: tenant, ID: id, Groups: groups}

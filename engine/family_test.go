@@ -105,7 +105,7 @@ func TestVersionsOfPairs(t *testing.T) {
 
 // alike lists names that are, or read like, those of a family.
 func alike() (names []core.AttributeName) {
-	for _, own := range []core.AttributeName{core.FamilyAttribute, core.VersionAttribute, core.NewestAttribute} {
+	for _, own := range []core.AttributeName{core.FamilyAttribute, core.VersionAttribute, core.NewestAttribute, core.AliasAttribute} {
 		names = append(names, own, core.AttributeName{Vendor: "X", Name: strings.ToUpper(own.Name)}, core.AttributeName{Vendor: "x", Name: strings.ReplaceAll(own.Name, "k", "\u212a")},
 			core.AttributeName{Vendor: "x-keyreeve", Name: strings.TrimPrefix(own.Name, "keyreeve-")})
 	}

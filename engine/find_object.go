@@ -6,6 +6,9 @@ import "github.com/keyreeve/keyreeve/core"
 // caller may do the operation on it. The object becomes the target of the record. An
 // object that does not exist, or is another tenant's, is an error of code ItemNotFound.
 func (k *Call) FindObject(id core.Identifier) (*core.ManagedObject, error) {
+	if id.Family {
+		return findKey(k, id)
+	}
 	if id.Text == "" {
 		return nil, core.Errorf(core.ItemNotFound, "%s names no Unique Identifier and the ID Placeholder is empty", k.Action)
 	}

@@ -39,6 +39,7 @@ func (payrollIsGoverned) GovernsGroup(_ string, group string) (bool, error) {
 // namedLabels are the labels that key policies of roles name.
 var namedLabels = []core.PolicyLabel{
 	{Field: "tags.x-keyreeve-tag-env", Value: "secret", Denies: true}, {Field: "tags.x-keyreeve-tag-env", Value: "open"},
+	{Field: "tags.x-keyreeve-alias", Value: "secret", Denies: true}, {Field: "tags.x-keyreeve-alias", Value: "open"},
 	{Field: "tags.x-Site", Value: "a", Denies: true}, {Field: "object.objectGroup", Value: "vault", Denies: true}, {Field: "object.class", Value: string(core.ClassC), Denies: true},
 }
 

@@ -121,6 +121,9 @@ func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 			return err
 		}
 	}
+	if err := m.checkAliases(c); err != nil {
+		return err
+	}
 	for _, w := range c.Writes {
 		m.write(w)
 		m.directory.write(w)
@@ -209,6 +212,31 @@ func (m *memStore) check(w core.Write, born map[storedKey]bool) error {
 		}
 	case core.SaveKeySet:
 		return m.checkSet(w.KeySet)
+	}
+	return nil
+}
+
+// checkAliases refuses a change after which two objects of a tenant would have one alias.
+func (m *memStore) checkAliases(c *core.Change) error {
+	if !slices.ContainsFunc(c.Stored(), func(o *core.ManagedObject) bool { return o.Attributes.Find(core.AliasAttribute) >= 0 }) {
+		return nil
+	}
+	after := maps.Clone(m.objects)
+	for _, o := range core.WritesOf[core.DeleteObject](c) {
+		delete(after, storedKey{o.Object.Tenant, o.Object.ID})
+	}
+	for _, o := range c.Stored() {
+		after[storedKey{o.Tenant, o.ID}] = o
+	}
+	taken := map[storedKey]bool{}
+	for key, o := range after {
+		for _, a := range o.Attributes.All(core.AliasAttribute) {
+			alias := storedKey{key.tenant, a.Value.Text}
+			if taken[alias] {
+				return core.Errorf(core.ObjectAlreadyExists, "the alias is taken")
+			}
+			taken[alias] = true
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/canarywatch"
 	"github.com/keyreeve/keyreeve/engine/directory"
+	"github.com/keyreeve/keyreeve/engine/keyversions"
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
@@ -210,7 +211,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.facts.WatchLabels(s.keyPolicies.LabelsOf)
 	s.approvals = directory.NewApprovals(s.directory, s.facts, s.keyPolicies.GatesOf)
 	s.tenants, s.usedCodes = directory.NewTenants(s.directory), directory.NewUsedCodes(s.directory)
-	s.engine = engine.New(engine.Ports{Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
+	s.engine = engine.New(engine.Ports{FindVersion: new(keyversions.Finder).Find, Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
 		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, ApprovalLifetime: s.cfg.Policy.ApprovalLifetime, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, NamedTenants: s.cfg.namedTenants(), Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	s.enrolled = directory.NewClients(s.directory)

@@ -64,6 +64,7 @@ type statementCollector struct {
 	seals
 	seqs       []int64 // for the objects whose statements are not here yet
 	statements []statement
+	aliases    []statement // run after all others, so that an alias can move within a change
 	usage      []core.AddUsage
 }
 
@@ -78,6 +79,7 @@ func (s seals) statementsOf(c *core.Change, seqs []int64) ([]statement, error) {
 			return nil, err
 		}
 	}
+	l.addStatements(l.aliases...)
 	l.addUsageStatements()
 	return l.statements, nil
 }

@@ -23,15 +23,32 @@ var indexTexts = func() (texts [maxIndexRows + 1]string) {
 	return texts
 }()
 
+// aliasRows is the name of the rows of aliases.
+var aliasRows = core.AliasAttribute.String()
+
+// insertAlias is apart from the other rows, because it must fail if the alias is taken.
+var insertAlias = "INSERT INTO object_attr (tenant, name, val, seq) VALUES (" + parameters(1, 4) + ")"
+
 // addIndexRows adds the statements for an object's rows of the search table.
 func (l *statementCollector) addIndexRows(o *core.ManagedObject) {
-	for part := range slices.Chunk(searchRows(o.Attributes), maxIndexRows) {
+	rows := slices.DeleteFunc(searchRows(o.Attributes), func(r searchRow) bool {
+		if r.name == aliasRows {
+			l.aliases = append(l.aliases, statement{text: insertAlias, args: []any{o.Tenant, r.name, r.val, o.Seq}, duplicate: aliasTaken(r.val), doing: "write an alias"})
+			return true
+		}
+		return false
+	})
+	for part := range slices.Chunk(rows, maxIndexRows) {
 		args := make([]any, 0, 4*len(part))
 		for _, r := range part {
 			args = append(args, o.Tenant, r.name, r.val, o.Seq)
 		}
 		l.addStatements(statement{text: indexTexts[len(part)], args: args, doing: "index an object"})
 	}
+}
+
+func aliasTaken(alias string) error {
+	return core.Errorf(core.ObjectAlreadyExists, "the alias %s is taken", alias)
 }
 
 // maxIndexed is the longest value, in bytes, that the search table holds as it is. Of a

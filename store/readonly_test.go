@@ -105,8 +105,8 @@ type schemaCase struct {
 }
 
 var schemaCases = []schemaCase{
-	{"older", "DELETE FROM goose_db_version WHERE version_id > 0", "has schema 0 and this release needs 3", core.StoreUnavailable},
-	{"newer", "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)", "has schema 99, and this release knows only 3", core.StoreUnavailable},
+	{"older", "DELETE FROM goose_db_version WHERE version_id > 0", "has schema 0 and this release needs 4", core.StoreUnavailable},
+	{"newer", "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)", "has schema 99, and this release knows only 4", core.StoreUnavailable},
 	{"without versions", "DROP TABLE goose_db_version", "keyreeve init", core.ItemNotFound},
 	{"without tables", "DROP TABLE object", "keyreeve init", core.ItemNotFound},
 }

@@ -141,6 +141,17 @@ type (
 		Attribute core.Attribute
 	}
 
+	// AliasInput names an alias and, to set it, the key that gets it. No operation of KMIP
+	// sets aliases.
+	AliasInput struct {
+		Alias string
+		Key   core.Identifier
+	}
+	AliasOutput struct {
+		Alias      string
+		ID, Family string // of the newest version, and of version 1
+	}
+
 	// LocateInput is KMIP 1.4 §4.9, 2.1 §6.1.28. Negative MaximumItems: no limit. After
 	// and Show are for lists in pages.
 	LocateInput struct {

@@ -50,8 +50,7 @@ func load(ctx context.Context, store core.ObjectTable, o *core.ManagedObject) ([
 		return nil, err
 	}
 	versions := []*core.ManagedObject{head}
-	f := core.Filter{WholeTenant: true, OldestFirst: true, Attributes: core.Attributes{
-		{Vendor: core.FamilyAttribute.Vendor, Name: core.FamilyAttribute.Name, Value: core.Text(head.ID)}}}
+	f := core.Filter{WholeTenant: true, OldestFirst: true, Attributes: core.Attributes{core.FamilyAttribute.With(core.Text(head.ID))}}
 	for beyond := int64(0); ; {
 		page, err := store.Candidates(ctx, o.Tenant, f, beyond, core.CandidatePage)
 		if err != nil {

@@ -1,6 +1,8 @@
 package objects
 
 import (
+	"slices"
+
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
@@ -34,21 +36,48 @@ func (f *family) nextVersion() (int64, error) {
 	return n, nil
 }
 
-// addVersion makes fresh version n of the family, and its newest one. next is the successor
-// of o, which fresh replaces.
+// requireMayMove refuses a new version if the newest one would escape a key policy because it
+// loses its aliases, or the new one gain something by them. Of o, which is replaced, this is
+// looked at with its other attributes.
+func (f *family) requireMayMove(k *engine.Call, o *core.ManagedObject) error {
+	if f.newest.ID == o.ID || f.newest.Attributes.Find(core.AliasAttribute) < 0 {
+		return nil
+	}
+	bare, named := f.newest.Successor(), o.Successor()
+	bare.Attributes = f.newest.Attributes.Without(core.AliasAttribute)
+	named.Attributes = slices.Concat(o.Attributes, f.newest.Attributes.All(core.AliasAttribute))
+	if err := engine.RequireMayRelabel(k, f.newest, bare); err != nil {
+		return err
+	}
+	return engine.RequireMayRelabel(k, o, named)
+}
+
+// addVersion makes fresh version n of the family, and its newest one, which has the aliases.
+// next is the successor of o, which fresh replaces.
 func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *core.ManagedObject, n int64) {
 	fresh.Attributes = setVendor(fresh.Attributes, core.FamilyAttribute, core.Text(f.head.ID))
 	fresh.Attributes = setVendor(fresh.Attributes, core.VersionAttribute, core.Int(int32(n)))
-	if f.head.ID == o.ID {
-		next.Attributes = setVendor(next.Attributes, core.NewestAttribute, core.Text(fresh.ID))
-		return
+	fresh.Attributes = append(fresh.Attributes, f.newest.Attributes.All(core.AliasAttribute)...)
+	changed := map[string]*core.ManagedObject{o.ID: next}
+	successor := func(old *core.ManagedObject) *core.ManagedObject {
+		if changed[old.ID] == nil {
+			changed[old.ID] = old.Successor()
+		}
+		return changed[old.ID]
 	}
-	head := f.head.Successor()
+	head := successor(f.head)
 	head.Attributes = setVendor(head.Attributes, core.NewestAttribute, core.Text(fresh.ID))
-	engine.ChangeBeside(k, ch, f.head, head)
+	newest := successor(f.newest)
+	newest.Attributes = newest.Attributes.Without(core.AliasAttribute)
+	if head != next {
+		engine.ChangeBeside(k, ch, f.head, head)
+	}
+	if newest != next && newest != head && f.newest.Attributes.Find(core.AliasAttribute) >= 0 {
+		engine.ChangeBeside(k, ch, f.newest, newest)
+	}
 }
 
 // setVendor replaces all values of a vendor attribute by one.
 func setVendor(as core.Attributes, n core.AttributeName, v core.Value) core.Attributes {
-	return as.Without(n).Add(core.Attribute{Vendor: n.Vendor, Name: n.Name, Value: v})
+	return as.Without(n).Add(n.With(v))
 }

@@ -83,7 +83,7 @@ func destroy(k *engine.Call, in *operation.DestroyInput) (operation.IDOutput, er
 			ch.Add(core.BeginIntent{Intent: k.Engine.NewIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.Now)})
 		}
 		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
-		next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.Now))
+		next.Attributes = next.Attributes.Without(core.AliasAttribute).Set(core.TagDestroyDate, core.Date(k.Now))
 		return nil
 	})
 	if err != nil {

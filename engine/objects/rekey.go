@@ -61,6 +61,9 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 			return nil, err
 		}
 		n, err := f.nextVersion()
+		if err == nil {
+			err = f.requireMayMove(k, o)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -137,6 +140,9 @@ func findFamilies(k *engine.Call, private, public *core.ManagedObject) (ofPrivat
 			return nil, nil, 0, err
 		}
 		next, err := families[i].nextVersion()
+		if err == nil {
+			err = families[i].requireMayMove(k, o)
+		}
 		if err != nil {
 			return nil, nil, 0, err
 		}
