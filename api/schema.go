@@ -17,6 +17,7 @@ import (
 type Operation struct {
 	Method, Path string
 	Action       string // of the policy; "" if the route is open to everybody
+	InPath       []Parameter
 	Query        []Parameter
 	Body         *Schema // nil: the route takes no body
 	MaxBody      int     // bytes; 0: MaxBody
@@ -39,7 +40,7 @@ func OperationOf(pattern string) *Operation {
 	return nil
 }
 
-// Parameter is a parameter of a query.
+// Parameter is a parameter of a path or a query.
 type Parameter struct {
 	Name     string
 	Required bool
@@ -338,6 +339,17 @@ func (s *Schema) checkText(path, text string) error {
 	return nil
 }
 
+// Check returns a [*Fault] unless the parameter may have a value.
+func (p *Parameter) Check(value string) error {
+	switch {
+	case value == "":
+		return refused(p.Name, "is empty; leave it out")
+	case p.Schema.Kind == Integer:
+		return p.Schema.checkInteger(p.Name, value)
+	}
+	return p.Schema.checkText(p.Name, value)
+}
+
 // CheckQuery returns a [*Fault] unless a query has only parameters that an operation has, with
 // values that they may have, and all that are required.
 func CheckQuery(given map[string]string, parameters []Parameter) error {
@@ -351,16 +363,7 @@ func CheckQuery(given map[string]string, parameters []Parameter) error {
 			continue
 		}
 		known++
-		err := error(nil)
-		if p.Schema.Kind == Integer {
-			err = p.Schema.checkInteger(p.Name, value)
-		} else {
-			err = p.Schema.checkText(p.Name, value)
-		}
-		switch {
-		case value == "":
-			return refused(p.Name, "is empty; leave it out")
-		case err != nil:
+		if err := p.Check(value); err != nil {
 			return err
 		}
 	}

@@ -146,17 +146,22 @@ func writeOperations(s *specification) {
 		if o.Action != "" {
 			fmt.Fprintf(&b, ", Action: %q", o.Action)
 		}
-		var query []string
+		var query, inPath []string
 		for _, p := range o.Parameters {
 			switch p = s.parameter(p); {
 			case p.In == "query":
 				query = append(query, fmt.Sprintf("{%q, %v, %s}", p.Name, p.Required, s.value(p.Schema)))
+			case p.In == "path":
+				inPath = append(inPath, fmt.Sprintf("{%q, true, %s}", p.Name, s.value(p.Schema)))
 			case p.Name == "If-Match":
 				b.WriteString(", HonorsMatch: true")
 			}
 		}
 		if query != nil {
 			fmt.Fprintf(&b, ", Query: []Parameter{%s}", strings.Join(query, ", "))
+		}
+		if inPath != nil {
+			fmt.Fprintf(&b, ", InPath: []Parameter{%s}", strings.Join(inPath, ", "))
 		}
 		if body := s.body(o); body != nil {
 			fmt.Fprintf(&b, ", Body: %s", s.value(body))

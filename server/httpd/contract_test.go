@@ -241,7 +241,8 @@ func hostileDoor(t *testing.T) func(method, path, query, body string, header htt
 }
 
 // Each request that the specification does not allow is refused with 400 or 413 by the handler
-// itself. The requests are made from the specification.
+// itself, and with 404 if nothing can have the name in its path. The requests are made from the
+// specification.
 func TestWhatIsNotSpecifiedIsRefused(t *testing.T) {
 	ask := hostileDoor(t)
 	tried := 0
@@ -251,6 +252,17 @@ func TestWhatIsNotSpecifiedIsRefused(t *testing.T) {
 			w := ask(o.Method, o.Path, query, body, header)
 			if w.Code != http.StatusBadRequest && w.Code != http.StatusRequestEntityTooLarge || w.Header().Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%s with %s (?%s %.200s): %d %s; want 400 or 413", o.Pattern(), fault, query, body, w.Code, w.Body)
+			}
+		}
+		for _, p := range o.InPath {
+			for _, bad := range badValues(p.Schema) {
+				if text, ok := bad.(string); ok && text != "" {
+					tried++
+					path := strings.Replace(o.Path, "{"+p.Name+"}", url.PathEscape(text), 1)
+					if w := ask(o.Method, path, queryOf(o), bodyOf(o), nil); w.Code != http.StatusNotFound {
+						t.Errorf("%s: %d %s; want 404", path, w.Code, w.Body)
+					}
+				}
 			}
 		}
 		for fault, query := range badQueries(o) {
@@ -410,6 +422,9 @@ func badValues(s *api.Schema) (all []any) {
 		}
 		if s.Most > 0 {
 			all = append(all, long())
+		}
+		if s.Pattern != nil {
+			all = append(all, "-a", "a b", "é")
 		}
 		if s.Kind == api.Base64 {
 			all = append(all, "%%%%", "YQ", "YWE\n")

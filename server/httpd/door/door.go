@@ -55,7 +55,8 @@ type Route struct {
 	answer       func(c *core.Caller, r *http.Request) (any, error)
 	changes      bool // the route replaces a version, and honors If-Match
 	identify     Identify
-	query        []api.Parameter // by the specification
+	inPath       []api.Parameter // by the specification, as query
+	query        []api.Parameter
 }
 
 // Identify names the sender of a request that needs neither a certificate nor an access token.
@@ -121,7 +122,7 @@ func New(o Options) *Door {
 func (d *Door) Add(routes ...Route) {
 	for _, r := range routes {
 		if o := api.OperationOf(r.Pattern()); o != nil {
-			r.query = o.Query
+			r.inPath, r.query = o.InPath, o.Query
 		}
 		d.rows[r.Pattern()] = r
 		d.mux.Handle(r.Pattern(), d.routeHandler(r))
@@ -282,6 +283,11 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 func (to *Route) checkInput(r *http.Request) error {
 	if err := to.checkIfMatch(r); err != nil {
 		return err
+	}
+	for _, p := range to.inPath {
+		if err := p.Check(r.PathValue(p.Name)); err != nil {
+			return core.Errorf(core.ItemNotFound, "%v", err) // nothing can have that name
+		}
 	}
 	switch {
 	case r.URL.RawQuery != "" && to.Takes != TakesQuery:
