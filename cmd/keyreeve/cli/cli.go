@@ -1,8 +1,8 @@
 // Package cli is the command line of keyreeve.
 //
 // If a command fails, it prints one sentence on standard error and its exit
-// status is 1. Commands for a running server ask it over its admin socket. Start
-// at [Main].
+// status is 1. Commands for a running server ask it over its admin socket. Those
+// of package client ask it over REST, and have more exit statuses. Start at [Main].
 package cli
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/keyreeve/keyreeve/cmd/keyreeve/bench"
+	"github.com/keyreeve/keyreeve/cmd/keyreeve/client"
 	"github.com/keyreeve/keyreeve/server"
 )
 
@@ -38,6 +39,8 @@ type commands struct {
 	Bench  bench.Command     `cmd:"" help:"Measure throughput and latency, beside what the machine can do at best."`
 	Echo   bench.EchoCommand `cmd:"" name:"bench-echo" hidden:""`
 	Ver    verCmd            `cmd:"" name:"version" help:"Print the version."`
+
+	client.Commands
 }
 
 type userCmd struct {
@@ -203,6 +206,10 @@ func Main(args []string) int {
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "keyreeve: %s\n", oneLine(err.Error()))
+		var coder kong.ExitCoder
+		if errors.As(err, &coder) {
+			return coder.ExitCode()
+		}
 		return 1
 	}
 	return 0

@@ -1,0 +1,320 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/keyreeve/keyreeve/api"
+)
+
+// sealed is the document that encrypt writes and decrypt reads: the answer of the server, and
+// the mode if it is not the usual one.
+type sealed struct {
+	api.EncryptAnswer
+	Mode *string `json:"mode,omitempty"`
+}
+
+// formatRaw is the format of ciphertexts that have IV and tag beside them.
+const formatRaw = "raw"
+
+// aadFlag names additional data.
+type aadFlag struct {
+	AAD string `name:"aad" help:"File with additional data that is authenticated and not encrypted. decrypt needs the same." placeholder:"FILE"`
+}
+
+func (f *aadFlag) read() ([]byte, error) {
+	if f.AAD == "" {
+		return nil, nil
+	}
+	return readFile(f.AAD)
+}
+
+// utf8 is the encoding of a text that is sent or answered as it is.
+func utf8(text bool) *string {
+	if !text {
+		return nil
+	}
+	return given(api.EncodingUTF8)
+}
+
+// encoded returns bytes as a member of a body.
+func encoded(b []byte) api.Encoded {
+	out, _ := api.Encode(b, nil)
+	return out
+}
+
+type encryptCmd struct {
+	door
+	ID string `arg:"" name:"key" help:"Unique Identifier of the key." placeholder:"KEY"`
+	input
+	aadFlag
+	Mode string `help:"GCM, CBC or CTR. CBC and CTR authenticate nothing." enum:"GCM,CBC,CTR" default:"GCM"`
+	Out  string `help:"File for the document. Only its owner can read it." placeholder:"FILE"`
+}
+
+// Run encrypts.
+func (c *encryptCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	plaintext, err := c.input.read()
+	defer clear(plaintext)
+	if err != nil {
+		return err
+	}
+	aad, err := c.aadFlag.read()
+	if err != nil {
+		return err
+	}
+	in := api.EncryptRequest{KeyID: c.ID, Plaintext: encoded(plaintext), Format: formatRaw, AAD: aad, Mode: &c.Mode}
+	defer clear(in.Plaintext)
+	var out sealed
+	if _, err := s.ask(ctx, compute("/v1/encrypt", in), &out); err != nil {
+		return err
+	}
+	if c.Mode != "GCM" {
+		out.Mode = &c.Mode
+	}
+	document, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	return write(c.Out, append(document, '\n'))
+}
+
+type decryptCmd struct {
+	door
+	ID   string `arg:"" name:"key" help:"Unique Identifier of the key. It is named here, so that nobody can pass off a document under a key of their own." placeholder:"KEY"`
+	File string `arg:"" optional:"" default:"-" help:"Document; - is standard input." placeholder:"FILE"`
+	aadFlag
+	Text bool   `help:"The plaintext is a text: fail if it is not UTF-8, and end it with a line break."`
+	Out  string `help:"File for the plaintext. Only its owner can read it." placeholder:"FILE"`
+}
+
+// Run decrypts.
+func (c *decryptCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	document, err := c.document()
+	if err != nil {
+		return err
+	}
+	aad, err := c.aadFlag.read()
+	if err != nil {
+		return err
+	}
+	var out api.DecryptAnswer
+	answer, err := s.ask(ctx, compute("/v1/decrypt", api.DecryptRequest{KeyID: c.ID, Ciphertext: document.Ciphertext, Format: formatRaw, IV: document.IV, Tag: document.Tag, AAD: aad, Mode: document.Mode, Encoding: utf8(c.Text)}), &out)
+	defer clear(answer)
+	if err != nil {
+		return err
+	}
+	plaintext, ok := out.Plaintext.Decode(utf8(c.Text))
+	defer clear(plaintext)
+	if !ok {
+		return errors.New("the answer of the server cannot be read: the plaintext is not base64")
+	}
+	if c.Text && !bytes.HasSuffix(plaintext, []byte("\n")) {
+		plaintext = append(plaintext, '\n')
+	}
+	return (&result{bytesFlags{"raw"}, c.Out}).write(s, answer, plaintext)
+}
+
+// maxDocument bounds a document, in bytes.
+const maxDocument = 2 * api.MaxBody
+
+// document reads what encrypt has written.
+func (c *decryptCmd) document() (out sealed, err error) {
+	text, err := readUpTo(c.File, maxDocument)
+	if err != nil {
+		return out, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&out); err != nil || d.More() || out.Ciphertext == nil {
+		return out, fmt.Errorf("%s is not a document that keyreeve encrypt has written", c.File)
+	}
+	return out, nil
+}
+
+// signed is a message that is signed, or whose signature is verified.
+type signed struct {
+	door
+	ID string `arg:"" name:"key" help:"Unique Identifier of the key." placeholder:"KEY"`
+	input
+	Digest    bool   `help:"The file is not the message, but the bytes of its digest. That is the way for messages that are too large for one request."`
+	Algorithm string `help:"Such as RSA-PSS-SHA-256, RSA-PKCS1-SHA-256, ECDSA-SHA-256 or Ed25519. Left out, it is that of the key." placeholder:"NAME"`
+}
+
+// message returns the members of a body: a message or a digest. An empty message is a message.
+func (c *signed) message() (message *api.Encoded, digest []byte, err error) {
+	b, err := c.input.read()
+	if err != nil || c.Digest {
+		return nil, b, err
+	}
+	text := encoded(b)
+	return &text, nil, nil
+}
+
+type signCmd struct {
+	signed
+	result
+}
+
+// Run signs.
+func (c *signCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	message, digest, err := c.message()
+	if err != nil {
+		return err
+	}
+	in := struct {
+		api.SignRequest
+		Message *api.Encoded `json:"message,omitempty"` // that of SignRequest cannot be empty
+	}{api.SignRequest{KeyID: c.ID, Digest: digest, Algorithm: given(c.Algorithm)}, message}
+	var out api.SignAnswer
+	answer, err := s.ask(ctx, compute("/v1/sign", in), &out)
+	if err != nil {
+		return err
+	}
+	return c.result.write(s, answer, out.Signature)
+}
+
+type verifyCmd struct {
+	signed
+	bytesFlags
+	Signature string `help:"File with the signature." required:"" placeholder:"FILE"`
+}
+
+// Run verifies.
+func (c *verifyCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	signature, err := c.decode(c.Signature)
+	if err != nil {
+		return err
+	}
+	message, digest, err := c.message()
+	if err != nil {
+		return err
+	}
+	return s.verify(ctx, compute("/v1/verify", struct {
+		api.VerifyRequest
+		Message *api.Encoded `json:"message,omitempty"`
+	}{api.VerifyRequest{KeyID: c.ID, Digest: digest, Signature: signature, Algorithm: given(c.Algorithm)}, message}), "signature")
+}
+
+// verify asks whether something is valid, and prints the answer.
+func (s *server) verify(ctx context.Context, q request, what string) error {
+	var out api.VerifyAnswer
+	answer, err := s.ask(ctx, q, &out)
+	if err != nil {
+		return err
+	}
+	if err := s.show(answer, func() (string, error) { return map[bool]string{true: "valid\n", false: "invalid\n"}[out.Valid], nil }); err != nil {
+		return err
+	}
+	if !out.Valid {
+		return notValid(what)
+	}
+	return nil
+}
+
+type macCmd struct {
+	door
+	ID string `arg:"" name:"key" help:"Unique Identifier of the key." placeholder:"KEY"`
+	input
+	result
+	Algorithm string `help:"Such as HMAC-SHA256 or CMAC. Left out, it is that of the key." placeholder:"NAME"`
+	Verify    string `help:"File with the MAC to verify. Exits with 0 if it is valid, and with 2 if it is not." placeholder:"FILE"`
+}
+
+// Run makes the MAC, or verifies it.
+func (c *macCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	data, err := c.input.read()
+	if err != nil {
+		return err
+	}
+	if c.Verify != "" {
+		mac, err := c.decode(c.Verify)
+		if err != nil {
+			return err
+		}
+		return s.verify(ctx, compute("/v1/mac/verify", api.MACVerifyRequest{KeyID: c.ID, Data: encoded(data), MAC: mac, Algorithm: given(c.Algorithm)}), "MAC")
+	}
+	var out api.MACAnswer
+	answer, err := s.ask(ctx, compute("/v1/mac", api.MACRequest{KeyID: c.ID, Data: encoded(data), Algorithm: given(c.Algorithm)}), &out)
+	if err != nil {
+		return err
+	}
+	return c.result.write(s, answer, out.MAC)
+}
+
+type hashCmd struct {
+	door
+	input
+	result
+	Algorithm string `help:"Such as SHA-256, SHA-512 or SHA3-256." default:"SHA-256" placeholder:"NAME"`
+}
+
+// Run hashes.
+func (c *hashCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	data, err := c.input.read()
+	if err != nil {
+		return err
+	}
+	var out api.HashAnswer
+	answer, err := s.ask(ctx, compute("/v1/hash", api.HashRequest{Algorithm: c.Algorithm, Data: encoded(data)}), &out)
+	if err != nil {
+		return err
+	}
+	return c.result.write(s, answer, out.Digest)
+}
+
+type randomCmd struct {
+	door
+	result
+	Bytes int `arg:"" help:"How many bytes, from 1 to 65536." placeholder:"BYTES"`
+}
+
+// Run gets the bytes.
+func (c *randomCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	var out api.RandomAnswer
+	answer, err := s.ask(ctx, get("/v1/random?"+url.Values{"bytes": {strconv.Itoa(c.Bytes)}}.Encode()), &out)
+	if err != nil {
+		return err
+	}
+	return c.result.write(s, answer, out.Random)
+}

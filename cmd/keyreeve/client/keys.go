@@ -1,0 +1,277 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyreeve/keyreeve/api"
+)
+
+type keyCmd struct {
+	Create    keyCreateCmd    `cmd:"" help:"Make a key, or a pair of keys."`
+	List      keyListCmd      `cmd:"" help:"List keys, the newest first."`
+	Show      keyShowCmd      `cmd:"" help:"Show what the server says of a key. The key itself is never shown."`
+	Rotate    keyRotateCmd    `cmd:"" help:"Make a new version of a key. It takes over the name; the old one goes on decrypting and verifying."`
+	Activate  keyActivateCmd  `cmd:"" help:"Make a Pre-Active key Active."`
+	Revoke    keyRevokeCmd    `cmd:"" help:"End the use of a key for protecting data. It cannot be taken back."`
+	PublicKey keyPublicKeyCmd `cmd:"" help:"Write the public key of a pair, as PEM."`
+}
+
+// keyPath returns the path of a key and of something of it.
+func keyPath(id, below string) string { return "/v1/keys/" + url.PathEscape(id) + below }
+
+// onKey sends a request whose answer is a key, and prints it.
+func (d *door) onKey(q request, idAlone bool) error {
+	s, ctx, end, err := d.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	var key api.Key
+	answer, err := s.ask(ctx, q, &key)
+	if err != nil {
+		return err
+	}
+	if idAlone {
+		return printIDs(key.KeyID, key.PublicKeyID)
+	}
+	return s.show(answer, func() (string, error) { return members(answer) })
+}
+
+// idFlag prints no more than identifiers, for scripts.
+type idFlag struct {
+	Quiet bool `short:"q" help:"Print identifiers alone, each on a line. A pair has one for its private and one for its public key."`
+}
+
+// printIDs prints an identifier a line, and none for "".
+func printIDs(ids ...string) error {
+	var rows [][]string
+	for _, id := range ids {
+		if id != "" {
+			rows = append(rows, []string{id})
+		}
+	}
+	_, err := os.Stdout.WriteString(table(rows))
+	return err
+}
+
+type keyCreateCmd struct {
+	door
+	idFlag
+	Type           string            `help:"symmetric, pair (a private and a public key), or secret (random bytes that are no key)." enum:"symmetric,pair,secret" default:"symmetric"`
+	Algorithm      string            `help:"Algorithm, such as AES, HMAC-SHA256, RSA, EC or Ed25519. Left out, it is AES for symmetric." placeholder:"NAME"`
+	Length         *int32            `help:"Length in bits. Left out, it is the usual one of the algorithm." placeholder:"BITS"`
+	Curve          string            `help:"Curve of a pair of EC, such as P-256." placeholder:"NAME"`
+	Usage          []string          `help:"What the key is for: encrypt, decrypt, sign, verify, macGenerate, macVerify, wrapKey, unwrapKey, deriveKey. With commas, or repeat it." placeholder:"USE,..."`
+	Name           string            `help:"Name that no other key of the tenant has." placeholder:"NAME"`
+	Group          string            `help:"One of your groups, whose members own the key too." placeholder:"GROUP"`
+	Tag            map[string]string `help:"NAME=VALUE, for filters and key policies; repeat it for more." placeholder:"NAME=VALUE"`
+	Description    string            `help:"A sentence for people." placeholder:"TEXT"`
+	Attribute      map[string]string `help:"Custom attribute; its name begins with x-. Repeat it for more." placeholder:"x-NAME=VALUE"`
+	ObjectGroup    []string          `help:"Object Group of KMIP; repeat it for more." placeholder:"NAME"`
+	Expires        string            `help:"Time after which the key protects nothing more, such as 2027-12-31T00:00:00Z." placeholder:"TIME"`
+	Custody        string            `help:"wrapped (a sealed blob in the database) or resident (an object in the HSM)." enum:"wrapped,resident," default:"" placeholder:"PLACE"`
+	Sensitive      bool              `help:"The key never leaves in clear."`
+	NotExtractable bool              `help:"The key never leaves at all."`
+	Inactive       bool              `help:"The key stays Pre-Active until key activate."`
+}
+
+// Run makes the key.
+func (c *keyCreateCmd) Run() error {
+	if c.Algorithm == "" && c.Type == "symmetric" {
+		c.Algorithm = "AES"
+	}
+	yes, no := true, false
+	key := api.NewKey{
+		Type: c.Type, Algorithm: given(c.Algorithm), Length: c.Length, Curve: given(c.Curve), Usage: c.Usage, Name: given(c.Name), Group: given(c.Group), Tags: c.Tag,
+		Description: given(c.Description), Attributes: c.Attribute, ObjectGroups: c.ObjectGroup, ExpiresAt: given(c.Expires), Custody: given(c.Custody),
+	}
+	if c.Sensitive {
+		key.Sensitive = &yes
+	}
+	if c.NotExtractable {
+		key.Extractable = &no
+	}
+	if c.Inactive {
+		key.Activate = &no
+	}
+	return c.onKey(post("/v1/keys", key), c.Quiet)
+}
+
+type keyListCmd struct {
+	door
+	idFlag
+	Filter []string `arg:"" optional:"" help:"Terms that a key must all meet: name:N, label:L, tag.NAME:V, state:S, algorithm:A, type:T, objectGroup:G, createdAfter:TIME, expiresBefore:TIME." placeholder:"TERM"`
+	Limit  int      `help:"The most keys to list." default:"1000"`
+}
+
+// maxPage is the most keys that a page can have.
+const maxPage = 200
+
+// Run lists the keys, page after page.
+func (c *keyListCmd) Run() error {
+	if c.Limit < 1 {
+		return fmt.Errorf("--limit must be at least 1, not %d", c.Limit)
+	}
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	keys, more, err := s.listKeys(ctx, filter(c.Filter), c.Limit)
+	if err != nil {
+		return err
+	}
+	if more {
+		fmt.Fprintf(os.Stderr, "keyreeve: there are more keys than these %d; see --limit\n", len(keys))
+	}
+	answer, err := json.Marshal(map[string]any{"keys": keys})
+	if err != nil {
+		return err
+	}
+	var read api.KeyPage
+	if err := json.Unmarshal(answer, &read); err != nil {
+		return fmt.Errorf("the answer of the server cannot be read: %w", err)
+	}
+	if c.Quiet {
+		ids := make([]string, len(read.Keys)) // a list has the public key of a pair too
+		for i, key := range read.Keys {
+			ids[i] = key.KeyID
+		}
+		return printIDs(ids...)
+	}
+	return s.show(answer, func() (string, error) { return keyTable(read.Keys), nil })
+}
+
+// filter joins terms. A value with spaces gets quotation marks.
+func filter(terms []string) string {
+	out := make([]string, len(terms))
+	for i, term := range terms {
+		if name, value, ok := strings.Cut(term, ":"); ok && strings.Contains(value, " ") && !strings.Contains(value, `"`) {
+			term = name + `:"` + value + `"`
+		}
+		out[i] = term
+	}
+	return strings.Join(out, " ")
+}
+
+// listKeys returns at most limit keys as the server describes them, and whether there are more.
+func (s *server) listKeys(ctx context.Context, filter string, limit int) (keys []json.RawMessage, more bool, err error) {
+	q := url.Values{}
+	if filter != "" {
+		q.Set("filter", filter)
+	}
+	keys = []json.RawMessage{}
+	for {
+		q.Set("limit", strconv.Itoa(min(limit-len(keys), maxPage)))
+		var page struct {
+			Keys          []json.RawMessage `json:"keys"`
+			NextPageToken string            `json:"nextPageToken"`
+		}
+		if _, err := s.ask(ctx, get("/v1/keys?"+q.Encode()), &page); err != nil {
+			return nil, false, err
+		}
+		keys = append(keys, page.Keys...)
+		if page.NextPageToken == "" || len(keys) >= limit {
+			return keys, page.NextPageToken != "", nil
+		}
+		q.Set("pageToken", page.NextPageToken)
+	}
+}
+
+// keyTable shows keys to people.
+func keyTable(keys []api.Key) string {
+	rows := [][]string{{"KEY", "STATE", "TYPE", "ALGORITHM", "LENGTH", "NAME"}}
+	for _, key := range keys {
+		length := ""
+		if key.Length != 0 {
+			length = strconv.Itoa(int(key.Length))
+		}
+		rows = append(rows, []string{key.KeyID, key.State, key.Type, key.Algorithm, length, key.Name})
+	}
+	return bold(table(rows))
+}
+
+// oneKey is a command that works on a key.
+type oneKey struct {
+	door
+	ID string `arg:"" name:"key" help:"Unique Identifier of the key." placeholder:"KEY"`
+}
+
+type keyShowCmd struct{ oneKey }
+
+// Run shows the key.
+func (c *keyShowCmd) Run() error { return c.onKey(get(keyPath(c.ID, "")), false) }
+
+type keyRotateCmd struct {
+	oneKey
+	idFlag
+	ActivateAt string `help:"Time at which the new version becomes Active, such as 2027-01-01T00:00:00Z. Left out, it is now." placeholder:"TIME"`
+}
+
+// Run makes the new version.
+func (c *keyRotateCmd) Run() error {
+	return c.onKey(post(keyPath(c.ID, "/rotate"), api.RotateRequest{ActivateAt: given(c.ActivateAt)}), c.Quiet)
+}
+
+type keyActivateCmd struct{ oneKey }
+
+// Run activates the key.
+func (c *keyActivateCmd) Run() error {
+	return c.onKey(post(keyPath(c.ID, "/activate"), api.ActivateRequest{}), false)
+}
+
+type keyRevokeCmd struct {
+	oneKey
+	Reason        string    `help:"Why: unspecified, keyCompromise, caCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn. The two compromises make the key Compromised, the others Deactivated." enum:"unspecified,keyCompromise,caCompromise,affiliationChanged,superseded,cessationOfOperation,privilegeWithdrawn" required:"" placeholder:"REASON"`
+	Message       string    `help:"A sentence for people." placeholder:"TEXT"`
+	CompromisedAt time.Time `help:"When the key is believed to have been compromised, such as 2026-01-31T12:00:00Z." placeholder:"TIME"`
+}
+
+// Run revokes the key.
+func (c *keyRevokeCmd) Run() error {
+	why := api.RevokeRequest{Reason: c.Reason, Message: given(c.Message)}
+	if !c.CompromisedAt.IsZero() {
+		why.CompromisedAt = given(c.CompromisedAt.UTC().Format(time.RFC3339))
+	}
+	return c.onKey(post(keyPath(c.ID, "/revoke"), why), false)
+}
+
+type keyPublicKeyCmd struct {
+	oneKey
+	JWK bool   `name:"jwk" help:"Write a JSON Web Key instead of PEM."`
+	Out string `help:"File for the public key. Only its owner can read it." placeholder:"FILE"`
+}
+
+// Run writes the public key.
+func (c *keyPublicKeyCmd) Run() error {
+	s, ctx, end, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer end()
+	form := "pem"
+	if c.JWK {
+		form = "jwk"
+	}
+	var key api.PublicKey
+	answer, err := s.ask(ctx, get(keyPath(c.ID, "/public-key?format="+form)), &key)
+	if err != nil {
+		return err
+	}
+	text := []byte(key.PublicKey)
+	if c.JWK {
+		if text, err = json.Marshal(key.JWK); err != nil {
+			return err
+		}
+		text = append(text, '\n')
+	}
+	return (&result{bytesFlags{"raw"}, c.Out}).write(s, answer, bytes.TrimLeft(text, "\n"))
+}

@@ -1,0 +1,183 @@
+package client
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/keyreeve/keyreeve/cmd/keyreeve/client/profile"
+)
+
+// answering returns the client of a server that answers as told. Pauses are counted, not made.
+func answering(t *testing.T, answer http.HandlerFunc) (s *server, pauses *[]time.Duration) {
+	t.Helper()
+	ts := httptest.NewTLSServer(answer)
+	t.Cleanup(ts.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ts.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := connectTo(profile.Connection{Profile: profile.Profile{URL: ts.URL, CA: ca}, Token: "kr1_s3cret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pauses = new([]time.Duration)
+	s.pause = func(_ context.Context, d time.Duration) error {
+		*pauses = append(*pauses, d)
+		return nil
+	}
+	return s, pauses
+}
+
+// A request is sent again only if it changes nothing, and only as often and as late as is bounded.
+func TestRepetition(t *testing.T) {
+	for _, c := range []struct {
+		q      request
+		status int
+		after  string // Retry-After
+		tries  int
+		exit   int
+	}{
+		{get("/x"), 503, "1", maxTries, exitUnavailable},
+		{get("/x"), 429, "2", maxTries, exitUnavailable},
+		{compute("/x", struct{}{}), 503, "10", maxTries, exitUnavailable},
+		{post("/x", struct{}{}), 503, "1", 1, exitUnavailable},
+		{post("/x", struct{}{}), 429, "1", 1, exitUnavailable},
+		{get("/x"), 503, "", 1, exitUnavailable},
+		{get("/x"), 503, "0", 1, exitUnavailable},
+		{get("/x"), 503, "11", 1, exitUnavailable},
+		{get("/x"), 503, "99999999999999999999", 1, exitUnavailable},
+		{get("/x"), 503, "Sun, 06 Nov 1994 08:49:37 GMT", 1, exitUnavailable},
+		{get("/x"), 500, "1", 1, exitFailed},
+		{get("/x"), 403, "1", 1, exitDenied},
+	} {
+		tries := 0
+		s, pauses := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			tries++
+			w.Header().Set("Retry-After", c.after)
+			w.WriteHeader(c.status)
+			fmt.Fprint(w, `{"code":"Busy","detail":"busy","requestId":"1"}`)
+		})
+		_, err := s.ask(t.Context(), c.q, &struct{}{})
+		var f *failure
+		if tries != c.tries || len(*pauses) != c.tries-1 || !errors.As(err, &f) || f.ExitCode() != c.exit {
+			t.Errorf("%s with %d, Retry-After %q: %d tries, pauses %v, %v; want %d tries and exit status %d", c.q.method, c.status, c.after, tries, *pauses, err, c.tries, c.exit)
+		}
+	}
+}
+
+// The answer to a repetition counts, and its body is whole.
+func TestRepetitionSucceeds(t *testing.T) {
+	tries := 0
+	s, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		var b [64]byte
+		n, _ := r.Body.Read(b[:])
+		if tries++; tries == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(503)
+			return
+		}
+		fmt.Fprintf(w, `{"body":%q}`, b[:n])
+	})
+	var out struct{ Body string }
+	if _, err := s.ask(t.Context(), compute("/x", map[string]int{"a": 1}), &out); err != nil || out.Body != `{"a":1}` {
+		t.Errorf("%q, %v", out.Body, err)
+	}
+}
+
+// A pause that would outlast the command is not made.
+func TestPauseEndsWithTheCommand(t *testing.T) {
+	ctx, end := context.WithTimeout(t.Context(), time.Second)
+	defer end()
+	if err := pauseFor(ctx, time.Hour); !errors.Is(err, errNoTime) {
+		t.Errorf("%v", err)
+	}
+	if err := pauseFor(ctx, time.Millisecond); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// Whatever a server answers, the error is one that a person can read, without the token.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		answer string
+		want   string
+	}{
+		"problem":     {403, `{"code":"ApprovalNeeded","detail":"wait","requestId":"r1","approvalId":"a1"}`, "wait (code ApprovalNeeded, request r1, approval a1)"},
+		"long":        {400, `{"code":"InvalidField","detail":"` + strings.Repeat("x", 5000) + `","requestId":"r1"}`, "... (code InvalidField, request r1)"},
+		"no problem":  {502, `<html>`, "502 Bad Gateway"},
+		"no JSON":     {200, `<html>`, "cannot be read"},
+		"elsewhere":   {302, ``, "302 Found"},
+		"much":        {200, strings.Repeat(" ", maxAnswer+1), "more than"},
+		"other types": {403, `{"code":1}`, "without saying why"},
+	} {
+		s, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/x" {
+				t.Errorf("%s: the client followed to %s", name, r.URL)
+			}
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(c.status)
+			fmt.Fprint(w, c.answer)
+		})
+		_, err := s.ask(t.Context(), get("/x"), &struct{}{})
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "s3cret") || len(err.Error()) > 600 {
+			t.Errorf("%s: %v; want %q", name, err, c.want)
+		}
+	}
+}
+
+// A list follows its pages and stops at its limit.
+func TestListFollowsPages(t *testing.T) {
+	var asked []string
+	s, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RawQuery)
+		fmt.Fprint(w, `{"keys":[{"keyId":"a"},{"keyId":"b"}],"nextPageToken":"next"}`)
+	})
+	keys, more, err := s.listKeys(t.Context(), "name:x", 5)
+	if err != nil || len(keys) != 6 || !more || strings.Join(asked, " ") != "filter=name%3Ax&limit=5 filter=name%3Ax&limit=3&pageToken=next filter=name%3Ax&limit=1&pageToken=next" {
+		t.Errorf("%d keys, more %v, %v; asked %q", len(keys), more, err, asked)
+	}
+}
+
+// A value with spaces gets quotation marks.
+func TestFilter(t *testing.T) {
+	if got, want := filter([]string{"name:my key", "tag.a:b", `name:"your key"`, "label:x"}), `name:"my key" tag.a:b name:"your key" label:x`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What is printed keeps the order and the types of the members, and does nothing to a terminal.
+func TestForms(t *testing.T) {
+	const answer = `{"keyId":"k","version":3,"on":true,"name":"a\u202eb\u001b[2J","usage":["encrypt","yes"],"tags":{"z":"1","a":""},"text":"two\nlines"}`
+	for form, want := range map[string]string{
+		"json": `{"keyId":"k","version":3,"on":true,"name":"a\u202eb\u001b[2J","usage":["encrypt","yes"],"tags":{"z":"1","a":""},"text":"two\nlines"}` + "\n",
+		"yaml": "keyId: k\nversion: 3\n\"on\": true\nname: \"a\\u202eb\\e[2J\"\nusage:\n- encrypt\n- \"yes\"\ntags:\n  z: \"1\"\n  a: \"\"\ntext: \"two\\nlines\"\n",
+	} {
+		if got, err := (&server{form: form}).document([]byte(answer)); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", form, got, err, want)
+		}
+	}
+	want := "keyId    k\nversion  3\non       true\nname     a b [2J\nusage    encrypt, yes\ntags     z=1, a=\ntext     two lines\n"
+	if got, err := members([]byte(answer)); err != nil || got != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+}
+
+// A device is written into, and not replaced by a file.
+func TestWriteIntoDevice(t *testing.T) {
+	if err := write("/dev/null", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat("/dev/null"); err != nil || info.Mode().IsRegular() {
+		t.Fatalf("/dev/null is now %v, %v", info.Mode(), err)
+	}
+}
