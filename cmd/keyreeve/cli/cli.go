@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/cmd/keyreeve/bench"
 	"github.com/keyreeve/keyreeve/cmd/keyreeve/client"
+	"github.com/keyreeve/keyreeve/cmd/keyreeve/manual"
 	"github.com/keyreeve/keyreeve/server"
 )
 
@@ -40,7 +41,8 @@ type commands struct {
 	Echo   bench.EchoCommand `cmd:"" name:"bench-echo" hidden:""`
 	Ver    verCmd            `cmd:"" name:"version" help:"Print the version."`
 
-	client.Commands
+	Manual   manual.Commands `embed:""`
+	OverREST client.Commands `embed:""`
 }
 
 type userCmd struct {
@@ -185,10 +187,14 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 // denied is the status of a simulation that ends in a denial.
 const denied = 2
 
+// parser returns the parser of command lines.
+func parser() *kong.Kong {
+	return kong.Must(new(commands), kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM. For a first try, on this machine alone: keyreeve serve --dev"), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+}
+
 // Main runs a command line and returns the exit status of the program.
 func Main(args []string) int {
-	var c commands
-	k := kong.Must(&c, kong.Name("keyreeve"), kong.Description("A KMIP server on an HSM. For a first try, on this machine alone: keyreeve serve --dev"), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	k := parser()
 	if len(args) > 0 && args[0] == "help" {
 		args = append(slices.Clone(args[1:]), "--help")
 	}

@@ -112,3 +112,17 @@ func connectTo(c profile.Connection) (*server, error) {
 		},
 	}, nil
 }
+
+// Variable is a variable of the environment that the commands read.
+type Variable struct{ Name, Meaning string }
+
+// Variables are those of the commands over REST.
+var Variables = []Variable{
+	{"KEYREEVE_PROFILES", "The file of profiles. Left out, it is keyreeve/profiles.yaml in the folder for settings, such as ~/.config."},
+	{"KEYREEVE_URL", "https://HOST:PORT of the server. If it is set and no --profile is given, the connection is that of these variables alone, and no profile is read."},
+	{"KEYREEVE_CA", "PEM file with the authority of the server. Without it, the authorities of this machine count."},
+	{"KEYREEVE_CERT", "PEM file with a client certificate."},
+	{"KEYREEVE_KEY", "PEM file with its key."},
+	{"KEYREEVE_TOKEN", "An access token."},
+	{"NO_COLOR", "If it is set, nothing is printed in bold or in color."},
+}
