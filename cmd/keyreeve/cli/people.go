@@ -51,7 +51,7 @@ type hashedFlag struct {
 type userFields struct {
 	Group     []string          `help:"A group of the user; repeat it for more."`
 	Role      []string          `help:"A role of the user; repeat it for more."`
-	Attribute map[string]string `help:"NAME=VALUE, for conditions of policies; repeat it for more."`
+	Attribute map[string]string `help:"NAME=VALUE, for conditions of policies; repeat it for more." mapsep:"none"`
 	Expires   string            `help:"Time after which the user is refused, such as 2026-12-31T00:00:00Z; \"never\"."`
 }
 

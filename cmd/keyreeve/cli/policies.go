@@ -297,7 +297,7 @@ type canaryAddCmd struct {
 	As          string            `help:"Who asks: the name of a principal." required:""`
 	Group       []string          `help:"A group of it; repeat it for more."`
 	Role        []string          `help:"A role of it; repeat it for more."`
-	Attribute   map[string]string `help:"NAME=VALUE, an attribute of it; repeat it for more."`
+	Attribute   map[string]string `help:"NAME=VALUE, an attribute of it; repeat it for more." mapsep:"none"`
 	Do          string            `help:"A word or a name of an action, such as decrypt." required:""`
 	Object      string            `help:"Unique Identifier of the object; left out: none."`
 	From        string            `help:"Address it is asked from; left out: not known."`
