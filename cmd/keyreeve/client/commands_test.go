@@ -170,15 +170,18 @@ func TestCryptography(t *testing.T) {
 // A key is made, shown in each form, listed over pages, rotated and revoked.
 func TestKeys(t *testing.T) {
 	p := atTerminal(t)
-	made := p.must(0, "", "key", "create", "--name", "my key", "--usage", "encrypt", "--tag", "env=prod", "--inactive", "-o", "json")
+	made := p.must(0, "", "key", "create", "--name", "my key", "--usage", "encrypt", "--tag", "env=a;b=c,d", "--tag", "backup=", "--object-group", "x,y", "--inactive", "-o", "json")
 	var key struct{ KeyID, State string }
 	if err := json.Unmarshal([]byte(made), &key); err != nil || key.State != "Pre-Active" {
 		t.Fatalf("made %s, %v", made, err)
 	}
-	for form, want := range map[string]string{"table": "name         my key\n", "yaml": "name: my key\n", "json": `"name":"my key"`} {
+	for form, want := range map[string]string{"table": "name          my key\n", "yaml": "name: my key\n", "json": `"name":"my key"`} {
 		if got := p.must(0, "", "key", "show", key.KeyID, "-o", form); !strings.Contains(got, want) {
 			t.Errorf("%s: %s; want %q", form, got, want)
 		}
+	}
+	if !strings.Contains(made, `"tags":{"backup":"","env":"a;b=c,d"}`) || !strings.Contains(made, `"objectGroups":["x,y"]`) {
+		t.Errorf("values with separators become %s", made)
 	}
 	p.must(0, "", "key", "activate", key.KeyID)
 	if got := p.must(5, "", "key", "activate", key.KeyID); !regexp.MustCompile(`^keyreeve: .* \(code WrongState, request [0-9a-f-]+\)\n$`).MatchString(got) {
@@ -219,6 +222,7 @@ func TestStatuses(t *testing.T) {
 
 	p.must(1, "", "encrypt", "--text", "x")
 	p.must(1, "no document", "decrypt", key)
+	p.must(1, p.must(0, "", "encrypt", key, "--text", "x")+"}", "decrypt", key)
 	p.must(1, "", "encrypt", key, "--text", "x", "--out", "missing/folder")
 	p.must(3, "", "key", "show", "no-such-key")
 	if got := p.must(2, "", "sign", key, "--text", "x"); !strings.Contains(got, "(code IncompatibleUsageMask, request ") {
@@ -287,6 +291,13 @@ func TestLogin(t *testing.T) {
 	// A token is sent to no other server than the one that it was bought for.
 	p.must(6, "", "login", "--profile", "alice", "--url", "https://127.0.0.1:1")
 	p.must(0, "", "login", "--profile", "alice", "--output", "yaml")
+	if got := p.must(0, "", "key", "list", "--profile", "alice"); got == "keys: []\n" || !strings.HasPrefix(got, "keys:\n") {
+		t.Errorf("the form of the profile is not kept: %q", got)
+	}
+	p.must(0, "", "login", "--profile", "alice", "--no-token")
+	if got := p.must(0, "", "key", "show", p.key("--profile", "alice", "--usage", "encrypt"), "-o", "json"); !strings.Contains(got, `"owner":"dev"`) {
+		t.Errorf("without the token, the key is %s", got)
+	}
 	if err := os.Chmod(profiles, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 
@@ -141,7 +142,8 @@ func (c *decryptCmd) document() (out sealed, err error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&out); err != nil || d.More() || out.Ciphertext == nil {
+	err = d.Decode(&out)
+	if _, end := d.Token(); err != nil || !errors.Is(end, io.EOF) || out.Ciphertext == nil {
 		return out, fmt.Errorf("%s is not a document that keyreeve encrypt has written", c.File)
 	}
 	return out, nil

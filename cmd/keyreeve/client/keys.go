@@ -69,13 +69,13 @@ type keyCreateCmd struct {
 	Algorithm      string            `help:"Algorithm, such as AES, HMAC-SHA256, RSA, EC or Ed25519. Left out, it is AES for symmetric." placeholder:"NAME"`
 	Length         *int32            `help:"Length in bits. Left out, it is the usual one of the algorithm." placeholder:"BITS"`
 	Curve          string            `help:"Curve of a pair of EC, such as P-256." placeholder:"NAME"`
-	Usage          []string          `help:"What the key is for: encrypt, decrypt, sign, verify, macGenerate, macVerify, wrapKey, unwrapKey, deriveKey. With commas, or repeat it." placeholder:"USE,..."`
+	Usage          []string          `help:"What the key is for: encrypt, decrypt, sign, verify, macGenerate, macVerify, wrapKey, unwrapKey, deriveKey. With commas, or repeat it." placeholder:"USE"`
 	Name           string            `help:"Name that no other key of the tenant has." placeholder:"NAME"`
 	Group          string            `help:"One of your groups, whose members own the key too." placeholder:"GROUP"`
-	Tag            map[string]string `help:"NAME=VALUE, for filters and key policies; repeat it for more." placeholder:"NAME=VALUE"`
+	Tag            map[string]string `help:"NAME=VALUE, for filters and key policies; repeat it for more." mapsep:"none" placeholder:"NAME=VALUE"`
 	Description    string            `help:"A sentence for people." placeholder:"TEXT"`
-	Attribute      map[string]string `help:"Custom attribute; its name begins with x-. Repeat it for more." placeholder:"x-NAME=VALUE"`
-	ObjectGroup    []string          `help:"Object Group of KMIP; repeat it for more." placeholder:"NAME"`
+	Attribute      map[string]string `help:"Custom attribute; its name begins with x-. Repeat it for more." mapsep:"none" placeholder:"x-NAME=VALUE"`
+	ObjectGroup    []string          `help:"Object Group of KMIP; repeat it for more." sep:"none" placeholder:"NAME"`
 	Expires        string            `help:"Time after which the key protects nothing more, such as 2027-12-31T00:00:00Z." placeholder:"TIME"`
 	Custody        string            `help:"wrapped (a sealed blob in the database) or resident (an object in the HSM)." enum:"wrapped,resident," default:"" placeholder:"PLACE"`
 	Sensitive      bool              `help:"The key never leaves in clear."`

@@ -28,6 +28,7 @@ type loginCmd struct {
 	Cert      string `help:"PEM file with a client certificate." type:"path"`
 	Key       string `help:"PEM file with its key." type:"path"`
 	TokenFile string `help:"File with an access token. Only its owner may read it." type:"path" xor:"token"`
+	NoToken   bool   `help:"Use the token of the profile no more. The certificate counts from then on." xor:"token"`
 
 	User     string        `help:"Buy an access token with the password of this user. It is asked for, or read from standard input." xor:"token"`
 	Tenant   string        `help:"Tenant of the user. Left out, it is that of the certificate."`
@@ -91,7 +92,7 @@ func (c *loginCmd) change(p *profile.Profile) {
 			*member.to = member.flag
 		}
 	}
-	if p.URL != old {
+	if p.URL != old || c.NoToken {
 		p.TokenFile = "" // a token is sent to no other server than before
 	}
 	if c.TokenFile != "" {
