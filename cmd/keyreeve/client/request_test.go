@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -179,5 +182,41 @@ func TestWriteIntoDevice(t *testing.T) {
 	}
 	if info, err := os.Stat("/dev/null"); err != nil || info.Mode().IsRegular() {
 		t.Fatalf("/dev/null is now %v, %v", info.Mode(), err)
+	}
+}
+
+// A server that cannot be trusted, or does not trust the client, is told apart from one that
+// does not answer.
+func TestUnreachable(t *testing.T) {
+	ts := httptest.NewUnstartedServer(http.NotFoundHandler())
+	ts.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	ts.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ts.StartTLS()
+	defer ts.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ts.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	late, end := context.WithDeadline(t.Context(), time.Now())
+	defer end()
+	for name, c := range map[string]struct {
+		p    profile.Profile
+		ctx  context.Context
+		exit int
+	}{
+		"the client shows no certificate":  {profile.Profile{URL: ts.URL, CA: ca}, t.Context(), exitNotAccepted},
+		"the authority is unknown":         {profile.Profile{URL: ts.URL}, t.Context(), exitNotAccepted},
+		"nothing answers":                  {profile.Profile{URL: "https://127.0.0.1:1"}, t.Context(), exitUnavailable},
+		"the time for the command is over": {profile.Profile{URL: ts.URL, CA: ca}, late, exitUnavailable},
+	} {
+		s, err := connectTo(profile.Connection{Profile: c.p, Token: "kr1_s3cret"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.ask(c.ctx, get("/x"), &struct{}{})
+		var f *failure
+		if !errors.As(err, &f) || f.ExitCode() != c.exit || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v; want exit status %d", name, err, c.exit)
+		}
 	}
 }
