@@ -7,7 +7,7 @@ work=$(mktemp -d "$base/keyreeve-$(basename "$0" .sh)-XXXXXX")
 certs=$work/dev/certs
 server=
 stop_server() {
-  [ -z "$server" ] || { kill -TERM "$server" 2>/dev/null; wait "$server" 2>/dev/null || true; }
+  [ -z "$server" ] || { kill -TERM "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }
   rm -rf "$work"
 }
 trap stop_server EXIT
