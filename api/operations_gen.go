@@ -17,8 +17,13 @@ var Operations = []Operation{
 	{Method: "POST", Path: "/v1/keys/{keyId}/policy", Status: 200, Action: "Attach Policy", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfPolicyOfKey, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 413, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/keys/{keyId}/policy/{policyId}", Status: 200, Action: "Detach Policy", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}, {"policyId", true, schemaOfName}}, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/keys/{keyId}/access", Status: 200, Action: "Simulate Policy", Query: []Parameter{{"principal", false, &Schema{Kind: Text, Least: 1, Most: 64}}, {"groups", false, &Schema{Kind: Text, Least: 1, Most: 1024}}, {"roles", false, &Schema{Kind: Text, Least: 1, Most: 1024}}, {"limit", false, &Schema{Kind: Integer, Least: 1, Most: 100}}, {"pageToken", false, schemaOfPageToken}}, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfAccess, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
+	{Method: "PUT", Path: "/v1/aliases/{name}", Status: 200, Action: "Modify Attribute", InPath: []Parameter{{"name", true, &Schema{Kind: Text, Least: 1, Most: 200, Pattern: regexp.MustCompile(`^[A-Za-z0-9._-]+$`)}}}, Body: schemaOfAliasRequest, Answer: schemaOfAlias, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "GET", Path: "/v1/aliases/{name}", Status: 200, Action: "Get Attributes", InPath: []Parameter{{"name", true, &Schema{Kind: Text, Least: 1, Most: 200, Pattern: regexp.MustCompile(`^[A-Za-z0-9._-]+$`)}}}, Answer: schemaOfAlias, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
+	{Method: "DELETE", Path: "/v1/aliases/{name}", Status: 204, Action: "Delete Attribute", InPath: []Parameter{{"name", true, &Schema{Kind: Text, Least: 1, Most: 200, Pattern: regexp.MustCompile(`^[A-Za-z0-9._-]+$`)}}}, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/encrypt", Status: 200, Action: "Encrypt", Body: schemaOfEncryptRequest, Answer: schemaOfEncryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/decrypt", Status: 200, Action: "Decrypt", Body: schemaOfDecryptRequest, Answer: schemaOfDecryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/reencrypt", Status: 200, Action: "Reencrypt To", Body: schemaOfReencryptRequest, Answer: schemaOfEncryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/data-keys", Status: 200, Action: "Generate Data Key", Body: schemaOfDataKeyRequest, Answer: schemaOfDataKeyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/sign", Status: 200, Action: "Sign", Body: schemaOfSignRequest, Answer: schemaOfSignAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/verify", Status: 200, Action: "Signature Verify", Body: schemaOfVerifyRequest, Answer: schemaOfVerifyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/mac", Status: 200, Action: "MAC", Body: schemaOfMACRequest, Answer: schemaOfMACAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
@@ -146,29 +151,48 @@ var (
 		{"y", false, &Schema{Kind: Text}},
 		{"n", false, &Schema{Kind: Text}},
 		{"e", false, &Schema{Kind: Text}}}}
-	schemaOfFormat         = &Schema{Kind: Text, Enum: []string{"raw"}}
+	schemaOfFormat         = &Schema{Kind: Text, Enum: []string{"envelope", "raw"}}
 	schemaOfMode           = &Schema{Kind: Text, Enum: []string{"GCM", "CBC", "CTR"}}
 	schemaOfEncoding       = &Schema{Kind: Text, Enum: []string{"base64", "utf8"}}
 	schemaOfEncryptRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
 		{"plaintext", true, schemaOfEncodedText},
 		{"encoding", false, schemaOfEncoding},
-		{"format", true, schemaOfFormat},
+		{"format", false, schemaOfFormat},
 		{"aad", false, &Schema{Kind: Base64, Most: 1048576}},
+		{"context", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 4096}, Most: 64, Pattern: regexp.MustCompile(`^[^\x00-\x1f]{1,256}$`)}},
 		{"mode", false, schemaOfMode},
 		{"iv", false, &Schema{Kind: Base64, Least: 4, Most: 1024}}}, Closed: true}
-	schemaOfEncryptAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+	schemaOfEncryptAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
 		{"version", false, &Schema{Kind: Integer, Least: 1}},
 		{"ciphertext", true, &Schema{Kind: Base64}},
 		{"iv", false, &Schema{Kind: Base64}},
 		{"tag", false, &Schema{Kind: Base64}}}}
-	schemaOfDecryptRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+	schemaOfDecryptRequest = &Schema{Kind: Object, Members: []Member{{"keyId", false, &Schema{Kind: Text, Least: 1, Most: 256}},
 		{"ciphertext", true, &Schema{Kind: Base64, Most: 1048576}},
-		{"format", true, schemaOfFormat},
+		{"format", false, schemaOfFormat},
 		{"iv", false, &Schema{Kind: Base64, Least: 4, Most: 1024}},
 		{"tag", false, &Schema{Kind: Base64, Least: 4, Most: 1024}},
 		{"aad", false, &Schema{Kind: Base64, Most: 1048576}},
+		{"context", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 4096}, Most: 64, Pattern: regexp.MustCompile(`^[^\x00-\x1f]{1,256}$`)}},
 		{"mode", false, schemaOfMode},
 		{"encoding", false, &Schema{Kind: Text, Enum: []string{"base64", "utf8"}}}}, Closed: true}
+	schemaOfReencryptRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"sourceKeyId", false, &Schema{Kind: Text, Least: 1, Most: 256}},
+		{"ciphertext", true, &Schema{Kind: Base64, Most: 1048576}},
+		{"aad", false, &Schema{Kind: Base64, Most: 1048576}},
+		{"context", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 4096}, Most: 64, Pattern: regexp.MustCompile(`^[^\x00-\x1f]{1,256}$`)}}}, Closed: true}
+	schemaOfDataKeyRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"length", false, &Schema{Kind: Integer, Least: 16, Most: 1024}},
+		{"plaintext", false, &Schema{Kind: Boolean}},
+		{"aad", false, &Schema{Kind: Base64, Most: 1048576}},
+		{"context", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 4096}, Most: 64, Pattern: regexp.MustCompile(`^[^\x00-\x1f]{1,256}$`)}}}, Closed: true}
+	schemaOfDataKeyAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"version", true, &Schema{Kind: Integer, Least: 1}},
+		{"ciphertext", true, &Schema{Kind: Base64}},
+		{"plaintext", false, &Schema{Kind: Base64}}}}
+	schemaOfAliasRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference}}, Closed: true}
+	schemaOfAlias        = &Schema{Kind: Object, Members: []Member{{"alias", true, &Schema{Kind: Text}},
+		{"keyId", true, &Schema{Kind: Text}}}}
 	schemaOfDecryptAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
 		{"version", false, &Schema{Kind: Integer, Least: 1}},
 		{"plaintext", true, schemaOfEncodedText}}}

@@ -147,15 +147,18 @@ type JSONWebKey struct {
 	E   string `json:"e,omitempty"`
 }
 
-// EncryptRequest is bytes to encrypt.
+// EncryptRequest is bytes to encrypt. mode and iv go with the format raw alone.
 type EncryptRequest struct {
 	KeyID     string  `json:"keyId"`
 	Plaintext Encoded `json:"plaintext"`
 	Encoding  *string `json:"encoding,omitempty"`
-	Format    string  `json:"format"`
-	// Additional data that is authenticated. Decrypt needs the same. It goes with GCM alone.
-	AAD  []byte  `json:"aad,omitempty"`
-	Mode *string `json:"mode,omitempty"`
+	Format    *string `json:"format,omitempty"`
+	// Additional data that is authenticated. Decrypt needs the same. CBC and CTR take none.
+	AAD []byte `json:"aad,omitempty"`
+	// Names and values that are authenticated with the data and are not in the envelope. Decrypt
+	// needs the same. It goes with envelopes alone.
+	Context map[string]string `json:"context,omitempty"`
+	Mode    *string           `json:"mode,omitempty"`
 	// The IV. Left out, the server makes one, which is the safe way.
 	IV []byte `json:"iv,omitempty"`
 }
@@ -163,8 +166,9 @@ type EncryptRequest struct {
 // Schema returns what a body must be.
 func (*EncryptRequest) Schema() *Schema { return schemaOfEncryptRequest }
 
-// EncryptAnswer is a ciphertext and what Decrypt needs beside the key.
+// EncryptAnswer is an envelope, or a ciphertext and what Decrypt needs beside the key.
 type EncryptAnswer struct {
+	// Of an envelope, the key; otherwise the version that was used.
 	KeyID string `json:"keyId"`
 	// The version of the key that was used.
 	Version    int32  `json:"version,omitempty"`
@@ -174,15 +178,21 @@ type EncryptAnswer struct {
 	Tag []byte `json:"tag,omitempty"`
 }
 
-// DecryptRequest is a ciphertext to decrypt, with what Encrypt answered.
+// DecryptRequest is an envelope, or a ciphertext with what Encrypt answered. mode, iv and tag go
+// with the format raw alone.
 type DecryptRequest struct {
-	KeyID      string  `json:"keyId"`
+	// The key of the envelope, or the version that a raw ciphertext was made with. An envelope
+	// without it is an action of its own, Decrypt Unnamed.
+	KeyID      *string `json:"keyId,omitempty"`
 	Ciphertext []byte  `json:"ciphertext"`
-	Format     string  `json:"format"`
+	Format     *string `json:"format,omitempty"`
 	IV         []byte  `json:"iv,omitempty"`
 	Tag        []byte  `json:"tag,omitempty"`
 	AAD        []byte  `json:"aad,omitempty"`
-	Mode       *string `json:"mode,omitempty"`
+	// Names and values that are authenticated with the data and are not in the envelope. Decrypt
+	// needs the same. It goes with envelopes alone.
+	Context map[string]string `json:"context,omitempty"`
+	Mode    *string           `json:"mode,omitempty"`
 	// utf8 makes plaintext in the answer plain text. The answer is 422 if it is no valid UTF-8.
 	// Left out, it is base64.
 	Encoding *string `json:"encoding,omitempty"`
@@ -190,6 +200,61 @@ type DecryptRequest struct {
 
 // Schema returns what a body must be.
 func (*DecryptRequest) Schema() *Schema { return schemaOfDecryptRequest }
+
+// ReencryptRequest is an envelope that becomes one of another key. The plaintext does not leave
+// the server.
+type ReencryptRequest struct {
+	KeyID string `json:"keyId"`
+	// The key of the old envelope. Left out, it is the one that the envelope names.
+	SourceKeyID *string `json:"sourceKeyId,omitempty"`
+	Ciphertext  []byte  `json:"ciphertext"`
+	AAD         []byte  `json:"aad,omitempty"`
+	// Names and values that are authenticated with the data and are not in the envelope. Decrypt
+	// needs the same. It goes with envelopes alone.
+	Context map[string]string `json:"context,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*ReencryptRequest) Schema() *Schema { return schemaOfReencryptRequest }
+
+// DataKeyRequest is a data key, for the caller's own encryption.
+type DataKeyRequest struct {
+	KeyID string `json:"keyId"`
+	// In bytes. Left out, it is 32.
+	Length *int32 `json:"length,omitempty"`
+	// If true, the answer has the data key in clear too. Left out, it is false.
+	Plaintext *bool  `json:"plaintext,omitempty"`
+	AAD       []byte `json:"aad,omitempty"`
+	// Names and values that are authenticated with the data and are not in the envelope. Decrypt
+	// needs the same. It goes with envelopes alone.
+	Context map[string]string `json:"context,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*DataKeyRequest) Schema() *Schema { return schemaOfDataKeyRequest }
+
+// DataKeyAnswer is a data key in an envelope. Decrypt returns it.
+type DataKeyAnswer struct {
+	KeyID      string `json:"keyId"`
+	Version    int32  `json:"version"`
+	Ciphertext []byte `json:"ciphertext"`
+	Plaintext  []byte `json:"plaintext,omitempty"`
+}
+
+// AliasRequest is the key that gets an alias.
+type AliasRequest struct {
+	KeyID string `json:"keyId"`
+}
+
+// Schema returns what a body must be.
+func (*AliasRequest) Schema() *Schema { return schemaOfAliasRequest }
+
+// Alias is an alias and its key.
+type Alias struct {
+	Alias string `json:"alias"`
+	// The identifier of version 1 of the key.
+	KeyID string `json:"keyId"`
+}
 
 // DecryptAnswer is the bytes in clear.
 type DecryptAnswer struct {

@@ -76,7 +76,7 @@ func (c *Credential) Empty() bool {
 // CredentialAuthenticator turns the credentials of messages into principals. Safe for
 // concurrent use.
 type CredentialAuthenticator interface {
-	// ForConnection returns the function that [Origin.Identify] describes, for the
+	// ForConnection returns the function that Identify of an origin describes, for the
 	// messages of one connection from an address.
 	ForConnection(address string) IdentifySender
 }

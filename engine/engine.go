@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/ratewindow"
 )
 
 // Ports are the interfaces through which an engine has all its effects. Those without
@@ -127,7 +128,7 @@ func New(p Ports, s Settings) *Engine {
 	if p.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	e := &Engine{Ports: p, Settings: s, objects: newCache(lease), streams: newStreams(p.Account), naming: newNaming(), quotas: newQuotas(s.Quota), rates: rates{counts: map[string]map[rateKey]*rateCount{}}, Intents: newOwnIntents()}
+	e := &Engine{Ports: p, Settings: s, objects: newCache(lease), streams: newStreams(p.Account), naming: newNaming(), quotas: newQuotas(s.Quota), rates: rates{counts: map[string]map[rateKey]*ratewindow.Count{}}, Intents: newOwnIntents()}
 	e.Tenants = newTenants(&e.Ports, s.MaxTenants, &e.tampered)
 	e.processCheck = e.mayProcess
 	return e

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/ratewindow"
 )
 
 // maxRateCounts bounds the counts of all tenants. If they are full, a tenant that has its
@@ -15,7 +16,7 @@ const maxRateCounts = 200_000
 // rates count the uses that statements bound, on this node. Safe for concurrent use.
 type rates struct {
 	mu     sync.Mutex
-	counts map[string]map[rateKey]*rateCount // by tenant
+	counts map[string]map[rateKey]*ratewindow.Count // by tenant
 	total  int
 	swept  int64 // Unix seconds of the last look for counts that bound nothing
 }
@@ -23,50 +24,12 @@ type rates struct {
 // rateKey is what is counted: a new version of a policy counts from 0.
 type rateKey struct{ statement, principal, object string }
 
-// rateCount has the uses of the current span and of the one before it.
-type rateCount struct {
-	began, per    int64 // seconds
-	now, previous int64
-}
-
-// advance moves the count to the span of a time.
-func (c *rateCount) advance(at int64) {
-	switch spans := (at - c.began) / c.per; {
-	case spans <= 0: // also if the clock was set back
-	case spans == 1:
-		c.began, c.previous, c.now = c.began+c.per, c.now, 0
-	default:
-		c.began, c.previous, c.now = at, 0, 0
-	}
-}
-
-// take counts one use if the rate permits it. Uses of the span before count by the part of it
-// that is less than a span ago, rounded up.
-func (c *rateCount) take(uses, at int64) bool {
-	c.advance(at)
-	left := max(0, c.per-max(0, at-c.began))
-	if c.now+(c.previous*left+c.per-1)/c.per >= uses {
-		return false
-	}
-	c.now++
-	return true
-}
-
-// giveBack takes back a use that was counted at a time.
-func (c *rateCount) giveBack(at int64) {
-	if at >= c.began {
-		c.now = max(0, c.now-1)
-	} else if at >= c.began-c.per {
-		c.previous = max(0, c.previous-1)
-	}
-}
-
 // giveBack takes back a use that take has counted at a time.
 func (r *rates) giveBack(tenant string, key rateKey, at int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if count := r.counts[tenant][key]; count != nil {
-		count.giveBack(at)
+		count.GiveBack(at)
 	}
 }
 
@@ -81,13 +44,13 @@ func (r *rates) take(tenant string, key rateKey, terms *core.RateTerms, at int64
 			return core.Errorf(core.TooManyRequests, "this node counts the rates of too many keys and principals of the tenant; try again later")
 		}
 		if r.counts[tenant] == nil {
-			r.counts[tenant] = map[rateKey]*rateCount{}
+			r.counts[tenant] = map[rateKey]*ratewindow.Count{}
 		}
-		count = &rateCount{began: at, per: terms.Per}
+		count = ratewindow.New(at, terms.Per)
 		r.counts[tenant][key] = count
 		r.total++
 	}
-	if !count.take(terms.Uses, at) {
+	if !count.Take(terms.Uses, at) {
 		return core.Errorf(core.TooManyRequests, "the statement %s permits %d uses in %d s; try again later", key.statement, terms.Uses, terms.Per)
 	}
 	return nil
@@ -108,7 +71,7 @@ func (r *rates) hasRoomLocked(tenant string, at int64) bool {
 func (r *rates) sweepLocked(at int64) {
 	r.swept, r.total = at, 0
 	for name, counts := range r.counts {
-		maps.DeleteFunc(counts, func(_ rateKey, c *rateCount) bool { return at-c.began >= 2*c.per })
+		maps.DeleteFunc(counts, func(_ rateKey, c *ratewindow.Count) bool { return c.IsOver(at) })
 		if r.total += len(counts); len(counts) == 0 {
 			delete(r.counts, name)
 		}

@@ -9,6 +9,10 @@ import (
 // protecting are the actions that protect data.
 var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true}
 
+// oneVersion are the actions that end a key. Of a key with several versions the request must
+// name one: if the newest ended, an older one would protect data again.
+var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true}
+
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. What the caller may not see is answered like what does not exist.
 func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
@@ -30,10 +34,22 @@ func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 		o, err = findAs(k, version.ID, core.RoleTarget)
 		err = HideUnseen(k, version, err)
 	}
+	if err == nil && id.Version == 0 && oneVersion[k.Action] && o.FamilyVersion() > 1 {
+		return nil, core.Errorf(core.IllegalOperation, "the key %s has %d versions, and %s ends one; name it, such as %s@1", core.ClientText(name), o.FamilyVersion(), k.Action, core.ClientText(name))
+	}
 	if core.CodeOf(err) == core.ItemNotFound {
 		return nil, core.Errorf(core.ItemNotFound, "there is no key %s", core.ClientText(name))
 	}
 	return o, err
+}
+
+// PeekKey loads the object that a request names, or the newest version of the key. It does not ask
+// the policy, and the caller of the operation must learn nothing of it before that is asked.
+func PeekKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
+	if id.Family && k.Ports.FindVersion != nil {
+		return k.Ports.FindVersion(k, id, false)
+	}
+	return k.LoadObject(id.Text)
 }
 
 // HideUnseen returns err, or one of code ItemNotFound if err is a denial and the caller may not

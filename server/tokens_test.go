@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/authn/ldap"
@@ -227,7 +228,7 @@ func TestTokenByCertificate(t *testing.T) {
 
 // unknownToken is a token that no server has issued.
 func unknownToken() string {
-	token, _, _ := core.NewAccessToken()
+	token, _, _ := tokentext.New()
 	return string(token)
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/directory"
 )
@@ -69,7 +70,7 @@ func (a *TokenVerbs) Issue(ctx context.Context, c *core.Caller, in IssueTokenInp
 			return err
 		}
 		out.Expires = t.Expires
-		out.Token, out.ID, t.SecretHash = core.NewAccessToken()
+		out.Token, out.ID, t.SecretHash = tokentext.New()
 		body, err := core.EncodeBody(t)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/tokentext"
 )
 
 // Client is what the directory keeps of an enrolled client: a program whose certificates this
@@ -152,7 +153,7 @@ const (
 
 // NewInvitation returns a random invitation as text, and the SHA-256 of its secret.
 func NewInvitation() (text, hash []byte) {
-	text, _, hash = core.NewAccessToken()
+	text, _, hash = tokentext.New()
 	copy(text, invitationPrefix)
 	return text, hash
 }
@@ -164,7 +165,7 @@ func ParseInvitation(text string) (hash [sha256.Size]byte, ok bool) {
 	if !ok {
 		return hash, false
 	}
-	_, hash, ok = core.ParseAccessToken(tokenPrefix + rest)
+	_, hash, ok = tokentext.Parse(tokenPrefix + rest)
 	return hash, ok
 }
 

@@ -15,7 +15,7 @@ func (v *Verbs) Rotate(ctx context.Context, c *core.Caller, in *operation.Rotate
 }
 
 func rotate(k *engine.Call, in *operation.RotateInput) (out operation.RotateOutput, err error) {
-	if o, err := k.LoadObject(in.ID.Text); err == nil && o.Type == core.ObjectTypePrivateKey { // an error is that of Re-key too
+	if o, err := engine.PeekKey(k, in.ID); err == nil && o.Type == core.ObjectTypePrivateKey { // an error is that of Re-key too
 		k.Action, k.Record.Action = core.ActionReKeyKeyPair, core.ActionReKeyKeyPair
 		made, err := reKeyKeyPair(k, &operation.RekeyKeyPairInput{ID: in.ID, Offset: in.Offset})
 		return operation.RotateOutput{Made: made.Private, PublicID: made.PublicID}, err

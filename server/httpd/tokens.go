@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
@@ -202,7 +203,7 @@ func revokeToken(s *service, c *core.Caller, r *http.Request) (door.Nothing, err
 	err := door.Decode(r.Body, &in)
 	if err == nil && in.Token != "" {
 		var ok bool
-		if in.TokenID, _, ok = core.ParseAccessToken(in.Token); !ok {
+		if in.TokenID, _, ok = tokentext.Parse(in.Token); !ok {
 			err = core.Errorf(core.InvalidField, `"token" has not the form of a token`)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // conn is one connection. One goroutine serves it. Requests that arrive while one
@@ -20,8 +21,8 @@ import (
 type conn struct {
 	server     *Server
 	tls        *tls.Conn
-	wire       *wire       // what tls reads from
-	origin     core.Origin // principal and refusal: as identify said before the current message
+	wire       *wire         // what tls reads from
+	origin     origin.Origin // principal and refusal: as identify said before the current message
 	identify   func() (*core.Principal, error)
 	verify     core.IdentifySender // credentials of messages; nil: they are only noted
 	behalf     context.Context     // of the work for the principal
@@ -136,7 +137,7 @@ func (c *conn) identifyAgain() {
 	}
 }
 
-// identifySender is [core.Origin.Identify]. It tells the task who the sender is, for an
+// identifySender is [origin.Origin.Identify]. It tells the task who the sender is, for an
 // answer in the worker's place.
 func (c *conn) identifySender(ctx context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
 	p, err := c.verify(ctx, certificate, credentials)

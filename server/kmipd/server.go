@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // Limits bound what clients may do. Their defaults are those of the settings.
@@ -43,14 +44,14 @@ type Watcher struct {
 // concurrent use. Package message has one.
 type Messages interface {
 	// Answer appends the answer to a message to buf. msg and o are used until it returns.
-	Answer(ctx context.Context, o *core.Origin, msg, buf []byte) []byte
+	Answer(ctx context.Context, o *origin.Origin, msg, buf []byte) []byte
 	// AnswerUnread appends the answer to a message that was not read; err says why.
-	AnswerUnread(ctx context.Context, o *core.Origin, err error, buf []byte) []byte
+	AnswerUnread(ctx context.Context, o *origin.Origin, err error, buf []byte) []byte
 	// AnswerRefused returns the answer to a sender who was refused before. msg may
 	// be the beginning of a message.
-	AnswerRefused(ctx context.Context, o *core.Origin, msg []byte) []byte
+	AnswerRefused(ctx context.Context, o *origin.Origin, msg []byte) []byte
 	// AnswerLate returns the answer to an operation that has not ended after so long.
-	AnswerLate(ctx context.Context, o *core.Origin, v core.Version, operation core.Operation, after time.Duration) []byte
+	AnswerLate(ctx context.Context, o *origin.Origin, v core.Version, operation core.Operation, after time.Duration) []byte
 	// VersionOf returns the version of a message, as far as it can be seen.
 	VersionOf(msg []byte) core.Version
 }
@@ -146,8 +147,8 @@ func (s *Server) beginConn(ctx context.Context, nc net.Conn) {
 func newConn(s *Server, nc net.Conn) *conn {
 	w := &wire{Conn: nc, raw: bounds.RawConn(nc)}
 	c := &conn{server: s, wire: w, slot: bounds.SlotOf(nc), tls: tls.Server(w, s.TLS), answered: make(chan bool, 1)}
-	c.origin = core.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.beginOperation,
-		Memory: core.MessageMemory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
+	c.origin = origin.Origin{Door: core.DoorKMIP, Address: hostOf(nc.RemoteAddr()), Begin: c.task.beginOperation,
+		Memory: origin.MessageMemory{FreeBytes: bounds.FreeBytes, Reserve: c.held.Reserve, Count: c.held.Take}}
 	return c
 }
 

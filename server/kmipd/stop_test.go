@@ -15,6 +15,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // countingMessages counts the answers that it makes.
@@ -23,7 +24,7 @@ type countingMessages struct {
 	answers atomic.Int64
 }
 
-func (m *countingMessages) Answer(ctx context.Context, o *core.Origin, msg, buf []byte) []byte {
+func (m *countingMessages) Answer(ctx context.Context, o *origin.Origin, msg, buf []byte) []byte {
 	defer m.answers.Add(1)
 	return m.Messages.Answer(ctx, o, msg, buf)
 }

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // reader is a connection that remembers the buffers that TLS reads into, reads a
@@ -163,7 +164,7 @@ func TestEndedConnectionForgets(t *testing.T) {
 		}
 		r := &reader{Conn: nc, most: func() int { return 1 << 20 }}
 		w := &wire{Conn: r}
-		c := &conn{wire: w, tls: tls.Server(w, cfg), origin: core.Origin{Principal: &core.Principal{}}}
+		c := &conn{wire: w, tls: tls.Server(w, cfg), origin: origin.Origin{Principal: &core.Principal{}}}
 		r.tls = c.tls
 		if _, err := io.ReadFull(c.tls, make([]byte, 64)); err != nil {
 			t.Fatal(err)

@@ -10,12 +10,13 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // batch is one request message while it is answered (KMIP 1.4 §4, §6, §7; 2.1 §6, §9).
 type batch struct {
 	processor *Processor
-	origin    *core.Origin
+	origin    *origin.Origin
 	ctx       context.Context
 	caller    core.Caller
 	request   kmip.Request
@@ -45,7 +46,7 @@ var batches = sync.Pool{New: func() any {
 }}
 
 // borrow lends a batch until giveBack.
-func (p *Processor) borrow(ctx context.Context, o *core.Origin) *batch {
+func (p *Processor) borrow(ctx context.Context, o *origin.Origin) *batch {
 	b := batches.Get().(*batch)
 	b.processor, b.origin, b.ctx = p, o, ctx
 	return b

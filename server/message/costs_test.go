@@ -17,6 +17,7 @@ import (
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/message/messagetest"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // What reading a message makes is counted, by its items and its texts. It is not waited
@@ -28,12 +29,12 @@ func TestReadingAMessageCountsMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.door.origin.Memory = core.MessageMemory{Count: func(n int) {
+		c.door.origin.Memory = origin.MessageMemory{Count: func(n int) {
 			if bytes == 0 { // later ones are of the answer
 				bytes = n
 			}
 		}}
-		defer func() { c.door.origin.Memory = core.MessageMemory{} }()
+		defer func() { c.door.origin.Memory = origin.MessageMemory{} }()
 		c.door.answer(context.Background(), msg, nil)
 		return bytes
 	}
@@ -51,7 +52,7 @@ func TestRefusalNeedsNoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.door.origin.Refusal = core.Errorf(core.AuthenticationNotSuccessful, "revoked")
-	c.door.origin.Memory = core.MessageMemory{FreeBytes: bounds.FreeBytes, Reserve: func(_ context.Context, bytes int) error {
+	c.door.origin.Memory = origin.MessageMemory{FreeBytes: bounds.FreeBytes, Reserve: func(_ context.Context, bytes int) error {
 		if bytes > bounds.FreeBytes {
 			return core.Errorf(core.Busy, "full")
 		}
@@ -87,7 +88,7 @@ func (unsealed) Seal(*core.Record) core.Entry {
 // door drives a processor as a door does, without a connection.
 type door struct {
 	processor *Processor
-	origin    core.Origin
+	origin    origin.Origin
 	hsm       *messagetest.Exchange
 }
 
@@ -98,7 +99,7 @@ func newDoor(t testing.TB, wrapStore func(core.Store) core.Store, j core.Journal
 }
 
 func doorOf(w messagetest.World) *door {
-	return &door{New(VerbsOf(w.Engine), Settings{Log: slog.New(slog.DiscardHandler)}), core.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}
+	return &door{New(VerbsOf(w.Engine), Settings{Log: slog.New(slog.DiscardHandler)}), origin.Origin{Door: core.DoorKMIP, Address: "127.0.0.1", Principal: w.Principal}, w.HSM}
 }
 
 func (d *door) answer(ctx context.Context, msg, buf []byte) []byte {

@@ -3,7 +3,7 @@
 // It decodes a message, holds it to the rules of messages and batches (KMIP 1.4
 // §6 and §7, 2.1 §8 and §9), hands each batch item to the engine and appends the
 // answer. It knows no connection, no TLS and no deadline and starts no goroutine,
-// so that any door can drive it. What a door gives, it gives as a [core.Origin].
+// so that any door can drive it. What a door gives, it gives as a [origin.Origin].
 // Start at [Processor.Answer].
 package message
 
@@ -20,6 +20,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/uses"
 	"github.com/keyreeve/keyreeve/kmip"
+	"github.com/keyreeve/keyreeve/server/origin"
 )
 
 // Verbs are what messages have done.
@@ -59,7 +60,7 @@ func New(v Verbs, s Settings) *Processor {
 
 // Answer appends the answer to a message to buf. msg and what o holds are used
 // until it returns and not longer.
-func (p *Processor) Answer(ctx context.Context, o *core.Origin, msg, buf []byte) []byte {
+func (p *Processor) Answer(ctx context.Context, o *origin.Origin, msg, buf []byte) []byte {
 	b := p.borrow(ctx, o)
 	out := b.answerMessage(b.request.Parse(msg), buf)
 	b.giveBack()
@@ -68,7 +69,7 @@ func (p *Processor) Answer(ctx context.Context, o *core.Origin, msg, buf []byte)
 
 // AnswerUnread appends the answer to a message that the door could not read, or
 // has no room or time for. err says why; it is recorded.
-func (p *Processor) AnswerUnread(ctx context.Context, o *core.Origin, err error, buf []byte) []byte {
+func (p *Processor) AnswerUnread(ctx context.Context, o *origin.Origin, err error, buf []byte) []byte {
 	b := p.borrow(ctx, o)
 	out := b.answerMessage(err, buf)
 	b.giveBack()
@@ -77,7 +78,7 @@ func (p *Processor) AnswerUnread(ctx context.Context, o *core.Origin, err error,
 
 // AnswerRefused returns the answer to a message of a sender who was refused
 // before, and recorded then. msg may be the beginning of a message.
-func (p *Processor) AnswerRefused(ctx context.Context, o *core.Origin, msg []byte) []byte {
+func (p *Processor) AnswerRefused(ctx context.Context, o *origin.Origin, msg []byte) []byte {
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.limit = kmip.MaxMessageBytes
@@ -94,7 +95,7 @@ func (p *Processor) AnswerRefused(ctx context.Context, o *core.Origin, msg []byt
 
 // AnswerLate returns the answer to an operation that has not ended after so long.
 // It is recorded that its outcome is not known.
-func (p *Processor) AnswerLate(ctx context.Context, o *core.Origin, v core.Version, operation core.Operation, after time.Duration) []byte {
+func (p *Processor) AnswerLate(ctx context.Context, o *origin.Origin, v core.Version, operation core.Operation, after time.Duration) []byte {
 	b := p.borrow(ctx, o)
 	b.setCaller()
 	b.caller.Version = v

@@ -74,7 +74,7 @@ func (c *encryptCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	in := api.EncryptRequest{KeyID: c.ID, Plaintext: encoded(plaintext), Format: formatRaw, AAD: aad, Mode: &c.Mode}
+	in := api.EncryptRequest{KeyID: c.ID, Plaintext: encoded(plaintext), Format: given(formatRaw), AAD: aad, Mode: &c.Mode}
 	defer clear(in.Plaintext)
 	var out sealed
 	if _, err := s.ask(ctx, compute("/v1/encrypt", in), &out); err != nil {
@@ -115,7 +115,7 @@ func (c *decryptCmd) Run() error {
 		return err
 	}
 	var out api.DecryptAnswer
-	answer, err := s.ask(ctx, compute("/v1/decrypt", api.DecryptRequest{KeyID: c.ID, Ciphertext: document.Ciphertext, Format: formatRaw, IV: document.IV, Tag: document.Tag, AAD: aad, Mode: document.Mode, Encoding: utf8(c.Text)}), &out)
+	answer, err := s.ask(ctx, compute("/v1/decrypt", api.DecryptRequest{KeyID: &c.ID, Ciphertext: document.Ciphertext, Format: given(formatRaw), IV: document.IV, Tag: document.Tag, AAD: aad, Mode: document.Mode, Encoding: utf8(c.Text)}), &out)
 	defer clear(answer)
 	if err != nil {
 		return err

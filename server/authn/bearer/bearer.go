@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/tokentext"
 )
 
 // Tokens is where tokens are looked up. It answers from memory. Safe for concurrent use.
@@ -63,7 +64,7 @@ var _ core.BearerAuthenticator = (*Verifier)(nil)
 
 // Recognizes implements [core.BearerAuthenticator].
 func (v *Verifier) Recognizes(token string) bool {
-	_, _, ok := core.ParseAccessToken(token)
+	_, _, ok := tokentext.Parse(token)
 	return ok
 }
 
@@ -103,7 +104,7 @@ type provenToken struct {
 }
 
 func (c *connection) identify(ctx context.Context, certificate *core.Principal, text string) (*core.Principal, error) {
-	id, secret, ok := core.ParseAccessToken(text)
+	id, secret, ok := tokentext.Parse(text)
 	if !ok {
 		return nil, c.countFailure("it does not have the form of a token")
 	}

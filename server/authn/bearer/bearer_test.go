@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
 )
 
@@ -63,7 +64,7 @@ func userOf(password string) *core.User {
 
 // newWorld has a token of the user alice, which her password has bought.
 func newWorld() (w *world, token string, stored *core.AccessToken) {
-	text, id, hash := core.NewAccessToken()
+	text, id, hash := tokentext.New()
 	sum := sha256.Sum256([]byte("hash"))
 	now := time.Now().Unix()
 	stored = &core.AccessToken{SecretHash: hash, Principal: "alice", PasswordHash: sum[:], Issued: now, Expires: now + 900, Actions: []string{"encrypt"}, Keys: []string{"k"}}
@@ -226,7 +227,7 @@ func TestGuessing(t *testing.T) {
 	before := heapInUse()
 	const guesses = 10_000
 	for i := range guesses {
-		wrong, _, _ := core.NewAccessToken()
+		wrong, _, _ := tokentext.New()
 		text := string(wrong)
 		if i%2 == 0 {
 			text = token[:31] + text[31:] // the right ID

@@ -37,8 +37,14 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey),
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
 
+		door.Row(s, "PUT", "/v1/aliases/{name}", core.ActionModifyAttribute, door.TakesBody, http.StatusOK, (*service).setAlias),
+		door.Row(s, "GET", "/v1/aliases/{name}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getAlias),
+		door.Row(s, "DELETE", "/v1/aliases/{name}", core.ActionDeleteAttribute, door.TakesNothing, http.StatusNoContent, (*service).removeAlias),
+
 		door.Row(s, "POST", "/v1/encrypt", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).encrypt),
 		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
+		door.Row(s, "POST", "/v1/reencrypt", core.ActionReencryptTo, door.TakesBody, http.StatusOK, (*service).reencrypt),
+		door.Row(s, "POST", "/v1/data-keys", core.ActionGenerateDataKey, door.TakesBody, http.StatusOK, (*service).makeDataKey),
 		door.Row(s, "POST", "/v1/sign", core.ActionSign, door.TakesBody, http.StatusOK, (*service).sign),
 		door.Row(s, "POST", "/v1/verify", core.ActionSignatureVerify, door.TakesBody, http.StatusOK, (*service).verify),
 		door.Row(s, "POST", "/v1/mac", core.ActionMAC, door.TakesBody, http.StatusOK, (*service).makeMAC),

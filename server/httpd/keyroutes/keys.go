@@ -104,7 +104,11 @@ func dateOf(as core.Attributes, t core.Tag) string {
 }
 
 func (s *service) getKey(c *core.Caller, r *http.Request) (api.Key, error) {
-	out, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: core.ID(r.PathValue("keyId"))})
+	id, err := s.pathKey(c, r, core.ActionGetAttributes)
+	if err != nil {
+		return api.Key{}, err
+	}
+	out, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: id})
 	if err != nil {
 		return api.Key{}, err
 	}
@@ -177,7 +181,9 @@ func (s *service) activateKey(c *core.Caller, r *http.Request) (api.Key, error) 
 	if err != nil {
 		return api.Key{}, err
 	}
-	in.ID = core.ID(r.PathValue("keyId"))
+	if in.ID, err = s.pathKey(c, r, core.ActionActivate); err != nil {
+		return api.Key{}, err
+	}
 	out, err := s.Objects.Activate(r.Context(), c, &in)
 	return api.Key{KeyID: out.ID, State: core.Active.String()}, err
 }
@@ -204,7 +210,9 @@ func (s *service) revokeKey(c *core.Caller, r *http.Request) (api.Key, error) {
 	if err != nil {
 		return api.Key{}, err
 	}
-	in.ID = core.ID(r.PathValue("keyId"))
+	if in.ID, err = s.pathKey(c, r, core.ActionRevoke); err != nil {
+		return api.Key{}, err
+	}
 	out, err := s.Objects.Revoke(r.Context(), c, &in)
 	state := core.Deactivated
 	if in.Code == core.RevocationReasonCodeKeyCompromise || in.Code == core.RevocationReasonCodeCACompromise {

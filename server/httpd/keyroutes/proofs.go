@@ -47,7 +47,10 @@ func signedData(message api.Encoded, encoding *string, digest []byte) (data, dig
 }
 
 func readSign(in *api.SignRequest) (out operation.SignInput, err error) {
-	out = operation.SignInput{ID: core.ID(in.KeyID), Parameters: signatureParameters(in.Algorithm)}
+	out = operation.SignInput{Parameters: signatureParameters(in.Algorithm)}
+	if out.ID, err = keyNamed(in.KeyID); err != nil {
+		return out, err
+	}
 	out.Data, out.Digested, err = signedData(in.Message, in.Encoding, in.Digest)
 	return out, err
 }
@@ -62,7 +65,10 @@ func (s *service) sign(c *core.Caller, r *http.Request) (out api.SignAnswer, err
 }
 
 func readVerify(in *api.VerifyRequest) (out operation.SignatureVerifyInput, err error) {
-	out = operation.SignatureVerifyInput{ID: core.ID(in.KeyID), Parameters: signatureParameters(in.Algorithm), Signature: in.Signature}
+	out = operation.SignatureVerifyInput{Parameters: signatureParameters(in.Algorithm), Signature: in.Signature}
+	if out.ID, err = keyNamed(in.KeyID); err != nil {
+		return out, err
+	}
 	out.Data, out.Digested, err = signedData(in.Message, in.Encoding, in.Digest)
 	return out, err
 }
@@ -93,7 +99,10 @@ func macParameters(algorithm *string) *core.CryptographicParameters {
 }
 
 func readMAC(in *api.MACRequest) (out operation.MACInput, err error) {
-	out = operation.MACInput{ID: core.ID(in.KeyID), Parameters: macParameters(in.Algorithm)}
+	out = operation.MACInput{Parameters: macParameters(in.Algorithm)}
+	if out.ID, err = keyNamed(in.KeyID); err != nil {
+		return out, err
+	}
 	out.Data, err = plainBytes("data", in.Data, in.Encoding)
 	return out, err
 }
@@ -108,7 +117,10 @@ func (s *service) makeMAC(c *core.Caller, r *http.Request) (out api.MACAnswer, e
 }
 
 func readMACVerify(in *api.MACVerifyRequest) (out operation.MACVerifyInput, err error) {
-	out = operation.MACVerifyInput{ID: core.ID(in.KeyID), Parameters: macParameters(in.Algorithm), MAC: in.MAC}
+	out = operation.MACVerifyInput{Parameters: macParameters(in.Algorithm), MAC: in.MAC}
+	if out.ID, err = keyNamed(in.KeyID); err != nil {
+		return out, err
+	}
 	out.Data, err = plainBytes("data", in.Data, in.Encoding)
 	return out, err
 }

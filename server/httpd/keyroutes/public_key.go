@@ -30,7 +30,11 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 	if f := q["format"]; f != "" && f != formatPEM && f != formatJWK {
 		return out, s.Engine.RecordRefused(r.Context(), c, core.ActionGet, core.Errorf(core.InvalidField, `"format" must be "pem" or "jwk"`))
 	}
-	id, err := s.publicHalf(c, r, r.PathValue("keyId"))
+	named, err := s.pathKey(c, r, core.ActionGet)
+	if err != nil {
+		return out, err
+	}
+	id, err := s.publicHalf(c, r, named)
 	if err != nil {
 		return out, err
 	}
@@ -54,9 +58,9 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 
 // publicHalf returns the public key of a pair, of which either half may be named. It never
 // returns another kind of object.
-func (s *service) publicHalf(c *core.Caller, r *http.Request, id string) (string, error) {
+func (s *service) publicHalf(c *core.Caller, r *http.Request, id core.Identifier) (string, error) {
 	link := core.AttributeName{Tag: core.TagLink}
-	about, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: core.ID(id), Names: []core.AttributeName{{Tag: core.TagObjectType}, link}})
+	about, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: id, Names: []core.AttributeName{{Tag: core.TagObjectType}, link}})
 	if err != nil {
 		return "", err
 	}
@@ -69,9 +73,9 @@ func (s *service) publicHalf(c *core.Caller, r *http.Request, id string) (string
 				return a.Value.Field(core.TagLinkedObjectIdentifier).Text, nil
 			}
 		}
-		return "", core.Errorf(core.ItemNotFound, "the private key %s has no Link to a public key", core.ClientText(id))
+		return "", core.Errorf(core.ItemNotFound, "the private key %s has no Link to a public key", about.ID)
 	}
-	return "", core.Errorf(core.InvalidObjectType, "object %s is not half of a key pair", core.ClientText(id))
+	return "", core.Errorf(core.InvalidObjectType, "object %s is not half of a key pair", about.ID)
 }
 
 // jwkOf translates a SubjectPublicKeyInfo.

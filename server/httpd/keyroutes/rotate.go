@@ -32,7 +32,9 @@ func (s *service) rotateKey(c *core.Caller, r *http.Request) (createdKey, error)
 	if err != nil {
 		return createdKey{}, err
 	}
-	in.ID = core.ID(r.PathValue("keyId"))
+	if in.ID, err = s.pathKey(c, r, core.ActionReKey); err != nil {
+		return createdKey{}, err
+	}
 	out, err := s.Objects.Rotate(r.Context(), c, &in)
 	if err != nil {
 		return createdKey{}, err

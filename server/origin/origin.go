@@ -1,24 +1,30 @@
-package core
+// Package origin says what a door knows of a message besides its bytes. It is what the KMIP doors
+// and the package that answers messages share.
+package origin
 
-import "context"
+import (
+	"context"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // Origin is what a door knows of a message besides its bytes. The door may change
 // it between messages.
 type Origin struct {
-	Door      Door
+	Door      core.Door
 	Address   string // of the peer, without port
-	Principal *Principal
+	Principal *core.Principal
 	Refusal   error // not nil: why the sender may send no messages any more
 	Memory    MessageMemory
 
 	// Identify returns the sender of a message that has credentials, who is then its
 	// caller. nil: credentials are only noted.
-	Identify IdentifySender
+	Identify core.IdentifySender
 	// Yield gives way to the requests of others before each item but the first. It
 	// may wait. nil: it does not.
 	Yield func(context.Context) error
 	// Begin is called before each item, with its place in the batch. nil: it is not.
-	Begin func(place int, operation Operation)
+	Begin func(place int, operation core.Operation)
 }
 
 // MessageMemory bounds the memory of one message. The zero value has no bound.
