@@ -54,6 +54,8 @@ type KeyWrappingData struct {
 type WrappingKeyInfo struct {
 	ID         string
 	Parameters *CryptographicParameters
+
+	Key *Identifier // a key family that the REST door names; the engine sets ID to the version that is used
 }
 
 // KeyWrappingSpecification is what a client asks Get to wrap with (KMIP 1.4 §2.1.6).

@@ -286,6 +286,31 @@ func TestPoliciesBelongToFamilies(t *testing.T) {
 	}
 }
 
+// keysNamed takes a document as the identifiers of keys to attach to.
+type keysNamed struct{ core.KeyPolicies }
+
+func (keysNamed) CheckKeyPolicy(_ context.Context, _ string, document []byte, _ func(string) bool) (core.KeyPolicyFacts, error) {
+	return core.KeyPolicyFacts{Keys: strings.Fields(string(document))}, nil
+}
+
+// A document can name several versions of one family, and other keys.
+func TestDocumentsNameVersions(t *testing.T) {
+	w := newWorld(t)
+	_, d := administered(t, w, core.ActionReadHealth)
+	v := admin.New(w.Engine, admin.Ports{Directory: d, KeyPolicies: keysNamed{}})
+	one, other := w.aesKey(), w.aesKey()
+	two := w.rekey(one)
+	out, err := v.SavePolicy(ctx, w.alice, admin.SavePolicyInput{Name: "p", Document: []byte(strings.Join([]string{two, one, other, "nobody"}, " "))})
+	if err != nil || !slices.Equal(out.Attached, []string{two, one, other}) || len(out.Warnings) != 1 {
+		t.Fatalf("attached to %v with the warnings %v, %v", out.Attached, out.Warnings, err)
+	}
+	for _, id := range []string{one, two, other} {
+		if got := w.object(id).Policies(); !slices.Equal(got, []string{"p"}) {
+			t.Errorf("key %s has the policies %v", id, got)
+		}
+	}
+}
+
 // No version that is made while a policy is attached escapes it.
 func TestNoVersionEscapesAPolicy(t *testing.T) {
 	w := newWorld(t)

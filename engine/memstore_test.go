@@ -191,6 +191,11 @@ func (m *memStore) check(w core.Write, born map[storedKey]bool) error {
 			return core.Errorf(core.InvalidField, "no name")
 		}
 	case core.UpdateObject:
+		key := storedKey{w.Object.Tenant, w.Object.ID}
+		if born[key] {
+			return core.Errorf(core.Conflict, "the change has the row already")
+		}
+		born[key] = true
 		return m.checkVersion(w.Object, w.Object.Version-1)
 	case core.DeleteObject:
 		return m.checkVersion(w.Object, w.Object.Version)

@@ -210,3 +210,46 @@ func TestKMIPNamesNoFamilies(t *testing.T) {
 		t.Errorf("a family without a door that names families: %v", err)
 	}
 }
+
+// The key that wraps is named in the same ways: it protects, so it is the newest version that
+// may. Of a key that the caller may not see nothing is told.
+func TestReferencesToWrappingKeys(t *testing.T) {
+	w := newWorld(t)
+	one := w.aesKey(core.TagActivationDate, core.Date(1))
+	two := w.rekey(one)
+	w.setAlias("kek", one)
+	later, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(two), Attributes: attrs(core.TagActivationDate, core.Date(w.clock.now+100))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrap := func(c *core.Caller, id string, with core.Identifier) (string, error) {
+		t.Helper()
+		out, err := w.Get(ctx, c, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encoding: core.EncodingOptionNoEncoding, Encryption: &core.WrappingKeyInfo{Key: &with}}})
+		defer out.Secret.Release()
+		if err != nil {
+			return "", err
+		}
+		return out.Object.KeyBlock.Wrapping.Encryption.ID, nil
+	}
+	target := w.inState(core.Active)
+	for _, c := range []struct {
+		with core.Identifier
+		want string
+	}{{family(one, 0), two}, {alias("kek", 0), two}, {family(one, 1), one}, {alias("kek", 1), one}} {
+		if got, err := wrap(w.alice, target, c.with); err != nil || got != c.want {
+			t.Errorf("%+v wraps under %s, %v; want %s", c.with, got, err, c.want)
+		}
+	}
+	if _, err := wrap(w.alice, target, family(one, 3)); core.CodeOf(err) != core.WrongState {
+		t.Errorf("a version that is not active yet, %s, wraps: %v", later.ID, err)
+	}
+	mine, err := w.Create(ctx, w.eve, aesInput(core.TagActivationDate, core.Date(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, none := wrap(w.eve, mine.ID, family("nobody", 0))
+	_, hidden := wrap(w.eve, mine.ID, family(one, 0))
+	if core.CodeOf(hidden) != core.WrappingObjectNotFound || none == nil || hidden.Error() != strings.Replace(none.Error(), "nobody", one, 1) {
+		t.Errorf("a wrapping key that the caller may not see: %v; none: %v", hidden, none)
+	}
+}

@@ -9,13 +9,42 @@ import (
 // protecting are the actions that protect data.
 var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true}
 
-// oneVersion are the actions that end a key. Of a key with several versions the request must
-// name one: if the newest ended, an older one would protect data again.
-var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true}
-
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. What the caller may not see is answered like what does not exist.
 func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
+	k.Record.Object = core.ClientText(referenceText(id))
+	version, err := FindVersion(k, id, protecting[k.Action])
+	if err != nil {
+		return nil, err
+	}
+	k.Record.Object = version.ID
+	o, err := findAs(k, version.ID, core.RoleTarget)
+	if core.CodeOf(err) == core.ItemNotFound || core.CodeOf(err) == core.PermissionDenied && !MaySee(k, version) {
+		return nil, NoKey(id)
+	}
+	return o, err
+}
+
+// FindVersion returns the version of a key family that a reference means, without asking the
+// policy. protects says that the version shall protect data.
+func FindVersion(k *Call, id core.Identifier, protects bool) (*core.ManagedObject, error) {
+	if k.Ports.FindVersion == nil {
+		return nil, core.Errorf(core.FeatureNotSupported, "key families are not named here; name an object")
+	}
+	version, err := k.Ports.FindVersion(k, id, protects)
+	if core.CodeOf(err) == core.ItemNotFound {
+		return nil, NoKey(id)
+	}
+	return version, err
+}
+
+// NoKey is the answer for a key that does not exist, and for one that the caller may not see.
+func NoKey(id core.Identifier) error {
+	return core.Errorf(core.ItemNotFound, "there is no key %s", core.ClientText(referenceText(id)))
+}
+
+// referenceText returns a reference as clients write it.
+func referenceText(id core.Identifier) string {
 	name := id.Text
 	if id.Alias != "" {
 		name = "alias/" + id.Alias
@@ -23,45 +52,16 @@ func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 	if id.Version != 0 {
 		name += "@" + strconv.FormatInt(id.Version, 10)
 	}
-	k.Record.Object = core.ClientText(name)
-	if k.Ports.FindVersion == nil {
-		return nil, core.Errorf(core.FeatureNotSupported, "key families are not named here; name an object")
-	}
-	version, err := k.Ports.FindVersion(k, id, protecting[k.Action])
-	var o *core.ManagedObject
-	if err == nil {
-		k.Record.Object = version.ID
-		o, err = findAs(k, version.ID, core.RoleTarget)
-		err = HideUnseen(k, version, err)
-	}
-	if err == nil && id.Version == 0 && oneVersion[k.Action] && o.FamilyVersion() > 1 {
-		return nil, core.Errorf(core.IllegalOperation, "the key %s has %d versions, and %s ends one; name it, such as %s@1", core.ClientText(name), o.FamilyVersion(), k.Action, core.ClientText(name))
-	}
-	if core.CodeOf(err) == core.ItemNotFound {
-		return nil, core.Errorf(core.ItemNotFound, "there is no key %s", core.ClientText(name))
-	}
-	return o, err
+	return name
 }
 
-// PeekKey loads the object that a request names, or the newest version of the key. It does not ask
-// the policy, and the caller of the operation must learn nothing of it before that is asked.
-func PeekKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
-	if id.Family && k.Ports.FindVersion != nil {
-		return k.Ports.FindVersion(k, id, false)
+// MaySee reports whether the caller may read the attributes of an object. If not, or if the
+// policy does not decide that, a denial is answered as if the object did not exist.
+func MaySee(k *Call, o *core.ManagedObject) bool {
+	may, err := k.Permits(core.ActionGetAttributes, o, core.Asked{})
+	if err != nil || !may {
+		k.Record.Detail = "denied, and answered as absent"
+		return false
 	}
-	return k.LoadObject(id.Text)
-}
-
-// HideUnseen returns err, or one of code ItemNotFound if err is a denial and the caller may not
-// read the attributes of o either.
-func HideUnseen(k *Call, o *core.ManagedObject, err error) error {
-	if core.CodeOf(err) != core.PermissionDenied {
-		return err
-	}
-	may, failed := k.Permits(core.ActionGetAttributes, o, core.Asked{})
-	if failed != nil || may {
-		return err
-	}
-	k.Record.Detail = "denied, and answered as absent"
-	return core.Errorf(core.ItemNotFound, "object %s is hidden from the caller", o.ID)
+	return true
 }

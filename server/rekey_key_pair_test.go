@@ -36,6 +36,16 @@ func TestReKeyKeyPair(t *testing.T) {
 		if v >= core.V1_2 {
 			signs(t, c, fresh)
 		}
+		for id, head := range map[string]string{fresh.PrivateID: old.PrivateID, fresh.PublicID: old.PublicID} {
+			if as := attributesOf(t, c, id, core.FamilyAttribute, core.VersionAttribute); len(as) != 2 || as[0].Value.Text != head || as[1].Value.Num != 2 {
+				t.Errorf("%v: the family of the new half is %v; want version 2 of %s", v, as, head)
+			}
+		}
+		alias := core.AliasAttribute.With(core.Text("mine"))
+		_, err = kmiptest.Do(c, &kmip.AddAttribute, &operation.AddAttributeInput{ID: core.ID(fresh.PrivateID), Attribute: alias})
+		if want := map[bool]core.ResultReason{true: core.ReasonPermissionDenied, false: core.ReasonReadOnlyAttribute}[v < core.V2_0]; kmiptest.Reason(err) != want {
+			t.Errorf("%v: a client sets an alias: %v; want %v", v, err, want)
+		}
 		for what, id := range map[string]string{"a public key": fresh.PublicID, "nothing": "nobody"} {
 			_, err := kmiptest.Do(c, &kmip.ReKeyKeyPair, &operation.RekeyKeyPairInput{ID: core.ID(id)})
 			want := core.ReasonPermissionDenied

@@ -182,7 +182,7 @@ func onAlias(k *engine.Call, alias string, do func(core.Identifier) (*core.Manag
 		return operation.AliasOutput{}, err
 	}
 	changed, err := do(core.ID(o.ID))
-	if err = engine.HideUnseen(k, o, err); core.CodeOf(err) == core.ItemNotFound {
+	if core.CodeOf(err) == core.ItemNotFound || core.CodeOf(err) == core.PermissionDenied && !engine.MaySee(k, o) {
 		err = noAlias(alias)
 	}
 	if err != nil {

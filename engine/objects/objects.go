@@ -430,15 +430,11 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 	if m != core.WrappingMethodEncrypt || mac != nil {
 		return nil, p, core.Errorf(core.FeatureNotSupported, "keys are wrapped by Wrapping Method Encrypt alone, without MAC or signature")
 	}
-	if info == nil || info.ID == "" {
+	if info == nil || info.ID == "" && info.Key == nil {
 		return nil, p, core.Errorf(core.InvalidField, "the Encryption Key Information names no wrapping key")
 	}
-	k.Involve(core.ClientText(info.ID), core.RoleWrappingKey)
-	with, err := k.LoadObject(info.ID)
+	with, err := loadWrappingKey(k, info, protect)
 	if err != nil {
-		if core.CodeOf(err) == core.ItemNotFound {
-			err = core.Errorf(core.WrappingObjectNotFound, "no object has the Unique Identifier %s of the wrapping key", core.ClientText(info.ID))
-		}
 		return nil, p, err
 	}
 	if !protect {
@@ -455,6 +451,9 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 	defer func(asked core.Asked) { k.Asked = asked }(k.Asked)
 	k.Asked = core.Asked{Parameters: &p}
 	if _, err := k.Decide(action, with); err != nil {
+		if info.Key != nil && core.CodeOf(err) == core.PermissionDenied && !engine.MaySee(k, with) {
+			err = noWrappingKey(engine.NoKey(*info.Key))
+		}
 		return nil, p, err
 	}
 	if err := rules.CheckMask(with, mask); err != nil {
@@ -481,6 +480,30 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 		return nil, p, err
 	}
 	return with, p, nil
+}
+
+// loadWrappingKey loads the key that wraps (protect) or unwraps. Of a key family it sets the
+// identifier of the version that is used.
+func loadWrappingKey(k *engine.Call, info *core.WrappingKeyInfo, protect bool) (with *core.ManagedObject, err error) {
+	if info.Key != nil {
+		if with, err = engine.FindVersion(k, *info.Key, protect); err != nil {
+			return nil, noWrappingKey(err)
+		}
+		info.ID = with.ID
+	}
+	k.Involve(core.ClientText(info.ID), core.RoleWrappingKey)
+	if with, err = k.LoadObject(info.ID); core.CodeOf(err) == core.ItemNotFound {
+		err = core.Errorf(core.WrappingObjectNotFound, "no object has the Unique Identifier %s of the wrapping key", core.ClientText(info.ID))
+	}
+	return with, err
+}
+
+// noWrappingKey gives an error of code ItemNotFound the code that it has for wrapping keys.
+func noWrappingKey(err error) error {
+	if core.CodeOf(err) != core.ItemNotFound {
+		return err
+	}
+	return core.Errorf(core.WrappingObjectNotFound, "%s to wrap with", err)
 }
 
 // wrappingParameters returns the parameters with which a key wraps or unwraps.
