@@ -81,6 +81,15 @@ func TestReferencesTakeTheRightVersion(t *testing.T) {
 			t.Errorf("%+v names %s; want %s", c.id, reads, c.want)
 		}
 	}
+	five, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: alias("app", 0), Offset: new(int64(2000))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.isVersion(five.ID, one, 5)
+	if linkOf(w.object(five.ID), core.LinkTypeReplacedObjectLink) != four || w.object(five.ID).Attributes.Num(core.TagActivationDate) != w.clock.now+2000 {
+		t.Errorf("Re-key by an alias replaced %v; want the newest version", w.object(five.ID).Attributes)
+	}
+	four = five.ID
 	sealed, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(one), Data: []byte("text")})
 	if err != nil {
 		t.Fatal(err)
