@@ -217,8 +217,8 @@ func TestDecryptUnnamedIsAnActionOfItsOwn(t *testing.T) {
 	if r := j.last(); err != nil || string(out.Data) != "x" || r.Action != core.ActionDecryptUnnamed || r.Object != ids[1] {
 		t.Errorf("%+v, %v, record %v of %s", out, err, r.Action, r.Object)
 	}
-	if _, err := w.openBy(w.eve, "", data); core.CodeOf(err) != core.PermissionDenied {
-		t.Errorf("a stranger: %v; want PermissionDenied", err)
+	if _, err := w.openBy(w.eve, "", data); core.CodeOf(err) != core.ItemNotFound {
+		t.Errorf("a stranger: %v; want ItemNotFound", err)
 	}
 	if _, err := w.openBy(w.out, "", data); core.CodeOf(err) != core.ItemNotFound {
 		t.Errorf("another tenant: %v; want ItemNotFound", err)
@@ -461,15 +461,15 @@ func TestReencryptNeedsBothKeys(t *testing.T) {
 		}
 	}
 	w.Ports.Policy = tenantPolicy{}
-	refused("a stranger", w.eve, core.PermissionDenied)
-	for _, c := range []struct{ id string }{{from}, {to}} {
-		o, _ := w.store.Object(ctx, "default", c.id)
+	refused("a stranger", w.eve, core.PermissionDenied)                                              // to the key that it names
+	for id, want := range map[string]core.Code{from: core.ItemNotFound, to: core.PermissionDenied} { // the request does not name the source
+		o, _ := w.store.Object(ctx, "default", id)
 		was := o.Owner
 		o.Owner, o.Group = "eve", ""
-		w.ForgetSnapshot("default", c.id)
-		refused("one key is of somebody else", w.alice, core.PermissionDenied)
+		w.ForgetSnapshot("default", id)
+		refused("one key is of somebody else", w.alice, want)
 		o.Owner = was
-		w.ForgetSnapshot("default", c.id)
+		w.ForgetSnapshot("default", id)
 	}
 	o, _ := w.store.Object(ctx, "default", from)
 	o.Attributes = o.Attributes.Set(core.TagCryptographicUsageMask, core.Mask(core.MaskEncrypt))

@@ -7,7 +7,8 @@ import (
 )
 
 // protecting are the actions that protect data.
-var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true}
+var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true,
+	core.ActionReencryptTo: true, core.ActionGenerateDataKey: true}
 
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. What the caller may not see is answered like what does not exist.

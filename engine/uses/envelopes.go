@@ -2,7 +2,6 @@ package uses
 
 import (
 	"context"
-	"encoding/binary"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/envelope"
@@ -49,13 +48,13 @@ func (v *Verbs) decryptEnvelope(k *engine.Call, in *operation.EnvelopeInput) (ou
 		return out, err
 	}
 	k.Asked.Parameters = &envelopeParameters
-	id, err := v.versionOf(k, in.ID, &e, func(id core.Identifier) error { _, err := k.FindObject(id); return err })
+	version, err := versionOf(k, in.ID, &e, func(id core.Identifier) error { _, err := k.FindObject(id); return err })
 	if err != nil {
 		return out, err
 	}
-	o, err := findForUse(k, id, &decryptUse)
+	o, err := findForUse(k, core.ID(version.ID), &decryptUse)
 	if err != nil {
-		return out, err
+		return out, asAbsent(k, in.ID, version, err)
 	}
 	out = outputOf(o)
 	out.Data, err = open(k, o, &e, in.AAD, in.Context)
@@ -79,7 +78,7 @@ func (v *Verbs) reencrypt(k *engine.Call, in *operation.ReencryptInput) (out ope
 	if err != nil {
 		return out, err
 	}
-	from, err := v.findSource(k, in.Source, &e)
+	from, err := findSource(k, in.Source, &e)
 	if err != nil {
 		return out, err
 	}
@@ -93,14 +92,14 @@ func (v *Verbs) reencrypt(k *engine.Call, in *operation.ReencryptInput) (out ope
 
 // findSource returns the key version that made the envelope to be encrypted again. It asks the
 // policy first, then checks state, dates and mask, and notes the key in the record.
-func (v *Verbs) findSource(k *engine.Call, named core.Identifier, e *envelope.Envelope) (*core.ManagedObject, error) {
-	id, err := v.versionOf(k, named, e, func(id core.Identifier) error { _, err := decideSource(k, id); return err })
+func findSource(k *engine.Call, named core.Identifier, e *envelope.Envelope) (*core.ManagedObject, error) {
+	version, err := versionOf(k, named, e, func(id core.Identifier) error { _, err := decideSource(k, id); return err })
 	if err != nil {
 		return nil, err
 	}
-	from, err := decideSource(k, id)
+	from, err := decideSource(k, core.ID(version.ID))
 	if err != nil {
-		return nil, err
+		return nil, asAbsent(k, named, version, err)
 	}
 	k.Record.Detail = "from " + from.ID
 	check := k.UseCheck(false)
@@ -254,25 +253,24 @@ func errWrongEnvelope() error {
 // versionOf returns the key version that made an envelope. If a key is named and the envelope is
 // of no version of its family, the error is that of a wrong tag. decide is then asked first, so
 // that a caller who may not use the named key learns nothing else.
-func (v *Verbs) versionOf(k *engine.Call, named core.Identifier, e *envelope.Envelope, decide func(core.Identifier) error) (core.Identifier, error) {
+func versionOf(k *engine.Call, named core.Identifier, e *envelope.Envelope, decide func(core.Identifier) error) (*core.ManagedObject, error) {
 	if !isNamed(named) {
-		id, err := v.findVersion(k, e)
-		return core.ID(id), err
+		return findVersion(k, e)
 	}
 	o, err := loadNamed(k, named)
 	if err != nil {
-		return named, err
+		return nil, err
 	}
 	if o.Family() == e.Family {
-		id, err := v.findVersion(k, e)
+		version, err := findVersion(k, e)
 		if core.CodeOf(err) != core.ItemNotFound {
-			return core.ID(id), err
+			return version, err
 		}
 	}
-	if err := decide(named); err != nil {
-		return named, err
+	if err := asAbsent(k, named, o, decide(core.ID(o.ID))); err != nil {
+		return nil, err
 	}
-	return named, errWrongEnvelope()
+	return nil, errWrongEnvelope()
 }
 
 // isNamed reports whether a request names a key.
@@ -280,43 +278,33 @@ func isNamed(id core.Identifier) bool { return id != core.Identifier{} }
 
 // loadNamed returns the key that a request names. It does not ask the policy.
 func loadNamed(k *engine.Call, id core.Identifier) (*core.ManagedObject, error) {
+	if id.Family {
+		return engine.FindVersion(k, id, false)
+	}
 	return k.LoadObject(id.Text)
 }
 
-// findVersion returns the Unique Identifier of the version of a family that an envelope names.
-func (v *Verbs) findVersion(k *engine.Call, e *envelope.Envelope) (string, error) {
-	if e.Version == 1 {
-		return e.Family, requireVersion(k, e.Family, e)
+// asAbsent answers a denial as if the key did not exist, if the caller may not see the object and
+// has not named it by its identifier.
+func asAbsent(k *engine.Call, named core.Identifier, o *core.ManagedObject, err error) error {
+	switch {
+	case core.CodeOf(err) != core.PermissionDenied || isNamed(named) && !named.Family || engine.MaySee(k, o):
+		return err
+	case named.Family:
+		return engine.NoKey(named)
 	}
-	tenant, name := k.Caller.Principal.Tenant, binary.BigEndian.AppendUint32([]byte(e.Family), e.Version)
-	if id, ok := v.versions.Get(tenant, name); ok {
-		return id, requireVersion(k, id, e)
-	}
-	f := core.Filter{Now: k.Now, WholeTenant: true, Attributes: core.Attributes{
-		{Vendor: core.FamilyAttribute.Vendor, Name: core.FamilyAttribute.Name, Value: core.Text(e.Family)},
-		{Vendor: core.VersionAttribute.Vendor, Name: core.VersionAttribute.Name, Value: core.Int(int32(e.Version))}}}
-	found, err := k.Ports.Store.Candidates(k.Ctx, tenant, f, 0, 2)
-	if err != nil {
-		return "", err
-	}
-	for _, o := range found {
-		if f.Matches(o) {
-			v.versions.Put(tenant, name, o.ID) // a version never becomes another one
-			return o.ID, requireVersion(k, o.ID, e)
-		}
-	}
-	return "", errNoVersion(e)
+	return errNoVersion()
 }
 
-// requireVersion fails with ItemNotFound unless an object is the version that an envelope names.
-func requireVersion(k *engine.Call, id string, e *envelope.Envelope) error {
-	o, err := k.LoadObject(id)
-	if err == nil && (o.Family() != e.Family || o.FamilyVersion() != int64(e.Version)) {
-		err = errNoVersion(e)
+// findVersion returns the version of a key that an envelope names. It does not ask the policy.
+func findVersion(k *engine.Call, e *envelope.Envelope) (*core.ManagedObject, error) {
+	o, err := engine.FindVersion(k, core.Identifier{Text: e.Family, Family: true, Version: int64(e.Version)}, false)
+	if core.CodeOf(err) == core.ItemNotFound || err == nil && (o.Family() != e.Family || o.FamilyVersion() != int64(e.Version)) {
+		return nil, errNoVersion()
 	}
-	return err
+	return o, err
 }
 
-func errNoVersion(e *envelope.Envelope) error {
-	return core.Errorf(core.ItemNotFound, "there is no version %d of the key %s, which the envelope names", e.Version, core.ClientText(e.Family))
+func errNoVersion() error {
+	return core.Errorf(core.ItemNotFound, "there is no key of the family and the version that the envelope names")
 }

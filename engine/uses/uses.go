@@ -11,7 +11,6 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/core/cache"
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
@@ -23,22 +22,17 @@ const (
 	maxSeed   = 64 * 1024
 )
 
-// maxVersions bounds the key versions whose Unique Identifiers are remembered.
-const maxVersions = 1 << 14
-
 // Verbs has one method for each operation. It is safe for concurrent use.
 type Verbs struct {
 	engine *engine.Engine
 	nonces *nonceTable
-
-	versions *cache.Shared[string] // Unique Identifiers of key versions that envelopes name
 
 	runEncrypt func(*engine.Call, *operation.EncryptInput) (operation.EncryptOutput, error) // encrypt, bound once so that a use allocates nothing
 }
 
 // New returns the verbs of an engine.
 func New(e *engine.Engine) *Verbs {
-	v := &Verbs{engine: e, nonces: newNonceTable(), versions: cache.NewShared[string](maxVersions)}
+	v := &Verbs{engine: e, nonces: newNonceTable()}
 	v.runEncrypt = v.encrypt
 	return v
 }
