@@ -10,6 +10,10 @@ import (
 var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true,
 	core.ActionReencryptTo: true, core.ActionGenerateDataKey: true}
 
+// oneVersion are the actions that end a version. Of a key with several versions the request must
+// name one: if the newest ended, an older one would protect data again.
+var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true}
+
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. What the caller may not see is answered like what does not exist.
 func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
@@ -22,6 +26,10 @@ func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 	o, err := findAs(k, version.ID, core.RoleTarget)
 	if core.CodeOf(err) == core.ItemNotFound || core.CodeOf(err) == core.PermissionDenied && !MaySee(k, version) {
 		return nil, NoKey(id)
+	}
+	if err == nil && id.Version == 0 && oneVersion[k.Action] && o.FamilyVersion() > 1 {
+		name := core.ClientText(referenceText(id))
+		return nil, core.Errorf(core.IllegalOperation, "the key %s has %d versions, and %s is for one of them; name it, such as %s@1", name, o.FamilyVersion(), k.Action, name)
 	}
 	return o, err
 }

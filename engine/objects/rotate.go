@@ -15,11 +15,22 @@ func (v *Verbs) Rotate(ctx context.Context, c *core.Caller, in *operation.Rotate
 }
 
 func rotate(k *engine.Call, in *operation.RotateInput) (out operation.RotateOutput, err error) {
-	if o, err := engine.PeekKey(k, in.ID); err == nil && o.Type == core.ObjectTypePrivateKey { // an error is that of Re-key too
+	if isPair(k, in.ID) {
 		k.Action, k.Record.Action = core.ActionReKeyKeyPair, core.ActionReKeyKeyPair
 		made, err := reKeyKeyPair(k, &operation.RekeyKeyPairInput{ID: in.ID, Offset: in.Offset})
 		return operation.RotateOutput{Made: made.Private, PublicID: made.PublicID}, err
 	}
 	made, err := reKey(k, &operation.RekeyInput{ID: in.ID, Offset: in.Offset})
 	return operation.RotateOutput{Made: made.Made}, err
+}
+
+// isPair reports whether a request names a private key. It does not ask the policy: Re-key and
+// Re-key Key Pair do.
+func isPair(k *engine.Call, id core.Identifier) bool {
+	find := func() (*core.ManagedObject, error) { return k.LoadObject(id.Text) }
+	if id.Family {
+		find = func() (*core.ManagedObject, error) { return engine.FindVersion(k, id, false) }
+	}
+	o, err := find()
+	return err == nil && o.Type == core.ObjectTypePrivateKey
 }
