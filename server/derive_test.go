@@ -162,3 +162,34 @@ func TestDeriveKeyInABatch(t *testing.T) {
 		t.Errorf("references to earlier answers: %+v, %v", r, err)
 	}
 }
+
+// A statement gives another principal the right to derive, and judges the key that is derived.
+func TestDeriveKeyByPolicy(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.Issue("alice", "default")
+	base := baseKey(t, dial(t, s, "dev", core.V2_1), "0123456789abcdef0123456789abcdef")
+	derive := func(bits int32, mask core.UsageMask) error {
+		in := deriveFrom(base)
+		in.Attributes = kmiptest.AESKey(bits, mask).Attributes
+		_, err := kmiptest.Do(dial(t, s, "alice", core.V1_4), &kmip.DeriveKey, in)
+		return err
+	}
+	if err := derive(256, core.MaskEncrypt); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("before the policy: %v; want Permission Denied", err)
+	}
+	applyPolicy(t, s, "derive", fmt.Sprintf(`{"keyId": %q, "statements": [{"principal": "client:alice", "actions": ["derive"], "effect": "allow",
+		"conditions": {"parameters": {"algorithm": "AES", "length": 256, "usage": ["Encrypt", "Decrypt"]}}}]}`, base.Text))
+	for what, c := range map[string]struct {
+		bits   int32
+		mask   core.UsageMask
+		denied bool
+	}{"what it names": {256, core.MaskEncrypt, false}, "another length": {128, core.MaskEncrypt, true}, "another usage": {256, core.MaskEncrypt | core.MaskWrapKey, true}} {
+		if err := derive(c.bits, c.mask); (kmiptest.Reason(err) == core.ReasonPermissionDenied) != c.denied || (err != nil && !c.denied) {
+			t.Errorf("%s: %v; denied should be %v", what, err, c.denied)
+		}
+	}
+	if _, err := kmiptest.Do(dial(t, s, "alice", core.V1_4), &kmip.Get, &operation.GetInput{ID: base}); kmiptest.Reason(err) != core.ReasonPermissionDenied {
+		t.Errorf("Get of the base: %v; want Permission Denied", err)
+	}
+}
