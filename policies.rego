@@ -75,6 +75,7 @@ use_operations := {
 	"Get", "Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
@@ -92,6 +93,7 @@ admin_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
 }
 
 # What role "auditor" may do to every object of its tenant: read attributes.
@@ -160,7 +162,7 @@ monitor_roles := {"monitor", "admin", "auditor"}
 operator_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Re-key", "Re-key Key Pair",
+	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover",
 }
 
 # The kinds of operations that a key policy or a role of the tenant can permit: nothing

@@ -88,6 +88,7 @@ read_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 manage_operations := {
 	"Check", "Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
 }
 
 key_operations := {
@@ -186,8 +187,8 @@ operator := principal("t", "otto", set(), {"operator"})
 viewer := principal("t", "vera", set(), {"viewer"})
 
 test_operator_runs_the_life_of_keys if {
-	every op in {"Get Attributes", "Locate", "Activate", "Re-key", "Re-key Key Pair", "Modify Attribute"} { yes(op, operator, shared) }
-	every op in {"Get", "Encrypt", "Decrypt", "Sign", "Revoke", "Destroy"} { no(op, operator, shared) }
+	every op in {"Get Attributes", "Locate", "Activate", "Re-key", "Re-key Key Pair", "Modify Attribute", "Disable", "Enable", "Archive", "Recover"} { yes(op, operator, shared) }
+	every op in {"Get", "Encrypt", "Decrypt", "Sign", "Revoke", "Destroy", "Soft Delete", "Restore", "Purge"} { no(op, operator, shared) }
 }
 
 test_viewer_reads_attributes if {

@@ -84,6 +84,8 @@ var rights = map[core.Action]right{
 	core.ActionGetAttributes: read, core.ActionGetAttributeList: read,
 	core.ActionCheck: run, core.ActionAddAttribute: run, core.ActionModifyAttribute: run, core.ActionSetAttribute: run,
 	core.ActionDeleteAttribute: run, core.ActionActivate: run, core.ActionReKey: run, core.ActionReKeyKeyPair: run, core.ActionRevoke: manage, core.ActionDestroy: manage,
+	core.ActionDisable: run, core.ActionEnable: run, core.ActionArchive: run, core.ActionRecover: run,
+	core.ActionSoftDelete: manage, core.ActionRestore: manage, core.ActionPurge: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
 	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use, core.ActionDeriveKey: use,
 	core.ActionReencryptFrom: use, core.ActionReencryptTo: use, core.ActionGenerateDataKey: use,

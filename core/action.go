@@ -207,6 +207,12 @@ const (
 	ActionGenerateDataKey // random bytes in an envelope
 
 	// Other requests to the server.
+	ActionDisable    // the value of a key is not used until Enable
+	ActionEnable     // after Disable
+	ActionSoftDelete // Restore is possible for a time
+	ActionRestore    // after Soft Delete
+	ActionPurge      // Destroy after Soft Delete
+
 	ActionReadHealth       // the state of every part of the server
 	ActionReadMetrics      // its figures
 	ActionListTokenObjects // orphans and sets of keys in the HSM
@@ -338,6 +344,12 @@ var actionTable = [...]ActionInfo{
 	ActionReencryptFrom:   {"Reencrypt From", 0, UseAction, OneObject},
 	ActionReencryptTo:     {"Reencrypt To", 0, UseAction, OneObject},
 	ActionGenerateDataKey: {"Generate Data Key", 0, UseAction, OneObject},
+
+	ActionDisable:    {"Disable", 0, ManageAction, OneObject},
+	ActionEnable:     {"Enable", 0, ManageAction, OneObject},
+	ActionSoftDelete: {"Soft Delete", 0, ManageAction, OneObject},
+	ActionRestore:    {"Restore", 0, ManageAction, OneObject},
+	ActionPurge:      {"Purge", 0, ManageAction, OneObject},
 
 	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
 	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},

@@ -35,7 +35,11 @@ var actionWords = []ActionWord{
 
 	{"activate", []Action{ActionActivate}},
 	{"revoke", []Action{ActionRevoke}},
-	{"delete", []Action{ActionDestroy}},
+	{"disable", []Action{ActionDisable}},
+	{"enable", []Action{ActionEnable}},
+	{"delete", []Action{ActionDestroy, ActionSoftDelete}}, // so that a denial covers DELETE over REST too
+	{"restore", []Action{ActionRestore}},
+	{"purge", []Action{ActionPurge}},
 	{"archive", []Action{ActionArchive}},
 	{"recover", []Action{ActionRecover}},
 	{"lease", []Action{ActionObtainLease, ActionGetUsageAllocation}},

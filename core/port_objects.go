@@ -19,8 +19,9 @@ type ObjectTable interface {
 	// that there are no more.
 	Candidates(ctx context.Context, tenant string, f Filter, beyond int64, limit int) ([]*ManagedObject, error)
 
-	// Residents returns which of the given CKA_IDs belong to an object that is not
-	// destroyed. It is a hint: the seals of the rows are not checked.
+	// Residents returns which of the given CKA_IDs the row of an object names. It is a hint:
+	// the seals of the rows are not checked. The row of a destroyed object names none,
+	// unless it can be restored.
 	Residents(ctx context.Context, tokens [][]byte) (map[string]bool, error)
 
 	// OldestRows counts the first rows of a tenant, in the order of Seq. The seals of the

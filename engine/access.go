@@ -204,6 +204,9 @@ func (k *Call) stillGranted() error {
 			k.Asked = g.asked
 			_, err = k.Decide(g.action, o)
 		}
+		if err == nil {
+			err = RequireAvailable(g.action, o)
+		}
 		if err == nil && g.check != nil {
 			err = g.check(o, k.Now)
 		}

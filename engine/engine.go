@@ -59,15 +59,23 @@ type Settings struct {
 
 // Defaults are the server's choices where a client makes none.
 type Defaults struct {
-	Sensitive      bool         // new objects are Sensitive unless the client says otherwise
-	NotExtractable bool         // new objects are not Extractable unless the client says otherwise
-	ForbidClasses  []core.Class // no object of these classes is kept
-	KeyGroup       string       // owns new keys too, unless the request, the client or the tenant names a group; only if the maker is a member
-	UniqueNames    bool         // refuse a Name that another object of the tenant has; two nodes can still give one Name at the same moment
+	Sensitive      bool          // new objects are Sensitive unless the client says otherwise
+	NotExtractable bool          // new objects are not Extractable unless the client says otherwise
+	ForbidClasses  []core.Class  // no object of these classes is kept
+	KeyGroup       string        // owns new keys too, unless the request, the client or the tenant names a group; only if the maker is a member
+	Retention      time.Duration // how long a deleted object can be restored unless the request says otherwise; 0: DefaultRetention
+	UniqueNames    bool          // refuse a Name that another object of the tenant has; two nodes can still give one Name at the same moment
 
 	RevokedKeys                          // of all tenants that are not in RevokedKeysOf
 	RevokedKeysOf map[string]RevokedKeys // by tenant
 }
+
+// Bounds and default of how long a deleted object can be restored.
+const (
+	MinRetention     = 24 * time.Hour
+	MaxRetention     = 3650 * 24 * time.Hour
+	DefaultRetention = 30 * 24 * time.Hour
+)
 
 // RevokedKeys says which revoked keys no longer decrypt, verify or unwrap.
 type RevokedKeys struct {

@@ -34,6 +34,8 @@ var every = map[core.Action]triedAction{
 	core.ActionActivate:         {object: true, state: core.PreActive, do: by("activate")},
 	core.ActionRevoke:           {object: true, state: core.Active, do: by("compromise")},
 	core.ActionDestroy:          {object: true, state: core.Deactivated, do: by("destroy")},
+	core.ActionArchive:          {object: true, state: core.Active, do: by("archive")},
+	core.ActionRecover:          {object: true, state: core.Active, do: by("recover")},
 	core.ActionGet:              {object: true, state: core.Active, do: by("get")},
 	core.ActionGetAttributes:    {object: true, state: core.Active, do: by("get attributes")},
 	core.ActionGetAttributeList: {object: true, state: core.Active, do: by("get attribute list")},

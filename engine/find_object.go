@@ -5,6 +5,7 @@ import "github.com/keyreeve/keyreeve/core"
 // FindObject loads the object that a request names and asks the policy whether the
 // caller may do the operation on it. The object becomes the target of the record. An
 // object that does not exist, or is another tenant's, is an error of code ItemNotFound.
+// For an object that is archived or disabled see [RequireAvailable].
 func (k *Call) FindObject(id core.Identifier) (*core.ManagedObject, error) {
 	if id.Family {
 		return findKey(k, id)
@@ -32,6 +33,9 @@ func findAs(k *Call, id string, role core.ObjectRole) (*core.ManagedObject, erro
 		return nil, err
 	}
 	k.AddGrant(role, k.Action, o.ID, nil)
+	if err := RequireAvailable(k.Action, o); err != nil {
+		return nil, err
+	}
 	return k.access.Object, nil // a gate may have counted the use in it
 }
 

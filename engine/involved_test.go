@@ -96,7 +96,7 @@ var severalObjects = map[core.Action][]func(w *world, wrapping, other, linked st
 // oneObject are the operations that have to do with one object at most, and Locate,
 // whose record says how many objects it answered.
 var oneObject = []core.Action{core.ActionLocate, core.ActionCheck, core.ActionGetAttributes, core.ActionGetAttributeList, core.ActionActivate,
-	core.ActionRevoke, core.ActionDestroy, core.ActionQuery, core.ActionDiscoverVersions, core.ActionEncrypt, core.ActionDecrypt, core.ActionSign,
+	core.ActionRevoke, core.ActionDestroy, core.ActionArchive, core.ActionRecover, core.ActionQuery, core.ActionDiscoverVersions, core.ActionEncrypt, core.ActionDecrypt, core.ActionSign,
 	core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionRNGRetrieve, core.ActionRNGSeed, core.ActionHash}
 
 func wrappedWith(id string) *core.WrappingKeyInfo { return &core.WrappingKeyInfo{ID: id} }

@@ -79,6 +79,25 @@ func (w *world) step(c *core.Caller, op, id string) error {
 		_, err = w.MACVerify(ctx, c, &operation.MACVerifyInput{ID: core.ID(id), Data: data, MAC: []byte("mac")})
 	case "derive":
 		_, err = w.DeriveKey(ctx, c, derivedFrom(id))
+	case "disable":
+		_, err = w.Disable(ctx, c, &operation.LifeInput{ID: core.ID(id)})
+	case "enable":
+		_, err = w.Enable(ctx, c, &operation.LifeInput{ID: core.ID(id)})
+	case "soft delete":
+		_, err = w.SoftDelete(ctx, c, &operation.SoftDeleteInput{ID: core.ID(id)})
+	case "restore":
+		_, err = w.Restore(ctx, c, &operation.LifeInput{ID: core.ID(id)})
+	case "purge":
+		_, err = w.PurgeDeleted(ctx, c, &operation.LifeInput{ID: core.ID(id)})
+	case "archive":
+		_, err = w.Archive(ctx, c, &operation.LifeInput{ID: core.ID(id)})
+	case "recover":
+		_, err = w.Recover(ctx, c, &operation.LifeInput{ID: core.ID(id)})
+	case "wrap":
+		var out operation.GetOutput
+		out, err = w.Get(ctx, c, &operation.GetInput{ID: core.ID(w.aesKey()), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt,
+			Encoding: core.EncodingOptionNoEncoding, Encryption: wrappedWith(id)}})
+		out.Secret.Release()
 	case "re-key":
 		_, err = w.ReKey(ctx, c, &operation.RekeyInput{ID: core.ID(id)})
 	case "check":
@@ -113,6 +132,13 @@ var stateTable = map[string]string{
 	"re-key":             "yyyydd",
 	"derive":             "syssdd",
 	"check":              "yyyydd",
+	"disable":            "yyyydd",
+	"enable":             "ssssdd",
+	"soft delete":        "yyyydd",
+	"restore":            "ssssdd",
+	"purge":              "ssssdd",
+	"archive":            "yyyydd",
+	"recover":            "yyyydd",
 }
 
 // Every operation is tried in every state, so that a rule that is lost shows as

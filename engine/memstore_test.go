@@ -337,7 +337,7 @@ func (m *memStore) Residents(_ context.Context, tokens [][]byte) (map[string]boo
 	out := map[string]bool{}
 	for _, o := range m.objects {
 		for _, t := range tokens {
-			if bytes.Equal(o.Material.CKAID, t) && !core.State(o.Attributes.Num(core.TagState)).Gone() {
+			if bytes.Equal(o.Material.CKAID, t) {
 				out[string(t)] = true
 			}
 		}

@@ -43,6 +43,9 @@ func TestSlowOperationAsksAgain(t *testing.T) {
 		want      core.Code
 	}{
 		"revoked":          {func(w *world, id string) { w.step(w.bob, "compromise", id) }, core.WrongState},
+		"disabled":         {func(w *world, id string) { w.step(w.bob, "disable", id) }, core.WrongState},
+		"archived":         {func(w *world, id string) { w.step(w.bob, "archive", id) }, core.ObjectArchived},
+		"deleted":          {func(w *world, id string) { w.step(w.bob, "soft delete", id) }, core.ObjectDestroyed},
 		"its date reached": {func(w *world, id string) { w.clock.now += 100 }, core.WrongState},
 		"forbidden": {func(w *world, id string) {
 			w.Ports.Policy = tenantPolicy{fail: core.Errorf(core.PolicyUnavailable, "closed")}

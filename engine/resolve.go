@@ -10,9 +10,10 @@ import (
 var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign: true, core.ActionMAC: true,
 	core.ActionReencryptTo: true, core.ActionGenerateDataKey: true}
 
-// oneVersion are the actions that end a version. Of a key with several versions the request must
+// oneVersion are the actions that end a version, or bring one back. Of a key with several versions the request must
 // name one: if the newest ended, an older one would protect data again.
-var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true}
+var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true, core.ActionDisable: true, core.ActionEnable: true, core.ActionSoftDelete: true,
+	core.ActionRestore: true, core.ActionPurge: true, core.ActionArchive: true, core.ActionRecover: true}
 
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. What the caller may not see is answered like what does not exist.

@@ -103,7 +103,7 @@ func fieldsOf(b []byte) (out []string) {
 
 var all = []pair{entire(&kmip.DiscoverVersions), entire(&kmip.Query), entire(&kmip.Create), entire(&kmip.CreateKeyPair), entire(&kmip.Register), entire(&kmip.ReKey), entire(&kmip.ReKeyKeyPair), entire(&kmip.DeriveKey),
 	entire(&kmip.Locate), entire(&kmip.Check), entire(&kmip.Get), entire(&kmip.GetAttributes), entire(&kmip.GetAttributeList), entire(&kmip.AddAttribute),
-	entire(&kmip.ModifyAttribute), entire(&kmip.SetAttribute), entire(&kmip.DeleteAttribute), entire(&kmip.Activate), entire(&kmip.Revoke), entire(&kmip.Destroy),
+	entire(&kmip.ModifyAttribute), entire(&kmip.SetAttribute), entire(&kmip.DeleteAttribute), entire(&kmip.Activate), entire(&kmip.Revoke), entire(&kmip.Destroy), entire(&kmip.Archive), entire(&kmip.Recover),
 	entire(&kmip.Encrypt), entire(&kmip.Decrypt), entire(&kmip.Sign), entire(&kmip.SignatureVerify), entire(&kmip.MAC), entire(&kmip.MACVerify), entire(&kmip.Hash),
 	entire(&kmip.RNGRetrieve), entire(&kmip.RNGSeed)}
 

@@ -611,6 +611,12 @@ var everyOperation = []produced{
 	from(&kmip.Destroy, core.V1_0, func(g *gen) (operation.DestroyInput, operation.IDOutput) {
 		return operation.DestroyInput{ID: g.identifier()}, operation.IDOutput{ID: g.id()}
 	}),
+	from(&kmip.Archive, core.V1_0, func(g *gen) (operation.LifeInput, operation.IDOutput) {
+		return operation.LifeInput{ID: g.identifier()}, operation.IDOutput{ID: g.id()}
+	}),
+	from(&kmip.Recover, core.V1_0, func(g *gen) (operation.LifeInput, operation.IDOutput) {
+		return operation.LifeInput{ID: g.identifier()}, operation.IDOutput{ID: g.id()}
+	}),
 	from(&kmip.Encrypt, core.V1_2, func(g *gen) (operation.EncryptInput, operation.EncryptOutput) {
 		in := operation.EncryptInput{ID: g.identifier(), Parameters: g.parameters(), Data: g.data(), IV: g.optBlob(), AAD: g.since(core.V1_4, g.optBlob())}
 		in.Correlation, in.Init, in.Final = g.stream()

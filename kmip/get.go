@@ -20,7 +20,7 @@ var Get = define(Operation[operation.GetInput, operation.GetOutput]{
 				core.ReasonNotExtractable, core.ReasonObjectNotFound, core.ReasonSensitive, core.ReasonWrappingObjectArchived,
 				core.ReasonWrappingObjectDestroyed, core.ReasonWrappingObjectNotFound},
 			Since21:  noReasons,
-			Unlisted: []core.ResultReason{core.ReasonObjectDestroyed},
+			Unlisted: append([]core.ResultReason{core.ReasonObjectDestroyed}, unlistedReasons...),
 			Special:  []SpecialReason{{core.BadCryptographicParameters, core.ReasonItemNotFound, core.ReasonBadCryptographicParameters}},
 		},
 	},

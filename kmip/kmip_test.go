@@ -112,6 +112,8 @@ func samples() []sample {
 		of(&kmip.Activate, core.V1_0, operation.ActivateInput{ID: id}, operation.IDOutput{ID: id.Text}),
 		of(&kmip.Revoke, core.V1_0, operation.RevokeInput{ID: id, Code: core.RevocationReasonCodeKeyCompromise, Message: "m", CompromiseOccurrence: ptr(int64(0))}, operation.IDOutput{ID: id.Text}),
 		of(&kmip.Destroy, core.V1_0, operation.DestroyInput{ID: id}, operation.IDOutput{ID: id.Text}),
+		of(&kmip.Archive, core.V1_0, operation.LifeInput{ID: id}, operation.IDOutput{ID: id.Text}),
+		of(&kmip.Recover, core.V1_0, operation.LifeInput{ID: id}, operation.IDOutput{ID: id.Text}),
 		of(&kmip.Encrypt, core.V1_2, operation.EncryptInput{ID: id, Parameters: parameters, Data: []byte("d"), IV: make([]byte, 16)}, operation.EncryptOutput{ID: id.Text, Data: []byte("e"), IV: make([]byte, 16)}),
 		of(&kmip.Decrypt, core.V1_2, operation.DecryptInput{ID: id, Parameters: parameters, Data: []byte("d")}, operation.DecryptOutput{ID: id.Text, Data: []byte{}}),
 		of(&kmip.Sign, core.V1_2, operation.SignInput{ID: id, Data: []byte("d")}, operation.SignOutput{ID: id.Text, Signature: []byte("s")}),

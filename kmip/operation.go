@@ -128,7 +128,7 @@ func attributeChangeRow(code core.Operation, change Change, listed []core.Result
 		Stream:      OnePart,
 		Placeholder: KeepsPlaceholder,
 		References:  noReferences,
-		Reasons:     Reasons{Listed: listed, Since21: stateForbidsChange, Unlisted: noReasons, Special: append(noSpecialReasons, special...)},
+		Reasons:     Reasons{Listed: listed, Since21: stateForbidsChange, Unlisted: unlistedReasons, Special: append(noSpecialReasons, special...)},
 	}
 }
 

@@ -91,6 +91,8 @@ func TestBareAnswers(t *testing.T) {
 			"Activate":        {answer(t, &kmip.Activate, v, id), []core.Tag{core.TagUniqueIdentifier}},
 			"Revoke":          {answer(t, &kmip.Revoke, v, id), []core.Tag{core.TagUniqueIdentifier}},
 			"Destroy":         {answer(t, &kmip.Destroy, v, id), []core.Tag{core.TagUniqueIdentifier}},
+			"Archive":         {answer(t, &kmip.Archive, v, id), []core.Tag{core.TagUniqueIdentifier}},
+			"Recover":         {answer(t, &kmip.Recover, v, id), []core.Tag{core.TagUniqueIdentifier}},
 			"Re-key":          {answer(t, &kmip.ReKey, v, operation.CreateOutput{ObjectType: core.ObjectTypeSymmetricKey, ID: "a"}), []core.Tag{core.TagUniqueIdentifier}},
 			"Re-key Key Pair": {answer(t, &kmip.ReKeyKeyPair, v, operation.CreateKeyPairOutput{PrivateID: "a", PublicID: "b"}), []core.Tag{core.TagPrivateKeyUniqueIdentifier, core.TagPublicKeyUniqueIdentifier}},
 			"Locate":          {answer(t, &kmip.Locate, v, operation.LocateOutput{Located: -1}), nil},

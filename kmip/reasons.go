@@ -14,7 +14,8 @@ type Reasons struct {
 	// Since21 are those of Listed that KMIP 2.0 does not list.
 	Since21 []core.ResultReason
 	// Unlisted are answered although the standard does not list them: its own test
-	// cases expect them, or no listed reason is as exact.
+	// cases expect them, or no listed reason is as exact. Object Archived is one of
+	// them everywhere: it alone says that Recover helps.
 	Unlisted []core.ResultReason
 	// Special are the codes that this operation answers in another way than most.
 	Special []SpecialReason
@@ -34,6 +35,8 @@ var GeneralReasons = []core.ResultReason{core.ReasonFeatureNotSupported, core.Re
 
 // Lists that several operations share.
 var (
+	unlistedReasons = []core.ResultReason{core.ReasonObjectArchived}
+
 	stateReasons = []core.ResultReason{core.ReasonInvalidObjectType, core.ReasonObjectNotFound, core.ReasonWrongKeyLifecycleState}
 	useReasons   = append([]core.ResultReason{core.ReasonBadCryptographicParameters, core.ReasonCryptographicFailure, core.ReasonIncompatibleCryptographicUsageMask,
 		core.ReasonInvalidCorrelationValue, core.ReasonKeyValueNotPresent}, stateReasons...)
@@ -52,7 +55,7 @@ var (
 	privateStorageSpecial = SpecialReason{core.ProtectionStorageUnavailable, core.ReasonFeatureNotSupported, core.ReasonPrivateProtectionStorageUnavailable}
 
 	// Of Re-key and Re-key Key Pair.
-	replacementUnlisted = []core.ResultReason{core.ReasonObjectDestroyed}
+	replacementUnlisted = append([]core.ResultReason{core.ReasonObjectDestroyed}, unlistedReasons...)
 	replacementSpecials = []SpecialReason{
 		{core.InvalidObjectType, core.ReasonPermissionDenied, core.ReasonInvalidObjectType},
 		{core.ObjectDestroyed, core.ReasonPermissionDenied, core.ReasonObjectDestroyed},
@@ -79,7 +82,7 @@ func (r *Reasons) MayAnswer(reason core.ResultReason, v core.Version) bool {
 // onlyListed returns the Reasons of an operation that answers every code as most
 // operations do, with the same reasons in 2.0 and 2.1.
 func onlyListed(reasons ...core.ResultReason) Reasons {
-	return Reasons{Listed: append([]core.ResultReason{}, reasons...), Since21: noReasons, Unlisted: noReasons, Special: noSpecialReasons}
+	return Reasons{Listed: append([]core.ResultReason{}, reasons...), Since21: noReasons, Unlisted: unlistedReasons, Special: noSpecialReasons}
 }
 
 func (r Reasons) withSpecial(special ...SpecialReason) Reasons {

@@ -467,6 +467,8 @@ func (w *lentWorld) life() {
 		id := core.ID(must(w, &kmip.Create, kmiptest.AESKey(256, everyUse|core.MaskDeriveKey, kmiptest.Name("a key with a life"))).ID)
 		must(w, &kmip.Activate, &operation.ActivateInput{ID: id})
 		must(w, &kmip.Check, &operation.CheckInput{ID: id})
+		must(w, &kmip.Archive, &operation.LifeInput{ID: id})
+		must(w, &kmip.Recover, &operation.LifeInput{ID: id})
 		must(w, &kmip.ReKey, &operation.RekeyInput{ID: id, Attributes: core.Attributes{custom("new", core.Text("of the new key"))}})
 		data := core.ID(must(w, &kmip.Register, &operation.RegisterInput{ObjectType: core.ObjectTypeSecretData, Attributes: core.Attributes{{Tag: core.TagCryptographicUsageMask, Value: core.Mask(core.MaskDeriveKey)}, {Tag: core.TagActivationDate, Value: core.Date(1)}},
 			Object: core.ObjectBody{Type: core.ObjectTypeSecretData, SecretDataType: core.SecretDataTypeSeed, KeyBlock: core.KeyBlock{Format: core.KeyFormatTypeOpaque, Material: []byte("derivation data")}}}).ID)

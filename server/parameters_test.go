@@ -47,6 +47,7 @@ var treated = map[core.Operation]map[string]string{
 	core.OperationSetAttribute:     {"New Attribute": "effect", "Unique Identifier": "effect"},
 	core.OperationDeleteAttribute:  {"Attribute Index": "effect", "Attribute Name": "effect", "Attribute Reference": "checked", "Current Attribute": "checked", "Unique Identifier": "effect"},
 	core.OperationActivate:         {"Unique Identifier": "effect"}, core.OperationDestroy: {"Unique Identifier": "effect"},
+	core.OperationArchive: {"Unique Identifier": "effect"}, core.OperationRecover: {"Unique Identifier": "effect"},
 	core.OperationRevoke: {"Compromise Occurrence Date": "checked", "Revocation Reason": "effect", "Unique Identifier": "effect"},
 	core.OperationQuery:  {"Object Groups": "documented", "Query Function": "effect"}, core.OperationDiscoverVersions: {"Protocol Version": "effect"},
 	core.OperationEncrypt: {"Authenticated Encryption Additional Data": "checked", "Correlation Value": "effect", "Cryptographic Parameters": "checked", "Data": "effect", "Final Indicator": "effect",

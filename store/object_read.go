@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/store/document"
@@ -14,10 +13,7 @@ var objectColumns = `o.tenant, o.id, o.seq, o.version, o.type, o.owner, o.grp, o
 // materialColumns are the columns of key material.
 const materialColumns = `o.mode, o.class, o.epoch, o.wrap, o.kind, o.format, o.bytes, o.blob, o.ttlv`
 
-// notDestroyed is the condition for an object that still has its token object.
-var notDestroyed = fmt.Sprintf("state NOT IN (%d, %d)", core.Destroyed, core.DestroyedCompromised)
-
-var selectToken = `SELECT 1 FROM object WHERE token = $1 AND ` + notDestroyed + ` LIMIT 1`
+const selectToken = `SELECT 1 FROM object WHERE token = $1 LIMIT 1`
 
 // readObject is a row of object whose seal is not checked yet.
 type readObject struct {

@@ -300,7 +300,7 @@ func (s *postgresStore) Residents(ctx context.Context, tokens [][]byte) (map[str
 		err := r.Scan(&b)
 		out[string(b)] = true
 		return err
-	}, `SELECT token FROM object WHERE token = ANY($1::bytea[]) AND `+notDestroyed, tokens)
+	}, `SELECT token FROM object WHERE token = ANY($1::bytea[])`, tokens)
 	return out, err
 }
 

@@ -14,13 +14,15 @@ import (
 func (m *Matcher) RunTests(ctx context.Context, p *Policy) error {
 	for i := range p.document.Tests {
 		t := &p.document.Tests[i]
-		q := testQuestion(t)
-		got, err := m.matchQuestion(ctx, &q, []*Policy{p})
-		if err != nil {
-			return err
-		}
-		if outcome := outcomeOf(got); outcome != t.Expect {
-			return core.Errorf(core.InvalidField, "tests[%d] %s: the outcome is %s (%s), but %s is expected", i, core.ClientText(t.Name), outcome, strings.Join(append(got.Deny, got.Allow...), ", "), t.Expect)
+		for _, action := range core.ActionsNamed(t.Action) {
+			q := testQuestion(t, action)
+			got, err := m.matchQuestion(ctx, &q, []*Policy{p})
+			if err != nil {
+				return err
+			}
+			if outcome := outcomeOf(got); outcome != t.Expect {
+				return core.Errorf(core.InvalidField, "tests[%d] %s: the outcome of %s is %s (%s), but %s is expected", i, core.ClientText(t.Name), action, outcome, strings.Join(append(got.Deny, got.Allow...), ", "), t.Expect)
+			}
 		}
 	}
 	return nil
@@ -36,9 +38,9 @@ func outcomeOf(m Matches) format.Outcome {
 	return format.Nothing
 }
 
-// testQuestion makes the question of a test. Who is a client is also a user, and a
+// testQuestion makes the question of a test about one action. Who is a client is also a user, and a
 // certificate proved it unless the test gives another strength.
-func testQuestion(t *format.Test) question {
+func testQuestion(t *format.Test, action core.Action) question {
 	names, strength := []string{format.Anyone}, t.Facts.Strength
 	for _, p := range t.Principals {
 		names = append(names, p)
@@ -50,7 +52,7 @@ func testQuestion(t *format.Test) question {
 		}
 	}
 	slices.Sort(names)
-	q := question{action: core.ActionsNamed(t.Action)[0].String(), address: t.Address, now: t.At, principal: namesTerm(slices.Compact(names), strength)}
+	q := question{action: action.String(), address: t.Address, now: t.At, principal: namesTerm(slices.Compact(names), strength)}
 	q.granted = func(string) bool { return t.Granted }
 	facts := map[string][]string{}
 	for _, f := range t.Facts.Fields() {

@@ -14,19 +14,23 @@ func TestPoliciesTestThemselves(t *testing.T) {
 	const policy = `{"statements": [
 		{"principal": "client:alice", "actions": ["encrypt"], "effect": "allow", "conditions": {"ipAddress": "192.168.1.0/24", "tags": {"env": "prod"}}},
 		{"principal": "role:guest", "actions": ["*"], "effect": "deny"},
+		{"principal": "user:carl", "actions": ["Get"], "effect": "deny"},
 		{"principal": "user:bob", "actions": ["export"], "effect": "allow", "conditions": {"strength": "token", "door": "rest", "principal": {"department": "hr"}, "object": {"type": "Secret Data"}, "parameters": {"wrapped": true}, "time": {"notBefore": "2026-01-01T00:00:00Z"}}}],
 		"tests": [%s]}`
 	m := newMatcher(t, MatcherOptions{})
 	for test, passes := range map[string]bool{
-		`{"principal": "client:alice", "action": "encrypt", "expect": "allow", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                                                                                                                    true,
-		`{"principal": "user:alice", "action": "encrypt", "expect": "nothing", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                                                                                                                    true,
-		`{"principal": "client:alice", "action": "encrypt", "expect": "nothing", "given": {"tags": {"env": "prod"}}}`:                                                                                                                                              true,
-		`{"principal": "client:alice", "action": "encrypt", "expect": "nothing", "given": {"ipAddress": "192.168.1.7"}}`:                                                                                                                                           true,
-		`{"principal": "client:alice", "action": "decrypt", "expect": "allow", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                                                                                                                    false,
-		`{"principals": ["client:alice", "role:guest"], "action": "encrypt", "expect": "deny", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                                                                                                    true,
-		`{"principals": ["client:alice", "role:guest"], "action": "encrypt", "expect": "allow", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                                                                                                   false,
-		`{"principal": "*", "action": "Sign", "expect": "nothing"}`:                                                                                                                                                                                                true,
-		`{"principal": "*", "action": "Sign", "expect": "deny"}`:                                                                                                                                                                                                   false,
+		`{"principal": "client:alice", "action": "encrypt", "expect": "allow", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                  true,
+		`{"principal": "user:alice", "action": "encrypt", "expect": "nothing", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                  true,
+		`{"principal": "client:alice", "action": "encrypt", "expect": "nothing", "given": {"tags": {"env": "prod"}}}`:                                            true,
+		`{"principal": "client:alice", "action": "encrypt", "expect": "nothing", "given": {"ipAddress": "192.168.1.7"}}`:                                         true,
+		`{"principal": "client:alice", "action": "decrypt", "expect": "allow", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:                  false,
+		`{"principals": ["client:alice", "role:guest"], "action": "encrypt", "expect": "deny", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`:  true,
+		`{"principals": ["client:alice", "role:guest"], "action": "encrypt", "expect": "allow", "given": {"ipAddress": "192.168.1.7", "tags": {"env": "prod"}}}`: false,
+		`{"principal": "role:guest", "action": "delete", "expect": "deny"}`:                                                                                      true,
+		`{"principal": "user:carl", "action": "export", "expect": "deny"}`:                                                                                       false, // Export is not denied
+		`{"principal": "user:carl", "action": "export", "expect": "nothing"}`:                                                                                    false,
+		`{"principal": "*", "action": "Sign", "expect": "nothing"}`:                                                                                              true,
+		`{"principal": "*", "action": "Sign", "expect": "deny"}`:                                                                                                 false,
 		`{"principal": "user:bob", "action": "Get", "expect": "allow", "given": {"strength": "certificate", "door": "rest", "principal": {"department": "hr"}, "object": {"type": "Secret Data"}, "parameters": {"wrapped": true}, "at": "2026-01-01T00:00:00Z"}}`: true,
 		`{"principal": "user:bob", "action": "Get", "expect": "nothing", "given": {"strength": "password", "door": "rest", "principal": {"department": "hr"}, "object": {"type": "Secret Data"}, "parameters": {"wrapped": true}, "at": "2026-01-01T00:00:00Z"}}`:  true,
 		`{"principal": "user:bob", "action": "Get", "expect": "nothing", "given": {"strength": "token", "door": "rest", "principal": {"department": "hr"}, "object": {"type": "Secret Data"}, "parameters": {"wrapped": false}, "at": "2026-01-01T00:00:00Z"}}`:    true,

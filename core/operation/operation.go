@@ -177,6 +177,14 @@ type (
 		Owner, Group string
 	}
 
+	// LifeInput names the object of Archive and Recover (KMIP 1.4 §4.22, §4.23, 2.1 §6.1.4,
+	// §6.1.42), Disable, Enable, Restore and Purge. IDOutput answers them and Soft Delete.
+	LifeInput       struct{ ID core.Identifier }
+	SoftDeleteInput struct {
+		ID        core.Identifier
+		Retention int64 // seconds in which the object can be restored; 0: the default
+	}
+
 	// ActivateInput, RevokeInput and DestroyInput are KMIP 1.4 §4.19 to §4.21,
 	// 2.1 §6.1.1, §6.1.44 and §6.1.15; IDOutput answers them.
 	ActivateInput struct{ ID core.Identifier }
@@ -187,7 +195,10 @@ type (
 		CompromiseOccurrence *int64 // Unix seconds
 	}
 	DestroyInput struct{ ID core.Identifier }
-	IDOutput     struct{ ID string }
+	IDOutput     struct {
+		ID      string
+		Changed *core.ManagedObject // no part of the answer over KMIP
+	}
 
 	// RekeyInput is KMIP 1.4 §4.4, 2.1 §6.1.46. Offset: seconds from the new
 	// key's Initial Date to its Activation Date.

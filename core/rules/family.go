@@ -70,7 +70,7 @@ func cutLast(text string, separator byte) (before, after string, found bool) {
 }
 
 // OnlyServerSets reports whether a vendor attribute is one that clients neither give, change
-// nor delete: of vendor y, or of a key family.
+// nor delete: of vendor y, of a key family, or of the life of an object.
 func OnlyServerSets(n core.AttributeName) bool {
-	return n.Tag == 0 && (n.Vendor == "y" || IsOfFamily(n))
+	return n.Tag == 0 && (n.Vendor == "y" || IsOfFamily(n) || isOfLife(n))
 }

@@ -266,14 +266,24 @@ func (s *search) endSearch() {
 	}
 }
 
-// isStored applies the Storage Status Mask. Without one, a destroyed object is found only
-// if the request has a State (KMIP 2.1 §6.1.28, §12.3).
+// isStored applies the Storage Status Mask. Without one, an archived object is not found,
+// and a destroyed one only if the request has a State (KMIP 2.1 §6.1.28, §12.3).
 func (s *search) isStored(o *core.ManagedObject) bool {
-	gone := o.Attributes.Has(core.TagState) && o.StateAt(s.call.Now).Gone()
-	if m := core.StorageStatusMask(s.in.StorageStatus); m != 0 {
-		return (gone && m&core.StorageStatusMaskDestroyedStorage != 0) || (!gone && m&core.StorageStatusMaskOnLineStorage != 0)
+	status := core.StorageStatusMaskOnLineStorage
+	switch {
+	case o.Attributes.Has(core.TagState) && o.StateAt(s.call.Now).Gone():
+		status = core.StorageStatusMaskDestroyedStorage
+	case o.Archived():
+		status = core.StorageStatusMaskArchivalStorage
 	}
-	return !gone || s.in.Attributes.Has(core.TagState)
+	sought := core.StorageStatusMask(s.in.StorageStatus)
+	if sought == 0 {
+		sought = core.StorageStatusMaskOnLineStorage
+		if s.in.Attributes.Has(core.TagState) {
+			sought |= core.StorageStatusMaskDestroyedStorage
+		}
+	}
+	return sought&status != 0
 }
 
 // isMember applies the Object Group Member: a fresh member is one that no client has got,

@@ -82,6 +82,9 @@ func findSecond(k *engine.Call, id string) (*core.ManagedObject, error) {
 	if err == nil {
 		_, err = k.Decide(k.Action, o)
 	}
+	if err == nil {
+		err = engine.RequireAvailable(k.Action, o)
+	}
 	if err != nil {
 		return nil, err
 	}

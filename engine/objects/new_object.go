@@ -222,7 +222,7 @@ func findTemplate(k *engine.Call, name string) (*core.ManagedObject, error) {
 		_, err := k.Decide(core.ActionGetAttributes, o)
 		if err == nil {
 			k.Involve(o.ID, core.RoleSource)
-			return o, nil
+			return o, engine.RequireAvailable(k.Action, o)
 		}
 		if core.CodeOf(err) != core.PermissionDenied {
 			return nil, err // the policy has failed, so it is not known which Template is meant

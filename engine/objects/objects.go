@@ -1,6 +1,6 @@
 // Package objects has the operations that make objects, return them and change their
 // state: Create, Create Key Pair, Register, Derive Key, Re-key, Re-key Key Pair, Get, Activate, Revoke and
-// Destroy.
+// Destroy. It also archives, disables and deletes objects so that this can be taken back.
 //
 // They run on the road of package engine. Only the HSM port makes and opens key bytes.
 // No other package of the engine imports this one. Start at [Verbs.Create].
@@ -77,25 +77,37 @@ func (v *Verbs) Destroy(ctx context.Context, c *core.Caller, in *operation.Destr
 func destroy(k *engine.Call, in *operation.DestroyInput) (operation.IDOutput, error) {
 	var token []byte
 	out, err := moveState(k, in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
-		token = nil
-		if next.Material.Mode == core.ModeResident {
-			token = next.Material.CKAID
-			ch.Add(core.BeginIntent{Intent: k.Engine.NewIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.Now)})
-		}
-		next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
-		next.Attributes = next.Attributes.Without(core.AliasAttribute).Set(core.TagDestroyDate, core.Date(k.Now))
+		token = eraseMaterial(k, next, ch)
 		return nil
 	})
 	if err != nil {
 		return out, err
 	}
-	k.Ports.HSM.Forget(k.Caller.Principal.Tenant, out.ID)
+	removeErased(k, out.ID, token)
+	return out, nil
+}
+
+// eraseMaterial takes the key material from an object that is destroyed. It returns the
+// CKA_ID of the token object to remove after the commit, nil if there is none.
+func eraseMaterial(k *engine.Call, next *core.ManagedObject, ch *core.Change) (token []byte) {
+	if next.Material.Mode == core.ModeResident {
+		token = next.Material.CKAID
+		ch.Add(core.BeginIntent{Intent: k.Engine.NewIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.Now)})
+	}
+	next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
+	next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.Now))
+	return token
+}
+
+// removeErased drops what is left of the key material of an object once the commit that
+// erases it is durable.
+func removeErased(k *engine.Call, id string, token []byte) {
+	k.Ports.HSM.Forget(k.Caller.Principal.Tenant, id)
 	// In a batch that may be undone, the token object stays until the end of the batch:
 	// see FinishBatch. After a crash it is an orphan, which an operator can purge.
 	if token != nil && k.Caller.Undo == nil {
-		k.Engine.FinishDestroy(k.Ctx, core.TokenObject{Tenant: k.Caller.Principal.Tenant, ID: out.ID, CKAID: token})
+		k.Engine.FinishDestroy(k.Ctx, core.TokenObject{Tenant: k.Caller.Principal.Tenant, ID: id, CKAID: token})
 	}
-	return out, nil
 }
 
 // moveState changes the state of an object by an event; fill sets the attributes that
@@ -123,7 +135,7 @@ func moveState(k *engine.Call, id core.Identifier, event core.Event, fill func(n
 	if err != nil {
 		return operation.IDOutput{}, err
 	}
-	return operation.IDOutput{ID: next.ID}, nil
+	return operation.IDOutput{ID: next.ID, Changed: next}, nil
 }
 
 // nextState returns the state of an object, and the one that it enters on an event. It fails if
@@ -457,6 +469,12 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 		return nil, p, err
 	}
 	if err := rules.CheckMask(with, mask); err != nil {
+		return nil, p, err
+	}
+	if with.Archived() {
+		return nil, p, core.Errorf(core.WrappingObjectArchived, "the wrapping key %s is archived; recover it first", with.ID)
+	}
+	if err := engine.RequireAvailable(action, with); err != nil {
 		return nil, p, err
 	}
 	if with.StateAt(k.Now).Gone() {

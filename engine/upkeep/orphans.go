@@ -115,10 +115,10 @@ func (v *Verbs) judgeTokenObject(ctx context.Context, t core.TokenObject, intent
 		return o, false, err
 	case err != nil:
 		o.Why = "no row has its Unique Identifier"
+	case bytes.Equal(row.Material.CKAID, t.CKAID): // also if it was deleted and can be restored
+		return o, false, nil
 	case row.StateAt(v.engine.Ports.Clock.Now()).Gone():
 		o.Why = "its object is destroyed"
-	case bytes.Equal(row.Material.CKAID, t.CKAID):
-		return o, false, nil
 	default:
 		o.Why = "the row of its object names another token object"
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/rules"
 )
 
 // reachedByClock has the text that describes what changes when the clock reaches a date.
@@ -77,7 +78,7 @@ func (v *Verbs) recordReached(ctx context.Context, due []core.DueDate) error {
 	return errors.Join(failed, err)
 }
 
-// takesEffect reports whether the object has this date, and was not destroyed or
+// takesEffect reports whether the object has this date, and was not destroyed, deleted or
 // compromised before it.
 func takesEffect(o *core.ManagedObject, d core.DueDate) bool {
 	if date, ok := o.Attributes.Date(d.Tag); !ok || date != d.At || reachedByClock[d.Tag] == "" {
@@ -88,5 +89,6 @@ func takesEffect(o *core.ManagedObject, d core.DueDate) bool {
 			return false
 		}
 	}
-	return true
+	deleted, ok := rules.DateOf(o, rules.DeletedAtAttribute)
+	return !ok || deleted >= d.At
 }

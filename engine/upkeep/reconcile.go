@@ -178,11 +178,11 @@ func (v *Verbs) closeSound(ctx context.Context, intents []core.Intent, anyAge bo
 	return nil
 }
 
-// isNamed reports whether the row of an object that is not destroyed names the token
-// object of an intent.
+// isNamed reports whether the row of an object names the token object of an intent. The row
+// of a destroyed object names none, unless it can be restored.
 func (v *Verbs) isNamed(ctx context.Context, i *core.Intent) bool {
 	o, err := v.engine.Ports.Store.Object(ctx, i.Tenant, i.Object)
-	return err == nil && bytes.Equal(o.Material.CKAID, i.CKAID) && !o.StateAt(v.engine.Ports.Clock.Now()).Gone()
+	return err == nil && bytes.Equal(o.Material.CKAID, i.CKAID)
 }
 
 // closeCounted closes intents and counts them.

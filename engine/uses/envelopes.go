@@ -120,7 +120,9 @@ func decideSource(k *engine.Call, id core.Identifier) (*core.ManagedObject, erro
 	if err != nil {
 		return nil, err
 	}
-	_, err = k.Decide(core.ActionReencryptFrom, from)
+	if _, err = k.Decide(core.ActionReencryptFrom, from); err == nil {
+		err = engine.RequireAvailable(core.ActionReencryptFrom, from)
+	}
 	return from, err
 }
 

@@ -85,6 +85,8 @@ func (p *Processor) bindOperations(v *Verbs) {
 	bindOperation(p, &kmip.Activate, v.Objects.Activate)
 	bindOperation(p, &kmip.Revoke, v.Objects.Revoke)
 	bindOperation(p, &kmip.Destroy, v.Objects.Destroy)
+	bindOperation(p, &kmip.Archive, v.Objects.Archive)
+	bindOperation(p, &kmip.Recover, v.Objects.Recover)
 	bindOperation(p, &kmip.Encrypt, v.Uses.Encrypt)
 	bindOperation(p, &kmip.Decrypt, v.Uses.Decrypt)
 	bindOperation(p, &kmip.Sign, v.Uses.Sign)

@@ -114,7 +114,7 @@ type Daily struct {
 type Test struct {
 	Name       string
 	Principals []string // all names of the principal, such as "user:alice" and "role:ops"
-	Action     string   // a name of one action, or a word that stands for one
+	Action     string   // a name of an action, or a word, whose actions all have the outcome
 	Facts      Facts
 	Address    netip.Addr
 	At         int64 // Unix seconds

@@ -116,6 +116,7 @@ func (r *reader) numberOf(n node, most int64) int64 {
 // waitingActions are the actions that can wait for approvals. Their requests hold no secret
 // and no data, so their hash can be kept.
 var waitingActions = []core.Action{core.ActionDestroy, core.ActionRevoke, core.ActionActivate, core.ActionGet, core.ActionExport, core.ActionReKey, core.ActionReKeyKeyPair, core.ActionArchive, core.ActionRecover,
+	core.ActionDisable, core.ActionEnable, core.ActionSoftDelete, core.ActionRestore, core.ActionPurge,
 	core.ActionAddAttribute, core.ActionModifyAttribute, core.ActionDeleteAttribute, core.ActionAdjustAttribute, core.ActionSetAttribute,
 	core.ActionSavePolicy, core.ActionDeletePolicy, core.ActionAttachPolicy, core.ActionDetachPolicy,
 	core.ActionSaveUser, core.ActionDeleteUser, core.ActionSaveRole, core.ActionDeleteRole}

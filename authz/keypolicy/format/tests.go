@@ -16,7 +16,7 @@ func (r *reader) readTests(n node) []Test {
 
 func (r *reader) readTest(n node) Test {
 	get := r.object(n, "name", "principal", "principals", "action", "given", "expect")
-	t := Test{Principals: r.principals(n, get), Action: r.oneAction(get("action")),
+	t := Test{Principals: r.principals(n, get), Action: r.testedAction(get("action")),
 		Expect: Outcome(r.choice(get("expect"), []string{string(Allows), string(Denies), string(Nothing)}))}
 	if m := get("name"); m.kind != missingNode {
 		t.Name = r.nameOf(m, maxTextBytes)
@@ -46,11 +46,12 @@ func (r *reader) readGiven(n node, t *Test) {
 	r.refuseEmpty(n)
 }
 
-// oneAction reads a name or word that stands for one action.
-func (r *reader) oneAction(n node) string {
+// testedAction reads a name of an action, or a word. All actions of the word must have the
+// outcome.
+func (r *reader) testedAction(n node) string {
 	s := r.action(n)
-	if r.fault == nil && len(core.ActionsNamed(s)) != 1 {
-		r.refuse(n, "%q stands for several actions; a request is one of them", s)
+	if r.fault == nil && s == core.EveryAction {
+		r.refuse(n, "a test has a word for actions, or the name of one")
 	}
 	return s
 }

@@ -1,0 +1,243 @@
+package objects
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/rules"
+	"github.com/keyreeve/keyreeve/engine"
+)
+
+// lifeChange returns the successor of an object. It stores nothing, so that one commit can
+// have the successors of several objects.
+type lifeChange func(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error)
+
+// Disable forbids every use of the value of an object until [Verbs.Enable]. Its State stays.
+func (v *Verbs) Disable(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionDisable, in, lifeVerb(disabled))
+}
+
+// Enable ends what [Verbs.Disable] began.
+func (v *Verbs) Enable(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionEnable, in, lifeVerb(enabled))
+}
+
+// SoftDelete makes an object Destroyed, in any State. Its key material stays, so that
+// [Verbs.Restore] can bring it back until the retention is over.
+func (v *Verbs) SoftDelete(ctx context.Context, c *core.Caller, in *operation.SoftDeleteInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionSoftDelete, in, softDelete)
+}
+
+// Restore brings back an object that was deleted softly, as it was.
+func (v *Verbs) Restore(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionRestore, in, lifeVerb(restored))
+}
+
+// PurgeDeleted removes the key material of an object that was deleted softly, before or after
+// its retention is over. After success nothing brings it back.
+func (v *Verbs) PurgeDeleted(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionPurge, in, purgeDeleted)
+}
+
+// Archive takes an object off-line (KMIP 1.4 §4.22, 2.1 §6.1.4). Until [Verbs.Recover] only
+// its attributes can be read. The object stays where it is kept.
+func (v *Verbs) Archive(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionArchive, in, lifeVerb(archived))
+}
+
+// Recover brings an archived object back on-line (KMIP 1.4 §4.23, 2.1 §6.1.42). The standard
+// has no error for an object that is on-line, so this succeeds and changes nothing else.
+func (v *Verbs) Recover(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionRecover, in, lifeVerb(recovered))
+}
+
+// lifeVerb returns the verb that makes one change. Keys that the HSM port holds unwrapped are
+// dropped.
+func lifeVerb(change lifeChange) func(*engine.Call, *operation.LifeInput) (operation.IDOutput, error) {
+	return func(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
+		return changeLife(k, in.ID, change)
+	}
+}
+
+func changeLife(k *engine.Call, id core.Identifier, change lifeChange) (operation.IDOutput, error) {
+	next, err := k.Change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) { return change(k, o) })
+	if err != nil {
+		return operation.IDOutput{}, err
+	}
+	k.Ports.HSM.Forget(next.Tenant, next.ID)
+	return operation.IDOutput{ID: next.ID, Changed: next}, nil
+}
+
+// requireAlive refuses an object without a State, and one that is destroyed or deleted.
+func requireAlive(k *engine.Call, o *core.ManagedObject) error {
+	switch s := o.StateAt(k.Now); {
+	case s == 0:
+		return core.Errorf(core.IllegalOperation, "object %s is a %v, which has no State", o.ID, o.Type)
+	case s.Gone():
+		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed already", o.ID)
+	}
+	return nil
+}
+
+func disabled(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+	if err := requireAlive(k, o); err != nil {
+		return nil, err
+	}
+	if o.Disabled() {
+		return nil, core.Errorf(core.WrongState, "object %s is disabled already", o.ID)
+	}
+	next := o.Successor()
+	next.Attributes = o.Attributes.Add(core.Attribute{Vendor: core.DisabledAttribute.Vendor, Name: core.DisabledAttribute.Name, Value: core.Bool(true)})
+	return next, nil
+}
+
+func enabled(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+	if err := requireAlive(k, o); err != nil {
+		return nil, err
+	}
+	if !o.Disabled() {
+		return nil, core.Errorf(core.WrongState, "object %s is not disabled", o.ID)
+	}
+	next := o.Successor()
+	next.Attributes = o.Attributes.Without(core.DisabledAttribute)
+	return next, nil
+}
+
+func softDelete(k *engine.Call, in *operation.SoftDeleteInput) (operation.IDOutput, error) {
+	retention, err := retentionOf(k, in.Retention)
+	if err != nil {
+		return operation.IDOutput{}, err
+	}
+	return changeLife(k, in.ID, func(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+		return deletedSoftly(k, o, retention)
+	})
+}
+
+// retentionOf returns how long a deleted object can be restored, in seconds: as asked, or 0 for
+// the default.
+func retentionOf(k *engine.Call, asked int64) (int64, error) {
+	if asked == 0 {
+		if k.Settings.Defaults.Retention == 0 {
+			return int64(engine.DefaultRetention / time.Second), nil
+		}
+		return int64(k.Settings.Defaults.Retention / time.Second), nil
+	}
+	if asked < int64(engine.MinRetention/time.Second) || asked > int64(engine.MaxRetention/time.Second) {
+		return 0, core.Errorf(core.InvalidField, "the retention must be from 1d to 3650d")
+	}
+	return asked, nil
+}
+
+func deletedSoftly(k *engine.Call, o *core.ManagedObject, retention int64) (*core.ManagedObject, error) {
+	if err := requireAlive(k, o); err != nil {
+		return nil, err
+	}
+	next := o.Successor()
+	next.Attributes = rules.WithDeletion(o.Attributes, o.StateAt(k.Now), k.Now, k.Now+retention)
+	k.Record.Detail = o.StateAt(k.Now).String() + " -> " + next.StateAt(k.Now).String() + ", restorable until " + time.Unix(k.Now+retention, 0).UTC().Format(time.RFC3339)
+	return next, nil
+}
+
+// requireDeleted refuses an object that was not deleted softly, or was purged since.
+func requireDeleted(k *engine.Call, o *core.ManagedObject) error {
+	switch {
+	case rules.IsRestorable(o):
+		return nil
+	case o.StateAt(k.Now).Gone():
+		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed; nothing brings it back", o.ID)
+	}
+	return core.Errorf(core.WrongState, "object %s is not deleted", o.ID)
+}
+
+func restored(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+	if err := requireDeleted(k, o); err != nil {
+		return nil, err
+	}
+	if until, _ := rules.DateOf(o, rules.PurgeAtAttribute); until <= k.Now {
+		return nil, core.Errorf(core.WrongState, "object %s could be restored until %s", o.ID, time.Unix(until, 0).UTC().Format(time.RFC3339))
+	}
+	next := o.Successor()
+	next.Attributes = rules.WithoutDeletion(o.Attributes)
+	k.ClaimNames(next.Attributes)
+	k.Record.Detail = o.StateAt(k.Now).String() + " -> " + next.StateAt(k.Now).String()
+	return next, nil
+}
+
+func purgeDeleted(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
+	var token []byte
+	next, err := k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, err error) {
+		next, token, err = purged(k, o, ch)
+		return next, err
+	})
+	if err != nil {
+		return operation.IDOutput{}, err
+	}
+	removeErased(k, next.ID, token)
+	return operation.IDOutput{ID: next.ID, Changed: next}, nil
+}
+
+// purged returns the successor of an object that was deleted softly, without key material. For
+// the token object see [eraseMaterial].
+func purged(k *engine.Call, o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, token []byte, err error) {
+	if err := requireDeleted(k, o); err != nil {
+		return nil, nil, err
+	}
+	next = o.Successor()
+	next.Attributes = o.Attributes.Without(rules.PurgeAtAttribute).Without(rules.StateBeforeAttribute)
+	return next, eraseMaterial(k, next, ch), nil
+}
+
+// PurgeReached purges an object that was deleted softly and whose retention is over. It is for
+// the clock: the retention was decided when the object was deleted, so the policy is not asked.
+// It reads the row of the object from the store, where its seal is checked. If the row does not
+// say that the object is due, it fails with WrongState or ObjectDestroyed, and if another node
+// is faster, with Conflict. The record is durable before the HSM removes anything.
+func (v *Verbs) PurgeReached(ctx context.Context, tenant, id string) error {
+	c := &core.Caller{Principal: &core.Principal{Tenant: tenant, ID: "keyreeve"}, Door: core.DoorClock}
+	k := v.engine.Begin(ctx, c, core.ActionPurge)
+	k.Record.Object = id
+	return k.End(purgeReached(k, tenant, id))
+}
+
+func purgeReached(k *engine.Call, tenant, id string) error {
+	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	if until, _ := rules.DateOf(o, rules.PurgeAtAttribute); until > k.Now {
+		return core.Errorf(core.WrongState, "object %s can be restored until %s", id, time.Unix(until, 0).UTC().Format(time.RFC3339))
+	}
+	var ch core.Change
+	next, token, err := purged(k, o, &ch)
+	if err != nil {
+		return err
+	}
+	ch.Add(engine.SuccessorWrites(o, next, k.Now)...)
+	if err := k.Commit(&ch); err != nil {
+		return err
+	}
+	removeErased(k, id, token)
+	return nil
+}
+
+// archived returns the successor of an object on-line. [engine.RequireAvailable] has refused
+// one that is archived.
+func archived(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+	if o.StateAt(k.Now).Gone() {
+		return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	}
+	next := o.Successor()
+	next.Attributes = o.Attributes.Set(core.TagArchiveDate, core.Date(k.Now))
+	return next, nil
+}
+
+func recovered(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error) {
+	if o.StateAt(k.Now).Gone() {
+		return nil, core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
+	}
+	next := o.Successor()
+	next.Attributes = o.Attributes.Without(core.AttributeName{Tag: core.TagArchiveDate})
+	return next, nil
+}
