@@ -88,6 +88,14 @@ type Key struct {
 	ActivatedAt string `json:"activatedAt,omitempty"`
 	ExpiresAt   string `json:"expiresAt,omitempty"`
 	RotatedAt   string `json:"rotatedAt,omitempty"`
+	// True if no use of the key is possible until it is enabled.
+	Disabled *bool `json:"disabled,omitempty"`
+	// Since when the key is off-line, if it is.
+	ArchivedAt string `json:"archivedAt,omitempty"`
+	// When the key was deleted, if it was not restored since.
+	DeletedAt string `json:"deletedAt,omitempty"`
+	// Until when a deleted key can be restored.
+	PurgeAt string `json:"purgeAt,omitempty"`
 	// The policies that are attached to the key.
 	Policies []string `json:"policies,omitempty"`
 }
@@ -902,6 +910,7 @@ type TenantSettings struct {
 	CompromisedMayProcess *bool            `json:"compromisedMayProcess,omitempty"`
 	Software              *bool            `json:"software,omitempty"`
 	WeakKeys              *bool            `json:"weakKeys,omitempty"`
+	RetentionDays         int64            `json:"retentionDays,omitempty"`
 	Objects               int64            `json:"objects,omitempty"`
 	ResidentKeys          int64            `json:"residentKeys,omitempty"`
 	Bytes                 int64            `json:"bytes,omitempty"`

@@ -37,6 +37,8 @@ type TenantSettings struct {
 	Software *bool `json:"software,omitempty"` // false: keys are not used in Go where the token lacks a mechanism; never lifts the server's setting
 	WeakKeys bool  `json:"weakKeys,omitempty"` // RSA keys of 1024 to 2047 bits are made too
 
+	RetentionDays int64 `json:"retentionDays,omitempty"` // how long a deleted key can be restored, unless the request says otherwise; 0: as the server
+
 	// Quotas, in place of those of the server; 0: the server's.
 	Objects      int64 `json:"objects,omitempty"` // destroyed ones included
 	ResidentKeys int64 `json:"residentKeys,omitempty"`

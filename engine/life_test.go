@@ -210,12 +210,22 @@ func TestRetention(t *testing.T) {
 	}
 	w.Settings.Defaults.Retention = 7 * day * 1e9
 	id := w.led("soft delete")
-	if o, _ := w.store.Object(ctx, "default", id); !mustDate(o, w.clock.now+7*day) {
+	if o, _ := w.store.Object(ctx, "default", id); !purgeIsAt(o, w.clock.now+7*day) {
 		t.Errorf("the setting does not count: %+v", o.Attributes)
 	}
 }
 
-func mustDate(o *core.ManagedObject, want int64) bool {
+// The setting of the tenant counts before that of the server.
+func TestRetentionOfATenant(t *testing.T) {
+	w := newWorld(t)
+	w.lay(&core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{RetentionDays: 3}})
+	w.Settings.Defaults.Retention = 7 * day * 1e9
+	if o, _ := w.store.Object(ctx, "default", w.led("soft delete")); !purgeIsAt(o, w.clock.now+3*day) {
+		t.Errorf("the setting of the tenant does not count: %+v", o.Attributes)
+	}
+}
+
+func purgeIsAt(o *core.ManagedObject, want int64) bool {
 	until, ok := rules.DateOf(o, rules.PurgeAtAttribute)
 	return ok && until == want
 }

@@ -109,6 +109,8 @@ type Config struct {
 		ForbidClasses  []string `yaml:"forbid_classes" bound:"classes"` // of N, X, C
 		UniqueNames    bool     `yaml:"unique_names"`                   // refuse a Name that another object has
 
+		Retention time.Duration `yaml:"retention" bound:"24h..87600h"` // how long a deleted key can be restored, unless the request says otherwise
+
 		DeactivatedMayProcess bool `yaml:"deactivated_may_process"` // Deactivated keys decrypt, verify and unwrap
 		CompromisedMayProcess bool `yaml:"compromised_may_process"` // and Compromised ones
 
@@ -176,6 +178,7 @@ func Defaults() Config {
 	c.TLS.CRLStale = staleServe
 	c.TLS.ExpiryWarning = 720 * time.Hour
 	c.Policy.ApprovalLifetime = 24 * time.Hour
+	c.Keys.Retention = engine.DefaultRetention
 	c.Enrollment.Lifetime, c.Enrollment.Invitation, c.Enrollment.Renewal = 2160*time.Hour, 24*time.Hour, 720*time.Hour
 	c.Authentication.Credentials = verifyCredentials
 	c.Authentication.TokenLifetime, c.Authentication.TokenMaxLifetime = 15*time.Minute, core.MaxTokenLifetime

@@ -228,6 +228,7 @@ var settingEffects = map[string]effect{
 	"keys.not_extractable":         {true, newKeyOf, "Extractable:0"},
 	"keys.forbid_classes":          {[]string{"C"}, creates(1), "refused"},
 	"keys.unique_names":            {true, creates(2, kmiptest.Name("twice")), "refused"},
+	"keys.retention":               {"48h", retentionOfDeleted, "48h0m0s"},
 	"keys.deactivated_may_process": {false, decryptsAfter(core.RevocationReasonCodeCessationOfOperation), "deactivated_may_process"},
 	"keys.compromised_may_process": {false, decryptsAfter(core.RevocationReasonCodeKeyCompromise), "compromised_may_process"},
 	"keys.tenants":                 {map[string]any{"default": map[string]any{"compromised_may_process": false}}, decryptsAfter(core.RevocationReasonCodeKeyCompromise), "compromised_may_process"},

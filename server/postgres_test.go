@@ -392,6 +392,18 @@ func TestTwoNodes(t *testing.T) {
 			_, err := kmiptest.Do(c, &kmip.Destroy, &operation.DestroyInput{ID: core.ID(id)})
 			return err
 		},
+		"archived": func(c *kmiptest.Client, id string) error {
+			_, err := kmiptest.Do(c, &kmip.Archive, &operation.LifeInput{ID: core.ID(id)})
+			return err
+		},
+		"disabled": func(_ *kmiptest.Client, id string) error {
+			restAs(t, nodes[0], "dev").must(200, "POST", "/v1/keys/"+id+"/disable", `{}`)
+			return nil
+		},
+		"deleted": func(_ *kmiptest.Client, id string) error {
+			restAs(t, nodes[0], "dev").must(202, "DELETE", "/v1/keys/"+id, "")
+			return nil
+		},
 	} {
 		here, there := dial(t, nodes[0], "dev", core.V1_4), dial(t, nodes[1], "dev", core.V1_4)
 		id := aesKey(t, here, activeNow)

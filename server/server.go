@@ -273,7 +273,7 @@ func (c *Config) nodeName() string {
 
 // defaults are what new objects get.
 func (c *Config) defaults() engine.Defaults {
-	d := engine.Defaults{Sensitive: c.Keys.Sensitive, NotExtractable: c.Keys.NotExtractable, UniqueNames: c.Keys.UniqueNames,
+	d := engine.Defaults{Sensitive: c.Keys.Sensitive, NotExtractable: c.Keys.NotExtractable, UniqueNames: c.Keys.UniqueNames, Retention: c.Keys.Retention,
 		RevokedKeys:   engine.RevokedKeys{DeactivatedRefused: !c.Keys.DeactivatedMayProcess, CompromisedRefused: !c.Keys.CompromisedMayProcess},
 		RevokedKeysOf: c.revokedKeysOf()}
 	for _, class := range c.Keys.ForbidClasses {

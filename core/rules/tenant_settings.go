@@ -18,6 +18,8 @@ const (
 	maxLengths    = 32
 	maxKeyBits    = 1 << 16
 	maxQuota      = 1_000_000_000_000_000
+
+	maxRetentionDays = 3650
 )
 
 // checkSettings returns an error if a setting is out of its bounds.
@@ -32,6 +34,9 @@ func checkSettings(s *core.TenantSettings) error {
 		if q.value < 0 || q.value > maxQuota {
 			return core.Errorf(core.InvalidField, "%s: a quota is 1 to %d, or 0 for the server's, not %d", q.name, int64(maxQuota), q.value)
 		}
+	}
+	if s.RetentionDays < 0 || s.RetentionDays > maxRetentionDays {
+		return core.Errorf(core.InvalidField, "retentionDays: a deleted key can be restored for 1 to %d days, or 0 for the server's, not %d", maxRetentionDays, s.RetentionDays)
 	}
 	if err := checkAllowed("classes", s.Classes, core.ClassN, core.ClassX, core.ClassC); err != nil {
 		return err

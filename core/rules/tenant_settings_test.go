@@ -40,7 +40,7 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 		`{"classes":"C"}`: "classes must be a list", `{"algorithms":"AES"}`: "algorithms must be an object", `{"sensitive":"yes"}`: "sensitive must be true or false", `{"objects":"many"}`: "objects must be a whole number", `{"keyGroup":7}`: "keyGroup must be a text",
 		``: "settings", `null`: "settings", `[]`: "settings", `7`: "settings", `{"objects":1`: "settings", `{"objects":1}{}`: "settings", `{"objects":1}x`: "settings",
 		`{"object":1}`: "object", `{"Objects":1}`: "Objects", `{"objects":1,"objects":2}`: "settings", `{"algorithms":{"AES":[128],"AES":[256]}}`: "settings",
-		`{"objects":"1"}`: "settings", `{"objects":1.5}`: "settings", `{"objects":-1}`: "objects", `{"bytes":-1}`: "bytes", `{"weakKeys":"yes"}`: "settings", `{"software":0}`: "settings", `{"requests":1e30}`: "settings", `{"connections":1000000000000001}`: "connections",
+		`{"retentionDays":-1}`: "retentionDays", `{"retentionDays":3651}`: "retentionDays", `{"objects":"1"}`: "settings", `{"objects":1.5}`: "settings", `{"objects":-1}`: "objects", `{"bytes":-1}`: "bytes", `{"weakKeys":"yes"}`: "settings", `{"software":0}`: "settings", `{"requests":1e30}`: "settings", `{"connections":1000000000000001}`: "connections",
 		`{"classes":["Z"]}`: "classes", `{"classes":["N","N"]}`: "classes", `{"classes":"N"}`: "settings", `{"custody":["data"]}`: "custody",
 		`{"algorithms":{"aes":[256]}}`: "algorithms", `{"algorithms":{"Rot13":[]}}`: "algorithms", `{"algorithms":{"AES":[0]}}`: "algorithms.AES", `{"algorithms":{"AES":[256,256]}}`: "algorithms.AES",
 		`{"keyGroup":"a b"}`: "keyGroup", `{"sensitive":1}`: "settings", `{"algorithms":{"AES":[[[[[1]]]]]}}`: "settings",

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -115,14 +116,16 @@ func softDelete(k *engine.Call, in *operation.SoftDeleteInput) (operation.IDOutp
 	})
 }
 
-// retentionOf returns how long a deleted object can be restored, in seconds: as asked, or 0 for
-// the default.
+// retentionOf returns how long a deleted object can be restored, in seconds. asked is 0 for the
+// setting of the tenant or the server.
 func retentionOf(k *engine.Call, asked int64) (int64, error) {
 	if asked == 0 {
-		if k.Settings.Defaults.Retention == 0 {
-			return int64(engine.DefaultRetention / time.Second), nil
+		row, err := engine.RowOfCaller(k)
+		if err != nil {
+			return 0, err
 		}
-		return int64(k.Settings.Defaults.Retention / time.Second), nil
+		own := time.Duration(row.RetentionDays) * 24 * time.Hour
+		return int64(cmp.Or(own, k.Settings.Defaults.Retention, engine.DefaultRetention) / time.Second), nil
 	}
 	if asked < int64(engine.MinRetention/time.Second) || asked > int64(engine.MaxRetention/time.Second) {
 		return 0, core.Errorf(core.InvalidField, "the retention must be from 1d to 3650d")

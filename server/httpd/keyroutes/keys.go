@@ -36,6 +36,7 @@ func describe(id string, as core.Attributes) api.Key {
 	if k.Algorithm != "" {
 		k.Version = 1 // if no attribute says otherwise
 	}
+	addLife(&k, as)
 	for i := range as {
 		addAttribute(&k, &as[i])
 	}
@@ -185,7 +186,7 @@ func (s *service) activateKey(c *core.Caller, r *http.Request) (api.Key, error) 
 		return api.Key{}, err
 	}
 	out, err := s.Objects.Activate(r.Context(), c, &in)
-	return api.Key{KeyID: out.ID, State: core.Active.String()}, err
+	return showChanged(&out), err
 }
 
 // revocationReasons are the reasons by their name in the API.
@@ -214,9 +215,5 @@ func (s *service) revokeKey(c *core.Caller, r *http.Request) (api.Key, error) {
 		return api.Key{}, err
 	}
 	out, err := s.Objects.Revoke(r.Context(), c, &in)
-	state := core.Deactivated
-	if in.Code == core.RevocationReasonCodeKeyCompromise || in.Code == core.RevocationReasonCodeCACompromise {
-		state = core.Compromised
-	}
-	return api.Key{KeyID: out.ID, State: state.String()}, err
+	return showChanged(&out), err
 }

@@ -42,7 +42,7 @@ func located(o *operation.LocatedObject) api.Key {
 }
 
 // locateInput reads the query. It asks for one key more than a page has, to know if there is
-// another page.
+// another page. Archived keys are in the list, and destroyed ones if the filter has a state.
 func locateInput(r *http.Request) (*operation.LocateInput, error) {
 	q, err := door.ReadQuery(r, "filter", "limit", "pageToken")
 	if err != nil {
@@ -62,6 +62,11 @@ func locateInput(r *http.Request) (*operation.LocateInput, error) {
 		}
 	}
 	in.Attributes, err = readFilter(q["filter"])
+	status := core.StorageStatusMaskOnLineStorage | core.StorageStatusMaskArchivalStorage
+	if in.Attributes.Has(core.TagState) {
+		status |= core.StorageStatusMaskDestroyedStorage
+	}
+	in.StorageStatus = uint32(status)
 	return in, err
 }
 
