@@ -161,6 +161,27 @@ func TestRestoreGoesOnWithTheClock(t *testing.T) {
 	}
 }
 
+// A date that the clock reaches while a key is deleted is not recorded as reached.
+func TestDatesOfADeletedKey(t *testing.T) {
+	w := newWorld(t)
+	j := &keptRecords{}
+	w.Ports.Journal = j
+	deleted := w.aesKey(core.TagDeactivationDate, core.Date(w.clock.now+100))
+	restored := w.aesKey(core.TagDeactivationDate, core.Date(w.clock.now+100))
+	for _, step := range []struct{ op, id string }{{"soft delete", deleted}, {"soft delete", restored}, {"restore", restored}} {
+		if err := w.step(w.alice, step.op, step.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.clock.now += 200
+	if err := w.RecordReachedDates(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := reached(j); len(got) != 1 || !strings.HasPrefix(got[0], restored) {
+		t.Errorf("recorded are %v; want only the date of the restored key", got)
+	}
+}
+
 // A key that is revoked for a compromise while it is deleted comes back Compromised.
 func TestCompromisedWhileDeleted(t *testing.T) {
 	w := newWorld(t)

@@ -54,14 +54,14 @@ func (v *Verbs) Recover(ctx context.Context, c *core.Caller, in *operation.LifeI
 	return engine.Run(v.engine, ctx, c, core.ActionRecover, in, lifeVerb(recovered))
 }
 
-// lifeVerb returns the verb that makes one change. Keys that the HSM port holds unwrapped are
-// dropped.
+// lifeVerb returns the verb that makes one change.
 func lifeVerb(change lifeChange) func(*engine.Call, *operation.LifeInput) (operation.IDOutput, error) {
 	return func(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
 		return changeLife(k, in.ID, change)
 	}
 }
 
+// changeLife makes one change. If the HSM port holds the key unwrapped, it is dropped.
 func changeLife(k *engine.Call, id core.Identifier, change lifeChange) (operation.IDOutput, error) {
 	next, err := k.Change(id, func(o *core.ManagedObject, _ *core.Change) (*core.ManagedObject, error) { return change(k, o) })
 	if err != nil {
