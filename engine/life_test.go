@@ -36,6 +36,7 @@ var lifeTable = map[string]string{
 	"mac":                "sadd",
 	"mac verify":         "sadd",
 	"re-key":             "sadd",
+	"derive":             "sadd",
 	"check":              "yadd",
 	"disable":            "sadd",
 	"enable":             "yadd",

@@ -24,7 +24,8 @@ var ReKeyKeyPair = define(Operation[operation.RekeyKeyPairInput, operation.Creat
 		},
 	},
 	Identifiers: Identifiers[operation.RekeyKeyPairInput, operation.CreateKeyPairOutput]{
-		Target: func(in *operation.RekeyKeyPairInput) *core.Identifier { return &in.ID },
+		Target:  func(in *operation.RekeyKeyPairInput) *core.Identifier { return &in.ID },
+		Sources: noSources[operation.RekeyKeyPairInput],
 		Links: func(in *operation.RekeyKeyPairInput) core.Attributes {
 			return slices.Concat(in.Common, in.Private, in.Public)
 		},

@@ -95,7 +95,7 @@ func eraseMaterial(k *engine.Call, next *core.ManagedObject, ch *core.Change) (t
 		ch.Add(core.BeginIntent{Intent: k.Engine.NewIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.Now)})
 	}
 	next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
-	next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.Now))
+	next.Attributes = next.Attributes.Without(core.AliasAttribute).Set(core.TagDestroyDate, core.Date(k.Now))
 	return token
 }
 

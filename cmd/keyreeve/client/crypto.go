@@ -3,29 +3,17 @@ package client
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/url"
 	"strconv"
 
 	"github.com/keyreeve/keyreeve/api"
 )
 
-// sealed is the document that encrypt writes and decrypt reads: the answer of the server, and
-// the mode if it is not the usual one.
-type sealed struct {
-	api.EncryptAnswer
-	Mode *string `json:"mode,omitempty"`
-}
-
-// formatRaw is the format of ciphertexts that have IV and tag beside them.
-const formatRaw = "raw"
-
-// aadFlag names additional data.
+// aadFlag names what is authenticated with the data and not in the envelope.
 type aadFlag struct {
-	AAD string `name:"aad" help:"File with additional data that is authenticated and not encrypted. decrypt needs the same." placeholder:"FILE"`
+	Context map[string]string `help:"Name and value that are authenticated and not encrypted; repeat it for several. decrypt needs the same." placeholder:"NAME=VALUE" mapsep:"none"`
+	AAD     string            `name:"aad" help:"File with additional data that is authenticated and not encrypted. decrypt needs the same." placeholder:"FILE"`
 }
 
 func (f *aadFlag) read() ([]byte, error) {
@@ -54,8 +42,7 @@ type encryptCmd struct {
 	ID string `arg:"" name:"key" help:"Unique Identifier of the key." placeholder:"KEY"`
 	input
 	aadFlag
-	Mode string `help:"GCM, CBC or CTR. CBC and CTR authenticate nothing." enum:"GCM,CBC,CTR" default:"GCM"`
-	Out  string `help:"File for the document. Only its owner can read it." placeholder:"FILE"`
+	Out string `help:"File for the envelope. Only its owner can read it." placeholder:"FILE"`
 }
 
 // Run encrypts.
@@ -74,26 +61,20 @@ func (c *encryptCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	in := api.EncryptRequest{KeyID: c.ID, Plaintext: encoded(plaintext), Format: given(formatRaw), AAD: aad, Mode: &c.Mode}
+	in := api.EncryptRequest{KeyID: c.ID, Plaintext: encoded(plaintext), AAD: aad, Context: c.Context}
 	defer clear(in.Plaintext)
-	var out sealed
-	if _, err := s.ask(ctx, compute("/v1/encrypt", in), &out); err != nil {
-		return err
-	}
-	if c.Mode != "GCM" {
-		out.Mode = &c.Mode
-	}
-	document, err := json.Marshal(out)
+	var out api.EncryptAnswer
+	answer, err := s.ask(ctx, compute("/v1/encrypt", in), &out)
 	if err != nil {
 		return err
 	}
-	return write(c.Out, append(document, '\n'))
+	return (&result{bytesFlags{"raw"}, c.Out}).write(s, answer, out.Ciphertext)
 }
 
 type decryptCmd struct {
 	door
-	ID   string `arg:"" name:"key" help:"Unique Identifier of the key. It is named here, so that nobody can pass off a document under a key of their own." placeholder:"KEY"`
-	File string `arg:"" optional:"" default:"-" help:"Document; - is standard input." placeholder:"FILE"`
+	ID   string `arg:"" name:"key" help:"Unique Identifier of the key. It is named here, so that nobody can pass off an envelope under a key of their own." placeholder:"KEY"`
+	File string `arg:"" optional:"" default:"-" help:"Envelope; - is standard input." placeholder:"FILE"`
 	aadFlag
 	Text bool   `help:"The plaintext is a text: fail if it is not UTF-8, and end it with a line break."`
 	Out  string `help:"File for the plaintext. Only its owner can read it." placeholder:"FILE"`
@@ -106,7 +87,7 @@ func (c *decryptCmd) Run() error {
 		return err
 	}
 	defer end()
-	document, err := c.document()
+	envelope, err := readUpTo(c.File, maxEnvelope)
 	if err != nil {
 		return err
 	}
@@ -115,7 +96,7 @@ func (c *decryptCmd) Run() error {
 		return err
 	}
 	var out api.DecryptAnswer
-	answer, err := s.ask(ctx, compute("/v1/decrypt", api.DecryptRequest{KeyID: &c.ID, Ciphertext: document.Ciphertext, Format: given(formatRaw), IV: document.IV, Tag: document.Tag, AAD: aad, Mode: document.Mode, Encoding: utf8(c.Text)}), &out)
+	answer, err := s.ask(ctx, compute("/v1/decrypt", api.DecryptRequest{KeyID: &c.ID, Ciphertext: envelope, AAD: aad, Context: c.Context, Encoding: utf8(c.Text)}), &out)
 	defer clear(answer)
 	if err != nil {
 		return err
@@ -131,23 +112,8 @@ func (c *decryptCmd) Run() error {
 	return (&result{bytesFlags{"raw"}, c.Out}).write(s, answer, plaintext)
 }
 
-// maxDocument bounds a document, in bytes.
-const maxDocument = 2 * api.MaxBody
-
-// document reads what encrypt has written.
-func (c *decryptCmd) document() (out sealed, err error) {
-	text, err := readUpTo(c.File, maxDocument)
-	if err != nil {
-		return out, err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	err = d.Decode(&out)
-	if _, end := d.Token(); err != nil || !errors.Is(end, io.EOF) || out.Ciphertext == nil {
-		return out, fmt.Errorf("%s is not a document that keyreeve encrypt has written", c.File)
-	}
-	return out, nil
-}
+// maxEnvelope bounds an envelope, in bytes: the server takes no more.
+const maxEnvelope = api.MaxBody
 
 // signed is a message that is signed, or whose signature is verified.
 type signed struct {

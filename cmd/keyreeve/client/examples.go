@@ -73,8 +73,8 @@ func (keyPublicKeyCmd) Help() string {
 func (encryptCmd) Help() string {
 	return `Examples:
 
-    $ keyreeve encrypt $KEY report.pdf --out report.json
-    $ tar c folder | keyreeve encrypt $KEY > folder.json
+    $ keyreeve encrypt $KEY report.pdf --out report.kre
+    $ tar c folder | keyreeve encrypt $KEY > folder.kre
     $ keyreeve encrypt $KEY --text "Hello, World!"`
 }
 
@@ -82,9 +82,9 @@ func (encryptCmd) Help() string {
 func (decryptCmd) Help() string {
 	return `Examples:
 
-    $ keyreeve decrypt $KEY report.json --out report.pdf
-    $ keyreeve decrypt $KEY < folder.json | tar x
-    $ keyreeve decrypt $KEY hello.json --text`
+    $ keyreeve decrypt $KEY report.kre --out report.pdf
+    $ keyreeve decrypt $KEY < folder.kre | tar x
+    $ keyreeve decrypt $KEY hello.kre --text`
 }
 
 // Help shows how to sign.

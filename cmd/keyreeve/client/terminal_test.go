@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,12 @@ func (p *terminal) onTTY(typed string, args ...string) string {
 			n, err := master.Read(b)
 			all.Write(b[:n])
 			if typed != "" && strings.Contains(all.String(), ": ") { // the question
+				for range 1000 { // until the terminal shows no more what is typed
+					if mode, err := unix.IoctlGetTermios(int(master.Fd()), unix.TCGETS); err != nil || mode.Lflag&unix.ECHO == 0 {
+						break
+					}
+					time.Sleep(5 * time.Millisecond)
+				}
 				io.WriteString(master, typed)
 				typed = ""
 			}
