@@ -110,8 +110,9 @@ func TestReferencesTakeTheRightVersion(t *testing.T) {
 	}
 }
 
-// What is not there, what belongs to another tenant and what the caller may not see are
-// answered alike. Who may see a key and not use it is told so.
+// What is not there, what belongs to another tenant, and an alias whose key the caller may not see
+// are answered alike. A caller who names a key of the tenant by its identifier, or who may see it,
+// is told that the use is not allowed.
 func TestReferencesTellNothing(t *testing.T) {
 	w := newWorld(t)
 	one := w.aesKey(core.TagActivationDate, core.Date(1))
@@ -132,11 +133,14 @@ func TestReferencesTellNothing(t *testing.T) {
 	}
 	for _, version := range []int64{0, 1} {
 		want := text(w.alice, family("nobody", version))
-		for _, got := range []string{text(w.alice, alias("none", version)), text(w.eve, family(one, version)), text(w.out, family(one, version)), text(w.eve, alias("app", version)), text(w.out, alias("app", version))} {
+		for _, got := range []string{text(w.alice, alias("none", version)), text(w.out, family(one, version)), text(w.eve, alias("app", version)), text(w.out, alias("app", version))} {
 			if got != want {
 				t.Errorf("an answer is %q; that of no key is %q", got, want)
 			}
 		}
+	}
+	if _, err := w.Encrypt(ctx, w.eve, &operation.EncryptInput{ID: family(one, 0), Data: []byte("d")}); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a key of the tenant by its identifier: %v", err)
 	}
 	for _, id := range []core.Identifier{family(one, 3), family(one, 99999), family(two, 1), family(two, 3), family("", 0), alias("app", 3)} {
 		text(w.alice, id)

@@ -15,17 +15,24 @@ var protecting = map[core.Action]bool{core.ActionEncrypt: true, core.ActionSign:
 var oneVersion = map[core.Action]bool{core.ActionRevoke: true, core.ActionDestroy: true, core.ActionDisable: true, core.ActionEnable: true, core.ActionSoftDelete: true,
 	core.ActionRestore: true, core.ActionPurge: true, core.ActionArchive: true, core.ActionRecover: true}
 
+// processing are the actions on what a key has protected. An identifier names the very object
+// then, because answers name the version that they were made with by its identifier.
+var processing = map[core.Action]bool{core.ActionDecrypt: true, core.ActionSignatureVerify: true, core.ActionMACVerify: true}
+
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
-// used. What the caller may not see is answered like what does not exist.
+// used. An alias whose key the caller may not see is answered like one that does not exist.
 func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 	k.Record.Object = core.ClientText(referenceText(id))
+	if processing[k.Action] && id.Alias == "" && id.Version == 0 {
+		return findAs(k, id.Text, core.RoleTarget)
+	}
 	version, err := FindVersion(k, id, protecting[k.Action])
 	if err != nil {
 		return nil, err
 	}
 	k.Record.Object = version.ID
 	o, err := findAs(k, version.ID, core.RoleTarget)
-	if core.CodeOf(err) == core.ItemNotFound || core.CodeOf(err) == core.PermissionDenied && !MaySee(k, version) {
+	if core.CodeOf(err) == core.ItemNotFound || id.Alias != "" && core.CodeOf(err) == core.PermissionDenied && !MaySee(k, version) {
 		return nil, NoKey(id)
 	}
 	if err == nil && id.Version == 0 && oneVersion[k.Action] && o.FamilyVersion() > 1 {

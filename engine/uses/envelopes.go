@@ -287,10 +287,10 @@ func loadNamed(k *engine.Call, id core.Identifier) (*core.ManagedObject, error) 
 }
 
 // asAbsent answers a denial as if the key did not exist, if the caller may not see the object and
-// has not named it by its identifier.
+// has not named it by its identifier: an alias or an envelope did.
 func asAbsent(k *engine.Call, named core.Identifier, o *core.ManagedObject, err error) error {
 	switch {
-	case core.CodeOf(err) != core.PermissionDenied || isNamed(named) && !named.Family || engine.MaySee(k, o):
+	case core.CodeOf(err) != core.PermissionDenied || isNamed(named) && named.Alias == "" || engine.MaySee(k, o):
 		return err
 	case named.Family:
 		return engine.NoKey(named)

@@ -228,7 +228,7 @@ func TestStatuses(t *testing.T) {
 	if got := p.must(2, "", "sign", key, "--text", "x"); !strings.Contains(got, "(code IncompatibleUsageMask, request ") {
 		t.Errorf("a key for something else: %q", got)
 	}
-	if got := p.must(3, "", "key", "show", key, "--profile", "stranger"); !strings.Contains(got, "(code ItemNotFound, request ") {
+	if got := p.must(2, "", "key", "show", key, "--profile", "stranger"); !strings.Contains(got, "(code PermissionDenied, request ") {
 		t.Errorf("the key of somebody else: %q", got)
 	}
 	if got := p.must(4, "", "key", "list", "--profile", "none"); !strings.Contains(got, "keyreeve login --profile none") {
