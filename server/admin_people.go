@@ -90,18 +90,23 @@ func (d *adminDoor) readPolicy(ctx context.Context, c *core.Caller, q *adminsock
 
 func (d *adminDoor) savePolicy(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
 	in := admin.SavePolicyInput{Tenant: q.Tenant(), Name: q.Get("name"), Document: bytes.Clone(q.Body), Reason: q.Get("reason")}
-	if q.Get("expected") != "" {
-		expected, err := q.Number("expected")
-		if err != nil {
-			return nil, err
-		}
-		in.Expected = &expected
-	}
 	var err error
+	if in.Expected, err = expectedOf(q); err != nil {
+		return nil, err
+	}
 	if in.ActivateAt, err = q.Time("at"); err != nil {
 		return nil, err
 	}
 	return savedPolicy(d.admin.SavePolicy(ctx, c, in))
+}
+
+// expectedOf returns the version that a change is to replace, nil if the command names none.
+func expectedOf(q *adminsocket.Question) (*int64, error) {
+	if q.Get("expected") == "" {
+		return nil, nil
+	}
+	expected, err := q.Number("expected")
+	return &expected, err
 }
 
 func (d *adminDoor) deletePolicy(ctx context.Context, c *core.Caller, q *adminsocket.Question) (any, error) {
@@ -240,8 +245,12 @@ func (d *adminDoor) saveUser(ctx context.Context, c *core.Caller, q *adminsocket
 		return nil, err
 	}
 	defer clear(change.Password)
+	expected, err := expectedOf(q)
+	if err != nil {
+		return nil, err
+	}
 	u, err := d.admin.SaveUser(ctx, c, admin.SaveUserInput{Tenant: q.Tenant(), Name: q.Get("name"), Password: change.Password, Groups: change.Groups, Roles: change.Roles,
-		Attributes: change.Attributes, Disabled: change.Disabled, Expires: change.Expires, Codes: change.Codes, Hashed: change.Hashed, Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != ""})
+		Attributes: change.Attributes, Disabled: change.Disabled, Expires: change.Expires, Codes: change.Codes, Hashed: change.Hashed, Reason: q.Get("reason"), MustBeNew: q.Get("new") != "", MustExist: q.Get("existing") != "", Expected: expected})
 	out := userShown(&u)
 	if err == nil {
 		out.Warnings = admin.UnknownRoles(d.admin, q.Tenant(), change.Roles)

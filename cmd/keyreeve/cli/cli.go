@@ -26,6 +26,7 @@ type commands struct {
 	Init   initCmd           `cmd:"" help:"Make a new installation: its keys in the token, and its row in the database."`
 	Serve  serveCmd          `cmd:"" help:"Serve KMIP and REST."`
 	User   userCmd           `cmd:"" help:"The users of a tenant: people and programs with a password."`
+	Group  groupCmd          `cmd:"" help:"The groups of a tenant: names that its users and enrolled clients have."`
 	Role   roleCmd           `cmd:"" help:"The roles that a tenant has made of actions."`
 	Client clientCmd         `cmd:"" help:"The enrolled clients of a tenant: programs whose certificates this server issues."`
 	Token  tokenCmd          `cmd:"" help:"Access tokens of users, for REST."`
@@ -54,6 +55,12 @@ type userCmd struct {
 	Disable  userDisableCmd  `cmd:"" help:"Refuse a user from now on, also on open connections."`
 	Enable   userEnableCmd   `cmd:"" help:"Let a disabled user in again."`
 	Remove   userRemoveCmd   `cmd:"" help:"Remove a user."`
+}
+
+type groupCmd struct {
+	List   groupListCmd   `cmd:"" help:"List the groups with their users and enrolled clients."`
+	Add    groupAddCmd    `cmd:"" help:"Give a group to a user. It exists from then on."`
+	Remove groupRemoveCmd `cmd:"" help:"Take a group from a user."`
 }
 
 type roleCmd struct {
