@@ -57,6 +57,8 @@ var Operations = []Operation{
 	{Method: "GET", Path: "/v1/users/{name}", Status: 200, Action: "Read Users", InPath: []Parameter{{"name", true, schemaOfName}}, Answer: schemaOfUser, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "PATCH", Path: "/v1/users/{name}", Status: 200, Action: "Save User", HonorsMatch: true, InPath: []Parameter{{"name", true, schemaOfName}}, Body: schemaOfUserChange, Answer: schemaOfUser, Problems: []int{400, 401, 403, 404, 409, 412, 413, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/users/{name}", Status: 204, Action: "Delete User", HonorsMatch: true, Query: []Parameter{{"reason", false, &Schema{Kind: Text, Least: 1, Most: 1024}}}, InPath: []Parameter{{"name", true, schemaOfName}}, Problems: []int{400, 401, 403, 404, 409, 412, 429, 500, 503}},
+	{Method: "GET", Path: "/v1/groups", Status: 200, Action: "Read Users", Query: []Parameter{{"limit", false, &Schema{Kind: Integer, Least: 1, Most: 200}}, {"pageToken", false, schemaOfPageToken}}, Answer: schemaOfGroupPage, Problems: []int{400, 401, 403, 429, 500, 503}},
+	{Method: "GET", Path: "/v1/groups/{name}", Status: 200, Action: "Read Users", InPath: []Parameter{{"name", true, schemaOfName}}, Answer: schemaOfGroup, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
 	{Method: "POST", Path: "/v1/roles", Status: 201, Action: "Save Role", Body: schemaOfNewRole, Answer: schemaOfRole, Problems: []int{400, 401, 403, 409, 413, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/roles", Status: 200, Action: "Read Roles", Query: []Parameter{{"limit", false, &Schema{Kind: Integer, Least: 1, Most: 200}}, {"pageToken", false, schemaOfPageToken}}, Answer: schemaOfRolePage, Problems: []int{400, 401, 403, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/roles/{name}", Status: 200, Action: "Read Roles", InPath: []Parameter{{"name", true, schemaOfName}}, Answer: schemaOfRole, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
@@ -419,6 +421,10 @@ var (
 		{"codeKeyUri", false, &Schema{Kind: Text}},
 		{"warnings", false, &Schema{Kind: Array, Element: &Schema{Kind: Text}}}}}
 	schemaOfUserPage = &Schema{Kind: Object, Members: []Member{{"users", true, &Schema{Kind: Array, Element: schemaOfUser}},
+		{"nextPageToken", false, schemaOfPageToken}}}
+	schemaOfGroup = &Schema{Kind: Object, Members: []Member{{"name", true, &Schema{Kind: Text}},
+		{"members", true, &Schema{Kind: Array, Element: &Schema{Kind: Text}}}}}
+	schemaOfGroupPage = &Schema{Kind: Object, Members: []Member{{"groups", true, &Schema{Kind: Array, Element: schemaOfGroup}},
 		{"nextPageToken", false, schemaOfPageToken}}}
 	schemaOfNewRole = &Schema{Kind: Object, Members: []Member{{"name", true, schemaOfName},
 		{"description", false, &Schema{Kind: Text, Most: 1024}},

@@ -721,6 +721,20 @@ type UserPage struct {
 	NextPageToken string `json:"nextPageToken,omitempty"`
 }
 
+// Group is a group, which is a name that users, enrolled clients and certificates have. PATCH of
+// a user changes its groups.
+type Group struct {
+	Name string `json:"name"`
+	// The users and enrolled clients of the group, such as user:alice and client:array7.
+	Members []string `json:"members"`
+}
+
+// GroupPage is a part of the list of groups.
+type GroupPage struct {
+	Groups        []Group `json:"groups"`
+	NextPageToken string  `json:"nextPageToken,omitempty"`
+}
+
 // NewRole is a role that is to be made.
 type NewRole struct {
 	Name        string   `json:"name"`

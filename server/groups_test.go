@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
@@ -30,6 +31,13 @@ func TestGroupsOfATenant(t *testing.T) {
 	if out := policyCommand(t, s, false, "user", "list"); !strings.Contains(out, "alice | active | groups payroll | roles operator") || !strings.Contains(out, "bob | active | groups storage") {
 		t.Errorf("the users are %q", out)
 	}
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	admin := restAs(t, s, "anna")
+	page := admin.must(200, "GET", "/v1/groups?limit=1", "", `{"name":"payroll","members":["user:alice"]}`)
+	admin.must(200, "GET", "/v1/groups?limit=1&pageToken="+page.member(admin, "nextPageToken"), "", `{"name":"storage","members":["user:bob","client:array7"]}`)
+	admin.must(200, "GET", "/v1/groups/storage", "", `"members":["user:bob","client:array7"]`)
+	admin.must(404, "GET", "/v1/groups/nobodys", "")
+	restAs(t, s, "dev").must(403, "GET", "/v1/groups", "")
 	if out := policyCommand(t, s, true, "group", "add", "storage", "--user", "nobody"); !strings.Contains(out, "there is no user nobody") {
 		t.Errorf("a user who does not exist: %q", out)
 	}

@@ -66,6 +66,8 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "GET", "/v1/users/{name}", core.ActionReadUsers, door.TakesNothing, http.StatusOK, getUser),
 		door.Row(s, "PATCH", "/v1/users/{name}", core.ActionSaveUser, door.TakesBody, http.StatusOK, changeUser).HonorIfMatch(),
 		door.Row(s, "DELETE", "/v1/users/{name}", core.ActionDeleteUser, door.TakesQuery, http.StatusNoContent, deleteUser).HonorIfMatch(),
+		door.Row(s, "GET", "/v1/groups", core.ActionReadUsers, door.TakesQuery, http.StatusOK, listGroups),
+		door.Row(s, "GET", "/v1/groups/{name}", core.ActionReadUsers, door.TakesNothing, http.StatusOK, getGroup),
 		door.Row(s, "POST", "/v1/roles", core.ActionSaveRole, door.TakesBody, http.StatusCreated, createRole),
 		door.Row(s, "GET", "/v1/roles", core.ActionReadRoles, door.TakesQuery, http.StatusOK, listRoles),
 		door.Row(s, "GET", "/v1/roles/{name}", core.ActionReadRoles, door.TakesNothing, http.StatusOK, getRole),
