@@ -321,6 +321,10 @@ func (w *lentWorld) objects(class core.Attributes) (ids []string) {
 	made := must(w, &kmip.Create, kmiptest.AESKey(256, everyUse, append(slices.Clone(class), custom("made", core.Text("a text")))...))
 	pair := must(w, &kmip.CreateKeyPair, &operation.CreateKeyPairInput{Common: append(core.Attributes{{Tag: core.TagCryptographicAlgorithm, Value: core.Enum(core.AlgorithmEC)},
 		{Tag: core.TagCryptographicLength, Value: core.Int(256)}, kmiptest.Name("a pair")}, class...), Private: masked(core.MaskSign), Public: masked(core.MaskVerify)})
+	if w.v >= core.V1_1 {
+		again := must(w, &kmip.ReKeyKeyPair, &operation.RekeyKeyPairInput{ID: core.ID(pair.PrivateID), CreateKeyPairInput: operation.CreateKeyPairInput{Common: core.Attributes{custom("new", core.Text("of the new pair"))}}})
+		ids = append(ids, again.PrivateID, again.PublicID)
+	}
 	return append(ids, made.ID, pair.PrivateID, pair.PublicID)
 }
 
@@ -564,7 +568,7 @@ func (w *lentWorld) rest() {
 	for _, class := range []string{``, `,"sensitive":true`, `,"extractable":false`} {
 		made := ask("POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","length":256,"name":"a key of the other door","usage":["encrypt","decrypt"]`+class+`}`)
 		ask("POST", "/v1/keys", `{"type":"pair","algorithm":"EC","length":256,"name":"a pair of the other door","usage":["sign","verify"]`+class+`}`)
-		id := member(made, "id")
+		id := member(made, "keyId")
 		if id == "" {
 			w.t.Fatal(made)
 		}
@@ -572,6 +576,15 @@ func (w *lentWorld) rest() {
 		clear := ask("POST", "/v1/decrypt", `{"keyId":"`+id+`","format":"raw","ciphertext":"`+member(secret, "ciphertext")+`","iv":"`+member(secret, "iv")+`","tag":"`+member(secret, "tag")+`","aad":"YWRkaXRpb25hbCBkYXRh"}`)
 		if !strings.Contains(clear, "YSBtZXNzYWdlIHRoYXQgaXMgbG9uZw==") {
 			w.t.Errorf("Decrypt by REST answers %s", clear)
+		}
+		envelope := ask("POST", "/v1/encrypt", `{"keyId":"`+id+`","plaintext":"a message that is long","encoding":"utf8","aad":"YWRkaXRpb25hbCBkYXRh","context":{"a name of the context":"a value of the context"}}`)
+		opened := ask("POST", "/v1/decrypt", `{"keyId":"`+id+`","ciphertext":"`+member(envelope, "ciphertext")+`","encoding":"utf8","aad":"YWRkaXRpb25hbCBkYXRh","context":{"a name of the context":"a value of the context"}}`)
+		if !strings.Contains(opened, "a message that is long") {
+			w.t.Errorf("Decrypt of an envelope by REST answers %s", opened)
+		}
+		ask("POST", "/v1/reencrypt", `{"keyId":"`+id+`","sourceKeyId":"`+id+`","ciphertext":"`+member(envelope, "ciphertext")+`","aad":"YWRkaXRpb25hbCBkYXRh","context":{"a name of the context":"a value of the context"}}`)
+		if data := member(ask("POST", "/v1/data-keys", `{"keyId":"`+id+`","plaintext":true}`), "plaintext"); len(data) != 44 {
+			w.t.Errorf("a data key is %q", data)
 		}
 		ask("GET", "/v1/keys/"+id, "")
 	}
