@@ -75,7 +75,7 @@ use_operations := {
 	"Get", "Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
@@ -93,7 +93,7 @@ admin_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
 }
 
 # What role "auditor" may do to every object of its tenant: read attributes.
@@ -111,8 +111,8 @@ monitor_operations := {"Read Health", "Read Metrics"}
 # what is open to everybody who can open it: read the state of the server and the
 # records, ask what this policy would say, have files read again, look at the objects
 # in the HSM that no living object needs and at the sets of keys, destroy such
-# objects, look after the tenants (declare, list, change, disable and delete them), and
-# read and replace this policy.
+# objects, look after the tenants (declare, list, change, disable and delete them), run and
+# pause the jobs of the clock, and read and replace this policy.
 socket_operations := {
 	"Read Health", "Read Records", "Simulate Policy", "Replay Policy", "Reload",
 	"List Token Objects", "Purge Token Object",
@@ -123,12 +123,18 @@ socket_operations := {
 	"Save Client", "Revoke Client", "Read Clients",
 	"Create Authority", "Read Revocations",
 	"Save Server Policy", "Read Server Policy",
+	"Read Jobs", "Change Job",
 }
 
-# What a certificate with the role "system" may do over REST: look after the tenants. It may do
-# nothing else, not even make keys of its own. An authority can give this role only if its entry
-# in tls.authorities names it: "*" does not.
-tenant_operations := {"Create Tenant", "List Tenants", "Read Tenant", "Save Tenant", "Delete Tenant"}
+# What a certificate with the role "system" may do over REST: look after the tenants and the jobs
+# of the clock. It may do nothing else, not even make keys of its own. An authority can give this
+# role only if its entry in tls.authorities names it: "*" does not.
+tenant_operations := {"Create Tenant", "List Tenants", "Read Tenant", "Save Tenant", "Delete Tenant", "Read Jobs", "Change Job"}
+
+# What the clock does to an object of any tenant, as the principal "keyreeve" of that tenant: purge
+# it when its retention is over, and rotate it when its owner has asked for that. What is denied
+# stays as it is, and health says so.
+clock_operations := {"Purge", "Re-key", "Re-key Key Pair"}
 
 # What everybody may do with access tokens of its own, and the socket with those of
 # users. For those of others the server asks besides for "Save User" or "Read Users". An
@@ -162,7 +168,7 @@ monitor_roles := {"monitor", "admin", "auditor"}
 operator_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover",
+	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover", "Set Rotation",
 }
 
 # The kinds of operations that a key policy or a role of the tenant can permit: nothing
@@ -296,6 +302,14 @@ permits contains "administrator of the tenant" if {
 	input.object.present
 	input.principal.roles.admin
 	input.operation in admin_operations
+}
+
+permits contains "the clock" if {
+	input.object.present
+	input.door == "clock"
+	input.principal.id == "keyreeve"
+	input.principal.method == "system"
+	input.operation in clock_operations
 }
 
 permits contains "auditor of the tenant" if {

@@ -88,7 +88,7 @@ read_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 manage_operations := {
 	"Check", "Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
 }
 
 key_operations := {
@@ -373,8 +373,28 @@ test_who_reads_health if {
 	}
 }
 
+# What the clock may do to objects.
+
+clock := object.union(principal("t", "keyreeve", set(), set()), {"method": "system"})
+
+test_the_clock if {
+	every op in authz.clock_operations {
+		asked := object.union(ask(op, clock, shared), {"door": "clock"})
+		d := authz.decision with input as asked
+		d.allow == true
+		every part in [{"door": "rest"}, {"door": "kmip"}, {"door": "admin"}, {"principal": {"method": "mtls"}}, {"principal": {"id": "eve"}}, {"object": {"tenant": "u"}}, {"statements": {"deny": {"x@1/1": true}}}] {
+			other := authz.decision with input as object.union(asked, part)
+			other.allow == false
+		}
+	}
+	every op in key_operations {
+		d := authz.decision with input as object.union(ask(op, clock, shared), {"door": "clock"})
+		d.allow == false
+	}
+}
+
 # What only the admin socket may do.
-on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants", "Save Tenant", "Delete Tenant", "Create Authority", "Read Revocations"}
+on_the_machine := {"Read Records", "Reload", "List Token Objects", "Purge Token Object", "Create Tenant", "List Tenants", "Save Tenant", "Delete Tenant", "Create Authority", "Read Revocations", "Read Jobs", "Change Job"}
 
 test_the_socket_reads_health if {
 	d := authz.decision with input as object.union(server_question("Read Health", {"system"}), {"door": "admin", "principal": {"method": "system"}})

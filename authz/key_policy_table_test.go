@@ -41,8 +41,8 @@ var situations = map[string]situation{
 // besides those that are open to everybody.
 var onTheMachine = map[core.Action]bool{core.ActionReadHealth: true, core.ActionReadRecords: true, core.ActionReload: true}
 
-// ofTenants are the actions that an administrator of the server may do over REST.
-var ofTenants = map[core.Action]bool{core.ActionCreateTenant: true, core.ActionListTenants: true, core.ActionReadTenant: true, core.ActionSaveTenant: true, core.ActionDeleteTenant: true}
+// ofTenants are the actions, on tenants and jobs, that an administrator of the server may do over REST.
+var ofTenants = map[core.Action]bool{core.ActionCreateTenant: true, core.ActionListTenants: true, core.ActionReadTenant: true, core.ActionSaveTenant: true, core.ActionDeleteTenant: true, core.ActionReadJobs: true, core.ActionChangeJob: true}
 
 // allowedIn is what the default policy decides in a situation, in Go.
 func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.ManagedObject, door core.Door) bool {

@@ -213,6 +213,8 @@ const (
 	ActionRestore    // after Soft Delete
 	ActionPurge      // Destroy after Soft Delete
 
+	ActionSetRotation // when the server rotates a key
+
 	ActionReadHealth       // the state of every part of the server
 	ActionReadMetrics      // its figures
 	ActionListTokenObjects // orphans and sets of keys in the HSM
@@ -254,6 +256,8 @@ const (
 	ActionReadRevocations  // of the certificates of enrolled clients, of all tenants
 	ActionSaveServerPolicy // policies.rego
 	ActionReadServerPolicy
+	ActionReadJobs  // of the clock
+	ActionChangeJob // to run, pause or resume one
 
 	// Events that the server records.
 	ActionMessage // a request message that was refused as a whole
@@ -351,6 +355,8 @@ var actionTable = [...]ActionInfo{
 	ActionRestore:    {"Restore", 0, ManageAction, OneObject},
 	ActionPurge:      {"Purge", 0, ManageAction, OneObject},
 
+	ActionSetRotation: {"Set Rotation", 0, ManageAction, OneObject},
+
 	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
 	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},
 	ActionListTokenObjects: {"List Token Objects", 0, AdministerAction, NoObject},
@@ -392,6 +398,8 @@ var actionTable = [...]ActionInfo{
 	ActionReadRevocations:  {"Read Revocations", 0, AdministerAction, NoObject},
 	ActionSaveServerPolicy: {"Save Server Policy", 0, AdministerAction, NoObject},
 	ActionReadServerPolicy: {"Read Server Policy", 0, AdministerAction, NoObject},
+	ActionReadJobs:         {"Read Jobs", 0, AdministerAction, NoObject},
+	ActionChangeJob:        {"Change Job", 0, AdministerAction, NoObject},
 
 	ActionMessage:               {"Message", 0, ServerEvent, NoObject},
 	ActionUndo:                  {"Undo", 0, ServerEvent, NoObject},

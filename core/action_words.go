@@ -31,6 +31,7 @@ var actionWords = []ActionWord{
 	{"split", []Action{ActionCreateSplitKey, ActionJoinSplitKey}},
 	{"certify", []Action{ActionCertify, ActionReCertify}},
 	{"rotate", []Action{ActionReKey, ActionReKeyKeyPair}},
+	{"set-rotation", []Action{ActionSetRotation}},
 	{"provision", []Action{ActionReProvision}},
 
 	{"activate", []Action{ActionActivate}},
@@ -58,7 +59,7 @@ var actionWords = []ActionWord{
 	{"audit", []Action{ActionReadRecords}},
 	{"simulate", []Action{ActionSimulatePolicy}},
 	{"replay", []Action{ActionReplayPolicy}},
-	{"operate", []Action{ActionReload, ActionSaveServerPolicy, ActionReadServerPolicy, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
+	{"operate", []Action{ActionReload, ActionSaveServerPolicy, ActionReadServerPolicy, ActionReadJobs, ActionChangeJob, ActionLog, ActionSetEndpointRole, ActionSetDefaults, ActionListTokenObjects, ActionPurgeTokenObject}},
 	{"tenants", []Action{ActionCreateTenant, ActionListTenants, ActionReadTenant, ActionSaveTenant, ActionDeleteTenant}},
 	{"policies", []Action{ActionSavePolicy, ActionDeletePolicy, ActionReadPolicies, ActionAttachPolicy, ActionDetachPolicy}},
 	{"canaries", []Action{ActionSaveCanary, ActionDeleteCanary}},

@@ -1,6 +1,12 @@
 package core
 
-import "context"
+import (
+	"context"
+	"errors"
+)
+
+// ErrFenced is in the chain of the error of a change whose [RequireEntry] does not hold.
+var ErrFenced = errors.New("the work has another runner")
 
 // DirectoryTable reads the versions of directory entries. A seal cannot show that a row
 // is missing, so a caller remembers the versions that it has seen.
@@ -58,6 +64,16 @@ type PruneDirectoryEntry struct {
 	Name          DirectoryName
 	TenantDeleted bool // the entry is one of a tenant whose deletion was confirmed, so any kind may be removed
 }
+
+// RequireEntry makes a change fail with Conflict and [ErrFenced] unless the newest version of an
+// entry is the given one. The runner of a job adds it to everything that it stores.
+type RequireEntry struct {
+	Name    DirectoryName
+	Version int64
+}
+
+// ForTenant implements [Write].
+func (w RequireEntry) ForTenant() string { return w.Name.Tenant }
 
 // ForTenant implements [Write].
 func (w PruneDirectoryEntry) ForTenant() string { return w.Name.Tenant }

@@ -4,11 +4,37 @@ import "context"
 
 // DueDateTable reads the dates at which the clock changes what objects may do.
 type DueDateTable interface {
-	// DueDates lists dates that were reached at or before a time and are not noted
-	// yet, in order, starting after the given one. They are hints: the sealed row of
+	// DueDates lists dates of some kinds that were reached at or before a time and are not
+	// noted yet, in order, starting after the given one. They are hints: the sealed row of
 	// the object decides.
-	DueDates(ctx context.Context, until int64, after DueDate, limit int) ([]DueDate, error)
+	DueDates(ctx context.Context, kinds DueKinds, until int64, after DueDate, limit int) ([]DueDate, error)
 }
+
+// DueKinds is a range of Tags, which say what a date is.
+type DueKinds struct{ From, To Tag }
+
+// Dates that no attribute of the standard has. Their numbers are stored.
+const (
+	DuePurge         Tag = 1 // the retention of a deleted object is over
+	DuePurgeAgain    Tag = 2 // a purge that was not possible is tried again
+	DueRotation      Tag = 3 // a key is rotated
+	DueRotationAgain Tag = 4 // a rotation that was not possible is tried again
+	DueNotice        Tag = 5 // it is told that a key will be rotated
+)
+
+// The kinds of dates.
+var (
+	DueAttributes = DueKinds{0x420000, 0x54FFFF} // dates of the standard
+	DuePurges     = DueKinds{DuePurge, DuePurgeAgain}
+	DueRotations  = DueKinds{DueRotation, DueRotationAgain}
+	DueNotices    = DueKinds{DueNotice, DueNotice}
+)
+
+// Has reports whether the kinds have a Tag.
+func (k DueKinds) Has(t Tag) bool { return k.From <= t && t <= k.To }
+
+// FirstDueDate is before all dates.
+var FirstDueDate = DueDate{At: -1 << 62}
 
 // DueDate is a date of an object at which the clock changes what the object may do.
 type DueDate struct {

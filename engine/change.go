@@ -23,7 +23,7 @@ const (
 // shouldStartOver reports whether a failed change should be tried again. It first sleeps
 // for a moment, so that other callers can finish.
 func shouldStartOver(err error, try int) bool {
-	if core.CodeOf(err) != core.Conflict || try >= maxChangeTries {
+	if core.CodeOf(err) != core.Conflict || errors.Is(err, core.ErrFenced) || try >= maxChangeTries {
 		return false
 	}
 	if try > 2 {

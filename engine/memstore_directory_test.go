@@ -39,6 +39,10 @@ func (d *memDirectory) check(w core.Write, saved map[core.DirectoryName]int64) e
 			return core.Errorf(core.Conflict, "version")
 		}
 		saved[e.Name()]++
+	case core.RequireEntry:
+		if w.Version != d.newest(w.Name)+saved[w.Name] {
+			return core.Wrap(core.Conflict, core.ErrFenced, "version")
+		}
 	case core.PruneDirectoryEntry:
 		if !w.Name.Kind.Prunable() && (!w.TenantDeleted || w.Name.Tenant == "") {
 			return core.Errorf(core.IllegalOperation, "kept")

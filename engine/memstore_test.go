@@ -356,11 +356,11 @@ func dueOrder(a, b core.DueDate) int {
 	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Tag, b.Tag))
 }
 
-func (m *memStore) DueDates(_ context.Context, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
+func (m *memStore) DueDates(_ context.Context, kinds core.DueKinds, until int64, after core.DueDate, limit int) (out []core.DueDate, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for d, noted := range m.due {
-		if !noted && d.At <= until && dueOrder(d, after) > 0 {
+		if !noted && kinds.Has(d.Tag) && d.At <= until && dueOrder(d, after) > 0 {
 			out = append(out, d)
 		}
 	}

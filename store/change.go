@@ -44,6 +44,8 @@ func rowWriteOf(w core.Write) rowWrite {
 		return saveDirectoryEntry(w)
 	case core.PruneDirectoryEntry:
 		return pruneDirectoryEntry(w)
+	case core.RequireEntry:
+		return requireEntry(w)
 	}
 	return unknownWrite{w}
 }

@@ -13,6 +13,7 @@ const (
 	directoryColumns = `tenant, kind, id, version, at, author, reason, deleted, body, seal, change`
 
 	countDirectoryChange  = `UPDATE directory_change SET last = last + 1 WHERE one = 1`
+	lockDirectoryChange   = `UPDATE directory_change SET last = last WHERE one = 1`
 	isNextVersion         = `UPDATE directory_change SET last = last WHERE one = 1 AND $1 = 1 + (SELECT coalesce(max(version), 0) FROM directory_entry WHERE tenant = $2 AND kind = $3 AND id = $4)`
 	insertDirectoryEntry  = `INSERT INTO directory_entry (` + directoryColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, (SELECT last FROM directory_change WHERE one = 1))`
 	deleteOldVersions     = `DELETE FROM directory_entry WHERE tenant = $1 AND kind = $2 AND id = $3 AND version IN (SELECT version FROM directory_entry WHERE tenant = $1 AND kind = $2 AND id = $3 AND version <= $4 ORDER BY version LIMIT 10)`
@@ -74,8 +75,27 @@ func (w pruneDirectoryEntry) appendStatements(l *statementCollector) error {
 	return nil
 }
 
+type requireEntry core.RequireEntry
+
+func (requireEntry) validate() error { return nil }
+
+func (requireEntry) weight() int { return 1 }
+
+// appendStatements locks the row of the count first, in a statement of its own, so that the
+// newest version is read when nobody can store another one before this transaction ends.
+func (w requireEntry) appendStatements(l *statementCollector) error {
+	fenced := core.Wrap(core.Conflict, core.ErrFenced, "version %d of the %s %q is not the newest any more", w.Version, w.Name.Kind, w.Name.ID)
+	l.addStatements(statement{text: lockDirectoryChange, rows: exactlyOne(lostChangeRow()), doing: "lock the directory"},
+		statement{text: isNextVersion, args: []any{w.Version + 1, w.Name.Tenant, string(w.Name.Kind), w.Name.ID}, rows: exactlyOne(fenced), doing: "compare the version of a directory entry"})
+	return nil
+}
+
+func lostChangeRow() error {
+	return core.Errorf(core.StoreUnavailable, "the database has lost the row of table directory_change; restore it from a backup")
+}
+
 func countChange() statement {
-	return statement{text: countDirectoryChange, rows: exactlyOne(core.Errorf(core.StoreUnavailable, "the database has lost the row of table directory_change; restore it from a backup")), doing: "count a change of the directory"}
+	return statement{text: countDirectoryChange, rows: exactlyOne(lostChangeRow()), doing: "count a change of the directory"}
 }
 
 func notNextVersion(e *core.DirectoryEntry) error {

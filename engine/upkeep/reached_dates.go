@@ -27,10 +27,10 @@ const (
 // all nodes. The server calls it every minute.
 func (v *Verbs) RecordReachedDates(ctx context.Context) error {
 	var failed error
-	after := core.DueDate{At: -1 << 62}
+	after := core.FirstDueDate
 	for range reachedPages {
 		now := v.engine.Ports.Clock.Now()
-		due, err := v.engine.Ports.Store.DueDates(ctx, now, after, reachedPage)
+		due, err := v.engine.Ports.Store.DueDates(ctx, core.DueAttributes, now, after, reachedPage)
 		if err != nil {
 			return errors.Join(failed, err)
 		}

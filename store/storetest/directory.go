@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -292,5 +293,53 @@ func directoryBounds(t *testing.T, s core.Store) {
 		e := DirectoryEntry(core.EntryPolicy, "dir bounds", "p", 1)
 		change(e)
 		wantCode(t, what, s.Commit(ctx, core.ChangeOf(core.SaveDirectoryEntry{Entry: e})), core.InvalidField)
+	}
+}
+
+// A change that requires a version of an entry is stored as long as that version is the newest, and
+// not after another one was stored, however they race.
+func directoryFences(t *testing.T, s core.Store) {
+	const rounds = 10
+	name := core.DirectoryName{Kind: core.EntryJob, ID: "fenced"}
+	fenced := func(version int64, at int) error {
+		return s.Commit(ctx, core.ChangeOf(core.RequireEntry{Name: name, Version: version}, core.AppendEntry{Entry: &core.Entry{Tenant: "fenced", Time: int64(at), Body: []byte("x")}}))
+	}
+	if err := fenced(1, 1); core.CodeOf(err) != core.Conflict || !errors.Is(err, core.ErrFenced) {
+		t.Errorf("version 1 of no entry: %v; want Conflict with ErrFenced", err)
+	}
+	var mu sync.Mutex
+	stored := 0
+	for version := int64(1); version < 2*rounds; version += 2 {
+		saveEntries(t, s, DirectoryEntry(core.EntryJob, "", "fenced", version))
+		mustSucceed(t, fenced(version, int(version)))
+		stored++
+		if err := fenced(version-1, 1); !errors.Is(err, core.ErrFenced) {
+			t.Errorf("version %d when %d is the newest: %v; want ErrFenced", version-1, version, err)
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 5 {
+					err := fenced(version, int(version))
+					mu.Lock()
+					if err == nil {
+						stored++
+					} else if !errors.Is(err, core.ErrFenced) {
+						t.Error(err)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		all.Go(func() { saveEntries(t, s, DirectoryEntry(core.EntryJob, "", "fenced", version+1)) })
+		all.Wait()
+		if err := fenced(version, 1); !errors.Is(err, core.ErrFenced) {
+			t.Errorf("version %d when there is a later one: %v; want ErrFenced", version, err)
+		}
+	}
+	records, err := s.Records(ctx, core.RecordQuery{Tenant: "fenced"})
+	mustSucceed(t, err)
+	if len(records) != stored {
+		t.Errorf("%d fenced changes were stored, with %d records", stored, len(records))
 	}
 }

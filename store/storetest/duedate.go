@@ -20,7 +20,7 @@ func dueDates(t *testing.T, s core.Store) {
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.InsertObject{Object: Object("due", "a")}, core.InsertObject{Object: o}, core.AddDueDate{DueDate: b}, core.AddDueDate{DueDate: later}, core.AddDueDate{DueDate: a})))
 	list := func(until int64, after core.DueDate, limit int, want ...core.DueDate) {
 		t.Helper()
-		got, err := s.DueDates(ctx, until, after, limit)
+		got, err := s.DueDates(ctx, core.DueAttributes, until, after, limit)
 		mustSucceed(t, err)
 		if len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 			t.Errorf("until %d after %v there are %v; want %v", until, after, got, want)
@@ -54,6 +54,12 @@ func dueDates(t *testing.T, s core.Store) {
 	}
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: a}))) // from a node whose clock is behind
 	list(10, first, 10, b)
+	purge := core.DueDate{Tenant: "due", ID: "b", Tag: core.DuePurge, At: 10}
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: purge})))
+	list(10, first, 10, b) // other kinds are listed by themselves
+	if got, err := s.DueDates(ctx, core.DuePurges, 10, core.FirstDueDate, 10); err != nil || len(got) != 1 || got[0] != purge {
+		t.Errorf("the purges are %v, %v; want %v", got, err, purge)
+	}
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})))
 	list(30, first, 10, later)
 }

@@ -100,7 +100,7 @@ func removedRows(t *testing.T, s core.Store) {
 	}
 	found, err := s.Candidates(ctx, "removed", core.Filter{WholeTenant: true}, 0, 10)
 	mustSucceed(t, err)
-	dates, err := s.DueDates(ctx, 5, core.DueDate{At: -1}, 1000)
+	dates, err := s.DueDates(ctx, core.DueAttributes, 5, core.DueDate{At: -1}, 1000)
 	mustSucceed(t, err)
 	usage, err := s.Usage(ctx, "removed")
 	mustSucceed(t, err)

@@ -21,7 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) core.Store) {
 		"hostile bytes": hostileBytes, "foreign seq": foreignSeq, "row hashes": rowHashes, "key states": keyStates, "closed intent": closedIntent, "due dates": dueDates, "superset": superset,
 		"aliases": aliases, "alias races": aliasRaces,
 		"restorable residents": restorableResidents,
-		"directory":            directory, "directory conflicts": directoryConflicts, "directory races": directoryRaces, "directory prunes": directoryPrunes, "directory keeps versions": directoryKeepsVersions, "directory bounds": directoryBounds,
+		"directory":            directory, "directory conflicts": directoryConflicts, "directory races": directoryRaces, "directory prunes": directoryPrunes, "directory fences": directoryFences, "directory keeps versions": directoryKeepsVersions, "directory bounds": directoryBounds,
 	} {
 		t.Run(name, func(t *testing.T) { s := open(t); defer s.Close(); f(t, s) })
 	}
