@@ -505,6 +505,7 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 func loadWrappingKey(k *engine.Call, info *core.WrappingKeyInfo, protect bool) (with *core.ManagedObject, err error) {
 	if info.Key != nil {
 		if with, err = engine.FindVersion(k, *info.Key, protect); err != nil {
+			k.Involve(engine.ReferenceText(*info.Key), core.RoleWrappingKey)
 			return nil, noWrappingKey(err)
 		}
 		info.ID = with.ID
