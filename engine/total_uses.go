@@ -153,7 +153,7 @@ func withUsesOf(was, now *core.ManagedObject) *core.ManagedObject {
 	if limits, ok := was.Attributes.Get(core.TagUsageLimits); ok {
 		back.Attributes = back.Attributes.Set(core.TagUsageLimits, withoutUsesOf(now, core.UsageLimitsOf(limits)).Value())
 	}
-	for _, name := range []core.AttributeName{core.UsesAttribute, core.NoncesAttribute, core.EnvelopesAttribute} {
+	for _, name := range append([]core.AttributeName{core.UsesAttribute}, core.CipherAttributes...) {
 		counts := now.Attributes.All(name)
 		if len(counts) == 0 {
 			continue

@@ -175,6 +175,9 @@ func (p *derivation) derive(k *engine.Call, t core.ObjectType, given core.Attrib
 		return nil, err
 	}
 	base, err := p.keys(k)
+	if err == nil {
+		err = p.markBase(k)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +199,16 @@ func (p *derivation) derive(k *engine.Call, t core.ObjectType, given core.Attrib
 	setDigest(o, facts.SHA256)
 	setGenerator(o)
 	return o, nil
+}
+
+// markBase marks a base key that may also make envelopes, if it encrypts blocks of the caller's
+// choice in this derivation.
+func (p *derivation) markBase(k *engine.Call) error {
+	if p.Method != core.DerivationMethodENCRYPT || p.base.Mask()&core.MaskEncrypt == 0 || !rules.NeedsRawMark(p.base, &p.Parameters, nil) {
+		return nil
+	}
+	_, err := engine.CountUse(k, p.base.ID, rules.MarkRawCipher)
+	return err
 }
 
 // placeDerived chooses where the derived key is kept. If the request leaves that open, the

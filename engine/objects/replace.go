@@ -1,6 +1,8 @@
 package objects
 
 import (
+	"slices"
+
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
@@ -100,7 +102,7 @@ func inheritAttributes(k *engine.Call, o *core.ManagedObject, asked core.Attribu
 		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] {
 			continue
 		}
-		if rules.IsOfFamily(a.Ref()) || core.NoncesAttribute.Names(&a) || core.EnvelopesAttribute.Names(&a) {
+		if rules.IsOfFamily(a.Ref()) || slices.Contains(core.CipherAttributes, a.Ref()) {
 			continue
 		}
 		if newSize && (a.Tag == core.TagCryptographicLength || a.Tag == core.TagCryptographicDomainParameters) {
