@@ -189,20 +189,23 @@ func wantNoHashes(t *testing.T, s *servertest.Server, password string, given cor
 	if _, r := send(func(*core.HashedPassword) {}); r.Items[0].Status != core.StatusSuccess || !bytes.Equal(r.ServerHash, secrets["the Server Hashed Password"]) {
 		t.Fatalf("a right Hashed Password: %v, and the answer is %x", r.Items[0].Message, r.ServerHash)
 	}
-	for what, change := range map[string]func(*core.HashedPassword){
-		"a Hashed Password used before": func(*core.HashedPassword) {},
-		"one of another S2":             func(h *core.HashedPassword) { h.Hash[len(h.Hash)-1] ^= 1 },
-		"one of another timestamp":      func(h *core.HashedPassword) { h.Timestamp++ },
-		"one of an hour ago": func(h *core.HashedPassword) {
+	for _, wrong := range []struct { // in this order: after some failures the record of a refusal names the delay alone
+		what   string
+		change func(*core.HashedPassword)
+	}{
+		{"a Hashed Password used before", func(*core.HashedPassword) {}},
+		{"one of another S2", func(h *core.HashedPassword) { h.Hash[len(h.Hash)-1] ^= 1 }},
+		{"one of another timestamp", func(h *core.HashedPassword) { h.Timestamp++ }},
+		{"one of an hour ago", func(h *core.HashedPassword) {
 			h.Timestamp -= time.Hour.Microseconds()
 			copy(h.Hash, hash(s1, binary.BigEndian.AppendUint64(nil, uint64(h.Timestamp))))
-		},
+		}},
 	} {
-		answer, r := send(change)
+		answer, r := send(wrong.change)
 		if r.Items[0].Reason != core.ReasonAuthenticationNotSuccessful || r.ServerHash != nil {
-			t.Errorf("%s: %v %q, and the answer is %x; want a refusal without one", what, r.Items[0].Reason, r.Items[0].Message, r.ServerHash)
+			t.Errorf("%s: %v %q, and the answer is %x; want a refusal without one", wrong.what, r.Items[0].Reason, r.Items[0].Message, r.ServerHash)
 		}
-		wantNone("the answer to "+what, answer)
+		wantNone("the answer to "+wrong.what, answer)
 	}
 	all, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "0", "--json")
 	if err != nil || !strings.Contains(all, "the Hashed Password was used before") {
