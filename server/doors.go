@@ -26,6 +26,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/httpd/keyroutes"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 	"github.com/keyreeve/keyreeve/server/message"
+	"github.com/keyreeve/keyreeve/server/settings"
 )
 
 // openIdentities reads what decides who clients are, and watches the revocation lists.
@@ -110,7 +111,7 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 
 // credentials verifies the credentials of KMIP messages. It is nil if they are only noted.
 func (s *Server) credentials() core.CredentialAuthenticator {
-	if s.cfg.Authentication.Credentials == ignoreCredentials {
+	if s.cfg.Authentication.Credentials == settings.IgnoreCredentials {
 		return nil
 	}
 	return s.speakers.OfCredentials(s.passwords)
