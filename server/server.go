@@ -24,6 +24,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/canarywatch"
 	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/engine/keyversions"
+	"github.com/keyreeve/keyreeve/engine/rowsealer"
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
@@ -52,7 +53,7 @@ type Server struct {
 	token        *custody.Custody
 	module       *member.Module
 	store        core.Store
-	sealer       *engine.RowSealer
+	sealer       *rowsealer.RowSealer
 	policy       *authz.Authorizer
 	serverPolicy *serverpolicy.Keeper
 	engine       *engine.Engine
@@ -117,7 +118,7 @@ func (s *Server) openStore(ctx context.Context) (stopper, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.sealer = engine.NewRowSealer(s.token)
+	s.sealer = rowsealer.New(s.token)
 	open := store.Open
 	if s.cfg.dev != nil {
 		open = store.Create
