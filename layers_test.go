@@ -56,7 +56,9 @@ var layers = map[string][]string{
 	"authz":              {"authz/fence", "authz/keypolicy", "authz/keypolicy/format", "authz/location", "core", "core/cache", "core/rules"},
 	"authz/fence":        {},
 	"authz/location":     {"core"},
-	"store":              {"core", "core/fair", "store/document", "store/sqlitefile"},
+	"store":              {"core", "core/fair", "store/dberror", "store/document", "store/migrations", "store/sqlitefile"},
+	"store/dberror":      {"core"},
+	"store/migrations":   {"core"},
 	"store/sqlitefile":   {"core"},
 	"store/document":     {"core", "core/jsontext"},
 	"store/storetest":    {"core", "core/coretest"},
@@ -122,9 +124,9 @@ var owners = map[string][]string{
 	"github.com/open-policy-agent/opa": {"authz", "authz/fence", "authz/keypolicy"},
 	"github.com/go-asn1-ber/asn1-ber":  {"server/authn/ldap"},
 	"github.com/miekg/pkcs11":          {"hsm/member"},
-	"github.com/jackc/pgx/v5":          {"store"},
+	"github.com/jackc/pgx/v5":          {"store", "store/dberror"},
 	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
-	"github.com/mattn/go-sqlite3":      {"store"},
+	"github.com/mattn/go-sqlite3":      {"store", "store/dberror"},
 
 	"github.com/oschwald/maxminddb-golang/v2": {"authz/location"},
 }
