@@ -30,6 +30,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
@@ -93,7 +94,7 @@ func (d *declaredTenants) Tenant(string) (*core.Tenant, error) { return d.row, d
 func TestAdmission(t *testing.T) {
 	p := &core.Principal{Tenant: "acme", ID: "dev", Expires: time.Now().Add(time.Hour).Unix()}
 	tenants := &declaredTenants{row: core.TenantWithoutRow}
-	identify := admission{coretest.Always(p), tenants, tenants}.Identify(core.Evidence{})
+	identify := admission{coretest.Always(p), tenants, tenants}.Identify(proof.Evidence{})
 	if n := testing.AllocsPerRun(100, func() {
 		if got, err := identify(); err != nil || got != p {
 			t.Fatalf("%+v, %v", got, err)
@@ -226,7 +227,7 @@ func newUsersWorld(t testing.TB, change func(*Config)) *usersWorld {
 }
 
 // dial opens a connection with dev's certificate, whose messages have credentials.
-func (w *usersWorld) dial(v core.Version, credentials ...core.Credential) *kmiptest.Client {
+func (w *usersWorld) dial(v core.Version, credentials ...proof.Credential) *kmiptest.Client {
 	w.t.Helper()
 	c, err := kmiptest.Dial(w.server.KMIPAddr, w.client, v)
 	if err != nil {
@@ -251,8 +252,8 @@ func (w *usersWorld) records(n int) []string {
 	return out
 }
 
-func usernameAndPassword(name, password string) core.Credential {
-	return core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}
+func usernameAndPassword(name, password string) proof.Credential {
+	return proof.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}
 }
 
 // query is an operation that everybody may ask for.
@@ -290,7 +291,7 @@ func TestPasswordsOverKMIP(t *testing.T) {
 				t.Errorf("%v: %s: Query: %v", v, what, err)
 			}
 		}
-		for what, c := range map[string]core.Credential{"a wrong password": usernameAndPassword("alice", "guess"), "a device": {Type: core.CredentialTypeDevice, Value: []core.Field{{Tag: core.TagDeviceSerialNumber, Value: core.Text("7")}}}} {
+		for what, c := range map[string]proof.Credential{"a wrong password": usernameAndPassword("alice", "guess"), "a device": {Type: core.CredentialTypeDevice, Value: []core.Field{{Tag: core.TagDeviceSerialNumber, Value: core.Text("7")}}}} {
 			if err := query(w.dial(v, c)); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
 				t.Errorf("%v: %s: %v; want Authentication Not Successful", v, what, err)
 			}
@@ -371,7 +372,7 @@ func TestWrongLoginsOverKMIP(t *testing.T) {
 	guesser := w.dial(core.V1_4)
 	wrong := func(from, to int) {
 		for i := from; i < to; i++ {
-			guesser.Options.Credentials = []core.Credential{usernameAndPassword(fmt.Sprint("user", i), "guess")}
+			guesser.Options.Credentials = []proof.Credential{usernameAndPassword(fmt.Sprint("user", i), "guess")}
 			if err := query(guesser); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
 				t.Fatalf("login %d: %v", i, err)
 			}
