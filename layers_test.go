@@ -49,7 +49,8 @@ var layers = map[string][]string{
 	"kmip":               {"core", "core/operation", "core/proof"},
 	"kmip/kmiptest":      {"core", "core/operation", "kmip"},
 	"hsm":                {"core"},
-	"hsm/member":         {"core", "core/cache", "core/fair", "core/secretfile", "hsm"},
+	"hsm/member":         {"core", "core/cache", "core/fair", "core/secretfile", "hsm", "hsm/devtoken"},
+	"hsm/devtoken":       {"core"},
 	"hsm/custody":        {"core", "core/cache", "hsm", "keys/format", "keys/soft"},
 	"keys/format":        {"core"},
 	"keys/soft":          {"core"},
@@ -125,7 +126,7 @@ var owners = map[string][]string{
 	"C":                                {"hsm/member"},
 	"github.com/open-policy-agent/opa": {"authz", "authz/fence", "authz/keypolicy"},
 	"github.com/go-asn1-ber/asn1-ber":  {"server/authn/ldap"},
-	"github.com/miekg/pkcs11":          {"hsm/member"},
+	"github.com/miekg/pkcs11":          {"hsm/devtoken", "hsm/member"},
 	"github.com/jackc/pgx/v5":          {"store", "store/dberror"},
 	"github.com/gemalto/kmip-go":       {}, // an oracle of tests
 	"github.com/mattn/go-sqlite3":      {"store", "store/dberror"},
