@@ -24,7 +24,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	}
 	inserted := core.WritesOf[core.InsertObject](ch)
 	for _, w := range inserted {
-		ch.Add(core.AddUsage{Tenant: w.Object.Tenant, Usage: usageOf(w.Object)})
+		ch.Add(core.AddUsage{Tenant: w.Object.Tenant, Usage: UsageOf(w.Object)})
 	}
 	if len(inserted) > 0 || growingActions[k.Action] { // no quota prevents Revoke or Destroy
 		if err := k.holdUsage(ch.Usage()); err != nil {
