@@ -39,7 +39,7 @@ var layers = map[string][]string{
 	"engine/ratewindow":  {},
 	"core/tokentext":     {},
 	"server/origin":      {"core", "core/proof"},
-	"engine/objects":     {"core", "core/operation", "core/rules", "engine"},
+	"engine/objects":     {"core", "core/operation", "core/rules", "engine", "engine/families"},
 	"engine/uses":        {"core", "core/cache", "core/envelope", "core/fair", "core/operation", "core/rules", "engine"},
 	"engine/attributes":  {"core", "core/fair", "core/operation", "core/rules", "engine"},
 	"engine/about":       {"core", "core/operation", "core/rules", "engine"},
