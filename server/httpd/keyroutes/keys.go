@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
@@ -142,13 +141,13 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (createdKey, error)
 		err = core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, door.Quotable(*body.Group))
 	}
 	if err == nil {
-		in, err = readNewKey(&body, time.Now())
+		in, err = readNewKey(&body)
 	}
 	if err != nil {
 		return createdKey{}, s.Engine.RecordRefused(r.Context(), c, action, err)
 	}
 	if body.Type == typePair {
-		out, err := s.Objects.CreateKeyPair(r.Context(), c, &operation.CreateKeyPairInput{Common: in.common, Private: in.private, Public: in.public})
+		out, err := s.Objects.CreateKeyPair(r.Context(), c, &operation.CreateKeyPairInput{Common: in.common, Private: in.private, Public: in.public, ActivateNow: orElse(body.Activate, true)})
 		if err != nil {
 			return createdKey{}, err
 		}
@@ -160,7 +159,7 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (createdKey, error)
 	if body.Type == typeSecret {
 		t = core.ObjectTypeSecretData
 	}
-	out, err := s.Objects.Create(r.Context(), c, &operation.CreateInput{ObjectType: t, Attributes: in.common})
+	out, err := s.Objects.Create(r.Context(), c, &operation.CreateInput{ObjectType: t, Attributes: in.common, ActivateNow: orElse(body.Activate, true)})
 	if err != nil {
 		return createdKey{}, err
 	}
