@@ -359,7 +359,7 @@ func notCommitted(cause error) error {
 
 // unknownOutcome is the only error after which a change may be stored.
 func unknownOutcome(cause error) error {
-	return core.Wrap(core.StoreUnavailable, cause, "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
+	return core.Wrap(core.StoreUnavailable, errors.Join(core.ErrOutcomeUnknown, cause), "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
 }
 
 // closeAndWait refuses new changes and waits, for a bounded time, for the batch that is

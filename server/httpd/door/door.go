@@ -220,6 +220,7 @@ func (d *Door) routeHandler(to Route) http.Handler {
 			writeProblem(w, c.RequestID, err)
 			return
 		}
+		defer wipeAnswer(out)
 		if h, ok := out.(withHeaders); ok {
 			h.SetHeaders(w.Header())
 		}
@@ -240,6 +241,16 @@ func (d *Door) routeHandler(to Route) http.Handler {
 
 // withHeaders is an answer that is more than its body.
 type withHeaders interface{ SetHeaders(http.Header) }
+
+// secretAnswer is an answer that holds something in clear. It is zeroed when it has been sent, or
+// when it came too late to be sent.
+type secretAnswer interface{ Wipe() }
+
+func wipeAnswer(out any) {
+	if s, ok := out.(secretAnswer); ok {
+		s.Wipe()
+	}
+}
 
 // answerWithin does what a route is for, or answers that it has not come back: see
 // [bounds.Work]. The work's context ends with the connection: net/http does not see a
@@ -275,6 +286,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 	if done, ended := bounds.Await(ctx, &work, back); ended {
 		return done.out, done.err
 	}
+	go func() { wipeAnswer((<-back).out) }()
 	return nil, late
 }
 
