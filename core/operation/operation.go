@@ -103,6 +103,7 @@ type (
 		// What is no attribute of KMIP.
 		Owner, Group string
 		Class        core.Class
+		Version      int64 // ChangeNumber of the object
 	}
 
 	// GetAttributeListInput is KMIP 1.4 §4.13, 2.1 §6.1.21.

@@ -117,7 +117,7 @@ func engineOf(stored *records) *engine.Engine {
 // requestOf returns a request of a principal that was let in.
 func requestOf(method, target string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
-	c := &core.Caller{Principal: &core.Principal{Tenant: "t", ID: "p"}, Door: core.DoorREST}
+	c := &core.Caller{Principal: &core.Principal{Tenant: "t", ID: "p"}, Door: core.DoorREST, RecordedAt: new(int64)}
 	return r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
 }
 
