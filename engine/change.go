@@ -66,7 +66,7 @@ func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 	}
 	k.involveLinks(o, next)
 	stampChange(next, o, k.Now)
-	addUpdate(&ch, o, next)
+	AddUpdate(&ch, o, next)
 	if err := k.Commit(&ch); err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 func ChangeBeside(k *Call, ch *core.Change, old, next *core.ManagedObject) {
 	k.involveLinks(old, next)
 	stampChange(next, old, k.Now)
-	addUpdate(ch, old, next)
+	AddUpdate(ch, old, next)
 	k.changedBeside = append(k.changedBeside, core.UndoStep{Before: old, After: next})
 }
 
@@ -90,14 +90,14 @@ func ChangeBeside(k *Call, ch *core.Change, old, next *core.ManagedObject) {
 func SuccessorWrites(old, next *core.ManagedObject, now int64) []core.Write {
 	stampChange(next, old, now)
 	var ch core.Change
-	addUpdate(&ch, old, next)
+	AddUpdate(&ch, old, next)
 	return ch.Writes
 }
 
-// addUpdate adds the write of a successor to a change, and the difference in usage.
-func addUpdate(ch *core.Change, old, next *core.ManagedObject) {
+// AddUpdate adds the write of a successor to a change, and the difference in usage.
+func AddUpdate(ch *core.Change, old, next *core.ManagedObject) {
 	ch.Add(core.UpdateObject{Object: next, RemovesKey: removesKey(old, next)},
-		core.AddUsage{Tenant: next.Tenant, Usage: usageOf(next).Sub(usageOf(old))})
+		core.AddUsage{Tenant: next.Tenant, Usage: UsageOf(next).Sub(UsageOf(old))})
 }
 
 // removesKey reports whether next lacks key material that old has.

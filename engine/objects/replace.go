@@ -22,8 +22,10 @@ func checkReplacement(k *engine.Call, o *core.ManagedObject, given core.Attribut
 // successor of o, which has no Name. The owner of o owns the replacement, also if another
 // principal makes it.
 func replace(k *engine.Call, ch *core.Change, f *family, o, fresh *core.ManagedObject, n int64) (*core.ManagedObject, error) {
-	if err := checkNewClass(k, o, fresh.Material.Class); err != nil {
-		return nil, err
+	for _, old := range []*core.ManagedObject{o, f.newest} {
+		if err := checkNewClass(k, old, fresh.Material.Class); err != nil {
+			return nil, err
+		}
 	}
 	fresh.Owner, fresh.Group = o.Owner, o.Group
 	fresh.Attributes = fresh.Attributes.Add(linkTo(core.LinkTypeReplacedObjectLink, o.ID))

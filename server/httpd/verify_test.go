@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
 )
 
@@ -14,7 +15,7 @@ type countedFor struct{ all []string }
 
 func (*countedFor) Recognizes(string) bool { return true }
 
-func (f *countedFor) ForConnection(address string) core.IdentifyBearer {
+func (f *countedFor) ForConnection(address string) proof.IdentifyBearer {
 	return func(context.Context, *core.Principal, string) (*core.Principal, error) {
 		f.all = append(f.all, address)
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "the token is not right")
@@ -24,7 +25,7 @@ func (f *countedFor) ForConnection(address string) core.IdentifyBearer {
 // Who asks about wrong tokens of others is not slowed down at the next login from its address.
 func TestWrongTokensAskedAboutAreNoLogins(t *testing.T) {
 	f := &countedFor{}
-	s := &service{door.New(door.Options{Bearers: []core.BearerAuthenticator{f}}), Options{}}
+	s := &service{door.New(door.Options{Bearers: []proof.BearerAuthenticator{f}}), Options{}}
 	r := httptest.NewRequest("POST", "https://x/v1/auth/verify", nil)
 	for _, c := range []struct{ tenant, id string }{{"t", "a"}, {"t", "b"}, {"u", "a"}} {
 		if p, err := s.principalOfToken(&core.Caller{Principal: &core.Principal{Tenant: c.tenant, ID: c.id}}, r, "wrong"); p != nil || err != nil {

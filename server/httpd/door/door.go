@@ -26,6 +26,7 @@ import (
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
@@ -33,8 +34,8 @@ import (
 // Options are the parts that the door uses.
 type Options struct {
 	Engine  *engine.Engine
-	Auth    core.Authenticator
-	Bearers []core.BearerAuthenticator // the first that recognizes a token verifies it
+	Auth    proof.Authenticator
+	Bearers []proof.BearerAuthenticator // the first that recognizes a token verifies it
 
 	Ready   func(context.Context) bool // for everybody; cheap when asked often
 	Metrics http.Handler

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
@@ -17,7 +18,7 @@ type connectionKey struct{}
 type Connection struct {
 	net.Conn
 	byCertificate func() (*core.Principal, error) // nil before the first request
-	byToken       []core.IdentifyBearer           // one for each of Options.Bearers; nil before the first token
+	byToken       []proof.IdentifyBearer          // one for each of Options.Bearers; nil before the first token
 	counted       *core.Principal                 // the one that the connection counts for
 }
 
@@ -82,7 +83,7 @@ func bearerToken(r *http.Request) (token string, given bool, err error) {
 // identifyByCertificate returns the principal that the certificate of a connection proves.
 func (d *Door) identifyByCertificate(c *Connection, r *http.Request) (*core.Principal, error) {
 	if c.byCertificate == nil {
-		c.byCertificate = d.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
+		c.byCertificate = d.Auth.Identify(proof.Evidence{Certificates: r.TLS.PeerCertificates})
 	}
 	return c.byCertificate()
 }
@@ -112,12 +113,12 @@ func (d *Door) identifyByToken(c *Connection, r *http.Request, token string) (*c
 
 // BearerOf returns the function of the issuer of a token. The first issuer refuses what no
 // issuer recognizes. A wrong token counts as a failed login from address.
-func (d *Door) BearerOf(c *Connection, address, token string) (core.IdentifyBearer, error) {
+func (d *Door) BearerOf(c *Connection, address, token string) (proof.IdentifyBearer, error) {
 	if len(d.Bearers) == 0 {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this server takes no bearer tokens")
 	}
 	if c.byToken == nil {
-		c.byToken = make([]core.IdentifyBearer, len(d.Bearers))
+		c.byToken = make([]proof.IdentifyBearer, len(d.Bearers))
 	}
 	issuer := 0
 	for i, b := range d.Bearers {

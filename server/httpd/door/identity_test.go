@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
@@ -25,7 +26,7 @@ type issuer struct {
 
 func (i *issuer) Recognizes(token string) bool { return strings.HasPrefix(token, i.prefix) }
 
-func (i *issuer) ForConnection(string) core.IdentifyBearer {
+func (i *issuer) ForConnection(string) proof.IdentifyBearer {
 	return func(_ context.Context, certificate *core.Principal, token string) (*core.Principal, error) {
 		i.seen = certificate
 		if token != i.prefix+"good" {
@@ -58,7 +59,7 @@ func TestTokenIsTheIdentity(t *testing.T) {
 	certified := &core.Principal{Tenant: "t", ID: "certified", Method: core.MethodCertificate}
 	ours, theirs := &issuer{prefix: "kr1_"}, &issuer{prefix: "ey"}
 	stored := &records{}
-	d := New(Options{Auth: coretest.Always(certified), Refused: handshake.Refused, Bearers: []core.BearerAuthenticator{ours, theirs}, Engine: engineOf(stored)})
+	d := New(Options{Auth: coretest.Always(certified), Refused: handshake.Refused, Bearers: []proof.BearerAuthenticator{ours, theirs}, Engine: engineOf(stored)})
 	who := d.authenticated(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Who", callerOf(r).Principal.ID) }))
 	for what, c := range map[string]struct {
 		headers []string
