@@ -164,6 +164,9 @@ func (k *Call) End(err error) error {
 			err = Unrecorded(rerr, err)
 		}
 	}
+	if decided && k.Caller.RecordedAt != nil {
+		*k.Caller.RecordedAt = k.Record.Time
+	}
 	if err != nil {
 		k.secret.Release()
 	}

@@ -26,6 +26,9 @@ func shouldStartOver(err error, try int) bool {
 	if core.CodeOf(err) != core.Conflict || try >= maxChangeTries {
 		return false
 	}
+	if errors.Is(err, ErrOtherVersion) {
+		return try == 1 // the snapshot in memory may be older than the version that the caller knows
+	}
 	if try > 2 {
 		time.Sleep(rand.N(changePause))
 	}
@@ -54,6 +57,9 @@ func (k *Call) Change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, *core.Change) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	var ch core.Change
 	k.claimedNames, k.changedBeside = nil, nil
+	if want := k.Caller.ExpectedVersion; want != 0 && o.ChangeNumber() != want {
+		return nil, core.Wrap(core.Conflict, ErrOtherVersion, "object %s is at change %d, not %d; read it again", o.ID, o.ChangeNumber(), want)
+	}
 	next, err := edit(o, &ch)
 	if err != nil {
 		return nil, err

@@ -52,5 +52,5 @@ func IsUncertain(err error) bool {
 
 // UnknownOutcome is the only error after which a change may be stored.
 func UnknownOutcome(cause error) error {
-	return core.Wrap(core.StoreUnavailable, cause, "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
+	return core.Wrap(core.StoreUnavailable, errors.Join(core.ErrOutcomeUnknown, cause), "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
 }

@@ -51,7 +51,7 @@ func (d *Door) identify(w http.ResponseWriter, r *http.Request) (*core.Principal
 	case given:
 		p, err = d.identifyByToken(c, r, token)
 	default:
-		if identify := d.routeOf(r).identify; identify != nil {
+		if identify := d.identifyOf(r); identify != nil {
 			p, r, err = identify(c, w, r)
 			break
 		}
@@ -104,7 +104,7 @@ func (d *Door) identifyByToken(c *Connection, r *http.Request, token string) (*c
 	if err != nil {
 		return nil, err
 	}
-	identify, err := d.BearerOf(c, r, token)
+	identify, err := d.BearerOf(c, AddressOf(r), token)
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +112,8 @@ func (d *Door) identifyByToken(c *Connection, r *http.Request, token string) (*c
 }
 
 // BearerOf returns the function of the issuer of a token. The first issuer refuses what no
-// issuer recognizes.
-func (d *Door) BearerOf(c *Connection, r *http.Request, token string) (proof.IdentifyBearer, error) {
+// issuer recognizes. A wrong token counts as a failed login from address.
+func (d *Door) BearerOf(c *Connection, address, token string) (proof.IdentifyBearer, error) {
 	if len(d.Bearers) == 0 {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this server takes no bearer tokens")
 	}
@@ -128,7 +128,7 @@ func (d *Door) BearerOf(c *Connection, r *http.Request, token string) (proof.Ide
 		}
 	}
 	if c.byToken[issuer] == nil {
-		c.byToken[issuer] = d.Bearers[issuer].ForConnection(AddressOf(r))
+		c.byToken[issuer] = d.Bearers[issuer].ForConnection(address)
 	}
 	return c.byToken[issuer], nil
 }
@@ -162,8 +162,13 @@ func challengeTo(r *http.Request) string {
 	return `Bearer realm="keyreeve"`
 }
 
-// routeOf returns the row of a request, or one without anything.
-func (d *Door) routeOf(r *http.Request) Route {
+// identifyOf returns how the sender of a request is identified in place of its certificate; nil
+// for most routes. [http.ServeMux] also finds a row for a path such as //v1/auth/token, and then
+// redirects: no handler would record how the sender was identified.
+func (d *Door) identifyOf(r *http.Request) Identify {
 	_, pattern := d.mux.Handler(r)
-	return d.rows[pattern]
+	if row := d.rows[pattern]; row.Path == r.URL.Path {
+		return row.identify
+	}
+	return nil
 }
