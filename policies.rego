@@ -75,7 +75,7 @@ use_operations := {
 	"Get", "Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
@@ -93,7 +93,7 @@ admin_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
 }
 
 # What role "auditor" may do to every object of its tenant: read attributes.
@@ -131,11 +131,6 @@ socket_operations := {
 # role only if its entry in tls.authorities names it: "*" does not.
 tenant_operations := {"Create Tenant", "List Tenants", "Read Tenant", "Save Tenant", "Delete Tenant", "Read Jobs", "Change Job"}
 
-# What the clock does to an object of any tenant, as the principal "keyreeve" of that tenant: purge
-# it when its retention is over, and rotate it when its owner has asked for that. What is denied
-# stays as it is, and health says so.
-clock_operations := {"Purge", "Re-key", "Re-key Key Pair"}
-
 # What everybody may do with access tokens of its own, and the socket with those of
 # users. For those of others the server asks besides for "Save User" or "Read Users". An
 # invitation is a token too: it enrolls the client that it names, and does nothing else. An
@@ -168,7 +163,7 @@ monitor_roles := {"monitor", "admin", "auditor"}
 operator_operations := {
 	"Get Attributes", "Get Attribute List", "Locate", "Check",
 	"Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
-	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover", "Set Rotation",
+	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover",
 }
 
 # The kinds of operations that a key policy or a role of the tenant can permit: nothing
@@ -302,14 +297,6 @@ permits contains "administrator of the tenant" if {
 	input.object.present
 	input.principal.roles.admin
 	input.operation in admin_operations
-}
-
-permits contains "the clock" if {
-	input.object.present
-	input.door == "clock"
-	input.principal.id == "keyreeve"
-	input.principal.method == "system"
-	input.operation in clock_operations
 }
 
 permits contains "auditor of the tenant" if {

@@ -88,7 +88,7 @@ read_operations := {"Get Attributes", "Get Attribute List", "Locate"}
 manage_operations := {
 	"Check", "Add Attribute", "Modify Attribute", "Set Attribute", "Delete Attribute",
 	"Activate", "Revoke", "Destroy", "Re-key", "Re-key Key Pair",
-	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover", "Set Rotation",
+	"Disable", "Enable", "Soft Delete", "Restore", "Purge", "Archive", "Recover",
 }
 
 key_operations := {
@@ -370,26 +370,6 @@ test_who_reads_health if {
 		}
 		about_server(operation, set()).allow == false
 		about_server(operation, {"operator"}).allow == false
-	}
-}
-
-# What the clock may do to objects.
-
-clock := object.union(principal("t", "keyreeve", set(), set()), {"method": "system"})
-
-test_the_clock if {
-	every op in authz.clock_operations {
-		asked := object.union(ask(op, clock, shared), {"door": "clock"})
-		d := authz.decision with input as asked
-		d.allow == true
-		every part in [{"door": "rest"}, {"door": "kmip"}, {"door": "admin"}, {"principal": {"method": "mtls"}}, {"principal": {"id": "eve"}}, {"object": {"tenant": "u"}}, {"statements": {"deny": {"x@1/1": true}}}] {
-			other := authz.decision with input as object.union(asked, part)
-			other.allow == false
-		}
-	}
-	every op in key_operations {
-		d := authz.decision with input as object.union(ask(op, clock, shared), {"door": "clock"})
-		d.allow == false
 	}
 }
 

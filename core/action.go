@@ -213,8 +213,6 @@ const (
 	ActionRestore    // after Soft Delete
 	ActionPurge      // Destroy after Soft Delete
 
-	ActionSetRotation // when the server rotates a key
-
 	ActionReadHealth       // the state of every part of the server
 	ActionReadMetrics      // its figures
 	ActionListTokenObjects // orphans and sets of keys in the HSM
@@ -354,8 +352,6 @@ var actionTable = [...]ActionInfo{
 	ActionSoftDelete: {"Soft Delete", 0, ManageAction, OneObject},
 	ActionRestore:    {"Restore", 0, ManageAction, OneObject},
 	ActionPurge:      {"Purge", 0, ManageAction, OneObject},
-
-	ActionSetRotation: {"Set Rotation", 0, ManageAction, OneObject},
 
 	ActionReadHealth:       {"Read Health", 0, ReadAction, NoObject},
 	ActionReadMetrics:      {"Read Metrics", 0, ReadAction, NoObject},

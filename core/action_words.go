@@ -31,7 +31,6 @@ var actionWords = []ActionWord{
 	{"split", []Action{ActionCreateSplitKey, ActionJoinSplitKey}},
 	{"certify", []Action{ActionCertify, ActionReCertify}},
 	{"rotate", []Action{ActionReKey, ActionReKeyKeyPair}},
-	{"set-rotation", []Action{ActionSetRotation}},
 	{"provision", []Action{ActionReProvision}},
 
 	{"activate", []Action{ActionActivate}},

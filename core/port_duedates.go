@@ -13,22 +13,8 @@ type DueDateTable interface {
 // DueKinds is a range of Tags, which say what a date is.
 type DueKinds struct{ From, To Tag }
 
-// Dates that no attribute of the standard has. Their numbers are stored.
-const (
-	DuePurge         Tag = 1 // the retention of a deleted object is over
-	DuePurgeAgain    Tag = 2 // a purge that was not possible is tried again
-	DueRotation      Tag = 3 // a key is rotated
-	DueRotationAgain Tag = 4 // a rotation that was not possible is tried again
-	DueNotice        Tag = 5 // it is told that a key will be rotated
-)
-
-// The kinds of dates.
-var (
-	DueAttributes = DueKinds{0x420000, 0x54FFFF} // dates of the standard
-	DuePurges     = DueKinds{DuePurge, DuePurgeAgain}
-	DueRotations  = DueKinds{DueRotation, DueRotationAgain}
-	DueNotices    = DueKinds{DueNotice, DueNotice}
-)
+// DueAttributes are the dates that are attributes of the standard.
+var DueAttributes = DueKinds{0x420000, 0x54FFFF}
 
 // Has reports whether the kinds have a Tag.
 func (k DueKinds) Has(t Tag) bool { return k.From <= t && t <= k.To }
