@@ -166,6 +166,10 @@ operator_operations := {
 	"Activate", "Re-key", "Re-key Key Pair", "Disable", "Enable", "Archive", "Recover",
 }
 
+# What the clock of the server does by itself to every object whose date has come. Key policies
+# can deny it; then the object stays as it is.
+clock_operations := {"Purge"}
+
 # The kinds of operations that a key policy or a role of the tenant can permit: nothing
 # that concerns the server itself.
 permittable_kinds := {"use", "manage", "read"}
@@ -315,6 +319,13 @@ permits contains "viewer of the tenant" if {
 	input.object.present
 	input.principal.roles.viewer
 	input.operation in auditor_operations
+}
+
+permits contains "the clock" if {
+	input.object.present
+	input.operation in clock_operations
+	input.door == "clock"
+	input.principal.method == "system"
 }
 
 permits contains concat("", ["role ", name]) if {

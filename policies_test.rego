@@ -361,6 +361,22 @@ test_a_token_has_the_rights_of_its_owner if every op in on_objects {
 	no(op, with_token(eve), shared)
 }
 
+# The clock.
+
+by_the_clock := {"door": "clock", "principal": {"id": "keyreeve", "method": "system", "groups": {}, "roles": {}}}
+
+test_the_clock_acts_on_what_is_due if {
+	every op in on_objects {
+		asked := object.union(ask(op, lone, shared), by_the_clock)
+		of_clock := authz.decision with input as asked
+		of_clock.allow == (op in authz.clock_operations)
+		every part in [{"door": "rest"}, {"door": "kmip"}, {"door": "admin"}, {"principal": {"method": "mtls"}}, {"object": {"tenant": "u"}}, {"statements": {"deny": {"p@1/1": true}}}] {
+			d := authz.decision with input as object.union(asked, part)
+			d.allow == false
+		}
+	}
+}
+
 # The server itself.
 
 test_who_reads_health if {

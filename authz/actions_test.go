@@ -15,7 +15,7 @@ import (
 // mayBeIn has the sets of policies.rego that may name an action of each kind.
 var mayBeIn = map[core.ActionKind][]string{
 	core.UseAction:        {"open_operations", "use_operations", "off_operations"},
-	core.ManageAction:     {"open_operations", "use_operations", "admin_operations", "operator_operations", "token_operations", "approval_operations"},
+	core.ManageAction:     {"open_operations", "use_operations", "admin_operations", "operator_operations", "token_operations", "approval_operations", "clock_operations"},
 	core.ReadAction:       {"open_operations", "use_operations", "admin_operations", "operator_operations", "auditor_operations", "server_operations", "monitor_operations", "socket_operations", "tenant_operations", "people_operations", "token_operations", "review_operations", "approval_operations"},
 	core.AdministerAction: {"socket_operations", "tenant_operations", "people_operations"},
 }

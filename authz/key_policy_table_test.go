@@ -69,6 +69,45 @@ func allowedIn(s *situation, p *core.Principal, action core.Action, o *core.Mana
 	return !p.HasRole("auditor") || r == watch || r == review || r == inquire || r == find || r == read
 }
 
+// byTheClock are the actions that the clock may do to every object.
+var byTheClock = map[core.Action]bool{core.ActionPurge: true}
+
+// The clock may do what is its own to the objects of the tenant for which it acts, unless a key policy
+// denies it. Nobody else may do that by its name or its door.
+func TestTheClockInEverySituation(t *testing.T) {
+	a, _ := withKeyPolicies(t, tablePolicies)
+	clock := someone("t", "keyreeve", "")
+	clock.Method = core.MethodSystem
+	mallory, otherTenant := someone("t", "keyreeve", ""), *clock
+	otherTenant.Tenant = "u"
+	decide := func(p *core.Principal, action core.Action, door core.Door, s situation) bool {
+		r := askUnder(p, action, object("alice", "g"), 1, s.policies...)
+		r.Rights, r.Door = s.rights, door
+		d, err := a.Decide(ctx, r)
+		if err != nil {
+			t.Error(err)
+		}
+		return d.Allow
+	}
+	for _, action := range askable() {
+		for where, s := range situations {
+			want := !s.refuses && (byTheClock[action] || s.permits && action.Kind() != core.AdministerAction)
+			if got := decide(clock, action, core.DoorClock, s); got != want {
+				t.Errorf("%v by the clock with %s: %v; want %v", action, where, got, want)
+			}
+		}
+		for what, allowed := range map[string]bool{
+			"its name":               decide(mallory, action, core.DoorClock, situation{}) || decide(mallory, action, core.DoorKMIP, situation{}),
+			"another door":           decide(clock, action, core.DoorREST, situation{}) || decide(clock, action, core.DoorAdmin, situation{}),
+			"another tenant's clock": decide(&otherTenant, action, core.DoorClock, situation{}),
+		} {
+			if allowed {
+				t.Errorf("%v is permitted to %s", action, what)
+			}
+		}
+	}
+}
+
 // Each action by each relation to an object, in each situation, at the doors by which it
 // can come. Key policies and roles of the tenant give nothing that administers the server,
 // nothing to another tenant, and nothing against a deny or an exclusive policy. An action

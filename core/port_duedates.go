@@ -16,6 +16,16 @@ type DueKinds struct{ From, To Tag }
 // DueAttributes are the dates that are attributes of the standard.
 var DueAttributes = DueKinds{0x420000, 0x54FFFF}
 
+// The dates that are no attributes of the standard. The row of such a date is removed when it is
+// noted.
+const (
+	DuePurge     Tag = 1 + iota // of an object that was deleted softly; see [PurgeAtAttribute]
+	DuePurgeKept                // the same, after the policy has denied the purge
+)
+
+// DuePurges are the dates at which objects are purged.
+var DuePurges = DueKinds{DuePurge, DuePurgeKept}
+
 // Has reports whether the kinds have a Tag.
 func (k DueKinds) Has(t Tag) bool { return k.From <= t && t <= k.To }
 
@@ -36,8 +46,8 @@ type AddDueDate struct{ DueDate DueDate }
 // ForTenant implements [Write].
 func (AddDueDate) ForTenant() string { return OwnWork }
 
-// NoteDueDate notes that a date has been reached. Conflict if that was noted before,
-// or the date is not stored.
+// NoteDueDate notes that a date has been reached, and removes the row unless the date is one of
+// [DueAttributes]. Conflict if that was noted before, or the date is not stored.
 type NoteDueDate struct{ DueDate DueDate }
 
 // ForTenant implements [Write].

@@ -101,6 +101,10 @@ type Caller struct {
 	// microseconds. nil: nobody wants to know.
 	RecordedAt *int64
 
+	// Beside are stored with each change of the request, in one transaction; nil but for
+	// the clock, whose acts are noted by them.
+	Beside []Write
+
 	// Room reserves memory for so many bytes of an answer before they are made. It may
 	// wait. nil: there is no bound.
 	Room func(bytes int) error

@@ -99,7 +99,7 @@ func TestAliasesEndWithTheLastVersion(t *testing.T) {
 				return err
 			}
 			w.clock.now += 31 * day
-			return w.PurgeReached(ctx, "default", id)
+			return w.purgeReached(id)
 		},
 	} {
 		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}} {

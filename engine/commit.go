@@ -43,6 +43,7 @@ func (k *Call) Commit(ch *core.Change) error {
 	}
 	useUpApprovals(k, ch)
 	addDueDates(ch, k.Now)
+	ch.Add(k.Caller.Beside...)
 	sortUpdates(ch)
 	ch.Add(k.Ports.RecordWrite(&k.Record))
 	k.Engine.Intents.Begin(ch, k.Ports.Clock.Mono(), len(core.WritesOf[core.DeleteObject](ch)) > 0)

@@ -40,8 +40,12 @@ func (n *jobNode) reread() {
 
 func newJobNode(t *testing.T, w *world, name string, work ...jobs.Job) *jobNode {
 	t.Helper()
-	c := &driftingClock{wall: w.clock.Now(), mono: 1e9}
-	d := directory.New(directory.Ports{Store: w.store, Clock: c, Log: slog.New(slog.DiscardHandler)})
+	return newJobNodeOn(t, w.store, &driftingClock{wall: w.clock.Now(), mono: 1e9}, name, work...)
+}
+
+func newJobNodeOn(t *testing.T, store directory.Store, c *driftingClock, name string, work ...jobs.Job) *jobNode {
+	t.Helper()
+	d := directory.New(directory.Ports{Store: store, Clock: c, Log: slog.New(slog.DiscardHandler)})
 	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}

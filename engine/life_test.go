@@ -216,7 +216,7 @@ func TestRetention(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if until, _ := rules.DateOf(out.Changed, rules.PurgeAtAttribute); until != w.clock.now+c.lasts {
+		if until, _ := rules.DateOf(out.Changed, core.PurgeAtAttribute); until != w.clock.now+c.lasts {
 			t.Errorf("a retention of %d s lasts %d s; want %d", c.asked, until-w.clock.now, c.lasts)
 		}
 		deleted := w.clock.now
@@ -248,8 +248,19 @@ func TestRetentionOfATenant(t *testing.T) {
 }
 
 func purgeIsAt(o *core.ManagedObject, want int64) bool {
-	until, ok := rules.DateOf(o, rules.PurgeAtAttribute)
+	until, ok := rules.DateOf(o, core.PurgeAtAttribute)
 	return ok && until == want
+}
+
+// purgeReached purges an object as the clock.
+func (w *world) purgeReached(id string) error {
+	_, err := w.PurgeReached(ctx, w.byClock(), &operation.LifeInput{ID: core.ID(id)})
+	return err
+}
+
+// byClock is the clock, as a caller for tenant default.
+func (w *world) byClock(beside ...core.Write) *core.Caller {
+	return &core.Caller{Principal: &core.Principal{Tenant: "default", ID: "keyreeve", Groups: []string{"g"}}, Door: core.DoorClock, Beside: beside}
 }
 
 // The clock purges a key when its sealed row says so: not before, not twice, and no key that was
@@ -271,21 +282,21 @@ func TestPurgeByTheClock(t *testing.T) {
 		id   string
 		want core.Code
 	}{"before its time": {o.ID, core.WrongState}, "never deleted": {alive, core.WrongState}, "destroyed": {w.inState(core.Destroyed), core.ObjectDestroyed}, "nobody": {"nobody", core.ItemNotFound}} {
-		if err := w.PurgeReached(ctx, "default", c.id); core.CodeOf(err) != c.want || err == nil {
+		if err := w.purgeReached(c.id); core.CodeOf(err) != c.want || err == nil {
 			t.Errorf("%s: %v; want %v", what, err, c.want)
 		}
 	}
 	w.clock.now += 30 * day
 	w.store.refuse = core.Errorf(core.StoreUnavailable, "away")
-	if err := w.PurgeReached(ctx, "default", o.ID); err == nil || !w.hsm.tokens[token] {
+	if err := w.purgeReached(o.ID); err == nil || !w.hsm.tokens[token] {
 		t.Errorf("without a record: %v; the token object is there: %v", err, w.hsm.tokens[token])
 	}
 	w.store.refuse, w.store.forged = nil, o.ID
-	if err := w.PurgeReached(ctx, "default", o.ID); core.CodeOf(err) != core.Tampered || !w.hsm.tokens[token] {
+	if err := w.purgeReached(o.ID); core.CodeOf(err) != core.Tampered || !w.hsm.tokens[token] {
 		t.Errorf("a row that was changed behind the server: %v; the token object is there: %v", err, w.hsm.tokens[token])
 	}
 	w.store.forged = ""
-	if err := w.PurgeReached(ctx, "default", o.ID); err != nil {
+	if err := w.purgeReached(o.ID); err != nil {
 		t.Fatal(err)
 	}
 	if r := j.last(); r.Action != core.ActionPurge || r.Door != core.DoorClock || r.Object != o.ID || r.Outcome != core.Allowed || r.Principal != "keyreeve" {
@@ -298,7 +309,7 @@ func TestPurgeByTheClock(t *testing.T) {
 	if _, dated := gone.Attributes.Date(core.TagDestroyDate); !dated || gone.StateAt(w.clock.now) != core.Destroyed || gone.Material.CKAID != nil || rules.IsRestorable(gone) {
 		t.Errorf("the purged object is %+v", gone)
 	}
-	if err := w.PurgeReached(ctx, "default", o.ID); core.CodeOf(err) != core.ObjectDestroyed {
+	if err := w.purgeReached(o.ID); core.CodeOf(err) != core.ObjectDestroyed {
 		t.Errorf("a second time: %v", err)
 	}
 }

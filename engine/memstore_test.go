@@ -164,7 +164,9 @@ func (m *memStore) write(w core.Write) {
 	case core.AddDueDate:
 		m.due[w.DueDate] = m.due[w.DueDate]
 	case core.NoteDueDate:
-		m.due[w.DueDate] = true
+		if m.due[w.DueDate] = true; !core.DueAttributes.Has(w.DueDate.Tag) {
+			delete(m.due, w.DueDate)
+		}
 	case core.AppendEntry:
 		m.counts[w.Entry.Node]++
 		m.entries = append(m.entries, core.StoredEntry{Number: int64(len(m.entries) + 1), Count: m.counts[w.Entry.Node], Entry: *w.Entry})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/jobs"
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
@@ -28,6 +30,7 @@ type adminDoor struct {
 	tenants   *admin.TenantVerbs
 	clients   *admin.ClientVerbs
 	upkeep    *upkeep.Verbs
+	jobs      *jobs.Verbs
 	store     core.Store
 	policy    *authz.Authorizer
 	log       *slog.Logger
@@ -37,7 +40,7 @@ type adminDoor struct {
 	reloads   *reloader
 }
 
-var adminRoutes = append([]adminsocket.Route[*adminDoor]{
+var adminRoutes = slices.Concat([]adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("GET /audit", core.ActionReadRecords, adminsocket.AskedAndRecorded, (*adminDoor).listRecords),
 	adminsocket.NewRoute("GET /doors", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).listDoors),
 	adminsocket.NewRoute("GET /health", core.ActionReadHealth, adminsocket.Asked, (*adminDoor).tellHealth),
@@ -88,7 +91,7 @@ var adminRoutes = append([]adminsocket.Route[*adminDoor]{
 	adminsocket.NewRoute("GET /tokens", core.ActionReadTokens, adminsocket.AskedByEngine, (*adminDoor).listTokens),
 	adminsocket.NewRoute("POST /tokens", core.ActionIssueToken, adminsocket.AskedByEngine, (*adminDoor).issueToken),
 	adminsocket.NewRoute("DELETE /tokens/one", core.ActionRevokeToken, adminsocket.AskedByEngine, (*adminDoor).revokeToken),
-}, adminsocket.ServerPolicyRoutes(func(d *adminDoor) *serverpolicy.Keeper { return d.reloads.serverPolicy })...)
+}, adminsocket.ServerPolicyRoutes(func(d *adminDoor) *serverpolicy.Keeper { return d.reloads.serverPolicy }), jobRoutes())
 
 func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err := s.cfg.checkDir(); err != nil {
@@ -98,7 +101,7 @@ func (s *Server) openAdmin(context.Context) (stopper, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, store: s.store, policy: s.policy, log: s.log, mapped: s.mappedPrincipals,
+	d := &adminDoor{engine: s.engine, admin: s.admin, tokens: s.tokens, clients: s.clients, tenants: s.tenantVerbs, upkeep: s.upkeep.verbs, jobs: jobs.NewVerbs(s.engine, s.jobs), store: s.store, policy: s.policy, log: s.log, mapped: s.mappedPrincipals,
 		addresses: map[string]string{"kmip": s.KMIPAddr, "https": s.HTTPSAddr}, health: s.health, reloads: s.reloads}
 	return s.servingHTTP("admin socket", adminsocket.Server(adminsocket.Handler(d, adminRoutes, d, door.StatusOf)), l), nil
 }

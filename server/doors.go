@@ -53,7 +53,7 @@ func (s *Server) openIdentities(context.Context) (stopper, error) {
 	}
 	s.speakers = authn.NewSpeakers(s.cfg.Authentication.SpeaksFor)
 	s.reloads = &reloader{cfg: s.cfg, log: s.log, policy: s.policy, serverPolicy: s.serverPolicy, canaries: s.canaries, keys: s.keyPolicies, engine: s.engine, auth: s.auth, tls: s.tls, module: s.module}
-	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, ldap: s.ldap, auth: s.auth, tls: s.tls, reloads: s.reloads}
+	s.health = &healthCheck{token: s.token, store: s.store, policy: s.policy, engine: s.engine, directory: s.directory, ldap: s.ldap, auth: s.auth, tls: s.tls, reloads: s.reloads, jobs: s.jobs}
 	s.metrics.WatchLDAP(s.ldap.countDown)
 	return inBackground(s.auth.Watch, s.issuers.Watch, s.ldap.watch), nil
 }

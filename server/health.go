@@ -11,6 +11,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/directory"
+	"github.com/keyreeve/keyreeve/engine/jobs"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -23,6 +24,7 @@ type healthCheck struct {
 	policy    *authz.Authorizer
 	engine    *engine.Engine
 	directory *directory.Directory
+	jobs      *jobs.Runner
 	ldap      directories
 	auth      *authn.Authenticator
 	tls       *doorTLS
@@ -54,6 +56,7 @@ func (h *healthCheck) askParts(ctx context.Context, tenant string) httpd.Health 
 	part("policy", h.policy.Health(ctx))
 	out.Parts["policy"] = h.withPolicyNotes(out.Parts["policy"], tenant)
 	out.Parts["directory"] = h.directoryPart()
+	out.Parts["jobs"] = h.jobsPart(tenant)
 	out.Parts["tls"] = h.tlsPart(tenant, time.Now())
 	if len(h.ldap) > 0 {
 		out.Parts["ldap"] = h.ldap.part(tenant)

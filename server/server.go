@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/canarywatch"
 	"github.com/keyreeve/keyreeve/engine/directory"
+	"github.com/keyreeve/keyreeve/engine/jobs"
 	"github.com/keyreeve/keyreeve/engine/keyversions"
 	"github.com/keyreeve/keyreeve/engine/rowsealer"
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
@@ -85,6 +86,7 @@ type Server struct {
 	memory  *bounds.Memory // of the messages and answers of both doors
 	metrics *metrics.Metrics
 	upkeep  *upkeepLoop
+	jobs    *jobs.Runner // of the clock
 	reloads *reloader
 	health  *healthCheck
 
@@ -219,6 +221,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
 	s.verbs = message.VerbsOf(s.engine)
+	s.makeJobs()
 	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, HashedVerifiers: password.HashedVerifiers})
 	s.canaries = canarywatch.New(canarywatch.Ports{Engine: s.engine, List: func() ([]*core.DirectoryEntry, error) { return s.directory.ListEverywhere(core.EntryCanary) },
 		Breaks: func(ctx context.Context, e *core.DirectoryEntry) (string, error) {

@@ -26,7 +26,7 @@ type upkeepLoop struct {
 }
 
 func (s *Server) startUpkeep(context.Context) (stopper, error) {
-	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants, s.upkeep.forgetInactive, s.canaries.Run), nil
+	return inBackground(s.upkeep.housekeep, s.upkeep.checkTenants, s.upkeep.forgetInactive, s.canaries.Run, s.jobs.Follow), nil
 }
 
 // forgetEvery is how often the keys of tenants that are not active are dropped. With the

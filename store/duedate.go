@@ -9,6 +9,7 @@ import (
 const (
 	insertDueDate  = `INSERT INTO due_date (tenant, id, tag, at, done) VALUES ($1, $2, $3, $4, 0) ON CONFLICT DO NOTHING`
 	updateDueDate  = `UPDATE due_date SET done = 1 WHERE tenant = $1 AND id = $2 AND tag = $3 AND at = $4 AND done = 0`
+	deleteDueDate  = `DELETE FROM due_date WHERE tenant = $1 AND id = $2 AND tag = $3 AND at = $4`
 	deleteDueDates = `DELETE FROM due_date WHERE tenant = $1 AND id = $2`
 	selectDueDates = `SELECT tenant, id, tag, at FROM due_date WHERE done = 0 AND at <= $1 AND (at, tenant, id, tag) > ($2, $3, $4, $5) AND tag BETWEEN $6 AND $7 ORDER BY at, tenant, id, tag LIMIT $8`
 )
@@ -31,8 +32,12 @@ func (noteDueDate) validate() error { return nil }
 func (noteDueDate) weight() int { return 1 }
 
 func (w noteDueDate) appendStatements(l *statementCollector) error {
-	noted := core.Errorf(core.Conflict, "the %v of object %s was noted before", w.DueDate.Tag, w.DueDate.ID)
-	l.addStatements(statement{text: updateDueDate, args: dueDateArgs(&w.DueDate), rows: exactlyOne(noted), doing: "note a date"})
+	noted := core.Errorf(core.Conflict, "the date %d of object %s was noted before (%v)", w.DueDate.At, w.DueDate.ID, w.DueDate.Tag)
+	text := updateDueDate
+	if !core.DueAttributes.Has(w.DueDate.Tag) {
+		text = deleteDueDate
+	}
+	l.addStatements(statement{text: text, args: dueDateArgs(&w.DueDate), rows: exactlyOne(noted), doing: "note a date"})
 	return nil
 }
 

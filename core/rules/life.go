@@ -7,18 +7,17 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// Attributes of an object that was deleted softly. Only the server sets them. Such an object
+// Attributes of an object that was deleted softly, beside [core.PurgeAtAttribute]. Only the server sets them. Such an object
 // has State Destroyed or Destroyed Compromised, but still has its key material.
 var (
 	DeletedAtAttribute   = core.AttributeName{Vendor: "x", Name: "keyreeve-deleted-at"}   // stays after the purge
-	PurgeAtAttribute     = core.AttributeName{Vendor: "x", Name: "keyreeve-purge-at"}     // until then it can be restored
 	StateBeforeAttribute = core.AttributeName{Vendor: "x", Name: "keyreeve-state-before"} // that Restore brings back
 )
 
 // reservedNames are the names, as KMIP 1.x writes them, of custom attributes that clients
 // cannot set. Vendor "x-keyreeve" with name "disabled" is written like vendor "x" with name
 // "keyreeve-disabled", so the whole name counts.
-var reservedNames = []string{core.DisabledAttribute.String(), DeletedAtAttribute.String(), PurgeAtAttribute.String(), StateBeforeAttribute.String()}
+var reservedNames = []string{core.DisabledAttribute.String(), DeletedAtAttribute.String(), core.PurgeAtAttribute.String(), StateBeforeAttribute.String()}
 
 // isOfLife reports whether an attribute describes the life of an object. Names that read alike in
 // another case, or with another vendor, count too.
@@ -37,7 +36,7 @@ func DateOf(o *core.ManagedObject, n core.AttributeName) (unix int64, ok bool) {
 }
 
 // IsRestorable reports whether an object was deleted softly and not purged yet.
-func IsRestorable(o *core.ManagedObject) bool { return o.Attributes.Find(PurgeAtAttribute) >= 0 }
+func IsRestorable(o *core.ManagedObject) bool { return o.Attributes.Find(core.PurgeAtAttribute) >= 0 }
 
 // WithDeletion returns the attributes of an object in state before that is deleted softly.
 func WithDeletion(as core.Attributes, before core.State, now, purgeAt int64) core.Attributes {
@@ -48,7 +47,7 @@ func WithDeletion(as core.Attributes, before core.State, now, purgeAt int64) cor
 	for _, a := range []struct {
 		name  core.AttributeName
 		value core.Value
-	}{{DeletedAtAttribute, core.Date(now)}, {PurgeAtAttribute, core.Date(purgeAt)}, {StateBeforeAttribute, core.Enum(before)}} {
+	}{{DeletedAtAttribute, core.Date(now)}, {core.PurgeAtAttribute, core.Date(purgeAt)}, {StateBeforeAttribute, core.Enum(before)}} {
 		as = as.Without(a.name).Add(core.Attribute{Vendor: a.name.Vendor, Name: a.name.Name, Value: a.value})
 	}
 	return as.Set(core.TagState, core.Enum(gone))
@@ -61,5 +60,5 @@ func WithoutDeletion(as core.Attributes) core.Attributes {
 	if at := as.Find(StateBeforeAttribute); at >= 0 && core.State(as.Num(core.TagState)) == core.Destroyed {
 		state = core.State(as[at].Value.Num)
 	}
-	return as.Without(DeletedAtAttribute).Without(PurgeAtAttribute).Without(StateBeforeAttribute).Set(core.TagState, core.Enum(state))
+	return as.Without(DeletedAtAttribute).Without(core.PurgeAtAttribute).Without(StateBeforeAttribute).Set(core.TagState, core.Enum(state))
 }

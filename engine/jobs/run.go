@@ -34,6 +34,13 @@ func (r *Run) Fence() core.Write {
 	return core.RequireEntry{Name: nameOf(r.job.Name), Version: r.version}
 }
 
+// Caller returns the clock as the caller of an operation on objects of a tenant. What the
+// operation changes is stored together with the given writes, and only if the job still is this
+// run's.
+func (r *Run) Caller(tenant string, with ...core.Write) *core.Caller {
+	return &core.Caller{Principal: &core.Principal{Tenant: tenant, ID: Principal, Method: core.MethodSystem, Strength: core.StrengthSystem}, Door: core.DoorClock, Beside: append(with, r.Fence())}
+}
+
 // Commit stores a change if the job still is this run's.
 func (r *Run) Commit(ctx context.Context, ch *core.Change) error {
 	fenced := core.ChangeOf(r.Fence())
@@ -62,6 +69,12 @@ func (r *Run) store(ctx context.Context) error {
 	}
 	r.version, r.stored = r.version+1, began
 	return nil
+}
+
+// IsOver reports whether a run must end with an error of one of its steps: its time is over, or
+// the job has another runner.
+func IsOver(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, core.ErrFenced) || core.CodeOf(err) == core.Conflict
 }
 
 // isStopped reports whether an error means that a run ended early and the next one goes on.

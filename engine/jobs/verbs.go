@@ -17,6 +17,20 @@ type Shown struct {
 	Row
 }
 
+// State returns what the job does now: "paused", "running", "asked" if it is to run at once, or
+// "waiting" for its time.
+func (s *Shown) State() string {
+	switch {
+	case s.Paused:
+		return "paused"
+	case s.Holder != "":
+		return "running"
+	case s.Asked:
+		return "asked"
+	}
+	return "waiting"
+}
+
 // Verbs are the operations of administrators on jobs. Safe for concurrent use.
 type Verbs struct {
 	engine *engine.Engine

@@ -158,7 +158,7 @@ func restored(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error
 	if err := requireDeleted(k, o); err != nil {
 		return nil, err
 	}
-	if until, _ := rules.DateOf(o, rules.PurgeAtAttribute); until <= k.Now {
+	if until, _ := rules.DateOf(o, core.PurgeAtAttribute); until <= k.Now {
 		return nil, core.Errorf(core.WrongState, "object %s could be restored until %s", o.ID, time.Unix(until, 0).UTC().Format(time.RFC3339))
 	}
 	next := o.Successor()
@@ -169,8 +169,16 @@ func restored(k *engine.Call, o *core.ManagedObject) (*core.ManagedObject, error
 }
 
 func purgeDeleted(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
+	return purge(k, in, func(*engine.Call, *core.ManagedObject) error { return nil })
+}
+
+// purge purges an object that passes a check.
+func purge(k *engine.Call, in *operation.LifeInput, check func(*engine.Call, *core.ManagedObject) error) (operation.IDOutput, error) {
 	var token []byte
 	next, err := k.Change(in.ID, func(o *core.ManagedObject, ch *core.Change) (next *core.ManagedObject, err error) {
+		if err := check(k, o); err != nil {
+			return nil, err
+		}
 		next, token, err = purged(k, o, ch)
 		return next, err
 	})
@@ -188,42 +196,37 @@ func purged(k *engine.Call, o *core.ManagedObject, ch *core.Change) (next *core.
 		return nil, nil, err
 	}
 	next = o.Successor()
-	next.Attributes = o.Attributes.Without(rules.PurgeAtAttribute).Without(rules.StateBeforeAttribute)
+	next.Attributes = o.Attributes.Without(core.PurgeAtAttribute).Without(rules.StateBeforeAttribute)
 	token = eraseMaterial(k, next, ch)
 	return next, token, freeAliases(k, ch, next)
 }
 
-// PurgeReached purges an object that was deleted softly and whose retention is over. It is for
-// the clock: the retention was decided when the object was deleted, so the policy is not asked.
-// It reads the row of the object from the store, where its seal is checked. If the row does not
-// say that the object is due, it fails with WrongState or ObjectDestroyed, and if another node
-// is faster, with Conflict. The record is durable before the HSM removes anything.
-func (v *Verbs) PurgeReached(ctx context.Context, tenant, id string) error {
-	c := &core.Caller{Principal: &core.Principal{Tenant: tenant, ID: "keyreeve"}, Door: core.DoorClock}
-	k := v.engine.Begin(ctx, c, core.ActionPurge)
-	k.Record.Object = id
-	return k.End(purgeReached(k, tenant, id))
+// PurgeReached is [Verbs.PurgeDeleted] for the clock: it purges an object whose retention is over.
+// It reads the row of the object from the store first, where its seal is checked. If the row
+// does not say that the object is due, it fails with WrongState or ObjectDestroyed. The record
+// is durable before the HSM removes anything.
+func (v *Verbs) PurgeReached(ctx context.Context, c *core.Caller, in *operation.LifeInput) (operation.IDOutput, error) {
+	return engine.Run(v.engine, ctx, c, core.ActionPurge, in, purgeReached)
 }
 
-func purgeReached(k *engine.Call, tenant, id string) error {
-	o, err := k.Ports.Store.Object(k.Ctx, tenant, id)
+func purgeReached(k *engine.Call, in *operation.LifeInput) (operation.IDOutput, error) {
+	k.Record.Object = in.ID.Text
+	o, err := k.Ports.Store.Object(k.Ctx, k.Caller.Principal.Tenant, in.ID.Text)
+	if err == nil {
+		err = requireReached(k, o)
+	}
 	if err != nil {
-		return err
+		return operation.IDOutput{}, err
 	}
-	if until, _ := rules.DateOf(o, rules.PurgeAtAttribute); until > k.Now {
-		return core.Errorf(core.WrongState, "object %s can be restored until %s", id, time.Unix(until, 0).UTC().Format(time.RFC3339))
+	return purge(k, in, requireReached)
+}
+
+// requireReached refuses an object that is not deleted, or can be restored.
+func requireReached(k *engine.Call, o *core.ManagedObject) error {
+	if until, _ := rules.DateOf(o, core.PurgeAtAttribute); until > k.Now {
+		return core.Errorf(core.WrongState, "object %s can be restored until %s", o.ID, time.Unix(until, 0).UTC().Format(time.RFC3339))
 	}
-	var ch core.Change
-	next, token, err := purged(k, o, &ch)
-	if err != nil {
-		return err
-	}
-	ch.Add(engine.SuccessorWrites(o, next, k.Now)...)
-	if err := k.Commit(&ch); err != nil {
-		return err
-	}
-	removeErased(k, id, token)
-	return nil
+	return requireDeleted(k, o)
 }
 
 // archived returns the successor of an object on-line. [engine.RequireAvailable] has refused

@@ -60,6 +60,12 @@ func dueDates(t *testing.T, s core.Store) {
 	if got, err := s.DueDates(ctx, core.DueKinds{From: 1, To: 1}, 10, core.FirstDueDate, 10); err != nil || len(got) != 1 || got[0] != other {
 		t.Errorf("the dates of another kind are %v, %v; want %v", got, err, other)
 	}
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.NoteDueDate{DueDate: other})))
+	wantCode(t, "note a date of another kind twice", s.Commit(ctx, core.ChangeOf(core.NoteDueDate{DueDate: other})), core.Conflict)
+	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.AddDueDate{DueDate: other}))) // the row was removed
+	if got, err := s.DueDates(ctx, core.DueKinds{From: 1, To: 1}, 10, core.FirstDueDate, 10); err != nil || len(got) != 1 {
+		t.Errorf("the dates of another kind are %v, %v; want %v", got, err, other)
+	}
 	mustSucceed(t, s.Commit(ctx, core.ChangeOf(core.DeleteObject{Object: o})))
 	list(30, first, 10, later)
 }

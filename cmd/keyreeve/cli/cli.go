@@ -32,6 +32,7 @@ type commands struct {
 	Token  tokenCmd          `cmd:"" help:"Access tokens of users, for REST."`
 	Assent approvalCmd       `cmd:"" name:"approval" help:"Requests of a tenant that wait until others approve them."`
 	Tenant tenantCmd         `cmd:"" help:"The tenants of a running server: their settings and states."`
+	Jobs   jobsCmd           `cmd:"" help:"The work that the clock asks for, such as the purge of deleted keys."`
 	Cert   certCmd           `cmd:"" help:"Issue and revoke client certificates of a development authority."`
 	Doctor doctorCmd         `cmd:"" help:"Check token, database, certificates, policy and ports, and say what to fix."`
 	Audit  auditCmd          `cmd:"" help:"Read the audit records of a running server."`
@@ -99,6 +100,14 @@ type tenantCmd struct {
 	Enable  tenantEnableCmd  `cmd:"" help:"Let the clients of a disabled tenant in again."`
 	Delete  tenantDeleteCmd  `cmd:"" help:"Ask for the deletion of a tenant, which is refused from then on; after the grace time, --confirm destroys its keys in the HSM."`
 	Restore tenantRestoreCmd `cmd:"" help:"Take back a deletion that was not confirmed. The tenant is then disabled."`
+}
+
+type jobsCmd struct {
+	List   jobsListCmd   `cmd:"" help:"List the jobs: what each does, and what its last run did."`
+	Show   jobsShowCmd   `cmd:"" help:"Print a job, with its runner and the notes of its last run."`
+	Run    jobsRunCmd    `cmd:"" help:"Let a job run at once, on any node."`
+	Pause  jobsPauseCmd  `cmd:"" help:"Stop a job: a run under way changes nothing more, and no other begins."`
+	Resume jobsResumeCmd `cmd:"" help:"End a pause. The job runs at once."`
 }
 
 type certCmd struct {

@@ -55,7 +55,7 @@ func addLife(k *api.Key, as core.Attributes) {
 	if at, ok := rules.DateOf(&o, rules.DeletedAtAttribute); ok {
 		k.DeletedAt = door.TimeText(at)
 	}
-	if at, ok := rules.DateOf(&o, rules.PurgeAtAttribute); ok {
+	if at, ok := rules.DateOf(&o, core.PurgeAtAttribute); ok {
 		k.PurgeAt = door.TimeText(at)
 	}
 }
