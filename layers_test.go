@@ -47,6 +47,7 @@ var layers = map[string][]string{
 	"engine/directory":   {"core", "core/tokentext"},
 	"kmip":               {"core", "core/operation"},
 	"kmip/kmiptest":      {"core", "core/operation", "kmip"},
+	"kmip/redacted":      {"core"},
 	"hsm":                {"core"},
 	"hsm/member":         {"core", "core/cache", "core/fair", "core/secretfile", "hsm"},
 	"hsm/custody":        {"core", "core/cache", "hsm", "keys/format", "keys/soft"},
