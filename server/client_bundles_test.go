@@ -52,8 +52,11 @@ func bundleTLS(t *testing.T, folder, name string, form bundle.Form) *tls.Config 
 		t.Fatalf("the authority: %v", err)
 	}
 	config := &tls.Config{RootCAs: roots, ServerName: "localhost"}
-	if form != bundle.FormPKCS12 {
-		pair, err := tls.LoadX509KeyPair(at(name+".pem"), at(name+"-key.pem"))
+	if key := name + "-key.pem"; form != bundle.FormPKCS12 {
+		if form == bundle.FormCombined {
+			key = name + ".pem"
+		}
+		pair, err := tls.LoadX509KeyPair(at(name+".pem"), at(key))
 		if err != nil {
 			t.Fatal(err)
 		}

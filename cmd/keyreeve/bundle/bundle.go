@@ -27,6 +27,7 @@ type Bundle struct {
 	folder  string // an absolute path
 	key     crypto.Signer
 	files   []file
+	serial  string // of the certificate, in hex
 }
 
 // file is a file of the bundle. It is made empty, so that a file that cannot be made is noticed
@@ -154,6 +155,7 @@ func (b *Bundle) Finish(certificate []byte, authority []*x509.Certificate) error
 	if public, ok := issued.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); b.key != nil && (!ok || !public.Equal(b.key.Public())) {
 		return errors.New("the server's answer is a certificate for another key")
 	}
+	b.serial = issued.SerialNumber.Text(16)
 	for i := range b.files {
 		f := &b.files[i]
 		text, err := f.content(b, issued, authority)
@@ -169,18 +171,20 @@ func (b *Bundle) Finish(certificate []byte, authority []*x509.Certificate) error
 	return nil
 }
 
-// Remove removes the folder with the files that were made in it. It removes no other file.
+// Remove removes the folder with the files that were made in it. It removes no other file. A file
+// that cannot be removed keeps no other one.
 func (b *Bundle) Remove() error {
+	var failed error
 	for i := range b.files {
 		f := &b.files[i]
 		if f.made != nil {
 			f.made.Close()
 		}
 		if err := os.Remove(filepath.Join(b.folder, f.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+			failed = errors.Join(failed, err)
 		}
 	}
-	return os.Remove(b.folder)
+	return errors.Join(failed, os.Remove(b.folder))
 }
 
 func (b *Bundle) certificateText(c *x509.Certificate, _ []*x509.Certificate) ([]byte, error) {

@@ -202,6 +202,19 @@ func TestNothingIsOverwritten(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder, "new")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder is still there: %v", err)
 	}
+	if b, err = New(filepath.Join(folder, "stuck"), "array7", products[0], Choice{}, false); err != nil {
+		t.Fatal(err)
+	}
+	certificate, key := filepath.Join(folder, "stuck", "array7.pem"), filepath.Join(folder, "stuck", "array7-key.pem")
+	if err := errors.Join(os.Remove(certificate), os.MkdirAll(filepath.Join(certificate, "deep"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Remove(); err == nil {
+		t.Error("a file that cannot be removed is not reported")
+	}
+	if _, err := os.Stat(key); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the key is still there: %v", err)
+	}
 	b, err = New(filepath.Join(folder, "new"), "array7", products[0], Choice{}, false)
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +290,8 @@ func TestDocumentedProducts(t *testing.T) {
 			notes.WriteString("- `" + p.Name + "`: It can make its own key and a certificate request for `--csr`.\n")
 		}
 	}
-	for what, want := range map[string]string{"table": table, "notes": notes.String()} {
+	documented := strings.NewReplacer("{pkcs12}", "NAME.p12", "{ca}", Authority).Replace(notes.String())
+	for what, want := range map[string]string{"table": table, "notes": documented} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("docs/clients.md must have these %s:\n%s", what, want)
 		}

@@ -68,8 +68,8 @@ type Product struct {
 }
 
 // Products lists the products in the order of their names, general ones last. Clients that
-// were captured, or whose source uses OpenSSL or Go, get ECDSA keys. The others get RSA keys of 2,048 bits: nothing else is known to
-// work with all of them.
+// were captured, or whose source uses OpenSSL or Go, get ECDSA keys. The others get RSA keys of
+// 2,048 bits: nothing else is known to work with all of them.
 func Products() []Product { return products }
 
 // ByName finds a product.
@@ -94,8 +94,7 @@ func Names() string {
 const credentialsMeanNothing = "If its user name and password are to mean nothing, leave them empty, or see docs/authentication.md (Clients whose credentials mean nothing)."
 
 var products = []Product{
-	{Name: "barbican", Title: "OpenStack Barbican", Form: FormPEM, Key: KeyP256,
-		Notes: []string{"It uses PyKMIP, which does not compare the server's name with its certificate."}},
+	{Name: "barbican", Title: "OpenStack Barbican", Form: FormPEM, Key: KeyP256},
 	{Name: "ceph", Title: "Ceph RGW", Versions: "1.0", Form: FormPEM, Key: KeyP256, Password: PasswordOptional,
 		Where: "ceph.conf, in the section of the gateway",
 		Settings: `rgw crypt s3 kms backend = kmip
@@ -119,10 +118,12 @@ rgw crypt kmip kms key template = $keyid`,
 			"It can have several servers: name each node."}},
 	{Name: "db2", Title: "IBM Db2 native encryption", Versions: "1.1 and later", Form: FormPEM, Key: KeyRSA2048,
 		Notes: []string{
-			"It needs TLS 1.2, and certificates with SHA-2, RSA keys of 2,048 bits or more and critical basic constraints, also of the server and its authority.",
+			"It needs TLS 1.2, and certificates with SHA-2, RSA keys of 2,048 bits or more and critical basic constraints.",
 			"In its key store settings PRODUCT_NAME is OTHER. It can have clone servers: name the other nodes."}},
 	{Name: "edb", Title: "EDB Postgres TDE", Versions: "2.1", Form: FormPEM, Key: KeyRSA2048,
 		Notes: []string{"It has two variants: pykmip and thales. Both encrypt and decrypt at the server."}},
+	{Name: "eternus", Title: "Fujitsu ETERNUS", Form: FormPEM, Key: KeyRSA2048,
+		Notes: []string{"It gives up after 30 s: limits.operation must be less."}},
 	{Name: "fortigate", Title: "FortiGate (FortiOS 7.4 to 7.6)", Versions: "1.0 to 1.4, seen: 1.0", Form: FormPEM, Key: KeyRSA2048, Password: PasswordSent,
 		Where: "the command line of FortiOS; import certificate, key and authority before",
 		Settings: `config vpn kmip-server
@@ -142,10 +143,17 @@ end`,
 	{Name: "hitachi", Title: "Hitachi VSP", Versions: "1.0 to 1.4", Form: FormPEM, Key: KeyRSA2048,
 		Notes: []string{"It checks the addresses of CRL and OCSP in the server's certificate: it must reach them."}},
 	{Name: "iris", Title: "InterSystems IRIS", Versions: "2.0", Form: FormPEM, Key: KeyRSA2048},
-	{Name: "mongodb", Title: "MongoDB: drivers with CSFLE or Queryable Encryption, and Enterprise", Versions: "1.0 and 1.2", Form: FormPEM, Key: KeyP256,
-		Notes: []string{
-			"Drivers register a secret of 96 bytes (1.0), or encrypt and decrypt at the server (delegated, 1.2).",
-			"MongoDB Enterprise speaks 1.2. With useLegacyProtocol it speaks 1.0 or 1.1."}},
+	{Name: "mongodb", Title: "MongoDB Enterprise", Versions: "1.2; with useLegacyProtocol 1.0 or 1.1", Form: FormCombined, Key: KeyP256,
+		Where: "mongod.conf",
+		Settings: `security:
+  enableEncryption: true
+  kmip:
+    serverName: {host}
+    port: {port}
+    clientCertificateFile: {certificate}
+    serverCAFile: {ca}`},
+	{Name: "mongodb-driver", Title: "MongoDB drivers (CSFLE, Queryable Encryption)", Versions: "1.0; with delegated encryption 1.2", Form: FormCombined, Key: KeyP256,
+		Notes: []string{"They register a secret of 96 bytes (1.0), or encrypt and decrypt at the server (delegated, 1.2)."}},
 	{Name: "mysql", Title: "MySQL Enterprise (keyring_okv, component_keyring_kmip)", Versions: "1.1", Form: FormPEM, Key: KeyRSA2048,
 		Notes: []string{"The server makes all of its keys: it needs Create, Activate, Locate, Get, Revoke and Destroy."}},
 	{Name: "netapp", Title: "NetApp ONTAP (NSE, NVE)", Form: FormPEM, Key: KeyRSA2048, Password: PasswordOptional, OwnRequest: true,

@@ -36,9 +36,8 @@ func (b *Bundle) Steps(at Place) string {
 		steps = append(steps, "Put these into the KMIP settings of the product:\n\n"+indent(b.generalSettings())+"\n")
 	}
 	if p.OwnRequest && p.Form != FormRequest {
-		steps = append(steps, "The product can make its own key instead: have it make a certificate request, and give this to keyreeve client renew "+b.name+" --for "+p.Name+" --csr FILE.")
+		steps = append(steps, "The product can make its own key instead: have it make a certificate request, and give this to keyreeve client renew "+b.name+" --for "+p.Name+" --csr FILE --out NEWFOLDER. Then these files are not needed: end their certificate with keyreeve client revoke "+b.name+" --serial "+b.serial+".")
 	}
-	steps = append(steps, "If it does not work: keyreeve client doctor "+b.name)
 	var s strings.Builder
 	fmt.Fprintf(&s, "Steps for %s:\n\n", p.Title)
 	for i, step := range steps {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -113,7 +114,7 @@ func (f *clientFiles) makeBundle(c *namedClient, change server.ClientChange, mod
 	if err != nil {
 		return err
 	}
-	serial = newestSerial(&out)
+	serial = serialOf(out.Certificate)
 	if err := b.Finish([]byte(out.Certificate), authority); err != nil {
 		return err
 	}
@@ -131,13 +132,19 @@ func withSentences(err error, more ...error) error {
 	return err
 }
 
-// newestSerial returns the serial number of the certificate that was just issued, which is the
-// last of its client.
-func newestSerial(out *server.SavedClient) string {
-	if len(out.Certificates) == 0 {
+// serialOf returns the serial number of a certificate (PEM) that was just issued, as the server
+// lists it. "": it cannot be read. The list of the client is not asked: another command may have
+// renewed the client at the same time.
+func serialOf(certificate string) string {
+	block, _ := pem.Decode([]byte(certificate))
+	if block == nil {
 		return ""
 	}
-	return out.Certificates[len(out.Certificates)-1].Serial
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return ""
+	}
+	return c.SerialNumber.Text(16)
 }
 
 // revokeUnused revokes a certificate whose files could not be made; "": there is none.
