@@ -104,6 +104,8 @@ var layers = map[string][]string{
 	"cmd/keyreeve/client/profile": {"core/secretfile"},
 	"cmd/keyreeve/manual":         {"cmd/keyreeve/client"},
 
+	"cmd/keyreeve/client/filestream": {},
+
 	// for tests alone
 	"authz/location/locationtest": {},
 	"keys/keystest":               {},
