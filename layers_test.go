@@ -100,7 +100,7 @@ var layers = map[string][]string{
 	"server/authn/ldap":     {"certs/pemfile", "core", "core/secretfile"},
 
 	"cmd/keyreeve/policyfiles":    {"authz", "authz/keypolicy/format", "core"},
-	"cmd/keyreeve/client":         {"api", "certs/pemfile", "cmd/keyreeve/client/profile", "core/jsontext"},
+	"cmd/keyreeve/client":         {"api", "certs/pemfile", "cmd/keyreeve/client/filestream", "cmd/keyreeve/client/profile", "core/jsontext"},
 	"cmd/keyreeve/client/profile": {"core/secretfile"},
 	"cmd/keyreeve/manual":         {"cmd/keyreeve/client"},
 
