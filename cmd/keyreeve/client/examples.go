@@ -162,6 +162,17 @@ func (decryptCmd) Help() string {
     $ keyreeve decrypt $KEY hello.kre --text`
 }
 
+// Help shows how to make a data key.
+func (dataKeyCmd) Help() string {
+	return `Store the envelope beside the data. The data key is got back by decrypt.
+
+Examples:
+
+    $ keyreeve data-key $KEY --context table=customers --out customers.dk
+    $ keyreeve decrypt $KEY customers.dk --context table=customers | program
+    $ keyreeve data-key $KEY --out customers.dk --clear - | program`
+}
+
 // Help shows how to sign.
 func (signCmd) Help() string {
 	return `Examples:
