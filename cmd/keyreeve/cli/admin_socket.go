@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"crypto/x509"
 	"encoding/json"
@@ -14,11 +13,10 @@ import (
 	"time"
 	"unicode"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
+	"github.com/keyreeve/keyreeve/cmd/keyreeve/client"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/jsontext"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
@@ -331,7 +329,7 @@ func (c *orphansPurgeCmd) Run() error {
 		return nil
 	}
 	if !c.Yes {
-		if err := confirm(fmt.Sprintf("destroy %d", len(q["id"]))); err != nil {
+		if err := client.Confirm(fmt.Sprintf("destroy %d", len(q["id"]))); err != nil {
 			return err
 		}
 	}
@@ -342,20 +340,6 @@ func (c *orphansPurgeCmd) Run() error {
 	fmt.Printf("%d token objects destroyed\n", len(out.Purged))
 	if out.Problem != "" {
 		return fmt.Errorf("%d token objects were not destroyed: %s", len(q["id"])-len(out.Purged), out.Problem)
-	}
-	return nil
-}
-
-// confirm asks for words that nobody types by accident. It asks a person at a
-// terminal only: what a pipe holds was written before the question.
-func confirm(want string) error {
-	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
-		return fmt.Errorf("nothing was destroyed: standard input is not a terminal, so nobody can be asked; give --yes")
-	}
-	fmt.Printf("These keys cannot be brought back. Type %q to go on: ", want)
-	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	if strings.TrimSpace(line) != want {
-		return fmt.Errorf("nothing was destroyed")
 	}
 	return nil
 }

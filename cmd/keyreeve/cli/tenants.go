@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/keyreeve/keyreeve/cmd/keyreeve/client"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server"
@@ -169,7 +170,7 @@ func (c *tenantDeleteCmd) Run() error {
 // confirmDeletion is the second step, which nothing takes back.
 func (c *tenantDeleteCmd) confirmDeletion() error {
 	if !c.Yes {
-		if err := confirm("destroy " + c.Name); err != nil {
+		if err := client.Confirm("destroy " + c.Name); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -165,6 +166,40 @@ func TestCryptography(t *testing.T) {
 	p.must(1, "", "hash", plain, "--text", "both")
 	p.must(1, strings.Repeat("x", 1<<20), "hash")
 	p.must(0, strings.Repeat("x", 770_000), "hash")
+}
+
+// A data key is in an envelope that decrypt opens, and in clear only where it was asked for.
+func TestDataKey(t *testing.T) {
+	p := atTerminal(t)
+	key := p.key("--usage", "encrypt,decrypt")
+	for _, n := range []string{"", "16", "1024"} {
+		args := []string{"data-key", key, "--context", "table=t", "--out", "sealed", "--clear", "-"}
+		want := 32
+		if n != "" {
+			args = append(args, "--length", n)
+			want, _ = strconv.Atoi(n)
+		}
+		plain := p.must(0, "", args...)
+		if len(plain) != want || p.must(0, "", "decrypt", key, "sealed", "--context", "table=t") != plain {
+			t.Errorf("length %q: a data key of %d bytes, or another one than decrypt opens", n, len(plain))
+		}
+		p.must(1, "", "decrypt", key, "sealed")
+	}
+	p.must(0, "", "data-key", key, "--out", "sealed", "--clear", "clear")
+	clearKey, err := os.ReadFile(filepath.Join(p.dir, "clear"))
+	if info, statErr := os.Stat(filepath.Join(p.dir, "clear")); err != nil || statErr != nil || info.Mode().Perm() != 0o600 || p.must(0, "", "decrypt", key, "sealed") != string(clearKey) {
+		t.Errorf("the file has %d bytes, %v, %v", len(clearKey), err, statErr)
+	}
+	envelope := p.must(0, "", "data-key", key)
+	if got := p.must(0, envelope, "decrypt", key); len(got) != 32 {
+		t.Errorf("the data key has %d bytes", len(got))
+	}
+	if got := p.must(0, "", "data-key", key, "-o", "json"); strings.Contains(got, "plaintext") || !strings.Contains(got, `"ciphertext":"`) {
+		t.Errorf("JSON has %s", got)
+	}
+	for _, wrong := range [][]string{{"--clear", "-"}, {"--clear", "-", "--out", "-"}, {"--clear", "k", "-o", "json"}, {"--length", "15"}, {"--length", "1025"}, {"--context", "keyreeve-file=1"}} {
+		p.must(1, "", append([]string{"data-key", key}, wrong...)...)
+	}
 }
 
 // A key is made, shown in each form, listed over pages, rotated and revoked.

@@ -62,13 +62,25 @@ func TestDocumentedCommands(t *testing.T) {
 			t.Skipf("%s is not installed (Debian: apt-get install %s)", program, program)
 		}
 	}
-	steps := stepsOf(readDocument(t))
+	if err := exec.Command("python3", "-c", "import cryptography").Run(); err != nil {
+		t.Skipf("python3 with cryptography is not there (%v); install python3-cryptography", err)
+	}
+	document := readDocument(t)
+	_, application, _ := strings.Cut(document, "```python\n")
+	application, _, found := strings.Cut(application, "```\n")
+	if !found {
+		t.Fatal("docs/CLIENT.md has no application in Python")
+	}
+	steps := stepsOf(document)
 	if len(steps) < 30 || steps[0].command != "make run" {
 		t.Fatalf("docs/CLIENT.md has %d commands, or does not begin with make run", len(steps))
 	}
 	steps = steps[1:]
 	s, dir := servertest.Start(t), coretest.MemoryDir(t)
 	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rows.py"), []byte(application), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, target := range map[string]string{"bin/keyreeve": servertest.Binary(t), "dev": s.Dir} {

@@ -61,6 +61,81 @@ func (keyRevokeCmd) Help() string {
     $ keyreeve key revoke $KEY --reason keyCompromise --compromised-at 2026-01-31T12:00:00Z`
 }
 
+// Help shows how to disable a key.
+func (keyDisableCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key disable $KEY
+    $ keyreeve key disable $KEY@1`
+}
+
+// Help shows how to enable a key.
+func (keyEnableCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key enable $KEY`
+}
+
+// Help shows how to archive a key.
+func (keyArchiveCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key archive $KEY`
+}
+
+// Help shows how to recover a key.
+func (keyRecoverCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key recover $KEY`
+}
+
+// Help shows how to delete a key.
+func (keyDeleteCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key delete $KEY
+    $ keyreeve key delete $KEY --retention 7d`
+}
+
+// Help shows how to restore a key.
+func (keyRestoreCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key list state:Destroyed
+    $ keyreeve key restore $KEY`
+}
+
+// Help shows how to destroy a key.
+func (keyPurgeCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key purge $KEY
+    $ keyreeve key purge $KEY --yes`
+}
+
+// Help shows how to give an alias to a key.
+func (aliasSetCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key alias set payroll $KEY
+    $ keyreeve encrypt alias/payroll report.pdf --out report.kre`
+}
+
+// Help shows how to show the key of an alias.
+func (aliasShowCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key alias show payroll`
+}
+
+// Help shows how to take an alias away.
+func (aliasRemoveCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key alias remove payroll`
+}
+
 // Help shows how to get a public key.
 func (keyPublicKeyCmd) Help() string {
 	return `Examples:
@@ -85,6 +160,17 @@ func (decryptCmd) Help() string {
     $ keyreeve decrypt $KEY report.kre --out report.pdf
     $ keyreeve decrypt $KEY < folder.kre | tar x
     $ keyreeve decrypt $KEY hello.kre --text`
+}
+
+// Help shows how to make a data key.
+func (dataKeyCmd) Help() string {
+	return `Store the envelope beside the data. The data key is got back by decrypt.
+
+Examples:
+
+    $ keyreeve data-key $KEY --context table=customers --out customers.dk
+    $ keyreeve decrypt $KEY customers.dk --context table=customers | program
+    $ keyreeve data-key $KEY --out customers.dk --clear - | program`
 }
 
 // Help shows how to sign.

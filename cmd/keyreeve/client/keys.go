@@ -21,6 +21,14 @@ type keyCmd struct {
 	Rotate    keyRotateCmd    `cmd:"" help:"Make a new version of a key. It takes over the name; the old one goes on decrypting and verifying."`
 	Activate  keyActivateCmd  `cmd:"" help:"Make a Pre-Active key Active."`
 	Revoke    keyRevokeCmd    `cmd:"" help:"End the use of a key for protecting data. It cannot be taken back."`
+	Disable   keyDisableCmd   `cmd:"" help:"Forbid every use of a key, until key enable."`
+	Enable    keyEnableCmd    `cmd:"" help:"Allow the use of a disabled key again."`
+	Archive   keyArchiveCmd   `cmd:"" help:"Take a key off-line. It can only be shown, until key recover."`
+	Recover   keyRecoverCmd   `cmd:"" help:"Bring an archived key back on-line."`
+	Delete    keyDeleteCmd    `cmd:"" help:"Take a key out of use at once. It can be restored for some time."`
+	Restore   keyRestoreCmd   `cmd:"" help:"Bring a deleted key back as it was."`
+	Purge     keyPurgeCmd     `cmd:"" help:"Destroy a deleted key for good. It cannot be taken back."`
+	Alias     keyAliasCmd     `cmd:"" help:"Names of keys that can be moved to other keys. alias/NAME stands for the key in every command."`
 	PublicKey keyPublicKeyCmd `cmd:"" help:"Write the public key of a pair, as PEM."`
 }
 
