@@ -79,6 +79,7 @@ use_operations := {
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
+	"Export Clear",
 }
 
 # What nobody may do by this policy, not even the owner: key policies and roles of the

@@ -94,6 +94,7 @@ manage_operations := {
 key_operations := {
 	"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify", "Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
+	"Export Clear",
 }
 
 on_objects := (read_operations | manage_operations) | key_operations

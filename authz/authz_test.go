@@ -88,7 +88,7 @@ var rights = map[core.Action]right{
 	core.ActionSoftDelete: manage, core.ActionRestore: manage, core.ActionPurge: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
 	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use, core.ActionDeriveKey: use,
-	core.ActionReencryptFrom: use, core.ActionReencryptTo: use, core.ActionGenerateDataKey: use,
+	core.ActionReencryptFrom: use, core.ActionReencryptTo: use, core.ActionGenerateDataKey: use, core.ActionExportClear: use,
 }
 
 func askable() []core.Action {

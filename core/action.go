@@ -205,6 +205,7 @@ const (
 	ActionReencryptFrom   // the envelope was made with the key
 	ActionReencryptTo     // the new envelope is made with the key
 	ActionGenerateDataKey // random bytes in an envelope
+	ActionExportClear     // bytes that a key derives or unwraps leave in clear
 
 	// Other requests to the server.
 	ActionDisable    // the value of a key is not used until Enable
@@ -344,6 +345,7 @@ var actionTable = [...]ActionInfo{
 	ActionReencryptFrom:   {"Reencrypt From", 0, UseAction, OneObject},
 	ActionReencryptTo:     {"Reencrypt To", 0, UseAction, OneObject},
 	ActionGenerateDataKey: {"Generate Data Key", 0, UseAction, OneObject},
+	ActionExportClear:     {"Export Clear", 0, UseAction, OneObject},
 
 	ActionDisable:    {"Disable", 0, ManageAction, OneObject},
 	ActionEnable:     {"Enable", 0, ManageAction, OneObject},

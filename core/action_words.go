@@ -48,6 +48,7 @@ var actionWords = []ActionWord{
 	{"read", []Action{ActionGetAttributes, ActionGetAttributeList, ActionCheck, ActionValidate, ActionGetConstraints}}, // never the key itself
 	{"update", []Action{ActionAddAttribute, ActionModifyAttribute, ActionDeleteAttribute, ActionAdjustAttribute, ActionSetAttribute, ActionSetConstraints}},
 	{"export", []Action{ActionGet, ActionExport}}, // the key itself leaves
+	{"export-clear", []Action{ActionExportClear}}, // what it derives or unwraps leaves
 
 	{"query", []Action{ActionQuery, ActionDiscoverVersions, ActionPing, ActionInterop}},
 	{"poll", []Action{ActionPoll, ActionCancel, ActionProcess, ActionQueryAsynchronousRequests}},

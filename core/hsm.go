@@ -74,6 +74,9 @@ type HSM interface {
 	// PermissionDenied. A base of class N or X is used by the HSM alone, and only if it
 	// can: UnsupportedByHSM.
 	Derive(ctx context.Context, k Key, s KeySpec, base Key, d *Derivation) (Material, KeyFacts, error)
+	// DeriveBytes fills out with bytes that are derived from a class C key, and says where
+	// this ran. The bytes of another class do not leave in clear: Sensitive.
+	DeriveBytes(ctx context.Context, base Key, d *Derivation, out []byte) (where string, err error)
 	// Reclass wraps a key again for a stricter class, from C to X or N, or from X
 	// to N. The class of a token object or a public key cannot change:
 	// IllegalOperation.
@@ -86,6 +89,8 @@ type HSM interface {
 	// if ttlv is empty, the stored TTLV blob of k; otherwise ttlv, which is the TTLV
 	// Key Value of a class C key.
 	WrapOut(ctx context.Context, k, with Key, p CryptographicParameters, ttlv []byte) ([]byte, error)
+	// WrapBytes wraps bytes that are no key of the server, and says where this ran.
+	WrapBytes(ctx context.Context, with Key, p CryptographicParameters, b []byte) (wrapped []byte, where string, err error)
 
 	Encrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)
 	Decrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)

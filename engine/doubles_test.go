@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -106,6 +107,17 @@ func (h *memHSM) Derive(ctx context.Context, k core.Key, s core.KeySpec, base co
 		h.slow()
 	}
 	return h.make(k, s, b)
+}
+
+func (h *memHSM) DeriveBytes(ctx context.Context, base core.Key, d *core.Derivation, out []byte) (string, error) {
+	if h.slow != nil {
+		h.slow()
+	}
+	return "token", cmp.Or(h.fail, soft.DeriveKey(ctx, base.Material.Blob, d, out))
+}
+
+func (h *memHSM) WrapBytes(_ context.Context, _ core.Key, _ core.CryptographicParameters, b []byte) ([]byte, string, error) {
+	return append([]byte("wrapped "), b...), "token", h.fail
 }
 
 func (h *memHSM) Reclass(_ context.Context, k core.Key, to core.Class) (core.Material, error) {

@@ -300,7 +300,6 @@ func openKeyValue(k *engine.Call, in *operation.RegisterInput) ([]byte, error) {
 	if w == nil || w.Encoding == core.EncodingOptionNoEncoding {
 		return nil, nil
 	}
-	const overhead = 8 // bytes, of RFC 3394
 	with, p, err := wrappingKey(k, w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
 	if err != nil {
 		return nil, err
@@ -312,27 +311,7 @@ func openKeyValue(k *engine.Call, in *operation.RegisterInput) ([]byte, error) {
 	if class != core.ClassC {
 		return nil, core.Errorf(core.EncodingOptionError, ttlvNeedsClassC)
 	}
-	bits := 8 * max(0, len(kb.Wrapped)-overhead)
-	if with.Type == core.ObjectTypePrivateKey {
-		bits = 0 // not known for RSA
-		if p.PaddingMethod == core.PaddingMethodPKCS1V1_5 {
-			return nil, core.Errorf(core.EncodingOptionError, "PKCS#1 v1.5 unwraps with Encoding Option No Encoding alone")
-		}
-	}
-	tenant := k.Caller.Principal.Tenant
-	if err := k.Engine.Tenants.Load(k.Ctx, tenant); err != nil {
-		return nil, err
-	}
-	passing := core.Key{Tenant: tenant, ID: engine.NewID(), Type: core.ObjectTypeSymmetricKey}
-	m, _, err := k.Ports.HSM.ImportWrapped(k.Ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
-		Bits: bits}, with.Key(), p, kb.Wrapped)
-	if err != nil {
-		return nil, err
-	}
-	defer core.Retire(m.Blob) // it is sealed, and not needed again
-	passing.Material = &m
-	defer k.Ports.HSM.Forget(tenant, passing.ID)
-	ttlv, err := k.Ports.HSM.Clear(k.Ctx, passing, make([]byte, 0, len(kb.Wrapped)))
+	ttlv, err := unwrapInClear(k, with, p, kb.Wrapped, nil)
 	if err != nil {
 		return ttlv, err
 	}
