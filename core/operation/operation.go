@@ -68,10 +68,14 @@ type (
 		TemplateNames   []string
 		Object          core.ObjectBody
 		ProtectionMasks []int32
+
+		ImportJob   string // Object is wrapped under the transport key of this job; "": of none
+		ImportClear bool   // the action Import Clear is asked for too
 	}
 	RegisterOutput struct {
 		ID         string
 		Attributes core.Attributes
+		Made       *core.ManagedObject
 	}
 
 	// GetInput is KMIP 1.4 §4.11, 2.1 §6.1.19.

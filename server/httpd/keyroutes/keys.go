@@ -138,8 +138,8 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (createdKey, error)
 		action = core.ActionCreateKeyPair
 	}
 	var in keyAttributes
-	if err == nil && body.Group != nil && !c.Principal.InGroup(*body.Group) {
-		err = core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, door.Quotable(*body.Group))
+	if err == nil {
+		err = checkGroup(c, body.Group)
 	}
 	if err == nil {
 		in, err = readNewKey(&body, time.Now())
@@ -165,6 +165,14 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (createdKey, error)
 		return createdKey{}, err
 	}
 	return createdKey{showMade(out.Made)}, nil
+}
+
+// checkGroup refuses a group for a new key that is none of the caller's.
+func checkGroup(c *core.Caller, group *string) error {
+	if group != nil && !c.Principal.InGroup(*group) {
+		return core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, door.Quotable(*group))
+	}
+	return nil
 }
 
 // showMade returns an object that was just made, for its maker.
