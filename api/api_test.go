@@ -166,6 +166,11 @@ func TestEncoded(t *testing.T) {
 			t.Errorf("%q becomes %q, %v", c.want, again, valid)
 		}
 	}
+	var read api.Encoded
+	sent := []byte("SGVsbG8=")
+	if err := read.UnmarshalText(sent); err != nil || string(read) != "SGVsbG8=" || strings.Trim(string(sent), "\x00") != "" {
+		t.Errorf("read %q of a text that is %q then, %v", read, sent, err)
+	}
 	if _, valid := api.Encode([]byte{0xff}, &plain); valid {
 		t.Error("bytes that are no UTF-8 were taken for a text")
 	}

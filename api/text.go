@@ -13,9 +13,11 @@ const EncodingUTF8 = "utf8"
 // says so. It may be secret: it can be zeroed.
 type Encoded []byte
 
-// UnmarshalText implements [encoding.TextUnmarshaler].
+// UnmarshalText implements [encoding.TextUnmarshaler]. It zeroes the text that it reads: that may
+// be a copy of which nobody else knows.
 func (e *Encoded) UnmarshalText(text []byte) error {
 	*e = append(make([]byte, 0, len(text)), text...)
+	clear(text)
 	return nil
 }
 
@@ -34,8 +36,21 @@ func (e Encoded) Decode(encoding *string) ([]byte, bool) {
 	}
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(e)))
 	n, err := base64.StdEncoding.Decode(out, e)
-	return out[:n], err == nil
+	if err != nil {
+		clear(out)
+		return nil, false
+	}
+	return out[:n], true
 }
+
+// Wipe zeroes the plaintext of an answer that has been sent.
+func (a DecryptAnswer) Wipe() { clear(a.Plaintext) }
+
+// Wipe zeroes the key in clear of an answer that has been sent.
+func (a DataKeyAnswer) Wipe() { clear(a.Plaintext) }
+
+// Wipe zeroes the random bytes of an answer that has been sent: they may be a key.
+func (a RandomAnswer) Wipe() { clear(a.Random) }
 
 // Encode returns the text for some bytes. It reports false if they are no UTF-8 and must be.
 func Encode(b []byte, encoding *string) (Encoded, bool) {

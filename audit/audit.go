@@ -104,6 +104,21 @@ func appendChange(b []byte, c *core.RowChange) []byte {
 	return append(b, '}')
 }
 
+// ID returns the name by which a record is found: its Time in Unix microseconds, 16 hex digits,
+// and the ID of its request. It tells nothing of the records of others. With the time, a record is
+// found without an index of its own.
+func ID(at int64, request string) string { return fmt.Sprintf("%016x%s", uint64(at), request) }
+
+// ParseID reads what ID returns. It reports false if it can be none.
+func ParseID(id string) (at int64, request string, ok bool) {
+	if len(id) <= 16 {
+		return 0, "", false
+	}
+	at, err := strconv.ParseInt(id[:16], 16, 64)
+	request = id[16:]
+	return at, request, err == nil && at > 0 && ID(at, request) == id
+}
+
 // maxText bounds one text in an entry, in bytes.
 const maxText = 512
 

@@ -180,3 +180,16 @@ func TestRecordIsReadBack(t *testing.T) {
 		}
 	}
 }
+
+func TestID(t *testing.T) {
+	const at, request = 1_700_000_000_123_456, "9f86d081884c7d65"
+	id := audit.ID(at, request)
+	if gotAt, got, ok := audit.ParseID(id); gotAt != at || got != request || !ok || len(id) != 32 {
+		t.Errorf("%q is %d and %q, %v; want %d and %q", id, gotAt, got, ok, at, request)
+	}
+	for _, bad := range []string{"", "0", id[:16], "x" + id, "-" + id[1:], strings.ToUpper(id), "0000000000000000" + request, "ffffffffffffffff" + request} {
+		if gotAt, got, ok := audit.ParseID(bad); ok {
+			t.Errorf("%q is taken as %d and %q", bad, gotAt, got)
+		}
+	}
+}

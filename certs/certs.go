@@ -72,12 +72,12 @@ func makeIfAbsent(path string, f func() error) error {
 }
 
 func initCA(certs, file, name string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := newKey(certs, file)
 	if err != nil {
 		return err
 	}
 	ca := authorityTemplate(name)
-	return writeKeyAndCertificate(certs, file, ca, ca, key, key)
+	return writeCertificate(certs, file, ca, ca, key, key)
 }
 
 // authorityTemplate is certificateTemplate for an authority.
@@ -133,11 +133,11 @@ func issueCertificate(certs, name string, leaf *x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := newKey(certs, name)
 	if err != nil {
 		return err
 	}
-	return writeKeyAndCertificate(certs, name, leaf, ca, key, caKey)
+	return writeCertificate(certs, name, leaf, ca, key, caKey)
 }
 
 // Fingerprint returns the SHA-256 of the authority's certificate in dir/certs, in hex: of
@@ -172,37 +172,62 @@ func authority(certs string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	return nil, nil, errors.New("ca-key.pem is not the key of a certificate in ca.pem")
 }
 
-func writeKeyAndCertificate(certs, name string, leaf, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) error {
+// newKey writes a new key to NAME-key.pem. A key without a certificate is left by a process that was
+// killed between the two: it is returned, so that its certificate is made now. It fails if NAME.pem
+// is there.
+func newKey(certs, name string) (*ecdsa.PrivateKey, error) {
+	if path := filepath.Join(certs, name+".pem"); exists(path) {
+		return nil, existsAlready(path)
+	}
+	keyFile := filepath.Join(certs, name+"-key.pem")
+	if exists(keyFile) {
+		return readECKey(keyFile)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	return key, writePEM(keyFile, "PRIVATE KEY", der, 0o600)
+}
+
+// writeCertificate makes and writes the certificate of a key.
+func writeCertificate(certs, name string, leaf, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) error {
 	der, err := x509.CreateCertificate(rand.Reader, leaf, parent, &key.PublicKey, parentKey)
 	if err != nil {
 		return err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	defer clear(keyDER)
-	keyFile := filepath.Join(certs, name+"-key.pem")
-	if err := writePEM(keyFile, "PRIVATE KEY", keyDER, 0o600); err != nil {
-		return err
-	}
-	if err := writePEM(filepath.Join(certs, name+".pem"), "CERTIFICATE", der, 0o644); err != nil {
-		os.Remove(keyFile) // useless without the certificate
-		return err
-	}
-	return nil
+	return writePEM(filepath.Join(certs, name+".pem"), "CERTIFICATE", der, 0o644)
 }
 
-// writePEM writes a new file. It never overwrites one, because it may be in use.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+func existsAlready(path string) error {
+	return fmt.Errorf("%s exists already; remove it, or choose another name", path)
+}
+
+// writePEM writes a new file. It never overwrites one, because it may be in use. The file has its
+// name only when it is whole, even if the process is killed.
 func writePEM(path, typ string, der []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*.pem")
 	if err != nil {
-		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s exists already; remove it, or choose another name", path)
-		}
 		return err
 	}
-	return errors.Join(pem.Encode(f, &pem.Block{Type: typ, Bytes: der}), f.Sync(), f.Close())
+	defer os.Remove(f.Name())
+	if err := errors.Join(f.Chmod(mode), pem.Encode(f, &pem.Block{Type: typ, Bytes: der}), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return existsAlready(path)
 }
 
 // readCertificate reads a file with one certificate.

@@ -173,19 +173,46 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
-// If the first start was killed between the authority and the server's certificate, the next
-// one continues.
+// If the first start was killed after any file that it writes, the next one continues, with the keys
+// that are there.
 func TestInitGoesOn(t *testing.T) {
-	dir := initialised(t)
-	for _, f := range []string{"server.pem", "server-key.pem"} {
-		if err := os.Remove(filepath.Join(dir, "certs", f)); err != nil {
+	whole := initialised(t)
+	written := []string{"ca-key.pem", "ca.pem", EnrollmentKey, EnrollmentCertificate, "server-key.pem", "server.pem"}
+	for n := range written {
+		dir := t.TempDir()
+		certs := filepath.Join(dir, "certs")
+		if err := os.Mkdir(certs, 0o700); err != nil {
 			t.Fatal(err)
 		}
+		kept := map[string][]byte{}
+		for _, f := range written[:n] {
+			b, err := os.ReadFile(filepath.Join(whole, "certs", f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept[f] = b
+			if err := os.WriteFile(filepath.Join(certs, f), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := Init(dir); err != nil {
+			t.Errorf("killed after %v: %v", written[:n], err)
+			continue
+		}
+		for f, b := range kept {
+			if now, err := os.ReadFile(filepath.Join(certs, f)); err != nil || !bytes.Equal(now, b) {
+				t.Errorf("killed after %v: %s was made again, %v", written[:n], f, err)
+			}
+		}
+		for _, name := range []string{"ca", "clients-ca", "server"} {
+			if key, err := readECKey(filepath.Join(certs, name+"-key.pem")); err != nil || !key.PublicKey.Equal(certificate(t, dir, name).PublicKey) {
+				t.Errorf("killed after %v: the key of %s is that of another certificate, %v", written[:n], name, err)
+			}
+		}
+		if left, _ := filepath.Glob(filepath.Join(certs, ".*")); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
 	}
-	if err := Init(dir); err != nil {
-		t.Fatal(err)
-	}
-	certificate(t, dir, "server")
 }
 
 // No revocation is lost, even if many are made at once. A list that cannot be read is not

@@ -102,6 +102,10 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrOutcomeUnknown is in the chain of an error after which the request may still take effect,
+// or may have taken effect.
+var ErrOutcomeUnknown = errors.New("the outcome is not known")
+
 // Errorf makes an [Error] without a hidden cause.
 func Errorf(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Detail: fmt.Sprintf(format, args...)}

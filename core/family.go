@@ -36,3 +36,6 @@ func (o *ManagedObject) FamilyVersion() int64 {
 	}
 	return 1
 }
+
+// ChangeNumber tells the stored versions of all versions of one key apart. Its ETag is made of it.
+func (o *ManagedObject) ChangeNumber() int64 { return (o.FamilyVersion()-1)<<32 + o.Version }

@@ -93,6 +93,14 @@ type Caller struct {
 	ClientRef string // Client Correlation Value or REST request header, for the record only
 	Undo      *Undo  // not nil: the batch may have to be undone, so remember how
 
+	// ExpectedVersion is the ChangeNumber of the object which the request may change; 0: any. Another one
+	// fails with Conflict.
+	ExpectedVersion int64
+
+	// RecordedAt is set to the Time of each record of the request that was stored, in Unix
+	// microseconds. nil: nobody wants to know.
+	RecordedAt *int64
+
 	// Room reserves memory for so many bytes of an answer before they are made. It may
 	// wait. nil: there is no bound.
 	Room func(bytes int) error

@@ -68,10 +68,13 @@ var UsesAttribute = AttributeName{Vendor: "y", Name: "keyreeve-uses"}
 
 // NoncesAttribute is how many encryptions with random IVs are reserved for a key, on all nodes:
 // the custom attribute y-keyreeve-nonces. EnvelopesAttribute is there, and true, if the key has
-// made an envelope. Only the server sets them, and Re-key gives neither to the replacement.
+// made an envelope, RawCipherAttribute if it has encrypted in a way that could break envelopes.
+// Only the server sets them, and Re-key gives none to the replacement.
 var (
 	NoncesAttribute    = AttributeName{Vendor: "y", Name: "keyreeve-nonces"}
 	EnvelopesAttribute = AttributeName{Vendor: "y", Name: "keyreeve-envelopes"}
+	RawCipherAttribute = AttributeName{Vendor: "y", Name: "keyreeve-raw-cipher"}
+	CipherAttributes   = []AttributeName{NoncesAttribute, EnvelopesAttribute, RawCipherAttribute} // all three
 )
 
 // Policies lists the key policies that are attached to the object itself.

@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/keyversions"
 )
 
 // setAlias gives a key of alice's an alias.
@@ -33,7 +34,7 @@ func (w *world) aliasHolder(alias string) string {
 }
 
 // An alias belongs to a key family: the newest version has it, whichever is named, and whichever
-// is replaced. It is free when it is removed, or when its key is destroyed.
+// is replaced. It is free when it is removed.
 func TestAliases(t *testing.T) {
 	w := newWorld(t)
 	one := w.aesKey()
@@ -68,12 +69,134 @@ func TestAliases(t *testing.T) {
 	if _, err := w.RemoveAlias(ctx, w.alice, &operation.AliasInput{Alias: "second"}); core.CodeOf(err) != core.ItemNotFound {
 		t.Errorf("removed again: %v", err)
 	}
-	if err := w.step(w.alice, "destroy", three); err != nil || w.aliasHolder("app/db-1") != "" {
-		t.Errorf("the alias of a destroyed key is that of %s, %v", w.aliasHolder("app/db-1"), err)
+	if err := w.step(w.alice, "destroy", three); err != nil || w.aliasHolder("app/db-1") != three {
+		t.Errorf("the alias of a key with two other versions is that of %s, %v", w.aliasHolder("app/db-1"), err)
 	}
 	w.setAlias("app/db-1", other)
 	if _, err := w.SetAlias(ctx, w.alice, &operation.AliasInput{Alias: "late", Key: core.ID(three)}); core.CodeOf(err) != core.ObjectDestroyed {
 		t.Errorf("an alias of a destroyed key: %v", err)
+	}
+}
+
+// While a version lives or can be restored, its family has its aliases, and they find that version. The
+// end of the last one frees them, whichever version that is and however it ends.
+func TestAliasesEndWithTheLastVersion(t *testing.T) {
+	for what, end := range map[string]func(*world, string) error{
+		"destroyed": func(w *world, id string) error {
+			if err := w.step(w.alice, "cease", id); err != nil {
+				return err
+			}
+			return w.step(w.alice, "destroy", id)
+		},
+		"purged": func(w *world, id string) error {
+			if err := w.step(w.alice, "soft delete", id); err != nil {
+				return err
+			}
+			return w.step(w.alice, "purge", id)
+		},
+		"purged by the clock": func(w *world, id string) error {
+			if err := w.step(w.alice, "soft delete", id); err != nil {
+				return err
+			}
+			w.clock.now += 31 * day
+			return w.PurgeReached(ctx, "default", id)
+		},
+	} {
+		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}} {
+			w := newWorld(t)
+			ids := []string{w.aesKey(core.TagActivationDate, core.Date(1))}
+			ids = append(ids, w.rekey(ids[0]))
+			ids = append(ids, w.rekey(ids[1]))
+			w.setAlias("app", ids[0])
+			for i, n := range order {
+				if i == 2 {
+					o, err := new(keyversions.Finder).Find(w.Begin(ctx, w.alice, core.ActionEncrypt), core.Identifier{Alias: "app", Family: true}, true)
+					if err != nil || o.ID != ids[n] {
+						t.Fatalf("%s: the alias finds %v, %v; want the version that is left, %s", what, o, err, ids[n])
+					}
+				}
+				if w.aliasHolder("app") == "" {
+					t.Fatalf("%s in the order %v: version %d still lives, and its alias is free", what, order, n+1)
+				}
+				if err := end(w, ids[n]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if holder := w.aliasHolder("app"); holder != "" {
+				t.Errorf("%s in the order %v: the alias is that of %s; want none", what, order, holder)
+			}
+			w.setAlias("app", w.aesKey())
+		}
+	}
+	w := newWorld(t)
+	one := w.aesKey()
+	two := w.rekey(one)
+	w.setAlias("app", one)
+	for _, s := range [][2]string{{"soft delete", one}, {"destroy", two}, {"restore", one}} {
+		if err := w.step(w.alice, s[0], s[1]); err != nil || w.aliasHolder("app") != two {
+			t.Errorf("%s: %v; the alias is that of %q", s[0], err, w.aliasHolder("app"))
+		}
+	}
+}
+
+// On both databases and two nodes: all versions are destroyed at once, and the alias is free.
+func TestVersionsEndAtOnce(t *testing.T) {
+	onStores(t, func(t *testing.T, w *world, nodes []node) {
+		for range 5 {
+			ids := []string{w.aesKey()}
+			for range 3 {
+				ids = append(ids, w.rekey(ids[0]))
+			}
+			w.setAlias("app", ids[0])
+			coretest.AtOnce(len(ids), func(i int) {
+				if _, err := nodes[i%len(nodes)].Destroy(ctx, w.alice, &operation.DestroyInput{ID: core.ID(ids[i])}); err != nil {
+					t.Errorf("version %d: %v", i+1, err)
+				}
+			})
+			if holder := w.aliasHolder("app"); holder != "" {
+				t.Fatalf("all versions are destroyed, and %s has the alias", holder)
+			}
+		}
+	})
+}
+
+// onGenerate calls a function once, when a key is generated.
+type onGenerate struct {
+	*memHSM
+	once func()
+}
+
+func (h *onGenerate) Generate(ctx context.Context, k core.Key, s core.KeySpec) (core.Material, core.KeyFacts, error) {
+	if do := h.once; do != nil {
+		h.once = nil
+		do()
+	}
+	return h.memHSM.Generate(ctx, k, s)
+}
+
+// An alias that comes to the newest version while an older one is replaced goes over to the new one.
+func TestAliasSetDuringReKeyOfAnOlderVersion(t *testing.T) {
+	w := newWorld(t)
+	one := w.aesKey()
+	two := w.rekey(one)
+	w.Ports.HSM = &onGenerate{w.hsm, func() { w.setAlias("app", one) }}
+	w.serve(newNode(engine.New(w.Ports, w.Settings)))
+	three := w.rekey(one)
+	if got := w.aliasHolder("app"); got != three {
+		t.Errorf("the alias is that of %s; want the newest version %s, and not %s", got, three, two)
+	}
+}
+
+// An archived key keeps its aliases, also if another one shall get them.
+func TestAliasesOfAnArchivedKey(t *testing.T) {
+	w := newWorld(t)
+	key, other := w.aesKey(), w.aesKey()
+	w.setAlias("app", key)
+	if err := w.step(w.alice, "archive", key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.SetAlias(ctx, w.alice, &operation.AliasInput{Alias: "app", Key: core.ID(other)}); core.CodeOf(err) != core.ObjectArchived {
+		t.Errorf("the alias of an archived key moves: %v; want Object Archived", err)
 	}
 }
 

@@ -126,6 +126,68 @@ func TestApprovalsExpire(t *testing.T) {
 	}
 }
 
+// gatedAction denies an action until bob has approved it.
+type gatedAction struct {
+	tenantPolicy
+	action core.Action
+}
+
+func (g gatedAction) Decide(ctx context.Context, r *core.AccessRequest) (core.Decision, error) {
+	if r.Action != g.action || slices.Contains(r.Granted, gateOfGet.Statement) {
+		return g.tenantPolicy.Decide(ctx, r)
+	}
+	return core.Decision{Scope: "own", Reasons: []string{"test"}, Gates: []core.Gate{gateOfGet}}, nil
+}
+
+// A request that names no time, or a time of its own, is the same when it is sent again after the
+// approval, however much later.
+func TestApprovalsFitLaterRequests(t *testing.T) {
+	w := newWorld(t)
+	key := w.aesKey()
+	aes := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmAES), core.TagCryptographicLength, core.Int(256), core.TagCryptographicUsageMask, core.Mask(allUses))
+	rsa := attrs(core.TagCryptographicAlgorithm, core.Enum(core.AlgorithmRSA), core.TagCryptographicLength, core.Int(2048))
+	for what, c := range map[string]struct {
+		action core.Action
+		send   func(n *approvalSite) error
+	}{
+		"a rotation at a time": {core.ActionReKey, func(n *approvalSite) error {
+			_, err := n.Rotate(ctx, w.alice, &operation.RotateInput{ID: core.ID(key), ActivateAt: 1_700_009_000})
+			return err
+		}},
+		"a new key": {core.ActionCreate, func(n *approvalSite) error {
+			out, err := n.Create(ctx, w.alice, &operation.CreateInput{ObjectType: core.ObjectTypeSymmetricKey, Attributes: aes, ActivateNow: true})
+			if err == nil && out.Made.StateAt(w.clock.now) != core.Active {
+				t.Errorf("the new key is %v, want Active", out.Made.StateAt(w.clock.now))
+			}
+			return err
+		}},
+		"a new pair": {core.ActionCreateKeyPair, func(n *approvalSite) error {
+			out, err := n.CreateKeyPair(ctx, w.alice, &operation.CreateKeyPairInput{Common: rsa, Private: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskSign)), Public: attrs(core.TagCryptographicUsageMask, core.Mask(core.MaskVerify)), ActivateNow: true})
+			if err == nil && out.Private.StateAt(w.clock.now) != core.Active {
+				t.Errorf("the new private key is %v, want Active", out.Private.StateAt(w.clock.now))
+			}
+			return err
+		}},
+	} {
+		n := newApprovalSiteBy(t, w, gatedAction{action: c.action})
+		e, ok := errors.AsType[*core.Error](c.send(n))
+		if !ok || e.Approval == "" {
+			t.Fatalf("%s: %v; want ApprovalNeeded", what, e)
+		}
+		if _, err := n.verbs.Approve(ctx, w.bob, admin.ApprovalInput{ID: e.Approval}); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.now += 60
+		if err := c.send(n); err != nil {
+			t.Errorf("%s, sent again when it was approved: %v", what, err)
+		}
+	}
+	n := newApprovalSite(t, w)
+	if _, err := n.Rotate(ctx, w.alice, &operation.RotateInput{ID: core.ID(key), ActivateAt: w.clock.now - 1}); core.CodeOf(err) != core.InvalidField {
+		t.Errorf("a rotation in the past: %v; want InvalidField", err)
+	}
+}
+
 // Each part of a request is bound: another parameter, key or requester needs an approval of
 // its own, and the same request has one.
 func TestApprovalsAreBoundToTheRequest(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/ratewindow"
 )
 
 // Call is one operation under way. It is used by one goroutine, and is pooled: nothing
@@ -47,7 +48,7 @@ type Call struct {
 	StateCheck func(o *core.ManagedObject, now int64) error
 
 	counted   []countedUse          // uses of statements with a rate
-	totalled  []rateKey             // uses of statements with a total
+	totalled  []ratewindow.Key      // uses of statements with a total
 	approvals []*core.GivenApproval // that the operation uses up when it succeeds
 
 	// Memory for values that are passed by reference, so that a use allocates nothing.
@@ -162,6 +163,9 @@ func (k *Call) End(err error) error {
 			k.Ports.Log.Error("audit", "operation", k.Record.Action, "request", k.Record.RequestID, "error", rerr)
 			err = Unrecorded(rerr, err)
 		}
+	}
+	if decided && k.Caller.RecordedAt != nil {
+		*k.Caller.RecordedAt = k.Record.Time
 	}
 	if err != nil {
 		k.secret.Release()

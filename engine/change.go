@@ -26,6 +26,9 @@ func shouldStartOver(err error, try int) bool {
 	if core.CodeOf(err) != core.Conflict || try >= maxChangeTries {
 		return false
 	}
+	if errors.Is(err, ErrOtherVersion) {
+		return try == 1 // the snapshot in memory may be older than the version that the caller knows
+	}
 	if try > 2 {
 		time.Sleep(rand.N(changePause))
 	}
@@ -54,13 +57,16 @@ func (k *Call) Change(id core.Identifier, edit func(o *core.ManagedObject, ch *c
 func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, *core.Change) (*core.ManagedObject, error)) (*core.ManagedObject, error) {
 	var ch core.Change
 	k.claimedNames, k.changedBeside = nil, nil
+	if want := k.Caller.ExpectedVersion; want != 0 && o.ChangeNumber() != want {
+		return nil, core.Wrap(core.Conflict, ErrOtherVersion, "object %s is at change %d, not %d; read it again", o.ID, o.ChangeNumber(), want)
+	}
 	next, err := edit(o, &ch)
 	if err != nil {
 		return nil, err
 	}
 	k.involveLinks(o, next)
 	stampChange(next, o, k.Now)
-	addUpdate(&ch, o, next)
+	AddUpdate(&ch, o, next)
 	if err := k.Commit(&ch); err != nil {
 		return nil, err
 	}
@@ -76,7 +82,7 @@ func (k *Call) changeOnce(o *core.ManagedObject, edit func(*core.ManagedObject, 
 func ChangeBeside(k *Call, ch *core.Change, old, next *core.ManagedObject) {
 	k.involveLinks(old, next)
 	stampChange(next, old, k.Now)
-	addUpdate(ch, old, next)
+	AddUpdate(ch, old, next)
 	k.changedBeside = append(k.changedBeside, core.UndoStep{Before: old, After: next})
 }
 
@@ -84,14 +90,14 @@ func ChangeBeside(k *Call, ch *core.Change, old, next *core.ManagedObject) {
 func SuccessorWrites(old, next *core.ManagedObject, now int64) []core.Write {
 	stampChange(next, old, now)
 	var ch core.Change
-	addUpdate(&ch, old, next)
+	AddUpdate(&ch, old, next)
 	return ch.Writes
 }
 
-// addUpdate adds the write of a successor to a change, and the difference in usage.
-func addUpdate(ch *core.Change, old, next *core.ManagedObject) {
+// AddUpdate adds the write of a successor to a change, and the difference in usage.
+func AddUpdate(ch *core.Change, old, next *core.ManagedObject) {
 	ch.Add(core.UpdateObject{Object: next, RemovesKey: removesKey(old, next)},
-		core.AddUsage{Tenant: next.Tenant, Usage: usageOf(next).Sub(usageOf(old))})
+		core.AddUsage{Tenant: next.Tenant, Usage: UsageOf(next).Sub(UsageOf(old))})
 }
 
 // removesKey reports whether next lacks key material that old has.

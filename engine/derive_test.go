@@ -532,6 +532,42 @@ func TestDeriveKeyAfterRevocation(t *testing.T) {
 	}
 }
 
+// The same for a base that names all the derived keys that it can name, and for a second base.
+func TestDeriveKeyFromFullBaseAfterChange(t *testing.T) {
+	w := newWorld(t)
+	for range 2 {
+		base, label := w.base(), w.secret("label")
+		in := derivedFrom(base, label)
+		in.Parameters.Data = nil
+		for range 64 {
+			if _, err := w.DeriveKey(ctx, w.alice, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for what, c := range map[string]struct {
+			id, step string
+			want     core.Code
+		}{"the base is disabled": {base, "disable", core.WrongState}, "the data is archived": {label, "archive", core.ObjectArchived}, "the data is compromised": {label, "compromise", core.WrongState}} {
+			w.hsm.slow = func() {
+				w.hsm.slow = nil
+				if err := w.step(w.alice, c.step, c.id); err != nil {
+					t.Error(err)
+				}
+			}
+			objects := len(w.store.objects)
+			if _, err := w.DeriveKey(ctx, w.alice, in); core.CodeOf(err) != c.want || len(w.store.objects) != objects {
+				t.Errorf("%s meanwhile: %v; want %v", what, err, c.want)
+			}
+			for _, back := range []string{"enable", "recover"} {
+				w.step(w.alice, back, c.id)
+			}
+			if c.step == "compromise" {
+				break
+			}
+		}
+	}
+}
+
 // The HSM learns whether the tenant forbids software, and a token that fails leaves nothing.
 func TestDeriveKeyAndTheHSM(t *testing.T) {
 	w := newWorld(t)

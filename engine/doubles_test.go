@@ -19,6 +19,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/about"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/batchundo"
 	"github.com/keyreeve/keyreeve/engine/keyversions"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
@@ -365,6 +366,14 @@ type world struct {
 	eve   *core.Caller // same tenant, no group
 	out   *core.Caller // another tenant
 }
+
+// UndoBatch undoes a batch.
+func (n node) UndoBatch(ctx context.Context, c *core.Caller, u *core.Undo) error {
+	return batchundo.Undo(ctx, n.Engine, c, u)
+}
+
+// FinishBatch ends a batch that will not be undone.
+func (n node) FinishBatch(ctx context.Context, u *core.Undo) { batchundo.Finish(ctx, n.Engine, u) }
 
 // serve has the world served by another node.
 func (w *world) serve(n node) { w.node = n }

@@ -105,7 +105,7 @@ type Engine struct {
 	objects  *cache
 	naming   naming
 	quotas   *quotas
-	rates    rates
+	rates    ratewindow.Table // of the uses that statements bound, on this node
 	streams  *streams
 	logins   logins
 	Intents  *OwnIntents // of token objects; see [Engine.NewIntent]
@@ -136,7 +136,7 @@ func New(p Ports, s Settings) *Engine {
 	if p.Store.Shared() {
 		lease = core.SnapshotLeaseMS * 1000
 	}
-	e := &Engine{Ports: p, Settings: s, objects: newCache(lease), streams: newStreams(p.Account), naming: newNaming(), quotas: newQuotas(s.Quota), rates: rates{counts: map[string]map[rateKey]*ratewindow.Count{}}, Intents: newOwnIntents()}
+	e := &Engine{Ports: p, Settings: s, objects: newCache(lease), streams: newStreams(p.Account), naming: newNaming(), quotas: newQuotas(s.Quota), Intents: newOwnIntents()}
 	e.Tenants = newTenants(&e.Ports, s.MaxTenants, &e.tampered)
 	e.processCheck = e.mayProcess
 	return e

@@ -10,6 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/batchundo"
 )
 
 // countedMatches is how many candidates Locate looks at to count matches beyond its
@@ -545,7 +546,7 @@ func TestLocateByUsageLimits(t *testing.T) {
 // A batch that has taken so long that the reconciler may be at work on what it
 // destroyed is not undone: the row would name a key that is lost.
 func TestUndoComesTooLate(t *testing.T) {
-	for seconds, want := range map[int64]bool{engine.UndoSeconds - 1: true, engine.UndoSeconds: false} {
+	for seconds, want := range map[int64]bool{batchundo.Seconds - 1: true, batchundo.Seconds: false} {
 		w := newWorld(t)
 		out, err := w.createResident()
 		if err != nil {

@@ -329,11 +329,6 @@ func TestEnvelopeKeysMakeTheirIVs(t *testing.T) {
 		"CTR with its own IV": {core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeCTR}, make([]byte, 16)},
 		"no parameters":       {core.CryptographicParameters{}, nil},
 	}
-	for what, c := range tries {
-		if err := w.encryptBy(w.node, id, c.p, c.iv); err != nil {
-			t.Errorf("%s before the first envelope: %v", what, err)
-		}
-	}
 	before := w.reservedOf(id)
 	w.sealed(id, "x")
 	o, _ := w.store.Object(ctx, "default", id)
@@ -351,16 +346,105 @@ func TestEnvelopeKeysMakeTheirIVs(t *testing.T) {
 	if o, _ := w.store.Object(ctx, "default", id); o.Version != version {
 		t.Errorf("further envelopes store the key again: version %d after %d", o.Version, version)
 	}
-	// A stream that was begun before the first envelope is not continued in such a mode.
-	other, yes := w.inState(core.Active), true
-	ecb := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeECB}
-	part, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(other), Parameters: &ecb, Data: make([]byte, 16), Init: &yes})
-	if err != nil {
-		t.Fatal(err)
+	// The other way round: a key that has encrypted so makes no envelopes, and its successor does.
+	for what, c := range tries {
+		other := w.inState(core.Active)
+		for range 2 {
+			if err := w.encryptBy(w.node, other, c.p, c.iv); err != nil {
+				t.Errorf("%s with a key that makes no envelopes: %v", what, err)
+			}
+		}
+		o, _ := w.store.Object(ctx, "default", other)
+		if len(o.Attributes.All(core.RawCipherAttribute)) != 1 {
+			t.Errorf("%s: the attributes are %v", what, o.Attributes)
+		}
+		stored := o.Version
+		for _, n := range []node{w.node, newNode(engine.New(w.Ports, w.Settings))} {
+			if _, err := n.EncryptEnvelope(ctx, w.alice, &operation.EnvelopeInput{ID: core.ID(other)}); core.CodeOf(err) != core.IllegalOperation || !strings.Contains(err.Error(), "rotate") {
+				t.Errorf("an envelope after %s: %v; want IllegalOperation, and that the key is to be rotated", what, err)
+			}
+		}
+		if err := w.encryptBy(w.node, other, c.p, c.iv); err != nil {
+			t.Errorf("%s after an envelope that was refused: %v", what, err)
+		}
+		if o, _ = w.store.Object(ctx, "default", other); o.Version != stored || rules.MakesEnvelopes(o) {
+			t.Errorf("%s again stores the key again: version %d after %d", what, o.Version, stored)
+		}
+		next, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(other), Offset: new(int64)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.sealed(next.ID, "x")
 	}
-	w.sealed(other, "x")
-	if _, err := w.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: core.ID(other), Data: make([]byte, 16), Correlation: part.Correlation}); core.CodeOf(err) != core.BadCryptographicParameters {
-		t.Errorf("a part in ECB after the first envelope: %v; want BadCryptographicParameters", err)
+	w.mustEncrypt(w.node, w.inState(core.Active), 1) // GCM with an IV of the server leaves no mark
+}
+
+// A node that knows neither of two marks yet does not set both.
+func TestMarksOfTwoNodes(t *testing.T) {
+	w := newWorld(t)
+	w.store.shared = true
+	one, two := newNode(engine.New(w.Ports, w.Settings)), newNode(engine.New(w.Ports, w.Settings))
+	seal := func(n node, id string) error {
+		_, err := n.EncryptEnvelope(ctx, w.alice, &operation.EnvelopeInput{ID: core.ID(id)})
+		return err
+	}
+	raw := func(n node, id string) error { return w.encryptBy(n, id, gcm, make([]byte, 12)) }
+	for what, c := range map[string]struct{ first, then func(node, string) error }{"an envelope first": {seal, raw}, "a client's IV first": {raw, seal}} {
+		id := w.inState(core.Active)
+		w.mustEncrypt(two, id, 1) // so that the node has the object
+		if err := c.first(one, id); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.then(two, id); err == nil {
+			t.Errorf("%s: the other node does the other", what)
+		}
+	}
+	id := w.inState(core.Active)
+	errs := make([]error, 40)
+	coretest.AtOnce(len(errs), func(i int) { errs[i] = []func(node, string) error{seal, raw}[i%2]([]node{one, two}[i/2%2], id) })
+	for i := range errs {
+		if (errs[i] == nil) != (errs[len(errs)-2+i%2] == nil) || (errs[0] == nil) == (errs[1] == nil) {
+			t.Errorf("at once: %v", errs)
+			break
+		}
+	}
+}
+
+// An envelope tells its key stream and the key of its tag to anyone who can encrypt chosen blocks
+// with the same key. Derive Key by ENCRYPT does that.
+func TestEnvelopeKeysDeriveNoCiphertext(t *testing.T) {
+	w := newWorld(t)
+	envelopes := core.MaskDeriveKey | core.MaskEncrypt
+	for _, mode := range []core.BlockCipherMode{core.BlockCipherModeECB, core.BlockCipherModeCBC} {
+		p := core.CryptographicParameters{BlockCipherMode: mode}
+		by := func(id string) error {
+			in := derivedFrom(id)
+			encrypting(&p)(in)
+			if mode == core.BlockCipherModeCBC {
+				in.Parameters.IV = make([]byte, 16)
+			}
+			_, err := w.DeriveKey(ctx, w.alice, in)
+			return err
+		}
+		base := w.base(core.TagCryptographicUsageMask, core.Mask(envelopes))
+		w.sealed(base, "x")
+		if err := by(base); core.CodeOf(err) != core.BadCryptographicParameters {
+			t.Errorf("ENCRYPT in %v under a key that makes envelopes: %v; want BadCryptographicParameters", mode, err)
+		}
+		if _, err := w.DeriveKey(ctx, w.alice, derivedFrom(base)); err != nil {
+			t.Errorf("HMAC: %v", err)
+		}
+		first := w.base(core.TagCryptographicUsageMask, core.Mask(envelopes))
+		if err := by(first); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.EncryptEnvelope(ctx, w.alice, &operation.EnvelopeInput{ID: core.ID(first)}); core.CodeOf(err) != core.IllegalOperation {
+			t.Errorf("an envelope after ENCRYPT in %v: %v; want IllegalOperation", mode, err)
+		}
+		only := w.base()
+		if err := by(only); err != nil || len(w.stored(only).Attributes.All(core.RawCipherAttribute)) != 0 {
+			t.Errorf("a key that only derives: %v, %v", err, w.stored(only).Attributes)
+		}
 	}
 }
 

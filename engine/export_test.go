@@ -9,11 +9,7 @@ const (
 	MaxHeld        = maxHeld
 	MaxHeldInAll   = maxHeldInAll
 	MaxStreamsEach = maxStreamsEach
-	UndoSeconds    = undoSeconds
 )
-
-// UsageOf returns what an object counts for in its tenant's quota.
-var UsageOf = usageOf
 
 // NewCKAID returns a new CKA_ID.
 var NewCKAID = newCKAID

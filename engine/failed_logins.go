@@ -29,12 +29,19 @@ const elsewhere = "other addresses"
 // get a record each. The others are counted, and [Engine.RecordCountedLogins] records
 // their number.
 func (e *Engine) RecordLogin(ctx context.Context, method string, r core.Record) error {
+	_, err := e.RecordLoginAt(ctx, method, r)
+	return err
+}
+
+// RecordLoginAt is [Engine.RecordLogin]. It returns the Time of the record, 0 if the login was
+// only counted.
+func (e *Engine) RecordLoginAt(ctx context.Context, method string, r core.Record) (int64, error) {
 	e.Ports.FailedLogin(r.Door, method)
 	r.Time, r.Action, r.Outcome, r.Code = e.Ports.Clock.NowMicro(), core.ActionLogin, core.Denied, core.AuthenticationNotSuccessful
 	if !e.logins.recordsAlone(r) {
-		return nil
+		return 0, nil
 	}
-	return e.Ports.Store.Commit(ctx, core.ChangeOf(e.Ports.RecordWrite(&r)))
+	return r.Time, e.Ports.Store.Commit(ctx, core.ChangeOf(e.Ports.RecordWrite(&r)))
 }
 
 // recordsAlone counts a failed login and reports whether it gets its own record.

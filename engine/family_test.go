@@ -338,6 +338,68 @@ func TestNoVersionEscapesAPolicy(t *testing.T) {
 	}
 }
 
+// Re-key of an older version gets around nothing that was decided about the newest one.
+func TestOlderVersionsAreNoWayAround(t *testing.T) {
+	type key struct{ one, newest, beside string }
+	single := func(w *world) key { one := w.aesKey(); return key{one: one, newest: w.rekey(one)} }
+	pair := func(w *world) key {
+		old := w.keyPair()
+		out, err := w.ReKeyKeyPair(ctx, w.alice, &operation.RekeyKeyPairInput{ID: core.ID(old.PrivateID)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key{old.PrivateID, out.PrivateID, out.PublicID}
+	}
+	reKey := func(w *world, c *core.Caller, id string) error {
+		_, err := w.Rotate(ctx, c, &operation.RotateInput{ID: core.ID(id)})
+		return err
+	}
+	for what, make := range map[string]func(*world) key{"a key": single, "a pair": pair} {
+		for step, want := range map[string]core.Code{"disable": core.WrongState, "archive": core.ObjectArchived} {
+			for _, half := range []func(key) string{func(k key) string { return k.newest }, func(k key) string { return k.beside }} {
+				w := newWorld(t)
+				k := make(w)
+				if half(k) == "" {
+					continue
+				}
+				if err := w.step(w.alice, step, half(k)); err != nil {
+					t.Fatal(err)
+				}
+				if err := reKey(w, w.alice, k.one); core.CodeOf(err) != want {
+					t.Errorf("%s, %s of the newest version, Re-key of the first: %v; want %v", what, step, err, want)
+				}
+			}
+		}
+	}
+	strict := core.Attributes{{Tag: core.TagSensitive, Value: core.Bool(true)}, {Tag: core.TagExtractable, Value: core.Bool(false)}}
+	w := newWorld(t)
+	one := w.aesKey()
+	if _, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(one), Attributes: strict}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reKey(w, w.alice, one); core.CodeOf(err) != core.PermissionDenied || !strings.Contains(err.Error(), "replace the newest version") {
+		t.Errorf("the replacement of a version that is kept less strictly than the newest: %v", err)
+	}
+	if _, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(one), Attributes: strict}); err != nil {
+		t.Errorf("the same, kept as strictly: %v", err)
+	}
+	pairOne := w.keyPair()
+	if _, err := w.ReKeyKeyPair(ctx, w.alice, &operation.RekeyKeyPairInput{ID: core.ID(pairOne.PrivateID), CreateKeyPairInput: operation.CreateKeyPairInput{Private: strict}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reKey(w, w.alice, pairOne.PrivateID); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("the same of a pair: %v", err)
+	}
+	resident := core.Attributes{{Vendor: rules.CustodyAttribute.Vendor, Name: rules.CustodyAttribute.Name, Value: core.Text(string(core.ModeResident))}}
+	one = w.aesKey()
+	if _, err := w.ReKey(ctx, w.alice, &operation.RekeyInput{ID: core.ID(one), Attributes: slices.Concat(strict, resident)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := reKey(w, w.bob, one); core.CodeOf(err) != core.PermissionDenied {
+		t.Errorf("a colleague replaces a version that is kept in another way than the newest: %v", err)
+	}
+}
+
 // sealedHSM gives key material the MAC that real stores demand.
 type sealedHSM struct{ *memHSM }
 

@@ -2,10 +2,13 @@ package engine_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/envelope"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -239,5 +242,63 @@ func TestGrantsKeepTheirChecks(t *testing.T) {
 		k.AddGrant(core.RoleWrappingKey, core.ActionEncrypt, ids[1], nil)
 	}); n != 0 {
 		t.Errorf("two grants cost %v allocations", n)
+	}
+}
+
+// A record of a refused request names the keys as the request or the envelope does.
+func TestRefusedEnvelopesAreRecorded(t *testing.T) {
+	w := newWorld(t)
+	j := &keptRecords{}
+	w.Ports.Journal = j
+	w.Ports.FindVersion = func(*engine.Call, core.Identifier, bool) (*core.ManagedObject, error) {
+		return nil, core.Errorf(core.ItemNotFound, "none")
+	}
+	w.serve(newNode(engine.New(w.Ports, w.Settings)))
+	id := w.inState(core.Active)
+	e := envelope.Envelope{Header: envelope.Header{Family: id, Version: 7, Algorithm: envelope.AESGCM}, IV: make([]byte, 12), Tag: make([]byte, 16)}
+	data, err := e.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := core.Identifier{Alias: "none", Family: true}
+	decrypt := func(id core.Identifier, data []byte) func() error {
+		return func() error {
+			_, err := w.DecryptEnvelope(ctx, w.alice, &operation.EnvelopeInput{ID: id, Data: data})
+			return err
+		}
+	}
+	again := func(to, source core.Identifier, data []byte) func() error {
+		return func() error {
+			_, err := w.Reencrypt(ctx, w.alice, &operation.ReencryptInput{ID: to, Source: source, Data: data})
+			return err
+		}
+	}
+	for what, c := range map[string]struct {
+		do             func() error
+		object, source string
+	}{
+		"an alias that is none":            {decrypt(none, data), "alias/none", ""},
+		"no envelope":                      {decrypt(none, []byte("x")), "alias/none", ""},
+		"no key, a version that is not":    {decrypt(core.Identifier{}, data), id + "@7", ""},
+		"again, no envelope":               {again(core.Identifier{Alias: "to", Family: true}, none, []byte("x")), "alias/to", "alias/none"},
+		"again, the target is none":        {again(core.Identifier{Alias: "to", Family: true}, core.ID(id), data), "alias/to", id},
+		"again, the source is none":        {again(core.ID(id), none, data), id, "alias/none"},
+		"again, the source is not by name": {again(core.ID(id), core.Identifier{}, data), id, ""},
+		"wrapped, the wrapping key is none": {func() error {
+			_, err := w.Get(ctx, w.alice, &operation.GetInput{ID: core.ID(id), Specification: &core.KeyWrappingSpecification{Method: core.WrappingMethodEncrypt, Encryption: &core.WrappingKeyInfo{Key: &none}}})
+			return err
+		}, id, "alias/none"},
+	} {
+		err := c.do()
+		r := j.last()
+		var sources []string
+		for _, o := range r.Involved {
+			if o.Role == core.RoleSource || o.Role == core.RoleWrappingKey {
+				sources = append(sources, o.ID)
+			}
+		}
+		if err == nil || r.Object != c.object || strings.Join(sources, " ") != c.source {
+			t.Errorf("%s: %v; recorded with %q and %q, want %q and %q", what, err, r.Object, sources, c.object, c.source)
+		}
 	}
 }

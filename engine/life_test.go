@@ -37,7 +37,7 @@ var lifeTable = map[string]string{
 	"mac verify":         "sadd",
 	"re-key":             "sadd",
 	"derive":             "sadd",
-	"check":              "yadd",
+	"check":              "sadd",
 	"disable":            "sadd",
 	"enable":             "yadd",
 	"soft delete":        "yadd",

@@ -4,9 +4,8 @@ import (
 	"context"
 	"sync"
 
-	"golang.org/x/time/rate"
-
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/ratewindow"
 )
 
 // usageAge is how long, in microseconds, the usage that a shared store returned is used,
@@ -16,9 +15,6 @@ const usageAge = 1_000_000
 
 // rowBytes is about the size of a row without attributes and blobs.
 const rowBytes = 512
-
-// maxBuckets bounds the request buckets. If there are more, all start again, full.
-const maxBuckets = 8192
 
 // quotas enforces the quotas of tenants and the request rates. Safe for concurrent use.
 //
@@ -30,7 +26,7 @@ type quotas struct {
 
 	mu      sync.Mutex
 	tenants map[string]*tenantUsage
-	buckets map[bucketKey]*rate.Limiter
+	buckets ratewindow.Buckets // of principals, and of the whole tenant if the principal is ""
 }
 
 type tenantUsage struct {
@@ -41,11 +37,8 @@ type tenantUsage struct {
 	asOf   int64 // by Clock.Mono
 }
 
-// bucketKey names the bucket of a principal, or of the whole tenant if principal is "".
-type bucketKey struct{ tenant, principal string }
-
 func newQuotas(q core.Quota) *quotas {
-	return &quotas{Quota: q, tenants: map[string]*tenantUsage{}, buckets: map[bucketKey]*rate.Limiter{}}
+	return &quotas{Quota: q, tenants: map[string]*tenantUsage{}}
 }
 
 // usageOfTenant returns the usage of a tenant, which it adds if there is none.
@@ -63,36 +56,17 @@ func (q *quotas) usageOfTenant(tenant string) *tenantUsage {
 // admitRequest fails with TooManyRequests if the tenant or the principal has made too
 // many requests within a second. row is the tenant's.
 func (q *quotas) admitRequest(p *core.Principal, row *core.Tenant) error {
-	if q.PrincipalRequests > 0 && !q.requestBucket(bucketKey{p.Tenant, p.ID}, q.PrincipalRequests).Allow() {
+	if q.PrincipalRequests > 0 && !q.buckets.Take(p.Tenant, p.ID, q.PrincipalRequests) {
 		return core.Errorf(core.TooManyRequests, "this principal may ask for %d operations a second (quotas.principal_requests); try again later", q.PrincipalRequests)
 	}
-	if most := q.quotaOf(row).TenantRequests; most > 0 && !q.requestBucket(bucketKey{p.Tenant, ""}, most).Allow() {
+	if most := q.quotaOf(row).TenantRequests; most > 0 && !q.buckets.Take(p.Tenant, "", most) {
 		return core.Errorf(core.TooManyRequests, "this tenant may ask for %d operations a second (quotas.tenant_requests, or requests in the settings of the tenant); try again later", most)
 	}
 	return nil
 }
 
-// requestBucket returns the bucket of a principal or a tenant.
-func (q *quotas) requestBucket(k bucketKey, perSecond int64) *rate.Limiter {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	b := q.buckets[k]
-	if b == nil {
-		if len(q.buckets) >= maxBuckets {
-			clear(q.buckets)
-		}
-		b = rate.NewLimiter(rate.Limit(perSecond), int(perSecond))
-		q.buckets[k] = b
-	}
-	if b.Limit() != rate.Limit(perSecond) { // the tenant's quota was changed
-		b.SetLimit(rate.Limit(perSecond))
-		b.SetBurst(int(perSecond))
-	}
-	return b
-}
-
-// usageOf returns what one object counts for. A destroyed object still has its row.
-func usageOf(o *core.ManagedObject) core.Usage {
+// UsageOf returns what one object counts for. A destroyed object still has its row.
+func UsageOf(o *core.ManagedObject) core.Usage {
 	u := core.Usage{Objects: 1, Bytes: rowBytes + int64(o.Attributes.Size()+len(o.Material.Blob)+len(o.Material.TTLV))}
 	if o.Material.Mode == core.ModeResident && o.Material.CKAID != nil {
 		u.ResidentKeys = 1

@@ -118,7 +118,7 @@ func (p *Ports) RecordWrite(r *core.Record) core.AppendEntry {
 func (e *Engine) RecordUnfinished(ctx context.Context, c *core.Caller, action core.Action, after time.Duration) error {
 	k := e.Begin(ctx, c, action)
 	k.Record.Detail = "left behind: whether it takes effect is not known"
-	return k.End(core.Errorf(core.TokenUnavailable, "the operation did not end within %v, so whether it takes effect is not known; look at the health of HSM and store, and at the object", after))
+	return k.End(core.Wrap(core.TokenUnavailable, core.ErrOutcomeUnknown, "the operation did not end within %v, so whether it takes effect is not known; look at the health of HSM and store, and at the object", after))
 }
 
 // RecordRefused records an operation that never reached its verb, because its payload

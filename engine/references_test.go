@@ -177,7 +177,7 @@ func TestReferencesFollowChanges(t *testing.T) {
 		w.clock.now++ // a snapshot is used for less than a second
 		for i, n := range []node{w.node, other} {
 			for _, id := range []core.Identifier{alias("app", 0), alias("app", w.object(want).FamilyVersion()), family(w.object(want).Family(), 0)} {
-				if out, err := n.Encrypt(ctx, w.alice, &operation.EncryptInput{ID: id, Data: []byte("d")}); err != nil || out.ID != want {
+				if out, err := n.MAC(ctx, w.alice, &operation.MACInput{ID: id, Data: []byte("d")}); err != nil || out.ID != want { // which changes no object
 					t.Errorf("%s: node %d takes %s for %+v, %v; want %s", what, i, out.ID, id, err, want)
 				}
 			}

@@ -44,7 +44,7 @@ func addObject(w *canonical.Writer, o *core.ManagedObject) {
 	var sums []string
 	for _, a := range o.Attributes {
 		switch {
-		case core.UsesAttribute.Names(&a):
+		case core.UsesAttribute.Names(&a), isUnlisted(a.Ref()):
 			continue
 		case a.Tag == core.TagUsageLimits:
 			limits := core.UsageLimitsOf(a.Value)

@@ -22,7 +22,7 @@ var processing = map[core.Action]bool{core.ActionDecrypt: true, core.ActionSigna
 // findKey is [Call.FindObject] for a key family. The policy is asked about the version that is
 // used. An alias whose key the caller may not see is answered like one that does not exist.
 func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
-	k.Record.Object = core.ClientText(referenceText(id))
+	k.Record.Object = ReferenceText(id)
 	if processing[k.Action] && id.Alias == "" && id.Version == 0 {
 		return findAs(k, id.Text, core.RoleTarget)
 	}
@@ -36,7 +36,7 @@ func findKey(k *Call, id core.Identifier) (*core.ManagedObject, error) {
 		return nil, NoKey(id)
 	}
 	if err == nil && id.Version == 0 && oneVersion[k.Action] && o.FamilyVersion() > 1 {
-		name := core.ClientText(referenceText(id))
+		name := ReferenceText(id)
 		return nil, core.Errorf(core.IllegalOperation, "the key %s has %d versions, and %s is for one of them; name it, such as %s@1", name, o.FamilyVersion(), k.Action, name)
 	}
 	return o, err
@@ -57,11 +57,11 @@ func FindVersion(k *Call, id core.Identifier, protects bool) (*core.ManagedObjec
 
 // NoKey is the answer for a key that does not exist, and for one that the caller may not see.
 func NoKey(id core.Identifier) error {
-	return core.Errorf(core.ItemNotFound, "there is no key %s", core.ClientText(referenceText(id)))
+	return core.Errorf(core.ItemNotFound, "there is no key %s", ReferenceText(id))
 }
 
-// referenceText returns a reference as clients write it.
-func referenceText(id core.Identifier) string {
+// ReferenceText returns a reference as clients write it, for records and errors.
+func ReferenceText(id core.Identifier) string {
 	name := id.Text
 	if id.Alias != "" {
 		name = "alias/" + id.Alias
@@ -69,7 +69,7 @@ func referenceText(id core.Identifier) string {
 	if id.Version != 0 {
 		name += "@" + strconv.FormatInt(id.Version, 10)
 	}
-	return name
+	return core.ClientText(name)
 }
 
 // MaySee reports whether the caller may read the attributes of an object. If not, or if the

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
-	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/rowsealer"
 )
 
 // keptRecords is a journal that keeps the records themselves.
@@ -84,7 +84,7 @@ func TestUnknownEpochLoadsOnce(t *testing.T) {
 		w.aesKey()
 		loads := 0
 		w.hsm.loading = func() { loads++ }
-		s := engine.NewRowSealer(keylessSealer{loads: func() int { return loads }, known: known})
+		s := rowsealer.New(keylessSealer{loads: func() int { return loads }, known: known})
 		if err := s.CheckSeal("default", nil, nil); core.CodeOf(err) != core.TokenUnavailable {
 			t.Errorf("before there is an engine: %v", err)
 		}

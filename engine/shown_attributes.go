@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/keyreeve/keyreeve/core"
+import (
+	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
+)
 
 // AttributeBytes is about how many bytes an attribute takes in memory beside its value.
 const AttributeBytes = 128
@@ -14,7 +18,7 @@ func AnswerBytes(o *core.ManagedObject) int {
 // count the uses of a key must not change what its clients read: PyKMIP fails at an attribute
 // of vendor y.
 func isUnlisted(n core.AttributeName) bool {
-	return n == core.NoncesAttribute || n == core.EnvelopesAttribute
+	return n.Tag == 0 && slices.Contains(core.CipherAttributes, n)
 }
 
 // ShownAttributes lists the attributes of o that the caller may know, with the State as

@@ -116,7 +116,8 @@ func TestRequestsOfTheRow(t *testing.T) {
 	if refused() == 0 {
 		t.Error("no request is refused")
 	}
-	rows.rows["default"] = &core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Requests: 1_000_000}}
+	// One for each nanosecond, so that no request is faster than what is permitted.
+	rows.rows["default"] = &core.Tenant{State: core.TenantActive, TenantSettings: core.TenantSettings{Requests: 1_000_000_000}}
 	if n := refused(); n > 1000 {
 		t.Errorf("with a great quota %d of 5000 requests are refused", n)
 	}

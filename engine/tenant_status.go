@@ -41,7 +41,7 @@ func (t *Tenants) Check(ctx context.Context, pauseEach time.Duration) error {
 		if !t.checkDue(tenant) {
 			continue
 		}
-		if err := t.loadUnless(ctx, tenant, func() bool { return !t.checkDue(tenant) }); err != nil {
+		if err := t.LoadUnless(ctx, tenant, func() bool { return !t.checkDue(tenant) }); err != nil {
 			errs = append(errs, fmt.Errorf("keys of tenant %s: %w", core.ClientText(tenant), err))
 		}
 		select {

@@ -122,15 +122,15 @@ func (t *Tenants) Load(ctx context.Context, tenant string) error {
 
 // loadEpoch loads the keys of a tenant if no set of at least this epoch is loaded.
 func (t *Tenants) loadEpoch(ctx context.Context, tenant string, epoch int) error {
-	return t.loadUnless(ctx, tenant, func() bool {
+	return t.LoadUnless(ctx, tenant, func() bool {
 		newest, ok := t.loaded.Load(tenant)
 		return ok && newest.(int) >= epoch
 	})
 }
 
-// loadUnless loads the keys of a tenant unless loaded returns true. It calls loaded a
+// LoadUnless loads the keys of a tenant unless loaded returns true. It calls loaded a
 // second time when the caller's turn has come.
-func (t *Tenants) loadUnless(ctx context.Context, tenant string, loaded func() bool) error {
+func (t *Tenants) LoadUnless(ctx context.Context, tenant string, loaded func() bool) error {
 	if loaded() {
 		return nil
 	}

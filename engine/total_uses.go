@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/ratewindow"
 )
 
 // A statement with a total permits so many uses of one object in all, of all principals and on
@@ -89,8 +90,8 @@ func requireUsesLeft(k *Call, g *core.Gate) error {
 }
 
 // totalKey is how an operation remembers that it has counted a use.
-func totalKey(o *core.ManagedObject, g *core.Gate) rateKey {
-	return rateKey{statement: g.Statement, object: o.ID}
+func totalKey(o *core.ManagedObject, g *core.Gate) ratewindow.Key {
+	return ratewindow.Key{Statement: g.Statement, Object: o.ID}
 }
 
 // withUse returns the successor of an object with one more use by a gate. It drops the counts of
@@ -144,40 +145,4 @@ func countTotals(k *Call, opened []*core.Gate) error {
 	}
 	k.access.Object = next
 	return nil
-}
-
-// withUsesOf returns the successor of an object as it was before a batch, with the uses that the
-// batch has counted. Undo gives no use back: the answer of an undone item keeps its payload.
-func withUsesOf(was, now *core.ManagedObject) *core.ManagedObject {
-	back := was.Successor()
-	if limits, ok := was.Attributes.Get(core.TagUsageLimits); ok {
-		back.Attributes = back.Attributes.Set(core.TagUsageLimits, withoutUsesOf(now, core.UsageLimitsOf(limits)).Value())
-	}
-	for _, name := range []core.AttributeName{core.UsesAttribute, core.NoncesAttribute, core.EnvelopesAttribute} {
-		counts := now.Attributes.All(name)
-		if len(counts) == 0 {
-			continue
-		}
-		back.Attributes = back.Attributes.Without(name)
-		for _, count := range counts {
-			back.Attributes = back.Attributes.Add(count)
-		}
-	}
-	return back
-}
-
-// withoutUsesOf returns Usage Limits as they were before a batch, less what the batch has used of
-// the object. Limits that the batch has changed count from their total: only unused ones can be
-// changed.
-func withoutUsesOf(now *core.ManagedObject, limits core.UsageLimits) core.UsageLimits {
-	value, ok := now.Attributes.Get(core.TagUsageLimits)
-	if !ok {
-		return limits
-	}
-	left, from := core.UsageLimitsOf(value), limits.Count
-	if left.Total != limits.Total || left.Unit != limits.Unit {
-		from = left.Total
-	}
-	limits.Count = max(0, limits.Count-max(0, from-left.Count))
-	return limits
 }

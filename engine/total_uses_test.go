@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/operation"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
+	"github.com/keyreeve/keyreeve/engine/batchundo"
 )
 
 // totalled permits some operations only by a statement with a total.
@@ -253,7 +254,7 @@ func TestUndoKeepsTotals(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := engine.New(w.Ports, w.Settings)
-	if err := e.UndoBatch(ctx, &batch, batch.Undo); err != nil {
+	if err := batchundo.Undo(ctx, e, &batch, batch.Undo); err != nil {
 		t.Fatal(err)
 	}
 	o, err := w.store.Object(ctx, "default", id)

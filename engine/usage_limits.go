@@ -37,7 +37,7 @@ func CountUse(k *Call, id string, count func(now *core.ManagedObject) (*core.Man
 		}
 		next.Version = now.Version + 1
 		ch := core.ChangeOf(core.UpdateObject{Object: next})
-		if grown := usageOf(next).Sub(usageOf(now)); grown != (core.Usage{}) {
+		if grown := UsageOf(next).Sub(UsageOf(now)); grown != (core.Usage{}) {
 			ch.Add(core.AddUsage{Tenant: next.Tenant, Usage: grown})
 		}
 		err = k.Ports.Store.Commit(k.Ctx, ch)

@@ -1,6 +1,7 @@
 package kmip
 
 import "github.com/keyreeve/keyreeve/core"
+import "github.com/keyreeve/keyreeve/core/proof"
 
 // The client's side of the envelope: for tests, the load generator and tools.
 
@@ -8,7 +9,7 @@ import "github.com/keyreeve/keyreeve/core"
 type RequestOptions struct {
 	MaximumResponseSize int32
 	ClientCorrelation   string
-	Credentials         []core.Credential
+	Credentials         []proof.Credential
 	ErrorOption         core.BatchErrorContinuationOption
 }
 
@@ -51,7 +52,7 @@ func AppendRequest(dst []byte, v core.Version, o RequestOptions, items ...Client
 }
 
 // appendAuthentication appends the Authentication of a header, if there are credentials.
-func appendAuthentication(c *coder, credentials []core.Credential) {
+func appendAuthentication(c *coder, credentials []proof.Credential) {
 	if len(credentials) == 0 {
 		return
 	}
@@ -65,7 +66,7 @@ func appendAuthentication(c *coder, credentials []core.Credential) {
 	})
 }
 
-func appendCredentialValue(c *coder, given *core.Credential) {
+func appendCredentialValue(c *coder, given *proof.Credential) {
 	if given.Username != "" || given.Type == core.CredentialTypeUsernameAndPassword {
 		c.textField(core.TagUsername, &given.Username, true)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // Request is a request message that is read down to its batch items. Their payloads
@@ -22,7 +23,7 @@ type Header struct {
 	ClientCorrelation     string
 	ServerCorrelation     string
 	AsynchronousMandatory bool
-	Credentials           []core.Credential
+	Credentials           []proof.Credential
 	ErrorOption           core.BatchErrorContinuationOption // 0: absent, which means Stop
 	TimeStamp             *int64
 	BatchCount            int32
@@ -122,14 +123,14 @@ func asynchronous(c *coder, h *Header) {
 func authentication(c *coder, h *Header) {
 	c.structure(core.TagAuthentication, false, func() {
 		c.eachField(core.TagCredential, core.KindStructure, MaxCredentials, func(it item) {
-			var cred core.Credential
+			var cred proof.Credential
 			c.readStructure(it, func() { credential(c, &cred) })
 			h.Credentials = append(h.Credentials, cred)
 		})
 	})
 }
 
-func credential(c *coder, p *core.Credential) {
+func credential(c *coder, p *proof.Credential) {
 	enumField(c, core.TagCredentialType, &p.Type, true)
 	v, ok := c.takeField(core.TagCredentialValue, core.KindStructure, true)
 	if !ok {
@@ -139,7 +140,7 @@ func credential(c *coder, p *core.Credential) {
 	case p.Type == core.CredentialTypeUsernameAndPassword:
 		c.readStructure(v, func() { userAndPassword(c, p) })
 	case p.Type == core.CredentialTypeDevice:
-		p.Device = new(core.Device)
+		p.Device = new(proof.Device)
 		c.readStructure(v, func() { device(c, p) })
 	case p.Type == core.CredentialTypeOneTimePassword && since2:
 		c.readStructure(v, func() {
@@ -149,7 +150,7 @@ func credential(c *coder, p *core.Credential) {
 			}
 		})
 	case p.Type == core.CredentialTypeHashedPassword && since2:
-		p.Hashed = new(core.HashedPassword)
+		p.Hashed = new(proof.HashedPassword)
 		c.readStructure(v, func() { hashedPassword(c, p) })
 	default:
 		p.Value = v.borrowedValue().Fields
@@ -158,7 +159,7 @@ func credential(c *coder, p *core.Credential) {
 
 // device reads the value of a Device credential (KMIP 1.4 §2.1.2, 2.1 §9.11). Each of its fields may
 // be left out.
-func device(c *coder, p *core.Credential) {
+func device(c *coder, p *proof.Credential) {
 	d := p.Device
 	c.textField(core.TagDeviceSerialNumber, &d.SerialNumber, false)
 	if it, ok := c.takeField(core.TagPassword, core.KindTextString, false); ok {
@@ -170,7 +171,7 @@ func device(c *coder, p *core.Credential) {
 }
 
 // deviceFields are the fields that follow the password, in their order.
-func deviceFields(d *core.Device) [4]struct {
+func deviceFields(d *proof.Device) [4]struct {
 	tag  core.Tag
 	text *string
 } {
@@ -180,7 +181,7 @@ func deviceFields(d *core.Device) [4]struct {
 	}{{core.TagDeviceIdentifier, &d.Identifier}, {core.TagNetworkIdentifier, &d.Network}, {core.TagMachineIdentifier, &d.Machine}, {core.TagMediaIdentifier, &d.Media}}
 }
 
-func userAndPassword(c *coder, p *core.Credential) {
+func userAndPassword(c *coder, p *proof.Credential) {
 	c.textField(core.TagUsername, &p.Username, true)
 	if it, ok := c.takeField(core.TagPassword, core.KindTextString, false); ok {
 		p.Password = it.value
@@ -188,7 +189,7 @@ func userAndPassword(c *coder, p *core.Credential) {
 }
 
 // hashedPassword reads the value of a Hashed Password (KMIP 2.1 §9.11, Table 415).
-func hashedPassword(c *coder, p *core.Credential) {
+func hashedPassword(c *coder, p *proof.Credential) {
 	c.textField(core.TagUsername, &p.Username, true)
 	if it, ok := c.takeField(core.TagTimeStamp, core.KindDateTimeExtended, true); ok {
 		p.Hashed.Timestamp = it.number()

@@ -27,6 +27,7 @@ import (
 	"github.com/keyreeve/keyreeve/server"
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/servertest"
+	serversettings "github.com/keyreeve/keyreeve/server/settings"
 )
 
 // The sample shows every setting with its default.
@@ -35,7 +36,7 @@ func TestSampleIsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sample server.Config
+	var sample serversettings.Settings
 	if err := yaml.Load(b, &sample, yaml.WithKnownFields()); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestSampleIsTheDefaults(t *testing.T) {
 			v.SetZero() // nil, as in the defaults
 		}
 	}
-	if want := server.Defaults(); !reflect.DeepEqual(sample, want) {
+	if want := serversettings.Defaults(); !reflect.DeepEqual(sample, want) {
 		t.Errorf("the sample says\n%+v\nthe defaults are\n%+v", sample, want)
 	}
 	var all map[string]any
@@ -278,7 +279,7 @@ var settingTests = map[string]string{
 func TestEverySettingHasAnEffect(t *testing.T) {
 	t.Parallel()
 	there := testNames(t)
-	for _, path := range settingPaths(reflect.TypeFor[server.Config](), "") {
+	for _, path := range settingPaths(reflect.TypeFor[serversettings.Settings](), "") {
 		_, tried := settingEffects[path]
 		if name := settingTests[path]; tried == (name != "") || !tried && !there[name] {
 			t.Errorf("%s: give it a row in settingEffects, or the name of the test that shows its effect in settingTests (it has %q)", path, name)

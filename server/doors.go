@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
 	"github.com/keyreeve/keyreeve/server/authn/ldap"
@@ -26,6 +27,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/httpd/keyroutes"
 	"github.com/keyreeve/keyreeve/server/kmipd"
 	"github.com/keyreeve/keyreeve/server/message"
+	"github.com/keyreeve/keyreeve/server/settings"
 )
 
 // openIdentities reads what decides who clients are, and watches the revocation lists.
@@ -76,7 +78,7 @@ func (s *Server) openREST(context.Context) (stopper, error) {
 	s.HTTPSAddr = l.Addr().String()
 	// Health without details is for everybody: httpd demands a certificate or a token.
 	shaken := handshake.Listen(bounds.Listen(l, s.doorSlots(), nil), s.tls.config(tls.VerifyClientCertIfGiven, "http/1.1"), s.cfg.Limits.Handshake, s.restShook)
-	d := door.New(door.Options{Engine: s.engine, Auth: s.admission(), Bearers: []core.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)},
+	d := door.New(door.Options{Engine: s.engine, Auth: s.admission(), Bearers: []proof.BearerAuthenticator{s.speakers.OfBearers(s.bearers), s.speakers.OfBearers(s.issuers)},
 		Ready: s.health.isReady, Metrics: s.metrics.Handler(), Memory: s.memory, Refused: handshake.Refused, Operation: s.cfg.Limits.Operation})
 	d.Add(keyroutes.Routes(d, keyroutes.Options{Objects: s.verbs.Objects, Uses: s.verbs.Uses, Attributes: s.verbs.Attributes, ImportJobs: s.importJobs})...)
 	d.Add(httpd.Routes(d, httpd.Options{Admin: s.admin, Tokens: s.tokens, Tenants: s.tenantVerbs, Clients: s.clients, CountFailure: s.passwords.NoteFailureFrom,
@@ -109,8 +111,8 @@ func (s *Server) openKMIP(context.Context) (stopper, error) {
 }
 
 // credentials verifies the credentials of KMIP messages. It is nil if they are only noted.
-func (s *Server) credentials() core.CredentialAuthenticator {
-	if s.cfg.Authentication.Credentials == ignoreCredentials {
+func (s *Server) credentials() proof.CredentialAuthenticator {
+	if s.cfg.Authentication.Credentials == settings.IgnoreCredentials {
 		return nil
 	}
 	return s.speakers.OfCredentials(s.passwords)

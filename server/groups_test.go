@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,5 +47,25 @@ func TestGroupsOfATenant(t *testing.T) {
 	}
 	if out := policyCommand(t, s, true, "group", "list", "--tenant", "typo"); !strings.Contains(out, "no tenant typo") {
 		t.Errorf("a tenant that does not exist: %q", out)
+	}
+}
+
+// However many users a tenant has, a list of its groups leaves one record of reading them and one
+// of reading the clients.
+func TestReadingGroupsLeavesTwoRecords(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.Certify(certs.Request{Name: "anna", Tenant: "default", Roles: []string{"admin"}})
+	admin := restAs(t, s, "anna")
+	for i := range 201 {
+		admin.must(201, "POST", "/v1/users", fmt.Sprintf(`{"name":"user%03d","groups":["all"]}`, i))
+	}
+	if out := admin.must(200, "GET", "/v1/groups/all", ""); strings.Count(out.text, "user:") != 201 {
+		t.Errorf("the group has %d users, want 201", strings.Count(out.text, "user:"))
+	}
+	for _, operation := range []string{"Read Users", "Read Clients"} {
+		if out := policyCommand(t, s, false, "audit", "list", "--operation", operation); strings.Count(out, operation) != 1 {
+			t.Errorf("the records of %s:\n%s\nwant 1", operation, out)
+		}
 	}
 }

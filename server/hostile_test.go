@@ -511,9 +511,7 @@ func TestManyRESTConnections(t *testing.T) {
 	if kmipd := dial(t, s, "dev", core.V1_4); aesKey(t, kmipd) == "" {
 		t.Error("no key")
 	}
-	if n := s.Files(t) - before; n > perPeer+20 {
-		t.Errorf("%d connections of one address are open", n)
-	}
+	fewFiles(t, s, before+perPeer+20)
 	cfg, _ := kmiptest.Config(s.Certs, "dev")
 	for range 50 { // those that have been silent for a while make room
 		if c, err := tls.DialWithDialer(&net.Dialer{Timeout: 2 * time.Second}, "tcp", s.HTTPS, cfg); err == nil {
@@ -720,6 +718,17 @@ func TestConnectionBounds(t *testing.T) {
 	}
 }
 
+// fewFiles fails if the server still has more than most files and connections open after
+// 10 s: connections that others pushed out end a moment later.
+func fewFiles(t *testing.T, s *servertest.Server, most int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); s.Files(t) > most; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d files and connections are open; want %d at most", s.Files(t), most)
+		}
+	}
+}
+
 // Silent connections from many addresses take the slots of nobody: new clients get
 // in at both doors, though there are more silent ones than slots before and after
 // authentication together, and one that is connected goes on.
@@ -767,7 +776,5 @@ func TestSilentConnectionsFromManyAddresses(t *testing.T) {
 	if err := get(works); err != nil {
 		t.Errorf("the client that was there first: %v", err)
 	}
-	if n := s.Files(t) - before; n > 2*100+20 {
-		t.Errorf("%d files more are open; 100 connections of each door may wait", n)
-	}
+	fewFiles(t, s, before+2*100+20)
 }

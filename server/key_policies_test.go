@@ -18,6 +18,7 @@ import (
 	"github.com/keyreeve/keyreeve/certs"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/httpd"
@@ -151,7 +152,7 @@ func assertReasons(t *testing.T, s *servertest.Server, operation, reason string,
 // withPassword returns a client that sends a user name and a password beside the
 // certificate of a connection.
 func withPassword(c *kmiptest.Client, user, password string) *kmiptest.Client {
-	c.Options.Credentials = []core.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: user, Password: []byte(password)}}
+	c.Options.Credentials = []proof.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: user, Password: []byte(password)}}
 	return c
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/servertest"
@@ -46,8 +47,8 @@ func appCode(t *testing.T, uri string, ahead int64) string {
 }
 
 // makesKey reports whether a sender may make a key.
-func makesKey(c *kmiptest.Client, given core.Credential) bool {
-	c.Options.Credentials = []core.Credential{given}
+func makesKey(c *kmiptest.Client, given proof.Credential) bool {
+	c.Options.Credentials = []proof.Credential{given}
 	_, err := kmiptest.Do(c, &kmip.Create, kmiptest.AESKey(256, core.MaskEncrypt))
 	return err == nil
 }
@@ -67,8 +68,8 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 		t.Fatalf("user otp: %v\n%s", err, out)
 	}
 	dial := func() *kmiptest.Client { return dialWith(t, s, clientTLS(t, s, "dev"), core.V2_1) }
-	code := func(c string) core.Credential {
-		return core.Credential{Type: core.CredentialTypeOneTimePassword, Username: "carla", Password: []byte(password), OneTimePassword: []byte(c)}
+	code := func(c string) proof.Credential {
+		return proof.Credential{Type: core.CredentialTypeOneTimePassword, Username: "carla", Password: []byte(password), OneTimePassword: []byte(c)}
 	}
 	first := appCode(t, lines[1], 0)
 	one := dial()
@@ -88,7 +89,7 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 		t.Error("after a restart a code is good again")
 	}
 	wantStatus(t, "a code over REST that was used over KMIP", buy(first), 401)
-	if makesKey(dial(), core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
+	if makesKey(dial(), proof.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
 		t.Error("the password alone is enough")
 	}
 	wantStatus(t, "the password alone over REST", buy(""), 401)
@@ -98,10 +99,10 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 		sum := sha256.Sum256([]byte(strings.Join(parts, "")))
 		return string(sum[:])
 	}
-	hashedBy := func(name string) core.Credential {
+	hashedBy := func(name string) proof.Credential {
 		now := time.Now().UnixMicro()
 		stamp := string(binary.BigEndian.AppendUint64(nil, uint64(now)))
-		return core.Credential{Type: core.CredentialTypeHashedPassword, Username: name, Hashed: &core.HashedPassword{Timestamp: now, Hash: []byte(hash(hash(name, password), stamp) + hash(password, name))}}
+		return proof.Credential{Type: core.CredentialTypeHashedPassword, Username: name, Hashed: &proof.HashedPassword{Timestamp: now, Hash: []byte(hash(hash(name, password), stamp) + hash(password, name))}}
 	}
 	started := time.Now() // a little after the server, which accepts no Hashed Passwords at first
 	hugo := makesKey(dial(), hashedBy("hugo"))
@@ -121,8 +122,8 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 		t.Errorf("user list: %v\n%s; want how each logs in", err, listed)
 	}
 	userCommand(t, s, password, "add", "drive-17", "--attribute", "machine-identifier=host 3")
-	device := func(machine string) core.Credential {
-		return core.Credential{Type: core.CredentialTypeDevice, Password: []byte(password), Device: &core.Device{SerialNumber: "drive-17", Machine: machine}}
+	device := func(machine string) proof.Credential {
+		return proof.Credential{Type: core.CredentialTypeDevice, Password: []byte(password), Device: &proof.Device{SerialNumber: "drive-17", Machine: machine}}
 	}
 	if !makesKey(dial(), device("host 3")) || makesKey(dial(), device("host 4")) {
 		t.Error("a Device credential must be accepted of the machine that is laid down, and of no other one")
@@ -132,14 +133,14 @@ func TestUsersWithCodesAndHashes(t *testing.T) {
 		t.Errorf("the records are\n%s\nwant one by a Device credential", made)
 	}
 	userCommand(t, s, "", "otp", "carla", "--remove")
-	if !makesKey(dial(), core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
+	if !makesKey(dial(), proof.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: "carla", Password: []byte(password)}) {
 		t.Error("without the key the password is not enough")
 	}
 }
 
 // wantNoHashes fails if a message that is refused, a record or the log has what the server keeps to
 // verify a Hashed Password, what it answers to a right one, or what the client has sent.
-func wantNoHashes(t *testing.T, s *servertest.Server, password string, given core.Credential) {
+func wantNoHashes(t *testing.T, s *servertest.Server, password string, given proof.Credential) {
 	t.Helper()
 	hash := func(parts ...[]byte) []byte {
 		sum := sha256.Sum256(bytes.Join(parts, nil))
@@ -160,7 +161,7 @@ func wantNoHashes(t *testing.T, s *servertest.Server, password string, given cor
 		}
 	}
 	from := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 67)}} // an address has 10 records of failed logins in a period
-	send := func(change func(*core.HashedPassword)) ([]byte, kmip.ClientResponse) {
+	send := func(change func(*proof.HashedPassword)) ([]byte, kmip.ClientResponse) {
 		t.Helper()
 		hashed := *given.Hashed
 		hashed.Hash = bytes.Clone(hashed.Hash)
@@ -171,7 +172,7 @@ func wantNoHashes(t *testing.T, s *servertest.Server, password string, given cor
 		}
 		defer conn.Close()
 		c := &kmiptest.Client{Conn: conn, Version: core.V2_1}
-		c.Options.Credentials = []core.Credential{{Type: given.Type, Username: given.Username, Hashed: &hashed}}
+		c.Options.Credentials = []proof.Credential{{Type: given.Type, Username: given.Username, Hashed: &hashed}}
 		msg, err := kmip.AppendRequest(nil, c.Version, c.Options, kmiptest.Item(&kmip.DiscoverVersions, &operation.DiscoverVersionsInput{}))
 		if err != nil {
 			t.Fatal(err)
@@ -186,23 +187,26 @@ func wantNoHashes(t *testing.T, s *servertest.Server, password string, given cor
 		}
 		return answer, r
 	}
-	if _, r := send(func(*core.HashedPassword) {}); r.Items[0].Status != core.StatusSuccess || !bytes.Equal(r.ServerHash, secrets["the Server Hashed Password"]) {
+	if _, r := send(func(*proof.HashedPassword) {}); r.Items[0].Status != core.StatusSuccess || !bytes.Equal(r.ServerHash, secrets["the Server Hashed Password"]) {
 		t.Fatalf("a right Hashed Password: %v, and the answer is %x", r.Items[0].Message, r.ServerHash)
 	}
-	for what, change := range map[string]func(*core.HashedPassword){
-		"a Hashed Password used before": func(*core.HashedPassword) {},
-		"one of another S2":             func(h *core.HashedPassword) { h.Hash[len(h.Hash)-1] ^= 1 },
-		"one of another timestamp":      func(h *core.HashedPassword) { h.Timestamp++ },
-		"one of an hour ago": func(h *core.HashedPassword) {
+	for _, wrong := range []struct { // in this order: after some failures the record of a refusal names the delay alone
+		what   string
+		change func(*proof.HashedPassword)
+	}{
+		{"a Hashed Password used before", func(*proof.HashedPassword) {}},
+		{"one of another S2", func(h *proof.HashedPassword) { h.Hash[len(h.Hash)-1] ^= 1 }},
+		{"one of another timestamp", func(h *proof.HashedPassword) { h.Timestamp++ }},
+		{"one of an hour ago", func(h *proof.HashedPassword) {
 			h.Timestamp -= time.Hour.Microseconds()
 			copy(h.Hash, hash(s1, binary.BigEndian.AppendUint64(nil, uint64(h.Timestamp))))
-		},
+		}},
 	} {
-		answer, r := send(change)
+		answer, r := send(wrong.change)
 		if r.Items[0].Reason != core.ReasonAuthenticationNotSuccessful || r.ServerHash != nil {
-			t.Errorf("%s: %v %q, and the answer is %x; want a refusal without one", what, r.Items[0].Reason, r.Items[0].Message, r.ServerHash)
+			t.Errorf("%s: %v %q, and the answer is %x; want a refusal without one", wrong.what, r.Items[0].Reason, r.Items[0].Message, r.ServerHash)
 		}
-		wantNone("the answer to "+what, answer)
+		wantNone("the answer to "+wrong.what, answer)
 	}
 	all, err := s.Command("audit", "list", "--dir", s.Dir, "--limit", "0", "--json")
 	if err != nil || !strings.Contains(all, "the Hashed Password was used before") {

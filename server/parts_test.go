@@ -30,6 +30,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/hsm/custody"
 	"github.com/keyreeve/keyreeve/hsm/hsmtest"
@@ -42,6 +43,7 @@ import (
 	"github.com/keyreeve/keyreeve/server/authn/password"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 	"github.com/keyreeve/keyreeve/server/kmipd"
+	"github.com/keyreeve/keyreeve/server/settings"
 )
 
 // Parts are stopped in reverse, each within its bound, also if another fails or hangs,
@@ -92,7 +94,7 @@ func (d *declaredTenants) Tenant(string) (*core.Tenant, error) { return d.row, d
 func TestAdmission(t *testing.T) {
 	p := &core.Principal{Tenant: "acme", ID: "dev", Expires: time.Now().Add(time.Hour).Unix()}
 	tenants := &declaredTenants{row: core.TenantWithoutRow}
-	identify := admission{coretest.Always(p), tenants, tenants}.Identify(core.Evidence{})
+	identify := admission{coretest.Always(p), tenants, tenants}.Identify(proof.Evidence{})
 	if n := testing.AllocsPerRun(100, func() {
 		if got, err := identify(); err != nil || got != p {
 			t.Fatalf("%+v, %v", got, err)
@@ -225,7 +227,7 @@ func newUsersWorld(t testing.TB, change func(*Config)) *usersWorld {
 }
 
 // dial opens a connection with dev's certificate, whose messages have credentials.
-func (w *usersWorld) dial(v core.Version, credentials ...core.Credential) *kmiptest.Client {
+func (w *usersWorld) dial(v core.Version, credentials ...proof.Credential) *kmiptest.Client {
 	w.t.Helper()
 	c, err := kmiptest.Dial(w.server.KMIPAddr, w.client, v)
 	if err != nil {
@@ -250,8 +252,8 @@ func (w *usersWorld) records(n int) []string {
 	return out
 }
 
-func usernameAndPassword(name, password string) core.Credential {
-	return core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}
+func usernameAndPassword(name, password string) proof.Credential {
+	return proof.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}
 }
 
 // query is an operation that everybody may ask for.
@@ -289,7 +291,7 @@ func TestPasswordsOverKMIP(t *testing.T) {
 				t.Errorf("%v: %s: Query: %v", v, what, err)
 			}
 		}
-		for what, c := range map[string]core.Credential{"a wrong password": usernameAndPassword("alice", "guess"), "a device": {Type: core.CredentialTypeDevice, Value: []core.Field{{Tag: core.TagDeviceSerialNumber, Value: core.Text("7")}}}} {
+		for what, c := range map[string]proof.Credential{"a wrong password": usernameAndPassword("alice", "guess"), "a device": {Type: core.CredentialTypeDevice, Value: []core.Field{{Tag: core.TagDeviceSerialNumber, Value: core.Text("7")}}}} {
 			if err := query(w.dial(v, c)); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
 				t.Errorf("%v: %s: %v; want Authentication Not Successful", v, what, err)
 			}
@@ -319,7 +321,7 @@ func TestPasswordsOverKMIP(t *testing.T) {
 
 // With authentication.credentials ignore, credentials change nothing, as before there were users.
 func TestCredentialsSetting(t *testing.T) {
-	for setting, refused := range map[string]bool{ignoreCredentials: false, verifyCredentials: true} {
+	for setting, refused := range map[string]bool{settings.IgnoreCredentials: false, settings.VerifyCredentials: true} {
 		t.Run(setting, func(t *testing.T) {
 			w := newUsersWorld(t, func(c *Config) { c.Authentication.Credentials = setting })
 			err := query(w.dial(core.V1_4, usernameAndPassword("array7", "whatever")))
@@ -370,7 +372,7 @@ func TestWrongLoginsOverKMIP(t *testing.T) {
 	guesser := w.dial(core.V1_4)
 	wrong := func(from, to int) {
 		for i := from; i < to; i++ {
-			guesser.Options.Credentials = []core.Credential{usernameAndPassword(fmt.Sprint("user", i), "guess")}
+			guesser.Options.Credentials = []proof.Credential{usernameAndPassword(fmt.Sprint("user", i), "guess")}
 			if err := query(guesser); kmiptest.Reason(err) != core.ReasonAuthenticationNotSuccessful {
 				t.Fatalf("login %d: %v", i, err)
 			}
@@ -426,110 +428,6 @@ func BenchmarkConnections(b *testing.B) {
 	b.ReportMetric(median(spent[0])/median(spent[1]), "of-certificate")
 }
 
-// Every setting has bounds, and what lies beyond them is refused by its name.
-func TestEverySettingHasBounds(t *testing.T) {
-	c := Defaults()
-	n := 0
-	eachSetting(reflect.ValueOf(&c).Elem(), "", func(path, bound string, v reflect.Value) {
-		n++
-		for _, bad := range outOfBounds(v) {
-			was := reflect.New(v.Type()).Elem()
-			was.Set(v)
-			v.Set(bad)
-			if err := fmt.Sprint(checkBounds(&c)); !strings.Contains(err, path) || strings.Contains(err, "no bounds") {
-				t.Errorf("%s = %.40q: %v; give its field the tag bound:\"...\" (see setting_bounds.go), so that this is refused by its name", path, fmt.Sprint(bad), err)
-			}
-			v.Set(was)
-		}
-	})
-	if errs := checkBounds(&c); len(errs) > 0 {
-		t.Errorf("the defaults: %v", errs)
-	}
-	if n < 30 {
-		t.Errorf("%d settings were found", n)
-	}
-}
-
-// outOfBounds makes values that no setting of a type may have.
-func outOfBounds(v reflect.Value) []reflect.Value {
-	to := func(x any) reflect.Value { return reflect.ValueOf(x).Convert(v.Type()) }
-	switch v.Kind() {
-	case reflect.Bool:
-		return nil
-	case reflect.Int, reflect.Int64, reflect.Int32:
-		return []reflect.Value{to(-7), to(int64(1) << (v.Type().Bits() - 2)), to(int64(-1) << (v.Type().Bits() - 2))}
-	case reflect.String:
-		return []reflect.Value{to("a\x00b"), to("a\nb"), to("\xff"), to(strings.Repeat("x", 5000))}
-	}
-	switch v.Interface().(type) {
-	case []string:
-		return []reflect.Value{reflect.ValueOf([]string{"N", "X", "C"}), reflect.ValueOf([]string{"Q"})}
-	case []authn.Mapping:
-		return []reflect.Value{reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n"}}), reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n", Fingerprint: "9f86d0"}}),
-			reflect.ValueOf([]authn.Mapping{{Tenant: "t", Name: "n\x00", SAN: "x"}})}
-	case []authn.Authority:
-		return []reflect.Value{reflect.ValueOf([]authn.Authority{{}}), reflect.ValueOf([]authn.Authority{{Fingerprint: "9f86d0"}}), reflect.ValueOf([]authn.Authority{{File: "a\x00"}}),
-			reflect.ValueOf([]authn.Authority{{File: "x", Tenants: []string{"a b"}}})}
-	case map[string]map[string]bool:
-		return []reflect.Value{reflect.ValueOf(map[string]map[string]bool{"a": {"sensitive": true}}), reflect.ValueOf(map[string]map[string]bool{"a\x00": {}})}
-	case map[string][]string:
-		return []reflect.Value{reflect.ValueOf(map[string][]string{"a": {"Nonsense"}})}
-	case []authn.SpeakerRule:
-		return []reflect.Value{reflect.ValueOf([]authn.SpeakerRule{{}}), reflect.ValueOf([]authn.SpeakerRule{{Tenant: "t", Certificate: "a b", Users: []string{"*"}}})}
-	case []authn.OCSPRule:
-		return []reflect.Value{reflect.ValueOf([]authn.OCSPRule{{}}), reflect.ValueOf([]authn.OCSPRule{{Authority: "a", Responder: "http://ocsp.example", Mode: "sometimes"}})}
-	case []ldap.Settings:
-		return []reflect.Value{reflect.ValueOf([]ldap.Settings{{}}), reflect.ValueOf([]ldap.Settings{{URL: "ldap://example.com", BindDN: "cn=a", BindPasswordFile: "f", UserBase: "dc=b", Tenant: "t", NamePrefix: "l."}}), reflect.ValueOf(make([]ldap.Settings, 17))}
-	case []oidc.Issuer:
-		return []reflect.Value{reflect.ValueOf([]oidc.Issuer{{}}), reflect.ValueOf([]oidc.Issuer{{URL: "http://example.com", Audience: "keyreeve", Tenant: "t", NamePrefix: "i-"}}), reflect.ValueOf(make([]oidc.Issuer, 17))}
-	}
-	return []reflect.Value{reflect.New(v.Type()).Elem()} // a type that the test does not know: must say so
-}
-
-// The examples that once were taken.
-func TestSettingsOutOfBounds(t *testing.T) {
-	dir := t.TempDir()
-	open, tight := filepath.Join(dir, "open"), filepath.Join(dir, "tight")
-	for path, mode := range map[string]os.FileMode{open: 0o644, tight: 0o600} {
-		if err := os.WriteFile(path, []byte("1234"), mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for what, c := range map[string]struct {
-		set func(*Config)
-		bad string // "": taken
-	}{
-		"sessions -1":               {func(c *Config) { c.HSM.Sessions = -1 }, "hsm.sessions"},
-		"no sessions":               {func(c *Config) { c.HSM.Sessions = 0 }, "hsm.sessions"},
-		"handles -1":                {func(c *Config) { c.HSM.Handles = -1 }, "hsm.handles"},
-		"copies -2":                 {func(c *Config) { c.HSM.Copies = -2 }, "hsm.copies"},
-		"copies none":               {func(c *Config) { c.HSM.Copies = -1 }, ""},
-		"copy_ttl -5s":              {func(c *Config) { c.HSM.CopyTTL = -5 * time.Second }, "hsm.copy_ttl"},
-		"copy_ttl none":             {func(c *Config) { c.HSM.CopyTTL = -time.Second }, ""},
-		"a PIN that all can read":   {func(c *Config) { c.HSM.PINFile = open }, "hsm.pin_file"},
-		"a PIN of one's own":        {func(c *Config) { c.HSM.PINFile = tight }, ""},
-		"a key that all can read":   {func(c *Config) { c.TLS.Key = open }, "tls.key"},
-		"a password for all":        {func(c *Config) { c.Store.URLFile = open }, "store.url_file"},
-		"a port that is none":       {func(c *Config) { c.KMIP = "127.0.0.1:70000" }, "kmip"},
-		"a variable that is none":   {func(c *Config) { c.HSM.PINEnv = "a b" }, "hsm.pin_env"},
-		"a label that no token has": {func(c *Config) { c.HSM.Token = strings.Repeat("x", 33) }, "hsm.token"},
-		"all classes but one":       {func(c *Config) { c.Keys.ForbidClasses = []string{"N", "X"} }, ""},
-		"an operation without end":  {func(c *Config) { c.Limits.Operation = 1 << 60 }, "limits.operation"},
-		"a fingerprint with colons": {func(c *Config) {
-			c.TLS.Principals = []authn.Mapping{{Tenant: "t", Name: "n", Fingerprint: strings.TrimSuffix(strings.Repeat("ab:", 32), ":")}}
-		}, ""},
-	} {
-		x := Defaults()
-		c.set(&x)
-		if err := fmt.Sprint(checkBounds(&x)); (c.bad == "") != (err == "[]") || !strings.Contains(err, c.bad) {
-			t.Errorf("%s: %s; want a refusal of %q", what, err, c.bad)
-		}
-	}
-}
-
 // parts is all that the parts of a server are made with.
 type parts struct {
 	token     hsmSettings
@@ -550,7 +448,7 @@ type parts struct {
 }
 
 func partsOf(c *Config) string {
-	p := parts{token: c.tokenSettings(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, approvals: c.Policy.ApprovalLifetime, quota: c.tenantQuota()}
+	p := parts{token: c.tokenSettings(), limits: c.limits(), defaults: c.defaults(), search: c.Limits.Search, approvals: c.Policy.ApprovalLifetime, quota: c.TenantQuota()}
 	pin, err := p.token.PIN()
 	p.pin, p.pinErr = pin, fmt.Sprint(err)
 	p.token.PIN = nil
@@ -581,7 +479,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	}
 	c.Dir = dir
 	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "server-key.pem"), filepath.Join(dir, "certs", "ca.pem")
-	eachSetting(reflect.ValueOf(&c).Elem(), "", func(path, bound string, v reflect.Value) {
+	settings.Each(reflect.ValueOf(&c.Settings).Elem(), "", func(path, bound string, v reflect.Value) {
 		was := reflect.New(v.Type()).Elem()
 		was.Set(v)
 		undo := func() {}
@@ -600,7 +498,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		case reflect.String:
 			v.SetString("/no/such/thing")
 			if path == "tls.crl_stale" {
-				v.SetString(staleRefuse)
+				v.SetString(settings.StaleRefuse)
 			}
 		default:
 			switch v.Interface().(type) {
@@ -611,7 +509,7 @@ func TestEverySettingIsRead(t *testing.T) {
 			case []authn.Authority:
 				v.Set(reflect.ValueOf([]authn.Authority{{File: c.TLS.ClientCA}}))
 			case map[string]map[string]bool:
-				v.Set(reflect.ValueOf(map[string]map[string]bool{"a": {compromisedMayProcess: false}}))
+				v.Set(reflect.ValueOf(map[string]map[string]bool{"a": {settings.CompromisedMayProcess: false}}))
 			case map[string][]string:
 				v.Set(reflect.ValueOf(map[string][]string{"a": {"State"}}))
 			case []authn.SpeakerRule:

@@ -31,9 +31,13 @@ func (a restAnswer) member(p *restPeople, name string) string {
 }
 
 // The document that the product was asked for with encrypts and decrypts a text. It works as it
-// stands, with the encoding and the format added.
+// stands, with the encoding added, and with the format raw.
 func TestSeedWorkflowOverREST(t *testing.T) {
 	p := restAs(t, servertest.Start(t), "dev")
+	first := p.must(201, "POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","usage":["encrypt","decrypt"]}`).member(p, "keyId")
+	envelope := p.must(200, "POST", "/v1/encrypt", fmt.Sprintf(`{"keyId":%q,"plaintext":"Hello, World!","encoding":"utf8"}`, first)).member(p, "ciphertext")
+	p.must(200, "POST", "/v1/decrypt", fmt.Sprintf(`{"keyId":%q,"ciphertext":%q,"encoding":"utf8"}`, first, envelope), `"plaintext":"Hello, World!"`)
+
 	made := p.must(201, "POST", "/v1/keys", `{"type":"symmetric","algorithm":"AES","length":256,"usage":["encrypt","decrypt"]}`, `"state":"Active"`, `"length":256`)
 	id := made.member(p, "keyId")
 	if made.header.Get("Location") != "/v1/keys/"+id {

@@ -25,6 +25,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/directory"
 	"github.com/keyreeve/keyreeve/engine/importjobs"
 	"github.com/keyreeve/keyreeve/engine/keyversions"
+	"github.com/keyreeve/keyreeve/engine/rowsealer"
 	"github.com/keyreeve/keyreeve/engine/serverpolicy"
 	"github.com/keyreeve/keyreeve/engine/upkeep"
 	"github.com/keyreeve/keyreeve/hsm/custody"
@@ -53,7 +54,7 @@ type Server struct {
 	token        *custody.Custody
 	module       *member.Module
 	store        core.Store
-	sealer       *engine.RowSealer
+	sealer       *rowsealer.RowSealer
 	policy       *authz.Authorizer
 	serverPolicy *serverpolicy.Keeper
 	engine       *engine.Engine
@@ -119,7 +120,7 @@ func (s *Server) openStore(ctx context.Context) (stopper, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.sealer = engine.NewRowSealer(s.token)
+	s.sealer = rowsealer.New(s.token)
 	open := store.Open
 	if s.cfg.dev != nil {
 		open = store.Create
@@ -215,7 +216,7 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.tenants, s.usedCodes = directory.NewTenants(s.directory), directory.NewUsedCodes(s.directory)
 	s.engine = engine.New(engine.Ports{FindVersion: new(keyversions.Finder).Find, Store: s.store, HSM: s.token, Policy: s.policy, Facts: s.facts, Approvals: s.approvals, TenantRows: s.tenants, Journal: audit.New(s.cfg.nodeName()), Formats: format.With(soft.Digest, kmip.AppendKeyValue, kmip.ReadKeyValue), Log: s.log, Observe: m.Observe, FailedLogin: m.FailedLogin,
 		Account: func(tenant, principal string) engine.Account { return memory.Open(tenant, principal) }},
-		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, ApprovalLifetime: s.cfg.Policy.ApprovalLifetime, Quota: s.cfg.tenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, NamedTenants: s.cfg.namedTenants(), Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
+		engine.Settings{Defaults: s.cfg.defaults(), SearchTime: s.cfg.Limits.Search, ApprovalLifetime: s.cfg.Policy.ApprovalLifetime, Quota: s.cfg.TenantQuota(), MaxTenants: s.cfg.HSM.MaxTenants, NamedTenants: s.cfg.NamedTenants(), Server: engine.ServerInfo{Vendor: "keyreeve", Product: "keyreeve", Version: Version}})
 	s.enrolled = directory.NewClients(s.directory)
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
@@ -278,7 +279,7 @@ func (c *Config) nodeName() string {
 func (c *Config) defaults() engine.Defaults {
 	d := engine.Defaults{Sensitive: c.Keys.Sensitive, NotExtractable: c.Keys.NotExtractable, UniqueNames: c.Keys.UniqueNames, Retention: c.Keys.Retention,
 		RevokedKeys:   engine.RevokedKeys{DeactivatedRefused: !c.Keys.DeactivatedMayProcess, CompromisedRefused: !c.Keys.CompromisedMayProcess},
-		RevokedKeysOf: c.revokedKeysOf()}
+		RevokedKeysOf: c.RevokedKeysOf()}
 	for _, class := range c.Keys.ForbidClasses {
 		d.ForbidClasses = append(d.ForbidClasses, core.Class(class))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
+	"github.com/keyreeve/keyreeve/server/settings"
 )
 
 // Simulated is the answer of the command policy simulate.
@@ -73,7 +74,7 @@ func whoAsks(q url.Values) (tenant, name string, err error) {
 		return "", "", core.Errorf(core.InvalidField, "--as must be NAME or TENANT/NAME, not %q", q.Get("as"))
 	}
 	for _, s := range slices.Concat([]string{tenant, name}, q["group"], q["role"]) {
-		if err := plainText(s, 256); err != nil || s == "" {
+		if err := settings.PlainText(s, 256); err != nil || s == "" {
 			return "", "", core.Errorf(core.InvalidField, "%q is no name of a principal, group or role", s)
 		}
 	}

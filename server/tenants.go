@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/adminsocket"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -23,7 +24,7 @@ import (
 // admission is the authenticator of both doors. It refuses principals that have
 // expired, and those of tenants that are not declared or not active.
 type admission struct {
-	auth    core.Authenticator
+	auth    proof.Authenticator
 	tenants interface {
 		RequireDeclared(ctx context.Context, tenant string) error
 	}
@@ -35,7 +36,7 @@ const declaredWait = 5 * time.Second
 
 // Identify returns a function that tells who a connection is, for each message. The
 // tenant is looked up again only when the principal has changed.
-func (a admission) Identify(e core.Evidence) func() (*core.Principal, error) {
+func (a admission) Identify(e proof.Evidence) func() (*core.Principal, error) {
 	identify := a.auth.Identify(e)
 	var admitted atomic.Pointer[core.Principal]
 	return func() (*core.Principal, error) {

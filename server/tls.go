@@ -12,6 +12,7 @@ import (
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/certs/pemfile"
 	"github.com/keyreeve/keyreeve/server/authn"
+	"github.com/keyreeve/keyreeve/server/settings"
 )
 
 // doorTLS is what both doors shake hands with. Its files are read again by
@@ -74,7 +75,7 @@ type doorConfig struct{ madeFrom, config *tls.Config }
 // authnSettings are the settings that decide which principal a certificate names.
 func (c *Config) authnSettings() authn.Settings {
 	return authn.Settings{ClientCA: c.TLS.ClientCA, Authorities: c.TLS.Authorities, Mappings: c.TLS.Principals, RequireEKU: c.TLS.RequireEKU,
-		CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RefuseStale: c.TLS.CRLStale == staleRefuse, ExpiryWarning: c.TLS.ExpiryWarning, OCSP: c.TLS.ClientOCSP, EnrollmentCA: c.Enrollment.Certificate}
+		CRLFile: c.TLS.ClientCRL, CRLMayLack: c.dev != nil, RefuseStale: c.TLS.CRLStale == settings.StaleRefuse, ExpiryWarning: c.TLS.ExpiryWarning, OCSP: c.TLS.ClientOCSP, EnrollmentCA: c.Enrollment.Certificate}
 }
 
 // checkPeriod refuses a server certificate that no client would take: it would look

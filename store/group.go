@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/store/dberror"
 )
 
 // Bounds of the group committer.
@@ -71,7 +72,7 @@ func (g *groupCommitter) init(commit func([]*pendingChange)) {
 
 // commitWithOthers commits c together with the other changes that wait. It returns nil
 // when c is durable. An error means that nothing of c is stored, unless it is the one
-// of [unknownOutcome]. If ctx ends before the batch of c begins, c is withdrawn. After
+// of [dberror.UnknownOutcome]. If ctx ends before the batch of c begins, c is withdrawn. After
 // that ctx is ignored, so that the answer is true.
 func (g *groupCommitter) commitWithOthers(ctx context.Context, c *core.Change) error {
 	if err := ctx.Err(); err != nil {
@@ -245,7 +246,7 @@ func (g *groupCommitter) finishBatch(b *batch, todo []*pendingChange) {
 	r := recover()
 	if r != nil {
 		for _, p := range todo {
-			p.err = unknownOutcome(fmt.Errorf("panic: %v", r))
+			p.err = dberror.UnknownOutcome(fmt.Errorf("panic: %v", r))
 		}
 	}
 	g.mu.Lock()
@@ -316,7 +317,7 @@ func (g *groupCommitter) awaitDecision(ctx context.Context, p *pendingChange) er
 				return notCommitted(errors.New("no turn within " + g.wait.String()))
 			}
 			if begun {
-				return unknownOutcome(errors.New("no answer within " + g.wait.String()))
+				return dberror.UnknownOutcome(errors.New("no answer within " + g.wait.String()))
 			}
 			begun = true
 			t.Reset(g.wait)
@@ -355,11 +356,6 @@ func (g *groupCommitter) withdraw(p *pendingChange) bool {
 // notCommitted is the error for a change that was withdrawn before its batch began.
 func notCommitted(cause error) error {
 	return core.Wrap(core.StoreUnavailable, cause, "the change is not stored: it was withdrawn before its turn, because the database is slow or the request ended")
-}
-
-// unknownOutcome is the only error after which a change may be stored.
-func unknownOutcome(cause error) error {
-	return core.Wrap(core.StoreUnavailable, cause, "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
 }
 
 // closeAndWait refuses new changes and waits, for a bounded time, for the batch that is

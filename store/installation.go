@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/migrations"
 )
 
 const (
@@ -47,7 +48,7 @@ func (t *tables) installations(ctx context.Context) (all []sealedInstallation, e
 		return err
 	}, selectInstallation)
 	if err == nil && len(all) == 0 {
-		err = noInstallation()
+		err = migrations.NoInstallation()
 	}
 	return all, err
 }
@@ -73,11 +74,6 @@ func (t *tables) Installation(ctx context.Context) (core.Installation, error) {
 		return core.Installation{}, err
 	}
 	return *i, nil
-}
-
-// noInstallation is the error for a database that keyreeve did not create.
-func noInstallation() error {
-	return core.Errorf(core.ItemNotFound, "the database has no keyreeve installation: check store.url, or run keyreeve init to create one")
 }
 
 func tamperedInstallation(i *core.Installation) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/dberror"
 	"github.com/keyreeve/keyreeve/store/document"
 )
 
@@ -151,7 +152,7 @@ func (s *sqliteStore) countRows(ctx context.Context, limit int, from string, arg
 	b.appendSQL("SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ", limit)
 	b.appendSQL(")")
 	if err = s.searchDB.QueryRowContext(ctx, b.text.String(), b.args...).Scan(&n); err != nil {
-		return 0, unavailable(err, "search")
+		return 0, dberror.Unavailable(err, "search")
 	}
 	return n, nil
 }

@@ -13,7 +13,9 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/store/dberror"
 	"github.com/keyreeve/keyreeve/store/document"
+	"github.com/keyreeve/keyreeve/store/migrations"
 )
 
 // postgresStore is the store that several nodes share. Each change is a transaction.
@@ -39,7 +41,7 @@ func openPostgres(ctx context.Context, url string, sealer core.Sealer, create bo
 		return nil, err
 	}
 	if err := migratePostgres(ctx, cfg.ConnConfig, create); err != nil {
-		return nil, cannotOpen(err)
+		return nil, dberror.CannotOpen(err)
 	}
 	return poolOf(ctx, cfg, sealer)
 }
@@ -57,11 +59,11 @@ func parsePostgres(url string) (*pgxpool.Config, error) {
 func poolOf(ctx context.Context, cfg *pgxpool.Config, sealer core.Sealer) (core.Store, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, cannotOpen(err)
+		return nil, dberror.CannotOpen(err)
 	}
 	if err := notPooled(ctx, pool); err != nil {
 		pool.Close()
-		return nil, cannotOpen(err)
+		return nil, dberror.CannotOpen(err)
 	}
 	conns := int(pool.Config().MaxConns)
 	s := &postgresStore{pool: pool, connections: newConnections(conns, conns, max(2, conns/2))}
@@ -81,8 +83,8 @@ const (
 func migratePostgres(ctx context.Context, cfg *pgx.ConnConfig, create bool) error {
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
-	return retryLostRace(ctx, migrateTries, migratePause, isMigrationRace, func() error {
-		return migrate(ctx, db, goose.DialectPostgres, "postgres", create)
+	return retryLostRace(ctx, migrateTries, migratePause, dberror.IsMigrationRace, func() error {
+		return migrations.Migrate(ctx, db, goose.DialectPostgres, "postgres", create)
 	})
 }
 
@@ -124,7 +126,7 @@ func (s *postgresStore) Commit(ctx context.Context, c *core.Change) error {
 		return err
 	})
 	if err != nil {
-		return postgresError(err, "commit")
+		return dberror.FromPostgres(err, "commit")
 	}
 	giveSeqs(c, seqs)
 	return nil
@@ -155,7 +157,7 @@ func (s *postgresStore) transact(ctx context.Context, ch *core.Change, entries [
 		if err == nil && tag.String() != "COMMIT" { // the tag is ROLLBACK if the transaction failed
 			err = pgx.ErrTxCommitRollback
 		}
-		return commitOutcome(err)
+		return dberror.CommitOutcome(err)
 	})
 	return seqs, err
 }
@@ -193,7 +195,7 @@ func readAnswers(r pgx.BatchResults, all []statement, entries int) error {
 	}
 	for i := range all {
 		tag, err := r.Exec()
-		if err := all[i].outcome(tag.RowsAffected(), err, isPostgresDuplicate); err != nil {
+		if err := all[i].outcome(tag.RowsAffected(), err, dberror.IsPostgresDuplicate); err != nil {
 			return err
 		}
 	}
@@ -221,13 +223,13 @@ func (s *postgresStore) commitGroup(batch []*pendingChange) {
 			}
 			tag, err := c.Exec(ctx, insertEntries, entryColumns(entries, w)...)
 			if err != nil {
-				return commitOutcome(err)
+				return dberror.CommitOutcome(err)
 			}
 			return storedEntries(tag.RowsAffected(), len(entries))
 		})
 	})
 	if err != nil {
-		failAll(batch, unavailable(err, "write the audit records"))
+		failAll(batch, dberror.Unavailable(err, "write the audit records"))
 	}
 }
 
@@ -251,7 +253,7 @@ func (s *postgresStore) Object(ctx context.Context, tenant, id string) (*core.Ma
 		return nil, itemNotFound(id)
 	}
 	if err != nil {
-		return nil, postgresError(err, "read an object")
+		return nil, dberror.FromPostgres(err, "read an object")
 	}
 	return s.openObject(row)
 }
@@ -259,7 +261,7 @@ func (s *postgresStore) Object(ctx context.Context, tenant, id string) (*core.Ma
 func (s *postgresStore) queryRows(ctx context.Context, f func(scanner) error, text string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, postgresTimeout)
 	defer cancel()
-	return postgresError(s.withConnection(ctx, func(c *pgxpool.Conn) error {
+	return dberror.FromPostgres(s.withConnection(ctx, func(c *pgxpool.Conn) error {
 		rows, err := c.Query(ctx, text, args...)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/store/dberror"
 )
 
 const (
@@ -58,7 +59,7 @@ func (s *postgresStore) withConnection(ctx context.Context, use func(*pgxpool.Co
 	}()
 	err = use(c)
 	lent = false
-	if mustDiscard(c.Conn(), err) {
+	if dberror.MustDiscard(c.Conn(), err) {
 		s.discard(c)
 		s.emptyPool(err)
 	} else {
@@ -79,7 +80,7 @@ func (s *postgresStore) discard(c *pgxpool.Conn) {
 // emptyPool closes the other connections too if an error says that the server no
 // longer accepts writes: they lead to the same server.
 func (s *postgresStore) emptyPool(err error) {
-	if e, ok := errors.AsType[*pgconn.PgError](err); !ok || !isFailover(e.Code) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); !ok || !dberror.IsFailover(e.Code) {
 		return
 	}
 	now, last := time.Now().UnixNano(), s.emptied.Load()
@@ -106,7 +107,7 @@ func notPooled(ctx context.Context, pool *pgxpool.Pool) error {
 		return err
 	}
 	if pid != c.Conn().PgConn().PID() {
-		return core.Errorf(core.StoreUnavailable, "%s", pooled)
+		return core.Errorf(core.StoreUnavailable, "%s", dberror.Pooled)
 	}
 	return nil
 }
@@ -135,7 +136,7 @@ func (s *postgresStore) Health(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return unavailable(err, "answer")
+		return dberror.Unavailable(err, "answer")
 	}
 	return s.group.health()
 }

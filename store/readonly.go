@@ -11,6 +11,8 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/dberror"
+	"github.com/keyreeve/keyreeve/store/migrations"
 	"github.com/keyreeve/keyreeve/store/sqlitefile"
 )
 
@@ -51,7 +53,7 @@ func openSQLiteReadOnly(ctx context.Context, path string, sealer core.Sealer) (c
 	s.group.init(func(all []*pendingChange) { failAll(all, errReadOnly) })
 	if err := s.openToLook(ctx); err != nil {
 		s.Close()
-		return nil, unavailable(err, "be read")
+		return nil, dberror.Unavailable(err, "be read")
 	}
 	return s, nil
 }
@@ -68,7 +70,7 @@ func (s *sqliteStore) openToLook(ctx context.Context) (err error) {
 	}
 	s.readDB.SetMaxOpenConns(readers())
 	s.searchDB = s.readDB
-	if err := currentSchema(ctx, s.readDB, goose.DialectSQLite3, "sqlite"); err != nil {
+	if err := migrations.RequireCurrent(ctx, s.readDB, goose.DialectSQLite3, "sqlite"); err != nil {
 		return err
 	}
 	s.selectObject, err = s.readDB.PrepareContext(ctx, selectObject)
@@ -86,8 +88,8 @@ func openPostgresReadOnly(ctx context.Context, url string, sealer core.Sealer) (
 	cfg.AfterConnect = readOnlySession
 	db := stdlib.OpenDB(*cfg.ConnConfig, stdlib.OptionAfterConnect(readOnlySession))
 	defer db.Close()
-	if err := currentSchema(ctx, db, goose.DialectPostgres, "postgres"); err != nil {
-		return nil, cannotOpen(err)
+	if err := migrations.RequireCurrent(ctx, db, goose.DialectPostgres, "postgres"); err != nil {
+		return nil, dberror.CannotOpen(err)
 	}
 	return poolOf(ctx, cfg, sealer)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/dberror"
 )
 
 // largestInsert is the most audit entries in one statement.
@@ -34,7 +35,7 @@ func (s *sqliteStore) insertEntries(ctx context.Context) error {
 		return n, s.writeConn.QueryRowContext(ctx, selectCount, node, s.counts.writer).Scan(&n)
 	})
 	if err != nil {
-		return unavailable(err, "read the count of the audit records")
+		return dberror.Unavailable(err, "read the count of the audit records")
 	}
 	s.counts.assign(entries)
 	for given := s.counts.assigned; len(entries) > 0; {
@@ -55,10 +56,10 @@ func (s *sqliteStore) insertEntries(ctx context.Context) error {
 		}
 		if err != nil {
 			s.counts.forget()
-			if isUncertain(err) {
-				err = unknownOutcome(err)
+			if dberror.IsUncertain(err) {
+				err = dberror.UnknownOutcome(err)
 			}
-			return unavailable(err, "write the audit records")
+			return dberror.Unavailable(err, "write the audit records")
 		}
 		entries, given = entries[n:], given[n:]
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/store/dberror"
 	"github.com/keyreeve/keyreeve/store/document"
+	"github.com/keyreeve/keyreeve/store/migrations"
 	"github.com/keyreeve/keyreeve/store/sqlitefile"
 )
 
@@ -74,11 +76,11 @@ func openSQLite(ctx context.Context, path string, sealer core.Sealer, create boo
 
 func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err error) {
 	if s.writeDB, err = sql.Open("sqlite3", sqlitefile.DSN(s.file.Path, "&_txlock=immediate")); err != nil {
-		return unavailable(err, "be opened")
+		return dberror.Unavailable(err, "be opened")
 	}
 	s.writeDB.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.writeDB, goose.DialectSQLite3, "sqlite", create); err != nil {
-		return unavailable(err, "be brought up to date")
+	if err := migrations.Migrate(ctx, s.writeDB, goose.DialectSQLite3, "sqlite", create); err != nil {
+		return dberror.Unavailable(err, "be brought up to date")
 	}
 	if s.readDB, err = s.openReader(); err != nil {
 		return err
@@ -88,13 +90,13 @@ func (s *sqliteStore) openConnections(ctx context.Context, create bool) (err err
 	}
 	s.connections = newConnections(readers(), readers()/2, readers()) // a read needs a processor: half of the readers keep all processors busy
 	if err := s.prepareStatements(ctx); err != nil {
-		return unavailable(err, "prepare its statements")
+		return dberror.Unavailable(err, "prepare its statements")
 	}
 	if err := s.file.Remember(); err != nil {
-		return unavailable(err, "be found in its place")
+		return dberror.Unavailable(err, "be found in its place")
 	}
 	if s.wiper, err = sqlitefile.OpenWiper(ctx, s.file.Path); err != nil {
-		return unavailable(err, "be opened")
+		return dberror.Unavailable(err, "be opened")
 	}
 	return nil
 }
@@ -106,7 +108,7 @@ func readers() int { return max(4, runtime.NumCPU()) }
 func (s *sqliteStore) openReader() (*sql.DB, error) {
 	db, err := sql.Open("sqlite3", sqlitefile.DSN(s.file.Path, "&_query_only=on"))
 	if err != nil {
-		return nil, unavailable(err, "be opened")
+		return nil, dberror.Unavailable(err, "be opened")
 	}
 	db.SetMaxOpenConns(readers())
 	db.SetMaxIdleConns(readers())
@@ -205,7 +207,7 @@ func (s *sqliteStore) commitAll(ctx context.Context, batch []*pendingChange) {
 // commitTransaction runs one transaction for a batch, and rolls it back on any error.
 func (s *sqliteStore) commitTransaction(ctx context.Context, batch []*pendingChange, each bool) error {
 	if _, err := s.execPrepared(ctx, begin); err != nil {
-		return unavailable(err, "begin")
+		return dberror.Unavailable(err, "begin")
 	}
 	if err := s.applyAll(ctx, batch, each); err != nil {
 		s.execPrepared(ctx, rollback)
@@ -213,11 +215,11 @@ func (s *sqliteStore) commitTransaction(ctx context.Context, batch []*pendingCha
 	}
 	if _, err := s.execPrepared(ctx, commitTx); err != nil {
 		s.execPrepared(ctx, rollback)
-		if isUncertain(err) {
-			err = unknownOutcome(err)
+		if dberror.IsUncertain(err) {
+			err = dberror.UnknownOutcome(err)
 		}
 		s.counts.forget()
-		return unavailable(err, "commit")
+		return dberror.Unavailable(err, "commit")
 	}
 	s.counts.noteStored(s.batchEntries)
 	return nil
@@ -259,15 +261,15 @@ func (s *sqliteStore) applyOne(ctx context.Context, p *pendingChange, saved bool
 		return nil
 	}
 	if _, err := s.execPrepared(ctx, savepoint); err != nil {
-		return unavailable(err, "set a savepoint")
+		return dberror.Unavailable(err, "set a savepoint")
 	}
 	if p.err = s.applyChange(ctx, p); p.err != nil {
 		if _, err := s.execPrepared(ctx, rollbackSave); err != nil {
-			return unavailable(err, "take a change back")
+			return dberror.Unavailable(err, "take a change back")
 		}
 	}
 	if _, err := s.execPrepared(ctx, releaseSave); err != nil {
-		return unavailable(err, "release a savepoint")
+		return dberror.Unavailable(err, "release a savepoint")
 	}
 	return nil
 }
@@ -333,7 +335,7 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 		return nil, itemNotFound(id)
 	}
 	if err != nil {
-		return nil, unavailable(err, "read an object")
+		return nil, dberror.Unavailable(err, "read an object")
 	}
 	return s.openObject(row)
 }
@@ -341,16 +343,16 @@ func (s *sqliteStore) Object(ctx context.Context, tenant, id string) (*core.Mana
 func (s *sqliteStore) queryRows(ctx context.Context, f func(scanner) error, text string, args ...any) error {
 	rows, err := s.searchDB.QueryContext(ctx, text, args...)
 	if err != nil {
-		return unavailable(err, "read")
+		return dberror.Unavailable(err, "read")
 	}
 	defer rows.Close()
 	for rows.Next() {
 		if err := f(rows); err != nil {
-			return unavailable(err, "read")
+			return dberror.Unavailable(err, "read")
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return unavailable(err, "read")
+		return dberror.Unavailable(err, "read")
 	}
 	return nil
 }
@@ -377,7 +379,7 @@ func (s *sqliteStore) Health(ctx context.Context) error {
 	}
 	var n int
 	if err := s.readDB.QueryRowContext(ctx, "SELECT count(*) FROM tenant_key").Scan(&n); err != nil {
-		return unavailable(err, "answer")
+		return dberror.Unavailable(err, "answer")
 	}
 	return nil
 }

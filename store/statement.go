@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/store/dberror"
 )
 
 // statement is one statement of a change. SQLite runs them one by one, PostgreSQL all
@@ -25,7 +26,7 @@ func (s *statement) outcome(n int64, err error, isDuplicate func(error) bool) er
 	case err != nil && s.duplicate != nil && isDuplicate(err):
 		return s.duplicate
 	case err != nil:
-		return unavailable(err, s.doing)
+		return dberror.Unavailable(err, s.doing)
 	case s.rows != nil:
 		return s.rows(n)
 	}

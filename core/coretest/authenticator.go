@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // Authenticator takes every client for one principal, which a test may change while
@@ -20,7 +21,7 @@ func Always(p *core.Principal) *Authenticator {
 }
 
 // Identify returns the function that names the principal of a connection.
-func (a *Authenticator) Identify(core.Evidence) func() (*core.Principal, error) {
+func (a *Authenticator) Identify(proof.Evidence) func() (*core.Principal, error) {
 	return func() (*core.Principal, error) {
 		if p := a.Load(); p != nil {
 			return p, nil

@@ -42,6 +42,7 @@ type (
 		Attributes      core.Attributes
 		TemplateNames   []string // Template-Attribute of 1.x may name Templates
 		ProtectionMasks []int32  // Protection Storage Masks of 2.x
+		ActivateNow     bool     // set the Activation Date to the time of the operation
 	}
 	CreateOutput struct {
 		ObjectType core.ObjectType
@@ -55,6 +56,7 @@ type (
 		Common, Private, Public                               core.Attributes
 		CommonTemplates, PrivateTemplates, PublicTemplates    []string
 		CommonProtection, PrivateProtection, PublicProtection []int32
+		ActivateNow                                           bool // as for Create, both halves
 	}
 	CreateKeyPairOutput struct {
 		PrivateID, PublicID string
@@ -69,6 +71,7 @@ type (
 		Object          core.ObjectBody
 		ProtectionMasks []int32
 
+		ActivateNow bool   // as for Create
 		ImportJob   string // Object is wrapped under the transport key of this job; "": of none
 		ImportClear bool   // the action Import Clear is asked for too
 	}
@@ -105,6 +108,7 @@ type (
 		// What is no attribute of KMIP.
 		Owner, Group string
 		Class        core.Class
+		Version      int64 // ChangeNumber of the object
 	}
 
 	// GetAttributeListInput is KMIP 1.4 §4.13, 2.1 §6.1.21.
@@ -222,11 +226,11 @@ type (
 		CreateKeyPairInput
 	}
 
-	// RotateInput is a key that gets a new version, whose Activation Date is Offset seconds from
-	// now. PublicID is that of the new public key, if the key is a pair.
+	// RotateInput is a key that gets a new version. PublicID is that of the new public key, if
+	// the key is a pair.
 	RotateInput struct {
-		ID     core.Identifier
-		Offset *int64
+		ID         core.Identifier
+		ActivateAt int64 // Activation Date of the new version, Unix seconds; 0: now
 	}
 	RotateOutput struct {
 		Made     *core.ManagedObject

@@ -148,6 +148,8 @@ func CheckVendorAttribute(a *core.Attribute) error {
 		return core.Errorf(core.AttributeReadOnly, "%s is set by the server alone, as are all attributes of vendor y", core.ClientText(a.Ref().String()))
 	case a.Vendor == "" || a.Name == "":
 		return core.Errorf(core.InvalidField, "a vendor attribute needs a vendor and a name")
+	case readsLikeOurs(a.Vendor):
+		return core.Errorf(core.InvalidField, "%s would read like an attribute of vendor x or y; take a vendor that is not X or Y and does not begin with x- or y-", core.ClientText(a.Ref().String()))
 	case len(a.Vendor) > maxNameBytes || len(a.Name) > maxNameBytes:
 		return core.Errorf(core.InvalidField, "the name of a vendor attribute is longer than %d bytes", maxNameBytes)
 	case !plainText(a.Vendor) || !plainText(a.Name):
@@ -156,6 +158,14 @@ func CheckVendorAttribute(a *core.Attribute) error {
 		return core.Errorf(core.InvalidField, "%s has no value", core.ClientText(a.Ref().String()))
 	}
 	return CheckText(a.Ref(), a.Value)
+}
+
+// readsLikeOurs reports whether names with a vendor read like those of vendor x or y, without
+// being theirs: "x-keyreeve" with "tag-env" reads like "x" with "keyreeve-tag-env". Key policies
+// name attributes of these two vendors.
+func readsLikeOurs(vendor string) bool {
+	first, _, more := strings.Cut(strings.ToLower(vendor), "-")
+	return (first == "x" || first == "y") && (more || vendor != first)
 }
 
 // requiredFields lists the fields that an attribute's structure must have (KMIP 1.4

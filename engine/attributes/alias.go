@@ -110,6 +110,9 @@ func takeAlias(k *engine.Call, ch *core.Change, alias string) error {
 	if _, err = k.Decide(core.ActionDeleteAttribute, holder); err != nil {
 		return err
 	}
+	if err := engine.RequireAvailable(core.ActionDeleteAttribute, holder); err != nil {
+		return err
+	}
 	next := withoutAlias(holder, alias)
 	if err := engine.RequireMayRelabel(k, holder, next); err != nil {
 		return err

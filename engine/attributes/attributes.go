@@ -49,7 +49,7 @@ func getAttributes(k *engine.Call, in *operation.GetAttributesInput) (out operat
 	if err := k.ReserveMemory(engine.AnswerBytes(o)); err != nil {
 		return out, err
 	}
-	out.ID, out.Owner, out.Group, out.Class = o.ID, o.Owner, o.Group, o.Material.Class
+	out.ID, out.Owner, out.Group, out.Class, out.Version = o.ID, o.Owner, o.Group, o.Material.Class, o.ChangeNumber()
 	if len(in.Names) == 0 {
 		out.Attributes, err = k.ShownAttributes(o)
 	} else {

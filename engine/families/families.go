@@ -15,7 +15,7 @@ type Change struct{ Old, Next *core.ManagedObject }
 // it is then. edit returns nil for a version that stays as it is. If there is a change, one of
 // version 1 is among them, so that no version can be made meanwhile.
 func ChangeAll(ctx context.Context, store core.ObjectTable, o *core.ManagedObject, edit func(*core.ManagedObject) (core.Attributes, error)) (changes []Change, after *core.ManagedObject, err error) {
-	versions, err := load(ctx, store, o)
+	versions, err := Load(ctx, store, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,32 +42,55 @@ func ChangeAll(ctx context.Context, store core.ObjectTable, o *core.ManagedObjec
 	return changes, after, nil
 }
 
-// load reads all versions of the family of o. Version 1 is the first, and is read before the
+// AnyVersion reports whether is holds for a version of the family of o. The versions are read
+// now. Those after version 1 are as a search finds them, without key material.
+func AnyVersion(ctx context.Context, store core.ObjectTable, o *core.ManagedObject, is func(*core.ManagedObject) bool) (bool, error) {
+	head, err := store.Object(ctx, o.Tenant, o.Family())
+	if err != nil || is(head) {
+		return err == nil, err
+	}
+	found := false
+	err = eachLater(ctx, store, head, func(version *core.ManagedObject) error {
+		found = found || is(version)
+		return nil
+	})
+	return found, err
+}
+
+// Load reads all versions of the family of o. Version 1 is the first, and is read before the
 // others are listed.
-func load(ctx context.Context, store core.ObjectTable, o *core.ManagedObject) ([]*core.ManagedObject, error) {
+func Load(ctx context.Context, store core.ObjectTable, o *core.ManagedObject) ([]*core.ManagedObject, error) {
 	head, err := store.Object(ctx, o.Tenant, o.Family())
 	if err != nil {
 		return nil, err
 	}
 	versions := []*core.ManagedObject{head}
+	err = eachLater(ctx, store, head, func(found *core.ManagedObject) error {
+		version, err := store.Object(ctx, o.Tenant, found.ID) // with its material
+		versions = append(versions, version)
+		return err
+	})
+	return versions, err
+}
+
+// eachLater calls do with the versions after the first one, as a search finds them.
+func eachLater(ctx context.Context, store core.ObjectTable, head *core.ManagedObject, do func(*core.ManagedObject) error) error {
 	f := core.Filter{WholeTenant: true, OldestFirst: true, Attributes: core.Attributes{core.FamilyAttribute.With(core.Text(head.ID))}}
 	for beyond := int64(0); ; {
-		page, err := store.Candidates(ctx, o.Tenant, f, beyond, core.CandidatePage)
+		page, err := store.Candidates(ctx, head.Tenant, f, beyond, core.CandidatePage)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, found := range page {
 			if beyond = found.Seq; !f.Matches(found) {
 				continue
 			}
-			version, err := store.Object(ctx, o.Tenant, found.ID) // with its material
-			if err != nil {
-				return nil, err
+			if err := do(found); err != nil {
+				return err
 			}
-			versions = append(versions, version)
 		}
 		if len(page) < core.CandidatePage {
-			return versions, nil
+			return nil
 		}
 	}
 }

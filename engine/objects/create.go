@@ -20,6 +20,7 @@ func create(k *engine.Call, in *operation.CreateInput) (out operation.CreateOutp
 	if err != nil {
 		return out, err
 	}
+	given = activatedNow(k, given, in.ActivateNow)
 	if err := decideKey(k, nil, askedNew(withMask(k, in.ObjectType, given), rules.SymmetricSpec)); err != nil {
 		return out, err
 	}
@@ -35,6 +36,15 @@ func create(k *engine.Call, in *operation.CreateInput) (out operation.CreateOutp
 		return out, err
 	}
 	return operation.CreateOutput{ObjectType: o.Type, ID: o.ID, Made: o}, nil
+}
+
+// activatedNow adds the time of the operation as Activation Date, if that is asked for. It is not
+// in the request: an approval is bound to the request, and a later time would be another request.
+func activatedNow(k *engine.Call, given core.Attributes, asked bool) core.Attributes {
+	if !asked {
+		return given
+	}
+	return given.Set(core.TagActivationDate, core.Date(k.Now))
 }
 
 // generateKey makes a symmetric key or Secret Data with new material. It stores nothing.
@@ -241,7 +251,7 @@ func askedHalf(k *engine.Call, t core.ObjectType, own core.Attributes, templates
 	if err != nil {
 		return nil, err
 	}
-	given = rules.Overlay(shared, given, rules.MayHaveSeveral)
+	given = activatedNow(k, rules.Overlay(shared, given, rules.MayHaveSeveral), in.ActivateNow)
 	return given, rules.CheckNewAttributes(given)
 }
 

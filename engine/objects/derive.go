@@ -175,6 +175,9 @@ func (p *derivation) derive(k *engine.Call, t core.ObjectType, given core.Attrib
 		return nil, err
 	}
 	base, err := p.keys(k)
+	if err == nil {
+		err = p.markBase(k)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +199,16 @@ func (p *derivation) derive(k *engine.Call, t core.ObjectType, given core.Attrib
 	setDigest(o, facts.SHA256)
 	setGenerator(o)
 	return o, nil
+}
+
+// markBase marks a base key that may also make envelopes, if it encrypts blocks of the caller's
+// choice in this derivation.
+func (p *derivation) markBase(k *engine.Call) error {
+	if p.Method != core.DerivationMethodENCRYPT || p.base.Mask()&core.MaskEncrypt == 0 || !rules.NeedsRawMark(p.base, &p.Parameters, nil) {
+		return nil
+	}
+	_, err := engine.CountUse(k, p.base.ID, rules.MarkRawCipher)
+	return err
 }
 
 // placeDerived chooses where the derived key is kept. If the request leaves that open, the
@@ -246,6 +259,9 @@ func (p *derivation) keys(k *engine.Call) (base core.Key, err error) {
 func storeDerived(k *engine.Call, fresh *core.ManagedObject, given core.Attributes, bases []*core.ManagedObject) error {
 	link := linkTo(core.LinkTypeDerivedKeyLink, fresh.ID)
 	if !hasRoomForLink(bases[0], link) {
+		if err := recheckBases(k, bases, fresh); err != nil {
+			return err
+		}
 		return insertNew(k, core.ChangeOf(core.InsertObject{Object: fresh}))
 	}
 	var before, after *core.ManagedObject // of the second base object
@@ -275,6 +291,23 @@ func storeDerived(k *engine.Call, fresh *core.ManagedObject, given core.Attribut
 		k.NoteUndo(before, after)
 	}
 	return err
+}
+
+// recheckBases reads the base objects again, and checks each of them.
+func recheckBases(k *engine.Call, bases []*core.ManagedObject, fresh *core.ManagedObject) error {
+	for _, b := range bases {
+		now, err := k.LoadObject(b.ID)
+		if err == nil {
+			err = engine.RequireAvailable(k.Action, now)
+		}
+		if err == nil {
+			err = recheckBase(k, now, fresh)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recheckBase refuses a derived key whose base may no longer be used, or has become of a

@@ -6,6 +6,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
+	"github.com/keyreeve/keyreeve/engine/families"
 )
 
 // family is the key family of an object that is to be replaced.
@@ -36,11 +37,21 @@ func (f *family) nextVersion() (int64, error) {
 	return n, nil
 }
 
-// requireMayMove refuses a new version if the newest one would escape a key policy because it
-// loses its aliases, or the new one gain something by them. Of o, which is replaced, this is
-// looked at with its other attributes.
-func (f *family) requireMayMove(k *engine.Call, o *core.ManagedObject) error {
-	if f.newest.ID == o.ID || f.newest.Attributes.Find(core.AliasAttribute) < 0 {
+// requireMayMove refuses a new version of o with the given attributes if o is not the newest
+// version and the newest one forbids it: because it is archived or disabled, is kept more
+// strictly, would escape a key policy when it loses its aliases, or the new one would gain
+// something by them. Of o, which is replaced, this is looked at with its other attributes.
+func (f *family) requireMayMove(k *engine.Call, o *core.ManagedObject, given core.Attributes) error {
+	if f.newest.ID == o.ID {
+		return nil
+	}
+	if err := engine.RequireAvailable(k.Action, f.newest); err != nil {
+		return err
+	}
+	if err := checkNewCustody(k, f.newest, given); err != nil {
+		return core.Errorf(core.CodeOf(err), "%s; or replace the newest version", core.DetailOf(err))
+	}
+	if f.newest.Attributes.Find(core.AliasAttribute) < 0 {
 		return nil
 	}
 	bare, named := f.newest.Successor(), o.Successor()
@@ -53,7 +64,8 @@ func (f *family) requireMayMove(k *engine.Call, o *core.ManagedObject) error {
 }
 
 // addVersion makes fresh version n of the family, and its newest one, which has the aliases.
-// next is the successor of o, which fresh replaces.
+// next is the successor of o, which fresh replaces. The newest version until now is stored too,
+// also if nothing in it changes: what is done with it at this moment gets Conflict.
 func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *core.ManagedObject, n int64) {
 	fresh.Attributes = setVendor(fresh.Attributes, core.FamilyAttribute, core.Text(f.head.ID))
 	fresh.Attributes = setVendor(fresh.Attributes, core.VersionAttribute, core.Int(int32(n)))
@@ -72,7 +84,7 @@ func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *cor
 	if head != next {
 		engine.ChangeBeside(k, ch, f.head, head)
 	}
-	if newest != next && newest != head && f.newest.Attributes.Find(core.AliasAttribute) >= 0 {
+	if newest != next && newest != head {
 		engine.ChangeBeside(k, ch, f.newest, newest)
 	}
 }
@@ -80,4 +92,44 @@ func (f *family) addVersion(k *engine.Call, ch *core.Change, o, next, fresh *cor
 // setVendor replaces all values of a vendor attribute by one.
 func setVendor(as core.Attributes, n core.AttributeName, v core.Value) core.Attributes {
 	return as.Without(n).Add(n.With(v))
+}
+
+// freeAliases takes the aliases from a family whose last version is destroyed. ended are the
+// successors of versions that a change destroys. While another version lives or can be restored,
+// the newest one keeps the aliases, also if it is destroyed. It is read before the others, and
+// stored: of two versions that are destroyed at once, one must see the other.
+func freeAliases(k *engine.Call, ch *core.Change, ended ...*core.ManagedObject) error {
+	store, o := k.Ports.Store, ended[0]
+	if o.Family() == o.ID && o.NewestVersion() == o.ID { // of one version
+		o.Attributes = o.Attributes.Without(core.AliasAttribute)
+		return nil
+	}
+	head, err := store.Object(k.Ctx, o.Tenant, o.Family())
+	if err != nil {
+		return err
+	}
+	newest, err := store.Object(k.Ctx, o.Tenant, head.NewestVersion())
+	if err != nil || newest.Attributes.Find(core.AliasAttribute) < 0 {
+		return err
+	}
+	isEnded := func(id string) int {
+		return slices.IndexFunc(ended, func(e *core.ManagedObject) bool { return e.ID == id })
+	}
+	left, err := families.AnyVersion(k.Ctx, store, newest, func(v *core.ManagedObject) bool {
+		return isEnded(v.ID) < 0 && (!v.StateAt(k.Now).Gone() || rules.IsRestorable(v))
+	})
+	if err != nil {
+		return err
+	}
+	next := newest.Successor()
+	if at := isEnded(newest.ID); at >= 0 {
+		next = ended[at]
+	}
+	if !left {
+		next.Attributes = next.Attributes.Without(core.AliasAttribute)
+	}
+	if isEnded(newest.ID) < 0 {
+		engine.ChangeBeside(k, ch, newest, next)
+	}
+	return nil
 }

@@ -189,7 +189,8 @@ func purged(k *engine.Call, o *core.ManagedObject, ch *core.Change) (next *core.
 	}
 	next = o.Successor()
 	next.Attributes = o.Attributes.Without(rules.PurgeAtAttribute).Without(rules.StateBeforeAttribute)
-	return next, eraseMaterial(k, next, ch), nil
+	token = eraseMaterial(k, next, ch)
+	return next, token, freeAliases(k, ch, next)
 }
 
 // PurgeReached purges an object that was deleted softly and whose retention is over. It is for

@@ -81,7 +81,7 @@ func destroy(k *engine.Call, in *operation.DestroyInput) (operation.IDOutput, er
 	var token []byte
 	out, err := moveState(k, in.ID, core.Destroy, func(next *core.ManagedObject, ch *core.Change) error {
 		token = eraseMaterial(k, next, ch)
-		return nil
+		return freeAliases(k, ch, next)
 	})
 	if err != nil {
 		return out, err
@@ -98,7 +98,7 @@ func eraseMaterial(k *engine.Call, next *core.ManagedObject, ch *core.Change) (t
 		ch.Add(core.BeginIntent{Intent: k.Engine.NewIntent(core.IntentDestroyObject, next.Tenant, next.ID, token, k.Now)})
 	}
 	next.Material = core.Material{Mode: next.Material.Mode, Class: next.Material.Class, Kind: next.Material.Kind, Format: next.Material.Format}
-	next.Attributes = next.Attributes.Without(core.AliasAttribute).Set(core.TagDestroyDate, core.Date(k.Now))
+	next.Attributes = next.Attributes.Set(core.TagDestroyDate, core.Date(k.Now))
 	return token
 }
 
@@ -508,6 +508,7 @@ func wrappingKey(k *engine.Call, m core.WrappingMethod, info, mac *core.Wrapping
 func loadWrappingKey(k *engine.Call, info *core.WrappingKeyInfo, protect bool) (with *core.ManagedObject, err error) {
 	if info.Key != nil {
 		if with, err = engine.FindVersion(k, *info.Key, protect); err != nil {
+			k.Involve(engine.ReferenceText(*info.Key), core.RoleWrappingKey)
 			return nil, noWrappingKey(err)
 		}
 		info.ID = with.ID

@@ -35,6 +35,7 @@ func (v *Verbs) register(k *engine.Call, in *operation.RegisterInput) (out opera
 	if err != nil {
 		return out, err
 	}
+	given = activatedNow(k, given, in.ActivateNow)
 	o, err := newObject(k, in.ObjectType, given)
 	if err != nil {
 		return out, err

@@ -62,7 +62,7 @@ func reKey(k *engine.Call, in *operation.RekeyInput) (out operation.CreateOutput
 		}
 		n, err := f.nextVersion()
 		if err == nil {
-			err = f.requireMayMove(k, o)
+			err = f.requireMayMove(k, o, given)
 		}
 		if err != nil {
 			return nil, err
@@ -114,7 +114,7 @@ func replacePair(k *engine.Call, ch *core.Change, oldPrivate *core.ManagedObject
 	if err != nil {
 		return nil, out, err
 	}
-	ofPrivate, ofPublic, n, err := findFamilies(k, oldPrivate, oldPublic)
+	ofPrivate, ofPublic, n, err := findFamilies(k, [2]*core.ManagedObject{oldPrivate, oldPublic}, [2]*core.ManagedObject{private, public})
 	if err != nil {
 		return nil, out, err
 	}
@@ -132,16 +132,16 @@ func replacePair(k *engine.Call, ch *core.Change, oldPrivate *core.ManagedObject
 }
 
 // findFamilies loads the families of both halves of a pair, with the number of their next
-// version. It is larger than all in both.
-func findFamilies(k *engine.Call, private, public *core.ManagedObject) (ofPrivate, ofPublic *family, n int64, err error) {
+// version, which fresh will be. It is larger than all in both.
+func findFamilies(k *engine.Call, old, fresh [2]*core.ManagedObject) (ofPrivate, ofPublic *family, n int64, err error) {
 	var families [2]family
-	for i, o := range []*core.ManagedObject{private, public} {
+	for i, o := range old {
 		if families[i], err = findFamily(k, o); err != nil {
 			return nil, nil, 0, err
 		}
 		next, err := families[i].nextVersion()
 		if err == nil {
-			err = families[i].requireMayMove(k, o)
+			err = families[i].requireMayMove(k, o, fresh[i].Attributes)
 		}
 		if err != nil {
 			return nil, nil, 0, err

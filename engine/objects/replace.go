@@ -1,6 +1,8 @@
 package objects
 
 import (
+	"slices"
+
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/rules"
 	"github.com/keyreeve/keyreeve/engine"
@@ -22,8 +24,10 @@ func checkReplacement(k *engine.Call, o *core.ManagedObject, given core.Attribut
 // successor of o, which has no Name. The owner of o owns the replacement, also if another
 // principal makes it.
 func replace(k *engine.Call, ch *core.Change, f *family, o, fresh *core.ManagedObject, n int64) (*core.ManagedObject, error) {
-	if err := checkNewClass(k, o, fresh.Material.Class); err != nil {
-		return nil, err
+	for _, old := range []*core.ManagedObject{o, f.newest} {
+		if err := checkNewClass(k, old, fresh.Material.Class); err != nil {
+			return nil, err
+		}
 	}
 	fresh.Owner, fresh.Group = o.Owner, o.Group
 	fresh.Attributes = fresh.Attributes.Add(linkTo(core.LinkTypeReplacedObjectLink, o.ID))
@@ -100,7 +104,7 @@ func inheritAttributes(k *engine.Call, o *core.ManagedObject, asked core.Attribu
 		if (a.Tag != 0 && (r == nil || !r.ClientSets)) || notInherited[a.Tag] {
 			continue
 		}
-		if rules.IsOfFamily(a.Ref()) || core.NoncesAttribute.Names(&a) || core.EnvelopesAttribute.Names(&a) {
+		if rules.IsOfFamily(a.Ref()) || slices.Contains(core.CipherAttributes, a.Ref()) {
 			continue
 		}
 		if newSize && (a.Tag == core.TagCryptographicLength || a.Tag == core.TagCryptographicDomainParameters) {

@@ -15,12 +15,18 @@ func (v *Verbs) Rotate(ctx context.Context, c *core.Caller, in *operation.Rotate
 }
 
 func rotate(k *engine.Call, in *operation.RotateInput) (out operation.RotateOutput, err error) {
+	offset := int64(0) // the dates of the key move with its activation
+	if in.ActivateAt != 0 {
+		if offset = in.ActivateAt - k.Now; offset < 0 {
+			return out, core.Errorf(core.InvalidField, "the time at which the new version becomes Active has passed; leave it out for a key that is Active now")
+		}
+	}
 	if isPair(k, in.ID) {
 		k.Action, k.Record.Action = core.ActionReKeyKeyPair, core.ActionReKeyKeyPair
-		made, err := reKeyKeyPair(k, &operation.RekeyKeyPairInput{ID: in.ID, Offset: in.Offset})
+		made, err := reKeyKeyPair(k, &operation.RekeyKeyPairInput{ID: in.ID, Offset: &offset})
 		return operation.RotateOutput{Made: made.Private, PublicID: made.PublicID}, err
 	}
-	made, err := reKey(k, &operation.RekeyInput{ID: in.ID, Offset: in.Offset})
+	made, err := reKey(k, &operation.RekeyInput{ID: in.ID, Offset: &offset})
 	return operation.RotateOutput{Made: made.Made}, err
 }
 

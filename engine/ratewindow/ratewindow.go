@@ -1,5 +1,5 @@
-// Package ratewindow counts uses in a window of time that moves. Times are Unix seconds. It
-// imports nothing of ours. Start at [Count.Take].
+// Package ratewindow counts uses in a window of time that moves, and requests by the second.
+// Times are Unix seconds. It imports nothing of ours. Start at [Table.Take].
 package ratewindow
 
 // Count has the uses of the current span and of the one before it.

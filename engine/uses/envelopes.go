@@ -2,6 +2,7 @@ package uses
 
 import (
 	"context"
+	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/envelope"
@@ -42,10 +43,13 @@ func (v *Verbs) DecryptEnvelope(ctx context.Context, c *core.Caller, in *operati
 }
 
 func (v *Verbs) decryptEnvelope(k *engine.Call, in *operation.EnvelopeInput) (out operation.EnvelopeOutput, err error) {
-	k.Record.Object = core.ClientText(in.ID.Text)
+	k.Record.Object = engine.ReferenceText(in.ID)
 	e, err := envelope.Parse(in.Data)
 	if err != nil {
 		return out, err
+	}
+	if !isNamed(in.ID) {
+		k.Record.Object = engine.ReferenceText(core.Identifier{Text: e.Family, Version: int64(e.Version)})
 	}
 	k.Asked.Parameters = &envelopeParameters
 	version, err := versionOf(k, in.ID, &e, func(id core.Identifier) error { _, err := k.FindObject(id); return err })
@@ -68,7 +72,8 @@ func (v *Verbs) Reencrypt(ctx context.Context, c *core.Caller, in *operation.Ree
 }
 
 func (v *Verbs) reencrypt(k *engine.Call, in *operation.ReencryptInput) (out operation.EnvelopeOutput, err error) {
-	k.Record.Object = core.ClientText(in.ID.Text)
+	k.Record.Object = engine.ReferenceText(in.ID)
+	defer func() { noteSource(k, in.Source, err) }()
 	e, err := envelope.Parse(in.Data)
 	if err != nil {
 		return out, err
@@ -88,6 +93,15 @@ func (v *Verbs) reencrypt(k *engine.Call, in *operation.ReencryptInput) (out ope
 	}
 	defer clear(plaintext)
 	return v.seal(k, to, plaintext, in.AAD, in.Context)
+}
+
+// noteSource names the source of a refused request in the record as the request does, unless the
+// record names the source already.
+func noteSource(k *engine.Call, named core.Identifier, err error) {
+	isSource := func(o core.InvolvedObject) bool { return o.Role == core.RoleSource }
+	if err != nil && isNamed(named) && !slices.ContainsFunc(k.Record.Involved, isSource) {
+		k.Involve(engine.ReferenceText(named), core.RoleSource)
+	}
 }
 
 // findSource returns the key version that made the envelope to be encrypted again. It asks the

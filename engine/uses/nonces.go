@@ -68,10 +68,28 @@ func (t *nonceTable) admitIV(k *engine.Call, o *core.ManagedObject, c *core.Ciph
 	if err := rules.CheckEnvelopeKey(o, &c.Parameters, c.IV); err != nil {
 		return err
 	}
+	if rules.NeedsRawMark(o, &c.Parameters, c.IV) {
+		if err := markRawCipher(k, o.ID); err != nil {
+			return err
+		}
+	}
 	if len(c.IV) > 0 || !rules.CountsNonces(o, &c.Parameters) {
 		return nil
 	}
 	return t.count(k, o, false)
+}
+
+// markRawCipher stores the mark of a key that encrypts in a way that could break envelopes. This is
+// one commit in the life of a key.
+func markRawCipher(k *engine.Call, id string) error {
+	defer fair.Waits(k.Ctx).Over()
+	_, err := engine.CountUse(k, id, func(now *core.ManagedObject) (*core.ManagedObject, error) {
+		if err := now.CheckUse(true, k.Now); err != nil {
+			return nil, err
+		}
+		return rules.MarkRawCipher(now)
+	})
+	return err
 }
 
 // count uses up one encryption with a random IV. envelope says that it makes an envelope.

@@ -131,6 +131,9 @@ func isCheckable(o *core.ManagedObject, now int64) error {
 	if o.StateAt(now).Gone() {
 		return core.Errorf(core.ObjectDestroyed, "object %s is destroyed", o.ID)
 	}
+	if o.Disabled() {
+		return core.Errorf(core.WrongState, "object %s is disabled; enable it first", o.ID)
+	}
 	return nil
 }
 

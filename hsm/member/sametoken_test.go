@@ -10,6 +10,7 @@ import (
 	p11 "github.com/miekg/pkcs11"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/hsm/devtoken"
 )
 
 // countedPIN counts how often a PIN is asked for: none is tried that was not.
@@ -32,7 +33,7 @@ func serials(t *testing.T, module string) (out []string) {
 		t.Fatal(err)
 	}
 	for _, s := range slots {
-		if info, err := lib.GetTokenInfo(s); err == nil && info.Label == devLabel {
+		if info, err := lib.GetTokenInfo(s); err == nil && info.Label == devtoken.Label {
 			out = append(out, info.SerialNumber)
 		}
 	}
@@ -47,7 +48,7 @@ func TestTokensWithOneLabel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := initToken(cfg.Module, dir); err != nil { // a second one; the PIN is its own now
+	if err := devtoken.InitToken(cfg.Module, dir); err != nil { // a second one; the PIN is its own now
 		t.Fatal(err)
 	}
 	all := serials(t, cfg.Module)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // Settings are what a reload may change.
@@ -201,12 +202,12 @@ func (a *Authenticator) Watch(ctx context.Context) {
 // Pool returns the certificates of the client authorities, for the TLS handshake.
 func (a *Authenticator) Pool() *x509.CertPool { return a.trust.Load().authorities.all }
 
-var _ core.Authenticator = (*Authenticator)(nil)
+var _ proof.Authenticator = (*Authenticator)(nil)
 
-// Identify implements [core.Authenticator]. The function that it returns is cheap while
+// Identify implements [proof.Authenticator]. The function that it returns is cheap while
 // nothing changes. It checks the certificate again when an authority, a grant, a mapping
 // or a revocation list has changed, and when a certificate of the chain has expired.
-func (a *Authenticator) Identify(e core.Evidence) func() (*core.Principal, error) {
+func (a *Authenticator) Identify(e proof.Evidence) func() (*core.Principal, error) {
 	s := &connectionIdentity{auth: a, peer: e.Certificates}
 	return s.principal
 }

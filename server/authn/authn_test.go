@@ -25,6 +25,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/certs/identity"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // ca is an authority for tests.
@@ -161,8 +162,8 @@ func who(a *Authenticator, s *tls.ConnectionState) (*core.Principal, error) {
 	return a.Identify(evidenceOf(s))()
 }
 
-func evidenceOf(s *tls.ConnectionState) core.Evidence {
-	return core.Evidence{Certificates: s.PeerCertificates}
+func evidenceOf(s *tls.ConnectionState) proof.Evidence {
+	return proof.Evidence{Certificates: s.PeerCertificates}
 }
 
 func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState) {
@@ -176,7 +177,7 @@ func refused(t *testing.T, what string, a *Authenticator, s *tls.ConnectionState
 func TestEvidence(t *testing.T) {
 	c := newCA(t, "ca", nil)
 	a := authenticator(t, trusting(t, c))
-	if p, err := a.Identify(core.Evidence{})(); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
+	if p, err := a.Identify(proof.Evidence{})(); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		t.Errorf("no evidence: %+v, %v", p, err)
 	}
 	p, err := a.Identify(evidenceOf(state(c.leaf(uri("keyreeve://acme/dev")), c.cert)))()

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // SpeakerRule says for which users of a tenant a client certificate may send passwords and
@@ -91,19 +92,19 @@ func (s *Speakers) permits(certificate, p *core.Principal) bool {
 }
 
 // OfCredentials returns an authenticator whose answers keep to the rules.
-func (s *Speakers) OfCredentials(inner core.CredentialAuthenticator) core.CredentialAuthenticator {
+func (s *Speakers) OfCredentials(inner proof.CredentialAuthenticator) proof.CredentialAuthenticator {
 	return limitedCredentials{s, inner}
 }
 
 type limitedCredentials struct {
 	speakers *Speakers
-	inner    core.CredentialAuthenticator
+	inner    proof.CredentialAuthenticator
 }
 
-// ForConnection implements [core.CredentialAuthenticator].
-func (l limitedCredentials) ForConnection(address string) core.IdentifySender {
+// ForConnection implements [proof.CredentialAuthenticator].
+func (l limitedCredentials) ForConnection(address string) proof.IdentifySender {
 	identify := l.inner.ForConnection(address)
-	return func(ctx context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+	return func(ctx context.Context, certificate *core.Principal, credentials []proof.Credential) (*core.Principal, error) {
 		p, err := identify(ctx, certificate, credentials)
 		if err == nil && p != certificate {
 			err = l.speakers.CheckPassword(certificate, p)
@@ -113,17 +114,17 @@ func (l limitedCredentials) ForConnection(address string) core.IdentifySender {
 }
 
 // OfBearers returns an authenticator whose answers keep to the rules.
-func (s *Speakers) OfBearers(inner core.BearerAuthenticator) core.BearerAuthenticator {
+func (s *Speakers) OfBearers(inner proof.BearerAuthenticator) proof.BearerAuthenticator {
 	return limitedBearers{inner, s}
 }
 
 type limitedBearers struct {
-	core.BearerAuthenticator
+	proof.BearerAuthenticator
 	speakers *Speakers
 }
 
-// ForConnection implements [core.BearerAuthenticator].
-func (l limitedBearers) ForConnection(address string) core.IdentifyBearer {
+// ForConnection implements [proof.BearerAuthenticator].
+func (l limitedBearers) ForConnection(address string) proof.IdentifyBearer {
 	identify := l.BearerAuthenticator.ForConnection(address)
 	return func(ctx context.Context, certificate *core.Principal, token string) (*core.Principal, error) {
 		p, err := identify(ctx, certificate, token)

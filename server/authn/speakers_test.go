@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // sender answers each credential and each token with one principal.
 type sender struct{ principal *core.Principal }
 
-func (s sender) ForConnection(string) core.IdentifySender {
-	return func(_ context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+func (s sender) ForConnection(string) proof.IdentifySender {
+	return func(_ context.Context, certificate *core.Principal, credentials []proof.Credential) (*core.Principal, error) {
 		if len(credentials) == 0 {
 			return certificate, nil
 		}
@@ -25,7 +26,7 @@ type bearers struct{ principal *core.Principal }
 
 func (bearers) Recognizes(string) bool { return true }
 
-func (b bearers) ForConnection(string) core.IdentifyBearer {
+func (b bearers) ForConnection(string) proof.IdentifyBearer {
 	return func(context.Context, *core.Principal, string) (*core.Principal, error) { return b.principal, nil }
 }
 
@@ -61,7 +62,7 @@ func TestSpeakers(t *testing.T) {
 		"no certificate, without rules": {nil, of("hr", "y"), true, true},
 	} {
 		byPassword, byToken := s.OfCredentials(sender{w.user}).ForConnection(""), s.OfBearers(bearers{w.user}).ForConnection("")
-		p, err := byPassword(t.Context(), w.certificate, []core.Credential{{Username: "u"}})
+		p, err := byPassword(t.Context(), w.certificate, []proof.Credential{{Username: "u"}})
 		checkSpoken(t, what+", password", p, err, w.user, w.password)
 		p, err = byToken(t.Context(), w.certificate, "token")
 		checkSpoken(t, what+", token", p, err, w.user, w.asBearer)

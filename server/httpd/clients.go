@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
@@ -117,7 +118,7 @@ type clientAnswer struct {
 	door.SavedVersion
 	Groups       []string            `json:"groups"`
 	Roles        []string            `json:"roles"`
-	Invitation   string              `json:"invitation,omitempty"` // shown once
+	Invitation   api.Encoded         `json:"invitation,omitempty"` // shown once
 	InvitedUntil string              `json:"invitedUntil,omitempty"`
 	Certificates []listedCertificate `json:"certificates"`
 	Warnings     []string            `json:"warnings,omitempty"` // about what was saved
@@ -139,6 +140,9 @@ type listedCertificate struct {
 	RevokedAt   string `json:"revokedAt,omitempty"`
 	RenewedFrom string `json:"renewedFrom,omitempty"` // serial number
 }
+
+// Wipe zeroes the invitation when it has been sent.
+func (a clientAnswer) Wipe() { clear(a.Invitation) }
 
 func clientShown(c *admin.NamedClient) clientAnswer {
 	out := clientAnswer{Name: c.Name, SavedVersion: door.SavedVersion{Version: door.Version(c.Version)}, Groups: door.OrEmpty(c.Groups), Roles: door.OrEmpty(c.Roles), InvitedUntil: door.OptionalTime(c.InvitationEnds), Certificates: []listedCertificate{}}
@@ -201,9 +205,8 @@ func requestOf(csr string) []byte {
 
 func (s *service) saveClient(c *core.Caller, r *http.Request, in admin.SaveClientInput) (clientAnswer, error) {
 	saved, err := s.Clients.Save(r.Context(), c, in)
-	defer clear(saved.Invitation)
 	out := clientShown(&saved.Client)
-	out.newCertificate, out.Invitation = certificateShown(&saved.Certificate), string(saved.Invitation)
+	out.newCertificate, out.Invitation = certificateShown(&saved.Certificate), saved.Invitation
 	if err == nil {
 		out.Warnings = admin.UnknownRoles(s.Admin, c.Principal.Tenant, in.Roles)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/server/handshake"
@@ -208,7 +209,7 @@ func TestBoundsAreSpecified(t *testing.T) {
 // known is an authenticator that knows everybody.
 type known struct{}
 
-func (known) Identify(core.Evidence) func() (*core.Principal, error) {
+func (known) Identify(proof.Evidence) func() (*core.Principal, error) {
 	p := &core.Principal{Tenant: "t", ID: "p", Method: core.MethodCertificate}
 	return func() (*core.Principal, error) { return p, nil }
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
@@ -22,7 +23,7 @@ import (
 // strangers is an authenticator that knows nobody.
 type strangers struct{}
 
-func (strangers) Identify(core.Evidence) func() (*core.Principal, error) {
+func (strangers) Identify(proof.Evidence) func() (*core.Principal, error) {
 	return func() (*core.Principal, error) {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "no client certificate came with the connection")
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/engine/admin"
@@ -39,11 +40,14 @@ const (
 
 // tokenAnswer is the answer of POST /v1/auth/token (RFC 6749 §5.1, with names of our own).
 type tokenAnswer struct {
-	AccessToken string `json:"accessToken"`
-	TokenID     string `json:"tokenId"`
-	TokenType   string `json:"tokenType"`
-	ExpiresAt   string `json:"expiresAt"`
+	AccessToken api.Encoded `json:"accessToken"`
+	TokenID     string      `json:"tokenId"`
+	TokenType   string      `json:"tokenType"`
+	ExpiresAt   string      `json:"expiresAt"`
 }
+
+// Wipe zeroes the token when it has been sent.
+func (a tokenAnswer) Wipe() { clear(a.AccessToken) }
 
 // tokenOrder is a request for a token whose body was read to find out who sends it.
 type tokenOrder struct {
@@ -159,8 +163,7 @@ func issueToken(s *service, c *core.Caller, r *http.Request) (tokenAnswer, error
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	defer clear(out.Token)
-	return tokenAnswer{AccessToken: string(out.Token), TokenID: out.ID, TokenType: "Bearer", ExpiresAt: door.TimeText(out.Expires)}, nil
+	return tokenAnswer{AccessToken: out.Token, TokenID: out.ID, TokenType: "Bearer", ExpiresAt: door.TimeText(out.Expires)}, nil
 }
 
 // issueInput returns what the verb takes of an order.
@@ -268,8 +271,11 @@ func verifyToken(s *service, c *core.Caller, r *http.Request) (verifyAnswer, err
 }
 
 // principalOfToken returns the principal of a token that is asked about; nil if it proves none.
+// A wrong one counts for the asker and not for its address: it is somebody else's, and nobody logs
+// in with it.
 func (s *service) principalOfToken(c *core.Caller, r *http.Request, token string) (*core.Principal, error) {
-	identify, err := s.BearerOf(&door.Connection{}, r, token)
+	asker := "asked by " + c.Principal.Tenant + "/" + c.Principal.ID
+	identify, err := s.BearerOf(&door.Connection{}, asker, token)
 	if err != nil {
 		return nil, err
 	}

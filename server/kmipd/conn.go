@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
@@ -24,12 +25,12 @@ type conn struct {
 	wire       *wire         // what tls reads from
 	origin     origin.Origin // principal and refusal: as identify said before the current message
 	identify   func() (*core.Principal, error)
-	verify     core.IdentifySender // credentials of messages; nil: they are only noted
-	behalf     context.Context     // of the work for the principal
-	idle       atomic.Bool         // waiting for a message's first byte
-	ending     atomic.Bool         // the client was refused since it connected, and the wait was cut short
-	checking   atomic.Bool         // endIfRefused runs
-	wrote      time.Time           // when the last answer went out
+	verify     proof.IdentifySender // credentials of messages; nil: they are only noted
+	behalf     context.Context      // of the work for the principal
+	idle       atomic.Bool          // waiting for a message's first byte
+	ending     atomic.Bool          // the client was refused since it connected, and the wait was cut short
+	checking   atomic.Bool          // endIfRefused runs
+	wrote      time.Time            // when the last answer went out
 	slot       *bounds.Slot
 	account    *bounds.Account    // of the principal's memory
 	held       bounds.Hold        // the memory of the message that is worked on
@@ -139,7 +140,7 @@ func (c *conn) identifyAgain() {
 
 // identifySender is [origin.Origin.Identify]. It tells the task who the sender is, for an
 // answer in the worker's place.
-func (c *conn) identifySender(ctx context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+func (c *conn) identifySender(ctx context.Context, certificate *core.Principal, credentials []proof.Credential) (*core.Principal, error) {
 	p, err := c.verify(ctx, certificate, credentials)
 	c.task.sender.Store(p)
 	return p, err

@@ -16,6 +16,7 @@ import (
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/fair"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/bounds"
@@ -158,8 +159,8 @@ func TestRefusedChangeNamesTheNewPrincipal(t *testing.T) {
 // trusting takes every user name for a member of group dev, whatever the password.
 type trusting struct{}
 
-func (trusting) ForConnection(string) core.IdentifySender {
-	return func(_ context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+func (trusting) ForConnection(string) proof.IdentifySender {
+	return func(_ context.Context, certificate *core.Principal, credentials []proof.Credential) (*core.Principal, error) {
 		return &core.Principal{Tenant: certificate.Tenant, ID: credentials[0].Username, Groups: []string{"dev"}, Method: core.MethodPassword, Certificate: certificate}, nil
 	}
 }
@@ -167,8 +168,8 @@ func (trusting) ForConnection(string) core.IdentifySender {
 // getAs returns the request of a Get by a user.
 func getAs(t *testing.T, w messagetest.World, user string) []byte {
 	t.Helper()
-	given := core.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: user, Password: []byte("x")}
-	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{Credentials: []core.Credential{given}}, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(w.Key)}))
+	given := proof.Credential{Type: core.CredentialTypeUsernameAndPassword, Username: user, Password: []byte("x")}
+	msg, err := kmip.AppendRequest(nil, core.V1_4, kmip.RequestOptions{Credentials: []proof.Credential{given}}, kmiptest.Item(&kmip.Get, &operation.GetInput{ID: core.ID(w.Key)}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/bounds"
 	"github.com/keyreeve/keyreeve/server/handshake"
 	"github.com/keyreeve/keyreeve/server/origin"
@@ -65,8 +66,8 @@ type Logins interface {
 type Server struct {
 	Messages Messages
 	Logins   Logins
-	Auth     core.Authenticator
-	Users    core.CredentialAuthenticator // verifies credentials of messages; nil: they are only noted
+	Auth     proof.Authenticator
+	Users    proof.CredentialAuthenticator // verifies credentials of messages; nil: they are only noted
 	TLS      *tls.Config
 	Limits   Limits
 	Log      *slog.Logger
@@ -184,7 +185,7 @@ func (s *Server) shakeHands(ctx context.Context, c *conn) bool {
 		return false
 	}
 	state := c.tls.ConnectionState()
-	c.identify = s.Auth.Identify(core.Evidence{Certificates: state.PeerCertificates})
+	c.identify = s.Auth.Identify(proof.Evidence{Certificates: state.PeerCertificates})
 	if c.origin.Principal, c.origin.Refusal = c.identify(); c.origin.Refusal != nil {
 		s.countRefused("identity")
 		s.Log.Info("authenticate", "peer", c.origin.Address, "error", c.origin.Refusal)

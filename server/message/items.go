@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine/batchundo"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -45,7 +46,7 @@ func (b *batch) answerItems() {
 		}
 	}
 	if undo {
-		b.processor.engine.FinishBatch(b.ctx, b.caller.Undo)
+		batchundo.Finish(b.ctx, b.processor.engine, b.caller.Undo)
 	}
 }
 
@@ -71,7 +72,7 @@ func (b *batch) answerItem() error {
 		return err
 	}
 	if alone {
-		if err := b.processor.engine.UndoBatch(b.ctx, &b.caller, b.caller.Undo); err != nil {
+		if err := batchundo.Undo(b.ctx, b.processor.engine, &b.caller, b.caller.Undo); err != nil {
 			return err
 		}
 	}
@@ -129,7 +130,7 @@ func (b *batch) answerFailure(err error, undo bool, i, start, count int) (full b
 	}
 	reason, text := b.reasonAndText(b.item.Operation, err)
 	if undo && len(b.caller.Undo.Steps) > 0 {
-		if uerr := b.processor.engine.UndoBatch(b.ctx, &b.caller, b.caller.Undo); uerr != nil {
+		if uerr := batchundo.Undo(b.ctx, b.processor.engine, &b.caller, b.caller.Undo); uerr != nil {
 			b.processor.Log.Error("undo", "request", b.caller.RequestID, "error", uerr)
 			text += "; the items before it could not be undone"
 			undo = false

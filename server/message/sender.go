@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 )
 
@@ -101,7 +102,7 @@ func (b *batch) serverHash() []byte {
 
 // claimOf says for the record what a credential claims. A user name that is no valid name
 // may be a password in the wrong field, so it is left out.
-func claimOf(c *core.Credential) string {
+func claimOf(c *proof.Credential) string {
 	name := c.Username
 	if c.Device != nil {
 		name = c.Device.UserName()

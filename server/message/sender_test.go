@@ -13,6 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/operation"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/kmip"
 	"github.com/keyreeve/keyreeve/kmip/kmiptest"
 	"github.com/keyreeve/keyreeve/server/authn/password"
@@ -53,8 +54,8 @@ func senders(t *testing.T, wrapStore func(core.Store) core.Store) (c *client, pe
 	return &client{t: t, door: d, v: core.V1_4}, people, records
 }
 
-func as(name, password string) []core.Credential {
-	return []core.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}}
+func as(name, password string) []proof.Credential {
+	return []proof.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}}
 }
 
 // In each version, the caller of all items is the user whose password the header has: in the policy,
@@ -93,9 +94,9 @@ func TestSenderIsTheUser(t *testing.T) {
 func TestWrongCredentialRefusesTheMessage(t *testing.T) {
 	c, _, records := senders(t, messagetest.SameStore)
 	made := do(c, &kmip.Create, *kmiptest.AESKey(256, core.MaskEncrypt))
-	device := []core.Credential{{Type: core.CredentialTypeDevice, Value: []core.Field{{Tag: core.TagPassword, Value: core.Text("hunter22")}}}}
+	device := []proof.Credential{{Type: core.CredentialTypeDevice, Value: []core.Field{{Tag: core.TagPassword, Value: core.Text("hunter22")}}}}
 	for i, v := range core.Versions {
-		for what, given := range map[string][]core.Credential{"alice": as("alice", "hunter22"), "nobody": as("nobody", "hunter22"), "hunter22 ": as("hunter22 ", "alice"), "device": device,
+		for what, given := range map[string][]proof.Credential{"alice": as("alice", "hunter22"), "nobody": as("nobody", "hunter22"), "hunter22 ": as("hunter22 ", "alice"), "device": device,
 			"two": append(as("alice", secret), as("bob", secret)...)} {
 			*records = nil
 			c.v, c.Credentials = v, given
@@ -166,7 +167,7 @@ func TestCredentialsAreNoted(t *testing.T) {
 	verifying := c.door.origin.Identify
 	people.Put("other", "carol", func(*core.User) bool { return true })
 	elsewhere := passwordtest.New()
-	for what, identify := range map[string]core.IdentifySender{"no verifier": nil, "a tenant without users": password.NewVerifier(elsewhere).ForConnection("127.0.0.1")} {
+	for what, identify := range map[string]proof.IdentifySender{"no verifier": nil, "a tenant without users": password.NewVerifier(elsewhere).ForConnection("127.0.0.1")} {
 		c.door.origin.Identify = identify
 		*records = nil
 		c.Credentials = as("somebody", secret)
@@ -196,7 +197,7 @@ func TestRefusedMessageHasNoHash(t *testing.T) {
 	var log bytes.Buffer
 	c.door.processor.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c.v = core.V2_1
-	const proof, sent = "what the server would answer", "what the client has sent"
+	const shown, sent = "what the server would answer", "what the client has sent"
 	query := kmiptest.Item(&kmip.Query, &operation.QueryInput{Functions: []core.QueryFunction{core.QueryFunctionQueryOperations}})
 	twin := query
 	query.BatchID, twin.BatchID = []byte("1"), []byte("1")
@@ -209,20 +210,20 @@ func TestRefusedMessageHasNoHash(t *testing.T) {
 		"it cannot be decided":           {core.Errorf(core.StoreUnavailable, "down"), []kmip.ClientItem{query}},
 		"the message is wrong":           {nil, []kmip.ClientItem{query, twin}},
 	} {
-		c.door.origin.Identify = func(_ context.Context, p *core.Principal, given []core.Credential) (*core.Principal, error) {
-			given[0].Hashed.ServerHash = []byte(proof)
+		c.door.origin.Identify = func(_ context.Context, p *core.Principal, given []proof.Credential) (*core.Principal, error) {
+			given[0].Hashed.ServerHash = []byte(shown)
 			if x.refusal != nil {
 				return nil, x.refusal
 			}
 			return &core.Principal{Tenant: p.Tenant, ID: "alice", Method: core.MethodHashedPassword, Certificate: p}, nil
 		}
-		c.Credentials = []core.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: &core.HashedPassword{Timestamp: 1, Hash: []byte(sent)}}}
+		c.Credentials = []proof.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: &proof.HashedPassword{Timestamp: 1, Hash: []byte(sent)}}}
 		answer, items := c.send(x.items...)
-		if accepted := items[0].Reason == 0; accepted != (what == "accepted") || bytes.Contains(answer, []byte(proof)) != accepted {
-			t.Errorf("%s: %v %q, and the answer has the Server Hashed Password: %v", what, items[0].Reason, items[0].Message, bytes.Contains(answer, []byte(proof)))
+		if accepted := items[0].Reason == 0; accepted != (what == "accepted") || bytes.Contains(answer, []byte(shown)) != accepted {
+			t.Errorf("%s: %v %q, and the answer has the Server Hashed Password: %v", what, items[0].Reason, items[0].Message, bytes.Contains(answer, []byte(shown)))
 		}
 		for where, text := range map[string]string{"the answer": string(answer), "the log": log.String(), "a record": fmt.Sprintf("%+v", *records)} {
-			if strings.Contains(text, sent) || where != "the answer" && strings.Contains(text, proof) {
+			if strings.Contains(text, sent) || where != "the answer" && strings.Contains(text, shown) {
 				t.Errorf("%s: %s has a hash: %s", what, where, text)
 			}
 		}
@@ -233,7 +234,7 @@ func TestRefusedMessageHasNoHash(t *testing.T) {
 func TestLentPasswordLiesInTheMessage(t *testing.T) {
 	c, _, _ := senders(t, messagetest.SameStore)
 	var kept []byte
-	c.door.origin.Identify = func(_ context.Context, p *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+	c.door.origin.Identify = func(_ context.Context, p *core.Principal, credentials []proof.Credential) (*core.Principal, error) {
 		kept = credentials[0].Password
 		return p, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // Origin is what a door knows of a message besides its bytes. The door may change
@@ -19,7 +20,7 @@ type Origin struct {
 
 	// Identify returns the sender of a message that has credentials, who is then its
 	// caller. nil: credentials are only noted.
-	Identify core.IdentifySender
+	Identify proof.IdentifySender
 	// Yield gives way to the requests of others before each item but the first. It
 	// may wait. nil: it does not.
 	Yield func(context.Context) error

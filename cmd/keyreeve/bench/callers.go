@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/kmip"
 )
 
@@ -32,7 +33,7 @@ const (
 var callers = []caller{
 	{name: "get, 4 policies", policies: 4, when: oneAddress},
 	{name: "get, 4 about time", policies: 4, when: longTime},
-	{name: "get by password", policies: 1, when: oneAddress, options: kmip.RequestOptions{Credentials: []core.Credential{
+	{name: "get by password", policies: 1, when: oneAddress, options: kmip.RequestOptions{Credentials: []proof.Credential{
 		{Type: core.CredentialTypeUsernameAndPassword, Username: benchUser, Password: []byte(benchPassword)}}}},
 }
 

@@ -50,7 +50,8 @@ func (s *server) ask(ctx context.Context, q request, out any) ([]byte, error) {
 	for try := 1; ; try++ {
 		text, again, err := s.send(ctx, q, body)
 		if err == nil {
-			if err := json.Unmarshal(text, out); err != nil {
+			// A copy is read: texts that may be secret are zeroed where they were read.
+			if err := json.Unmarshal(bytes.Clone(text), out); err != nil {
 				return nil, fmt.Errorf("the answer of the server cannot be read: %w", err)
 			}
 			return text, nil

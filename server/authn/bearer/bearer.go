@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/core/tokentext"
 )
 
@@ -46,7 +47,7 @@ type Guessing interface {
 type Ports struct {
 	Tokens       Tokens
 	Users        Users
-	Certificates core.Authenticator // that of connections, so that both follow one rule
+	Certificates proof.Authenticator // that of connections, so that both follow one rule
 	Guessing     Guessing
 	// HasDirectory reports whether a tenant has an LDAP directory, whose people may have tokens.
 	HasDirectory func(tenant string) bool
@@ -60,17 +61,17 @@ type Verifier struct{ ports Ports }
 // NewVerifier returns a Verifier.
 func NewVerifier(p Ports) *Verifier { return &Verifier{p} }
 
-var _ core.BearerAuthenticator = (*Verifier)(nil)
+var _ proof.BearerAuthenticator = (*Verifier)(nil)
 
-// Recognizes implements [core.BearerAuthenticator].
+// Recognizes implements [proof.BearerAuthenticator].
 func (v *Verifier) Recognizes(token string) bool {
 	_, _, ok := tokentext.Parse(token)
 	return ok
 }
 
-// ForConnection implements [core.BearerAuthenticator]. The function is cheap as long as the
+// ForConnection implements [proof.BearerAuthenticator]. The function is cheap as long as the
 // connection sends the same token and nothing changes.
-func (v *Verifier) ForConnection(address string) core.IdentifyBearer {
+func (v *Verifier) ForConnection(address string) proof.IdentifyBearer {
 	c := &connection{verifier: v, address: address}
 	return c.identify
 }
@@ -238,7 +239,7 @@ func (v *Verifier) ownerOf(k *provenToken) (*core.Principal, *core.User, error) 
 		if err != nil {
 			return nil, nil, refuseToken(err)
 		}
-		k.buyer = v.ports.Certificates.Identify(core.Evidence{Certificates: chain})
+		k.buyer = v.ports.Certificates.Identify(proof.Evidence{Certificates: chain})
 	}
 	p, err := k.buyer()
 	switch {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/core/tokentext"
 	"github.com/keyreeve/keyreeve/server/authn/bearer"
 )
@@ -40,7 +41,7 @@ func (w *world) Token(_, id string) (*core.AccessToken, error) { return w.tokens
 
 func (w *world) User(_, name string) (*core.User, error) { return w.users[name], w.away }
 
-func (w *world) Identify(core.Evidence) func() (*core.Principal, error) {
+func (w *world) Identify(proof.Evidence) func() (*core.Principal, error) {
 	return func() (*core.Principal, error) {
 		if w.owner == nil {
 			return nil, core.Errorf(core.AuthenticationNotSuccessful, "the client certificate has been revoked")
@@ -117,7 +118,7 @@ func TestTokenOfAPersonOfADirectory(t *testing.T) {
 	}
 	refusedBecause := func(what, cause string) {
 		t.Helper()
-		for _, identify := range []core.IdentifyBearer{identify, w.verifier().ForConnection("192.0.2.2")} {
+		for _, identify := range []proof.IdentifyBearer{identify, w.verifier().ForConnection("192.0.2.2")} {
 			if p, err := identify(t.Context(), nil, token); p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful || !strings.Contains(err.Error(), cause) {
 				t.Errorf("%s: %+v, %v; want a refusal because of %q", what, p, err, cause)
 			}
@@ -181,7 +182,7 @@ func TestRefusedTokens(t *testing.T) {
 			t.Fatalf("a good token: %v", err)
 		}
 		c.change(w, stored)
-		for where, identify := range map[string]core.IdentifyBearer{"used": used, "new": w.verifier().ForConnection("192.0.2.1")} {
+		for where, identify := range map[string]proof.IdentifyBearer{"used": used, "new": w.verifier().ForConnection("192.0.2.1")} {
 			p, err := identify(t.Context(), c.certificate, token)
 			if p != nil || core.CodeOf(err) != core.AuthenticationNotSuccessful || !strings.Contains(err.Error(), c.cause) || !strings.HasPrefix(err.Error(), "the access token is not right or no longer valid") {
 				t.Errorf("a token that %s, on a %s connection: %+v, %v; want a refusal because of %q", what, where, p, err, c.cause)

@@ -25,6 +25,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/authn/oidc"
 	"github.com/keyreeve/keyreeve/server/authn/oidc/oidctest"
 )
@@ -39,7 +40,7 @@ type world struct {
 	slow     error
 	refused  error // of the tenant
 	reports  []error
-	identify core.IdentifyBearer
+	identify proof.IdentifyBearer
 }
 
 func (w *world) User(_, name string) (*core.User, error) { return w.users[name], nil }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/cache"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 const (
@@ -93,14 +94,14 @@ func (v *Verifier) Watch(ctx context.Context) {
 	all.Wait()
 }
 
-var _ core.BearerAuthenticator = (*Verifier)(nil)
+var _ proof.BearerAuthenticator = (*Verifier)(nil)
 
-// Recognizes implements [core.BearerAuthenticator]. A JWT that is signed has three parts.
+// Recognizes implements [proof.BearerAuthenticator]. A JWT that is signed has three parts.
 func (v *Verifier) Recognizes(token string) bool { return strings.Count(token, ".") == 2 }
 
-// ForConnection implements [core.BearerAuthenticator]. The function verifies no signature
+// ForConnection implements [proof.BearerAuthenticator]. The function verifies no signature
 // again as long as the keys of the issuer are the ones that it was verified with.
-func (v *Verifier) ForConnection(address string) core.IdentifyBearer {
+func (v *Verifier) ForConnection(address string) proof.IdentifyBearer {
 	c := &connection{verifier: v, address: address}
 	return c.identify
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 var codeKey = core.SecretBytes("12345678901234567890")
@@ -63,8 +64,8 @@ func withCodes() (*usedInMemory, *Verifier) {
 
 func codeNow() []byte { return codeOfStep(codeKey, time.Now().Unix()/stepSeconds) }
 
-func withCode(name, password string, code []byte) []core.Credential {
-	return []core.Credential{{Type: core.CredentialTypeOneTimePassword, Username: name, Password: []byte(password), OneTimePassword: code}}
+func withCode(name, password string, code []byte) []proof.Credential {
+	return []proof.Credential{{Type: core.CredentialTypeOneTimePassword, Username: name, Password: []byte(password), OneTimePassword: code}}
 }
 
 // A code is good for one connection, on which the same credential may come again for twelve hours.
@@ -106,7 +107,7 @@ func TestPasswordAloneIsRefused(t *testing.T) {
 			return p, err
 		}
 	}
-	kmip := func(address string, given []core.Credential) func() (*core.Principal, error) {
+	kmip := func(address string, given []proof.Credential) func() (*core.Principal, error) {
 		return func() (*core.Principal, error) {
 			certificate := array7()
 			certificate.ID = address // so that nobody is slowed down
@@ -119,7 +120,7 @@ func TestPasswordAloneIsRefused(t *testing.T) {
 	}{
 		"a password alone":              {kmip("10.0.0.1", userAndPassword("alice", secret)), errNeedsCode.Error()},
 		"a password alone over REST":    {rest(secret, nil), errNeedsCode.Error()},
-		"a hashed password":             {kmip("10.0.0.2", []core.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: hashedNow("alice", secret, core.HashSHA256, time.Now())}}), errNeedsCode.Error()},
+		"a hashed password":             {kmip("10.0.0.2", []proof.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: hashedNow("alice", secret, core.HashSHA256, time.Now())}}), errNeedsCode.Error()},
 		"a wrong code":                  {kmip("10.0.0.3", withCode("alice", secret, []byte("x00000"))), errWrongCode.Error()},
 		"a wrong password":              {kmip("10.0.0.4", withCode("alice", "guess", codeNow())), errWrong.Error()},
 		"no password":                   {kmip("10.0.0.5", withCode("alice", "", codeNow())), errWrong.Error()},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // connection verifies the credentials of the messages of one connection. It remembers the
@@ -26,18 +27,18 @@ type verifiedLogin struct {
 	principal   *core.Principal
 }
 
-var _ core.CredentialAuthenticator = (*Verifier)(nil)
+var _ proof.CredentialAuthenticator = (*Verifier)(nil)
 
-// ForConnection implements [core.CredentialAuthenticator]. One credential proves something: a
+// ForConnection implements [proof.CredentialAuthenticator]. One credential proves something: a
 // Username and Password or a Device credential (KMIP 1.4 §2.1.2, 2.1 §9.11), a One Time Password
 // or a Hashed Password (2.1 §9.11), of a user of the certificate's tenant. Credentials are not
 // verified in tenants that never had a user and have no directory.
-func (v *Verifier) ForConnection(address string) core.IdentifySender {
+func (v *Verifier) ForConnection(address string) proof.IdentifySender {
 	c := &connection{verifier: v, address: address}
 	return c.identify
 }
 
-func (c *connection) identify(ctx context.Context, certificate *core.Principal, credentials []core.Credential) (*core.Principal, error) {
+func (c *connection) identify(ctx context.Context, certificate *core.Principal, credentials []proof.Credential) (*core.Principal, error) {
 	given, others := firstGiven(credentials)
 	if given == nil {
 		return certificate, nil
@@ -59,7 +60,7 @@ func (c *connection) identify(ctx context.Context, certificate *core.Principal, 
 }
 
 // firstGiven returns the first credential that is not empty, and whether there are others.
-func firstGiven(credentials []core.Credential) (given *core.Credential, others bool) {
+func firstGiven(credentials []proof.Credential) (given *proof.Credential, others bool) {
 	for i := range credentials {
 		if credentials[i].Empty() {
 			continue
@@ -73,7 +74,7 @@ func firstGiven(credentials []core.Credential) (given *core.Credential, others b
 }
 
 // checkForm refuses a credential whose type or form is never accepted.
-func checkForm(given *core.Credential, others bool) error {
+func checkForm(given *proof.Credential, others bool) error {
 	refuse := func(format string, args ...any) error {
 		return core.Errorf(core.AuthenticationNotSuccessful, format, args...)
 	}
@@ -97,7 +98,7 @@ func checkForm(given *core.Credential, others bool) error {
 }
 
 // nameIn returns the name of the user that a credential is for.
-func nameIn(given *core.Credential) string {
+func nameIn(given *proof.Credential) string {
 	if given.Device != nil {
 		return given.Device.UserName()
 	}
@@ -106,7 +107,7 @@ func nameIn(given *core.Credential) string {
 
 // isSamePassword reports whether the credential is the one of the last login, and its outcome
 // still counts.
-func (c *connection) isSamePassword(given *core.Credential) bool {
+func (c *connection) isSamePassword(given *proof.Credential) bool {
 	last := &c.last
 	if last.certificate == nil || !last.proven.wasNamed(nameIn(given)) || !last.proven.isCurrent(time.Now()) {
 		return false
@@ -125,7 +126,7 @@ func unlessExpired(p *core.Principal) (*core.Principal, error) {
 
 // logIn verifies a credential that is not the one of the last message, or was verified before
 // something changed.
-func (c *connection) logIn(ctx context.Context, certificate *core.Principal, revision uint64, given *core.Credential) (*core.Principal, error) {
+func (c *connection) logIn(ctx context.Context, certificate *core.Principal, revision uint64, given *proof.Credential) (*core.Principal, error) {
 	l := &login{tenant: certificate.Tenant, from: source{certificate.ID, c.address}, code: given.OneTimePassword, device: given.Device}
 	var u *core.User
 	if name := nameIn(given); core.ValidName(name) {
@@ -149,7 +150,7 @@ func (c *connection) logIn(ctx context.Context, certificate *core.Principal, rev
 
 // proveUser verifies a credential, unless it is the password of the last login, whose user and
 // certificate have not changed.
-func (c *connection) proveUser(ctx context.Context, l *login, u *core.User, certificate *core.Principal, given *core.Credential) (provenUser, error) {
+func (c *connection) proveUser(ctx context.Context, l *login, u *core.User, certificate *core.Principal, given *proof.Credential) (provenUser, error) {
 	switch {
 	case given.Hashed != nil:
 		return c.verifier.verifyHashed(l, u, given.Hashed, &c.last.mark)

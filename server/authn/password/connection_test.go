@@ -13,6 +13,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 )
 
@@ -42,11 +43,11 @@ func cheap(v *Verifier) *Verifier {
 	return v
 }
 
-func userAndPassword(name, password string) []core.Credential {
-	return []core.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}}
+func userAndPassword(name, password string) []proof.Credential {
+	return []proof.Credential{{Type: core.CredentialTypeUsernameAndPassword, Username: name, Password: []byte(password)}}
 }
 
-func empty() core.Credential { return userAndPassword("", "")[0] }
+func empty() proof.Credential { return userAndPassword("", "")[0] }
 
 // checksNothing is a context under which every check of a password fails, because its time is over.
 var checksNothing, _ = context.WithDeadline(context.Background(), time.Unix(1, 0))
@@ -127,13 +128,13 @@ func TestLoginsThatFail(t *testing.T) {
 func TestOtherCredentialsAreRefused(t *testing.T) {
 	_, v := world()
 	for typ := core.CredentialType(1); typ < 12; typ++ {
-		given := []core.Credential{{Type: typ, Value: []core.Field{{}}}}
+		given := []proof.Credential{{Type: typ, Value: []core.Field{{}}}}
 		p, err := v.ForConnection("10.0.0.7")(ctx, array7(), given)
 		refusedLogin(t, typ.String(), p, err)
 		p, err = v.ForConnection("10.0.0.7")(ctx, array7(), append(given, userAndPassword("alice", secret)...))
 		refusedLogin(t, typ.String()+" and a right password", p, err)
 	}
-	_, err := v.ForConnection("10.0.0.7")(ctx, array7(), []core.Credential{{Type: core.CredentialTypeTicket, Value: []core.Field{{}}}})
+	_, err := v.ForConnection("10.0.0.7")(ctx, array7(), []proof.Credential{{Type: core.CredentialTypeTicket, Value: []core.Field{{}}}})
 	for _, kind := range []string{"Ticket yet", "Username and Password", "Device credential", "One Time Password", "Hashed Password"} {
 		if !strings.Contains(fmt.Sprint(err), kind) {
 			t.Errorf("a Ticket is refused with %q, which does not say %q", err, kind)
@@ -149,13 +150,13 @@ func TestWhenTheCertificateDecides(t *testing.T) {
 	people, v := world()
 	certificate := array7()
 	identify := v.ForConnection("10.0.0.7")
-	for what, given := range map[string][]core.Credential{"none": nil, "an empty one": {empty()}, "two empty ones": {empty(), {Type: core.CredentialTypeDevice}}} {
+	for what, given := range map[string][]proof.Credential{"none": nil, "an empty one": {empty()}, "two empty ones": {empty(), {Type: core.CredentialTypeDevice}}} {
 		if p, err := identify(ctx, certificate, given); p != certificate || err != nil {
 			t.Errorf("%s: %+v, %v; want the certificate's principal", what, p, err)
 		}
 	}
 	other := &core.Principal{Tenant: "other", ID: "array7", Method: core.MethodCertificate}
-	for _, given := range [][]core.Credential{userAndPassword("alice", secret), {{Type: core.CredentialTypeDevice, Value: []core.Field{{}}}}} {
+	for _, given := range [][]proof.Credential{userAndPassword("alice", secret), {{Type: core.CredentialTypeDevice, Value: []core.Field{{}}}}} {
 		if p, err := identify(ctx, other, given); p != other || err != nil {
 			t.Errorf("a tenant without users: %+v, %v; want the certificate's principal", p, err)
 		}
@@ -413,7 +414,7 @@ func TestLentPasswordIsNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	core.Retire(lent[0].Password)
-	for what, same := range map[string]core.IdentifySender{"the same connection": identify, "another": v.ForConnection("10.0.0.7")} {
+	for what, same := range map[string]proof.IdentifySender{"the same connection": identify, "another": v.ForConnection("10.0.0.7")} {
 		if p, err := same(checksNothing, certificate, userAndPassword("alice", secret)); err != nil || p.ID != "alice" {
 			t.Errorf("%s, the right password: %+v, %v", what, p, err)
 		}

@@ -5,14 +5,15 @@ import (
 	"testing"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
-func ofDevice(d core.Device, password string) []core.Credential {
-	c := core.Credential{Type: core.CredentialTypeDevice, Device: &d}
+func ofDevice(d proof.Device, password string) []proof.Credential {
+	c := proof.Credential{Type: core.CredentialTypeDevice, Device: &d}
 	if password != "" {
 		c.Password = []byte(password)
 	}
-	return []core.Credential{c}
+	return []proof.Credential{c}
 }
 
 // A device logs in with the password of the user that its identifier names, if it has each
@@ -21,22 +22,22 @@ func ofDevice(d core.Device, password string) []core.Credential {
 func TestDevicesLogIn(t *testing.T) {
 	users, v := world()
 	users.Put("acme", "drive-17", func(u *core.User) bool {
-		u.Password, u.Attributes = hashed(), map[string]string{core.MachineIdentifierAttribute: "host 3", core.MediaIdentifierAttribute: "tape 9"}
+		u.Password, u.Attributes = hashed(), map[string]string{proof.MachineIdentifierAttribute: "host 3", proof.MediaIdentifierAttribute: "tape 9"}
 		return true
 	})
-	whole := core.Device{SerialNumber: "drive-17", Machine: "host 3", Media: "tape 9", Network: "any"}
-	named := core.Device{SerialNumber: "another", Identifier: "drive-17", Machine: "host 3", Media: "tape 9"}
+	whole := proof.Device{SerialNumber: "drive-17", Machine: "host 3", Media: "tape 9", Network: "any"}
+	named := proof.Device{SerialNumber: "another", Identifier: "drive-17", Machine: "host 3", Media: "tape 9"}
 	for what, c := range map[string]struct {
-		given []core.Credential
+		given []proof.Credential
 		cause string // "": it is let in
 	}{
 		"by its serial number":       {ofDevice(whole, secret), ""},
 		"by its identifier":          {ofDevice(named, secret), ""},
-		"another machine":            {ofDevice(core.Device{SerialNumber: "drive-17", Machine: "host 4", Media: "tape 9"}, secret), errOtherDevice.Error()},
-		"no medium":                  {ofDevice(core.Device{SerialNumber: "drive-17", Machine: "host 3"}, secret), errOtherDevice.Error()},
+		"another machine":            {ofDevice(proof.Device{SerialNumber: "drive-17", Machine: "host 4", Media: "tape 9"}, secret), errOtherDevice.Error()},
+		"no medium":                  {ofDevice(proof.Device{SerialNumber: "drive-17", Machine: "host 3"}, secret), errOtherDevice.Error()},
 		"a wrong password":           {ofDevice(whole, "wrong horse battery"), errWrong.Error()},
-		"an unknown device":          {ofDevice(core.Device{SerialNumber: "drive-18"}, secret), "there is no such user"},
-		"a serial number of a phone": {ofDevice(core.Device{SerialNumber: "no name"}, secret), "there is no such user"},
+		"an unknown device":          {ofDevice(proof.Device{SerialNumber: "drive-18"}, secret), "there is no such user"},
+		"a serial number of a phone": {ofDevice(proof.Device{SerialNumber: "no name"}, secret), "there is no such user"},
 	} {
 		certificate := array7()
 		certificate.ID = what
@@ -77,11 +78,11 @@ func TestDevicesLogIn(t *testing.T) {
 func TestDevicesNeedNameAndPassword(t *testing.T) {
 	_, v := world()
 	certificate := array7()
-	for _, given := range [][]core.Credential{ofDevice(core.Device{Machine: "host 3"}, secret), ofDevice(core.Device{SerialNumber: "alice"}, "")} {
+	for _, given := range [][]proof.Credential{ofDevice(proof.Device{Machine: "host 3"}, secret), ofDevice(proof.Device{SerialNumber: "alice"}, "")} {
 		p, err := v.ForConnection("10.1.0.3")(ctx, certificate, given)
 		refusedLogin(t, "an incomplete device", p, err)
 	}
-	if p, err := v.ForConnection("10.1.0.3")(ctx, certificate, ofDevice(core.Device{}, "")); err != nil || p != certificate {
+	if p, err := v.ForConnection("10.1.0.3")(ctx, certificate, ofDevice(proof.Device{}, "")); err != nil || p != certificate {
 		t.Errorf("an empty Device credential is of %+v, %v; want the certificate's principal", p, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
 	"github.com/keyreeve/keyreeve/core/fair"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/authn/password/passwordtest"
 )
 
@@ -20,7 +21,7 @@ func directoryWorld() (*passwordtest.People, *passwordtest.Directory, *Verifier)
 }
 
 // mustBe fails unless a name and a password log in as a principal.
-func mustBe(t *testing.T, what string, identify core.IdentifySender, certificate *core.Principal, name, password, want string) *core.Principal {
+func mustBe(t *testing.T, what string, identify proof.IdentifySender, certificate *core.Principal, name, password, want string) *core.Principal {
 	t.Helper()
 	p, err := identify(ctx, certificate, userAndPassword(name, password))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // hashings are the hashing algorithms of Hashed Password credentials.
@@ -69,7 +70,7 @@ func hashedOf(u *core.User, a core.HashingAlgorithm, now time.Time) (*core.Hashe
 // verifyHashed checks a Hashed Password and returns who it is. It sets the mark of the login and
 // the hash for the answer. The timestamp may be that of the last login of the connection, if the
 // whole credential is the same.
-func (v *Verifier) verifyHashed(l *login, u *core.User, given *core.HashedPassword, last *mark) (provenUser, error) {
+func (v *Verifier) verifyHashed(l *login, u *core.User, given *proof.HashedPassword, last *mark) (provenUser, error) {
 	now, a := time.Now(), pinnedAlgorithm(given.Algorithm)
 	if err := v.stamps.refuseAtStart(now); err != nil {
 		return provenUser{}, err
@@ -105,7 +106,7 @@ func (v *Verifier) verifyHashed(l *login, u *core.User, given *core.HashedPasswo
 
 // matchHashed reports whether a Hashed Password is right, in constant time, and returns the Server
 // Hashed Password (KMIP 2.1 §9.11, §8.5).
-func matchHashed(h *core.HashedVerifier, newHash func() hash.Hash, given *core.HashedPassword) (proof []byte, matches bool) {
+func matchHashed(h *core.HashedVerifier, newHash func() hash.Hash, given *proof.HashedPassword) (proof []byte, matches bool) {
 	stamp, size := binary.BigEndian.AppendUint64(nil, uint64(given.Timestamp)), newHash().Size()
 	if len(given.Hash) != 2*size {
 		return nil, false

@@ -11,17 +11,18 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // hashedNow is the Hashed Password that a client sends, by the formulas of KMIP 2.1 §9.11.
-func hashedNow(name, password string, a core.HashingAlgorithm, at time.Time) *core.HashedPassword {
+func hashedNow(name, password string, a core.HashingAlgorithm, at time.Time) *proof.HashedPassword {
 	sum := func(text string) string { return string(hashParts(hashings[a], []byte(text))) }
 	stamp := string(binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro())))
-	return &core.HashedPassword{Timestamp: at.UnixMicro(), Algorithm: a, Hash: []byte(sum(sum(name+password)+stamp) + sum(password+name))}
+	return &proof.HashedPassword{Timestamp: at.UnixMicro(), Algorithm: a, Hash: []byte(sum(sum(name+password)+stamp) + sum(password+name))}
 }
 
-func hashedCredential(h *core.HashedPassword) []core.Credential {
-	return []core.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: h}}
+func hashedCredential(h *proof.HashedPassword) []proof.Credential {
+	return []proof.Credential{{Type: core.CredentialTypeHashedPassword, Username: "alice", Hashed: h}}
 }
 
 // withHashed is world with alice taking Hashed Passwords. The process started a minute ago.
@@ -88,7 +89,7 @@ func TestHashedPasswordsThatFail(t *testing.T) {
 	if _, err := v.ForConnection("10.0.0.7")(ctx, array7(), hashedCredential(sent)); err != nil {
 		t.Fatal(err)
 	}
-	change := func(f func(*core.HashedPassword)) *core.HashedPassword {
+	change := func(f func(*proof.HashedPassword)) *proof.HashedPassword {
 		h := hashedNow("alice", secret, core.HashSHA256, now.Add(time.Second))
 		f(h)
 		return h
@@ -97,18 +98,18 @@ func TestHashedPasswordsThatFail(t *testing.T) {
 	bob[0].Username = "bob"
 	const late = "the timestamp of the Hashed Password is more than 2 minutes behind the server's clock, or more than 5 seconds ahead of it"
 	for what, c := range map[string]struct {
-		given []core.Credential
+		given []proof.Credential
 		cause string
 	}{
 		"the same on another connection": {hashedCredential(sent), "the Hashed Password was used before"},
 		"too early":                      {hashedCredential(hashedNow("alice", secret, core.HashSHA256, now.Add(-stampBehind-time.Second))), late},
 		"too late":                       {hashedCredential(hashedNow("alice", secret, core.HashSHA256, now.Add(stampAhead+time.Minute))), late},
 		"before the start":               {hashedCredential(hashedNow("alice", secret, core.HashSHA256, now.Add(-90*time.Second))), "the timestamp of the Hashed Password is from before the server accepted any, or older than too many others"},
-		"another timestamp":              {hashedCredential(change(func(h *core.HashedPassword) { h.Timestamp++ })), errWrong.Error()},
-		"another S2":                     {hashedCredential(change(func(h *core.HashedPassword) { h.Hash[63] ^= 1 })), errWrong.Error()},
-		"a hash too short":               {hashedCredential(change(func(h *core.HashedPassword) { h.Hash = h.Hash[:63] })), errWrong.Error()},
-		"no hash":                        {hashedCredential(change(func(h *core.HashedPassword) { h.Hash = nil })), errWrong.Error()},
-		"another algorithm than named":   {hashedCredential(change(func(h *core.HashedPassword) { h.Algorithm = core.HashSHA384 })), errWrong.Error()},
+		"another timestamp":              {hashedCredential(change(func(h *proof.HashedPassword) { h.Timestamp++ })), errWrong.Error()},
+		"another S2":                     {hashedCredential(change(func(h *proof.HashedPassword) { h.Hash[63] ^= 1 })), errWrong.Error()},
+		"a hash too short":               {hashedCredential(change(func(h *proof.HashedPassword) { h.Hash = h.Hash[:63] })), errWrong.Error()},
+		"no hash":                        {hashedCredential(change(func(h *proof.HashedPassword) { h.Hash = nil })), errWrong.Error()},
+		"another algorithm than named":   {hashedCredential(change(func(h *proof.HashedPassword) { h.Algorithm = core.HashSHA384 })), errWrong.Error()},
 		"a wrong password":               {hashedCredential(hashedNow("alice", "guess", core.HashSHA256, now.Add(time.Second))), errWrong.Error()},
 		"a user who may not":             {bob, "the user may not log in with a Hashed Password"},
 	} {
@@ -121,7 +122,7 @@ func TestHashedPasswordsThatFail(t *testing.T) {
 		}
 	}
 	for _, a := range []core.HashingAlgorithm{1, 2, 3, 4, 5, 9, 99} {
-		p, err := v.ForConnection("10.0.0.7")(ctx, array7(), hashedCredential(change(func(h *core.HashedPassword) { h.Algorithm = a })))
+		p, err := v.ForConnection("10.0.0.7")(ctx, array7(), hashedCredential(change(func(h *proof.HashedPassword) { h.Algorithm = a })))
 		refusedLogin(t, fmt.Sprintf("the algorithm %v", a), p, err)
 	}
 }

@@ -16,7 +16,7 @@ type Login struct {
 }
 
 // LogIn verifies a user name and a password. It returns the version of the user that has this
-// password, and its principal. Errors are those of [core.IdentifySender]. The certificate must
+// password, and its principal. Errors are those of [proof.IdentifySender]. The certificate must
 // be of the user's tenant.
 func (v *Verifier) LogIn(ctx context.Context, in Login) (*core.User, *core.Principal, error) {
 	if in.Certificate != nil && in.Certificate.Tenant != in.Tenant {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/cache"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // Bounds of the delays after failed logins.
@@ -30,14 +31,14 @@ type login struct {
 	tenant, name string // name is "" if no user can have it
 	emptyTenant  bool   // the tenant has no users; it may be made up
 	from         source
-	code         []byte       // one-time code beside the password; nil: none
-	device       *core.Device // that sends the password; nil: none
-	given        mark         // of the password and what is beside it, for the version of the user
+	code         []byte        // one-time code beside the password; nil: none
+	device       *proof.Device // that sends the password; nil: none
+	given        mark          // of the password and what is beside it, for the version of the user
 }
 
 // besidePassword returns what a mark covers beside the password: a one-time code, or the
 // identifiers of a device.
-func besidePassword(code []byte, d *core.Device) []byte {
+func besidePassword(code []byte, d *proof.Device) []byte {
 	if d == nil {
 		return code
 	}

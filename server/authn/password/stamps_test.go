@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 )
 
 // Timestamps may come out of order, each once. What is not remembered is refused, and memory is
@@ -116,7 +117,7 @@ func TestNothingIsGoodAgainAfterARestart(t *testing.T) {
 		people, before := world()
 		people.Put("acme", "alice", func(u *core.User) bool { u.Hashed = HashedVerifiers("alice", []byte(secret)); return true })
 		time.Sleep(time.Minute)
-		var accepted []*core.HashedPassword
+		var accepted []*proof.HashedPassword
 		for _, ahead := range []time.Duration{0, stampAhead / 2, stampAhead} {
 			h := hashedNow("alice", secret, core.HashSHA256, time.Now().Add(ahead))
 			if _, err := before.ForConnection("10.0.0.7")(ctx, array7(), hashedCredential(h)); err != nil {

@@ -24,7 +24,9 @@ import (
 	"time"
 
 	"github.com/keyreeve/keyreeve/api"
+	"github.com/keyreeve/keyreeve/audit"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
@@ -32,8 +34,8 @@ import (
 // Options are the parts that the door uses.
 type Options struct {
 	Engine  *engine.Engine
-	Auth    core.Authenticator
-	Bearers []core.BearerAuthenticator // the first that recognizes a token verifies it
+	Auth    proof.Authenticator
+	Bearers []proof.BearerAuthenticator // the first that recognizes a token verifies it
 
 	Ready   func(context.Context) bool // for everybody; cheap when asked often
 	Metrics http.Handler
@@ -173,7 +175,7 @@ func (d *Door) authenticated(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		p, r, err := d.identify(w, r)
 		if err != nil {
-			d.recordStranger(r, err)
+			setAuditID(w, d.recordStranger(r, id, err), id)
 			if core.CodeOf(err) == core.AuthenticationNotSuccessful {
 				w.Header().Set("WWW-Authenticate", challengeTo(r))
 			}
@@ -182,7 +184,7 @@ func (d *Door) authenticated(next http.Handler) http.Handler {
 			return
 		}
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
-		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clipRequestID(r.Header.Get("X-Request-Id"))}
+		c := &core.Caller{Principal: p, Door: core.DoorREST, Address: host, RequestID: id, ClientRef: clipRequestID(r.Header.Get("X-Request-Id")), RecordedAt: new(int64)}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }
@@ -206,20 +208,25 @@ func (d *Door) routeHandler(to Route) http.Handler {
 		}
 		err := to.checkInput(r)
 		if err != nil {
-			writeProblem(w, c.RequestID, d.Engine.RecordRefused(r.Context(), c, to.Action, err))
+			refuse(w, c, d.Engine.RecordRefused(r.Context(), c, to.Action, err))
 			return
+		}
+		if expected := ExpectedVersion(r); expected != nil {
+			c.ExpectedVersion = *expected
 		}
 		m, err := d.reserve(c, r)
 		if err != nil {
-			writeProblem(w, c.RequestID, d.Engine.RecordRefused(r.Context(), c, to.Action, err))
+			refuse(w, c, d.Engine.RecordRefused(r.Context(), c, to.Action, err))
 			return
 		}
 		defer m.release()
-		out, err := d.answerWithin(to, c, r, m)
+		out, recorded, err := d.answerWithin(to, c, r, m)
+		setAuditID(w, recorded, c.RequestID)
 		if err != nil {
 			writeProblem(w, c.RequestID, err)
 			return
 		}
+		defer wipeAnswer(out)
 		if h, ok := out.(withHeaders); ok {
 			h.SetHeaders(w.Header())
 		}
@@ -238,13 +245,37 @@ func (d *Door) routeHandler(to Route) http.Handler {
 	})
 }
 
+// setAuditID names the last record that a request has left, by its time. 0: none.
+func setAuditID(w http.ResponseWriter, recorded int64, request string) {
+	if recorded != 0 {
+		w.Header().Set("Audit-Id", audit.ID(recorded, request))
+	}
+}
+
+// refuse answers with an error.
+func refuse(w http.ResponseWriter, c *core.Caller, err error) {
+	setAuditID(w, *c.RecordedAt, c.RequestID)
+	writeProblem(w, c.RequestID, err)
+}
+
 // withHeaders is an answer that is more than its body.
 type withHeaders interface{ SetHeaders(http.Header) }
 
+// secretAnswer is an answer that holds something in clear. It is zeroed when it has been sent, or
+// when it came too late to be sent.
+type secretAnswer interface{ Wipe() }
+
+func wipeAnswer(out any) {
+	if s, ok := out.(secretAnswer); ok {
+		s.Wipe()
+	}
+}
+
 // answerWithin does what a route is for, or answers that it has not come back: see
 // [bounds.Work]. The work's context ends with the connection: net/http does not see a
-// client go away that has sent something behind its request.
-func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory) (any, error) {
+// client go away that has sent something behind its request. It also returns the time of the last
+// record, 0 if there is none.
+func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory) (out any, recorded int64, err error) {
 	type result struct {
 		out any
 		err error
@@ -252,6 +283,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 	ctx, leave := context.WithCancel(r.Context())
 	defer leave()
 	began, plain := time.Now(), *c
+	plain.RecordedAt = new(int64) // that of c belongs to the work
 	var late error
 	work := bounds.Work{Limit: d.Operation, Began: func() time.Time { return began }, Cancel: leave, Answer: func(ctx context.Context) bool {
 		late = d.Engine.RecordUnfinished(ctx, &plain, to.Action, d.Operation)
@@ -273,9 +305,10 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 		back <- result{out, err}
 	}()
 	if done, ended := bounds.Await(ctx, &work, back); ended {
-		return done.out, done.err
+		return done.out, *c.RecordedAt, done.err
 	}
-	return nil, late
+	go func() { wipeAnswer((<-back).out) }()
+	return nil, *plain.RecordedAt, late
 }
 
 // checkInput refuses a query, a body or an If-Match that the route does not read, because a
@@ -340,9 +373,9 @@ func clipRequestID(s string) string {
 	return s
 }
 
-// recordStranger records a client that was refused. If that fails, only the log says
-// so: there is no answer to hold back.
-func (d *Door) recordStranger(r *http.Request, why error) {
+// recordStranger records a client that was refused, and returns the time of the record; 0 if there
+// is none. If that fails, only the log says so: there is no answer to hold back.
+func (d *Door) recordStranger(r *http.Request, request string, why error) int64 {
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	var sent []*x509.Certificate
 	if r.TLS != nil {
@@ -350,10 +383,13 @@ func (d *Door) recordStranger(r *http.Request, why error) {
 	}
 	claim := claimOf(r)
 	record := d.Refused(core.DoorREST, host, sent, why.Error())
-	record.ClientRef = cmp.Or(claim.User, record.ClientRef)
-	if err := d.Engine.RecordLogin(context.WithoutCancel(r.Context()), claim.Method, record); err != nil {
+	record.ClientRef, record.RequestID = cmp.Or(claim.User, record.ClientRef), request
+	at, err := d.Engine.RecordLoginAt(context.WithoutCancel(r.Context()), claim.Method, record)
+	if err != nil {
 		slog.Error("audit", "operation", "Login", "error", err)
+		return 0
 	}
+	return at
 }
 
 type (
@@ -400,7 +436,7 @@ func requestID() string {
 func (d *Door) metrics(w http.ResponseWriter, r *http.Request) {
 	c := callerOf(r)
 	if err := d.Engine.MayInspect(r.Context(), c, core.ActionReadMetrics); err != nil {
-		writeProblem(w, c.RequestID, err)
+		refuse(w, c, err)
 		return
 	}
 	d.Metrics.ServeHTTP(w, r)

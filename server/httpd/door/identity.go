@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/server/bounds"
 )
 
@@ -17,7 +18,7 @@ type connectionKey struct{}
 type Connection struct {
 	net.Conn
 	byCertificate func() (*core.Principal, error) // nil before the first request
-	byToken       []core.IdentifyBearer           // one for each of Options.Bearers; nil before the first token
+	byToken       []proof.IdentifyBearer          // one for each of Options.Bearers; nil before the first token
 	counted       *core.Principal                 // the one that the connection counts for
 }
 
@@ -50,7 +51,7 @@ func (d *Door) identify(w http.ResponseWriter, r *http.Request) (*core.Principal
 	case given:
 		p, err = d.identifyByToken(c, r, token)
 	default:
-		if identify := d.routeOf(r).identify; identify != nil {
+		if identify := d.identifyOf(r); identify != nil {
 			p, r, err = identify(c, w, r)
 			break
 		}
@@ -82,7 +83,7 @@ func bearerToken(r *http.Request) (token string, given bool, err error) {
 // identifyByCertificate returns the principal that the certificate of a connection proves.
 func (d *Door) identifyByCertificate(c *Connection, r *http.Request) (*core.Principal, error) {
 	if c.byCertificate == nil {
-		c.byCertificate = d.Auth.Identify(core.Evidence{Certificates: r.TLS.PeerCertificates})
+		c.byCertificate = d.Auth.Identify(proof.Evidence{Certificates: r.TLS.PeerCertificates})
 	}
 	return c.byCertificate()
 }
@@ -103,7 +104,7 @@ func (d *Door) identifyByToken(c *Connection, r *http.Request, token string) (*c
 	if err != nil {
 		return nil, err
 	}
-	identify, err := d.BearerOf(c, r, token)
+	identify, err := d.BearerOf(c, AddressOf(r), token)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +112,13 @@ func (d *Door) identifyByToken(c *Connection, r *http.Request, token string) (*c
 }
 
 // BearerOf returns the function of the issuer of a token. The first issuer refuses what no
-// issuer recognizes.
-func (d *Door) BearerOf(c *Connection, r *http.Request, token string) (core.IdentifyBearer, error) {
+// issuer recognizes. A wrong token counts as a failed login from address.
+func (d *Door) BearerOf(c *Connection, address, token string) (proof.IdentifyBearer, error) {
 	if len(d.Bearers) == 0 {
 		return nil, core.Errorf(core.AuthenticationNotSuccessful, "this server takes no bearer tokens")
 	}
 	if c.byToken == nil {
-		c.byToken = make([]core.IdentifyBearer, len(d.Bearers))
+		c.byToken = make([]proof.IdentifyBearer, len(d.Bearers))
 	}
 	issuer := 0
 	for i, b := range d.Bearers {
@@ -127,7 +128,7 @@ func (d *Door) BearerOf(c *Connection, r *http.Request, token string) (core.Iden
 		}
 	}
 	if c.byToken[issuer] == nil {
-		c.byToken[issuer] = d.Bearers[issuer].ForConnection(AddressOf(r))
+		c.byToken[issuer] = d.Bearers[issuer].ForConnection(address)
 	}
 	return c.byToken[issuer], nil
 }
@@ -161,8 +162,13 @@ func challengeTo(r *http.Request) string {
 	return `Bearer realm="keyreeve"`
 }
 
-// routeOf returns the row of a request, or one without anything.
-func (d *Door) routeOf(r *http.Request) Route {
+// identifyOf returns how the sender of a request is identified in place of its certificate; nil
+// for most routes. [http.ServeMux] also finds a row for a path such as //v1/auth/token, and then
+// redirects: no handler would record how the sender was identified.
+func (d *Door) identifyOf(r *http.Request) Identify {
 	_, pattern := d.mux.Handler(r)
-	return d.rows[pattern]
+	if row := d.rows[pattern]; row.Path == r.URL.Path {
+		return row.identify
+	}
+	return nil
 }

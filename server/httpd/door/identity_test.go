@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/coretest"
+	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
 	"github.com/keyreeve/keyreeve/server/handshake"
 )
@@ -25,7 +26,7 @@ type issuer struct {
 
 func (i *issuer) Recognizes(token string) bool { return strings.HasPrefix(token, i.prefix) }
 
-func (i *issuer) ForConnection(string) core.IdentifyBearer {
+func (i *issuer) ForConnection(string) proof.IdentifyBearer {
 	return func(_ context.Context, certificate *core.Principal, token string) (*core.Principal, error) {
 		i.seen = certificate
 		if token != i.prefix+"good" {
@@ -58,8 +59,7 @@ func TestTokenIsTheIdentity(t *testing.T) {
 	certified := &core.Principal{Tenant: "t", ID: "certified", Method: core.MethodCertificate}
 	ours, theirs := &issuer{prefix: "kr1_"}, &issuer{prefix: "ey"}
 	stored := &records{}
-	d := New(Options{Auth: coretest.Always(certified), Refused: handshake.Refused, Bearers: []core.BearerAuthenticator{ours, theirs},
-		Engine: engine.New(engine.Ports{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{})})
+	d := New(Options{Auth: coretest.Always(certified), Refused: handshake.Refused, Bearers: []proof.BearerAuthenticator{ours, theirs}, Engine: engineOf(stored)})
 	who := d.authenticated(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Who", callerOf(r).Principal.ID) }))
 	for what, c := range map[string]struct {
 		headers []string
@@ -110,6 +110,43 @@ func TestTokenIsTheIdentity(t *testing.T) {
 	}
 }
 
+// engineOf returns an engine that stores its records alone.
+func engineOf(stored *records) *engine.Engine {
+	return engine.New(engine.Ports{Store: stored, Journal: plainJournal{}, Log: slog.New(slog.DiscardHandler)}, engine.Settings{})
+}
+
+// requestOf returns a request of a principal that was let in.
+func requestOf(method, target string) *http.Request {
+	r := httptest.NewRequest(method, target, nil)
+	c := &core.Caller{Principal: &core.Principal{Tenant: "t", ID: "p"}, Door: core.DoorREST, RecordedAt: new(int64)}
+	return r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+}
+
 func leafWithoutNames() *x509.Certificate {
 	return &x509.Certificate{Raw: []byte{1}, SerialNumber: big.NewInt(1)}
+}
+
+// A route that identifies its clients in its own way does so for its path alone. A path that
+// leads there by a redirect is identified by certificate, so that a login leaves its record.
+func TestOwnWayToIdentifyIsOfOnePath(t *testing.T) {
+	certified := &core.Principal{Tenant: "t", ID: "certified", Method: core.MethodCertificate}
+	d := New(Options{Auth: coretest.Always(certified), Refused: handshake.Refused, Engine: engineOf(&records{})})
+	asked := 0
+	d.Add(Row(t, "POST", "/v1/auth/token", core.ActionIssueToken, TakesBody, 200, func(*testing.T, *core.Caller, *http.Request) (any, error) { return nil, nil }).
+		IdentifyBy(func(_ *Connection, _ http.ResponseWriter, r *http.Request) (*core.Principal, *http.Request, error) {
+			asked++
+			return certified, r, nil
+		}))
+	for _, c := range []struct {
+		path string
+		want int
+	}{{"/v1/auth/token", 1}, {"//v1/auth/token", 0}, {"/v1//auth/token", 0}, {"/v1/auth/../auth/token", 0}, {"/v1/auth/./token", 0}, {"/v1/auth/token/", 0}} {
+		r := httptest.NewRequest("POST", "https://x"+c.path, nil)
+		r.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{leafWithoutNames()}}
+		asked = 0
+		d.authenticated(d.mux).ServeHTTP(httptest.NewRecorder(), r)
+		if asked != c.want {
+			t.Errorf("%s: identified %d times in the way of the route, want %d", c.path, asked, c.want)
+		}
+	}
 }

@@ -46,6 +46,12 @@ type Problem struct {
 // refused because something was busy or away.
 const retryAfter = "1"
 
+// mayRetry reports whether a client is told to send a request again as it is. It is not if the
+// request may still take effect, or has taken effect.
+func mayRetry(status int, err error) bool {
+	return (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && !errors.Is(err, core.ErrOutcomeUnknown)
+}
+
 // writeProblem writes an error; the text of one without a code stays in the log.
 func writeProblem(w http.ResponseWriter, request string, err error) {
 	c := core.CodeOf(err)
@@ -65,7 +71,7 @@ func writeProblem(w http.ResponseWriter, request string, err error) {
 		slog.Error("rest", "request", request, "error", err)
 	}
 	b, _ := json.Marshal(p)
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+	if mayRetry(p.Status, err) {
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")

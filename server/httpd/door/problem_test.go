@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
 )
 
 func TestEveryCodeHasAStatus(t *testing.T) {
@@ -65,6 +66,13 @@ func TestRetryAfter(t *testing.T) {
 		again := w.Code == http.StatusServiceUnavailable || w.Code == http.StatusTooManyRequests
 		if got := w.Header().Get("Retry-After"); (got != "") != again {
 			t.Errorf("%v is %d with Retry-After %q", code, w.Code, got)
+		}
+	}
+	for _, code := range []core.Code{core.TokenUnavailable, core.StoreUnavailable, core.AuditUnavailable} {
+		w := httptest.NewRecorder()
+		writeProblem(w, "r", engine.Unrecorded(core.Wrap(code, core.ErrOutcomeUnknown, "x"), nil))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "" {
+			t.Errorf("%v with an outcome that is not known is %d with Retry-After %q; want 503 without", code, w.Code, w.Header().Get("Retry-After"))
 		}
 	}
 	if statuses[core.TooManyRequests] != http.StatusTooManyRequests || statuses[core.Busy] != http.StatusServiceUnavailable {

@@ -84,6 +84,7 @@ type cipherInput[Raw any] struct {
 }
 
 func readEncrypt(in *api.EncryptRequest) (out cipherInput[operation.EncryptInput], err error) {
+	defer clear(in.Plaintext)
 	id, err := keyNamed(in.KeyID)
 	if err != nil {
 		return out, err

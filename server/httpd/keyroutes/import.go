@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
@@ -40,7 +39,7 @@ func wrappingOf(name *string) *core.CryptographicParameters {
 }
 
 // importKey takes a key that was made elsewhere, by the same verb as KMIP's Register.
-func (s *service) importKey(c *core.Caller, r *http.Request) (createdKey, error) {
+func (s *service) importKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	var body api.ImportedKey
 	var in *operation.RegisterInput
 	material, err := door.DecodeWithSecret(r.Body, &body, "keyMaterial")
@@ -49,29 +48,29 @@ func (s *service) importKey(c *core.Caller, r *http.Request) (createdKey, error)
 		in, err = readImport(c, &body, material)
 	}
 	if err != nil {
-		return createdKey{}, s.Engine.RecordRefused(r.Context(), c, core.ActionRegister, err)
+		return keyAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionRegister, err)
 	}
 	defer clear(in.Object.KeyBlock.Material)
 	out, err := s.Objects.Register(r.Context(), c, in)
 	if err != nil {
-		return createdKey{}, err
+		return keyAnswer{}, err
 	}
-	return createdKey{showMade(out.Made)}, nil
+	return showMade(out.Made), nil
 }
 
 // readImport translates a body. material is the text of keyMaterial, nil if there is none.
 func readImport(c *core.Caller, in *api.ImportedKey, material []byte) (*operation.RegisterInput, error) {
 	key := api.NewKey{Type: in.Type, Algorithm: in.Algorithm, Length: in.Length, Curve: in.Curve, Usage: in.Usage, Name: in.Name, Group: in.Group, Tags: in.Tags, Description: in.Description,
-		Attributes: in.Attributes, ObjectGroups: in.ObjectGroups, ExpiresAt: in.ExpiresAt, Custody: in.Custody, Sensitive: in.Sensitive, Extractable: in.Extractable, Activate: in.Activate}
+		Attributes: in.Attributes, ObjectGroups: in.ObjectGroups, ExpiresAt: in.ExpiresAt, Custody: in.Custody, Sensitive: in.Sensitive, Extractable: in.Extractable}
 	if err := checkGroup(c, key.Group); err != nil {
 		return nil, err
 	}
-	attributes, err := readNewKey(&key, time.Now())
+	attributes, err := readNewKey(&key)
 	if err != nil {
 		return nil, err
 	}
 	kind := importedTypes[in.Type]
-	out := &operation.RegisterInput{ObjectType: kind.object, Attributes: attributes.common,
+	out := &operation.RegisterInput{ObjectType: kind.object, Attributes: attributes.common, ActivateNow: orElse(in.Activate, true),
 		Object: core.ObjectBody{Type: kind.object, SecretDataType: core.SecretDataTypePassword, KeyBlock: core.KeyBlock{Format: kind.format}}}
 	if in.WrappedKey == nil {
 		return out, readClear(in, material, out)

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
@@ -104,33 +103,40 @@ func dateOf(as core.Attributes, t core.Tag) string {
 	return door.TimeText(v.Num)
 }
 
-func (s *service) getKey(c *core.Caller, r *http.Request) (api.Key, error) {
+func (s *service) getKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	id, err := s.pathKey(c, r, core.ActionGetAttributes)
 	if err != nil {
-		return api.Key{}, err
+		return keyAnswer{}, err
 	}
 	out, err := s.Attributes.GetAttributes(r.Context(), c, &operation.GetAttributesInput{ID: id})
 	if err != nil {
-		return api.Key{}, err
+		return keyAnswer{}, err
 	}
 	return describeAll(&out), nil
 }
 
-func describeAll(out *operation.GetAttributesOutput) api.Key {
-	k := describe(out.ID, out.Attributes)
+func describeAll(out *operation.GetAttributesOutput) keyAnswer {
+	k := keyAnswer{Key: describe(out.ID, out.Attributes), stored: out.Version}
 	k.Owner, k.Group, k.Class = out.Owner, out.Group, string(out.Class)
 	return k
 }
 
-// createdKey is the answer about a new key.
-type createdKey struct{ api.Key }
-
-// SetHeaders sets Location.
-func (k createdKey) SetHeaders(h http.Header) {
-	h.Set("Location", "/v1/keys/"+url.PathEscape(k.KeyID))
+// keyAnswer is the answer about one key.
+type keyAnswer struct {
+	api.Key
+	stored int64 // ChangeNumber of the object; it is the ETag
+	made   bool  // the request has made the key
 }
 
-func (s *service) createKey(c *core.Caller, r *http.Request) (createdKey, error) {
+// SetHeaders sets ETag and Location.
+func (k keyAnswer) SetHeaders(h http.Header) {
+	door.Version(k.stored).SetHeaders(h)
+	if k.made {
+		h.Set("Location", "/v1/keys/"+url.PathEscape(k.KeyID))
+	}
+}
+
+func (s *service) createKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	var body api.NewKey
 	action := core.ActionCreate
 	err := door.Decode(r.Body, &body)
@@ -142,29 +148,29 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (createdKey, error)
 		err = checkGroup(c, body.Group)
 	}
 	if err == nil {
-		in, err = readNewKey(&body, time.Now())
+		in, err = readNewKey(&body)
 	}
 	if err != nil {
-		return createdKey{}, s.Engine.RecordRefused(r.Context(), c, action, err)
+		return keyAnswer{}, s.Engine.RecordRefused(r.Context(), c, action, err)
 	}
 	if body.Type == typePair {
-		out, err := s.Objects.CreateKeyPair(r.Context(), c, &operation.CreateKeyPairInput{Common: in.common, Private: in.private, Public: in.public})
+		out, err := s.Objects.CreateKeyPair(r.Context(), c, &operation.CreateKeyPairInput{Common: in.common, Private: in.private, Public: in.public, ActivateNow: orElse(body.Activate, true)})
 		if err != nil {
-			return createdKey{}, err
+			return keyAnswer{}, err
 		}
 		made := showMade(out.Private)
 		made.PublicKeyID = out.PublicID
-		return createdKey{made}, nil
+		return made, nil
 	}
 	t := core.ObjectTypeSymmetricKey
 	if body.Type == typeSecret {
 		t = core.ObjectTypeSecretData
 	}
-	out, err := s.Objects.Create(r.Context(), c, &operation.CreateInput{ObjectType: t, Attributes: in.common})
+	out, err := s.Objects.Create(r.Context(), c, &operation.CreateInput{ObjectType: t, Attributes: in.common, ActivateNow: orElse(body.Activate, true)})
 	if err != nil {
-		return createdKey{}, err
+		return keyAnswer{}, err
 	}
-	return createdKey{showMade(out.Made)}, nil
+	return showMade(out.Made), nil
 }
 
 // checkGroup refuses a group for a new key that is none of the caller's.
@@ -176,8 +182,8 @@ func checkGroup(c *core.Caller, group *string) error {
 }
 
 // showMade returns an object that was just made, for its maker.
-func showMade(o *core.ManagedObject) api.Key {
-	k := describe(o.ID, o.Attributes)
+func showMade(o *core.ManagedObject) keyAnswer {
+	k := keyAnswer{describe(o.ID, o.Attributes), o.ChangeNumber(), true}
 	k.Owner, k.Group, k.Class = o.Owner, o.Group, string(o.Material.Class)
 	return k
 }
@@ -185,13 +191,13 @@ func showMade(o *core.ManagedObject) api.Key {
 func readActivate(*api.ActivateRequest) (in operation.ActivateInput, err error) { return in, nil }
 
 // activateKey makes a key Active now. The answer needs no right to read the key.
-func (s *service) activateKey(c *core.Caller, r *http.Request) (api.Key, error) {
+func (s *service) activateKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	in, err := readFor(s, c, r, core.ActionActivate, readActivate)
 	if err != nil {
-		return api.Key{}, err
+		return keyAnswer{}, err
 	}
 	if in.ID, err = s.pathKey(c, r, core.ActionActivate); err != nil {
-		return api.Key{}, err
+		return keyAnswer{}, err
 	}
 	out, err := s.Objects.Activate(r.Context(), c, &in)
 	return showChanged(&out), err
@@ -214,13 +220,13 @@ func readRevoke(in *api.RevokeRequest) (out operation.RevokeInput, err error) {
 }
 
 // revokeKey ends the use of a key to protect data. The answer needs no right to read the key.
-func (s *service) revokeKey(c *core.Caller, r *http.Request) (api.Key, error) {
+func (s *service) revokeKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	in, err := readFor(s, c, r, core.ActionRevoke, readRevoke)
 	if err != nil {
-		return api.Key{}, err
+		return keyAnswer{}, err
 	}
 	if in.ID, err = s.pathKey(c, r, core.ActionRevoke); err != nil {
-		return api.Key{}, err
+		return keyAnswer{}, err
 	}
 	out, err := s.Objects.Revoke(r.Context(), c, &in)
 	return showChanged(&out), err

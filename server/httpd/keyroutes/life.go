@@ -20,14 +20,14 @@ func readLife(*api.ActivateRequest) (in operation.LifeInput, err error) { return
 type lifeVerb func(*objects.Verbs, context.Context, *core.Caller, *operation.LifeInput) (operation.IDOutput, error)
 
 // lifeRoute returns the handler of such a verb. Its answer needs no right to read the key.
-func lifeRoute(action core.Action, verb lifeVerb) func(*service, *core.Caller, *http.Request) (api.Key, error) {
-	return func(s *service, c *core.Caller, r *http.Request) (api.Key, error) {
+func lifeRoute(action core.Action, verb lifeVerb) func(*service, *core.Caller, *http.Request) (keyAnswer, error) {
+	return func(s *service, c *core.Caller, r *http.Request) (keyAnswer, error) {
 		in, err := readFor(s, c, r, action, readLife)
 		if err != nil {
-			return api.Key{}, err
+			return keyAnswer{}, err
 		}
 		if in.ID, err = s.pathKey(c, r, action); err != nil {
-			return api.Key{}, err
+			return keyAnswer{}, err
 		}
 		out, err := verb(s.Objects, r.Context(), c, &in)
 		return showChanged(&out), err
@@ -35,12 +35,12 @@ func lifeRoute(action core.Action, verb lifeVerb) func(*service, *core.Caller, *
 }
 
 // showChanged returns what a change of the life of a key tells the caller.
-func showChanged(out *operation.IDOutput) api.Key {
+func showChanged(out *operation.IDOutput) keyAnswer {
 	if out.Changed == nil {
-		return api.Key{}
+		return keyAnswer{}
 	}
-	k := api.Key{KeyID: out.ID, State: stateOf(out.Changed.Attributes)}
-	addLife(&k, out.Changed.Attributes)
+	k := keyAnswer{Key: api.Key{KeyID: out.ID, State: stateOf(out.Changed.Attributes)}, stored: out.Changed.ChangeNumber()}
+	addLife(&k.Key, out.Changed.Attributes)
 	return k
 }
 
@@ -61,7 +61,7 @@ func addLife(k *api.Key, as core.Attributes) {
 }
 
 // deleteKey is Soft Delete: ?retention=.
-func (s *service) deleteKey(c *core.Caller, r *http.Request) (api.Key, error) {
+func (s *service) deleteKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	var in operation.SoftDeleteInput
 	q, err := door.ReadQuery(r, "retention")
 	if err == nil {
@@ -71,7 +71,7 @@ func (s *service) deleteKey(c *core.Caller, r *http.Request) (api.Key, error) {
 		in.Retention, err = readRetention(text)
 	}
 	if err != nil {
-		return api.Key{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSoftDelete, err)
+		return keyAnswer{}, s.Engine.RecordRefused(r.Context(), c, core.ActionSoftDelete, err)
 	}
 	out, err := s.Objects.SoftDelete(r.Context(), c, &in)
 	return showChanged(&out), err

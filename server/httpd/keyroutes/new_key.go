@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
@@ -48,7 +47,7 @@ func usageNames(mask core.UsageMask) (names []string) {
 type keyAttributes struct{ common, private, public core.Attributes }
 
 // readNewKey translates a body.
-func readNewKey(in *api.NewKey, now time.Time) (out keyAttributes, err error) {
+func readNewKey(in *api.NewKey) (out keyAttributes, err error) {
 	set := func(t core.Tag, v core.Value) { out.common = out.common.Add(core.Attribute{Tag: t, Value: v}) }
 	if err := setAlgorithm(in, set); err != nil {
 		return out, err
@@ -71,9 +70,6 @@ func readNewKey(in *api.NewKey, now time.Time) (out keyAttributes, err error) {
 		if in.Group == nil || g != *in.Group {
 			set(core.TagObjectGroup, core.Text(g))
 		}
-	}
-	if in.Activate == nil || *in.Activate {
-		set(core.TagActivationDate, core.Date(now.Unix()))
 	}
 	if in.ExpiresAt != nil {
 		at, err := door.ReadTime("expiresAt", *in.ExpiresAt)

@@ -47,6 +47,7 @@ func signedData(message api.Encoded, encoding *string, digest []byte) (data, dig
 }
 
 func readSign(in *api.SignRequest) (out operation.SignInput, err error) {
+	defer clear(in.Message)
 	out = operation.SignInput{Parameters: signatureParameters(in.Algorithm)}
 	if out.ID, err = keyNamed(in.KeyID); err != nil {
 		return out, err
@@ -60,11 +61,13 @@ func (s *service) sign(c *core.Caller, r *http.Request) (out api.SignAnswer, err
 	if err != nil {
 		return out, err
 	}
+	defer clear(in.Data)
 	made, err := s.Uses.Sign(r.Context(), c, &in)
 	return api.SignAnswer{KeyID: made.ID, Signature: made.Signature}, err
 }
 
 func readVerify(in *api.VerifyRequest) (out operation.SignatureVerifyInput, err error) {
+	defer clear(in.Message)
 	out = operation.SignatureVerifyInput{Parameters: signatureParameters(in.Algorithm), Signature: in.Signature}
 	if out.ID, err = keyNamed(in.KeyID); err != nil {
 		return out, err
@@ -78,6 +81,7 @@ func (s *service) verify(c *core.Caller, r *http.Request) (out api.VerifyAnswer,
 	if err != nil {
 		return out, err
 	}
+	defer clear(in.Data)
 	made, err := s.Uses.SignatureVerify(r.Context(), c, &in)
 	return validAnswer(made.ID, made.Validity), err
 }
@@ -99,6 +103,7 @@ func macParameters(algorithm *string) *core.CryptographicParameters {
 }
 
 func readMAC(in *api.MACRequest) (out operation.MACInput, err error) {
+	defer clear(in.Data)
 	out = operation.MACInput{Parameters: macParameters(in.Algorithm)}
 	if out.ID, err = keyNamed(in.KeyID); err != nil {
 		return out, err
@@ -112,11 +117,13 @@ func (s *service) makeMAC(c *core.Caller, r *http.Request) (out api.MACAnswer, e
 	if err != nil {
 		return out, err
 	}
+	defer clear(in.Data)
 	made, err := s.Uses.MAC(r.Context(), c, &in)
 	return api.MACAnswer{KeyID: made.ID, MAC: made.MAC}, err
 }
 
 func readMACVerify(in *api.MACVerifyRequest) (out operation.MACVerifyInput, err error) {
+	defer clear(in.Data)
 	out = operation.MACVerifyInput{Parameters: macParameters(in.Algorithm), MAC: in.MAC}
 	if out.ID, err = keyNamed(in.KeyID); err != nil {
 		return out, err
@@ -130,11 +137,13 @@ func (s *service) verifyMAC(c *core.Caller, r *http.Request) (out api.VerifyAnsw
 	if err != nil {
 		return out, err
 	}
+	defer clear(in.Data)
 	made, err := s.Uses.MACVerify(r.Context(), c, &in)
 	return validAnswer(made.ID, made.Validity), err
 }
 
 func readHash(in *api.HashRequest) (out operation.HashInput, err error) {
+	defer clear(in.Data)
 	out = operation.HashInput{Parameters: &core.CryptographicParameters{HashingAlgorithm: hashOf(in.Algorithm)}}
 	out.Data, err = plainBytes("data", in.Data, in.Encoding)
 	return out, err
@@ -145,6 +154,7 @@ func (s *service) hash(c *core.Caller, r *http.Request) (out api.HashAnswer, err
 	if err != nil {
 		return out, err
 	}
+	defer clear(in.Data)
 	made, err := s.Uses.Hash(r.Context(), c, &in)
 	return api.HashAnswer{Digest: made.Data}, err
 }

@@ -2,7 +2,6 @@ package keyroutes
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
@@ -11,35 +10,27 @@ import (
 )
 
 func readRotate(in *api.RotateRequest) (out operation.RotateInput, err error) {
-	offset := int64(0) // the dates of the key move with its activation
 	if in.ActivateAt != nil {
-		at, err := door.ReadTime("activateAt", *in.ActivateAt)
-		if err != nil {
-			return out, err
-		}
-		if offset = at - time.Now().Unix(); offset < 0 {
-			return out, core.Errorf(core.InvalidField, `"activateAt" has passed; leave it out for a key that is Active now`)
-		}
+		out.ActivateAt, err = door.ReadTime("activateAt", *in.ActivateAt)
 	}
-	out.Offset = &offset
-	return out, nil
+	return out, err
 }
 
 // rotateKey makes a new version of a key, by the same verbs as KMIP's Re-key and Re-key Key Pair.
 // The old version goes on processing what it has protected.
-func (s *service) rotateKey(c *core.Caller, r *http.Request) (createdKey, error) {
+func (s *service) rotateKey(c *core.Caller, r *http.Request) (keyAnswer, error) {
 	in, err := readFor(s, c, r, core.ActionReKey, readRotate)
 	if err != nil {
-		return createdKey{}, err
+		return keyAnswer{}, err
 	}
 	if in.ID, err = s.pathKey(c, r, core.ActionReKey); err != nil {
-		return createdKey{}, err
+		return keyAnswer{}, err
 	}
 	out, err := s.Objects.Rotate(r.Context(), c, &in)
 	if err != nil {
-		return createdKey{}, err
+		return keyAnswer{}, err
 	}
 	made := showMade(out.Made)
 	made.PublicKeyID = out.PublicID
-	return createdKey{made}, nil
+	return made, nil
 }

@@ -1,27 +1,30 @@
-package engine
+// Package rowsealer seals and checks the rows of a store with the keys of the token, and has
+// the engine load the keys of a tenant if they are missing. Start at [RowSealer].
+package rowsealer
 
 import (
 	"context"
 	"sync/atomic"
 
 	"github.com/keyreeve/keyreeve/core"
+	"github.com/keyreeve/keyreeve/engine"
 )
 
 // RowSealer is the [core.Sealer] of a store. It seals with the token's keys, and loads
 // a tenant's keys if they are missing. Safe for concurrent use.
 type RowSealer struct {
 	token  core.Sealer
-	engine atomic.Pointer[Engine]
+	engine atomic.Pointer[engine.Engine]
 }
 
-// NewRowSealer returns the sealer of a store that is opened before its engine.
-func NewRowSealer(token core.Sealer) *RowSealer { return &RowSealer{token: token} }
+// New returns the sealer of a store that is opened before its engine.
+func New(token core.Sealer) *RowSealer { return &RowSealer{token: token} }
 
 // UseEngine sets the engine that loads tenants' keys.
-func (s *RowSealer) UseEngine(e *Engine) { s.engine.Store(e) }
+func (s *RowSealer) UseEngine(e *engine.Engine) { s.engine.Store(e) }
 
 // Seal implements [core.Sealer]. It loads no keys: it is called in the middle of a
-// commit, and [Call.Commit] has loaded the tenant's keys before.
+// commit, and [engine.Call.Commit] has loaded the tenant's keys before.
 func (s *RowSealer) Seal(tenant string, row []byte) ([]byte, error) { return s.token.Seal(tenant, row) }
 
 // CheckSeal implements [core.Sealer]. If the epoch is unknown, another node may have just
@@ -39,7 +42,7 @@ func (s *RowSealer) CheckSeal(tenant string, row, seal []byte) error {
 		return err
 	}
 	known := func() bool { return core.CodeOf(s.token.CheckSeal(tenant, row, seal)) != core.TokenUnavailable }
-	if err := e.Tenants.loadUnless(context.Background(), tenant, known); err != nil && core.CodeOf(err) != core.AuthenticationNotSuccessful {
+	if err := e.Tenants.LoadUnless(context.Background(), tenant, known); err != nil && core.CodeOf(err) != core.AuthenticationNotSuccessful {
 		return err
 	}
 	if err = s.token.CheckSeal(tenant, row, seal); core.CodeOf(err) == core.TokenUnavailable {

@@ -1,10 +1,13 @@
-package core
+// Package proof says what senders prove or claim about themselves, and what verifies it. It
+// verifies nothing itself. Start at [Evidence] and [Credential].
+package proof
 
 import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"slices"
+
+	"github.com/keyreeve/keyreeve/core"
 )
 
 // Evidence holds what a connection proves or claims about its sender. A door only
@@ -17,21 +20,21 @@ type Evidence struct {
 // The types Username and Password, Device, One Time Password and Hashed Password are decoded. Other
 // types keep their fields in Value. All bytes alias the message.
 type Credential struct {
-	Type            CredentialType
+	Type            core.CredentialType
 	Username        string
 	Password        []byte
 	OneTimePassword []byte
 	Hashed          *HashedPassword // nil: another type
 	Device          *Device         // nil: another type
-	Value           []Field
+	Value           []core.Field
 }
 
 // HashedPassword proves that the sender knows a password (KMIP 2.1 §9.11, Table 415). With
 // S1 = Hash(Username || Password) and S2 = Hash(Password || Username) it is
 // Hash(S1 || Timestamp) || S2.
 type HashedPassword struct {
-	Timestamp int64            // Unix microseconds
-	Algorithm HashingAlgorithm // 0: SHA-256
+	Timestamp int64                 // Unix microseconds
+	Algorithm core.HashingAlgorithm // 0: SHA-256
 	Hash      []byte
 
 	// ServerHash is the Server Hashed Password of the answer (2.1 §8.5): Hash(Timestamp || S1 ||
@@ -90,7 +93,7 @@ type CredentialAuthenticator interface {
 // now. A refusal is never an answer for the certificate's principal. The function may wait
 // until ctx ends, and keeps nothing of the credentials. It is called by one goroutine at a
 // time.
-type IdentifySender func(ctx context.Context, certificate *Principal, credentials []Credential) (*Principal, error)
+type IdentifySender func(ctx context.Context, certificate *core.Principal, credentials []Credential) (*core.Principal, error)
 
 // BearerAuthenticator turns the bearer tokens of one issuer into principals: those of this
 // server, or those of OpenID providers. Safe for concurrent use.
@@ -110,7 +113,7 @@ type BearerAuthenticator interface {
 // nothing about it changes. Errors have code AuthenticationNotSuccessful, or say why the token
 // cannot be verified now. The function keeps nothing of the token. It is called by one
 // goroutine at a time.
-type IdentifyBearer func(ctx context.Context, certificate *Principal, token string) (*Principal, error)
+type IdentifyBearer func(ctx context.Context, certificate *core.Principal, token string) (*core.Principal, error)
 
 // Authenticator turns evidence into principals. Safe for concurrent use.
 type Authenticator interface {
@@ -119,38 +122,5 @@ type Authenticator interface {
 	// or expires, or a setting changes. A door calls it for each message. The
 	// principal stays the same pointer while nothing about it changes. Errors have
 	// code AuthenticationNotSuccessful. The function is safe for concurrent use.
-	Identify(e Evidence) func() (*Principal, error)
-}
-
-// Strength orders the ways to prove an identity. Greater means harder to steal.
-type Strength uint8
-
-// The strengths of proofs.
-const (
-	StrengthNone        Strength = iota // nothing was proved
-	StrengthPassword                    // a secret that was sent
-	StrengthToken                       // a short-lived token, signed by a trusted issuer
-	StrengthCode                        // a secret that was sent, and a code that is good once
-	StrengthCertificate                 // the key of a certificate, held by the client and never sent
-	StrengthSystem                      // the kernel of the server's own machine confirms it
-)
-
-var strengthNames = [...]string{StrengthNone: "none", StrengthPassword: "password", StrengthToken: "token", StrengthCode: "code", StrengthCertificate: "certificate", StrengthSystem: "system"}
-
-// Strengths lists the strengths, weakest first.
-func Strengths() []Strength {
-	return []Strength{StrengthNone, StrengthPassword, StrengthToken, StrengthCode, StrengthCertificate, StrengthSystem}
-}
-
-// StrengthNamed returns the strength with a name; StrengthNone if there is none.
-func StrengthNamed(name string) Strength {
-	return Strength(max(0, slices.Index(strengthNames[:], name)))
-}
-
-// String returns the name of s that policies use. A number without a name is "none".
-func (s Strength) String() string {
-	if int(s) >= len(strengthNames) {
-		s = StrengthNone
-	}
-	return strengthNames[s]
+	Identify(e Evidence) func() (*core.Principal, error)
 }

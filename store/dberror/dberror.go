@@ -1,4 +1,6 @@
-package store
+// Package dberror turns the errors of both databases into those of package core, with a
+// sentence that says what an operator should do. Start at [Unavailable].
+package dberror
 
 import (
 	"context"
@@ -9,10 +11,10 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// unavailable turns an error of a database into StoreUnavailable, with a sentence that
+// Unavailable turns an error of a database into StoreUnavailable, with a sentence that
 // says what to do. The log gets the cause. An error that already has a code is
 // returned as it is.
-func unavailable(err error, what string) error {
+func Unavailable(err error, what string) error {
 	if coded, ok := errors.AsType[*core.Error](err); ok {
 		return coded
 	}
@@ -41,9 +43,14 @@ var sqliteSentences = map[sqlite3.ErrNo]string{
 	sqlite3.ErrLocked:   "another program holds a lock on the database; let it finish or stop it",
 }
 
-// isUncertain reports whether a change may be stored although its COMMIT failed. The
+// IsUncertain reports whether a change may be stored although its COMMIT failed. The
 // last frame can be in the WAL although the sync failed.
-func isUncertain(err error) bool {
+func IsUncertain(err error) bool {
 	e, ok := errors.AsType[sqlite3.Error](err)
 	return ok && e.Code == sqlite3.ErrIoErr
+}
+
+// UnknownOutcome is the only error after which a change may be stored.
+func UnknownOutcome(cause error) error {
+	return core.Wrap(core.StoreUnavailable, errors.Join(core.ErrOutcomeUnknown, cause), "the connection to the database was lost during a commit, so it is not known whether the change is stored; read the object again")
 }

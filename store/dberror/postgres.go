@@ -1,4 +1,4 @@
-package store
+package dberror
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 // postgresSentences say what to do, for each SQLSTATE.
 var postgresSentences = map[string]string{
 	"25006": "the database does not accept writes: this PostgreSQL is a standby or read-only; name all hosts, also the primary, in store.url",
-	"26000": pooled,
-	"42P05": pooled,
+	"26000": Pooled,
+	"42P05": Pooled,
 	"28000": "PostgreSQL rejects this role; check user and password in store.url, and pg_hba.conf",
 	"28P01": "PostgreSQL rejects this role; check user and password in store.url, and pg_hba.conf",
 	"3D000": "the database that store.url names does not exist",
@@ -33,7 +33,8 @@ var postgresSentences = map[string]string{
 	"57P05": "PostgreSQL closed an idle connection; keyreeve connects again",
 }
 
-const pooled = "a connection pooler such as PgBouncer gives each transaction another session; add default_query_exec_mode=exec to store.url"
+// Pooled says what to do if a connection pooler is in the way.
+const Pooled = "a connection pooler such as PgBouncer gives each transaction another session; add default_query_exec_mode=exec to store.url"
 
 // postgresSentence returns what an operator must know about an error of PostgreSQL,
 // with its SQLSTATE. It returns "" for other errors.
@@ -55,9 +56,9 @@ func postgresSentence(err error) string {
 	return s + " (SQLSTATE " + e.Code + ")"
 }
 
-// isFailover reports whether a SQLSTATE says that the server does not accept writes or
+// IsFailover reports whether a SQLSTATE says that the server does not accept writes or
 // is shutting down.
-func isFailover(sqlState string) bool {
+func IsFailover(sqlState string) bool {
 	switch sqlState {
 	case "25006", "57P01", "57P02", "57P03", "57P05":
 		return true
@@ -65,8 +66,8 @@ func isFailover(sqlState string) bool {
 	return false
 }
 
-// mustDiscard reports whether a connection must not be used again.
-func mustDiscard(c *pgx.Conn, err error) bool {
+// MustDiscard reports whether a connection must not be used again.
+func MustDiscard(c *pgx.Conn, err error) bool {
 	if c.IsClosed() || c.PgConn().IsBusy() || c.PgConn().TxStatus() != 'I' {
 		return true
 	}
@@ -86,51 +87,51 @@ func mustDiscard(c *pgx.Conn, err error) bool {
 // errors inside the server.
 func mustDiscardAfter(code string) bool {
 	switch {
-	case isFailover(code), code == "26000", code == "42P05", code == "0A000", code == "53200", code == "53300":
+	case IsFailover(code), code == "26000", code == "42P05", code == "0A000", code == "53200", code == "53300":
 		return true
 	}
 	return len(code) == 5 && (code[:2] == "08" || code[:2] == "58" || code[:2] == "XX")
 }
 
-func isPostgresDuplicate(err error) bool {
+func IsPostgresDuplicate(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && e.Code == "23505" // unique_violation
 }
 
-// commitOutcome returns the error of a COMMIT as it is if the commit certainly failed,
-// and [unknownOutcome] otherwise. Only an ERROR of the server is certain. A FATAL error
+// CommitOutcome returns the error of a COMMIT as it is if the commit certainly failed,
+// and [UnknownOutcome] otherwise. Only an ERROR of the server is certain. A FATAL error
 // (the server is shutting down) can follow a commit that succeeded. pgx returns "conn
 // closed" and calls it safe to retry, even if the connection broke after COMMIT was
 // sent.
-func commitOutcome(err error) error {
+func CommitOutcome(err error) error {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if err == nil || errors.Is(err, pgx.ErrTxCommitRollback) || ok && e.SeverityUnlocalized == "ERROR" && e.Code != "40003" { // statement completion unknown
 		return err
 	}
-	return unknownOutcome(err)
+	return UnknownOutcome(err)
 }
 
-// postgresError turns an error that has no code into StoreUnavailable.
-func postgresError(err error, what string) error {
+// FromPostgres turns an error that has no code into StoreUnavailable.
+func FromPostgres(err error, what string) error {
 	if err == nil || core.CodeOf(err) != core.Internal {
 		return err
 	}
-	return unavailable(err, what)
+	return Unavailable(err, what)
 }
 
-// cannotOpen is the error if a database cannot be opened. The driver's error names
+// CannotOpen is the error if a database cannot be opened. The driver's error names
 // address, role and database, but never the password.
-func cannotOpen(err error) error {
+func CannotOpen(err error) error {
 	if core.CodeOf(err) != core.Internal {
 		return err
 	}
 	return core.Wrap(core.StoreUnavailable, err, "PostgreSQL cannot be reached or brought up to date; check store.url, and that PostgreSQL runs there and accepts this role")
 }
 
-// isMigrationRace reports whether the migration of another node explains an error: unique
+// IsMigrationRace reports whether the migration of another node explains an error: unique
 // violation, duplicate table, column or object, a catalog row that was just
 // changed, serialization, deadlock.
-func isMigrationRace(err error) bool {
+func IsMigrationRace(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && slices.Contains([]string{"23505", "42P07", "42701", "42710", "XX000", "40001", "40P01"}, e.Code)
 }

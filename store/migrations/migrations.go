@@ -1,4 +1,6 @@
-package store
+// Package migrations has the schemas of both databases and brings a database up to date.
+// Start at [Migrate].
+package migrations
 
 import (
 	"context"
@@ -11,11 +13,11 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-//go:embed migrations
-var migrations embed.FS
+//go:embed postgres sqlite
+var files embed.FS
 
 func provider(db *sql.DB, dialect goose.Dialect, folder string) (*goose.Provider, error) {
-	sub, err := fs.Sub(migrations, "migrations/"+folder)
+	sub, err := fs.Sub(files, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -33,12 +35,12 @@ func hasTable(ctx context.Context, db *sql.DB, dialect goose.Dialect, table stri
 	return n > 0, err
 }
 
-// migrate brings a schema up to date. Migrations only go forward, and the previous
+// Migrate brings a schema up to date. Migrations only go forward, and the previous
 // release must be able to serve while one runs. Without create, the schema must exist.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, create bool) error {
+func Migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, create bool) error {
 	if made, err := hasTable(ctx, db, dialect, "object"); err != nil || !made && !create {
 		if err == nil {
-			err = noInstallation()
+			err = NoInstallation()
 		}
 		return err
 	}
@@ -88,13 +90,13 @@ func sealedSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect) error 
 	return nil
 }
 
-// currentSchema fails unless the schema is exactly that of this program. It reads the
+// RequireCurrent fails unless the schema is exactly that of this program. It reads the
 // table of goose itself, because goose would create a missing table.
-func currentSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
+func RequireCurrent(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string) error {
 	for _, table := range []string{"object", goose.DefaultTablename} {
 		if made, err := hasTable(ctx, db, dialect, table); err != nil || !made {
 			if err == nil {
-				err = noInstallation()
+				err = NoInstallation()
 			}
 			return err
 		}
@@ -120,4 +122,9 @@ func currentSchema(ctx context.Context, db *sql.DB, dialect goose.Dialect, folde
 		return core.Errorf(core.StoreUnavailable, "the database has schema %d and this release needs %d; back up the database and start keyreeve serve, which brings it up to date. Nothing was changed", is, knows)
 	}
 	return nil
+}
+
+// NoInstallation is the error for a database that keyreeve did not create.
+func NoInstallation() error {
+	return core.Errorf(core.ItemNotFound, "the database has no keyreeve installation: check store.url, or run keyreeve init to create one")
 }

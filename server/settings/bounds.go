@@ -1,4 +1,4 @@
-package server
+package settings
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/keyreeve/keyreeve/authz"
+	"github.com/keyreeve/keyreeve/authz/keypolicy/format"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/server/authn"
 	"github.com/keyreeve/keyreeve/server/authn/ldap"
@@ -29,13 +29,13 @@ import (
 // settingRules check what is no number. Each gets the value of one setting and
 // is not asked about an empty one: whether that may be is for check to say.
 var settingRules = map[string]func(reflect.Value) error{
-	"text":        func(v reflect.Value) error { return plainText(v.String(), 256) },
-	"file":        func(v reflect.Value) error { return plainText(v.String(), 4096) },
+	"text":        func(v reflect.Value) error { return PlainText(v.String(), 256) },
+	"file":        func(v reflect.Value) error { return PlainText(v.String(), 4096) },
 	"secret":      func(v reflect.Value) error { return secretFile(v.String()) },
 	"address":     func(v reflect.Value) error { return hostPort(v.String()) },
-	"url":         func(v reflect.Value) error { return plainText(v.String(), 4096) },
-	"label":       func(v reflect.Value) error { return plainText(v.String(), 32) },
-	"serial":      func(v reflect.Value) error { return plainText(v.String(), 16) },
+	"url":         func(v reflect.Value) error { return PlainText(v.String(), 4096) },
+	"label":       func(v reflect.Value) error { return PlainText(v.String(), 32) },
+	"serial":      func(v reflect.Value) error { return PlainText(v.String(), 16) },
 	"variable":    func(v reflect.Value) error { return variable(v.String()) },
 	"classes":     func(v reflect.Value) error { return forbidden(v.Interface().([]string)) },
 	"principals":  func(v reflect.Value) error { return principals(v.Interface().([]authn.Mapping)) },
@@ -53,10 +53,10 @@ var settingRules = map[string]func(reflect.Value) error{
 	"compat":      func(v reflect.Value) error { return leftOut(v.Interface().(map[string][]string)) },
 }
 
-// checkBounds lists the settings that are out of their bounds.
-func checkBounds(c *Config) []error {
+// Check lists the settings that are out of their bounds.
+func Check(c *Settings) []error {
 	var errs []error
-	eachSetting(reflect.ValueOf(c).Elem(), "", func(path, bound string, v reflect.Value) {
+	Each(reflect.ValueOf(c).Elem(), "", func(path, bound string, v reflect.Value) {
 		if err := withinBound(bound, v); err != nil {
 			gap := " "
 			if strings.HasPrefix(err.Error(), "[") { // an entry of a list
@@ -68,8 +68,8 @@ func checkBounds(c *Config) []error {
 	return errs
 }
 
-// eachSetting walks all settings, by the names that they have in the file.
-func eachSetting(v reflect.Value, above string, do func(path, bound string, v reflect.Value)) {
+// Each walks all settings, by the names that they have in the file.
+func Each(v reflect.Value, above string, do func(path, bound string, v reflect.Value)) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name := f.Tag.Get("yaml")
@@ -77,7 +77,7 @@ func eachSetting(v reflect.Value, above string, do func(path, bound string, v re
 			continue
 		}
 		if f.Type.Kind() == reflect.Struct {
-			eachSetting(v.Field(i), above+name+".", do)
+			Each(v.Field(i), above+name+".", do)
 			continue
 		}
 		do(above+name, f.Tag.Get("bound"), v.Field(i))
@@ -144,7 +144,8 @@ func ranges(bound string) string {
 	return strings.Join(all, " or ")
 }
 
-func plainText(s string, most int) error {
+// PlainText fails unless s is printable and has at most so many bytes.
+func PlainText(s string, most int) error {
 	if len(s) > most {
 		return fmt.Errorf("has %d bytes and may have %d", len(s), most)
 	}
@@ -157,7 +158,7 @@ func plainText(s string, most int) error {
 // secretFile refuses a file that others than its owner, and its group for
 // reading, can read or write. One that is not there is reported by who needs it.
 func secretFile(path string) error {
-	if err := plainText(path, 4096); err != nil {
+	if err := PlainText(path, 4096); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)
@@ -172,7 +173,7 @@ func hostPort(s string) error {
 	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n > 65535 {
 		return fmt.Errorf("must be host:port with a port from 0 to 65535, not %q", s)
 	}
-	return plainText(s, 256)
+	return PlainText(s, 256)
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
@@ -221,7 +222,7 @@ func principals(all []authn.Mapping) error {
 			return fmt.Errorf(": %w", err)
 		}
 		for _, s := range append([]string{m.SAN, m.SANPattern, m.Issuer, m.Subject, m.Authority}, slices.Collect(maps.Values(m.Where))...) {
-			if err := plainText(s, 4096); err != nil {
+			if err := PlainText(s, 4096); err != nil {
 				return fmt.Errorf(": %q %w", s, err)
 			}
 		}
@@ -234,7 +235,7 @@ func authorities(all []authn.Authority) error {
 		if err := a.Check(); err != nil {
 			return err
 		}
-		if err := plainText(a.File, 4096); err != nil {
+		if err := PlainText(a.File, 4096); err != nil {
 			return fmt.Errorf(".file %w", err)
 		}
 		return nil
@@ -258,15 +259,15 @@ func checkLDAP(all []ldap.Settings) error {
 }
 
 func checkStale(s string) error {
-	if s != staleServe && s != staleRefuse {
-		return fmt.Errorf("must be %s or %s, not %q", staleServe, staleRefuse, s)
+	if s != StaleServe && s != StaleRefuse {
+		return fmt.Errorf("must be %s or %s, not %q", StaleServe, StaleRefuse, s)
 	}
 	return nil
 }
 
 func checkCredentials(s string) error {
-	if s != verifyCredentials && s != ignoreCredentials {
-		return fmt.Errorf("must be %s or %s, not %q", verifyCredentials, ignoreCredentials, s)
+	if s != VerifyCredentials && s != IgnoreCredentials {
+		return fmt.Errorf("must be %s or %s, not %q", VerifyCredentials, IgnoreCredentials, s)
 	}
 	return nil
 }
@@ -277,7 +278,7 @@ func tenantsOf(all map[string]map[string]bool) error {
 		return fmt.Errorf("has %d entries and may have %d", len(all), maxListed)
 	}
 	for tenant, own := range all {
-		if err := plainText(tenant, 256); err != nil || tenant == "" {
+		if err := PlainText(tenant, 256); err != nil || tenant == "" {
 			return fmt.Errorf("has %q, which is not the name of a tenant", tenant)
 		}
 		for name := range own {
@@ -290,7 +291,7 @@ func tenantsOf(all map[string]map[string]bool) error {
 }
 
 func checkRegions(all map[string][]string) error {
-	if err := (authz.RegionSources{Regions: all}).Check(); err != nil {
+	if _, err := format.ParseRegions(all); err != nil {
 		return fmt.Errorf("cannot be used: %w", err)
 	}
 	return nil
