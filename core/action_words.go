@@ -26,7 +26,8 @@ var actionWords = []ActionWord{
 
 	{"create", []Action{ActionCreate, ActionCreateKeyPair}},
 	{"register", []Action{ActionRegister}},
-	{"import", []Action{ActionImport}},
+	{"import", []Action{ActionImport, ActionCreateImportJob, ActionReadImportJob, ActionDeleteImportJob}},
+	{"import-clear", []Action{ActionImportClear}}, // beside "register"
 	{"derive", []Action{ActionDeriveKey}},
 	{"split", []Action{ActionCreateSplitKey, ActionJoinSplitKey}},
 	{"certify", []Action{ActionCertify, ActionReCertify}},

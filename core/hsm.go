@@ -53,6 +53,13 @@ type Derivation struct {
 	Iterations int // of PBKDF2
 }
 
+// Transport is how keys are wrapped under the public half of a transport key: by RSA-OAEP,
+// with the same hash in MGF1.
+type Transport struct {
+	Hash HashingAlgorithm
+	AES  bool // an AES key is wrapped in this way, and the key under it, by AES Key Wrap Padding
+}
+
 // HSM is the token, or group of tokens, that makes, keeps and uses keys. Only the
 // bytes of class C and data leave it, and only through Clear. Every method checks the
 // row MAC of a Key with material before it uses the key; a wrong one is Tampered.
@@ -70,6 +77,11 @@ type HSM interface {
 	// ImportWrapped takes a key that a client wrapped under the key with, in the
 	// encoding No Encoding.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
+	// MakeTransportKey makes an RSA pair that only unwraps, and tries it. It returns the
+	// public half as SubjectPublicKeyInfo.
+	MakeTransportKey(ctx context.Context, k Key, t Transport) (Material, []byte, error)
+	// ImportTransported takes a key that was wrapped under the transport key with.
+	ImportTransported(ctx context.Context, k Key, s KeySpec, with Key, t Transport, wrapped []byte) (Material, KeyFacts, error)
 	// Derive makes a key from the key base. Its class may not be weaker than that of base:
 	// PermissionDenied. A base of class N or X is used by the HSM alone, and only if it
 	// can: UnsupportedByHSM.

@@ -93,6 +93,15 @@ func (h *memHSM) ImportWrapped(_ context.Context, k core.Key, s core.KeySpec, _ 
 	return h.make(k, s, b)
 }
 
+func (h *memHSM) MakeTransportKey(_ context.Context, k core.Key, _ core.Transport) (core.Material, []byte, error) {
+	m, _, err := h.make(k, core.KeySpec{Kind: core.KeyRSA, Class: core.ClassN, Mode: core.ModeWrapped}, []byte("private"))
+	return m, []byte("public"), err
+}
+
+func (h *memHSM) ImportTransported(_ context.Context, k core.Key, s core.KeySpec, _ core.Key, _ core.Transport, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(k, s, b)
+}
+
 func (h *memHSM) Derive(ctx context.Context, k core.Key, s core.KeySpec, base core.Key, d *core.Derivation) (core.Material, core.KeyFacts, error) {
 	h.noSoftware.Store(base.NoSoftware)
 	by := *d

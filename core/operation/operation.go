@@ -70,10 +70,15 @@ type (
 		TemplateNames   []string
 		Object          core.ObjectBody
 		ProtectionMasks []int32
+
+		ActivateNow bool   // as for Create
+		ImportJob   string // Object is wrapped under the transport key of this job; "": of none
+		ImportClear bool   // the action Import Clear is asked for too
 	}
 	RegisterOutput struct {
 		ID         string
 		Attributes core.Attributes
+		Made       *core.ManagedObject
 	}
 
 	// GetInput is KMIP 1.4 §4.11, 2.1 §6.1.19.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/importjobs"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/uses"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
@@ -17,6 +18,7 @@ type Options struct {
 	Objects    *objects.Verbs
 	Uses       *uses.Verbs
 	Attributes *attributes.Verbs
+	ImportJobs *importjobs.Verbs
 }
 
 type service struct {
@@ -43,6 +45,12 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/keys/{keyId}/recover", core.ActionRecover, door.TakesBody, http.StatusOK, lifeRoute(core.ActionRecover, (*objects.Verbs).Recover)).HonorIfMatch(),
 		door.Row(s, "POST", "/v1/keys/{keyId}/rotate", core.ActionReKey, door.TakesBody, http.StatusOK, (*service).rotateKey).HonorIfMatch(),
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
+
+		door.Row(s, "POST", "/v1/keys/import", core.ActionRegister, door.TakesBody, http.StatusCreated, (*service).importKey),
+		door.Row(s, "GET", "/v1/keys/{keyId}/export", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).exportKey),
+		door.Row(s, "POST", "/v1/import-jobs", core.ActionCreateImportJob, door.TakesBody, http.StatusCreated, (*service).createJob),
+		door.Row(s, "GET", "/v1/import-jobs/{jobId}", core.ActionReadImportJob, door.TakesNothing, http.StatusOK, (*service).getJob),
+		door.Row(s, "DELETE", "/v1/import-jobs/{jobId}", core.ActionDeleteImportJob, door.TakesNothing, http.StatusNoContent, (*service).deleteJob),
 
 		door.Row(s, "PUT", "/v1/aliases/{name}", core.ActionModifyAttribute, door.TakesBody, http.StatusOK, (*service).setAlias),
 		door.Row(s, "GET", "/v1/aliases/{name}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getAlias),
