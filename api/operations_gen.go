@@ -36,6 +36,9 @@ var Operations = []Operation{
 	{Method: "POST", Path: "/v1/decrypt", Status: 200, Action: "Decrypt", Body: schemaOfDecryptRequest, Answer: schemaOfDecryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/reencrypt", Status: 200, Action: "Reencrypt To", Body: schemaOfReencryptRequest, Answer: schemaOfEncryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/data-keys", Status: 200, Action: "Generate Data Key", Body: schemaOfDataKeyRequest, Answer: schemaOfDataKeyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/wrap", Status: 200, Action: "Encrypt", Body: schemaOfWrapRequest, Answer: schemaOfWrapAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/unwrap", Status: 200, Action: "Decrypt", Body: schemaOfUnwrapRequest, Answer: schemaOfUnwrapAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/derive", Status: 200, Action: "Derive Key", Body: schemaOfDeriveRequest, Answer: schemaOfDeriveAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/sign", Status: 200, Action: "Sign", Body: schemaOfSignRequest, Answer: schemaOfSignAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/verify", Status: 200, Action: "Signature Verify", Body: schemaOfVerifyRequest, Answer: schemaOfVerifyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/mac", Status: 200, Action: "MAC", Body: schemaOfMACRequest, Answer: schemaOfMACAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
@@ -244,6 +247,30 @@ var (
 		{"version", true, &Schema{Kind: Integer, Least: 1}},
 		{"ciphertext", true, &Schema{Kind: Base64}},
 		{"plaintext", false, &Schema{Kind: Base64}}}}
+	schemaOfWrapRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"keyMaterial", false, &Schema{Kind: Base64, Least: 1, Most: 87384}},
+		{"targetKeyId", false, schemaOfKeyReference},
+		{"wrapping", false, schemaOfWrapping}}, Closed: true, OneOf: []string{"keyMaterial", "targetKeyId"}}
+	schemaOfWrapAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"wrappedKey", true, &Schema{Kind: Base64}}}}
+	schemaOfUnwrapRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"wrappedKey", true, &Schema{Kind: Base64, Least: 1, Most: 87384}},
+		{"wrapping", false, schemaOfWrapping},
+		{"into", false, schemaOfNewKey}}, Closed: true}
+	schemaOfUnwrapAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"keyMaterial", false, &Schema{Kind: Base64}},
+		{"key", false, schemaOfKey}}}
+	schemaOfDeriveRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"method", true, &Schema{Kind: Text, Enum: []string{"hkdf", "sp800-108", "sp800-108-feedback", "sp800-108-double-pipeline", "hmac"}}},
+		{"hash", false, &Schema{Kind: Text, Enum: []string{"SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512"}}},
+		{"context", false, &Schema{Kind: Base64, Most: 87384}},
+		{"salt", false, &Schema{Kind: Base64, Most: 87384}},
+		{"length", false, &Schema{Kind: Integer, Least: 1, Most: 4096}},
+		{"into", false, schemaOfNewKey}}, Closed: true}
+	schemaOfDeriveAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"version", true, &Schema{Kind: Integer, Least: 1}},
+		{"derived", false, &Schema{Kind: Base64}},
+		{"key", false, schemaOfKey}}}
 	schemaOfAliasRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference}}, Closed: true}
 	schemaOfAlias        = &Schema{Kind: Object, Members: []Member{{"alias", true, &Schema{Kind: Text}},
 		{"keyId", true, &Schema{Kind: Text}}}}

@@ -340,6 +340,71 @@ type DataKeyAnswer struct {
 	Plaintext  []byte `json:"plaintext,omitempty"`
 }
 
+// WrapRequest is bytes or a key of the server, to be wrapped under a key. Exactly one of them
+// must be given.
+type WrapRequest struct {
+	KeyID       string  `json:"keyId"`
+	KeyMaterial []byte  `json:"keyMaterial,omitempty"`
+	TargetKeyID *string `json:"targetKeyId,omitempty"`
+	Wrapping    *string `json:"wrapping,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*WrapRequest) Schema() *Schema { return schemaOfWrapRequest }
+
+// WrapAnswer is what was wrapped, and the key that has wrapped it.
+type WrapAnswer struct {
+	KeyID      string `json:"keyId"`
+	WrappedKey []byte `json:"wrappedKey"`
+}
+
+// UnwrapRequest is bytes that a key has wrapped.
+type UnwrapRequest struct {
+	KeyID      string  `json:"keyId"`
+	WrappedKey []byte  `json:"wrappedKey"`
+	Wrapping   *string `json:"wrapping,omitempty"`
+	Into       *NewKey `json:"into,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*UnwrapRequest) Schema() *Schema { return schemaOfUnwrapRequest }
+
+// UnwrapAnswer is the new key if the request has into, otherwise the bytes.
+type UnwrapAnswer struct {
+	KeyID       string `json:"keyId"`
+	KeyMaterial []byte `json:"keyMaterial,omitempty"`
+	Key         *Key   `json:"key,omitempty"`
+}
+
+// DeriveRequest is what to derive from a key. Without into, it is bytes that leave in clear.
+type DeriveRequest struct {
+	KeyID string `json:"keyId"`
+	// hkdf is RFC 5869, with context as info. sp800-108 is NIST SP 800-108 in counter mode, the
+	// next two its other modes, with context as the fixed input. hmac is one HMAC of context.
+	Method string `json:"method"`
+	// The hash of the HMAC. Left out, it is that of the key; for hkdf SHA-256.
+	Hash    *string `json:"hash,omitempty"`
+	Context []byte  `json:"context,omitempty"`
+	// It goes with hkdf alone.
+	Salt []byte `json:"salt,omitempty"`
+	// In bytes. With into, the length of the key can be given here or there.
+	Length *int32  `json:"length,omitempty"`
+	Into   *NewKey `json:"into,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*DeriveRequest) Schema() *Schema { return schemaOfDeriveRequest }
+
+// DeriveAnswer is the new key if the request has into, otherwise the bytes.
+type DeriveAnswer struct {
+	// The key that it comes from. With @ and the version behind it, it names the version that was
+	// used.
+	KeyID   string `json:"keyId"`
+	Version int32  `json:"version"`
+	Derived []byte `json:"derived,omitempty"`
+	Key     *Key   `json:"key,omitempty"`
+}
+
 // AliasRequest is the key that gets an alias.
 type AliasRequest struct {
 	KeyID string `json:"keyId"`

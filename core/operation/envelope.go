@@ -59,17 +59,17 @@ type WrapBytesInput struct {
 	Data       []byte
 }
 
-// WrapBytesOutput has the wrapped bytes, and the version of the key that wrapped them.
+// WrapBytesOutput has the wrapped bytes, and the key version that wrapped them.
 type WrapBytesOutput struct {
-	ID      string
-	Version int64
-	Data    []byte
+	ID   string
+	Data []byte
 }
 
-// SecretOutput has bytes in clear, and the version of the key that they come from. The caller
-// releases the secret.
+// SecretOutput has bytes in clear, and the key version that they come from. The caller releases
+// the secret.
 type SecretOutput struct {
 	ID      string
+	Family  string
 	Version int64
 	Secret  *core.Secret
 }

@@ -246,6 +246,8 @@ type (
 		Parameters    DerivationParameters
 		Attributes    core.Attributes
 		TemplateNames []string
+
+		ActivateNow bool // as for Create
 	}
 	// DerivationParameters is KMIP 1.4 §4.6, 2.1 §7.12. Data is repeated in 2.x only.
 	DerivationParameters struct {
@@ -258,6 +260,8 @@ type (
 	DeriveKeyOutput struct {
 		ID         string
 		Attributes core.Attributes // set by the server though not asked for; 1.x may show them
+
+		Base, Made *core.ManagedObject
 	}
 
 	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy

@@ -1,9 +1,7 @@
 package objects
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"slices"
 
 	"github.com/keyreeve/keyreeve/core"
@@ -60,7 +58,11 @@ func deriveBytes(k *engine.Call, in *operation.DeriveBytesInput) (out operation.
 	if k.Record.ExecutedIn, err = k.Ports.HSM.DeriveBytes(k.Ctx, key, &p.Derivation, s.Bytes()); err != nil {
 		return out, err
 	}
-	return operation.SecretOutput{ID: base.ID, Version: base.FamilyVersion(), Secret: s}, nil
+	return secretOf(base, s), nil
+}
+
+func secretOf(o *core.ManagedObject, s *core.Secret) operation.SecretOutput {
+	return operation.SecretOutput{ID: o.ID, Family: o.Family(), Version: o.FamilyVersion(), Secret: s}
 }
 
 // decideClear asks the policy for Export Clear, and refuses a key whose bytes do not leave.
@@ -104,7 +106,7 @@ func wrapGivenBytes(k *engine.Call, in *operation.WrapBytesInput) (out operation
 		return out, err
 	}
 	k.Record.Detail = "wrapped bytes of the request"
-	out = operation.WrapBytesOutput{ID: with.ID, Version: with.FamilyVersion()}
+	out.ID = with.ID
 	out.Data, k.Record.ExecutedIn, err = k.Ports.HSM.WrapBytes(k.Ctx, key, p, in.Data)
 	return out, err
 }
@@ -132,7 +134,7 @@ func unwrapBytes(k *engine.Call, in *operation.WrapBytesInput) (out operation.Se
 		return out, err
 	}
 	k.Record.Detail, k.Record.ExecutedIn = "unwrapped bytes in clear", "token"
-	return operation.SecretOutput{ID: with.ID, Version: with.FamilyVersion(), Secret: s}, nil
+	return secretOf(with, s), nil
 }
 
 // targetWrappingKey is [wrappingKey] for a request whose only object is the wrapping key.
@@ -147,10 +149,9 @@ func targetWrappingKey(k *engine.Call, in *operation.WrapBytesInput, mask core.U
 }
 
 // unwrapInClear appends the bytes that a key has wrapped to dst. On their way they are a key of
-// class C. The HSM tells the digest of what it has unwrapped, which shows how many zeros it has
-// added to a length that is no multiple of 8 bytes.
+// class C.
 func unwrapInClear(k *engine.Call, with *core.ManagedObject, p core.CryptographicParameters, wrapped, dst []byte) ([]byte, error) {
-	const overhead, block = 8, 8 // bytes, of RFC 3394
+	const overhead = 8 // bytes, of RFC 3394
 	bits := 8 * max(0, len(wrapped)-overhead)
 	if with.Type == core.ObjectTypePrivateKey {
 		bits = 0 // not known for RSA
@@ -163,7 +164,7 @@ func unwrapInClear(k *engine.Call, with *core.ManagedObject, p core.Cryptographi
 		return dst, err
 	}
 	passing := core.Key{Tenant: tenant, ID: engine.NewID(), Type: core.ObjectTypeSymmetricKey}
-	m, facts, err := k.Ports.HSM.ImportWrapped(k.Ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: core.ClassC, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
+	m, _, err := k.Ports.HSM.ImportWrapped(k.Ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: core.ClassC, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
 		Bits: bits}, with.Key(), p, wrapped)
 	if err != nil {
 		return dst, err
@@ -174,17 +175,5 @@ func unwrapInClear(k *engine.Call, with *core.ManagedObject, p core.Cryptographi
 	if cap(dst)-len(dst) < len(wrapped) {
 		dst = append(make([]byte, 0, len(dst)+len(wrapped)), dst...)
 	}
-	b, err := k.Ports.HSM.Clear(k.Ctx, passing, dst)
-	if err != nil || facts.SHA256 == nil {
-		return b, err
-	}
-	for n := len(b); n > max(len(dst), len(b)-block); n-- {
-		if sum := sha256.Sum256(b[len(dst):n]); bytes.Equal(sum[:], facts.SHA256) {
-			return b[:n], nil
-		}
-		if b[n-1] != 0 {
-			break
-		}
-	}
-	return b, core.Errorf(core.CryptographicFailure, "the HSM has unwrapped other bytes than it gives away")
+	return k.Ports.HSM.Clear(k.Ctx, passing, dst)
 }
