@@ -49,7 +49,7 @@ func checkUnwrapUnderRSA(s core.KeySpec, with core.Key, wrapped []byte) error {
 	case with.Material.Kind != core.KeyRSA:
 		return core.Errorf(core.IllegalOperation, "object %s is a public key, which does not unwrap; use its private key", with.ID)
 	case isPrivate(s.Kind):
-		return core.Errorf(core.KeyWrapTypeNotSupported, "private keys are not unwrapped under RSA keys; wrap it under an AES key")
+		return core.Errorf(core.KeyWrapTypeNotSupported, "private keys are not unwrapped under RSA keys; wrap them under an AES key")
 	case len(wrapped) != (with.Bits+7)/8:
 		return core.Errorf(core.InvalidField, "%d wrapped bytes do not come from an RSA key of %d bits", len(wrapped), with.Bits)
 	case length != 0 && !isWrappable(length):

@@ -10,7 +10,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"fmt"
 	"hash"
 	"testing"
@@ -20,32 +19,11 @@ import (
 	"github.com/keyreeve/keyreeve/keys/keystest"
 )
 
-// wrapKWP wraps bytes under an AES key by RFC 5649. It is for more than 8 bytes.
-func wrapKWP(t *testing.T, kek, b []byte) []byte {
-	t.Helper()
-	block, err := aes.NewCipher(kek)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := binary.BigEndian.AppendUint32([]byte{0xA6, 0x59, 0x59, 0xA6}, uint32(len(b)))
-	r := append(bytes.Clone(b), make([]byte, (8-len(b)%8)%8)...)
-	n := len(r) / 8
-	for j := range 6 {
-		for i := range n {
-			x := append(bytes.Clone(a), r[8*i:8*i+8]...)
-			block.Encrypt(x, x)
-			a = binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(x[:8])^uint64(n*j+i+1))
-			copy(r[8*i:], x[8:])
-		}
-	}
-	return append(a, r...)
-}
-
 // The Go twin is RFC 5649 itself.
 func TestWrapKWPIsTheRFC(t *testing.T) {
 	kek := []byte{0x58, 0x40, 0xdf, 0x6e, 0x29, 0xb0, 0x2a, 0xf1, 0xab, 0x49, 0x3b, 0x70, 0x5b, 0xf1, 0x6e, 0xa1, 0xae, 0x83, 0x38, 0xf4, 0xdc, 0xc1, 0x76, 0xa8}
 	key := []byte{0xc3, 0x7b, 0x7e, 0x64, 0x92, 0x58, 0x43, 0x40, 0xbe, 0xd1, 0x22, 0x07, 0x80, 0x89, 0x41, 0x15, 0x50, 0x68, 0xf7, 0x38}
-	if got := fmt.Sprintf("%x", wrapKWP(t, kek, key)); got != "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a" {
+	if got := fmt.Sprintf("%x", keystest.WrapKWP(t, kek, key)); got != "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a" {
 		t.Errorf("the example of RFC 5649 is %s", got)
 	}
 }
@@ -80,7 +58,7 @@ func wrapFor(t *testing.T, transport core.Transport, public *rsa.PublicKey, b []
 	}
 	kek := make([]byte, 32)
 	rand.Read(kek)
-	return append(encryptOAEP(t, sha1.New(), public, kek), wrapKWP(t, kek, b)...)
+	return append(encryptOAEP(t, sha1.New(), public, kek), keystest.WrapKWP(t, kek, b)...)
 }
 
 // A symmetric key that comes under a transport key is the same key, in every class and mode, and
@@ -195,9 +173,9 @@ func TestImportTransportedHasOneError(t *testing.T) {
 		outer := secret
 		if transport.AES {
 			outer = bytes.Repeat([]byte{7}, 32)
-			bad["an AES key of 20 bytes"] = append(encryptOAEP(t, sha1.New(), public, outer[:20]), wrapKWP(t, outer, secret)...)
-			bad["another AES key"] = append(encryptOAEP(t, sha1.New(), public, outer), wrapKWP(t, secret, secret)...)
-			bad["OAEP with SHA-256"] = append(encryptOAEP(t, sha256.New(), public, outer), wrapKWP(t, outer, secret)...)
+			bad["an AES key of 20 bytes"] = append(encryptOAEP(t, sha1.New(), public, outer[:20]), keystest.WrapKWP(t, outer, secret)...)
+			bad["another AES key"] = append(encryptOAEP(t, sha1.New(), public, outer), keystest.WrapKWP(t, secret, secret)...)
+			bad["OAEP with SHA-256"] = append(encryptOAEP(t, sha256.New(), public, outer), keystest.WrapKWP(t, outer, secret)...)
 		} else {
 			bad["OAEP with SHA-256"] = encryptOAEP(t, sha256.New(), public, secret)
 		}
@@ -241,9 +219,34 @@ func TestPaddedKeysHaveTheLengthThatIsSaid(t *testing.T) {
 	with, kek := clientKEK(t, token)
 	p := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeAESKeyWrapPadding}
 	for n := 25; n <= 32; n++ {
-		_, _, err := token.ImportWrapped(t.Context(), aesKey(fmt.Sprint("in ", n)), spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256), with, p, wrapKWP(t, kek, bytes.Repeat([]byte{3}, n)))
+		_, _, err := token.ImportWrapped(t.Context(), aesKey(fmt.Sprint("in ", n)), spec(core.KeyAES, core.ClassN, core.ModeWrapped, 256), with, p, keystest.WrapKWP(t, kek, bytes.Repeat([]byte{3}, n)))
 		if (err == nil) != (n == 32) || (err != nil && core.CodeOf(err) != core.CryptographicFailure) {
 			t.Errorf("%d bytes, said to be 32: %v", n, err)
+		}
+	}
+}
+
+// A key leaves by AES Key Wrap Padding as it is, or not at all: SoftHSM2 would put zeros behind it.
+func TestPaddedKeysLeaveWithTheirLength(t *testing.T) {
+	token := hsmtest.Open(t, hsmtest.Config(t), "default")
+	with, kek := clientKEK(t, token)
+	p := core.CryptographicParameters{BlockCipherMode: core.BlockCipherModeAESKeyWrapPadding}
+	for _, mode := range []core.Mode{core.ModeWrapped, core.ModeResident} {
+		for n := 9; n <= 33; n++ {
+			secret, s := bytes.Repeat([]byte{3}, n), spec(core.KeyGeneric, core.ClassC, mode, 8*n)
+			k := aesKey(fmt.Sprint("out ", mode, n))
+			if mode == core.ModeResident {
+				s.CKAID = []byte(k.ID)
+			}
+			m, _, err := token.Import(t.Context(), k, s, secret)
+			k = keep(t, k, m, err)
+			blob, err := token.WrapOut(t.Context(), k, with, p, nil)
+			switch {
+			case err != nil && (core.CodeOf(err) != core.KeyWrapTypeNotSupported || (n%8 == 0 && n >= 16)):
+				t.Errorf("%s: %v", k.ID, err)
+			case err == nil && !bytes.Equal(blob, keystest.WrapKWP(t, kek, secret)):
+				t.Errorf("%s: another key leaves", k.ID)
+			}
 		}
 	}
 }

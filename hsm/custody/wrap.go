@@ -26,7 +26,7 @@ func (c *keyUser) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptogr
 		return nil, err
 	}
 	defer clear(raw)
-	if err := checkWrapLength(mechanism, k, raw, ttlv); err != nil {
+	if err := checkWrapLength(k, raw, ttlv); err != nil {
 		return nil, err
 	}
 	return c.wrapUnderAES(ctx, n, k, with, mechanism, raw, ttlv)

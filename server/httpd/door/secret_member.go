@@ -16,8 +16,8 @@ func DecodeWithPassword(r io.Reader, v Specified) (password []byte, err error) {
 
 // DecodeWithSecret is decode for a body that may have a text member that is secret.
 // encoding/json makes copies that nobody can zero, so the text is taken out of the body
-// before: v gets as many letters A in its place. It is nil if there is none. The caller
-// zeroes it.
+// before: v gets as many letters A in its place as it has characters. It is nil if there is
+// none. The caller zeroes it.
 func DecodeWithSecret(r io.Reader, v Specified, member string) (secret []byte, err error) {
 	b, err := readBody(r)
 	defer core.Retire(b)
@@ -30,16 +30,28 @@ func DecodeWithSecret(r io.Reader, v Specified, member string) (secret []byte, e
 			clear(secret)
 			return nil, core.Errorf(core.InvalidMessage, "the member %q is no valid text", member)
 		}
-		hidden := text[1 : len(text)-1]
-		for i := range hidden {
-			hidden[i] = 'A'
-		}
+		hideText(text, utf8.RuneCount(secret))
 	}
 	if err := DecodeBytes(b, v); err != nil {
 		clear(secret)
 		return nil, err
 	}
 	return secret, nil
+}
+
+// hideText writes n letters A in the place of a JSON string, and spaces behind it where the string
+// was longer, because it had escapes.
+func hideText(text []byte, n int) {
+	for i := range text {
+		switch {
+		case i == 0 || i == n+1:
+			text[i] = '"'
+		case i <= n:
+			text[i] = 'A'
+		default:
+			text[i] = ' '
+		}
+	}
 }
 
 // zeroedText keeps a text as bytes, and zeroes those from which it was read.
