@@ -64,6 +64,7 @@ import rego.v2
 # What touches no object, and is open to every principal of a tenant.
 open_operations := {
 	"Create", "Create Key Pair", "Register",
+	"Create Import Job", "Read Import Job", "Delete Import Job",
 	"Locate", "Query", "Discover Versions",
 	"Hash", "RNG Retrieve", "RNG Seed",
 }
@@ -79,12 +80,15 @@ use_operations := {
 	"Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify",
 	"Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
+	"Export Clear",
 }
 
 # What nobody may do by this policy, not even the owner: key policies and roles of the
 # tenant can permit it. A client that decrypts whatever key an envelope names can be
-# handed one that was made with a key of somebody else.
-off_operations := {"Decrypt Unnamed"}
+# handed one that was made with a key of somebody else. A key that is imported in clear
+# over REST ("Import Clear", which is asked for beside "Register") has been in the memory
+# of whatever ends TLS before the server.
+off_operations := {"Decrypt Unnamed", "Import Clear"}
 
 # What role "admin" may do to every object of its tenant: see to a key's life.
 # Not Get nor any use of it. Re-key and Re-key Key Pair are no way to one: the

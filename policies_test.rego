@@ -55,7 +55,7 @@ ask(operation, who, object) := {
 	"kind": kind(operation), "principal": who, "object": object, "statements": unmatched,
 }
 
-kind(operation) := "read" if operation in {"Get Attributes", "Get Attribute List", "Locate", "Check", "Query", "Discover Versions"}
+kind(operation) := "read" if operation in {"Get Attributes", "Get Attribute List", "Locate", "Check", "Query", "Discover Versions", "Read Import Job"}
 
 else := "use" if operation in {"Get", "Encrypt", "Decrypt", "Decrypt Unnamed", "Sign"}
 
@@ -79,7 +79,7 @@ no(operation, who, object) if {
 
 # The operations, in parts that share no member.
 
-make_operations := {"Create", "Create Key Pair", "Register", "Hash", "RNG Retrieve", "RNG Seed"}
+make_operations := {"Create", "Create Key Pair", "Register", "Create Import Job", "Read Import Job", "Delete Import Job", "Hash", "RNG Retrieve", "RNG Seed"}
 
 ask_operations := {"Query", "Discover Versions"}
 
@@ -94,6 +94,7 @@ manage_operations := {
 key_operations := {
 	"Get", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify", "Derive Key",
 	"Reencrypt From", "Reencrypt To", "Generate Data Key",
+	"Export Clear",
 }
 
 on_objects := (read_operations | manage_operations) | key_operations
@@ -116,6 +117,13 @@ test_who_has_no_group_is_denied if every op in on_objects { no(op, lone, shared)
 test_decrypt_unnamed_is_off if {
 	every who in {alice, bob, eve, admin, operator} { no("Decrypt Unnamed", who, shared) }
 	d := matched_decision("Decrypt Unnamed", bob, shared, {"allow": {"p@1/1": true}})
+	d.allow == true
+}
+
+# So is Import Clear.
+test_import_clear_is_off if {
+	every who in {alice, bob, eve, admin, operator} { no("Import Clear", who, none) }
+	d := matched_decision("Import Clear", bob, none, {"allow": {"p@1/1": true}})
 	d.allow == true
 }
 

@@ -25,6 +25,11 @@ var Operations = []Operation{
 	{Method: "POST", Path: "/v1/keys/{keyId}/policy", Status: 200, Action: "Attach Policy", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Body: schemaOfPolicyOfKey, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 413, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/keys/{keyId}/policy/{policyId}", Status: 200, Action: "Detach Policy", InPath: []Parameter{{"keyId", true, schemaOfKeyReference}, {"policyId", true, schemaOfName}}, Answer: schemaOfAttachedPolicies, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/keys/{keyId}/access", Status: 200, Action: "Simulate Policy", Query: []Parameter{{"principal", false, &Schema{Kind: Text, Least: 1, Most: 64}}, {"groups", false, &Schema{Kind: Text, Least: 1, Most: 1024}}, {"roles", false, &Schema{Kind: Text, Least: 1, Most: 1024}}, {"limit", false, &Schema{Kind: Integer, Least: 1, Most: 100}}, {"pageToken", false, schemaOfPageToken}}, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfAccess, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
+	{Method: "POST", Path: "/v1/keys/import", Status: 201, Action: "Register", Body: schemaOfImportedKey, Answer: schemaOfKey, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "GET", Path: "/v1/keys/{keyId}/export", Status: 200, Action: "Get", Query: []Parameter{{"wrapWith", false, schemaOfKeyReference}, {"wrapping", false, schemaOfWrapping}, {"format", false, &Schema{Kind: Text, Enum: []string{"pem", "jwk"}}}}, InPath: []Parameter{{"keyId", true, schemaOfKeyReference}}, Answer: schemaOfExportedKey, Problems: []int{400, 401, 403, 404, 409, 410, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/import-jobs", Status: 201, Action: "Create Import Job", Body: schemaOfNewImportJob, Answer: schemaOfImportJob, Problems: []int{400, 401, 403, 409, 413, 422, 429, 500, 501, 503}},
+	{Method: "GET", Path: "/v1/import-jobs/{jobId}", Status: 200, Action: "Read Import Job", InPath: []Parameter{{"jobId", true, &Schema{Kind: Text, Least: 1, Most: 64}}}, Answer: schemaOfImportJob, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
+	{Method: "DELETE", Path: "/v1/import-jobs/{jobId}", Status: 204, Action: "Delete Import Job", InPath: []Parameter{{"jobId", true, &Schema{Kind: Text, Least: 1, Most: 64}}}, Problems: []int{400, 401, 403, 404, 409, 429, 500, 503}},
 	{Method: "PUT", Path: "/v1/aliases/{name}", Status: 200, Action: "Modify Attribute", InPath: []Parameter{{"name", true, &Schema{Kind: Text, Least: 1, Most: 200, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)}}}, Body: schemaOfAliasRequest, Answer: schemaOfAlias, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "GET", Path: "/v1/aliases/{name}", Status: 200, Action: "Get Attributes", InPath: []Parameter{{"name", true, &Schema{Kind: Text, Least: 1, Most: 200, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)}}}, Answer: schemaOfAlias, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
 	{Method: "DELETE", Path: "/v1/aliases/{name}", Status: 204, Action: "Delete Attribute", InPath: []Parameter{{"name", true, &Schema{Kind: Text, Least: 1, Most: 200, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)}}}, Problems: []int{400, 401, 403, 404, 409, 410, 429, 500, 503}},
@@ -32,6 +37,9 @@ var Operations = []Operation{
 	{Method: "POST", Path: "/v1/decrypt", Status: 200, Action: "Decrypt", Body: schemaOfDecryptRequest, Answer: schemaOfDecryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/reencrypt", Status: 200, Action: "Reencrypt To", Body: schemaOfReencryptRequest, Answer: schemaOfEncryptAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/data-keys", Status: 200, Action: "Generate Data Key", Body: schemaOfDataKeyRequest, Answer: schemaOfDataKeyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/wrap", Status: 200, Action: "Encrypt", Body: schemaOfWrapRequest, Answer: schemaOfWrapAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/unwrap", Status: 200, Action: "Decrypt", Body: schemaOfUnwrapRequest, Answer: schemaOfUnwrapAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/derive", Status: 200, Action: "Derive Key", Body: schemaOfDeriveRequest, Answer: schemaOfDeriveAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/sign", Status: 200, Action: "Sign", Body: schemaOfSignRequest, Answer: schemaOfSignAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/verify", Status: 200, Action: "Signature Verify", Body: schemaOfVerifyRequest, Answer: schemaOfVerifyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/mac", Status: 200, Action: "MAC", Body: schemaOfMACRequest, Answer: schemaOfMACAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
@@ -167,6 +175,42 @@ var (
 		{"y", false, &Schema{Kind: Text}},
 		{"n", false, &Schema{Kind: Text}},
 		{"e", false, &Schema{Kind: Text}}}}
+	schemaOfImportedKey = &Schema{Kind: Object, Members: []Member{{"type", true, &Schema{Kind: Text, Enum: []string{"symmetric", "private", "public", "secret"}}},
+		{"jobId", false, &Schema{Kind: Text, Least: 1, Most: 64}},
+		{"wrappingKeyId", false, &Schema{Kind: Text, Least: 1, Most: 256}},
+		{"wrapping", false, schemaOfWrapping},
+		{"wrappedKey", false, &Schema{Kind: Base64, Least: 4, Most: 65536}},
+		{"keyMaterial", false, &Schema{Kind: Base64, Least: 4, Most: 65536}},
+		{"algorithm", false, &Schema{Kind: Text, Least: 1, Most: 64}},
+		{"length", false, &Schema{Kind: Integer, Least: 1, Most: 65536}},
+		{"curve", false, &Schema{Kind: Text, Least: 1, Most: 64}},
+		{"usage", false, &Schema{Kind: Array, Element: schemaOfUsage, Least: 1, Most: 16}},
+		{"name", false, &Schema{Kind: Text, Least: 1, Most: 1024}},
+		{"group", false, &Schema{Kind: Text, Least: 1, Most: 64}},
+		{"tags", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 1024}, Most: 64, Pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)}},
+		{"description", false, &Schema{Kind: Text, Least: 1, Most: 1024}},
+		{"attributes", false, &Schema{Kind: Map, Element: &Schema{Kind: Text, Most: 4096}, Most: 64, Pattern: regexp.MustCompile(`^x-[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)}},
+		{"objectGroups", false, &Schema{Kind: Array, Element: &Schema{Kind: Text, Least: 1, Most: 1024}, Most: 16}},
+		{"expiresAt", false, &Schema{Kind: Time}},
+		{"custody", false, &Schema{Kind: Text, Enum: []string{"wrapped", "resident"}}},
+		{"sensitive", false, &Schema{Kind: Boolean}},
+		{"extractable", false, &Schema{Kind: Boolean}},
+		{"activate", false, &Schema{Kind: Boolean}}}, Closed: true, OneOf: []string{"wrappedKey", "keyMaterial"}}
+	schemaOfWrapping    = &Schema{Kind: Text, Enum: []string{"aes-kw", "aes-kwp", "rsa-oaep-sha256", "rsa-oaep-sha1"}}
+	schemaOfExportedKey = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"wrappedKey", false, &Schema{Kind: Base64}},
+		{"wrappingKeyId", false, &Schema{Kind: Text}},
+		{"algorithm", false, &Schema{Kind: Text}},
+		{"length", false, &Schema{Kind: Integer}},
+		{"publicKey", false, &Schema{Kind: Text}},
+		{"jwk", false, schemaOfJSONWebKey}}}
+	schemaOfNewImportJob = &Schema{Kind: Object, Members: []Member{{"algorithm", true, &Schema{Kind: Text, Enum: []string{"rsa-oaep-sha256", "rsa-aes-kwp-sha256", "rsa-oaep-sha1", "rsa-aes-kwp-sha1"}}},
+		{"length", false, &Schema{Kind: Integer, Least: 3072, Most: 4096}}}, Closed: true}
+	schemaOfImportJob = &Schema{Kind: Object, Members: []Member{{"jobId", true, &Schema{Kind: Text}},
+		{"algorithm", true, &Schema{Kind: Text}},
+		{"length", true, &Schema{Kind: Integer}},
+		{"publicKey", true, &Schema{Kind: Text}},
+		{"expiresAt", true, &Schema{Kind: Time}}}}
 	schemaOfFormat         = &Schema{Kind: Text, Enum: []string{"envelope", "raw"}}
 	schemaOfMode           = &Schema{Kind: Text, Enum: []string{"GCM", "CBC", "CTR"}}
 	schemaOfEncoding       = &Schema{Kind: Text, Enum: []string{"base64", "utf8"}}
@@ -206,6 +250,30 @@ var (
 		{"version", true, &Schema{Kind: Integer, Least: 1}},
 		{"ciphertext", true, &Schema{Kind: Base64}},
 		{"plaintext", false, &Schema{Kind: Base64}}}}
+	schemaOfWrapRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"keyMaterial", false, &Schema{Kind: Base64, Least: 1, Most: 87384}},
+		{"targetKeyId", false, schemaOfKeyReference},
+		{"wrapping", false, schemaOfWrapping}}, Closed: true, OneOf: []string{"keyMaterial", "targetKeyId"}}
+	schemaOfWrapAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"wrappedKey", true, &Schema{Kind: Base64}}}}
+	schemaOfUnwrapRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"wrappedKey", true, &Schema{Kind: Base64, Least: 1, Most: 87384}},
+		{"wrapping", false, schemaOfWrapping},
+		{"into", false, schemaOfNewKey}}, Closed: true}
+	schemaOfUnwrapAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"keyMaterial", false, &Schema{Kind: Base64}},
+		{"key", false, schemaOfKey}}}
+	schemaOfDeriveRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference},
+		{"method", true, &Schema{Kind: Text, Enum: []string{"hkdf", "sp800-108", "sp800-108-feedback", "sp800-108-double-pipeline", "hmac"}}},
+		{"hash", false, &Schema{Kind: Text, Enum: []string{"SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512"}}},
+		{"context", false, &Schema{Kind: Base64, Most: 87384}},
+		{"salt", false, &Schema{Kind: Base64, Most: 87384}},
+		{"length", false, &Schema{Kind: Integer, Least: 1, Most: 4096}},
+		{"into", false, schemaOfNewKey}}, Closed: true}
+	schemaOfDeriveAnswer = &Schema{Kind: Object, Members: []Member{{"keyId", true, &Schema{Kind: Text}},
+		{"version", true, &Schema{Kind: Integer, Least: 1}},
+		{"derived", false, &Schema{Kind: Base64}},
+		{"key", false, schemaOfKey}}}
 	schemaOfAliasRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference}}, Closed: true}
 	schemaOfAlias        = &Schema{Kind: Object, Members: []Member{{"alias", true, &Schema{Kind: Text}},
 		{"keyId", true, &Schema{Kind: Text}}}}

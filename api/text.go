@@ -49,6 +49,12 @@ func (a DecryptAnswer) Wipe() { clear(a.Plaintext) }
 // Wipe zeroes the key in clear of an answer that has been sent.
 func (a DataKeyAnswer) Wipe() { clear(a.Plaintext) }
 
+// Wipe zeroes the bytes in clear of an answer that has been sent.
+func (a UnwrapAnswer) Wipe() { clear(a.KeyMaterial) }
+
+// Wipe zeroes the bytes in clear of an answer that has been sent.
+func (a DeriveAnswer) Wipe() { clear(a.Derived) }
+
 // Wipe zeroes the random bytes of an answer that has been sent: they may be a key.
 func (a RandomAnswer) Wipe() { clear(a.Random) }
 

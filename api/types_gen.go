@@ -161,6 +161,97 @@ type JSONWebKey struct {
 	E   string `json:"e,omitempty"`
 }
 
+// ImportedKey is a key that was made elsewhere, and what it shall be. It comes as wrappedKey,
+// with jobId or wrappingKeyId, or as keyMaterial.
+type ImportedKey struct {
+	// symmetric is one key, private or public half of a pair, secret bytes that are no key.
+	Type string `json:"type"`
+	// The import job under whose transport key it is wrapped. The job ends with the import.
+	JobID *string `json:"jobId,omitempty"`
+	// The key of the server under which it is wrapped; of a pair, either half.
+	WrappingKeyID *string `json:"wrappingKeyId,omitempty"`
+	Wrapping      *string `json:"wrapping,omitempty"`
+	// The wrapped bytes of a symmetric key or a secret, or of the PKCS#8 (DER) of a private key.
+	WrappedKey []byte `json:"wrappedKey,omitempty"`
+	// The bytes of a symmetric key or a secret, the PKCS#8 (DER) of a private key, or the
+	// SubjectPublicKeyInfo (DER) of a public key.
+	KeyMaterial []byte `json:"keyMaterial,omitempty"`
+	// The name of the algorithm in KMIP, such as AES, HMAC-SHA256, RSA, EC or Ed25519. A private or
+	// public key in clear shows it.
+	Algorithm *string `json:"algorithm,omitempty"`
+	// In bits. A key in clear shows it, and so does a curve.
+	Length *int32 `json:"length,omitempty"`
+	// The name of the curve in KMIP, of a key of EC. It cannot be given together with length.
+	Curve *string `json:"curve,omitempty"`
+	// What the key is for.
+	Usage []string `json:"usage,omitempty"`
+	// A name that no other key of the tenant has.
+	Name *string `json:"name,omitempty"`
+	// One of the caller's groups, whose members own the key too.
+	Group *string `json:"group,omitempty"`
+	// Names and values that filters and key policies use. A tag with an empty value is a label.
+	Tags map[string]string `json:"tags,omitempty"`
+	// A sentence for people.
+	Description *string `json:"description,omitempty"`
+	// Custom attributes. Their names begin with x-, and not with x-keyreeve-.
+	Attributes map[string]string `json:"attributes,omitempty"`
+	// The Object Groups of the key.
+	ObjectGroups []string `json:"objectGroups,omitempty"`
+	// When the key can protect no more data. It can still decrypt and verify after that.
+	ExpiresAt *string `json:"expiresAt,omitempty"`
+	// Where the key is kept. wrapped is a sealed blob in the database, resident is an object in the
+	// HSM.
+	Custody *string `json:"custody,omitempty"`
+	// If true, the key never leaves in clear.
+	Sensitive *bool `json:"sensitive,omitempty"`
+	// If false, the key never leaves at all.
+	Extractable *bool `json:"extractable,omitempty"`
+	// If false, the key is Pre-Active until it is activated. Left out, it is true.
+	Activate *bool `json:"activate,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*ImportedKey) Schema() *Schema { return schemaOfImportedKey }
+
+// ExportedKey is a key, wrapped, or a public key.
+type ExportedKey struct {
+	KeyID      string `json:"keyId"`
+	WrappedKey []byte `json:"wrappedKey,omitempty"`
+	// The key, or the version of it, under which it is wrapped.
+	WrappingKeyID string `json:"wrappingKeyId,omitempty"`
+	// The name of the algorithm in KMIP.
+	Algorithm string `json:"algorithm,omitempty"`
+	// In bits.
+	Length int32 `json:"length,omitempty"`
+	// PEM of a SubjectPublicKeyInfo (RFC 7468), for format=pem.
+	PublicKey string      `json:"publicKey,omitempty"`
+	JWK       *JSONWebKey `json:"jwk,omitempty"`
+}
+
+// NewImportJob is how the key will be wrapped.
+type NewImportJob struct {
+	// rsa-oaep wraps a symmetric key or a secret by RSA-OAEP, with this hash and the same in MGF1.
+	// rsa-aes-kwp wraps an AES key in this way, and any key under that one by AES Key Wrap Padding
+	// (RFC 5649); the first stands before the second, as CKM_RSA_AES_KEY_WRAP has it.
+	Algorithm string `json:"algorithm"`
+	// Of the transport key in bits, 3072 or 4096. Left out, it is 3072.
+	Length *int32 `json:"length,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*NewImportJob) Schema() *Schema { return schemaOfNewImportJob }
+
+// ImportJob is a transport key of the HSM, under which one key can be imported.
+type ImportJob struct {
+	JobID     string `json:"jobId"`
+	Algorithm string `json:"algorithm"`
+	// Of the transport key, in bits.
+	Length int32 `json:"length"`
+	// PEM of the transport key, a SubjectPublicKeyInfo (RFC 7468).
+	PublicKey string `json:"publicKey"`
+	ExpiresAt string `json:"expiresAt"`
+}
+
 // EncryptRequest is bytes to encrypt. mode and iv go with the format raw alone.
 type EncryptRequest struct {
 	KeyID     string  `json:"keyId"`
@@ -253,6 +344,71 @@ type DataKeyAnswer struct {
 	Version    int32  `json:"version"`
 	Ciphertext []byte `json:"ciphertext"`
 	Plaintext  []byte `json:"plaintext,omitempty"`
+}
+
+// WrapRequest is bytes or a key of the server, to be wrapped under a key. Exactly one of them
+// must be given.
+type WrapRequest struct {
+	KeyID       string  `json:"keyId"`
+	KeyMaterial []byte  `json:"keyMaterial,omitempty"`
+	TargetKeyID *string `json:"targetKeyId,omitempty"`
+	Wrapping    *string `json:"wrapping,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*WrapRequest) Schema() *Schema { return schemaOfWrapRequest }
+
+// WrapAnswer is what was wrapped, and the key that has wrapped it.
+type WrapAnswer struct {
+	KeyID      string `json:"keyId"`
+	WrappedKey []byte `json:"wrappedKey"`
+}
+
+// UnwrapRequest is bytes that a key has wrapped.
+type UnwrapRequest struct {
+	KeyID      string  `json:"keyId"`
+	WrappedKey []byte  `json:"wrappedKey"`
+	Wrapping   *string `json:"wrapping,omitempty"`
+	Into       *NewKey `json:"into,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*UnwrapRequest) Schema() *Schema { return schemaOfUnwrapRequest }
+
+// UnwrapAnswer is the new key if the request has into, otherwise the bytes.
+type UnwrapAnswer struct {
+	KeyID       string `json:"keyId"`
+	KeyMaterial []byte `json:"keyMaterial,omitempty"`
+	Key         *Key   `json:"key,omitempty"`
+}
+
+// DeriveRequest is what to derive from a key. Without into, it is bytes that leave in clear.
+type DeriveRequest struct {
+	KeyID string `json:"keyId"`
+	// hkdf is RFC 5869, with context as info. sp800-108 is NIST SP 800-108 in counter mode, the
+	// next two its other modes, with context as the fixed input. hmac is one HMAC of context.
+	Method string `json:"method"`
+	// The hash of the HMAC. Left out, it is that of the key; for hkdf SHA-256.
+	Hash    *string `json:"hash,omitempty"`
+	Context []byte  `json:"context,omitempty"`
+	// It goes with hkdf alone.
+	Salt []byte `json:"salt,omitempty"`
+	// In bytes. With into, the length of the key can be given here or there.
+	Length *int32  `json:"length,omitempty"`
+	Into   *NewKey `json:"into,omitempty"`
+}
+
+// Schema returns what a body must be.
+func (*DeriveRequest) Schema() *Schema { return schemaOfDeriveRequest }
+
+// DeriveAnswer is the new key if the request has into, otherwise the bytes.
+type DeriveAnswer struct {
+	// The key that it comes from. With @ and the version behind it, it names the version that was
+	// used.
+	KeyID   string `json:"keyId"`
+	Version int32  `json:"version"`
+	Derived []byte `json:"derived,omitempty"`
+	Key     *Key   `json:"key,omitempty"`
 }
 
 // AliasRequest is the key that gets an alias.

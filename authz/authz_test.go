@@ -79,6 +79,7 @@ var rights = map[core.Action]right{
 	core.ActionIssueToken: inquire, core.ActionRevokeToken: inquire, core.ActionReadTokens: inquire,
 	core.ActionApproveRequest: produce, core.ActionDenyRequest: produce, core.ActionReadApprovals: inquire,
 	core.ActionCreate: produce, core.ActionCreateKeyPair: produce, core.ActionRegister: produce, core.ActionHash: produce,
+	core.ActionCreateImportJob: produce, core.ActionReadImportJob: produce, core.ActionDeleteImportJob: produce,
 	core.ActionRNGRetrieve: produce, core.ActionRNGSeed: produce,
 	core.ActionLocate:        find,
 	core.ActionGetAttributes: read, core.ActionGetAttributeList: read,
@@ -88,7 +89,7 @@ var rights = map[core.Action]right{
 	core.ActionSoftDelete: manage, core.ActionRestore: manage, core.ActionPurge: manage,
 	core.ActionGet: use, core.ActionEncrypt: use, core.ActionDecrypt: use, core.ActionSign: use,
 	core.ActionSignatureVerify: use, core.ActionMAC: use, core.ActionMACVerify: use, core.ActionDeriveKey: use,
-	core.ActionReencryptFrom: use, core.ActionReencryptTo: use, core.ActionGenerateDataKey: use,
+	core.ActionReencryptFrom: use, core.ActionReencryptTo: use, core.ActionGenerateDataKey: use, core.ActionExportClear: use,
 }
 
 func askable() []core.Action {

@@ -67,7 +67,7 @@ func (a Action) Askable() bool {
 // usage statements of key policies can judge.
 func (a Action) MakesKey() bool {
 	switch a {
-	case ActionCreate, ActionCreateKeyPair, ActionRegister, ActionReKey, ActionReKeyKeyPair, ActionDeriveKey:
+	case ActionCreate, ActionCreateKeyPair, ActionRegister, ActionImportClear, ActionReKey, ActionReKeyKeyPair, ActionDeriveKey:
 		return true
 	}
 	return false
@@ -205,8 +205,13 @@ const (
 	ActionReencryptFrom   // the envelope was made with the key
 	ActionReencryptTo     // the new envelope is made with the key
 	ActionGenerateDataKey // random bytes in an envelope
+	ActionExportClear     // bytes that a key derives or unwraps leave in clear
 
 	// Other requests to the server.
+	ActionImportClear     // Register over REST, of a key that is not wrapped. Both are asked for
+	ActionCreateImportJob // with a transport key of the HSM
+	ActionReadImportJob   // one's own
+	ActionDeleteImportJob
 	ActionDisable    // the value of a key is not used until Enable
 	ActionEnable     // after Disable
 	ActionSoftDelete // Restore is possible for a time
@@ -346,6 +351,12 @@ var actionTable = [...]ActionInfo{
 	ActionReencryptFrom:   {"Reencrypt From", 0, UseAction, OneObject},
 	ActionReencryptTo:     {"Reencrypt To", 0, UseAction, OneObject},
 	ActionGenerateDataKey: {"Generate Data Key", 0, UseAction, OneObject},
+	ActionExportClear:     {"Export Clear", 0, UseAction, OneObject},
+
+	ActionImportClear:     {"Import Clear", 0, ManageAction, NoObject},
+	ActionCreateImportJob: {"Create Import Job", 0, ManageAction, NoObject},
+	ActionReadImportJob:   {"Read Import Job", 0, ReadAction, NoObject},
+	ActionDeleteImportJob: {"Delete Import Job", 0, ManageAction, NoObject},
 
 	ActionDisable:    {"Disable", 0, ManageAction, OneObject},
 	ActionEnable:     {"Enable", 0, ManageAction, OneObject},

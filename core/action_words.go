@@ -26,7 +26,8 @@ var actionWords = []ActionWord{
 
 	{"create", []Action{ActionCreate, ActionCreateKeyPair}},
 	{"register", []Action{ActionRegister}},
-	{"import", []Action{ActionImport}},
+	{"import", []Action{ActionImport, ActionCreateImportJob, ActionReadImportJob, ActionDeleteImportJob}},
+	{"import-clear", []Action{ActionImportClear}}, // beside "register"
 	{"derive", []Action{ActionDeriveKey}},
 	{"split", []Action{ActionCreateSplitKey, ActionJoinSplitKey}},
 	{"certify", []Action{ActionCertify, ActionReCertify}},
@@ -48,6 +49,7 @@ var actionWords = []ActionWord{
 	{"read", []Action{ActionGetAttributes, ActionGetAttributeList, ActionCheck, ActionValidate, ActionGetConstraints}}, // never the key itself
 	{"update", []Action{ActionAddAttribute, ActionModifyAttribute, ActionDeleteAttribute, ActionAdjustAttribute, ActionSetAttribute, ActionSetConstraints}},
 	{"export", []Action{ActionGet, ActionExport}}, // the key itself leaves
+	{"export-clear", []Action{ActionExportClear}}, // what it derives or unwraps leaves
 
 	{"query", []Action{ActionQuery, ActionDiscoverVersions, ActionPing, ActionInterop}},
 	{"poll", []Action{ActionPoll, ActionCancel, ActionProcess, ActionQueryAsynchronousRequests}},

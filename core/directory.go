@@ -33,13 +33,14 @@ const (
 	EntryCanary       EntryKind = "canary"
 	EntryClient       EntryKind = "client"        // an enrolled client
 	EntryAttachment   EntryKind = "attachment"    // its ID names the holder, such as "role:admin"
+	EntryImportJob    EntryKind = "import job"    // a transport key that one key is imported under
 	EntryServerPolicy EntryKind = "server policy" // policies.rego, an entry of the whole server
 	EntryJob          EntryKind = "job"           // the lease and the progress of a job of the clock, an entry of the whole server
 )
 
 // entryKinds lists the kinds, and which of them may be pruned.
 var entryKinds = map[EntryKind]bool{EntryClient: false, EntryPolicy: false, EntryUser: false, EntryRole: false, EntryGroup: false,
-	EntryToken: true, EntryUsedCode: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false, EntryServerPolicy: false, EntryJob: false}
+	EntryToken: true, EntryUsedCode: true, EntryTenant: false, EntryApproval: true, EntryCanary: false, EntryAttachment: false, EntryServerPolicy: false, EntryJob: false, EntryImportJob: true}
 
 // Known reports whether the kind exists.
 func (k EntryKind) Known() bool {

@@ -53,6 +53,13 @@ type Derivation struct {
 	Iterations int // of PBKDF2
 }
 
+// Transport is how keys are wrapped under the public half of a transport key: by RSA-OAEP,
+// with the same hash in MGF1.
+type Transport struct {
+	Hash HashingAlgorithm
+	AES  bool // an AES key is wrapped in this way, and the key under it, by AES Key Wrap Padding
+}
+
 // HSM is the token, or group of tokens, that makes, keeps and uses keys. Only the
 // bytes of class C and data leave it, and only through Clear. Every method checks the
 // row MAC of a Key with material before it uses the key; a wrong one is Tampered.
@@ -70,10 +77,18 @@ type HSM interface {
 	// ImportWrapped takes a key that a client wrapped under the key with, in the
 	// encoding No Encoding.
 	ImportWrapped(ctx context.Context, k Key, s KeySpec, with Key, p CryptographicParameters, wrapped []byte) (Material, KeyFacts, error)
+	// MakeTransportKey makes an RSA pair that only unwraps, and tries it. It returns the
+	// public half as SubjectPublicKeyInfo.
+	MakeTransportKey(ctx context.Context, k Key, t Transport) (Material, []byte, error)
+	// ImportTransported takes a key that was wrapped under the transport key with.
+	ImportTransported(ctx context.Context, k Key, s KeySpec, with Key, t Transport, wrapped []byte) (Material, KeyFacts, error)
 	// Derive makes a key from the key base. Its class may not be weaker than that of base:
 	// PermissionDenied. A base of class N or X is used by the HSM alone, and only if it
 	// can: UnsupportedByHSM.
 	Derive(ctx context.Context, k Key, s KeySpec, base Key, d *Derivation) (Material, KeyFacts, error)
+	// DeriveBytes fills out with bytes that are derived from a class C key, and says where
+	// this ran. The bytes of another class do not leave in clear: Sensitive.
+	DeriveBytes(ctx context.Context, base Key, d *Derivation, out []byte) (where string, err error)
 	// Reclass wraps a key again for a stricter class, from C to X or N, or from X
 	// to N. The class of a token object or a public key cannot change:
 	// IllegalOperation.
@@ -86,6 +101,8 @@ type HSM interface {
 	// if ttlv is empty, the stored TTLV blob of k; otherwise ttlv, which is the TTLV
 	// Key Value of a class C key.
 	WrapOut(ctx context.Context, k, with Key, p CryptographicParameters, ttlv []byte) ([]byte, error)
+	// WrapBytes wraps bytes that are no key of the server, and says where this ran.
+	WrapBytes(ctx context.Context, with Key, p CryptographicParameters, b []byte) (wrapped []byte, where string, err error)
 
 	Encrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)
 	Decrypt(ctx context.Context, k Key, c *Cipher) (Ciphered, error)

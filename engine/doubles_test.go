@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -92,6 +93,15 @@ func (h *memHSM) ImportWrapped(_ context.Context, k core.Key, s core.KeySpec, _ 
 	return h.make(k, s, b)
 }
 
+func (h *memHSM) MakeTransportKey(_ context.Context, k core.Key, _ core.Transport) (core.Material, []byte, error) {
+	m, _, err := h.make(k, core.KeySpec{Kind: core.KeyRSA, Class: core.ClassN, Mode: core.ModeWrapped}, []byte("private"))
+	return m, []byte("public"), err
+}
+
+func (h *memHSM) ImportTransported(_ context.Context, k core.Key, s core.KeySpec, _ core.Key, _ core.Transport, b []byte) (core.Material, core.KeyFacts, error) {
+	return h.make(k, s, b)
+}
+
 func (h *memHSM) Derive(ctx context.Context, k core.Key, s core.KeySpec, base core.Key, d *core.Derivation) (core.Material, core.KeyFacts, error) {
 	h.noSoftware.Store(base.NoSoftware)
 	by := *d
@@ -106,6 +116,17 @@ func (h *memHSM) Derive(ctx context.Context, k core.Key, s core.KeySpec, base co
 		h.slow()
 	}
 	return h.make(k, s, b)
+}
+
+func (h *memHSM) DeriveBytes(ctx context.Context, base core.Key, d *core.Derivation, out []byte) (string, error) {
+	if h.slow != nil {
+		h.slow()
+	}
+	return "token", cmp.Or(h.fail, soft.DeriveKey(ctx, base.Material.Blob, d, out))
+}
+
+func (h *memHSM) WrapBytes(_ context.Context, _ core.Key, _ core.CryptographicParameters, b []byte) ([]byte, string, error) {
+	return append([]byte("wrapped "), b...), "token", h.fail
 }
 
 func (h *memHSM) Reclass(_ context.Context, k core.Key, to core.Class) (core.Material, error) {

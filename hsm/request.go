@@ -48,6 +48,10 @@ type Wrapped struct {
 	Under     *Key
 	Mechanism Mechanism
 	Blob      []byte
+
+	// Inner is wrapped under the AES key in Blob, which exists for this call only and does
+	// nothing but unwrap. Inner.Under is nil. nil: Blob is the key itself.
+	Inner *Wrapped
 }
 
 // PublicParts are the parts of a pair that an HSM shows. In an Order, ModulusBits and

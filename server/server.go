@@ -23,6 +23,7 @@ import (
 	"github.com/keyreeve/keyreeve/engine/admin"
 	"github.com/keyreeve/keyreeve/engine/canarywatch"
 	"github.com/keyreeve/keyreeve/engine/directory"
+	"github.com/keyreeve/keyreeve/engine/importjobs"
 	"github.com/keyreeve/keyreeve/engine/jobs"
 	"github.com/keyreeve/keyreeve/engine/keyversions"
 	"github.com/keyreeve/keyreeve/engine/rowsealer"
@@ -75,6 +76,7 @@ type Server struct {
 	issued      *directory.Tokens
 	approvals   *directory.Approvals
 	usedCodes   *directory.UsedCodes
+	importJobs  *importjobs.Verbs
 	keyPolicies *authz.KeyPolicies
 	admin       *admin.Verbs
 	canaries    *canarywatch.CanaryWatch
@@ -220,9 +222,10 @@ func (s *Server) openEngine(ctx context.Context) (stopper, error) {
 	s.enrolled = directory.NewClients(s.directory)
 	m.WatchClientCertificates(func() (time.Time, int) { return s.auth.ClientExpiry(time.Now()) })
 	m.WatchRows(s.engine.PendingDestroys, func() int64 { n, _ := s.engine.Tampered(); return n })
-	s.verbs = message.VerbsOf(s.engine)
+	s.verbs, s.importJobs = message.VerbsOf(s.engine), importjobs.New(s.engine, s.directory)
+	s.verbs.Objects.UseImportJobs(s.importJobs)
 	s.makeJobs()
-	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, HashedVerifiers: password.HashedVerifiers})
+	s.admin = admin.New(s.engine, admin.Ports{Directory: s.directory, KeyPolicies: s.keyPolicies, HashPassword: s.hashPassword, ReadRecord: audit.ReadRecord, MappedPrincipals: s.mappedPrincipals, IssuedTokens: s.issued, Approvals: s.approvals, UsedCodes: s.usedCodes, ImportJobs: s.importJobs.Jobs(), HashedVerifiers: password.HashedVerifiers})
 	s.canaries = canarywatch.New(canarywatch.Ports{Engine: s.engine, List: func() ([]*core.DirectoryEntry, error) { return s.directory.ListEverywhere(core.EntryCanary) },
 		Breaks: func(ctx context.Context, e *core.DirectoryEntry) (string, error) {
 			return admin.BreaksCanary(ctx, s.admin, e)

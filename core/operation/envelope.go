@@ -43,3 +43,33 @@ type (
 		Secret *core.Secret // owns the clear data key; nil unless Clear. Release after the answer is written
 	}
 )
+
+// DeriveBytesInput derives bytes that are no key. Length is in bytes.
+type DeriveBytesInput struct {
+	ID         core.Identifier
+	Method     core.DerivationMethod
+	Parameters DerivationParameters
+	Length     int
+}
+
+// WrapBytesInput wraps bytes under a key, or unwraps them. Nil Parameters are those of the key.
+type WrapBytesInput struct {
+	ID         core.Identifier
+	Parameters *core.CryptographicParameters
+	Data       []byte
+}
+
+// WrapBytesOutput has the wrapped bytes, and the key version that wrapped them.
+type WrapBytesOutput struct {
+	ID   string
+	Data []byte
+}
+
+// SecretOutput has bytes in clear, and the key version that they come from. The caller releases
+// the secret.
+type SecretOutput struct {
+	ID      string
+	Family  string
+	Version int64
+	Secret  *core.Secret
+}

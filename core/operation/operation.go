@@ -70,10 +70,15 @@ type (
 		TemplateNames   []string
 		Object          core.ObjectBody
 		ProtectionMasks []int32
+
+		ActivateNow bool   // as for Create
+		ImportJob   string // Object is wrapped under the transport key of this job; "": of none
+		ImportClear bool   // the action Import Clear is asked for too
 	}
 	RegisterOutput struct {
 		ID         string
 		Attributes core.Attributes
+		Made       *core.ManagedObject
 	}
 
 	// GetInput is KMIP 1.4 §4.11, 2.1 §6.1.19.
@@ -248,6 +253,8 @@ type (
 		Parameters    DerivationParameters
 		Attributes    core.Attributes
 		TemplateNames []string
+
+		ActivateNow bool // as for Create
 	}
 	// DerivationParameters is KMIP 1.4 §4.6, 2.1 §7.12. Data is repeated in 2.x only.
 	DerivationParameters struct {
@@ -260,6 +267,8 @@ type (
 	DeriveKeyOutput struct {
 		ID         string
 		Attributes core.Attributes // set by the server though not asked for; 1.x may show them
+
+		Base, Made *core.ManagedObject
 	}
 
 	// CheckInput is KMIP 1.4 §4.10, 2.1 §6.1.7. What the object does not satisfy

@@ -47,9 +47,14 @@ func isSameKey(a, b core.Asked) bool {
 // decideKey asks the policy whether the caller may make, take or replace a key as it is asked
 // for. o is the key that is replaced, or nil.
 func decideKey(k *engine.Call, o *core.ManagedObject, asked core.Asked) error {
+	return decideAs(k, k.Action, o, asked)
+}
+
+// decideAs is decideKey for another action than that of the operation.
+func decideAs(k *engine.Call, action core.Action, o *core.ManagedObject, asked core.Asked) error {
 	defer func(before core.Asked) { k.Asked = before }(k.Asked)
 	k.Asked = asked
-	_, err := k.Decide(k.Action, o)
+	_, err := k.Decide(action, o)
 	return err
 }
 

@@ -27,6 +27,7 @@ func deriveKey(k *engine.Call, in *operation.DeriveKeyInput) (out operation.Deri
 	if err != nil {
 		return out, err
 	}
+	given = activatedNow(k, given, in.ActivateNow)
 	k.Asked = askedNew(withMask(k, in.ObjectType, given), rules.SymmetricSpec)
 	bases, err := findBases(k, in.IDs)
 	if err != nil {
@@ -42,7 +43,7 @@ func deriveKey(k *engine.Call, in *operation.DeriveKeyInput) (out operation.Deri
 	}
 	k.Involve(fresh.ID, core.RoleMade)
 	k.Record.Detail = "derived " + fresh.ID + " by " + in.Method.String()
-	return operation.DeriveKeyOutput{ID: fresh.ID}, storeDerived(k, fresh, given, bases)
+	return operation.DeriveKeyOutput{ID: fresh.ID, Base: p.base, Made: fresh}, storeDerived(k, fresh, given, bases)
 }
 
 // findBases returns the objects that a request names, in its order. The caller must be

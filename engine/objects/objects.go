@@ -16,10 +16,13 @@ import (
 )
 
 // Verbs has one method for each operation. It is safe for concurrent use.
-type Verbs struct{ engine *engine.Engine }
+type Verbs struct {
+	engine *engine.Engine
+	jobs   ImportJobs // nil: there are none
+}
 
 // New returns the verbs of an engine.
-func New(e *engine.Engine) *Verbs { return &Verbs{e} }
+func New(e *engine.Engine) *Verbs { return &Verbs{engine: e} }
 
 // Activate makes a Pre-Active object Active (KMIP 1.4 §4.19, 2.1 §6.1.1).
 func (v *Verbs) Activate(ctx context.Context, c *core.Caller, in *operation.ActivateInput) (operation.IDOutput, error) {

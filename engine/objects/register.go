@@ -17,13 +17,13 @@ const maxCertificateBytes = 64 * 1024
 
 // Register stores an object that the client sends (KMIP 1.4 §4.3, 2.1 §6.1.43).
 func (v *Verbs) Register(ctx context.Context, c *core.Caller, in *operation.RegisterInput) (operation.RegisterOutput, error) {
-	return engine.Run(v.engine, ctx, c, core.ActionRegister, in, register)
+	return engine.Run(v.engine, ctx, c, core.ActionRegister, in, v.register)
 }
 
-func register(k *engine.Call, in *operation.RegisterInput) (out operation.RegisterOutput, err error) {
+func (v *Verbs) register(k *engine.Call, in *operation.RegisterInput) (out operation.RegisterOutput, err error) {
 	k.StorageMasks = in.ProtectionMasks
 	asked := askedRegister(in)
-	if err := decideKey(k, nil, asked); err != nil {
+	if err := decideRegistered(k, in, asked); err != nil {
 		return out, err
 	}
 	opened, err := openKeyValue(k, in)
@@ -35,26 +35,46 @@ func register(k *engine.Call, in *operation.RegisterInput) (out operation.Regist
 	if err != nil {
 		return out, err
 	}
+	given = activatedNow(k, given, in.ActivateNow)
 	o, err := newObject(k, in.ObjectType, given)
 	if err != nil {
 		return out, err
 	}
 	k.Record.Object = o.ID
-	if err := takeObject(k, o, in); err != nil {
+	ch := core.ChangeOf(core.InsertObject{Object: o})
+	if in.ImportJob != "" {
+		err = v.takeTransported(k, o, in, ch)
+	} else {
+		err = takeObject(k, o, in)
+	}
+	if err != nil {
 		return out, err
 	}
 	if taken := askedKey(o.Attributes); !isSameKey(asked, taken) { // by a Template, by the key itself, or by what was wrapped
-		if err := decideKey(k, nil, taken); err != nil {
+		if err := decideRegistered(k, in, taken); err != nil {
 			return out, err
 		}
 	}
 	if opened != nil && o.Material.Class != core.ClassC { // because of attributes in the Key Value
 		return out, core.Errorf(core.EncodingOptionError, ttlvNeedsClassC)
 	}
-	if err := insertNew(k, core.ChangeOf(core.InsertObject{Object: o})); err != nil {
+	if err := insertNew(k, ch); err != nil {
 		return out, err
 	}
-	return operation.RegisterOutput{ID: o.ID}, nil
+	if in.ImportJob != "" {
+		v.jobs.ShowEnded(k, in.ImportJob, ch)
+	}
+	return operation.RegisterOutput{ID: o.ID, Made: o}, nil
+}
+
+// decideRegistered asks the policy whether the caller may register the key that is asked for.
+func decideRegistered(k *engine.Call, in *operation.RegisterInput, asked core.Asked) error {
+	if in.ImportClear {
+		if err := decideAs(k, core.ActionImportClear, nil, asked); err != nil {
+			return err
+		}
+	}
+	return decideKey(k, nil, asked)
 }
 
 // mergeRegistered returns the attributes of the request, of the Key Value and of the
@@ -118,13 +138,23 @@ func takeObject(k *engine.Call, o *core.ManagedObject, in *operation.RegisterInp
 	return core.Errorf(core.InvalidObjectType, "%v objects cannot be registered here; see docs/KMIP.md for those that can", in.ObjectType)
 }
 
-// takeKey takes a key or Secret Data in a key block.
-func takeKey(k *engine.Call, o *core.ManagedObject, in *operation.RegisterInput) error {
-	if in.ObjectType != core.ObjectTypeSecretData && !o.Attributes.Has(core.TagCryptographicUsageMask) {
-		return core.Errorf(core.InvalidField, "Register of a key needs a Cryptographic Usage Mask")
-	}
+// requireForRegistered refuses a key without the attributes that it needs, and sets the type
+// of Secret Data.
+func requireForRegistered(o *core.ManagedObject, in *operation.RegisterInput) error {
 	if in.ObjectType == core.ObjectTypeSecretData {
 		o.Attributes = o.Attributes.Set(core.TagSecretDataType, core.Enum(in.Object.SecretDataType))
+		return nil
+	}
+	if !o.Attributes.Has(core.TagCryptographicUsageMask) {
+		return core.Errorf(core.InvalidField, "Register of a key needs a Cryptographic Usage Mask")
+	}
+	return nil
+}
+
+// takeKey takes a key or Secret Data in a key block.
+func takeKey(k *engine.Call, o *core.ManagedObject, in *operation.RegisterInput) error {
+	if err := requireForRegistered(o, in); err != nil {
+		return err
 	}
 	kb := &in.Object.KeyBlock
 	if kb.Wrapping != nil {
@@ -168,9 +198,7 @@ func takeKey(k *engine.Call, o *core.ManagedObject, in *operation.RegisterInput)
 	if o.Material, facts, err = k.Ports.HSM.Import(k.Ctx, o.Key(), spec, n.Bytes); err != nil {
 		return err
 	}
-	k.Record.ExecutedIn = facts.ExecutedIn
-	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
-	setDigest(o, facts.SHA256)
+	noteTaken(k, o, facts)
 	return nil
 }
 
@@ -300,7 +328,6 @@ func openKeyValue(k *engine.Call, in *operation.RegisterInput) ([]byte, error) {
 	if w == nil || w.Encoding == core.EncodingOptionNoEncoding {
 		return nil, nil
 	}
-	const overhead = 8 // bytes, of RFC 3394
 	with, p, err := wrappingKey(k, w.Method, w.Encryption, w.MACSignature, core.MaskUnwrapKey, false)
 	if err != nil {
 		return nil, err
@@ -312,27 +339,7 @@ func openKeyValue(k *engine.Call, in *operation.RegisterInput) ([]byte, error) {
 	if class != core.ClassC {
 		return nil, core.Errorf(core.EncodingOptionError, ttlvNeedsClassC)
 	}
-	bits := 8 * max(0, len(kb.Wrapped)-overhead)
-	if with.Type == core.ObjectTypePrivateKey {
-		bits = 0 // not known for RSA
-		if p.PaddingMethod == core.PaddingMethodPKCS1V1_5 {
-			return nil, core.Errorf(core.EncodingOptionError, "PKCS#1 v1.5 unwraps with Encoding Option No Encoding alone")
-		}
-	}
-	tenant := k.Caller.Principal.Tenant
-	if err := k.Engine.Tenants.Load(k.Ctx, tenant); err != nil {
-		return nil, err
-	}
-	passing := core.Key{Tenant: tenant, ID: engine.NewID(), Type: core.ObjectTypeSymmetricKey}
-	m, _, err := k.Ports.HSM.ImportWrapped(k.Ctx, passing, core.KeySpec{Kind: core.KeyGeneric, Class: class, Mode: core.ModeWrapped, Format: core.KeyFormatTypeRaw,
-		Bits: bits}, with.Key(), p, kb.Wrapped)
-	if err != nil {
-		return nil, err
-	}
-	defer core.Retire(m.Blob) // it is sealed, and not needed again
-	passing.Material = &m
-	defer k.Ports.HSM.Forget(tenant, passing.ID)
-	ttlv, err := k.Ports.HSM.Clear(k.Ctx, passing, make([]byte, 0, len(kb.Wrapped)))
+	ttlv, err := unwrapInClear(k, with, p, kb.Wrapped, nil)
 	if err != nil {
 		return ttlv, err
 	}
@@ -359,10 +366,15 @@ func takeWrapped(k *engine.Call, o *core.ManagedObject, kb *core.KeyBlock) error
 	if o.Material, facts, err = k.Ports.HSM.ImportWrapped(k.Ctx, o.Key(), spec, with.Key(), p, kb.Wrapped); err != nil {
 		return err
 	}
+	noteTaken(k, o, facts)
+	return nil
+}
+
+// noteTaken writes what the HSM tells of a key that it took into the record and the object.
+func noteTaken(k *engine.Call, o *core.ManagedObject, facts core.KeyFacts) {
 	k.Record.ExecutedIn = facts.ExecutedIn
 	o.Attributes = o.Attributes.Set(core.TagKeyFormatType, core.Enum(o.Material.Format))
 	setDigest(o, facts.SHA256)
-	return nil
 }
 
 // wrappedSpec returns the specification of a wrapped key. Algorithm and length are those
@@ -371,11 +383,16 @@ func wrappedSpec(o *core.ManagedObject, kb *core.KeyBlock) (core.KeySpec, error)
 	if err := rules.MatchKey(o, &core.Normalized{}, kb); err != nil {
 		return core.KeySpec{}, err
 	}
-	if !o.Attributes.Has(core.TagCryptographicLength) {
-		return core.KeySpec{}, core.Errorf(core.InvalidField, "a wrapped key needs its Cryptographic Length")
+	if !o.Attributes.Has(core.TagCryptographicLength) && (o.Type != core.ObjectTypePrivateKey || !o.Attributes.Has(core.TagCryptographicDomainParameters)) {
+		return core.KeySpec{}, core.Errorf(core.InvalidField, "a wrapped key needs its Cryptographic Length, or its curve")
 	}
+	specOf := rules.SymmetricSpec
 	if o.Type == core.ObjectTypePrivateKey {
-		return rules.PairSpec(o, true) // it was made elsewhere
+		specOf = func(o *core.ManagedObject) (core.KeySpec, error) { return rules.PairSpec(o, true) } // it was made elsewhere
 	}
-	return rules.SymmetricSpec(o)
+	spec, err := specOf(o)
+	if err == nil && !o.Attributes.Has(core.TagCryptographicLength) {
+		o.Attributes = o.Attributes.Set(core.TagCryptographicLength, core.Int(int32(spec.Bits)))
+	}
+	return spec, err
 }

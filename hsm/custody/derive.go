@@ -27,6 +27,15 @@ func (c *Custody) Derive(ctx context.Context, k core.Key, s core.KeySpec, base c
 	return m, facts, err
 }
 
+// DeriveBytes derives bytes that leave in clear. The base key is of class C, whose bytes may
+// leave too.
+func (c *Custody) DeriveBytes(ctx context.Context, base core.Key, d *core.Derivation, out []byte) (where string, err error) {
+	if class := base.Material.Class; class != core.ClassC {
+		return "", core.Errorf(core.Sensitive, "object %s is of class %s, and what is derived from it does not leave in clear", base.ID, class)
+	}
+	return c.deriveBytes(ctx, base, d, out)
+}
+
 // isWeaker reports whether a class forbids less than another one.
 func isWeaker(class, than core.Class) bool {
 	return class != than && (than == core.ClassN || (than == core.ClassX && class == core.ClassC))

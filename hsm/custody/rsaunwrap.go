@@ -28,8 +28,12 @@ func (c *keyMaker) unwrapUnderRSA(ctx context.Context, k core.Key, s core.KeySpe
 	if err != nil {
 		return m, facts, err
 	}
+	under, err := c.Reference(with)
+	if err != nil {
+		return m, facts, err
+	}
 	unwrap := func() error {
-		m, facts, err = c.unwrapMeasured(ctx, k, s, with, mechanism, wrapped)
+		m, facts, err = c.unwrapMeasured(ctx, k, s, &hsm.Wrapped{Under: &under, Mechanism: mechanism, Blob: wrapped})
 		return err
 	}
 	if plan.OAEP {
@@ -45,7 +49,7 @@ func checkUnwrapUnderRSA(s core.KeySpec, with core.Key, wrapped []byte) error {
 	case with.Material.Kind != core.KeyRSA:
 		return core.Errorf(core.IllegalOperation, "object %s is a public key, which does not unwrap; use its private key", with.ID)
 	case isPrivate(s.Kind):
-		return core.Errorf(core.KeyWrapTypeNotSupported, "private keys are not unwrapped under RSA keys; wrap it under an AES key")
+		return core.Errorf(core.KeyWrapTypeNotSupported, "private keys are not unwrapped under RSA keys; wrap them under an AES key")
 	case len(wrapped) != (with.Bits+7)/8:
 		return core.Errorf(core.InvalidField, "%d wrapped bytes do not come from an RSA key of %d bits", len(wrapped), with.Bits)
 	case length != 0 && !isWrappable(length):
@@ -60,18 +64,13 @@ func errUnwrap() error {
 }
 
 // unwrapMeasured finds out the true length of a wrapped key, then unwraps it.
-func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, with core.Key, mechanism hsm.Mechanism, wrapped []byte) (m core.Material, facts core.KeyFacts, err error) {
+func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpec, from *hsm.Wrapped) (m core.Material, facts core.KeyFacts, err error) {
 	facts.ExecutedIn = inToken
 	defer func() {
 		if core.CodeOf(err) == core.CryptographicFailure {
 			err = errUnwrap()
 		}
 	}()
-	under, err := c.Reference(with)
-	if err != nil {
-		return m, facts, err
-	}
-	from := &hsm.Wrapped{Under: &under, Mechanism: mechanism, Blob: wrapped}
 	n, err := c.unwrappedLength(ctx, k, s.Class, from)
 	if err != nil {
 		return m, facts, err
@@ -86,7 +85,7 @@ func (c *keyMaker) unwrapMeasured(ctx context.Context, k core.Key, s core.KeySpe
 }
 
 // unwrappedLength returns the true length of a wrapped key in bytes: RSA unwraps a key of
-// any length, whatever the client says. SoftHSM2 does not tell CKA_VALUE_LEN of such an
+// any length, and AES Key Wrap Padding hides up to 7 bytes of it, whatever the client says. SoftHSM2 does not tell CKA_VALUE_LEN of such an
 // object. Instead the key is wrapped under the class KEK, which fills it up to blocks of
 // 8 bytes, and unwrapped. If its digest is then different, its length was not a multiple
 // of 8 bytes.

@@ -42,6 +42,22 @@ func (c *keyUser) wrapUnderRSA(ctx context.Context, n *tenantKeys, k, with core.
 	return c.wrapUnderRSAInToken(ctx, n, k, spki, plan, ttlv)
 }
 
+// encryptUnderRSA wraps bytes of the caller under an RSA public key.
+func (c *keyUser) encryptUnderRSA(ctx context.Context, with core.Key, p core.CryptographicParameters, b []byte) (wrapped []byte, err error) {
+	if with.Material.Kind != core.KeyPublic {
+		return nil, core.Errorf(core.IllegalOperation, "object %s is a private key, which does not wrap; use its public key", with.ID)
+	}
+	plan, err := soft.ResolveEncryption(p)
+	if err != nil {
+		return nil, err
+	}
+	err = c.withClear(ctx, with, func(spki []byte) error { wrapped, err = soft.EncryptPublic(spki, plan, b); return err })
+	if core.CodeOf(err) == core.CryptographicFailure {
+		err = core.Errorf(core.InvalidField, "%d bytes are too many to be wrapped under the RSA key %s with this padding; use a longer one, or an AES key", len(b), with.ID)
+	}
+	return wrapped, err
+}
+
 func errTooLongForRSA(k core.Key) error {
 	return core.Errorf(core.KeyWrapTypeNotSupported, "object %s is too long to be wrapped under this RSA key; use a longer one, or an AES key", k.ID)
 }

@@ -29,7 +29,11 @@ func (c *keyMaker) ImportWrapped(ctx context.Context, k core.Key, s core.KeySpec
 	if err != nil {
 		return m, facts, err
 	}
-	o := hsm.Order{Template: c.newKeyTemplate(&k, s, length), Unwrap: &hsm.Wrapped{Under: &under, Mechanism: mechanism, Blob: wrapped}, Digest: !isPrivate(s.Kind)}
+	from := &hsm.Wrapped{Under: &under, Mechanism: mechanism, Blob: wrapped}
+	if mechanism.Type == hsm.AESKeyWrapPad && !isPrivate(s.Kind) {
+		return c.unwrapMeasured(ctx, k, s, from)
+	}
+	o := hsm.Order{Template: c.newKeyTemplate(&k, s, length), Unwrap: from, Digest: !isPrivate(s.Kind)}
 	if o.Expect, err = claimedParts(s); err != nil {
 		return m, facts, err
 	}

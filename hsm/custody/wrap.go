@@ -26,10 +26,28 @@ func (c *keyUser) WrapOut(ctx context.Context, k, with core.Key, p core.Cryptogr
 		return nil, err
 	}
 	defer clear(raw)
-	if err := checkWrapLength(mechanism, k, raw, ttlv); err != nil {
+	if err := checkWrapLength(k, raw, ttlv); err != nil {
 		return nil, err
 	}
 	return c.wrapUnderAES(ctx, n, k, with, mechanism, raw, ttlv)
+}
+
+// WrapBytes wraps bytes of the caller. An AES key wraps in the HSM, where the bytes are an object
+// for that one call. For an RSA public key no HSM is needed.
+func (c *keyUser) WrapBytes(ctx context.Context, with core.Key, p core.CryptographicParameters, b []byte) (wrapped []byte, where string, err error) {
+	if isRSAKey(with) {
+		wrapped, err = c.encryptUnderRSA(ctx, with, p, b)
+		return wrapped, inSoftware, err
+	}
+	mechanism, err := c.wrapMechanism(with, p)
+	if err != nil {
+		return nil, "", err
+	}
+	if !isWrappable(len(b)) { // SoftHSM2 fills other lengths up also for the mechanism that has padding
+		return nil, "", core.Errorf(core.InvalidField, "%d bytes cannot be wrapped under an AES key here; the HSM takes multiples of 8 bytes, at least 16", len(b))
+	}
+	wrapped, err = c.wrapUnderAES(ctx, nil, core.Key{}, with, mechanism, b, nil)
+	return wrapped, inToken, err
 }
 
 // wrapUnderAES wraps the raw bytes under an AES key, or if they are nil the object that

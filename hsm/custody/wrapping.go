@@ -70,9 +70,10 @@ func (c *keyBase) bytesToWrap(ctx context.Context, k core.Key, ttlv []byte) ([]b
 	return nil, nil
 }
 
-// checkWrapLength refuses bytes that NIST key wrap cannot carry. A stored TTLV and a
-// private key were padded at their import.
-func checkWrapLength(mechanism hsm.Mechanism, k core.Key, raw, ttlv []byte) error {
+// checkWrapLength refuses bytes that NIST Key Wrap cannot carry. AES Key Wrap Padding (RFC 5649)
+// can, but SoftHSM2 fills them up with zeros before it wraps them, so that the key that leaves is
+// another one. A stored TTLV and a private key show their own end.
+func checkWrapLength(k core.Key, raw, ttlv []byte) error {
 	size := k.Material.Length
 	switch {
 	case raw != nil:
@@ -80,8 +81,8 @@ func checkWrapLength(mechanism hsm.Mechanism, k core.Key, raw, ttlv []byte) erro
 	case ttlv != nil || isPrivate(k.Material.Kind):
 		return nil
 	}
-	if mechanism.Type == hsm.AESKeyWrap && !isWrappable(size) {
-		return core.Errorf(core.KeyWrapTypeNotSupported, "NIST key wrap carries multiples of 8 bytes, at least 16; object %s has %d", k.ID, size)
+	if !isWrappable(size) {
+		return core.Errorf(core.KeyWrapTypeNotSupported, "under AES keys the HSM wraps multiples of 8 bytes, at least 16; object %s has %d: wrap it under an RSA key, or ask with Encoding Option TTLV Encoding", k.ID, size)
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ func RunMember(t *testing.T, open func(t *testing.T) hsm.Member) {
 		"Wrap wraps under RSA public keys":            (*memberTest).wrapUnderRSA,
 		"Make generates keys":                         (*memberTest).makeGenerates,
 		"Make generates pairs":                        (*memberTest).makeGeneratesPairs,
+		"Make unwraps under a wrapped key":            (*memberTest).makeUnwrapsTwice,
 		"Make compares what it unwraps":               (*memberTest).makeComparesParts,
 		"Objects stay until they are destroyed":       (*memberTest).objectsStayUntilDestroyed,
 		"Random bytes do not repeat":                  (*memberTest).randomDoesNotRepeat,

@@ -269,6 +269,36 @@ func (m *memberTest) makeGenerates() {
 	}
 }
 
+// makeUnwrapsTwice unwraps a key under an AES key that comes wrapped itself.
+func (m *memberTest) makeUnwrapsTwice() {
+	labels, before := m.loadedSet(), m.labels()
+	between, err := m.Make(m.ctx, hsm.Order{Generate: true, KEK: labels["C"], Template: hsm.Template{Type: hsm.AES, Sensitive: true, Extractable: true, Bytes: 32}})
+	if err != nil {
+		m.Fatal(err)
+	}
+	value := []byte("a key of forty bytes, wrapped under both")
+	under := &hsm.Key{Tenant: "t", ID: "between", KEK: labels["C"], Blob: between.Blob, Template: hsm.Template{Type: hsm.AES, Sensitive: true, Uses: hsm.Wrap}}
+	inner, err := m.Wrap(m.ctx, hsm.Wrapping{Under: under, Mechanism: keyWrap, Bytes: value})
+	if err != nil {
+		m.Fatal(err)
+	}
+	order := func(inner []byte) hsm.Order {
+		return hsm.Order{Digest: true, KEK: labels["N"], Template: hsm.Template{Type: hsm.GenericSecret, Sensitive: true, Extractable: true},
+			Unwrap: &hsm.Wrapped{Under: &hsm.Key{Label: labels["C"]}, Mechanism: keyWrap, Blob: between.Blob, Inner: &hsm.Wrapped{Mechanism: keyWrap, Blob: inner}}}
+	}
+	sum := sha256.Sum256(value)
+	if out, err := m.Make(m.ctx, order(inner)); err != nil || out.SHA256 != nil && !bytes.Equal(out.SHA256, sum[:]) {
+		m.Errorf("the key has the digest %x, %v; want %x", out.SHA256, err, sum)
+	}
+	for what, bad := range map[string][]byte{"no inner bytes": nil, "half of the inner bytes": inner[:24]} {
+		_, err := m.Make(m.ctx, order(bad))
+		m.wantRefused(what, err, core.CryptographicFailure)
+	}
+	if after := m.labels(); !slices.Equal(before, after) {
+		m.Errorf("the orders leave objects: %q", after)
+	}
+}
+
 // curveOf is CKA_EC_PARAMS of a curve.
 func curveOf(oid ...int) []byte {
 	b, _ := asn1.Marshal(asn1.ObjectIdentifier(oid))

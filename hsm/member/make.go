@@ -58,16 +58,28 @@ func (m *caller) makeObject(s p11.SessionHandle, under p11.ObjectHandle, o *hsm.
 		return m.conn.ctx.GenerateKey(s, generatorOf(o.Template.Type), attributesOf(o.Template))
 	case o.Unwrap == nil:
 		return m.conn.glue.createSecret(s, attributesOf(o.Template), o.Bytes)
+	case o.Unwrap.Inner == nil:
+		return m.unwrapOne(s, under, o.Unwrap, o.Template)
 	}
-	if len(o.Unwrap.Blob) == 0 { // the binding panics on it
-		return 0, core.Errorf(core.CryptographicFailure, "the wrapped key is empty")
-	}
-	mech, _, err := mechanismOf(&o.Unwrap.Mechanism)
+	between, err := m.unwrapOne(s, under, o.Unwrap, hsm.Template{Type: hsm.AES, Sensitive: true, Uses: hsm.Unwrap, Unmodifiable: true})
 	if err != nil {
 		return 0, err
 	}
-	h, err := m.conn.ctx.UnwrapKey(s, mech, under, o.Unwrap.Blob, attributesOf(o.Template))
-	return h, explainOAEP(err, &o.Unwrap.Mechanism)
+	defer m.conn.ctx.DestroyObject(s, between)
+	return m.unwrapOne(s, between, o.Unwrap.Inner, o.Template)
+}
+
+// unwrapOne makes a session object of wrapped bytes, without looking at their Inner.
+func (m *caller) unwrapOne(s p11.SessionHandle, under p11.ObjectHandle, w *hsm.Wrapped, t hsm.Template) (p11.ObjectHandle, error) {
+	if len(w.Blob) == 0 { // the binding panics on it
+		return 0, core.Errorf(core.CryptographicFailure, "the wrapped key is empty")
+	}
+	mech, _, err := mechanismOf(&w.Mechanism)
+	if err != nil {
+		return 0, err
+	}
+	h, err := m.conn.ctx.UnwrapKey(s, mech, under, w.Blob, attributesOf(t))
+	return h, explainOAEP(err, &w.Mechanism)
 }
 
 // keepMade reads the facts that an order asks for from its new session object, and keeps

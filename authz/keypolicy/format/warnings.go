@@ -82,7 +82,7 @@ func (s *Statement) withoutObject() string {
 var (
 	usingActions = []core.Action{core.ActionEncrypt, core.ActionDecrypt, core.ActionSign, core.ActionSignatureVerify, core.ActionMAC, core.ActionMACVerify, core.ActionHash,
 		core.ActionDecryptUnnamed, core.ActionReencryptFrom, core.ActionReencryptTo, core.ActionGenerateDataKey}
-	givingAway = []core.Action{core.ActionGet, core.ActionExport, core.ActionGenerateDataKey}
+	givingAway = []core.Action{core.ActionGet, core.ActionExport, core.ActionGenerateDataKey, core.ActionExportClear}
 )
 
 // judgesParameter reports whether an action has a parameter.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine/attributes"
+	"github.com/keyreeve/keyreeve/engine/importjobs"
 	"github.com/keyreeve/keyreeve/engine/objects"
 	"github.com/keyreeve/keyreeve/engine/uses"
 	"github.com/keyreeve/keyreeve/server/httpd/door"
@@ -17,6 +18,7 @@ type Options struct {
 	Objects    *objects.Verbs
 	Uses       *uses.Verbs
 	Attributes *attributes.Verbs
+	ImportJobs *importjobs.Verbs
 }
 
 type service struct {
@@ -45,6 +47,12 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "GET", "/v1/keys/{keyId}/public-key", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).publicKey),
 		door.Row(s, "GET", "/v1/keys/{keyId}/versions", core.ActionGetAttributes, door.TakesQuery, http.StatusOK, (*service).listVersions),
 
+		door.Row(s, "POST", "/v1/keys/import", core.ActionRegister, door.TakesBody, http.StatusCreated, (*service).importKey),
+		door.Row(s, "GET", "/v1/keys/{keyId}/export", core.ActionGet, door.TakesQuery, http.StatusOK, (*service).exportKey),
+		door.Row(s, "POST", "/v1/import-jobs", core.ActionCreateImportJob, door.TakesBody, http.StatusCreated, (*service).createJob),
+		door.Row(s, "GET", "/v1/import-jobs/{jobId}", core.ActionReadImportJob, door.TakesNothing, http.StatusOK, (*service).getJob),
+		door.Row(s, "DELETE", "/v1/import-jobs/{jobId}", core.ActionDeleteImportJob, door.TakesNothing, http.StatusNoContent, (*service).deleteJob),
+
 		door.Row(s, "PUT", "/v1/aliases/{name}", core.ActionModifyAttribute, door.TakesBody, http.StatusOK, (*service).setAlias),
 		door.Row(s, "GET", "/v1/aliases/{name}", core.ActionGetAttributes, door.TakesNothing, http.StatusOK, (*service).getAlias),
 		door.Row(s, "DELETE", "/v1/aliases/{name}", core.ActionDeleteAttribute, door.TakesNothing, http.StatusNoContent, (*service).removeAlias),
@@ -53,6 +61,9 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/decrypt", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).decrypt),
 		door.Row(s, "POST", "/v1/reencrypt", core.ActionReencryptTo, door.TakesBody, http.StatusOK, (*service).reencrypt),
 		door.Row(s, "POST", "/v1/data-keys", core.ActionGenerateDataKey, door.TakesBody, http.StatusOK, (*service).makeDataKey),
+		door.Row(s, "POST", "/v1/wrap", core.ActionEncrypt, door.TakesBody, http.StatusOK, (*service).wrap),
+		door.Row(s, "POST", "/v1/unwrap", core.ActionDecrypt, door.TakesBody, http.StatusOK, (*service).unwrap),
+		door.Row(s, "POST", "/v1/derive", core.ActionDeriveKey, door.TakesBody, http.StatusOK, (*service).derive),
 		door.Row(s, "POST", "/v1/sign", core.ActionSign, door.TakesBody, http.StatusOK, (*service).sign),
 		door.Row(s, "POST", "/v1/verify", core.ActionSignatureVerify, door.TakesBody, http.StatusOK, (*service).verify),
 		door.Row(s, "POST", "/v1/mac", core.ActionMAC, door.TakesBody, http.StatusOK, (*service).makeMAC),

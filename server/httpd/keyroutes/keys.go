@@ -144,8 +144,8 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (keyAnswer, error) 
 		action = core.ActionCreateKeyPair
 	}
 	var in keyAttributes
-	if err == nil && body.Group != nil && !c.Principal.InGroup(*body.Group) {
-		err = core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, door.Quotable(*body.Group))
+	if err == nil {
+		err = checkGroup(c, body.Group)
 	}
 	if err == nil {
 		in, err = readNewKey(&body)
@@ -171,6 +171,14 @@ func (s *service) createKey(c *core.Caller, r *http.Request) (keyAnswer, error) 
 		return keyAnswer{}, err
 	}
 	return showMade(out.Made), nil
+}
+
+// checkGroup refuses a group for a new key that is none of the caller's.
+func checkGroup(c *core.Caller, group *string) error {
+	if group != nil && !c.Principal.InGroup(*group) {
+		return core.Errorf(core.InvalidField, `"group" %q is not a group of yours; leave it out for a key of your own`, door.Quotable(*group))
+	}
+	return nil
 }
 
 // showMade returns an object that was just made, for its maker.

@@ -84,9 +84,10 @@ func readNewKey(in *api.NewKey) (out keyAttributes, err error) {
 	return out, setUsage(in, &out)
 }
 
-// setAlgorithm sets algorithm, length and curve. Secret Data may have no algorithm.
+// setAlgorithm sets algorithm, length and curve. Secret Data may have no algorithm, and a private
+// or public key that is imported in clear shows it.
 func setAlgorithm(in *api.NewKey, set func(core.Tag, core.Value)) error {
-	if in.Algorithm == nil && in.Type != typeSecret {
+	if in.Algorithm == nil && (in.Type == typeSymmetric || in.Type == typePair) {
 		return core.Errorf(core.InvalidField, `"algorithm" must be given`)
 	}
 	if in.Algorithm != nil {

@@ -27,8 +27,9 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 	if err != nil {
 		return out, err
 	}
-	if f := q["format"]; f != "" && f != formatPEM && f != formatJWK {
-		return out, s.Engine.RecordRefused(r.Context(), c, core.ActionGet, core.Errorf(core.InvalidField, `"format" must be "pem" or "jwk"`))
+	form, err := s.publicForm(c, r, q)
+	if err != nil {
+		return out, err
 	}
 	named, err := s.pathKey(c, r, core.ActionGet)
 	if err != nil {
@@ -38,6 +39,19 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 	if err != nil {
 		return out, err
 	}
+	return s.answerPublic(c, r, id, form)
+}
+
+// publicForm reads the form of a public key.
+func (s *service) publicForm(c *core.Caller, r *http.Request, q map[string]string) (string, error) {
+	if f := q["format"]; f != "" && f != formatPEM && f != formatJWK {
+		return "", s.Engine.RecordRefused(r.Context(), c, core.ActionGet, core.Errorf(core.InvalidField, `"format" must be "pem" or "jwk"`))
+	}
+	return q["format"], nil
+}
+
+// answerPublic answers with the public key that has an identifier.
+func (s *service) answerPublic(c *core.Caller, r *http.Request, id, form string) (out api.PublicKey, err error) {
 	got, err := s.Objects.Get(r.Context(), c, &operation.GetInput{ID: core.ID(id), Format: core.KeyFormatTypeX509})
 	if err != nil {
 		return out, err
@@ -48,7 +62,7 @@ func (s *service) publicKey(c *core.Caller, r *http.Request) (out api.PublicKey,
 	}
 	der := got.Object.KeyBlock.Material
 	out.KeyID = got.ID
-	if q["format"] != formatJWK {
+	if form != formatJWK {
 		out.PublicKey = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 		return out, nil
 	}

@@ -9,31 +9,49 @@ import (
 	"github.com/keyreeve/keyreeve/core"
 )
 
-// DecodeWithPassword is decode for a body that may have a member "password". encoding/json
-// makes copies that nobody can zero, so the password is taken out of the body before. It
-// is nil if there is none. The caller zeroes it.
+// DecodeWithPassword is [DecodeWithSecret] for the member "password".
 func DecodeWithPassword(r io.Reader, v Specified) (password []byte, err error) {
+	return DecodeWithSecret(r, v, "password")
+}
+
+// DecodeWithSecret is decode for a body that may have a text member that is secret.
+// encoding/json makes copies that nobody can zero, so the text is taken out of the body
+// before: v gets as many letters A in its place as it has characters. It is nil if there is
+// none. The caller zeroes it.
+func DecodeWithSecret(r io.Reader, v Specified, member string) (secret []byte, err error) {
 	b, err := readBody(r)
 	defer core.Retire(b)
 	if err != nil {
 		return nil, err
 	}
-	text := findPassword(b)
+	text := findMember(b, member)
 	if text != nil {
-		if err := json.Unmarshal(text, (*zeroedText)(&password)); err != nil || bytes.ContainsRune(password, utf8.RuneError) {
-			clear(password)
-			return nil, core.Errorf(core.InvalidMessage, `the member "password" is no valid text`)
+		if err := json.Unmarshal(text, (*zeroedText)(&secret)); err != nil || bytes.ContainsRune(secret, utf8.RuneError) {
+			clear(secret)
+			return nil, core.Errorf(core.InvalidMessage, "the member %q is no valid text", member)
 		}
-		hidden := text[1 : len(text)-1]
-		for i := range hidden {
-			hidden[i] = '*'
-		}
+		hideText(text, utf8.RuneCount(secret))
 	}
 	if err := DecodeBytes(b, v); err != nil {
-		clear(password)
+		clear(secret)
 		return nil, err
 	}
-	return password, nil
+	return secret, nil
+}
+
+// hideText writes n letters A in the place of a JSON string, and spaces behind it where the string
+// was longer, because it had escapes.
+func hideText(text []byte, n int) {
+	for i := range text {
+		switch {
+		case i == 0 || i == n+1:
+			text[i] = '"'
+		case i <= n:
+			text[i] = 'A'
+		default:
+			text[i] = ' '
+		}
+	}
 }
 
 // zeroedText keeps a text as bytes, and zeroes those from which it was read.
@@ -46,10 +64,10 @@ func (z *zeroedText) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// findPassword returns the JSON string that is the value of the member "password" of the
-// object in b, with its quotes; nil if there is none. It reads no further than it can: the
+// findMember returns the JSON string that is the value of a member of the object in b, with
+// its quotes; nil if there is none. It reads no further than it can: the
 // strict decoder refuses what is no JSON, and a second such member.
-func findPassword(b []byte) []byte {
+func findMember(b []byte, member string) []byte {
 	depth := 0
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
@@ -62,7 +80,7 @@ func findPassword(b []byte) []byte {
 			if end < 0 {
 				return nil
 			}
-			if depth == 1 && string(b[i:end]) == `"password"` {
+			if depth == 1 && string(b[i+1:end-1]) == member {
 				if value := stringAfterColon(b[end:]); value != nil {
 					return value
 				}
