@@ -14,7 +14,7 @@ import (
 // is nil if there is none. The caller zeroes it.
 func DecodeWithPassword(r io.Reader, v Specified) (password []byte, err error) {
 	b, err := readBody(r)
-	defer core.Retire(b)
+	defer retireBody(b)
 	if err != nil {
 		return nil, err
 	}
