@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +74,9 @@ func TestCheck(t *testing.T) {
 		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"YQ"}`, "aad"},
 		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"YQ=="} {}`, ""},
 		{"POST /v1/encrypt", `{"keyId":"k","keyId":"k","plaintext":"YQ==","format":"raw"}`, "keyId"},
+		{"POST /v1/encrypt", `{"keyId":"k","key\u0049d":"k","plaintext":"YQ==","format":"raw"}`, "keyId"},
+		{"POST /v1/encrypt", `{"keyId":"\ud800","plaintext":"YQ==","format":"raw"}`, "Unicode"},
+		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw","aad":"Y\u0052=="}`, "aad"},
 		{"POST /v1/encrypt", `{"keyId":"k","plaintext":"YQ==","format":"raw"`, ""},
 		{"POST /v1/encrypt", `[]`, ""},
 		{"POST /v1/encrypt", ``, ""},
@@ -95,10 +100,10 @@ func TestCheck(t *testing.T) {
 	}
 	for pattern, body := range map[string]string{
 		"POST /v1/keys":                ` {"type":"pair","algorithm":"EC","usage":["sign"],"length":256,"activate":false} `,
-		"POST /v1/encrypt":             `{"keyId":"k","plaintext":"ä","encoding":"utf8","format":"raw","aad":""}`,
+		"POST /v1/encrypt":             `{"key\u0049d":"k","plaintext":"ä\n\"\\","encoding":"utf8","format":"raw","aad":""}`,
 		"POST /v1/keys/{keyId}/rotate": `{"activateAt":"2026-01-31T12:00:00+01:00"}`,
 		"POST /v1/users":               `{"name":"a","expiresAt":null,"attributes":{"x":"y"}}`,
-		"POST /v1/policies":            `{"name":"p","document":{"a":[{"b":null,"b":1}]}}`,
+		"POST /v1/policies":            `{"document":{"a":[{"b":null,"b":1},"]}\"",[],{},-1e5 , true]},"name":"p\u0061"}`,
 	} {
 		if err := api.Check([]byte(body), operation(t, pattern).Body); err != nil {
 			t.Errorf("%s %s: %v", pattern, body, err)
@@ -120,6 +125,22 @@ func TestCheckStopsAtBounds(t *testing.T) {
 		if allocations > 1000 {
 			t.Errorf("%s without end: %.0f allocations", what, allocations)
 		}
+	}
+}
+
+// A body of a usual request is checked without a copy of it: it may hold plaintext.
+func TestCheckMakesNoCopy(t *testing.T) {
+	s := operation(t, "POST /v1/encrypt").Body
+	body := []byte(`{"keyId":"k","plaintext":"` + strings.Repeat("QUFB", 10_000) + `"}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := api.Check(body, s)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 10_000 {
+		t.Errorf("%d bytes were allocated to check %d", bytes, len(body))
 	}
 }
 
@@ -166,10 +187,11 @@ func TestEncoded(t *testing.T) {
 			t.Errorf("%q becomes %q, %v", c.want, again, valid)
 		}
 	}
-	var read api.Encoded
-	sent := []byte("SGVsbG8=")
-	if err := read.UnmarshalText(sent); err != nil || string(read) != "SGVsbG8=" || strings.Trim(string(sent), "\x00") != "" {
-		t.Errorf("read %q of a text that is %q then, %v", read, sent, err)
+	for sent, want := range map[string]string{`"SGVsbG8="`: "SGVsbG8=", `"a\n\u00e4\""`: "a\nä\"", `""`: "", `null`: "", "\"\xff\"": "\ufffd"} {
+		var read api.Encoded
+		if err := json.Unmarshal([]byte(sent), &read); err != nil || string(read) != want || (read == nil) != (sent == "null") {
+			t.Errorf("%s is read as %q, %v", sent, read, err)
+		}
 	}
 	if _, valid := api.Encode([]byte{0xff}, &plain); valid {
 		t.Error("bytes that are no UTF-8 were taken for a text")

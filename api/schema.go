@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -123,74 +122,61 @@ func refused(path, text string, args ...any) error {
 // anything behind the object are faults: a proxy, a policy check and the server must not
 // read different values from one body.
 func Check(body []byte, s *Schema) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	tok, err := d.Token()
-	if tok != json.Delim('{') {
+	w := &walker{body: body}
+	switch {
+	case w.next() != '{':
 		return malformed("the body is no JSON object")
-	}
-	if err = check(d, tok, s, "", 0); err == nil {
-		if _, end := d.Token(); end != io.EOF {
-			err = malformed("the body goes on after its JSON object")
-		}
-	}
-	return err
-}
-
-// checkNext checks the next value.
-func checkNext(d *json.Decoder, s *Schema, path string, depth int) error {
-	if s.Kind == Anything {
-		var skipped json.RawMessage
-		if d.Decode(&skipped) != nil {
-			return errNoJSON
-		}
-		return nil
-	}
-	tok, err := d.Token()
-	if err != nil {
+	case !json.Valid(body):
 		return errNoJSON
 	}
-	return check(d, tok, s, path, depth)
+	return check(w, s, "", 0)
 }
 
-var errNoJSON = malformed("the body is no JSON")
+var errNoJSON = malformed("the body is no JSON, or it goes on after its JSON object")
 
-// check checks a value that begins with a token.
-func check(d *json.Decoder, tok json.Token, s *Schema, path string, depth int) error {
-	if text, ok := tok.(string); ok && strings.ContainsRune(text, utf8.RuneError) {
-		// encoding/json puts U+FFFD for what is no Unicode, so that two names would become one.
-		return malformed("the body has text that is no valid Unicode")
-	}
-	if tok == nil {
-		if !s.Nullable {
-			return refused(path, "is null; leave it out")
-		}
+// check checks the next value.
+func check(w *walker, s *Schema, path string, depth int) error {
+	if s.Kind == Anything {
+		w.skip()
 		return nil
 	}
 	if depth >= MaxDepth {
 		return malformed("the body is nested more than %d deep", MaxDepth)
 	}
 	ok, err := true, error(nil)
-	switch s.Kind {
-	case Object, Map:
-		if ok = tok == json.Delim('{'); ok {
-			err = checkMembers(d, s, path, depth)
+	switch first := w.next(); first {
+	case '{':
+		if ok = s.Kind == Object || s.Kind == Map; ok {
+			err = checkMembers(w, s, path, depth)
 		}
-	case Array:
-		if ok = tok == json.Delim('['); ok {
-			err = checkElements(d, s, path, depth)
+	case '[':
+		if ok = s.Kind == Array; ok {
+			err = checkElements(w, s, path, depth)
 		}
-	case Boolean:
-		_, ok = tok.(bool)
-	case Integer:
-		var n json.Number
-		if n, ok = tok.(json.Number); ok {
-			err = s.checkInteger(path, n.String())
+	case '"':
+		text, copied, err := w.text()
+		if copied {
+			defer clear(text)
+		}
+		if err != nil || !isUnicode(text) {
+			return errNoUnicode
+		}
+		if ok = s.Kind == Text || s.Kind == Base64 || s.Kind == Time; ok {
+			return s.checkText(path, text)
 		}
 	default:
-		var text string
-		if text, ok = tok.(string); ok {
-			err = s.checkText(path, text)
+		value := w.scalar()
+		switch first {
+		case 'n':
+			if !s.Nullable {
+				return refused(path, "is null; leave it out")
+			}
+		case 't', 'f':
+			ok = s.Kind == Boolean
+		default:
+			if ok = s.Kind == Integer; ok {
+				err = s.checkInteger(path, string(value))
+			}
 		}
 	}
 	if !ok {
@@ -199,37 +185,42 @@ func check(d *json.Decoder, tok json.Token, s *Schema, path string, depth int) e
 	return err
 }
 
+var errNoUnicode = malformed("the body has text that is no valid Unicode")
+
+// isUnicode refuses U+FFFD too: encoding/json puts it for what is no Unicode, so that two names
+// would become one.
+func isUnicode(text []byte) bool {
+	return utf8.Valid(text) && !bytes.ContainsRune(text, utf8.RuneError)
+}
+
 // checkMembers checks the members of an object up to its end.
-func checkMembers(d *json.Decoder, s *Schema, path string, depth int) error {
+func checkMembers(w *walker, s *Schema, path string, depth int) error {
 	given := map[string]bool{}
-	for d.More() {
+	for w.at++; !w.endsWith('}'); {
 		if len(given) >= s.bound() {
 			return s.tooMany(path, "members")
 		}
-		key, err := d.Token()
-		if err != nil {
-			return errNoJSON
+		text, _, err := w.text()
+		if err != nil || !isUnicode(text) {
+			return errNoUnicode
 		}
-		name := key.(string)
-		inside := strings.TrimPrefix(path+"."+quotable(name), ".")
-		value := s.member(name)
+		m := s.member(text)
+		inside := m.Name
+		if path != "" || !m.isKnown() {
+			inside = strings.TrimPrefix(path+"."+quotable(m.Name), ".")
+		}
 		switch {
-		case strings.ContainsRune(name, utf8.RuneError):
-			return malformed("the body has text that is no valid Unicode")
-		case given[name]:
+		case given[m.Name]:
 			return malformed("%q stands twice", inside)
-		case value == nil:
+		case !m.isKnown():
 			return refused(inside, "is no member that is known here")
-		case s.Kind == Map && s.Pattern != nil && !s.Pattern.MatchString(name):
+		case s.Kind == Map && s.Pattern != nil && !s.Pattern.MatchString(m.Name):
 			return refused(inside, "is no name that is allowed here; it must match %s", s.Pattern)
 		}
-		given[name] = true
-		if err := checkNext(d, value, inside, depth+1); err != nil {
+		given[m.Name] = true
+		if err := check(w, m.Schema, inside, depth+1); err != nil {
 			return err
 		}
-	}
-	if _, err := d.Token(); err != nil {
-		return errNoJSON
 	}
 	for _, m := range s.Members {
 		if m.Required && !given[m.Name] {
@@ -254,18 +245,15 @@ func checkMembers(d *json.Decoder, s *Schema, path string, depth int) error {
 }
 
 // checkElements checks the elements of an array up to its end.
-func checkElements(d *json.Decoder, s *Schema, path string, depth int) error {
+func checkElements(w *walker, s *Schema, path string, depth int) error {
 	n := 0
-	for ; d.More(); n++ {
+	for w.at++; !w.endsWith(']'); n++ {
 		if n >= s.bound() {
 			return s.tooMany(path, "elements")
 		}
-		if err := checkNext(d, s.Element, fmt.Sprintf("%s[%d]", path, n), depth+1); err != nil {
+		if err := check(w, s.Element, fmt.Sprintf("%s[%d]", path, n), depth+1); err != nil {
 			return err
 		}
-	}
-	if _, err := d.Token(); err != nil {
-		return errNoJSON
 	}
 	return s.checkCount(path, n, "elements")
 }
@@ -282,18 +270,20 @@ func (s *Schema) tooMany(path, of string) error {
 	return refused(path, "has more than %d %s", s.bound(), of)
 }
 
-// member returns what a member of an object must be; nil if there must be none.
-func (s *Schema) member(name string) *Schema {
+// member returns the member with a name. It has no schema if an object must not have it.
+func (s *Schema) member(name []byte) Member {
 	if s.Kind == Map {
-		return s.Element
+		return Member{Name: string(name), Schema: s.Element}
 	}
 	for i := range s.Members {
-		if s.Members[i].Name == name {
-			return s.Members[i].Schema
+		if s.Members[i].Name == string(name) {
+			return s.Members[i]
 		}
 	}
-	return nil
+	return Member{Name: string(name)}
 }
+
+func (m *Member) isKnown() bool { return m.Schema != nil }
 
 // checkCount checks the number of characters, elements or members.
 func (s *Schema) checkCount(path string, n int, of string) error {
@@ -320,19 +310,19 @@ func (s *Schema) checkInteger(path, number string) error {
 }
 
 // checkText checks the characters of a text.
-func (s *Schema) checkText(path, text string) error {
-	if err := s.checkCount(path, utf8.RuneCountInString(text), "characters"); err != nil {
+func (s *Schema) checkText(path string, text []byte) error {
+	if err := s.checkCount(path, utf8.RuneCount(text), "characters"); err != nil {
 		return err
 	}
 	switch {
-	case s.Enum != nil && !slices.Contains(s.Enum, text):
-		return refused(path, "must be one of %s, not %q", quoted(s.Enum), quotable(text))
-	case s.Pattern != nil && !s.Pattern.MatchString(text):
-		return refused(path, "must match %s, and %q does not", s.Pattern, quotable(text))
+	case s.Enum != nil && !slices.ContainsFunc(s.Enum, func(value string) bool { return value == string(text) }):
+		return refused(path, "must be one of %s, not %q", quoted(s.Enum), quotable(string(text)))
+	case s.Pattern != nil && !s.Pattern.Match(text):
+		return refused(path, "must match %s, and %q does not", s.Pattern, quotable(string(text)))
 	case s.Kind == Base64 && !isBase64(text):
 		return refused(path, "must be base64 (RFC 4648 section 4)")
 	case s.Kind == Time:
-		if t, err := time.Parse(time.RFC3339, text); err != nil || t.Unix() <= 0 {
+		if t, err := time.Parse(time.RFC3339, string(text)); err != nil || t.Unix() <= 0 {
 			return refused(path, "must be a time such as 2026-01-31T12:00:00Z")
 		}
 	}
@@ -347,7 +337,7 @@ func (p *Parameter) Check(value string) error {
 	case p.Schema.Kind == Integer:
 		return p.Schema.checkInteger(p.Name, value)
 	}
-	return p.Schema.checkText(p.Name, value)
+	return p.Schema.checkText(p.Name, []byte(value))
 }
 
 // CheckQuery returns a [*Fault] unless a query has only parameters that an operation has, with
@@ -384,8 +374,7 @@ func CheckQuery(given map[string]string, parameters []Parameter) error {
 
 // isBase64 reports whether a text is base64 in its one form: padded, without line breaks,
 // and with no bits behind its last byte. It makes no copy, because the bytes may be secret.
-func isBase64[T ~string | ~[]byte](text T) bool {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+func isBase64(text []byte) bool {
 	if len(text)%4 != 0 {
 		return false
 	}
@@ -393,15 +382,26 @@ func isBase64[T ~string | ~[]byte](text T) bool {
 	for bare > 0 && text[bare-1] == '=' && len(text)-bare < 2 {
 		bare--
 	}
-	last := 0
-	for i := range bare {
-		if last = strings.IndexByte(alphabet, text[i]); last < 0 {
+	last := byte(0)
+	for _, c := range text[:bare] {
+		if last = base64Values[c]; last > 63 {
 			return false
 		}
 	}
-	unused := [...]int{0, 1<<2 - 1, 1<<4 - 1}[len(text)-bare] // bits of the last character
+	unused := [...]byte{0, 1<<2 - 1, 1<<4 - 1}[len(text)-bare] // bits of the last character
 	return last&unused == 0
 }
+
+// base64Values are the six bits that a character stands for, 255 for all other characters.
+var base64Values = func() (values [256]byte) {
+	for c := range values {
+		values[c] = 255
+	}
+	for bits, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" {
+		values[c] = byte(bits)
+	}
+	return values
+}()
 
 // quoted returns names as an error lists them.
 func quoted(names []string) string { return `"` + strings.Join(names, `", "`) + `"` }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"unicode/utf8"
@@ -13,10 +14,23 @@ const EncodingUTF8 = "utf8"
 // says so. It may be secret: it can be zeroed.
 type Encoded []byte
 
-// UnmarshalText implements [encoding.TextUnmarshaler]. It zeroes the text that it reads: that may
-// be a copy of which nobody else knows.
-func (e *Encoded) UnmarshalText(text []byte) error {
-	*e = append(make([]byte, 0, len(text)), text...)
+// UnmarshalJSON implements [json.Unmarshaler].
+func (e *Encoded) UnmarshalJSON(literal []byte) error {
+	if literal[0] != '"' || bytes.IndexByte(literal, '\\') >= 0 || !utf8.Valid(literal) {
+		return json.Unmarshal(literal, (*unescaped)(e))
+	}
+	inside := literal[1 : len(literal)-1]
+	*e = append(make([]byte, 0, len(inside)), inside...)
+	return nil
+}
+
+// unescaped is a text whose escapes encoding/json reads. It zeroes the copy that was made for
+// them, of which nobody else knows.
+type unescaped []byte
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (u *unescaped) UnmarshalText(text []byte) error {
+	*u = append(make([]byte, 0, len(text)), text...)
 	clear(text)
 	return nil
 }

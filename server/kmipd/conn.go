@@ -101,12 +101,12 @@ func (c *conn) answerNext(ctx context.Context) bool {
 	}
 	n, err := kmip.FrameLength(header[:], kmip.MaxMessageBytes)
 	if err != nil {
-		c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // framing is lost: answer, then close
+		c.answerByWorker(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // framing is lost: answer, then close
 		return false
 	}
 	if err := c.held.Reserve(ctx, n); err != nil {
 		c.server.countRefused("memory")
-		c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // what follows is not read: answer, then close
+		c.answerByWorker(job{ctx: c.onBehalf(ctx), conn: c, err: err}) // what follows is not read: answer, then close
 		return false
 	}
 	c.tls.SetReadDeadline(time.Now().Add(c.server.Limits.Read))
@@ -117,7 +117,7 @@ func (c *conn) answerNext(ctx context.Context) bool {
 		return false
 	}
 	c.identifyAgain()
-	return c.server.workers.answer(job{ctx: c.onBehalf(ctx), conn: c, msg: in}) && c.origin.Refusal == nil
+	return c.answerByWorker(job{ctx: c.onBehalf(ctx), conn: c, msg: in}) && c.origin.Refusal == nil
 }
 
 // identifyAgain asks before each message who the client is: certificates expire,

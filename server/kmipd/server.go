@@ -75,7 +75,7 @@ type Server struct {
 	Memory   *bounds.Memory   // shared by the doors; nil: without bound, for tests
 	Compute  *fair.Processors // shared by the doors; nil: without bound, for tests
 
-	workers  *workers
+	workers  *bounds.Workers[job]
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	stopping bool

@@ -2,11 +2,9 @@ package kmipd
 
 import (
 	"context"
-	"time"
-)
 
-// workerIdle is how long a worker without work stays.
-const workerIdle = time.Second
+	"github.com/keyreeve/keyreeve/server/bounds"
+)
 
 // job is one message to be answered on a connection's behalf.
 type job struct {
@@ -16,41 +14,20 @@ type job struct {
 	err  error
 }
 
-// workers answer messages on stacks of their own. Policy and database make a
-// goroutine's stack grow to tens of KiB, and an idle connection would keep it:
-// so connections wait on small stacks and lend their messages to a few workers.
-type workers struct{ jobs chan job }
+// newWorkers returns workers that answer messages.
+func newWorkers() *bounds.Workers[job] {
+	return bounds.NewWorkers(func(j job) { j.conn.answered <- j.conn.answerJob(j) })
+}
 
-func newWorkers() *workers { return &workers{jobs: make(chan job)} }
-
-// answer lets a worker answer a job and returns whether the connection goes on.
-func (w *workers) answer(j job) bool {
+// answerByWorker lets a worker answer a job and returns whether the connection goes on.
+func (c *conn) answerByWorker(j job) bool {
 	var msg []byte
 	if j.msg != nil {
 		msg = *j.msg
 	}
-	j.conn.task.beginMessage(j.conn.server.Messages.VersionOf(msg))
-	select {
-	case w.jobs <- j:
-	default:
-		go w.runJobs(j)
-	}
-	return j.conn.awaitWorker(j.ctx)
-}
-
-// runJobs answers a job, then those that come while it is waiting.
-func (w *workers) runJobs(j job) {
-	timer := time.NewTimer(workerIdle)
-	defer timer.Stop()
-	for {
-		j.conn.answered <- j.conn.answerJob(j)
-		timer.Reset(workerIdle)
-		select {
-		case j = <-w.jobs:
-		case <-timer.C:
-			return
-		}
-	}
+	c.task.beginMessage(c.server.Messages.VersionOf(msg))
+	c.server.workers.Start(j)
+	return c.awaitWorker(j.ctx)
 }
 
 // answerJob answers a job; a panic ends the connection and nothing else.

@@ -106,13 +106,14 @@ type Raw struct {
 // Door is what the handlers of all routes share.
 type Door struct {
 	Options
-	mux  *http.ServeMux
-	rows map[string]Route
+	mux     *http.ServeMux
+	rows    map[string]Route
+	workers *bounds.Workers[func()] // they run handlers
 }
 
 // New makes a door without routes.
 func New(o Options) *Door {
-	d := &Door{o, http.NewServeMux(), map[string]Route{}}
+	d := &Door{o, http.NewServeMux(), map[string]Route{}, bounds.NewWorkers(func(handle func()) { handle() })}
 	d.mux.HandleFunc("GET /metrics", d.metrics)
 	d.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, callerOf(r).RequestID, core.Errorf(core.OperationNotSupported, "there is nothing at %s %s; see docs/REST.md", r.Method, Quotable(r.URL.Path)))
@@ -293,7 +294,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 		work.Conn = conn.Conn
 	}
 	back := make(chan result, 1)
-	go func() {
+	d.workers.Start(func() {
 		defer m.release()
 		defer func() {
 			if p := recover(); p != nil {
@@ -303,7 +304,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 		}()
 		out, err := to.answer(c, r.WithContext(ctx))
 		back <- result{out, err}
-	}()
+	})
 	if done, ended := bounds.Await(ctx, &work, back); ended {
 		return done.out, *c.RecordedAt, done.err
 	}

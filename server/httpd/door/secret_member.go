@@ -20,7 +20,7 @@ func DecodeWithPassword(r io.Reader, v Specified) (password []byte, err error) {
 // none. The caller zeroes it.
 func DecodeWithSecret(r io.Reader, v Specified, member string) (secret []byte, err error) {
 	b, err := readBody(r)
-	defer core.Retire(b)
+	defer retireBody(b)
 	if err != nil {
 		return nil, err
 	}

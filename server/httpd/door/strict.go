@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
@@ -22,17 +23,28 @@ type Specified interface{ Schema() *api.Schema }
 // [api.Check].
 func Decode(r io.Reader, v Specified) error {
 	b, err := readBody(r)
-	defer core.Retire(b) // it may hold plaintext
+	defer retireBody(b)
 	if err != nil {
 		return err
 	}
 	return DecodeBytes(b, v)
 }
 
+// bodyBuffers are buffers of firstBody bytes, zeroed.
+var bodyBuffers = sync.Pool{New: func() any { return new([firstBody]byte) }}
+
+// retireBody zeroes a body, which may hold plaintext. Its buffer is used again if it is of the
+// usual size.
+func retireBody(b []byte) {
+	if core.Retire(b[:cap(b)]) && cap(b) == firstBody {
+		bodyBuffers.Put((*[firstBody]byte)(b[:firstBody]))
+	}
+}
+
 // readBody reads a body up to its bound. It returns what it has read with an error too,
-// so that the caller can zero it. It zeroes each buffer that became too small.
+// so that the caller can retire it. It zeroes each buffer that became too small.
 func readBody(r io.Reader) ([]byte, error) {
-	b := make([]byte, 0, firstBody)
+	b := bodyBuffers.Get().(*[firstBody]byte)[:0]
 	for {
 		n, err := io.ReadFull(r, b[len(b):min(cap(b), maxBody+1)])
 		b = b[:len(b)+n]
@@ -48,7 +60,7 @@ func readBody(r io.Reader) ([]byte, error) {
 			return b, errTooLarge
 		}
 		larger := append(make([]byte, 0, 2*cap(b)), b...)
-		core.Retire(b)
+		retireBody(b)
 		b = larger
 	}
 }

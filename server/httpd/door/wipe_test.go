@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,3 +60,21 @@ func TestLateAnswersAreZeroed(t *testing.T) {
 type wipeTold struct{ told chan bool }
 
 func (w wipeTold) Wipe() { close(w.told) }
+
+// A buffer in which a body was read is zeroed before another request can get it, also one that
+// became too small.
+func TestBodiesAreZeroed(t *testing.T) {
+	for _, n := range []int{0, 100, firstBody, firstBody + 1, 3 * firstBody} {
+		b, err := readBody(strings.NewReader(strings.Repeat("x", n)))
+		if err != nil || len(b) != n {
+			t.Fatalf("%d of %d bytes are read, %v", len(b), n, err)
+		}
+		retireBody(b)
+		for range 4 {
+			next := bodyBuffers.Get().(*[firstBody]byte)
+			if bytes.ContainsRune(b[:cap(b)], 'x') || bytes.ContainsRune(next[:], 'x') {
+				t.Errorf("a body of %d bytes is in a buffer after its end", n)
+			}
+		}
+	}
+}
