@@ -38,6 +38,14 @@ func (keyShowCmd) Help() string {
     $ keyreeve key show $KEY -o yaml`
 }
 
+// Help shows how to list the versions of a key.
+func (keyVersionsCmd) Help() string {
+	return `Examples:
+
+    $ keyreeve key versions $KEY
+    $ keyreeve key versions alias/payroll -o json`
+}
+
 // Help shows how to rotate a key.
 func (keyRotateCmd) Help() string {
 	return `Examples:

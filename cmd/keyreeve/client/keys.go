@@ -18,6 +18,7 @@ type keyCmd struct {
 	Create    keyCreateCmd    `cmd:"" help:"Make a key, or a pair of keys."`
 	List      keyListCmd      `cmd:"" help:"List keys, the newest first."`
 	Show      keyShowCmd      `cmd:"" help:"Show what the server says of a key. The key itself is never shown."`
+	Versions  keyVersionsCmd  `cmd:"" help:"List the versions of a key, the newest first."`
 	Rotate    keyRotateCmd    `cmd:"" help:"Make a new version of a key. It takes over the name; the old one goes on decrypting and verifying."`
 	Activate  keyActivateCmd  `cmd:"" help:"Make a Pre-Active key Active."`
 	Revoke    keyRevokeCmd    `cmd:"" help:"End the use of a key for protecting data. It cannot be taken back."`
@@ -123,39 +124,51 @@ type keyListCmd struct {
 // maxPage is the most keys that a page can have.
 const maxPage = 200
 
-// Run lists the keys, page after page.
+// Run lists the keys.
 func (c *keyListCmd) Run() error {
-	if c.Limit < 1 {
-		return fmt.Errorf("--limit must be at least 1, not %d", c.Limit)
+	q := url.Values{}
+	if len(c.Filter) > 0 {
+		q.Set("filter", filter(c.Filter))
 	}
-	s, ctx, end, err := c.connect()
+	return c.listKeys("/v1/keys", "keys", q, c.Limit, c.Quiet, keyTable)
+}
+
+// listKeys lists the keys of a route, which are a member of its pages. An answer has at most limit
+// keys.
+func (d *door) listKeys(path, member string, q url.Values, limit int, idsAlone bool, table func([]api.Key) string) error {
+	if limit < 1 {
+		return fmt.Errorf("--limit must be at least 1, not %d", limit)
+	}
+	s, ctx, end, err := d.connect()
 	if err != nil {
 		return err
 	}
 	defer end()
-	keys, more, err := s.listKeys(ctx, filter(c.Filter), c.Limit)
+	all, more, err := s.pages(ctx, path, member, q, limit)
 	if err != nil {
 		return err
 	}
 	if more {
-		fmt.Fprintf(os.Stderr, "keyreeve: there are more keys than these %d; see --limit\n", len(keys))
+		fmt.Fprintf(os.Stderr, "keyreeve: there are more %s than these %d; see --limit\n", member, len(all))
 	}
-	answer, err := json.Marshal(map[string]any{"keys": keys})
+	answer, err := json.Marshal(map[string]any{member: all})
 	if err != nil {
 		return err
 	}
-	var read api.KeyPage
-	if err := json.Unmarshal(answer, &read); err != nil {
-		return fmt.Errorf("the answer of the server cannot be read: %w", err)
+	keys := make([]api.Key, len(all))
+	for i, text := range all {
+		if err := json.Unmarshal(text, &keys[i]); err != nil {
+			return fmt.Errorf("the answer of the server cannot be read: %w", err)
+		}
 	}
-	if c.Quiet {
-		ids := make([]string, len(read.Keys)) // a list has the public key of a pair too
-		for i, key := range read.Keys {
+	if idsAlone {
+		ids := make([]string, len(keys)) // a list has the public key of a pair too
+		for i, key := range keys {
 			ids[i] = key.KeyID
 		}
 		return printIDs(ids...)
 	}
-	return s.show(answer, func() (string, error) { return keyTable(read.Keys), nil })
+	return s.show(answer, func() (string, error) { return table(keys), nil })
 }
 
 // filter joins terms. A value with spaces gets quotation marks.
@@ -170,27 +183,29 @@ func filter(terms []string) string {
 	return strings.Join(out, " ")
 }
 
-// listKeys returns at most limit keys as the server describes them, and whether there are more.
-func (s *server) listKeys(ctx context.Context, filter string, limit int) (keys []json.RawMessage, more bool, err error) {
-	q := url.Values{}
-	if filter != "" {
-		q.Set("filter", filter)
-	}
-	keys = []json.RawMessage{}
+// pages returns at most limit things as the server describes them, page after page, and whether
+// there are more. They are a member of each page.
+func (s *server) pages(ctx context.Context, path, member string, q url.Values, limit int) (all []json.RawMessage, more bool, err error) {
+	all = []json.RawMessage{}
 	for {
-		q.Set("limit", strconv.Itoa(min(limit-len(keys), maxPage)))
-		var page struct {
-			Keys          []json.RawMessage `json:"keys"`
-			NextPageToken string            `json:"nextPageToken"`
-		}
-		if _, err := s.ask(ctx, get("/v1/keys?"+q.Encode()), &page); err != nil {
+		q.Set("limit", strconv.Itoa(min(limit-len(all), maxPage)))
+		var page map[string]json.RawMessage
+		if _, err := s.ask(ctx, get(path+"?"+q.Encode()), &page); err != nil {
 			return nil, false, err
 		}
-		keys = append(keys, page.Keys...)
-		if page.NextPageToken == "" || len(keys) >= limit {
-			return keys, page.NextPageToken != "", nil
+		var some []json.RawMessage
+		var next string
+		err := json.Unmarshal(page[member], &some)
+		if text, ok := page["nextPageToken"]; ok && err == nil {
+			err = json.Unmarshal(text, &next)
 		}
-		q.Set("pageToken", page.NextPageToken)
+		if err != nil {
+			return nil, false, fmt.Errorf("the answer of the server cannot be read: %w", err)
+		}
+		if all = append(all, some...); next == "" || len(all) >= limit {
+			return all, next != "", nil
+		}
+		q.Set("pageToken", next)
 	}
 }
 
@@ -217,6 +232,30 @@ type keyShowCmd struct{ oneKey }
 
 // Run shows the key.
 func (c *keyShowCmd) Run() error { return c.onKey(get(keyPath(c.ID, "")), false) }
+
+type keyVersionsCmd struct {
+	oneKey
+	idFlag
+	Limit int `help:"The most versions to list." default:"1000"`
+}
+
+// Run lists the versions.
+func (c *keyVersionsCmd) Run() error {
+	return c.listKeys(keyPath(c.ID, "/versions"), "versions", url.Values{}, c.Limit, c.Quiet, versionTable)
+}
+
+// versionTable shows versions of a key to people.
+func versionTable(keys []api.Key) string {
+	rows := [][]string{{"VERSION", "KEY", "STATE", "CREATED", "DISABLED"}}
+	for _, key := range keys {
+		disabled := ""
+		if key.Disabled != nil && *key.Disabled {
+			disabled = "yes"
+		}
+		rows = append(rows, []string{strconv.Itoa(int(key.Version)), key.KeyID, key.State, key.CreatedAt, disabled})
+	}
+	return bold(table(rows))
+}
 
 type keyRotateCmd struct {
 	oneKey

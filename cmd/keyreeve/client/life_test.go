@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -78,4 +79,29 @@ func TestAliases(t *testing.T) {
 	p.must(3, "", "key", "alias", "remove", "team/payroll")
 	p.must(3, "", "encrypt", "alias/team/payroll", "--text", "x")
 	p.must(0, "", "key", "show", second)
+}
+
+// The versions of a key are listed, whichever of them is named.
+func TestVersions(t *testing.T) {
+	p := atTerminal(t)
+	first := p.key("--usage", "encrypt,decrypt")
+	second := strings.TrimSpace(p.must(0, "", "key", "rotate", first, "-q"))
+	third := strings.TrimSpace(p.must(0, "", "key", "rotate", first, "-q"))
+	p.must(0, "", "key", "disable", first+"@2")
+	for _, name := range []string{first, second, first + "@2"} {
+		if got, want := p.must(0, "", "key", "versions", name, "-q"), third+"\n"+second+"\n"+first+"\n"; got != want {
+			t.Errorf("the versions of %s are %q, want %q", name, got, want)
+		}
+	}
+	shown := regexp.MustCompile(`^VERSION +KEY +STATE +CREATED +DISABLED\n3 +` + third + ` +Active +\S+Z *\n2 +` + second + ` +Active +\S+Z +yes\n1 +` + first + ` +Active +\S+Z *\n$`)
+	if got := p.must(0, "", "key", "versions", first); !shown.MatchString(got) {
+		t.Errorf("the versions are\n%s", got)
+	}
+	if got := p.must(0, "", "key", "versions", first, "-o", "json"); !strings.HasPrefix(got, `{"versions":[{"keyId":"`+third+`","version":3,`) {
+		t.Errorf("JSON is %s", got)
+	}
+	if got := p.must(0, "", "key", "versions", first, "--limit", "2", "-q"); !strings.Contains(got, "there are more versions than these 2") {
+		t.Errorf("with a limit it is %q", got)
+	}
+	p.must(3, "", "key", "versions", "no-such-key")
 }

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,9 +151,12 @@ func TestListFollowsPages(t *testing.T) {
 		asked = append(asked, r.URL.RawQuery)
 		fmt.Fprint(w, `{"keys":[{"keyId":"a"},{"keyId":"b"}],"nextPageToken":"next"}`)
 	})
-	keys, more, err := s.listKeys(t.Context(), "name:x", 5)
+	keys, more, err := s.pages(t.Context(), "/v1/keys", "keys", url.Values{"filter": {"name:x"}}, 5)
 	if err != nil || len(keys) != 6 || !more || strings.Join(asked, " ") != "filter=name%3Ax&limit=5 filter=name%3Ax&limit=3&pageToken=next filter=name%3Ax&limit=1&pageToken=next" {
 		t.Errorf("%d keys, more %v, %v; asked %q", len(keys), more, err, asked)
+	}
+	if _, _, err := s.pages(t.Context(), "/v1/keys", "others", url.Values{}, 5); err == nil {
+		t.Error("a page without the list is an empty list")
 	}
 }
 
