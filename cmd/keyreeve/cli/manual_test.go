@@ -23,7 +23,7 @@ func TestBashCompletion(t *testing.T) {
 	script := manual.Completion(parser().Model, "bash")
 	for line, want := range map[string]string{
 		"keyreeve|pol":                      "policy",
-		"keyreeve|key|":                     "create list show rotate activate revoke public-key",
+		"keyreeve|key|":                     "create list show rotate activate revoke public-key import export",
 		"keyreeve|key|create|--ty":          "--type",
 		"keyreeve|key|create|--type|":       "symmetric pair secret",
 		"keyreeve|key|create|--type|=|s":    "symmetric secret",
