@@ -215,6 +215,9 @@ func TestUnfitImportsUnderAJob(t *testing.T) {
 	if got := recordsOf(t, s, "Register", "eve", "failed") + recordsOf(t, s, "Register", "eve", "denied"); got != 1 {
 		t.Errorf("the import under the job of another left %d records", got)
 	}
+	if got := records(t, s, "Register", "--json", "--principal", "eve"); len(got) != 1 || !strings.Contains(got[0], "import job "+job) {
+		t.Errorf("the record of it does not name the job: %q", got)
+	}
 	opensWith(p, p.must(201, "POST", "/v1/keys/import", importBody("symmetric", "wrappedKey", good, with, asAES)).member(p, "keyId"), secret)
 	p.must(200, "GET", "/v1/keys?filter=algorithm:RSA", "", `"keys":[]`)
 
