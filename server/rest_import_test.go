@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"hash"
+	mathrand "math/rand/v2"
 	"net/url"
 	"os"
 	"strings"
@@ -214,6 +215,9 @@ func TestUnfitImportsUnderAJob(t *testing.T) {
 	if got := recordsOf(t, s, "Register", "eve", "failed") + recordsOf(t, s, "Register", "eve", "denied"); got != 1 {
 		t.Errorf("the import under the job of another left %d records", got)
 	}
+	if got := records(t, s, "Register", "--json", "--principal", "eve"); len(got) != 1 || !strings.Contains(got[0], "import job "+job) {
+		t.Errorf("the record of it does not name the job: %q", got)
+	}
 	opensWith(p, p.must(201, "POST", "/v1/keys/import", importBody("symmetric", "wrappedKey", good, with, asAES)).member(p, "keyId"), secret)
 	p.must(200, "GET", "/v1/keys?filter=algorithm:RSA", "", `"keys":[]`)
 
@@ -400,4 +404,45 @@ func TestImportInClear(t *testing.T) {
 			t.Error("the log or a record has the key")
 		}
 	}
+}
+
+// A server that is killed while it imports a resident key has the key and no job, or the job and
+// no key, which can then be imported. Nothing else stays in the token.
+func TestKilledImports(t *testing.T) {
+	t.Parallel()
+	s := startOn(t, "")
+	secret, seen := randomBytes(32), map[string]int{}
+	for round := range 6 {
+		p := restAs(t, s, "dev")
+		job, public := newJob(p, "rsa-aes-kwp-sha1")
+		name := fmt.Sprint("killed-", round)
+		body := importBody("symmetric", "wrappedKey", wrapForJob(t, "rsa-aes-kwp-sha1", public, secret), `"jobId":"`+job+`","custody":"resident","name":"`+name+`"`, asAES)
+		status := make(chan int, 1)
+		go func() {
+			res, err := p.client.Post(p.url+"/v1/keys/import", "application/json", strings.NewReader(body))
+			if err != nil {
+				status <- 0
+				return
+			}
+			res.Body.Close()
+			status <- res.StatusCode
+		}()
+		time.Sleep(time.Duration(mathrand.IntN(40)) * time.Millisecond)
+		s.Kill()
+		answered := <-status
+		s.Run()
+		p = restAs(t, s, "dev")
+		left, keys := p.ask("GET", "/v1/import-jobs/"+job, "").status, p.must(200, "GET", "/v1/keys?filter=name:"+name, "").body["keys"].([]any)
+		if (len(keys) == 1) == (left == 200) || len(keys) > 1 || (answered == 201 && len(keys) == 0) {
+			t.Errorf("round %d was answered %d; then there are %d keys, and the job is answered %d", round, answered, len(keys), left)
+		}
+		seen[fmt.Sprintf("answered %d, %d keys", answered, len(keys))]++
+		if len(keys) == 0 {
+			p.must(201, "POST", "/v1/keys/import", body)
+			keys = p.must(200, "GET", "/v1/keys?filter=name:"+name, "").body["keys"].([]any)
+		}
+		opensWith(p, keys[0].(map[string]any)["keyId"].(string), secret)
+	}
+	t.Logf("kills: %v", seen)
+	tokenAgrees(t, s, "")
 }

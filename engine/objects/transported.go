@@ -32,6 +32,7 @@ func (v *Verbs) takeTransported(k *engine.Call, o *core.ManagedObject, in *opera
 	if err := requireForRegistered(o, in); err != nil {
 		return err
 	}
+	k.Record.Detail = "import job " + core.ClientText(in.ImportJob)
 	job, err := v.jobs.Open(k, in.ImportJob)
 	if err != nil {
 		return err
@@ -48,7 +49,6 @@ func (v *Verbs) takeTransported(k *engine.Call, o *core.ManagedObject, in *opera
 		return err
 	}
 	noteTaken(k, o, facts)
-	k.Record.Detail = "import job " + in.ImportJob
 	ch.Add(job.End)
 	return nil
 }

@@ -23,7 +23,7 @@ func TestBashCompletion(t *testing.T) {
 	script := manual.Completion(parser().Model, "bash")
 	for line, want := range map[string]string{
 		"keyreeve|pol":                      "policy",
-		"keyreeve|key|":                     "create list show versions rotate activate revoke disable enable archive recover delete restore purge alias public-key",
+		"keyreeve|key|":                     "create list show versions rotate activate revoke disable enable archive recover delete restore purge alias public-key import export",
 		"keyreeve|key|alias|":               "set show remove",
 		"keyreeve|key|create|--ty":          "--type",
 		"keyreeve|key|create|--type|":       "symmetric pair secret",

@@ -25,16 +25,17 @@ import (
 
 // Commands are the commands and their help texts.
 type Commands struct {
-	Login   loginCmd   `cmd:"" group:"Keys and cryptography over REST" help:"Make or change a profile, and test it: the address of a server, and what proves who asks."`
-	Key     keyCmd     `cmd:"" group:"Keys and cryptography over REST" help:"Make, list and look after keys."`
-	Encrypt encryptCmd `cmd:"" group:"Keys and cryptography over REST" help:"Encrypt a file or a pipe of any size. decrypt reads the result."`
-	Decrypt decryptCmd `cmd:"" group:"Keys and cryptography over REST" help:"Decrypt what encrypt has written."`
-	DataKey dataKeyCmd `cmd:"" group:"Keys and cryptography over REST" help:"Make a data key, with which a program encrypts by itself. Writes its envelope, which decrypt opens."`
-	Sign    signCmd    `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Sign a file."`
-	Verify  verifyCmd  `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Verify a signature. Exits with 0 if it is valid, and with 2 if it is not."`
-	MAC     macCmd     `cmd:"" set:"bytes=base64" name:"mac" group:"Keys and cryptography over REST" help:"Make the message authentication code of a file, or verify one."`
-	Hash    hashCmd    `cmd:"" set:"bytes=hex" group:"Keys and cryptography over REST" help:"Hash a file in the HSM."`
-	Random  randomCmd  `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Get random bytes of the HSM."`
+	Login     loginCmd     `cmd:"" group:"Keys and cryptography over REST" help:"Make or change a profile, and test it: the address of a server, and what proves who asks."`
+	Key       keyCmd       `cmd:"" group:"Keys and cryptography over REST" help:"Make, list and look after keys."`
+	ImportJob importJobCmd `cmd:"" name:"import-job" group:"Keys and cryptography over REST" help:"Make and end transport keys for keys that come from elsewhere."`
+	Encrypt   encryptCmd   `cmd:"" group:"Keys and cryptography over REST" help:"Encrypt a file or a pipe of any size. decrypt reads the result."`
+	Decrypt   decryptCmd   `cmd:"" group:"Keys and cryptography over REST" help:"Decrypt what encrypt has written."`
+	DataKey   dataKeyCmd   `cmd:"" group:"Keys and cryptography over REST" help:"Make a data key, with which a program encrypts by itself. Writes its envelope, which decrypt opens."`
+	Sign      signCmd      `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Sign a file."`
+	Verify    verifyCmd    `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Verify a signature. Exits with 0 if it is valid, and with 2 if it is not."`
+	MAC       macCmd       `cmd:"" set:"bytes=base64" name:"mac" group:"Keys and cryptography over REST" help:"Make the message authentication code of a file, or verify one."`
+	Hash      hashCmd      `cmd:"" set:"bytes=hex" group:"Keys and cryptography over REST" help:"Hash a file in the HSM."`
+	Random    randomCmd    `cmd:"" set:"bytes=base64" group:"Keys and cryptography over REST" help:"Get random bytes of the HSM."`
 }
 
 // door is what every command needs to reach a server.

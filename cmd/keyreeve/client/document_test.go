@@ -14,10 +14,10 @@ import (
 	"github.com/keyreeve/keyreeve/server/servertest"
 )
 
-// readDocument returns docs/CLIENT.md.
-func readDocument(t *testing.T) string {
+// readDocument returns a page of the folder docs.
+func readDocument(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(servertest.Root(), "docs/CLIENT.md"))
+	text, err := os.ReadFile(filepath.Join(servertest.Root(), "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,9 +54,14 @@ func matches(output, shown string) bool {
 // endOfOutput separates the outputs of commands.
 const endOfOutput = "\x01end of output\x01"
 
-// Each command of the document prints what it shows. They run one after the other in one shell,
+// Each command of the documents prints what it shows. They run one after the other in one shell,
 // beside a development server, as a reader runs them.
 func TestDocumentedCommands(t *testing.T) {
+	t.Run("CLIENT.md", func(t *testing.T) { runDocument(t, "CLIENT.md") })
+	t.Run("BYOK.md", func(t *testing.T) { runDocument(t, "BYOK.md") })
+}
+
+func runDocument(t *testing.T, name string) {
 	for _, program := range []string{"bash", "curl", "openssl"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is not installed (Debian: apt-get install %s)", program, program)
@@ -65,15 +70,12 @@ func TestDocumentedCommands(t *testing.T) {
 	if err := exec.Command("python3", "-c", "import cryptography").Run(); err != nil {
 		t.Skipf("python3 with cryptography is not there (%v); install python3-cryptography", err)
 	}
-	document := readDocument(t)
-	_, application, _ := strings.Cut(document, "```python\n")
-	application, _, found := strings.Cut(application, "```\n")
-	if !found {
-		t.Fatal("docs/CLIENT.md has no application in Python")
-	}
+	document := readDocument(t, name)
+	_, application, _ := strings.Cut(document, "```python\n") // CLIENT.md has one, and runs it
+	application, _, _ = strings.Cut(application, "```\n")
 	steps := stepsOf(document)
 	if len(steps) < 30 || steps[0].command != "make run" {
-		t.Fatalf("docs/CLIENT.md has %d commands, or does not begin with make run", len(steps))
+		t.Fatalf("docs/%s has %d commands, or does not begin with make run", name, len(steps))
 	}
 	steps = steps[1:]
 	s, dir := servertest.Start(t), coretest.MemoryDir(t)
@@ -116,7 +118,7 @@ func TestDocumentedCommands(t *testing.T) {
 
 // The tables of the document are those of the program.
 func TestDocumentedTables(t *testing.T) {
-	document := readDocument(t)
+	document := readDocument(t, "CLIENT.md")
 	var rows []string
 	for _, s := range client.ExitStatuses {
 		rows = append(rows, fmt.Sprintf("| %d | %s |\n", s.Status, s.Meaning))

@@ -34,7 +34,7 @@ var ExitStatuses = []ExitStatus{
 	{exitDone, "Done. A signature or a MAC is valid."},
 	{exitFailed, "Anything else: a wrong command line, a file that cannot be read, a request that the server does not understand, a ciphertext that was changed."},
 	{exitDenied, "The server denies it (403), or a signature or a MAC is not valid."},
-	{exitNotFound, "The key does not exist for the caller, or was destroyed (404, 410)."},
+	{exitNotFound, "The key or the import job does not exist for the caller, or was destroyed or used (404, 410)."},
 	{exitNotAccepted, "There is no profile, or one side does not accept the certificate or the token of the other (401, TLS)."},
 	{exitConflict, "The state or the version of the key forbids it, or the name is taken (409, 412)."},
 	{exitUnavailable, "The server cannot be reached, does not answer in time, or is busy (429, 503). Nothing was changed. Try again later."},

@@ -31,6 +31,8 @@ type keyCmd struct {
 	Purge     keyPurgeCmd     `cmd:"" help:"Destroy a deleted key for good. It cannot be taken back."`
 	Alias     keyAliasCmd     `cmd:"" help:"Names of keys that can be moved to other keys. alias/NAME stands for the key in every command."`
 	PublicKey keyPublicKeyCmd `cmd:"" help:"Write the public key of a pair, as PEM."`
+	Import    keyImportCmd    `cmd:"" help:"Take a key that was made elsewhere, wrapped or in clear."`
+	Export    keyExportCmd    `cmd:"" help:"Write a key that is wrapped under another one, or a public key."`
 }
 
 // keyPath returns the path of a key and of something of it.
@@ -74,10 +76,15 @@ func printIDs(ids ...string) error {
 type keyCreateCmd struct {
 	door
 	idFlag
-	Type           string            `help:"symmetric, pair (a private and a public key), or secret (random bytes that are no key)." enum:"symmetric,pair,secret" default:"symmetric"`
+	Type string `help:"symmetric, pair (a private and a public key), or secret (random bytes that are no key)." enum:"symmetric,pair,secret" default:"symmetric"`
+	keyFlags
+}
+
+// keyFlags say what a new or an imported key shall be.
+type keyFlags struct {
 	Algorithm      string            `help:"Algorithm, such as AES, HMAC-SHA256, RSA, EC or Ed25519. Left out, it is AES for symmetric." placeholder:"NAME"`
-	Length         *int32            `help:"Length in bits. Left out, it is the usual one of the algorithm." placeholder:"BITS"`
-	Curve          string            `help:"Curve of a pair of EC, such as P-256." placeholder:"NAME"`
+	Length         *int32            `help:"Length in bits. Left out, it is the usual one of the algorithm. A key that comes wrapped needs it, or a curve." placeholder:"BITS"`
+	Curve          string            `help:"Curve of a key of EC, such as P-256." placeholder:"NAME"`
 	Usage          []string          `help:"What the key is for: encrypt, decrypt, sign, verify, macGenerate, macVerify, wrapKey, unwrapKey, deriveKey. With commas, or repeat it." placeholder:"USE"`
 	Name           string            `help:"Name that no other key of the tenant has." placeholder:"NAME"`
 	Group          string            `help:"One of your groups, whose members own the key too." placeholder:"GROUP"`
@@ -92,26 +99,31 @@ type keyCreateCmd struct {
 	Inactive       bool              `help:"The key stays Pre-Active until key activate."`
 }
 
-// Run makes the key.
-func (c *keyCreateCmd) Run() error {
-	if c.Algorithm == "" && c.Type == "symmetric" {
-		c.Algorithm = "AES"
+// newKey returns the members of a body for a key of a type.
+func (f *keyFlags) newKey(kind string) api.NewKey {
+	if f.Algorithm == "" && kind == "symmetric" {
+		f.Algorithm = "AES"
 	}
 	yes, no := true, false
 	key := api.NewKey{
-		Type: c.Type, Algorithm: given(c.Algorithm), Length: c.Length, Curve: given(c.Curve), Usage: c.Usage, Name: given(c.Name), Group: given(c.Group), Tags: c.Tag,
-		Description: given(c.Description), Attributes: c.Attribute, ObjectGroups: c.ObjectGroup, ExpiresAt: given(c.Expires), Custody: given(c.Custody),
+		Type: kind, Algorithm: given(f.Algorithm), Length: f.Length, Curve: given(f.Curve), Usage: f.Usage, Name: given(f.Name), Group: given(f.Group), Tags: f.Tag,
+		Description: given(f.Description), Attributes: f.Attribute, ObjectGroups: f.ObjectGroup, ExpiresAt: given(f.Expires), Custody: given(f.Custody),
 	}
-	if c.Sensitive {
+	if f.Sensitive {
 		key.Sensitive = &yes
 	}
-	if c.NotExtractable {
+	if f.NotExtractable {
 		key.Extractable = &no
 	}
-	if c.Inactive {
+	if f.Inactive {
 		key.Activate = &no
 	}
-	return c.onKey(post("/v1/keys", key), c.Quiet)
+	return key
+}
+
+// Run makes the key.
+func (c *keyCreateCmd) Run() error {
+	return c.onKey(post("/v1/keys", c.newKey(c.Type)), c.Quiet)
 }
 
 type keyListCmd struct {

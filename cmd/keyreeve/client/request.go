@@ -39,8 +39,7 @@ func post(path string, body any) request { return request{"POST", path, body, fa
 // compute returns a request that changes nothing, with a body.
 func compute(path string, body any) request { return request{"POST", path, body, true} }
 
-// ask sends a request, decodes the answer into out, and returns its text. Without out, the answer
-// has no text.
+// ask sends a request, decodes the answer into out unless that is nil, and returns its text.
 func (s *server) ask(ctx context.Context, q request, out any) ([]byte, error) {
 	var body []byte
 	if q.body != nil {
@@ -53,7 +52,7 @@ func (s *server) ask(ctx context.Context, q request, out any) ([]byte, error) {
 	for try := 1; ; try++ {
 		text, again, err := s.send(ctx, q, body)
 		if err == nil && out == nil {
-			return nil, nil
+			return text, nil
 		}
 		if err == nil {
 			// A copy is read: texts that may be secret are zeroed where they were read.
