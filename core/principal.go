@@ -101,6 +101,10 @@ type Caller struct {
 	// microseconds. nil: nobody wants to know.
 	RecordedAt *int64
 
+	// Pending takes the records of operations that are stored together before the request is answered:
+	// see RecordTogether of the engine. nil: each is stored when its operation ends.
+	Pending *PendingRecords
+
 	// Room reserves memory for so many bytes of an answer before they are made. It may
 	// wait. nil: there is no bound.
 	Room func(bytes int) error
