@@ -42,7 +42,7 @@ func TestSpecificationAgreesWithCore(t *testing.T) {
 		}
 	}
 	for _, o := range api.Operations {
-		if o.Action != "" && core.ActionsNamed(o.Action) == nil {
+		if o.Action != "" && o.Action != core.ActionMessage.String() && core.ActionsNamed(o.Action) == nil {
 			t.Errorf("%s has the action %q, which core does not have", o.Pattern(), o.Action)
 		}
 	}

@@ -46,6 +46,7 @@ var Operations = []Operation{
 	{Method: "POST", Path: "/v1/mac/verify", Status: 200, Action: "MAC Verify", Body: schemaOfMACVerifyRequest, Answer: schemaOfVerifyAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/hash", Status: 200, Action: "Hash", Body: schemaOfHashRequest, Answer: schemaOfHashAnswer, Problems: []int{400, 401, 403, 413, 422, 429, 500, 501, 503}},
 	{Method: "GET", Path: "/v1/random", Status: 200, Action: "RNG Retrieve", Query: []Parameter{{"bytes", true, &Schema{Kind: Integer, Least: 1, Most: 65536}}}, Answer: schemaOfRandomAnswer, Problems: []int{400, 401, 403, 413, 422, 429, 500, 501, 503}},
+	{Method: "POST", Path: "/v1/batch", Status: 200, Action: "Message", Body: schemaOfBatchRequest, Answer: schemaOfBatchAnswer, Problems: []int{400, 401, 403, 404, 409, 410, 413, 422, 429, 500, 501, 503}},
 	{Method: "POST", Path: "/v1/policies", Status: 201, Action: "Save Policy", Body: schemaOfNewPolicy, Answer: schemaOfSavedPolicy, Problems: []int{400, 401, 403, 409, 413, 422, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/policies", Status: 200, Action: "Read Policies", Query: []Parameter{{"limit", false, &Schema{Kind: Integer, Least: 1, Most: 200}}, {"pageToken", false, schemaOfPageToken}}, Answer: schemaOfPolicyPage, Problems: []int{400, 401, 403, 429, 500, 503}},
 	{Method: "GET", Path: "/v1/policies/{policyId}", Status: 200, Action: "Read Policies", Query: []Parameter{{"version", false, &Schema{Kind: Integer, Most: 4294967295}}}, InPath: []Parameter{{"policyId", true, schemaOfName}}, Answer: schemaOfPolicyVersion, Problems: []int{400, 401, 403, 404, 429, 500, 503}},
@@ -274,6 +275,10 @@ var (
 		{"version", true, &Schema{Kind: Integer, Least: 1}},
 		{"derived", false, &Schema{Kind: Base64}},
 		{"key", false, schemaOfKey}}}
+	schemaOfBatchRequest = &Schema{Kind: Object, Members: []Member{{"items", true, &Schema{Kind: Array, Element: &Schema{Kind: Anything}, Least: 1, Most: 1000}}}, Closed: true}
+	schemaOfBatchAnswer  = &Schema{Kind: Object, Members: []Member{{"items", true, &Schema{Kind: Array, Element: schemaOfBatchItem}}}}
+	schemaOfBatchItem    = &Schema{Kind: Object, Members: []Member{{"answer", false, &Schema{Kind: Anything}},
+		{"problem", false, schemaOfProblem}}}
 	schemaOfAliasRequest = &Schema{Kind: Object, Members: []Member{{"keyId", true, schemaOfKeyReference}}, Closed: true}
 	schemaOfAlias        = &Schema{Kind: Object, Members: []Member{{"alias", true, &Schema{Kind: Text}},
 		{"keyId", true, &Schema{Kind: Text}}}}

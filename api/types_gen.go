@@ -411,6 +411,26 @@ type DeriveAnswer struct {
 	Key     *Key   `json:"key,omitempty"`
 }
 
+// BatchRequest is uses of keys, in the order in which they are done.
+type BatchRequest struct {
+	Items []json.RawMessage `json:"items"`
+}
+
+// Schema returns what a body must be.
+func (*BatchRequest) Schema() *Schema { return schemaOfBatchRequest }
+
+// BatchAnswer is the answers, one for each item and in the same order.
+type BatchAnswer struct {
+	Items []BatchItem `json:"items"`
+}
+
+// BatchItem is the answer of the route, or why there is none.
+type BatchItem struct {
+	// The body that the route answers.
+	Answer  json.RawMessage `json:"answer,omitempty"`
+	Problem *Problem        `json:"problem,omitempty"`
+}
+
 // AliasRequest is the key that gets an alias.
 type AliasRequest struct {
 	KeyID string `json:"keyId"`

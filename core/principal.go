@@ -105,6 +105,10 @@ type Caller struct {
 	// the clock, whose acts are noted by them.
 	Beside []Write
 
+	// Pending takes the records of operations that are stored together before the request is answered:
+	// see RecordTogether of the engine. nil: each is stored when its operation ends.
+	Pending *PendingRecords
+
 	// Room reserves memory for so many bytes of an answer before they are made. It may
 	// wait. nil: there is no bound.
 	Room func(bytes int) error

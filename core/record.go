@@ -79,6 +79,9 @@ type Entry struct {
 	Body   []byte
 }
 
+// PendingRecords are records that are not stored yet. Not safe for concurrent use.
+type PendingRecords struct{ Entries []*Entry }
+
 // RecordQuery selects records, newest first. Empty fields select all.
 type RecordQuery struct {
 	Tenant       string

@@ -150,16 +150,17 @@ func (e *Engine) Begin(ctx context.Context, c *core.Caller, action core.Action) 
 
 // End stores the record, unless a change has stored it, and returns the error to answer.
 // If the record cannot be stored, the operation fails with AuditUnavailable and the
-// secret of its answer is zeroed. The call must not be used afterwards.
+// secret of its answer is zeroed. A record that is stored together with others is kept
+// in the caller's Pending. The call must not be used afterwards.
 func (k *Call) End(err error) error {
 	k.releaseUsage(core.Usage{}, true)
 	k.closeRecord(err)
 	decided := true // whether the store no longer uses the entry
 	if !k.recorded || err != nil {
 		k.entry = k.Ports.Journal.Seal(&k.Record)
-		k.writes[0] = core.AppendEntry{Entry: &k.entry}
-		k.closing.Writes = k.writes[:]
-		if rerr := k.Ports.Store.Commit(lastingContext(), &k.closing); rerr != nil {
+		if pending := k.Caller.Pending; pending != nil {
+			pending.Entries = append(pending.Entries, new(k.entry))
+		} else if rerr := storeEntry(k); rerr != nil {
 			decided = false
 			k.Ports.Log.Error("audit", "operation", k.Record.Action, "request", k.Record.RequestID, "error", rerr)
 			err = Unrecorded(rerr, err)
@@ -180,6 +181,12 @@ func (k *Call) End(err error) error {
 		calls.Put(k)
 	}
 	return err
+}
+
+func storeEntry(k *Call) error {
+	k.writes[0] = core.AppendEntry{Entry: &k.entry}
+	k.closing.Writes = k.writes[:]
+	return k.Ports.Store.Commit(lastingContext(), &k.closing)
 }
 
 // NewSecret returns a secret for the bytes of an answer. It is zeroed if the operation

@@ -47,7 +47,8 @@ type memStore struct {
 	due          map[core.DueDate]bool // whether it has been noted
 	usage        map[string]core.Usage
 	directory    memDirectory
-	refuse       error  // answer of the next commits
+	refuse       error // answer of the next commits
+	commits      int
 	forged       string // the object whose row does not match its seal
 	forgedIntent string // id of an intent whose row was changed
 	shared       bool
@@ -109,6 +110,7 @@ func (m *memStore) fill(c *core.Caller, n int) {
 func (m *memStore) Commit(_ context.Context, c *core.Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.commits++
 	if m.refuse != nil {
 		return m.refuse
 	}

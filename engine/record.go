@@ -95,6 +95,38 @@ func (k *Call) hashRows(ch *core.Change) error {
 	return nil
 }
 
+// RecordTogether runs operations of one request, for the caller that it passes to them. It stores
+// their records by one commit, also after a panic. If that fails with AuditUnavailable, none of the
+// operations may be answered.
+func (e *Engine) RecordTogether(c *core.Caller, operations func(*core.Caller)) (err error) {
+	var pending core.PendingRecords
+	var last int64
+	together := *c
+	together.Pending, together.RecordedAt = &pending, &last
+	defer func() {
+		if err = storePending(e, c, &pending); err == nil && c.RecordedAt != nil && last != 0 {
+			*c.RecordedAt = last
+		}
+	}()
+	operations(&together)
+	return nil
+}
+
+func storePending(e *Engine, c *core.Caller, pending *core.PendingRecords) error {
+	if len(pending.Entries) == 0 {
+		return nil
+	}
+	ch := new(core.Change)
+	for _, entry := range pending.Entries {
+		ch.Add(core.AppendEntry{Entry: entry})
+	}
+	if err := e.Ports.Store.Commit(lastingContext(), ch); err != nil {
+		e.Ports.Log.Error("audit", "records", len(pending.Entries), "request", c.RequestID, "error", err)
+		return Unrecorded(err, nil)
+	}
+	return nil
+}
+
 // RecordEvent records an event of the server itself, such as a change of the policy. r
 // has the action and its outcome.
 func (e *Engine) RecordEvent(ctx context.Context, r core.Record) error {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/core/proof"
 	"github.com/keyreeve/keyreeve/engine"
@@ -85,7 +86,7 @@ func TestEveryRouteNeedsACertificate(t *testing.T) {
 		method, path, _ := strings.Cut(route, " ")
 		for _, withTLS := range []bool{true, false} {
 			w := ask(method, path, withTLS)
-			var p door.Problem
+			var p api.Problem
 			err := json.Unmarshal(w.Body.Bytes(), &p)
 			if w.Code != http.StatusUnauthorized || w.Header().Get("Content-Type") != "application/problem+json" || err != nil || p.Status != 401 || p.Code != core.AuthenticationNotSuccessful.String() {
 				t.Errorf("%s: %d %s %s; want 401 problem+json", route, w.Code, w.Header(), w.Body)

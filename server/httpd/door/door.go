@@ -227,7 +227,7 @@ func (d *Door) routeHandler(to Route) http.Handler {
 			writeProblem(w, c.RequestID, err)
 			return
 		}
-		defer wipeAnswer(out)
+		defer WipeAnswer(out)
 		if h, ok := out.(withHeaders); ok {
 			h.SetHeaders(w.Header())
 		}
@@ -266,7 +266,8 @@ type withHeaders interface{ SetHeaders(http.Header) }
 // when it came too late to be sent.
 type secretAnswer interface{ Wipe() }
 
-func wipeAnswer(out any) {
+// WipeAnswer zeroes what an answer holds in clear.
+func WipeAnswer(out any) {
 	if s, ok := out.(secretAnswer); ok {
 		s.Wipe()
 	}
@@ -308,7 +309,7 @@ func (d *Door) answerWithin(to Route, c *core.Caller, r *http.Request, m *memory
 	if done, ended := bounds.Await(ctx, &work, back); ended {
 		return done.out, *c.RecordedAt, done.err
 	}
-	go func() { wipeAnswer((<-back).out) }()
+	go func() { WipeAnswer((<-back).out) }()
 	return nil, *plain.RecordedAt, late
 }
 

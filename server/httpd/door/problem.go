@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/keyreeve/keyreeve/api"
 	"github.com/keyreeve/keyreeve/core"
 	"github.com/keyreeve/keyreeve/engine"
 )
@@ -30,18 +31,6 @@ var statuses = map[core.Code]int{
 // StatusOf returns the HTTP status of an error.
 func StatusOf(err error) int { return statuses[core.CodeOf(err)] }
 
-// Problem is RFC 9457: what went wrong, for programs (code) and people (detail).
-type Problem struct {
-	Type    string `json:"type"`
-	Title   string `json:"title"`
-	Status  int    `json:"status"`
-	Code    string `json:"code"`
-	Detail  string `json:"detail"`
-	Request string `json:"requestId"`
-
-	Approval string `json:"approvalId,omitempty"` // for which the request waits
-}
-
 // retryAfter is the number of seconds after which a client may try again what was
 // refused because something was busy or away.
 const retryAfter = "1"
@@ -52,10 +41,11 @@ func mayRetry(status int, err error) bool {
 	return (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && !errors.Is(err, core.ErrOutcomeUnknown)
 }
 
-// writeProblem writes an error; the text of one without a code stays in the log.
-func writeProblem(w http.ResponseWriter, request string, err error) {
+// ProblemOf returns what a client is told about an error (RFC 9457). The text of one without a code stays in
+// the log.
+func ProblemOf(request string, err error) api.Problem {
 	c := core.CodeOf(err)
-	p := Problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), Request: request}
+	p := api.Problem{Type: "about:blank", Status: StatusOf(err), Code: c.String(), RequestID: request}
 	if errors.Is(err, errTooLarge) {
 		p.Status = http.StatusRequestEntityTooLarge
 	}
@@ -65,11 +55,17 @@ func writeProblem(w http.ResponseWriter, request string, err error) {
 	p.Title = http.StatusText(p.Status)
 	var e *core.Error
 	if errors.As(err, &e) && c != core.Internal {
-		p.Detail, p.Approval = e.Detail, e.Approval
+		p.Detail, p.ApprovalID = e.Detail, e.Approval
 	} else {
 		p.Detail = "internal error; the server's log has the cause under this request"
 		slog.Error("rest", "request", request, "error", err)
 	}
+	return p
+}
+
+// writeProblem answers with an error.
+func writeProblem(w http.ResponseWriter, request string, err error) {
+	p := ProblemOf(request, err)
 	b, _ := json.Marshal(p)
 	if mayRetry(p.Status, err) {
 		w.Header().Set("Retry-After", retryAfter)

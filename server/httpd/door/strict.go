@@ -66,8 +66,12 @@ func readBody(r io.Reader) ([]byte, error) {
 }
 
 // DecodeBytes is Decode for a body that has been read.
-func DecodeBytes(b []byte, v Specified) error {
-	if err := api.Check(b, v.Schema()); err != nil {
+func DecodeBytes(b []byte, v Specified) error { return DecodeBytesAs(b, v, v.Schema()) }
+
+// DecodeBytesAs is DecodeBytes with another schema than that of v. Members that v lacks are
+// checked and not read.
+func DecodeBytesAs(b []byte, v any, s *api.Schema) error {
+	if err := api.Check(b, s); err != nil {
 		return faultError(err)
 	}
 	if err := json.Unmarshal(b, v); err != nil {

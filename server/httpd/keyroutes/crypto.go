@@ -52,7 +52,7 @@ func readFor[Body, In any, Ptr interface {
 	door.Specified
 }](s *service, c *core.Caller, r *http.Request, action core.Action, read func(Ptr) (In, error)) (in In, err error) {
 	body := Ptr(new(Body))
-	if err = door.Decode(r.Body, body); err == nil {
+	if err = decodeBody(r, body); err == nil {
 		in, err = read(body)
 	}
 	if err != nil {

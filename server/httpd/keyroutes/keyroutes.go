@@ -70,5 +70,6 @@ func Routes(d *door.Door, o Options) []door.Route {
 		door.Row(s, "POST", "/v1/mac/verify", core.ActionMACVerify, door.TakesBody, http.StatusOK, (*service).verifyMAC),
 		door.Row(s, "POST", "/v1/hash", core.ActionHash, door.TakesBody, http.StatusOK, (*service).hash),
 		door.Row(s, "GET", "/v1/random", core.ActionRNGRetrieve, door.TakesQuery, http.StatusOK, (*service).random),
+		door.Row(s, "POST", "/v1/batch", core.ActionMessage, door.TakesBody, http.StatusOK, (*service).batch),
 	}
 }
